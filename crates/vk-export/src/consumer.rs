@@ -1,0 +1,105 @@
+//! Where Vulkan uses what it was handed: one value for the buffer's usage and for both barriers.
+
+use std::ops::BitOr;
+
+use ash::vk;
+
+/// How Vulkan uses a shared buffer while it owns it.
+///
+/// One value decides the usage flags of the buffer and the stages and accesses of its acquire and release barriers, so
+/// the three cannot disagree. Several uses are joined with `|`.
+///
+/// ```
+/// use vk_export::Consumer;
+///
+/// let drawn_and_read_back = Consumer::VERTEX_INPUT | Consumer::TRANSFER_READ;
+/// # assert!(drawn_and_read_back.usage.contains(vk_export::ash::vk::BufferUsageFlags::TRANSFER_SRC));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Consumer {
+    /// The buffer usage that this needs.
+    pub usage: vk::BufferUsageFlags,
+    /// The stages that touch the buffer.
+    pub stages: vk::PipelineStageFlags2,
+    /// The accesses that those stages make.
+    pub access: vk::AccessFlags2,
+}
+
+impl Consumer {
+    /// Read by `vkCmdBindVertexBuffers` draws.
+    pub const VERTEX_INPUT: Self = Self {
+        usage: vk::BufferUsageFlags::VERTEX_BUFFER,
+        stages: vk::PipelineStageFlags2::VERTEX_INPUT,
+        access: vk::AccessFlags2::VERTEX_ATTRIBUTE_READ,
+    };
+    /// Read as indices.
+    pub const INDEX_INPUT: Self = Self {
+        usage: vk::BufferUsageFlags::INDEX_BUFFER,
+        stages: vk::PipelineStageFlags2::VERTEX_INPUT,
+        access: vk::AccessFlags2::INDEX_READ,
+    };
+    /// Read as the arguments of indirect draws and dispatches.
+    pub const INDIRECT: Self = Self {
+        usage: vk::BufferUsageFlags::INDIRECT_BUFFER,
+        stages: vk::PipelineStageFlags2::DRAW_INDIRECT,
+        access: vk::AccessFlags2::INDIRECT_COMMAND_READ,
+    };
+    /// Read as a storage buffer by vertex and fragment shaders.
+    pub const SHADER_READ: Self = Self {
+        usage: vk::BufferUsageFlags::STORAGE_BUFFER,
+        stages: vk::PipelineStageFlags2::from_raw(
+            vk::PipelineStageFlags2::VERTEX_SHADER.as_raw() | vk::PipelineStageFlags2::FRAGMENT_SHADER.as_raw(),
+        ),
+        access: vk::AccessFlags2::SHADER_STORAGE_READ,
+    };
+    /// Read as a uniform buffer by vertex and fragment shaders.
+    pub const UNIFORM_READ: Self = Self {
+        usage: vk::BufferUsageFlags::UNIFORM_BUFFER,
+        stages: Self::SHADER_READ.stages,
+        access: vk::AccessFlags2::UNIFORM_READ,
+    };
+    /// Read as a storage buffer by compute shaders.
+    pub const COMPUTE_READ: Self = Self {
+        usage: vk::BufferUsageFlags::STORAGE_BUFFER,
+        stages: vk::PipelineStageFlags2::COMPUTE_SHADER,
+        access: vk::AccessFlags2::SHADER_STORAGE_READ,
+    };
+    /// Read and written as a storage buffer by compute shaders.
+    pub const COMPUTE_READ_WRITE: Self = Self {
+        usage: vk::BufferUsageFlags::STORAGE_BUFFER,
+        stages: vk::PipelineStageFlags2::COMPUTE_SHADER,
+        access: vk::AccessFlags2::from_raw(
+            vk::AccessFlags2::SHADER_STORAGE_READ.as_raw() | vk::AccessFlags2::SHADER_STORAGE_WRITE.as_raw(),
+        ),
+    };
+    /// The source of copies.
+    pub const TRANSFER_READ: Self = Self {
+        usage: vk::BufferUsageFlags::TRANSFER_SRC,
+        stages: vk::PipelineStageFlags2::ALL_TRANSFER,
+        access: vk::AccessFlags2::TRANSFER_READ,
+    };
+    /// The destination of copies, fills and updates.
+    pub const TRANSFER_WRITE: Self = Self {
+        usage: vk::BufferUsageFlags::TRANSFER_DST,
+        stages: vk::PipelineStageFlags2::ALL_TRANSFER,
+        access: vk::AccessFlags2::TRANSFER_WRITE,
+    };
+
+    /// Both uses.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self {
+            usage: vk::BufferUsageFlags::from_raw(self.usage.as_raw() | other.usage.as_raw()),
+            stages: vk::PipelineStageFlags2::from_raw(self.stages.as_raw() | other.stages.as_raw()),
+            access: vk::AccessFlags2::from_raw(self.access.as_raw() | other.access.as_raw()),
+        }
+    }
+}
+
+impl BitOr for Consumer {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        self.union(other)
+    }
+}

@@ -1,0 +1,93 @@
+//! Borrowing an engine's device.
+#![allow(unsafe_code)] // The engine's handles are taken on trust.
+
+use std::any::Any;
+use std::ffi::CStr;
+
+use ash::{ext, vk};
+
+use super::{ExportDevice, Ownership, Parts};
+use crate::requirements::Gaps;
+use crate::{Error, PhysicalDeviceInfo, Result};
+
+/// An engine's own Vulkan, to be borrowed.
+pub struct AdoptInfo<'a> {
+    /// The loader that the instance came from.
+    pub entry: ash::Entry,
+    /// The engine's instance.
+    pub instance: ash::Instance,
+    /// The `apiVersion` that the instance was created with, packed.
+    pub api_version: u32,
+    /// The physical device.
+    pub physical_device: vk::PhysicalDevice,
+    /// The engine's device.
+    pub device: ash::Device,
+    /// A queue of it that will use what is shared.
+    pub queue: vk::Queue,
+    /// The family of that queue.
+    pub queue_family: u32,
+    /// The device extensions that the engine enabled; see [`required_device_extensions`](crate::required_device_extensions).
+    pub device_extensions: &'a [&'a CStr],
+    /// The instance extensions that the engine enabled; `VK_EXT_debug_utils` among them gives objects names.
+    pub instance_extensions: &'a [&'a CStr],
+    /// The features that the engine enabled; see [`RequiredFeatures`](crate::RequiredFeatures).
+    pub features: EnabledFeatures,
+    /// Anything that must live as long as the adopted device, such as the engine's own reference to it; dropped with
+    /// the last clone. `None` where the engine sees to that itself.
+    pub keep_alive: Option<Box<dyn Any + Send + Sync>>,
+}
+
+/// The features that an engine enabled on its device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EnabledFeatures {
+    /// `timelineSemaphore`
+    pub timeline_semaphore: bool,
+    /// `synchronization2`
+    pub synchronization2: bool,
+}
+
+impl ExportDevice {
+    /// Borrows an engine's device. Nothing of the engine's is destroyed when it is dropped.
+    ///
+    /// What the engine did not enable but exporting needs is in [`export_gaps`](Self::export_gaps).
+    ///
+    /// # Errors
+    /// [`Error::Missing`] with everything the device lacks or the engine left off, [`Error::InvalidArgument`] for a
+    /// queue family that does not exist.
+    ///
+    /// # Safety
+    /// - The handles are valid and belong together, as the fields say, and stay valid until the last clone of the
+    ///   device, and everything made from it, is dropped.
+    /// - `device_extensions`, `instance_extensions` and `features` name only what was really enabled.
+    /// - Calls that Vulkan wants externally synchronized on the queue are not made by the engine while one goes through
+    ///   [`queue`](Self::queue).
+    pub unsafe fn adopt(info: AdoptInfo<'_>) -> Result<Self> {
+        let physical = PhysicalDeviceInfo::query(&info.instance, info.physical_device)?;
+        let api_version = info.api_version.min(physical.api_version);
+        let gaps = Gaps::find(api_version, info.features.timeline_semaphore, info.features.synchronization2, |name| {
+            info.device_extensions.contains(&name)
+        });
+        if !gaps.base.is_empty() {
+            return Err(Error::Missing { device: physical.name, purpose: "adopting", missing: gaps.base });
+        }
+        let families = physical.queue_families.len();
+        if usize::try_from(info.queue_family).map_or(true, |family| family >= families) {
+            return Err(Error::InvalidArgument {
+                object: format!("adopted device {}", physical.name),
+                reason: format!("queue family {} does not exist, it has {families}", info.queue_family),
+            });
+        }
+        Ok(Self::assemble(Parts {
+            entry: info.entry,
+            instance: info.instance,
+            raw: info.device,
+            physical,
+            api_version,
+            queue: info.queue,
+            queue_family: info.queue_family,
+            export_gaps: gaps.export,
+            names: info.instance_extensions.contains(&ext::debug_utils::NAME),
+            ownership: Ownership::Adopted { _keep_alive: info.keep_alive },
+        }))
+    }
+}

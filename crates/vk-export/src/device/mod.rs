@@ -1,0 +1,237 @@
+//! A Vulkan device that things are exported from: opened here, or adopted from an engine.
+#![allow(unsafe_code)] // Vulkan calls.
+
+mod adopt;
+mod open;
+mod select;
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ash::{ext, khr, vk};
+use gpu_allocator::vulkan::Allocator;
+use uuid::Uuid;
+
+use crate::instance::OwnedInstance;
+use crate::synchronization2::Synchronization2;
+use crate::validation::Messenger;
+use crate::{Error, HandleType, PhysicalDeviceInfo, Queue, Requirement, Result, ValidationMessage};
+
+pub use adopt::{AdoptInfo, EnabledFeatures};
+pub use open::{OpenInfo, Validation};
+pub use select::DeviceSelector;
+
+/// A Vulkan device that can export. Cloning it is cheap and gives the same device.
+///
+/// Everything made from it holds a clone, so it is destroyed after the last of them.
+#[derive(Clone)]
+pub struct ExportDevice(Arc<Inner>);
+
+struct Inner {
+    allocator: Mutex<Option<Allocator>>,
+    debug_utils: Option<ext::debug_utils::Device>,
+    memory_fd: khr::external_memory_fd::Device,
+    semaphore_fd: khr::external_semaphore_fd::Device,
+    calls: Synchronization2,
+    queue: Queue,
+    raw: ash::Device,
+    instance: ash::Instance,
+    physical: PhysicalDeviceInfo,
+    api_version: u32,
+    export_gaps: Vec<Requirement>,
+    // Dropped after `Drop` below has destroyed the device: the instance outlives its child.
+    ownership: Ownership,
+    entry: ash::Entry,
+}
+
+/// Who destroys the instance and the device.
+enum Ownership {
+    /// We made them and destroy them.
+    Opened(Box<OwnedInstance>),
+    /// The engine made them and destroys them, after this has been dropped.
+    Adopted { _keep_alive: Option<Box<dyn Any + Send + Sync>> },
+}
+
+/// What `open` and `adopt` both end in.
+struct Parts {
+    entry: ash::Entry,
+    instance: ash::Instance,
+    raw: ash::Device,
+    physical: PhysicalDeviceInfo,
+    api_version: u32,
+    queue: vk::Queue,
+    queue_family: u32,
+    export_gaps: Vec<Requirement>,
+    names: bool,
+    ownership: Ownership,
+}
+
+impl ExportDevice {
+    fn assemble(parts: Parts) -> Self {
+        let Parts { entry, instance, raw, physical, api_version, ownership, .. } = parts;
+        let calls = Synchronization2::new(&instance, &raw, api_version);
+        let queue = Queue::new(parts.queue, parts.queue_family, calls.clone(), &physical.name);
+        Self(Arc::new(Inner {
+            allocator: Mutex::new(None),
+            debug_utils: parts.names.then(|| ext::debug_utils::Device::new(&instance, &raw)),
+            memory_fd: khr::external_memory_fd::Device::new(&instance, &raw),
+            semaphore_fd: khr::external_semaphore_fd::Device::new(&instance, &raw),
+            calls,
+            queue,
+            raw,
+            instance,
+            physical,
+            api_version,
+            export_gaps: parts.export_gaps,
+            ownership,
+            entry,
+        }))
+    }
+
+    /// The device's name.
+    pub fn name(&self) -> &str {
+        &self.0.physical.name
+    }
+
+    /// The UUID by which the same GPU is found in another API.
+    #[doc(alias = "VkPhysicalDeviceIDProperties")]
+    pub fn uuid(&self) -> Uuid {
+        self.0.physical.uuid
+    }
+
+    /// What the physical device says of itself.
+    pub fn physical(&self) -> &PhysicalDeviceInfo {
+        &self.0.physical
+    }
+
+    /// The Vulkan version in force, packed: the lower of the instance's and the device's.
+    pub fn api_version(&self) -> u32 {
+        self.0.api_version
+    }
+
+    /// The queue that submissions of this device go to.
+    pub fn queue(&self) -> &Queue {
+        &self.0.queue
+    }
+
+    /// The device's functions and handle, lent.
+    pub fn as_raw(&self) -> &ash::Device {
+        &self.0.raw
+    }
+
+    /// The instance's functions and handle, lent.
+    pub fn instance(&self) -> &ash::Instance {
+        &self.0.instance
+    }
+
+    /// The loader's functions, lent.
+    pub fn entry(&self) -> &ash::Entry {
+        &self.0.entry
+    }
+
+    /// What keeps this device from exporting; empty where it can.
+    pub fn export_gaps(&self) -> &[Requirement] {
+        &self.0.export_gaps
+    }
+
+    /// The messages of the validation layer so far, the silenced ones left out.
+    ///
+    /// Empty too where the layer is off; see [`OpenInfo::validation`] and [`is_validated`](Self::is_validated).
+    pub fn validation_messages(&self) -> Vec<ValidationMessage> {
+        self.messenger().map(|m| m.log().snapshot()).unwrap_or_default()
+    }
+
+    /// Whether this device listens to a validation layer.
+    pub fn is_validated(&self) -> bool {
+        self.messenger().is_some()
+    }
+
+    fn messenger(&self) -> Option<&Messenger> {
+        match &self.0.ownership {
+            Ownership::Opened(instance) => instance.messenger.as_ref(),
+            Ownership::Adopted { .. } => None,
+        }
+    }
+
+    /// Whether both are the same device, not merely the same GPU.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Gives an object a name that validation messages and GPU debuggers show. Does nothing without
+    /// `VK_EXT_debug_utils`.
+    #[doc(alias = "vkSetDebugUtilsObjectNameEXT")]
+    pub fn set_name<H: vk::Handle>(&self, handle: H, name: &str) {
+        let Some(debug_utils) = &self.0.debug_utils else { return };
+        let Ok(name) = std::ffi::CString::new(name) else { return };
+        let info = vk::DebugUtilsObjectNameInfoEXT::default().object_handle(handle).object_name(&name);
+        // SAFETY: VUID-vkSetDebugUtilsObjectNameEXT-pNameInfo-07874: the type and the handle come from one typed
+        // handle of this device; a name that fails to stick harms nothing.
+        if let Err(result) = unsafe { debug_utils.set_debug_utils_object_name(&info) } {
+            log::debug!("vkSetDebugUtilsObjectNameEXT: {result}");
+        }
+    }
+
+    /// Records a dependency.
+    ///
+    /// # Safety
+    /// The Valid Usage of `vkCmdPipelineBarrier2`: `commands` records on this device and is externally synchronized.
+    #[doc(alias = "vkCmdPipelineBarrier2")]
+    pub unsafe fn cmd_pipeline_barrier2(&self, commands: vk::CommandBuffer, dependency: &vk::DependencyInfo<'_>) {
+        // SAFETY: handed on to the caller.
+        unsafe { self.0.calls.barrier(commands, dependency) };
+    }
+
+    pub(crate) fn memory_fd(&self) -> &khr::external_memory_fd::Device {
+        &self.0.memory_fd
+    }
+
+    pub(crate) fn semaphore_fd(&self) -> &khr::external_semaphore_fd::Device {
+        &self.0.semaphore_fd
+    }
+
+    /// The allocator for what is not shared, made when first asked for. `None` only after a panic in it.
+    pub(crate) fn allocator(&self, object: &str) -> Result<MutexGuard<'_, Option<Allocator>>> {
+        let mut allocator = self.0.allocator.lock().unwrap_or_else(PoisonError::into_inner);
+        if allocator.is_none() {
+            *allocator = Some(crate::local::make_allocator(self, object)?);
+        }
+        Ok(allocator)
+    }
+
+    /// For `map_err`: a failed call about `object`.
+    pub(crate) fn failed(&self, call: &'static str, object: &str) -> impl FnOnce(vk::Result) -> Error + use<> {
+        let (object, device) = (object.to_owned(), self.name().to_owned());
+        move |result| Error::Vulkan { call, result, object, device }
+    }
+
+    /// That `object` can be exported at all.
+    pub(crate) fn check_can_export(&self) -> Result<HandleType> {
+        if self.0.export_gaps.is_empty() {
+            return Ok(HandleType::NATIVE);
+        }
+        Err(Error::Missing {
+            device: self.name().to_owned(),
+            purpose: "exporting",
+            missing: self.0.export_gaps.clone(),
+        })
+    }
+}
+
+impl std::fmt::Debug for ExportDevice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ExportDevice").field(&self.0.physical.summary()).finish()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The allocator's blocks belong to the device.
+        *self.allocator.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Ownership::Opened(_) = self.ownership {
+            // SAFETY: VUID-vkDestroyDevice-device-05137: every object of this crate holds a clone of the device, so
+            // none is left; what the program made itself through `as_raw` is its own to destroy first.
+            unsafe { self.raw.destroy_device(None) };
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Opening a device of our own.
+#![allow(unsafe_code)] // Instance and device creation.
+
+use std::ffi::CStr;
+
+use ash::{khr, vk};
+
+use super::{DeviceSelector, ExportDevice, Ownership, Parts};
+use crate::instance::{OwnedInstance, load};
+use crate::requirements::{EXPORT_EXTENSIONS, base_extensions};
+use crate::{Error, PhysicalDeviceInfo, RequiredFeatures, Requirement, Result};
+
+/// How to open a device.
+#[derive(Debug, Clone)]
+pub struct OpenInfo<'a> {
+    /// The application's name, for the driver. Default: empty.
+    pub application_name: &'a str,
+    /// Which physical device. Default: the best.
+    pub device: DeviceSelector,
+    /// The validation layer, with synchronization validation. Default: off.
+    pub validation: Validation,
+    /// Further instance extensions, such as a surface's. Default: none.
+    pub instance_extensions: &'a [&'a CStr],
+    /// Further device extensions, such as `VK_KHR_swapchain`. Default: none.
+    pub device_extensions: &'a [&'a CStr],
+    /// Further features of Vulkan 1.0 that the program needs. Default: none.
+    pub features: vk::PhysicalDeviceFeatures,
+    /// Whether the program needs `dynamicRendering` (Vulkan 1.3). Default: no.
+    pub dynamic_rendering: bool,
+}
+
+impl Default for OpenInfo<'_> {
+    fn default() -> Self {
+        Self {
+            application_name: "",
+            device: DeviceSelector::Best,
+            validation: Validation::Off,
+            instance_extensions: &[],
+            device_extensions: &[],
+            features: vk::PhysicalDeviceFeatures::default(),
+            dynamic_rendering: false,
+        }
+    }
+}
+
+/// Whether the Khronos validation layer watches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Validation {
+    /// No layer.
+    #[default]
+    Off,
+    /// The layer where it is installed, with a warning in the log where it is not.
+    IfPresent,
+    /// The layer, or an error.
+    Required,
+}
+
+impl ExportDevice {
+    /// Opens a device with everything on that the crate needs, and with what exporting needs where the driver has it.
+    ///
+    /// A device that cannot export is opened all the same, [`export_gaps`](Self::export_gaps) tells: memory that only
+    /// the CPU shares needs no export.
+    ///
+    /// # Errors
+    /// [`Error::NoLoader`], [`Error::NoDevice`], [`Error::Missing`] with all that is missing, or the failed call.
+    pub fn open(info: &OpenInfo<'_>) -> Result<Self> {
+        let entry = load()?;
+        let instance = OwnedInstance::new(&entry, info)?;
+        let physical = info.device.pick(candidates(&instance.raw, info)?)?;
+        let api_version = instance.api_version.min(physical.api_version);
+        let family = physical.queue_family(GRAPHICS).unwrap_or(0);
+
+        let export_gaps = physical.gaps().export;
+        let mut extensions: Vec<&CStr> = info.device_extensions.to_vec();
+        extensions.extend(base_extensions(api_version));
+        extensions.extend(EXPORT_EXTENSIONS.iter().filter(|name| physical.has_extension(name)));
+        if info.dynamic_rendering && api_version < vk::API_VERSION_1_3 {
+            extensions.push(khr::dynamic_rendering::NAME);
+        }
+        extensions.sort_unstable();
+        extensions.dedup();
+        let names_of: Vec<_> = extensions.iter().map(|e| e.as_ptr()).collect();
+        let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0])];
+        let mut required = RequiredFeatures::default();
+        let mut rendering = vk::PhysicalDeviceDynamicRenderingFeatures::default().dynamic_rendering(true);
+        let mut device_info = vk::DeviceCreateInfo::default()
+            .queue_create_infos(&queues)
+            .enabled_extension_names(&names_of)
+            .enabled_features(&info.features)
+            .push_next(&mut required.timeline_semaphore)
+            .push_next(&mut required.synchronization2);
+        if info.dynamic_rendering {
+            device_info = device_info.push_next(&mut rendering);
+        }
+        // SAFETY: VUID-vkCreateDevice-ppEnabledExtensionNames-01387 and the feature VUIDs: `candidates` let only a
+        // device through that has every extension and feature which is enabled here.
+        let raw = unsafe { instance.raw.create_device(physical.handle, &device_info, None) }.map_err(|result| {
+            Error::Vulkan { call: "vkCreateDevice", result, object: "device".into(), device: physical.name.clone() }
+        })?;
+        // SAFETY: VUID-vkGetDeviceQueue-queueFamilyIndex-00384: one queue of this family was created above.
+        let queue = unsafe { raw.get_device_queue(family, 0) };
+        log::info!("Vulkan device: {}", physical.summary());
+        Ok(Self::assemble(Parts {
+            entry,
+            instance: instance.raw.clone(),
+            raw,
+            physical,
+            api_version,
+            queue,
+            queue_family: family,
+            export_gaps,
+            names: instance.names,
+            ownership: Ownership::Opened(Box::new(instance)),
+        }))
+    }
+}
+
+const GRAPHICS: vk::QueueFlags =
+    vk::QueueFlags::from_raw(vk::QueueFlags::GRAPHICS.as_raw() | vk::QueueFlags::COMPUTE.as_raw());
+
+/// The physical devices, each with what speaks against it.
+fn candidates(instance: &ash::Instance, info: &OpenInfo<'_>) -> Result<Vec<(PhysicalDeviceInfo, Vec<String>)>> {
+    // SAFETY: the instance is alive; VUID-vkEnumeratePhysicalDevices-instance-parameter.
+    let handles = unsafe { instance.enumerate_physical_devices() }.map_err(|result| Error::Vulkan {
+        call: "vkEnumeratePhysicalDevices",
+        result,
+        object: "instance".into(),
+        device: "any device".into(),
+    })?;
+    handles
+        .into_iter()
+        .map(|handle| {
+            let device = PhysicalDeviceInfo::query(instance, handle)?;
+            let mut missing = device.gaps().base;
+            missing.extend(
+                info.device_extensions
+                    .iter()
+                    .filter(|name| !device.has_extension(name))
+                    .map(|name| Requirement::device_extension(name)),
+            );
+            if info.dynamic_rendering && !device.dynamic_rendering {
+                missing.push(Requirement::Feature("dynamicRendering"));
+            }
+            if device.queue_family(GRAPHICS).is_none() {
+                missing.push(Requirement::QueueFamily("graphics and compute"));
+            }
+            missing.extend(missing_features(&info.features, &device.features));
+            Ok((device, missing.iter().map(ToString::to_string).collect()))
+        })
+        .collect()
+}
+
+/// Features of Vulkan 1.0 that are wanted but not there, by name. The structures are arrays of `VkBool32`; their
+/// `Debug` output names the fields, which beats a table of 55 names that could go stale.
+fn missing_features(wanted: &vk::PhysicalDeviceFeatures, there: &vk::PhysicalDeviceFeatures) -> Vec<Requirement> {
+    let fields = |features: &vk::PhysicalDeviceFeatures| {
+        format!("{features:?}")
+            .trim_start_matches("PhysicalDeviceFeatures {")
+            .trim_end_matches('}')
+            .split(',')
+            .map(|field| field.trim().to_owned())
+            .collect::<Vec<_>>()
+    };
+    fields(wanted)
+        .into_iter()
+        .zip(fields(there))
+        .filter(|(wanted, there)| wanted.ends_with(": 1") && there.ends_with(": 0"))
+        .map(|(wanted, _)| Requirement::CoreFeature(wanted.trim_end_matches(": 1").to_owned()))
+        .collect()
+}

@@ -1,0 +1,115 @@
+//! Which physical device is meant.
+
+use std::str::FromStr;
+
+use ash::vk;
+use uuid::Uuid;
+
+use crate::{Error, PhysicalDeviceInfo, Result};
+
+/// Which physical device to open.
+///
+/// Parses from what a user would type: a number is an index, a UUID a UUID (with or without `GPU-` before it),
+/// anything else a part of the name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum DeviceSelector {
+    /// The best that fits: one that can export before one that cannot, then discrete, integrated, virtual, CPU.
+    #[default]
+    Best,
+    /// By position in `vkEnumeratePhysicalDevices`.
+    Index(usize),
+    /// By device UUID.
+    Uuid(Uuid),
+    /// By a part of the name, in any case.
+    Name(String),
+}
+
+impl FromStr for DeviceSelector {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let uuid = text.strip_prefix("GPU-").unwrap_or(text);
+        Ok(match (text.parse(), Uuid::parse_str(uuid)) {
+            (Ok(index), _) => Self::Index(index),
+            (_, Ok(uuid)) => Self::Uuid(uuid),
+            _ => Self::Name(text.to_owned()),
+        })
+    }
+}
+
+impl std::fmt::Display for DeviceSelector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Best => write!(f, "the best device"),
+            Self::Index(index) => write!(f, "device {index}"),
+            Self::Uuid(uuid) => write!(f, "the device with UUID {uuid}"),
+            Self::Name(name) => write!(f, "a device named like \"{name}\""),
+        }
+    }
+}
+
+impl DeviceSelector {
+    /// Picks from `devices`, each with what else speaks against it.
+    pub(super) fn pick(&self, devices: Vec<(PhysicalDeviceInfo, Vec<String>)>) -> Result<PhysicalDeviceInfo> {
+        let found = if devices.is_empty() {
+            "none".to_owned()
+        } else {
+            let lines: Vec<String> = devices
+                .iter()
+                .enumerate()
+                .map(|(index, (device, against))| match against.as_slice() {
+                    [] => format!("{index}: {}", device.name),
+                    against => format!("{index}: {} (no: {})", device.name, against.join("; ")),
+                })
+                .collect();
+            lines.join(", ")
+        };
+        devices
+            .into_iter()
+            .enumerate()
+            .filter(|(index, (device, against))| against.is_empty() && self.matches(*index, device))
+            .min_by_key(|(index, (device, _))| (!device.gaps().export.is_empty(), rank(device.device_type), *index))
+            .map(|(_, (device, _))| device)
+            .ok_or_else(|| Error::NoDevice { asked: self.to_string(), found })
+    }
+
+    fn matches(&self, index: usize, device: &PhysicalDeviceInfo) -> bool {
+        match self {
+            Self::Best => true,
+            Self::Index(wanted) => *wanted == index,
+            Self::Uuid(uuid) => *uuid == device.uuid,
+            Self::Name(part) => device.name.to_lowercase().contains(&part.to_lowercase()),
+        }
+    }
+}
+
+fn rank(kind: vk::PhysicalDeviceType) -> u8 {
+    match kind {
+        vk::PhysicalDeviceType::DISCRETE_GPU => 0,
+        vk::PhysicalDeviceType::INTEGRATED_GPU => 1,
+        vk::PhysicalDeviceType::VIRTUAL_GPU => 2,
+        vk::PhysicalDeviceType::CPU => 4,
+        _ => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_parse_as_users_type_them() {
+        let parse = |text: &str| text.parse::<DeviceSelector>().unwrap_or_default();
+        let uuid = Uuid::from_u128(0x6d65_7361_3232_2e33_2e36_0000_0000_0001);
+        assert_eq!(parse("1"), DeviceSelector::Index(1));
+        assert_eq!(parse(&uuid.to_string()), DeviceSelector::Uuid(uuid));
+        assert_eq!(parse(&format!("GPU-{uuid}")), DeviceSelector::Uuid(uuid));
+        assert_eq!(parse("RTX 4090"), DeviceSelector::Name("RTX 4090".into()));
+    }
+
+    #[test]
+    fn an_empty_machine_says_so() {
+        let error = DeviceSelector::Best.pick(Vec::new()).map(|d| d.name).unwrap_err().to_string();
+        assert!(error.contains("found: none") && error.contains("mesa-vulkan-drivers"), "{error}");
+    }
+}

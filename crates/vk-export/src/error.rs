@@ -1,0 +1,150 @@
+//! What can go wrong on the Vulkan side, said so that the reader can act.
+
+use ash::vk;
+
+use crate::Requirement;
+
+/// The result of this crate's calls.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong on the Vulkan side.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no Vulkan loader on this machine.
+    #[error(
+        "no Vulkan loader: {detail}; install it (Debian, Ubuntu: `apt install libvulkan1`, Fedora: \
+         `dnf install vulkan-loader`) or run `cargo xtask setup`"
+    )]
+    NoLoader {
+        /// What the system's dynamic linker said.
+        detail: String,
+    },
+
+    /// The loader runs, but no device fits what was asked.
+    #[error(
+        "no Vulkan device fits: asked for {asked}; found: {found}; a machine without a GPU can use a software driver \
+         (Debian, Ubuntu: `apt install mesa-vulkan-drivers`)"
+    )]
+    NoDevice {
+        /// The selector, in words.
+        asked: String,
+        /// Each device that was seen and what speaks against it, or "none".
+        found: String,
+    },
+
+    /// The device or its set-up lacks something; all of it is listed at once.
+    #[error("{device} lacks what {purpose} needs: {}", list(missing))]
+    Missing {
+        /// The device's name.
+        device: String,
+        /// What the missing things are needed for.
+        purpose: &'static str,
+        /// Everything that is missing.
+        missing: Vec<Requirement>,
+    },
+
+    /// A Vulkan call failed.
+    #[error("{call} failed: {result:?} ({}) [{object}, {device}]{}", .result.as_raw(), advice(*.result))]
+    Vulkan {
+        /// The name of the call.
+        call: &'static str,
+        /// The driver's code; one that is newer than the bindings stays a number.
+        result: vk::Result,
+        /// The object that the call was about.
+        object: String,
+        /// The device's name.
+        device: String,
+    },
+
+    /// The driver was asked whether exactly this can be exported, and said no.
+    #[error("{object} cannot be exported as {handle_type} on {device}: {reason}")]
+    NotExportable {
+        /// The object that was to be exported.
+        object: String,
+        /// The handle type, in words.
+        handle_type: &'static str,
+        /// The device's name.
+        device: String,
+        /// What the driver said, and what to do.
+        reason: String,
+    },
+
+    /// An argument that no driver call could make sense of.
+    #[error("{object}: {reason}")]
+    InvalidArgument {
+        /// The object that was to be made or used.
+        object: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// More bytes than the device takes in one piece.
+    #[error("{object}: {size} bytes asked, but {device} takes at most {limit} ({limit_name}); split it")]
+    TooLarge {
+        /// The object that was to be made.
+        object: String,
+        /// Bytes asked for.
+        size: u64,
+        /// Bytes that are possible.
+        limit: u64,
+        /// The name of the limit in the Vulkan specification.
+        limit_name: &'static str,
+        /// The device's name.
+        device: String,
+    },
+
+    /// A host wait ran into its limit.
+    #[error("waited {waited:?} for {object} to reach {value}, last value seen {last_seen} [{device}]")]
+    Timeout {
+        /// The semaphore.
+        object: String,
+        /// The value waited for.
+        value: u64,
+        /// The value at the end of the wait.
+        last_seen: u64,
+        /// How long the wait lasted.
+        waited: std::time::Duration,
+        /// The device's name.
+        device: String,
+    },
+
+    /// The allocator for what is not shared failed.
+    #[error("{object}: no memory for it on {device}: {detail}")]
+    Allocator {
+        /// The object that was to be made.
+        object: String,
+        /// The device's name.
+        device: String,
+        /// What gpu-allocator said.
+        detail: String,
+    },
+}
+
+impl Error {
+    /// Whether the Vulkan device is lost: nothing on it will work again, and its waits may never end.
+    pub fn is_device_lost(&self) -> bool {
+        matches!(self, Self::Vulkan { result: vk::Result::ERROR_DEVICE_LOST, .. })
+    }
+}
+
+fn list(missing: &[Requirement]) -> String {
+    let all: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    all.join("; ")
+}
+
+fn advice(result: vk::Result) -> &'static str {
+    match result {
+        vk::Result::ERROR_OUT_OF_DEVICE_MEMORY => "; the GPU is full: ask for less, or use fewer slots",
+        vk::Result::ERROR_TOO_MANY_OBJECTS => {
+            "; the process holds too many allocations or descriptors: share fewer, larger buffers or raise `ulimit -n`"
+        }
+        vk::Result::ERROR_DEVICE_LOST => {
+            "; the GPU reset: an earlier submission faulted or ran too long, recreate the device"
+        }
+        vk::Result::ERROR_INITIALIZATION_FAILED => {
+            "; the driver could not start: see `cargo xtask doctor` (in a container: libXext6 and the GPU's device files)"
+        }
+        _ => "",
+    }
+}

@@ -1,0 +1,51 @@
+//! The operating system's handles.
+
+use ash::vk;
+
+/// An operating-system handle that owns what it names: a file descriptor on Unix.
+///
+/// Every export gives a fresh one. It belongs to whoever holds it; dropping it closes it. An importer that takes it
+/// over must give it up only after the import succeeded.
+#[cfg(unix)]
+pub type OsHandle = std::os::fd::OwnedFd;
+
+/// An operating-system handle that owns what it names: an NT handle on Windows.
+#[cfg(windows)]
+pub type OsHandle = std::os::windows::io::OwnedHandle;
+
+/// The handle types that this crate exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HandleType {
+    /// `VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT` and its semaphore sibling.
+    OpaqueFd,
+    /// `VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_WIN32_BIT` and its semaphore sibling.
+    OpaqueWin32,
+}
+
+impl HandleType {
+    /// The type of this operating system.
+    pub const NATIVE: Self = if cfg!(windows) { Self::OpaqueWin32 } else { Self::OpaqueFd };
+
+    /// The type in words, for messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OpaqueFd => "an opaque file descriptor",
+            Self::OpaqueWin32 => "an opaque NT handle",
+        }
+    }
+
+    pub(crate) const fn memory(self) -> vk::ExternalMemoryHandleTypeFlags {
+        match self {
+            Self::OpaqueFd => vk::ExternalMemoryHandleTypeFlags::OPAQUE_FD,
+            Self::OpaqueWin32 => vk::ExternalMemoryHandleTypeFlags::OPAQUE_WIN32,
+        }
+    }
+
+    pub(crate) const fn semaphore(self) -> vk::ExternalSemaphoreHandleTypeFlags {
+        match self {
+            Self::OpaqueFd => vk::ExternalSemaphoreHandleTypeFlags::OPAQUE_FD,
+            Self::OpaqueWin32 => vk::ExternalSemaphoreHandleTypeFlags::OPAQUE_WIN32,
+        }
+    }
+}

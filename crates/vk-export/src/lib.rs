@@ -1,0 +1,71 @@
+//! Vulkan memory and semaphores that another API can import.
+//!
+//! One frame of the exporting side, in the order in which the modules are met:
+//!
+//! 1. [`ExportDevice::open`] makes a Vulkan device that can export, or [`ExportDevice::adopt`] borrows an engine's own.
+//! 2. [`Buffer::new`] allocates exportable memory and asks the driver first whether exactly this buffer can leave;
+//!    [`Semaphore::new`] does the same for a timeline.
+//! 3. [`Buffer::export`] and [`Semaphore::export`] give a fresh [`OsHandle`] each time, with a descriptor of all that
+//!    an importer must repeat: allocation size, offset, dedicated, device UUID.
+//! 4. [`Handover`] makes the barriers which pass the contents to the other API and back.
+//!
+//! ```no_run
+//! use vk_export::{Buffer, BufferInfo, Consumer, ExportDevice, OpenInfo, Placement};
+//!
+//! # fn main() -> Result<(), vk_export::Error> {
+//! let device = ExportDevice::open(&OpenInfo::default())?;
+//! let vertices = Buffer::new(&device, &BufferInfo {
+//!     name: "vertices",
+//!     size: 16 << 20,
+//!     usage: Consumer::VERTEX_INPUT.usage,
+//!     placement: Placement::Exportable,
+//! })?;
+//! let exported = vertices.export()?;
+//! println!("{:?} of {} bytes on {}", exported.handle, exported.descriptor.allocation_size, device.name());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The crate knows no other API: who imports, and what the two sides then promise each other, is the business of the
+//! crate `bridge`.
+//!
+//! Everything here is [`Send`] and [`Sync`]; what Vulkan wants externally synchronized (the queue, the allocator) is
+//! locked inside.
+
+mod barrier;
+mod buffer;
+mod consumer;
+mod device;
+mod error;
+mod handle;
+mod instance;
+mod local;
+mod memory;
+mod physical;
+mod queue;
+mod report;
+mod requirements;
+mod semaphore;
+mod synchronization2;
+mod validation;
+
+pub use ash;
+pub use gpu_allocator::MemoryLocation;
+pub use uuid::Uuid;
+
+pub use barrier::{Handover, LegacyBarrier, Partner, legacy_stages};
+pub use buffer::{Buffer, BufferInfo, ExportedBuffer};
+pub use consumer::Consumer;
+pub use device::{AdoptInfo, DeviceSelector, EnabledFeatures, ExportDevice, OpenInfo, Validation};
+pub use error::{Error, Result};
+pub use handle::{HandleType, OsHandle};
+pub use local::{LocalBuffer, LocalImage, LocalImageInfo};
+pub use memory::{MemoryDescriptor, Placement};
+pub use physical::PhysicalDeviceInfo;
+pub use queue::Queue;
+pub use report::{DeviceReport, LayerReport, VulkanReport, report};
+pub use requirements::{
+    EXPORT_EXTENSIONS, MINIMUM_API_VERSION, RequiredFeatures, Requirement, required_device_extensions,
+};
+pub use semaphore::{ExportedSemaphore, Semaphore, SemaphoreDescriptor, SemaphoreInfo, SemaphoreKind};
+pub use validation::{SILENCED, Silenced, ValidationMessage};

@@ -1,0 +1,136 @@
+//! What this machine's Vulkan can do, for diagnosis.
+#![allow(unsafe_code)] // Vulkan queries.
+
+use ash::vk;
+
+use crate::device::OpenInfo;
+use crate::instance::{OwnedInstance, load};
+use crate::requirements::version;
+use crate::semaphore::is_exportable;
+use crate::{Error, HandleType, PhysicalDeviceInfo, Requirement, Result, SemaphoreKind};
+
+/// What this machine's Vulkan can do.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct VulkanReport {
+    /// The loader's version, as "1.3.239".
+    pub loader_version: String,
+    /// The layers that a program can turn on.
+    pub layers: Vec<LayerReport>,
+    /// Every physical device that answers.
+    pub devices: Vec<DeviceReport>,
+    /// What kept devices from being listed. Without a single driver the loader makes no instance: then this says so, and
+    /// there are no devices.
+    pub failures: Vec<Error>,
+}
+
+/// A layer that a program can turn on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LayerReport {
+    /// Its name, as `VK_LAYER_KHRONOS_validation`.
+    pub name: String,
+    /// The Vulkan that it was written for, as "1.3.239".
+    pub version: String,
+}
+
+/// What one physical device can do.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DeviceReport {
+    /// Its place in `vkEnumeratePhysicalDevices`, for [`DeviceSelector::Index`](crate::DeviceSelector::Index).
+    pub index: usize,
+    /// The PCI vendor, or a Khronos vendor ID.
+    pub vendor_id: u32,
+    /// What it says of itself.
+    pub info: PhysicalDeviceInfo,
+    /// What keeps it from being opened at all.
+    pub base_gaps: Vec<Requirement>,
+    /// What keeps it from exporting.
+    pub export_gaps: Vec<Requirement>,
+    /// Whether buffers leave as [`HandleType::NATIVE`].
+    pub exports_buffers: bool,
+    /// Whether timeline semaphores do.
+    pub exports_timelines: bool,
+    /// Whether binary semaphores do.
+    pub exports_binaries: bool,
+}
+
+/// Looks at the loader and every device, opening none.
+///
+/// # Errors
+/// [`Error::NoLoader`], or a failed question to the loader. Drivers that fail are part of the report.
+pub fn report() -> Result<VulkanReport> {
+    let entry = load()?;
+    // SAFETY: a global query without preconditions.
+    let loader = unsafe { entry.try_enumerate_instance_version() }.ok().flatten().unwrap_or(vk::API_VERSION_1_0);
+    let mut report = VulkanReport {
+        loader_version: full_version(loader),
+        layers: layers(&entry)?,
+        devices: Vec::new(),
+        failures: Vec::new(),
+    };
+    if let Err(error) = list_devices(&entry, &mut report) {
+        report.failures.push(error);
+    }
+    Ok(report)
+}
+
+fn list_devices(entry: &ash::Entry, report: &mut VulkanReport) -> Result<()> {
+    let instance = OwnedInstance::new(entry, &OpenInfo { application_name: "report", ..OpenInfo::default() })?;
+    // SAFETY: the instance is alive.
+    let handles = unsafe { instance.raw.enumerate_physical_devices() }.map_err(failed("vkEnumeratePhysicalDevices"))?;
+    for (index, handle) in handles.into_iter().enumerate() {
+        match device_report(&instance.raw, index, handle) {
+            Ok(device) => report.devices.push(device),
+            Err(error) => report.failures.push(error),
+        }
+    }
+    Ok(())
+}
+
+fn layers(entry: &ash::Entry) -> Result<Vec<LayerReport>> {
+    // SAFETY: a global query without preconditions.
+    let layers =
+        unsafe { entry.enumerate_instance_layer_properties() }.map_err(failed("vkEnumerateInstanceLayerProperties"))?;
+    let layer = |layer: &vk::LayerProperties| {
+        let name = layer.layer_name_as_c_str().ok()?.to_string_lossy().into_owned();
+        Some(LayerReport { name, version: full_version(layer.spec_version) })
+    };
+    Ok(layers.iter().filter_map(layer).collect())
+}
+
+fn full_version(packed: u32) -> String {
+    format!("{}.{}", version(packed), vk::api_version_patch(packed))
+}
+
+fn failed(call: &'static str) -> impl FnOnce(vk::Result) -> Error {
+    move |result| Error::Vulkan { call, result, object: "instance".into(), device: "any device".into() }
+}
+
+fn device_report(instance: &ash::Instance, index: usize, handle: vk::PhysicalDevice) -> Result<DeviceReport> {
+    // SAFETY: VUID-vkGetPhysicalDeviceProperties-physicalDevice-parameter: the handle was just listed by an instance
+    // that is alive.
+    let vendor_id = unsafe { instance.get_physical_device_properties(handle) }.vendor_id;
+    let info = PhysicalDeviceInfo::query(instance, handle)?;
+    let gaps = info.gaps();
+    let native = HandleType::NATIVE;
+    let question = vk::PhysicalDeviceExternalBufferInfo::default()
+        .usage(vk::BufferUsageFlags::VERTEX_BUFFER | vk::BufferUsageFlags::STORAGE_BUFFER)
+        .handle_type(native.memory());
+    let mut answer = vk::ExternalBufferProperties::default();
+    // SAFETY: a query of a physical device of this instance.
+    unsafe { instance.get_physical_device_external_buffer_properties(handle, &question, &mut answer) };
+    let exports_buffers =
+        answer.external_memory_properties.external_memory_features.contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE);
+    Ok(DeviceReport {
+        index,
+        vendor_id,
+        exports_buffers,
+        exports_timelines: is_exportable(instance, handle, SemaphoreKind::Timeline, native),
+        exports_binaries: is_exportable(instance, handle, SemaphoreKind::Binary, native),
+        base_gaps: gaps.base,
+        export_gaps: gaps.export,
+        info,
+    })
+}

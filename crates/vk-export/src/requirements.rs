@@ -1,0 +1,153 @@
+//! What a Vulkan device needs, as lists an engine can feed to its own device creation.
+
+use std::ffi::CStr;
+
+use ash::{khr, vk};
+
+/// The oldest Vulkan that will do: 1.2, with `timelineSemaphore` and `synchronization2` on.
+pub const MINIMUM_API_VERSION: u32 = vk::API_VERSION_1_2;
+
+/// The device extensions that exporting needs on this operating system.
+pub const EXPORT_EXTENSIONS: &[&CStr] = if cfg!(windows) {
+    &[khr::external_memory_win32::NAME, khr::external_semaphore_win32::NAME]
+} else {
+    &[khr::external_memory_fd::NAME, khr::external_semaphore_fd::NAME]
+};
+
+/// Everything that an engine must enable on its device, for a device of `api_version`
+/// (the lower of the instance's and the device's).
+///
+/// The features that go with it are [`RequiredFeatures`].
+pub fn required_device_extensions(api_version: u32) -> impl Iterator<Item = &'static CStr> {
+    EXPORT_EXTENSIONS.iter().copied().chain(base_extensions(api_version).iter().copied())
+}
+
+/// The extensions without which nothing here works, exporting or not.
+pub(crate) fn base_extensions(api_version: u32) -> &'static [&'static CStr] {
+    if api_version < vk::API_VERSION_1_3 { &[khr::synchronization2::NAME] } else { &[] }
+}
+
+/// The features that an engine must enable, ready to be pushed onto its `VkDeviceCreateInfo`.
+///
+/// ```
+/// # use vk_export::ash::vk;
+/// let mut features = vk_export::RequiredFeatures::default();
+/// let info = vk::DeviceCreateInfo::default()
+///     .push_next(&mut features.timeline_semaphore)
+///     .push_next(&mut features.synchronization2);
+/// # assert!(!info.p_next.is_null());
+/// ```
+///
+/// An engine that already passes `VkPhysicalDeviceVulkan12Features` or `…13Features` sets the fields of the same names
+/// there instead.
+#[derive(Debug, Clone, Copy)]
+pub struct RequiredFeatures {
+    /// `timelineSemaphore`
+    pub timeline_semaphore: vk::PhysicalDeviceTimelineSemaphoreFeatures<'static>,
+    /// `synchronization2`
+    pub synchronization2: vk::PhysicalDeviceSynchronization2Features<'static>,
+}
+
+impl Default for RequiredFeatures {
+    fn default() -> Self {
+        Self {
+            timeline_semaphore: vk::PhysicalDeviceTimelineSemaphoreFeatures::default().timeline_semaphore(true),
+            synchronization2: vk::PhysicalDeviceSynchronization2Features::default().synchronization2(true),
+        }
+    }
+}
+
+/// One thing that a device, or an engine's set-up of it, lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Requirement {
+    /// A newer Vulkan.
+    #[error("Vulkan {} (it has {})", version(*needed), version(*found))]
+    ApiVersion {
+        /// The oldest version that will do, packed as Vulkan does.
+        needed: u32,
+        /// What is there.
+        found: u32,
+    },
+    /// An instance extension.
+    #[error("instance extension {0}")]
+    InstanceExtension(String),
+    /// A device extension.
+    #[error("device extension {0}")]
+    DeviceExtension(String),
+    /// A feature, by its name in the specification.
+    #[error("feature {0}")]
+    Feature(&'static str),
+    /// A feature of Vulkan 1.0 that the program asked for, by its name in the bindings.
+    #[error("feature {0}")]
+    CoreFeature(String),
+    /// An instance layer.
+    #[error("layer {0} (Debian, Ubuntu: `apt install vulkan-validationlayers`)")]
+    Layer(String),
+    /// A queue family of a kind.
+    #[error("a queue family for {0}")]
+    QueueFamily(&'static str),
+}
+
+impl Requirement {
+    pub(crate) fn device_extension(name: &CStr) -> Self {
+        Self::DeviceExtension(name.to_string_lossy().into_owned())
+    }
+}
+
+pub(crate) fn version(packed: u32) -> String {
+    format!("{}.{}", vk::api_version_major(packed), vk::api_version_minor(packed))
+}
+
+/// The base and export requirements that `has_extension`, `timeline` and `synchronization2` leave open.
+pub(crate) struct Gaps {
+    /// Without these there is no [`ExportDevice`](crate::ExportDevice).
+    pub(crate) base: Vec<Requirement>,
+    /// Without these nothing can be exported from it.
+    pub(crate) export: Vec<Requirement>,
+}
+
+impl Gaps {
+    pub(crate) fn find(
+        api_version: u32,
+        timeline: bool,
+        synchronization2: bool,
+        has_extension: impl Fn(&CStr) -> bool,
+    ) -> Self {
+        let mut base = Vec::new();
+        if api_version < MINIMUM_API_VERSION {
+            base.push(Requirement::ApiVersion { needed: MINIMUM_API_VERSION, found: api_version });
+        }
+        let lacking = |names: &[&CStr]| -> Vec<Requirement> {
+            names.iter().filter(|name| !has_extension(name)).map(|name| Requirement::device_extension(name)).collect()
+        };
+        base.extend(lacking(base_extensions(api_version)));
+        if !timeline {
+            base.push(Requirement::Feature("timelineSemaphore"));
+        }
+        if !synchronization2 {
+            base.push(Requirement::Feature("synchronization2"));
+        }
+        Self { base, export: lacking(EXPORT_EXTENSIONS) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_gap_is_named_at_once() {
+        let gaps = Gaps::find(vk::API_VERSION_1_1, false, false, |_| false);
+        assert_eq!(gaps.base.len(), 4, "{:?}", gaps.base);
+        assert_eq!(gaps.export.len(), EXPORT_EXTENSIONS.len());
+        assert_eq!(gaps.base[0].to_string(), "Vulkan 1.2 (it has 1.1)");
+    }
+
+    #[test]
+    fn synchronization2_is_core_from_1_3() {
+        assert!(Gaps::find(vk::API_VERSION_1_3, true, true, |_| false).base.is_empty());
+        assert_eq!(Gaps::find(vk::API_VERSION_1_2, true, true, |_| false).base.len(), 1);
+        assert_eq!(required_device_extensions(vk::API_VERSION_1_2).count(), EXPORT_EXTENSIONS.len() + 1);
+    }
+}

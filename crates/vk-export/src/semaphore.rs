@@ -1,0 +1,285 @@
+//! Semaphores, timeline and binary, that are shared.
+#![allow(unsafe_code)] // Vulkan calls.
+
+use std::time::{Duration, Instant};
+
+use ash::vk;
+use uuid::Uuid;
+
+use crate::{Error, ExportDevice, HandleType, OsHandle, Result};
+
+/// The two kinds of semaphore.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum SemaphoreKind {
+    /// Counts up; any number of waits for a value, before or after its signal.
+    #[default]
+    Timeline,
+    /// One wait for one signal, the signal first.
+    Binary,
+}
+
+/// What a semaphore is to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SemaphoreInfo<'a> {
+    /// Its name, in errors, traces and GPU debuggers. Default: empty.
+    pub name: &'a str,
+    /// Timeline or binary. Default: timeline.
+    pub kind: SemaphoreKind,
+    /// Whether another API will import it. Default: no.
+    pub exportable: bool,
+}
+
+/// What an importer must repeat exactly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SemaphoreDescriptor {
+    /// The type of the handle.
+    pub handle_type: HandleType,
+    /// Timeline or binary.
+    pub kind: SemaphoreKind,
+    /// The UUID of the device that it is on.
+    pub device_uuid: Uuid,
+    /// The semaphore's name.
+    pub name: String,
+}
+
+/// A semaphore as it left Vulkan.
+#[derive(Debug)]
+pub struct ExportedSemaphore {
+    /// A handle of its own, closed when dropped.
+    pub handle: OsHandle,
+    /// What the importer must repeat.
+    pub descriptor: SemaphoreDescriptor,
+}
+
+/// A semaphore. A timeline starts at 0.
+///
+/// Dropping it destroys it at once: whoever holds it keeps it until every wait and signal on it has completed.
+#[derive(Debug)]
+pub struct Semaphore {
+    raw: vk::Semaphore,
+    kind: SemaphoreKind,
+    export: Option<HandleType>,
+    name: String,
+    device: ExportDevice,
+}
+
+impl Semaphore {
+    /// Makes a semaphore, after asking the driver whether one of exactly this kind can be exported.
+    ///
+    /// # Errors
+    /// [`Error::NotExportable`] and [`Error::Missing`] where it cannot leave, else the failed call.
+    pub fn new(device: &ExportDevice, info: &SemaphoreInfo<'_>) -> Result<Self> {
+        let object = describe(info.kind, info.name);
+        let export = if info.exportable { Some(ask(device, info.kind, &object)?) } else { None };
+        let mut export_info = vk::ExportSemaphoreCreateInfo::default()
+            .handle_types(export.map(HandleType::semaphore).unwrap_or_default());
+        let mut kind_info = kind_info(info.kind);
+        let mut create = vk::SemaphoreCreateInfo::default().push_next(&mut kind_info);
+        if export.is_some() {
+            create = create.push_next(&mut export_info);
+        }
+        // SAFETY: VUID-VkSemaphoreTypeCreateInfo-timelineSemaphore-03252: the feature is on in every `ExportDevice`;
+        // VUID-VkExportSemaphoreCreateInfo-handleTypes-01124: the handle type was asked for with this kind.
+        let raw = unsafe { device.as_raw().create_semaphore(&create, None) }
+            .map_err(device.failed("vkCreateSemaphore", &object))?;
+        device.set_name(raw, info.name);
+        Ok(Self { raw, kind: info.kind, export, name: info.name.to_owned(), device: device.clone() })
+    }
+
+    /// The Vulkan handle, lent.
+    pub fn as_raw(&self) -> vk::Semaphore {
+        self.raw
+    }
+
+    /// Timeline or binary.
+    pub fn kind(&self) -> SemaphoreKind {
+        self.kind
+    }
+
+    /// The name given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The device it is on.
+    pub fn device(&self) -> &ExportDevice {
+        &self.device
+    }
+
+    /// A fresh handle to the semaphore, with what an importer must repeat. The handle is the caller's.
+    ///
+    /// # Errors
+    /// [`Error::NotExportable`] for one not made `exportable`, else the failed call.
+    #[doc(alias = "vkGetSemaphoreFdKHR")]
+    pub fn export(&self) -> Result<ExportedSemaphore> {
+        let Some(handle_type) = self.export else {
+            return Err(self.not_exportable(HandleType::NATIVE, "it was not made `exportable`"));
+        };
+        let handle = self.export_handle(handle_type)?;
+        log::debug!("exported {}", describe(self.kind, &self.name));
+        let descriptor = SemaphoreDescriptor {
+            handle_type,
+            kind: self.kind,
+            device_uuid: self.device.uuid(),
+            name: self.name.clone(),
+        };
+        Ok(ExportedSemaphore { handle, descriptor })
+    }
+
+    /// The value that a timeline has reached.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a binary semaphore, else the failed call.
+    #[doc(alias = "vkGetSemaphoreCounterValue")]
+    pub fn value(&self) -> Result<u64> {
+        self.check_timeline()?;
+        // SAFETY: VUID-vkGetSemaphoreCounterValue-semaphore-03255: a live timeline of this device, checked above.
+        unsafe { self.device.as_raw().get_semaphore_counter_value(self.raw) }
+            .map_err(self.failed("vkGetSemaphoreCounterValue"))
+    }
+
+    /// Blocks until a timeline has reached `value`, for at most `limit`.
+    ///
+    /// Right for what Vulkan or the host signals; a signal of another API wakes this late by milliseconds on some
+    /// drivers, ask [`value`](Self::value) repeatedly there.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] with the last value, [`Error::InvalidArgument`] for a binary semaphore, else the failed call.
+    #[doc(alias = "vkWaitSemaphores")]
+    pub fn wait(&self, value: u64, limit: Duration) -> Result<()> {
+        self.check_timeline()?;
+        let start = Instant::now();
+        let (semaphores, values) = ([self.raw], [value]);
+        let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
+        let nanoseconds = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        // SAFETY: VUID-VkSemaphoreWaitInfo-pSemaphores-03256: a live timeline of this device, checked above.
+        match unsafe { self.device.as_raw().wait_semaphores(&info, nanoseconds) } {
+            Ok(()) => Ok(()),
+            Err(vk::Result::TIMEOUT) => Err(Error::Timeout {
+                object: describe(self.kind, &self.name),
+                value,
+                last_seen: self.value()?,
+                waited: start.elapsed(),
+                device: self.device.name().to_owned(),
+            }),
+            Err(result) => Err(self.failed("vkWaitSemaphores")(result)),
+        }
+    }
+
+    /// Sets a timeline to `value` from the host.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a binary semaphore or a value that does not rise, else the failed call.
+    ///
+    /// # Safety
+    /// No other signal of this timeline is pending with a value of `value` or less, nor can one come to be so while
+    /// this call runs (VUID-VkSemaphoreSignalInfo-value-03259 and -03260).
+    #[doc(alias = "vkSignalSemaphore")]
+    pub unsafe fn signal(&self, value: u64) -> Result<()> {
+        let reached = self.value()?;
+        if value <= reached {
+            return Err(Error::InvalidArgument {
+                object: describe(self.kind, &self.name),
+                reason: format!("signalled with {value}, but it already has {reached}: values rise strictly"),
+            });
+        }
+        let info = vk::SemaphoreSignalInfo::default().semaphore(self.raw).value(value);
+        // SAFETY: VUID-VkSemaphoreSignalInfo-semaphore-03257: a timeline, checked by `value`; -03258: greater than the
+        // current value, checked above; the pending signals are the caller's promise.
+        unsafe { self.device.as_raw().signal_semaphore(&info) }.map_err(self.failed("vkSignalSemaphore"))
+    }
+
+    fn check_timeline(&self) -> Result<()> {
+        match self.kind {
+            SemaphoreKind::Timeline => Ok(()),
+            SemaphoreKind::Binary => Err(Error::InvalidArgument {
+                object: describe(self.kind, &self.name),
+                reason: "only a timeline has a value".into(),
+            }),
+        }
+    }
+
+    fn failed(&self, call: &'static str) -> impl FnOnce(vk::Result) -> Error + use<'_> {
+        // The message is only made when the call failed: this is on the path of every frame.
+        move |result| self.device.failed(call, &describe(self.kind, &self.name))(result)
+    }
+
+    fn not_exportable(&self, handle_type: HandleType, reason: &str) -> Error {
+        Error::NotExportable {
+            object: describe(self.kind, &self.name),
+            handle_type: handle_type.as_str(),
+            device: self.device.name().to_owned(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    #[cfg(unix)]
+    fn export_handle(&self, handle_type: HandleType) -> Result<OsHandle> {
+        use std::os::fd::{FromRawFd, OwnedFd};
+
+        let info = vk::SemaphoreGetFdInfoKHR::default().semaphore(self.raw).handle_type(handle_type.semaphore());
+        // SAFETY: VUID-VkSemaphoreGetFdInfoKHR-handleType-01132: made for this handle type, and the extension is on.
+        let fd = unsafe { self.device.semaphore_fd().get_semaphore_fd(&info) }
+            .map_err(self.failed("vkGetSemaphoreFdKHR"))?;
+        // SAFETY: the driver made a new descriptor and gave it to us ("the application owns the file descriptor").
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    #[cfg(windows)]
+    fn export_handle(&self, handle_type: HandleType) -> Result<OsHandle> {
+        Err(self.not_exportable(handle_type, "exporting on Windows is not supported yet"))
+    }
+}
+
+impl Drop for Semaphore {
+    fn drop(&mut self) {
+        // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the owner keeps it until every submission that refers to it
+        // has completed, as the type's documentation says.
+        unsafe { self.device.as_raw().destroy_semaphore(self.raw, None) };
+    }
+}
+
+fn describe(kind: SemaphoreKind, name: &str) -> String {
+    match kind {
+        SemaphoreKind::Timeline => format!("timeline \"{name}\""),
+        SemaphoreKind::Binary => format!("semaphore \"{name}\""),
+    }
+}
+
+fn kind_info(kind: SemaphoreKind) -> vk::SemaphoreTypeCreateInfo<'static> {
+    vk::SemaphoreTypeCreateInfo::default().initial_value(0).semaphore_type(match kind {
+        SemaphoreKind::Timeline => vk::SemaphoreType::TIMELINE,
+        SemaphoreKind::Binary => vk::SemaphoreType::BINARY,
+    })
+}
+
+/// Whether semaphores of `kind` can be exported from a physical device.
+pub(crate) fn is_exportable(
+    instance: &ash::Instance,
+    physical: vk::PhysicalDevice,
+    kind: SemaphoreKind,
+    handle_type: HandleType,
+) -> bool {
+    let mut kind_info = kind_info(kind);
+    let question = vk::PhysicalDeviceExternalSemaphoreInfo::default()
+        .handle_type(handle_type.semaphore())
+        .push_next(&mut kind_info);
+    let mut answer = vk::ExternalSemaphoreProperties::default();
+    // SAFETY: a query of a physical device of this instance.
+    unsafe { instance.get_physical_device_external_semaphore_properties(physical, &question, &mut answer) };
+    answer.external_semaphore_features.contains(vk::ExternalSemaphoreFeatureFlags::EXPORTABLE)
+}
+
+fn ask(device: &ExportDevice, kind: SemaphoreKind, object: &str) -> Result<HandleType> {
+    let handle_type = device.check_can_export()?;
+    if is_exportable(device.instance(), device.physical().handle, kind, handle_type) {
+        return Ok(handle_type);
+    }
+    Err(Error::NotExportable {
+        object: object.to_owned(),
+        handle_type: handle_type.as_str(),
+        device: device.name().to_owned(),
+        reason: format!("the driver does not export {kind:?} semaphores; a software driver has no need to"),
+    })
+}

@@ -1,0 +1,128 @@
+//! The validation layer as a canary: its messages are collected, so that a test or a program can insist on silence.
+#![allow(unsafe_code)] // The messenger's callback reads pointers that the layer passes.
+
+use std::ffi::{CStr, c_void};
+use std::sync::{Mutex, PoisonError};
+
+use ash::{ext, vk};
+
+/// A message that is known to be wrong, and why.
+#[derive(Debug, Clone, Copy)]
+pub struct Silenced {
+    /// The message's ID, a VUID.
+    pub id: &'static str,
+    /// Why it is wrong here.
+    pub reason: &'static str,
+    /// Where that is discussed.
+    pub link: &'static str,
+}
+
+/// Every message that is not counted: those about what neither this crate nor its user did, and those that the layer gets
+/// wrong since it cannot see what another API signals.
+pub const SILENCED: &[Silenced] = &[Silenced {
+    id: "WARNING-vkGetDeviceProcAddr-device",
+    reason: "NVIDIA's driver makes it inside vkCreateDevice, asking for a physical-device function it then does not use",
+    link: "https://github.com/KhronosGroup/Vulkan-ValidationLayers/issues/8048",
+}];
+
+/// One message of the validation layer.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ValidationMessage {
+    /// The message's ID, mostly a VUID.
+    pub id: String,
+    /// Whether it is an error; a warning else.
+    pub is_error: bool,
+    /// The layer's text.
+    pub text: String,
+}
+
+/// Messages kept; more than these are only logged.
+const KEPT: usize = 1000;
+
+#[derive(Debug, Default)]
+pub(crate) struct MessageLog(Mutex<Vec<ValidationMessage>>);
+
+impl MessageLog {
+    fn push(&self, message: ValidationMessage) {
+        let mut messages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if messages.len() < KEPT {
+            messages.push(message);
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Vec<ValidationMessage> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A debug messenger with the log it fills.
+pub(crate) struct Messenger {
+    functions: ext::debug_utils::Instance,
+    raw: vk::DebugUtilsMessengerEXT,
+    log: Box<MessageLog>,
+}
+
+impl Messenger {
+    pub(crate) fn new(entry: &ash::Entry, instance: &ash::Instance) -> Result<Self, vk::Result> {
+        let functions = ext::debug_utils::Instance::new(entry, instance);
+        let log = Box::<MessageLog>::default();
+        let user_data: *const MessageLog = &raw const *log;
+        let info = vk::DebugUtilsMessengerCreateInfoEXT::default()
+            .message_severity(
+                vk::DebugUtilsMessageSeverityFlagsEXT::ERROR | vk::DebugUtilsMessageSeverityFlagsEXT::WARNING,
+            )
+            .message_type(vk::DebugUtilsMessageTypeFlagsEXT::VALIDATION)
+            .pfn_user_callback(Some(on_message))
+            .user_data(user_data.cast_mut().cast());
+        // SAFETY: VUID-VkDebugUtilsMessengerCreateInfoEXT-pUserData: the boxed log stays in place until `destroy`.
+        let raw = unsafe { functions.create_debug_utils_messenger(&info, None) }?;
+        Ok(Self { functions, raw, log })
+    }
+
+    pub(crate) fn log(&self) -> &MessageLog {
+        &self.log
+    }
+
+    /// Call once, before the instance is destroyed.
+    pub(crate) fn destroy(&mut self) {
+        let raw = std::mem::take(&mut self.raw);
+        // SAFETY: made by this instance in `new`; taking it leaves a null handle, which Vulkan ignores.
+        unsafe { self.functions.destroy_debug_utils_messenger(raw, None) };
+    }
+}
+
+extern "system" fn on_message(
+    severity: vk::DebugUtilsMessageSeverityFlagsEXT,
+    _kind: vk::DebugUtilsMessageTypeFlagsEXT,
+    data: *const vk::DebugUtilsMessengerCallbackDataEXT<'_>,
+    user_data: *mut c_void,
+) -> vk::Bool32 {
+    if data.is_null() || user_data.is_null() {
+        return vk::FALSE;
+    }
+    // SAFETY: VUID-PFN_vkDebugUtilsMessengerCallbackEXT: the layer passes a valid structure for the call's duration.
+    let data = unsafe { &*data };
+    // SAFETY: `user_data` is the log that `Messenger::new` passed and `Messenger` keeps until the messenger is gone.
+    let log = unsafe { &*user_data.cast::<MessageLog>() };
+    let string = |pointer: *const std::ffi::c_char| {
+        if pointer.is_null() {
+            return String::new();
+        }
+        // SAFETY: the specification makes both strings null-terminated and valid for the call.
+        unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+    };
+    let (id, text) = (string(data.p_message_id_name), string(data.p_message));
+    if let Some(silenced) = SILENCED.iter().find(|s| s.id == id) {
+        log::debug!("validation, silenced ({}): {text}", silenced.reason);
+        return vk::FALSE;
+    }
+    let is_error = severity.contains(vk::DebugUtilsMessageSeverityFlagsEXT::ERROR);
+    if is_error {
+        log::error!("validation: {text}");
+    } else {
+        log::warn!("validation: {text}");
+    }
+    log.push(ValidationMessage { id, is_error, text });
+    vk::FALSE
+}
