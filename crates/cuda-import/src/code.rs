@@ -1,0 +1,198 @@
+//! The driver's result codes, kept open: a number that no list knows stays a number.
+
+use std::fmt;
+
+use crate::sys;
+
+/// A `CUresult`, as the driver returned it.
+///
+/// Displays as `CUDA_ERROR_INVALID_VALUE (1)`, or as `unknown code 4711`.
+#[doc(alias = "CUresult")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DriverCode(pub u32);
+
+impl DriverCode {
+    /// The code in the driver's spelling. Codes that this crate explains are named with no driver loaded too.
+    pub fn name(self) -> Option<&'static str> {
+        let listed = EXPLAINED.iter().find(|entry| entry.code == self.0);
+        listed.map(|entry| entry.name).or_else(|| sys::error_name(self.0))
+    }
+
+    /// Whether the context is lost: every later call in it fails the same way, until the process ends or, where the
+    /// context is not the primary one, the context is destroyed.
+    ///
+    /// These are the codes of which cuda.h says "leaves the process in an inconsistent state" or "the context cannot be
+    /// used anymore", and those of uncorrectable hardware errors.
+    pub fn is_context_lost(self) -> bool {
+        matches!(self.0, 4 | 214 | 220 | 226 | 700 | 702 | 709 | 710 | 714..=719 | 721 | 810 | 911)
+    }
+
+    /// What to do about this code when `call` returned it, if that is known.
+    pub(crate) fn advice(self, call: &str) -> Option<&'static str> {
+        let of_call = CALL_ADVICE.iter().find(|(name, codes, _)| *name == call && codes.contains(&self.0));
+        let of_code = EXPLAINED.iter().find(|entry| entry.code == self.0).and_then(|entry| entry.advice);
+        of_call.map(|(_, _, advice)| *advice).or(of_code)
+    }
+}
+
+impl fmt::Display for DriverCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => write!(f, "{name} ({})", self.0),
+            None => write!(f, "unknown code {}", self.0),
+        }
+    }
+}
+
+struct Explained {
+    code: u32,
+    name: &'static str,
+    advice: Option<&'static str>,
+}
+
+const fn explained(code: u32, name: &'static str, advice: &'static str) -> Explained {
+    Explained { code, name, advice: Some(advice) }
+}
+
+const LOST: &str = "the CUDA context is lost: an earlier kernel or copy failed (compute-sanitizer finds which); \
+    release everything and start the process again";
+
+const EXPLAINED: &[Explained] = &[
+    Explained { code: 1, name: "CUDA_ERROR_INVALID_VALUE", advice: None },
+    explained(
+        2,
+        "CUDA_ERROR_OUT_OF_MEMORY",
+        "the GPU has too little free memory, or the handle comes from another GPU",
+    ),
+    explained(
+        34,
+        "CUDA_ERROR_STUB_LIBRARY",
+        "the libcuda found is the toolkit's link-time stub: take its `stubs` folder \
+        out of the library path and install the NVIDIA driver",
+    ),
+    explained(
+        46,
+        "CUDA_ERROR_DEVICE_UNAVAILABLE",
+        "another process holds the GPU in exclusive mode: `nvidia-smi -c 0` allows sharing",
+    ),
+    explained(
+        100,
+        "CUDA_ERROR_NO_DEVICE",
+        "the driver is installed but sees no GPU: check `nvidia-smi`, CUDA_VISIBLE_DEVICES, \
+        and in a container that it was started with its GPUs (`--gpus all`)",
+    ),
+    explained(101, "CUDA_ERROR_INVALID_DEVICE", "check CUDA_VISIBLE_DEVICES"),
+    explained(102, "CUDA_ERROR_DEVICE_NOT_LICENSED", "the virtual GPU has no licence yet"),
+    explained(
+        304,
+        "CUDA_ERROR_OPERATING_SYSTEM",
+        "the device nodes may be missing or closed to this user: look at /dev/nvidia*",
+    ),
+    Explained { code: 400, name: "CUDA_ERROR_INVALID_HANDLE", advice: None },
+    explained(700, "CUDA_ERROR_ILLEGAL_ADDRESS", LOST),
+    explained(
+        702,
+        "CUDA_ERROR_LAUNCH_TIMEOUT",
+        "a kernel ran longer than the display's watchdog allows; the CUDA context is lost",
+    ),
+    explained(710, "CUDA_ERROR_ASSERT", LOST),
+    explained(714, "CUDA_ERROR_HARDWARE_STACK_ERROR", LOST),
+    explained(715, "CUDA_ERROR_ILLEGAL_INSTRUCTION", LOST),
+    explained(716, "CUDA_ERROR_MISALIGNED_ADDRESS", LOST),
+    explained(717, "CUDA_ERROR_INVALID_ADDRESS_SPACE", LOST),
+    explained(718, "CUDA_ERROR_INVALID_PC", LOST),
+    explained(719, "CUDA_ERROR_LAUNCH_FAILED", LOST),
+    Explained { code: 801, name: "CUDA_ERROR_NOT_SUPPORTED", advice: None },
+    explained(
+        802,
+        "CUDA_ERROR_SYSTEM_NOT_READY",
+        "on NVSwitch machines the fabric manager must run: `systemctl status nvidia-fabricmanager`",
+    ),
+    explained(
+        803,
+        "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
+        "libcuda and the kernel module are of different driver versions: reboot \
+        after a driver update; in a container use the host's libcuda",
+    ),
+    explained(
+        804,
+        "CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE",
+        "the libcuda found is a forward-compatibility package that this GPU \
+        does not support: take the `compat` folder out of the library path",
+    ),
+    explained(805, "CUDA_ERROR_MPS_CONNECTION_FAILED", "CUDA MPS is configured but its server does not answer"),
+    Explained { code: 911, name: "CUDA_ERROR_EXTERNAL_DEVICE", advice: Some(LOST) },
+    explained(
+        999,
+        "CUDA_ERROR_UNKNOWN",
+        "often the nvidia_uvm kernel module is not loaded, or the machine was suspended: \
+        `modprobe nvidia_uvm`, then try again",
+    ),
+];
+
+/// Codes that mean something particular in one call.
+const CALL_ADVICE: &[(&str, &[u32], &str)] = &[
+    (
+        "cuImportExternalMemory",
+        &[1, 304, 400, 999],
+        "the handle must be a fresh one, exported from memory of this very GPU, \
+        and the size the allocation's own",
+    ),
+    (
+        "cuImportExternalMemory",
+        &[801],
+        "this driver cannot import memory of this kind; WSL 2 and vGPU drivers often cannot",
+    ),
+    (
+        "cuImportExternalSemaphore",
+        &[1, 304, 400, 999],
+        "the handle must be a fresh one, exported from a semaphore of the same \
+        kind (binary or timeline) of this very GPU",
+    ),
+    (
+        "cuImportExternalSemaphore",
+        &[801],
+        "this driver cannot import semaphores of this kind; WSL 2 and vGPU drivers often cannot",
+    ),
+    ("cuExternalMemoryGetMappedBuffer", &[1], "offset + size must lie inside the imported memory"),
+    (
+        "cuWaitExternalSemaphoresAsync",
+        &[400],
+        "streams of a green context cannot use external semaphores: use a plain stream",
+    ),
+    (
+        "cuSignalExternalSemaphoresAsync",
+        &[400],
+        "streams of a green context cannot use external semaphores: use a plain stream",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn displays_name_and_number() {
+        assert_eq!(DriverCode(1).to_string(), "CUDA_ERROR_INVALID_VALUE (1)");
+        assert_eq!(DriverCode(4_000_000_000).to_string(), "unknown code 4000000000");
+    }
+
+    #[test]
+    fn lost_contexts_are_told_from_plain_failures() {
+        for lost in [700, 702, 710, 714, 716, 719, 911] {
+            assert!(DriverCode(lost).is_context_lost(), "{lost}");
+        }
+        for plain in [0, 1, 2, 100, 400, 600, 701, 713, 720, 801, 999] {
+            assert!(!DriverCode(plain).is_context_lost(), "{plain}");
+        }
+    }
+
+    #[test]
+    fn advice_of_a_call_comes_before_that_of_a_code() {
+        let import = DriverCode(999).advice("cuImportExternalMemory").unwrap();
+        assert!(import.contains("fresh"), "{import}");
+        let init = DriverCode(999).advice("cuInit").unwrap();
+        assert!(init.contains("nvidia_uvm"), "{init}");
+        assert_eq!(DriverCode(1).advice("cuInit"), None);
+    }
+}

@@ -1,0 +1,154 @@
+//! Operating-system handles on their way into the driver.
+//!
+//! Every import takes its handle by value and then owns it:
+//! - **unix**: on success the CUDA driver owns the descriptor; on failure it is closed before the error returns. One
+//!   descriptor is good for one import: export a fresh one for the next.
+//! - **windows**: an NT handle is never transferred. It is closed when the import returns, success or not; the driver
+//!   holds its own reference.
+//!
+//! # A workaround
+//! Symptom: a failed import aborts the program, or closes a descriptor that another thread has just opened.
+//! Cause: cuda.h says that the driver owns the descriptor "when the handle is imported successfully". A driver for CUDA 13.0 closes it
+//! on failure too if `cuImportExternalMemory` gets as far as looking at it (any code but `CUDA_ERROR_INVALID_VALUE`), while
+//! `cuImportExternalSemaphore` leaves it open. Closing it here as well would be a second close.
+//! Solution: keep a duplicate, and after a failure close the number only if it still means the same open file.
+//! Remove when: no supported driver closes what it refuses.
+//!
+//! Unsafe because a descriptor is looked at which the driver may have closed.
+#![allow(unsafe_code)]
+
+/// An opaque descriptor of exported memory or of an exported semaphore (`OPAQUE_FD`).
+#[cfg(unix)]
+pub type OsHandle = std::os::fd::OwnedFd;
+
+/// An NT handle of exported memory or of an exported semaphore (`OPAQUE_WIN32`, never the KMT kind).
+#[cfg(windows)]
+pub type OsHandle = std::os::windows::io::OwnedHandle;
+
+#[cfg(unix)]
+pub(crate) type RawOsHandle = std::os::fd::RawFd;
+
+#[cfg(windows)]
+pub(crate) type RawOsHandle = std::os::windows::io::RawHandle;
+
+/// Lends the raw handle to `import` and settles who owns it afterwards, as the page above says.
+///
+/// # Errors
+/// The outer one when the process has no descriptor left for the duplicate; the handle is closed and nothing was imported.
+#[cfg(unix)]
+pub(crate) fn give<T, E>(
+    handle: OsHandle,
+    import: impl FnOnce(RawOsHandle) -> Result<T, E>,
+) -> std::io::Result<Result<T, E>> {
+    use std::os::fd::{AsRawFd, IntoRawFd};
+
+    let duplicate = handle.try_clone()?;
+    let imported = import(handle.as_raw_fd());
+    if imported.is_ok() || !is_same_file(handle.as_raw_fd(), &duplicate) {
+        let _owned_or_closed_by_driver = handle.into_raw_fd();
+    }
+    Ok(imported)
+}
+
+/// As on unix, where closing is less simple.
+#[cfg(windows)]
+pub(crate) fn give<T, E>(
+    handle: OsHandle,
+    import: impl FnOnce(RawOsHandle) -> Result<T, E>,
+) -> std::io::Result<Result<T, E>> {
+    use std::os::windows::io::AsRawHandle;
+
+    Ok(import(handle.as_raw_handle()))
+}
+
+/// Whether the number `fd`, which may be closed or another thread's by now, means the same open file as `known`.
+///
+/// Inodes do not tell: descriptors of GPU memory all come from one device node. Status flags belong to the open file, so a
+/// flag flipped through the one descriptor shows through the other. Nobody reads or writes an opaque descriptor, so the
+/// flag means nothing to it. False where that cannot be found out: better a descriptor lost than another one closed.
+#[cfg(unix)]
+fn is_same_file(fd: RawOsHandle, known: &OsHandle) -> bool {
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    use std::os::fd::BorrowedFd;
+
+    // SAFETY: the number is not -1, it came from an OwnedFd. Should it be closed or have another owner by now, F_GETFL
+    // reports EBADF or reads the flags of that file, and changes nothing.
+    let suspect = unsafe { BorrowedFd::borrow_raw(fd) };
+    let Ok(before) = fcntl_getfl(known) else { return false };
+    let flipped = before ^ OFlags::NONBLOCK;
+    let shows = |flags: OFlags| fcntl_getfl(suspect).is_ok_and(|seen| seen == flags);
+    let same = shows(before) && fcntl_setfl(known, flipped).is_ok() && shows(flipped);
+    let _ = fcntl_setfl(known, before);
+    same
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+    /// One end to give away. The other one tells whether the given end is open: writing fails once it is closed, which
+    /// holds for every duplicate of it and cannot be confused by a number that is used again.
+    fn pipe() -> (OwnedFd, std::io::PipeWriter) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        (OwnedFd::from(reader), writer)
+    }
+
+    fn is_open(mut writer: &std::io::PipeWriter) -> bool {
+        use std::io::Write;
+        writer.write(b"x").is_ok()
+    }
+
+    #[test]
+    fn a_refused_descriptor_is_closed() {
+        let (fd, other_end) = pipe();
+        let refused = give(fd, |_| Err::<(), _>("refused")).unwrap();
+        assert_eq!(refused, Err("refused"));
+        assert!(!is_open(&other_end));
+    }
+
+    #[test]
+    fn an_accepted_descriptor_stays_open_for_its_new_owner() {
+        let (fd, other_end) = pipe();
+        let number = fd.as_raw_fd();
+        assert_eq!(give(fd, Ok::<_, ()>).unwrap(), Ok(number));
+        assert!(is_open(&other_end));
+        // SAFETY: `give` released the descriptor and nobody else knows its number; this test is its only owner.
+        drop(unsafe { OwnedFd::from_raw_fd(number) });
+        assert!(!is_open(&other_end));
+    }
+
+    #[test]
+    fn a_descriptor_that_the_driver_closed_is_not_closed_again() {
+        let (fd, other_end) = pipe();
+        let number = fd.as_raw_fd();
+        let (stranger, strangers_other_end) = pipe();
+        let refused = give(fd, |raw| {
+            // The driver closes the number, and another thread's file gets it. dup2 does both at once.
+            // SAFETY: `give` still holds the number as its own, which is what is tested to end well.
+            let mut taken = std::mem::ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(raw) });
+            rustix::io::dup2(&stranger, &mut taken).unwrap();
+            Err::<(), _>("refused")
+        });
+        assert_eq!(refused.unwrap(), Err("refused"));
+        assert!(!is_open(&other_end));
+        drop(stranger);
+        assert!(is_open(&strangers_other_end), "the stranger's descriptor was closed");
+        // SAFETY: the number means the stranger's file now, and this test is its only owner.
+        drop(unsafe { OwnedFd::from_raw_fd(number) });
+        assert!(!is_open(&strangers_other_end));
+    }
+
+    #[test]
+    fn the_same_file_is_told_from_another_on_the_same_node() {
+        let open = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let (one, two) = (open(), open());
+        let duplicate = one.try_clone().unwrap();
+        assert!(is_same_file(duplicate.as_raw_fd(), &one));
+        assert!(!is_same_file(two.as_raw_fd(), &one));
+        assert!(!is_same_file(1_000_000, &one));
+        let flags = rustix::fs::fcntl_getfl(&one).unwrap();
+        assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK), "the flag is put back");
+    }
+}

@@ -1,0 +1,109 @@
+//! Memory and semaphores that another API exported, imported into CUDA: the CUDA half of sharing with a graphics API.
+//!
+//! ```no_run
+//! # #![allow(unsafe_code)]
+//! use cuda_import::cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
+//! use cuda_import::{BufferMappingInfo, CudaDevice, ImportedMemory, ImportedSemaphore, MappedBuffer};
+//! use cuda_import::{MemoryImportInfo, OsHandle, SemaphoreKind};
+//!
+//! /// What the exporting side hands over.
+//! struct Exported {
+//!     device: cuda_import::Uuid,
+//!     memory: OsHandle,
+//!     allocation_size: u64,
+//!     dedicated: bool,
+//!     timeline: OsHandle,
+//! }
+//!
+//! fn one_frame(exported: Exported, kernel: &CudaFunction) -> Result<(), cuda_import::Error> {
+//!     println!("{}", cuda_import::probe()?.version);
+//!
+//!     // The same GPU on both sides, by UUID.
+//!     let device = CudaDevice::by_uuid(exported.device)?;
+//!     let stream = device.new_stream()?;
+//!
+//!     let info = MemoryImportInfo {
+//!         name: "particles",
+//!         allocation_size: exported.allocation_size,
+//!         dedicated: exported.dedicated,
+//!     };
+//!     // SAFETY: the exporting side states its own allocation and semaphore.
+//!     let memory = unsafe { ImportedMemory::import(&device, exported.memory, &info) }?;
+//!     // SAFETY: as above.
+//!     let timeline = unsafe {
+//!         ImportedSemaphore::import(&device, exported.timeline, SemaphoreKind::Timeline, "frames")
+//!     }?;
+//!     let place = BufferMappingInfo { offset: 0, len: 1_000_000 };
+//!     let mut particles = MappedBuffer::<[f32; 4]>::map(&memory, &place, &stream)?;
+//!
+//!     // SAFETY: the exporting side has submitted the signal of 1; the timeline outlives `synchronize` below.
+//!     unsafe { cuda_import::wait_one(&stream, &timeline, 1) }?;
+//!     let mut view = particles.view_mut();
+//!     let mut launch = stream.launch_builder(kernel);
+//!     launch.arg(&mut view);
+//!     // SAFETY: the kernel takes one pointer to 1 000 000 elements of 16 bytes.
+//!     let launched = unsafe { launch.launch(LaunchConfig::for_num_elems(1_000_000)) };
+//!     launched.expect("launch");
+//!     particles.join_foreign_work()?;
+//!     // SAFETY: 2 is greater than every value signalled before.
+//!     unsafe { cuda_import::signal_one(&stream, &timeline, 2) }?;
+//!     stream.synchronize().expect("synchronize");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! | file | subject |
+//! |---|---|
+//! | `probe` | the driver and its devices, asked without a panic |
+//! | `device` | a device by UUID, or adopted with a program's own context |
+//! | `handle` | OS handles, and who owns them when |
+//! | `memory` | imported allocations |
+//! | `buffer`, `view`, `borrowed` | typed arrays in them, and what is lent of those |
+//! | `order` | order between the streams that use one buffer |
+//! | `semaphore`, `stream` | imported semaphores, waits and signals |
+//! | `error`, `code` | what can go wrong; the driver's codes |
+//! | `sys` | the driver's entry points, and nothing else |
+//!
+//! The version of CUDA's binding is a feature: `cuda-12000` by default, which runs on the most drivers, or exactly one of
+//! the others. [`cudarc`] is exported again, so that programs use the same one.
+
+mod borrowed;
+mod buffer;
+mod code;
+mod device;
+mod error;
+mod handle;
+mod memory;
+mod order;
+mod probe;
+mod semaphore;
+mod stream;
+mod sys;
+mod view;
+
+pub use borrowed::BorrowedSlice;
+pub use buffer::{BufferMappingInfo, MappedBuffer};
+pub use code::DriverCode;
+pub use cudarc;
+pub use device::CudaDevice;
+pub use error::{DriverVersion, Error, PresentDevice};
+pub use handle::OsHandle;
+pub use memory::{ImportedMemory, MemoryImportInfo};
+pub use probe::{ComputeMode, DeviceReport, DriverReport, probe};
+pub use semaphore::{ImportedSemaphore, SemaphoreKind};
+pub use stream::{SemaphorePoint, query, signal, signal_one, wait, wait_one};
+pub use uuid::Uuid;
+pub use view::{DeviceView, DeviceViewMut};
+
+/// Everything handed out may be used from any thread.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<CudaDevice>();
+    shared::<ImportedMemory>();
+    shared::<ImportedSemaphore>();
+    shared::<MappedBuffer<f32>>();
+    shared::<DeviceView<'_, f32>>();
+    shared::<DeviceViewMut<'_, f32>>();
+    shared::<SemaphorePoint<'_>>();
+    shared::<Error>();
+};

@@ -1,0 +1,169 @@
+//! Order between the streams that use one buffer.
+//!
+//! A buffer has a home stream. Work there is in order by itself and costs nothing more. Any other stream is a guest: it
+//! first waits for what the home stream and the other guests have been given so far, and leaves an event behind for those
+//! that come after it. A buffer that never had a guest pays one load for this.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use cudarc::driver::{CudaEvent, CudaStream, DriverError, SyncOnDrop};
+
+use crate::sys::{CallError, CallResult, Driver};
+
+/// More guests than this are synchronised on the host, so that a program which makes a stream a frame stays bounded.
+const MAX_GUESTS: usize = 8;
+
+#[derive(Debug)]
+pub(crate) struct StreamOrder {
+    home: Arc<CudaStream>,
+    /// The guests as a list that only grows: a guard of [`enter`](Self::enter) borrows an event in it.
+    first: OnceLock<Box<Guest>>,
+    /// cudarc records events only in a context that has a stream of its own making. The home stream may be borrowed from
+    /// elsewhere, so this one makes sure as long as there are guests.
+    anchor: OnceLock<Arc<CudaStream>>,
+}
+
+#[derive(Debug)]
+struct Guest {
+    /// The driver's handle as a number. A guard borrows its stream, so a handle is not reused while one is out.
+    stream: usize,
+    last_use: CudaEvent,
+    next: OnceLock<Box<Guest>>,
+}
+
+impl StreamOrder {
+    pub(crate) fn new(home: Arc<CudaStream>) -> Self {
+        Self { home, first: OnceLock::new(), anchor: OnceLock::new() }
+    }
+
+    pub(crate) fn home(&self) -> &Arc<CudaStream> {
+        &self.home
+    }
+
+    /// Lets `stream` use the buffer after everything enqueued so far. What it enqueues before the guard is dropped comes
+    /// before everything that enters later.
+    ///
+    /// Errors are recorded in the contexts of both streams, as cudarc does; the order is then kept by waiting on the host.
+    pub(crate) fn enter<'a>(&'a self, stream: &'a CudaStream) -> SyncOnDrop<'a> {
+        if *stream == *self.home {
+            self.join_guests();
+            return SyncOnDrop::Record(None);
+        }
+        if let Err(error) = self.wait_for_all(stream) {
+            self.record(stream, error);
+            self.wait_on_host(stream);
+        }
+        match self.guest(stream) {
+            Ok(Some(guest)) => SyncOnDrop::Record(Some((&guest.last_use, stream))),
+            Ok(None) => SyncOnDrop::Sync(Some(stream)),
+            Err(error) => {
+                self.record(stream, error);
+                SyncOnDrop::Sync(Some(stream))
+            }
+        }
+    }
+
+    /// [`try_join_guests`](Self::try_join_guests) for places that cannot return an error.
+    pub(crate) fn join_guests(&self) {
+        if let Err(error) = self.try_join_guests() {
+            self.home.context().record_err::<()>(Err(error));
+            self.wait_on_host(&self.home);
+        }
+    }
+
+    /// Makes the home stream wait for what the guests enqueued under guards that have been dropped.
+    pub(crate) fn try_join_guests(&self) -> Result<(), DriverError> {
+        self.guests().try_for_each(|guest| self.home.wait(&guest.last_use))
+    }
+
+    /// Whether all work of home and guests up to now ended within `limit`. Waits on the host by polling.
+    pub(crate) fn drained(&self, driver: Driver, limit: Duration) -> CallResult<bool> {
+        // cudarc returns a recorded error from its next call, whatever that does. Set it aside: it is not ours to report.
+        let earlier = self.home.context().check_err();
+        let drained = self.drain(driver, limit);
+        self.home.context().record_err(earlier);
+        drained
+    }
+
+    fn drain(&self, driver: Driver, limit: Duration) -> CallResult<bool> {
+        let cudarc = |call| move |error| CallError::from_cudarc(call, error);
+        driver.bind(self.home.context())?;
+        self.try_join_guests().map_err(cudarc("cuStreamWaitEvent"))?;
+        if driver.stream_is_idle(&self.home)? {
+            return Ok(true);
+        }
+        // Work that others enqueue on the home stream from now on is not waited for.
+        let end = self.home.record_event(None).map_err(cudarc("cuEventRecord"))?;
+        let start = Instant::now();
+        while !end.try_is_complete().map_err(cudarc("cuEventQuery"))? {
+            if start.elapsed() >= limit {
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        Ok(true)
+    }
+
+    fn wait_for_all(&self, stream: &CudaStream) -> Result<(), DriverError> {
+        stream.join(&self.home)?;
+        let me = key(stream);
+        let mut others = self.guests().filter(|guest| guest.stream != me);
+        others.try_for_each(|guest| stream.wait(&guest.last_use))
+    }
+
+    /// The slow way to the same order. If this fails too, the context is lost and nothing runs any more.
+    fn wait_on_host(&self, stream: &CudaStream) {
+        if let Err(error) = self.home.synchronize() {
+            self.record(stream, error);
+        }
+        for guest in self.guests() {
+            if let Err(error) = guest.last_use.synchronize() {
+                self.record(stream, error);
+            }
+        }
+    }
+
+    /// The list entry of `stream`. None where an event cannot stand for its work: a stream of another context, tracking
+    /// switched off in cudarc, or too many guests.
+    fn guest(&self, stream: &CudaStream) -> Result<Option<&Guest>, DriverError> {
+        let context = self.home.context();
+        if !Arc::ptr_eq(stream.context(), context) || !context.is_event_tracking() {
+            return Ok(None);
+        }
+        if self.anchor.get().is_none() {
+            // Losing a race here drops the stream that was one too many.
+            let _ = self.anchor.set(self.home.fork()?);
+        }
+        let mut place = &self.first;
+        for _ in 0..MAX_GUESTS {
+            if place.get().is_none() {
+                let last_use = context.new_event(None)?;
+                // Losing a race here leaves another stream's entry in this place: go on behind it.
+                let _ = place.set(Box::new(Guest { stream: key(stream), last_use, next: OnceLock::new() }));
+            }
+            match place.get() {
+                Some(guest) if guest.stream == key(stream) => return Ok(Some(guest)),
+                Some(guest) => place = &guest.next,
+                None => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    fn guests(&self) -> impl Iterator<Item = &Guest> {
+        let first = self.first.get().map(Box::as_ref);
+        std::iter::successors(first, |guest| guest.next.get().map(Box::as_ref))
+    }
+
+    fn record(&self, stream: &CudaStream, error: DriverError) {
+        self.home.context().record_err::<()>(Err(error));
+        if !Arc::ptr_eq(self.home.context(), stream.context()) {
+            stream.context().record_err::<()>(Err(error));
+        }
+    }
+}
+
+fn key(stream: &CudaStream) -> usize {
+    stream.cu_stream() as usize
+}

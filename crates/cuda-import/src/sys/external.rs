@@ -1,0 +1,227 @@
+//! The calls of the external resource interoperability chapter (`CUDA_EXTRES_INTEROP`), and the free that goes with them.
+//!
+//! Unsafe because it calls C. All need a current context; descriptors are whole literals, never zeroed, since their
+//! type fields have no zero value.
+#![allow(unsafe_code)]
+
+use std::ffi::c_uint;
+
+use cudarc::driver::{CudaStream, sys as cu};
+
+use super::{CallError, CallResult, Driver, check};
+use crate::handle::RawOsHandle;
+
+pub(crate) type WaitParams = cu::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS;
+pub(crate) type SignalParams = cu::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS;
+
+/// An imported memory object. Names it; does not own it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MemoryHandle(cu::CUexternalMemory);
+
+/// An imported semaphore. Names it; does not own it. Same layout as the driver's handle, for arrays of them.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub(crate) struct SemaphoreHandle(cu::CUexternalSemaphore);
+
+// SAFETY: the driver API is thread safe and the handle is a name, never dereferenced here.
+unsafe impl Send for MemoryHandle {}
+// SAFETY: as for Send; the calls that take a shared handle may run at the same time on any thread.
+unsafe impl Sync for MemoryHandle {}
+// SAFETY: the driver API is thread safe and the handle is a name, never dereferenced here.
+unsafe impl Send for SemaphoreHandle {}
+// SAFETY: as for Send; waits and signals may be enqueued at the same time on any thread.
+unsafe impl Sync for SemaphoreHandle {}
+
+impl SemaphoreHandle {
+    /// Fills the unused rest of an array whose counted part holds real handles.
+    pub(crate) const NONE: Self = Self(std::ptr::null_mut());
+}
+
+/// What a semaphore is on the exporting side. Importing it as the other kind is undefined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SemaphoreKind {
+    /// Set or not. Each signal is consumed by exactly one wait, and must have been submitted before it.
+    Binary,
+    /// A 64-bit counter. Signals raise it strictly; a wait for `value` passes once the counter is at least that.
+    Timeline,
+}
+
+impl SemaphoreKind {
+    fn raw(self) -> cu::CUexternalSemaphoreHandleType {
+        use cu::CUexternalSemaphoreHandleType as Type;
+        match self {
+            #[cfg(unix)]
+            Self::Binary => Type::CU_EXTERNAL_SEMAPHORE_HANDLE_TYPE_OPAQUE_FD,
+            #[cfg(windows)]
+            Self::Binary => Type::CU_EXTERNAL_SEMAPHORE_HANDLE_TYPE_OPAQUE_WIN32,
+            #[cfg(unix)]
+            Self::Timeline => Type::CU_EXTERNAL_SEMAPHORE_HANDLE_TYPE_TIMELINE_SEMAPHORE_FD,
+            #[cfg(windows)]
+            Self::Timeline => Type::CU_EXTERNAL_SEMAPHORE_HANDLE_TYPE_TIMELINE_SEMAPHORE_WIN32,
+        }
+    }
+}
+
+/// Wait until the semaphore is at least `value`; a binary semaphore ignores it.
+pub(crate) fn wait_params(value: u64) -> WaitParams {
+    WaitParams {
+        params: cu::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS_st__bindgen_ty_1 {
+            fence: cu::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS_st__bindgen_ty_1__bindgen_ty_1 { value },
+            nvSciSync: cu::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS_st__bindgen_ty_1__bindgen_ty_2 { reserved: 0 },
+            keyedMutex: cu::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS_st__bindgen_ty_1__bindgen_ty_3 { key: 0, timeoutMs: 0 },
+            reserved: [0; 10],
+        },
+        flags: 0,
+        reserved: [0; 16],
+    }
+}
+
+/// Set the semaphore to `value`; a binary semaphore ignores it.
+pub(crate) fn signal_params(value: u64) -> SignalParams {
+    SignalParams {
+        params: cu::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS_st__bindgen_ty_1 {
+            fence: cu::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS_st__bindgen_ty_1__bindgen_ty_1 { value },
+            nvSciSync: cu::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS_st__bindgen_ty_1__bindgen_ty_2 { reserved: 0 },
+            keyedMutex: cu::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS_st__bindgen_ty_1__bindgen_ty_3 { key: 0 },
+            reserved: [0; 12],
+        },
+        flags: 0,
+        reserved: [0; 16],
+    }
+}
+
+impl Driver {
+    /// # Safety
+    /// `handle` is open, exported by the same GPU as the current context's, with exactly this size and flag.
+    pub(crate) unsafe fn import_memory(
+        self,
+        handle: RawOsHandle,
+        size: u64,
+        dedicated: bool,
+    ) -> CallResult<MemoryHandle> {
+        use cu::CUDA_EXTERNAL_MEMORY_HANDLE_DESC_st__bindgen_ty_1 as Handle;
+        use cu::CUexternalMemoryHandleType as Type;
+        #[cfg(unix)]
+        let (type_, handle) = (Type::CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD, Handle { fd: handle });
+        #[cfg(windows)]
+        let (type_, handle) = (
+            Type::CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_WIN32,
+            Handle {
+                win32: cu::CUDA_EXTERNAL_MEMORY_HANDLE_DESC_st__bindgen_ty_1__bindgen_ty_1 {
+                    handle: handle.cast(),
+                    name: std::ptr::null(),
+                },
+            },
+        );
+        let flags = if dedicated { cu::CUDA_EXTERNAL_MEMORY_DEDICATED } else { 0 };
+        let desc = cu::CUDA_EXTERNAL_MEMORY_HANDLE_DESC { type_, handle, size, flags, reserved: [0; 16] };
+        let mut memory = std::ptr::null_mut();
+        // SAFETY: the descriptor is whole and its type names the union member that is set; the caller answers for the handle.
+        let code = unsafe { (self.table.cuImportExternalMemory)(&mut memory, &desc) };
+        check("cuImportExternalMemory", code)?;
+        Ok(MemoryHandle(memory))
+    }
+
+    /// # Safety
+    /// `memory` is alive. The pointer goes back through [`free`](Self::free) before the memory is destroyed.
+    pub(crate) unsafe fn map_buffer(self, memory: MemoryHandle, offset: u64, size: u64) -> CallResult<cu::CUdeviceptr> {
+        let desc = cu::CUDA_EXTERNAL_MEMORY_BUFFER_DESC { offset, size, flags: 0, reserved: [0; 16] };
+        let mut pointer = 0;
+        // SAFETY: "flags must be zero" holds; a range out of bounds is an error; the caller answers for `memory`.
+        let code = unsafe { (self.table.cuExternalMemoryGetMappedBuffer)(&mut pointer, memory.0, &desc) };
+        check("cuExternalMemoryGetMappedBuffer", code)?;
+        Ok(pointer)
+    }
+
+    /// # Safety
+    /// `pointer` is a live mapping and no work that uses it is pending or will follow.
+    pub(crate) unsafe fn free(self, pointer: cu::CUdeviceptr) -> CallResult<()> {
+        // SAFETY: "mapped buffers must be freed using cuMemFree"; the caller answers for the pointer and its use.
+        check("cuMemFree", unsafe { (self.table.cuMemFree_v2)(pointer) })
+    }
+
+    /// # Safety
+    /// `memory` is alive, all its mappings were freed, and it is not used again.
+    pub(crate) unsafe fn destroy_memory(self, memory: MemoryHandle) -> CallResult<()> {
+        // SAFETY: "any existing mappings onto this object must no longer be used and must be explicitly freed": the caller's part.
+        check("cuDestroyExternalMemory", unsafe { (self.table.cuDestroyExternalMemory)(memory.0) })
+    }
+
+    /// # Safety
+    /// `handle` is open, and was exported from a semaphore of this type by the same GPU as the current context's.
+    pub(crate) unsafe fn import_semaphore(
+        self,
+        handle: RawOsHandle,
+        kind: SemaphoreKind,
+    ) -> CallResult<SemaphoreHandle> {
+        use cu::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC_st__bindgen_ty_1 as Handle;
+        #[cfg(unix)]
+        let handle = Handle { fd: handle };
+        #[cfg(windows)]
+        let handle = Handle {
+            win32: cu::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC_st__bindgen_ty_1__bindgen_ty_1 {
+                handle: handle.cast(),
+                name: std::ptr::null(),
+            },
+        };
+        let desc = cu::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC { type_: kind.raw(), handle, flags: 0, reserved: [0; 16] };
+        let mut semaphore = std::ptr::null_mut();
+        // SAFETY: the descriptor is whole and its type names the union member that is set; the caller answers for the handle.
+        let code = unsafe { (self.table.cuImportExternalSemaphore)(&mut semaphore, &desc) };
+        check("cuImportExternalSemaphore", code)?;
+        Ok(SemaphoreHandle(semaphore))
+    }
+
+    /// # Safety
+    /// The semaphores are alive until the wait has completed; a binary one has its signal submitted already.
+    pub(crate) unsafe fn wait(
+        self,
+        semaphores: &[SemaphoreHandle],
+        params: &[WaitParams],
+        stream: &CudaStream,
+    ) -> CallResult<()> {
+        let call = "cuWaitExternalSemaphoresAsync";
+        let count = count(call, semaphores.len(), params.len())?;
+        // SAFETY: both arrays hold `count` whole elements, the stream is borrowed; the caller answers for the semaphores.
+        let code = unsafe {
+            (self.table.cuWaitExternalSemaphoresAsync)(semaphores.as_ptr(), params.as_ptr(), count, stream.cu_stream())
+        };
+        check(call, code)
+    }
+
+    /// # Safety
+    /// The semaphores are alive until the signal has completed; values of a timeline rise strictly.
+    pub(crate) unsafe fn signal(
+        self,
+        semaphores: &[SemaphoreHandle],
+        params: &[SignalParams],
+        stream: &CudaStream,
+    ) -> CallResult<()> {
+        let call = "cuSignalExternalSemaphoresAsync";
+        let count = count(call, semaphores.len(), params.len())?;
+        // SAFETY: both arrays hold `count` whole elements, the stream is borrowed; the caller answers for the semaphores.
+        let code = unsafe {
+            (self.table.cuSignalExternalSemaphoresAsync)(
+                semaphores.as_ptr(),
+                params.as_ptr(),
+                count,
+                stream.cu_stream(),
+            )
+        };
+        check(call, code)
+    }
+
+    /// # Safety
+    /// `semaphore` is alive, every wait and signal on it has completed, and it is not used again.
+    pub(crate) unsafe fn destroy_semaphore(self, semaphore: SemaphoreHandle) -> CallResult<()> {
+        // SAFETY: "any outstanding signals or waits must have completed": the caller's part.
+        check("cuDestroyExternalSemaphore", unsafe { (self.table.cuDestroyExternalSemaphore)(semaphore.0) })
+    }
+}
+
+/// The one count that two parallel arrays share.
+fn count(call: &'static str, semaphores: usize, params: usize) -> CallResult<c_uint> {
+    const INVALID_VALUE: u32 = 1;
+    let count = c_uint::try_from(semaphores.min(params));
+    count.map_err(|_| CallError { call, code: INVALID_VALUE })
+}

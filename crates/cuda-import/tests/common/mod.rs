@@ -1,0 +1,77 @@
+//! A device and memory to import, for tests that need a driver.
+//!
+//! The memory comes from CUDA's own virtual memory calls, whose descriptors the driver imports like any other; so no second
+//! API is needed.
+
+use std::io::Write;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cuda_import::cudarc::driver::{CudaStream, sys};
+use cuda_import::{BufferMappingInfo, CudaDevice, ImportedMemory, MappedBuffer, MemoryImportInfo, probe};
+
+/// In elements.
+pub(crate) const LEN: usize = 1 << 16;
+
+/// The device, and the right to be the only test that runs: descriptors are counted.
+pub(crate) fn device(test: &str) -> Option<(CudaDevice, MutexGuard<'static, ()>)> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    match probe() {
+        Ok(report) => Some((CudaDevice::by_uuid(report.devices[0].uuid).unwrap(), alone)),
+        Err(why) => {
+            assert!(std::env::var("REQUIRE_GPU").as_deref() != Ok("1"), "REQUIRE_GPU=1, but {why}");
+            // Not eprintln, whose output the harness hides for a test that passes.
+            let _ = writeln!(std::io::stderr(), "skipped {test}: {why}");
+            None
+        }
+    }
+}
+
+/// A fresh descriptor of fresh memory, and the size of its allocation: `size` rounded up.
+fn export(device: &CudaDevice, size: usize) -> (OwnedFd, u64) {
+    device.context().bind_to_thread().unwrap();
+    let prop = sys::CUmemAllocationProp {
+        type_: sys::CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED,
+        requestedHandleTypes: sys::CUmemAllocationHandleType::CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
+        location: sys::CUmemLocation {
+            type_: sys::CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE,
+            id: i32::try_from(device.ordinal()).unwrap(),
+        },
+        win32HandleMetaData: std::ptr::null_mut(),
+        allocFlags: sys::CUmemAllocationProp_st__bindgen_ty_1 {
+            compressionType: 0,
+            gpuDirectRDMACapable: 0,
+            usage: 0,
+            reserved: [0; 4],
+        },
+    };
+    let flag = sys::CUmemAllocationGranularity_flags::CU_MEM_ALLOC_GRANULARITY_MINIMUM;
+    let mut granularity = 0;
+    // SAFETY: both pointers are valid for the call.
+    unsafe { sys::cuMemGetAllocationGranularity(&mut granularity, &prop, flag) }.result().unwrap();
+    let size = size.next_multiple_of(granularity);
+    let mut memory = 0;
+    // SAFETY: both pointers are valid for the call.
+    unsafe { sys::cuMemCreate(&mut memory, size, &prop, 0) }.result().unwrap();
+    let mut fd: RawFd = -1;
+    let kind = sys::CUmemAllocationHandleType::CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
+    // SAFETY: a descriptor is an int, which `fd` is.
+    let exported = unsafe { sys::cuMemExportToShareableHandle((&raw mut fd).cast(), memory, kind, 0) };
+    exported.result().unwrap();
+    // SAFETY: the descriptor keeps the memory alive by itself.
+    unsafe { sys::cuMemRelease(memory) }.result().unwrap();
+    // SAFETY: the driver made the descriptor for us.
+    (unsafe { OwnedFd::from_raw_fd(fd) }, size as u64)
+}
+
+pub(crate) fn import(device: &CudaDevice) -> Arc<ImportedMemory> {
+    let (fd, allocation_size) = export(device, LEN * 4);
+    let info = MemoryImportInfo { name: "test", allocation_size, dedicated: false };
+    // SAFETY: the descriptor, the size and the device belong together, and nobody else uses the memory.
+    unsafe { ImportedMemory::import(device, fd, &info) }.unwrap()
+}
+
+pub(crate) fn map(memory: &Arc<ImportedMemory>, home: &Arc<CudaStream>) -> MappedBuffer<u32> {
+    MappedBuffer::map(memory, &BufferMappingInfo { offset: 0, len: LEN }, home).unwrap()
+}

@@ -1,0 +1,310 @@
+//! What only a driver can show. Without one each test says why it is skipped; with `REQUIRE_GPU=1` that is a failure.
+//!
+//! Unsafe because of the imports, and because slow work is made of host functions.
+#![allow(unsafe_code, clippy::unwrap_used)]
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::ffi::c_void;
+use std::io::{PipeWriter, Write};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use common::{LEN, device, import, map};
+use cuda_import::cudarc::driver::{CudaStream, LaunchConfig, PushKernelArg, result};
+use cuda_import::cudarc::nvrtc::Ptx;
+use cuda_import::{
+    BufferMappingInfo, CudaDevice, Error, ImportedMemory, ImportedSemaphore, MappedBuffer, MemoryImportInfo,
+    SemaphoreKind, probe, query,
+};
+
+/// `to[i] = from[i] + 1`
+const COPY_PLUS_ONE: &str = "
+.version 6.0
+.target sm_50
+.address_size 64
+.visible .entry copy_plus_one(.param .u64 to, .param .u64 from) {
+    .reg .u32 %r<5>;
+    .reg .u64 %a<4>;
+    ld.param.u64 %a1, [to];
+    ld.param.u64 %a2, [from];
+    mov.u32 %r1, %ctaid.x;
+    mov.u32 %r2, %ntid.x;
+    mov.u32 %r3, %tid.x;
+    mad.lo.u32 %r1, %r1, %r2, %r3;
+    mul.wide.u32 %a3, %r1, 4;
+    add.u64 %a1, %a1, %a3;
+    add.u64 %a2, %a2, %a3;
+    ld.global.u32 %r4, [%a2];
+    add.u32 %r4, %r4, 1;
+    st.global.u32 [%a1], %r4;
+    ret;
+}
+";
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Keeps the stream busy for a while.
+fn pause(stream: &CudaStream, time: Duration) {
+    unsafe extern "C" fn sleep(millis: *mut c_void) {
+        std::thread::sleep(Duration::from_millis(millis.addr() as u64));
+    }
+    let millis = std::ptr::without_provenance_mut(usize::try_from(time.as_millis()).unwrap());
+    stream.context().bind_to_thread().unwrap();
+    // SAFETY: the function makes no CUDA calls, and its argument is a number.
+    unsafe { result::stream::launch_host_function(stream.cu_stream(), sleep, millis) }.unwrap();
+}
+
+/// Reads the buffer on `stream` with no regard to order.
+fn peek(buffer: &MappedBuffer<u32>, stream: &CudaStream) -> Vec<u32> {
+    let mut host = vec![0; LEN];
+    stream.context().bind_to_thread().unwrap();
+    // SAFETY: the pointer is a mapping of as many elements, and `host` outlives the copy.
+    unsafe { result::memcpy_dtoh_async(&mut host, buffer.as_raw(), stream.cu_stream()) }.unwrap();
+    stream.synchronize().unwrap();
+    host
+}
+
+/// A descriptor of no use to the driver, and the other end, which tells whether it is open.
+fn pipe() -> (OwnedFd, PipeWriter) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    (OwnedFd::from(reader), writer)
+}
+
+fn is_open(mut writer: &PipeWriter) -> bool {
+    writer.write(b"x").is_ok()
+}
+
+fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[test]
+fn the_device_is_found_by_uuid_and_no_other() {
+    let Some((device, _alone)) = device("the_device_is_found_by_uuid_and_no_other") else { return };
+    let report = probe().unwrap();
+    assert_eq!(device.uuid(), report.devices[0].uuid);
+    assert_eq!(device.name(), report.devices[0].name);
+    let stranger = uuid::Uuid::from_u128(1);
+    let text = CudaDevice::by_uuid(stranger).unwrap_err().to_string();
+    assert!(text.contains(&stranger.to_string()) && text.contains(device.name()), "{text}");
+}
+
+#[test]
+fn refused_descriptors_are_closed_and_named() {
+    let Some((device, _alone)) = device("refused_descriptors_are_closed_and_named") else { return };
+    // The driver keeps a descriptor of its own from the first time on.
+    refuse(&device);
+    let descriptors = open_descriptors();
+    for _ in 0..20 {
+        refuse(&device);
+    }
+    assert_eq!(open_descriptors(), descriptors);
+}
+
+fn refuse(device: &CudaDevice) {
+    let (fd, other_end) = pipe();
+    let info = MemoryImportInfo { name: "no memory", allocation_size: 65536, dedicated: false };
+    // SAFETY: a pipe is no memory, and the driver is expected to say so.
+    let error = unsafe { ImportedMemory::import(device, fd, &info) }.unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("cuImportExternalMemory failed: CUDA_ERROR_"), "{text}");
+    assert!(text.contains("\"no memory\"") && text.contains(device.name()), "{text}");
+    assert!(!is_open(&other_end));
+
+    for kind in [SemaphoreKind::Binary, SemaphoreKind::Timeline] {
+        let (fd, other_end) = pipe();
+        // SAFETY: a pipe is no semaphore, and the driver is expected to say so.
+        let error = unsafe { ImportedSemaphore::import(device, fd, kind, "no semaphore") }.unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("cuImportExternalSemaphore failed: CUDA_ERROR_"), "{text}");
+        assert!(text.contains("\"no semaphore\""), "{text}");
+        assert!(!is_open(&other_end));
+    }
+
+    let (fd, other_end) = pipe();
+    // SAFETY: refused before the driver is asked.
+    let error = unsafe { ImportedMemory::import(device, fd, &MemoryImportInfo::default()) }.unwrap_err();
+    assert!(matches!(error, Error::Zero { what: "allocation size", .. }), "{error}");
+    assert!(!is_open(&other_end));
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let Some((device, _alone)) = device("what_is_written_is_read_back") else { return };
+    let stream = device.new_stream().unwrap();
+    let mut buffer = map(&import(&device), &stream);
+    let written: Vec<u32> = (0..LEN as u32).collect();
+    stream.memcpy_htod(&written, &mut buffer.view_mut()).unwrap();
+    assert_eq!(stream.clone_dtoh(&buffer.view()).unwrap(), written);
+
+    let mut view = buffer.view_mut();
+    let (mut first, mut second) = view.split_at_mut(LEN / 2).unwrap();
+    stream.memcpy_htod(&[7u8; 4], &mut first.slice_mut(1..2).unwrap().bytes_mut()).unwrap();
+    stream.memcpy_htod(&[9u32], &mut second.slice_mut(..1).unwrap()).unwrap();
+    let read = stream.clone_dtoh(&buffer.view()).unwrap();
+    assert_eq!(&read[..3], &[0, 0x0707_0707, 2]);
+    assert_eq!(read[LEN / 2], 9);
+    assert_eq!(read[LEN / 2 + 1], LEN as u32 / 2 + 1);
+    assert!(query(&stream).unwrap());
+}
+
+#[test]
+fn views_are_kernel_arguments() {
+    let Some((device, _alone)) = device("views_are_kernel_arguments") else { return };
+    let stream = device.new_stream().unwrap();
+    let module = device.context().load_module(Ptx::from_src(COPY_PLUS_ONE)).unwrap();
+    let kernel = module.load_function("copy_plus_one").unwrap();
+    let (mut source, mut sink) = (map(&import(&device), &stream), map(&import(&device), &stream));
+    let written: Vec<u32> = (0..LEN as u32).collect();
+    let guest = device.new_stream().unwrap();
+    for ordered_by_guest in [false, true] {
+        let mut source = source.view_mut();
+        if ordered_by_guest {
+            pause(&guest, PAUSE);
+            guest.memcpy_htod(&vec![41; LEN], &mut source).unwrap();
+        } else {
+            stream.memcpy_htod(&written, &mut source).unwrap();
+        }
+        let (from, mut to) = (source.as_view(), sink.view_mut());
+        let mut launch = stream.launch_builder(&kernel);
+        launch.arg(&mut to).arg(&from);
+        // SAFETY: the kernel takes two pointers to LEN elements, and LEN is a multiple of 256.
+        unsafe {
+            launch.launch(LaunchConfig {
+                grid_dim: (LEN as u32 / 256, 1, 1),
+                block_dim: (256, 1, 1),
+                shared_mem_bytes: 0,
+            })
+        }
+        .unwrap();
+        let read = stream.clone_dtoh(&sink.view()).unwrap();
+        let expected = if ordered_by_guest { vec![42; LEN] } else { (1..=LEN as u32).collect() };
+        assert!(read == expected, "guest: {ordered_by_guest}, first {}", read[0]);
+    }
+}
+
+#[test]
+fn a_borrowed_slice_frees_nothing() {
+    let Some((device, _alone)) = device("a_borrowed_slice_frees_nothing") else { return };
+    let stream = device.new_stream().unwrap();
+    let buffer = map(&import(&device), &stream);
+    for value in 1..4u32 {
+        // SAFETY: no view lives, and the slice stays where it is.
+        let mut slice = unsafe { buffer.as_cuda_slice() }.unwrap();
+        stream.memcpy_htod(&vec![value; LEN], &mut *slice).unwrap();
+        drop(slice);
+        assert_eq!(stream.clone_dtoh(&buffer.view()).unwrap(), vec![value; LEN]);
+    }
+    buffer.close().unwrap();
+}
+
+#[test]
+fn bad_mappings_are_refused() {
+    let Some((device, _alone)) = device("bad_mappings_are_refused") else { return };
+    let stream = device.new_stream().unwrap();
+    let memory = import(&device);
+    let size = memory.allocation_size();
+    let map = |offset, len| MappedBuffer::<u32>::map(&memory, &BufferMappingInfo { offset, len }, &stream);
+    assert!(matches!(map(0, 0), Err(Error::Zero { .. })));
+    assert!(matches!(map(2, 1), Err(Error::Misaligned { align: 4, .. })));
+    assert!(matches!(map(size, 1), Err(Error::OutOfRange { .. })));
+    assert!(matches!(map(0, usize::MAX), Err(Error::SizeOverflow { .. })));
+    let first = map(0, 1024).unwrap();
+    assert!(matches!(map(4092, 1), Err(Error::Overlap { .. })));
+    let second = map(4096, 1).unwrap();
+    assert_eq!((second.offset(), second.size(), second.len()), (4096, 4, 1));
+    first.close().unwrap();
+    map(0, 1024).unwrap().close().unwrap();
+
+    let per_thread = device.context().per_thread_stream();
+    let info = BufferMappingInfo { offset: 0, len: 1 };
+    let refused = MappedBuffer::<u32>::map(&memory, &info, &per_thread);
+    assert!(matches!(refused, Err(Error::PerThreadStream { .. })));
+}
+
+#[test]
+fn a_guest_reads_what_home_wrote_before() {
+    let Some((device, _alone)) = device("a_guest_reads_what_home_wrote_before") else { return };
+    let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+    let ones = home.clone_htod(&vec![1u32; LEN]).unwrap();
+    for ordered in [true, false] {
+        let mut buffer = map(&import(&device), &home);
+        home.memset_zeros(&mut buffer.view_mut()).unwrap();
+        home.synchronize().unwrap();
+        pause(&home, PAUSE);
+        home.memcpy_dtod(&ones, &mut buffer.view_mut()).unwrap();
+        let seen = if ordered { guest.clone_dtoh(&buffer.view()).unwrap() } else { peek(&buffer, &guest) };
+        assert_eq!(seen == vec![1; LEN], ordered, "order kept: {ordered}");
+    }
+}
+
+#[test]
+fn home_reads_what_guests_wrote_before() {
+    let Some((device, _alone)) = device("home_reads_what_guests_wrote_before") else { return };
+    let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+    let ones = home.clone_htod(&vec![1u32; LEN]).unwrap();
+    for joined in [true, false] {
+        let mut buffer = map(&import(&device), &home);
+        home.memset_zeros(&mut buffer.view_mut()).unwrap();
+        home.synchronize().unwrap();
+        pause(&guest, PAUSE);
+        guest.memcpy_dtod(&ones, &mut buffer.view_mut()).unwrap();
+        if joined {
+            buffer.join_foreign_work().unwrap();
+        }
+        assert_eq!(peek(&buffer, &home) == vec![1; LEN], joined, "joined: {joined}");
+    }
+}
+
+#[test]
+fn many_guests_stay_in_order() {
+    let Some((device, _alone)) = device("many_guests_stay_in_order") else { return };
+    let home = device.new_stream().unwrap();
+    let mut buffer = map(&import(&device), &home);
+    let guests: Vec<_> = (0..12).map(|_| device.new_stream().unwrap()).collect();
+    for (i, guest) in (0u32..).zip(&guests) {
+        let values = home.clone_htod(&vec![i; LEN]).unwrap();
+        pause(guest, Duration::from_millis(20));
+        guest.memcpy_dtod(&values, &mut buffer.view_mut()).unwrap();
+    }
+    buffer.join_foreign_work().unwrap();
+    assert_eq!(peek(&buffer, &home), vec![11; LEN]);
+}
+
+#[test]
+fn dropping_waits_for_pending_work_but_not_for_ever() {
+    let Some((device, _alone)) = device("dropping_waits_for_pending_work_but_not_for_ever") else { return };
+    let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+    let zeros = home.alloc_zeros::<u32>(LEN).unwrap();
+    home.synchronize().unwrap();
+
+    let mut buffer = map(&import(&device), &home);
+    pause(&guest, PAUSE);
+    guest.memcpy_dtod(&zeros, &mut buffer.view_mut()).unwrap();
+    let start = Instant::now();
+    buffer.close().unwrap();
+    assert!(start.elapsed() > PAUSE / 2, "freed while a guest was at work");
+
+    let buffer = map(&import(&device), &home);
+    pause(&home, Duration::from_secs(3));
+    let start = Instant::now();
+    let error = buffer.close().unwrap_err();
+    assert!(matches!(error, Error::StillInUse { .. }), "{error}");
+    assert!(start.elapsed() < Duration::from_millis(2800), "{:?}", start.elapsed());
+    home.synchronize().unwrap();
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    let Some((device, _alone)) = device("nothing_is_left_behind") else { return };
+    let stream = device.new_stream().unwrap();
+    drop(map(&import(&device), &stream));
+    let (descriptors, free) = (open_descriptors(), device.context().mem_get_info().unwrap().0);
+    for _ in 0..200 {
+        drop(map(&import(&device), &stream));
+    }
+    assert_eq!(open_descriptors(), descriptors);
+    let now = device.context().mem_get_info().unwrap().0;
+    assert!(free.saturating_sub(now) < 64 << 20, "{} bytes are gone", free.saturating_sub(now));
+}

@@ -1,0 +1,53 @@
+//! After a kernel that faults, errors say so and nothing hangs or panics. Its own program, because the context is lost.
+//!
+//! Unsafe because of the import and the launch.
+#![allow(unsafe_code, clippy::unwrap_used)]
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{device, import, map};
+use cuda_import::cudarc::driver::LaunchConfig;
+use cuda_import::cudarc::nvrtc::Ptx;
+use cuda_import::{Error, query};
+
+const WRITE_TO_NULL: &str = "
+.version 6.0
+.target sm_50
+.address_size 64
+.visible .entry write_to_null() {
+    .reg .u64 %a<2>;
+    mov.u64 %a1, 0;
+    st.global.u64 [%a1], %a1;
+    ret;
+}
+";
+
+#[test]
+fn a_fault_is_reported_and_everything_can_be_dropped() {
+    let Some((device, _alone)) = device("a_fault_is_reported_and_everything_can_be_dropped") else { return };
+    let stream = device.new_stream().unwrap();
+    let buffer = map(&import(&device), &stream);
+    let module = device.context().load_module(Ptx::from_src(WRITE_TO_NULL)).unwrap();
+    let kernel = module.load_function("write_to_null").unwrap();
+    // SAFETY: the fault is what is tested.
+    unsafe { stream.launch_builder(&kernel).launch(LaunchConfig::for_num_elems(1)) }.unwrap();
+
+    let start = Instant::now();
+    let error = loop {
+        assert!(start.elapsed() < Duration::from_secs(5), "the fault never shows");
+        if let Err(error) = query(&stream) {
+            break error;
+        }
+    };
+    assert!(error.is_context_lost(), "{error}");
+    assert!(error.to_string().contains("context is lost"), "{error}");
+
+    let start = Instant::now();
+    let closed = buffer.close().unwrap_err();
+    assert!(matches!(closed, Error::Driver { .. }) && closed.is_context_lost(), "{closed}");
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(device.new_stream().is_err_and(|error| error.is_context_lost()));
+}
