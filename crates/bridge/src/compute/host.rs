@@ -1,0 +1,255 @@
+//! The CPU as a compute device: one thread that works through its queue in order, like a CUDA stream.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use smallbox::space::S32;
+use smallbox::{SmallBox, smallbox};
+
+use crate::timeline::Timeline;
+use crate::{Error, Result};
+
+/// A queue of work for one CPU thread. Cloning it gives the same queue.
+#[derive(Clone)]
+pub(crate) struct HostStream(Arc<Owner>);
+
+/// The last clone stops the thread and waits for its end.
+///
+/// Symptom: `vkDestroyDevice` never returns. Cause: NVIDIA's driver (seen with 580.159) deadlocks when a thread that has
+/// used Vulkan exits while another destroys a device: the one waits inside its thread-exit handler for a lock that the
+/// other holds while it joins a thread of the driver's, which waits for that same handler. Solution: the thread has exited
+/// before whoever drops this can go on to destroy the device. Remove when: no supported driver does so.
+struct Owner {
+    shared: Arc<Shared>,
+    worker: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    failed: AtomicBool,
+}
+
+struct State {
+    jobs: VecDeque<Job>,
+    /// A job has been taken from the queue and is not done yet.
+    busy: bool,
+    stop: bool,
+    failure: Option<String>,
+}
+
+/// Closures of up to 32 words live in the queue itself; larger ones are boxed.
+type Closure = SmallBox<dyn FnMut() + Send, S32>;
+
+#[allow(clippy::large_enum_variant)] // Boxing the closure is what its inline storage avoids.
+enum Job {
+    Wait { timeline: Timeline, value: u64, limit: Duration },
+    Run(Closure),
+    Signal { timeline: Timeline, value: u64 },
+}
+
+/// Jobs that fit before the queue grows.
+const QUEUE: usize = 256;
+
+/// How long the thread is waited for when the last clone goes; a closure that runs on is left alone.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+impl HostStream {
+    pub(crate) fn new() -> Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State { jobs: VecDeque::with_capacity(QUEUE), busy: false, stop: false, failure: None }),
+            changed: Condvar::new(),
+            failed: AtomicBool::new(false),
+        });
+        let worker = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("bridge-host".into())
+            .spawn(move || worker.work())
+            .map_err(|error| Error::HostFailed { reason: format!("its thread did not start: {error}") })?;
+        Ok(Self(Arc::new(Owner { shared, worker: Some(thread) })))
+    }
+
+    /// Lets later work wait until a timeline has reached `value`; past `limit` the stream fails.
+    pub(crate) fn wait(&self, timeline: &Timeline, value: u64, limit: Duration) -> Result<()> {
+        self.push(Job::Wait { timeline: timeline.clone(), value, limit })
+    }
+
+    /// Lets the thread run a closure.
+    pub(crate) fn run(&self, work: impl FnOnce() + Send + 'static) -> Result<()> {
+        let mut work = Some(work);
+        let once = move || {
+            if let Some(work) = work.take() {
+                work();
+            }
+        };
+        let closure: Closure = smallbox!(once);
+        self.push(Job::Run(closure))
+    }
+
+    /// Sets a timeline to `value` after all work before.
+    pub(crate) fn signal(&self, timeline: &Timeline, value: u64) -> Result<()> {
+        self.push(Job::Signal { timeline: timeline.clone(), value })
+    }
+
+    /// That the stream still works.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.0.shared.failed.load(Ordering::Acquire) {
+            let reason = self.0.shared.lock().failure.clone().unwrap_or_default();
+            return Err(Error::HostFailed { reason });
+        }
+        Ok(())
+    }
+
+    /// Waits until all work is done, for at most `limit`; whether it is.
+    pub(crate) fn drain(&self, limit: Duration) -> bool {
+        self.0.shared.drain(limit)
+    }
+
+    fn push(&self, job: Job) -> Result<()> {
+        self.check()?;
+        self.0.shared.lock().jobs.push_back(job);
+        self.0.shared.changed.notify_all();
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn drain(&self, limit: Duration) -> bool {
+        let start = Instant::now();
+        let mut state = self.lock();
+        while state.busy || !state.jobs.is_empty() {
+            let Some(left) = limit.checked_sub(start.elapsed()) else { return false };
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    fn work(&self) {
+        loop {
+            let mut state = self.lock();
+            let job = loop {
+                if let Some(job) = state.jobs.pop_front() {
+                    break job;
+                }
+                if state.stop {
+                    return;
+                }
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            };
+            state.busy = true;
+            drop(state);
+            if let Err(reason) = self.execute(job) {
+                self.fail(reason);
+            }
+            self.lock().busy = false;
+            self.changed.notify_all();
+        }
+    }
+
+    fn execute(&self, job: Job) -> Result<(), String> {
+        match job {
+            Job::Wait { .. } | Job::Run(_) if self.failed.load(Ordering::Acquire) => Ok(()),
+            Job::Wait { timeline, value, limit } => timeline.wait_value(value, limit).map_err(|e| e.to_string()),
+            Job::Run(mut closure) => catch_unwind(AssertUnwindSafe(&mut *closure))
+                .map_err(|panic| format!("a compute closure panicked: {}", panic_text(panic.as_ref()))),
+            // Signalled after a failure too: the frame's contents are wrong then, which the next call on the exchange
+            // says, but Vulkan is not left waiting for ever.
+            Job::Signal { timeline, value } => timeline.signal_from_host(value).map_err(|e| e.to_string()),
+        }
+    }
+
+    fn fail(&self, reason: String) {
+        log::error!("host compute thread: {reason}");
+        self.lock().failure.get_or_insert(reason);
+        self.failed.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.changed.notify_all();
+        let Some(worker) = self.worker.take() else { return };
+        if worker.thread().id() == thread::current().id() {
+            // The last clone went inside a job: the thread ends by itself after it.
+            return;
+        }
+        if self.shared.drain(STOP_LIMIT) {
+            // A panic was caught where it happened, there is none to hear of here.
+            let _ = worker.join();
+        } else {
+            log::error!("a compute closure still runs after {STOP_LIMIT:?}; its thread is left to end by itself");
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn work_is_done_in_order() {
+        let stream = HostStream::new().unwrap();
+        let (sender, receiver) = mpsc::channel();
+        for n in 0..1000 {
+            let sender = sender.clone();
+            stream.run(move || sender.send(n).unwrap()).unwrap();
+        }
+        assert!(stream.drain(LONG));
+        drop(sender);
+        assert_eq!(receiver.into_iter().collect::<Vec<_>>(), (0..1000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_panic_is_an_error_and_not_the_end_of_the_program() {
+        let stream = HostStream::new().unwrap();
+        stream.run(|| panic!("out of range")).unwrap();
+        assert!(stream.drain(LONG));
+        let error = stream.run(|| ()).unwrap_err().to_string();
+        assert!(error.contains("out of range"), "{error}");
+    }
+
+    #[test]
+    fn dropping_waits_for_the_work() {
+        let (sender, receiver) = mpsc::channel();
+        let stream = HostStream::new().unwrap();
+        stream
+            .run(move || {
+                thread::sleep(Duration::from_millis(50));
+                sender.send(()).unwrap();
+            })
+            .unwrap();
+        drop(stream);
+        receiver.try_recv().unwrap();
+    }
+
+    #[test]
+    fn draining_has_a_limit() {
+        let (release, gate) = mpsc::channel::<()>();
+        let stream = HostStream::new().unwrap();
+        stream.run(move || gate.recv().unwrap()).unwrap();
+        assert!(!stream.drain(Duration::from_millis(20)));
+        release.send(()).unwrap();
+        assert!(stream.drain(LONG));
+    }
+}

@@ -1,0 +1,199 @@
+//! The compute side of an exchange: CUDA on the same GPU, or the CPU.
+
+mod host;
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use cuda_import::cudarc::driver::CudaStream;
+use cuda_import::{CudaDevice, query};
+use vk_export::ExportDevice;
+
+use crate::{DevicePair, Error, Result};
+
+pub(crate) use host::HostStream;
+
+/// Which compute side to use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// CUDA where it is the same GPU and can share, the CPU otherwise.
+    #[default]
+    Auto,
+    /// CUDA, or an error.
+    Cuda,
+    /// The CPU, over memory that both it and the device reach.
+    Host,
+}
+
+impl FromStr for Backend {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "auto" => Ok(Self::Auto),
+            "cuda" => Ok(Self::Cuda),
+            "host" => Ok(Self::Host),
+            _ => Err(Error::InvalidArgument {
+                object: format!("backend \"{text}\""),
+                reason: "there are auto, cuda and host".into(),
+            }),
+        }
+    }
+}
+
+impl std::fmt::Display for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Cuda => "cuda",
+            Self::Host => "host",
+        })
+    }
+}
+
+/// The compute side that belongs to a Vulkan device. Cloning it gives the same one.
+#[derive(Clone)]
+pub struct Compute(Arc<Inner>);
+
+struct Inner {
+    // Field order is drop order: the CPU's thread ends before the device may.
+    side: Side,
+    device: ExportDevice,
+    reason: String,
+}
+
+enum Side {
+    Cuda(CudaCompute),
+    Host(HostStream),
+}
+
+/// The CUDA side: the device pair and the stream that the exchanges' work goes to.
+pub struct CudaCompute {
+    pair: DevicePair,
+    stream: Arc<CudaStream>,
+}
+
+impl CudaCompute {
+    /// The CUDA device.
+    pub fn device(&self) -> &CudaDevice {
+        self.pair.cuda()
+    }
+
+    /// The stream that waits, computes and signals.
+    pub fn stream(&self) -> &Arc<CudaStream> {
+        &self.stream
+    }
+}
+
+impl Compute {
+    /// The best compute side for a device: CUDA on the same GPU, else the CPU. [`reason`](Self::reason) says why, and so
+    /// does the log: falling back is never silent.
+    ///
+    /// # Errors
+    /// [`Error::HostFailed`] when not even a thread can be started.
+    pub fn for_device(device: &ExportDevice) -> Result<Self> {
+        Self::new(device, Backend::Auto)
+    }
+
+    /// The compute side that was asked for.
+    ///
+    /// # Errors
+    /// [`Error::NoCuda`] with the reason, [`Error::HostFailed`] when a thread cannot be started.
+    pub fn new(device: &ExportDevice, backend: Backend) -> Result<Self> {
+        if backend == Backend::Host {
+            return Self::host(device, "asked for".into());
+        }
+        match Self::cuda_by_uuid(device) {
+            Ok(compute) => Ok(compute),
+            Err(reason) if backend == Backend::Cuda => {
+                Err(Error::NoCuda { vulkan: device.name().to_owned(), reason: Box::new(reason) })
+            }
+            Err(reason) => {
+                log::warn!("computing on the CPU, since CUDA cannot share with \"{}\": {reason}", device.name());
+                Self::host(device, format!("CUDA cannot share with it: {reason}"))
+            }
+        }
+    }
+
+    /// CUDA on a stream that the program has already, for engines which bring their own.
+    ///
+    /// # Errors
+    /// [`Error::DifferentDevices`] naming both devices, or what [`DevicePair::new`] says.
+    pub fn on_stream(device: &ExportDevice, stream: Arc<CudaStream>) -> Result<Self> {
+        let pair = DevicePair::new(device, CudaDevice::adopt(Arc::clone(stream.context()))?)?;
+        Ok(Self::cuda_with(pair, stream, "the program's own stream".into()))
+    }
+
+    fn cuda_by_uuid(device: &ExportDevice) -> Result<Self> {
+        let pair = DevicePair::open(device)?;
+        let stream = pair.cuda().new_stream()?;
+        let reason = format!("CUDA device {} is the same GPU", pair.cuda().ordinal());
+        Ok(Self::cuda_with(pair, stream, reason))
+    }
+
+    fn cuda_with(pair: DevicePair, stream: Arc<CudaStream>, reason: String) -> Self {
+        log::info!("computing with CUDA on {} ({reason})", pair.cuda().name());
+        Self(Arc::new(Inner { device: pair.vulkan().clone(), side: Side::Cuda(CudaCompute { pair, stream }), reason }))
+    }
+
+    fn host(device: &ExportDevice, reason: String) -> Result<Self> {
+        log::info!("computing on the CPU ({reason})");
+        Ok(Self(Arc::new(Inner { device: device.clone(), side: Side::Host(HostStream::new()?), reason })))
+    }
+
+    /// [`Backend::Cuda`] or [`Backend::Host`].
+    pub fn backend(&self) -> Backend {
+        match self.0.side {
+            Side::Cuda(_) => Backend::Cuda,
+            Side::Host(_) => Backend::Host,
+        }
+    }
+
+    /// Why this backend, in words for the user.
+    pub fn reason(&self) -> &str {
+        &self.0.reason
+    }
+
+    /// The Vulkan device that this is the compute side of.
+    pub fn device(&self) -> &ExportDevice {
+        &self.0.device
+    }
+
+    /// The CUDA side, if that is what this is.
+    pub fn cuda(&self) -> Option<&CudaCompute> {
+        match &self.0.side {
+            Side::Cuda(cuda) => Some(cuda),
+            Side::Host(_) => None,
+        }
+    }
+
+    pub(crate) fn side(&self) -> SideRef<'_> {
+        match &self.0.side {
+            Side::Cuda(cuda) => SideRef::Cuda(cuda),
+            Side::Host(host) => SideRef::Host(host),
+        }
+    }
+
+    /// That the compute side still works: no kernel has faulted, no closure has panicked.
+    ///
+    /// # Errors
+    /// [`Error::Cuda`] with the sticky code, or [`Error::HostFailed`].
+    pub fn check(&self) -> Result<()> {
+        match &self.0.side {
+            Side::Cuda(cuda) => Ok(query(&cuda.stream).map(|_| ())?),
+            Side::Host(host) => host.check(),
+        }
+    }
+}
+
+/// [`Side`], lent.
+pub(crate) enum SideRef<'a> {
+    Cuda(&'a CudaCompute),
+    Host(&'a HostStream),
+}
+
+impl std::fmt::Debug for Compute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Compute({} for {:?}: {})", self.backend(), self.0.device.name(), self.0.reason)
+    }
+}

@@ -1,0 +1,175 @@
+//! What can go wrong between the two sides.
+
+use std::time::Duration;
+
+/// The result of this crate's calls.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong between the two sides.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The Vulkan side failed.
+    #[error(transparent)]
+    Vulkan(#[from] vk_export::Error),
+
+    /// The CUDA side failed.
+    #[error(transparent)]
+    Cuda(#[from] cuda_import::Error),
+
+    /// The two sides are not the same GPU.
+    #[error(
+        "\"{vulkan}\" ({vulkan_uuid}) and \"{cuda}\" ({cuda_uuid}) are different GPUs: nothing can be shared between them; open the CUDA device by the UUID of the Vulkan device"
+    )]
+    DifferentDevices {
+        /// The Vulkan device's name.
+        vulkan: String,
+        /// Its UUID.
+        vulkan_uuid: vk_export::Uuid,
+        /// The CUDA device's name.
+        cuda: String,
+        /// Its UUID.
+        cuda_uuid: vk_export::Uuid,
+    },
+
+    /// CUDA was asked for, but this machine or this device cannot.
+    #[error("no CUDA for \"{vulkan}\": {reason}; `--backend host` or `Backend::Host` runs on the CPU")]
+    NoCuda {
+        /// The Vulkan device's name.
+        vulkan: String,
+        /// Why not.
+        #[source]
+        reason: Box<Error>,
+    },
+
+    /// An argument that cannot be.
+    #[error("{object}: {reason}")]
+    InvalidArgument {
+        /// The object that was to be made or used.
+        object: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A compute turn is still open, so the next cannot begin.
+    #[error(
+        "exchange \"{exchange}\": the compute turn of frame {frame} is still open; finish or drop it before the next begins"
+    )]
+    TurnOpen {
+        /// The exchange's name.
+        exchange: String,
+        /// The frame of the open turn.
+        frame: u64,
+    },
+
+    /// All slots are waiting for Vulkan.
+    #[error(
+        "exchange \"{exchange}\": slot {slot} still holds frame {frame}, whose render turn was neither submitted nor \
+         skipped; render in step with computing, or use more than {slots} slots"
+    )]
+    SlotBusy {
+        /// The exchange's name.
+        exchange: String,
+        /// The slot that the next frame needs.
+        slot: usize,
+        /// The frame that it holds.
+        frame: u64,
+        /// The number of slots.
+        slots: usize,
+    },
+
+    /// A turn was dropped half-way.
+    #[error("exchange \"{exchange}\": {}", lost(*.frame, *.stage))]
+    TurnLost {
+        /// The exchange's name.
+        exchange: String,
+        /// The frame of the turn.
+        frame: u64,
+        /// Where it was lost.
+        stage: Stage,
+    },
+
+    /// Render turns must be submitted in the order of their frames.
+    #[error(
+        "exchange \"{exchange}\": frame {frame} cannot be submitted before frame {first}, which is still to be \
+         submitted or skipped: one timeline counts both up"
+    )]
+    OutOfOrder {
+        /// The exchange's name.
+        exchange: String,
+        /// The frame that was submitted.
+        frame: u64,
+        /// The frame that comes first.
+        first: u64,
+    },
+
+    /// A host wait ran into its limit.
+    #[error(
+        "timeline \"{timeline}\": waited {waited:?} for point {value}, which {signaller} signals; last value seen: \
+         {last_seen}; {}", hint(*.signaller)
+    )]
+    Timeout {
+        /// The timeline's name.
+        timeline: String,
+        /// The value of the point.
+        value: u64,
+        /// Who signals it.
+        signaller: crate::Signaller,
+        /// The value at the end of the wait.
+        last_seen: u64,
+        /// How long the wait lasted.
+        waited: Duration,
+    },
+
+    /// The CPU backend's thread has stopped working.
+    #[error("the host compute thread has failed: {reason}; its exchanges compute no more")]
+    HostFailed {
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// Where a turn was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Before `ComputeTurn::finish`.
+    Compute,
+    /// After it, before the frame was submitted or skipped.
+    Render,
+    /// After its submit parts were lent out: the submission may or may not have happened.
+    Submit,
+}
+
+fn lost(frame: u64, stage: Stage) -> String {
+    match stage {
+        Stage::Compute => format!(
+            "the compute turn of frame {frame} was dropped before `finish`; the frame is begun again by the next `begin`"
+        ),
+        Stage::Render => format!(
+            "the render turn of frame {frame} was dropped before it was submitted; call `skip` where that is meant"
+        ),
+        Stage::Submit => format!(
+            "the render turn of frame {frame} was dropped after its submit parts were taken, and its signal has not \
+             come: call `submitted` after a successful vkQueueSubmit2, `not_submitted` if it never happened"
+        ),
+    }
+}
+
+fn hint(signaller: crate::Signaller) -> &'static str {
+    match signaller {
+        crate::Signaller::Compute => "a kernel may be stuck, or waiting for a frame that Vulkan never submitted",
+        crate::Signaller::Queue => "the queue may be stuck, or the submission may wait for work that never ends",
+    }
+}
+
+impl Error {
+    /// Whether the device of either side is lost, so that nothing on it will ever complete.
+    pub fn is_device_lost(&self) -> bool {
+        match self {
+            Self::Vulkan(error) => error.is_device_lost(),
+            Self::Cuda(error) => error.is_context_lost(),
+            Self::HostFailed { .. } => true,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The exchange: N slots of shared resources that go round between the compute side and Vulkan.
+#![allow(unsafe_code)] // What could not be freed safely is leaked through ManuallyDrop.
+
+mod compute_turn;
+mod ledger;
+mod render_turn;
+
+use std::mem::ManuallyDrop;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use cuda_import::{query, wait_one};
+use vk_export::ash::vk;
+
+use crate::compute::{Compute, SideRef};
+use crate::resources::{CreateContext, Resources};
+use crate::timeline::{Signaller, Timeline};
+use crate::{Error, Result, wait};
+use ledger::{Begun, Ledger, Refusal};
+
+pub use compute_turn::{ComputeTurn, CudaWork, HostWork, Work};
+pub use render_turn::{RenderTurn, SubmitInfo};
+
+/// How an exchange is to be.
+#[derive(Debug, Clone, Copy)]
+pub struct ExchangeInfo<'a> {
+    /// Its name, in errors, traces and GPU debuggers. Default: "exchange".
+    pub name: &'a str,
+    /// Slots, so the number of frames that may be between the two sides; not zero. More hide more of the cost of
+    /// switching the GPU between CUDA and Vulkan, and take more memory and latency. Default: 3.
+    pub slots: usize,
+    /// The limit of every wait on the host, dropping included. Default: 5 seconds.
+    pub timeout: Duration,
+}
+
+impl Default for ExchangeInfo<'_> {
+    fn default() -> Self {
+        Self { name: "exchange", slots: 3, timeout: Duration::from_secs(5) }
+    }
+}
+
+/// N slots of shared resources that go round: the compute side writes a slot, Vulkan uses it, and it comes back.
+///
+/// Every frame is a [`ComputeTurn`] that becomes a [`RenderTurn`]. The GPU does the waiting: the compute side waits for
+/// the frame that used the slot before, Vulkan waits for the compute side; the host waits for nothing.
+///
+/// Two timelines go with it, each with one signaller: `computed`, signalled by the compute side, and `rendered`, by the
+/// Vulkan queue. Frame `n` is value `n + 1` on both.
+///
+/// Dropping it waits for the frames in flight, with the limit of [`ExchangeInfo::timeout`]. What may still be in use then
+/// is leaked on purpose and reported by name in the log; [`close`](Self::close) gives the error instead.
+pub struct Exchange<R: Resources> {
+    shared: Arc<Shared<R>>,
+}
+
+/// What an exchange and its turns hold together.
+struct Shared<R: Resources> {
+    /// Closures on the CPU backend's thread hold the slots too, and only them: the last of the rest goes on a thread that
+    /// may wait for that one.
+    slots: ManuallyDrop<Arc<[R::Slot]>>,
+    computed: ManuallyDrop<Timeline>,
+    rendered: ManuallyDrop<Timeline>,
+    ledger: Mutex<Ledger>,
+    compute: Compute,
+    name: String,
+    timeout: Duration,
+    stages: vk::PipelineStageFlags2,
+}
+
+impl<R: Resources> Exchange<R> {
+    /// Makes the slots and the timelines, on both sides.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for no slots or no resources, else what the two sides say; nothing is left behind.
+    pub fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
+        let invalid = |reason: &str| Error::InvalidArgument {
+            object: format!("exchange \"{}\"", info.name),
+            reason: reason.to_owned(),
+        };
+        if info.slots == 0 {
+            return Err(invalid("it has 0 slots; 3 keep both sides busy, 1 makes them take turns"));
+        }
+        let consumer = resources.consumer().ok_or_else(|| invalid("it shares nothing; give it at least one buffer"))?;
+        let timeline = |what: &str, signaller| {
+            Timeline::new(compute.device(), compute, &format!("{}.{what}", info.name), signaller)
+        };
+        let computed = timeline("computed", Signaller::Compute)?;
+        let rendered = timeline("rendered", Signaller::Queue)?;
+        let slots = (0..info.slots)
+            .map(|slot| resources.create(&CreateContext { compute, exchange: info.name, slot }))
+            .collect::<Result<Arc<[_]>>>()?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                slots: ManuallyDrop::new(slots),
+                computed: ManuallyDrop::new(computed),
+                rendered: ManuallyDrop::new(rendered),
+                ledger: Mutex::new(Ledger::new(info.slots)),
+                compute: compute.clone(),
+                name: info.name.to_owned(),
+                timeout: info.timeout,
+                stages: consumer.stages,
+            }),
+        })
+    }
+
+    /// Begins a frame: the compute side waits, on the GPU, until Vulkan is done with the slot.
+    ///
+    /// # Errors
+    /// [`Error::TurnOpen`] while the last compute turn is open, [`Error::SlotBusy`] while the slot's last render turn is,
+    /// [`Error::TurnLost`] once after a turn was dropped half-way, or the failed call.
+    pub fn begin(&mut self) -> Result<ComputeTurn<R>> {
+        let shared = &self.shared;
+        let begun = shared.ledger().begin(|| shared.rendered.value().unwrap_or(0));
+        let Begun { frame, slot, wait } = begun.map_err(|refusal| shared.refused(refusal))?;
+        let turn = ComputeTurn::new(Arc::clone(shared), frame, slot);
+        let Some(value) = wait else { return Ok(turn) };
+        match (shared.compute.side(), shared.rendered.cuda()) {
+            (SideRef::Cuda(cuda), Some(rendered)) => {
+                // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that was accepted
+                // (or has been reached). The semaphore outlives the wait: it is destroyed after the stream has drained.
+                unsafe { wait_one(cuda.stream(), rendered, value) }?;
+            }
+            (SideRef::Host(host), _) => host.wait(&shared.rendered, value, shared.timeout)?,
+            (SideRef::Cuda(_), None) => {}
+        }
+        Ok(turn)
+    }
+
+    /// Slots.
+    pub fn slots(&self) -> usize {
+        self.shared.slots.len()
+    }
+
+    /// The compute side.
+    pub fn compute(&self) -> &Compute {
+        &self.shared.compute
+    }
+
+    /// The name given.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// What dropping does, with the error: waits for the frames in flight and frees everything.
+    ///
+    /// # Errors
+    /// [`Error::TurnOpen`] or [`Error::SlotBusy`] while a turn is still held, [`Error::Timeout`] or the failed call when
+    /// the work could not be seen to end; the resources are then leaked on purpose.
+    pub fn close(self) -> Result<()> {
+        self.shared.ledger().idle().map_err(|refusal| self.shared.refused(refusal))?;
+        self.shared.quiesce()
+    }
+}
+
+impl<R: Resources> Shared<R> {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused(&self, refusal: Refusal) -> Error {
+        let exchange = self.name.clone();
+        match refusal {
+            Refusal::TurnOpen { frame } => Error::TurnOpen { exchange, frame },
+            Refusal::SlotBusy { slot, frame } => Error::SlotBusy { exchange, slot, frame, slots: self.slots.len() },
+            Refusal::TurnLost { frame, stage } => Error::TurnLost { exchange, frame, stage },
+            Refusal::OutOfOrder { frame, first } => Error::OutOfOrder { exchange, frame, first },
+        }
+    }
+
+    /// Waits until neither side uses the resources or the timelines any more, for at most the timeout.
+    fn quiesce(&self) -> Result<()> {
+        let start = Instant::now();
+        let left = || self.timeout.saturating_sub(start.elapsed());
+        // A submission that may have happened counts as one that did.
+        let (rendered, unknown) = {
+            let ledger = self.ledger();
+            (ledger.rendered(), ledger.unknown().map(ledger::value))
+        };
+        let last = unknown.map_or(rendered, |value| value.max(rendered));
+        if last > 0 {
+            self.rendered.wait_value(last, left())?;
+        }
+        if let Some(point) = self.computed.last_issued() {
+            point.wait(left())?;
+        }
+        // The compute side may have been given waits or work after its last signal.
+        let drained = match self.compute.side() {
+            SideRef::Cuda(cuda) => wait::poll(left(), || Ok(query(cuda.stream())?), || Ok(()))?,
+            SideRef::Host(host) => host.drain(left()),
+        };
+        if drained {
+            return Ok(());
+        }
+        Err(Error::Timeout {
+            timeline: self.computed.name().to_owned(),
+            value: self.computed.last_issued().map_or(0, |point| point.value()),
+            signaller: Signaller::Compute,
+            last_seen: self.computed.value()?,
+            waited: start.elapsed(),
+        })
+    }
+}
+
+impl<R: Resources> Drop for Shared<R> {
+    fn drop(&mut self) {
+        if let Err(error) = self.quiesce() {
+            log::error!(
+                "exchange \"{}\": its {} slots and both timelines are leaked, since they may still be in use: {error}",
+                self.name,
+                self.slots.len(),
+            );
+            return;
+        }
+        // SAFETY: dropped here only, once. Rule "all signals and waits complete before a semaphore is destroyed" and
+        // "no access to a mapping after its memory is destroyed": both sides have been seen to be done.
+        unsafe { ManuallyDrop::drop(&mut self.slots) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.computed) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.rendered) };
+    }
+}
+
+impl<R: Resources> std::fmt::Debug for Exchange<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Exchange(\"{}\", {} slots, {})",
+            self.shared.name,
+            self.shared.slots.len(),
+            self.shared.compute.backend()
+        )
+    }
+}

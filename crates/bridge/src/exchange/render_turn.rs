@@ -1,0 +1,209 @@
+//! Vulkan's part of a frame.
+#![allow(unsafe_code)] // Recording and submitting.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use vk_export::Queue;
+use vk_export::ash::vk;
+
+use super::{Shared, ledger};
+use crate::{Resources, Result, SubmitParts, TimelinePoint};
+
+/// Vulkan's part of a frame: it owns the slot until it is submitted or skipped.
+///
+/// Dropped before that, the frame is lost and the next `begin` says so.
+#[must_use = "a turn that is neither submitted nor skipped loses its frame"]
+pub struct RenderTurn<R: Resources> {
+    shared: Arc<Shared<R>>,
+    frame: u64,
+    slot: usize,
+    computed: TimelinePoint,
+    done: bool,
+}
+
+/// What else goes into the submission of a frame.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SubmitInfo<'a> {
+    /// The command buffers, in order.
+    pub commands: &'a [vk::CommandBuffer],
+    /// Further semaphores to wait for, such as a swapchain image's. Default: none.
+    pub waits: &'a [vk::SemaphoreSubmitInfo<'a>],
+    /// Further semaphores to signal, such as the one that presenting waits for. Default: none.
+    pub signals: &'a [vk::SemaphoreSubmitInfo<'a>],
+    /// A fence to signal. Default: none.
+    pub fence: vk::Fence,
+}
+
+/// Barriers, command buffers and semaphores of a frame that need no heap.
+const INLINE: usize = 16;
+
+impl<R: Resources> RenderTurn<R> {
+    pub(super) fn new(shared: Arc<Shared<R>>, frame: u64, slot: usize, computed: TimelinePoint) -> Self {
+        Self { shared, frame, slot, computed, done: false }
+    }
+
+    /// The number of the frame, from 0.
+    pub fn frame(&self) -> u64 {
+        self.frame
+    }
+
+    /// The slot, below [`Exchange::slots`](crate::Exchange::slots).
+    pub fn slot(&self) -> usize {
+        self.slot
+    }
+
+    /// The point at which the compute side is done.
+    pub fn computed(&self) -> &TimelinePoint {
+        &self.computed
+    }
+
+    /// The resources as Vulkan sees them.
+    pub fn resources(&self) -> R::Render<'_> {
+        R::render(&self.shared.slots[self.slot])
+    }
+
+    /// Records the barriers that take all resources over from the compute side. Goes before their first use, outside a
+    /// render pass.
+    ///
+    /// # Safety
+    /// `commands` is recording on the exchange's device for the queue family of [`ExportDevice::queue`], outside a render
+    /// pass, and externally synchronized; it is submitted with this turn.
+    ///
+    /// [`ExportDevice::queue`]: vk_export::ExportDevice::queue
+    pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
+        // SAFETY: handed on to the caller.
+        unsafe { self.record(commands, vk_export::Handover::acquire) };
+    }
+
+    /// Records the barriers that give all resources back. Goes after their last use, outside a render pass.
+    ///
+    /// # Safety
+    /// As [`record_acquire`](Self::record_acquire).
+    pub unsafe fn record_release(&self, commands: vk::CommandBuffer) {
+        // SAFETY: handed on to the caller.
+        unsafe { self.record(commands, vk_export::Handover::release) };
+    }
+
+    /// # Safety
+    /// As [`record_acquire`](Self::record_acquire).
+    unsafe fn record(
+        &self,
+        commands: vk::CommandBuffer,
+        barrier: impl Fn(&vk_export::Handover) -> vk::BufferMemoryBarrier2<'static>,
+    ) {
+        let mut barriers = SmallVec::<[vk::BufferMemoryBarrier2<'static>; INLINE]>::new();
+        R::handovers(&self.shared.slots[self.slot], &mut |handover| barriers.push(barrier(handover)));
+        let dependency = vk::DependencyInfo::default().buffer_memory_barriers(&barriers);
+        // SAFETY: the caller vouches for the command buffer; the barriers name this exchange's own buffers and the family
+        // of its device's queue (VUID-vkCmdPipelineBarrier2-srcQueueFamilyIndex-10388 and its like).
+        unsafe { self.shared.compute.device().cmd_pipeline_barrier2(commands, &dependency) };
+    }
+
+    /// The wait and the signal for an engine's own submission, which holds this frame's commands. Once taken, tell the
+    /// turn what became of it: [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted).
+    ///
+    /// # Errors
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while an earlier frame is still to be submitted.
+    pub fn submit_parts(&mut self) -> Result<SubmitParts> {
+        self.shared.ledger().lend(self.frame).map_err(|refusal| self.shared.refused(refusal))?;
+        Ok(self.parts())
+    }
+
+    fn parts(&self) -> SubmitParts {
+        let Shared { computed, rendered, stages, .. } = &*self.shared;
+        SubmitParts::new(computed, rendered, ledger::value(self.frame), *stages)
+    }
+
+    /// Says that this turn's submit parts are on their way; gives the point at which the frame is rendered.
+    ///
+    /// # Safety
+    /// The parts of [`submit_parts`](Self::submit_parts) of this very turn went, unchanged, into one `vkQueueSubmit2` (or
+    /// `vkQueueSubmit`) on a queue of the device, with the commands that use the resources, and it returned `VK_SUCCESS`.
+    /// The commands acquire and release the resources with this turn's barriers and use them nowhere else.
+    pub unsafe fn submitted(mut self) -> TimelinePoint {
+        self.shared.ledger().submitted(self.frame);
+        self.done = true;
+        self.shared.rendered.issue(ledger::value(self.frame))
+    }
+
+    /// Submits the frame's commands; for a turn whose submit parts were not taken. They wait for the compute side and tell it when they are done. Gives the point at
+    /// which that will be.
+    ///
+    /// # Errors
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder), or the failed call; nothing was submitted then, and the frame
+    /// counts as skipped.
+    ///
+    /// # Safety
+    /// - The command buffers are executable, belong to the device and stay alive, with all that they use, until the point
+    ///   is reached; `queue` is of the family that the barriers name.
+    /// - They acquire and release the resources with this turn's barriers and use them nowhere else.
+    pub unsafe fn submit(self, queue: &Queue, commands: &[vk::CommandBuffer]) -> Result<TimelinePoint> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.submit_with(queue, &SubmitInfo { commands, ..SubmitInfo::default() }) }
+    }
+
+    /// [`submit`](Self::submit) with further semaphores and a fence.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    ///
+    /// # Safety
+    /// As [`submit`](Self::submit), and the further semaphores and the fence keep the Valid Usage of `vkQueueSubmit2`.
+    pub unsafe fn submit_with(mut self, queue: &Queue, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
+        self.shared.ledger().check_order(self.frame).map_err(|refusal| self.shared.refused(refusal))?;
+        let parts = self.parts();
+        let commands: SmallVec<[_; INLINE]> =
+            info.commands.iter().map(|c| vk::CommandBufferSubmitInfo::default().command_buffer(*c)).collect();
+        let waits: SmallVec<[_; INLINE]> = std::iter::once(parts.wait).chain(info.waits.iter().copied()).collect();
+        let signals: SmallVec<[_; INLINE]> =
+            std::iter::once(parts.signal).chain(info.signals.iter().copied()).collect();
+        let batch = vk::SubmitInfo2::default()
+            .command_buffer_infos(&commands)
+            .wait_semaphore_infos(&waits)
+            .signal_semaphore_infos(&signals);
+        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only signaller, and `check_order`
+        // saw that no earlier frame is still to come, so the value rises; the rest is the caller's.
+        let submitted = unsafe { queue.submit(&[batch], info.fence) };
+        self.done = true;
+        if let Err(error) = submitted {
+            self.shared.ledger().skip(self.frame);
+            return Err(error.into());
+        }
+        self.shared.ledger().submitted(self.frame);
+        Ok(self.shared.rendered.issue(ledger::value(self.frame)))
+    }
+
+    /// Gives the slot back unrendered: a window was minimised, a swapchain is out of date. Costs nothing on the GPU.
+    ///
+    /// Once the turn's submit parts were taken this cannot know what became of them, and the slot stays lost until its
+    /// signal comes; [`not_submitted`](Self::not_submitted) says that it never will.
+    pub fn skip(mut self) {
+        self.shared.ledger().skip(self.frame);
+        self.done = true;
+    }
+
+    /// Says that this turn's submit parts were never submitted, and gives the slot back unrendered.
+    ///
+    /// # Safety
+    /// No submission with the parts of this turn has been accepted, and none will be made.
+    pub unsafe fn not_submitted(mut self) {
+        self.shared.ledger().retract(self.frame);
+        self.done = true;
+    }
+}
+
+impl<R: Resources> Drop for RenderTurn<R> {
+    fn drop(&mut self) {
+        if !self.done {
+            log::warn!("exchange \"{}\": the render turn of frame {} was dropped", self.shared.name, self.frame);
+            self.shared.ledger().drop_render(self.frame);
+        }
+    }
+}
+
+impl<R: Resources> std::fmt::Debug for RenderTurn<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RenderTurn(\"{}\", frame {}, slot {})", self.shared.name, self.frame, self.slot)
+    }
+}

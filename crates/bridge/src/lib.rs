@@ -1,0 +1,73 @@
+//! Zero-copy hand-over between CUDA and Vulkan: what one side computes, the other draws, frame after frame, without a
+//! copy, without a host stall, and without a way to get the order wrong.
+//!
+//! ```no_run
+//! use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, ExportDevice, OpenInfo, Work};
+//! # use bridge::ash::vk;
+//! # use bridge::cuda_import::cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
+//!
+//! # #[allow(unsafe_code)]
+//! # fn frames(kernel: &CudaFunction, commands: impl Fn(vk::Buffer) -> vk::CommandBuffer) -> Result<(), Box<dyn std::error::Error>> {
+//! let device = ExportDevice::open(&OpenInfo::default())?; //        or adopt an engine's own
+//! let compute = Compute::for_device(&device)?; //                   CUDA on the same GPU, the CPU where there is none
+//! let vertices = BufferSpec::<[f32; 4]>::new(1_000_000, Consumer::VERTEX_INPUT);
+//! let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "vertices", ..Default::default() }, vertices)?;
+//! for _ in 0..100 {
+//!     let mut turn = exchange.begin()?; //                          the stream waits for the slot, the host does not
+//!     match turn.work() {
+//!         Work::Cuda(mut cuda) => {
+//!             let mut launch = cuda.stream.launch_builder(kernel);
+//!             launch.arg(&mut cuda.resources);
+//!             // SAFETY: the kernel takes one pointer to a million float4.
+//!             unsafe { launch.launch(LaunchConfig::for_num_elems(1_000_000)) }?;
+//!         }
+//!         Work::Host(host) => host.run(|vertices| vertices.fill([1.0; 4]))?,
+//!     }
+//!     let turn = turn.finish()?; //                                 the stream signals: the frame is Vulkan's
+//!     let commands = commands(turn.resources().as_raw()); //        recorded between the turn's two barriers
+//!     // SAFETY: `commands` holds the barriers and lives until the frame is rendered.
+//!     unsafe { turn.submit(device.queue(), &[commands]) }?; //      waits for the compute side, signals it back
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | to | see |
+//! |---|---|
+//! | pair the two sides | [`Compute`], [`Backend`] |
+//! | share resources over several frames in flight | [`Exchange`], [`BufferSpec`], [`Resources`] |
+//! | compute and draw one frame | [`ComputeTurn`], [`RenderTurn`] |
+//! | splice a frame into an engine's own submission | [`SubmitParts`] |
+//! | wait on the host | [`TimelinePoint`] |
+//!
+//! One frame reads: `exchange` -> `exchange/compute_turn` -> `exchange/render_turn` -> `timeline`; setting up reads:
+//! `compute` -> `pair` -> `shared` -> `handoff`.
+//!
+//! # Threads
+//! Turns own what they need, so a frame may be computed on one thread and rendered on another; everything is [`Send`].
+//! An exchange is driven from one thread at a time (`begin` takes `&mut self`).
+
+mod compute;
+mod error;
+mod exchange;
+mod handoff;
+mod pair;
+mod resources;
+mod shared;
+mod submit;
+mod timeline;
+mod wait;
+
+pub use cuda_import;
+pub use vk_export;
+pub use vk_export::ash;
+pub use vk_export::{Consumer, ExportDevice, OpenInfo};
+
+pub use compute::{Backend, Compute, CudaCompute};
+pub use error::{Error, Result, Stage};
+pub use exchange::{ComputeTurn, CudaWork, Exchange, ExchangeInfo, HostWork, RenderTurn, SubmitInfo, Work};
+pub use pair::DevicePair;
+pub use resources::{BufferSpec, CreateContext, Each, Resources};
+pub use shared::{RenderBuffer, SharedBuffer};
+pub use submit::{LegacySubmitParts, SubmitParts};
+pub use timeline::{Signaller, TimelinePoint};

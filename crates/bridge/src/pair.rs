@@ -1,0 +1,64 @@
+//! A Vulkan device and a CUDA device that are the same GPU.
+
+use cuda_import::CudaDevice;
+use vk_export::ExportDevice;
+
+use crate::{Error, Result};
+
+/// A Vulkan device and a CUDA device, proven to be the same GPU by UUID.
+#[derive(Debug, Clone)]
+pub struct DevicePair {
+    vulkan: ExportDevice,
+    cuda: CudaDevice,
+}
+
+impl DevicePair {
+    /// Opens the CUDA device that is the same GPU as `vulkan`.
+    ///
+    /// # Errors
+    /// [`Error::Vulkan`] when the device cannot export, with all that it lacks; [`Error::Cuda`] when there is no CUDA, no
+    /// CUDA device with that UUID, or none that knows timeline semaphores.
+    pub fn open(vulkan: &ExportDevice) -> Result<Self> {
+        Self::new(vulkan, CudaDevice::by_uuid(vulkan.uuid())?)
+    }
+
+    /// Pairs two devices that the program has already.
+    ///
+    /// # Errors
+    /// [`Error::DifferentDevices`] naming both, else as [`open`](Self::open).
+    pub fn new(vulkan: &ExportDevice, cuda: CudaDevice) -> Result<Self> {
+        if vulkan.uuid() != cuda.uuid() {
+            return Err(Error::DifferentDevices {
+                vulkan: vulkan.name().to_owned(),
+                vulkan_uuid: vulkan.uuid(),
+                cuda: cuda.name().to_owned(),
+                cuda_uuid: cuda.uuid(),
+            });
+        }
+        if !vulkan.export_gaps().is_empty() {
+            return Err(Error::Vulkan(vk_export::Error::Missing {
+                device: vulkan.name().to_owned(),
+                purpose: "sharing with CUDA",
+                missing: vulkan.export_gaps().to_vec(),
+            }));
+        }
+        if !cuda.supports_timeline_semaphores() {
+            return Err(Error::Cuda(cuda_import::Error::TimelineUnsupported {
+                object: "the exchange's timelines".into(),
+                device: cuda.name().to_owned(),
+                driver: cuda.driver_version(),
+            }));
+        }
+        Ok(Self { vulkan: vulkan.clone(), cuda })
+    }
+
+    /// The Vulkan side.
+    pub fn vulkan(&self) -> &ExportDevice {
+        &self.vulkan
+    }
+
+    /// The CUDA side.
+    pub fn cuda(&self) -> &CudaDevice {
+        &self.cuda
+    }
+}

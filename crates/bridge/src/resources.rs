@@ -1,0 +1,249 @@
+//! What an exchange shares: one buffer, several of different types, or many of one type.
+
+use std::marker::PhantomData;
+
+use bytemuck::Pod;
+use cuda_import::DeviceViewMut;
+use vk_export::{Consumer, Handover};
+
+use crate::{Compute, RenderBuffer, Result, SharedBuffer};
+
+/// A description of what every slot of an exchange holds.
+///
+/// [`BufferSpec`] is one buffer. Tuples of descriptions share things of different types, a `Vec` many of one type; both
+/// nest. All resources of a slot are handed over together, with one wait and one signal a side.
+///
+/// The trait is closed: what is lent from it rests on the exchange's order.
+#[allow(private_bounds)] // Closed on purpose.
+pub trait Resources: Sealed + 'static {
+    /// What one slot owns.
+    type Slot: Send + Sync + 'static;
+    /// What a compute turn lends to CUDA.
+    type Cuda<'t>;
+    /// What a compute turn lends to the CPU.
+    type Host<'t>;
+    /// What a render turn lends to Vulkan.
+    type Render<'t>;
+
+    /// Makes one slot.
+    #[doc(hidden)]
+    fn create(&self, context: &CreateContext<'_>) -> Result<Self::Slot>;
+
+    /// # Safety
+    /// Until the result is gone and the work enqueued with it has completed, nothing else uses the slot. With CUDA only.
+    #[doc(hidden)]
+    #[allow(unsafe_code)]
+    unsafe fn cuda(slot: &Self::Slot) -> Option<Self::Cuda<'_>>;
+
+    /// # Safety
+    /// Until the result is gone, nothing else uses the slot. With the CPU only.
+    #[doc(hidden)]
+    #[allow(unsafe_code)]
+    unsafe fn host(slot: &Self::Slot) -> Option<Self::Host<'_>>;
+
+    /// What Vulkan is lent.
+    #[doc(hidden)]
+    fn render(slot: &Self::Slot) -> Self::Render<'_>;
+
+    /// Calls `visit` with the barriers of every resource.
+    #[doc(hidden)]
+    fn handovers(slot: &Self::Slot, visit: &mut dyn FnMut(&Handover));
+
+    /// Joins what other CUDA streams did into the compute stream.
+    #[doc(hidden)]
+    fn join(slot: &Self::Slot) -> Result<()>;
+
+    /// How Vulkan uses all of it.
+    #[doc(hidden)]
+    fn consumer(&self) -> Option<Consumer>;
+}
+
+trait Sealed {}
+
+/// What a slot is made with.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct CreateContext<'a> {
+    pub(crate) compute: &'a Compute,
+    pub(crate) exchange: &'a str,
+    pub(crate) slot: usize,
+}
+
+/// One buffer of `len` elements of `T`, and how Vulkan uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BufferSpec<T> {
+    len: usize,
+    consumer: Consumer,
+    name: Option<String>,
+    element: PhantomData<fn() -> T>,
+}
+
+impl<T: Pod> BufferSpec<T> {
+    /// A buffer of `len` elements, not zero.
+    pub fn new(len: usize, consumer: Consumer) -> Self {
+        Self { len, consumer, name: None, element: PhantomData }
+    }
+
+    /// Names it, for errors, traces and GPU debuggers; else it bears the exchange's name. The slot's number is added.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+}
+
+impl<T: Pod> Sealed for BufferSpec<T> {}
+
+impl<T: Pod + Send + Sync> Resources for BufferSpec<T> {
+    type Slot = SharedBuffer<T>;
+    type Cuda<'t> = DeviceViewMut<'t, T>;
+    type Host<'t> = &'t mut [T];
+    type Render<'t> = RenderBuffer<'t, T>;
+
+    fn create(&self, context: &CreateContext<'_>) -> Result<Self::Slot> {
+        let name = format!("{}[{}]", self.name.as_deref().unwrap_or(context.exchange), context.slot);
+        SharedBuffer::new(context.compute, &name, self.len, self.consumer)
+    }
+
+    #[allow(unsafe_code)]
+    unsafe fn cuda(slot: &Self::Slot) -> Option<Self::Cuda<'_>> {
+        // SAFETY: the same contract.
+        unsafe { slot.cuda_mut() }
+    }
+
+    #[allow(unsafe_code)]
+    unsafe fn host(slot: &Self::Slot) -> Option<Self::Host<'_>> {
+        // SAFETY: the same contract.
+        unsafe { slot.host_mut() }
+    }
+
+    fn render(slot: &Self::Slot) -> Self::Render<'_> {
+        slot.render()
+    }
+
+    fn handovers(slot: &Self::Slot, visit: &mut dyn FnMut(&Handover)) {
+        visit(slot.handover());
+    }
+
+    fn join(slot: &Self::Slot) -> Result<()> {
+        slot.join()
+    }
+
+    fn consumer(&self) -> Option<Consumer> {
+        Some(self.consumer)
+    }
+}
+
+impl<S: Resources> Sealed for Vec<S> {}
+
+/// Lends from each resource of a `Vec` in turn. Not `Clone`: each is lent once.
+pub struct Each<'t, S, L> {
+    slots: std::slice::Iter<'t, S>,
+    lend: fn(&'t S) -> Option<L>,
+}
+
+impl<S, L> Iterator for Each<'_, S, L> {
+    type Item = L;
+
+    fn next(&mut self) -> Option<L> {
+        self.slots.next().and_then(self.lend)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.slots.size_hint()
+    }
+}
+
+impl<S, L> ExactSizeIterator for Each<'_, S, L> {}
+
+impl<S: Resources> Resources for Vec<S> {
+    type Slot = Vec<S::Slot>;
+    type Cuda<'t> = Each<'t, S::Slot, S::Cuda<'t>>;
+    type Host<'t> = Each<'t, S::Slot, S::Host<'t>>;
+    type Render<'t> = Each<'t, S::Slot, S::Render<'t>>;
+
+    fn create(&self, context: &CreateContext<'_>) -> Result<Self::Slot> {
+        self.iter().map(|spec| spec.create(context)).collect()
+    }
+
+    #[allow(unsafe_code)]
+    unsafe fn cuda(slot: &Self::Slot) -> Option<Self::Cuda<'_>> {
+        // SAFETY: the same contract; `Each` lends each of them once.
+        Some(Each { slots: slot.iter(), lend: |slot| unsafe { S::cuda(slot) } })
+    }
+
+    #[allow(unsafe_code)]
+    unsafe fn host(slot: &Self::Slot) -> Option<Self::Host<'_>> {
+        // SAFETY: the same contract; `Each` lends each of them once.
+        Some(Each { slots: slot.iter(), lend: |slot| unsafe { S::host(slot) } })
+    }
+
+    fn render(slot: &Self::Slot) -> Self::Render<'_> {
+        Each { slots: slot.iter(), lend: |slot| Some(S::render(slot)) }
+    }
+
+    fn handovers(slot: &Self::Slot, visit: &mut dyn FnMut(&Handover)) {
+        slot.iter().for_each(|slot| S::handovers(slot, visit));
+    }
+
+    fn join(slot: &Self::Slot) -> Result<()> {
+        slot.iter().try_for_each(S::join)
+    }
+
+    fn consumer(&self) -> Option<Consumer> {
+        self.iter().filter_map(S::consumer).reduce(Consumer::union)
+    }
+}
+
+macro_rules! tuple {
+    ($($name:ident $index:tt),+) => {
+        impl<$($name: Resources),+> Sealed for ($($name,)+) {}
+
+        impl<$($name: Resources),+> Resources for ($($name,)+) {
+            type Slot = ($($name::Slot,)+);
+            type Cuda<'t> = ($($name::Cuda<'t>,)+);
+            type Host<'t> = ($($name::Host<'t>,)+);
+            type Render<'t> = ($($name::Render<'t>,)+);
+
+            fn create(&self, context: &CreateContext<'_>) -> Result<Self::Slot> {
+                Ok(($(self.$index.create(context)?,)+))
+            }
+
+            #[allow(unsafe_code)]
+            unsafe fn cuda(slot: &Self::Slot) -> Option<Self::Cuda<'_>> {
+                // SAFETY: the same contract; the members are different slots.
+                Some(($(unsafe { $name::cuda(&slot.$index) }?,)+))
+            }
+
+            #[allow(unsafe_code)]
+            unsafe fn host(slot: &Self::Slot) -> Option<Self::Host<'_>> {
+                // SAFETY: the same contract; the members are different slots.
+                Some(($(unsafe { $name::host(&slot.$index) }?,)+))
+            }
+
+            fn render(slot: &Self::Slot) -> Self::Render<'_> {
+                ($($name::render(&slot.$index),)+)
+            }
+
+            fn handovers(slot: &Self::Slot, visit: &mut dyn FnMut(&Handover)) {
+                $($name::handovers(&slot.$index, visit);)+
+            }
+
+            fn join(slot: &Self::Slot) -> Result<()> {
+                $($name::join(&slot.$index)?;)+
+                Ok(())
+            }
+
+            fn consumer(&self) -> Option<Consumer> {
+                [$(self.$index.consumer()),+].into_iter().flatten().reduce(Consumer::union)
+            }
+        }
+    };
+}
+
+tuple!(A 0);
+tuple!(A 0, B 1);
+tuple!(A 0, B 1, C 2);
+tuple!(A 0, B 1, C 2, D 3);
+tuple!(A 0, B 1, C 2, D 3, E 4);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5);

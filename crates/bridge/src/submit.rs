@@ -1,0 +1,53 @@
+//! What a frame adds to a queue submission.
+
+use vk_export::ash::vk;
+
+use crate::timeline::Timeline;
+
+/// The wait and the signal that a frame adds to the submission of its commands, for engines that submit themselves.
+///
+/// Push `wait` onto the wait list and `signal` onto the signal list of the `VkSubmitInfo2` that holds the commands; after
+/// `VK_SUCCESS`, call [`RenderTurn::submitted`](crate::RenderTurn::submitted).
+#[derive(Debug, Clone, Copy)]
+pub struct SubmitParts {
+    /// Waits for the compute side, at the stages that use the resources.
+    pub wait: vk::SemaphoreSubmitInfo<'static>,
+    /// Tells the compute side that the resources are free again.
+    pub signal: vk::SemaphoreSubmitInfo<'static>,
+}
+
+/// [`SubmitParts`] for `vkQueueSubmit` with a `VkTimelineSemaphoreSubmitInfo`.
+#[derive(Debug, Clone, Copy)]
+pub struct LegacySubmitParts {
+    /// For `pWaitSemaphores`
+    pub wait_semaphore: vk::Semaphore,
+    /// For `pWaitSemaphoreValues`
+    pub wait_value: u64,
+    /// For `pWaitDstStageMask`
+    pub wait_stages: vk::PipelineStageFlags,
+    /// For `pSignalSemaphores`
+    pub signal_semaphore: vk::Semaphore,
+    /// For `pSignalSemaphoreValues`
+    pub signal_value: u64,
+}
+
+impl SubmitParts {
+    pub(crate) fn new(computed: &Timeline, rendered: &Timeline, value: u64, stages: vk::PipelineStageFlags2) -> Self {
+        let info = |timeline: &Timeline| vk::SemaphoreSubmitInfo::default().semaphore(timeline.vulkan()).value(value);
+        Self {
+            wait: info(computed).stage_mask(stages),
+            signal: info(rendered).stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS),
+        }
+    }
+
+    /// The same for `vkQueueSubmit`.
+    pub fn legacy(&self) -> LegacySubmitParts {
+        LegacySubmitParts {
+            wait_semaphore: self.wait.semaphore,
+            wait_value: self.wait.value,
+            wait_stages: vk_export::legacy_stages(self.wait.stage_mask),
+            signal_semaphore: self.signal.semaphore,
+            signal_value: self.signal.value,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Host waits with a limit.
+
+use std::time::{Duration, Instant};
+
+use crate::Result;
+
+/// How long to look without giving the processor up: about what blocking and waking would cost.
+const SPIN: Duration = Duration::from_micros(100);
+
+/// The longest sleep between two looks.
+const LONGEST_NAP: Duration = Duration::from_micros(500);
+
+/// How often the signaller is asked whether it still lives.
+const CHECK_EVERY: Duration = Duration::from_millis(20);
+
+/// Looks until `reached`, first without pause, then ever less often; for at most `limit`. `alive` ends the wait with an
+/// error when nobody will signal any more.
+pub(crate) fn poll(
+    limit: Duration,
+    mut reached: impl FnMut() -> Result<bool>,
+    mut alive: impl FnMut() -> Result<()>,
+) -> Result<bool> {
+    let start = Instant::now();
+    let mut checked = Duration::ZERO;
+    loop {
+        if reached()? {
+            return Ok(true);
+        }
+        let elapsed = start.elapsed();
+        if elapsed >= limit {
+            return Ok(false);
+        }
+        if elapsed - checked >= CHECK_EVERY {
+            alive()?;
+            checked = elapsed;
+        }
+        if elapsed < SPIN {
+            std::hint::spin_loop();
+        } else {
+            // A nap of an eighth of the time so far makes the wait late by an eighth at most.
+            std::thread::sleep((elapsed / 8).min(LONGEST_NAP).min(limit - elapsed));
+        }
+    }
+}
+
+/// Looks for a moment, then blocks in `block` for what is left of `limit`.
+pub(crate) fn spin_then_block(
+    limit: Duration,
+    mut reached: impl FnMut() -> Result<bool>,
+    block: impl FnOnce(Duration) -> Result<bool>,
+) -> Result<bool> {
+    let start = Instant::now();
+    loop {
+        if reached()? {
+            return Ok(true);
+        }
+        let elapsed = start.elapsed();
+        if elapsed >= SPIN.min(limit) {
+            return block(limit.saturating_sub(elapsed));
+        }
+        std::hint::spin_loop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+
+    #[test]
+    fn polling_ends_at_its_limit() {
+        let start = Instant::now();
+        let limit = Duration::from_millis(5);
+        assert!(!poll(limit, || Ok(false), || Ok(())).unwrap());
+        assert!(start.elapsed() >= limit);
+    }
+
+    #[test]
+    fn polling_ends_when_the_signaller_dies() {
+        let dead = || Err(Error::HostFailed { reason: "gone".into() });
+        let start = Instant::now();
+        assert!(poll(Duration::from_secs(60), || Ok(false), dead).unwrap_err().is_device_lost());
+        assert!(start.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn blocking_gets_what_is_left() {
+        let limit = Duration::from_secs(1);
+        let mut left = None;
+        let reached = spin_then_block(
+            limit,
+            || Ok(false),
+            |rest| {
+                left = Some(rest);
+                Ok(true)
+            },
+        );
+        assert!(reached.unwrap());
+        assert!(left.unwrap() < limit && left.unwrap() > limit / 2);
+        assert!(spin_then_block(limit, || Ok(true), |_| panic!("blocked without need")).unwrap());
+    }
+}
