@@ -1,0 +1,116 @@
+//! A frame allocates nothing on the heap.
+#![allow(unsafe_code, clippy::unwrap_used)] // A counting allocator, and submitting.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, Work};
+use bridge_tests::{Readback, Rig, on_both_backends};
+
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+fn count() {
+    COUNT.with(|count| count.set(count.get().map(|n| n + 1)));
+}
+
+// SAFETY: hands everything on to the system's allocator; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: handed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: handed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of this thread while `work` runs.
+fn allocations<T>(work: impl FnOnce() -> T) -> (usize, T) {
+    COUNT.with(|count| count.set(Some(0)));
+    let result = work();
+    (COUNT.with(|count| count.replace(None)).unwrap_or(0), result)
+}
+
+on_both_backends!(the_frame_path_allocates_nothing);
+
+/// Counted are the bridge's own steps on the calling thread; the drivers' (which the software one makes in `submit`, and
+/// the validation layer everywhere) are not the bridge's, so steps that call one are counted against a bare call.
+fn the_frame_path_allocates_nothing(rig: &Rig, compute: &Compute) {
+    let spec = vec![BufferSpec::<u32>::new(1024, Consumer::TRANSFER_READ); 4];
+    let mut exchange = Exchange::new(compute, &ExchangeInfo { name: "frugal", ..Default::default() }, spec).unwrap();
+    let readback = Readback::new(rig.device(), 64);
+    let mut counts = Vec::with_capacity(20);
+    for frame in 0..20u64 {
+        let (begun, mut turn) = allocations(|| exchange.begin().unwrap());
+        let (worked, ()) = allocations(|| match turn.work() {
+            Work::Host(host) => {
+                let payload = [frame; 8];
+                host.run(move |buffers| {
+                    for words in buffers {
+                        words[0] = u32::try_from(payload[7]).unwrap();
+                    }
+                })
+                .unwrap();
+            }
+            Work::Cuda(cuda) => assert_eq!(cuda.resources.count(), 4),
+        });
+        let (finished, turn) = allocations(|| turn.finish().unwrap());
+        let commands = readback.record(&turn, &[]);
+        let (parted, parts) = allocations(|| turn.resources().count());
+        assert_eq!(parts, 4);
+        // SAFETY: recorded with the turn's barriers.
+        let (submitted, point) = allocations(|| unsafe { turn.submit(rig.device().queue(), &[commands]) }.unwrap());
+        point.wait(Rig::LONG).unwrap();
+        counts.push((begun, worked, finished, parted, submitted));
+    }
+    let steady = &counts[10..];
+    let submit = bare_submit(rig);
+    for (begun, worked, finished, parted, submitted) in steady {
+        assert_eq!((*begun, *worked, *parted), (0, 0, 0), "{counts:?}");
+        assert!(*finished == 0 || rig.device().is_validated(), "{counts:?}");
+        assert!(*submitted <= submit, "submit: {submitted}, a bare vkQueueSubmit2: {submit}; {counts:?}");
+    }
+}
+
+/// What the driver allocates in a submission of the same shape.
+fn bare_submit(rig: &Rig) -> usize {
+    use bridge::ash::vk;
+    use bridge::vk_export::{Semaphore, SemaphoreInfo};
+
+    let timeline = |name| Semaphore::new(rig.device(), &SemaphoreInfo { name, ..Default::default() }).unwrap();
+    let (wait, signal) = (timeline("wait"), timeline("signal"));
+    // SAFETY: nobody else signals it.
+    unsafe { wait.signal(1) }.unwrap();
+    let info = |semaphore: &Semaphore, value| {
+        [vk::SemaphoreSubmitInfo::default()
+            .semaphore(semaphore.as_raw())
+            .value(value)
+            .stage_mask(vk::PipelineStageFlags2::ALL_TRANSFER)]
+    };
+    let mut most = 0;
+    for value in 1..10 {
+        let (waits, signals) = (info(&wait, 1), info(&signal, value));
+        let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
+        // SAFETY: live timelines of this device, values that rise.
+        let (count, ()) = allocations(|| unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap());
+        most = most.max(count);
+    }
+    signal.wait(9, Rig::LONG).unwrap();
+    most
+}

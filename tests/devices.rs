@@ -1,0 +1,60 @@
+//! Devices opened, refused and destroyed. One test, see `Rig`.
+#![allow(unsafe_code, clippy::unwrap_used)] // A call that is wrong on purpose.
+
+use bridge::ash::vk;
+use bridge::vk_export::{DeviceSelector, ExportDevice};
+use bridge::{Backend, Compute, OpenInfo};
+use bridge_tests::{Rig, skip};
+
+#[test]
+fn devices_come_and_go() {
+    a_device_that_is_not_there_is_answered_with_those_that_are();
+    the_validation_layer_is_heard();
+    a_device_outlives_nothing_made_from_it();
+}
+
+fn a_device_that_is_not_there_is_answered_with_those_that_are() {
+    let device = Rig::open_own();
+    let open = |device: &str| {
+        let info = OpenInfo { device: device.parse::<DeviceSelector>().unwrap(), ..OpenInfo::default() };
+        ExportDevice::open(&info).map(|device| device.name().to_owned())
+    };
+    for wrong in ["99", "no such card", "00000000-0000-0000-0000-000000000000"] {
+        let error = open(wrong).unwrap_err().to_string();
+        assert!(error.contains(device.name()), "{error}");
+    }
+    assert_eq!(open(&device.uuid().to_string()).unwrap(), device.name());
+    let missing = OpenInfo { device_extensions: &[c"VK_NV_none", c"VK_NV_neither"], ..OpenInfo::default() };
+    let error = ExportDevice::open(&missing).unwrap_err().to_string();
+    assert!(error.contains("VK_NV_none") && error.contains("VK_NV_neither"), "all that is missing at once: {error}");
+    let missing = OpenInfo { instance_extensions: &[c"VK_NV_none"], ..OpenInfo::default() };
+    assert!(ExportDevice::open(&missing).unwrap_err().to_string().contains("instance extension VK_NV_none"));
+}
+
+fn the_validation_layer_is_heard() {
+    let device = Rig::open_own();
+    if !device.is_validated() {
+        return skip("the_validation_layer_is_heard", "no validation layer is installed");
+    }
+    assert!(device.validation_messages().is_empty());
+    let info = vk::BufferCreateInfo::default().size(0).usage(vk::BufferUsageFlags::VERTEX_BUFFER);
+    // SAFETY: wrong on purpose: a buffer of size 0, which drivers merely make or refuse.
+    let made = unsafe { device.as_raw().create_buffer(&info, None) };
+    if let Ok(buffer) = made {
+        // SAFETY: just made.
+        unsafe { device.as_raw().destroy_buffer(buffer, None) };
+    }
+    let messages = device.validation_messages();
+    assert!(messages.iter().any(|m| m.id.contains("VkBufferCreateInfo-size-00912")), "{messages:#?}");
+}
+
+/// The CPU backend's thread has used Vulkan: it must be gone before the device is, over and over.
+fn a_device_outlives_nothing_made_from_it() {
+    for _ in 0..20 {
+        let device = Rig::open_own();
+        let compute = Compute::new(&device, Backend::Host).unwrap();
+        drop(device);
+        assert_eq!(compute.backend(), Backend::Host);
+        drop(compute);
+    }
+}

@@ -1,0 +1,121 @@
+//! What leaves Vulkan: fresh handles, whole descriptors, and nothing left behind.
+#![allow(unsafe_code, clippy::unwrap_used)] // Host signals.
+
+use std::time::Duration;
+
+use bridge::Consumer;
+use bridge::ash::vk;
+use bridge::vk_export::{Buffer, BufferInfo, Error, Placement, Semaphore, SemaphoreInfo, SemaphoreKind, report};
+use bridge_tests::{Rig, skip};
+
+fn buffer(rig: &Rig, size: u64) -> Result<Buffer, Error> {
+    let usage = (Consumer::VERTEX_INPUT | Consumer::TRANSFER_READ).usage;
+    Buffer::new(rig.device(), &BufferInfo { name: "exported", size, usage, placement: Placement::Exportable })
+}
+
+#[cfg(target_os = "linux")]
+fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn every_export_is_a_fresh_descriptor_with_the_same_facts() {
+    use std::os::fd::AsRawFd;
+
+    let rig = Rig::open();
+    if !rig.device().export_gaps().is_empty() {
+        return skip("every_export_is_a_fresh_descriptor_with_the_same_facts", "the driver exports no memory");
+    }
+    let buffer = buffer(&rig, 12_345).unwrap();
+    let (first, second) = (buffer.export().unwrap(), buffer.export().unwrap());
+    assert_ne!(first.handle.as_raw_fd(), second.handle.as_raw_fd());
+    assert_eq!(first.descriptor, second.descriptor);
+    let descriptor = &first.descriptor;
+    assert_eq!((descriptor.size, descriptor.offset), (12_345, 0));
+    assert!(descriptor.allocation_size >= descriptor.size);
+    assert_eq!(descriptor.device_uuid, rig.device().uuid());
+    assert_eq!(descriptor.name, "exported");
+}
+
+/// Alone in its process would be better; the other tests of this file open devices, so the count is taken again when
+/// it is off, and must settle.
+#[test]
+#[cfg(target_os = "linux")]
+fn nothing_is_left_open() {
+    let rig = Rig::open();
+    if !rig.device().export_gaps().is_empty() {
+        return skip("nothing_is_left_open", "the driver exports no memory");
+    }
+    let round = || {
+        let buffer = buffer(&rig, 4096).unwrap();
+        drop(buffer.export().unwrap());
+        drop(buffer.export().unwrap());
+    };
+    round();
+    let before = open_descriptors();
+    (0..200).for_each(|_| round());
+    let after = open_descriptors();
+    assert!(after < before + 100, "{before} descriptors before, {after} after 200 rounds");
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_name() {
+    let rig = Rig::open();
+    let error = |info: BufferInfo<'_>| Buffer::new(rig.device(), &info).unwrap_err().to_string();
+    let usage = Consumer::VERTEX_INPUT.usage;
+    let placement = Placement::HostVisible;
+    assert!(error(BufferInfo { name: "a", size: 0, usage, placement }).contains("buffer \"a\": its size is 0"));
+    let none = vk::BufferUsageFlags::empty();
+    assert!(error(BufferInfo { name: "b", size: 1, usage: none, placement }).contains("its usage is empty"));
+    let huge = error(BufferInfo { name: "c", size: u64::MAX, usage, placement });
+    assert!(huge.contains("18446744073709551615 bytes asked") && huge.contains("split it"), "{huge}");
+    let host = Buffer::new(rig.device(), &BufferInfo { name: "d", size: 64, usage, placement }).unwrap();
+    assert!(host.export().unwrap_err().to_string().contains("HostVisible"));
+    let local = Semaphore::new(rig.device(), &SemaphoreInfo { name: "e", ..Default::default() }).unwrap();
+    assert!(local.export().unwrap_err().to_string().contains("not made `exportable`"));
+}
+
+#[test]
+fn a_timeline_is_asked_about_as_a_timeline() {
+    let rig = Rig::open();
+    let report = report().unwrap();
+    let device = report.devices.iter().find(|d| d.info.uuid == rig.device().uuid()).unwrap();
+    for (kind, can) in
+        [(SemaphoreKind::Timeline, device.exports_timelines), (SemaphoreKind::Binary, device.exports_binaries)]
+    {
+        let made = Semaphore::new(rig.device(), &SemaphoreInfo { name: "s", kind, exportable: true });
+        match made {
+            Ok(semaphore) => {
+                assert!(can, "{kind:?}");
+                // A binary semaphore may only leave once a signal is pending; a timeline always may.
+                if kind == SemaphoreKind::Timeline {
+                    semaphore.export().unwrap();
+                }
+            }
+            Err(error) => {
+                assert!(!can || !device.export_gaps.is_empty(), "{error}");
+                assert!(error.to_string().contains(rig.device().name()), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn host_waits_end_and_values_rise() {
+    let rig = Rig::open();
+    let timeline = Semaphore::new(rig.device(), &SemaphoreInfo { name: "counter", ..Default::default() }).unwrap();
+    let start = std::time::Instant::now();
+    let error = timeline.wait(3, Duration::from_millis(30)).unwrap_err();
+    assert!(start.elapsed() >= Duration::from_millis(30));
+    assert!(matches!(error, Error::Timeout { value: 3, last_seen: 0, .. }), "{error}");
+    // SAFETY: nobody else signals it.
+    unsafe { timeline.signal(3) }.unwrap();
+    timeline.wait(3, Duration::ZERO).unwrap();
+    // SAFETY: as above.
+    let again = unsafe { timeline.signal(3) }.unwrap_err();
+    assert!(again.to_string().contains("values rise strictly"), "{again}");
+    let info = SemaphoreInfo { name: "binary", kind: SemaphoreKind::Binary, exportable: false };
+    let binary = Semaphore::new(rig.device(), &info).unwrap();
+    assert!(binary.value().unwrap_err().to_string().contains("only a timeline has a value"));
+}

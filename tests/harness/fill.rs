@@ -1,0 +1,60 @@
+//! Work for a compute turn that takes a known time and leaves a known pattern.
+#![allow(unsafe_code)] // Kernel launches.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge::cuda_import::cudarc::driver::{CudaFunction, CudaModule, LaunchConfig, PushKernelArg};
+use bridge::cuda_import::cudarc::nvrtc::Ptx;
+use bridge::{BufferSpec, Compute, ComputeTurn, Work};
+
+const PTX: &str = include_str!("../../shaders/probe.ptx");
+
+/// Fills a turn's buffer with `base + i`, after a delay, on either backend.
+pub struct Filler {
+    kernels: Option<(Arc<CudaModule>, CudaFunction)>,
+}
+
+impl Filler {
+    /// For a compute side.
+    ///
+    /// # Panics
+    /// When the kernels do not load.
+    pub fn new(compute: &Compute) -> Self {
+        let kernels = compute.cuda().map(|cuda| {
+            let module = cuda.device().context().load_module(Ptx::from_src(PTX)).unwrap();
+            let fill = module.load_function("fill_after").unwrap();
+            (module, fill)
+        });
+        Self { kernels }
+    }
+
+    /// The pattern that [`fill`](Self::fill) leaves.
+    pub fn pattern(len: usize, base: u32) -> Vec<u32> {
+        (0..u32::try_from(len).unwrap()).map(|i| base.wrapping_add(i)).collect()
+    }
+
+    /// Enqueues: wait `delay` on the compute side, then write the pattern.
+    ///
+    /// # Panics
+    /// When enqueueing fails.
+    pub fn fill(&self, turn: &mut ComputeTurn<BufferSpec<u32>>, base: u32, delay: Duration) {
+        match turn.work() {
+            Work::Host(host) => host
+                .run(move |words| {
+                    std::thread::sleep(delay);
+                    words.iter_mut().zip(0u32..).for_each(|(word, i)| *word = base.wrapping_add(i));
+                })
+                .unwrap(),
+            Work::Cuda(mut cuda) => {
+                let (_, fill) = self.kernels.as_ref().unwrap();
+                let len = u32::try_from(cuda.resources.len()).unwrap();
+                let nanoseconds = u64::try_from(delay.as_nanos()).unwrap();
+                let mut launch = cuda.stream.launch_builder(fill);
+                launch.arg(&mut cuda.resources).arg(&len).arg(&base).arg(&nanoseconds);
+                // SAFETY: the kernel's four parameters, of these types, and it writes `len` elements.
+                unsafe { launch.launch(LaunchConfig::for_num_elems(len)) }.unwrap();
+            }
+        }
+    }
+}

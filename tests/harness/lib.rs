@@ -1,0 +1,29 @@
+//! What the tests share: a device with the validation layer listening, both backends, commands that read back.
+//!
+//! A test that needs what the machine lacks skips: it says so, is counted by `cargo xtask test`, and fails instead where
+//! `REQUIRE_GPU=1` is set. Every [`Rig`] fails its test when the validation layer said anything.
+
+#![allow(clippy::unwrap_used)] // A harness: what fails here fails its test.
+
+mod fill;
+mod readback;
+mod rig;
+mod skip;
+
+pub use fill::Filler;
+pub use readback::Readback;
+pub use rig::Rig;
+pub use skip::skip;
+
+/// Makes a test of a `fn(&Rig, &Compute)` for each backend.
+#[macro_export]
+macro_rules! on_both_backends {
+    ($($name:ident),+ $(,)?) => {
+        mod on_host {
+            $(#[test] fn $name() { $crate::Rig::with(bridge::Backend::Host, stringify!($name), super::$name) })+
+        }
+        mod on_cuda {
+            $(#[test] fn $name() { $crate::Rig::with(bridge::Backend::Cuda, stringify!($name), super::$name) })+
+        }
+    };
+}

@@ -1,0 +1,69 @@
+//! A device and a compute side, watched by the validation layer.
+//!
+//! All tests of a program share one device, which is never destroyed: NVIDIA's driver deadlocks when a device is destroyed
+//! while a thread that has used Vulkan exits, and every test is such a thread. Tests that need devices of their own stand
+//! in programs of one test each.
+
+use std::sync::OnceLock;
+
+use std::time::Duration;
+
+use bridge::vk_export::Validation;
+use bridge::{Backend, Compute, ExportDevice, OpenInfo};
+
+use crate::skip;
+
+/// A device whose every validation message fails the test.
+pub struct Rig {
+    device: ExportDevice,
+}
+
+impl Rig {
+    /// The limit of waits in tests: far more than any takes, on the slowest machine.
+    pub const LONG: Duration = Duration::from_secs(30);
+
+    /// Opens the best device, with validation where the layer is installed.
+    ///
+    /// # Panics
+    /// When there is no Vulkan device at all.
+    pub fn open() -> Self {
+        static DEVICE: OnceLock<ExportDevice> = OnceLock::new();
+        Self { device: DEVICE.get_or_init(Self::open_own).clone() }
+    }
+
+    /// Opens a device for one test alone, which destroys it.
+    ///
+    /// # Panics
+    /// As [`open`](Self::open).
+    pub fn open_own() -> ExportDevice {
+        let _ = env_logger::builder().is_test(true).try_init();
+        let info = OpenInfo { application_name: "tests", validation: Validation::IfPresent, ..OpenInfo::default() };
+        ExportDevice::open(&info).unwrap_or_else(|error| panic!("{error}; run `cargo xtask setup`"))
+    }
+
+    /// Runs a test on a backend, or skips it.
+    ///
+    /// # Panics
+    /// When the test fails, or the validation layer says anything.
+    pub fn with(backend: Backend, name: &str, test: fn(&Self, &Compute)) {
+        let rig = Self::open();
+        match Compute::new(&rig.device, backend) {
+            Ok(compute) => test(&rig, &compute),
+            Err(error) => skip(&format!("{name} on {backend}"), &error.to_string()),
+        }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &ExportDevice {
+        &self.device
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let messages = self.device.validation_messages();
+        if !std::thread::panicking() {
+            assert!(messages.is_empty(), "the validation layer said: {messages:#?}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The host runs ahead of both sides. In a process of its own: work of other tests on the same GPU would be timed with it.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+
+use std::time::{Duration, Instant};
+
+use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo};
+use bridge_tests::{Filler, Readback, Rig};
+
+const LEN: usize = 64 << 10;
+const SIZE: u64 = 4 * LEN as u64;
+/// Far longer than the host needs to enqueue a frame.
+const SLOW: Duration = Duration::from_millis(100);
+
+/// One test after the other.
+#[test]
+fn the_host_waits_for_nothing() {
+    Rig::with(bridge::Backend::Host, "the_host_waits_for_nothing", frames_are_enqueued_without_waiting);
+    Rig::with(bridge::Backend::Cuda, "the_host_waits_for_nothing", frames_are_enqueued_without_waiting);
+}
+
+fn frames_are_enqueued_without_waiting(rig: &Rig, compute: &Compute) {
+    let filler = Filler::new(compute);
+    let readbacks: Vec<_> = (0..3).map(|_| Readback::new(rig.device(), SIZE)).collect();
+    let info = ExchangeInfo { name: "pacing", slots: 3, timeout: Rig::LONG };
+    let spec = BufferSpec::new(LEN, Consumer::TRANSFER_READ);
+    let mut exchange = Exchange::<BufferSpec<u32>>::new(compute, &info, spec).unwrap();
+    // The first launch of a kernel loads it.
+    let mut turn = exchange.begin().unwrap();
+    filler.fill(&mut turn, 0, Duration::ZERO);
+    let turn = turn.finish().unwrap();
+    let source = (turn.resources().as_raw(), SIZE);
+    readbacks[0].run(turn, &[source]);
+
+    let start = Instant::now();
+    let mut steps = Vec::new();
+    let mut last = None;
+    for (readback, base) in readbacks.iter().zip([1000, 2000, 3000]) {
+        let mut turn = exchange.begin().unwrap();
+        steps.push(("begin", start.elapsed()));
+        filler.fill(&mut turn, base, SLOW);
+        steps.push(("work", start.elapsed()));
+        let turn = turn.finish().unwrap();
+        steps.push(("finish", start.elapsed()));
+        let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
+        steps.push(("record", start.elapsed()));
+        // SAFETY: recorded with the turn's barriers; all are waited for below.
+        last = Some(unsafe { turn.submit(rig.device().queue(), &[commands]) }.unwrap());
+        steps.push(("submit", start.elapsed()));
+    }
+    assert!(start.elapsed() < SLOW, "three frames of {SLOW:?} on {:?}: {steps:?}", compute.backend());
+    last.unwrap().wait(Rig::LONG).unwrap();
+    assert!(start.elapsed() >= SLOW * 3);
+    for (readback, base) in readbacks.iter().zip([1000, 2000, 3000]) {
+        assert_eq!(readback.words(), Filler::pattern(LEN, base));
+    }
+}
