@@ -105,10 +105,12 @@ pub enum Error {
 
     /// A host wait ran into its limit.
     #[error(
-        "timeline \"{timeline}\": waited {waited:?} for point {value}, which {signaller} signals; last value seen: \
-         {last_seen}; {}", hint(*.signaller)
+        "exchange \"{exchange}\": waited {waited:?} for point {value} of \"{timeline}\", which {signaller} signals; last \
+         value seen: {last_seen}; last enqueued on {trail}; {}", hint(*.signaller)
     )]
     Timeout {
+        /// The exchange's name.
+        exchange: String,
         /// The timeline's name.
         timeline: String,
         /// The value of the point.
@@ -119,6 +121,8 @@ pub enum Error {
         last_seen: u64,
         /// How long the wait lasted.
         waited: Duration,
+        /// The last signal and wait that were enqueued on each timeline of the exchange.
+        trail: String,
     },
 
     /// The CPU backend's thread has stopped working.

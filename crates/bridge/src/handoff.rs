@@ -9,6 +9,7 @@ use std::sync::Arc;
 use cuda_import::{CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind};
 use vk_export::{Buffer, Semaphore, Uuid};
 
+use crate::trace::{self, Event};
 use crate::{Error, Result};
 
 /// Imports a buffer's memory.
@@ -21,9 +22,19 @@ pub(crate) fn memory(buffer: &Buffer, cuda: &CudaDevice) -> Result<Arc<ImportedM
         allocation_size: descriptor.allocation_size,
         dedicated: descriptor.dedicated,
     };
+    trace::event(Event {
+        event: "export",
+        side: "vulkan",
+        object: &descriptor.name,
+        bytes: Some(descriptor.allocation_size),
+        dedicated: Some(descriptor.dedicated),
+        ..Event::default()
+    });
     // SAFETY: rule "mappings must match those of the exporting API": handle, size and dedicated flag come from one
     // export of the very allocation, on the same GPU. The exchange's turns order the accesses of both sides.
-    Ok(unsafe { ImportedMemory::import(cuda, exported.handle, &info) }?)
+    let imported = unsafe { ImportedMemory::import(cuda, exported.handle, &info) }?;
+    trace::event(Event { event: "import", side: "cuda", object: info.name, ..Event::default() });
+    Ok(imported)
 }
 
 /// Imports a semaphore.
@@ -35,8 +46,11 @@ pub(crate) fn semaphore(semaphore: &Semaphore, cuda: &CudaDevice) -> Result<Impo
         vk_export::SemaphoreKind::Timeline => SemaphoreKind::Timeline,
         vk_export::SemaphoreKind::Binary => SemaphoreKind::Binary,
     };
+    trace::event(Event { event: "export", side: "vulkan", object: &descriptor.name, ..Event::default() });
     // SAFETY: the handle was exported a moment ago from a semaphore of this kind on the same GPU.
-    Ok(unsafe { ImportedSemaphore::import(cuda, exported.handle, kind, &descriptor.name) }?)
+    let imported = unsafe { ImportedSemaphore::import(cuda, exported.handle, kind, &descriptor.name) }?;
+    trace::event(Event { event: "import", side: "cuda", object: &descriptor.name, ..Event::default() });
+    Ok(imported)
 }
 
 fn check_device(vulkan: &str, vulkan_uuid: Uuid, cuda: &CudaDevice) -> Result<()> {

@@ -39,6 +39,7 @@
 //! | compute and draw one frame | [`ComputeTurn`], [`RenderTurn`] |
 //! | splice a frame into an engine's own submission | [`SubmitParts`] |
 //! | wait on the host | [`TimelinePoint`] |
+//! | see what is alive, and what happens when | [`LiveObjects`], [`trace_to`] |
 //!
 //! One frame reads: `exchange` -> `exchange/compute_turn` -> `exchange/render_turn` -> `timeline`; setting up reads:
 //! `compute` -> `pair` -> `shared` -> `handoff`.
@@ -51,11 +52,14 @@ mod compute;
 mod error;
 mod exchange;
 mod handoff;
+mod live;
 mod pair;
 mod resources;
 mod shared;
 mod submit;
 mod timeline;
+mod trace;
+mod trail;
 mod wait;
 
 pub use cuda_import;
@@ -66,8 +70,10 @@ pub use vk_export::{Consumer, ExportDevice, OpenInfo};
 pub use compute::{Backend, Compute, CudaCompute};
 pub use error::{Error, Result, Stage};
 pub use exchange::{ComputeTurn, CudaWork, Exchange, ExchangeInfo, HostWork, RenderTurn, SubmitInfo, Work};
+pub use live::LiveObjects;
 pub use pair::DevicePair;
 pub use resources::{BufferSpec, CreateContext, Each, Resources};
 pub use shared::{RenderBuffer, SharedBuffer};
 pub use submit::{LegacySubmitParts, SubmitParts};
 pub use timeline::{Signaller, TimelinePoint};
+pub use trace::{trace_off, trace_to};

@@ -10,6 +10,8 @@ use vk_export::ash::vk;
 use vk_export::{Buffer, BufferInfo, Consumer, Handover, Partner, Placement};
 
 use crate::compute::{Compute, SideRef};
+use crate::live::{Alive, Kind};
+use crate::trace::{self, Event};
 use crate::{Error, Result, handoff};
 
 /// A buffer of `len` elements that Vulkan and the compute side both see, without any order between them.
@@ -24,6 +26,7 @@ pub struct SharedBuffer<T> {
     vulkan: Buffer,
     handover: Handover,
     len: usize,
+    _alive: Alive,
 }
 
 #[derive(Debug)]
@@ -82,7 +85,14 @@ impl<T: Pod> SharedBuffer<T> {
             }
         };
         let handover = Handover::new(&vulkan, partner, device.queue().family(), consumer);
-        Ok(Self { mapping, vulkan, handover, len })
+        trace::event(Event {
+            event: "create",
+            side: compute.side_name(),
+            object: name,
+            bytes: Some(size),
+            ..Event::default()
+        });
+        Ok(Self { mapping, vulkan, handover, len, _alive: Alive::new(Kind::Buffer) })
     }
 
     /// Elements.
@@ -146,6 +156,12 @@ impl<T: Pod> SharedBuffer<T> {
     /// What a render turn lends.
     pub(crate) fn render(&self) -> RenderBuffer<'_, T> {
         RenderBuffer { buffer: &self.vulkan, handover: &self.handover, len: self.len, element: PhantomData }
+    }
+}
+
+impl<T> Drop for SharedBuffer<T> {
+    fn drop(&mut self) {
+        trace::event(Event { event: "destroy", side: "vulkan", object: self.vulkan.name(), ..Event::default() });
     }
 }
 

@@ -2,14 +2,16 @@
 #![allow(unsafe_code)] // Signalling from the host.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cuda_import::ImportedSemaphore;
 use vk_export::ash::vk;
-use vk_export::{ExportDevice, Semaphore, SemaphoreInfo, SemaphoreKind};
+use vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
 
 use crate::compute::Compute;
+use crate::live::{Alive, Kind};
+use crate::trace::{self, Event};
+use crate::trail::Trail;
 use crate::{Error, Result, handoff, wait};
 
 /// Who signals a timeline: always the same side, so that its values rise by construction and the side to ask on the
@@ -20,6 +22,16 @@ pub enum Signaller {
     Compute,
     /// A Vulkan queue.
     Queue,
+}
+
+impl Signaller {
+    /// What the exchange calls the timeline that this side signals.
+    pub(crate) fn timeline(self) -> &'static str {
+        match self {
+            Self::Compute => "computed",
+            Self::Queue => "rendered",
+        }
+    }
 }
 
 impl std::fmt::Display for Signaller {
@@ -40,18 +52,28 @@ struct Inner {
     cuda: Option<ImportedSemaphore>,
     vulkan: Semaphore,
     signaller: Signaller,
-    /// The highest value whose signal has been enqueued.
-    issued: AtomicU64,
+    trail: Arc<Trail>,
     compute: Compute,
+    _alive: Alive,
 }
 
 impl Timeline {
-    pub(crate) fn new(device: &ExportDevice, compute: &Compute, name: &str, signaller: Signaller) -> Result<Self> {
+    /// One of the two timelines of an exchange.
+    pub(crate) fn new(compute: &Compute, signaller: Signaller, trail: &Arc<Trail>) -> Result<Self> {
+        let name = format!("{}.{}", trail.exchange(), signaller.timeline());
         let cuda = compute.cuda();
-        let vulkan =
-            Semaphore::new(device, &SemaphoreInfo { name, kind: SemaphoreKind::Timeline, exportable: cuda.is_some() })?;
+        let info = SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: cuda.is_some() };
+        let vulkan = Semaphore::new(compute.device(), &info)?;
         let cuda = cuda.map(|cuda| handoff::semaphore(&vulkan, cuda.device())).transpose()?;
-        Ok(Self(Arc::new(Inner { cuda, vulkan, signaller, issued: AtomicU64::new(0), compute: compute.clone() })))
+        trace::event(Event { event: "create", side: "vulkan", object: &name, ..Event::default() });
+        Ok(Self(Arc::new(Inner {
+            cuda,
+            vulkan,
+            signaller,
+            trail: Arc::clone(trail),
+            compute: compute.clone(),
+            _alive: Alive::new(Kind::Timeline),
+        })))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -73,13 +95,28 @@ impl Timeline {
 
     /// The point whose signal has just been enqueued by the timeline's signaller.
     pub(crate) fn issue(&self, value: u64) -> TimelinePoint {
-        self.0.issued.fetch_max(value, Ordering::AcqRel);
+        self.0.trail.signalled(self.0.signaller, value);
+        let side = match self.0.signaller {
+            Signaller::Compute => self.0.compute.side_name(),
+            Signaller::Queue => "vulkan",
+        };
+        trace::event(Event { event: "signal", side, object: self.name(), value: Some(value), ..Event::default() });
         TimelinePoint { timeline: self.clone(), value }
+    }
+
+    /// Notes that a wait for `value` has just been enqueued by the other side than the signaller.
+    pub(crate) fn awaited(&self, value: u64) {
+        self.0.trail.waited(self.0.signaller, value);
+        let side = match self.0.signaller {
+            Signaller::Compute => "vulkan",
+            Signaller::Queue => self.0.compute.side_name(),
+        };
+        trace::event(Event { event: "wait", side, object: self.name(), value: Some(value), ..Event::default() });
     }
 
     /// The highest point whose signal was enqueued.
     pub(crate) fn last_issued(&self) -> Option<TimelinePoint> {
-        let value = self.0.issued.load(Ordering::Acquire);
+        let value = self.0.trail.last_signal(self.0.signaller);
         (value > 0).then(|| TimelinePoint { timeline: self.clone(), value })
     }
 
@@ -104,12 +141,19 @@ impl Timeline {
         if reached {
             return Ok(());
         }
-        Err(Error::Timeout {
+        Err(self.timed_out(value, start.elapsed())?)
+    }
+
+    /// The error of a wait for `value` that did not end.
+    pub(crate) fn timed_out(&self, value: u64, waited: Duration) -> Result<Error> {
+        Ok(Error::Timeout {
+            exchange: self.0.trail.exchange().to_owned(),
             timeline: self.name().to_owned(),
             value,
-            signaller: inner.signaller,
+            signaller: self.0.signaller,
             last_seen: self.value()?,
-            waited: start.elapsed(),
+            waited,
+            trail: self.0.trail.to_string(),
         })
     }
 
@@ -118,6 +162,12 @@ impl Timeline {
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259: this timeline's signaller is the CPU backend, whose one thread
         // makes this call; frames are finished in order, so no other signal is pending and the values rise.
         Ok(unsafe { self.0.vulkan.signal(value) }?)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        trace::event(Event { event: "destroy", side: "vulkan", object: self.vulkan.name(), ..Event::default() });
     }
 }
 

@@ -100,6 +100,7 @@ impl Compute {
     /// # Errors
     /// [`Error::NoCuda`] with the reason, [`Error::HostFailed`] when a thread cannot be started.
     pub fn new(device: &ExportDevice, backend: Backend) -> Result<Self> {
+        crate::trace::init();
         if backend == Backend::Host {
             return Self::host(device, "asked for".into());
         }
@@ -120,6 +121,7 @@ impl Compute {
     /// # Errors
     /// [`Error::DifferentDevices`] naming both devices, or what [`DevicePair::new`] says.
     pub fn on_stream(device: &ExportDevice, stream: Arc<CudaStream>) -> Result<Self> {
+        crate::trace::init();
         let pair = DevicePair::new(device, CudaDevice::adopt(Arc::clone(stream.context()))?)?;
         Ok(Self::cuda_with(pair, stream, "the program's own stream".into()))
     }
@@ -139,6 +141,14 @@ impl Compute {
     fn host(device: &ExportDevice, reason: String) -> Result<Self> {
         log::info!("computing on the CPU ({reason})");
         Ok(Self(Arc::new(Inner { device: device.clone(), side: Side::Host(HostStream::new()?), reason })))
+    }
+
+    /// The compute side's name in a trace.
+    pub(crate) fn side_name(&self) -> &'static str {
+        match self.0.side {
+            Side::Cuda(_) => "cuda",
+            Side::Host(_) => "host",
+        }
     }
 
     /// [`Backend::Cuda`] or [`Backend::Host`].

@@ -9,6 +9,7 @@ use cuda_import::signal_one;
 
 use super::{RenderTurn, Shared, ledger};
 use crate::compute::{HostStream, SideRef};
+use crate::live::{Alive, Kind};
 use crate::{Error, Resources, Result};
 
 /// The compute side's part of a frame: it owns the slot until [`finish`](Self::finish).
@@ -20,6 +21,7 @@ pub struct ComputeTurn<R: Resources> {
     frame: u64,
     slot: usize,
     finished: bool,
+    _alive: Alive,
 }
 
 /// What there is to compute with.
@@ -49,7 +51,7 @@ pub struct HostWork<'t, R: Resources> {
 
 impl<R: Resources> ComputeTurn<R> {
     pub(super) fn new(shared: Arc<Shared<R>>, frame: u64, slot: usize) -> Self {
-        Self { shared, frame, slot, finished: false }
+        Self { shared, frame, slot, finished: false, _alive: Alive::new(Kind::Turn) }
     }
 
     /// The number of the frame, from 0.

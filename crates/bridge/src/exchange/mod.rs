@@ -6,6 +6,7 @@ mod ledger;
 mod render_turn;
 
 use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,11 @@ use cuda_import::{query, wait_one};
 use vk_export::ash::vk;
 
 use crate::compute::{Compute, SideRef};
+use crate::live::{self, Alive, Kind};
 use crate::resources::{CreateContext, Resources};
 use crate::timeline::{Signaller, Timeline};
+use crate::trace::{self, Event};
+use crate::trail::Trail;
 use crate::{Error, Result, wait};
 use ledger::{Begun, Ledger, Refusal};
 
@@ -65,6 +69,9 @@ struct Shared<R: Resources> {
     name: String,
     timeout: Duration,
     stages: vk::PipelineStageFlags2,
+    /// Closing has already waited to no end.
+    gave_up: AtomicBool,
+    _alive: Alive,
 }
 
 impl<R: Resources> Exchange<R> {
@@ -81,11 +88,9 @@ impl<R: Resources> Exchange<R> {
             return Err(invalid("it has 0 slots; 3 keep both sides busy, 1 makes them take turns"));
         }
         let consumer = resources.consumer().ok_or_else(|| invalid("it shares nothing; give it at least one buffer"))?;
-        let timeline = |what: &str, signaller| {
-            Timeline::new(compute.device(), compute, &format!("{}.{what}", info.name), signaller)
-        };
-        let computed = timeline("computed", Signaller::Compute)?;
-        let rendered = timeline("rendered", Signaller::Queue)?;
+        let trail = Arc::new(Trail::new(info.name));
+        let computed = Timeline::new(compute, Signaller::Compute, &trail)?;
+        let rendered = Timeline::new(compute, Signaller::Queue, &trail)?;
         let slots = (0..info.slots)
             .map(|slot| resources.create(&CreateContext { compute, exchange: info.name, slot }))
             .collect::<Result<Arc<[_]>>>()?;
@@ -99,6 +104,8 @@ impl<R: Resources> Exchange<R> {
                 name: info.name.to_owned(),
                 timeout: info.timeout,
                 stages: consumer.stages,
+                gave_up: AtomicBool::new(false),
+                _alive: Alive::new(Kind::Exchange),
             }),
         })
     }
@@ -123,6 +130,7 @@ impl<R: Resources> Exchange<R> {
             (SideRef::Host(host), _) => host.wait(&shared.rendered, value, shared.timeout)?,
             (SideRef::Cuda(_), None) => {}
         }
+        shared.rendered.awaited(value);
         Ok(turn)
     }
 
@@ -148,7 +156,8 @@ impl<R: Resources> Exchange<R> {
     /// the work could not be seen to end; the resources are then leaked on purpose.
     pub fn close(self) -> Result<()> {
         self.shared.ledger().idle().map_err(|refusal| self.shared.refused(refusal))?;
-        self.shared.quiesce()
+        // Dropping would wait for as long once more.
+        self.shared.quiesce().inspect_err(|_| self.shared.gave_up.store(true, Ordering::Release))
     }
 }
 
@@ -191,24 +200,26 @@ impl<R: Resources> Shared<R> {
         if drained {
             return Ok(());
         }
-        Err(Error::Timeout {
-            timeline: self.computed.name().to_owned(),
-            value: self.computed.last_issued().map_or(0, |point| point.value()),
-            signaller: Signaller::Compute,
-            last_seen: self.computed.value()?,
-            waited: start.elapsed(),
-        })
+        let value = self.computed.last_issued().map_or(0, |point| point.value());
+        Err(self.computed.timed_out(value, start.elapsed())?)
     }
 }
 
 impl<R: Resources> Drop for Shared<R> {
     fn drop(&mut self) {
-        if let Err(error) = self.quiesce() {
+        let quiet = if self.gave_up.load(Ordering::Acquire) { None } else { Some(self.quiesce()) };
+        if !matches!(quiet, Some(Ok(()))) {
+            let reason = quiet.and_then(Result::err).map_or("closing it gave up".to_owned(), |error| error.to_string());
             log::error!(
-                "exchange \"{}\": its {} slots and both timelines are leaked, since they may still be in use: {error}",
+                "exchange \"{}\": its {} slots and both timelines are leaked, since they may still be in use: {reason}",
                 self.name,
                 self.slots.len(),
             );
+            let mut buffers = 0;
+            self.slots.iter().for_each(|slot| R::handovers(slot, &mut |_| buffers += 1));
+            live::leaked(Kind::Buffer, buffers);
+            live::leaked(Kind::Timeline, 2);
+            trace::event(Event { event: "leak", side: "host", object: &self.name, ..Event::default() });
             return;
         }
         // SAFETY: dropped here only, once. Rule "all signals and waits complete before a semaphore is destroyed" and

@@ -8,6 +8,7 @@ use vk_export::Queue;
 use vk_export::ash::vk;
 
 use super::{Shared, ledger};
+use crate::live::{Alive, Kind};
 use crate::{Resources, Result, SubmitParts, TimelinePoint};
 
 /// Vulkan's part of a frame: it owns the slot until it is submitted or skipped.
@@ -20,6 +21,7 @@ pub struct RenderTurn<R: Resources> {
     slot: usize,
     computed: TimelinePoint,
     done: bool,
+    _alive: Alive,
 }
 
 /// What else goes into the submission of a frame.
@@ -40,7 +42,7 @@ const INLINE: usize = 16;
 
 impl<R: Resources> RenderTurn<R> {
     pub(super) fn new(shared: Arc<Shared<R>>, frame: u64, slot: usize, computed: TimelinePoint) -> Self {
-        Self { shared, frame, slot, computed, done: false }
+        Self { shared, frame, slot, computed, done: false, _alive: Alive::new(Kind::Turn) }
     }
 
     /// The number of the frame, from 0.
@@ -122,9 +124,16 @@ impl<R: Resources> RenderTurn<R> {
     /// `vkQueueSubmit`) on a queue of the device, with the commands that use the resources, and it returned `VK_SUCCESS`.
     /// The commands acquire and release the resources with this turn's barriers and use them nowhere else.
     pub unsafe fn submitted(mut self) -> TimelinePoint {
-        self.shared.ledger().submitted(self.frame);
         self.done = true;
-        self.shared.rendered.issue(ledger::value(self.frame))
+        self.on_its_way()
+    }
+
+    /// Notes what a submission that was accepted does.
+    fn on_its_way(&self) -> TimelinePoint {
+        let value = ledger::value(self.frame);
+        self.shared.ledger().submitted(self.frame);
+        self.shared.computed.awaited(value);
+        self.shared.rendered.issue(value)
     }
 
     /// Submits the frame's commands; for a turn whose submit parts were not taken. They wait for the compute side and tell it when they are done. Gives the point at
@@ -170,8 +179,7 @@ impl<R: Resources> RenderTurn<R> {
             self.shared.ledger().skip(self.frame);
             return Err(error.into());
         }
-        self.shared.ledger().submitted(self.frame);
-        Ok(self.shared.rendered.issue(ledger::value(self.frame)))
+        Ok(self.on_its_way())
     }
 
     /// Gives the slot back unrendered: a window was minimised, a swapchain is out of date. Costs nothing on the GPU.

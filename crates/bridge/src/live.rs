@@ -1,0 +1,89 @@
+//! How many objects of each kind are alive, and how many were leaked on purpose.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Exchange,
+    Turn,
+    Buffer,
+    Timeline,
+}
+
+const KINDS: usize = 4;
+
+static ALIVE: [AtomicUsize; KINDS] = [const { AtomicUsize::new(0) }; KINDS];
+static LEAKED: [AtomicUsize; KINDS] = [const { AtomicUsize::new(0) }; KINDS];
+
+/// Counts its owner as alive for as long as it lives; forgetting the owner keeps it counted.
+#[derive(Debug)]
+pub(crate) struct Alive(Kind);
+
+impl Alive {
+    pub(crate) fn new(kind: Kind) -> Self {
+        ALIVE[kind as usize].fetch_add(1, Ordering::Relaxed);
+        Self(kind)
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        ALIVE[self.0 as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts `count` objects as leaked on purpose; they stay counted as alive.
+pub(crate) fn leaked(kind: Kind, count: usize) {
+    LEAKED[kind as usize].fetch_add(count, Ordering::Relaxed);
+}
+
+/// The objects of this crate that are alive in this process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LiveObjects {
+    /// Exchanges, those included whose turns alone keep them.
+    pub exchanges: usize,
+    /// Compute and render turns.
+    pub turns: usize,
+    /// Shared buffers.
+    pub buffers: usize,
+    /// Timelines.
+    pub timelines: usize,
+    /// Shared buffers that were leaked on purpose, since they may still have been in use; counted above too.
+    pub leaked_buffers: usize,
+    /// Timelines that were leaked on purpose; counted above too.
+    pub leaked_timelines: usize,
+}
+
+impl LiveObjects {
+    /// Counts them now. Other threads may make and drop objects meanwhile.
+    pub fn now() -> Self {
+        let alive = |kind: Kind| ALIVE[kind as usize].load(Ordering::Relaxed);
+        let leaked = |kind: Kind| LEAKED[kind as usize].load(Ordering::Relaxed);
+        Self {
+            exchanges: alive(Kind::Exchange),
+            turns: alive(Kind::Turn),
+            buffers: alive(Kind::Buffer),
+            timelines: alive(Kind::Timeline),
+            leaked_buffers: leaked(Kind::Buffer),
+            leaked_timelines: leaked(Kind::Timeline),
+        }
+    }
+
+    /// Whether nothing is alive.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for LiveObjects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} exchanges, {} turns, {} buffers ({} leaked on purpose), {} timelines ({} leaked on purpose)",
+            self.exchanges, self.turns, self.buffers, self.leaked_buffers, self.timelines, self.leaked_timelines
+        )
+    }
+}

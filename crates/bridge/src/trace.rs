@@ -1,0 +1,101 @@
+//! One JSON line for every export, import, wait, signal and destruction. Off by default, and one load when off.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
+use std::time::Instant;
+
+use serde::Serialize;
+
+/// The environment variable that turns the trace on: `stderr` (or `1`), or the path of a file.
+const VARIABLE: &str = "BRIDGE_TRACE";
+
+static ON: AtomicBool = AtomicBool::new(false);
+static SINK: Mutex<Option<Box<dyn Write + Send>>> = Mutex::new(None);
+
+/// One line.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct Event<'a> {
+    pub(crate) event: &'static str,
+    /// Who does it: `vulkan`, `cuda` or `host`.
+    pub(crate) side: &'static str,
+    pub(crate) object: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) value: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dedicated: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    /// Microseconds since the trace was turned on.
+    us: u64,
+    #[serde(flatten)]
+    event: Event<'a>,
+}
+
+/// Writes the trace of the whole process to `sink` from now on: one JSON object a line, such as
+/// `{"us":512,"event":"signal","side":"cuda","object":"particles.computed","value":7}`.
+///
+/// `event` is `export`, `import`, `create`, `wait`, `signal`, `destroy` or `leak`; `side` who does it; waits and signals
+/// are written when they are enqueued. The variable `BRIDGE_TRACE=stderr` (or a file's path) does the same from outside.
+/// A sink that fails ends the trace with a line in the log.
+pub fn trace_to(sink: impl Write + Send + 'static) {
+    start();
+    *SINK.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(sink));
+    ON.store(true, Ordering::Release);
+}
+
+/// Ends the trace and flushes it.
+pub fn trace_off() {
+    ON.store(false, Ordering::Release);
+    let sink = SINK.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(Err(error)) = sink.map(|mut sink| sink.flush()) {
+        log::error!("the trace could not be written to its end: {error}");
+    }
+}
+
+/// Turns the trace on if the environment says so; looks once.
+pub(crate) fn init() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| match std::env::var(VARIABLE) {
+        Ok(target) if target == "1" || target == "stderr" => trace_to(io::stderr()),
+        Ok(target) if !target.is_empty() && target != "0" => match File::create(&target) {
+            Ok(file) => trace_to(file),
+            Err(error) => log::error!("{VARIABLE}={target}: {error}; running without a trace"),
+        },
+        _ => {}
+    });
+}
+
+/// Writes a line if the trace is on.
+pub(crate) fn event(event: Event<'_>) {
+    if ON.load(Ordering::Relaxed) {
+        write(event);
+    }
+}
+
+#[cold]
+fn write(event: Event<'_>) {
+    let line = Line { us: u64::try_from(start().elapsed().as_micros()).unwrap_or(u64::MAX), event };
+    let mut sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(writer) = sink.as_mut() else { return };
+    let written = serde_json::to_vec(&line).map_err(io::Error::from).and_then(|mut bytes| {
+        bytes.push(b'\n');
+        // One call a line: lines of several processes in one file stay whole.
+        writer.write_all(&bytes)
+    });
+    if let Err(error) = written {
+        ON.store(false, Ordering::Release);
+        *sink = None;
+        log::error!("the trace ends here, its sink failed: {error}");
+    }
+}
+
+fn start() -> Instant {
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(Instant::now)
+}

@@ -1,0 +1,138 @@
+//! What can be seen from outside: the trace, and the counts of live objects. One test: both are of the whole process.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, LiveObjects, trace_off, trace_to};
+use bridge_tests::{Readback, Rig};
+use serde_json::Value;
+
+#[test]
+fn the_bridge_can_be_watched() {
+    for backend in [Backend::Host, Backend::Cuda] {
+        Rig::with(backend, "everything_is_traced_once_and_in_order", everything_is_traced_once_and_in_order);
+        Rig::with(backend, "nothing_stays_alive", nothing_stays_alive);
+    }
+    // Last: what it leaks stays counted.
+    Rig::with(Backend::Host, "leaks_are_counted", leaks_are_counted);
+}
+
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink {
+    fn lines(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn exchange(compute: &Compute) -> Exchange<BufferSpec<u32>> {
+    let info = ExchangeInfo { name: "watched \"twice\"", slots: 1, timeout: Duration::from_secs(1) };
+    Exchange::new(compute, &info, BufferSpec::new(16, Consumer::TRANSFER_READ)).unwrap()
+}
+
+fn two_frames(rig: &Rig, exchange: &mut Exchange<BufferSpec<u32>>) {
+    let readback = Readback::new(rig.device(), 64);
+    for _ in 0..2 {
+        let turn = exchange.begin().unwrap().finish().unwrap();
+        let source = (turn.resources().as_raw(), 64);
+        readback.run(turn, &[source]);
+    }
+}
+
+fn everything_is_traced_once_and_in_order(rig: &Rig, compute: &Compute) {
+    let sink = Sink::default();
+    trace_to(sink.clone());
+    let mut watched = exchange(compute);
+    two_frames(rig, &mut watched);
+    watched.close().unwrap();
+    trace_off();
+    two_frames(rig, &mut exchange(compute));
+
+    let lines = sink.lines();
+    let side = compute.backend().to_string();
+    let told: Vec<(String, String, String, Option<u64>)> = lines
+        .iter()
+        .map(|line| {
+            let text = |key: &str| line[key].as_str().unwrap().to_owned();
+            (text("event"), text("side"), text("object"), line["value"].as_u64())
+        })
+        .collect();
+    let expect = |event: &str, side: &str, what: &str, value| {
+        (event.to_owned(), side.to_owned(), format!("watched \"twice\"{what}"), value)
+    };
+    let frame = |value: u64| {
+        let mut frame = Vec::new();
+        if value > 1 {
+            frame.push(expect("wait", &side, ".rendered", Some(value - 1)));
+        }
+        frame.extend([
+            expect("signal", &side, ".computed", Some(value)),
+            expect("wait", "vulkan", ".computed", Some(value)),
+            expect("signal", "vulkan", ".rendered", Some(value)),
+        ]);
+        frame
+    };
+    let frames: Vec<_> = [frame(1), frame(2)].concat();
+    let signals_and_waits: Vec<_> =
+        told.iter().filter(|line| line.0 == "signal" || line.0 == "wait").cloned().collect();
+    assert_eq!(signals_and_waits, frames);
+
+    for (object, both) in [(".computed", false), (".rendered", false), ("[0]", true)] {
+        let count = |event: &str| told.iter().filter(|l| l.0 == event && l.2.ends_with(object)).count();
+        let crossings = usize::from(compute.backend() == Backend::Cuda);
+        assert_eq!((count("create"), count("destroy")), (1, 1), "{object}");
+        assert_eq!((count("export"), count("import")), (crossings, crossings), "{object}");
+        let created = lines.iter().find(|l| l["event"] == "create" && l["object"].as_str().unwrap().ends_with(object));
+        assert_eq!(created.unwrap()["bytes"].as_u64(), both.then_some(64));
+    }
+    let times: Vec<u64> = lines.iter().map(|line| line["us"].as_u64().unwrap()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+}
+
+fn nothing_stays_alive(rig: &Rig, compute: &Compute) {
+    assert!(LiveObjects::now().is_empty(), "{}", LiveObjects::now());
+    let mut watched = exchange(compute);
+    let turn = watched.begin().unwrap();
+    let now = LiveObjects::now();
+    assert_eq!((now.exchanges, now.turns, now.buffers, now.timelines), (1, 1, 1, 2), "{now}");
+    turn.finish().unwrap().skip();
+    two_frames(rig, &mut watched);
+    // A turn keeps what it needs when its exchange goes.
+    let turn = watched.begin().unwrap();
+    drop(watched);
+    assert_eq!(LiveObjects::now().buffers, 1);
+    drop(turn);
+    assert!(LiveObjects::now().is_empty(), "{}", LiveObjects::now());
+}
+
+fn leaks_are_counted(_: &Rig, compute: &Compute) {
+    let mut watched = exchange(compute);
+    let mut turn = watched.begin().unwrap().finish().unwrap();
+    turn.submit_parts().unwrap();
+    drop(turn);
+    // Its parts may have been submitted, and no signal ever comes: closing gives up, and says all it knows.
+    let error = watched.close().unwrap_err().to_string();
+    for part in
+        ["watched", "point 1", "the Vulkan queue signals", "last value seen: 0", "computed: signal 1, wait none"]
+    {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let now = LiveObjects::now();
+    assert_eq!((now.leaked_buffers, now.leaked_timelines), (1, 2), "{now}");
+    assert_eq!((now.buffers, now.timelines, now.turns), (1, 2, 0), "{now}");
+}
