@@ -7,7 +7,7 @@ use bridge::vk_export::{
     AdoptInfo, EnabledFeatures, Error, ExportDevice, MINIMUM_API_VERSION, RequiredFeatures, required_device_extensions,
 };
 use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo};
-use bridge_tests::{Filler, Readback, Rig, skip};
+use bridge_tests::{Filler, Need, Readback, Rig, skip};
 
 /// A small engine that set its device up with the lists that the bridge publishes.
 struct Engine {
@@ -121,7 +121,9 @@ fn frames_through_the_engines_own_submissions(backend: Backend, legacy: bool) {
         let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
         let compute = match Compute::new(&device, backend) {
             Ok(compute) => compute,
-            Err(error) => return skip("frames_through_the_engines_own_submissions on cuda", &error.to_string()),
+            Err(error) => {
+                return skip(Need::Gpu, "frames_through_the_engines_own_submissions on cuda", &error.to_string());
+            }
         };
         let spec = BufferSpec::<u32>::new(LEN, Consumer::TRANSFER_READ | Consumer::VERTEX_INPUT);
         let mut exchange =

@@ -13,7 +13,7 @@ mod skip;
 pub use fill::Filler;
 pub use readback::Readback;
 pub use rig::Rig;
-pub use skip::skip;
+pub use skip::{Need, skip};
 
 /// Makes a test of a `fn(&Rig, &Compute)` for each backend.
 #[macro_export]

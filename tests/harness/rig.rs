@@ -2,20 +2,22 @@
 //!
 //! All tests of a program share one device, which is never destroyed: NVIDIA's driver deadlocks when a device is destroyed
 //! while a thread that has used Vulkan exits, and every test is such a thread. Tests that need devices of their own stand
-//! in programs of one test each.
+//! in programs of one test each. And they take turns: what one enqueues on the shared queue would delay the others, and
+//! tests of order go by time.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use std::time::Duration;
 
 use bridge::vk_export::Validation;
 use bridge::{Backend, Compute, ExportDevice, OpenInfo};
 
-use crate::skip;
+use crate::{Need, skip};
 
 /// A device whose every validation message fails the test.
 pub struct Rig {
     device: ExportDevice,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Rig {
@@ -28,7 +30,9 @@ impl Rig {
     /// When there is no Vulkan device at all.
     pub fn open() -> Self {
         static DEVICE: OnceLock<ExportDevice> = OnceLock::new();
-        Self { device: DEVICE.get_or_init(Self::open_own).clone() }
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        Self { device: DEVICE.get_or_init(Self::open_own).clone(), _turn: turn }
     }
 
     /// Opens a device for one test alone, which destroys it.
@@ -49,7 +53,7 @@ impl Rig {
         let rig = Self::open();
         match Compute::new(&rig.device, backend) {
             Ok(compute) => test(&rig, &compute),
-            Err(error) => skip(&format!("{name} on {backend}"), &error.to_string()),
+            Err(error) => skip(Need::Gpu, &format!("{name} on {backend}"), &error.to_string()),
         }
     }
 

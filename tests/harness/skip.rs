@@ -2,13 +2,22 @@
 
 use std::io::Write as _;
 
-/// Says that a test is skipped and why; where `REQUIRE_GPU=1` is set, fails it.
+/// What a skipped test lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// An NVIDIA GPU that shares memory with CUDA.
+    Gpu,
+    /// Something else that the machine may lack, such as the validation layer.
+    Other,
+}
+
+/// Says that a test is skipped and why; fails it where `REQUIRE_GPU=1` is set and a GPU is what it lacks.
 ///
 /// # Panics
 /// With `REQUIRE_GPU=1`.
-pub fn skip(test: &str, reason: &str) {
+pub fn skip(need: Need, test: &str, reason: &str) {
     assert!(
-        std::env::var_os("REQUIRE_GPU").is_none_or(|v| v.is_empty() || v == "0"),
+        need != Need::Gpu || std::env::var_os("REQUIRE_GPU").is_none_or(|v| v.is_empty() || v == "0"),
         "REQUIRE_GPU is set, but {test} cannot run: {reason}"
     );
     eprintln!("SKIP {test}: {reason}");
@@ -16,7 +25,9 @@ pub fn skip(test: &str, reason: &str) {
     if let Some(path) = std::env::var_os("BRIDGE_SKIP_LOG") {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
         if let Ok(mut file) = file {
-            let _ = writeln!(file, "{test}\t{}", reason.replace(['\n', '\t'], " "));
+            // One write a line: tests run side by side, in several processes.
+            let line = format!("{test}\t{}\n", reason.replace(['\n', '\t'], " "));
+            let _ = file.write_all(line.as_bytes());
         }
     }
 }

@@ -38,7 +38,6 @@ pub enum Error {
         /// The Vulkan device's name.
         vulkan: String,
         /// Why not.
-        #[source]
         reason: Box<Error>,
     },
 

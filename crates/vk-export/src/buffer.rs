@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use ash::vk;
 
 use crate::memory::{Memory, Request};
+use crate::requirements::MEMORY_EXTENSION;
 use crate::{Error, ExportDevice, HandleType, MemoryDescriptor, OsHandle, Placement, Result};
 
 /// What a shared buffer is to be.
@@ -56,7 +57,7 @@ impl Buffer {
             vk::BufferCreateInfo::default().size(info.size).usage(info.usage).sharing_mode(vk::SharingMode::EXCLUSIVE);
         let mut dedicated_only = false;
         if info.placement == Placement::Exportable {
-            let handle_type = device.check_can_export()?;
+            let handle_type = device.check_can_export(MEMORY_EXTENSION)?;
             dedicated_only = ask(device, info, handle_type, &object)?;
             external = external.handle_types(handle_type.memory());
             create = create.push_next(&mut external);

@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use ash::vk;
 use uuid::Uuid;
 
+use crate::requirements::MEMORY_EXTENSION;
 use crate::{Error, ExportDevice, HandleType, OsHandle, Result};
 
 /// Where shared memory lies and who else reaches it.
@@ -86,7 +87,9 @@ impl Memory {
         }
         use vk::MemoryPropertyFlags as Flags;
         let (wanted, preferred, export) = match request.placement {
-            Placement::Exportable => (Flags::DEVICE_LOCAL, Flags::empty(), Some(device.check_can_export()?)),
+            Placement::Exportable => {
+                (Flags::DEVICE_LOCAL, Flags::empty(), Some(device.check_can_export(MEMORY_EXTENSION)?))
+            }
             // The specification promises every device a type with both, for every buffer.
             Placement::HostVisible => (Flags::HOST_VISIBLE | Flags::HOST_COHERENT, Flags::HOST_CACHED, None),
         };

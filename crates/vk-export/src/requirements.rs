@@ -8,11 +8,15 @@ use ash::{khr, vk};
 pub const MINIMUM_API_VERSION: u32 = vk::API_VERSION_1_2;
 
 /// The device extensions that exporting needs on this operating system.
-pub const EXPORT_EXTENSIONS: &[&CStr] = if cfg!(windows) {
-    &[khr::external_memory_win32::NAME, khr::external_semaphore_win32::NAME]
-} else {
-    &[khr::external_memory_fd::NAME, khr::external_semaphore_fd::NAME]
-};
+pub const EXPORT_EXTENSIONS: &[&CStr] = &[MEMORY_EXTENSION, SEMAPHORE_EXTENSION];
+
+/// What exporting memory needs.
+pub(crate) const MEMORY_EXTENSION: &CStr =
+    if cfg!(windows) { khr::external_memory_win32::NAME } else { khr::external_memory_fd::NAME };
+
+/// What exporting semaphores needs.
+pub(crate) const SEMAPHORE_EXTENSION: &CStr =
+    if cfg!(windows) { khr::external_semaphore_win32::NAME } else { khr::external_semaphore_fd::NAME };
 
 /// Everything that an engine must enable on its device, for a device of `api_version`
 /// (the lower of the instance's and the device's).

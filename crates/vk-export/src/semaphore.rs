@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ash::vk;
 use uuid::Uuid;
 
+use crate::requirements::SEMAPHORE_EXTENSION;
 use crate::{Error, ExportDevice, HandleType, OsHandle, Result};
 
 /// The two kinds of semaphore.
@@ -272,7 +273,7 @@ pub(crate) fn is_exportable(
 }
 
 fn ask(device: &ExportDevice, kind: SemaphoreKind, object: &str) -> Result<HandleType> {
-    let handle_type = device.check_can_export()?;
+    let handle_type = device.check_can_export(SEMAPHORE_EXTENSION)?;
     if is_exportable(device.instance(), device.physical().handle, kind, handle_type) {
         return Ok(handle_type);
     }

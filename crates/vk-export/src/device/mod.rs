@@ -6,6 +6,7 @@ mod open;
 mod select;
 
 use std::any::Any;
+use std::ffi::CStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ash::{ext, khr, vk};
@@ -205,16 +206,13 @@ impl ExportDevice {
         move |result| Error::Vulkan { call, result, object, device }
     }
 
-    /// That `object` can be exported at all.
-    pub(crate) fn check_can_export(&self) -> Result<HandleType> {
-        if self.0.export_gaps.is_empty() {
+    /// That what `extension` exports can be exported from this device.
+    pub(crate) fn check_can_export(&self, extension: &CStr) -> Result<HandleType> {
+        let needed = Requirement::device_extension(extension);
+        if !self.0.export_gaps.contains(&needed) {
             return Ok(HandleType::NATIVE);
         }
-        Err(Error::Missing {
-            device: self.name().to_owned(),
-            purpose: "exporting",
-            missing: self.0.export_gaps.clone(),
-        })
+        Err(Error::Missing { device: self.name().to_owned(), purpose: "exporting", missing: vec![needed] })
     }
 }
 
