@@ -1,0 +1,156 @@
+//! `cargo xtask ci`: all that has to hold before a change goes in, in steps, the quick ones first.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::setup::{self, Scope};
+use crate::{kernels, shell, test};
+
+type Step = (&'static str, fn() -> Result<()>);
+
+/// Checking first: `clippy` leaves the metadata that `features` and `docs` build on.
+const STEPS: &[Step] = &[
+    ("toolchain", toolchain),
+    ("setup", || setup::run(Scope::Tests, true)),
+    ("format", || cargo("fmt --all -- --check")),
+    ("kernels", || kernels::run(true)),
+    ("clippy", || cargo("clippy --workspace --all-targets -- -D warnings")),
+    ("features", features),
+    ("docs", docs),
+    ("test", tests),
+    ("demo", demo),
+];
+
+/// Small enough for two cores without a GPU, large enough for the demo to check its own picture.
+const DEMO: &str = "run --release -p bridge-examples --example particles -- --frames 24 --particles 60000 --size 640x360 --backend host --validate";
+
+/// Runs every step; stops at the first that fails, and names it.
+pub(crate) fn run() -> Result<()> {
+    let mut times = Vec::new();
+    for (name, step) in STEPS {
+        println!("== {name}");
+        let start = Instant::now();
+        let result = step();
+        times.push((*name, start.elapsed()));
+        if let Err(error) = result {
+            summary(&times);
+            return Err(error.context(format!("ci: step `{name}` failed")));
+        }
+    }
+    summary(&times);
+    println!("ci: all {} steps passed", STEPS.len());
+    Ok(())
+}
+
+fn summary(times: &[(&str, Duration)]) {
+    println!("== times");
+    for (name, time) in times {
+        println!("{name:10} {:7.1} s", time.as_secs_f64());
+    }
+    println!("{:10} {:7.1} s", "total", times.iter().map(|(_, time)| time.as_secs_f64()).sum::<f64>());
+}
+
+/// A cargo command of plain words.
+fn cargo(words: &str) -> Result<()> {
+    shell::run(shell::cargo().args(words.split_whitespace()))
+}
+
+/// The two components a minimal toolchain lacks.
+fn toolchain() -> Result<()> {
+    let lacks = |tool: &&str| !shell::succeeds(shell::cargo().args([tool, "--version"]));
+    let missing: Vec<_> = ["fmt", "clippy"].into_iter().filter(lacks).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    shell::run(Command::new("rustup").args(["component", "add", "rustfmt", "clippy"]))
+        .with_context(|| format!("cargo has no {}; install it and try again", missing.join(" and no ")))
+}
+
+/// Each binding of CUDA alone: no two of them build together.
+fn features() -> Result<()> {
+    let crates = shell::root().join("crates");
+    let mut checked = 0;
+    for entry in fs::read_dir(&crates).with_context(|| format!("cannot read {}", crates.display()))? {
+        let manifest = entry?.path().join("Cargo.toml");
+        let text = fs::read_to_string(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
+        for feature in cuda_features(&text) {
+            let mut command = shell::cargo();
+            command.args(["check", "--no-default-features", "--features", feature, "--manifest-path"]).arg(&manifest);
+            shell::run(&mut command)?;
+            checked += 1;
+        }
+    }
+    if checked == 0 {
+        bail!("no crate under {} has a cuda- feature", crates.display());
+    }
+    Ok(())
+}
+
+/// The names under `[features]` that choose a version of CUDA's interface.
+fn cuda_features(manifest: &str) -> Vec<&str> {
+    let section = manifest.lines().map(str::trim).skip_while(|line| *line != "[features]").skip(1);
+    section
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| Some(line.split_once('=')?.0.trim()))
+        .filter(|name| name.starts_with("cuda-"))
+        .collect()
+}
+
+fn docs() -> Result<()> {
+    shell::run(shell::cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// The README's test command.
+fn tests() -> Result<()> {
+    if test::run(&[])? { Ok(()) } else { bail!("`cargo xtask test` failed") }
+}
+
+/// Both scenes; the demo exits non-zero if its picture is wrong.
+fn demo() -> Result<()> {
+    let data = shell::root().join("examples/particles/data");
+    let picture = picture(&data).with_context(|| format!("no picture for the demo in {}", data.display()))?;
+    let output = shell::target_dir().join("ci");
+    let command = || {
+        let mut command = shell::cargo();
+        command.args(DEMO.split_whitespace());
+        if let Some(path) = setup::layer_path() {
+            command.env("VK_LAYER_PATH", path);
+        }
+        command
+    };
+    shell::run(command().arg("--out").arg(output.join("default")))?;
+    shell::run(command().arg("--out").arg(output.join("image")).arg("--image").arg(picture))
+}
+
+/// The folder's first PNG.
+fn picture(folder: &Path) -> Option<PathBuf> {
+    let files = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "png")).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cuda_features_are_read_from_the_manifest() {
+        let manifest = "[package]\nname = \"x\"\n\n[features]\n# why\ndefault = [\"cuda-12000\"]\n\
+                        cuda-12000 = [\"y/cuda-12000\"]\ncuda-13000=[]\nextra = []\n[dependencies]\ncuda-like = \"1\"\n";
+        assert_eq!(cuda_features(manifest), ["cuda-12000", "cuda-13000"]);
+        assert!(cuda_features("[package]\n").is_empty());
+    }
+
+    #[test]
+    fn the_first_picture_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(picture(folder.path()), None);
+        for name in ["b.png", "a.png", "0.txt"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        assert_eq!(picture(folder.path()).unwrap(), folder.path().join("a.png"));
+    }
+}

@@ -1,0 +1,130 @@
+//! `cargo xtask kernels`: every `shaders/*.cu` to the `.ptx` beside it, or a proof that the `.ptx` is up to date.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::nvrtc::Nvrtc;
+use crate::shell;
+
+/// The oldest architecture that NVRTC 12.0 names without a warning, and no fused multiply-add: a kernel rounds each
+/// operation exactly as its twin in Rust does, so the two agree bit for bit.
+const OPTIONS: &[&str] = &["--gpu-architecture=compute_52", "--fmad=false"];
+
+/// Writes the PTX of every kernel; with `check` compares instead, and fails if a file differs.
+pub(crate) fn run(check: bool) -> Result<()> {
+    let folder = shell::root().join("shaders");
+    let sources = sources(&folder)?;
+    if sources.is_empty() {
+        println!("kernels: no .cu file in shaders/, nothing to do");
+        return Ok(());
+    }
+    let nvrtc = Nvrtc::open()?;
+    let include = format!("--include-path={}", folder.display());
+    let options: Vec<&str> = OPTIONS.iter().copied().chain([include.as_str()]).collect();
+    let mut stale = Vec::new();
+    for source in &sources {
+        let name = format!("shaders/{}", file_name(source));
+        let text = fs::read_to_string(source).with_context(|| format!("cannot read {name}"))?;
+        let ptx = nvrtc.compile(&name, &text, &options)?;
+        let output = source.with_extension("ptx");
+        if !check {
+            fs::write(&output, &ptx).with_context(|| format!("cannot write {}", output.display()))?;
+            println!("kernels: {name} -> shaders/{} ({} bytes)", file_name(&output), ptx.len());
+            continue;
+        }
+        match difference(&fs::read_to_string(&output).unwrap_or_default(), &ptx) {
+            None => println!("kernels: shaders/{} is up to date", file_name(&output)),
+            Some(place) => {
+                eprintln!("kernels: shaders/{} is not what {name} compiles to\n{place}", file_name(&output));
+                stale.push(file_name(&output));
+            }
+        }
+    }
+    let orphans = orphans(&folder, &sources)?;
+    if check && !(stale.is_empty() && orphans.is_empty()) {
+        bail!(
+            "in shaders/, out of date: [{}], without a source: [{}]; run `cargo xtask kernels`, delete what has no \
+             source, and commit",
+            stale.join(", "),
+            orphans.join(", ")
+        );
+    }
+    Ok(())
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The folder's kernels in the order of their names.
+fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
+    with_extension(folder, "cu")
+}
+
+/// The PTX files that no source makes.
+fn orphans(folder: &Path, sources: &[PathBuf]) -> Result<Vec<String>> {
+    let files = with_extension(folder, "ptx")?;
+    let orphans = files.iter().filter(|file| !sources.contains(&file.with_extension("cu")));
+    Ok(orphans.map(|file| file_name(file)).collect())
+}
+
+fn with_extension(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|found| found == extension) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The first line in which the two texts differ, shown; `None` if they are equal.
+fn difference(committed: &str, fresh: &str) -> Option<String> {
+    if committed == fresh {
+        return None;
+    }
+    if committed.is_empty() {
+        return Some("  the committed file is missing or empty".to_owned());
+    }
+    let (mut old, mut new) = (committed.lines(), fresh.lines());
+    for number in 1.. {
+        let (old, new) = (old.next(), new.next());
+        if old != new {
+            let shown = |line: Option<&str>| line.unwrap_or("(end of file)").to_owned();
+            return Some(format!("  line {number}\n  - {}\n  + {}", shown(old), shown(new)));
+        }
+        if old.is_none() {
+            break;
+        }
+    }
+    Some("  the line ends differ".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_difference_is_named() {
+        assert_eq!(difference("a\nb\n", "a\nb\n"), None);
+        assert_eq!(difference("a\nb\n", "a\nc\n").unwrap(), "  line 2\n  - b\n  + c");
+        assert_eq!(difference("a\n", "a\nc\n").unwrap(), "  line 2\n  - (end of file)\n  + c");
+        assert!(difference("", "a\n").unwrap().contains("missing or empty"));
+        assert!(difference("a\r\n", "a\n").unwrap().contains("line ends"));
+    }
+
+    #[test]
+    fn sources_are_sorted_and_orphans_found() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.cu", "a.cu", "a.ptx", "old.ptx", "x.wgsl"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let sources = sources(folder.path()).unwrap();
+        assert_eq!(sources.iter().map(|path| file_name(path)).collect::<Vec<_>>(), ["a.cu", "b.cu"]);
+        assert_eq!(orphans(folder.path(), &sources).unwrap(), ["old.ptx"]);
+    }
+}

@@ -1,0 +1,99 @@
+//! The project's commands, as `cargo xtask COMMAND`.
+//!
+//! It depends on no crate of the workspace, so that it builds quickly and runs on a machine where nothing is
+//! installed yet.
+
+mod ci;
+mod kernels;
+mod nvrtc;
+mod programs;
+mod screen;
+mod setup;
+mod shell;
+mod test;
+
+use std::env;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use setup::Scope;
+
+/// The project's commands
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+const AFTER_HELP: &str = "Setup uses the system's package manager as root, or through sudo if that needs no password; \
+                          otherwise it prints what to type. BRIDGE_NO_INSTALL=1 forbids it to install.";
+
+#[derive(Subcommand)]
+enum Task {
+    /// Set up, then build and run the particle demo; its own options follow (try --help)
+    #[command(disable_help_flag = true)]
+    Demo {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Set up, then run every test this machine can, and say what was skipped; cargo test's options follow
+    #[command(disable_help_flag = true)]
+    Test {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Can this machine do it, and if not, why and what to do; its own options follow (try --help)
+    #[command(disable_help_flag = true)]
+    Doctor {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Install what the demo and the tests need: Vulkan loader, a device, validation layer, Xvfb
+    Setup {
+        /// Say what is missing instead of installing it
+        #[arg(long, visible_alias = "offline")]
+        no_install: bool,
+    },
+    /// Compile shaders/*.cu to PTX with NVRTC, which it fetches; needs no GPU and no CUDA toolkit
+    Kernels {
+        /// Compare with the files that are there instead of writing them
+        #[arg(long)]
+        check: bool,
+    },
+    /// All that continuous integration does
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Demo { .. } => programs::demo(after_the_command(true)),
+        Task::Doctor { .. } => programs::doctor(after_the_command(true)),
+        Task::Test { .. } => test::run(&after_the_command(false))
+            .map(|passed| if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Task::Setup { no_install } => done(setup::run(Scope::Tests, !no_install)),
+        Task::Kernels { check } => done(kernels::run(check)),
+        Task::Ci => done(ci::run()),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn done(result: Result<()>) -> Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+/// The words behind the command's name, to be handed on as they are. clap would swallow a `--` that is meant for
+/// libtest; `drop_dashes` drops a first one, which a program would not understand.
+fn after_the_command(drop_dashes: bool) -> Vec<OsString> {
+    let mut words: Vec<_> = env::args_os().skip(2).collect();
+    if drop_dashes && words.first().is_some_and(|word| word == "--") {
+        words.remove(0);
+    }
+    words
+}

@@ -1,0 +1,198 @@
+//! NVIDIA's run-time compiler, one pinned release of it, without a toolkit and without a GPU.
+//!
+//! The release fixes the PTX: 12.0 writes ISA 8.0, which every driver from 525 on accepts.
+
+// The compiler is a C library opened at run time.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{fs, ptr};
+
+use anyhow::{Context, Result, bail};
+use libloading::Library;
+
+use crate::setup::packages::{Manager, Need};
+use crate::shell;
+
+const PACKAGE: &str = "nvidia-cuda-nvrtc-cu12";
+const VERSION: &str = "12.0.140";
+/// Of the wheel for x86-64 Linux: code that is loaded must be the code that was meant.
+const SHA256: &str = "8e94e991d85c422de4da87bdc7472fdc1364367bd4aace7000b559cd33122071";
+const LIBRARY: &str = "nvidia/cuda_nvrtc/lib/libnvrtc.so.12";
+
+type Program = *mut c_void;
+type Status = c_int;
+/// `nvrtcGetPTX` and `nvrtcGetProgramLog`.
+type GetText = unsafe extern "C" fn(Program, *mut c_char) -> Status;
+/// `nvrtcGetPTXSize` and `nvrtcGetProgramLogSize`: bytes, with the closing NUL.
+type GetSize = unsafe extern "C" fn(Program, *mut usize) -> Status;
+type CreateProgram = unsafe extern "C" fn(
+    *mut Program,
+    *const c_char,
+    *const c_char,
+    c_int,
+    *const *const c_char,
+    *const *const c_char,
+) -> Status;
+
+/// The functions of nvrtc.h in use, and the library that keeps them loaded.
+pub(crate) struct Nvrtc {
+    create: CreateProgram,
+    compile: unsafe extern "C" fn(Program, c_int, *const *const c_char) -> Status,
+    destroy: unsafe extern "C" fn(*mut Program) -> Status,
+    ptx_size: GetSize,
+    ptx: GetText,
+    log_size: GetSize,
+    log: GetText,
+    error_string: unsafe extern "C" fn(Status) -> *const c_char,
+    // Last: the functions above point into it.
+    _library: Library,
+}
+
+impl Nvrtc {
+    /// Opens the compiler, fetching it from the Python package index into the target folder the first time.
+    pub(crate) fn open() -> Result<Self> {
+        if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+            bail!("{PACKAGE} {VERSION} is fetched for x86-64 Linux only: regenerate the PTX on such a machine");
+        }
+        let path = fetch(&shell::target_dir().join("nvrtc"))?;
+        // SAFETY: libloading's rule: the library's initialisers must be sound to run. It is NVIDIA's build, proved
+        // by the checksum, and its initialisers only set up its own state.
+        let library = unsafe { Library::new(&path) }
+            .with_context(|| format!("cannot load {}; delete target/nvrtc and try again", path.display()))?;
+        Ok(Self {
+            create: symbol(&library, c"nvrtcCreateProgram")?,
+            compile: symbol(&library, c"nvrtcCompileProgram")?,
+            destroy: symbol(&library, c"nvrtcDestroyProgram")?,
+            ptx_size: symbol(&library, c"nvrtcGetPTXSize")?,
+            ptx: symbol(&library, c"nvrtcGetPTX")?,
+            log_size: symbol(&library, c"nvrtcGetProgramLogSize")?,
+            log: symbol(&library, c"nvrtcGetProgramLog")?,
+            error_string: symbol(&library, c"nvrtcGetErrorString")?,
+            _library: library,
+        })
+    }
+
+    /// Compiles `source` to PTX. `name` is what the compiler's messages call it.
+    pub(crate) fn compile(&self, name: &str, source: &str, options: &[&str]) -> Result<String> {
+        let source = CString::new(source).with_context(|| format!("{name} holds a NUL byte"))?;
+        let c_name = CString::new(name)?;
+        let options = options.iter().map(|text| CString::new(*text)).collect::<Result<Vec<_>, _>>()?;
+        let options: Vec<_> = options.iter().map(|text| text.as_ptr()).collect();
+
+        let mut program: Program = ptr::null_mut();
+        // SAFETY: nvrtcCreateProgram takes two NUL-terminated strings and, for 0 headers, no arrays.
+        let status =
+            unsafe { (self.create)(&mut program, source.as_ptr(), c_name.as_ptr(), 0, ptr::null(), ptr::null()) };
+        self.check("nvrtcCreateProgram", status)?;
+        let program = Guard { nvrtc: self, program };
+
+        let count = c_int::try_from(options.len())?;
+        // SAFETY: nvrtcCompileProgram takes a live program and `count` strings, which `options` keeps alive.
+        let status = unsafe { (self.compile)(program.program, count, options.as_ptr()) };
+        let log = self.text(&program, "nvrtcGetProgramLog", self.log_size, self.log)?;
+        if !log.trim().is_empty() {
+            eprintln!("{}", log.trim());
+        }
+        self.check("nvrtcCompileProgram", status).with_context(|| format!("{name} does not compile"))?;
+        self.text(&program, "nvrtcGetPTX", self.ptx_size, self.ptx)
+    }
+
+    fn text(&self, program: &Guard<'_>, call: &str, size: GetSize, get: GetText) -> Result<String> {
+        let mut bytes = 0;
+        // SAFETY: nvrtcGet*Size takes a live program and a place for one size_t.
+        self.check(call, unsafe { size(program.program, &mut bytes) })?;
+        let mut buffer = vec![0_u8; bytes];
+        // SAFETY: nvrtcGet* writes as many bytes as its Size call named, and the buffer has that many.
+        self.check(call, unsafe { get(program.program, buffer.as_mut_ptr().cast()) })?;
+        buffer.truncate(buffer.iter().position(|&byte| byte == 0).unwrap_or(bytes));
+        String::from_utf8(buffer).with_context(|| format!("{call} gave text that is not UTF-8"))
+    }
+
+    fn check(&self, call: &str, status: Status) -> Result<()> {
+        if status == 0 {
+            return Ok(());
+        }
+        // SAFETY: nvrtcGetErrorString takes any value and gives a static string.
+        let text = unsafe { (self.error_string)(status) };
+        // SAFETY: the string just given is NUL-terminated and static.
+        let text = unsafe { CStr::from_ptr(text) };
+        bail!("{call} failed: {} ({status})", text.to_string_lossy());
+    }
+}
+
+/// A program, destroyed when it goes out of use.
+struct Guard<'a> {
+    nvrtc: &'a Nvrtc,
+    program: Program,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        // SAFETY: nvrtcDestroyProgram takes a program that lives, and nothing uses it afterwards.
+        unsafe { (self.nvrtc.destroy)(&mut self.program) };
+    }
+}
+
+/// Looks up a function; `T` is the function pointer type that nvrtc.h gives it.
+fn symbol<T: Copy>(library: &Library, name: &CStr) -> Result<T> {
+    // SAFETY: libloading's rule: the type must be the symbol's. Each caller assigns to the field of that C name,
+    // whose type is nvrtc.h's declaration.
+    let found = unsafe { library.get::<T>(name) };
+    Ok(*found.with_context(|| format!("{} not found in NVRTC", name.to_string_lossy()))?)
+}
+
+/// The library's path under `folder`, downloaded and unpacked if it is not there yet.
+fn fetch(folder: &Path) -> Result<PathBuf> {
+    let unpacked = folder.join(VERSION);
+    let library = unpacked.join(LIBRARY);
+    if library.is_file() {
+        return Ok(library);
+    }
+    let python = python_with_pip()?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let work = tempfile::tempdir_in(folder)?;
+
+    let requirements = work.path().join("requirements.txt");
+    fs::write(&requirements, format!("{PACKAGE}=={VERSION} --hash=sha256:{SHA256}\n"))?;
+    eprintln!("fetching {PACKAGE} {VERSION} (23 MB)");
+    shell::run(
+        Command::new(&python)
+            .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check"])
+            .args(["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement"])
+            .arg(&requirements)
+            .arg("--dest")
+            .arg(work.path()),
+    )
+    .with_context(|| format!("cannot download {PACKAGE} {VERSION}: is the network there?"))?;
+
+    let wheel = fs::read_dir(work.path())?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+        .with_context(|| format!("pip left no wheel of {PACKAGE}"))?;
+    let fresh = work.path().join("unpacked");
+    shell::run(Command::new(&python).args(["-m", "zipfile", "--extract"]).arg(&wheel).arg(&fresh))?;
+
+    // A rename makes the folder whole or absent. Another run may have been first: then its folder serves.
+    if let Err(error) = fs::rename(&fresh, &unpacked)
+        && !library.is_file()
+    {
+        return Err(error).with_context(|| format!("cannot make {}", unpacked.display()));
+    }
+    Ok(library)
+}
+
+/// A Python that has pip, installed if it may be.
+fn python_with_pip() -> Result<PathBuf> {
+    let find = || {
+        shell::on_path("python3")
+            .filter(|python| shell::succeeds(Command::new(python).args(["-m", "pip", "--version"])))
+    };
+    if let Some(python) = find() {
+        return Ok(python);
+    }
+    Manager::install(&[Need::Pip], true)?;
+    find().context("python3 with pip is still not there; install it and try again")
+}

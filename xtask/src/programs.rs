@@ -1,0 +1,32 @@
+//! `cargo xtask demo` and `cargo xtask doctor`: build a program of the examples and become it.
+
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+
+use crate::setup::{self, Scope};
+use crate::shell;
+
+/// The particle demo, after making sure that Vulkan is there.
+pub(crate) fn demo(arguments: Vec<OsString>) -> Result<ExitCode> {
+    let asks = |name: &str| arguments.iter().any(|argument| argument == name);
+    if !asks("--help") && !asks("-h") {
+        setup::run(if asks("--window") { Scope::Window } else { Scope::Headless }, true)?;
+    }
+    shell::become_command(example("particles", &arguments))
+}
+
+/// The machine check. It installs nothing: it is there to say what is wrong.
+pub(crate) fn doctor(arguments: Vec<OsString>) -> Result<ExitCode> {
+    if let Some(advice) = setup::advice_without_loader() {
+        eprintln!("doctor: no Vulkan loader on this machine. `cargo xtask setup` installs one; by hand:\n    {advice}");
+    }
+    shell::become_command(example("doctor", &arguments))
+}
+
+fn example(name: &str, arguments: &[OsString]) -> Command {
+    let mut command = shell::cargo();
+    command.args(["run", "--release", "--package", "bridge-examples", "--example", name, "--"]).args(arguments);
+    command
+}

@@ -1,0 +1,69 @@
+//! An X server without a screen, for window tests on a machine that has none.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// A running Xvfb; it ends with this value.
+pub(crate) struct VirtualScreen {
+    server: Child,
+    display: String,
+}
+
+impl VirtualScreen {
+    /// Starts Xvfb on the first display that is free.
+    pub(crate) fn start() -> Result<Self> {
+        // With `-displayfd` the server chooses the number, and names it once it takes clients.
+        let server = Command::new("Xvfb")
+            .args(["-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start Xvfb")?;
+        let mut screen = Self { server, display: String::new() };
+        let mut number = String::new();
+        if let Some(output) = screen.server.stdout.take() {
+            BufReader::new(output).read_line(&mut number)?;
+        }
+        if number.trim().is_empty() {
+            bail!("Xvfb ended before it was ready; is /tmp/.X11-unix writable?");
+        }
+        screen.display = format!(":{}", number.trim());
+        Ok(screen)
+    }
+
+    /// The value for `DISPLAY`.
+    pub(crate) fn display(&self) -> &str {
+        &self.display
+    }
+}
+
+impl Drop for VirtualScreen {
+    fn drop(&mut self) {
+        // Either fails only if the server has already ended.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::{shell, test};
+
+    #[test]
+    fn a_screen_takes_clients_while_it_lives() {
+        if shell::on_path("Xvfb").is_none() {
+            return test::skip("screen::tests::a_screen_takes_clients_while_it_lives", "no Xvfb");
+        }
+        let screen = VirtualScreen::start().unwrap();
+        let socket = format!("/tmp/.X11-unix/X{}", screen.display().trim_start_matches(':'));
+        UnixStream::connect(&socket).unwrap();
+        drop(screen);
+        assert!(UnixStream::connect(&socket).is_err());
+    }
+}

@@ -1,0 +1,155 @@
+//! `cargo xtask setup`: is all here that the demo and the tests need, and if not, install it or say how.
+
+pub(crate) mod packages;
+mod validation;
+mod vulkan;
+
+use std::env;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use crate::shell;
+use packages::{Manager, Need};
+use validation::Layer;
+
+pub(crate) use validation::layer_path;
+
+/// What winit opens at run time to show a window on X11.
+const WINDOW_LIBRARIES: &[&str] =
+    &["libX11.so.6", "libX11-xcb.so.1", "libXcursor.so.1", "libXi.so.6", "libxkbcommon-x11.so.0", "libXrandr.so.2"];
+
+/// What a command is about to do, and so what it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Run a program that draws into memory.
+    Headless,
+    /// Run a program that opens a window on the screen that is there.
+    Window,
+    /// Run the tests: validation, and windows even where there is no screen.
+    Tests,
+}
+
+/// What a look at the machine gave.
+struct Found {
+    missing: Vec<Need>,
+    /// The good news, in words.
+    present: Vec<String>,
+    /// An NVIDIA GPU whose Vulkan driver shows no device.
+    nvidia_is_silent: bool,
+    layer: Layer,
+}
+
+/// Makes sure that all is here for `scope`; without `install` it only looks. In the error: what is missing and what
+/// to type.
+pub(crate) fn run(scope: Scope, install: bool) -> Result<()> {
+    let mut found = look(scope);
+    if scope == Scope::Tests && install && packages::may_install() && validation::is_fetched_here() {
+        found = with_current_layer(found)?;
+    }
+    if !found.missing.is_empty() {
+        fill(&found.missing, install)?;
+        found = look(scope);
+        if !found.missing.is_empty() {
+            bail!(
+                "the packages went in, and still missing: {}. `cargo xtask doctor` says more; are VK_DRIVER_FILES, \
+                 VK_ICD_FILENAMES or VK_LAYER_PATH set?",
+                names(&found.missing)
+            );
+        }
+    }
+    eprintln!("setup: all here: {}", found.present.join(", "));
+    if found.nvidia_is_silent {
+        eprintln!("setup: an NVIDIA GPU is here, but Vulkan does not list it; `cargo xtask doctor` says why");
+    }
+    if let (Scope::Tests, Layer::Old(version)) = (scope, found.layer) {
+        eprintln!(
+            "setup: the validation layer is {version}, older than {}: it may fail a test with \
+             UNASSIGNED-VkSemaphore-state-timeout, which is not so",
+            validation::OLDEST
+        );
+    }
+    Ok(())
+}
+
+/// Fetches the layer if that of the system is old or missing, after all else, which brings the package lists with it.
+/// Where it cannot be had, the system's own stays what is wanted.
+fn with_current_layer(found: Found) -> Result<Found> {
+    if !matches!(found.layer, Layer::Old(_) | Layer::Absent) {
+        return Ok(found);
+    }
+    let others: Vec<_> = found.missing.into_iter().filter(|need| *need != Need::ValidationLayer).collect();
+    if !others.is_empty() {
+        fill(&others, true)?;
+    }
+    if let Err(error) = validation::fetch() {
+        eprintln!("setup: no current validation layer: {error:#}");
+    }
+    Ok(look(Scope::Tests))
+}
+
+fn fill(missing: &[Need], install: bool) -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        bail!("missing: {}; install the Vulkan SDK from https://vulkan.lunarg.com", names(missing));
+    }
+    eprintln!("setup: missing: {}", names(missing));
+    Manager::install(missing, install)
+}
+
+/// What to type if there is no Vulkan loader at all; `None` if there is one.
+pub(crate) fn advice_without_loader() -> Option<String> {
+    let missing = [Need::Loader, Need::SoftwareDevice];
+    vulkan::probe().is_none().then(|| Manager::advice(&missing))
+}
+
+/// Whether a window has a screen to appear on.
+pub(crate) fn has_screen() -> bool {
+    let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    !cfg!(target_os = "linux") || set("DISPLAY") || set("WAYLAND_DISPLAY")
+}
+
+fn names(needs: &[Need]) -> String {
+    needs.iter().map(|need| need.name()).collect::<Vec<_>>().join(", ")
+}
+
+fn look(scope: Scope) -> Found {
+    let linux = cfg!(target_os = "linux");
+    let mut missing = Vec::new();
+    let mut present = Vec::new();
+
+    let probed = vulkan::probe();
+    if probed.is_none() {
+        missing.push(Need::Loader);
+    }
+    let vulkan = probed.unwrap_or_default();
+    let layer = Layer::among(&vulkan.layers);
+    let nvidia_kernel_driver = Path::new("/dev/nvidiactl").exists();
+    let nvidia_is_silent = nvidia_kernel_driver && !vulkan.devices.iter().any(|device| device.nvidia);
+    if nvidia_is_silent && !vulkan::opens("libXext.so.6") {
+        missing.push(Need::NvidiaLibraries);
+    }
+    if vulkan.devices.is_empty() {
+        missing.push(Need::SoftwareDevice);
+    } else {
+        present.extend(vulkan.devices.iter().map(|device| device.name.clone()));
+    }
+    if scope == Scope::Tests {
+        check(layer != Layer::Absent, Need::ValidationLayer, &mut missing, &mut present);
+    }
+    if linux && scope != Scope::Headless {
+        let all = WINDOW_LIBRARIES.iter().all(|library| vulkan::opens(library));
+        check(all, Need::WindowLibraries, &mut missing, &mut present);
+    }
+    if linux && scope == Scope::Tests && !has_screen() {
+        check(shell::on_path("Xvfb").is_some(), Need::VirtualScreen, &mut missing, &mut present);
+    }
+    Found { missing, present, nvidia_is_silent, layer }
+}
+
+fn check(here: bool, need: Need, missing: &mut Vec<Need>, present: &mut Vec<String>) {
+    if here {
+        present.push(need.name().to_owned());
+    } else {
+        missing.push(need);
+    }
+}

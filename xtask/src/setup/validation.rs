@@ -1,0 +1,248 @@
+//! A validation layer that is recent enough for the tests.
+//!
+//! Symptom: with the CPU backend the layer reports UNASSIGNED-VkSemaphore-state-timeout, ten seconds into a wait that
+//! has long ended. Cause: old layers (Debian 12 has one of 2023) can lose a host's signal of a timeline in a race.
+//! Solution: the layer that Debian builds along with Chromium, unpacked into the target folder; nothing is installed.
+//! Remove when no supported system has a layer older than [`OLDEST`].
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::packages;
+use super::vulkan::{self, Version};
+use crate::shell;
+
+const NAME: &str = "VK_LAYER_KHRONOS_validation";
+
+/// The oldest layer whose word is taken.
+pub(crate) const OLDEST: Version = Version::new(1, 3, 280);
+
+/// The package that brings a current one, and where in it.
+const PACKAGE: &str = "chromium-common";
+const LIBRARY: &str = "libVkLayer_khronos_validation.so";
+const FOLDER_IN_PACKAGE: &str = "./usr/lib/chromium";
+const MANIFEST: &str = "VkLayer_khronos_validation.json";
+
+/// What there is of the layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    /// The loader lists one that is recent enough.
+    Current(Version),
+    /// One was unpacked into the target folder.
+    Fetched,
+    /// The loader lists one that says things which are not so.
+    Old(Version),
+    /// None.
+    Absent,
+}
+
+impl Layer {
+    /// Judges what the loader lists.
+    pub(crate) fn among(layers: &[vulkan::Layer]) -> Self {
+        let listed = layers.iter().filter(|layer| layer.name == NAME).map(|layer| layer.version).max();
+        match listed {
+            Some(version) if version >= OLDEST => Self::Current(version),
+            _ if is_whole(&folder()) => Self::Fetched,
+            Some(version) => Self::Old(version),
+            None => Self::Absent,
+        }
+    }
+}
+
+/// `VK_LAYER_PATH` for a program that is to use the fetched layer: its folder, and then the user's own. `None` if the
+/// system's layer will do, or none was fetched.
+pub(crate) fn layer_path() -> Option<OsString> {
+    if Layer::among(&vulkan::layers()) != Layer::Fetched {
+        return None;
+    }
+    let own = env::var_os("VK_LAYER_PATH").filter(|paths| !paths.is_empty());
+    let own = own.iter().flat_map(env::split_paths);
+    env::join_paths(std::iter::once(folder()).chain(own)).ok()
+}
+
+/// Whether this system has the tools to fetch the layer.
+pub(crate) fn is_fetched_here() -> bool {
+    ["apt-get", "dpkg-deb", "tar"].iter().all(|tool| shell::on_path(tool).is_some())
+}
+
+/// Fetches the layer. It needs no root, unless the system has no package lists yet.
+pub(crate) fn fetch() -> Result<()> {
+    if !is_known(PACKAGE) {
+        // Every system of this family knows its own base: where it does not, there are no lists yet.
+        if is_known("base-files") {
+            bail!("this system has no package {PACKAGE}");
+        }
+        packages::refresh_apt_lists()?;
+    }
+    fs::create_dir_all(shell::target_dir())?;
+    // In the target folder, so that the last step is a rename: what stands there is whole.
+    let temporary = tempfile::tempdir_in(shell::target_dir())?;
+    eprintln!("setup: fetching a current validation layer, from the package {PACKAGE} (about 30 MB)");
+    match download(temporary.path()) {
+        // The lists name a release that has been replaced since.
+        Err(error) if error.to_string().contains("404") => {
+            packages::refresh_apt_lists().context(error)?;
+            download(temporary.path())?;
+        }
+        result => result?,
+    }
+    let package = first_deb(temporary.path())?;
+    unpack(&package, temporary.path())?;
+
+    let fresh = temporary.path().join("layer");
+    fs::create_dir(&fresh)?;
+    let library = fresh.join(LIBRARY);
+    fs::rename(temporary.path().join(FOLDER_IN_PACKAGE).join(LIBRARY), &library)
+        .with_context(|| format!("{PACKAGE} holds no {LIBRARY}"))?;
+    // The layer knows its version; that it can be asked proves that it loads here.
+    let layers = vulkan::layers_in(&library)?;
+    let version = layers.iter().find(|layer| layer.name == NAME).map(|layer| layer.version);
+    let version = version.with_context(|| format!("{LIBRARY} does not name itself {NAME}"))?;
+    fs::write(fresh.join(MANIFEST), manifest(version))?;
+    put(&fresh, &folder())?;
+    eprintln!("setup: validation layer {version} in {}", folder().display());
+    Ok(())
+}
+
+fn folder() -> PathBuf {
+    shell::target_dir().join("validation-layer")
+}
+
+fn is_whole(folder: &Path) -> bool {
+    [LIBRARY, MANIFEST].iter().all(|file| fs::metadata(folder.join(file)).is_ok_and(|data| data.len() > 0))
+}
+
+/// Whether the package lists say where to get `package`.
+fn is_known(package: &str) -> bool {
+    shell::succeeds(Command::new("apt-get").args(["download", "--print-uris", package]))
+}
+
+fn download(folder: &Path) -> Result<()> {
+    // The sandbox's user could not write here; for anyone but root the option means nothing.
+    let options = ["--quiet=2", "--option", "APT::Sandbox::User=root", "--option", "Acquire::http::Timeout=30"];
+    let mut command = Command::new("apt-get");
+    command.args(options).args(["download", PACKAGE]).current_dir(folder);
+    let output = command.stdin(Stdio::null()).output().context("cannot start apt-get")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("`{}` failed: {}", shell::shown(&command), said.trim());
+    }
+    Ok(())
+}
+
+fn first_deb(folder: &Path) -> Result<PathBuf> {
+    let files = fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut packages = files.filter(|path| path.extension().is_some_and(|extension| extension == "deb"));
+    packages.next().with_context(|| format!("apt-get left no package in {}", folder.display()))
+}
+
+/// Takes the library, and nothing else, out of the package.
+fn unpack(package: &Path, into: &Path) -> Result<()> {
+    let mut reader = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(package)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start dpkg-deb")?;
+    let archive = reader.stdout.take().context("dpkg-deb has no output")?;
+    let mut tar = Command::new("tar");
+    tar.args(["--extract", "--directory"]).arg(into).arg(format!("{FOLDER_IN_PACKAGE}/{LIBRARY}")).stdin(archive);
+    let taken = tar.status().context("cannot start tar");
+    let read = reader.wait()?;
+    let taken = taken?;
+    if !(taken.success() && read.success()) {
+        bail!("{} cannot be unpacked: dpkg-deb {read}, tar {taken}", package.display());
+    }
+    Ok(())
+}
+
+fn manifest(version: Version) -> String {
+    // The loader takes the extensions from here. These are the ones for messages and for the layer's settings.
+    format!(
+        r#"{{
+    "file_format_version": "1.2.0",
+    "layer": {{
+        "name": "{NAME}",
+        "type": "GLOBAL",
+        "library_path": "./{LIBRARY}",
+        "api_version": "{version}",
+        "implementation_version": "1",
+        "description": "Khronos Validation Layer",
+        "instance_extensions": [
+            {{ "name": "VK_EXT_debug_report", "spec_version": "9" }},
+            {{ "name": "VK_EXT_debug_utils", "spec_version": "1" }},
+            {{ "name": "VK_EXT_validation_features", "spec_version": "2" }},
+            {{ "name": "VK_EXT_layer_settings", "spec_version": "2" }}
+        ]
+    }}
+}}
+"#
+    )
+}
+
+/// Moves a finished folder to its place; one that another run has put there meanwhile is as good.
+fn put(fresh: &Path, place: &Path) -> Result<()> {
+    if is_whole(place) {
+        return Ok(());
+    }
+    if place.exists() {
+        fs::remove_dir_all(place).with_context(|| format!("cannot replace {}", place.display()))?;
+    }
+    match fs::rename(fresh, place) {
+        Err(_) if is_whole(place) => Ok(()),
+        result => result.with_context(|| format!("cannot make {}", place.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(name: &str, version: Version) -> vulkan::Layer {
+        vulkan::Layer { name: name.to_owned(), version }
+    }
+
+    #[test]
+    fn a_recent_layer_of_the_system_comes_before_everything() {
+        let recent = Version::new(1, 4, 309);
+        let layers = [layer("VK_LAYER_MESA_overlay", recent), layer(NAME, OLDEST), layer(NAME, recent)];
+        assert_eq!(Layer::among(&layers), Layer::Current(recent));
+        assert_ne!(Layer::among(&layers[..1]), Layer::Current(recent), "another layer's version was taken");
+        let old = [layer(NAME, Version::new(1, 3, 239))];
+        assert!(matches!(Layer::among(&old), Layer::Old(_) | Layer::Fetched));
+    }
+
+    #[test]
+    fn a_folder_replaces_half_a_folder_and_not_a_whole_one() {
+        let temporary = tempfile::tempdir().unwrap();
+        let place = temporary.path().join("place");
+        let fresh = |text: &str| {
+            let folder = temporary.path().join("fresh");
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(LIBRARY), text).unwrap();
+            fs::write(folder.join(MANIFEST), text).unwrap();
+            folder
+        };
+        fs::create_dir(&place).unwrap();
+        fs::write(place.join(LIBRARY), "").unwrap();
+        assert!(!is_whole(&place));
+        put(&fresh("first"), &place).unwrap();
+        assert!(is_whole(&place));
+        put(&fresh("second"), &place).unwrap();
+        assert_eq!(fs::read_to_string(place.join(LIBRARY)).unwrap(), "first");
+    }
+
+    #[test]
+    fn the_manifest_names_the_version_and_the_library_beside_it() {
+        let text = manifest(Version::new(1, 4, 328));
+        assert!(text.contains(r#""api_version": "1.4.328""#), "{text}");
+        assert!(text.contains(r#""library_path": "./libVkLayer"#), "{text}");
+        assert_eq!(text.matches('{').count(), text.matches('}').count());
+    }
+}
