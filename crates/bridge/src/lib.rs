@@ -77,3 +77,8 @@ pub use shared::{RenderBuffer, SharedBuffer};
 pub use submit::{LegacySubmitParts, SubmitParts};
 pub use timeline::{Signaller, TimelinePoint};
 pub use trace::{trace_off, trace_to};
+
+/// The README's examples, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -1,0 +1,98 @@
+//! The compute side: the same step as a CUDA kernel, or on the processor.
+#![allow(unsafe_code)] // Kernel launches.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use bridge::cuda_import::cudarc::driver::{CudaFunction, CudaSlice, DeviceRepr, LaunchConfig, PushKernelArg};
+use bridge::cuda_import::cudarc::nvrtc::Ptx;
+use bridge::{BufferSpec, Compute, ComputeTurn, CudaCompute, CudaWork, Work};
+use bridge_examples::particles::particle::{Body, Particle};
+use bridge_examples::particles::scene::Step;
+use bytemuck::Pod;
+
+/// What a slot of the exchange holds.
+pub(crate) type Shared = BufferSpec<Particle>;
+
+/// The kernels, compiled beforehand from `shaders/particles.cu`.
+const KERNELS: &str = include_str!("../../shaders/particles.ptx");
+const BLOCK: u32 = 256;
+
+/// The state of all particles, where compute keeps it, and the means to move them.
+pub(crate) enum Mover {
+    Cuda { kernels: Vec<CudaFunction>, bodies: CudaSlice<u8>, count: u32 },
+    Host { bodies: Arc<Mutex<Vec<Body>>> },
+}
+
+impl Mover {
+    /// Brings `bodies` to the compute side.
+    pub(crate) fn new(compute: &Compute, bodies: Vec<Body>) -> Result<Self> {
+        match compute.cuda() {
+            Some(cuda) => Self::on_cuda(cuda, &bodies),
+            None => Ok(Self::Host { bodies: Arc::new(Mutex::new(bodies)) }),
+        }
+    }
+
+    fn on_cuda(cuda: &CudaCompute, bodies: &[Body]) -> Result<Self> {
+        let module =
+            cuda.stream().context().load_module(Ptx::from_src(KERNELS)).context(
+                "the CUDA driver does not take the kernels in shaders/particles.ptx; it may be older than 525",
+            )?;
+        let load = |name| module.load_function(name).with_context(|| format!("no kernel \"{name}\" in particles.ptx"));
+        let kernels = Step::KERNELS.into_iter().map(load).collect::<Result<_>>()?;
+        let count = u32::try_from(bodies.len())?;
+        // As bytes: cudarc would want its own trait on the type.
+        let bodies = cuda
+            .stream()
+            .clone_htod(bytemuck::cast_slice::<Body, u8>(bodies))
+            .with_context(|| format!("no room for the state of {count} particles in CUDA's memory"))?;
+        Ok(Self::Cuda { kernels, bodies, count })
+    }
+
+    /// Moves all particles by `step` and writes them to the turn's slot, once the work before is done. Does not wait.
+    pub(crate) fn advance(&mut self, turn: &mut ComputeTurn<Shared>, step: &Step) -> Result<()> {
+        match (self, turn.work()) {
+            (Self::Cuda { kernels, bodies, count }, Work::Cuda(work)) => {
+                let kernel = kernels.get(step.kernel()).context("no kernel for this step")?;
+                match step {
+                    Step::Encounter(step) => launch(kernel, work, bodies, *count, *step),
+                    Step::Mosaic(step) => launch(kernel, work, bodies, *count, *step),
+                }
+            }
+            (Self::Host { bodies }, Work::Host(work)) => {
+                let (bodies, step) = (Arc::clone(bodies), *step);
+                work.run(move |particles| {
+                    let mut bodies = bodies.lock().unwrap_or_else(PoisonError::into_inner);
+                    step.advance_all(&mut bodies, particles);
+                })?;
+                Ok(())
+            }
+            _ => anyhow::bail!("the particles are not where their exchange computes"),
+        }
+    }
+}
+
+/// Plain data as a kernel's by-value argument.
+#[repr(transparent)]
+struct Argument<T>(T);
+
+// SAFETY: a kernel's argument is copied byte for byte, and any bytes are a `Pod`.
+unsafe impl<T: Pod> DeviceRepr for Argument<T> {}
+
+fn launch<T: Pod>(
+    kernel: &CudaFunction,
+    mut work: CudaWork<'_, Shared>,
+    bodies: &mut CudaSlice<u8>,
+    count: u32,
+    step: T,
+) -> Result<()> {
+    let step = Argument(step);
+    let config =
+        LaunchConfig { grid_dim: (count.div_ceil(BLOCK), 1, 1), block_dim: (BLOCK, 1, 1), shared_mem_bytes: 0 };
+    let mut launch = work.stream.launch_builder(kernel);
+    launch.arg(&mut work.resources).arg(bodies).arg(&count).arg(&step);
+    // SAFETY: the four arguments are those of the kernel that `Step::kernel` names: `count` particles in the slot,
+    // `count` bodies, and the step's own structure, whose size both sources assert. No thread goes past `count`.
+    unsafe { launch.launch(config) }.context("the kernel that moves the particles cannot be launched")?;
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! A run in a window.
+#![allow(unsafe_code)] // Frames are drawn to the window's images.
+
+use std::time::Instant;
+
+use anyhow::{Context, Error, Result, anyhow};
+use bridge::{OpenInfo, SubmitInfo};
+use bridge_examples::gpu::swapchain::Swapchain;
+use bridge_examples::interrupt::Interrupt;
+use bridge_examples::particles::options::Options;
+use bridge_examples::particles::summary::{State, Summary};
+use bridge_examples::picture::Picture;
+use raw_window_handle::HasDisplayHandle;
+use std::ffi::CStr;
+use winit::application::ApplicationHandler;
+use winit::dpi::{LogicalSize, PhysicalSize};
+use winit::event::{ElementState, KeyEvent, WindowEvent};
+use winit::event_loop::{ActiveEventLoop, ControlFlow, EventLoop};
+use winit::keyboard::{Key, NamedKey};
+use winit::window::{Window, WindowId};
+
+use crate::demo::Demo;
+use crate::render::Wanted;
+
+/// Shows frames until all of `--frames` are shown, the window is closed, or Ctrl-C.
+pub(crate) fn run(options: &Options) -> Result<Summary> {
+    let picture = options.image.as_deref().map(Picture::open).transpose()?;
+    let interrupt = Interrupt::install()?;
+    let event_loop = EventLoop::new().map_err(|error| {
+        log::debug!("{error}");
+        anyhow!("no window can be opened here: no display (DISPLAY, WAYLAND_DISPLAY); without --window, pictures are written")
+    })?;
+    event_loop.set_control_flow(ControlFlow::Poll);
+    let mut app = App { options, picture, interrupt, shown: None, result: None };
+    event_loop.run_app(&mut app).context("the window broke off")?;
+    app.result.unwrap_or_else(|| Err(anyhow!("the window was never shown")))
+}
+
+struct App<'a> {
+    options: &'a Options,
+    picture: Option<Picture>,
+    interrupt: Interrupt,
+    shown: Option<Shown>,
+    result: Option<Result<Summary>>,
+}
+
+/// The window and what is shown in it.
+struct Shown {
+    // Field order is drop order: frames in flight end before the images that they are drawn to, those before the window.
+    demo: Demo,
+    swapchain: Swapchain,
+    window: Window,
+    begun: Instant,
+    fits: bool,
+}
+
+impl Shown {
+    fn new(options: &Options, picture: Option<Picture>, event_loop: &ActiveEventLoop) -> Result<Self> {
+        let size = LogicalSize::new(options.size.width, options.size.height);
+        let attributes = Window::default_attributes().with_title("particles").with_inner_size(size);
+        let window = event_loop.create_window(attributes).context("no window can be opened here")?;
+        let display = window.display_handle().context("the window has no display")?.as_raw();
+        let wanted = ash_window::enumerate_required_extensions(display)
+            .map_err(|error| anyhow!("Vulkan cannot draw to this kind of window: {error}"))?;
+        // SAFETY: they are string constants of the crate `ash`.
+        let names = wanted.iter().map(|name| unsafe { CStr::from_ptr(*name) }).collect::<Vec<_>>();
+        let open =
+            OpenInfo { instance_extensions: &names, device_extensions: &Swapchain::EXTENSIONS, ..OpenInfo::default() };
+        let demo = Demo::new(options, picture, &open)?;
+        let PhysicalSize { width, height } = window.inner_size();
+        let swapchain = Swapchain::new(&demo.device, &window, [width, height], options.slots as usize)?;
+        crate::announce(options, &demo);
+        Ok(Self { demo, swapchain, window, begun: Instant::now(), fits: true })
+    }
+
+    fn frame(&mut self) -> Result<()> {
+        if !self.fits {
+            let PhysicalSize { width, height } = self.window.inner_size();
+            self.swapchain.resize(width, height)?;
+            self.fits = true;
+        }
+        self.demo.make_room()?;
+        let Some(image) = self.swapchain.acquire(self.demo.next_slot())? else {
+            self.fits = false;
+            return Ok(());
+        };
+        let wanted = Wanted { window: Some((image.image, image.extent)), ..Wanted::default() };
+        let submit = SubmitInfo { waits: &[image.wait], signals: &[image.signal], ..SubmitInfo::default() };
+        // SAFETY: image and semaphores were just acquired for this frame, and the swapchain waits for the GPU before it
+        // frees any.
+        unsafe { self.demo.frame(wanted, submit) }?;
+        self.fits = self.swapchain.present(&image)?;
+        Ok(())
+    }
+}
+
+impl App<'_> {
+    fn end(&mut self, event_loop: &ActiveEventLoop, result: Result<(), Error>) {
+        event_loop.exit();
+        let Some(mut shown) = self.shown.take() else {
+            self.result.get_or_insert_with(|| Err(result.err().unwrap_or_else(|| anyhow!("nothing was shown"))));
+            return;
+        };
+        let summary = result.and_then(|()| {
+            while shown.demo.finish_oldest()?.is_some() {}
+            let mut summary = crate::summary(self.options, &shown.demo, shown.begun.elapsed().as_secs_f64());
+            summary.frames_asked = self.options.frames.map(u64::from);
+            summary.state = match (summary.error(), self.interrupt.is_set()) {
+                (Some(_), _) => State::Failed,
+                (None, true) => State::Interrupted,
+                (None, false) => State::Complete,
+            };
+            Ok(summary)
+        });
+        self.result = Some(summary);
+    }
+
+    fn over(&self) -> bool {
+        let frames = self.shown.as_ref().map_or(0, |shown| shown.demo.frames());
+        self.interrupt.is_set() || self.options.frames.is_some_and(|all| frames >= u64::from(all))
+    }
+}
+
+impl ApplicationHandler for App<'_> {
+    fn resumed(&mut self, event_loop: &ActiveEventLoop) {
+        if self.shown.is_some() || self.result.is_some() {
+            return;
+        }
+        match Shown::new(self.options, self.picture.take(), event_loop) {
+            Ok(shown) => self.shown = Some(shown),
+            Err(error) => self.end(event_loop, Err(error)),
+        }
+    }
+
+    fn window_event(&mut self, event_loop: &ActiveEventLoop, _: WindowId, event: WindowEvent) {
+        match event {
+            WindowEvent::CloseRequested
+            | WindowEvent::KeyboardInput {
+                event: KeyEvent { logical_key: Key::Named(NamedKey::Escape), state: ElementState::Pressed, .. },
+                ..
+            } => self.end(event_loop, Ok(())),
+            WindowEvent::Resized(_) => {
+                if let Some(shown) = &mut self.shown {
+                    shown.fits = false;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn about_to_wait(&mut self, event_loop: &ActiveEventLoop) {
+        if self.over() {
+            return self.end(event_loop, Ok(()));
+        }
+        if let Some(Err(error)) = self.shown.as_mut().map(Shown::frame) {
+            self.end(event_loop, Err(error));
+        }
+    }
+}

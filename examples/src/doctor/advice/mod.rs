@@ -1,0 +1,135 @@
+//! What is wrong with a machine, and what to do about it.
+
+mod nvidia;
+#[cfg(test)]
+mod tests;
+
+use serde::Serialize;
+
+use super::{Cuda, Side, System, Trial, Unpaired, Vulkan, VulkanDevice};
+
+/// One thing that is wrong, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Advice {
+    /// What is wrong.
+    pub problem: String,
+    /// What to do.
+    pub action: String,
+}
+
+fn advice(problem: impl Into<String>, action: impl Into<String>) -> Option<Advice> {
+    Some(Advice { problem: problem.into(), action: action.into() })
+}
+
+/// Everything there is to say, the likeliest cause of all the rest first.
+pub(super) fn advise(
+    system: &System,
+    vulkan: &Vulkan,
+    cuda: &Cuda,
+    unpaired: &[Unpaired],
+    trials: &[Trial],
+) -> Vec<Advice> {
+    let mut all = Vec::new();
+    all.extend(wsl(system));
+    all.extend(closed_files(system));
+    all.extend(no_vulkan(system, vulkan));
+    if !system.wsl {
+        all.extend(nvidia::silent(system, vulkan, cuda));
+        all.extend(nvidia::no_cuda(system, vulkan, cuda));
+    }
+    all.extend(nvidia::old_driver(system, cuda));
+    all.extend(nvidia::split_gpu(cuda));
+    all.extend(hidden_device(system, vulkan, cuda, unpaired));
+    all.extend(nvidia::device_gaps(vulkan));
+    all.extend(failed_trials(trials));
+    all.extend(software_only(vulkan));
+    all
+}
+
+fn wsl(system: &System) -> Option<Advice> {
+    if !system.wsl {
+        return None;
+    }
+    advice(
+        "WSL has no way between CUDA and Vulkan: CUDA is NVIDIA's there, and Vulkan is Mesa's, over Direct3D or on the \
+         processor",
+        "run under Windows itself or under Linux on the machine itself; within WSL the CPU backend works",
+    )
+}
+
+fn closed_files(system: &System) -> Option<Advice> {
+    let closed: Vec<_> = system.device_files.iter().filter(|file| file.closed).map(|file| file.path.as_str()).collect();
+    if closed.is_empty() {
+        return None;
+    }
+    advice(
+        format!("this user may not open {}", closed.join(", ")),
+        "join the group that owns the file (`ls -l`; often `sudo usermod -aG video,render $USER`) and log in again",
+    )
+}
+
+/// The variables that limit the loader to some drivers.
+fn limits(system: &System) -> Option<String> {
+    let names = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_LOADER_DRIVERS_SELECT", "VK_LOADER_DRIVERS_DISABLE"];
+    let found: Vec<_> =
+        names.iter().filter_map(|name| system.variable(name).map(|value| format!("{name}={value}"))).collect();
+    (!found.is_empty()).then(|| found.join(", "))
+}
+
+fn no_vulkan(system: &System, vulkan: &Vulkan) -> Option<Advice> {
+    if vulkan.loader.is_none() {
+        return advice(
+            "there is no Vulkan loader",
+            "`cargo xtask setup` installs one; by hand: `apt install libvulkan1 mesa-vulkan-drivers`, \
+             `dnf install vulkan-loader mesa-vulkan-drivers`",
+        );
+    }
+    if !vulkan.devices.is_empty() {
+        return None;
+    }
+    if let Some(limits) = limits(system) {
+        return advice(
+            format!("Vulkan lists no device, and its loader is limited by {limits}"),
+            "unset that, or point it to the manifest of a driver that loads",
+        );
+    }
+    advice(
+        "Vulkan lists no device: no driver is installed that runs here",
+        "install the GPU's own driver; `cargo xtask setup` installs a software driver, with which all but CUDA works",
+    )
+}
+
+/// CUDA was given one GPU, and Vulkan shows another.
+fn hidden_device(system: &System, vulkan: &Vulkan, cuda: &Cuda, unpaired: &[Unpaired]) -> Option<Advice> {
+    let value = system.variable("CUDA_VISIBLE_DEVICES")?;
+    let is_alone = |side, index| unpaired.iter().any(|device| device.side == side && device.index == index);
+    let hidden = vulkan.devices.iter().find(|d| d.is_nvidias_own() && is_alone(Side::Vulkan, d.index))?;
+    cuda.devices.iter().find(|device| !device.mig && is_alone(Side::Cuda, device.ordinal))?;
+    advice(
+        format!("CUDA and Vulkan see different GPUs: CUDA_VISIBLE_DEVICES={value} hides {} from CUDA", hidden.name),
+        "unset it, or choose by UUID as listed above",
+    )
+}
+
+fn failed_trials(trials: &[Trial]) -> Vec<Advice> {
+    let failed = trials.iter().filter_map(|trial| Some((trial, trial.failure.as_ref()?)));
+    failed
+        .filter_map(|(trial, failure)| {
+            advice(
+                format!("the {} trial on {} failed while {}", trial.backend, trial.device, failure.step),
+                "the message above says why; RUST_LOG=debug shows every step of it, and `dmesg | grep -e NVRM -e Xid` \
+                 what the kernel saw",
+            )
+        })
+        .collect()
+}
+
+fn software_only(vulkan: &Vulkan) -> Option<Advice> {
+    if vulkan.devices.is_empty() || !vulkan.devices.iter().all(VulkanDevice::is_software) {
+        return None;
+    }
+    advice(
+        "Vulkan has only a software driver: it draws on the processor",
+        "nothing for the tests and small demos; for speed install the driver of the machine's GPU",
+    )
+}

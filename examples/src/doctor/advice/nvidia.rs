@@ -1,0 +1,175 @@
+//! An NVIDIA GPU that one side or the other cannot use.
+
+use super::{Advice, advice, limits};
+use crate::doctor::system::major;
+use crate::doctor::{Cuda, CudaProblemKind, System, Vulkan, VulkanDevice};
+
+/// The oldest driver that the kernels run on: their PTX is of version 8.0.
+const OLDEST_DRIVER: u32 = 525;
+/// The CUDA that came with it.
+const OLDEST_CUDA: u32 = 12;
+
+const TOOLKIT: &str = "https://docs.nvidia.com/datacenter/cloud-native/container-toolkit";
+
+/// An NVIDIA GPU that Vulkan does not list through NVIDIA's own driver.
+pub(super) fn silent(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<Advice> {
+    let here = system.has_nvidia() || !cuda.devices.is_empty();
+    if !here || vulkan.loader.is_none() || vulkan.devices.iter().any(VulkanDevice::is_nvidias_own) {
+        return None;
+    }
+    if is_out_of_reach(system) && cuda.devices.is_empty() {
+        return no_module(system);
+    }
+    let drivers: Vec<_> = vulkan.drivers.iter().filter(|driver| driver.is_nvidia()).collect();
+    // The best of several counts: the loader needs only one that loads.
+    let broken = drivers.iter().map(|driver| driver.problem.as_deref()).min().flatten();
+    match (broken, limits(system)) {
+        (Some(why), _) => does_not_load(system, why),
+        (None, Some(limits)) => {
+            advice(format!("{SILENT}; its loader is limited by {limits}"), "unset that, and try again")
+        }
+        (None, None) if drivers.is_empty() => no_manifest(system),
+        (None, None) => finds_no_gpu(system),
+    }
+}
+
+const SILENT: &str = "NVIDIA's GPU is here, but Vulkan does not list it";
+
+/// Whether no driver can reach the GPU: it has no kernel module, or did not come into the container.
+fn is_out_of_reach(system: &System) -> bool {
+    system.nvidia_module.is_none() && !system.has_device_file("/dev/nvidiactl")
+}
+
+fn no_module(system: &System) -> Option<Advice> {
+    if system.container.is_some() {
+        return advice(
+            "an NVIDIA GPU is on the bus, but the container was started without it: there is no /dev/nvidiactl",
+            format!("start it with `--gpus all -e NVIDIA_DRIVER_CAPABILITIES=all` and NVIDIA's toolkit, {TOOLKIT}"),
+        );
+    }
+    advice(
+        "an NVIDIA GPU is on the bus, but its kernel module is not loaded",
+        format!("install NVIDIA's driver, {OLDEST_DRIVER} or newer; if it is, `sudo modprobe nvidia` says more"),
+    )
+}
+
+fn no_manifest(system: &System) -> Option<Advice> {
+    if system.container.is_some() {
+        let now = system.variable("NVIDIA_DRIVER_CAPABILITIES");
+        let now = now.map_or_else(|| "not set".to_owned(), |value| format!("\"{value}\""));
+        return advice(
+            format!("{SILENT}: the container has no manifest of its driver (NVIDIA_DRIVER_CAPABILITIES is {now})"),
+            "start it with `-e NVIDIA_DRIVER_CAPABILITIES=all`: `graphics` brings Vulkan, `compute` CUDA",
+        );
+    }
+    advice(
+        format!("{SILENT}: there is no manifest of its driver (nvidia_icd.json)"),
+        "install the driver's Vulkan part, of the kernel module's very version: Debian `nvidia-vulkan-icd`, Ubuntu \
+         `libnvidia-gl-NNN`, else NVIDIA's installer without `--no-opengl-files`",
+    )
+}
+
+fn does_not_load(system: &System, why: &str) -> Option<Advice> {
+    let action = if why.contains("libXext") || why.contains("libX11") {
+        "install the X11 libraries that it is linked with, also on a machine without a screen: \
+         `apt install libxext6`, `dnf install libXext`"
+    } else if system.container.is_some() {
+        "start the container with `-e NVIDIA_DRIVER_CAPABILITIES=all`; what is still missing comes from the image's own \
+         packages"
+    } else {
+        "install the package that holds that library, or the driver again"
+    };
+    advice(format!("{SILENT}: its driver does not load: {why}"), action)
+}
+
+fn finds_no_gpu(system: &System) -> Option<Advice> {
+    let files = ["/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-modeset"];
+    let absent: Vec<_> = files.into_iter().filter(|file| !system.has_device_file(file)).collect();
+    let absent = if absent.is_empty() { String::new() } else { format!("; not here: {}", absent.join(", ")) };
+    advice(
+        format!("{SILENT}: its driver loads, and then finds no GPU{absent}"),
+        "in a container, give it the same GPUs for graphics and compute (`--gpus all -e \
+         NVIDIA_DRIVER_CAPABILITIES=all`); `VK_LOADER_DEBUG=all cargo xtask doctor` shows what the loader sees, \
+         `dmesg | grep NVRM` what the kernel says; library and kernel module must be of one version",
+    )
+}
+
+/// An NVIDIA GPU that CUDA does not see.
+pub(super) fn no_cuda(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<Advice> {
+    let problem = cuda.problem.as_ref()?;
+    let own = vulkan.devices.iter().any(VulkanDevice::is_nvidias_own);
+    if !own && !system.has_nvidia() {
+        return advice(
+            "no NVIDIA GPU is to be seen here, and CUDA runs on nothing else",
+            if system.container.is_some() {
+                "if the machine has one, start the container with `--gpus all -e NVIDIA_DRIVER_CAPABILITIES=all`; else \
+                 nothing: the CPU backend does CUDA's part"
+            } else {
+                "nothing: the CPU backend does CUDA's part"
+            },
+        );
+    }
+    if !own && is_out_of_reach(system) {
+        // Said already.
+        return None;
+    }
+    let visible = system.variable("CUDA_VISIBLE_DEVICES");
+    let action = match (problem.kind, system.container.is_some(), visible) {
+        (CudaProblemKind::DoesNotStart, _, Some(value)) if problem.code == Some(100) => {
+            format!("CUDA_VISIBLE_DEVICES is \"{value}\": unset it")
+        }
+        (CudaProblemKind::NoDriver, true, _) => {
+            "start the container with `-e NVIDIA_DRIVER_CAPABILITIES=all`: `compute` brings libcuda.so.1".to_owned()
+        }
+        (CudaProblemKind::NoDriver, false, _) => {
+            "install the driver's CUDA part: Debian `libcuda1`, Ubuntu `libnvidia-compute-NNN`".to_owned()
+        }
+        (CudaProblemKind::TooOld, ..) => format!("install NVIDIA's driver {OLDEST_DRIVER} or newer"),
+        (CudaProblemKind::DoesNotStart, ..) => "do what the driver's code suggests, above".to_owned(),
+    };
+    advice(format!("CUDA does not run: {}", first_sentence(&problem.text)), action)
+}
+
+/// A driver that starts, but is too old for the kernels.
+pub(super) fn old_driver(system: &System, cuda: &Cuda) -> Option<Advice> {
+    let version = cuda.version.as_deref()?;
+    if major(version)? >= OLDEST_CUDA {
+        return None;
+    }
+    let module = system.nvidia_module.as_ref().map(|version| format!(", driver {version}")).unwrap_or_default();
+    advice(
+        format!("the driver is too old: it supports CUDA {version}{module}"),
+        format!("install {OLDEST_DRIVER} or newer: the kernels need that; timelines alone need 460"),
+    )
+}
+
+pub(super) fn split_gpu(cuda: &Cuda) -> Option<Advice> {
+    cuda.devices.iter().find(|device| device.mig).and_then(|device| {
+        advice(
+            format!("the GPU is split by MIG ({}), and Vulkan does not share with an instance", device.name),
+            "turn MIG off (`sudo nvidia-smi -mig 0`, it ends what runs there), or use a GPU that is whole",
+        )
+    })
+}
+
+/// An NVIDIA device whose driver lacks something.
+pub(super) fn device_gaps(vulkan: &Vulkan) -> Option<Advice> {
+    let lacks = |device: &&VulkanDevice| {
+        device.is_nvidias_own()
+            && !(device.base_gaps.is_empty()
+                && device.export_gaps.is_empty()
+                && device.exports_buffers
+                && device.exports_timelines)
+    };
+    let device = vulkan.devices.iter().find(lacks)?;
+    let gaps: Vec<_> = device.base_gaps.iter().chain(&device.export_gaps).map(String::as_str).collect();
+    let gaps = if gaps.is_empty() { "buffers or timelines that can be exported".to_owned() } else { gaps.join("; ") };
+    advice(
+        format!("{} lacks {gaps} (driver {})", device.name, device.driver),
+        format!("install NVIDIA's driver {OLDEST_DRIVER} or newer"),
+    )
+}
+
+fn first_sentence(text: &str) -> &str {
+    text.split(". ").next().unwrap_or(text)
+}

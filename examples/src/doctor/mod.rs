@@ -1,0 +1,108 @@
+//! Can this machine share memory between CUDA and Vulkan, and if not, why, and what to do.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `system` | the machine: container, WSL, kernel module, device files, variables |
+//! | `drivers` | the Vulkan drivers that the loader is pointed to, and whether they load |
+//! | `vulkan`, `cuda` | what the two sides say of themselves |
+//! | `pairs` | which Vulkan device is which CUDA device, and why the others are alone |
+//! | `trial` | frames that really cross |
+//! | `advice`, `verdict` | what follows |
+//! | `text` | all of it for a terminal |
+
+mod advice;
+mod cuda;
+mod drivers;
+mod pairs;
+mod system;
+mod text;
+mod trial;
+mod verdict;
+mod vulkan;
+
+use bridge::Backend;
+use bridge::vk_export::DeviceSelector;
+use serde::Serialize;
+
+pub use advice::Advice;
+pub use cuda::{Cuda, CudaDevice, CudaProblem, CudaProblemKind};
+pub use drivers::DriverManifest;
+pub use pairs::{Pair, Side, Unpaired};
+pub use system::{DeviceFile, System};
+pub use trial::{Failure, Times, Trial};
+pub use verdict::{Verdict, Works};
+pub use vulkan::{Layer, Vulkan, VulkanDevice};
+
+/// All that was found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The machine.
+    pub system: System,
+    /// The Vulkan side.
+    pub vulkan: Vulkan,
+    /// The CUDA side.
+    pub cuda: Cuda,
+    /// Vulkan and CUDA devices that are one GPU.
+    pub pairs: Vec<Pair>,
+    /// Devices that are on one side only.
+    pub unpaired: Vec<Unpaired>,
+    /// Frames that crossed, or did not.
+    pub trials: Vec<Trial>,
+    /// What is wrong and what to do.
+    pub advice: Vec<Advice>,
+    /// What works.
+    pub verdict: Verdict,
+}
+
+/// Looks at everything. Each part is shown as soon as it is known, in text, so that a driver which crashes or hangs is
+/// caught in the act.
+pub fn examine(mut show: impl FnMut(&str)) -> Report {
+    let system = System::look();
+    show(&text::system(&system));
+    let vulkan = Vulkan::look();
+    show(&text::vulkan(&vulkan));
+    let cuda = Cuda::look();
+    show(&text::cuda(&cuda));
+    let (pairs, unpaired) = pairs::find(&system, &vulkan, &cuda);
+    show(&text::pairs(&pairs, &unpaired, &vulkan, &cuda));
+
+    show(&text::heading("Trials"));
+    let mut trials = Vec::new();
+    let mut attempt = |selector, backend| {
+        let trial = trial::run(selector, backend);
+        show(&text::trial(&trial));
+        trials.push(trial);
+    };
+    for pair in &pairs {
+        attempt(DeviceSelector::Index(pair.vulkan), Backend::Cuda);
+    }
+    if !vulkan.devices.is_empty() {
+        attempt(DeviceSelector::Best, Backend::Host);
+    }
+    if trials.is_empty() {
+        show(&text::no_trials());
+    }
+
+    let advice = advice::advise(&system, &vulkan, &cuda, &unpaired, &trials);
+    show(&text::advice(&advice));
+    let verdict = Verdict::of(&trials);
+    show(&text::verdict(&verdict));
+    Report { system, vulkan, cuda, pairs, unpaired, trials, advice, verdict }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_machine_is_examined_to_the_end() {
+        let mut text = String::new();
+        let report = examine(|part| text.push_str(part));
+        let places =
+            ["System\n", "\nVulkan", "\nCUDA", "\nPairs", "\nTrials", "\nVerdict"].map(|title| text.find(title));
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["verdict"]["exit_code"], report.verdict.exit_code);
+        assert_eq!(report.trials.is_empty(), report.vulkan.devices.is_empty(), "{text}");
+    }
+}

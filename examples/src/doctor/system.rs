@@ -1,0 +1,244 @@
+//! The machine around the drivers.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::{env, fmt};
+
+use serde::Serialize;
+
+/// The machine around the drivers.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct System {
+    /// The distribution, or the kind of operating system.
+    pub os: String,
+    /// The kernel's release, on Linux.
+    pub kernel: Option<String>,
+    /// The processor's architecture.
+    pub architecture: &'static str,
+    /// The container's kind, if this looks like one.
+    pub container: Option<String>,
+    /// Whether this is the Windows Subsystem for Linux.
+    pub wsl: bool,
+    /// The version of NVIDIA's kernel module, where one is loaded.
+    pub nvidia_module: Option<String>,
+    /// NVIDIA's graphics devices on the PCI bus, with a driver or without.
+    pub nvidia_gpus_on_bus: usize,
+    /// What the drivers talk to the GPU through.
+    pub device_files: Vec<DeviceFile>,
+    /// Environment variables in force that steer Vulkan, CUDA or the container.
+    pub variables: BTreeMap<String, String>,
+}
+
+/// A file that a driver talks to a GPU through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeviceFile {
+    /// Where it is.
+    pub path: String,
+    /// Whether this user may not open it.
+    pub closed: bool,
+}
+
+/// Variables that steer CUDA and NVIDIA's containers; all of Vulkan's begin with `VK_`.
+const VARIABLES: &[&str] = &[
+    "CUDA_DEVICE_ORDER",
+    "CUDA_MPS_PIPE_DIRECTORY",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_DRIVER_CAPABILITIES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "NODEVICE_SELECT",
+    "DISABLE_LAYER_NV_OPTIMUS_1",
+    "MESA_VK_DEVICE_SELECT",
+];
+
+impl System {
+    /// Looks around.
+    pub fn look() -> Self {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let exists = |path: &str| Path::new(path).exists();
+        Self {
+            os: os_name(&read("/etc/os-release")),
+            kernel: Some(read("/proc/sys/kernel/osrelease").trim().to_owned()).filter(|release| !release.is_empty()),
+            architecture: env::consts::ARCH,
+            container: container(exists, |name| env::var(name).ok(), &read("/proc/1/cgroup"), &read("/proc/mounts")),
+            wsl: is_wsl(&read("/proc/version"), exists("/dev/dxg")),
+            nvidia_module: module_version(&read("/proc/driver/nvidia/version")),
+            nvidia_gpus_on_bus: nvidia_gpus_on_bus(),
+            device_files: device_files(),
+            variables: env::vars_os()
+                .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+                .filter(|(name, _)| name.starts_with("VK_") || VARIABLES.contains(&name.as_str()))
+                .chain(library_path(&env::var_os("LD_LIBRARY_PATH").unwrap_or_default()))
+                .collect(),
+        }
+    }
+
+    /// The value of a variable in force; one that is set to nothing counts.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+
+    /// Whether there is a device file of this name.
+    pub fn has_device_file(&self, path: &str) -> bool {
+        self.device_files.iter().any(|file| file.path == path)
+    }
+
+    /// Whether an NVIDIA GPU is here, as far as the machine can tell without a driver's library.
+    pub fn has_nvidia(&self) -> bool {
+        self.nvidia_gpus_on_bus > 0 || self.nvidia_module.is_some() || self.has_device_file("/dev/nvidiactl")
+    }
+}
+
+impl fmt::Display for DeviceFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.path, if self.closed { " (closed to this user)" } else { "" })
+    }
+}
+
+fn os_name(os_release: &str) -> String {
+    let pretty = os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    pretty.map_or_else(|| env::consts::OS.to_owned(), |name| name.trim_matches(['"', '\'']).to_owned())
+}
+
+/// What kind of container this looks like. Version 2 of cgroups often tells nothing, the root's file system does.
+fn container(
+    exists: impl Fn(&str) -> bool,
+    variable: impl Fn(&str) -> Option<String>,
+    cgroup: &str,
+    mounts: &str,
+) -> Option<String> {
+    if exists("/.dockerenv") {
+        return Some("Docker".to_owned());
+    }
+    if exists("/run/.containerenv") {
+        return Some("Podman".to_owned());
+    }
+    if variable("KUBERNETES_SERVICE_HOST").is_some() {
+        return Some("Kubernetes".to_owned());
+    }
+    if let Some(kind) = variable("container").filter(|kind| !kind.is_empty()) {
+        return Some(kind);
+    }
+    let by_cgroup = ["docker", "kubepods", "containerd", "libpod", "lxc"].iter().find(|word| cgroup.contains(**word));
+    if let Some(word) = by_cgroup {
+        return Some((*word).to_owned());
+    }
+    let root = mounts.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|words| {
+        // device, place, type, options
+        words.get(1) == Some(&"/")
+    });
+    root.filter(|words| words.get(2) == Some(&"overlay")).map(|_| "its root is an overlay".to_owned())
+}
+
+fn is_wsl(proc_version: &str, has_dxg: bool) -> bool {
+    has_dxg || proc_version.to_lowercase().contains("microsoft")
+}
+
+/// The version in `NVRM version: NVIDIA UNIX … Kernel Module  580.159.04  …`.
+fn module_version(text: &str) -> Option<String> {
+    let line = text.lines().find(|line| line.starts_with("NVRM version"))?;
+    let is_version = |word: &&str| {
+        word.contains('.') && word.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+    };
+    line.split_whitespace().find(is_version).map(str::to_owned)
+}
+
+/// The first number of a version.
+pub(super) fn major(version: &str) -> Option<u32> {
+    version.split('.').next()?.parse().ok()
+}
+
+/// `LD_LIBRARY_PATH`, as far as it decides which CUDA driver or Vulkan loader is found: a toolkit's stubs, a
+/// compatibility package. Cargo puts much else there.
+fn library_path(value: &OsStr) -> Option<(String, String)> {
+    const DECIDED: [&str; 3] = ["libcuda.so.1", "libcuda.so", "libvulkan.so.1"];
+    let folders = env::split_paths(value).filter(|folder| DECIDED.iter().any(|library| folder.join(library).exists()));
+    let folders: Vec<_> = folders.map(|folder| folder.to_string_lossy().into_owned()).collect();
+    (!folders.is_empty()).then(|| ("LD_LIBRARY_PATH".to_owned(), folders.join(":")))
+}
+
+fn nvidia_gpus_on_bus() -> usize {
+    let Ok(devices) = fs::read_dir("/sys/bus/pci/devices") else { return 0 };
+    let is_nvidia_gpu = |folder: &Path| {
+        let is = |file: &str, start: &str| fs::read_to_string(folder.join(file)).is_ok_and(|t| t.starts_with(start));
+        // Class 3 is a display controller, with a connector or without.
+        is("vendor", "0x10de") && is("class", "0x03")
+    };
+    devices.flatten().filter(|device| is_nvidia_gpu(&device.path())).count()
+}
+
+fn device_files() -> Vec<DeviceFile> {
+    let mut found = Vec::new();
+    for (folder, starts) in [("/dev", &["nvidia", "dxg"][..]), ("/dev/dri", &["renderD"][..])] {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if starts.iter().any(|start| name.starts_with(start)) && !entry.path().is_dir() {
+                let opened = OpenOptions::new().read(true).write(true).open(entry.path());
+                let closed = opened.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+                found.push(DeviceFile { path: entry.path().to_string_lossy().into_owned(), closed });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nothing(_: &str) -> Option<String> {
+        None
+    }
+
+    #[test]
+    fn containers_are_told_by_what_they_leave() {
+        let no = |_: &str| false;
+        assert_eq!(container(|path| path == "/.dockerenv", nothing, "", "").unwrap(), "Docker");
+        assert_eq!(container(no, |name| (name == "container").then(|| "lxc".into()), "", "").unwrap(), "lxc");
+        assert_eq!(container(no, nothing, "1:name=/kubepods/burstable/pod1", "").unwrap(), "kubepods");
+        let overlay = "proc /proc proc rw 0 0\noverlay / overlay rw,lowerdir=/a 0 0\n";
+        assert!(container(no, nothing, "0::/", overlay).is_some());
+        let disk = "/dev/sda1 / ext4 rw 0 0\noverlay /var/lib/docker/overlay2/x overlay rw 0 0\n";
+        assert_eq!(container(no, nothing, "0::/init.scope", disk), None);
+    }
+
+    #[test]
+    fn wsl_is_told_by_its_kernel() {
+        assert!(is_wsl("Linux version 5.15.153.1-microsoft-standard-WSL2 (root@1)", false));
+        assert!(is_wsl("", true));
+        assert!(!is_wsl("Linux version 6.1.0-18-amd64 (debian-kernel@lists.debian.org)", false));
+    }
+
+    #[test]
+    fn the_modules_version_is_read_from_either_flavour() {
+        let closed = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.159.04  Tue Jan  1 00:00:00 UTC 2026\nGCC version: 12.2.0\n";
+        let open = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  575.57.08  Release Build  (root@host)\n";
+        assert_eq!(module_version(closed).unwrap(), "580.159.04");
+        assert_eq!(module_version(open).unwrap(), "575.57.08");
+        assert_eq!(major("575.57.08"), Some(575));
+        assert_eq!(module_version("GCC version: 12.2.0"), None);
+    }
+
+    #[test]
+    fn of_the_library_path_only_what_holds_a_driver_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let (stubs, other) = (folder.path().join("stubs"), folder.path().join("other"));
+        fs::create_dir(&stubs).unwrap();
+        fs::write(stubs.join("libcuda.so"), "").unwrap();
+        let path = env::join_paths([&other, &stubs]).unwrap();
+        assert_eq!(library_path(&path).unwrap().1, stubs.to_str().unwrap());
+        assert_eq!(library_path(other.as_os_str()), None);
+    }
+
+    #[test]
+    fn the_distribution_names_itself() {
+        assert_eq!(
+            os_name("NAME=\"Debian\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"),
+            "Debian GNU/Linux 12 (bookworm)"
+        );
+        assert_eq!(os_name(""), env::consts::OS);
+    }
+}

@@ -1,0 +1,237 @@
+//! The report for a terminal.
+
+use super::{Advice, Cuda, Pair, Side, System, Trial, Unpaired, Verdict, Vulkan};
+
+/// Columns. Lines that carry paths may be longer.
+const WIDTH: usize = 100;
+const INDENT: &str = "  ";
+const DEEPER: &str = "      ";
+
+pub(super) fn heading(title: &str) -> String {
+    format!("\n{title}\n")
+}
+
+pub(super) fn system(system: &System) -> String {
+    let mut text = "System\n".to_owned();
+    let kernel = system.kernel.as_ref().map(|release| format!(", kernel {release}")).unwrap_or_default();
+    line(&mut text, INDENT, &format!("{}{kernel}, {}", system.os, system.architecture));
+    if let Some(container) = &system.container {
+        line(&mut text, INDENT, &format!("in a container ({container})"));
+    }
+    if system.wsl {
+        line(&mut text, INDENT, "in the Windows Subsystem for Linux");
+    }
+    let module = match &system.nvidia_module {
+        Some(version) => format!("NVIDIA kernel module {version}"),
+        None => "no NVIDIA kernel module seen".to_owned(),
+    };
+    line(&mut text, INDENT, &format!("{module}; NVIDIA GPUs on the PCI bus: {}", system.nvidia_gpus_on_bus));
+    let files: Vec<_> = system.device_files.iter().map(ToString::to_string).collect();
+    line(&mut text, INDENT, &format!("device files: {}", or_none(&files.join(", "))));
+    for (name, value) in &system.variables {
+        line(&mut text, INDENT, &format!("{name}={value}"));
+    }
+    text
+}
+
+pub(super) fn vulkan(vulkan: &Vulkan) -> String {
+    let mut text = heading(&match &vulkan.loader {
+        Some(version) => format!("Vulkan (loader {version})"),
+        None => "Vulkan".to_owned(),
+    });
+    for problem in &vulkan.problems {
+        line(&mut text, INDENT, problem);
+    }
+    let layers: Vec<_> = vulkan.layers.iter().map(|layer| format!("{} {}", layer.name, layer.version)).collect();
+    line(&mut text, INDENT, &format!("layers: {}", or_none(&layers.join(", "))));
+    let loading = vulkan.drivers.iter().filter(|driver| driver.problem.is_none());
+    let loading: Vec<_> = loading.map(|driver| driver.manifest.as_str()).collect();
+    line(&mut text, INDENT, &format!("drivers that load: {}", or_none(&loading.join(", "))));
+    for driver in &vulkan.drivers {
+        if let Some(why) = &driver.problem {
+            line(&mut text, INDENT, &format!("driver {} does NOT load: {why}", driver.manifest));
+        }
+    }
+    for device in &vulkan.devices {
+        line(&mut text, INDENT, &format!("[{}] {}", device.index, device.name));
+        line(
+            &mut text,
+            DEEPER,
+            &format!("{} ({}), Vulkan {}, driver {}", device.kind, device.vendor, device.api_version, device.driver),
+        );
+        line(&mut text, DEEPER, &format!("UUID {}", device.uuid));
+        line(
+            &mut text,
+            DEEPER,
+            &format!(
+                "exports buffers: {}, timelines: {}, binary semaphores: {}",
+                yes(device.exports_buffers),
+                yes(device.exports_timelines),
+                yes(device.exports_binaries)
+            ),
+        );
+        for (gaps, purpose) in [(&device.base_gaps, "to be used at all"), (&device.export_gaps, "to export")] {
+            if !gaps.is_empty() {
+                line(&mut text, DEEPER, &format!("lacks, {purpose}: {}", gaps.join("; ")));
+            }
+        }
+    }
+    if vulkan.devices.is_empty() {
+        line(&mut text, INDENT, "no device");
+    }
+    text
+}
+
+pub(super) fn cuda(cuda: &Cuda) -> String {
+    let mut text = heading(&match &cuda.version {
+        Some(version) => format!("CUDA (driver for {version})"),
+        None => "CUDA".to_owned(),
+    });
+    if let Some(problem) = &cuda.problem {
+        line(&mut text, INDENT, &problem.text);
+    }
+    for device in &cuda.devices {
+        let memory = device.total_memory as f64 / f64::from(1 << 30);
+        line(&mut text, INDENT, &format!("[{}] {}", device.ordinal, device.name));
+        line(
+            &mut text,
+            DEEPER,
+            &format!("compute capability {}, {memory:.1} GiB, UUID {}", device.compute_capability, device.uuid),
+        );
+        line(&mut text, DEEPER, &format!("imports timelines: {}", yes(device.timeline_semaphores)));
+        for obstacle in &device.obstacles {
+            line(&mut text, DEEPER, &format!("cannot share: {obstacle}"));
+        }
+    }
+    text
+}
+
+pub(super) fn pairs(pairs: &[Pair], unpaired: &[Unpaired], vulkan: &Vulkan, cuda: &Cuda) -> String {
+    let mut text = heading("Pairs by UUID");
+    for pair in pairs {
+        let vulkan = vulkan.devices.iter().find(|device| device.index == pair.vulkan).map_or("", |d| d.name.as_str());
+        let cuda = cuda.devices.iter().find(|device| device.ordinal == pair.cuda).map_or("", |d| d.name.as_str());
+        line(&mut text, INDENT, &format!("Vulkan [{}] {vulkan} = CUDA [{}] {cuda}", pair.vulkan, pair.cuda));
+    }
+    if pairs.is_empty() {
+        line(&mut text, INDENT, "none");
+    }
+    for device in unpaired {
+        let side = match device.side {
+            Side::Vulkan => "Vulkan",
+            Side::Cuda => "CUDA",
+        };
+        line(&mut text, INDENT, &format!("{side} [{}] {} is alone: {}", device.index, device.name, device.reason));
+    }
+    text
+}
+
+pub(super) fn trial(trial: &Trial) -> String {
+    let mut text = String::new();
+    let way = match trial.backend.as_str() {
+        "cuda" => "CUDA",
+        _ => "the CPU",
+    };
+    let outcome = match &trial.failure {
+        None => {
+            line(&mut text, INDENT, &format!("ok: {way} and Vulkan on {}", trial.device));
+            format!("{} frames of {} KiB crossed whole", trial.frames, trial.bytes >> 10)
+        }
+        Some(failure) => {
+            line(&mut text, INDENT, &format!("FAILED: {way} and Vulkan on {}", trial.device));
+            format!("while {}, after {} good frames: {}", failure.step, trial.frames, failure.error)
+        }
+    };
+    line(&mut text, DEEPER, &outcome);
+    let times = &trial.times;
+    let times = [
+        ("device", times.device_ms),
+        ("compute side", times.compute_ms),
+        ("sharing", times.share_ms),
+        ("first frame", times.first_frame_ms),
+        ("a frame with its read-back", times.frame_ms),
+    ];
+    let times: Vec<_> = times.iter().filter_map(|(what, time)| Some(format!("{what} {:.2} ms", (*time)?))).collect();
+    if !times.is_empty() {
+        line(&mut text, DEEPER, &times.join(", "));
+    }
+    text
+}
+
+pub(super) fn no_trials() -> String {
+    let mut text = String::new();
+    line(&mut text, INDENT, "none: there is no Vulkan device to try");
+    text
+}
+
+pub(super) fn advice(advice: &[Advice]) -> String {
+    if advice.is_empty() {
+        return String::new();
+    }
+    let mut text = heading("What to do");
+    for (advice, number) in advice.iter().zip(1..) {
+        line(&mut text, INDENT, &format!("{number}. {}", advice.problem));
+        line(&mut text, "     ", &format!("-> {}", advice.action));
+    }
+    text
+}
+
+pub(super) fn verdict(verdict: &Verdict) -> String {
+    let mut text = "\n".to_owned();
+    line(&mut text, "", &format!("Verdict: {} (exit code {})", verdict.text, verdict.exit_code));
+    text
+}
+
+fn yes(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
+fn or_none(text: &str) -> &str {
+    if text.is_empty() { "none" } else { text }
+}
+
+/// Appends a paragraph, its lines indented and no longer than [`WIDTH`] where words allow; later lines go deeper.
+fn line(text: &mut String, indent: &str, paragraph: &str) {
+    let mut column = 0;
+    for word in paragraph.split_whitespace() {
+        let length = word.chars().count();
+        if column == 0 {
+            text.push_str(indent);
+            column = indent.len();
+        } else if column + 1 + length > WIDTH {
+            text.push('\n');
+            text.push_str(indent);
+            text.push_str(INDENT);
+            column = indent.len() + INDENT.len();
+        } else {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += length;
+    }
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_are_folded_between_words_and_keep_every_word() {
+        let paragraph = "word ".repeat(60) + &"x".repeat(150);
+        let mut text = String::new();
+        line(&mut text, INDENT, &paragraph);
+        assert!(text.lines().filter(|line| !line.contains('x')).all(|line| line.len() <= WIDTH), "{text}");
+        assert_eq!(text.split_whitespace().count(), 61);
+        assert!(text.ends_with("x\n"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_shouted_and_what_is_missing_is_said() {
+        let vulkan = Vulkan::default();
+        assert!(super::vulkan(&vulkan).contains("no device"));
+        assert!(super::system(&System::default()).contains("device files: none"));
+        assert_eq!(advice(&[]), "");
+    }
+}

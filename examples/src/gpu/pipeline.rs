@@ -1,0 +1,255 @@
+//! Graphics pipelines, and the textures that they read.
+#![allow(unsafe_code)] // Vulkan calls.
+
+use anyhow::{Context, Result};
+use bridge::ExportDevice;
+use bridge::ash::vk;
+use bridge::vk_export::LocalImage;
+
+use super::failed;
+use crate::shader::spirv;
+
+/// What a pipeline is to be: one colour target, dynamic viewport, no depth.
+#[derive(Clone, Copy, Debug)]
+pub struct PipelineInfo<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The vertex shader's file in `shaders/`.
+    pub vertex: &'a str,
+    /// The fragment shader's file in `shaders/`.
+    pub fragment: &'a str,
+    /// What the vertices make up. Default: triangles.
+    pub topology: vk::PrimitiveTopology,
+    /// The attributes of a vertex, all from one buffer. Default: none.
+    pub attributes: &'a [vk::VertexInputAttributeDescription],
+    /// Bytes from one vertex to the next. Default: 0.
+    pub stride: u32,
+    /// How what is drawn meets what is there. Default: it replaces it.
+    pub blend: Option<vk::PipelineColorBlendAttachmentState>,
+    /// The target's format.
+    pub target: vk::Format,
+    /// How many textures the fragment shader reads, at bindings 0, 1, … of set 0. Default: 0.
+    pub textures: u32,
+    /// Bytes of push constants. Default: 0.
+    pub constants: u32,
+}
+
+impl Default for PipelineInfo<'_> {
+    fn default() -> Self {
+        Self {
+            name: "",
+            vertex: "screen.vert",
+            fragment: "copy.frag",
+            topology: vk::PrimitiveTopology::TRIANGLE_LIST,
+            attributes: &[],
+            stride: 0,
+            blend: None,
+            target: vk::Format::UNDEFINED,
+            textures: 0,
+            constants: 0,
+        }
+    }
+}
+
+/// The stages that push constants go to.
+pub(crate) const CONSTANT_STAGES: vk::ShaderStageFlags =
+    vk::ShaderStageFlags::from_raw(vk::ShaderStageFlags::VERTEX.as_raw() | vk::ShaderStageFlags::FRAGMENT.as_raw());
+
+/// A graphics pipeline. Dropping it frees it at once: keep it until the GPU is done with it.
+pub struct Pipeline {
+    pub(crate) raw: vk::Pipeline,
+    pub(crate) layout: vk::PipelineLayout,
+    pub(crate) constants: u32,
+    pub(crate) textures: u32,
+    set_layout: vk::DescriptorSetLayout,
+    device: ExportDevice,
+}
+
+impl Pipeline {
+    /// Makes a pipeline.
+    ///
+    /// # Errors
+    /// An unknown shader, or the failed call.
+    pub fn new(device: &ExportDevice, info: &PipelineInfo<'_>) -> Result<Self> {
+        let context = || format!("pipeline \"{}\"", info.name);
+        // From here on a failure drops what there is; null handles are ignored.
+        let mut pipeline = Self {
+            raw: vk::Pipeline::null(),
+            layout: vk::PipelineLayout::null(),
+            constants: info.constants,
+            textures: info.textures,
+            set_layout: vk::DescriptorSetLayout::null(),
+            device: device.clone(),
+        };
+        pipeline.make_layout(info).with_context(context)?;
+        let vertex = Module::new(device, info.vertex).with_context(context)?;
+        let fragment = Module::new(device, info.fragment).with_context(context)?;
+        pipeline.make(info, &vertex, &fragment).with_context(context)?;
+        device.set_name(pipeline.raw, info.name);
+        Ok(pipeline)
+    }
+
+    fn make_layout(&mut self, info: &PipelineInfo<'_>) -> Result<()> {
+        let raw = self.device.as_raw();
+        let bindings: Vec<_> = (0..info.textures)
+            .map(|binding| {
+                vk::DescriptorSetLayoutBinding::default()
+                    .binding(binding)
+                    .descriptor_type(vk::DescriptorType::SAMPLED_IMAGE)
+                    .descriptor_count(1)
+                    .stage_flags(vk::ShaderStageFlags::FRAGMENT)
+            })
+            .collect();
+        let set_info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
+        // SAFETY: VUID-VkDescriptorSetLayoutCreateInfo-binding-00279: the bindings are numbered apart.
+        self.set_layout = unsafe { raw.create_descriptor_set_layout(&set_info, None) }
+            .map_err(failed(&self.device, "vkCreateDescriptorSetLayout"))?;
+        let sets = [self.set_layout];
+        let ranges = [vk::PushConstantRange::default().stage_flags(CONSTANT_STAGES).size(info.constants)];
+        let layout = vk::PipelineLayoutCreateInfo::default()
+            .set_layouts(if info.textures > 0 { &sets } else { &[] })
+            .push_constant_ranges(if info.constants > 0 { &ranges } else { &[] });
+        // SAFETY: VUID-VkPushConstantRange-size-00298: at most 128 bytes, which every device has; the set is live.
+        self.layout = unsafe { raw.create_pipeline_layout(&layout, None) }
+            .map_err(failed(&self.device, "vkCreatePipelineLayout"))?;
+        Ok(())
+    }
+
+    fn make(&mut self, info: &PipelineInfo<'_>, vertex: &Module<'_>, fragment: &Module<'_>) -> Result<()> {
+        let stage = |module: &Module<'_>, stage| {
+            vk::PipelineShaderStageCreateInfo::default().stage(stage).module(module.raw).name(c"main")
+        };
+        let stages = [stage(vertex, vk::ShaderStageFlags::VERTEX), stage(fragment, vk::ShaderStageFlags::FRAGMENT)];
+        let buffers = [vk::VertexInputBindingDescription::default().stride(info.stride)];
+        let input = vk::PipelineVertexInputStateCreateInfo::default()
+            .vertex_binding_descriptions(if info.attributes.is_empty() { &[] } else { &buffers })
+            .vertex_attribute_descriptions(info.attributes);
+        let assembly = vk::PipelineInputAssemblyStateCreateInfo::default().topology(info.topology);
+        let viewport = vk::PipelineViewportStateCreateInfo::default().viewport_count(1).scissor_count(1);
+        let raster = vk::PipelineRasterizationStateCreateInfo::default().line_width(1.0);
+        let samples =
+            vk::PipelineMultisampleStateCreateInfo::default().rasterization_samples(vk::SampleCountFlags::TYPE_1);
+        let mut attachments = [info.blend.unwrap_or_default()];
+        attachments[0].color_write_mask = vk::ColorComponentFlags::RGBA;
+        let blend = vk::PipelineColorBlendStateCreateInfo::default().attachments(&attachments);
+        let dynamic = vk::PipelineDynamicStateCreateInfo::default()
+            .dynamic_states(&[vk::DynamicState::VIEWPORT, vk::DynamicState::SCISSOR]);
+        let formats = [info.target];
+        let mut rendering = vk::PipelineRenderingCreateInfo::default().color_attachment_formats(&formats);
+        let create = vk::GraphicsPipelineCreateInfo::default()
+            .stages(&stages)
+            .vertex_input_state(&input)
+            .input_assembly_state(&assembly)
+            .viewport_state(&viewport)
+            .rasterization_state(&raster)
+            .multisample_state(&samples)
+            .color_blend_state(&blend)
+            .dynamic_state(&dynamic)
+            .layout(self.layout)
+            .push_next(&mut rendering);
+        let raw = self.device.as_raw();
+        // SAFETY: VUID-VkGraphicsPipelineCreateInfo-layout-07987 and -07988: the layout has the textures and constants
+        // that the info counts for its shaders; both modules are live; the formats are supported targets by the
+        // specification's table of required formats.
+        let made = unsafe { raw.create_graphics_pipelines(vk::PipelineCache::null(), &[create], None) };
+        let pipelines = made.map_err(|(_, result)| failed(&self.device, "vkCreateGraphicsPipelines")(result))?;
+        self.raw = pipelines.first().copied().context("vkCreateGraphicsPipelines gave no pipeline")?;
+        Ok(())
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        let raw = self.device.as_raw();
+        // SAFETY: VUID-vkDestroyPipeline-pipeline-00765: kept by its owner until the GPU was done, as documented.
+        unsafe { raw.destroy_pipeline(self.raw, None) };
+        // SAFETY: nothing made with the layout is recorded any more.
+        unsafe { raw.destroy_pipeline_layout(self.layout, None) };
+        // SAFETY: as above; sets that were allocated with it are used only with this pipeline.
+        unsafe { raw.destroy_descriptor_set_layout(self.set_layout, None) };
+    }
+}
+
+/// A shader module, needed only while a pipeline is made.
+struct Module<'a> {
+    raw: vk::ShaderModule,
+    device: &'a ExportDevice,
+}
+
+impl<'a> Module<'a> {
+    fn new(device: &'a ExportDevice, name: &str) -> Result<Self> {
+        let code = spirv(name)?;
+        let info = vk::ShaderModuleCreateInfo::default().code(&code);
+        // SAFETY: VUID-VkShaderModuleCreateInfo-pCode-08737: naga validated what it wrote.
+        let raw = unsafe { device.as_raw().create_shader_module(&info, None) }
+            .map_err(failed(device, "vkCreateShaderModule"))?;
+        Ok(Self { raw, device })
+    }
+}
+
+impl Drop for Module<'_> {
+    fn drop(&mut self) {
+        // SAFETY: a pipeline keeps what it needs of its modules.
+        unsafe { self.device.as_raw().destroy_shader_module(self.raw, None) };
+    }
+}
+
+/// The textures that a pipeline reads, for as long as they stay the same. Dropping it frees it at once.
+pub struct Textures {
+    pub(crate) set: vk::DescriptorSet,
+    pool: vk::DescriptorPool,
+    device: ExportDevice,
+}
+
+impl Textures {
+    /// Puts `images` at the bindings 0, 1, … of `pipeline`, which has as many.
+    ///
+    /// # Errors
+    /// Another number of images than the pipeline has bindings, or the failed call.
+    pub fn new(device: &ExportDevice, pipeline: &Pipeline, images: &[&LocalImage]) -> Result<Self> {
+        anyhow::ensure!(
+            !images.is_empty() && images.len() == pipeline.textures as usize,
+            "{} textures for a pipeline that reads {}",
+            images.len(),
+            pipeline.textures
+        );
+        let raw = device.as_raw();
+        let sizes = [vk::DescriptorPoolSize::default()
+            .ty(vk::DescriptorType::SAMPLED_IMAGE)
+            .descriptor_count(pipeline.textures)];
+        let info = vk::DescriptorPoolCreateInfo::default().max_sets(1).pool_sizes(&sizes);
+        // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: one set; the size is not 0.
+        let pool =
+            unsafe { raw.create_descriptor_pool(&info, None) }.map_err(failed(device, "vkCreateDescriptorPool"))?;
+        let mut textures = Self { set: vk::DescriptorSet::null(), pool, device: device.clone() };
+        let layouts = [pipeline.set_layout];
+        let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(pool).set_layouts(&layouts);
+        // SAFETY: VUID-vkAllocateDescriptorSets-pAllocateInfo-parameter: the pool was made for exactly this set.
+        let sets =
+            unsafe { raw.allocate_descriptor_sets(&info) }.map_err(failed(device, "vkAllocateDescriptorSets"))?;
+        textures.set = sets.first().copied().context("vkAllocateDescriptorSets gave no set")?;
+        let views: Vec<_> = images
+            .iter()
+            .map(|image| {
+                vk::DescriptorImageInfo::default()
+                    .image_view(image.view())
+                    .image_layout(vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL)
+            })
+            .collect();
+        let write = vk::WriteDescriptorSet::default()
+            .dst_set(textures.set)
+            .descriptor_type(vk::DescriptorType::SAMPLED_IMAGE)
+            .image_info(&views);
+        // SAFETY: VUID-VkWriteDescriptorSet-dstArrayElement-00321: as many views as consecutive bindings; the set is
+        // fresh, so nothing pending uses it.
+        unsafe { raw.update_descriptor_sets(&[write], &[]) };
+        Ok(textures)
+    }
+}
+
+impl Drop for Textures {
+    fn drop(&mut self) {
+        // SAFETY: VUID-vkDestroyDescriptorPool-descriptorPool-00303: kept by its owner until the GPU was done.
+        unsafe { self.device.as_raw().destroy_descriptor_pool(self.pool, None) };
+    }
+}

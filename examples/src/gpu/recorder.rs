@@ -1,0 +1,254 @@
+//! What an example records in a frame, in calls that cannot be put in a wrong order.
+#![allow(unsafe_code)] // Vulkan calls.
+
+use bridge::ExportDevice;
+use bridge::ash::vk;
+use bridge::vk_export::{LocalBuffer, LocalImage};
+
+use super::pipeline::{CONSTANT_STAGES, Pipeline, Textures};
+use super::rendering::DynamicRendering;
+
+/// What an image is used for between two transitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageUse {
+    /// Drawn to.
+    Target,
+    /// Read by fragment shaders.
+    Texture,
+    /// The source of copies and blits.
+    CopySource,
+    /// The destination of copies and blits.
+    CopyTarget,
+    /// Shown in a window.
+    Present,
+}
+
+impl ImageUse {
+    fn scope(self) -> (vk::PipelineStageFlags2, vk::AccessFlags2, vk::ImageLayout) {
+        use vk::{AccessFlags2 as Access, ImageLayout as Layout, PipelineStageFlags2 as Stage};
+        match self {
+            Self::Target => (
+                Stage::COLOR_ATTACHMENT_OUTPUT,
+                Access::COLOR_ATTACHMENT_READ | Access::COLOR_ATTACHMENT_WRITE,
+                Layout::COLOR_ATTACHMENT_OPTIMAL,
+            ),
+            Self::Texture => (Stage::FRAGMENT_SHADER, Access::SHADER_SAMPLED_READ, Layout::SHADER_READ_ONLY_OPTIMAL),
+            Self::CopySource => (Stage::ALL_TRANSFER, Access::TRANSFER_READ, Layout::TRANSFER_SRC_OPTIMAL),
+            Self::CopyTarget => (Stage::ALL_TRANSFER, Access::TRANSFER_WRITE, Layout::TRANSFER_DST_OPTIMAL),
+            // The semaphore that presenting waits for makes the contents visible.
+            Self::Present => (Stage::NONE, Access::NONE, Layout::PRESENT_SRC_KHR),
+        }
+    }
+}
+
+/// Records one command buffer. Everything that is passed to it lives until the GPU is done: whoever submits the command
+/// buffer answers for that.
+pub struct Recorder<'a> {
+    device: &'a ExportDevice,
+    rendering: &'a DynamicRendering,
+    commands: vk::CommandBuffer,
+}
+
+impl<'a> Recorder<'a> {
+    pub(crate) fn new(device: &'a ExportDevice, rendering: &'a DynamicRendering, commands: vk::CommandBuffer) -> Self {
+        Self { device, rendering, commands }
+    }
+
+    /// The command buffer, recording and outside of any rendering: for the barriers of a turn.
+    pub fn as_raw(&self) -> vk::CommandBuffer {
+        self.commands
+    }
+
+    /// The image was used as `from` and now is for `to`, with its contents.
+    pub fn transition(&mut self, image: vk::Image, from: ImageUse, to: ImageUse) {
+        self.barrier(image, from, to, from.scope().2);
+    }
+
+    /// The image was used as `from` (or never yet) and now is for `to`; what it shows is gone.
+    pub fn discard(&mut self, image: vk::Image, from: ImageUse, to: ImageUse) {
+        self.barrier(image, from, to, vk::ImageLayout::UNDEFINED);
+    }
+
+    fn barrier(&mut self, image: vk::Image, from: ImageUse, to: ImageUse, layout: vk::ImageLayout) {
+        let ((src_stage, src_access, _), (dst_stage, dst_access, new_layout)) = (from.scope(), to.scope());
+        let barriers = [vk::ImageMemoryBarrier2::default()
+            .src_stage_mask(src_stage)
+            .src_access_mask(src_access)
+            .dst_stage_mask(dst_stage)
+            .dst_access_mask(dst_access)
+            .old_layout(layout)
+            .new_layout(new_layout)
+            .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+            .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+            .image(image)
+            .subresource_range(LocalImage::RANGE)];
+        let dependency = vk::DependencyInfo::default().image_memory_barriers(&barriers);
+        // SAFETY: recording, outside of rendering; VUID-VkImageMemoryBarrier2-oldLayout-01197: the layout is that of the
+        // use before, or undefined.
+        unsafe { self.device.cmd_pipeline_barrier2(self.commands, &dependency) };
+    }
+
+    /// Draws to `view`, which is in use as [`ImageUse::Target`]; it begins as `clear` or, without, as anything.
+    pub fn render(
+        &mut self,
+        view: vk::ImageView,
+        extent: vk::Extent2D,
+        clear: Option<[f32; 4]>,
+        draw: impl FnOnce(&mut Pass<'_>),
+    ) {
+        let area = vk::Rect2D { offset: vk::Offset2D::default(), extent };
+        let load = if clear.is_some() { vk::AttachmentLoadOp::CLEAR } else { vk::AttachmentLoadOp::DONT_CARE };
+        let value = vk::ClearValue { color: vk::ClearColorValue { float32: clear.unwrap_or_default() } };
+        let targets = [vk::RenderingAttachmentInfo::default()
+            .image_view(view)
+            .image_layout(vk::ImageLayout::COLOR_ATTACHMENT_OPTIMAL)
+            .load_op(load)
+            .store_op(vk::AttachmentStoreOp::STORE)
+            .clear_value(value)];
+        let info = vk::RenderingInfo::default().render_area(area).layer_count(1).color_attachments(&targets);
+        // SAFETY: VUID-vkCmdBeginRendering-renderpass: `&mut self` keeps a second rendering from beginning.
+        unsafe { self.rendering.begin(self.commands, &info) };
+        let raw = self.device.as_raw();
+        let [width, height] = [extent.width, extent.height].map(|n| n as f32);
+        let viewport = vk::Viewport { x: 0.0, y: 0.0, width, height, min_depth: 0.0, max_depth: 1.0 };
+        // SAFETY: VUID-VkViewport-width-01771: a target's extent is within the limits for viewports.
+        unsafe { raw.cmd_set_viewport(self.commands, 0, &[viewport]) };
+        // SAFETY: VUID-vkCmdSetScissor-x-00595: the area begins at 0.
+        unsafe { raw.cmd_set_scissor(self.commands, 0, &[area]) };
+        draw(&mut Pass { device: self.device, commands: self.commands });
+        // SAFETY: begun above.
+        unsafe { self.rendering.end(self.commands) };
+    }
+
+    /// Copies all of `image`, in use as [`ImageUse::CopySource`], to `buffer`, row after row.
+    pub fn copy_image(&mut self, image: &LocalImage, buffer: &LocalBuffer) {
+        let vk::Extent2D { width, height } = image.extent();
+        let region = vk::BufferImageCopy::default().image_subresource(LAYERS).image_extent(vk::Extent3D {
+            width,
+            height,
+            depth: 1,
+        });
+        let (raw, layout) = (self.device.as_raw(), vk::ImageLayout::TRANSFER_SRC_OPTIMAL);
+        // SAFETY: VUID-vkCmdCopyImageToBuffer-pRegions-00183: the buffer was made for all pixels of such an image.
+        unsafe { raw.cmd_copy_image_to_buffer(self.commands, image.as_raw(), layout, buffer.as_raw(), &[region]) };
+    }
+
+    /// Copies the first `size` bytes of `from` to `to`; both have as many.
+    pub fn copy_buffer(&mut self, from: vk::Buffer, to: &LocalBuffer, size: u64) {
+        let region = vk::BufferCopy::default().size(size.min(to.size()));
+        // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: within both buffers.
+        unsafe { self.device.as_raw().cmd_copy_buffer(self.commands, from, to.as_raw(), &[region]) };
+    }
+
+    /// Makes what was copied to `buffer` visible to the host, once the frame is done.
+    pub fn for_host(&mut self, buffer: &LocalBuffer) {
+        let barriers = [vk::BufferMemoryBarrier2::default()
+            .src_stage_mask(vk::PipelineStageFlags2::ALL_TRANSFER)
+            .src_access_mask(vk::AccessFlags2::TRANSFER_WRITE)
+            .dst_stage_mask(vk::PipelineStageFlags2::HOST)
+            .dst_access_mask(vk::AccessFlags2::HOST_READ)
+            .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+            .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+            .buffer(buffer.as_raw())
+            .size(vk::WHOLE_SIZE)];
+        let dependency = vk::DependencyInfo::default().buffer_memory_barriers(&barriers);
+        // SAFETY: recording, outside of rendering, about a live buffer.
+        unsafe { self.device.cmd_pipeline_barrier2(self.commands, &dependency) };
+    }
+
+    /// Clears `image`, in use as [`ImageUse::CopyTarget`], to black.
+    pub fn clear(&mut self, image: vk::Image) {
+        let black = vk::ClearColorValue { float32: [0.0, 0.0, 0.0, 1.0] };
+        let (raw, layout) = (self.device.as_raw(), vk::ImageLayout::TRANSFER_DST_OPTIMAL);
+        // SAFETY: VUID-vkCmdClearColorImage-imageLayout-00004: in that layout, by the use that is asked for.
+        unsafe { raw.cmd_clear_color_image(self.commands, image, layout, &black, &[LocalImage::RANGE]) };
+        let barriers = [vk::MemoryBarrier2::default()
+            .src_stage_mask(vk::PipelineStageFlags2::ALL_TRANSFER)
+            .src_access_mask(vk::AccessFlags2::TRANSFER_WRITE)
+            .dst_stage_mask(vk::PipelineStageFlags2::ALL_TRANSFER)
+            .dst_access_mask(vk::AccessFlags2::TRANSFER_WRITE)];
+        let dependency = vk::DependencyInfo::default().memory_barriers(&barriers);
+        // SAFETY: recording, outside of rendering.
+        unsafe { self.device.cmd_pipeline_barrier2(self.commands, &dependency) };
+    }
+
+    /// Scales all of `from`, in use as [`ImageUse::CopySource`], into the `area` of `to`, in use as
+    /// [`ImageUse::CopyTarget`].
+    pub fn blit(&mut self, from: &LocalImage, to: vk::Image, area: vk::Rect2D) {
+        let corner = |x: u32, y: u32| vk::Offset3D { x: x as i32, y: y as i32, z: 1 };
+        let start = vk::Offset3D { x: area.offset.x, y: area.offset.y, z: 0 };
+        let end = vk::Offset3D {
+            x: area.offset.x + area.extent.width as i32,
+            y: area.offset.y + area.extent.height as i32,
+            z: 1,
+        };
+        let extent = from.extent();
+        let region = vk::ImageBlit::default()
+            .src_subresource(LAYERS)
+            .src_offsets([vk::Offset3D::default(), corner(extent.width, extent.height)])
+            .dst_subresource(LAYERS)
+            .dst_offsets([start, end]);
+        let (source, target) = (vk::ImageLayout::TRANSFER_SRC_OPTIMAL, vk::ImageLayout::TRANSFER_DST_OPTIMAL);
+        let raw = self.device.as_raw();
+        // SAFETY: VUID-vkCmdBlitImage-dstOffset-00248 to -00250: the area lies in the target, which its owner fitted it
+        // to; the layouts are those of the uses that are asked for.
+        unsafe {
+            raw.cmd_blit_image(self.commands, from.as_raw(), source, to, target, &[region], vk::Filter::LINEAR);
+        };
+    }
+}
+
+const LAYERS: vk::ImageSubresourceLayers = vk::ImageSubresourceLayers {
+    aspect_mask: vk::ImageAspectFlags::COLOR,
+    mip_level: 0,
+    base_array_layer: 0,
+    layer_count: 1,
+};
+
+/// A rendering that is open.
+pub struct Pass<'a> {
+    device: &'a ExportDevice,
+    commands: vk::CommandBuffer,
+}
+
+/// One draw with all that it needs.
+#[derive(Clone, Copy)]
+pub struct Draw<'a> {
+    /// The pipeline.
+    pub pipeline: &'a Pipeline,
+    /// The textures, where the pipeline reads any; each in use as [`ImageUse::Texture`].
+    pub textures: Option<&'a Textures>,
+    /// As many bytes of push constants as the pipeline has.
+    pub constants: &'a [u8],
+    /// The vertices, where the pipeline has attributes.
+    pub vertices: Option<vk::Buffer>,
+    /// How many vertices; the buffer holds at least as many.
+    pub count: u32,
+}
+
+impl Pass<'_> {
+    /// Draws.
+    pub fn draw(&mut self, draw: &Draw<'_>) {
+        let (raw, commands) = (self.device.as_raw(), self.commands);
+        let Draw { pipeline, textures, constants, vertices, count } = *draw;
+        // SAFETY: VUID-vkCmdBindPipeline-pipelineBindPoint-00779: every `Pipeline` is a graphics pipeline.
+        unsafe { raw.cmd_bind_pipeline(commands, vk::PipelineBindPoint::GRAPHICS, pipeline.raw) };
+        if let Some(textures) = textures {
+            let (point, sets) = (vk::PipelineBindPoint::GRAPHICS, [textures.set]);
+            // SAFETY: VUID-vkCmdBindDescriptorSets-pDescriptorSets-00358: the set was made for this pipeline.
+            unsafe { raw.cmd_bind_descriptor_sets(commands, point, pipeline.layout, 0, &sets, &[]) };
+        }
+        debug_assert_eq!(constants.len(), pipeline.constants as usize);
+        if !constants.is_empty() {
+            // SAFETY: VUID-vkCmdPushConstants-offset-01795: the pipeline's range has these stages and this size.
+            unsafe { raw.cmd_push_constants(commands, pipeline.layout, CONSTANT_STAGES, 0, constants) };
+        }
+        if let Some(vertices) = vertices {
+            // SAFETY: VUID-vkCmdBindVertexBuffers-pBuffers-00627: a buffer for vertices, from its beginning.
+            unsafe { raw.cmd_bind_vertex_buffers(commands, 0, &[vertices], &[0]) };
+        }
+        // SAFETY: VUID-vkCmdDraw-None-08606 and its like: pipeline, viewport, scissor, textures, constants and vertices
+        // are set, above and in `render`.
+        unsafe { raw.cmd_draw(commands, count, 1, 0, 0) };
+    }
+}

@@ -1,0 +1,168 @@
+//! From light to a picture, on the CPU: the twin of `gather.frag`, `blur.frag` and `finish.frag`.
+//!
+//! Light is averaged over cells of 4 x 4 pixels, and those again over 4 x 4, both levels are blurred, and the sum of
+//! all three goes through a filmic curve and into sRGB.
+
+use rayon::prelude::*;
+
+use crate::particles::view::Style;
+
+/// How many pixels on a side one texel of the next level stands for.
+pub const CELL: usize = 4;
+/// Weights of the blur from the centre outwards; it takes `2 * BLUR.len() - 1` texels a row or column.
+pub const BLUR: [f32; 6] = [0.200_57, 0.177, 0.121_65, 0.065_11, 0.027_14, 0.008_81];
+/// How much of the first and of the second level is added to the light.
+pub const GLOW: [f32; 2] = [0.16, 0.20];
+/// Light above this counts as this in the glow, so that one blinding core does not white out the picture.
+pub const GLOW_LIMIT: f32 = 24.0;
+
+/// How strongly faint light is lifted.
+pub const STRETCH: f32 = 7.0;
+/// The light that becomes white.
+pub const WHITE: f32 = 3.5;
+
+/// RGB values, row by row.
+struct Level {
+    width: usize,
+    height: usize,
+    texels: Vec<[f32; 3]>,
+}
+
+impl Level {
+    fn clamped(&self, x: isize, y: isize) -> [f32; 3] {
+        let x = x.clamp(0, self.width as isize - 1) as usize;
+        let y = y.clamp(0, self.height as isize - 1) as usize;
+        self.texels[y * self.width + x]
+    }
+
+    /// The level at a place given in its own texels, interpolated between the four nearest.
+    fn bilinear(&self, x: f32, y: f32) -> [f32; 3] {
+        let (left, top) = (x.floor(), y.floor());
+        let (u, v) = (x - left, y - top);
+        let (left, top) = (left as isize, top as isize);
+        let mix = |a: [f32; 3], b: [f32; 3], t: f32| [0, 1, 2].map(|i| a[i] * (1.0 - t) + b[i] * t);
+        let above = mix(self.clamped(left, top), self.clamped(left + 1, top), u);
+        let below = mix(self.clamped(left, top + 1), self.clamped(left + 1, top + 1), u);
+        mix(above, below, v)
+    }
+
+    fn each(width: usize, height: usize, texel: impl Fn(isize, isize) -> [f32; 3] + Sync) -> Self {
+        let texels =
+            (0..width * height).into_par_iter().map(|i| texel((i % width) as isize, (i / width) as isize)).collect();
+        Self { width, height, texels }
+    }
+
+    fn gathered(&self) -> Self {
+        let cell = CELL as isize;
+        Self::each(self.width.div_ceil(CELL), self.height.div_ceil(CELL), |x, y| {
+            let mut sum = [0.0; 3];
+            for i in 0..cell * cell {
+                let texel = self.clamped(x * cell + i % cell, y * cell + i / cell);
+                for (sum, light) in sum.iter_mut().zip(texel) {
+                    *sum += light.min(GLOW_LIMIT);
+                }
+            }
+            sum.map(|sum| sum / (CELL * CELL) as f32)
+        })
+    }
+
+    fn blurred(&self, step: [isize; 2]) -> Self {
+        Self::each(self.width, self.height, |x, y| {
+            let mut sum = self.clamped(x, y).map(|light| light * BLUR[0]);
+            for (i, weight) in BLUR.iter().enumerate().skip(1) {
+                let (dx, dy) = (step[0] * i as isize, step[1] * i as isize);
+                let (a, b) = (self.clamped(x - dx, y - dy), self.clamped(x + dx, y + dy));
+                for c in 0..3 {
+                    sum[c] += (a[c] + b[c]) * weight;
+                }
+            }
+            sum
+        })
+    }
+}
+
+/// Turns what [`draw`](crate::particles::raster::draw) gave into RGBA8, row by row.
+pub fn finish(pixels: &[[f32; 4]], size: [u32; 2], style: Style) -> Vec<u8> {
+    let [width, height] = size.map(|n| n as usize);
+    match style {
+        Style::Tiles => pixels.par_iter().flat_map_iter(|&[r, g, b, _]| rgba8([r, g, b])).collect(),
+        Style::Sparks => {
+            let light = Level { width, height, texels: pixels.iter().map(|&[r, g, b, _]| [r, g, b]).collect() };
+            let near = light.gathered().blurred([1, 0]).blurred([0, 1]);
+            let far = near.gathered().blurred([1, 0]).blurred([0, 1]);
+            let place = |x: usize, level: usize| {
+                let cell = CELL.pow(level as u32 + 1) as f32;
+                (x as f32 + 0.5) / cell - 0.5
+            };
+            (0..width * height)
+                .into_par_iter()
+                .flat_map_iter(|i| {
+                    let (x, y) = (i % width, i / width);
+                    let near = near.bilinear(place(x, 0), place(y, 0));
+                    let far = far.bilinear(place(x, 1), place(y, 1));
+                    let sum = [0, 1, 2].map(|c| light.texels[i][c] + GLOW[0] * near[c] + GLOW[1] * far[c]);
+                    let dither = dither(x as u32, y as u32);
+                    rgba8(filmic(sum).map(|channel| srgb(channel) + dither))
+                })
+                .collect()
+        }
+    }
+}
+
+fn rgba8([r, g, b]: [f32; 3]) -> [u8; 4] {
+    let byte = |channel: f32| (channel.clamp(0.0, 1.0) * 255.0 + 0.5) as u8;
+    [byte(r), byte(g), byte(b), 255]
+}
+
+/// A logarithmic curve on the brightest channel, as astronomers stretch their exposures: faint tails stay visible next
+/// to a core a thousand times as bright. Hues are kept, and lose themselves in white only near the top.
+fn filmic(light: [f32; 3]) -> [f32; 3] {
+    let brightest = light[0].max(light[1]).max(light[2]).max(1e-6);
+    let value = (1.0 + STRETCH * brightest).log2() / (1.0 + STRETCH * WHITE).log2();
+    let bleach = (value * value * value).min(1.0) * 0.8;
+    light.map(|channel| value * (channel / brightest * (1.0 - bleach) + bleach))
+}
+
+fn srgb(channel: f32) -> f32 {
+    if channel <= 0.003_130_8 { channel * 12.92 } else { 1.055 * channel.powf(1.0 / 2.4) - 0.055 }
+}
+
+/// Less than half a step of eight bits up or down, in the pattern of Bayer: dark glows show no bands.
+fn dither(x: u32, y: u32) -> f32 {
+    let (x, q) = (x & 7, (x ^ y) & 7);
+    let bit = |value: u32, place: u32| (value >> place) & 1;
+    let rank = bit(q, 0) << 5 | bit(x, 0) << 4 | bit(q, 1) << 3 | bit(x, 1) << 2 | bit(q, 2) << 1 | bit(x, 2);
+    ((rank as f32 + 0.5) / 64.0 - 0.5) / 255.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_keep_their_colours() {
+        let bytes = finish(&[[0.0, 128.0 / 255.0, 1.0, 1.0]], [1, 1], Style::Tiles);
+        assert_eq!(bytes, [0, 128, 255, 255]);
+    }
+
+    #[test]
+    fn the_blur_neither_adds_nor_takes_light() {
+        let sum = BLUR[0] + 2.0 * BLUR[1..].iter().sum::<f32>();
+        assert!((sum - 1.0).abs() < 1e-3, "{sum}");
+    }
+
+    #[test]
+    fn dither_is_balanced() {
+        let sum: f32 = (0..64).map(|i| dither(i % 8, i / 8)).sum();
+        assert!(sum.abs() < 1e-6);
+    }
+
+    #[test]
+    fn light_glows_beyond_its_pixel_and_fades() {
+        let mut pixels = vec![[0.0; 4]; 64 * 64];
+        pixels[32 * 64 + 32] = [400.0; 4];
+        let picture = finish(&pixels, [64, 64], Style::Sparks);
+        let value = |x: usize| picture[(32 * 64 + x) * 4];
+        assert!(value(32) > value(38) && value(38) > value(50) && value(50) >= value(63));
+    }
+}

@@ -1,0 +1,49 @@
+//! What compute and rendering share, and what stays with compute.
+
+use bytemuck::{Pod, Zeroable};
+
+/// One point as the vertex stage reads it: 16 bytes, one per particle, in the shared buffer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub struct Particle {
+    /// Place in the world of its scene.
+    pub position: [f32; 3],
+    /// RGBA8, red in the lowest byte; in memory the bytes stand in the order R, G, B, A.
+    pub color: u32,
+}
+
+/// What compute remembers of a particle from frame to frame: 32 bytes, never seen by rendering.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub struct Body {
+    /// Place, in the units of its scene.
+    pub position: [f32; 3],
+    /// Its colour, as in [`Particle::color`].
+    pub color: u32,
+    /// Velocity, in the units of its scene.
+    pub velocity: [f32; 3],
+    /// A second colour or a delay: the scene says.
+    pub extra: u32,
+}
+
+/// Red, green, blue and alpha in 0..=1 as packed RGBA8, rounded to nearest.
+pub fn pack(rgba: [f32; 4]) -> u32 {
+    u32::from_le_bytes(rgba.map(|channel| (channel.clamp(0.0, 1.0) * 255.0 + 0.5) as u8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_those_of_the_kernel() {
+        assert_eq!(size_of::<Particle>(), 16);
+        assert_eq!(size_of::<Body>(), 32);
+    }
+
+    #[test]
+    fn red_is_the_lowest_byte() {
+        assert_eq!(pack([1.0, 0.0, 0.0, 0.0]), 0x0000_00ff);
+        assert_eq!(pack([0.0, 0.5, 2.0, 1.0]), 0xffff_8000);
+    }
+}

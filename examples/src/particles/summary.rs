@@ -1,0 +1,247 @@
+//! What a run leaves to be read: one line, and `summary.json`.
+
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::files::AtomicFile;
+
+/// The name by which a later run knows the outputs of an earlier one.
+pub const PROGRAM: &str = "particles";
+
+/// All figures of one run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// [`PROGRAM`].
+    pub program: &'static str,
+    /// Version of the program.
+    pub version: &'static str,
+    /// `complete`, `interrupted` or `failed`.
+    pub state: State,
+    /// Name of the Vulkan device.
+    pub device: String,
+    /// `cuda` or `host`.
+    pub backend: String,
+    /// Why this backend was chosen.
+    pub backend_reason: String,
+    /// `encounter`, or the picture's file.
+    pub scene: String,
+    /// How many particles each frame moved and drew.
+    pub particles: u32,
+    /// Slots of the exchange.
+    pub slots: u32,
+    /// Width and height of a frame, in pixels.
+    pub size: [u32; 2],
+    /// The seed.
+    pub seed: u64,
+    /// Frames that were made.
+    pub frames: u64,
+    /// Frames that were asked for; none for an endless run.
+    pub frames_asked: Option<u64>,
+    /// Seconds from the first to the last frame, checks not included.
+    pub seconds: f64,
+    /// Mean time of a frame in milliseconds, writing included where it held frames up.
+    pub ms_per_frame: f64,
+    /// Particles that compute moved each second of that time.
+    pub particles_computed_per_second: f64,
+    /// Particles that rendering drew each second of that time: each one that is computed is drawn.
+    pub particles_drawn_per_second: f64,
+    /// The checks, in their order.
+    pub checks: Vec<Check>,
+    /// The folder of the frames; none for a window.
+    pub out: Option<PathBuf>,
+    /// How many frames are files there.
+    pub pictures: u64,
+    /// Whether `animation.gif` is there.
+    pub animation: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// All frames are there and every check held.
+    Complete,
+    /// The user ended it early; the frames that are there are whole.
+    Interrupted,
+    /// A check did not hold.
+    Failed,
+}
+
+/// One check of one frame.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// The frame.
+    pub frame: u64,
+    /// `data`: bits of the shared buffer; `picture`: drawn by the CPU; `reference`: known beforehand.
+    pub kind: &'static str,
+    /// Particles that were compared, for `data`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub particles: Option<usize>,
+    /// Likeness in decibels, for pictures; 120 when they are identical.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psnr: Option<f64>,
+    /// What is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Summary {
+    /// Fills in what follows from `frames`, `particles` and the time that they took.
+    pub fn set_time(&mut self, seconds: f64) {
+        let frames = self.frames as f64;
+        self.seconds = seconds;
+        if self.frames > 0 && seconds > 0.0 {
+            self.ms_per_frame = seconds * 1e3 / frames;
+            self.particles_computed_per_second = f64::from(self.particles) * frames / seconds;
+            self.particles_drawn_per_second = self.particles_computed_per_second;
+        }
+    }
+
+    /// The first thing that is wrong.
+    pub fn error(&self) -> Option<&str> {
+        self.checks.iter().find_map(|check| check.error.as_deref())
+    }
+
+    /// As JSON, on several lines.
+    pub fn json(&self) -> Result<String> {
+        serde_json::to_string_pretty(self).context("cannot write the summary as JSON")
+    }
+
+    /// Writes `summary.json`.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let path = folder.join("summary.json");
+        let mut file = AtomicFile::create(&path)?;
+        writeln!(file, "{}", self.json()?).with_context(|| format!("cannot write {}", path.display()))?;
+        file.commit()
+    }
+
+    fn checked(&self) -> String {
+        let failed = self.checks.iter().filter(|check| check.error.is_some()).count();
+        let likeness = self.likeness();
+        match (self.checks.len(), failed) {
+            (0, _) => "not checked".into(),
+            (all, 0) => format!("{all} checks passed{likeness}"),
+            (all, failed) => format!("{failed} of {all} checks FAILED{likeness}"),
+        }
+    }
+}
+
+impl Summary {
+    /// How alike the least alike pictures are: the frames to what was to be drawn, or, where a picture was taken apart,
+    /// the first and the last frame to that.
+    fn likeness(&self) -> String {
+        let least = |kind: &str| {
+            let of_kind = self.checks.iter().filter(|check| check.kind == kind);
+            of_kind.filter_map(|check| check.psnr).reduce(f64::min)
+        };
+        match (least("reference"), least("picture")) {
+            (Some(f64::INFINITY), _) => ", first and last frame identical to the picture".into(),
+            (Some(psnr), _) => format!(", first and last frame PSNR {psnr:.1} dB"),
+            (None, Some(psnr)) if psnr.is_finite() => format!(", PSNR {psnr:.1} dB"),
+            (None, _) => String::new(),
+        }
+    }
+}
+
+/// The one line.
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.state == State::Interrupted {
+            write!(f, "interrupted after {} frames | ", self.frames)?;
+        }
+        write!(
+            f,
+            "{} | {} | {} frames | {:.2} ms/frame | {} particles: {}/s computed, {}/s drawn | {}",
+            self.device,
+            self.backend,
+            self.frames,
+            self.ms_per_frame,
+            self.particles,
+            short(self.particles_computed_per_second),
+            short(self.particles_drawn_per_second),
+            self.checked(),
+        )?;
+        self.out.as_ref().map_or(Ok(()), |out| write!(f, " | {}", out.display()))
+    }
+}
+
+/// A number with three digits and the letter of its thousands.
+fn short(number: f64) -> String {
+    let scaled = [(1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")].into_iter().find(|(unit, _)| number >= *unit);
+    let (unit, letter) = scaled.unwrap_or((1.0, ""));
+    let digits = match number / unit {
+        value if value >= 100.0 => 0,
+        value if value >= 10.0 => 1,
+        _ => 2,
+    };
+    format!("{:.digits$}{letter}", number / unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary() -> Summary {
+        Summary {
+            program: PROGRAM,
+            version: "0",
+            state: State::Complete,
+            device: "A GPU".into(),
+            backend: "cuda".into(),
+            backend_reason: "it is there".into(),
+            scene: "encounter".into(),
+            particles: 1_000_000,
+            slots: 3,
+            size: [4, 2],
+            seed: 1,
+            frames: 100,
+            frames_asked: Some(100),
+            seconds: 0.0,
+            ms_per_frame: 0.0,
+            particles_computed_per_second: 0.0,
+            particles_drawn_per_second: 0.0,
+            checks: vec![],
+            out: Some("out".into()),
+            pictures: 100,
+            animation: true,
+        }
+    }
+
+    #[test]
+    fn one_line_says_it_all() {
+        let mut summary = summary();
+        summary.set_time(0.2);
+        summary.checks.push(Check { frame: 99, kind: "picture", particles: None, psnr: Some(51.26), error: None });
+        let line = "A GPU | cuda | 100 frames | 2.00 ms/frame | 1000000 particles: 500 M/s computed, 500 M/s drawn \
+                    | 1 checks passed, PSNR 51.3 dB | out";
+        assert_eq!(summary.to_string(), line);
+        let home = |psnr| Check { frame: 0, kind: "reference", particles: None, psnr: Some(psnr), error: None };
+        summary.checks.push(home(f64::INFINITY));
+        assert!(summary.to_string().contains("2 checks passed, first and last frame identical to the picture"));
+        summary.checks.push(home(61.0));
+        assert!(summary.to_string().contains("3 checks passed, first and last frame PSNR 61.0 dB"));
+        summary.checks.truncate(1);
+        summary.checks[0].error = Some("wrong".into());
+        assert!(summary.to_string().contains("1 of 1 checks FAILED"));
+        assert_eq!(summary.error(), Some("wrong"));
+        summary.state = State::Interrupted;
+        assert!(summary.to_string().starts_with("interrupted after 100 frames | "));
+    }
+
+    #[test]
+    fn json_has_no_infinities_and_names_its_program() {
+        let json: serde_json::Value = serde_json::from_str(&summary().json().unwrap()).unwrap();
+        assert_eq!(json["program"], PROGRAM);
+        assert_eq!(json["state"], "complete");
+        assert_eq!(json["ms_per_frame"], 0.0);
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!([0.0, 12.3, 4567.0, 1.5e9, 2e13].map(short), ["0.00", "12.3", "4.57 k", "1.50 G", "20.0 T"]);
+    }
+}

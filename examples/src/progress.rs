@@ -1,0 +1,51 @@
+//! How far a long run is: a bar on a terminal, a line now and then elsewhere.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How often a run without a terminal says where it is.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Reports on the error stream, so that standard output stays clean.
+pub struct Progress {
+    bar: ProgressBar,
+    total: Option<u64>,
+    last: Instant,
+    noun: &'static str,
+}
+
+impl Progress {
+    /// A run of `total` of what `noun` names, or of any number of them.
+    pub fn new(total: Option<u64>, noun: &'static str) -> Self {
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
+        let template = match total {
+            Some(_) => "{bar:32.cyan/blue} {pos}/{len} {msg}  {per_sec}  {eta} left",
+            None => "{spinner} {pos} {msg}  {per_sec}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(noun);
+        Self { bar, total, last: Instant::now(), noun }
+    }
+
+    /// `done` of them are done.
+    pub fn at(&mut self, done: u64) {
+        if !self.bar.is_hidden() {
+            return self.bar.set_position(done);
+        }
+        if self.last.elapsed() >= INTERVAL {
+            self.last = Instant::now();
+            match self.total {
+                Some(total) => eprintln!("{done}/{total} {}", self.noun),
+                None => eprintln!("{done} {}", self.noun),
+            }
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,60 @@
+//! How alike two pictures are.
+
+/// What [`psnr`] gives for pictures without any difference, in decibels.
+pub const IDENTICAL: f64 = 120.0;
+
+/// The peak signal-to-noise ratio of two RGBA8 pictures of one size, in decibels, over red, green and blue; at most
+/// [`IDENTICAL`]. 0 when the sizes differ: such pictures have nothing in common.
+pub fn psnr(a: &[u8], b: &[u8]) -> f64 {
+    if a.len() != b.len() || a.is_empty() {
+        return 0.0;
+    }
+    let squares: u64 = a
+        .chunks_exact(4)
+        .zip(b.chunks_exact(4))
+        .flat_map(|(a, b)| a.iter().zip(b).take(3))
+        .map(|(&a, &b)| u64::from(a.abs_diff(b)).pow(2))
+        .sum();
+    let mean = squares as f64 / (a.len() / 4 * 3) as f64;
+    if mean == 0.0 { IDENTICAL } else { (10.0 * (255.0 * 255.0 / mean).log10()).min(IDENTICAL) }
+}
+
+/// The picture in cells of 4 x 4 pixels, each their mean: RGBA8, the cells at the edges left out where they are not whole.
+/// Points whose edges a GPU rounds to another pixel hardly show in it, wrong points do.
+pub fn coarse(rgba: &[u8], width: usize) -> Vec<u8> {
+    const CELL: usize = 4;
+    let height = rgba.len() / 4 / width.max(1);
+    let mean = |x: usize, y: usize, channel: usize| {
+        let sum: u32 = (0..CELL * CELL)
+            .map(|i| u32::from(rgba[((y * CELL + i / CELL) * width + x * CELL + i % CELL) * 4 + channel]))
+            .sum();
+        (sum / (CELL * CELL) as u32) as u8
+    };
+    let cells = (0..height / CELL).flat_map(|y| (0..width / CELL).map(move |x| (x, y)));
+    cells.flat_map(|(x, y)| [0, 1, 2, 3].map(|channel| mean(x, y, channel))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_step_everywhere_is_48_decibels() {
+        let (a, b) = ([100_u8; 64], [101_u8; 64]);
+        assert!((psnr(&a, &b) - 48.13).abs() < 0.01);
+        assert_eq!(psnr(&a, &a), IDENTICAL);
+        assert_eq!(psnr(&a, &b[..32]), 0.0);
+    }
+
+    #[test]
+    fn coarse_pictures_are_means() {
+        let picture: Vec<u8> = (0..9 * 5).flat_map(|i| [if i % 9 < 4 { 100 } else { 200 }, 1, 2, 255]).collect();
+        assert_eq!(coarse(&picture, 9), [100, 1, 2, 255, 200, 1, 2, 255]);
+        assert!(coarse(&picture[..12], 3).is_empty());
+    }
+
+    #[test]
+    fn alpha_does_not_count() {
+        assert_eq!(psnr(&[1, 2, 3, 0], &[1, 2, 3, 255]), IDENTICAL);
+    }
+}

@@ -1,0 +1,9 @@
+// One colour; blended SRC_ALPHA, ONE_MINUS_SRC_ALPHA, in the colour space of the picture.
+#version 450
+
+layout(location = 0) flat in vec4 tint;
+layout(location = 0) out vec4 target;
+
+void main() {
+    target = tint;
+}
