@@ -21,3 +21,8 @@ extern "C" __global__ void add(unsigned int *out, const unsigned int *in, unsign
         out[i] += in[i];
     }
 }
+
+// Writes where nothing is: the context is lost.
+extern "C" __global__ void fault(unsigned int *out) {
+    out[(1ull << 40) + threadIdx.x] = 1;
+}

@@ -132,7 +132,7 @@ fn an_interrupt_leaves_whole_frames_only() {
     while !out.path().join("frame_0003.png").exists() && begun.elapsed() < Duration::from_secs(60) {
         sleep(Duration::from_millis(20));
     }
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let names = names(out.path());
     assert!(!names.iter().any(|name| name == "animation.gif" || name.ends_with(".part")), "{names:?}");

@@ -12,7 +12,13 @@ const PTX: &str = include_str!("../../shaders/probe.ptx");
 
 /// Fills a turn's buffer with `base + i`, after a delay, on either backend.
 pub struct Filler {
-    kernels: Option<(Arc<CudaModule>, CudaFunction)>,
+    kernels: Option<Kernels>,
+}
+
+struct Kernels {
+    _module: Arc<CudaModule>,
+    fill: CudaFunction,
+    fault: CudaFunction,
 }
 
 impl Filler {
@@ -23,8 +29,8 @@ impl Filler {
     pub fn new(compute: &Compute) -> Self {
         let kernels = compute.cuda().map(|cuda| {
             let module = cuda.device().context().load_module(Ptx::from_src(PTX)).unwrap();
-            let fill = module.load_function("fill_after").unwrap();
-            (module, fill)
+            let load = |name| module.load_function(name).unwrap();
+            Kernels { fill: load("fill_after"), fault: load("fault"), _module: module }
         });
         Self { kernels }
     }
@@ -47,13 +53,30 @@ impl Filler {
                 })
                 .unwrap(),
             Work::Cuda(mut cuda) => {
-                let (_, fill) = self.kernels.as_ref().unwrap();
+                let Kernels { fill, .. } = self.kernels.as_ref().unwrap();
                 let len = u32::try_from(cuda.resources.len()).unwrap();
                 let nanoseconds = u64::try_from(delay.as_nanos()).unwrap();
                 let mut launch = cuda.stream.launch_builder(fill);
                 launch.arg(&mut cuda.resources).arg(&len).arg(&base).arg(&nanoseconds);
                 // SAFETY: the kernel's four parameters, of these types, and it writes `len` elements.
                 unsafe { launch.launch(LaunchConfig::for_num_elems(len)) }.unwrap();
+            }
+        }
+    }
+
+    /// Enqueues what makes the compute side fail for good: a kernel that faults, or a closure that panics.
+    ///
+    /// # Panics
+    /// When enqueueing fails.
+    pub fn fail(&self, turn: &mut ComputeTurn<BufferSpec<u32>>) {
+        match turn.work() {
+            Work::Host(host) => host.run(|_| panic!("on purpose")).unwrap(),
+            Work::Cuda(mut cuda) => {
+                let Kernels { fault, .. } = self.kernels.as_ref().unwrap();
+                let mut launch = cuda.stream.launch_builder(fault);
+                launch.arg(&mut cuda.resources);
+                // SAFETY: wrong on purpose: the write is far outside of everything, which ends the context.
+                unsafe { launch.launch(LaunchConfig::for_num_elems(1)) }.unwrap();
             }
         }
     }

@@ -5,11 +5,13 @@
 
 #![allow(clippy::unwrap_used)] // A harness: what fails here fails its test.
 
+mod engine;
 mod fill;
 mod readback;
 mod rig;
 mod skip;
 
+pub use engine::{Engine, Hook};
 pub use fill::Filler;
 pub use readback::Readback;
 pub use rig::Rig;

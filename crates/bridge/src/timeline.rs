@@ -128,15 +128,7 @@ impl Timeline {
         let reached = if by_cuda {
             wait::poll(limit, || Ok(inner.vulkan.value()? >= value), || inner.compute.check())?
         } else {
-            wait::spin_then_block(
-                limit,
-                || Ok(inner.vulkan.value()? >= value),
-                |left| match inner.vulkan.wait(value, left) {
-                    Ok(()) => Ok(true),
-                    Err(vk_export::Error::Timeout { .. }) => Ok(false),
-                    Err(error) => Err(error.into()),
-                },
-            )?
+            wait::spin_then_block(limit, || Ok(inner.vulkan.value()? >= value), |left| inner.block(value, left))?
         };
         if reached {
             return Ok(());
@@ -157,11 +149,54 @@ impl Timeline {
         })
     }
 
+    /// Lets everything go on that waits for a signaller which is gone: sets the timeline to the last value that was issued.
+    ///
+    /// # Safety
+    /// The compute side signals this timeline and has failed for good ([`Compute::check`] says so): none of its signals
+    /// will come any more.
+    pub(crate) unsafe fn release(&self) -> Result<()> {
+        let Some(point) = self.last_issued() else { return Ok(()) };
+        if point.is_reached()? {
+            return Ok(());
+        }
+        log::error!("{}: signalled by the host, since its signaller has failed", self.name());
+        trace::event(Event {
+            event: "signal",
+            side: "host",
+            object: self.name(),
+            value: Some(point.value),
+            ..Event::default()
+        });
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: the pending signals of lower values are those of the
+        // failed side, which do not come, by this function's contract.
+        Ok(unsafe { self.0.vulkan.signal(point.value) }?)
+    }
+
     /// Signals from the thread of the CPU backend, the only signaller of such a timeline.
     pub(crate) fn signal_from_host(&self, value: u64) -> Result<()> {
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259: this timeline's signaller is the CPU backend, whose one thread
         // makes this call; frames are finished in order, so no other signal is pending and the values rise.
         Ok(unsafe { self.0.vulkan.signal(value) }?)
+    }
+}
+
+/// How long Vulkan is asked at a stretch, before the side that it waits for is looked at.
+const STRETCH: Duration = Duration::from_millis(100);
+
+impl Inner {
+    /// Blocks in Vulkan; ends with an error when the queue waits for a CUDA context that is lost.
+    fn block(&self, value: u64, limit: Duration) -> Result<bool> {
+        let start = Instant::now();
+        loop {
+            let left = limit.saturating_sub(start.elapsed());
+            match self.vulkan.wait(value, left.min(STRETCH)) {
+                Ok(()) => return Ok(true),
+                Err(vk_export::Error::Timeout { .. }) if left.is_zero() => return Ok(false),
+                Err(vk_export::Error::Timeout { .. }) if self.cuda.is_some() => self.compute.check()?,
+                Err(vk_export::Error::Timeout { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 

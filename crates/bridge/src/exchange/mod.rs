@@ -114,9 +114,11 @@ impl<R: Resources> Exchange<R> {
     ///
     /// # Errors
     /// [`Error::TurnOpen`] while the last compute turn is open, [`Error::SlotBusy`] while the slot's last render turn is,
-    /// [`Error::TurnLost`] once after a turn was dropped half-way, or the failed call.
+    /// [`Error::TurnLost`] once after a turn was dropped half-way, what [`Compute::check`] says once the compute side has
+    /// failed, or the failed call.
     pub fn begin(&mut self) -> Result<ComputeTurn<R>> {
         let shared = &self.shared;
+        shared.check_compute()?;
         let begun = shared.ledger().begin(|| shared.rendered.value().unwrap_or(0));
         let Begun { frame, slot, wait } = begun.map_err(|refusal| shared.refused(refusal))?;
         let turn = ComputeTurn::new(Arc::clone(shared), frame, slot);
@@ -176,9 +178,25 @@ impl<R: Resources> Shared<R> {
         }
     }
 
+    /// That the compute side still works. Once it does not, what Vulkan has been told to wait for is signalled in its
+    /// place, so that the queue goes on.
+    fn check_compute(&self) -> Result<()> {
+        let checked = self.compute.check();
+        if checked.as_ref().is_err_and(Error::is_device_lost) && self.compute.cuda().is_some() {
+            // SAFETY: the context is lost for good. (The CPU's thread signals even after a failure.)
+            let released = unsafe { self.computed.release() };
+            if let Err(error) = released {
+                log::error!("{}: Vulkan may wait for ever: {error}", self.computed.name());
+            }
+        }
+        checked
+    }
+
     /// Waits until neither side uses the resources or the timelines any more, for at most the timeout.
     fn quiesce(&self) -> Result<()> {
         let start = Instant::now();
+        // What a failed compute side leaves behind is not in use: its work ended with it.
+        let compute_lost = self.check_compute().is_err_and(|error| error.is_device_lost());
         let left = || self.timeout.saturating_sub(start.elapsed());
         // A submission that may have happened counts as one that did.
         let (rendered, unknown) = {
@@ -191,6 +209,9 @@ impl<R: Resources> Shared<R> {
         }
         if let Some(point) = self.computed.last_issued() {
             point.wait(left())?;
+        }
+        if compute_lost && self.compute.cuda().is_some() {
+            return Ok(());
         }
         // The compute side may have been given waits or work after its last signal.
         let drained = match self.compute.side() {

@@ -108,6 +108,7 @@ impl<R: Resources> RenderTurn<R> {
     /// # Errors
     /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while an earlier frame is still to be submitted.
     pub fn submit_parts(&mut self) -> Result<SubmitParts> {
+        self.shared.check_compute()?;
         self.shared.ledger().lend(self.frame).map_err(|refusal| self.shared.refused(refusal))?;
         Ok(self.parts())
     }
@@ -161,6 +162,7 @@ impl<R: Resources> RenderTurn<R> {
     /// As [`submit`](Self::submit), and the further semaphores and the fence keep the Valid Usage of `vkQueueSubmit2`.
     pub unsafe fn submit_with(mut self, queue: &Queue, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
         self.shared.ledger().check_order(self.frame).map_err(|refusal| self.shared.refused(refusal))?;
+        self.shared.check_compute()?;
         let parts = self.parts();
         let commands: SmallVec<[_; INLINE]> =
             info.commands.iter().map(|c| vk::CommandBufferSubmitInfo::default().command_buffer(*c)).collect();

@@ -1,0 +1,124 @@
+//! Faults in flight: work that never ends, memory that is not there, a compute side that dies. Every one ends in an error
+//! within its limit, and Vulkan goes on. One test: the last part loses the CUDA context of the process.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+
+use std::time::{Duration, Instant};
+
+use bridge::{Backend, BufferSpec, Compute, Consumer, Error, Exchange, ExchangeInfo, LiveObjects, TimelinePoint};
+use bridge_tests::{Filler, Readback, Rig};
+
+const LEN: usize = 1024;
+const SIZE: u64 = 4 * LEN as u64;
+/// The exchanges' limit.
+const LIMIT: Duration = Duration::from_millis(300);
+
+#[test]
+fn faults_end_in_errors() {
+    Rig::with(Backend::Cuda, "more_memory_than_there_is", more_memory_than_there_is);
+    for backend in [Backend::Host, Backend::Cuda] {
+        Rig::with(backend, "work_that_does_not_end_in_time", work_that_does_not_end_in_time);
+    }
+    for backend in [Backend::Host, Backend::Cuda] {
+        Rig::with(backend, "a_compute_side_that_fails", a_compute_side_that_fails);
+    }
+}
+
+fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
+    let info = ExchangeInfo { name: "faulty", slots, timeout: LIMIT };
+    Exchange::new(compute, &info, BufferSpec::new(LEN, Consumer::TRANSFER_READ)).unwrap()
+}
+
+/// A frame that is submitted and not waited for.
+fn submit(rig: &Rig, readback: &Readback, turn: bridge::RenderTurn<BufferSpec<u32>>) -> Result<TimelinePoint, Error> {
+    let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
+    // SAFETY: recorded with the turn's barriers; the readback outlives the frame, or is leaked by the panic that fails
+    // the test.
+    unsafe { turn.submit(rig.device().queue(), &[commands]) }
+}
+
+fn more_memory_than_there_is(_: &Rig, compute: &Compute) {
+    let before = LiveObjects::now();
+    let device = compute.device().physical();
+    let heaps = device.memory.memory_heaps_as_slice();
+    let all: u64 = heaps.iter().map(|heap| heap.size).max().unwrap();
+    let most = device.max_buffer_size.unwrap_or(u64::MAX).min(device.max_allocation_size).min(8 << 30);
+    let slots = usize::try_from(all / most + 2).unwrap();
+    let info = ExchangeInfo { name: "huge", slots, timeout: LIMIT };
+    let spec = BufferSpec::<u32>::new(usize::try_from(most / 4).unwrap(), Consumer::TRANSFER_READ);
+    let error = Exchange::new(compute, &info, spec).unwrap_err().to_string();
+    assert!(error.contains("OUT_OF_DEVICE_MEMORY") && error.contains("huge["), "{error}");
+    assert_eq!(LiveObjects::now(), before, "what was made before the failure is gone");
+    exchange(compute, 2).close().unwrap();
+}
+
+fn work_that_does_not_end_in_time(rig: &Rig, compute: &Compute) {
+    const ENDLESS: Duration = Duration::from_secs(2);
+    let leaked = LiveObjects::now().leaked_buffers;
+    let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
+    let mut exchange = exchange(compute, 1);
+    let mut turn = exchange.begin().unwrap();
+    filler.fill(&mut turn, 9, ENDLESS);
+    let point = submit(rig, &readback, turn.finish().unwrap()).unwrap();
+
+    let start = Instant::now();
+    let error = point.wait(LIMIT).unwrap_err();
+    assert!(matches!(error, Error::Timeout { value: 1, last_seen: 0, .. }), "{error}");
+    let error = exchange.close().unwrap_err().to_string();
+    for part in ["\"faulty\"", "point 1", "faulty.rendered", "the Vulkan queue signals", "computed: signal 1, wait 1"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(start.elapsed() < LIMIT * 4, "two waits of {LIMIT:?} took {:?}", start.elapsed());
+    assert_eq!(LiveObjects::now().leaked_buffers, leaked + 1, "what is in use is leaked, not freed");
+    // It ends after all: what was leaked was still good for it.
+    point.wait(Rig::LONG).unwrap();
+    assert!(readback.words() == Filler::pattern(LEN, 9));
+}
+
+fn a_compute_side_that_fails(rig: &Rig, compute: &Compute) {
+    // The host signals in place of the context that is lost; the layer cannot know that CUDA's signal never comes.
+    rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
+    let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
+    let mut exchange = exchange(compute, 2);
+    let mut turn = exchange.begin().unwrap();
+    filler.fill(&mut turn, 1, Duration::ZERO);
+    submit(rig, &readback, turn.finish().unwrap()).unwrap().wait(Rig::LONG).unwrap();
+    assert!(readback.words() == Filler::pattern(LEN, 1));
+
+    let mut turn = exchange.begin().unwrap();
+    filler.fail(&mut turn);
+    // Whether the failure shows here already is a matter of time.
+    let submitted = turn.finish().and_then(|turn| submit(rig, &readback, turn));
+    let start = Instant::now();
+    if let Ok(point) = &submitted {
+        let _ = point.wait(Rig::LONG);
+    }
+    for _ in 0..3 {
+        let error = exchange.begin().unwrap_err();
+        assert!(error.is_device_lost(), "every later call says so: {error}");
+    }
+    if let Ok(point) = &submitted {
+        // The queue was released: Vulkan's part of the frame comes to its end.
+        let done = Instant::now();
+        while !point.is_reached().unwrap() {
+            assert!(done.elapsed() < Rig::LONG, "Vulkan waits for a compute side that is gone");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    drop(exchange);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+
+    // Vulkan is as good as new.
+    let host = Compute::new(rig.device(), Backend::Host).unwrap();
+    let (filler, mut healthy) = (Filler::new(&host), self::exchange(&host, 1));
+    let mut turn = healthy.begin().unwrap();
+    filler.fill(&mut turn, 77, Duration::ZERO);
+    submit(rig, &readback, turn.finish().unwrap()).unwrap().wait(Rig::LONG).unwrap();
+    assert!(readback.words() == Filler::pattern(LEN, 77));
+    healthy.close().unwrap();
+
+    // And a new exchange on the failed side is an error, not a panic.
+    let info = ExchangeInfo { name: "again", slots: 1, timeout: LIMIT };
+    let spec = BufferSpec::<u32>::new(LEN, Consumer::TRANSFER_READ);
+    let again = Exchange::new(compute, &info, spec).and_then(|mut exchange| exchange.begin().map(drop));
+    assert!(again.unwrap_err().is_device_lost());
+}

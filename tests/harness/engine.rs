@@ -1,0 +1,104 @@
+//! An engine's own Vulkan: instance, device and queue, made without the bridge.
+#![allow(unsafe_code)] // Plain Vulkan.
+
+use std::ffi::{CStr, c_void};
+
+use bridge::ash::{self, vk};
+use bridge::vk_export::{AdoptInfo, EnabledFeatures, RequiredFeatures, required_device_extensions};
+
+use crate::Rig;
+
+/// Gives the function to use for a name, given the real one.
+pub type Hook = fn(&CStr, *const c_void) -> *const c_void;
+
+/// A small engine that set its device up with the lists that the bridge publishes.
+pub struct Engine {
+    entry: ash::Entry,
+    instance: ash::Instance,
+    physical: vk::PhysicalDevice,
+    device: ash::Device,
+    extensions: Vec<&'static CStr>,
+}
+
+const VERSION: u32 = vk::API_VERSION_1_3;
+
+impl Engine {
+    /// Makes the device; `hook` may stand in for functions of it.
+    ///
+    /// # Panics
+    /// When there is no Vulkan device.
+    pub fn new(hook: Option<Hook>) -> Self {
+        let best = Rig::open_own().physical().clone();
+        // SAFETY: the system's loader.
+        let entry = unsafe { ash::Entry::load() }.unwrap();
+        let application = vk::ApplicationInfo::default().api_version(VERSION);
+        let info = vk::InstanceCreateInfo::default().application_info(&application);
+        // SAFETY: a plain instance.
+        let instance = unsafe { entry.create_instance(&info, None) }.unwrap();
+        // SAFETY: the instance lives.
+        let physical = unsafe { instance.enumerate_physical_devices() }
+            .unwrap()
+            .into_iter()
+            .find(|physical| {
+                let mut id = vk::PhysicalDeviceIDProperties::default();
+                let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut id);
+                // SAFETY: as above.
+                unsafe { instance.get_physical_device_properties2(*physical, &mut properties) };
+                id.device_uuid == *best.uuid.as_bytes()
+            })
+            .unwrap();
+        let extensions: Vec<_> = required_device_extensions(VERSION).filter(|e| best.has_extension(e)).collect();
+        let names: Vec<_> = extensions.iter().map(|e| e.as_ptr()).collect();
+        let mut features = RequiredFeatures::default();
+        let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(0).queue_priorities(&[1.0])];
+        let info = vk::DeviceCreateInfo::default()
+            .queue_create_infos(&queues)
+            .enabled_extension_names(&names)
+            .push_next(&mut features.timeline_semaphore)
+            .push_next(&mut features.synchronization2);
+        // SAFETY: what the device was seen to have.
+        let mut device = unsafe { instance.create_device(physical, &info, None) }.unwrap();
+        if let Some(hook) = hook {
+            let real = |name: &CStr| {
+                // SAFETY: the device lives; the name is null-terminated.
+                unsafe { (instance.fp_v1_0().get_device_proc_addr)(device.handle(), name.as_ptr()) }
+                    .map_or(std::ptr::null(), |function| function as *const c_void)
+            };
+            // SAFETY: every function is the device's own, or a stand-in with its signature.
+            device = unsafe { ash::Device::load_with(|name| hook(name, real(name)), device.handle()) };
+        }
+        Self { entry, instance, physical, device, extensions }
+    }
+
+    /// The device's functions and handle.
+    pub fn device(&self) -> &ash::Device {
+        &self.device
+    }
+
+    /// What the bridge is told.
+    pub fn info(&self) -> AdoptInfo<'_> {
+        AdoptInfo {
+            entry: self.entry.clone(),
+            instance: self.instance.clone(),
+            api_version: VERSION,
+            physical_device: self.physical,
+            device: self.device.clone(),
+            // SAFETY: the one queue that was made.
+            queue: unsafe { self.device.get_device_queue(0, 0) },
+            queue_family: 0,
+            device_extensions: &self.extensions,
+            instance_extensions: &[],
+            features: EnabledFeatures { timeline_semaphore: true, synchronization2: true },
+            keep_alive: None,
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // SAFETY: everything made from the device is gone, or the test has failed already.
+        unsafe { self.device.destroy_device(None) };
+        // SAFETY: the device is gone.
+        unsafe { self.instance.destroy_instance(None) };
+    }
+}

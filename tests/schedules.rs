@@ -1,0 +1,219 @@
+//! Random schedules against a model: whatever is done in whatever order, every call does what the model says, and every
+//! frame that was submitted shows what was computed for it.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge::cuda_import::cudarc::driver::CudaStream;
+use bridge::{
+    BufferSpec, Compute, ComputeTurn, Consumer, Error, Exchange, ExchangeInfo, RenderTurn, TimelinePoint, Work,
+};
+use bridge_tests::{Filler, Readback, Rig, on_both_backends};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+on_both_backends!(every_schedule_keeps_to_the_model);
+
+const LEN: usize = 4096;
+const SIZE: u64 = 4 * LEN as u64;
+type Words = BufferSpec<u32>;
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Begin,
+    /// Fill after this many microseconds, or with a copy on another stream, and finish.
+    Finish {
+        delay: u16,
+        foreign: bool,
+    },
+    DropCompute,
+    SubmitOldest,
+    SubmitNewest,
+    SkipOldest,
+    DropNewest,
+    WaitOldest,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => Just(Step::Begin),
+        6 => (0u16..2000, any::<bool>()).prop_map(|(delay, foreign)| Step::Finish { delay, foreign }),
+        1 => Just(Step::DropCompute),
+        6 => Just(Step::SubmitOldest),
+        1 => Just(Step::SubmitNewest),
+        1 => Just(Step::SkipOldest),
+        1 => Just(Step::DropNewest),
+        2 => Just(Step::WaitOldest),
+    ]
+}
+
+fn every_schedule_keeps_to_the_model(rig: &Rig, compute: &Compute) {
+    let filler = Filler::new(compute);
+    let stranger = compute.cuda().map(|cuda| cuda.device().new_stream().unwrap());
+    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(40) });
+    let schedules = (1usize..5, prop::collection::vec(step(), 1..80));
+    runner
+        .run(&schedules, |(slots, steps)| {
+            let mut world = World::new(rig, compute, &filler, stranger.as_ref(), slots);
+            for step in steps {
+                world.step(step);
+            }
+            world.finish();
+            Ok(())
+        })
+        .unwrap();
+}
+
+struct World<'a> {
+    rig: &'a Rig,
+    filler: &'a Filler,
+    stranger: Option<&'a Arc<CudaStream>>,
+    exchange: Exchange<Words>,
+    slots: u64,
+    open: Option<ComputeTurn<Words>>,
+    rendering: BTreeMap<u64, (RenderTurn<Words>, u32)>,
+    in_flight: VecDeque<(TimelinePoint, Readback, u32)>,
+    idle: Vec<Readback>,
+    bases: u32,
+    // The model.
+    next: u64,
+    lost: bool,
+}
+
+impl<'a> World<'a> {
+    fn new(
+        rig: &'a Rig,
+        compute: &Compute,
+        filler: &'a Filler,
+        stranger: Option<&'a Arc<CudaStream>>,
+        slots: usize,
+    ) -> Self {
+        let info = ExchangeInfo { name: "random", slots, timeout: Rig::LONG };
+        let exchange = Exchange::new(compute, &info, Words::new(LEN, Consumer::TRANSFER_READ)).unwrap();
+        Self {
+            rig,
+            filler,
+            stranger,
+            exchange,
+            slots: slots as u64,
+            open: None,
+            rendering: BTreeMap::new(),
+            in_flight: VecDeque::new(),
+            idle: Vec::new(),
+            bases: 0,
+            next: 0,
+            lost: false,
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Begin => self.begin(),
+            Step::Finish { delay, foreign } => self.compute(delay, foreign),
+            Step::DropCompute => {
+                if let Some(turn) = self.open.take() {
+                    self.next = turn.frame();
+                    self.lost = true;
+                }
+            }
+            Step::SubmitOldest => {
+                if let Some((_, (turn, base))) = self.rendering.pop_first() {
+                    self.submit(turn, base).unwrap();
+                }
+            }
+            Step::SubmitNewest => {
+                if let Some((frame, (turn, base))) = self.rendering.pop_last() {
+                    let first = self.rendering.keys().next().copied();
+                    match (self.submit(turn, base), first) {
+                        (Ok(()), None) => {}
+                        (Err(Error::OutOfOrder { frame: refused, first, .. }), Some(oldest)) => {
+                            assert_eq!((refused, first), (frame, oldest));
+                            self.lost = true;
+                        }
+                        (other, oldest) => panic!("submitted {frame} before {oldest:?}: {other:?}"),
+                    }
+                }
+            }
+            Step::SkipOldest => {
+                if let Some((_, (turn, _))) = self.rendering.pop_first() {
+                    turn.skip();
+                }
+            }
+            Step::DropNewest => self.lost |= self.rendering.pop_last().is_some(),
+            Step::WaitOldest => self.wait(),
+        }
+    }
+
+    fn begin(&mut self) {
+        let slot = self.next % self.slots;
+        let busy = self.rendering.keys().find(|frame| **frame % self.slots == slot).copied();
+        let open = self.open.as_ref().map(ComputeTurn::frame);
+        match self.exchange.begin() {
+            Err(Error::TurnLost { .. }) if self.lost => self.lost = false,
+            result if self.lost => panic!("a lost turn is told first, not {result:?}"),
+            Err(Error::TurnOpen { frame, .. }) => assert_eq!(Some(frame), open),
+            result if open.is_some() => panic!("frame {open:?} is open, but {result:?}"),
+            Err(Error::SlotBusy { frame, .. }) => assert_eq!(Some(frame), busy),
+            Ok(turn) => {
+                assert_eq!((turn.frame(), busy), (self.next, None));
+                self.next += 1;
+                self.open = Some(turn);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn compute(&mut self, delay: u16, foreign: bool) {
+        let Some(mut turn) = self.open.take() else { return };
+        self.bases += 10_000;
+        let base = self.bases;
+        self.filler.fill(&mut turn, if foreign { 0 } else { base }, Duration::from_micros(delay.into()));
+        match turn.work() {
+            Work::Cuda(mut cuda) => {
+                if let Some(stranger) = self.stranger.filter(|_| foreign) {
+                    // Ordered behind the fill, and before the signal, without a word from here.
+                    stranger.memcpy_htod(&Filler::pattern(LEN, base), &mut cuda.resources).unwrap();
+                }
+            }
+            Work::Host(host) if foreign => {
+                let words = Filler::pattern(LEN, base);
+                host.run(move |slot| slot.copy_from_slice(&words)).unwrap();
+            }
+            Work::Host(_) => {}
+        }
+        let turn = turn.finish().unwrap();
+        self.rendering.insert(turn.frame(), (turn, base));
+    }
+
+    fn submit(&mut self, turn: RenderTurn<Words>, base: u32) -> Result<(), Error> {
+        let readback = self.idle.pop().unwrap_or_else(|| Readback::new(self.rig.device(), SIZE));
+        let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
+        // SAFETY: recorded with the turn's barriers; the readback is kept until the point was waited for.
+        match unsafe { turn.submit(self.rig.device().queue(), &[commands]) } {
+            Ok(point) => self.in_flight.push_back((point, readback, base)),
+            Err(error) => {
+                self.idle.push(readback);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) {
+        let Some((point, readback, base)) = self.in_flight.pop_front() else { return };
+        point.wait(Rig::LONG).unwrap();
+        assert!(readback.words() == Filler::pattern(LEN, base), "the frame of point {} is not its own", point.value());
+        self.idle.push(readback);
+    }
+
+    fn finish(mut self) {
+        while !self.in_flight.is_empty() {
+            self.wait();
+        }
+        drop(self.open.take());
+        self.rendering.clear();
+        self.exchange.close().unwrap();
+    }
+}

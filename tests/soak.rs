@@ -1,0 +1,123 @@
+//! Long runs: memory and descriptors stay as they are. `SOAK_FRAMES`, `SOAK_CYCLES` and `SOAK_SLOTS` make them longer.
+#![cfg(target_os = "linux")]
+#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+
+use std::time::Instant;
+
+use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, LiveObjects, TimelinePoint};
+use bridge_tests::{Filler, Readback, Rig};
+
+type Words = BufferSpec<u32>;
+
+#[test]
+fn long_runs_leave_nothing_behind() {
+    for backend in [Backend::Host, Backend::Cuda] {
+        Rig::with(backend, "frames", frames);
+        Rig::with(backend, "coming_and_going", coming_and_going);
+        Rig::with(backend, "several_at_once", several_at_once);
+    }
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Resident bytes and open descriptors of this process.
+fn footprint() -> (u64, usize) {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
+    (pages * 4096, std::fs::read_dir("/proc/self/fd").unwrap().count())
+}
+
+fn assert_same(before: (u64, usize), after: (u64, usize), what: &str) {
+    assert_eq!(before.1, after.1, "descriptors before and after {what}");
+    let grown = after.0.saturating_sub(before.0);
+    assert!(grown < 16 << 20, "{what}: {} MiB became {} MiB", before.0 >> 20, after.0 >> 20);
+}
+
+fn exchange(compute: &Compute, slots: usize) -> Exchange<Words> {
+    let info = ExchangeInfo { name: "soak", slots, timeout: Rig::LONG };
+    Exchange::new(compute, &info, Words::new(256, Consumer::TRANSFER_READ)).unwrap()
+}
+
+fn frames(rig: &Rig, compute: &Compute) {
+    let (mut frames, slots) = (setting("SOAK_FRAMES", 3000), setting("SOAK_SLOTS", 3));
+    if compute.backend() == Backend::Host {
+        frames = frames.min(100_000);
+    }
+    let slots = usize::try_from(slots).unwrap();
+    let filler = Filler::new(compute);
+    let readbacks: Vec<_> = (0..slots).map(|_| Readback::new(rig.device(), 1024)).collect();
+    let mut points: Vec<Option<TimelinePoint>> = vec![None; slots];
+    let mut exchange = exchange(compute, slots);
+    let mut before = None;
+    let start = Instant::now();
+    for frame in 0..frames {
+        let mut turn = exchange.begin().unwrap();
+        let base = u32::try_from(frame & 0xffff_ffff).unwrap();
+        filler.fill(&mut turn, base, std::time::Duration::ZERO);
+        let turn = turn.finish().unwrap();
+        let slot = turn.slot();
+        if let Some(point) = &points[slot] {
+            point.wait(Rig::LONG).unwrap();
+            let old = u32::try_from((frame - slots as u64) & 0xffff_ffff).unwrap();
+            assert_eq!(readbacks[slot].words()[255], old.wrapping_add(255), "frame {frame}");
+        }
+        let commands = readbacks[slot].record(&turn, &[(turn.resources().as_raw(), 1024)]);
+        // SAFETY: recorded with the turn's barriers; waited for before the readback is used again.
+        points[slot] = Some(unsafe { turn.submit(rig.device().queue(), &[commands]) }.unwrap());
+        if frame == frames / 10 {
+            before = Some(footprint());
+        }
+    }
+    points.into_iter().flatten().for_each(|point| point.wait(Rig::LONG).unwrap());
+    let per_frame = start.elapsed() / u32::try_from(frames).unwrap();
+    assert_same(before.unwrap(), footprint(), "frames");
+    eprintln!("{frames} frames, {slots} slots, {}: {per_frame:?} each", compute.backend());
+    exchange.close().unwrap();
+}
+
+fn coming_and_going(rig: &Rig, compute: &Compute) {
+    let cycles = setting("SOAK_CYCLES", 150);
+    let alive = LiveObjects::now();
+    let readback = Readback::new(rig.device(), 1024);
+    let mut before = None;
+    let start = Instant::now();
+    for cycle in 0..cycles {
+        let mut exchange = exchange(compute, 2);
+        let turn = exchange.begin().unwrap().finish().unwrap();
+        let source = (turn.resources().as_raw(), 1024);
+        readback.run(turn, &[source]);
+        exchange.close().unwrap();
+        if cycle == cycles / 10 {
+            before = Some(footprint());
+        }
+    }
+    assert_same(before.unwrap(), footprint(), "cycles");
+    assert_eq!(LiveObjects::now(), alive);
+    eprintln!("{cycles} exchanges, {}: {:?} each", compute.backend(), start.elapsed() / u32::try_from(cycles).unwrap());
+}
+
+/// Four threads with a compute side and an exchange each, on one device and one queue.
+fn several_at_once(rig: &Rig, compute: &Compute) {
+    let frames = u32::try_from(setting("SOAK_FRAMES", 3000).min(20_000) / 10).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4u32 {
+            let (device, backend) = (rig.device(), compute.backend());
+            scope.spawn(move || {
+                let compute = Compute::new(device, backend).unwrap();
+                let (filler, readback) = (Filler::new(&compute), Readback::new(device, 1024));
+                let mut exchange = exchange(&compute, 2);
+                for frame in 0..frames {
+                    let base = thread << 28 | frame;
+                    let mut turn = exchange.begin().unwrap();
+                    filler.fill(&mut turn, base, std::time::Duration::ZERO);
+                    let turn = turn.finish().unwrap();
+                    let source = (turn.resources().as_raw(), 1024);
+                    assert!(readback.run(turn, &[source]) == Filler::pattern(256, base), "{thread}: {frame}");
+                }
+                exchange.close().unwrap();
+            });
+        }
+    });
+}
