@@ -158,8 +158,13 @@ impl<T> MappedBuffer<T> {
     /// covers it. Call it before such a signal, once nobody holds a view. Costs one load if no other stream ever used it.
     ///
     /// # Errors
-    /// [`Error::Driver`] when the wait cannot be enqueued; then no signal may follow.
+    /// [`Error::Driver`] when the wait cannot be enqueued, or when the end of such work could not be recorded earlier; then
+    /// no signal may follow.
     pub fn join_foreign_work(&self) -> Result<(), Error> {
+        if !self.order.has_guests() {
+            return Ok(());
+        }
+        self.memory.device().check_recorded()?;
         self.order.try_join_guests().map_err(|error| {
             CallError::from_cudarc("cuStreamWaitEvent", error).at(self.object(), self.memory.device().name())
         })

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use cudarc::driver::{CudaEvent, CudaStream, DriverError, SyncOnDrop};
 
+use crate::code::DriverCode;
 use crate::sys::{CallError, CallResult, Driver};
 
 /// More guests than this are synchronised on the host, so that a program which makes a stream a frame stays bounded.
@@ -44,31 +45,35 @@ impl StreamOrder {
     /// Lets `stream` use the buffer after everything enqueued so far. What it enqueues before the guard is dropped comes
     /// before everything that enters later.
     ///
-    /// Errors are recorded in the contexts of both streams, as cudarc does; the order is then kept by waiting on the host.
+    /// Where one stream cannot be told to wait for another, the host waits, and a warning says so. If that fails too, the
+    /// error is recorded in the contexts of both streams, as cudarc does.
     pub(crate) fn enter<'a>(&'a self, stream: &'a CudaStream) -> SyncOnDrop<'a> {
         if *stream == *self.home {
             self.join_guests();
             return SyncOnDrop::Record(None);
         }
-        if let Err(error) = self.wait_for_all(stream) {
-            self.record(stream, error);
-            self.wait_on_host(stream);
-        }
-        match self.guest(stream) {
+        // cudarc returns a recorded error from its next call, instead of making that. So nothing is recorded before the end.
+        let (home, guest) = (self.home.context().check_err(), stream.context().check_err());
+        let waited = self.wait_for_all(stream).or_else(|error| self.wait_on_host(error));
+        let guard = match self.guest(stream) {
             Ok(Some(guest)) => SyncOnDrop::Record(Some((&guest.last_use, stream))),
             Ok(None) => SyncOnDrop::Sync(Some(stream)),
             Err(error) => {
-                self.record(stream, error);
+                warn(error);
                 SyncOnDrop::Sync(Some(stream))
             }
-        }
+        };
+        self.home.context().record_err(home.and(waited));
+        stream.context().record_err(guest.and(waited));
+        guard
     }
 
     /// [`try_join_guests`](Self::try_join_guests) for places that cannot return an error.
     pub(crate) fn join_guests(&self) {
-        if let Err(error) = self.try_join_guests() {
-            self.home.context().record_err::<()>(Err(error));
-            self.wait_on_host(&self.home);
+        if self.has_guests() {
+            let earlier = self.home.context().check_err();
+            let joined = self.try_join_guests().or_else(|error| self.wait_on_host(error));
+            self.home.context().record_err(earlier.and(joined));
         }
     }
 
@@ -112,16 +117,13 @@ impl StreamOrder {
         others.try_for_each(|guest| stream.wait(&guest.last_use))
     }
 
-    /// The slow way to the same order. If this fails too, the context is lost and nothing runs any more.
-    fn wait_on_host(&self, stream: &CudaStream) {
-        if let Err(error) = self.home.synchronize() {
-            self.record(stream, error);
-        }
-        for guest in self.guests() {
-            if let Err(error) = guest.last_use.synchronize() {
-                self.record(stream, error);
-            }
-        }
+    /// The slow way to the same order, after `error` on the quick one. If this fails too, the context is lost and nothing
+    /// runs any more.
+    fn wait_on_host(&self, error: DriverError) -> Result<(), DriverError> {
+        warn(error);
+        let meanwhile = self.home.context().check_err();
+        let guests = self.guests().map(|guest| guest.last_use.synchronize());
+        guests.fold(meanwhile.and(self.home.synchronize()), Result::and)
     }
 
     /// The list entry of `stream`. None where an event cannot stand for its work: a stream of another context, tracking
@@ -151,17 +153,19 @@ impl StreamOrder {
         Ok(None)
     }
 
+    pub(crate) fn has_guests(&self) -> bool {
+        self.first.get().is_some()
+    }
+
     fn guests(&self) -> impl Iterator<Item = &Guest> {
         let first = self.first.get().map(Box::as_ref);
         std::iter::successors(first, |guest| guest.next.get().map(Box::as_ref))
     }
+}
 
-    fn record(&self, stream: &CudaStream, error: DriverError) {
-        self.home.context().record_err::<()>(Err(error));
-        if !Arc::ptr_eq(self.home.context(), stream.context()) {
-            stream.context().record_err::<()>(Err(error));
-        }
-    }
+fn warn(error: DriverError) {
+    let code = DriverCode(error.0 as u32);
+    log::warn!("streams that share a buffer cannot wait for each other ({code}): the host waits");
 }
 
 fn key(stream: &CudaStream) -> usize {

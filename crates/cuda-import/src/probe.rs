@@ -4,7 +4,7 @@ use cudarc::driver::sys::{CUdevice, CUdevice_attribute as Attribute};
 use uuid::Uuid;
 
 use crate::error::{DriverVersion, Error};
-use crate::sys::{CallResult, Driver};
+use crate::sys::{CallError, CallResult, Driver, INVALID_VALUE};
 
 /// The driver and its devices.
 #[derive(Clone, Debug)]
@@ -109,7 +109,10 @@ fn list(driver: Driver) -> CallResult<DriverReport> {
 pub(crate) fn describe(driver: Driver, device: CUdevice, ordinal: usize) -> CallResult<DeviceReport> {
     let attribute = |attribute| driver.attribute(attribute, device);
     // A driver that does not know an attribute does not have the ability.
-    let has = |ability| attribute(ability).is_ok_and(|value| value != 0);
+    let has = |ability| match attribute(ability) {
+        Err(CallError { code: INVALID_VALUE, .. }) => Ok(false),
+        answer => answer.map(|value| value != 0),
+    };
     let name = driver.device_name(device)?;
     Ok(DeviceReport {
         ordinal,
@@ -123,10 +126,10 @@ pub(crate) fn describe(driver: Driver, device: CUdevice, ordinal: usize) -> Call
             attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?.max(0).unsigned_abs(),
         ),
         total_memory: driver.total_memory(device)?,
-        timeline_semaphores: has(Attribute::CU_DEVICE_ATTRIBUTE_TIMELINE_SEMAPHORE_INTEROP_SUPPORTED),
-        posix_fd_export: has(Attribute::CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED),
+        timeline_semaphores: has(Attribute::CU_DEVICE_ATTRIBUTE_TIMELINE_SEMAPHORE_INTEROP_SUPPORTED)?,
+        posix_fd_export: has(Attribute::CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED)?,
         compute_mode: ComputeMode::from_raw(attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_MODE)?),
-        integrated: has(Attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED),
+        integrated: has(Attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED)?,
         mig: name.contains(" MIG "),
         name,
     })

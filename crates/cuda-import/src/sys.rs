@@ -27,6 +27,9 @@ pub(crate) struct CallError {
 
 pub(crate) type CallResult<T> = Result<T, CallError>;
 
+/// `CUDA_ERROR_INVALID_VALUE`
+pub(crate) const INVALID_VALUE: u32 = 1;
+
 /// Why there is no [`Driver`].
 #[derive(Clone, Debug)]
 pub(crate) enum LoadError {
@@ -105,6 +108,7 @@ const CALLED_BY_CUDARC: &[&str] = &[
     "cuEventDestroy_v2",
     "cuEventQuery",
     "cuEventRecord",
+    "cuEventSynchronize",
     "cuGetErrorString",
     "cuStreamCreate",
     "cuStreamDestroy_v2",

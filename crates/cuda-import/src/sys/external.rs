@@ -8,7 +8,7 @@ use std::ffi::c_uint;
 
 use cudarc::driver::{CudaStream, sys as cu};
 
-use super::{CallError, CallResult, Driver, check};
+use super::{CallError, CallResult, Driver, INVALID_VALUE, check};
 use crate::handle::RawOsHandle;
 
 pub(crate) type WaitParams = cu::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS;
@@ -221,7 +221,6 @@ impl Driver {
 
 /// The one count that two parallel arrays share.
 fn count(call: &'static str, semaphores: usize, params: usize) -> CallResult<c_uint> {
-    const INVALID_VALUE: u32 = 1;
     let count = c_uint::try_from(semaphores.min(params));
     count.map_err(|_| CallError { call, code: INVALID_VALUE })
 }

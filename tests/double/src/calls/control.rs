@@ -1,0 +1,173 @@
+//! What tests call besides the driver's functions. None of it is logged or made to fail.
+//!
+//! Lists are handed over as text, a line a call of `sink`, its fields apart by tabs.
+//!
+//! Unsafe because these are C functions.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_void};
+
+use crate::abi::Code;
+use crate::descriptor::{self, Raw};
+use crate::export::{Export, Payload};
+use crate::gate::{self, Fault, Logged};
+use crate::ledger::Ledger;
+
+/// Gets the test's own pointer, and a line that is valid during the call.
+pub(crate) type Sink = unsafe extern "C" fn(*mut c_void, *const u8, usize);
+
+/// The exporting side allocates and exports: a fresh descriptor, the caller's; -1 when there is none left.
+#[unsafe(no_mangle)]
+extern "C" fn double_export_memory(size: u64, dedicated: c_int) -> Raw {
+    export(size, Export::Memory { size, dedicated: dedicated != 0 })
+}
+
+/// The exporting side makes a semaphore and exports it, as [`double_export_memory`] does.
+#[unsafe(no_mangle)]
+extern "C" fn double_export_semaphore(timeline: c_int) -> Raw {
+    export(0, Export::Semaphore(Payload::new(timeline != 0)))
+}
+
+/// The number of an export, by a descriptor of it; 0 for all else.
+#[unsafe(no_mangle)]
+extern "C" fn double_number(raw: Raw) -> u64 {
+    descriptor::number(raw).unwrap_or(0)
+}
+
+/// The exporting side enqueues a signal. Keeps to the rules, or a finding says so.
+#[unsafe(no_mangle)]
+extern "C" fn double_submit_signal(number: u64, value: u64) {
+    let mut ledger = gate::ledger();
+    let submitted = ledger.payload(number).map(|payload| payload.submit_signal(value));
+    ledger.note("the exporting side", submitted.unwrap_or(Ok(())));
+}
+
+/// A signal that was enqueued completes.
+#[unsafe(no_mangle)]
+extern "C" fn double_complete_signal(number: u64, value: u64) {
+    let mut ledger = gate::ledger();
+    if let Ok(payload) = ledger.payload(number) {
+        payload.complete_signal(value);
+    }
+    ledger.proceed();
+    gate::changed();
+}
+
+/// The semaphore's counter.
+#[unsafe(no_mangle)]
+extern "C" fn double_value(number: u64) -> u64 {
+    gate::ledger().payload(number).map_or(0, |payload| payload.value())
+}
+
+/// The `nth` call from now on fails, and all after it if `sticky`. 0: none does.
+#[unsafe(no_mangle)]
+extern "C" fn double_fail_nth(nth: u64, code: Code, sticky: c_int) {
+    let fault = |before| Fault { after: before, code, sticky: sticky != 0, fired: None };
+    gate::ledger().gate.fault = nth.checked_sub(1).map(fault);
+}
+
+/// The call that the fault hit, if it did, as [`double_calls`] would give it.
+///
+/// # Safety
+/// `sink` takes `data`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn double_fault(sink: Sink, data: *mut c_void) {
+    let fired = gate::ledger().gate.fault.as_ref().and_then(|fault| fault.fired.clone());
+    // SAFETY: the caller's promise.
+    unsafe { send(fired.iter().map(line), sink, data) };
+}
+
+/// Name, object and code of each call since [`double_forget_calls`].
+///
+/// # Safety
+/// `sink` takes `data`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn double_calls(sink: Sink, data: *mut c_void) {
+    let lines: Vec<_> = gate::ledger().gate.log.iter().map(line).collect();
+    // SAFETY: the caller's promise.
+    unsafe { send(lines, sink, data) };
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn double_forget_calls() {
+    gate::ledger().gate.log.clear();
+}
+
+/// Kind and text of each finding since the last call of this.
+///
+/// # Safety
+/// `sink` takes `data`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn double_findings(sink: Sink, data: *mut c_void) {
+    let findings = gate::ledger().take_findings();
+    // SAFETY: the caller's promise.
+    unsafe { send(findings.iter().map(|(kind, text)| format!("{kind}\t{text}")), sink, data) };
+}
+
+/// Makes everything that is left a finding, but what could not be destroyed because a fault hit that very call.
+#[unsafe(no_mangle)]
+extern "C" fn double_find_leaks() {
+    gate::ledger().find_leaks();
+}
+
+/// Handle, name and `kept` or `refused` of each object, then of each descriptor that nobody closed.
+///
+/// # Safety
+/// `sink` takes `data`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn double_live(sink: Sink, data: *mut c_void) {
+    let ledger = gate::ledger();
+    let objects = ledger.live().into_iter().map(|(handle, name, refused)| {
+        let state = if refused { "refused" } else { "kept" };
+        format!("{handle}\t{name}\t{state}")
+    });
+    let loose = ledger.loose().into_iter().map(|raw| format!("{raw}\tdescriptor {raw}\tkept"));
+    let lines: Vec<_> = objects.chain(loose).collect();
+    drop(ledger);
+    // SAFETY: the caller's promise.
+    unsafe { send(lines, sink, data) };
+}
+
+/// Drops what is left, as the end of the process would, and ends faults and overrides.
+#[unsafe(no_mangle)]
+extern "C" fn double_forget() {
+    Ledger::forget(&mut gate::ledger());
+    gate::set_current(0);
+}
+
+/// Makes a context current on this thread, 0 none.
+#[unsafe(no_mangle)]
+extern "C" fn double_set_current(context: u64) {
+    gate::set_current(context);
+}
+
+/// What all devices say of an attribute from now on.
+#[unsafe(no_mangle)]
+extern "C" fn double_set_attribute(attribute: c_int, value: c_int) {
+    gate::ledger().attributes.insert(attribute, value);
+}
+
+fn export(size: u64, export: Export) -> Raw {
+    let mut ledger = gate::ledger();
+    let number = ledger.serial();
+    match descriptor::make(number, size) {
+        Ok(raw) => {
+            ledger.exports.insert(number, export);
+            raw
+        }
+        Err(_) => -1,
+    }
+}
+
+fn line(call: &Logged) -> String {
+    format!("{}\t{}\t{}", call.name, call.object, call.code)
+}
+
+/// # Safety
+/// `sink` takes `data`.
+unsafe fn send(lines: impl IntoIterator<Item = String>, sink: Sink, data: *mut c_void) {
+    for line in lines {
+        // SAFETY: the caller's promise; the line lives until the call returns.
+        unsafe { sink(data, line.as_ptr(), line.len()) };
+    }
+}

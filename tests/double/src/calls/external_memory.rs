@@ -1,0 +1,121 @@
+//! Imported memory and its mappings. Descriptors are treated as a driver for CUDA 13.0 was measured to treat them.
+//!
+//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+#![allow(unsafe_code)]
+
+use super::put;
+use crate::abi::{BufferDesc, Code, INVALID_VALUE, MEMORY_DEDICATED, MEMORY_OPAQUE_FD, MemoryHandleDesc, UNKNOWN};
+use crate::descriptor::Raw;
+use crate::export::Export;
+use crate::finding::{Kind, Refusal};
+use crate::gate::{Needs, Step, entry};
+use crate::ledger::{Descriptor, Ledger, Mapping, Memory};
+
+/// Closes the descriptor on every failure but that of an argument.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuImportExternalMemory(memory: *mut u64, desc: *const MemoryHandleDesc) -> Code {
+    // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
+    let Some(desc) = (unsafe { desc.as_ref() }) else { return INVALID_VALUE };
+    let close = |ledger: &mut Ledger, raw: u64, code| {
+        if code != INVALID_VALUE {
+            ledger.close_under_watch(raw as Raw);
+        }
+    };
+    let raw = desc.handle.fd;
+    let import = entry("cuImportExternalMemory", Needs::Context).about(u64::from(raw.unsigned_abs())).on_fault(close);
+    import.run(|ledger, context| {
+        if desc.kind != MEMORY_OPAQUE_FD || desc.size == 0 || desc.flags & !MEMORY_DEDICATED != 0 {
+            return Err(INVALID_VALUE.into());
+        }
+        let dedicated = desc.flags & MEMORY_DEDICATED != 0;
+        let export = match exported(ledger, raw, desc.size, dedicated) {
+            Ok(export) => export,
+            Err(refusal) => {
+                ledger.close_under_watch(raw);
+                return Err(refusal);
+            }
+        };
+        let handle = ledger.new_handle();
+        let descriptor = Descriptor { raw, export };
+        ledger.memories.insert(handle, Memory { context, descriptor, size: desc.size, dedicated });
+        // SAFETY: cuda.h: an output; a handle is a pointer.
+        unsafe { put(memory, handle) }
+    })
+}
+
+/// The number of the export. The driver takes a wrong size or flag without a word, so those are findings only.
+fn exported(ledger: &mut Ledger, raw: Raw, size: u64, dedicated: bool) -> Result<u64, Refusal> {
+    let (number, export) = ledger.export(raw)?;
+    let Export::Memory { size: its_size, dedicated: its_dedicated } = *export else {
+        let text = format!("descriptor {raw} is of no memory");
+        return Err(Refusal::new(UNKNOWN, Kind::WrongObject, text));
+    };
+    if size != its_size {
+        ledger.find(Kind::SizeDiffers, format!("an allocation of {its_size} bytes is imported with {size}"));
+    }
+    if dedicated != its_dedicated {
+        let text = format!("an allocation with dedicated {its_dedicated} is imported with {dedicated}");
+        ledger.find(Kind::DedicatedDiffers, text);
+    }
+    Ok(number)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuExternalMemoryGetMappedBuffer(pointer: *mut u64, memory: u64, desc: *const BufferDesc) -> Code {
+    // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
+    let Some(desc) = (unsafe { desc.as_ref() }) else { return INVALID_VALUE };
+    entry("cuExternalMemoryGetMappedBuffer", Needs::Context).about(memory).run(|ledger, context| {
+        let imported = ledger.memories.get(memory)?;
+        ledger.of(context, "memory", imported.context)?;
+        let inside = desc.offset.checked_add(desc.size).is_some_and(|end| end <= imported.size);
+        if desc.flags != 0 || desc.size == 0 || !inside {
+            return Err(INVALID_VALUE.into());
+        }
+        let address = ledger.new_address(desc.size);
+        ledger.mappings.insert(address, Mapping { context, memory, offset: desc.offset, size: desc.size });
+        // SAFETY: cuda.h: an output.
+        unsafe { put(pointer, address) }
+    })
+}
+
+/// Waits for all work of the context (measured).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemFree_v2(pointer: u64) -> Code {
+    let free = entry("cuMemFree_v2", Needs::Context).about(pointer);
+    free.on_fault(|ledger, pointer, _| ledger.mappings.refuse(pointer)).run_until_done(|ledger, context| {
+        ledger.of(context, "mapping", ledger.mappings.get(pointer)?.context)?;
+        if !ledger.is_drained(context) {
+            return Ok(Step::Blocked);
+        }
+        ledger.mappings.remove(pointer)?;
+        Ok(Step::Done)
+    })
+}
+
+/// There are no stream-ordered allocations here, so what is passed can only be a mapping.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemFreeAsync(pointer: u64, _stream: u64) -> Code {
+    entry("cuMemFreeAsync", Needs::Context).about(pointer).run(|ledger, _| {
+        let text = format!("{} is no stream-ordered allocation", ledger.mappings.name(pointer));
+        Err(Refusal::new(INVALID_VALUE, Kind::AsyncFreeOfMapping, text))
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDestroyExternalMemory(memory: u64) -> Code {
+    let destroy = entry("cuDestroyExternalMemory", Needs::Context).about(memory);
+    destroy.on_fault(|ledger, memory, _| ledger.memories.refuse(memory)).run(|ledger, context| {
+        ledger.of(context, "memory", ledger.memories.get(memory)?.context)?;
+        let name = ledger.memories.name(memory);
+        let Memory { descriptor, size, dedicated, .. } = ledger.memories.remove(memory)?;
+        let mapped: Vec<_> =
+            ledger.mappings.iter().filter(|(_, mapping)| mapping.memory == memory).map(|(at, _)| at).collect();
+        for address in mapped {
+            let mapping = ledger.mappings.name(address);
+            let text = format!("{name} of {size} bytes, dedicated {dedicated}, is destroyed before {mapping} is freed");
+            ledger.find(Kind::MappedAtDestroy, text);
+        }
+        ledger.close(descriptor, &name);
+        Ok(())
+    })
+}

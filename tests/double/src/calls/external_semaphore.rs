@@ -1,0 +1,137 @@
+//! Imported semaphores. Descriptors are treated as a driver for CUDA 13.0 was measured to treat them.
+//!
+//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+#![allow(unsafe_code)]
+
+use std::ffi::c_uint;
+
+use super::put;
+use crate::abi::{
+    Code, INVALID_VALUE, SEMAPHORE_OPAQUE_FD, SEMAPHORE_TIMELINE_FD, SemaphoreHandleDesc, SemaphoreParams, UNKNOWN,
+};
+use crate::export::{Export, Payload};
+use crate::finding::{Kind, Refusal};
+use crate::gate::{Needs, entry};
+use crate::ledger::{Descriptor, Ledger, Semaphore};
+use crate::queue::Work;
+
+/// Leaves the descriptor open on every failure.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuImportExternalSemaphore(semaphore: *mut u64, desc: *const SemaphoreHandleDesc) -> Code {
+    // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
+    let Some(desc) = (unsafe { desc.as_ref() }) else { return INVALID_VALUE };
+    let raw = desc.handle.fd;
+    entry("cuImportExternalSemaphore", Needs::Context).about(u64::from(raw.unsigned_abs())).run(|ledger, context| {
+        let timeline = match desc.kind {
+            SEMAPHORE_OPAQUE_FD => false,
+            SEMAPHORE_TIMELINE_FD => true,
+            _ => return Err(INVALID_VALUE.into()),
+        };
+        if desc.flags != 0 {
+            return Err(INVALID_VALUE.into());
+        }
+        let (number, export) = ledger.export(raw)?;
+        let is_same = matches!(export, Export::Semaphore(payload) if payload.is_timeline() == timeline);
+        if !is_same {
+            let kind = if timeline { "timeline" } else { "binary" };
+            let text = format!("descriptor {raw} is of no {kind} semaphore");
+            return Err(Refusal::new(UNKNOWN, Kind::WrongObject, text));
+        }
+        let handle = ledger.new_handle();
+        ledger.semaphores.insert(handle, Semaphore { context, descriptor: Descriptor { raw, export: number } });
+        // SAFETY: cuda.h: an output; a handle is a pointer.
+        unsafe { put(semaphore, handle) }
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuWaitExternalSemaphoresAsync(
+    semaphores: *const u64,
+    params: *const SemaphoreParams,
+    count: c_uint,
+    stream: u64,
+) -> Code {
+    entry("cuWaitExternalSemaphoresAsync", Needs::Context).about(stream).run(|ledger, context| {
+        // SAFETY: cuda.h: two arrays of `count`.
+        let points = unsafe { points(semaphores, params, count) };
+        enqueue(
+            ledger,
+            context,
+            stream,
+            points,
+            |payload, _| payload.submit_wait(),
+            |semaphore, export, value| Work::Wait { semaphore, export, value },
+        )
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuSignalExternalSemaphoresAsync(
+    semaphores: *const u64,
+    params: *const SemaphoreParams,
+    count: c_uint,
+    stream: u64,
+) -> Code {
+    entry("cuSignalExternalSemaphoresAsync", Needs::Context).about(stream).run(|ledger, context| {
+        // SAFETY: cuda.h: two arrays of `count`.
+        let points = unsafe { points(semaphores, params, count) };
+        enqueue(ledger, context, stream, points, Payload::submit_signal, |semaphore, export, value| Work::Signal {
+            semaphore,
+            export,
+            value,
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDestroyExternalSemaphore(semaphore: u64) -> Code {
+    let destroy = entry("cuDestroyExternalSemaphore", Needs::Context).about(semaphore);
+    destroy.on_fault(|ledger, semaphore, _| ledger.semaphores.refuse(semaphore)).run(|ledger, context| {
+        ledger.of(context, "semaphore", ledger.semaphores.get(semaphore)?.context)?;
+        let name = ledger.semaphores.name(semaphore);
+        if ledger.is_pending(semaphore) {
+            let text = format!("{name} is destroyed with waits or signals pending");
+            ledger.find(Kind::PendingAtDestroy, text);
+        }
+        let Semaphore { descriptor, .. } = ledger.semaphores.remove(semaphore)?;
+        ledger.close(descriptor, &name);
+        Ok(())
+    })
+}
+
+/// # Safety
+/// `count` elements are at either place.
+unsafe fn points<'a>(
+    semaphores: *const u64,
+    params: *const SemaphoreParams,
+    count: c_uint,
+) -> impl Iterator<Item = (u64, u64)> + Clone + use<'a> {
+    // SAFETY: the caller's promise.
+    let semaphores: &'a [u64] = unsafe { std::slice::from_raw_parts(semaphores, count as usize) };
+    // SAFETY: the caller's promise.
+    let params: &'a [SemaphoreParams] = unsafe { std::slice::from_raw_parts(params, count as usize) };
+    semaphores.iter().zip(params).map(|(&semaphore, params)| (semaphore, params.value))
+}
+
+/// All or nothing.
+fn enqueue(
+    ledger: &mut Ledger,
+    context: u64,
+    stream: u64,
+    points: impl Iterator<Item = (u64, u64)> + Clone,
+    submit: impl Fn(&mut Payload, u64) -> Result<(), (Kind, String)>,
+    work: impl Fn(u64, u64, u64) -> Work,
+) -> Result<(), Refusal> {
+    let stream = ledger.stream(context, stream)?;
+    for (semaphore, _) in points.clone() {
+        ledger.of(context, "semaphore", ledger.semaphores.get(semaphore)?.context)?;
+    }
+    for (semaphore, value) in points {
+        let export = ledger.semaphores.get(semaphore)?.descriptor.export;
+        let submitted = submit(ledger.payload(export)?, value);
+        let name = ledger.semaphores.name(semaphore);
+        ledger.note(&name, submitted);
+        ledger.enqueue(stream, work(semaphore, export, value));
+    }
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! The entry points.
+
+mod control;
+mod device;
+mod external_memory;
+mod external_semaphore;
+mod stream;
+mod transfer;
+
+pub(crate) use control::Sink;
+
+use crate::abi::INVALID_VALUE;
+use crate::finding::Refusal;
+
+/// Sets an output; cuda.h's answer to a null pointer is `CUDA_ERROR_INVALID_VALUE`.
+///
+/// # Safety
+/// `place` is null or valid for a write.
+#[allow(unsafe_code, reason = "outputs are pointers in cuda.h")]
+unsafe fn put<T>(place: *mut T, value: T) -> Result<(), Refusal> {
+    if place.is_null() {
+        return Err(INVALID_VALUE.into());
+    }
+    // SAFETY: the caller's promise.
+    unsafe { place.write(value) };
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Streams and events.
+//!
+//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+#![allow(unsafe_code)]
+
+use std::ffi::c_uint;
+
+use super::put;
+use crate::abi::{Code, NOT_READY};
+use crate::gate::{Needs, Step, entry};
+use crate::ledger::{Event, Stream};
+use crate::queue::{Queue, Work};
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuStreamCreate(stream: *mut u64, _flags: c_uint) -> Code {
+    entry("cuStreamCreate", Needs::Context).run(|ledger, context| {
+        let handle = ledger.new_handle();
+        ledger.streams.insert(handle, Stream { context });
+        ledger.queues.insert(handle, Queue { context, work: Default::default() });
+        // SAFETY: cuda.h: an output; a handle is a pointer.
+        unsafe { put(stream, handle) }
+    })
+}
+
+/// Takes no current context: what the stream still has to do is done.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuStreamDestroy_v2(stream: u64) -> Code {
+    let destroy = entry("cuStreamDestroy_v2", Needs::Init).about(stream);
+    destroy.on_fault(|ledger, stream, _| ledger.streams.refuse(stream)).run(|ledger, _| {
+        ledger.streams.remove(stream)?;
+        ledger.proceed();
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuStreamQuery(stream: u64) -> Code {
+    entry("cuStreamQuery", Needs::Context).about(stream).run(|ledger, context| {
+        let stream = ledger.stream(context, stream)?;
+        if ledger.is_idle(stream) { Ok(()) } else { Err(NOT_READY.into()) }
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuStreamSynchronize(stream: u64) -> Code {
+    entry("cuStreamSynchronize", Needs::Context).about(stream).run_until_done(|ledger, context| {
+        let stream = ledger.stream(context, stream)?;
+        Ok(if ledger.is_idle(stream) { Step::Done } else { Step::Blocked })
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuStreamWaitEvent(stream: u64, event: u64, _flags: c_uint) -> Code {
+    entry("cuStreamWaitEvent", Needs::Context).about(stream).run(|ledger, context| {
+        let stream = ledger.stream(context, stream)?;
+        let nth = ledger.events.get(event)?.recorded;
+        ledger.enqueue(stream, Work::WaitEvent { event, nth });
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuEventCreate(event: *mut u64, _flags: c_uint) -> Code {
+    entry("cuEventCreate", Needs::Context).run(|ledger, context| {
+        let handle = ledger.new_handle();
+        ledger.events.insert(handle, Event { context, recorded: 0 });
+        // SAFETY: cuda.h: an output; a handle is a pointer.
+        unsafe { put(event, handle) }
+    })
+}
+
+/// Takes no current context; an event that is still waited for goes once it is reached.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuEventDestroy_v2(event: u64) -> Code {
+    let destroy = entry("cuEventDestroy_v2", Needs::Init).about(event);
+    destroy.on_fault(|ledger, event, _| ledger.events.refuse(event)).run(|ledger, _| {
+        ledger.events.remove(event)?;
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuEventRecord(event: u64, stream: u64) -> Code {
+    entry("cuEventRecord", Needs::Context).about(event).run(|ledger, context| {
+        let stream = ledger.stream(context, stream)?;
+        ledger.of(context, "event", ledger.events.get(event)?.context)?;
+        let state = ledger.events.get_mut(event)?;
+        state.recorded += 1;
+        let nth = state.recorded;
+        ledger.enqueue(stream, Work::Record { event, nth });
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuEventQuery(event: u64) -> Code {
+    entry("cuEventQuery", Needs::Init).about(event).run(|ledger, _| {
+        let nth = ledger.events.get(event)?.recorded;
+        if ledger.has_reached(event, nth) { Ok(()) } else { Err(NOT_READY.into()) }
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuEventSynchronize(event: u64) -> Code {
+    entry("cuEventSynchronize", Needs::Init).about(event).run_until_done(|ledger, _| {
+        let nth = ledger.events.get(event)?.recorded;
+        Ok(if ledger.has_reached(event, nth) { Step::Done } else { Step::Blocked })
+    })
+}

@@ -1,0 +1,65 @@
+//! Copies and fills.
+//!
+//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+#![allow(unsafe_code)]
+
+use super::put;
+use crate::abi::Code;
+use crate::finding::Refusal;
+use crate::gate::{Needs, Step, entry};
+use crate::ledger::Ledger;
+use crate::queue::Work;
+
+/// Pageable memory is staged before the call returns.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const u8, size: usize, stream: u64) -> Code {
+    entry("cuMemcpyHtoDAsync_v2", Needs::Context).about(to).run(|ledger, context| {
+        // SAFETY: cuda.h: `size` bytes are at `from`.
+        let bytes = unsafe { std::slice::from_raw_parts(from, size) };
+        write(ledger, context, stream, to, bytes.to_vec())
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemsetD8Async(to: u64, value: u8, size: usize, stream: u64) -> Code {
+    entry("cuMemsetD8Async", Needs::Context)
+        .about(to)
+        .run(|ledger, context| write(ledger, context, stream, to, vec![value; size]))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, size: usize, stream: u64) -> Code {
+    entry("cuMemcpyDtoDAsync_v2", Needs::Context).about(to).run(|ledger, context| {
+        let (stream, size) = (ledger.stream(context, stream)?, size as u64);
+        ledger.place(to, size)?;
+        ledger.place(from, size)?;
+        ledger.enqueue(stream, Work::Copy { to, from, size });
+        Ok(())
+    })
+}
+
+/// A copy to pageable memory returns when it is done.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, size: usize, stream: u64) -> Code {
+    entry("cuMemcpyDtoHAsync_v2", Needs::Context).about(from).run_until_done(|ledger, context| {
+        let stream = ledger.stream(context, stream)?;
+        ledger.place(from, size as u64)?;
+        if !ledger.is_idle(stream) {
+            return Ok(Step::Blocked);
+        }
+        for (i, byte) in ledger.load(from, size as u64)?.into_iter().enumerate() {
+            // SAFETY: cuda.h: there is room for `size` bytes, and `i` is less.
+            let place = unsafe { to.add(i) };
+            // SAFETY: cuda.h: an output.
+            unsafe { put(place, byte) }?;
+        }
+        Ok(Step::Done)
+    })
+}
+
+fn write(ledger: &mut Ledger, context: u64, stream: u64, address: u64, bytes: Vec<u8>) -> Result<(), Refusal> {
+    let stream = ledger.stream(context, stream)?;
+    ledger.place(address, bytes.len() as u64)?;
+    ledger.enqueue(stream, Work::Write { address, bytes });
+    Ok(())
+}

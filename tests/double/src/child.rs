@@ -1,0 +1,51 @@
+//! A test, run again in a process of its own with the double, or something else, as its libcuda.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Set in the child, to the name of the test.
+const MARK: &str = "DRIVER_DOUBLE_CHILD";
+
+/// What the loader finds under the driver's name.
+pub(crate) enum Library<'a> {
+    Double,
+    File(&'a Path),
+}
+
+/// True in the child; false in the parent once the child has passed.
+///
+/// # Panics
+/// When it did not pass.
+pub(crate) fn enter(test: &str, library: &Library<'_>) -> bool {
+    if std::env::var(MARK).is_ok_and(|name| name == test) {
+        return true;
+    }
+    let file = match library {
+        Library::Double => double(),
+        Library::File(file) => file.to_path_buf(),
+    };
+    let folder = tempfile::tempdir().expect("a folder for the library");
+    for name in ["libcuda.so", "libcuda.so.1"] {
+        std::os::unix::fs::symlink(&file, folder.path().join(name)).expect("a link to the library");
+    }
+    let path = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let path = std::iter::once(folder.path().to_owned()).chain(std::env::split_paths(&path));
+    let output = Command::new(std::env::current_exe().expect("this program's path"))
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env("LD_LIBRARY_PATH", std::env::join_paths(path).expect("a library path"))
+        .env(MARK, test)
+        .output()
+        .expect("this program runs again");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{test}: {} in its own process:\n{said}", output.status);
+    assert!(said.contains("1 passed"), "no test is called {test}:\n{said}");
+    false
+}
+
+/// Cargo leaves it beside the test programs, or one folder above.
+fn double() -> PathBuf {
+    let program = std::env::current_exe().expect("this program's path");
+    let name = format!("{}driver_double{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let found = program.ancestors().skip(1).take(2).map(|folder| folder.join(&name)).find(|file| file.exists());
+    found.unwrap_or_else(|| panic!("{name} is not beside {}: build the package driver-double", program.display()))
+}

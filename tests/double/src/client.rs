@@ -1,0 +1,246 @@
+//! The tests' side: the loaded library, asked through functions of its own.
+//!
+//! Unsafe because it calls C.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_void};
+use std::path::Path;
+
+use libloading::{Library, Symbol};
+
+use crate::abi::Code;
+use crate::calls::Sink;
+use crate::child::{self, Library as Which};
+use crate::descriptor::{self, Owned, Raw};
+
+/// Calls that tests make through cudarc, over those that `cuda-import` looks up itself. cudarc panics at one that is not
+/// there.
+const CALLED_BY_TESTS: &[&str] = &[
+    "cuEventSynchronize",
+    "cuMemFreeAsync",
+    "cuMemcpyDtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemsetD8Async",
+];
+
+/// The library that stands in for the driver in this process.
+#[derive(Debug)]
+pub struct Double {
+    library: Library,
+}
+
+/// What the exporting side hands over: a descriptor, and the number by which the double knows what it is of.
+#[derive(Debug)]
+pub struct Exported {
+    /// The test's, until it is imported.
+    pub handle: Owned,
+    /// For [`Double::signal`] and its like.
+    pub number: u64,
+}
+
+/// A rule that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// As `double-close`.
+    pub kind: String,
+    /// What happened to what.
+    pub text: String,
+}
+
+/// A call of the driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// As cuda.h has it, with its version.
+    pub name: String,
+    /// The handle, device address or descriptor that it was about, or 0.
+    pub object: u64,
+    /// What it returned.
+    pub code: u32,
+}
+
+/// Something that was made and is still there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// The handle, device address or descriptor.
+    pub handle: u64,
+    /// As `memory 0xd00000000040`.
+    pub name: String,
+    /// A fault hit the call that was to destroy it.
+    pub refused: bool,
+}
+
+impl Live {
+    /// The first word of its name: `mapping`, `memory`, `semaphore`, `event`, `stream`, `context` or `descriptor`.
+    pub fn kind(&self) -> &str {
+        self.name.split(' ').next().unwrap_or_default()
+    }
+}
+
+impl Double {
+    /// Some in a process of its own, where the test goes on; None in the process it came from, once the other has passed.
+    ///
+    /// # Panics
+    /// When the test failed over there, when no test is called `test`, and when the library or a symbol is not there.
+    pub fn in_child(test: &str) -> Option<Self> {
+        child::enter(test, &Which::Double).then(Self::open)
+    }
+
+    /// As [`in_child`](Self::in_child), with `library` as the driver: true in the process of its own.
+    ///
+    /// # Panics
+    /// As [`in_child`](Self::in_child).
+    pub fn in_child_with(test: &str, library: &Path) -> bool {
+        child::enter(test, &Which::File(library))
+    }
+
+    fn open() -> Self {
+        // SAFETY: the double has no initialisers.
+        let library = unsafe { Library::new("libcuda.so.1") }.expect("libcuda.so.1, in the library path, loads");
+        let double = Self { library };
+        let missing = CALLED_BY_TESTS.iter().filter(|name| double.find::<unsafe extern "C" fn()>(name).is_none());
+        let missing: Vec<_> = missing.collect();
+        assert!(missing.is_empty(), "the double lacks {missing:?}");
+        double
+    }
+
+    fn find<F>(&self, name: &str) -> Option<Symbol<'_, F>> {
+        // SAFETY: nothing is called here; callers name the type that the function has in `calls::control`.
+        unsafe { self.library.get(name.as_bytes()) }.ok()
+    }
+
+    fn control<F>(&self, name: &str) -> Symbol<'_, F> {
+        self.find(name).unwrap_or_else(|| panic!("the driver in the library path is not the double: it lacks {name}"))
+    }
+
+    /// The exporting side allocates `size` bytes and exports them.
+    ///
+    /// # Panics
+    /// When the process has no descriptor left.
+    pub fn export_memory(&self, size: u64, dedicated: bool) -> Exported {
+        self.exported(self.control::<extern "C" fn(u64, c_int) -> Raw>("double_export_memory")(size, dedicated.into()))
+    }
+
+    /// The exporting side makes a semaphore and exports it.
+    ///
+    /// # Panics
+    /// When the process has no descriptor left.
+    pub fn export_semaphore(&self, timeline: bool) -> Exported {
+        self.exported(self.control::<extern "C" fn(c_int) -> Raw>("double_export_semaphore")(timeline.into()))
+    }
+
+    fn exported(&self, raw: Raw) -> Exported {
+        let number = self.control::<extern "C" fn(Raw) -> u64>("double_number")(raw);
+        Exported { handle: descriptor::own(raw).expect("a descriptor is left"), number }
+    }
+
+    /// The exporting side enqueues a signal.
+    pub fn submit_signal(&self, number: u64, value: u64) {
+        self.control::<extern "C" fn(u64, u64)>("double_submit_signal")(number, value);
+    }
+
+    /// A signal that the exporting side enqueued completes.
+    pub fn complete_signal(&self, number: u64, value: u64) {
+        self.control::<extern "C" fn(u64, u64)>("double_complete_signal")(number, value);
+    }
+
+    /// The exporting side signals, both at once.
+    pub fn signal(&self, number: u64, value: u64) {
+        self.submit_signal(number, value);
+        self.complete_signal(number, value);
+    }
+
+    /// The counter of a timeline; 1 for a binary semaphore that is signalled.
+    pub fn value(&self, number: u64) -> u64 {
+        self.control::<extern "C" fn(u64) -> u64>("double_value")(number)
+    }
+
+    /// The `nth` call from now on, counted from 1, fails with `code`, and every later one too if `sticky`.
+    pub fn fail_nth(&self, nth: u64, code: Code, sticky: bool) {
+        self.control::<extern "C" fn(u64, Code, c_int)>("double_fail_nth")(nth, code, sticky.into());
+    }
+
+    /// No call fails any more. The one that the fault hit, if it hit one.
+    pub fn disarm(&self) -> Option<Call> {
+        let hit = self.lines("double_fault").first().map(|line| call(line));
+        self.fail_nth(0, 0, false);
+        hit
+    }
+
+    /// The calls since [`forget_calls`](Self::forget_calls), in order. Looking up an error's name is not one.
+    pub fn calls(&self) -> Vec<Call> {
+        self.lines("double_calls").iter().map(|line| call(line)).collect()
+    }
+
+    /// Begins the list of [`calls`](Self::calls) anew.
+    pub fn forget_calls(&self) {
+        self.control::<extern "C" fn()>("double_forget_calls")();
+    }
+
+    /// What was found since this was asked last.
+    pub fn findings(&self) -> Vec<Finding> {
+        let finding = |[kind, text]: [&str; 2]| Finding { kind: kind.to_owned(), text: text.to_owned() };
+        self.lines("double_findings").iter().map(|line| finding(fields(line))).collect()
+    }
+
+    /// [`findings`](Self::findings), with everything that is left as a leak.
+    pub fn findings_at_exit(&self) -> Vec<Finding> {
+        self.control::<extern "C" fn()>("double_find_leaks")();
+        self.findings()
+    }
+
+    /// What is there.
+    pub fn live(&self) -> Vec<Live> {
+        let live = |[handle, name, state]: [&str; 3]| Live {
+            handle: number(handle),
+            name: name.to_owned(),
+            refused: state == "refused",
+        };
+        self.lines("double_live").iter().map(|line| live(fields(line))).collect()
+    }
+
+    /// Drops all that is left, with all faults and findings, as if the process had begun anew. Nothing made before may be
+    /// used after.
+    pub fn forget(&self) {
+        self.control::<extern "C" fn()>("double_forget")();
+    }
+
+    /// Makes a context current on this thread, behind everyone's back; 0 is none.
+    pub fn set_current(&self, context: u64) {
+        self.control::<extern "C" fn(u64)>("double_set_current")(context);
+    }
+
+    /// Lets all devices give `value` for a `CUdevice_attribute`.
+    pub fn set_attribute(&self, attribute: i32, value: i32) {
+        self.control::<extern "C" fn(c_int, c_int)>("double_set_attribute")(attribute, value);
+    }
+
+    fn lines(&self, name: &str) -> Vec<String> {
+        unsafe extern "C" fn push(lines: *mut c_void, text: *const u8, len: usize) {
+            // SAFETY: `lines` is the one below, which nobody else uses meanwhile.
+            let lines = unsafe { &mut *lines.cast::<Vec<String>>() };
+            // SAFETY: the double passes a line that is valid during the call.
+            let line = unsafe { std::slice::from_raw_parts(text, len) };
+            lines.push(String::from_utf8_lossy(line).into_owned());
+        }
+        let mut lines = Vec::<String>::new();
+        let list = self.control::<unsafe extern "C" fn(Sink, *mut c_void)>(name);
+        // SAFETY: `push` takes a list of lines, which this is.
+        unsafe { list(push, (&raw mut lines).cast()) };
+        lines
+    }
+}
+
+fn call(line: &str) -> Call {
+    let [name, object, code] = fields(line);
+    Call { name: name.to_owned(), object: number(object), code: number(code) as u32 }
+}
+
+fn fields<const N: usize>(line: &str) -> [&str; N] {
+    let fields: Vec<_> = line.splitn(N, '\t').collect();
+    fields.try_into().unwrap_or_else(|_| panic!("{N} fields are expected in {line:?}"))
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().unwrap_or_else(|_| panic!("a number is expected, not {text:?}"))
+}

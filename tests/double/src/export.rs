@@ -1,0 +1,136 @@
+//! What the exporting side made: memory, and semaphores with their state, which both sides share.
+
+use std::collections::BTreeMap;
+
+use crate::finding::Kind;
+
+/// By the number that their descriptors carry.
+pub(crate) type Exports = BTreeMap<u64, Export>;
+
+#[derive(Debug)]
+pub(crate) enum Export {
+    /// Bytes, and whether the allocation was dedicated.
+    Memory {
+        size: u64,
+        dedicated: bool,
+    },
+    Semaphore(Payload),
+    /// Takes the place of a descriptor that was closed, see [`descriptor::replace`](crate::descriptor::replace).
+    Decoy,
+}
+
+/// The state of a semaphore.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    /// The highest value of which a signal was submitted, and the counter.
+    Timeline { submitted: u64, value: u64 },
+    /// How many of each were submitted and completed.
+    Binary { signals: u64, waits: u64, signalled: u64, waited: u64 },
+}
+
+impl Payload {
+    pub(crate) fn new(timeline: bool) -> Self {
+        match timeline {
+            true => Self::Timeline { submitted: 0, value: 0 },
+            false => Self::Binary { signals: 0, waits: 0, signalled: 0, waited: 0 },
+        }
+    }
+
+    pub(crate) fn is_timeline(&self) -> bool {
+        matches!(self, Self::Timeline { .. })
+    }
+
+    /// A signal is enqueued, on any side.
+    pub(crate) fn submit_signal(&mut self, to: u64) -> Result<(), (Kind, String)> {
+        match self {
+            Self::Timeline { submitted, .. } if to <= *submitted => {
+                Err((Kind::ValueNotRising, format!("a signal of {to} after one of {submitted}")))
+            }
+            Self::Timeline { submitted, .. } => {
+                *submitted = to;
+                Ok(())
+            }
+            Self::Binary { signals, waits, .. } => {
+                *signals += 1;
+                match *signals - *waits {
+                    0 | 1 => Ok(()),
+                    _ => Err((Kind::SignalOverSignal, "signalled again with no wait in between".to_owned())),
+                }
+            }
+        }
+    }
+
+    /// A wait is enqueued, on any side. A timeline may be waited for before its signal (measured).
+    pub(crate) fn submit_wait(&mut self) -> Result<(), (Kind, String)> {
+        match self {
+            Self::Binary { signals, waits, .. } if *waits >= *signals => {
+                Err((Kind::WaitBeforeSignal, "a wait with no signal submitted for it".to_owned()))
+            }
+            Self::Binary { waits, .. } => {
+                *waits += 1;
+                Ok(())
+            }
+            Self::Timeline { .. } => Ok(()),
+        }
+    }
+
+    /// Whether a wait for `value` can end now.
+    pub(crate) fn is_reached(&self, value: u64) -> bool {
+        match *self {
+            Self::Timeline { value: counter, .. } => counter >= value,
+            Self::Binary { signalled, waited, .. } => signalled > waited,
+        }
+    }
+
+    pub(crate) fn complete_signal(&mut self, to: u64) {
+        match self {
+            Self::Timeline { value, .. } => *value = to,
+            Self::Binary { signalled, .. } => *signalled += 1,
+        }
+    }
+
+    pub(crate) fn complete_wait(&mut self) {
+        if let Self::Binary { waited, .. } = self {
+            *waited += 1;
+        }
+    }
+
+    /// The counter; 0 or 1 of a binary semaphore.
+    pub(crate) fn value(&self) -> u64 {
+        match *self {
+            Self::Timeline { value, .. } => value,
+            Self::Binary { signalled, waited, .. } => signalled - waited,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timelines_rise() {
+        let mut timeline = Payload::new(true);
+        timeline.submit_signal(2).unwrap();
+        assert!(!timeline.is_reached(1));
+        timeline.complete_signal(2);
+        assert!(timeline.is_reached(1) && timeline.is_reached(2) && !timeline.is_reached(3));
+        assert_eq!(timeline.submit_signal(2).unwrap_err().0, Kind::ValueNotRising);
+        timeline.submit_wait().unwrap();
+    }
+
+    #[test]
+    fn binary_signals_and_waits_pair_up() {
+        let mut binary = Payload::new(false);
+        assert_eq!(binary.submit_wait().unwrap_err().0, Kind::WaitBeforeSignal);
+        binary.submit_signal(0).unwrap();
+        binary.submit_wait().unwrap();
+        assert!(!binary.is_reached(0));
+        binary.complete_signal(0);
+        assert!(binary.is_reached(0));
+        binary.complete_wait();
+        assert!(!binary.is_reached(0));
+        binary.submit_signal(0).unwrap();
+        assert_eq!(binary.submit_signal(0).unwrap_err().0, Kind::SignalOverSignal);
+    }
+}

@@ -1,0 +1,87 @@
+//! What can be found wrong with the use of the driver.
+
+use std::fmt;
+
+use crate::abi::Code;
+
+/// A rule that was broken. The names are what tests compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Somebody closed a descriptor that is the driver's, or one that the driver had closed.
+    DoubleClose,
+    /// Nobody closed it.
+    DescriptorLeak,
+    /// Never destroyed.
+    ObjectLeak,
+    UseAfterDestroy,
+    UnknownHandle,
+    /// "Destroying the memory object doesn't free any mapping": it must have been freed before.
+    MappedAtDestroy,
+    /// "Any outstanding signals or waits must have completed."
+    PendingAtDestroy,
+    /// A binary semaphore's signal must have been submitted before its wait, one for each.
+    WaitBeforeSignal,
+    /// A binary semaphore signalled that nobody waited for yet.
+    SignalOverSignal,
+    /// A timeline's values must rise.
+    ValueNotRising,
+    SizeDiffers,
+    DedicatedDiffers,
+    /// A descriptor of something else than it was imported as.
+    WrongObject,
+    NoContext,
+    WrongContext,
+    /// The context went while something lived in it.
+    OutlivesContext,
+    /// A mapping is freed with cuMemFree, never with its stream-ordered sister.
+    AsyncFreeOfMapping,
+    /// Work on memory that is not there.
+    OutOfBounds,
+    /// The host waits for what does not come.
+    Hang,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DoubleClose => "double-close",
+            Self::DescriptorLeak => "descriptor-leak",
+            Self::ObjectLeak => "object-leak",
+            Self::UseAfterDestroy => "use-after-destroy",
+            Self::UnknownHandle => "unknown-handle",
+            Self::MappedAtDestroy => "mapped-at-destroy",
+            Self::PendingAtDestroy => "pending-at-destroy",
+            Self::WaitBeforeSignal => "wait-before-signal",
+            Self::SignalOverSignal => "signal-over-signal",
+            Self::ValueNotRising => "value-not-rising",
+            Self::SizeDiffers => "size-differs",
+            Self::DedicatedDiffers => "dedicated-differs",
+            Self::WrongObject => "wrong-object",
+            Self::NoContext => "no-context",
+            Self::WrongContext => "wrong-context",
+            Self::OutlivesContext => "outlives-context",
+            Self::AsyncFreeOfMapping => "async-free-of-mapping",
+            Self::OutOfBounds => "out-of-bounds",
+            Self::Hang => "hang",
+        })
+    }
+}
+
+/// Why a call is refused: its code, and the finding if it broke a rule.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) code: Code,
+    pub(crate) finding: Option<(Kind, String)>,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: Code, kind: Kind, text: String) -> Self {
+        Self { code, finding: Some((kind, text)) }
+    }
+}
+
+impl From<Code> for Refusal {
+    fn from(code: Code) -> Self {
+        Self { code, finding: None }
+    }
+}

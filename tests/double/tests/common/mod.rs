@@ -1,0 +1,54 @@
+//! What the tests against the double share.
+#![allow(dead_code, reason = "each test program uses its part")]
+
+pub(crate) mod raw;
+pub(crate) mod said;
+pub(crate) mod walk;
+pub(crate) mod world;
+
+use driver_double::{Double, Finding};
+
+/// Every call that `cuda-import` makes, itself or through cudarc: it looks for all of them before it calls one.
+pub(crate) const CALLS: &[&str] = &[
+    "cuCtxGetCurrent",
+    "cuCtxSetCurrent",
+    "cuCtxSynchronize",
+    "cuDestroyExternalMemory",
+    "cuDestroyExternalSemaphore",
+    "cuDeviceGet",
+    "cuDeviceGetAttribute",
+    "cuDeviceGetCount",
+    "cuDeviceGetName",
+    "cuDeviceGetUuid_v2",
+    "cuDevicePrimaryCtxRelease_v2",
+    "cuDevicePrimaryCtxRetain",
+    "cuDeviceTotalMem_v2",
+    "cuDriverGetVersion",
+    "cuEventCreate",
+    "cuEventDestroy_v2",
+    "cuEventQuery",
+    "cuEventRecord",
+    "cuEventSynchronize",
+    "cuExternalMemoryGetMappedBuffer",
+    "cuImportExternalMemory",
+    "cuImportExternalSemaphore",
+    "cuInit",
+    "cuMemFree_v2",
+    "cuSignalExternalSemaphoresAsync",
+    "cuStreamCreate",
+    "cuStreamDestroy_v2",
+    "cuStreamQuery",
+    "cuStreamSynchronize",
+    "cuStreamWaitEvent",
+    "cuWaitExternalSemaphoresAsync",
+];
+
+/// Nothing was done wrong, and nothing is left.
+pub(crate) fn assert_clean(double: &Double) {
+    assert_eq!(double.findings_at_exit(), Vec::<Finding>::new());
+    assert_eq!(double.live(), Vec::new());
+}
+
+pub(crate) fn kinds(findings: &[Finding]) -> Vec<&str> {
+    findings.iter().map(|finding| finding.kind.as_str()).collect()
+}

@@ -1,0 +1,138 @@
+//! A device of the double, streams, and something of each kind that can be imported.
+//!
+//! Unsafe because of the imports.
+#![allow(unsafe_code, clippy::unwrap_used)]
+
+use std::any::Any;
+use std::sync::Arc;
+
+use cuda_import::cudarc::driver::{CudaContext, CudaStream};
+use cuda_import::{
+    BufferMappingInfo, CudaDevice, ImportedMemory, ImportedSemaphore, MappedBuffer, MemoryImportInfo, SemaphoreKind,
+    SemaphorePoint, probe,
+};
+use driver_double::{Double, Exported};
+
+/// Of every object, so that errors can be searched for it.
+pub(crate) const NAME: &str = "walked";
+/// In elements.
+pub(crate) const LEN: usize = 64;
+/// In bytes.
+pub(crate) const SIZE: u64 = 4096;
+/// More than one call takes without allocating.
+pub(crate) const MANY: usize = 17;
+
+pub(crate) struct World<'d> {
+    pub(crate) double: &'d Double,
+    /// What an operation made.
+    pub(crate) kept: Vec<Box<dyn Any>>,
+    /// Things to be used up; [`refill`](Self::refill) makes them anew.
+    pub(crate) goods: Goods,
+    pub(crate) home: Arc<CudaStream>,
+    pub(crate) guest: Arc<CudaStream>,
+    pub(crate) device: CudaDevice,
+    /// Of another device, to be current when it should not be.
+    pub(crate) stranger: Arc<CudaContext>,
+}
+
+/// All named [`NAME`].
+#[derive(Default)]
+pub(crate) struct Goods {
+    pub(crate) buffer: Option<MappedBuffer<u32>>,
+    /// With nothing mapped.
+    pub(crate) memory: Option<Arc<ImportedMemory>>,
+    /// Signalled by the exporting side: at 1.
+    pub(crate) timelines: Vec<ImportedSemaphore>,
+    /// Signalled by the exporting side.
+    pub(crate) signalled: Option<ImportedSemaphore>,
+    /// Not signalled.
+    pub(crate) unsignalled: Option<ImportedSemaphore>,
+    pub(crate) exported_memory: Option<Exported>,
+    pub(crate) exported_timeline: Option<Exported>,
+    pub(crate) exported_binary: Option<Exported>,
+}
+
+impl<'d> World<'d> {
+    pub(crate) fn new(double: &'d Double) -> Self {
+        let devices = probe().unwrap().devices;
+        let device = CudaDevice::by_uuid(devices[1].uuid).unwrap();
+        let mut world = Self {
+            double,
+            kept: Vec::new(),
+            goods: Goods::default(),
+            home: device.new_stream().unwrap(),
+            guest: device.new_stream().unwrap(),
+            device,
+            stranger: CudaContext::new(0).unwrap(),
+        };
+        world.refill();
+        world
+    }
+
+    pub(crate) fn refill(&mut self) {
+        self.goods = Goods::default();
+        self.kept.clear();
+        let (double, device) = (self.double, &self.device);
+        let binary = |signalled: bool| {
+            let exported = double.export_semaphore(false);
+            if signalled {
+                double.signal(exported.number, 0);
+            }
+            import_semaphore(device, exported, SemaphoreKind::Binary)
+        };
+        let timeline = |_| {
+            let exported = double.export_semaphore(true);
+            double.signal(exported.number, 1);
+            import_semaphore(device, exported, SemaphoreKind::Timeline)
+        };
+        self.goods = Goods {
+            buffer: Some(map(&import_memory(double, device), &self.home)),
+            memory: Some(import_memory(double, device)),
+            timelines: (0..MANY).map(timeline).collect(),
+            signalled: Some(binary(true)),
+            unsignalled: Some(binary(false)),
+            exported_memory: Some(double.export_memory(SIZE, false)),
+            exported_timeline: Some(double.export_semaphore(true)),
+            exported_binary: Some(double.export_semaphore(false)),
+        };
+    }
+
+    pub(crate) fn buffer(&mut self) -> &mut MappedBuffer<u32> {
+        self.goods.buffer.as_mut().unwrap()
+    }
+
+    /// Taken out, to be used up.
+    pub(crate) fn take_buffer(&mut self) -> MappedBuffer<u32> {
+        self.goods.buffer.take().unwrap()
+    }
+
+    /// The first `count` timelines.
+    pub(crate) fn points(&self, count: usize, value: u64) -> Vec<SemaphorePoint<'_>> {
+        self.goods.timelines[..count].iter().map(|semaphore| SemaphorePoint { semaphore, value }).collect()
+    }
+
+    pub(crate) fn keep(&mut self, object: impl Any) {
+        self.kept.push(Box::new(object));
+    }
+}
+
+/// The first one.
+pub(crate) fn device() -> CudaDevice {
+    CudaDevice::by_uuid(probe().unwrap().devices[0].uuid).unwrap()
+}
+
+pub(crate) fn import_memory(double: &Double, device: &CudaDevice) -> Arc<ImportedMemory> {
+    let exported = double.export_memory(SIZE, true);
+    let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: true };
+    // SAFETY: the double exported it with this size and flag.
+    unsafe { ImportedMemory::import(device, exported.handle, &info) }.unwrap()
+}
+
+pub(crate) fn import_semaphore(device: &CudaDevice, exported: Exported, kind: SemaphoreKind) -> ImportedSemaphore {
+    // SAFETY: the double exported it; a wrong kind would be a finding.
+    unsafe { ImportedSemaphore::import(device, exported.handle, kind, NAME) }.unwrap()
+}
+
+pub(crate) fn map(memory: &Arc<ImportedMemory>, home: &Arc<CudaStream>) -> MappedBuffer<u32> {
+    MappedBuffer::map(memory, &BufferMappingInfo { offset: 0, len: LEN }, home).unwrap()
+}

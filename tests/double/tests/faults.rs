@@ -1,0 +1,269 @@
+//! Every driver call of every public operation fails once: the error is right, nothing is lost, nothing panics, and a
+//! second try works.
+//!
+//! Unsafe because operations are.
+#![allow(unsafe_code, clippy::unwrap_used)]
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::assert_clean;
+use common::walk::{Failure, Operation};
+use common::world::{LEN, MANY, NAME, SIZE, World};
+use cuda_import::cudarc::driver::sys::CUresult;
+use cuda_import::cudarc::driver::{CudaContext, DriverError};
+use cuda_import::{
+    BufferMappingInfo, CudaDevice, ImportedMemory, ImportedSemaphore, MappedBuffer, MemoryImportInfo, SemaphoreKind,
+    query, signal, signal_one, wait, wait_one,
+};
+use driver_double::{Call, Double, Exported};
+
+/// What stays when a buffer cannot be freed: the mapping, and all that it lies in.
+const MAPPED: &[&str] = &["mapping", "memory", "context"];
+
+type Outcome = Result<(), Failure>;
+
+fn walk<const N: usize>(test: &str, operations: [Operation; N]) {
+    let Some(double) = Double::in_child(test) else { return };
+    for operation in operations {
+        operation.walk(&double);
+    }
+}
+
+fn import_memory(world: &mut World<'_>) -> Result<Arc<ImportedMemory>, Failure> {
+    let exported = world.goods.exported_memory.take().unwrap();
+    let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: false };
+    // SAFETY: the double exported it with this size and flag.
+    Ok(unsafe { ImportedMemory::import(&world.device, exported.handle, &info) }?)
+}
+
+fn import_semaphore(world: &mut World<'_>, exported: Option<Exported>, kind: SemaphoreKind) -> Outcome {
+    // SAFETY: the double would find a wrong kind.
+    let semaphore = unsafe { ImportedSemaphore::import(&world.device, exported.unwrap().handle, kind, NAME) }?;
+    world.keep(semaphore);
+    Ok(())
+}
+
+fn map(memory: &Arc<ImportedMemory>, world: &World<'_>) -> Result<MappedBuffer<u32>, Failure> {
+    Ok(MappedBuffer::map(memory, &BufferMappingInfo { offset: 256, len: LEN }, &world.home)?)
+}
+
+/// By a guest, so that there is something to join.
+fn guest_writes(world: &mut World<'_>) -> Outcome {
+    let guest = Arc::clone(&world.guest);
+    Ok(guest.memcpy_htod(&[7u32; LEN], &mut world.buffer().view_mut())?)
+}
+
+#[test]
+fn devices() {
+    let probe = Operation::new("probe", |_| Ok(cuda_import::probe().map(drop)?));
+    let by_uuid = Operation::new("by_uuid", |world| {
+        world.keep(CudaDevice::by_uuid(world.device.uuid())?);
+        Ok(())
+    });
+    let adopt = Operation::new("adopt", |world| {
+        world.keep(CudaDevice::adopt(Arc::clone(world.device.context()))?);
+        Ok(())
+    });
+    let new_stream = Operation::new("new_stream", |world| {
+        world.keep(world.device.new_stream()?);
+        Ok(())
+    });
+    // How a driver answers that does not know an attribute.
+    let unknown = |call: &Call| call.name == "cuDeviceGetAttribute" && call.code == 1;
+    walk(
+        "devices",
+        [
+            Operation { device: false, shrugs_off: unknown, ..probe },
+            // CudaContext::new of cudarc 0.19.10 keeps the context that it has retained when the query after that fails.
+            Operation { device: false, shrugs_off: unknown, leaves: &["context"], ..by_uuid },
+            Operation { device: false, shrugs_off: unknown, ..adopt },
+            new_stream,
+        ],
+    );
+}
+
+#[test]
+fn memory() {
+    let import = Operation::new("import", |world| {
+        let memory = import_memory(world)?;
+        world.keep(memory);
+        Ok(())
+    });
+    let drop_memory = Operation::new("drop", |world| {
+        drop(world.goods.memory.take());
+        Ok(())
+    });
+    let map = Operation::new("map", |world| {
+        let memory = Arc::clone(world.goods.memory.as_ref().unwrap());
+        world.keep(map(&memory, world)?);
+        Ok(())
+    });
+    walk(
+        "memory",
+        [
+            Operation { object: NAME, ..import },
+            Operation { object: NAME, ..map },
+            Operation { leaves: &["memory"], ..drop_memory },
+        ],
+    );
+}
+
+#[test]
+fn semaphores() {
+    let timeline = Operation::new("import timeline", |world| {
+        let exported = world.goods.exported_timeline.take();
+        import_semaphore(world, exported, SemaphoreKind::Timeline)
+    });
+    let binary = Operation::new("import binary", |world| {
+        let exported = world.goods.exported_binary.take();
+        import_semaphore(world, exported, SemaphoreKind::Binary)
+    });
+    let drop_semaphore = Operation::new("drop", |world| {
+        drop(world.goods.unsignalled.take());
+        Ok(())
+    });
+    walk(
+        "semaphores",
+        [
+            Operation { object: NAME, ..timeline },
+            Operation { object: NAME, ..binary },
+            Operation { leaves: &["semaphore"], ..drop_semaphore },
+        ],
+    );
+}
+
+#[test]
+fn waits_and_signals() {
+    // SAFETY of all: the semaphores outlive the calls, and the values are what the world is at.
+    let wait_binary = Operation::new("wait, binary", |world| {
+        // SAFETY: as above.
+        Ok(unsafe { wait_one(&world.home, world.goods.signalled.as_ref().unwrap(), 0) }?)
+    });
+    let wait_many = Operation::new("wait, many", |world| {
+        // SAFETY: as above.
+        unsafe { wait(&world.home, &world.points(3, 1)) }?;
+        // SAFETY: as above.
+        Ok(unsafe { wait(&world.home, &world.points(MANY, 1)) }?)
+    });
+    let signal_binary = Operation::new("signal, binary", |world| {
+        // SAFETY: as above.
+        Ok(unsafe { signal_one(&world.home, world.goods.unsignalled.as_ref().unwrap(), 0) }?)
+    });
+    let signal_many = Operation::new("signal, many", |world| {
+        // SAFETY: as above.
+        unsafe { signal(&world.home, &world.points(3, 2)) }?;
+        // SAFETY: as above.
+        Ok(unsafe { signal(&world.home, &world.points(MANY, 3)) }?)
+    });
+    let query = Operation::new("query", |world| {
+        assert!(query(&world.home)?);
+        Ok(())
+    });
+    walk(
+        "waits_and_signals",
+        [
+            Operation { object: NAME, ..wait_binary },
+            Operation { object: NAME, ..wait_many },
+            Operation { object: NAME, ..signal_binary },
+            Operation { object: NAME, ..signal_many },
+            // The stream is the program's own: its device is asked for its name, which a lost context does not tell.
+            Operation { object: "stream", device: false, ..query },
+        ],
+    );
+}
+
+#[test]
+fn views() {
+    let home = Operation::new("home reads and writes", |world| {
+        let home = Arc::clone(&world.home);
+        home.memcpy_htod(&[7u32; LEN], &mut world.buffer().view_mut())?;
+        assert_eq!(home.clone_dtoh(&world.buffer().view())?, [7; LEN]);
+        Ok(())
+    });
+    let guest = Operation::new("a guest writes, home signals", |world| {
+        guest_writes(world)?;
+        world.buffer().join_foreign_work()?;
+        // SAFETY: the semaphore outlives the call and is at 1.
+        unsafe { signal_one(&world.home, &world.goods.timelines[0], 2) }?;
+        Ok(())
+    });
+    let turns = Operation::new("a guest, home, the guest", |world| {
+        guest_writes(world)?;
+        let home = Arc::clone(&world.home);
+        home.memset_zeros(&mut world.buffer().view_mut())?;
+        guest_writes(world)
+    });
+    let slice = Operation::new("as_cuda_slice", |world| {
+        let home = Arc::clone(&world.home);
+        // SAFETY: no view lives, and the slice stays where it is.
+        let mut slice = unsafe { world.buffer().as_cuda_slice() }?;
+        home.memcpy_htod(&[9u32; LEN], &mut *slice)?;
+        Ok(())
+    });
+    // What fails only once is tried again.
+    let passing = |call: &Call| ["cuCtxGetCurrent", "cuCtxSetCurrent", "cuEventCreate"].contains(&call.name.as_str());
+    walk("views", [home, guest, turns, Operation { shrugs_off: passing, ..slice }]);
+}
+
+#[test]
+fn ends_of_buffers() {
+    let close = Operation::new("close", |world| Ok(world.take_buffer().close()?));
+    let close_after_guest = Operation::new("close after a guest", |world| {
+        guest_writes(world)?;
+        Ok(world.take_buffer().close()?)
+    });
+    // SAFETY: nothing was enqueued.
+    let free = Operation::new("free", |world| Ok(unsafe { world.take_buffer().free() }?));
+    let drop_buffer = Operation::new("drop", |world| {
+        drop(world.take_buffer());
+        Ok(())
+    });
+    walk(
+        "ends_of_buffers",
+        [
+            Operation { leaves: MAPPED, ..close },
+            Operation { leaves: MAPPED, ..close_after_guest },
+            Operation { leaves: MAPPED, ..free },
+            Operation { leaves: MAPPED, ..drop_buffer },
+        ],
+    );
+}
+
+#[test]
+fn from_import_to_close() {
+    let whole = Operation::new("import, map, write, signal, close", |world| {
+        let memory = import_memory(world)?;
+        let mut buffer = map(&memory, world)?;
+        drop(memory);
+        world.home.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut())?;
+        // SAFETY: the semaphore outlives the call and is at 1.
+        unsafe { signal_one(&world.home, &world.goods.timelines[0], 2) }?;
+        Ok(buffer.close()?)
+    });
+    walk("from_import_to_close", [Operation { leaves: MAPPED, ..whole }]);
+}
+
+#[test]
+fn what_was_recorded_earlier_stops_a_hand_over() {
+    let Some(double) = Double::in_child("what_was_recorded_earlier_stops_a_hand_over") else { return };
+    let world = World::new(&double);
+    // The stream may hold another handle of the context than the device does; either may have recorded it.
+    let other = CudaContext::new(world.device.ordinal()).unwrap();
+    let stream = other.new_stream().unwrap();
+    for context in [&other, world.device.context()] {
+        context.record_err::<()>(Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)));
+        double.forget_calls();
+        // SAFETY: the semaphore outlives the call and is at 1.
+        let error = unsafe { signal_one(&stream, &world.goods.timelines[0], 2) }.unwrap_err();
+        assert_eq!(error.driver_code().unwrap().0, 2);
+        assert!(error.to_string().starts_with("an earlier call"), "{error}");
+        assert_eq!(double.calls(), Vec::new());
+    }
+    // SAFETY: as above.
+    unsafe { signal_one(&stream, &world.goods.timelines[0], 2) }.unwrap();
+    drop((stream, other, world));
+    assert_clean(&double);
+}

@@ -1,0 +1,112 @@
+//! Machines that cannot do it: each says why, and what to do.
+#![allow(unsafe_code, clippy::unwrap_used, reason = "imports are unsafe")]
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::path::Path;
+
+use common::world::{NAME, SIZE};
+use common::{CALLS, assert_clean};
+use cuda_import::{CudaDevice, Error, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind, Uuid, probe};
+use driver_double::Double;
+
+/// `CU_DEVICE_ATTRIBUTE_TIMELINE_SEMAPHORE_INTEROP_SUPPORTED`
+const TIMELINES: i32 = 114;
+/// `CU_DEVICE_ATTRIBUTE_COMPUTE_MODE`
+const COMPUTE_MODE: i32 = 20;
+
+#[test]
+fn a_library_that_is_no_driver() {
+    // Any library that is loaded anyway.
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let libc = maps.lines().find_map(|line| line.contains("libc.so").then(|| line.split_whitespace().last())).flatten();
+    if !Double::in_child_with("a_library_that_is_no_driver", Path::new(libc.unwrap())) {
+        return;
+    }
+    let Err(Error::DriverTooOld { missing, version: None }) = probe() else { panic!("{:?}", probe()) };
+    for call in CALLS {
+        assert!(missing.contains(call), "{call} is called, but nobody looks whether it is there");
+    }
+    let text = probe().unwrap_err().to_string();
+    assert!(text.contains("cuImportExternalSemaphore, ") && text.contains("install driver"), "{text}");
+}
+
+#[test]
+fn a_library_that_cannot_be_loaded() {
+    if !Double::in_child_with("a_library_that_cannot_be_loaded", Path::new("/dev/null")) {
+        return;
+    }
+    let Err(Error::NoDriver { detail }) = probe() else { panic!("{:?}", probe()) };
+    assert!(detail.contains("libcuda.so.1"), "{detail}");
+}
+
+#[test]
+fn no_device_and_others_than_the_one_asked_for() {
+    let Some(double) = Double::in_child("no_device_and_others_than_the_one_asked_for") else { return };
+    double.fail_nth(1, 100, false);
+    let text = probe().unwrap_err().to_string();
+    assert!(text.starts_with("cuInit failed: CUDA_ERROR_NO_DEVICE (100)") && text.contains("nvidia-smi"), "{text}");
+    double.disarm();
+    let devices = probe().unwrap().devices;
+    assert_eq!(devices.len(), 2);
+    assert!(devices.iter().all(|device| device.obstacles().is_empty()));
+    let error = CudaDevice::by_uuid(Uuid::from_u128(7)).unwrap_err();
+    let Error::NoSuchDevice { present, .. } = error else { panic!("{error}") };
+    assert!(present.iter().map(|device| device.uuid).eq(devices.iter().map(|device| device.uuid)));
+    for asked in &devices {
+        let device = CudaDevice::by_uuid(asked.uuid).unwrap();
+        assert_eq!((device.ordinal(), device.name()), (asked.ordinal, asked.name.as_str()));
+    }
+    assert_clean(&double);
+}
+
+#[test]
+fn a_device_without_timelines() {
+    let Some(double) = Double::in_child("a_device_without_timelines") else { return };
+    double.set_attribute(TIMELINES, 0);
+    double.set_attribute(COMPUTE_MODE, 2);
+    let report = probe().unwrap().devices.remove(0);
+    assert_eq!(report.obstacles().len(), 2, "{report:?}");
+    let device = CudaDevice::by_uuid(report.uuid).unwrap();
+    let timeline = double.export_semaphore(true);
+    // SAFETY: refused before the driver is asked.
+    let error = unsafe { ImportedSemaphore::import(&device, timeline.handle, SemaphoreKind::Timeline, NAME) };
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains(r#"semaphore "walked""#) && text.contains(device.name()), "{text}");
+    drop(device);
+    assert_clean(&double);
+}
+
+#[test]
+fn a_code_that_no_list_knows() {
+    let Some(double) = Double::in_child("a_code_that_no_list_knows") else { return };
+    let device = CudaDevice::by_uuid(probe().unwrap().devices[0].uuid).unwrap();
+    let exported = double.export_memory(SIZE, false);
+    let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: false };
+    double.fail_nth(2, 4711, false);
+    // SAFETY: the double exported it so.
+    let text = unsafe { ImportedMemory::import(&device, exported.handle, &info) }.unwrap_err().to_string();
+    assert_eq!(double.disarm().unwrap().name, "cuImportExternalMemory");
+    assert!(text.starts_with("cuImportExternalMemory failed: unknown code 4711 [memory \"walked\", Double"), "{text}");
+    drop(device);
+    assert_clean(&double);
+}
+
+#[test]
+fn a_process_without_a_descriptor_left() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Some(double) = Double::in_child("a_process_without_a_descriptor_left") else { return };
+    let device = CudaDevice::by_uuid(probe().unwrap().devices[0].uuid).unwrap();
+    let exported = double.export_memory(SIZE, false);
+    let before = getrlimit(Resource::Nofile);
+    let none_left = Rlimit { current: Some(3), ..before };
+    setrlimit(Resource::Nofile, none_left).unwrap();
+    let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: false };
+    // SAFETY: the double exported it so.
+    let error = unsafe { ImportedMemory::import(&device, exported.handle, &info) }.unwrap_err();
+    setrlimit(Resource::Nofile, before).unwrap();
+    assert!(matches!(error, Error::NoDescriptor { .. }) && error.to_string().contains("ulimit -n"), "{error}");
+    drop(device);
+    assert_clean(&double);
+}
