@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use bridge::{Backend, BufferSpec, Compute, Consumer, Error, Exchange, ExchangeInfo, LiveObjects, TimelinePoint};
-use bridge_tests::{Filler, Readback, Rig};
+use bridge_tests::{Filler, Need, Readback, Rig, skip};
 
 const LEN: usize = 1024;
 const SIZE: u64 = 4 * LEN as u64;
@@ -18,8 +18,17 @@ fn faults_end_in_errors() {
     for backend in [Backend::Host, Backend::Cuda] {
         Rig::with(backend, "work_that_does_not_end_in_time", work_that_does_not_end_in_time);
     }
-    for backend in [Backend::Host, Backend::Cuda] {
-        Rig::with(backend, "a_compute_side_that_fails", a_compute_side_that_fails);
+    Rig::with(Backend::Host, "a_compute_side_that_fails", a_compute_side_that_fails);
+    // An invalid write resets the GPU's engine under every program that uses it, and on one machine rendering did not get
+    // going again afterwards: not without being asked.
+    if std::env::var_os("BRIDGE_TEST_GPU_FAULTS").is_some() {
+        Rig::with(Backend::Cuda, "a_compute_side_that_fails", a_compute_side_that_fails);
+    } else {
+        skip(
+            Need::Other,
+            "a_compute_side_that_fails on cuda",
+            "it faults the GPU; set BRIDGE_TEST_GPU_FAULTS=1 to run it",
+        );
     }
 }
 
