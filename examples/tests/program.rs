@@ -122,6 +122,18 @@ fn what_cannot_be_is_one_error_without_a_panic() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("--out"));
 }
 
+/// Does not outlive its test.
+#[cfg(unix)]
+struct Running(std::process::Child);
+
+#[cfg(unix)]
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_leaves_whole_frames_only() {
@@ -130,13 +142,14 @@ fn an_interrupt_leaves_whole_frames_only() {
         return;
     }
     let mut command = demo(out.path(), &["--frames", "1000000"]).unwrap();
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     let begun = Instant::now();
-    while !out.path().join("frame_0003.png").exists() && begun.elapsed() < Duration::from_secs(60) {
+    while !out.path().join("frame_0003.png").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "no fourth frame in half a minute");
         sleep(Duration::from_millis(20));
     }
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child.0), rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.0.wait().unwrap().code(), Some(130));
     let names = names(out.path());
     assert!(!names.iter().any(|name| name == "animation.gif" || name.ends_with(".part")), "{names:?}");
     for name in names.iter().filter(|name| name.ends_with(".png")) {

@@ -1,0 +1,36 @@
+//! Pairs of devices: by UUID and by nothing else, whatever order the two APIs count their devices in. One test, see `Rig`.
+#![allow(clippy::unwrap_used)]
+
+use bridge::cuda_import::{CudaDevice, probe};
+use bridge::vk_export::{DeviceSelector, ExportDevice, report};
+use bridge::{DevicePair, Error, OpenInfo};
+use bridge_tests::{Need, skip};
+
+#[test]
+fn devices_pair_by_uuid() {
+    let cuda = match probe() {
+        Ok(found) => found.devices,
+        Err(error) => return skip(Need::Gpu, "devices_pair_by_uuid", &error.to_string()),
+    };
+    let vulkan = report().unwrap().devices;
+    let both: Vec<_> = cuda.iter().filter(|c| vulkan.iter().any(|v| v.info.uuid == c.uuid)).collect();
+    assert!(!both.is_empty(), "no device is known to both: {cuda:?}");
+    let open = |uuid| {
+        let info = OpenInfo { device: DeviceSelector::Uuid(uuid), ..OpenInfo::default() };
+        ExportDevice::open(&info).unwrap()
+    };
+    for device in &both {
+        let pair = DevicePair::open(&open(device.uuid)).unwrap();
+        assert_eq!((pair.vulkan().uuid(), pair.cuda().uuid()), (device.uuid, device.uuid));
+        assert_eq!(pair.cuda().ordinal(), device.ordinal);
+    }
+    let [first, second, ..] = both.as_slice() else {
+        return skip(Need::Other, "crossed devices are refused", "there is one GPU, two are needed to cross them");
+    };
+    let crossed = DevicePair::new(&open(first.uuid), CudaDevice::by_uuid(second.uuid).unwrap()).unwrap_err();
+    assert!(matches!(crossed, Error::DifferentDevices { .. }), "{crossed}");
+    let text = crossed.to_string();
+    for part in [&first.name, &second.name, &first.uuid.to_string(), &second.uuid.to_string()] {
+        assert!(text.contains(part.as_str()), "{part}: {text}");
+    }
+}
