@@ -145,6 +145,9 @@ impl Demo {
     unsafe fn submit(&mut self, turn: RenderTurn<Shared>, wanted: Wanted<'_>, submit: SubmitInfo<'_>) -> Result<()> {
         let (frame, slot) = (turn.frame(), turn.slot());
         let view = self.scene.view(frame, self.size, self.point_limit);
+        if wanted.window.is_some() {
+            turn.prepare_present()?;
+        }
         // SAFETY: the slot's last frame was waited for by `make_room`.
         let commands = unsafe { self.renderer.record(&turn, &view, wanted) }?;
         let submit = SubmitInfo { commands: &[commands], ..submit };

@@ -158,3 +158,21 @@ fn an_interrupt_leaves_whole_frames_only() {
     let summary: Value = serde_json::from_slice(&fs::read(out.path().join("summary.json")).unwrap()).unwrap();
     assert_eq!(summary["state"], "interrupted");
 }
+
+#[test]
+fn a_window_shows_frames() {
+    let test = "a_window_shows_frames";
+    let screen = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if cfg!(target_os = "linux") && !screen("DISPLAY") && !screen("WAYLAND_DISPLAY") {
+        return bridge_tests::skip(bridge_tests::Need::Other, test, "there is no screen");
+    }
+    let out = tempfile::tempdir().unwrap();
+    let Some(output) = run(test, out.path(), &["--window", "--frames", "12", "--validate", "--json"]) else { return };
+    let error = String::from_utf8_lossy(&output.stderr);
+    if error.contains("device extension VK_KHR_swapchain") {
+        return bridge_tests::skip(bridge_tests::Need::Other, test, error.trim());
+    }
+    assert!(output.status.success(), "{error}");
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&summary["state"], &summary["frames"]), (&"complete".into(), &12.into()));
+}

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::files::AtomicFile;
+use crate::psnr::IDENTICAL;
 
 /// The name by which a later run knows the outputs of an earlier one.
 pub const PROGRAM: &str = "particles";
@@ -139,7 +140,7 @@ impl Summary {
             of_kind.filter_map(|check| check.psnr).reduce(f64::min)
         };
         match (least("reference"), least("picture")) {
-            (Some(f64::INFINITY), _) => ", first and last frame identical to the picture".into(),
+            (Some(psnr), _) if psnr >= IDENTICAL => ", first and last frame identical to the picture".into(),
             (Some(psnr), _) => format!(", first and last frame PSNR {psnr:.1} dB"),
             (None, Some(psnr)) if psnr.is_finite() => format!(", PSNR {psnr:.1} dB"),
             (None, _) => String::new(),
@@ -220,7 +221,7 @@ mod tests {
                     | 1 checks passed, PSNR 51.3 dB | out";
         assert_eq!(summary.to_string(), line);
         let home = |psnr| Check { frame: 0, kind: "reference", particles: None, psnr: Some(psnr), error: None };
-        summary.checks.push(home(f64::INFINITY));
+        summary.checks.push(home(IDENTICAL));
         assert!(summary.to_string().contains("2 checks passed, first and last frame identical to the picture"));
         summary.checks.push(home(61.0));
         assert!(summary.to_string().contains("3 checks passed, first and last frame PSNR 61.0 dB"));

@@ -9,7 +9,7 @@ use vk_export::ash::vk;
 
 use super::{Shared, ledger};
 use crate::live::{Alive, Kind};
-use crate::{Resources, Result, SubmitParts, TimelinePoint};
+use crate::{Backend, Resources, Result, SubmitParts, TimelinePoint};
 
 /// Vulkan's part of a frame: it owns the slot until it is submitted or skipped.
 ///
@@ -58,6 +58,21 @@ impl<R: Resources> RenderTurn<R> {
     /// The point at which the compute side is done.
     pub fn computed(&self) -> &TimelinePoint {
         &self.computed
+    }
+
+    /// Makes sure that a frame which is presented may be: call it before presenting, at best right before submitting.
+    ///
+    /// A present must not depend on a signal that has not been submitted yet (VUID-vkQueuePresentKHR-pWaitSemaphores-03268).
+    /// CUDA's signal has been, when the turn was finished, and this returns at once. The CPU's is made when the CPU is done,
+    /// so with that backend this blocks until then, for at most the exchange's timeout.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`](crate::Error::Timeout), or the failed call.
+    pub fn prepare_present(&self) -> Result<()> {
+        match self.shared.compute.backend() {
+            Backend::Host => self.computed.wait(self.shared.timeout),
+            _ => Ok(()),
+        }
     }
 
     /// The resources as Vulkan sees them.
