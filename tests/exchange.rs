@@ -1,9 +1,10 @@
 //! What one side writes, the other reads: whole, in order, without a wait on the host.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, Work};
+use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, TimelinePoint, Work};
 use bridge_tests::{Filler, Readback, Rig, on_both_backends};
 
 on_both_backends!(
@@ -13,6 +14,7 @@ on_both_backends!(
     computing_waits_for_a_slow_reader,
     several_resources_cross_together,
     dropping_with_frames_in_flight_is_safe,
+    closing_does_not_wait_for_others,
 );
 
 const LEN: usize = 64 << 10;
@@ -173,4 +175,41 @@ fn dropping_with_frames_in_flight_is_safe(rig: &Rig, compute: &Compute) {
     drop(exchange);
     assert!(point.is_reached().unwrap(), "dropping did not wait");
     assert!(readback.words() == Filler::pattern(LEN, 5));
+}
+
+/// Two exchanges on one compute side: the one can be closed while the other never lets it come to rest.
+fn closing_does_not_wait_for_others(rig: &Rig, compute: &Compute) {
+    let stop = AtomicBool::new(false);
+    let filler = Filler::new(compute);
+    let mut busy = exchange(compute, 3);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut last: Option<TimelinePoint> = None;
+            while !stop.load(Ordering::Acquire) {
+                let mut turn = busy.begin().unwrap();
+                filler.fill(&mut turn, 0, Duration::from_millis(3));
+                let turn = turn.finish().unwrap();
+                let point = turn.computed().clone();
+                turn.skip();
+                // The next frame is always enqueued before the last one is done.
+                if let Some(point) = last.replace(point) {
+                    point.wait(Rig::LONG).unwrap();
+                }
+            }
+        });
+        let readback = Readback::new(rig.device(), SIZE);
+        let filler = Filler::new(compute);
+        let info = ExchangeInfo { name: "closed", slots: 1, timeout: Duration::from_millis(500) };
+        let spec = BufferSpec::new(LEN, Consumer::TRANSFER_READ);
+        let mut closed = Exchange::<BufferSpec<u32>>::new(compute, &info, spec).unwrap();
+        let mut turn = closed.begin().unwrap();
+        filler.fill(&mut turn, 4, Duration::ZERO);
+        let turn = turn.finish().unwrap();
+        let source = (turn.resources().as_raw(), SIZE);
+        let right = readback.run(turn, &[source]) == Filler::pattern(LEN, 4);
+        let result = closed.close();
+        stop.store(true, Ordering::Release);
+        assert!(right);
+        result.unwrap();
+    });
 }

@@ -91,7 +91,7 @@ pub use handle::OsHandle;
 pub use memory::{ImportedMemory, MemoryImportInfo};
 pub use probe::{ComputeMode, DeviceReport, DriverReport, probe};
 pub use semaphore::{ImportedSemaphore, SemaphoreKind};
-pub use stream::{SemaphorePoint, query, signal, signal_one, wait, wait_one};
+pub use stream::{SemaphorePoint, StreamMark, mark, query, signal, signal_one, wait, wait_one};
 pub use uuid::Uuid;
 pub use view::{DeviceView, DeviceViewMut};
 
@@ -105,5 +105,6 @@ const _: () = {
     shared::<DeviceView<'_, f32>>();
     shared::<DeviceViewMut<'_, f32>>();
     shared::<SemaphorePoint<'_>>();
+    shared::<StreamMark>();
     shared::<Error>();
 };

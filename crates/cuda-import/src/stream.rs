@@ -3,12 +3,12 @@
 //! Unsafe because the order between two APIs cannot be seen from one of them.
 #![allow(unsafe_code)]
 
-use cudarc::driver::CudaStream;
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError};
 
 use crate::device::check_recorded;
 use crate::error::Error;
 use crate::semaphore::ImportedSemaphore;
-use crate::sys::{self, CallResult, Driver, SemaphoreHandle};
+use crate::sys::{self, CallError, CallResult, Driver, SemaphoreHandle};
 
 /// Up to this many points need no allocation.
 const ON_STACK: usize = 16;
@@ -101,6 +101,36 @@ pub fn query(stream: &CudaStream) -> Result<bool, Error> {
         .and_then(|()| driver.bind(stream.context()))
         .and_then(|()| driver.stream_is_idle(stream));
     asked.map_err(|error| error.at("stream", &stream.context().name().unwrap_or_default()))
+}
+
+/// A place in a stream, behind all work that was enqueued when it was [`mark`]ed. Any thread may use it.
+#[doc(alias = "CUevent")]
+#[derive(Debug)]
+pub struct StreamMark(CudaEvent);
+
+/// Marks the end of the work that is enqueued on `stream` now; what comes later does not count.
+///
+/// # Errors
+/// [`Error::Driver`] when the event cannot be made or recorded.
+#[doc(alias = "cuEventRecord")]
+pub fn mark(stream: &CudaStream) -> Result<StreamMark, Error> {
+    let event = stream.record_event(None);
+    event.map(StreamMark).map_err(|error| of_stream("cuEventRecord", error, stream.context()))
+}
+
+impl StreamMark {
+    /// Whether all work before the mark has ended. Does not block.
+    ///
+    /// # Errors
+    /// [`Error::Driver`] when the work failed, here or earlier in the context; see [`Error::is_context_lost`].
+    #[doc(alias = "cuEventQuery")]
+    pub fn is_reached(&self) -> Result<bool, Error> {
+        self.0.try_is_complete().map_err(|error| of_stream("cuEventQuery", error, self.0.context()))
+    }
+}
+
+fn of_stream(call: &'static str, error: DriverError, context: &CudaContext) -> Error {
+    CallError::from_cudarc(call, error).at("stream", &context.name().unwrap_or_default())
 }
 
 fn for_all<P: Copy>(

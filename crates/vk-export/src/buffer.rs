@@ -173,17 +173,7 @@ fn check(device: &ExportDevice, info: &BufferInfo<'_>, object: &str) -> Result<(
 
 /// Asks whether this usage can be exported; whether only from a dedicated allocation.
 fn ask(device: &ExportDevice, info: &BufferInfo<'_>, handle_type: HandleType, object: &str) -> Result<bool> {
-    let question = vk::PhysicalDeviceExternalBufferInfo::default().usage(info.usage).handle_type(handle_type.memory());
-    let mut answer = vk::ExternalBufferProperties::default();
-    // SAFETY: a query of the physical device that this device was made from.
-    unsafe {
-        device.instance().get_physical_device_external_buffer_properties(
-            device.physical().handle,
-            &question,
-            &mut answer,
-        );
-    }
-    let features = answer.external_memory_properties.external_memory_features;
+    let features = external_features(device.instance(), device.physical().handle, info.usage, handle_type);
     if !features.contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE) {
         return Err(Error::NotExportable {
             object: object.to_owned(),
@@ -193,4 +183,18 @@ fn ask(device: &ExportDevice, info: &BufferInfo<'_>, handle_type: HandleType, ob
         });
     }
     Ok(features.contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY))
+}
+
+/// What a physical device of `instance` does with buffers of `usage` as handles of a type.
+pub(crate) fn external_features(
+    instance: &ash::Instance,
+    physical: vk::PhysicalDevice,
+    usage: vk::BufferUsageFlags,
+    handle_type: HandleType,
+) -> vk::ExternalMemoryFeatureFlags {
+    let question = vk::PhysicalDeviceExternalBufferInfo::default().usage(usage).handle_type(handle_type.memory());
+    let mut answer = vk::ExternalBufferProperties::default();
+    // SAFETY: a query of a physical device of this instance.
+    unsafe { instance.get_physical_device_external_buffer_properties(physical, &question, &mut answer) };
+    answer.external_memory_properties.external_memory_features
 }

@@ -145,11 +145,15 @@ impl<'a> Plan<'a> {
     }
 }
 
-pub(crate) fn has_layer(entry: &ash::Entry) -> Result<bool> {
+fn has_layer(entry: &ash::Entry) -> Result<bool> {
+    Ok(layers(entry)?.iter().any(|layer| layer.layer_name_as_c_str() == Ok(LAYER)))
+}
+
+/// The layers that the loader knows.
+pub(crate) fn layers(entry: &ash::Entry) -> Result<Vec<vk::LayerProperties>> {
     // SAFETY: a global query without preconditions.
-    let layers =
-        unsafe { entry.enumerate_instance_layer_properties() }.map_err(failed("vkEnumerateInstanceLayerProperties"))?;
-    Ok(layers.iter().any(|l| l.layer_name_as_c_str() == Ok(LAYER)))
+    let layers = unsafe { entry.enumerate_instance_layer_properties() };
+    layers.map_err(failed("vkEnumerateInstanceLayerProperties"))
 }
 
 fn extensions_of(entry: &ash::Entry, layer: Option<&CStr>) -> Result<Vec<CString>> {
@@ -159,6 +163,6 @@ fn extensions_of(entry: &ash::Entry, layer: Option<&CStr>) -> Result<Vec<CString
     Ok(properties.iter().filter_map(|e| e.extension_name_as_c_str().ok().map(CStr::to_owned)).collect())
 }
 
-fn failed(call: &'static str) -> impl FnOnce(vk::Result) -> Error {
+pub(crate) fn failed(call: &'static str) -> impl FnOnce(vk::Result) -> Error {
     move |result| Error::Vulkan { call, result, object: "instance".into(), device: "any device".into() }
 }

@@ -3,8 +3,9 @@
 
 use ash::vk;
 
+use crate::buffer::external_features;
 use crate::device::OpenInfo;
-use crate::instance::{OwnedInstance, load};
+use crate::instance::{OwnedInstance, failed, layers, load};
 use crate::requirements::version;
 use crate::semaphore::is_exportable;
 use crate::{Error, HandleType, PhysicalDeviceInfo, Requirement, Result, SemaphoreKind};
@@ -66,7 +67,7 @@ pub fn report() -> Result<VulkanReport> {
     let loader = unsafe { entry.try_enumerate_instance_version() }.ok().flatten().unwrap_or(vk::API_VERSION_1_0);
     let mut report = VulkanReport {
         loader_version: full_version(loader),
-        layers: layers(&entry)?,
+        layers: layer_reports(&entry)?,
         devices: Vec::new(),
         failures: Vec::new(),
     };
@@ -89,23 +90,16 @@ fn list_devices(entry: &ash::Entry, report: &mut VulkanReport) -> Result<()> {
     Ok(())
 }
 
-fn layers(entry: &ash::Entry) -> Result<Vec<LayerReport>> {
-    // SAFETY: a global query without preconditions.
-    let layers =
-        unsafe { entry.enumerate_instance_layer_properties() }.map_err(failed("vkEnumerateInstanceLayerProperties"))?;
-    let layer = |layer: &vk::LayerProperties| {
+fn layer_reports(entry: &ash::Entry) -> Result<Vec<LayerReport>> {
+    let report = |layer: &vk::LayerProperties| {
         let name = layer.layer_name_as_c_str().ok()?.to_string_lossy().into_owned();
         Some(LayerReport { name, version: full_version(layer.spec_version) })
     };
-    Ok(layers.iter().filter_map(layer).collect())
+    Ok(layers(entry)?.iter().filter_map(report).collect())
 }
 
 fn full_version(packed: u32) -> String {
     format!("{}.{}", version(packed), vk::api_version_patch(packed))
-}
-
-fn failed(call: &'static str) -> impl FnOnce(vk::Result) -> Error {
-    move |result| Error::Vulkan { call, result, object: "instance".into(), device: "any device".into() }
 }
 
 fn device_report(instance: &ash::Instance, index: usize, handle: vk::PhysicalDevice) -> Result<DeviceReport> {
@@ -115,14 +109,9 @@ fn device_report(instance: &ash::Instance, index: usize, handle: vk::PhysicalDev
     let info = PhysicalDeviceInfo::query(instance, handle)?;
     let gaps = info.gaps();
     let native = HandleType::NATIVE;
-    let question = vk::PhysicalDeviceExternalBufferInfo::default()
-        .usage(vk::BufferUsageFlags::VERTEX_BUFFER | vk::BufferUsageFlags::STORAGE_BUFFER)
-        .handle_type(native.memory());
-    let mut answer = vk::ExternalBufferProperties::default();
-    // SAFETY: a query of a physical device of this instance.
-    unsafe { instance.get_physical_device_external_buffer_properties(handle, &question, &mut answer) };
+    let usage = vk::BufferUsageFlags::VERTEX_BUFFER | vk::BufferUsageFlags::STORAGE_BUFFER;
     let exports_buffers =
-        answer.external_memory_properties.external_memory_features.contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE);
+        external_features(instance, handle, usage, native).contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE);
     Ok(DeviceReport {
         index,
         vendor_id,

@@ -36,8 +36,9 @@ struct Shared {
 
 struct State {
     jobs: VecDeque<Job>,
-    /// A job has been taken from the queue and is not done yet.
-    busy: bool,
+    /// Jobs that were ever enqueued, and those of them that are done.
+    enqueued: u64,
+    done: u64,
     stop: bool,
     failure: Option<String>,
 }
@@ -61,7 +62,13 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 impl HostStream {
     pub(crate) fn new() -> Result<Self> {
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { jobs: VecDeque::with_capacity(QUEUE), busy: false, stop: false, failure: None }),
+            state: Mutex::new(State {
+                jobs: VecDeque::with_capacity(QUEUE),
+                enqueued: 0,
+                done: 0,
+                stop: false,
+                failure: None,
+            }),
             changed: Condvar::new(),
             failed: AtomicBool::new(false),
         });
@@ -104,14 +111,17 @@ impl HostStream {
         Ok(())
     }
 
-    /// Waits until all work is done, for at most `limit`; whether it is.
+    /// Waits until the work that is enqueued now is done, for at most `limit`; whether it is.
     pub(crate) fn drain(&self, limit: Duration) -> bool {
         self.0.shared.drain(limit)
     }
 
     fn push(&self, job: Job) -> Result<()> {
         self.check()?;
-        self.0.shared.lock().jobs.push_back(job);
+        let mut state = self.0.shared.lock();
+        state.jobs.push_back(job);
+        state.enqueued += 1;
+        drop(state);
         self.0.shared.changed.notify_all();
         Ok(())
     }
@@ -125,7 +135,8 @@ impl Shared {
     fn drain(&self, limit: Duration) -> bool {
         let start = Instant::now();
         let mut state = self.lock();
-        while state.busy || !state.jobs.is_empty() {
+        let end = state.enqueued;
+        while state.done < end {
             let Some(left) = limit.checked_sub(start.elapsed()) else { return false };
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -144,12 +155,11 @@ impl Shared {
                 }
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             };
-            state.busy = true;
             drop(state);
             if let Err(reason) = self.execute(job) {
                 self.fail(reason);
             }
-            self.lock().busy = false;
+            self.lock().done += 1;
             self.changed.notify_all();
         }
     }
@@ -241,6 +251,22 @@ mod tests {
             .unwrap();
         drop(stream);
         receiver.try_recv().unwrap();
+    }
+
+    #[test]
+    fn draining_does_not_wait_for_what_comes_later() {
+        let stream = HostStream::new().unwrap();
+        let (release, gate) = mpsc::channel::<()>();
+        let later = stream.clone();
+        stream
+            .run(move || {
+                // Enqueued while the first job is being waited for.
+                thread::sleep(Duration::from_millis(20));
+                later.run(move || gate.recv().unwrap()).unwrap();
+            })
+            .unwrap();
+        assert!(stream.drain(LONG));
+        release.send(()).unwrap();
     }
 
     #[test]

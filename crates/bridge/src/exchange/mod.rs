@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use cuda_import::{query, wait_one};
+use cuda_import::{mark, wait_one};
 use vk_export::ash::vk;
 
 use crate::compute::{Compute, SideRef};
@@ -213,9 +213,13 @@ impl<R: Resources> Shared<R> {
         if compute_lost && self.compute.cuda().is_some() {
             return Ok(());
         }
-        // The compute side may have been given waits or work after its last signal.
+        // The compute side may have been given waits or work after its last signal. Others may go on using it: what they
+        // enqueue from here on is not waited for.
         let drained = match self.compute.side() {
-            SideRef::Cuda(cuda) => wait::poll(left(), || Ok(query(cuda.stream())?), || Ok(()))?,
+            SideRef::Cuda(cuda) => {
+                let end = mark(cuda.stream())?;
+                wait::poll(left(), || Ok(end.is_reached()?), || Ok(()))?
+            }
             SideRef::Host(host) => host.drain(left()),
         };
         if drained {
