@@ -5,12 +5,14 @@
 
 #![allow(clippy::unwrap_used)] // A harness: what fails here fails its test.
 
+mod commands;
 mod engine;
 mod fill;
 mod readback;
 mod rig;
 mod skip;
 
+pub use commands::Commands;
 pub use engine::{Engine, Hook};
 pub use fill::Filler;
 pub use readback::Readback;

@@ -50,15 +50,16 @@ pub enum Error {
         reason: String,
     },
 
-    /// A compute turn is still open, so the next cannot begin.
-    #[error(
-        "exchange \"{exchange}\": the compute turn of frame {frame} is still open; finish or drop it before the next begins"
-    )]
+    /// A turn is still open, so the next frame cannot begin.
+    #[error("exchange \"{exchange}\": the {} turn of frame {frame} is still open; {} it before the next begins",
+        .stage.turn(), .stage.end())]
     TurnOpen {
         /// The exchange's name.
         exchange: String,
         /// The frame of the open turn.
         frame: u64,
+        /// Which turn it is.
+        stage: Stage,
     },
 
     /// All slots are waiting for Vulkan.
@@ -143,11 +144,28 @@ pub enum Stage {
     Submit,
 }
 
+impl Stage {
+    fn turn(self) -> &'static str {
+        match self {
+            Self::Compute => "compute",
+            Self::Render | Self::Submit => "render",
+        }
+    }
+
+    /// What ends that turn.
+    fn end(self) -> &'static str {
+        match self {
+            Self::Compute => "finish or drop",
+            Self::Render | Self::Submit => "submit or skip",
+        }
+    }
+}
+
 fn lost(frame: u64, stage: Stage) -> String {
     match stage {
-        Stage::Compute => format!(
-            "the compute turn of frame {frame} was dropped before `finish`; the frame is begun again by the next `begin`"
-        ),
+        Stage::Compute => {
+            format!("the compute turn of frame {frame} was dropped before `finish`; the next `begin` goes on")
+        }
         Stage::Render => format!(
             "the render turn of frame {frame} was dropped before it was submitted; call `skip` where that is meant"
         ),

@@ -69,7 +69,10 @@ pub use vk_export::{Consumer, ExportDevice, OpenInfo};
 
 pub use compute::{Backend, Compute, CudaCompute};
 pub use error::{Error, Result, Stage};
-pub use exchange::{ComputeTurn, CudaWork, Exchange, ExchangeInfo, HostWork, RenderTurn, SubmitInfo, Work};
+pub use exchange::{
+    ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, ExchangeInfo, HostWork, RenderFirst, RenderTurn,
+    SubmitInfo, Work,
+};
 pub use live::LiveObjects;
 pub use pair::DevicePair;
 pub use resources::{BufferSpec, CreateContext, Each, Resources};

@@ -2,15 +2,17 @@
 #![allow(unsafe_code)] // What could not be freed safely is leaked through ManuallyDrop.
 
 mod compute_turn;
+mod direction;
 mod ledger;
 mod render_turn;
 
+use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use cuda_import::{mark, wait_one};
+use cuda_import::{mark, signal_one, wait_one};
 use vk_export::ash::vk;
 
 use crate::compute::{Compute, SideRef};
@@ -19,10 +21,11 @@ use crate::resources::{CreateContext, Resources};
 use crate::timeline::{Signaller, Timeline};
 use crate::trace::{self, Event};
 use crate::trail::Trail;
-use crate::{Error, Result, wait};
-use ledger::{Begun, Ledger, Refusal};
+use crate::{Error, Result, TimelinePoint, wait};
+use ledger::{First, Ledger, Refusal};
 
 pub use compute_turn::{ComputeTurn, CudaWork, HostWork, Work};
+pub use direction::{ComputeFirst, Direction, RenderFirst};
 pub use render_turn::{RenderTurn, SubmitInfo};
 
 /// How an exchange is to be.
@@ -43,18 +46,21 @@ impl Default for ExchangeInfo<'_> {
     }
 }
 
-/// N slots of shared resources that go round: the compute side writes a slot, Vulkan uses it, and it comes back.
+/// N slots of shared resources that go round: one side fills a slot, the other uses it, and it comes back.
 ///
-/// Every frame is a [`ComputeTurn`] that becomes a [`RenderTurn`]. The GPU does the waiting: the compute side waits for
-/// the frame that used the slot before, Vulkan waits for the compute side; the host waits for nothing.
+/// With [`Exchange::new`] the compute side begins: every frame is a [`ComputeTurn`] that becomes a [`RenderTurn`]. With
+/// [`Exchange::render_first`] Vulkan begins, and a [`RenderTurn`] becomes a [`ComputeTurn`]. The GPU does the waiting:
+/// the side that begins waits for the frame that used the slot before, the other side waits for the first; the host waits
+/// for nothing.
 ///
 /// Two timelines go with it, each with one signaller: `computed`, signalled by the compute side, and `rendered`, by the
 /// Vulkan queue. Frame `n` is value `n + 1` on both.
 ///
 /// Dropping it waits for the frames in flight, with the limit of [`ExchangeInfo::timeout`]. What may still be in use then
 /// is leaked on purpose and reported by name in the log; [`close`](Self::close) gives the error instead.
-pub struct Exchange<R: Resources> {
+pub struct Exchange<R: Resources, D: Direction = ComputeFirst> {
     shared: Arc<Shared<R>>,
+    direction: PhantomData<fn() -> D>,
 }
 
 /// What an exchange and its turns hold together.
@@ -74,66 +80,38 @@ struct Shared<R: Resources> {
     _alive: Alive,
 }
 
-impl<R: Resources> Exchange<R> {
-    /// Makes the slots and the timelines, on both sides.
+impl<R: Resources> Exchange<R, ComputeFirst> {
+    /// Makes the slots and the timelines, on both sides, for frames that the compute side begins.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for no slots or no resources, else what the two sides say; nothing is left behind.
     pub fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
-        let invalid = |reason: &str| Error::InvalidArgument {
-            object: format!("exchange \"{}\"", info.name),
-            reason: reason.to_owned(),
-        };
-        if info.slots == 0 {
-            return Err(invalid("it has 0 slots; 3 keep both sides busy, 1 makes them take turns"));
-        }
-        let consumer = resources.consumer().ok_or_else(|| invalid("it shares nothing; give it at least one buffer"))?;
-        let trail = Arc::new(Trail::new(info.name));
-        let computed = Timeline::new(compute, Signaller::Compute, &trail)?;
-        let rendered = Timeline::new(compute, Signaller::Queue, &trail)?;
-        let slots = (0..info.slots)
-            .map(|slot| resources.create(&CreateContext { compute, exchange: info.name, slot }))
-            .collect::<Result<Arc<[_]>>>()?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                slots: ManuallyDrop::new(slots),
-                computed: ManuallyDrop::new(computed),
-                rendered: ManuallyDrop::new(rendered),
-                ledger: Mutex::new(Ledger::new(info.slots)),
-                compute: compute.clone(),
-                name: info.name.to_owned(),
-                timeout: info.timeout,
-                stages: consumer.stages,
-                gave_up: AtomicBool::new(false),
-                _alive: Alive::new(Kind::Exchange),
-            }),
-        })
+        Ok(Self { shared: Shared::new(compute, info, &resources, First::Compute)?, direction: PhantomData })
     }
+}
 
-    /// Begins a frame: the compute side waits, on the GPU, until Vulkan is done with the slot.
+impl<R: Resources> Exchange<R, RenderFirst> {
+    /// [`Exchange::new`] for frames that Vulkan begins: it draws, the compute side works on the result.
     ///
     /// # Errors
-    /// [`Error::TurnOpen`] while the last compute turn is open, [`Error::SlotBusy`] while the slot's last render turn is,
-    /// [`Error::TurnLost`] once after a turn was dropped half-way, what [`Compute::check`] says once the compute side has
-    /// failed, or the failed call.
-    pub fn begin(&mut self) -> Result<ComputeTurn<R>> {
+    /// As [`Exchange::new`].
+    pub fn render_first(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
+        Ok(Self { shared: Shared::new(compute, info, &resources, First::Render)?, direction: PhantomData })
+    }
+}
+
+impl<R: Resources, D: Direction> Exchange<R, D> {
+    /// Begins a frame: the side that begins will wait, on the GPU, until the other is done with the slot.
+    ///
+    /// # Errors
+    /// [`Error::TurnOpen`] while the last frame's first turn is open (with [`RenderFirst`], any turn),
+    /// [`Error::SlotBusy`] while the slot's last render turn is, [`Error::TurnLost`] once after a turn was dropped
+    /// half-way, what [`Compute::check`] says once the compute side has failed, or the failed call.
+    pub fn begin(&mut self) -> Result<D::Begun<R>> {
         let shared = &self.shared;
         shared.check_compute()?;
         let begun = shared.ledger().begin(|| shared.rendered.value().unwrap_or(0));
-        let Begun { frame, slot, wait } = begun.map_err(|refusal| shared.refused(refusal))?;
-        let turn = ComputeTurn::new(Arc::clone(shared), frame, slot);
-        let Some(value) = wait else { return Ok(turn) };
-        match (shared.compute.side(), shared.rendered.cuda()) {
-            (SideRef::Cuda(cuda), Some(rendered)) => {
-                // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that was accepted
-                // (or has been reached). The semaphore outlives the wait: it is destroyed after the stream has drained.
-                unsafe { wait_one(cuda.stream(), rendered, value) }?;
-            }
-            (SideRef::Host(host), _) => host.wait(&shared.rendered, value, shared.timeout)?,
-            (SideRef::Cuda(_), None) => {}
-        }
-        shared.rendered.awaited(value);
-        Ok(turn)
+        D::begun(shared, begun.map_err(|refusal| shared.refused(refusal))?)
     }
 
     /// Slots.
@@ -164,6 +142,67 @@ impl<R: Resources> Exchange<R> {
 }
 
 impl<R: Resources> Shared<R> {
+    fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: &R, first: First) -> Result<Arc<Self>> {
+        let invalid = |reason: &str| Error::InvalidArgument {
+            object: format!("exchange \"{}\"", info.name),
+            reason: reason.to_owned(),
+        };
+        if info.slots == 0 {
+            return Err(invalid("it has 0 slots; 3 keep both sides busy, 1 makes them take turns"));
+        }
+        let consumer = resources.consumer().ok_or_else(|| invalid("it shares nothing; give it at least one buffer"))?;
+        let trail = Arc::new(Trail::new(info.name));
+        let computed = Timeline::new(compute, Signaller::Compute, &trail)?;
+        let rendered = Timeline::new(compute, Signaller::Queue, &trail)?;
+        let slots = (0..info.slots)
+            .map(|slot| resources.create(&CreateContext { compute, exchange: info.name, slot }))
+            .collect::<Result<Arc<[_]>>>()?;
+        Ok(Arc::new(Self {
+            slots: ManuallyDrop::new(slots),
+            computed: ManuallyDrop::new(computed),
+            rendered: ManuallyDrop::new(rendered),
+            ledger: Mutex::new(Ledger::new(first, info.slots)),
+            compute: compute.clone(),
+            name: info.name.to_owned(),
+            timeout: info.timeout,
+            stages: consumer.stages,
+            gave_up: AtomicBool::new(false),
+            _alive: Alive::new(Kind::Exchange),
+        }))
+    }
+
+    /// Lets the compute side wait, on the GPU, for a value of `rendered` whose signal was enqueued.
+    fn compute_waits(&self, value: u64) -> Result<()> {
+        match (self.compute.side(), self.rendered.cuda()) {
+            (SideRef::Cuda(cuda), Some(rendered)) => {
+                // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that was accepted
+                // (or has been reached). The semaphore outlives the wait: it is destroyed after the stream has drained.
+                unsafe { wait_one(cuda.stream(), rendered, value) }?;
+            }
+            (SideRef::Host(host), _) => host.wait(&self.rendered, value, self.timeout)?,
+            (SideRef::Cuda(_), None) => {}
+        }
+        self.rendered.awaited(value);
+        Ok(())
+    }
+
+    /// Lets the compute side signal a frame's value, behind all that it was given, other CUDA streams' work included.
+    fn compute_signals(&self, frame: u64, slot: usize) -> Result<TimelinePoint> {
+        let value = ledger::value(frame);
+        match (self.compute.side(), self.computed.cuda()) {
+            (SideRef::Cuda(cuda), Some(computed)) => {
+                R::join(&self.slots[slot])?;
+                // SAFETY: the values rise strictly: this timeline's only signaller is this stream, and the ledger lets
+                // one compute turn be open at a time and numbers the frames upwards. The semaphore outlives the signal:
+                // it is destroyed after the point was reached.
+                unsafe { signal_one(cuda.stream(), computed, value) }?;
+            }
+            (SideRef::Host(host), _) => host.signal(&self.computed, value)?,
+            (SideRef::Cuda(_), None) => {}
+        }
+        Ok(self.computed.issue(value))
+    }
+
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -171,7 +210,7 @@ impl<R: Resources> Shared<R> {
     fn refused(&self, refusal: Refusal) -> Error {
         let exchange = self.name.clone();
         match refusal {
-            Refusal::TurnOpen { frame } => Error::TurnOpen { exchange, frame },
+            Refusal::TurnOpen { frame, stage } => Error::TurnOpen { exchange, frame, stage },
             Refusal::SlotBusy { slot, frame } => Error::SlotBusy { exchange, slot, frame, slots: self.slots.len() },
             Refusal::TurnLost { frame, stage } => Error::TurnLost { exchange, frame, stage },
             Refusal::OutOfOrder { frame, first } => Error::OutOfOrder { exchange, frame, first },
@@ -257,7 +296,7 @@ impl<R: Resources> Drop for Shared<R> {
     }
 }
 
-impl<R: Resources> std::fmt::Debug for Exchange<R> {
+impl<R: Resources, D: Direction> std::fmt::Debug for Exchange<R, D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,

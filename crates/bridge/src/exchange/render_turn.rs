@@ -1,13 +1,14 @@
 //! Vulkan's part of a frame.
 #![allow(unsafe_code)] // Recording and submitting.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 use vk_export::Queue;
 use vk_export::ash::vk;
 
-use super::{Shared, ledger};
+use super::{ComputeFirst, ComputeTurn, Direction, RenderFirst, Shared, ledger};
 use crate::live::{Alive, Kind};
 use crate::{Backend, Resources, Result, SubmitParts, TimelinePoint};
 
@@ -15,12 +16,13 @@ use crate::{Backend, Resources, Result, SubmitParts, TimelinePoint};
 ///
 /// Dropped before that, the frame is lost and the next `begin` says so.
 #[must_use = "a turn that is neither submitted nor skipped loses its frame"]
-pub struct RenderTurn<R: Resources> {
+pub struct RenderTurn<R: Resources, D: Direction = ComputeFirst> {
     shared: Arc<Shared<R>>,
     frame: u64,
     slot: usize,
     computed: TimelinePoint,
     done: bool,
+    direction: PhantomData<fn() -> D>,
     _alive: Alive,
 }
 
@@ -40,9 +42,10 @@ pub struct SubmitInfo<'a> {
 /// Barriers, command buffers and semaphores of a frame that need no heap.
 const INLINE: usize = 16;
 
-impl<R: Resources> RenderTurn<R> {
+impl<R: Resources, D: Direction> RenderTurn<R, D> {
     pub(super) fn new(shared: Arc<Shared<R>>, frame: u64, slot: usize, computed: TimelinePoint) -> Self {
-        Self { shared, frame, slot, computed, done: false, _alive: Alive::new(Kind::Turn) }
+        let alive = Alive::new(Kind::Turn);
+        Self { shared, frame, slot, computed, done: false, direction: PhantomData, _alive: alive }
     }
 
     /// The number of the frame, from 0.
@@ -55,7 +58,8 @@ impl<R: Resources> RenderTurn<R> {
         self.slot
     }
 
-    /// The point at which the compute side is done.
+    /// The point at which the compute side is done with the slot, which the submission waits for. With [`RenderFirst`],
+    /// that of an earlier frame; point 0, where a timeline starts, when there was none.
     pub fn computed(&self) -> &TimelinePoint {
         &self.computed
     }
@@ -129,31 +133,21 @@ impl<R: Resources> RenderTurn<R> {
     }
 
     fn parts(&self) -> SubmitParts {
-        let Shared { computed, rendered, stages, .. } = &*self.shared;
-        SubmitParts::new(computed, rendered, ledger::value(self.frame), *stages)
-    }
-
-    /// Says that this turn's submit parts are on their way; gives the point at which the frame is rendered.
-    ///
-    /// # Safety
-    /// The parts of [`submit_parts`](Self::submit_parts) of this very turn went, unchanged, into one `vkQueueSubmit2` (or
-    /// `vkQueueSubmit`) on a queue of the device, with the commands that use the resources, and it returned `VK_SUCCESS`.
-    /// The commands acquire and release the resources with this turn's barriers and use them nowhere else.
-    pub unsafe fn submitted(mut self) -> TimelinePoint {
-        self.done = true;
-        self.on_its_way()
+        SubmitParts::new(&self.computed, &self.shared.rendered, ledger::value(self.frame), self.shared.stages)
     }
 
     /// Notes what a submission that was accepted does.
     fn on_its_way(&self) -> TimelinePoint {
-        let value = ledger::value(self.frame);
         self.shared.ledger().submitted(self.frame);
-        self.shared.computed.awaited(value);
-        self.shared.rendered.issue(value)
+        if self.computed.value() > 0 {
+            self.shared.computed.awaited(self.computed.value());
+        }
+        self.shared.rendered.issue(ledger::value(self.frame))
     }
 
-    /// Submits the frame's commands; for a turn whose submit parts were not taken. They wait for the compute side and tell it when they are done. Gives the point at
-    /// which that will be.
+    /// Submits the frame's commands; for a turn whose submit parts were not taken. They wait for the compute side and tell
+    /// it when they are done. Gives the point at which that will be, or, with [`RenderFirst`], the frame's
+    /// [`ComputeTurn`].
     ///
     /// # Errors
     /// [`Error::OutOfOrder`](crate::Error::OutOfOrder), or the failed call; nothing was submitted then, and the frame
@@ -163,7 +157,7 @@ impl<R: Resources> RenderTurn<R> {
     /// - The command buffers are executable, belong to the device and stay alive, with all that they use, until the point
     ///   is reached; `queue` is of the family that the barriers name.
     /// - They acquire and release the resources with this turn's barriers and use them nowhere else.
-    pub unsafe fn submit(self, queue: &Queue, commands: &[vk::CommandBuffer]) -> Result<TimelinePoint> {
+    pub unsafe fn submit(self, queue: &Queue, commands: &[vk::CommandBuffer]) -> Result<D::Submitted<R>> {
         // SAFETY: handed on to the caller.
         unsafe { self.submit_with(queue, &SubmitInfo { commands, ..SubmitInfo::default() }) }
     }
@@ -175,7 +169,7 @@ impl<R: Resources> RenderTurn<R> {
     ///
     /// # Safety
     /// As [`submit`](Self::submit), and the further semaphores and the fence keep the Valid Usage of `vkQueueSubmit2`.
-    pub unsafe fn submit_with(mut self, queue: &Queue, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
+    pub unsafe fn submit_with(mut self, queue: &Queue, info: &SubmitInfo<'_>) -> Result<D::Submitted<R>> {
         self.shared.ledger().check_order(self.frame).map_err(|refusal| self.shared.refused(refusal))?;
         self.shared.check_compute()?;
         let parts = self.parts();
@@ -196,7 +190,7 @@ impl<R: Resources> RenderTurn<R> {
             self.shared.ledger().skip(self.frame);
             return Err(error.into());
         }
-        Ok(self.on_its_way())
+        D::submitted(&self.shared, self.frame, self.slot, self.on_its_way())
     }
 
     /// Gives the slot back unrendered: a window was minimised, a swapchain is out of date. Costs nothing on the GPU.
@@ -218,7 +212,37 @@ impl<R: Resources> RenderTurn<R> {
     }
 }
 
-impl<R: Resources> Drop for RenderTurn<R> {
+impl<R: Resources> RenderTurn<R, ComputeFirst> {
+    /// Says that this turn's submit parts are on their way; gives the point at which the frame is rendered.
+    ///
+    /// # Safety
+    /// The parts of [`submit_parts`](Self::submit_parts) of this very turn went, unchanged, into one `vkQueueSubmit2` (or
+    /// `vkQueueSubmit`) on a queue of the device, with the commands that use the resources, and it returned `VK_SUCCESS`.
+    /// The commands acquire and release the resources with this turn's barriers and use them nowhere else.
+    pub unsafe fn submitted(mut self) -> TimelinePoint {
+        self.done = true;
+        self.on_its_way()
+    }
+}
+
+impl<R: Resources> RenderTurn<R, RenderFirst> {
+    /// Says that this turn's submit parts are on their way; gives the compute side's turn.
+    ///
+    /// # Errors
+    /// The call that should have let the compute side wait; the frame is then lost, the submission goes on.
+    ///
+    /// # Safety
+    /// As for frames that the compute side begins: the parts of [`submit_parts`](Self::submit_parts) of this very turn
+    /// went, unchanged, into one `vkQueueSubmit2` (or `vkQueueSubmit`) on a queue of the device, with the commands that use
+    /// the resources, and it returned `VK_SUCCESS`. The commands acquire and release the resources with this turn's
+    /// barriers and use them nowhere else.
+    pub unsafe fn submitted(mut self) -> Result<ComputeTurn<R, RenderFirst>> {
+        self.done = true;
+        <RenderFirst as super::direction::Protocol>::submitted(&self.shared, self.frame, self.slot, self.on_its_way())
+    }
+}
+
+impl<R: Resources, D: Direction> Drop for RenderTurn<R, D> {
     fn drop(&mut self) {
         if !self.done {
             log::warn!("exchange \"{}\": the render turn of frame {} was dropped", self.shared.name, self.frame);
@@ -227,7 +251,7 @@ impl<R: Resources> Drop for RenderTurn<R> {
     }
 }
 
-impl<R: Resources> std::fmt::Debug for RenderTurn<R> {
+impl<R: Resources, D: Direction> std::fmt::Debug for RenderTurn<R, D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "RenderTurn(\"{}\", frame {}, slot {})", self.shared.name, self.frame, self.slot)
     }
