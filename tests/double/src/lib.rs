@@ -14,6 +14,7 @@
 //! | `calls/*` | the entry points, as cuda.h has them, and the double's own in `calls/control` |
 //! | `gate` | what every call passes: the log, faults, the current context |
 //! | `ledger`, `table`, `finding` | the state, and what is wrong with it |
+//! | `array`, `copy` | images in memory, and copies from and to them |
 //! | `queue` | what streams have still to do |
 //! | `export` | what the exporting side made |
 //! | `descriptor` | the operating system's handles |
@@ -24,9 +25,11 @@
 #![cfg(target_os = "linux")]
 
 mod abi;
+mod array;
 mod calls;
 mod child;
 mod client;
+mod copy;
 mod descriptor;
 mod export;
 mod finding;
@@ -36,3 +39,4 @@ mod queue;
 mod table;
 
 pub use client::{Call, Double, Exported, Finding, Live};
+pub use export::ImageShape;

@@ -1,9 +1,11 @@
 //! The entry points.
 
+mod array;
 mod control;
 mod device;
 mod external_memory;
 mod external_semaphore;
+mod object;
 mod stream;
 mod transfer;
 
