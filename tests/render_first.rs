@@ -36,7 +36,12 @@ fn words() -> Words {
 }
 
 fn exchange(compute: &Compute, slots: usize) -> Scene {
-    Exchange::render_first(compute, &ExchangeInfo { name: "scene", slots, timeout: Rig::LONG }, words()).unwrap()
+    Exchange::render_first(
+        compute,
+        &ExchangeInfo { name: "scene", slots, timeout: Rig::LONG, ..Default::default() },
+        words(),
+    )
+    .unwrap()
 }
 
 /// Takes a copy of what a compute turn got, in the compute side's own time.
@@ -50,7 +55,7 @@ impl Reader {
         let Some(cuda) = compute.cuda() else { return Self::Host(Arc::default()) };
         let stream = Arc::clone(cuda.stream());
         let copy = stream.alloc_zeros(LEN).unwrap();
-        let info = ExchangeInfo { name: "delay", slots: 2, timeout: Rig::LONG };
+        let info = ExchangeInfo { name: "delay", slots: 2, timeout: Rig::LONG, ..Default::default() };
         let slow = Exchange::new(compute, &info, words()).unwrap();
         Self::Cuda { stream, copy, delay: Filler::new(compute), slow }
     }
@@ -108,7 +113,7 @@ struct Blocker {
 impl Blocker {
     fn new(rig: &Rig, compute: &Compute) -> Self {
         let own = Compute::new(rig.device(), compute.backend()).unwrap();
-        let info = ExchangeInfo { name: "blocker", slots: 1, timeout: Rig::LONG };
+        let info = ExchangeInfo { name: "blocker", slots: 1, timeout: Rig::LONG, ..Default::default() };
         let exchange = Exchange::new(&own, &info, words()).unwrap();
         Self { exchange, readback: Readback::new(rig.device(), SIZE), filler: Filler::new(&own) }
     }
@@ -286,7 +291,7 @@ fn an_engine_submits_for_itself(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 
     // Dropping this one waits in vain for a submission that may have happened.
-    let info = ExchangeInfo { name: "lent", slots: 2, timeout: SLOW };
+    let info = ExchangeInfo { name: "lent", slots: 2, timeout: SLOW, ..Default::default() };
     let mut exchange = Exchange::render_first(compute, &info, words()).unwrap();
     let mut turn = exchange.begin().unwrap();
     turn.submit_parts().unwrap();
@@ -305,7 +310,7 @@ fn two_exchanges_make_a_round_trip(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let readback = Readback::new(rig.device(), SIZE);
     let mut scene = exchange(compute, 2);
-    let info = ExchangeInfo { name: "picture", slots: 2, timeout: Rig::LONG };
+    let info = ExchangeInfo { name: "picture", slots: 2, timeout: Rig::LONG, ..Default::default() };
     let mut picture = Exchange::new(compute, &info, words()).unwrap();
     for frame in 0..6u32 {
         let mut drawn = draw(rig, &commands, scene.begin().unwrap(), frame * 3);

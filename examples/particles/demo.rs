@@ -79,7 +79,7 @@ impl Demo {
         });
         let slots = options.slots as usize;
         let patience = PATIENCE + PATIENCE_PER_PARTICLE * scene.particles() + PATIENCE_PER_PIXEL * (size[0] * size[1]);
-        let info = ExchangeInfo { name: "particles", slots, timeout: patience };
+        let info = ExchangeInfo { name: "particles", slots, timeout: patience, ..Default::default() };
         let spec = BufferSpec::<Particle>::new(scene.particles() as usize, CONSUMER);
         Ok(Self {
             exchange: Exchange::new(&compute, &info, spec)?,

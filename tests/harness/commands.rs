@@ -2,9 +2,9 @@
 #![allow(unsafe_code)] // Recording commands.
 
 use bridge::ash::vk;
-use bridge::{Direction, ExportDevice, RenderTurn, Resources};
+use bridge::{Direction, ExportDevice, QueueKind, RenderTurn, Resources};
 
-/// A command buffer of the device's own family. What was submitted with it must have been waited for before it is recorded
+/// A command buffer. What was submitted with it must have been waited for before it is recorded
 /// again or dropped.
 pub struct Commands {
     device: ExportDevice,
@@ -13,13 +13,23 @@ pub struct Commands {
 }
 
 impl Commands {
+    /// For the device's main queue.
+    ///
     /// # Panics
     /// When the device has no room.
     pub fn new(device: &ExportDevice) -> Self {
+        Self::on(device, QueueKind::Graphics)
+    }
+
+    /// For a queue that the device has.
+    ///
+    /// # Panics
+    /// When the device has no room.
+    pub fn on(device: &ExportDevice, queue: QueueKind) -> Self {
         let info = vk::CommandPoolCreateInfo::default()
-            .queue_family_index(device.queue().family())
+            .queue_family_index(device.queue_of(queue).unwrap().family())
             .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
-        // SAFETY: a plain pool of the device's own family.
+        // SAFETY: a plain pool of one of the device's families.
         let pool = unsafe { device.as_raw().create_command_pool(&info, None) }.unwrap();
         let info = vk::CommandBufferAllocateInfo::default().command_pool(pool).command_buffer_count(1);
         // SAFETY: one primary command buffer of that pool.

@@ -3,7 +3,7 @@
 
 use bridge::ash::vk;
 use bridge::vk_export::{LocalBuffer, MemoryLocation};
-use bridge::{Direction, ExportDevice, RenderTurn, Resources};
+use bridge::{Direction, ExportDevice, QueueKind, RenderTurn, Resources};
 
 use crate::{Commands, Rig};
 
@@ -11,6 +11,7 @@ use crate::{Commands, Rig};
 pub struct Readback {
     device: ExportDevice,
     commands: Commands,
+    queue: QueueKind,
     target: LocalBuffer,
 }
 
@@ -20,10 +21,18 @@ impl Readback {
     /// # Panics
     /// When the device has no room.
     pub fn new(device: &ExportDevice, size: u64) -> Self {
+        Self::on(device, size, QueueKind::Graphics)
+    }
+
+    /// [`new`](Self::new) for another queue that the device has.
+    ///
+    /// # Panics
+    /// When the device has no room.
+    pub fn on(device: &ExportDevice, size: u64, queue: QueueKind) -> Self {
         let target =
             LocalBuffer::new(device, "readback", size, vk::BufferUsageFlags::TRANSFER_DST, MemoryLocation::GpuToCpu)
                 .unwrap();
-        Self { device: device.clone(), commands: Commands::new(device), target }
+        Self { device: device.clone(), commands: Commands::on(device, queue), queue, target }
     }
 
     /// Records: take the turn's resources over, copy `sources` one behind the other, give them back.
@@ -35,6 +44,19 @@ impl Readback {
         turn: &RenderTurn<R, D>,
         sources: &[(vk::Buffer, u64)],
     ) -> vk::CommandBuffer {
+        self.record_with(turn, sources, |_| {})
+    }
+
+    /// [`record`](Self::record), with what `more` records before the resources are given back.
+    ///
+    /// # Panics
+    /// When recording fails.
+    pub fn record_with<R: Resources, D: Direction>(
+        &self,
+        turn: &RenderTurn<R, D>,
+        sources: &[(vk::Buffer, u64)],
+        more: impl FnOnce(vk::CommandBuffer),
+    ) -> vk::CommandBuffer {
         self.commands.record(turn, |commands| {
             let mut offset = 0;
             for (source, size) in sources {
@@ -45,6 +67,7 @@ impl Readback {
                 offset += size;
             }
             self.to_host(commands);
+            more(commands);
         })
     }
 
@@ -66,8 +89,9 @@ impl Readback {
     /// When anything fails.
     pub fn run<R: Resources>(&self, turn: RenderTurn<R>, sources: &[(vk::Buffer, u64)]) -> Vec<u32> {
         let commands = self.record(&turn, sources);
+        let queue = self.device.queue_of(self.queue).unwrap();
         // SAFETY: recorded with the turn's barriers; the wait below keeps the buffers alive long enough.
-        let point = unsafe { turn.submit(self.device.queue(), &[commands]) }.unwrap();
+        let point = unsafe { turn.submit(queue, &[commands]) }.unwrap();
         point.wait(Rig::LONG).unwrap();
         self.words()
     }

@@ -50,6 +50,28 @@ pub enum Error {
         reason: String,
     },
 
+    /// An image format that the two sides do not both have.
+    #[error("format {format:?} cannot be shared: {reason}; use {instead} instead")]
+    FormatCannotCross {
+        /// The format.
+        format: vk_export::ash::vk::Format,
+        /// Why not.
+        reason: &'static str,
+        /// What can be shared in its place.
+        instead: &'static str,
+    },
+
+    /// An image that the CPU backend cannot map.
+    #[error(
+        "{object}: the CPU backend maps its images, so they are LINEAR and host-visible, and this one cannot be: {reason}"
+    )]
+    NotMappable {
+        /// The image.
+        object: String,
+        /// What the Vulkan side said.
+        reason: vk_export::Error,
+    },
+
     /// A turn is still open, so the next frame cannot begin.
     #[error("exchange \"{exchange}\": the {} turn of frame {frame} is still open; {} it before the next begins",
         .stage.turn(), .stage.end())]

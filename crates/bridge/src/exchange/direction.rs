@@ -73,7 +73,13 @@ impl Protocol for ComputeFirst {
         Ok(turn)
     }
 
-    fn submitted<R: Resources>(_: &Arc<Shared<R>>, _: u64, _: usize, rendered: TimelinePoint) -> Result<TimelinePoint> {
+    fn submitted<R: Resources>(
+        shared: &Arc<Shared<R>>,
+        _: u64,
+        _: usize,
+        rendered: TimelinePoint,
+    ) -> Result<TimelinePoint> {
+        shared.pace().note(rendered.value());
         Ok(rendered)
     }
 
@@ -113,7 +119,8 @@ impl Protocol for RenderFirst {
         Ok(turn)
     }
 
-    fn finished<R: Resources>(_: &Arc<Shared<R>>, _: u64, _: usize, computed: TimelinePoint) -> TimelinePoint {
+    fn finished<R: Resources>(shared: &Arc<Shared<R>>, _: u64, _: usize, computed: TimelinePoint) -> TimelinePoint {
+        shared.pace().note(computed.value());
         computed
     }
 }

@@ -4,6 +4,7 @@
 mod compute_turn;
 mod direction;
 mod ledger;
+mod pace;
 mod render_turn;
 
 use std::marker::PhantomData;
@@ -14,15 +15,17 @@ use std::time::{Duration, Instant};
 
 use cuda_import::{mark, signal_one, wait_one};
 use vk_export::ash::vk;
+use vk_export::{Queue, QueueKind};
 
 use crate::compute::{Compute, SideRef};
 use crate::live::{self, Alive, Kind};
-use crate::resources::{CreateContext, Resources};
+use crate::resources::{CreateContext, HandoverRef, Resources};
 use crate::timeline::{Signaller, Timeline};
 use crate::trace::{self, Event};
 use crate::trail::Trail;
 use crate::{Error, Result, TimelinePoint, wait};
 use ledger::{First, Ledger, Refusal};
+use pace::Pace;
 
 pub use compute_turn::{ComputeTurn, CudaWork, HostWork, Work};
 pub use direction::{ComputeFirst, Direction, RenderFirst};
@@ -36,13 +39,28 @@ pub struct ExchangeInfo<'a> {
     /// Slots, so the number of frames that may be between the two sides; not zero. More hide more of the cost of
     /// switching the GPU between CUDA and Vulkan, and take more memory and latency. Default: 3.
     pub slots: usize,
+    /// How many frames may be unfinished on the GPU when another begins; not zero. At the bound, `begin` blocks until the
+    /// oldest is done: what a user does now is seen that many frames later at most. Default: no bound, `begin` never
+    /// blocks, and what bounds the queue is that the program waits for the command buffers that it records again.
+    pub frames_in_flight: Option<usize>,
     /// The limit of every wait on the host, dropping included. Default: 5 seconds.
     pub timeout: Duration,
+    /// Which of the device's queues Vulkan's side is submitted to. Default: the main one, which draws.
+    ///
+    /// [`QueueKind::Transfer`] is for frames that are only copied, such as uploads and recordings: where the GPU has copy
+    /// engines of their own, handing over to them costs no switch between CUDA and Vulkan.
+    pub queue: QueueKind,
 }
 
 impl Default for ExchangeInfo<'_> {
     fn default() -> Self {
-        Self { name: "exchange", slots: 3, timeout: Duration::from_secs(5) }
+        Self {
+            name: "exchange",
+            slots: 3,
+            frames_in_flight: None,
+            timeout: Duration::from_secs(5),
+            queue: QueueKind::Graphics,
+        }
     }
 }
 
@@ -71,10 +89,13 @@ struct Shared<R: Resources> {
     computed: ManuallyDrop<Timeline>,
     rendered: ManuallyDrop<Timeline>,
     ledger: Mutex<Ledger>,
+    pace: Mutex<Pace>,
+    first: First,
     compute: Compute,
     name: String,
     timeout: Duration,
     stages: vk::PipelineStageFlags2,
+    queue: QueueKind,
     /// Closing has already waited to no end.
     gave_up: AtomicBool,
     _alive: Alive,
@@ -106,12 +127,19 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// # Errors
     /// [`Error::TurnOpen`] while the last frame's first turn is open (with [`RenderFirst`], any turn),
     /// [`Error::SlotBusy`] while the slot's last render turn is, [`Error::TurnLost`] once after a turn was dropped
-    /// half-way, what [`Compute::check`] says once the compute side has failed, or the failed call.
+    /// half-way, [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end, what [`Compute::check`]
+    /// says once the compute side has failed, or the failed call.
     pub fn begin(&mut self) -> Result<D::Begun<R>> {
         let shared = &self.shared;
         shared.check_compute()?;
+        shared.keep_pace()?;
         let begun = shared.ledger().begin(|| shared.rendered.value().unwrap_or(0));
         D::begun(shared, begun.map_err(|refusal| shared.refused(refusal))?)
+    }
+
+    /// The queue that Vulkan's side is submitted to; its family is that of the turns' barriers.
+    pub fn queue(&self) -> &Queue {
+        self.shared.queue()
     }
 
     /// Slots.
@@ -150,25 +178,68 @@ impl<R: Resources> Shared<R> {
         if info.slots == 0 {
             return Err(invalid("it has 0 slots; 3 keep both sides busy, 1 makes them take turns"));
         }
-        let consumer = resources.consumer().ok_or_else(|| invalid("it shares nothing; give it at least one buffer"))?;
+        if info.frames_in_flight == Some(0) {
+            return Err(invalid("it may have 0 frames in flight, so none could begin; 1 makes the host wait for each"));
+        }
+        let stages = resources.stages();
+        if stages.is_empty() {
+            return Err(invalid("it shares nothing that Vulkan uses; give it at least one buffer or image"));
+        }
+        resources.check()?;
+        let queue = compute.device().queue_of(info.queue).ok_or_else(|| {
+            invalid(&format!("{} has no {} queue; use the main one", compute.device().name(), info.queue))
+        })?;
+        let foreign = info.queue.stages().map(|allowed| stages & !allowed).filter(|stages| !stages.is_empty());
+        if let Some(stages) = foreign {
+            return Err(invalid(&format!(
+                "a {} queue has no {stages:?}; use the main queue or another consumer",
+                info.queue
+            )));
+        }
         let trail = Arc::new(Trail::new(info.name));
         let computed = Timeline::new(compute, Signaller::Compute, &trail)?;
         let rendered = Timeline::new(compute, Signaller::Queue, &trail)?;
         let slots = (0..info.slots)
-            .map(|slot| resources.create(&CreateContext { compute, exchange: info.name, slot }))
+            .map(|slot| resources.create(&CreateContext { compute, exchange: info.name, slot, family: queue.family() }))
             .collect::<Result<Arc<[_]>>>()?;
+        give_over::<R>(compute, info, queue, &slots).inspect_err(|_| {
+            // The commands may still run: what they use stays for ever.
+            std::mem::forget(Arc::clone(&slots));
+        })?;
         Ok(Arc::new(Self {
             slots: ManuallyDrop::new(slots),
             computed: ManuallyDrop::new(computed),
             rendered: ManuallyDrop::new(rendered),
             ledger: Mutex::new(Ledger::new(first, info.slots)),
+            pace: Mutex::new(Pace::new(info.frames_in_flight)),
+            first,
             compute: compute.clone(),
             name: info.name.to_owned(),
             timeout: info.timeout,
-            stages: consumer.stages,
+            stages: wait_stages(compute, stages),
+            queue: info.queue,
             gave_up: AtomicBool::new(false),
             _alive: Alive::new(Kind::Exchange),
         }))
+    }
+
+    /// Blocks while as many frames are unfinished as may be.
+    fn keep_pace(&self) -> Result<()> {
+        let Some(value) = self.pace().due() else { return Ok(()) };
+        match self.first {
+            First::Compute => self.rendered.wait_value(value, self.timeout),
+            First::Render => self.computed.wait_value(value, self.timeout),
+        }
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The queue that Vulkan's side is submitted to.
+    fn queue(&self) -> &Queue {
+        let device = self.compute.device();
+        device.queue_of(self.queue).unwrap_or_else(|| device.queue())
     }
 
     /// Lets the compute side wait, on the GPU, for a value of `rendered` whose signal was enqueued.
@@ -269,6 +340,43 @@ impl<R: Resources> Shared<R> {
     }
 }
 
+/// The stages at which a frame waits for the compute side.
+fn wait_stages(compute: &Compute, stages: vk::PipelineStageFlags2) -> vk::PipelineStageFlags2 {
+    match compute.side() {
+        // What comes from another API is acquired, and an acquire operation is ordered at no narrower stage (Vulkan
+        // specification, "Queue Family Ownership Transfer").
+        SideRef::Cuda(_) => vk::PipelineStageFlags2::ALL_COMMANDS,
+        SideRef::Host(_) => stages,
+    }
+}
+
+/// Gives new images to the compute side, which holds them in `GENERAL`. Buffers need no such thing: there is no layout,
+/// and contents that are undefined anyway need not be handed over.
+fn give_over<R: Resources>(compute: &Compute, info: &ExchangeInfo<'_>, queue: &Queue, slots: &[R::Slot]) -> Result<()> {
+    let (mut initial, mut release) = (Vec::new(), Vec::new());
+    let visit = &mut |handover: HandoverRef<'_>| {
+        if let HandoverRef::Image(image) = handover {
+            initial.push(image.initial());
+            release.push(image.release());
+        }
+    };
+    slots.iter().for_each(|slot| R::handovers(slot, visit));
+    if initial.is_empty() {
+        return Ok(());
+    }
+    let device = compute.device();
+    let record = |commands| {
+        for barriers in [&initial, &release] {
+            let dependency = vk::DependencyInfo::default().image_memory_barriers(barriers);
+            // SAFETY: `run_once` records on this device; the barriers are of images that nobody has used yet.
+            unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
+        }
+    };
+    let name = format!("{}: giving new images over", info.name);
+    // SAFETY: only these barriers are recorded, of images that the caller keeps for ever where this fails.
+    Ok(unsafe { device.run_once(queue, &name, info.timeout, record) }?)
+}
+
 impl<R: Resources> Drop for Shared<R> {
     fn drop(&mut self) {
         let quiet = if self.gave_up.load(Ordering::Acquire) { None } else { Some(self.quiesce()) };
@@ -279,9 +387,11 @@ impl<R: Resources> Drop for Shared<R> {
                 self.name,
                 self.slots.len(),
             );
-            let mut buffers = 0;
-            self.slots.iter().for_each(|slot| R::handovers(slot, &mut |_| buffers += 1));
-            live::leaked(Kind::Buffer, buffers);
+            let leak = &mut |handover: HandoverRef<'_>| match handover {
+                HandoverRef::Buffer(_) => live::leaked(Kind::Buffer, 1),
+                HandoverRef::Image(_) => live::leaked(Kind::Image, 1),
+            };
+            self.slots.iter().for_each(|slot| R::handovers(slot, leak));
             live::leaked(Kind::Timeline, 2);
             trace::event(Event { event: "leak", side: "host", object: &self.name, ..Event::default() });
             return;
