@@ -45,8 +45,7 @@ fn a_queue_is_refused_what_it_cannot_do(rig: &Rig, compute: &Compute) {
     assert!(error.contains("transfer queue has no VERTEX_INPUT"), "{error}");
     // A frame for the main queue, on another.
     let info = ExchangeInfo { name: "main", ..Default::default() };
-    let mut exchange =
-        Exchange::new(compute, &info, BufferSpec::<u32>::new(LEN, Consumer::TRANSFER_READ)).unwrap();
+    let mut exchange = Exchange::new(compute, &info, BufferSpec::<u32>::new(LEN, Consumer::TRANSFER_READ)).unwrap();
     let turn = exchange.begin().unwrap().finish().unwrap();
     // SAFETY: nothing is submitted.
     let error = unsafe { turn.submit(transfer, &[]) }.unwrap_err().to_string();

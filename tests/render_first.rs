@@ -100,7 +100,9 @@ fn draw(
 ) -> ComputeTurn<Words, RenderFirst> {
     let recorded = commands.fill(&turn, turn.resources().as_raw(), word);
     // SAFETY: recorded with the turn's barriers; every test waits before it goes on with the commands.
-    unsafe { turn.submit(rig.device().queue(), &[recorded]) }.unwrap()
+    let turn = unsafe { turn.submit(rig.device().queue(), &[recorded]) }.unwrap();
+    commands.note(turn.rendered());
+    turn
 }
 
 /// Keeps the queue busy: its next submission waits for a slow computation.
@@ -284,6 +286,7 @@ fn an_engine_submits_for_itself(rig: &Rig, compute: &Compute) {
         unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
         // SAFETY: submitted a moment ago.
         let mut turn = unsafe { turn.submitted() }.unwrap();
+        commands.note(turn.rendered());
         reader.read(&mut turn, Duration::ZERO);
         turn.finish().unwrap().wait(Rig::LONG).unwrap();
         assert!(reader.words() == [frame; LEN]);

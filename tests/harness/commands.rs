@@ -1,8 +1,12 @@
 //! One command buffer, recorded between a turn's barriers.
 #![allow(unsafe_code)] // Recording commands.
 
+use std::cell::RefCell;
+
 use bridge::ash::vk;
-use bridge::{Direction, ExportDevice, QueueKind, RenderTurn, Resources};
+use bridge::{Direction, ExportDevice, QueueKind, RenderTurn, Resources, TimelinePoint};
+
+use crate::Rig;
 
 /// A command buffer. What was submitted with it must have been waited for before it is recorded
 /// again or dropped.
@@ -10,6 +14,7 @@ pub struct Commands {
     device: ExportDevice,
     pool: vk::CommandPool,
     raw: vk::CommandBuffer,
+    submitted: RefCell<Option<TimelinePoint>>,
 }
 
 impl Commands {
@@ -34,7 +39,25 @@ impl Commands {
         let info = vk::CommandBufferAllocateInfo::default().command_pool(pool).command_buffer_count(1);
         // SAFETY: one primary command buffer of that pool.
         let raw = unsafe { device.as_raw().allocate_command_buffers(&info) }.unwrap()[0];
-        Self { device: device.clone(), pool, raw }
+        Self { device: device.clone(), pool, raw, submitted: RefCell::new(None) }
+    }
+
+    /// Notes the point at which what was submitted last has run: recording again waits for it.
+    ///
+    /// Waiting for a later point that CUDA signals would do, but the validation layer sees no signal of CUDA's, and so not
+    /// that the commands have run.
+    pub fn note(&self, point: TimelinePoint) {
+        self.submitted.replace(Some(point));
+    }
+
+    /// Waits for the noted point.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub fn finish(&self) {
+        if let Some(point) = self.submitted.take() {
+            point.wait(Rig::LONG).unwrap();
+        }
     }
 
     /// Records: take the turn's resources over, what `use_them` records, give them back.
@@ -46,6 +69,7 @@ impl Commands {
         turn: &RenderTurn<R, D>,
         use_them: impl FnOnce(vk::CommandBuffer),
     ) -> vk::CommandBuffer {
+        self.finish();
         let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
         // SAFETY: what was submitted with it has been waited for.
         unsafe { self.device.as_raw().begin_command_buffer(self.raw, &begin) }.unwrap();
@@ -82,6 +106,7 @@ impl Drop for Commands {
             // A frame may still be on its way: the pool is left to it.
             return;
         }
+        self.finish();
         // SAFETY: every frame was waited for.
         unsafe { self.device.as_raw().destroy_command_pool(self.pool, None) };
     }

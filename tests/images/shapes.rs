@@ -4,7 +4,8 @@ use bridge::ash::vk;
 use bridge::cuda_import::{Texel, half::f16};
 use bridge::{
     Backend, BufferSpec, Compute, ComputeTurn, Consumer, Direction, Error, Exchange, ExchangeInfo, FORMATS, FormatInfo,
-    ImageConsumer, ImageSpec, Work, vk_export,
+    ImageConsumer, ImageSpec, Work,
+    vk_export::{self, mip_count},
 };
 use bridge_tests::{Need, Readback, Rig, skip};
 
@@ -145,74 +146,155 @@ fn made<X>(result: Result<X, Error>) -> Option<X> {
     }
 }
 
-/// Both ways through one image of so many texels; whether there is such an image.
-fn crosses<T: Texel>(
+/// What became of an image.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Crossing {
+    /// Whole, both ways.
+    Whole,
+    /// The device makes no such image.
+    Missing,
+    /// With other contents.
+    Differs(String),
+}
+
+/// Both ways through one image of so many texels.
+pub(crate) fn cross<T: Texel>(
     compute: &Compute,
     transfer: &mut Transfer,
     what: &str,
     spec: &ImageSpec<T>,
     texels: usize,
-) -> bool {
+) -> Crossing {
     let (texel, len) = (size_of::<T>(), size_of::<T>() * texels);
+    let differs = |frame: u64, way: &str, got: &[u8], want: &[u8]| {
+        let first = got.iter().zip(want).position(|(got, want)| got != want).map(|at| at / texel);
+        Crossing::Differs(format!("{what}: {way}, frame {frame}, from texel {first:?} of {texels} on"))
+    };
     let info = ExchangeInfo { name: what, slots: 2, timeout: Rig::LONG, ..Default::default() };
-    let Some(mut there) = made(Exchange::new(compute, &info, spec.clone())) else { return false };
+    let Some(mut there) = made(Exchange::new(compute, &info, spec.clone())) else { return Crossing::Missing };
     for frame in 0..3 {
         let bytes = noise(frame + 1, len);
         let mut turn = there.begin().unwrap();
         compute_writes(&mut turn, &bytes);
         let turn = turn.finish().unwrap();
         assert_eq!(size_of_image(&turn.resources(), texel), len, "{what}");
-        assert!(transfer.read(turn, texel) == bytes, "{what}, frame {frame}: compute to Vulkan");
+        let got = transfer.read(turn, texel);
+        if got != bytes {
+            return differs(frame, "compute to Vulkan", &got, &bytes);
+        }
     }
     there.close().unwrap();
-    let Some(mut back) = made(Exchange::render_first(compute, &info, spec.clone())) else { return false };
+    let Some(mut back) = made(Exchange::render_first(compute, &info, spec.clone())) else { return Crossing::Missing };
     for frame in 0..3 {
         let bytes = noise(frame + 77, len);
-        let turn = transfer.write(back.begin().unwrap(), texel, &bytes);
-        assert!(compute_reads(turn) == bytes, "{what}, frame {frame}: Vulkan to compute");
+        let got = compute_reads(transfer.write(back.begin().unwrap(), texel, &bytes));
+        if got != bytes {
+            return differs(frame, "Vulkan to compute", &got, &bytes);
+        }
     }
     back.close().unwrap();
-    true
+    Crossing::Whole
+}
+
+/// How many images crossed, which there are not, and which came out differently.
+#[derive(Debug, Default)]
+struct Tally {
+    whole: usize,
+    missing: Vec<String>,
+    different: Vec<String>,
+}
+
+impl Tally {
+    fn add<T: Texel>(
+        &mut self,
+        compute: &Compute,
+        transfer: &mut Transfer,
+        what: String,
+        spec: &ImageSpec<T>,
+        texels: usize,
+    ) {
+        match cross(compute, transfer, &what, spec, texels) {
+            Crossing::Whole => self.whole += 1,
+            Crossing::Missing => self.missing.push(what),
+            Crossing::Differs(how) => self.different.push(how),
+        }
+    }
+
+    /// Says what crossed, and fails the test for what crossed wrongly.
+    fn report(&self, rig: &Rig, compute: &Compute, name: &str) {
+        println!("{name}: {} images crossed both ways on {}", self.whole, compute.backend());
+        if !self.missing.is_empty() {
+            let (device, missing) = (rig.device().name(), &self.missing);
+            skip(
+                Need::Other,
+                name,
+                &format!("{device} does not make {} images: {}", missing.len(), missing.join("; ")),
+            );
+        }
+        assert!(self.different.is_empty(), "{} images differ: {:#?}", self.different.len(), self.different);
+    }
 }
 
 const COPIED: ImageConsumer = ImageConsumer::TRANSFER_READ.union(ImageConsumer::TRANSFER_WRITE);
 
-fn every_shape<T: Texel>(
-    compute: &Compute,
-    transfer: &mut Transfer,
-    format: vk::Format,
-    missing: &mut Vec<String>,
-) -> usize {
-    let mut crossed = 0;
+fn every_shape<T: Texel>(compute: &Compute, transfer: &mut Transfer, format: vk::Format, tally: &mut Tally) {
     for (shape, spec, texels) in shapes::<T>(format, COPIED) {
-        let what = format!("{format:?}, {shape}");
-        if crosses(compute, transfer, &what, &spec, texels) { crossed += 1 } else { missing.push(what) }
+        tally.add(compute, transfer, format!("{format:?}, {shape}"), &spec, texels);
     }
-    crossed
 }
 
 pub(crate) fn every_format_crosses_in_every_shape(rig: &Rig, compute: &Compute) {
     let mut transfer = Transfer::new(rig.device(), ROOM);
-    let mut missing = Vec::new();
-    let mut crossed = 0;
+    let mut tally = Tally::default();
     for FormatInfo { vulkan: format, texel, .. } in FORMATS {
-        crossed += with_texel!(texel, every_shape(compute, &mut transfer, *format, &mut missing));
+        with_texel!(texel, every_shape(compute, &mut transfer, *format, &mut tally));
     }
-    println!("{crossed} images of {} formats crossed both ways on {}", FORMATS.len(), compute.backend());
-    if !missing.is_empty() {
-        let why = format!("{} does not make {} images: {}", rig.device().name(), missing.len(), missing.join("; "));
-        skip(Need::Other, "some images", &why);
-    }
+    tally.report(rig, compute, "every format");
     // Every driver makes a plain 2D image of every format here, if only to copy it.
-    assert!(crossed >= FORMATS.len(), "{crossed}");
+    assert!(tally.whole >= FORMATS.len(), "{}", tally.whole);
     // What CUDA shares, every shape of it.
-    let optimal = missing.iter().filter(|what| !what.ends_with("linear")).collect::<Vec<_>>();
+    let optimal = tally.missing.iter().filter(|what| !what.ends_with("linear")).collect::<Vec<_>>();
     assert!(compute.backend() == Backend::Host || optimal.is_empty(), "{optimal:?}");
+}
+
+/// Every length of a mip chain, over sizes that are powers of two and sizes that are not, with layers and without.
+pub(crate) fn every_mip_chain_crosses(rig: &Rig, compute: &Compute) {
+    const RGBA8: vk::Format = vk::Format::R8G8B8A8_UNORM;
+    let mut transfer = Transfer::new(rig.device(), 4 * ROOM);
+    let mut tally = Tally::default();
+    for [width, height] in [[37, 19], [64, 32], [100, 100], [16, 128]] {
+        for layers in [0, 1, 2, 3] {
+            for levels in 1..=mip_count([width, height, 1]) {
+                let mut spec = ImageSpec::<[u8; 4]>::new(RGBA8, [width, height], COPIED).mips(levels);
+                if layers > 0 {
+                    spec = spec.layers(layers);
+                }
+                let texels = count([width as usize, height as usize, 1], levels, layers.max(1) as usize);
+                let what = format!("{width} x {height}, {levels} levels, {layers} layers");
+                tally.add(compute, &mut transfer, what, &spec, texels);
+            }
+        }
+    }
+    for levels in 1..=5 {
+        for cubes in [1, 2] {
+            let spec = ImageSpec::<[u8; 4]>::cube(RGBA8, 16, COPIED).mips(levels);
+            let spec = if cubes > 1 { spec.layers(cubes) } else { spec };
+            let texels = count([16, 16, 1], levels, 6 * cubes as usize);
+            tally.add(compute, &mut transfer, format!("{cubes} cubes, {levels} levels"), &spec, texels);
+        }
+        if levels <= 4 {
+            let spec = ImageSpec::<[u8; 4]>::d3(RGBA8, [9, 7, 5], COPIED).mips(levels);
+            tally.add(compute, &mut transfer, format!("3D, {levels} levels"), &spec, count([9, 7, 5], levels, 1));
+        }
+        let spec = ImageSpec::<[u8; 4]>::d1(RGBA8, 37, COPIED).mips(levels).layers(3);
+        tally.add(compute, &mut transfer, format!("1D array, {levels} levels"), &spec, count([37, 1, 1], levels, 3));
+    }
+    tally.report(rig, compute, "every mip chain");
 }
 
 /// What else Vulkan may do with an image changes flags and perhaps the memory's layout, and not what crosses.
 pub(crate) fn every_usage_crosses(rig: &Rig, compute: &Compute) {
-    fn usages<T: Texel>(compute: &Compute, transfer: &mut Transfer, format: vk::Format) {
+    fn usages<T: Texel>(compute: &Compute, transfer: &mut Transfer, format: vk::Format, tally: &mut Tally) {
         for usage in [
             ImageConsumer::SAMPLED,
             ImageConsumer::STORAGE_READ_WRITE,
@@ -222,17 +304,16 @@ pub(crate) fn every_usage_crosses(rig: &Rig, compute: &Compute) {
             for (shape, spec, texels) in
                 shapes::<T>(format, COPIED | usage).into_iter().filter(|s| s.0.starts_with("2D"))
             {
-                let what = format!("{format:?}, {shape}, {:?}", usage.usage);
-                if !crosses(compute, transfer, &what, &spec, texels) {
-                    skip(Need::Other, &what, "there is no such image here");
-                }
+                tally.add(compute, transfer, format!("{format:?}, {shape}, {:?}", usage.usage), &spec, texels);
             }
         }
     }
     let mut transfer = Transfer::new(rig.device(), ROOM);
-    usages::<[u8; 4]>(compute, &mut transfer, vk::Format::R8G8B8A8_UNORM);
-    usages::<[f16; 4]>(compute, &mut transfer, vk::Format::R16G16B16A16_SFLOAT);
-    usages::<f32>(compute, &mut transfer, vk::Format::R32_SFLOAT);
+    let mut tally = Tally::default();
+    usages::<[u8; 4]>(compute, &mut transfer, vk::Format::R8G8B8A8_UNORM, &mut tally);
+    usages::<[f16; 4]>(compute, &mut transfer, vk::Format::R16G16B16A16_SFLOAT, &mut tally);
+    usages::<f32>(compute, &mut transfer, vk::Format::R32_SFLOAT, &mut tally);
+    tally.report(rig, compute, "every usage");
 }
 
 /// Two images and a buffer, with one wait and one signal a side.

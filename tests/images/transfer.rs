@@ -111,6 +111,7 @@ impl Transfer {
     ) -> ComputeTurn<ImageSpec<T>, RenderFirst> {
         let target = turn.resources();
         let padded = Self::pad(&target, texel, tight);
+        self.commands.finish();
         self.memory.bytes_mut().unwrap()[..padded.len()].copy_from_slice(&padded);
         let regions = Self::regions(&target, texel);
         let recorded = self.commands.record(&turn, |commands| {
@@ -118,8 +119,10 @@ impl Transfer {
             // SAFETY: recording; the image is in that layout; the regions are its own and fit the memory.
             unsafe { self.device.as_raw().cmd_copy_buffer_to_image(commands, memory, image, layout, &regions) };
         });
-        // SAFETY: recorded with the turn's barriers; the tests wait before they go on with the commands.
-        unsafe { turn.submit(self.device.queue(), &[recorded]) }.unwrap()
+        // SAFETY: recorded with the turn's barriers; `note` has the commands waited for.
+        let turn = unsafe { turn.submit(self.device.queue(), &[recorded]) }.unwrap();
+        self.commands.note(turn.rendered());
+        turn
     }
 }
 
