@@ -2,15 +2,16 @@
 
 use bridge::ash::vk;
 use bridge::cuda_import::Texel;
-use bridge::{Compute, Error, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, LiveObjects, QueueKind};
+use bridge::{Compute, Error, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, LiveObjects};
 use bridge_tests::Rig;
 
-const INFO: ExchangeInfo<'_> =
-    ExchangeInfo { name: "bad", slots: 2, frames_in_flight: None, timeout: Rig::LONG, queue: QueueKind::Graphics };
+fn info() -> ExchangeInfo<'static> {
+    ExchangeInfo { name: "bad", slots: 2, ..Default::default() }
+}
 
 fn error<T: Texel>(compute: &Compute, spec: ImageSpec<T>) -> String {
     let before = LiveObjects::now();
-    let error = Exchange::new(compute, &INFO, spec).unwrap_err().to_string();
+    let error = Exchange::new(compute, &info(), spec).unwrap_err().to_string();
     assert_eq!(LiveObjects::now(), before, "{error}");
     error
 }
@@ -52,7 +53,7 @@ pub(crate) fn formats_that_cannot_cross_name_a_substitute(_: &Rig, compute: &Com
         (vk::Format::B10G11R11_UFLOAT_PACK32, "R16G16B16A16_SFLOAT"),
     ] {
         let spec = ImageSpec::<[u8; 4]>::new(format, [8, 8], ImageConsumer::SAMPLED);
-        let result = Exchange::new(compute, &INFO, spec);
+        let result = Exchange::new(compute, &info(), spec);
         assert!(matches!(result, Err(Error::FormatCannotCross { .. })), "{format:?}");
         let text = result.unwrap_err().to_string();
         assert!(text.contains(&format!("use {instead}")) || text.contains(instead), "{text}");

@@ -16,6 +16,10 @@ use crate::{Result, format};
 /// `T` is the texel as the compute side sees it: `[u8; 4]` for `R8G8B8A8_UNORM`, `f32` for `R32_SFLOAT`,
 /// `[half::f16; 4]` for `R16G16B16A16_SFLOAT`; [`FORMATS`](crate::FORMATS) is the table. An sRGB format gives Vulkan an
 /// sRGB view of UNORM memory.
+///
+/// With CUDA its texels lie in the order that suits the GPU (OPTIMAL), as CUDA's arrays do; rows one after the other are a
+/// [`BufferSpec`](crate::BufferSpec)'s matter. With the CPU backend they lie in rows (LINEAR), which few drivers do for more
+/// than 2D images with one level and one layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageSpec<T> {
     pub(crate) format: vk::Format,
@@ -24,7 +28,6 @@ pub struct ImageSpec<T> {
     pub(crate) mip_levels: u32,
     pub(crate) array_layers: u32,
     pub(crate) layered: bool,
-    pub(crate) tiling: vk::ImageTiling,
     pub(crate) consumer: ImageConsumer,
     name: Option<String>,
     texel: PhantomData<fn() -> T>,
@@ -65,7 +68,6 @@ impl<T: Texel> ImageSpec<T> {
             mip_levels: 1,
             array_layers,
             layered: false,
-            tiling: vk::ImageTiling::OPTIMAL,
             consumer,
             name: None,
             texel: PhantomData,
@@ -91,14 +93,6 @@ impl<T: Texel> ImageSpec<T> {
     pub fn layers(mut self, layers: u32) -> Self {
         self.array_layers = if self.kind == ImageKind::Cube { layers.saturating_mul(6) } else { layers };
         self.layered = true;
-        self
-    }
-
-    /// With rows one after the other in memory, instead of in the order that suits the GPU. Few drivers do this for more
-    /// than 2D images with one level and one layer. With the CPU backend every image is so.
-    #[must_use]
-    pub fn linear(mut self) -> Self {
-        self.tiling = vk::ImageTiling::LINEAR;
         self
     }
 

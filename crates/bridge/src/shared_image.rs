@@ -66,7 +66,7 @@ impl<T: Texel> SharedImage<T> {
         check_texel::<T>(spec.format)?;
         let format = format_info(spec.format)?;
         let (placement, partner, tiling) = match compute.side() {
-            SideRef::Cuda(_) => (Placement::Exportable, Partner::External, spec.tiling),
+            SideRef::Cuda(_) => (Placement::Exportable, Partner::External, vk::ImageTiling::OPTIMAL),
             SideRef::Host(_) => (Placement::HostVisible, Partner::Host, vk::ImageTiling::LINEAR),
         };
         let views = [format.vulkan];

@@ -2,6 +2,7 @@
 
 use ash::vk;
 
+use crate::barrier::writes;
 use crate::{Image, ImageConsumer, Partner};
 
 /// An image, the queue family that uses it, how, and with whom it is shared: all that its barriers need.
@@ -50,7 +51,7 @@ impl ImageHandover {
         let (from, to) = self.partner.families(self.queue_family);
         self.barrier(vk::ImageLayout::GENERAL, vk::ImageLayout::GENERAL)
             .src_stage_mask(stages | self.consumer.stages)
-            .src_access_mask(access)
+            .src_access_mask(access | writes(self.consumer.access))
             .dst_stage_mask(self.consumer.stages)
             .dst_access_mask(self.consumer.access)
             .src_queue_family_index(from)
