@@ -52,7 +52,7 @@ fn shapes<T: Texel>(format: vk::Format, consumer: ImageConsumer) -> Vec<(&'stati
         ("2D", d2(), 37 * 19),
         ("2D, mips", d2().all_mips(), count([37, 19, 1], 6, 1)),
         ("2D array", d2().layers(3), 3 * 37 * 19),
-        ("2D array, 2 mips", d2().layers(2).mips(2), count([37, 19, 1], 2, 2)),
+        ("2D array, mips", d2().layers(2).all_mips(), count([37, 19, 1], 6, 2)),
         ("2D array of one", d2().layers(1), 37 * 19),
         ("3D", d3(), 9 * 7 * 5),
         ("3D, mips", d3().all_mips(), count([9, 7, 5], 4, 1)),
@@ -259,38 +259,72 @@ pub(crate) fn every_format_crosses_in_every_shape(rig: &Rig, compute: &Compute) 
     assert!(compute.backend() == Backend::Host || tally.missing.is_empty(), "{:?}", tally.missing);
 }
 
-/// Every length of a mip chain, over sizes that are powers of two and sizes that are not, with layers and without.
-pub(crate) fn every_mip_chain_crosses(rig: &Rig, compute: &Compute) {
-    const RGBA8: vk::Format = vk::Format::R8G8B8A8_UNORM;
-    let mut transfer = Transfer::new(rig.device(), 4 * ROOM);
-    let mut tally = Tally::default();
-    for [width, height] in [[37, 19], [64, 32], [100, 100], [16, 128]] {
-        for layers in [0, 1, 2, 3] {
-            for levels in 1..=mip_count([width, height, 1]) {
-                let mut spec = ImageSpec::<[u8; 4]>::new(RGBA8, [width, height], COPIED).mips(levels);
-                if layers > 0 {
-                    spec = spec.layers(layers);
+/// Every length of a mip chain, over sizes that are powers of two and sizes that are not, with layers and without. What CUDA
+/// would place elsewhere than Vulkan is refused.
+pub(crate) fn every_mip_chain_crosses_or_is_refused(rig: &Rig, compute: &Compute) {
+    fn chains<T: Texel>(compute: &Compute, transfer: &mut Transfer, format: vk::Format, tally: &mut Tally) {
+        for [width, height] in [[37, 19], [64, 32], [100, 100], [16, 128], [5, 300], [256, 256], [1, 1], [511, 3]] {
+            let all = mip_count([width, height, 1]);
+            for layers in [0, 1, 2, 3, 7] {
+                for levels in 1..=all {
+                    let mut spec = ImageSpec::<T>::new(format, [width, height], COPIED).mips(levels);
+                    if layers > 0 {
+                        spec = spec.layers(layers);
+                    }
+                    let texels = count([width as usize, height as usize, 1], levels, layers.max(1) as usize);
+                    let what = format!("{format:?}, {width} x {height}, {levels} levels, {layers} layers");
+                    let lies_elsewhere = layers > 0 && levels > 1 && (layers == 1 || levels < all);
+                    if lies_elsewhere && compute.backend() == Backend::Cuda {
+                        let error = Exchange::new(compute, &ExchangeInfo::default(), spec).unwrap_err().to_string();
+                        assert!(error.contains("CUDA does not place"), "{what}: {error}");
+                    } else {
+                        tally.add(compute, transfer, what, &spec, texels);
+                    }
                 }
-                let texels = count([width as usize, height as usize, 1], levels, layers.max(1) as usize);
-                let what = format!("{width} x {height}, {levels} levels, {layers} layers");
-                tally.add(compute, &mut transfer, what, &spec, texels);
             }
         }
-    }
-    for levels in 1..=5 {
-        for cubes in [1, 2] {
-            let spec = ImageSpec::<[u8; 4]>::cube(RGBA8, 16, COPIED).mips(levels);
-            let spec = if cubes > 1 { spec.layers(cubes) } else { spec };
-            let texels = count([16, 16, 1], levels, 6 * cubes as usize);
-            tally.add(compute, &mut transfer, format!("{cubes} cubes, {levels} levels"), &spec, texels);
+        for side in [8, 16, 33, 100] {
+            for cubes in [1, 2] {
+                for levels in [1, mip_count([side, side, 1])] {
+                    let spec = ImageSpec::<T>::cube(format, side, COPIED).mips(levels);
+                    let spec = if cubes > 1 { spec.layers(cubes) } else { spec };
+                    let texels = count([side as usize, side as usize, 1], levels, 6 * cubes as usize);
+                    tally.add(
+                        compute,
+                        transfer,
+                        format!("{format:?}, {cubes} cubes of {side}, {levels} levels"),
+                        &spec,
+                        texels,
+                    );
+                }
+            }
         }
-        if levels <= 4 {
-            let spec = ImageSpec::<[u8; 4]>::d3(RGBA8, [9, 7, 5], COPIED).mips(levels);
-            tally.add(compute, &mut transfer, format!("3D, {levels} levels"), &spec, count([9, 7, 5], levels, 1));
+        for levels in 1..=4 {
+            let spec = ImageSpec::<T>::d3(format, [9, 7, 5], COPIED).mips(levels);
+            tally.add(
+                compute,
+                transfer,
+                format!("{format:?}, 3D, {levels} levels"),
+                &spec,
+                count([9, 7, 5], levels, 1),
+            );
         }
-        let spec = ImageSpec::<[u8; 4]>::d1(RGBA8, 37, COPIED).mips(levels).layers(3);
-        tally.add(compute, &mut transfer, format!("1D array, {levels} levels"), &spec, count([37, 1, 1], levels, 3));
+        for levels in [1, 6] {
+            let spec = ImageSpec::<T>::d1(format, 37, COPIED).mips(levels).layers(3);
+            tally.add(
+                compute,
+                transfer,
+                format!("{format:?}, 1D array, {levels} levels"),
+                &spec,
+                count([37, 1, 1], levels, 3),
+            );
+        }
     }
+    let mut transfer = Transfer::new(rig.device(), 64 * ROOM);
+    let mut tally = Tally::default();
+    chains::<u8>(compute, &mut transfer, vk::Format::R8_UNORM, &mut tally);
+    chains::<[u8; 4]>(compute, &mut transfer, vk::Format::R8G8B8A8_UNORM, &mut tally);
+    chains::<[f32; 4]>(compute, &mut transfer, vk::Format::R32G32B32A32_SFLOAT, &mut tally);
     tally.report(rig, compute, "every mip chain");
 }
 

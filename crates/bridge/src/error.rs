@@ -125,6 +125,19 @@ pub enum Error {
         first: u64,
     },
 
+    /// The closure that should have recorded a frame's work did not. The frame is lost.
+    #[error("exchange \"{exchange}\": recording the work of frame {frame}, slot {slot}, failed: {source}")]
+    Record {
+        /// The exchange's name.
+        exchange: String,
+        /// The frame.
+        frame: u64,
+        /// Its slot.
+        slot: usize,
+        /// What the closure returned.
+        source: crate::RecordError,
+    },
+
     /// A host wait ran into its limit.
     #[error(
         "exchange \"{exchange}\": waited {waited:?} for point {value} of \"{timeline}\", which {signaller} signals; last \

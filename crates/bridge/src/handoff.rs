@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use cuda_import::{CudaDevice, ImageMappingInfo, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind};
 use vk_export::ash::vk;
-use vk_export::{Buffer, Image, ImageKind, MemoryDescriptor, OsHandle, Semaphore, Uuid};
+use vk_export::{Block, Buffer, Image, ImageKind, MemoryDescriptor, OsHandle, Semaphore, Uuid};
 
 use crate::trace::{self, Event};
 use crate::{Error, Result};
@@ -17,6 +17,12 @@ use crate::{Error, Result};
 pub(crate) fn memory(buffer: &Buffer, cuda: &CudaDevice) -> Result<Arc<ImportedMemory>> {
     let exported = buffer.export()?;
     import(buffer.device().name(), exported.handle, &exported.descriptor, cuda)
+}
+
+/// Imports a block's memory.
+pub(crate) fn block(block: &Block, cuda: &CudaDevice) -> Result<Arc<ImportedMemory>> {
+    let exported = block.export()?;
+    import(block.device().name(), exported.handle, &exported.descriptor, cuda)
 }
 
 /// Imports an image's memory; with it, what the mapping must repeat. `layered` is for kernels: whether they see an array of

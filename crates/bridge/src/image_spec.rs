@@ -75,6 +75,9 @@ impl<T: Texel> ImageSpec<T> {
     }
 
     /// With this many mip levels; at most [`mip_count`] of the extent. Who fills them is up to the program.
+    ///
+    /// With CUDA an array, and a cube is one, has one level or all: between the two CUDA places the layers elsewhere than
+    /// Vulkan does, without a word (seen with driver 580.159.04). That is refused.
     #[must_use]
     pub fn mips(mut self, levels: u32) -> Self {
         self.mip_levels = levels;
@@ -88,7 +91,8 @@ impl<T: Texel> ImageSpec<T> {
         self.mips(levels)
     }
 
-    /// An array of this many layers, or of this many cubes; kernels see an array even of one.
+    /// An array of this many layers, or of this many cubes; kernels see an array even of one. [`mips`](Self::mips) tells
+    /// how many levels an array may have.
     #[must_use]
     pub fn layers(mut self, layers: u32) -> Self {
         self.array_layers = if self.kind == ImageKind::Cube { layers.saturating_mul(6) } else { layers };

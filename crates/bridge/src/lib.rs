@@ -36,7 +36,9 @@
 //! |---|---|
 //! | pair the two sides | [`Compute`], [`Backend`] |
 //! | share resources over several frames in flight | [`Exchange`], [`BufferSpec`], [`Resources`] |
+//! | make many buffers cheaply | [`SharedPool`] |
 //! | compute and draw one frame | [`ComputeTurn`], [`RenderTurn`] |
+//! | launch a frame's kernels as one CUDA graph | [`FrameGraph`] |
 //! | splice a frame into an engine's own submission | [`SubmitParts`] |
 //! | wait on the host | [`TimelinePoint`] |
 //! | see what is alive, and what happens when | [`LiveObjects`], [`trace_to`] |
@@ -57,6 +59,7 @@ mod host_image;
 mod image_spec;
 mod live;
 mod pair;
+mod pool;
 mod resources;
 mod shared;
 mod shared_image;
@@ -74,14 +77,15 @@ pub use vk_export::{Consumer, ExportDevice, ImageConsumer, ImageKind, OpenInfo, 
 pub use compute::{Backend, Compute, CudaCompute};
 pub use error::{Error, Result, Stage};
 pub use exchange::{
-    ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, ExchangeInfo, HostWork, RenderFirst, RenderTurn,
-    SubmitInfo, Work,
+    ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, ExchangeInfo, FrameGraph, HostWork, RecordError,
+    RenderFirst, RenderTurn, SubmitInfo, Work,
 };
 pub use format::{FORMATS, FormatInfo, FormatSupport, format_info, format_support};
 pub use host_image::{HostImageMut, HostPlaneMut};
 pub use image_spec::ImageSpec;
 pub use live::LiveObjects;
 pub use pair::DevicePair;
+pub use pool::{PoolReport, SharedPool, SharedPoolInfo};
 pub use resources::{BufferSpec, CreateContext, Each, HandoverRef, Resources};
 pub use shared::{RenderBuffer, SharedBuffer};
 pub use shared_image::{RenderImage, SharedImage};

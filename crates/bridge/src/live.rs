@@ -11,9 +11,10 @@ pub(crate) enum Kind {
     Buffer,
     Image,
     Timeline,
+    Block,
 }
 
-const KINDS: usize = 5;
+const KINDS: usize = 6;
 
 static ALIVE: [AtomicUsize; KINDS] = [const { AtomicUsize::new(0) }; KINDS];
 static LEAKED: [AtomicUsize; KINDS] = [const { AtomicUsize::new(0) }; KINDS];
@@ -54,6 +55,8 @@ pub struct LiveObjects {
     pub images: usize,
     /// Timelines.
     pub timelines: usize,
+    /// Blocks of shared pools: allocations that many shared buffers lie in.
+    pub blocks: usize,
     /// Shared buffers that were leaked on purpose, since they may still have been in use; counted above too.
     pub leaked_buffers: usize,
     /// Shared images that were leaked on purpose; counted above too.
@@ -73,6 +76,7 @@ impl LiveObjects {
             buffers: alive(Kind::Buffer),
             images: alive(Kind::Image),
             timelines: alive(Kind::Timeline),
+            blocks: alive(Kind::Block),
             leaked_buffers: leaked(Kind::Buffer),
             leaked_images: leaked(Kind::Image),
             leaked_timelines: leaked(Kind::Timeline),
@@ -89,7 +93,7 @@ impl fmt::Display for LiveObjects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} exchanges, {} turns, {} buffers ({} leaked on purpose), {} images ({}), {} timelines ({})",
+            "{} exchanges, {} turns, {} buffers ({} leaked on purpose), {} images ({}), {} timelines ({}), {} blocks",
             self.exchanges,
             self.turns,
             self.buffers,
@@ -97,7 +101,8 @@ impl fmt::Display for LiveObjects {
             self.images,
             self.leaked_images,
             self.timelines,
-            self.leaked_timelines
+            self.leaked_timelines,
+            self.blocks
         )
     }
 }

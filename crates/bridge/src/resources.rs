@@ -7,7 +7,8 @@ use cuda_import::DeviceViewMut;
 use vk_export::ash::vk;
 use vk_export::{Consumer, Handover, ImageHandover};
 
-use crate::{Compute, RenderBuffer, Result, SharedBuffer};
+use crate::shared::SharedBufferInfo;
+use crate::{Compute, RenderBuffer, Result, SharedBuffer, SharedPool};
 
 /// A description of what every slot of an exchange holds.
 ///
@@ -86,6 +87,8 @@ pub struct CreateContext<'a> {
     pub(crate) slot: usize,
     /// The family of the queue that Vulkan uses it on.
     pub(crate) family: u32,
+    /// Where buffers are made; each has memory of its own without one.
+    pub(crate) pool: Option<&'a SharedPool>,
 }
 
 /// One buffer of `len` elements of `T`, and how Vulkan uses it.
@@ -121,7 +124,8 @@ impl<T: Pod + Send + Sync> Resources for BufferSpec<T> {
 
     fn create(&self, context: &CreateContext<'_>) -> Result<Self::Slot> {
         let name = format!("{}[{}]", self.name.as_deref().unwrap_or(context.exchange), context.slot);
-        SharedBuffer::for_family(context.compute, &name, self.len, self.consumer, context.family)
+        let info = SharedBufferInfo { name: &name, len: self.len, consumer: self.consumer, family: context.family };
+        SharedBuffer::create(context.compute, context.pool, &info)
     }
 
     #[allow(unsafe_code)]

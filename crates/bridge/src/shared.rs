@@ -5,12 +5,13 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use bytemuck::Pod;
-use cuda_import::{BufferMappingInfo, DeviceViewMut, MappedBuffer};
+use cuda_import::{BufferMappingInfo, DeviceViewMut, MappedBuffer, MappedPart};
 use vk_export::ash::vk;
 use vk_export::{Buffer, BufferInfo, Consumer, Handover, Partner, Placement};
 
 use crate::compute::{Compute, SideRef};
 use crate::live::{Alive, Kind};
+use crate::pool::{PoolRange, SharedPool};
 use crate::trace::{self, Event};
 use crate::{Error, Result, handoff};
 
@@ -24,6 +25,8 @@ pub struct SharedBuffer<T> {
     // 6.2.16: "Freeing a memory object does not free any mappings to that object").
     mapping: Mapping<T>,
     vulkan: Buffer,
+    /// In a pool: the buffer's bytes, free for others once the buffer is gone.
+    range: Option<PoolRange>,
     handover: Handover,
     len: usize,
     _alive: Alive,
@@ -32,7 +35,19 @@ pub struct SharedBuffer<T> {
 #[derive(Debug)]
 enum Mapping<T> {
     Cuda(MappedBuffer<T>),
+    /// None only while the buffer is dropped.
+    CudaPart(Option<MappedPart<T>>),
     Host(HostMapping<T>),
+}
+
+/// How a shared buffer is to be.
+pub(crate) struct SharedBufferInfo<'a> {
+    pub(crate) name: &'a str,
+    /// Elements.
+    pub(crate) len: usize,
+    pub(crate) consumer: Consumer,
+    /// The family of the queue that Vulkan uses it on.
+    pub(crate) family: u32,
 }
 
 /// The host's view of a host-visible buffer.
@@ -52,47 +67,39 @@ impl<T: Pod> SharedBuffer<T> {
     /// [`Error::InvalidArgument`] for no elements, elements of no size, or more bytes than can be counted, else what the
     /// two sides say.
     pub fn new(compute: &Compute, name: &str, len: usize, consumer: Consumer) -> Result<Self> {
-        Self::for_family(compute, name, len, consumer, compute.device().queue().family())
+        let family = compute.device().queue().family();
+        Self::create(compute, None, &SharedBufferInfo { name, len, consumer, family })
     }
 
-    /// [`new`](Self::new) for a queue of another family than the main queue's.
-    pub(crate) fn for_family(
-        compute: &Compute,
-        name: &str,
-        len: usize,
-        consumer: Consumer,
-        family: u32,
-    ) -> Result<Self> {
-        let invalid = |reason: &str| Error::InvalidArgument {
-            object: format!("shared buffer \"{name}\""),
-            reason: reason.to_owned(),
+    /// [`new`](Self::new) in memory of a pool.
+    ///
+    /// The bytes are another buffer's soon after this one is dropped: with CUDA the drop waits for the work on the stream,
+    /// and Vulkan must be done with the buffer before.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and [`Error::InvalidArgument`] for a consumer that the pool was not made for.
+    pub fn new_in(pool: &SharedPool, name: &str, len: usize, consumer: Consumer) -> Result<Self> {
+        let family = pool.compute().device().queue().family();
+        Self::create(pool.compute(), Some(pool), &SharedBufferInfo { name, len, consumer, family })
+    }
+
+    pub(crate) fn create(compute: &Compute, pool: Option<&SharedPool>, info: &SharedBufferInfo<'_>) -> Result<Self> {
+        let SharedBufferInfo { name, len, consumer, family } = *info;
+        let object = format!("shared buffer \"{name}\"");
+        let size = size_in_bytes::<T>(len, &object)?;
+        let partner = match compute.side() {
+            SideRef::Cuda(_) => Partner::External,
+            SideRef::Host(_) => Partner::Host,
         };
-        if len == 0 || size_of::<T>() == 0 {
-            return Err(invalid("it has no bytes; share at least one element that has a size"));
-        }
-        let size = len
-            .checked_mul(size_of::<T>())
-            .filter(|size| isize::try_from(*size).is_ok())
-            .and_then(|size| u64::try_from(size).ok())
-            .ok_or_else(|| invalid("more bytes than this machine can address"))?;
-        let (placement, partner) = match compute.side() {
-            SideRef::Cuda(_) => (Placement::Exportable, Partner::External),
-            SideRef::Host(_) => (Placement::HostVisible, Partner::Host),
-        };
-        let device = compute.device();
-        let vulkan = Buffer::new(device, &BufferInfo { name, size, usage: consumer.usage, placement })?;
-        let mapping = match compute.side() {
-            SideRef::Cuda(cuda) => {
-                let memory = handoff::memory(&vulkan, cuda.device())?;
-                let place = BufferMappingInfo { offset: 0, len };
-                Mapping::Cuda(MappedBuffer::map(&memory, &place, cuda.stream())?)
+        let (mapping, vulkan, range) = match pool {
+            Some(pool) => {
+                pool.check(compute, consumer, &object)?;
+                let (mapping, vulkan, range) = in_pool(compute, pool, name, len, size)?;
+                (mapping, vulkan, Some(range))
             }
-            SideRef::Host(_) => {
-                let pointer = vulkan.host_ptr().ok_or_else(|| invalid("its memory could not be mapped"))?.cast::<T>();
-                if !pointer.is_aligned() {
-                    return Err(invalid("its elements want more alignment than the driver's mappings have"));
-                }
-                Mapping::Host(HostMapping(pointer))
+            None => {
+                let (mapping, vulkan) = in_own_memory(compute, name, len, size, consumer)?;
+                (mapping, vulkan, None)
             }
         };
         let handover = Handover::new(&vulkan, partner, family, consumer);
@@ -103,7 +110,7 @@ impl<T: Pod> SharedBuffer<T> {
             bytes: Some(size),
             ..Event::default()
         });
-        Ok(Self { mapping, vulkan, handover, len, _alive: Alive::new(Kind::Buffer) })
+        Ok(Self { mapping, vulkan, range, handover, len, _alive: Alive::new(Kind::Buffer) })
     }
 
     /// Elements.
@@ -135,6 +142,8 @@ impl<T: Pod> SharedBuffer<T> {
         match &self.mapping {
             // SAFETY: exclusive by this function's contract.
             Mapping::Cuda(mapped) => Some(unsafe { mapped.view_mut_unchecked() }),
+            // SAFETY: as above.
+            Mapping::CudaPart(part) => part.as_ref().map(|part| unsafe { part.view_mut_unchecked() }),
             Mapping::Host(_) => None,
         }
     }
@@ -146,7 +155,7 @@ impl<T: Pod> SharedBuffer<T> {
     #[allow(clippy::mut_from_ref)] // Exclusive by contract.
     pub unsafe fn host_mut(&self) -> Option<&mut [T]> {
         match &self.mapping {
-            Mapping::Cuda(_) => None,
+            Mapping::Cuda(_) | Mapping::CudaPart(_) => None,
             Mapping::Host(HostMapping(start)) => {
                 // SAFETY: `len` elements were checked to fit the mapped buffer, aligned; any bytes are a `Pod`; exclusive
                 // by this function's contract; the mapping lives as long as `self`.
@@ -160,6 +169,7 @@ impl<T: Pod> SharedBuffer<T> {
     pub(crate) fn join(&self) -> Result<()> {
         match &self.mapping {
             Mapping::Cuda(mapped) => Ok(mapped.join_foreign_work()?),
+            Mapping::CudaPart(part) => Ok(part.as_ref().map_or(Ok(()), MappedPart::join_foreign_work)?),
             Mapping::Host(_) => Ok(()),
         }
     }
@@ -173,7 +183,81 @@ impl<T: Pod> SharedBuffer<T> {
 impl<T> Drop for SharedBuffer<T> {
     fn drop(&mut self) {
         trace::event(Event { event: "destroy", side: "vulkan", object: self.vulkan.name(), ..Event::default() });
+        let Mapping::CudaPart(part) = &mut self.mapping else { return };
+        if let Some(Err(error)) = part.take().map(MappedPart::close) {
+            log::error!("shared buffer \"{}\": its bytes are kept from use for good: {error}", self.vulkan.name());
+            if let Some(range) = self.range.take() {
+                range.leak();
+            }
+        }
     }
+}
+
+/// In bytes, if that is any number that this machine can address.
+fn size_in_bytes<T>(len: usize, object: &str) -> Result<u64> {
+    let invalid = |reason: &str| Error::InvalidArgument { object: object.to_owned(), reason: reason.to_owned() };
+    if len == 0 || size_of::<T>() == 0 {
+        return Err(invalid("it has no bytes; share at least one element that has a size"));
+    }
+    len.checked_mul(size_of::<T>())
+        .filter(|size| isize::try_from(*size).is_ok())
+        .and_then(|size| u64::try_from(size).ok())
+        .ok_or_else(|| invalid("more bytes than this machine can address"))
+}
+
+fn in_own_memory<T: Pod>(
+    compute: &Compute,
+    name: &str,
+    len: usize,
+    size: u64,
+    consumer: Consumer,
+) -> Result<(Mapping<T>, Buffer)> {
+    let buffer =
+        |placement| Buffer::new(compute.device(), &BufferInfo { name, size, usage: consumer.usage, placement });
+    match compute.side() {
+        SideRef::Cuda(cuda) => {
+            let vulkan = buffer(Placement::Exportable)?;
+            let memory = handoff::memory(&vulkan, cuda.device())?;
+            let place = BufferMappingInfo { offset: 0, len };
+            Ok((Mapping::Cuda(MappedBuffer::map(&memory, &place, cuda.stream())?), vulkan))
+        }
+        SideRef::Host(_) => {
+            let vulkan = buffer(Placement::HostVisible)?;
+            Ok((map_host(&vulkan)?, vulkan))
+        }
+    }
+}
+
+fn in_pool<T: Pod>(
+    compute: &Compute,
+    pool: &SharedPool,
+    name: &str,
+    len: usize,
+    size: u64,
+) -> Result<(Mapping<T>, Buffer, PoolRange)> {
+    let range = pool.take(size, align_of::<T>() as u64)?;
+    let vulkan = Buffer::new_in(range.block().vulkan(), name, range.offset(), size)?;
+    let mapping = match (compute.side(), range.block().cuda()) {
+        (SideRef::Cuda(cuda), Some(block)) => {
+            // The mapping matches by offset: both sides have the whole block.
+            let place = BufferMappingInfo { offset: range.offset(), len };
+            Mapping::CudaPart(Some(MappedPart::new(block, &place, cuda.stream())?))
+        }
+        _ => map_host(&vulkan)?,
+    };
+    Ok((mapping, vulkan, range))
+}
+
+fn map_host<T>(vulkan: &Buffer) -> Result<Mapping<T>> {
+    let invalid = |reason: &str| Error::InvalidArgument {
+        object: format!("shared buffer \"{}\"", vulkan.name()),
+        reason: reason.to_owned(),
+    };
+    let pointer = vulkan.host_ptr().ok_or_else(|| invalid("its memory could not be mapped"))?.cast::<T>();
+    if !pointer.is_aligned() {
+        return Err(invalid("its elements want more alignment than the driver's mappings have"));
+    }
+    Ok(Mapping::Host(HostMapping(pointer)))
 }
 
 /// A shared buffer while it is Vulkan's: lent by a [`RenderTurn`](crate::RenderTurn).

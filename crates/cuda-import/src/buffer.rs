@@ -219,7 +219,7 @@ impl<T> Drop for MappedBuffer<T> {
     }
 }
 
-fn size_in_bytes<T>(object: &Object<'_>, len: usize) -> Result<u64, Error> {
+pub(crate) fn size_in_bytes<T>(object: &Object<'_>, len: usize) -> Result<u64, Error> {
     let element_size = size_of::<T>();
     let zero = |what| Err(Error::Zero { object: object.to_string(), what });
     match (len, element_size) {
@@ -232,7 +232,8 @@ fn size_in_bytes<T>(object: &Object<'_>, len: usize) -> Result<u64, Error> {
     }
 }
 
-fn check_alignment<T>(memory: &ImportedMemory, offset: u64) -> Result<(), Error> {
+/// That a `T` may lie at `offset` bytes, or at an address.
+pub(crate) fn check_alignment<T>(memory: &ImportedMemory, offset: u64) -> Result<(), Error> {
     match misalignment::<T>(offset) {
         None => Ok(()),
         Some(align) => {

@@ -57,6 +57,12 @@ const fn explained(code: u32, name: &'static str, advice: &'static str) -> Expla
 const LOST: &str = "the CUDA context is lost: an earlier kernel or copy failed (compute-sanitizer finds which); \
     release everything and start the process again";
 
+const CAPTURE: &str = "while a stream is captured it cannot be waited for or asked, and its thread cannot allocate or free memory with \
+    the calls that wait: do that before the capture";
+
+const ISOLATION: &str = "what is captured may not wait for what is not. cudarc tracks the use of a CudaSlice with events, which does: \
+    call CudaContext::disable_event_tracking before the slices are made";
+
 const EXPLAINED: &[Explained] = &[
     Explained { code: 1, name: "CUDA_ERROR_INVALID_VALUE", advice: None },
     explained(
@@ -121,6 +127,14 @@ const EXPLAINED: &[Explained] = &[
         does not support: take the `compat` folder out of the library path",
     ),
     explained(805, "CUDA_ERROR_MPS_CONNECTION_FAILED", "CUDA MPS is configured but its server does not answer"),
+    explained(900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", CAPTURE),
+    explained(901, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", CAPTURE),
+    explained(
+        904,
+        "CUDA_ERROR_STREAM_CAPTURE_UNJOINED",
+        "work was captured on a further stream, and the one that was lent does not wait for its end",
+    ),
+    explained(905, "CUDA_ERROR_STREAM_CAPTURE_ISOLATION", ISOLATION),
     Explained { code: 911, name: "CUDA_ERROR_EXTERNAL_DEVICE", advice: Some(LOST) },
     explained(
         999,

@@ -185,6 +185,17 @@ pub enum Error {
         problem: ImageProblem,
     },
 
+    /// What was captured cannot be launched again and again.
+    #[error("{object} on {device} cannot be captured: {problem}")]
+    Graph {
+        /// The graph.
+        object: String,
+        /// The device.
+        device: String,
+        /// Why not, and what to change.
+        problem: &'static str,
+    },
+
     /// Work that uses the object did not end in time, so the object was left alone on purpose: it is leaked, not freed in use.
     #[error(
         "{object} on {device} is still in use after {waited:?}: it is leaked. Its stream waits for something that does not come"

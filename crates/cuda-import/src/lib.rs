@@ -59,22 +59,26 @@
 //! | `handle` | OS handles, and who owns them when |
 //! | `memory` | imported allocations |
 //! | `buffer`, `view`, `borrowed` | typed arrays in them, and what is lent of those |
+//! | `block`, `part` | many typed arrays in one allocation, under one mapping |
 //! | `image`, `image_view`, `texture` | images in them, and what is lent of those: copies, texture and surface objects |
 //! | `texel`, `image_info`, `image_limits`, `image_problem` | what an image may be, and what is wrong with it |
 //! | `image_objects` | texture and surface objects, made once |
 //! | `order` | order between the streams that use one buffer or image |
 //! | `semaphore`, `stream` | imported semaphores, waits and signals |
+//! | `graph`, `stand_in` | a frame as a CUDA graph, and buffers while one is captured |
 //! | `error`, `code`, `version` | what can go wrong; the driver's codes and versions |
 //! | `sys` | the driver's entry points, and nothing else |
 //!
 //! The version of CUDA's binding is a feature: `cuda-12000` by default, which runs on the most drivers, or exactly one of
 //! the others. [`cudarc`] is exported again, so that programs use the same one.
 
+mod block;
 mod borrowed;
 mod buffer;
 mod code;
 mod device;
 mod error;
+mod graph;
 mod handle;
 mod image;
 mod image_info;
@@ -84,8 +88,10 @@ mod image_problem;
 mod image_view;
 mod memory;
 mod order;
+mod part;
 mod probe;
 mod semaphore;
+mod stand_in;
 mod stream;
 mod sys;
 mod texel;
@@ -93,12 +99,14 @@ mod texture;
 mod version;
 mod view;
 
+pub use block::MappedBlock;
 pub use borrowed::BorrowedSlice;
 pub use buffer::{BufferMappingInfo, MappedBuffer};
 pub use code::DriverCode;
 pub use cudarc;
 pub use device::CudaDevice;
 pub use error::{Error, PresentDevice};
+pub use graph::{CaptureError, FrameGraph};
 pub use half;
 pub use handle::OsHandle;
 pub use image::MappedImage;
@@ -106,6 +114,7 @@ pub use image_info::{ImageKind, ImageMappingInfo};
 pub use image_problem::ImageProblem;
 pub use image_view::{ImageView, ImageViewMut};
 pub use memory::{ImportedMemory, MemoryImportInfo};
+pub use part::MappedPart;
 pub use probe::{ComputeMode, DeviceReport, DriverReport, probe};
 pub use semaphore::{ImportedSemaphore, SemaphoreKind};
 pub use stream::{SemaphorePoint, StreamMark, mark, query, signal, signal_one, wait, wait_one};
@@ -122,6 +131,8 @@ const _: () = {
     shared::<ImportedMemory>();
     shared::<ImportedSemaphore>();
     shared::<MappedBuffer<f32>>();
+    shared::<MappedBlock>();
+    shared::<MappedPart<f32>>();
     shared::<DeviceView<'_, f32>>();
     shared::<DeviceViewMut<'_, f32>>();
     shared::<MappedImage<f32>>();
@@ -131,5 +142,6 @@ const _: () = {
     shared::<Surface<'_>>();
     shared::<SemaphorePoint<'_>>();
     shared::<StreamMark>();
+    shared::<FrameGraph>();
     shared::<Error>();
 };

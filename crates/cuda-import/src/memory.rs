@@ -172,7 +172,7 @@ impl Drop for ImportedMemory {
 }
 
 /// `offset..offset + size` if that ends inside `0..allocation_size`.
-fn range_within(offset: u64, size: u64, allocation_size: u64) -> Option<Range<u64>> {
+pub(crate) fn range_within(offset: u64, size: u64, allocation_size: u64) -> Option<Range<u64>> {
     let end = offset.checked_add(size)?;
     (end <= allocation_size).then_some(offset..end)
 }

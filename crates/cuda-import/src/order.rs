@@ -12,6 +12,7 @@ use cudarc::driver::{CudaEvent, CudaStream, DriverError, SyncOnDrop};
 use crate::code::DriverCode;
 use crate::device::CudaDevice;
 use crate::error::{Error, Object};
+use crate::stand_in::{self, Role};
 use crate::sys::{CallError, CallResult, Driver};
 
 /// How long dropping a buffer or an image waits for the work that uses it.
@@ -54,7 +55,17 @@ impl StreamOrder {
     ///
     /// Where one stream cannot be told to wait for another, the host waits, and a warning says so. If that fails too, the
     /// error is recorded in the contexts of both streams, as cudarc does.
+    ///
+    /// While a graph is captured, the captured stream stands in for the home stream.
     pub(crate) fn enter<'a>(&'a self, stream: &'a CudaStream) -> SyncOnDrop<'a> {
+        match stand_in::role(stream, &self.home) {
+            Role::StandsIn => {
+                self.join_guests();
+                return SyncOnDrop::Record(None);
+            }
+            Role::Thrown => return SyncOnDrop::Record(None),
+            Role::Plain => {}
+        }
         if *stream == *self.home {
             self.join_guests();
             return SyncOnDrop::Record(None);

@@ -10,9 +10,10 @@
 
 mod array;
 mod external;
+mod graph;
 mod object;
 
-use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong};
 use std::sync::OnceLock;
 
 use cudarc::driver::{CudaContext, CudaStream, sys as cu};
@@ -20,6 +21,7 @@ use cudarc::driver::{CudaContext, CudaStream, sys as cu};
 pub(crate) use array::{ArrayHandle, Linear, MipmappedArrayHandle, array_copy, mipmapped_array_desc};
 pub use external::SemaphoreKind;
 pub(crate) use external::{MemoryHandle, SemaphoreHandle, SignalParams, WaitParams, signal_params, wait_params};
+pub(crate) use graph::{ExecHandle, GraphHandle, NodeHandle, NodeKind};
 pub(crate) use object::Resource;
 
 /// A driver call that did not return `CUDA_SUCCESS`.
@@ -119,6 +121,25 @@ table! {
     cuWaitExternalSemaphoresAsync(*const SemaphoreHandle, *const WaitParams, c_uint, cu::CUstream);
     cuSignalExternalSemaphoresAsync(*const SemaphoreHandle, *const SignalParams, c_uint, cu::CUstream);
     cuDestroyExternalSemaphore(cu::CUexternalSemaphore);
+    cuStreamBeginCapture_v2(cu::CUstream, c_uint);
+    cuStreamEndCapture(cu::CUstream, *mut cu::CUgraph);
+    cuGraphGetNodes(cu::CUgraph, *mut NodeHandle, *mut usize);
+    cuGraphNodeGetType(NodeHandle, *mut c_uint);
+    cuGraphInstantiateWithFlags(*mut cu::CUgraphExec, cu::CUgraph, c_ulonglong);
+    cuGraphUpload(cu::CUgraphExec, cu::CUstream);
+    cuGraphExecExternalSemaphoresWaitNodeSetParams(
+        cu::CUgraphExec,
+        NodeHandle,
+        *const cu::CUDA_EXT_SEM_WAIT_NODE_PARAMS
+    );
+    cuGraphExecExternalSemaphoresSignalNodeSetParams(
+        cu::CUgraphExec,
+        NodeHandle,
+        *const cu::CUDA_EXT_SEM_SIGNAL_NODE_PARAMS
+    );
+    cuGraphLaunch(cu::CUgraphExec, cu::CUstream);
+    cuGraphExecDestroy(cu::CUgraphExec);
+    cuGraphDestroy(cu::CUgraph);
 }
 
 /// What `CudaContext`, `CudaStream` and `CudaEvent` call on behalf of this crate.

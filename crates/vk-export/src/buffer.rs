@@ -1,13 +1,15 @@
 //! Buffers that are shared.
-#![allow(unsafe_code)] // Vulkan calls.
+#![allow(unsafe_code)] // Vulkan calls, and a pointer into mapped memory.
 
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use ash::vk;
 
 use crate::memory::{Memory, Request, Resource};
+use crate::raw_buffer::RawBuffer;
 use crate::requirements::MEMORY_EXTENSION;
-use crate::{Error, ExportDevice, HandleType, MemoryDescriptor, OsHandle, Placement, Result};
+use crate::{Block, Error, ExportDevice, HandleType, MemoryDescriptor, OsHandle, Placement, Result};
 
 /// What a shared buffer is to be.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,16 +24,26 @@ pub struct BufferInfo<'a> {
     pub placement: Placement,
 }
 
-/// A buffer in memory of its own that is shared with another API or with the host.
+/// A buffer that is shared with another API or with the host, in memory of its own or in a [`Block`].
 ///
 /// Dropping it frees it at once: whoever holds it keeps it until the GPU is done with it.
 #[derive(Debug)]
 pub struct Buffer {
-    raw: vk::Buffer,
-    memory: Memory, // Freed after `Drop` below has destroyed the buffer.
+    // Field order is drop order: the buffer goes before its memory.
+    raw: RawBuffer,
+    backing: Backing,
+    offset: u64,
     size: u64,
     name: String,
-    device: ExportDevice,
+}
+
+/// Whose the memory is.
+#[derive(Debug)]
+enum Backing {
+    /// The buffer's alone.
+    Own(Memory),
+    /// Shared with the other buffers in the block.
+    Block(Arc<Block>),
 }
 
 /// A buffer as it left Vulkan.
@@ -44,64 +56,54 @@ pub struct ExportedBuffer {
 }
 
 impl Buffer {
-    /// Makes a buffer, after asking the driver whether exactly this one can be exported.
+    /// Makes a buffer in memory of its own, after asking the driver whether exactly this one can be exported.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for zero bytes or no usage, [`Error::TooLarge`] past the device's limits,
     /// [`Error::NotExportable`] and [`Error::Missing`] where it cannot leave, else the failed call.
     pub fn new(device: &ExportDevice, info: &BufferInfo<'_>) -> Result<Self> {
         let object = format!("buffer \"{}\"", info.name);
-        check(device, info, &object)?;
-        let mut external = vk::ExternalMemoryBufferCreateInfo::default();
-        let mut create =
-            vk::BufferCreateInfo::default().size(info.size).usage(info.usage).sharing_mode(vk::SharingMode::EXCLUSIVE);
-        let mut dedicated_only = false;
+        check(device, info.size, info.usage, &object)?;
+        let (mut handle_type, mut dedicated_only) = (None, false);
         if info.placement == Placement::Exportable {
-            let handle_type = device.check_can_export(MEMORY_EXTENSION)?;
-            dedicated_only = ask(device, info, handle_type, &object)?;
-            external = external.handle_types(handle_type.memory());
-            create = create.push_next(&mut external);
+            let native = device.check_can_export(MEMORY_EXTENSION)?;
+            dedicated_only = ask(device, info.usage, native, &object)?;
+            handle_type = Some(native);
         }
-        // SAFETY: VUID-VkBufferCreateInfo-size-00912 and -None-09499 (usage): neither is zero, checked above;
-        // VUID-VkBufferCreateInfo-pNext-00920: the external handle type was asked for with this usage.
-        let raw = unsafe { device.as_raw().create_buffer(&create, None) }
-            .map_err(device.failed("vkCreateBuffer", &object))?;
-        // SAFETY: `raw` was just made, nothing uses it.
-        let destroy = || unsafe { device.as_raw().destroy_buffer(raw, None) };
-
-        let mut dedicated = vk::MemoryDedicatedRequirements::default();
-        let mut requirements = vk::MemoryRequirements2::default().push_next(&mut dedicated);
-        let question = vk::BufferMemoryRequirementsInfo2::default().buffer(raw);
-        // SAFETY: `raw` is a live buffer of this device.
-        unsafe { device.as_raw().get_buffer_memory_requirements2(&question, &mut requirements) };
-        let requirements = requirements.memory_requirements;
-        let wants_own = dedicated.requires_dedicated_allocation | dedicated.prefers_dedicated_allocation;
+        let raw = RawBuffer::create(device, info.size, info.usage, handle_type, &object)?;
+        let requirements = raw.requirements();
+        let dedicated = dedicated_only || requirements.requires_dedicated || requirements.prefers_dedicated;
         let request = Request {
             name: info.name,
-            requirements,
-            dedicated_to: (dedicated_only || wants_own != 0).then_some(Resource::Buffer(raw)),
+            requirements: requirements.memory,
+            dedicated_to: dedicated.then_some(Resource::Buffer(raw.as_raw())),
             device_address: info.usage.contains(vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS),
             placement: info.placement,
         };
-        let memory = match Memory::allocate(device, &request) {
-            Ok(memory) => memory,
-            Err(error) => {
-                destroy();
-                return Err(error);
-            }
-        };
-        let buffer = Self { raw, memory, size: info.size, name: info.name.to_owned(), device: device.clone() };
-        // SAFETY: VUID-vkBindBufferMemory-buffer-07459, -memory-01035 to -01037: fresh buffer, memory of its own type,
-        // size and alignment, offset 0.
-        unsafe { device.as_raw().bind_buffer_memory(raw, buffer.memory.as_raw(), 0) }
-            .map_err(device.failed("vkBindBufferMemory", &object))?;
-        device.set_name(raw, info.name);
-        Ok(buffer)
+        let memory = Memory::allocate(device, &request)?;
+        raw.bind(&memory, 0, &object)?;
+        device.set_name(raw.as_raw(), info.name);
+        Ok(Self { raw, backing: Backing::Own(memory), offset: 0, size: info.size, name: info.name.to_owned() })
+    }
+
+    /// Makes a buffer of `size` bytes that starts `offset` bytes into `block`, with the block's usage and placement.
+    ///
+    /// The caller keeps buffers that are alive at the same time apart: each takes up its size, rounded up to the block's
+    /// [`alignment`](Block::alignment).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for zero bytes, an offset that is not aligned and bytes outside of the block, else the
+    /// failed call.
+    pub fn new_in(block: &Arc<Block>, name: &str, offset: u64, size: u64) -> Result<Self> {
+        let object = format!("buffer \"{name}\" in block \"{}\"", block.name());
+        let raw = block.place(offset, size, &object)?;
+        block.device().set_name(raw.as_raw(), name);
+        Ok(Self { raw, backing: Backing::Block(Arc::clone(block)), offset, size, name: name.to_owned() })
     }
 
     /// The Vulkan handle, lent.
     pub fn as_raw(&self) -> vk::Buffer {
-        self.raw
+        self.raw.as_raw()
     }
 
     /// Bytes.
@@ -116,16 +118,19 @@ impl Buffer {
 
     /// The device it is on.
     pub fn device(&self) -> &ExportDevice {
-        &self.device
+        self.raw.device()
     }
 
     /// The start of the host's mapping of [`size`](Self::size) bytes, with [`Placement::HostVisible`]; it is valid as
     /// long as the buffer lives. Reading and writing through it, and ordering that with the GPU, is up to the caller.
     pub fn host_ptr(&self) -> Option<NonNull<u8>> {
-        self.memory.mapped()
+        let start = self.memory().mapped()?;
+        // SAFETY: the offset was seen to lie inside the memory, all of which is mapped.
+        usize::try_from(self.offset).ok().map(|offset| unsafe { start.add(offset) })
     }
 
-    /// A fresh handle to the buffer's memory, with what an importer must repeat.
+    /// A fresh handle to the buffer's memory, with what an importer must repeat. In a block it is that of the whole block,
+    /// and the descriptor's offset says where the buffer starts.
     ///
     /// The handle is the caller's; each import takes one of its own.
     ///
@@ -133,35 +138,35 @@ impl Buffer {
     /// [`Error::NotExportable`] for a host-visible buffer, else the failed call.
     #[doc(alias = "vkGetMemoryFdKHR")]
     pub fn export(&self) -> Result<ExportedBuffer> {
-        let (handle, descriptor) = self.memory.export(&self.name, self.size)?;
-        Ok(ExportedBuffer { handle, descriptor })
+        let (handle, descriptor) = self.memory().export(&self.name, self.size)?;
+        Ok(ExportedBuffer { handle, descriptor: MemoryDescriptor { offset: self.offset, ..descriptor } })
+    }
+
+    fn memory(&self) -> &Memory {
+        match &self.backing {
+            Backing::Own(memory) => memory,
+            Backing::Block(block) => block.memory(),
+        }
     }
 }
 
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyBuffer-buffer-00922: the owner keeps the buffer until the submissions that use it have
-        // completed, as the type's documentation says.
-        unsafe { self.device.as_raw().destroy_buffer(self.raw, None) };
-    }
-}
-
-fn check(device: &ExportDevice, info: &BufferInfo<'_>, object: &str) -> Result<()> {
+/// That neither is zero and the device takes as many bytes in one piece.
+pub(crate) fn check(device: &ExportDevice, size: u64, usage: vk::BufferUsageFlags, object: &str) -> Result<()> {
     let invalid = |reason: &str| Err(Error::InvalidArgument { object: object.to_owned(), reason: reason.to_owned() });
-    if info.size == 0 {
+    if size == 0 {
         return invalid("its size is 0 bytes; share at least one element");
     }
-    if info.usage.is_empty() {
+    if usage.is_empty() {
         return invalid("its usage is empty; say how Vulkan uses it");
     }
     let physical = device.physical();
     let limits =
         [(physical.max_buffer_size, "maxBufferSize"), (Some(physical.max_allocation_size), "maxMemoryAllocationSize")];
     for (limit, limit_name) in limits {
-        if let Some(limit) = limit.filter(|limit| info.size > *limit) {
+        if let Some(limit) = limit.filter(|limit| size > *limit) {
             return Err(Error::TooLarge {
                 object: object.to_owned(),
-                size: info.size,
+                size,
                 limit,
                 limit_name,
                 device: physical.name.clone(),
@@ -172,14 +177,19 @@ fn check(device: &ExportDevice, info: &BufferInfo<'_>, object: &str) -> Result<(
 }
 
 /// Asks whether this usage can be exported; whether only from a dedicated allocation.
-fn ask(device: &ExportDevice, info: &BufferInfo<'_>, handle_type: HandleType, object: &str) -> Result<bool> {
-    let features = external_features(device.instance(), device.physical().handle, info.usage, handle_type);
+pub(crate) fn ask(
+    device: &ExportDevice,
+    usage: vk::BufferUsageFlags,
+    handle_type: HandleType,
+    object: &str,
+) -> Result<bool> {
+    let features = external_features(device.instance(), device.physical().handle, usage, handle_type);
     if !features.contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE) {
         return Err(Error::NotExportable {
             object: object.to_owned(),
             handle_type: handle_type.as_str(),
             device: device.name().to_owned(),
-            reason: format!("the driver does not export buffers of usage {:?}", info.usage),
+            reason: format!("the driver does not export buffers of usage {usage:?}"),
         });
     }
     Ok(features.contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY))

@@ -4,7 +4,7 @@
 //!
 //! 1. [`ExportDevice::open`] makes a Vulkan device that can export, or [`ExportDevice::adopt`] borrows an engine's own.
 //! 2. [`Buffer::new`] and [`Image::new`] allocate exportable memory and ask the driver first whether exactly this buffer
-//!    or image can leave; [`Semaphore::new`] does the same for a timeline.
+//!    or image can leave; [`Semaphore::new`] does the same for a timeline. A [`Block`] is one allocation for many buffers.
 //! 3. [`Buffer::export`], [`Image::export`] and [`Semaphore::export`] give a fresh [`OsHandle`] each time, with a
 //!    descriptor of all that an importer must repeat: allocation size, offset, dedicated, device UUID, and an image's shape.
 //! 4. [`Handover`] and [`ImageHandover`] make the barriers which pass the contents to the other API and back.
@@ -33,6 +33,7 @@
 //! locked inside.
 
 mod barrier;
+mod block;
 mod buffer;
 mod consumer;
 mod device;
@@ -52,6 +53,7 @@ mod local;
 mod memory;
 mod physical;
 mod queue;
+mod raw_buffer;
 mod report;
 mod requirements;
 mod semaphore;
@@ -63,6 +65,7 @@ pub use gpu_allocator::MemoryLocation;
 pub use uuid::Uuid;
 
 pub use barrier::{Handover, Partner};
+pub use block::{Block, BlockInfo, ExportedBlock};
 pub use buffer::{Buffer, BufferInfo, ExportedBuffer};
 pub use consumer::Consumer;
 pub use device::{AdoptInfo, DeviceSelector, EnabledFeatures, ExportDevice, OpenInfo, Validation};

@@ -1,4 +1,4 @@
-//! Memory of our own: exportable, or mapped for the host. One allocation a resource.
+//! Memory of our own: exportable, or mapped for the host. One allocation a resource, or a block of many buffers.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use std::ptr::NonNull;
@@ -161,6 +161,11 @@ impl Memory {
     /// Bytes given to `vkAllocateMemory`.
     pub(crate) fn allocation_size(&self) -> u64 {
         self.allocation_size
+    }
+
+    /// The index of its memory type.
+    pub(crate) fn memory_type(&self) -> u32 {
+        self.memory_type
     }
 
     /// The start of the host's mapping, if there is one.

@@ -12,6 +12,12 @@ pub(crate) const INVALID_DEVICE: Code = 101;
 pub(crate) const INVALID_CONTEXT: Code = 201;
 pub(crate) const INVALID_HANDLE: Code = 400;
 pub(crate) const NOT_READY: Code = 600;
+pub(crate) const CAPTURE_UNSUPPORTED: Code = 900;
+pub(crate) const CAPTURE_INVALIDATED: Code = 901;
+pub(crate) const CAPTURE_UNMATCHED: Code = 903;
+pub(crate) const CAPTURE_ISOLATION: Code = 905;
+pub(crate) const CAPTURED_EVENT: Code = 907;
+pub(crate) const CAPTURE_WRONG_THREAD: Code = 908;
 pub(crate) const UNKNOWN: Code = 999;
 
 const NAMES: &[(Code, &CStr)] = &[
@@ -27,6 +33,9 @@ const NAMES: &[(Code, &CStr)] = &[
     (700, c"CUDA_ERROR_ILLEGAL_ADDRESS"),
     (719, c"CUDA_ERROR_LAUNCH_FAILED"),
     (801, c"CUDA_ERROR_NOT_SUPPORTED"),
+    (CAPTURE_UNSUPPORTED, c"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"),
+    (CAPTURE_INVALIDATED, c"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"),
+    (CAPTURE_ISOLATION, c"CUDA_ERROR_STREAM_CAPTURE_ISOLATION"),
     (UNKNOWN, c"CUDA_ERROR_UNKNOWN"),
 ];
 
@@ -86,6 +95,23 @@ pub(crate) struct SemaphoreParams {
     pub(crate) flags: c_uint,
     reserved: [c_uint; 16],
 }
+
+/// `CUDA_EXT_SEM_WAIT_NODE_PARAMS` and `…_SIGNAL_…`, which are the same.
+#[repr(C)]
+pub(crate) struct SemaphoreNodeParams {
+    pub(crate) semaphores: *const u64,
+    pub(crate) params: *const SemaphoreParams,
+    pub(crate) count: c_uint,
+}
+
+/// `CUstreamCaptureMode`
+pub(crate) const CAPTURE_THREAD_LOCAL: c_uint = 1;
+/// `CUgraphNodeType`
+pub(crate) const NODE_COPY: c_uint = 1;
+/// `CUgraphNodeType`
+pub(crate) const NODE_SIGNAL: c_uint = 8;
+/// `CUgraphNodeType`
+pub(crate) const NODE_WAIT: c_uint = 9;
 
 /// `CUarray_format`, with the bytes of a channel.
 pub(crate) const FORMATS: [(c_uint, u64); 8] =
@@ -212,6 +238,7 @@ mod tests {
         assert_eq!(size_of::<BufferDesc>(), 88);
         assert_eq!(size_of::<SemaphoreHandleDesc>(), 96);
         assert_eq!(size_of::<SemaphoreParams>(), 144);
+        assert_eq!(size_of::<SemaphoreNodeParams>(), 24);
         assert_eq!(size_of::<ArrayDesc>(), 40);
         assert_eq!(size_of::<MipmappedArrayDesc>(), 120);
         assert_eq!(size_of::<Copy3dDesc>(), 200);

@@ -72,7 +72,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// The first word of its name: `texture`, `surface`, `array`, `mapping`, `memory`, `semaphore`, `event`, `stream`,
+    /// The first word of its name: `texture`, `surface`, `array`, `mapping`, `memory`, `semaphore`, `graph`, `exec`, `event`, `stream`,
     /// `context` or `descriptor`.
     pub fn kind(&self) -> &str {
         self.name.split(' ').next().unwrap_or_default()

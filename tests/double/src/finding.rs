@@ -41,6 +41,8 @@ pub(crate) enum Kind {
     OutlivesContext,
     /// A mapping is freed with cuMemFree, never with its stream-ordered sister.
     AsyncFreeOfMapping,
+    /// A capture that was begun and not ended.
+    CaptureLeft,
     /// Work on memory that is not there.
     OutOfBounds,
     /// The host waits for what does not come.
@@ -70,6 +72,7 @@ impl fmt::Display for Kind {
             Self::WrongContext => "wrong-context",
             Self::OutlivesContext => "outlives-context",
             Self::AsyncFreeOfMapping => "async-free-of-mapping",
+            Self::CaptureLeft => "capture-left",
             Self::OutOfBounds => "out-of-bounds",
             Self::Hang => "hang",
         })

@@ -8,6 +8,7 @@ use crate::descriptor::{self, Raw};
 use crate::export::{Export, Exports, Payload};
 use crate::finding::{Kind, Refusal};
 use crate::gate::Gate;
+use crate::graph::{Capture, Exec, Graph};
 use crate::queue::Queue;
 use crate::table::Table;
 
@@ -66,6 +67,8 @@ pub(crate) struct Event {
     pub(crate) context: u64,
     /// How often it was recorded.
     pub(crate) recorded: u64,
+    /// Whether the last record was captured.
+    pub(crate) captured: bool,
 }
 
 #[derive(Debug)]
@@ -85,6 +88,10 @@ pub(crate) struct Ledger {
     pub(crate) semaphores: Table<Semaphore>,
     pub(crate) streams: Table<Stream>,
     pub(crate) events: Table<Event>,
+    pub(crate) graphs: Table<Graph>,
+    pub(crate) execs: Table<Exec>,
+    /// By the stream that is captured.
+    pub(crate) captures: BTreeMap<u64, Capture>,
     /// By stream, longer than that lives: what was enqueued is done even if the stream is destroyed.
     pub(crate) queues: BTreeMap<u64, Queue>,
     /// By event, longer than that lives: which of its records has been reached.
@@ -112,6 +119,9 @@ impl Ledger {
             semaphores: Table::new("semaphore"),
             streams: Table::new("stream"),
             events: Table::new("event"),
+            graphs: Table::new("graph"),
+            execs: Table::new("exec"),
+            captures: BTreeMap::new(),
             queues: BTreeMap::new(),
             reached: BTreeMap::new(),
             exports: BTreeMap::new(),
@@ -157,6 +167,7 @@ impl Ledger {
             return Ok(self.contexts.get(context)?.default_stream);
         }
         self.of(context, "stream", self.streams.get(raw)?.context)?;
+        self.check_capture(raw)?;
         Ok(raw)
     }
 
@@ -232,6 +243,7 @@ impl Ledger {
     pub(crate) fn live(&self) -> Vec<(u64, String, bool)> {
         let objects = (self.textures.names()).chain(self.surfaces.names()).chain(self.arrays.names());
         let objects = objects.chain(self.mappings.names()).chain(self.memories.names()).chain(self.semaphores.names());
+        let objects = objects.chain(self.execs.names()).chain(self.graphs.names());
         objects.chain(self.events.names()).chain(self.streams.names()).chain(self.contexts.names()).collect()
     }
 
@@ -249,6 +261,9 @@ impl Ledger {
             if !refused {
                 self.find(Kind::ObjectLeak, format!("{name} was never destroyed"));
             }
+        }
+        for stream in std::mem::take(&mut self.captures).into_keys() {
+            self.find(Kind::CaptureLeft, format!("the capture of {} was never ended", self.streams.name(stream)));
         }
         for raw in self.loose() {
             self.find(Kind::DescriptorLeak, format!("descriptor {raw} was never closed"));
@@ -268,6 +283,9 @@ impl Ledger {
         self.levels.clear();
         self.arrays.clear();
         self.mappings.clear();
+        self.execs.clear();
+        self.graphs.clear();
+        self.captures.clear();
         self.events.clear();
         self.streams.clear();
         self.contexts.clear();

@@ -15,7 +15,7 @@
 //! | `gate` | what every call passes: the log, faults, the current context |
 //! | `ledger`, `table`, `finding` | the state, and what is wrong with it |
 //! | `array`, `copy` | images in memory, and copies from and to them |
-//! | `queue` | what streams have still to do |
+//! | `queue`, `graph` | what streams have still to do, and what is captured of it to be launched again |
 //! | `export` | what the exporting side made |
 //! | `descriptor` | the operating system's handles |
 //! | `abi` | codes and layouts of cuda.h |
@@ -34,6 +34,7 @@ mod descriptor;
 mod export;
 mod finding;
 mod gate;
+mod graph;
 mod ledger;
 mod queue;
 mod table;

@@ -14,7 +14,7 @@ pub(crate) struct Queue {
     pub(crate) work: VecDeque<Work>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Work {
     Wait {
         semaphore: u64,
@@ -48,7 +48,11 @@ pub(crate) enum Work {
 }
 
 impl Ledger {
+    /// What a stream that is captured is given goes into the graph.
     pub(crate) fn enqueue(&mut self, stream: u64, work: Work) {
+        if let Some(capture) = self.captures.get_mut(&stream) {
+            return capture.work.push(work);
+        }
         if let Some(queue) = self.queues.get_mut(&stream) {
             queue.work.push_back(work);
         }

@@ -15,8 +15,8 @@ use common::world::{IMAGE, LEN, MANY, NAME, SIZE, TEXELS, Texel, World};
 use cuda_import::cudarc::driver::sys::CUresult;
 use cuda_import::cudarc::driver::{CudaContext, CudaStream, DriverError};
 use cuda_import::{
-    BufferMappingInfo, CudaDevice, ImportedMemory, ImportedSemaphore, MappedBuffer, MappedImage, MemoryImportInfo,
-    SemaphoreKind, TextureInfo, query, signal, signal_one, wait, wait_one,
+    BufferMappingInfo, CaptureError, CudaDevice, FrameGraph, ImportedMemory, ImportedSemaphore, MappedBuffer,
+    MappedImage, MemoryImportInfo, SemaphoreKind, TextureInfo, query, signal, signal_one, wait, wait_one,
 };
 use driver_double::{Call, Double, Exported};
 
@@ -271,6 +271,43 @@ fn ends_of_buffers() {
             Operation { leaves: MAPPED, ..drop_buffer },
         ],
     );
+}
+
+/// A write into the buffer, waiting for the first timeline and signalling the second.
+fn capture(world: &mut World<'_>) -> Result<FrameGraph, Failure> {
+    let World { home, goods, .. } = world;
+    let buffer = goods.buffer.as_mut().unwrap();
+    let [wait, signal, ..] = &goods.timelines[..] else { unreachable!("there are many") };
+    let record = |stream: &Arc<CudaStream>| stream.memset_zeros(&mut buffer.view_mut());
+    // SAFETY: timelines and buffer outlive the graph in all operations.
+    let graph = unsafe { FrameGraph::capture(NAME, home, wait, signal, record) };
+    graph.map_err(|error| match error {
+        CaptureError::Cuda(error) => error.into(),
+        CaptureError::Record(error) => error.into(),
+    })
+}
+
+#[test]
+fn graphs() {
+    let capture_and_drop = Operation::new("capture, drop", |world| capture(world).map(drop));
+    let launch = Operation::new("capture, launch twice", |world| {
+        let mut graph = capture(world)?;
+        for value in 2..4 {
+            // SAFETY: the one timeline is at 1, the other's values rise; all that is used outlives the graph.
+            unsafe { graph.launch(1, value) }?;
+        }
+        Ok(())
+    });
+    let after_guest = Operation::new("capture after a guest, launch", |world| {
+        guest_writes(world)?;
+        let mut graph = capture(world)?;
+        world.buffer().join_foreign_work()?;
+        // SAFETY: as above.
+        Ok(unsafe { graph.launch(1, 2) }?)
+    });
+    // What could not be destroyed, and what that lives in.
+    let leaves = &["graph", "exec", "context"];
+    walk("graphs", [capture_and_drop, launch, after_guest].map(|operation| Operation { leaves, ..operation }));
 }
 
 #[test]

@@ -143,6 +143,11 @@ impl Compute {
         Ok(Self(Arc::new(Inner { device: device.clone(), side: Side::Host(HostStream::new()?), reason })))
     }
 
+    /// Whether both are clones of one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The compute side's name in a trace.
     pub(crate) fn side_name(&self) -> &'static str {
         match self.0.side {

@@ -17,9 +17,9 @@ use crate::{Error, Resources, Result, TimelinePoint};
 /// Dropped before that, its frame is lost: the next `begin` says so, and the one after goes on.
 #[must_use = "a turn that is dropped before `finish` loses its frame"]
 pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
-    shared: Arc<Shared<R>>,
-    frame: u64,
-    slot: usize,
+    pub(super) shared: Arc<Shared<R>>,
+    pub(super) frame: u64,
+    pub(super) slot: usize,
     finished: bool,
     direction: PhantomData<fn() -> D>,
     _alive: Alive,
@@ -93,11 +93,16 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     /// The failed call; the frame is then lost, as if the turn had been dropped.
     ///
     /// [`RenderTurn`]: crate::RenderTurn
-    pub fn finish(mut self) -> Result<D::Finished<R>> {
+    pub fn finish(self) -> Result<D::Finished<R>> {
         let point = self.shared.compute_signals(self.frame, self.slot)?;
+        Ok(self.signalled(point))
+    }
+
+    /// The signal of `computed` is enqueued.
+    pub(super) fn signalled(mut self, computed: TimelinePoint) -> D::Finished<R> {
         self.shared.ledger().finish(self.frame);
         self.finished = true;
-        Ok(D::finished(&self.shared, self.frame, self.slot, point))
+        D::finished(&self.shared, self.frame, self.slot, computed)
     }
 }
 

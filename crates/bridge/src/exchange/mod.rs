@@ -3,6 +3,7 @@
 
 mod compute_turn;
 mod direction;
+mod graph;
 mod ledger;
 mod pace;
 mod render_turn;
@@ -23,12 +24,13 @@ use crate::resources::{CreateContext, HandoverRef, Resources};
 use crate::timeline::{Signaller, Timeline};
 use crate::trace::{self, Event};
 use crate::trail::Trail;
-use crate::{Error, Result, TimelinePoint, wait};
-use ledger::{First, Ledger, Refusal};
+use crate::{Error, Result, SharedPool, TimelinePoint, wait};
+use ledger::{Begun, First, Ledger, Refusal};
 use pace::Pace;
 
 pub use compute_turn::{ComputeTurn, CudaWork, HostWork, Work};
 pub use direction::{ComputeFirst, Direction, RenderFirst};
+pub use graph::{FrameGraph, RecordError};
 pub use render_turn::{RenderTurn, SubmitInfo};
 
 /// How an exchange is to be.
@@ -50,6 +52,9 @@ pub struct ExchangeInfo<'a> {
     /// [`QueueKind::Transfer`] is for frames that are only copied, such as uploads and recordings: where the GPU has copy
     /// engines of their own, handing over to them costs no switch between CUDA and Vulkan.
     pub queue: QueueKind,
+    /// Where the buffers of the slots are made: exchanges that come and go, or hold many buffers, are set up many times
+    /// faster from a pool. Images always have memory of their own. Default: none, each buffer has memory of its own.
+    pub pool: Option<&'a SharedPool>,
 }
 
 impl Default for ExchangeInfo<'_> {
@@ -60,6 +65,7 @@ impl Default for ExchangeInfo<'_> {
             frames_in_flight: None,
             timeout: Duration::from_secs(5),
             queue: QueueKind::Graphics,
+            pool: None,
         }
     }
 }
@@ -130,11 +136,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// half-way, [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end, what [`Compute::check`]
     /// says once the compute side has failed, or the failed call.
     pub fn begin(&mut self) -> Result<D::Begun<R>> {
-        let shared = &self.shared;
-        shared.check_compute()?;
-        shared.keep_pace()?;
-        let begun = shared.ledger().begin(|| shared.rendered.value().unwrap_or(0));
-        D::begun(shared, begun.map_err(|refusal| shared.refused(refusal))?)
+        D::begun(&self.shared, self.shared.next_frame()?)
     }
 
     /// The queue that Vulkan's side is submitted to; its family is that of the turns' barriers.
@@ -200,7 +202,10 @@ impl<R: Resources> Shared<R> {
         let computed = Timeline::new(compute, Signaller::Compute, &trail)?;
         let rendered = Timeline::new(compute, Signaller::Queue, &trail)?;
         let slots = (0..info.slots)
-            .map(|slot| resources.create(&CreateContext { compute, exchange: info.name, slot, family: queue.family() }))
+            .map(|slot| {
+                let (family, pool) = (queue.family(), info.pool);
+                resources.create(&CreateContext { compute, exchange: info.name, slot, family, pool })
+            })
             .collect::<Result<Arc<[_]>>>()?;
         give_over::<R>(compute, info, queue, &slots).inspect_err(|_| {
             // The commands may still run: what they use stays for ever.
@@ -221,6 +226,14 @@ impl<R: Resources> Shared<R> {
             gave_up: AtomicBool::new(false),
             _alive: Alive::new(Kind::Exchange),
         }))
+    }
+
+    /// Takes the next frame's slot for the side that begins, unless something forbids.
+    fn next_frame(&self) -> Result<Begun> {
+        self.check_compute()?;
+        self.keep_pace()?;
+        let begun = self.ledger().begin(|| self.rendered.value().unwrap_or(0));
+        begun.map_err(|refusal| self.refused(refusal))
     }
 
     /// Blocks while as many frames are unfinished as may be.

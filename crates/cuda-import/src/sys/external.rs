@@ -21,7 +21,7 @@ pub(crate) struct MemoryHandle(pub(super) cu::CUexternalMemory);
 /// An imported semaphore. Names it; does not own it. Same layout as the driver's handle, for arrays of them.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
-pub(crate) struct SemaphoreHandle(cu::CUexternalSemaphore);
+pub(crate) struct SemaphoreHandle(pub(super) cu::CUexternalSemaphore);
 
 // SAFETY: the driver API is thread safe and the handle is a name, never dereferenced here.
 unsafe impl Send for MemoryHandle {}

@@ -174,8 +174,10 @@ unsafe extern "C" fn cuCtxSetCurrent(context: u64) -> Code {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuCtxSynchronize() -> Code {
-    entry("cuCtxSynchronize", Needs::Context)
-        .run_until_done(|ledger, context| Ok(if ledger.is_drained(context) { Step::Done } else { Step::Blocked }))
+    entry("cuCtxSynchronize", Needs::Context).run_until_done(|ledger, context| {
+        ledger.forbid_in_capture_of(context)?;
+        Ok(if ledger.is_drained(context) { Step::Done } else { Step::Blocked })
+    })
 }
 
 fn name(device: c_int) -> Result<&'static CStr, Refusal> {
@@ -198,7 +200,10 @@ fn find_survivors(ledger: &mut Ledger, context: u64) {
         let array = ledger.arrays.get(handle).map(|array| array.context);
         let texture = ledger.textures.get(handle).map(|object| object.context);
         let surface = ledger.surfaces.get(handle).map(|object| object.context);
-        memory.or(mapping).or(semaphore).or(event).or(stream).or(array).or(texture).or(surface).ok()
+        let graph = ledger.graphs.get(handle).map(|graph| graph.context);
+        let exec = ledger.execs.get(handle).map(|exec| exec.context);
+        let others = texture.or(surface).or(graph).or(exec);
+        memory.or(mapping).or(semaphore).or(event).or(stream).or(array).or(others).ok()
     };
     let survivors: Vec<_> = ledger
         .live()

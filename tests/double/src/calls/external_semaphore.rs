@@ -101,7 +101,7 @@ unsafe extern "C" fn cuDestroyExternalSemaphore(semaphore: u64) -> Code {
 
 /// # Safety
 /// `count` elements are at either place.
-unsafe fn points<'a>(
+pub(super) unsafe fn points<'a>(
     semaphores: *const u64,
     params: *const SemaphoreParams,
     count: c_uint,
@@ -126,11 +126,15 @@ fn enqueue(
     for (semaphore, _) in points.clone() {
         ledger.of(context, "semaphore", ledger.semaphores.get(semaphore)?.context)?;
     }
+    // What is captured is submitted when it is launched.
+    let captured = ledger.captures.contains_key(&stream);
     for (semaphore, value) in points {
         let export = ledger.semaphores.get(semaphore)?.descriptor.export;
-        let submitted = submit(ledger.payload(export)?, value);
-        let name = ledger.semaphores.name(semaphore);
-        ledger.note(&name, submitted);
+        if !captured {
+            let submitted = submit(ledger.payload(export)?, value);
+            let name = ledger.semaphores.name(semaphore);
+            ledger.note(&name, submitted);
+        }
         ledger.enqueue(stream, work(semaphore, export, value));
     }
     Ok(())

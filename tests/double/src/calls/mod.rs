@@ -5,6 +5,7 @@ mod control;
 mod device;
 mod external_memory;
 mod external_semaphore;
+mod graph;
 mod object;
 mod stream;
 mod transfer;

@@ -6,7 +6,8 @@
 use std::ffi::c_uint;
 
 use super::put;
-use crate::abi::{Code, NOT_READY};
+use crate::abi::{CAPTURE_ISOLATION, CAPTURED_EVENT, Code, NOT_READY};
+use crate::finding::Kind;
 use crate::gate::{Needs, Step, entry};
 use crate::ledger::{Event, Stream};
 use crate::queue::{Queue, Work};
@@ -28,6 +29,9 @@ unsafe extern "C" fn cuStreamDestroy_v2(stream: u64) -> Code {
     let destroy = entry("cuStreamDestroy_v2", Needs::Init).about(stream);
     destroy.on_fault(|ledger, stream, _| ledger.streams.refuse(stream)).run(|ledger, _| {
         ledger.streams.remove(stream)?;
+        if ledger.captures.remove(&stream).is_some() {
+            ledger.find(Kind::CaptureLeft, format!("{} is destroyed while captured", ledger.streams.name(stream)));
+        }
         ledger.proceed();
         Ok(())
     })
@@ -37,6 +41,7 @@ unsafe extern "C" fn cuStreamDestroy_v2(stream: u64) -> Code {
 unsafe extern "C" fn cuStreamQuery(stream: u64) -> Code {
     entry("cuStreamQuery", Needs::Context).about(stream).run(|ledger, context| {
         let stream = ledger.stream(context, stream)?;
+        ledger.forbid_in_capture(stream)?;
         if ledger.is_idle(stream) { Ok(()) } else { Err(NOT_READY.into()) }
     })
 }
@@ -45,6 +50,7 @@ unsafe extern "C" fn cuStreamQuery(stream: u64) -> Code {
 unsafe extern "C" fn cuStreamSynchronize(stream: u64) -> Code {
     entry("cuStreamSynchronize", Needs::Context).about(stream).run_until_done(|ledger, context| {
         let stream = ledger.stream(context, stream)?;
+        ledger.forbid_in_capture(stream)?;
         Ok(if ledger.is_idle(stream) { Step::Done } else { Step::Blocked })
     })
 }
@@ -53,8 +59,15 @@ unsafe extern "C" fn cuStreamSynchronize(stream: u64) -> Code {
 unsafe extern "C" fn cuStreamWaitEvent(stream: u64, event: u64, _flags: c_uint) -> Code {
     entry("cuStreamWaitEvent", Needs::Context).about(stream).run(|ledger, context| {
         let stream = ledger.stream(context, stream)?;
-        let nth = ledger.events.get(event)?.recorded;
-        ledger.enqueue(stream, Work::WaitEvent { event, nth });
+        let &Event { recorded: nth, captured, .. } = ledger.events.get(event)?;
+        // An event of a capture would draw the other stream into it, which nobody here needs.
+        if nth > 0 && captured != ledger.captures.contains_key(&stream) {
+            ledger.invalidate(stream);
+            return Err(CAPTURE_ISOLATION.into());
+        }
+        if !captured {
+            ledger.enqueue(stream, Work::WaitEvent { event, nth });
+        }
         Ok(())
     })
 }
@@ -63,7 +76,7 @@ unsafe extern "C" fn cuStreamWaitEvent(stream: u64, event: u64, _flags: c_uint) 
 unsafe extern "C" fn cuEventCreate(event: *mut u64, _flags: c_uint) -> Code {
     entry("cuEventCreate", Needs::Context).run(|ledger, context| {
         let handle = ledger.new_handle();
-        ledger.events.insert(handle, Event { context, recorded: 0 });
+        ledger.events.insert(handle, Event { context, recorded: 0, captured: false });
         // SAFETY: cuda.h: an output; a handle is a pointer.
         unsafe { put(event, handle) }
     })
@@ -84,9 +97,14 @@ unsafe extern "C" fn cuEventRecord(event: u64, stream: u64) -> Code {
     entry("cuEventRecord", Needs::Context).about(event).run(|ledger, context| {
         let stream = ledger.stream(context, stream)?;
         ledger.of(context, "event", ledger.events.get(event)?.context)?;
+        let captured = ledger.captures.contains_key(&stream);
         let state = ledger.events.get_mut(event)?;
         state.recorded += 1;
+        state.captured = captured;
         let nth = state.recorded;
+        if captured {
+            return Ok(());
+        }
         ledger.enqueue(stream, Work::Record { event, nth });
         Ok(())
     })
@@ -95,7 +113,10 @@ unsafe extern "C" fn cuEventRecord(event: u64, stream: u64) -> Code {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuEventQuery(event: u64) -> Code {
     entry("cuEventQuery", Needs::Init).about(event).run(|ledger, _| {
-        let nth = ledger.events.get(event)?.recorded;
+        let &Event { recorded: nth, captured, .. } = ledger.events.get(event)?;
+        if captured {
+            return Err(CAPTURED_EVENT.into());
+        }
         if ledger.has_reached(event, nth) { Ok(()) } else { Err(NOT_READY.into()) }
     })
 }
@@ -103,7 +124,10 @@ unsafe extern "C" fn cuEventQuery(event: u64) -> Code {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuEventSynchronize(event: u64) -> Code {
     entry("cuEventSynchronize", Needs::Init).about(event).run_until_done(|ledger, _| {
-        let nth = ledger.events.get(event)?.recorded;
+        let &Event { recorded: nth, captured, .. } = ledger.events.get(event)?;
+        if captured {
+            return Err(CAPTURED_EVENT.into());
+        }
         Ok(if ledger.has_reached(event, nth) { Step::Done } else { Step::Blocked })
     })
 }

@@ -44,6 +44,7 @@ unsafe extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, size: usize, strea
 unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, size: usize, stream: u64) -> Code {
     entry("cuMemcpyDtoHAsync_v2", Needs::Context).about(from).run_until_done(|ledger, context| {
         let stream = ledger.stream(context, stream)?;
+        ledger.forbid_in_capture(stream)?;
         ledger.place(from, size as u64)?;
         if !ledger.is_idle(stream) {
             return Ok(Step::Blocked);

@@ -274,6 +274,49 @@ pub(crate) fn signal(semaphore: u64, value: u64, stream: u64) -> u32 {
     unsafe { sys::cuSignalExternalSemaphoresAsync(&pointer(semaphore), &params, 1, pointer(stream)) as u32 }
 }
 
+pub(crate) fn destroy_stream(stream: u64) -> u32 {
+    // SAFETY: the double checks the handle.
+    unsafe { sys::cuStreamDestroy_v2(pointer(stream)) as u32 }
+}
+
+pub(crate) fn query(stream: u64) -> u32 {
+    // SAFETY: the double checks the handle.
+    unsafe { sys::cuStreamQuery(pointer(stream)) as u32 }
+}
+
+pub(crate) fn begin_capture(stream: u64) -> u32 {
+    let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+    // SAFETY: the double checks the handle.
+    unsafe { sys::cuStreamBeginCapture_v2(pointer(stream), mode) as u32 }
+}
+
+pub(crate) fn end_capture(stream: u64) -> Made {
+    let mut graph = null_mut();
+    // SAFETY: `graph` is a place for the result.
+    made(unsafe { sys::cuStreamEndCapture(pointer(stream), &mut graph) }, graph)
+}
+
+pub(crate) fn instantiate(graph: u64) -> Made {
+    let mut exec = null_mut();
+    // SAFETY: `exec` is a place for the result.
+    made(unsafe { sys::cuGraphInstantiateWithFlags(&mut exec, pointer(graph), 0) }, exec)
+}
+
+pub(crate) fn launch(exec: u64, stream: u64) -> u32 {
+    // SAFETY: the double checks the handles.
+    unsafe { sys::cuGraphLaunch(pointer(exec), pointer(stream)) as u32 }
+}
+
+pub(crate) fn destroy_exec(exec: u64) -> u32 {
+    // SAFETY: the double checks the handle.
+    unsafe { sys::cuGraphExecDestroy(pointer(exec)) as u32 }
+}
+
+pub(crate) fn destroy_graph(graph: u64) -> u32 {
+    // SAFETY: the double checks the handle.
+    unsafe { sys::cuGraphDestroy(pointer(graph)) as u32 }
+}
+
 /// As careless code does.
 pub(crate) fn close(raw: RawFd) {
     use std::os::fd::{FromRawFd, OwnedFd};

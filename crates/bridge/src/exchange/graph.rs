@@ -1,0 +1,229 @@
+//! The compute side of a frame as a CUDA graph, captured once a slot.
+#![allow(unsafe_code)] // What was captured runs again, unseen.
+
+use std::sync::Arc;
+
+use cuda_import::CaptureError;
+use cuda_import::cudarc::driver::CudaStream;
+
+use super::direction::Protocol;
+use super::{ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, RenderFirst, RenderTurn, Shared, Work, ledger};
+use crate::compute::SideRef;
+use crate::{Error, Resources, Result, TimelinePoint};
+
+/// What the closure that records a frame's work may fail with: any error, by `?`.
+pub type RecordError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The compute side's frames of one exchange as CUDA graphs, one a slot: the wait for Vulkan, the kernels and copies, and
+/// the signal are captured the first time that a slot comes round, and then launched as one, with other semaphore values.
+///
+/// ```no_run
+/// # #![allow(unsafe_code)]
+/// # use bridge::{BufferSpec, Exchange, FrameGraph, RenderTurn, Work};
+/// # use bridge::cuda_import::cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
+/// # fn frames(
+/// #     exchange: &mut Exchange<BufferSpec<u32>>, step: &CudaFunction, config: LaunchConfig, submit: impl Fn(RenderTurn<BufferSpec<u32>>)
+/// # ) -> Result<(), bridge::Error> {
+/// let mut graph = FrameGraph::new(exchange);
+/// loop {
+///     // SAFETY: the kernels use the frame's own buffer alone, and their module outlives the graph.
+///     let turn = unsafe {
+///         exchange.compute_with(&mut graph, |_slot, work| {
+///             match work {
+///                 Work::Cuda(mut cuda) => {
+///                     for pass in 0..20u32 {
+///                         let mut launch = cuda.stream.launch_builder(step);
+///                         launch.arg(&mut cuda.resources).arg(&pass);
+///                         // SAFETY: the kernel takes a buffer and the number of the pass.
+///                         unsafe { launch.launch(config) }?;
+///                     }
+///                 }
+///                 Work::Host(host) => host.run(|words| words.fill(7))?,
+///             }
+///             Ok(())
+///         })
+///     }?;
+///     submit(turn);
+/// }
+/// # }
+/// ```
+///
+/// # What is fixed
+/// Launches, addresses and scalar arguments are those of the capture. What changes from frame to frame belongs into device
+/// memory, such as a counter that a kernel raises; after any other change [`invalidate`](Self::invalidate) has every slot
+/// captured anew. Frames with a graph and turns of [`Exchange::begin`] may follow each other in any order.
+///
+/// On the CPU there is nothing to capture: the closure runs in every frame, so that a program has one path for both.
+///
+/// # cudarc's own slices
+/// cudarc tracks the use of each `CudaSlice` with events, and a capture may not wait for an event from outside of it: the
+/// error is `CUDA_ERROR_STREAM_CAPTURE_ISOLATION`. Make the slices that a graph uses after
+/// `CudaContext::disable_event_tracking`. The exchange's own resources need no such thing.
+///
+/// # Its end
+/// It may be dropped while its frames are computed: the driver frees a running graph when it has ended. It keeps the
+/// exchange's slots and timelines alive, so those are freed once both are gone.
+pub struct FrameGraph<R: Resources> {
+    // Field order is drop order: the graphs name the timelines' semaphores and the slots' memory.
+    slots: Box<[Option<cuda_import::FrameGraph>]>,
+    shared: Arc<Shared<R>>,
+}
+
+impl<R: Resources> FrameGraph<R> {
+    /// Graphs for an exchange, none captured yet.
+    pub fn new<D: Direction>(exchange: &Exchange<R, D>) -> Self {
+        Self { slots: exchange.shared.slots.iter().map(|_| None).collect(), shared: Arc::clone(&exchange.shared) }
+    }
+
+    /// Forgets what was captured: the closure is called once more for every slot.
+    pub fn invalidate(&mut self) {
+        self.slots.fill_with(|| None);
+    }
+
+    fn check_is_of(&self, shared: &Arc<Shared<R>>) -> Result<()> {
+        if Arc::ptr_eq(&self.shared, shared) {
+            return Ok(());
+        }
+        Err(Error::InvalidArgument {
+            object: format!("the frame graph of exchange \"{}\"", self.shared.name),
+            reason: format!("it was used with exchange \"{}\"; make one for each with `FrameGraph::new`", shared.name),
+        })
+    }
+}
+
+impl<R: Resources> Exchange<R, ComputeFirst> {
+    /// Begins a frame, computes it with `graph` and finishes it: [`begin`](Self::begin) and [`ComputeTurn::finish`] in one,
+    /// for work that is the same every time. `record` gets the slot and enqueues the work; with CUDA it is called only when
+    /// the slot has no graph yet, see [`FrameGraph`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for the graph of another exchange, and nothing has begun; else what `begin` and `finish`
+    /// say, [`Error::Record`] with what `record` returned, or [`Error::Cuda`] for what cannot be captured or launched; the
+    /// frame is then lost, as if its turn had been dropped, and the slot is captured at the next try.
+    ///
+    /// # Safety
+    /// With CUDA, all that `record` enqueues is enqueued on the stream that it is lent, and runs again in every later frame
+    /// of the slot, until the graph is invalidated or dropped and [`RenderTurn::computed`] of the last such frame is
+    /// reached. Till then, whatever it uses besides the frame's own resources is alive: device memory, host memory that is
+    /// copied from or to, modules. Nobody else uses that memory at the same time.
+    #[doc(alias = "cuGraphLaunch")]
+    pub unsafe fn compute_with(
+        &mut self,
+        graph: &mut FrameGraph<R>,
+        record: impl FnOnce(usize, Work<'_, R>) -> Result<(), RecordError>,
+    ) -> Result<RenderTurn<R>> {
+        let shared = &self.shared;
+        graph.check_is_of(shared)?;
+        let begun = shared.next_frame()?;
+        let captured = graph.slots[begun.slot].is_some();
+        let turn = if captured {
+            ComputeTurn::new(Arc::clone(shared), begun.frame, begun.slot)
+        } else {
+            // The graph waits by itself. What `record` may do outside of it, though it should not, is ordered by this.
+            ComputeFirst::begun(shared, begun)?
+        };
+        let wait = Wait { value: begun.wait, enqueued: !captured };
+        // SAFETY: handed on to the caller.
+        unsafe { turn.run(graph, wait, record) }
+    }
+}
+
+impl<R: Resources> ComputeTurn<R, RenderFirst> {
+    /// Computes the frame with `graph` and finishes it: [`work`](Self::work) and [`finish`](Self::finish) in one, for work
+    /// that is the same every time. As [`Exchange::compute_with`] where the compute side begins; nothing else may have been
+    /// enqueued for this turn that the graph's work depends on.
+    ///
+    /// # Errors
+    /// As [`Exchange::compute_with`]; whatever the error, the turn is lost.
+    ///
+    /// # Safety
+    /// As [`Exchange::compute_with`].
+    pub unsafe fn compute_with(
+        self,
+        graph: &mut FrameGraph<R>,
+        record: impl FnOnce(usize, Work<'_, R>) -> Result<(), RecordError>,
+    ) -> Result<TimelinePoint> {
+        graph.check_is_of(&self.shared)?;
+        let wait = Wait { value: Some(ledger::value(self.frame)), enqueued: true };
+        // SAFETY: handed on to the caller.
+        unsafe { self.run(graph, wait, record) }
+    }
+}
+
+/// The value of `rendered` to wait for, if any, and whether the compute side does already.
+struct Wait {
+    value: Option<u64>,
+    enqueued: bool,
+}
+
+impl<R: Resources, D: Direction> ComputeTurn<R, D> {
+    /// # Safety
+    /// As [`Exchange::compute_with`]; `graph` is of this turn's exchange, and `wait.value` that of an accepted submission.
+    unsafe fn run(
+        mut self,
+        graph: &mut FrameGraph<R>,
+        wait: Wait,
+        record: impl FnOnce(usize, Work<'_, R>) -> Result<(), RecordError>,
+    ) -> Result<D::Finished<R>> {
+        let (shared, frame, slot) = (Arc::clone(&self.shared), self.frame, self.slot);
+        let failed = |source| Error::Record { exchange: shared.name.clone(), frame, slot, source };
+        let SideRef::Cuda(cuda) = shared.compute.side() else {
+            record(slot, self.work()).map_err(failed)?;
+            return self.finish();
+        };
+        let place = &mut graph.slots[slot];
+        let launched = match place {
+            Some(launched) => launched,
+            None => {
+                let captured = capture(&shared, slot, cuda.stream(), record).map_err(|error| match error {
+                    CaptureError::Cuda(error) => error.into(),
+                    CaptureError::Record(source) => failed(source),
+                })?;
+                place.insert(captured)
+            }
+        };
+        // Nobody lends views out in a frame with a graph; this is for what a turn that was dropped has left.
+        R::join(&shared.slots[slot])?;
+        let value = ledger::value(frame);
+        // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that was accepted, and 0 is
+        // where a timeline starts. The values of `computed` rise: this stream is its only signaller, and the ledger lets
+        // one compute turn be open at a time and numbers the frames upwards. Slots and semaphores are destroyed after the
+        // stream has drained; for what else the graph uses the caller answers.
+        unsafe { launched.launch(wait.value.unwrap_or(0), value) }?;
+        if let (Some(value), false) = (wait.value, wait.enqueued) {
+            shared.rendered.awaited(value);
+        }
+        Ok(self.signalled(shared.computed.issue(value)))
+    }
+}
+
+/// Captures a slot's frame, to be launched on `stream`.
+fn capture<R: Resources>(
+    shared: &Shared<R>,
+    slot: usize,
+    stream: &Arc<CudaStream>,
+    record: impl FnOnce(usize, Work<'_, R>) -> Result<(), RecordError>,
+) -> Result<cuda_import::FrameGraph, CaptureError<RecordError>> {
+    let (Some(rendered), Some(computed)) = (shared.rendered.cuda(), shared.computed.cuda()) else {
+        return Err(CaptureError::Record("the exchange has no semaphores of CUDA".into()));
+    };
+    let record = |stream: &Arc<CudaStream>| {
+        // SAFETY: rule "no access outside the turn": the turn holds the slot, the view does not outlive the closure, and
+        // what is captured with it is launched between the stream's wait and signal only.
+        match unsafe { R::cuda(&shared.slots[slot]) } {
+            Some(resources) => record(slot, Work::Cuda(CudaWork { stream, resources })),
+            None => Err("the slot is of another backend".into()),
+        }
+    };
+    let name = format!("{}[{slot}]", shared.name);
+    // SAFETY: both are timelines, and outlive the graph: a `FrameGraph` holds the shared state and drops it last. What is
+    // recorded is the caller's part, see `Exchange::compute_with`.
+    unsafe { cuda_import::FrameGraph::capture(&name, stream, rendered, computed, record) }
+}
+
+impl<R: Resources> std::fmt::Debug for FrameGraph<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let captured = self.slots.iter().flatten().count();
+        write!(f, "FrameGraph(\"{}\", {captured} of {} slots captured)", self.shared.name, self.slots.len())
+    }
+}

@@ -1,0 +1,95 @@
+//! Imported memory that is mapped once, for many typed arrays.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cudarc::driver::CudaStream;
+use cudarc::driver::sys::CUdeviceptr;
+
+use crate::buffer::{BufferMappingInfo, MappedBuffer};
+use crate::error::{Error, Object};
+use crate::memory::ImportedMemory;
+
+/// A whole imported allocation under one mapping, in which many [`MappedPart`](crate::MappedPart)s lie: one import and one
+/// mapping for all of them. Each part keeps the block. Any thread may use it.
+///
+/// Once nothing holds it, it is freed as a [`MappedBuffer`] is.
+#[derive(Debug)]
+pub struct MappedBlock {
+    mapping: MappedBuffer<u8>,
+    /// The byte ranges of the parts, by start; no two overlap.
+    taken: Mutex<BTreeMap<u64, u64>>,
+}
+
+impl MappedBlock {
+    /// Maps all of `memory`. Nothing else may be mapped in it.
+    ///
+    /// `home` is the stream whose work is waited for before the block is freed; parts have home streams of their own.
+    ///
+    /// # Errors
+    /// As [`MappedBuffer::map`].
+    #[doc(alias = "cuExternalMemoryGetMappedBuffer")]
+    pub fn map(memory: &Arc<ImportedMemory>, home: &Arc<CudaStream>) -> Result<Arc<Self>, Error> {
+        let size = memory.allocation_size();
+        let len = usize::try_from(size).map_err(|_| Error::SizeOverflow {
+            object: memory.object().to_string(),
+            len: usize::MAX,
+            element_size: 1,
+        })?;
+        let mapping = MappedBuffer::map(memory, &BufferMappingInfo { offset: 0, len }, home)?;
+        Ok(Arc::new(Self { mapping, taken: Mutex::new(BTreeMap::new()) }))
+    }
+
+    /// In bytes.
+    pub fn size(&self) -> u64 {
+        self.mapping.size()
+    }
+
+    /// Parts that are alive, and those that were leaked because they were in use.
+    pub fn parts(&self) -> usize {
+        self.taken().len()
+    }
+
+    /// What is mapped.
+    pub fn memory(&self) -> &Arc<ImportedMemory> {
+        self.mapping.memory()
+    }
+
+    /// The device address of the first byte, lent.
+    pub fn as_raw(&self) -> CUdeviceptr {
+        self.mapping.as_raw()
+    }
+
+    /// Claims bytes that no other part has.
+    pub(crate) fn take(&self, range: &Range<u64>) -> Result<(), Error> {
+        let mut taken = self.taken();
+        if let Some((&start, &end)) = taken.range(..range.end).next_back()
+            && end > range.start
+        {
+            return Err(Error::Overlap {
+                object: self.memory().object().to_string(),
+                offset: range.start,
+                end: range.end,
+                mapped: start..end,
+            });
+        }
+        taken.insert(range.start, range.end);
+        Ok(())
+    }
+
+    /// Gives claimed bytes back.
+    pub(crate) fn give_back(&self, range: &Range<u64>) {
+        self.taken().remove(&range.start);
+    }
+
+    /// Names a part in errors.
+    pub(crate) fn object(&self) -> Object<'_> {
+        Object("a part of block", self.memory().name())
+    }
+
+    fn taken(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        // Nothing under this lock can leave the map half changed.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,76 @@
+//! Buffers and images while a graph is captured.
+//!
+//! A graph is captured on a stream of its own and launched on another, the home stream of what it works on. So that copies
+//! on the captured stream are not taken for a guest's, which would have to wait for work outside of the graph, it stands in
+//! for the home stream: on the thread that captures, until the capture ends.
+
+use std::cell::Cell;
+
+use cudarc::driver::CudaStream;
+
+thread_local! {
+    static CAPTURE: Cell<Option<Capture>> = const { Cell::new(None) };
+}
+
+#[derive(Clone, Copy)]
+struct Capture {
+    /// The driver's handles as numbers. Whoever captures holds both streams.
+    home: usize,
+    captured: usize,
+    astray: bool,
+}
+
+/// What a stream is to a buffer or image that is about to be used on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Nothing particular.
+    Plain,
+    /// It is captured in the place of the home stream, which comes before the graph.
+    StandsIn,
+    /// It is captured, but for another home stream. The graph cannot keep that order and will be thrown away.
+    Thrown,
+}
+
+/// On this thread the stream stands in, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct StandIn(());
+
+impl StandIn {
+    /// None while another one is there.
+    pub(crate) fn new(home: &CudaStream, captured: &CudaStream) -> Option<Self> {
+        if CAPTURE.get().is_some() {
+            return None;
+        }
+        CAPTURE.set(Some(Capture { home: key(home), captured: key(captured), astray: false }));
+        Some(Self(()))
+    }
+
+    /// Whether something was used on a stream that the graph does not order.
+    pub(crate) fn went_astray(&self) -> bool {
+        CAPTURE.get().is_some_and(|capture| capture.astray)
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        CAPTURE.set(None);
+    }
+}
+
+/// What `stream` is to something whose home stream is `home`.
+pub(crate) fn role(stream: &CudaStream, home: &CudaStream) -> Role {
+    let Some(capture) = CAPTURE.get() else { return Role::Plain };
+    let role = match (key(stream) == capture.captured, key(home) == capture.home) {
+        (true, true) => return Role::StandsIn,
+        (false, false) => return Role::Plain,
+        (true, false) => Role::Thrown,
+        // Done once, now, behind what the home stream has been given, and not in every frame.
+        (false, true) => Role::Plain,
+    };
+    CAPTURE.set(Some(Capture { astray: true, ..capture }));
+    role
+}
+
+fn key(stream: &CudaStream) -> usize {
+    stream.cu_stream() as usize
+}

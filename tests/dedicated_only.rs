@@ -1,0 +1,79 @@
+//! A driver that wants an allocation of its own for each buffer: nothing can be pooled there, and that is said. One test:
+//! a function of the device is stood in for.
+#![allow(unsafe_code, clippy::unwrap_used)] // A stand-in for a Vulkan function.
+
+use std::ffi::{CStr, c_void};
+use std::sync::OnceLock;
+
+use bridge::ash::vk;
+use bridge::vk_export::{Block, BlockInfo, Buffer, BufferInfo, Error, ExportDevice, Placement};
+use bridge::{Backend, Compute, Consumer, SharedPool, SharedPoolInfo};
+use bridge_tests::{Engine, Need, skip};
+
+const TEST: &str = "what_wants_memory_of_its_own_is_not_pooled";
+
+type Real = vk::PFN_vkGetBufferMemoryRequirements2;
+static REAL: OnceLock<Real> = OnceLock::new();
+
+/// What the driver says, and that it insists on dedicated allocations.
+unsafe extern "system" fn insisting(
+    device: vk::Device,
+    info: *const vk::BufferMemoryRequirementsInfo2<'_>,
+    requirements: *mut vk::MemoryRequirements2<'_>,
+) {
+    // SAFETY: handed on.
+    unsafe { REAL.get().unwrap()(device, info, requirements) };
+    // SAFETY: the caller's own structure.
+    let mut next = unsafe { (*requirements).p_next }.cast::<vk::BaseOutStructure<'_>>();
+    // SAFETY: a chain ends in null, and each link begins like this one.
+    while let Some(link) = unsafe { next.as_mut() } {
+        if link.s_type == vk::StructureType::MEMORY_DEDICATED_REQUIREMENTS {
+            // SAFETY: its type says what it is.
+            let dedicated = unsafe { &mut *next.cast::<vk::MemoryDedicatedRequirements<'_>>() };
+            dedicated.requires_dedicated_allocation = vk::TRUE;
+        }
+        next = link.p_next;
+    }
+}
+
+fn hook(name: &CStr, real: *const c_void) -> *const c_void {
+    match name.to_bytes() {
+        b"vkGetBufferMemoryRequirements2" => {
+            // SAFETY: the function of that name has this type.
+            let _ = REAL.set(unsafe { std::mem::transmute::<*const c_void, Real>(real) });
+            insisting as *const c_void
+        }
+        _ => real,
+    }
+}
+
+#[test]
+fn what_wants_memory_of_its_own_is_not_pooled() {
+    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used Vulkan exits.
+    let engine = Box::leak(Box::new(Engine::new(Some(hook))));
+    // SAFETY: the engine's own handles, which live for ever.
+    let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
+    let (usage, size, placement) = (Consumer::TRANSFER_READ.usage, 64 << 10, Placement::Exportable);
+    let own = match Buffer::new(&device, &BufferInfo { name: "own", size, usage, placement }) {
+        Ok(own) => own,
+        Err(error) => return skip(Need::Gpu, TEST, &error.to_string()),
+    };
+    assert!(own.export().unwrap().descriptor.dedicated);
+    let error = Block::new(&device, &BlockInfo { name: "slab", size, usage, placement }).unwrap_err();
+    assert!(matches!(error, Error::NotExportable { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("block \"slab\"") && text.contains("without a block or a pool"), "{text}");
+    assert!(text.contains(device.name()), "{text}");
+
+    for backend in [Backend::Host, Backend::Cuda] {
+        let compute = match Compute::new(&device, backend) {
+            Ok(compute) => compute,
+            Err(error) => {
+                skip(Need::Gpu, &format!("{TEST} on {backend}"), &error.to_string());
+                continue;
+            }
+        };
+        let error = SharedPool::new(&compute, &SharedPoolInfo { name: "brook", ..Default::default() }).unwrap_err();
+        assert!(error.to_string().contains("brook.block0"), "{error}");
+    }
+}

@@ -1,0 +1,113 @@
+//! What is captured of a stream, and the graphs that come of it.
+
+use std::thread::ThreadId;
+
+use crate::abi::{CAPTURE_INVALIDATED, CAPTURE_UNSUPPORTED, Code, NODE_COPY, NODE_SIGNAL, NODE_WAIT};
+use crate::export::Payload;
+use crate::finding::{Kind, Refusal};
+use crate::ledger::Ledger;
+use crate::queue::Work;
+
+/// A stream that is captured.
+#[derive(Debug)]
+pub(crate) struct Capture {
+    pub(crate) context: u64,
+    pub(crate) thread: ThreadId,
+    pub(crate) work: Vec<Work>,
+    /// A forbidden call came in between.
+    pub(crate) invalid: bool,
+}
+
+/// Nodes by their handles, in the order in which they run.
+#[derive(Debug)]
+pub(crate) struct Graph {
+    pub(crate) context: u64,
+    pub(crate) nodes: Vec<(u64, Work)>,
+}
+
+/// Its nodes go by the handles of those in the graph that it was made from.
+#[derive(Debug)]
+pub(crate) struct Exec {
+    pub(crate) context: u64,
+    pub(crate) graph: u64,
+    pub(crate) nodes: Vec<(u64, Work)>,
+}
+
+impl Work {
+    /// As `CUgraphNodeType`; all that is neither a wait nor a signal counts as a copy.
+    pub(crate) fn node_type(&self) -> u32 {
+        match self {
+            Self::Wait { .. } => NODE_WAIT,
+            Self::Signal { .. } => NODE_SIGNAL,
+            _ => NODE_COPY,
+        }
+    }
+}
+
+impl Ledger {
+    /// That the stream is not captured, or its capture still good.
+    pub(crate) fn check_capture(&self, stream: u64) -> Result<(), Code> {
+        match self.captures.get(&stream) {
+            Some(capture) if capture.invalid => Err(CAPTURE_INVALIDATED),
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing will come of its capture, if there is one.
+    pub(crate) fn invalidate(&mut self, stream: u64) {
+        if let Some(capture) = self.captures.get_mut(&stream) {
+            capture.invalid = true;
+        }
+    }
+
+    /// Who waits for a stream that is captured, or asks it, ends the capture.
+    pub(crate) fn forbid_in_capture(&mut self, stream: u64) -> Result<(), Code> {
+        if !self.captures.contains_key(&stream) {
+            return Ok(());
+        }
+        self.invalidate(stream);
+        Err(CAPTURE_UNSUPPORTED)
+    }
+
+    /// As [`forbid_in_capture`](Self::forbid_in_capture), for all streams of a context.
+    pub(crate) fn forbid_in_capture_of(&mut self, context: u64) -> Result<(), Code> {
+        let of_context = self.captures.iter().filter(|(_, capture)| capture.context == context);
+        let streams: Vec<_> = of_context.map(|(&stream, _)| stream).collect();
+        streams.into_iter().try_for_each(|stream| self.forbid_in_capture(stream))
+    }
+
+    /// A node of an executable graph, which the graph that it was made from must still have.
+    pub(crate) fn node(&mut self, exec: u64, node: u64) -> Result<&mut Work, Refusal> {
+        let graph = self.execs.get(exec)?.graph;
+        self.graphs.get(graph)?;
+        let nodes = &mut self.execs.get_mut(exec)?.nodes;
+        let found = nodes.iter_mut().find(|(handle, _)| *handle == node).map(|(_, work)| work);
+        let unknown = || Refusal::new(crate::abi::INVALID_VALUE, Kind::UnknownHandle, format!("node {node:#x}"));
+        found.ok_or_else(unknown)
+    }
+
+    /// Enqueues all that a graph does, as if it were enqueued now; all or nothing.
+    pub(crate) fn launch(&mut self, exec: u64, stream: u64) -> Result<(), Refusal> {
+        let work: Vec<_> = self.execs.get(exec)?.nodes.iter().map(|(_, work)| work.clone()).collect();
+        for work in &work {
+            if let Work::Wait { semaphore, .. } | Work::Signal { semaphore, .. } = work {
+                self.semaphores.get(*semaphore)?;
+            }
+        }
+        for work in work {
+            let submitted = match &work {
+                Work::Wait { semaphore, export, .. } => Some((*semaphore, self.payload(*export)?.submit_wait())),
+                Work::Signal { semaphore, export, value } => {
+                    Some((*semaphore, Payload::submit_signal(self.payload(*export)?, *value)))
+                }
+                _ => None,
+            };
+            if let Some((semaphore, submitted)) = submitted {
+                let name = self.semaphores.name(semaphore);
+                self.note(&name, submitted);
+            }
+            self.enqueue(stream, work);
+        }
+        Ok(())
+    }
+}
