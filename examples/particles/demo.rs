@@ -9,17 +9,16 @@ use bridge::ash::vk;
 use bridge::{BufferSpec, Compute, Exchange, ExchangeInfo, OpenInfo, SubmitInfo, TimelinePoint};
 use bridge_examples::gpu::output::Wanted;
 use bridge_examples::particles::check::{LEAST_HOME, Replay, compare_drawn};
+use bridge_examples::particles::compute::{Mover, Shared};
 use bridge_examples::particles::figures::Figures;
 use bridge_examples::particles::options::Options;
 use bridge_examples::particles::particle::Particle;
+use bridge_examples::particles::render::{CONSUMER, Renderer};
 use bridge_examples::particles::scene::{Scene, SceneInfo};
 use bridge_examples::picture::Picture;
 use bridge_examples::psnr::compare;
 use bridge_examples::run::{self, Demo, Sample};
 use bridge_examples::summary::Check;
-
-use crate::compute::{Mover, Shared};
-use crate::render::{CONSUMER, Renderer};
 
 /// How long a frame may take: so much, and so much for each particle and each pixel, which is plenty for a software
 /// rasteriser.

@@ -3,15 +3,12 @@
 //! | file | does |
 //! |---|---|
 //! | `demo.rs` | sets both sides up and makes one frame: begin, compute, finish, record, submit |
-//! | `compute.rs` | the kernel launch, or its twin on the processor |
-//! | `render.rs`, `glow.rs` | the passes |
+//! | `particles/compute.rs` of the library | the kernel launch, or its twin on the processor |
+//! | `particles/render.rs`, `particles/glow.rs` of the library | the passes |
 //!
 //! Frames to files, frames to a window, and the checks are `bridge_examples::run`.
 
-mod compute;
 mod demo;
-mod glow;
-mod render;
 
 use std::process::ExitCode;
 

@@ -3,6 +3,7 @@
 //! It depends on no crate of the workspace, so that it builds quickly and runs on a machine where nothing is
 //! installed yet.
 
+mod bench;
 mod ci;
 mod kernels;
 mod nvrtc;
@@ -46,6 +47,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Set up, then measure the bridge against raw calls, into benches/results; its own options follow (try --help)
+    #[command(disable_help_flag = true)]
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Can this machine do it, and if not, why and what to do; its own options follow (try --help)
     #[command(disable_help_flag = true)]
     Doctor {
@@ -71,6 +78,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Demo { .. } => programs::demo(after_the_command(true)),
+        Task::Bench { .. } => bench::run(&after_the_command(true)),
         Task::Doctor { .. } => programs::doctor(after_the_command(true)),
         Task::Test { .. } => test::run(&after_the_command(false))
             .map(|passed| if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }),

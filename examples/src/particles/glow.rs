@@ -1,15 +1,15 @@
 //! From light to a picture on the GPU: `gather.frag`, `blur.frag`, `finish.frag`.
 
+use crate::gpu::pipeline::{Pipeline, PipelineInfo, Textures};
+use crate::gpu::recorder::{ImageUse, Recorder};
+use crate::particles::finish::{BLUR, CELL, GLOW, GLOW_LIMIT, STRETCH, WHITE};
 use anyhow::Result;
 use bridge::ExportDevice;
 use bridge::ash::vk;
 use bridge::vk_export::{LocalImage, LocalImageInfo};
-use bridge_examples::gpu::pipeline::{Pipeline, PipelineInfo, Textures};
-use bridge_examples::gpu::recorder::{ImageUse, Recorder};
-use bridge_examples::particles::finish::{BLUR, CELL, GLOW, GLOW_LIMIT, STRETCH, WHITE};
 use bytemuck::{Pod, Zeroable};
 
-use crate::render::LIGHT;
+use super::render::LIGHT;
 
 /// The push constants of `blur.frag`.
 #[repr(C)]
@@ -30,7 +30,7 @@ struct Level {
 }
 
 /// Two levels of glow and the pass that puts everything together.
-pub(crate) struct Glow {
+pub(super) struct Glow {
     gather: Pipeline,
     blur: Pipeline,
     finish: Pipeline,
@@ -41,7 +41,7 @@ pub(crate) struct Glow {
 
 impl Glow {
     /// For `light`, finishing into targets of the format `target`.
-    pub(crate) fn new(device: &ExportDevice, light: &LocalImage, target: vk::Format) -> Result<Self> {
+    pub(super) fn new(device: &ExportDevice, light: &LocalImage, target: vk::Format) -> Result<Self> {
         let pipeline = |name, fragment, target, textures, constants| {
             let info = PipelineInfo { name, fragment, target, textures, constants, ..Default::default() };
             Pipeline::new(device, &info)
@@ -56,7 +56,7 @@ impl Glow {
     }
 
     /// Makes a picture in `target`, in use as a target, of the light, in use as a texture.
-    pub(crate) fn record(&self, recorder: &mut Recorder<'_>, target: &LocalImage) {
+    pub(super) fn record(&self, recorder: &mut Recorder<'_>, target: &LocalImage) {
         self.level(recorder, &self.near);
         self.level(recorder, &self.far);
         let constants = [GLOW[0], GLOW[1], STRETCH, WHITE];

@@ -3,30 +3,32 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::kernels::{Argument, load};
+use crate::particles::particle::{Body, Particle};
+use crate::particles::scene::Step;
 use anyhow::{Context, Result};
 use bridge::cuda_import::cudarc::driver::{CudaFunction, CudaSlice, LaunchConfig, PushKernelArg};
 use bridge::{BufferSpec, Compute, ComputeTurn, CudaCompute, CudaWork, Work};
-use bridge_examples::kernels::{Argument, load};
-use bridge_examples::particles::particle::{Body, Particle};
-use bridge_examples::particles::scene::Step;
 use bytemuck::Pod;
 
 /// What a slot of the exchange holds.
-pub(crate) type Shared = BufferSpec<Particle>;
+pub type Shared = BufferSpec<Particle>;
 
 /// The kernels, compiled beforehand from `shaders/particles.cu`.
-const KERNELS: &str = include_str!("../../shaders/particles.ptx");
-const BLOCK: u32 = 256;
+pub const KERNELS: &str = include_str!("../../../shaders/particles.ptx");
+/// Threads of a block.
+pub const BLOCK: u32 = 256;
 
 /// The state of all particles, where compute keeps it, and the means to move them.
-pub(crate) enum Mover {
+#[allow(missing_docs)] // Its parts are its own business.
+pub enum Mover {
     Cuda { kernels: [CudaFunction; 2], bodies: CudaSlice<u8>, count: u32 },
     Host { bodies: Arc<Mutex<Vec<Body>>> },
 }
 
 impl Mover {
     /// Brings `bodies` to the compute side.
-    pub(crate) fn new(compute: &Compute, bodies: Vec<Body>) -> Result<Self> {
+    pub fn new(compute: &Compute, bodies: Vec<Body>) -> Result<Self> {
         match compute.cuda() {
             Some(cuda) => Self::on_cuda(cuda, &bodies),
             None => Ok(Self::Host { bodies: Arc::new(Mutex::new(bodies)) }),
@@ -45,7 +47,7 @@ impl Mover {
     }
 
     /// Moves all particles by `step` and writes them to the turn's slot, once the work before is done. Does not wait.
-    pub(crate) fn advance(&mut self, turn: &mut ComputeTurn<Shared>, step: &Step) -> Result<()> {
+    pub fn advance(&mut self, turn: &mut ComputeTurn<Shared>, step: &Step) -> Result<()> {
         match (self, turn.work()) {
             (Self::Cuda { kernels, bodies, count }, Work::Cuda(work)) => {
                 let kernel = kernels.get(step.kernel()).context("no kernel for this step")?;

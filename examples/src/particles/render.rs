@@ -1,31 +1,31 @@
 //! The Vulkan side: particles to light, light to a picture, and the picture to wherever it is wanted.
 #![allow(unsafe_code)] // Records with a turn's barriers, asks the device.
 
+use crate::gpu::commands::Commands;
+use crate::gpu::output::{Output, Wanted};
+use crate::gpu::pipeline::{Pipeline, PipelineInfo, Textures};
+use crate::gpu::recorder::{Draw, ImageUse, Recorder, Target};
+use crate::particles::particle::Particle;
+use crate::particles::view::{Look, Style, View};
 use anyhow::Result;
 use bridge::ash::vk;
 use bridge::vk_export::{LocalBuffer, LocalImage, LocalImageInfo};
 use bridge::{Consumer, ExportDevice, RenderTurn};
-use bridge_examples::gpu::commands::Commands;
-use bridge_examples::gpu::output::{Output, Wanted};
-use bridge_examples::gpu::pipeline::{Pipeline, PipelineInfo, Textures};
-use bridge_examples::gpu::recorder::{Draw, ImageUse, Recorder, Target};
-use bridge_examples::particles::particle::Particle;
-use bridge_examples::particles::view::{Look, Style, View};
 
-use crate::compute::Shared;
-use crate::glow::Glow;
+use super::compute::Shared;
+use super::glow::Glow;
 
 /// What light is kept in: every device blends it.
-pub(crate) const LIGHT: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
+pub const LIGHT: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
 /// What light adds up in when there are so many particles that half floats would swallow the last of them.
 const MUCH_LIGHT: vk::Format = vk::Format::R32G32B32A32_SFLOAT;
 /// How many are so many.
 const MANY: u32 = 2_000_000;
 /// How Vulkan uses the shared buffer: it draws from it, and sometimes reads it back.
-pub(crate) const CONSUMER: Consumer = Consumer::VERTEX_INPUT.union(Consumer::TRANSFER_READ);
+pub const CONSUMER: Consumer = Consumer::VERTEX_INPUT.union(Consumer::TRANSFER_READ);
 
 /// Draws frames. Dropping it frees everything at once: wait for the GPU before.
-pub(crate) struct Renderer {
+pub struct Renderer {
     commands: Commands,
     points: Pipeline,
     finish: Finish,
@@ -41,9 +41,57 @@ enum Finish {
     Copy(Pipeline, Textures),
 }
 
+/// The particles of one frame: where they lie, and what goes before and after their use.
+pub trait Points {
+    /// The slot; command buffers and read-back buffers go with it.
+    fn slot(&self) -> usize;
+
+    /// The buffer of [`Particle`]s, for vertex input and as the source of copies.
+    fn buffer(&self) -> vk::Buffer;
+
+    /// How many there are.
+    fn count(&self) -> u32;
+
+    /// Records what makes the buffer usable.
+    ///
+    /// # Safety
+    /// `commands` is recording, outside of rendering, for the device's main queue, and goes with this frame.
+    unsafe fn record_before(&self, commands: vk::CommandBuffer);
+
+    /// Records what gives the buffer back.
+    ///
+    /// # Safety
+    /// As [`record_before`](Self::record_before).
+    unsafe fn record_after(&self, commands: vk::CommandBuffer);
+}
+
+impl Points for RenderTurn<Shared> {
+    fn slot(&self) -> usize {
+        self.slot()
+    }
+
+    fn buffer(&self) -> vk::Buffer {
+        self.resources().as_raw()
+    }
+
+    fn count(&self) -> u32 {
+        self.resources().len() as u32
+    }
+
+    unsafe fn record_before(&self, commands: vk::CommandBuffer) {
+        // SAFETY: handed on to the caller.
+        unsafe { self.record_acquire(commands) };
+    }
+
+    unsafe fn record_after(&self, commands: vk::CommandBuffer) {
+        // SAFETY: handed on to the caller.
+        unsafe { self.record_release(commands) };
+    }
+}
+
 impl Renderer {
     /// For frames of `size` pixels with so many particles, `slots` frames in flight.
-    pub(crate) fn new(
+    pub fn new(
         device: &ExportDevice,
         look: Look,
         particles: u32,
@@ -74,23 +122,23 @@ impl Renderer {
         })
     }
 
-    /// Records a turn's frame. The command buffer goes with the turn.
+    /// Records a frame. The command buffer goes with the particles' turn.
     ///
     /// # Safety
-    /// The GPU is done with the frame that used the turn's slot before.
-    pub(crate) unsafe fn record(
+    /// The GPU is done with the frame that used the slot before.
+    pub unsafe fn record(
         &mut self,
-        turn: &RenderTurn<Shared>,
+        particles: &impl Points,
         view: &View,
         wanted: Wanted<'_>,
     ) -> Result<vk::CommandBuffer> {
         let Self { commands, points, finish, light, output, look } = self;
         // SAFETY: handed on to the caller; slots and command buffers go together.
         unsafe {
-            commands.record(turn.slot(), |recorder| {
-                draw(recorder, turn, points, light, view, look, wanted.sample);
+            commands.record(particles.slot(), |recorder| {
+                draw(recorder, particles, points, light, view, look, wanted.sample);
                 recorder.transition(light.as_raw(), ImageUse::Target, ImageUse::Texture);
-                output.record(recorder, turn.slot(), wanted, |recorder, picture| match finish {
+                output.record(recorder, particles.slot(), wanted, |recorder, picture| match finish {
                     Finish::Glow(glow) => glow.record(recorder, picture),
                     Finish::Copy(pipeline, textures) => recorder.screen(picture, pipeline, textures, &[]),
                 });
@@ -100,7 +148,7 @@ impl Renderer {
     }
 
     /// The picture that slot `slot` read back, as RGBA8. The GPU is done with the frame.
-    pub(crate) fn picture(&self, slot: usize) -> Result<&[u8]> {
+    pub fn picture(&self, slot: usize) -> Result<&[u8]> {
         self.output.picture(slot)
     }
 }
@@ -113,22 +161,22 @@ fn blends(device: &ExportDevice, format: vk::Format) -> bool {
     there.contains(vk::FormatFeatureFlags::COLOR_ATTACHMENT_BLEND | vk::FormatFeatureFlags::SAMPLED_IMAGE)
 }
 
-/// Between the turn's barriers: the particles as points.
+/// Between what goes before and after: the particles as points.
 fn draw(
     recorder: &mut Recorder<'_>,
-    turn: &RenderTurn<Shared>,
+    particles: &impl Points,
     points: &Pipeline,
     light: &LocalImage,
     view: &View,
     look: &Look,
-    particles: Option<&LocalBuffer>,
+    copy: Option<&LocalBuffer>,
 ) {
-    let shared = turn.resources();
     // SAFETY: the recorder's command buffer records outside of rendering, for the device's own queue family, and goes
-    // with this turn.
-    unsafe { turn.record_acquire(recorder.as_raw()) };
-    if let Some(buffer) = particles {
-        recorder.copy_buffer(shared.as_raw(), buffer, shared.size());
+    // with this frame.
+    unsafe { particles.record_before(recorder.as_raw()) };
+    if let Some(buffer) = copy {
+        let size = u64::from(particles.count()) * size_of::<Particle>() as u64;
+        recorder.copy_buffer(particles.buffer(), buffer, size);
         recorder.for_host(buffer);
     }
     recorder.discard(light.as_raw(), ImageUse::Texture, ImageUse::Target);
@@ -138,13 +186,13 @@ fn draw(
             pipeline: points,
             textures: None,
             constants: bytemuck::bytes_of(view),
-            vertices: Some(shared.as_raw()),
-            count: shared.len() as u32,
+            vertices: Some(particles.buffer()),
+            count: particles.count(),
             instances: 1,
         });
     });
     // SAFETY: as above.
-    unsafe { turn.record_release(recorder.as_raw()) };
+    unsafe { particles.record_after(recorder.as_raw()) };
 }
 
 fn points(device: &ExportDevice, style: Style, target: vk::Format) -> Result<Pipeline> {

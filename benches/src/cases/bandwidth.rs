@@ -1,0 +1,194 @@
+//! How fast CUDA is on shared memory, beside memory of its own.
+#![allow(unsafe_code)] // Driver calls.
+
+use std::ffi::c_void;
+
+use anyhow::{Context, Result};
+use bridge::cuda_import::cudarc::driver::sys::{self, CUdeviceptr};
+use bridge::{Consumer, CudaCompute, SharedBuffer};
+
+use super::{Bench, Case, Rows, bytes};
+use crate::gpu::Gpu;
+use crate::harness::Skip;
+use crate::harness::rounds::alternate;
+use crate::options::Profile;
+use crate::raw::cuda::{DeviceMemory, Event, Kernel, Module, Stream, bound, check};
+use crate::report::{Better, Bounded, Goal, Samples};
+
+/// What is done to the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Fill,
+    Copy,
+    Kernel,
+}
+
+impl Work {
+    const ALL: [Self; 3] = [Self::Fill, Self::Copy, Self::Kernel];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Fill => "memset",
+            Self::Copy => "copy",
+            Self::Kernel => "saxpy",
+        }
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::Fill => "cuMemsetD32Async",
+            Self::Copy => "cuMemcpyDtoDAsync",
+            Self::Kernel => "kernel, y = a x + y",
+        }
+    }
+
+    /// How often each byte of one buffer's size goes over the memory's bus.
+    fn passes(self) -> f64 {
+        match self {
+            Self::Fill => 1.0,
+            Self::Copy => 2.0,
+            Self::Kernel => 3.0,
+        }
+    }
+}
+
+pub(super) fn cases(profile: &Profile) -> Vec<Case> {
+    let sizes: &[u32] = profile.pick(&[12, 15, 18, 21, 24, 27, 30, 32], &[12, 21]);
+    let of = |work: Work, size: u64| {
+        let name = format!("bandwidth/{}/{}", work.name(), bytes(size).replace(' ', ""));
+        let what = format!("{} on {} of shared memory", work.what(), bytes(size));
+        Case::new(name, what.clone(), move |bench, rows| run(bench, rows, work, size, &what))
+    };
+    Work::ALL.into_iter().flat_map(|work| sizes.iter().map(move |shift| of(work, 1 << shift))).collect()
+}
+
+fn run(bench: &Bench, rows: &mut Rows, work: Work, size: u64, what: &str) -> Result<()> {
+    let gpu = &bench.gpu;
+    let cuda = gpu.cuda()?;
+    rows.parameter("work", work.name());
+    rows.parameter("bytes", size);
+    bound(cuda)?;
+    check_room(gpu, size)?;
+    let shared = [shared(gpu, size)?, shared(gpu, size)?];
+    let own = [DeviceMemory::new(cuda, size)?, DeviceMemory::new(cuda, size)?];
+    let pointers = [[address(&shared[0])?, address(&shared[1])?], own.each_ref().map(DeviceMemory::as_raw)];
+    let timer = Timer::new(cuda, work, size)?;
+    // Contents that stay numbers, however often they are added up.
+    for pointer in pointers.into_iter().flatten() {
+        timer.fill(pointer)?;
+    }
+    let repeats = timer.repeats(pointers[1], bench.profile.slice.as_secs_f64() * 1e6)?;
+    let mut speeds = alternate(&bench.profile, bench.profile.rounds, 2, |way| {
+        let [to, from] = *pointers.get(way).context("no such way")?;
+        let micros = timer.time(to, from, repeats)? / f64::from(repeats);
+        Ok(size as f64 * work.passes() / micros * 1e-3)
+    })?
+    .into_iter();
+    timer.stream.finish()?;
+    let (ours, raw) = speeds.next().zip(speeds.next()).context("two ways were measured")?;
+    let goal = Goal { of: Bounded::Ratio, bound: 0.99, better: Better::Higher, strict: false };
+    rows.higher("", what, "GB/s", &ours, &[Samples::rival("cuMemAlloc", &raw)], Some(goal))
+}
+
+/// Two buffers of each kind, and what else is there, fit.
+fn check_room(gpu: &Gpu, size: u64) -> Result<()> {
+    let (mut free, mut total) = (0, 0);
+    // SAFETY: a context is bound.
+    check("cuMemGetInfo", unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) })?;
+    let largest = gpu.device.physical().max_allocation_size;
+    if 4 * size + (1 << 28) > free as u64 || size > largest {
+        return Skip::because(format!("no room for four buffers of {}", bytes(size)));
+    }
+    Ok(())
+}
+
+fn shared(gpu: &Gpu, size: u64) -> Result<SharedBuffer<u32>> {
+    Ok(SharedBuffer::new(&gpu.compute, "bandwidth", usize::try_from(size / 4)?, Consumer::TRANSFER_READ)?)
+}
+
+fn address(buffer: &SharedBuffer<u32>) -> Result<CUdeviceptr> {
+    // SAFETY: Vulkan never uses it; what is enqueued is waited for before the buffer is dropped, and ordered by one stream.
+    let view = unsafe { buffer.cuda_mut() };
+    Ok(view.context("a buffer that CUDA does not see")?.as_raw())
+}
+
+/// Times work on memory by events.
+struct Timer {
+    work: Work,
+    size: u64,
+    saxpy: Kernel,
+    blocks: u32,
+    from: Event,
+    to: Event,
+    stream: Stream,
+    _module: Module,
+}
+
+/// Threads of a block of the kernel.
+const BLOCK: u32 = 256;
+
+impl Timer {
+    fn new(cuda: &CudaCompute, work: Work, size: u64) -> Result<Self> {
+        let module = Module::load(cuda, Module::BENCH)?;
+        let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+        let processors = u64::try_from(cuda.device().context().attribute(attribute)?)?;
+        // Eight blocks keep a multiprocessor full; vectors of 16 bytes.
+        let blocks = (size / 16).div_ceil(u64::from(BLOCK)).clamp(1, processors * 8);
+        Ok(Self {
+            work,
+            size,
+            saxpy: module.kernel(c"saxpy")?,
+            blocks: u32::try_from(blocks)?,
+            from: Event::timing(cuda.device().context())?,
+            to: Event::timing(cuda.device().context())?,
+            stream: Stream::new(cuda)?,
+            _module: module,
+        })
+    }
+
+    /// Enough for a slice, by the time that one takes.
+    fn repeats(&self, [to, from]: [CUdeviceptr; 2], slice: f64) -> Result<u32> {
+        const TRIAL: u32 = 3;
+        self.time(to, from, TRIAL)?;
+        let one = self.time(to, from, TRIAL)? / f64::from(TRIAL);
+        Ok((slice / one.max(0.1)).clamp(2.0, 500.0) as u32)
+    }
+
+    /// Microseconds of so many times the work.
+    fn time(&self, to: CUdeviceptr, from: CUdeviceptr, repeats: u32) -> Result<f64> {
+        let stream = self.stream.as_raw();
+        self.from.record(stream)?;
+        for _ in 0..repeats {
+            match self.work {
+                Work::Fill => self.fill(to)?,
+                Work::Copy => self.copy(to, from)?,
+                Work::Kernel => self.saxpy(to, from)?,
+            }
+        }
+        self.to.record(stream)?;
+        self.to.spin()?;
+        self.to.since(&self.from)
+    }
+
+    fn fill(&self, to: CUdeviceptr) -> Result<()> {
+        let words = usize::try_from(self.size / 4)?;
+        // SAFETY: `size` bytes, aligned, which live until the stream is done.
+        let code = unsafe { sys::cuMemsetD32Async(to, 0, words, self.stream.as_raw()) };
+        check("cuMemsetD32Async", code)
+    }
+
+    fn copy(&self, to: CUdeviceptr, from: CUdeviceptr) -> Result<()> {
+        // SAFETY: two buffers of `size` bytes, which live until the stream is done.
+        let code = unsafe { sys::cuMemcpyDtoDAsync_v2(to, from, usize::try_from(self.size)?, self.stream.as_raw()) };
+        check("cuMemcpyDtoDAsync", code)
+    }
+
+    fn saxpy(&self, mut to: CUdeviceptr, mut from: CUdeviceptr) -> Result<()> {
+        let (mut a, mut vectors) = (0.5f32, self.size / 16);
+        let arguments: [*mut c_void; 4] =
+            [(&raw mut to).cast(), (&raw mut from).cast(), (&raw mut a).cast(), (&raw mut vectors).cast()];
+        // SAFETY: the kernel's four parameters, of these types; both buffers hold so many vectors, and live until the
+        // stream is done.
+        unsafe { self.saxpy.launch(self.stream.as_raw(), self.blocks, BLOCK, arguments) }
+    }
+}

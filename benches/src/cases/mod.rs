@@ -1,0 +1,164 @@
+//! What is measured. Each file is one kind of case; a case makes one row or a few.
+
+mod bandwidth;
+mod handover;
+mod particles;
+mod resources;
+mod setup;
+mod show;
+mod staging;
+mod timeline;
+mod waits;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::gpu::Gpu;
+use crate::options::Profile;
+use crate::report::spans::Spans;
+use crate::report::{Better, Goal, Measured, Outcome, Row, Samples};
+
+/// What cases run on.
+pub(crate) struct Bench {
+    pub(crate) gpu: Gpu,
+    pub(crate) profile: Profile,
+    /// What cases leave for pictures.
+    pub(crate) spans: RefCell<Vec<Spans>>,
+}
+
+/// Something to measure.
+pub(crate) struct Case {
+    /// Its name, which those of its rows begin with.
+    pub(crate) name: String,
+    /// What it is, in words.
+    pub(crate) what: String,
+    pub(crate) run: Box<Run>,
+}
+
+/// Measures, and leaves rows.
+type Run = dyn Fn(&Bench, &mut Rows) -> Result<()>;
+
+impl Case {
+    fn new(
+        name: impl Into<String>,
+        what: impl Into<String>,
+        run: impl Fn(&Bench, &mut Rows) -> Result<()> + 'static,
+    ) -> Self {
+        Self { name: name.into(), what: what.into(), run: Box::new(run) }
+    }
+}
+
+/// All cases of a profile, in the order in which they run.
+pub(crate) fn all(profile: &Profile) -> Vec<Case> {
+    [
+        handover::cases(profile),
+        waits::cases(profile),
+        setup::cases(profile),
+        bandwidth::cases(profile),
+        resources::cases(profile),
+        particles::cases(profile),
+        timeline::cases(profile),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The rows of one case.
+#[derive(Default)]
+pub(crate) struct Rows {
+    pub(crate) rows: Vec<Row>,
+    case: String,
+    parameters: BTreeMap<String, Value>,
+}
+
+impl Rows {
+    /// Of a case.
+    pub(crate) fn of(case: &Case) -> Self {
+        Self { case: case.name.clone(), ..Self::default() }
+    }
+
+    /// All rows of the case were measured with this.
+    fn parameter(&mut self, name: &str, value: impl Into<Value>) {
+        self.parameters.insert(name.to_owned(), value.into());
+    }
+
+    /// A duration, or anything else of which less is better. `part` ends its name; nothing where the case has one row.
+    fn lower(
+        &mut self,
+        part: &str,
+        what: impl Into<String>,
+        unit: &str,
+        bridge: &[f64],
+        others: &[Samples<'_>],
+        goal: Option<Goal>,
+    ) -> Result<()> {
+        let measured = Measured::new(bridge, others, Better::Lower, goal)?;
+        self.push(part, what.into(), unit, measured);
+        Ok(())
+    }
+
+    /// A rate: more is better.
+    fn higher(
+        &mut self,
+        part: &str,
+        what: impl Into<String>,
+        unit: &str,
+        bridge: &[f64],
+        others: &[Samples<'_>],
+        goal: Option<Goal>,
+    ) -> Result<()> {
+        let measured = Measured::new(bridge, others, Better::Higher, goal)?;
+        self.push(part, what.into(), unit, measured);
+        Ok(())
+    }
+
+    fn push(&mut self, part: &str, what: String, unit: &str, measured: Measured) {
+        self.rows.push(Row {
+            name: if part.is_empty() { self.case.clone() } else { format!("{}/{part}", self.case) },
+            what,
+            parameters: self.parameters.clone(),
+            unit: unit.to_owned(),
+            outcome: Outcome::Measured(measured),
+        });
+    }
+}
+
+/// A size with a binary unit.
+fn bytes(size: u64) -> String {
+    let (unit, shift) = match size {
+        size if size >= 1 << 30 => ("GiB", 30),
+        size if size >= 1 << 20 => ("MiB", 20),
+        _ => ("KiB", 10),
+    };
+    format!("{} {unit}", size >> shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::options::Options;
+
+    #[test]
+    fn every_case_has_a_name_of_its_own() {
+        for arguments in [&["bridge-bench"][..], &["bridge-bench", "--quick"]] {
+            let cases = all(&Options::try_parse_from(arguments).unwrap().profile());
+            let mut names: Vec<_> = cases.iter().map(|case| &case.name).collect();
+            let count = names.len();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), count);
+            assert!(names.iter().all(|name| !name.contains([' ', ','])), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_whole() {
+        assert_eq!([bytes(4 << 10), bytes(64 << 20), bytes(4 << 30)], ["4 KiB", "64 MiB", "4 GiB"]);
+    }
+}

@@ -1,0 +1,79 @@
+//! The device that everything runs on, with what only the benchmark needs.
+
+use std::ffi::CStr;
+
+use anyhow::{Result, bail};
+use bridge::ash::{ext, khr, vk};
+use bridge::vk_export::{DeviceSelector, Queue, Validation};
+use bridge::{Compute, CudaCompute, ExportDevice, OpenInfo, QueueKind};
+
+use crate::harness::Skip;
+use crate::options::Options;
+
+/// Both sides of a GPU.
+pub(crate) struct Gpu {
+    // Field order is drop order: the compute side's thread ends before the device may.
+    pub(crate) compute: Compute,
+    pub(crate) device: ExportDevice,
+    extensions: Vec<&'static CStr>,
+}
+
+/// Used where the device has it: pinned memory as a staging buffer, and one clock for both sides.
+const OPTIONAL: [&CStr; 3] =
+    [ext::external_memory_host::NAME, ext::calibrated_timestamps::NAME, khr::calibrated_timestamps::NAME];
+
+impl Gpu {
+    /// Opens the device that the options choose, and compute on the same GPU.
+    pub(crate) fn open(options: &Options) -> Result<Self> {
+        let chosen = options.gpu.as_deref().map(str::parse::<DeviceSelector>).transpose()?.unwrap_or_default();
+        let open = |device, extensions: &[&CStr]| {
+            ExportDevice::open(&OpenInfo {
+                application_name: "bridge-bench",
+                device,
+                validation: if options.validate { Validation::Required } else { Validation::Off },
+                features: vk::PhysicalDeviceFeatures { large_points: vk::TRUE, ..Default::default() },
+                dynamic_rendering: true,
+                device_extensions: extensions,
+                ..OpenInfo::default()
+            })
+        };
+        let found = open(chosen, &[])?;
+        if found.api_version() < vk::API_VERSION_1_3 {
+            bail!("{} has no Vulkan 1.3, which the calls written by hand use", found.name());
+        }
+        let extensions: Vec<_> = OPTIONAL.into_iter().filter(|name| found.physical().has_extension(name)).collect();
+        let uuid = found.uuid();
+        drop(found);
+        let device = open(DeviceSelector::Uuid(uuid), &extensions)?;
+        Ok(Self { compute: Compute::new(&device, options.backend)?, device, extensions })
+    }
+
+    /// Whether one of the optional device extensions is enabled.
+    pub(crate) fn has(&self, extension: &CStr) -> bool {
+        self.extensions.contains(&extension)
+    }
+
+    /// The queue of a kind.
+    pub(crate) fn queue(&self, kind: QueueKind) -> Result<&Queue> {
+        match self.device.queue_of(kind) {
+            Some(queue) => Ok(queue),
+            None => Skip::because(format!("{} has no {kind} queue of its own", self.device.name())),
+        }
+    }
+
+    /// The CUDA side, for cases that need it.
+    pub(crate) fn cuda(&self) -> Result<&CudaCompute> {
+        self.compute.cuda().ok_or_else(|| Skip("needs CUDA".to_owned()).into())
+    }
+
+    /// Whether CUDA computes.
+    pub(crate) fn is_cuda(&self) -> bool {
+        self.compute.cuda().is_some()
+    }
+
+    /// What the validation layer said.
+    pub(crate) fn validation_messages(&self) -> Vec<String> {
+        let messages = self.device.validation_messages();
+        messages.iter().map(|message| format!("{}: {}", message.id, message.text)).collect()
+    }
+}

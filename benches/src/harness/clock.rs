@@ -1,0 +1,24 @@
+//! Clocks that the standard library does not have.
+
+/// The processor time of the calling thread in microseconds, where the system tells.
+pub(crate) fn thread_cpu_us() -> Option<f64> {
+    #[cfg(unix)]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Some(time.tv_sec as f64 * 1e6 + time.tv_nsec as f64 * 1e-3)
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds: the clock that Vulkan's timestamps can be calibrated against.
+pub(crate) fn monotonic_ns() -> Option<i64> {
+    #[cfg(unix)]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        // Seconds since the machine started: centuries fit.
+        Some(time.tv_sec as i64 * 1_000_000_000 + time.tv_nsec as i64)
+    }
+    #[cfg(not(unix))]
+    None
+}

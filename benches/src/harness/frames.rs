@@ -1,0 +1,152 @@
+//! Frame loops: how long a frame takes, what it costs the processor, what it allocates.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::clock::thread_cpu_us;
+use super::rounds::alternate;
+use crate::options::Profile;
+
+/// Something that makes frames, several of them in flight.
+pub(crate) trait FrameLoop {
+    /// Makes a frame, and waits for no more than a program would.
+    fn frame(&mut self) -> Result<()>;
+
+    /// Waits until all frames are done.
+    fn drain(&mut self) -> Result<()>;
+}
+
+/// Frames of a batch whose processor time is measured: few enough that no driver's queue is full, which would make the
+/// driver spin.
+const SHORT: usize = 32;
+/// The most frames of a batch whose duration is measured.
+pub(crate) const MOST: usize = 4096;
+/// The same for loops that need something of their own for every frame of a batch.
+pub(crate) const MOST_SMALL: usize = 256;
+
+/// What frames of one way cost, a sample a round.
+#[derive(Debug, Default)]
+pub(crate) struct FrameCosts {
+    /// Microseconds from frame to frame.
+    pub(crate) wall: Vec<f64>,
+    /// Microseconds of the calling thread's processor time, where the system tells.
+    pub(crate) cpu: Vec<f64>,
+    /// Heap allocations of the calling thread.
+    pub(crate) allocations: Vec<f64>,
+}
+
+/// Measures frame loops against each other, with at most `most` frames in a batch.
+pub(crate) fn compare(profile: &Profile, most: usize, loops: &mut [&mut dyn FrameLoop]) -> Result<Vec<FrameCosts>> {
+    let frames = batch_size(profile.slice, most, loops)?;
+    let walls = walls(profile, profile.rounds, &frames, loops)?;
+    let cpus = alternate(profile, profile.rounds, loops.len(), |way| cpu_of(&mut *loops[way]))?;
+    let mut costs = Vec::new();
+    for (way, (wall, cpu)) in walls.into_iter().zip(cpus).enumerate() {
+        let allocations = vec![allocations_of(&mut *loops[way])?];
+        costs.push(FrameCosts { wall, cpu: cpu.into_iter().flatten().collect(), allocations });
+    }
+    Ok(costs)
+}
+
+/// Microseconds from frame to frame of each loop, with `frames` of each in a batch.
+pub(crate) fn walls(
+    profile: &Profile,
+    rounds: usize,
+    frames: &[usize],
+    loops: &mut [&mut dyn FrameLoop],
+) -> Result<Vec<Vec<f64>>> {
+    alternate(profile, rounds, loops.len(), |way| {
+        let count = frames[way];
+        let start = Instant::now();
+        run(&mut *loops[way], count)?;
+        Ok(start.elapsed().as_secs_f64() * 1e6 / count as f64)
+    })
+}
+
+/// How many frames of each loop take about as long as `slice`, the same number for loops that are alike.
+pub(crate) fn batch_size(slice: Duration, most: usize, loops: &mut [&mut dyn FrameLoop]) -> Result<Vec<usize>> {
+    const TRIAL: usize = 4;
+    let mut frames = Vec::new();
+    for one in loops {
+        run(&mut **one, TRIAL)?;
+        let start = Instant::now();
+        run(&mut **one, TRIAL)?;
+        let frame = start.elapsed() / TRIAL as u32;
+        frames.push((slice.as_secs_f64() / frame.as_secs_f64().max(1e-7)) as usize);
+    }
+    let alike = frames.iter().max().zip(frames.iter().min()).is_some_and(|(most, least)| *most < 2 * *least);
+    let first = frames.first().copied().unwrap_or_default();
+    Ok(frames.into_iter().map(|own| if alike { first } else { own }.clamp(TRIAL, most)).collect())
+}
+
+fn run(one: &mut dyn FrameLoop, frames: usize) -> Result<()> {
+    for _ in 0..frames {
+        one.frame()?;
+    }
+    one.drain()
+}
+
+fn cpu_of(one: &mut dyn FrameLoop) -> Result<Option<f64>> {
+    let before = thread_cpu_us();
+    for _ in 0..SHORT {
+        one.frame()?;
+    }
+    let after = thread_cpu_us();
+    one.drain()?;
+    Ok(before.zip(after).map(|(before, after)| (after - before) / SHORT as f64))
+}
+
+fn allocations_of(one: &mut dyn FrameLoop) -> Result<f64> {
+    let mut result = Ok(());
+    let counted = allocation_counter::measure(|| {
+        result = (0..SHORT).try_for_each(|_| one.frame());
+    });
+    result?;
+    one.drain()?;
+    Ok(counted.count_total as f64 / SHORT as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::options::Options;
+
+    struct Toy {
+        kept: Vec<String>,
+        allocates: bool,
+        open: usize,
+    }
+
+    impl FrameLoop for Toy {
+        fn frame(&mut self) -> Result<()> {
+            self.open += 1;
+            if self.allocates {
+                self.kept.push("x".repeat(40));
+            }
+            std::thread::sleep(Duration::from_micros(20));
+            Ok(())
+        }
+
+        fn drain(&mut self) -> Result<()> {
+            self.open = 0;
+            self.kept.clear();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_loop_that_allocates_is_caught() {
+        let toy = |allocates| Toy { kept: Vec::with_capacity(2 * MOST), allocates, open: 0 };
+        let (mut frugal, mut wasteful) = (toy(false), toy(true));
+        let profile = Options::try_parse_from(["bridge-bench", "--quick"]).unwrap().profile();
+        let costs = compare(&profile, MOST, &mut [&mut frugal, &mut wasteful]).unwrap();
+        assert_eq!(costs[0].allocations, [0.0]);
+        assert_eq!(costs[1].allocations, [1.0]);
+        assert_eq!(costs[0].wall.len(), profile.rounds);
+        assert!(costs[0].wall.iter().all(|frame| *frame > 20.0), "{costs:?}");
+        assert_eq!(frugal.open, 0, "every batch is drained");
+    }
+}

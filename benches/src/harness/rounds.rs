@@ -1,0 +1,79 @@
+//! Several ways to do the same, measured in turns.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::options::Profile;
+
+/// The fewest rounds that are worth a median.
+const LEAST: usize = 3;
+
+/// Lets each of `ways` take one sample a round, so that what drifts drifts for all of them: forwards in one round,
+/// backwards in the next. One round before, to warm up, does not count. Gives the samples of each way.
+pub(crate) fn alternate<T>(
+    profile: &Profile,
+    rounds: usize,
+    ways: usize,
+    mut sample: impl FnMut(usize) -> Result<T>,
+) -> Result<Vec<Vec<T>>> {
+    let begun = Instant::now();
+    for way in 0..ways {
+        sample(way).context("while warming up")?;
+    }
+    let mut samples: Vec<Vec<T>> = (0..ways).map(|_| Vec::with_capacity(rounds)).collect();
+    for round in 0..rounds.max(LEAST) {
+        if round >= LEAST && begun.elapsed() > profile.enough {
+            break;
+        }
+        for turn in 0..ways {
+            let way = if round % 2 == 0 { turn } else { ways - 1 - turn };
+            let taken = sample(way).with_context(|| format!("in round {round}"))?;
+            if let Some(samples) = samples.get_mut(way) {
+                samples.push(taken);
+            }
+        }
+    }
+    Ok(samples)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::options::Options;
+
+    fn profile() -> Profile {
+        Options::try_parse_from(["bridge-bench"]).unwrap().profile()
+    }
+
+    #[test]
+    fn ways_take_turns_in_both_orders() {
+        let mut order = Vec::new();
+        let samples = alternate(&profile(), 4, 2, |way| {
+            order.push(way);
+            Ok(order.len())
+        });
+        assert_eq!(order, [0, 1, 0, 1, 1, 0, 0, 1, 1, 0]);
+        assert_eq!(samples.unwrap(), [vec![3, 6, 7, 10], vec![4, 5, 8, 9]]);
+    }
+
+    #[test]
+    fn a_slow_case_stops_early_but_not_too_early() {
+        let profile = Profile { enough: Duration::ZERO, ..profile() };
+        assert_eq!(alternate(&profile, 100, 1, |_| Ok(())).unwrap()[0].len(), LEAST);
+    }
+
+    #[test]
+    fn a_failure_names_its_round() {
+        let mut calls = 0;
+        let result = alternate(&profile(), 5, 1, |_| {
+            calls += 1;
+            if calls == 3 { anyhow::bail!("broken") } else { Ok(()) }
+        });
+        assert_eq!(format!("{:#}", result.unwrap_err()), "in round 1: broken");
+    }
+}

@@ -1,0 +1,56 @@
+//! The benchmark: what the bridge costs against the same calls written by hand, in one run on one machine.
+//!
+//! | | |
+//! |---|---|
+//! | `options` | what it can be asked for |
+//! | `harness/` | samples: in which order, how many, what is said of them |
+//! | `gpu` | one device for all, a queue of each kind |
+//! | `raw/` | the calls written by hand |
+//! | `cases/` | what is measured |
+//! | `report/` | rows, `results.json`, tables, pictures |
+//!
+//! Where frames are the unit, a sample is a batch of them that ends with a drain. Ways are measured in turns, so that
+//! what drifts drifts for all of them, and ratios are of medians.
+
+mod cases;
+mod gpu;
+mod harness;
+mod options;
+mod raw;
+mod report;
+mod run;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use options::Options;
+use report::{Results, plots, table};
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    let options = Options::parse();
+    start(&options).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn start(options: &Options) -> Result<ExitCode> {
+    if options.list {
+        let cases = cases::all(&options.profile());
+        cases.iter().filter(|case| options.wants(&case.name)).for_each(|case| println!("{}", case.name));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(path) = &options.render_table {
+        print!("{}", table::markdown(&Results::read(path)?, |name| options.wants(name)));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(path) = &options.render_plots {
+        let folder = path.parent().unwrap_or_else(|| std::path::Path::new("."));
+        plots::write(&Results::read(path)?, folder)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(if run::run(options)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

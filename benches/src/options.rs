@@ -1,0 +1,132 @@
+//! What the benchmark can be asked for.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bridge::Backend;
+use clap::Parser;
+
+const EXAMPLES: &str = "\
+Examples:
+  bridge-bench                              everything, about five minutes on a GPU
+  bridge-bench --only handover/transfer     the cases whose names hold this
+  bridge-bench --quick --backend host       a check of the benchmark itself, without CUDA
+  bridge-bench --render-table results.json  the table of an earlier run, as Markdown
+
+Exit status: 0 when every case was measured or had a reason not to be, 1 when one failed or the frame path
+allocated, 2 for options that cannot be.";
+
+/// What the bridge costs, against the same calls written by hand, in one run on one machine.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "bridge-bench", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Options {
+    /// Run the cases whose names contain one of these, separated by commas
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+
+    /// Few samples of small cases: shows that the benchmark works, says little about speed
+    #[arg(long)]
+    pub(crate) quick: bool,
+
+    /// What computes: auto, cuda or host
+    #[arg(long, value_name = "BACKEND", default_value = "auto")]
+    pub(crate) backend: Backend,
+
+    /// Vulkan device: an index, a UUID or a part of its name [default: the best]
+    #[arg(long, value_name = "GPU")]
+    pub(crate) gpu: Option<String>,
+
+    /// Folder for results.json and the pictures; made if need be
+    #[arg(long, value_name = "DIR", default_value = "benches/results")]
+    pub(crate) out: PathBuf,
+
+    /// Name the cases and stop
+    #[arg(long)]
+    pub(crate) list: bool,
+
+    /// Print the table of these results as Markdown and stop
+    #[arg(long, value_name = "results.json")]
+    pub(crate) render_table: Option<PathBuf>,
+
+    /// Draw the pictures of these results beside them again and stop
+    #[arg(long, value_name = "results.json", conflicts_with = "render_table")]
+    pub(crate) render_plots: Option<PathBuf>,
+
+    /// Turn the validation layer on, for work on the benchmark: the figures are worth nothing then
+    #[arg(long)]
+    pub(crate) validate: bool,
+}
+
+impl Options {
+    /// Whether a case or a row of this name is asked for.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|pattern| name.contains(pattern.as_str()))
+    }
+
+    /// How much is measured.
+    pub(crate) fn profile(&self) -> Profile {
+        if self.quick { Profile::QUICK } else { Profile::FULL }
+    }
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Profile {
+    /// Its name in the results.
+    pub(crate) name: &'static str,
+    /// Rounds in which every way is measured once.
+    pub(crate) rounds: usize,
+    /// How long a way runs in one round.
+    pub(crate) slice: Duration,
+    /// When a case stops to begin further rounds.
+    pub(crate) enough: Duration,
+    /// When a case counts as hung, and the program ends.
+    pub(crate) hung: Duration,
+}
+
+impl Profile {
+    const FULL: Self = Self {
+        name: "full",
+        rounds: 15,
+        slice: Duration::from_millis(25),
+        enough: Duration::from_secs(30),
+        hung: Duration::from_secs(120),
+    };
+    const QUICK: Self = Self {
+        name: "quick",
+        rounds: 3,
+        slice: Duration::from_millis(4),
+        enough: Duration::from_secs(3),
+        hung: Duration::from_secs(120),
+    };
+
+    /// Whether this is the quick one.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.name == Self::QUICK.name
+    }
+
+    /// `full` of something, or `quick` of it.
+    pub(crate) fn pick<T>(&self, full: T, quick: T) -> T {
+        if self.is_quick() { quick } else { full }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn patterns_choose_cases() {
+        let options = Options::try_parse_from(["bridge-bench", "--only", "handover/transfer,wait"]).unwrap();
+        assert!(options.wants("handover/transfer/3") && options.wants("wait/cuda"));
+        assert!(!options.wants("handover/graphics/3"));
+        assert!(Options::try_parse_from(["bridge-bench"]).unwrap().wants("anything"));
+    }
+}

@@ -1,0 +1,122 @@
+//! Command buffers of one queue family, and the barriers of a hand-over.
+#![allow(unsafe_code)] // Vulkan calls.
+
+use anyhow::{Context, Result};
+use bridge::ExportDevice;
+use bridge::ash::vk;
+use bridge::vk_export::Queue;
+
+/// Command buffers. Dropping it frees them: their owner waits for the GPU before.
+pub(crate) struct Commands {
+    pool: vk::CommandPool,
+    buffers: Vec<vk::CommandBuffer>,
+    device: ExportDevice,
+}
+
+impl Commands {
+    /// `count` of them for the queue of the device.
+    pub(crate) fn new(device: &ExportDevice, queue: &Queue, count: usize) -> Result<Self> {
+        let info = vk::CommandPoolCreateInfo::default()
+            .queue_family_index(queue.family())
+            .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
+        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family is that of one of the device's queues.
+        let pool = unsafe { device.as_raw().create_command_pool(&info, None) }?;
+        let mut commands = Self { pool, buffers: vec![], device: device.clone() };
+        let info = vk::CommandBufferAllocateInfo::default()
+            .command_pool(pool)
+            .level(vk::CommandBufferLevel::PRIMARY)
+            .command_buffer_count(u32::try_from(count)?);
+        // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo::commandBufferCount-arraylength: callers ask for some.
+        commands.buffers = unsafe { device.as_raw().allocate_command_buffers(&info) }?;
+        Ok(commands)
+    }
+
+    /// Command buffer `index`, as it was recorded.
+    pub(crate) fn get(&self, index: usize) -> Result<vk::CommandBuffer> {
+        self.buffers.get(index).copied().context("no such command buffer")
+    }
+
+    /// Records command buffer `index` anew; `record` gets it outside of any rendering.
+    ///
+    /// # Safety
+    /// The GPU is done with it; what `record` records, and how it is submitted then, is valid for `usage`.
+    pub(crate) unsafe fn record(
+        &self,
+        index: usize,
+        usage: vk::CommandBufferUsageFlags,
+        record: impl FnOnce(vk::CommandBuffer),
+    ) -> Result<vk::CommandBuffer> {
+        let commands = self.get(index)?;
+        let info = vk::CommandBufferBeginInfo::default().flags(usage);
+        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: not pending, says the caller; the pool allows the reset.
+        unsafe { self.device.as_raw().begin_command_buffer(commands, &info) }?;
+        record(commands);
+        // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: begun above.
+        unsafe { self.device.as_raw().end_command_buffer(commands) }?;
+        Ok(commands)
+    }
+}
+
+impl Drop for Commands {
+    fn drop(&mut self) {
+        // SAFETY: VUID-vkDestroyCommandPool-commandPool-00041: the owner waited for the GPU.
+        unsafe { self.device.as_raw().destroy_command_pool(self.pool, None) };
+    }
+}
+
+/// The stages and the access of the transfer that frames make of what they are handed.
+const USE: (vk::PipelineStageFlags2, vk::AccessFlags2) =
+    (vk::PipelineStageFlags2::ALL_TRANSFER, vk::AccessFlags2::TRANSFER_READ);
+
+/// The barriers that take `buffer` over from CUDA, or from the host, and those that give it back.
+pub(crate) fn barriers(buffer: vk::Buffer, family: u32, with_cuda: bool) -> [vk::BufferMemoryBarrier2<'static>; 2] {
+    let (stages, access) = USE;
+    let barrier = vk::BufferMemoryBarrier2::default().buffer(buffer).size(vk::WHOLE_SIZE);
+    let (outside, inside, host) = match with_cuda {
+        true => (vk::QUEUE_FAMILY_EXTERNAL, family, vk::PipelineStageFlags2::NONE),
+        false => (vk::QUEUE_FAMILY_IGNORED, vk::QUEUE_FAMILY_IGNORED, vk::PipelineStageFlags2::HOST),
+    };
+    let written = if with_cuda { vk::AccessFlags2::NONE } else { vk::AccessFlags2::HOST_WRITE };
+    let acquire = barrier
+        .src_stage_mask(host | stages)
+        .src_access_mask(written)
+        .dst_stage_mask(stages)
+        .dst_access_mask(access)
+        .src_queue_family_index(outside)
+        .dst_queue_family_index(inside);
+    let release = barrier
+        .src_stage_mask(stages)
+        .src_access_mask(access)
+        .dst_stage_mask(host)
+        .dst_access_mask(written)
+        .src_queue_family_index(inside)
+        .dst_queue_family_index(outside);
+    [acquire, release]
+}
+
+/// Submits one batch: waits for a point of one timeline, signals one of another, either of them left out where `None`.
+///
+/// # Safety
+/// The Valid Usage of `vkQueueSubmit2`: the commands fit the queue and live until they are done, the values rise.
+pub(crate) unsafe fn submit(
+    device: &ExportDevice,
+    queue: &Queue,
+    wait: Option<vk::SemaphoreSubmitInfo<'_>>,
+    commands: &[vk::CommandBuffer],
+    signal: Option<vk::SemaphoreSubmitInfo<'_>>,
+    fence: vk::Fence,
+) -> Result<()> {
+    const MOST: usize = 4;
+    let mut infos = [vk::CommandBufferSubmitInfo::default(); MOST];
+    for (info, commands) in infos.iter_mut().zip(commands) {
+        *info = info.command_buffer(*commands);
+    }
+    let batch = vk::SubmitInfo2::default()
+        .wait_semaphore_infos(wait.as_slice())
+        .command_buffer_infos(infos.get(..commands.len()).context("too many command buffers")?)
+        .signal_semaphore_infos(signal.as_slice());
+    let queue = queue.lock();
+    // SAFETY: as the caller promises; the queue is locked.
+    unsafe { device.as_raw().queue_submit2(*queue, &[batch], fence) }?;
+    Ok(())
+}

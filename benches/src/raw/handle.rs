@@ -1,0 +1,82 @@
+//! From a Vulkan handle to a CUDA object, by file descriptor.
+#![allow(unsafe_code)] // Imports trust what they are told.
+
+use anyhow::Result;
+use bridge::ash::{khr, vk};
+use bridge::cuda_import::cudarc::driver::sys;
+
+/// Exports `memory`, an exportable allocation of `size` bytes, and imports it. The context is bound.
+#[cfg(unix)]
+pub(crate) fn memory(
+    calls: &khr::external_memory_fd::Device,
+    memory: vk::DeviceMemory,
+    size: u64,
+    dedicated: bool,
+) -> Result<sys::CUexternalMemory> {
+    use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
+
+    let info =
+        vk::MemoryGetFdInfoKHR::default().memory(memory).handle_type(vk::ExternalMemoryHandleTypeFlags::OPAQUE_FD);
+    // SAFETY: VUID-VkMemoryGetFdInfoKHR-handleType-00671: allocated for this handle type.
+    let fd = unsafe { calls.get_memory_fd(&info) }?;
+    // SAFETY: the driver made a new descriptor and gave it to us.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let desc = sys::CUDA_EXTERNAL_MEMORY_HANDLE_DESC {
+        type_: sys::CUexternalMemoryHandleType::CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD,
+        handle: sys::CUDA_EXTERNAL_MEMORY_HANDLE_DESC_st__bindgen_ty_1 { fd: fd.as_raw_fd() },
+        size,
+        flags: if dedicated { sys::CUDA_EXTERNAL_MEMORY_DEDICATED } else { 0 },
+        reserved: [0; 16],
+    };
+    let mut imported = std::ptr::null_mut();
+    // SAFETY: an open descriptor of the same GPU's memory, with its true size and flag.
+    super::cuda::check("cuImportExternalMemory", unsafe { sys::cuImportExternalMemory(&mut imported, &desc) })?;
+    // "Ownership of the file descriptor is transferred to the CUDA driver when the handle is imported successfully."
+    let _owned_by_driver = fd.into_raw_fd();
+    Ok(imported)
+}
+
+/// Exports `timeline`, an exportable timeline semaphore, and imports it. The context is bound.
+#[cfg(unix)]
+pub(crate) fn timeline(
+    calls: &khr::external_semaphore_fd::Device,
+    timeline: vk::Semaphore,
+) -> Result<sys::CUexternalSemaphore> {
+    use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
+
+    let info = vk::SemaphoreGetFdInfoKHR::default()
+        .semaphore(timeline)
+        .handle_type(vk::ExternalSemaphoreHandleTypeFlags::OPAQUE_FD);
+    // SAFETY: VUID-VkSemaphoreGetFdInfoKHR-handleType-01132: made for this handle type.
+    let fd = unsafe { calls.get_semaphore_fd(&info) }?;
+    // SAFETY: the driver made a new descriptor and gave it to us.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let desc = sys::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC {
+        type_: sys::CUexternalSemaphoreHandleType::CU_EXTERNAL_SEMAPHORE_HANDLE_TYPE_TIMELINE_SEMAPHORE_FD,
+        handle: sys::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC_st__bindgen_ty_1 { fd: fd.as_raw_fd() },
+        flags: 0,
+        reserved: [0; 16],
+    };
+    let mut imported = std::ptr::null_mut();
+    // SAFETY: an open descriptor of the same GPU's timeline.
+    super::cuda::check("cuImportExternalSemaphore", unsafe { sys::cuImportExternalSemaphore(&mut imported, &desc) })?;
+    let _owned_by_driver = fd.into_raw_fd();
+    Ok(imported)
+}
+
+/// Only file descriptors are written by hand here.
+#[cfg(not(unix))]
+pub(crate) fn memory(
+    _: &khr::external_memory_fd::Device,
+    _: vk::DeviceMemory,
+    _: u64,
+    _: bool,
+) -> Result<sys::CUexternalMemory> {
+    crate::harness::Skip::because("the calls written by hand know file descriptors only")
+}
+
+/// Only file descriptors are written by hand here.
+#[cfg(not(unix))]
+pub(crate) fn timeline(_: &khr::external_semaphore_fd::Device, _: vk::Semaphore) -> Result<sys::CUexternalSemaphore> {
+    crate::harness::Skip::because("the calls written by hand know file descriptors only")
+}

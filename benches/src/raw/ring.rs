@@ -1,0 +1,192 @@
+//! Frames by hand: slots of shared buffers that go round between CUDA and a Vulkan queue.
+//!
+//! A frame is what the bridge makes of it: the stream waits for the slot, a kernel writes to it, the stream signals; one
+//! submission waits for that, runs the barriers, and signals back. The host waits for nothing. Without CUDA the calling
+//! thread is the compute gpu.
+#![allow(unsafe_code)] // Vulkan and driver calls.
+
+use std::ffi::c_void;
+
+use anyhow::{Context, Result};
+use bridge::ash::vk;
+use bridge::cuda_import::cudarc::driver::sys;
+use bridge::vk_export::Queue;
+use bridge::{Consumer, ExportDevice, QueueKind};
+
+use super::commands::{Commands, barriers, submit};
+use super::cuda::{Kernel, Module, Stream};
+use super::shared::{Exports, SharedBuffer};
+use super::timeline::Timeline;
+use crate::gpu::Gpu;
+use crate::harness::frames::FrameLoop;
+
+/// When the commands of a frame are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recording {
+    /// Once for each slot.
+    Once,
+    /// Anew for each frame, into one of this many command buffers; as many frames fit into a batch.
+    EachFrame(usize),
+}
+
+/// The ring. Dropping it waits for its frames.
+pub(crate) struct Ring<'g> {
+    // Field order is drop order: what frames use goes before what it came from.
+    slots: Vec<Vec<SharedBuffer>>,
+    commands: Commands,
+    computed: Timeline,
+    rendered: Timeline,
+    cuda: Option<Cuda>,
+    recording: Recording,
+    /// Made, and made since the last drain.
+    frames: u64,
+    batch: usize,
+    queue: &'g Queue,
+    device: &'g ExportDevice,
+}
+
+struct Cuda {
+    touch: Kernel,
+    stream: Stream,
+    _module: Module,
+}
+
+impl<'g> Ring<'g> {
+    /// `slots` of `resources` buffers of `size` bytes each.
+    pub(crate) fn new(
+        gpu: &'g Gpu,
+        queue: QueueKind,
+        slots: usize,
+        resources: usize,
+        size: u64,
+        recording: Recording,
+    ) -> Result<Self> {
+        let queue = gpu.queue(queue)?;
+        let exports = Exports::new(&gpu.device);
+        let buffer = || SharedBuffer::new(gpu, &exports, size, Consumer::TRANSFER_READ);
+        let slot = || (0..resources).map(|_| buffer()).collect::<Result<Vec<_>>>();
+        let count = match recording {
+            Recording::Once => slots,
+            Recording::EachFrame(count) => count,
+        };
+        let cuda = gpu.compute.cuda().map(|cuda| {
+            let module = Module::load(cuda, Module::BENCH)?;
+            anyhow::Ok(Cuda { touch: module.kernel(c"touch")?, stream: Stream::new(cuda)?, _module: module })
+        });
+        let ring = Self {
+            slots: (0..slots).map(|_| slot()).collect::<Result<_>>()?,
+            commands: Commands::new(&gpu.device, queue, count)?,
+            computed: Timeline::new(gpu, &exports)?,
+            rendered: Timeline::new(gpu, &exports)?,
+            cuda: cuda.transpose()?,
+            recording,
+            frames: 0,
+            batch: 0,
+            queue,
+            device: &gpu.device,
+        };
+        if recording == Recording::Once {
+            for slot in 0..slots {
+                ring.record(slot, slot, vk::CommandBufferUsageFlags::SIMULTANEOUS_USE)?;
+            }
+        }
+        Ok(ring)
+    }
+
+    /// Records the hand-over of a slot, there and back, with nothing between.
+    fn record(&self, index: usize, slot: usize, usage: vk::CommandBufferUsageFlags) -> Result<vk::CommandBuffer> {
+        const INLINE: usize = 64;
+        let buffers = self.slots.get(slot).context("no such slot")?;
+        let mut both = [[vk::BufferMemoryBarrier2::default(); INLINE]; 2];
+        let count = buffers.len().min(INLINE);
+        let [acquires, releases] = &mut both;
+        for ((acquire, release), buffer) in acquires.iter_mut().zip(releases).zip(buffers) {
+            [*acquire, *release] = barriers(buffer.as_raw(), self.queue.family(), self.cuda.is_some());
+        }
+        let record = |commands| {
+            for barriers in &both {
+                let barriers = barriers.get(..count).unwrap_or_default();
+                let dependency = vk::DependencyInfo::default().buffer_memory_barriers(barriers);
+                // SAFETY: recording; VUID-VkBufferMemoryBarrier2-buffer-01931: live buffers with memory.
+                unsafe { self.device.as_raw().cmd_pipeline_barrier2(commands, &dependency) };
+            }
+        };
+        // SAFETY: a command buffer is recorded before it is first submitted, or after a drain.
+        unsafe { self.commands.record(index, usage, record) }
+    }
+
+    /// The compute side's part of a frame.
+    fn compute(&self, slot: usize, value: u64) -> Result<()> {
+        let buffer = self.slots.get(slot).and_then(|buffers| buffers.first()).context("no such slot")?;
+        let before = value.checked_sub(self.slots.len() as u64).filter(|value| *value > 0);
+        let Some(cuda) = &self.cuda else {
+            if let Some(before) = before {
+                self.rendered.spin(before)?;
+            }
+            let word = buffer.on_host().context("a slot that is not the host's")?.cast::<u32>();
+            // SAFETY: the start of a mapping, aligned by the driver, which Vulkan is done with.
+            unsafe { word.write(value as u32) };
+            return self.computed.signal_from_host(value);
+        };
+        let stream = cuda.stream.as_raw();
+        if let Some(before) = before {
+            self.rendered.wait_on(stream, before)?;
+        }
+        let pointer = buffer.on_cuda().context("a slot that is not CUDA's")?;
+        // SAFETY: the buffer outlives the frame; the stream has waited for Vulkan.
+        unsafe { touch(cuda.touch, stream, pointer, value as u32) }?;
+        self.computed.signal_on(stream, value)
+    }
+}
+
+/// Launches `touch`, which writes one word: the kernel of every frame whose contents do not matter.
+///
+/// # Safety
+/// `pointer` is to memory that the stream may write, and that lives until it has.
+pub(crate) unsafe fn touch(
+    kernel: Kernel,
+    stream: sys::CUstream,
+    mut pointer: sys::CUdeviceptr,
+    mut value: u32,
+) -> Result<()> {
+    let arguments: [*mut c_void; 2] = [(&raw mut pointer).cast(), (&raw mut value).cast()];
+    // SAFETY: the kernel's two parameters, of these types; it writes one word.
+    unsafe { kernel.launch(stream, 1, 32, arguments) }
+}
+
+impl FrameLoop for Ring<'_> {
+    fn frame(&mut self) -> Result<()> {
+        let slot = (self.frames % self.slots.len() as u64) as usize;
+        let value = self.frames + 1;
+        self.compute(slot, value)?;
+        let commands = match self.recording {
+            Recording::Once => self.commands.get(slot)?,
+            Recording::EachFrame(_) => self.record(self.batch, slot, vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT)?,
+        };
+        // An acquire from another API happens in no narrower stage.
+        let stages = match self.cuda {
+            Some(_) => vk::PipelineStageFlags2::ALL_COMMANDS,
+            None => vk::PipelineStageFlags2::ALL_TRANSFER,
+        };
+        let wait = self.computed.info(value, stages);
+        let signal = self.rendered.info(value, vk::PipelineStageFlags2::ALL_COMMANDS);
+        // SAFETY: the commands were recorded for this queue; what they use is dropped after a drain; the values rise.
+        unsafe { submit(self.device, self.queue, Some(wait), &[commands], Some(signal), vk::Fence::null()) }?;
+        self.frames = value;
+        self.batch += 1;
+        Ok(())
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        self.batch = 0;
+        self.rendered.spin(self.frames)
+    }
+}
+
+impl Drop for Ring<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.drain() {
+            eprintln!("warning: frames by hand may still be running: {error:#}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A timeline that Vulkan and CUDA share, made by hand.
+#![allow(unsafe_code)] // Vulkan and driver calls.
+
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use bridge::ExportDevice;
+use bridge::ash::vk;
+use bridge::cuda_import::cudarc::driver::sys;
+
+use super::cuda::{bound, check};
+use super::handle;
+use super::shared::Exports;
+use crate::gpu::Gpu;
+use crate::harness::{LIMIT, spin_until};
+
+/// A timeline that begins at 0. Its owner waits for both sides before it drops it.
+pub(crate) struct Timeline {
+    semaphore: vk::Semaphore,
+    /// Null without CUDA.
+    imported: sys::CUexternalSemaphore,
+    device: ExportDevice,
+}
+
+impl Timeline {
+    /// Shared with CUDA where that computes.
+    pub(crate) fn new(gpu: &Gpu, exports: &Exports) -> Result<Self> {
+        let mut kind = vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE);
+        let mut export =
+            vk::ExportSemaphoreCreateInfo::default().handle_types(vk::ExternalSemaphoreHandleTypeFlags::OPAQUE_FD);
+        let mut info = vk::SemaphoreCreateInfo::default().push_next(&mut kind);
+        let cuda = gpu.compute.cuda();
+        if cuda.is_some() {
+            info = info.push_next(&mut export);
+        }
+        // SAFETY: VUID-VkSemaphoreTypeCreateInfo-timelineSemaphore-03252: the feature is on; where CUDA computes, the
+        // bridge has seen that timelines can be exported.
+        let semaphore = unsafe { gpu.device.as_raw().create_semaphore(&info, None) }?;
+        // From here on a failure drops it.
+        let mut timeline = Self { semaphore, imported: ptr::null_mut(), device: gpu.device.clone() };
+        if let Some(cuda) = cuda {
+            bound(cuda)?;
+            timeline.imported = handle::timeline(exports.semaphore(), semaphore)?;
+        }
+        Ok(timeline)
+    }
+
+    /// For a submission that waits for `value`, or signals it.
+    pub(crate) fn info(&self, value: u64, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
+        vk::SemaphoreSubmitInfo::default().semaphore(self.semaphore).value(value).stage_mask(stages)
+    }
+
+    /// Lets a stream wait until `value` is reached; somebody will signal that.
+    pub(crate) fn wait_on(&self, stream: sys::CUstream, value: u64) -> Result<()> {
+        let params = sys::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS {
+            params: sys::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS_st__bindgen_ty_1 {
+                fence: sys::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS_st__bindgen_ty_1__bindgen_ty_1 { value },
+                nvSciSync: sys::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS_st__bindgen_ty_1__bindgen_ty_2 { reserved: 0 },
+                keyedMutex: sys::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS_st__bindgen_ty_1__bindgen_ty_3 {
+                    key: 0,
+                    timeoutMs: 0,
+                },
+                reserved: [0; 10],
+            },
+            flags: 0,
+            reserved: [0; 16],
+        };
+        // SAFETY: one live semaphore and its parameters; the owner drops it after the wait has completed.
+        let code = unsafe { sys::cuWaitExternalSemaphoresAsync(&self.imported, &params, 1, stream) };
+        check("cuWaitExternalSemaphoresAsync", code)
+    }
+
+    /// Lets a stream signal `value`, which is greater than all before, when its work so far is done.
+    pub(crate) fn signal_on(&self, stream: sys::CUstream, value: u64) -> Result<()> {
+        let params = sys::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS {
+            params: sys::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS_st__bindgen_ty_1 {
+                fence: sys::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS_st__bindgen_ty_1__bindgen_ty_1 { value },
+                nvSciSync: sys::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS_st__bindgen_ty_1__bindgen_ty_2 { reserved: 0 },
+                keyedMutex: sys::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS_st__bindgen_ty_1__bindgen_ty_3 { key: 0 },
+                reserved: [0; 12],
+            },
+            flags: 0,
+            reserved: [0; 16],
+        };
+        // SAFETY: one live semaphore and its parameters; the owner drops it after the signal has completed.
+        let code = unsafe { sys::cuSignalExternalSemaphoresAsync(&self.imported, &params, 1, stream) };
+        check("cuSignalExternalSemaphoresAsync", code)
+    }
+
+    /// Signals from the host; `value` is greater than all before and no other signal is pending.
+    pub(crate) fn signal_from_host(&self, value: u64) -> Result<()> {
+        let info = vk::SemaphoreSignalInfo::default().semaphore(self.semaphore).value(value);
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258, -03259: as the caller promises.
+        unsafe { self.device.as_raw().signal_semaphore(&info) }?;
+        Ok(())
+    }
+
+    /// The value that it has reached.
+    pub(crate) fn value(&self) -> Result<u64> {
+        // SAFETY: VUID-vkGetSemaphoreCounterValue-semaphore-03255: a live timeline.
+        Ok(unsafe { self.device.as_raw().get_semaphore_counter_value(self.semaphore) }?)
+    }
+
+    /// Asks without pause until `value` is reached.
+    pub(crate) fn spin(&self, value: u64) -> Result<()> {
+        spin_until("a timeline", || Ok(self.value()? >= value))
+    }
+
+    /// Asks for a moment, then blocks: quick, and no processor is busy for long.
+    pub(crate) fn wait(&self, value: u64) -> Result<()> {
+        const MOMENT: Duration = Duration::from_micros(100);
+        let start = Instant::now();
+        while self.value()? < value {
+            if start.elapsed() > MOMENT {
+                return self.block(value);
+            }
+            std::hint::spin_loop();
+        }
+        Ok(())
+    }
+
+    /// Blocks in `vkWaitSemaphores`.
+    pub(crate) fn block(&self, value: u64) -> Result<()> {
+        let (semaphores, values) = ([self.semaphore], [value]);
+        let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
+        let limit = u64::try_from(LIMIT.as_nanos())?;
+        // SAFETY: VUID-VkSemaphoreWaitInfo-pSemaphores-03256: a live timeline.
+        match unsafe { self.device.as_raw().wait_semaphores(&info, limit) } {
+            Err(vk::Result::TIMEOUT) => bail!("vkWaitSemaphores: nothing after {LIMIT:?}"),
+            result => Ok(result?),
+        }
+    }
+}
+
+impl Drop for Timeline {
+    fn drop(&mut self) {
+        if !self.imported.is_null() {
+            // SAFETY: "any outstanding signals or waits must have completed": the owner waited.
+            let code = unsafe { sys::cuDestroyExternalSemaphore(self.imported) };
+            super::cuda::warn(check("cuDestroyExternalSemaphore", code));
+        }
+        // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the owner waited.
+        unsafe { self.device.as_raw().destroy_semaphore(self.semaphore, None) };
+    }
+}

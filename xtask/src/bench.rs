@@ -1,0 +1,38 @@
+//! `cargo xtask bench`: build the benchmark and become it.
+
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+
+use crate::setup::{self, Scope};
+use crate::shell;
+
+/// Options with which it measures nothing.
+const HARMLESS: &[&str] = &["--help", "-h", "--list", "--render-table", "--render-plots", "--version", "-V"];
+
+/// The benchmark, after making sure that Vulkan is there. Results go to `benches/results`, or where `--out` says.
+pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
+    if !arguments.iter().any(|argument| HARMLESS.iter().any(|harmless| argument == harmless)) {
+        setup::run(Scope::Headless, true)?;
+    }
+    let mut command = program();
+    command.args(arguments);
+    shell::become_command(command)
+}
+
+/// That it works, and that the frame path allocates nothing: few samples, without CUDA, validation on.
+pub(crate) fn check() -> Result<()> {
+    let mut command = program();
+    command.args(["--quick", "--backend", "host", "--validate", "--out"]).arg(shell::target_dir().join("ci/bench"));
+    if let Some(path) = setup::layer_path() {
+        command.env("VK_LAYER_PATH", path);
+    }
+    shell::run(&mut command)
+}
+
+fn program() -> Command {
+    let mut command = shell::cargo();
+    command.args(["run", "--release", "--package", "bridge-bench", "--"]);
+    command
+}
