@@ -1,5 +1,4 @@
 //! The exchange: N slots of shared resources that go round between the compute side and Vulkan.
-#![allow(unsafe_code)] // What could not be freed safely is leaked through ManuallyDrop.
 
 mod compute_turn;
 mod direction;
@@ -7,26 +6,20 @@ mod graph;
 mod ledger;
 mod pace;
 mod render_turn;
+mod state;
 
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use cuda_import::{mark, signal_one, wait_one};
-use vk_export::ash::vk;
 use vk_export::{Queue, QueueKind};
 
-use crate::compute::{Compute, SideRef};
-use crate::live::{self, Alive, Kind};
-use crate::resources::{CreateContext, HandoverRef, Resources};
-use crate::timeline::{Signaller, Timeline};
-use crate::trace::{self, Event};
-use crate::trail::Trail;
-use crate::{Error, Result, SharedPool, TimelinePoint, wait};
-use ledger::{Begun, First, Ledger, Refusal};
-use pace::Pace;
+use crate::compute::Compute;
+use crate::resources::Resources;
+use crate::{Error, Result, SharedPool};
+use ledger::First;
+use state::Shared;
 
 pub use compute_turn::{ComputeTurn, CudaWork, HostWork, Work};
 pub use direction::{ComputeFirst, Direction, RenderFirst};
@@ -87,26 +80,6 @@ pub struct Exchange<R: Resources, D: Direction = ComputeFirst> {
     direction: PhantomData<fn() -> D>,
 }
 
-/// What an exchange and its turns hold together.
-struct Shared<R: Resources> {
-    /// Closures on the CPU backend's thread hold the slots too, and only them: the last of the rest goes on a thread that
-    /// may wait for that one.
-    slots: ManuallyDrop<Arc<[R::Slot]>>,
-    computed: ManuallyDrop<Timeline>,
-    rendered: ManuallyDrop<Timeline>,
-    ledger: Mutex<Ledger>,
-    pace: Mutex<Pace>,
-    first: First,
-    compute: Compute,
-    name: String,
-    timeout: Duration,
-    stages: vk::PipelineStageFlags2,
-    queue: QueueKind,
-    /// Closing has already waited to no end.
-    gave_up: AtomicBool,
-    _alive: Alive,
-}
-
 impl<R: Resources> Exchange<R, ComputeFirst> {
     /// Makes the slots and the timelines, on both sides, for frames that the compute side begins.
     ///
@@ -135,7 +108,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// [`Error::SlotBusy`] while the slot's last render turn is, [`Error::TurnLost`] once after a turn was dropped
     /// half-way, [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end, what [`Compute::check`]
     /// says once the compute side has failed, or the failed call.
-    pub fn begin(&mut self) -> Result<D::Begun<R>> {
+    pub fn begin(&mut self) -> Result<D::Begun<R>, Error> {
         D::begun(&self.shared, self.shared.next_frame()?)
     }
 
@@ -164,258 +137,10 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// # Errors
     /// [`Error::TurnOpen`] or [`Error::SlotBusy`] while a turn is still held, [`Error::Timeout`] or the failed call when
     /// the work could not be seen to end; the resources are then leaked on purpose.
-    pub fn close(self) -> Result<()> {
+    pub fn close(self) -> Result<(), Error> {
         self.shared.ledger().idle().map_err(|refusal| self.shared.refused(refusal))?;
         // Dropping would wait for as long once more.
         self.shared.quiesce().inspect_err(|_| self.shared.gave_up.store(true, Ordering::Release))
-    }
-}
-
-impl<R: Resources> Shared<R> {
-    fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: &R, first: First) -> Result<Arc<Self>> {
-        let invalid = |reason: &str| Error::InvalidArgument {
-            object: format!("exchange \"{}\"", info.name),
-            reason: reason.to_owned(),
-        };
-        if info.slots == 0 {
-            return Err(invalid("it has 0 slots; 3 keep both sides busy, 1 makes them take turns"));
-        }
-        if info.frames_in_flight == Some(0) {
-            return Err(invalid("it may have 0 frames in flight, so none could begin; 1 makes the host wait for each"));
-        }
-        let stages = resources.stages();
-        if stages.is_empty() {
-            return Err(invalid("it shares nothing that Vulkan uses; give it at least one buffer or image"));
-        }
-        resources.check()?;
-        let queue = compute.device().queue_of(info.queue).ok_or_else(|| {
-            invalid(&format!("{} has no {} queue; use the main one", compute.device().name(), info.queue))
-        })?;
-        let foreign = info.queue.stages().map(|allowed| stages & !allowed).filter(|stages| !stages.is_empty());
-        if let Some(stages) = foreign {
-            return Err(invalid(&format!(
-                "a {} queue has no {stages:?}; use the main queue or another consumer",
-                info.queue
-            )));
-        }
-        let trail = Arc::new(Trail::new(info.name));
-        let computed = Timeline::new(compute, Signaller::Compute, &trail)?;
-        let rendered = Timeline::new(compute, Signaller::Queue, &trail)?;
-        let slots = (0..info.slots)
-            .map(|slot| {
-                let (family, pool) = (queue.family(), info.pool);
-                resources.create(&CreateContext { compute, exchange: info.name, slot, family, pool })
-            })
-            .collect::<Result<Arc<[_]>>>()?;
-        give_over::<R>(compute, info, queue, &slots).inspect_err(|_| {
-            // The commands may still run: what they use stays for ever.
-            std::mem::forget(Arc::clone(&slots));
-        })?;
-        Ok(Arc::new(Self {
-            slots: ManuallyDrop::new(slots),
-            computed: ManuallyDrop::new(computed),
-            rendered: ManuallyDrop::new(rendered),
-            ledger: Mutex::new(Ledger::new(first, info.slots)),
-            pace: Mutex::new(Pace::new(info.frames_in_flight)),
-            first,
-            compute: compute.clone(),
-            name: info.name.to_owned(),
-            timeout: info.timeout,
-            stages: wait_stages(compute, stages),
-            queue: info.queue,
-            gave_up: AtomicBool::new(false),
-            _alive: Alive::new(Kind::Exchange),
-        }))
-    }
-
-    /// Takes the next frame's slot for the side that begins, unless something forbids.
-    fn next_frame(&self) -> Result<Begun> {
-        self.check_compute()?;
-        self.keep_pace()?;
-        let begun = self.ledger().begin(|| self.rendered.value().unwrap_or(0));
-        begun.map_err(|refusal| self.refused(refusal))
-    }
-
-    /// Blocks while as many frames are unfinished as may be.
-    fn keep_pace(&self) -> Result<()> {
-        let Some(value) = self.pace().due() else { return Ok(()) };
-        match self.first {
-            First::Compute => self.rendered.wait_value(value, self.timeout),
-            First::Render => self.computed.wait_value(value, self.timeout),
-        }
-    }
-
-    fn pace(&self) -> MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The queue that Vulkan's side is submitted to.
-    fn queue(&self) -> &Queue {
-        let device = self.compute.device();
-        device.queue_of(self.queue).unwrap_or_else(|| device.queue())
-    }
-
-    /// Lets the compute side wait, on the GPU, for a value of `rendered` whose signal was enqueued.
-    fn compute_waits(&self, value: u64) -> Result<()> {
-        match (self.compute.side(), self.rendered.cuda()) {
-            (SideRef::Cuda(cuda), Some(rendered)) => {
-                // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that was accepted
-                // (or has been reached). The semaphore outlives the wait: it is destroyed after the stream has drained.
-                unsafe { wait_one(cuda.stream(), rendered, value) }?;
-            }
-            (SideRef::Host(host), _) => host.wait(&self.rendered, value, self.timeout)?,
-            (SideRef::Cuda(_), None) => {}
-        }
-        self.rendered.awaited(value);
-        Ok(())
-    }
-
-    /// Lets the compute side signal a frame's value, behind all that it was given, other CUDA streams' work included.
-    fn compute_signals(&self, frame: u64, slot: usize) -> Result<TimelinePoint> {
-        let value = ledger::value(frame);
-        match (self.compute.side(), self.computed.cuda()) {
-            (SideRef::Cuda(cuda), Some(computed)) => {
-                R::join(&self.slots[slot])?;
-                // SAFETY: the values rise strictly: this timeline's only signaller is this stream, and the ledger lets
-                // one compute turn be open at a time and numbers the frames upwards. The semaphore outlives the signal:
-                // it is destroyed after the point was reached.
-                unsafe { signal_one(cuda.stream(), computed, value) }?;
-            }
-            (SideRef::Host(host), _) => host.signal(&self.computed, value)?,
-            (SideRef::Cuda(_), None) => {}
-        }
-        Ok(self.computed.issue(value))
-    }
-
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn refused(&self, refusal: Refusal) -> Error {
-        let exchange = self.name.clone();
-        match refusal {
-            Refusal::TurnOpen { frame, stage } => Error::TurnOpen { exchange, frame, stage },
-            Refusal::SlotBusy { slot, frame } => Error::SlotBusy { exchange, slot, frame, slots: self.slots.len() },
-            Refusal::TurnLost { frame, stage } => Error::TurnLost { exchange, frame, stage },
-            Refusal::OutOfOrder { frame, first } => Error::OutOfOrder { exchange, frame, first },
-        }
-    }
-
-    /// That the compute side still works. Once it does not, what Vulkan has been told to wait for is signalled in its
-    /// place, so that the queue goes on.
-    fn check_compute(&self) -> Result<()> {
-        let checked = self.compute.check();
-        if checked.as_ref().is_err_and(Error::is_device_lost) && self.compute.cuda().is_some() {
-            // SAFETY: the context is lost for good. (The CPU's thread signals even after a failure.)
-            let released = unsafe { self.computed.release() };
-            if let Err(error) = released {
-                log::error!("{}: Vulkan may wait for ever: {error}", self.computed.name());
-            }
-        }
-        checked
-    }
-
-    /// Waits until neither side uses the resources or the timelines any more, for at most the timeout.
-    fn quiesce(&self) -> Result<()> {
-        let start = Instant::now();
-        // What a failed compute side leaves behind is not in use: its work ended with it.
-        let compute_lost = self.check_compute().is_err_and(|error| error.is_device_lost());
-        let left = || self.timeout.saturating_sub(start.elapsed());
-        // A submission that may have happened counts as one that did.
-        let (rendered, unknown) = {
-            let ledger = self.ledger();
-            (ledger.rendered(), ledger.unknown().map(ledger::value))
-        };
-        let last = unknown.map_or(rendered, |value| value.max(rendered));
-        if last > 0 {
-            self.rendered.wait_value(last, left())?;
-        }
-        if let Some(point) = self.computed.last_issued() {
-            point.wait(left())?;
-        }
-        if compute_lost && self.compute.cuda().is_some() {
-            return Ok(());
-        }
-        // The compute side may have been given waits or work after its last signal. Others may go on using it: what they
-        // enqueue from here on is not waited for.
-        let drained = match self.compute.side() {
-            SideRef::Cuda(cuda) => {
-                let end = mark(cuda.stream())?;
-                wait::poll(left(), || Ok(end.is_reached()?), || Ok(()))?
-            }
-            SideRef::Host(host) => host.drain(left()),
-        };
-        if drained {
-            return Ok(());
-        }
-        let value = self.computed.last_issued().map_or(0, |point| point.value());
-        Err(self.computed.timed_out(value, start.elapsed())?)
-    }
-}
-
-/// The stages at which a frame waits for the compute side.
-fn wait_stages(compute: &Compute, stages: vk::PipelineStageFlags2) -> vk::PipelineStageFlags2 {
-    match compute.side() {
-        // What comes from another API is acquired, and an acquire operation is ordered at no narrower stage (Vulkan
-        // specification, "Queue Family Ownership Transfer").
-        SideRef::Cuda(_) => vk::PipelineStageFlags2::ALL_COMMANDS,
-        SideRef::Host(_) => stages,
-    }
-}
-
-/// Gives new images to the compute side, which holds them in `GENERAL`. Buffers need no such thing: there is no layout,
-/// and contents that are undefined anyway need not be handed over.
-fn give_over<R: Resources>(compute: &Compute, info: &ExchangeInfo<'_>, queue: &Queue, slots: &[R::Slot]) -> Result<()> {
-    let (mut initial, mut release) = (Vec::new(), Vec::new());
-    let visit = &mut |handover: HandoverRef<'_>| {
-        if let HandoverRef::Image(image) = handover {
-            initial.push(image.initial());
-            release.push(image.release());
-        }
-    };
-    slots.iter().for_each(|slot| R::handovers(slot, visit));
-    if initial.is_empty() {
-        return Ok(());
-    }
-    let device = compute.device();
-    let record = |commands| {
-        for barriers in [&initial, &release] {
-            let dependency = vk::DependencyInfo::default().image_memory_barriers(barriers);
-            // SAFETY: `run_once` records on this device; the barriers are of images that nobody has used yet.
-            unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
-        }
-    };
-    let name = format!("{}: giving new images over", info.name);
-    // SAFETY: only these barriers are recorded, of images that the caller keeps for ever where this fails.
-    Ok(unsafe { device.run_once(queue, &name, info.timeout, record) }?)
-}
-
-impl<R: Resources> Drop for Shared<R> {
-    fn drop(&mut self) {
-        let quiet = if self.gave_up.load(Ordering::Acquire) { None } else { Some(self.quiesce()) };
-        if !matches!(quiet, Some(Ok(()))) {
-            let reason = quiet.and_then(Result::err).map_or("closing it gave up".to_owned(), |error| error.to_string());
-            log::error!(
-                "exchange \"{}\": its {} slots and both timelines are leaked, since they may still be in use: {reason}",
-                self.name,
-                self.slots.len(),
-            );
-            let leak = &mut |handover: HandoverRef<'_>| match handover {
-                HandoverRef::Buffer(_) => live::leaked(Kind::Buffer, 1),
-                HandoverRef::Image(_) => live::leaked(Kind::Image, 1),
-            };
-            self.slots.iter().for_each(|slot| R::handovers(slot, leak));
-            live::leaked(Kind::Timeline, 2);
-            trace::event(Event { event: "leak", side: "host", object: &self.name, ..Event::default() });
-            return;
-        }
-        // SAFETY: dropped here only, once. Rule "all signals and waits complete before a semaphore is destroyed" and
-        // "no access to a mapping after its memory is destroyed": both sides have been seen to be done.
-        unsafe { ManuallyDrop::drop(&mut self.slots) };
-        // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.computed) };
-        // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.rendered) };
     }
 }
 

@@ -145,7 +145,6 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// # Errors
     /// [`Error::OutOfOrder`] while an earlier frame is still to be submitted.
     pub fn submit_parts(&mut self) -> Result<SubmitParts> {
-        self.shared.check_compute()?;
         self.shared.ledger().lend(self.frame).map_err(|refusal| self.shared.refused(refusal))?;
         Ok(self.parts())
     }
@@ -200,7 +199,6 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
                 ),
             });
         }
-        self.shared.check_compute()?;
         let parts = self.parts();
         let commands: SmallVec<[_; INLINE]> =
             info.commands.iter().map(|c| vk::CommandBufferSubmitInfo::default().command_buffer(*c)).collect();
