@@ -29,6 +29,12 @@ const STEPS: &[Step] = &[
 /// Small enough for two cores without a GPU, large enough for the demo to check its own picture.
 const DEMO: &str = "run --release -p bridge-examples --example particles -- --frames 24 --particles 60000 --size 640x360 --backend host --validate";
 
+/// The demos of images, as small.
+const IMAGE_DEMOS: &[&str] = &[
+    "run --release -p bridge-examples --example texture -- --frames 24 --grid 256x112 --size 640x360 --backend host --validate",
+    "run --release -p bridge-examples --example postprocess -- --frames 24 --size 640x360 --backend host --validate",
+];
+
 /// Runs every step; stops at the first that fails, and names it.
 pub(crate) fn run() -> Result<()> {
     let mut times = Vec::new();
@@ -110,21 +116,25 @@ fn tests() -> Result<()> {
     if test::run(&[])? { Ok(()) } else { bail!("`cargo xtask test` failed") }
 }
 
-/// Both scenes; the demo exits non-zero if its picture is wrong.
+/// Every demo, the first in both scenes; they exit non-zero if a picture is wrong.
 fn demo() -> Result<()> {
     let data = shell::root().join("examples/particles/data");
     let picture = picture(&data).with_context(|| format!("no picture for the demo in {}", data.display()))?;
     let output = shell::target_dir().join("ci");
-    let command = || {
+    let command = |words: &str| {
         let mut command = shell::cargo();
-        command.args(DEMO.split_whitespace());
+        command.args(words.split_whitespace());
         if let Some(path) = setup::layer_path() {
             command.env("VK_LAYER_PATH", path);
         }
         command
     };
-    shell::run(command().arg("--out").arg(output.join("default")))?;
-    shell::run(command().arg("--out").arg(output.join("image")).arg("--image").arg(picture))
+    shell::run(command(DEMO).arg("--out").arg(output.join("default")))?;
+    shell::run(command(DEMO).arg("--out").arg(output.join("image")).arg("--image").arg(picture))?;
+    for (index, demo) in IMAGE_DEMOS.iter().enumerate() {
+        shell::run(command(demo).arg("--out").arg(output.join(format!("images{index}"))))?;
+    }
+    Ok(())
 }
 
 /// The folder's first PNG.
