@@ -27,3 +27,20 @@ extern "C" __global__ void saxpy(float4 *y, const float4 *x, float a, unsigned l
         y[i] = make_float4(a * p.x + q.x, a * p.y + q.y, a * p.z + q.z, a * p.w + q.w);
     }
 }
+
+// Writes every texel of an image of `texels` of four half floats, in rows of `width`.
+extern "C" __global__ void paint(cudaSurfaceObject_t image, unsigned int width, unsigned int texels, unsigned short value) {
+    unsigned int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < texels) {
+        // Surfaces are addressed in bytes along a row.
+        surf2Dwrite(make_ushort4(value, value, value, value), image, (int)(i % width * sizeof(ushort4)), (int)(i / width));
+    }
+}
+
+// The same into a buffer.
+extern "C" __global__ void paint_buffer(ushort4 *out, unsigned int texels, unsigned short value) {
+    unsigned int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < texels) {
+        out[i] = make_ushort4(value, value, value, value);
+    }
+}

@@ -26,7 +26,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use options::Options;
-use report::{Results, plots, table};
+use report::{Results, digest, plots, table};
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
@@ -44,7 +44,8 @@ fn start(options: &Options) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(path) = &options.render_table {
-        print!("{}", table::markdown(&Results::read(path)?, |name| options.wants(name)));
+        let wants = |name: &str| if options.only.is_empty() { digest::shows(name) } else { options.wants(name) };
+        print!("{}", table::markdown(&Results::read(path)?, wants));
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(path) = &options.render_plots {

@@ -11,7 +11,7 @@ Examples:
   bridge-bench                              everything, about five minutes on a GPU
   bridge-bench --only handover/transfer     the cases whose names hold this
   bridge-bench --quick --backend host       a check of the benchmark itself, without CUDA
-  bridge-bench --render-table results.json  the table of an earlier run, as Markdown
+  bridge-bench --render-table results.json  the tables of an earlier run for readers, as Markdown
 
 Exit status: 0 when every case was measured or had a reason not to be, 1 when one failed or the frame path
 allocated, 2 for options that cannot be.";
@@ -44,7 +44,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) list: bool,
 
-    /// Print the table of these results as Markdown and stop
+    /// Print the tables of these results for readers as Markdown and stop; with --only the rows that it names
     #[arg(long, value_name = "results.json")]
     pub(crate) render_table: Option<PathBuf>,
 

@@ -1,8 +1,13 @@
 //! What is measured. Each file is one kind of case; a case makes one row or a few.
 
 mod bandwidth;
+mod frames;
+mod graph;
 mod handover;
+mod image;
+mod pacing;
 mod particles;
+mod pool;
 mod resources;
 mod setup;
 mod show;
@@ -57,9 +62,13 @@ pub(crate) fn all(profile: &Profile) -> Vec<Case> {
         handover::cases(profile),
         waits::cases(profile),
         setup::cases(profile),
+        pool::cases(profile),
+        graph::cases(profile),
+        image::cases(profile),
         bandwidth::cases(profile),
         resources::cases(profile),
         particles::cases(profile),
+        pacing::cases(profile),
         timeline::cases(profile),
     ]
     .into_iter()

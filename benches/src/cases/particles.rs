@@ -108,7 +108,7 @@ struct Frames<'s> {
 impl<'s> Frames<'s> {
     fn new(gpu: &Gpu, show: &'s Show, slots: usize, host_waits: bool) -> Result<Self> {
         Ok(Self {
-            exchange: show.exchange(gpu, slots)?,
+            exchange: show.exchange(gpu, slots, None)?,
             renderer: show.renderer(&gpu.device, slots)?,
             mover: Mover::new(&gpu.compute, show.bodies.clone())?,
             in_flight: VecDeque::with_capacity(slots),
@@ -161,7 +161,7 @@ struct ComputeAlone<'s> {
 impl<'s> ComputeAlone<'s> {
     fn new(gpu: &Gpu, show: &'s Show) -> Result<Self> {
         let mover = Mover::new(&gpu.compute, show.bodies.clone())?;
-        Ok(Self { exchange: show.exchange(gpu, 1)?, mover, last: None, frames: 0, show })
+        Ok(Self { exchange: show.exchange(gpu, 1, None)?, mover, last: None, frames: 0, show })
     }
 }
 

@@ -15,7 +15,7 @@ use crate::raw::timeline::Timeline;
 use crate::report::{RAW, Samples};
 
 /// How Vulkan is to use what is made.
-const CONSUMER: Consumer = Consumer::VERTEX_INPUT;
+pub(super) const CONSUMER: Consumer = Consumer::VERTEX_INPUT;
 /// Slots and bytes of the exchanges.
 const SLOTS: usize = 3;
 const SLOT: u64 = 1 << 20;
@@ -32,12 +32,12 @@ pub(super) fn cases(profile: &Profile) -> Vec<Case> {
 }
 
 /// Microseconds to make something and to drop it, a few at a time.
-struct Times {
-    made: f64,
-    dropped: f64,
+pub(super) struct Times {
+    pub(super) made: f64,
+    pub(super) dropped: f64,
 }
 
-fn timed<T>(count: usize, mut make: impl FnMut() -> Result<T>) -> Result<Times> {
+pub(super) fn timed<T>(count: usize, mut make: impl FnMut() -> Result<T>) -> Result<Times> {
     let mut things = Vec::with_capacity(count);
     let begun = Instant::now();
     for _ in 0..count {

@@ -64,9 +64,15 @@ impl Show {
         Renderer::new(device, self.scene.look(), self.count(), self.size, slots)
     }
 
-    pub(super) fn exchange(&self, gpu: &Gpu, slots: usize) -> Result<Exchange<Shared>> {
+    /// `frames_in_flight` as in [`ExchangeInfo`].
+    pub(super) fn exchange(
+        &self,
+        gpu: &Gpu,
+        slots: usize,
+        frames_in_flight: Option<usize>,
+    ) -> Result<Exchange<Shared>> {
         let spec = BufferSpec::<Particle>::new(self.count() as usize, CONSUMER);
-        let info = ExchangeInfo { name: "particles", slots, timeout: LIMIT, ..Default::default() };
+        let info = ExchangeInfo { name: "particles", slots, frames_in_flight, timeout: LIMIT, ..Default::default() };
         Ok(Exchange::new(&gpu.compute, &info, spec)?)
     }
 }

@@ -7,6 +7,8 @@ pub(crate) mod cuda;
 pub(crate) mod fence;
 pub(crate) mod handle;
 pub(crate) mod host_memory;
+pub(crate) mod image;
+pub(crate) mod image_ring;
 pub(crate) mod ring;
 pub(crate) mod shared;
 pub(crate) mod stamps;

@@ -38,6 +38,8 @@ pub(crate) struct Ring<'g> {
     rendered: Timeline,
     cuda: Option<Cuda>,
     recording: Recording,
+    /// Launches of a frame.
+    kernels: usize,
     /// Made, and made since the last drain.
     frames: u64,
     batch: usize,
@@ -80,6 +82,7 @@ impl<'g> Ring<'g> {
             rendered: Timeline::new(gpu, &exports)?,
             cuda: cuda.transpose()?,
             recording,
+            kernels: 1,
             frames: 0,
             batch: 0,
             queue,
@@ -91,6 +94,12 @@ impl<'g> Ring<'g> {
             }
         }
         Ok(ring)
+    }
+
+    /// With this many launches a frame; else it is one.
+    pub(crate) fn kernels(mut self, kernels: usize) -> Self {
+        self.kernels = kernels;
+        self
     }
 
     /// Records the hand-over of a slot, there and back, with nothing between.
@@ -133,8 +142,10 @@ impl<'g> Ring<'g> {
             self.rendered.wait_on(stream, before)?;
         }
         let pointer = buffer.on_cuda().context("a slot that is not CUDA's")?;
-        // SAFETY: the buffer outlives the frame; the stream has waited for Vulkan.
-        unsafe { touch(cuda.touch, stream, pointer, value as u32) }?;
+        for _ in 0..self.kernels {
+            // SAFETY: the buffer outlives the frame; the stream has waited for Vulkan.
+            unsafe { touch(cuda.touch, stream, pointer, value as u32) }?;
+        }
         self.computed.signal_on(stream, value)
     }
 }

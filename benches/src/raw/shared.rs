@@ -14,7 +14,7 @@ use crate::gpu::Gpu;
 
 /// The functions of a device that the loader does not hand out by itself; looked up once.
 pub(crate) struct Exports {
-    memory: khr::external_memory_fd::Device,
+    pub(super) memory: khr::external_memory_fd::Device,
     semaphore: khr::external_semaphore_fd::Device,
 }
 

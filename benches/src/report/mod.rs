@@ -1,5 +1,6 @@
 //! What a run found: rows, the machine they were measured on, and the forms in which both are shown.
 
+pub(crate) mod digest;
 pub(crate) mod machine;
 pub(crate) mod plots;
 pub(crate) mod spans;

@@ -1,0 +1,61 @@
+//! The rows that readers are shown: of all that is measured, what says how much the bridge costs.
+
+/// Names of rows, and beginnings of names up to a `/`.
+const ROWS: &[&str] = &[
+    "handover/graphics/1/wall",
+    "handover/graphics/3/wall",
+    "handover/graphics/3/cpu",
+    "handover/graphics/8/wall",
+    "handover/compute/1/wall",
+    "handover/compute/3/wall",
+    "handover/compute/8/wall",
+    "handover/transfer/1/wall",
+    "handover/transfer/3/wall",
+    "handover/transfer/8/wall",
+    "wait",
+    "pool/1MiB/make",
+    "graph",
+    "image",
+    "bandwidth/memset/1GiB",
+    "bandwidth/copy/1GiB",
+    "bandwidth/saxpy/1GiB",
+    "particles",
+];
+
+/// Whether a row is one of them. One that has no figures bears the name of its case: it is shown where a row of the case is.
+pub(crate) fn shows(name: &str) -> bool {
+    ROWS.iter().any(|row| begins(name, row) || begins(row, name))
+}
+
+/// Whether `name` is `beginning`, or goes on after it with a further part.
+fn begins(name: &str, beginning: &str) -> bool {
+    name.strip_prefix(beginning).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cases;
+    use crate::options::Options;
+
+    #[test]
+    fn every_row_has_a_case_that_makes_it() {
+        let cases = cases::all(&Options::try_parse_from(["bridge-bench"]).unwrap().profile());
+        for row in ROWS {
+            let made = cases.iter().any(|case| begins(row, &case.name) || begins(&case.name, row));
+            assert!(made, "no case makes {row}");
+        }
+        let shown = cases.iter().filter(|case| shows(&case.name)).count();
+        assert!(shown > ROWS.len() && shown < cases.len() / 2, "{shown} of {} cases are shown", cases.len());
+    }
+
+    #[test]
+    fn names_are_compared_part_by_part() {
+        assert!(shows("graph/20/wall") && shows("handover/compute/8/wall") && shows("particles/1000000"));
+        assert!(shows("handover/compute/8"), "a case that was skipped");
+        assert!(!shows("handover/compute/8/cpu") && !shows("handover/compute/6/wall") && !shows("graphics/1"));
+        assert!(!shows("handover/graphics/1/allocations") && !shows("setup/buffer/1MiB/make"));
+    }
+}
