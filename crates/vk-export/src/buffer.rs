@@ -6,8 +6,9 @@ use std::ptr::NonNull;
 use ash::vk;
 
 use crate::memory::{Memory, Request};
+use crate::os::Exporter;
 use crate::requirements::MEMORY_EXTENSION;
-use crate::{Error, ExportDevice, HandleType, MemoryDescriptor, OsHandle, Placement, Result};
+use crate::{Error, ExportDevice, HandleType, MemoryDescriptor, MemoryHandle, Placement, Result};
 
 /// What a shared buffer is to be.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,8 +38,8 @@ pub struct Buffer {
 /// A buffer as it left Vulkan.
 #[derive(Debug)]
 pub struct ExportedBuffer {
-    /// A handle of its own, closed when dropped.
-    pub handle: OsHandle,
+    /// A handle of its own, which knows whether it is to be closed.
+    pub handle: MemoryHandle,
     /// What the importer must repeat.
     pub descriptor: MemoryDescriptor,
 }
@@ -50,15 +51,36 @@ impl Buffer {
     /// [`Error::InvalidArgument`] for zero bytes or no usage, [`Error::TooLarge`] past the device's limits,
     /// [`Error::NotExportable`] and [`Error::Missing`] where it cannot leave, else the failed call.
     pub fn new(device: &ExportDevice, info: &BufferInfo<'_>) -> Result<Self> {
+        Self::make(device, info, Exporter::new)
+    }
+
+    /// As [`new`](Self::new), with a name or security of its own. It is exportable whatever `info` says.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new); [`Error::InvalidArgument`] for a name that cannot be or is taken, and for a security
+    /// descriptor that Windows does not understand or that would let everyone in.
+    #[cfg(windows)]
+    pub fn new_shared(device: &ExportDevice, info: &BufferInfo<'_>, sharing: &crate::NtSharing<'_>) -> Result<Self> {
+        let info = BufferInfo { placement: Placement::Exportable, ..*info };
+        Self::make(device, &info, |handle_type, object| Exporter::shared(handle_type, sharing, object))
+    }
+
+    fn make(
+        device: &ExportDevice,
+        info: &BufferInfo<'_>,
+        exporter: impl FnOnce(HandleType, &str) -> Result<Exporter>,
+    ) -> Result<Self> {
         let object = format!("buffer \"{}\"", info.name);
         check(device, info, &object)?;
         let mut external = vk::ExternalMemoryBufferCreateInfo::default();
         let mut create =
             vk::BufferCreateInfo::default().size(info.size).usage(info.usage).sharing_mode(vk::SharingMode::EXCLUSIVE);
-        let mut dedicated_only = false;
+        let (mut dedicated_only, mut shared) = (false, None);
         if info.placement == Placement::Exportable {
-            let handle_type = device.check_can_export(MEMORY_EXTENSION)?;
-            dedicated_only = ask(device, info, handle_type, &object)?;
+            device.check_can_export(MEMORY_EXTENSION)?;
+            let handle_type;
+            (handle_type, dedicated_only) = ask(device, info, &object)?;
+            shared = Some(exporter(handle_type, &object)?);
             external = external.handle_types(handle_type.memory());
             create = create.push_next(&mut external);
         }
@@ -82,8 +104,9 @@ impl Buffer {
             dedicated_to: (dedicated_only || wants_own != 0).then_some(raw),
             device_address: info.usage.contains(vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS),
             placement: info.placement,
+            exporter: shared,
         };
-        let memory = match Memory::allocate(device, &request) {
+        let memory = match Memory::allocate(device, request) {
             Ok(memory) => memory,
             Err(error) => {
                 destroy();
@@ -132,6 +155,7 @@ impl Buffer {
     /// # Errors
     /// [`Error::NotExportable`] for a host-visible buffer, else the failed call.
     #[doc(alias = "vkGetMemoryFdKHR")]
+    #[doc(alias = "vkGetMemoryWin32HandleKHR")]
     pub fn export(&self) -> Result<ExportedBuffer> {
         let (handle, descriptor) = self.memory.export(&self.name, self.size)?;
         Ok(ExportedBuffer { handle, descriptor })
@@ -171,18 +195,20 @@ fn check(device: &ExportDevice, info: &BufferInfo<'_>, object: &str) -> Result<(
     Ok(())
 }
 
-/// Asks whether this usage can be exported; whether only from a dedicated allocation.
-fn ask(device: &ExportDevice, info: &BufferInfo<'_>, handle_type: HandleType, object: &str) -> Result<bool> {
-    let features = external_features(device.instance(), device.physical().handle, info.usage, handle_type);
-    if !features.contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE) {
-        return Err(Error::NotExportable {
-            object: object.to_owned(),
-            handle_type: handle_type.as_str(),
-            device: device.name().to_owned(),
-            reason: format!("the driver does not export buffers of usage {:?}", info.usage),
-        });
+/// Asks as what this usage can be exported, and whether only from a dedicated allocation.
+fn ask(device: &ExportDevice, info: &BufferInfo<'_>, object: &str) -> Result<(HandleType, bool)> {
+    for &handle_type in HandleType::OF_MEMORY {
+        let features = external_features(device.instance(), device.physical().handle, info.usage, handle_type);
+        if features.contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE) {
+            return Ok((handle_type, features.contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY)));
+        }
     }
-    Ok(features.contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY))
+    Err(Error::NotExportable {
+        object: object.to_owned(),
+        handle_type: HandleType::NATIVE.as_str(),
+        device: device.name().to_owned(),
+        reason: format!("the driver does not export buffers of usage {:?}", info.usage),
+    })
 }
 
 /// What a physical device of `instance` does with buffers of `usage` as handles of a type.

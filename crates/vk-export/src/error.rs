@@ -109,6 +109,19 @@ pub enum Error {
         device: String,
     },
 
+    /// A call of the operating system failed.
+    #[error("{call} failed: {detail} [{object}]")]
+    System {
+        /// The name of the call.
+        call: &'static str,
+        /// The system's code, where it gave one.
+        code: Option<i32>,
+        /// What it says, with the code.
+        detail: String,
+        /// The object that the call was about.
+        object: String,
+    },
+
     /// The allocator for what is not shared failed.
     #[error("{object}: no memory for it on {device}: {detail}")]
     Allocator {
@@ -125,6 +138,13 @@ impl Error {
     /// Whether the Vulkan device is lost: nothing on it will work again, and its waits may never end.
     pub fn is_device_lost(&self) -> bool {
         matches!(self, Self::Vulkan { result: vk::Result::ERROR_DEVICE_LOST, .. })
+    }
+
+    /// For `map_err`: a failed call of the operating system about `object`.
+    #[cfg(windows)]
+    pub(crate) fn system(call: &'static str, object: &str) -> impl FnOnce(std::io::Error) -> Self + use<> {
+        let object = object.to_owned();
+        move |error| Self::System { call, code: error.raw_os_error(), detail: error.to_string(), object }
     }
 }
 

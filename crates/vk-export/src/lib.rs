@@ -5,7 +5,7 @@
 //! 1. [`ExportDevice::open`] makes a Vulkan device that can export, or [`ExportDevice::adopt`] borrows an engine's own.
 //! 2. [`Buffer::new`] allocates exportable memory and asks the driver first whether exactly this buffer can leave;
 //!    [`Semaphore::new`] does the same for a timeline.
-//! 3. [`Buffer::export`] and [`Semaphore::export`] give a fresh [`OsHandle`] each time, with a descriptor of all that
+//! 3. [`Buffer::export`] and [`Semaphore::export`] give a fresh [`MemoryHandle`] or [`OsHandle`] each time, with a descriptor of all that
 //!    an importer must repeat: allocation size, offset, dedicated, device UUID.
 //! 4. [`Handover`] makes the barriers which pass the contents to the other API and back.
 //!
@@ -37,10 +37,14 @@ mod buffer;
 mod consumer;
 mod device;
 mod error;
+#[cfg(unix)]
+mod fd;
 mod handle;
 mod instance;
 mod local;
 mod memory;
+#[cfg(windows)]
+mod nt;
 mod physical;
 mod queue;
 mod report;
@@ -48,6 +52,12 @@ mod requirements;
 mod semaphore;
 mod synchronization2;
 mod validation;
+
+// What differs between operating systems, under one name.
+#[cfg(unix)]
+use fd as os;
+#[cfg(windows)]
+use nt as os;
 
 pub use ash;
 pub use gpu_allocator::MemoryLocation;
@@ -58,9 +68,11 @@ pub use buffer::{Buffer, BufferInfo, ExportedBuffer};
 pub use consumer::Consumer;
 pub use device::{AdoptInfo, DeviceSelector, EnabledFeatures, ExportDevice, OpenInfo, Validation};
 pub use error::{Error, Result};
-pub use handle::{HandleType, OsHandle};
+pub use handle::{HandleType, MemoryHandle, OsHandle};
 pub use local::{LocalBuffer, LocalImage, LocalImageInfo};
 pub use memory::{MemoryDescriptor, Placement};
+#[cfg(windows)]
+pub use nt::{KmtHandle, NtSharing};
 pub use physical::PhysicalDeviceInfo;
 pub use queue::Queue;
 pub use report::{DeviceReport, LayerReport, VulkanReport, report};
