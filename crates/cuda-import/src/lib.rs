@@ -87,7 +87,9 @@ pub use code::DriverCode;
 pub use cudarc;
 pub use device::CudaDevice;
 pub use error::{DriverVersion, Error, PresentDevice};
-pub use handle::OsHandle;
+pub use handle::{ImportHandle, OsHandle};
+#[cfg(windows)]
+pub use handle::{KmtHandle, NtName};
 pub use memory::{ImportedMemory, MemoryImportInfo};
 pub use probe::{ComputeMode, DeviceReport, DriverReport, probe};
 pub use semaphore::{ImportedSemaphore, SemaphoreKind};

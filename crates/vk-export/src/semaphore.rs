@@ -81,11 +81,7 @@ impl Semaphore {
     /// Those of [`new`](Self::new); [`Error::InvalidArgument`] for a name that cannot be or is taken, and for a security
     /// descriptor that Windows does not understand or that would let everyone in.
     #[cfg(windows)]
-    pub fn new_shared(
-        device: &ExportDevice,
-        info: &SemaphoreInfo<'_>,
-        sharing: &crate::NtSharing<'_>,
-    ) -> Result<Self> {
+    pub fn new_shared(device: &ExportDevice, info: &SemaphoreInfo<'_>, sharing: &crate::NtSharing<'_>) -> Result<Self> {
         let info = SemaphoreInfo { exportable: true, ..*info };
         Self::make(device, &info, |handle_type, object| Exporter::shared(handle_type, sharing, object))
     }

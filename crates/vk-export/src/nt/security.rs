@@ -100,8 +100,7 @@ fn parse(sddl: &str) -> io::Result<Local> {
 fn has_dacl(descriptor: &Local) -> bool {
     let (mut present, mut dacl, mut defaulted) = (0, null_mut(), 0);
     // SAFETY: a whole descriptor, and three places for results.
-    let done =
-        unsafe { GetSecurityDescriptorDacl(descriptor.0.as_ptr(), &mut present, &mut dacl, &mut defaulted) };
+    let done = unsafe { GetSecurityDescriptorDacl(descriptor.0.as_ptr(), &mut present, &mut dacl, &mut defaulted) };
     done != 0 && present != 0 && !dacl.is_null()
 }
 
@@ -123,9 +122,8 @@ fn current_user_sid() -> Result<String, (&'static str, io::Error)> {
     let size = size_of_val(&buffer) as u32;
     let mut used = 0;
     // SAFETY: the buffer has as many bytes as is said, and `used` is a place for the result.
-    let done = unsafe {
-        GetTokenInformation(token.as_raw_handle(), TokenUser, buffer.as_mut_ptr().cast(), size, &mut used)
-    };
+    let done =
+        unsafe { GetTokenInformation(token.as_raw_handle(), TokenUser, buffer.as_mut_ptr().cast(), size, &mut used) };
     if done == 0 {
         return Err(failed("GetTokenInformation"));
     }

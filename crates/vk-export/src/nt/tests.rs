@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::os::windows::io::AsRawHandle;
 
-use windows_sys::Win32::Foundation::{CompareObjectHandles, GENERIC_ALL};
-use windows_sys::Win32::System::Threading::{CreateEventW, GetCurrentProcess, GetProcessHandleCount};
+use windows_sys::Win32::Foundation::{CompareObjectHandles, GENERIC_ALL, GetHandleInformation};
+use windows_sys::Win32::System::Threading::CreateEventW;
 
 use super::*;
 
@@ -18,23 +18,28 @@ fn driver_object(exporter: &Exporter) -> Result<OwnedHandle> {
     Ok(unsafe { OwnedHandle::from_raw_handle(raw) })
 }
 
-fn open_handles() -> u32 {
-    let mut count = 0;
-    // SAFETY: a pseudo handle that needs no closing.
-    let process = unsafe { GetCurrentProcess() };
-    // SAFETY: a place for the result.
-    assert_ne!(unsafe { GetProcessHandleCount(process, &mut count) }, 0);
-    count
+/// GetProcessHandleCount would tell, but is always 0 in Wine 8. Handles are multiples of four, and the smallest free one is
+/// given out first.
+fn open_handles() -> usize {
+    let is_open = |handle: &usize| {
+        let mut flags = 0;
+        // SAFETY: a number that is no open handle is an error, and `flags` is a place for the result.
+        unsafe { GetHandleInformation(std::ptr::without_provenance_mut(*handle), &mut flags) != 0 }
+    };
+    (4..1 << 17).step_by(4).filter(is_open).count()
 }
+
+/// Other tests open and close handles meanwhile.
+const NOISE: usize = 100;
 
 #[test]
 fn the_count_of_handles_counts() {
     let exporter = Exporter::new(HandleType::OpaqueWin32, "buffer \"b\"").unwrap();
     let before = open_handles();
-    let kept: Vec<_> = (0..10).map(|_| driver_object(&exporter).unwrap()).collect();
-    assert_eq!(open_handles(), before + 10);
+    let kept: Vec<_> = (0..1000).map(|_| driver_object(&exporter).unwrap()).collect();
+    assert!(open_handles().abs_diff(before + 1000) < NOISE);
     drop(kept);
-    assert_eq!(open_handles(), before);
+    assert!(open_handles().abs_diff(before) < NOISE);
 }
 
 #[test]
@@ -77,7 +82,8 @@ fn ten_thousand_exports_leave_no_handle() {
     round();
     let before = open_handles();
     (0..10_000).for_each(|_| round());
-    assert_eq!(open_handles(), before);
+    let after = open_handles();
+    assert!(after < before + NOISE, "{before} handles became {after}");
 }
 
 #[test]
