@@ -32,7 +32,7 @@ pub(crate) fn memory(buffer: &Buffer, cuda: &CudaDevice) -> Result<Arc<ImportedM
     });
     // SAFETY: rule "mappings must match those of the exporting API": handle, size and dedicated flag come from one
     // export of the very allocation, on the same GPU. The exchange's turns order the accesses of both sides.
-    let imported = unsafe { ImportedMemory::import(cuda, exported.handle, &info) }?;
+    let imported = unsafe { ImportedMemory::import(cuda, import_handle(exported.handle), &info) }?;
     trace::event(Event { event: "import", side: "cuda", object: info.name, ..Event::default() });
     Ok(imported)
 }
@@ -51,6 +51,21 @@ pub(crate) fn semaphore(semaphore: &Semaphore, cuda: &CudaDevice) -> Result<Impo
     let imported = unsafe { ImportedSemaphore::import(cuda, exported.handle, kind, &descriptor.name) }?;
     trace::event(Event { event: "import", side: "cuda", object: &descriptor.name, ..Event::default() });
     Ok(imported)
+}
+
+/// The same handle in the importer's words.
+#[cfg(unix)]
+fn import_handle(handle: vk_export::MemoryHandle) -> cuda_import::ImportHandle {
+    handle.into()
+}
+
+/// The same handle in the importer's words.
+#[cfg(windows)]
+fn import_handle(handle: vk_export::MemoryHandle) -> cuda_import::ImportHandle {
+    match handle {
+        vk_export::MemoryHandle::Nt(handle) => handle.into(),
+        vk_export::MemoryHandle::Kmt(handle) => cuda_import::KmtHandle::from_raw(handle.as_raw()).into(),
+    }
 }
 
 fn check_device(vulkan: &str, vulkan_uuid: Uuid, cuda: &CudaDevice) -> Result<()> {

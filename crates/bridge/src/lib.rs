@@ -71,7 +71,7 @@ pub use compute::{Backend, Compute, CudaCompute};
 pub use error::{Error, Result, Stage};
 pub use exchange::{ComputeTurn, CudaWork, Exchange, ExchangeInfo, HostWork, RenderTurn, SubmitInfo, Work};
 pub use live::LiveObjects;
-pub use pair::DevicePair;
+pub use pair::{AdapterId, DevicePair};
 pub use resources::{BufferSpec, CreateContext, Each, Resources};
 pub use shared::{RenderBuffer, SharedBuffer};
 pub use submit::{LegacySubmitParts, SubmitParts};

@@ -30,7 +30,6 @@ pub struct NtSharing<'a> {
 
 /// What exported memory is handed over as.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum MemoryHandle {
     /// An NT handle. It belongs to whoever holds it and is closed when dropped; an importer takes its own reference.
     Nt(OsHandle),
