@@ -4,6 +4,8 @@ mod control;
 mod device;
 mod external_memory;
 mod external_semaphore;
+#[cfg(windows)]
+mod nt;
 mod stream;
 mod transfer;
 
