@@ -147,7 +147,7 @@ fn ten_thousand_rounds_leave_no_handle() {
     let device = device();
     let round = |round: usize| {
         let (for_memory, for_semaphore) = (double.export_memory(SIZE, true), double.export_semaphore(true));
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             drop(memory(&device, for_memory.handle.into()).unwrap());
             drop(semaphore(&device, for_semaphore.handle.into(), SemaphoreKind::Timeline).unwrap());
         } else {
