@@ -15,8 +15,8 @@ pub struct AdapterId {
 }
 
 impl AdapterId {
-    /// Known on Windows alone, and not for every device there.
-    fn new(luid: Option<[u8; 8]>, node_mask: Option<u32>) -> Option<Self> {
+    /// From what a driver tells; only Windows has adapters, and not every device is one.
+    pub fn new(luid: Option<[u8; 8]>, node_mask: Option<u32>) -> Option<Self> {
         Some(Self { luid: luid?, node_mask: node_mask? })
     }
 
