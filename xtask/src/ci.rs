@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::setup::{self, Scope};
-use crate::{kernels, shell, test};
+use crate::{kernels, shell, test, windows};
 
 type Step = (&'static str, fn() -> Result<()>);
 
@@ -23,6 +23,7 @@ const STEPS: &[Step] = &[
     ("docs", docs),
     ("test", tests),
     ("demo", demo),
+    ("windows", || windows::run(true)),
 ];
 
 /// Small enough for two cores without a GPU, large enough for the demo to check its own picture.
