@@ -122,8 +122,8 @@ fn memory(raw: Raw, offset: u64, len: usize) -> io::Result<View> {
 
 /// Hands a handle out.
 pub(crate) fn own(raw: Raw) -> Option<Owned> {
-    number(raw)?;
-    // SAFETY: it is open, it is one of ours, and the caller has it from `make`.
+    borrow(raw)?;
+    // SAFETY: it is open, and the caller has it from `make`.
     Some(unsafe { OwnedHandle::from_raw_handle(handle(raw)) })
 }
 

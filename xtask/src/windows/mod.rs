@@ -67,7 +67,7 @@ fn timed<T>(step: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
 
 fn tests(tools: &Tools, wine: &Wine) -> Result<()> {
     for packages in [INSIDE, BESIDE] {
-        let log = tools.target_dir().join("skips.log");
+        let log = tools.folder().join("skips.log");
         std::fs::write(&log, "")?;
         let mut command = quick(tools.cargo("test", tools.run_target()));
         command.arg("--no-fail-fast").args(packages.split_whitespace());
@@ -81,7 +81,7 @@ fn tests(tools: &Tools, wine: &Wine) -> Result<()> {
 }
 
 fn quick(mut command: Command) -> Command {
-    command.args(QUICK_TO_BUILD.split_whitespace().map(|word| word.replace('"', "")));
+    command.args(QUICK_TO_BUILD.split_whitespace());
     command
 }
 
@@ -89,7 +89,7 @@ fn quick(mut command: Command) -> Command {
 fn programs(tools: &Tools, wine: &Wine) -> Result<()> {
     let mut build = quick(tools.cargo("build", tools.run_target()));
     shell::run(build.args(["-p", "bridge-examples", "--examples"]))?;
-    let folder = tools.target_dir().join(tools.run_target()).join("debug/examples");
+    let folder = shell::target_dir().join(tools.run_target()).join("debug/examples");
 
     let output = wine.command(&folder.join("doctor.exe")).output()?;
     let said = String::from_utf8_lossy(&output.stdout);
@@ -103,7 +103,7 @@ fn programs(tools: &Tools, wine: &Wine) -> Result<()> {
         }
     }
 
-    let out = tools.target_dir().join("demo");
+    let out = tools.folder().join("demo");
     let demo = |out: &Path| {
         let mut demo = wine.command(&folder.join("particles.exe"));
         demo.args(DEMO.split_whitespace()).arg("--out").arg(Wine::path(out));

@@ -39,15 +39,15 @@ impl Tools {
         Ok(Self { wine })
     }
 
-    /// `cargo COMMAND --target TARGET`, with a folder of its own for what it builds.
+    /// `cargo COMMAND --target TARGET`.
     pub(super) fn cargo(&self, command: &str, target: &str) -> Command {
         let mut cargo = shell::cargo();
-        cargo.args([command, "--target", target]).env("CARGO_TARGET_DIR", self.target_dir());
+        cargo.args([command, "--target", target]);
         cargo
     }
 
-    /// Apart from the folder of Linux: two commands may run at a time, and a clean build of one is none of the other.
-    pub(super) fn target_dir(&self) -> PathBuf {
+    /// For what is not cargo's: Wine's folder, logs, pictures.
+    pub(super) fn folder(&self) -> PathBuf {
         shell::target_dir().join("windows")
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Wine {
 impl Wine {
     /// Makes the folder of C: and lets Windows boot.
     pub(super) fn start(tools: &Tools) -> Result<Self> {
-        let prefix = tools.target_dir().join("wine");
+        let prefix = tools.folder().join("wine");
         fs::create_dir_all(&prefix).with_context(|| format!("cannot make {}", prefix.display()))?;
         let screen = if setup::has_screen() { None } else { Some(VirtualScreen::start()?) };
         let wine = Self { program: tools.wine().to_owned(), prefix, screen };
