@@ -1,7 +1,7 @@
 //! Compiles every GLSL shader in `shaders/` to SPIR-V with naga, so that nobody needs a shader compiler.
 //!
 //! `shaders/NAME.vert` and `shaders/NAME.frag` become `$OUT_DIR/NAME.vert.spv` and `$OUT_DIR/NAME.frag.spv`, and
-//! `$OUT_DIR/shaders.rs` a list of them.
+//! `$OUT_DIR/shaders.rs` a list of them. A line `#include "NAME.glsl"` stands for the text of `shaders/NAME.glsl`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -43,8 +43,18 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// The text of a shader with what it includes.
+fn source(path: &Path) -> Result<String> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let lines = text.lines().map(|line| {
+        let name = line.strip_prefix("#include \"").and_then(|rest| rest.strip_suffix('"'));
+        name.map_or(Ok(line.to_owned()), |name| source(&path.with_file_name(name)))
+    });
+    Ok(lines.collect::<Result<Vec<_>>>()?.join("\n"))
+}
+
 fn compile(path: &Path, stage: ShaderStage) -> Result<Vec<u32>> {
-    let source = fs::read_to_string(path)?;
+    let source = source(path)?;
     let module = Frontend::default()
         .parse(&Options::from(stage), &source)
         .map_err(|errors| anyhow!("{}", errors.emit_to_string(&source)))?;

@@ -1,6 +1,8 @@
 // Light and its glow become sRGB values. Twin of `finish` in examples/src/particles/finish.rs.
 #version 450
 
+#include "light.glsl"
+
 layout(set = 0, binding = 0) uniform texture2D light;
 layout(set = 0, binding = 1) uniform texture2D near;
 layout(set = 0, binding = 2) uniform texture2D far;
@@ -37,22 +39,11 @@ vec3 sample_far(vec2 at) {
     return mix(above, below, part.y);
 }
 
-vec3 filmic(vec3 sum) {
+vec3 stretched(vec3 sum) {
     float brightest = max(max(max(sum.r, sum.g), sum.b), 1e-6);
     float value = log2(1.0 + finish.stretch * brightest) / log2(1.0 + finish.stretch * finish.white);
     float bleach = min(value * value * value, 1.0) * 0.8;
     return value * (sum / brightest * (1.0 - bleach) + bleach);
-}
-
-float srgb(float channel) {
-    return channel <= 0.0031308 ? channel * 12.92 : 1.055 * pow(channel, 1.0 / 2.4) - 0.055;
-}
-
-float dither(ivec2 at) {
-    int x = at.x & 7;
-    int q = (at.x ^ at.y) & 7;
-    int rank = (q & 1) << 5 | (x & 1) << 4 | (q & 2) << 2 | (x & 2) << 1 | (q & 4) >> 1 | (x & 4) >> 2;
-    return ((float(rank) + 0.5) / 64.0 - 0.5) / 255.0;
 }
 
 void main() {
@@ -61,6 +52,5 @@ void main() {
     vec3 sum = texelFetch(light, at, 0).rgb
         + finish.glow.x * sample_near(place / 4.0 - 0.5)
         + finish.glow.y * sample_far(place / 16.0 - 0.5);
-    vec3 color = filmic(sum);
-    target = vec4(vec3(srgb(color.r), srgb(color.g), srgb(color.b)) + dither(at), 1.0);
+    target = shown(stretched(sum), at);
 }

@@ -1,10 +1,10 @@
 // The kernels of the particle demo: one thread moves one particle by one frame and writes it where Vulkan draws it.
 //
-// Operation for operation the twins of examples/src/particles (maths.rs, scene/encounter.rs, scene/mosaic.rs), so that
+// Operation for operation the twins of examples/src (maths.rs, particles/scene/encounter.rs and mosaic.rs), so that
 // both give the same bits: only + - * /, sqrt and integers, compiled with --fmad=false and without flushing of
 // subnormals. The host passes the structures below as they are; their layouts are asserted there and here.
 
-typedef unsigned int u32;
+#include "maths.cuh"
 
 struct Particle {
     float position[3];
@@ -47,24 +47,7 @@ struct MosaicStep {
 };
 static_assert(sizeof(MosaicStep) == 176, "must match mosaic.rs");
 
-// maths.rs
-
-__device__ static float whole_below(float x) {
-    float whole = (float)(int)x;
-    return whole > x ? whole - 1.0f : whole;
-}
-
-__device__ static float sin_turns(float x) {
-    float r = x - whole_below(x + 0.5f);
-    if (r > 0.25f) r = 0.5f - r;
-    if (r < -0.25f) r = -0.5f - r;
-    float q = r * r;
-    return r * (6.2831855f + q * (-41.3417f + q * (81.60525f + q * (-76.70586f + q * 42.0587f))));
-}
-
-__device__ static float cos_turns(float x) {
-    return sin_turns(x + 0.25f);
-}
+// maths.rs, beside maths.cuh
 
 __device__ static float saturated(float x) {
     return x < 0.0f ? 0.0f : x > 1.0f ? 1.0f : x;

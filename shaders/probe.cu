@@ -26,3 +26,34 @@ extern "C" __global__ void add(unsigned int *out, const unsigned int *in, unsign
 extern "C" __global__ void fault(unsigned int *out) {
     out[(1ull << 40) + threadIdx.x] = 1;
 }
+
+// Surface functions count x in bytes. Texels are told apart by their size alone: what they mean is not touched.
+#define TEXELS(name, type)                                                                                          \
+    extern "C" __global__ void store_##name(unsigned long long surface, const type *from, unsigned int width,       \
+                                            unsigned int height) {                                                  \
+        unsigned int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;          \
+        if (x < width && y < height) {                                                                              \
+            surf2Dwrite(from[y * width + x], surface, x * sizeof(type), y);                                         \
+        }                                                                                                           \
+    }                                                                                                               \
+    extern "C" __global__ void load_##name(unsigned long long surface, type *to, unsigned int width,                \
+                                           unsigned int height) {                                                   \
+        unsigned int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;          \
+        if (x < width && y < height) {                                                                              \
+            to[y * width + x] = surf2Dread<type>(surface, x * sizeof(type), y);                                     \
+        }                                                                                                           \
+    }
+
+TEXELS(1, unsigned char)
+TEXELS(2, unsigned short)
+TEXELS(4, unsigned int)
+TEXELS(8, uint2)
+TEXELS(16, uint4)
+
+// Samples a 2D texture of floats at the given normalised coordinates.
+extern "C" __global__ void sample(unsigned long long texture, const float2 *at, float4 *to, unsigned int len) {
+    unsigned int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < len) {
+        to[i] = tex2D<float4>(texture, at[i].x, at[i].y);
+    }
+}

@@ -51,8 +51,12 @@ fn frames_through_the_engines_own_submissions(backend: Backend, legacy: bool) {
             }
         };
         let spec = BufferSpec::<u32>::new(LEN, Consumer::TRANSFER_READ | Consumer::VERTEX_INPUT);
-        let mut exchange =
-            Exchange::new(&compute, &ExchangeInfo { name: "engine", slots: 2, timeout: Rig::LONG }, spec).unwrap();
+        let mut exchange = Exchange::new(
+            &compute,
+            &ExchangeInfo { name: "engine", slots: 2, timeout: Rig::LONG, ..Default::default() },
+            spec,
+        )
+        .unwrap();
         let (filler, readback) = (Filler::new(&compute), Readback::new(&device, 4 * LEN as u64));
         for frame in 0..6u32 {
             let mut turn = exchange.begin().unwrap();

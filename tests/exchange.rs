@@ -23,7 +23,7 @@ const SIZE: u64 = 4 * LEN as u64;
 const SLOW: Duration = Duration::from_millis(60);
 
 fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
-    let info = ExchangeInfo { name: "words", slots, timeout: Rig::LONG };
+    let info = ExchangeInfo { name: "words", slots, timeout: Rig::LONG, ..Default::default() };
     Exchange::new(compute, &info, BufferSpec::new(LEN, Consumer::TRANSFER_READ)).unwrap()
 }
 
@@ -199,7 +199,7 @@ fn closing_does_not_wait_for_others(rig: &Rig, compute: &Compute) {
         });
         let readback = Readback::new(rig.device(), SIZE);
         let filler = Filler::new(compute);
-        let info = ExchangeInfo { name: "closed", slots: 1, timeout: Duration::from_millis(500) };
+        let info = ExchangeInfo { name: "closed", slots: 1, timeout: Duration::from_millis(500), ..Default::default() };
         let spec = BufferSpec::new(LEN, Consumer::TRANSFER_READ);
         let mut closed = Exchange::<BufferSpec<u32>>::new(compute, &info, spec).unwrap();
         let mut turn = closed.begin().unwrap();

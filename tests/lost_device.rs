@@ -73,7 +73,7 @@ fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
 }
 
 fn lose(device: &ExportDevice, compute: &Compute) {
-    let info = ExchangeInfo { name: "doomed", slots: 2, timeout: Duration::from_secs(10) };
+    let info = ExchangeInfo { name: "doomed", slots: 2, timeout: Duration::from_secs(10), ..Default::default() };
     let spec = BufferSpec::<u32>::new(16, Consumer::TRANSFER_READ);
     let mut exchange = Exchange::new(compute, &info, spec).unwrap();
     let readback = Readback::new(device, 64);

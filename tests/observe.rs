@@ -41,7 +41,8 @@ impl Sink {
 }
 
 fn exchange(compute: &Compute) -> Exchange<BufferSpec<u32>> {
-    let info = ExchangeInfo { name: "watched \"twice\"", slots: 1, timeout: Duration::from_secs(1) };
+    let info =
+        ExchangeInfo { name: "watched \"twice\"", slots: 1, timeout: Duration::from_secs(1), ..Default::default() };
     Exchange::new(compute, &info, BufferSpec::new(16, Consumer::TRANSFER_READ)).unwrap()
 }
 

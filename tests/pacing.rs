@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo};
+use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, TimelinePoint};
 use bridge_tests::{Filler, Readback, Rig};
 
 const LEN: usize = 64 << 10;
@@ -16,12 +16,43 @@ const SLOW: Duration = Duration::from_millis(100);
 fn the_host_waits_for_nothing() {
     Rig::with(bridge::Backend::Host, "the_host_waits_for_nothing", frames_are_enqueued_without_waiting);
     Rig::with(bridge::Backend::Cuda, "the_host_waits_for_nothing", frames_are_enqueued_without_waiting);
+    Rig::with(bridge::Backend::Host, "the_host_waits_where_told", no_more_frames_are_in_flight_than_may_be);
+    Rig::with(bridge::Backend::Cuda, "the_host_waits_where_told", no_more_frames_are_in_flight_than_may_be);
+}
+
+/// With a bound, `begin` blocks until the frame that many before is done, and no longer.
+fn no_more_frames_are_in_flight_than_may_be(rig: &Rig, compute: &Compute) {
+    let filler = Filler::new(compute);
+    let readbacks: Vec<_> = (0..6).map(|_| Readback::new(rig.device(), SIZE)).collect();
+    for bound in [1, 2] {
+        let bounded = Some(bound);
+        let info = ExchangeInfo { name: "bound", frames_in_flight: bounded, timeout: Rig::LONG, ..Default::default() };
+        let spec = BufferSpec::new(LEN, Consumer::TRANSFER_READ);
+        let mut exchange = Exchange::<BufferSpec<u32>>::new(compute, &info, spec).unwrap();
+        let mut points: Vec<TimelinePoint> = Vec::new();
+        for readback in &readbacks {
+            let mut turn = exchange.begin().unwrap();
+            let running = points.iter().filter(|point| !point.is_reached().unwrap()).count();
+            assert!(running < bound, "{running} frames are unfinished when another begins, {bound} may be with it");
+            filler.fill(&mut turn, 1, SLOW / 4);
+            let turn = turn.finish().unwrap();
+            let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
+            // SAFETY: recorded with the turn's barriers; all are waited for below.
+            points.push(unsafe { turn.submit(rig.device().queue(), &[commands]) }.unwrap());
+            assert!(!points[points.len() - 1].is_reached().unwrap(), "the frame is too fast to prove anything");
+        }
+        points[points.len() - 1].wait(Rig::LONG).unwrap();
+    }
+    let none = ExchangeInfo { name: "none", frames_in_flight: Some(0), ..Default::default() };
+    let spec = BufferSpec::<u32>::new(LEN, Consumer::TRANSFER_READ);
+    let error = Exchange::new(compute, &none, spec).unwrap_err().to_string();
+    assert!(error.contains("0 frames in flight"), "{error}");
 }
 
 fn frames_are_enqueued_without_waiting(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readbacks: Vec<_> = (0..3).map(|_| Readback::new(rig.device(), SIZE)).collect();
-    let info = ExchangeInfo { name: "pacing", slots: 3, timeout: Rig::LONG };
+    let info = ExchangeInfo { name: "pacing", slots: 3, timeout: Rig::LONG, ..Default::default() };
     let spec = BufferSpec::new(LEN, Consumer::TRANSFER_READ);
     let mut exchange = Exchange::<BufferSpec<u32>>::new(compute, &info, spec).unwrap();
     // The first launch of a kernel loads it.

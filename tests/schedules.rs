@@ -90,7 +90,7 @@ impl<'a> World<'a> {
         stranger: Option<&'a Arc<CudaStream>>,
         slots: usize,
     ) -> Self {
-        let info = ExchangeInfo { name: "random", slots, timeout: Rig::LONG };
+        let info = ExchangeInfo { name: "random", slots, timeout: Rig::LONG, ..Default::default() };
         let exchange = Exchange::new(compute, &info, Words::new(LEN, Consumer::TRANSFER_READ)).unwrap();
         Self {
             rig,

@@ -36,7 +36,7 @@ fn assert_same(before: (u64, usize), after: (u64, usize), what: &str) {
 }
 
 fn exchange(compute: &Compute, slots: usize) -> Exchange<Words> {
-    let info = ExchangeInfo { name: "soak", slots, timeout: Rig::LONG };
+    let info = ExchangeInfo { name: "soak", slots, timeout: Rig::LONG, ..Default::default() };
     Exchange::new(compute, &info, Words::new(256, Consumer::TRANSFER_READ)).unwrap()
 }
 

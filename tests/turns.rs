@@ -24,7 +24,12 @@ fn spec() -> BufferSpec<u32> {
 }
 
 fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
-    Exchange::new(compute, &ExchangeInfo { name: "turns", slots, timeout: Duration::from_secs(2) }, spec()).unwrap()
+    Exchange::new(
+        compute,
+        &ExchangeInfo { name: "turns", slots, timeout: Duration::from_secs(2), ..Default::default() },
+        spec(),
+    )
+    .unwrap()
 }
 
 /// One whole frame, checked.

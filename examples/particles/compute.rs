@@ -4,9 +4,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use bridge::cuda_import::cudarc::driver::{CudaFunction, CudaSlice, DeviceRepr, LaunchConfig, PushKernelArg};
-use bridge::cuda_import::cudarc::nvrtc::Ptx;
+use bridge::cuda_import::cudarc::driver::{CudaFunction, CudaSlice, LaunchConfig, PushKernelArg};
 use bridge::{BufferSpec, Compute, ComputeTurn, CudaCompute, CudaWork, Work};
+use bridge_examples::kernels::{Argument, load};
 use bridge_examples::particles::particle::{Body, Particle};
 use bridge_examples::particles::scene::Step;
 use bytemuck::Pod;
@@ -20,7 +20,7 @@ const BLOCK: u32 = 256;
 
 /// The state of all particles, where compute keeps it, and the means to move them.
 pub(crate) enum Mover {
-    Cuda { kernels: Vec<CudaFunction>, bodies: CudaSlice<u8>, count: u32 },
+    Cuda { kernels: [CudaFunction; 2], bodies: CudaSlice<u8>, count: u32 },
     Host { bodies: Arc<Mutex<Vec<Body>>> },
 }
 
@@ -34,12 +34,7 @@ impl Mover {
     }
 
     fn on_cuda(cuda: &CudaCompute, bodies: &[Body]) -> Result<Self> {
-        let module =
-            cuda.stream().context().load_module(Ptx::from_src(KERNELS)).context(
-                "the CUDA driver does not take the kernels in shaders/particles.ptx; it may be older than 525",
-            )?;
-        let load = |name| module.load_function(name).with_context(|| format!("no kernel \"{name}\" in particles.ptx"));
-        let kernels = Step::KERNELS.into_iter().map(load).collect::<Result<_>>()?;
+        let kernels = load(cuda, "particles.ptx", KERNELS, Step::KERNELS)?;
         let count = u32::try_from(bodies.len())?;
         // As bytes: cudarc would want its own trait on the type.
         let bodies = cuda
@@ -71,13 +66,6 @@ impl Mover {
         }
     }
 }
-
-/// Plain data as a kernel's by-value argument.
-#[repr(transparent)]
-struct Argument<T>(T);
-
-// SAFETY: a kernel's argument is copied byte for byte, and any bytes are a `Pod`.
-unsafe impl<T: Pod> DeviceRepr for Argument<T> {}
 
 fn launch<T: Pod>(
     kernel: &CudaFunction,

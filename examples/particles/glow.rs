@@ -5,7 +5,7 @@ use bridge::ExportDevice;
 use bridge::ash::vk;
 use bridge::vk_export::{LocalImage, LocalImageInfo};
 use bridge_examples::gpu::pipeline::{Pipeline, PipelineInfo, Textures};
-use bridge_examples::gpu::recorder::{Draw, ImageUse, Recorder};
+use bridge_examples::gpu::recorder::{ImageUse, Recorder};
 use bridge_examples::particles::finish::{BLUR, CELL, GLOW, GLOW_LIMIT, STRETCH, WHITE};
 use bytemuck::{Pod, Zeroable};
 
@@ -60,7 +60,7 @@ impl Glow {
         self.level(recorder, &self.near);
         self.level(recorder, &self.far);
         let constants = [GLOW[0], GLOW[1], STRETCH, WHITE];
-        screen(recorder, target, &self.finish, &self.inputs, bytemuck::bytes_of(&constants));
+        recorder.screen(target, &self.finish, &self.inputs, bytemuck::bytes_of(&constants));
     }
 
     fn level(&self, recorder: &mut Recorder<'_>, level: &Level) {
@@ -71,13 +71,13 @@ impl Glow {
             BlurConstants { weights, direction }
         };
         recorder.discard(image, ImageUse::Texture, ImageUse::Target);
-        screen(recorder, &level.image, &self.gather, &level.source, bytemuck::bytes_of(&GLOW_LIMIT));
+        recorder.screen(&level.image, &self.gather, &level.source, bytemuck::bytes_of(&GLOW_LIMIT));
         recorder.transition(image, ImageUse::Target, ImageUse::Texture);
         recorder.discard(other, ImageUse::Texture, ImageUse::Target);
-        screen(recorder, &level.other, &self.blur, &level.across, bytemuck::bytes_of(&blur([1, 0])));
+        recorder.screen(&level.other, &self.blur, &level.across, bytemuck::bytes_of(&blur([1, 0])));
         recorder.transition(other, ImageUse::Target, ImageUse::Texture);
         recorder.discard(image, ImageUse::Texture, ImageUse::Target);
-        screen(recorder, &level.image, &self.blur, &level.down, bytemuck::bytes_of(&blur([0, 1])));
+        recorder.screen(&level.image, &self.blur, &level.down, bytemuck::bytes_of(&blur([0, 1])));
         recorder.transition(image, ImageUse::Target, ImageUse::Texture);
     }
 }
@@ -98,17 +98,4 @@ impl Level {
         let down = Textures::new(device, blur, &[&other])?;
         Ok(Self { image, other, source, across, down })
     }
-}
-
-/// Runs a fragment shader over all of `target`.
-pub(crate) fn screen(
-    recorder: &mut Recorder<'_>,
-    target: &LocalImage,
-    pipeline: &Pipeline,
-    textures: &Textures,
-    constants: &[u8],
-) {
-    recorder.render(target.view(), target.extent(), None, |pass| {
-        pass.draw(&Draw { pipeline, textures: Some(textures), constants, vertices: None, count: 3 });
-    });
 }

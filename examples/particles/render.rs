@@ -1,18 +1,19 @@
 //! The Vulkan side: particles to light, light to a picture, and the picture to wherever it is wanted.
 #![allow(unsafe_code)] // Records with a turn's barriers, asks the device.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bridge::ash::vk;
-use bridge::vk_export::{LocalBuffer, LocalImage, LocalImageInfo, MemoryLocation};
+use bridge::vk_export::{LocalBuffer, LocalImage, LocalImageInfo};
 use bridge::{Consumer, ExportDevice, RenderTurn};
 use bridge_examples::gpu::commands::Commands;
+use bridge_examples::gpu::output::{Output, Wanted};
 use bridge_examples::gpu::pipeline::{Pipeline, PipelineInfo, Textures};
-use bridge_examples::gpu::recorder::{Draw, ImageUse, Recorder};
+use bridge_examples::gpu::recorder::{Draw, ImageUse, Recorder, Target};
 use bridge_examples::particles::particle::Particle;
 use bridge_examples::particles::view::{Look, Style, View};
 
 use crate::compute::Shared;
-use crate::glow::{Glow, screen};
+use crate::glow::Glow;
 
 /// What light is kept in: every device blends it.
 pub(crate) const LIGHT: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
@@ -20,22 +21,8 @@ pub(crate) const LIGHT: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
 const MUCH_LIGHT: vk::Format = vk::Format::R32G32B32A32_SFLOAT;
 /// How many are so many.
 const MANY: u32 = 2_000_000;
-/// What a finished picture is: sRGB values as they are.
-const PICTURE: vk::Format = vk::Format::R8G8B8A8_UNORM;
-
 /// How Vulkan uses the shared buffer: it draws from it, and sometimes reads it back.
 pub(crate) const CONSUMER: Consumer = Consumer::VERTEX_INPUT.union(Consumer::TRANSFER_READ);
-
-/// What becomes of a frame besides the picture in the target.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Wanted<'a> {
-    /// The picture goes to the slot's read-back buffer.
-    pub(crate) picture: bool,
-    /// The particles go there, as Vulkan sees them.
-    pub(crate) particles: Option<&'a LocalBuffer>,
-    /// The picture goes to a window's image, whose contents are gone.
-    pub(crate) window: Option<(vk::Image, vk::Extent2D)>,
-}
 
 /// Draws frames. Dropping it frees everything at once: wait for the GPU before.
 pub(crate) struct Renderer {
@@ -43,8 +30,7 @@ pub(crate) struct Renderer {
     points: Pipeline,
     finish: Finish,
     light: LocalImage,
-    picture: LocalImage,
-    pictures: Vec<LocalBuffer>,
+    output: Output,
     look: Look,
 }
 
@@ -67,30 +53,23 @@ impl Renderer {
         let much = particles > MANY && look.style == Style::Sparks && blends(device, MUCH_LIGHT);
         let format = if much { MUCH_LIGHT } else { LIGHT };
         let extent = vk::Extent2D { width, height };
-        let image = |name, format, usage| {
-            let usage = usage | vk::ImageUsageFlags::COLOR_ATTACHMENT;
-            LocalImage::new(device, &LocalImageInfo { name, format, extent, usage })
-        };
-        let light = image("light", format, vk::ImageUsageFlags::SAMPLED)?;
-        let picture = image("picture", PICTURE, vk::ImageUsageFlags::TRANSFER_SRC)?;
+        let usage = vk::ImageUsageFlags::SAMPLED | vk::ImageUsageFlags::COLOR_ATTACHMENT;
+        let light = LocalImage::new(device, &LocalImageInfo { name: "light", format, extent, usage })?;
         let finish = match look.style {
-            Style::Sparks => Finish::Glow(Box::new(Glow::new(device, &light, PICTURE)?)),
+            Style::Sparks => Finish::Glow(Box::new(Glow::new(device, &light, Output::FORMAT)?)),
             Style::Tiles => {
-                let info = PipelineInfo { name: "copy", target: PICTURE, textures: 1, ..Default::default() };
+                let info = PipelineInfo { name: "copy", target: Output::FORMAT, textures: 1, ..Default::default() };
                 let pipeline = Pipeline::new(device, &info)?;
                 let textures = Textures::new(device, &pipeline, &[&light])?;
                 Finish::Copy(pipeline, textures)
             }
         };
-        let bytes = u64::from(width) * u64::from(height) * 4;
-        let pictures = (0..slots).map(|slot| read_back(device, &format!("picture[{slot}]"), bytes));
         Ok(Self {
             commands: Commands::new(device, slots)?,
             points: points(device, look.style, format)?,
             finish,
             light,
-            picture,
-            pictures: pictures.collect::<Result<_>>()?,
+            output: Output::new(device, [width, height], slots)?,
             look,
         })
     }
@@ -105,29 +84,16 @@ impl Renderer {
         view: &View,
         wanted: Wanted<'_>,
     ) -> Result<vk::CommandBuffer> {
-        let Self { commands, points, finish, light, picture, pictures, look } = self;
-        let read_back = pictures.get(turn.slot()).filter(|_| wanted.picture);
+        let Self { commands, points, finish, light, output, look } = self;
         // SAFETY: handed on to the caller; slots and command buffers go together.
         unsafe {
             commands.record(turn.slot(), |recorder| {
-                draw(recorder, turn, points, light, view, look, wanted.particles);
+                draw(recorder, turn, points, light, view, look, wanted.sample);
                 recorder.transition(light.as_raw(), ImageUse::Target, ImageUse::Texture);
-                recorder.discard(picture.as_raw(), ImageUse::CopySource, ImageUse::Target);
-                match finish {
+                output.record(recorder, turn.slot(), wanted, |recorder, picture| match finish {
                     Finish::Glow(glow) => glow.record(recorder, picture),
-                    Finish::Copy(pipeline, textures) => screen(recorder, picture, pipeline, textures, &[]),
-                }
-                recorder.transition(picture.as_raw(), ImageUse::Target, ImageUse::CopySource);
-                if let Some(buffer) = read_back {
-                    recorder.copy_image(picture, buffer);
-                    recorder.for_host(buffer);
-                }
-                if let Some((image, extent)) = wanted.window {
-                    recorder.discard(image, ImageUse::CopyTarget, ImageUse::CopyTarget);
-                    recorder.clear(image);
-                    recorder.blit(picture, image, fitted(picture.extent(), extent));
-                    recorder.transition(image, ImageUse::CopyTarget, ImageUse::Present);
-                }
+                    Finish::Copy(pipeline, textures) => recorder.screen(picture, pipeline, textures, &[]),
+                });
                 Ok(())
             })
         }
@@ -135,7 +101,7 @@ impl Renderer {
 
     /// The picture that slot `slot` read back, as RGBA8. The GPU is done with the frame.
     pub(crate) fn picture(&self, slot: usize) -> Result<&[u8]> {
-        self.pictures.get(slot).and_then(LocalBuffer::bytes).context("the read-back memory of a picture is not mapped")
+        self.output.picture(slot)
     }
 }
 
@@ -145,12 +111,6 @@ fn blends(device: &ExportDevice, format: vk::Format) -> bool {
     // SAFETY: VUID-vkGetPhysicalDeviceFormatProperties-physicalDevice-parameter: the device's own.
     let there = unsafe { instance.get_physical_device_format_properties(physical, format) }.optimal_tiling_features;
     there.contains(vk::FormatFeatureFlags::COLOR_ATTACHMENT_BLEND | vk::FormatFeatureFlags::SAMPLED_IMAGE)
-}
-
-/// A buffer of `size` bytes that the host reads.
-pub(crate) fn read_back(device: &ExportDevice, name: &str, size: u64) -> Result<LocalBuffer> {
-    let usage = vk::BufferUsageFlags::TRANSFER_DST;
-    Ok(LocalBuffer::new(device, name, size, usage, MemoryLocation::GpuToCpu)?)
 }
 
 /// Between the turn's barriers: the particles as points.
@@ -173,13 +133,14 @@ fn draw(
     }
     recorder.discard(light.as_raw(), ImageUse::Texture, ImageUse::Target);
     let [r, g, b] = look.background;
-    recorder.render(light.view(), light.extent(), Some([r, g, b, 1.0]), |pass| {
+    recorder.render(&Target { clear: Some([r, g, b, 1.0]), ..Target::of(light) }, |pass| {
         pass.draw(&Draw {
             pipeline: points,
             textures: None,
             constants: bytemuck::bytes_of(view),
             vertices: Some(shared.as_raw()),
             count: shared.len() as u32,
+            instances: 1,
         });
     });
     // SAFETY: as above.
@@ -219,21 +180,7 @@ fn points(device: &ExportDevice, style: Style, target: vk::Format) -> Result<Pip
         target,
         textures: 0,
         constants: size_of::<View>() as u32,
+        ..Default::default()
     };
     Pipeline::new(device, &info)
-}
-
-/// The largest area of the proportions of `picture` in the middle of `window`.
-fn fitted(picture: vk::Extent2D, window: vk::Extent2D) -> vk::Rect2D {
-    let (w, h) = (u64::from(picture.width), u64::from(picture.height));
-    let wide = u64::from(window.width) * h >= u64::from(window.height) * w;
-    let (width, height) = if wide {
-        ((u64::from(window.height) * w / h).max(1) as u32, window.height)
-    } else {
-        (window.width, (u64::from(window.width) * h / w).max(1) as u32)
-    };
-    vk::Rect2D {
-        offset: vk::Offset2D { x: ((window.width - width) / 2) as i32, y: ((window.height - height) / 2) as i32 },
-        extent: vk::Extent2D { width, height },
-    }
 }

@@ -2,27 +2,42 @@
 //!
 //! | module | gives |
 //! |---|---|
-//! | [`shader`] | SPIR-V of everything in `shaders/`, compiled by the build script |
-//! | [`gpu`] | pipelines, passes, command buffers, a swapchain |
+//! | [`run`] | what every program does: options to exit status, frames in flight, files or a window, checks |
+//! | [`options`], [`summary`] | what every program can be asked for, and what it tells in the end |
+//! | [`shader`], [`kernels`] | SPIR-V of everything in `shaders/`, compiled by the build script; loading CUDA kernels |
+//! | [`gpu`] | pipelines, passes, depth, command buffers, a finished picture's ways out, a swapchain |
+//! | [`maths`], [`camera`], [`color`], [`raster`] | what the CPU repeats of shaders and kernels |
 //! | [`picture`] | pictures read from files, within limits, and resampled |
 //! | [`files`] | files that are whole or not there, and an output folder |
 //! | [`writer`], [`animation`], [`palette`] | frames to PNG and GIF, beside the frame loop |
 //! | [`psnr`] | how alike two pictures are |
 //! | [`progress`], [`interrupt`] | a bar, and Ctrl-C |
 //! | [`doctor`] | what this machine can do, and what to do about the rest |
-//! | [`particles`] | the particle demo: scenes, maths, reference rasteriser, checks |
+//! | [`particles`] | the particle demo: a buffer, compute first |
+//! | [`texture`] | the texture demo: an image, compute first |
+//! | [`postprocess`] | the post-processing demo: images in both directions |
 //!
 //! The programs themselves are in `examples/NAME/main.rs`.
 
 pub mod animation;
+pub mod camera;
+pub mod color;
 pub mod doctor;
 pub mod files;
 pub mod gpu;
 pub mod interrupt;
+pub mod kernels;
+pub mod maths;
+pub mod options;
 pub mod palette;
 pub mod particles;
 pub mod picture;
+pub mod postprocess;
 pub mod progress;
 pub mod psnr;
+pub mod raster;
+pub mod run;
 pub mod shader;
+pub mod summary;
+pub mod texture;
 pub mod writer;

@@ -1,5 +1,7 @@
 //! How alike two pictures are.
 
+use anyhow::{Result, anyhow};
+
 /// What [`psnr`] gives for pictures without any difference, in decibels.
 pub const IDENTICAL: f64 = 120.0;
 
@@ -32,6 +34,17 @@ pub fn coarse(rgba: &[u8], width: usize) -> Vec<u8> {
     };
     let cells = (0..height / CELL).flat_map(|y| (0..width / CELL).map(move |x| (x, y)));
     cells.flat_map(|(x, y)| [0, 1, 2, 3].map(|channel| mean(x, y, channel))).collect()
+}
+
+/// Compares the picture `found` of frame `frame` with the picture `expected`. Gives the likeness in decibels, and an
+/// error when it is below `least`.
+pub fn compare(frame: u64, what: &str, found: &[u8], expected: &[u8], least: f64) -> (f64, Result<()>) {
+    let likeness = psnr(found, expected);
+    if likeness >= least {
+        return (likeness, Ok(()));
+    }
+    let error = anyhow!("frame {frame} is not {what}: PSNR {likeness:.1} dB, at least {least:.0} dB is right");
+    (likeness, Err(error))
 }
 
 #[cfg(test)]

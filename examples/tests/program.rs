@@ -2,43 +2,21 @@
 //! The particle demo as a user runs it: what it leaves, what it says, and how it ends.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Output;
 
 use bridge_examples::picture::Picture;
 use serde_json::Value;
 
-/// The program, which cargo builds with the tests; or, where both were carried elsewhere, beside them.
-fn program() -> Option<PathBuf> {
-    let here = std::env::current_exe().unwrap();
-    let folder = here.parent().unwrap();
-    let name = format!("particles{}", std::env::consts::EXE_SUFFIX);
-    [folder.parent().unwrap().join("examples").join(&name), folder.join(&name)].into_iter().find(|path| path.exists())
-}
+mod common;
 
-fn demo(out: &Path, arguments: &[&str]) -> Option<Command> {
-    let mut command = Command::new(program()?);
-    // A layer that the environment turns on, and not the program, speaks on standard output.
-    command.env_remove("VK_INSTANCE_LAYERS");
-    command.args(["--size", "192x108", "--particles", "3000", "--backend", "host", "--out"]).arg(out).args(arguments);
-    Some(command)
-}
+const PROGRAM: &str = "particles";
 
-/// Runs it; None, with a word about it, where nothing here can run it.
 fn run(test: &str, out: &Path, arguments: &[&str]) -> Option<Output> {
-    let Some(mut command) = demo(out, arguments) else {
-        bridge_tests::skip(bridge_tests::Need::Other, test, "the example `particles` is not built");
-        return None;
-    };
-    let output = command.output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    if error.contains("found: none") || error.contains("no Vulkan loader") {
-        bridge_tests::skip(bridge_tests::Need::Other, test, error.trim());
-        return None;
-    }
-    Some(output)
+    common::run(test, PROGRAM, out, &[&["--particles", "3000"], arguments].concat())
 }
 
+/// The names in a folder, sorted.
 fn names(folder: &Path) -> Vec<String> {
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.collect();
@@ -82,10 +60,7 @@ fn a_picture_leaves_and_comes_home() {
     let image = out.path().join("frame_0002.png");
     let second = tempfile::tempdir().unwrap();
     let arguments = ["--frames", "9", "--no-animation", "--particles", "20736", "--image", image.to_str().unwrap()];
-    let mut command = Command::new(program().unwrap());
-    command.env_remove("VK_INSTANCE_LAYERS");
-    command.args(["--size", "192x108", "--backend", "host", "--out"]).arg(second.path()).args(arguments);
-    let output = command.output().unwrap();
+    let output = common::command(PROGRAM, second.path(), &arguments).unwrap().output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("8 checks passed"), "{text}");
     assert_eq!(text.lines().count(), 1, "one line sums it up");
@@ -144,7 +119,8 @@ mod interrupted {
         if run("an_interrupt_leaves_whole_frames_only", out.path(), &["--frames", "1"]).is_none() {
             return;
         }
-        let mut command = demo(out.path(), &["--frames", "1000000"]).unwrap();
+        let mut command =
+            common::command(PROGRAM, out.path(), &["--particles", "3000", "--frames", "1000000"]).unwrap();
         let mut child = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         let begun = Instant::now();
         while !out.path().join("frame_0003.png").exists() {
@@ -154,9 +130,9 @@ mod interrupted {
         rustix::process::kill_process(rustix::process::Pid::from_child(&child.0), rustix::process::Signal::INT)
             .unwrap();
         assert_eq!(child.0.wait().unwrap().code(), Some(130));
-        let names = names(out.path());
-        assert!(!names.iter().any(|name| name == "animation.gif" || name.ends_with(".part")), "{names:?}");
-        for name in names.iter().filter(|name| name.ends_with(".png")) {
+        let left = names(out.path());
+        assert!(!left.iter().any(|name| name == "animation.gif" || name.ends_with(".part")), "{left:?}");
+        for name in left.iter().filter(|name| name.ends_with(".png")) {
             assert!(Picture::open(&out.path().join(name)).is_ok(), "{name}");
         }
         let summary: Value = serde_json::from_slice(&fs::read(out.path().join("summary.json")).unwrap()).unwrap();
@@ -167,17 +143,10 @@ mod interrupted {
 #[test]
 fn a_window_shows_frames() {
     let test = "a_window_shows_frames";
-    let screen = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if cfg!(target_os = "linux") && !screen("DISPLAY") && !screen("WAYLAND_DISPLAY") {
-        return bridge_tests::skip(bridge_tests::Need::Other, test, "there is no screen");
-    }
     let out = tempfile::tempdir().unwrap();
-    let Some(output) = run(test, out.path(), &["--window", "--frames", "12", "--validate", "--json"]) else { return };
-    let error = String::from_utf8_lossy(&output.stderr);
-    if error.contains("device extension VK_KHR_swapchain") {
-        return bridge_tests::skip(bridge_tests::Need::Other, test, error.trim());
-    }
-    assert!(output.status.success(), "{error}");
+    let arguments = ["--particles", "3000", "--frames", "12", "--validate", "--json"];
+    let Some(output) = common::run_in_window(test, PROGRAM, out.path(), &arguments) else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&summary["state"], &summary["frames"]), (&"complete".into(), &12.into()));
 }

@@ -1,19 +1,18 @@
 #![allow(unsafe_code, clippy::unwrap_used, reason = "kernel launches; a test that cannot go on ends")]
-//! The kernels in `shaders/particles.ptx` and their twins in Rust give the same bits.
+//! The kernels in `shaders/*.ptx` and their twins in Rust give the same bits.
 
-use bridge::cuda_import::cudarc::driver::{DeviceRepr, LaunchConfig, PushKernelArg};
+use std::sync::Arc;
+
+use bridge::cuda_import::cudarc::driver::{CudaStream, LaunchConfig, PushKernelArg};
 use bridge::cuda_import::cudarc::nvrtc::Ptx;
 use bridge::cuda_import::{CudaDevice, probe};
+use bridge_examples::kernels::{Argument, threads};
 use bridge_examples::particles::particle::{Body, Particle};
 use bridge_examples::particles::scene::{Scene, SceneInfo, Step};
 use bridge_examples::picture::Picture;
-use bytemuck::{Pod, Zeroable};
-
-#[repr(transparent)]
-struct Argument<T>(T);
-
-// SAFETY: a kernel's argument is copied byte for byte, and any bytes are a `Pod`.
-unsafe impl<T: Pod> DeviceRepr for Argument<T> {}
+use bridge_examples::postprocess::bloom::Bloom;
+use bridge_examples::texture::growth::{self, Growth};
+use bytemuck::Zeroable;
 
 fn info(picture: Option<Picture>, frames: u32) -> SceneInfo {
     SceneInfo { picture, seed: 11, frames, size: [640, 360], particles: 20_011, point_limit: 64.0 }
@@ -26,14 +25,9 @@ fn picture() -> Picture {
 
 /// Runs a story through twice, and compares all bits of each frame.
 fn compare(test: &str, scene: &Scene, frames: u64) {
-    let report = match probe() {
-        Ok(report) => report,
-        Err(why) => return bridge_tests::skip(bridge_tests::Need::Gpu, test, &why.to_string()),
-    };
-    let device = CudaDevice::by_uuid(report.devices[0].uuid).unwrap();
-    let stream = device.new_stream().unwrap();
+    let Some(stream) = stream(test) else { return };
     let ptx = Ptx::from_src(include_str!("../../shaders/particles.ptx"));
-    let module = device.context().load_module(ptx).unwrap();
+    let module = stream.context().load_module(ptx).unwrap();
 
     let mut bodies = scene.bodies();
     let mut particles = vec![Particle::zeroed(); bodies.len()];
@@ -69,6 +63,55 @@ fn galaxies_agree_bit_for_bit() {
 #[test]
 fn pictures_agree_bit_for_bit() {
     compare("pictures_agree_bit_for_bit", &Scene::new(info(Some(picture()), 60)), 130);
+}
+
+/// A stream on the first CUDA device; None, with a word about it, where there is none.
+fn stream(test: &str) -> Option<Arc<CudaStream>> {
+    match probe() {
+        Ok(report) => Some(CudaDevice::by_uuid(report.devices[0].uuid).unwrap().new_stream().unwrap()),
+        Err(why) => {
+            bridge_tests::skip(bridge_tests::Need::Gpu, test, &why.to_string());
+            None
+        }
+    }
+}
+
+#[test]
+fn patterns_agree_bit_for_bit() {
+    let Some(stream) = stream("patterns_agree_bit_for_bit") else { return };
+    let ptx = Ptx::from_src(include_str!("../../shaders/texture.ptx"));
+    let kernel = stream.context().load_module(ptx).unwrap().load_function(growth::Step::KERNELS[0]).unwrap();
+    let grid = [250, 130];
+    let mut growth = Growth::new(grid, 11);
+    let mut now = stream.clone_htod(&growth.planes()).unwrap();
+    let mut next = now.clone();
+    for frame in 0..20 {
+        let step = growth::Step::new(grid, 40 * frame);
+        growth.advance(&step, 25);
+        for _ in 0..25 {
+            let mut launch = stream.launch_builder(&kernel);
+            let argument = Argument(step);
+            launch.arg(&mut next).arg(&now).arg(&argument);
+            // SAFETY: the kernel's three arguments: two states of the grid's cells, and the step.
+            unsafe { launch.launch(threads(grid)) }.unwrap();
+            std::mem::swap(&mut now, &mut next);
+        }
+        let found: Vec<u32> = stream.clone_dtoh(&now).unwrap().into_iter().map(f32::to_bits).collect();
+        assert!(found == bytemuck::cast_slice::<f32, u32>(&growth.planes()), "cells of frame {frame}");
+    }
+}
+
+#[test]
+fn the_kernels_of_images_use_surfaces_and_textures() {
+    let texture = include_str!("../../shaders/texture.ptx");
+    let postprocess = include_str!("../../shaders/postprocess.ptx");
+    let kernels = growth::Step::KERNELS.map(|name| (texture, name));
+    for (ptx, kernel) in kernels.into_iter().chain(Bloom::KERNELS.map(|name| (postprocess, name))) {
+        assert!(ptx.contains(&format!(".entry {kernel}(")), "no kernel {kernel}");
+        assert!(!ptx.contains("fma."), "a fused multiply-add rounds once, its twin in Rust twice");
+    }
+    assert!(texture.contains("sust.b.2d.v4.b16") && postprocess.contains("sust.b.2d.v4.b16"));
+    assert!(postprocess.contains("tex.2d.v4.f32.f32"));
 }
 
 #[test]

@@ -86,9 +86,14 @@ impl Engine {
             // SAFETY: the one queue that was made.
             queue: unsafe { self.device.get_device_queue(0, 0) },
             queue_family: 0,
+            more_queues: &[],
             device_extensions: &self.extensions,
             instance_extensions: &[],
-            features: EnabledFeatures { timeline_semaphore: true, synchronization2: true },
+            features: EnabledFeatures {
+                timeline_semaphore: true,
+                synchronization2: true,
+                ..EnabledFeatures::default()
+            },
             keep_alive: None,
         }
     }

@@ -8,7 +8,8 @@ use bridge::cuda_import::cudarc::driver::{CudaFunction, CudaModule, LaunchConfig
 use bridge::cuda_import::cudarc::nvrtc::Ptx;
 use bridge::{BufferSpec, Compute, ComputeTurn, Work};
 
-const PTX: &str = include_str!("../../shaders/probe.ptx");
+/// The kernels of the tests.
+pub const PROBE: &str = include_str!("../../shaders/probe.ptx");
 
 /// Fills a turn's buffer with `base + i`, after a delay, on either backend.
 pub struct Filler {
@@ -28,7 +29,7 @@ impl Filler {
     /// When the kernels do not load.
     pub fn new(compute: &Compute) -> Self {
         let kernels = compute.cuda().map(|cuda| {
-            let module = cuda.device().context().load_module(Ptx::from_src(PTX)).unwrap();
+            let module = cuda.device().context().load_module(Ptx::from_src(PROBE)).unwrap();
             let load = |name| module.load_function(name).unwrap();
             Kernels { fill: load("fill_after"), fault: load("fault"), _module: module }
         });

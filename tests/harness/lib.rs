@@ -5,17 +5,29 @@
 
 #![allow(clippy::unwrap_used)] // A harness: what fails here fails its test.
 
+mod commands;
 mod engine;
 mod fill;
 mod readback;
 mod rig;
 mod skip;
 
+pub use commands::Commands;
 pub use engine::{Engine, Hook};
-pub use fill::Filler;
+pub use fill::{Filler, PROBE};
 pub use readback::Readback;
 pub use rig::Rig;
 pub use skip::{Need, skip};
+
+/// Makes a test of a `fn(&Rig, &Compute)` that is about kernels.
+#[macro_export]
+macro_rules! on_cuda_alone {
+    ($($name:ident),+ $(,)?) => {
+        mod on_cuda_alone {
+            $(#[test] fn $name() { $crate::Rig::with(bridge::Backend::Cuda, stringify!($name), super::$name) })+
+        }
+    };
+}
 
 /// Makes a test of a `fn(&Rig, &Compute)` for each backend.
 #[macro_export]

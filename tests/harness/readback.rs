@@ -3,15 +3,15 @@
 
 use bridge::ash::vk;
 use bridge::vk_export::{LocalBuffer, MemoryLocation};
-use bridge::{ExportDevice, RenderTurn, Resources};
+use bridge::{Direction, ExportDevice, QueueKind, RenderTurn, Resources};
 
-use crate::Rig;
+use crate::{Commands, Rig};
 
 /// A command buffer with a host-visible copy of what it read.
 pub struct Readback {
     device: ExportDevice,
-    pool: vk::CommandPool,
-    commands: vk::CommandBuffer,
+    commands: Commands,
+    queue: QueueKind,
     target: LocalBuffer,
 }
 
@@ -21,41 +21,58 @@ impl Readback {
     /// # Panics
     /// When the device has no room.
     pub fn new(device: &ExportDevice, size: u64) -> Self {
-        let raw = device.as_raw();
-        let info = vk::CommandPoolCreateInfo::default()
-            .queue_family_index(device.queue().family())
-            .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
-        // SAFETY: a plain pool of the device's own family.
-        let pool = unsafe { raw.create_command_pool(&info, None) }.unwrap();
-        let info = vk::CommandBufferAllocateInfo::default().command_pool(pool).command_buffer_count(1);
-        // SAFETY: one primary command buffer of that pool.
-        let commands = unsafe { raw.allocate_command_buffers(&info) }.unwrap()[0];
+        Self::on(device, size, QueueKind::Graphics)
+    }
+
+    /// [`new`](Self::new) for another queue that the device has.
+    ///
+    /// # Panics
+    /// When the device has no room.
+    pub fn on(device: &ExportDevice, size: u64, queue: QueueKind) -> Self {
         let target =
             LocalBuffer::new(device, "readback", size, vk::BufferUsageFlags::TRANSFER_DST, MemoryLocation::GpuToCpu)
                 .unwrap();
-        Self { device: device.clone(), pool, commands, target }
+        Self { device: device.clone(), commands: Commands::on(device, queue), queue, target }
     }
 
     /// Records: take the turn's resources over, copy `sources` one behind the other, give them back.
     ///
     /// # Panics
     /// When recording fails.
-    pub fn record<R: Resources>(&self, turn: &RenderTurn<R>, sources: &[(vk::Buffer, u64)]) -> vk::CommandBuffer {
-        let raw = self.device.as_raw();
-        let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: the tests wait for a frame before they record the next into the same buffer.
-        unsafe { raw.begin_command_buffer(self.commands, &begin) }.unwrap();
-        // SAFETY: recording, of the right family, submitted with this turn.
-        unsafe { turn.record_acquire(self.commands) };
-        let mut offset = 0;
-        for (source, size) in sources {
-            let region = [vk::BufferCopy::default().size(*size).dst_offset(offset)];
-            // SAFETY: both ranges are inside their buffers; the acquire made the source readable.
-            unsafe { raw.cmd_copy_buffer(self.commands, *source, self.target.as_raw(), &region) };
-            offset += size;
-        }
-        // SAFETY: as `record_acquire`.
-        unsafe { turn.record_release(self.commands) };
+    pub fn record<R: Resources, D: Direction>(
+        &self,
+        turn: &RenderTurn<R, D>,
+        sources: &[(vk::Buffer, u64)],
+    ) -> vk::CommandBuffer {
+        self.record_with(turn, sources, |_| {})
+    }
+
+    /// [`record`](Self::record), with what `more` records before the resources are given back.
+    ///
+    /// # Panics
+    /// When recording fails.
+    pub fn record_with<R: Resources, D: Direction>(
+        &self,
+        turn: &RenderTurn<R, D>,
+        sources: &[(vk::Buffer, u64)],
+        more: impl FnOnce(vk::CommandBuffer),
+    ) -> vk::CommandBuffer {
+        self.commands.record(turn, |commands| {
+            let mut offset = 0;
+            for (source, size) in sources {
+                let region = [vk::BufferCopy::default().size(*size).dst_offset(offset)];
+                let target = self.target.as_raw();
+                // SAFETY: both ranges are inside their buffers; the acquire made the source readable.
+                unsafe { self.device.as_raw().cmd_copy_buffer(commands, *source, target, &region) };
+                offset += size;
+            }
+            self.to_host(commands);
+            more(commands);
+        })
+    }
+
+    /// Makes the copies visible to the host.
+    fn to_host(&self, commands: vk::CommandBuffer) {
         let to_host = [vk::MemoryBarrier2::default()
             .src_stage_mask(vk::PipelineStageFlags2::ALL_TRANSFER)
             .src_access_mask(vk::AccessFlags2::TRANSFER_WRITE)
@@ -63,10 +80,7 @@ impl Readback {
             .dst_access_mask(vk::AccessFlags2::HOST_READ)];
         let dependency = vk::DependencyInfo::default().memory_barriers(&to_host);
         // SAFETY: recording.
-        unsafe { self.device.cmd_pipeline_barrier2(self.commands, &dependency) };
-        // SAFETY: recording.
-        unsafe { raw.end_command_buffer(self.commands) }.unwrap();
-        self.commands
+        unsafe { self.device.cmd_pipeline_barrier2(commands, &dependency) };
     }
 
     /// Records and submits a frame, waits for it, and gives what it read.
@@ -75,8 +89,9 @@ impl Readback {
     /// When anything fails.
     pub fn run<R: Resources>(&self, turn: RenderTurn<R>, sources: &[(vk::Buffer, u64)]) -> Vec<u32> {
         let commands = self.record(&turn, sources);
+        let queue = self.device.queue_of(self.queue).unwrap();
         // SAFETY: recorded with the turn's barriers; the wait below keeps the buffers alive long enough.
-        let point = unsafe { turn.submit(self.device.queue(), &[commands]) }.unwrap();
+        let point = unsafe { turn.submit(queue, &[commands]) }.unwrap();
         point.wait(Rig::LONG).unwrap();
         self.words()
     }
@@ -87,16 +102,5 @@ impl Readback {
     /// Never: the memory is mapped.
     pub fn words(&self) -> Vec<u32> {
         bytemuck::pod_collect_to_vec(self.target.bytes().unwrap())
-    }
-}
-
-impl Drop for Readback {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            // A frame may still be on its way: the pool is left to it.
-            return;
-        }
-        // SAFETY: every frame was waited for.
-        unsafe { self.device.as_raw().destroy_command_pool(self.pool, None) };
     }
 }

@@ -66,15 +66,38 @@ pub enum Error {
         reason: String,
     },
 
-    /// A compute turn is still open, so the next cannot begin.
+    /// An image format that the two sides do not both have.
+    #[error("format {format:?} cannot be shared: {reason}; use {instead} instead")]
+    FormatCannotCross {
+        /// The format.
+        format: vk_export::ash::vk::Format,
+        /// Why not.
+        reason: &'static str,
+        /// What can be shared in its place.
+        instead: &'static str,
+    },
+
+    /// An image that the CPU backend cannot map.
     #[error(
-        "exchange \"{exchange}\": the compute turn of frame {frame} is still open; finish or drop it before the next begins"
+        "{object}: the CPU backend maps its images, so they are LINEAR and host-visible, and this one cannot be: {reason}"
     )]
+    NotMappable {
+        /// The image.
+        object: String,
+        /// What the Vulkan side said.
+        reason: vk_export::Error,
+    },
+
+    /// A turn is still open, so the next frame cannot begin.
+    #[error("exchange \"{exchange}\": the {} turn of frame {frame} is still open; {} it before the next begins",
+        .stage.turn(), .stage.end())]
     TurnOpen {
         /// The exchange's name.
         exchange: String,
         /// The frame of the open turn.
         frame: u64,
+        /// Which turn it is.
+        stage: Stage,
     },
 
     /// All slots are waiting for Vulkan.
@@ -159,11 +182,28 @@ pub enum Stage {
     Submit,
 }
 
+impl Stage {
+    fn turn(self) -> &'static str {
+        match self {
+            Self::Compute => "compute",
+            Self::Render | Self::Submit => "render",
+        }
+    }
+
+    /// What ends that turn.
+    fn end(self) -> &'static str {
+        match self {
+            Self::Compute => "finish or drop",
+            Self::Render | Self::Submit => "submit or skip",
+        }
+    }
+}
+
 fn lost(frame: u64, stage: Stage) -> String {
     match stage {
-        Stage::Compute => format!(
-            "the compute turn of frame {frame} was dropped before `finish`; the frame is begun again by the next `begin`"
-        ),
+        Stage::Compute => {
+            format!("the compute turn of frame {frame} was dropped before `finish`; the next `begin` goes on")
+        }
         Stage::Render => format!(
             "the render turn of frame {frame} was dropped before it was submitted; call `skip` where that is meant"
         ),

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use cuda_import::{CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind};
-use vk_export::{Buffer, Semaphore, Uuid};
+use cuda_import::{CudaDevice, ImageMappingInfo, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind};
+use vk_export::ash::vk;
+use vk_export::{Buffer, Image, ImageKind, MemoryDescriptor, MemoryHandle, Semaphore, Uuid};
 
 use crate::trace::{self, Event};
 use crate::{Error, Result};
@@ -15,8 +16,45 @@ use crate::{Error, Result};
 /// Imports a buffer's memory.
 pub(crate) fn memory(buffer: &Buffer, cuda: &CudaDevice) -> Result<Arc<ImportedMemory>> {
     let exported = buffer.export()?;
+    import(buffer.device().name(), exported.handle, &exported.descriptor, cuda)
+}
+
+/// Imports an image's memory; with it, what the mapping must repeat. `layered` is for kernels: whether they see an array of
+/// images even if there is one layer.
+pub(crate) fn image(
+    image: &Image,
+    cuda: &CudaDevice,
+    layered: bool,
+) -> Result<(Arc<ImportedMemory>, ImageMappingInfo)> {
+    let exported = image.export()?;
     let descriptor = &exported.descriptor;
-    check_device(buffer.device().name(), descriptor.device_uuid, cuda)?;
+    let memory = import(image.device().name(), exported.handle, &descriptor.memory, cuda)?;
+    let kind = match descriptor.kind {
+        ImageKind::D1 => cuda_import::ImageKind::D1,
+        ImageKind::D2 => cuda_import::ImageKind::D2,
+        ImageKind::D3 => cuda_import::ImageKind::D3,
+        ImageKind::Cube => cuda_import::ImageKind::Cube,
+    };
+    let mapping = ImageMappingInfo {
+        offset: descriptor.memory.offset,
+        kind,
+        extent: descriptor.extent,
+        layers: descriptor.array_layers,
+        layered,
+        levels: descriptor.mip_levels,
+        surface: true,
+        color_attachment: descriptor.usage.contains(vk::ImageUsageFlags::COLOR_ATTACHMENT),
+    };
+    Ok((memory, mapping))
+}
+
+fn import(
+    device: &str,
+    handle: MemoryHandle,
+    descriptor: &MemoryDescriptor,
+    cuda: &CudaDevice,
+) -> Result<Arc<ImportedMemory>> {
+    check_device(device, descriptor.device_uuid, cuda)?;
     let info = MemoryImportInfo {
         name: &descriptor.name,
         allocation_size: descriptor.allocation_size,
@@ -32,7 +70,7 @@ pub(crate) fn memory(buffer: &Buffer, cuda: &CudaDevice) -> Result<Arc<ImportedM
     });
     // SAFETY: rule "mappings must match those of the exporting API": handle, size and dedicated flag come from one
     // export of the very allocation, on the same GPU. The exchange's turns order the accesses of both sides.
-    let imported = unsafe { ImportedMemory::import(cuda, import_handle(exported.handle), &info) }?;
+    let imported = unsafe { ImportedMemory::import(cuda, import_handle(handle), &info) }?;
     trace::event(Event { event: "import", side: "cuda", object: info.name, ..Event::default() });
     Ok(imported)
 }
@@ -55,16 +93,16 @@ pub(crate) fn semaphore(semaphore: &Semaphore, cuda: &CudaDevice) -> Result<Impo
 
 /// The same handle in the importer's words.
 #[cfg(unix)]
-fn import_handle(handle: vk_export::MemoryHandle) -> cuda_import::ImportHandle {
+fn import_handle(handle: MemoryHandle) -> cuda_import::ImportHandle {
     handle.into()
 }
 
 /// The same handle in the importer's words.
 #[cfg(windows)]
-fn import_handle(handle: vk_export::MemoryHandle) -> cuda_import::ImportHandle {
+fn import_handle(handle: MemoryHandle) -> cuda_import::ImportHandle {
     match handle {
-        vk_export::MemoryHandle::Nt(handle) => handle.into(),
-        vk_export::MemoryHandle::Kmt(handle) => cuda_import::KmtHandle::from_raw(handle.as_raw()).into(),
+        MemoryHandle::Nt(handle) => handle.into(),
+        MemoryHandle::Kmt(handle) => cuda_import::KmtHandle::from_raw(handle.as_raw()).into(),
     }
 }
 

@@ -51,11 +51,15 @@
 mod compute;
 mod error;
 mod exchange;
+mod format;
 mod handoff;
+mod host_image;
+mod image_spec;
 mod live;
 mod pair;
 mod resources;
 mod shared;
+mod shared_image;
 mod submit;
 mod timeline;
 mod trace;
@@ -65,15 +69,22 @@ mod wait;
 pub use cuda_import;
 pub use vk_export;
 pub use vk_export::ash;
-pub use vk_export::{Consumer, ExportDevice, OpenInfo};
+pub use vk_export::{Consumer, ExportDevice, ImageConsumer, ImageKind, OpenInfo, QueueKind};
 
 pub use compute::{Backend, Compute, CudaCompute};
 pub use error::{Error, Result, Stage};
-pub use exchange::{ComputeTurn, CudaWork, Exchange, ExchangeInfo, HostWork, RenderTurn, SubmitInfo, Work};
+pub use exchange::{
+    ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, ExchangeInfo, HostWork, RenderFirst, RenderTurn,
+    SubmitInfo, Work,
+};
+pub use format::{FORMATS, FormatInfo, FormatSupport, format_info, format_support};
+pub use host_image::{HostImageMut, HostPlaneMut};
+pub use image_spec::ImageSpec;
 pub use live::LiveObjects;
 pub use pair::{AdapterId, DevicePair};
-pub use resources::{BufferSpec, CreateContext, Each, Resources};
+pub use resources::{BufferSpec, CreateContext, Each, HandoverRef, Resources};
 pub use shared::{RenderBuffer, SharedBuffer};
+pub use shared_image::{RenderImage, SharedImage};
 pub use submit::{LegacySubmitParts, SubmitParts};
 pub use timeline::{Signaller, TimelinePoint};
 pub use trace::{trace_off, trace_to};

@@ -9,10 +9,11 @@ pub(crate) enum Kind {
     Exchange,
     Turn,
     Buffer,
+    Image,
     Timeline,
 }
 
-const KINDS: usize = 4;
+const KINDS: usize = 5;
 
 static ALIVE: [AtomicUsize; KINDS] = [const { AtomicUsize::new(0) }; KINDS];
 static LEAKED: [AtomicUsize; KINDS] = [const { AtomicUsize::new(0) }; KINDS];
@@ -49,10 +50,14 @@ pub struct LiveObjects {
     pub turns: usize,
     /// Shared buffers.
     pub buffers: usize,
+    /// Shared images.
+    pub images: usize,
     /// Timelines.
     pub timelines: usize,
     /// Shared buffers that were leaked on purpose, since they may still have been in use; counted above too.
     pub leaked_buffers: usize,
+    /// Shared images that were leaked on purpose; counted above too.
+    pub leaked_images: usize,
     /// Timelines that were leaked on purpose; counted above too.
     pub leaked_timelines: usize,
 }
@@ -66,8 +71,10 @@ impl LiveObjects {
             exchanges: alive(Kind::Exchange),
             turns: alive(Kind::Turn),
             buffers: alive(Kind::Buffer),
+            images: alive(Kind::Image),
             timelines: alive(Kind::Timeline),
             leaked_buffers: leaked(Kind::Buffer),
+            leaked_images: leaked(Kind::Image),
             leaked_timelines: leaked(Kind::Timeline),
         }
     }
@@ -82,8 +89,15 @@ impl fmt::Display for LiveObjects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} exchanges, {} turns, {} buffers ({} leaked on purpose), {} timelines ({} leaked on purpose)",
-            self.exchanges, self.turns, self.buffers, self.leaked_buffers, self.timelines, self.leaked_timelines
+            "{} exchanges, {} turns, {} buffers ({} leaked on purpose), {} images ({}), {} timelines ({})",
+            self.exchanges,
+            self.turns,
+            self.buffers,
+            self.leaked_buffers,
+            self.images,
+            self.leaked_images,
+            self.timelines,
+            self.leaked_timelines
         )
     }
 }

@@ -1,16 +1,17 @@
-//! What an exchange shares: one buffer, several of different types, or many of one type.
+//! What an exchange shares: a buffer, an image, several of different types, or many of one type.
 
 use std::marker::PhantomData;
 
 use bytemuck::Pod;
 use cuda_import::DeviceViewMut;
-use vk_export::{Consumer, Handover};
+use vk_export::ash::vk;
+use vk_export::{Consumer, Handover, ImageHandover};
 
 use crate::{Compute, RenderBuffer, Result, SharedBuffer};
 
 /// A description of what every slot of an exchange holds.
 ///
-/// [`BufferSpec`] is one buffer. Tuples of descriptions share things of different types, a `Vec` many of one type; both
+/// [`BufferSpec`] is one buffer, [`ImageSpec`](crate::ImageSpec) one image. Tuples of descriptions share things of different types, a `Vec` many of one type; both
 /// nest. All resources of a slot are handed over together, with one wait and one signal a side.
 ///
 /// The trait is closed: what is lent from it rests on the exchange's order.
@@ -47,18 +48,34 @@ pub trait Resources: Sealed + 'static {
 
     /// Calls `visit` with the barriers of every resource.
     #[doc(hidden)]
-    fn handovers(slot: &Self::Slot, visit: &mut dyn FnMut(&Handover));
+    fn handovers(slot: &Self::Slot, visit: &mut dyn FnMut(HandoverRef<'_>));
 
     /// Joins what other CUDA streams did into the compute stream.
     #[doc(hidden)]
     fn join(slot: &Self::Slot) -> Result<()>;
 
-    /// How Vulkan uses all of it.
+    /// The stages at which Vulkan uses any of it; none if there is nothing.
     #[doc(hidden)]
-    fn consumer(&self) -> Option<Consumer>;
+    fn stages(&self) -> vk::PipelineStageFlags2;
+
+    /// What is wrong with the description, as far as no driver need be asked.
+    #[doc(hidden)]
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
-trait Sealed {}
+pub(crate) trait Sealed {}
+
+/// The barriers of one resource.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub enum HandoverRef<'a> {
+    /// A buffer's.
+    Buffer(&'a Handover),
+    /// An image's.
+    Image(&'a ImageHandover),
+}
 
 /// What a slot is made with.
 #[doc(hidden)]
@@ -67,6 +84,8 @@ pub struct CreateContext<'a> {
     pub(crate) compute: &'a Compute,
     pub(crate) exchange: &'a str,
     pub(crate) slot: usize,
+    /// The family of the queue that Vulkan uses it on.
+    pub(crate) family: u32,
 }
 
 /// One buffer of `len` elements of `T`, and how Vulkan uses it.
@@ -102,7 +121,7 @@ impl<T: Pod + Send + Sync> Resources for BufferSpec<T> {
 
     fn create(&self, context: &CreateContext<'_>) -> Result<Self::Slot> {
         let name = format!("{}[{}]", self.name.as_deref().unwrap_or(context.exchange), context.slot);
-        SharedBuffer::new(context.compute, &name, self.len, self.consumer)
+        SharedBuffer::for_family(context.compute, &name, self.len, self.consumer, context.family)
     }
 
     #[allow(unsafe_code)]
@@ -121,16 +140,16 @@ impl<T: Pod + Send + Sync> Resources for BufferSpec<T> {
         slot.render()
     }
 
-    fn handovers(slot: &Self::Slot, visit: &mut dyn FnMut(&Handover)) {
-        visit(slot.handover());
+    fn handovers(slot: &Self::Slot, visit: &mut dyn FnMut(HandoverRef<'_>)) {
+        visit(HandoverRef::Buffer(slot.handover()));
     }
 
     fn join(slot: &Self::Slot) -> Result<()> {
         slot.join()
     }
 
-    fn consumer(&self) -> Option<Consumer> {
-        Some(self.consumer)
+    fn stages(&self) -> vk::PipelineStageFlags2 {
+        self.consumer.stages
     }
 }
 
@@ -182,7 +201,7 @@ impl<S: Resources> Resources for Vec<S> {
         Each { slots: slot.iter(), lend: |slot| Some(S::render(slot)) }
     }
 
-    fn handovers(slot: &Self::Slot, visit: &mut dyn FnMut(&Handover)) {
+    fn handovers(slot: &Self::Slot, visit: &mut dyn FnMut(HandoverRef<'_>)) {
         slot.iter().for_each(|slot| S::handovers(slot, visit));
     }
 
@@ -190,8 +209,12 @@ impl<S: Resources> Resources for Vec<S> {
         slot.iter().try_for_each(S::join)
     }
 
-    fn consumer(&self) -> Option<Consumer> {
-        self.iter().filter_map(S::consumer).reduce(Consumer::union)
+    fn stages(&self) -> vk::PipelineStageFlags2 {
+        self.iter().map(S::stages).fold(vk::PipelineStageFlags2::NONE, |all, stages| all | stages)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.iter().try_for_each(S::check)
     }
 }
 
@@ -225,7 +248,7 @@ macro_rules! tuple {
                 ($($name::render(&slot.$index),)+)
             }
 
-            fn handovers(slot: &Self::Slot, visit: &mut dyn FnMut(&Handover)) {
+            fn handovers(slot: &Self::Slot, visit: &mut dyn FnMut(HandoverRef<'_>)) {
                 $($name::handovers(&slot.$index, visit);)+
             }
 
@@ -234,8 +257,13 @@ macro_rules! tuple {
                 Ok(())
             }
 
-            fn consumer(&self) -> Option<Consumer> {
-                [$(self.$index.consumer()),+].into_iter().flatten().reduce(Consumer::union)
+            fn stages(&self) -> vk::PipelineStageFlags2 {
+                vk::PipelineStageFlags2::NONE $(| self.$index.stages())+
+            }
+
+            fn check(&self) -> Result<()> {
+                $(self.$index.check()?;)+
+                Ok(())
             }
         }
     };

@@ -46,12 +46,23 @@ unsafe impl<T: Send> Send for HostMapping<T> {}
 unsafe impl<T: Sync> Sync for HostMapping<T> {}
 
 impl<T: Pod> SharedBuffer<T> {
-    /// Makes a buffer on the Vulkan side and maps it on the compute side.
+    /// Makes a buffer on the Vulkan side, for the device's main queue, and maps it on the compute side.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for no elements, elements of no size, or more bytes than can be counted, else what the
     /// two sides say.
     pub fn new(compute: &Compute, name: &str, len: usize, consumer: Consumer) -> Result<Self> {
+        Self::for_family(compute, name, len, consumer, compute.device().queue().family())
+    }
+
+    /// [`new`](Self::new) for a queue of another family than the main queue's.
+    pub(crate) fn for_family(
+        compute: &Compute,
+        name: &str,
+        len: usize,
+        consumer: Consumer,
+        family: u32,
+    ) -> Result<Self> {
         let invalid = |reason: &str| Error::InvalidArgument {
             object: format!("shared buffer \"{name}\""),
             reason: reason.to_owned(),
@@ -84,7 +95,7 @@ impl<T: Pod> SharedBuffer<T> {
                 Mapping::Host(HostMapping(pointer))
             }
         };
-        let handover = Handover::new(&vulkan, partner, device.queue().family(), consumer);
+        let handover = Handover::new(&vulkan, partner, family, consumer);
         trace::event(Event {
             event: "create",
             side: compute.side_name(),

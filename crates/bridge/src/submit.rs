@@ -2,7 +2,7 @@
 
 use vk_export::ash::vk;
 
-use crate::timeline::Timeline;
+use crate::timeline::{Timeline, TimelinePoint};
 
 /// The wait and the signal that a frame adds to the submission of its commands, for engines that submit themselves.
 ///
@@ -32,12 +32,14 @@ pub struct LegacySubmitParts {
 }
 
 impl SubmitParts {
-    pub(crate) fn new(computed: &Timeline, rendered: &Timeline, value: u64, stages: vk::PipelineStageFlags2) -> Self {
-        let info = |timeline: &Timeline| vk::SemaphoreSubmitInfo::default().semaphore(timeline.vulkan()).value(value);
-        Self {
-            wait: info(computed).stage_mask(stages),
-            signal: info(rendered).stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS),
-        }
+    pub(crate) fn new(
+        computed: &TimelinePoint,
+        rendered: &Timeline,
+        value: u64,
+        stages: vk::PipelineStageFlags2,
+    ) -> Self {
+        let signal = vk::SemaphoreSubmitInfo::default().semaphore(rendered.vulkan()).value(value);
+        Self { wait: computed.wait_info(stages), signal: signal.stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS) }
     }
 
     /// The same for `vkQueueSubmit`.

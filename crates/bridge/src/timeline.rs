@@ -104,6 +104,11 @@ impl Timeline {
         TimelinePoint { timeline: self.clone(), value }
     }
 
+    /// The point of a signal that was enqueued before, or the start of the timeline.
+    pub(crate) fn issued(&self, value: u64) -> TimelinePoint {
+        TimelinePoint { timeline: self.clone(), value }
+    }
+
     /// Notes that a wait for `value` has just been enqueued by the other side than the signaller.
     pub(crate) fn awaited(&self, value: u64) {
         self.0.trail.waited(self.0.signaller, value);

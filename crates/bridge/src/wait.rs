@@ -7,13 +7,18 @@ use crate::Result;
 /// How long to look without giving the processor up: about what blocking and waking would cost.
 const SPIN: Duration = Duration::from_micros(100);
 
+/// How long to offer the processor to others between two looks, which costs microseconds, before sleeping, which costs as
+/// long as the sleep. Frames and their parts end within that, as a rule.
+const YIELD: Duration = Duration::from_millis(2);
+
 /// The longest sleep between two looks.
 const LONGEST_NAP: Duration = Duration::from_micros(500);
 
 /// How often the signaller is asked whether it still lives.
 const CHECK_EVERY: Duration = Duration::from_millis(20);
 
-/// Looks until `reached`, first without pause, then ever less often; for at most `limit`. `alive` ends the wait with an
+/// Looks until `reached`, first without pause, then whenever nobody else wants the processor, then ever less often; for at
+/// most `limit`. `alive` ends the wait with an
 /// error when nobody will signal any more.
 pub(crate) fn poll(
     limit: Duration,
@@ -36,6 +41,8 @@ pub(crate) fn poll(
         }
         if elapsed < SPIN {
             std::hint::spin_loop();
+        } else if elapsed < YIELD {
+            std::thread::yield_now();
         } else {
             // A nap of an eighth of the time so far makes the wait late by an eighth at most.
             std::thread::sleep((elapsed / 8).min(LONGEST_NAP).min(limit - elapsed));

@@ -6,7 +6,6 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytemuck::Pod;
 use cudarc::driver::CudaStream;
@@ -18,9 +17,6 @@ use crate::memory::ImportedMemory;
 use crate::order::StreamOrder;
 use crate::sys::CallError;
 use crate::view::{DeviceView, DeviceViewMut};
-
-/// How long dropping a buffer waits for the work that uses it.
-const DROP_LIMIT: Duration = Duration::from_secs(2);
 
 /// Which part of the memory to map.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,23 +63,13 @@ impl<T: Pod> MappedBuffer<T> {
         let object = Object("buffer", memory.name());
         let size = size_in_bytes::<T>(&object, info.len)?;
         check_alignment::<T>(memory, info.offset)?;
-        if !memory.device().owns(home) {
-            let device = memory.device().name().to_owned();
-            return Err(Error::ContextMismatch { object: object.to_string(), device });
-        }
-        if is_per_thread(home) {
-            return Err(Error::PerThreadStream { object: object.to_string() });
-        }
-        let (pointer, range) = memory.map(info.offset, size)?;
-        Ok(Self {
-            pointer,
-            len: info.len,
-            range,
-            live: true,
-            order: StreamOrder::new(Arc::clone(home)),
-            memory: Arc::clone(memory),
-            element: PhantomData,
-        })
+        let order = StreamOrder::new(home, memory.device(), &object)?;
+        let (pointer, range) = memory.map(info.offset, size, |driver, handle| {
+            // SAFETY: "the offset and size must be within the imported object" was checked by `map`; the result holds an Arc of
+            // the memory and frees the pointer first.
+            unsafe { driver.map_buffer(handle, info.offset, size) }
+        })?;
+        Ok(Self { pointer, len: info.len, range, live: true, order, memory: Arc::clone(memory), element: PhantomData })
     }
 
     /// Lends the buffer for reading.
@@ -161,13 +147,7 @@ impl<T> MappedBuffer<T> {
     /// [`Error::Driver`] when the wait cannot be enqueued, or when the end of such work could not be recorded earlier; then
     /// no signal may follow.
     pub fn join_foreign_work(&self) -> Result<(), Error> {
-        if !self.order.has_guests() {
-            return Ok(());
-        }
-        self.memory.device().check_recorded()?;
-        self.order.try_join_guests().map_err(|error| {
-            CallError::from_cudarc("cuStreamWaitEvent", error).at(self.object(), self.memory.device().name())
-        })
+        self.order.join(self.memory.device(), &self.object())
     }
 
     /// What dropping does, with the error.
@@ -202,17 +182,7 @@ impl<T> MappedBuffer<T> {
     }
 
     fn release(&mut self) -> Result<(), Error> {
-        let device = self.memory.device();
-        let unused = match self.order.drained(device.driver(), DROP_LIMIT) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Error::StillInUse {
-                object: self.object().to_string(),
-                device: device.name().to_owned(),
-                waited: DROP_LIMIT,
-            }),
-            Err(error) => Err(error.at(self.object(), device.name())),
-        };
-        match unused {
+        match self.order.wait_for_end(self.memory.device(), &self.object()) {
             // SAFETY: the home stream and the guests have ended their work, no view lives any more since all borrow `self`.
             Ok(()) => unsafe { self.unmap() },
             Err(error) => {
@@ -226,15 +196,16 @@ impl<T> MappedBuffer<T> {
     /// All work that uses the buffer has ended.
     unsafe fn unmap(&mut self) -> Result<(), Error> {
         self.live = false;
-        // SAFETY: `live` was true, so the pointer is the mapping of `range` and was not freed; the caller vouches for its use.
-        let freed = unsafe { self.memory.unmap(self.pointer, &self.range) };
+        let freed = self.memory.unmap(&self.range, |driver| {
+            // SAFETY: `live` was true, so the pointer is a mapping that was not freed; the caller vouches for its use.
+            unsafe { driver.free(self.pointer) }
+        });
         freed.inspect_err(|_| self.give_up())
     }
 
-    /// Keeps the memory, and with it the device and the context, for good: a mapping that stays must not outlive them.
     fn give_up(&mut self) {
         self.live = false;
-        std::mem::forget(Arc::clone(&self.memory));
+        self.memory.keep();
     }
 }
 
@@ -246,12 +217,6 @@ impl<T> Drop for MappedBuffer<T> {
             log::error!("{error}");
         }
     }
-}
-
-/// `CU_STREAM_PER_THREAD` is one handle for as many streams as there are threads.
-fn is_per_thread(stream: &CudaStream) -> bool {
-    const CU_STREAM_PER_THREAD: usize = 2;
-    stream.cu_stream() as usize == CU_STREAM_PER_THREAD
 }
 
 fn size_in_bytes<T>(object: &Object<'_>, len: usize) -> Result<u64, Error> {

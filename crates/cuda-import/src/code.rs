@@ -156,6 +156,13 @@ const CALL_ADVICE: &[(&str, &[u32], &str)] = &[
     ),
     ("cuExternalMemoryGetMappedBuffer", &[1], "offset + size must lie inside the imported memory"),
     (
+        "cuExternalMemoryGetMappedMipmappedArray",
+        &[1],
+        "the exporting API's image must have this very kind, extent, format, layers and mip levels, and CUDA must know \
+        images of this format",
+    ),
+    ("cuTexObjectCreate", &[1], "the device does not sample images of this format in this way"),
+    (
         "cuWaitExternalSemaphoresAsync",
         &[400],
         "streams of a green context cannot use external semaphores: use a plain stream",

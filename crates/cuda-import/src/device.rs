@@ -6,9 +6,10 @@ use std::sync::Arc;
 use cudarc::driver::{CudaContext, CudaStream};
 use uuid::Uuid;
 
-use crate::error::{DriverVersion, Error, PresentDevice};
+use crate::error::{Error, PresentDevice};
 use crate::probe::{self, DeviceReport};
 use crate::sys::{CallError, Driver};
+use crate::version::DriverVersion;
 
 /// A device to import into, with its context. Clones share it; any thread may use it.
 ///

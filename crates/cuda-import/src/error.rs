@@ -6,30 +6,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::code::DriverCode;
+use crate::image_problem::ImageProblem;
 use crate::sys::{CallError, LoadError};
-
-/// The newest CUDA that an installed driver supports. Compares in order of age.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DriverVersion {
-    /// 12 in CUDA 12.4.
-    pub major: u32,
-    /// 4 in CUDA 12.4.
-    pub minor: u32,
-}
-
-impl DriverVersion {
-    /// From what `cuDriverGetVersion` reports: 1000 x major + 10 x minor.
-    pub(crate) fn from_raw(raw: i32) -> Self {
-        let raw = raw.max(0).unsigned_abs();
-        Self { major: raw / 1000, minor: raw % 1000 / 10 }
-    }
-}
-
-impl fmt::Display for DriverVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CUDA {}.{}", self.major, self.minor)
-    }
-}
+use crate::version::DriverVersion;
 
 /// A device that was there when another one was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,7 +118,7 @@ pub enum Error {
     },
 
     /// The per-thread default stream is a different stream on each thread, so no order can be kept with it.
-    #[error("{object} cannot live on the per-thread default stream; make a stream with CudaDevice::new_stream")]
+    #[error("{object} cannot be used on the per-thread default stream; make a stream with CudaDevice::new_stream")]
     PerThreadStream {
         /// The object.
         object: String,
@@ -192,7 +171,7 @@ pub enum Error {
     },
 
     /// Part of the range is mapped already. Two mappings of the same bytes need not be coherent with each other.
-    #[error("bytes {offset}..{end} of {object} overlap a mapping of {}..{}; map once and take slices", mapped.start, mapped.end)]
+    #[error("bytes {offset}..{end} of {object} overlap a mapping of {}..{}; map once and take slices, or close that one first", mapped.start, mapped.end)]
     Overlap {
         /// The memory.
         object: String,
@@ -202,6 +181,17 @@ pub enum Error {
         end: u64,
         /// What is mapped, in bytes.
         mapped: std::ops::Range<u64>,
+    },
+
+    /// An image cannot be as described, or not be used as asked.
+    #[error("{object} on {device}: {problem}")]
+    Image {
+        /// The image.
+        object: String,
+        /// The device.
+        device: String,
+        /// Why, and what to change.
+        problem: ImageProblem,
     },
 
     /// Work that uses the object did not end in time, so the object was left alone on purpose: it is leaked, not freed in use.
@@ -361,12 +351,5 @@ mod tests {
     fn ranges_are_shown_without_overflow() {
         let error = Error::OutOfRange { object: "memory".to_owned(), offset: u64::MAX, size: 2, allocation_size: 4 };
         assert!(error.to_string().contains("18446744073709551615..18446744073709551617"), "{error}");
-    }
-
-    #[test]
-    fn versions_read_and_compare() {
-        assert_eq!(DriverVersion::from_raw(12040).to_string(), "CUDA 12.4");
-        assert!(DriverVersion::from_raw(11080) < DriverVersion::from_raw(12000));
-        assert_eq!(DriverVersion::from_raw(-1), DriverVersion { major: 0, minor: 0 });
     }
 }

@@ -59,9 +59,12 @@
 //! | `handle` | OS handles, and who owns them when |
 //! | `memory` | imported allocations |
 //! | `buffer`, `view`, `borrowed` | typed arrays in them, and what is lent of those |
-//! | `order` | order between the streams that use one buffer |
+//! | `image`, `image_view`, `texture` | images in them, and what is lent of those: copies, texture and surface objects |
+//! | `texel`, `image_info`, `image_limits`, `image_problem` | what an image may be, and what is wrong with it |
+//! | `image_objects` | texture and surface objects, made once |
+//! | `order` | order between the streams that use one buffer or image |
 //! | `semaphore`, `stream` | imported semaphores, waits and signals |
-//! | `error`, `code` | what can go wrong; the driver's codes |
+//! | `error`, `code`, `version` | what can go wrong; the driver's codes and versions |
 //! | `sys` | the driver's entry points, and nothing else |
 //!
 //! The version of CUDA's binding is a feature: `cuda-12000` by default, which runs on the most drivers, or exactly one of
@@ -73,12 +76,21 @@ mod code;
 mod device;
 mod error;
 mod handle;
+mod image;
+mod image_info;
+mod image_limits;
+mod image_objects;
+mod image_problem;
+mod image_view;
 mod memory;
 mod order;
 mod probe;
 mod semaphore;
 mod stream;
 mod sys;
+mod texel;
+mod texture;
+mod version;
 mod view;
 
 pub use borrowed::BorrowedSlice;
@@ -86,15 +98,23 @@ pub use buffer::{BufferMappingInfo, MappedBuffer};
 pub use code::DriverCode;
 pub use cudarc;
 pub use device::CudaDevice;
-pub use error::{DriverVersion, Error, PresentDevice};
+pub use error::{Error, PresentDevice};
+pub use half;
 pub use handle::{ImportHandle, OsHandle};
 #[cfg(windows)]
 pub use handle::{KmtHandle, NtName};
+pub use image::MappedImage;
+pub use image_info::{ImageKind, ImageMappingInfo};
+pub use image_problem::ImageProblem;
+pub use image_view::{ImageView, ImageViewMut};
 pub use memory::{ImportedMemory, MemoryImportInfo};
 pub use probe::{ComputeMode, DeviceReport, DriverReport, probe};
 pub use semaphore::{ImportedSemaphore, SemaphoreKind};
 pub use stream::{SemaphorePoint, StreamMark, mark, query, signal, signal_one, wait, wait_one};
+pub use texel::{ChannelType, Texel, TexelFormat};
+pub use texture::{AddressMode, Filter, ReadMode, Surface, Texture, TextureInfo};
 pub use uuid::Uuid;
+pub use version::DriverVersion;
 pub use view::{DeviceView, DeviceViewMut};
 
 /// Everything handed out may be used from any thread.
@@ -106,6 +126,11 @@ const _: () = {
     shared::<MappedBuffer<f32>>();
     shared::<DeviceView<'_, f32>>();
     shared::<DeviceViewMut<'_, f32>>();
+    shared::<MappedImage<f32>>();
+    shared::<ImageView<'_, f32>>();
+    shared::<ImageViewMut<'_, f32>>();
+    shared::<Texture<'_>>();
+    shared::<Surface<'_>>();
     shared::<SemaphorePoint<'_>>();
     shared::<StreamMark>();
     shared::<Error>();

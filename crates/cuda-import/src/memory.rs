@@ -6,12 +6,10 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cudarc::driver::sys::CUdeviceptr;
-
 use crate::device::CudaDevice;
 use crate::error::{Error, Object};
 use crate::handle::{ImportHandle, give};
-use crate::sys::MemoryHandle;
+use crate::sys::{CallResult, Driver, MemoryHandle};
 
 /// What the exporting API says of the memory.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,7 +24,7 @@ pub struct MemoryImportInfo<'a> {
     pub dedicated: bool,
 }
 
-/// An imported allocation. Buffers are mapped from it, and each keeps it alive. Any thread may use it.
+/// An imported allocation. Buffers and images are mapped from it, and each keeps it alive. Any thread may use it.
 #[doc(alias = "CUexternalMemory")]
 #[derive(Debug)]
 pub struct ImportedMemory {
@@ -105,8 +103,14 @@ impl ImportedMemory {
         Object("memory", &self.name)
     }
 
-    /// Maps `size` bytes at `offset`. The pointer goes back through [`unmap`](Self::unmap), with the same range.
-    pub(crate) fn map(&self, offset: u64, size: u64) -> Result<(CUdeviceptr, Range<u64>), Error> {
+    /// Claims `size` bytes at `offset` and lets `map` map them, with the context current. What that gives goes back through
+    /// [`unmap`](Self::unmap), with the same range.
+    pub(crate) fn map<M>(
+        &self,
+        offset: u64,
+        size: u64,
+        map: impl FnOnce(Driver, MemoryHandle) -> CallResult<M>,
+    ) -> Result<(M, Range<u64>), Error> {
         let range = range_within(offset, size, self.allocation_size).ok_or_else(|| Error::OutOfRange {
             object: self.object().to_string(),
             offset,
@@ -123,28 +127,26 @@ impl ImportedMemory {
                 mapped: other.clone(),
             });
         }
-        let place = |error: crate::sys::CallError| error.at(self.object(), self.device.name());
-        self.device.bind().map_err(place)?;
-        // SAFETY: "the offset and size must be within the imported object" was checked above; `self` keeps it alive, and
-        // MappedBuffer, the one user of the pointer, holds an Arc of `self` and frees it first.
-        let pointer = unsafe { self.device.driver().map_buffer(self.handle, offset, size) }.map_err(place)?;
+        let mapping = self.device.bind().and_then(|()| map(self.device.driver(), self.handle));
+        let mapping = mapping.map_err(|error| error.at(self.object(), self.device.name()))?;
         mapped.push(range.clone());
         log::trace!("map {}: bytes {}..{}", self.object(), range.start, range.end);
-        Ok((pointer, range))
+        Ok((mapping, range))
     }
 
-    /// # Safety
-    /// `pointer` and `range` came from one [`map`](Self::map) of this memory and were not unmapped before; no work that
-    /// uses the pointer is pending or will follow.
-    pub(crate) unsafe fn unmap(&self, pointer: CUdeviceptr, range: &Range<u64>) -> Result<(), Error> {
-        let freed = self.device.bind().and_then(|()| {
-            // SAFETY: the caller passes a live mapping that is no longer in use.
-            unsafe { self.device.driver().free(pointer) }
-        });
+    /// Lets `unmap` free what was mapped at `range`, with the context current. On an error the range stays claimed.
+    pub(crate) fn unmap(&self, range: &Range<u64>, unmap: impl FnOnce(Driver) -> CallResult<()>) -> Result<(), Error> {
+        let freed = self.device.bind().and_then(|()| unmap(self.device.driver()));
         freed.map_err(|error| error.at(self.object(), self.device.name()))?;
         self.mapped().retain(|other| other != range);
         log::trace!("unmap {}: bytes {}..{}", self.object(), range.start, range.end);
         Ok(())
+    }
+
+    /// Keeps the memory, and with it the device and the context, for good: for mappings that could not be freed and must
+    /// not outlive them.
+    pub(crate) fn keep(self: &Arc<Self>) {
+        std::mem::forget(Arc::clone(self));
     }
 
     fn mapped(&self) -> MutexGuard<'_, Vec<Range<u64>>> {

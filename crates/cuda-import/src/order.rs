@@ -1,8 +1,8 @@
-//! Order between the streams that use one buffer.
+//! Order between the streams that use one buffer or image.
 //!
-//! A buffer has a home stream. Work there is in order by itself and costs nothing more. Any other stream is a guest: it
+//! Each has a home stream. Work there is in order by itself and costs nothing more. Any other stream is a guest: it
 //! first waits for what the home stream and the other guests have been given so far, and leaves an event behind for those
-//! that come after it. A buffer that never had a guest pays one load for this.
+//! that come after it. What never had a guest pays one load for this.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -10,7 +10,12 @@ use std::time::{Duration, Instant};
 use cudarc::driver::{CudaEvent, CudaStream, DriverError, SyncOnDrop};
 
 use crate::code::DriverCode;
+use crate::device::CudaDevice;
+use crate::error::{Error, Object};
 use crate::sys::{CallError, CallResult, Driver};
+
+/// How long dropping a buffer or an image waits for the work that uses it.
+const DROP_LIMIT: Duration = Duration::from_secs(2);
 
 /// More guests than this are synchronised on the host, so that a program which makes a stream a frame stays bounded.
 const MAX_GUESTS: usize = 8;
@@ -34,15 +39,17 @@ struct Guest {
 }
 
 impl StreamOrder {
-    pub(crate) fn new(home: Arc<CudaStream>) -> Self {
-        Self { home, first: OnceLock::new(), anchor: OnceLock::new() }
+    /// Of `object`, which lives on `device`.
+    pub(crate) fn new(home: &Arc<CudaStream>, device: &CudaDevice, object: &Object<'_>) -> Result<Self, Error> {
+        check_stream(home, device, object)?;
+        Ok(Self { home: Arc::clone(home), first: OnceLock::new(), anchor: OnceLock::new() })
     }
 
     pub(crate) fn home(&self) -> &Arc<CudaStream> {
         &self.home
     }
 
-    /// Lets `stream` use the buffer after everything enqueued so far. What it enqueues before the guard is dropped comes
+    /// Lets `stream` use the object after everything enqueued so far. What it enqueues before the guard is dropped comes
     /// before everything that enters later.
     ///
     /// Where one stream cannot be told to wait for another, the host waits, and a warning says so. If that fails too, the
@@ -78,12 +85,35 @@ impl StreamOrder {
     }
 
     /// Makes the home stream wait for what the guests enqueued under guards that have been dropped.
-    pub(crate) fn try_join_guests(&self) -> Result<(), DriverError> {
+    fn try_join_guests(&self) -> Result<(), DriverError> {
         self.guests().try_for_each(|guest| self.home.wait(&guest.last_use))
     }
 
+    /// [`try_join_guests`](Self::try_join_guests) for a hand-over, which must not build on what was never enqueued.
+    pub(crate) fn join(&self, device: &CudaDevice, object: &Object<'_>) -> Result<(), Error> {
+        if !self.has_guests() {
+            return Ok(());
+        }
+        device.check_recorded()?;
+        let joined = self.try_join_guests();
+        joined.map_err(|error| CallError::from_cudarc("cuStreamWaitEvent", error).at(object, device.name()))
+    }
+
+    /// Waits until nothing uses `object` any more, on home and guests, up to a limit.
+    pub(crate) fn wait_for_end(&self, device: &CudaDevice, object: &Object<'_>) -> Result<(), Error> {
+        match self.drained(device.driver(), DROP_LIMIT) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::StillInUse {
+                object: object.to_string(),
+                device: device.name().to_owned(),
+                waited: DROP_LIMIT,
+            }),
+            Err(error) => Err(error.at(object, device.name())),
+        }
+    }
+
     /// Whether all work of home and guests up to now ended within `limit`. Waits on the host by polling.
-    pub(crate) fn drained(&self, driver: Driver, limit: Duration) -> CallResult<bool> {
+    fn drained(&self, driver: Driver, limit: Duration) -> CallResult<bool> {
         // cudarc returns a recorded error from its next call, whatever that does. Set it aside: it is not ours to report.
         let earlier = self.home.context().check_err();
         let drained = self.drain(driver, limit);
@@ -153,7 +183,7 @@ impl StreamOrder {
         Ok(None)
     }
 
-    pub(crate) fn has_guests(&self) -> bool {
+    fn has_guests(&self) -> bool {
         self.first.get().is_some()
     }
 
@@ -163,9 +193,32 @@ impl StreamOrder {
     }
 }
 
+/// Whether `object`, which lives on `device`, can be used on the stream.
+pub(crate) fn check_stream(stream: &CudaStream, device: &CudaDevice, object: &Object<'_>) -> Result<(), Error> {
+    check_context(stream, device, object)?;
+    if is_per_thread(stream) {
+        return Err(Error::PerThreadStream { object: object.to_string() });
+    }
+    Ok(())
+}
+
+/// Whether the stream is of the context that `object` lives in.
+pub(crate) fn check_context(stream: &CudaStream, device: &CudaDevice, object: &Object<'_>) -> Result<(), Error> {
+    if device.owns(stream) {
+        return Ok(());
+    }
+    Err(Error::ContextMismatch { object: object.to_string(), device: device.name().to_owned() })
+}
+
+/// `CU_STREAM_PER_THREAD` is one handle for as many streams as there are threads.
+fn is_per_thread(stream: &CudaStream) -> bool {
+    const CU_STREAM_PER_THREAD: usize = 2;
+    key(stream) == CU_STREAM_PER_THREAD
+}
+
 fn warn(error: DriverError) {
     let code = DriverCode(error.0 as u32);
-    log::warn!("streams that share a buffer cannot wait for each other ({code}): the host waits");
+    log::warn!("streams that share an object cannot wait for each other ({code}): the host waits");
 }
 
 fn key(stream: &CudaStream) -> usize {

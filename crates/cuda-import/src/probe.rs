@@ -3,8 +3,9 @@
 use cudarc::driver::sys::{CUdevice, CUdevice_attribute as Attribute};
 use uuid::Uuid;
 
-use crate::error::{DriverVersion, Error};
+use crate::error::Error;
 use crate::sys::{CallError, CallResult, Driver, INVALID_VALUE};
+use crate::version::DriverVersion;
 
 /// The driver and its devices.
 #[derive(Clone, Debug)]

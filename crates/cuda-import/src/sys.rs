@@ -8,15 +8,19 @@
 //! Unsafe because it calls C.
 #![allow(unsafe_code)]
 
+mod array;
 mod external;
+mod object;
 
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::sync::OnceLock;
 
 use cudarc::driver::{CudaContext, CudaStream, sys as cu};
 
+pub(crate) use array::{ArrayHandle, Linear, MipmappedArrayHandle, array_copy, mipmapped_array_desc};
 pub use external::SemaphoreKind;
 pub(crate) use external::{MemoryHandle, SemaphoreHandle, SignalParams, WaitParams, signal_params, wait_params};
+pub(crate) use object::Resource;
 
 /// A driver call that did not return `CUDA_SUCCESS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,9 +93,27 @@ table! {
     cuCtxGetCurrent(*mut cu::CUcontext);
     cuCtxSetCurrent(cu::CUcontext);
     cuStreamQuery(cu::CUstream);
+    cuStreamSynchronize(cu::CUstream);
     cuMemFree_v2(cu::CUdeviceptr);
     cuImportExternalMemory(*mut cu::CUexternalMemory, *const cu::CUDA_EXTERNAL_MEMORY_HANDLE_DESC);
     cuExternalMemoryGetMappedBuffer(*mut cu::CUdeviceptr, cu::CUexternalMemory, *const cu::CUDA_EXTERNAL_MEMORY_BUFFER_DESC);
+    cuExternalMemoryGetMappedMipmappedArray(
+        *mut cu::CUmipmappedArray,
+        cu::CUexternalMemory,
+        *const cu::CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC
+    );
+    cuMipmappedArrayGetLevel(*mut cu::CUarray, cu::CUmipmappedArray, c_uint);
+    cuMipmappedArrayDestroy(cu::CUmipmappedArray);
+    cuMemcpy3DAsync_v2(*const cu::CUDA_MEMCPY3D, cu::CUstream);
+    cuTexObjectCreate(
+        *mut cu::CUtexObject,
+        *const cu::CUDA_RESOURCE_DESC,
+        *const cu::CUDA_TEXTURE_DESC,
+        *const cu::CUDA_RESOURCE_VIEW_DESC
+    );
+    cuTexObjectDestroy(cu::CUtexObject);
+    cuSurfObjectCreate(*mut cu::CUsurfObject, *const cu::CUDA_RESOURCE_DESC);
+    cuSurfObjectDestroy(cu::CUsurfObject);
     cuDestroyExternalMemory(cu::CUexternalMemory);
     cuImportExternalSemaphore(*mut cu::CUexternalSemaphore, *const cu::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC);
     cuWaitExternalSemaphoresAsync(*const SemaphoreHandle, *const WaitParams, c_uint, cu::CUstream);
@@ -112,7 +134,6 @@ const CALLED_BY_CUDARC: &[&str] = &[
     "cuGetErrorString",
     "cuStreamCreate",
     "cuStreamDestroy_v2",
-    "cuStreamSynchronize",
     "cuStreamWaitEvent",
 ];
 

@@ -2,15 +2,35 @@
 
 use ash::vk;
 
+use crate::legacy::LegacyBarrier;
 use crate::{Buffer, Consumer};
 
-/// Who holds the buffer while Vulkan does not.
+/// Who holds a buffer or an image while Vulkan does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Partner {
     /// Another API on the same GPU: ownership moves to and from `VK_QUEUE_FAMILY_EXTERNAL`.
     External,
     /// The CPU through a host mapping: no ownership moves, host accesses are made visible.
     Host,
+}
+
+impl Partner {
+    /// The partner's stages and accesses, as Vulkan can name them. Another API's are none of Vulkan's: the ownership
+    /// transfer itself makes its writes available.
+    pub(crate) fn scope(self, host: vk::AccessFlags2) -> (vk::PipelineStageFlags2, vk::AccessFlags2) {
+        match self {
+            Self::External => (vk::PipelineStageFlags2::NONE, vk::AccessFlags2::NONE),
+            Self::Host => (vk::PipelineStageFlags2::HOST, host),
+        }
+    }
+
+    /// Queue families on the partner's and on Vulkan's side.
+    pub(crate) fn families(self, queue_family: u32) -> (u32, u32) {
+        match self {
+            Self::External => (vk::QUEUE_FAMILY_EXTERNAL, queue_family),
+            Self::Host => (vk::QUEUE_FAMILY_IGNORED, vk::QUEUE_FAMILY_IGNORED),
+        }
+    }
 }
 
 /// A buffer, the queue family that uses it, how, and with whom it is shared: all that its barriers need.
@@ -25,33 +45,41 @@ pub struct Handover {
     consumer: Consumer,
 }
 
-/// A barrier for `vkCmdPipelineBarrier`, for engines that do not use synchronization2.
-#[derive(Debug, Clone, Copy)]
-pub struct LegacyBarrier {
-    /// `srcStageMask`
-    pub src_stages: vk::PipelineStageFlags,
-    /// `dstStageMask`
-    pub dst_stages: vk::PipelineStageFlags,
-    /// The barrier itself.
-    pub barrier: vk::BufferMemoryBarrier<'static>,
+/// The accesses among these that write.
+pub(crate) fn writes(access: vk::AccessFlags2) -> vk::AccessFlags2 {
+    use vk::AccessFlags2 as Access;
+    let all = Access::SHADER_WRITE
+        | Access::SHADER_STORAGE_WRITE
+        | Access::COLOR_ATTACHMENT_WRITE
+        | Access::DEPTH_STENCIL_ATTACHMENT_WRITE
+        | Access::TRANSFER_WRITE
+        | Access::MEMORY_WRITE;
+    access & all
 }
 
 impl Handover {
     /// The hand-over of `buffer` between `partner` and `queue_family`, which uses it as `consumer` says.
     pub fn new(buffer: &Buffer, partner: Partner, queue_family: u32, consumer: Consumer) -> Self {
-        Self { buffer: buffer.as_raw(), partner, queue_family, consumer }
+        Self::of(buffer.as_raw(), partner, queue_family, consumer)
+    }
+
+    pub(crate) fn of(buffer: vk::Buffer, partner: Partner, queue_family: u32, consumer: Consumer) -> Self {
+        Self { buffer, partner, queue_family, consumer }
     }
 
     /// The barrier that takes the buffer over from the partner, before Vulkan's first access.
     ///
-    /// The semaphore wait of the submission orders it after the partner's work.
+    /// The semaphore wait of the submission orders it after the partner's work: at the consumer's stages for the host, at
+    /// `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT` for another API, since an acquire operation happens in no other stage
+    /// (Vulkan specification, "Queue Family Ownership Transfer").
     pub fn acquire(&self) -> vk::BufferMemoryBarrier2<'static> {
-        let (stages, access) = self.partner_scope(vk::AccessFlags2::HOST_WRITE);
-        let (from, to) = self.families();
-        // The consumer's stages, which are the semaphore wait's too, chain the barrier behind that wait.
+        let (stages, access) = self.partner.scope(vk::AccessFlags2::HOST_WRITE);
+        let (from, to) = self.partner.families(self.queue_family);
+        // The consumer's stages chain the barrier behind that wait, and behind Vulkan's own last writes. An acquire operation
+        // ignores the access; a validation layer, which sees nothing of what lies between, does not.
         self.barrier()
             .src_stage_mask(stages | self.consumer.stages)
-            .src_access_mask(access)
+            .src_access_mask(access | writes(self.consumer.access))
             .dst_stage_mask(self.consumer.stages)
             .dst_access_mask(self.consumer.access)
             .src_queue_family_index(from)
@@ -62,8 +90,8 @@ impl Handover {
     ///
     /// The semaphore signal of the submission orders the partner's work after it.
     pub fn release(&self) -> vk::BufferMemoryBarrier2<'static> {
-        let (stages, access) = self.partner_scope(vk::AccessFlags2::HOST_READ | vk::AccessFlags2::HOST_WRITE);
-        let (from, to) = self.families();
+        let (stages, access) = self.partner.scope(vk::AccessFlags2::HOST_READ | vk::AccessFlags2::HOST_WRITE);
+        let (from, to) = self.partner.families(self.queue_family);
         self.barrier()
             .src_stage_mask(self.consumer.stages)
             .src_access_mask(self.consumer.access)
@@ -86,79 +114,6 @@ impl Handover {
     fn barrier(&self) -> vk::BufferMemoryBarrier2<'static> {
         vk::BufferMemoryBarrier2::default().buffer(self.buffer).offset(0).size(vk::WHOLE_SIZE)
     }
-
-    /// The partner's stages and accesses as Vulkan can name them. Another API's are none of Vulkan's: the ownership
-    /// transfer itself makes its writes available.
-    fn partner_scope(&self, host: vk::AccessFlags2) -> (vk::PipelineStageFlags2, vk::AccessFlags2) {
-        match self.partner {
-            Partner::External => (vk::PipelineStageFlags2::NONE, vk::AccessFlags2::NONE),
-            Partner::Host => (vk::PipelineStageFlags2::HOST, host),
-        }
-    }
-
-    /// Queue families on the partner's and on Vulkan's side.
-    fn families(&self) -> (u32, u32) {
-        match self.partner {
-            Partner::External => (vk::QUEUE_FAMILY_EXTERNAL, self.queue_family),
-            Partner::Host => (vk::QUEUE_FAMILY_IGNORED, vk::QUEUE_FAMILY_IGNORED),
-        }
-    }
-}
-
-impl From<vk::BufferMemoryBarrier2<'static>> for LegacyBarrier {
-    fn from(barrier: vk::BufferMemoryBarrier2<'static>) -> Self {
-        Self {
-            src_stages: or(legacy_stages(barrier.src_stage_mask), vk::PipelineStageFlags::TOP_OF_PIPE),
-            dst_stages: or(legacy_stages(barrier.dst_stage_mask), vk::PipelineStageFlags::BOTTOM_OF_PIPE),
-            barrier: vk::BufferMemoryBarrier::default()
-                .src_access_mask(legacy_access(barrier.src_access_mask))
-                .dst_access_mask(legacy_access(barrier.dst_access_mask))
-                .src_queue_family_index(barrier.src_queue_family_index)
-                .dst_queue_family_index(barrier.dst_queue_family_index)
-                .buffer(barrier.buffer)
-                .offset(barrier.offset)
-                .size(barrier.size),
-        }
-    }
-}
-
-/// `NONE` is spelt as an empty end of the pipe in the old form.
-fn or(stages: vk::PipelineStageFlags, none: vk::PipelineStageFlags) -> vk::PipelineStageFlags {
-    if stages.is_empty() { none } else { stages }
-}
-
-/// Stages of synchronization2 in the old form, for `vkCmdPipelineBarrier` and `vkQueueSubmit`.
-///
-/// The low 32 bits of the two enums are the same; stages that were split from an older one become that.
-pub fn legacy_stages(stages: vk::PipelineStageFlags2) -> vk::PipelineStageFlags {
-    const TRANSFER: u64 = vk::PipelineStageFlags2::COPY.as_raw()
-        | vk::PipelineStageFlags2::RESOLVE.as_raw()
-        | vk::PipelineStageFlags2::BLIT.as_raw()
-        | vk::PipelineStageFlags2::CLEAR.as_raw();
-    const VERTEX_INPUT: u64 =
-        vk::PipelineStageFlags2::INDEX_INPUT.as_raw() | vk::PipelineStageFlags2::VERTEX_ATTRIBUTE_INPUT.as_raw();
-    let raw = stages.as_raw();
-    let mut legacy = vk::PipelineStageFlags::from_raw(u32::try_from(raw & u64::from(u32::MAX)).unwrap_or(0));
-    if raw & TRANSFER != 0 {
-        legacy |= vk::PipelineStageFlags::TRANSFER;
-    }
-    if raw & VERTEX_INPUT != 0 {
-        legacy |= vk::PipelineStageFlags::VERTEX_INPUT;
-    }
-    legacy
-}
-
-fn legacy_access(access: vk::AccessFlags2) -> vk::AccessFlags {
-    const READ: u64 = vk::AccessFlags2::SHADER_STORAGE_READ.as_raw() | vk::AccessFlags2::SHADER_SAMPLED_READ.as_raw();
-    let raw = access.as_raw();
-    let mut legacy = vk::AccessFlags::from_raw(u32::try_from(raw & u64::from(u32::MAX)).unwrap_or(0));
-    if raw & READ != 0 {
-        legacy |= vk::AccessFlags::SHADER_READ;
-    }
-    if raw & vk::AccessFlags2::SHADER_STORAGE_WRITE.as_raw() != 0 {
-        legacy |= vk::AccessFlags::SHADER_WRITE;
-    }
-    legacy
 }
 
 #[cfg(test)]
@@ -166,7 +121,7 @@ mod tests {
     use super::*;
 
     fn handover(partner: Partner, consumer: Consumer) -> Handover {
-        Handover { buffer: vk::Buffer::null(), partner, queue_family: 3, consumer }
+        Handover::of(vk::Buffer::null(), partner, 3, consumer)
     }
 
     #[test]
@@ -183,6 +138,12 @@ mod tests {
     }
 
     #[test]
+    fn what_vulkan_wrote_before_is_named_again() {
+        let h = handover(Partner::External, Consumer::TRANSFER_READ | Consumer::TRANSFER_WRITE);
+        assert_eq!(h.acquire().src_access_mask, vk::AccessFlags2::TRANSFER_WRITE);
+    }
+
+    #[test]
     fn host_moves_no_ownership_but_names_host_accesses() {
         let h = handover(Partner::Host, Consumer::TRANSFER_READ);
         let (acquire, release) = (h.acquire(), h.release());
@@ -190,25 +151,5 @@ mod tests {
         assert_eq!(acquire.src_access_mask, vk::AccessFlags2::HOST_WRITE);
         assert_eq!(release.dst_access_mask, vk::AccessFlags2::HOST_READ | vk::AccessFlags2::HOST_WRITE);
         assert_eq!(release.dst_stage_mask, vk::PipelineStageFlags2::HOST);
-    }
-
-    #[test]
-    fn legacy_form_says_the_same() {
-        let both = handover(Partner::External, Consumer::SHADER_READ | Consumer::VERTEX_INPUT).acquire_legacy();
-        assert_eq!(both.src_stages, both.dst_stages);
-        let release = handover(Partner::External, Consumer::SHADER_READ).release_legacy();
-        assert_eq!(release.dst_stages, vk::PipelineStageFlags::BOTTOM_OF_PIPE);
-        assert_eq!(
-            both.dst_stages,
-            vk::PipelineStageFlags::VERTEX_INPUT
-                | vk::PipelineStageFlags::VERTEX_SHADER
-                | vk::PipelineStageFlags::FRAGMENT_SHADER
-        );
-        assert_eq!(both.barrier.dst_access_mask, vk::AccessFlags::SHADER_READ | vk::AccessFlags::VERTEX_ATTRIBUTE_READ);
-        let write = handover(Partner::Host, Consumer::COMPUTE_READ_WRITE).release_legacy();
-        assert_eq!(write.barrier.src_access_mask, vk::AccessFlags::SHADER_READ | vk::AccessFlags::SHADER_WRITE);
-        assert_eq!(write.dst_stages, vk::PipelineStageFlags::HOST);
-        let custom = Consumer { stages: vk::PipelineStageFlags2::COPY, ..Consumer::TRANSFER_READ };
-        assert_eq!(handover(Partner::External, custom).acquire_legacy().dst_stages, vk::PipelineStageFlags::TRANSFER);
     }
 }

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use ash::vk;
 
-use crate::memory::{Memory, Request};
+use crate::memory::{Memory, Request, Resource};
 use crate::os::Exporter;
 use crate::requirements::MEMORY_EXTENSION;
 use crate::{Error, ExportDevice, HandleType, MemoryDescriptor, MemoryHandle, Placement, Result};
@@ -101,7 +101,7 @@ impl Buffer {
         let request = Request {
             name: info.name,
             requirements,
-            dedicated_to: (dedicated_only || wants_own != 0).then_some(raw),
+            dedicated_to: (dedicated_only || wants_own != 0).then_some(Resource::Buffer(raw)),
             device_address: info.usage.contains(vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS),
             placement: info.placement,
             exporter: shared,

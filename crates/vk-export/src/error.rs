@@ -79,6 +79,19 @@ pub enum Error {
         reason: String,
     },
 
+    /// The driver was asked for exactly this image, and has none.
+    #[error("{object}: {device} has no such image of {format:?}: {reason}")]
+    UnsupportedImage {
+        /// The image that was to be made.
+        object: String,
+        /// Its format.
+        format: vk::Format,
+        /// The device's name.
+        device: String,
+        /// What was asked for, and what would do instead.
+        reason: String,
+    },
+
     /// More bytes than the device takes in one piece.
     #[error("{object}: {size} bytes asked, but {device} takes at most {limit} ({limit_name}); split it")]
     TooLarge {
@@ -120,6 +133,19 @@ pub enum Error {
         detail: String,
         /// The object that the call was about.
         object: String,
+    },
+
+    /// Commands did not finish within the limit of a host wait.
+    #[error(
+        "{object} did not finish within {waited:?}; what they use must stay alive: the device keeps it forever [{device}]"
+    )]
+    Unfinished {
+        /// The commands.
+        object: String,
+        /// How long the wait lasted.
+        waited: std::time::Duration,
+        /// The device's name.
+        device: String,
     },
 
     /// The allocator for what is not shared failed.

@@ -48,12 +48,28 @@ pub struct MemoryDescriptor {
 pub(crate) struct Request<'a> {
     pub(crate) name: &'a str,
     pub(crate) requirements: vk::MemoryRequirements,
-    /// The buffer, when the driver or the export wants an allocation of its own for it.
-    pub(crate) dedicated_to: Option<vk::Buffer>,
+    /// The resource, when the driver or the export wants an allocation of its own for it.
+    pub(crate) dedicated_to: Option<Resource>,
     pub(crate) device_address: bool,
     pub(crate) placement: Placement,
     /// With [`Placement::Exportable`] and no other.
     pub(crate) exporter: Option<Exporter>,
+}
+
+/// What an allocation can be dedicated to.
+#[derive(Clone, Copy)]
+pub(crate) enum Resource {
+    Buffer(vk::Buffer),
+    Image(vk::Image),
+}
+
+impl Resource {
+    fn dedicated_info(self) -> vk::MemoryDedicatedAllocateInfo<'static> {
+        match self {
+            Self::Buffer(buffer) => vk::MemoryDedicatedAllocateInfo::default().buffer(buffer),
+            Self::Image(image) => vk::MemoryDedicatedAllocateInfo::default().image(image),
+        }
+    }
 }
 
 /// One `VkDeviceMemory`.
@@ -69,7 +85,7 @@ pub(crate) struct Memory {
 }
 
 // SAFETY: the pointer is to a mapping that lives as long as this does; who reads and writes through it, and when, is
-// for the users of `Buffer::host_ptr` to order. The Vulkan handle may be used from any thread.
+// for the users of `host_ptr` to order. The Vulkan handle may be used from any thread.
 unsafe impl Send for Memory {}
 // SAFETY: as above; no method here reads or writes through the pointer.
 unsafe impl Sync for Memory {}
@@ -90,7 +106,7 @@ impl Memory {
         use vk::MemoryPropertyFlags as Flags;
         let (wanted, preferred) = match request.placement {
             Placement::Exportable => (Flags::DEVICE_LOCAL, Flags::empty()),
-            // The specification promises every device a type with both, for every buffer.
+            // The specification promises a type with both to every buffer and every LINEAR image.
             Placement::HostVisible => (Flags::HOST_VISIBLE | Flags::HOST_COHERENT, Flags::HOST_CACHED),
         };
         let memory_type = device
@@ -106,8 +122,7 @@ impl Memory {
         let mut export_info = vk::ExportMemoryAllocateInfo::default().handle_types(handle_types.unwrap_or_default());
         #[cfg(windows)]
         let mut nt_info = exporter.as_ref().and_then(Exporter::memory_info);
-        let mut dedicated_info =
-            vk::MemoryDedicatedAllocateInfo::default().buffer(request.dedicated_to.unwrap_or_default());
+        let mut dedicated_info = request.dedicated_to.map(Resource::dedicated_info);
         let mut flags_info = vk::MemoryAllocateFlagsInfo::default().flags(vk::MemoryAllocateFlags::DEVICE_ADDRESS);
         let mut info = vk::MemoryAllocateInfo::default().allocation_size(size).memory_type_index(memory_type);
         if handle_types.is_some() {
@@ -117,14 +132,14 @@ impl Memory {
         if let Some(nt_info) = &mut nt_info {
             info = info.push_next(nt_info);
         }
-        if request.dedicated_to.is_some() {
-            info = info.push_next(&mut dedicated_info);
+        if let Some(dedicated_info) = &mut dedicated_info {
+            info = info.push_next(dedicated_info);
         }
         if request.device_address {
             info = info.push_next(&mut flags_info);
         }
         // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01713/-01714: size and type were checked against the device
-        // above; VUID-VkMemoryDedicatedAllocateInfo-buffer-02965: a dedicated size is the buffer's own requirement.
+        // above; VUID-VkMemoryDedicatedAllocateInfo-buffer-02965, -image-02964: a dedicated size is the resource's own.
         let raw = unsafe { device.as_raw().allocate_memory(&info, None) }
             .map_err(device.failed("vkAllocateMemory", &format!("memory of \"{}\", {size} bytes", request.name)))?;
         let mut memory = Self {
@@ -148,6 +163,11 @@ impl Memory {
 
     pub(crate) fn as_raw(&self) -> vk::DeviceMemory {
         self.raw
+    }
+
+    /// Bytes given to `vkAllocateMemory`.
+    pub(crate) fn allocation_size(&self) -> u64 {
+        self.allocation_size
     }
 
     /// The start of the host's mapping, if there is one.

@@ -7,7 +7,7 @@ use ash::vk;
 use uuid::Uuid;
 
 use crate::requirements::{Gaps, version};
-use crate::{Error, Result};
+use crate::{Error, QueueKind, Result};
 
 /// What a physical device says of itself.
 #[derive(Debug, Clone)]
@@ -144,10 +144,16 @@ impl PhysicalDeviceInfo {
         Gaps::find(self.api_version, self.timeline_semaphore, self.synchronization2, |name| self.has_extension(name))
     }
 
-    /// The first queue family with all of `flags`.
-    pub fn queue_family(&self, flags: vk::QueueFlags) -> Option<u32> {
-        let index = self.queue_families.iter().position(|f| f.queue_flags.contains(flags) && f.queue_count > 0)?;
+    /// The first queue family of a kind.
+    pub fn queue_family(&self, kind: QueueKind) -> Option<u32> {
+        let index = self.queue_families.iter().position(|f| kind.is_family(f.queue_flags) && f.queue_count > 0)?;
         u32::try_from(index).ok()
+    }
+
+    /// Whether a queue family exists and is of a kind.
+    pub(crate) fn is_family(&self, family: u32, kind: QueueKind) -> bool {
+        let family = usize::try_from(family).ok().and_then(|family| self.queue_families.get(family));
+        family.is_some_and(|family| kind.is_family(family.queue_flags))
     }
 
     /// The first memory type of `allowed` that has `wanted`, preferring one that also has `preferred`.

@@ -8,6 +8,54 @@ use ash::vk;
 use crate::synchronization2::Synchronization2;
 use crate::{Error, Result};
 
+/// What a queue is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum QueueKind {
+    /// Draws, computes and copies: the device's main queue.
+    #[default]
+    Graphics,
+    /// Computes and copies beside the main queue; its family cannot draw.
+    Compute,
+    /// Only copies, on a copy engine of its own. On NVIDIA it does not share the engine that CUDA kernels run on, so a
+    /// frame handed over to it costs no context switch of the GPU.
+    Transfer,
+}
+
+impl QueueKind {
+    /// Whether a family with these capabilities is of this kind.
+    pub(crate) fn is_family(self, flags: vk::QueueFlags) -> bool {
+        use vk::QueueFlags as Flags;
+        match self {
+            Self::Graphics => flags.contains(Flags::GRAPHICS | Flags::COMPUTE),
+            Self::Compute => flags.contains(Flags::COMPUTE) && !flags.contains(Flags::GRAPHICS),
+            Self::Transfer => flags & !(Flags::SPARSE_BINDING | Flags::PROTECTED) == Flags::TRANSFER,
+        }
+    }
+
+    /// The stages that queues of this kind have, or `None` for all.
+    ///
+    /// Source: the table "Supported pipeline stage flags" of the Vulkan specification.
+    pub fn stages(self) -> Option<vk::PipelineStageFlags2> {
+        use vk::PipelineStageFlags2 as Stages;
+        let transfer = Stages::ALL_TRANSFER | Stages::COPY | Stages::CLEAR | Stages::HOST | Stages::ALL_COMMANDS;
+        match self {
+            Self::Graphics => None,
+            Self::Compute => Some(transfer | Stages::COMPUTE_SHADER | Stages::DRAW_INDIRECT),
+            Self::Transfer => Some(transfer),
+        }
+    }
+}
+
+impl std::fmt::Display for QueueKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Graphics => "graphics",
+            Self::Compute => "compute",
+            Self::Transfer => "transfer",
+        })
+    }
+}
+
 /// A Vulkan queue with the lock that its external synchronization needs.
 ///
 /// The lock of an adopted queue only orders what goes through this object; the engine keeps its own submissions out of

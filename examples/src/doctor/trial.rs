@@ -111,7 +111,7 @@ fn attempt(
 
     *step = "sharing buffers and timelines";
     let start = Instant::now();
-    let info = ExchangeInfo { name: "doctor", slots: SLOTS, timeout: LIMIT };
+    let info = ExchangeInfo { name: "doctor", slots: SLOTS, timeout: LIMIT, ..Default::default() };
     let mut exchange = Exchange::new(&compute, &info, Words::new(WORDS, Consumer::TRANSFER_READ))?;
     trial.times.share_ms = Some(milliseconds(start));
 

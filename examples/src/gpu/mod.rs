@@ -1,19 +1,52 @@
 //! A little Vulkan between the bridge and an example: pipelines, passes, command buffers, a swapchain.
 //!
-//! It knows one queue, 2D colour images and dynamic rendering, and leaves out all that no example needs.
+//! It knows one queue, 2D images and dynamic rendering, and leaves out all that no example needs.
 
 pub mod commands;
+pub mod depth;
+pub mod output;
 pub mod pipeline;
 pub mod recorder;
 pub mod rendering;
 pub mod swapchain;
 
-use anyhow::{Error, anyhow};
-use bridge::ExportDevice;
+use anyhow::{Error, Result, anyhow, ensure};
 use bridge::ash::vk;
+use bridge::{Backend, Compute, ExportDevice};
 
 /// For `map_err`: what failed, on which device.
 pub(crate) fn failed(device: &ExportDevice, call: &'static str) -> impl FnOnce(vk::Result) -> Error {
     let name = device.name().to_owned();
     move |result| anyhow!("{call} failed on {name}: {result:?} ({})", result.as_raw())
+}
+
+/// Makes sure that the device can do with a shared image of `format` what `what` says, before one is made. The CPU shares
+/// images whose rows lie one after the other, with which many GPUs can do less.
+///
+/// # Errors
+/// What the device cannot do, and what to try instead.
+#[allow(unsafe_code)] // Asks the device.
+pub fn require(compute: &Compute, format: vk::Format, features: vk::FormatFeatureFlags, what: &str) -> Result<()> {
+    let device = compute.device();
+    let (instance, physical) = (device.instance(), device.physical().handle);
+    // SAFETY: VUID-vkGetPhysicalDeviceFormatProperties-physicalDevice-parameter: the device's own.
+    let there = unsafe { instance.get_physical_device_format_properties(physical, format) };
+    let host = compute.backend() == Backend::Host;
+    let (there, rows) = if host {
+        (there.linear_tiling_features, ", with its rows one after the other as the CPU needs them")
+    } else {
+        (there.optimal_tiling_features, "")
+    };
+    ensure!(
+        there.contains(features),
+        "{} cannot {what}{rows} ({format:?} lacks {:?}); {}",
+        device.name(),
+        features & !there,
+        if host {
+            "--backend cuda does without, or choose another device with --gpu"
+        } else {
+            "choose another device with --gpu"
+        }
+    );
+    Ok(())
 }

@@ -6,10 +6,11 @@ use bridge::ExportDevice;
 use bridge::ash::vk;
 use bridge::vk_export::LocalImage;
 
+use super::depth::Depth;
 use super::failed;
 use crate::shader::spirv;
 
-/// What a pipeline is to be: one colour target, dynamic viewport, no depth.
+/// What a pipeline is to be: one colour target, dynamic viewport.
 #[derive(Clone, Copy, Debug)]
 pub struct PipelineInfo<'a> {
     /// Its name.
@@ -28,8 +29,13 @@ pub struct PipelineInfo<'a> {
     pub blend: Option<vk::PipelineColorBlendAttachmentState>,
     /// The target's format.
     pub target: vk::Format,
-    /// How many textures the fragment shader reads, at bindings 0, 1, … of set 0. Default: 0.
+    /// Whether the nearest surface is seen, whatever the order; its targets have depths then. Default: no.
+    pub depth: bool,
+    /// How many textures the shaders read, at bindings 0, 1, … of set 0. Default: 0.
     pub textures: u32,
+    /// Whether they read them through a sampler, at the binding after the last texture, that filters linearly between
+    /// texels and repeats the texture beyond its edges. Default: no.
+    pub sampled: bool,
     /// Bytes of push constants. Default: 0.
     pub constants: u32,
 }
@@ -45,7 +51,9 @@ impl Default for PipelineInfo<'_> {
             stride: 0,
             blend: None,
             target: vk::Format::UNDEFINED,
+            depth: false,
             textures: 0,
+            sampled: false,
             constants: 0,
         }
     }
@@ -61,6 +69,7 @@ pub struct Pipeline {
     pub(crate) layout: vk::PipelineLayout,
     pub(crate) constants: u32,
     pub(crate) textures: u32,
+    pub(crate) sampler: vk::Sampler,
     set_layout: vk::DescriptorSetLayout,
     device: ExportDevice,
 }
@@ -78,6 +87,7 @@ impl Pipeline {
             layout: vk::PipelineLayout::null(),
             constants: info.constants,
             textures: info.textures,
+            sampler: vk::Sampler::null(),
             set_layout: vk::DescriptorSetLayout::null(),
             device: device.clone(),
         };
@@ -91,15 +101,28 @@ impl Pipeline {
 
     fn make_layout(&mut self, info: &PipelineInfo<'_>) -> Result<()> {
         let raw = self.device.as_raw();
-        let bindings: Vec<_> = (0..info.textures)
-            .map(|binding| {
-                vk::DescriptorSetLayoutBinding::default()
-                    .binding(binding)
-                    .descriptor_type(vk::DescriptorType::SAMPLED_IMAGE)
-                    .descriptor_count(1)
-                    .stage_flags(vk::ShaderStageFlags::FRAGMENT)
-            })
-            .collect();
+        let binding = |binding, kind| {
+            vk::DescriptorSetLayoutBinding::default()
+                .binding(binding)
+                .descriptor_type(kind)
+                .descriptor_count(1)
+                .stage_flags(vk::ShaderStageFlags::VERTEX | vk::ShaderStageFlags::FRAGMENT)
+        };
+        let mut bindings: Vec<_> =
+            (0..info.textures).map(|number| binding(number, vk::DescriptorType::SAMPLED_IMAGE)).collect();
+        let samplers;
+        if info.sampled {
+            let sampler = vk::SamplerCreateInfo::default()
+                .mag_filter(vk::Filter::LINEAR)
+                .min_filter(vk::Filter::LINEAR)
+                .max_lod(vk::LOD_CLAMP_NONE);
+            // SAFETY: VUID-VkSamplerCreateInfo-maxLod-01973: no level below 0; everything else is off. The addresses
+            // repeat, which is what 0 says.
+            self.sampler =
+                unsafe { raw.create_sampler(&sampler, None) }.map_err(failed(&self.device, "vkCreateSampler"))?;
+            samplers = [self.sampler];
+            bindings.push(binding(info.textures, vk::DescriptorType::SAMPLER).immutable_samplers(&samplers));
+        }
         let set_info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
         // SAFETY: VUID-VkDescriptorSetLayoutCreateInfo-binding-00279: the bindings are numbered apart.
         self.set_layout = unsafe { raw.create_descriptor_set_layout(&set_info, None) }
@@ -134,8 +157,15 @@ impl Pipeline {
         let blend = vk::PipelineColorBlendStateCreateInfo::default().attachments(&attachments);
         let dynamic = vk::PipelineDynamicStateCreateInfo::default()
             .dynamic_states(&[vk::DynamicState::VIEWPORT, vk::DynamicState::SCISSOR]);
+        let depth = vk::PipelineDepthStencilStateCreateInfo::default()
+            .depth_test_enable(info.depth)
+            .depth_write_enable(info.depth)
+            .depth_compare_op(vk::CompareOp::LESS_OR_EQUAL);
         let formats = [info.target];
         let mut rendering = vk::PipelineRenderingCreateInfo::default().color_attachment_formats(&formats);
+        if info.depth {
+            rendering = rendering.depth_attachment_format(Depth::FORMAT);
+        }
         let create = vk::GraphicsPipelineCreateInfo::default()
             .stages(&stages)
             .vertex_input_state(&input)
@@ -143,6 +173,7 @@ impl Pipeline {
             .viewport_state(&viewport)
             .rasterization_state(&raster)
             .multisample_state(&samples)
+            .depth_stencil_state(&depth)
             .color_blend_state(&blend)
             .dynamic_state(&dynamic)
             .layout(self.layout)
@@ -167,6 +198,8 @@ impl Drop for Pipeline {
         unsafe { raw.destroy_pipeline_layout(self.layout, None) };
         // SAFETY: as above; sets that were allocated with it are used only with this pipeline.
         unsafe { raw.destroy_descriptor_set_layout(self.set_layout, None) };
+        // SAFETY: VUID-vkDestroySampler-sampler-01082: as above.
+        unsafe { raw.destroy_sampler(self.sampler, None) };
     }
 }
 
@@ -207,6 +240,20 @@ impl Textures {
     /// # Errors
     /// Another number of images than the pipeline has bindings, or the failed call.
     pub fn new(device: &ExportDevice, pipeline: &Pipeline, images: &[&LocalImage]) -> Result<Self> {
+        let layout = vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL;
+        let views: Vec<_> = images.iter().map(|image| (image.view(), layout)).collect();
+        Self::of_views(device, pipeline, &views)
+    }
+
+    /// [`new`](Self::new) for views of images of any kind, each with the layout that its image is in when it is read.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of_views(
+        device: &ExportDevice,
+        pipeline: &Pipeline,
+        images: &[(vk::ImageView, vk::ImageLayout)],
+    ) -> Result<Self> {
         anyhow::ensure!(
             !images.is_empty() && images.len() == pipeline.textures as usize,
             "{} textures for a pipeline that reads {}",
@@ -214,11 +261,10 @@ impl Textures {
             pipeline.textures
         );
         let raw = device.as_raw();
-        let sizes = [vk::DescriptorPoolSize::default()
-            .ty(vk::DescriptorType::SAMPLED_IMAGE)
-            .descriptor_count(pipeline.textures)];
+        let size = |kind, count| vk::DescriptorPoolSize::default().ty(kind).descriptor_count(count);
+        let sizes = [size(vk::DescriptorType::SAMPLED_IMAGE, pipeline.textures), size(vk::DescriptorType::SAMPLER, 1)];
         let info = vk::DescriptorPoolCreateInfo::default().max_sets(1).pool_sizes(&sizes);
-        // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: one set; the size is not 0.
+        // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: one set; no size is 0.
         let pool =
             unsafe { raw.create_descriptor_pool(&info, None) }.map_err(failed(device, "vkCreateDescriptorPool"))?;
         let mut textures = Self { set: vk::DescriptorSet::null(), pool, device: device.clone() };
@@ -230,11 +276,7 @@ impl Textures {
         textures.set = sets.first().copied().context("vkAllocateDescriptorSets gave no set")?;
         let views: Vec<_> = images
             .iter()
-            .map(|image| {
-                vk::DescriptorImageInfo::default()
-                    .image_view(image.view())
-                    .image_layout(vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL)
-            })
+            .map(|&(view, layout)| vk::DescriptorImageInfo::default().image_view(view).image_layout(layout))
             .collect();
         let write = vk::WriteDescriptorSet::default()
             .dst_set(textures.set)

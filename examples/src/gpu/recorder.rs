@@ -5,6 +5,7 @@ use bridge::ExportDevice;
 use bridge::ash::vk;
 use bridge::vk_export::{LocalBuffer, LocalImage};
 
+use super::depth::Depth;
 use super::pipeline::{CONSTANT_STAGES, Pipeline, Textures};
 use super::rendering::DynamicRendering;
 
@@ -38,6 +39,35 @@ impl ImageUse {
             // The semaphore that presenting waits for makes the contents visible.
             Self::Present => (Stage::NONE, Access::NONE, Layout::PRESENT_SRC_KHR),
         }
+    }
+}
+
+impl ImageUse {
+    /// The layout that this use needs.
+    pub(crate) fn layout(self) -> vk::ImageLayout {
+        self.scope().2
+    }
+}
+
+/// What is drawn to.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// The colours, in use as [`ImageUse::Target`] or in a layout that permits drawing to them.
+    pub view: vk::ImageView,
+    /// That layout.
+    pub layout: vk::ImageLayout,
+    /// Width and height in pixels.
+    pub extent: vk::Extent2D,
+    /// What the colours are at first; without, they may be anything.
+    pub clear: Option<[f32; 4]>,
+    /// Where depths go, for pipelines that tell near from far. They begin as far away as can be and are not kept.
+    pub depth: Option<&'a Depth>,
+}
+
+impl Target<'_> {
+    /// All of an image, in use as [`ImageUse::Target`], whose contents do not matter.
+    pub fn of(image: &LocalImage) -> Self {
+        Self { view: image.view(), layout: ImageUse::Target.layout(), extent: image.extent(), clear: None, depth: None }
     }
 }
 
@@ -88,24 +118,43 @@ impl<'a> Recorder<'a> {
         unsafe { self.device.cmd_pipeline_barrier2(self.commands, &dependency) };
     }
 
-    /// Draws to `view`, which is in use as [`ImageUse::Target`]; it begins as `clear` or, without, as anything.
-    pub fn render(
-        &mut self,
-        view: vk::ImageView,
-        extent: vk::Extent2D,
-        clear: Option<[f32; 4]>,
-        draw: impl FnOnce(&mut Pass<'_>),
-    ) {
+    /// What was written as `from` can be used as `to`, for images whose layout stays as it is.
+    pub fn hand_on(&mut self, from: ImageUse, to: ImageUse) {
+        let ((src_stage, src_access, _), (dst_stage, dst_access, _)) = (from.scope(), to.scope());
+        let barriers = [vk::MemoryBarrier2::default()
+            .src_stage_mask(src_stage)
+            .src_access_mask(src_access)
+            .dst_stage_mask(dst_stage)
+            .dst_access_mask(dst_access)];
+        let dependency = vk::DependencyInfo::default().memory_barriers(&barriers);
+        // SAFETY: recording, outside of rendering.
+        unsafe { self.device.cmd_pipeline_barrier2(self.commands, &dependency) };
+    }
+
+    /// Draws to `target`.
+    pub fn render(&mut self, target: &Target<'_>, draw: impl FnOnce(&mut Pass<'_>)) {
+        let Target { view, layout, extent, clear, depth } = *target;
         let area = vk::Rect2D { offset: vk::Offset2D::default(), extent };
         let load = if clear.is_some() { vk::AttachmentLoadOp::CLEAR } else { vk::AttachmentLoadOp::DONT_CARE };
         let value = vk::ClearValue { color: vk::ClearColorValue { float32: clear.unwrap_or_default() } };
         let targets = [vk::RenderingAttachmentInfo::default()
             .image_view(view)
-            .image_layout(vk::ImageLayout::COLOR_ATTACHMENT_OPTIMAL)
+            .image_layout(layout)
             .load_op(load)
             .store_op(vk::AttachmentStoreOp::STORE)
             .clear_value(value)];
-        let info = vk::RenderingInfo::default().render_area(area).layer_count(1).color_attachments(&targets);
+        let far = vk::ClearValue { depth_stencil: vk::ClearDepthStencilValue { depth: 1.0, stencil: 0 } };
+        let depths = vk::RenderingAttachmentInfo::default()
+            .image_view(depth.map_or(vk::ImageView::null(), Depth::view))
+            .image_layout(vk::ImageLayout::DEPTH_ATTACHMENT_OPTIMAL)
+            .load_op(vk::AttachmentLoadOp::CLEAR)
+            .store_op(vk::AttachmentStoreOp::DONT_CARE)
+            .clear_value(far);
+        let mut info = vk::RenderingInfo::default().render_area(area).layer_count(1).color_attachments(&targets);
+        if let Some(depth) = depth {
+            self.begin_depth(depth);
+            info = info.depth_attachment(&depths);
+        }
         // SAFETY: VUID-vkCmdBeginRendering-renderpass: `&mut self` keeps a second rendering from beginning.
         unsafe { self.rendering.begin(self.commands, &info) };
         let raw = self.device.as_raw();
@@ -120,17 +169,50 @@ impl<'a> Recorder<'a> {
         unsafe { self.rendering.end(self.commands) };
     }
 
-    /// Copies all of `image`, in use as [`ImageUse::CopySource`], to `buffer`, row after row.
-    pub fn copy_image(&mut self, image: &LocalImage, buffer: &LocalBuffer) {
-        let vk::Extent2D { width, height } = image.extent();
+    /// The depths of an earlier frame are not needed any more.
+    fn begin_depth(&mut self, depth: &Depth) {
+        use vk::{AccessFlags2 as Access, PipelineStageFlags2 as Stage};
+        let barriers = [vk::ImageMemoryBarrier2::default()
+            .src_stage_mask(Stage::EARLY_FRAGMENT_TESTS | Stage::LATE_FRAGMENT_TESTS)
+            .src_access_mask(Access::DEPTH_STENCIL_ATTACHMENT_WRITE)
+            .dst_stage_mask(Stage::EARLY_FRAGMENT_TESTS | Stage::LATE_FRAGMENT_TESTS)
+            .dst_access_mask(Access::DEPTH_STENCIL_ATTACHMENT_READ | Access::DEPTH_STENCIL_ATTACHMENT_WRITE)
+            .old_layout(vk::ImageLayout::UNDEFINED)
+            .new_layout(vk::ImageLayout::DEPTH_ATTACHMENT_OPTIMAL)
+            .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+            .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+            .image(depth.as_raw())
+            .subresource_range(Depth::RANGE)];
+        let dependency = vk::DependencyInfo::default().image_memory_barriers(&barriers);
+        // SAFETY: recording, outside of rendering; VUID-VkImageMemoryBarrier2-oldLayout-01197: undefined fits any layout.
+        unsafe { self.device.cmd_pipeline_barrier2(self.commands, &dependency) };
+    }
+
+    /// Runs a fragment shader over all of `target`, in use as [`ImageUse::Target`].
+    pub fn screen(&mut self, target: &LocalImage, pipeline: &Pipeline, textures: &Textures, constants: &[u8]) {
+        self.render(&Target::of(target), |pass| {
+            pass.draw(&Draw { pipeline, textures: Some(textures), constants, vertices: None, count: 3, instances: 1 });
+        });
+    }
+
+    /// Copies all of `image`, in use as [`ImageUse::CopySource`] or in a layout that permits copying from it, to `buffer`,
+    /// row after row.
+    pub fn copy_image(
+        &mut self,
+        image: vk::Image,
+        layout: vk::ImageLayout,
+        extent: vk::Extent2D,
+        buffer: &LocalBuffer,
+    ) {
+        let vk::Extent2D { width, height } = extent;
         let region = vk::BufferImageCopy::default().image_subresource(LAYERS).image_extent(vk::Extent3D {
             width,
             height,
             depth: 1,
         });
-        let (raw, layout) = (self.device.as_raw(), vk::ImageLayout::TRANSFER_SRC_OPTIMAL);
+        let raw = self.device.as_raw();
         // SAFETY: VUID-vkCmdCopyImageToBuffer-pRegions-00183: the buffer was made for all pixels of such an image.
-        unsafe { raw.cmd_copy_image_to_buffer(self.commands, image.as_raw(), layout, buffer.as_raw(), &[region]) };
+        unsafe { raw.cmd_copy_image_to_buffer(self.commands, image, layout, buffer.as_raw(), &[region]) };
     }
 
     /// Copies the first `size` bytes of `from` to `to`; both have as many.
@@ -224,13 +306,15 @@ pub struct Draw<'a> {
     pub vertices: Option<vk::Buffer>,
     /// How many vertices; the buffer holds at least as many.
     pub count: u32,
+    /// How many times they are drawn.
+    pub instances: u32,
 }
 
 impl Pass<'_> {
     /// Draws.
     pub fn draw(&mut self, draw: &Draw<'_>) {
         let (raw, commands) = (self.device.as_raw(), self.commands);
-        let Draw { pipeline, textures, constants, vertices, count } = *draw;
+        let Draw { pipeline, textures, constants, vertices, count, instances } = *draw;
         // SAFETY: VUID-vkCmdBindPipeline-pipelineBindPoint-00779: every `Pipeline` is a graphics pipeline.
         unsafe { raw.cmd_bind_pipeline(commands, vk::PipelineBindPoint::GRAPHICS, pipeline.raw) };
         if let Some(textures) = textures {
@@ -249,6 +333,6 @@ impl Pass<'_> {
         }
         // SAFETY: VUID-vkCmdDraw-None-08606 and its like: pipeline, viewport, scissor, textures, constants and vertices
         // are set, above and in `render`.
-        unsafe { raw.cmd_draw(commands, count, 1, 0, 0) };
+        unsafe { raw.cmd_draw(commands, count, instances, 0, 0) };
     }
 }

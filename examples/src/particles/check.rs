@@ -4,14 +4,14 @@
 //! and must be in the shared buffer, as Vulkan read it, bit for bit. *Picture*: the CPU draws the particles that Vulkan
 //! read, and the GPU's picture must look the same; a scene that knows its picture beforehand is compared with that, too.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 
 use crate::particles::finish::finish;
 use crate::particles::particle::{Body, Particle};
 use crate::particles::raster::draw;
 use crate::particles::scene::{Scene, Step};
 use crate::particles::view::{Style, View};
-use crate::psnr::{coarse, psnr};
+use crate::psnr::{coarse, compare};
 
 /// How many particles are replayed, at most.
 const REPLAYED: usize = 4096;
@@ -86,24 +86,13 @@ pub fn compare_drawn(
 ) -> (f64, Result<()>) {
     const WHAT: &str = "what the CPU draws from the same particles";
     let expected = expected_picture(scene, view, size, particles);
-    let (likeness, result) = compare_pictures(frame, WHAT, found, &expected, LEAST_DRAWN);
+    let (likeness, result) = compare(frame, WHAT, found, &expected, LEAST_DRAWN);
     let [coarse_found, coarse_expected] = [found, &expected].map(|rgba| coarse(rgba, size[0] as usize));
     if result.is_ok() || scene.look().style == Style::Sparks || coarse_found.is_empty() {
         return (likeness, result);
     }
-    let (_, result) = compare_pictures(frame, WHAT, &coarse_found, &coarse_expected, LEAST_COARSE);
+    let (_, result) = compare(frame, WHAT, &coarse_found, &coarse_expected, LEAST_COARSE);
     (likeness, result)
-}
-
-/// Compares the picture `found` of frame `frame` with the picture `expected`. Gives the likeness in decibels, and an
-/// error when it is below `least`.
-pub fn compare_pictures(frame: u64, what: &str, found: &[u8], expected: &[u8], least: f64) -> (f64, Result<()>) {
-    let likeness = psnr(found, expected);
-    if likeness >= least {
-        return (likeness, Ok(()));
-    }
-    let error = anyhow!("frame {frame} is not {what}: PSNR {likeness:.1} dB, at least {least:.0} dB is right");
-    (likeness, Err(error))
 }
 
 #[cfg(test)]
@@ -148,10 +137,10 @@ mod tests {
         let picture =
             |particles: &[Particle], frame| expected_picture(&scene, &scene.view(frame, SIZE, 64.0), SIZE, particles);
         let right = picture(&particles, 39);
-        assert!(compare_pictures(39, "itself", &right, &right, least).1.is_ok());
+        assert!(compare(39, "itself", &right, &right, least).1.is_ok());
         let black = right.iter().map(|_| 0).collect::<Vec<u8>>();
         for wrong in [picture(&particles[..4500], 39), picture(&run(40, 38).2, 39), black] {
-            let error = compare_pictures(39, "it", &wrong, &right, least).1.unwrap_err().to_string();
+            let error = compare(39, "it", &wrong, &right, least).1.unwrap_err().to_string();
             assert!(error.contains("frame 39") && error.contains("dB"), "{error}");
         }
     }

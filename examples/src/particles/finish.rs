@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use crate::color::{dither, rgba8, srgb};
 use crate::particles::view::Style;
 
 /// How many pixels on a side one texel of the next level stands for.
@@ -102,37 +103,20 @@ pub fn finish(pixels: &[[f32; 4]], size: [u32; 2], style: Style) -> Vec<u8> {
                     let far = far.bilinear(place(x, 1), place(y, 1));
                     let sum = [0, 1, 2].map(|c| light.texels[i][c] + GLOW[0] * near[c] + GLOW[1] * far[c]);
                     let dither = dither(x as u32, y as u32);
-                    rgba8(filmic(sum).map(|channel| srgb(channel) + dither))
+                    rgba8(stretched(sum).map(|channel| srgb(channel) + dither))
                 })
                 .collect()
         }
     }
 }
 
-fn rgba8([r, g, b]: [f32; 3]) -> [u8; 4] {
-    let byte = |channel: f32| (channel.clamp(0.0, 1.0) * 255.0 + 0.5) as u8;
-    [byte(r), byte(g), byte(b), 255]
-}
-
 /// A logarithmic curve on the brightest channel, as astronomers stretch their exposures: faint tails stay visible next
 /// to a core a thousand times as bright. Hues are kept, and lose themselves in white only near the top.
-fn filmic(light: [f32; 3]) -> [f32; 3] {
+fn stretched(light: [f32; 3]) -> [f32; 3] {
     let brightest = light[0].max(light[1]).max(light[2]).max(1e-6);
     let value = (1.0 + STRETCH * brightest).log2() / (1.0 + STRETCH * WHITE).log2();
     let bleach = (value * value * value).min(1.0) * 0.8;
     light.map(|channel| value * (channel / brightest * (1.0 - bleach) + bleach))
-}
-
-fn srgb(channel: f32) -> f32 {
-    if channel <= 0.003_130_8 { channel * 12.92 } else { 1.055 * channel.powf(1.0 / 2.4) - 0.055 }
-}
-
-/// Less than half a step of eight bits up or down, in the pattern of Bayer: dark glows show no bands.
-fn dither(x: u32, y: u32) -> f32 {
-    let (x, q) = (x & 7, (x ^ y) & 7);
-    let bit = |value: u32, place: u32| (value >> place) & 1;
-    let rank = bit(q, 0) << 5 | bit(x, 0) << 4 | bit(q, 1) << 3 | bit(x, 1) << 2 | bit(q, 2) << 1 | bit(x, 2);
-    ((rank as f32 + 0.5) / 64.0 - 0.5) / 255.0
 }
 
 #[cfg(test)]
@@ -149,12 +133,6 @@ mod tests {
     fn the_blur_neither_adds_nor_takes_light() {
         let sum = BLUR[0] + 2.0 * BLUR[1..].iter().sum::<f32>();
         assert!((sum - 1.0).abs() < 1e-3, "{sum}");
-    }
-
-    #[test]
-    fn dither_is_balanced() {
-        let sum: f32 = (0..64).map(|i| dither(i % 8, i / 8)).sum();
-        assert!(sum.abs() < 1e-6);
     }
 
     #[test]

@@ -6,11 +6,10 @@
 //! tells them. [`raster`] and [`finish`] do the shaders' work a second time for the self-check in [`check`].
 
 pub mod check;
+pub mod figures;
 pub mod finish;
-pub mod maths;
 pub mod options;
 pub mod particle;
 pub mod raster;
 pub mod scene;
-pub mod summary;
 pub mod view;

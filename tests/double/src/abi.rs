@@ -1,8 +1,6 @@
 //! Codes and layouts of cuda.h, written from the header and not taken from the binding under test.
 
-#[cfg(not(windows))]
-use std::ffi::c_int;
-use std::ffi::{CStr, c_uint};
+use std::ffi::{CStr, c_int, c_uint};
 use std::mem::MaybeUninit;
 
 pub(crate) type Code = c_uint;
@@ -110,6 +108,121 @@ pub(crate) struct SemaphoreParams {
     reserved: [c_uint; 16],
 }
 
+/// `CUarray_format`, with the bytes of a channel.
+pub(crate) const FORMATS: [(c_uint, u64); 8] =
+    [(0x01, 1), (0x02, 2), (0x03, 4), (0x08, 1), (0x09, 2), (0x0a, 4), (0x10, 2), (0x20, 4)];
+/// `CU_AD_FORMAT_HALF`
+pub(crate) const FORMAT_HALF: c_uint = 0x10;
+/// `CU_AD_FORMAT_FLOAT`
+pub(crate) const FORMAT_FLOAT: c_uint = 0x20;
+
+/// `CUDA_ARRAY3D_LAYERED`
+pub(crate) const ARRAY_LAYERED: c_uint = 0x01;
+/// `CUDA_ARRAY3D_SURFACE_LDST`
+pub(crate) const ARRAY_SURFACE: c_uint = 0x02;
+/// `CUDA_ARRAY3D_CUBEMAP`
+pub(crate) const ARRAY_CUBEMAP: c_uint = 0x04;
+/// `CUDA_ARRAY3D_COLOR_ATTACHMENT`
+pub(crate) const ARRAY_COLOR: c_uint = 0x20;
+
+/// `CUDA_ARRAY3D_DESCRIPTOR`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct ArrayDesc {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) depth: usize,
+    pub(crate) format: c_uint,
+    pub(crate) channels: c_uint,
+    pub(crate) flags: c_uint,
+}
+
+/// `CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC`
+#[repr(C)]
+pub(crate) struct MipmappedArrayDesc {
+    pub(crate) offset: u64,
+    pub(crate) array: ArrayDesc,
+    pub(crate) levels: c_uint,
+    pub(crate) reserved: [c_uint; 16],
+}
+
+/// `CUmemorytype`
+pub(crate) const MEMORY_HOST: c_uint = 1;
+/// `CUmemorytype`
+pub(crate) const MEMORY_DEVICE: c_uint = 2;
+/// `CUmemorytype`
+pub(crate) const MEMORY_ARRAY: c_uint = 3;
+
+/// Either half of a `CUDA_MEMCPY3D`.
+#[repr(C)]
+pub(crate) struct CopyEnd {
+    pub(crate) x_in_bytes: usize,
+    pub(crate) y: usize,
+    pub(crate) z: usize,
+    pub(crate) level: usize,
+    pub(crate) memory_type: c_uint,
+    pub(crate) host: *mut u8,
+    pub(crate) device: u64,
+    pub(crate) array: u64,
+    pub(crate) reserved: usize,
+    pub(crate) pitch: usize,
+    pub(crate) height: usize,
+}
+
+/// `CUDA_MEMCPY3D`
+#[repr(C)]
+pub(crate) struct Copy3dDesc {
+    pub(crate) from: CopyEnd,
+    pub(crate) to: CopyEnd,
+    pub(crate) width_in_bytes: usize,
+    pub(crate) height: usize,
+    pub(crate) depth: usize,
+}
+
+/// `CUresourcetype`
+pub(crate) const RESOURCE_ARRAY: c_uint = 0;
+/// `CUresourcetype`
+pub(crate) const RESOURCE_MIPMAPPED_ARRAY: c_uint = 1;
+
+/// `CUDA_RESOURCE_DESC`; the union is 128 bytes, and begins with the array's handle where it is of one.
+#[repr(C)]
+pub(crate) struct ResourceDesc {
+    pub(crate) kind: c_uint,
+    pub(crate) array: u64,
+    rest: MaybeUninit<[u64; 15]>,
+    pub(crate) flags: c_uint,
+}
+
+/// `CU_TRSF_READ_AS_INTEGER`
+pub(crate) const TEXTURE_AS_INTEGER: c_uint = 0x01;
+/// `CU_TRSF_NORMALIZED_COORDINATES`
+pub(crate) const TEXTURE_NORMALIZED: c_uint = 0x02;
+/// `CU_TRSF_SEAMLESS_CUBEMAP`
+pub(crate) const TEXTURE_SEAMLESS: c_uint = 0x40;
+/// All that cuda.h names: those above, sRGB, and no trilinear optimisation.
+pub(crate) const TEXTURE_FLAGS: c_uint = 0x73;
+/// `CU_TR_FILTER_MODE_LINEAR`
+pub(crate) const FILTER_LINEAR: c_uint = 1;
+/// `CU_TR_ADDRESS_MODE_WRAP`, `…_CLAMP`, `…_MIRROR`, `…_BORDER`
+pub(crate) const ADDRESS_WRAP: c_uint = 0;
+pub(crate) const ADDRESS_MIRROR: c_uint = 2;
+pub(crate) const ADDRESS_BORDER: c_uint = 3;
+
+/// `CUDA_TEXTURE_DESC`
+#[repr(C)]
+pub(crate) struct TextureDesc {
+    pub(crate) address: [c_uint; 3],
+    pub(crate) filter: c_uint,
+    pub(crate) flags: c_uint,
+    max_anisotropy: c_uint,
+    pub(crate) mip_filter: c_uint,
+    mip_bias: f32,
+    pub(crate) min_level: f32,
+    pub(crate) max_level: f32,
+    border: [f32; 4],
+    pub(crate) reserved: [c_int; 12],
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,5 +233,10 @@ mod tests {
         assert_eq!(size_of::<BufferDesc>(), 88);
         assert_eq!(size_of::<SemaphoreHandleDesc>(), 96);
         assert_eq!(size_of::<SemaphoreParams>(), 144);
+        assert_eq!(size_of::<ArrayDesc>(), 40);
+        assert_eq!(size_of::<MipmappedArrayDesc>(), 120);
+        assert_eq!(size_of::<Copy3dDesc>(), 200);
+        assert_eq!(size_of::<ResourceDesc>(), 144);
+        assert_eq!(size_of::<TextureDesc>(), 104);
     }
 }

@@ -12,6 +12,7 @@ use crate::abi::Code;
 use crate::calls::Sink;
 use crate::child::{self, Library as Which};
 use crate::descriptor::{self, Owned, Raw};
+use crate::export::ImageShape;
 
 /// What the system's loader is asked for.
 const DRIVER: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
@@ -74,7 +75,8 @@ pub struct Live {
 }
 
 impl Live {
-    /// The first word of its name: `mapping`, `memory`, `semaphore`, `event`, `stream`, `context` or `descriptor`.
+    /// The first word of its name: `texture`, `surface`, `array`, `mapping`, `memory`, `semaphore`, `event`, `stream`,
+    /// `context` or `descriptor`.
     pub fn kind(&self) -> &str {
         self.name.split(' ').next().unwrap_or_default()
     }
@@ -122,6 +124,17 @@ impl Double {
     /// When the process has no descriptor left.
     pub fn export_memory(&self, size: u64, dedicated: bool) -> Exported {
         self.exported(self.control::<extern "C" fn(u64, c_int) -> Raw>("double_export_memory")(size, dedicated.into()))
+    }
+
+    /// The exporting side allocates `size` bytes, makes an image in them and exports them.
+    ///
+    /// # Panics
+    /// When the process has no descriptor left.
+    pub fn export_image(&self, size: u64, dedicated: bool, image: &ImageShape) -> Exported {
+        type Export = unsafe extern "C" fn(u64, c_int, *const ImageShape) -> Raw;
+        let export = self.control::<Export>("double_export_image");
+        // SAFETY: `image` is one.
+        self.exported(unsafe { export(size, dedicated.into(), image) })
     }
 
     /// The exporting side makes a semaphore and exports it.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::abi::{ARRAY_COLOR, ARRAY_CUBEMAP, ArrayDesc};
 use crate::finding::Kind;
 
 /// By the number that their descriptors carry.
@@ -9,15 +10,70 @@ pub(crate) type Exports = BTreeMap<u64, Export>;
 
 #[derive(Debug)]
 pub(crate) enum Export {
-    /// Bytes, and whether the allocation was dedicated.
+    /// Bytes, whether the allocation was dedicated, and the image in it, if there is one.
     Memory {
         size: u64,
         dedicated: bool,
+        image: Option<ImageShape>,
     },
     Semaphore(Payload),
     /// Takes the place of a descriptor that was closed, see [`descriptor::replace`](crate::descriptor::replace).
     #[cfg(not(windows))]
     Decoy,
+}
+
+/// An image as the exporting side made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct ImageShape {
+    /// In bytes, in the memory.
+    pub offset: u64,
+    /// 1, 2 or 3; a cube has 2.
+    pub dimensions: u32,
+    /// Of the first mip level; unused dimensions are 1.
+    pub extent: [u32; 3],
+    /// 6 a cube.
+    pub layers: u32,
+    /// Whether its layers are faces.
+    pub cube: bool,
+    /// Mip levels.
+    pub levels: u32,
+    /// As `CUarray_format`.
+    pub format: u32,
+    /// Of that format.
+    pub channels: u32,
+    /// Whether it may be rendered into.
+    pub color_attachment: bool,
+}
+
+impl ImageShape {
+    /// What an importer that says this has got wrong.
+    pub(crate) fn differences(&self, offset: u64, array: &ArrayDesc, levels: u32) -> Vec<String> {
+        let [width, height, depth] = self.extent.map(|size| size as usize);
+        let height = if self.dimensions == 1 { 0 } else { height };
+        // One layer may be mapped as an array of one, or as none.
+        let depths = match self.layers as usize {
+            _ if self.dimensions == 3 => [depth, depth],
+            1 => [0, 1],
+            layers => [layers, layers],
+        };
+        let has = |flag| array.flags & flag != 0;
+        let mut differences = Vec::new();
+        let mut compare = |what: &str, same: bool| {
+            if !same {
+                differences.push(what.to_owned());
+            }
+        };
+        compare("offset", offset == self.offset);
+        compare("width", array.width == width);
+        compare("height", array.height == height);
+        compare("depth or layers", depths.contains(&array.depth));
+        compare("levels", levels == self.levels);
+        compare("format", array.format == self.format && array.channels == self.channels);
+        compare("cubemap flag", has(ARRAY_CUBEMAP) == self.cube);
+        compare("colour attachment flag", has(ARRAY_COLOR) == self.color_attachment);
+        differences
+    }
 }
 
 /// The state of a semaphore.

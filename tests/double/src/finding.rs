@@ -27,6 +27,12 @@ pub(crate) enum Kind {
     ValueNotRising,
     SizeDiffers,
     DedicatedDiffers,
+    /// An image mapped as another one than was exported.
+    ImageDiffers,
+    /// A texture or surface object was left when its array was destroyed.
+    ObjectsAtDestroy,
+    /// A texture in a way that cuda.h forbids.
+    TextureForbidden,
     /// A descriptor of something else than it was imported as.
     WrongObject,
     NoContext,
@@ -56,6 +62,9 @@ impl fmt::Display for Kind {
             Self::ValueNotRising => "value-not-rising",
             Self::SizeDiffers => "size-differs",
             Self::DedicatedDiffers => "dedicated-differs",
+            Self::ImageDiffers => "image-differs",
+            Self::ObjectsAtDestroy => "objects-at-destroy",
+            Self::TextureForbidden => "texture-forbidden",
             Self::WrongObject => "wrong-object",
             Self::NoContext => "no-context",
             Self::WrongContext => "wrong-context",

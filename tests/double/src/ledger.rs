@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::c_uint;
 
 use crate::abi::{Code, Handle, INVALID_CONTEXT, INVALID_HANDLE, OPAQUE_KMT, UNKNOWN};
+use crate::array::{Array, Level, Object};
 use crate::descriptor::{self, Raw};
 use crate::export::{Export, Exports, Payload};
 use crate::finding::{Kind, Refusal};
@@ -84,6 +85,11 @@ pub(crate) struct Ledger {
     pub(crate) contexts: Table<Context>,
     pub(crate) memories: Table<Memory>,
     pub(crate) mappings: Table<Mapping>,
+    pub(crate) arrays: Table<Array>,
+    /// Owned by their arrays.
+    pub(crate) levels: Table<Level>,
+    pub(crate) textures: Table<Object>,
+    pub(crate) surfaces: Table<Object>,
     pub(crate) semaphores: Table<Semaphore>,
     pub(crate) streams: Table<Stream>,
     pub(crate) events: Table<Event>,
@@ -109,6 +115,10 @@ impl Ledger {
             contexts: Table::new("context"),
             memories: Table::new("memory"),
             mappings: Table::new("mapping"),
+            arrays: Table::new("array"),
+            levels: Table::new("level"),
+            textures: Table::new("texture"),
+            surfaces: Table::new("surface"),
             semaphores: Table::new("semaphore"),
             streams: Table::new("stream"),
             events: Table::new("event"),
@@ -254,7 +264,8 @@ impl Ledger {
 
     /// Handle, name, and whether its destroy was made to fail.
     pub(crate) fn live(&self) -> Vec<(u64, String, bool)> {
-        let objects = (self.mappings.names()).chain(self.memories.names()).chain(self.semaphores.names());
+        let objects = (self.textures.names()).chain(self.surfaces.names()).chain(self.arrays.names());
+        let objects = objects.chain(self.mappings.names()).chain(self.memories.names()).chain(self.semaphores.names());
         objects.chain(self.events.names()).chain(self.streams.names()).chain(self.contexts.names()).collect()
     }
 
@@ -287,6 +298,10 @@ impl Ledger {
         for descriptor in memories.chain(semaphores) {
             self.close(descriptor, "what was forgotten");
         }
+        self.textures.clear();
+        self.surfaces.clear();
+        self.levels.clear();
+        self.arrays.clear();
         self.mappings.clear();
         self.events.clear();
         self.streams.clear();

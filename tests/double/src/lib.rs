@@ -14,6 +14,7 @@
 //! | `calls/*` | the entry points, as cuda.h has them, and the double's own in `calls/control` |
 //! | `gate` | what every call passes: the log, faults, the current context |
 //! | `ledger`, `table`, `finding` | the state, and what is wrong with it |
+//! | `array`, `copy` | images in memory, and copies from and to them |
 //! | `queue` | what streams have still to do |
 //! | `export` | what the exporting side made |
 //! | `descriptor`, `nt_handle` | the operating system's handles |
@@ -25,11 +26,13 @@
 #![cfg(any(target_os = "linux", windows))]
 
 mod abi;
+mod array;
 mod calls;
 mod child;
 mod client;
 #[cfg(windows)]
 mod client_nt;
+mod copy;
 #[cfg(target_os = "linux")]
 mod descriptor;
 mod export;
@@ -47,3 +50,4 @@ use nt_handle as descriptor;
 pub use client::{Call, Double, Exported, Finding, Live};
 #[cfg(windows)]
 pub use client_nt::Shared;
+pub use export::ImageShape;

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use crate::copy::Copy3d;
 use crate::descriptor;
 use crate::finding::Refusal;
 use crate::ledger::Ledger;
@@ -43,6 +44,7 @@ pub(crate) enum Work {
         from: u64,
         size: u64,
     },
+    Copy3d(Copy3d),
 }
 
 impl Ledger {
@@ -88,6 +90,13 @@ impl Ledger {
         })
     }
 
+    /// Whether a copy from or to the array has still to be done.
+    pub(crate) fn is_array_pending(&self, array: u64) -> bool {
+        let of_array = |level| self.levels.get(level).is_ok_and(|level| level.array == array);
+        let mut work = self.queues.values().flat_map(|queue| &queue.work);
+        work.any(|work| matches!(work, Work::Copy3d(copy) if copy.levels().any(of_array)))
+    }
+
     pub(crate) fn has_reached(&self, event: u64, nth: u64) -> bool {
         nth == 0 || self.reached.get(&event).is_some_and(|&reached| reached >= nth)
     }
@@ -100,7 +109,9 @@ impl Ledger {
                 _ => true,
             },
             Work::WaitEvent { event, nth } => self.has_reached(*event, *nth),
-            Work::Signal { .. } | Work::Record { .. } | Work::Write { .. } | Work::Copy { .. } => true,
+            Work::Signal { .. } | Work::Record { .. } | Work::Write { .. } | Work::Copy { .. } | Work::Copy3d(_) => {
+                true
+            }
         }
     }
 
@@ -121,6 +132,7 @@ impl Ledger {
                 let (raw, offset) = self.place(to, size)?;
                 descriptor::write(raw, offset, &bytes).map_err(|_| crate::abi::UNKNOWN)?;
             }
+            Work::Copy3d(copy) => copy.perform(self)?,
         }
         Ok(())
     }

@@ -80,6 +80,11 @@ impl HostStream {
         Ok(Self(Arc::new(Owner { shared, worker: Some(thread) })))
     }
 
+    /// Whether both are the same queue.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Lets later work wait until a timeline has reached `value`; past `limit` the stream fails.
     pub(crate) fn wait(&self, timeline: &Timeline, value: u64, limit: Duration) -> Result<()> {
         self.push(Job::Wait { timeline: timeline.clone(), value, limit })

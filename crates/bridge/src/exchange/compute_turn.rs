@@ -5,22 +5,23 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use cuda_import::cudarc::driver::CudaStream;
-use cuda_import::signal_one;
 
-use super::{RenderTurn, Shared, ledger};
+use super::ledger::First;
+use super::{ComputeFirst, Direction, RenderFirst, Shared, ledger};
 use crate::compute::{HostStream, SideRef};
 use crate::live::{Alive, Kind};
-use crate::{Error, Resources, Result};
+use crate::{Error, Resources, Result, TimelinePoint};
 
 /// The compute side's part of a frame: it owns the slot until [`finish`](Self::finish).
 ///
-/// Dropped before that, its frame is lost: the next `begin` says so, and the one after begins the frame again.
+/// Dropped before that, its frame is lost: the next `begin` says so, and the one after goes on.
 #[must_use = "a turn that is dropped before `finish` loses its frame"]
-pub struct ComputeTurn<R: Resources> {
+pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
     shared: Arc<Shared<R>>,
     frame: u64,
     slot: usize,
     finished: bool,
+    direction: PhantomData<fn() -> D>,
     _alive: Alive,
 }
 
@@ -49,9 +50,10 @@ pub struct HostWork<'t, R: Resources> {
     turn: PhantomData<&'t mut R>,
 }
 
-impl<R: Resources> ComputeTurn<R> {
+impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     pub(super) fn new(shared: Arc<Shared<R>>, frame: u64, slot: usize) -> Self {
-        Self { shared, frame, slot, finished: false, _alive: Alive::new(Kind::Turn) }
+        let alive = Alive::new(Kind::Turn);
+        Self { shared, frame, slot, finished: false, direction: PhantomData, _alive: alive }
     }
 
     /// The number of the frame, from 0.
@@ -59,7 +61,8 @@ impl<R: Resources> ComputeTurn<R> {
         self.frame
     }
 
-    /// The slot, below [`Exchange::slots`](crate::Exchange::slots). It still holds what was computed for it last time.
+    /// The slot, below [`Exchange::slots`](crate::Exchange::slots). It still holds what was left in it last time, or, with
+    /// [`RenderFirst`], what Vulkan has drawn.
     pub fn slot(&self) -> usize {
         self.slot
     }
@@ -83,37 +86,38 @@ impl<R: Resources> ComputeTurn<R> {
         }
     }
 
-    /// Hands the slot to Vulkan: the compute side signals when all its work is done.
+    /// Hands the slot over: the compute side signals when all its work is done. Gives the frame's [`RenderTurn`], or, with
+    /// [`RenderFirst`], the point at which the work is done.
     ///
     /// # Errors
     /// The failed call; the frame is then lost, as if the turn had been dropped.
-    pub fn finish(mut self) -> Result<RenderTurn<R>> {
-        let shared = &self.shared;
-        let value = ledger::value(self.frame);
-        match (shared.compute.side(), shared.computed.cuda()) {
-            (SideRef::Cuda(cuda), Some(computed)) => {
-                R::join(&shared.slots[self.slot])?;
-                // SAFETY: the values rise strictly: this timeline's only signaller is this stream, and the ledger lets
-                // one turn be open at a time and numbers the frames upwards. The semaphore outlives the signal: it is
-                // destroyed after the point was reached.
-                unsafe { signal_one(cuda.stream(), computed, value) }?;
-            }
-            (SideRef::Host(host), _) => host.signal(&shared.computed, value)?,
-            (SideRef::Cuda(_), None) => {}
-        }
-        let point = shared.computed.issue(value);
-        shared.ledger().finish(self.frame);
+    ///
+    /// [`RenderTurn`]: crate::RenderTurn
+    pub fn finish(mut self) -> Result<D::Finished<R>> {
+        let point = self.shared.compute_signals(self.frame, self.slot)?;
+        self.shared.ledger().finish(self.frame);
         self.finished = true;
-        Ok(RenderTurn::new(Arc::clone(&self.shared), self.frame, self.slot, point))
+        Ok(D::finished(&self.shared, self.frame, self.slot, point))
     }
 }
 
-impl<R: Resources> Drop for ComputeTurn<R> {
+impl<R: Resources> ComputeTurn<R, RenderFirst> {
+    /// The point at which Vulkan has drawn the frame; the compute stream waits for it already.
+    pub fn rendered(&self) -> TimelinePoint {
+        self.shared.rendered.issued(ledger::value(self.frame))
+    }
+}
+
+impl<R: Resources, D: Direction> Drop for ComputeTurn<R, D> {
     fn drop(&mut self) {
-        if !self.finished {
-            log::warn!("exchange \"{}\": the compute turn of frame {} was dropped", self.shared.name, self.frame);
-            self.shared.ledger().drop_compute(self.frame);
+        if self.finished {
+            return;
         }
+        log::warn!("exchange \"{}\": the compute turn of frame {} was dropped", self.shared.name, self.frame);
+        // What was enqueued may still read what Vulkan will draw over: the next frame in this slot waits for its end.
+        let signalled = D::FIRST == First::Render
+            && self.shared.compute_signals(self.frame, self.slot).inspect_err(|error| log::error!("{error}")).is_ok();
+        self.shared.ledger().drop_compute(self.frame, signalled);
     }
 }
 
@@ -127,15 +131,43 @@ impl<R: Resources> HostWork<'_, R> {
         let (slots, slot) = (Arc::clone(self.slots), self.slot);
         self.stream.run(move || {
             // SAFETY: the turn that enqueued this holds the slot until its signal, which is behind this in the queue;
-            // Vulkan's last use is before this, by the wait that `begin` enqueued; closures run one at a time.
+            // Vulkan's last use is before this, by the wait that came before; closures run one at a time.
             if let Some(resources) = unsafe { R::host(&slots[slot]) } {
                 work(resources);
             }
         })
     }
+
+    /// [`run`](Self::run) with the resources of two turns, of two exchanges on the same [`Compute`](crate::Compute).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when the two are on different compute sides, else as [`run`](Self::run).
+    pub fn run_with<S: Resources>(
+        &self,
+        other: &HostWork<'_, S>,
+        work: impl for<'a> FnOnce(R::Host<'a>, S::Host<'a>) + Send + 'static,
+    ) -> Result<(), Error> {
+        if !self.stream.is_same(other.stream) {
+            return Err(Error::InvalidArgument {
+                object: "host work of two turns".into(),
+                reason: "their exchanges are on different compute sides; make both with the same `Compute`".into(),
+            });
+        }
+        let (mine, my_slot) = (Arc::clone(self.slots), self.slot);
+        let (others, other_slot) = (Arc::clone(other.slots), other.slot);
+        self.stream.run(move || {
+            // SAFETY: as in `run`; both turns' waits are before this in the one queue, their signals behind it.
+            let first = unsafe { R::host(&mine[my_slot]) };
+            // SAFETY: as above; a turn lends one `HostWork` at a time, so the two are of different slots.
+            let second = unsafe { S::host(&others[other_slot]) };
+            if let (Some(first), Some(second)) = (first, second) {
+                work(first, second);
+            }
+        })
+    }
 }
 
-impl<R: Resources> std::fmt::Debug for ComputeTurn<R> {
+impl<R: Resources, D: Direction> std::fmt::Debug for ComputeTurn<R, D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ComputeTurn(\"{}\", frame {}, slot {})", self.shared.name, self.frame, self.slot)
     }

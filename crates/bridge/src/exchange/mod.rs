@@ -2,27 +2,33 @@
 #![allow(unsafe_code)] // What could not be freed safely is leaked through ManuallyDrop.
 
 mod compute_turn;
+mod direction;
 mod ledger;
+mod pace;
 mod render_turn;
 
+use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use cuda_import::{mark, wait_one};
+use cuda_import::{mark, signal_one, wait_one};
 use vk_export::ash::vk;
+use vk_export::{Queue, QueueKind};
 
 use crate::compute::{Compute, SideRef};
 use crate::live::{self, Alive, Kind};
-use crate::resources::{CreateContext, Resources};
+use crate::resources::{CreateContext, HandoverRef, Resources};
 use crate::timeline::{Signaller, Timeline};
 use crate::trace::{self, Event};
 use crate::trail::Trail;
-use crate::{Error, Result, wait};
-use ledger::{Begun, Ledger, Refusal};
+use crate::{Error, Result, TimelinePoint, wait};
+use ledger::{First, Ledger, Refusal};
+use pace::Pace;
 
 pub use compute_turn::{ComputeTurn, CudaWork, HostWork, Work};
+pub use direction::{ComputeFirst, Direction, RenderFirst};
 pub use render_turn::{RenderTurn, SubmitInfo};
 
 /// How an exchange is to be.
@@ -33,28 +39,46 @@ pub struct ExchangeInfo<'a> {
     /// Slots, so the number of frames that may be between the two sides; not zero. More hide more of the cost of
     /// switching the GPU between CUDA and Vulkan, and take more memory and latency. Default: 3.
     pub slots: usize,
+    /// How many frames may be unfinished on the GPU when another begins; not zero. At the bound, `begin` blocks until the
+    /// oldest is done: what a user does now is seen that many frames later at most. Default: no bound, `begin` never
+    /// blocks, and what bounds the queue is that the program waits for the command buffers that it records again.
+    pub frames_in_flight: Option<usize>,
     /// The limit of every wait on the host, dropping included. Default: 5 seconds.
     pub timeout: Duration,
+    /// Which of the device's queues Vulkan's side is submitted to. Default: the main one, which draws.
+    ///
+    /// [`QueueKind::Transfer`] is for frames that are only copied, such as uploads and recordings: where the GPU has copy
+    /// engines of their own, handing over to them costs no switch between CUDA and Vulkan.
+    pub queue: QueueKind,
 }
 
 impl Default for ExchangeInfo<'_> {
     fn default() -> Self {
-        Self { name: "exchange", slots: 3, timeout: Duration::from_secs(5) }
+        Self {
+            name: "exchange",
+            slots: 3,
+            frames_in_flight: None,
+            timeout: Duration::from_secs(5),
+            queue: QueueKind::Graphics,
+        }
     }
 }
 
-/// N slots of shared resources that go round: the compute side writes a slot, Vulkan uses it, and it comes back.
+/// N slots of shared resources that go round: one side fills a slot, the other uses it, and it comes back.
 ///
-/// Every frame is a [`ComputeTurn`] that becomes a [`RenderTurn`]. The GPU does the waiting: the compute side waits for
-/// the frame that used the slot before, Vulkan waits for the compute side; the host waits for nothing.
+/// With [`Exchange::new`] the compute side begins: every frame is a [`ComputeTurn`] that becomes a [`RenderTurn`]. With
+/// [`Exchange::render_first`] Vulkan begins, and a [`RenderTurn`] becomes a [`ComputeTurn`]. The GPU does the waiting:
+/// the side that begins waits for the frame that used the slot before, the other side waits for the first; the host waits
+/// for nothing.
 ///
 /// Two timelines go with it, each with one signaller: `computed`, signalled by the compute side, and `rendered`, by the
 /// Vulkan queue. Frame `n` is value `n + 1` on both.
 ///
 /// Dropping it waits for the frames in flight, with the limit of [`ExchangeInfo::timeout`]. What may still be in use then
 /// is leaked on purpose and reported by name in the log; [`close`](Self::close) gives the error instead.
-pub struct Exchange<R: Resources> {
+pub struct Exchange<R: Resources, D: Direction = ComputeFirst> {
     shared: Arc<Shared<R>>,
+    direction: PhantomData<fn() -> D>,
 }
 
 /// What an exchange and its turns hold together.
@@ -65,75 +89,57 @@ struct Shared<R: Resources> {
     computed: ManuallyDrop<Timeline>,
     rendered: ManuallyDrop<Timeline>,
     ledger: Mutex<Ledger>,
+    pace: Mutex<Pace>,
+    first: First,
     compute: Compute,
     name: String,
     timeout: Duration,
     stages: vk::PipelineStageFlags2,
+    queue: QueueKind,
     /// Closing has already waited to no end.
     gave_up: AtomicBool,
     _alive: Alive,
 }
 
-impl<R: Resources> Exchange<R> {
-    /// Makes the slots and the timelines, on both sides.
+impl<R: Resources> Exchange<R, ComputeFirst> {
+    /// Makes the slots and the timelines, on both sides, for frames that the compute side begins.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for no slots or no resources, else what the two sides say; nothing is left behind.
     pub fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
-        let invalid = |reason: &str| Error::InvalidArgument {
-            object: format!("exchange \"{}\"", info.name),
-            reason: reason.to_owned(),
-        };
-        if info.slots == 0 {
-            return Err(invalid("it has 0 slots; 3 keep both sides busy, 1 makes them take turns"));
-        }
-        let consumer = resources.consumer().ok_or_else(|| invalid("it shares nothing; give it at least one buffer"))?;
-        let trail = Arc::new(Trail::new(info.name));
-        let computed = Timeline::new(compute, Signaller::Compute, &trail)?;
-        let rendered = Timeline::new(compute, Signaller::Queue, &trail)?;
-        let slots = (0..info.slots)
-            .map(|slot| resources.create(&CreateContext { compute, exchange: info.name, slot }))
-            .collect::<Result<Arc<[_]>>>()?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                slots: ManuallyDrop::new(slots),
-                computed: ManuallyDrop::new(computed),
-                rendered: ManuallyDrop::new(rendered),
-                ledger: Mutex::new(Ledger::new(info.slots)),
-                compute: compute.clone(),
-                name: info.name.to_owned(),
-                timeout: info.timeout,
-                stages: consumer.stages,
-                gave_up: AtomicBool::new(false),
-                _alive: Alive::new(Kind::Exchange),
-            }),
-        })
+        Ok(Self { shared: Shared::new(compute, info, &resources, First::Compute)?, direction: PhantomData })
     }
+}
 
-    /// Begins a frame: the compute side waits, on the GPU, until Vulkan is done with the slot.
+impl<R: Resources> Exchange<R, RenderFirst> {
+    /// [`Exchange::new`] for frames that Vulkan begins: it draws, the compute side works on the result.
     ///
     /// # Errors
-    /// [`Error::TurnOpen`] while the last compute turn is open, [`Error::SlotBusy`] while the slot's last render turn is,
-    /// [`Error::TurnLost`] once after a turn was dropped half-way, what [`Compute::check`] says once the compute side has
-    /// failed, or the failed call.
-    pub fn begin(&mut self) -> Result<ComputeTurn<R>> {
+    /// As [`Exchange::new`].
+    pub fn render_first(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
+        Ok(Self { shared: Shared::new(compute, info, &resources, First::Render)?, direction: PhantomData })
+    }
+}
+
+impl<R: Resources, D: Direction> Exchange<R, D> {
+    /// Begins a frame: the side that begins will wait, on the GPU, until the other is done with the slot.
+    ///
+    /// # Errors
+    /// [`Error::TurnOpen`] while the last frame's first turn is open (with [`RenderFirst`], any turn),
+    /// [`Error::SlotBusy`] while the slot's last render turn is, [`Error::TurnLost`] once after a turn was dropped
+    /// half-way, [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end, what [`Compute::check`]
+    /// says once the compute side has failed, or the failed call.
+    pub fn begin(&mut self) -> Result<D::Begun<R>> {
         let shared = &self.shared;
         shared.check_compute()?;
+        shared.keep_pace()?;
         let begun = shared.ledger().begin(|| shared.rendered.value().unwrap_or(0));
-        let Begun { frame, slot, wait } = begun.map_err(|refusal| shared.refused(refusal))?;
-        let turn = ComputeTurn::new(Arc::clone(shared), frame, slot);
-        let Some(value) = wait else { return Ok(turn) };
-        match (shared.compute.side(), shared.rendered.cuda()) {
-            (SideRef::Cuda(cuda), Some(rendered)) => {
-                // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that was accepted
-                // (or has been reached). The semaphore outlives the wait: it is destroyed after the stream has drained.
-                unsafe { wait_one(cuda.stream(), rendered, value) }?;
-            }
-            (SideRef::Host(host), _) => host.wait(&shared.rendered, value, shared.timeout)?,
-            (SideRef::Cuda(_), None) => {}
-        }
-        shared.rendered.awaited(value);
-        Ok(turn)
+        D::begun(shared, begun.map_err(|refusal| shared.refused(refusal))?)
+    }
+
+    /// The queue that Vulkan's side is submitted to; its family is that of the turns' barriers.
+    pub fn queue(&self) -> &Queue {
+        self.shared.queue()
     }
 
     /// Slots.
@@ -164,6 +170,110 @@ impl<R: Resources> Exchange<R> {
 }
 
 impl<R: Resources> Shared<R> {
+    fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: &R, first: First) -> Result<Arc<Self>> {
+        let invalid = |reason: &str| Error::InvalidArgument {
+            object: format!("exchange \"{}\"", info.name),
+            reason: reason.to_owned(),
+        };
+        if info.slots == 0 {
+            return Err(invalid("it has 0 slots; 3 keep both sides busy, 1 makes them take turns"));
+        }
+        if info.frames_in_flight == Some(0) {
+            return Err(invalid("it may have 0 frames in flight, so none could begin; 1 makes the host wait for each"));
+        }
+        let stages = resources.stages();
+        if stages.is_empty() {
+            return Err(invalid("it shares nothing that Vulkan uses; give it at least one buffer or image"));
+        }
+        resources.check()?;
+        let queue = compute.device().queue_of(info.queue).ok_or_else(|| {
+            invalid(&format!("{} has no {} queue; use the main one", compute.device().name(), info.queue))
+        })?;
+        let foreign = info.queue.stages().map(|allowed| stages & !allowed).filter(|stages| !stages.is_empty());
+        if let Some(stages) = foreign {
+            return Err(invalid(&format!(
+                "a {} queue has no {stages:?}; use the main queue or another consumer",
+                info.queue
+            )));
+        }
+        let trail = Arc::new(Trail::new(info.name));
+        let computed = Timeline::new(compute, Signaller::Compute, &trail)?;
+        let rendered = Timeline::new(compute, Signaller::Queue, &trail)?;
+        let slots = (0..info.slots)
+            .map(|slot| resources.create(&CreateContext { compute, exchange: info.name, slot, family: queue.family() }))
+            .collect::<Result<Arc<[_]>>>()?;
+        give_over::<R>(compute, info, queue, &slots).inspect_err(|_| {
+            // The commands may still run: what they use stays for ever.
+            std::mem::forget(Arc::clone(&slots));
+        })?;
+        Ok(Arc::new(Self {
+            slots: ManuallyDrop::new(slots),
+            computed: ManuallyDrop::new(computed),
+            rendered: ManuallyDrop::new(rendered),
+            ledger: Mutex::new(Ledger::new(first, info.slots)),
+            pace: Mutex::new(Pace::new(info.frames_in_flight)),
+            first,
+            compute: compute.clone(),
+            name: info.name.to_owned(),
+            timeout: info.timeout,
+            stages: wait_stages(compute, stages),
+            queue: info.queue,
+            gave_up: AtomicBool::new(false),
+            _alive: Alive::new(Kind::Exchange),
+        }))
+    }
+
+    /// Blocks while as many frames are unfinished as may be.
+    fn keep_pace(&self) -> Result<()> {
+        let Some(value) = self.pace().due() else { return Ok(()) };
+        match self.first {
+            First::Compute => self.rendered.wait_value(value, self.timeout),
+            First::Render => self.computed.wait_value(value, self.timeout),
+        }
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The queue that Vulkan's side is submitted to.
+    fn queue(&self) -> &Queue {
+        let device = self.compute.device();
+        device.queue_of(self.queue).unwrap_or_else(|| device.queue())
+    }
+
+    /// Lets the compute side wait, on the GPU, for a value of `rendered` whose signal was enqueued.
+    fn compute_waits(&self, value: u64) -> Result<()> {
+        match (self.compute.side(), self.rendered.cuda()) {
+            (SideRef::Cuda(cuda), Some(rendered)) => {
+                // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that was accepted
+                // (or has been reached). The semaphore outlives the wait: it is destroyed after the stream has drained.
+                unsafe { wait_one(cuda.stream(), rendered, value) }?;
+            }
+            (SideRef::Host(host), _) => host.wait(&self.rendered, value, self.timeout)?,
+            (SideRef::Cuda(_), None) => {}
+        }
+        self.rendered.awaited(value);
+        Ok(())
+    }
+
+    /// Lets the compute side signal a frame's value, behind all that it was given, other CUDA streams' work included.
+    fn compute_signals(&self, frame: u64, slot: usize) -> Result<TimelinePoint> {
+        let value = ledger::value(frame);
+        match (self.compute.side(), self.computed.cuda()) {
+            (SideRef::Cuda(cuda), Some(computed)) => {
+                R::join(&self.slots[slot])?;
+                // SAFETY: the values rise strictly: this timeline's only signaller is this stream, and the ledger lets
+                // one compute turn be open at a time and numbers the frames upwards. The semaphore outlives the signal:
+                // it is destroyed after the point was reached.
+                unsafe { signal_one(cuda.stream(), computed, value) }?;
+            }
+            (SideRef::Host(host), _) => host.signal(&self.computed, value)?,
+            (SideRef::Cuda(_), None) => {}
+        }
+        Ok(self.computed.issue(value))
+    }
+
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -171,7 +281,7 @@ impl<R: Resources> Shared<R> {
     fn refused(&self, refusal: Refusal) -> Error {
         let exchange = self.name.clone();
         match refusal {
-            Refusal::TurnOpen { frame } => Error::TurnOpen { exchange, frame },
+            Refusal::TurnOpen { frame, stage } => Error::TurnOpen { exchange, frame, stage },
             Refusal::SlotBusy { slot, frame } => Error::SlotBusy { exchange, slot, frame, slots: self.slots.len() },
             Refusal::TurnLost { frame, stage } => Error::TurnLost { exchange, frame, stage },
             Refusal::OutOfOrder { frame, first } => Error::OutOfOrder { exchange, frame, first },
@@ -230,6 +340,43 @@ impl<R: Resources> Shared<R> {
     }
 }
 
+/// The stages at which a frame waits for the compute side.
+fn wait_stages(compute: &Compute, stages: vk::PipelineStageFlags2) -> vk::PipelineStageFlags2 {
+    match compute.side() {
+        // What comes from another API is acquired, and an acquire operation is ordered at no narrower stage (Vulkan
+        // specification, "Queue Family Ownership Transfer").
+        SideRef::Cuda(_) => vk::PipelineStageFlags2::ALL_COMMANDS,
+        SideRef::Host(_) => stages,
+    }
+}
+
+/// Gives new images to the compute side, which holds them in `GENERAL`. Buffers need no such thing: there is no layout,
+/// and contents that are undefined anyway need not be handed over.
+fn give_over<R: Resources>(compute: &Compute, info: &ExchangeInfo<'_>, queue: &Queue, slots: &[R::Slot]) -> Result<()> {
+    let (mut initial, mut release) = (Vec::new(), Vec::new());
+    let visit = &mut |handover: HandoverRef<'_>| {
+        if let HandoverRef::Image(image) = handover {
+            initial.push(image.initial());
+            release.push(image.release());
+        }
+    };
+    slots.iter().for_each(|slot| R::handovers(slot, visit));
+    if initial.is_empty() {
+        return Ok(());
+    }
+    let device = compute.device();
+    let record = |commands| {
+        for barriers in [&initial, &release] {
+            let dependency = vk::DependencyInfo::default().image_memory_barriers(barriers);
+            // SAFETY: `run_once` records on this device; the barriers are of images that nobody has used yet.
+            unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
+        }
+    };
+    let name = format!("{}: giving new images over", info.name);
+    // SAFETY: only these barriers are recorded, of images that the caller keeps for ever where this fails.
+    Ok(unsafe { device.run_once(queue, &name, info.timeout, record) }?)
+}
+
 impl<R: Resources> Drop for Shared<R> {
     fn drop(&mut self) {
         let quiet = if self.gave_up.load(Ordering::Acquire) { None } else { Some(self.quiesce()) };
@@ -240,9 +387,11 @@ impl<R: Resources> Drop for Shared<R> {
                 self.name,
                 self.slots.len(),
             );
-            let mut buffers = 0;
-            self.slots.iter().for_each(|slot| R::handovers(slot, &mut |_| buffers += 1));
-            live::leaked(Kind::Buffer, buffers);
+            let leak = &mut |handover: HandoverRef<'_>| match handover {
+                HandoverRef::Buffer(_) => live::leaked(Kind::Buffer, 1),
+                HandoverRef::Image(_) => live::leaked(Kind::Image, 1),
+            };
+            self.slots.iter().for_each(|slot| R::handovers(slot, leak));
             live::leaked(Kind::Timeline, 2);
             trace::event(Event { event: "leak", side: "host", object: &self.name, ..Event::default() });
             return;
@@ -257,7 +406,7 @@ impl<R: Resources> Drop for Shared<R> {
     }
 }
 
-impl<R: Resources> std::fmt::Debug for Exchange<R> {
+impl<R: Resources, D: Direction> std::fmt::Debug for Exchange<R, D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,

@@ -1,26 +1,29 @@
 //! Vulkan's part of a frame.
 #![allow(unsafe_code)] // Recording and submitting.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use vk_export::Queue;
 use vk_export::ash::vk;
+use vk_export::{Handover, ImageHandover, Queue};
 
-use super::{Shared, ledger};
+use super::{ComputeFirst, ComputeTurn, Direction, RenderFirst, Shared, ledger};
 use crate::live::{Alive, Kind};
-use crate::{Backend, Resources, Result, SubmitParts, TimelinePoint};
+use crate::resources::HandoverRef;
+use crate::{Backend, Error, Resources, Result, SubmitParts, TimelinePoint};
 
 /// Vulkan's part of a frame: it owns the slot until it is submitted or skipped.
 ///
 /// Dropped before that, the frame is lost and the next `begin` says so.
 #[must_use = "a turn that is neither submitted nor skipped loses its frame"]
-pub struct RenderTurn<R: Resources> {
+pub struct RenderTurn<R: Resources, D: Direction = ComputeFirst> {
     shared: Arc<Shared<R>>,
     frame: u64,
     slot: usize,
     computed: TimelinePoint,
     done: bool,
+    direction: PhantomData<fn() -> D>,
     _alive: Alive,
 }
 
@@ -40,9 +43,10 @@ pub struct SubmitInfo<'a> {
 /// Barriers, command buffers and semaphores of a frame that need no heap.
 const INLINE: usize = 16;
 
-impl<R: Resources> RenderTurn<R> {
+impl<R: Resources, D: Direction> RenderTurn<R, D> {
     pub(super) fn new(shared: Arc<Shared<R>>, frame: u64, slot: usize, computed: TimelinePoint) -> Self {
-        Self { shared, frame, slot, computed, done: false, _alive: Alive::new(Kind::Turn) }
+        let alive = Alive::new(Kind::Turn);
+        Self { shared, frame, slot, computed, done: false, direction: PhantomData, _alive: alive }
     }
 
     /// The number of the frame, from 0.
@@ -55,7 +59,8 @@ impl<R: Resources> RenderTurn<R> {
         self.slot
     }
 
-    /// The point at which the compute side is done.
+    /// The point at which the compute side is done with the slot, which the submission waits for. With [`RenderFirst`],
+    /// that of an earlier frame; point 0, where a timeline starts, when there was none.
     pub fn computed(&self) -> &TimelinePoint {
         &self.computed
     }
@@ -67,12 +72,17 @@ impl<R: Resources> RenderTurn<R> {
     /// so with that backend this blocks until then, for at most the exchange's timeout.
     ///
     /// # Errors
-    /// [`Error::Timeout`](crate::Error::Timeout), or the failed call.
+    /// [`Error::Timeout`], or the failed call.
     pub fn prepare_present(&self) -> Result<()> {
         match self.shared.compute.backend() {
             Backend::Host => self.computed.wait(self.shared.timeout),
             _ => Ok(()),
         }
+    }
+
+    /// The queue that the frame is submitted to, as [`ExchangeInfo::queue`](crate::ExchangeInfo::queue) says.
+    pub fn queue(&self) -> &Queue {
+        self.shared.queue()
     }
 
     /// The resources as Vulkan sees them.
@@ -84,13 +94,13 @@ impl<R: Resources> RenderTurn<R> {
     /// render pass.
     ///
     /// # Safety
-    /// `commands` is recording on the exchange's device for the queue family of [`ExportDevice::queue`], outside a render
-    /// pass, and externally synchronized; it is submitted with this turn.
-    ///
-    /// [`ExportDevice::queue`]: vk_export::ExportDevice::queue
+    /// `commands` is recording on the exchange's device for the family of [`queue`](Self::queue), outside a render pass,
+    /// and externally synchronized; it is submitted with this turn.
     pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
         // SAFETY: handed on to the caller.
-        unsafe { self.record(commands, vk_export::Handover::acquire) };
+        unsafe { self.record(commands, |buffer| Some(buffer.acquire()), |image| Some(image.acquire())) };
+        // SAFETY: as above.
+        unsafe { self.record(commands, |_| None, ImageHandover::enter) };
     }
 
     /// Records the barriers that give all resources back. Goes after their last use, outside a render pass.
@@ -99,21 +109,33 @@ impl<R: Resources> RenderTurn<R> {
     /// As [`record_acquire`](Self::record_acquire).
     pub unsafe fn record_release(&self, commands: vk::CommandBuffer) {
         // SAFETY: handed on to the caller.
-        unsafe { self.record(commands, vk_export::Handover::release) };
+        unsafe { self.record(commands, |_| None, ImageHandover::leave) };
+        // SAFETY: as above.
+        unsafe { self.record(commands, |buffer| Some(buffer.release()), |image| Some(image.release())) };
     }
 
+    /// One dependency with the barriers that `buffer` and `image` give for each resource, if any.
+    ///
     /// # Safety
     /// As [`record_acquire`](Self::record_acquire).
     unsafe fn record(
         &self,
         commands: vk::CommandBuffer,
-        barrier: impl Fn(&vk_export::Handover) -> vk::BufferMemoryBarrier2<'static>,
+        buffer: impl Fn(&Handover) -> Option<vk::BufferMemoryBarrier2<'static>>,
+        image: impl Fn(&ImageHandover) -> Option<vk::ImageMemoryBarrier2<'static>>,
     ) {
-        let mut barriers = SmallVec::<[vk::BufferMemoryBarrier2<'static>; INLINE]>::new();
-        R::handovers(&self.shared.slots[self.slot], &mut |handover| barriers.push(barrier(handover)));
-        let dependency = vk::DependencyInfo::default().buffer_memory_barriers(&barriers);
-        // SAFETY: the caller vouches for the command buffer; the barriers name this exchange's own buffers and the family
-        // of its device's queue (VUID-vkCmdPipelineBarrier2-srcQueueFamilyIndex-10388 and its like).
+        let mut buffers = SmallVec::<[_; INLINE]>::new();
+        let mut images = SmallVec::<[_; INLINE]>::new();
+        R::handovers(&self.shared.slots[self.slot], &mut |handover| match handover {
+            HandoverRef::Buffer(handover) => buffers.extend(buffer(handover)),
+            HandoverRef::Image(handover) => images.extend(image(handover)),
+        });
+        if buffers.is_empty() && images.is_empty() {
+            return;
+        }
+        let dependency = vk::DependencyInfo::default().buffer_memory_barriers(&buffers).image_memory_barriers(&images);
+        // SAFETY: the caller vouches for the command buffer; the barriers name this exchange's own resources and the family
+        // of its queue (VUID-vkCmdPipelineBarrier2-srcQueueFamilyIndex-10388 and its like).
         unsafe { self.shared.compute.device().cmd_pipeline_barrier2(commands, &dependency) };
     }
 
@@ -121,7 +143,7 @@ impl<R: Resources> RenderTurn<R> {
     /// turn what became of it: [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted).
     ///
     /// # Errors
-    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while an earlier frame is still to be submitted.
+    /// [`Error::OutOfOrder`] while an earlier frame is still to be submitted.
     pub fn submit_parts(&mut self) -> Result<SubmitParts> {
         self.shared.check_compute()?;
         self.shared.ledger().lend(self.frame).map_err(|refusal| self.shared.refused(refusal))?;
@@ -129,41 +151,31 @@ impl<R: Resources> RenderTurn<R> {
     }
 
     fn parts(&self) -> SubmitParts {
-        let Shared { computed, rendered, stages, .. } = &*self.shared;
-        SubmitParts::new(computed, rendered, ledger::value(self.frame), *stages)
-    }
-
-    /// Says that this turn's submit parts are on their way; gives the point at which the frame is rendered.
-    ///
-    /// # Safety
-    /// The parts of [`submit_parts`](Self::submit_parts) of this very turn went, unchanged, into one `vkQueueSubmit2` (or
-    /// `vkQueueSubmit`) on a queue of the device, with the commands that use the resources, and it returned `VK_SUCCESS`.
-    /// The commands acquire and release the resources with this turn's barriers and use them nowhere else.
-    pub unsafe fn submitted(mut self) -> TimelinePoint {
-        self.done = true;
-        self.on_its_way()
+        SubmitParts::new(&self.computed, &self.shared.rendered, ledger::value(self.frame), self.shared.stages)
     }
 
     /// Notes what a submission that was accepted does.
     fn on_its_way(&self) -> TimelinePoint {
-        let value = ledger::value(self.frame);
         self.shared.ledger().submitted(self.frame);
-        self.shared.computed.awaited(value);
-        self.shared.rendered.issue(value)
+        if self.computed.value() > 0 {
+            self.shared.computed.awaited(self.computed.value());
+        }
+        self.shared.rendered.issue(ledger::value(self.frame))
     }
 
-    /// Submits the frame's commands; for a turn whose submit parts were not taken. They wait for the compute side and tell it when they are done. Gives the point at
-    /// which that will be.
+    /// Submits the frame's commands; for a turn whose submit parts were not taken. They wait for the compute side and tell
+    /// it when they are done. Gives the point at which that will be, or, with [`RenderFirst`], the frame's
+    /// [`ComputeTurn`].
     ///
     /// # Errors
-    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder), or the failed call; nothing was submitted then, and the frame
-    /// counts as skipped.
+    /// [`Error::OutOfOrder`] or [`Error::InvalidArgument`] for a queue of another family than the exchange's, and the turn
+    /// is lost; or the failed call, and the frame counts as skipped. Nothing was submitted then.
     ///
     /// # Safety
     /// - The command buffers are executable, belong to the device and stay alive, with all that they use, until the point
-    ///   is reached; `queue` is of the family that the barriers name.
+    ///   is reached; `queue` is a queue of the device.
     /// - They acquire and release the resources with this turn's barriers and use them nowhere else.
-    pub unsafe fn submit(self, queue: &Queue, commands: &[vk::CommandBuffer]) -> Result<TimelinePoint> {
+    pub unsafe fn submit(self, queue: &Queue, commands: &[vk::CommandBuffer]) -> Result<D::Submitted<R>> {
         // SAFETY: handed on to the caller.
         unsafe { self.submit_with(queue, &SubmitInfo { commands, ..SubmitInfo::default() }) }
     }
@@ -175,8 +187,19 @@ impl<R: Resources> RenderTurn<R> {
     ///
     /// # Safety
     /// As [`submit`](Self::submit), and the further semaphores and the fence keep the Valid Usage of `vkQueueSubmit2`.
-    pub unsafe fn submit_with(mut self, queue: &Queue, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
+    pub unsafe fn submit_with(mut self, queue: &Queue, info: &SubmitInfo<'_>) -> Result<D::Submitted<R>> {
         self.shared.ledger().check_order(self.frame).map_err(|refusal| self.shared.refused(refusal))?;
+        if queue.family() != self.shared.queue().family() {
+            return Err(Error::InvalidArgument {
+                object: format!("exchange \"{}\"", self.shared.name),
+                reason: format!(
+                    "frame {} was submitted to a queue of family {}, its barriers are for family {}; use the turn's `queue`",
+                    self.frame,
+                    queue.family(),
+                    self.shared.queue().family()
+                ),
+            });
+        }
         self.shared.check_compute()?;
         let parts = self.parts();
         let commands: SmallVec<[_; INLINE]> =
@@ -196,7 +219,7 @@ impl<R: Resources> RenderTurn<R> {
             self.shared.ledger().skip(self.frame);
             return Err(error.into());
         }
-        Ok(self.on_its_way())
+        D::submitted(&self.shared, self.frame, self.slot, self.on_its_way())
     }
 
     /// Gives the slot back unrendered: a window was minimised, a swapchain is out of date. Costs nothing on the GPU.
@@ -218,7 +241,39 @@ impl<R: Resources> RenderTurn<R> {
     }
 }
 
-impl<R: Resources> Drop for RenderTurn<R> {
+impl<R: Resources> RenderTurn<R, ComputeFirst> {
+    /// Says that this turn's submit parts are on their way; gives the point at which the frame is rendered.
+    ///
+    /// # Safety
+    /// The parts of [`submit_parts`](Self::submit_parts) of this very turn went, unchanged, into one `vkQueueSubmit2` (or
+    /// `vkQueueSubmit`) on a queue of the device, with the commands that use the resources, and it returned `VK_SUCCESS`.
+    /// The commands acquire and release the resources with this turn's barriers and use them nowhere else.
+    pub unsafe fn submitted(mut self) -> TimelinePoint {
+        self.done = true;
+        let point = self.on_its_way();
+        self.shared.pace().note(point.value());
+        point
+    }
+}
+
+impl<R: Resources> RenderTurn<R, RenderFirst> {
+    /// Says that this turn's submit parts are on their way; gives the compute side's turn.
+    ///
+    /// # Errors
+    /// The call that should have let the compute side wait; the frame is then lost, the submission goes on.
+    ///
+    /// # Safety
+    /// As for frames that the compute side begins: the parts of [`submit_parts`](Self::submit_parts) of this very turn
+    /// went, unchanged, into one `vkQueueSubmit2` (or `vkQueueSubmit`) on a queue of the device, with the commands that use
+    /// the resources, and it returned `VK_SUCCESS`. The commands acquire and release the resources with this turn's
+    /// barriers and use them nowhere else.
+    pub unsafe fn submitted(mut self) -> Result<ComputeTurn<R, RenderFirst>> {
+        self.done = true;
+        <RenderFirst as super::direction::Protocol>::submitted(&self.shared, self.frame, self.slot, self.on_its_way())
+    }
+}
+
+impl<R: Resources, D: Direction> Drop for RenderTurn<R, D> {
     fn drop(&mut self) {
         if !self.done {
             log::warn!("exchange \"{}\": the render turn of frame {} was dropped", self.shared.name, self.frame);
@@ -227,7 +282,7 @@ impl<R: Resources> Drop for RenderTurn<R> {
     }
 }
 
-impl<R: Resources> std::fmt::Debug for RenderTurn<R> {
+impl<R: Resources, D: Direction> std::fmt::Debug for RenderTurn<R, D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "RenderTurn(\"{}\", frame {}, slot {})", self.shared.name, self.frame, self.slot)
     }

@@ -16,7 +16,7 @@ pub(crate) type SignalParams = cu::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS;
 
 /// An imported memory object. Names it; does not own it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct MemoryHandle(cu::CUexternalMemory);
+pub(crate) struct MemoryHandle(pub(super) cu::CUexternalMemory);
 
 /// An imported semaphore. Names it; does not own it. Same layout as the driver's handle, for arrays of them.
 #[derive(Clone, Copy, Debug)]

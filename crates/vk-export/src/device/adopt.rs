@@ -26,6 +26,8 @@ pub struct AdoptInfo<'a> {
     pub queue: vk::Queue,
     /// The family of that queue.
     pub queue_family: u32,
+    /// Further queues with their families, for exchanges on a [`QueueKind`](crate::QueueKind) of their own; may be empty.
+    pub more_queues: &'a [(vk::Queue, u32)],
     /// The device extensions that the engine enabled; see [`required_device_extensions`](crate::required_device_extensions).
     pub device_extensions: &'a [&'a CStr],
     /// The instance extensions that the engine enabled; `VK_EXT_debug_utils` among them gives objects names.
@@ -44,6 +46,8 @@ pub struct EnabledFeatures {
     pub timeline_semaphore: bool,
     /// `synchronization2`
     pub synchronization2: bool,
+    /// `imageCubeArray`, which is needed by views of arrays of cubes alone. Default, as of the others: off.
+    pub image_cube_array: bool,
 }
 
 impl ExportDevice {
@@ -59,8 +63,8 @@ impl ExportDevice {
     /// - The handles are valid and belong together, as the fields say, and stay valid until the last clone of the
     ///   device, and everything made from it, is dropped.
     /// - `device_extensions`, `instance_extensions` and `features` name only what was really enabled.
-    /// - Calls that Vulkan wants externally synchronized on the queue are not made by the engine while one goes through
-    ///   [`queue`](Self::queue).
+    /// - Calls that Vulkan wants externally synchronized on the queues are not made by the engine while one goes through
+    ///   [`queue`](Self::queue) or [`queue_of`](Self::queue_of).
     pub unsafe fn adopt(info: AdoptInfo<'_>) -> Result<Self> {
         let physical = PhysicalDeviceInfo::query(&info.instance, info.physical_device)?;
         let api_version = info.api_version.min(physical.api_version);
@@ -71,11 +75,13 @@ impl ExportDevice {
             return Err(Error::Missing { device: physical.name, purpose: "adopting", missing: gaps.base });
         }
         let families = physical.queue_families.len();
-        if usize::try_from(info.queue_family).map_or(true, |family| family >= families) {
-            return Err(Error::InvalidArgument {
-                object: format!("adopted device {}", physical.name),
-                reason: format!("queue family {} does not exist, it has {families}", info.queue_family),
-            });
+        for family in std::iter::once(info.queue_family).chain(info.more_queues.iter().map(|(_, family)| *family)) {
+            if usize::try_from(family).map_or(true, |family| family >= families) {
+                return Err(Error::InvalidArgument {
+                    object: format!("adopted device {}", physical.name),
+                    reason: format!("queue family {family} does not exist, it has {families}"),
+                });
+            }
         }
         Ok(Self::assemble(Parts {
             entry: info.entry,
@@ -83,9 +89,10 @@ impl ExportDevice {
             raw: info.device,
             physical,
             api_version,
-            queue: info.queue,
-            queue_family: info.queue_family,
+            queue: (info.queue, info.queue_family),
+            more_queues: info.more_queues.to_vec(),
             export_gaps: gaps.export,
+            image_cube_array: info.features.image_cube_array,
             names: info.instance_extensions.contains(&ext::debug_utils::NAME),
             ownership: Ownership::Adopted { _keep_alive: info.keep_alive },
         }))

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // Vulkan calls.
 
 mod adopt;
+mod once;
 mod open;
 mod select;
 
@@ -17,7 +18,7 @@ use crate::instance::OwnedInstance;
 use crate::os::ExportCalls;
 use crate::synchronization2::Synchronization2;
 use crate::validation::Messenger;
-use crate::{Error, HandleType, PhysicalDeviceInfo, Queue, Requirement, Result, ValidationMessage};
+use crate::{Error, HandleType, PhysicalDeviceInfo, Queue, QueueKind, Requirement, Result, ValidationMessage};
 
 pub use adopt::{AdoptInfo, EnabledFeatures};
 pub use open::{OpenInfo, Validation};
@@ -34,12 +35,15 @@ struct Inner {
     debug_utils: Option<ext::debug_utils::Device>,
     export_calls: ExportCalls,
     calls: Synchronization2,
+    /// The main queue, and those beside it.
     queue: Queue,
+    more_queues: Vec<Queue>,
     raw: ash::Device,
     instance: ash::Instance,
     physical: PhysicalDeviceInfo,
     api_version: u32,
     export_gaps: Vec<Requirement>,
+    image_cube_array: bool,
     // Dropped after `Drop` below has destroyed the device: the instance outlives its child.
     ownership: Ownership,
     entry: ash::Entry,
@@ -60,9 +64,11 @@ struct Parts {
     raw: ash::Device,
     physical: PhysicalDeviceInfo,
     api_version: u32,
-    queue: vk::Queue,
-    queue_family: u32,
+    /// The main queue and further ones, with their families.
+    queue: (vk::Queue, u32),
+    more_queues: Vec<(vk::Queue, u32)>,
     export_gaps: Vec<Requirement>,
+    image_cube_array: bool,
     names: bool,
     ownership: Ownership,
 }
@@ -71,18 +77,21 @@ impl ExportDevice {
     fn assemble(parts: Parts) -> Self {
         let Parts { entry, instance, raw, physical, api_version, ownership, .. } = parts;
         let calls = Synchronization2::new(&instance, &raw, api_version);
-        let queue = Queue::new(parts.queue, parts.queue_family, calls.clone(), &physical.name);
+        let lock = |(raw, family)| Queue::new(raw, family, calls.clone(), &physical.name);
+        let (queue, more_queues) = (lock(parts.queue), parts.more_queues.into_iter().map(lock).collect());
         Self(Arc::new(Inner {
             allocator: Mutex::new(None),
             debug_utils: parts.names.then(|| ext::debug_utils::Device::new(&instance, &raw)),
             export_calls: ExportCalls::new(&instance, &raw),
             calls,
             queue,
+            more_queues,
             raw,
             instance,
             physical,
             api_version,
             export_gaps: parts.export_gaps,
+            image_cube_array: parts.image_cube_array,
             ownership,
             entry,
         }))
@@ -109,9 +118,18 @@ impl ExportDevice {
         self.0.api_version
     }
 
-    /// The queue that submissions of this device go to.
+    /// The main queue.
     pub fn queue(&self) -> &Queue {
         &self.0.queue
+    }
+
+    /// A queue of a kind, where the device has one: [`QueueKind::Graphics`] is the main queue, the others are of families
+    /// of their own.
+    pub fn queue_of(&self, kind: QueueKind) -> Option<&Queue> {
+        match kind {
+            QueueKind::Graphics => Some(&self.0.queue),
+            _ => self.0.more_queues.iter().find(|queue| self.0.physical.is_family(queue.family(), kind)),
+        }
     }
 
     /// The device's functions and handle, lent.
@@ -132,6 +150,11 @@ impl ExportDevice {
     /// What keeps this device from exporting; empty where it can.
     pub fn export_gaps(&self) -> &[Requirement] {
         &self.0.export_gaps
+    }
+
+    /// Whether views may be of arrays of cubes.
+    pub(crate) fn has_image_cube_array(&self) -> bool {
+        self.0.image_cube_array
     }
 
     /// The messages of the validation layer so far, the silenced ones left out.

@@ -8,7 +8,7 @@ use ash::{khr, vk};
 use super::{DeviceSelector, ExportDevice, Ownership, Parts};
 use crate::instance::{OwnedInstance, load};
 use crate::requirements::{EXPORT_EXTENSIONS, base_extensions};
-use crate::{Error, PhysicalDeviceInfo, RequiredFeatures, Requirement, Result};
+use crate::{Error, PhysicalDeviceInfo, QueueKind, RequiredFeatures, Requirement, Result};
 
 /// How to open a device.
 #[derive(Debug, Clone)]
@@ -68,7 +68,9 @@ impl ExportDevice {
         let instance = OwnedInstance::new(&entry, info)?;
         let physical = info.device.pick(candidates(&instance.raw, info)?)?;
         let api_version = instance.api_version.min(physical.api_version);
-        let family = physical.queue_family(GRAPHICS).unwrap_or(0);
+        let family = physical.queue_family(QueueKind::Graphics).unwrap_or(0);
+        let more = [QueueKind::Compute, QueueKind::Transfer].map(|kind| physical.queue_family(kind));
+        let families = std::iter::once(family).chain(more.into_iter().flatten());
 
         let export_gaps = physical.gaps().export;
         let mut extensions: Vec<&CStr> = info.device_extensions.to_vec();
@@ -80,13 +82,19 @@ impl ExportDevice {
         extensions.sort_unstable();
         extensions.dedup();
         let names_of: Vec<_> = extensions.iter().map(|e| e.as_ptr()).collect();
-        let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0])];
+        let queues: Vec<_> = families
+            .clone()
+            .map(|family| vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0]))
+            .collect();
         let mut required = RequiredFeatures::default();
+        // For the views of shared cubes.
+        let image_cube_array = physical.features.image_cube_array;
+        let features = vk::PhysicalDeviceFeatures { image_cube_array, ..info.features };
         let mut rendering = vk::PhysicalDeviceDynamicRenderingFeatures::default().dynamic_rendering(true);
         let mut device_info = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queues)
             .enabled_extension_names(&names_of)
-            .enabled_features(&info.features)
+            .enabled_features(&features)
             .push_next(&mut required.timeline_semaphore)
             .push_next(&mut required.synchronization2);
         if info.dynamic_rendering {
@@ -97,8 +105,9 @@ impl ExportDevice {
         let raw = unsafe { instance.raw.create_device(physical.handle, &device_info, None) }.map_err(|result| {
             Error::Vulkan { call: "vkCreateDevice", result, object: "device".into(), device: physical.name.clone() }
         })?;
-        // SAFETY: VUID-vkGetDeviceQueue-queueFamilyIndex-00384: one queue of this family was created above.
-        let queue = unsafe { raw.get_device_queue(family, 0) };
+        // SAFETY: VUID-vkGetDeviceQueue-queueFamilyIndex-00384: one queue of each of these families was created above.
+        let queue_of = |family| (unsafe { raw.get_device_queue(family, 0) }, family);
+        let (queue, more_queues) = (queue_of(family), families.skip(1).map(queue_of).collect());
         log::info!("Vulkan device: {}", physical.summary());
         Ok(Self::assemble(Parts {
             entry,
@@ -107,16 +116,14 @@ impl ExportDevice {
             physical,
             api_version,
             queue,
-            queue_family: family,
+            more_queues,
             export_gaps,
+            image_cube_array: image_cube_array != 0,
             names: instance.names,
             ownership: Ownership::Opened(Box::new(instance)),
         }))
     }
 }
-
-const GRAPHICS: vk::QueueFlags =
-    vk::QueueFlags::from_raw(vk::QueueFlags::GRAPHICS.as_raw() | vk::QueueFlags::COMPUTE.as_raw());
 
 /// The physical devices, each with what speaks against it.
 fn candidates(instance: &ash::Instance, info: &OpenInfo<'_>) -> Result<Vec<(PhysicalDeviceInfo, Vec<String>)>> {
@@ -141,7 +148,7 @@ fn candidates(instance: &ash::Instance, info: &OpenInfo<'_>) -> Result<Vec<(Phys
             if info.dynamic_rendering && !device.dynamic_rendering {
                 missing.push(Requirement::Feature("dynamicRendering"));
             }
-            if device.queue_family(GRAPHICS).is_none() {
+            if device.queue_family(QueueKind::Graphics).is_none() {
                 missing.push(Requirement::QueueFamily("graphics and compute"));
             }
             missing.extend(missing_features(&info.features, &device.features));

@@ -1,8 +1,9 @@
 //! The camera that slowly turns around the two galaxies.
 
-use glam::{Mat4, Vec3};
+use glam::Vec3;
 
-use crate::particles::maths::{cos_turns, sin_turns, smootherstep};
+use crate::camera::lens;
+use crate::maths::{cos_turns, sin_turns, smootherstep};
 use crate::particles::view::View;
 
 /// Brightness: the mean light of a pixel, were the light of all sparks spread evenly.
@@ -20,35 +21,13 @@ const SMALLEST: f32 = 2.0;
 /// sparks adding up to the same brightness whatever their number and the size.
 pub fn view(progress: f32, particles: u32, size: [u32; 2], point_limit: f32) -> View {
     let [width, height] = size.map(|n| n as f32);
-    let aspect = width / height;
-    // A picture narrower than 3:2 steps back, so that nothing is cut off at its sides.
-    let half_view = HALF_VIEW * (1.5 / aspect).max(1.0);
     let turn = -0.30 + 0.10 * progress;
     let rise = 0.125 - 0.03 * smootherstep(progress);
     let eye = Vec3::new(cos_turns(rise) * cos_turns(turn), cos_turns(rise) * sin_turns(turn), sin_turns(rise))
         * (DISTANCE + 0.3 * progress);
     let roll = Vec3::new(0.06, 0.02, 1.0).normalize();
     let look = glam::camera::rh::view::look_at_mat4(eye, Vec3::new(0.0, 0.0, -0.12 * progress), roll);
-    let (near, far) = (0.1, 100.0);
-    let depth = far / (near - far);
-    let lens = Mat4::from_cols_array(&[
-        1.0 / (half_view * aspect),
-        0.0,
-        0.0,
-        0.0, //
-        0.0,
-        -1.0 / half_view,
-        0.0,
-        0.0, //
-        0.0,
-        0.0,
-        depth,
-        -1.0, //
-        0.0,
-        0.0,
-        depth * near,
-        0.0,
-    ]);
+    let lens = lens(HALF_VIEW, size, 0.1, 100.0);
     let unit = height / 720.0;
     let spark = SPARK * unit * (1e6 / particles as f32).powf(1.0 / 6.0);
     View {

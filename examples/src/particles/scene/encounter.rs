@@ -10,7 +10,7 @@ use bytemuck::{Pod, Zeroable};
 use glam::{Mat3, Vec3};
 use rayon::prelude::*;
 
-use crate::particles::maths::{Random, cos_turns, mix_rgba8, saturate, sin_turns, smootherstep};
+use crate::maths::{Random, cos_turns, mix_rgba8, saturate, sin_turns, smootherstep};
 use crate::particles::particle::{Body, Particle, pack};
 
 /// The most sub-steps that one frame can take: the room in [`EncounterStep`].

@@ -6,7 +6,7 @@
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
-use crate::particles::maths::{Random, cos_turns, hash, sin_turns, smootherstep};
+use crate::maths::{Random, cos_turns, hash, sin_turns, smootherstep};
 use crate::particles::particle::{Body, Particle};
 use crate::particles::scene::grid::Grid;
 use crate::particles::view::View;

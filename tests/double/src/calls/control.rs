@@ -9,7 +9,7 @@ use std::ffi::{c_int, c_void};
 
 use crate::abi::Code;
 use crate::descriptor::{self, Raw};
-use crate::export::{Export, Payload};
+use crate::export::{Export, ImageShape, Payload};
 use crate::gate::{self, Fault, Logged};
 use crate::ledger::Ledger;
 
@@ -19,7 +19,18 @@ pub(crate) type Sink = unsafe extern "C" fn(*mut c_void, *const u8, usize);
 /// The exporting side allocates and exports: a fresh descriptor, the caller's; -1 when there is none left.
 #[unsafe(no_mangle)]
 extern "C" fn double_export_memory(size: u64, dedicated: c_int) -> Raw {
-    export(size, Export::Memory { size, dedicated: dedicated != 0 })
+    export(size, Export::Memory { size, dedicated: dedicated != 0, image: None })
+}
+
+/// As [`double_export_memory`], with an image in it.
+///
+/// # Safety
+/// `image` is one.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn double_export_image(size: u64, dedicated: c_int, image: *const ImageShape) -> Raw {
+    // SAFETY: the caller's promise.
+    let image = unsafe { image.read() };
+    export(size, Export::Memory { size, dedicated: dedicated != 0, image: Some(image) })
 }
 
 /// The exporting side makes a semaphore and exports it, as [`double_export_memory`] does.

@@ -96,6 +96,8 @@ unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_int, d
             // Compute capability.
             75 => 9,
             76 => 0,
+            // Sides and layers of textures and surfaces.
+            21..=29 | 42 | 43 | 47..=49 | 52..=68 | 73 | 74 | 77 => 16384,
             // POSIX descriptors, timeline semaphores, memory pools.
             103 | 114 | 115 => 1,
             _ => return Err(INVALID_VALUE.into()),
@@ -193,7 +195,10 @@ fn find_survivors(ledger: &mut Ledger, context: u64) {
         let semaphore = ledger.semaphores.get(handle).map(|semaphore| semaphore.context);
         let event = ledger.events.get(handle).map(|event| event.context);
         let stream = ledger.streams.get(handle).map(|stream| stream.context);
-        memory.or(mapping).or(semaphore).or(event).or(stream).ok()
+        let array = ledger.arrays.get(handle).map(|array| array.context);
+        let texture = ledger.textures.get(handle).map(|object| object.context);
+        let surface = ledger.surfaces.get(handle).map(|object| object.context);
+        memory.or(mapping).or(semaphore).or(event).or(stream).or(array).or(texture).or(surface).ok()
     };
     let survivors: Vec<_> = ledger
         .live()

@@ -47,7 +47,7 @@ unsafe extern "C" fn cuImportExternalMemory(memory: *mut u64, desc: *const Memor
 /// The number of the export. The driver takes a wrong size or flag without a word, so those are findings only.
 fn exported(ledger: &mut Ledger, raw: Raw, size: u64, dedicated: bool) -> Result<u64, Refusal> {
     let (number, export) = ledger.export(raw)?;
-    let Export::Memory { size: its_size, dedicated: its_dedicated } = *export else {
+    let Export::Memory { size: its_size, dedicated: its_dedicated, .. } = *export else {
         let text = format!("descriptor {raw} is of no memory");
         return Err(Refusal::new(UNKNOWN, Kind::WrongObject, text));
     };
@@ -111,8 +111,10 @@ unsafe extern "C" fn cuDestroyExternalMemory(memory: u64) -> Code {
         let Memory { descriptor, size, dedicated, .. } = ledger.memories.remove(memory)?;
         let mapped: Vec<_> =
             ledger.mappings.iter().filter(|(_, mapping)| mapping.memory == memory).map(|(at, _)| at).collect();
-        for address in mapped {
-            let mapping = ledger.mappings.name(address);
+        let mapped = mapped.into_iter().map(|address| ledger.mappings.name(address));
+        let arrays = ledger.arrays.iter().filter(|(_, array)| array.memory == memory);
+        let arrays = arrays.map(|(handle, _)| ledger.arrays.name(handle));
+        for mapping in mapped.chain(arrays).collect::<Vec<_>>() {
             let text = format!("{name} of {size} bytes, dedicated {dedicated}, is destroyed before {mapping} is freed");
             ledger.find(Kind::MappedAtDestroy, text);
         }

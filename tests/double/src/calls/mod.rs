@@ -1,11 +1,13 @@
 //! The entry points.
 
+mod array;
 mod control;
 mod device;
 mod external_memory;
 mod external_semaphore;
 #[cfg(windows)]
 mod nt;
+mod object;
 mod stream;
 mod transfer;
 

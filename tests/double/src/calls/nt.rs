@@ -53,7 +53,7 @@ extern "C" fn double_share_semaphore(timeline: c_int) -> Raw {
 }
 
 fn memory(size: u64, dedicated: c_int) -> Export {
-    Export::Memory { size, dedicated: dedicated != 0 }
+    Export::Memory { size, dedicated: dedicated != 0, image: None }
 }
 
 fn share(what: Export, size: u64) -> Raw {

@@ -4,7 +4,8 @@
 #![allow(unsafe_code)]
 
 use super::put;
-use crate::abi::Code;
+use crate::abi::{Code, Copy3dDesc, INVALID_VALUE};
+use crate::copy::Copy3d;
 use crate::finding::Refusal;
 use crate::gate::{Needs, Step, entry};
 use crate::ledger::Ledger;
@@ -54,6 +55,20 @@ unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, size: usize, s
             unsafe { put(place, byte) }?;
         }
         Ok(Step::Done)
+    })
+}
+
+/// Host memory counts as pinned: nothing is copied before the call returns, unless the stream is idle.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemcpy3DAsync_v2(desc: *const Copy3dDesc, stream: u64) -> Code {
+    // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
+    let Some(desc) = (unsafe { desc.as_ref() }) else { return INVALID_VALUE };
+    let array = desc.from.array.max(desc.to.array);
+    entry("cuMemcpy3DAsync_v2", Needs::Context).about(array).run(|ledger, context| {
+        let stream = ledger.stream(context, stream)?;
+        let copy = Copy3d::new(ledger, context, desc)?;
+        ledger.enqueue(stream, Work::Copy3d(copy));
+        Ok(())
     })
 }
 

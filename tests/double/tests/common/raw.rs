@@ -82,6 +82,130 @@ pub(crate) fn map(memory: u64, offset: u64, size: u64) -> Made {
     }
 }
 
+/// An image of 8 x 4 texels of one byte, and more as `change` has it.
+pub(crate) fn map_array(memory: u64, change: impl FnOnce(&mut sys::CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC)) -> Made {
+    let mut desc = sys::CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC {
+        offset: 0,
+        arrayDesc: sys::CUDA_ARRAY3D_DESCRIPTOR {
+            Width: 8,
+            Height: 4,
+            Depth: 0,
+            Format: sys::CUarray_format::CU_AD_FORMAT_UNSIGNED_INT8,
+            NumChannels: 1,
+            Flags: 0,
+        },
+        numLevels: 1,
+        reserved: [0; 16],
+    };
+    change(&mut desc);
+    let mut array = null_mut();
+    // SAFETY: `array` is a place for the result, and the descriptor whole.
+    made(unsafe { sys::cuExternalMemoryGetMappedMipmappedArray(&mut array, pointer(memory), &desc) }, array)
+}
+
+pub(crate) fn level(array: u64, level: u32) -> Made {
+    let mut of_level = null_mut();
+    // SAFETY: `of_level` is a place for the result.
+    made(unsafe { sys::cuMipmappedArrayGetLevel(&mut of_level, pointer(array), level) }, of_level)
+}
+
+pub(crate) fn destroy_array(array: u64) -> u32 {
+    // SAFETY: the double checks the handle.
+    unsafe { sys::cuMipmappedArrayDestroy(pointer(array)) as u32 }
+}
+
+fn resource(level: u64) -> sys::CUDA_RESOURCE_DESC {
+    use sys::CUDA_RESOURCE_DESC_st__bindgen_ty_1 as Union;
+    use sys::CUDA_RESOURCE_DESC_st__bindgen_ty_1__bindgen_ty_1 as Array;
+    sys::CUDA_RESOURCE_DESC {
+        resType: sys::CUresourcetype::CU_RESOURCE_TYPE_ARRAY,
+        res: Union { array: Array { hArray: pointer(level) } },
+        flags: 0,
+    }
+}
+
+/// Of a level or, with `mipmapped`, of a mipmapped array; samples it as `change` has it.
+pub(crate) fn texture(array: u64, mipmapped: bool, change: impl FnOnce(&mut sys::CUDA_TEXTURE_DESC)) -> Made {
+    use sys::CUaddress_mode::CU_TR_ADDRESS_MODE_CLAMP as CLAMP;
+    use sys::CUfilter_mode::CU_TR_FILTER_MODE_POINT as POINT;
+    let mut desc = sys::CUDA_TEXTURE_DESC {
+        addressMode: [CLAMP; 3],
+        filterMode: POINT,
+        flags: sys::CU_TRSF_READ_AS_INTEGER,
+        maxAnisotropy: 1,
+        mipmapFilterMode: POINT,
+        mipmapLevelBias: 0.0,
+        minMipmapLevelClamp: 0.0,
+        maxMipmapLevelClamp: 0.0,
+        borderColor: [0.0; 4],
+        reserved: [0; 12],
+    };
+    change(&mut desc);
+    let mut resource = resource(array);
+    if mipmapped {
+        resource.resType = sys::CUresourcetype::CU_RESOURCE_TYPE_MIPMAPPED_ARRAY;
+    }
+    let mut object = 0;
+    // SAFETY: `object` is a place for the result, and the descriptors whole.
+    match unsafe { sys::cuTexObjectCreate(&mut object, &resource, &desc, null_mut()) } as u32 {
+        0 => Ok(object),
+        code => Err(code),
+    }
+}
+
+pub(crate) fn destroy_texture(object: u64) -> u32 {
+    // SAFETY: the double checks the handle.
+    unsafe { sys::cuTexObjectDestroy(object) as u32 }
+}
+
+pub(crate) fn surface(level: u64) -> Made {
+    let mut object = 0;
+    // SAFETY: `object` is a place for the result, and the descriptor whole.
+    match unsafe { sys::cuSurfObjectCreate(&mut object, &resource(level)) } as u32 {
+        0 => Ok(object),
+        code => Err(code),
+    }
+}
+
+pub(crate) fn destroy_surface(object: u64) -> u32 {
+    // SAFETY: the double checks the handle.
+    unsafe { sys::cuSurfObjectDestroy(object) as u32 }
+}
+
+/// `rows` rows of 8 bytes from device memory into a level.
+pub(crate) fn copy_to_level(level: u64, from: u64, rows: usize, stream: u64) -> u32 {
+    use sys::CUmemorytype::{CU_MEMORYTYPE_ARRAY, CU_MEMORYTYPE_DEVICE};
+    let desc = sys::CUDA_MEMCPY3D {
+        srcXInBytes: 0,
+        srcY: 0,
+        srcZ: 0,
+        srcLOD: 0,
+        srcMemoryType: CU_MEMORYTYPE_DEVICE,
+        srcHost: null_mut(),
+        srcDevice: from,
+        srcArray: null_mut(),
+        reserved0: null_mut(),
+        srcPitch: 8,
+        srcHeight: rows,
+        dstXInBytes: 0,
+        dstY: 0,
+        dstZ: 0,
+        dstLOD: 0,
+        dstMemoryType: CU_MEMORYTYPE_ARRAY,
+        dstHost: null_mut(),
+        dstDevice: 0,
+        dstArray: pointer(level),
+        reserved1: null_mut(),
+        dstPitch: 0,
+        dstHeight: 0,
+        WidthInBytes: 8,
+        Height: rows,
+        Depth: 1,
+    };
+    // SAFETY: the descriptor is whole; the double checks the handles.
+    unsafe { sys::cuMemcpy3DAsync_v2(&desc, pointer(stream)) as u32 }
+}
+
 pub(crate) fn free(address: u64) -> u32 {
     // SAFETY: the double checks the address.
     unsafe { sys::cuMemFree_v2(address) as u32 }

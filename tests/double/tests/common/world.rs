@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use cuda_import::cudarc::driver::{CudaContext, CudaStream};
 use cuda_import::{
-    BufferMappingInfo, CudaDevice, ImportedMemory, ImportedSemaphore, MappedBuffer, MemoryImportInfo, SemaphoreKind,
-    SemaphorePoint, probe,
+    BufferMappingInfo, CudaDevice, ImageMappingInfo, ImportedMemory, ImportedSemaphore, MappedBuffer, MappedImage,
+    MemoryImportInfo, SemaphoreKind, SemaphorePoint, probe,
 };
-use driver_double::{Double, Exported};
+use driver_double::{Double, Exported, ImageShape};
 
 /// Of every object, so that errors can be searched for it.
 pub(crate) const NAME: &str = "walked";
@@ -19,6 +19,33 @@ pub(crate) const NAME: &str = "walked";
 pub(crate) const LEN: usize = 64;
 /// In bytes.
 pub(crate) const SIZE: u64 = 4096;
+/// Of four bytes.
+pub(crate) type Texel = [u8; 4];
+/// Three layers, two mip levels.
+pub(crate) const IMAGE: ImageMappingInfo = ImageMappingInfo {
+    offset: 64,
+    kind: cuda_import::ImageKind::D2,
+    extent: [8, 4, 1],
+    layers: 3,
+    layered: false,
+    levels: 2,
+    surface: true,
+    color_attachment: true,
+};
+/// [`IMAGE`] as the exporting side made it.
+pub(crate) const SHAPE: ImageShape = ImageShape {
+    offset: 64,
+    dimensions: 2,
+    extent: [8, 4, 1],
+    layers: 3,
+    cube: false,
+    levels: 2,
+    format: 0x01,
+    channels: 4,
+    color_attachment: true,
+};
+/// Of the first mip level, all layers.
+pub(crate) const TEXELS: usize = 8 * 4 * 3;
 /// More than one call takes without allocating.
 pub(crate) const MANY: usize = 17;
 
@@ -39,6 +66,9 @@ pub(crate) struct World<'d> {
 #[derive(Default)]
 pub(crate) struct Goods {
     pub(crate) buffer: Option<MappedBuffer<u32>>,
+    pub(crate) image: Option<MappedImage<Texel>>,
+    /// With nothing mapped, but an image in it.
+    pub(crate) image_memory: Option<Arc<ImportedMemory>>,
     /// With nothing mapped.
     pub(crate) memory: Option<Arc<ImportedMemory>>,
     /// Signalled by the exporting side: at 1.
@@ -87,6 +117,8 @@ impl<'d> World<'d> {
         };
         self.goods = Goods {
             buffer: Some(map(&import_memory(double, device), &self.home)),
+            image: Some(map_image(&import_image(double, device), &self.home)),
+            image_memory: Some(import_image(double, device)),
             memory: Some(import_memory(double, device)),
             timelines: (0..MANY).map(timeline).collect(),
             signalled: Some(binary(true)),
@@ -104,6 +136,15 @@ impl<'d> World<'d> {
     /// Taken out, to be used up.
     pub(crate) fn take_buffer(&mut self) -> MappedBuffer<u32> {
         self.goods.buffer.take().unwrap()
+    }
+
+    pub(crate) fn image(&mut self) -> &mut MappedImage<Texel> {
+        self.goods.image.as_mut().unwrap()
+    }
+
+    /// Taken out, to be used up.
+    pub(crate) fn take_image(&mut self) -> MappedImage<Texel> {
+        self.goods.image.take().unwrap()
     }
 
     /// The first `count` timelines.
@@ -128,6 +169,18 @@ pub(crate) fn import_memory(double: &Double, device: &CudaDevice) -> Arc<Importe
     unsafe { ImportedMemory::import(device, exported.handle, &info) }.unwrap()
 }
 
+/// Of memory with [`IMAGE`] in it.
+pub(crate) fn import_image(double: &Double, device: &CudaDevice) -> Arc<ImportedMemory> {
+    import_shape(double, device, &SHAPE)
+}
+
+pub(crate) fn import_shape(double: &Double, device: &CudaDevice, shape: &ImageShape) -> Arc<ImportedMemory> {
+    let exported = double.export_image(SIZE, true, shape);
+    let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: true };
+    // SAFETY: the double exported it with this size and flag.
+    unsafe { ImportedMemory::import(device, exported.handle, &info) }.unwrap()
+}
+
 pub(crate) fn import_semaphore(device: &CudaDevice, exported: Exported, kind: SemaphoreKind) -> ImportedSemaphore {
     // SAFETY: the double exported it; a wrong kind would be a finding.
     unsafe { ImportedSemaphore::import(device, exported.handle, kind, NAME) }.unwrap()
@@ -135,4 +188,9 @@ pub(crate) fn import_semaphore(device: &CudaDevice, exported: Exported, kind: Se
 
 pub(crate) fn map(memory: &Arc<ImportedMemory>, home: &Arc<CudaStream>) -> MappedBuffer<u32> {
     MappedBuffer::map(memory, &BufferMappingInfo { offset: 0, len: LEN }, home).unwrap()
+}
+
+pub(crate) fn map_image(memory: &Arc<ImportedMemory>, home: &Arc<CudaStream>) -> MappedImage<Texel> {
+    // SAFETY: the double exported the image so; another one would be a finding.
+    unsafe { MappedImage::map(memory, &IMAGE, home) }.unwrap()
 }

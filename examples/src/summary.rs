@@ -10,13 +10,10 @@ use serde::Serialize;
 use crate::files::AtomicFile;
 use crate::psnr::IDENTICAL;
 
-/// The name by which a later run knows the outputs of an earlier one.
-pub const PROGRAM: &str = "particles";
-
-/// All figures of one run.
+/// All figures of one run; `figures` are those that its program alone has.
 #[derive(Clone, Debug, Serialize)]
-pub struct Summary {
-    /// [`PROGRAM`].
+pub struct Summary<F> {
+    /// The name by which a later run knows the outputs of an earlier one.
     pub program: &'static str,
     /// Version of the program.
     pub version: &'static str,
@@ -28,10 +25,6 @@ pub struct Summary {
     pub backend: String,
     /// Why this backend was chosen.
     pub backend_reason: String,
-    /// `encounter`, or the picture's file.
-    pub scene: String,
-    /// How many particles each frame moved and drew.
-    pub particles: u32,
     /// Slots of the exchange.
     pub slots: u32,
     /// Width and height of a frame, in pixels.
@@ -46,10 +39,9 @@ pub struct Summary {
     pub seconds: f64,
     /// Mean time of a frame in milliseconds, writing included where it held frames up.
     pub ms_per_frame: f64,
-    /// Particles that compute moved each second of that time.
-    pub particles_computed_per_second: f64,
-    /// Particles that rendering drew each second of that time: each one that is computed is drawn.
-    pub particles_drawn_per_second: f64,
+    /// What the program adds.
+    #[serde(flatten)]
+    pub figures: F,
     /// The checks, in their order.
     pub checks: Vec<Check>,
     /// The folder of the frames; none for a window.
@@ -77,11 +69,11 @@ pub enum State {
 pub struct Check {
     /// The frame.
     pub frame: u64,
-    /// `data`: bits of the shared buffer; `picture`: drawn by the CPU; `reference`: known beforehand.
+    /// `data`: bits of what is shared; `scene`, `picture`: drawn by the CPU; `reference`: known beforehand.
     pub kind: &'static str,
-    /// Particles that were compared, for `data`.
+    /// How many elements were compared, for `data`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub particles: Option<usize>,
+    pub compared: Option<usize>,
     /// Likeness in decibels, for pictures; 120 when they are identical.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub psnr: Option<f64>,
@@ -90,18 +82,23 @@ pub struct Check {
     pub error: Option<String>,
 }
 
-impl Summary {
-    /// Fills in what follows from `frames`, `particles` and the time that they took.
-    pub fn set_time(&mut self, seconds: f64) {
-        let frames = self.frames as f64;
-        self.seconds = seconds;
-        if self.frames > 0 && seconds > 0.0 {
-            self.ms_per_frame = seconds * 1e3 / frames;
-            self.particles_computed_per_second = f64::from(self.particles) * frames / seconds;
-            self.particles_drawn_per_second = self.particles_computed_per_second;
-        }
+impl Check {
+    /// Bits were compared: how many elements, or what is wrong.
+    pub fn data(frame: u64, result: Result<usize>) -> Self {
+        let (compared, error) = match result {
+            Ok(count) => (Some(count), None),
+            Err(error) => (None, Some(format!("{error:#}"))),
+        };
+        Self { frame, kind: "data", compared, psnr: None, error }
     }
 
+    /// Pictures were compared, as `kind` says: how alike they are, and whether that is enough.
+    pub fn likeness(frame: u64, kind: &'static str, (psnr, result): (f64, Result<()>)) -> Self {
+        Self { frame, kind, compared: None, psnr: Some(psnr), error: result.err().map(|error| format!("{error:#}")) }
+    }
+}
+
+impl<F: Serialize> Summary<F> {
     /// The first thing that is wrong.
     pub fn error(&self) -> Option<&str> {
         self.checks.iter().find_map(|check| check.error.as_deref())
@@ -119,7 +116,9 @@ impl Summary {
         writeln!(file, "{}", self.json()?).with_context(|| format!("cannot write {}", path.display()))?;
         file.commit()
     }
+}
 
+impl<F> Summary<F> {
     fn checked(&self) -> String {
         let failed = self.checks.iter().filter(|check| check.error.is_some()).count();
         let likeness = self.likeness();
@@ -129,9 +128,7 @@ impl Summary {
             (all, failed) => format!("{failed} of {all} checks FAILED{likeness}"),
         }
     }
-}
 
-impl Summary {
     /// How alike the least alike pictures are: the frames to what was to be drawn, or, where a picture was taken apart,
     /// the first and the last frame to that.
     fn likeness(&self) -> String {
@@ -149,21 +146,19 @@ impl Summary {
 }
 
 /// The one line.
-impl fmt::Display for Summary {
+impl<F: fmt::Display> fmt::Display for Summary<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.state == State::Interrupted {
             write!(f, "interrupted after {} frames | ", self.frames)?;
         }
         write!(
             f,
-            "{} | {} | {} frames | {:.2} ms/frame | {} particles: {}/s computed, {}/s drawn | {}",
+            "{} | {} | {} frames | {:.2} ms/frame | {} | {}",
             self.device,
             self.backend,
             self.frames,
             self.ms_per_frame,
-            self.particles,
-            short(self.particles_computed_per_second),
-            short(self.particles_drawn_per_second),
+            self.figures,
             self.checked(),
         )?;
         self.out.as_ref().map_or(Ok(()), |out| write!(f, " | {}", out.display()))
@@ -171,7 +166,7 @@ impl fmt::Display for Summary {
 }
 
 /// A number with three digits and the letter of its thousands.
-fn short(number: f64) -> String {
+pub fn short(number: f64) -> String {
     let scaled = [(1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")].into_iter().find(|(unit, _)| number >= *unit);
     let (unit, letter) = scaled.unwrap_or((1.0, ""));
     let digits = match number / unit {
@@ -186,25 +181,33 @@ fn short(number: f64) -> String {
 mod tests {
     use super::*;
 
-    fn summary() -> Summary {
+    #[derive(Serialize)]
+    struct Figures {
+        stars: u32,
+    }
+
+    impl fmt::Display for Figures {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{} stars", short(f64::from(self.stars)))
+        }
+    }
+
+    fn summary() -> Summary<Figures> {
         Summary {
-            program: PROGRAM,
+            program: "stars",
             version: "0",
             state: State::Complete,
             device: "A GPU".into(),
             backend: "cuda".into(),
             backend_reason: "it is there".into(),
-            scene: "encounter".into(),
-            particles: 1_000_000,
             slots: 3,
             size: [4, 2],
             seed: 1,
             frames: 100,
             frames_asked: Some(100),
-            seconds: 0.0,
-            ms_per_frame: 0.0,
-            particles_computed_per_second: 0.0,
-            particles_drawn_per_second: 0.0,
+            seconds: 0.2,
+            ms_per_frame: 2.0,
+            figures: Figures { stars: 1_500_000 },
             checks: vec![],
             out: Some("out".into()),
             pictures: 100,
@@ -215,12 +218,10 @@ mod tests {
     #[test]
     fn one_line_says_it_all() {
         let mut summary = summary();
-        summary.set_time(0.2);
-        summary.checks.push(Check { frame: 99, kind: "picture", particles: None, psnr: Some(51.26), error: None });
-        let line = "A GPU | cuda | 100 frames | 2.00 ms/frame | 1000000 particles: 500 M/s computed, 500 M/s drawn \
-                    | 1 checks passed, PSNR 51.3 dB | out";
+        summary.checks.push(Check::likeness(99, "picture", (51.26, Ok(()))));
+        let line = "A GPU | cuda | 100 frames | 2.00 ms/frame | 1.50 M stars | 1 checks passed, PSNR 51.3 dB | out";
         assert_eq!(summary.to_string(), line);
-        let home = |psnr| Check { frame: 0, kind: "reference", particles: None, psnr: Some(psnr), error: None };
+        let home = |psnr| Check::likeness(0, "reference", (psnr, Ok(())));
         summary.checks.push(home(IDENTICAL));
         assert!(summary.to_string().contains("2 checks passed, first and last frame identical to the picture"));
         summary.checks.push(home(61.0));
@@ -236,9 +237,9 @@ mod tests {
     #[test]
     fn json_has_no_infinities_and_names_its_program() {
         let json: serde_json::Value = serde_json::from_str(&summary().json().unwrap()).unwrap();
-        assert_eq!(json["program"], PROGRAM);
+        assert_eq!((&json["program"], &json["stars"]), (&"stars".into(), &1_500_000.into()));
         assert_eq!(json["state"], "complete");
-        assert_eq!(json["ms_per_frame"], 0.0);
+        assert_eq!(json["ms_per_frame"], 2.0);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Arithmetic that gives the same bits on a GPU and on a CPU.
 //!
-//! `shaders/particles.cu` repeats every function here, operation for operation. Only `+ - * /`, `sqrt` and integers
+//! The kernels in `shaders/` repeat what they use of it, operation for operation. Only `+ - * /`, `sqrt` and integers
 //! are used, all of them exactly rounded by IEEE 754 and by PTX (`.rn`, no `.ftz`, compiled with `--fmad=false`), so
 //! the two backends can be compared with `==`. A call into a maths library would end that.
 

@@ -1,17 +1,12 @@
 //! A run in a window.
 #![allow(unsafe_code)] // Frames are drawn to the window's images.
 
+use std::ffi::CStr;
 use std::time::Instant;
 
 use anyhow::{Context, Error, Result, anyhow};
 use bridge::{OpenInfo, SubmitInfo};
-use bridge_examples::gpu::swapchain::Swapchain;
-use bridge_examples::interrupt::Interrupt;
-use bridge_examples::particles::options::Options;
-use bridge_examples::particles::summary::{State, Summary};
-use bridge_examples::picture::Picture;
 use raw_window_handle::HasDisplayHandle;
-use std::ffi::CStr;
 use winit::application::ApplicationHandler;
 use winit::dpi::{LogicalSize, PhysicalSize};
 use winit::event::{ElementState, KeyEvent, WindowEvent};
@@ -19,45 +14,49 @@ use winit::event_loop::{ActiveEventLoop, ControlFlow, EventLoop};
 use winit::keyboard::{Key, NamedKey};
 use winit::window::{Window, WindowId};
 
-use crate::demo::Demo;
-use crate::render::Wanted;
+use super::Demo;
+use super::frames::Frames;
+use crate::gpu::output::Wanted;
+use crate::gpu::swapchain::Swapchain;
+use crate::interrupt::Interrupt;
+use crate::options::RunOptions;
+use crate::summary::{State, Summary};
 
 /// Shows frames until all of `--frames` are shown, the window is closed, or Ctrl-C.
-pub(crate) fn run(options: &Options) -> Result<Summary> {
-    let picture = options.image.as_deref().map(Picture::open).transpose()?;
+pub(super) fn run<D: Demo>(options: &D::Options) -> Result<Summary<D::Figures>> {
     let interrupt = Interrupt::install()?;
     let event_loop = EventLoop::new().map_err(|error| {
         log::debug!("{error}");
         anyhow!("no window can be opened here: no display (DISPLAY, WAYLAND_DISPLAY); without --window, pictures are written")
     })?;
     event_loop.set_control_flow(ControlFlow::Poll);
-    let mut app = App { options, picture, interrupt, shown: None, result: None };
+    let mut app = App::<D> { options, interrupt, shown: None, result: None };
     event_loop.run_app(&mut app).context("the window broke off")?;
     app.result.unwrap_or_else(|| Err(anyhow!("the window was never shown")))
 }
 
-struct App<'a> {
-    options: &'a Options,
-    picture: Option<Picture>,
+struct App<'a, D: Demo> {
+    options: &'a D::Options,
     interrupt: Interrupt,
-    shown: Option<Shown>,
-    result: Option<Result<Summary>>,
+    shown: Option<Shown<D>>,
+    result: Option<Result<Summary<D::Figures>>>,
 }
 
 /// The window and what is shown in it.
-struct Shown {
+struct Shown<D> {
     // Field order is drop order: frames in flight end before the images that they are drawn to, those before the window.
-    demo: Demo,
+    run: Frames<D>,
     swapchain: Swapchain,
     window: Window,
     begun: Instant,
     fits: bool,
 }
 
-impl Shown {
-    fn new(options: &Options, picture: Option<Picture>, event_loop: &ActiveEventLoop) -> Result<Self> {
+impl<D: Demo> Shown<D> {
+    fn new(all: &D::Options, event_loop: &ActiveEventLoop) -> Result<Self> {
+        let options: &RunOptions = all.as_ref();
         let size = LogicalSize::new(options.size.width, options.size.height);
-        let attributes = Window::default_attributes().with_title("particles").with_inner_size(size);
+        let attributes = Window::default_attributes().with_title(D::PROGRAM).with_inner_size(size);
         let window = event_loop.create_window(attributes).context("no window can be opened here")?;
         let display = window.display_handle().context("the window has no display")?.as_raw();
         let wanted = ash_window::enumerate_required_extensions(display)
@@ -66,11 +65,11 @@ impl Shown {
         let names = wanted.iter().map(|name| unsafe { CStr::from_ptr(*name) }).collect::<Vec<_>>();
         let open =
             OpenInfo { instance_extensions: &names, device_extensions: &Swapchain::EXTENSIONS, ..OpenInfo::default() };
-        let demo = Demo::new(options, picture, &open)?;
+        let demo = D::new(all, &open)?;
         let PhysicalSize { width, height } = window.inner_size();
-        let swapchain = Swapchain::new(&demo.device, &window, [width, height], options.slots as usize)?;
-        crate::announce(options, &demo);
-        Ok(Self { demo, swapchain, window, begun: Instant::now(), fits: true })
+        let swapchain = Swapchain::new(demo.compute().device(), &window, [width, height], options.slots as usize)?;
+        super::announce(&demo);
+        Ok(Self { run: Frames::new(demo, options.slots), swapchain, window, begun: Instant::now(), fits: true })
     }
 
     fn frame(&mut self) -> Result<()> {
@@ -79,8 +78,8 @@ impl Shown {
             self.swapchain.resize(width, height)?;
             self.fits = true;
         }
-        self.demo.make_room()?;
-        let Some(image) = self.swapchain.acquire(self.demo.next_slot())? else {
+        self.run.make_room()?;
+        let Some(image) = self.swapchain.acquire(self.run.next_slot())? else {
             self.fits = false;
             return Ok(());
         };
@@ -88,13 +87,13 @@ impl Shown {
         let submit = SubmitInfo { waits: &[image.wait], signals: &[image.signal], ..SubmitInfo::default() };
         // SAFETY: image and semaphores were just acquired for this frame, and the swapchain waits for the GPU before it
         // frees any.
-        unsafe { self.demo.frame(wanted, submit) }?;
+        unsafe { self.run.begin(wanted, submit) }?;
         self.fits = self.swapchain.present(&image)?;
         Ok(())
     }
 }
 
-impl App<'_> {
+impl<D: Demo> App<'_, D> {
     fn end(&mut self, event_loop: &ActiveEventLoop, result: Result<(), Error>) {
         event_loop.exit();
         let Some(mut shown) = self.shown.take() else {
@@ -102,9 +101,8 @@ impl App<'_> {
             return;
         };
         let summary = result.and_then(|()| {
-            while shown.demo.finish_oldest()?.is_some() {}
-            let mut summary = crate::summary(self.options, &shown.demo, shown.begun.elapsed().as_secs_f64());
-            summary.frames_asked = self.options.frames.map(u64::from);
+            while shown.run.finish_oldest()?.is_some() {}
+            let mut summary = super::summary(self.options.as_ref(), &shown.run, shown.begun.elapsed().as_secs_f64());
             summary.state = match (summary.error(), self.interrupt.is_set()) {
                 (Some(_), _) => State::Failed,
                 (None, true) => State::Interrupted,
@@ -116,17 +114,17 @@ impl App<'_> {
     }
 
     fn over(&self) -> bool {
-        let frames = self.shown.as_ref().map_or(0, |shown| shown.demo.frames());
-        self.interrupt.is_set() || self.options.frames.is_some_and(|all| frames >= u64::from(all))
+        let frames = self.shown.as_ref().map_or(0, |shown| shown.run.count());
+        self.interrupt.is_set() || self.options.as_ref().frames.is_some_and(|all| frames >= u64::from(all))
     }
 }
 
-impl ApplicationHandler for App<'_> {
+impl<D: Demo> ApplicationHandler for App<'_, D> {
     fn resumed(&mut self, event_loop: &ActiveEventLoop) {
         if self.shown.is_some() || self.result.is_some() {
             return;
         }
-        match Shown::new(self.options, self.picture.take(), event_loop) {
+        match Shown::new(self.options, event_loop) {
             Ok(shown) => self.shown = Some(shown),
             Err(error) => self.end(event_loop, Err(error)),
         }

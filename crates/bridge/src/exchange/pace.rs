@@ -1,0 +1,56 @@
+//! How far the host may run ahead.
+
+/// The last points that ended a frame, as many as may be unreached when the next frame begins.
+#[derive(Debug)]
+pub(super) struct Pace {
+    ring: Box<[u64]>,
+    noted: usize,
+}
+
+impl Pace {
+    /// With no bound there is nothing to note.
+    pub(super) fn new(bound: Option<usize>) -> Self {
+        Self { ring: vec![0; bound.unwrap_or(0)].into(), noted: 0 }
+    }
+
+    /// A frame ends when its last timeline reaches `value`.
+    pub(super) fn note(&mut self, value: u64) {
+        if let Some(oldest) = self.noted.checked_rem(self.ring.len()) {
+            self.ring[oldest] = value;
+            self.noted += 1;
+        }
+    }
+
+    /// The value that must be reached before another frame begins.
+    pub(super) fn due(&self) -> Option<u64> {
+        let oldest = self.noted.checked_rem(self.ring.len())?;
+        (self.noted >= self.ring.len()).then(|| self.ring[oldest])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_frames_as_the_bound_may_be_unreached() {
+        let mut pace = Pace::new(Some(2));
+        assert_eq!(pace.due(), None);
+        pace.note(1);
+        assert_eq!(pace.due(), None);
+        pace.note(2);
+        assert_eq!(pace.due(), Some(1));
+        // Frame 3 was skipped.
+        pace.note(4);
+        assert_eq!(pace.due(), Some(2));
+        pace.note(5);
+        assert_eq!(pace.due(), Some(4));
+    }
+
+    #[test]
+    fn without_a_bound_nothing_is_due() {
+        let mut pace = Pace::new(None);
+        pace.note(1);
+        assert_eq!(pace.due(), None);
+    }
+}

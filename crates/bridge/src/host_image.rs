@@ -1,0 +1,262 @@
+//! An image in memory that the CPU reaches: rows of texels with gaps between them.
+#![allow(unsafe_code)] // Slices of mapped memory.
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use bytemuck::Pod;
+
+/// Where one level of one layer lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PlaneLayout {
+    /// Bytes from the start of the mapping to the first texel.
+    pub(crate) offset: usize,
+    /// Bytes from one row to the next, and from one depth to the next.
+    pub(crate) row_pitch: usize,
+    pub(crate) depth_pitch: usize,
+    /// Texels.
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) depth: usize,
+}
+
+impl PlaneLayout {
+    /// Whether every texel of type `T` lies aligned within `size` bytes, rows and depths apart from each other.
+    pub(crate) fn fits<T>(&self, size: usize) -> bool {
+        let align = align_of::<T>();
+        let Some(row) = self.width.checked_mul(size_of::<T>()) else { return false };
+        let last = |count: usize, pitch: usize| count.checked_sub(1).and_then(|last| last.checked_mul(pitch));
+        let end = || -> Option<usize> {
+            let rows = last(self.height, self.row_pitch)?.checked_add(row)?;
+            let apart = (self.height == 1 || self.row_pitch >= row) && (self.depth == 1 || self.depth_pitch >= rows);
+            let end = self.offset.checked_add(last(self.depth, self.depth_pitch)?)?.checked_add(rows)?;
+            apart.then_some(end)
+        };
+        let pitches = (self.height == 1 || self.row_pitch.is_multiple_of(align))
+            && (self.depth == 1 || self.depth_pitch.is_multiple_of(align));
+        self.offset.is_multiple_of(align) && pitches && end().is_some_and(|end| end <= size)
+    }
+
+    /// Bytes from the start of the mapping to a row.
+    fn row(&self, z: usize, y: usize) -> Option<usize> {
+        (z < self.depth && y < self.height).then(|| self.offset + z * self.depth_pitch + y * self.row_pitch)
+    }
+}
+
+/// The texels of an image, lent to the CPU for writing: levels of layers, each rows of `T`.
+///
+/// [`row_mut`](Self::row_mut) and [`rows_mut`](Self::rows_mut) are those of the first layer's first level, which is all
+/// there is of most images; [`plane_mut`](Self::plane_mut) reaches the others.
+#[derive(Debug)]
+pub struct HostImageMut<'a, T> {
+    start: NonNull<u8>,
+    planes: &'a [PlaneLayout],
+    levels: u32,
+    texels: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it is an exclusive borrow of texels, as `&mut [T]` is.
+unsafe impl<T: Send> Send for HostImageMut<'_, T> {}
+// SAFETY: as above; what `&self` lends is `&[T]`.
+unsafe impl<T: Sync> Sync for HostImageMut<'_, T> {}
+
+/// One level of one layer of an image on the CPU.
+#[derive(Debug)]
+pub struct HostPlaneMut<'a, T> {
+    start: NonNull<u8>,
+    layout: PlaneLayout,
+    texels: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it is an exclusive borrow of texels, as `&mut [T]` is.
+unsafe impl<T: Send> Send for HostPlaneMut<'_, T> {}
+// SAFETY: as above; what `&self` lends is `&[T]`.
+unsafe impl<T: Sync> Sync for HostPlaneMut<'_, T> {}
+
+impl<'a, T: Pod> HostImageMut<'a, T> {
+    /// Planes are level by level of layer 0, then of layer 1, and so on.
+    ///
+    /// # Safety
+    /// Every plane [fits](PlaneLayout::fits) the mapping at `start`, which lives for `'a`, the planes do not overlap, and
+    /// nothing else reads or writes them meanwhile.
+    pub(crate) unsafe fn new(start: NonNull<u8>, planes: &'a [PlaneLayout], levels: u32) -> Self {
+        Self { start, planes, levels, texels: PhantomData }
+    }
+
+    /// Levels.
+    pub fn levels(&self) -> u32 {
+        self.levels
+    }
+
+    /// Layers.
+    pub fn layers(&self) -> u32 {
+        u32::try_from(self.planes.len()).unwrap_or(u32::MAX) / self.levels.max(1)
+    }
+
+    /// Width of the first level, in texels.
+    pub fn width(&self) -> usize {
+        self.planes.first().map_or(0, |plane| plane.width)
+    }
+
+    /// Height of the first level, in texels.
+    pub fn height(&self) -> usize {
+        self.planes.first().map_or(0, |plane| plane.height)
+    }
+
+    /// One level of one layer, if there is such a one.
+    pub fn plane_mut(&mut self, level: u32, layer: u32) -> Option<HostPlaneMut<'_, T>> {
+        let layout = self.layout(level, layer)?;
+        Some(HostPlaneMut { start: self.start, layout, texels: PhantomData })
+    }
+
+    fn layout(&self, level: u32, layer: u32) -> Option<PlaneLayout> {
+        if level >= self.levels {
+            return None;
+        }
+        let index = u64::from(layer) * u64::from(self.levels) + u64::from(level);
+        self.planes.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// A row of the first layer's first level, or `None` past its height.
+    pub fn row(&self, y: usize) -> Option<&[T]> {
+        let layout = self.layout(0, 0)?;
+        // SAFETY: the row is inside a plane that fits; `self` is borrowed for as long.
+        Some(unsafe { std::slice::from_raw_parts(self.texel(layout.row(0, y)?), layout.width) })
+    }
+
+    fn texel(&self, offset: usize) -> *const T {
+        // SAFETY: `offset` is that of a row of a plane that fits the mapping.
+        unsafe { self.start.as_ptr().add(offset) }.cast_const().cast()
+    }
+
+    /// As [`row`](Self::row), for writing.
+    pub fn row_mut(&mut self, y: usize) -> Option<&mut [T]> {
+        self.rows_mut().nth(y)
+    }
+
+    /// The rows of the first layer's first level, top down.
+    pub fn rows_mut(&mut self) -> impl ExactSizeIterator<Item = &mut [T]> {
+        let layout = self.layout(0, 0);
+        Rows::new(self.start, layout, 0)
+    }
+}
+
+impl<T: Pod> HostPlaneMut<'_, T> {
+    /// Width, height and depth in texels.
+    pub fn extent(&self) -> [usize; 3] {
+        [self.layout.width, self.layout.height, self.layout.depth]
+    }
+
+    /// The rows at a depth, top down; none past the depth.
+    pub fn rows_mut(&mut self, z: usize) -> impl ExactSizeIterator<Item = &mut [T]> {
+        Rows::new(self.start, (z < self.layout.depth).then_some(self.layout), z)
+    }
+}
+
+/// Lends the rows of one depth of a plane, each once.
+struct Rows<'a, T> {
+    start: NonNull<u8>,
+    layout: Option<PlaneLayout>,
+    z: usize,
+    next: usize,
+    texels: PhantomData<&'a mut [T]>,
+}
+
+impl<T> Rows<'_, T> {
+    fn new(start: NonNull<u8>, layout: Option<PlaneLayout>, z: usize) -> Self {
+        Self { start, layout, z, next: 0, texels: PhantomData }
+    }
+}
+
+impl<'a, T: Pod> Iterator for Rows<'a, T> {
+    type Item = &'a mut [T];
+
+    fn next(&mut self) -> Option<&'a mut [T]> {
+        self.nth(0)
+    }
+
+    fn nth(&mut self, skip: usize) -> Option<&'a mut [T]> {
+        let layout = self.layout?;
+        let y = self.next.checked_add(skip)?;
+        let row = layout.row(self.z, y)?;
+        self.next = y + 1;
+        // SAFETY: `row` is the offset of a row of a plane that fits the mapping.
+        let first = unsafe { self.start.as_ptr().add(row) };
+        // SAFETY: `width` texels lie there, aligned, in memory that any bytes make a `Pod`; rows do not overlap, each is
+        // lent once, and the borrow that this iterator was made from lasts for `'a`.
+        Some(unsafe { std::slice::from_raw_parts_mut(first.cast(), layout.width) })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.layout.map_or(0, |layout| layout.height.saturating_sub(self.next));
+        (left, Some(left))
+    }
+}
+
+impl<T: Pod> ExactSizeIterator for Rows<'_, T> {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn layout(width: usize, height: usize, depth: usize, gap: usize) -> PlaneLayout {
+        let row_pitch = 4 * (width + gap);
+        PlaneLayout { offset: 4 * gap, row_pitch, depth_pitch: row_pitch * (height + gap), width, height, depth }
+    }
+
+    #[test]
+    fn layouts_that_leave_the_memory_or_overlap_do_not_fit() {
+        let plane = layout(4, 3, 2, 1);
+        let end = 4 + plane.depth_pitch + 2 * plane.row_pitch + 16;
+        assert!(plane.fits::<u32>(end));
+        assert!(!plane.fits::<u32>(end - 1));
+        assert!(!PlaneLayout { offset: 2, ..plane }.fits::<u32>(1 << 20), "misaligned");
+        assert!(!PlaneLayout { row_pitch: 12, ..plane }.fits::<u32>(1 << 20), "rows overlap");
+        assert!(!PlaneLayout { depth_pitch: 8, ..plane }.fits::<u32>(1 << 20), "depths overlap");
+        assert!(!PlaneLayout { offset: usize::MAX - 3, ..plane }.fits::<u32>(usize::MAX), "overflow");
+        assert!(!PlaneLayout { height: 0, ..plane }.fits::<u32>(1 << 20), "nothing");
+    }
+
+    proptest! {
+        /// Every texel is reached once, through whichever rows, and no byte between the rows is touched.
+        #[test]
+        fn rows_reach_every_texel_and_no_gap(
+            width in 1usize..9, height in 1usize..7, depth in 1usize..4, gap in 0usize..3, layers in 1u32..3,
+        ) {
+            let first = layout(width, height, depth, gap);
+            let plane_size = 4 * gap + first.depth_pitch * depth;
+            let planes: Vec<_> = (0..layers as usize)
+                .map(|layer| PlaneLayout { offset: first.offset + layer * plane_size, ..first })
+                .collect();
+            let mut memory = vec![u32::MAX; (plane_size * planes.len()).div_ceil(4) + 64];
+            prop_assert!(planes.iter().all(|plane| plane.fits::<u32>(memory.len() * 4)));
+            let start = NonNull::new(memory.as_mut_ptr().cast()).unwrap();
+            // SAFETY: the planes were seen to fit, and follow each other.
+            let mut image = unsafe { HostImageMut::<u32>::new(start, &planes, 1) };
+            prop_assert_eq!((image.layers(), image.width(), image.height()), (layers, width, height));
+            let mut count = 0;
+            for layer in 0..layers {
+                let mut plane = image.plane_mut(0, layer).unwrap();
+                for z in 0..depth {
+                    prop_assert_eq!(plane.rows_mut(z).len(), height);
+                    for row in plane.rows_mut(z) {
+                        for texel in row {
+                            prop_assert_eq!(*texel, u32::MAX, "lent twice");
+                            *texel = count;
+                            count += 1;
+                        }
+                    }
+                }
+                prop_assert!(plane.rows_mut(depth).next().is_none());
+            }
+            prop_assert!(image.plane_mut(1, 0).is_none() && image.plane_mut(0, layers).is_none());
+            prop_assert!(image.row(height).is_none() && image.row_mut(height).is_none());
+            prop_assert_eq!(image.row(0).unwrap()[0], 0);
+            prop_assert_eq!(image.row_mut(height - 1).unwrap()[0] as usize, width * (height - 1));
+            let written = memory.iter().filter(|word| **word != u32::MAX).count();
+            prop_assert_eq!(written, count as usize);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Mipmapped arrays on external memory, and copies to and from their levels.
+//!
+//! Unsafe because it calls C. All need a current context; descriptors are whole literals, never zeroed, since their
+//! formats have no zero value.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_uint, c_void};
+
+use cudarc::driver::{CudaStream, sys as cu};
+
+use super::external::MemoryHandle;
+use super::{CallResult, Driver, check};
+use crate::image_info::{ImageKind, ImageMappingInfo, Region};
+use crate::texel::{ChannelType, TexelFormat};
+
+pub(crate) type MipmappedArrayDesc = cu::CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC;
+pub(crate) type ArrayCopy = cu::CUDA_MEMCPY3D;
+
+/// A mipmapped array. Names it; does not own it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MipmappedArrayHandle(pub(super) cu::CUmipmappedArray);
+
+/// One level of a mipmapped array, which owns it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ArrayHandle(pub(super) cu::CUarray);
+
+// SAFETY: the driver API is thread safe and the handle is a name, never dereferenced here.
+unsafe impl Send for MipmappedArrayHandle {}
+// SAFETY: as for Send; the calls that take a shared handle may run at the same time on any thread.
+unsafe impl Sync for MipmappedArrayHandle {}
+// SAFETY: as for MipmappedArrayHandle.
+unsafe impl Send for ArrayHandle {}
+// SAFETY: as for MipmappedArrayHandle.
+unsafe impl Sync for ArrayHandle {}
+
+impl ChannelType {
+    pub(super) fn raw(self) -> cu::CUarray_format {
+        use cu::CUarray_format as Format;
+        match self {
+            Self::U8 => Format::CU_AD_FORMAT_UNSIGNED_INT8,
+            Self::I8 => Format::CU_AD_FORMAT_SIGNED_INT8,
+            Self::U16 => Format::CU_AD_FORMAT_UNSIGNED_INT16,
+            Self::I16 => Format::CU_AD_FORMAT_SIGNED_INT16,
+            Self::U32 => Format::CU_AD_FORMAT_UNSIGNED_INT32,
+            Self::I32 => Format::CU_AD_FORMAT_SIGNED_INT32,
+            Self::F16 => Format::CU_AD_FORMAT_HALF,
+            Self::F32 => Format::CU_AD_FORMAT_FLOAT,
+        }
+    }
+}
+
+/// The image as cuda.h describes it at `cuMipmappedArrayCreate`: dimensions that an image has not are 0, and layers are
+/// its depth. `info` was checked.
+pub(crate) fn mipmapped_array_desc(info: &ImageMappingInfo, format: TexelFormat) -> MipmappedArrayDesc {
+    let [width, height, depth] = info.extent.map(|size| size as usize);
+    let layers = if info.is_layered() { info.layers as usize } else { 0 };
+    let (height, depth) = match info.kind {
+        ImageKind::D1 => (0, layers),
+        ImageKind::D2 => (height, layers),
+        ImageKind::D3 => (height, depth),
+        ImageKind::Cube => (height, info.layers as usize),
+    };
+    let flag = |set, flag| if set { flag } else { 0 };
+    let flags = flag(info.is_layered(), cu::CUDA_ARRAY3D_LAYERED)
+        | flag(info.kind == ImageKind::Cube, cu::CUDA_ARRAY3D_CUBEMAP)
+        | flag(info.surface, cu::CUDA_ARRAY3D_SURFACE_LDST)
+        | flag(info.color_attachment, cu::CUDA_ARRAY3D_COLOR_ATTACHMENT);
+    MipmappedArrayDesc {
+        offset: info.offset,
+        arrayDesc: cu::CUDA_ARRAY3D_DESCRIPTOR {
+            Width: width,
+            Height: height,
+            Depth: depth,
+            Format: format.channel.raw(),
+            NumChannels: format.channels,
+            Flags: flags,
+        },
+        numLevels: info.levels,
+        reserved: [0; 16],
+    }
+}
+
+/// Memory at the other end of a copy, in rows and slices without gaps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Linear {
+    /// Read from.
+    HostSource(*const c_void),
+    /// Written to.
+    HostSink(*mut c_void),
+    /// Read from.
+    DeviceSource(cu::CUdeviceptr),
+    /// Written to.
+    DeviceSink(cu::CUdeviceptr),
+}
+
+/// A copy of `region`, which lies in the level `array`, from or to `linear`.
+pub(crate) fn array_copy(array: ArrayHandle, region: &Region, texel_size: usize, linear: Linear) -> ArrayCopy {
+    use cu::CUmemorytype::{CU_MEMORYTYPE_ARRAY, CU_MEMORYTYPE_DEVICE, CU_MEMORYTYPE_HOST};
+    let [width, height, depth] = region.extent.map(|size| size as usize);
+    let (row_size, slice) = (width * texel_size, region.first_slice as usize);
+    let nothing = ArrayCopy {
+        srcXInBytes: 0,
+        srcY: 0,
+        srcZ: 0,
+        srcLOD: 0,
+        srcMemoryType: CU_MEMORYTYPE_ARRAY,
+        srcHost: std::ptr::null(),
+        srcDevice: 0,
+        srcArray: std::ptr::null_mut(),
+        reserved0: std::ptr::null_mut(),
+        srcPitch: 0,
+        srcHeight: 0,
+        dstXInBytes: 0,
+        dstY: 0,
+        dstZ: 0,
+        dstLOD: 0,
+        dstMemoryType: CU_MEMORYTYPE_ARRAY,
+        dstHost: std::ptr::null_mut(),
+        dstDevice: 0,
+        dstArray: std::ptr::null_mut(),
+        reserved1: std::ptr::null_mut(),
+        dstPitch: 0,
+        dstHeight: 0,
+        WidthInBytes: row_size,
+        Height: height,
+        Depth: depth,
+    };
+    let into_array = ArrayCopy { dstArray: array.0, dstZ: slice, srcPitch: row_size, srcHeight: height, ..nothing };
+    let out_of_array = ArrayCopy { srcArray: array.0, srcZ: slice, dstPitch: row_size, dstHeight: height, ..nothing };
+    match linear {
+        Linear::HostSource(source) => ArrayCopy { srcMemoryType: CU_MEMORYTYPE_HOST, srcHost: source, ..into_array },
+        Linear::DeviceSource(source) => {
+            ArrayCopy { srcMemoryType: CU_MEMORYTYPE_DEVICE, srcDevice: source, ..into_array }
+        }
+        Linear::HostSink(sink) => ArrayCopy { dstMemoryType: CU_MEMORYTYPE_HOST, dstHost: sink, ..out_of_array },
+        Linear::DeviceSink(sink) => ArrayCopy { dstMemoryType: CU_MEMORYTYPE_DEVICE, dstDevice: sink, ..out_of_array },
+    }
+}
+
+impl Driver {
+    /// # Safety
+    /// `memory` is alive and has, at the offset, an image of exactly this description. The array goes back through
+    /// [`destroy_array`](Self::destroy_array) before the memory is destroyed.
+    pub(crate) unsafe fn map_array(
+        self,
+        memory: MemoryHandle,
+        desc: &MipmappedArrayDesc,
+    ) -> CallResult<MipmappedArrayHandle> {
+        let mut array = std::ptr::null_mut();
+        // SAFETY: the descriptor is whole; "the properties of the mipmapped array being mapped must be described" in it: the
+        // caller's part.
+        let code = unsafe { (self.table.cuExternalMemoryGetMappedMipmappedArray)(&mut array, memory.0, desc) };
+        check("cuExternalMemoryGetMappedMipmappedArray", code)?;
+        Ok(MipmappedArrayHandle(array))
+    }
+
+    /// The array owns what is returned.
+    ///
+    /// # Safety
+    /// `array` is alive, and the level is not used after it.
+    pub(crate) unsafe fn array_level(self, array: MipmappedArrayHandle, level: u32) -> CallResult<ArrayHandle> {
+        let mut of_level = std::ptr::null_mut();
+        // SAFETY: `of_level` is a place for the result; a level out of range is an error; the caller answers for `array`.
+        let code = unsafe { (self.table.cuMipmappedArrayGetLevel)(&mut of_level, array.0, c_uint::from(level)) };
+        check("cuMipmappedArrayGetLevel", code)?;
+        Ok(ArrayHandle(of_level))
+    }
+
+    /// # Safety
+    /// `array` is alive, no texture or surface object of it is left, no work that uses it is pending or will follow.
+    pub(crate) unsafe fn destroy_array(self, array: MipmappedArrayHandle) -> CallResult<()> {
+        // SAFETY: mapped arrays "must be freed using cuMipmappedArrayDestroy"; the caller answers for the array and its use.
+        check("cuMipmappedArrayDestroy", unsafe { (self.table.cuMipmappedArrayDestroy)(array.0) })
+    }
+
+    /// # Safety
+    /// The array of `copy` is alive and both ends of the copy lie within their objects, until the copy has ended.
+    pub(crate) unsafe fn copy(self, copy: &ArrayCopy, stream: &CudaStream) -> CallResult<()> {
+        // SAFETY: the descriptor is whole, the stream is borrowed; the caller answers for both ends.
+        check("cuMemcpy3DAsync", unsafe { (self.table.cuMemcpy3DAsync_v2)(copy, stream.cu_stream()) })
+    }
+
+    /// Blocks until all work of the stream has ended. Its context must be current.
+    pub(crate) fn synchronize(self, stream: &CudaStream) -> CallResult<()> {
+        // SAFETY: the handle is live, `stream` is borrowed for the call.
+        check("cuStreamSynchronize", unsafe { (self.table.cuStreamSynchronize)(stream.cu_stream()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::texel::Texel;
+    use cu::CUmemorytype;
+
+    #[test]
+    fn every_kind_is_described_as_the_header_says() {
+        let base = ImageMappingInfo { offset: 64, extent: [8, 8, 1], levels: 2, ..Default::default() };
+        let describe = |info: ImageMappingInfo| {
+            let desc = mipmapped_array_desc(&info, <[u8; 4]>::FORMAT);
+            let array = desc.arrayDesc;
+            assert_eq!((desc.offset, desc.numLevels, desc.reserved, array.Width), (64, 2, [0; 16], 8));
+            assert_eq!((array.Format as u32, array.NumChannels), (1, 4));
+            (array.Height, array.Depth, array.Flags)
+        };
+        let row = ImageMappingInfo { kind: ImageKind::D1, extent: [8, 1, 1], ..base };
+        assert_eq!(describe(row), (0, 0, 0));
+        assert_eq!(describe(ImageMappingInfo { layers: 5, ..row }), (0, 5, 0x01));
+        assert_eq!(describe(base), (8, 0, 0));
+        assert_eq!(describe(ImageMappingInfo { layers: 5, ..base }), (8, 5, 0x01));
+        assert_eq!(describe(ImageMappingInfo { layered: true, ..base }), (8, 1, 0x01));
+        let block = ImageMappingInfo { kind: ImageKind::D3, extent: [8, 4, 3], ..base };
+        assert_eq!(describe(block), (4, 3, 0));
+        let cube = ImageMappingInfo { kind: ImageKind::Cube, layers: 6, ..base };
+        assert_eq!(describe(cube), (8, 6, 0x04));
+        assert_eq!(describe(ImageMappingInfo { layers: 12, ..cube }), (8, 12, 0x05));
+        assert_eq!(describe(ImageMappingInfo { layered: true, ..cube }), (8, 6, 0x05));
+        assert_eq!(describe(ImageMappingInfo { surface: true, color_attachment: true, ..base }), (8, 0, 0x22));
+    }
+
+    #[test]
+    fn channels_have_the_numbers_of_the_header() {
+        use ChannelType::{F16, F32, I8, I16, I32, U8, U16, U32};
+        let raw = [U8, U16, U32, I8, I16, I32, F16, F32].map(|channel| channel.raw() as u32);
+        assert_eq!(raw, [0x01, 0x02, 0x03, 0x08, 0x09, 0x0a, 0x10, 0x20]);
+    }
+
+    #[test]
+    fn copies_have_tight_rows() {
+        let array = ArrayHandle(std::ptr::without_provenance_mut(0x40));
+        let region = Region { level: 1, first_slice: 2, extent: [5, 3, 4] };
+        let out = array_copy(array, &region, 8, Linear::DeviceSink(0x1000));
+        assert_eq!((out.WidthInBytes, out.Height, out.Depth), (40, 3, 4));
+        assert_eq!((out.srcMemoryType, out.srcArray, out.srcZ), (CUmemorytype::CU_MEMORYTYPE_ARRAY, array.0, 2));
+        assert_eq!((out.dstMemoryType, out.dstDevice, out.dstZ), (CUmemorytype::CU_MEMORYTYPE_DEVICE, 0x1000, 0));
+        assert_eq!((out.dstPitch, out.dstHeight), (40, 3));
+        let source = std::ptr::without_provenance(0x2000);
+        let into = array_copy(array, &region, 8, Linear::HostSource(source));
+        assert_eq!((into.dstMemoryType, into.dstArray, into.dstZ), (CUmemorytype::CU_MEMORYTYPE_ARRAY, array.0, 2));
+        assert_eq!((into.srcMemoryType, into.srcHost), (CUmemorytype::CU_MEMORYTYPE_HOST, source));
+        assert_eq!((into.srcPitch, into.srcHeight, into.srcZ), (40, 3, 0));
+    }
+}

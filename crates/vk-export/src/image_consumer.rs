@@ -1,0 +1,125 @@
+//! Where Vulkan uses an image that it was handed: one value for the image's usage, its layout and all its barriers.
+
+use std::ops::BitOr;
+
+use ash::vk;
+
+/// How Vulkan uses a shared image while it owns it.
+///
+/// One value decides the usage flags of the image, the layout that it is in meanwhile, and the stages and accesses of its
+/// barriers, so the four cannot disagree. Several uses are joined with `|`: where their layouts differ, the image is in
+/// `VK_IMAGE_LAYOUT_GENERAL`, which fits every use.
+///
+/// ```
+/// use vk_export::ImageConsumer;
+/// use vk_export::ash::vk;
+///
+/// assert_eq!(ImageConsumer::SAMPLED.layout, vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL);
+/// let sampled_and_read_back = ImageConsumer::SAMPLED | ImageConsumer::TRANSFER_READ;
+/// assert_eq!(sampled_and_read_back.layout, vk::ImageLayout::GENERAL);
+/// # assert!(sampled_and_read_back.usage.contains(vk::ImageUsageFlags::TRANSFER_SRC));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageConsumer {
+    /// The image usage that this needs.
+    pub usage: vk::ImageUsageFlags,
+    /// The stages that touch the image.
+    pub stages: vk::PipelineStageFlags2,
+    /// The accesses that those stages make.
+    pub access: vk::AccessFlags2,
+    /// The layout that the image is in for them, and descriptors and attachments must name.
+    pub layout: vk::ImageLayout,
+}
+
+impl ImageConsumer {
+    /// Sampled by vertex and fragment shaders.
+    pub const SAMPLED: Self = Self {
+        usage: vk::ImageUsageFlags::SAMPLED,
+        stages: vk::PipelineStageFlags2::from_raw(
+            vk::PipelineStageFlags2::VERTEX_SHADER.as_raw() | vk::PipelineStageFlags2::FRAGMENT_SHADER.as_raw(),
+        ),
+        access: vk::AccessFlags2::SHADER_SAMPLED_READ,
+        layout: vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL,
+    };
+    /// Sampled by compute shaders.
+    pub const COMPUTE_SAMPLED: Self = Self {
+        usage: vk::ImageUsageFlags::SAMPLED,
+        stages: vk::PipelineStageFlags2::COMPUTE_SHADER,
+        access: vk::AccessFlags2::SHADER_SAMPLED_READ,
+        layout: vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL,
+    };
+    /// Read as a storage image by compute shaders.
+    pub const STORAGE_READ: Self = Self {
+        usage: vk::ImageUsageFlags::STORAGE,
+        stages: vk::PipelineStageFlags2::COMPUTE_SHADER,
+        access: vk::AccessFlags2::SHADER_STORAGE_READ,
+        layout: vk::ImageLayout::GENERAL,
+    };
+    /// Read and written as a storage image by compute shaders.
+    pub const STORAGE_READ_WRITE: Self = Self {
+        usage: vk::ImageUsageFlags::STORAGE,
+        stages: vk::PipelineStageFlags2::COMPUTE_SHADER,
+        access: vk::AccessFlags2::from_raw(
+            vk::AccessFlags2::SHADER_STORAGE_READ.as_raw() | vk::AccessFlags2::SHADER_STORAGE_WRITE.as_raw(),
+        ),
+        layout: vk::ImageLayout::GENERAL,
+    };
+    /// Rendered to, loading or blending included.
+    pub const COLOR_ATTACHMENT: Self = Self {
+        usage: vk::ImageUsageFlags::COLOR_ATTACHMENT,
+        stages: vk::PipelineStageFlags2::COLOR_ATTACHMENT_OUTPUT,
+        access: vk::AccessFlags2::from_raw(
+            vk::AccessFlags2::COLOR_ATTACHMENT_READ.as_raw() | vk::AccessFlags2::COLOR_ATTACHMENT_WRITE.as_raw(),
+        ),
+        layout: vk::ImageLayout::COLOR_ATTACHMENT_OPTIMAL,
+    };
+    /// The source of copies and blits.
+    pub const TRANSFER_READ: Self = Self {
+        usage: vk::ImageUsageFlags::TRANSFER_SRC,
+        stages: vk::PipelineStageFlags2::ALL_TRANSFER,
+        access: vk::AccessFlags2::TRANSFER_READ,
+        layout: vk::ImageLayout::TRANSFER_SRC_OPTIMAL,
+    };
+    /// The destination of copies, blits and clears.
+    pub const TRANSFER_WRITE: Self = Self {
+        usage: vk::ImageUsageFlags::TRANSFER_DST,
+        stages: vk::PipelineStageFlags2::ALL_TRANSFER,
+        access: vk::AccessFlags2::TRANSFER_WRITE,
+        layout: vk::ImageLayout::TRANSFER_DST_OPTIMAL,
+    };
+
+    /// Both uses, in the layout that they share, else in `VK_IMAGE_LAYOUT_GENERAL`.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self {
+            usage: vk::ImageUsageFlags::from_raw(self.usage.as_raw() | other.usage.as_raw()),
+            stages: vk::PipelineStageFlags2::from_raw(self.stages.as_raw() | other.stages.as_raw()),
+            access: vk::AccessFlags2::from_raw(self.access.as_raw() | other.access.as_raw()),
+            layout: if self.layout.as_raw() == other.layout.as_raw() { self.layout } else { vk::ImageLayout::GENERAL },
+        }
+    }
+}
+
+impl BitOr for ImageConsumer {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        self.union(other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_join_only_where_they_agree() {
+        let sampled = ImageConsumer::SAMPLED | ImageConsumer::COMPUTE_SAMPLED;
+        assert_eq!(sampled.layout, vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL);
+        assert!(sampled.stages.contains(vk::PipelineStageFlags2::COMPUTE_SHADER | ImageConsumer::SAMPLED.stages));
+        let mixed = sampled | ImageConsumer::COLOR_ATTACHMENT;
+        assert_eq!(mixed.layout, vk::ImageLayout::GENERAL);
+        assert!(mixed.access.contains(vk::AccessFlags2::COLOR_ATTACHMENT_WRITE | sampled.access));
+        assert_eq!((mixed | ImageConsumer::COLOR_ATTACHMENT).layout, vk::ImageLayout::GENERAL);
+    }
+}

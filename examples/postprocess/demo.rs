@@ -1,0 +1,138 @@
+//! Two exchanges, one in each direction, and the two sides that share them: everything of a run but where its frames go.
+#![allow(unsafe_code)] // Submits recorded frames.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use bridge::ash::vk;
+use bridge::{Compute, Exchange, ExchangeInfo, ImageSpec, OpenInfo, RenderFirst, SubmitInfo, TimelinePoint};
+use bridge_examples::gpu::output::Wanted;
+use bridge_examples::postprocess::bloom::{Bloom, Texel};
+use bridge_examples::postprocess::check::{compare_picture, compare_scene};
+use bridge_examples::postprocess::figures::Figures;
+use bridge_examples::postprocess::knot::View;
+use bridge_examples::postprocess::options::Options;
+use bridge_examples::run::{self, Demo, Sample};
+use bridge_examples::summary::Check;
+
+use crate::compute::{Filter, Shared};
+use crate::render::{LIGHT, PICTURE, Renderer, SCENE};
+
+/// How long a frame may take: so much, and so much for each texel of the scene, which is plenty for a software rasteriser.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE_PER_TEXEL: Duration = Duration::from_micros(4);
+
+/// A run.
+pub(crate) struct Postprocess {
+    // Field order is drop order: dropping the exchanges waits for the frames in flight, which use what comes after them.
+    /// Vulkan draws, compute reads.
+    scene: Exchange<Shared, RenderFirst>,
+    /// Compute writes, Vulkan shows.
+    picture: Exchange<Shared>,
+    renderer: Renderer,
+    filter: Filter,
+    size: [u32; 2],
+    samples: u32,
+    seed: u64,
+    patience: Duration,
+    compute: Compute,
+}
+
+// SAFETY: the exchanges are the first fields, and dropping them waits for their frames, or leaks what they use.
+unsafe impl Demo for Postprocess {
+    const PROGRAM: &'static str = "postprocess";
+    type Options = Options;
+    type Figures = Figures;
+
+    fn new(options: &Options, open: &OpenInfo<'_>) -> Result<Self> {
+        let compute = run::open(Self::PROGRAM, &options.run, open, vk::PhysicalDeviceFeatures::default())?;
+        let samples = options.samples_on(compute.cuda().is_some());
+        let (size, slots) = (options.run.extent(), options.run.slots as usize);
+        let bloom = Bloom::new(0, size, samples);
+        let patience = PATIENCE + PATIENCE_PER_TEXEL * bloom.scene().iter().product();
+        // First of all: it says what cannot be, before anything is made.
+        let renderer = Renderer::new(&compute, &bloom, slots)?;
+        let info = |name| ExchangeInfo { name, slots, timeout: patience, ..Default::default() };
+        let scene = ImageSpec::<Texel>::new(LIGHT, bloom.scene(), SCENE);
+        let picture = ImageSpec::<Texel>::new(LIGHT, size, PICTURE);
+        Ok(Self {
+            scene: Exchange::render_first(&compute, &info("scene"), scene)?,
+            picture: Exchange::new(&compute, &info("picture"), picture)?,
+            renderer,
+            filter: Filter::new(&compute, &bloom)?,
+            size,
+            samples,
+            seed: options.run.seed,
+            patience,
+            compute,
+        })
+    }
+
+    fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    fn about(&self) -> String {
+        let [width, height] = self.size.map(|side| side * self.samples);
+        format!("a knot of light, drawn as {width}x{height} texels and filtered")
+    }
+
+    fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    unsafe fn frame(
+        &mut self,
+        frame: u64,
+        _: usize,
+        wanted: Wanted<'_>,
+        submit: SubmitInfo<'_>,
+    ) -> Result<TimelinePoint> {
+        let queue = self.compute.device().queue();
+        let turn = self.scene.begin()?;
+        // SAFETY: the slot's last frame is done, says the caller: its picture was shown after it was made of the scene.
+        let commands = unsafe { self.renderer.draw(&turn, &View::new(frame, self.size, self.seed), wanted.sample) }?;
+        // SAFETY: the commands were recorded for this turn between its barriers, for the device's own queue; what they
+        // use is freed after the exchange, which waits for them, or is the caller's.
+        let mut scene = unsafe { turn.submit(queue, &[commands]) }?;
+
+        let mut picture = self.picture.begin()?;
+        self.filter.run(&mut scene, &mut picture, &Bloom::new(frame, self.size, self.samples))?;
+        scene.finish()?;
+        let turn = picture.finish()?;
+
+        if wanted.window.is_some() {
+            turn.prepare_present()?;
+        }
+        // SAFETY: the slot's last frame is done, says the caller.
+        let commands = unsafe { self.renderer.show(&turn, wanted) }?;
+        let submit = SubmitInfo { commands: &[commands], ..submit };
+        // SAFETY: as for the scene.
+        Ok(unsafe { turn.submit_with(queue, &submit) }?)
+    }
+
+    fn picture(&self, slot: usize) -> Result<&[u8]> {
+        self.renderer.picture(slot)
+    }
+
+    fn samples(&self, frames: u64) -> (Vec<u64>, u64) {
+        let [width, height] = self.size.map(|side| u64::from(side * self.samples));
+        (vec![0, frames / 2, frames - 1], width * height * size_of::<Texel>() as u64)
+    }
+
+    fn check(&self, samples: &BTreeMap<u64, Sample>) -> Result<Vec<Check>> {
+        let mut checks = vec![];
+        for (&frame, sample) in samples {
+            let (bloom, scene) = (Bloom::new(frame, self.size, self.samples), sample.data::<Texel>()?);
+            checks.push(Check::likeness(frame, "scene", compare_scene(frame, self.seed, &bloom, scene)));
+            let picture = compare_picture(frame, &bloom, scene, &sample.picture);
+            checks.push(Check::likeness(frame, "picture", picture));
+        }
+        Ok(checks)
+    }
+
+    fn figures(&self, frames: u64, seconds: f64) -> Figures {
+        Figures::new(self.size.map(|side| side * self.samples), self.samples, frames, seconds)
+    }
+}

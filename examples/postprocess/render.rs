@@ -1,0 +1,155 @@
+//! The Vulkan side: the scene to its image, and the filtered image to a picture and to wherever that is wanted.
+#![allow(unsafe_code)] // Records with a turn's barriers.
+
+use anyhow::{Context, Result};
+use bridge::ash::vk;
+use bridge::vk_export::{ImageConsumer, LocalBuffer};
+use bridge::{Compute, ExportDevice, RenderFirst, RenderTurn};
+use bridge_examples::gpu::commands::Commands;
+use bridge_examples::gpu::depth::Depth;
+use bridge_examples::gpu::output::{Output, Wanted};
+use bridge_examples::gpu::pipeline::{Pipeline, PipelineInfo, Textures};
+use bridge_examples::gpu::recorder::{Draw, ImageUse, Recorder, Target};
+use bridge_examples::gpu::require;
+use bridge_examples::postprocess::bloom::Bloom;
+use bridge_examples::postprocess::knot::{BACKGROUND, View};
+
+use crate::compute::Shared;
+
+/// What both shared images are: `Texel`.
+pub(crate) const LIGHT: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
+/// How Vulkan uses the first: it draws to it, and sometimes reads it back.
+pub(crate) const SCENE: ImageConsumer = ImageConsumer::COLOR_ATTACHMENT.union(ImageConsumer::TRANSFER_READ);
+/// How Vulkan uses the second: a shader reads it.
+pub(crate) const PICTURE: ImageConsumer = ImageConsumer::SAMPLED;
+
+/// Draws scenes and shows pictures. Dropping it frees everything at once: wait for the GPU before.
+pub(crate) struct Renderer {
+    /// Two for each slot: the scene's and the picture's.
+    commands: Commands,
+    knot: Pipeline,
+    orbs: Pipeline,
+    show: Pipeline,
+    depth: Depth,
+    /// Each slot's filtered image as `show` reads it; made when the slot is first seen.
+    pictures: Vec<Option<Textures>>,
+    output: Output,
+    device: ExportDevice,
+}
+
+impl Renderer {
+    /// For scenes and pictures like those of `bloom`, `slots` frames in flight.
+    pub(crate) fn new(compute: &Compute, bloom: &Bloom, slots: usize) -> Result<Self> {
+        use vk::FormatFeatureFlags as Features;
+        require(compute, LIGHT, Features::COLOR_ATTACHMENT, "draw to an image of half floats")?;
+        require(compute, LIGHT, Features::SAMPLED_IMAGE, "sample an image of half floats")?;
+        let device = compute.device();
+        let drawn = |name, vertex, fragment| {
+            let info = PipelineInfo {
+                name,
+                vertex,
+                fragment,
+                topology: vk::PrimitiveTopology::TRIANGLE_STRIP,
+                target: LIGHT,
+                depth: true,
+                constants: size_of::<View>() as u32,
+                ..Default::default()
+            };
+            Pipeline::new(device, &info)
+        };
+        let show = PipelineInfo {
+            name: "show",
+            fragment: "show.frag",
+            target: Output::FORMAT,
+            textures: 1,
+            ..Default::default()
+        };
+        Ok(Self {
+            commands: Commands::new(device, 2 * slots)?,
+            knot: drawn("knot", "knot.vert", "knot.frag")?,
+            orbs: drawn("orbs", "orb.vert", "orb.frag")?,
+            show: Pipeline::new(device, &show)?,
+            depth: Depth::new(device, bloom.scene())?,
+            pictures: std::iter::repeat_with(|| None).take(slots).collect(),
+            output: Output::new(device, bloom.size, slots)?,
+            device: device.clone(),
+        })
+    }
+
+    /// Records the scene of a turn, and its way to `sample`. The command buffer goes with the turn.
+    ///
+    /// # Safety
+    /// The GPU is done with the frame that used the turn's slot before.
+    pub(crate) unsafe fn draw(
+        &mut self,
+        turn: &RenderTurn<Shared, RenderFirst>,
+        view: &View,
+        sample: Option<&LocalBuffer>,
+    ) -> Result<vk::CommandBuffer> {
+        let Self { commands, knot, orbs, depth, .. } = self;
+        let shared = turn.resources();
+        let [r, g, b] = BACKGROUND;
+        let target = Target {
+            view: shared.view().context("the shared image cannot be drawn to")?,
+            layout: shared.layout(),
+            extent: shared.extent(),
+            clear: Some([r, g, b, 1.0]),
+            depth: Some(depth),
+        };
+        let record = |recorder: &mut Recorder<'_>| {
+            // SAFETY: the recorder's command buffer records outside of rendering, for the device's own queue family, and
+            // goes with this turn.
+            unsafe { turn.record_acquire(recorder.as_raw()) };
+            recorder.render(&target, |pass| {
+                for (pipeline, view) in [(&*knot, *view), (&*orbs, view.of_orbs())] {
+                    let ([count, instances], constants) = (view.strips(), bytemuck::bytes_of(&view));
+                    pass.draw(&Draw { pipeline, textures: None, constants, vertices: None, count, instances });
+                }
+            });
+            if let Some(buffer) = sample {
+                recorder.hand_on(ImageUse::Target, ImageUse::CopySource);
+                recorder.copy_image(shared.as_raw(), shared.layout(), shared.extent(), buffer);
+                recorder.for_host(buffer);
+            }
+            // SAFETY: as above.
+            unsafe { turn.record_release(recorder.as_raw()) };
+            Ok(())
+        };
+        // SAFETY: handed on to the caller; slots and pairs of command buffers go together.
+        unsafe { commands.record(2 * turn.slot(), record) }
+    }
+
+    /// Records the picture of a turn, and its way to where it is `wanted`. The command buffer goes with the turn.
+    ///
+    /// # Safety
+    /// As [`draw`](Self::draw).
+    pub(crate) unsafe fn show(&mut self, turn: &RenderTurn<Shared>, wanted: Wanted<'_>) -> Result<vk::CommandBuffer> {
+        let Self { commands, show, pictures, output, device, .. } = self;
+        let shared = turn.resources();
+        let textures = match pictures.get_mut(turn.slot()).context("no such slot")? {
+            Some(textures) => textures,
+            none => {
+                let view = shared.view().context("the shared image cannot be sampled")?;
+                none.insert(Textures::of_views(device, show, &[(view, shared.layout())])?)
+            }
+        };
+        let record = |recorder: &mut Recorder<'_>| {
+            output.record(recorder, turn.slot(), wanted, |recorder, picture| {
+                // SAFETY: the recorder's command buffer records outside of rendering, for the device's own queue family,
+                // and goes with this turn.
+                unsafe { turn.record_acquire(recorder.as_raw()) };
+                recorder.screen(picture, show, textures, &[]);
+                // SAFETY: as above.
+                unsafe { turn.record_release(recorder.as_raw()) };
+            });
+            Ok(())
+        };
+        // SAFETY: handed on to the caller; slots and pairs of command buffers go together.
+        unsafe { commands.record(2 * turn.slot() + 1, record) }
+    }
+
+    /// The picture that slot `slot` read back, as RGBA8. The GPU is done with the frame.
+    pub(crate) fn picture(&self, slot: usize) -> Result<&[u8]> {
+        self.output.picture(slot)
+    }
+}

@@ -1,0 +1,191 @@
+//! What every program of the examples can be asked for.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+
+/// The largest width or height of a frame, in pixels.
+pub const MAX_SIDE: u32 = 16_384;
+/// The most frames of one run.
+pub const MAX_FRAMES: u32 = 1_000_000;
+/// The most frames in flight.
+pub const MAX_SLOTS: u32 = 16;
+
+/// The end of every `--help`.
+pub const EXIT_STATUS: &str = "\
+Exit status: 0 when every check held, 1 after an error or when the picture is wrong,
+2 for options that cannot be, 130 after Ctrl-C.";
+
+/// Frames, output and machine: the same for all programs.
+#[derive(Clone, Debug, Args)]
+pub struct RunOptions {
+    /// In how many frames the story is told [default: 120; endless in a window]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_FRAMES)), help_heading = "Scene")]
+    pub frames: Option<u32>,
+
+    /// Everything random follows from this number
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Scene")]
+    pub seed: u64,
+
+    /// Width and height of a frame, in pixels
+    #[arg(long, value_name = "WxH", default_value = "1280x720", help_heading = "Output")]
+    pub size: Size,
+
+    /// Folder for the frames, the animation and summary.json; made if need be [default: out/PROGRAM]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    out: Option<PathBuf>,
+
+    /// Write every N-th frame as a PNG; 0: only the first and the last
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Output")]
+    pub every: u32,
+
+    /// Do not write animation.gif
+    #[arg(long, help_heading = "Output")]
+    pub no_animation: bool,
+
+    /// Show the frames in a window instead of writing them
+    #[arg(long, help_heading = "Output")]
+    pub window: bool,
+
+    /// Print the summary as JSON, and nothing else, on standard output
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// What computes
+    #[arg(long, value_enum, default_value_t = Backend::Auto, help_heading = "Machine")]
+    pub backend: Backend,
+
+    /// Which Vulkan device: its number, a part of its name, or its UUID [default: the best]
+    #[arg(long, value_name = "GPU", help_heading = "Machine")]
+    pub gpu: Option<String>,
+
+    /// Frames in flight between compute and rendering
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SLOTS)), help_heading = "Machine")]
+    pub slots: u32,
+
+    /// Let the Vulkan validation layer watch, and fail if it says a word
+    #[arg(long, help_heading = "Machine")]
+    pub validate: bool,
+}
+
+/// What computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// CUDA if it can share memory with the Vulkan device, else the host
+    Auto,
+    /// CUDA, or an error
+    Cuda,
+    /// The processor
+    Host,
+}
+
+impl From<Backend> for bridge::Backend {
+    fn from(backend: Backend) -> Self {
+        match backend {
+            Backend::Auto => Self::Auto,
+            Backend::Cuda => Self::Cuda,
+            Backend::Host => Self::Host,
+        }
+    }
+}
+
+impl RunOptions {
+    /// The number of frames that the story takes: in a window it is told slowly.
+    pub fn story(&self) -> u32 {
+        self.frames.unwrap_or(if self.window { 900 } else { 120 })
+    }
+
+    /// Whether frame `frame` of `frames` becomes a file.
+    pub fn keeps(&self, frame: u64, frames: u64) -> bool {
+        let regular = self.every > 0 && frame.is_multiple_of(u64::from(self.every));
+        regular || frame == 0 || frame + 1 == frames
+    }
+
+    /// The output folder of `program`.
+    pub fn out(&self, program: &str) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| PathBuf::from("out").join(program))
+    }
+
+    /// Width and height of a frame, in pixels.
+    pub fn extent(&self) -> [u32; 2] {
+        [self.size.width, self.size.height]
+    }
+}
+
+/// Width and height, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Pixels in a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let side = |text: &str| text.trim().parse::<u32>().ok();
+        let size = text.split_once(['x', 'X', '×']).and_then(|(w, h)| side(w).zip(side(h)));
+        let (width, height) = size.ok_or("expected WIDTHxHEIGHT, such as 1280x720")?;
+        let range = 1..=MAX_SIDE;
+        if !range.contains(&width) || !range.contains(&height) {
+            return Err(format!("width and height must be between 1 and {MAX_SIDE}"));
+        }
+        Ok(Self { width, height })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Only {
+        #[command(flatten)]
+        run: RunOptions,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<RunOptions, String> {
+        let program = ["program"].iter().chain(arguments);
+        Only::try_parse_from(program).map(|only| only.run).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_the_option_and_the_limits() {
+        for arguments in [
+            ["--frames", "0"],
+            ["--slots", "0"],
+            ["--slots", "17"],
+            ["--size", "0x720"],
+            ["--size", "1280"],
+            ["--size", "99999x1"],
+            ["--backend", "metal"],
+            ["--seed", "x"],
+        ] {
+            let message = parse(&arguments).unwrap_err();
+            assert!(message.contains(arguments[0]), "{message}");
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_help() {
+        let options = parse(&[]).unwrap();
+        assert_eq!((options.story(), options.extent(), options.slots), (120, [1280, 720], 3));
+        assert_eq!(options.out("particles"), PathBuf::from("out/particles"));
+        assert_eq!(parse(&["--out", "here"]).unwrap().out("particles"), PathBuf::from("here"));
+    }
+
+    #[test]
+    fn first_and_last_frame_are_always_kept() {
+        let kept = |every: &str| {
+            let options = parse(&["--every", every]).unwrap();
+            (0..10).filter(|&frame| options.keeps(frame, 10)).collect::<Vec<_>>()
+        };
+        assert_eq!(kept("0"), [0, 9]);
+        assert_eq!(kept("4"), [0, 4, 8, 9]);
+        assert_eq!(kept("1").len(), 10);
+    }
+}

@@ -1,0 +1,47 @@
+//! What the texture demo adds to a summary.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::summary::short;
+
+/// The figures of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// Cells along the ring and round its tube.
+    pub grid: [u32; 2],
+    /// Steps of each frame.
+    pub steps: u32,
+    /// Texels of light on each side of a pixel.
+    pub samples: u32,
+    /// Cells that compute moved on by one step, each second.
+    pub cells_per_second: f64,
+}
+
+impl Figures {
+    /// For `frames` frames in `seconds`.
+    pub fn new(grid: [u32; 2], steps: u32, samples: u32, frames: u64, seconds: f64) -> Self {
+        let cells = f64::from(grid[0]) * f64::from(grid[1]) * f64::from(steps) * frames as f64;
+        Self { grid, steps, samples, cells_per_second: if seconds > 0.0 { cells / seconds } else { 0.0 } }
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [width, height] = self.grid;
+        write!(f, "{width}x{height} cells, {} steps a frame: {} cells/s", self.steps, short(self.cells_per_second))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_follow_from_the_time() {
+        let figures = Figures::new([100, 50], 20, 1, 10, 0.5);
+        assert_eq!(figures.to_string(), "100x50 cells, 20 steps a frame: 2.00 M cells/s");
+        assert_eq!(Figures::new([100, 50], 20, 1, 0, 0.0).cells_per_second, 0.0);
+    }
+}

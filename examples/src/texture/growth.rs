@@ -1,0 +1,266 @@
+//! Reaction and diffusion after Gray and Scott: a feed and a catalyst that eats it, on a torus of cells.
+//!
+//! `u + 2v -> 3v` turns feed into catalyst, both diffuse, feed flows in and catalyst dies. Spots that divide where the
+//! catalyst dies quickly, labyrinths where there is more to feed on; along the torus the conditions go from the one to
+//! the other and back, and drift.
+//!
+//! `shaders/texture.cu` is the twin, operation for operation: both give the same bits.
+
+use bytemuck::{Pod, Zeroable};
+use half::f16;
+use rayon::prelude::*;
+
+use crate::maths::{Random, cos_turns};
+
+/// How fast the feed spreads; the catalyst is half as fast.
+const SPREAD: [f32; 2] = [1.0, 0.5];
+/// What flows in, where there are spots and where there are labyrinths.
+const FEED: [f32; 2] = [0.030, 0.050];
+/// What dies beyond that, there and there.
+const KILL: [f32; 2] = [0.062, 0.0625];
+/// How far round the ring the conditions drift in one frame, in turns.
+const DRIFT: f32 = 1.0 / 720.0;
+/// Cells for each place where the growth begins.
+const CELLS_PER_SEED: usize = 4000;
+/// Cells on a side of such a place.
+const SEED_SIDE: usize = 9;
+/// Rows that one task of the processor computes.
+const BAND: usize = 8;
+
+/// What the shared image holds of a cell: the catalyst, its slopes along a row and along a column (a difference over two
+/// cells each), and the feed.
+pub type Texel = [f16; 4];
+
+/// What the kernels need to know: 32 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+pub struct Step {
+    /// [`FEED`].
+    feed: [f32; 2],
+    /// [`KILL`].
+    kill: [f32; 2],
+    /// How far the conditions have drifted, in turns.
+    phase: f32,
+    /// Cells in a row.
+    width: u32,
+    /// Rows.
+    height: u32,
+    reserved: u32,
+}
+
+impl Step {
+    /// The kernel that moves all cells on by one step, and the one that writes the image.
+    pub const KERNELS: [&'static str; 2] = ["grow", "relief"];
+
+    /// For the steps of frame `frame`.
+    pub fn new([width, height]: [u32; 2], frame: u64) -> Self {
+        // A whole turn of drift is none.
+        let phase = (frame % 720) as f32 * DRIFT;
+        Self { feed: FEED, kill: KILL, phase, width, height, reserved: 0 }
+    }
+
+    /// Cells in a row, and rows.
+    pub fn grid(&self) -> [u32; 2] {
+        [self.width, self.height]
+    }
+
+    /// Feed and kill in every column.
+    fn conditions(&self) -> [Vec<f32>; 2] {
+        let part = |x: u32| 0.5 - 0.5 * cos_turns(x as f32 / self.width as f32 + self.phase);
+        [self.feed, self.kill].map(|[a, b]| (0..self.width).map(|x| a + (b - a) * part(x)).collect())
+    }
+}
+
+/// All cells.
+#[derive(Clone, Debug)]
+pub struct Growth {
+    size: [usize; 2],
+    feed: Vec<f32>,
+    catalyst: Vec<f32>,
+    /// Where the next step goes.
+    next: [Vec<f32>; 2],
+}
+
+impl Growth {
+    /// Feed everywhere, and a little catalyst in a few places that follow from `seed`.
+    pub fn new(size: [u32; 2], seed: u64) -> Self {
+        let size = size.map(|n| n as usize);
+        let [width, height] = size;
+        let cells = width * height;
+        let (mut feed, mut catalyst) = (vec![1.0; cells], vec![0.0; cells]);
+        let mut random = Random::new(seed, 0);
+        for _ in 0..(cells / CELLS_PER_SEED).max(1) {
+            let [left, top] = size.map(|side| (random.unit() * side as f32) as usize);
+            for cell in 0..SEED_SIDE * SEED_SIDE {
+                let at = (top + cell / SEED_SIDE) % height * width + (left + cell % SEED_SIDE) % width;
+                feed[at] = 0.5;
+                catalyst[at] = 0.25 + 0.2 * random.unit();
+            }
+        }
+        Self { size, next: [vec![0.0; cells], vec![0.0; cells]], feed, catalyst }
+    }
+
+    /// Feed and then catalyst of all cells, row by row: what the kernels work on.
+    pub fn planes(&self) -> Vec<f32> {
+        [self.feed.as_slice(), &self.catalyst].concat()
+    }
+
+    /// Moves on by `steps` steps. Twin of the kernel `grow`.
+    pub fn advance(&mut self, step: &Step, steps: u32) {
+        let [width, _] = self.size;
+        let conditions = step.conditions();
+        for _ in 0..steps {
+            let (feed, catalyst) = (&self.feed, &self.catalyst);
+            let [next_feed, next_catalyst] = &mut self.next;
+            let bands = next_feed.par_chunks_mut(width * BAND).zip(next_catalyst.par_chunks_mut(width * BAND));
+            bands.enumerate().for_each(|(band, (next_feed, next_catalyst))| {
+                let rows = next_feed.chunks_exact_mut(width).zip(next_catalyst.chunks_exact_mut(width));
+                for (row, (next_feed, next_catalyst)) in rows.enumerate() {
+                    let row = band * BAND + row;
+                    let (u, v) = (Rows::new(feed, self.size, row), Rows::new(catalyst, self.size, row));
+                    react(&u, &v, &conditions, next_feed, next_catalyst);
+                }
+            });
+            std::mem::swap(&mut self.feed, next_feed);
+            std::mem::swap(&mut self.catalyst, next_catalyst);
+        }
+    }
+
+    /// Writes row `row` of the image. Twin of the kernel `relief`.
+    pub fn relief(&self, row: usize, texels: &mut [Texel]) {
+        let [width, _] = self.size;
+        let rows = Rows::new(&self.catalyst, self.size, row);
+        let feed = &self.feed[row * width..][..width];
+        for (x, texel) in texels.iter_mut().enumerate().take(width) {
+            let (left, right) = ((x + width - 1) % width, (x + 1) % width);
+            let slopes = [rows.here[right] - rows.here[left], rows.below[x] - rows.above[x]];
+            *texel = [rows.here[x], slopes[0], slopes[1], feed[x]].map(f16::from_f32);
+        }
+    }
+
+    /// The whole image, row by row.
+    pub fn image(&self) -> Vec<Texel> {
+        let [width, height] = self.size;
+        let mut texels = vec![Texel::default(); width * height];
+        texels.par_chunks_mut(width).enumerate().for_each(|(row, texels)| self.relief(row, texels));
+        texels
+    }
+}
+
+/// A row and its two neighbours.
+struct Rows<'a> {
+    above: &'a [f32],
+    here: &'a [f32],
+    below: &'a [f32],
+}
+
+impl<'a> Rows<'a> {
+    fn new(plane: &'a [f32], [width, height]: [usize; 2], row: usize) -> Self {
+        let get = |row: usize| &plane[row % height * width..][..width];
+        Self { above: get(row + height - 1), here: get(row), below: get(row + 1) }
+    }
+
+    /// How much more there is around a cell than in it.
+    #[inline(always)]
+    fn around(&self, left: usize, x: usize, right: usize) -> f32 {
+        let Self { above, here, below } = self;
+        let edges = (above[x] + below[x]) + (here[left] + here[right]);
+        let corners = (above[left] + above[right]) + (below[left] + below[right]);
+        (edges * 0.2 + corners * 0.05) - here[x]
+    }
+}
+
+/// One step of one row.
+fn react(u: &Rows<'_>, v: &Rows<'_>, [feed, kill]: &[Vec<f32>; 2], next_u: &mut [f32], next_v: &mut [f32]) {
+    let width = next_u.len();
+    // As slices of one known length, so that the loop below needs no check.
+    let whole = |rows: &Rows<'_>| rows.above.len() == width && rows.here.len() == width && rows.below.len() == width;
+    assert!(whole(u) && whole(v) && feed.len() == width && kill.len() == width && next_v.len() == width);
+    let mut cell = |left: usize, x: usize, right: usize| {
+        let (a, b) = (u.here[x], v.here[x]);
+        let eaten = a * b * b;
+        let (flow, death) = (feed[x] * (1.0 - a), (feed[x] + kill[x]) * b);
+        next_u[x] = a + ((SPREAD[0] * u.around(left, x, right) - eaten) + flow);
+        next_v[x] = b + ((SPREAD[1] * v.around(left, x, right) + eaten) - death);
+    };
+    cell(width - 1, 0, 1 % width);
+    for x in 1..width - 1 {
+        cell(x - 1, x, x + 1);
+    }
+    cell(width - 2, width - 1, 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: [u32; 2] = [96, 64];
+
+    fn grown(seed: u64, steps: u32) -> Growth {
+        let mut growth = Growth::new(SIZE, seed);
+        growth.advance(&Step::new(SIZE, 0), steps);
+        growth
+    }
+
+    #[test]
+    fn sizes_are_those_of_the_kernel() {
+        assert_eq!((size_of::<Step>(), size_of::<Texel>()), (32, 8));
+    }
+
+    #[test]
+    fn a_pattern_grows_and_stays_within_bounds() {
+        let growth = grown(1, 1500);
+        let more = growth.catalyst.iter().filter(|v| **v > 0.2).count();
+        assert!((500..5000).contains(&more), "{more} of 6144 cells are high");
+        assert!(growth.feed.iter().chain(&growth.catalyst).all(|value| (0.0..=1.0).contains(value)));
+    }
+
+    #[test]
+    fn nothing_grows_of_nothing() {
+        let mut growth = Growth { catalyst: vec![0.0; 96 * 64], feed: vec![1.0; 96 * 64], ..Growth::new(SIZE, 1) };
+        growth.advance(&Step::new(SIZE, 0), 10);
+        assert!(growth.catalyst.iter().all(|v| *v == 0.0) && growth.feed.iter().all(|u| (u - 1.0).abs() < 1e-5));
+    }
+
+    #[test]
+    fn steps_add_up_and_seeds_differ() {
+        let mut growth = grown(3, 7);
+        growth.advance(&Step::new(SIZE, 0), 5);
+        assert_eq!(growth.planes(), grown(3, 12).planes());
+        assert_ne!(growth.planes(), grown(4, 12).planes());
+    }
+
+    #[test]
+    fn the_torus_has_no_seam() {
+        // What is moved round the columns and rows grows the same, moved: the conditions move along by phase.
+        let whole = [96_usize, 64];
+        let mut growth = Growth::new(SIZE, 5);
+        let moved = |plane: &[f32]| -> Vec<f32> {
+            (0..96 * 64).map(|i| plane[(i / 96 + 64 - 9) % 64 * 96 + (i % 96 + 96 - 24) % 96]).collect()
+        };
+        let mut other = Growth {
+            size: whole,
+            feed: moved(&growth.feed),
+            catalyst: moved(&growth.catalyst),
+            next: growth.next.clone(),
+        };
+        let step = Step::new(SIZE, 0);
+        growth.advance(&step, 20);
+        other.advance(&Step { phase: -0.25, ..step }, 20);
+        let differs = moved(&growth.catalyst).iter().zip(&other.catalyst).any(|(a, b)| (a - b).abs() > 1e-5);
+        assert!(!differs);
+    }
+
+    #[test]
+    fn slopes_are_differences_of_heights() {
+        let growth = grown(2, 300);
+        let image = growth.image();
+        let height = |x: usize, y: usize| growth.catalyst[y % 64 * 96 + x % 96];
+        for (x, y) in [(0, 0), (95, 63), (40, 20)] {
+            let texel = image[y * 96 + x];
+            assert_eq!(texel[0], f16::from_f32(height(x, y)));
+            assert_eq!(texel[1], f16::from_f32(height(x + 1, y) - height(x + 95, y)));
+            assert_eq!(texel[2], f16::from_f32(height(x, y + 1) - height(x, y + 63)));
+        }
+    }
+}

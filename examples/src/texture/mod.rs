@@ -1,0 +1,12 @@
+//! The texture demo, apart from its program: all that needs neither Vulkan nor CUDA.
+//!
+//! One frame: a kernel or its twin [`Growth::advance`](growth::Growth::advance) moves a reaction and diffusion on, a
+//! second one or its twin [`Growth::relief`](growth::Growth::relief) writes what has grown to the shared image, and
+//! Vulkan wraps it round a ring as [`View`](ring::View) says. [`ring`] does the shaders' work a second time for the
+//! self-check in [`check`].
+
+pub mod check;
+pub mod figures;
+pub mod growth;
+pub mod options;
+pub mod ring;

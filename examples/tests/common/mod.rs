@@ -1,0 +1,55 @@
+//! Programs as a user runs them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The example `name`, which cargo builds with the tests; or, where both were carried elsewhere, beside them.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let here = std::env::current_exe().unwrap();
+    let folder = here.parent().unwrap();
+    let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    [folder.parent().unwrap().join("examples").join(&name), folder.join(&name)].into_iter().find(|path| path.exists())
+}
+
+/// A small run of it on the processor, to the folder `out`; `arguments` say more.
+pub(crate) fn command(name: &str, out: &Path, arguments: &[&str]) -> Option<Command> {
+    let mut command = Command::new(program(name)?);
+    // A layer that the environment turns on, and not the program, speaks on standard output.
+    command.env_remove("VK_INSTANCE_LAYERS");
+    if !arguments.contains(&"--size") {
+        command.args(["--size", "192x108"]);
+    }
+    command.args(["--backend", "host", "--out"]).arg(out).args(arguments);
+    Some(command)
+}
+
+/// Runs it; None, with a word about it, where nothing here can run it.
+pub(crate) fn run(test: &str, name: &str, out: &Path, arguments: &[&str]) -> Option<Output> {
+    let Some(mut command) = command(name, out, arguments) else {
+        bridge_tests::skip(bridge_tests::Need::Other, test, &format!("the example `{name}` is not built"));
+        return None;
+    };
+    let output = command.output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    if error.contains("found: none") || error.contains("no Vulkan loader") {
+        bridge_tests::skip(bridge_tests::Need::Other, test, error.trim());
+        return None;
+    }
+    Some(output)
+}
+
+/// Runs it in a window; None, with a word about it, where none can be opened.
+pub(crate) fn run_in_window(test: &str, name: &str, out: &Path, arguments: &[&str]) -> Option<Output> {
+    let screen = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if cfg!(target_os = "linux") && !screen("DISPLAY") && !screen("WAYLAND_DISPLAY") {
+        bridge_tests::skip(bridge_tests::Need::Other, test, "there is no screen");
+        return None;
+    }
+    let output = run(test, name, out, &[&["--window"], arguments].concat())?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    if error.contains("device extension VK_KHR_swapchain") {
+        bridge_tests::skip(bridge_tests::Need::Other, test, error.trim());
+        return None;
+    }
+    Some(output)
+}

@@ -1,0 +1,135 @@
+//! A pattern, an exchange of images, and the two sides that share them: everything of a run but where its frames go.
+#![allow(unsafe_code)] // Submits recorded frames.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use bridge::ash::vk;
+use bridge::{Compute, Exchange, ExchangeInfo, ImageSpec, OpenInfo, SubmitInfo, TimelinePoint};
+use bridge_examples::gpu::output::Wanted;
+use bridge_examples::run::{self, Demo, Sample};
+use bridge_examples::summary::Check;
+use bridge_examples::texture::check::{Replay, compare_drawn};
+use bridge_examples::texture::figures::Figures;
+use bridge_examples::texture::growth::{Growth, Step, Texel};
+use bridge_examples::texture::options::Options;
+use bridge_examples::texture::ring::View;
+
+use crate::compute::{Grower, Shared};
+use crate::render::{CONSUMER, FIELD, Renderer};
+
+/// How long a frame may take: so much, and so much for each step of a cell and each texel of light, which is plenty for a
+/// software rasteriser.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE_PER_MILLION: Duration = Duration::from_millis(200);
+
+/// A run.
+pub(crate) struct Texture {
+    // Field order is drop order: dropping the exchange waits for the frames in flight, which use what comes after it.
+    exchange: Exchange<Shared>,
+    renderer: Renderer,
+    grower: Grower,
+    grid: [u32; 2],
+    steps: u32,
+    seed: u64,
+    size: [u32; 2],
+    samples: u32,
+    patience: Duration,
+    compute: Compute,
+}
+
+// SAFETY: the exchange is the first field, and dropping it waits for its frames, or leaks what they use.
+unsafe impl Demo for Texture {
+    const PROGRAM: &'static str = "texture";
+    type Options = Options;
+    type Figures = Figures;
+
+    fn new(options: &Options, open: &OpenInfo<'_>) -> Result<Self> {
+        let compute = run::open(Self::PROGRAM, &options.run, open, vk::PhysicalDeviceFeatures::default())?;
+        let cuda = compute.cuda().is_some();
+        let (grid, samples) = (options.grid_on(cuda)?, options.samples_on(cuda));
+        let (seed, size, slots) = (options.run.seed, options.run.extent(), options.run.slots as usize);
+        let work = |[width, height]: [u32; 2], times: u32| u64::from(width) * u64::from(height) * u64::from(times);
+        let millions = (work(grid, options.steps) + work(size, samples * samples)) / 1_000_000;
+        let patience = PATIENCE + PATIENCE_PER_MILLION * u32::try_from(millions).unwrap_or(u32::MAX);
+        // First of all: it says what cannot be, before anything is made.
+        let renderer = Renderer::new(&compute, size, samples, slots)?;
+        let info = ExchangeInfo { name: "field", slots, timeout: patience, ..Default::default() };
+        let field = ImageSpec::<Texel>::new(FIELD, grid, CONSUMER);
+        Ok(Self {
+            exchange: Exchange::new(&compute, &info, field)?,
+            renderer,
+            grower: Grower::new(&compute, Growth::new(grid, seed))?,
+            grid,
+            steps: options.steps,
+            seed,
+            size,
+            samples,
+            patience,
+            compute,
+        })
+    }
+
+    fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    fn about(&self) -> String {
+        let [width, height] = self.grid;
+        format!("a pattern of {width}x{height} cells, {} steps a frame, round a ring", self.steps)
+    }
+
+    fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    unsafe fn frame(
+        &mut self,
+        frame: u64,
+        _: usize,
+        wanted: Wanted<'_>,
+        submit: SubmitInfo<'_>,
+    ) -> Result<TimelinePoint> {
+        let mut turn = self.exchange.begin()?;
+        self.grower.advance(&mut turn, &Step::new(self.grid, frame), self.steps)?;
+        let turn = turn.finish()?;
+        if wanted.window.is_some() {
+            turn.prepare_present()?;
+        }
+        // SAFETY: the slot's last frame is done, says the caller.
+        let commands = unsafe { self.renderer.record(&turn, &View::new(frame, self.size, self.grid), wanted) }?;
+        let submit = SubmitInfo { commands: &[commands], ..submit };
+        // SAFETY: the commands were recorded for this turn between its barriers, for the device's own queue; what they
+        // use is freed after the exchange, which waits for them, or is the caller's.
+        Ok(unsafe { turn.submit_with(self.compute.device().queue(), &submit) }?)
+    }
+
+    fn picture(&self, slot: usize) -> Result<&[u8]> {
+        self.renderer.picture(slot)
+    }
+
+    fn samples(&self, frames: u64) -> (Vec<u64>, u64) {
+        let texels = u64::from(self.grid[0]) * u64::from(self.grid[1]);
+        (vec![0, frames / 2, frames - 1], texels * size_of::<Texel>() as u64)
+    }
+
+    fn check(&self, samples: &BTreeMap<u64, Sample>) -> Result<Vec<Check>> {
+        let mut replay = Replay::new(self.grid, self.seed, self.steps);
+        let mut checks = vec![];
+        for (&frame, sample) in samples {
+            let image = sample.data::<Texel>()?;
+            match replay.compare(frame, image) {
+                Some(result) => checks.push(Check::data(frame, result)),
+                None => log::warn!("frame {frame}: its cells are not compared, growing them again would take too long"),
+            }
+            let drawn = compare_drawn(frame, image, self.grid, self.size, self.samples, &sample.picture);
+            checks.push(Check::likeness(frame, "picture", drawn));
+        }
+        Ok(checks)
+    }
+
+    fn figures(&self, frames: u64, seconds: f64) -> Figures {
+        Figures::new(self.grid, self.steps, self.samples, frames, seconds)
+    }
+}

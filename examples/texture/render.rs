@@ -1,0 +1,165 @@
+//! The Vulkan side: the image round a ring, its light to a picture, and the picture to wherever it is wanted.
+#![allow(unsafe_code)] // Records with a turn's barriers.
+
+use anyhow::{Context, Result};
+use bridge::ash::vk;
+use bridge::vk_export::{ImageConsumer, LocalBuffer, LocalImage, LocalImageInfo};
+use bridge::{Compute, ExportDevice, RenderTurn};
+use bridge_examples::gpu::commands::Commands;
+use bridge_examples::gpu::depth::Depth;
+use bridge_examples::gpu::output::{Output, Wanted};
+use bridge_examples::gpu::pipeline::{Pipeline, PipelineInfo, Textures};
+use bridge_examples::gpu::recorder::{Draw, ImageUse, Recorder, Target};
+use bridge_examples::gpu::require;
+use bridge_examples::texture::ring::{Develop, View};
+
+use crate::compute::Shared;
+
+/// What the shared image is: `Texel`.
+pub(crate) const FIELD: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
+/// How Vulkan uses it: shaders sample it, and sometimes it is read back.
+pub(crate) const CONSUMER: ImageConsumer = ImageConsumer::SAMPLED.union(ImageConsumer::TRANSFER_READ);
+/// What light is kept in.
+const LIGHT: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
+
+/// Draws frames. Dropping it frees everything at once: wait for the GPU before.
+pub(crate) struct Renderer {
+    commands: Commands,
+    ring: Ring,
+    develop: Pipeline,
+    light: LocalImage,
+    developed: Textures,
+    info: Develop,
+    output: Output,
+    device: ExportDevice,
+}
+
+/// The pass that draws the ring.
+struct Ring {
+    pipeline: Pipeline,
+    depth: Depth,
+    /// Each slot's image as the pipeline reads it; made when the slot is first seen.
+    fields: Vec<Option<Textures>>,
+}
+
+impl Renderer {
+    /// For frames of `size` pixels with `samples` texels of light on each side, `slots` frames in flight.
+    pub(crate) fn new(compute: &Compute, size: [u32; 2], samples: u32, slots: usize) -> Result<Self> {
+        let sampled = vk::FormatFeatureFlags::SAMPLED_IMAGE | vk::FormatFeatureFlags::SAMPLED_IMAGE_FILTER_LINEAR;
+        require(compute, FIELD, sampled, "sample an image of half floats with a linear filter")?;
+        let device = compute.device();
+        let [width, height] = size.map(|side| side * samples);
+        let light = LocalImage::new(
+            device,
+            &LocalImageInfo {
+                name: "light",
+                format: LIGHT,
+                extent: vk::Extent2D { width, height },
+                usage: vk::ImageUsageFlags::SAMPLED | vk::ImageUsageFlags::COLOR_ATTACHMENT,
+            },
+        )?;
+        let info = PipelineInfo {
+            name: "ring",
+            vertex: "ring.vert",
+            fragment: "ring.frag",
+            topology: vk::PrimitiveTopology::TRIANGLE_STRIP,
+            target: LIGHT,
+            depth: true,
+            textures: 1,
+            sampled: true,
+            constants: size_of::<View>() as u32,
+            ..Default::default()
+        };
+        let pipeline = Pipeline::new(device, &info)?;
+        let info = PipelineInfo {
+            name: "develop",
+            fragment: "develop.frag",
+            target: Output::FORMAT,
+            textures: 1,
+            constants: size_of::<Develop>() as u32,
+            ..Default::default()
+        };
+        let develop = Pipeline::new(device, &info)?;
+        Ok(Self {
+            commands: Commands::new(device, slots)?,
+            ring: Ring {
+                pipeline,
+                depth: Depth::new(device, [width, height])?,
+                fields: std::iter::repeat_with(|| None).take(slots).collect(),
+            },
+            developed: Textures::new(device, &develop, &[&light])?,
+            develop,
+            light,
+            info: Develop::new(samples),
+            output: Output::new(device, size, slots)?,
+            device: device.clone(),
+        })
+    }
+
+    /// Records a turn's frame. The command buffer goes with the turn.
+    ///
+    /// # Safety
+    /// The GPU is done with the frame that used the turn's slot before.
+    pub(crate) unsafe fn record(
+        &mut self,
+        turn: &RenderTurn<Shared>,
+        view: &View,
+        wanted: Wanted<'_>,
+    ) -> Result<vk::CommandBuffer> {
+        let Self { commands, ring, develop, light, developed, info, output, device } = self;
+        // SAFETY: handed on to the caller; slots and command buffers go together.
+        unsafe {
+            commands.record(turn.slot(), |recorder| {
+                ring.record(recorder, device, turn, light, view, wanted.sample)?;
+                recorder.transition(light.as_raw(), ImageUse::Target, ImageUse::Texture);
+                output.record(recorder, turn.slot(), wanted, |recorder, picture| {
+                    recorder.screen(picture, develop, developed, bytemuck::bytes_of(info));
+                });
+                Ok(())
+            })
+        }
+    }
+
+    /// The picture that slot `slot` read back, as RGBA8. The GPU is done with the frame.
+    pub(crate) fn picture(&self, slot: usize) -> Result<&[u8]> {
+        self.output.picture(slot)
+    }
+}
+
+impl Ring {
+    /// Between the turn's barriers: the image as a ring in `light`, and the image itself to `sample`.
+    fn record(
+        &mut self,
+        recorder: &mut Recorder<'_>,
+        device: &ExportDevice,
+        turn: &RenderTurn<Shared>,
+        light: &LocalImage,
+        view: &View,
+        sample: Option<&LocalBuffer>,
+    ) -> Result<()> {
+        let Self { pipeline, depth, fields } = self;
+        let shared = turn.resources();
+        let field = fields.get_mut(turn.slot()).context("no such slot")?;
+        if field.is_none() {
+            let image = shared.view().context("the shared image cannot be sampled")?;
+            *field = Some(Textures::of_views(device, pipeline, &[(image, shared.layout())])?);
+        }
+        // SAFETY: the recorder's command buffer records outside of rendering, for the device's own queue family, and goes
+        // with this turn.
+        unsafe { turn.record_acquire(recorder.as_raw()) };
+        if let Some(buffer) = sample {
+            recorder.copy_image(shared.as_raw(), shared.layout(), shared.extent(), buffer);
+            recorder.for_host(buffer);
+        }
+        recorder.discard(light.as_raw(), ImageUse::Texture, ImageUse::Target);
+        let target = Target { clear: Some([0.0; 4]), depth: Some(depth), ..Target::of(light) };
+        let [count, instances] = view.strips();
+        let constants = bytemuck::bytes_of(view);
+        recorder.render(&target, |pass| {
+            pass.draw(&Draw { pipeline, textures: field.as_ref(), constants, vertices: None, count, instances });
+        });
+        // SAFETY: as above.
+        unsafe { turn.record_release(recorder.as_raw()) };
+        Ok(())
+    }
+}

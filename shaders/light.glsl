@@ -1,0 +1,23 @@
+// From light to bytes. Twin of examples/src/color.rs.
+
+float filmic(float light) {
+    float x = light * 0.8;
+    return clamp(x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14), 0.0, 1.0);
+}
+
+float srgb(float channel) {
+    return channel <= 0.0031308 ? channel * 12.92 : 1.055 * pow(channel, 1.0 / 2.4) - 0.055;
+}
+
+// Less than half a step of eight bits up or down, in the pattern of Bayer: dark glows show no bands.
+float dither(ivec2 at) {
+    int x = at.x & 7;
+    int q = (at.x ^ at.y) & 7;
+    int rank = (q & 1) << 5 | (x & 1) << 4 | (q & 2) << 2 | (x & 2) << 1 | (q & 4) >> 1 | (x & 4) >> 2;
+    return ((float(rank) + 0.5) / 64.0 - 0.5) / 255.0;
+}
+
+// What a target of eight bits takes for linear light of 0..=1.
+vec4 shown(vec3 light, ivec2 at) {
+    return vec4(vec3(srgb(light.r), srgb(light.g), srgb(light.b)) + dither(at), 1.0);
+}

@@ -1,0 +1,159 @@
+//! Mipmapped arrays in imported memory. How a GPU lays texels out is its secret; here levels follow one another, and in each
+//! slices and rows do.
+
+use crate::abi::{
+    ARRAY_COLOR, ARRAY_CUBEMAP, ARRAY_LAYERED, ARRAY_SURFACE, ArrayDesc, Code, FORMAT_FLOAT, FORMAT_HALF, FORMATS,
+    INVALID_VALUE,
+};
+use crate::descriptor::Raw;
+use crate::finding::Refusal;
+use crate::ledger::Ledger;
+
+/// A mipmapped array.
+#[derive(Debug)]
+pub(crate) struct Array {
+    pub(crate) context: u64,
+    pub(crate) memory: u64,
+    /// In the memory, in bytes.
+    pub(crate) offset: u64,
+    pub(crate) desc: ArrayDesc,
+    pub(crate) levels: u32,
+}
+
+/// One level of an array.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Level {
+    pub(crate) array: u64,
+    pub(crate) level: u32,
+}
+
+/// A texture or surface object.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) context: u64,
+    pub(crate) array: u64,
+}
+
+/// Bytes of a row, rows, and slices: layers, or the depth of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) row: u64,
+    pub(crate) rows: u64,
+    pub(crate) slices: u64,
+}
+
+impl Size {
+    fn bytes(self) -> u64 {
+        self.row * self.rows * self.slices
+    }
+}
+
+impl Array {
+    pub(crate) fn has(&self, flag: u32) -> bool {
+        self.desc.flags & flag != 0
+    }
+
+    pub(crate) fn is_integer(&self) -> bool {
+        ![FORMAT_HALF, FORMAT_FLOAT].contains(&self.desc.format)
+    }
+
+    pub(crate) fn size(&self, level: u32) -> Size {
+        let halve = |size: usize| (size as u64 >> level).max(1);
+        let channel = FORMATS.iter().find(|(format, _)| *format == self.desc.format).map_or(0, |(_, size)| *size);
+        let is_block = !self.has(ARRAY_LAYERED | ARRAY_CUBEMAP);
+        Size {
+            row: halve(self.desc.width) * channel * u64::from(self.desc.channels),
+            rows: halve(self.desc.height),
+            slices: if is_block { halve(self.desc.depth) } else { self.desc.depth as u64 },
+        }
+    }
+
+    /// In the memory, in bytes.
+    pub(crate) fn start(&self, level: u32) -> u64 {
+        self.offset + (0..level).map(|level| self.size(level).bytes()).sum::<u64>()
+    }
+}
+
+/// What `cuMipmappedArrayCreate` of cuda.h asks of a description.
+pub(crate) fn check(desc: &ArrayDesc, levels: u32) -> Result<(), Code> {
+    let has = |flag| desc.flags & flag != 0;
+    let known = ARRAY_LAYERED | ARRAY_SURFACE | ARRAY_CUBEMAP | ARRAY_COLOR;
+    let longest = if has(ARRAY_LAYERED | ARRAY_CUBEMAP) { 0 } else { desc.depth };
+    let longest = longest.max(desc.width).max(desc.height);
+    let cube = desc.width == desc.height
+        && if has(ARRAY_LAYERED) { desc.depth > 0 && desc.depth.is_multiple_of(6) } else { desc.depth == 6 };
+    let valid = desc.flags & !known == 0
+        && desc.width > 0
+        && FORMATS.iter().any(|(format, _)| *format == desc.format)
+        && [1, 2, 4].contains(&desc.channels)
+        && (!has(ARRAY_CUBEMAP) || cube)
+        && (!has(ARRAY_LAYERED) || desc.depth > 0)
+        && (desc.height > 0 || desc.depth == 0 || has(ARRAY_LAYERED))
+        && (1..=longest.max(1).ilog2() + 1).contains(&levels);
+    if valid { Ok(()) } else { Err(INVALID_VALUE) }
+}
+
+impl Ledger {
+    /// The array and the level that a level's handle stands for, if they live in the context.
+    pub(crate) fn level(&self, context: u64, handle: u64) -> Result<(&Array, Level), Refusal> {
+        let level = *self.levels.get(handle)?;
+        let array = self.arrays.get(level.array)?;
+        self.of(context, "array", array.context)?;
+        Ok((array, level))
+    }
+
+    /// The bytes behind a level: a descriptor and an offset in it.
+    pub(crate) fn level_place(&self, handle: u64) -> Result<(Raw, u64, Size), Refusal> {
+        let level = *self.levels.get(handle)?;
+        let array = self.arrays.get(level.array)?;
+        let memory = self.memories.get(array.memory)?;
+        Ok((memory.descriptor.raw, array.start(level.level), array.size(level.level)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DESC: ArrayDesc = ArrayDesc { width: 8, height: 4, depth: 0, format: 0x01, channels: 4, flags: 0 };
+
+    #[test]
+    fn levels_follow_one_another() {
+        let desc = ArrayDesc { depth: 3, flags: ARRAY_LAYERED, ..DESC };
+        let array = Array { context: 0, memory: 0, offset: 100, desc, levels: 3 };
+        assert_eq!(array.size(1), Size { row: 16, rows: 2, slices: 3 });
+        assert_eq!((array.start(0), array.start(2)), (100, 100 + 384 + 96));
+        let block = Array { desc: ArrayDesc { depth: 4, ..DESC }, ..array };
+        assert_eq!(block.size(1), Size { row: 16, rows: 2, slices: 2 });
+    }
+
+    #[test]
+    fn descriptions_are_those_of_the_header() {
+        let cube = ArrayDesc { height: 8, depth: 6, flags: ARRAY_CUBEMAP, ..DESC };
+        let row = ArrayDesc { height: 0, ..DESC };
+        for (desc, levels) in [
+            (DESC, 4),
+            (row, 4),
+            (ArrayDesc { depth: 5, flags: ARRAY_LAYERED, ..row }, 1),
+            (ArrayDesc { depth: 16, ..DESC }, 5),
+            (cube, 4),
+            (ArrayDesc { depth: 12, flags: ARRAY_CUBEMAP | ARRAY_LAYERED, ..cube }, 1),
+        ] {
+            assert_eq!(check(&desc, levels), Ok(()), "{desc:?}");
+        }
+        for (desc, levels) in [
+            (ArrayDesc { width: 0, ..DESC }, 1),
+            (ArrayDesc { channels: 3, ..DESC }, 1),
+            (ArrayDesc { format: 4, ..DESC }, 1),
+            (ArrayDesc { flags: 0x40, ..DESC }, 1),
+            (ArrayDesc { flags: ARRAY_LAYERED, ..DESC }, 1),
+            (ArrayDesc { depth: 5, ..row }, 1),
+            (ArrayDesc { depth: 7, ..cube }, 1),
+            (ArrayDesc { width: 4, ..cube }, 1),
+            (DESC, 5),
+            (DESC, 0),
+        ] {
+            assert_eq!(check(&desc, levels), Err(INVALID_VALUE), "{desc:?}, {levels} levels");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Mipmapped arrays on imported memory.
+//!
+//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+#![allow(unsafe_code)]
+
+use std::ffi::c_uint;
+
+use super::put;
+use crate::abi::{Code, INVALID_VALUE, MipmappedArrayDesc};
+use crate::array::{self, Array, Level};
+use crate::export::Export;
+use crate::finding::Kind;
+use crate::gate::{Needs, entry};
+use crate::ledger::Ledger;
+
+/// The driver takes most wrong descriptions without a word, so those are findings only.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuExternalMemoryGetMappedMipmappedArray(
+    mipmapped: *mut u64,
+    memory: u64,
+    desc: *const MipmappedArrayDesc,
+) -> Code {
+    // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
+    let Some(desc) = (unsafe { desc.as_ref() }) else { return INVALID_VALUE };
+    entry("cuExternalMemoryGetMappedMipmappedArray", Needs::Context).about(memory).run(|ledger, context| {
+        let imported = ledger.memories.get(memory)?;
+        ledger.of(context, "memory", imported.context)?;
+        let (size, export) = (imported.size, imported.descriptor.export);
+        array::check(&desc.array, desc.levels)?;
+        let array = Array { context, memory, offset: desc.offset, desc: desc.array, levels: desc.levels };
+        if desc.reserved != [0; 16] || desc.offset >= size || array.start(desc.levels) > size {
+            return Err(INVALID_VALUE.into());
+        }
+        compare(ledger, memory, export, desc);
+        let handle = ledger.new_handle();
+        ledger.arrays.insert(handle, array);
+        // SAFETY: cuda.h: an output; a handle is a pointer.
+        unsafe { put(mipmapped, handle) }
+    })
+}
+
+/// Finds what is said of the image and is not so.
+fn compare(ledger: &mut Ledger, memory: u64, export: u64, desc: &MipmappedArrayDesc) {
+    let name = ledger.memories.name(memory);
+    let Some(Export::Memory { image: Some(image), .. }) = ledger.exports.get(&export) else {
+        ledger.find(Kind::ImageDiffers, format!("{name} has no image"));
+        return;
+    };
+    let image = *image;
+    let differences = image.differences(desc.offset, &desc.array, desc.levels);
+    if !differences.is_empty() {
+        let text = format!("{name} has {image:?}, which is mapped with another {}", differences.join(", "));
+        ledger.find(Kind::ImageDiffers, text);
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMipmappedArrayGetLevel(array: *mut u64, mipmapped: u64, level: c_uint) -> Code {
+    entry("cuMipmappedArrayGetLevel", Needs::Context).about(mipmapped).run(|ledger, context| {
+        let of = ledger.arrays.get(mipmapped)?;
+        ledger.of(context, "array", of.context)?;
+        if level >= of.levels {
+            return Err(INVALID_VALUE.into());
+        }
+        let handle = ledger.new_handle();
+        ledger.levels.insert(handle, Level { array: mipmapped, level });
+        // SAFETY: cuda.h: an output; a handle is a pointer.
+        unsafe { put(array, handle) }
+    })
+}
+
+/// Takes its levels with it.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMipmappedArrayDestroy(mipmapped: u64) -> Code {
+    let destroy = entry("cuMipmappedArrayDestroy", Needs::Context).about(mipmapped);
+    destroy.on_fault(|ledger, array, _| ledger.arrays.refuse(array)).run(|ledger, context| {
+        ledger.of(context, "array", ledger.arrays.get(mipmapped)?.context)?;
+        let name = ledger.arrays.name(mipmapped);
+        if ledger.is_array_pending(mipmapped) {
+            ledger.find(Kind::PendingAtDestroy, format!("{name} is destroyed with copies pending"));
+        }
+        let textures = ledger.textures.iter().filter(|(_, texture)| texture.array == mipmapped);
+        let textures = textures.map(|(handle, _)| ledger.textures.name(handle));
+        let surfaces = ledger.surfaces.iter().filter(|(_, surface)| surface.array == mipmapped);
+        let surfaces = surfaces.map(|(handle, _)| ledger.surfaces.name(handle));
+        for object in textures.chain(surfaces).collect::<Vec<_>>() {
+            ledger.find(Kind::ObjectsAtDestroy, format!("{name} is destroyed before {object}"));
+        }
+        let levels: Vec<_> =
+            ledger.levels.iter().filter(|(_, level)| level.array == mipmapped).map(|(at, _)| at).collect();
+        for level in levels {
+            ledger.levels.remove(level)?;
+        }
+        ledger.arrays.remove(mipmapped)?;
+        Ok(())
+    })
+}

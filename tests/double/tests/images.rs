@@ -1,0 +1,448 @@
+//! Images: what is told of them, what is refused, what is written is read, what goes before what.
+#![allow(unsafe_code, clippy::unwrap_used, reason = "mapping an image is unsafe")]
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::world::{
+    IMAGE, NAME, SHAPE, SIZE, TEXELS, Texel as Rgba, device, import_image, import_memory, import_semaphore,
+    import_shape, map_image,
+};
+use common::{assert_clean, said};
+use cuda_import::cudarc::driver::{CudaContext, CudaStream};
+use cuda_import::half::f16;
+use cuda_import::{
+    BufferMappingInfo, ChannelType, CudaDevice, Error, Filter, ImageKind, ImageMappingInfo, ImageProblem,
+    ImportedMemory, MappedBuffer, MappedImage, SemaphoreKind, Texel, TextureInfo, query, wait_one,
+};
+use driver_double::{Double, ImageShape};
+
+/// `CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_LAYERED_WIDTH`
+const LAYERED_WIDTH: i32 = 27;
+
+fn map<T: Texel>(
+    memory: &Arc<ImportedMemory>,
+    info: &ImageMappingInfo,
+    home: &Arc<CudaStream>,
+) -> Result<MappedImage<T>, Error> {
+    // SAFETY: what differs from the exported image would be a finding.
+    unsafe { MappedImage::map(memory, info, home) }
+}
+
+fn names(double: &Double) -> Vec<String> {
+    double.calls().into_iter().map(|call| call.name).collect()
+}
+
+/// The exporting side's words for what is mapped as `info`.
+fn shape<T: Texel>(info: &ImageMappingInfo) -> ImageShape {
+    let format = match T::FORMAT.channel {
+        ChannelType::U8 => 0x01,
+        ChannelType::U16 => 0x02,
+        ChannelType::U32 => 0x03,
+        ChannelType::I8 => 0x08,
+        ChannelType::I16 => 0x09,
+        ChannelType::I32 => 0x0a,
+        ChannelType::F16 => 0x10,
+        ChannelType::F32 => 0x20,
+    };
+    ImageShape {
+        offset: info.offset,
+        dimensions: match info.kind {
+            ImageKind::D1 => 1,
+            ImageKind::D2 | ImageKind::Cube => 2,
+            ImageKind::D3 => 3,
+        },
+        extent: info.extent,
+        layers: info.layers,
+        cube: info.kind == ImageKind::Cube,
+        levels: info.levels,
+        format,
+        channels: T::FORMAT.channels,
+        color_attachment: info.color_attachment,
+    }
+}
+
+#[test]
+fn every_kind_is_mapped_as_it_was_exported() {
+    let Some(double) = Double::in_child("every_kind_is_mapped_as_it_was_exported") else { return };
+    let device = device();
+    let home = device.new_stream().unwrap();
+    let square = ImageMappingInfo { extent: [8, 8, 1], levels: 4, ..Default::default() };
+    let row = ImageMappingInfo { kind: ImageKind::D1, extent: [9, 1, 1], ..square };
+    let block = ImageMappingInfo { kind: ImageKind::D3, extent: [8, 4, 3], ..square };
+    let cube = ImageMappingInfo { kind: ImageKind::Cube, layers: 6, levels: 2, ..square };
+    for info in [
+        square,
+        ImageMappingInfo { offset: 256, layers: 3, ..square },
+        ImageMappingInfo { layered: true, surface: true, ..square },
+        ImageMappingInfo { color_attachment: true, levels: 1, ..square },
+        row,
+        ImageMappingInfo { layers: 5, ..row },
+        block,
+        cube,
+        ImageMappingInfo { layers: 12, extent: [4, 4, 1], ..cube },
+        ImageMappingInfo { layered: true, ..cube },
+    ] {
+        round_trip(&double, &device, &home, info, |i| i as u8);
+        round_trip(&double, &device, &home, info, |i| [i as i16, -1]);
+        round_trip(&double, &device, &home, info, |i| [f16::from_f32(i as f32); 2]);
+        round_trip(&double, &device, &home, ImageMappingInfo { levels: 1, ..info }, |i| i as f32);
+    }
+    drop((home, device));
+    assert_clean(&double);
+}
+
+/// Every texel of every level and layer is another one, and comes back from where it was put.
+fn round_trip<T: Texel + std::fmt::Debug + PartialEq>(
+    double: &Double,
+    device: &CudaDevice,
+    home: &Arc<CudaStream>,
+    info: ImageMappingInfo,
+    texel: impl Fn(u32) -> T,
+) {
+    let memory = import_shape(double, device, &shape::<T>(&info));
+    let mut image = map::<T>(&memory, &info, home).unwrap();
+    assert_eq!(
+        (image.kind(), image.extent(), image.levels(), image.layers()),
+        (info.kind, info.extent, info.levels, info.layers)
+    );
+    let mut next = 0..;
+    let mut written = Vec::new();
+    for level in 0..info.levels {
+        let texels = image.level_extent(level).into_iter().product::<u32>() * info.layers;
+        let texels: Vec<_> = next.by_ref().take(texels as usize).map(&texel).collect();
+        image.view_mut().write_from_host(home, level, .., &texels).unwrap();
+        written.push(texels);
+    }
+    for (level, texels) in (0..).zip(&written) {
+        let layer = texels.len() / info.layers as usize;
+        let mut read = vec![texel(0); texels.len()];
+        image.view().read_to_host(home, level, .., &mut read).unwrap();
+        assert_eq!(&read, texels, "{info:?}, level {level}");
+        let last = info.layers - 1;
+        image.view().read_to_host(home, level, last.., &mut read[..layer]).unwrap();
+        assert_eq!(read[..layer], texels[texels.len() - layer..], "{info:?}, level {level}");
+    }
+    image.close().unwrap();
+    assert_eq!(double.findings(), Vec::new(), "{info:?}");
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_the_driver_is_asked() {
+    let test = "what_cannot_be_is_refused_before_the_driver_is_asked";
+    let Some(double) = Double::in_child(test) else { return };
+    let device = device();
+    let home = device.new_stream().unwrap();
+    let memory = import_image(&double, &device);
+    double.forget_calls();
+    for (info, text) in [
+        (ImageMappingInfo { extent: [0, 4, 1], ..IMAGE }, "width is zero"),
+        (ImageMappingInfo { extent: [8, 4, 2], ..IMAGE }, "has no depth, but 2"),
+        (ImageMappingInfo { layers: 0, ..IMAGE }, "zero layers"),
+        (ImageMappingInfo { levels: 5, ..IMAGE }, "at most 4"),
+        (ImageMappingInfo { kind: ImageKind::D3, ..IMAGE }, "set layers to 1"),
+        (ImageMappingInfo { kind: ImageKind::Cube, layers: 7, ..IMAGE }, "7 layers make no cubes"),
+        (ImageMappingInfo { kind: ImageKind::Cube, layers: 6, ..IMAGE }, "squares, not 8 x 4"),
+    ] {
+        let said = map::<Rgba>(&memory, &info, &home).unwrap_err().to_string();
+        assert!(said.contains(text) && said.contains(r#"image "walked""#) && said.contains(device.name()), "{said}");
+    }
+    let per_thread = device.context().per_thread_stream();
+    assert!(matches!(map::<Rgba>(&memory, &IMAGE, &per_thread), Err(Error::PerThreadStream { .. })));
+    assert_eq!(double.calls(), Vec::new());
+
+    let small = ImageMappingInfo { offset: SIZE - 479, ..IMAGE };
+    assert!(matches!(map::<Rgba>(&memory, &small, &home), Err(Error::OutOfRange { size: 480, .. })));
+    let huge = ImageMappingInfo { extent: [16384, 16384, 1], layers: 16384, ..IMAGE };
+    assert!(matches!(map::<[f32; 4]>(&memory, &huge, &home), Err(Error::OutOfRange { .. })));
+    double.set_attribute(LAYERED_WIDTH, 7);
+    let said = map::<Rgba>(&memory, &IMAGE, &home).unwrap_err().to_string();
+    assert!(
+        said.contains("width is 8") && said.contains("7 at most (CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_LAYERED_WIDTH)"),
+        "{said}"
+    );
+    assert!(names(&double).iter().all(|name| name == "cuDeviceGetAttribute"), "{:?}", double.calls());
+    drop((memory, per_thread, home, device));
+    assert_clean(&double);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_the_driver_is_asked() {
+    let test = "what_does_not_fit_is_refused_before_the_driver_is_asked";
+    let Some(double) = Double::in_child(test) else { return };
+    let device = device();
+    let home = device.new_stream().unwrap();
+    let stranger = CudaContext::new(1).unwrap();
+    let strange = stranger.new_stream().unwrap();
+    let plain = ImageMappingInfo { surface: false, ..IMAGE };
+    let mut image = map::<Rgba>(&import_image(&double, &device), &plain, &home).unwrap();
+    let memory = import_memory(&double, &device);
+    let mut short = MappedBuffer::<Rgba>::map(&memory, &BufferMappingInfo { offset: 0, len: 7 }, &home).unwrap();
+    double.forget_calls();
+    let problem = |result: Result<(), Error>| match result {
+        Err(Error::Image { problem, object, .. }) => {
+            assert!(object.contains(NAME));
+            problem
+        }
+        other => panic!("{other:?}"),
+    };
+    let mut view = image.view_mut();
+    let mut texels = [[0; 4]; TEXELS];
+    let expected = ImageProblem::Length { len: 5, expected: TEXELS };
+    assert_eq!(problem(view.read_to_host(&home, 0, .., &mut texels[..5])), expected);
+    assert_eq!(problem(view.write_from_host(&home, 0, .., &texels[..5])), expected);
+    let expected = ImageProblem::Length { len: 7, expected: 8 };
+    assert_eq!(problem(view.copy_to_buffer(&home, 1, 0..1, &mut short.view_mut())), expected);
+    assert_eq!(problem(view.copy_from_buffer(&home, 1, 0..1, &short.view())), expected);
+    let expected = ImageProblem::NoSuchLevel { level: 2, levels: 2 };
+    assert_eq!(problem(view.read_to_host(&home, 2, .., &mut texels)), expected);
+    assert_eq!(problem(view.surface(2).map(drop)), expected);
+    let expected = ImageProblem::NoSuchLayers { start: 1, end: 4, layers: 3 };
+    assert_eq!(problem(view.write_from_host(&home, 0, 1..4, &texels)), expected);
+    assert_eq!(problem(view.surface(0).map(drop)), ImageProblem::NoSurfaces);
+    let linear = TextureInfo { filter: Filter::Linear, ..Default::default() };
+    assert!(matches!(problem(view.texture(&linear).map(drop)), ImageProblem::LinearInteger { .. }));
+    assert!(matches!(view.read_to_host(&strange, 0, .., &mut texels), Err(Error::ContextMismatch { .. })));
+    let per_thread = device.context().per_thread_stream();
+    assert!(matches!(view.read_to_host(&per_thread, 0, .., &mut texels), Err(Error::PerThreadStream { .. })));
+    assert_eq!(double.calls(), Vec::new());
+
+    let place = BufferMappingInfo { offset: 0, len: 8 };
+    let mut foreign = {
+        let memory = import_memory(&double, &CudaDevice::adopt(Arc::clone(&stranger)).unwrap());
+        MappedBuffer::<Rgba>::map(&memory, &place, &strange).unwrap()
+    };
+    double.forget_calls();
+    let to_foreign = view.copy_to_buffer(&home, 1, 0..1, &mut foreign.view_mut());
+    assert!(matches!(to_foreign, Err(Error::ContextMismatch { .. })), "{to_foreign:?}");
+    let from_foreign = view.copy_from_buffer(&home, 1, 0..1, &foreign.view());
+    assert!(matches!(from_foreign, Err(Error::ContextMismatch { .. })), "{from_foreign:?}");
+    assert_eq!(double.calls(), Vec::new());
+    drop((foreign, image, short, memory, per_thread, home, device, strange, stranger));
+    assert_clean(&double);
+}
+
+#[test]
+fn two_mappings_of_the_same_bytes_are_refused() {
+    let Some(double) = Double::in_child("two_mappings_of_the_same_bytes_are_refused") else { return };
+    let device = device();
+    let home = device.new_stream().unwrap();
+    let memory = import_image(&double, &device);
+    let image = map_image(&memory, &home);
+    assert!(matches!(map::<Rgba>(&memory, &IMAGE, &home), Err(Error::Overlap { .. })));
+    let buffer = |offset| MappedBuffer::<u32>::map(&memory, &BufferMappingInfo { offset, len: 16 }, &home);
+    assert!(matches!(buffer(512), Err(Error::Overlap { .. })));
+    drop(buffer(0).unwrap());
+    image.close().unwrap();
+    drop(map_image(&memory, &home));
+    drop((memory, home, device));
+    assert_clean(&double);
+}
+
+#[test]
+fn objects_are_made_once_and_go_first() {
+    let Some(double) = Double::in_child("objects_are_made_once_and_go_first") else { return };
+    let device = device();
+    let home = device.new_stream().unwrap();
+    let image = map_image(&import_image(&double, &device), &home);
+    // SAFETY: the only view.
+    let view = unsafe { image.view_mut_unchecked() };
+    let second = TextureInfo { level: Some(1), ..Default::default() };
+    let ask = || {
+        let textures = [&TextureInfo::default(), &second].map(|info| view.texture(info).unwrap().as_raw());
+        (textures, [0, 1].map(|level| view.surface(level).unwrap().as_raw()))
+    };
+    let made = ask();
+    double.forget_calls();
+    assert_eq!(ask(), made);
+    std::thread::scope(|scope| scope.spawn(|| assert_eq!(ask(), made)).join().unwrap());
+    assert_eq!(double.calls(), Vec::new());
+    let kinds: Vec<_> = double.live().iter().map(|live| live.kind().to_owned()).collect();
+    assert_eq!(kinds[..5], ["texture", "texture", "surface", "surface", "array"]);
+
+    // On a thread where another context, or none, is current.
+    double.set_current(0);
+    drop((home, device));
+    double.forget_calls();
+    drop(image);
+    let calls = names(&double);
+    let place = |name: &str| calls.iter().position(|call| call == name).unwrap();
+    let last = |name: &str| calls.iter().rposition(|call| call == name).unwrap();
+    assert!(last("cuTexObjectDestroy").max(last("cuSurfObjectDestroy")) < place("cuMipmappedArrayDestroy"));
+    assert!(place("cuMipmappedArrayDestroy") < place("cuDestroyExternalMemory"));
+    assert_clean(&double);
+}
+
+#[test]
+fn an_image_without_its_levels_leaves_nothing() {
+    let Some(double) = Double::in_child("an_image_without_its_levels_leaves_nothing") else { return };
+    let device = device();
+    let home = device.new_stream().unwrap();
+    let memory = import_image(&double, &device);
+    let mut failed = 0;
+    for nth in 1.. {
+        double.fail_nth(nth, 2, false);
+        let mapped = map::<Rgba>(&memory, &IMAGE, &home);
+        let Some(hit) = double.disarm() else { break };
+        assert_eq!(mapped.unwrap_err().driver_code().unwrap().0, 2);
+        failed += u32::from(hit.name == "cuMipmappedArrayGetLevel");
+        assert!(double.live().iter().all(|live| live.kind() != "array"), "{hit:?}");
+    }
+    assert_eq!(failed, IMAGE.levels);
+    drop((memory, home, device));
+    assert_clean(&double);
+}
+
+#[test]
+fn a_thousand_images_leave_nothing() {
+    let Some(double) = Double::in_child("a_thousand_images_leave_nothing") else { return };
+    let device = device();
+    let home = device.new_stream().unwrap();
+    let before = double.live();
+    for round in 0..1000 {
+        let mut image = map_image(&import_image(&double, &device), &home);
+        let view = image.view_mut();
+        view.texture(&TextureInfo::default()).unwrap();
+        view.surface(round % 2).unwrap();
+    }
+    assert_eq!(double.live(), before);
+    drop((home, device));
+    assert_clean(&double);
+}
+
+#[test]
+fn host_copies_end_before_they_return() {
+    let Some(double) = Double::in_child("host_copies_end_before_they_return") else { return };
+    let device = device();
+    let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+    for stream in [&home, &guest] {
+        let mut image = map_image(&import_image(&double, &device), &home);
+        image.view_mut().write_from_host(&home, 0, .., &[[1; 4]; TEXELS]).unwrap();
+        let exported = double.export_semaphore(true);
+        let number = exported.number;
+        let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
+        // SAFETY: the signals come below, and the timeline lives until then.
+        unsafe { wait_one(&home, &timeline, 1) }.unwrap();
+        let (read, image) = std::thread::scope(|scope| {
+            let copying = scope.spawn(|| {
+                let mut read = [[0; 4]; TEXELS];
+                image.view().read_to_host(stream, 0, .., &mut read).unwrap();
+                // SAFETY: as above.
+                unsafe { wait_one(&home, &timeline, 2) }.unwrap();
+                image.view_mut().write_from_host(stream, 0, .., &[[2; 4]; TEXELS]).unwrap();
+                (read, image)
+            });
+            for value in [1, 2] {
+                std::thread::sleep(Duration::from_millis(50));
+                assert!(!copying.is_finished(), "it did not wait for {value}");
+                double.signal(number, value);
+            }
+            copying.join().unwrap()
+        });
+        assert_eq!(read, [[1; 4]; TEXELS]);
+        let mut read = [[0; 4]; TEXELS];
+        image.view().read_to_host(&home, 0, .., &mut read).unwrap();
+        assert_eq!(read, [[2; 4]; TEXELS]);
+    }
+    drop((home, guest, device));
+    assert_clean(&double);
+}
+
+/// Whatever fails, the slice is not given back while the copy is still to come.
+#[test]
+fn no_failure_lets_a_host_copy_go_on() {
+    let Some(double) = Double::in_child("no_failure_lets_a_host_copy_go_on") else { return };
+    let device = device();
+    let home = device.new_stream().unwrap();
+    let image = map_image(&import_image(&double, &device), &home);
+    let mut waits_failed = 0;
+    for nth in 1.. {
+        let exported = double.export_semaphore(true);
+        let number = exported.number;
+        let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
+        // SAFETY: the signal comes below, and the timeline lives until then.
+        unsafe { wait_one(&home, &timeline, 1) }.unwrap();
+        let (copied, signalled) = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(20));
+                double.signal(number, 1);
+            });
+            double.fail_nth(nth, 2, false);
+            let copied = image.view().read_to_host(&home, 0, .., &mut [[0; 4]; TEXELS]);
+            (copied, double.value(number) == 1)
+        });
+        let Some(hit) = double.disarm() else { break };
+        assert_eq!(copied.unwrap_err().driver_code().unwrap().0, 2, "{hit:?}");
+        if hit.name == "cuStreamSynchronize" {
+            waits_failed += 1;
+            assert!(signalled, "it was given back while the copy waited");
+        }
+    }
+    assert_eq!(waits_failed, 1);
+    drop((image, home, device));
+    assert_clean(&double);
+}
+
+#[test]
+fn streams_that_share_an_image_take_turns() {
+    let Some(double) = Double::in_child("streams_that_share_an_image_take_turns") else { return };
+    let device = device();
+    let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+    let place = BufferMappingInfo { offset: 0, len: 8 };
+    let buffer = || MappedBuffer::<Rgba>::map(&import_memory(&double, &device), &place, &home).unwrap();
+    for (writer, reader) in [(&home, &guest), (&guest, &home)] {
+        let (mut ones, mut read) = (buffer(), buffer());
+        home.memcpy_htod(&[1u8; 32], &mut ones.view_mut().bytes_mut()).unwrap();
+        let mut image = map_image(&import_image(&double, &device), &home);
+        let exported = double.export_semaphore(true);
+        let number = exported.number;
+        let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
+        // SAFETY: the signal comes below, and the timeline lives until then.
+        unsafe { wait_one(writer, &timeline, 1) }.unwrap();
+        image.view_mut().copy_from_buffer(writer, 1, 2.., &ones.view()).unwrap();
+        image.view().copy_to_buffer(reader, 1, 2.., &mut read.view_mut()).unwrap();
+        assert!(!query(writer).unwrap() && !query(reader).unwrap(), "one waits, the other waits for that");
+        image.join_foreign_work().unwrap();
+        assert!(!query(&home).unwrap());
+        double.signal(number, 1);
+        let mut bytes = [0u8; 32];
+        home.memcpy_dtoh(&read.view().bytes(), &mut bytes).unwrap();
+        assert_eq!(bytes, [1; 32]);
+    }
+    drop((home, guest, device));
+    assert_clean(&double);
+}
+
+#[test]
+fn an_image_in_use_is_kept_and_said_so() {
+    let Some(double) = Double::in_child("an_image_in_use_is_kept_and_said_so") else { return };
+    said::collect();
+    let device = device();
+    let home = device.new_stream().unwrap();
+    let exported = double.export_semaphore(true);
+    let number = exported.number;
+    let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
+    let [closed, leaked] = [(); 2].map(|()| map_image(&import_image(&double, &device), &home));
+    closed.view().texture(&TextureInfo::default()).unwrap();
+    // SAFETY: the signal comes below, and the timeline lives until then.
+    unsafe { wait_one(&home, &timeline, 1) }.unwrap();
+    let error = closed.close().unwrap_err();
+    assert!(matches!(error, Error::StillInUse { .. }), "{error}");
+    assert!(error.to_string().contains(r#"image "walked""#) && error.to_string().contains(device.name()), "{error}");
+    leaked.leak();
+    let said = said::take();
+    assert!(said.iter().any(|line| line.contains(r#"image "walked""#) && line.contains("leaked")), "{said:#?}");
+    double.signal(number, 1);
+    drop((timeline, home, device));
+    let left: Vec<_> = double.live().iter().map(|live| live.kind().to_owned()).collect();
+    assert_eq!(left, ["texture", "array", "array", "memory", "memory", "context"]);
+    assert_eq!(double.findings(), Vec::new());
+}
+
+#[test]
+fn the_world_is_described_twice_alike() {
+    assert_eq!(shape::<Rgba>(&IMAGE), SHAPE);
+}

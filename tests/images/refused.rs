@@ -1,0 +1,61 @@
+//! Bad images are one clear error each, and nothing is left behind.
+
+use bridge::ash::vk;
+use bridge::cuda_import::Texel;
+use bridge::{Compute, Error, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, LiveObjects};
+use bridge_tests::Rig;
+
+fn info() -> ExchangeInfo<'static> {
+    ExchangeInfo { name: "bad", slots: 2, ..Default::default() }
+}
+
+fn error<T: Texel>(compute: &Compute, spec: ImageSpec<T>) -> String {
+    let before = LiveObjects::now();
+    let error = Exchange::new(compute, &info(), spec).unwrap_err().to_string();
+    assert_eq!(LiveObjects::now(), before, "{error}");
+    error
+}
+
+pub(crate) fn bad_images_are_refused_before_anything_is_made(_: &Rig, compute: &Compute) {
+    const RGBA8: vk::Format = vk::Format::R8G8B8A8_UNORM;
+    let image = |extent| ImageSpec::<[u8; 4]>::new(RGBA8, extent, ImageConsumer::TRANSFER_READ);
+    for (spec, words) in [
+        (image([0, 4]), "0"),
+        (image([4, 0]), "0"),
+        (image([16, 16]).mips(6), "5"),
+        (image([16, 16]).mips(0), "level"),
+        (image([16, 16]).layers(0), "layer"),
+        (image([u32::MAX, 1]), "max"),
+        (ImageSpec::d3(RGBA8, [8, 8, 8], ImageConsumer::TRANSFER_READ).layers(2), "layer"),
+        (ImageSpec::cube(RGBA8, 8, ImageConsumer::TRANSFER_READ).mips(9), "4"),
+        (
+            ImageSpec::new(
+                RGBA8,
+                [4, 4],
+                ImageConsumer { usage: vk::ImageUsageFlags::empty(), ..ImageConsumer::TRANSFER_READ },
+            ),
+            "usage",
+        ),
+    ] {
+        let text = error(compute, spec.clone());
+        assert!(text.contains("bad[0]") && text.contains(words), "{spec:?}: {text}");
+    }
+    let wrong = error(compute, ImageSpec::<f32>::new(RGBA8, [4, 4], ImageConsumer::SAMPLED));
+    assert!(wrong.contains("4 x U8") && wrong.contains("1 x F32"), "{wrong}");
+}
+
+pub(crate) fn formats_that_cannot_cross_name_a_substitute(_: &Rig, compute: &Compute) {
+    for (format, instead) in [
+        (vk::Format::D32_SFLOAT, "R32_SFLOAT"),
+        (vk::Format::R8G8B8_UNORM, "R8G8B8A8_UNORM"),
+        (vk::Format::G8_B8_R8_3PLANE_420_UNORM, "R8_UNORM"),
+        (vk::Format::BC1_RGB_UNORM_BLOCK, "R8G8B8A8_UNORM"),
+        (vk::Format::B10G11R11_UFLOAT_PACK32, "R16G16B16A16_SFLOAT"),
+    ] {
+        let spec = ImageSpec::<[u8; 4]>::new(format, [8, 8], ImageConsumer::SAMPLED);
+        let result = Exchange::new(compute, &info(), spec);
+        assert!(matches!(result, Err(Error::FormatCannotCross { .. })), "{format:?}");
+        let text = result.unwrap_err().to_string();
+        assert!(text.contains(&format!("use {instead}")) || text.contains(instead), "{text}");
+    }
+}

@@ -1,0 +1,144 @@
+//! Vulkan's half of an image test: commands that fill an image from memory, and that read it back.
+
+use bridge::ash::vk;
+use bridge::cuda_import::Texel;
+use bridge::vk_export::{LocalBuffer, MemoryLocation};
+use bridge::{ComputeTurn, ExportDevice, ImageSpec, RenderFirst, RenderImage, RenderTurn};
+use bridge_tests::{Commands, Rig};
+
+/// A command buffer and memory that both the host and the copies reach, tight: level by level, in them layer by layer.
+pub(crate) struct Transfer {
+    device: ExportDevice,
+    commands: Commands,
+    memory: LocalBuffer,
+}
+
+/// Whole texels of one image, of all levels and layers.
+pub(crate) fn size_of_image(image: &RenderImage<'_>, texel: usize) -> usize {
+    let levels = 0..image.range().level_count;
+    let texels: usize =
+        levels.map(|level| image.level_extent(level).iter().map(|n| *n as usize).product::<usize>()).sum();
+    texels * image.range().layer_count as usize * texel
+}
+
+impl Transfer {
+    pub(crate) fn new(device: &ExportDevice, size: usize) -> Self {
+        let usage = vk::BufferUsageFlags::TRANSFER_DST | vk::BufferUsageFlags::TRANSFER_SRC;
+        let memory = LocalBuffer::new(device, "transfer", size as u64, usage, MemoryLocation::GpuToCpu).unwrap();
+        Self { device: device.clone(), commands: Commands::new(device), memory }
+    }
+
+    fn regions(image: &RenderImage<'_>, texel: usize) -> Vec<vk::BufferImageCopy> {
+        let mut offset = 0;
+        let range = image.range();
+        (0..range.level_count)
+            .map(|level| {
+                let [width, height, depth] = image.level_extent(level);
+                let subresource = vk::ImageSubresourceLayers {
+                    aspect_mask: vk::ImageAspectFlags::COLOR,
+                    mip_level: level,
+                    base_array_layer: 0,
+                    layer_count: range.layer_count,
+                };
+                let region = vk::BufferImageCopy::default()
+                    .buffer_offset(offset)
+                    .image_subresource(subresource)
+                    .image_extent(vk::Extent3D { width, height, depth });
+                offset += u64::from(width * height * depth * range.layer_count) * texel as u64;
+                // Offsets are multiples of the texel and of 4 (VUID-vkCmdCopyImageToBuffer-dstImage-07975 and its like).
+                offset = offset.next_multiple_of(16);
+                region
+            })
+            .collect()
+    }
+
+    /// Bytes with every level where the copies have it.
+    fn pad(image: &RenderImage<'_>, texel: usize, tight: &[u8]) -> Vec<u8> {
+        let mut padded = Vec::new();
+        let mut rest = tight;
+        for region in Self::regions(image, texel) {
+            padded.resize(usize::try_from(region.buffer_offset).unwrap(), 0);
+            let (level, after) = rest.split_at(size_of_region(&region, texel));
+            padded.extend_from_slice(level);
+            rest = after;
+        }
+        padded
+    }
+
+    /// Submits the frame and gives what the image holds in it.
+    pub(crate) fn read<T: Texel>(&self, turn: RenderTurn<ImageSpec<T>>, texel: usize) -> Vec<u8> {
+        let source = turn.resources();
+        let regions = Self::regions(&source, texel);
+        let commands = self.commands.record(&turn, |commands| self.record_download(commands, &source, texel));
+        // SAFETY: recorded with the turn's barriers, waited for below.
+        let point = unsafe { turn.submit(self.device.queue(), &[commands]) }.unwrap();
+        point.wait(Rig::LONG).unwrap();
+        let bytes = self.memory.bytes().unwrap();
+        let level = |region: &vk::BufferImageCopy| {
+            let start = usize::try_from(region.buffer_offset).unwrap();
+            bytes[start..start + size_of_region(region, texel)].to_vec()
+        };
+        regions.iter().flat_map(level).collect()
+    }
+
+    /// The first bytes of what was read. It must have been waited for.
+    pub(crate) fn bytes(&self, len: usize) -> Vec<u8> {
+        self.memory.bytes().unwrap()[..len].to_vec()
+    }
+
+    /// Records copies out of an image that is in its consumer's layout.
+    pub(crate) fn record_download(&self, commands: vk::CommandBuffer, source: &RenderImage<'_>, texel: usize) {
+        let regions = Self::regions(source, texel);
+        let (image, layout, memory) = (source.as_raw(), source.layout(), self.memory.as_raw());
+        // SAFETY: recording; the regions are the image's own and fit the memory.
+        unsafe { self.device.as_raw().cmd_copy_image_to_buffer(commands, image, layout, memory, &regions) };
+        let to_host = [vk::MemoryBarrier2::default()
+            .src_stage_mask(vk::PipelineStageFlags2::ALL_TRANSFER)
+            .src_access_mask(vk::AccessFlags2::TRANSFER_WRITE)
+            .dst_stage_mask(vk::PipelineStageFlags2::HOST)
+            .dst_access_mask(vk::AccessFlags2::HOST_READ)];
+        let dependency = vk::DependencyInfo::default().memory_barriers(&to_host);
+        // SAFETY: recording.
+        unsafe { self.device.cmd_pipeline_barrier2(commands, &dependency) };
+    }
+
+    /// Submits a frame that fills the image with `tight`.
+    pub(crate) fn write<T: Texel>(
+        &mut self,
+        turn: RenderTurn<ImageSpec<T>, RenderFirst>,
+        texel: usize,
+        tight: &[u8],
+    ) -> ComputeTurn<ImageSpec<T>, RenderFirst> {
+        let target = turn.resources();
+        let padded = Self::pad(&target, texel, tight);
+        self.commands.finish();
+        self.memory.bytes_mut().unwrap()[..padded.len()].copy_from_slice(&padded);
+        let regions = Self::regions(&target, texel);
+        let recorded = self.commands.record(&turn, |commands| {
+            let (memory, image, layout) = (self.memory.as_raw(), target.as_raw(), target.layout());
+            // SAFETY: recording; the image is in that layout; the regions are its own and fit the memory.
+            unsafe { self.device.as_raw().cmd_copy_buffer_to_image(commands, memory, image, layout, &regions) };
+        });
+        // SAFETY: recorded with the turn's barriers; `note` has the commands waited for.
+        let turn = unsafe { turn.submit(self.device.queue(), &[recorded]) }.unwrap();
+        self.commands.note(turn.rendered());
+        turn
+    }
+}
+
+fn size_of_region(region: &vk::BufferImageCopy, texel: usize) -> usize {
+    let vk::Extent3D { width, height, depth } = region.image_extent;
+    (width * height * depth * region.image_subresource.layer_count) as usize * texel
+}
+
+/// Bytes that look like nothing else: the same for a seed.
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(&mut next).flatten().take(len).collect()
+}

@@ -1,0 +1,348 @@
+//! The other way round: what Vulkan writes, the compute side reads, whole and in order.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bridge::ash::vk;
+use bridge::cuda_import::cudarc::driver::{CudaSlice, CudaStream};
+use bridge::{
+    BufferSpec, Compute, ComputeTurn, Consumer, Error, Exchange, ExchangeInfo, RenderFirst, RenderTurn, Stage, Work,
+};
+use bridge_tests::{Commands, Filler, Readback, Rig, on_both_backends};
+
+on_both_backends!(
+    every_frame_crosses_whole,
+    computing_waits_for_slow_commands,
+    signalled_too_early_computing_reads_stale_data,
+    vulkan_waits_for_a_slow_reader,
+    without_the_wait_vulkan_overwrites_what_is_read,
+    turns_out_of_step_are_refused,
+    dropped_turns_are_told_and_survived,
+    an_engine_submits_for_itself,
+    two_exchanges_make_a_round_trip,
+);
+
+const LEN: usize = 64 << 10;
+const SIZE: u64 = 4 * LEN as u64;
+/// Far longer than a frame takes when nobody waits.
+const SLOW: Duration = Duration::from_millis(60);
+
+type Words = BufferSpec<u32>;
+type Scene = Exchange<Words, RenderFirst>;
+
+fn words() -> Words {
+    Words::new(LEN, Consumer::TRANSFER_WRITE | Consumer::TRANSFER_READ)
+}
+
+fn exchange(compute: &Compute, slots: usize) -> Scene {
+    Exchange::render_first(
+        compute,
+        &ExchangeInfo { name: "scene", slots, timeout: Rig::LONG, ..Default::default() },
+        words(),
+    )
+    .unwrap()
+}
+
+/// Takes a copy of what a compute turn got, in the compute side's own time.
+enum Reader {
+    Cuda { stream: Arc<CudaStream>, copy: CudaSlice<u32>, delay: Filler, slow: Exchange<Words> },
+    Host(Arc<Mutex<Vec<u32>>>),
+}
+
+impl Reader {
+    fn new(compute: &Compute) -> Self {
+        let Some(cuda) = compute.cuda() else { return Self::Host(Arc::default()) };
+        let stream = Arc::clone(cuda.stream());
+        let copy = stream.alloc_zeros(LEN).unwrap();
+        let info = ExchangeInfo { name: "delay", slots: 2, timeout: Rig::LONG, ..Default::default() };
+        let slow = Exchange::new(compute, &info, words()).unwrap();
+        Self::Cuda { stream, copy, delay: Filler::new(compute), slow }
+    }
+
+    /// Enqueues: wait for `delay`, then copy.
+    fn read(&mut self, turn: &mut ComputeTurn<Words, RenderFirst>, delay: Duration) {
+        match (self, turn.work()) {
+            (Self::Host(copy), Work::Host(host)) => {
+                let copy = Arc::clone(copy);
+                host.run(move |words| {
+                    std::thread::sleep(delay);
+                    *copy.lock().unwrap() = words.to_vec();
+                })
+                .unwrap();
+            }
+            (Self::Cuda { copy, delay: filler, slow, .. }, Work::Cuda(cuda)) => {
+                // Takes its time on the same stream.
+                let mut spent = slow.begin().unwrap();
+                filler.fill(&mut spent, 0, delay);
+                spent.finish().unwrap().skip();
+                cuda.stream.memcpy_dtod(&cuda.resources.as_view(), copy).unwrap();
+            }
+            _ => panic!("a reader of another backend"),
+        }
+    }
+
+    /// The copy; its turn must have been waited for.
+    fn words(&self) -> Vec<u32> {
+        match self {
+            Self::Cuda { stream, copy, .. } => stream.clone_dtoh(copy).unwrap(),
+            Self::Host(copy) => copy.lock().unwrap().clone(),
+        }
+    }
+}
+
+/// Submits a fill of the turn's buffer.
+fn draw(
+    rig: &Rig,
+    commands: &Commands,
+    turn: RenderTurn<Words, RenderFirst>,
+    word: u32,
+) -> ComputeTurn<Words, RenderFirst> {
+    let recorded = commands.fill(&turn, turn.resources().as_raw(), word);
+    // SAFETY: recorded with the turn's barriers; every test waits before it goes on with the commands.
+    let turn = unsafe { turn.submit(rig.device().queue(), &[recorded]) }.unwrap();
+    commands.note(turn.rendered());
+    turn
+}
+
+/// Keeps the queue busy: its next submission waits for a slow computation.
+struct Blocker {
+    exchange: Exchange<Words>,
+    readback: Readback,
+    filler: Filler,
+}
+
+impl Blocker {
+    fn new(rig: &Rig, compute: &Compute) -> Self {
+        let own = Compute::new(rig.device(), compute.backend()).unwrap();
+        let info = ExchangeInfo { name: "blocker", slots: 1, timeout: Rig::LONG, ..Default::default() };
+        let exchange = Exchange::new(&own, &info, words()).unwrap();
+        Self { exchange, readback: Readback::new(rig.device(), SIZE), filler: Filler::new(&own) }
+    }
+
+    fn block(&mut self, rig: &Rig, time: Duration) -> bridge::TimelinePoint {
+        let mut turn = self.exchange.begin().unwrap();
+        self.filler.fill(&mut turn, 0, time);
+        let turn = turn.finish().unwrap();
+        let commands = self.readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
+        // SAFETY: recorded with the turn's barriers; the tests wait for the point.
+        unsafe { turn.submit(rig.device().queue(), &[commands]) }.unwrap()
+    }
+}
+
+fn every_frame_crosses_whole(rig: &Rig, compute: &Compute) {
+    let commands = Commands::new(rig.device());
+    let mut reader = Reader::new(compute);
+    for slots in 1..=4 {
+        let mut exchange = exchange(compute, slots);
+        for frame in 0..20u32 {
+            let turn = exchange.begin().unwrap();
+            assert_eq!(turn.frame(), u64::from(frame));
+            let mut turn = draw(rig, &commands, turn, frame + 7);
+            reader.read(&mut turn, Duration::ZERO);
+            turn.finish().unwrap().wait(Rig::LONG).unwrap();
+            assert!(reader.words() == [frame + 7; LEN], "frame {frame} of {slots} slots");
+        }
+        exchange.close().unwrap();
+    }
+}
+
+fn computing_waits_for_slow_commands(rig: &Rig, compute: &Compute) {
+    let commands = Commands::new(rig.device());
+    let (mut blocker, mut reader) = (Blocker::new(rig, compute), Reader::new(compute));
+    let mut exchange = exchange(compute, 2);
+    for frame in 0..4u32 {
+        let slow = blocker.block(rig, SLOW);
+        let mut turn = draw(rig, &commands, exchange.begin().unwrap(), frame + 1);
+        reader.read(&mut turn, Duration::ZERO);
+        assert!(!turn.rendered().is_reached().unwrap(), "the commands are too fast to prove anything");
+        turn.finish().unwrap().wait(Rig::LONG).unwrap();
+        assert!(reader.words() == [frame + 1; LEN]);
+        slow.wait(Rig::LONG).unwrap();
+    }
+}
+
+/// The negative control of the test above: the signal is given before the commands have run.
+fn signalled_too_early_computing_reads_stale_data(rig: &Rig, compute: &Compute) {
+    let commands = Commands::new(rig.device());
+    let (mut blocker, mut reader) = (Blocker::new(rig, compute), Reader::new(compute));
+    let mut exchange = exchange(compute, 1);
+    let turn = draw(rig, &commands, exchange.begin().unwrap(), 1);
+    turn.finish().unwrap().wait(Rig::LONG).unwrap();
+
+    let mut turn = exchange.begin().unwrap();
+    let recorded = commands.fill(&turn, turn.resources().as_raw(), 2);
+    let parts = turn.submit_parts().unwrap();
+    let signals = [parts.signal];
+    let early = vk::SubmitInfo2::default().signal_semaphore_infos(&signals);
+    // SAFETY: wrong on purpose: the signal goes before the commands. The memory is plain words.
+    unsafe { rig.device().queue().submit(&[early], vk::Fence::null()) }.unwrap();
+    let slow = blocker.block(rig, SLOW * 3);
+    let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(recorded)];
+    let late = vk::SubmitInfo2::default().command_buffer_infos(&infos);
+    // SAFETY: recorded; waited for below with the queue.
+    unsafe { rig.device().queue().submit(&[late], vk::Fence::null()) }.unwrap();
+    // SAFETY: both halves were submitted, if in the wrong order.
+    let mut turn = unsafe { turn.submitted() }.unwrap();
+    reader.read(&mut turn, Duration::ZERO);
+    turn.finish().unwrap().wait(Rig::LONG).unwrap();
+    assert!(reader.words() != [2; LEN], "the order test cannot tell a wrong signal");
+    slow.wait(Rig::LONG).unwrap();
+    // The late commands are behind it.
+    blocker.block(rig, Duration::ZERO).wait(Rig::LONG).unwrap();
+}
+
+/// With one slot, the second frame's commands must not touch what the first frame's computation still reads.
+fn vulkan_waits_for_a_slow_reader(rig: &Rig, compute: &Compute) {
+    let (first, second) = (Commands::new(rig.device()), Commands::new(rig.device()));
+    let mut reader = Reader::new(compute);
+    let mut exchange = exchange(compute, 1);
+    let mut turn = draw(rig, &first, exchange.begin().unwrap(), 1);
+    reader.read(&mut turn, SLOW * 3);
+    let read = turn.finish().unwrap();
+    let turn = draw(rig, &second, exchange.begin().unwrap(), 2);
+    assert!(!read.is_reached().unwrap(), "the reader is too fast to prove anything");
+    read.wait(Rig::LONG).unwrap();
+    assert!(reader.words() == [1; LEN], "frame 1 overwrote what frame 0 was reading");
+    turn.finish().unwrap().wait(Rig::LONG).unwrap();
+}
+
+/// The negative control of the test above: the same without Vulkan's wait.
+fn without_the_wait_vulkan_overwrites_what_is_read(rig: &Rig, compute: &Compute) {
+    // It is a hazard, where the layer sees it.
+    rig.allow(&["SYNC-HAZARD-WRITE-AFTER-WRITE"]);
+    let (first, second) = (Commands::new(rig.device()), Commands::new(rig.device()));
+    let mut reader = Reader::new(compute);
+    let mut exchange = exchange(compute, 1);
+    let mut turn = draw(rig, &first, exchange.begin().unwrap(), 1);
+    reader.read(&mut turn, SLOW * 3);
+    let read = turn.finish().unwrap();
+    let mut turn = exchange.begin().unwrap();
+    let recorded = second.fill(&turn, turn.resources().as_raw(), 2);
+    let parts = turn.submit_parts().unwrap();
+    let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(recorded)], [parts.signal]);
+    let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
+    // SAFETY: wrong on purpose: `parts.wait` is missing. The memory is plain words.
+    unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+    // SAFETY: it was submitted, if without its wait.
+    let turn = unsafe { turn.submitted() }.unwrap();
+    second.note(turn.rendered());
+    read.wait(Rig::LONG).unwrap();
+    assert!(reader.words() != [1; LEN], "the order test cannot tell a missing wait");
+    turn.finish().unwrap().wait(Rig::LONG).unwrap();
+}
+
+fn turns_out_of_step_are_refused(rig: &Rig, compute: &Compute) {
+    let commands = Commands::new(rig.device());
+    let mut exchange = exchange(compute, 3);
+    let turn = exchange.begin().unwrap();
+    let error = exchange.begin().unwrap_err();
+    assert!(matches!(error, Error::TurnOpen { frame: 0, stage: Stage::Render, .. }), "{error}");
+    assert!(error.to_string().contains("submit or skip it"), "{error}");
+    let turn = draw(rig, &commands, turn, 1);
+    assert!(matches!(exchange.begin(), Err(Error::TurnOpen { frame: 0, stage: Stage::Compute, .. })));
+    turn.finish().unwrap().wait(Rig::LONG).unwrap();
+    exchange.begin().unwrap().skip();
+    let turn = exchange.begin().unwrap();
+    assert_eq!(turn.frame(), 2);
+    turn.skip();
+    exchange.close().unwrap();
+}
+
+fn dropped_turns_are_told_and_survived(rig: &Rig, compute: &Compute) {
+    let commands = Commands::new(rig.device());
+    let mut reader = Reader::new(compute);
+    let mut exchange = exchange(compute, 1);
+    drop(exchange.begin().unwrap());
+    assert!(matches!(exchange.begin(), Err(Error::TurnLost { frame: 0, stage: Stage::Render, .. })));
+    let mut turn = draw(rig, &commands, exchange.begin().unwrap(), 1);
+    reader.read(&mut turn, SLOW);
+    let rendered = turn.rendered();
+    drop(turn);
+    assert!(matches!(exchange.begin(), Err(Error::TurnLost { frame: 1, stage: Stage::Compute, .. })));
+    rendered.wait(Rig::LONG).unwrap();
+    // The commands behind wait for what the dropped turn had enqueued.
+    let mut turn = draw(rig, &commands, exchange.begin().unwrap(), 2);
+    turn.rendered().wait(Rig::LONG).unwrap();
+    assert!(reader.words() == [1; LEN], "Vulkan overwrote what a dropped turn was reading");
+    reader.read(&mut turn, Duration::ZERO);
+    turn.finish().unwrap().wait(Rig::LONG).unwrap();
+    assert!(reader.words() == [2; LEN]);
+    exchange.close().unwrap();
+}
+
+fn an_engine_submits_for_itself(rig: &Rig, compute: &Compute) {
+    let commands = Commands::new(rig.device());
+    let mut reader = Reader::new(compute);
+    let mut exchange = exchange(compute, 2);
+    for frame in 0..6u32 {
+        let mut turn = exchange.begin().unwrap();
+        let recorded = commands.fill(&turn, turn.resources().as_raw(), frame);
+        let parts = turn.submit_parts().unwrap();
+        let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(recorded)];
+        let (waits, signals) = ([parts.wait], [parts.signal]);
+        let batch = vk::SubmitInfo2::default()
+            .command_buffer_infos(&infos)
+            .wait_semaphore_infos(&waits)
+            .signal_semaphore_infos(&signals);
+        // SAFETY: the turn's parts and its commands, which are waited for below.
+        unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+        // SAFETY: submitted a moment ago.
+        let mut turn = unsafe { turn.submitted() }.unwrap();
+        commands.note(turn.rendered());
+        reader.read(&mut turn, Duration::ZERO);
+        turn.finish().unwrap().wait(Rig::LONG).unwrap();
+        assert!(reader.words() == [frame; LEN]);
+    }
+    exchange.close().unwrap();
+
+    // Dropping this one waits in vain for a submission that may have happened.
+    let info = ExchangeInfo { name: "lent", slots: 2, timeout: SLOW, ..Default::default() };
+    let mut exchange = Exchange::render_first(compute, &info, words()).unwrap();
+    let mut turn = exchange.begin().unwrap();
+    turn.submit_parts().unwrap();
+    // SAFETY: nothing was submitted with the parts.
+    unsafe { turn.not_submitted() };
+    let mut turn = exchange.begin().unwrap();
+    turn.submit_parts().unwrap();
+    drop(turn);
+    let turn = exchange.begin().unwrap();
+    turn.skip();
+    assert!(matches!(exchange.begin(), Err(Error::TurnLost { frame: 1, stage: Stage::Submit, .. })));
+}
+
+/// Vulkan draws, the compute side works on it, Vulkan shows it: one exchange each way on one compute side.
+fn two_exchanges_make_a_round_trip(rig: &Rig, compute: &Compute) {
+    let commands = Commands::new(rig.device());
+    let readback = Readback::new(rig.device(), SIZE);
+    let mut scene = exchange(compute, 2);
+    let info = ExchangeInfo { name: "picture", slots: 2, timeout: Rig::LONG, ..Default::default() };
+    let mut picture = Exchange::new(compute, &info, words()).unwrap();
+    for frame in 0..6u32 {
+        let mut drawn = draw(rig, &commands, scene.begin().unwrap(), frame * 3);
+        let mut shown = picture.begin().unwrap();
+        match (drawn.work(), shown.work()) {
+            (Work::Host(source), Work::Host(target)) => {
+                source.run_with(&target, |source, target| target.copy_from_slice(source)).unwrap();
+            }
+            (Work::Cuda(source), Work::Cuda(mut target)) => {
+                source.stream.memcpy_dtod(&source.resources.as_view(), &mut target.resources).unwrap();
+            }
+            _ => panic!("two turns of one compute side have different backends"),
+        }
+        drawn.finish().unwrap();
+        let turn = shown.finish().unwrap();
+        let source = (turn.resources().as_raw(), SIZE);
+        assert!(readback.run(turn, &[source]) == [frame * 3; LEN], "frame {frame}");
+    }
+    let elsewhere = Compute::new(rig.device(), compute.backend()).unwrap();
+    let mut other = exchange(&elsewhere, 1);
+    let mut stranger = draw(rig, &commands, other.begin().unwrap(), 0);
+    let mut shown = picture.begin().unwrap();
+    if let (Work::Host(source), Work::Host(target)) = (stranger.work(), shown.work()) {
+        let error = source.run_with(&target, |_, _| ()).unwrap_err();
+        assert!(error.to_string().contains("the same `Compute`"), "{error}");
+    }
+    stranger.finish().unwrap().wait(Rig::LONG).unwrap();
+    shown.finish().unwrap().skip();
+}
