@@ -1,11 +1,13 @@
 //! What leaves Vulkan: fresh handles, whole descriptors, and nothing left behind.
-#![allow(unsafe_code, clippy::unwrap_used)] // Host signals.
+#![allow(unsafe_code, clippy::unwrap_used)] // Host signals; Windows is asked for a count.
 
 use std::time::Duration;
 
 use bridge::Consumer;
 use bridge::ash::vk;
-use bridge::vk_export::{Buffer, BufferInfo, Error, Placement, Semaphore, SemaphoreInfo, SemaphoreKind, report};
+use bridge::vk_export::{
+    Buffer, BufferInfo, Error, HandleType, MemoryHandle, Placement, Semaphore, SemaphoreInfo, SemaphoreKind, report,
+};
 use bridge_tests::{Need, Rig, skip};
 
 fn buffer(rig: &Rig, size: u64) -> Result<Buffer, Error> {
@@ -13,27 +15,54 @@ fn buffer(rig: &Rig, size: u64) -> Result<Buffer, Error> {
     Buffer::new(rig.device(), &BufferInfo { name: "exported", size, usage, placement: Placement::Exportable })
 }
 
+/// Of this process; handles on Windows.
 #[cfg(target_os = "linux")]
 fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-#[test]
-#[cfg(target_os = "linux")]
-fn every_export_is_a_fresh_descriptor_with_the_same_facts() {
-    use std::os::fd::AsRawFd;
+/// Of this process; handles on Windows.
+#[cfg(windows)]
+fn open_descriptors() -> usize {
+    use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessHandleCount};
 
+    let mut count = 0;
+    // SAFETY: a pseudo handle that needs no closing.
+    let process = unsafe { GetCurrentProcess() };
+    // SAFETY: a place for the result.
+    assert_ne!(unsafe { GetProcessHandleCount(process, &mut count) }, 0);
+    count as usize
+}
+
+#[cfg(unix)]
+fn raw(handle: &MemoryHandle) -> isize {
+    use std::os::fd::AsRawFd;
+    handle.as_raw_fd() as isize
+}
+
+#[cfg(windows)]
+fn raw(handle: &MemoryHandle) -> isize {
+    use std::os::windows::io::AsRawHandle;
+    match handle {
+        MemoryHandle::Nt(handle) => handle.as_raw_handle().addr().cast_signed(),
+        MemoryHandle::Kmt(handle) => handle.as_raw(),
+    }
+}
+
+#[test]
+fn every_export_is_a_fresh_handle_with_the_same_facts() {
     let rig = Rig::open();
     if !rig.device().export_gaps().is_empty() {
         return skip(
             Need::Gpu,
-            "every_export_is_a_fresh_descriptor_with_the_same_facts",
-            "the driver exports no memory",
+            "every_export_is_a_fresh_handle_with_the_same_facts",
+            "the driver does not export all that is shared",
         );
     }
     let buffer = buffer(&rig, 12_345).unwrap();
     let (first, second) = (buffer.export().unwrap(), buffer.export().unwrap());
-    assert_ne!(first.handle.as_raw_fd(), second.handle.as_raw_fd());
+    // The number of a KMT handle is the memory's own.
+    assert_eq!(raw(&first.handle) == raw(&second.handle), first.descriptor.handle_type == HandleType::OpaqueWin32Kmt);
     assert_eq!(first.descriptor, second.descriptor);
     let descriptor = &first.descriptor;
     assert_eq!((descriptor.size, descriptor.offset), (12_345, 0));
@@ -43,7 +72,6 @@ fn every_export_is_a_fresh_descriptor_with_the_same_facts() {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn nothing_is_left_open() {
     let rig = Rig::open();
     if let Err(error) = buffer(&rig, 4096) {
@@ -58,7 +86,7 @@ fn nothing_is_left_open() {
     let before = open_descriptors();
     (0..200).for_each(|_| round());
     let after = open_descriptors();
-    assert_eq!(before, after, "descriptors before and after 200 rounds");
+    assert_eq!(before, after, "before and after 200 rounds");
 }
 
 #[test]
@@ -120,4 +148,33 @@ fn host_waits_end_and_values_rise() {
     let info = SemaphoreInfo { name: "binary", kind: SemaphoreKind::Binary, exportable: false };
     let binary = Semaphore::new(rig.device(), &info).unwrap();
     assert!(binary.value().unwrap_err().to_string().contains("only a timeline has a value"));
+}
+
+/// A name and security of one's own reach the driver, and what cannot be is refused before it is asked.
+#[test]
+#[cfg(windows)]
+fn names_and_security_are_the_callers_on_windows() {
+    use bridge::vk_export::NtSharing;
+
+    const TEST: &str = "names_and_security_are_the_callers_on_windows";
+    let rig = Rig::open();
+    if let Err(error) = buffer(&rig, 4096) {
+        return skip(Need::Gpu, TEST, &error.to_string());
+    }
+    let usage = Consumer::VERTEX_INPUT.usage;
+    let info = BufferInfo { name: "named", size: 4096, usage, placement: Placement::Exportable };
+    let name = format!(r"Local\bridge-tests-{}", std::process::id());
+    let sharing = NtSharing { name: Some(&name), sddl: None };
+    let named = Buffer::new_shared(rig.device(), &info, &sharing).unwrap();
+    let exported = named.export().unwrap();
+    let taken = Buffer::new_shared(rig.device(), &info, &sharing).unwrap_err().to_string();
+    assert!(taken.contains("buffer \"named\"") && taken.contains("taken"), "{taken}");
+    drop((exported, named));
+    Buffer::new_shared(rig.device(), &info, &sharing).unwrap();
+    let open = NtSharing { name: None, sddl: Some("let everyone in") };
+    let refused = Buffer::new_shared(rig.device(), &info, &open).unwrap_err().to_string();
+    assert!(refused.contains("security descriptor"), "{refused}");
+    let timeline = SemaphoreInfo { name: "named", kind: SemaphoreKind::Timeline, exportable: true };
+    let timeline = Semaphore::new_shared(rig.device(), &timeline, &sharing).unwrap();
+    timeline.export().unwrap();
 }

@@ -128,7 +128,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "x").unwrap();
-        let error = format!("{:#}", prepare_folder(&file.join("out"), "particles").unwrap_err());
-        assert!(error.contains("file/out") && error.contains("--out"), "{error}");
+        let folder = file.join("out");
+        let error = format!("{:#}", prepare_folder(&folder, "particles").unwrap_err());
+        assert!(error.contains(&folder.display().to_string()) && error.contains("--out"), "{error}");
     }
 }

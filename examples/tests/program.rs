@@ -3,9 +3,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Output, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::process::Output;
 
 use bridge_examples::picture::Picture;
 use serde_json::Value;
@@ -97,41 +95,49 @@ fn what_cannot_be_is_one_error_without_a_panic() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("--out"));
 }
 
-/// Does not outlive its test.
 #[cfg(unix)]
-struct Running(std::process::Child);
+mod interrupted {
+    use std::process::Stdio;
+    use std::thread::sleep;
+    use std::time::{Duration, Instant};
 
-#[cfg(unix)]
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+    use super::*;
 
-#[cfg(unix)]
-#[test]
-fn an_interrupt_leaves_whole_frames_only() {
-    let out = tempfile::tempdir().unwrap();
-    if run("an_interrupt_leaves_whole_frames_only", out.path(), &["--frames", "1"]).is_none() {
-        return;
+    /// Does not outlive its test.
+    struct Running(std::process::Child);
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
     }
-    let mut command = common::command(PROGRAM, out.path(), &["--particles", "3000", "--frames", "1000000"]).unwrap();
-    let mut child = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-    let begun = Instant::now();
-    while !out.path().join("frame_0003.png").exists() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "no fourth frame in half a minute");
-        sleep(Duration::from_millis(20));
+
+    #[test]
+    fn an_interrupt_leaves_whole_frames_only() {
+        let out = tempfile::tempdir().unwrap();
+        if run("an_interrupt_leaves_whole_frames_only", out.path(), &["--frames", "1"]).is_none() {
+            return;
+        }
+        let mut command =
+            common::command(PROGRAM, out.path(), &["--particles", "3000", "--frames", "1000000"]).unwrap();
+        let mut child = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let begun = Instant::now();
+        while !out.path().join("frame_0003.png").exists() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "no fourth frame in half a minute");
+            sleep(Duration::from_millis(20));
+        }
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child.0), rustix::process::Signal::INT)
+            .unwrap();
+        assert_eq!(child.0.wait().unwrap().code(), Some(130));
+        let left = names(out.path());
+        assert!(!left.iter().any(|name| name == "animation.gif" || name.ends_with(".part")), "{left:?}");
+        for name in left.iter().filter(|name| name.ends_with(".png")) {
+            assert!(Picture::open(&out.path().join(name)).is_ok(), "{name}");
+        }
+        let summary: Value = serde_json::from_slice(&fs::read(out.path().join("summary.json")).unwrap()).unwrap();
+        assert_eq!(summary["state"], "interrupted");
     }
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child.0), rustix::process::Signal::INT).unwrap();
-    assert_eq!(child.0.wait().unwrap().code(), Some(130));
-    let left = names(out.path());
-    assert!(!left.iter().any(|name| name == "animation.gif" || name.ends_with(".part")), "{left:?}");
-    for name in left.iter().filter(|name| name.ends_with(".png")) {
-        assert!(Picture::open(&out.path().join(name)).is_ok(), "{name}");
-    }
-    let summary: Value = serde_json::from_slice(&fs::read(out.path().join("summary.json")).unwrap()).unwrap();
-    assert_eq!(summary["state"], "interrupted");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::setup::{self, Scope};
-use crate::{bench, kernels, shell, test};
+use crate::{bench, kernels, shell, test, windows};
 
 type Step = (&'static str, fn() -> Result<()>);
 
@@ -24,6 +24,7 @@ const STEPS: &[Step] = &[
     ("test", tests),
     ("demo", demo),
     ("bench", bench::check),
+    ("windows", || windows::run(true)),
 ];
 
 /// Small enough for two cores without a GPU, large enough for the demo to check its own picture.

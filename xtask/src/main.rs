@@ -12,6 +12,7 @@ mod screen;
 mod setup;
 mod shell;
 mod test;
+mod windows;
 
 use std::env;
 use std::ffi::OsString;
@@ -71,6 +72,12 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Check and lint the workspace for Windows, and run its tests and programs under Wine
+    Windows {
+        /// Say what is missing instead of installing it
+        #[arg(long, visible_alias = "offline")]
+        no_install: bool,
+    },
     /// All that continuous integration does
     Ci,
 }
@@ -84,6 +91,7 @@ fn main() -> ExitCode {
             .map(|passed| if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Task::Setup { no_install } => done(setup::run(Scope::Tests, !no_install)),
         Task::Kernels { check } => done(kernels::run(check)),
+        Task::Windows { no_install } => done(windows::run(!no_install)),
         Task::Ci => done(ci::run()),
     };
     result.unwrap_or_else(|error| {

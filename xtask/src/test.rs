@@ -14,7 +14,7 @@ use crate::setup::{self, Scope};
 use crate::shell;
 
 /// The file a test appends `name<TAB>reason` to when it cannot run here.
-const SKIP_LOG: &str = "BRIDGE_SKIP_LOG";
+pub(crate) const SKIP_LOG: &str = "BRIDGE_SKIP_LOG";
 
 /// What a run of the tests came to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -48,12 +48,17 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
     if let Some(screen) = &screen {
         command.env("DISPLAY", screen.display());
     }
+    count(&mut command, &log)
+}
+
+/// Runs tests that append to `log` when they skip, and says what they came to. False if one failed.
+pub(crate) fn count(command: &mut Command, log: &Path) -> Result<bool> {
     let mut tally = Tally::default();
-    let status = stream(&mut command, &mut tally)?;
-    tally.take_log(&read_log(&log)?);
+    let status = stream(command, &mut tally)?;
+    tally.take_log(&read_log(log)?);
     println!("\n{tally}");
     if !status.success() && tally.failed == 0 {
-        eprintln!("test: `{}` failed outside of a test: {status}", shell::shown(&command));
+        eprintln!("test: `{}` failed outside of a test: {status}", shell::shown(command));
     }
     Ok(status.success())
 }

@@ -32,6 +32,22 @@ pub enum Error {
         cuda_uuid: vk_export::Uuid,
     },
 
+    /// The two sides have one UUID, yet Windows knows them as two GPUs.
+    #[error(
+        "\"{vulkan}\" ({vulkan_adapter}) and \"{cuda}\" ({cuda_adapter}) have the same UUID, but are different adapters or \
+         nodes of Windows: nothing can be shared between them"
+    )]
+    DifferentAdapters {
+        /// The Vulkan device's name.
+        vulkan: String,
+        /// Its adapter.
+        vulkan_adapter: crate::AdapterId,
+        /// The CUDA device's name.
+        cuda: String,
+        /// Its adapter.
+        cuda_adapter: crate::AdapterId,
+    },
+
     /// CUDA was asked for, but this machine or this device cannot.
     #[error("no CUDA for \"{vulkan}\": {reason}; `--backend host` or `Backend::Host` runs on the CPU")]
     NoCuda {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use cuda_import::{CudaDevice, ImageMappingInfo, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind};
 use vk_export::ash::vk;
-use vk_export::{Block, Buffer, Image, ImageKind, MemoryDescriptor, OsHandle, Semaphore, Uuid};
+use vk_export::{Block, Buffer, Image, ImageKind, MemoryDescriptor, MemoryHandle, Semaphore, Uuid};
 
 use crate::trace::{self, Event};
 use crate::{Error, Result};
@@ -56,7 +56,7 @@ pub(crate) fn image(
 
 fn import(
     device: &str,
-    handle: OsHandle,
+    handle: MemoryHandle,
     descriptor: &MemoryDescriptor,
     cuda: &CudaDevice,
 ) -> Result<Arc<ImportedMemory>> {
@@ -76,7 +76,7 @@ fn import(
     });
     // SAFETY: rule "mappings must match those of the exporting API": handle, size and dedicated flag come from one
     // export of the very allocation, on the same GPU. The exchange's turns order the accesses of both sides.
-    let imported = unsafe { ImportedMemory::import(cuda, handle, &info) }?;
+    let imported = unsafe { ImportedMemory::import(cuda, import_handle(handle), &info) }?;
     trace::event(Event { event: "import", side: "cuda", object: info.name, ..Event::default() });
     Ok(imported)
 }
@@ -95,6 +95,21 @@ pub(crate) fn semaphore(semaphore: &Semaphore, cuda: &CudaDevice) -> Result<Impo
     let imported = unsafe { ImportedSemaphore::import(cuda, exported.handle, kind, &descriptor.name) }?;
     trace::event(Event { event: "import", side: "cuda", object: &descriptor.name, ..Event::default() });
     Ok(imported)
+}
+
+/// The same handle in the importer's words.
+#[cfg(unix)]
+fn import_handle(handle: MemoryHandle) -> cuda_import::ImportHandle {
+    handle.into()
+}
+
+/// The same handle in the importer's words.
+#[cfg(windows)]
+fn import_handle(handle: MemoryHandle) -> cuda_import::ImportHandle {
+    match handle {
+        MemoryHandle::Nt(handle) => handle.into(),
+        MemoryHandle::Kmt(handle) => cuda_import::KmtHandle::from_raw(handle.as_raw()).into(),
+    }
 }
 
 fn check_device(vulkan: &str, vulkan_uuid: Uuid, cuda: &CudaDevice) -> Result<()> {

@@ -84,7 +84,7 @@ pub use format::{FORMATS, FormatInfo, FormatSupport, format_info, format_support
 pub use host_image::{HostImageMut, HostPlaneMut};
 pub use image_spec::ImageSpec;
 pub use live::LiveObjects;
-pub use pair::DevicePair;
+pub use pair::{AdapterId, DevicePair};
 pub use pool::{PoolReport, SharedPool, SharedPoolInfo};
 pub use resources::{BufferSpec, CreateContext, Each, HandoverRef, Resources};
 pub use shared::{RenderBuffer, SharedBuffer};

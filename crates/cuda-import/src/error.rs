@@ -71,6 +71,15 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// A handle that the driver is not shown. One that is open nowhere in this process is left alone, all others were closed.
+    #[error("{object} cannot be imported from this handle: {reason}")]
+    InvalidHandle {
+        /// What was to be imported.
+        object: String,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+
     /// No CUDA device has this UUID.
     #[error(
         "no CUDA device has the UUID {uuid}; present: {}. Check CUDA_VISIBLE_DEVICES and the container's GPUs; \

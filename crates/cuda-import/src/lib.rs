@@ -108,7 +108,9 @@ pub use device::CudaDevice;
 pub use error::{Error, PresentDevice};
 pub use graph::{CaptureError, FrameGraph};
 pub use half;
-pub use handle::OsHandle;
+pub use handle::{ImportHandle, OsHandle};
+#[cfg(windows)]
+pub use handle::{KmtHandle, NtName};
 pub use image::MappedImage;
 pub use image_info::{ImageKind, ImageMappingInfo};
 pub use image_problem::ImageProblem;

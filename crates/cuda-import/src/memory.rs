@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::device::CudaDevice;
 use crate::error::{Error, Object};
-use crate::handle::{OsHandle, give};
+use crate::handle::{ImportHandle, give};
 use crate::sys::{CallResult, Driver, MemoryHandle};
 
 /// What the exporting API says of the memory.
@@ -38,11 +38,12 @@ pub struct ImportedMemory {
 }
 
 impl ImportedMemory {
-    /// Imports an opaque handle. On success the CUDA driver owns the descriptor; on failure it is closed here. (An NT
-    /// handle is closed here either way.)
+    /// Imports an opaque handle. On success the CUDA driver owns a descriptor; on failure it is closed here. An NT handle is
+    /// closed here either way. What holds for which handle stands at [`ImportHandle`].
     ///
     /// # Errors
-    /// [`Error::Zero`] for an `allocation_size` of 0; [`Error::Driver`] when the driver refuses.
+    /// [`Error::Zero`] for an `allocation_size` of 0; [`Error::Driver`] when the driver refuses. On Windows
+    /// [`Error::InvalidHandle`] for one that is not open.
     ///
     /// # Safety
     /// The driver does not check what it is told: a wrong size or a wrong `dedicated` flag imports without an error, and
@@ -54,22 +55,19 @@ impl ImportedMemory {
     #[doc(alias = "cuImportExternalMemory")]
     pub unsafe fn import(
         device: &CudaDevice,
-        handle: OsHandle,
+        handle: impl Into<ImportHandle>,
         info: &MemoryImportInfo<'_>,
     ) -> Result<Arc<Self>, Error> {
-        let object = Object("memory", info.name);
+        let (handle, object) = (handle.into(), Object("memory", info.name));
         if info.allocation_size == 0 {
             return Err(Error::Zero { object: object.to_string(), what: "allocation size" });
         }
         device.check_recorded()?;
-        let imported = give(handle, |raw| {
+        let handle = give(handle, &object, device.name(), |raw| {
             device.bind()?;
             // SAFETY: `raw` is open, `give` holds it; this function's caller answers for its origin, size and flag.
             unsafe { device.driver().import_memory(raw, info.allocation_size, info.dedicated) }
-        });
-        let handle = imported
-            .map_err(|source| Error::NoDescriptor { object: object.to_string(), source })?
-            .map_err(|error| error.at(&object, device.name()))?;
+        })?;
         log::trace!("import {object}: {} bytes, dedicated {}", info.allocation_size, info.dedicated);
         Ok(Arc::new(Self {
             handle,

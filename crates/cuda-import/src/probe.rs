@@ -27,7 +27,10 @@ pub struct DeviceReport {
     #[doc(alias = "cuDeviceGetUuid_v2")]
     pub uuid: Uuid,
     /// The adapter's locally unique id; only Windows has one.
+    #[doc(alias = "cuDeviceGetLuid")]
     pub luid: Option<[u8; 8]>,
+    /// The device's bit among those of a linked adapter, where there is a `luid`.
+    pub node_mask: Option<u32>,
     /// Major and minor.
     pub compute_capability: (u32, u32),
     /// In bytes.
@@ -115,13 +118,16 @@ pub(crate) fn describe(driver: Driver, device: CUdevice, ordinal: usize) -> Call
         answer => answer.map(|value| value != 0),
     };
     let name = driver.device_name(device)?;
+    // A device that is no display adapter has none (the TCC driver model).
+    #[cfg(windows)]
+    let adapter = driver.device_luid(device).ok();
+    #[cfg(not(windows))]
+    let adapter: Option<([u8; 8], u32)> = None;
     Ok(DeviceReport {
         ordinal,
         uuid: Uuid::from_bytes(driver.device_uuid(device)?),
-        #[cfg(windows)]
-        luid: driver.device_luid(device).ok(),
-        #[cfg(not(windows))]
-        luid: None,
+        luid: adapter.map(|(luid, _)| luid),
+        node_mask: adapter.map(|(_, mask)| mask),
         compute_capability: (
             attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?.max(0).unsigned_abs(),
             attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?.max(0).unsigned_abs(),
@@ -162,6 +168,7 @@ mod tests {
             name: "test".to_owned(),
             uuid: Uuid::nil(),
             luid: None,
+            node_mask: None,
             compute_capability: (8, 0),
             total_memory: 1,
             timeline_semaphores: true,

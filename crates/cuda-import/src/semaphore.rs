@@ -5,7 +5,7 @@
 
 use crate::device::CudaDevice;
 use crate::error::{Error, Object};
-use crate::handle::{OsHandle, give};
+use crate::handle::{ImportHandle, give};
 use crate::sys::SemaphoreHandle;
 
 pub use crate::sys::SemaphoreKind;
@@ -24,11 +24,12 @@ pub struct ImportedSemaphore {
 }
 
 impl ImportedSemaphore {
-    /// Imports an opaque handle. On success the CUDA driver owns the descriptor; on failure it is closed here. (An NT
-    /// handle is closed here either way.)
+    /// Imports an opaque handle. On success the CUDA driver owns a descriptor; on failure it is closed here. An NT handle is
+    /// closed here either way. What holds for which handle stands at [`ImportHandle`].
     ///
     /// # Errors
-    /// [`Error::TimelineUnsupported`] when the device cannot do timelines; [`Error::Driver`] when the driver refuses.
+    /// [`Error::TimelineUnsupported`] when the device cannot do timelines; [`Error::Driver`] when the driver refuses. On
+    /// Windows [`Error::InvalidHandle`] for one that is not open, and for a timeline's KMT handle.
     ///
     /// # Safety
     /// `handle` is an opaque handle that this very GPU exported from a semaphore of this `kind`, and of no other object:
@@ -36,11 +37,18 @@ impl ImportedSemaphore {
     #[doc(alias = "cuImportExternalSemaphore")]
     pub unsafe fn import(
         device: &CudaDevice,
-        handle: OsHandle,
+        handle: impl Into<ImportHandle>,
         kind: SemaphoreKind,
         name: &str,
     ) -> Result<Self, Error> {
-        let object = Object("semaphore", name);
+        let (handle, object) = (handle.into(), Object("semaphore", name));
+        #[cfg(windows)]
+        if matches!((&handle, kind), (ImportHandle::Kmt(_), SemaphoreKind::Timeline)) {
+            return Err(Error::InvalidHandle {
+                object: object.to_string(),
+                reason: "no timeline is shared by a KMT handle; export it as OPAQUE_WIN32".to_owned(),
+            });
+        }
         if kind == SemaphoreKind::Timeline && !device.supports_timeline_semaphores() {
             return Err(Error::TimelineUnsupported {
                 object: object.to_string(),
@@ -49,14 +57,11 @@ impl ImportedSemaphore {
             });
         }
         device.check_recorded()?;
-        let imported = give(handle, |raw| {
+        let handle = give(handle, &object, device.name(), |raw| {
             device.bind()?;
             // SAFETY: `raw` is open, `give` holds it; this function's caller answers for its origin and kind.
             unsafe { device.driver().import_semaphore(raw, kind) }
-        });
-        let handle = imported
-            .map_err(|source| Error::NoDescriptor { object: object.to_string(), source })?
-            .map_err(|error| error.at(&object, device.name()))?;
+        })?;
         log::trace!("import {object}: {kind:?}");
         Ok(Self { handle, kind, name: name.into(), device: device.clone() })
     }

@@ -255,14 +255,14 @@ impl Driver {
         Ok(uuid.bytes.map(|byte| u8::from_ne_bytes(byte.to_ne_bytes())))
     }
 
-    /// The adapter's locally unique id.
+    /// The adapter's locally unique id and the device's bit in it.
     #[cfg(windows)]
-    pub(crate) fn device_luid(self, device: cu::CUdevice) -> CallResult<[u8; 8]> {
+    pub(crate) fn device_luid(self, device: cu::CUdevice) -> CallResult<([u8; 8], u32)> {
         let (mut luid, mut node_mask) = ([0u8; 8], 0);
         // SAFETY: a LUID has 8 bytes (cuda.h, cuDeviceGetLuid), which the array holds; the mask is a valid place.
         let code = unsafe { (self.table.cuDeviceGetLuid)(luid.as_mut_ptr().cast(), &mut node_mask, device) };
         check("cuDeviceGetLuid", code)?;
-        Ok(luid)
+        Ok((luid, node_mask))
     }
 
     /// Drivers refuse attributes newer than themselves with `CUDA_ERROR_INVALID_VALUE`.

@@ -6,9 +6,10 @@ use ash::vk;
 
 use crate::buffer::{ask, check};
 use crate::memory::{Memory, Request};
+use crate::os::Exporter;
 use crate::raw_buffer::RawBuffer;
 use crate::requirements::MEMORY_EXTENSION;
-use crate::{Error, ExportDevice, HandleType, MemoryDescriptor, OsHandle, Placement, Result};
+use crate::{Error, ExportDevice, HandleType, MemoryDescriptor, MemoryHandle, Placement, Result};
 
 /// What a block is to be.
 #[derive(Debug, Clone, Copy, Default)]
@@ -44,8 +45,8 @@ pub struct Block {
 /// A block as it left Vulkan.
 #[derive(Debug)]
 pub struct ExportedBlock {
-    /// A handle of its own, closed when dropped.
-    pub handle: OsHandle,
+    /// A handle of its own, which knows whether it is to be closed.
+    pub handle: MemoryHandle,
     /// What the importer must repeat. Its `size` is the whole allocation.
     pub descriptor: MemoryDescriptor,
 }
@@ -69,14 +70,15 @@ impl Block {
                 info.usage
             ),
         };
-        let handle_type = match info.placement {
-            Placement::Exportable => Some(device.check_can_export(MEMORY_EXTENSION)?),
-            Placement::HostVisible => None,
-        };
-        if let Some(handle_type) = handle_type
-            && ask(device, info.usage, handle_type, &object)?
-        {
-            return Err(own_only());
+        let (mut handle_type, mut exporter) = (None, None);
+        if info.placement == Placement::Exportable {
+            device.check_can_export(MEMORY_EXTENSION)?;
+            let (of_type, dedicated_only) = ask(device, info.usage, &object)?;
+            if dedicated_only {
+                return Err(own_only());
+            }
+            exporter = Some(Exporter::new(of_type, &object)?);
+            handle_type = Some(of_type);
         }
         // A buffer over all of it tells what suits every buffer in it; it is gone before the block is used.
         let requirements = RawBuffer::create(device, info.size, info.usage, handle_type, &object)?.requirements();
@@ -89,9 +91,10 @@ impl Block {
             dedicated_to: None,
             device_address: info.usage.contains(vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS),
             placement: info.placement,
+            exporter,
         };
         Ok(Arc::new(Self {
-            memory: Memory::allocate(device, &request)?,
+            memory: Memory::allocate(device, request)?,
             size: info.size,
             alignment: requirements.memory.alignment,
             usage: info.usage,
@@ -134,6 +137,7 @@ impl Block {
     /// # Errors
     /// [`Error::NotExportable`] for a host-visible block, else the failed call.
     #[doc(alias = "vkGetMemoryFdKHR")]
+    #[doc(alias = "vkGetMemoryWin32HandleKHR")]
     pub fn export(&self) -> Result<ExportedBlock> {
         let (handle, descriptor) = self.memory.export(&self.name, self.memory.allocation_size())?;
         Ok(ExportedBlock { handle, descriptor })

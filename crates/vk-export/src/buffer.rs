@@ -7,9 +7,10 @@ use std::sync::Arc;
 use ash::vk;
 
 use crate::memory::{Memory, Request, Resource};
+use crate::os::Exporter;
 use crate::raw_buffer::RawBuffer;
 use crate::requirements::MEMORY_EXTENSION;
-use crate::{Block, Error, ExportDevice, HandleType, MemoryDescriptor, OsHandle, Placement, Result};
+use crate::{Block, Error, ExportDevice, HandleType, MemoryDescriptor, MemoryHandle, Placement, Result};
 
 /// What a shared buffer is to be.
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,8 +50,8 @@ enum Backing {
 /// A buffer as it left Vulkan.
 #[derive(Debug)]
 pub struct ExportedBuffer {
-    /// A handle of its own, closed when dropped.
-    pub handle: OsHandle,
+    /// A handle of its own, which knows whether it is to be closed.
+    pub handle: MemoryHandle,
     /// What the importer must repeat.
     pub descriptor: MemoryDescriptor,
 }
@@ -62,13 +63,33 @@ impl Buffer {
     /// [`Error::InvalidArgument`] for zero bytes or no usage, [`Error::TooLarge`] past the device's limits,
     /// [`Error::NotExportable`] and [`Error::Missing`] where it cannot leave, else the failed call.
     pub fn new(device: &ExportDevice, info: &BufferInfo<'_>) -> Result<Self> {
+        Self::make(device, info, Exporter::new)
+    }
+
+    /// As [`new`](Self::new), with a name or security of its own. It is exportable whatever `info` says.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new); [`Error::InvalidArgument`] for a name that cannot be or is taken, and for a security
+    /// descriptor that Windows does not understand or that would let everyone in.
+    #[cfg(windows)]
+    pub fn new_shared(device: &ExportDevice, info: &BufferInfo<'_>, sharing: &crate::NtSharing<'_>) -> Result<Self> {
+        let info = BufferInfo { placement: Placement::Exportable, ..*info };
+        Self::make(device, &info, |handle_type, object| Exporter::shared(handle_type, sharing, object))
+    }
+
+    fn make(
+        device: &ExportDevice,
+        info: &BufferInfo<'_>,
+        exporter: impl FnOnce(HandleType, &str) -> Result<Exporter>,
+    ) -> Result<Self> {
         let object = format!("buffer \"{}\"", info.name);
         check(device, info.size, info.usage, &object)?;
-        let (mut handle_type, mut dedicated_only) = (None, false);
+        let (mut handle_type, mut dedicated_only, mut shared) = (None, false, None);
         if info.placement == Placement::Exportable {
-            let native = device.check_can_export(MEMORY_EXTENSION)?;
-            dedicated_only = ask(device, info.usage, native, &object)?;
-            handle_type = Some(native);
+            device.check_can_export(MEMORY_EXTENSION)?;
+            let (of_type, only) = ask(device, info.usage, &object)?;
+            shared = Some(exporter(of_type, &object)?);
+            (handle_type, dedicated_only) = (Some(of_type), only);
         }
         let raw = RawBuffer::create(device, info.size, info.usage, handle_type, &object)?;
         let requirements = raw.requirements();
@@ -79,8 +100,9 @@ impl Buffer {
             dedicated_to: dedicated.then_some(Resource::Buffer(raw.as_raw())),
             device_address: info.usage.contains(vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS),
             placement: info.placement,
+            exporter: shared,
         };
-        let memory = Memory::allocate(device, &request)?;
+        let memory = Memory::allocate(device, request)?;
         raw.bind(&memory, 0, &object)?;
         device.set_name(raw.as_raw(), info.name);
         Ok(Self { raw, backing: Backing::Own(memory), offset: 0, size: info.size, name: info.name.to_owned() })
@@ -137,6 +159,7 @@ impl Buffer {
     /// # Errors
     /// [`Error::NotExportable`] for a host-visible buffer, else the failed call.
     #[doc(alias = "vkGetMemoryFdKHR")]
+    #[doc(alias = "vkGetMemoryWin32HandleKHR")]
     pub fn export(&self) -> Result<ExportedBuffer> {
         let (handle, descriptor) = self.memory().export(&self.name, self.size)?;
         Ok(ExportedBuffer { handle, descriptor: MemoryDescriptor { offset: self.offset, ..descriptor } })
@@ -176,23 +199,20 @@ pub(crate) fn check(device: &ExportDevice, size: u64, usage: vk::BufferUsageFlag
     Ok(())
 }
 
-/// Asks whether this usage can be exported; whether only from a dedicated allocation.
-pub(crate) fn ask(
-    device: &ExportDevice,
-    usage: vk::BufferUsageFlags,
-    handle_type: HandleType,
-    object: &str,
-) -> Result<bool> {
-    let features = external_features(device.instance(), device.physical().handle, usage, handle_type);
-    if !features.contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE) {
-        return Err(Error::NotExportable {
-            object: object.to_owned(),
-            handle_type: handle_type.as_str(),
-            device: device.name().to_owned(),
-            reason: format!("the driver does not export buffers of usage {usage:?}"),
-        });
+/// Asks as what this usage can be exported, and whether only from a dedicated allocation.
+pub(crate) fn ask(device: &ExportDevice, usage: vk::BufferUsageFlags, object: &str) -> Result<(HandleType, bool)> {
+    for &handle_type in HandleType::OF_MEMORY {
+        let features = external_features(device.instance(), device.physical().handle, usage, handle_type);
+        if features.contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE) {
+            return Ok((handle_type, features.contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY)));
+        }
     }
-    Ok(features.contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY))
+    Err(Error::NotExportable {
+        object: object.to_owned(),
+        handle_type: HandleType::NATIVE.as_str(),
+        device: device.name().to_owned(),
+        reason: format!("the driver does not export buffers of usage {usage:?}"),
+    })
 }
 
 /// What a physical device of `instance` does with buffers of `usage` as handles of a type.

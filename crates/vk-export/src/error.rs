@@ -122,6 +122,19 @@ pub enum Error {
         device: String,
     },
 
+    /// A call of the operating system failed.
+    #[error("{call} failed: {detail} [{object}]")]
+    System {
+        /// The name of the call.
+        call: &'static str,
+        /// The system's code, where it gave one.
+        code: Option<i32>,
+        /// What it says, with the code.
+        detail: String,
+        /// The object that the call was about.
+        object: String,
+    },
+
     /// Commands did not finish within the limit of a host wait.
     #[error(
         "{object} did not finish within {waited:?}; what they use must stay alive: the device keeps it forever [{device}]"
@@ -151,6 +164,13 @@ impl Error {
     /// Whether the Vulkan device is lost: nothing on it will work again, and its waits may never end.
     pub fn is_device_lost(&self) -> bool {
         matches!(self, Self::Vulkan { result: vk::Result::ERROR_DEVICE_LOST, .. })
+    }
+
+    /// For `map_err`: a failed call of the operating system about `object`.
+    #[cfg(windows)]
+    pub(crate) fn system(call: &'static str, object: &str) -> impl FnOnce(std::io::Error) -> Self + use<> {
+        let object = object.to_owned();
+        move |error| Self::System { call, code: error.raw_os_error(), detail: error.to_string(), object }
     }
 }
 

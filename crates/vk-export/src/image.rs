@@ -8,8 +8,9 @@ use ash::vk;
 use crate::format::aspects;
 use crate::image_info::level_extent;
 use crate::memory::{Memory, Request, Resource};
+use crate::os::Exporter;
 use crate::{
-    ExportDevice, HandleType, ImageInfo, ImageKind, MemoryDescriptor, OsHandle, Placement, Result, image_support,
+    ExportDevice, HandleType, ImageInfo, ImageKind, MemoryDescriptor, MemoryHandle, Placement, Result, image_support,
     image_view,
 };
 
@@ -60,8 +61,8 @@ pub struct ImageDescriptor {
 /// An image as it left Vulkan.
 #[derive(Debug)]
 pub struct ExportedImage {
-    /// A handle of its own, closed when dropped.
-    pub handle: OsHandle,
+    /// A handle of its own, which knows whether it is to be closed.
+    pub handle: MemoryHandle,
     /// What the importer must repeat.
     pub descriptor: ImageDescriptor,
 }
@@ -91,13 +92,37 @@ impl Image {
     /// what the driver says; [`Error::NotExportable`](crate::Error::NotExportable) and
     /// [`Error::Missing`](crate::Error::Missing) where it cannot leave; else the failed call.
     pub fn new(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<Self> {
+        Self::make(device, info, Exporter::new)
+    }
+
+    /// As [`new`](Self::new), with a name or security of its own. It is exportable whatever `info` says.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new); [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a name that cannot be or is
+    /// taken, and for a security descriptor that Windows does not understand or that would let everyone in.
+    #[cfg(windows)]
+    pub fn new_shared(device: &ExportDevice, info: &ImageInfo<'_>, sharing: &crate::NtSharing<'_>) -> Result<Self> {
+        let info = ImageInfo { placement: Placement::Exportable, ..*info };
+        Self::make(device, &info, |handle_type, object| Exporter::shared(handle_type, sharing, object))
+    }
+
+    fn make(
+        device: &ExportDevice,
+        info: &ImageInfo<'_>,
+        exporter: impl FnOnce(HandleType, &str) -> Result<Exporter>,
+    ) -> Result<Self> {
         let object = info.object();
         let support = image_support(device, info)?;
         support.check(device, info)?;
         let [width, height, depth] = info.extent;
         let formats = info.formats();
         let mut list = vk::ImageFormatListCreateInfo::default().view_formats(&formats);
-        let mut external = vk::ExternalMemoryImageCreateInfo::default().handle_types(HandleType::NATIVE.memory());
+        let exporter = match (info.placement, support.handle_type) {
+            (Placement::Exportable, Some(handle_type)) => Some(exporter(handle_type, &object)?),
+            _ => None,
+        };
+        let handle_types = exporter.as_ref().map(|exporter| exporter.handle_type().memory());
+        let mut external = vk::ExternalMemoryImageCreateInfo::default().handle_types(handle_types.unwrap_or_default());
         let mut create = vk::ImageCreateInfo::default()
             .flags(info.flags())
             .image_type(info.kind.image_type())
@@ -113,7 +138,7 @@ impl Image {
         if !info.view_formats.is_empty() {
             create = create.push_next(&mut list);
         }
-        if info.placement == Placement::Exportable {
+        if handle_types.is_some() {
             create = create.push_next(&mut external);
         }
         // SAFETY: VUID-VkImageCreateInfo-imageCreateMaxMipLevels-02251 and its siblings for layers and extent, and
@@ -122,7 +147,7 @@ impl Image {
         let raw =
             unsafe { device.as_raw().create_image(&create, None) }.map_err(device.failed("vkCreateImage", &object))?;
 
-        let memory = match allocate(device, info, raw, support.dedicated_only) {
+        let memory = match allocate(device, info, raw, support.dedicated_only, exporter) {
             Ok(memory) => memory,
             Err(error) => {
                 // SAFETY: `raw` was just made, nothing uses it.
@@ -311,7 +336,13 @@ impl Drop for Image {
     }
 }
 
-fn allocate(device: &ExportDevice, info: &ImageInfo<'_>, raw: vk::Image, dedicated_only: bool) -> Result<Memory> {
+fn allocate(
+    device: &ExportDevice,
+    info: &ImageInfo<'_>,
+    raw: vk::Image,
+    dedicated_only: bool,
+    exporter: Option<Exporter>,
+) -> Result<Memory> {
     let mut dedicated = vk::MemoryDedicatedRequirements::default();
     let mut requirements = vk::MemoryRequirements2::default().push_next(&mut dedicated);
     let question = vk::ImageMemoryRequirementsInfo2::default().image(raw);
@@ -321,12 +352,13 @@ fn allocate(device: &ExportDevice, info: &ImageInfo<'_>, raw: vk::Image, dedicat
     let wants_own = dedicated.requires_dedicated_allocation | dedicated.prefers_dedicated_allocation;
     Memory::allocate(
         device,
-        &Request {
+        Request {
             name: info.name,
             requirements,
             dedicated_to: (dedicated_only || wants_own != 0).then_some(Resource::Image(raw)),
             device_address: false,
             placement: info.placement,
+            exporter,
         },
     )
 }

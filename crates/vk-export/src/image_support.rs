@@ -10,8 +10,10 @@ use crate::{Error, ExportDevice, HandleType, ImageInfo, Placement, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImageSupport {
-    /// Whether its memory can leave as [`HandleType::NATIVE`]; asked for with [`Placement::Exportable`] only.
+    /// Whether its memory can leave; asked for with [`Placement::Exportable`] only.
     pub exportable: bool,
+    /// As what: the first of [`HandleType::OF_MEMORY`] that the driver offers.
+    pub handle_type: Option<HandleType>,
     /// Whether that needs an allocation of its own.
     pub dedicated_only: bool,
     /// The largest width, height and depth.
@@ -35,7 +37,15 @@ pub struct ImageSupport {
 pub fn image_support(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<ImageSupport> {
     info.check(&device.physical().limits)?;
     let exported = info.placement == Placement::Exportable && device.check_can_export(MEMORY_EXTENSION).is_ok();
-    if exported && let Some(support) = ask(device, info, Some(HandleType::NATIVE))? {
+    let mut support = None;
+    for &handle_type in if exported { HandleType::OF_MEMORY } else { &[] } {
+        let answer = ask(device, info, Some(handle_type))?;
+        if let Some(exportable) = answer.filter(|answer| answer.exportable) {
+            return Ok(exportable);
+        }
+        support = support.or(answer);
+    }
+    if let Some(support) = support {
         return Ok(support);
     }
     ask(device, info, None)?.ok_or_else(|| Error::UnsupportedImage {
@@ -101,8 +111,10 @@ fn ask(device: &ExportDevice, info: &ImageInfo<'_>, exported: Option<HandleType>
     }
     let features = external_answer.external_memory_properties.external_memory_features;
     let vk::Extent3D { width, height, depth } = limits.max_extent;
+    let exportable = features.contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE);
     Ok(Some(ImageSupport {
-        exportable: features.contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE),
+        exportable,
+        handle_type: exported.filter(|_| exportable),
         dedicated_only: features.contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY),
         max_extent: [width, height, depth],
         max_mip_levels: limits.max_mip_levels,
@@ -187,6 +199,7 @@ mod tests {
     #[test]
     fn what_the_driver_limits_is_said_with_the_limit() {
         let support = ImageSupport {
+            handle_type: None,
             exportable: true,
             dedicated_only: false,
             max_extent: [4096, 4096, 1],

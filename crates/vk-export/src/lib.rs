@@ -5,8 +5,9 @@
 //! 1. [`ExportDevice::open`] makes a Vulkan device that can export, or [`ExportDevice::adopt`] borrows an engine's own.
 //! 2. [`Buffer::new`] and [`Image::new`] allocate exportable memory and ask the driver first whether exactly this buffer
 //!    or image can leave; [`Semaphore::new`] does the same for a timeline. A [`Block`] is one allocation for many buffers.
-//! 3. [`Buffer::export`], [`Image::export`] and [`Semaphore::export`] give a fresh [`OsHandle`] each time, with a
-//!    descriptor of all that an importer must repeat: allocation size, offset, dedicated, device UUID, and an image's shape.
+//! 3. [`Buffer::export`] and [`Image::export`] give a fresh [`MemoryHandle`] each time, [`Semaphore::export`] a fresh
+//!    [`OsHandle`], with a descriptor of all that an importer must repeat: allocation size, offset, dedicated, device UUID,
+//!    and an image's shape.
 //! 4. [`Handover`] and [`ImageHandover`] make the barriers which pass the contents to the other API and back.
 //!
 //! ```no_run
@@ -38,6 +39,8 @@ mod buffer;
 mod consumer;
 mod device;
 mod error;
+#[cfg(unix)]
+mod fd;
 mod format;
 mod handle;
 mod image;
@@ -51,6 +54,8 @@ mod instance;
 mod legacy;
 mod local;
 mod memory;
+#[cfg(windows)]
+mod nt;
 mod physical;
 mod queue;
 mod raw_buffer;
@@ -59,6 +64,12 @@ mod requirements;
 mod semaphore;
 mod synchronization2;
 mod validation;
+
+// What differs between operating systems, under one name.
+#[cfg(unix)]
+use fd as os;
+#[cfg(windows)]
+use nt as os;
 
 pub use ash;
 pub use gpu_allocator::MemoryLocation;
@@ -70,7 +81,7 @@ pub use buffer::{Buffer, BufferInfo, ExportedBuffer};
 pub use consumer::Consumer;
 pub use device::{AdoptInfo, DeviceSelector, EnabledFeatures, ExportDevice, OpenInfo, Validation};
 pub use error::{Error, Result};
-pub use handle::{HandleType, OsHandle};
+pub use handle::{HandleType, MemoryHandle, OsHandle};
 pub use image::{ExportedImage, HostLayout, Image, ImageDescriptor};
 pub use image_barrier::ImageHandover;
 pub use image_consumer::ImageConsumer;
@@ -79,6 +90,8 @@ pub use image_support::{ImageSupport, image_support};
 pub use legacy::{LegacyBarrier, LegacyImageBarrier, legacy_stages};
 pub use local::{LocalBuffer, LocalImage, LocalImageInfo};
 pub use memory::{MemoryDescriptor, Placement};
+#[cfg(windows)]
+pub use nt::{KmtHandle, NtSharing};
 pub use physical::PhysicalDeviceInfo;
 pub use queue::{Queue, QueueKind};
 pub use report::{DeviceReport, LayerReport, VulkanReport, report};

@@ -6,13 +6,13 @@ use std::ptr::NonNull;
 use ash::vk;
 use uuid::Uuid;
 
-use crate::requirements::MEMORY_EXTENSION;
-use crate::{Error, ExportDevice, HandleType, OsHandle, Result};
+use crate::os::Exporter;
+use crate::{Error, ExportDevice, HandleType, MemoryHandle, Result};
 
 /// Where shared memory lies and who else reaches it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Placement {
-    /// On the device, exportable to another API as [`HandleType::NATIVE`].
+    /// On the device, exportable to another API as the first of [`HandleType::OF_MEMORY`] that the driver offers.
     #[default]
     Exportable,
     /// Mapped and coherent for the host, for as long as it lives.
@@ -52,6 +52,8 @@ pub(crate) struct Request<'a> {
     pub(crate) dedicated_to: Option<Resource>,
     pub(crate) device_address: bool,
     pub(crate) placement: Placement,
+    /// With [`Placement::Exportable`] and no other.
+    pub(crate) exporter: Option<Exporter>,
 }
 
 /// What an allocation can be dedicated to.
@@ -78,7 +80,7 @@ pub(crate) struct Memory {
     memory_type: u32,
     dedicated: bool,
     mapped: Option<NonNull<u8>>,
-    export: Option<HandleType>,
+    exporter: Option<Exporter>,
     device: ExportDevice,
 }
 
@@ -89,7 +91,7 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    pub(crate) fn allocate(device: &ExportDevice, request: &Request<'_>) -> Result<Self> {
+    pub(crate) fn allocate(device: &ExportDevice, request: Request<'_>) -> Result<Self> {
         let size = request.requirements.size;
         let limit = device.physical().max_allocation_size;
         if size > limit {
@@ -102,12 +104,10 @@ impl Memory {
             });
         }
         use vk::MemoryPropertyFlags as Flags;
-        let (wanted, preferred, export) = match request.placement {
-            Placement::Exportable => {
-                (Flags::DEVICE_LOCAL, Flags::empty(), Some(device.check_can_export(MEMORY_EXTENSION)?))
-            }
+        let (wanted, preferred) = match request.placement {
+            Placement::Exportable => (Flags::DEVICE_LOCAL, Flags::empty()),
             // The specification promises a type with both to every buffer and every LINEAR image.
-            Placement::HostVisible => (Flags::HOST_VISIBLE | Flags::HOST_COHERENT, Flags::HOST_CACHED, None),
+            Placement::HostVisible => (Flags::HOST_VISIBLE | Flags::HOST_COHERENT, Flags::HOST_CACHED),
         };
         let memory_type = device
             .physical()
@@ -117,13 +117,20 @@ impl Memory {
                 reason: format!("{} has no {wanted:?} memory type for it", device.name()),
             })?;
 
-        let mut export_info =
-            vk::ExportMemoryAllocateInfo::default().handle_types(export.map(HandleType::memory).unwrap_or_default());
+        let exporter = request.exporter;
+        let handle_types = exporter.as_ref().map(|exporter| exporter.handle_type().memory());
+        let mut export_info = vk::ExportMemoryAllocateInfo::default().handle_types(handle_types.unwrap_or_default());
+        #[cfg(windows)]
+        let mut nt_info = exporter.as_ref().and_then(Exporter::memory_info);
         let mut dedicated_info = request.dedicated_to.map(Resource::dedicated_info);
         let mut flags_info = vk::MemoryAllocateFlagsInfo::default().flags(vk::MemoryAllocateFlags::DEVICE_ADDRESS);
         let mut info = vk::MemoryAllocateInfo::default().allocation_size(size).memory_type_index(memory_type);
-        if export.is_some() {
+        if handle_types.is_some() {
             info = info.push_next(&mut export_info);
+        }
+        #[cfg(windows)]
+        if let Some(nt_info) = &mut nt_info {
+            info = info.push_next(nt_info);
         }
         if let Some(dedicated_info) = &mut dedicated_info {
             info = info.push_next(dedicated_info);
@@ -141,7 +148,7 @@ impl Memory {
             memory_type,
             dedicated: request.dedicated_to.is_some(),
             mapped: None,
-            export,
+            exporter,
             device: device.clone(),
         };
         device.set_name(raw, request.name);
@@ -174,19 +181,20 @@ impl Memory {
     }
 
     /// A fresh handle, and the descriptor for a resource of `size` bytes at offset 0.
-    pub(crate) fn export(&self, name: &str, size: u64) -> Result<(OsHandle, MemoryDescriptor)> {
-        let Some(handle_type) = self.export else {
+    pub(crate) fn export(&self, name: &str, size: u64) -> Result<(MemoryHandle, MemoryDescriptor)> {
+        let object = format!("memory of \"{name}\"");
+        let Some(exporter) = &self.exporter else {
             return Err(Error::NotExportable {
-                object: format!("memory of \"{name}\""),
+                object,
                 handle_type: HandleType::NATIVE.as_str(),
                 device: self.device.name().to_owned(),
                 reason: "it was made with Placement::HostVisible; make it Exportable".into(),
             });
         };
-        let handle = self.export_handle(handle_type, name)?;
-        log::debug!("exported memory of \"{name}\": {} bytes, dedicated: {}", self.allocation_size, self.dedicated);
+        let handle = exporter.memory(&self.device, self.raw, &object)?;
+        log::debug!("exported {object}: {} bytes, dedicated: {}", self.allocation_size, self.dedicated);
         let descriptor = MemoryDescriptor {
-            handle_type,
+            handle_type: exporter.handle_type(),
             allocation_size: self.allocation_size,
             offset: 0,
             size,
@@ -196,29 +204,6 @@ impl Memory {
             name: name.to_owned(),
         };
         Ok((handle, descriptor))
-    }
-
-    #[cfg(unix)]
-    fn export_handle(&self, handle_type: HandleType, name: &str) -> Result<OsHandle> {
-        use std::os::fd::{FromRawFd, OwnedFd};
-
-        let info = vk::MemoryGetFdInfoKHR::default().memory(self.raw).handle_type(handle_type.memory());
-        // SAFETY: VUID-VkMemoryGetFdInfoKHR-handleType-00671: the memory was allocated for this handle type, and the
-        // extension is on (`check_can_export` passed when it was allocated).
-        let fd = unsafe { self.device.memory_fd().get_memory_fd(&info) }
-            .map_err(self.device.failed("vkGetMemoryFdKHR", &format!("memory of \"{name}\"")))?;
-        // SAFETY: the driver made a new descriptor and gave it to us ("the application owns the file descriptor").
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-    }
-
-    #[cfg(windows)]
-    fn export_handle(&self, handle_type: HandleType, name: &str) -> Result<OsHandle> {
-        Err(Error::NotExportable {
-            object: format!("memory of \"{name}\""),
-            handle_type: handle_type.as_str(),
-            device: self.device.name().to_owned(),
-            reason: "exporting on Windows is not supported yet".into(),
-        })
     }
 }
 

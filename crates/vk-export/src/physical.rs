@@ -27,6 +27,8 @@ pub struct PhysicalDeviceInfo {
     pub uuid: Uuid,
     /// `VkPhysicalDeviceIDProperties::deviceLUID` where valid (Windows).
     pub luid: Option<[u8; 8]>,
+    /// `VkPhysicalDeviceIDProperties::deviceNodeMask`, one bit, where the LUID is valid.
+    pub node_mask: Option<u32>,
     /// The limits of Vulkan 1.0.
     pub limits: vk::PhysicalDeviceLimits,
     /// The features of Vulkan 1.0.
@@ -118,6 +120,7 @@ impl PhysicalDeviceInfo {
             driver: format!("{} {}", text(&driver.driver_name), text(&driver.driver_info)).trim().to_owned(),
             uuid: Uuid::from_bytes(id.device_uuid),
             luid: (id.device_luid_valid != 0).then_some(id.device_luid),
+            node_mask: (id.device_luid_valid != 0).then_some(id.device_node_mask),
             limits,
             features,
             timeline_semaphore: timeline.timeline_semaphore != 0,

@@ -49,8 +49,10 @@ pub struct DeviceReport {
     pub base_gaps: Vec<Requirement>,
     /// What keeps it from exporting.
     pub export_gaps: Vec<Requirement>,
-    /// Whether buffers leave as [`HandleType::NATIVE`].
+    /// Whether buffers leave it.
     pub exports_buffers: bool,
+    /// What they leave as: the first of [`HandleType::OF_MEMORY`] that the driver offers.
+    pub buffer_handle: Option<HandleType>,
     /// Whether timeline semaphores do.
     pub exports_timelines: bool,
     /// Whether binary semaphores do.
@@ -110,12 +112,15 @@ fn device_report(instance: &ash::Instance, index: usize, handle: vk::PhysicalDev
     let gaps = info.gaps();
     let native = HandleType::NATIVE;
     let usage = vk::BufferUsageFlags::VERTEX_BUFFER | vk::BufferUsageFlags::STORAGE_BUFFER;
-    let exports_buffers =
-        external_features(instance, handle, usage, native).contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE);
+    let exports = |handle_type: &HandleType| {
+        external_features(instance, handle, usage, *handle_type).contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE)
+    };
+    let buffer_handle = HandleType::OF_MEMORY.iter().copied().find(exports);
     Ok(DeviceReport {
         index,
         vendor_id,
-        exports_buffers,
+        exports_buffers: buffer_handle.is_some(),
+        buffer_handle,
         exports_timelines: is_exportable(instance, handle, SemaphoreKind::Timeline, native),
         exports_binaries: is_exportable(instance, handle, SemaphoreKind::Binary, native),
         base_gaps: gaps.base,

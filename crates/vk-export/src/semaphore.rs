@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ash::vk;
 use uuid::Uuid;
 
+use crate::os::Exporter;
 use crate::requirements::SEMAPHORE_EXTENSION;
 use crate::{Error, ExportDevice, HandleType, OsHandle, Result};
 
@@ -60,7 +61,7 @@ pub struct ExportedSemaphore {
 pub struct Semaphore {
     raw: vk::Semaphore,
     kind: SemaphoreKind,
-    export: Option<HandleType>,
+    exporter: Option<Exporter>,
     name: String,
     device: ExportDevice,
 }
@@ -71,21 +72,49 @@ impl Semaphore {
     /// # Errors
     /// [`Error::NotExportable`] and [`Error::Missing`] where it cannot leave, else the failed call.
     pub fn new(device: &ExportDevice, info: &SemaphoreInfo<'_>) -> Result<Self> {
+        Self::make(device, info, Exporter::new)
+    }
+
+    /// As [`new`](Self::new), with a name or security of its own. It is exportable whatever `info` says.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new); [`Error::InvalidArgument`] for a name that cannot be or is taken, and for a security
+    /// descriptor that Windows does not understand or that would let everyone in.
+    #[cfg(windows)]
+    pub fn new_shared(device: &ExportDevice, info: &SemaphoreInfo<'_>, sharing: &crate::NtSharing<'_>) -> Result<Self> {
+        let info = SemaphoreInfo { exportable: true, ..*info };
+        Self::make(device, &info, |handle_type, object| Exporter::shared(handle_type, sharing, object))
+    }
+
+    fn make(
+        device: &ExportDevice,
+        info: &SemaphoreInfo<'_>,
+        exporter: impl FnOnce(HandleType, &str) -> Result<Exporter>,
+    ) -> Result<Self> {
         let object = describe(info.kind, info.name);
-        let export = if info.exportable { Some(ask(device, info.kind, &object)?) } else { None };
-        let mut export_info = vk::ExportSemaphoreCreateInfo::default()
-            .handle_types(export.map(HandleType::semaphore).unwrap_or_default());
+        let exporter = match info.exportable {
+            true => Some(exporter(ask(device, info.kind, &object)?, &object)?),
+            false => None,
+        };
+        let handle_types = exporter.as_ref().map(|exporter| exporter.handle_type().semaphore());
+        let mut export_info = vk::ExportSemaphoreCreateInfo::default().handle_types(handle_types.unwrap_or_default());
+        #[cfg(windows)]
+        let mut nt_info = exporter.as_ref().and_then(Exporter::semaphore_info);
         let mut kind_info = kind_info(info.kind);
         let mut create = vk::SemaphoreCreateInfo::default().push_next(&mut kind_info);
-        if export.is_some() {
+        if handle_types.is_some() {
             create = create.push_next(&mut export_info);
+        }
+        #[cfg(windows)]
+        if let Some(nt_info) = &mut nt_info {
+            create = create.push_next(nt_info);
         }
         // SAFETY: VUID-VkSemaphoreTypeCreateInfo-timelineSemaphore-03252: the feature is on in every `ExportDevice`;
         // VUID-VkExportSemaphoreCreateInfo-handleTypes-01124: the handle type was asked for with this kind.
         let raw = unsafe { device.as_raw().create_semaphore(&create, None) }
             .map_err(device.failed("vkCreateSemaphore", &object))?;
         device.set_name(raw, info.name);
-        Ok(Self { raw, kind: info.kind, export, name: info.name.to_owned(), device: device.clone() })
+        Ok(Self { raw, kind: info.kind, exporter, name: info.name.to_owned(), device: device.clone() })
     }
 
     /// The Vulkan handle, lent.
@@ -113,14 +142,21 @@ impl Semaphore {
     /// # Errors
     /// [`Error::NotExportable`] for one not made `exportable`, else the failed call.
     #[doc(alias = "vkGetSemaphoreFdKHR")]
+    #[doc(alias = "vkGetSemaphoreWin32HandleKHR")]
     pub fn export(&self) -> Result<ExportedSemaphore> {
-        let Some(handle_type) = self.export else {
-            return Err(self.not_exportable(HandleType::NATIVE, "it was not made `exportable`"));
+        let object = describe(self.kind, &self.name);
+        let Some(exporter) = &self.exporter else {
+            return Err(Error::NotExportable {
+                object,
+                handle_type: HandleType::NATIVE.as_str(),
+                device: self.device.name().to_owned(),
+                reason: "it was not made `exportable`".to_owned(),
+            });
         };
-        let handle = self.export_handle(handle_type)?;
-        log::debug!("exported {}", describe(self.kind, &self.name));
+        let handle = exporter.semaphore(&self.device, self.raw, &object)?;
+        log::debug!("exported {object}");
         let descriptor = SemaphoreDescriptor {
-            handle_type,
+            handle_type: exporter.handle_type(),
             kind: self.kind,
             device_uuid: self.device.uuid(),
             name: self.name.clone(),
@@ -204,32 +240,6 @@ impl Semaphore {
     fn failed(&self, call: &'static str) -> impl FnOnce(vk::Result) -> Error + use<'_> {
         // The message is only made when the call failed: this is on the path of every frame.
         move |result| self.device.failed(call, &describe(self.kind, &self.name))(result)
-    }
-
-    fn not_exportable(&self, handle_type: HandleType, reason: &str) -> Error {
-        Error::NotExportable {
-            object: describe(self.kind, &self.name),
-            handle_type: handle_type.as_str(),
-            device: self.device.name().to_owned(),
-            reason: reason.to_owned(),
-        }
-    }
-
-    #[cfg(unix)]
-    fn export_handle(&self, handle_type: HandleType) -> Result<OsHandle> {
-        use std::os::fd::{FromRawFd, OwnedFd};
-
-        let info = vk::SemaphoreGetFdInfoKHR::default().semaphore(self.raw).handle_type(handle_type.semaphore());
-        // SAFETY: VUID-VkSemaphoreGetFdInfoKHR-handleType-01132: made for this handle type, and the extension is on.
-        let fd = unsafe { self.device.semaphore_fd().get_semaphore_fd(&info) }
-            .map_err(self.failed("vkGetSemaphoreFdKHR"))?;
-        // SAFETY: the driver made a new descriptor and gave it to us ("the application owns the file descriptor").
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-    }
-
-    #[cfg(windows)]
-    fn export_handle(&self, handle_type: HandleType) -> Result<OsHandle> {
-        Err(self.not_exportable(handle_type, "exporting on Windows is not supported yet"))
     }
 }
 

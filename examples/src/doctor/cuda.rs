@@ -46,6 +46,8 @@ pub struct CudaDevice {
     pub name: String,
     /// What matches it with a Vulkan device.
     pub uuid: String,
+    /// What Windows knows it by.
+    pub adapter: Option<String>,
     /// As "9.0".
     pub compute_capability: String,
     /// Bytes.
@@ -94,6 +96,7 @@ impl CudaDevice {
             ordinal: report.ordinal,
             name: report.name.clone(),
             uuid: report.uuid.to_string(),
+            adapter: bridge::AdapterId::new(report.luid, report.node_mask).map(|id| id.to_string()),
             compute_capability: format!("{major}.{minor}"),
             total_memory: report.total_memory,
             timeline_semaphores: report.timeline_semaphores,

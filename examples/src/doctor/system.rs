@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
 use std::path::Path;
+use std::process::Command;
 use std::{env, fmt};
 
 use serde::Serialize;
@@ -16,6 +17,8 @@ pub struct System {
     pub os: String,
     /// The kernel's release, on Linux.
     pub kernel: Option<String>,
+    /// Whether this is Windows itself. What only Linux has is not looked for there.
+    pub windows: bool,
     /// The processor's architecture.
     pub architecture: &'static str,
     /// The container's kind, if this looks like one.
@@ -56,22 +59,36 @@ const VARIABLES: &[&str] = &[
 impl System {
     /// Looks around.
     pub fn look() -> Self {
+        let mut system = if cfg!(windows) { Self::look_at_windows() } else { Self::look_at_linux() };
+        system.architecture = env::consts::ARCH;
+        system.variables.extend(
+            env::vars_os()
+                .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+                .filter(|(name, _)| name.starts_with("VK_") || VARIABLES.contains(&name.as_str())),
+        );
+        system
+    }
+
+    fn look_at_windows() -> Self {
+        let version = Command::new("cmd").args(["/c", "ver"]).output();
+        let version = version.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        let os = version.ok().filter(|text| !text.is_empty()).unwrap_or_else(|| env::consts::OS.to_owned());
+        Self { os, windows: true, ..Self::default() }
+    }
+
+    fn look_at_linux() -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let exists = |path: &str| Path::new(path).exists();
         Self {
             os: os_name(&read("/etc/os-release")),
             kernel: Some(read("/proc/sys/kernel/osrelease").trim().to_owned()).filter(|release| !release.is_empty()),
-            architecture: env::consts::ARCH,
             container: container(exists, |name| env::var(name).ok(), &read("/proc/1/cgroup"), &read("/proc/mounts")),
             wsl: is_wsl(&read("/proc/version"), exists("/dev/dxg")),
             nvidia_module: module_version(&read("/proc/driver/nvidia/version")),
             nvidia_gpus_on_bus: nvidia_gpus_on_bus(),
             device_files: device_files(),
-            variables: env::vars_os()
-                .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
-                .filter(|(name, _)| name.starts_with("VK_") || VARIABLES.contains(&name.as_str()))
-                .chain(library_path(&env::var_os("LD_LIBRARY_PATH").unwrap_or_default()))
-                .collect(),
+            variables: library_path(&env::var_os("LD_LIBRARY_PATH").unwrap_or_default()).into_iter().collect(),
+            ..Self::default()
         }
     }
 

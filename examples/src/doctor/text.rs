@@ -21,13 +21,15 @@ pub(super) fn system(system: &System) -> String {
     if system.wsl {
         line(&mut text, INDENT, "in the Windows Subsystem for Linux");
     }
-    let module = match &system.nvidia_module {
-        Some(version) => format!("NVIDIA kernel module {version}"),
-        None => "no NVIDIA kernel module seen".to_owned(),
-    };
-    line(&mut text, INDENT, &format!("{module}; NVIDIA GPUs on the PCI bus: {}", system.nvidia_gpus_on_bus));
-    let files: Vec<_> = system.device_files.iter().map(ToString::to_string).collect();
-    line(&mut text, INDENT, &format!("device files: {}", or_none(&files.join(", "))));
+    if !system.windows {
+        let module = match &system.nvidia_module {
+            Some(version) => format!("NVIDIA kernel module {version}"),
+            None => "no NVIDIA kernel module seen".to_owned(),
+        };
+        line(&mut text, INDENT, &format!("{module}; NVIDIA GPUs on the PCI bus: {}", system.nvidia_gpus_on_bus));
+        let files: Vec<_> = system.device_files.iter().map(ToString::to_string).collect();
+        line(&mut text, INDENT, &format!("device files: {}", or_none(&files.join(", "))));
+    }
     for (name, value) in &system.variables {
         line(&mut text, INDENT, &format!("{name}={value}"));
     }
@@ -44,9 +46,11 @@ pub(super) fn vulkan(vulkan: &Vulkan) -> String {
     }
     let layers: Vec<_> = vulkan.layers.iter().map(|layer| format!("{} {}", layer.name, layer.version)).collect();
     line(&mut text, INDENT, &format!("layers: {}", or_none(&layers.join(", "))));
-    let loading = vulkan.drivers.iter().filter(|driver| driver.problem.is_none());
-    let loading: Vec<_> = loading.map(|driver| driver.manifest.as_str()).collect();
-    line(&mut text, INDENT, &format!("drivers that load: {}", or_none(&loading.join(", "))));
+    if !cfg!(windows) {
+        let loading = vulkan.drivers.iter().filter(|driver| driver.problem.is_none());
+        let loading: Vec<_> = loading.map(|driver| driver.manifest.as_str()).collect();
+        line(&mut text, INDENT, &format!("drivers that load: {}", or_none(&loading.join(", "))));
+    }
     for driver in &vulkan.drivers {
         if let Some(why) = &driver.problem {
             line(&mut text, INDENT, &format!("driver {} does NOT load: {why}", driver.manifest));
@@ -59,13 +63,15 @@ pub(super) fn vulkan(vulkan: &Vulkan) -> String {
             DEEPER,
             &format!("{} ({}), Vulkan {}, driver {}", device.kind, device.vendor, device.api_version, device.driver),
         );
-        line(&mut text, DEEPER, &format!("UUID {}", device.uuid));
+        line(&mut text, DEEPER, &identity(&device.uuid, device.adapter.as_deref()));
         line(
             &mut text,
             DEEPER,
             &format!(
                 "exports buffers: {}, timelines: {}, binary semaphores: {}",
-                yes(device.exports_buffers),
+                device
+                    .buffer_handle
+                    .map_or_else(|| yes(device.exports_buffers).to_owned(), |handle| format!("as {handle}")),
                 yes(device.exports_timelines),
                 yes(device.exports_binaries)
             ),
@@ -82,6 +88,11 @@ pub(super) fn vulkan(vulkan: &Vulkan) -> String {
     text
 }
 
+/// By what APIs know a GPU, and Windows.
+fn identity(uuid: &str, adapter: Option<&str>) -> String {
+    format!("UUID {uuid}{}", adapter.map(|adapter| format!(", {adapter}")).unwrap_or_default())
+}
+
 pub(super) fn cuda(cuda: &Cuda) -> String {
     let mut text = heading(&match &cuda.version {
         Some(version) => format!("CUDA (driver for {version})"),
@@ -93,11 +104,8 @@ pub(super) fn cuda(cuda: &Cuda) -> String {
     for device in &cuda.devices {
         let memory = device.total_memory as f64 / f64::from(1 << 30);
         line(&mut text, INDENT, &format!("[{}] {}", device.ordinal, device.name));
-        line(
-            &mut text,
-            DEEPER,
-            &format!("compute capability {}, {memory:.1} GiB, UUID {}", device.compute_capability, device.uuid),
-        );
+        line(&mut text, DEEPER, &format!("compute capability {}, {memory:.1} GiB", device.compute_capability));
+        line(&mut text, DEEPER, &identity(&device.uuid, device.adapter.as_deref()));
         line(&mut text, DEEPER, &format!("imports timelines: {}", yes(device.timeline_semaphores)));
         for obstacle in &device.obstacles {
             line(&mut text, DEEPER, &format!("cannot share: {obstacle}"));

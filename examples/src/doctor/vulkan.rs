@@ -39,6 +39,8 @@ pub struct VulkanDevice {
     pub name: String,
     /// What matches it with a CUDA device.
     pub uuid: String,
+    /// What Windows knows it by.
+    pub adapter: Option<String>,
     /// Discrete GPU, integrated GPU, software, …
     pub kind: &'static str,
     /// Who made it.
@@ -53,6 +55,8 @@ pub struct VulkanDevice {
     pub export_gaps: Vec<String>,
     /// Whether buffers can leave it.
     pub exports_buffers: bool,
+    /// As what.
+    pub buffer_handle: Option<&'static str>,
     /// Whether timeline semaphores can.
     pub exports_timelines: bool,
     /// Whether binary semaphores can.
@@ -89,6 +93,7 @@ impl VulkanDevice {
             index: report.index,
             name: info.name.clone(),
             uuid: info.uuid.to_string(),
+            adapter: bridge::AdapterId::new(info.luid, info.node_mask).map(|id| id.to_string()),
             kind: kind(info.device_type),
             vendor: vendor(report.vendor_id),
             api_version: format!(
@@ -101,6 +106,7 @@ impl VulkanDevice {
             base_gaps: texts(&report.base_gaps),
             export_gaps: texts(&report.export_gaps),
             exports_buffers: report.exports_buffers,
+            buffer_handle: report.buffer_handle.map(vk_export::HandleType::as_str),
             exports_timelines: report.exports_timelines,
             exports_binaries: report.exports_binaries,
             max_allocation_size: info.max_allocation_size,

@@ -43,20 +43,41 @@ pub(crate) fn name(code: Code) -> Option<&'static CStr> {
     NAMES.iter().find(|(known, _)| *known == code).map(|(_, name)| *name)
 }
 
-/// `CUexternalMemoryHandleType`
-pub(crate) const MEMORY_OPAQUE_FD: c_uint = 1;
+/// `CUexternalMemoryHandleType`: an opaque descriptor; an opaque NT handle, an opaque KMT handle.
+pub(crate) const MEMORY_OPAQUE: &[c_uint] = if cfg!(windows) { &[2, OPAQUE_KMT] } else { &[1] };
+/// In both enumerations of handle types.
+pub(crate) const OPAQUE_KMT: c_uint = 3;
 /// `CUDA_EXTERNAL_MEMORY_DEDICATED`
 pub(crate) const MEMORY_DEDICATED: c_uint = 1;
-/// `CUexternalSemaphoreHandleType`
-pub(crate) const SEMAPHORE_OPAQUE_FD: c_uint = 1;
-/// `CUexternalSemaphoreHandleType`
-pub(crate) const SEMAPHORE_TIMELINE_FD: c_uint = 9;
+/// `CUexternalSemaphoreHandleType`, as [`MEMORY_OPAQUE`].
+pub(crate) const SEMAPHORE_OPAQUE: &[c_uint] = if cfg!(windows) { &[2, OPAQUE_KMT] } else { &[1] };
+/// `CUexternalSemaphoreHandleType`: a timeline's descriptor or NT handle.
+pub(crate) const SEMAPHORE_TIMELINE: c_uint = if cfg!(windows) { 10 } else { 9 };
 
 /// The union of handles: 16 bytes, of which an int is used here.
+#[cfg(not(windows))]
 #[repr(C, align(8))]
 pub(crate) struct Handle {
     pub(crate) fd: c_int,
     rest: MaybeUninit<[c_int; 3]>,
+}
+
+/// The union of handles: an NT handle or the number of a KMT handle, else a name.
+#[cfg(windows)]
+#[repr(C)]
+pub(crate) struct Handle {
+    pub(crate) handle: isize,
+    pub(crate) name: *const u16,
+}
+
+impl Handle {
+    /// How the ledger's log calls it.
+    pub(crate) fn as_object(&self) -> u64 {
+        #[cfg(not(windows))]
+        return u64::from(self.fd.unsigned_abs());
+        #[cfg(windows)]
+        return self.handle.unsigned_abs() as u64;
+    }
 }
 
 /// `CUDA_EXTERNAL_MEMORY_HANDLE_DESC`

@@ -1,4 +1,4 @@
-//! A test, run again in a process of its own with the double, or something else, as its libcuda.
+//! A test, run again in a process of its own with the double, or something else, as its driver.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,14 +25,8 @@ pub(crate) fn enter(test: &str, library: &Library<'_>) -> bool {
         Library::File(file) => file.to_path_buf(),
     };
     let folder = tempfile::tempdir().expect("a folder for the library");
-    for name in ["libcuda.so", "libcuda.so.1"] {
-        std::os::unix::fs::symlink(&file, folder.path().join(name)).expect("a link to the library");
-    }
-    let path = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    let path = std::iter::once(folder.path().to_owned()).chain(std::env::split_paths(&path));
-    let output = Command::new(std::env::current_exe().expect("this program's path"))
+    let output = with_driver(&file, folder.path())
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
-        .env("LD_LIBRARY_PATH", std::env::join_paths(path).expect("a library path"))
         .env(MARK, test)
         .output()
         .expect("this program runs again");
@@ -40,6 +34,29 @@ pub(crate) fn enter(test: &str, library: &Library<'_>) -> bool {
     assert!(output.status.success(), "{test}: {} in its own process:\n{said}", output.status);
     assert!(said.contains("1 passed"), "no test is called {test}:\n{said}");
     false
+}
+
+/// This program with `file` as its driver, by way of the library path.
+#[cfg(target_os = "linux")]
+fn with_driver(file: &Path, folder: &Path) -> Command {
+    for name in ["libcuda.so", "libcuda.so.1"] {
+        std::os::unix::fs::symlink(file, folder.join(name)).expect("a link to the library");
+    }
+    let path = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let path = std::iter::once(folder.to_owned()).chain(std::env::split_paths(&path));
+    let mut command = Command::new(std::env::current_exe().expect("this program's path"));
+    command.env("LD_LIBRARY_PATH", std::env::join_paths(path).expect("a library path"));
+    command
+}
+
+/// A copy of this program with `file` as its driver beside it: the one place where Windows looks before its own folders,
+/// where a real driver would be.
+#[cfg(windows)]
+fn with_driver(file: &Path, folder: &Path) -> Command {
+    let program = folder.join("test.exe");
+    std::fs::copy(std::env::current_exe().expect("this program's path"), &program).expect("a copy of this program");
+    std::fs::copy(file, folder.join("nvcuda.dll")).expect("a copy of the library");
+    Command::new(program)
 }
 
 /// Cargo leaves it beside the test programs, or one folder above.

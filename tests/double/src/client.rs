@@ -14,6 +14,9 @@ use crate::child::{self, Library as Which};
 use crate::descriptor::{self, Owned, Raw};
 use crate::export::ImageShape;
 
+/// What the system's loader is asked for.
+const DRIVER: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
+
 /// Calls that tests make through cudarc, over those that `cuda-import` looks up itself. cudarc panics at one that is not
 /// there.
 const CALLED_BY_TESTS: &[&str] = &[
@@ -98,7 +101,7 @@ impl Double {
 
     fn open() -> Self {
         // SAFETY: the double has no initialisers.
-        let library = unsafe { Library::new("libcuda.so.1") }.expect("libcuda.so.1, in the library path, loads");
+        let library = unsafe { Library::new(DRIVER) }.unwrap_or_else(|error| panic!("{DRIVER} does not load: {error}"));
         let double = Self { library };
         let missing = CALLED_BY_TESTS.iter().filter(|name| double.find::<unsafe extern "C" fn()>(name).is_none());
         let missing: Vec<_> = missing.collect();
@@ -111,7 +114,7 @@ impl Double {
         unsafe { self.library.get(name.as_bytes()) }.ok()
     }
 
-    fn control<F>(&self, name: &str) -> Symbol<'_, F> {
+    pub(crate) fn control<F>(&self, name: &str) -> Symbol<'_, F> {
         self.find(name).unwrap_or_else(|| panic!("the driver in the library path is not the double: it lacks {name}"))
     }
 
@@ -142,7 +145,7 @@ impl Double {
         self.exported(self.control::<extern "C" fn(c_int) -> Raw>("double_export_semaphore")(timeline.into()))
     }
 
-    fn exported(&self, raw: Raw) -> Exported {
+    pub(crate) fn exported(&self, raw: Raw) -> Exported {
         let number = self.control::<extern "C" fn(Raw) -> u64>("double_number")(raw);
         Exported { handle: descriptor::own(raw).expect("a descriptor is left"), number }
     }

@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use rustix::fs::MemfdFlags;
 
+use crate::abi::Handle;
+
 pub(crate) type Raw = std::os::fd::RawFd;
 pub(crate) type Owned = OwnedFd;
 
@@ -37,6 +39,11 @@ pub(crate) fn number(raw: Raw) -> Option<u64> {
         return None;
     }
     u128::from_le_bytes(number.try_into().ok()?).try_into().ok()
+}
+
+/// What the driver owns once an import has succeeded: the descriptor itself.
+pub(crate) fn take(given: &Handle) -> io::Result<Raw> {
+    Ok(given.fd)
 }
 
 /// Closes it; false if it is closed already.

@@ -18,6 +18,7 @@ pub(crate) enum Export {
     },
     Semaphore(Payload),
     /// Takes the place of a descriptor that was closed, see [`descriptor::replace`](crate::descriptor::replace).
+    #[cfg(not(windows))]
     Decoy,
 }
 

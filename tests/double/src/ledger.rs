@@ -1,8 +1,9 @@
 //! All that the double knows.
 
 use std::collections::BTreeMap;
+use std::ffi::c_uint;
 
-use crate::abi::{Code, INVALID_CONTEXT, INVALID_HANDLE, UNKNOWN};
+use crate::abi::{Code, Handle, INVALID_CONTEXT, INVALID_HANDLE, OPAQUE_KMT, UNKNOWN};
 use crate::array::{Array, Level, Object};
 use crate::descriptor::{self, Raw};
 use crate::export::{Export, Exports, Payload};
@@ -39,6 +40,13 @@ pub(crate) struct Descriptor {
     pub(crate) raw: Raw,
     /// The export it must mean.
     pub(crate) export: u64,
+}
+
+impl Descriptor {
+    /// Whether it still means its export.
+    fn is_open(&self) -> bool {
+        descriptor::number(self.raw) == Some(self.export)
+    }
 }
 
 /// Its handle is the device address.
@@ -97,6 +105,8 @@ pub(crate) struct Ledger {
     /// By event, longer than that lives: which of its records has been reached.
     pub(crate) reached: BTreeMap<u64, u64>,
     pub(crate) exports: Exports,
+    /// What the exporting side shares by its number, with the handle that has it.
+    pub(crate) by_number: Vec<Descriptor>,
     decoys: Vec<Descriptor>,
     findings: Vec<(Kind, String)>,
     serial: u64,
@@ -126,6 +136,7 @@ impl Ledger {
             reached: BTreeMap::new(),
             exports: BTreeMap::new(),
             decoys: Vec::new(),
+            by_number: Vec::new(),
             findings: Vec::new(),
             serial: 0,
             next_address: ADDRESSES,
@@ -209,14 +220,31 @@ impl Ledger {
 
     /// Closes what the driver owns.
     pub(crate) fn close(&mut self, descriptor: Descriptor, of: &str) {
-        if descriptor::number(descriptor.raw) == Some(descriptor.export) {
+        if descriptor.is_open() {
             descriptor::close(descriptor.raw);
         } else {
             self.find(Kind::DoubleClose, format!("descriptor {} of {of} was closed by others", descriptor.raw));
         }
     }
 
+    /// Whether what is handed in was exported as the kind that the importer says: by number, or not.
+    pub(crate) fn check_sharing(&self, handle: &Handle, kind: c_uint) -> Result<(), Refusal> {
+        let by_number = self.by_number.iter().any(|shared| shared.raw as u64 == handle.as_object());
+        if by_number == (kind == OPAQUE_KMT) {
+            return Ok(());
+        }
+        let text = format!("handle {:#x} is imported as of type {kind}", handle.as_object());
+        Err(Refusal::new(UNKNOWN, Kind::WrongObject, text))
+    }
+
+    /// Closes the driver's own reference to what was handed in.
+    #[cfg(windows)]
+    pub(crate) fn close_under_watch(&mut self, raw: Raw) {
+        descriptor::close(raw);
+    }
+
     /// Closes what was handed in, and watches whether somebody closes the number again.
+    #[cfg(not(windows))]
     pub(crate) fn close_under_watch(&mut self, raw: Raw) {
         let export = self.serial();
         self.exports.insert(export, Export::Decoy);
@@ -229,12 +257,18 @@ impl Ledger {
     pub(crate) fn take_findings(&mut self) -> Vec<(Kind, String)> {
         for decoy in std::mem::take(&mut self.decoys) {
             self.exports.remove(&decoy.export);
-            if descriptor::number(decoy.raw) == Some(decoy.export) {
+            if decoy.is_open() {
                 descriptor::close(decoy.raw);
             } else {
                 let text = format!("descriptor {}, which the driver had closed, was closed again", decoy.raw);
                 self.find(Kind::DoubleClose, text);
             }
+        }
+        let by_number = std::mem::take(&mut self.by_number);
+        let (kept, closed) = by_number.into_iter().partition::<Vec<_>, _>(|shared| shared.is_open());
+        self.by_number = kept;
+        for shared in closed {
+            self.find(Kind::DoubleClose, format!("{:#x}, which is shared by its number, was closed", shared.raw));
         }
         std::mem::take(&mut self.findings)
     }
@@ -251,7 +285,8 @@ impl Ledger {
     pub(crate) fn loose(&self) -> Vec<Raw> {
         let memories = self.memories.iter().map(|(_, memory)| memory.descriptor.raw);
         let semaphores = self.semaphores.iter().map(|(_, semaphore)| semaphore.descriptor.raw);
-        let owned: Vec<_> = memories.chain(semaphores).chain(self.decoys.iter().map(|decoy| decoy.raw)).collect();
+        let others = self.decoys.iter().chain(&self.by_number).map(|other| other.raw);
+        let owned: Vec<_> = memories.chain(semaphores).chain(others).collect();
         descriptor::open().into_iter().map(|(raw, _)| raw).filter(|raw| !owned.contains(raw)).collect()
     }
 
@@ -290,6 +325,9 @@ impl Ledger {
         self.streams.clear();
         self.contexts.clear();
         self.queues.clear();
+        for shared in std::mem::take(&mut self.by_number) {
+            descriptor::close(shared.raw);
+        }
         self.findings.clear();
         self.attributes.clear();
         self.gate = Gate::new();

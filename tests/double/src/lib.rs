@@ -1,11 +1,11 @@
 //! A stand-in for the CUDA driver, so that `cuda-import` runs unmodified on a machine without a GPU, under watch.
 //!
-//! Loaded as `libcuda.so` it implements what `cuda-import` calls, and keeps a ledger: whose descriptor is whose, what is
+//! Loaded as `libcuda.so`, or `nvcuda.dll`, it implements what `cuda-import` calls, and keeps a ledger: whose descriptor is whose, what is
 //! mapped, what a stream waits for, which context is current on which thread. What breaks a rule becomes a *finding*; the
 //! real driver would have said nothing. Any call can be made to fail.
 //!
-//! A test calls [`Double::in_child`] first, which runs the test again in a process of its own with this library in the
-//! library path. Over there it makes the "exporting side's" descriptors, arms faults and reads the ledger through
+//! A test calls [`Double::in_child`] first, which runs the test again in a process of its own with this library where the
+//! system looks for the driver. Over there it makes the "exporting side's" descriptors, arms faults and reads the ledger through
 //! [`Double`].
 //!
 //! | file | subject |
@@ -17,27 +17,38 @@
 //! | `array`, `copy` | images in memory, and copies from and to them |
 //! | `queue`, `graph` | what streams have still to do, and what is captured of it to be launched again |
 //! | `export` | what the exporting side made |
-//! | `descriptor` | the operating system's handles |
+//! | `descriptor`, `nt_handle` | the operating system's handles |
+//! | `client_nt`, `calls/nt` | what there is on Windows alone |
 //! | `abi` | codes and layouts of cuda.h |
 //!
 //! The ledger belongs to the loaded library. A test that linked this crate sees another, unused one: hence the private
 //! modules.
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", windows))]
 
 mod abi;
 mod array;
 mod calls;
 mod child;
 mod client;
+#[cfg(windows)]
+mod client_nt;
 mod copy;
+#[cfg(target_os = "linux")]
 mod descriptor;
 mod export;
 mod finding;
 mod gate;
 mod graph;
 mod ledger;
+#[cfg(windows)]
+mod nt_handle;
 mod queue;
 mod table;
 
+#[cfg(windows)]
+use nt_handle as descriptor;
+
 pub use client::{Call, Double, Exported, Finding, Live};
+#[cfg(windows)]
+pub use client_nt::Shared;
 pub use export::ImageShape;

@@ -1,13 +1,11 @@
 //! Each kind of finding can be found: the driver's own functions, called in wrong ways. So a ledger that finds nothing
 //! means something.
 #![allow(clippy::unwrap_used)]
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", windows))]
 
 mod common;
 
-use std::os::fd::AsRawFd;
-
-use common::{kinds, raw};
+use common::{kinds, os, raw};
 use driver_double::{Double, ImageShape};
 
 const SIZE: u64 = 4096;
@@ -67,19 +65,55 @@ fn right_use_finds_nothing() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn a_descriptor_closed_twice() {
     finds("a_descriptor_closed_twice", &["double-close", "double-close"], |double| {
         let exported = double.export_memory(SIZE, false);
-        let number = exported.handle.as_raw_fd();
+        let number = os::number(&exported);
         let memory = raw::import_memory(exported, SIZE, false).unwrap();
-        raw::close(number);
+        os::close(number);
         assert_eq!(raw::destroy_memory(memory), 0);
         // A failed import of memory has closed it already.
         let refused = double.export_semaphore(false);
-        let number = refused.handle.as_raw_fd();
+        let number = os::number(&refused);
         double.fail_nth(1, 999, false);
         assert_eq!(raw::import_memory(refused, SIZE, false), Err(999));
-        raw::close(number);
+        os::close(number);
+    });
+}
+
+/// What is shared by its number is the exporting side's.
+#[test]
+#[cfg(windows)]
+fn a_kmt_handle_closed() {
+    finds("a_kmt_handle_closed", &["double-close"], |double| {
+        let [kept, closed] = [(); 2].map(|()| std::ptr::without_provenance_mut(share(double).cast_unsigned()));
+        for kmt in [kept, closed] {
+            let kind = Type::CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_WIN32_KMT;
+            raw::import_memory_as(kind, os::memory_handle(kmt), SIZE, false).unwrap();
+        }
+        os::close(closed);
+    });
+}
+
+#[cfg(windows)]
+use cuda_import::cudarc::driver::sys::CUexternalMemoryHandleType as Type;
+
+#[cfg(windows)]
+fn share(double: &Double) -> isize {
+    double.share_memory(SIZE, false).kmt
+}
+
+/// A number in place of a handle, and a handle in place of a number.
+#[test]
+#[cfg(windows)]
+fn a_handle_of_another_sharing() {
+    finds("a_handle_of_another_sharing", &["wrong-object"; 2], |double| {
+        let kmt = std::ptr::without_provenance_mut(share(double).cast_unsigned());
+        assert_eq!(raw::import_memory_as(os::MEMORY, os::memory_handle(kmt), SIZE, false), Err(999));
+        let exported = double.export_memory(SIZE, false);
+        let kind = Type::CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_WIN32_KMT;
+        assert_eq!(raw::import_memory_as(kind, os::memory_handle(os::number(&exported)), SIZE, false), Err(999));
     });
 }
 

@@ -1,12 +1,13 @@
 //! What goes before what, what stays on purpose, and that nothing else stays.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "imports, waits and signals are unsafe")]
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", windows))]
 
 mod common;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::os::open_descriptors;
 use common::world::{LEN, NAME, SIZE, device, import_memory, import_semaphore, map};
 use common::{assert_clean, kinds, said};
 use cuda_import::cudarc::driver::CudaContext;
@@ -14,10 +15,6 @@ use cuda_import::{
     Error, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind, query, signal_one, wait_one,
 };
 use driver_double::{Double, Live};
-
-fn open_descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
 
 /// The place of the one call of this name.
 fn place(double: &Double, name: &str) -> usize {

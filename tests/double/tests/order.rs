@@ -1,6 +1,6 @@
 //! Order between streams: kept, and kept when calls fail.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "waits and signals are unsafe")]
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", windows))]
 
 mod common;
 

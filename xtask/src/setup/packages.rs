@@ -27,6 +27,10 @@ pub(crate) enum Need {
     NvidiaLibraries,
     /// Python's package installer.
     Pip,
+    /// Compiler and linker for Windows.
+    MinGw,
+    /// Runs programs for Windows.
+    Wine,
 }
 
 impl Need {
@@ -40,6 +44,8 @@ impl Need {
             Self::VirtualScreen => "Xvfb",
             Self::NvidiaLibraries => "libXext for NVIDIA's driver",
             Self::Pip => "Python's pip",
+            Self::MinGw => "MinGW-w64",
+            Self::Wine => "Wine",
         }
     }
 }
@@ -102,6 +108,12 @@ impl Manager {
             (Need::NvidiaLibraries, Self::Zypper) => &["libXext6"],
             (Need::Pip, Self::Apt | Self::Dnf | Self::Zypper) => &["python3-pip"],
             (Need::Pip, Self::Pacman) => &["python-pip"],
+            (Need::MinGw, Self::Apt) => &["gcc-mingw-w64-x86-64-win32"],
+            (Need::MinGw, Self::Dnf) => &["mingw64-gcc"],
+            (Need::MinGw, Self::Pacman) => &["mingw-w64-gcc"],
+            (Need::MinGw, Self::Zypper) => &["mingw64-cross-gcc"],
+            (Need::Wine, Self::Apt) => &["wine64"],
+            (Need::Wine, Self::Dnf | Self::Pacman | Self::Zypper) => &["wine"],
         }
     }
 
@@ -217,7 +229,7 @@ impl Privilege {
 mod tests {
     use super::*;
 
-    const NEEDS: [Need; 7] = [
+    const NEEDS: [Need; 9] = [
         Need::Loader,
         Need::SoftwareDevice,
         Need::ValidationLayer,
@@ -225,6 +237,8 @@ mod tests {
         Need::VirtualScreen,
         Need::NvidiaLibraries,
         Need::Pip,
+        Need::MinGw,
+        Need::Wine,
     ];
 
     #[test]

@@ -9,7 +9,7 @@ use std::ffi::c_uint;
 use cudarc::driver::{CudaStream, sys as cu};
 
 use super::{CallError, CallResult, Driver, INVALID_VALUE, check};
-use crate::handle::RawOsHandle;
+use crate::handle::RawHandle;
 
 pub(crate) type WaitParams = cu::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS;
 pub(crate) type SignalParams = cu::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS;
@@ -46,19 +46,46 @@ pub enum SemaphoreKind {
     Timeline,
 }
 
-impl SemaphoreKind {
-    fn raw(self) -> cu::CUexternalSemaphoreHandleType {
-        use cu::CUexternalSemaphoreHandleType as Type;
-        match self {
+/// The handle's type and its place in the descriptors of both imports, whose unions have one layout but two names.
+macro_rules! handle {
+    ($raw:expr, $union:ident, $win32:ident) => {
+        match $raw {
             #[cfg(unix)]
-            Self::Binary => Type::CU_EXTERNAL_SEMAPHORE_HANDLE_TYPE_OPAQUE_FD,
+            RawHandle::Fd(fd) => cu::$union { fd },
             #[cfg(windows)]
-            Self::Binary => Type::CU_EXTERNAL_SEMAPHORE_HANDLE_TYPE_OPAQUE_WIN32,
-            #[cfg(unix)]
-            Self::Timeline => Type::CU_EXTERNAL_SEMAPHORE_HANDLE_TYPE_TIMELINE_SEMAPHORE_FD,
-            #[cfg(windows)]
-            Self::Timeline => Type::CU_EXTERNAL_SEMAPHORE_HANDLE_TYPE_TIMELINE_SEMAPHORE_WIN32,
+            raw => {
+                let (handle, name) = raw.parts();
+                cu::$union { win32: cu::$win32 { handle, name } }
+            }
         }
+    };
+}
+
+fn memory_type(handle: RawHandle) -> cu::CUexternalMemoryHandleType {
+    use cu::CUexternalMemoryHandleType as Type;
+    match handle {
+        #[cfg(unix)]
+        RawHandle::Fd(_) => Type::CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD,
+        #[cfg(windows)]
+        RawHandle::Nt(_) | RawHandle::Name(_) => Type::CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_WIN32,
+        #[cfg(windows)]
+        RawHandle::Kmt(_) => Type::CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_WIN32_KMT,
+    }
+}
+
+fn semaphore_type(handle: RawHandle, kind: SemaphoreKind) -> cu::CUexternalSemaphoreHandleType {
+    use cu::CUexternalSemaphoreHandleType as Type;
+    match (handle, kind) {
+        #[cfg(unix)]
+        (RawHandle::Fd(_), SemaphoreKind::Binary) => Type::CU_EXTERNAL_SEMAPHORE_HANDLE_TYPE_OPAQUE_FD,
+        #[cfg(unix)]
+        (RawHandle::Fd(_), SemaphoreKind::Timeline) => Type::CU_EXTERNAL_SEMAPHORE_HANDLE_TYPE_TIMELINE_SEMAPHORE_FD,
+        #[cfg(windows)]
+        (RawHandle::Kmt(_), SemaphoreKind::Binary) => Type::CU_EXTERNAL_SEMAPHORE_HANDLE_TYPE_OPAQUE_WIN32_KMT,
+        #[cfg(windows)]
+        (_, SemaphoreKind::Binary) => Type::CU_EXTERNAL_SEMAPHORE_HANDLE_TYPE_OPAQUE_WIN32,
+        #[cfg(windows)]
+        (_, SemaphoreKind::Timeline) => Type::CU_EXTERNAL_SEMAPHORE_HANDLE_TYPE_TIMELINE_SEMAPHORE_WIN32,
     }
 }
 
@@ -95,23 +122,15 @@ impl Driver {
     /// `handle` is open, exported by the same GPU as the current context's, with exactly this size and flag.
     pub(crate) unsafe fn import_memory(
         self,
-        handle: RawOsHandle,
+        handle: RawHandle,
         size: u64,
         dedicated: bool,
     ) -> CallResult<MemoryHandle> {
-        use cu::CUDA_EXTERNAL_MEMORY_HANDLE_DESC_st__bindgen_ty_1 as Handle;
-        use cu::CUexternalMemoryHandleType as Type;
-        #[cfg(unix)]
-        let (type_, handle) = (Type::CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD, Handle { fd: handle });
-        #[cfg(windows)]
-        let (type_, handle) = (
-            Type::CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_WIN32,
-            Handle {
-                win32: cu::CUDA_EXTERNAL_MEMORY_HANDLE_DESC_st__bindgen_ty_1__bindgen_ty_1 {
-                    handle: handle.cast(),
-                    name: std::ptr::null(),
-                },
-            },
+        let type_ = memory_type(handle);
+        let handle = handle!(
+            handle,
+            CUDA_EXTERNAL_MEMORY_HANDLE_DESC_st__bindgen_ty_1,
+            CUDA_EXTERNAL_MEMORY_HANDLE_DESC_st__bindgen_ty_1__bindgen_ty_1
         );
         let flags = if dedicated { cu::CUDA_EXTERNAL_MEMORY_DEDICATED } else { 0 };
         let desc = cu::CUDA_EXTERNAL_MEMORY_HANDLE_DESC { type_, handle, size, flags, reserved: [0; 16] };
@@ -149,22 +168,14 @@ impl Driver {
 
     /// # Safety
     /// `handle` is open, and was exported from a semaphore of this type by the same GPU as the current context's.
-    pub(crate) unsafe fn import_semaphore(
-        self,
-        handle: RawOsHandle,
-        kind: SemaphoreKind,
-    ) -> CallResult<SemaphoreHandle> {
-        use cu::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC_st__bindgen_ty_1 as Handle;
-        #[cfg(unix)]
-        let handle = Handle { fd: handle };
-        #[cfg(windows)]
-        let handle = Handle {
-            win32: cu::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC_st__bindgen_ty_1__bindgen_ty_1 {
-                handle: handle.cast(),
-                name: std::ptr::null(),
-            },
-        };
-        let desc = cu::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC { type_: kind.raw(), handle, flags: 0, reserved: [0; 16] };
+    pub(crate) unsafe fn import_semaphore(self, handle: RawHandle, kind: SemaphoreKind) -> CallResult<SemaphoreHandle> {
+        let type_ = semaphore_type(handle, kind);
+        let handle = handle!(
+            handle,
+            CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC_st__bindgen_ty_1,
+            CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC_st__bindgen_ty_1__bindgen_ty_1
+        );
+        let desc = cu::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC { type_, handle, flags: 0, reserved: [0; 16] };
         let mut semaphore = std::ptr::null_mut();
         // SAFETY: the descriptor is whole and its type names the union member that is set; the caller answers for the handle.
         let code = unsafe { (self.table.cuImportExternalSemaphore)(&mut semaphore, &desc) };

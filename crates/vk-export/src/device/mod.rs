@@ -10,11 +10,12 @@ use std::any::Any;
 use std::ffi::CStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ash::{ext, khr, vk};
+use ash::{ext, vk};
 use gpu_allocator::vulkan::Allocator;
 use uuid::Uuid;
 
 use crate::instance::OwnedInstance;
+use crate::os::ExportCalls;
 use crate::synchronization2::Synchronization2;
 use crate::validation::Messenger;
 use crate::{Error, HandleType, PhysicalDeviceInfo, Queue, QueueKind, Requirement, Result, ValidationMessage};
@@ -32,8 +33,7 @@ pub struct ExportDevice(Arc<Inner>);
 struct Inner {
     allocator: Mutex<Option<Allocator>>,
     debug_utils: Option<ext::debug_utils::Device>,
-    memory_fd: khr::external_memory_fd::Device,
-    semaphore_fd: khr::external_semaphore_fd::Device,
+    export_calls: ExportCalls,
     calls: Synchronization2,
     /// The main queue, and those beside it.
     queue: Queue,
@@ -82,8 +82,7 @@ impl ExportDevice {
         Self(Arc::new(Inner {
             allocator: Mutex::new(None),
             debug_utils: parts.names.then(|| ext::debug_utils::Device::new(&instance, &raw)),
-            memory_fd: khr::external_memory_fd::Device::new(&instance, &raw),
-            semaphore_fd: khr::external_semaphore_fd::Device::new(&instance, &raw),
+            export_calls: ExportCalls::new(&instance, &raw),
             calls,
             queue,
             more_queues,
@@ -206,12 +205,8 @@ impl ExportDevice {
         unsafe { self.0.calls.barrier(commands, dependency) };
     }
 
-    pub(crate) fn memory_fd(&self) -> &khr::external_memory_fd::Device {
-        &self.0.memory_fd
-    }
-
-    pub(crate) fn semaphore_fd(&self) -> &khr::external_semaphore_fd::Device {
-        &self.0.semaphore_fd
+    pub(crate) fn export_calls(&self) -> &ExportCalls {
+        &self.0.export_calls
     }
 
     /// The allocator for what is not shared, made when first asked for. `None` only after a panic in it.

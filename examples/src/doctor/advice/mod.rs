@@ -41,7 +41,7 @@ pub(super) fn advise(
     all.extend(nvidia::split_gpu(cuda));
     all.extend(hidden_device(system, vulkan, cuda, unpaired));
     all.extend(nvidia::device_gaps(vulkan));
-    all.extend(failed_trials(trials));
+    all.extend(failed_trials(system, trials));
     all.extend(software_only(vulkan));
     all
 }
@@ -77,6 +77,12 @@ fn limits(system: &System) -> Option<String> {
 }
 
 fn no_vulkan(system: &System, vulkan: &Vulkan) -> Option<Advice> {
+    if system.windows && vulkan.devices.is_empty() && limits(system).is_none() {
+        return advice(
+            "Vulkan lists no device: no driver is installed that runs here",
+            "install the GPU's own driver, which brings Vulkan and its loader (vulkan-1.dll)",
+        );
+    }
     if vulkan.loader.is_none() {
         return advice(
             "there is no Vulkan loader",
@@ -111,14 +117,17 @@ fn hidden_device(system: &System, vulkan: &Vulkan, cuda: &Cuda, unpaired: &[Unpa
     )
 }
 
-fn failed_trials(trials: &[Trial]) -> Vec<Advice> {
+fn failed_trials(system: &System, trials: &[Trial]) -> Vec<Advice> {
+    let log = match system.windows {
+        true => "the Event Viewer (System, source nvlddmkm) what the driver saw",
+        false => "`dmesg | grep -e NVRM -e Xid` what the kernel saw",
+    };
     let failed = trials.iter().filter_map(|trial| Some((trial, trial.failure.as_ref()?)));
     failed
         .filter_map(|(trial, failure)| {
             advice(
                 format!("the {} trial on {} failed while {}", trial.backend, trial.device, failure.step),
-                "the message above says why; RUST_LOG=debug shows every step of it, and `dmesg | grep -e NVRM -e Xid` \
-                 what the kernel saw",
+                format!("the message above says why; RUST_LOG=debug shows every step of it, and {log}"),
             )
         })
         .collect()

@@ -17,6 +17,9 @@ pub(super) fn silent(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<Ad
     if !here || vulkan.loader.is_none() || vulkan.devices.iter().any(VulkanDevice::is_nvidias_own) {
         return None;
     }
+    if system.windows {
+        return advice(SILENT, format!("{INSTALL_ON_WINDOWS}; a remote desktop or a virtual machine may hide the GPU"));
+    }
     if is_out_of_reach(system) && cuda.devices.is_empty() {
         return no_module(system);
     }
@@ -32,6 +35,9 @@ pub(super) fn silent(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<Ad
         (None, None) => finds_no_gpu(system),
     }
 }
+
+/// One package holds all of it.
+const INSTALL_ON_WINDOWS: &str = "install NVIDIA's driver, 525 or newer, which brings Vulkan and CUDA (nvcuda.dll)";
 
 const SILENT: &str = "NVIDIA's GPU is here, but Vulkan does not list it";
 
@@ -109,9 +115,12 @@ pub(super) fn no_cuda(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<A
             },
         );
     }
-    if !own && is_out_of_reach(system) {
+    if !own && !system.windows && is_out_of_reach(system) {
         // Said already.
         return None;
+    }
+    if system.windows && problem.kind != CudaProblemKind::DoesNotStart {
+        return advice(format!("CUDA does not run: {}", first_sentence(&problem.text)), INSTALL_ON_WINDOWS);
     }
     let visible = system.variable("CUDA_VISIBLE_DEVICES");
     let action = match (problem.kind, system.container.is_some(), visible) {

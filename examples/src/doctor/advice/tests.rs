@@ -146,3 +146,21 @@ fn a_machine_without_anything_is_told_where_to_begin() {
     let text = said(&System::default(), &lavapipe(), &nothing);
     assert!(text.contains("no NVIDIA GPU is to be seen") && text.contains("software driver"), "{text}");
 }
+
+#[test]
+fn windows_is_told_what_windows_needs() {
+    let windows = || System { windows: true, ..System::default() };
+    let none = Vulkan::default();
+    let text = said(&windows(), &none, &no_cuda(CudaProblemKind::NoDriver, None));
+    assert!(text.contains("vulkan-1.dll") && text.contains("no NVIDIA GPU is to be seen"), "{text}");
+    let text = said(&windows(), &nvidia(), &no_cuda(CudaProblemKind::NoDriver, None));
+    assert!(text.contains("CUDA does not run: it does not") && text.contains("nvcuda.dll"), "{text}");
+    let text = said(&windows(), &lavapipe(), &cuda("13.0"));
+    assert!(text.contains("Vulkan does not list it") && text.contains("remote desktop"), "{text}");
+    assert_eq!(said(&windows(), &nvidia(), &cuda("13.0")), "");
+    for (vulkan, cuda) in [(none, no_cuda(CudaProblemKind::TooOld, None)), (lavapipe(), cuda("13.0"))] {
+        let text = said(&windows(), &vulkan, &cuda);
+        let of_linux = ["apt", "dnf", "modprobe", "/dev/", "libcuda", "container", "cargo xtask setup"];
+        assert!(of_linux.iter().all(|word| !text.contains(word)), "{text}");
+    }
+}

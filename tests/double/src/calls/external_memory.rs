@@ -4,31 +4,32 @@
 #![allow(unsafe_code)]
 
 use super::put;
-use crate::abi::{BufferDesc, Code, INVALID_VALUE, MEMORY_DEDICATED, MEMORY_OPAQUE_FD, MemoryHandleDesc, UNKNOWN};
-use crate::descriptor::Raw;
+use crate::abi::{BufferDesc, Code, INVALID_VALUE, MEMORY_DEDICATED, MEMORY_OPAQUE, MemoryHandleDesc, UNKNOWN};
+use crate::descriptor::{self, Raw};
 use crate::export::Export;
 use crate::finding::{Kind, Refusal};
 use crate::gate::{Needs, Step, entry};
 use crate::ledger::{Descriptor, Ledger, Mapping, Memory};
 
-/// Closes the descriptor on every failure but that of an argument.
+/// Closes a descriptor on every failure but that of an argument. An NT handle stays its owner's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuImportExternalMemory(memory: *mut u64, desc: *const MemoryHandleDesc) -> Code {
     // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
     let Some(desc) = (unsafe { desc.as_ref() }) else { return INVALID_VALUE };
     let close = |ledger: &mut Ledger, raw: u64, code| {
-        if code != INVALID_VALUE {
+        if cfg!(unix) && code != INVALID_VALUE {
             ledger.close_under_watch(raw as Raw);
         }
     };
-    let raw = desc.handle.fd;
-    let import = entry("cuImportExternalMemory", Needs::Context).about(u64::from(raw.unsigned_abs())).on_fault(close);
+    let import = entry("cuImportExternalMemory", Needs::Context).about(desc.handle.as_object()).on_fault(close);
     import.run(|ledger, context| {
-        if desc.kind != MEMORY_OPAQUE_FD || desc.size == 0 || desc.flags & !MEMORY_DEDICATED != 0 {
+        if !MEMORY_OPAQUE.contains(&desc.kind) || desc.size == 0 || desc.flags & !MEMORY_DEDICATED != 0 {
             return Err(INVALID_VALUE.into());
         }
         let dedicated = desc.flags & MEMORY_DEDICATED != 0;
-        let export = match exported(ledger, raw, desc.size, dedicated) {
+        let raw = descriptor::take(&desc.handle).map_err(|_| UNKNOWN)?;
+        let sharing = ledger.check_sharing(&desc.handle, desc.kind);
+        let export = match sharing.and_then(|()| exported(ledger, raw, desc.size, dedicated)) {
             Ok(export) => export,
             Err(refusal) => {
                 ledger.close_under_watch(raw);

@@ -7,41 +7,55 @@ use std::ffi::c_uint;
 
 use super::put;
 use crate::abi::{
-    Code, INVALID_VALUE, SEMAPHORE_OPAQUE_FD, SEMAPHORE_TIMELINE_FD, SemaphoreHandleDesc, SemaphoreParams, UNKNOWN,
+    Code, INVALID_VALUE, SEMAPHORE_OPAQUE, SEMAPHORE_TIMELINE, SemaphoreHandleDesc, SemaphoreParams, UNKNOWN,
 };
+use crate::descriptor::{self, Raw};
 use crate::export::{Export, Payload};
 use crate::finding::{Kind, Refusal};
 use crate::gate::{Needs, entry};
 use crate::ledger::{Descriptor, Ledger, Semaphore};
 use crate::queue::Work;
 
-/// Leaves the descriptor open on every failure.
+/// Leaves the descriptor open on every failure. An NT handle stays its owner's anyway.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuImportExternalSemaphore(semaphore: *mut u64, desc: *const SemaphoreHandleDesc) -> Code {
     // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
     let Some(desc) = (unsafe { desc.as_ref() }) else { return INVALID_VALUE };
-    let raw = desc.handle.fd;
-    entry("cuImportExternalSemaphore", Needs::Context).about(u64::from(raw.unsigned_abs())).run(|ledger, context| {
+    entry("cuImportExternalSemaphore", Needs::Context).about(desc.handle.as_object()).run(|ledger, context| {
         let timeline = match desc.kind {
-            SEMAPHORE_OPAQUE_FD => false,
-            SEMAPHORE_TIMELINE_FD => true,
+            SEMAPHORE_TIMELINE => true,
+            kind if SEMAPHORE_OPAQUE.contains(&kind) => false,
             _ => return Err(INVALID_VALUE.into()),
         };
         if desc.flags != 0 {
             return Err(INVALID_VALUE.into());
         }
-        let (number, export) = ledger.export(raw)?;
-        let is_same = matches!(export, Export::Semaphore(payload) if payload.is_timeline() == timeline);
-        if !is_same {
-            let kind = if timeline { "timeline" } else { "binary" };
-            let text = format!("descriptor {raw} is of no {kind} semaphore");
-            return Err(Refusal::new(UNKNOWN, Kind::WrongObject, text));
-        }
+        ledger.check_sharing(&desc.handle, desc.kind)?;
+        let raw = descriptor::take(&desc.handle).map_err(|_| UNKNOWN)?;
+        let number = match exported(ledger, raw, timeline) {
+            Ok(number) => number,
+            Err(refusal) => {
+                #[cfg(windows)]
+                descriptor::close(raw);
+                return Err(refusal);
+            }
+        };
         let handle = ledger.new_handle();
         ledger.semaphores.insert(handle, Semaphore { context, descriptor: Descriptor { raw, export: number } });
         // SAFETY: cuda.h: an output; a handle is a pointer.
         unsafe { put(semaphore, handle) }
     })
+}
+
+/// The number of the export.
+fn exported(ledger: &Ledger, raw: Raw, timeline: bool) -> Result<u64, Refusal> {
+    let (number, export) = ledger.export(raw)?;
+    if matches!(export, Export::Semaphore(payload) if payload.is_timeline() == timeline) {
+        return Ok(number);
+    }
+    let kind = if timeline { "timeline" } else { "binary" };
+    let text = format!("descriptor {raw} is of no {kind} semaphore");
+    Err(Refusal::new(UNKNOWN, Kind::WrongObject, text))
 }
 
 #[unsafe(no_mangle)]

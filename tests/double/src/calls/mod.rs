@@ -6,6 +6,8 @@ mod device;
 mod external_memory;
 mod external_semaphore;
 mod graph;
+#[cfg(windows)]
+mod nt;
 mod object;
 mod stream;
 mod transfer;

@@ -1,6 +1,7 @@
 //! What the tests against the double share.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub(crate) mod os;
 pub(crate) mod raw;
 pub(crate) mod said;
 pub(crate) mod walk;
@@ -18,6 +19,8 @@ pub(crate) const CALLS: &[&str] = &[
     "cuDeviceGet",
     "cuDeviceGetAttribute",
     "cuDeviceGetCount",
+    #[cfg(windows)]
+    "cuDeviceGetLuid",
     "cuDeviceGetName",
     "cuDeviceGetUuid_v2",
     "cuDevicePrimaryCtxRelease_v2",

@@ -5,8 +5,9 @@
 
 use cuda_import::cudarc::driver::sys;
 use driver_double::Exported;
-use std::os::fd::{IntoRawFd, RawFd};
 use std::ptr::{null_mut, without_provenance_mut};
+
+use super::os;
 
 /// A handle or an address, or the code.
 pub(crate) type Made = Result<u64, u32>;
@@ -42,33 +43,33 @@ pub(crate) fn release(device: i32) -> u32 {
     unsafe { sys::cuDevicePrimaryCtxRelease_v2(device) as u32 }
 }
 
-/// Gives the descriptor up if it succeeds.
+/// A descriptor is given up, whether it succeeds or not.
 pub(crate) fn import_memory(exported: Exported, size: u64, dedicated: bool) -> Made {
-    let raw = exported.handle.into_raw_fd();
-    let desc = sys::CUDA_EXTERNAL_MEMORY_HANDLE_DESC {
-        type_: sys::CUexternalMemoryHandleType::CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD,
-        handle: sys::CUDA_EXTERNAL_MEMORY_HANDLE_DESC_st__bindgen_ty_1 { fd: raw },
-        size,
-        flags: dedicated.into(),
-        reserved: [0; 16],
-    };
+    os::lend(exported, |raw| import_memory_as(os::MEMORY, os::memory_handle(raw), size, dedicated))
+}
+
+pub(crate) fn import_memory_as(
+    type_: sys::CUexternalMemoryHandleType,
+    handle: sys::CUDA_EXTERNAL_MEMORY_HANDLE_DESC_st__bindgen_ty_1,
+    size: u64,
+    dedicated: bool,
+) -> Made {
+    let desc =
+        sys::CUDA_EXTERNAL_MEMORY_HANDLE_DESC { type_, handle, size, flags: dedicated.into(), reserved: [0; 16] };
     let mut memory = null_mut();
     // SAFETY: `memory` is a place for the result, and the descriptor whole.
     made(unsafe { sys::cuImportExternalMemory(&mut memory, &desc) }, memory)
 }
 
 pub(crate) fn import_semaphore(exported: Exported, timeline: bool) -> Made {
-    use sys::CUexternalSemaphoreHandleType as Type;
-    let binary = Type::CU_EXTERNAL_SEMAPHORE_HANDLE_TYPE_OPAQUE_FD;
-    let desc = sys::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC {
-        type_: if timeline { Type::CU_EXTERNAL_SEMAPHORE_HANDLE_TYPE_TIMELINE_SEMAPHORE_FD } else { binary },
-        handle: sys::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC_st__bindgen_ty_1 { fd: exported.handle.into_raw_fd() },
-        flags: 0,
-        reserved: [0; 16],
-    };
-    let mut semaphore = null_mut();
-    // SAFETY: `semaphore` is a place for the result, and the descriptor whole.
-    made(unsafe { sys::cuImportExternalSemaphore(&mut semaphore, &desc) }, semaphore)
+    let type_ = if timeline { os::TIMELINE } else { os::BINARY };
+    os::lend(exported, |raw| {
+        let handle = os::semaphore_handle(raw);
+        let desc = sys::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC { type_, handle, flags: 0, reserved: [0; 16] };
+        let mut semaphore = null_mut();
+        // SAFETY: `semaphore` is a place for the result, and the descriptor whole.
+        made(unsafe { sys::cuImportExternalSemaphore(&mut semaphore, &desc) }, semaphore)
+    })
 }
 
 pub(crate) fn map(memory: u64, offset: u64, size: u64) -> Made {
@@ -315,11 +316,4 @@ pub(crate) fn destroy_exec(exec: u64) -> u32 {
 pub(crate) fn destroy_graph(graph: u64) -> u32 {
     // SAFETY: the double checks the handle.
     unsafe { sys::cuGraphDestroy(pointer(graph)) as u32 }
-}
-
-/// As careless code does.
-pub(crate) fn close(raw: RawFd) {
-    use std::os::fd::{FromRawFd, OwnedFd};
-    // SAFETY: not sound: the point is to see it found. The number is open, whoever's it is.
-    drop(unsafe { OwnedFd::from_raw_fd(raw) });
 }

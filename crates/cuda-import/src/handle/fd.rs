@@ -1,10 +1,4 @@
-//! Operating-system handles on their way into the driver.
-//!
-//! Every import takes its handle by value and then owns it:
-//! - **unix**: on success the CUDA driver owns the descriptor; on failure it is closed before the error returns. One
-//!   descriptor is good for one import: export a fresh one for the next.
-//! - **windows**: an NT handle is never transferred. It is closed when the import returns, success or not; the driver
-//!   holds its own reference.
+//! File descriptors on their way into the driver.
 //!
 //! # A workaround
 //! Symptom: a failed import aborts the program, or closes a descriptor that another thread has just opened.
@@ -17,48 +11,36 @@
 //! Unsafe because a descriptor is looked at which the driver may have closed.
 #![allow(unsafe_code)]
 
-/// An opaque descriptor of exported memory or of an exported semaphore (`OPAQUE_FD`).
-#[cfg(unix)]
-pub type OsHandle = std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
-/// An NT handle of exported memory or of an exported semaphore (`OPAQUE_WIN32`, never the KMT kind).
-#[cfg(windows)]
-pub type OsHandle = std::os::windows::io::OwnedHandle;
+use super::ImportHandle;
+use crate::error::{Error, Object};
+use crate::sys::CallResult;
 
-#[cfg(unix)]
-pub(crate) type RawOsHandle = std::os::fd::RawFd;
-
-#[cfg(windows)]
-pub(crate) type RawOsHandle = std::os::windows::io::RawHandle;
-
-/// Lends the raw handle to `import` and settles who owns it afterwards, as the page above says.
-///
-/// # Errors
-/// The outer one when the process has no descriptor left for the duplicate; the handle is closed and nothing was imported.
-#[cfg(unix)]
-pub(crate) fn give<T, E>(
-    handle: OsHandle,
-    import: impl FnOnce(RawOsHandle) -> Result<T, E>,
-) -> std::io::Result<Result<T, E>> {
-    use std::os::fd::{AsRawFd, IntoRawFd};
-
-    let duplicate = handle.try_clone()?;
-    let imported = import(handle.as_raw_fd());
-    if imported.is_ok() || !is_same_file(handle.as_raw_fd(), &duplicate) {
-        let _owned_or_closed_by_driver = handle.into_raw_fd();
-    }
-    Ok(imported)
+/// As the driver's functions want it. It stays its owner's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RawHandle {
+    Fd(RawFd),
 }
 
-/// As on unix, where closing is less simple.
-#[cfg(windows)]
-pub(crate) fn give<T, E>(
-    handle: OsHandle,
-    import: impl FnOnce(RawOsHandle) -> Result<T, E>,
-) -> std::io::Result<Result<T, E>> {
-    use std::os::windows::io::AsRawHandle;
-
-    Ok(import(handle.as_raw_handle()))
+/// Lends the raw handle to `import` and settles who owns it afterwards.
+///
+/// # Errors
+/// [`Error::NoDescriptor`] when the process has none left for the duplicate, and nothing was imported; else those of
+/// `import`.
+pub(crate) fn give<T>(
+    handle: ImportHandle,
+    object: &Object<'_>,
+    device: &str,
+    import: impl FnOnce(RawHandle) -> CallResult<T>,
+) -> Result<T, Error> {
+    let ImportHandle::Fd(fd) = handle;
+    let duplicate = fd.try_clone().map_err(|source| Error::NoDescriptor { object: object.to_string(), source })?;
+    let imported = import(RawHandle::Fd(fd.as_raw_fd()));
+    if imported.is_ok() || !is_same_file(fd.as_raw_fd(), &duplicate) {
+        let _owned_or_closed_by_driver = fd.into_raw_fd();
+    }
+    imported.map_err(|error| error.at(object, device))
 }
 
 /// Whether the number `fd`, which may be closed or another thread's by now, means the same open file as `known`.
@@ -66,10 +48,8 @@ pub(crate) fn give<T, E>(
 /// Inodes do not tell: descriptors of GPU memory all come from one device node. Status flags belong to the open file, so a
 /// flag flipped through the one descriptor shows through the other. Nobody reads or writes an opaque descriptor, so the
 /// flag means nothing to it. False where that cannot be found out: better a descriptor lost than another one closed.
-#[cfg(unix)]
-fn is_same_file(fd: RawOsHandle, known: &OsHandle) -> bool {
+fn is_same_file(fd: RawFd, known: &OwnedFd) -> bool {
     use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-    use std::os::fd::BorrowedFd;
 
     // SAFETY: the number is not -1, it came from an OwnedFd. Should it be closed or have another owner by now, F_GETFL
     // reports EBADF or reads the flags of that file, and changes nothing.
@@ -83,10 +63,21 @@ fn is_same_file(fd: RawOsHandle, known: &OsHandle) -> bool {
 }
 
 #[cfg(test)]
-#[cfg(unix)]
 mod tests {
     use super::*;
-    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    use crate::sys::CallError;
+    use std::os::fd::FromRawFd;
+
+    const REFUSED: CallError = CallError { call: "cuImportExternalMemory", code: 999 };
+
+    fn give<T>(fd: OwnedFd, import: impl FnOnce(RawFd) -> CallResult<T>) -> Result<T, Error> {
+        super::give(fd.into(), &Object("memory", "m"), "GPU", |RawHandle::Fd(raw)| import(raw))
+    }
+
+    fn assert_refused(result: Result<(), Error>) {
+        let text = result.unwrap_err().to_string();
+        assert!(text.contains("(999) [memory \"m\", GPU]"), "{text}");
+    }
 
     /// One end to give away. The other one tells whether the given end is open: writing fails once it is closed, which
     /// holds for every duplicate of it and cannot be confused by a number that is used again.
@@ -103,8 +94,7 @@ mod tests {
     #[test]
     fn a_refused_descriptor_is_closed() {
         let (fd, other_end) = pipe();
-        let refused = give(fd, |_| Err::<(), _>("refused")).unwrap();
-        assert_eq!(refused, Err("refused"));
+        assert_refused(give(fd, |_| Err(REFUSED)));
         assert!(!is_open(&other_end));
     }
 
@@ -112,7 +102,7 @@ mod tests {
     fn an_accepted_descriptor_stays_open_for_its_new_owner() {
         let (fd, other_end) = pipe();
         let number = fd.as_raw_fd();
-        assert_eq!(give(fd, Ok::<_, ()>).unwrap(), Ok(number));
+        assert_eq!(give(fd, Ok).unwrap(), number);
         assert!(is_open(&other_end));
         // SAFETY: `give` released the descriptor and nobody else knows its number; this test is its only owner.
         drop(unsafe { OwnedFd::from_raw_fd(number) });
@@ -129,9 +119,9 @@ mod tests {
             // SAFETY: `give` still holds the number as its own, which is what is tested to end well.
             let mut taken = std::mem::ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(raw) });
             rustix::io::dup2(&stranger, &mut taken).unwrap();
-            Err::<(), _>("refused")
+            Err(REFUSED)
         });
-        assert_eq!(refused.unwrap(), Err("refused"));
+        assert_refused(refused);
         assert!(!is_open(&other_end));
         drop(stranger);
         assert!(is_open(&strangers_other_end), "the stranger's descriptor was closed");

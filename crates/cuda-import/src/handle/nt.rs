@@ -1,0 +1,240 @@
+//! NT handles, names and KMT handles on their way into the driver.
+//!
+//! Unsafe because Windows is asked about handles.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::mem::ManuallyDrop;
+use std::os::windows::io::AsRawHandle;
+use std::ptr::{null, null_mut};
+
+use windows_sys::Wdk::Foundation::{NtQueryObject, ObjectTypeInformation};
+use windows_sys::Win32::Foundation::{GetHandleInformation, HANDLE, UNICODE_STRING};
+
+use super::ImportHandle;
+use crate::error::{Error, Object};
+use crate::sys::CallResult;
+
+/// The name of a kernel object, as the exporting side gave it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NtName(Box<[u16]>);
+
+impl NtName {
+    /// `Local\` or `Global\` may stand before it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidHandle`] for an empty name and for one with a NUL in it.
+    pub fn new(name: &str) -> Result<Self, Error> {
+        if name.is_empty() || name.contains('\0') {
+            let reason = format!("{name:?} is no name: it is empty or has a NUL in it");
+            return Err(Error::InvalidHandle { object: "a named object".to_owned(), reason });
+        }
+        Ok(Self(name.encode_utf16().chain([0]).collect()))
+    }
+}
+
+/// A global share handle: a number that names memory or a semaphore, holds no reference to it, and is never closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KmtHandle(isize);
+
+impl KmtHandle {
+    /// The number that the exporting side got.
+    pub fn from_raw(raw: isize) -> Self {
+        Self(raw)
+    }
+}
+
+/// As the driver's functions want it. It stays its owner's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RawHandle {
+    Nt(HANDLE),
+    /// A NUL ends it.
+    Name(*const u16),
+    Kmt(HANDLE),
+}
+
+impl RawHandle {
+    /// "If handle is not NULL, then it must represent a valid shared NT handle […]; if handle is NULL, name": one of the two
+    /// is null.
+    pub(crate) fn parts(self) -> (HANDLE, *const c_void) {
+        match self {
+            Self::Nt(handle) | Self::Kmt(handle) => (handle, null()),
+            Self::Name(name) => (null_mut(), name.cast()),
+        }
+    }
+}
+
+/// Lends the raw handle to `import`; what is to be closed is closed afterwards.
+///
+/// # Errors
+/// [`Error::InvalidHandle`] for an NT handle that is not open in this process; else those of `import`, with what the handle
+/// is of.
+pub(crate) fn give<T>(
+    handle: ImportHandle,
+    object: &Object<'_>,
+    device: &str,
+    import: impl FnOnce(RawHandle) -> CallResult<T>,
+) -> Result<T, Error> {
+    match handle {
+        ImportHandle::Nt(handle) => {
+            // Closing a number that is not open raises an exception under a debugger.
+            let handle = ManuallyDrop::new(handle);
+            let raw = handle.as_raw_handle();
+            check_open(raw).map_err(|source| Error::InvalidHandle {
+                object: object.to_string(),
+                reason: format!(
+                    "{raw:?} is not open in this process ({source}). A handle of another process must be duplicated into \
+                     this one (DuplicateHandle)"
+                ),
+            })?;
+            let handle = ManuallyDrop::into_inner(handle);
+            import(RawHandle::Nt(raw)).map_err(|error| {
+                let kind = kind(handle.as_raw_handle()).unwrap_or_else(|| "unknown".to_owned());
+                error.at(format_args!("{object} from an NT handle of kind {kind}"), device)
+            })
+        }
+        ImportHandle::Name(name) => {
+            let text = || String::from_utf16_lossy(name.0.split_last().map_or(&[], |(_nul, text)| text));
+            import(RawHandle::Name(name.0.as_ptr()))
+                .map_err(|error| error.at(format_args!("{object} by the name {:?}", text()), device))
+        }
+        ImportHandle::Kmt(KmtHandle(raw)) => {
+            import(RawHandle::Kmt(std::ptr::without_provenance_mut(raw.cast_unsigned())))
+                .map_err(|error| error.at(format_args!("{object} from a KMT handle"), device))
+        }
+    }
+}
+
+fn check_open(handle: HANDLE) -> std::io::Result<()> {
+    let mut flags = 0;
+    // SAFETY: a number that is no open handle is an error, and `flags` is a place for the result.
+    let open = unsafe { GetHandleInformation(handle, &mut flags) } != 0;
+    if open { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// What kind of object the handle is of, in the kernel's words: `Event`, `Section`, `File`, …
+fn kind(handle: HANDLE) -> Option<String> {
+    // A UNICODE_STRING, other fields, and the text that the string points to. Of u64, to be aligned.
+    let mut buffer = [0u64; 64];
+    let size = u32::try_from(size_of_val(&buffer)).ok()?;
+    let place = buffer.as_mut_ptr().cast();
+    // SAFETY: the buffer has as many bytes as is said; a number that is no open handle is an error.
+    let status = unsafe { NtQueryObject(handle, ObjectTypeInformation, place, size, null_mut()) };
+    if status < 0 {
+        return None;
+    }
+    // SAFETY: PUBLIC_OBJECT_TYPE_INFORMATION begins with the type's name, and the call filled the aligned buffer with one.
+    let name = unsafe { buffer.as_ptr().cast::<UNICODE_STRING>().read() };
+    // SAFETY: so many bytes of text are at the pointer, which is to the rest of the buffer.
+    let text = unsafe { std::slice::from_raw_parts(name.Buffer, usize::from(name.Length) / 2) };
+    Some(String::from_utf16_lossy(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::windows::io::{FromRawHandle, OwnedHandle};
+
+    use super::*;
+    use crate::sys::CallError;
+
+    const REFUSED: CallError = CallError { call: "cuImportExternalMemory", code: 999 };
+    const OBJECT: Object<'_> = Object("memory", "m");
+
+    /// One end to give away. The other one tells whether the given end is open: writing fails once it is closed, which
+    /// holds for every duplicate of it and cannot be confused by a number that is used again.
+    fn pipe() -> (OwnedHandle, std::io::PipeWriter) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        (OwnedHandle::from(reader), writer)
+    }
+
+    fn is_open(mut writer: &std::io::PipeWriter) -> bool {
+        use std::io::Write;
+        writer.write(b"x").is_ok()
+    }
+
+    #[test]
+    fn an_nt_handle_is_closed_after_success_and_after_failure() {
+        for result in [Ok(7), Err(REFUSED)] {
+            let (handle, other_end) = pipe();
+            let raw = handle.as_raw_handle();
+            let given = give(handle.into(), &OBJECT, "GPU", |lent| {
+                assert_eq!(lent.parts(), (raw, null()));
+                assert!(is_open(&other_end), "closed before the driver saw it");
+                result
+            });
+            assert_eq!(given.ok(), result.ok());
+            assert!(!is_open(&other_end));
+        }
+    }
+
+    #[test]
+    fn what_the_driver_has_duplicated_stays_open() {
+        let (handle, other_end) = pipe();
+        let reference = handle.try_clone().unwrap();
+        give(handle.into(), &OBJECT, "GPU", |_| Ok(())).unwrap();
+        assert!(is_open(&other_end));
+        drop(reference);
+        assert!(!is_open(&other_end));
+    }
+
+    #[test]
+    fn a_refused_handle_is_named_with_its_kind() {
+        let file = OwnedHandle::from(std::fs::File::open(std::env::current_exe().unwrap()).unwrap());
+        let text = give(file.into(), &OBJECT, "GPU", |_| Err::<(), _>(REFUSED)).unwrap_err().to_string();
+        assert!(text.starts_with("cuImportExternalMemory failed"), "{text}");
+        assert!(text.contains("memory \"m\" from an NT handle of kind File, GPU"), "{text}");
+    }
+
+    #[test]
+    fn a_handle_that_is_not_open_here_is_neither_shown_nor_closed() {
+        // What another process might send. (A number that was open here would be another test's in no time.)
+        let raw = std::ptr::without_provenance_mut(0x7fff_fff0);
+        // SAFETY: not sound: the number is no open handle. That is what must come out.
+        let handle = unsafe { OwnedHandle::from_raw_handle(raw) };
+        let error = give(handle.into(), &OBJECT, "GPU", |_| -> CallResult<()> { panic!("shown") }).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, Error::InvalidHandle { .. }) && text.contains("DuplicateHandle"), "{text}");
+    }
+
+    #[test]
+    fn names_and_kmt_handles_are_handed_on() {
+        for bad in ["", "a\0b"] {
+            assert!(matches!(NtName::new(bad), Err(Error::InvalidHandle { .. })));
+        }
+        let name = NtName::new(r"Local\ü").unwrap();
+        let error = give(name.into(), &OBJECT, "GPU", |lent| {
+            let (handle, name) = lent.parts();
+            assert!(handle.is_null());
+            // SAFETY: a name of seven units and its NUL.
+            let text = unsafe { std::slice::from_raw_parts(name.cast::<u16>(), 8) };
+            assert_eq!(String::from_utf16(text).unwrap(), "Local\\ü\0");
+            Err::<(), _>(REFUSED)
+        });
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("memory \"m\" by the name \"Local\\\\ü\""), "{text}");
+
+        // A number that is an open handle too: it must not be closed.
+        let (handle, other_end) = pipe();
+        let kmt = KmtHandle::from_raw(handle.as_raw_handle().addr().cast_signed());
+        let given = give(kmt.into(), &OBJECT, "GPU", |lent| Ok(lent.parts()));
+        assert_eq!(given.unwrap(), (handle.as_raw_handle(), null()));
+        assert!(is_open(&other_end));
+    }
+
+    #[test]
+    fn ten_thousand_handles_given_leave_none() {
+        let lowest_free = || {
+            let (handle, _) = pipe();
+            handle.as_raw_handle().addr()
+        };
+        let before = lowest_free();
+        for round in 0..10_000 {
+            let (handle, _) = pipe();
+            let result = if round % 2 == 0 { Ok(()) } else { Err(REFUSED) };
+            assert_eq!(give(handle.into(), &OBJECT, "GPU", |_| result).is_ok(), result.is_ok());
+        }
+        // The smallest free number is given out first, and each round would have kept one. Other tests run meanwhile.
+        let after = lowest_free();
+        assert!(after < before + 4 * 1000, "the lowest free handle was {before:#x} and is {after:#x}");
+    }
+}

@@ -1,0 +1,73 @@
+//! What there is on Windows alone: the adapter's id, and what the exporting side shares by name or by number.
+//!
+//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_uint};
+use std::io;
+
+use super::put;
+use crate::abi::{Code, INVALID_DEVICE};
+use crate::descriptor::{self, Raw};
+use crate::export::{Export, Payload};
+use crate::gate::{self, Needs, entry};
+use crate::ledger::Descriptor;
+
+/// Of each device, the last byte its ordinal; a node of its own in one linked adapter.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceGetLuid(luid: *mut [u8; 8], node_mask: *mut c_uint, device: c_int) -> Code {
+    entry("cuDeviceGetLuid", Needs::Init).run(|_, _| {
+        let ordinal = u8::try_from(device).ok().filter(|ordinal| *ordinal < 2).ok_or(INVALID_DEVICE)?;
+        // SAFETY: cuda.h: an output.
+        unsafe { put(luid, [0xd0, 0, 0, 0, 0, 0, 0, ordinal]) }?;
+        // SAFETY: cuda.h: an output.
+        unsafe { put(node_mask, 1 << ordinal) }
+    })
+}
+
+/// The exporting side allocates and exports under a name, which a NUL ends: a fresh handle, the caller's; -1 when the name
+/// is taken.
+#[unsafe(no_mangle)]
+extern "C" fn double_export_named_memory(size: u64, dedicated: c_int, name: *const u16) -> Raw {
+    export(memory(size, dedicated), |number| descriptor::make_named(number, size, name)).unwrap_or(-1)
+}
+
+/// The exporting side makes a semaphore and exports it under a name, as [`double_export_named_memory`] does.
+#[unsafe(no_mangle)]
+extern "C" fn double_export_named_semaphore(timeline: c_int, name: *const u16) -> Raw {
+    let semaphore = Export::Semaphore(Payload::new(timeline != 0));
+    export(semaphore, |number| descriptor::make_named(number, 0, name)).unwrap_or(-1)
+}
+
+/// The exporting side allocates and shares by number. The number is that of a handle which is the exporting side's, so that
+/// it shows if somebody closes it.
+#[unsafe(no_mangle)]
+extern "C" fn double_share_memory(size: u64, dedicated: c_int) -> Raw {
+    share(memory(size, dedicated), size)
+}
+
+/// The exporting side makes a semaphore and shares it by number, as [`double_share_memory`] does.
+#[unsafe(no_mangle)]
+extern "C" fn double_share_semaphore(timeline: c_int) -> Raw {
+    share(Export::Semaphore(Payload::new(timeline != 0)), 0)
+}
+
+fn memory(size: u64, dedicated: c_int) -> Export {
+    Export::Memory { size, dedicated: dedicated != 0, image: None }
+}
+
+fn share(what: Export, size: u64) -> Raw {
+    let Ok(raw) = export(what, |number| descriptor::make(number, size)) else { return -1 };
+    if let Some(export) = descriptor::number(raw) {
+        gate::ledger().by_number.push(Descriptor { raw, export });
+    }
+    raw
+}
+
+fn export(what: Export, make: impl FnOnce(u64) -> io::Result<Raw>) -> io::Result<Raw> {
+    let mut ledger = gate::ledger();
+    let number = ledger.serial();
+    let raw = make(number)?;
+    ledger.exports.insert(number, what);
+    Ok(raw)
+}

@@ -1,0 +1,184 @@
+//! The operating system's handles: sections that carry a number, and the memory behind it.
+//!
+//! Everything here takes numbers, because the point is to see what has become of them.
+//!
+//! Unsafe because a number need not be open.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::io;
+use std::os::windows::io::{BorrowedHandle, FromRawHandle, IntoRawHandle, OwnedHandle};
+use std::ptr::{null, without_provenance_mut};
+use std::sync::atomic::{AtomicIsize, Ordering};
+
+use windows_sys::Win32::Foundation::{GetHandleInformation, INVALID_HANDLE_VALUE};
+use windows_sys::Win32::System::Memory::{
+    CreateFileMappingW, FILE_MAP_READ, FILE_MAP_WRITE, MEMORY_MAPPED_VIEW_ADDRESS, MapViewOfFile, OpenFileMappingW,
+    PAGE_READWRITE, UnmapViewOfFile,
+};
+
+use crate::abi::Handle;
+
+/// The number of a handle; not a pointer, so that it may be sent.
+pub(crate) type Raw = isize;
+pub(crate) type Owned = OwnedHandle;
+
+const MAGIC: [u8; 16] = *b"driver-double/1\n";
+/// In bytes; the memory follows. Of it are used: the magic, the number, the size of the memory.
+const HEADER: u64 = 4096;
+
+/// The highest number of a handle that was made here.
+static HIGHEST: AtomicIsize = AtomicIsize::new(0);
+
+/// A fresh handle that carries `number`, with `size` bytes of zeros behind it.
+pub(crate) fn make(number: u64, size: u64) -> io::Result<Raw> {
+    make_named(number, size, null())
+}
+
+/// As [`make`], under a name: null for none, else a NUL ends it.
+pub(crate) fn make_named(number: u64, size: u64, name: *const u16) -> io::Result<Raw> {
+    let end = HEADER.checked_add(size).ok_or(io::ErrorKind::FileTooLarge)?;
+    let (high, low) = ((end >> 32) as u32, end as u32);
+    // SAFETY: memory of the page file; the name is null or whole.
+    let raw = unsafe { CreateFileMappingW(INVALID_HANDLE_VALUE, null(), PAGE_READWRITE, high, low, name) };
+    if raw.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    let raw = raw.addr().cast_signed();
+    HIGHEST.fetch_max(raw, Ordering::Relaxed);
+    let header = [&MAGIC[..], &number.to_le_bytes(), &size.to_le_bytes()].concat();
+    View::new(raw, header.len())?.write(0, &header);
+    Ok(raw)
+}
+
+/// A handle of the driver's own to what an import is given: by handle or, where that is null, by name.
+pub(crate) fn take(given: &Handle) -> io::Result<Raw> {
+    let taken = if given.handle == 0 {
+        // SAFETY: a NUL ends the name (cuda.h: "a NULL-terminated array of UTF-16 characters").
+        let raw = unsafe { OpenFileMappingW(FILE_MAP_READ | FILE_MAP_WRITE, 0, given.name) };
+        if raw.is_null() {
+            return Err(io::Error::last_os_error());
+        }
+        raw.addr().cast_signed()
+    } else {
+        let handle = borrow(given.handle).ok_or(CLOSED)?;
+        handle.try_clone_to_owned()?.into_raw_handle().addr().cast_signed()
+    };
+    HIGHEST.fetch_max(taken, Ordering::Relaxed);
+    Ok(taken)
+}
+
+/// What [`make`] put into it; None for all others, and for a number that is closed.
+pub(crate) fn number(raw: Raw) -> Option<u64> {
+    header(raw).map(|(number, _)| number)
+}
+
+fn header(raw: Raw) -> Option<(u64, u64)> {
+    let header = View::new(raw, 32).ok()?.read(0, 32);
+    let (magic, rest) = header.split_at(16);
+    let (number, size) = rest.split_at(8);
+    let word = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).ok();
+    (magic == MAGIC).then_some((word(number)?, word(size)?))
+}
+
+/// Closes it; false if it is closed already.
+pub(crate) fn close(raw: Raw) -> bool {
+    let open = borrow(raw).is_some();
+    if open {
+        // SAFETY: the number is open, and the caller took it over from whoever had it.
+        drop(unsafe { OwnedHandle::from_raw_handle(handle(raw)) });
+    }
+    open
+}
+
+/// Those of ours that are open in this process, with the number each carries. Handles are multiples of four, and low ones
+/// are given out first; a duplicate that somebody made lies at most a little above those that were made here.
+pub(crate) fn open() -> Vec<(Raw, u64)> {
+    let end = HIGHEST.load(Ordering::Relaxed) + 4 * 64;
+    (4..end).step_by(4).filter_map(|raw| Some((raw, number(raw)?))).collect()
+}
+
+/// From the memory behind it.
+pub(crate) fn read(raw: Raw, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    let view = memory(raw, offset, len)?;
+    Ok(view.read((HEADER + offset) as usize, len))
+}
+
+/// To the memory behind it.
+pub(crate) fn write(raw: Raw, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    memory(raw, offset, bytes.len())?.write((HEADER + offset) as usize, bytes);
+    Ok(())
+}
+
+/// A view of all of it, if there are `len` bytes at `offset`.
+fn memory(raw: Raw, offset: u64, len: usize) -> io::Result<View> {
+    let (_, size) = header(raw).ok_or(CLOSED)?;
+    let inside = offset.checked_add(len as u64).is_some_and(|end| end <= size);
+    if !inside {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    View::new(raw, (HEADER + size) as usize)
+}
+
+/// Hands a handle out.
+pub(crate) fn own(raw: Raw) -> Option<Owned> {
+    borrow(raw)?;
+    // SAFETY: it is open, and the caller has it from `make`.
+    Some(unsafe { OwnedHandle::from_raw_handle(handle(raw)) })
+}
+
+const CLOSED: io::ErrorKind = io::ErrorKind::NotFound;
+
+fn handle(raw: Raw) -> *mut c_void {
+    without_provenance_mut(raw.cast_unsigned())
+}
+
+fn borrow<'a>(raw: Raw) -> Option<BorrowedHandle<'a>> {
+    let mut flags = 0;
+    // SAFETY: a number that is no open handle is an error, and `flags` is a place for the result.
+    let open = raw > 0 && unsafe { GetHandleInformation(handle(raw), &mut flags) } != 0;
+    // SAFETY: open a moment ago. Should it have another owner by now, what is done with it fails or changes nothing.
+    open.then(|| unsafe { BorrowedHandle::borrow_raw(handle(raw)) })
+}
+
+/// The first bytes of a section, while this lives.
+struct View {
+    address: MEMORY_MAPPED_VIEW_ADDRESS,
+    len: usize,
+}
+
+impl View {
+    /// An error for what is no section, or a smaller one.
+    fn new(raw: Raw, len: usize) -> io::Result<Self> {
+        // SAFETY: a handle of another kind, or a number that is no open handle, is an error.
+        let address = unsafe { MapViewOfFile(handle(raw), FILE_MAP_READ | FILE_MAP_WRITE, 0, 0, len) };
+        if address.Value.is_null() { Err(io::Error::last_os_error()) } else { Ok(Self { address, len }) }
+    }
+
+    fn read(&self, offset: usize, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        let from = self.place(offset, len);
+        // SAFETY: `place` has checked that so many bytes are there.
+        unsafe { from.copy_to_nonoverlapping(bytes.as_mut_ptr(), len) };
+        bytes
+    }
+
+    fn write(&self, offset: usize, bytes: &[u8]) {
+        let to = self.place(offset, bytes.len());
+        // SAFETY: `place` has checked that so many bytes are there.
+        unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    }
+
+    fn place(&self, offset: usize, len: usize) -> *mut u8 {
+        assert!(offset.checked_add(len).is_some_and(|end| end <= self.len), "{len} bytes at {offset} of {}", self.len);
+        // SAFETY: inside the view.
+        unsafe { self.address.Value.cast::<u8>().add(offset) }
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new`, and nothing points into it any more.
+        unsafe { UnmapViewOfFile(self.address) };
+    }
+}

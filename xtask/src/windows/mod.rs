@@ -1,0 +1,114 @@
+//! `cargo xtask windows`: what can be known of Windows on a machine that runs Linux.
+//!
+//! Every line is checked, linted and documented for MSVC, which needs no linker. Then the tests, the doctor and the demo are
+//! built with MinGW and run under Wine. No driver under Wine exports: the driver double stands in for `nvcuda.dll`, and the
+//! CPU backend needs no export.
+
+mod tools;
+mod wine;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::setup::{self, Scope};
+use crate::{shell, test};
+use tools::Tools;
+use wine::Wine;
+
+/// Checked, linted and documented; not linked.
+const CHECKED: &str = "x86_64-pc-windows-msvc";
+
+/// Tests inside the crates. Those beside them in `bridge` and `bridge-examples` start cargo or programs for Linux.
+const INSIDE: &str = "-p vk-export -p cuda-import -p bridge -p bridge-examples --lib";
+/// Whole packages of tests.
+const BESIDE: &str = "-p driver-double -p bridge-tests";
+
+/// Wine takes longer than any optimisation saves.
+const QUICK_TO_BUILD: &str =
+    "--config profile.dev.opt-level=0 --config profile.dev.debug=false --config profile.dev.package.\"*\".opt-level=0";
+
+/// The frames are drawn in software; the demo checks its own picture.
+const DEMO: &str = "--backend host --frames 4 --particles 20000 --size 320x180 --slots 2";
+
+/// All of it; stops at the first step that fails.
+pub(crate) fn run(install: bool) -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        bail!("this is for Linux, where Windows has to be imitated; on Windows run `cargo xtask test`");
+    }
+    let tools = timed("tools", || {
+        let tools = Tools::set_up(CHECKED, install)?;
+        // The screen and the software driver are Linux's own: Wine hands them on.
+        setup::run(Scope::Tests, install)?;
+        Ok(tools)
+    })?;
+    timed("clippy", || {
+        let mut clippy = tools.cargo("clippy", CHECKED);
+        shell::run(clippy.args(["--workspace", "--all-targets", "--", "-D", "warnings"]))
+    })?;
+    timed("docs", || {
+        let mut doc = tools.cargo("doc", CHECKED);
+        shell::run(doc.args(["--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    let wine = timed("wine", || Wine::start(&tools))?;
+    timed("tests", || tests(&tools, &wine))?;
+    timed("programs", || programs(&tools, &wine))
+}
+
+fn timed<T>(step: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    println!("-- windows: {step}");
+    let start = Instant::now();
+    let result = work();
+    println!("-- windows: {step}: {:.1} s", start.elapsed().as_secs_f64());
+    result
+}
+
+fn tests(tools: &Tools, wine: &Wine) -> Result<()> {
+    for packages in [INSIDE, BESIDE] {
+        let log = tools.folder().join("skips.log");
+        std::fs::write(&log, "")?;
+        let mut command = quick(tools.cargo("test", tools.run_target()));
+        command.arg("--no-fail-fast").args(packages.split_whitespace());
+        wine.prepare(&mut command);
+        command.env(tools.runner_variable(), wine.program()).env(test::SKIP_LOG, Wine::path(&log));
+        if !test::count(&mut command, &log)? {
+            bail!("tests failed under Wine: `{}`", shell::shown(&command));
+        }
+    }
+    Ok(())
+}
+
+fn quick(mut command: Command) -> Command {
+    command.args(QUICK_TO_BUILD.split_whitespace());
+    command
+}
+
+/// The doctor has to find Vulkan and miss CUDA; the demo draws into memory, and into a window.
+fn programs(tools: &Tools, wine: &Wine) -> Result<()> {
+    let mut build = quick(tools.cargo("build", tools.run_target()));
+    shell::run(build.args(["-p", "bridge-examples", "--examples"]))?;
+    let folder = shell::target_dir().join(tools.run_target()).join("debug/examples");
+
+    let output = wine.command(&folder.join("doctor.exe")).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    for expected in ["no CUDA driver: nvcuda.dll was not found", "ok: the CPU and Vulkan", "only the CPU backend works"]
+    {
+        // Lines are folded at spaces.
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if !words(&said).contains(expected) {
+            bail!("the doctor under Wine does not say {expected:?} ({})", output.status);
+        }
+    }
+
+    let out = tools.folder().join("demo");
+    let demo = |out: &Path| {
+        let mut demo = wine.command(&folder.join("particles.exe"));
+        demo.args(DEMO.split_whitespace()).arg("--out").arg(Wine::path(out));
+        demo
+    };
+    shell::run(&mut demo(&out))?;
+    shell::run(demo(&out.join("window")).arg("--window"))
+}
