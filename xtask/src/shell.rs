@@ -24,7 +24,12 @@ pub(crate) fn target_dir() -> PathBuf {
 
 /// The cargo that started this program, in the root of the workspace.
 pub(crate) fn cargo() -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo_at(Path::new(&env::var_os("CARGO").unwrap_or_else(|| "cargo".into())))
+}
+
+/// Another cargo, in the root of the workspace.
+pub(crate) fn cargo_at(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(root());
     // Set by the outer `cargo run` for this package; build scripts below must not take it for theirs.
     for (name, _) in env::vars_os() {

@@ -31,6 +31,8 @@ pub(crate) enum Need {
     MinGw,
     /// Runs programs for Windows.
     Wine,
+    /// A compiler of Debian's with the source of its standard library, where rustup brings no library for Windows.
+    DebianRust,
 }
 
 impl Need {
@@ -46,6 +48,7 @@ impl Need {
             Self::Pip => "Python's pip",
             Self::MinGw => "MinGW-w64",
             Self::Wine => "Wine",
+            Self::DebianRust => "Debian's Rust",
         }
     }
 }
@@ -112,6 +115,8 @@ impl Manager {
             (Need::MinGw, Self::Dnf) => &["mingw64-gcc"],
             (Need::MinGw, Self::Pacman) => &["mingw-w64-gcc"],
             (Need::MinGw, Self::Zypper) => &["mingw64-cross-gcc"],
+            (Need::DebianRust, Self::Apt) => &["cargo-web", "rustc-web", "rust-web-clippy", "rust-web-src"],
+            (Need::DebianRust, _) => &[],
             (Need::Wine, Self::Apt) => &["wine64"],
             (Need::Wine, Self::Dnf | Self::Pacman | Self::Zypper) => &["wine"],
         }

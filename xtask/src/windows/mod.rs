@@ -89,7 +89,7 @@ fn quick(mut command: Command) -> Command {
 fn programs(tools: &Tools, wine: &Wine) -> Result<()> {
     let mut build = quick(tools.cargo("build", tools.run_target()));
     shell::run(build.args(["-p", "bridge-examples", "--examples"]))?;
-    let folder = shell::target_dir().join(tools.run_target()).join("debug/examples");
+    let folder = tools.target_dir().join(tools.run_target()).join("debug/examples");
 
     let output = wine.command(&folder.join("doctor.exe")).output()?;
     let said = String::from_utf8_lossy(&output.stdout);

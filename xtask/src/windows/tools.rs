@@ -1,5 +1,6 @@
 //! Rust for Windows, a linker for it, and Wine: found, or installed.
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,23 +9,30 @@ use anyhow::{Context, Result, bail};
 use crate::setup::packages::{self, Manager, Need};
 use crate::shell;
 
-/// Linked with MinGW, to be run.
-const RUN: &str = "x86_64-pc-windows-gnu";
 /// Debian puts Wine's 64-bit loader here alone, other systems on the path.
 const WINE_OF_DEBIAN: &str = "/usr/lib/wine/wine64";
+/// Where Debian's packages put their programs; rustup's come before them on the path.
+const DEBIAN: &str = "/usr/bin";
 
 /// What builds and runs for Windows.
 pub(super) struct Tools {
+    rust: Rust,
     wine: PathBuf,
+}
+
+/// Which compiler.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rust {
+    /// The one in force, with the standard library for Windows from rustup.
+    Own,
+    /// Debian's, which has the library's source and builds it along.
+    Debian,
 }
 
 impl Tools {
     /// Looks, and installs what is not there. In the error: what to type.
     pub(super) fn set_up(checked: &str, install: bool) -> Result<Self> {
-        let missing: Vec<_> = [checked, RUN].into_iter().filter(|target| !has_target(target)).collect();
-        if !missing.is_empty() {
-            add_targets(&missing, install)?;
-        }
+        let rust = rust(checked, install)?;
         let mut needs = Vec::new();
         if shell::on_path(compiler()).is_none() {
             needs.push(Need::MinGw);
@@ -36,14 +44,29 @@ impl Tools {
             Manager::install(&needs, install)?;
         }
         let wine = wine().context("the packages went in, but there is neither `wine64` nor `wine`")?;
-        Ok(Self { wine })
+        Ok(Self { rust, wine })
     }
 
     /// `cargo COMMAND --target TARGET`.
     pub(super) fn cargo(&self, command: &str, target: &str) -> Command {
-        let mut cargo = shell::cargo();
-        cargo.args([command, "--target", target]);
+        let mut cargo = match self.rust {
+            Rust::Own => shell::cargo(),
+            Rust::Debian => debians_cargo(),
+        };
+        cargo.env("CARGO_TARGET_DIR", self.target_dir()).arg(command);
+        if self.rust == Rust::Debian {
+            cargo.arg("-Zbuild-std");
+        }
+        cargo.args(["--target", target]);
         cargo
+    }
+
+    /// Where cargo puts what it builds. Two compilers in one folder would build everything anew, each time.
+    pub(super) fn target_dir(&self) -> PathBuf {
+        match self.rust {
+            Rust::Own => shell::target_dir(),
+            Rust::Debian => self.folder().join("debian"),
+        }
     }
 
     /// For what is not cargo's: Wine's folder, logs, pictures.
@@ -51,17 +74,28 @@ impl Tools {
         shell::target_dir().join("windows")
     }
 
+    /// What is linked with MinGW, to be run.
     pub(super) fn run_target(&self) -> &'static str {
-        RUN
+        self.rust.run_target()
     }
 
     /// What cargo takes the program from that runs its tests.
     pub(super) fn runner_variable(&self) -> String {
-        format!("CARGO_TARGET_{}_RUNNER", RUN.to_uppercase().replace('-', "_"))
+        format!("CARGO_TARGET_{}_RUNNER", self.run_target().to_uppercase().replace('-', "_"))
     }
 
     pub(super) fn wine(&self) -> &Path {
         &self.wine
+    }
+}
+
+impl Rust {
+    /// A library that is built along is built for an older Windows, which asks less of Wine.
+    fn run_target(self) -> &'static str {
+        match self {
+            Self::Own => "x86_64-pc-windows-gnu",
+            Self::Debian => "x86_64-win7-windows-gnu",
+        }
     }
 }
 
@@ -75,6 +109,23 @@ fn wine() -> Option<PathBuf> {
     shell::on_path("wine64").or(of_debian).or_else(|| shell::on_path("wine"))
 }
 
+fn rust(checked: &str, install: bool) -> Result<Rust> {
+    let targets = [checked, Rust::Own.run_target()];
+    let missing: Vec<_> = targets.into_iter().filter(|target| !has_target(target)).collect();
+    if missing.is_empty() {
+        return Ok(Rust::Own);
+    }
+    let Err(error) = add_targets(&missing, install) else { return Ok(Rust::Own) };
+    if !has_debians_rust() {
+        if shell::on_path("apt-get").is_none() {
+            return Err(error);
+        }
+        eprintln!("setup: {error:#}\nsetup: taking Debian's Rust instead");
+        Manager::install(&[Need::DebianRust], install).context(format!("{error:#}"))?;
+    }
+    Ok(Rust::Debian)
+}
+
 /// Whether the toolchain in force has the target's standard library.
 fn has_target(target: &str) -> bool {
     let mut rustc = Command::new("rustc");
@@ -85,10 +136,7 @@ fn has_target(target: &str) -> bool {
 fn add_targets(targets: &[&str], install: bool) -> Result<()> {
     let typed = format!("rustup target add {}", targets.join(" "));
     if shell::on_path("rustup").is_none() {
-        bail!(
-            "Rust for {} is missing, and so is rustup; install it from https://rustup.rs and run `{typed}`",
-            targets.join(", ")
-        );
+        bail!("Rust for Windows is not here, and neither is rustup, which brings it with `{typed}`: https://rustup.rs");
     }
     if !(install && packages::may_install()) {
         bail!("installing is turned off; run this, then try again:\n    {typed}");
@@ -96,6 +144,25 @@ fn add_targets(targets: &[&str], install: bool) -> Result<()> {
     eprintln!("setup: {typed}");
     let mut rustup = Command::new("rustup");
     rustup.current_dir(shell::root()).args(["target", "add"]).args(targets);
-    shell::run(&mut rustup)
-        .with_context(|| format!("Rust for Windows is not here; run this, then try again:\n    {typed}"))
+    shell::run(&mut rustup).context("rustup brings no Rust for Windows")
+}
+
+fn has_debians_rust() -> bool {
+    ["cargo", "rustc", "cargo-clippy"].iter().all(|program| Path::new(DEBIAN).join(program).is_file())
+        && shell::succeeds(debians_cargo().args(["-Zbuild-std", "--version"]))
+}
+
+/// Debian's programs first, and nothing of rustup's. A stable compiler builds its own library only if told that it may.
+fn debians_cargo() -> Command {
+    let mut cargo = shell::cargo_at(&Path::new(DEBIAN).join("cargo"));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(PathBuf::from(DEBIAN)).chain(env::split_paths(&path));
+    if let Ok(path) = env::join_paths(path) {
+        cargo.env("PATH", path);
+    }
+    for name in ["RUSTUP_TOOLCHAIN", "CARGO", "RUSTC", "RUSTDOC"] {
+        cargo.env_remove(name);
+    }
+    cargo.env("RUSTC_BOOTSTRAP", "1");
+    cargo
 }

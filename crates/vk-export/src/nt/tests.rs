@@ -29,11 +29,14 @@ fn open_handles() -> usize {
     (4..1 << 17).step_by(4).filter(is_open).count()
 }
 
-/// Other tests open and close handles meanwhile.
+/// Other tests open and close handles meanwhile,
 const NOISE: usize = 100;
+/// and those that count, or keep many, take turns.
+static COUNTING: Mutex<()> = Mutex::new(());
 
 #[test]
 fn the_count_of_handles_counts() {
+    let _turn = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
     let exporter = Exporter::new(HandleType::OpaqueWin32, "buffer \"b\"").unwrap();
     let before = open_handles();
     let kept: Vec<_> = (0..1000).map(|_| driver_object(&exporter).unwrap()).collect();
@@ -70,6 +73,7 @@ fn a_driver_that_fails_is_asked_again() {
 
 #[test]
 fn ten_thousand_exports_leave_no_handle() {
+    let _turn = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
     let round = || {
         let exporter = Exporter::new(HandleType::OpaqueWin32, "buffer \"b\"").unwrap();
         for _ in 0..2 {
