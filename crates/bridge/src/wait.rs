@@ -50,7 +50,8 @@ pub(crate) fn poll(
     }
 }
 
-/// Looks for a moment, then blocks in `block` for what is left of `limit`.
+/// Looks as [`poll`] does at first, then blocks in `block` for what is left of `limit`: a driver wakes who blocks tens of
+/// microseconds late.
 pub(crate) fn spin_then_block(
     limit: Duration,
     mut reached: impl FnMut() -> Result<bool>,
@@ -62,10 +63,14 @@ pub(crate) fn spin_then_block(
             return Ok(true);
         }
         let elapsed = start.elapsed();
-        if elapsed >= SPIN.min(limit) {
+        if elapsed >= YIELD.min(limit) {
             return block(limit.saturating_sub(elapsed));
         }
-        std::hint::spin_loop();
+        if elapsed < SPIN {
+            std::hint::spin_loop();
+        } else {
+            std::thread::yield_now();
+        }
     }
 }
 
