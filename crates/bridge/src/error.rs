@@ -41,11 +41,11 @@ pub enum Error {
         /// The Vulkan device's name.
         vulkan: String,
         /// Its adapter.
-        vulkan_adapter: crate::AdapterId,
+        vulkan_adapter: crate::compute::pair::AdapterId,
         /// The CUDA device's name.
         cuda: String,
         /// Its adapter.
-        cuda_adapter: crate::AdapterId,
+        cuda_adapter: crate::compute::pair::AdapterId,
     },
 
     /// CUDA was asked for, but this machine or this device cannot.
@@ -151,7 +151,7 @@ pub enum Error {
         /// Its slot.
         slot: usize,
         /// What the closure returned.
-        source: crate::RecordError,
+        source: crate::exchange::RecordError,
     },
 
     /// A host wait ran into its limit.
@@ -167,7 +167,7 @@ pub enum Error {
         /// The value of the point.
         value: u64,
         /// Who signals it.
-        signaller: crate::Signaller,
+        signaller: crate::timeline::Signaller,
         /// The value at the end of the wait.
         last_seen: u64,
         /// How long the wait lasted.
@@ -227,10 +227,14 @@ fn lost(frame: u64, stage: Stage) -> String {
     }
 }
 
-fn hint(signaller: crate::Signaller) -> &'static str {
+fn hint(signaller: crate::timeline::Signaller) -> &'static str {
     match signaller {
-        crate::Signaller::Compute => "a kernel may be stuck, or waiting for a frame that Vulkan never submitted",
-        crate::Signaller::Queue => "the queue may be stuck, or the submission may wait for work that never ends",
+        crate::timeline::Signaller::Compute => {
+            "a kernel may be stuck, or waiting for a frame that Vulkan never submitted"
+        }
+        crate::timeline::Signaller::Queue => {
+            "the queue may be stuck, or the submission may wait for work that never ends"
+        }
     }
 }
 

@@ -10,8 +10,9 @@ use cuda_import::{CudaDevice, ImageMappingInfo, ImportedMemory, ImportedSemaphor
 use vk_export::ash::vk;
 use vk_export::{Block, Buffer, Image, ImageKind, MemoryDescriptor, MemoryHandle, Semaphore, Uuid};
 
-use crate::trace::{self, Event};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::observe::trace;
+use crate::observe::trace::Event;
 
 /// Imports a buffer's memory.
 pub(crate) fn memory(buffer: &Buffer, cuda: &CudaDevice) -> Result<Arc<ImportedMemory>> {

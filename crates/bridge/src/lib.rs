@@ -50,48 +50,39 @@
 //! Turns own what they need, so a frame may be computed on one thread and rendered on another; everything is [`Send`].
 //! An exchange is driven from one thread at a time (`begin` takes `&mut self`).
 
+mod buffer;
 mod compute;
 mod error;
 mod exchange;
-mod format;
 mod handoff;
-mod host_image;
-mod image_spec;
-mod live;
-mod pair;
-mod pool;
+mod image;
+mod observe;
 mod resources;
-mod shared;
-mod shared_image;
-mod submit;
 mod timeline;
-mod trace;
-mod trail;
-mod wait;
 
 pub use cuda_import;
 pub use vk_export;
 pub use vk_export::ash;
 pub use vk_export::{Consumer, ExportDevice, ImageConsumer, ImageKind, OpenInfo, QueueKind};
 
+pub use buffer::pool::{PoolReport, SharedPool, SharedPoolInfo};
+pub use buffer::shared::{RenderBuffer, SharedBuffer};
+pub use compute::pair::{AdapterId, DevicePair};
 pub use compute::{Backend, Compute, CudaCompute};
 pub use error::{Error, Result, Stage};
+pub use exchange::submit::{LegacySubmitParts, SubmitParts};
 pub use exchange::{
     ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, ExchangeInfo, FrameGraph, HostWork, RecordError,
     RenderFirst, RenderTurn, SubmitInfo, Work,
 };
-pub use format::{FORMATS, FormatInfo, FormatSupport, format_info, format_support};
-pub use host_image::{HostImageMut, HostPlaneMut};
-pub use image_spec::ImageSpec;
-pub use live::LiveObjects;
-pub use pair::{AdapterId, DevicePair};
-pub use pool::{PoolReport, SharedPool, SharedPoolInfo};
+pub use image::format::{FORMATS, FormatInfo, FormatSupport, format_info, format_support};
+pub use image::host::{HostImageMut, HostPlaneMut};
+pub use image::shared::{RenderImage, SharedImage};
+pub use image::spec::ImageSpec;
+pub use observe::live::LiveObjects;
+pub use observe::trace::{trace_off, trace_to};
 pub use resources::{BufferSpec, CreateContext, Each, HandoverRef, Resources};
-pub use shared::{RenderBuffer, SharedBuffer};
-pub use shared_image::{RenderImage, SharedImage};
-pub use submit::{LegacySubmitParts, SubmitParts};
 pub use timeline::{Signaller, TimelinePoint};
-pub use trace::{trace_off, trace_to};
 
 /// The README's examples, compiled.
 #[cfg(doctest)]

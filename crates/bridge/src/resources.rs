@@ -7,8 +7,11 @@ use cuda_import::DeviceViewMut;
 use vk_export::ash::vk;
 use vk_export::{Consumer, Handover, ImageHandover};
 
-use crate::shared::SharedBufferInfo;
-use crate::{Compute, RenderBuffer, Result, SharedBuffer, SharedPool};
+use crate::buffer::pool::SharedPool;
+use crate::buffer::shared::SharedBufferInfo;
+use crate::buffer::shared::{RenderBuffer, SharedBuffer};
+use crate::compute::Compute;
+use crate::error::Result;
 
 /// A description of what every slot of an exchange holds.
 ///

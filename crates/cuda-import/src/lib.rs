@@ -72,59 +72,42 @@
 //! The version of CUDA's binding is a feature: `cuda-12000` by default, which runs on the most drivers, or exactly one of
 //! the others. [`cudarc`] is exported again, so that programs use the same one.
 
-mod block;
-mod borrowed;
 mod buffer;
-mod code;
 mod device;
 mod error;
-mod graph;
 mod handle;
 mod image;
-mod image_info;
-mod image_limits;
-mod image_objects;
-mod image_problem;
-mod image_view;
 mod memory;
-mod order;
-mod part;
-mod probe;
 mod semaphore;
-mod stand_in;
 mod stream;
 mod sys;
-mod texel;
-mod texture;
-mod version;
-mod view;
 
-pub use block::MappedBlock;
-pub use borrowed::BorrowedSlice;
+pub use buffer::borrowed::BorrowedSlice;
+pub use buffer::part::MappedPart;
+pub use buffer::view::{DeviceView, DeviceViewMut};
 pub use buffer::{BufferMappingInfo, MappedBuffer};
-pub use code::DriverCode;
 pub use cudarc;
 pub use device::CudaDevice;
+pub use device::probe::{ComputeMode, DeviceReport, DriverReport, probe};
+pub use device::version::DriverVersion;
+pub use error::code::DriverCode;
 pub use error::{Error, PresentDevice};
-pub use graph::{CaptureError, FrameGraph};
 pub use half;
 pub use handle::{ImportHandle, OsHandle};
 #[cfg(windows)]
 pub use handle::{KmtHandle, NtName};
 pub use image::MappedImage;
-pub use image_info::{ImageKind, ImageMappingInfo};
-pub use image_problem::ImageProblem;
-pub use image_view::{ImageView, ImageViewMut};
+pub use image::info::{ImageKind, ImageMappingInfo};
+pub use image::problem::ImageProblem;
+pub use image::texel::{ChannelType, Texel, TexelFormat};
+pub use image::texture::{AddressMode, Filter, ReadMode, Surface, Texture, TextureInfo};
+pub use image::view::{ImageView, ImageViewMut};
+pub use memory::block::MappedBlock;
 pub use memory::{ImportedMemory, MemoryImportInfo};
-pub use part::MappedPart;
-pub use probe::{ComputeMode, DeviceReport, DriverReport, probe};
 pub use semaphore::{ImportedSemaphore, SemaphoreKind};
+pub use stream::graph::{CaptureError, FrameGraph};
 pub use stream::{SemaphorePoint, StreamMark, mark, query, signal, signal_one, wait, wait_one};
-pub use texel::{ChannelType, Texel, TexelFormat};
-pub use texture::{AddressMode, Filter, ReadMode, Surface, Texture, TextureInfo};
 pub use uuid::Uuid;
-pub use version::DriverVersion;
-pub use view::{DeviceView, DeviceViewMut};
 
 /// Everything handed out may be used from any thread.
 const _: () = {

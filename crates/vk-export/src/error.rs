@@ -2,7 +2,7 @@
 
 use ash::vk;
 
-use crate::Requirement;
+use crate::device::requirements::Requirement;
 
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -109,7 +109,8 @@ fn legacy_access(access: vk::AccessFlags2) -> vk::AccessFlags {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Consumer, Handover, Partner};
+    use crate::buffer::access::Consumer;
+    use crate::buffer::barrier::{Handover, Partner};
 
     fn handover(partner: Partner, consumer: Consumer) -> Handover {
         Handover::of(vk::Buffer::null(), partner, 3, consumer)

@@ -33,70 +33,43 @@
 //! Everything here is [`Send`] and [`Sync`]; what Vulkan wants externally synchronized (the queue, the allocator) is
 //! locked inside.
 
-mod barrier;
-mod block;
+#[cfg(unix)]
 mod buffer;
-mod consumer;
 mod device;
 mod error;
-#[cfg(unix)]
-mod fd;
-mod format;
 mod handle;
 mod image;
-mod image_barrier;
-mod image_check;
-mod image_consumer;
-mod image_info;
-mod image_support;
-mod image_view;
-mod instance;
 mod legacy;
 mod local;
 mod memory;
-#[cfg(windows)]
-mod nt;
-mod physical;
-mod queue;
-mod raw_buffer;
-mod report;
-mod requirements;
 mod semaphore;
-mod synchronization2;
-mod validation;
-
-// What differs between operating systems, under one name.
-#[cfg(unix)]
-use fd as os;
-#[cfg(windows)]
-use nt as os;
 
 pub use ash;
 pub use gpu_allocator::MemoryLocation;
 pub use uuid::Uuid;
 
-pub use barrier::{Handover, Partner};
-pub use block::{Block, BlockInfo, ExportedBlock};
+pub use buffer::access::Consumer;
+pub use buffer::barrier::{Handover, Partner};
 pub use buffer::{Buffer, BufferInfo, ExportedBuffer};
-pub use consumer::Consumer;
-pub use device::{AdoptInfo, DeviceSelector, EnabledFeatures, ExportDevice, OpenInfo, Validation};
-pub use error::{Error, Result};
-pub use handle::{HandleType, MemoryHandle, OsHandle};
-pub use image::{ExportedImage, HostLayout, Image, ImageDescriptor};
-pub use image_barrier::ImageHandover;
-pub use image_consumer::ImageConsumer;
-pub use image_info::{ImageInfo, ImageKind, mip_count};
-pub use image_support::{ImageSupport, image_support};
-pub use legacy::{LegacyBarrier, LegacyImageBarrier, legacy_stages};
-pub use local::{LocalBuffer, LocalImage, LocalImageInfo};
-pub use memory::{MemoryDescriptor, Placement};
-#[cfg(windows)]
-pub use nt::{KmtHandle, NtSharing};
-pub use physical::PhysicalDeviceInfo;
-pub use queue::{Queue, QueueKind};
-pub use report::{DeviceReport, LayerReport, VulkanReport, report};
-pub use requirements::{
+pub use device::physical::PhysicalDeviceInfo;
+pub use device::queue::{Queue, QueueKind};
+pub use device::report::{DeviceReport, LayerReport, VulkanReport, report};
+pub use device::requirements::{
     EXPORT_EXTENSIONS, MINIMUM_API_VERSION, RequiredFeatures, Requirement, required_device_extensions,
 };
+pub use device::validation::{SILENCED, Silenced, ValidationMessage};
+pub use device::{AdoptInfo, DeviceSelector, EnabledFeatures, ExportDevice, OpenInfo, Validation};
+pub use error::{Error, Result};
+#[cfg(windows)]
+pub use handle::nt::{KmtHandle, NtSharing};
+pub use handle::{HandleType, MemoryHandle, OsHandle};
+pub use image::access::ImageConsumer;
+pub use image::barrier::ImageHandover;
+pub use image::info::{ImageInfo, ImageKind, mip_count};
+pub use image::support::{ImageSupport, image_support};
+pub use image::{ExportedImage, HostLayout, Image, ImageDescriptor};
+pub use legacy::{LegacyBarrier, LegacyImageBarrier, legacy_stages};
+pub use local::{LocalBuffer, LocalImage, LocalImageInfo};
+pub use memory::block::{Block, BlockInfo, ExportedBlock};
+pub use memory::{MemoryDescriptor, Placement};
 pub use semaphore::{ExportedSemaphore, Semaphore, SemaphoreDescriptor, SemaphoreInfo, SemaphoreKind};
-pub use validation::{SILENCED, Silenced, ValidationMessage};

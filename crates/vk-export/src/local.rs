@@ -5,7 +5,8 @@ use ash::vk;
 use gpu_allocator::vulkan::{Allocation, AllocationCreateDesc, AllocationScheme, Allocator, AllocatorCreateDesc};
 use gpu_allocator::{AllocationSizes, MemoryLocation};
 
-use crate::{Error, ExportDevice, Result};
+use crate::device::ExportDevice;
+use crate::error::{Error, Result};
 
 /// A buffer that stays with Vulkan. Dropping it frees it at once: keep it until the GPU is done with it.
 #[derive(Debug)]

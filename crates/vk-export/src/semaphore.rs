@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use ash::vk;
 use uuid::Uuid;
 
-use crate::os::Exporter;
-use crate::requirements::SEMAPHORE_EXTENSION;
-use crate::{Error, ExportDevice, HandleType, OsHandle, Result};
+use crate::device::ExportDevice;
+use crate::device::requirements::SEMAPHORE_EXTENSION;
+use crate::error::{Error, Result};
+use crate::handle::os::Exporter;
+use crate::handle::{HandleType, OsHandle};
 
 /// The two kinds of semaphore.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -81,7 +83,11 @@ impl Semaphore {
     /// Those of [`new`](Self::new); [`Error::InvalidArgument`] for a name that cannot be or is taken, and for a security
     /// descriptor that Windows does not understand or that would let everyone in.
     #[cfg(windows)]
-    pub fn new_shared(device: &ExportDevice, info: &SemaphoreInfo<'_>, sharing: &crate::NtSharing<'_>) -> Result<Self> {
+    pub fn new_shared(
+        device: &ExportDevice,
+        info: &SemaphoreInfo<'_>,
+        sharing: &crate::handle::nt::NtSharing<'_>,
+    ) -> Result<Self> {
         let info = SemaphoreInfo { exportable: true, ..*info };
         Self::make(device, &info, |handle_type, object| Exporter::shared(handle_type, sharing, object))
     }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use smallbox::space::S32;
 use smallbox::{SmallBox, smallbox};
 
+use crate::error::{Error, Result};
 use crate::timeline::Timeline;
-use crate::{Error, Result};
 
 /// A queue of work for one CPU thread. Cloning it gives the same queue.
 #[derive(Clone)]

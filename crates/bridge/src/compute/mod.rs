@@ -1,5 +1,7 @@
 //! The compute side of an exchange: CUDA on the same GPU, or the CPU.
 
+pub(crate) mod pair;
+
 mod host;
 
 use std::str::FromStr;
@@ -9,7 +11,8 @@ use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{CudaDevice, query};
 use vk_export::ExportDevice;
 
-use crate::{DevicePair, Error, Result};
+use crate::compute::pair::DevicePair;
+use crate::error::{Error, Result};
 
 pub(crate) use host::HostStream;
 
@@ -100,7 +103,7 @@ impl Compute {
     /// # Errors
     /// [`Error::NoCuda`] with the reason, [`Error::HostFailed`] when a thread cannot be started.
     pub fn new(device: &ExportDevice, backend: Backend) -> Result<Self> {
-        crate::trace::init();
+        crate::observe::trace::init();
         if backend == Backend::Host {
             return Self::host(device, "asked for".into());
         }
@@ -121,7 +124,7 @@ impl Compute {
     /// # Errors
     /// [`Error::DifferentDevices`] naming both devices, or what [`DevicePair::new`] says.
     pub fn on_stream(device: &ExportDevice, stream: Arc<CudaStream>) -> Result<Self> {
-        crate::trace::init();
+        crate::observe::trace::init();
         let pair = DevicePair::new(device, CudaDevice::adopt(Arc::clone(stream.context()))?)?;
         Ok(Self::cuda_with(pair, stream, "the program's own stream".into()))
     }

@@ -9,8 +9,10 @@ use cuda_import::cudarc::driver::CudaStream;
 use super::ledger::First;
 use super::{ComputeFirst, Direction, RenderFirst, Shared, ledger};
 use crate::compute::{HostStream, SideRef};
-use crate::live::{Alive, Kind};
-use crate::{Error, Resources, Result, TimelinePoint};
+use crate::error::{Error, Result};
+use crate::observe::live::{Alive, Kind};
+use crate::resources::Resources;
+use crate::timeline::TimelinePoint;
 
 /// The compute side's part of a frame: it owns the slot until [`finish`](Self::finish).
 ///

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::ledger::{Begun, First};
 use super::{ComputeTurn, RenderTurn, Shared};
-use crate::{Resources, Result, TimelinePoint};
+use crate::error::Result;
+use crate::resources::Resources;
+use crate::timeline::TimelinePoint;
 
 /// Which side begins a frame: [`ComputeFirst`] or [`RenderFirst`]. The trait is closed.
 #[allow(private_bounds)] // Closed on purpose.

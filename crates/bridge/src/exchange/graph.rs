@@ -9,7 +9,9 @@ use cuda_import::cudarc::driver::CudaStream;
 use super::direction::Protocol;
 use super::{ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, RenderFirst, RenderTurn, Shared, Work, ledger};
 use crate::compute::SideRef;
-use crate::{Error, Resources, Result, TimelinePoint};
+use crate::error::{Error, Result};
+use crate::resources::Resources;
+use crate::timeline::TimelinePoint;
 
 /// What the closure that records a frame's work may fail with: any error, by `?`.
 pub type RecordError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,5 +1,7 @@
 //! The exchange: N slots of shared resources that go round between the compute side and Vulkan.
 
+pub(crate) mod submit;
+
 mod compute_turn;
 mod direction;
 mod graph;
@@ -15,9 +17,10 @@ use std::time::Duration;
 
 use vk_export::{Queue, QueueKind};
 
+use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
+use crate::error::{Error, Result};
 use crate::resources::Resources;
-use crate::{Error, Result, SharedPool};
 use ledger::First;
 use state::Shared;
 

@@ -9,9 +9,13 @@ use vk_export::ash::vk;
 use vk_export::{Handover, ImageHandover, Queue};
 
 use super::{ComputeFirst, ComputeTurn, Direction, RenderFirst, Shared, ledger};
-use crate::live::{Alive, Kind};
+use crate::compute::Backend;
+use crate::error::{Error, Result};
+use crate::exchange::submit::SubmitParts;
+use crate::observe::live::{Alive, Kind};
 use crate::resources::HandoverRef;
-use crate::{Backend, Error, Resources, Result, SubmitParts, TimelinePoint};
+use crate::resources::Resources;
+use crate::timeline::TimelinePoint;
 
 /// Vulkan's part of a frame: it owns the slot until it is submitted or skipped.
 ///

@@ -14,12 +14,15 @@ use super::ExchangeInfo;
 use super::ledger::{self, Begun, First, Ledger, Refusal};
 use super::pace::Pace;
 use crate::compute::{Compute, SideRef};
-use crate::live::{self, Alive, Kind};
+use crate::error::{Error, Result};
+use crate::observe::live;
+use crate::observe::live::{Alive, Kind};
+use crate::observe::trace;
+use crate::observe::trace::Event;
 use crate::resources::{CreateContext, HandoverRef, Resources};
+use crate::timeline::trail::Trail;
 use crate::timeline::{Signaller, Timeline};
-use crate::trace::{self, Event};
-use crate::trail::Trail;
-use crate::{Error, Result, TimelinePoint, wait};
+use crate::timeline::{TimelinePoint, wait};
 
 /// What an exchange and its turns hold together.
 pub(super) struct Shared<R: Resources> {

@@ -10,8 +10,8 @@ use cudarc::driver::{CudaStream, sys as cu};
 
 use super::external::MemoryHandle;
 use super::{CallResult, Driver, check};
-use crate::image_info::{ImageKind, ImageMappingInfo, Region};
-use crate::texel::{ChannelType, TexelFormat};
+use crate::image::info::{ImageKind, ImageMappingInfo, Region};
+use crate::image::texel::{ChannelType, TexelFormat};
 
 pub(crate) type MipmappedArrayDesc = cu::CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC;
 pub(crate) type ArrayCopy = cu::CUDA_MEMCPY3D;
@@ -190,7 +190,7 @@ impl Driver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::texel::Texel;
+    use crate::image::texel::Texel;
     use cu::CUmemorytype;
 
     #[test]

@@ -7,8 +7,8 @@ use cudarc::driver::sys as cu;
 
 use super::array::{ArrayHandle, MipmappedArrayHandle};
 use super::{CallResult, Driver, check};
-use crate::texel::TexelFormat;
-use crate::texture::{AddressMode, Filter, ReadMode, TextureInfo};
+use crate::image::texel::TexelFormat;
+use crate::image::texture::{AddressMode, Filter, ReadMode, TextureInfo};
 
 /// What a texture reads.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +129,7 @@ impl Driver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::texel::Texel;
+    use crate::image::texel::Texel;
 
     #[test]
     fn flags_are_those_of_the_header() {

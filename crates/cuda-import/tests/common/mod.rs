@@ -2,6 +2,7 @@
 //!
 //! The memory comes from CUDA's own virtual memory calls, whose descriptors the driver imports like any other; so no second
 //! API is needed.
+
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use std::io::Write;

@@ -7,8 +7,9 @@ use std::ffi::CStr;
 use ash::{ext, vk};
 
 use super::{ExportDevice, Ownership, Parts};
-use crate::requirements::Gaps;
-use crate::{Error, PhysicalDeviceInfo, Result};
+use crate::device::physical::PhysicalDeviceInfo;
+use crate::device::requirements::Gaps;
+use crate::error::{Error, Result};
 
 /// An engine's own Vulkan, to be borrowed.
 pub struct AdoptInfo<'a> {

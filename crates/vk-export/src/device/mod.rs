@@ -1,5 +1,13 @@
 //! A Vulkan device that things are exported from: opened here, or adopted from an engine.
+
 #![allow(unsafe_code)] // Vulkan calls.
+pub(crate) mod instance;
+pub(crate) mod physical;
+pub(crate) mod queue;
+pub(crate) mod report;
+pub(crate) mod requirements;
+pub(crate) mod synchronization2;
+pub(crate) mod validation;
 
 mod adopt;
 mod once;
@@ -14,11 +22,16 @@ use ash::{ext, vk};
 use gpu_allocator::vulkan::Allocator;
 use uuid::Uuid;
 
-use crate::instance::OwnedInstance;
-use crate::os::ExportCalls;
-use crate::synchronization2::Synchronization2;
-use crate::validation::Messenger;
-use crate::{Error, HandleType, PhysicalDeviceInfo, Queue, QueueKind, Requirement, Result, ValidationMessage};
+use crate::device::instance::OwnedInstance;
+use crate::device::physical::PhysicalDeviceInfo;
+use crate::device::queue::{Queue, QueueKind};
+use crate::device::requirements::Requirement;
+use crate::device::synchronization2::Synchronization2;
+use crate::device::validation::Messenger;
+use crate::device::validation::ValidationMessage;
+use crate::error::{Error, Result};
+use crate::handle::HandleType;
+use crate::handle::os::ExportCalls;
 
 pub use adopt::{AdoptInfo, EnabledFeatures};
 pub use open::{OpenInfo, Validation};

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use ash::vk;
 
 use super::ExportDevice;
-use crate::{Error, Queue, Result};
+use crate::device::queue::Queue;
+use crate::error::{Error, Result};
 
 impl ExportDevice {
     /// Records commands, submits them to `queue` and waits until they have run, for at most `limit`.

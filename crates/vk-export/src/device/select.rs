@@ -5,7 +5,8 @@ use std::str::FromStr;
 use ash::vk;
 use uuid::Uuid;
 
-use crate::{Error, PhysicalDeviceInfo, Result};
+use crate::device::physical::PhysicalDeviceInfo;
+use crate::error::{Error, Result};
 
 /// Which physical device to open.
 ///

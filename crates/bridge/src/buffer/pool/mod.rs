@@ -1,0 +1,336 @@
+//! Many shared buffers in few allocations.
+
+mod ranges;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cuda_import::MappedBlock;
+use vk_export::ash::vk;
+use vk_export::{Block, BlockInfo, Consumer, Placement};
+
+use crate::compute::{Compute, SideRef};
+use crate::error::{Error, Result};
+use crate::handoff;
+use crate::observe::live::{Alive, Kind};
+use crate::observe::trace;
+use crate::observe::trace::Event;
+use ranges::{LARGEST, Ranges, Taken, UNIT, padded};
+
+/// A smaller block would hold a few buffers only.
+const SMALLEST: u64 = 64 << 10;
+
+/// How a pool is to be.
+#[derive(Debug, Clone, Copy)]
+pub struct SharedPoolInfo<'a> {
+    /// Its name, in errors, traces and GPU debuggers. Default: "pool".
+    pub name: &'a str,
+    /// Bytes of one block, rounded up to a power of two and to 64 KiB; not zero. Default: 64 MiB.
+    pub block_size: u64,
+    /// How Vulkan uses the buffers, all uses together; each buffer is made with all of them. Default: all that the
+    /// constants of [`Consumer`] name.
+    pub usage: vk::BufferUsageFlags,
+}
+
+impl Default for SharedPoolInfo<'_> {
+    fn default() -> Self {
+        let all = Consumer::VERTEX_INPUT
+            | Consumer::INDEX_INPUT
+            | Consumer::INDIRECT
+            | Consumer::SHADER_READ
+            | Consumer::UNIFORM_READ
+            | Consumer::TRANSFER_READ
+            | Consumer::TRANSFER_WRITE;
+        Self { name: "pool", block_size: 64 << 20, usage: all.usage }
+    }
+}
+
+/// Memory for many shared buffers: blocks, each exported, imported and mapped once, of which buffers are parts. Making
+/// and dropping a buffer then allocates, exports and imports nothing.
+///
+/// It is given to an exchange in [`ExchangeInfo::pool`](crate::ExchangeInfo::pool), or to
+/// [`SharedBuffer::new_in`](crate::SharedBuffer::new_in). A buffer starts at a multiple of 256 bytes, and of what Vulkan and
+/// its elements want, and no two that are alive share a byte. The pool grows by a block where none has room; a buffer
+/// larger than a block gets one of its own. A block that empties is freed if another is empty already; one stays for what
+/// comes next. (Freeing a block on the CUDA side waits for all work of the context, as freeing an own buffer does.)
+///
+/// A buffer's bytes become another's once it is dropped: an exchange drops its buffers after both sides have been seen to
+/// be done with them, and what it leaks on purpose never comes back here.
+///
+/// Cloning it gives the same pool. Any thread may use it. Its memory goes with the last clone and the last buffer.
+#[derive(Clone)]
+pub struct SharedPool(Arc<Inner>);
+
+struct Inner {
+    /// What a buffer keeps of its pool. It holds no compute side: buffers may go on the CPU backend's own thread, and the
+    /// last to hold that backend waits for the thread's end.
+    blocks: Arc<Mutex<Blocks>>,
+    compute: Compute,
+    name: String,
+    block_size: u64,
+    usage: vk::BufferUsageFlags,
+}
+
+struct Blocks {
+    list: Vec<Entry>,
+    /// Blocks that were ever made; the next one's number.
+    made: usize,
+}
+
+struct Entry {
+    block: Arc<PoolBlock>,
+    /// None for a block that is one buffer's alone.
+    ranges: Option<Ranges>,
+}
+
+/// One allocation, on both sides.
+#[derive(Debug)]
+pub(crate) struct PoolBlock {
+    // Field order is drop order: the mapping goes before the memory (CUDA programming guide 6.2.16: "Freeing a memory
+    // object does not free any mappings to that object").
+    cuda: Option<Arc<MappedBlock>>,
+    vulkan: Arc<Block>,
+    _alive: Alive,
+}
+
+impl PoolBlock {
+    pub(crate) fn vulkan(&self) -> &Arc<Block> {
+        &self.vulkan
+    }
+
+    /// With the CUDA backend.
+    pub(crate) fn cuda(&self) -> Option<&Arc<MappedBlock>> {
+        self.cuda.as_ref()
+    }
+}
+
+impl Drop for PoolBlock {
+    fn drop(&mut self) {
+        trace::event(Event { event: "destroy", side: "vulkan", object: self.vulkan.name(), ..Event::default() });
+    }
+}
+
+/// A buffer's bytes in a pool; free again once this is dropped. It keeps the block and the pool's list.
+pub(crate) struct PoolRange {
+    taken: Option<Taken>,
+    block: Arc<PoolBlock>,
+    blocks: Arc<Mutex<Blocks>>,
+}
+
+/// How full a pool is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolReport {
+    /// Blocks, so allocations, exports and imports that are alive.
+    pub blocks: usize,
+    /// Buffers in them.
+    pub buffers: usize,
+    /// Bytes of all blocks.
+    pub allocated: u64,
+    /// Bytes that the buffers take up, with their padding.
+    pub used: u64,
+}
+
+impl SharedPool {
+    /// Makes a pool with its first block, so that what cannot be shared is told here.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for blocks of no bytes or of more than 512 GiB, else what the two sides say; among it
+    /// [`vk_export::Error::NotExportable`] where the driver wants an allocation of its own for each buffer.
+    pub fn new(compute: &Compute, info: &SharedPoolInfo<'_>) -> Result<Self> {
+        let invalid = |reason: &str| Error::InvalidArgument {
+            object: format!("shared pool \"{}\"", info.name),
+            reason: reason.to_owned(),
+        };
+        if info.block_size == 0 {
+            return Err(invalid("its blocks have 0 bytes; 64 MiB hold many buffers"));
+        }
+        if info.block_size > LARGEST {
+            return Err(invalid("its blocks have more than 512 GiB; larger buffers get blocks of their own anyway"));
+        }
+        let pool = Self(Arc::new(Inner {
+            blocks: Arc::new(Mutex::new(Blocks { list: Vec::new(), made: 0 })),
+            compute: compute.clone(),
+            name: info.name.to_owned(),
+            block_size: info.block_size.next_power_of_two().max(SMALLEST),
+            usage: info.usage,
+        }));
+        pool.grow(&mut pool.lock())?;
+        Ok(pool)
+    }
+
+    /// The name given.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The compute side that its buffers are for.
+    pub fn compute(&self) -> &Compute {
+        &self.0.compute
+    }
+
+    /// Bytes of one block, rounded as [`SharedPoolInfo::block_size`] says.
+    pub fn block_size(&self) -> u64 {
+        self.0.block_size
+    }
+
+    /// How full it is now.
+    pub fn report(&self) -> PoolReport {
+        let blocks = self.lock();
+        blocks.list.iter().fold(PoolReport::default(), |sum, entry| {
+            let size = entry.block.vulkan.size();
+            let (buffers, used) = entry.ranges.as_ref().map_or((1, size), |ranges| (ranges.live(), ranges.taken()));
+            PoolReport {
+                blocks: sum.blocks + 1,
+                buffers: sum.buffers + buffers,
+                allocated: sum.allocated + size,
+                used: sum.used + used,
+            }
+        })
+    }
+
+    /// That `object` may be made here for `compute` and used as `consumer` says.
+    pub(crate) fn check(&self, compute: &Compute, consumer: Consumer, object: &str) -> Result<()> {
+        let invalid = |reason| Err(Error::InvalidArgument { object: object.to_owned(), reason });
+        if !self.0.compute.is_same(compute) {
+            return invalid(format!(
+                "pool \"{}\" was made with another Compute; make the pool and the exchange with clones of one",
+                self.name()
+            ));
+        }
+        let more = consumer.usage & !self.0.usage;
+        if !more.is_empty() {
+            return invalid(format!(
+                "pool \"{}\" was made without {more:?}; add it to SharedPoolInfo::usage",
+                self.name()
+            ));
+        }
+        Ok(())
+    }
+
+    /// Takes bytes for a buffer, not zero, of elements that want `alignment`, a power of two.
+    pub(crate) fn take(&self, size: u64, alignment: u64) -> Result<PoolRange> {
+        let mut blocks = self.lock();
+        let fits = padded(size, self.alignment(&blocks, alignment)).is_some_and(|size| size <= self.0.block_size);
+        if !fits {
+            let block = self.make_block(&mut blocks, size)?;
+            blocks.list.push(Entry { block: Arc::clone(&block), ranges: None });
+            return Ok(self.range(&block, None));
+        }
+        if let Some(range) = self.take_from(&mut blocks, size, alignment) {
+            return Ok(range);
+        }
+        self.grow(&mut blocks)?;
+        let object = format!("shared pool \"{}\"", self.name());
+        let reason = format!("a new block has no room for {size} bytes");
+        self.take_from(&mut blocks, size, alignment).ok_or(Error::InvalidArgument { object, reason })
+    }
+
+    /// Takes bytes in the first block that has room.
+    fn take_from(&self, blocks: &mut Blocks, size: u64, alignment: u64) -> Option<PoolRange> {
+        blocks.list.iter_mut().find_map(|Entry { block, ranges }| {
+            let taken = ranges.as_mut()?.take(size, alignment.max(block.vulkan.alignment()))?;
+            Some(self.range(block, Some(taken)))
+        })
+    }
+
+    fn range(&self, block: &Arc<PoolBlock>, taken: Option<Taken>) -> PoolRange {
+        PoolRange { taken, block: Arc::clone(block), blocks: Arc::clone(&self.0.blocks) }
+    }
+
+    /// The alignment that holds for Vulkan too; that is the same in all blocks of one usage.
+    fn alignment(&self, blocks: &Blocks, alignment: u64) -> u64 {
+        let vulkan = blocks.list.first().map_or(UNIT, |entry| entry.block.vulkan.alignment());
+        alignment.max(vulkan)
+    }
+
+    fn grow(&self, blocks: &mut Blocks) -> Result<()> {
+        let block = self.make_block(blocks, self.0.block_size)?;
+        blocks.list.push(Entry { block, ranges: Ranges::new(self.0.block_size) });
+        Ok(())
+    }
+
+    fn make_block(&self, blocks: &mut Blocks, size: u64) -> Result<Arc<PoolBlock>> {
+        let compute = &self.0.compute;
+        let name = format!("{}.block{}", self.name(), blocks.made);
+        let placement = match compute.side() {
+            SideRef::Cuda(_) => Placement::Exportable,
+            SideRef::Host(_) => Placement::HostVisible,
+        };
+        let vulkan = Block::new(compute.device(), &BlockInfo { name: &name, size, usage: self.0.usage, placement })?;
+        let cuda = match compute.side() {
+            SideRef::Cuda(cuda) => Some(MappedBlock::map(&handoff::block(&vulkan, cuda.device())?, cuda.stream())?),
+            SideRef::Host(_) => None,
+        };
+        trace::event(Event {
+            event: "create",
+            side: compute.side_name(),
+            object: &name,
+            bytes: Some(size),
+            ..Event::default()
+        });
+        blocks.made += 1;
+        Ok(Arc::new(PoolBlock { cuda, vulkan, _alive: Alive::new(Kind::Block) }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Blocks> {
+        lock(&self.0.blocks)
+    }
+}
+
+impl PoolRange {
+    /// The block that the bytes are in.
+    pub(crate) fn block(&self) -> &PoolBlock {
+        &self.block
+    }
+
+    /// Where they start, in bytes.
+    pub(crate) fn offset(&self) -> u64 {
+        self.taken.as_ref().map_or(0, |taken| taken.offset)
+    }
+
+    /// Keeps the bytes from use for good, and the block alive, since somebody may still use them.
+    pub(crate) fn leak(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for PoolRange {
+    fn drop(&mut self) {
+        let released = lock(&self.blocks).give_back(&self.block, self.taken.take());
+        // Outside of the lock: freeing a mapping waits for the GPU.
+        drop(released);
+    }
+}
+
+impl Blocks {
+    /// Makes a buffer's bytes free; gives the block if it is needed no more.
+    fn give_back(&mut self, block: &Arc<PoolBlock>, taken: Option<Taken>) -> Option<Entry> {
+        let index = self.list.iter().position(|entry| Arc::ptr_eq(&entry.block, block))?;
+        let is_empty = |entry: &Entry| entry.ranges.as_ref().is_some_and(|ranges| ranges.live() == 0);
+        let spare = self.list.iter().any(is_empty);
+        let entry = self.list.get_mut(index)?;
+        if let (Some(ranges), Some(taken)) = (&mut entry.ranges, taken) {
+            ranges.give_back(taken);
+        }
+        let unneeded = entry.ranges.is_none() || (is_empty(entry) && spare);
+        unneeded.then(|| self.list.swap_remove(index))
+    }
+}
+
+fn lock(blocks: &Mutex<Blocks>) -> MutexGuard<'_, Blocks> {
+    // Nothing under this lock can leave the list half changed.
+    blocks.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl std::fmt::Debug for SharedPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let report = self.report();
+        write!(f, "SharedPool(\"{}\", {} buffers in {} blocks)", self.name(), report.buffers, report.blocks)
+    }
+}
+
+impl std::fmt::Debug for PoolRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PoolRange(\"{}\" at {})", self.block.vulkan.name(), self.offset())
+    }
+}

@@ -1,0 +1,6 @@
+//! Images that both sides see: their specification, the format table, the shared image and its host view.
+
+pub(crate) mod format;
+pub(crate) mod host;
+pub(crate) mod shared;
+pub(crate) mod spec;

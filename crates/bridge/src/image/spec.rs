@@ -1,0 +1,156 @@
+//! A description of an image that an exchange shares.
+
+use std::marker::PhantomData;
+
+use cuda_import::{ImageViewMut, Texel};
+use vk_export::ash::vk;
+use vk_export::{ImageConsumer, ImageKind, mip_count};
+
+use crate::error::Result;
+use crate::image::format;
+use crate::image::host::HostImageMut;
+use crate::image::shared::{RenderImage, SharedImage};
+use crate::resources::{CreateContext, HandoverRef, Resources, Sealed};
+
+/// One image with texels of type `T`, and how Vulkan uses it.
+///
+/// `T` is the texel as the compute side sees it: `[u8; 4]` for `R8G8B8A8_UNORM`, `f32` for `R32_SFLOAT`,
+/// `[half::f16; 4]` for `R16G16B16A16_SFLOAT`; [`FORMATS`](crate::FORMATS) is the table. An sRGB format gives Vulkan an
+/// sRGB view of UNORM memory.
+///
+/// With CUDA its texels lie in the order that suits the GPU (OPTIMAL), as CUDA's arrays do; rows one after the other are a
+/// [`BufferSpec`](crate::BufferSpec)'s matter. With the CPU backend they lie in rows (LINEAR), which few drivers do for more
+/// than 2D images with one level and one layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageSpec<T> {
+    pub(crate) format: vk::Format,
+    pub(crate) kind: ImageKind,
+    pub(crate) extent: [u32; 3],
+    pub(crate) mip_levels: u32,
+    pub(crate) array_layers: u32,
+    pub(crate) layered: bool,
+    pub(crate) consumer: ImageConsumer,
+    name: Option<String>,
+    texel: PhantomData<fn() -> T>,
+}
+
+impl<T: Texel> ImageSpec<T> {
+    /// A 2D image of width and height in texels, with one level and one layer.
+    pub fn new(format: vk::Format, [width, height]: [u32; 2], consumer: ImageConsumer) -> Self {
+        Self::of_kind(ImageKind::D2, format, [width, height, 1], 1, consumer)
+    }
+
+    /// A 1D image of a width in texels.
+    pub fn d1(format: vk::Format, width: u32, consumer: ImageConsumer) -> Self {
+        Self::of_kind(ImageKind::D1, format, [width, 1, 1], 1, consumer)
+    }
+
+    /// A 3D image of width, height and depth in texels.
+    pub fn d3(format: vk::Format, extent: [u32; 3], consumer: ImageConsumer) -> Self {
+        Self::of_kind(ImageKind::D3, format, extent, 1, consumer)
+    }
+
+    /// A cube map whose faces have this many texels a side.
+    pub fn cube(format: vk::Format, side: u32, consumer: ImageConsumer) -> Self {
+        Self::of_kind(ImageKind::Cube, format, [side, side, 1], 6, consumer)
+    }
+
+    fn of_kind(
+        kind: ImageKind,
+        format: vk::Format,
+        extent: [u32; 3],
+        array_layers: u32,
+        consumer: ImageConsumer,
+    ) -> Self {
+        Self {
+            format,
+            kind,
+            extent,
+            mip_levels: 1,
+            array_layers,
+            layered: false,
+            consumer,
+            name: None,
+            texel: PhantomData,
+        }
+    }
+
+    /// With this many mip levels; at most [`mip_count`] of the extent. Who fills them is up to the program.
+    ///
+    /// With CUDA an array, and a cube is one, has one level or all: between the two CUDA places the layers elsewhere than
+    /// Vulkan does, without a word (seen with driver 580.159.04). That is refused.
+    #[must_use]
+    pub fn mips(mut self, levels: u32) -> Self {
+        self.mip_levels = levels;
+        self
+    }
+
+    /// With all mip levels down to one texel.
+    #[must_use]
+    pub fn all_mips(self) -> Self {
+        let levels = mip_count(self.extent);
+        self.mips(levels)
+    }
+
+    /// An array of this many layers, or of this many cubes; kernels see an array even of one. [`mips`](Self::mips) tells
+    /// how many levels an array may have.
+    #[must_use]
+    pub fn layers(mut self, layers: u32) -> Self {
+        self.array_layers = if self.kind == ImageKind::Cube { layers.saturating_mul(6) } else { layers };
+        self.layered = true;
+        self
+    }
+
+    /// Names it, for errors, traces and GPU debuggers; else it bears the exchange's name. The slot's number is added.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+}
+
+impl<T: Texel> Sealed for ImageSpec<T> {}
+
+impl<T: Texel> Resources for ImageSpec<T> {
+    type Slot = SharedImage<T>;
+    type Cuda<'t> = ImageViewMut<'t, T>;
+    type Host<'t> = HostImageMut<'t, T>;
+    type Render<'t> = RenderImage<'t>;
+
+    fn create(&self, context: &CreateContext<'_>) -> Result<Self::Slot> {
+        let name = format!("{}[{}]", self.name.as_deref().unwrap_or(context.exchange), context.slot);
+        SharedImage::for_family(context.compute, &name, self, context.family)
+    }
+
+    #[allow(unsafe_code)]
+    unsafe fn cuda(slot: &Self::Slot) -> Option<Self::Cuda<'_>> {
+        // SAFETY: the same contract.
+        unsafe { slot.cuda_mut() }
+    }
+
+    #[allow(unsafe_code)]
+    unsafe fn host(slot: &Self::Slot) -> Option<Self::Host<'_>> {
+        // SAFETY: the same contract.
+        unsafe { slot.host_mut() }
+    }
+
+    fn render(slot: &Self::Slot) -> Self::Render<'_> {
+        slot.render()
+    }
+
+    fn handovers(slot: &Self::Slot, visit: &mut dyn FnMut(HandoverRef<'_>)) {
+        visit(HandoverRef::Image(slot.handover()));
+    }
+
+    fn join(slot: &Self::Slot) -> Result<()> {
+        slot.join()
+    }
+
+    fn stages(&self) -> vk::PipelineStageFlags2 {
+        self.consumer.stages
+    }
+
+    fn check(&self) -> Result<()> {
+        format::check_texel::<T>(self.format)
+    }
+}

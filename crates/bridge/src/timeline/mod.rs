@@ -1,0 +1,274 @@
+//! Timelines with one signaller each, and the points on them.
+
+#![allow(unsafe_code)] // Signalling from the host.
+pub(crate) mod trail;
+pub(crate) mod wait;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cuda_import::ImportedSemaphore;
+use vk_export::ash::vk;
+use vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
+
+use crate::compute::Compute;
+use crate::error::{Error, Result};
+use crate::handoff;
+use crate::observe::live::{Alive, Kind};
+use crate::observe::trace;
+use crate::observe::trace::Event;
+use crate::timeline::trail::Trail;
+
+/// Who signals a timeline: always the same side, so that its values rise by construction and the side to ask on the
+/// host is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Signaller {
+    /// The compute side: a CUDA stream, or the CPU backend's thread.
+    Compute,
+    /// A Vulkan queue.
+    Queue,
+}
+
+impl Signaller {
+    /// What the exchange calls the timeline that this side signals.
+    pub(crate) fn timeline(self) -> &'static str {
+        match self {
+            Self::Compute => "computed",
+            Self::Queue => "rendered",
+        }
+    }
+}
+
+impl std::fmt::Display for Signaller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Compute => "the compute side",
+            Self::Queue => "the Vulkan queue",
+        })
+    }
+}
+
+/// A timeline semaphore that both sides know. Cloning it gives the same one.
+#[derive(Clone)]
+pub(crate) struct Timeline(Arc<Inner>);
+
+struct Inner {
+    // Field order is drop order: CUDA's view of the semaphore goes before the semaphore.
+    cuda: Option<ImportedSemaphore>,
+    vulkan: Semaphore,
+    signaller: Signaller,
+    trail: Arc<Trail>,
+    compute: Compute,
+    _alive: Alive,
+}
+
+impl Timeline {
+    /// One of the two timelines of an exchange.
+    pub(crate) fn new(compute: &Compute, signaller: Signaller, trail: &Arc<Trail>) -> Result<Self> {
+        let name = format!("{}.{}", trail.exchange(), signaller.timeline());
+        let cuda = compute.cuda();
+        let info = SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: cuda.is_some() };
+        let vulkan = Semaphore::new(compute.device(), &info)?;
+        let cuda = cuda.map(|cuda| handoff::semaphore(&vulkan, cuda.device())).transpose()?;
+        trace::event(Event { event: "create", side: "vulkan", object: &name, ..Event::default() });
+        Ok(Self(Arc::new(Inner {
+            cuda,
+            vulkan,
+            signaller,
+            trail: Arc::clone(trail),
+            compute: compute.clone(),
+            _alive: Alive::new(Kind::Timeline),
+        })))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.0.vulkan.name()
+    }
+
+    pub(crate) fn vulkan(&self) -> vk::Semaphore {
+        self.0.vulkan.as_raw()
+    }
+
+    /// CUDA's view, with the CUDA backend.
+    pub(crate) fn cuda(&self) -> Option<&ImportedSemaphore> {
+        self.0.cuda.as_ref()
+    }
+
+    pub(crate) fn value(&self) -> Result<u64> {
+        Ok(self.0.vulkan.value()?)
+    }
+
+    /// The point whose signal has just been enqueued by the timeline's signaller.
+    pub(crate) fn issue(&self, value: u64) -> TimelinePoint {
+        self.0.trail.signalled(self.0.signaller, value);
+        let side = match self.0.signaller {
+            Signaller::Compute => self.0.compute.side_name(),
+            Signaller::Queue => "vulkan",
+        };
+        trace::event(Event { event: "signal", side, object: self.name(), value: Some(value), ..Event::default() });
+        TimelinePoint { timeline: self.clone(), value }
+    }
+
+    /// The point of a signal that was enqueued before, or the start of the timeline.
+    pub(crate) fn issued(&self, value: u64) -> TimelinePoint {
+        TimelinePoint { timeline: self.clone(), value }
+    }
+
+    /// Notes that a wait for `value` has just been enqueued by the other side than the signaller.
+    pub(crate) fn awaited(&self, value: u64) {
+        self.0.trail.waited(self.0.signaller, value);
+        let side = match self.0.signaller {
+            Signaller::Compute => "vulkan",
+            Signaller::Queue => self.0.compute.side_name(),
+        };
+        trace::event(Event { event: "wait", side, object: self.name(), value: Some(value), ..Event::default() });
+    }
+
+    /// The highest point whose signal was enqueued.
+    pub(crate) fn last_issued(&self) -> Option<TimelinePoint> {
+        let value = self.0.trail.last_signal(self.0.signaller);
+        (value > 0).then(|| TimelinePoint { timeline: self.clone(), value })
+    }
+
+    /// Blocks until `value` is reached, asking the side that signals; for at most `limit`.
+    pub(crate) fn wait_value(&self, value: u64, limit: Duration) -> Result<()> {
+        let start = Instant::now();
+        let inner = &*self.0;
+        let by_cuda = inner.cuda.is_some() && inner.signaller == Signaller::Compute;
+        let reached = if by_cuda {
+            wait::poll(limit, || Ok(inner.vulkan.value()? >= value), || inner.compute.check())?
+        } else {
+            wait::spin_then_block(limit, || Ok(inner.vulkan.value()? >= value), |left| inner.block(value, left))?
+        };
+        if reached {
+            return Ok(());
+        }
+        Err(self.timed_out(value, start.elapsed())?)
+    }
+
+    /// The error of a wait for `value` that did not end.
+    pub(crate) fn timed_out(&self, value: u64, waited: Duration) -> Result<Error> {
+        Ok(Error::Timeout {
+            exchange: self.0.trail.exchange().to_owned(),
+            timeline: self.name().to_owned(),
+            value,
+            signaller: self.0.signaller,
+            last_seen: self.value()?,
+            waited,
+            trail: self.0.trail.to_string(),
+        })
+    }
+
+    /// Lets everything go on that waits for a signaller which is gone: sets the timeline to the last value that was issued.
+    ///
+    /// # Safety
+    /// The compute side signals this timeline and has failed for good ([`Compute::check`] says so): none of its signals
+    /// will come any more.
+    pub(crate) unsafe fn release(&self) -> Result<()> {
+        let Some(point) = self.last_issued() else { return Ok(()) };
+        if point.is_reached()? {
+            return Ok(());
+        }
+        log::error!("{}: signalled by the host, since its signaller has failed", self.name());
+        trace::event(Event {
+            event: "signal",
+            side: "host",
+            object: self.name(),
+            value: Some(point.value),
+            ..Event::default()
+        });
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: the pending signals of lower values are those of the
+        // failed side, which do not come, by this function's contract.
+        Ok(unsafe { self.0.vulkan.signal(point.value) }?)
+    }
+
+    /// Signals from the thread of the CPU backend, the only signaller of such a timeline.
+    pub(crate) fn signal_from_host(&self, value: u64) -> Result<()> {
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259: this timeline's signaller is the CPU backend, whose one thread
+        // makes this call; frames are finished in order, so no other signal is pending and the values rise.
+        Ok(unsafe { self.0.vulkan.signal(value) }?)
+    }
+}
+
+/// How long Vulkan is asked at a stretch, before the side that it waits for is looked at.
+const STRETCH: Duration = Duration::from_millis(100);
+
+impl Inner {
+    /// Blocks in Vulkan; ends with an error when the queue waits for a CUDA context that is lost.
+    fn block(&self, value: u64, limit: Duration) -> Result<bool> {
+        let start = Instant::now();
+        loop {
+            let left = limit.saturating_sub(start.elapsed());
+            match self.vulkan.wait(value, left.min(STRETCH)) {
+                Ok(()) => return Ok(true),
+                Err(vk_export::Error::Timeout { .. }) if left.is_zero() => return Ok(false),
+                Err(vk_export::Error::Timeout { .. }) if self.cuda.is_some() => self.compute.check()?,
+                Err(vk_export::Error::Timeout { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        trace::event(Event { event: "destroy", side: "vulkan", object: self.vulkan.name(), ..Event::default() });
+    }
+}
+
+impl std::fmt::Debug for Timeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Timeline(\"{}\")", self.name())
+    }
+}
+
+/// A point on a timeline whose signal has been enqueued.
+///
+/// There is no other way to come by one, so whoever waits for a point waits for something that will happen
+/// (CUDA programming guide 6.2.16: "It is illegal to issue a wait before the corresponding signal has been issued").
+#[derive(Debug, Clone)]
+pub struct TimelinePoint {
+    timeline: Timeline,
+    value: u64,
+}
+
+impl TimelinePoint {
+    /// The value of the point.
+    pub fn value(&self) -> u64 {
+        self.value
+    }
+
+    /// The name of its timeline.
+    pub fn timeline_name(&self) -> &str {
+        self.timeline.name()
+    }
+
+    /// Who signals it.
+    pub fn signaller(&self) -> Signaller {
+        self.timeline.0.signaller
+    }
+
+    /// Whether the point has been reached; does not block.
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn is_reached(&self) -> Result<bool> {
+        Ok(self.timeline.value()? >= self.value)
+    }
+
+    /// Blocks the calling thread until the point is reached, for at most `limit`.
+    ///
+    /// The side that signals is asked, in the way that answers soonest: a CUDA signal is polled, since
+    /// `vkWaitSemaphores` notices it only after milliseconds; what a queue or the CPU signals is blocked on.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] with the last value seen, or the failed call.
+    pub fn wait(&self, limit: Duration) -> Result<()> {
+        self.timeline.wait_value(self.value, limit)
+    }
+
+    /// The wait for this point in a `VkSubmitInfo2`, at `stages`.
+    pub fn wait_info(&self, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
+        vk::SemaphoreSubmitInfo::default().semaphore(self.timeline.vulkan()).value(self.value).stage_mask(stages)
+    }
+}

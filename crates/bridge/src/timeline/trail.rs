@@ -1,0 +1,66 @@
+//! What was last enqueued on an exchange's two timelines, for the message of a wait that did not end.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::timeline::Signaller;
+
+/// The last signal and the last wait that were enqueued on each timeline of an exchange.
+#[derive(Debug)]
+pub(crate) struct Trail {
+    exchange: String,
+    computed: Marks,
+    rendered: Marks,
+}
+
+#[derive(Debug, Default)]
+struct Marks {
+    signal: AtomicU64,
+    wait: AtomicU64,
+}
+
+impl Trail {
+    pub(crate) fn new(exchange: &str) -> Self {
+        Self { exchange: exchange.to_owned(), computed: Marks::default(), rendered: Marks::default() }
+    }
+
+    pub(crate) fn exchange(&self) -> &str {
+        &self.exchange
+    }
+
+    pub(crate) fn signalled(&self, signaller: Signaller, value: u64) {
+        self.marks(signaller).signal.fetch_max(value, Ordering::AcqRel);
+    }
+
+    pub(crate) fn waited(&self, signaller: Signaller, value: u64) {
+        self.marks(signaller).wait.fetch_max(value, Ordering::AcqRel);
+    }
+
+    /// The highest value whose signal was enqueued; 0 before the first.
+    pub(crate) fn last_signal(&self, signaller: Signaller) -> u64 {
+        self.marks(signaller).signal.load(Ordering::Acquire)
+    }
+
+    fn marks(&self, signaller: Signaller) -> &Marks {
+        match signaller {
+            Signaller::Compute => &self.computed,
+            Signaller::Queue => &self.rendered,
+        }
+    }
+}
+
+impl fmt::Display for Marks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = |mark: &AtomicU64| match mark.load(Ordering::Acquire) {
+            0 => "none".to_owned(),
+            value => value.to_string(),
+        };
+        write!(f, "signal {}, wait {}", value(&self.signal), value(&self.wait))
+    }
+}
+
+impl fmt::Display for Trail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "computed: {}; rendered: {}", self.computed, self.rendered)
+    }
+}

@@ -1,0 +1,114 @@
+//! Host waits with a limit.
+
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+
+/// How long to look without giving the processor up: about what blocking and waking would cost.
+const SPIN: Duration = Duration::from_micros(100);
+
+/// How long to offer the processor to others between two looks, which costs microseconds, before sleeping, which costs as
+/// long as the sleep. Frames and their parts end within that, as a rule.
+const YIELD: Duration = Duration::from_millis(2);
+
+/// The longest sleep between two looks.
+const LONGEST_NAP: Duration = Duration::from_micros(500);
+
+/// How often the signaller is asked whether it still lives.
+const CHECK_EVERY: Duration = Duration::from_millis(20);
+
+/// Looks until `reached`, first without pause, then whenever nobody else wants the processor, then ever less often; for at
+/// most `limit`. `alive` ends the wait with an
+/// error when nobody will signal any more.
+pub(crate) fn poll(
+    limit: Duration,
+    mut reached: impl FnMut() -> Result<bool>,
+    mut alive: impl FnMut() -> Result<()>,
+) -> Result<bool> {
+    let start = Instant::now();
+    let mut checked = Duration::ZERO;
+    loop {
+        if reached()? {
+            return Ok(true);
+        }
+        let elapsed = start.elapsed();
+        if elapsed >= limit {
+            return Ok(false);
+        }
+        if elapsed - checked >= CHECK_EVERY {
+            alive()?;
+            checked = elapsed;
+        }
+        if elapsed < SPIN {
+            std::hint::spin_loop();
+        } else if elapsed < YIELD {
+            std::thread::yield_now();
+        } else {
+            // A nap of an eighth of the time so far makes the wait late by an eighth at most.
+            std::thread::sleep((elapsed / 8).min(LONGEST_NAP).min(limit - elapsed));
+        }
+    }
+}
+
+/// Looks as [`poll`] does at first, then blocks in `block` for what is left of `limit`: a driver wakes who blocks tens of
+/// microseconds late.
+pub(crate) fn spin_then_block(
+    limit: Duration,
+    mut reached: impl FnMut() -> Result<bool>,
+    block: impl FnOnce(Duration) -> Result<bool>,
+) -> Result<bool> {
+    let start = Instant::now();
+    loop {
+        if reached()? {
+            return Ok(true);
+        }
+        let elapsed = start.elapsed();
+        if elapsed >= YIELD.min(limit) {
+            return block(limit.saturating_sub(elapsed));
+        }
+        if elapsed < SPIN {
+            std::hint::spin_loop();
+        } else {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn polling_ends_at_its_limit() {
+        let start = Instant::now();
+        let limit = Duration::from_millis(5);
+        assert!(!poll(limit, || Ok(false), || Ok(())).unwrap());
+        assert!(start.elapsed() >= limit);
+    }
+
+    #[test]
+    fn polling_ends_when_the_signaller_dies() {
+        let dead = || Err(Error::HostFailed { reason: "gone".into() });
+        let start = Instant::now();
+        assert!(poll(Duration::from_secs(60), || Ok(false), dead).unwrap_err().is_device_lost());
+        assert!(start.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn blocking_gets_what_is_left() {
+        let limit = Duration::from_secs(1);
+        let mut left = None;
+        let reached = spin_then_block(
+            limit,
+            || Ok(false),
+            |rest| {
+                left = Some(rest);
+                Ok(true)
+            },
+        );
+        assert!(reached.unwrap());
+        assert!(left.unwrap() < limit && left.unwrap() > limit / 2);
+        assert!(spin_then_block(limit, || Ok(true), |_| panic!("blocked without need")).unwrap());
+    }
+}

@@ -1,0 +1,221 @@
+//! What is lent of a mapped buffer: `&[T]` and `&mut [T]` on the device.
+//!
+//! Unsafe because cudarc's trait for kernel arguments is.
+#![allow(unsafe_code)]
+
+use std::marker::PhantomData;
+use std::ops::{Bound, Range, RangeBounds};
+use std::sync::Arc;
+
+use bytemuck::Pod;
+use cudarc::driver::sys::CUdeviceptr;
+use cudarc::driver::{CudaStream, DevicePtr, DevicePtrMut, DeviceSlice, LaunchArgs, PushKernelArg, SyncOnDrop};
+
+use crate::stream::order::StreamOrder;
+
+/// Elements on the device, lent for reading.
+///
+/// It is a cudarc slice ([`DevicePtr`]), so copies and libraries take it on any stream: on another one than the buffer's
+/// home stream the work is put in order by itself. It is a kernel argument too. Launching is unsafe, and there the order
+/// is the caller's part on any stream but the home stream: cudarc does not tell an argument which stream it is for.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceView<'a, T> {
+    pointer: CUdeviceptr,
+    len: usize,
+    order: &'a StreamOrder,
+    elements: PhantomData<fn() -> &'a [T]>,
+}
+
+/// Elements on the device, lent for writing. Otherwise as [`DeviceView`].
+#[derive(Debug)]
+pub struct DeviceViewMut<'a, T> {
+    pointer: CUdeviceptr,
+    len: usize,
+    order: &'a StreamOrder,
+    elements: PhantomData<fn() -> &'a mut [T]>,
+}
+
+impl<'a, T> DeviceView<'a, T> {
+    pub(crate) fn new(pointer: CUdeviceptr, len: usize, order: &'a StreamOrder) -> Self {
+        Self { pointer, len, order, elements: PhantomData }
+    }
+
+    /// In elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether a slice of no elements was taken.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The device address of the first element, lent.
+    pub fn as_raw(&self) -> CUdeviceptr {
+        self.pointer
+    }
+
+    /// A part, or None if the range does not lie inside.
+    pub fn slice(&self, range: impl RangeBounds<usize>) -> Option<DeviceView<'a, T>> {
+        let range = resolve(range, self.len)?;
+        Some(DeviceView::new(address::<T>(self.pointer, range.start), range.len(), self.order))
+    }
+}
+
+impl<'a, T: Pod> DeviceView<'a, T> {
+    /// The same memory as bytes: cudarc's host copies want its own `DeviceRepr` of an element, which `u8` has.
+    pub fn bytes(&self) -> DeviceView<'a, u8> {
+        DeviceView::new(self.pointer, self.len * size_of::<T>(), self.order)
+    }
+}
+
+impl<'a, T> DeviceViewMut<'a, T> {
+    pub(crate) fn new(pointer: CUdeviceptr, len: usize, order: &'a StreamOrder) -> Self {
+        Self { pointer, len, order, elements: PhantomData }
+    }
+
+    /// In elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether a slice of no elements was taken.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The device address of the first element, lent.
+    pub fn as_raw(&self) -> CUdeviceptr {
+        self.pointer
+    }
+
+    /// The same elements for reading.
+    pub fn as_view(&self) -> DeviceView<'_, T> {
+        DeviceView::new(self.pointer, self.len, self.order)
+    }
+
+    /// A part for reading, or None if the range does not lie inside.
+    pub fn slice(&self, range: impl RangeBounds<usize>) -> Option<DeviceView<'_, T>> {
+        self.as_view().slice(range)
+    }
+
+    /// A part, or None if the range does not lie inside.
+    pub fn slice_mut(&mut self, range: impl RangeBounds<usize>) -> Option<DeviceViewMut<'_, T>> {
+        let range = resolve(range, self.len)?;
+        Some(DeviceViewMut::new(address::<T>(self.pointer, range.start), range.len(), self.order))
+    }
+
+    /// The first `mid` elements and the rest, or None if there are fewer.
+    pub fn split_at_mut(&mut self, mid: usize) -> Option<(DeviceViewMut<'_, T>, DeviceViewMut<'_, T>)> {
+        let rest = self.len.checked_sub(mid)?;
+        let first = DeviceViewMut::new(self.pointer, mid, self.order);
+        Some((first, DeviceViewMut::new(address::<T>(self.pointer, mid), rest, self.order)))
+    }
+}
+
+impl<T: Pod> DeviceViewMut<'_, T> {
+    /// The same memory as bytes, see [`DeviceView::bytes`].
+    pub fn bytes_mut(&mut self) -> DeviceViewMut<'_, u8> {
+        DeviceViewMut::new(self.pointer, self.len * size_of::<T>(), self.order)
+    }
+}
+
+impl<T> DeviceSlice<T> for DeviceView<'_, T> {
+    fn len(&self) -> usize {
+        self.len
+    }
+    fn stream(&self) -> &Arc<CudaStream> {
+        self.order.home()
+    }
+}
+
+impl<T> DeviceSlice<T> for DeviceViewMut<'_, T> {
+    fn len(&self) -> usize {
+        self.len
+    }
+    fn stream(&self) -> &Arc<CudaStream> {
+        self.order.home()
+    }
+}
+
+impl<T> DevicePtr<T> for DeviceView<'_, T> {
+    fn device_ptr<'a>(&'a self, stream: &'a CudaStream) -> (CUdeviceptr, SyncOnDrop<'a>) {
+        (self.pointer, self.order.enter(stream))
+    }
+}
+
+impl<T> DevicePtr<T> for DeviceViewMut<'_, T> {
+    fn device_ptr<'a>(&'a self, stream: &'a CudaStream) -> (CUdeviceptr, SyncOnDrop<'a>) {
+        (self.pointer, self.order.enter(stream))
+    }
+}
+
+impl<T> DevicePtrMut<T> for DeviceViewMut<'_, T> {
+    fn device_ptr_mut<'a>(&'a mut self, stream: &'a CudaStream) -> (CUdeviceptr, SyncOnDrop<'a>) {
+        (self.pointer, self.order.enter(stream))
+    }
+}
+
+// SAFETY: the argument is the device address, a u64 as every device pointer is, and the reference to it lives as long as
+// the launch arguments do.
+unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b DeviceView<'c, T>> for LaunchArgs<'a> {
+    #[inline(always)]
+    fn arg(&mut self, view: &'b DeviceView<'c, T>) -> &mut Self {
+        view.order.join_guests();
+        self.arg(&view.pointer)
+    }
+}
+
+// SAFETY: as for DeviceView; the mutable borrow keeps other views of these elements away until the launch.
+unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b mut DeviceViewMut<'c, T>> for LaunchArgs<'a> {
+    #[inline(always)]
+    fn arg(&mut self, view: &'b mut DeviceViewMut<'c, T>) -> &mut Self {
+        view.order.join_guests();
+        self.arg(&view.pointer)
+    }
+}
+
+/// `start` must lie inside a mapping, whose size in bytes is known to fit.
+fn address<T>(pointer: CUdeviceptr, start: usize) -> CUdeviceptr {
+    pointer + (start * size_of::<T>()) as CUdeviceptr
+}
+
+fn resolve(range: impl RangeBounds<usize>, len: usize) -> Option<Range<usize>> {
+    let start = match range.start_bound() {
+        Bound::Included(&start) => start,
+        Bound::Excluded(&before) => before.checked_add(1)?,
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(&last) => last.checked_add(1)?,
+        Bound::Excluded(&end) => end,
+        Bound::Unbounded => len,
+    };
+    (start <= end && end <= len).then_some(start..end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_resolve_or_are_refused() {
+        assert_eq!(resolve(.., 5), Some(0..5));
+        assert_eq!(resolve(2..4, 5), Some(2..4));
+        assert_eq!(resolve(2..=4, 5), Some(2..5));
+        assert_eq!(resolve(5.., 5), Some(5..5));
+        assert_eq!(resolve(6.., 5), None);
+        assert_eq!(resolve(..6, 5), None);
+        assert_eq!(resolve(..=usize::MAX, 5), None);
+        assert_eq!(resolve((Bound::Excluded(1), Bound::Unbounded), 5), Some(2..5));
+        #[allow(clippy::reversed_empty_ranges, reason = "what is tested")]
+        let reversed = resolve(4..2, 5);
+        assert_eq!(reversed, None);
+    }
+
+    #[test]
+    fn addresses_count_in_elements() {
+        assert_eq!(address::<u32>(0x1000, 3), 0x100c);
+        assert_eq!(address::<[f32; 4]>(0x1000, 2), 0x1020);
+    }
+}

@@ -1,0 +1,142 @@
+//! A CUDA device and the context that everything imported lives in.
+
+pub(crate) mod probe;
+pub(crate) mod version;
+
+use std::fmt;
+use std::sync::Arc;
+
+use cudarc::driver::{CudaContext, CudaStream};
+use uuid::Uuid;
+
+use crate::device::probe::DeviceReport;
+use crate::device::version::DriverVersion;
+use crate::error::{Error, PresentDevice};
+use crate::sys::{CallError, Driver};
+
+/// A device to import into, with its context. Clones share it; any thread may use it.
+///
+/// Imported objects keep it alive, and the context with it.
+#[derive(Clone)]
+pub struct CudaDevice {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    driver: Driver,
+    version: DriverVersion,
+    report: DeviceReport,
+    context: Arc<CudaContext>,
+}
+
+impl CudaDevice {
+    /// The device with this UUID, and its primary context. Take the UUID from the API that exports, which is the only
+    /// proof that both mean the same GPU.
+    ///
+    /// # Errors
+    /// Those of [`probe`](crate::probe()); [`Error::NoSuchDevice`] with a list of the devices there are.
+    pub fn by_uuid(uuid: Uuid) -> Result<Self, Error> {
+        let found = probe::probe()?;
+        let Some(device) = found.devices.iter().find(|device| device.uuid == uuid) else {
+            let present =
+                found.devices.into_iter().map(|device| PresentDevice { name: device.name, uuid: device.uuid });
+            return Err(Error::NoSuchDevice { uuid, present: present.collect() });
+        };
+        let context = CudaContext::new(device.ordinal)
+            .map_err(|error| CallError::from_cudarc("cuDevicePrimaryCtxRetain", error).at("", &device.name))?;
+        Self::adopt(context)
+    }
+
+    /// The device of a context that the program has already.
+    ///
+    /// # Errors
+    /// [`Error::DriverTooOld`] when the driver lacks calls that this crate needs.
+    pub fn adopt(context: Arc<CudaContext>) -> Result<Self, Error> {
+        let driver = Driver::load()?;
+        let version = driver.version().map_err(|error| error.at("", ""))?;
+        let report =
+            probe::describe(driver, context.cu_device(), context.ordinal()).map_err(|error| error.at("", ""))?;
+        log::debug!("device {} ({}), ordinal {}", report.name, report.uuid, report.ordinal);
+        let version = DriverVersion::from_raw(version);
+        Ok(Self { inner: Arc::new(Inner { driver, version, report, context }) })
+    }
+
+    /// The marketing name.
+    pub fn name(&self) -> &str {
+        &self.inner.report.name
+    }
+
+    /// The UUID that graphics APIs know this GPU by.
+    pub fn uuid(&self) -> Uuid {
+        self.inner.report.uuid
+    }
+
+    /// The place in the driver's order; other APIs order differently.
+    pub fn ordinal(&self) -> usize {
+        self.inner.report.ordinal
+    }
+
+    /// All that [`probe`](crate::probe()) says of this device.
+    pub fn report(&self) -> &DeviceReport {
+        &self.inner.report
+    }
+
+    /// The newest CUDA that the driver supports.
+    pub fn driver_version(&self) -> DriverVersion {
+        self.inner.version
+    }
+
+    /// The context that imported objects live in.
+    pub fn context(&self) -> &Arc<CudaContext> {
+        &self.inner.context
+    }
+
+    /// Whether [`SemaphoreKind::Timeline`](crate::SemaphoreKind::Timeline) can be imported.
+    pub fn supports_timeline_semaphores(&self) -> bool {
+        self.inner.report.timeline_semaphores
+    }
+
+    /// A stream that the legacy default stream does not wait for (`CU_STREAM_NON_BLOCKING`).
+    ///
+    /// # Errors
+    /// [`Error::Driver`] when it cannot be made, or when an earlier call in this context failed unseen.
+    pub fn new_stream(&self) -> Result<Arc<CudaStream>, Error> {
+        self.check_recorded()?;
+        let made = self.context().new_stream();
+        made.map_err(|error| CallError::from_cudarc("cuStreamCreate", error).at("", self.name()))
+    }
+
+    pub(crate) fn driver(&self) -> Driver {
+        self.inner.driver
+    }
+
+    /// Makes the context current on this thread.
+    pub(crate) fn bind(&self) -> Result<(), CallError> {
+        self.driver().bind(self.context())
+    }
+
+    /// Brings up what cudarc recorded where it could not return an error: in destructors, and in the ordering of streams.
+    pub(crate) fn check_recorded(&self) -> Result<(), Error> {
+        check_recorded(self.context()).map_err(|error| error.at("", self.name()))
+    }
+
+    /// Whether the stream lives in this device's context.
+    pub(crate) fn owns(&self, stream: &CudaStream) -> bool {
+        stream.context().cu_ctx() == self.context().cu_ctx()
+    }
+}
+
+/// [`CudaDevice::check_recorded`] for a bare context.
+pub(crate) fn check_recorded(context: &CudaContext) -> Result<(), CallError> {
+    context.check_err().map_err(|error| CallError::from_cudarc("an earlier call in this context", error))
+}
+
+impl fmt::Debug for CudaDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CudaDevice")
+            .field("name", &self.name())
+            .field("uuid", &self.uuid())
+            .field("ordinal", &self.ordinal())
+            .finish()
+    }
+}

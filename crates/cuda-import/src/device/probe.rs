@@ -1,0 +1,186 @@
+//! What CUDA there is on this machine. Asking makes no context and never panics.
+
+use cudarc::driver::sys::{CUdevice, CUdevice_attribute as Attribute};
+use uuid::Uuid;
+
+use crate::device::version::DriverVersion;
+use crate::error::Error;
+use crate::sys::{CallError, CallResult, Driver, INVALID_VALUE};
+
+/// The driver and its devices.
+#[derive(Clone, Debug)]
+pub struct DriverReport {
+    /// The newest CUDA that the driver supports.
+    pub version: DriverVersion,
+    /// In the driver's order, after `CUDA_VISIBLE_DEVICES`. Never empty: no device is an error.
+    pub devices: Vec<DeviceReport>,
+}
+
+/// One device, as far as sharing with a graphics API is concerned.
+#[derive(Clone, Debug)]
+pub struct DeviceReport {
+    /// Its place in the driver's order. Differs from the order of every other API: match by `uuid`.
+    pub ordinal: usize,
+    /// The marketing name.
+    pub name: String,
+    /// Of the GPU, or of the MIG instance where the GPU is split. Equals `VkPhysicalDeviceIDProperties::deviceUUID`.
+    #[doc(alias = "cuDeviceGetUuid_v2")]
+    pub uuid: Uuid,
+    /// The adapter's locally unique id; only Windows has one.
+    #[doc(alias = "cuDeviceGetLuid")]
+    pub luid: Option<[u8; 8]>,
+    /// The device's bit among those of a linked adapter, where there is a `luid`.
+    pub node_mask: Option<u32>,
+    /// Major and minor.
+    pub compute_capability: (u32, u32),
+    /// In bytes.
+    pub total_memory: u64,
+    /// Whether timeline semaphores can be imported.
+    pub timeline_semaphores: bool,
+    /// Whether memory that CUDA allocates can be exported as a descriptor (the other direction than this crate's).
+    pub posix_fd_export: bool,
+    /// Who may use the device.
+    pub compute_mode: ComputeMode,
+    /// Whether the GPU shares the host's memory.
+    pub integrated: bool,
+    /// Whether this is a MIG instance. Graphics APIs do not see those under the same UUID.
+    pub mig: bool,
+}
+
+/// Who may make a context on a device; set with `nvidia-smi -c`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ComputeMode {
+    /// Anyone.
+    Shared,
+    /// Nobody.
+    Prohibited,
+    /// One process at a time.
+    ExclusiveProcess,
+    /// A mode that this crate does not know.
+    Other(i32),
+}
+
+impl ComputeMode {
+    fn from_raw(raw: i32) -> Self {
+        match raw {
+            0 => Self::Shared,
+            2 => Self::Prohibited,
+            3 => Self::ExclusiveProcess,
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl DeviceReport {
+    /// What keeps this device from sharing timelines and memory with a graphics API, all of it; empty if nothing is known to.
+    pub fn obstacles(&self) -> Vec<&'static str> {
+        let mut obstacles = Vec::new();
+        if !self.timeline_semaphores {
+            obstacles.push("it cannot import timeline semaphores; driver 460 or newer can");
+        }
+        if self.compute_mode == ComputeMode::Prohibited {
+            obstacles.push("its compute mode is `prohibited`; `nvidia-smi -c 0` allows contexts");
+        }
+        if self.mig {
+            obstacles.push("it is a MIG instance, which graphics APIs do not see under this UUID");
+        }
+        obstacles
+    }
+}
+
+/// Loads the driver and lists its devices.
+///
+/// # Errors
+/// [`Error::NoDriver`] without libcuda, [`Error::DriverTooOld`] when it lacks calls, and [`Error::Driver`] with an
+/// explanation when it cannot start: no device, a kernel module of another version, the toolkit's stub library.
+#[doc(alias = "cuInit")]
+pub fn probe() -> Result<DriverReport, Error> {
+    let driver = Driver::load()?;
+    list(driver).map_err(|error| error.at("", ""))
+}
+
+fn list(driver: Driver) -> CallResult<DriverReport> {
+    driver.init()?;
+    let version = DriverVersion::from_raw(driver.version()?);
+    let devices = (0..driver.device_count()?).map(|ordinal| {
+        let device = driver.device(ordinal)?;
+        describe(driver, device, ordinal.unsigned_abs() as usize)
+    });
+    Ok(DriverReport { version, devices: devices.collect::<Result<_, _>>()? })
+}
+
+/// The report of one device of an initialised driver.
+pub(crate) fn describe(driver: Driver, device: CUdevice, ordinal: usize) -> CallResult<DeviceReport> {
+    let attribute = |attribute| driver.attribute(attribute, device);
+    // A driver that does not know an attribute does not have the ability.
+    let has = |ability| match attribute(ability) {
+        Err(CallError { code: INVALID_VALUE, .. }) => Ok(false),
+        answer => answer.map(|value| value != 0),
+    };
+    let name = driver.device_name(device)?;
+    // A device that is no display adapter has none (the TCC driver model).
+    #[cfg(windows)]
+    let adapter = driver.device_luid(device).ok();
+    #[cfg(not(windows))]
+    let adapter: Option<([u8; 8], u32)> = None;
+    Ok(DeviceReport {
+        ordinal,
+        uuid: Uuid::from_bytes(driver.device_uuid(device)?),
+        luid: adapter.map(|(luid, _)| luid),
+        node_mask: adapter.map(|(_, mask)| mask),
+        compute_capability: (
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?.max(0).unsigned_abs(),
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?.max(0).unsigned_abs(),
+        ),
+        total_memory: driver.total_memory(device)?,
+        timeline_semaphores: has(Attribute::CU_DEVICE_ATTRIBUTE_TIMELINE_SEMAPHORE_INTEROP_SUPPORTED)?,
+        posix_fd_export: has(Attribute::CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED)?,
+        compute_mode: ComputeMode::from_raw(attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_MODE)?),
+        integrated: has(Attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED)?,
+        mig: name.contains(" MIG "),
+        name,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_without_a_driver_is_told_what_to_do() {
+        match probe() {
+            Err(error @ Error::NoDriver { .. }) => {
+                let text = error.to_string();
+                assert!(text.contains("install"), "{text}");
+            }
+            Err(other) => assert!(!other.to_string().is_empty()),
+            Ok(report) => {
+                use std::io::Write;
+                let _ = writeln!(std::io::stderr(), "skipped: with {} here, NoDriver cannot be seen", report.version);
+            }
+        }
+    }
+
+    #[test]
+    fn obstacles_are_listed_together() {
+        let mut device = DeviceReport {
+            ordinal: 0,
+            name: "test".to_owned(),
+            uuid: Uuid::nil(),
+            luid: None,
+            node_mask: None,
+            compute_capability: (8, 0),
+            total_memory: 1,
+            timeline_semaphores: true,
+            posix_fd_export: true,
+            compute_mode: ComputeMode::Shared,
+            integrated: false,
+            mig: false,
+        };
+        assert!(device.obstacles().is_empty());
+        device.timeline_semaphores = false;
+        device.compute_mode = ComputeMode::from_raw(2);
+        device.mig = true;
+        assert_eq!(device.obstacles().len(), 3);
+    }
+}

@@ -1,0 +1,368 @@
+//! What can go wrong, said so that the reader can act on it.
+
+pub(crate) mod code;
+
+use std::fmt;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::device::version::DriverVersion;
+use crate::error::code::DriverCode;
+use crate::image::problem::ImageProblem;
+use crate::sys::{CallError, LoadError};
+
+/// A device that was there when another one was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresentDevice {
+    /// As `cuDeviceGetName` says.
+    pub name: String,
+    /// As `cuDeviceGetUuid_v2` says.
+    pub uuid: Uuid,
+}
+
+impl fmt::Display for PresentDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.uuid)
+    }
+}
+
+/// Every failure of this crate. `object` is what was worked on, as `memory "particles"`; `device` is a device's name.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no CUDA driver on this machine, or the loader cannot find it.
+    #[error("no CUDA driver: {detail}")]
+    NoDriver {
+        /// What was looked for, and what to do.
+        detail: String,
+    },
+
+    /// The driver lacks calls that this crate needs.
+    #[error(
+        "the CUDA driver is too old{}: it lacks {}; install driver 525 or newer",
+        version.map(|version| format!(" ({version})")).unwrap_or_default(),
+        missing.join(", ")
+    )]
+    DriverTooOld {
+        /// The calls it lacks, all of them.
+        missing: Vec<&'static str>,
+        /// What it supports, if it can say.
+        version: Option<DriverVersion>,
+    },
+
+    /// A driver call failed. A `call` that does not begin with `cu` stands for one that cudarc made earlier and recorded.
+    #[error("{call} failed: {code}{}{}", place(object, device), advice(*code, call))]
+    Driver {
+        /// The driver's name of the call.
+        call: &'static str,
+        /// What it returned.
+        code: DriverCode,
+        /// What it was about; may be empty.
+        object: String,
+        /// Where; may be empty.
+        device: String,
+    },
+
+    /// The process has no file descriptor left to import with. The handle was closed.
+    #[error("no file descriptor is left to import {object} with ({source}); raise the limit (`ulimit -n`)")]
+    NoDescriptor {
+        /// What was to be imported.
+        object: String,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+
+    /// A handle that the driver is not shown. One that is open nowhere in this process is left alone, all others were closed.
+    #[error("{object} cannot be imported from this handle: {reason}")]
+    InvalidHandle {
+        /// What was to be imported.
+        object: String,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+
+    /// No CUDA device has this UUID.
+    #[error(
+        "no CUDA device has the UUID {uuid}; present: {}. Check CUDA_VISIBLE_DEVICES and the container's GPUs; \
+         a GPU split by MIG answers with the UUIDs of its instances",
+        list(present)
+    )]
+    NoSuchDevice {
+        /// What was asked for.
+        uuid: Uuid,
+        /// What there is.
+        present: Vec<PresentDevice>,
+    },
+
+    /// The device cannot import timeline semaphores.
+    #[error(
+        "{object} is a timeline semaphore, and {device} cannot import those (driver for {driver}; it takes 460 or newer)"
+    )]
+    TimelineUnsupported {
+        /// The semaphore.
+        object: String,
+        /// The device.
+        device: String,
+        /// What its driver supports.
+        driver: DriverVersion,
+    },
+
+    /// A stream and an object, or two objects, live in different CUDA contexts.
+    #[error(
+        "{object} lives in the CUDA context of {device}, the stream in another one; make the stream with CudaDevice::new_stream"
+    )]
+    ContextMismatch {
+        /// The object.
+        object: String,
+        /// The object's device.
+        device: String,
+    },
+
+    /// The per-thread default stream is a different stream on each thread, so no order can be kept with it.
+    #[error("{object} cannot be used on the per-thread default stream; make a stream with CudaDevice::new_stream")]
+    PerThreadStream {
+        /// The object.
+        object: String,
+    },
+
+    /// Nothing was asked for.
+    #[error("{object} has zero {what}; it must be at least one")]
+    Zero {
+        /// The object.
+        object: String,
+        /// `length`, `allocation size` or `element size`.
+        what: &'static str,
+    },
+
+    /// The size in bytes does not fit into 64 bits.
+    #[error("{len} elements of {element_size} bytes in {object}: the size overflows")]
+    SizeOverflow {
+        /// The object.
+        object: String,
+        /// Elements asked for.
+        len: usize,
+        /// Bytes of one.
+        element_size: usize,
+    },
+
+    /// A range does not lie inside the imported memory.
+    #[error("bytes {offset}..{} do not lie inside {object}, which has {allocation_size} bytes", u128::from(*offset) + u128::from(*size))]
+    OutOfRange {
+        /// The memory.
+        object: String,
+        /// First byte asked for.
+        offset: u64,
+        /// Bytes asked for.
+        size: u64,
+        /// Bytes there are.
+        allocation_size: u64,
+    },
+
+    /// An offset does not suit the element type.
+    #[error("offset {offset} in {object} is not a multiple of {align}, the alignment of {element}")]
+    Misaligned {
+        /// The memory.
+        object: String,
+        /// In bytes.
+        offset: u64,
+        /// In bytes.
+        align: u64,
+        /// The element type.
+        element: &'static str,
+    },
+
+    /// Part of the range is mapped already. Two mappings of the same bytes need not be coherent with each other.
+    #[error("bytes {offset}..{end} of {object} overlap a mapping of {}..{}; map once and take slices, or close that one first", mapped.start, mapped.end)]
+    Overlap {
+        /// The memory.
+        object: String,
+        /// First byte asked for.
+        offset: u64,
+        /// One past the last byte asked for.
+        end: u64,
+        /// What is mapped, in bytes.
+        mapped: std::ops::Range<u64>,
+    },
+
+    /// An image cannot be as described, or not be used as asked.
+    #[error("{object} on {device}: {problem}")]
+    Image {
+        /// The image.
+        object: String,
+        /// The device.
+        device: String,
+        /// Why, and what to change.
+        problem: ImageProblem,
+    },
+
+    /// What was captured cannot be launched again and again.
+    #[error("{object} on {device} cannot be captured: {problem}")]
+    Graph {
+        /// The graph.
+        object: String,
+        /// The device.
+        device: String,
+        /// Why not, and what to change.
+        problem: &'static str,
+    },
+
+    /// Work that uses the object did not end in time, so the object was left alone on purpose: it is leaked, not freed in use.
+    #[error(
+        "{object} on {device} is still in use after {waited:?}: it is leaked. Its stream waits for something that does not come"
+    )]
+    StillInUse {
+        /// The object.
+        object: String,
+        /// Its device.
+        device: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+}
+
+impl Error {
+    /// Whether the CUDA context is lost: every later call in it will fail, see [`DriverCode::is_context_lost`].
+    pub fn is_context_lost(&self) -> bool {
+        matches!(self, Self::Driver { code, .. } if code.is_context_lost())
+    }
+
+    /// The driver's own code, where a driver call failed.
+    pub fn driver_code(&self) -> Option<DriverCode> {
+        match self {
+            Self::Driver { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+impl CallError {
+    /// Says which object the call was about, and where.
+    pub(crate) fn at(self, object: impl fmt::Display, device: &str) -> Error {
+        Error::Driver {
+            call: self.call,
+            code: DriverCode(self.code),
+            object: object.to_string(),
+            device: device.to_owned(),
+        }
+    }
+
+    /// From a call that cudarc made. Its enum becomes a number at once.
+    pub(crate) fn from_cudarc(call: &'static str, error: cudarc::driver::DriverError) -> Self {
+        Self { call, code: error.0 as u32 }
+    }
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::NoLibrary => Self::NoDriver { detail: NO_LIBRARY.to_owned() },
+            LoadError::MissingSymbols { missing, version } => {
+                Self::DriverTooOld { missing, version: version.map(DriverVersion::from_raw) }
+            }
+        }
+    }
+}
+
+#[cfg(not(windows))]
+const NO_LIBRARY: &str = "libcuda.so.1 was not found, or could not be loaded. It comes with the NVIDIA driver, not with the CUDA \
+    toolkit: install the driver, and in a container start it with its GPUs (`--gpus all`)";
+#[cfg(windows)]
+const NO_LIBRARY: &str =
+    "nvcuda.dll was not found, or could not be loaded. It comes with the NVIDIA driver: install that";
+
+/// Names an object in errors, logs and traces: `memory "particles"`, or `memory` where it has no name.
+pub(crate) struct Object<'a>(pub(crate) &'static str, pub(crate) &'a str);
+
+impl fmt::Display for Object<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(kind, name) = self;
+        if name.is_empty() { f.write_str(kind) } else { write!(f, "{kind} {name:?}") }
+    }
+}
+
+fn place(object: &str, device: &str) -> String {
+    match (object, device) {
+        ("", "") => String::new(),
+        ("", one) | (one, "") => format!(" [{one}]"),
+        (object, device) => format!(" [{object}, {device}]"),
+    }
+}
+
+fn advice(code: DriverCode, call: &str) -> String {
+    code.advice(call).map(|advice| format!(": {advice}")).unwrap_or_default()
+}
+
+fn list(present: &[PresentDevice]) -> String {
+    if present.is_empty() {
+        return "none".to_owned();
+    }
+    present.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_error_says_call_code_object_device_and_advice() {
+        let error =
+            CallError { call: "cuImportExternalMemory", code: 1 }.at(Object("memory", "particles"), "NVIDIA H200");
+        let text = error.to_string();
+        assert!(
+            text.starts_with(
+                "cuImportExternalMemory failed: CUDA_ERROR_INVALID_VALUE (1) [memory \"particles\", NVIDIA H200]: "
+            ),
+            "{text}"
+        );
+        assert!(text.contains("fresh"), "{text}");
+        assert!(!error.is_context_lost());
+        assert_eq!(error.driver_code(), Some(DriverCode(1)));
+    }
+
+    #[test]
+    fn an_error_without_place_or_advice_ends_after_the_code() {
+        let error = CallError { call: "cuStreamQuery", code: 1 }.at("", "");
+        assert_eq!(error.to_string(), "cuStreamQuery failed: CUDA_ERROR_INVALID_VALUE (1)");
+        let unnamed = CallError { call: "cuMemFree", code: 1 }.at(Object("buffer", ""), "");
+        assert_eq!(unnamed.to_string(), "cuMemFree failed: CUDA_ERROR_INVALID_VALUE (1) [buffer]");
+    }
+
+    #[test]
+    fn a_lost_context_is_known() {
+        assert!(CallError { call: "cuStreamQuery", code: 700 }.at("", "").is_context_lost());
+        assert!(!Error::NoDriver { detail: String::new() }.is_context_lost());
+    }
+
+    #[test]
+    fn a_wrong_uuid_lists_what_there_is() {
+        let uuid = Uuid::from_u128(7);
+        let none = Error::NoSuchDevice { uuid, present: Vec::new() }.to_string();
+        assert!(none.contains("present: none"), "{none}");
+        let present = vec![
+            PresentDevice { name: "A".to_owned(), uuid: Uuid::from_u128(1) },
+            PresentDevice { name: "B".to_owned(), uuid: Uuid::from_u128(2) },
+        ];
+        let two = Error::NoSuchDevice { uuid, present }.to_string();
+        assert!(
+            two.contains("A (00000000-0000-0000-0000-000000000001), B (00000000-0000-0000-0000-000000000002)"),
+            "{two}"
+        );
+        assert!(two.contains(&uuid.to_string()), "{two}");
+    }
+
+    #[test]
+    fn an_old_driver_names_all_it_lacks() {
+        let error = Error::from(LoadError::MissingSymbols { missing: vec!["cuA", "cuB"], version: Some(10020) });
+        assert_eq!(
+            error.to_string(),
+            "the CUDA driver is too old (CUDA 10.2): it lacks cuA, cuB; install driver 525 or newer"
+        );
+    }
+
+    #[test]
+    fn ranges_are_shown_without_overflow() {
+        let error = Error::OutOfRange { object: "memory".to_owned(), offset: u64::MAX, size: 2, allocation_size: 4 };
+        assert!(error.to_string().contains("18446744073709551615..18446744073709551617"), "{error}");
+    }
+}

@@ -1,0 +1,366 @@
+//! A typed image in imported memory.
+//!
+//! Unsafe because the driver believes what it is told of an image, and because freeing one needs proof that its use has
+//! ended.
+
+#![allow(unsafe_code)]
+pub(crate) mod info;
+pub(crate) mod limits;
+pub(crate) mod objects;
+pub(crate) mod problem;
+pub(crate) mod texel;
+pub(crate) mod texture;
+pub(crate) mod view;
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::Arc;
+
+use cudarc::driver::CudaStream;
+
+use crate::device::check_recorded;
+use crate::error::{Error, Object};
+use crate::image::info::{ImageKind, ImageMappingInfo, level_extent};
+use crate::image::objects::ImageObjects;
+use crate::image::problem::ImageProblem;
+use crate::image::texel::Texel;
+use crate::image::texture::TextureInfo;
+use crate::image::view::{ImageView, ImageViewMut};
+use crate::memory::ImportedMemory;
+use crate::stream::order::StreamOrder;
+use crate::sys;
+use crate::sys::{ArrayHandle, CallResult, Driver, MemoryHandle, MipmappedArrayHandle, Resource};
+
+/// An image of `T` in imported memory, with its mip levels and layers, on a home stream. Reached through
+/// [`view`](Self::view) and [`view_mut`](Self::view_mut), which lend texture and surface objects for kernels and copy. Any
+/// thread may use it.
+///
+/// ```no_run
+/// # #![allow(unsafe_code)]
+/// # use std::sync::Arc;
+/// use cuda_import::cudarc::driver::{CudaFunction, CudaStream, LaunchConfig, PushKernelArg};
+/// use cuda_import::{Filter, ImageMappingInfo, ImportedMemory, MappedImage, ReadMode, TextureInfo};
+///
+/// /// `memory` has an image of 1920 x 1080 texels of 4 x U8 and 11 mip levels, which may be rendered into.
+/// fn brighten(memory: &Arc<ImportedMemory>, home: &Arc<CudaStream>, kernel: &CudaFunction) -> Result<(), cuda_import::Error> {
+///     let info = ImageMappingInfo {
+///         extent: [1920, 1080, 1],
+///         levels: 11,
+///         surface: true,
+///         color_attachment: true,
+///         ..Default::default()
+///     };
+///     // SAFETY: the exporting side states its own image.
+///     let mut image = unsafe { MappedImage::<[u8; 4]>::map(memory, &info, home) }?;
+///
+///     let view = image.view_mut();
+///     let sampled = TextureInfo { filter: Filter::Linear, read: ReadMode::NormalizedFloat, ..Default::default() };
+///     let texture = view.texture(&sampled)?;
+///     let mut surface = view.surface(0)?;
+///     let mut launch = home.launch_builder(kernel);
+///     launch.arg(&texture).arg(&mut surface);
+///     // SAFETY: the kernel takes a texture and a surface object, and stays inside 1920 x 1080 texels of four bytes.
+///     let launched = unsafe { launch.launch(LaunchConfig::for_num_elems(1920 * 1080)) };
+///     launched.expect("launch");
+///
+///     let mut pixels = vec![[0; 4]; 1920 * 1080];
+///     image.view().read_to_host(home, 0, .., &mut pixels)
+/// }
+/// ```
+///
+/// Dropping it does as with a [`MappedBuffer`](crate::MappedBuffer): it waits, two seconds at most, until the work on the
+/// home stream and on guest streams has ended; then it destroys the texture and surface objects and frees the mapping. Past
+/// the limit all that and the memory are leaked on purpose and the log says so. Work that was launched with a texture or a
+/// surface on a stream other than the home stream is unknown here (see [`ImageView::order`]) and must have ended.
+#[doc(alias = "CUmipmappedArray")]
+#[derive(Debug)]
+pub struct MappedImage<T> {
+    array: MipmappedArrayHandle,
+    /// One a mip level, owned by `array`.
+    levels: Box<[ArrayHandle]>,
+    info: ImageMappingInfo,
+    range: Range<u64>,
+    /// False once the array has been freed or given up.
+    live: bool,
+    /// Destroyed before `array`.
+    objects: ImageObjects,
+    /// Its events and streams go after the array, which `drop` frees.
+    order: StreamOrder,
+    /// Last: destroying the memory frees no mapping, so the mapping must be gone by then.
+    memory: Arc<ImportedMemory>,
+    texel: PhantomData<fn() -> T>,
+}
+
+impl<T: Texel> MappedImage<T> {
+    /// Maps the image that `memory` has at an offset.
+    ///
+    /// `home` is the stream that most of the work runs on; use of the image there costs nothing extra.
+    ///
+    /// # Errors
+    /// [`Error::Image`] for what cannot be an image on this device, [`Error::OutOfRange`] where the memory is too small for
+    /// its texels, other bad arguments each have their own; [`Error::Driver`] when the driver refuses.
+    ///
+    /// # Safety
+    /// The driver does not check what it is told ("mappings must match those of the exporting API", CUDA guide, external
+    /// memory).
+    /// - The exporting API made an image of exactly this kind, extent, number of layers and mip levels, with channels as
+    ///   `T::FORMAT` has them, and placed it at this offset of this memory.
+    /// - `color_attachment` is set if that API may render into it.
+    /// - While views of it are used, or work enqueued through them is pending, that API keeps it in the state in which it
+    ///   hands images over, and does what [`ImportedMemory::import`] asks.
+    #[doc(alias = "cuExternalMemoryGetMappedMipmappedArray")]
+    pub unsafe fn map(
+        memory: &Arc<ImportedMemory>,
+        info: &ImageMappingInfo,
+        home: &Arc<CudaStream>,
+    ) -> Result<Self, Error> {
+        let (object, device) = (Object("image", memory.name()), memory.device());
+        info.check::<T>().map_err(|problem| refuse(&object, device.name(), problem))?;
+        let order = StreamOrder::new(home, device, &object)?;
+        let within = limits::check(info, device).map_err(|error| error.at(&object, device.name()))?;
+        within.map_err(|problem| refuse(&object, device.name(), problem))?;
+        // How much the image has beyond its texels is known to the drivers alone. What is too large for 64 bits is out of range.
+        let size = info.least_size(size_of::<T>()).unwrap_or(u64::MAX);
+        let ((array, levels), range) = memory.map(info.offset, size, |driver, handle| {
+            // SAFETY: this function's caller answers for the image; the result holds an Arc of the memory and destroys the array
+            // first.
+            unsafe { map_array::<T>(driver, handle, info, memory) }
+        })?;
+        Ok(Self {
+            array,
+            levels,
+            info: *info,
+            range,
+            live: true,
+            objects: ImageObjects::default(),
+            order,
+            memory: Arc::clone(memory),
+            texel: PhantomData,
+        })
+    }
+
+    /// Lends the image for reading.
+    pub fn view(&self) -> ImageView<'_, T> {
+        ImageView::new(self)
+    }
+
+    /// Lends the image for writing.
+    pub fn view_mut(&mut self) -> ImageViewMut<'_, T> {
+        ImageViewMut::new(self)
+    }
+
+    /// [`view_mut`](Self::view_mut) for owners that keep views apart by other means than a `&mut`.
+    ///
+    /// # Safety
+    /// As long as the view lives, no other view of the image does.
+    pub unsafe fn view_mut_unchecked(&self) -> ImageViewMut<'_, T> {
+        ImageViewMut::new(self)
+    }
+
+    /// The texture object of this description.
+    pub(crate) fn texture(&self, texture: &TextureInfo) -> Result<u64, Error> {
+        self.objects.texture(texture, || {
+            let problem = texture.check(self.info.kind, T::FORMAT, self.info.levels);
+            problem.map_err(|problem| self.refuse(problem))?;
+            // A chain takes normalised coordinates even if it has one level, which alone does not.
+            let one = texture.level.or((!texture.normalized_coordinates).then_some(0));
+            let (resource, levels) = match one {
+                Some(level) => (Resource::Level(self.level(level)?), 1),
+                None => (Resource::Levels(self.array), self.info.levels),
+            };
+            self.call(|driver| {
+                // SAFETY: the array is alive as long as `self` and has this format; `free` destroys the object before it.
+                unsafe { driver.create_texture(resource, texture, T::FORMAT, levels) }
+            })
+        })
+    }
+
+    /// The surface object of this mip level.
+    pub(crate) fn surface(&self, level: u32) -> Result<u64, Error> {
+        self.objects.surface(level, || {
+            let array = self.level(level)?;
+            if !self.info.surface {
+                return Err(self.refuse(ImageProblem::NoSurfaces));
+            }
+            self.call(|driver| {
+                // SAFETY: the array is alive as long as `self` and was made for surfaces; `free` destroys the object before it.
+                unsafe { driver.create_surface(array) }
+            })
+        })
+    }
+}
+
+impl<T> MappedImage<T> {
+    /// How many dimensions it has.
+    pub fn kind(&self) -> ImageKind {
+        self.info.kind
+    }
+
+    /// Of the first mip level, in texels; unused dimensions are 1.
+    pub fn extent(&self) -> [u32; 3] {
+        self.info.extent
+    }
+
+    /// Of a mip level, in texels: halved from one to the next, never below 1.
+    pub fn level_extent(&self, level: u32) -> [u32; 3] {
+        level_extent(self.info.extent, level)
+    }
+
+    /// Mip levels; at least 1.
+    pub fn levels(&self) -> u32 {
+        self.info.levels
+    }
+
+    /// Layers; at least 1, and 6 a cube.
+    pub fn layers(&self) -> u32 {
+        self.info.layers
+    }
+
+    /// What it was mapped as.
+    pub fn info(&self) -> &ImageMappingInfo {
+        &self.info
+    }
+
+    /// The home stream.
+    pub fn stream(&self) -> &Arc<CudaStream> {
+        self.order.home()
+    }
+
+    /// What it is a part of.
+    pub fn memory(&self) -> &Arc<ImportedMemory> {
+        &self.memory
+    }
+
+    /// Makes the home stream wait for what other streams did with the image, so that a signal enqueued there afterwards
+    /// covers it. Call it before such a signal, once nobody holds a view. Costs one load if no other stream ever used it.
+    ///
+    /// # Errors
+    /// [`Error::Driver`] when the wait cannot be enqueued, or when the end of such work could not be recorded earlier; then
+    /// no signal may follow.
+    pub fn join_foreign_work(&self) -> Result<(), Error> {
+        self.order.join(self.memory.device(), &self.object())
+    }
+
+    /// What dropping does, with the error.
+    ///
+    /// # Errors
+    /// [`Error::StillInUse`] past the limit, [`Error::Driver`] when the driver fails; the mapping is then leaked.
+    pub fn close(mut self) -> Result<(), Error> {
+        self.release()
+    }
+
+    /// Destroys its objects and frees the mapping without asking whether the work with it has ended.
+    ///
+    /// # Errors
+    /// [`Error::Driver`] when the driver fails; the mapping is then leaked.
+    ///
+    /// # Safety
+    /// All work that uses the image has ended.
+    #[doc(alias = "cuMipmappedArrayDestroy")]
+    pub unsafe fn free(mut self) -> Result<(), Error> {
+        // SAFETY: this function's caller says that all use has ended.
+        unsafe { self.unmap() }
+    }
+
+    /// Gives the mapping, its objects and its memory up without freeing them, for owners that could not prove the work
+    /// ended.
+    pub fn leak(mut self) {
+        log::warn!("{} on {} is leaked: its work could not be seen to end", self.object(), self.memory.device().name());
+        self.give_up();
+    }
+
+    pub(crate) fn object(&self) -> Object<'_> {
+        Object("image", self.memory.name())
+    }
+
+    pub(crate) fn order(&self) -> &StreamOrder {
+        &self.order
+    }
+
+    pub(crate) fn refuse(&self, problem: ImageProblem) -> Error {
+        refuse(&self.object(), self.memory.device().name(), problem)
+    }
+
+    /// Lets `call` run with the context current, once nothing is left to report of earlier calls.
+    pub(crate) fn call<R>(&self, call: impl FnOnce(Driver) -> CallResult<R>) -> Result<R, Error> {
+        let device = self.memory.device();
+        let called = check_recorded(device.context()).and_then(|()| device.bind()).and_then(|()| call(device.driver()));
+        called.map_err(|error| error.at(self.object(), device.name()))
+    }
+
+    pub(crate) fn level(&self, level: u32) -> Result<ArrayHandle, Error> {
+        let array = usize::try_from(level).ok().and_then(|level| self.levels.get(level));
+        array.copied().ok_or_else(|| self.refuse(ImageProblem::NoSuchLevel { level, levels: self.info.levels }))
+    }
+
+    fn release(&mut self) -> Result<(), Error> {
+        match self.order.wait_for_end(self.memory.device(), &self.object()) {
+            // SAFETY: the home stream and the guests have ended their work, no view lives any more since all borrow `self`.
+            Ok(()) => unsafe { self.unmap() },
+            Err(error) => {
+                self.give_up();
+                Err(error)
+            }
+        }
+    }
+
+    /// # Safety
+    /// All work that uses the image has ended.
+    unsafe fn unmap(&mut self) -> Result<(), Error> {
+        self.live = false;
+        let freed = self.memory.unmap(&self.range, |driver| {
+            // SAFETY: the objects were made with this driver; the caller vouches for their use.
+            unsafe { self.objects.destroy(driver) }?;
+            // SAFETY: `live` was true, so the array was not destroyed; its objects are gone, and the caller vouches for its use.
+            unsafe { driver.destroy_array(self.array) }
+        });
+        freed.inspect_err(|_| self.give_up())
+    }
+
+    fn give_up(&mut self) {
+        self.live = false;
+        self.memory.keep();
+    }
+}
+
+impl<T> Drop for MappedImage<T> {
+    fn drop(&mut self) {
+        if self.live
+            && let Err(error) = self.release()
+        {
+            log::error!("{error}");
+        }
+    }
+}
+
+fn refuse(object: &Object<'_>, device: &str, problem: ImageProblem) -> Error {
+    Error::Image { object: object.to_string(), device: device.to_owned(), problem }
+}
+
+/// # Safety
+/// As [`MappedImage::map`]. The array goes before the memory.
+unsafe fn map_array<T: Texel>(
+    driver: Driver,
+    handle: MemoryHandle,
+    info: &ImageMappingInfo,
+    memory: &Arc<ImportedMemory>,
+) -> CallResult<(MipmappedArrayHandle, Box<[ArrayHandle]>)> {
+    let desc = sys::mipmapped_array_desc(info, T::FORMAT);
+    // SAFETY: the memory is alive, `memory` holds it; this function's caller answers for the image.
+    let array = unsafe { driver.map_array(handle, &desc) }?;
+    let levels = (0..info.levels).map(|level| {
+        // SAFETY: the array is alive, and its levels are kept beside it.
+        unsafe { driver.array_level(array, level) }
+    });
+    match levels.collect() {
+        Ok(levels) => Ok((array, levels)),
+        Err(error) => {
+            // SAFETY: nothing was done with the array but to ask for its levels.
+            if let Err(error) = unsafe { driver.destroy_array(array) } {
+                memory.keep();
+                log::error!("{}", error.at(Object("image", memory.name()), memory.device().name()));
+            }
+            Err(error)
+        }
+    }
+}

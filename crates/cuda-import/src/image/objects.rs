@@ -1,0 +1,90 @@
+//! The texture and surface objects of an image, each made once and kept until the image goes: asking again costs a look
+//! into a short list, and neither allocates nor calls the driver.
+//!
+//! Unsafe because destroying an object needs proof that its use has ended.
+#![allow(unsafe_code)]
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::image::texture::TextureInfo;
+use crate::sys::{CallResult, Driver};
+
+#[derive(Debug, Default)]
+pub(crate) struct ImageObjects {
+    made: Mutex<Made>,
+}
+
+#[derive(Debug, Default)]
+struct Made {
+    textures: Vec<(TextureInfo, u64)>,
+    /// By mip level.
+    surfaces: Vec<(u32, u64)>,
+}
+
+impl ImageObjects {
+    /// The texture object of this description, from `make` if there is none yet.
+    pub(crate) fn texture<E>(&self, info: &TextureInfo, make: impl FnOnce() -> Result<u64, E>) -> Result<u64, E> {
+        find_or_make(&mut self.made().textures, info, make)
+    }
+
+    /// The surface object of this mip level, from `make` if there is none yet.
+    pub(crate) fn surface<E>(&self, level: u32, make: impl FnOnce() -> Result<u64, E>) -> Result<u64, E> {
+        find_or_make(&mut self.made().surfaces, &level, make)
+    }
+
+    /// Destroys all objects. One that cannot be is leaked, and the first error returned; the image must stay then.
+    ///
+    /// # Safety
+    /// The objects of this list came from `driver`, and no work that uses one is pending or will follow.
+    pub(crate) unsafe fn destroy(&self, driver: Driver) -> CallResult<()> {
+        let Made { textures, surfaces } = std::mem::take(&mut *self.made());
+        let textures = textures.into_iter().map(|(_, object)| {
+            // SAFETY: it is taken off the list, so it is destroyed once; the caller answers for its use.
+            unsafe { driver.destroy_texture(object) }
+        });
+        let surfaces = surfaces.into_iter().map(|(_, object)| {
+            // SAFETY: as above.
+            unsafe { driver.destroy_surface(object) }
+        });
+        textures.chain(surfaces).fold(Ok(()), Result::and)
+    }
+
+    fn made(&self) -> MutexGuard<'_, Made> {
+        // Nothing under this lock can leave a list half changed.
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn find_or_make<K: PartialEq + Clone, E>(
+    list: &mut Vec<(K, u64)>,
+    key: &K,
+    make: impl FnOnce() -> Result<u64, E>,
+) -> Result<u64, E> {
+    if let Some((_, object)) = list.iter().find(|(known, _)| known == key) {
+        return Ok(*object);
+    }
+    let object = make()?;
+    list.push((key.clone(), object));
+    Ok(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn what_was_made_is_found_again() {
+        let objects = ImageObjects::default();
+        let made = Cell::new(0);
+        let make = || {
+            made.set(made.get() + 1);
+            Ok::<u64, ()>(made.get())
+        };
+        let (one, other) = (TextureInfo::default(), TextureInfo { mip_bias: 0.5, ..Default::default() });
+        assert_eq!([&one, &other, &one].map(|info| objects.texture(info, make)), [Ok(1), Ok(2), Ok(1)]);
+        assert_eq!([0, 1, 0].map(|level| objects.surface(level, make)), [Ok(3), Ok(4), Ok(3)]);
+        assert_eq!(objects.surface(2, || Err("refused")), Err("refused"));
+        assert_eq!(objects.surface(2, make), Ok(5));
+    }
+}

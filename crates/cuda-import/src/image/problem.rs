@@ -1,0 +1,183 @@
+//! What can be wrong with an image, a texture or a copy, each with what to change.
+
+use crate::image::info::ImageKind;
+use crate::image::texel::TexelFormat;
+
+/// Why an image was refused before the driver was asked. Part of [`Error::Image`](crate::Error::Image).
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageProblem {
+    /// A side of no texels.
+    #[error("its {side} is zero; the extent is in texels, unused dimensions are 1")]
+    ZeroExtent {
+        /// `width`, `height` or `depth`.
+        side: &'static str,
+    },
+
+    /// A dimension that this kind of image has not.
+    #[error("an image of kind {kind:?} has no {side}, but {size} is given; unused dimensions are 1")]
+    UnusedExtent {
+        /// As given.
+        kind: ImageKind,
+        /// `height` or `depth`.
+        side: &'static str,
+        /// As given.
+        size: u32,
+    },
+
+    /// A cube whose faces are no squares.
+    #[error("the faces of a cube are squares, not {width} x {height}")]
+    NotSquare {
+        /// In texels.
+        width: u32,
+        /// In texels.
+        height: u32,
+    },
+
+    /// No layers.
+    #[error("it has zero layers; an image without layers has 1")]
+    NoLayers,
+
+    /// A cube with a face too many or too few.
+    #[error("{layers} layers make no cubes; a cube has 6, an array of cubes 6 each")]
+    CubeLayers {
+        /// As given.
+        layers: u32,
+    },
+
+    /// A three-dimensional image cannot have layers.
+    #[error("a three-dimensional image has no layers, but {layers} are given; set layers to 1 and layered to false")]
+    LayersOf3D {
+        /// As given.
+        layers: u32,
+    },
+
+    /// More mip levels than there can be, or none.
+    #[error("{levels} mip levels; an image of {extent:?} texels has at least 1 and at most {most}")]
+    Levels {
+        /// As given.
+        levels: u32,
+        /// Of the first level.
+        extent: [u32; 3],
+        /// Until one texel is left.
+        most: u32,
+    },
+
+    /// A channel count that CUDA has no images of.
+    #[error("CUDA has no images of {format}; take 1, 2 or 4 channels, with the fourth unused if need be")]
+    Channels {
+        /// Of the texel type.
+        format: TexelFormat,
+    },
+
+    /// A texel type that does not have the size of its format.
+    #[error("{texel} has {size} bytes, its format {format} has {}: its Texel implementation is wrong", format.size())]
+    TexelSize {
+        /// The type.
+        texel: &'static str,
+        /// In bytes.
+        size: usize,
+        /// What it says of itself.
+        format: TexelFormat,
+    },
+
+    /// Larger than the device can do.
+    #[error("its {side} is {size}, and this device takes {limit} at most ({attribute})")]
+    TooLarge {
+        /// `width`, `height`, `depth` or `layers`.
+        side: &'static str,
+        /// As given.
+        size: u32,
+        /// Of the device.
+        limit: u32,
+        /// The driver's name of the limit.
+        attribute: String,
+    },
+
+    /// No such mip level.
+    #[error("there is no mip level {level}; it has {levels}, counted from 0")]
+    NoSuchLevel {
+        /// Asked for.
+        level: u32,
+        /// There are.
+        levels: u32,
+    },
+
+    /// No such layers.
+    #[error("there are no layers {start}..{end}; it has {layers}, and at least one must be named")]
+    NoSuchLayers {
+        /// The first one asked for.
+        start: u32,
+        /// One past the last one asked for.
+        end: u32,
+        /// There are.
+        layers: u32,
+    },
+
+    /// A slice or a buffer that does not hold exactly what is copied.
+    #[error("{len} texels were given for a copy of {expected}")]
+    Length {
+        /// In texels.
+        len: usize,
+        /// In texels.
+        expected: usize,
+    },
+
+    /// A surface of an image that was mapped without any.
+    #[error("it was mapped without surfaces; set `surface` in its ImageMappingInfo")]
+    NoSurfaces,
+
+    /// Addresses wrap by the image's size, which such coordinates do not know.
+    #[error("wrap and mirror take normalised coordinates; set `normalized_coordinates`, or clamp")]
+    AddressMode,
+
+    /// A mip chain is addressed by fractions only.
+    #[error(
+        "a texture of {levels} mip levels takes normalised coordinates; set `normalized_coordinates`, or choose a `level`"
+    )]
+    UnnormalizedLevels {
+        /// Of the image.
+        levels: u32,
+    },
+
+    /// Integers are not interpolated.
+    #[error(
+        "linear filters need floating-point reads, and texels of {format} are read as integers; set `read` to NormalizedFloat, or filter Nearest"
+    )]
+    LinearInteger {
+        /// Of the image.
+        format: TexelFormat,
+    },
+
+    /// Only narrow integers are read as fractions.
+    #[error(
+        "texels of {format} cannot be read as normalised floats, only integers of 8 and 16 bits can; set `read` to Element"
+    )]
+    NormalizedWide {
+        /// Of the image.
+        format: TexelFormat,
+    },
+
+    /// sRGB is decoded from unsigned bytes that are read as fractions.
+    #[error("sRGB is decoded from U8 channels that are read as NormalizedFloat, not from {format}")]
+    Srgb {
+        /// Of the image.
+        format: TexelFormat,
+    },
+
+    /// Only cubes have seams between faces.
+    #[error("`seamless_cube` is for cubes, this image is of kind {kind:?}")]
+    SeamlessCube {
+        /// Of the image.
+        kind: ImageKind,
+    },
+
+    /// A number of a texture description that means nothing.
+    #[error("{field} must be {range}")]
+    Number {
+        /// Of [`TextureInfo`](crate::TextureInfo).
+        field: &'static str,
+        /// What it may be.
+        range: &'static str,
+    },
+}

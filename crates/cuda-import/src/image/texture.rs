@@ -1,0 +1,305 @@
+//! How a kernel reads and writes an image: texture objects, which sample, and surface objects, which load and store.
+//!
+//! Unsafe because cudarc's trait for kernel arguments is.
+#![allow(unsafe_code)]
+
+use cudarc::driver::sys::{CUsurfObject, CUtexObject};
+use cudarc::driver::{LaunchArgs, PushKernelArg};
+
+use crate::image::info::ImageKind;
+use crate::image::problem::ImageProblem;
+use crate::image::texel::{ChannelType, TexelFormat};
+use crate::stream::order::StreamOrder;
+
+/// What is read outside the image.
+#[doc(alias = "CUaddress_mode")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AddressMode {
+    /// The image again, endlessly. Takes normalised coordinates.
+    Wrap,
+    /// Its nearest edge.
+    #[default]
+    Clamp,
+    /// The image again, every other one mirrored. Takes normalised coordinates.
+    Mirror,
+    /// [`TextureInfo::border`].
+    Border,
+}
+
+/// What is read between texels, and between mip levels.
+#[doc(alias = "CUfilter_mode")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Filter {
+    /// The nearest one.
+    #[default]
+    Nearest,
+    /// A mean of those around, weighed in steps of 1/256. Takes floating-point reads.
+    Linear,
+}
+
+/// What integers are read as. Floats are read as what they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ReadMode {
+    /// Integers.
+    #[default]
+    #[doc(alias = "CU_TRSF_READ_AS_INTEGER")]
+    Element,
+    /// Fractions of the largest value: 0 to 1, or -1 to 1 of signed ones. Of 8 and 16 bits only.
+    NormalizedFloat,
+}
+
+/// How a texture samples an image.
+#[doc(alias = "CUDA_TEXTURE_DESC")]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TextureInfo {
+    /// The one mip level to read, with no others beside it. Default: None, the whole chain.
+    pub level: Option<u32>,
+    /// Along x, y and z. Default: clamp.
+    pub address: [AddressMode; 3],
+    /// Between texels. Default: nearest.
+    pub filter: Filter,
+    /// Between mip levels. Default: nearest.
+    pub mip_filter: Filter,
+    /// Whether coordinates go from 0 to 1 over the image; texels are counted otherwise, with centres at .5. A chain of mip
+    /// levels takes normalised ones. Default: yes.
+    #[doc(alias = "CU_TRSF_NORMALIZED_COORDINATES")]
+    pub normalized_coordinates: bool,
+    /// Default: elements.
+    pub read: ReadMode,
+    /// Whether sRGB is decoded on the way, from `U8` channels read as fractions; a fourth channel stays as it is.
+    /// Default: no.
+    #[doc(alias = "CU_TRSF_SRGB")]
+    pub srgb: bool,
+    /// 1 to 16. Default: 1, none.
+    pub max_anisotropy: u32,
+    /// Added to the computed mip level. Default: 0.
+    pub mip_bias: f32,
+    /// Lower end of the mip levels read. Default: 0.
+    pub min_level: f32,
+    /// Upper end of the mip levels read; beyond the last one there is none. Default: the last one.
+    pub max_level: f32,
+    /// What is read outside with [`AddressMode::Border`]. Default: zeros.
+    pub border: [f32; 4],
+    /// Whether filters reach over the edges of a cube's faces; address modes are ignored then. Default: no.
+    #[doc(alias = "CU_TRSF_SEAMLESS_CUBEMAP")]
+    pub seamless_cube: bool,
+}
+
+impl Default for TextureInfo {
+    fn default() -> Self {
+        Self {
+            level: None,
+            address: [AddressMode::Clamp; 3],
+            filter: Filter::Nearest,
+            mip_filter: Filter::Nearest,
+            normalized_coordinates: true,
+            read: ReadMode::Element,
+            srgb: false,
+            max_anisotropy: 1,
+            mip_bias: 0.0,
+            min_level: 0.0,
+            max_level: f32::MAX,
+            border: [0.0; 4],
+            seamless_cube: false,
+        }
+    }
+}
+
+impl TextureInfo {
+    /// What cuda.h and the CUDA guide forbid for an image of this kind, format and number of levels.
+    pub(crate) fn check(&self, kind: ImageKind, format: TexelFormat, levels: u32) -> Result<(), ImageProblem> {
+        let as_integer = self.read == ReadMode::Element && format.channel.is_integer();
+        let repeats = |mode: &AddressMode| matches!(mode, AddressMode::Wrap | AddressMode::Mirror);
+        if let Some(level) = self.level.filter(|&level| level >= levels) {
+            return Err(ImageProblem::NoSuchLevel { level, levels });
+        }
+        if !self.normalized_coordinates && self.address.iter().any(repeats) {
+            return Err(ImageProblem::AddressMode);
+        }
+        if !self.normalized_coordinates && self.level.is_none() && levels > 1 {
+            return Err(ImageProblem::UnnormalizedLevels { levels });
+        }
+        if as_integer && [self.filter, self.mip_filter].contains(&Filter::Linear) {
+            return Err(ImageProblem::LinearInteger { format });
+        }
+        if self.read == ReadMode::NormalizedFloat && matches!(format.channel, ChannelType::U32 | ChannelType::I32) {
+            return Err(ImageProblem::NormalizedWide { format });
+        }
+        if self.srgb && (as_integer || format.channel != ChannelType::U8) {
+            return Err(ImageProblem::Srgb { format });
+        }
+        if self.seamless_cube && kind != ImageKind::Cube {
+            return Err(ImageProblem::SeamlessCube { kind });
+        }
+        self.check_numbers()
+    }
+
+    fn check_numbers(&self) -> Result<(), ImageProblem> {
+        let number = |field, range| Err(ImageProblem::Number { field, range });
+        if !(1..=16).contains(&self.max_anisotropy) {
+            return number("max_anisotropy", "1 to 16");
+        }
+        if !self.mip_bias.is_finite() {
+            return number("mip_bias", "a finite number");
+        }
+        if !self.min_level.is_finite() || self.min_level < 0.0 {
+            return number("min_level", "a finite number from 0 up");
+        }
+        if !self.max_level.is_finite() || self.max_level < self.min_level {
+            return number("max_level", "a finite number from min_level up");
+        }
+        // A NaN equals nothing, itself included: such a texture would never be found again among those made.
+        if self.border.iter().any(|channel| channel.is_nan()) {
+            return number("border", "numbers, no NaN");
+        }
+        Ok(())
+    }
+}
+
+/// A texture object, lent: an image as a kernel samples it. A kernel argument of type `cudaTextureObject_t`.
+///
+/// On the image's home stream the work is in order by itself. On another one it is the caller's part, see
+/// [`ImageView::order`](crate::ImageView::order).
+#[doc(alias = "CUtexObject")]
+#[derive(Clone, Copy, Debug)]
+pub struct Texture<'a> {
+    raw: CUtexObject,
+    order: &'a StreamOrder,
+}
+
+/// A surface object, lent: one mip level of an image as a kernel loads and stores it. A kernel argument of type
+/// `cudaSurfaceObject_t`. Otherwise as [`Texture`].
+#[doc(alias = "CUsurfObject")]
+#[derive(Debug)]
+pub struct Surface<'a> {
+    raw: CUsurfObject,
+    order: &'a StreamOrder,
+}
+
+impl<'a> Texture<'a> {
+    pub(crate) fn new(raw: CUtexObject, order: &'a StreamOrder) -> Self {
+        Self { raw, order }
+    }
+
+    /// The object, lent: it is dead once the image is.
+    pub fn as_raw(&self) -> CUtexObject {
+        self.raw
+    }
+}
+
+impl<'a> Surface<'a> {
+    pub(crate) fn new(raw: CUsurfObject, order: &'a StreamOrder) -> Self {
+        Self { raw, order }
+    }
+
+    /// The object, lent: it is dead once the image is.
+    pub fn as_raw(&self) -> CUsurfObject {
+        self.raw
+    }
+}
+
+// SAFETY: the argument is the object, a u64 as cuda.h has it, and the reference to it lives as long as the launch arguments
+// do.
+unsafe impl<'a, 'b: 'a, 'c: 'b> PushKernelArg<&'b Texture<'c>> for LaunchArgs<'a> {
+    #[inline(always)]
+    fn arg(&mut self, texture: &'b Texture<'c>) -> &mut Self {
+        texture.order.join_guests();
+        self.arg(&texture.raw)
+    }
+}
+
+// SAFETY: as for Texture.
+unsafe impl<'a, 'b: 'a, 'c: 'b> PushKernelArg<&'b mut Surface<'c>> for LaunchArgs<'a> {
+    #[inline(always)]
+    fn arg(&mut self, surface: &'b mut Surface<'c>) -> &mut Self {
+        surface.order.join_guests();
+        self.arg(&surface.raw)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::texel::Texel;
+
+    fn check(info: TextureInfo, format: TexelFormat, levels: u32) -> Result<(), ImageProblem> {
+        info.check(ImageKind::D2, format, levels)
+    }
+
+    #[test]
+    fn the_default_suits_every_image() {
+        for format in [u8::FORMAT, <[i32; 4]>::FORMAT, f32::FORMAT] {
+            for kind in [ImageKind::D1, ImageKind::D2, ImageKind::D3, ImageKind::Cube] {
+                assert_eq!(TextureInfo::default().check(kind, format, 5), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_header_forbids_is_refused() {
+        let plain = TextureInfo::default();
+        let counted = TextureInfo { normalized_coordinates: false, ..plain };
+        assert_eq!(check(counted, u8::FORMAT, 1), Ok(()));
+        assert_eq!(check(counted, u8::FORMAT, 3), Err(ImageProblem::UnnormalizedLevels { levels: 3 }));
+        assert_eq!(check(TextureInfo { level: Some(2), ..counted }, u8::FORMAT, 3), Ok(()));
+        let outside = TextureInfo { level: Some(3), ..plain };
+        assert_eq!(check(outside, u8::FORMAT, 3), Err(ImageProblem::NoSuchLevel { level: 3, levels: 3 }));
+        for mode in [AddressMode::Wrap, AddressMode::Mirror] {
+            let address = [AddressMode::Clamp, mode, AddressMode::Clamp];
+            assert_eq!(check(TextureInfo { address, ..counted }, u8::FORMAT, 1), Err(ImageProblem::AddressMode));
+            assert_eq!(check(TextureInfo { address, ..plain }, u8::FORMAT, 1), Ok(()));
+        }
+        let border = TextureInfo { address: [AddressMode::Border; 3], ..counted };
+        assert_eq!(check(border, u8::FORMAT, 1), Ok(()));
+    }
+
+    #[test]
+    fn integers_are_filtered_as_fractions_only() {
+        let format = <[u16; 4]>::FORMAT;
+        for info in [
+            TextureInfo { filter: Filter::Linear, ..Default::default() },
+            TextureInfo { mip_filter: Filter::Linear, ..Default::default() },
+        ] {
+            assert_eq!(check(info, format, 2), Err(ImageProblem::LinearInteger { format }));
+            assert_eq!(check(TextureInfo { read: ReadMode::NormalizedFloat, ..info }, format, 2), Ok(()));
+            assert_eq!(check(info, f32::FORMAT, 2), Ok(()));
+        }
+        let fractions = TextureInfo { read: ReadMode::NormalizedFloat, ..Default::default() };
+        let format = i32::FORMAT;
+        assert_eq!(check(fractions, format, 1), Err(ImageProblem::NormalizedWide { format }));
+        let srgb = TextureInfo { srgb: true, ..fractions };
+        assert_eq!(check(srgb, <[u8; 4]>::FORMAT, 1), Ok(()));
+        let format = f32::FORMAT;
+        assert_eq!(check(srgb, format, 1), Err(ImageProblem::Srgb { format }));
+        let format = u8::FORMAT;
+        assert_eq!(
+            check(TextureInfo { srgb: true, ..Default::default() }, format, 1),
+            Err(ImageProblem::Srgb { format })
+        );
+    }
+
+    #[test]
+    fn cubes_alone_are_seamless() {
+        let seamless = TextureInfo { seamless_cube: true, ..Default::default() };
+        assert_eq!(seamless.check(ImageKind::Cube, f32::FORMAT, 1), Ok(()));
+        let kind = ImageKind::D2;
+        assert_eq!(seamless.check(kind, f32::FORMAT, 1), Err(ImageProblem::SeamlessCube { kind }));
+    }
+
+    #[test]
+    fn numbers_that_mean_nothing_are_refused() {
+        let plain = TextureInfo::default();
+        for (field, info) in [
+            ("max_anisotropy", TextureInfo { max_anisotropy: 0, ..plain }),
+            ("max_anisotropy", TextureInfo { max_anisotropy: 17, ..plain }),
+            ("mip_bias", TextureInfo { mip_bias: f32::NAN, ..plain }),
+            ("min_level", TextureInfo { min_level: -1.0, ..plain }),
+            ("max_level", TextureInfo { min_level: 2.0, max_level: 1.0, ..plain }),
+            ("max_level", TextureInfo { max_level: f32::INFINITY, ..plain }),
+            ("border", TextureInfo { border: [0.0, f32::NAN, 0.0, 0.0], ..plain }),
+        ] {
+            let refused = check(info, f32::FORMAT, 4);
+            assert!(matches!(refused, Err(ImageProblem::Number { field: named, .. }) if named == field), "{refused:?}");
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! What is lent of a mapped image: objects for kernels, and copies.
+//!
+//! Unsafe because copies are told where they go by address.
+#![allow(unsafe_code)]
+
+use std::marker::PhantomData;
+use std::ops::RangeBounds;
+
+use cudarc::driver::{CudaContext, CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop};
+
+use crate::device::check_recorded;
+use crate::error::Error;
+use crate::image::MappedImage;
+use crate::image::info::Region;
+use crate::image::problem::ImageProblem;
+use crate::image::texel::Texel;
+use crate::image::texture::{Surface, Texture, TextureInfo};
+use crate::stream::order::{check_context, check_stream};
+use crate::sys::{Linear, array_copy};
+
+/// An image on the device, lent for reading.
+///
+/// Copies take whole layers of one mip level, rows and layers without gaps in between, from any stream of the image's
+/// device: on another one than the image's home stream they are put in order by themselves. Cubes count faces as layers; a
+/// three-dimensional image has one layer, of all its depth.
+#[derive(Debug)]
+pub struct ImageView<'a, T> {
+    image: &'a MappedImage<T>,
+}
+
+/// An image on the device, lent for writing. Otherwise as [`ImageView`].
+#[derive(Debug)]
+pub struct ImageViewMut<'a, T> {
+    image: &'a MappedImage<T>,
+    exclusive: PhantomData<&'a mut MappedImage<T>>,
+}
+
+impl<T> Clone for ImageView<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for ImageView<'_, T> {}
+
+impl<'a, T> ImageView<'a, T> {
+    pub(crate) fn new(image: &'a MappedImage<T>) -> Self {
+        Self { image }
+    }
+
+    /// The image: its extent, mip levels, layers and home stream.
+    pub fn image(&self) -> &'a MappedImage<T> {
+        self.image
+    }
+
+    /// Lets kernels on `stream` use the image after everything that was enqueued with it so far, and what they do come
+    /// before everything that follows. Launch them before the result is dropped. Needed on other streams than the home
+    /// stream only: cudarc does not tell a kernel argument which stream it is for.
+    ///
+    /// What goes wrong is recorded in the contexts of both streams, as cudarc does.
+    pub fn order<'s>(&'s self, stream: &'s CudaStream) -> SyncOnDrop<'s> {
+        self.image.order().enter(stream)
+    }
+}
+
+impl<'a, T: Texel> ImageView<'a, T> {
+    /// The image as a kernel samples it. Made once per description; it costs a driver call the first time, a look into a
+    /// list afterwards, and stays until the image is closed.
+    ///
+    /// # Errors
+    /// [`Error::Image`] for a combination that CUDA forbids; [`Error::Driver`] when the driver refuses.
+    #[doc(alias = "cuTexObjectCreate")]
+    pub fn texture(&self, info: &TextureInfo) -> Result<Texture<'a>, Error> {
+        Ok(Texture::new(self.image.texture(info)?, self.image.order()))
+    }
+
+    /// Copies some layers of a mip level, `..` for all, into `texels`, which must be as long as they are. Blocks until the
+    /// copy has ended, and so until all earlier work on `stream` has, without a limit.
+    ///
+    /// # Errors
+    /// [`Error::Image`] for a level, layers or a length that do not fit; [`Error::ContextMismatch`],
+    /// [`Error::PerThreadStream`]; [`Error::Driver`] for this call or an earlier one. On an error `texels` holds anything.
+    #[doc(alias = "cuMemcpy3DAsync")]
+    pub fn read_to_host(
+        &self,
+        stream: &CudaStream,
+        level: u32,
+        layers: impl RangeBounds<u32>,
+        texels: &mut [T],
+    ) -> Result<(), Error> {
+        let region = region(self.image, level, layers, texels.len())?;
+        // SAFETY: the slice has the region's length, is borrowed mutably, and takes any bits, since a Texel is Pod.
+        unsafe { copy_on_host(self.image, stream, &region, Linear::HostSink(texels.as_mut_ptr().cast())) }
+    }
+
+    /// Copies some layers of a mip level, `..` for all, into a device buffer of as many elements. Only enqueues it.
+    ///
+    /// # Errors
+    /// As [`read_to_host`](Self::read_to_host); on an error nothing was enqueued.
+    #[doc(alias = "cuMemcpy3DAsync")]
+    pub fn copy_to_buffer(
+        &self,
+        stream: &CudaStream,
+        level: u32,
+        layers: impl RangeBounds<u32>,
+        buffer: &mut impl DevicePtrMut<T>,
+    ) -> Result<(), Error> {
+        let region = region(self.image, level, layers, buffer.len())?;
+        check_context(buffer.stream(), self.image.memory().device(), &self.image.object())?;
+        let context = buffer.stream().context().clone();
+        let (pointer, _buffer_in_order) = buffer.device_ptr_mut(stream);
+        // SAFETY: the buffer has the region's length, and both guards stand until the copy is enqueued.
+        unsafe { copy_on_device(self.image, stream, &context, &region, Linear::DeviceSink(pointer)) }
+    }
+}
+
+impl<'a, T> ImageViewMut<'a, T> {
+    pub(crate) fn new(image: &'a MappedImage<T>) -> Self {
+        Self { image, exclusive: PhantomData }
+    }
+
+    /// The image: its extent, mip levels, layers and home stream.
+    pub fn image(&self) -> &MappedImage<T> {
+        self.image
+    }
+
+    /// The same image for reading.
+    pub fn as_view(&self) -> ImageView<'_, T> {
+        ImageView::new(self.image)
+    }
+
+    /// As [`ImageView::order`].
+    pub fn order<'s>(&'s self, stream: &'s CudaStream) -> SyncOnDrop<'s> {
+        self.image.order().enter(stream)
+    }
+}
+
+impl<T: Texel> ImageViewMut<'_, T> {
+    /// As [`ImageView::texture`].
+    ///
+    /// # Errors
+    /// As [`ImageView::texture`].
+    pub fn texture(&self, info: &TextureInfo) -> Result<Texture<'_>, Error> {
+        Ok(Texture::new(self.image.texture(info)?, self.image.order()))
+    }
+
+    /// A mip level as a kernel loads and stores it. Made once per level, as textures are.
+    ///
+    /// # Errors
+    /// [`Error::Image`] where there is no such level, or where the image was mapped without surfaces; [`Error::Driver`] when
+    /// the driver refuses.
+    #[doc(alias = "cuSurfObjectCreate")]
+    pub fn surface(&self, level: u32) -> Result<Surface<'_>, Error> {
+        Ok(Surface::new(self.image.surface(level)?, self.image.order()))
+    }
+
+    /// As [`ImageView::read_to_host`].
+    ///
+    /// # Errors
+    /// As [`ImageView::read_to_host`].
+    pub fn read_to_host(
+        &self,
+        stream: &CudaStream,
+        level: u32,
+        layers: impl RangeBounds<u32>,
+        texels: &mut [T],
+    ) -> Result<(), Error> {
+        self.as_view().read_to_host(stream, level, layers, texels)
+    }
+
+    /// As [`ImageView::copy_to_buffer`].
+    ///
+    /// # Errors
+    /// As [`ImageView::copy_to_buffer`].
+    pub fn copy_to_buffer(
+        &self,
+        stream: &CudaStream,
+        level: u32,
+        layers: impl RangeBounds<u32>,
+        buffer: &mut impl DevicePtrMut<T>,
+    ) -> Result<(), Error> {
+        self.as_view().copy_to_buffer(stream, level, layers, buffer)
+    }
+
+    /// Copies `texels` into some layers of a mip level, `..` for all, of which they must have the length. Blocks as
+    /// [`ImageView::read_to_host`] does.
+    ///
+    /// # Errors
+    /// As [`ImageView::read_to_host`]; on an error the layers hold anything.
+    #[doc(alias = "cuMemcpy3DAsync")]
+    pub fn write_from_host(
+        &mut self,
+        stream: &CudaStream,
+        level: u32,
+        layers: impl RangeBounds<u32>,
+        texels: &[T],
+    ) -> Result<(), Error> {
+        let region = region(self.image, level, layers, texels.len())?;
+        // SAFETY: the slice has the region's length and is borrowed.
+        unsafe { copy_on_host(self.image, stream, &region, Linear::HostSource(texels.as_ptr().cast())) }
+    }
+
+    /// Copies a device buffer into some layers of a mip level, `..` for all, of as many texels. Only enqueues it.
+    ///
+    /// # Errors
+    /// As [`ImageView::copy_to_buffer`].
+    #[doc(alias = "cuMemcpy3DAsync")]
+    pub fn copy_from_buffer(
+        &mut self,
+        stream: &CudaStream,
+        level: u32,
+        layers: impl RangeBounds<u32>,
+        buffer: &impl DevicePtr<T>,
+    ) -> Result<(), Error> {
+        let region = region(self.image, level, layers, buffer.len())?;
+        check_context(buffer.stream(), self.image.memory().device(), &self.image.object())?;
+        let (pointer, _buffer_in_order) = buffer.device_ptr(stream);
+        let context = buffer.stream().context();
+        // SAFETY: the buffer has the region's length, and both guards stand until the copy is enqueued.
+        unsafe { copy_on_device(self.image, stream, context, &region, Linear::DeviceSource(pointer)) }
+    }
+}
+
+/// The part of the image that `len` texels are copied from or to.
+fn region<T>(image: &MappedImage<T>, level: u32, layers: impl RangeBounds<u32>, len: usize) -> Result<Region, Error> {
+    let region = image.info().region(level, layers).map_err(|problem| image.refuse(problem))?;
+    // What does not fit into a usize fits into no slice.
+    let expected = region.texels().unwrap_or(usize::MAX);
+    if len != expected {
+        return Err(image.refuse(ImageProblem::Length { len, expected }));
+    }
+    Ok(region)
+}
+
+/// # Safety
+/// `linear` has as many texels as `region`, which came from [`region`]; nobody else uses them during the call, if it is a
+/// sink.
+unsafe fn copy_on_host<T: Texel>(
+    image: &MappedImage<T>,
+    stream: &CudaStream,
+    region: &Region,
+    linear: Linear,
+) -> Result<(), Error> {
+    let _in_order = enter(image, stream)?;
+    // SAFETY: the caller's promise; what is enqueued has ended below.
+    unsafe { enqueue(image, stream, region, linear) }?;
+    let device = image.memory().device();
+    let wait = || device.bind().and_then(|()| device.driver().synchronize(stream));
+    wait().map_err(|error| {
+        // The copy must not go on when the slice is given back. Where waiting fails again the context is lost, and nothing runs.
+        let _ = wait();
+        error.at(image.object(), device.name())
+    })
+}
+
+/// # Safety
+/// `linear` has as many texels as `region`, which came from [`region`]; its owner's guard for `stream` stands, and it
+/// recorded errors in `context`.
+unsafe fn copy_on_device<T: Texel>(
+    image: &MappedImage<T>,
+    stream: &CudaStream,
+    context: &CudaContext,
+    region: &Region,
+    linear: Linear,
+) -> Result<(), Error> {
+    check(image, context)?;
+    let _in_order = enter(image, stream)?;
+    // SAFETY: the caller's promise.
+    unsafe { enqueue(image, stream, region, linear) }
+}
+
+/// [`ImageView::order`], with the errors.
+fn enter<'a, T>(image: &'a MappedImage<T>, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>, Error> {
+    check_stream(stream, image.memory().device(), &image.object())?;
+    check(image, stream.context())?;
+    check(image, image.stream().context())?;
+    let in_order = image.order().enter(stream);
+    check(image, stream.context())?;
+    check(image, image.stream().context())?;
+    Ok(in_order)
+}
+
+/// Brings up what was recorded where it could not be returned.
+fn check<T>(image: &MappedImage<T>, context: &CudaContext) -> Result<(), Error> {
+    check_recorded(context).map_err(|error| error.at(image.object(), image.memory().device().name()))
+}
+
+/// # Safety
+/// Both ends hold what `region` says until the copy has ended.
+unsafe fn enqueue<T: Texel>(
+    image: &MappedImage<T>,
+    stream: &CudaStream,
+    region: &Region,
+    linear: Linear,
+) -> Result<(), Error> {
+    let copy = array_copy(image.level(region.level)?, region, size_of::<T>(), linear);
+    image.call(|driver| {
+        // SAFETY: the region lies within the level, whose array lives as long as the image; that waits for its streams before
+        // it goes. The caller answers for the other end.
+        unsafe { driver.copy(&copy, stream) }
+    })
+}

@@ -1,0 +1,204 @@
+//! Memory that another API allocated and exported.
+//!
+//! Unsafe because the driver believes the numbers it is given.
+
+#![allow(unsafe_code)]
+pub(crate) mod block;
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::device::CudaDevice;
+use crate::error::{Error, Object};
+use crate::handle::{ImportHandle, give};
+use crate::sys::{CallResult, Driver, MemoryHandle};
+
+/// What the exporting API says of the memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MemoryImportInfo<'a> {
+    /// For errors, logs and traces. Default: empty.
+    pub name: &'a str,
+    /// Bytes of the whole allocation, as given to the call that allocated it; not the size of a buffer inside.
+    /// Default: 0, which is refused.
+    pub allocation_size: u64,
+    /// Whether the allocation was a dedicated one. Default: no.
+    #[doc(alias = "CUDA_EXTERNAL_MEMORY_DEDICATED")]
+    pub dedicated: bool,
+}
+
+/// An imported allocation. Buffers and images are mapped from it, and each keeps it alive. Any thread may use it.
+#[doc(alias = "CUexternalMemory")]
+#[derive(Debug)]
+pub struct ImportedMemory {
+    handle: MemoryHandle,
+    device: CudaDevice,
+    name: Box<str>,
+    allocation_size: u64,
+    dedicated: bool,
+    /// The byte ranges mapped now; no two overlap.
+    mapped: Mutex<Vec<Range<u64>>>,
+}
+
+impl ImportedMemory {
+    /// Imports an opaque handle. On success the CUDA driver owns a descriptor; on failure it is closed here. An NT handle is
+    /// closed here either way. What holds for which handle stands at [`ImportHandle`].
+    ///
+    /// # Errors
+    /// [`Error::Zero`] for an `allocation_size` of 0; [`Error::Driver`] when the driver refuses. On Windows
+    /// [`Error::InvalidHandle`] for one that is not open.
+    ///
+    /// # Safety
+    /// The driver does not check what it is told: a wrong size or a wrong `dedicated` flag imports without an error, and
+    /// using such memory is undefined ("mappings must match those of the exporting API", CUDA guide, external memory).
+    /// - `handle` is an opaque handle of memory that this very GPU exported, and of no other kind of object.
+    /// - `allocation_size` and `dedicated` are those of that allocation.
+    /// - While views of its buffers are used, or work enqueued through them is pending, the exporting API neither writes
+    ///   the memory nor reads what is written here; semaphores order the two.
+    #[doc(alias = "cuImportExternalMemory")]
+    pub unsafe fn import(
+        device: &CudaDevice,
+        handle: impl Into<ImportHandle>,
+        info: &MemoryImportInfo<'_>,
+    ) -> Result<Arc<Self>, Error> {
+        let (handle, object) = (handle.into(), Object("memory", info.name));
+        if info.allocation_size == 0 {
+            return Err(Error::Zero { object: object.to_string(), what: "allocation size" });
+        }
+        device.check_recorded()?;
+        let handle = give(handle, &object, device.name(), |raw| {
+            device.bind()?;
+            // SAFETY: `raw` is open, `give` holds it; this function's caller answers for its origin, size and flag.
+            unsafe { device.driver().import_memory(raw, info.allocation_size, info.dedicated) }
+        })?;
+        log::trace!("import {object}: {} bytes, dedicated {}", info.allocation_size, info.dedicated);
+        Ok(Arc::new(Self {
+            handle,
+            device: device.clone(),
+            name: info.name.into(),
+            allocation_size: info.allocation_size,
+            dedicated: info.dedicated,
+            mapped: Mutex::new(Vec::new()),
+        }))
+    }
+
+    /// For errors, logs and traces.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bytes of the whole allocation.
+    pub fn allocation_size(&self) -> u64 {
+        self.allocation_size
+    }
+
+    /// Whether the allocation was a dedicated one.
+    pub fn is_dedicated(&self) -> bool {
+        self.dedicated
+    }
+
+    /// Where it is.
+    pub fn device(&self) -> &CudaDevice {
+        &self.device
+    }
+
+    pub(crate) fn object(&self) -> Object<'_> {
+        Object("memory", &self.name)
+    }
+
+    /// Claims `size` bytes at `offset` and lets `map` map them, with the context current. What that gives goes back through
+    /// [`unmap`](Self::unmap), with the same range.
+    pub(crate) fn map<M>(
+        &self,
+        offset: u64,
+        size: u64,
+        map: impl FnOnce(Driver, MemoryHandle) -> CallResult<M>,
+    ) -> Result<(M, Range<u64>), Error> {
+        let range = range_within(offset, size, self.allocation_size).ok_or_else(|| Error::OutOfRange {
+            object: self.object().to_string(),
+            offset,
+            size,
+            allocation_size: self.allocation_size,
+        })?;
+        self.device.check_recorded()?;
+        let mut mapped = self.mapped();
+        if let Some(other) = mapped.iter().find(|other| overlap(other, &range)) {
+            return Err(Error::Overlap {
+                object: self.object().to_string(),
+                offset,
+                end: range.end,
+                mapped: other.clone(),
+            });
+        }
+        let mapping = self.device.bind().and_then(|()| map(self.device.driver(), self.handle));
+        let mapping = mapping.map_err(|error| error.at(self.object(), self.device.name()))?;
+        mapped.push(range.clone());
+        log::trace!("map {}: bytes {}..{}", self.object(), range.start, range.end);
+        Ok((mapping, range))
+    }
+
+    /// Lets `unmap` free what was mapped at `range`, with the context current. On an error the range stays claimed.
+    pub(crate) fn unmap(&self, range: &Range<u64>, unmap: impl FnOnce(Driver) -> CallResult<()>) -> Result<(), Error> {
+        let freed = self.device.bind().and_then(|()| unmap(self.device.driver()));
+        freed.map_err(|error| error.at(self.object(), self.device.name()))?;
+        self.mapped().retain(|other| other != range);
+        log::trace!("unmap {}: bytes {}..{}", self.object(), range.start, range.end);
+        Ok(())
+    }
+
+    /// Keeps the memory, and with it the device and the context, for good: for mappings that could not be freed and must
+    /// not outlive them.
+    pub(crate) fn keep(self: &Arc<Self>) {
+        std::mem::forget(Arc::clone(self));
+    }
+
+    fn mapped(&self) -> MutexGuard<'_, Vec<Range<u64>>> {
+        // Nothing under this lock can leave the list half changed.
+        self.mapped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for ImportedMemory {
+    fn drop(&mut self) {
+        let destroyed = self.device.bind().and_then(|()| {
+            // SAFETY: every mapping holds an Arc of this memory until it is freed, so none is left; the handle is not
+            // used after its owner's drop.
+            unsafe { self.device.driver().destroy_memory(self.handle) }
+        });
+        match destroyed {
+            Ok(()) => log::trace!("destroy {}", self.object()),
+            Err(error) => log::error!("{}", error.at(self.object(), self.device.name())),
+        }
+    }
+}
+
+/// `offset..offset + size` if that ends inside `0..allocation_size`.
+pub(crate) fn range_within(offset: u64, size: u64, allocation_size: u64) -> Option<Range<u64>> {
+    let end = offset.checked_add(size)?;
+    (end <= allocation_size).then_some(offset..end)
+}
+
+fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start < b.end && b.start < a.end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_must_end_inside_the_allocation() {
+        assert_eq!(range_within(0, 16, 16), Some(0..16));
+        assert_eq!(range_within(8, 8, 16), Some(8..16));
+        assert_eq!(range_within(8, 9, 16), None);
+        assert_eq!(range_within(17, 1, 16), None);
+        assert_eq!(range_within(u64::MAX, 2, u64::MAX), None);
+    }
+
+    #[test]
+    fn touching_ranges_do_not_overlap() {
+        assert!(!overlap(&(0..8), &(8..16)));
+        assert!(!overlap(&(8..16), &(0..8)));
+        assert!(overlap(&(0..9), &(8..16)));
+        assert!(overlap(&(4..5), &(0..16)));
+    }
+}

@@ -1,0 +1,260 @@
+//! A frame as a CUDA graph: a wait, the work and a signal, captured once and launched again with other values.
+//!
+//! Unsafe because what was captured uses what it uses whenever it is launched.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+
+use cudarc::driver::CudaStream;
+
+use crate::buffer::stand_in::StandIn;
+use crate::device::{CudaDevice, check_recorded};
+use crate::error::{Error, Object};
+use crate::semaphore::ImportedSemaphore;
+use crate::stream::order::check_context;
+use crate::stream::{signal_one, wait_one};
+use crate::sys::{CallError, CallResult, ExecHandle, GraphHandle, NodeHandle, NodeKind, SemaphoreHandle};
+
+/// One frame's work on one stream, to be launched again and again: wait for a semaphore, do what was recorded, signal a
+/// semaphore. A launch is three driver calls however much work there is; only the two values change.
+///
+/// What was recorded is fixed: kernels, addresses, and every scalar argument with the value that it had. What changes from
+/// frame to frame belongs into device memory. The launches of one graph run one after the other.
+///
+/// Dropping it is allowed while launches run: "if the executable graph is in-flight, it will not be terminated, but rather
+/// freed asynchronously on completion" (cuda.h, `cuGraphExecDestroy`). What they use is another matter, see
+/// [`launch`](Self::launch).
+#[doc(alias = "CUgraphExec")]
+#[derive(Debug)]
+pub struct FrameGraph {
+    exec: ExecHandle,
+    wait: (NodeHandle, SemaphoreHandle),
+    signal: (NodeHandle, SemaphoreHandle),
+    stream: Arc<CudaStream>,
+    /// After the executable graph, which `drop` destroys.
+    graph: Graph,
+}
+
+/// What was captured; its nodes are the names by which an executable graph is changed.
+#[derive(Debug)]
+struct Graph {
+    handle: GraphHandle,
+    name: Box<str>,
+    device: CudaDevice,
+}
+
+/// Why there is no graph.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError<E> {
+    /// The capture failed.
+    #[error(transparent)]
+    Cuda(#[from] Error),
+    /// The closure did.
+    #[error("{0}")]
+    Record(E),
+}
+
+impl FrameGraph {
+    /// Captures what `record` enqueues on the stream that it is lent, between a wait for `wait` and a signal of `signal`.
+    /// Nothing runs yet. The graph is called `name` in errors and logs, and will be launched on `stream`.
+    ///
+    /// The lent stream is not `stream`: that one may be used by others meanwhile. Buffers and images whose home stream is
+    /// `stream` are used on the lent one as they would be on their home stream; use on any other stream is an error. No
+    /// other waits for semaphores or signals belong into it: their values would be the same in every frame.
+    ///
+    /// cudarc tracks the use of its own `CudaSlice`s with events, and a capture may not wait for an event from outside
+    /// (`CUDA_ERROR_STREAM_CAPTURE_ISOLATION`). Slices that are used here are to be made after
+    /// `CudaContext::disable_event_tracking`.
+    ///
+    /// # Errors
+    /// [`CaptureError::Record`] with what `record` returned; [`Error::ContextMismatch`] for a semaphore of another context,
+    /// [`Error::Graph`] for what cannot be launched again, [`Error::Driver`]. Nothing is left behind then, nor when `record`
+    /// panics.
+    ///
+    /// # Safety
+    /// - Both semaphores are timelines, and live longer than the graph.
+    /// - `record` enqueues work on the lent stream only, and that work reads host memory, if any, whenever it is launched:
+    ///   see [`launch`](Self::launch) for what must be alive then.
+    #[doc(alias = "cuStreamBeginCapture")]
+    pub unsafe fn capture<E>(
+        name: &str,
+        stream: &Arc<CudaStream>,
+        wait: &ImportedSemaphore,
+        signal: &ImportedSemaphore,
+        record: impl FnOnce(&Arc<CudaStream>) -> Result<(), E>,
+    ) -> Result<Self, CaptureError<E>> {
+        let (device, object) = (wait.device(), Object("graph", name));
+        let failed = |error: CallError| error.at(&object, device.name());
+        let refused = |problem| Error::Graph { object: object.to_string(), device: device.name().to_owned(), problem };
+        for semaphore in [wait, signal] {
+            check_context(stream, semaphore.device(), &semaphore.object())?;
+        }
+        check_recorded(stream.context()).map_err(failed)?;
+        let lent = stream.context().new_stream();
+        let lent = lent.map_err(|error| failed(CallError::from_cudarc("cuStreamCreate", error)))?;
+        let stand_in = StandIn::new(stream, &lent).ok_or_else(|| refused(NESTED))?;
+        let capture = Capture::begin(&lent, device).map_err(failed)?;
+        // SAFETY: it is captured, not enqueued; the semaphore lives as long as the graph, by this function's contract.
+        unsafe { wait_one(&lent, wait, 0) }?;
+        record(&lent).map_err(CaptureError::Record)?;
+        if stand_in.went_astray() {
+            // What cudarc recorded of it says less.
+            let _ = stream.context().check_err();
+            return Err(refused(ASTRAY).into());
+        }
+        // SAFETY: as above.
+        unsafe { signal_one(&lent, signal, 0) }?;
+        let handle = capture.end().map_err(failed)?.ok_or_else(|| refused(EMPTY))?;
+        let graph = Graph { handle, name: name.into(), device: device.clone() };
+        drop(stand_in);
+        let (wait_node, signal_node) = graph.semaphore_nodes().map_err(failed)?.ok_or_else(|| refused(SEMAPHORES))?;
+        // SAFETY: the graph is alive, and nobody else has it.
+        let exec = unsafe { device.driver().instantiate(handle) }.map_err(failed)?;
+        log::trace!("capture {object}");
+        let (wait, signal) = ((wait_node, wait.handle()), (signal_node, signal.handle()));
+        let made = Self { exec, wait, signal, stream: Arc::clone(stream), graph };
+        // So that the first launch costs no more than the next.
+        // SAFETY: it was just made, and nobody else has it.
+        unsafe { device.driver().upload(exec, stream) }.map_err(failed)?;
+        Ok(made)
+    }
+
+    /// Enqueues the frame on the graph's stream: wait until the one semaphore is at `wait_value`, do the work, set the
+    /// other to `signal_value`. Launches before keep their values. Allocates nothing.
+    ///
+    /// Buffers that other streams used too: call
+    /// [`MappedBuffer::join_foreign_work`](crate::MappedBuffer::join_foreign_work) first.
+    ///
+    /// # Errors
+    /// [`Error::Driver`] for one of the calls or an earlier one in the context. Nothing was enqueued then.
+    ///
+    /// # Safety
+    /// - Somebody will signal `wait_value`, or the stream waits for ever. `signal_value` is greater than every value that
+    ///   is signalled or pending.
+    /// - All that was recorded may run once more, now: the memory it uses, on the device and on the host, its kernels'
+    ///   modules, texture and surface objects are alive until the launch has ended, and nobody uses them otherwise.
+    /// - The semaphores live until the launch has ended.
+    #[doc(alias = "cuGraphLaunch")]
+    #[doc(alias = "cuGraphExecExternalSemaphoresWaitNodeSetParams")]
+    pub unsafe fn launch(&mut self, wait_value: u64, signal_value: u64) -> Result<(), Error> {
+        let (device, (wait, signal)) = (&self.graph.device, (self.wait, self.signal));
+        let (driver, exec) = (device.driver(), self.exec);
+        let launched = check_recorded(self.stream.context()).and_then(|()| device.bind()).and_then(|()| {
+            // SAFETY: the node waits for one semaphore, in the graph that `self` holds; the semaphore lives.
+            unsafe { driver.set_wait(exec, wait.0, wait.1, wait_value) }?;
+            // SAFETY: the node signals one semaphore, otherwise as above.
+            unsafe { driver.set_signal(exec, signal.0, signal.1, signal_value) }?;
+            // SAFETY: this function's caller answers for what the graph uses.
+            unsafe { driver.launch_graph(exec, &self.stream) }
+        });
+        launched.map_err(|error| error.at(self.graph.object(), device.name()))?;
+        log::trace!("launch {}: wait {wait_value}, signal {signal_value}", self.graph.object());
+        Ok(())
+    }
+
+    /// The stream that it is launched on.
+    pub fn stream(&self) -> &Arc<CudaStream> {
+        &self.stream
+    }
+}
+
+const NESTED: &str = "this thread captures another graph already; end that one first";
+const ASTRAY: &str = "a buffer or image was used on another stream than the one that is captured for it, where the use would \
+    not be a part of the graph; enqueue all work on the stream that is lent";
+const EMPTY: &str = "the driver captured nothing";
+const SEMAPHORES: &str = "semaphores were waited for or signalled in between, with values that would be the same in every \
+    frame; do that outside of the graph";
+
+impl Drop for FrameGraph {
+    fn drop(&mut self) {
+        let Graph { device, .. } = &self.graph;
+        // SAFETY: it is alive, and not used after its owner's drop. Launches that still run are allowed.
+        let destroyed = device.bind().and_then(|()| unsafe { device.driver().destroy_exec(self.exec) });
+        match destroyed {
+            Ok(()) => log::trace!("destroy {}", self.graph.object()),
+            Err(error) => log::error!("{}", error.at(self.graph.object(), device.name())),
+        }
+    }
+}
+
+impl Graph {
+    fn object(&self) -> Object<'_> {
+        Object("graph", &self.name)
+    }
+
+    /// The node that waits and the one that signals; None unless there is one of each.
+    fn semaphore_nodes(&self) -> CallResult<Option<(NodeHandle, NodeHandle)>> {
+        let driver = self.device.driver();
+        let (mut waits, mut signals) = (Vec::new(), Vec::new());
+        // SAFETY: the graph is alive, and nobody else has it.
+        for node in unsafe { driver.graph_nodes(self.handle) }? {
+            // SAFETY: as above.
+            match unsafe { driver.node_kind(node) }? {
+                NodeKind::SemaphoreWait => waits.push(node),
+                NodeKind::SemaphoreSignal => signals.push(node),
+                NodeKind::Other => {}
+            }
+        }
+        Ok(match (&waits[..], &signals[..]) {
+            (&[wait], &[signal]) => Some((wait, signal)),
+            _ => None,
+        })
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // SAFETY: it is alive, and neither it nor its nodes are used after its owner's drop.
+        let destroyed = self.device.bind().and_then(|()| unsafe { self.device.driver().destroy_graph(self.handle) });
+        if let Err(error) = destroyed {
+            log::error!("{}", error.at(self.object(), self.device.name()));
+        }
+    }
+}
+
+/// A stream that is being captured by this thread. Dropping it ends the capture and throws away what came of it.
+struct Capture<'a> {
+    stream: &'a CudaStream,
+    device: &'a CudaDevice,
+    open: bool,
+}
+
+impl<'a> Capture<'a> {
+    /// The stream must be nobody else's.
+    fn begin(stream: &'a CudaStream, device: &'a CudaDevice) -> CallResult<Self> {
+        device.bind()?;
+        // SAFETY: the stream is used by nobody else; the result ends the capture, and stays on this thread since it is a
+        // local of the one function that makes it.
+        unsafe { device.driver().begin_capture(stream) }?;
+        Ok(Self { stream, device, open: true })
+    }
+
+    /// The graph, to be destroyed by the caller.
+    fn end(mut self) -> CallResult<Option<GraphHandle>> {
+        self.close()
+    }
+
+    fn close(&mut self) -> CallResult<Option<GraphHandle>> {
+        self.device.bind()?;
+        self.open = false;
+        // SAFETY: this thread began the capture, see `begin`.
+        unsafe { self.device.driver().end_capture(self.stream) }
+    }
+}
+
+impl Drop for Capture<'_> {
+    fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        let thrown = self.close().and_then(|graph| match graph {
+            // SAFETY: nobody else knows it.
+            Some(graph) => unsafe { self.device.driver().destroy_graph(graph) },
+            None => Ok(()),
+        });
+        if let Err(error) = thrown {
+            // Usual where a forbidden call ended the capture before.
+            log::debug!("{}", error.at("a capture that was given up", self.device.name()));
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Waits and signals of imported semaphores on a stream, in stream order; the host does not wait.
+//!
+//! Unsafe because the order between two APIs cannot be seen from one of them.
+
+#![allow(unsafe_code)]
+pub(crate) mod graph;
+pub(crate) mod order;
+
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError};
+
+use crate::device::check_recorded;
+use crate::error::Error;
+use crate::semaphore::ImportedSemaphore;
+use crate::sys;
+use crate::sys::{CallError, CallResult, Driver, SemaphoreHandle};
+
+/// Up to this many points need no allocation.
+const ON_STACK: usize = 16;
+
+/// A value of a semaphore: to be reached, in a wait; to be set, in a signal.
+#[derive(Clone, Copy, Debug)]
+pub struct SemaphorePoint<'a> {
+    /// The semaphore.
+    pub semaphore: &'a ImportedSemaphore,
+    /// Of a timeline; a binary semaphore ignores it.
+    pub value: u64,
+}
+
+/// Work enqueued on `stream` from now on waits until every point is reached. One driver call for all; all or nothing.
+///
+/// Also brings up what earlier calls in the context recorded, so that no hand-over builds on work that was never enqueued.
+/// Allocates nothing for up to 16 points; no points are no call.
+///
+/// # Errors
+/// [`Error::ContextMismatch`] for a semaphore of another context; [`Error::Driver`] for this call or an earlier one. On any
+/// error nothing was enqueued.
+///
+/// # Safety
+/// - Each semaphore lives until the wait has completed.
+/// - Binary: its signal has been submitted already, and no other wait is for the same signal ("semaphores must be signaled
+///   before waited on", CUDA guide).
+/// - Timeline: somebody will signal the value, or the stream waits for ever.
+#[doc(alias = "cuWaitExternalSemaphoresAsync")]
+pub unsafe fn wait(stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<(), Error> {
+    let enqueue = |driver: Driver, handles: &[_], params: &[_]| {
+        // SAFETY: the two slices are as long as each other; this function's caller answers for the semaphores.
+        unsafe { driver.wait(handles, params, stream) }
+    };
+    for_all("wait", stream, points, sys::wait_params, enqueue)
+}
+
+/// Sets every point once the work enqueued on `stream` so far has ended. One driver call for all; all or nothing.
+///
+/// What that work wrote is visible to whoever waits for the points. Buffers that other streams used too: call
+/// [`MappedBuffer::join_foreign_work`](crate::MappedBuffer::join_foreign_work) first. Otherwise as [`wait`].
+///
+/// # Errors
+/// As [`wait`].
+///
+/// # Safety
+/// - Each semaphore lives until the signal has completed.
+/// - Binary: it is not signalled, and every wait for an earlier signal has been submitted.
+/// - Timeline: the value is greater than every value signalled or pending, on any side.
+#[doc(alias = "cuSignalExternalSemaphoresAsync")]
+pub unsafe fn signal(stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<(), Error> {
+    let enqueue = |driver: Driver, handles: &[_], params: &[_]| {
+        // SAFETY: the two slices are as long as each other; this function's caller answers for the semaphores.
+        unsafe { driver.signal(handles, params, stream) }
+    };
+    for_all("signal", stream, points, sys::signal_params, enqueue)
+}
+
+/// [`wait`] for one point.
+///
+/// # Errors
+/// As [`wait`].
+///
+/// # Safety
+/// As [`wait`].
+pub unsafe fn wait_one(stream: &CudaStream, semaphore: &ImportedSemaphore, value: u64) -> Result<(), Error> {
+    // SAFETY: the caller keeps the same promises.
+    unsafe { wait(stream, &[SemaphorePoint { semaphore, value }]) }
+}
+
+/// [`signal`] for one point.
+///
+/// # Errors
+/// As [`signal`].
+///
+/// # Safety
+/// As [`signal`].
+pub unsafe fn signal_one(stream: &CudaStream, semaphore: &ImportedSemaphore, value: u64) -> Result<(), Error> {
+    // SAFETY: the caller keeps the same promises.
+    unsafe { signal(stream, &[SemaphorePoint { semaphore, value }]) }
+}
+
+/// Whether all work enqueued on `stream` has ended. Does not block; false while something is pending.
+///
+/// # Errors
+/// [`Error::Driver`] when the work failed, here or earlier in the context; see [`Error::is_context_lost`].
+#[doc(alias = "cuStreamQuery")]
+pub fn query(stream: &CudaStream) -> Result<bool, Error> {
+    let driver = Driver::load()?;
+    let asked = check_recorded(stream.context())
+        .and_then(|()| driver.bind(stream.context()))
+        .and_then(|()| driver.stream_is_idle(stream));
+    asked.map_err(|error| error.at("stream", &stream.context().name().unwrap_or_default()))
+}
+
+/// A place in a stream, behind all work that was enqueued when it was [`mark`]ed. Any thread may use it.
+#[doc(alias = "CUevent")]
+#[derive(Debug)]
+pub struct StreamMark(CudaEvent);
+
+/// Marks the end of the work that is enqueued on `stream` now; what comes later does not count.
+///
+/// # Errors
+/// [`Error::Driver`] when the event cannot be made or recorded.
+#[doc(alias = "cuEventRecord")]
+pub fn mark(stream: &CudaStream) -> Result<StreamMark, Error> {
+    let event = stream.record_event(None);
+    event.map(StreamMark).map_err(|error| of_stream("cuEventRecord", error, stream.context()))
+}
+
+impl StreamMark {
+    /// Whether all work before the mark has ended. Does not block.
+    ///
+    /// # Errors
+    /// [`Error::Driver`] when the work failed, here or earlier in the context; see [`Error::is_context_lost`].
+    #[doc(alias = "cuEventQuery")]
+    pub fn is_reached(&self) -> Result<bool, Error> {
+        self.0.try_is_complete().map_err(|error| of_stream("cuEventQuery", error, self.0.context()))
+    }
+}
+
+fn of_stream(call: &'static str, error: DriverError, context: &CudaContext) -> Error {
+    CallError::from_cudarc(call, error).at("stream", &context.name().unwrap_or_default())
+}
+
+fn for_all<P: Copy>(
+    verb: &str,
+    stream: &CudaStream,
+    points: &[SemaphorePoint<'_>],
+    params: impl Fn(u64) -> P,
+    enqueue: impl FnOnce(Driver, &[SemaphoreHandle], &[P]) -> CallResult<()>,
+) -> Result<(), Error> {
+    let Some(first) = points.first() else { return Ok(()) };
+    if let Some(stranger) = points.iter().find(|point| !point.semaphore.device().owns(stream)) {
+        return Err(Error::ContextMismatch {
+            object: stranger.semaphore.object().to_string(),
+            device: stranger.semaphore.device().name().to_owned(),
+        });
+    }
+    let device = first.semaphore.device();
+    // What was recorded may be in the context object that the stream holds, or in the one that the semaphore holds.
+    check_recorded(stream.context()).map_err(|error| error.at("", device.name()))?;
+    device.check_recorded()?;
+    let enqueued = device
+        .bind()
+        .and_then(|()| gather(points, params, |handles, params| enqueue(device.driver(), handles, params)));
+    enqueued.map_err(|error| error.at(names(points), device.name()))?;
+    for point in points {
+        log::trace!("{verb} {}: {}", point.semaphore.object(), point.value);
+    }
+    Ok(())
+}
+
+/// Lays the points out as the driver wants them, two arrays of the same length.
+fn gather<P: Copy, R>(
+    points: &[SemaphorePoint<'_>],
+    params: impl Fn(u64) -> P,
+    then: impl FnOnce(&[SemaphoreHandle], &[P]) -> R,
+) -> R {
+    match points {
+        [one] => then(&[one.semaphore.handle()], &[params(one.value)]),
+        few if few.len() <= ON_STACK => {
+            let mut handles = [SemaphoreHandle::NONE; ON_STACK];
+            let mut values = [params(0); ON_STACK];
+            for (i, point) in few.iter().enumerate() {
+                handles[i] = point.semaphore.handle();
+                values[i] = params(point.value);
+            }
+            then(&handles[..few.len()], &values[..few.len()])
+        }
+        many => {
+            let handles: Vec<_> = many.iter().map(|point| point.semaphore.handle()).collect();
+            let values: Vec<_> = many.iter().map(|point| params(point.value)).collect();
+            then(&handles, &values)
+        }
+    }
+}
+
+fn names(points: &[SemaphorePoint<'_>]) -> String {
+    let name = |point: &SemaphorePoint<'_>| format!("{} at {}", point.semaphore.object(), point.value);
+    points.iter().map(name).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,307 @@
+//! The driver's entry points, one thin function each: the raw call in, `Result<_, CallError>` out.
+//!
+//! The table is our own, over the library that cudarc loads. Its bindings panic at a missing symbol, and return a Rust
+//! enum in which a code newer than the binding would be undefined behaviour. Here each symbol is looked up before
+//! anything is called, and a code is a number. Calls that cudarc makes for us (contexts, streams, events) still pass
+//! through its enum; their symbols are looked up here too, so that none of them can panic later.
+//!
+//! Unsafe because it calls C.
+
+#![allow(unsafe_code)]
+
+mod array;
+mod external;
+mod graph;
+mod object;
+
+use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong};
+use std::sync::OnceLock;
+
+use cudarc::driver::{CudaContext, CudaStream, sys as cu};
+
+pub(crate) use array::{ArrayHandle, Linear, MipmappedArrayHandle, array_copy, mipmapped_array_desc};
+pub use external::SemaphoreKind;
+pub(crate) use external::{MemoryHandle, SemaphoreHandle, SignalParams, WaitParams, signal_params, wait_params};
+pub(crate) use graph::{ExecHandle, GraphHandle, NodeHandle, NodeKind};
+pub(crate) use object::Resource;
+
+/// A driver call that did not return `CUDA_SUCCESS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CallError {
+    pub(crate) call: &'static str,
+    pub(crate) code: u32,
+}
+
+pub(crate) type CallResult<T> = Result<T, CallError>;
+
+/// `CUDA_ERROR_INVALID_VALUE`
+pub(crate) const INVALID_VALUE: u32 = 1;
+
+/// Why there is no [`Driver`].
+#[derive(Clone, Debug)]
+pub(crate) enum LoadError {
+    NoLibrary,
+    /// `version` as `cuDriverGetVersion` reports it, if the library has that much.
+    MissingSymbols {
+        missing: Vec<&'static str>,
+        version: Option<i32>,
+    },
+}
+
+/// Proof that the library is loaded and has every symbol that this crate needs.
+#[derive(Clone, Copy)]
+pub(crate) struct Driver {
+    table: &'static Table,
+}
+
+macro_rules! table {
+    ($($(#[$meta:meta])* $name:ident($($arg:ty),*);)*) => {
+        #[allow(non_snake_case, reason = "fields are named as the calls they hold")]
+        struct Table {
+            $($(#[$meta])* $name: unsafe extern "C" fn($($arg),*) -> c_uint,)*
+        }
+
+        impl Table {
+            /// Looks up every symbol, so that the error names all that is missing at once.
+            #[allow(non_snake_case, reason = "locals are named as the fields")]
+            fn load() -> Result<Self, Vec<&'static str>> {
+                let mut missing = Vec::new();
+                $($(#[$meta])*
+                let $name = lookup::<unsafe extern "C" fn($($arg),*) -> c_uint>(stringify!($name), &mut missing);)*
+                for name in CALLED_BY_CUDARC {
+                    let _ = lookup::<unsafe extern "C" fn()>(name, &mut missing);
+                }
+                if !missing.is_empty() {
+                    return Err(missing);
+                }
+                let whole = || Some(Self { $($(#[$meta])* $name: $name?,)* });
+                whole().ok_or(missing)
+            }
+        }
+    };
+}
+
+table! {
+    cuInit(c_uint);
+    cuDriverGetVersion(*mut c_int);
+    cuGetErrorName(c_uint, *mut *const c_char);
+    cuDeviceGetCount(*mut c_int);
+    cuDeviceGet(*mut cu::CUdevice, c_int);
+    cuDeviceGetName(*mut c_char, c_int, cu::CUdevice);
+    cuDeviceGetUuid_v2(*mut cu::CUuuid, cu::CUdevice);
+    #[cfg(windows)]
+    cuDeviceGetLuid(*mut c_char, *mut c_uint, cu::CUdevice);
+    cuDeviceGetAttribute(*mut c_int, cu::CUdevice_attribute, cu::CUdevice);
+    cuDeviceTotalMem_v2(*mut usize, cu::CUdevice);
+    cuCtxGetCurrent(*mut cu::CUcontext);
+    cuCtxSetCurrent(cu::CUcontext);
+    cuStreamQuery(cu::CUstream);
+    cuStreamSynchronize(cu::CUstream);
+    cuMemFree_v2(cu::CUdeviceptr);
+    cuImportExternalMemory(*mut cu::CUexternalMemory, *const cu::CUDA_EXTERNAL_MEMORY_HANDLE_DESC);
+    cuExternalMemoryGetMappedBuffer(*mut cu::CUdeviceptr, cu::CUexternalMemory, *const cu::CUDA_EXTERNAL_MEMORY_BUFFER_DESC);
+    cuExternalMemoryGetMappedMipmappedArray(
+        *mut cu::CUmipmappedArray,
+        cu::CUexternalMemory,
+        *const cu::CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC
+    );
+    cuMipmappedArrayGetLevel(*mut cu::CUarray, cu::CUmipmappedArray, c_uint);
+    cuMipmappedArrayDestroy(cu::CUmipmappedArray);
+    cuMemcpy3DAsync_v2(*const cu::CUDA_MEMCPY3D, cu::CUstream);
+    cuTexObjectCreate(
+        *mut cu::CUtexObject,
+        *const cu::CUDA_RESOURCE_DESC,
+        *const cu::CUDA_TEXTURE_DESC,
+        *const cu::CUDA_RESOURCE_VIEW_DESC
+    );
+    cuTexObjectDestroy(cu::CUtexObject);
+    cuSurfObjectCreate(*mut cu::CUsurfObject, *const cu::CUDA_RESOURCE_DESC);
+    cuSurfObjectDestroy(cu::CUsurfObject);
+    cuDestroyExternalMemory(cu::CUexternalMemory);
+    cuImportExternalSemaphore(*mut cu::CUexternalSemaphore, *const cu::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC);
+    cuWaitExternalSemaphoresAsync(*const SemaphoreHandle, *const WaitParams, c_uint, cu::CUstream);
+    cuSignalExternalSemaphoresAsync(*const SemaphoreHandle, *const SignalParams, c_uint, cu::CUstream);
+    cuDestroyExternalSemaphore(cu::CUexternalSemaphore);
+    cuStreamBeginCapture_v2(cu::CUstream, c_uint);
+    cuStreamEndCapture(cu::CUstream, *mut cu::CUgraph);
+    cuGraphGetNodes(cu::CUgraph, *mut NodeHandle, *mut usize);
+    cuGraphNodeGetType(NodeHandle, *mut c_uint);
+    cuGraphInstantiateWithFlags(*mut cu::CUgraphExec, cu::CUgraph, c_ulonglong);
+    cuGraphUpload(cu::CUgraphExec, cu::CUstream);
+    cuGraphExecExternalSemaphoresWaitNodeSetParams(
+        cu::CUgraphExec,
+        NodeHandle,
+        *const cu::CUDA_EXT_SEM_WAIT_NODE_PARAMS
+    );
+    cuGraphExecExternalSemaphoresSignalNodeSetParams(
+        cu::CUgraphExec,
+        NodeHandle,
+        *const cu::CUDA_EXT_SEM_SIGNAL_NODE_PARAMS
+    );
+    cuGraphLaunch(cu::CUgraphExec, cu::CUstream);
+    cuGraphExecDestroy(cu::CUgraphExec);
+    cuGraphDestroy(cu::CUgraph);
+}
+
+/// What `CudaContext`, `CudaStream` and `CudaEvent` call on behalf of this crate.
+const CALLED_BY_CUDARC: &[&str] = &[
+    "cuCtxSynchronize",
+    "cuDevicePrimaryCtxRelease_v2",
+    "cuDevicePrimaryCtxRetain",
+    "cuEventCreate",
+    "cuEventDestroy_v2",
+    "cuEventQuery",
+    "cuEventRecord",
+    "cuEventSynchronize",
+    "cuGetErrorString",
+    "cuStreamCreate",
+    "cuStreamDestroy_v2",
+    "cuStreamWaitEvent",
+];
+
+/// Finds `name` in the library, which must be known to be present.
+fn lookup<F: Copy>(name: &'static str, missing: &mut Vec<&'static str>) -> Option<F> {
+    // SAFETY: loading libcuda runs its initialisers, which the driver means any program to do.
+    let library = unsafe { cu::culib() };
+    // SAFETY: `F` is the function type that cuda.h gives to `name`, with CUresult as the C int it is.
+    let symbol = unsafe { library.get::<F>(name.as_bytes()) };
+    match symbol {
+        Ok(symbol) => Some(*symbol),
+        Err(_) => {
+            missing.push(name);
+            None
+        }
+    }
+}
+
+fn load() -> Result<Table, LoadError> {
+    // SAFETY: opening libcuda runs its initialisers, which the driver means any program to do.
+    if !unsafe { cu::is_culib_present() } {
+        return Err(LoadError::NoLibrary);
+    }
+    Table::load().map_err(|missing| {
+        let get = lookup::<unsafe extern "C" fn(*mut c_int) -> c_uint>("cuDriverGetVersion", &mut Vec::new());
+        let version = get.and_then(|get| {
+            let mut version = 0;
+            // SAFETY: cuDriverGetVersion may be called before cuInit; `version` is a valid place for the result.
+            (unsafe { get(&mut version) } == 0).then_some(version)
+        });
+        LoadError::MissingSymbols { missing, version }
+    })
+}
+
+static TABLE: OnceLock<Result<Table, LoadError>> = OnceLock::new();
+
+fn check(call: &'static str, code: c_uint) -> CallResult<()> {
+    if code == 0 { Ok(()) } else { Err(CallError { call, code }) }
+}
+
+/// A code in the driver's own spelling, if a driver is loaded that knows it. Loads nothing.
+pub(crate) fn error_name(code: u32) -> Option<&'static str> {
+    let table = TABLE.get()?.as_ref().ok()?;
+    let mut name = std::ptr::null();
+    // SAFETY: cuGetErrorName takes any number ("if the error code is not recognized, CUDA_ERROR_INVALID_VALUE").
+    let found = unsafe { (table.cuGetErrorName)(code, &mut name) } == 0 && !name.is_null();
+    // SAFETY: on success the pointer is a NUL-terminated string inside the library, which is never unloaded.
+    found.then(|| unsafe { CStr::from_ptr(name) })?.to_str().ok()
+}
+
+impl Driver {
+    /// Loads the library once for the process. Never panics; the first outcome stays.
+    pub(crate) fn load() -> Result<Self, LoadError> {
+        TABLE.get_or_init(load).as_ref().map(|table| Self { table }).map_err(Clone::clone)
+    }
+
+    pub(crate) fn init(self) -> CallResult<()> {
+        // SAFETY: cuInit may be called from any thread any number of times; "the flags parameter must be 0".
+        check("cuInit", unsafe { (self.table.cuInit)(0) })
+    }
+
+    /// 1000 x major + 10 x minor of the newest CUDA that the driver supports.
+    pub(crate) fn version(self) -> CallResult<i32> {
+        let mut version = 0;
+        // SAFETY: `version` is a valid place for the result.
+        check("cuDriverGetVersion", unsafe { (self.table.cuDriverGetVersion)(&mut version) })?;
+        Ok(version)
+    }
+
+    pub(crate) fn device_count(self) -> CallResult<i32> {
+        let mut count = 0;
+        // SAFETY: `count` is a valid place for the result; before cuInit the call returns an error.
+        check("cuDeviceGetCount", unsafe { (self.table.cuDeviceGetCount)(&mut count) })?;
+        Ok(count)
+    }
+
+    pub(crate) fn device(self, ordinal: i32) -> CallResult<cu::CUdevice> {
+        let mut device = 0;
+        // SAFETY: `device` is a valid place for the result; an ordinal out of range is an error, not misuse.
+        check("cuDeviceGet", unsafe { (self.table.cuDeviceGet)(&mut device, ordinal) })?;
+        Ok(device)
+    }
+
+    pub(crate) fn device_name(self, device: cu::CUdevice) -> CallResult<String> {
+        let mut name = [0u8; 256];
+        // SAFETY: the array holds the 256 bytes that the length argument announces; the result is NUL-terminated.
+        let code = unsafe { (self.table.cuDeviceGetName)(name.as_mut_ptr().cast(), 256, device) };
+        check("cuDeviceGetName", code)?;
+        let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+        Ok(String::from_utf8_lossy(&name[..end]).into_owned())
+    }
+
+    /// Of a MIG instance where there is one: the v2 call, not the first, tells instances apart.
+    pub(crate) fn device_uuid(self, device: cu::CUdevice) -> CallResult<[u8; 16]> {
+        let mut uuid = cu::CUuuid { bytes: [0; 16] };
+        // SAFETY: `uuid` is a valid place for the 16 bytes of the result.
+        check("cuDeviceGetUuid_v2", unsafe { (self.table.cuDeviceGetUuid_v2)(&mut uuid, device) })?;
+        Ok(uuid.bytes.map(|byte| u8::from_ne_bytes(byte.to_ne_bytes())))
+    }
+
+    /// The adapter's locally unique id and the device's bit in it.
+    #[cfg(windows)]
+    pub(crate) fn device_luid(self, device: cu::CUdevice) -> CallResult<([u8; 8], u32)> {
+        let (mut luid, mut node_mask) = ([0u8; 8], 0);
+        // SAFETY: a LUID has 8 bytes (cuda.h, cuDeviceGetLuid), which the array holds; the mask is a valid place.
+        let code = unsafe { (self.table.cuDeviceGetLuid)(luid.as_mut_ptr().cast(), &mut node_mask, device) };
+        check("cuDeviceGetLuid", code)?;
+        Ok((luid, node_mask))
+    }
+
+    /// Drivers refuse attributes newer than themselves with `CUDA_ERROR_INVALID_VALUE`.
+    pub(crate) fn attribute(self, attribute: cu::CUdevice_attribute, device: cu::CUdevice) -> CallResult<i32> {
+        let mut value = 0;
+        // SAFETY: `value` is a valid place for the result; the other arguments are checked by the driver.
+        let code = unsafe { (self.table.cuDeviceGetAttribute)(&mut value, attribute, device) };
+        check("cuDeviceGetAttribute", code)?;
+        Ok(value)
+    }
+
+    pub(crate) fn total_memory(self, device: cu::CUdevice) -> CallResult<u64> {
+        let mut bytes = 0usize;
+        // SAFETY: `bytes` is a valid place for the result.
+        check("cuDeviceTotalMem_v2", unsafe { (self.table.cuDeviceTotalMem_v2)(&mut bytes, device) })?;
+        Ok(bytes as u64)
+    }
+
+    /// Makes `context` current on this thread. Unlike cudarc's own it neither returns nor clears errors that earlier
+    /// calls left in the context, so that a destructor which follows runs in the right context whatever happened before.
+    pub(crate) fn bind(self, context: &CudaContext) -> CallResult<()> {
+        let mut current = std::ptr::null_mut();
+        // SAFETY: `current` is a valid place for the result; no current context is reported as null.
+        check("cuCtxGetCurrent", unsafe { (self.table.cuCtxGetCurrent)(&mut current) })?;
+        if current == context.cu_ctx() {
+            return Ok(());
+        }
+        // SAFETY: the handle is live, `context` owns it and is borrowed for the call.
+        check("cuCtxSetCurrent", unsafe { (self.table.cuCtxSetCurrent)(context.cu_ctx()) })
+    }
+
+    /// Whether all work of the stream has ended. The stream's context must be current.
+    pub(crate) fn stream_is_idle(self, stream: &CudaStream) -> CallResult<bool> {
+        const NOT_READY: u32 = 600;
+        // SAFETY: the handle is live, `stream` is borrowed for the call.
+        match unsafe { (self.table.cuStreamQuery)(stream.cu_stream()) } {
+            NOT_READY => Ok(false),
+            code => check("cuStreamQuery", code).map(|()| true),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The barriers that pass a buffer's contents from one owner to the other.
+
+use ash::vk;
+
+use crate::buffer::Buffer;
+use crate::buffer::access::Consumer;
+use crate::legacy::LegacyBarrier;
+
+/// Who holds a buffer or an image while Vulkan does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Partner {
+    /// Another API on the same GPU: ownership moves to and from `VK_QUEUE_FAMILY_EXTERNAL`.
+    External,
+    /// The CPU through a host mapping: no ownership moves, host accesses are made visible.
+    Host,
+}
+
+impl Partner {
+    /// The partner's stages and accesses, as Vulkan can name them. Another API's are none of Vulkan's: the ownership
+    /// transfer itself makes its writes available.
+    pub(crate) fn scope(self, host: vk::AccessFlags2) -> (vk::PipelineStageFlags2, vk::AccessFlags2) {
+        match self {
+            Self::External => (vk::PipelineStageFlags2::NONE, vk::AccessFlags2::NONE),
+            Self::Host => (vk::PipelineStageFlags2::HOST, host),
+        }
+    }
+
+    /// Queue families on the partner's and on Vulkan's side.
+    pub(crate) fn families(self, queue_family: u32) -> (u32, u32) {
+        match self {
+            Self::External => (vk::QUEUE_FAMILY_EXTERNAL, queue_family),
+            Self::Host => (vk::QUEUE_FAMILY_IGNORED, vk::QUEUE_FAMILY_IGNORED),
+        }
+    }
+}
+
+/// A buffer, the queue family that uses it, how, and with whom it is shared: all that its barriers need.
+///
+/// The acquire barrier is the first, the release barrier the last thing to touch the buffer in a frame's command
+/// buffers. Without them the contents are undefined (Vulkan specification, "Queue Family Ownership Transfer").
+#[derive(Debug, Clone, Copy)]
+pub struct Handover {
+    buffer: vk::Buffer,
+    partner: Partner,
+    queue_family: u32,
+    consumer: Consumer,
+}
+
+/// The accesses among these that write.
+pub(crate) fn writes(access: vk::AccessFlags2) -> vk::AccessFlags2 {
+    use vk::AccessFlags2 as Access;
+    let all = Access::SHADER_WRITE
+        | Access::SHADER_STORAGE_WRITE
+        | Access::COLOR_ATTACHMENT_WRITE
+        | Access::DEPTH_STENCIL_ATTACHMENT_WRITE
+        | Access::TRANSFER_WRITE
+        | Access::MEMORY_WRITE;
+    access & all
+}
+
+impl Handover {
+    /// The hand-over of `buffer` between `partner` and `queue_family`, which uses it as `consumer` says.
+    pub fn new(buffer: &Buffer, partner: Partner, queue_family: u32, consumer: Consumer) -> Self {
+        Self::of(buffer.as_raw(), partner, queue_family, consumer)
+    }
+
+    pub(crate) fn of(buffer: vk::Buffer, partner: Partner, queue_family: u32, consumer: Consumer) -> Self {
+        Self { buffer, partner, queue_family, consumer }
+    }
+
+    /// The barrier that takes the buffer over from the partner, before Vulkan's first access.
+    ///
+    /// The semaphore wait of the submission orders it after the partner's work: at the consumer's stages for the host, at
+    /// `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT` for another API, since an acquire operation happens in no other stage
+    /// (Vulkan specification, "Queue Family Ownership Transfer").
+    pub fn acquire(&self) -> vk::BufferMemoryBarrier2<'static> {
+        let (stages, access) = self.partner.scope(vk::AccessFlags2::HOST_WRITE);
+        let (from, to) = self.partner.families(self.queue_family);
+        // The consumer's stages chain the barrier behind that wait, and behind Vulkan's own last writes. An acquire operation
+        // ignores the access; a validation layer, which sees nothing of what lies between, does not.
+        self.barrier()
+            .src_stage_mask(stages | self.consumer.stages)
+            .src_access_mask(access | writes(self.consumer.access))
+            .dst_stage_mask(self.consumer.stages)
+            .dst_access_mask(self.consumer.access)
+            .src_queue_family_index(from)
+            .dst_queue_family_index(to)
+    }
+
+    /// The barrier that gives the buffer back to the partner, after Vulkan's last access.
+    ///
+    /// The semaphore signal of the submission orders the partner's work after it.
+    pub fn release(&self) -> vk::BufferMemoryBarrier2<'static> {
+        let (stages, access) = self.partner.scope(vk::AccessFlags2::HOST_READ | vk::AccessFlags2::HOST_WRITE);
+        let (from, to) = self.partner.families(self.queue_family);
+        self.barrier()
+            .src_stage_mask(self.consumer.stages)
+            .src_access_mask(self.consumer.access)
+            .dst_stage_mask(stages)
+            .dst_access_mask(access)
+            .src_queue_family_index(to)
+            .dst_queue_family_index(from)
+    }
+
+    /// [`acquire`](Self::acquire) for `vkCmdPipelineBarrier`.
+    pub fn acquire_legacy(&self) -> LegacyBarrier {
+        LegacyBarrier::from(self.acquire())
+    }
+
+    /// [`release`](Self::release) for `vkCmdPipelineBarrier`.
+    pub fn release_legacy(&self) -> LegacyBarrier {
+        LegacyBarrier::from(self.release())
+    }
+
+    fn barrier(&self) -> vk::BufferMemoryBarrier2<'static> {
+        vk::BufferMemoryBarrier2::default().buffer(self.buffer).offset(0).size(vk::WHOLE_SIZE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handover(partner: Partner, consumer: Consumer) -> Handover {
+        Handover::of(vk::Buffer::null(), partner, 3, consumer)
+    }
+
+    #[test]
+    fn external_moves_ownership_both_ways() {
+        let h = handover(Partner::External, Consumer::VERTEX_INPUT);
+        let (acquire, release) = (h.acquire(), h.release());
+        assert_eq!((acquire.src_queue_family_index, acquire.dst_queue_family_index), (vk::QUEUE_FAMILY_EXTERNAL, 3));
+        assert_eq!((release.src_queue_family_index, release.dst_queue_family_index), (3, vk::QUEUE_FAMILY_EXTERNAL));
+        assert_eq!(acquire.dst_access_mask, vk::AccessFlags2::VERTEX_ATTRIBUTE_READ);
+        assert_eq!(release.src_stage_mask, vk::PipelineStageFlags2::VERTEX_INPUT);
+        assert_eq!(acquire.src_stage_mask, vk::PipelineStageFlags2::VERTEX_INPUT, "chains behind the semaphore wait");
+        assert_eq!(acquire.src_access_mask, vk::AccessFlags2::NONE);
+        assert_eq!(release.dst_stage_mask, vk::PipelineStageFlags2::NONE);
+    }
+
+    #[test]
+    fn what_vulkan_wrote_before_is_named_again() {
+        let h = handover(Partner::External, Consumer::TRANSFER_READ | Consumer::TRANSFER_WRITE);
+        assert_eq!(h.acquire().src_access_mask, vk::AccessFlags2::TRANSFER_WRITE);
+    }
+
+    #[test]
+    fn host_moves_no_ownership_but_names_host_accesses() {
+        let h = handover(Partner::Host, Consumer::TRANSFER_READ);
+        let (acquire, release) = (h.acquire(), h.release());
+        assert_eq!(acquire.src_queue_family_index, acquire.dst_queue_family_index);
+        assert_eq!(acquire.src_access_mask, vk::AccessFlags2::HOST_WRITE);
+        assert_eq!(release.dst_access_mask, vk::AccessFlags2::HOST_READ | vk::AccessFlags2::HOST_WRITE);
+        assert_eq!(release.dst_stage_mask, vk::PipelineStageFlags2::HOST);
+    }
+}

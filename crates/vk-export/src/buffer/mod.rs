@@ -1,0 +1,242 @@
+//! Buffers that are shared.
+
+#![allow(unsafe_code)] // Vulkan calls, and a pointer into mapped memory.
+pub(crate) mod access;
+pub(crate) mod barrier;
+pub(crate) mod raw;
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use ash::vk;
+
+use crate::buffer::raw::RawBuffer;
+use crate::device::ExportDevice;
+use crate::device::requirements::MEMORY_EXTENSION;
+use crate::error::{Error, Result};
+use crate::handle::os::Exporter;
+use crate::handle::{HandleType, MemoryHandle};
+use crate::memory::block::Block;
+use crate::memory::{Memory, Request, Resource};
+use crate::memory::{MemoryDescriptor, Placement};
+
+/// What a shared buffer is to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BufferInfo<'a> {
+    /// Its name, in errors, traces and GPU debuggers. Default: empty.
+    pub name: &'a str,
+    /// Bytes; not zero.
+    pub size: u64,
+    /// How Vulkan uses it; not empty. A [`Consumer`](crate::Consumer) knows.
+    pub usage: vk::BufferUsageFlags,
+    /// Exportable, or mapped for the host. Default: exportable.
+    pub placement: Placement,
+}
+
+/// A buffer that is shared with another API or with the host, in memory of its own or in a [`Block`].
+///
+/// Dropping it frees it at once: whoever holds it keeps it until the GPU is done with it.
+#[derive(Debug)]
+pub struct Buffer {
+    // Field order is drop order: the buffer goes before its memory.
+    raw: RawBuffer,
+    backing: Backing,
+    offset: u64,
+    size: u64,
+    name: String,
+}
+
+/// Whose the memory is.
+#[derive(Debug)]
+enum Backing {
+    /// The buffer's alone.
+    Own(Memory),
+    /// Shared with the other buffers in the block.
+    Block(Arc<Block>),
+}
+
+/// A buffer as it left Vulkan.
+#[derive(Debug)]
+pub struct ExportedBuffer {
+    /// A handle of its own, which knows whether it is to be closed.
+    pub handle: MemoryHandle,
+    /// What the importer must repeat.
+    pub descriptor: MemoryDescriptor,
+}
+
+impl Buffer {
+    /// Makes a buffer in memory of its own, after asking the driver whether exactly this one can be exported.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for zero bytes or no usage, [`Error::TooLarge`] past the device's limits,
+    /// [`Error::NotExportable`] and [`Error::Missing`] where it cannot leave, else the failed call.
+    pub fn new(device: &ExportDevice, info: &BufferInfo<'_>) -> Result<Self> {
+        Self::make(device, info, Exporter::new)
+    }
+
+    /// As [`new`](Self::new), with a name or security of its own. It is exportable whatever `info` says.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new); [`Error::InvalidArgument`] for a name that cannot be or is taken, and for a security
+    /// descriptor that Windows does not understand or that would let everyone in.
+    #[cfg(windows)]
+    pub fn new_shared(
+        device: &ExportDevice,
+        info: &BufferInfo<'_>,
+        sharing: &crate::handle::nt::NtSharing<'_>,
+    ) -> Result<Self> {
+        let info = BufferInfo { placement: Placement::Exportable, ..*info };
+        Self::make(device, &info, |handle_type, object| Exporter::shared(handle_type, sharing, object))
+    }
+
+    fn make(
+        device: &ExportDevice,
+        info: &BufferInfo<'_>,
+        exporter: impl FnOnce(HandleType, &str) -> Result<Exporter>,
+    ) -> Result<Self> {
+        let object = format!("buffer \"{}\"", info.name);
+        check(device, info.size, info.usage, &object)?;
+        let (mut handle_type, mut dedicated_only, mut shared) = (None, false, None);
+        if info.placement == Placement::Exportable {
+            device.check_can_export(MEMORY_EXTENSION)?;
+            let (of_type, only) = ask(device, info.usage, &object)?;
+            shared = Some(exporter(of_type, &object)?);
+            (handle_type, dedicated_only) = (Some(of_type), only);
+        }
+        let raw = RawBuffer::create(device, info.size, info.usage, handle_type, &object)?;
+        let requirements = raw.requirements();
+        let dedicated = dedicated_only || requirements.requires_dedicated || requirements.prefers_dedicated;
+        let request = Request {
+            name: info.name,
+            requirements: requirements.memory,
+            dedicated_to: dedicated.then_some(Resource::Buffer(raw.as_raw())),
+            device_address: info.usage.contains(vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS),
+            placement: info.placement,
+            exporter: shared,
+        };
+        let memory = Memory::allocate(device, request)?;
+        raw.bind(&memory, 0, &object)?;
+        device.set_name(raw.as_raw(), info.name);
+        Ok(Self { raw, backing: Backing::Own(memory), offset: 0, size: info.size, name: info.name.to_owned() })
+    }
+
+    /// Makes a buffer of `size` bytes that starts `offset` bytes into `block`, with the block's usage and placement.
+    ///
+    /// The caller keeps buffers that are alive at the same time apart: each takes up its size, rounded up to the block's
+    /// [`alignment`](Block::alignment).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for zero bytes, an offset that is not aligned and bytes outside of the block, else the
+    /// failed call.
+    pub fn new_in(block: &Arc<Block>, name: &str, offset: u64, size: u64) -> Result<Self> {
+        let object = format!("buffer \"{name}\" in block \"{}\"", block.name());
+        let raw = block.place(offset, size, &object)?;
+        block.device().set_name(raw.as_raw(), name);
+        Ok(Self { raw, backing: Backing::Block(Arc::clone(block)), offset, size, name: name.to_owned() })
+    }
+
+    /// The Vulkan handle, lent.
+    pub fn as_raw(&self) -> vk::Buffer {
+        self.raw.as_raw()
+    }
+
+    /// Bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The name given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The device it is on.
+    pub fn device(&self) -> &ExportDevice {
+        self.raw.device()
+    }
+
+    /// The start of the host's mapping of [`size`](Self::size) bytes, with [`Placement::HostVisible`]; it is valid as
+    /// long as the buffer lives. Reading and writing through it, and ordering that with the GPU, is up to the caller.
+    pub fn host_ptr(&self) -> Option<NonNull<u8>> {
+        let start = self.memory().mapped()?;
+        // SAFETY: the offset was seen to lie inside the memory, all of which is mapped.
+        usize::try_from(self.offset).ok().map(|offset| unsafe { start.add(offset) })
+    }
+
+    /// A fresh handle to the buffer's memory, with what an importer must repeat. In a block it is that of the whole block,
+    /// and the descriptor's offset says where the buffer starts.
+    ///
+    /// The handle is the caller's; each import takes one of its own.
+    ///
+    /// # Errors
+    /// [`Error::NotExportable`] for a host-visible buffer, else the failed call.
+    #[doc(alias = "vkGetMemoryFdKHR")]
+    #[doc(alias = "vkGetMemoryWin32HandleKHR")]
+    pub fn export(&self) -> Result<ExportedBuffer> {
+        let (handle, descriptor) = self.memory().export(&self.name, self.size)?;
+        Ok(ExportedBuffer { handle, descriptor: MemoryDescriptor { offset: self.offset, ..descriptor } })
+    }
+
+    fn memory(&self) -> &Memory {
+        match &self.backing {
+            Backing::Own(memory) => memory,
+            Backing::Block(block) => block.memory(),
+        }
+    }
+}
+
+/// That neither is zero and the device takes as many bytes in one piece.
+pub(crate) fn check(device: &ExportDevice, size: u64, usage: vk::BufferUsageFlags, object: &str) -> Result<()> {
+    let invalid = |reason: &str| Err(Error::InvalidArgument { object: object.to_owned(), reason: reason.to_owned() });
+    if size == 0 {
+        return invalid("its size is 0 bytes; share at least one element");
+    }
+    if usage.is_empty() {
+        return invalid("its usage is empty; say how Vulkan uses it");
+    }
+    let physical = device.physical();
+    let limits =
+        [(physical.max_buffer_size, "maxBufferSize"), (Some(physical.max_allocation_size), "maxMemoryAllocationSize")];
+    for (limit, limit_name) in limits {
+        if let Some(limit) = limit.filter(|limit| size > *limit) {
+            return Err(Error::TooLarge {
+                object: object.to_owned(),
+                size,
+                limit,
+                limit_name,
+                device: physical.name.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Asks as what this usage can be exported, and whether only from a dedicated allocation.
+pub(crate) fn ask(device: &ExportDevice, usage: vk::BufferUsageFlags, object: &str) -> Result<(HandleType, bool)> {
+    for &handle_type in HandleType::OF_MEMORY {
+        let features = external_features(device.instance(), device.physical().handle, usage, handle_type);
+        if features.contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE) {
+            return Ok((handle_type, features.contains(vk::ExternalMemoryFeatureFlags::DEDICATED_ONLY)));
+        }
+    }
+    Err(Error::NotExportable {
+        object: object.to_owned(),
+        handle_type: HandleType::NATIVE.as_str(),
+        device: device.name().to_owned(),
+        reason: format!("the driver does not export buffers of usage {usage:?}"),
+    })
+}
+
+/// What a physical device of `instance` does with buffers of `usage` as handles of a type.
+pub(crate) fn external_features(
+    instance: &ash::Instance,
+    physical: vk::PhysicalDevice,
+    usage: vk::BufferUsageFlags,
+    handle_type: HandleType,
+) -> vk::ExternalMemoryFeatureFlags {
+    let question = vk::PhysicalDeviceExternalBufferInfo::default().usage(usage).handle_type(handle_type.memory());
+    let mut answer = vk::ExternalBufferProperties::default();
+    // SAFETY: a query of a physical device of this instance.
+    unsafe { instance.get_physical_device_external_buffer_properties(physical, &question, &mut answer) };
+    answer.external_memory_properties.external_memory_features
+}

@@ -1,0 +1,195 @@
+//! What a physical device says of itself, asked once.
+#![allow(unsafe_code)] // Vulkan queries.
+
+use std::ffi::{CStr, CString};
+
+use ash::vk;
+use uuid::Uuid;
+
+use crate::device::queue::QueueKind;
+use crate::device::requirements::{Gaps, version};
+use crate::error::{Error, Result};
+
+/// What a physical device says of itself.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PhysicalDeviceInfo {
+    /// The handle.
+    pub handle: vk::PhysicalDevice,
+    /// The device's name.
+    pub name: String,
+    /// Discrete, integrated, CPU, …
+    pub device_type: vk::PhysicalDeviceType,
+    /// The Vulkan version of the device, packed as Vulkan does.
+    pub api_version: u32,
+    /// The driver's name and version, in the driver's own words.
+    pub driver: String,
+    /// `VkPhysicalDeviceIDProperties::deviceUUID`: what matches it with the same GPU in another API.
+    pub uuid: Uuid,
+    /// `VkPhysicalDeviceIDProperties::deviceLUID` where valid (Windows).
+    pub luid: Option<[u8; 8]>,
+    /// `VkPhysicalDeviceIDProperties::deviceNodeMask`, one bit, where the LUID is valid.
+    pub node_mask: Option<u32>,
+    /// The limits of Vulkan 1.0.
+    pub limits: vk::PhysicalDeviceLimits,
+    /// The features of Vulkan 1.0.
+    pub features: vk::PhysicalDeviceFeatures,
+    /// Whether `timelineSemaphore` is there.
+    pub timeline_semaphore: bool,
+    /// Whether `synchronization2` is there.
+    pub synchronization2: bool,
+    /// Whether `dynamicRendering` is there.
+    pub dynamic_rendering: bool,
+    /// The largest allocation in bytes (`maxMemoryAllocationSize`).
+    pub max_allocation_size: u64,
+    /// The largest buffer in bytes (`maxBufferSize`), where the device tells.
+    pub max_buffer_size: Option<u64>,
+    /// The device extensions.
+    pub extensions: Vec<CString>,
+    /// The queue families.
+    pub queue_families: Vec<vk::QueueFamilyProperties>,
+    /// The memory types and heaps.
+    pub memory: vk::PhysicalDeviceMemoryProperties,
+}
+
+impl PhysicalDeviceInfo {
+    /// Asks `handle`, which belongs to `instance`.
+    pub(crate) fn query(instance: &ash::Instance, handle: vk::PhysicalDevice) -> Result<Self> {
+        // SAFETY: `handle` was enumerated from `instance` (or vouched for by `adopt`), which is alive for the call;
+        // VUID-vkGetPhysicalDeviceProperties-physicalDevice-parameter.
+        let basic = unsafe { instance.get_physical_device_properties(handle) };
+        let name = text(&basic.device_name);
+        let failed = |call| {
+            move |result| Error::Vulkan {
+                call,
+                result,
+                object: "physical device".into(),
+                device: text(&basic.device_name),
+            }
+        };
+
+        // SAFETY: as above.
+        let extensions = unsafe { instance.enumerate_device_extension_properties(handle) }
+            .map_err(failed("vkEnumerateDeviceExtensionProperties"))?
+            .iter()
+            .filter_map(|e| e.extension_name_as_c_str().ok().map(CStr::to_owned))
+            .collect::<Vec<_>>();
+        let has = |name: &CStr| extensions.iter().any(|e| e.as_c_str() == name);
+
+        let mut id = vk::PhysicalDeviceIDProperties::default();
+        let mut driver = vk::PhysicalDeviceDriverProperties::default();
+        let mut maintenance3 = vk::PhysicalDeviceMaintenance3Properties::default();
+        let mut maintenance4 = vk::PhysicalDeviceMaintenance4Properties::default();
+        let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut id).push_next(&mut maintenance3);
+        if basic.api_version >= vk::API_VERSION_1_2 {
+            properties = properties.push_next(&mut driver);
+        }
+        let knows_buffer_limit = basic.api_version >= vk::API_VERSION_1_3;
+        if knows_buffer_limit {
+            properties = properties.push_next(&mut maintenance4);
+        }
+        // SAFETY: as above; every structure of the chain is core in the device's version.
+        unsafe { instance.get_physical_device_properties2(handle, &mut properties) };
+        let limits = properties.properties.limits;
+
+        let mut timeline = vk::PhysicalDeviceTimelineSemaphoreFeatures::default();
+        let mut synchronization2 = vk::PhysicalDeviceSynchronization2Features::default();
+        let mut rendering = vk::PhysicalDeviceDynamicRenderingFeatures::default();
+        let mut features = vk::PhysicalDeviceFeatures2::default();
+        if basic.api_version >= vk::API_VERSION_1_2 {
+            features = features.push_next(&mut timeline);
+        }
+        if basic.api_version >= vk::API_VERSION_1_3 || has(ash::khr::synchronization2::NAME) {
+            features = features.push_next(&mut synchronization2);
+        }
+        if basic.api_version >= vk::API_VERSION_1_3 || has(ash::khr::dynamic_rendering::NAME) {
+            features = features.push_next(&mut rendering);
+        }
+        // SAFETY: as above; every structure of the chain is core in the device's version or of an extension it has.
+        unsafe { instance.get_physical_device_features2(handle, &mut features) };
+        let features = features.features;
+        // SAFETY: as above.
+        let queue_families = unsafe { instance.get_physical_device_queue_family_properties(handle) };
+        // SAFETY: as above.
+        let memory = unsafe { instance.get_physical_device_memory_properties(handle) };
+
+        Ok(Self {
+            handle,
+            name,
+            device_type: basic.device_type,
+            api_version: basic.api_version,
+            driver: format!("{} {}", text(&driver.driver_name), text(&driver.driver_info)).trim().to_owned(),
+            uuid: Uuid::from_bytes(id.device_uuid),
+            luid: (id.device_luid_valid != 0).then_some(id.device_luid),
+            node_mask: (id.device_luid_valid != 0).then_some(id.device_node_mask),
+            limits,
+            features,
+            timeline_semaphore: timeline.timeline_semaphore != 0,
+            synchronization2: synchronization2.synchronization2 != 0,
+            dynamic_rendering: rendering.dynamic_rendering != 0,
+            max_allocation_size: maintenance3.max_memory_allocation_size,
+            max_buffer_size: knows_buffer_limit.then_some(maintenance4.max_buffer_size),
+            extensions,
+            queue_families,
+            memory,
+        })
+    }
+
+    /// Whether the device has an extension.
+    pub fn has_extension(&self, name: &CStr) -> bool {
+        self.extensions.iter().any(|e| e.as_c_str() == name)
+    }
+
+    /// What speaks against the device, and what against exporting from it.
+    pub(crate) fn gaps(&self) -> Gaps {
+        Gaps::find(self.api_version, self.timeline_semaphore, self.synchronization2, |name| self.has_extension(name))
+    }
+
+    /// The first queue family of a kind.
+    pub fn queue_family(&self, kind: QueueKind) -> Option<u32> {
+        let index = self.queue_families.iter().position(|f| kind.is_family(f.queue_flags) && f.queue_count > 0)?;
+        u32::try_from(index).ok()
+    }
+
+    /// Whether a queue family exists and is of a kind.
+    pub(crate) fn is_family(&self, family: u32, kind: QueueKind) -> bool {
+        let family = usize::try_from(family).ok().and_then(|family| self.queue_families.get(family));
+        family.is_some_and(|family| kind.is_family(family.queue_flags))
+    }
+
+    /// The first memory type of `allowed` that has `wanted`, preferring one that also has `preferred`.
+    pub(crate) fn memory_type(
+        &self,
+        allowed: u32,
+        wanted: vk::MemoryPropertyFlags,
+        preferred: vk::MemoryPropertyFlags,
+    ) -> Option<u32> {
+        let find = |flags| {
+            self.memory
+                .memory_types_as_slice()
+                .iter()
+                .zip(0u32..)
+                .find(|(kind, index)| allowed & (1 << index) != 0 && kind.property_flags.contains(flags))
+                .map(|(_, index)| index)
+        };
+        find(wanted | preferred).or_else(|| find(wanted))
+    }
+
+    /// One line for lists and messages.
+    pub fn summary(&self) -> String {
+        format!(
+            "{} ({:?}, Vulkan {}, {}, {})",
+            self.name,
+            self.device_type,
+            version(self.api_version),
+            self.driver,
+            self.uuid
+        )
+    }
+}
+
+fn text(raw: &[std::ffi::c_char]) -> String {
+    // `c_char` is `i8` or `u8` by platform; the cast keeps the bits of either.
+    let bytes: Vec<u8> = raw.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -1,0 +1,134 @@
+//! What this machine's Vulkan can do, for diagnosis.
+#![allow(unsafe_code)] // Vulkan queries.
+
+use ash::vk;
+
+use crate::buffer::external_features;
+use crate::device::OpenInfo;
+use crate::device::instance::{OwnedInstance, failed, layers, load};
+use crate::device::physical::PhysicalDeviceInfo;
+use crate::device::requirements::Requirement;
+use crate::device::requirements::version;
+use crate::error::{Error, Result};
+use crate::handle::HandleType;
+use crate::semaphore::SemaphoreKind;
+use crate::semaphore::is_exportable;
+
+/// What this machine's Vulkan can do.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct VulkanReport {
+    /// The loader's version, as "1.3.239".
+    pub loader_version: String,
+    /// The layers that a program can turn on.
+    pub layers: Vec<LayerReport>,
+    /// Every physical device that answers.
+    pub devices: Vec<DeviceReport>,
+    /// What kept devices from being listed. Without a single driver the loader makes no instance: then this says so, and
+    /// there are no devices.
+    pub failures: Vec<Error>,
+}
+
+/// A layer that a program can turn on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LayerReport {
+    /// Its name, as `VK_LAYER_KHRONOS_validation`.
+    pub name: String,
+    /// The Vulkan that it was written for, as "1.3.239".
+    pub version: String,
+}
+
+/// What one physical device can do.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DeviceReport {
+    /// Its place in `vkEnumeratePhysicalDevices`, for [`DeviceSelector::Index`](crate::DeviceSelector::Index).
+    pub index: usize,
+    /// The PCI vendor, or a Khronos vendor ID.
+    pub vendor_id: u32,
+    /// What it says of itself.
+    pub info: PhysicalDeviceInfo,
+    /// What keeps it from being opened at all.
+    pub base_gaps: Vec<Requirement>,
+    /// What keeps it from exporting.
+    pub export_gaps: Vec<Requirement>,
+    /// Whether buffers leave it.
+    pub exports_buffers: bool,
+    /// What they leave as: the first of [`HandleType::OF_MEMORY`] that the driver offers.
+    pub buffer_handle: Option<HandleType>,
+    /// Whether timeline semaphores do.
+    pub exports_timelines: bool,
+    /// Whether binary semaphores do.
+    pub exports_binaries: bool,
+}
+
+/// Looks at the loader and every device, opening none.
+///
+/// # Errors
+/// [`Error::NoLoader`], or a failed question to the loader. Drivers that fail are part of the report.
+pub fn report() -> Result<VulkanReport> {
+    let entry = load()?;
+    // SAFETY: a global query without preconditions.
+    let loader = unsafe { entry.try_enumerate_instance_version() }.ok().flatten().unwrap_or(vk::API_VERSION_1_0);
+    let mut report = VulkanReport {
+        loader_version: full_version(loader),
+        layers: layer_reports(&entry)?,
+        devices: Vec::new(),
+        failures: Vec::new(),
+    };
+    if let Err(error) = list_devices(&entry, &mut report) {
+        report.failures.push(error);
+    }
+    Ok(report)
+}
+
+fn list_devices(entry: &ash::Entry, report: &mut VulkanReport) -> Result<()> {
+    let instance = OwnedInstance::new(entry, &OpenInfo { application_name: "report", ..OpenInfo::default() })?;
+    // SAFETY: the instance is alive.
+    let handles = unsafe { instance.raw.enumerate_physical_devices() }.map_err(failed("vkEnumeratePhysicalDevices"))?;
+    for (index, handle) in handles.into_iter().enumerate() {
+        match device_report(&instance.raw, index, handle) {
+            Ok(device) => report.devices.push(device),
+            Err(error) => report.failures.push(error),
+        }
+    }
+    Ok(())
+}
+
+fn layer_reports(entry: &ash::Entry) -> Result<Vec<LayerReport>> {
+    let report = |layer: &vk::LayerProperties| {
+        let name = layer.layer_name_as_c_str().ok()?.to_string_lossy().into_owned();
+        Some(LayerReport { name, version: full_version(layer.spec_version) })
+    };
+    Ok(layers(entry)?.iter().filter_map(report).collect())
+}
+
+fn full_version(packed: u32) -> String {
+    format!("{}.{}", version(packed), vk::api_version_patch(packed))
+}
+
+fn device_report(instance: &ash::Instance, index: usize, handle: vk::PhysicalDevice) -> Result<DeviceReport> {
+    // SAFETY: VUID-vkGetPhysicalDeviceProperties-physicalDevice-parameter: the handle was just listed by an instance
+    // that is alive.
+    let vendor_id = unsafe { instance.get_physical_device_properties(handle) }.vendor_id;
+    let info = PhysicalDeviceInfo::query(instance, handle)?;
+    let gaps = info.gaps();
+    let native = HandleType::NATIVE;
+    let usage = vk::BufferUsageFlags::VERTEX_BUFFER | vk::BufferUsageFlags::STORAGE_BUFFER;
+    let exports = |handle_type: &HandleType| {
+        external_features(instance, handle, usage, *handle_type).contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE)
+    };
+    let buffer_handle = HandleType::OF_MEMORY.iter().copied().find(exports);
+    Ok(DeviceReport {
+        index,
+        vendor_id,
+        exports_buffers: buffer_handle.is_some(),
+        buffer_handle,
+        exports_timelines: is_exportable(instance, handle, SemaphoreKind::Timeline, native),
+        exports_binaries: is_exportable(instance, handle, SemaphoreKind::Binary, native),
+        base_gaps: gaps.base,
+        export_gaps: gaps.export,
+        info,
+    })
+}

@@ -1,0 +1,199 @@
+//! Exporting as NT handles.
+//!
+//! An NT handle may be asked of a memory or a semaphore only once (VUID-VkMemoryGetWin32HandleInfoKHR-handleType-00663,
+//! VUID-VkSemaphoreGetWin32HandleInfoKHR-handleType-01127), so the first is kept and each export gives a duplicate. A KMT
+//! handle is a number which may be asked for any number of times.
+
+#![allow(unsafe_code)] // Vulkan calls.
+
+mod name;
+mod security;
+
+use std::os::windows::io::{FromRawHandle, OwnedHandle};
+use std::sync::{Mutex, PoisonError};
+
+use ash::{khr, vk};
+
+use crate::device::ExportDevice;
+use crate::error::{Error, Result};
+use crate::handle::{HandleType, OsHandle};
+use security::SecurityAttributes;
+
+/// Who may open what is exported, and under which name. The default suits sharing inside one process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NtSharing<'a> {
+    /// A name in the session's namespace of kernel objects, by which others can open it; `Local\` or `Global\` may stand
+    /// before it. Default: none, only handles share it.
+    pub name: Option<&'a str>,
+    /// A security descriptor with a DACL, in the security descriptor definition language. Default: the current user may do
+    /// everything, nobody else anything.
+    #[doc(alias = "ConvertStringSecurityDescriptorToSecurityDescriptorW")]
+    pub sddl: Option<&'a str>,
+}
+
+/// What exported memory is handed over as.
+#[derive(Debug)]
+pub enum MemoryHandle {
+    /// An NT handle. It belongs to whoever holds it and is closed when dropped; an importer takes its own reference.
+    Nt(OsHandle),
+    /// A number that is good for as long as the memory lives, and is never closed.
+    Kmt(KmtHandle),
+}
+
+/// A global share handle: a number that names memory, holds no reference to it, and is never closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KmtHandle(isize);
+
+impl KmtHandle {
+    /// The number, for an importer.
+    pub fn as_raw(self) -> isize {
+        self.0
+    }
+}
+
+/// The calls of the two export extensions.
+pub(crate) struct ExportCalls {
+    memory: khr::external_memory_win32::Device,
+    semaphore: khr::external_semaphore_win32::Device,
+}
+
+impl ExportCalls {
+    pub(crate) fn new(instance: &ash::Instance, device: &ash::Device) -> Self {
+        Self {
+            memory: khr::external_memory_win32::Device::new(instance, device),
+            semaphore: khr::external_semaphore_win32::Device::new(instance, device),
+        }
+    }
+}
+
+/// What Vulkan is told of the NT handles of an object when it makes it.
+struct HandleInfo {
+    attributes: SecurityAttributes,
+    /// With its NUL.
+    name: Option<Vec<u16>>,
+}
+
+impl HandleInfo {
+    /// None for a KMT handle, which has no security
+    /// (VUID-VkMemoryAllocateInfo-pNext-00639, VUID-VkExportMemoryWin32HandleInfoKHR-handleTypes-00657).
+    fn new(handle_type: HandleType, sharing: &NtSharing<'_>, object: &str) -> Result<Option<Self>> {
+        if handle_type != HandleType::OpaqueWin32 {
+            return match sharing {
+                NtSharing { name: None, sddl: None } => Ok(None),
+                _ => Err(Error::InvalidArgument {
+                    object: object.to_owned(),
+                    reason: format!(
+                        "the driver exports it as {} only, which has neither a name nor a security descriptor",
+                        handle_type.as_str()
+                    ),
+                }),
+            };
+        }
+        let attributes = match sharing.sddl {
+            None => SecurityAttributes::current_user(object)?,
+            Some(sddl) => SecurityAttributes::from_sddl(sddl, object)?,
+        };
+        let name = sharing.name.map(|name| name::reserve(name, object)).transpose()?;
+        Ok(Some(Self { attributes, name }))
+    }
+
+    fn name(&self) -> *const u16 {
+        self.name.as_ref().map_or(std::ptr::null(), |name| name.as_ptr())
+    }
+}
+
+/// Makes the handles of one object.
+pub(crate) struct Exporter {
+    handle_type: HandleType,
+    info: Option<HandleInfo>,
+    /// The only NT handle that the driver gives out, once asked for.
+    first: Mutex<Option<OwnedHandle>>,
+}
+
+impl Exporter {
+    /// For an object that is about to be made, shared with nobody but the current user.
+    pub(crate) fn new(handle_type: HandleType, object: &str) -> Result<Self> {
+        Self::shared(handle_type, &NtSharing::default(), object)
+    }
+
+    /// For an object that is about to be made, shared as `sharing` says.
+    pub(crate) fn shared(handle_type: HandleType, sharing: &NtSharing<'_>, object: &str) -> Result<Self> {
+        let info = HandleInfo::new(handle_type, sharing, object)?;
+        Ok(Self { handle_type, info, first: Mutex::new(None) })
+    }
+
+    pub(crate) fn handle_type(&self) -> HandleType {
+        self.handle_type
+    }
+
+    /// What goes into the chain of `VkMemoryAllocateInfo`, besides `VkExportMemoryAllocateInfo`.
+    pub(crate) fn memory_info(&self) -> Option<vk::ExportMemoryWin32HandleInfoKHR<'_>> {
+        let info = self.info.as_ref()?;
+        let chained = vk::ExportMemoryWin32HandleInfoKHR::default();
+        Some(chained.attributes(info.attributes.as_raw()).dw_access(security::ACCESS).name(info.name()))
+    }
+
+    /// What goes into the chain of `VkSemaphoreCreateInfo`, besides `VkExportSemaphoreCreateInfo`.
+    pub(crate) fn semaphore_info(&self) -> Option<vk::ExportSemaphoreWin32HandleInfoKHR<'_>> {
+        let info = self.info.as_ref()?;
+        let chained = vk::ExportSemaphoreWin32HandleInfoKHR::default();
+        Some(chained.attributes(info.attributes.as_raw()).dw_access(security::ACCESS).name(info.name()))
+    }
+
+    /// A handle of the memory that this exporter was made for.
+    pub(crate) fn memory(&self, device: &ExportDevice, raw: vk::DeviceMemory, object: &str) -> Result<MemoryHandle> {
+        let get = || {
+            let info = vk::MemoryGetWin32HandleInfoKHR::default().memory(raw).handle_type(self.handle_type.memory());
+            // SAFETY: VUID-VkMemoryGetWin32HandleInfoKHR-handleType-00662 and -00663: the memory was allocated for this
+            // handle type, and an NT handle is asked for once: `duplicate` keeps it. The extension is on
+            // (`check_can_export` passed when the memory was allocated).
+            unsafe { device.export_calls().memory.get_memory_win32_handle(&info) }
+                .map_err(device.failed("vkGetMemoryWin32HandleKHR", object))
+        };
+        match self.handle_type {
+            HandleType::OpaqueWin32Kmt => Ok(MemoryHandle::Kmt(KmtHandle(get()?))),
+            // SAFETY: "the returned handle needs to be closed by the application": an NT handle, new and ours.
+            _ => self.duplicate(object, || get().map(|raw| unsafe { owned(raw) })).map(MemoryHandle::Nt),
+        }
+    }
+
+    /// A handle of the semaphore that this exporter was made for; the caller's.
+    pub(crate) fn semaphore(&self, device: &ExportDevice, raw: vk::Semaphore, object: &str) -> Result<OsHandle> {
+        self.duplicate(object, || {
+            let info =
+                vk::SemaphoreGetWin32HandleInfoKHR::default().semaphore(raw).handle_type(self.handle_type.semaphore());
+            // SAFETY: VUID-VkSemaphoreGetWin32HandleInfoKHR-handleType-01126 and -01127: made for this handle type, and
+            // asked for once: `duplicate` keeps it. The extension is on (see above).
+            let raw = unsafe { device.export_calls().semaphore.get_semaphore_win32_handle(&info) }
+                .map_err(device.failed("vkGetSemaphoreWin32HandleKHR", object))?;
+            // SAFETY: "the returned handle needs to be closed by the application": an NT handle, new and ours.
+            Ok(unsafe { owned(raw) })
+        })
+    }
+
+    /// A duplicate of the handle that `get` gave when it was first asked.
+    fn duplicate(&self, object: &str, get: impl FnOnce() -> Result<OwnedHandle>) -> Result<OsHandle> {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = match &mut *first {
+            Some(first) => first,
+            none => none.insert(get()?),
+        };
+        first.try_clone().map_err(Error::system("DuplicateHandle", object))
+    }
+}
+
+impl std::fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Exporter").field(&self.handle_type).finish()
+    }
+}
+
+/// # Safety
+/// `raw` is an open NT handle that nobody else will close.
+unsafe fn owned(raw: vk::HANDLE) -> OwnedHandle {
+    // SAFETY: the caller's promise.
+    unsafe { OwnedHandle::from_raw_handle(std::ptr::with_exposed_provenance_mut(raw.cast_unsigned())) }
+}
+
+#[cfg(test)]
+mod tests;

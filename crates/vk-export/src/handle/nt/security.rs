@@ -1,0 +1,159 @@
+//! Who may open an exported handle.
+#![allow(unsafe_code)] // Windows calls.
+
+use std::ffi::c_void;
+use std::io;
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::ptr::{NonNull, null_mut};
+
+use ash::vk;
+use windows_sys::Win32::Foundation::{GENERIC_ALL, LocalFree};
+use windows_sys::Win32::Security::Authorization::{
+    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
+};
+use windows_sys::Win32::Security::{
+    GetSecurityDescriptorDacl, GetTokenInformation, SECURITY_ATTRIBUTES, TOKEN_QUERY, TOKEN_USER, TokenUser,
+};
+use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
+
+use crate::error::{Error, Result};
+
+/// What the handle's holder may do. The specification of `VK_KHR_external_memory_win32` leaves the bits to the driver;
+/// `GENERIC_ALL` is mapped to whatever rights the kind of object has.
+pub(super) const ACCESS: u32 = GENERIC_ALL;
+
+/// A `SECURITY_ATTRIBUTES` and the descriptor that it points to. Handles made with it are not inherited.
+pub(super) struct SecurityAttributes {
+    raw: SECURITY_ATTRIBUTES,
+    _descriptor: Local,
+}
+
+// SAFETY: the pointer in it is to memory that `_descriptor` owns and nobody writes.
+unsafe impl Send for SecurityAttributes {}
+// SAFETY: as above; no method changes anything.
+unsafe impl Sync for SecurityAttributes {}
+
+impl SecurityAttributes {
+    /// The current user may do everything, nobody else anything.
+    pub(super) fn current_user(object: &str) -> Result<Self> {
+        let sid = current_user_sid().map_err(|(call, error)| Error::system(call, object)(error))?;
+        Self::from_sddl(&owner_only(&sid), object)
+    }
+
+    pub(super) fn from_sddl(sddl: &str, object: &str) -> Result<Self> {
+        let invalid = |reason: String| Error::InvalidArgument {
+            object: object.to_owned(),
+            reason: format!("its security descriptor {sddl:?} {reason}"),
+        };
+        let descriptor = parse(sddl).map_err(|error| invalid(format!("is refused by Windows: {error}")))?;
+        // Windows takes a descriptor without a DACL to mean that everyone may do everything.
+        if !has_dacl(&descriptor) {
+            return Err(invalid("has no DACL (`D:`), which would let everyone in".to_owned()));
+        }
+        let raw = SECURITY_ATTRIBUTES {
+            nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,
+            lpSecurityDescriptor: descriptor.0.as_ptr(),
+            bInheritHandle: 0,
+        };
+        Ok(Self { raw, _descriptor: descriptor })
+    }
+
+    /// As Vulkan's bindings want it; good while `self` is.
+    pub(super) fn as_raw(&self) -> &vk::SECURITY_ATTRIBUTES {
+        // SAFETY: the binding's type is an opaque byte, and the reference is only ever turned into a pointer for a driver,
+        // which reads the structure that this is.
+        unsafe { &*(&raw const self.raw).cast() }
+    }
+}
+
+/// `P`: nothing is inherited from a folder of the namespace; `GA`: generic all.
+fn owner_only(sid: &str) -> String {
+    format!("D:P(A;;GA;;;{sid})")
+}
+
+/// Memory of the local heap.
+struct Local(NonNull<c_void>);
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        // SAFETY: "to free the returned buffer, call the LocalFree function": it is one, and nobody else frees it.
+        unsafe { LocalFree(self.0.as_ptr()) };
+    }
+}
+
+fn parse(sddl: &str) -> io::Result<Local> {
+    let wide: Vec<_> = sddl.encode_utf16().chain([0]).collect();
+    let mut descriptor = null_mut();
+    // SAFETY: the text ends with a NUL, and `descriptor` is a place for the result.
+    let done = unsafe {
+        ConvertStringSecurityDescriptorToSecurityDescriptorW(
+            wide.as_ptr(),
+            SDDL_REVISION_1,
+            &mut descriptor,
+            null_mut(),
+        )
+    };
+    let descriptor = NonNull::new(descriptor).filter(|_| done != 0);
+    descriptor.map(Local).ok_or_else(io::Error::last_os_error)
+}
+
+fn has_dacl(descriptor: &Local) -> bool {
+    let (mut present, mut dacl, mut defaulted) = (0, null_mut(), 0);
+    // SAFETY: a whole descriptor, and three places for results.
+    let done = unsafe { GetSecurityDescriptorDacl(descriptor.0.as_ptr(), &mut present, &mut dacl, &mut defaulted) };
+    done != 0 && present != 0 && !dacl.is_null()
+}
+
+/// Of the process's user, as text. The error names the call.
+fn current_user_sid() -> Result<String, (&'static str, io::Error)> {
+    let failed = |call| (call, io::Error::last_os_error());
+    let mut token = null_mut();
+    // SAFETY: a pseudo handle that needs no closing.
+    let process = unsafe { GetCurrentProcess() };
+    // SAFETY: `token` is a place for the result.
+    if unsafe { OpenProcessToken(process, TOKEN_QUERY, &mut token) } == 0 {
+        return Err(failed("OpenProcessToken"));
+    }
+    // SAFETY: the handle was just opened, for this function alone.
+    let token = unsafe { OwnedHandle::from_raw_handle(token) };
+
+    // A TOKEN_USER, then the SID that it points to: 68 bytes at most (SECURITY_MAX_SID_SIZE). Of u64, to be aligned.
+    let mut buffer = [0u64; 16];
+    let size = size_of_val(&buffer) as u32;
+    let mut used = 0;
+    // SAFETY: the buffer has as many bytes as is said, and `used` is a place for the result.
+    let done =
+        unsafe { GetTokenInformation(token.as_raw_handle(), TokenUser, buffer.as_mut_ptr().cast(), size, &mut used) };
+    if done == 0 {
+        return Err(failed("GetTokenInformation"));
+    }
+    // SAFETY: the call filled the aligned buffer with a TOKEN_USER.
+    let user = unsafe { buffer.as_ptr().cast::<TOKEN_USER>().read() };
+    let mut text = null_mut();
+    // SAFETY: the SID lies in the buffer, which is still there; `text` is a place for the result.
+    if unsafe { ConvertSidToStringSidW(user.User.Sid, &mut text) } == 0 {
+        return Err(failed("ConvertSidToStringSidW"));
+    }
+    let Some(_local) = NonNull::new(text.cast()).map(Local) else { return Err(failed("ConvertSidToStringSidW")) };
+    // SAFETY: a text that ends with a NUL, which `_local` keeps.
+    Ok(unsafe { text_at(text) })
+}
+
+/// # Safety
+/// A NUL ends the text at `start`.
+unsafe fn text_at(start: *const u16) -> String {
+    let mut units = Vec::new();
+    for i in 0.. {
+        // SAFETY: no unit before this one was the NUL, so the text goes on to here.
+        let place = unsafe { start.add(i) };
+        // SAFETY: as above.
+        match unsafe { place.read() } {
+            0 => break,
+            unit => units.push(unit),
+        }
+    }
+    String::from_utf16_lossy(&units)
+}
+
+#[cfg(test)]
+mod tests;

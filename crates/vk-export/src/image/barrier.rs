@@ -1,0 +1,224 @@
+//! The barriers that pass an image's contents from one owner to the other, and in and out of Vulkan's layouts.
+
+use ash::vk;
+
+use crate::buffer::barrier::Partner;
+use crate::buffer::barrier::writes;
+use crate::image::Image;
+use crate::image::access::ImageConsumer;
+
+/// An image, the queue family that uses it, how, and with whom it is shared: all that its barriers need.
+///
+/// The partner holds the image in `VK_IMAGE_LAYOUT_GENERAL`. A frame's commands take it over in two steps and give it
+/// back in two, each a dependency (`vkCmdPipelineBarrier2`) of its own, which all images and buffers of the frame share:
+///
+/// | step | barriers |
+/// |---|---|
+/// | 1 | [`acquire`](Self::acquire): from the partner, in `GENERAL` |
+/// | 2 | [`enter`](Self::enter): into [`ImageConsumer::layout`], where that is another |
+/// | | Vulkan's work |
+/// | 3 | [`leave`](Self::leave): back to `GENERAL` |
+/// | 4 | [`release`](Self::release): to the partner |
+///
+/// A new image is given to the partner once: [`initial`](Self::initial), then [`release`](Self::release).
+///
+/// Each barrier is over all levels and layers. `LegacyImageBarrier::from` gives it in the form of
+/// `vkCmdPipelineBarrier`.
+///
+/// No image barrier here changes both the owner and the layout. Vulkan executes such a transition between the release and
+/// the acquire, which must name the same two layouts (Vulkan specification, "Queue Family Ownership Transfer"); another
+/// API makes no such barrier, so who would execute it is left open. RADV, for one, skips the transition of every acquire
+/// from `VK_QUEUE_FAMILY_EXTERNAL`.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageHandover {
+    image: vk::Image,
+    range: vk::ImageSubresourceRange,
+    partner: Partner,
+    queue_family: u32,
+    consumer: ImageConsumer,
+}
+
+impl ImageHandover {
+    /// The hand-over of `image` between `partner` and `queue_family`, which uses it as `consumer` says.
+    pub fn new(image: &Image, partner: Partner, queue_family: u32, consumer: ImageConsumer) -> Self {
+        Self { image: image.as_raw(), range: image.range(), partner, queue_family, consumer }
+    }
+
+    /// The barrier that takes the image over from the partner, in `GENERAL`.
+    ///
+    /// From another API it must be behind a semaphore wait at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`: an acquire
+    /// operation happens in no other stage (Vulkan specification, "Queue Family Ownership Transfer").
+    pub fn acquire(&self) -> vk::ImageMemoryBarrier2<'static> {
+        let (stages, access) = self.partner.scope(vk::AccessFlags2::HOST_WRITE);
+        let (from, to) = self.partner.families(self.queue_family);
+        self.barrier(vk::ImageLayout::GENERAL, vk::ImageLayout::GENERAL)
+            .src_stage_mask(stages | self.consumer.stages)
+            .src_access_mask(access | writes(self.consumer.access))
+            .dst_stage_mask(self.consumer.stages)
+            .dst_access_mask(self.consumer.access)
+            .src_queue_family_index(from)
+            .dst_queue_family_index(to)
+    }
+
+    /// The barrier that brings the acquired image into the consumer's layout; `None` where that is `GENERAL`.
+    pub fn enter(&self) -> Option<vk::ImageMemoryBarrier2<'static>> {
+        let barrier =
+            self.transition(vk::ImageLayout::GENERAL, self.consumer.layout)?.dst_access_mask(self.consumer.access);
+        Some(barrier)
+    }
+
+    /// The barrier that brings the image back to `GENERAL` after Vulkan's last access; `None` where it never left.
+    pub fn leave(&self) -> Option<vk::ImageMemoryBarrier2<'static>> {
+        let barrier =
+            self.transition(self.consumer.layout, vk::ImageLayout::GENERAL)?.src_access_mask(self.consumer.access);
+        Some(barrier)
+    }
+
+    /// The barrier that gives the image to the partner, in `GENERAL`, where [`leave`](Self::leave) or
+    /// [`initial`](Self::initial) brought it.
+    ///
+    /// The semaphore signal of the submission, at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, orders the partner's work
+    /// after it.
+    pub fn release(&self) -> vk::ImageMemoryBarrier2<'static> {
+        let (stages, access) = self.partner.scope(vk::AccessFlags2::HOST_READ | vk::AccessFlags2::HOST_WRITE);
+        let (from, to) = self.partner.families(self.queue_family);
+        self.barrier(vk::ImageLayout::GENERAL, vk::ImageLayout::GENERAL)
+            .src_stage_mask(self.consumer.stages)
+            .src_access_mask(self.consumer.access)
+            .dst_stage_mask(stages)
+            .dst_access_mask(access)
+            .src_queue_family_index(to)
+            .dst_queue_family_index(from)
+    }
+
+    /// The barrier that brings a new image to `GENERAL`; its contents are undefined then. A
+    /// [`release`](Self::release) follows it.
+    pub fn initial(&self) -> vk::ImageMemoryBarrier2<'static> {
+        self.barrier(vk::ImageLayout::UNDEFINED, vk::ImageLayout::GENERAL).dst_stage_mask(self.consumer.stages)
+    }
+
+    /// Between the consumer's stages and themselves: chained to the barrier before and the one after.
+    fn transition(&self, from: vk::ImageLayout, to: vk::ImageLayout) -> Option<vk::ImageMemoryBarrier2<'static>> {
+        let barrier = self.barrier(from, to).src_stage_mask(self.consumer.stages).dst_stage_mask(self.consumer.stages);
+        (from != to).then_some(barrier)
+    }
+
+    fn barrier(&self, from: vk::ImageLayout, to: vk::ImageLayout) -> vk::ImageMemoryBarrier2<'static> {
+        vk::ImageMemoryBarrier2::default()
+            .image(self.image)
+            .subresource_range(self.range)
+            .old_layout(from)
+            .new_layout(to)
+            .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+            .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RANGE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
+        aspect_mask: vk::ImageAspectFlags::COLOR,
+        base_mip_level: 0,
+        level_count: 5,
+        base_array_layer: 0,
+        layer_count: 6,
+    };
+    const GENERAL: vk::ImageLayout = vk::ImageLayout::GENERAL;
+
+    fn handover(partner: Partner, consumer: ImageConsumer) -> ImageHandover {
+        ImageHandover { image: vk::Image::null(), range: RANGE, partner, queue_family: 3, consumer }
+    }
+
+    fn layouts(barrier: &vk::ImageMemoryBarrier2<'_>) -> (vk::ImageLayout, vk::ImageLayout) {
+        (barrier.old_layout, barrier.new_layout)
+    }
+
+    fn families(barrier: &vk::ImageMemoryBarrier2<'_>) -> (u32, u32) {
+        (barrier.src_queue_family_index, barrier.dst_queue_family_index)
+    }
+
+    /// The barriers of a frame in order.
+    fn frame(h: &ImageHandover) -> Vec<vk::ImageMemoryBarrier2<'static>> {
+        [Some(h.acquire()), h.enter(), h.leave(), Some(h.release())].into_iter().flatten().collect()
+    }
+
+    #[test]
+    fn ownership_and_layout_never_change_in_one_barrier() {
+        for partner in [Partner::External, Partner::Host] {
+            for consumer in [ImageConsumer::SAMPLED, ImageConsumer::STORAGE_READ_WRITE, ImageConsumer::COLOR_ATTACHMENT]
+            {
+                let h = handover(partner, consumer);
+                for barrier in frame(&h).into_iter().chain([h.initial()]) {
+                    let (from, to) = families(&barrier);
+                    assert!(from == to || barrier.old_layout == barrier.new_layout, "{barrier:?}");
+                    assert_eq!((barrier.subresource_range.level_count, barrier.subresource_range.layer_count), (5, 6));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_ends_where_it_began_and_each_barrier_starts_where_the_last_ended() {
+        for consumer in [
+            ImageConsumer::SAMPLED,
+            ImageConsumer::STORAGE_READ,
+            ImageConsumer::TRANSFER_READ | ImageConsumer::TRANSFER_WRITE,
+        ] {
+            let h = handover(Partner::External, consumer);
+            let barriers = frame(&h);
+            let mut layout = GENERAL;
+            let mut family = vk::QUEUE_FAMILY_EXTERNAL;
+            for barrier in &barriers {
+                assert_eq!(barrier.old_layout, layout);
+                layout = barrier.new_layout;
+                let (from, to) = families(barrier);
+                if from != to {
+                    assert_eq!(from, family);
+                    family = to;
+                }
+            }
+            assert_eq!((layout, family), (GENERAL, vk::QUEUE_FAMILY_EXTERNAL));
+            // Execution chains: what one barrier waits for last, the next waits for first.
+            for pair in barriers.windows(2) {
+                if let [before, after] = pair {
+                    assert!(before.dst_stage_mask.contains(after.src_stage_mask), "{before:?} {after:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_consumer_reads_in_its_own_layout() {
+        let h = handover(Partner::External, ImageConsumer::SAMPLED);
+        let (enter, leave) = (h.enter().unwrap_or_default(), h.leave().unwrap_or_default());
+        assert_eq!(layouts(&enter), (GENERAL, vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL));
+        assert_eq!(layouts(&leave), (vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL, GENERAL));
+        assert_eq!(enter.dst_access_mask, vk::AccessFlags2::SHADER_SAMPLED_READ);
+        let storage = handover(Partner::External, ImageConsumer::STORAGE_READ);
+        assert!(storage.enter().is_none() && storage.leave().is_none());
+        assert_eq!(storage.acquire().dst_access_mask, vk::AccessFlags2::SHADER_STORAGE_READ);
+    }
+
+    #[test]
+    fn a_new_image_is_brought_to_general_and_given_away() {
+        let h = handover(Partner::External, ImageConsumer::COLOR_ATTACHMENT);
+        let (initial, release) = (h.initial(), h.release());
+        assert_eq!(layouts(&initial), (vk::ImageLayout::UNDEFINED, GENERAL));
+        assert_eq!(families(&initial), (vk::QUEUE_FAMILY_IGNORED, vk::QUEUE_FAMILY_IGNORED));
+        assert_eq!(layouts(&release), (GENERAL, GENERAL));
+        assert_eq!(families(&release), (3, vk::QUEUE_FAMILY_EXTERNAL));
+        assert!(initial.dst_stage_mask.contains(release.src_stage_mask));
+    }
+
+    #[test]
+    fn the_host_gets_no_ownership_but_sees_and_is_seen() {
+        let h = handover(Partner::Host, ImageConsumer::SAMPLED);
+        assert!(frame(&h).iter().all(|barrier| barrier.src_queue_family_index == barrier.dst_queue_family_index));
+        assert_eq!(h.acquire().src_access_mask, vk::AccessFlags2::HOST_WRITE);
+        assert!(h.acquire().src_stage_mask.contains(vk::PipelineStageFlags2::HOST));
+        assert_eq!(h.release().dst_access_mask, vk::AccessFlags2::HOST_READ | vk::AccessFlags2::HOST_WRITE);
+        assert_eq!(h.release().dst_stage_mask, vk::PipelineStageFlags2::HOST);
+    }
+}

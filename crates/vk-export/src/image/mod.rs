@@ -1,0 +1,378 @@
+//! Images that are shared.
+
+#![allow(unsafe_code)] // Vulkan calls.
+pub(crate) mod access;
+pub(crate) mod barrier;
+pub(crate) mod check;
+pub(crate) mod format;
+pub(crate) mod info;
+pub(crate) mod support;
+pub(crate) mod view;
+
+use std::ptr::NonNull;
+
+use ash::vk;
+
+use crate::device::ExportDevice;
+use crate::error::Result;
+use crate::handle::os::Exporter;
+use crate::handle::{HandleType, MemoryHandle};
+use crate::image::format::aspects;
+use crate::image::info::level_extent;
+use crate::image::info::{ImageInfo, ImageKind};
+use crate::image::support::image_support;
+use crate::memory::{Memory, Request, Resource};
+use crate::memory::{MemoryDescriptor, Placement};
+
+/// An image in memory of its own that is shared with another API or with the host.
+///
+/// It begins in `VK_IMAGE_LAYOUT_UNDEFINED`; an [`ImageHandover`](crate::ImageHandover) has the barriers that bring it
+/// where it is needed. Dropping it frees it and its views at once: whoever holds it keeps it until the GPU is done with
+/// it.
+#[derive(Debug)]
+pub struct Image {
+    raw: vk::Image,
+    /// Its own format first, then the further ones; those that can be viewed.
+    views: Vec<(vk::Format, vk::ImageView)>,
+    memory: Memory, // Freed after `Drop` below has destroyed the views and the image.
+    kind: ImageKind,
+    format: vk::Format,
+    extent: [u32; 3],
+    mip_levels: u32,
+    array_layers: u32,
+    tiling: vk::ImageTiling,
+    usage: vk::ImageUsageFlags,
+    name: String,
+    device: ExportDevice,
+}
+
+/// What an importer of an image must repeat exactly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImageDescriptor {
+    /// Its memory.
+    pub memory: MemoryDescriptor,
+    /// Its dimensions.
+    pub kind: ImageKind,
+    /// Its format.
+    pub format: vk::Format,
+    /// Width, height and depth of the first level, in texels; those that the kind lacks are 1.
+    pub extent: [u32; 3],
+    /// Its mip levels.
+    pub mip_levels: u32,
+    /// Its layers, six a cube.
+    pub array_layers: u32,
+    /// How its texels lie in memory.
+    pub tiling: vk::ImageTiling,
+    /// How Vulkan uses it: an importer must know of `COLOR_ATTACHMENT`.
+    pub usage: vk::ImageUsageFlags,
+}
+
+/// An image as it left Vulkan.
+#[derive(Debug)]
+pub struct ExportedImage {
+    /// A handle of its own, which knows whether it is to be closed.
+    pub handle: MemoryHandle,
+    /// What the importer must repeat.
+    pub descriptor: ImageDescriptor,
+}
+
+/// Where one layer of one level lies in the host's mapping; in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HostLayout {
+    /// From [`Image::host_ptr`] to the first texel.
+    pub offset: u64,
+    /// From there to the end of the last row.
+    pub size: u64,
+    /// From one row to the next.
+    pub row_pitch: u64,
+    /// From one layer to the next; without meaning for an image of one layer.
+    pub array_pitch: u64,
+    /// From one slice of a 3D image to the next; without meaning for others.
+    pub depth_pitch: u64,
+}
+
+impl Image {
+    /// Makes an image and its views, after asking the driver whether exactly this one can be made and exported.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for what no driver could make, or this one not so large;
+    /// [`Error::UnsupportedImage`](crate::Error::UnsupportedImage) and [`Error::TooLarge`](crate::Error::TooLarge) from
+    /// what the driver says; [`Error::NotExportable`](crate::Error::NotExportable) and
+    /// [`Error::Missing`](crate::Error::Missing) where it cannot leave; else the failed call.
+    pub fn new(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<Self> {
+        Self::make(device, info, Exporter::new)
+    }
+
+    /// As [`new`](Self::new), with a name or security of its own. It is exportable whatever `info` says.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new); [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a name that cannot be or is
+    /// taken, and for a security descriptor that Windows does not understand or that would let everyone in.
+    #[cfg(windows)]
+    pub fn new_shared(
+        device: &ExportDevice,
+        info: &ImageInfo<'_>,
+        sharing: &crate::handle::nt::NtSharing<'_>,
+    ) -> Result<Self> {
+        let info = ImageInfo { placement: Placement::Exportable, ..*info };
+        Self::make(device, &info, |handle_type, object| Exporter::shared(handle_type, sharing, object))
+    }
+
+    fn make(
+        device: &ExportDevice,
+        info: &ImageInfo<'_>,
+        exporter: impl FnOnce(HandleType, &str) -> Result<Exporter>,
+    ) -> Result<Self> {
+        let object = info.object();
+        let support = image_support(device, info)?;
+        support.check(device, info)?;
+        let [width, height, depth] = info.extent;
+        let formats = info.formats();
+        let mut list = vk::ImageFormatListCreateInfo::default().view_formats(&formats);
+        let exporter = match (info.placement, support.handle_type) {
+            (Placement::Exportable, Some(handle_type)) => Some(exporter(handle_type, &object)?),
+            _ => None,
+        };
+        let handle_types = exporter.as_ref().map(|exporter| exporter.handle_type().memory());
+        let mut external = vk::ExternalMemoryImageCreateInfo::default().handle_types(handle_types.unwrap_or_default());
+        let mut create = vk::ImageCreateInfo::default()
+            .flags(info.flags())
+            .image_type(info.kind.image_type())
+            .format(info.format)
+            .extent(vk::Extent3D { width, height, depth })
+            .mip_levels(info.mip_levels)
+            .array_layers(info.array_layers)
+            .samples(vk::SampleCountFlags::TYPE_1)
+            .tiling(info.tiling)
+            .usage(info.usage)
+            .sharing_mode(vk::SharingMode::EXCLUSIVE)
+            .initial_layout(vk::ImageLayout::UNDEFINED);
+        if !info.view_formats.is_empty() {
+            create = create.push_next(&mut list);
+        }
+        if handle_types.is_some() {
+            create = create.push_next(&mut external);
+        }
+        // SAFETY: VUID-VkImageCreateInfo-imageCreateMaxMipLevels-02251 and its siblings for layers and extent, and
+        // -pNext-00990 (handle type): the driver was asked for exactly these; -pNext-01443: the layout is UNDEFINED;
+        // the shape VUIDs (-imageType-00956, -00957, -00961, -flags-08866) are checked by `ImageInfo::check`.
+        let raw =
+            unsafe { device.as_raw().create_image(&create, None) }.map_err(device.failed("vkCreateImage", &object))?;
+
+        let memory = match allocate(device, info, raw, support.dedicated_only, exporter) {
+            Ok(memory) => memory,
+            Err(error) => {
+                // SAFETY: `raw` was just made, nothing uses it.
+                unsafe { device.as_raw().destroy_image(raw, None) };
+                return Err(error);
+            }
+        };
+        // From here on a failure drops it.
+        let mut image = Self {
+            raw,
+            views: Vec::with_capacity(formats.len()),
+            memory,
+            kind: info.kind,
+            format: info.format,
+            extent: info.extent,
+            mip_levels: info.mip_levels,
+            array_layers: info.array_layers,
+            tiling: info.tiling,
+            usage: info.usage,
+            name: info.name.to_owned(),
+            device: device.clone(),
+        };
+        // SAFETY: VUID-vkBindImageMemory-image-07460, -memory-01047 to -01049: fresh image, memory of its own type, size
+        // and alignment, offset 0.
+        unsafe { device.as_raw().bind_image_memory(raw, image.memory.as_raw(), 0) }
+            .map_err(device.failed("vkBindImageMemory", &object))?;
+        device.set_name(raw, info.name);
+        for format in formats {
+            if let Some(view) = view::make(device, info, raw, image.range(), format)? {
+                image.views.push((format, view));
+            }
+        }
+        Ok(image)
+    }
+
+    /// The Vulkan handle, lent.
+    pub fn as_raw(&self) -> vk::Image {
+        self.raw
+    }
+
+    /// The view of all levels and layers in the image's own format, lent: 1D, 2D, 3D or cube, or an array of these where
+    /// there are more layers. Several cubes are viewed as a 2D array where `imageCubeArray` is off; a device
+    /// [opened](ExportDevice::open) here has it on where the driver has it.
+    ///
+    /// `None` where [`usage`](Self::usage) is for transfers alone, and for Y'CbCr formats. To render to one level of
+    /// several, make a view of it.
+    pub fn view(&self) -> Option<vk::ImageView> {
+        self.view_as(self.format)
+    }
+
+    /// [`view`](Self::view) in one of [`ImageInfo::view_formats`]; `None` for any other.
+    pub fn view_as(&self, format: vk::Format) -> Option<vk::ImageView> {
+        self.views.iter().find(|(viewed, _)| *viewed == format).map(|(_, view)| *view)
+    }
+
+    /// All levels and layers.
+    pub fn range(&self) -> vk::ImageSubresourceRange {
+        vk::ImageSubresourceRange {
+            aspect_mask: aspects(self.format),
+            base_mip_level: 0,
+            level_count: self.mip_levels,
+            base_array_layer: 0,
+            layer_count: self.array_layers,
+        }
+    }
+
+    /// The dimensions.
+    pub fn kind(&self) -> ImageKind {
+        self.kind
+    }
+
+    /// The format.
+    pub fn format(&self) -> vk::Format {
+        self.format
+    }
+
+    /// Width, height and depth of the first level, in texels.
+    pub fn extent(&self) -> [u32; 3] {
+        self.extent
+    }
+
+    /// Width, height and depth of a level, in texels: halved and rounded down at each level, at least 1.
+    pub fn level_extent(&self, level: u32) -> [u32; 3] {
+        level_extent(self.extent, level)
+    }
+
+    /// The mip levels.
+    pub fn mip_levels(&self) -> u32 {
+        self.mip_levels
+    }
+
+    /// The layers, six a cube.
+    pub fn array_layers(&self) -> u32 {
+        self.array_layers
+    }
+
+    /// How texels lie in memory.
+    pub fn tiling(&self) -> vk::ImageTiling {
+        self.tiling
+    }
+
+    /// How Vulkan uses it.
+    pub fn usage(&self) -> vk::ImageUsageFlags {
+        self.usage
+    }
+
+    /// The name given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The device it is on.
+    pub fn device(&self) -> &ExportDevice {
+        &self.device
+    }
+
+    /// The start of the host's mapping, with [`Placement::HostVisible`]; it is valid as long as the image lives.
+    /// [`host_layout`](Self::host_layout) tells where the texels are.
+    ///
+    /// Touch them only while the image is in `VK_IMAGE_LAYOUT_GENERAL`: a new one is not. Reading and writing through the
+    /// pointer, and ordering that with the GPU, is up to the caller.
+    pub fn host_ptr(&self) -> Option<NonNull<u8>> {
+        self.memory.mapped()
+    }
+
+    /// Bytes of the host's mapping.
+    pub fn host_size(&self) -> u64 {
+        self.memory.allocation_size()
+    }
+
+    /// Where one layer of one level lies in the host's mapping; `None` without a mapping, past the last level or layer,
+    /// and for formats of several aspects or planes.
+    #[doc(alias = "vkGetImageSubresourceLayout")]
+    pub fn host_layout(&self, level: u32, layer: u32) -> Option<HostLayout> {
+        self.memory.mapped()?;
+        let aspect_mask = aspects(self.format);
+        let one_aspect = aspect_mask.as_raw().is_power_of_two() && !crate::image::format::is_ycbcr(self.format);
+        if !one_aspect || level >= self.mip_levels || layer >= self.array_layers {
+            return None;
+        }
+        let subresource = vk::ImageSubresource { aspect_mask, mip_level: level, array_layer: layer };
+        // SAFETY: VUID-vkGetImageSubresourceLayout-image-07790: what is mapped is LINEAR (`ImageInfo::check`);
+        // -mipLevel-01716, -arrayLayer-01717, -aspectMask-00997: checked above.
+        let layout = unsafe { self.device.as_raw().get_image_subresource_layout(self.raw, subresource) };
+        Some(HostLayout {
+            offset: layout.offset,
+            size: layout.size,
+            row_pitch: layout.row_pitch,
+            array_pitch: layout.array_pitch,
+            depth_pitch: layout.depth_pitch,
+        })
+    }
+
+    /// A fresh handle to the image's memory, with what an importer must repeat.
+    ///
+    /// The handle is the caller's; each import takes one of its own.
+    ///
+    /// # Errors
+    /// [`Error::NotExportable`](crate::Error::NotExportable) for a host-visible image, else the failed call.
+    #[doc(alias = "vkGetMemoryFdKHR")]
+    pub fn export(&self) -> Result<ExportedImage> {
+        let (handle, memory) = self.memory.export(&self.name, self.memory.allocation_size())?;
+        let descriptor = ImageDescriptor {
+            memory,
+            kind: self.kind,
+            format: self.format,
+            extent: self.extent,
+            mip_levels: self.mip_levels,
+            array_layers: self.array_layers,
+            tiling: self.tiling,
+            usage: self.usage,
+        };
+        Ok(ExportedImage { handle, descriptor })
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        for (_, view) in self.views.drain(..) {
+            // SAFETY: VUID-vkDestroyImageView-imageView-01026: the owner keeps the image until the submissions that use
+            // it have completed, as the type's documentation says.
+            unsafe { self.device.as_raw().destroy_image_view(view, None) };
+        }
+        // SAFETY: VUID-vkDestroyImage-image-01000: as above.
+        unsafe { self.device.as_raw().destroy_image(self.raw, None) };
+    }
+}
+
+fn allocate(
+    device: &ExportDevice,
+    info: &ImageInfo<'_>,
+    raw: vk::Image,
+    dedicated_only: bool,
+    exporter: Option<Exporter>,
+) -> Result<Memory> {
+    let mut dedicated = vk::MemoryDedicatedRequirements::default();
+    let mut requirements = vk::MemoryRequirements2::default().push_next(&mut dedicated);
+    let question = vk::ImageMemoryRequirementsInfo2::default().image(raw);
+    // SAFETY: VUID-VkImageMemoryRequirementsInfo2-image-parameter: a live image of this device, not disjoint.
+    unsafe { device.as_raw().get_image_memory_requirements2(&question, &mut requirements) };
+    let requirements = requirements.memory_requirements;
+    let wants_own = dedicated.requires_dedicated_allocation | dedicated.prefers_dedicated_allocation;
+    Memory::allocate(
+        device,
+        Request {
+            name: info.name,
+            requirements,
+            dedicated_to: (dedicated_only || wants_own != 0).then_some(Resource::Image(raw)),
+            device_address: false,
+            placement: info.placement,
+            exporter,
+        },
+    )
+}

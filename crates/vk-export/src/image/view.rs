@@ -1,0 +1,105 @@
+//! Views of all of a shared image, in each format that it can be viewed in.
+#![allow(unsafe_code)] // Vulkan calls.
+
+use ash::vk;
+
+use crate::device::ExportDevice;
+use crate::error::{Error, Result};
+use crate::image::format::is_ycbcr;
+use crate::image::info::{ImageInfo, ImageKind};
+
+/// The usages that a view can have, each with the format feature that it needs.
+const VIEWED: [(vk::ImageUsageFlags, vk::FormatFeatureFlags); 5] = [
+    (vk::ImageUsageFlags::SAMPLED, vk::FormatFeatureFlags::SAMPLED_IMAGE),
+    (vk::ImageUsageFlags::STORAGE, vk::FormatFeatureFlags::STORAGE_IMAGE),
+    (vk::ImageUsageFlags::COLOR_ATTACHMENT, vk::FormatFeatureFlags::COLOR_ATTACHMENT),
+    (vk::ImageUsageFlags::DEPTH_STENCIL_ATTACHMENT, vk::FormatFeatureFlags::DEPTH_STENCIL_ATTACHMENT),
+    (
+        vk::ImageUsageFlags::INPUT_ATTACHMENT,
+        vk::FormatFeatureFlags::from_raw(
+            vk::FormatFeatureFlags::COLOR_ATTACHMENT.as_raw()
+                | vk::FormatFeatureFlags::DEPTH_STENCIL_ATTACHMENT.as_raw(),
+        ),
+    ),
+];
+
+/// The view of all levels and layers of `image` in `format`; `None` where the image's usage, or a Y'CbCr format, lets no
+/// view be made.
+///
+/// The view takes over what of the image's usage its format supports: an sRGB view of a storage image is no storage
+/// image itself.
+pub(crate) fn make(
+    device: &ExportDevice,
+    info: &ImageInfo<'_>,
+    image: vk::Image,
+    range: vk::ImageSubresourceRange,
+    format: vk::Format,
+) -> Result<Option<vk::ImageView>> {
+    let wanted = VIEWED.iter().fold(vk::ImageUsageFlags::empty(), |all, (usage, _)| all | (info.usage & *usage));
+    if wanted.is_empty() || is_ycbcr(info.format) {
+        return Ok(None);
+    }
+    let usage = wanted & supported(device, format, info.tiling);
+    if usage.is_empty() {
+        let reason = format!("{} supports none of its usage {wanted:?} in views as {format:?}", device.name());
+        return Err(Error::InvalidArgument { object: info.object(), reason });
+    }
+    let mut usage = vk::ImageViewUsageCreateInfo::default().usage(usage);
+    let create = vk::ImageViewCreateInfo::default()
+        .image(image)
+        .view_type(view_type(info.kind, info.array_layers, device.has_image_cube_array()))
+        .format(format)
+        .subresource_range(range)
+        .push_next(&mut usage);
+    // SAFETY: VUID-VkImageViewCreateInfo-image-01020: the image is bound; -01761 and -pNext-01585: another format is
+    // of the same class and in the image's list (`ImageInfo::check`, `ImageInfo::formats`); -04441 and -usage-02274 to -02277: the
+    // usage is a part of the image's that the format supports; -viewType-01004: cube arrays only with their feature;
+    // -subResourceRange-01021: type and range are those of the whole image.
+    let view = unsafe { device.as_raw().create_image_view(&create, None) }
+        .map_err(device.failed("vkCreateImageView", &format!("{} as {format:?}", info.object())))?;
+    device.set_name(view, info.name);
+    Ok(Some(view))
+}
+
+/// The usages that views in `format` of images with `tiling` can have.
+fn supported(device: &ExportDevice, format: vk::Format, tiling: vk::ImageTiling) -> vk::ImageUsageFlags {
+    let features = device.format_features(format, tiling);
+    VIEWED
+        .iter()
+        .filter(|(_, any_of)| features.intersects(*any_of))
+        .fold(vk::ImageUsageFlags::empty(), |all, (usage, _)| all | *usage)
+}
+
+fn view_type(kind: ImageKind, layers: u32, cube_arrays: bool) -> vk::ImageViewType {
+    match (kind, layers) {
+        (ImageKind::D1, 1) => vk::ImageViewType::TYPE_1D,
+        (ImageKind::D1, _) => vk::ImageViewType::TYPE_1D_ARRAY,
+        (ImageKind::D2, 1) => vk::ImageViewType::TYPE_2D,
+        (ImageKind::D3, _) => vk::ImageViewType::TYPE_3D,
+        (ImageKind::Cube, 6) => vk::ImageViewType::CUBE,
+        (ImageKind::Cube, _) if cube_arrays => vk::ImageViewType::CUBE_ARRAY,
+        (ImageKind::D2 | ImageKind::Cube, _) => vk::ImageViewType::TYPE_2D_ARRAY,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_is_of_everything() {
+        use vk::ImageViewType as Type;
+        for (kind, layers, cube_arrays, expected) in [
+            (ImageKind::D1, 1, true, Type::TYPE_1D),
+            (ImageKind::D1, 2, true, Type::TYPE_1D_ARRAY),
+            (ImageKind::D2, 1, true, Type::TYPE_2D),
+            (ImageKind::D2, 6, true, Type::TYPE_2D_ARRAY),
+            (ImageKind::D3, 1, true, Type::TYPE_3D),
+            (ImageKind::Cube, 6, false, Type::CUBE),
+            (ImageKind::Cube, 12, true, Type::CUBE_ARRAY),
+            (ImageKind::Cube, 12, false, Type::TYPE_2D_ARRAY),
+        ] {
+            assert_eq!(view_type(kind, layers, cube_arrays), expected, "{kind:?} with {layers}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! One allocation for many buffers.
+
+use std::sync::Arc;
+
+use ash::vk;
+
+use crate::buffer::raw::RawBuffer;
+use crate::buffer::{ask, check};
+use crate::device::ExportDevice;
+use crate::device::requirements::MEMORY_EXTENSION;
+use crate::error::{Error, Result};
+use crate::handle::os::Exporter;
+use crate::handle::{HandleType, MemoryHandle};
+use crate::memory::{Memory, Request};
+use crate::memory::{MemoryDescriptor, Placement};
+
+/// What a block is to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BlockInfo<'a> {
+    /// Its name, in errors, traces and GPU debuggers. Default: empty.
+    pub name: &'a str,
+    /// Bytes; not zero.
+    pub size: u64,
+    /// How Vulkan uses the buffers in it, all uses together; not empty. Every buffer in it has this usage.
+    pub usage: vk::BufferUsageFlags,
+    /// Exportable, or mapped for the host. Default: exportable.
+    pub placement: Placement,
+}
+
+/// One allocation that many buffers lie in, made with [`Buffer::new_in`](crate::Buffer::new_in): one export, one import,
+/// one mapping for all of them. Each buffer keeps the block.
+///
+/// All have the usage of the block, so one memory type and one alignment suit all (Vulkan specification,
+/// `VkMemoryRequirements`: both are the same for all buffers of one usage). `bufferImageGranularity` does not matter, since
+/// there are no images in it. Where buffers lie is the caller's business: what two buffers hold that lie over each other
+/// is undefined.
+#[derive(Debug)]
+pub struct Block {
+    memory: Memory,
+    size: u64,
+    alignment: u64,
+    usage: vk::BufferUsageFlags,
+    handle_type: Option<HandleType>,
+    name: String,
+    device: ExportDevice,
+}
+
+/// A block as it left Vulkan.
+#[derive(Debug)]
+pub struct ExportedBlock {
+    /// A handle of its own, which knows whether it is to be closed.
+    pub handle: MemoryHandle,
+    /// What the importer must repeat. Its `size` is the whole allocation.
+    pub descriptor: MemoryDescriptor,
+}
+
+impl Block {
+    /// Allocates a block, after asking the driver whether buffers of this usage can be exported from shared memory.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for zero bytes or no usage, [`Error::TooLarge`] past the device's limits,
+    /// [`Error::NotExportable`] where such buffers cannot leave, or only from allocations of their own,
+    /// [`Error::Missing`], else the failed call.
+    pub fn new(device: &ExportDevice, info: &BlockInfo<'_>) -> Result<Arc<Self>> {
+        let object = format!("block \"{}\"", info.name);
+        check(device, info.size, info.usage, &object)?;
+        let own_only = || Error::NotExportable {
+            object: object.clone(),
+            handle_type: HandleType::NATIVE.as_str(),
+            device: device.name().to_owned(),
+            reason: format!(
+                "the driver wants an allocation of its own for each buffer of usage {:?}: make them without a block or a pool",
+                info.usage
+            ),
+        };
+        let (mut handle_type, mut exporter) = (None, None);
+        if info.placement == Placement::Exportable {
+            device.check_can_export(MEMORY_EXTENSION)?;
+            let (of_type, dedicated_only) = ask(device, info.usage, &object)?;
+            if dedicated_only {
+                return Err(own_only());
+            }
+            exporter = Some(Exporter::new(of_type, &object)?);
+            handle_type = Some(of_type);
+        }
+        // A buffer over all of it tells what suits every buffer in it; it is gone before the block is used.
+        let requirements = RawBuffer::create(device, info.size, info.usage, handle_type, &object)?.requirements();
+        if requirements.requires_dedicated {
+            return Err(own_only());
+        }
+        let request = Request {
+            name: info.name,
+            requirements: requirements.memory,
+            dedicated_to: None,
+            device_address: info.usage.contains(vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS),
+            placement: info.placement,
+            exporter,
+        };
+        Ok(Arc::new(Self {
+            memory: Memory::allocate(device, request)?,
+            size: info.size,
+            alignment: requirements.memory.alignment,
+            usage: info.usage,
+            handle_type,
+            name: info.name.to_owned(),
+            device: device.clone(),
+        }))
+    }
+
+    /// Bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Bytes, a power of two: the offset of each buffer is a multiple of it, and a buffer takes up its size rounded up to
+    /// it.
+    pub fn alignment(&self) -> u64 {
+        self.alignment
+    }
+
+    /// The usage of the buffers in it.
+    pub fn usage(&self) -> vk::BufferUsageFlags {
+        self.usage
+    }
+
+    /// The name given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The device it is on.
+    pub fn device(&self) -> &ExportDevice {
+        &self.device
+    }
+
+    /// A fresh handle to the block, with what an importer must repeat.
+    ///
+    /// The handle is the caller's; each import takes one of its own.
+    ///
+    /// # Errors
+    /// [`Error::NotExportable`] for a host-visible block, else the failed call.
+    #[doc(alias = "vkGetMemoryFdKHR")]
+    #[doc(alias = "vkGetMemoryWin32HandleKHR")]
+    pub fn export(&self) -> Result<ExportedBlock> {
+        let (handle, descriptor) = self.memory.export(&self.name, self.memory.allocation_size())?;
+        Ok(ExportedBlock { handle, descriptor })
+    }
+
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Makes the `VkBuffer` of `size` bytes at `offset`, bound.
+    pub(crate) fn place(&self, offset: u64, size: u64, object: &str) -> Result<RawBuffer> {
+        let invalid = |reason| Error::InvalidArgument { object: object.to_owned(), reason };
+        if !offset.is_multiple_of(self.alignment) {
+            return Err(invalid(format!("offset {offset} is not a multiple of {}, its alignment", self.alignment)));
+        }
+        let outside = || {
+            let end = u128::from(offset) + u128::from(size);
+            invalid(format!("bytes {offset}..{end} do not lie inside the block, which has {}", self.size))
+        };
+        if size == 0 {
+            return Err(invalid("its size is 0 bytes; share at least one element".to_owned()));
+        }
+        offset.checked_add(size).filter(|end| *end <= self.size).ok_or_else(outside)?;
+        let raw = RawBuffer::create(&self.device, size, self.usage, self.handle_type, object)?;
+        let wanted = raw.requirements();
+        let misfit = self.misfit(offset, size, &wanted.memory);
+        let misfit = misfit.or(wanted.requires_dedicated.then_some("an allocation of its own"));
+        if let Some(what) = misfit {
+            return Err(invalid(format!("{} wants {what} for it; make it without a block", self.device.name())));
+        }
+        raw.bind(&self.memory, offset, object)?;
+        Ok(raw)
+    }
+
+    /// What a buffer wants and does not get here. The specification promises nothing of the kind happens; binding rests
+    /// on it.
+    fn misfit(&self, offset: u64, size: u64, wanted: &vk::MemoryRequirements) -> Option<&'static str> {
+        // A mask for a type out of range would be a driver's mistake: it fits nothing.
+        let of_type = 1u32.checked_shl(self.memory.memory_type()).unwrap_or(0) & wanted.memory_type_bits != 0;
+        if !of_type {
+            return Some("another type of memory");
+        }
+        if !offset.is_multiple_of(wanted.alignment) {
+            return Some("more alignment than the block has");
+        }
+        let room = self.memory.allocation_size().saturating_sub(offset);
+        let reserved = size.checked_next_multiple_of(self.alignment).unwrap_or(u64::MAX);
+        (wanted.size > room.min(reserved)).then_some("more bytes than its size")
+    }
+}
