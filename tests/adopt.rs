@@ -4,8 +4,8 @@
 
 use bridge::ash::vk;
 use bridge::vk_export::{AdoptInfo, EnabledFeatures, Error, ExportDevice, MINIMUM_API_VERSION};
-use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo};
-use bridge_tests::{Engine, Filler, Need, Readback, Rig, skip};
+use bridge::{Backend, BufferSpec, Consumer, Exchange, ExchangeInfo};
+use bridge_tests::{Engine, Filler, Readback, Rig, compute};
 
 #[test]
 fn an_engine_keeps_its_own() {
@@ -44,12 +44,7 @@ fn frames_through_the_engines_own_submissions(backend: Backend, legacy: bool) {
     {
         // SAFETY: the engine's own handles, which outlive the block.
         let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
-        let compute = match Compute::new(&device, backend) {
-            Ok(compute) => compute,
-            Err(error) => {
-                return skip(Need::Gpu, "frames_through_the_engines_own_submissions on cuda", &error.to_string());
-            }
-        };
+        let Some(compute) = compute(&device, backend, "frames_through_the_engines_own_submissions") else { return };
         let spec = BufferSpec::<u32>::new(LEN, Consumer::TRANSFER_READ | Consumer::VERTEX_INPUT);
         let mut exchange = Exchange::new(
             &compute,

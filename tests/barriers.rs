@@ -8,7 +8,7 @@ use std::sync::{Mutex, OnceLock};
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
 use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo};
-use bridge_tests::{Engine, Need, Readback, Rig, skip};
+use bridge_tests::{Engine, Readback, Rig, compute};
 
 static REAL: OnceLock<vk::PFN_vkCmdPipelineBarrier2> = OnceLock::new();
 /// The buffer barriers of each recorded dependency that has some.
@@ -44,9 +44,8 @@ fn every_resource_is_taken_over_and_given_back() {
     for backend in [Backend::Host, Backend::Cuda] {
         // SAFETY: the engine's own handles, which outlive the loop.
         let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
-        match Compute::new(&device, backend) {
-            Ok(compute) => one_frame(&device, &compute),
-            Err(error) => skip(Need::Gpu, &format!("every_resource_is_taken_over on {backend}"), &error.to_string()),
+        if let Some(compute) = compute(&device, backend, "every_resource_is_taken_over") {
+            one_frame(&device, &compute);
         }
     }
 }

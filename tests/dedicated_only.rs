@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use bridge::ash::vk;
 use bridge::vk_export::{Block, BlockInfo, Buffer, BufferInfo, Error, ExportDevice, Placement};
-use bridge::{Backend, Compute, Consumer, SharedPool, SharedPoolInfo};
-use bridge_tests::{Engine, Need, skip};
+use bridge::{Backend, Consumer, SharedPool, SharedPoolInfo};
+use bridge_tests::{Engine, Need, compute, skip};
 
 const TEST: &str = "what_wants_memory_of_its_own_is_not_pooled";
 
@@ -66,13 +66,7 @@ fn what_wants_memory_of_its_own_is_not_pooled() {
     assert!(text.contains(device.name()), "{text}");
 
     for backend in [Backend::Host, Backend::Cuda] {
-        let compute = match Compute::new(&device, backend) {
-            Ok(compute) => compute,
-            Err(error) => {
-                skip(Need::Gpu, &format!("{TEST} on {backend}"), &error.to_string());
-                continue;
-            }
-        };
+        let Some(compute) = compute(&device, backend, TEST) else { continue };
         let error = SharedPool::new(&compute, &SharedPoolInfo { name: "brook", ..Default::default() }).unwrap_err();
         assert!(error.to_string().contains("brook.block0"), "{error}");
     }

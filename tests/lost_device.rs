@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
 use bridge::{Backend, BufferSpec, Compute, Consumer, Error, Exchange, ExchangeInfo};
-use bridge_tests::{Engine, Need, Readback, Rig, skip};
+use bridge_tests::{Engine, Readback, Rig, compute};
 
 /// From now on, nothing on the device completes.
 static LOST: AtomicBool = AtomicBool::new(false);
@@ -65,9 +65,8 @@ fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
         let engine = Box::leak(Box::new(Engine::new(Some(hook))));
         // SAFETY: the engine's own handles, which live for ever.
         let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
-        match Compute::new(&device, backend) {
-            Ok(compute) => lose(&device, &compute),
-            Err(error) => skip(Need::Gpu, &format!("a_lost_device on {backend}"), &error.to_string()),
+        if let Some(compute) = compute(&device, backend, "a_lost_device") {
+            lose(&device, &compute);
         }
     }
 }

@@ -15,6 +15,10 @@ fn the_bridge_can_be_watched() {
         Rig::with(backend, "everything_is_traced_once_and_in_order", everything_is_traced_once_and_in_order);
         Rig::with(backend, "nothing_stays_alive", nothing_stays_alive);
     }
+    for backend in [Backend::Host, Backend::Cuda] {
+        Rig::with(backend, "a_sink_that_panics_changes_no_frame", a_sink_that_panics_changes_no_frame);
+        Rig::with(backend, "a_sink_may_use_the_bridge", a_sink_may_use_the_bridge);
+    }
     // Last: what it leaks stays counted.
     Rig::with(Backend::Host, "leaks_are_counted", leaks_are_counted);
 }
@@ -119,6 +123,66 @@ fn nothing_stays_alive(rig: &Rig, compute: &Compute) {
     assert_eq!(LiveObjects::now().buffers, 1);
     drop(turn);
     assert!(LiveObjects::now().is_empty(), "{}", LiveObjects::now());
+}
+
+/// Panics at the first signal of the compute side.
+struct Panicking;
+
+impl Write for Panicking {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let line: Value = serde_json::from_slice(bytes).unwrap();
+        let is_signal = line["event"] == "signal" && line["object"].as_str().unwrap().ends_with(".computed");
+        assert!(!is_signal, "sink");
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn a_sink_that_panics_changes_no_frame(rig: &Rig, compute: &Compute) {
+    let mut watched = exchange(compute);
+    trace_to(Panicking);
+    let readback = Readback::new(rig.device(), 64);
+    for frame in 0..3 {
+        let turn = watched.begin().unwrap();
+        assert_eq!(turn.frame(), frame);
+        let turn = turn.finish().unwrap();
+        assert_eq!(turn.computed().value(), frame + 1, "one signal a value");
+        let source = (turn.resources().as_raw(), 64);
+        readback.run(turn, &[source]);
+    }
+    watched.close().unwrap();
+    // The panic ended the trace: what comes now is the program's next.
+    let sink = Sink::default();
+    trace_to(sink.clone());
+    two_frames(rig, &mut exchange(compute));
+    trace_off();
+    assert!(!sink.lines().is_empty());
+}
+
+/// Shares a buffer for every line.
+struct Sharing(Compute, Arc<Mutex<usize>>);
+
+impl Write for Sharing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        drop(exchange(&self.0));
+        *self.1.lock().unwrap() += 1;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn a_sink_may_use_the_bridge(rig: &Rig, compute: &Compute) {
+    let lines = Arc::new(Mutex::new(0));
+    trace_to(Sharing(compute.clone(), Arc::clone(&lines)));
+    two_frames(rig, &mut exchange(compute));
+    trace_off();
+    assert!(*lines.lock().unwrap() > 0);
 }
 
 fn leaks_are_counted(_: &Rig, compute: &Compute) {

@@ -322,8 +322,8 @@ fn two_exchanges_make_a_round_trip(rig: &Rig, compute: &Compute) {
         let mut drawn = draw(rig, &commands, scene.begin().unwrap(), frame * 3);
         let mut shown = picture.begin().unwrap();
         match (drawn.work(), shown.work()) {
-            (Work::Host(source), Work::Host(target)) => {
-                source.run_with(&target, |source, target| target.copy_from_slice(source)).unwrap();
+            (Work::Host(mut source), Work::Host(mut target)) => {
+                source.run_with(&mut target, |source, target| target.copy_from_slice(source)).unwrap();
             }
             (Work::Cuda(source), Work::Cuda(mut target)) => {
                 source.stream.memcpy_dtod(&source.resources.as_view(), &mut target.resources).unwrap();
@@ -339,8 +339,8 @@ fn two_exchanges_make_a_round_trip(rig: &Rig, compute: &Compute) {
     let mut other = exchange(&elsewhere, 1);
     let mut stranger = draw(rig, &commands, other.begin().unwrap(), 0);
     let mut shown = picture.begin().unwrap();
-    if let (Work::Host(source), Work::Host(target)) = (stranger.work(), shown.work()) {
-        let error = source.run_with(&target, |_, _| ()).unwrap_err();
+    if let (Work::Host(mut source), Work::Host(mut target)) = (stranger.work(), shown.work()) {
+        let error = source.run_with(&mut target, |_, _| ()).unwrap_err();
         assert!(error.to_string().contains("the same `Compute`"), "{error}");
     }
     stranger.finish().unwrap().wait(Rig::LONG).unwrap();

@@ -45,9 +45,9 @@ impl Filter {
     ) -> Result<()> {
         match (self, scene.work(), picture.work()) {
             (Self::Cuda(kernels), Work::Cuda(scene), Work::Cuda(picture)) => kernels.launch(scene, picture, bloom),
-            (Self::Host, Work::Host(scene), Work::Host(picture)) => {
+            (Self::Host, Work::Host(mut scene), Work::Host(mut picture)) => {
                 let bloom = *bloom;
-                scene.run_with(&picture, move |scene, mut picture| {
+                scene.run_with(&mut picture, move |scene, mut picture| {
                     let rows = (0..scene.height()).filter_map(|y| scene.row(y));
                     let filtered = filter(&bloom, &rows.collect::<Vec<_>>().concat());
                     let rows = filtered.chunks_exact(bloom.size[0] as usize);

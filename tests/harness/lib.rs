@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)] // A harness: what fails here fails its test.
 
 mod commands;
+mod compute;
 mod engine;
 mod fill;
 mod readback;
@@ -13,6 +14,7 @@ mod rig;
 mod skip;
 
 pub use commands::Commands;
+pub use compute::compute;
 pub use engine::{Engine, Hook};
 pub use fill::{Filler, PROBE};
 pub use readback::Readback;

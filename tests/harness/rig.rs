@@ -13,7 +13,7 @@ use std::time::Duration;
 use bridge::vk_export::Validation;
 use bridge::{Backend, Compute, ExportDevice, OpenInfo};
 
-use crate::{Need, skip};
+use crate::compute;
 
 /// A device whose every validation message fails the test.
 pub struct Rig {
@@ -57,9 +57,8 @@ impl Rig {
     /// When the test fails, or the validation layer says anything.
     pub fn with(backend: Backend, name: &str, test: fn(&Self, &Compute)) {
         let rig = Self::open();
-        match Compute::new(&rig.device, backend) {
-            Ok(compute) => test(&rig, &compute),
-            Err(error) => skip(Need::Gpu, &format!("{name} on {backend}"), &error.to_string()),
+        if let Some(compute) = compute(&rig.device, backend, name) {
+            test(&rig, &compute);
         }
     }
 

@@ -26,8 +26,15 @@ pub fn skip(need: Need, test: &str, reason: &str) {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
         if let Ok(mut file) = file {
             // One write a line: tests run side by side, in several processes.
-            let line = format!("{test}\t{}\n", reason.replace(['\n', '\t'], " "));
+            let line = format!("{}::{test}\t{}\n", program(), reason.replace(['\n', '\t'], " "));
             let _ = file.write_all(line.as_bytes());
         }
     }
+}
+
+/// The name of the test program, without the hash that cargo adds: two programs may have tests of one name.
+fn program() -> String {
+    let path = std::env::args_os().next().map(std::path::PathBuf::from).unwrap_or_default();
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    stem.rsplit_once('-').map_or(stem.as_ref(), |(name, _)| name).to_owned()
 }

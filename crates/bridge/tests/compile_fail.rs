@@ -21,6 +21,7 @@ fn misuse_does_not_compile() {
         "finish_twice",
         "invented_point",
         "pointer_past_its_turn",
+        "run_with_itself",
         "slice_escapes_its_closure",
         "submit_twice",
         "unproven_pair",

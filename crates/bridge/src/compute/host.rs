@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use smallbox::space::S32;
 use smallbox::{SmallBox, smallbox};
 
 use crate::error::{Error, Result};
+use crate::observe::isolated;
 use crate::timeline::Timeline;
 
 /// A queue of work for one CPU thread. Cloning it gives the same queue.
@@ -30,6 +31,8 @@ struct Owner {
 
 struct Shared {
     state: Mutex<State>,
+    /// The thread that works through the queue.
+    worker: OnceLock<ThreadId>,
     changed: Condvar,
     failed: AtomicBool,
 }
@@ -69,6 +72,7 @@ impl HostStream {
                 stop: false,
                 failure: None,
             }),
+            worker: OnceLock::new(),
             changed: Condvar::new(),
             failed: AtomicBool::new(false),
         });
@@ -77,6 +81,7 @@ impl HostStream {
             .name("bridge-host".into())
             .spawn(move || worker.work())
             .map_err(|error| Error::HostFailed { reason: format!("its thread did not start: {error}") })?;
+        let _ = shared.worker.set(thread.thread().id());
         Ok(Self(Arc::new(Owner { shared, worker: Some(thread) })))
     }
 
@@ -116,7 +121,8 @@ impl HostStream {
         Ok(())
     }
 
-    /// Waits until the work that is enqueued now is done, for at most `limit`; whether it is.
+    /// Waits until the work that is enqueued now is done, for at most `limit`, and returns whether it is. Inside one of the
+    /// stream's own closures it returns `false` at once: that closure is part of the work.
     pub(crate) fn drain(&self, limit: Duration) -> bool {
         self.0.shared.drain(limit)
     }
@@ -137,7 +143,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_current(&self) -> bool {
+        self.worker.get() == Some(&thread::current().id())
+    }
+
     fn drain(&self, limit: Duration) -> bool {
+        if self.is_current() {
+            return false;
+        }
         let start = Instant::now();
         let mut state = self.lock();
         let end = state.enqueued;
@@ -169,12 +182,20 @@ impl Shared {
         }
     }
 
+    /// Runs one job. Whatever the job's closure or its captured values do, the thread goes on with the next: Vulkan waits
+    /// for the signals behind it.
     fn execute(&self, job: Job) -> Result<(), String> {
+        let failed = self.failed.load(Ordering::Acquire);
         match job {
-            Job::Wait { .. } | Job::Run(_) if self.failed.load(Ordering::Acquire) => Ok(()),
+            Job::Wait { .. } if failed => Ok(()),
             Job::Wait { timeline, value, limit } => timeline.wait_value(value, limit).map_err(|e| e.to_string()),
-            Job::Run(mut closure) => catch_unwind(AssertUnwindSafe(&mut *closure))
-                .map_err(|panic| format!("a compute closure panicked: {}", panic_text(panic.as_ref()))),
+            Job::Run(closure) => catching("a compute closure", move || {
+                let mut closure = closure;
+                if !failed {
+                    closure();
+                }
+                // The captured values are dropped here, where their panic is caught too.
+            }),
             // Signalled after a failure too: the frame's contents are wrong then, which the next call on the exchange
             // says, but Vulkan is not left waiting for ever.
             Job::Signal { timeline, value } => timeline.signal_from_host(value).map_err(|e| e.to_string()),
@@ -182,9 +203,9 @@ impl Shared {
     }
 
     fn fail(&self, reason: String) {
-        log::error!("host compute thread: {reason}");
-        self.lock().failure.get_or_insert(reason);
+        self.lock().failure.get_or_insert_with(|| reason.clone());
         self.failed.store(true, Ordering::Release);
+        isolated(|| log::error!("host compute thread: {reason}"));
     }
 }
 
@@ -193,7 +214,7 @@ impl Drop for Owner {
         self.shared.lock().stop = true;
         self.shared.changed.notify_all();
         let Some(worker) = self.worker.take() else { return };
-        if worker.thread().id() == thread::current().id() {
+        if self.shared.is_current() {
             // The last clone went inside a job: the thread ends by itself after it.
             return;
         }
@@ -204,6 +225,17 @@ impl Drop for Owner {
             log::error!("a compute closure still runs after {STOP_LIMIT:?}; its thread is left to end by itself");
         }
     }
+}
+
+/// Calls user code and turns a panic into the reason of a failure.
+fn catching(what: &str, call: impl FnOnce()) -> Result<(), String> {
+    let Err(panic) = catch_unwind(AssertUnwindSafe(call)) else { return Ok(()) };
+    let reason = format!("{what} panicked: {}", panic_text(panic.as_ref()));
+    // A payload may panic in turn when it is dropped; then it is leaked.
+    if let Err(second) = catch_unwind(AssertUnwindSafe(move || drop(panic))) {
+        std::mem::forget(second);
+    }
+    Err(reason)
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -242,6 +274,48 @@ mod tests {
         assert!(stream.drain(LONG));
         let error = stream.run(|| ()).unwrap_err().to_string();
         assert!(error.contains("out of range"), "{error}");
+    }
+
+    /// Panics when it is dropped.
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("bomb");
+        }
+    }
+
+    #[test]
+    fn a_captured_value_that_panics_does_not_end_the_thread() {
+        for fails_first in [false, true] {
+            let stream = HostStream::new().unwrap();
+            let (open, gate) = mpsc::channel();
+            stream
+                .run(move || {
+                    gate.recv().unwrap();
+                    assert!(!fails_first, "first");
+                })
+                .unwrap();
+            let bomb = Bomb;
+            stream
+                .run(move || {
+                    let _captured = &bomb;
+                })
+                .unwrap();
+            open.send(()).unwrap();
+            assert!(stream.drain(LONG), "the thread is gone");
+            let error = stream.run(|| ()).unwrap_err().to_string();
+            assert!(error.contains(if fails_first { "first" } else { "bomb" }), "{error}");
+        }
+    }
+
+    #[test]
+    fn draining_inside_a_closure_does_not_wait_for_itself() {
+        let stream = HostStream::new().unwrap();
+        let (sender, receiver) = mpsc::channel();
+        let inside = stream.clone();
+        stream.run(move || sender.send(inside.drain(LONG)).unwrap()).unwrap();
+        assert!(!receiver.recv_timeout(LONG / 2).unwrap());
     }
 
     #[test]

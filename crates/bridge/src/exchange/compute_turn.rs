@@ -145,13 +145,14 @@ impl<R: Resources> HostWork<'_, R> {
         })
     }
 
-    /// [`run`](Self::run) with the resources of two turns, of two exchanges on the same [`Compute`](crate::Compute).
+    /// [`run`](Self::run) with the resources of two turns, of two exchanges on the same [`Compute`](crate::Compute). Both are
+    /// borrowed exclusively, so that the two are different slots.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] when the two are on different compute sides, else as [`run`](Self::run).
     pub fn run_with<S: Resources>(
-        &self,
-        other: &HostWork<'_, S>,
+        &mut self,
+        other: &mut HostWork<'_, S>,
         work: impl for<'a> FnOnce(R::Host<'a>, S::Host<'a>) + Send + 'static,
     ) -> Result<(), Error> {
         if !self.stream.is_same(other.stream) {
@@ -165,7 +166,7 @@ impl<R: Resources> HostWork<'_, R> {
         self.stream.run(move || {
             // SAFETY: as in `run`; both turns' waits are before this in the one queue, their signals behind it.
             let first = unsafe { R::host(&mine[my_slot]) };
-            // SAFETY: as above; a turn lends one `HostWork` at a time, so the two are of different slots.
+            // SAFETY: as above; a turn lends one `HostWork` at a time and both were borrowed exclusively: two slots.
             let second = unsafe { S::host(&others[other_slot]) };
             if let (Some(first), Some(second)) = (first, second) {
                 work(first, second);

@@ -2,3 +2,18 @@
 
 pub(crate) mod live;
 pub(crate) mod trace;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Calls code that the program supplied, a logger or a trace sink, and keeps its panic from unwinding into the bookkeeping
+/// around a driver call. Returns `None` if it panicked.
+pub(crate) fn isolated<T>(call: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(value) => Some(value),
+        Err(panic) => {
+            // The payload may panic in turn when it is dropped.
+            std::mem::forget(panic);
+            None
+        }
+    }
+}

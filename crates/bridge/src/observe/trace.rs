@@ -1,5 +1,6 @@
 //! One JSON line for every export, import, wait, signal and destruction. Off by default, and one load when off.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +8,8 @@ use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
+
+use crate::observe::isolated;
 
 /// The environment variable that turns the trace on: `stderr` (or `1`), or the path of a file.
 const VARIABLE: &str = "BRIDGE_TRACE";
@@ -42,10 +45,14 @@ struct Line<'a> {
 ///
 /// `event` is `export`, `import`, `create`, `wait`, `signal`, `destroy` or `leak`; `side` who does it; waits and signals
 /// are written when they are enqueued. The variable `BRIDGE_TRACE=stderr` (or a file's path) does the same from outside.
-/// A sink that fails ends the trace with a line in the log.
+/// A sink that fails or panics ends the trace with a line in the log. The sink is called while a frame is under way, so it
+/// should return soon; what it makes or drops of this crate itself is not traced. It must not wait for another thread that
+/// uses this crate.
 pub fn trace_to(sink: impl Write + Send + 'static) {
     start();
-    *SINK.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(sink));
+    let before = SINK.lock().unwrap_or_else(PoisonError::into_inner).replace(Box::new(sink));
+    // Outside of the lock, since the sink is the program's.
+    drop(before);
     ON.store(true, Ordering::Release);
 }
 
@@ -53,6 +60,7 @@ pub fn trace_to(sink: impl Write + Send + 'static) {
 pub fn trace_off() {
     ON.store(false, Ordering::Release);
     let sink = SINK.lock().unwrap_or_else(PoisonError::into_inner).take();
+    // Outside of the lock, since the sink is the program's.
     if let Some(Err(error)) = sink.map(|mut sink| sink.flush()) {
         log::error!("the trace could not be written to its end: {error}");
     }
@@ -78,20 +86,44 @@ pub(crate) fn event(event: Event<'_>) {
     }
 }
 
+thread_local! {
+    /// Set while this thread is inside the sink.
+    static WRITING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Clears [`WRITING`] at the end of a scope.
+struct Writing;
+
+impl Writing {
+    /// `None` if this thread is inside the sink already.
+    fn enter() -> Option<Self> {
+        (!WRITING.replace(true)).then_some(Self)
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        WRITING.set(false);
+    }
+}
+
 #[cold]
 fn write(event: Event<'_>) {
+    // A sink that makes or drops an object of this crate would wait for its own lock.
+    let Some(_writing) = Writing::enter() else { return };
     let line = Line { us: u64::try_from(start().elapsed().as_micros()).unwrap_or(u64::MAX), event };
     let mut sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(writer) = sink.as_mut() else { return };
     let written = serde_json::to_vec(&line).map_err(io::Error::from).and_then(|mut bytes| {
         bytes.push(b'\n');
         // One call a line: lines of several processes in one file stay whole.
-        writer.write_all(&bytes)
+        isolated(|| writer.write_all(&bytes)).unwrap_or_else(|| Err(io::Error::other("it panicked")))
     });
     if let Err(error) = written {
         ON.store(false, Ordering::Release);
-        *sink = None;
-        log::error!("the trace ends here, its sink failed: {error}");
+        let sink = sink.take();
+        isolated(|| drop(sink));
+        isolated(|| log::error!("the trace ends here, its sink failed: {error}"));
     }
 }
 
