@@ -1,10 +1,11 @@
 //! One JSON line for every export, import, wait, signal and destruction. Off by default, and one load when off.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, Once, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -16,6 +17,8 @@ const VARIABLE: &str = "BRIDGE_TRACE";
 
 static ON: AtomicBool = AtomicBool::new(false);
 static SINK: Mutex<Option<Box<dyn Write + Send>>> = Mutex::new(None);
+/// Lines that are not written yet, in order.
+static LINES: Mutex<VecDeque<Vec<u8>>> = Mutex::new(VecDeque::new());
 
 /// One line.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
@@ -46,8 +49,7 @@ struct Line<'a> {
 /// `event` is `export`, `import`, `create`, `wait`, `signal`, `destroy` or `leak`; `side` who does it; waits and signals
 /// are written when they are enqueued. The variable `BRIDGE_TRACE=stderr` (or a file's path) does the same from outside.
 /// A sink that fails or panics ends the trace with a line in the log. The sink is called while a frame is under way, so it
-/// should return soon; what it makes or drops of this crate itself is not traced. It must not wait for another thread that
-/// uses this crate.
+/// should return soon. It may use this crate; what it does there on its own thread is not traced.
 pub fn trace_to(sink: impl Write + Send + 'static) {
     start();
     let before = SINK.lock().unwrap_or_else(PoisonError::into_inner).replace(Box::new(sink));
@@ -56,12 +58,16 @@ pub fn trace_to(sink: impl Write + Send + 'static) {
     ON.store(true, Ordering::Release);
 }
 
-/// Ends the trace and flushes it.
+/// Ends the trace and flushes it. Inside a sink it only ends it.
 pub fn trace_off() {
     ON.store(false, Ordering::Release);
-    let sink = SINK.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(_writing) = Writing::enter() else { return };
+    let mut sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
+    let written = drain(&mut sink);
+    let sink = sink.take();
     // Outside of the lock, since the sink is the program's.
-    if let Some(Err(error)) = sink.map(|mut sink| sink.flush()) {
+    let flushed = written.and_then(|()| sink.map_or(Ok(()), |mut sink| sink.flush()));
+    if let Err(error) = flushed {
         log::error!("the trace could not be written to its end: {error}");
     }
 }
@@ -97,7 +103,7 @@ struct Writing;
 impl Writing {
     /// `None` if this thread is inside the sink already.
     fn enter() -> Option<Self> {
-        (!WRITING.replace(true)).then_some(Self)
+        (!WRITING.replace(true)).then(|| Self)
     }
 }
 
@@ -109,22 +115,48 @@ impl Drop for Writing {
 
 #[cold]
 fn write(event: Event<'_>) {
-    // A sink that makes or drops an object of this crate would wait for its own lock.
+    // A sink that uses this crate would trace itself without end.
     let Some(_writing) = Writing::enter() else { return };
     let line = Line { us: u64::try_from(start().elapsed().as_micros()).unwrap_or(u64::MAX), event };
-    let mut sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(writer) = sink.as_mut() else { return };
-    let written = serde_json::to_vec(&line).map_err(io::Error::from).and_then(|mut bytes| {
-        bytes.push(b'\n');
-        // One call a line: lines of several processes in one file stay whole.
-        isolated(|| writer.write_all(&bytes)).unwrap_or_else(|| Err(io::Error::other("it panicked")))
-    });
-    if let Err(error) = written {
-        ON.store(false, Ordering::Release);
-        let sink = sink.take();
-        isolated(|| drop(sink));
-        isolated(|| log::error!("the trace ends here, its sink failed: {error}"));
+    match serde_json::to_vec(&line) {
+        Ok(mut bytes) => {
+            bytes.push(b'\n');
+            lines().push_back(bytes);
+        }
+        Err(error) => end(&io::Error::from(error)),
     }
+    // Nobody waits for the sink: who finds it taken leaves the line to the thread that has it, which looks again after it
+    // let go. So a sink may wait for other threads, which trace too.
+    while !lines().is_empty() {
+        let Ok(mut sink) = SINK.try_lock() else { return };
+        if let Err(error) = drain(&mut sink) {
+            drop(sink);
+            end(&error);
+        }
+    }
+}
+
+/// Writes the lines that are waiting, or discards them if there is no sink.
+fn drain(sink: &mut Option<Box<dyn Write + Send>>) -> io::Result<()> {
+    loop {
+        // Not held while the sink writes.
+        let Some(line) = lines().pop_front() else { return Ok(()) };
+        let Some(writer) = sink.as_mut() else { continue };
+        // One call a line: lines of several processes in one file stay whole.
+        isolated(|| writer.write_all(&line)).unwrap_or_else(|| Err(io::Error::other("it panicked")))?;
+    }
+}
+
+/// Ends the trace after a failure.
+fn end(error: &io::Error) {
+    ON.store(false, Ordering::Release);
+    let sink = SINK.lock().unwrap_or_else(PoisonError::into_inner).take();
+    isolated(|| drop(sink));
+    isolated(|| log::error!("the trace ends here, its sink failed: {error}"));
+}
+
+fn lines() -> MutexGuard<'static, VecDeque<Vec<u8>>> {
+    LINES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn start() -> Instant {
