@@ -2,17 +2,27 @@
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
 
 use std::ffi::{CStr, c_void};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
-use bridge::{Backend, BufferSpec, Compute, Consumer, Error, Exchange, ExchangeInfo};
+use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo};
 use bridge_tests::{Engine, Readback, Rig, compute};
 
-/// From now on, nothing on the device completes.
-static LOST: AtomicBool = AtomicBool::new(false);
+/// What a driver reports as the value of a timeline once the device is lost. Waits, submits and signals report the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counter {
+    /// The loss.
+    Lost,
+    /// `u64::MAX` with `VK_SUCCESS`, as Khronos' validation layer issue 4566 and others saw.
+    Maximum,
+    /// The last value with `VK_SUCCESS`.
+    Stale,
+}
+
+/// Set from when on nothing on the device completes.
+static LOST: Mutex<Option<Counter>> = Mutex::new(None);
 
 /// A stand-in that returns `ERROR_DEVICE_LOST` once the device is lost, and calls the real function before.
 macro_rules! stand_in {
@@ -21,13 +31,14 @@ macro_rules! stand_in {
             use super::*;
 
             pub(super) type Real = $real;
-            pub(super) static REAL: OnceLock<Real> = OnceLock::new();
+            /// The function of the device that was made last.
+            pub(super) static REAL: Mutex<Option<Real>> = Mutex::new(None);
 
             pub(super) unsafe extern "system" fn function($($argument: $kind),+) -> vk::Result {
-                if LOST.load(Ordering::Acquire) {
+                if LOST.lock().unwrap().is_some() {
                     return vk::Result::ERROR_DEVICE_LOST;
                 }
-                let real = REAL.get().unwrap();
+                let real = REAL.lock().unwrap().unwrap();
                 // SAFETY: handed on.
                 unsafe { real($($argument),+) }
             }
@@ -38,13 +49,41 @@ macro_rules! stand_in {
 stand_in!(submit, vk::PFN_vkQueueSubmit2, queue: vk::Queue, count: u32, batches: *const vk::SubmitInfo2<'_>, fence: vk::Fence);
 stand_in!(wait, vk::PFN_vkWaitSemaphores, device: vk::Device, info: *const vk::SemaphoreWaitInfo<'_>, timeout: u64);
 stand_in!(signal, vk::PFN_vkSignalSemaphore, device: vk::Device, info: *const vk::SemaphoreSignalInfo<'_>);
-stand_in!(value, vk::PFN_vkGetSemaphoreCounterValue, device: vk::Device, semaphore: vk::Semaphore, value: *mut u64);
+stand_in!(lost_value, vk::PFN_vkGetSemaphoreCounterValue, device: vk::Device, semaphore: vk::Semaphore, value: *mut u64);
+
+mod value {
+    use super::*;
+
+    pub(super) use super::lost_value::{REAL, Real};
+
+    pub(super) unsafe extern "system" fn function(
+        device: vk::Device,
+        semaphore: vk::Semaphore,
+        value: *mut u64,
+    ) -> vk::Result {
+        let lost = *LOST.lock().unwrap();
+        match lost {
+            // SAFETY: handed on.
+            Some(Counter::Lost) | None => unsafe { lost_value::function(device, semaphore, value) },
+            Some(Counter::Maximum) => {
+                // SAFETY: the caller's pointer, as for the real function.
+                unsafe { *value = u64::MAX };
+                vk::Result::SUCCESS
+            }
+            Some(Counter::Stale) => {
+                let real = REAL.lock().unwrap().unwrap();
+                // SAFETY: handed on.
+                unsafe { real(device, semaphore, value) }
+            }
+        }
+    }
+}
 
 fn hook(name: &CStr, real: *const c_void) -> *const c_void {
     macro_rules! replace {
         ($module:ident) => {{
             // SAFETY: the function of that name has this type.
-            let _ = $module::REAL.set(unsafe { std::mem::transmute::<*const c_void, $module::Real>(real) });
+            *$module::REAL.lock().unwrap() = Some(unsafe { std::mem::transmute::<*const c_void, $module::Real>(real) });
             $module::function as *const c_void
         }};
     }
@@ -59,19 +98,20 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
 
 #[test]
 fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
-    for backend in [Backend::Host, Backend::Cuda] {
-        LOST.store(false, Ordering::Release);
+    let counters = [Counter::Lost, Counter::Maximum, Counter::Stale];
+    for (backend, counter) in [Backend::Host, Backend::Cuda].into_iter().flat_map(|b| counters.map(|c| (b, c))) {
+        *LOST.lock().unwrap() = None;
         // Never destroyed: what the exchange leaks, since a lost device tells nothing, is still its child.
         let engine = Box::leak(Box::new(Engine::new(Some(hook))));
         // SAFETY: the engine's own handles, which live for ever.
         let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
         if let Some(compute) = compute(&device, backend, "a_lost_device") {
-            lose(&device, &compute);
+            lose(&device, &compute, counter);
         }
     }
 }
 
-fn lose(device: &ExportDevice, compute: &Compute) {
+fn lose(device: &ExportDevice, compute: &Compute, counter: Counter) {
     let info = ExchangeInfo { name: "doomed", slots: 2, timeout: Duration::from_secs(10), ..Default::default() };
     let spec = BufferSpec::<u32>::new(16, Consumer::TRANSFER_READ);
     let mut exchange = Exchange::new(compute, &info, spec).unwrap();
@@ -88,15 +128,26 @@ fn lose(device: &ExportDevice, compute: &Compute) {
     let turn = exchange.begin().unwrap().finish().unwrap();
     let commands = readback.record(&turn, &[]);
 
-    LOST.store(true, Ordering::Release);
+    // Nothing is pending, so that what each counter says is known.
+    turn.computed().wait(Rig::LONG).unwrap();
+
+    *LOST.lock().unwrap() = Some(counter);
     let start = Instant::now();
     // SAFETY: as above; refused.
     let error = unsafe { turn.submit(device.queue(), &[commands]) }.unwrap_err();
     assert!(error.is_device_lost(), "{error}");
     assert!(error.to_string().contains("recreate the device"), "{error}");
-    let error = last.unwrap().wait(Rig::LONG).unwrap_err();
-    assert!(error.is_device_lost(), "{error}");
-    let error: Error = exchange.close().unwrap_err();
-    assert!(error.is_device_lost(), "{error}");
+    // A point that was reached before may be known to be; it must not be known of one that was not.
+    let reached = last.unwrap().wait(Rig::LONG);
+    match counter {
+        Counter::Stale => reached.unwrap(),
+        _ => assert!(reached.unwrap_err().is_device_lost()),
+    }
+    let closed = exchange.close();
+    match counter {
+        // Its last values say that all that was accepted has completed.
+        Counter::Stale => closed.unwrap(),
+        _ => assert!(closed.unwrap_err().is_device_lost()),
+    }
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }

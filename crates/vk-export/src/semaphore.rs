@@ -173,12 +173,14 @@ impl Semaphore {
     /// The value that a timeline has reached.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a binary semaphore, else the failed call.
+    /// [`Error::InvalidArgument`] for a binary semaphore, else the failed call; a counter of `u64::MAX`, which drivers report
+    /// after the device was lost, is `VK_ERROR_DEVICE_LOST`.
     #[doc(alias = "vkGetSemaphoreCounterValue")]
     pub fn value(&self) -> Result<u64> {
         self.check_timeline()?;
         // SAFETY: VUID-vkGetSemaphoreCounterValue-semaphore-03255: a live timeline of this device, checked above.
         unsafe { self.device.as_raw().get_semaphore_counter_value(self.raw) }
+            .and_then(|value| if value == LOST { Err(vk::Result::ERROR_DEVICE_LOST) } else { Ok(value) })
             .map_err(self.failed("vkGetSemaphoreCounterValue"))
     }
 
@@ -248,6 +250,10 @@ impl Semaphore {
         move |result| self.device.failed(call, &describe(self.kind, &self.name))(result)
     }
 }
+
+/// What some drivers report with `VK_SUCCESS` as the value of every timeline of a lost device. It must not pass for a value
+/// that was reached: pending work would be taken for finished. No signal sets it, since values rise by one from 0.
+const LOST: u64 = u64::MAX;
 
 impl Drop for Semaphore {
     fn drop(&mut self) {

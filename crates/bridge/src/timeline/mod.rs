@@ -136,7 +136,7 @@ impl Timeline {
         let inner = &*self.0;
         let by_cuda = inner.cuda.is_some() && inner.signaller == Signaller::Compute;
         let reached = if by_cuda {
-            wait::poll(limit, || Ok(inner.vulkan.value()? >= value), || inner.compute.check())?
+            wait::poll(limit, || Ok(inner.vulkan.value()? >= value), || inner.check_signaller(value))?
         } else {
             wait::spin_then_block(limit, || Ok(inner.vulkan.value()? >= value), |left| inner.block(value, left))?
         };
@@ -194,6 +194,16 @@ impl Timeline {
 const STRETCH: Duration = Duration::from_millis(100);
 
 impl Inner {
+    /// Checks that neither the compute side nor the Vulkan device is lost. Some drivers report a lost device from waits and
+    /// submissions only, while the counter keeps its last value.
+    fn check_signaller(&self, value: u64) -> Result<()> {
+        self.compute.check()?;
+        match self.vulkan.wait(value, Duration::ZERO) {
+            Ok(()) | Err(vk_export::Error::Timeout { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Blocks in Vulkan; ends with an error when the queue waits for a CUDA context that is lost.
     fn block(&self, value: u64, limit: Duration) -> Result<bool> {
         let start = Instant::now();
