@@ -121,6 +121,11 @@ impl HostStream {
         Ok(())
     }
 
+    /// Whether the caller runs on the stream's own thread, inside one of its closures.
+    pub(crate) fn is_current(&self) -> bool {
+        self.0.shared.is_current()
+    }
+
     /// Waits until the work that is enqueued now is done, for at most `limit`, and returns whether it is. Inside one of the
     /// stream's own closures it returns `false` at once: that closure is part of the work.
     pub(crate) fn drain(&self, limit: Duration) -> bool {

@@ -15,6 +15,7 @@ use super::ledger::{self, Begun, First, Ledger, Refusal};
 use super::pace::Pace;
 use crate::compute::{Compute, SideRef};
 use crate::error::{Error, Result};
+use crate::observe::isolated;
 use crate::observe::live;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::trace;
@@ -41,6 +42,8 @@ pub(super) struct Shared<R: Resources> {
     pub(super) queue: QueueKind,
     /// Closing has already waited to no end.
     pub(super) gave_up: AtomicBool,
+    /// Its end was moved to a thread of its own.
+    moved: bool,
     _alive: Alive,
 }
 
@@ -97,6 +100,7 @@ impl<R: Resources> Shared<R> {
             stages: wait_stages(compute, stages),
             queue: info.queue,
             gave_up: AtomicBool::new(false),
+            moved: false,
             _alive: Alive::new(Kind::Exchange),
         }))
     }
@@ -263,8 +267,54 @@ fn give_over<R: Resources>(compute: &Compute, info: &ExchangeInfo<'_>, queue: &Q
     Ok(unsafe { device.run_once(queue, &name, info.timeout, record) }?)
 }
 
+impl<R: Resources> Shared<R> {
+    /// Whether the caller is a closure on the CPU backend's thread, which cannot wait for what is enqueued behind itself.
+    fn is_inside_closure(&self) -> bool {
+        matches!(self.compute.side(), SideRef::Host(host) if host.is_current())
+    }
+
+    /// Lets a thread of its own wait for the end and free everything.
+    ///
+    /// # Safety
+    /// Called from `drop` only: the slots and the timelines are moved out.
+    unsafe fn drop_elsewhere(&mut self) {
+        let rest = Self {
+            // SAFETY: moved out once, by this function's contract.
+            slots: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.slots) }),
+            // SAFETY: as above.
+            computed: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.computed) }),
+            // SAFETY: as above.
+            rendered: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.rendered) }),
+            ledger: Mutex::new(std::mem::replace(
+                self.ledger.get_mut().unwrap_or_else(PoisonError::into_inner),
+                Ledger::new(self.first, 1),
+            )),
+            pace: Mutex::new(Pace::new(None)),
+            first: self.first,
+            compute: self.compute.clone(),
+            name: std::mem::take(&mut self.name),
+            timeout: self.timeout,
+            stages: self.stages,
+            queue: self.queue,
+            gave_up: AtomicBool::new(self.gave_up.load(Ordering::Acquire)),
+            moved: true,
+            _alive: Alive::new(Kind::Exchange),
+        };
+        let name = rest.name.clone();
+        // If no thread starts, the closure is dropped here, and with it the exchange: its wait ends at once, and what may
+        // still be in use is leaked.
+        if let Err(error) = std::thread::Builder::new().name("bridge-reaper".into()).spawn(move || drop(rest)) {
+            isolated(|| log::error!("exchange \"{name}\": no thread to wait for its end: {error}"));
+        }
+    }
+}
+
 impl<R: Resources> Drop for Shared<R> {
     fn drop(&mut self) {
+        if self.is_inside_closure() && !self.moved {
+            // SAFETY: this is `drop`, which returns right after.
+            return unsafe { self.drop_elsewhere() };
+        }
         let quiet = if self.gave_up.load(Ordering::Acquire) { None } else { Some(self.quiesce()) };
         if !matches!(quiet, Some(Ok(()))) {
             let reason = quiet.and_then(Result::err).map_or("closing it gave up".to_owned(), |error| error.to_string());
