@@ -4,13 +4,19 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use bridge::ash::vk;
+use bridge::vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
 use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, LiveObjects, Work};
-use bridge_tests::Rig;
+use bridge_tests::{Readback, Rig};
 
 #[test]
 fn the_bridge_survives_hostile_code() {
     Rig::with(Backend::Host, "an_exchange_may_end_inside_its_own_closure", an_exchange_may_end_inside_its_own_closure);
     Rig::with(Backend::Host, "a_panicking_capture_does_not_stop_vulkan", a_panicking_capture_does_not_stop_vulkan);
+    // Last: what it leaks stays counted.
+    for backend in [Backend::Host, Backend::Cuda] {
+        Rig::with(backend, "every_frame_that_was_lent_is_waited_for", every_frame_that_was_lent_is_waited_for);
+    }
 }
 
 fn exchange(compute: &Compute) -> Exchange<BufferSpec<u32>> {
@@ -61,6 +67,41 @@ fn an_exchange_may_end_inside_its_own_closure(_: &Rig, compute: &Compute) {
     assert!(no_leak(), "{}", LiveObjects::now());
     running.close().unwrap();
     assert!(LiveObjects::now().is_empty(), "{}", LiveObjects::now());
+}
+
+/// An engine submits two frames and says so of neither; the second is still pending when the exchange goes.
+fn every_frame_that_was_lent_is_waited_for(rig: &Rig, compute: &Compute) {
+    let device = rig.device();
+    let info = ExchangeInfo { name: "lent", slots: 2, timeout: Duration::from_millis(200), ..Default::default() };
+    let spec = BufferSpec::<u32>::new(16, Consumer::TRANSFER_READ);
+    let mut exchange = Exchange::new(compute, &info, spec).unwrap();
+    let gate = SemaphoreInfo { name: "gate", kind: SemaphoreKind::Timeline, exportable: false };
+    let gate = Semaphore::new(device, &gate).unwrap();
+    let readbacks = [Readback::new(device, 64), Readback::new(device, 64)];
+    let turns = [(); 2].map(|()| exchange.begin().unwrap().finish().unwrap());
+    for (index, mut turn) in turns.into_iter().enumerate() {
+        let commands = readbacks[index].record(&turn, &[(turn.resources().as_raw(), 64)]);
+        let parts = turn.submit_parts().unwrap();
+        let closed = vk::SemaphoreSubmitInfo::default().semaphore(gate.as_raw()).value(1);
+        let waits = [parts.wait, closed.stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
+        let commands = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
+        let signals = [parts.signal];
+        let batch = vk::SubmitInfo2::default()
+            .command_buffer_infos(&commands)
+            .wait_semaphore_infos(&waits[..=index])
+            .signal_semaphore_infos(&signals);
+        // SAFETY: recorded with the turn's barriers; all of it outlives the idle device below.
+        unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+        drop(turn);
+    }
+    let leaked = LiveObjects::now().leaked_buffers;
+    drop(exchange);
+    // The second frame cannot have ended: nothing of it may be freed.
+    assert_eq!(LiveObjects::now().leaked_buffers, leaked + 2, "{}", LiveObjects::now());
+    // SAFETY: the host is the gate's only signaller.
+    unsafe { gate.signal(1) }.unwrap();
+    // SAFETY: no other thread uses the device's queues: tests of a program take turns.
+    unsafe { device.as_raw().device_wait_idle() }.unwrap();
 }
 
 /// Panics when it is dropped.

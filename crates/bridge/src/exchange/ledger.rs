@@ -216,12 +216,13 @@ impl Ledger {
         self.rendered
     }
 
-    /// A frame whose submission may or may not have happened.
+    /// The last frame whose submission may or may not have happened: its value is not below that of any other.
     pub(super) fn unknown(&self) -> Option<u64> {
-        self.slots.iter().find_map(|slot| match slot {
+        let unknown = self.slots.iter().filter_map(|slot| match slot {
             Slot::Unknown { frame } | Slot::Lent { frame, .. } => Some(*frame),
             _ => None,
-        })
+        });
+        unknown.max()
     }
 }
 
@@ -332,6 +333,31 @@ mod tests {
     }
 
     proptest! {
+        /// What is waited for at the end is at least every value whose submission may have happened.
+        #[test]
+        fn the_end_waits_for_every_value_that_was_lent(slots in 1usize..5, steps in prop::collection::vec(0u8..4, 1..60)) {
+            let mut ledger = Ledger::new(First::Compute, slots);
+            let mut pending = 0;
+            for step in steps {
+                let Ok(Begun { frame, .. }) = ledger.begin(|| 0) else { continue };
+                ledger.finish(frame);
+                match step {
+                    0 => ledger.skip(frame),
+                    1 => {
+                        ledger.submitted(frame);
+                        pending = value(frame);
+                    }
+                    _ => {
+                        ledger.lend(frame).unwrap();
+                        pending = value(frame);
+                        if step == 2 { ledger.drop_render(frame) } else { ledger.skip(frame) }
+                    }
+                }
+                let end = ledger.unknown().map_or(0, value).max(ledger.rendered());
+                prop_assert!(end >= pending, "{end} of {pending}");
+            }
+        }
+
         /// Whatever is done in whatever order: no slot is handed to the compute side while Vulkan may still use it,
         /// and the values that are signalled rise strictly.
         #[test]
