@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
-use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo};
+use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, LiveObjects};
 use bridge_tests::{Engine, Readback, Rig, compute};
 
 /// What a driver reports as the value of a timeline once the device is lost. Waits, submits and signals report the loss.
@@ -143,11 +143,9 @@ fn lose(device: &ExportDevice, compute: &Compute, counter: Counter) {
         Counter::Stale => reached.unwrap(),
         _ => assert!(reached.unwrap_err().is_device_lost()),
     }
-    let closed = exchange.close();
-    match counter {
-        // Its last values say that all that was accepted has completed.
-        Counter::Stale => closed.unwrap(),
-        _ => assert!(closed.unwrap_err().is_device_lost()),
-    }
+    // What is on a lost device may be destroyed, and is.
+    exchange.close().unwrap();
+    let now = LiveObjects::now();
+    assert!(now.is_empty(), "{counter:?}: {now}");
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }

@@ -47,6 +47,9 @@ fn bad_arguments_are_refused_before_anything_is_made(_: &Rig, compute: &Compute)
     let error = |slots, spec| Exchange::new(compute, &info(slots), spec).unwrap_err().to_string();
     let len = |len| BufferSpec::<u32>::new(len, Consumer::TRANSFER_READ);
     assert!(error(0, len(1)).contains("\"bad\": it has 0 slots"));
+    let unbounded = ExchangeInfo { frames_in_flight: Some(usize::MAX), ..info(3) };
+    let unbounded = Exchange::new(compute, &unbounded, len(1)).unwrap_err().to_string();
+    assert!(unbounded.contains("`None` stands for no bound"), "{unbounded}");
     assert!(error(3, len(0)).contains("\"bad[0]\": it has no bytes"));
     assert!(error(3, len(usize::MAX / 2)).contains("more bytes than this machine can address"));
     let too_large = error(3, len(usize::MAX / 16));

@@ -139,7 +139,8 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     ///
     /// # Errors
     /// [`Error::TurnOpen`] or [`Error::SlotBusy`] while a turn is still held, [`Error::Timeout`] or the failed call when
-    /// the work could not be seen to end; the resources are then leaked on purpose.
+    /// the work could not be seen to end; the resources are then leaked on purpose. On a lost Vulkan device nothing is in use
+    /// any more, so that everything is freed.
     pub fn close(self) -> Result<(), Error> {
         self.shared.ledger().idle().map_err(|refusal| self.shared.refused(refusal))?;
         // Dropping would wait for as long once more.

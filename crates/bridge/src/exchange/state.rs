@@ -59,6 +59,11 @@ impl<R: Resources> Shared<R> {
         if info.frames_in_flight == Some(0) {
             return Err(invalid("it may have 0 frames in flight, so none could begin; 1 makes the host wait for each"));
         }
+        if info.frames_in_flight.is_some_and(|frames| frames > MOST_IN_FLIGHT) {
+            return Err(invalid(&format!(
+                "it may have more than {MOST_IN_FLIGHT} frames in flight; `None` stands for no bound"
+            )));
+        }
         let stages = resources.stages();
         if stages.is_empty() {
             return Err(invalid("it shares nothing that Vulkan uses; give it at least one buffer or image"));
@@ -85,6 +90,7 @@ impl<R: Resources> Shared<R> {
             .collect::<Result<Arc<[_]>>>()?;
         give_over::<R>(compute, info, queue, &slots).inspect_err(|_| {
             // The commands may still run: what they use stays for ever.
+            count_leaked::<R>(&slots);
             std::mem::forget(Arc::clone(&slots));
         })?;
         Ok(Arc::new(Self {
@@ -204,11 +210,19 @@ impl<R: Resources> Shared<R> {
             (ledger.rendered(), ledger.unknown().map(ledger::value))
         };
         let last = unknown.map_or(rendered, |value| value.max(rendered));
-        if last > 0 {
-            self.rendered.wait_value(last, left())?;
-        }
-        if let Some(point) = self.computed.last_issued() {
-            point.wait(left())?;
+        let signals = || {
+            if last > 0 {
+                self.rendered.wait_value(last, left())?;
+            }
+            self.computed.last_issued().map_or(Ok(()), |point| point.wait(left()))
+        };
+        match signals() {
+            // A lost device uses nothing any more, and what is on it may be destroyed (Vulkan specification, "Lost
+            // Device"). The compute side may go on, with the same memory.
+            Err(Error::Vulkan(error)) if error.is_device_lost() => {
+                isolated(|| log::error!("exchange \"{}\": {error}", self.name));
+            }
+            signals => signals?,
         }
         if compute_lost && self.compute.cuda().is_some() {
             return Ok(());
@@ -228,6 +242,18 @@ impl<R: Resources> Shared<R> {
         let value = self.computed.last_issued().map_or(0, |point| point.value());
         Err(self.computed.timed_out(value, start.elapsed())?)
     }
+}
+
+/// The largest bound on the frames in flight; each takes a word.
+const MOST_IN_FLIGHT: usize = 1 << 16;
+
+/// Counts the resources of slots that stay alive on purpose.
+fn count_leaked<R: Resources>(slots: &[R::Slot]) {
+    let leak = &mut |handover: HandoverRef<'_>| match handover {
+        HandoverRef::Buffer(_) => live::leaked(Kind::Buffer, 1),
+        HandoverRef::Image(_) => live::leaked(Kind::Image, 1),
+    };
+    slots.iter().for_each(|slot| R::handovers(slot, leak));
 }
 
 /// The stages at which a frame waits for the compute side.
@@ -323,11 +349,7 @@ impl<R: Resources> Drop for Shared<R> {
                 self.name,
                 self.slots.len(),
             );
-            let leak = &mut |handover: HandoverRef<'_>| match handover {
-                HandoverRef::Buffer(_) => live::leaked(Kind::Buffer, 1),
-                HandoverRef::Image(_) => live::leaked(Kind::Image, 1),
-            };
-            self.slots.iter().for_each(|slot| R::handovers(slot, leak));
+            count_leaked::<R>(&self.slots);
             live::leaked(Kind::Timeline, 2);
             trace::event(Event { event: "leak", side: "host", object: &self.name, ..Event::default() });
             return;
