@@ -29,8 +29,8 @@ Place tube(vec2 turns) {
     vec3 axis = vec3(cos_turns(WIND_AXIS * s), 0.0, sin_turns(WIND_AXIS * s));
     vec3 along_axis = vec3(-sin_turns(WIND_AXIS * s), 0.0, cos_turns(WIND_AXIS * s));
     vec3 outward = axis * cos_turns(WIND_RING * s) + vec3(0.0, sin_turns(WIND_RING * s), 0.0);
-    vec3 round = vec3(0.0, cos_turns(WIND_RING * s), 0.0) - axis * sin_turns(WIND_RING * s);
-    vec3 ahead = along_axis * (WIND_AXIS * (MAJOR + MINOR * cos_turns(WIND_RING * s))) + round * (WIND_RING * MINOR);
+    vec3 around = vec3(0.0, cos_turns(WIND_RING * s), 0.0) - axis * sin_turns(WIND_RING * s);
+    vec3 ahead = along_axis * (WIND_AXIS * (MAJOR + MINOR * cos_turns(WIND_RING * s))) + around * (WIND_RING * MINOR);
     vec3 side = normalize(cross(ahead, outward));
     vec3 normal = outward * cos_turns(turns.y) + side * sin_turns(turns.y);
     return Place(axis * MAJOR + outward * MINOR + normal * THICK, normal);
@@ -54,8 +54,8 @@ float chance(uint orb, uint which) {
 vec4 orb_place(uint orb) {
     float height = (float(orb) + 0.5) / ORBS * 2.0 - 1.0;
     float ring = sqrt(1.0 - height * height);
-    float rounds = chance(orb, 0u) < 0.6 ? -1.0 : -2.0;
-    float turn = float(orb) * 0.381966 + rounds * view.time;
+    float orbits = chance(orb, 0u) < 0.6 ? -1.0 : -2.0;
+    float turn = float(orb) * 0.381966 + orbits * view.time;
     float far = 1.62 + 0.75 * chance(orb, 1u);
     vec3 middle = vec3(ring * cos_turns(turn), height * 0.72, ring * sin_turns(turn)) * far;
     return vec4(middle, 0.022 + 0.050 * chance(orb, 2u) * chance(orb, 3u));

@@ -6,19 +6,19 @@
 
 #include "maths.cuh"
 
-struct Particle {
+struct alignas(16) Particle {
     float position[3];
     u32 color;
 };
-static_assert(sizeof(Particle) == 16, "must match particle.rs");
+static_assert(sizeof(Particle) == 16 && alignof(Particle) == 16, "must match particle.rs");
 
-struct Body {
+struct alignas(16) Body {
     float position[3];
     u32 color;
     float velocity[3];
     u32 extra;
 };
-static_assert(sizeof(Body) == 32, "must match particle.rs");
+static_assert(sizeof(Body) == 32 && alignof(Body) == 16, "must match particle.rs");
 
 constexpr u32 MAX_SUBSTEPS = 16;
 

@@ -20,7 +20,7 @@ void main() {
     vec2 cells = vec2(textureSize(field, 0));
     vec2 lengths = TAU * vec2(MAJOR + MINOR * cos_turns(turns.y), MINOR);
     vec2 steepness = view.relief * 0.5 * texel.yz * cells / lengths;
-    vec3 normal = normalize(at.outward - at.along * steepness.x - at.round * steepness.y);
+    vec3 normal = normalize(at.outward - at.along * steepness.x - at.around * steepness.y);
     vec3 to_eye = normalize(view.eye - at.place);
 
     float ridge = smoothstep(0.05, 0.30, texel.x);

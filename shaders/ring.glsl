@@ -14,12 +14,12 @@ layout(push_constant) uniform View {
     float relief;
     vec3 light;
     uint along;
-    uint round;
+    uint around;
 } view;
 
 struct Frame {
     vec3 along;
-    vec3 round;
+    vec3 around;
     vec3 outward;
     vec3 place;
 };
@@ -28,6 +28,6 @@ Frame frame(vec2 turns, float height) {
     vec3 from_axis = vec3(cos_turns(turns.x), 0.0, sin_turns(turns.x));
     vec3 outward = from_axis * cos_turns(turns.y) + vec3(0.0, sin_turns(turns.y), 0.0);
     vec3 along = vec3(-sin_turns(turns.x), 0.0, cos_turns(turns.x));
-    vec3 round = vec3(0.0, cos_turns(turns.y), 0.0) - from_axis * sin_turns(turns.y);
-    return Frame(along, round, outward, from_axis * MAJOR + outward * (MINOR + height));
+    vec3 around = vec3(0.0, cos_turns(turns.y), 0.0) - from_axis * sin_turns(turns.y);
+    return Frame(along, around, outward, from_axis * MAJOR + outward * (MINOR + height));
 }

@@ -8,7 +8,7 @@ layout(location = 0) out vec2 turns;
 void main() {
     uint column = uint(gl_InstanceIndex) + (uint(gl_VertexIndex) & 1u);
     uint row = uint(gl_VertexIndex) >> 1;
-    turns = vec2(float(column) / float(view.along), float(row) / float(view.round));
+    turns = vec2(float(column) / float(view.along), float(row) / float(view.around));
     float height = view.relief * textureLod(sampler2D(field, linear), turns, 0.0).r;
     gl_Position = view.transform * vec4(frame(turns, height).place, 1.0);
 }

@@ -88,8 +88,8 @@ fn tube(s: f32, t: f32) -> Place {
     let along_axis = Vec3::new(-sin_turns(p * s), 0.0, cos_turns(p * s));
     // Out of the ring that the tube winds about: at right angles to the tube, and never undefined.
     let out = axis * cos_turns(q * s) + Vec3::Y * sin_turns(q * s);
-    let round = Vec3::Y * cos_turns(q * s) - axis * sin_turns(q * s);
-    let ahead = along_axis * (p * (major + minor * cos_turns(q * s))) + round * (q * minor);
+    let around = Vec3::Y * cos_turns(q * s) - axis * sin_turns(q * s);
+    let ahead = along_axis * (p * (major + minor * cos_turns(q * s))) + around * (q * minor);
     let side = ahead.cross(out).normalize();
     let normal = out * cos_turns(t) + side * sin_turns(t);
     Place { at: axis * major + out * minor + normal * thick, normal }
@@ -105,8 +105,8 @@ fn orb_place(view: &View, orb: u32) -> (Vec3, f32) {
     let height = (orb as f32 + 0.5) / ORBS as f32 * 2.0 - 1.0;
     let ring = (1.0 - height * height).sqrt();
     // Whole numbers of turns, so that the end is the beginning.
-    let rounds = if chance(view.seed, orb, 0) < 0.6 { -1.0 } else { -2.0 };
-    let turn = orb as f32 * 0.381_966 + rounds * view.time;
+    let orbits = if chance(view.seed, orb, 0) < 0.6 { -1.0 } else { -2.0 };
+    let turn = orb as f32 * 0.381_966 + orbits * view.time;
     let far = 1.62 + 0.75 * chance(view.seed, orb, 1);
     let middle = Vec3::new(ring * cos_turns(turn), height * 0.72, ring * sin_turns(turn)) * far;
     (middle, 0.022 + 0.050 * chance(view.seed, orb, 2) * chance(view.seed, orb, 3))

@@ -43,7 +43,7 @@ pub struct View {
     /// Quads along the ring.
     along: u32,
     /// Quads round the tube.
-    round: u32,
+    around: u32,
 }
 
 /// The push constants of `develop.frag`: 36 bytes.
@@ -77,13 +77,13 @@ impl View {
             relief: RELIEF * std::f32::consts::TAU * MAJOR / grid[0] as f32,
             light: toward(0.14, side - 0.15).to_array(),
             along: grid[0] / 2,
-            round: grid[1] / 2,
+            around: grid[1] / 2,
         }
     }
 
     /// Vertices of a strip once round the tube, and how many strips make up the ring.
     pub fn strips(&self) -> [u32; 2] {
-        [2 * (self.round + 1), self.along]
+        [2 * (self.around + 1), self.along]
     }
 }
 
@@ -111,7 +111,7 @@ impl Sampler<'_> {
 /// A place on the ring: directions along it, round the tube and outwards.
 struct Frame {
     along: Vec3,
-    round: Vec3,
+    around: Vec3,
     out: Vec3,
     place: Vec3,
 }
@@ -122,7 +122,7 @@ fn frame(u: f32, v: f32, height: f32) -> Frame {
     let out = from_axis * cos_turns(v) + Vec3::Y * sin_turns(v);
     Frame {
         along: Vec3::new(-sin_turns(u), 0.0, cos_turns(u)),
-        round: Vec3::Y * cos_turns(v) - from_axis * sin_turns(v),
+        around: Vec3::Y * cos_turns(v) - from_axis * sin_turns(v),
         out,
         place: from_axis * MAJOR + out * (MINOR + height),
     }
@@ -138,12 +138,12 @@ fn room(at: Vec3, light: Vec3) -> Vec3 {
 fn shade(view: &View, image: &Sampler<'_>, u: f32, v: f32) -> [f32; 4] {
     use std::f32::consts::TAU;
     let texel = image.at(u, v);
-    let Frame { along, round, out, place } = frame(u, v, view.relief * texel.x);
+    let Frame { along, around, out, place } = frame(u, v, view.relief * texel.x);
     let [columns, rows] = image.size.map(|n| n as f32);
     let steepness = |slope: f32, cells: f32, length: f32| view.relief * 0.5 * slope * cells / length;
     let girth = TAU * (MAJOR + MINOR * cos_turns(v));
     let normal =
-        (out - along * steepness(texel.y, columns, girth) - round * steepness(texel.z, rows, TAU * MINOR)).normalize();
+        (out - along * steepness(texel.y, columns, girth) - around * steepness(texel.z, rows, TAU * MINOR)).normalize();
     let (eye, light) = (Vec3::from_array(view.eye), Vec3::from_array(view.light));
     let to_eye = (eye - place).normalize();
 
@@ -170,20 +170,20 @@ fn shade(view: &View, image: &Sampler<'_>, u: f32, v: f32) -> [f32; 4] {
 pub fn draw(view: &View, texels: &[Texel], grid: [u32; 2], size: [u32; 2]) -> Vec<[f32; 4]> {
     let image = Sampler { texels, size: grid.map(|n| n as usize) };
     let transform = Mat4::from_cols_array(&view.transform);
-    let (along, round) = (view.along, view.round);
-    let corners: Vec<Vertex<2>> = (0..(along + 1) * (round + 1))
+    let (along, around) = (view.along, view.around);
+    let corners: Vec<Vertex<2>> = (0..(along + 1) * (around + 1))
         .into_par_iter()
         .map(|i| {
-            let u = (i / (round + 1)) as f32 / along as f32;
-            let v = (i % (round + 1)) as f32 / round as f32;
+            let u = (i / (around + 1)) as f32 / along as f32;
+            let v = (i % (around + 1)) as f32 / around as f32;
             let place = frame(u, v, view.relief * image.at(u, v).x).place;
             Vertex { clip: (transform * place.extend(1.0)).to_array(), values: [u, v] }
         })
         .collect();
-    let triangles: Vec<[u32; 3]> = (0..along * round)
+    let triangles: Vec<[u32; 3]> = (0..along * around)
         .flat_map(|i| {
-            let a = i / round * (round + 1) + i % round;
-            let b = a + round + 1;
+            let a = i / around * (around + 1) + i % around;
+            let b = a + around + 1;
             [[a, b, a + 1], [a + 1, b, b + 1]]
         })
         .collect();
