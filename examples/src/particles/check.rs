@@ -11,7 +11,7 @@ use crate::particles::particle::{Body, Particle};
 use crate::particles::raster::draw;
 use crate::particles::scene::{Scene, Step};
 use crate::particles::view::{Style, View};
-use crate::psnr::{coarse, compare};
+use crate::psnr::{coarse, compare, compare_small};
 
 /// How many particles are replayed, at most.
 const REPLAYED: usize = 4096;
@@ -86,7 +86,7 @@ pub fn compare_drawn(
 ) -> (f64, Result<()>) {
     const WHAT: &str = "what the CPU draws from the same particles";
     let expected = expected_picture(scene, view, size, particles);
-    let (likeness, result) = compare(frame, WHAT, found, &expected, LEAST_DRAWN);
+    let (likeness, result) = compare_small(frame, WHAT, found, &expected, LEAST_DRAWN);
     let [coarse_found, coarse_expected] = [found, &expected].map(|rgba| coarse(rgba, size[0] as usize));
     if result.is_ok() || scene.look().style == Style::Sparks || coarse_found.is_empty() {
         return (likeness, result);

@@ -17,10 +17,13 @@ use super::glow::Glow;
 
 /// What light is kept in: every device blends it.
 pub const LIGHT: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
-/// What light adds up in when there are so many particles that half floats would swallow the last of them.
+/// What light adds up in when there are so many particles, in all or for each pixel, that half floats would swallow the last
+/// of them.
 const MUCH_LIGHT: vk::Format = vk::Format::R32G32B32A32_SFLOAT;
 /// How many are so many.
 const MANY: u32 = 2_000_000;
+/// How many are so many for each pixel.
+const MANY_PER_PIXEL: u32 = 2;
 /// How Vulkan uses the shared buffer: it draws from it, and sometimes reads it back.
 pub const CONSUMER: Consumer = Consumer::VERTEX_INPUT.union(Consumer::TRANSFER_READ);
 
@@ -98,7 +101,8 @@ impl Renderer {
         [width, height]: [u32; 2],
         slots: usize,
     ) -> Result<Self> {
-        let much = particles > MANY && look.style == Style::Sparks && blends(device, MUCH_LIGHT);
+        let many = particles > MANY || particles / MANY_PER_PIXEL > width.saturating_mul(height);
+        let much = many && look.style == Style::Sparks && blends(device, MUCH_LIGHT);
         let format = if much { MUCH_LIGHT } else { LIGHT };
         let extent = vk::Extent2D { width, height };
         let usage = vk::ImageUsageFlags::SAMPLED | vk::ImageUsageFlags::COLOR_ATTACHMENT;
