@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use bridge::ash::vk;
 use bridge::{BufferSpec, Compute, Exchange, ExchangeInfo, OpenInfo, SubmitInfo, TimelinePoint};
+use bridge_examples::console::count;
 use bridge_examples::gpu::output::Wanted;
 use bridge_examples::particles::check::{LEAST_HOME, Replay, compare_drawn};
 use bridge_examples::particles::compute::{Mover, Shared};
@@ -88,7 +89,7 @@ unsafe impl Demo for Particles {
 
     fn about(&self) -> String {
         let scene = if self.scene.reference().is_some() { &self.name } else { "two galaxies" };
-        format!("{} particles, {scene}", self.scene.particles())
+        format!("{}, {scene}", count(self.scene.particles(), "particle"))
     }
 
     fn patience(&self) -> Duration {

@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use gif::{DisposalMethod, Encoder, Frame, Repeat};
 use image::{ImageBuffer, Rgba, imageops};
 
-use crate::files::AtomicFile;
+use crate::files::{AtomicFile, cannot_write};
 use crate::palette::{COLORS, Histogram, Palette};
 
 /// The widest animation, in pixels.
@@ -29,6 +29,7 @@ const UNCHANGED: u8 = COLORS as u8;
 pub struct Animation {
     size: [u32; 2],
     stride: u64,
+    folder: PathBuf,
     state: Mutex<State>,
 }
 
@@ -47,8 +48,10 @@ impl Animation {
         let rows = (f64::from(height) * f64::from(small) / f64::from(width)).round().clamp(1.0, 65535.0);
         let spool = tempfile::tempfile_in(folder)
             .with_context(|| format!("cannot make a temporary file in {}", folder.display()))?;
+        let folder = folder.to_owned();
         let state = State { spool, colors: Histogram::default(), count: 0 };
-        Ok(Self { size: [small, rows as u32], stride: frames.div_ceil(LENGTH).max(1), state: Mutex::new(state) })
+        let stride = frames.div_ceil(LENGTH).max(1);
+        Ok(Self { size: [small, rows as u32], stride, folder, state: Mutex::new(state) })
     }
 
     /// Whether frame `frame` is one of those that are shown.
@@ -67,8 +70,9 @@ impl Animation {
         let rgb: Vec<u8> = small.as_raw().chunks_exact(4).flat_map(|rgba| [rgba[0], rgba[1], rgba[2]]).collect();
         let index = frame / self.stride;
         let mut state = self.lock();
-        state.spool.seek(SeekFrom::Start(index * rgb.len() as u64))?;
-        state.spool.write_all(&rgb).context("cannot write a temporary file for the animation")?;
+        let place = SeekFrom::Start(index * rgb.len() as u64);
+        let written = state.spool.seek(place).and_then(|_| state.spool.write_all(&rgb));
+        written.map_err(|error| cannot_write(&self.folder.join("the animation's temporary file"), error))?;
         state.colors.add(&rgb);
         state.count = state.count.max(index + 1);
         Ok(())
@@ -79,11 +83,10 @@ impl Animation {
         let [width, height] = self.size.map(|n| n as usize);
         let State { mut spool, colors, count } = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut palette = colors.palette();
-        let cannot = || format!("cannot write {}", path.display());
+        let cannot = |error| cannot_write(path, error);
         let mut file = AtomicFile::create(path)?;
-        let mut encoder =
-            Encoder::new(&mut file, width as u16, height as u16, &global(&palette)).with_context(cannot)?;
-        encoder.set_repeat(Repeat::Infinite).with_context(cannot)?;
+        let mut encoder = Encoder::new(&mut file, width as u16, height as u16, &global(&palette)).map_err(cannot)?;
+        encoder.set_repeat(Repeat::Infinite).map_err(cannot)?;
         spool.seek(SeekFrom::Start(0))?;
         let mut rgb = vec![0; width * height * 3];
         let mut shown = vec![UNCHANGED; width * height];
@@ -98,7 +101,7 @@ impl Animation {
                 buffer: changes(&rgb, &mut shown, &mut palette, width).into(),
                 ..Frame::default()
             };
-            encoder.write_frame(&frame).with_context(cannot)?;
+            encoder.write_frame(&frame).map_err(cannot)?;
         }
         drop(encoder);
         file.commit()

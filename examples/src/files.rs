@@ -1,10 +1,12 @@
 //! Output files that are whole or not there.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, bail};
+
+use crate::console::count;
 
 /// A file that takes its name only when it is complete. Until then it is `.NAME.part`; dropped before
 /// [`commit`](Self::commit) it is deleted, and whatever had the name before stays.
@@ -21,16 +23,21 @@ impl AtomicFile {
         name.push(path.file_name().unwrap_or_default());
         name.push(".part");
         let part = path.with_file_name(name);
-        let file = File::create(&part).with_context(|| format!("cannot write {}", path.display()))?;
+        let file = File::create(&part).map_err(|error| cannot_write(path, error))?;
         Ok(Self { writer: Some(BufWriter::with_capacity(1 << 18, file)), part, path: path.to_owned() })
     }
 
     /// Gives the file its name.
     pub fn commit(mut self) -> Result<()> {
         let written = self.writer.take().map_or(Ok(()), |mut writer| writer.flush());
-        written
-            .and_then(|()| fs::rename(&self.part, &self.path))
-            .with_context(|| format!("cannot write {}", self.path.display()))
+        written.and_then(|()| fs::rename(&self.part, &self.path)).map_err(|error| cannot_write(&self.path, error))
+    }
+}
+
+impl AtomicFile {
+    fn finish_with(mut self, text: &str) -> Result<()> {
+        self.write_all(text.as_bytes()).map_err(|error| cannot_write(&self.path, error))?;
+        self.commit()
     }
 }
 
@@ -52,23 +59,52 @@ impl Drop for AtomicFile {
     }
 }
 
+/// Why `path` cannot be written, and what to do if it is for want of room.
+pub fn cannot_write(path: &Path, error: impl Into<Error>) -> Error {
+    let error = error.into();
+    let io_error = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<png::EncodingError>() {
+        // Not among its sources.
+        Some(png::EncodingError::IoError(error)) => Some(error.kind()),
+        _ => cause.downcast_ref::<io::Error>().map(io::Error::kind),
+    };
+    let full = error
+        .chain()
+        .filter_map(io_error)
+        .any(|kind| matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded));
+    let remedy = if full { ": the disk is full; make room, or choose another folder with --out" } else { "" };
+    error.context(format!("cannot write {}{remedy}", path.display()))
+}
+
 /// Makes the folder `path`, proves that it can be written to, and takes away what an earlier run of `program` left
 /// there, so that its frames are not mistaken for those of this run. Without a `summary.json` of that program nothing
-/// is deleted.
+/// is deleted. A `summary.json` that says so is left until the run has one of its own: a run that ends before its time is
+/// known by it.
+///
+/// # Errors
+/// Names the folder, and says that another can be chosen.
 pub fn prepare_folder(path: &Path, program: &str) -> Result<()> {
+    if path.exists() && !path.is_dir() {
+        bail!("--out {}: that is a file, not a folder; choose another with --out", path.display());
+    }
     let cannot = || format!("cannot write to the output folder {}; choose another with --out", path.display());
     fs::create_dir_all(path).with_context(cannot)?;
-    drop(AtomicFile::create(&path.join("summary.json")).with_context(cannot)?);
-    if !is_from(path, program) {
-        return Ok(());
-    }
+    let unfinished = AtomicFile::create(&path.join("summary.json")).with_context(cannot)?;
+    let own = is_from(path, program);
+    let mut foreign = 0_u64;
     for entry in fs::read_dir(path).with_context(cannot)? {
         let entry = entry.with_context(cannot)?;
-        if is_output(&entry.file_name().to_string_lossy()) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if own && is_output(&name) && name != ".summary.json.part" {
             fs::remove_file(entry.path()).with_context(|| format!("cannot delete {}", entry.path().display()))?;
         }
+        foreign += u64::from(!own && is_frame(&name));
     }
-    Ok(())
+    if foreign > 0 {
+        let folder = path.display();
+        log::warn!("{} in {folder} of something other than {program}: not deleted", count(foreign, "frame"));
+    }
+    unfinished.finish_with(&format!("{{\"program\": \"{program}\", \"state\": \"unfinished\"}}\n")).with_context(cannot)
 }
 
 fn is_from(folder: &Path, program: &str) -> bool {
@@ -78,10 +114,15 @@ fn is_from(folder: &Path, program: &str) -> bool {
         .is_some_and(|summary| summary["program"] == program)
 }
 
-fn is_output(name: &str) -> bool {
+fn is_frame(name: &str) -> bool {
     let number = name.strip_prefix("frame_").and_then(|rest| rest.strip_suffix(".png"));
-    let frame = number.is_some_and(|digits| digits.len() >= 4 && digits.bytes().all(|byte| byte.is_ascii_digit()));
-    frame || ["animation.gif", "summary.json"].contains(&name) || (name.starts_with('.') && name.ends_with(".part"))
+    number.is_some_and(|digits| digits.len() >= 4 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn is_output(name: &str) -> bool {
+    is_frame(name)
+        || ["animation.gif", "summary.json"].contains(&name)
+        || (name.starts_with('.') && name.ends_with(".part"))
 }
 
 #[cfg(test)]
@@ -117,10 +158,38 @@ mod tests {
             fs::write(folder.path().join(name), "x").unwrap();
         }
         prepare_folder(folder.path(), "particles").unwrap();
-        assert_eq!(names(), ["animation.gif", "frame_0001.png", "frame_of_mind.png"]);
+        assert_eq!(names(), ["animation.gif", "frame_0001.png", "frame_of_mind.png", "summary.json"]);
+        prepare_folder(folder.path(), "texture").unwrap();
+        assert_eq!(names().len(), 4, "another program's");
         fs::write(folder.path().join("summary.json"), r#"{"program":"particles"}"#).unwrap();
         prepare_folder(folder.path(), "particles").unwrap();
-        assert_eq!(names(), ["frame_of_mind.png"]);
+        assert_eq!(names(), ["frame_of_mind.png", "summary.json"]);
+    }
+
+    #[test]
+    fn a_run_that_was_cut_off_is_cleared_too() {
+        let folder = tempfile::tempdir().unwrap();
+        prepare_folder(folder.path(), "particles").unwrap();
+        let frame = folder.path().join("frame_0007.png");
+        fs::write(&frame, "x").unwrap();
+        prepare_folder(folder.path(), "particles").unwrap();
+        assert!(!frame.exists());
+    }
+
+    #[test]
+    fn a_full_disk_and_a_file_in_the_way_are_named_with_the_remedy() {
+        let full = || io::Error::from(ErrorKind::StorageFull);
+        let errors: [Error; 3] =
+            [full().into(), png::EncodingError::IoError(full()).into(), gif::EncodingError::Io(full()).into()];
+        for full in errors {
+            let error = format!("{:#}", cannot_write(Path::new("out/frame_0001.png"), full));
+            assert!(error.contains("out/frame_0001.png: the disk is full") && error.contains("--out"), "{error}");
+        }
+        let error = format!("{:#}", cannot_write(Path::new("a"), io::Error::from(ErrorKind::PermissionDenied)));
+        assert!(!error.contains("full"), "{error}");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = format!("{:#}", prepare_folder(file.path(), "particles").unwrap_err());
+        assert!(error.contains("that is a file, not a folder") && error.contains("--out"), "{error}");
     }
 
     #[test]

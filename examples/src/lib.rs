@@ -12,6 +12,7 @@
 //! | [`writer`], [`animation`], [`palette`] | frames to PNG and GIF, beside the frame loop |
 //! | [`psnr`] | how alike two pictures are |
 //! | [`progress`], [`interrupt`] | a bar, and Ctrl-C |
+//! | [`console`] | output that survives a closed pipe |
 //! | [`doctor`] | what this machine can do, and what to do about the rest |
 //! | [`particles`] | the particle demo: a buffer, compute first |
 //! | [`texture`] | the texture demo: an image, compute first |
@@ -22,6 +23,7 @@
 pub mod animation;
 pub mod camera;
 pub mod color;
+pub mod console;
 pub mod doctor;
 pub mod files;
 pub mod gpu;

@@ -33,15 +33,15 @@ pub struct RunOptions {
     pub size: Size,
 
     /// Folder for the frames, the animation and summary.json; made if need be [default: out/PROGRAM]
-    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    #[arg(long, value_name = "DIR", conflicts_with = "window", help_heading = "Output")]
     out: Option<PathBuf>,
 
     /// Write every N-th frame as a PNG; 0: only the first and the last
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Output")]
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "window", help_heading = "Output")]
     pub every: u32,
 
     /// Do not write animation.gif
-    #[arg(long, help_heading = "Output")]
+    #[arg(long, conflicts_with = "window", help_heading = "Output")]
     pub no_animation: bool,
 
     /// Show the frames in a window instead of writing them
@@ -168,6 +168,17 @@ mod tests {
             let message = parse(&arguments).unwrap_err();
             assert!(message.contains(arguments[0]), "{message}");
         }
+    }
+
+    #[test]
+    fn what_a_window_cannot_do_is_refused() {
+        for arguments in
+            [&["--window", "--out", "x"][..], &["--every", "2", "--window"], &["--window", "--no-animation"]]
+        {
+            let message = parse(arguments).unwrap_err();
+            assert!(message.contains("--window") && message.contains("cannot be used with"), "{message}");
+        }
+        assert!(parse(&["--window"]).unwrap().window);
     }
 
     #[test]

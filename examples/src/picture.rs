@@ -1,12 +1,12 @@
 //! Pictures in memory, read from files.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use image::imageops::{FilterType, resize};
-use image::{DynamicImage, ImageBuffer, ImageDecoder, Limits, Rgba};
+use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, Limits, Rgba};
 
 /// The longest side of a picture that is read, in pixels.
 pub const MAX_SIDE: u32 = 32_768;
@@ -45,7 +45,11 @@ impl Picture {
         limits.max_image_width = Some(MAX_SIDE);
         limits.max_image_height = Some(MAX_SIDE);
         limits.max_alloc = Some(MAX_BYTES);
-        let decoder = image::codecs::png::PngDecoder::with_limits(BufReader::new(file), limits)
+        let mut file = BufReader::new(file);
+        if let Some(other) = other_format(file.fill_buf().context("cannot read its beginning")?) {
+            bail!("it is {other}, whatever its name says; convert it to PNG first");
+        }
+        let decoder = image::codecs::png::PngDecoder::with_limits(file, limits)
             .context("it is not a PNG file, or damaged at its beginning, or too large")?;
         let (width, height) = decoder.dimensions();
         // The four bytes per pixel that it becomes count as well as what the file holds.
@@ -82,6 +86,20 @@ impl Picture {
     }
 }
 
+/// The kind of picture that begins like this, if it is a known one other than PNG.
+fn other_format(start: &[u8]) -> Option<&'static str> {
+    Some(match image::guess_format(start).ok()? {
+        ImageFormat::Png => return None,
+        ImageFormat::Jpeg => "a JPEG file",
+        ImageFormat::Gif => "a GIF file",
+        ImageFormat::WebP => "a WebP file",
+        ImageFormat::Bmp => "a BMP file",
+        ImageFormat::Tiff => "a TIFF file",
+        ImageFormat::Avif => "an AVIF file",
+        _ => "a picture of another kind",
+    })
+}
+
 /// 16-bit channels, the colours multiplied by alpha.
 fn premultiplied(rgba: &[u8]) -> Vec<u16> {
     let pixel = |rgba: &[u8]| {
@@ -100,4 +118,23 @@ fn straight(rgba: &[u16]) -> Vec<u8> {
         [channel(rgba[0]), channel(rgba[1]), channel(rgba[2]), ((u32::from(rgba[3]) + 128) / 257) as u8]
     };
     rgba.chunks_exact(4).flat_map(pixel).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jpeg_is_called_one_whatever_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            format!("{:#}", Picture::open(&path).unwrap_err())
+        };
+        let text = error("a.png", b"\xff\xd8\xff\xe0\0\x10JFIF\0");
+        assert!(text.contains("a.png") && text.contains("JPEG file") && text.contains("convert"), "{text}");
+        assert!(error("b.png", b"RIFF\0\0\0\0WEBPVP8 ").contains("WebP file"));
+        assert!(error("c.png", b"").contains("not a PNG file") && error("d.png", b"text").contains("not a PNG file"));
+    }
 }

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::console::tell;
+
 /// How often a run without a terminal says where it is.
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -38,8 +40,8 @@ impl Progress {
         if self.last.elapsed() >= INTERVAL {
             self.last = Instant::now();
             match self.total {
-                Some(total) => eprintln!("{done}/{total} {}", self.noun),
-                None => eprintln!("{done} {}", self.noun),
+                Some(total) => tell(format_args!("{done}/{total} {}", self.noun)),
+                None => tell(format_args!("{done} {}", self.noun)),
             }
         }
     }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::files::AtomicFile;
+use crate::console::count;
+use crate::files::{AtomicFile, cannot_write};
 use crate::psnr::IDENTICAL;
 
 /// All figures of one run; `figures` are those that its program alone has.
@@ -113,7 +114,7 @@ impl<F: Serialize> Summary<F> {
     pub fn write(&self, folder: &Path) -> Result<()> {
         let path = folder.join("summary.json");
         let mut file = AtomicFile::create(&path)?;
-        writeln!(file, "{}", self.json()?).with_context(|| format!("cannot write {}", path.display()))?;
+        writeln!(file, "{}", self.json()?).map_err(|error| cannot_write(&path, error))?;
         file.commit()
     }
 }
@@ -124,8 +125,8 @@ impl<F> Summary<F> {
         let likeness = self.likeness();
         match (self.checks.len(), failed) {
             (0, _) => "not checked".into(),
-            (all, 0) => format!("{all} checks passed{likeness}"),
-            (all, failed) => format!("{failed} of {all} checks FAILED{likeness}"),
+            (all, 0) => format!("{} passed{likeness}", count(all as u64, "check")),
+            (all, failed) => format!("{failed} of {} FAILED{likeness}", count(all as u64, "check")),
         }
     }
 
@@ -149,14 +150,14 @@ impl<F> Summary<F> {
 impl<F: fmt::Display> fmt::Display for Summary<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.state == State::Interrupted {
-            write!(f, "interrupted after {} frames | ", self.frames)?;
+            write!(f, "interrupted after {} | ", count(self.frames, "frame"))?;
         }
         write!(
             f,
-            "{} | {} | {} frames | {:.2} ms/frame | {} | {}",
+            "{} | {} | {} | {:.2} ms/frame | {} | {}",
             self.device,
             self.backend,
-            self.frames,
+            count(self.frames, "frame"),
             self.ms_per_frame,
             self.figures,
             self.checked(),
@@ -219,7 +220,7 @@ mod tests {
     fn one_line_says_it_all() {
         let mut summary = summary();
         summary.checks.push(Check::likeness(99, "picture", (51.26, Ok(()))));
-        let line = "A GPU | cuda | 100 frames | 2.00 ms/frame | 1.50 M stars | 1 checks passed, PSNR 51.3 dB | out";
+        let line = "A GPU | cuda | 100 frames | 2.00 ms/frame | 1.50 M stars | 1 check passed, PSNR 51.3 dB | out";
         assert_eq!(summary.to_string(), line);
         let home = |psnr| Check::likeness(0, "reference", (psnr, Ok(())));
         summary.checks.push(home(IDENTICAL));
@@ -228,7 +229,7 @@ mod tests {
         assert!(summary.to_string().contains("3 checks passed, first and last frame PSNR 61.0 dB"));
         summary.checks.truncate(1);
         summary.checks[0].error = Some("wrong".into());
-        assert!(summary.to_string().contains("1 of 1 checks FAILED"));
+        assert!(summary.to_string().contains("1 of 1 check FAILED"));
         assert_eq!(summary.error(), Some("wrong"));
         summary.state = State::Interrupted;
         assert!(summary.to_string().starts_with("interrupted after 100 frames | "));

@@ -9,7 +9,7 @@ use anyhow::{Context, Error, Result, anyhow};
 use png::{BitDepth, ColorType, Compression, Encoder};
 
 use crate::animation::Animation;
-use crate::files::AtomicFile;
+use crate::files::{AtomicFile, cannot_write};
 
 /// Frames that may wait for a thread before the frame loop has to.
 const QUEUE: usize = 3;
@@ -142,7 +142,7 @@ pub fn write_png(path: &Path, rgba: &[u8], size: [u32; 2]) -> Result<()> {
         writer.write_image_data(&rgb)?;
         writer.finish()
     });
-    written.with_context(|| format!("cannot write {}", path.display()))?;
+    written.map_err(|error| cannot_write(path, error))?;
     file.commit()
 }
 

@@ -66,7 +66,8 @@ fn what_cannot_be_is_one_error_without_a_panic() {
     for (program, arguments, code, word) in [
         ("texture", &["--frames", "0"][..], 2, "--frames"),
         ("texture", &["--steps", "0"], 2, "--steps"),
-        ("texture", &["--grid", "640x8"], 1, "--grid 640x8"),
+        ("texture", &["--grid", "640x8"], 2, "--grid"),
+        ("texture", &["--grid", "1x1"], 2, "--grid"),
         ("texture", &["--gpu", "no such device"], 1, "no such device"),
         // Larger than any device's images; found before any is made.
         ("texture", &["--grid", "16384x16384", "--size", "16384x16384", "--samples", "4"], 1, "65536"),

@@ -95,6 +95,49 @@ fn what_cannot_be_is_one_error_without_a_panic() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("--out"));
 }
 
+#[test]
+fn small_and_crowded_pictures_pass_their_own_checks() {
+    let out = tempfile::tempdir().unwrap();
+    for arguments in [["--size", "64x64", "--particles", "150000"], ["--size", "7x5", "--particles", "20000"]] {
+        let arguments = [&["--frames", "2", "--no-animation"][..], &arguments].concat();
+        let test = "small_and_crowded_pictures_pass_their_own_checks";
+        let Some(output) = common::run(test, PROGRAM, out.path(), &arguments) else { return };
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn an_output_folder_that_is_a_file_is_called_one() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let Some(output) = run("an_output_folder_that_is_a_file_is_called_one", file.path(), &["--frames", "1"]) else {
+        return;
+    };
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("that is a file, not a folder"), "{error}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn standard_output_that_is_full_is_an_error_and_one_that_is_closed_is_none() {
+    use std::process::Stdio;
+    let out = tempfile::tempdir().unwrap();
+    let arguments = ["--particles", "3000", "--frames", "1", "--json"];
+    let test = "standard_output_that_is_full_is_an_error_and_one_that_is_closed_is_none";
+    if common::run(test, PROGRAM, out.path(), &arguments).is_none() {
+        return;
+    }
+    let output = |stdout: Stdio| {
+        let output = common::command(PROGRAM, out.path(), &arguments).unwrap().stdout(stdout).output().unwrap();
+        (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (status, error) = output(fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into());
+    assert!(status.code() == Some(1) && error.contains("standard output"), "{status}: {error}");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let (status, error) = output(writer.into());
+    assert!(status.success() && !error.contains("panicked"), "{status}: {error}");
+}
+
 #[cfg(unix)]
 mod interrupted {
     use std::process::Stdio;

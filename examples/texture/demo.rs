@@ -48,7 +48,7 @@ unsafe impl Demo for Texture {
     fn new(options: &Options, open: &OpenInfo<'_>) -> Result<Self> {
         let compute = run::open(Self::PROGRAM, &options.run, open, vk::PhysicalDeviceFeatures::default())?;
         let cuda = compute.cuda().is_some();
-        let (grid, samples) = (options.grid_on(cuda)?, options.samples_on(cuda));
+        let (grid, samples) = (options.grid_on(cuda), options.samples_on(cuda));
         let (seed, size, slots) = (options.run.seed, options.run.extent(), options.run.slots as usize);
         let work = |[width, height]: [u32; 2], times: u32| u64::from(width) * u64::from(height) * u64::from(times);
         let millions = (work(grid, options.steps) + work(size, samples * samples)) / 1_000_000;

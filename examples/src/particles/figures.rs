@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::console::count;
 use crate::summary::short;
 
 /// The figures of a run.
@@ -30,7 +31,7 @@ impl Figures {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [computed, drawn] = [self.particles_computed_per_second, self.particles_drawn_per_second].map(short);
-        write!(f, "{} particles: {computed}/s computed, {drawn}/s drawn", self.particles)
+        write!(f, "{}: {computed}/s computed, {drawn}/s drawn", count(self.particles, "particle"))
     }
 }
 

@@ -18,6 +18,7 @@ use bridge::{Compute, ExportDevice, OpenInfo, SubmitInfo, TimelinePoint};
 use clap::Parser;
 use serde::Serialize;
 
+use crate::console::{print, tell};
 use crate::gpu::output::Wanted;
 use crate::interrupt;
 use crate::options::RunOptions;
@@ -139,7 +140,7 @@ pub fn main<D: Demo>() -> ExitCode {
     match result.and_then(|summary| report(options.as_ref(), &summary)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", chain(&error));
+            tell(format_args!("error: {}", chain(&error)));
             ExitCode::FAILURE
         }
     }
@@ -157,8 +158,9 @@ fn chain(error: &Error) -> String {
 /// Says on the error stream what is about to run, and why there.
 fn announce<D: Demo>(demo: &D) {
     let compute = demo.compute();
-    eprintln!("{}", demo.about());
-    eprintln!("renders on {}, computes on {} ({})", compute.device().name(), compute.backend(), compute.reason());
+    tell(demo.about());
+    let device = compute.device().name();
+    tell(format_args!("renders on {device}, computes on {} ({})", compute.backend(), compute.reason()));
 }
 
 /// The figures of a run that took `seconds`, without checks other than the validation layer's.
@@ -194,14 +196,11 @@ fn summary<D: Demo>(options: &RunOptions, run: &Frames<D>, seconds: f64) -> Summ
 
 /// Prints the summary; what is wrong goes to the error stream.
 fn report<F: Serialize + fmt::Display>(options: &RunOptions, summary: &Summary<F>) -> Result<ExitCode> {
-    if options.json {
-        println!("{}", summary.json()?);
-    } else {
-        println!("{summary}");
-    }
     for error in summary.checks.iter().filter_map(|check| check.error.as_deref()) {
-        eprintln!("error: {error}");
+        tell(format_args!("error: {error}"));
     }
+    let text = if options.json { summary.json()? } else { summary.to_string() };
+    print(&format!("{text}\n"))?;
     Ok(match summary.state {
         State::Complete => ExitCode::SUCCESS,
         State::Interrupted => ExitCode::from(interrupt::EXIT_CODE),

@@ -27,7 +27,7 @@ Examples:
 #[command(name = "texture", version, after_help = format!("{EXAMPLES}\n\n{EXIT_STATUS}"), max_term_width = 100)]
 pub struct Options {
     /// Cells of the pattern, along the ring and round its tube [default: 1024x448 on CUDA, 640x280 on the host]
-    #[arg(long, value_name = "WxH", help_heading = "Scene")]
+    #[arg(long, value_name = "WxH", value_parser = grid, help_heading = "Scene")]
     pub grid: Option<Size>,
 
     /// Steps of the pattern in each frame
@@ -51,21 +51,24 @@ impl AsRef<RunOptions> for Options {
 
 impl Options {
     /// Cells along the ring and round its tube.
-    ///
-    /// # Errors
-    /// A grid that is too small to grow anything.
-    pub fn grid_on(&self, cuda: bool) -> anyhow::Result<[u32; 2]> {
-        let Some(Size { width, height }) = self.grid else {
-            return Ok(if cuda { [1024, 448] } else { [640, 280] });
-        };
-        anyhow::ensure!(width.min(height) >= MIN_GRID, "--grid {width}x{height}: at least {MIN_GRID}x{MIN_GRID} cells");
-        Ok([width, height])
+    pub fn grid_on(&self, cuda: bool) -> [u32; 2] {
+        let default = if cuda { [1024, 448] } else { [640, 280] };
+        self.grid.map_or(default, |Size { width, height }| [width, height])
     }
 
     /// Texels of light on each side of a pixel.
     pub fn samples_on(&self, cuda: bool) -> u32 {
         self.samples.unwrap_or(if cuda { 2 } else { 1 })
     }
+}
+
+/// A grid that is large enough to grow something.
+fn grid(text: &str) -> Result<Size, String> {
+    let size: Size = text.parse()?;
+    if size.width.min(size.height) < MIN_GRID {
+        return Err(format!("at least {MIN_GRID}x{MIN_GRID} cells are needed"));
+    }
+    Ok(size)
 }
 
 #[cfg(test)]
@@ -85,19 +88,25 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_with_the_option() {
-        for arguments in [["--grid", "0x64"], ["--grid", "x"], ["--steps", "0"], ["--samples", "5"], ["--slots", "0"]] {
+        for arguments in [
+            ["--grid", "0x64"],
+            ["--grid", "1x1"],
+            ["--grid", "640x8"],
+            ["--grid", "x"],
+            ["--steps", "0"],
+            ["--samples", "5"],
+            ["--slots", "0"],
+        ] {
             let message = parse(&arguments).unwrap_err();
             assert!(message.contains(arguments[0]), "{message}");
         }
-        let error = parse(&["--grid", "640x8"]).unwrap().grid_on(true).unwrap_err().to_string();
-        assert!(error.contains("--grid 640x8"), "{error}");
     }
 
     #[test]
     fn defaults_follow_the_backend() {
         let options = parse(&[]).unwrap();
         assert_eq!((options.samples_on(true), options.samples_on(false)), (2, 1));
-        assert!(options.grid_on(true).unwrap()[0] > options.grid_on(false).unwrap()[0]);
-        assert_eq!(parse(&["--grid", "32x16"]).unwrap().grid_on(true).unwrap(), [32, 16]);
+        assert!(options.grid_on(true)[0] > options.grid_on(false)[0]);
+        assert_eq!(parse(&["--grid", "32x16"]).unwrap().grid_on(true), [32, 16]);
     }
 }

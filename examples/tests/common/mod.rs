@@ -11,7 +11,7 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     [folder.parent().unwrap().join("examples").join(&name), folder.join(&name)].into_iter().find(|path| path.exists())
 }
 
-/// A small run of it on the processor, to the folder `out`; `arguments` say more.
+/// A small run of it on the processor, to the folder `out` where it is not in a window; `arguments` say more.
 pub(crate) fn command(name: &str, out: &Path, arguments: &[&str]) -> Option<Command> {
     let mut command = Command::new(program(name)?);
     // A layer that the environment turns on, and not the program, speaks on standard output.
@@ -19,7 +19,10 @@ pub(crate) fn command(name: &str, out: &Path, arguments: &[&str]) -> Option<Comm
     if !arguments.contains(&"--size") {
         command.args(["--size", "192x108"]);
     }
-    command.args(["--backend", "host", "--out"]).arg(out).args(arguments);
+    command.args(["--backend", "host"]).args(arguments);
+    if !arguments.contains(&"--window") {
+        command.arg("--out").arg(out);
+    }
     Some(command)
 }
 

@@ -7,7 +7,6 @@
 mod tools;
 mod wine;
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -104,11 +103,11 @@ fn programs(tools: &Tools, wine: &Wine) -> Result<()> {
     }
 
     let out = tools.folder().join("demo");
-    let demo = |out: &Path| {
+    let demo = || {
         let mut demo = wine.command(&folder.join("particles.exe"));
-        demo.args(DEMO.split_whitespace()).arg("--out").arg(Wine::path(out));
+        demo.args(DEMO.split_whitespace());
         demo
     };
-    shell::run(&mut demo(&out))?;
-    shell::run(demo(&out.join("window")).arg("--window"))
+    shell::run(demo().arg("--out").arg(Wine::path(&out)))?;
+    shell::run(demo().arg("--window"))
 }
