@@ -1,10 +1,12 @@
 //! Can this machine share memory between CUDA and Vulkan, and if not, why, and what to do.
 
-use std::io::Write;
-use std::process::ExitCode;
+use std::env;
+use std::process::{Command, ExitCode};
 
+use anyhow::anyhow;
+use bridge_examples::console::{print, tell};
 use bridge_examples::doctor;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 /// Can this machine share memory between CUDA and Vulkan, and if not, why, and what to do.
 ///
@@ -15,16 +17,36 @@ struct Arguments {
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
+
+    /// How this process was started by another doctor
+    #[arg(long, hide = true)]
+    stage: Option<Stage>,
 }
+
+/// What a doctor does that another doctor started; the first one only watches.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    /// Examines the machine. If a driver or a layer ends the process, the first one says so.
+    Watched,
+    /// Examines it without implicit layers, and starts no further process.
+    Compared,
+}
+
+/// The arguments of a doctor that examines the machine without implicit layers.
+const COMPARED: &[&str] = &["--json", "--stage", "compared"];
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0   CUDA and Vulkan share memory
   1   only the CPU backend works
   2   nothing works
-  64  the command line is wrong";
+  64  the command line is wrong
+  70  a driver or a layer ended the check
+  74  the report cannot be written";
 
 const USAGE: u8 = 64;
+const BROKEN_OFF: u8 = 70;
+const CANNOT_WRITE: u8 = 74;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -35,23 +57,47 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    env_logger::init();
-    let report = doctor::examine(|text| {
-        if !arguments.json {
-            print(text);
-        }
-    });
-    if arguments.json {
-        match serde_json::to_string_pretty(&report) {
-            Ok(json) => print(&format!("{json}\n")),
-            Err(error) => eprintln!("error: the report cannot be written as JSON: {error}"),
-        }
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    match arguments.stage {
+        None => watch().unwrap_or_else(|| examine(&arguments)),
+        Some(_) => examine(&arguments),
     }
-    ExitCode::from(report.verdict.exit_code)
 }
 
-/// Prints at once: what is known is seen even if a driver ends the process. A reader that is gone is no error.
-fn print(text: &str) {
-    let mut output = std::io::stdout().lock();
-    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+/// Examines the machine in another process, so that a driver or a layer that ends it is told of; `None` where no process can
+/// be started.
+fn watch() -> Option<ExitCode> {
+    let child =
+        Command::new(env::current_exe().ok()?).args(env::args_os().skip(1)).args(["--stage", "watched"]).status();
+    let status = child.inspect_err(|error| log::debug!("no second process: {error}")).ok()?;
+    let Some(text) = doctor::layers::broken_off(status, || doctor::layers::examine_without(COMPARED)) else {
+        return Some(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from));
+    };
+    tell(format_args!("error: {text}"));
+    Some(ExitCode::from(BROKEN_OFF))
+}
+
+fn examine(arguments: &Arguments) -> ExitCode {
+    // Printed at once: what is known is seen even if a driver ends the process.
+    let mut printed = Ok(());
+    let show = |text: &str| {
+        if !arguments.json && printed.is_ok() {
+            printed = print(text);
+        }
+    };
+    let again = || match arguments.stage {
+        Some(Stage::Compared) => None,
+        _ => doctor::layers::examine_without(COMPARED),
+    };
+    let report = doctor::examine(show, again);
+    if arguments.json {
+        printed = serde_json::to_string_pretty(&report)
+            .map_err(|error| anyhow!("the report cannot be written as JSON: {error}"))
+            .and_then(|json| print(&format!("{json}\n")));
+    }
+    if let Err(error) = printed {
+        tell(format_args!("error: {error:#}"));
+        return ExitCode::from(CANNOT_WRITE);
+    }
+    ExitCode::from(report.verdict.exit_code)
 }

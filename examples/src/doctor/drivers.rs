@@ -111,6 +111,27 @@ fn resolve(manifest: &Path, library: &str) -> PathBuf {
     }
 }
 
+/// The libraries beside `libGLX_nvidia.so.0` that it loads by itself, of the kernel module's `version`, as far as they are not
+/// to be found. A driver without one of them loads, and then finds no GPU.
+pub(super) fn missing_helpers(version: &str) -> Vec<String> {
+    if !cfg!(target_os = "linux") {
+        return Vec::new();
+    }
+    let names = helpers(version).into_iter();
+    // Some cannot be loaded alone; only what is not there counts.
+    names.filter(|name| open(name.as_ref()).is_err_and(|why| why.contains("cannot open shared object file"))).collect()
+}
+
+fn helpers(version: &str) -> Vec<String> {
+    /// The first driver that brings `libnvidia-gpucomp` in any case.
+    const GPUCOMP: u32 = 550;
+    let mut names = vec!["glcore", "glvkspirv"];
+    if super::system::major(version).is_some_and(|major| major >= GPUCOMP) {
+        names.push("gpucomp");
+    }
+    names.into_iter().map(|name| format!("libnvidia-{name}.so.{version}")).collect()
+}
+
 fn open(library: &Path) -> Result<(), String> {
     // SAFETY: loading runs the library's initialisers, which a driver means every Vulkan program to do; nothing in it is
     // called.
@@ -145,6 +166,13 @@ mod tests {
         assert_eq!(parse(text).unwrap(), ("libGLX_nvidia.so.0".to_owned(), None));
         assert!(parse("{").unwrap_err().contains("not JSON"));
         assert!(parse("{}").unwrap_err().contains("library_path"));
+    }
+
+    #[test]
+    fn helper_libraries_are_of_the_modules_version() {
+        assert_eq!(helpers("535.1.2"), ["libnvidia-glcore.so.535.1.2", "libnvidia-glvkspirv.so.535.1.2"]);
+        assert_eq!(helpers("580.95")[2], "libnvidia-gpucomp.so.580.95");
+        assert_eq!(missing_helpers("999.no-such-driver").len(), 3);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! | file | subject |
 //! |---|---|
+//! | `xid` | faults of GPUs in the kernel's log |
+//! | `layers` | the same without implicit layers, in another process |
 //! | `system` | the machine: container, WSL, kernel module, device files, variables |
 //! | `drivers` | the Vulkan drivers that the loader is pointed to, and whether they load |
 //! | `vulkan`, `cuda` | what the two sides say of themselves |
@@ -13,12 +15,14 @@
 mod advice;
 mod cuda;
 mod drivers;
+pub mod layers;
 mod pairs;
 mod system;
 mod text;
 mod trial;
 mod verdict;
 mod vulkan;
+mod xid;
 
 use bridge::Backend;
 use bridge::vk_export::DeviceSelector;
@@ -27,11 +31,13 @@ use serde::Serialize;
 pub use advice::Advice;
 pub use cuda::{Cuda, CudaDevice, CudaProblem, CudaProblemKind};
 pub use drivers::DriverManifest;
+pub use layers::WithoutLayers;
 pub use pairs::{Pair, Side, Unpaired};
 pub use system::{DeviceFile, System};
 pub use trial::{Failure, Times, Trial};
 pub use verdict::{Verdict, Works};
-pub use vulkan::{Layer, Vulkan, VulkanDevice};
+pub use vulkan::{FailedCall, Layer, Vulkan, VulkanDevice};
+pub use xid::Xid;
 
 /// All that was found.
 #[derive(Debug, Clone, Serialize)]
@@ -48,6 +54,8 @@ pub struct Report {
     pub unpaired: Vec<Unpaired>,
     /// Frames that crossed, or did not.
     pub trials: Vec<Trial>,
+    /// What works without implicit layers, where something is wrong with them.
+    pub without_layers: Option<WithoutLayers>,
     /// What is wrong and what to do.
     pub advice: Vec<Advice>,
     /// What works.
@@ -55,11 +63,11 @@ pub struct Report {
 }
 
 /// Looks at everything. Each part is shown as soon as it is known, in text, so that a driver which crashes or hangs is
-/// caught in the act.
-pub fn examine(mut show: impl FnMut(&str)) -> Report {
+/// caught in the act. Where something is wrong, `again` examines the machine once more without implicit layers.
+pub fn examine(mut show: impl FnMut(&str), again: impl FnOnce() -> Option<WithoutLayers>) -> Report {
     let system = System::look();
     show(&text::system(&system));
-    let vulkan = Vulkan::look();
+    let vulkan = Vulkan::look(system.nvidia_module.as_deref());
     show(&text::vulkan(&vulkan));
     let cuda = Cuda::look();
     show(&text::cuda(&cuda));
@@ -83,11 +91,14 @@ pub fn examine(mut show: impl FnMut(&str)) -> Report {
         show(&text::no_trials());
     }
 
-    let advice = advice::advise(&system, &vulkan, &cuda, &unpaired, &trials);
+    let works = WithoutLayers::of(vulkan.devices.len(), pairs.len(), &trials);
+    let without_layers = layers::are_suspects(&system, &vulkan, &cuda, &works).then(again).flatten();
+    let mut advice = advice::advise(&system, &vulkan, &cuda, &unpaired, &trials);
+    advice.extend(without_layers.as_ref().and_then(|without| without.advice(&works)));
     show(&text::advice(&advice));
     let verdict = Verdict::of(&trials);
     show(&text::verdict(&verdict));
-    Report { system, vulkan, cuda, pairs, unpaired, trials, advice, verdict }
+    Report { system, vulkan, cuda, pairs, unpaired, trials, without_layers, advice, verdict }
 }
 
 #[cfg(test)]
@@ -97,7 +108,7 @@ mod tests {
     #[test]
     fn any_machine_is_examined_to_the_end() {
         let mut text = String::new();
-        let report = examine(|part| text.push_str(part));
+        let report = examine(|part| text.push_str(part), || None);
         let places =
             ["System\n", "\nVulkan", "\nCUDA", "\nPairs", "\nTrials", "\nVerdict"].map(|title| text.find(title));
         assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");

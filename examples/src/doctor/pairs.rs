@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::vulkan::NVIDIA;
+use super::vulkan::{NVIDIA, is_zero};
 use super::{Cuda, CudaDevice, System, Vulkan, VulkanDevice};
 
 /// A Vulkan and a CUDA device with the same UUID: one GPU.
@@ -44,7 +44,7 @@ pub(super) fn find(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> (Vec<Pair>,
     let mut pairs = Vec::new();
     let mut unpaired = Vec::new();
     for device in &vulkan.devices {
-        match cuda.devices.iter().find(|other| other.uuid == device.uuid) {
+        match cuda.devices.iter().find(|other| other.uuid == device.uuid && !device.is_anonymous()) {
             Some(other) => pairs.push(Pair { vulkan: device.index, cuda: other.ordinal, uuid: device.uuid.clone() }),
             None => unpaired.push(Unpaired {
                 side: Side::Vulkan,
@@ -80,6 +80,12 @@ fn not_in_cuda(device: &VulkanDevice, system: &System, cuda: &Cuda) -> String {
     if cuda.problem.is_some() {
         return "there is no CUDA to match it with, see above".to_owned();
     }
+    if device.is_anonymous() {
+        return "its UUID is all zeros: something hides which GPU it is".to_owned();
+    }
+    if cuda.devices.iter().any(|other| is_zero(&other.uuid)) {
+        return "CUDA's UUIDs are all zeros: something hides which GPU is which".to_owned();
+    }
     if let Some(value) = system.variable("CUDA_VISIBLE_DEVICES") {
         return format!("CUDA_VISIBLE_DEVICES={value} hides it from CUDA");
     }
@@ -92,6 +98,9 @@ fn not_in_cuda(device: &VulkanDevice, system: &System, cuda: &Cuda) -> String {
 fn not_in_vulkan(device: &CudaDevice, vulkan: &Vulkan) -> String {
     if device.mig {
         return "an instance of a GPU that MIG has split: Vulkan does not see it under this UUID".to_owned();
+    }
+    if is_zero(&device.uuid) {
+        return "its UUID is all zeros: something hides which GPU it is".to_owned();
     }
     if vulkan.loader.is_none() {
         return "there is no Vulkan loader".to_owned();

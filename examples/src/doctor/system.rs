@@ -10,6 +10,8 @@ use std::{env, fmt};
 
 use serde::Serialize;
 
+use super::xid::{self, Xid};
+
 /// The machine around the drivers.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct System {
@@ -31,9 +33,15 @@ pub struct System {
     pub nvidia_gpus_on_bus: usize,
     /// What the drivers talk to the GPU through.
     pub device_files: Vec<DeviceFile>,
+    /// What the kernel's log says of faults of NVIDIA GPUs, where it may be read.
+    pub xids: Vec<Xid>,
     /// Environment variables in force that steer Vulkan, CUDA or the container.
     pub variables: BTreeMap<String, String>,
 }
+
+/// The kinds of [containers](System::container) that bring the driver themselves, and take none from the outside.
+pub(super) const FLATPAK: &str = "Flatpak";
+pub(super) const SNAP: &str = "Snap";
 
 /// A file that a driver talks to a GPU through.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,6 +54,8 @@ pub struct DeviceFile {
 
 /// Variables that steer CUDA and NVIDIA's containers; all of Vulkan's begin with `VK_`.
 const VARIABLES: &[&str] = &[
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
     "CUDA_DEVICE_ORDER",
     "CUDA_MPS_PIPE_DIRECTORY",
     "CUDA_VISIBLE_DEVICES",
@@ -87,6 +97,7 @@ impl System {
             nvidia_module: module_version(&read("/proc/driver/nvidia/version")),
             nvidia_gpus_on_bus: nvidia_gpus_on_bus(),
             device_files: device_files(),
+            xids: xid::in_kernel_log(),
             variables: library_path(&env::var_os("LD_LIBRARY_PATH").unwrap_or_default()).into_iter().collect(),
             ..Self::default()
         }
@@ -126,6 +137,12 @@ fn container(
     cgroup: &str,
     mounts: &str,
 ) -> Option<String> {
+    if exists("/.flatpak-info") {
+        return Some(FLATPAK.to_owned());
+    }
+    if variable("SNAP").is_some() && variable("SNAP_NAME").is_some() {
+        return Some(SNAP.to_owned());
+    }
     if exists("/.dockerenv") {
         return Some("Docker".to_owned());
     }
@@ -214,6 +231,8 @@ mod tests {
     fn containers_are_told_by_what_they_leave() {
         let no = |_: &str| false;
         assert_eq!(container(|path| path == "/.dockerenv", nothing, "", "").unwrap(), "Docker");
+        assert_eq!(container(|path| path == "/.flatpak-info", |_| Some("flatpak".into()), "", "").unwrap(), FLATPAK);
+        assert_eq!(container(no, |name| name.starts_with("SNAP").then(|| "x".into()), "", "").unwrap(), SNAP);
         assert_eq!(container(no, |name| (name == "container").then(|| "lxc".into()), "", "").unwrap(), "lxc");
         assert_eq!(container(no, nothing, "1:name=/kubepods/burstable/pod1", "").unwrap(), "kubepods");
         let overlay = "proc /proc proc rw 0 0\noverlay / overlay rw,lowerdir=/a 0 0\n";

@@ -19,6 +19,19 @@ pub struct Vulkan {
     pub devices: Vec<VulkanDevice>,
     /// What went wrong while asking.
     pub problems: Vec<String>,
+    /// Which calls failed while asking.
+    pub failed_calls: Vec<FailedCall>,
+    /// Libraries of NVIDIA's driver that its Vulkan part loads by itself, and that do not load.
+    pub missing_helpers: Vec<String>,
+}
+
+/// A call of Vulkan that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FailedCall {
+    /// Its name.
+    pub call: &'static str,
+    /// The code, as Vulkan names it.
+    pub code: String,
 }
 
 /// A layer.
@@ -67,7 +80,7 @@ pub struct VulkanDevice {
 
 impl Vulkan {
     /// Asks the loader, every driver and every device.
-    pub fn look() -> Self {
+    pub fn look(nvidia_module: Option<&str>) -> Self {
         let mut found = Self::default();
         match vk_export::report() {
             Ok(report) => {
@@ -76,11 +89,25 @@ impl Vulkan {
                 found.layers = report.layers.into_iter().map(layer).collect();
                 found.devices = report.devices.iter().map(VulkanDevice::new).collect();
                 found.problems = report.failures.iter().map(in_words).collect();
+                found.failed_calls = report.failures.iter().filter_map(FailedCall::of).collect();
             }
-            Err(error) => found.problems.push(error.to_string()),
+            Err(error) => {
+                found.failed_calls.extend(FailedCall::of(&error));
+                found.problems.push(error.to_string());
+            }
         }
+        found.missing_helpers = nvidia_module.map(drivers::missing_helpers).unwrap_or_default();
         found.drivers = drivers::look();
         found
+    }
+}
+
+impl FailedCall {
+    fn of(error: &vk_export::Error) -> Option<Self> {
+        match error {
+            vk_export::Error::Vulkan { call, result, .. } => Some(Self { call, code: format!("{result:?}") }),
+            _ => None,
+        }
     }
 }
 
@@ -118,6 +145,11 @@ impl VulkanDevice {
         self.vendor == NVIDIA && self.driver.starts_with("NVIDIA")
     }
 
+    /// Whether its UUID tells nothing: it is all zeros.
+    pub fn is_anonymous(&self) -> bool {
+        is_zero(&self.uuid)
+    }
+
     /// Whether it runs on the processor.
     pub fn is_software(&self) -> bool {
         self.kind == SOFTWARE
@@ -126,6 +158,11 @@ impl VulkanDevice {
 
 pub(super) const NVIDIA: &str = "NVIDIA";
 pub(super) const SOFTWARE: &str = "software";
+
+/// Whether a UUID has digits, and zeros only.
+pub(super) fn is_zero(uuid: &str) -> bool {
+    uuid.contains('0') && uuid.chars().all(|digit| matches!(digit, '0' | '-'))
+}
 
 fn kind(kind: vk::PhysicalDeviceType) -> &'static str {
     match kind {

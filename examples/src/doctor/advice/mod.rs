@@ -1,11 +1,13 @@
 //! What is wrong with a machine, and what to do about it.
 
 mod nvidia;
+mod sandbox;
 #[cfg(test)]
 mod tests;
 
 use serde::Serialize;
 
+use super::vulkan::is_zero;
 use super::{Cuda, Side, System, Trial, Unpaired, Vulkan, VulkanDevice};
 
 /// One thing that is wrong, and what to do about it.
@@ -32,6 +34,8 @@ pub(super) fn advise(
     let mut all = Vec::new();
     all.extend(wsl(system));
     all.extend(closed_files(system));
+    all.extend(zero_uuids(vulkan, cuda));
+    all.extend(context_switch_timeout(system));
     all.extend(no_vulkan(system, vulkan));
     if !system.wsl {
         all.extend(nvidia::silent(system, vulkan, cuda));
@@ -102,6 +106,42 @@ fn no_vulkan(system: &System, vulkan: &Vulkan) -> Option<Advice> {
     advice(
         "Vulkan lists no device: no driver is installed that runs here",
         "install the GPU's own driver; `cargo xtask setup` installs a software driver, with which all but CUDA works",
+    )
+}
+
+/// Devices pair by UUID, and one of the two sides has none.
+fn zero_uuids(vulkan: &Vulkan, cuda: &Cuda) -> Option<Advice> {
+    let vulkan = vulkan.devices.iter().filter(|device| !device.is_software() && device.is_anonymous());
+    let cuda = cuda.devices.iter().filter(|device| is_zero(&device.uuid));
+    let names: Vec<_> =
+        vulkan.map(|d| format!("Vulkan's {}", d.name)).chain(cuda.map(|d| format!("CUDA's {}", d.name))).collect();
+    if names.is_empty() {
+        return None;
+    }
+    advice(
+        format!(
+            "the UUID of {} is all zeros: a layer, or a container's library between program and driver, hides it",
+            names.join(", ")
+        ),
+        "without a UUID nobody can tell which GPUs are one: take that library away (what LD_PRELOAD, /etc/ld.so.preload and \
+         LD_LIBRARY_PATH bring in, GPU-sharing plug-ins of Kubernetes above all), or update it",
+    )
+}
+
+/// A known class of faults: the GPU did not get from one context to the other in time.
+fn context_switch_timeout(system: &System) -> Option<Advice> {
+    const CONTEXT_SWITCH_TIMEOUT: u32 = 109;
+    let xid = system.xids.iter().find(|xid| xid.number == CONTEXT_SWITCH_TIMEOUT)?;
+    let driver = system.nvidia_module.as_deref().unwrap_or("unknown");
+    advice(
+        format!(
+            "the kernel's log has Xid 109, a context switch that timed out, {} (driver {driver}): {}",
+            if xid.times == 1 { "once".to_owned() } else { format!("{} times", xid.times) },
+            xid.last
+        ),
+        "reset the GPU or restart the machine: the state outlives the process. If no kernel of yours faulted before it (Xid \
+         31), it is a fault of the driver, reported of several: try the newest of its branch and another branch \
+         (github.com/NVIDIA/open-gpu-kernel-modules, issues 1080, 1146 and 1243)",
     )
 }
 

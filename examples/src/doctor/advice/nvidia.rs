@@ -1,6 +1,6 @@
 //! An NVIDIA GPU that one side or the other cannot use.
 
-use super::{Advice, advice, limits};
+use super::{Advice, advice, limits, sandbox};
 use crate::doctor::system::major;
 use crate::doctor::{Cuda, CudaProblemKind, System, Vulkan, VulkanDevice};
 
@@ -8,6 +8,9 @@ use crate::doctor::{Cuda, CudaProblemKind, System, Vulkan, VulkanDevice};
 const OLDEST_DRIVER: u32 = 525;
 /// The CUDA that came with it.
 const OLDEST_CUDA: u32 = 12;
+
+/// The driver's code in a child of a process that had started it.
+const NOT_INITIALIZED: u32 = 3;
 
 const TOOLKIT: &str = "https://docs.nvidia.com/datacenter/cloud-native/container-toolkit";
 
@@ -26,13 +29,16 @@ pub(super) fn silent(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<Ad
     let drivers: Vec<_> = vulkan.drivers.iter().filter(|driver| driver.is_nvidia()).collect();
     // The best of several counts: the loader needs only one that loads.
     let broken = drivers.iter().map(|driver| driver.problem.as_deref()).min().flatten();
+    if let (None, Some(advice)) = (limits(system), sandbox::advise(system, SILENT)) {
+        return Some(advice);
+    }
     match (broken, limits(system)) {
         (Some(why), _) => does_not_load(system, why),
         (None, Some(limits)) => {
             advice(format!("{SILENT}; its loader is limited by {limits}"), "unset that, and try again")
         }
         (None, None) if drivers.is_empty() => no_manifest(system),
-        (None, None) => finds_no_gpu(system),
+        (None, None) => finds_no_gpu(system, vulkan),
     }
 }
 
@@ -46,7 +52,28 @@ fn is_out_of_reach(system: &System) -> bool {
     system.nvidia_module.is_none() && !system.has_device_file("/dev/nvidiactl")
 }
 
+/// Whether the container was asked for the driver's graphics part already.
+fn asks_for_graphics(system: &System) -> bool {
+    let asked = system.variable("NVIDIA_DRIVER_CAPABILITIES").unwrap_or_default();
+    asked.split(',').any(|word| matches!(word.trim(), "all" | "graphics"))
+}
+
+/// Whether it was asked for the compute part.
+fn asks_for_compute(system: &System) -> bool {
+    let asked = system.variable("NVIDIA_DRIVER_CAPABILITIES").unwrap_or_default();
+    asked.split(',').any(|word| matches!(word.trim(), "all" | "compute"))
+}
+
+/// What is left where the container was asked for everything.
+const REGENERATE: &str = "the variable is right, so what the container is given is not: on the host, check that the driver's \
+    Vulkan part is installed (nvidia_icd.json in /usr/share/vulkan/icd.d or /etc/vulkan/icd.d), update NVIDIA's container \
+    toolkit, and write its CDI specification anew (`sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`); for a try, \
+    mount what is missing with `-v`";
+
 fn no_module(system: &System) -> Option<Advice> {
+    if let Some(advice) = sandbox::advise(system, "an NVIDIA GPU is on the bus, but out of reach") {
+        return Some(advice);
+    }
     if system.container.is_some() {
         return advice(
             "an NVIDIA GPU is on the bus, but the container was started without it: there is no /dev/nvidiactl",
@@ -60,6 +87,12 @@ fn no_module(system: &System) -> Option<Advice> {
 }
 
 fn no_manifest(system: &System) -> Option<Advice> {
+    if system.container.is_some() && asks_for_graphics(system) {
+        return advice(
+            format!("{SILENT}: the container was asked for graphics, and still has no manifest of the driver"),
+            REGENERATE,
+        );
+    }
     if system.container.is_some() {
         let now = system.variable("NVIDIA_DRIVER_CAPABILITIES");
         let now = now.map_or_else(|| "not set".to_owned(), |value| format!("\"{value}\""));
@@ -79,6 +112,8 @@ fn does_not_load(system: &System, why: &str) -> Option<Advice> {
     let action = if why.contains("libXext") || why.contains("libX11") {
         "install the X11 libraries that it is linked with, also on a machine without a screen: \
          `apt install libxext6`, `dnf install libXext`"
+    } else if system.container.is_some() && asks_for_graphics(system) {
+        REGENERATE
     } else if system.container.is_some() {
         "start the container with `-e NVIDIA_DRIVER_CAPABILITIES=all`; what is still missing comes from the image's own \
          packages"
@@ -88,12 +123,51 @@ fn does_not_load(system: &System, why: &str) -> Option<Advice> {
     advice(format!("{SILENT}: its driver does not load: {why}"), action)
 }
 
-fn finds_no_gpu(system: &System) -> Option<Advice> {
+/// What the call that failed tells.
+fn told_by(vulkan: &Vulkan) -> Option<String> {
+    let failed = vulkan.failed_calls.iter().find(|failed| failed.code.contains("INITIALIZATION_FAILED"))?;
+    let meaning = match failed.call {
+        "vkCreateInstance" => {
+            "the driver gave up before it looked for GPUs: a library that it loads by itself, or the screen"
+        }
+        "vkEnumeratePhysicalDevices" => {
+            "the driver started, and reached no GPU: a device file, the screen, or the versions"
+        }
+        "vkCreateDevice" => {
+            "the GPU was found and could not be opened: in use by others alone, out of memory, or faulty"
+        }
+        _ => "the driver could not go on",
+    };
+    Some(format!("{} says {}: {meaning}", failed.call, failed.code))
+}
+
+fn finds_no_gpu(system: &System, vulkan: &Vulkan) -> Option<Advice> {
+    let told = told_by(vulkan).map(|told| format!(" ({told})")).unwrap_or_default();
+    if !vulkan.missing_helpers.is_empty() {
+        let helpers = vulkan.missing_helpers.join(", ");
+        return advice(
+            format!("{SILENT}: its driver loads, but not the libraries that it needs next: {helpers}{told}"),
+            match system.container.is_some() {
+                true if asks_for_graphics(system) => REGENERATE,
+                true => "start the container with `-e NVIDIA_DRIVER_CAPABILITIES=all`: `graphics` brings them",
+                false => "install the driver again: they are of the kernel module's very version",
+            },
+        );
+    }
+    if let Some(display) = system.variable("DISPLAY").filter(|display| !display.is_empty()) {
+        return advice(
+            format!(
+                "{SILENT}: its driver loads, and then finds no GPU{told}; DISPLAY={display} sends it to a screen first"
+            ),
+            "if no NVIDIA GPU drives that screen (a virtual one, a forwarded one, none at all), `unset DISPLAY`; or point \
+             VK_DRIVER_FILES to a manifest whose library is libEGL_nvidia.so.0, which asks for no screen",
+        );
+    }
     let files = ["/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-modeset"];
     let absent: Vec<_> = files.into_iter().filter(|file| !system.has_device_file(file)).collect();
     let absent = if absent.is_empty() { String::new() } else { format!("; not here: {}", absent.join(", ")) };
     advice(
-        format!("{SILENT}: its driver loads, and then finds no GPU{absent}"),
+        format!("{SILENT}: its driver loads, and then finds no GPU{told}{absent}"),
         "in a container, give it the same GPUs for graphics and compute (`--gpus all -e \
          NVIDIA_DRIVER_CAPABILITIES=all`); `VK_LOADER_DEBUG=all cargo xtask doctor` shows what the loader sees, \
          `dmesg | grep NVRM` what the kernel says; library and kernel module must be of one version",
@@ -107,7 +181,9 @@ pub(super) fn no_cuda(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<A
     if !own && !system.has_nvidia() {
         return advice(
             "no NVIDIA GPU is to be seen here, and CUDA runs on nothing else",
-            if system.container.is_some() {
+            if sandbox::action(system).is_some() {
+                "if the machine has one, let the sandbox at it; else nothing: the CPU backend does CUDA's part"
+            } else if system.container.is_some() {
                 "if the machine has one, start the container with `--gpus all -e NVIDIA_DRIVER_CAPABILITIES=all`; else \
                  nothing: the CPU backend does CUDA's part"
             } else {
@@ -124,6 +200,16 @@ pub(super) fn no_cuda(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<A
     }
     let visible = system.variable("CUDA_VISIBLE_DEVICES");
     let action = match (problem.kind, system.container.is_some(), visible) {
+        (CudaProblemKind::NoDriver, true, _) if sandbox::action(system).is_some() => {
+            sandbox::action(system).unwrap_or_default()
+        }
+        (CudaProblemKind::DoesNotStart, ..) if problem.code == Some(NOT_INITIALIZED) => "this process was forked (fork, \
+            Python's multiprocessing) from one that uses CUDA, and CUDA does not work in such a child: start the child anew \
+            (`spawn` or `forkserver` in Python), or fork before the first use"
+            .to_owned(),
+        (CudaProblemKind::NoDriver, true, _) if asks_for_graphics(system) && asks_for_compute(system) => {
+            format!("libcuda.so.1 did not come into the container: {REGENERATE}")
+        }
         (CudaProblemKind::DoesNotStart, _, Some(value)) if problem.code == Some(100) => {
             format!("CUDA_VISIBLE_DEVICES is \"{value}\": unset it")
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::doctor::vulkan::{NVIDIA, SOFTWARE};
-use crate::doctor::{CudaDevice, CudaProblem, CudaProblemKind, DeviceFile, DriverManifest, pairs};
+use crate::doctor::{CudaDevice, CudaProblem, CudaProblemKind, DeviceFile, DriverManifest, FailedCall, Xid, pairs};
 
 fn server() -> System {
     System {
@@ -163,4 +163,89 @@ fn windows_is_told_what_windows_needs() {
         let of_linux = ["apt", "dnf", "modprobe", "/dev/", "libcuda", "container", "cargo xtask setup"];
         assert!(of_linux.iter().all(|word| !text.contains(word)), "{text}");
     }
+}
+
+#[test]
+fn a_forked_process_is_told_of_its_fork() {
+    let text = said(&server(), &nvidia(), &no_cuda(CudaProblemKind::DoesNotStart, Some(3)));
+    assert!(text.contains("fork") && text.contains("spawn") && !text.contains("code suggests"), "{text}");
+}
+
+fn with(mut system: System, name: &str, value: &str) -> System {
+    system.variables.insert(name.to_owned(), value.to_owned());
+    system
+}
+
+#[test]
+fn a_container_that_asks_for_all_is_not_told_to_ask_for_all() {
+    for value in ["all", "compute,graphics"] {
+        let system = with(in_container(server()), "NVIDIA_DRIVER_CAPABILITIES", value);
+        let nothing = no_cuda(CudaProblemKind::NoDriver, None);
+        for vulkan in [lavapipe(), with_manifest(Some("libGLdispatch.so.0: cannot open"))] {
+            let text = said(&system, &vulkan, &nothing);
+            assert!(text.contains("nvidia-ctk cdi generate") && !text.contains("CAPABILITIES=all"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn helper_libraries_that_do_not_load_are_named() {
+    let helper = "libnvidia-glvkspirv.so.580.159.04";
+    let vulkan = Vulkan { missing_helpers: vec![helper.to_owned()], ..with_manifest(None) };
+    let text = said(&server(), &vulkan, &cuda("13.0"));
+    assert!(text.contains(helper) && text.contains("driver again"), "{text}");
+    let system = with(in_container(server()), "NVIDIA_DRIVER_CAPABILITIES", "all");
+    assert!(said(&system, &vulkan, &cuda("13.0")).contains("cdi generate"));
+    let text = said(&in_container(server()), &vulkan, &cuda("13.0"));
+    assert!(text.contains("CAPABILITIES=all"), "{text}");
+}
+
+#[test]
+fn a_screen_is_suspected_and_the_failed_call_is_told() {
+    let vulkan = |call| Vulkan {
+        failed_calls: vec![FailedCall { call, code: "ERROR_INITIALIZATION_FAILED".to_owned() }],
+        ..with_manifest(None)
+    };
+    let on_screen = with(server(), "DISPLAY", ":99");
+    let text = said(&on_screen, &vulkan("vkEnumeratePhysicalDevices"), &cuda("13.0"));
+    assert!(text.contains("DISPLAY=:99") && text.contains("libEGL_nvidia.so.0"), "{text}");
+    let texts = ["vkCreateInstance", "vkEnumeratePhysicalDevices", "vkCreateDevice"]
+        .map(|call| said(&server(), &vulkan(call), &cuda("13.0")));
+    assert!(texts.iter().all(|text| !text.contains("DISPLAY") && !text.contains("libXext")), "{texts:?}");
+    assert!(texts[0] != texts[1] && texts[1] != texts[2] && texts[0].contains("vkCreateInstance"), "{texts:?}");
+}
+
+#[test]
+fn flatpak_and_snap_are_told_of_their_own_ways() {
+    let sandbox = |kind: &str| System { container: Some(kind.to_owned()), ..server() };
+    for vulkan in [lavapipe(), with_manifest(None), with_manifest(Some("libGLdispatch.so.0: cannot open"))] {
+        let nothing = no_cuda(CudaProblemKind::NoDriver, None);
+        let text = said(&sandbox("Flatpak"), &vulkan, &nothing);
+        assert!(text.contains("org.freedesktop.Platform.GL.nvidia-580-159-04"), "{text}");
+        assert!(!text.contains("NVIDIA_DRIVER_CAPABILITIES") && !text.contains("--gpus"), "{text}");
+        let text = said(&sandbox("Snap"), &vulkan, &nothing);
+        assert!(text.contains("snap connect") && !text.contains("NVIDIA_DRIVER_CAPABILITIES"), "{text}");
+    }
+}
+
+#[test]
+fn a_uuid_of_zeros_pairs_with_nothing_and_is_told() {
+    let zero = "00000000-0000-0000-0000-000000000000";
+    let (mut vulkan, mut cuda) = (nvidia(), cuda("13.0"));
+    vulkan.devices[0].uuid = zero.to_owned();
+    let text = said(&server(), &vulkan, &cuda);
+    assert!(text.contains("all zeros") && text.contains("layer") && text.contains("LD_PRELOAD"), "{text}");
+    cuda.devices[0].uuid = zero.to_owned();
+    assert!(pairs::find(&server(), &vulkan, &cuda).0.is_empty());
+}
+
+#[test]
+fn a_context_switch_that_timed_out_is_a_known_class() {
+    let xid = |number| Xid { number, times: 2, last: "NVRM: Xid (PCI:0000:01:00): 109".to_owned() };
+    let text = said(&System { xids: vec![xid(109)], ..server() }, &nvidia(), &cuda("13.0"));
+    assert!(
+        text.contains("Xid 109") && text.contains("2 times (driver 580.159.04)") && text.contains("branch"),
+        "{text}"
+    );
+    assert_eq!(said(&System { xids: vec![xid(13)], ..server() }, &nvidia(), &cuda("13.0")), "");
 }

@@ -1,0 +1,153 @@
+//! What the machine can do without implicit layers: those that overlays and capture tools put into every program.
+//!
+//! Some end a program, or hide extensions and devices. The comparison is made in another process, since a layer is loaded
+//! with the first instance.
+
+use std::env;
+use std::io;
+use std::process::{Command, ExitStatus, Stdio};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::advice::Advice;
+use super::{Cuda, System, Trial, Vulkan, VulkanDevice};
+
+/// The loader's variable, from version 1.3.234 on.
+const VARIABLE: &str = "VK_LOADER_LAYERS_DISABLE";
+const IMPLICIT: &str = "~implicit~";
+
+/// How much works without implicit layers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct WithoutLayers {
+    /// Vulkan devices.
+    pub devices: usize,
+    /// Vulkan and CUDA devices that are one GPU.
+    pub pairs: usize,
+    /// Trials that passed.
+    pub passed: usize,
+    /// Trials that failed.
+    pub failed: usize,
+}
+
+impl WithoutLayers {
+    pub(super) fn of(devices: usize, pairs: usize, trials: &[Trial]) -> Self {
+        let passed = trials.iter().filter(|trial| trial.passed()).count();
+        Self { devices, pairs, passed, failed: trials.len() - passed }
+    }
+
+    /// From the report of a doctor.
+    fn read(report: &Value) -> Option<Self> {
+        let trials = report["trials"].as_array()?;
+        let failed = trials.iter().filter(|trial| !trial["failure"].is_null()).count();
+        let devices = report["vulkan"]["devices"].as_array()?.len();
+        Some(Self { devices, pairs: report["pairs"].as_array()?.len(), passed: trials.len() - failed, failed })
+    }
+
+    /// What to do if more works without than `with` the layers.
+    pub(super) fn advice(&self, with: &Self) -> Option<Advice> {
+        let better = self.devices > with.devices || self.pairs > with.pairs || self.passed > with.passed;
+        better.then(|| Advice {
+            problem: format!(
+                "an implicit Vulkan layer is in the way: without them there are {} devices, {} pairs and {} trials that \
+                 pass, with them {}, {} and {}",
+                self.devices, self.pairs, self.passed, with.devices, with.pairs, with.passed
+            ),
+            action: format!(
+                "set {VARIABLE}={IMPLICIT} for programs that share; to find the one, name it there instead \
+                 (`VK_LOADER_DEBUG=layer` lists them), and remove or update what installed it"
+            ),
+        })
+    }
+}
+
+/// Whether implicit layers may be why something does not work: with NVIDIA's GPU or a trial, and they are not off already.
+pub(super) fn are_suspects(system: &System, vulkan: &Vulkan, cuda: &Cuda, works: &WithoutLayers) -> bool {
+    let nvidia = system.has_nvidia() || !cuda.devices.is_empty();
+    let hidden = nvidia && !vulkan.devices.iter().any(VulkanDevice::is_nvidias_own);
+    let wrong = works.failed > 0 || works.devices == 0 || hidden || (!cuda.devices.is_empty() && works.pairs == 0);
+    vulkan.loader.is_some() && wrong && system.variable(VARIABLE).is_none()
+}
+
+/// Runs this program again with `arguments`, which make it print a report as JSON, without implicit layers.
+pub fn examine_without(arguments: &[&str]) -> Option<WithoutLayers> {
+    let run = || -> io::Result<Value> {
+        let mut command = Command::new(env::current_exe()?);
+        command.args(arguments).env(VARIABLE, IMPLICIT).stdin(Stdio::null()).stderr(Stdio::null());
+        Ok(serde_json::from_slice(&command.output()?.stdout)?)
+    };
+    match run() {
+        Ok(report) => WithoutLayers::read(&report),
+        Err(error) => {
+            log::warn!("nothing is known of implicit layers: the doctor cannot be run without them: {error}");
+            None
+        }
+    }
+}
+
+/// What to say of a doctor that did not come to its end, and whether it does without implicit layers; `None` if it came to
+/// its end.
+pub fn broken_off(status: ExitStatus, without: impl FnOnce() -> Option<WithoutLayers>) -> Option<String> {
+    // Windows ends a process that faults with a code of the system's errors.
+    if status.code().is_some_and(|code| (0..0x100).contains(&code)) {
+        return None;
+    }
+    let end = format!("a Vulkan driver or layer, or CUDA, ended the check ({status})");
+    Some(match without() {
+        Some(_) => format!(
+            "{end}. Without implicit layers it comes to its end: set {VARIABLE}={IMPLICIT}, and remove or update the layers \
+             that overlays and capture tools installed (`VK_LOADER_DEBUG=layer` lists them)"
+        ),
+        None => format!(
+            "{end}, also without implicit layers. The part above that is cut short was being asked; VK_DRIVER_FILES leaves a \
+             driver out"
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_process_that_a_layer_ends_is_told_from_one_that_finds_nothing() {
+        let status = |script: &str| Command::new("sh").args(["-c", script]).status().unwrap();
+        assert!(broken_off(status("exit 2"), || None).is_none());
+        let with = |without| broken_off(status("kill -SEGV $$"), || without).unwrap();
+        assert!(with(Some(WithoutLayers::default())).contains("set VK_LOADER_LAYERS_DISABLE=~implicit~"));
+        assert!(with(None).contains("also without implicit layers"));
+    }
+
+    #[test]
+    fn a_layer_is_blamed_only_if_more_works_without_it() {
+        let with = WithoutLayers { devices: 1, pairs: 0, passed: 1, failed: 1 };
+        let without = WithoutLayers { devices: 2, pairs: 1, passed: 2, failed: 0 };
+        let advice = without.advice(&with).unwrap();
+        assert!(advice.problem.contains("implicit") && advice.action.contains("=~implicit~"), "{advice:?}");
+        assert!(with.advice(&with).is_none() && with.advice(&without).is_none());
+    }
+
+    #[test]
+    fn layers_are_suspects_only_where_something_is_wrong() {
+        let vulkan = Vulkan { loader: Some("1.4.0".into()), ..Vulkan::default() };
+        let fine = WithoutLayers { devices: 1, passed: 1, ..WithoutLayers::default() };
+        let suspects = |system: &System, works: &WithoutLayers| are_suspects(system, &vulkan, &Cuda::default(), works);
+        assert!(!suspects(&System::default(), &fine));
+        assert!(suspects(&System::default(), &WithoutLayers::default()));
+        assert!(suspects(&System { nvidia_gpus_on_bus: 1, ..System::default() }, &fine));
+        let mut off = System::default();
+        off.variables.insert(VARIABLE.into(), IMPLICIT.into());
+        assert!(!suspects(&off, &WithoutLayers::default()));
+    }
+
+    #[test]
+    fn a_report_is_counted() {
+        let report = serde_json::json!({
+            "vulkan": {"devices": [1, 2]}, "pairs": [1], "trials": [{"failure": null}, {"failure": {"step": "x"}}]
+        });
+        let read = WithoutLayers::read(&report).unwrap();
+        assert_eq!(read, WithoutLayers { devices: 2, pairs: 1, passed: 1, failed: 1 });
+        assert!(WithoutLayers::read(&Value::Null).is_none());
+    }
+}
