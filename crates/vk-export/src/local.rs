@@ -49,7 +49,8 @@ impl LocalBuffer {
         // SAFETY: VUID-vkBindBufferMemory-memory-01035 to -01037: the allocator kept to the buffer's requirements.
         unsafe { device.as_raw().bind_buffer_memory(raw, memory, offset) }
             .map_err(device.failed("vkBindBufferMemory", &object))?;
-        device.set_name(raw, name);
+        // SAFETY: just made on this device; no other thread knows it yet.
+        unsafe { device.set_name(raw, name) };
         Ok(buffer)
     }
 
@@ -163,7 +164,8 @@ impl LocalImage {
         // SAFETY: VUID-vkBindImageMemory-memory-01047, -01048 and -size-01049: the allocator kept to the requirements.
         unsafe { device.as_raw().bind_image_memory(raw, memory, offset) }
             .map_err(device.failed("vkBindImageMemory", &object))?;
-        device.set_name(raw, info.name);
+        // SAFETY: just made on this device; no other thread knows it yet.
+        unsafe { device.set_name(raw, info.name) };
         let view = vk::ImageViewCreateInfo::default()
             .image(raw)
             .view_type(vk::ImageViewType::TYPE_2D)

@@ -119,7 +119,8 @@ impl Semaphore {
         // VUID-VkExportSemaphoreCreateInfo-handleTypes-01124: the handle type was asked for with this kind.
         let raw = unsafe { device.as_raw().create_semaphore(&create, None) }
             .map_err(device.failed("vkCreateSemaphore", &object))?;
-        device.set_name(raw, info.name);
+        // SAFETY: just made on this device; no other thread knows it yet.
+        unsafe { device.set_name(raw, info.name) };
         Ok(Self { raw, kind: info.kind, exporter, name: info.name.to_owned(), device: device.clone() })
     }
 

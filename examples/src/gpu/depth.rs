@@ -79,7 +79,8 @@ impl Depth {
         // SAFETY: VUID-VkImageViewCreateInfo-image-01020: the image is bound; format and range are its own.
         depth.view =
             unsafe { raw.create_image_view(&info, None) }.map_err(failed(device, "vkCreateImageView (depth)"))?;
-        device.set_name(depth.raw, "depth");
+        // SAFETY: just made on this device; no other thread knows it yet.
+        unsafe { device.set_name(depth.raw, "depth") };
         Ok(depth)
     }
 

@@ -95,7 +95,8 @@ impl Pipeline {
         let vertex = Module::new(device, info.vertex).with_context(context)?;
         let fragment = Module::new(device, info.fragment).with_context(context)?;
         pipeline.make(info, &vertex, &fragment).with_context(context)?;
-        device.set_name(pipeline.raw, info.name);
+        // SAFETY: just made on this device; no other thread knows it yet.
+        unsafe { device.set_name(pipeline.raw, info.name) };
         Ok(pipeline)
     }
 

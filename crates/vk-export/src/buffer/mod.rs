@@ -116,7 +116,8 @@ impl Buffer {
         };
         let memory = Memory::allocate(device, request)?;
         raw.bind(&memory, 0, &object)?;
-        device.set_name(raw.as_raw(), info.name);
+        // SAFETY: just made on this device; no other thread knows it yet.
+        unsafe { device.set_name(raw.as_raw(), info.name) };
         Ok(Self { raw, backing: Backing::Own(memory), offset: 0, size: info.size, name: info.name.to_owned() })
     }
 
@@ -131,7 +132,8 @@ impl Buffer {
     pub fn new_in(block: &Arc<Block>, name: &str, offset: u64, size: u64) -> Result<Self> {
         let object = format!("buffer \"{name}\" in block \"{}\"", block.name());
         let raw = block.place(offset, size, &object)?;
-        block.device().set_name(raw.as_raw(), name);
+        // SAFETY: just made on this device; no other thread knows it yet.
+        unsafe { block.device().set_name(raw.as_raw(), name) };
         Ok(Self { raw, backing: Backing::Block(Arc::clone(block)), offset, size, name: name.to_owned() })
     }
 

@@ -195,14 +195,18 @@ impl ExportDevice {
     }
 
     /// Gives an object a name that validation messages and GPU debuggers show. Does nothing without
-    /// `VK_EXT_debug_utils`.
+    /// `VK_EXT_debug_utils`. Objects of this crate are named when they are made.
+    ///
+    /// # Safety
+    /// `handle` is a valid handle of this device or of its instance, and no other thread uses the object during the call
+    /// (`vkSetDebugUtilsObjectNameEXT`, "Host Synchronization"): name it before another thread can know of it.
     #[doc(alias = "vkSetDebugUtilsObjectNameEXT")]
-    pub fn set_name<H: vk::Handle>(&self, handle: H, name: &str) {
+    pub unsafe fn set_name<H: vk::Handle>(&self, handle: H, name: &str) {
         let Some(debug_utils) = &self.0.debug_utils else { return };
         let Ok(name) = std::ffi::CString::new(name) else { return };
         let info = vk::DebugUtilsObjectNameInfoEXT::default().object_handle(handle).object_name(&name);
-        // SAFETY: VUID-vkSetDebugUtilsObjectNameEXT-pNameInfo-07874: the type and the handle come from one typed
-        // handle of this device; a name that fails to stick harms nothing.
+        // SAFETY: VUID-vkSetDebugUtilsObjectNameEXT-pNameInfo-07874 and "Host access to pNameInfo->objectHandle must be
+        // externally synchronized": the caller's promise.
         if let Err(result) = unsafe { debug_utils.set_debug_utils_object_name(&info) } {
             log::debug!("vkSetDebugUtilsObjectNameEXT: {result}");
         }

@@ -33,7 +33,8 @@ impl ExportDevice {
         let object = format!("commands \"{name}\"");
         let mut once = Once::new(self, queue.family(), &object)?;
         let commands = once.allocate(&object)?;
-        self.set_name(commands, name);
+        // SAFETY: just made on this device; no other thread knows it yet.
+        unsafe { self.set_name(commands, name) };
         let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
         // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: just allocated, in the initial state.
         unsafe { self.as_raw().begin_command_buffer(commands, &begin) }

@@ -188,7 +188,8 @@ impl Image {
         // and alignment, offset 0.
         unsafe { device.as_raw().bind_image_memory(raw, image.memory.as_raw(), 0) }
             .map_err(device.failed("vkBindImageMemory", &object))?;
-        device.set_name(raw, info.name);
+        // SAFETY: just made on this device; no other thread knows it yet.
+        unsafe { device.set_name(raw, info.name) };
         for format in formats {
             if let Some(view) = view::make(device, info, raw, image.range(), format)? {
                 image.views.push((format, view));

@@ -57,7 +57,8 @@ pub(crate) fn make(
     // -subResourceRange-01021: type and range are those of the whole image.
     let view = unsafe { device.as_raw().create_image_view(&create, None) }
         .map_err(device.failed("vkCreateImageView", &format!("{} as {format:?}", info.object())))?;
-    device.set_name(view, info.name);
+    // SAFETY: just made on this device; no other thread knows it yet.
+    unsafe { device.set_name(view, info.name) };
     Ok(Some(view))
 }
 

@@ -155,7 +155,8 @@ impl Memory {
             exporter,
             device: device.clone(),
         };
-        device.set_name(raw, request.name);
+        // SAFETY: just made on this device; no other thread knows it yet.
+        unsafe { device.set_name(raw, request.name) };
         if request.placement == Placement::HostVisible {
             // SAFETY: VUID-vkMapMemory-memory-00678/-00682: freshly allocated, not mapped yet, of a HOST_VISIBLE type.
             let pointer = unsafe { device.as_raw().map_memory(raw, 0, vk::WHOLE_SIZE, vk::MemoryMapFlags::empty()) }
