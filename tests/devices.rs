@@ -2,15 +2,66 @@
 #![allow(unsafe_code, clippy::unwrap_used)] // A call that is wrong on purpose.
 
 use bridge::ash::vk;
-use bridge::vk_export::{DeviceSelector, ExportDevice};
+use bridge::vk_export::{Buffer, BufferInfo, DeviceSelector, ExportDevice, Placement};
 use bridge::{Backend, Compute, OpenInfo};
 use bridge_tests::{Need, Rig, skip};
 
 #[test]
 fn devices_come_and_go() {
+    drivers_stay_loaded_between_devices();
+    devices_open_and_close_many_times();
     a_device_that_is_not_there_is_answered_with_those_that_are();
     the_validation_layer_is_heard();
     a_device_outlives_nothing_made_from_it();
+}
+
+/// First in the process: no instance has been there before.
+#[cfg(target_os = "linux")]
+fn drivers_stay_loaded_between_devices() {
+    let vulkan = || {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let files = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+        // The loader, and Mesa's and NVIDIA's drivers.
+        let of_vulkan =
+            |file: &&str| ["vulkan", "nvidia"].iter().any(|part| file.contains(part) && file.contains(".so"));
+        files.filter(of_vulkan).map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
+    };
+    // Without validation: its layer may come and go.
+    let device = ExportDevice::open(&OpenInfo::default()).unwrap();
+    let open = vulkan();
+    assert!(open.len() >= 2, "the loader and a driver: {open:?}");
+    drop(device);
+    let gone: Vec<_> = open.difference(&vulkan()).cloned().collect();
+    assert!(gone.is_empty(), "unloaded with the last device: {gone:?}");
+}
+
+#[cfg(not(target_os = "linux"))]
+fn drivers_stay_loaded_between_devices() {}
+
+/// Round 29 failed on NVIDIA's driver, and threads crashed it.
+fn devices_open_and_close_many_times() {
+    let round = || {
+        let device = ExportDevice::open(&OpenInfo::default()).unwrap();
+        let info = BufferInfo {
+            name: "round",
+            size: 4096,
+            usage: vk::BufferUsageFlags::TRANSFER_DST,
+            placement: Placement::HostVisible,
+        };
+        let buffer = Buffer::new(&device, &info).unwrap();
+        let fill = |commands| {
+            // SAFETY: a live buffer with the usage for it, all of it.
+            unsafe { device.as_raw().cmd_fill_buffer(commands, buffer.as_raw(), 0, vk::WHOLE_SIZE, 7) }
+        };
+        // SAFETY: the device's own queue; the buffer lives until the commands have run.
+        unsafe { device.run_once(device.queue(), "fill", Rig::LONG, fill) }.unwrap();
+    };
+    (0..60).for_each(|_| round());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..15).for_each(|_| round()));
+        }
+    });
 }
 
 fn a_device_that_is_not_there_is_answered_with_those_that_are() {

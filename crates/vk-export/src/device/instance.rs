@@ -1,4 +1,4 @@
-//! The loader and an instance of our own.
+//! An instance of our own.
 #![allow(unsafe_code)] // Instance creation.
 
 use std::ffi::{CStr, CString};
@@ -12,13 +12,6 @@ use crate::device::{OpenInfo, Validation};
 use crate::error::{Error, Result};
 
 const LAYER: &CStr = c"VK_LAYER_KHRONOS_validation";
-
-/// The loader.
-pub(crate) fn load() -> Result<ash::Entry> {
-    // SAFETY: loading the system's Vulkan loader runs its initialisers; it is the library that every Vulkan program
-    // loads the same way.
-    unsafe { ash::Entry::load() }.map_err(|error| Error::NoLoader { detail: error.to_string() })
-}
 
 /// An instance and its messenger, destroyed together.
 pub(crate) struct OwnedInstance {

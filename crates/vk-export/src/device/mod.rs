@@ -6,6 +6,7 @@ pub(crate) mod physical;
 pub(crate) mod queue;
 pub(crate) mod report;
 pub(crate) mod requirements;
+pub(crate) mod resident;
 pub(crate) mod synchronization2;
 pub(crate) mod validation;
 

@@ -6,11 +6,12 @@ use std::ffi::CStr;
 use ash::{khr, vk};
 
 use super::{DeviceSelector, ExportDevice, Ownership, Parts};
-use crate::device::instance::{OwnedInstance, load};
+use crate::device::instance::OwnedInstance;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::device::queue::QueueKind;
 use crate::device::requirements::{EXPORT_EXTENSIONS, base_extensions};
 use crate::device::requirements::{RequiredFeatures, Requirement};
+use crate::device::resident::load;
 use crate::error::{Error, Result};
 
 /// How to open a device.

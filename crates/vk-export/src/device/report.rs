@@ -5,10 +5,11 @@ use ash::vk;
 
 use crate::buffer::external_features;
 use crate::device::OpenInfo;
-use crate::device::instance::{OwnedInstance, failed, layers, load};
+use crate::device::instance::{OwnedInstance, failed, layers};
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::device::requirements::Requirement;
 use crate::device::requirements::version;
+use crate::device::resident::load;
 use crate::error::{Error, Result};
 use crate::handle::HandleType;
 use crate::semaphore::SemaphoreKind;
