@@ -74,23 +74,28 @@ fn or(stages: vk::PipelineStageFlags, none: vk::PipelineStageFlags) -> vk::Pipel
 
 /// Stages of synchronization2 in the old form, for `vkCmdPipelineBarrier` and `vkQueueSubmit`.
 ///
-/// The low 32 bits of the two enums are the same; stages that were split from an older one become that.
+/// Stages that the old form has stay as they are, those that were split from an older one become that. Any other becomes the
+/// smallest old stage that is known to hold it: none is left out.
 pub fn legacy_stages(stages: vk::PipelineStageFlags2) -> vk::PipelineStageFlags {
-    const TRANSFER: u64 = vk::PipelineStageFlags2::COPY.as_raw()
-        | vk::PipelineStageFlags2::RESOLVE.as_raw()
-        | vk::PipelineStageFlags2::BLIT.as_raw()
-        | vk::PipelineStageFlags2::CLEAR.as_raw();
-    const VERTEX_INPUT: u64 =
-        vk::PipelineStageFlags2::INDEX_INPUT.as_raw() | vk::PipelineStageFlags2::VERTEX_ATTRIBUTE_INPUT.as_raw();
+    use vk::{PipelineStageFlags as Old, PipelineStageFlags2 as New};
+    // The last of the old ones is ACCELERATION_STRUCTURE_BUILD_KHR, and the bits up to there are the same in both.
+    const SAME: u64 = (Old::ACCELERATION_STRUCTURE_BUILD_KHR.as_raw() as u64) * 2 - 1;
+    let split = [
+        (New::COPY | New::RESOLVE | New::BLIT | New::CLEAR, Old::TRANSFER),
+        (New::INDEX_INPUT | New::VERTEX_ATTRIBUTE_INPUT, Old::VERTEX_INPUT),
+        // Naming its parts would take features that may be off.
+        (New::PRE_RASTERIZATION_SHADERS, Old::ALL_GRAPHICS),
+    ];
     let raw = stages.as_raw();
-    let mut legacy = vk::PipelineStageFlags::from_raw(u32::try_from(raw & u64::from(u32::MAX)).unwrap_or(0));
-    if raw & TRANSFER != 0 {
-        legacy |= vk::PipelineStageFlags::TRANSFER;
+    let mut legacy = Old::from_raw(u32::try_from(raw & SAME).unwrap_or(0));
+    let mut rest = New::from_raw(raw & !SAME);
+    for (new, old) in split {
+        if rest.intersects(new) {
+            legacy |= old;
+        }
+        rest &= !new;
     }
-    if raw & VERTEX_INPUT != 0 {
-        legacy |= vk::PipelineStageFlags::VERTEX_INPUT;
-    }
-    legacy
+    if rest.is_empty() { legacy } else { legacy | Old::ALL_COMMANDS }
 }
 
 fn legacy_access(access: vk::AccessFlags2) -> vk::AccessFlags {
@@ -134,6 +139,19 @@ mod tests {
         assert_eq!(write.dst_stages, vk::PipelineStageFlags::HOST);
         let custom = Consumer { stages: vk::PipelineStageFlags2::COPY, ..Consumer::TRANSFER_READ };
         assert_eq!(handover(Partner::External, custom).acquire_legacy().dst_stages, vk::PipelineStageFlags::TRANSFER);
+    }
+
+    #[test]
+    fn no_stage_is_left_out() {
+        use vk::{PipelineStageFlags as Old, PipelineStageFlags2 as New};
+        for bit in 0..64 {
+            assert!(!legacy_stages(New::from_raw(1 << bit)).is_empty(), "bit {bit}");
+        }
+        assert_eq!(legacy_stages(New::PRE_RASTERIZATION_SHADERS), Old::ALL_GRAPHICS);
+        assert_eq!(legacy_stages(New::RAY_TRACING_SHADER_KHR), Old::RAY_TRACING_SHADER_KHR);
+        assert_eq!(legacy_stages(New::ACCELERATION_STRUCTURE_COPY_KHR), Old::ALL_COMMANDS);
+        assert_eq!(legacy_stages(New::COPY | New::VERTEX_SHADER), Old::TRANSFER | Old::VERTEX_SHADER);
+        assert!(legacy_stages(New::NONE).is_empty());
     }
 
     #[test]

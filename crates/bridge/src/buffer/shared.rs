@@ -89,6 +89,7 @@ impl<T: Pod> SharedBuffer<T> {
         let SharedBufferInfo { name, len, consumer, family } = *info;
         let object = format!("shared buffer \"{name}\"");
         let size = size_in_bytes::<T>(len, &object)?;
+        compute.device().check_stages(family, consumer.stages, consumer.access, &object)?;
         let partner = match compute.side() {
             SideRef::Cuda(_) => Partner::External,
             SideRef::Host(_) => Partner::Host,

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use cuda_import::{ImageViewMut, MappedImage, Texel};
 use vk_export::ash::vk;
-use vk_export::{Image, ImageHandover, ImageInfo, ImageKind, Partner, Placement, mip_count};
+use vk_export::{Image, ImageConsumer, ImageHandover, ImageInfo, ImageKind, Partner, Placement, mip_count};
 
 use crate::compute::{Compute, SideRef};
 use crate::error::{Error, Result};
@@ -74,6 +74,8 @@ impl<T: Texel> SharedImage<T> {
         if let SideRef::Cuda(_) = compute.side() {
             check_levels(name, spec)?;
         }
+        let ImageConsumer { stages, access, .. } = spec.consumer;
+        compute.device().check_stages(family, stages, access, &format!("shared image \"{name}\""))?;
         let views = [format.vulkan];
         let info = ImageInfo {
             name,

@@ -49,6 +49,20 @@ pub struct EnabledFeatures {
     pub synchronization2: bool,
     /// `imageCubeArray`, which is needed by views of arrays of cubes alone. Default, as of the others: off.
     pub image_cube_array: bool,
+    /// `bufferDeviceAddress`, which is needed by buffers with `SHADER_DEVICE_ADDRESS`.
+    pub buffer_device_address: bool,
+    /// `accelerationStructure`, which is needed by buffers that are its build inputs, and by the stages that build.
+    pub acceleration_structure: bool,
+    /// `rayTracingPipeline`, which is needed by its shader stages.
+    pub ray_tracing_pipeline: bool,
+    /// `geometryShader`, which is needed by its stage.
+    pub geometry_shader: bool,
+    /// `tessellationShader`, which is needed by its stages.
+    pub tessellation_shader: bool,
+    /// `taskShader` of `VK_EXT_mesh_shader`, which is needed by its stage.
+    pub task_shader: bool,
+    /// `meshShader` of `VK_EXT_mesh_shader`, which is needed by its stage.
+    pub mesh_shader: bool,
 }
 
 impl ExportDevice {
@@ -67,7 +81,7 @@ impl ExportDevice {
     /// - Calls that Vulkan wants externally synchronized on the queues are not made by the engine while one goes through
     ///   [`queue`](Self::queue) or [`queue_of`](Self::queue_of).
     pub unsafe fn adopt(info: AdoptInfo<'_>) -> Result<Self> {
-        let physical = PhysicalDeviceInfo::query(&info.instance, info.physical_device)?;
+        let physical = PhysicalDeviceInfo::query(&info.instance, info.physical_device, info.api_version)?;
         let api_version = info.api_version.min(physical.api_version);
         let gaps = Gaps::find(api_version, info.features.timeline_semaphore, info.features.synchronization2, |name| {
             info.device_extensions.contains(&name)
@@ -93,7 +107,7 @@ impl ExportDevice {
             queue: (info.queue, info.queue_family),
             more_queues: info.more_queues.to_vec(),
             export_gaps: gaps.export,
-            image_cube_array: info.features.image_cube_array,
+            enabled: info.features,
             names: info.instance_extensions.contains(&ext::debug_utils::NAME),
             ownership: Ownership::Adopted { _keep_alive: info.keep_alive },
         }))

@@ -7,6 +7,7 @@ pub(crate) mod queue;
 pub(crate) mod report;
 pub(crate) mod requirements;
 pub(crate) mod resident;
+pub(crate) mod stages;
 pub(crate) mod synchronization2;
 pub(crate) mod validation;
 
@@ -57,7 +58,7 @@ struct Inner {
     physical: PhysicalDeviceInfo,
     api_version: u32,
     export_gaps: Vec<Requirement>,
-    image_cube_array: bool,
+    enabled: EnabledFeatures,
     // Dropped after `Drop` below has destroyed the device: the instance outlives its child.
     ownership: Ownership,
     entry: ash::Entry,
@@ -82,7 +83,7 @@ struct Parts {
     queue: (vk::Queue, u32),
     more_queues: Vec<(vk::Queue, u32)>,
     export_gaps: Vec<Requirement>,
-    image_cube_array: bool,
+    enabled: EnabledFeatures,
     names: bool,
     ownership: Ownership,
 }
@@ -91,7 +92,7 @@ impl ExportDevice {
     fn assemble(parts: Parts) -> Self {
         let Parts { entry, instance, raw, physical, api_version, ownership, .. } = parts;
         let calls = Synchronization2::new(&instance, &raw, api_version);
-        let lock = |(raw, family)| Queue::new(raw, family, calls.clone(), &physical.name);
+        let lock = |(queue, family)| Queue::new(raw.handle(), queue, family, calls.clone(), &physical.name);
         let (queue, more_queues) = (lock(parts.queue), parts.more_queues.into_iter().map(lock).collect());
         Self(Arc::new(Inner {
             allocator: Mutex::new(None),
@@ -105,7 +106,7 @@ impl ExportDevice {
             physical,
             api_version,
             export_gaps: parts.export_gaps,
-            image_cube_array: parts.image_cube_array,
+            enabled: parts.enabled,
             ownership,
             entry,
         }))
@@ -166,9 +167,9 @@ impl ExportDevice {
         &self.0.export_gaps
     }
 
-    /// Whether views may be of arrays of cubes.
-    pub(crate) fn has_image_cube_array(&self) -> bool {
-        self.0.image_cube_array
+    /// The features that are on, of those that decide what may be made and named.
+    pub(crate) fn enabled(&self) -> &EnabledFeatures {
+        &self.0.enabled
     }
 
     /// The messages of the validation layer so far, the silenced ones left out.

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 
 use ash::{khr, vk};
 
-use super::{DeviceSelector, ExportDevice, Ownership, Parts};
+use super::{DeviceSelector, EnabledFeatures, ExportDevice, Ownership, Parts};
 use crate::device::instance::OwnedInstance;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::device::queue::QueueKind;
@@ -31,6 +31,8 @@ pub struct OpenInfo<'a> {
     pub features: vk::PhysicalDeviceFeatures,
     /// Whether the program needs `dynamicRendering` (Vulkan 1.3). Default: no.
     pub dynamic_rendering: bool,
+    /// Whether the program needs `bufferDeviceAddress`, for buffers with `SHADER_DEVICE_ADDRESS`. Default: no.
+    pub buffer_device_address: bool,
 }
 
 impl Default for OpenInfo<'_> {
@@ -43,6 +45,7 @@ impl Default for OpenInfo<'_> {
             device_extensions: &[],
             features: vk::PhysicalDeviceFeatures::default(),
             dynamic_rendering: false,
+            buffer_device_address: false,
         }
     }
 }
@@ -70,7 +73,7 @@ impl ExportDevice {
     pub fn open(info: &OpenInfo<'_>) -> Result<Self> {
         let entry = load()?;
         let instance = OwnedInstance::new(&entry, info)?;
-        let physical = info.device.pick(candidates(&instance.raw, info)?)?;
+        let physical = info.device.pick(candidates(&instance, info)?)?;
         let api_version = instance.api_version.min(physical.api_version);
         let family = physical.queue_family(QueueKind::Graphics).unwrap_or(0);
         let more = [QueueKind::Compute, QueueKind::Transfer].map(|kind| physical.queue_family(kind));
@@ -95,6 +98,16 @@ impl ExportDevice {
         let image_cube_array = physical.features.image_cube_array;
         let features = vk::PhysicalDeviceFeatures { image_cube_array, ..info.features };
         let mut rendering = vk::PhysicalDeviceDynamicRenderingFeatures::default().dynamic_rendering(true);
+        let mut addresses = vk::PhysicalDeviceBufferDeviceAddressFeatures::default().buffer_device_address(true);
+        let enabled = EnabledFeatures {
+            timeline_semaphore: true,
+            synchronization2: true,
+            image_cube_array: image_cube_array != 0,
+            buffer_device_address: info.buffer_device_address,
+            geometry_shader: info.features.geometry_shader != 0,
+            tessellation_shader: info.features.tessellation_shader != 0,
+            ..EnabledFeatures::default()
+        };
         let mut device_info = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queues)
             .enabled_extension_names(&names_of)
@@ -103,6 +116,9 @@ impl ExportDevice {
             .push_next(&mut required.synchronization2);
         if info.dynamic_rendering {
             device_info = device_info.push_next(&mut rendering);
+        }
+        if info.buffer_device_address {
+            device_info = device_info.push_next(&mut addresses);
         }
         // SAFETY: VUID-vkCreateDevice-ppEnabledExtensionNames-01387 and the feature VUIDs: `candidates` let only a
         // device through that has every extension and feature which is enabled here.
@@ -122,7 +138,7 @@ impl ExportDevice {
             queue,
             more_queues,
             export_gaps,
-            image_cube_array: image_cube_array != 0,
+            enabled,
             names: instance.names,
             ownership: Ownership::Opened(Box::new(instance)),
         }))
@@ -130,9 +146,9 @@ impl ExportDevice {
 }
 
 /// The physical devices, each with what speaks against it.
-fn candidates(instance: &ash::Instance, info: &OpenInfo<'_>) -> Result<Vec<(PhysicalDeviceInfo, Vec<String>)>> {
+fn candidates(instance: &OwnedInstance, info: &OpenInfo<'_>) -> Result<Vec<(PhysicalDeviceInfo, Vec<String>)>> {
     // SAFETY: the instance is alive; VUID-vkEnumeratePhysicalDevices-instance-parameter.
-    let handles = unsafe { instance.enumerate_physical_devices() }.map_err(|result| Error::Vulkan {
+    let handles = unsafe { instance.raw.enumerate_physical_devices() }.map_err(|result| Error::Vulkan {
         call: "vkEnumeratePhysicalDevices",
         result,
         object: "instance".into(),
@@ -141,7 +157,7 @@ fn candidates(instance: &ash::Instance, info: &OpenInfo<'_>) -> Result<Vec<(Phys
     handles
         .into_iter()
         .map(|handle| {
-            let device = PhysicalDeviceInfo::query(instance, handle)?;
+            let device = PhysicalDeviceInfo::query(&instance.raw, handle, instance.api_version)?;
             let mut missing = device.gaps().base;
             missing.extend(
                 info.device_extensions
@@ -151,6 +167,9 @@ fn candidates(instance: &ash::Instance, info: &OpenInfo<'_>) -> Result<Vec<(Phys
             );
             if info.dynamic_rendering && !device.dynamic_rendering {
                 missing.push(Requirement::Feature("dynamicRendering"));
+            }
+            if info.buffer_device_address && !device.buffer_device_address {
+                missing.push(Requirement::Feature("bufferDeviceAddress"));
             }
             if device.queue_family(QueueKind::Graphics).is_none() {
                 missing.push(Requirement::QueueFamily("graphics and compute"));

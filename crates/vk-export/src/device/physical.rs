@@ -40,7 +40,9 @@ pub struct PhysicalDeviceInfo {
     pub synchronization2: bool,
     /// Whether `dynamicRendering` is there.
     pub dynamic_rendering: bool,
-    /// The largest allocation in bytes (`maxMemoryAllocationSize`).
+    /// Whether `bufferDeviceAddress` is there.
+    pub buffer_device_address: bool,
+    /// The largest allocation in bytes that the driver promises to try (`maxMemoryAllocationSize`); many take larger ones.
     pub max_allocation_size: u64,
     /// The largest buffer in bytes (`maxBufferSize`), where the device tells.
     pub max_buffer_size: Option<u64>,
@@ -50,15 +52,20 @@ pub struct PhysicalDeviceInfo {
     pub queue_families: Vec<vk::QueueFamilyProperties>,
     /// The memory types and heaps.
     pub memory: vk::PhysicalDeviceMemoryProperties,
+    /// The version that can be used through the instance, packed.
+    usable_version: u32,
 }
 
 impl PhysicalDeviceInfo {
-    /// Asks `handle`, which belongs to `instance`.
-    pub(crate) fn query(instance: &ash::Instance, handle: vk::PhysicalDevice) -> Result<Self> {
+    /// Asks `handle`, which belongs to `instance`, which was made with `instance_version`.
+    pub(crate) fn query(instance: &ash::Instance, handle: vk::PhysicalDevice, instance_version: u32) -> Result<Self> {
         // SAFETY: `handle` was enumerated from `instance` (or vouched for by `adopt`), which is alive for the call;
         // VUID-vkGetPhysicalDeviceProperties-physicalDevice-parameter.
         let basic = unsafe { instance.get_physical_device_properties(handle) };
         let name = text(&basic.device_name);
+        // A device that is newer than its instance has none of what is newer (Vulkan specification, "Instances",
+        // `VkApplicationInfo::apiVersion`), structures to ask for it included.
+        let usable_version = instance_version.min(basic.api_version);
         let failed = |call| {
             move |result| Error::Vulkan {
                 call,
@@ -81,31 +88,33 @@ impl PhysicalDeviceInfo {
         let mut maintenance3 = vk::PhysicalDeviceMaintenance3Properties::default();
         let mut maintenance4 = vk::PhysicalDeviceMaintenance4Properties::default();
         let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut id).push_next(&mut maintenance3);
-        if basic.api_version >= vk::API_VERSION_1_2 {
+        if usable_version >= vk::API_VERSION_1_2 {
             properties = properties.push_next(&mut driver);
         }
-        let knows_buffer_limit = basic.api_version >= vk::API_VERSION_1_3;
+        let knows_buffer_limit = usable_version >= vk::API_VERSION_1_3 || has(ash::khr::maintenance4::NAME);
         if knows_buffer_limit {
             properties = properties.push_next(&mut maintenance4);
         }
-        // SAFETY: as above; every structure of the chain is core in the device's version.
+        // SAFETY: as above; every structure of the chain is core in the version of both or of an extension
+        // that the device has.
         unsafe { instance.get_physical_device_properties2(handle, &mut properties) };
         let limits = properties.properties.limits;
 
         let mut timeline = vk::PhysicalDeviceTimelineSemaphoreFeatures::default();
         let mut synchronization2 = vk::PhysicalDeviceSynchronization2Features::default();
+        let mut addresses = vk::PhysicalDeviceBufferDeviceAddressFeatures::default();
         let mut rendering = vk::PhysicalDeviceDynamicRenderingFeatures::default();
         let mut features = vk::PhysicalDeviceFeatures2::default();
-        if basic.api_version >= vk::API_VERSION_1_2 {
-            features = features.push_next(&mut timeline);
+        if usable_version >= vk::API_VERSION_1_2 {
+            features = features.push_next(&mut timeline).push_next(&mut addresses);
         }
-        if basic.api_version >= vk::API_VERSION_1_3 || has(ash::khr::synchronization2::NAME) {
+        if usable_version >= vk::API_VERSION_1_3 || has(ash::khr::synchronization2::NAME) {
             features = features.push_next(&mut synchronization2);
         }
-        if basic.api_version >= vk::API_VERSION_1_3 || has(ash::khr::dynamic_rendering::NAME) {
+        if usable_version >= vk::API_VERSION_1_3 || has(ash::khr::dynamic_rendering::NAME) {
             features = features.push_next(&mut rendering);
         }
-        // SAFETY: as above; every structure of the chain is core in the device's version or of an extension it has.
+        // SAFETY: as above; every structure of the chain is core in the version of both or of an extension that the device has.
         unsafe { instance.get_physical_device_features2(handle, &mut features) };
         let features = features.features;
         // SAFETY: as above.
@@ -127,11 +136,13 @@ impl PhysicalDeviceInfo {
             timeline_semaphore: timeline.timeline_semaphore != 0,
             synchronization2: synchronization2.synchronization2 != 0,
             dynamic_rendering: rendering.dynamic_rendering != 0,
+            buffer_device_address: addresses.buffer_device_address != 0,
             max_allocation_size: maintenance3.max_memory_allocation_size,
             max_buffer_size: knows_buffer_limit.then_some(maintenance4.max_buffer_size),
             extensions,
             queue_families,
             memory,
+            usable_version,
         })
     }
 
@@ -142,7 +153,7 @@ impl PhysicalDeviceInfo {
 
     /// What speaks against the device, and what against exporting from it.
     pub(crate) fn gaps(&self) -> Gaps {
-        Gaps::find(self.api_version, self.timeline_semaphore, self.synchronization2, |name| self.has_extension(name))
+        Gaps::find(self.usable_version, self.timeline_semaphore, self.synchronization2, |name| self.has_extension(name))
     }
 
     /// The first queue family of a kind.
@@ -155,24 +166,6 @@ impl PhysicalDeviceInfo {
     pub(crate) fn is_family(&self, family: u32, kind: QueueKind) -> bool {
         let family = usize::try_from(family).ok().and_then(|family| self.queue_families.get(family));
         family.is_some_and(|family| kind.is_family(family.queue_flags))
-    }
-
-    /// The first memory type of `allowed` that has `wanted`, preferring one that also has `preferred`.
-    pub(crate) fn memory_type(
-        &self,
-        allowed: u32,
-        wanted: vk::MemoryPropertyFlags,
-        preferred: vk::MemoryPropertyFlags,
-    ) -> Option<u32> {
-        let find = |flags| {
-            self.memory
-                .memory_types_as_slice()
-                .iter()
-                .zip(0u32..)
-                .find(|(kind, index)| allowed & (1 << index) != 0 && kind.property_flags.contains(flags))
-                .map(|(_, index)| index)
-        };
-        find(wanted | preferred).or_else(|| find(wanted))
     }
 
     /// One line for lists and messages.

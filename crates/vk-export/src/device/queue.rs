@@ -1,9 +1,11 @@
 //! A queue and the lock that Vulkan wants around it.
 #![allow(unsafe_code)] // vkQueueSubmit2.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ash::vk;
+use ash::vk::Handle as _;
 
 use crate::device::synchronization2::Synchronization2;
 use crate::error::{Error, Result};
@@ -58,18 +60,25 @@ impl std::fmt::Display for QueueKind {
 
 /// A Vulkan queue with the lock that its external synchronization needs.
 ///
-/// The lock of an adopted queue only orders what goes through this object; the engine keeps its own submissions out of
-/// the way, or splices the submit parts of `bridge` into them.
+/// There is one lock for each queue in the process, however often its device is adopted. It only orders what goes through
+/// objects of this type; the engine keeps its own submissions out of the way, or splices the submit parts of `bridge` into
+/// them.
 pub struct Queue {
-    raw: Mutex<vk::Queue>,
+    raw: Arc<Mutex<vk::Queue>>,
     family: u32,
     calls: Synchronization2,
     device_name: String,
 }
 
 impl Queue {
-    pub(crate) fn new(raw: vk::Queue, family: u32, calls: Synchronization2, device_name: &str) -> Self {
-        Self { raw: Mutex::new(raw), family, calls, device_name: device_name.to_owned() }
+    pub(crate) fn new(
+        device: vk::Device,
+        raw: vk::Queue,
+        family: u32,
+        calls: Synchronization2,
+        device_name: &str,
+    ) -> Self {
+        Self { raw: lock_of(device, raw), family, calls, device_name: device_name.to_owned() }
     }
 
     /// The queue's family.
@@ -102,6 +111,24 @@ impl Queue {
             device: self.device_name.clone(),
         })
     }
+}
+
+/// The one lock of a queue in this process: a device that is adopted twice, or a queue that is named twice in one adoption,
+/// gets the same.
+fn lock_of(device: vk::Device, queue: vk::Queue) -> Arc<Mutex<vk::Queue>> {
+    type Locks = HashMap<(u64, u64), Weak<Mutex<vk::Queue>>>;
+    static LOCKS: Mutex<Option<Locks>> = Mutex::new(None);
+    let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
+    let locks = locks.get_or_insert_default();
+    let key = (device.as_raw(), queue.as_raw());
+    if let Some(lock) = locks.get(&key).and_then(Weak::upgrade) {
+        return lock;
+    }
+    // Handles are used again for later devices: those that nobody holds go.
+    locks.retain(|_, lock| lock.strong_count() > 0);
+    let lock = Arc::new(Mutex::new(queue));
+    locks.insert(key, Arc::downgrade(&lock));
+    lock
 }
 
 impl std::fmt::Debug for Queue {

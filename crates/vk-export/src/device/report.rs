@@ -89,7 +89,7 @@ fn list_devices(entry: &ash::Entry, report: &mut VulkanReport) -> Result<()> {
     // SAFETY: the instance is alive.
     let handles = unsafe { instance.raw.enumerate_physical_devices() }.map_err(failed("vkEnumeratePhysicalDevices"))?;
     for (index, handle) in handles.into_iter().enumerate() {
-        match device_report(&instance.raw, index, handle) {
+        match device_report(&instance, index, handle) {
             Ok(device) => report.devices.push(device),
             Err(error) => report.failures.push(error),
         }
@@ -109,11 +109,12 @@ fn full_version(packed: u32) -> String {
     format!("{}.{}", version(packed), vk::api_version_patch(packed))
 }
 
-fn device_report(instance: &ash::Instance, index: usize, handle: vk::PhysicalDevice) -> Result<DeviceReport> {
+fn device_report(instance: &OwnedInstance, index: usize, handle: vk::PhysicalDevice) -> Result<DeviceReport> {
+    let (instance, api_version) = (&instance.raw, instance.api_version);
     // SAFETY: VUID-vkGetPhysicalDeviceProperties-physicalDevice-parameter: the handle was just listed by an instance
     // that is alive.
     let vendor_id = unsafe { instance.get_physical_device_properties(handle) }.vendor_id;
-    let info = PhysicalDeviceInfo::query(instance, handle)?;
+    let info = PhysicalDeviceInfo::query(instance, handle, api_version)?;
     let gaps = info.gaps();
     let native = HandleType::NATIVE;
     let usage = vk::BufferUsageFlags::VERTEX_BUFFER | vk::BufferUsageFlags::STORAGE_BUFFER;

@@ -47,7 +47,7 @@ pub(crate) fn make(
     let mut usage = vk::ImageViewUsageCreateInfo::default().usage(usage);
     let create = vk::ImageViewCreateInfo::default()
         .image(image)
-        .view_type(view_type(info.kind, info.array_layers, device.has_image_cube_array()))
+        .view_type(view_type(info.kind, info.array_layers, device.enabled().image_cube_array))
         .format(format)
         .subresource_range(range)
         .push_next(&mut usage);

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)] // Vulkan calls.
 pub(crate) mod block;
+pub(crate) mod select;
 
 use std::ptr::NonNull;
 
@@ -12,6 +13,7 @@ use crate::device::ExportDevice;
 use crate::error::{Error, Result};
 use crate::handle::os::Exporter;
 use crate::handle::{HandleType, MemoryHandle};
+use crate::memory::select::{heap_size, memory_type};
 
 /// Where shared memory lies and who else reaches it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -97,29 +99,29 @@ unsafe impl Sync for Memory {}
 impl Memory {
     pub(crate) fn allocate(device: &ExportDevice, request: Request<'_>) -> Result<Self> {
         let size = request.requirements.size;
-        let limit = device.physical().max_allocation_size;
-        if size > limit {
-            return Err(Error::TooLarge {
-                object: format!("memory of \"{}\"", request.name),
-                size,
-                limit,
-                limit_name: "maxMemoryAllocationSize",
-                device: device.name().to_owned(),
-            });
-        }
+        let too_large = |limit, limit_name| Error::TooLarge {
+            object: format!("memory of \"{}\"", request.name),
+            size,
+            limit,
+            limit_name,
+            device: device.name().to_owned(),
+        };
         use vk::MemoryPropertyFlags as Flags;
         let (wanted, preferred) = match request.placement {
             Placement::Exportable => (Flags::DEVICE_LOCAL, Flags::empty()),
             // The specification promises a type with both to every buffer and every LINEAR image.
             Placement::HostVisible => (Flags::HOST_VISIBLE | Flags::HOST_COHERENT, Flags::HOST_CACHED),
         };
-        let memory_type = device
-            .physical()
-            .memory_type(request.requirements.memory_type_bits, wanted, preferred)
+        let properties = &device.physical().memory;
+        let memory_type = memory_type(properties, request.requirements.memory_type_bits, wanted, preferred)
             .ok_or_else(|| Error::InvalidArgument {
                 object: format!("memory of \"{}\"", request.name),
                 reason: format!("{} has no {wanted:?} memory type for it", device.name()),
             })?;
+        let heap = heap_size(properties, memory_type).unwrap_or(0);
+        if size > heap {
+            return Err(too_large(heap, "the size of its memory heap"));
+        }
 
         let exporter = request.exporter;
         let handle_types = exporter.as_ref().map(|exporter| exporter.handle_type().memory());
@@ -142,10 +144,18 @@ impl Memory {
         if request.device_address {
             info = info.push_next(&mut flags_info);
         }
+        // More than maxMemoryAllocationSize is tried, then reported: many drivers take far more than they promise.
+        let promised = device.physical().max_allocation_size;
         // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01713/-01714: size and type were checked against the device
         // above; VUID-VkMemoryDedicatedAllocateInfo-buffer-02965, -image-02964: a dedicated size is the resource's own.
-        let raw = unsafe { device.as_raw().allocate_memory(&info, None) }
-            .map_err(device.failed("vkAllocateMemory", &format!("memory of \"{}\", {size} bytes", request.name)))?;
+        let raw = unsafe { device.as_raw().allocate_memory(&info, None) }.map_err(|result| match result {
+            vk::Result::ERROR_OUT_OF_DEVICE_MEMORY | vk::Result::ERROR_OUT_OF_HOST_MEMORY if size > promised => {
+                too_large(promised, "maxMemoryAllocationSize")
+            }
+            result => {
+                device.failed("vkAllocateMemory", &format!("memory of \"{}\", {size} bytes", request.name))(result)
+            }
+        })?;
         let mut memory = Self {
             raw,
             allocation_size: size,

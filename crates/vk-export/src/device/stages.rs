@@ -1,0 +1,252 @@
+//! Which stages a queue family has on a device, and which stages make which accesses.
+
+use ash::vk;
+
+use crate::device::ExportDevice;
+use crate::device::adopt::EnabledFeatures;
+use crate::error::{Error, Result};
+
+use vk::AccessFlags2 as Access;
+use vk::PipelineStageFlags2 as Stages;
+
+impl ExportDevice {
+    /// Refuses stages that queues of `family` do not have on this device with the features that are on, and accesses that
+    /// none of the stages makes: barriers and semaphore waits must not name them.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] with what is too much, and [`Error::InvalidArgument`] for a family that does not exist.
+    #[doc(alias = "VUID-vkCmdPipelineBarrier2-srcStageMask-03849")]
+    pub fn check_stages(&self, family: u32, stages: Stages, access: Access, object: &str) -> Result<()> {
+        let invalid = |reason| Err(Error::InvalidArgument { object: object.to_owned(), reason });
+        let families = &self.physical().queue_families;
+        let Some(properties) = usize::try_from(family).ok().and_then(|family| families.get(family)) else {
+            return invalid(format!("queue family {family} does not exist, {} has {}", self.name(), families.len()));
+        };
+        let foreign = stages & !allowed_stages(properties.queue_flags, self.enabled());
+        if !foreign.is_empty() {
+            return invalid(format!(
+                "queue family {family} of {} has no {foreign:?}, or its feature is not on; use another queue or consumer",
+                self.name()
+            ));
+        }
+        let orphans = orphans(stages, access);
+        if !orphans.is_empty() {
+            return invalid(format!(
+                "none of its stages {stages:?} makes its accesses {orphans:?}; name the stage that does"
+            ));
+        }
+        Ok(())
+    }
+}
+
+const SHADERS: Stages = Stages::from_raw(
+    Stages::VERTEX_SHADER.as_raw()
+        | Stages::TESSELLATION_CONTROL_SHADER.as_raw()
+        | Stages::TESSELLATION_EVALUATION_SHADER.as_raw()
+        | Stages::GEOMETRY_SHADER.as_raw()
+        | Stages::FRAGMENT_SHADER.as_raw()
+        | Stages::COMPUTE_SHADER.as_raw()
+        | Stages::PRE_RASTERIZATION_SHADERS.as_raw()
+        | Stages::TASK_SHADER_EXT.as_raw()
+        | Stages::MESH_SHADER_EXT.as_raw()
+        | Stages::RAY_TRACING_SHADER_KHR.as_raw(),
+);
+
+/// The stages that barriers on queues with these capabilities may name.
+///
+/// Source: the table "Supported pipeline stage flags" of the Vulkan specification, and the Valid Usage of
+/// `VkBufferMemoryBarrier2` for the features (srcStageMask-03929, -03930, -07316, -07946 and their siblings).
+fn allowed_stages(queue: vk::QueueFlags, enabled: &EnabledFeatures) -> Stages {
+    use vk::QueueFlags as Flags;
+    let mut allowed = Stages::TOP_OF_PIPE | Stages::BOTTOM_OF_PIPE | Stages::HOST | Stages::ALL_COMMANDS;
+    let mut add = |on: bool, stages| {
+        if on {
+            allowed |= stages;
+        }
+    };
+    add(
+        queue.intersects(Flags::GRAPHICS | Flags::COMPUTE | Flags::TRANSFER),
+        Stages::ALL_TRANSFER | Stages::COPY | Stages::CLEAR,
+    );
+    add(queue.intersects(Flags::GRAPHICS | Flags::COMPUTE), Stages::DRAW_INDIRECT);
+    let compute = queue.contains(Flags::COMPUTE);
+    add(compute, Stages::COMPUTE_SHADER);
+    add(compute && enabled.acceleration_structure, Stages::ACCELERATION_STRUCTURE_BUILD_KHR);
+    add(compute && enabled.ray_tracing_pipeline, Stages::RAY_TRACING_SHADER_KHR);
+    let graphics = queue.contains(Flags::GRAPHICS);
+    add(
+        graphics,
+        Stages::VERTEX_INPUT
+            | Stages::INDEX_INPUT
+            | Stages::VERTEX_ATTRIBUTE_INPUT
+            | Stages::VERTEX_SHADER
+            | Stages::PRE_RASTERIZATION_SHADERS
+            | Stages::FRAGMENT_SHADER
+            | Stages::EARLY_FRAGMENT_TESTS
+            | Stages::LATE_FRAGMENT_TESTS
+            | Stages::COLOR_ATTACHMENT_OUTPUT
+            | Stages::ALL_GRAPHICS
+            | Stages::RESOLVE
+            | Stages::BLIT,
+    );
+    add(
+        graphics && enabled.tessellation_shader,
+        Stages::TESSELLATION_CONTROL_SHADER | Stages::TESSELLATION_EVALUATION_SHADER,
+    );
+    add(graphics && enabled.geometry_shader, Stages::GEOMETRY_SHADER);
+    add(graphics && enabled.task_shader, Stages::TASK_SHADER_EXT);
+    add(graphics && enabled.mesh_shader, Stages::MESH_SHADER_EXT);
+    allowed
+}
+
+/// The accesses that none of `stages` makes, and those that are not known here.
+///
+/// Source: the table "Supported access types" of the Vulkan specification (VUID-VkBufferMemoryBarrier2-srcAccessMask-03900
+/// and the following).
+fn orphans(stages: Stages, access: Access) -> Access {
+    // The host's stage is the one that it lacks.
+    let all_commands = if stages.contains(Stages::ALL_COMMANDS) { !Stages::HOST } else { Stages::empty() };
+    let stages = stages | all_commands;
+    let makers = MAKERS.iter().filter(|(_, makers)| stages.intersects(*makers));
+    let made = makers.fold(Access::empty(), |made, (accesses, _)| made | *accesses);
+    // Of any stage.
+    let general = if stages.is_empty() { Access::empty() } else { Access::MEMORY_READ | Access::MEMORY_WRITE };
+    access & !(made | general)
+}
+
+const fn accesses(first: Access, second: Access) -> Access {
+    Access::from_raw(first.as_raw() | second.as_raw())
+}
+
+const fn makers(stages: &[Stages]) -> Stages {
+    let (mut all, mut index) = (0, 0);
+    while index < stages.len() {
+        all |= stages[index].as_raw();
+        index += 1;
+    }
+    Stages::from_raw(all)
+}
+
+/// Accesses, each with the stages that make it.
+const MAKERS: &[(Access, Stages)] = &[
+    (
+        Access::INDIRECT_COMMAND_READ,
+        makers(&[Stages::DRAW_INDIRECT, Stages::ACCELERATION_STRUCTURE_BUILD_KHR, Stages::ALL_GRAPHICS]),
+    ),
+    (Access::INDEX_READ, makers(&[Stages::VERTEX_INPUT, Stages::INDEX_INPUT, Stages::ALL_GRAPHICS])),
+    (
+        Access::VERTEX_ATTRIBUTE_READ,
+        makers(&[Stages::VERTEX_INPUT, Stages::VERTEX_ATTRIBUTE_INPUT, Stages::ALL_GRAPHICS]),
+    ),
+    (Access::INPUT_ATTACHMENT_READ, makers(&[Stages::FRAGMENT_SHADER, Stages::ALL_GRAPHICS])),
+    (accesses(Access::UNIFORM_READ, Access::SHADER_SAMPLED_READ), makers(&[SHADERS, Stages::ALL_GRAPHICS])),
+    (accesses(Access::SHADER_STORAGE_READ, Access::SHADER_STORAGE_WRITE), makers(&[SHADERS, Stages::ALL_GRAPHICS])),
+    (Access::SHADER_READ, makers(&[SHADERS, Stages::ACCELERATION_STRUCTURE_BUILD_KHR, Stages::ALL_GRAPHICS])),
+    (Access::SHADER_WRITE, makers(&[SHADERS, Stages::ALL_GRAPHICS])),
+    (
+        accesses(Access::COLOR_ATTACHMENT_READ, Access::COLOR_ATTACHMENT_WRITE),
+        makers(&[Stages::COLOR_ATTACHMENT_OUTPUT, Stages::ALL_GRAPHICS]),
+    ),
+    (
+        accesses(Access::DEPTH_STENCIL_ATTACHMENT_READ, Access::DEPTH_STENCIL_ATTACHMENT_WRITE),
+        makers(&[Stages::EARLY_FRAGMENT_TESTS, Stages::LATE_FRAGMENT_TESTS, Stages::ALL_GRAPHICS]),
+    ),
+    (
+        accesses(Access::TRANSFER_READ, Access::TRANSFER_WRITE),
+        makers(&[
+            Stages::ALL_TRANSFER,
+            Stages::COPY,
+            Stages::RESOLVE,
+            Stages::BLIT,
+            Stages::ACCELERATION_STRUCTURE_BUILD_KHR,
+        ]),
+    ),
+    (Access::TRANSFER_WRITE, Stages::CLEAR),
+    (accesses(Access::HOST_READ, Access::HOST_WRITE), Stages::HOST),
+    (
+        Access::ACCELERATION_STRUCTURE_READ_KHR,
+        makers(&[SHADERS, Stages::ACCELERATION_STRUCTURE_BUILD_KHR, Stages::ALL_GRAPHICS]),
+    ),
+    (Access::ACCELERATION_STRUCTURE_WRITE_KHR, Stages::ACCELERATION_STRUCTURE_BUILD_KHR),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::access::Consumer;
+    use crate::image::access::ImageConsumer;
+
+    const ALL: vk::QueueFlags = vk::QueueFlags::from_raw(
+        vk::QueueFlags::GRAPHICS.as_raw() | vk::QueueFlags::COMPUTE.as_raw() | vk::QueueFlags::TRANSFER.as_raw(),
+    );
+
+    #[test]
+    fn every_consumer_of_this_crate_fits_a_graphics_queue() {
+        let buffers = [
+            Consumer::VERTEX_INPUT,
+            Consumer::INDEX_INPUT,
+            Consumer::INDIRECT,
+            Consumer::SHADER_READ,
+            Consumer::UNIFORM_READ,
+            Consumer::COMPUTE_READ,
+            Consumer::COMPUTE_READ_WRITE,
+            Consumer::TRANSFER_READ,
+            Consumer::TRANSFER_WRITE,
+        ];
+        let images = [
+            ImageConsumer::SAMPLED,
+            ImageConsumer::COMPUTE_SAMPLED,
+            ImageConsumer::STORAGE_READ,
+            ImageConsumer::STORAGE_READ_WRITE,
+            ImageConsumer::COLOR_ATTACHMENT,
+            ImageConsumer::TRANSFER_READ,
+            ImageConsumer::TRANSFER_WRITE,
+        ];
+        let scopes = buffers.map(|c| (c.stages, c.access)).into_iter().chain(images.map(|c| (c.stages, c.access)));
+        let allowed = allowed_stages(ALL, &EnabledFeatures::default());
+        for (stages, access) in scopes {
+            assert!(allowed.contains(stages), "{stages:?}");
+            assert!(orphans(stages, access).is_empty(), "{stages:?} {access:?}");
+        }
+    }
+
+    #[test]
+    fn stages_need_their_queue_and_their_feature() {
+        let off = EnabledFeatures::default();
+        assert!(
+            !allowed_stages(vk::QueueFlags::TRANSFER, &off).intersects(SHADERS | Stages::BLIT | Stages::DRAW_INDIRECT)
+        );
+        assert!(!allowed_stages(vk::QueueFlags::COMPUTE, &off).intersects(Stages::VERTEX_SHADER | Stages::RESOLVE));
+        let of_features = [
+            (Stages::RAY_TRACING_SHADER_KHR, EnabledFeatures { ray_tracing_pipeline: true, ..off }),
+            (Stages::ACCELERATION_STRUCTURE_BUILD_KHR, EnabledFeatures { acceleration_structure: true, ..off }),
+            (Stages::GEOMETRY_SHADER, EnabledFeatures { geometry_shader: true, ..off }),
+            (Stages::TESSELLATION_CONTROL_SHADER, EnabledFeatures { tessellation_shader: true, ..off }),
+            (Stages::TASK_SHADER_EXT, EnabledFeatures { task_shader: true, ..off }),
+            (Stages::MESH_SHADER_EXT, EnabledFeatures { mesh_shader: true, ..off }),
+        ];
+        for (stage, on) in of_features {
+            assert!(!allowed_stages(ALL, &off).intersects(stage), "{stage:?}");
+            assert!(allowed_stages(ALL, &on).contains(stage), "{stage:?}");
+        }
+        let unknown = Stages::from_raw(1 << 63);
+        assert!(!allowed_stages(ALL, &off).intersects(unknown | Stages::VIDEO_DECODE_KHR));
+    }
+
+    #[test]
+    fn accesses_need_a_stage_that_makes_them() {
+        assert_eq!(
+            orphans(Stages::COPY, Access::SHADER_STORAGE_READ | Access::TRANSFER_READ),
+            Access::SHADER_STORAGE_READ
+        );
+        assert_eq!(orphans(Stages::CLEAR, Access::TRANSFER_READ), Access::TRANSFER_READ);
+        assert!(orphans(Stages::CLEAR, Access::TRANSFER_WRITE | Access::MEMORY_WRITE).is_empty());
+        assert!(orphans(Stages::ALL_GRAPHICS, Access::INDEX_READ | Access::UNIFORM_READ).is_empty());
+        assert!(orphans(Stages::ALL_COMMANDS, Access::TRANSFER_READ | Access::SHADER_WRITE).is_empty());
+        assert_eq!(orphans(Stages::ALL_COMMANDS, Access::HOST_READ), Access::HOST_READ);
+        assert!(orphans(Stages::ALL_COMMANDS | Stages::HOST, Access::HOST_READ).is_empty());
+        assert_eq!(orphans(Stages::NONE, Access::MEMORY_READ), Access::MEMORY_READ);
+        let unknown = Access::from_raw(1 << 62);
+        assert_eq!(orphans(Stages::ALL_COMMANDS, unknown), unknown);
+    }
+}

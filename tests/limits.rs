@@ -1,0 +1,166 @@
+//! What Vulkan must not be asked for: usages and stages without their feature, allocations that no heap holds; and what it
+//! may be asked for although it promises less. One test, see `Rig`.
+#![allow(unsafe_code, clippy::unwrap_used)] // An engine whose driver's answers are changed.
+
+use std::sync::OnceLock;
+
+use bridge::ash::{self, vk};
+use bridge::vk_export::{AdoptInfo, Block, BlockInfo, Buffer, BufferInfo, Error, ExportDevice, Placement, Validation};
+use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, OpenInfo};
+use bridge_tests::{Engine, Need, Rig, skip};
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn vulkan_is_asked_for_what_it_has() {
+    usages_need_their_feature();
+    stages_need_their_feature_and_accesses_a_stage();
+    a_queue_has_one_lock();
+    more_than_promised_is_tried_but_no_more_than_the_heap();
+}
+
+#[track_caller]
+fn assert_silent(device: &ExportDevice) {
+    let messages = device.validation_messages();
+    assert!(messages.is_empty(), "the validation layer said: {messages:#?}");
+}
+
+fn buffer(device: &ExportDevice, size: u64, usage: vk::BufferUsageFlags) -> Result<Buffer, Error> {
+    Buffer::new(device, &BufferInfo { name: "limit", size, usage, placement: Placement::HostVisible })
+}
+
+fn usages_need_their_feature() {
+    use vk::BufferUsageFlags as Usage;
+    let device = Rig::open_own();
+    let refused = [
+        Usage::SHADER_DEVICE_ADDRESS,
+        Usage::ACCELERATION_STRUCTURE_BUILD_INPUT_READ_ONLY_KHR,
+        Usage::VIDEO_DECODE_SRC_KHR,
+        Usage::from_raw(1 << 31),
+    ];
+    for usage in refused.map(|usage| usage | Usage::STORAGE_BUFFER) {
+        assert!(matches!(buffer(&device, 64, usage), Err(Error::InvalidArgument { .. })), "{usage:?}");
+        let info = BlockInfo { name: "limit", size: 64, usage, placement: Placement::HostVisible };
+        assert!(matches!(Block::new(&device, &info), Err(Error::InvalidArgument { .. })), "a block of {usage:?}");
+    }
+    assert_silent(&device);
+    if !device.physical().buffer_device_address {
+        return skip(Need::Other, "usages_need_their_feature", "the device has no bufferDeviceAddress");
+    }
+    let info = OpenInfo { buffer_device_address: true, validation: Validation::IfPresent, ..OpenInfo::default() };
+    let device = ExportDevice::open(&info).unwrap();
+    let addressed = buffer(&device, 64, Usage::STORAGE_BUFFER | Usage::SHADER_DEVICE_ADDRESS).unwrap();
+    let question = vk::BufferDeviceAddressInfo::default().buffer(addressed.as_raw());
+    // SAFETY: VUID-vkGetBufferDeviceAddress-bufferDeviceAddress-03324 and its siblings: the feature is on, the buffer was
+    // made and bound for it.
+    assert_ne!(unsafe { device.as_raw().get_buffer_device_address(&question) }, 0);
+    assert_silent(&device);
+}
+
+fn stages_need_their_feature_and_accesses_a_stage() {
+    use vk::{AccessFlags2 as Access, PipelineStageFlags2 as Stages};
+    let compute = Compute::new(&Rig::open_own(), Backend::Host).unwrap();
+    let info = ExchangeInfo { name: "stages", ..ExchangeInfo::default() };
+    for (stages, access, reason) in [
+        (Stages::RAY_TRACING_SHADER_KHR, Access::SHADER_STORAGE_READ, "has no RAY_TRACING_SHADER"),
+        (Stages::GEOMETRY_SHADER, Access::SHADER_STORAGE_READ, "has no GEOMETRY_SHADER"),
+        (Stages::from_raw(1 << 63), Access::NONE, "has no "),
+        (Stages::VERTEX_SHADER, Access::TRANSFER_READ, "makes its accesses TRANSFER_READ"),
+    ] {
+        let consumer = Consumer { stages, access, ..Consumer::SHADER_READ };
+        let error = Exchange::new(&compute, &info, BufferSpec::<u32>::new(16, consumer)).err().unwrap().to_string();
+        assert!(error.contains(reason), "{error}");
+        let consumer = ImageConsumer { stages, access, ..ImageConsumer::SAMPLED };
+        let spec = ImageSpec::<u32>::new(vk::Format::R32_UINT, [4, 4], consumer);
+        let error = Exchange::new(&compute, &info, spec).err().unwrap().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    assert_silent(compute.device());
+}
+
+fn a_queue_has_one_lock() {
+    let engine = Engine::new(None);
+    // SAFETY: the engine's own handles.
+    let first = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
+    let queue = *first.queue().lock();
+    let again = AdoptInfo { more_queues: &[(queue, 0)], ..engine.info() };
+    // SAFETY: as above.
+    let second = unsafe { ExportDevice::adopt(again) }.unwrap();
+    // Both are alive: one address is one lock.
+    let address = |device: &ExportDevice| std::ptr::from_ref(&*device.queue().lock());
+    assert_eq!(address(&first), address(&second));
+    let other = Rig::open_own();
+    assert_ne!(address(&first), address(&other));
+}
+
+type Properties = unsafe extern "system" fn(vk::PhysicalDevice, *mut vk::PhysicalDeviceProperties2<'_>);
+type Memory = unsafe extern "system" fn(vk::PhysicalDevice, *mut vk::PhysicalDeviceMemoryProperties);
+
+static PROPERTIES: OnceLock<Properties> = OnceLock::new();
+static MEMORY: OnceLock<Memory> = OnceLock::new();
+
+/// The driver's answer, with a promise of 1 MiB.
+unsafe extern "system" fn small_promise(
+    physical: vk::PhysicalDevice,
+    properties: *mut vk::PhysicalDeviceProperties2<'_>,
+) {
+    // SAFETY: the caller's arguments, handed on.
+    unsafe { PROPERTIES.get().unwrap()(physical, properties) };
+    // SAFETY: the caller's structure, which lives for the call.
+    let mut next: *mut vk::BaseOutStructure<'_> = unsafe { (*properties).p_next }.cast();
+    while !next.is_null() {
+        // SAFETY: every structure of a chain begins as this one.
+        if unsafe { (*next).s_type } == vk::StructureType::PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES {
+            let maintenance3: *mut vk::PhysicalDeviceMaintenance3Properties<'_> = next.cast();
+            // SAFETY: its type says what it is.
+            unsafe { (*maintenance3).max_memory_allocation_size = MIB };
+        }
+        // SAFETY: as above.
+        next = unsafe { (*next).p_next };
+    }
+}
+
+/// The driver's answer, with heaps of 64 MiB.
+unsafe extern "system" fn small_heaps(physical: vk::PhysicalDevice, memory: *mut vk::PhysicalDeviceMemoryProperties) {
+    // SAFETY: the caller's arguments, handed on.
+    unsafe { MEMORY.get().unwrap()(physical, memory) };
+    // SAFETY: the caller's structure, which lives for the call.
+    for heap in unsafe { &mut (*memory).memory_heaps } {
+        heap.size = 64 * MIB;
+    }
+}
+
+fn more_than_promised_is_tried_but_no_more_than_the_heap() {
+    let engine = Engine::new(None);
+    let info = engine.info();
+    let handle = info.instance.handle();
+    let hook = |name: &std::ffi::CStr| {
+        // SAFETY: the instance lives; the name is null-terminated.
+        let real = unsafe { info.entry.get_instance_proc_addr(handle, name.as_ptr()) };
+        let Some(real) = real else { return std::ptr::null() };
+        if name == c"vkGetPhysicalDeviceProperties2" {
+            // SAFETY: the signature of the function of that name.
+            PROPERTIES.get_or_init(|| unsafe { std::mem::transmute::<unsafe extern "system" fn(), Properties>(real) });
+            return small_promise as *const std::ffi::c_void;
+        }
+        if name == c"vkGetPhysicalDeviceMemoryProperties" {
+            // SAFETY: as above.
+            MEMORY.get_or_init(|| unsafe { std::mem::transmute::<unsafe extern "system" fn(), Memory>(real) });
+            return small_heaps as *const std::ffi::c_void;
+        }
+        real as *const std::ffi::c_void
+    };
+    // SAFETY: every function is the instance's own, or a stand-in with its signature that calls it.
+    let instance = unsafe { ash::Instance::load_with(hook, handle) };
+    // SAFETY: the engine's own handles.
+    let device = unsafe { ExportDevice::adopt(AdoptInfo { instance, ..info }) }.unwrap();
+    assert_eq!(device.physical().max_allocation_size, MIB);
+    let large = buffer(&device, 4 * MIB, vk::BufferUsageFlags::TRANSFER_DST).unwrap();
+    assert_eq!(large.size(), 4 * MIB, "more than promised, and there");
+    match buffer(&device, 128 * MIB, vk::BufferUsageFlags::TRANSFER_DST) {
+        Err(Error::TooLarge { limit, limit_name, .. }) => {
+            assert_eq!((limit, limit_name), (64 * MIB, "the size of its memory heap"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
