@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bridge::ash::vk;
 use bridge::vk_export::{
-    Error, ExportDevice, Image, ImageConsumer, ImageHandover, ImageInfo, ImageKind, LegacyImageBarrier, LocalBuffer,
-    MemoryLocation, Partner, Placement, Semaphore, SemaphoreInfo, image_support, mip_count,
+    Error, ExportDevice, Image, ImageConsumer, ImageHandover, ImageInfo, ImageKind, LegacyImageBarrier, Partner,
+    Placement, Semaphore, SemaphoreInfo, image_support, mip_count,
 };
 use bridge_tests::{Need, Rig, skip};
+use vk_local::{LocalBuffer, MemoryLocation};
 
 const TRANSFERS: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(
     vk::ImageUsageFlags::TRANSFER_SRC.as_raw() | vk::ImageUsageFlags::TRANSFER_DST.as_raw(),
@@ -184,7 +185,8 @@ fn read(image: &Image, partner: Partner) -> Vec<((u32, u32), Vec<u32>)> {
         // SAFETY: recording.
         unsafe { device.cmd_pipeline_barrier2(commands, &vk::DependencyInfo::default().memory_barriers(&to_host)) };
     });
-    let mut words = bytes_to_words(target.bytes().unwrap()).into_iter();
+    // SAFETY: the commands have run, waited for by `turn`, with a barrier to the host at their end.
+    let mut words = bytes_to_words(unsafe { target.bytes() }.unwrap()).into_iter();
     subresources(image).map(|at| (at, words.by_ref().take(usize::try_from(len(at.0)).unwrap()).collect())).collect()
 }
 

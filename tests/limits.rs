@@ -8,12 +8,14 @@ use bridge::ash::{self, vk};
 use bridge::vk_export::{AdoptInfo, Block, BlockInfo, Buffer, BufferInfo, Error, ExportDevice, Placement, Validation};
 use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, OpenInfo};
 use bridge_tests::{Engine, Need, Rig, skip};
+use vk_local::{LocalBuffer, LocalImage, LocalImageInfo, MemoryLocation};
 
 const MIB: u64 = 1 << 20;
 
 #[test]
 fn vulkan_is_asked_for_what_it_has() {
     usages_need_their_feature();
+    what_is_not_shared_is_checked_too();
     stages_need_their_feature_and_accesses_a_stage();
     a_queue_has_one_lock();
     more_than_promised_is_tried_but_no_more_than_the_heap();
@@ -54,6 +56,32 @@ fn usages_need_their_feature() {
     // SAFETY: VUID-vkGetBufferDeviceAddress-bufferDeviceAddress-03324 and its siblings: the feature is on, the buffer was
     // made and bound for it.
     assert_ne!(unsafe { device.as_raw().get_buffer_device_address(&question) }, 0);
+    assert_silent(&device);
+}
+
+fn what_is_not_shared_is_checked_too() {
+    let device = Rig::open_own();
+    for usage in [vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS, vk::BufferUsageFlags::from_raw(1 << 31)] {
+        let made = LocalBuffer::new(&device, "local", 64, usage, MemoryLocation::GpuOnly);
+        assert!(matches!(made, Err(vk_local::Error::InvalidArgument { .. })), "{usage:?}");
+    }
+    let extent = vk::Extent2D { width: 4, height: 4 };
+    let of_usage = |usage| LocalImageInfo { name: "local", format: vk::Format::R8G8B8A8_UNORM, extent, usage };
+    // No view can be of these.
+    for usage in [vk::ImageUsageFlags::TRANSFER_SRC, vk::ImageUsageFlags::from_raw(1 << 31)] {
+        let made = LocalImage::new(&device, &of_usage(usage));
+        assert!(matches!(made, Err(vk_local::Error::InvalidArgument { .. })), "{usage:?}");
+    }
+    LocalImage::new(&device, &of_usage(vk::ImageUsageFlags::SAMPLED)).unwrap();
+    let depth = LocalImageInfo { format: vk::Format::D32_SFLOAT, ..of_usage(vk::ImageUsageFlags::COLOR_ATTACHMENT) };
+    let made = LocalImage::new(&device, &depth);
+    assert!(matches!(made, Err(vk_local::Error::Vulkan { result: vk::Result::ERROR_FORMAT_NOT_SUPPORTED, .. })));
+    let mut mapped =
+        LocalBuffer::new(&device, "mapped", 3, vk::BufferUsageFlags::TRANSFER_SRC, MemoryLocation::CpuToGpu).unwrap();
+    // SAFETY: the GPU has not been told of it.
+    unsafe { mapped.bytes_mut() }.unwrap().copy_from_slice(&[1, 2, 3]);
+    // SAFETY: as above.
+    assert_eq!(unsafe { mapped.bytes() }, Some(&[1, 2, 3][..]));
     assert_silent(&device);
 }
 

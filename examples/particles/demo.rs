@@ -118,8 +118,9 @@ unsafe impl Demo for Particles {
         Ok(unsafe { turn.submit_with(self.compute.device().queue(), &submit) }?)
     }
 
-    fn picture(&self, slot: usize) -> Result<&[u8]> {
-        self.renderer.picture(slot)
+    unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.renderer.picture(slot) }
     }
 
     fn samples(&self, frames: u64) -> (Vec<u64>, u64) {
@@ -137,7 +138,8 @@ unsafe impl Demo for Particles {
         for frame in 0..=last {
             replay.advance(&scene.step(frame));
             let Some(sample) = samples.get(&frame) else { continue };
-            let particles = sample.data::<Particle>()?;
+            // SAFETY: samples are checked when the run is over and each of their frames is done.
+            let particles = unsafe { sample.data::<Particle>() }?;
             checks.push(Check::data(frame, replay.compare(frame, particles)));
             let view = scene.view(frame, self.size, self.point_limit);
             let drawn = compare_drawn(frame, scene, &view, self.size, particles, &sample.picture);

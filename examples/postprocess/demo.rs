@@ -112,8 +112,9 @@ unsafe impl Demo for Postprocess {
         Ok(unsafe { turn.submit_with(queue, &submit) }?)
     }
 
-    fn picture(&self, slot: usize) -> Result<&[u8]> {
-        self.renderer.picture(slot)
+    unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.renderer.picture(slot) }
     }
 
     fn samples(&self, frames: u64) -> (Vec<u64>, u64) {
@@ -124,7 +125,9 @@ unsafe impl Demo for Postprocess {
     fn check(&self, samples: &BTreeMap<u64, Sample>) -> Result<Vec<Check>> {
         let mut checks = vec![];
         for (&frame, sample) in samples {
-            let (bloom, scene) = (Bloom::new(frame, self.size, self.samples), sample.data::<Texel>()?);
+            // SAFETY: samples are checked when the run is over and each of their frames is done.
+            let scene = unsafe { sample.data::<Texel>() }?;
+            let bloom = Bloom::new(frame, self.size, self.samples);
             checks.push(Check::likeness(frame, "scene", compare_scene(frame, self.seed, &bloom, scene)));
             let picture = compare_picture(frame, &bloom, scene, &sample.picture);
             checks.push(Check::likeness(frame, "picture", picture));

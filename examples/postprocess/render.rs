@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use bridge::ash::vk;
-use bridge::vk_export::{ImageConsumer, LocalBuffer};
+use bridge::vk_export::ImageConsumer;
 use bridge::{Compute, ExportDevice, RenderFirst, RenderTurn};
 use bridge_examples::gpu::commands::Commands;
 use bridge_examples::gpu::depth::Depth;
@@ -13,6 +13,7 @@ use bridge_examples::gpu::recorder::{Draw, ImageUse, Recorder, Target};
 use bridge_examples::gpu::require;
 use bridge_examples::postprocess::bloom::Bloom;
 use bridge_examples::postprocess::knot::{BACKGROUND, View};
+use vk_local::LocalBuffer;
 
 use crate::compute::Shared;
 
@@ -148,8 +149,12 @@ impl Renderer {
         unsafe { commands.record(2 * turn.slot() + 1, record) }
     }
 
-    /// The picture that slot `slot` read back, as RGBA8. The GPU is done with the frame.
-    pub(crate) fn picture(&self, slot: usize) -> Result<&[u8]> {
-        self.output.picture(slot)
+    /// The picture that slot `slot` read back, as RGBA8.
+    ///
+    /// # Safety
+    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the picture is borrowed.
+    pub(crate) unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.output.picture(slot) }
     }
 }

@@ -105,8 +105,9 @@ unsafe impl Demo for Texture {
         Ok(unsafe { turn.submit_with(self.compute.device().queue(), &submit) }?)
     }
 
-    fn picture(&self, slot: usize) -> Result<&[u8]> {
-        self.renderer.picture(slot)
+    unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.renderer.picture(slot) }
     }
 
     fn samples(&self, frames: u64) -> (Vec<u64>, u64) {
@@ -118,7 +119,8 @@ unsafe impl Demo for Texture {
         let mut replay = Replay::new(self.grid, self.seed, self.steps);
         let mut checks = vec![];
         for (&frame, sample) in samples {
-            let image = sample.data::<Texel>()?;
+            // SAFETY: samples are checked when the run is over and each of their frames is done.
+            let image = unsafe { sample.data::<Texel>() }?;
             match replay.compare(frame, image) {
                 Some(result) => checks.push(Check::data(frame, result)),
                 None => log::warn!("frame {frame}: its cells are not compared, growing them again would take too long"),

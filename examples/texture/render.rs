@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use bridge::ash::vk;
-use bridge::vk_export::{ImageConsumer, LocalBuffer, LocalImage, LocalImageInfo};
+use bridge::vk_export::ImageConsumer;
 use bridge::{Compute, ExportDevice, RenderTurn};
 use bridge_examples::gpu::commands::Commands;
 use bridge_examples::gpu::depth::Depth;
@@ -12,6 +12,7 @@ use bridge_examples::gpu::pipeline::{Pipeline, PipelineInfo, Textures};
 use bridge_examples::gpu::recorder::{Draw, ImageUse, Recorder, Target};
 use bridge_examples::gpu::require;
 use bridge_examples::texture::ring::{Develop, View};
+use vk_local::{LocalBuffer, LocalImage, LocalImageInfo};
 
 use crate::compute::Shared;
 
@@ -120,9 +121,13 @@ impl Renderer {
         }
     }
 
-    /// The picture that slot `slot` read back, as RGBA8. The GPU is done with the frame.
-    pub(crate) fn picture(&self, slot: usize) -> Result<&[u8]> {
-        self.output.picture(slot)
+    /// The picture that slot `slot` read back, as RGBA8.
+    ///
+    /// # Safety
+    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the picture is borrowed.
+    pub(crate) unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.output.picture(slot) }
     }
 }
 

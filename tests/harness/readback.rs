@@ -2,8 +2,8 @@
 #![allow(unsafe_code)] // Recording commands.
 
 use bridge::ash::vk;
-use bridge::vk_export::{LocalBuffer, MemoryLocation};
 use bridge::{Direction, ExportDevice, QueueKind, RenderTurn, Resources};
+use vk_local::{LocalBuffer, MemoryLocation};
 
 use crate::{Commands, Rig};
 
@@ -101,6 +101,8 @@ impl Readback {
     /// # Panics
     /// Never: the memory is mapped.
     pub fn words(&self) -> Vec<u32> {
-        bytemuck::pod_collect_to_vec(self.target.bytes().unwrap())
+        // SAFETY: the caller has waited for the frame, with a barrier to the host behind its copies; the next is recorded
+        // after this.
+        bytemuck::pod_collect_to_vec(unsafe { self.target.bytes() }.unwrap())
     }
 }

@@ -2,9 +2,9 @@
 
 use bridge::ash::vk;
 use bridge::cuda_import::Texel;
-use bridge::vk_export::{LocalBuffer, MemoryLocation};
 use bridge::{ComputeTurn, ExportDevice, ImageSpec, RenderFirst, RenderImage, RenderTurn};
 use bridge_tests::{Commands, Rig};
+use vk_local::{LocalBuffer, MemoryLocation};
 
 /// A command buffer and memory that both the host and the copies reach, tight: level by level, in them layer by layer.
 pub(crate) struct Transfer {
@@ -73,7 +73,8 @@ impl Transfer {
         // SAFETY: recorded with the turn's barriers, waited for below.
         let point = unsafe { turn.submit(self.device.queue(), &[commands]) }.unwrap();
         point.wait(Rig::LONG).unwrap();
-        let bytes = self.memory.bytes().unwrap();
+        // SAFETY: the frame is done, waited for above, with a barrier to the host behind its copies.
+        let bytes = unsafe { self.memory.bytes() }.unwrap();
         let level = |region: &vk::BufferImageCopy| {
             let start = usize::try_from(region.buffer_offset).unwrap();
             bytes[start..start + size_of_region(region, texel)].to_vec()
@@ -83,7 +84,8 @@ impl Transfer {
 
     /// The first bytes of what was read. It must have been waited for.
     pub(crate) fn bytes(&self, len: usize) -> Vec<u8> {
-        self.memory.bytes().unwrap()[..len].to_vec()
+        // SAFETY: the caller has waited for the frame, and the copy is over before the next is recorded.
+        unsafe { self.memory.bytes() }.unwrap()[..len].to_vec()
     }
 
     /// Records copies out of an image that is in its consumer's layout.
@@ -112,7 +114,8 @@ impl Transfer {
         let target = turn.resources();
         let padded = Self::pad(&target, texel, tight);
         self.commands.finish();
-        self.memory.bytes_mut().unwrap()[..padded.len()].copy_from_slice(&padded);
+        // SAFETY: `finish` waited for what was recorded before.
+        unsafe { self.memory.bytes_mut() }.unwrap()[..padded.len()].copy_from_slice(&padded);
         let regions = Self::regions(&target, texel);
         let recorded = self.commands.record(&turn, |commands| {
             let (memory, image, layout) = (self.memory.as_raw(), target.as_raw(), target.layout());

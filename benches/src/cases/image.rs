@@ -5,8 +5,8 @@
 use anyhow::{Context, Result, bail};
 use bridge::ash::vk;
 use bridge::cuda_import::half::f16;
-use bridge::vk_export::{LocalBuffer, LocalImage, LocalImageInfo, MemoryLocation};
 use bridge::{BufferSpec, Consumer, Exchange, ExchangeInfo, ExportDevice, ImageConsumer, ImageSpec, RenderTurn, Work};
+use vk_local::{LocalBuffer, LocalImage, LocalImageInfo, MemoryLocation};
 
 use super::frames::Frames;
 use super::{Bench, Case, Rows};

@@ -8,12 +8,12 @@ use std::collections::VecDeque;
 
 use anyhow::{Context, Result};
 use bridge::ash::vk;
-use bridge::vk_export::{LocalBuffer, MemoryLocation};
 use bridge::{Exchange, ExportDevice, TimelinePoint};
 use bridge_examples::gpu::output::Wanted;
 use bridge_examples::particles::compute::{Mover, Shared};
 use bridge_examples::particles::particle::Particle;
 use bridge_examples::particles::render::{Points, Renderer};
+use vk_local::{LocalBuffer, MemoryLocation};
 
 use super::show::{SHOWN, Show};
 use super::staging::Staged;
@@ -273,7 +273,8 @@ fn upload(gpu: &Gpu, buffer: &LocalBuffer, bytes: &[u8]) -> Result<()> {
     let size = bytes.len() as u64;
     let usage = vk::BufferUsageFlags::TRANSFER_SRC;
     let mut staging = LocalBuffer::new(&gpu.device, "upload", size, usage, MemoryLocation::CpuToGpu)?;
-    staging.bytes_mut().context("staging memory is not mapped")?.copy_from_slice(bytes);
+    // SAFETY: just made; the GPU has not been told of it.
+    unsafe { staging.bytes_mut() }.context("staging memory is not mapped")?.copy_from_slice(bytes);
     let commands = Commands::new(&gpu.device, gpu.device.queue(), 1)?;
     let done = Timeline::new(gpu, &Exports::new(&gpu.device))?;
     let regions = [vk::BufferCopy::default().size(size)];

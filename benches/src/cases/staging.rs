@@ -11,11 +11,11 @@ use anyhow::{Context, Result, bail, ensure};
 use bridge::ExportDevice;
 use bridge::ash::{ext, vk};
 use bridge::cuda_import::cudarc::driver::sys;
-use bridge::vk_export::{LocalBuffer, MemoryLocation};
 use bridge_examples::gpu::output::Wanted;
 use bridge_examples::particles::compute::{BLOCK, KERNELS};
 use bridge_examples::particles::render::{Points, Renderer};
 use bridge_examples::particles::scene::Step;
+use vk_local::{LocalBuffer, MemoryLocation};
 
 use super::particles::SLOTS;
 use super::show::Show;
@@ -161,7 +161,9 @@ impl<'s> Staged<'s> {
                 ensure!(size <= slot.pinned.size(), "the pinned memory is too small");
                 // SAFETY: `size` bytes that the copy, waited for above, has written.
                 let bytes = unsafe { std::slice::from_raw_parts(slot.pinned.as_ptr(), size) };
-                buffer.bytes_mut().context("staging memory is not mapped")?.copy_from_slice(bytes);
+                // SAFETY: the frame that copied out of this slot's buffer is done before the slot is filled again.
+                let staging = unsafe { buffer.bytes_mut() };
+                staging.context("staging memory is not mapped")?.copy_from_slice(bytes);
                 buffer.as_raw()
             }
         };

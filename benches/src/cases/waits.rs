@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bridge::ash::vk;
-use bridge::vk_export::{LocalBuffer, MemoryLocation};
 use bridge::{BufferSpec, Consumer, Exchange, ExchangeInfo, ExportDevice, Work};
+use vk_local::{LocalBuffer, MemoryLocation};
 
 use super::{Bench, Case, Rows};
 use crate::gpu::Gpu;
@@ -255,7 +255,8 @@ impl Fills {
             repeats: TRIAL,
             device: device.clone(),
         };
-        fills.word.bytes_mut().context("the word is not mapped")?.fill(0);
+        // SAFETY: just made; the GPU has not been told of it.
+        unsafe { fills.word.bytes_mut() }.context("the word is not mapped")?.fill(0);
         let fence = Fence::new(device)?;
         let mut took = Duration::ZERO;
         for _ in 0..2 {
@@ -274,7 +275,7 @@ impl Fills {
 
     /// Where the word is. It is 0.
     fn word(&self) -> Result<*mut u8> {
-        Ok(self.word.bytes().context("the word is not mapped")?.as_ptr().cast_mut())
+        Ok(self.word.host_ptr().context("the word is not mapped")?.as_ptr())
     }
 
     /// Records the work, with more before and after it. The GPU is done with what was recorded last.

@@ -90,9 +90,9 @@ impl Drop for Imported {
 mod tests {
     use std::alloc::{Layout, alloc_zeroed, dealloc};
 
-    use bridge::vk_export::{LocalBuffer, MemoryLocation};
     use bridge_tests::{Need, skip};
     use clap::Parser;
+    use vk_local::{LocalBuffer, MemoryLocation};
 
     use super::*;
     use crate::gpu::Gpu;
@@ -135,7 +135,9 @@ mod tests {
             unsafe { submit(&gpu.device, gpu.device.queue(), None, &[recorded], Some(signal), vk::Fence::null()) }
                 .unwrap();
             done.wait(1).unwrap();
-            assert_eq!(copy.bytes().unwrap(), (0..64).collect::<Vec<u8>>());
+            // SAFETY: the copy is done, waited for above.
+            let bytes = unsafe { copy.bytes() };
+            assert_eq!(bytes.unwrap(), (0..64).collect::<Vec<u8>>());
         }
         // SAFETY: allocated with this layout; Vulkan's view of it is gone.
         unsafe { dealloc(memory, layout) };

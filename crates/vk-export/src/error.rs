@@ -147,17 +147,6 @@ pub enum Error {
         /// The device's name.
         device: String,
     },
-
-    /// The allocator for what is not shared failed.
-    #[error("{object}: no memory for it on {device}: {detail}")]
-    Allocator {
-        /// The object that was to be made.
-        object: String,
-        /// The device's name.
-        device: String,
-        /// What gpu-allocator said.
-        detail: String,
-    },
 }
 
 impl Error {

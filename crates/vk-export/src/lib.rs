@@ -30,8 +30,7 @@
 //! The crate knows no other API: who imports, and what the two sides then promise each other, is the business of the
 //! crate `bridge`.
 //!
-//! Everything here is [`Send`] and [`Sync`]; what Vulkan wants externally synchronized (the queue, the allocator) is
-//! locked inside.
+//! Everything here is [`Send`] and [`Sync`]; what Vulkan wants externally synchronized (the queue) is locked inside.
 
 #[cfg(unix)]
 mod buffer;
@@ -40,12 +39,10 @@ mod error;
 mod handle;
 mod image;
 mod legacy;
-mod local;
 mod memory;
 mod semaphore;
 
 pub use ash;
-pub use gpu_allocator::MemoryLocation;
 pub use uuid::Uuid;
 
 pub use buffer::access::Consumer;
@@ -69,7 +66,6 @@ pub use image::info::{ImageInfo, ImageKind, mip_count};
 pub use image::support::{ImageSupport, image_support};
 pub use image::{ExportedImage, HostLayout, Image, ImageDescriptor};
 pub use legacy::{LegacyBarrier, LegacyImageBarrier, legacy_stages};
-pub use local::{LocalBuffer, LocalImage, LocalImageInfo};
 pub use memory::block::{Block, BlockInfo, ExportedBlock};
 pub use memory::{MemoryDescriptor, Placement};
 pub use semaphore::{ExportedSemaphore, Semaphore, SemaphoreDescriptor, SemaphoreInfo, SemaphoreKind};

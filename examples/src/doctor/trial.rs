@@ -5,12 +5,13 @@ use std::mem::ManuallyDrop;
 use std::time::{Duration, Instant};
 
 use bridge::ash::vk;
-use bridge::vk_export::{DeviceSelector, LocalBuffer, MemoryLocation};
+use bridge::vk_export::DeviceSelector;
 use bridge::{
     Backend, BufferSpec, Compute, ComputeTurn, Consumer, Exchange, ExchangeInfo, ExportDevice, OpenInfo, RenderTurn,
     TimelinePoint, Work,
 };
 use serde::Serialize;
+use vk_local::{LocalBuffer, MemoryLocation};
 
 const SLOTS: usize = 2;
 /// Every slot is used several times, so that one which comes back too early, or stale, is noticed.
@@ -218,7 +219,9 @@ impl Readback {
         let point = unsafe { turn.submit(self.device.queue(), &[self.commands]) }?;
         self.last = Some(point.clone());
         point.wait(LIMIT)?;
-        let bytes = self.target.bytes().ok_or("the read-back memory is not mapped")?;
+        // SAFETY: the frame is done, waited for above, and its copy was made visible to the host; the next is recorded after
+        // this.
+        let bytes = unsafe { self.target.bytes() }.ok_or("the read-back memory is not mapped")?;
         Ok(bytes.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]])).collect())
     }
 

@@ -1,9 +1,10 @@
 //! Where a finished picture goes: to the host, to a window, or nowhere.
+#![allow(unsafe_code)] // Memory that the GPU writes.
 
 use anyhow::{Context, Result};
 use bridge::ExportDevice;
 use bridge::ash::vk;
-use bridge::vk_export::{LocalBuffer, LocalImage, LocalImageInfo, MemoryLocation};
+use vk_local::{LocalBuffer, LocalImage, LocalImageInfo, MemoryLocation};
 
 use super::recorder::{ImageUse, Recorder};
 
@@ -72,12 +73,18 @@ impl Output {
         }
     }
 
-    /// The picture that slot `slot` read back, as RGBA8. The GPU is done with the frame.
+    /// The picture that slot `slot` read back, as RGBA8.
     ///
     /// # Errors
     /// No such slot.
-    pub fn picture(&self, slot: usize) -> Result<&[u8]> {
-        self.read_back.get(slot).and_then(LocalBuffer::bytes).context("the read-back memory of a picture is not mapped")
+    ///
+    /// # Safety
+    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the picture is borrowed.
+    pub unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
+        let buffer = self.read_back.get(slot).context("a picture of a slot that is not there")?;
+        // SAFETY: the frame that wrote it is done, with a barrier to the host behind the copy (`record`); the caller keeps
+        // the next one away.
+        unsafe { buffer.bytes() }.context("the read-back memory of a picture is not mapped")
     }
 }
 

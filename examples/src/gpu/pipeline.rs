@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use bridge::ExportDevice;
 use bridge::ash::vk;
-use bridge::vk_export::LocalImage;
+use vk_local::LocalImage;
 
 use super::depth::Depth;
 use super::failed;

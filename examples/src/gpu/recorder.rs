@@ -3,7 +3,7 @@
 
 use bridge::ExportDevice;
 use bridge::ash::vk;
-use bridge::vk_export::{LocalBuffer, LocalImage};
+use vk_local::{LocalBuffer, LocalImage};
 
 use super::depth::Depth;
 use super::pipeline::{CONSTANT_STAGES, Pipeline, Textures};

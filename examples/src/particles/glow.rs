@@ -6,8 +6,8 @@ use crate::particles::finish::{BLUR, CELL, GLOW, GLOW_LIMIT, STRETCH, WHITE};
 use anyhow::Result;
 use bridge::ExportDevice;
 use bridge::ash::vk;
-use bridge::vk_export::{LocalImage, LocalImageInfo};
 use bytemuck::{Pod, Zeroable};
+use vk_local::{LocalImage, LocalImageInfo};
 
 use super::render::LIGHT;
 

@@ -9,8 +9,8 @@ use crate::particles::particle::Particle;
 use crate::particles::view::{Look, Style, View};
 use anyhow::Result;
 use bridge::ash::vk;
-use bridge::vk_export::{LocalBuffer, LocalImage, LocalImageInfo};
 use bridge::{Consumer, ExportDevice, RenderTurn};
+use vk_local::{LocalBuffer, LocalImage, LocalImageInfo};
 
 use super::compute::Shared;
 use super::glow::Glow;
@@ -151,9 +151,13 @@ impl Renderer {
         }
     }
 
-    /// The picture that slot `slot` read back, as RGBA8. The GPU is done with the frame.
-    pub fn picture(&self, slot: usize) -> Result<&[u8]> {
-        self.output.picture(slot)
+    /// The picture that slot `slot` read back, as RGBA8.
+    ///
+    /// # Safety
+    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the picture is borrowed.
+    pub unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.output.picture(slot) }
     }
 }
 

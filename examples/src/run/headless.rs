@@ -43,7 +43,8 @@ pub(super) fn run<D: Demo>(all: &D::Options) -> Result<Summary<D::Figures>> {
         if !keep && sample.is_none() && !writer.animates(done.frame) {
             return Ok(());
         }
-        let rgba = demo.picture(done.slot)?;
+        // SAFETY: the frame is done, and its slot begins the next only after this.
+        let rgba = unsafe { demo.picture(done.slot) }?;
         if let Some(sample) = sample {
             rgba.clone_into(&mut sample.picture);
         }

@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
 use bridge::ash::vk;
-use bridge::vk_export::{LocalBuffer, Validation};
+use bridge::vk_export::Validation;
 use bridge::{Compute, ExportDevice, OpenInfo, SubmitInfo, TimelinePoint};
 use clap::Parser;
 use serde::Serialize;
+use vk_local::LocalBuffer;
 
 use crate::console::{print, tell};
 use crate::gpu::output::Wanted;
@@ -70,11 +71,15 @@ pub unsafe trait Demo: Sized {
         submit: SubmitInfo<'_>,
     ) -> Result<TimelinePoint>;
 
-    /// The picture that slot `slot` read back, as RGBA8; its frame is done.
+    /// The picture that slot `slot` read back, as RGBA8.
     ///
     /// # Errors
     /// No such slot.
-    fn picture(&self, slot: usize) -> Result<&[u8]>;
+    ///
+    /// # Safety
+    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the picture is borrowed.
+    #[allow(unsafe_code)]
+    unsafe fn picture(&self, slot: usize) -> Result<&[u8]>;
 
     /// Which frames of a run of `frames` are checked, and how many bytes of shared data each check needs.
     fn samples(&self, frames: u64) -> (Vec<u64>, u64);
@@ -102,8 +107,13 @@ impl Sample {
     ///
     /// # Errors
     /// A size that is no multiple of an element's.
-    pub fn data<T: bytemuck::Pod>(&self) -> Result<&[T]> {
-        let bytes = self.data.bytes().context("the read-back memory of a sample is not mapped")?;
+    ///
+    /// # Safety
+    /// The frame that wrote it is done on the GPU.
+    #[allow(unsafe_code)]
+    pub unsafe fn data<T: bytemuck::Pod>(&self) -> Result<&[T]> {
+        // SAFETY: one frame writes it, with a barrier to the host behind the copy; the caller has waited for that frame.
+        let bytes = unsafe { self.data.bytes() }.context("the read-back memory of a sample is not mapped")?;
         bytemuck::try_cast_slice(bytes).map_err(|error| anyhow::anyhow!("a sample: {error}"))
     }
 }

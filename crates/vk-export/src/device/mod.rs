@@ -18,10 +18,9 @@ mod select;
 
 use std::any::Any;
 use std::ffi::CStr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use ash::{ext, vk};
-use gpu_allocator::vulkan::Allocator;
 use uuid::Uuid;
 
 use crate::device::instance::OwnedInstance;
@@ -46,7 +45,6 @@ pub use select::DeviceSelector;
 pub struct ExportDevice(Arc<Inner>);
 
 struct Inner {
-    allocator: Mutex<Option<Allocator>>,
     debug_utils: Option<ext::debug_utils::Device>,
     export_calls: ExportCalls,
     calls: Synchronization2,
@@ -95,7 +93,6 @@ impl ExportDevice {
         let lock = |(queue, family)| Queue::new(raw.handle(), queue, family, calls.clone(), &physical.name);
         let (queue, more_queues) = (lock(parts.queue), parts.more_queues.into_iter().map(lock).collect());
         Self(Arc::new(Inner {
-            allocator: Mutex::new(None),
             debug_utils: parts.names.then(|| ext::debug_utils::Device::new(&instance, &raw)),
             export_calls: ExportCalls::new(&instance, &raw),
             calls,
@@ -228,15 +225,6 @@ impl ExportDevice {
         &self.0.export_calls
     }
 
-    /// The allocator for what is not shared, made when first asked for. `None` only after a panic in it.
-    pub(crate) fn allocator(&self, object: &str) -> Result<MutexGuard<'_, Option<Allocator>>> {
-        let mut allocator = self.0.allocator.lock().unwrap_or_else(PoisonError::into_inner);
-        if allocator.is_none() {
-            *allocator = Some(crate::local::make_allocator(self, object)?);
-        }
-        Ok(allocator)
-    }
-
     /// For `map_err`: a failed call about `object`.
     pub(crate) fn failed(&self, call: &'static str, object: &str) -> impl FnOnce(vk::Result) -> Error + use<> {
         let (object, device) = (object.to_owned(), self.name().to_owned());
@@ -261,8 +249,6 @@ impl std::fmt::Debug for ExportDevice {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // The allocator's blocks belong to the device.
-        *self.allocator.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
         if let Ownership::Opened(_) = self.ownership {
             // SAFETY: VUID-vkDestroyDevice-device-05137: every object of this crate holds a clone of the device, so
             // none is left; what the program made itself through `as_raw` is its own to destroy first.

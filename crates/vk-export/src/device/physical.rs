@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::device::queue::QueueKind;
 use crate::device::requirements::{Gaps, version};
 use crate::error::{Error, Result};
+use crate::memory::select::{heap_size, memory_type};
 
 /// What a physical device says of itself.
 #[derive(Debug, Clone)]
@@ -166,6 +167,22 @@ impl PhysicalDeviceInfo {
     pub(crate) fn is_family(&self, family: u32, kind: QueueKind) -> bool {
         let family = usize::try_from(family).ok().and_then(|family| self.queue_families.get(family));
         family.is_some_and(|family| kind.is_family(family.queue_flags))
+    }
+
+    /// The first memory type of the bits `allowed` that has `wanted`, preferring one that also has `preferred`. Types that
+    /// take a feature to be enabled, and those for transient attachments, are passed over.
+    pub fn memory_type(
+        &self,
+        allowed: u32,
+        wanted: vk::MemoryPropertyFlags,
+        preferred: vk::MemoryPropertyFlags,
+    ) -> Option<u32> {
+        memory_type(&self.memory, allowed, wanted, preferred)
+    }
+
+    /// Bytes of the heap that a memory type is of; `None` for a type that does not exist.
+    pub fn heap_size(&self, memory_type: u32) -> Option<u64> {
+        heap_size(&self.memory, memory_type)
     }
 
     /// One line for lists and messages.

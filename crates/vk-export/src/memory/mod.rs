@@ -13,7 +13,6 @@ use crate::device::ExportDevice;
 use crate::error::{Error, Result};
 use crate::handle::os::Exporter;
 use crate::handle::{HandleType, MemoryHandle};
-use crate::memory::select::{heap_size, memory_type};
 
 /// Where shared memory lies and who else reaches it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -112,13 +111,15 @@ impl Memory {
             // The specification promises a type with both to every buffer and every LINEAR image.
             Placement::HostVisible => (Flags::HOST_VISIBLE | Flags::HOST_COHERENT, Flags::HOST_CACHED),
         };
-        let properties = &device.physical().memory;
-        let memory_type = memory_type(properties, request.requirements.memory_type_bits, wanted, preferred)
-            .ok_or_else(|| Error::InvalidArgument {
-                object: format!("memory of \"{}\"", request.name),
-                reason: format!("{} has no {wanted:?} memory type for it", device.name()),
+        let physical = device.physical();
+        let memory_type =
+            physical.memory_type(request.requirements.memory_type_bits, wanted, preferred).ok_or_else(|| {
+                Error::InvalidArgument {
+                    object: format!("memory of \"{}\"", request.name),
+                    reason: format!("{} has no {wanted:?} memory type for it", device.name()),
+                }
             })?;
-        let heap = heap_size(properties, memory_type).unwrap_or(0);
+        let heap = physical.heap_size(memory_type).unwrap_or(0);
         if size > heap {
             return Err(too_large(heap, "the size of its memory heap"));
         }

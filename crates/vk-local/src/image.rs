@@ -1,0 +1,150 @@
+//! Images.
+#![allow(unsafe_code)] // Vulkan calls.
+
+use vk_export::ExportDevice;
+use vk_export::ash::vk;
+
+use crate::error::{About, Result};
+use crate::memory::{Memory, MemoryLocation};
+
+/// What a 2D image is to be.
+#[derive(Debug, Clone, Copy)]
+pub struct LocalImageInfo<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its format.
+    pub format: vk::Format,
+    /// Width and height in pixels, neither zero.
+    pub extent: vk::Extent2D,
+    /// How it is used.
+    pub usage: vk::ImageUsageFlags,
+}
+
+/// A 2D colour image with one mip and one layer, and its view, that stays with Vulkan. Dropping it frees it at once:
+/// keep it until the GPU is done with it.
+#[derive(Debug)]
+pub struct LocalImage {
+    raw: vk::Image,
+    view: vk::ImageView,
+    /// Freed after `Drop` below has destroyed view and image.
+    memory: Option<Memory>,
+    extent: vk::Extent2D,
+    format: vk::Format,
+    device: ExportDevice,
+}
+
+/// The usages of Vulkan 1.0.
+const USAGES: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(0xff);
+
+/// Those without which an image has no view (VUID-VkImageViewCreateInfo-image-04441).
+const VIEWED: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(
+    USAGES.as_raw() & !(vk::ImageUsageFlags::TRANSFER_SRC.as_raw() | vk::ImageUsageFlags::TRANSFER_DST.as_raw()),
+);
+
+impl LocalImage {
+    /// Makes an image and its view.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for an extent of zero, a usage that no view can have and
+    /// an image that the device does not have; else the failed call.
+    pub fn new(device: &ExportDevice, info: &LocalImageInfo<'_>) -> Result<Self> {
+        let about = About { device, object: format!("image \"{}\"", info.name) };
+        let vk::Extent2D { width, height } = info.extent;
+        if width == 0 || height == 0 {
+            return Err(about.invalid(format!("its extent is {width}x{height}")));
+        }
+        if !USAGES.contains(info.usage) || !info.usage.intersects(VIEWED) {
+            return Err(about.invalid(format!("its usage {:?} is unknown, or none that a view can have", info.usage)));
+        }
+        let (kind, tiling, flags) = (vk::ImageType::TYPE_2D, vk::ImageTiling::OPTIMAL, vk::ImageCreateFlags::empty());
+        let (instance, physical) = (device.instance(), device.physical().handle);
+        // SAFETY: VUID-vkGetPhysicalDeviceImageFormatProperties-physicalDevice-parameter, -usage-requiredbitmask: the
+        // device's own, and a usage that is not empty.
+        let limits = unsafe {
+            instance.get_physical_device_image_format_properties(physical, info.format, kind, tiling, info.usage, flags)
+        }
+        .map_err(about.failed("vkGetPhysicalDeviceImageFormatProperties"))?
+        .max_extent;
+        if width > limits.width || height > limits.height {
+            let most = format!("{}x{}", limits.width, limits.height);
+            return Err(about.invalid(format!("its extent is {width}x{height}, but such an image has at most {most}")));
+        }
+        let create = vk::ImageCreateInfo::default()
+            .image_type(vk::ImageType::TYPE_2D)
+            .format(info.format)
+            .extent(vk::Extent3D { width, height, depth: 1 })
+            .mip_levels(1)
+            .array_layers(1)
+            .samples(vk::SampleCountFlags::TYPE_1)
+            .tiling(vk::ImageTiling::OPTIMAL)
+            .usage(info.usage)
+            .initial_layout(vk::ImageLayout::UNDEFINED);
+        // SAFETY: VUID-VkImageCreateInfo-imageCreateMaxMipLevels-02251 to -02257: the driver was asked for exactly this.
+        let raw = unsafe { device.as_raw().create_image(&create, None) }.map_err(about.failed("vkCreateImage"))?;
+        // From here on a failure drops it.
+        let mut image = Self {
+            raw,
+            view: vk::ImageView::null(),
+            memory: None,
+            extent: info.extent,
+            format: info.format,
+            device: device.clone(),
+        };
+        // SAFETY: a live image of this device.
+        let requirements = unsafe { device.as_raw().get_image_memory_requirements(raw) };
+        let memory = image.memory.insert(Memory::allocate(&about, requirements, MemoryLocation::GpuOnly)?);
+        // SAFETY: VUID-vkBindImageMemory-memory-01047, -01048 and -size-01049: of a type and size that the image asks for,
+        // from its start.
+        unsafe { device.as_raw().bind_image_memory(raw, memory.raw, 0) }.map_err(about.failed("vkBindImageMemory"))?;
+        // SAFETY: just made on this device; no other thread knows it yet.
+        unsafe { device.set_name(raw, info.name) };
+        let view = vk::ImageViewCreateInfo::default()
+            .image(raw)
+            .view_type(vk::ImageViewType::TYPE_2D)
+            .format(info.format)
+            .subresource_range(Self::RANGE);
+        // SAFETY: VUID-VkImageViewCreateInfo-image-01020, -04441: the image is bound and of a usage that views have, its format
+        // and range are its own.
+        image.view =
+            unsafe { device.as_raw().create_image_view(&view, None) }.map_err(about.failed("vkCreateImageView"))?;
+        Ok(image)
+    }
+
+    /// All of the image.
+    pub const RANGE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
+        aspect_mask: vk::ImageAspectFlags::COLOR,
+        base_mip_level: 0,
+        level_count: 1,
+        base_array_layer: 0,
+        layer_count: 1,
+    };
+
+    /// The Vulkan handle, lent.
+    pub fn as_raw(&self) -> vk::Image {
+        self.raw
+    }
+
+    /// The view of all of it, lent.
+    pub fn view(&self) -> vk::ImageView {
+        self.view
+    }
+
+    /// Width and height in pixels.
+    pub fn extent(&self) -> vk::Extent2D {
+        self.extent
+    }
+
+    /// The format.
+    pub fn format(&self) -> vk::Format {
+        self.format
+    }
+}
+
+impl Drop for LocalImage {
+    fn drop(&mut self) {
+        // SAFETY: VUID-vkDestroyImageView-imageView-01026: kept by its owner until the GPU was done, as documented.
+        unsafe { self.device.as_raw().destroy_image_view(self.view, None) };
+        // SAFETY: VUID-vkDestroyImage-image-01000: as above.
+        unsafe { self.device.as_raw().destroy_image(self.raw, None) };
+    }
+}
