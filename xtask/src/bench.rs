@@ -16,14 +16,14 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     if !arguments.iter().any(|argument| HARMLESS.iter().any(|harmless| argument == harmless)) {
         setup::run(Scope::Headless, true)?;
     }
-    let mut command = program();
+    let mut command = program(&["--release"]);
     command.args(arguments);
     shell::become_command(command)
 }
 
 /// That it works, and that the frame path allocates nothing: few samples, without CUDA, validation on.
 pub(crate) fn check() -> Result<()> {
-    let mut command = program();
+    let mut command = program(&[]);
     command.args(["--quick", "--backend", "host", "--validate", "--out"]).arg(shell::target_dir().join("ci/bench"));
     if let Some(path) = setup::layer_path() {
         command.env("VK_LAYER_PATH", path);
@@ -31,8 +31,8 @@ pub(crate) fn check() -> Result<()> {
     shell::run(&mut command)
 }
 
-fn program() -> Command {
+fn program(options: &[&str]) -> Command {
     let mut command = shell::cargo();
-    command.args(["run", "--release", "--package", "bridge-bench", "--"]);
+    command.arg("run").args(options).args(["--package", "bridge-bench", "--"]);
     command
 }

@@ -28,29 +28,62 @@ const STEPS: &[Step] = &[
 ];
 
 /// Small enough for two cores without a GPU, large enough for the demo to check its own picture.
-const DEMO: &str = "run --release -p bridge-examples --example particles -- --frames 24 --particles 60000 --size 640x360 --backend host --validate";
+const DEMO: &str = "run -p bridge-examples --example particles -- --frames 24 --particles 60000 --size 640x360 --backend host --validate";
 
 /// The demos of images, as small.
 const IMAGE_DEMOS: &[&str] = &[
-    "run --release -p bridge-examples --example texture -- --frames 24 --grid 256x112 --size 640x360 --backend host --validate",
-    "run --release -p bridge-examples --example postprocess -- --frames 24 --size 640x360 --backend host --validate",
+    "run -p bridge-examples --example texture -- --frames 24 --grid 256x112 --size 640x360 --backend host --validate",
+    "run -p bridge-examples --example postprocess -- --frames 24 --size 640x360 --backend host --validate",
 ];
 
-/// Runs every step; stops at the first that fails, and names it.
-pub(crate) fn run() -> Result<()> {
+/// The steps of [`check`], on the crates alone.
+const QUICK: &[Step] = &[
+    ("format", || cargo("fmt --all -- --check")),
+    ("clippy", || cargo("clippy -p vk-export -p cuda-import -p bridge --lib --tests -- -D warnings")),
+    ("unit", || cargo("test --quiet -p vk-export -p cuda-import -p bridge --lib")),
+    ("double", || cargo("test --quiet -p driver-double")),
+];
+
+/// Prints the names of the steps.
+pub(crate) fn list() -> Result<()> {
+    STEPS.iter().for_each(|(name, _)| println!("{name}"));
+    Ok(())
+}
+
+/// Runs the named steps, all of them if none is named; stops at the first that fails, and names it.
+pub(crate) fn run(names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return run_steps(STEPS);
+    }
+    run_steps(&names.iter().map(|name| step(name)).collect::<Result<Vec<_>>>()?)
+}
+
+/// Runs what is worth running after every change: without a device, and incrementally in under a minute.
+pub(crate) fn check() -> Result<()> {
+    run_steps(QUICK)
+}
+
+fn step(name: &str) -> Result<Step> {
+    STEPS.iter().find(|(step, _)| *step == name).copied().with_context(|| {
+        let names: Vec<_> = STEPS.iter().map(|(step, _)| *step).collect();
+        format!("there is no step `{name}`; the steps are {}", names.join(", "))
+    })
+}
+
+fn run_steps(steps: &[Step]) -> Result<()> {
     let mut times = Vec::new();
-    for (name, step) in STEPS {
+    for (name, step) in steps {
         println!("== {name}");
         let start = Instant::now();
         let result = step();
         times.push((*name, start.elapsed()));
         if let Err(error) = result {
             summary(&times);
-            return Err(error.context(format!("ci: step `{name}` failed")));
+            return Err(error.context(format!("step `{name}` failed")));
         }
     }
     summary(&times);
-    println!("ci: all {} steps passed", STEPS.len());
+    println!("all {} steps passed", steps.len());
     Ok(())
 }
 
@@ -78,14 +111,17 @@ fn toolchain() -> Result<()> {
         .with_context(|| format!("cargo has no {}; install it and try again", missing.join(" and no ")))
 }
 
-/// Each binding of CUDA alone: no two of them build together.
+/// The oldest and the newest binding of CUDA, each alone: no two of them build together, and what both have, all between
+/// them have.
 fn features() -> Result<()> {
     let crates = shell::root().join("crates");
     let mut checked = 0;
     for entry in fs::read_dir(&crates).with_context(|| format!("cannot read {}", crates.display()))? {
         let manifest = entry?.path().join("Cargo.toml");
         let text = fs::read_to_string(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
-        for feature in cuda_features(&text) {
+        let features = cuda_features(&text);
+        let ends = [features.iter().min(), features.iter().max()];
+        for feature in ends.into_iter().flatten() {
             let mut command = shell::cargo();
             command.args(["check", "--no-default-features", "--features", feature, "--manifest-path"]).arg(&manifest);
             shell::run(&mut command)?;
@@ -154,6 +190,13 @@ mod tests {
                         cuda-12000 = [\"y/cuda-12000\"]\ncuda-13000=[]\nextra = []\n[dependencies]\ncuda-like = \"1\"\n";
         assert_eq!(cuda_features(manifest), ["cuda-12000", "cuda-13000"]);
         assert!(cuda_features("[package]\n").is_empty());
+    }
+
+    #[test]
+    fn a_step_is_found_by_name_and_an_unknown_one_lists_all() {
+        assert_eq!(step("docs").unwrap().0, "docs");
+        let error = step("doc").err().unwrap().to_string();
+        assert!(error.contains("`doc`") && error.contains("format, kernels"), "{error}");
     }
 
     #[test]

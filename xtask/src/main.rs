@@ -78,8 +78,17 @@ enum Task {
         #[arg(long, visible_alias = "offline")]
         no_install: bool,
     },
-    /// All that continuous integration does
-    Ci,
+    /// The quick loop: format, clippy and unit tests of the crates, and the tests on the driver double
+    Check,
+    /// All that continuous integration does, or some steps of it
+    Ci {
+        /// Print the names of the steps and do nothing
+        #[arg(long)]
+        list: bool,
+        /// Run this step only; may be given several times, and the steps run in the given order
+        #[arg(long = "step", value_name = "NAME", conflicts_with = "list")]
+        steps: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -92,7 +101,9 @@ fn main() -> ExitCode {
         Task::Setup { no_install } => done(setup::run(Scope::Tests, !no_install)),
         Task::Kernels { check } => done(kernels::run(check)),
         Task::Windows { no_install } => done(windows::run(!no_install)),
-        Task::Ci => done(ci::run()),
+        Task::Check => done(ci::check()),
+        Task::Ci { list: true, .. } => done(ci::list()),
+        Task::Ci { steps, .. } => done(ci::run(&steps)),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
