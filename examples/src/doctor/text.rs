@@ -30,6 +30,9 @@ pub(super) fn system(system: &System) -> String {
         let files: Vec<_> = system.device_files.iter().map(ToString::to_string).collect();
         line(&mut text, INDENT, &format!("device files: {}", or_none(&files.join(", "))));
     }
+    for xid in &system.xids {
+        line(&mut text, INDENT, &format!("kernel log: Xid {}, {} times, last: {}", xid.number, xid.times, xid.last));
+    }
     for (name, value) in &system.variables {
         line(&mut text, INDENT, &format!("{name}={value}"));
     }

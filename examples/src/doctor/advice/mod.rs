@@ -162,12 +162,23 @@ fn failed_trials(system: &System, trials: &[Trial]) -> Vec<Advice> {
         true => "the Event Viewer (System, source nvlddmkm) what the driver saw",
         false => "`dmesg | grep -e NVRM -e Xid` what the kernel saw",
     };
+    let screen = system.variable("DISPLAY").filter(|display| !display.is_empty());
+    // The same code means something else in each call.
+    let told = |error: &str| {
+        let calls = ["vkCreateInstance", "vkEnumeratePhysicalDevices", "vkCreateDevice"];
+        let call = calls.into_iter().find(|call| error.contains(call) && error.contains(nvidia::NOT_STARTED))?;
+        let screen = screen.map(|display| format!("; try it with `unset DISPLAY` (now {display})")).unwrap_or_default();
+        Some(format!("{call}: {}{screen}. ", nvidia::meaning(call)))
+    };
     let failed = trials.iter().filter_map(|trial| Some((trial, trial.failure.as_ref()?)));
     failed
         .filter_map(|(trial, failure)| {
             advice(
                 format!("the {} trial on {} failed while {}", trial.backend, trial.device, failure.step),
-                format!("the message above says why; RUST_LOG=debug shows every step of it, and {log}"),
+                format!(
+                    "{}the message above says why; RUST_LOG=debug shows every step of it, and {log}",
+                    told(&failure.error).unwrap_or_default()
+                ),
             )
         })
         .collect()

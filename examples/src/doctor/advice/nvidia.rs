@@ -125,8 +125,16 @@ fn does_not_load(system: &System, why: &str) -> Option<Advice> {
 
 /// What the call that failed tells.
 fn told_by(vulkan: &Vulkan) -> Option<String> {
-    let failed = vulkan.failed_calls.iter().find(|failed| failed.code.contains("INITIALIZATION_FAILED"))?;
-    let meaning = match failed.call {
+    let failed = vulkan.failed_calls.iter().find(|failed| failed.code.contains(NOT_STARTED))?;
+    Some(format!("{} says {}: {}", failed.call, failed.code, meaning(failed.call)))
+}
+
+/// The code of a driver that could not go on, whatever the reason.
+pub(super) const NOT_STARTED: &str = "INITIALIZATION_FAILED";
+
+/// The likeliest reason for it, by the call that said so.
+pub(super) fn meaning(call: &str) -> &'static str {
+    match call {
         "vkCreateInstance" => {
             "the driver gave up before it looked for GPUs: a library that it loads by itself, or the screen"
         }
@@ -137,8 +145,7 @@ fn told_by(vulkan: &Vulkan) -> Option<String> {
             "the GPU was found and could not be opened: in use by others alone, out of memory, or faulty"
         }
         _ => "the driver could not go on",
-    };
-    Some(format!("{} says {}: {meaning}", failed.call, failed.code))
+    }
 }
 
 fn finds_no_gpu(system: &System, vulkan: &Vulkan) -> Option<Advice> {

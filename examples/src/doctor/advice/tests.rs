@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::doctor::vulkan::{NVIDIA, SOFTWARE};
-use crate::doctor::{CudaDevice, CudaProblem, CudaProblemKind, DeviceFile, DriverManifest, FailedCall, Xid, pairs};
+use crate::doctor::{
+    CudaDevice, CudaProblem, CudaProblemKind, DeviceFile, DriverManifest, FailedCall, Failure, Times, Xid, pairs,
+};
 
 fn server() -> System {
     System {
@@ -248,4 +250,26 @@ fn a_context_switch_that_timed_out_is_a_known_class() {
         "{text}"
     );
     assert_eq!(said(&System { xids: vec![xid(13)], ..server() }, &nvidia(), &cuda("13.0")), "");
+}
+
+#[test]
+fn a_trial_that_cannot_open_its_device_is_told_by_the_call() {
+    let trial = |call: &str| Trial {
+        backend: "cuda".to_owned(),
+        device: "NVIDIA H100".to_owned(),
+        uuid: None,
+        frames: 0,
+        bytes: 0,
+        failure: Some(Failure {
+            step: "opening the Vulkan device",
+            error: format!("{call} failed with ERROR_INITIALIZATION_FAILED"),
+        }),
+        times: Times::default(),
+    };
+    let told = |system: &System, call| failed_trials(system, &[trial(call)])[0].action.clone();
+    let device = told(&with(server(), "DISPLAY", ":99"), "vkCreateDevice");
+    assert!(device.contains("could not be opened") && device.contains("unset DISPLAY"), "{device}");
+    let instance = told(&server(), "vkCreateInstance");
+    assert!(instance.contains("gave up before") && !instance.contains("DISPLAY"), "{instance}");
+    assert!(told(&server(), "vkQueueSubmit2").starts_with("the message above"));
 }
