@@ -60,6 +60,15 @@ fn a_scene_is_drawn_filtered_shown_and_is_what_it_should_be() {
 }
 
 #[test]
+fn a_scene_of_a_few_texels_passes_its_own_checks() {
+    let out = tempfile::tempdir().unwrap();
+    let arguments = ["--frames", "20", "--size", "7x5", "--every", "0", "--no-animation"];
+    let test = "a_scene_of_a_few_texels_passes_its_own_checks";
+    let Some(output) = common::run(test, "postprocess", out.path(), &arguments) else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn what_cannot_be_is_one_error_without_a_panic() {
     let test = "what_cannot_be_is_one_error_without_a_panic";
     let out = tempfile::tempdir().unwrap();
