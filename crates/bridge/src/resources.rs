@@ -58,6 +58,14 @@ pub trait Resources: Sealed + 'static {
     #[doc(hidden)]
     fn join(slot: &Self::Slot) -> Result<()>;
 
+    /// Says that dropping the slot need not wait for the compute side.
+    ///
+    /// # Safety
+    /// All work that uses it has ended, on both sides.
+    #[doc(hidden)]
+    #[allow(unsafe_code)]
+    unsafe fn assume_idle(slot: &Self::Slot);
+
     /// The stages at which Vulkan uses any of it; none if there is nothing.
     #[doc(hidden)]
     fn stages(&self) -> vk::PipelineStageFlags2;
@@ -155,6 +163,12 @@ impl<T: Pod + Send + Sync> Resources for BufferSpec<T> {
         slot.join()
     }
 
+    #[allow(unsafe_code)]
+    unsafe fn assume_idle(slot: &Self::Slot) {
+        // SAFETY: the same contract.
+        unsafe { slot.assume_idle() }
+    }
+
     fn stages(&self) -> vk::PipelineStageFlags2 {
         self.consumer.stages
     }
@@ -216,6 +230,14 @@ impl<S: Resources> Resources for Vec<S> {
         slot.iter().try_for_each(S::join)
     }
 
+    #[allow(unsafe_code)]
+    unsafe fn assume_idle(slot: &Self::Slot) {
+        for one in slot {
+            // SAFETY: the same contract.
+            unsafe { S::assume_idle(one) }
+        }
+    }
+
     fn stages(&self) -> vk::PipelineStageFlags2 {
         self.iter().map(S::stages).fold(vk::PipelineStageFlags2::NONE, |all, stages| all | stages)
     }
@@ -262,6 +284,12 @@ macro_rules! tuple {
             fn join(slot: &Self::Slot) -> Result<()> {
                 $($name::join(&slot.$index)?;)+
                 Ok(())
+            }
+
+            #[allow(unsafe_code)]
+            unsafe fn assume_idle(slot: &Self::Slot) {
+                // SAFETY: the same contract.
+                $(unsafe { $name::assume_idle(&slot.$index) };)+
             }
 
             fn stages(&self) -> vk::PipelineStageFlags2 {

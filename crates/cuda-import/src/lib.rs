@@ -58,12 +58,13 @@
 //! | `device` | a device by UUID, or adopted with a program's own context |
 //! | `handle` | OS handles, and who owns them when |
 //! | `memory` | imported allocations |
-//! | `buffer`, `view`, `borrowed` | typed arrays in them, and what is lent of those |
-//! | `block`, `part` | many typed arrays in one allocation, under one mapping |
+//! | `buffer`, `view`, `linear` | typed arrays in them, and what is lent of those |
+//! | `block` | many typed arrays in one allocation, under one mapping |
+//! | `mapping`, `backing` | the life of a mapping, whatever is mapped |
 //! | `image`, `image_view`, `texture` | images in them, and what is lent of those: copies, texture and surface objects |
 //! | `texel`, `image_info`, `image_limits`, `image_problem` | what an image may be, and what is wrong with it |
 //! | `image_objects` | texture and surface objects, made once |
-//! | `order` | order between the streams that use one buffer or image |
+//! | `order`, `guests`, `mark` | order between the streams that use one buffer or image |
 //! | `semaphore`, `stream` | imported semaphores, waits and signals |
 //! | `graph`, `stand_in` | a frame as a CUDA graph, and buffers while one is captured |
 //! | `error`, `code`, `version` | what can go wrong; the driver's codes and versions |
@@ -82,8 +83,7 @@ mod semaphore;
 mod stream;
 mod sys;
 
-pub use buffer::borrowed::BorrowedSlice;
-pub use buffer::part::MappedPart;
+pub use buffer::linear::{DeviceSink, DeviceSource};
 pub use buffer::view::{DeviceView, DeviceViewMut};
 pub use buffer::{BufferMappingInfo, MappedBuffer};
 pub use cudarc;
@@ -103,6 +103,7 @@ pub use image::texel::{ChannelType, Texel, TexelFormat};
 pub use image::texture::{AddressMode, Filter, ReadMode, Surface, Texture, TextureInfo};
 pub use image::view::{ImageView, ImageViewMut};
 pub use memory::block::MappedBlock;
+pub use memory::mapping::leaks;
 pub use memory::{ImportedMemory, MemoryImportInfo};
 pub use semaphore::{ImportedSemaphore, SemaphoreKind};
 pub use stream::graph::{CaptureError, FrameGraph};
@@ -117,7 +118,6 @@ const _: () = {
     shared::<ImportedSemaphore>();
     shared::<MappedBuffer<f32>>();
     shared::<MappedBlock>();
-    shared::<MappedPart<f32>>();
     shared::<DeviceView<'_, f32>>();
     shared::<DeviceViewMut<'_, f32>>();
     shared::<MappedImage<f32>>();

@@ -6,6 +6,7 @@
 use crate::device::CudaDevice;
 use crate::error::{Error, Object};
 use crate::handle::{ImportHandle, give};
+use crate::memory::mapping::count_leak;
 use crate::sys::SemaphoreHandle;
 
 pub use crate::sys::SemaphoreKind;
@@ -13,7 +14,7 @@ pub use crate::sys::SemaphoreKind;
 /// An imported semaphore. [`wait`](crate::wait()) and [`signal`](crate::signal()) use it on a stream. Any thread may use it.
 ///
 /// Its owner drops it only when all waits and signals on it have completed, which is what those two functions ask for; if
-/// that cannot be seen, [`leak`](Self::leak) it.
+/// that cannot be seen, it is to be forgotten ([`std::mem::forget`]).
 #[doc(alias = "CUexternalSemaphore")]
 #[derive(Debug)]
 pub struct ImportedSemaphore {
@@ -58,7 +59,7 @@ impl ImportedSemaphore {
         }
         device.check_recorded()?;
         let handle = give(handle, &object, device.name(), |raw| {
-            device.bind()?;
+            let _current = device.bind()?;
             // SAFETY: `raw` is open, `give` holds it; this function's caller answers for its origin and kind.
             unsafe { device.driver().import_semaphore(raw, kind) }
         })?;
@@ -81,16 +82,6 @@ impl ImportedSemaphore {
         &self.device
     }
 
-    /// Gives it up without destroying it, for owners that could not prove its waits and signals completed.
-    pub fn leak(self) {
-        log::warn!(
-            "{} on {} is leaked: its waits and signals could not be seen to end",
-            self.object(),
-            self.device.name()
-        );
-        std::mem::forget(self);
-    }
-
     pub(crate) fn handle(&self) -> SemaphoreHandle {
         self.handle
     }
@@ -102,14 +93,17 @@ impl ImportedSemaphore {
 
 impl Drop for ImportedSemaphore {
     fn drop(&mut self) {
-        let destroyed = self.device.bind().and_then(|()| {
+        let destroyed = self.device.bind().and_then(|_current| {
             // SAFETY: "any outstanding signals or waits must have completed": whoever enqueued one through `wait` or
             // `signal` vowed to keep the semaphore that long. The handle is not used after its owner's drop.
             unsafe { self.device.driver().destroy_semaphore(self.handle) }
         });
         match destroyed {
             Ok(()) => log::trace!("destroy {}", self.object()),
-            Err(error) => log::error!("{}", error.at(self.object(), self.device.name())),
+            Err(error) => {
+                count_leak();
+                log::error!("{}", error.at(self.object(), self.device.name()));
+            }
         }
     }
 }

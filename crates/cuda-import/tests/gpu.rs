@@ -185,21 +185,6 @@ fn views_are_kernel_arguments() {
 }
 
 #[test]
-fn a_borrowed_slice_frees_nothing() {
-    let Some((device, _alone)) = device("a_borrowed_slice_frees_nothing") else { return };
-    let stream = device.new_stream().unwrap();
-    let buffer = map(&import(&device), &stream);
-    for value in 1..4u32 {
-        // SAFETY: no view lives, and the slice stays where it is.
-        let mut slice = unsafe { buffer.as_cuda_slice() }.unwrap();
-        stream.memcpy_htod(&vec![value; LEN], &mut *slice).unwrap();
-        drop(slice);
-        assert_eq!(stream.clone_dtoh(&buffer.view()).unwrap(), vec![value; LEN]);
-    }
-    buffer.close().unwrap();
-}
-
-#[test]
 fn bad_mappings_are_refused() {
     let Some((device, _alone)) = device("bad_mappings_are_refused") else { return };
     let stream = device.new_stream().unwrap();

@@ -235,8 +235,10 @@ fn two_mappings_of_the_same_bytes_are_refused() {
     assert!(matches!(map::<Rgba>(&memory, &IMAGE, &home), Err(Error::Overlap { .. })));
     let buffer = |offset| MappedBuffer::<u32>::map(&memory, &BufferMappingInfo { offset, len: 16 }, &home);
     assert!(matches!(buffer(512), Err(Error::Overlap { .. })));
-    drop(buffer(0).unwrap());
+    // Nor beside it: how far an image reaches is known to the drivers alone.
+    assert!(matches!(buffer(0), Err(Error::Overlap { .. })));
     image.close().unwrap();
+    drop(buffer(0).unwrap());
     drop(map_image(&memory, &home));
     drop((memory, home, device));
     assert_clean(&double);
@@ -287,7 +289,12 @@ fn an_image_without_its_levels_leaves_nothing() {
         double.fail_nth(nth, 2, false);
         let mapped = map::<Rgba>(&memory, &IMAGE, &home);
         let Some(hit) = double.disarm() else { break };
-        assert_eq!(mapped.unwrap_err().driver_code().unwrap().0, 2);
+        // Giving the caller's context back fails with no more than a warning.
+        if let Err(error) = mapped {
+            assert_eq!(error.driver_code().unwrap().0, 2);
+        } else {
+            assert!(hit.name.starts_with("cuCtx"), "{hit:?}");
+        }
         failed += u32::from(hit.name == "cuMipmappedArrayGetLevel");
         assert!(double.live().iter().all(|live| live.kind() != "array"), "{hit:?}");
     }
@@ -375,7 +382,12 @@ fn no_failure_lets_a_host_copy_go_on() {
             (copied, double.value(number) == 1)
         });
         let Some(hit) = double.disarm() else { break };
-        assert_eq!(copied.unwrap_err().driver_code().unwrap().0, 2, "{hit:?}");
+        // Order is had another way where one fails, and giving the caller's context back with no more than a warning.
+        if let Err(error) = copied {
+            assert_eq!(error.driver_code().unwrap().0, 2, "{hit:?}");
+        } else {
+            assert!(hit.name.starts_with("cuCtx") || hit.name == "cuStreamIsCapturing", "{hit:?}");
+        }
         if hit.name == "cuStreamSynchronize" {
             waits_failed += 1;
             assert!(signalled, "it was given back while the copy waited");
@@ -432,7 +444,7 @@ fn an_image_in_use_is_kept_and_said_so() {
     let error = closed.close().unwrap_err();
     assert!(matches!(error, Error::StillInUse { .. }), "{error}");
     assert!(error.to_string().contains(r#"image "walked""#) && error.to_string().contains(device.name()), "{error}");
-    leaked.leak();
+    drop(leaked);
     let said = said::take();
     assert!(said.iter().any(|line| line.contains(r#"image "walked""#) && line.contains("leaked")), "{said:#?}");
     double.signal(number, 1);

@@ -97,7 +97,7 @@ fn a_code_that_no_list_knows() {
     let device = CudaDevice::by_uuid(probe().unwrap().devices[0].uuid).unwrap();
     let exported = double.export_memory(SIZE, false);
     let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: false };
-    double.fail_nth(2, 4711, false);
+    double.fail_nth(3, 4711, false);
     // SAFETY: the double exported it so.
     let text = unsafe { ImportedMemory::import(&device, exported.handle, &info) }.unwrap_err().to_string();
     assert_eq!(double.disarm().unwrap().name, "cuImportExternalMemory");

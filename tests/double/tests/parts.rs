@@ -10,12 +10,17 @@ use std::time::{Duration, Instant};
 use common::world::{NAME, SIZE, device, import_memory, import_semaphore};
 use common::{assert_clean, said};
 use cuda_import::cudarc::driver::{CudaContext, CudaStream};
-use cuda_import::{BufferMappingInfo, Error, MappedBlock, MappedBuffer, MappedPart, SemaphoreKind, wait_one};
+use cuda_import::{BufferMappingInfo, Error, MappedBlock, MappedBuffer, SemaphoreKind, wait_one};
 use driver_double::{Double, Live};
 
 /// `len` words at `offset` bytes.
-fn words(block: &Arc<MappedBlock>, offset: u64, len: usize, home: &Arc<CudaStream>) -> Result<MappedPart<u32>, Error> {
-    MappedPart::new(block, &BufferMappingInfo { offset, len }, home)
+fn words(
+    block: &Arc<MappedBlock>,
+    offset: u64,
+    len: usize,
+    home: &Arc<CudaStream>,
+) -> Result<MappedBuffer<u32>, Error> {
+    MappedBuffer::new_in(block, &BufferMappingInfo { offset, len }, home)
 }
 
 fn calls(double: &Double, name: &str) -> usize {
@@ -83,7 +88,7 @@ fn bad_parts_are_refused_without_a_call() {
     // What touches is apart.
     drop((words(&block, 0, 256, &home).unwrap(), words(&block, 1280, 4, &home).unwrap(), first));
     assert_eq!(block.parts(), 0);
-    drop((block, memory, home, foreign, device));
+    drop((block, memory, home, device, foreign));
     assert_clean(&double);
 }
 

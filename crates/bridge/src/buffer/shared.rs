@@ -2,10 +2,11 @@
 #![allow(unsafe_code)] // Views of shared memory.
 
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use bytemuck::Pod;
-use cuda_import::{BufferMappingInfo, DeviceViewMut, MappedBuffer, MappedPart};
+use cuda_import::{BufferMappingInfo, DeviceViewMut, MappedBuffer};
 use vk_export::ash::vk;
 use vk_export::{Buffer, BufferInfo, Consumer, Handover, Partner, Placement};
 
@@ -13,6 +14,7 @@ use crate::buffer::pool::{PoolRange, SharedPool};
 use crate::compute::{Compute, SideRef};
 use crate::error::{Error, Result};
 use crate::handoff;
+use crate::observe::live;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::trace;
 use crate::observe::trace::Event;
@@ -23,22 +25,21 @@ use crate::observe::trace::Event;
 /// contents are before the first write is undefined.
 #[derive(Debug)]
 pub struct SharedBuffer<T> {
-    // Field order is drop order: the mapping goes before the Vulkan buffer that owns the memory (CUDA programming guide
-    // 6.2.16: "Freeing a memory object does not free any mappings to that object").
-    mapping: Mapping<T>,
-    vulkan: Buffer,
+    /// Gone once the buffer is dropped: before the Vulkan buffer that owns the memory (CUDA programming guide 6.2.16: "Freeing
+    /// a memory object does not free any mappings to that object").
+    mapping: Option<Mapping<T>>,
+    /// Kept for good where the mapping could not be freed: what CUDA may still use must not become somebody else's memory.
+    vulkan: ManuallyDrop<Buffer>,
     /// In a pool: the buffer's bytes, free for others once the buffer is gone.
     range: Option<PoolRange>,
     handover: Handover,
     len: usize,
-    _alive: Alive,
+    alive: ManuallyDrop<Alive>,
 }
 
 #[derive(Debug)]
 enum Mapping<T> {
     Cuda(MappedBuffer<T>),
-    /// None only while the buffer is dropped.
-    CudaPart(Option<MappedPart<T>>),
     Host(HostMapping<T>),
 }
 
@@ -113,7 +114,8 @@ impl<T: Pod> SharedBuffer<T> {
             bytes: Some(size),
             ..Event::default()
         });
-        Ok(Self { mapping, vulkan, range, handover, len, _alive: Alive::new(Kind::Buffer) })
+        let (mapping, vulkan) = (Some(mapping), ManuallyDrop::new(vulkan));
+        Ok(Self { mapping, vulkan, range, handover, len, alive: ManuallyDrop::new(Alive::new(Kind::Buffer)) })
     }
 
     /// Elements.
@@ -144,10 +146,8 @@ impl<T: Pod> SharedBuffer<T> {
     pub unsafe fn cuda_mut(&self) -> Option<DeviceViewMut<'_, T>> {
         match &self.mapping {
             // SAFETY: exclusive by this function's contract.
-            Mapping::Cuda(mapped) => Some(unsafe { mapped.view_mut_unchecked() }),
-            // SAFETY: as above.
-            Mapping::CudaPart(part) => part.as_ref().map(|part| unsafe { part.view_mut_unchecked() }),
-            Mapping::Host(_) => None,
+            Some(Mapping::Cuda(mapped)) => Some(unsafe { mapped.view_mut_unchecked() }),
+            Some(Mapping::Host(_)) | None => None,
         }
     }
 
@@ -158,8 +158,8 @@ impl<T: Pod> SharedBuffer<T> {
     #[allow(clippy::mut_from_ref)] // Exclusive by contract.
     pub unsafe fn host_mut(&self) -> Option<&mut [T]> {
         match &self.mapping {
-            Mapping::Cuda(_) | Mapping::CudaPart(_) => None,
-            Mapping::Host(HostMapping(start)) => {
+            Some(Mapping::Cuda(_)) | None => None,
+            Some(Mapping::Host(HostMapping(start))) => {
                 // SAFETY: `len` elements were checked to fit the mapped buffer, aligned; any bytes are a `Pod`; exclusive
                 // by this function's contract; the mapping lives as long as `self`.
                 Some(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), self.len) })
@@ -171,9 +171,19 @@ impl<T: Pod> SharedBuffer<T> {
     /// covers that too.
     pub(crate) fn join(&self) -> Result<()> {
         match &self.mapping {
-            Mapping::Cuda(mapped) => Ok(mapped.join_foreign_work()?),
-            Mapping::CudaPart(part) => Ok(part.as_ref().map_or(Ok(()), MappedPart::join_foreign_work)?),
-            Mapping::Host(_) => Ok(()),
+            Some(Mapping::Cuda(mapped)) => Ok(mapped.join_foreign_work()?),
+            Some(Mapping::Host(_)) | None => Ok(()),
+        }
+    }
+
+    /// Dropping it need not wait for the compute stream, until it is lent again.
+    ///
+    /// # Safety
+    /// All work that uses the buffer has ended, on both sides.
+    pub(crate) unsafe fn assume_idle(&self) {
+        if let Some(Mapping::Cuda(mapped)) = &self.mapping {
+            // SAFETY: the caller says so.
+            unsafe { mapped.assume_idle() };
         }
     }
 
@@ -186,13 +196,22 @@ impl<T: Pod> SharedBuffer<T> {
 impl<T> Drop for SharedBuffer<T> {
     fn drop(&mut self) {
         trace::event(Event { event: "destroy", side: "vulkan", object: self.vulkan.name(), ..Event::default() });
-        let Mapping::CudaPart(part) = &mut self.mapping else { return };
-        if let Some(Err(error)) = part.take().map(MappedPart::close) {
-            log::error!("shared buffer \"{}\": its bytes are kept from use for good: {error}", self.vulkan.name());
+        let closed = match self.mapping.take() {
+            Some(Mapping::Cuda(mapped)) => mapped.close(),
+            Some(Mapping::Host(_)) | None => Ok(()),
+        };
+        if let Err(error) = closed {
+            log::error!("shared buffer \"{}\" is leaked on both sides: {error}", self.vulkan.name());
+            live::leaked(Kind::Buffer, 1);
             if let Some(range) = self.range.take() {
                 range.leak();
             }
+            return;
         }
+        // SAFETY: dropped here only, once; the mapping is gone.
+        unsafe { ManuallyDrop::drop(&mut self.vulkan) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.alive) };
     }
 }
 
@@ -244,7 +263,7 @@ fn in_pool<T: Pod>(
         (SideRef::Cuda(cuda), Some(block)) => {
             // The mapping matches by offset: both sides have the whole block.
             let place = BufferMappingInfo { offset: range.offset(), len };
-            Mapping::CudaPart(Some(MappedPart::new(block, &place, cuda.stream())?))
+            Mapping::Cuda(MappedBuffer::new_in(block, &place, cuda.stream())?)
         }
         _ => map_host(&vulkan)?,
     };

@@ -354,6 +354,8 @@ impl<R: Resources> Drop for Shared<R> {
             trace::event(Event { event: "leak", side: "host", object: &self.name, ..Event::default() });
             return;
         }
+        // SAFETY: both sides have been seen to be done.
+        self.slots.iter().for_each(|slot| unsafe { R::assume_idle(slot) });
         // SAFETY: dropped here only, once. Rule "all signals and waits complete before a semaphore is destroyed" and
         // "no access to a mapping after its memory is destroyed": both sides have been seen to be done.
         unsafe { ManuallyDrop::drop(&mut self.slots) };

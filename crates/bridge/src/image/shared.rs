@@ -1,6 +1,7 @@
 //! An image that both sides see, and what of it is lent to Vulkan.
 #![allow(unsafe_code)] // Views of shared memory.
 
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use cuda_import::{ImageViewMut, MappedImage, Texel};
@@ -13,6 +14,7 @@ use crate::handoff;
 use crate::image::format::{check_texel, format_info};
 use crate::image::host::{HostImageMut, PlaneLayout};
 use crate::image::spec::ImageSpec;
+use crate::observe::live;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::trace;
 use crate::observe::trace::Event;
@@ -24,14 +26,15 @@ use crate::observe::trace::Event;
 /// [`handover`](Self::handover) has the barriers, [`ImageHandover::initial`] the first.
 #[derive(Debug)]
 pub struct SharedImage<T> {
-    // Field order is drop order: the mapping goes before the Vulkan image that owns the memory (CUDA programming guide
-    // 6.2.16: "Freeing a memory object does not free any mappings to that object").
-    mapping: Mapping<T>,
-    vulkan: Image,
+    /// Gone once the image is dropped: before the Vulkan image that owns the memory (CUDA programming guide 6.2.16: "Freeing a
+    /// memory object does not free any mappings to that object").
+    mapping: Option<Mapping<T>>,
+    /// Kept for good where the mapping could not be freed: what CUDA may still use must not become somebody else's memory.
+    vulkan: ManuallyDrop<Image>,
     handover: ImageHandover,
     format: vk::Format,
     layout: vk::ImageLayout,
-    _alive: Alive,
+    alive: ManuallyDrop<Alive>,
 }
 
 #[derive(Debug)]
@@ -105,12 +108,12 @@ impl<T: Texel> SharedImage<T> {
         let handover = ImageHandover::new(&vulkan, partner, family, spec.consumer);
         trace::event(Event { event: "create", side: compute.side_name(), object: name, ..Event::default() });
         Ok(Self {
-            mapping,
-            vulkan,
+            mapping: Some(mapping),
+            vulkan: ManuallyDrop::new(vulkan),
             handover,
             format: format.vulkan,
             layout: spec.consumer.layout,
-            _alive: Alive::new(Kind::Image),
+            alive: ManuallyDrop::new(Alive::new(Kind::Image)),
         })
     }
 
@@ -132,8 +135,8 @@ impl<T: Texel> SharedImage<T> {
     pub unsafe fn cuda_mut(&self) -> Option<ImageViewMut<'_, T>> {
         match &self.mapping {
             // SAFETY: exclusive by this function's contract.
-            Mapping::Cuda(mapped) => Some(unsafe { mapped.view_mut_unchecked() }),
-            Mapping::Host(_) => None,
+            Some(Mapping::Cuda(mapped)) => Some(unsafe { mapped.view_mut_unchecked() }),
+            Some(Mapping::Host(_)) | None => None,
         }
     }
 
@@ -144,10 +147,10 @@ impl<T: Texel> SharedImage<T> {
     /// given over with its [`handover`](Self::handover).
     pub unsafe fn host_mut(&self) -> Option<HostImageMut<'_, T>> {
         match &self.mapping {
-            Mapping::Cuda(_) => None,
+            Some(Mapping::Cuda(_)) | None => None,
             // SAFETY: the planes were seen to fit the mapping, which lives as long as `self`; exclusive by this function's
             // contract.
-            Mapping::Host(host) => Some(unsafe { HostImageMut::new(host.start, &host.planes, host.levels) }),
+            Some(Mapping::Host(host)) => Some(unsafe { HostImageMut::new(host.start, &host.planes, host.levels) }),
         }
     }
 
@@ -155,8 +158,19 @@ impl<T: Texel> SharedImage<T> {
     /// covers that too.
     pub(crate) fn join(&self) -> Result<()> {
         match &self.mapping {
-            Mapping::Cuda(mapped) => Ok(mapped.join_foreign_work()?),
-            Mapping::Host(_) => Ok(()),
+            Some(Mapping::Cuda(mapped)) => Ok(mapped.join_foreign_work()?),
+            Some(Mapping::Host(_)) | None => Ok(()),
+        }
+    }
+
+    /// Dropping it need not wait for the compute stream, until it is lent again.
+    ///
+    /// # Safety
+    /// All work that uses the image has ended, on both sides.
+    pub(crate) unsafe fn assume_idle(&self) {
+        if let Some(Mapping::Cuda(mapped)) = &self.mapping {
+            // SAFETY: the caller says so.
+            unsafe { mapped.assume_idle() };
         }
     }
 
@@ -223,6 +237,19 @@ fn plane(image: &Image, level: u32, layer: u32) -> Option<PlaneLayout> {
 impl<T> Drop for SharedImage<T> {
     fn drop(&mut self) {
         trace::event(Event { event: "destroy", side: "vulkan", object: self.vulkan.name(), ..Event::default() });
+        let closed = match self.mapping.take() {
+            Some(Mapping::Cuda(mapped)) => mapped.close(),
+            Some(Mapping::Host(_)) | None => Ok(()),
+        };
+        if let Err(error) = closed {
+            log::error!("shared image \"{}\" is leaked on both sides: {error}", self.vulkan.name());
+            live::leaked(Kind::Image, 1);
+            return;
+        }
+        // SAFETY: dropped here only, once; the mapping is gone.
+        unsafe { ManuallyDrop::drop(&mut self.vulkan) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.alive) };
     }
 }
 

@@ -146,6 +146,12 @@ impl<T: Texel> Resources for ImageSpec<T> {
         slot.join()
     }
 
+    #[allow(unsafe_code)]
+    unsafe fn assume_idle(slot: &Self::Slot) {
+        // SAFETY: the same contract.
+        unsafe { slot.assume_idle() }
+    }
+
     fn stages(&self) -> vk::PipelineStageFlags2 {
         self.consumer.stages
     }

@@ -3,25 +3,25 @@
 //! Unsafe because freeing a mapping needs proof that its use has ended.
 
 #![allow(unsafe_code)]
-pub(crate) mod borrowed;
-pub(crate) mod part;
+pub(crate) mod backing;
+pub(crate) mod linear;
 pub(crate) mod stand_in;
 pub(crate) mod view;
 
 use std::marker::PhantomData;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytemuck::Pod;
 use cudarc::driver::CudaStream;
 use cudarc::driver::sys::CUdeviceptr;
 
-use crate::buffer::borrowed::BorrowedSlice;
+use crate::buffer::backing::BufferBacking;
 use crate::buffer::view::{DeviceView, DeviceViewMut};
 use crate::error::{Error, Object};
-use crate::memory::ImportedMemory;
+use crate::memory::block::MappedBlock;
+use crate::memory::mapping::{Backing, Mapping};
+use crate::memory::{ImportedMemory, range_within};
 use crate::stream::order::StreamOrder;
-use crate::sys::CallError;
 
 /// Which part of the memory to map.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +35,9 @@ pub struct BufferMappingInfo {
 /// `len` elements of `T` in imported memory, on a home stream. Reached through [`view`](Self::view) and
 /// [`view_mut`](Self::view_mut), which are kernel arguments and cudarc slices. Any thread may use it.
 ///
+/// It has a mapping of its own, or lies in a [`MappedBlock`]: then making one is no call of the driver, and dropping it frees
+/// nothing but its bytes for others.
+///
 /// Dropping it waits, two seconds at most, until the work on the home stream and on guest streams has ended; it costs one
 /// query when it has. Then it frees the mapping. Past the limit the mapping and its memory are leaked on purpose and the
 /// log says so: memory in use is never freed. [`close`](Self::close) does the same and returns the error. Work that was
@@ -46,13 +49,7 @@ pub struct BufferMappingInfo {
 pub struct MappedBuffer<T> {
     pointer: CUdeviceptr,
     len: usize,
-    range: Range<u64>,
-    /// False once the pointer has been freed or given up.
-    live: bool,
-    /// Its events and streams go after the pointer, which `drop` frees.
-    order: StreamOrder,
-    /// Last: destroying the memory frees no mapping, so the mapping must be gone by then.
-    memory: Arc<ImportedMemory>,
+    mapping: Mapping<BufferBacking>,
     element: PhantomData<fn() -> T>,
 }
 
@@ -74,17 +71,36 @@ impl<T: Pod> MappedBuffer<T> {
             // the memory and frees the pointer first.
             unsafe { driver.map_buffer(handle, info.offset, size) }
         })?;
-        Ok(Self { pointer, len: info.len, range, live: true, order, memory: Arc::clone(memory), element: PhantomData })
+        let backing = BufferBacking::Own { pointer, range, memory: Arc::clone(memory) };
+        Ok(Self { pointer, len: info.len, mapping: Mapping::new(backing, order), element: PhantomData })
+    }
+
+    /// Takes a part of `block`, of bytes that no other buffer has. `home` as for [`map`](Self::map).
+    ///
+    /// # Errors
+    /// Bad arguments each have their own [`Error`]; no driver call is made.
+    pub fn new_in(block: &Arc<MappedBlock>, info: &BufferMappingInfo, home: &Arc<CudaStream>) -> Result<Self, Error> {
+        let (object, memory) = (block.object(), block.memory());
+        let size = size_in_bytes::<T>(&object, info.len)?;
+        let range = range_within(memory, info.offset, size)?;
+        check_alignment::<T>(memory, info.offset)?;
+        // A type may want more alignment than the driver gives the whole mapping: then the address is told as the offset.
+        let pointer = block.as_raw() + info.offset;
+        check_alignment::<T>(memory, pointer)?;
+        let order = StreamOrder::new(home, memory.device(), &object)?;
+        block.take(&range)?;
+        let backing = BufferBacking::Part { range, block: Arc::clone(block) };
+        Ok(Self { pointer, len: info.len, mapping: Mapping::new(backing, order), element: PhantomData })
     }
 
     /// Lends the buffer for reading.
     pub fn view(&self) -> DeviceView<'_, T> {
-        DeviceView::new(self.pointer, self.len, &self.order)
+        DeviceView::new(self.pointer, self.len, self.mapping.order())
     }
 
     /// Lends the buffer for writing.
     pub fn view_mut(&mut self) -> DeviceViewMut<'_, T> {
-        DeviceViewMut::new(self.pointer, self.len, &self.order)
+        DeviceViewMut::new(self.pointer, self.len, self.mapping.order())
     }
 
     /// [`view_mut`](Self::view_mut) for owners that keep views apart by other means than a `&mut`.
@@ -92,24 +108,7 @@ impl<T: Pod> MappedBuffer<T> {
     /// # Safety
     /// As long as the view lives, no other view of the same elements does.
     pub unsafe fn view_mut_unchecked(&self) -> DeviceViewMut<'_, T> {
-        DeviceViewMut::new(self.pointer, self.len, &self.order)
-    }
-
-    /// Lends the buffer to code that insists on a [`CudaSlice`](cudarc::driver::CudaSlice).
-    ///
-    /// # Errors
-    /// [`Error::Driver`] when the slice's events cannot be made.
-    ///
-    /// # Safety
-    /// As long as it lives, no view of the buffer is used, and nothing takes the slice out of it (`mem::swap`,
-    /// `mem::take`): a slice that drops by itself frees a pointer which is not its own.
-    pub unsafe fn as_cuda_slice(&self) -> Result<BorrowedSlice<'_, T>, Error> {
-        let device = self.memory.device();
-        device.check_recorded()?;
-        self.join_foreign_work()?;
-        // SAFETY: the pointer is a live mapping of `len` elements, and the result borrows its owner.
-        let slice = unsafe { BorrowedSlice::new(self.pointer, self.len, self.order.home()) };
-        slice.map_err(|error| CallError::from_cudarc("cuEventCreate", error).at(self.object(), device.name()))
+        DeviceViewMut::new(self.pointer, self.len, self.mapping.order())
     }
 }
 
@@ -122,22 +121,26 @@ impl<T> MappedBuffer<T> {
 
     /// In bytes.
     pub fn size(&self) -> u64 {
-        self.range.end - self.range.start
+        self.mapping.backing().range().end - self.offset()
     }
 
     /// In bytes from the start of the memory.
     pub fn offset(&self) -> u64 {
-        self.range.start
+        self.mapping.backing().range().start
     }
 
     /// The home stream.
     pub fn stream(&self) -> &Arc<CudaStream> {
-        self.order.home()
+        self.mapping.order().home()
     }
 
-    /// What it is a part of.
-    pub fn memory(&self) -> &Arc<ImportedMemory> {
-        &self.memory
+    /// What it is a part of. Lent: nothing else can be mapped from it with this.
+    pub fn memory(&self) -> &ImportedMemory {
+        self.mapping.backing().memory()
+    }
+
+    pub(crate) fn imported(&self) -> &Arc<ImportedMemory> {
+        self.mapping.backing().memory()
     }
 
     /// The device address, lent: it is dead once the buffer is.
@@ -152,75 +155,25 @@ impl<T> MappedBuffer<T> {
     /// [`Error::Driver`] when the wait cannot be enqueued, or when the end of such work could not be recorded earlier; then
     /// no signal may follow.
     pub fn join_foreign_work(&self) -> Result<(), Error> {
-        self.order.join(self.memory.device(), &self.object())
+        self.mapping.join()
     }
 
     /// What dropping does, with the error.
     ///
     /// # Errors
-    /// [`Error::StillInUse`] past the limit, [`Error::Driver`] when the driver fails; the mapping is then leaked.
-    pub fn close(mut self) -> Result<(), Error> {
-        self.release()
+    /// [`Error::StillInUse`] past the limit, [`Error::Driver`] when the driver fails; the mapping and its memory are
+    /// then leaked: whoever exported the memory must keep it too.
+    pub fn close(self) -> Result<(), Error> {
+        self.mapping.close()
     }
 
-    /// Frees the mapping without asking whether its work has ended; the driver still waits for the context's work.
-    ///
-    /// # Errors
-    /// [`Error::Driver`] when the driver fails; the mapping is then leaked.
+    /// The next close or drop need not wait, until a view is lent again: for owners that have seen all work end by other means.
     ///
     /// # Safety
     /// All work that uses the buffer has ended.
-    #[doc(alias = "cuMemFree")]
-    pub unsafe fn free(mut self) -> Result<(), Error> {
-        // SAFETY: this function's caller says that all use has ended.
-        unsafe { self.unmap() }
-    }
-
-    /// Gives the mapping and its memory up without freeing them, for owners that could not prove the work ended.
-    pub fn leak(mut self) {
-        log::warn!("{} on {} is leaked: its work could not be seen to end", self.object(), self.memory.device().name());
-        self.give_up();
-    }
-
-    fn object(&self) -> Object<'_> {
-        Object("buffer", self.memory.name())
-    }
-
-    fn release(&mut self) -> Result<(), Error> {
-        match self.order.wait_for_end(self.memory.device(), &self.object()) {
-            // SAFETY: the home stream and the guests have ended their work, no view lives any more since all borrow `self`.
-            Ok(()) => unsafe { self.unmap() },
-            Err(error) => {
-                self.give_up();
-                Err(error)
-            }
-        }
-    }
-
-    /// # Safety
-    /// All work that uses the buffer has ended.
-    unsafe fn unmap(&mut self) -> Result<(), Error> {
-        self.live = false;
-        let freed = self.memory.unmap(&self.range, |driver| {
-            // SAFETY: `live` was true, so the pointer is a mapping that was not freed; the caller vouches for its use.
-            unsafe { driver.free(self.pointer) }
-        });
-        freed.inspect_err(|_| self.give_up())
-    }
-
-    fn give_up(&mut self) {
-        self.live = false;
-        self.memory.keep();
-    }
-}
-
-impl<T> Drop for MappedBuffer<T> {
-    fn drop(&mut self) {
-        if self.live
-            && let Err(error) = self.release()
-        {
-            log::error!("{error}");
-        }
+    pub unsafe fn assume_idle(&self) {
+        // SAFETY: the caller says so.
+        unsafe { self.mapping.order().assume_idle() }
     }
 }
 

@@ -8,6 +8,8 @@ use std::cell::Cell;
 
 use cudarc::driver::CudaStream;
 
+use crate::stream::key;
+
 thread_local! {
     static CAPTURE: Cell<Option<Capture>> = const { Cell::new(None) };
 }
@@ -69,8 +71,4 @@ pub(crate) fn role(stream: &CudaStream, home: &CudaStream) -> Role {
     };
     CAPTURE.set(Some(Capture { astray: true, ..capture }));
     role
-}
-
-fn key(stream: &CudaStream) -> usize {
-    stream.cu_stream() as usize
 }

@@ -140,19 +140,19 @@ impl<T> DeviceSlice<T> for DeviceViewMut<'_, T> {
 
 impl<T> DevicePtr<T> for DeviceView<'_, T> {
     fn device_ptr<'a>(&'a self, stream: &'a CudaStream) -> (CUdeviceptr, SyncOnDrop<'a>) {
-        (self.pointer, self.order.enter(stream))
+        lend(self.pointer, self.order, stream)
     }
 }
 
 impl<T> DevicePtr<T> for DeviceViewMut<'_, T> {
     fn device_ptr<'a>(&'a self, stream: &'a CudaStream) -> (CUdeviceptr, SyncOnDrop<'a>) {
-        (self.pointer, self.order.enter(stream))
+        lend(self.pointer, self.order, stream)
     }
 }
 
 impl<T> DevicePtrMut<T> for DeviceViewMut<'_, T> {
     fn device_ptr_mut<'a>(&'a mut self, stream: &'a CudaStream) -> (CUdeviceptr, SyncOnDrop<'a>) {
-        (self.pointer, self.order.enter(stream))
+        lend(self.pointer, self.order, stream)
     }
 }
 
@@ -172,6 +172,15 @@ unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b mut DeviceViewMut<'c, T>> f
     fn arg(&mut self, view: &'b mut DeviceViewMut<'c, T>) -> &mut Self {
         view.order.join_guests();
         self.arg(&view.pointer)
+    }
+}
+
+/// The address for work on `stream`. A null one where no order can be had: whatever is enqueued with that fails, and touches
+/// nothing. Why is recorded in the stream's context.
+fn lend<'a>(pointer: CUdeviceptr, order: &'a StreamOrder, stream: &'a CudaStream) -> (CUdeviceptr, SyncOnDrop<'a>) {
+    match order.enter(stream) {
+        Some(guard) => (pointer, guard),
+        None => (0, SyncOnDrop::Record(None)),
     }
 }
 

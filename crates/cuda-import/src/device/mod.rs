@@ -12,7 +12,8 @@ use uuid::Uuid;
 use crate::device::probe::DeviceReport;
 use crate::device::version::DriverVersion;
 use crate::error::{Error, PresentDevice};
-use crate::sys::{CallError, Driver};
+use crate::stream::guests::Template;
+use crate::sys::{CallError, Current, Driver, Restoring};
 
 /// A device to import into, with its context. Clones share it; any thread may use it.
 ///
@@ -26,7 +27,9 @@ struct Inner {
     driver: Driver,
     version: DriverVersion,
     report: DeviceReport,
-    context: Arc<CudaContext>,
+    context: Restoring<Arc<CudaContext>>,
+    /// Of the context, where it was nobody else's yet.
+    template: Option<Template>,
 }
 
 impl CudaDevice {
@@ -42,6 +45,7 @@ impl CudaDevice {
                 found.devices.into_iter().map(|device| PresentDevice { name: device.name, uuid: device.uuid });
             return Err(Error::NoSuchDevice { uuid, present: present.collect() });
         };
+        let _caller = Driver::load()?.keep_current();
         let context = CudaContext::new(device.ordinal)
             .map_err(|error| CallError::from_cudarc("cuDevicePrimaryCtxRetain", error).at("", &device.name))?;
         Self::adopt(context)
@@ -51,14 +55,16 @@ impl CudaDevice {
     ///
     /// # Errors
     /// [`Error::DriverTooOld`] when the driver lacks calls that this crate needs.
-    pub fn adopt(context: Arc<CudaContext>) -> Result<Self, Error> {
+    pub fn adopt(mut context: Arc<CudaContext>) -> Result<Self, Error> {
         let driver = Driver::load()?;
         let version = driver.version().map_err(|error| error.at("", ""))?;
         let report =
             probe::describe(driver, context.cu_device(), context.ordinal()).map_err(|error| error.at("", ""))?;
         log::debug!("device {} ({}), ordinal {}", report.name, report.uuid, report.ordinal);
         let version = DriverVersion::from_raw(version);
-        Ok(Self { inner: Arc::new(Inner { driver, version, report, context }) })
+        let template = Template::new(&mut context);
+        let context = Restoring::new(context);
+        Ok(Self { inner: Arc::new(Inner { driver, version, report, context, template }) })
     }
 
     /// The marketing name.
@@ -102,16 +108,21 @@ impl CudaDevice {
     /// [`Error::Driver`] when it cannot be made, or when an earlier call in this context failed unseen.
     pub fn new_stream(&self) -> Result<Arc<CudaStream>, Error> {
         self.check_recorded()?;
+        let _caller = self.driver().keep_current();
         let made = self.context().new_stream();
         made.map_err(|error| CallError::from_cudarc("cuStreamCreate", error).at("", self.name()))
+    }
+
+    pub(crate) fn template(&self) -> Option<&Template> {
+        self.inner.template.as_ref()
     }
 
     pub(crate) fn driver(&self) -> Driver {
         self.inner.driver
     }
 
-    /// Makes the context current on this thread.
-    pub(crate) fn bind(&self) -> Result<(), CallError> {
+    /// Makes the context current on this thread, as long as the result lives.
+    pub(crate) fn bind(&self) -> Result<Current, CallError> {
         self.driver().bind(self.context())
     }
 

@@ -5,6 +5,8 @@ pub(crate) mod code;
 use std::fmt;
 use std::time::Duration;
 
+use cudarc::driver::DriverError;
+use cudarc::driver::sys::CUresult;
 use uuid::Uuid;
 
 use crate::device::version::DriverVersion;
@@ -126,6 +128,17 @@ pub enum Error {
         object: String,
     },
 
+    /// The stream is being captured, by whoever began that: nothing that is enqueued on it runs now.
+    #[error(
+        "{object} on {device}: the stream is being captured into a graph; end the capture first (`CudaStream::end_capture`)"
+    )]
+    StreamCaptured {
+        /// What the stream was to be used for.
+        object: String,
+        /// The device.
+        device: String,
+    },
+
     /// Nothing was asked for.
     #[error("{object} has zero {what}; it must be at least one")]
     Zero {
@@ -223,8 +236,10 @@ pub enum Error {
 
 impl Error {
     /// Whether the CUDA context is lost: every later call in it will fail, see [`DriverCode::is_context_lost`].
+    ///
+    /// Only a call of the driver tells. What cudarc recorded of an earlier one may be anybody's, and does not count.
     pub fn is_context_lost(&self) -> bool {
-        matches!(self, Self::Driver { code, .. } if code.is_context_lost())
+        matches!(self, Self::Driver { call, code, .. } if call.starts_with("cu") && code.is_context_lost())
     }
 
     /// The driver's own code, where a driver call failed.
@@ -245,6 +260,38 @@ impl CallError {
             object: object.to_string(),
             device: device.to_owned(),
         }
+    }
+
+    /// For cudarc's record of errors. Its enum holds no number that it does not know, so rare ones become "unknown".
+    pub(crate) fn to_cudarc(self) -> DriverError {
+        use CUresult as Code;
+        const CODES: &[Code] = &[
+            Code::CUDA_ERROR_INVALID_VALUE,
+            Code::CUDA_ERROR_OUT_OF_MEMORY,
+            Code::CUDA_ERROR_NOT_INITIALIZED,
+            Code::CUDA_ERROR_DEINITIALIZED,
+            Code::CUDA_ERROR_INVALID_CONTEXT,
+            Code::CUDA_ERROR_ECC_UNCORRECTABLE,
+            Code::CUDA_ERROR_INVALID_HANDLE,
+            Code::CUDA_ERROR_ILLEGAL_ADDRESS,
+            Code::CUDA_ERROR_LAUNCH_TIMEOUT,
+            Code::CUDA_ERROR_CONTEXT_IS_DESTROYED,
+            Code::CUDA_ERROR_ASSERT,
+            Code::CUDA_ERROR_HARDWARE_STACK_ERROR,
+            Code::CUDA_ERROR_ILLEGAL_INSTRUCTION,
+            Code::CUDA_ERROR_MISALIGNED_ADDRESS,
+            Code::CUDA_ERROR_INVALID_ADDRESS_SPACE,
+            Code::CUDA_ERROR_INVALID_PC,
+            Code::CUDA_ERROR_LAUNCH_FAILED,
+            Code::CUDA_ERROR_NOT_PERMITTED,
+            Code::CUDA_ERROR_NOT_SUPPORTED,
+            Code::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED,
+            Code::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED,
+            Code::CUDA_ERROR_STREAM_CAPTURE_IMPLICIT,
+            Code::CUDA_ERROR_CAPTURED_EVENT,
+        ];
+        let known = CODES.iter().find(|known| **known as u32 == self.code);
+        DriverError(known.copied().unwrap_or(Code::CUDA_ERROR_UNKNOWN))
     }
 
     /// From a call that cudarc made. Its enum becomes a number at once.

@@ -26,7 +26,8 @@ use crate::image::problem::ImageProblem;
 use crate::image::texel::Texel;
 use crate::image::texture::TextureInfo;
 use crate::image::view::{ImageView, ImageViewMut};
-use crate::memory::ImportedMemory;
+use crate::memory::mapping::{Backing, Mapping, count_leak};
+use crate::memory::{ImportedMemory, range_within};
 use crate::stream::order::StreamOrder;
 use crate::sys;
 use crate::sys::{ArrayHandle, CallResult, Driver, MemoryHandle, MipmappedArrayHandle, Resource};
@@ -75,19 +76,10 @@ use crate::sys::{ArrayHandle, CallResult, Driver, MemoryHandle, MipmappedArrayHa
 #[doc(alias = "CUmipmappedArray")]
 #[derive(Debug)]
 pub struct MappedImage<T> {
-    array: MipmappedArrayHandle,
-    /// One a mip level, owned by `array`.
+    /// One a mip level, owned by the mapping's array.
     levels: Box<[ArrayHandle]>,
     info: ImageMappingInfo,
-    range: Range<u64>,
-    /// False once the array has been freed or given up.
-    live: bool,
-    /// Destroyed before `array`.
-    objects: ImageObjects,
-    /// Its events and streams go after the array, which `drop` frees.
-    order: StreamOrder,
-    /// Last: destroying the memory frees no mapping, so the mapping must be gone by then.
-    memory: Arc<ImportedMemory>,
+    mapping: Mapping<ImageBacking>,
     texel: PhantomData<fn() -> T>,
 }
 
@@ -119,24 +111,16 @@ impl<T: Texel> MappedImage<T> {
         let order = StreamOrder::new(home, device, &object)?;
         let within = limits::check(info, device).map_err(|error| error.at(&object, device.name()))?;
         within.map_err(|problem| refuse(&object, device.name(), problem))?;
-        // How much the image has beyond its texels is known to the drivers alone. What is too large for 64 bits is out of range.
-        let size = info.least_size(size_of::<T>()).unwrap_or(u64::MAX);
-        let ((array, levels), range) = memory.map(info.offset, size, |driver, handle| {
+        // What is too large for 64 bits is out of range.
+        range_within(memory, info.offset, info.least_size(size_of::<T>()).unwrap_or(u64::MAX))?;
+        // How much the image has beyond its texels is known to the drivers alone, so it takes all there is.
+        let ((array, levels), range) = memory.map(0, memory.allocation_size(), |driver, handle| {
             // SAFETY: this function's caller answers for the image; the result holds an Arc of the memory and destroys the array
             // first.
             unsafe { map_array::<T>(driver, handle, info, memory) }
         })?;
-        Ok(Self {
-            array,
-            levels,
-            info: *info,
-            range,
-            live: true,
-            objects: ImageObjects::default(),
-            order,
-            memory: Arc::clone(memory),
-            texel: PhantomData,
-        })
+        let backing = ImageBacking { array, range, objects: ImageObjects::default(), memory: Arc::clone(memory) };
+        Ok(Self { levels, info: *info, mapping: Mapping::new(backing, order), texel: PhantomData })
     }
 
     /// Lends the image for reading.
@@ -159,25 +143,26 @@ impl<T: Texel> MappedImage<T> {
 
     /// The texture object of this description.
     pub(crate) fn texture(&self, texture: &TextureInfo) -> Result<u64, Error> {
-        self.objects.texture(texture, || {
+        let made = self.mapping.backing().objects.texture(texture, || {
             let problem = texture.check(self.info.kind, T::FORMAT, self.info.levels);
             problem.map_err(|problem| self.refuse(problem))?;
             // A chain takes normalised coordinates even if it has one level, which alone does not.
             let one = texture.level.or((!texture.normalized_coordinates).then_some(0));
             let (resource, levels) = match one {
                 Some(level) => (Resource::Level(self.level(level)?), 1),
-                None => (Resource::Levels(self.array), self.info.levels),
+                None => (Resource::Levels(self.mapping.backing().array), self.info.levels),
             };
             self.call(|driver| {
                 // SAFETY: the array is alive as long as `self` and has this format; `free` destroys the object before it.
                 unsafe { driver.create_texture(resource, texture, T::FORMAT, levels) }
             })
-        })
+        })?;
+        made.ok_or_else(|| self.refuse(ImageProblem::TooManyObjects { most: objects::MOST }))
     }
 
     /// The surface object of this mip level.
     pub(crate) fn surface(&self, level: u32) -> Result<u64, Error> {
-        self.objects.surface(level, || {
+        let made = self.mapping.backing().objects.surface(level, || {
             let array = self.level(level)?;
             if !self.info.surface {
                 return Err(self.refuse(ImageProblem::NoSurfaces));
@@ -186,7 +171,8 @@ impl<T: Texel> MappedImage<T> {
                 // SAFETY: the array is alive as long as `self` and was made for surfaces; `free` destroys the object before it.
                 unsafe { driver.create_surface(array) }
             })
-        })
+        })?;
+        made.ok_or_else(|| self.refuse(ImageProblem::TooManyObjects { most: objects::MOST }))
     }
 }
 
@@ -223,12 +209,12 @@ impl<T> MappedImage<T> {
 
     /// The home stream.
     pub fn stream(&self) -> &Arc<CudaStream> {
-        self.order.home()
+        self.mapping.order().home()
     }
 
-    /// What it is a part of.
-    pub fn memory(&self) -> &Arc<ImportedMemory> {
-        &self.memory
+    /// What it is in. Lent: nothing else can be mapped from it with this.
+    pub fn memory(&self) -> &ImportedMemory {
+        &self.mapping.backing().memory
     }
 
     /// Makes the home stream wait for what other streams did with the image, so that a signal enqueued there afterwards
@@ -238,53 +224,43 @@ impl<T> MappedImage<T> {
     /// [`Error::Driver`] when the wait cannot be enqueued, or when the end of such work could not be recorded earlier; then
     /// no signal may follow.
     pub fn join_foreign_work(&self) -> Result<(), Error> {
-        self.order.join(self.memory.device(), &self.object())
+        self.mapping.join()
     }
 
     /// What dropping does, with the error.
     ///
     /// # Errors
     /// [`Error::StillInUse`] past the limit, [`Error::Driver`] when the driver fails; the mapping is then leaked.
-    pub fn close(mut self) -> Result<(), Error> {
-        self.release()
+    pub fn close(self) -> Result<(), Error> {
+        self.mapping.close()
     }
 
-    /// Destroys its objects and frees the mapping without asking whether the work with it has ended.
-    ///
-    /// # Errors
-    /// [`Error::Driver`] when the driver fails; the mapping is then leaked.
+    /// As [`MappedBuffer::assume_idle`](crate::MappedBuffer::assume_idle).
     ///
     /// # Safety
     /// All work that uses the image has ended.
-    #[doc(alias = "cuMipmappedArrayDestroy")]
-    pub unsafe fn free(mut self) -> Result<(), Error> {
-        // SAFETY: this function's caller says that all use has ended.
-        unsafe { self.unmap() }
-    }
-
-    /// Gives the mapping, its objects and its memory up without freeing them, for owners that could not prove the work
-    /// ended.
-    pub fn leak(mut self) {
-        log::warn!("{} on {} is leaked: its work could not be seen to end", self.object(), self.memory.device().name());
-        self.give_up();
+    pub unsafe fn assume_idle(&self) {
+        // SAFETY: the caller says so.
+        unsafe { self.mapping.order().assume_idle() }
     }
 
     pub(crate) fn object(&self) -> Object<'_> {
-        Object("image", self.memory.name())
+        self.mapping.backing().object()
     }
 
     pub(crate) fn order(&self) -> &StreamOrder {
-        &self.order
+        self.mapping.order()
     }
 
     pub(crate) fn refuse(&self, problem: ImageProblem) -> Error {
-        refuse(&self.object(), self.memory.device().name(), problem)
+        refuse(&self.object(), self.memory().device().name(), problem)
     }
 
     /// Lets `call` run with the context current, once nothing is left to report of earlier calls.
     pub(crate) fn call<R>(&self, call: impl FnOnce(Driver) -> CallResult<R>) -> Result<R, Error> {
-        let device = self.memory.device();
-        let called = check_recorded(device.context()).and_then(|()| device.bind()).and_then(|()| call(device.driver()));
+        let device = self.memory().device();
+        let called =
+            check_recorded(device.context()).and_then(|()| device.bind()).and_then(|_current| call(device.driver()));
         called.map_err(|error| error.at(self.object(), device.name()))
     }
 
@@ -292,44 +268,40 @@ impl<T> MappedImage<T> {
         let array = usize::try_from(level).ok().and_then(|level| self.levels.get(level));
         array.copied().ok_or_else(|| self.refuse(ImageProblem::NoSuchLevel { level, levels: self.info.levels }))
     }
-
-    fn release(&mut self) -> Result<(), Error> {
-        match self.order.wait_for_end(self.memory.device(), &self.object()) {
-            // SAFETY: the home stream and the guests have ended their work, no view lives any more since all borrow `self`.
-            Ok(()) => unsafe { self.unmap() },
-            Err(error) => {
-                self.give_up();
-                Err(error)
-            }
-        }
-    }
-
-    /// # Safety
-    /// All work that uses the image has ended.
-    unsafe fn unmap(&mut self) -> Result<(), Error> {
-        self.live = false;
-        let freed = self.memory.unmap(&self.range, |driver| {
-            // SAFETY: the objects were made with this driver; the caller vouches for their use.
-            unsafe { self.objects.destroy(driver) }?;
-            // SAFETY: `live` was true, so the array was not destroyed; its objects are gone, and the caller vouches for its use.
-            unsafe { driver.destroy_array(self.array) }
-        });
-        freed.inspect_err(|_| self.give_up())
-    }
-
-    fn give_up(&mut self) {
-        self.live = false;
-        self.memory.keep();
-    }
 }
 
-impl<T> Drop for MappedImage<T> {
-    fn drop(&mut self) {
-        if self.live
-            && let Err(error) = self.release()
-        {
-            log::error!("{error}");
-        }
+/// A mipmapped array with its texture and surface objects.
+#[derive(Debug)]
+struct ImageBacking {
+    array: MipmappedArrayHandle,
+    range: Range<u64>,
+    /// Destroyed before `array`.
+    objects: ImageObjects,
+    /// Last: destroying the memory frees no mapping, so the mapping must be gone by then.
+    memory: Arc<ImportedMemory>,
+}
+
+impl Backing for ImageBacking {
+    fn memory(&self) -> &Arc<ImportedMemory> {
+        &self.memory
+    }
+
+    fn object(&self) -> Object<'_> {
+        Object("image", self.memory.name())
+    }
+
+    unsafe fn release(&mut self) -> Result<(), Error> {
+        self.memory.unmap(&self.range, |driver| {
+            // SAFETY: the objects were made with this driver; the caller vouches for their use.
+            unsafe { self.objects.destroy(driver) }?;
+            // SAFETY: this function is called once, so the array was not destroyed; its objects are gone, and the caller
+            // vouches for its use.
+            unsafe { driver.destroy_array(self.array) }
+        })
+    }
+
+    fn keep(&mut self) {
+        self.memory.keep();
     }
 }
 
@@ -358,6 +330,7 @@ unsafe fn map_array<T: Texel>(
             // SAFETY: nothing was done with the array but to ask for its levels.
             if let Err(error) = unsafe { driver.destroy_array(array) } {
                 memory.keep();
+                count_leak();
                 log::error!("{}", error.at(Object("image", memory.name()), memory.device().name()));
             }
             Err(error)

@@ -9,6 +9,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::image::texture::TextureInfo;
 use crate::sys::{CallResult, Driver};
 
+/// Of each kind in one image. Kernels that are enqueued may use any of them, so none goes before the image does; a description
+/// that changes from frame to frame is a fault of the program's.
+pub(crate) const MOST: usize = 256;
+
 #[derive(Debug, Default)]
 pub(crate) struct ImageObjects {
     made: Mutex<Made>,
@@ -22,13 +26,17 @@ struct Made {
 }
 
 impl ImageObjects {
-    /// The texture object of this description, from `make` if there is none yet.
-    pub(crate) fn texture<E>(&self, info: &TextureInfo, make: impl FnOnce() -> Result<u64, E>) -> Result<u64, E> {
+    /// The texture object of this description, from `make` if there is none yet. None where there are too many.
+    pub(crate) fn texture<E>(
+        &self,
+        info: &TextureInfo,
+        make: impl FnOnce() -> Result<u64, E>,
+    ) -> Result<Option<u64>, E> {
         find_or_make(&mut self.made().textures, info, make)
     }
 
     /// The surface object of this mip level, from `make` if there is none yet.
-    pub(crate) fn surface<E>(&self, level: u32, make: impl FnOnce() -> Result<u64, E>) -> Result<u64, E> {
+    pub(crate) fn surface<E>(&self, level: u32, make: impl FnOnce() -> Result<u64, E>) -> Result<Option<u64>, E> {
         find_or_make(&mut self.made().surfaces, &level, make)
     }
 
@@ -59,13 +67,16 @@ fn find_or_make<K: PartialEq + Clone, E>(
     list: &mut Vec<(K, u64)>,
     key: &K,
     make: impl FnOnce() -> Result<u64, E>,
-) -> Result<u64, E> {
+) -> Result<Option<u64>, E> {
     if let Some((_, object)) = list.iter().find(|(known, _)| known == key) {
-        return Ok(*object);
+        return Ok(Some(*object));
+    }
+    if list.len() >= MOST {
+        return Ok(None);
     }
     let object = make()?;
     list.push((key.clone(), object));
-    Ok(object)
+    Ok(Some(object))
 }
 
 #[cfg(test)]
@@ -82,9 +93,22 @@ mod tests {
             Ok::<u64, ()>(made.get())
         };
         let (one, other) = (TextureInfo::default(), TextureInfo { mip_bias: 0.5, ..Default::default() });
-        assert_eq!([&one, &other, &one].map(|info| objects.texture(info, make)), [Ok(1), Ok(2), Ok(1)]);
-        assert_eq!([0, 1, 0].map(|level| objects.surface(level, make)), [Ok(3), Ok(4), Ok(3)]);
+        assert_eq!(
+            [&one, &other, &one].map(|info| objects.texture(info, make)),
+            [Ok(Some(1)), Ok(Some(2)), Ok(Some(1))]
+        );
+        assert_eq!([0, 1, 0].map(|level| objects.surface(level, make)), [Ok(Some(3)), Ok(Some(4)), Ok(Some(3))]);
         assert_eq!(objects.surface(2, || Err("refused")), Err("refused"));
-        assert_eq!(objects.surface(2, make), Ok(5));
+        assert_eq!(objects.surface(2, make), Ok(Some(5)));
+    }
+    #[test]
+    fn the_list_is_bounded() {
+        let objects = ImageObjects::default();
+        let with = |bias| TextureInfo { mip_bias: bias, ..Default::default() };
+        for nth in 0..MOST {
+            assert_eq!(objects.texture(&with(nth as f32), || Ok::<_, ()>(nth as u64)), Ok(Some(nth as u64)));
+        }
+        assert_eq!(objects.texture(&with(0.5), || Err("made")), Ok(None));
+        assert_eq!(objects.texture(&with(3.0), || Err("made")), Ok(Some(3)), "those that were made are found");
     }
 }

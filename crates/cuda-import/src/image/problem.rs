@@ -180,4 +180,11 @@ pub enum ImageProblem {
         /// What it may be.
         range: &'static str,
     },
+
+    /// Each description has an object of its own, which stays as long as the image.
+    #[error("it has {most} texture or surface objects already; use few descriptions, not one a frame")]
+    TooManyObjects {
+        /// As many as there may be of a kind.
+        most: usize,
+    },
 }

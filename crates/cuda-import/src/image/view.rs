@@ -6,8 +6,10 @@
 use std::marker::PhantomData;
 use std::ops::RangeBounds;
 
-use cudarc::driver::{CudaContext, CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop};
+use cudarc::driver::sys::CUdeviceptr;
+use cudarc::driver::{CudaContext, CudaStream, SyncOnDrop};
 
+use crate::buffer::linear::{DeviceSink, DeviceSource};
 use crate::device::check_recorded;
 use crate::error::Error;
 use crate::image::MappedImage;
@@ -16,7 +18,7 @@ use crate::image::problem::ImageProblem;
 use crate::image::texel::Texel;
 use crate::image::texture::{Surface, Texture, TextureInfo};
 use crate::stream::order::{check_context, check_stream};
-use crate::sys::{Linear, array_copy};
+use crate::sys::{CallError, INVALID_VALUE, Linear, array_copy};
 
 /// An image on the device, lent for reading.
 ///
@@ -57,9 +59,11 @@ impl<'a, T> ImageView<'a, T> {
     /// before everything that follows. Launch them before the result is dropped. Needed on other streams than the home
     /// stream only: cudarc does not tell a kernel argument which stream it is for.
     ///
-    /// What goes wrong is recorded in the contexts of both streams, as cudarc does.
-    pub fn order<'s>(&'s self, stream: &'s CudaStream) -> SyncOnDrop<'s> {
-        self.image.order().enter(stream)
+    /// # Errors
+    /// [`Error::ContextMismatch`], [`Error::PerThreadStream`]; [`Error::StreamCaptured`] while that stream or the home stream is
+    /// captured; [`Error::Driver`] where the streams can be ordered in no way. Nothing may be launched then.
+    pub fn order<'s>(&'s self, stream: &'s CudaStream) -> Result<SyncOnDrop<'s>, Error> {
+        self.image.order().enter_for(stream, &self.image.object())
     }
 }
 
@@ -103,12 +107,16 @@ impl<'a, T: Texel> ImageView<'a, T> {
         stream: &CudaStream,
         level: u32,
         layers: impl RangeBounds<u32>,
-        buffer: &mut impl DevicePtrMut<T>,
+        buffer: &mut impl DeviceSink<T>,
     ) -> Result<(), Error> {
         let region = region(self.image, level, layers, buffer.len())?;
         check_context(buffer.stream(), self.image.memory().device(), &self.image.object())?;
+        check_stream(stream, self.image.memory().device(), &self.image.object())?;
+        // The guards below are cudarc's, and leave their context current.
+        let _caller = self.image.memory().device().driver().keep_current();
         let context = buffer.stream().context().clone();
         let (pointer, _buffer_in_order) = buffer.device_ptr_mut(stream);
+        lent(self.image, pointer)?;
         // SAFETY: the buffer has the region's length, and both guards stand until the copy is enqueued.
         unsafe { copy_on_device(self.image, stream, &context, &region, Linear::DeviceSink(pointer)) }
     }
@@ -130,8 +138,11 @@ impl<'a, T> ImageViewMut<'a, T> {
     }
 
     /// As [`ImageView::order`].
-    pub fn order<'s>(&'s self, stream: &'s CudaStream) -> SyncOnDrop<'s> {
-        self.image.order().enter(stream)
+    ///
+    /// # Errors
+    /// As [`ImageView::order`].
+    pub fn order<'s>(&'s self, stream: &'s CudaStream) -> Result<SyncOnDrop<'s>, Error> {
+        self.image.order().enter_for(stream, &self.image.object())
     }
 }
 
@@ -177,7 +188,7 @@ impl<T: Texel> ImageViewMut<'_, T> {
         stream: &CudaStream,
         level: u32,
         layers: impl RangeBounds<u32>,
-        buffer: &mut impl DevicePtrMut<T>,
+        buffer: &mut impl DeviceSink<T>,
     ) -> Result<(), Error> {
         self.as_view().copy_to_buffer(stream, level, layers, buffer)
     }
@@ -210,12 +221,16 @@ impl<T: Texel> ImageViewMut<'_, T> {
         stream: &CudaStream,
         level: u32,
         layers: impl RangeBounds<u32>,
-        buffer: &impl DevicePtr<T>,
+        buffer: &impl DeviceSource<T>,
     ) -> Result<(), Error> {
         let region = region(self.image, level, layers, buffer.len())?;
         check_context(buffer.stream(), self.image.memory().device(), &self.image.object())?;
+        check_stream(stream, self.image.memory().device(), &self.image.object())?;
+        // The guards below are cudarc's, and leave their context current.
+        let _caller = self.image.memory().device().driver().keep_current();
         let (pointer, _buffer_in_order) = buffer.device_ptr(stream);
         let context = buffer.stream().context();
+        lent(self.image, pointer)?;
         // SAFETY: the buffer has the region's length, and both guards stand until the copy is enqueued.
         unsafe { copy_on_device(self.image, stream, context, &region, Linear::DeviceSource(pointer)) }
     }
@@ -241,11 +256,13 @@ unsafe fn copy_on_host<T: Texel>(
     region: &Region,
     linear: Linear,
 ) -> Result<(), Error> {
+    check_stream(stream, image.memory().device(), &image.object())?;
+    let _caller = image.memory().device().driver().keep_current();
     let _in_order = enter(image, stream)?;
     // SAFETY: the caller's promise; what is enqueued has ended below.
     unsafe { enqueue(image, stream, region, linear) }?;
     let device = image.memory().device();
-    let wait = || device.bind().and_then(|()| device.driver().synchronize(stream));
+    let wait = || device.bind().and_then(|_current| device.driver().synchronize(stream));
     wait().map_err(|error| {
         // The copy must not go on when the slice is given back. Where waiting fails again the context is lost, and nothing runs.
         let _ = wait();
@@ -274,10 +291,17 @@ fn enter<'a, T>(image: &'a MappedImage<T>, stream: &'a CudaStream) -> Result<Syn
     check_stream(stream, image.memory().device(), &image.object())?;
     check(image, stream.context())?;
     check(image, image.stream().context())?;
-    let in_order = image.order().enter(stream);
-    check(image, stream.context())?;
+    image.order().enter_for(stream, &image.object())
+}
+
+/// That the buffer could be put in order, which it is told by its address alone.
+fn lent<T>(image: &MappedImage<T>, pointer: CUdeviceptr) -> Result<(), Error> {
+    if pointer != 0 {
+        return Ok(());
+    }
+    let refused = CallError { call: "cuMemcpy3DAsync", code: INVALID_VALUE };
     check(image, image.stream().context())?;
-    Ok(in_order)
+    Err(refused.at(image.object(), image.memory().device().name()))
 }
 
 /// Brings up what was recorded where it could not be returned.

@@ -11,7 +11,7 @@ use crate::buffer::{BufferMappingInfo, MappedBuffer};
 use crate::error::{Error, Object};
 use crate::memory::ImportedMemory;
 
-/// A whole imported allocation under one mapping, in which many [`MappedPart`](crate::MappedPart)s lie: one import and one
+/// A whole imported allocation under one mapping, in which many [`MappedBuffer`]s lie: one import and one
 /// mapping for all of them. Each part keeps the block. Any thread may use it.
 ///
 /// Once nothing holds it, it is freed as a [`MappedBuffer`] is.
@@ -51,9 +51,31 @@ impl MappedBlock {
         self.taken().len()
     }
 
-    /// What is mapped.
-    pub fn memory(&self) -> &Arc<ImportedMemory> {
+    /// What is mapped. Lent: nothing else can be mapped from it with this.
+    pub fn memory(&self) -> &ImportedMemory {
         self.mapping.memory()
+    }
+
+    pub(crate) fn imported(&self) -> &Arc<ImportedMemory> {
+        self.mapping.imported()
+    }
+
+    /// What dropping the last owner does, with the error.
+    ///
+    /// # Errors
+    /// As [`MappedBuffer::close`].
+    pub fn close(self) -> Result<(), Error> {
+        self.mapping.close()
+    }
+
+    /// As [`MappedBuffer::assume_idle`], for the block's own stream.
+    ///
+    /// # Safety
+    /// All work that uses any part of the block has ended.
+    #[allow(unsafe_code)]
+    pub unsafe fn assume_idle(&self) {
+        // SAFETY: the caller says so.
+        unsafe { self.mapping.assume_idle() }
     }
 
     /// The device address of the first byte, lent.

@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code)]
 pub(crate) mod block;
+pub(crate) mod mapping;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,7 +67,7 @@ impl ImportedMemory {
         }
         device.check_recorded()?;
         let handle = give(handle, &object, device.name(), |raw| {
-            device.bind()?;
+            let _current = device.bind()?;
             // SAFETY: `raw` is open, `give` holds it; this function's caller answers for its origin, size and flag.
             unsafe { device.driver().import_memory(raw, info.allocation_size, info.dedicated) }
         })?;
@@ -113,12 +114,7 @@ impl ImportedMemory {
         size: u64,
         map: impl FnOnce(Driver, MemoryHandle) -> CallResult<M>,
     ) -> Result<(M, Range<u64>), Error> {
-        let range = range_within(offset, size, self.allocation_size).ok_or_else(|| Error::OutOfRange {
-            object: self.object().to_string(),
-            offset,
-            size,
-            allocation_size: self.allocation_size,
-        })?;
+        let range = range_within(self, offset, size)?;
         self.device.check_recorded()?;
         let mut mapped = self.mapped();
         if let Some(other) = mapped.iter().find(|other| overlap(other, &range)) {
@@ -129,7 +125,7 @@ impl ImportedMemory {
                 mapped: other.clone(),
             });
         }
-        let mapping = self.device.bind().and_then(|()| map(self.device.driver(), self.handle));
+        let mapping = self.device.bind().and_then(|_current| map(self.device.driver(), self.handle));
         let mapping = mapping.map_err(|error| error.at(self.object(), self.device.name()))?;
         mapped.push(range.clone());
         log::trace!("map {}: bytes {}..{}", self.object(), range.start, range.end);
@@ -138,7 +134,7 @@ impl ImportedMemory {
 
     /// Lets `unmap` free what was mapped at `range`, with the context current. On an error the range stays claimed.
     pub(crate) fn unmap(&self, range: &Range<u64>, unmap: impl FnOnce(Driver) -> CallResult<()>) -> Result<(), Error> {
-        let freed = self.device.bind().and_then(|()| unmap(self.device.driver()));
+        let freed = self.device.bind().and_then(|_current| unmap(self.device.driver()));
         freed.map_err(|error| error.at(self.object(), self.device.name()))?;
         self.mapped().retain(|other| other != range);
         log::trace!("unmap {}: bytes {}..{}", self.object(), range.start, range.end);
@@ -159,20 +155,32 @@ impl ImportedMemory {
 
 impl Drop for ImportedMemory {
     fn drop(&mut self) {
-        let destroyed = self.device.bind().and_then(|()| {
+        let destroyed = self.device.bind().and_then(|_current| {
             // SAFETY: every mapping holds an Arc of this memory until it is freed, so none is left; the handle is not
             // used after its owner's drop.
             unsafe { self.device.driver().destroy_memory(self.handle) }
         });
         match destroyed {
             Ok(()) => log::trace!("destroy {}", self.object()),
-            Err(error) => log::error!("{}", error.at(self.object(), self.device.name())),
+            Err(error) => {
+                mapping::count_leak();
+                log::error!("{}", error.at(self.object(), self.device.name()));
+            }
         }
     }
 }
 
-/// `offset..offset + size` if that ends inside `0..allocation_size`.
-pub(crate) fn range_within(offset: u64, size: u64, allocation_size: u64) -> Option<Range<u64>> {
+/// `offset..offset + size` if that ends inside the memory.
+pub(crate) fn range_within(memory: &ImportedMemory, offset: u64, size: u64) -> Result<Range<u64>, Error> {
+    range(offset, size, memory.allocation_size).ok_or_else(|| Error::OutOfRange {
+        object: memory.object().to_string(),
+        offset,
+        size,
+        allocation_size: memory.allocation_size,
+    })
+}
+
+fn range(offset: u64, size: u64, allocation_size: u64) -> Option<Range<u64>> {
     let end = offset.checked_add(size)?;
     (end <= allocation_size).then_some(offset..end)
 }
@@ -187,11 +195,11 @@ mod tests {
 
     #[test]
     fn ranges_must_end_inside_the_allocation() {
-        assert_eq!(range_within(0, 16, 16), Some(0..16));
-        assert_eq!(range_within(8, 8, 16), Some(8..16));
-        assert_eq!(range_within(8, 9, 16), None);
-        assert_eq!(range_within(17, 1, 16), None);
-        assert_eq!(range_within(u64::MAX, 2, u64::MAX), None);
+        assert_eq!(range(0, 16, 16), Some(0..16));
+        assert_eq!(range(8, 8, 16), Some(8..16));
+        assert_eq!(range(8, 9, 16), None);
+        assert_eq!(range(17, 1, 16), None);
+        assert_eq!(range(u64::MAX, 2, u64::MAX), None);
     }
 
     #[test]

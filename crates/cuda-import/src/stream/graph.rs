@@ -10,10 +10,11 @@ use cudarc::driver::CudaStream;
 use crate::buffer::stand_in::StandIn;
 use crate::device::{CudaDevice, check_recorded};
 use crate::error::{Error, Object};
+use crate::memory::mapping::count_leak;
 use crate::semaphore::ImportedSemaphore;
-use crate::stream::order::check_context;
-use crate::stream::{signal_one, wait_one};
-use crate::sys::{CallError, CallResult, ExecHandle, GraphHandle, NodeHandle, NodeKind, SemaphoreHandle};
+use crate::stream::order::{check_capture, check_context};
+use crate::stream::{SemaphorePoint, Target, enqueue_signal, enqueue_wait};
+use crate::sys::{CallError, CallResult, ExecHandle, GraphHandle, NodeHandle, NodeKind, Restoring, SemaphoreHandle};
 
 /// One frame's work on one stream, to be launched again and again: wait for a semaphore, do what was recorded, signal a
 /// semaphore. A launch is three driver calls however much work there is; only the two values change.
@@ -30,7 +31,7 @@ pub struct FrameGraph {
     exec: ExecHandle,
     wait: (NodeHandle, SemaphoreHandle),
     signal: (NodeHandle, SemaphoreHandle),
-    stream: Arc<CudaStream>,
+    stream: Restoring<Arc<CudaStream>>,
     /// After the executable graph, which `drop` destroys.
     graph: Graph,
 }
@@ -90,20 +91,26 @@ impl FrameGraph {
             check_context(stream, semaphore.device(), &semaphore.object())?;
         }
         check_recorded(stream.context()).map_err(failed)?;
+        let _current = device.bind().map_err(failed)?;
+        check_capture(device.driver(), stream, &object, || device.name().to_owned())?;
         let lent = stream.context().new_stream();
         let lent = lent.map_err(|error| failed(CallError::from_cudarc("cuStreamCreate", error)))?;
         let stand_in = StandIn::new(stream, &lent).ok_or_else(|| refused(NESTED))?;
         let capture = Capture::begin(&lent, device).map_err(failed)?;
         // SAFETY: it is captured, not enqueued; the semaphore lives as long as the graph, by this function's contract.
-        unsafe { wait_one(&lent, wait, 0) }?;
+        unsafe { enqueue_wait(Target::Graph, &lent, &[SemaphorePoint { semaphore: wait, value: 0 }]) }?;
         record(&lent).map_err(CaptureError::Record)?;
         if stand_in.went_astray() {
             // What cudarc recorded of it says less.
             let _ = stream.context().check_err();
             return Err(refused(ASTRAY).into());
         }
+        // Whoever ended the capture meanwhile has a graph of ours, and the signal would be given at once.
+        if !device.driver().is_capturing(&lent).map_err(failed)? {
+            return Err(refused(ENDED).into());
+        }
         // SAFETY: as above.
-        unsafe { signal_one(&lent, signal, 0) }?;
+        unsafe { enqueue_signal(Target::Graph, &lent, &[SemaphorePoint { semaphore: signal, value: 0 }]) }?;
         let handle = capture.end().map_err(failed)?.ok_or_else(|| refused(EMPTY))?;
         let graph = Graph { handle, name: name.into(), device: device.clone() };
         drop(stand_in);
@@ -112,7 +119,7 @@ impl FrameGraph {
         let exec = unsafe { device.driver().instantiate(handle) }.map_err(failed)?;
         log::trace!("capture {object}");
         let (wait, signal) = ((wait_node, wait.handle()), (signal_node, signal.handle()));
-        let made = Self { exec, wait, signal, stream: Arc::clone(stream), graph };
+        let made = Self { exec, wait, signal, stream: Restoring::new(Arc::clone(stream)), graph };
         // So that the first launch costs no more than the next.
         // SAFETY: it was just made, and nobody else has it.
         unsafe { device.driver().upload(exec, stream) }.map_err(failed)?;
@@ -139,15 +146,19 @@ impl FrameGraph {
     pub unsafe fn launch(&mut self, wait_value: u64, signal_value: u64) -> Result<(), Error> {
         let (device, (wait, signal)) = (&self.graph.device, (self.wait, self.signal));
         let (driver, exec) = (device.driver(), self.exec);
-        let launched = check_recorded(self.stream.context()).and_then(|()| device.bind()).and_then(|()| {
+        let failed = |error: CallError| error.at(self.graph.object(), device.name());
+        check_recorded(self.stream.context()).map_err(failed)?;
+        let _current = device.bind().map_err(failed)?;
+        check_capture(driver, &self.stream, self.graph.object(), || device.name().to_owned())?;
+        let launch = || {
             // SAFETY: the node waits for one semaphore, in the graph that `self` holds; the semaphore lives.
             unsafe { driver.set_wait(exec, wait.0, wait.1, wait_value) }?;
             // SAFETY: the node signals one semaphore, otherwise as above.
             unsafe { driver.set_signal(exec, signal.0, signal.1, signal_value) }?;
             // SAFETY: this function's caller answers for what the graph uses.
             unsafe { driver.launch_graph(exec, &self.stream) }
-        });
-        launched.map_err(|error| error.at(self.graph.object(), device.name()))?;
+        };
+        launch().map_err(failed)?;
         log::trace!("launch {}: wait {wait_value}, signal {signal_value}", self.graph.object());
         Ok(())
     }
@@ -158,6 +169,7 @@ impl FrameGraph {
     }
 }
 
+const ENDED: &str = "its capture was ended while it was recorded; leave the lent stream's capture alone";
 const NESTED: &str = "this thread captures another graph already; end that one first";
 const ASTRAY: &str = "a buffer or image was used on another stream than the one that is captured for it, where the use would \
     not be a part of the graph; enqueue all work on the stream that is lent";
@@ -169,10 +181,13 @@ impl Drop for FrameGraph {
     fn drop(&mut self) {
         let Graph { device, .. } = &self.graph;
         // SAFETY: it is alive, and not used after its owner's drop. Launches that still run are allowed.
-        let destroyed = device.bind().and_then(|()| unsafe { device.driver().destroy_exec(self.exec) });
+        let destroyed = device.bind().and_then(|_current| unsafe { device.driver().destroy_exec(self.exec) });
         match destroyed {
             Ok(()) => log::trace!("destroy {}", self.graph.object()),
-            Err(error) => log::error!("{}", error.at(self.graph.object(), device.name())),
+            Err(error) => {
+                count_leak();
+                log::error!("{}", error.at(self.graph.object(), device.name()));
+            }
         }
     }
 }
@@ -205,8 +220,10 @@ impl Graph {
 impl Drop for Graph {
     fn drop(&mut self) {
         // SAFETY: it is alive, and neither it nor its nodes are used after its owner's drop.
-        let destroyed = self.device.bind().and_then(|()| unsafe { self.device.driver().destroy_graph(self.handle) });
+        let destroyed =
+            self.device.bind().and_then(|_current| unsafe { self.device.driver().destroy_graph(self.handle) });
         if let Err(error) = destroyed {
+            count_leak();
             log::error!("{}", error.at(self.object(), self.device.name()));
         }
     }
@@ -222,7 +239,7 @@ struct Capture<'a> {
 impl<'a> Capture<'a> {
     /// The stream must be nobody else's.
     fn begin(stream: &'a CudaStream, device: &'a CudaDevice) -> CallResult<Self> {
-        device.bind()?;
+        let _current = device.bind()?;
         // SAFETY: the stream is used by nobody else; the result ends the capture, and stays on this thread since it is a
         // local of the one function that makes it.
         unsafe { device.driver().begin_capture(stream) }?;
@@ -235,7 +252,7 @@ impl<'a> Capture<'a> {
     }
 
     fn close(&mut self) -> CallResult<Option<GraphHandle>> {
-        self.device.bind()?;
+        let _current = self.device.bind()?;
         self.open = false;
         // SAFETY: this thread began the capture, see `begin`.
         unsafe { self.device.driver().end_capture(self.stream) }

@@ -4,15 +4,20 @@
 
 #![allow(unsafe_code)]
 pub(crate) mod graph;
+pub(crate) mod guests;
+pub(crate) mod mark;
 pub(crate) mod order;
 
-use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError};
+use cudarc::driver::{CudaContext, CudaStream};
 
 use crate::device::check_recorded;
 use crate::error::Error;
 use crate::semaphore::ImportedSemaphore;
+use crate::stream::order::check_capture;
 use crate::sys;
-use crate::sys::{CallError, CallResult, Driver, SemaphoreHandle};
+use crate::sys::{CallResult, Driver, SemaphoreHandle};
+
+pub(crate) use crate::stream::mark::Mark;
 
 /// Up to this many points need no allocation.
 const ON_STACK: usize = 16;
@@ -32,8 +37,9 @@ pub struct SemaphorePoint<'a> {
 /// Allocates nothing for up to 16 points; no points are no call.
 ///
 /// # Errors
-/// [`Error::ContextMismatch`] for a semaphore of another context; [`Error::Driver`] for this call or an earlier one. On any
-/// error nothing was enqueued.
+/// [`Error::ContextMismatch`] for a semaphore of another context; [`Error::StreamCaptured`] while the stream is captured: the
+/// values of a graph would be the same in every launch; [`Error::Driver`] for this call or an earlier one. On any error nothing
+/// was enqueued.
 ///
 /// # Safety
 /// - Each semaphore lives until the wait has completed.
@@ -42,11 +48,22 @@ pub struct SemaphorePoint<'a> {
 /// - Timeline: somebody will signal the value, or the stream waits for ever.
 #[doc(alias = "cuWaitExternalSemaphoresAsync")]
 pub unsafe fn wait(stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<(), Error> {
+    // SAFETY: the caller keeps the same promises.
+    unsafe { enqueue_wait(Target::Stream, stream, points) }
+}
+
+/// # Safety
+/// As [`wait`].
+pub(crate) unsafe fn enqueue_wait(
+    target: Target,
+    stream: &CudaStream,
+    points: &[SemaphorePoint<'_>],
+) -> Result<(), Error> {
     let enqueue = |driver: Driver, handles: &[_], params: &[_]| {
         // SAFETY: the two slices are as long as each other; this function's caller answers for the semaphores.
         unsafe { driver.wait(handles, params, stream) }
     };
-    for_all("wait", stream, points, sys::wait_params, enqueue)
+    for_all("wait", target, stream, points, sys::wait_params, enqueue)
 }
 
 /// Sets every point once the work enqueued on `stream` so far has ended. One driver call for all; all or nothing.
@@ -63,11 +80,22 @@ pub unsafe fn wait(stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result
 /// - Timeline: the value is greater than every value signalled or pending, on any side.
 #[doc(alias = "cuSignalExternalSemaphoresAsync")]
 pub unsafe fn signal(stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<(), Error> {
+    // SAFETY: the caller keeps the same promises.
+    unsafe { enqueue_signal(Target::Stream, stream, points) }
+}
+
+/// # Safety
+/// As [`signal`].
+pub(crate) unsafe fn enqueue_signal(
+    target: Target,
+    stream: &CudaStream,
+    points: &[SemaphorePoint<'_>],
+) -> Result<(), Error> {
     let enqueue = |driver: Driver, handles: &[_], params: &[_]| {
         // SAFETY: the two slices are as long as each other; this function's caller answers for the semaphores.
         unsafe { driver.signal(handles, params, stream) }
     };
-    for_all("signal", stream, points, sys::signal_params, enqueue)
+    for_all("signal", target, stream, points, sys::signal_params, enqueue)
 }
 
 /// [`wait`] for one point.
@@ -96,49 +124,78 @@ pub unsafe fn signal_one(stream: &CudaStream, semaphore: &ImportedSemaphore, val
 
 /// Whether all work enqueued on `stream` has ended. Does not block; false while something is pending.
 ///
+/// The answer is the driver's own: what cudarc recorded in the context is neither returned nor cleared.
+///
 /// # Errors
-/// [`Error::Driver`] when the work failed, here or earlier in the context; see [`Error::is_context_lost`].
+/// [`Error::StreamCaptured`] while the stream is captured; [`Error::Driver`] when the work failed, here or earlier in the
+/// context; see [`Error::is_context_lost`].
 #[doc(alias = "cuStreamQuery")]
 pub fn query(stream: &CudaStream) -> Result<bool, Error> {
     let driver = Driver::load()?;
-    let asked = check_recorded(stream.context())
-        .and_then(|()| driver.bind(stream.context()))
-        .and_then(|()| driver.stream_is_idle(stream));
-    asked.map_err(|error| error.at("stream", &stream.context().name().unwrap_or_default()))
+    let failed = |error: sys::CallError| error.at("stream", &device_name(driver, stream.context()));
+    let _current = driver.bind(stream.context()).map_err(failed)?;
+    check_capture(driver, stream, "stream", || device_name(driver, stream.context()))?;
+    driver.stream_is_idle(stream).map_err(failed)
+}
+
+/// Marks the end of the work that is enqueued on `stream` now; what comes later does not count.
+///
+/// # Errors
+/// [`Error::StreamCaptured`] while the stream is captured; [`Error::Driver`] when the event cannot be made or recorded.
+#[doc(alias = "cuEventRecord")]
+pub fn mark(stream: &CudaStream) -> Result<StreamMark, Error> {
+    let driver = Driver::load()?;
+    let failed = |error: sys::CallError| error.at("stream", &device_name(driver, stream.context()));
+    let _current = driver.bind(stream.context()).map_err(failed)?;
+    check_capture(driver, stream, "stream", || device_name(driver, stream.context()))?;
+    Mark::new(driver, stream).map(StreamMark).map_err(failed)
 }
 
 /// A place in a stream, behind all work that was enqueued when it was [`mark`]ed. Any thread may use it.
 #[doc(alias = "CUevent")]
 #[derive(Debug)]
-pub struct StreamMark(CudaEvent);
-
-/// Marks the end of the work that is enqueued on `stream` now; what comes later does not count.
-///
-/// # Errors
-/// [`Error::Driver`] when the event cannot be made or recorded.
-#[doc(alias = "cuEventRecord")]
-pub fn mark(stream: &CudaStream) -> Result<StreamMark, Error> {
-    let event = stream.record_event(None);
-    event.map(StreamMark).map_err(|error| of_stream("cuEventRecord", error, stream.context()))
-}
+pub struct StreamMark(Mark);
 
 impl StreamMark {
-    /// Whether all work before the mark has ended. Does not block.
+    /// Whether all work before the mark has ended. Does not block. The answer is the driver's own, as that of [`query`] is.
     ///
     /// # Errors
     /// [`Error::Driver`] when the work failed, here or earlier in the context; see [`Error::is_context_lost`].
     #[doc(alias = "cuEventQuery")]
     pub fn is_reached(&self) -> Result<bool, Error> {
-        self.0.try_is_complete().map_err(|error| of_stream("cuEventQuery", error, self.0.context()))
+        let reached = self.0.is_reached();
+        reached.map_err(|error| error.at("stream", &device_name(self.0.driver(), self.0.context())))
     }
 }
 
-fn of_stream(call: &'static str, error: DriverError, context: &CudaContext) -> Error {
-    CallError::from_cudarc(call, error).at("stream", &context.name().unwrap_or_default())
+/// For errors. Asks the driver: cudarc would give back what was recorded in the context.
+fn device_name(driver: Driver, context: &CudaContext) -> String {
+    driver.device_name(context.cu_device()).unwrap_or_default()
+}
+
+/// The driver's handle as a number.
+pub(crate) fn key(stream: &CudaStream) -> usize {
+    stream.cu_stream() as usize
+}
+
+/// `CU_STREAM_PER_THREAD` is one handle for as many streams as there are threads.
+pub(crate) fn is_per_thread(stream: &CudaStream) -> bool {
+    const CU_STREAM_PER_THREAD: usize = 2;
+    key(stream) == CU_STREAM_PER_THREAD
+}
+
+/// Whether what is enqueued on the stream runs, or goes into a graph of ours.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// It runs; a stream that is captured is refused.
+    Stream,
+    /// The stream is captured on purpose.
+    Graph,
 }
 
 fn for_all<P: Copy>(
     verb: &str,
+    target: Target,
     stream: &CudaStream,
     points: &[SemaphorePoint<'_>],
     params: impl Fn(u64) -> P,
@@ -155,9 +212,14 @@ fn for_all<P: Copy>(
     // What was recorded may be in the context object that the stream holds, or in the one that the semaphore holds.
     check_recorded(stream.context()).map_err(|error| error.at("", device.name()))?;
     device.check_recorded()?;
-    let enqueued = device
-        .bind()
-        .and_then(|()| gather(points, params, |handles, params| enqueue(device.driver(), handles, params)));
+    let driver = device.driver();
+    let _current = device.bind().map_err(|error| error.at(names(points), device.name()))?;
+    if target == Target::Stream {
+        check_capture(driver, stream, format_args!("{verb} of {}", first.semaphore.object()), || {
+            device.name().to_owned()
+        })?;
+    }
+    let enqueued = gather(points, params, |handles, params| enqueue(driver, handles, params));
     enqueued.map_err(|error| error.at(names(points), device.name()))?;
     for point in points {
         log::trace!("{verb} {}: {}", point.semaphore.object(), point.value);

@@ -3,48 +3,83 @@
 //! Each has a home stream. Work there is in order by itself and costs nothing more. Any other stream is a guest: it
 //! first waits for what the home stream and the other guests have been given so far, and leaves an event behind for those
 //! that come after it. What never had a guest pays one load for this.
+//!
+//! Nothing here reads or clears what cudarc notes in a program's context object: order is decided by the driver's own answers.
+//!
+//! Unsafe because it hands events to the driver.
+#![allow(unsafe_code)]
 
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use cudarc::driver::{CudaEvent, CudaStream, DriverError, SyncOnDrop};
+use cudarc::driver::sys::CUresult;
+use cudarc::driver::{CudaStream, DriverError, SyncOnDrop};
 
 use crate::buffer::stand_in;
 use crate::buffer::stand_in::Role;
 use crate::device::CudaDevice;
 use crate::error::code::DriverCode;
 use crate::error::{Error, Object};
-use crate::sys::{CallError, CallResult, Driver};
+use crate::stream::guests::Guests;
+use crate::stream::{Mark, is_per_thread};
+use crate::sys::{CallError, CallResult, Current, Driver, Restoring};
 
 /// How long dropping a buffer or an image waits for the work that uses it.
 const DROP_LIMIT: Duration = Duration::from_secs(2);
 
-/// More guests than this are synchronised on the host, so that a program which makes a stream a frame stays bounded.
-const MAX_GUESTS: usize = 8;
-
 #[derive(Debug)]
 pub(crate) struct StreamOrder {
-    home: Arc<CudaStream>,
-    /// The guests as a list that only grows: a guard of [`enter`](Self::enter) borrows an event in it.
-    first: OnceLock<Box<Guest>>,
-    /// cudarc records events only in a context that has a stream of its own making. The home stream may be borrowed from
-    /// elsewhere, so this one makes sure as long as there are guests.
-    anchor: OnceLock<Arc<CudaStream>>,
+    guests: OnceLock<Restoring<Guests>>,
+    /// A guest's work that no event covers; stays until the host has seen it end.
+    failure: Mutex<Option<CallError>>,
+    /// Set when an owner has proven that all work so far ended; cleared by the next use.
+    known_idle: AtomicBool,
+    home: Restoring<Arc<CudaStream>>,
+    device: CudaDevice,
 }
 
-#[derive(Debug)]
-struct Guest {
-    /// The driver's handle as a number. A guard borrows its stream, so a handle is not reused while one is out.
-    stream: usize,
-    last_use: CudaEvent,
-    next: OnceLock<Box<Guest>>,
+/// Why a stream may not use an object.
+#[derive(Clone, Copy, Debug)]
+enum Refusal {
+    /// It is a different stream on each thread.
+    PerThread,
+    /// It is of another context.
+    Context,
+    /// It, or the home stream, is captured by somebody else.
+    Captured,
+    Call(CallError),
+}
+
+impl From<CallError> for Refusal {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl Refusal {
+    /// As cudarc notes it.
+    fn note(self) -> DriverError {
+        match self {
+            Self::PerThread => DriverError(CUresult::CUDA_ERROR_NOT_PERMITTED),
+            Self::Context => DriverError(CUresult::CUDA_ERROR_INVALID_CONTEXT),
+            Self::Captured => DriverError(CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED),
+            Self::Call(error) => error.to_cudarc(),
+        }
+    }
 }
 
 impl StreamOrder {
     /// Of `object`, which lives on `device`.
     pub(crate) fn new(home: &Arc<CudaStream>, device: &CudaDevice, object: &Object<'_>) -> Result<Self, Error> {
         check_stream(home, device, object)?;
-        Ok(Self { home: Arc::clone(home), first: OnceLock::new(), anchor: OnceLock::new() })
+        Ok(Self {
+            guests: OnceLock::new(),
+            failure: Mutex::new(None),
+            known_idle: AtomicBool::new(false),
+            home: Restoring::new(Arc::clone(home)),
+            device: device.clone(),
+        })
     }
 
     pub(crate) fn home(&self) -> &Arc<CudaStream> {
@@ -54,96 +89,168 @@ impl StreamOrder {
     /// Lets `stream` use the object after everything enqueued so far. What it enqueues before the guard is dropped comes
     /// before everything that enters later.
     ///
-    /// Where one stream cannot be told to wait for another, the host waits, and a warning says so. If that fails too, the
-    /// error is recorded in the contexts of both streams, as cudarc does.
+    /// Where one stream cannot be told to wait for another, the host waits, and a warning says so. None where no order can be
+    /// had: the object must not be used then. Why is recorded in the contexts of both streams, as cudarc does.
     ///
     /// While a graph is captured, the captured stream stands in for the home stream.
-    pub(crate) fn enter<'a>(&'a self, stream: &'a CudaStream) -> SyncOnDrop<'a> {
-        match stand_in::role(stream, &self.home) {
-            Role::StandsIn => {
-                self.join_guests();
-                return SyncOnDrop::Record(None);
+    pub(crate) fn enter<'a>(&'a self, stream: &'a CudaStream) -> Option<SyncOnDrop<'a>> {
+        match self.try_enter(stream) {
+            Ok(guard) => Some(guard),
+            Err(refusal) => {
+                let (note, code) = (refusal.note(), DriverCode(refusal.note().0 as u32));
+                log::warn!(
+                    "a stream is refused an object of another stream ({refusal:?}, {code}): it is lent a null pointer"
+                );
+                self.note(note, stream);
+                None
             }
-            Role::Thrown => return SyncOnDrop::Record(None),
-            Role::Plain => {}
         }
-        if *stream == *self.home {
-            self.join_guests();
-            return SyncOnDrop::Record(None);
-        }
-        // cudarc returns a recorded error from its next call, instead of making that. So nothing is recorded before the end.
-        let (home, guest) = (self.home.context().check_err(), stream.context().check_err());
-        let waited = self.wait_for_all(stream).or_else(|error| self.wait_on_host(error));
-        let guard = match self.guest(stream) {
-            Ok(Some(guest)) => SyncOnDrop::Record(Some((&guest.last_use, stream))),
-            Ok(None) => SyncOnDrop::Sync(Some(stream)),
-            Err(error) => {
-                warn(error);
-                SyncOnDrop::Sync(Some(stream))
-            }
-        };
-        self.home.context().record_err(home.and(waited));
-        stream.context().record_err(guest.and(waited));
-        guard
     }
 
-    /// [`try_join_guests`](Self::try_join_guests) for places that cannot return an error.
-    pub(crate) fn join_guests(&self) {
-        if self.has_guests() {
-            let earlier = self.home.context().check_err();
-            let joined = self.try_join_guests().or_else(|error| self.wait_on_host(error));
-            self.home.context().record_err(earlier.and(joined));
+    /// [`enter`](Self::enter) with the error.
+    pub(crate) fn enter_for<'a>(
+        &'a self,
+        stream: &'a CudaStream,
+        object: &Object<'_>,
+    ) -> Result<SyncOnDrop<'a>, Error> {
+        check_stream(stream, &self.device, object)?;
+        self.try_enter(stream).map_err(|refusal| self.refused(refusal, object))
+    }
+
+    fn try_enter<'a>(&'a self, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>, Refusal> {
+        self.known_idle.store(false, Ordering::Release);
+        match stand_in::role(stream, &self.home) {
+            Role::StandsIn => {
+                self.join_or_wait()?;
+                return Ok(SyncOnDrop::Record(None));
+            }
+            Role::Thrown => return Ok(SyncOnDrop::Record(None)),
+            Role::Plain => {}
         }
+        if is_per_thread(stream) {
+            return Err(Refusal::PerThread);
+        }
+        if !self.device.owns(stream) {
+            return Err(Refusal::Context);
+        }
+        match self.enter_on_gpu(stream) {
+            Err(Refusal::Call(error)) => {
+                warn(error);
+                self.enter_on_host(stream)
+            }
+            entered => entered,
+        }
+    }
+
+    fn enter_on_gpu<'a>(&'a self, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>, Refusal> {
+        let (driver, _current) = (self.device.driver(), self.bind()?);
+        self.check_capture(stream)?;
+        if is_same(stream, &self.home) {
+            self.try_join()?;
+            return Ok(SyncOnDrop::Record(None));
+        }
+        let guests = self.guests()?;
+        self.check_failure()?;
+        Mark::new(driver, &self.home)?.hold_back(stream)?;
+        // Its own event too: a handle of the driver's may have been another stream's before.
+        for event in guests.events() {
+            // SAFETY: the list holds the event.
+            unsafe { driver.wait_event(stream, event) }?;
+        }
+        Ok(guests.guard(stream)?)
+    }
+
+    /// The slow way to the same order.
+    fn enter_on_host<'a>(&'a self, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>, Refusal> {
+        let _current = self.bind()?;
+        self.check_capture(stream)?;
+        if !is_same(stream, &self.home) {
+            self.wait_on_host()?;
+            return Ok(self.guests()?.guard(stream)?);
+        }
+        if self.guests.get().is_some() {
+            self.wait_on_host()?;
+        }
+        Ok(SyncOnDrop::Record(None))
+    }
+
+    /// [`join`](Self::join) for places that cannot return an error.
+    pub(crate) fn join_guests(&self) {
+        self.known_idle.store(false, Ordering::Release);
+        if let Err(refusal) = self.join_or_wait() {
+            self.note(refusal.note(), &self.home);
+        }
+    }
+
+    fn join_or_wait(&self) -> Result<(), Refusal> {
+        if self.guests.get().is_none() {
+            return Ok(());
+        }
+        let Err(error) = self.try_join() else { return Ok(()) };
+        let _current = self.bind()?;
+        if self.check_failure().is_ok() {
+            warn(error);
+        }
+        Ok(self.wait_on_host()?)
     }
 
     /// Makes the home stream wait for what the guests enqueued under guards that have been dropped.
-    fn try_join_guests(&self) -> Result<(), DriverError> {
-        self.guests().try_for_each(|guest| self.home.wait(&guest.last_use))
+    fn try_join(&self) -> CallResult<()> {
+        let Some(guests) = self.guests.get() else { return Ok(()) };
+        self.check_failure()?;
+        let (driver, _current) = (self.device.driver(), self.bind()?);
+        guests.events().try_for_each(|event| {
+            // SAFETY: the list holds the event.
+            unsafe { driver.wait_event(&self.home, event) }
+        })
     }
 
-    /// [`try_join_guests`](Self::try_join_guests) for a hand-over, which must not build on what was never enqueued.
-    pub(crate) fn join(&self, device: &CudaDevice, object: &Object<'_>) -> Result<(), Error> {
-        if !self.has_guests() {
-            return Ok(());
-        }
-        device.check_recorded()?;
-        let joined = self.try_join_guests();
-        joined.map_err(|error| CallError::from_cudarc("cuStreamWaitEvent", error).at(object, device.name()))
+    /// [`try_join`](Self::try_join) for a hand-over, which must not build on what was never enqueued.
+    pub(crate) fn join(&self, object: &Object<'_>) -> Result<(), Error> {
+        let _current = self.bind().map_err(|error| error.at(object, self.device.name()))?;
+        self.check_capture(&self.home).map_err(|refusal| self.refused(refusal, object))?;
+        self.try_join().map_err(|error| error.at(object, self.device.name()))
+    }
+
+    /// All work that uses the object has ended, and so the next [`wait_for_end`](Self::wait_for_end) need not ask.
+    ///
+    /// # Safety
+    /// It has.
+    pub(crate) unsafe fn assume_idle(&self) {
+        self.known_idle.store(true, Ordering::Release);
     }
 
     /// Waits until nothing uses `object` any more, on home and guests, up to a limit.
-    pub(crate) fn wait_for_end(&self, device: &CudaDevice, object: &Object<'_>) -> Result<(), Error> {
-        match self.drained(device.driver(), DROP_LIMIT) {
+    pub(crate) fn wait_for_end(&self, object: &Object<'_>) -> Result<(), Error> {
+        if self.known_idle.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match self.drain(DROP_LIMIT) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::StillInUse {
                 object: object.to_string(),
-                device: device.name().to_owned(),
+                device: self.device.name().to_owned(),
                 waited: DROP_LIMIT,
             }),
-            Err(error) => Err(error.at(object, device.name())),
+            Err(error) => Err(error.at(object, self.device.name())),
         }
     }
 
     /// Whether all work of home and guests up to now ended within `limit`. Waits on the host by polling.
-    fn drained(&self, driver: Driver, limit: Duration) -> CallResult<bool> {
-        // cudarc returns a recorded error from its next call, whatever that does. Set it aside: it is not ours to report.
-        let earlier = self.home.context().check_err();
-        let drained = self.drain(driver, limit);
-        self.home.context().record_err(earlier);
-        drained
-    }
-
-    fn drain(&self, driver: Driver, limit: Duration) -> CallResult<bool> {
-        let cudarc = |call| move |error| CallError::from_cudarc(call, error);
-        driver.bind(self.home.context())?;
-        self.try_join_guests().map_err(cudarc("cuStreamWaitEvent"))?;
+    fn drain(&self, limit: Duration) -> CallResult<bool> {
+        let (driver, _current) = (self.device.driver(), self.bind()?);
+        if self.check_failure().is_err() {
+            // No event covers that work. What follows, freeing a mapping, waits for the whole context anyway.
+            self.wait_on_host()?;
+        }
+        self.try_join()?;
         if driver.stream_is_idle(&self.home)? {
             return Ok(true);
         }
         // Work that others enqueue on the home stream from now on is not waited for.
-        let end = self.home.record_event(None).map_err(cudarc("cuEventRecord"))?;
+        let end = Mark::new(driver, &self.home)?;
         let start = Instant::now();
-        while !end.try_is_complete().map_err(cudarc("cuEventQuery"))? {
+        while !end.is_reached()? {
             if start.elapsed() >= limit {
                 return Ok(false);
             }
@@ -152,56 +259,79 @@ impl StreamOrder {
         Ok(true)
     }
 
-    fn wait_for_all(&self, stream: &CudaStream) -> Result<(), DriverError> {
-        stream.join(&self.home)?;
-        let me = key(stream);
-        let mut others = self.guests().filter(|guest| guest.stream != me);
-        others.try_for_each(|guest| stream.wait(&guest.last_use))
-    }
-
-    /// The slow way to the same order, after `error` on the quick one. If this fails too, the context is lost and nothing
-    /// runs any more.
-    fn wait_on_host(&self, error: DriverError) -> Result<(), DriverError> {
-        warn(error);
-        let meanwhile = self.home.context().check_err();
-        let guests = self.guests().map(|guest| guest.last_use.synchronize());
-        guests.fold(meanwhile.and(self.home.synchronize()), Result::and)
-    }
-
-    /// The list entry of `stream`. None where an event cannot stand for its work: a stream of another context, tracking
-    /// switched off in cudarc, or too many guests.
-    fn guest(&self, stream: &CudaStream) -> Result<Option<&Guest>, DriverError> {
-        let context = self.home.context();
-        if !Arc::ptr_eq(stream.context(), context) || !context.is_event_tracking() {
-            return Ok(None);
+    /// The slow way to the same order. The context must be current.
+    fn wait_on_host(&self) -> CallResult<()> {
+        let driver = self.device.driver();
+        if let Err(error) = self.check_failure() {
+            let code = DriverCode(error.code);
+            log::warn!(
+                "where the work of a stream ends was not recorded ({code}): the host waits for all of the context"
+            );
+            driver.synchronize_context()?;
+            *self.failure() = None;
+            return Ok(());
         }
-        if self.anchor.get().is_none() {
-            // Losing a race here drops the stream that was one too many.
-            let _ = self.anchor.set(self.home.fork()?);
-        }
-        let mut place = &self.first;
-        for _ in 0..MAX_GUESTS {
-            if place.get().is_none() {
-                let last_use = context.new_event(None)?;
-                // Losing a race here leaves another stream's entry in this place: go on behind it.
-                let _ = place.set(Box::new(Guest { stream: key(stream), last_use, next: OnceLock::new() }));
-            }
-            match place.get() {
-                Some(guest) if guest.stream == key(stream) => return Ok(Some(guest)),
-                Some(guest) => place = &guest.next,
-                None => return Ok(None),
+        if let Some(guests) = self.guests.get() {
+            for event in guests.events() {
+                // SAFETY: the list holds the event.
+                unsafe { driver.synchronize_event(event) }?;
             }
         }
-        Ok(None)
+        driver.synchronize(&self.home)
     }
 
-    fn has_guests(&self) -> bool {
-        self.first.get().is_some()
+    /// That every guest's work is covered by its event.
+    fn check_failure(&self) -> CallResult<()> {
+        let new = self.guests.get().and_then(|guests| guests.take_failure());
+        let mut failure = self.failure();
+        if failure.is_none() {
+            *failure = new;
+        }
+        failure.map_or(Ok(()), Err)
     }
 
-    fn guests(&self) -> impl Iterator<Item = &Guest> {
-        let first = self.first.get().map(Box::as_ref);
-        std::iter::successors(first, |guest| guest.next.get().map(Box::as_ref))
+    /// A stream that somebody captures runs nothing now, and what is captured may run at any time: nothing of the object may get
+    /// into such a graph, nor can anything be ordered behind such a stream. The context must be current.
+    fn check_capture(&self, stream: &CudaStream) -> Result<(), Refusal> {
+        let driver = self.device.driver();
+        let captured =
+            driver.is_capturing(&self.home)? || (!is_same(stream, &self.home) && driver.is_capturing(stream)?);
+        if captured { Err(Refusal::Captured) } else { Ok(()) }
+    }
+
+    fn refused(&self, refusal: Refusal, object: &Object<'_>) -> Error {
+        let (object, device) = (object.to_string(), self.device.name().to_owned());
+        match refusal {
+            Refusal::PerThread => Error::PerThreadStream { object },
+            Refusal::Context => Error::ContextMismatch { object, device },
+            Refusal::Captured => Error::StreamCaptured { object, device },
+            Refusal::Call(error) => error.at(object, &device),
+        }
+    }
+
+    /// Notes an error in the contexts of both streams where nothing is noted yet.
+    fn note(&self, error: DriverError, stream: &CudaStream) {
+        for context in [self.home.context(), stream.context()] {
+            let earlier = context.check_err();
+            context.record_err(earlier.and(Err::<(), _>(error)));
+        }
+    }
+
+    fn guests(&self) -> CallResult<&Guests> {
+        if self.guests.get().is_none() {
+            // Losing a race here drops the list that was one too many.
+            let _ = self.guests.set(Restoring::new(Guests::new(&self.device, &self.home)?));
+        }
+        let lost = CallError { call: "cuStreamCreate", code: crate::sys::INVALID_VALUE };
+        self.guests.get().map(|guests| &**guests).ok_or(lost)
+    }
+
+    fn failure(&self) -> std::sync::MutexGuard<'_, Option<CallError>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bind(&self) -> CallResult<Current> {
+        self.device.bind()
     }
 }
 
@@ -222,17 +352,29 @@ pub(crate) fn check_context(stream: &CudaStream, device: &CudaDevice, object: &O
     Err(Error::ContextMismatch { object: object.to_string(), device: device.name().to_owned() })
 }
 
-/// `CU_STREAM_PER_THREAD` is one handle for as many streams as there are threads.
-fn is_per_thread(stream: &CudaStream) -> bool {
-    const CU_STREAM_PER_THREAD: usize = 2;
-    key(stream) == CU_STREAM_PER_THREAD
+/// That nobody captures the stream: what is enqueued would go into a graph, and run at any time or never. Its context must be
+/// current.
+pub(crate) fn check_capture(
+    driver: Driver,
+    stream: &CudaStream,
+    object: impl std::fmt::Display,
+    device: impl FnOnce() -> String,
+) -> Result<(), Error> {
+    match driver.is_capturing(stream) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Error::StreamCaptured { object: object.to_string(), device: device() }),
+        Err(error) => Err(error.at(object, &device())),
+    }
 }
 
-fn warn(error: DriverError) {
-    let code = DriverCode(error.0 as u32);
-    log::warn!("streams that share an object cannot wait for each other ({code}): the host waits");
+fn is_same(one: &CudaStream, other: &CudaStream) -> bool {
+    one.cu_stream() == other.cu_stream() && one.context().cu_ctx() == other.context().cu_ctx()
 }
 
-fn key(stream: &CudaStream) -> usize {
-    stream.cu_stream() as usize
+fn warn(error: CallError) {
+    let code = DriverCode(error.code);
+    log::warn!(
+        "streams that share an object cannot wait for each other ({} failed: {code}): the host waits",
+        error.call
+    );
 }

@@ -10,6 +10,8 @@
 #![allow(unsafe_code)]
 
 mod array;
+mod current;
+mod event;
 mod external;
 mod graph;
 mod object;
@@ -17,9 +19,11 @@ mod object;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong};
 use std::sync::OnceLock;
 
-use cudarc::driver::{CudaContext, CudaStream, sys as cu};
+use cudarc::driver::{CudaStream, sys as cu};
 
 pub(crate) use array::{ArrayHandle, Linear, MipmappedArrayHandle, array_copy, mipmapped_array_desc};
+pub(crate) use current::{Current, Owner, Restoring};
+pub(crate) use event::EventHandle;
 pub use external::SemaphoreKind;
 pub(crate) use external::{MemoryHandle, SemaphoreHandle, SignalParams, WaitParams, signal_params, wait_params};
 pub(crate) use graph::{ExecHandle, GraphHandle, NodeHandle, NodeKind};
@@ -37,6 +41,9 @@ pub(crate) type CallResult<T> = Result<T, CallError>;
 /// `CUDA_ERROR_INVALID_VALUE`
 pub(crate) const INVALID_VALUE: u32 = 1;
 
+/// `CUDA_ERROR_NOT_READY`
+const NOT_READY: u32 = 600;
+
 /// Why there is no [`Driver`].
 #[derive(Clone, Debug)]
 pub(crate) enum LoadError {
@@ -52,6 +59,12 @@ pub(crate) enum LoadError {
 #[derive(Clone, Copy)]
 pub(crate) struct Driver {
     table: &'static Table,
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Driver")
+    }
 }
 
 macro_rules! table {
@@ -95,6 +108,14 @@ table! {
     cuDeviceTotalMem_v2(*mut usize, cu::CUdevice);
     cuCtxGetCurrent(*mut cu::CUcontext);
     cuCtxSetCurrent(cu::CUcontext);
+    cuCtxSynchronize();
+    cuEventCreate(*mut cu::CUevent, c_uint);
+    cuEventDestroy_v2(cu::CUevent);
+    cuEventQuery(cu::CUevent);
+    cuEventRecord(cu::CUevent, cu::CUstream);
+    cuEventSynchronize(cu::CUevent);
+    cuStreamIsCapturing(cu::CUstream, *mut c_uint);
+    cuStreamWaitEvent(cu::CUstream, cu::CUevent, c_uint);
     cuStreamQuery(cu::CUstream);
     cuStreamSynchronize(cu::CUstream);
     cuMemFree_v2(cu::CUdeviceptr);
@@ -145,18 +166,11 @@ table! {
 
 /// What `CudaContext`, `CudaStream` and `CudaEvent` call on behalf of this crate.
 const CALLED_BY_CUDARC: &[&str] = &[
-    "cuCtxSynchronize",
     "cuDevicePrimaryCtxRelease_v2",
     "cuDevicePrimaryCtxRetain",
-    "cuEventCreate",
-    "cuEventDestroy_v2",
-    "cuEventQuery",
-    "cuEventRecord",
-    "cuEventSynchronize",
     "cuGetErrorString",
     "cuStreamCreate",
     "cuStreamDestroy_v2",
-    "cuStreamWaitEvent",
 ];
 
 /// Finds `name` in the library, which must be known to be present.
@@ -282,22 +296,8 @@ impl Driver {
         Ok(bytes as u64)
     }
 
-    /// Makes `context` current on this thread. Unlike cudarc's own it neither returns nor clears errors that earlier
-    /// calls left in the context, so that a destructor which follows runs in the right context whatever happened before.
-    pub(crate) fn bind(self, context: &CudaContext) -> CallResult<()> {
-        let mut current = std::ptr::null_mut();
-        // SAFETY: `current` is a valid place for the result; no current context is reported as null.
-        check("cuCtxGetCurrent", unsafe { (self.table.cuCtxGetCurrent)(&mut current) })?;
-        if current == context.cu_ctx() {
-            return Ok(());
-        }
-        // SAFETY: the handle is live, `context` owns it and is borrowed for the call.
-        check("cuCtxSetCurrent", unsafe { (self.table.cuCtxSetCurrent)(context.cu_ctx()) })
-    }
-
     /// Whether all work of the stream has ended. The stream's context must be current.
     pub(crate) fn stream_is_idle(self, stream: &CudaStream) -> CallResult<bool> {
-        const NOT_READY: u32 = 600;
         // SAFETY: the handle is live, `stream` is borrowed for the call.
         match unsafe { (self.table.cuStreamQuery)(stream.cu_stream()) } {
             NOT_READY => Ok(false),

@@ -131,3 +131,16 @@ unsafe extern "C" fn cuEventSynchronize(event: u64) -> Code {
         Ok(if ledger.has_reached(event, nth) { Step::Done } else { Step::Blocked })
     })
 }
+
+/// 0: not captured; 1: captured; 2: captured, and nothing will come of it.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuStreamIsCapturing(stream: u64, status: *mut c_uint) -> Code {
+    entry("cuStreamIsCapturing", Needs::Context).about(stream).run(|ledger, _| {
+        if stream > 2 {
+            ledger.streams.get(stream)?;
+        }
+        let status_now = ledger.captures.get(&stream).map_or(0, |capture| if capture.invalid { 2 } else { 1 });
+        // SAFETY: cuda.h: an output, an enum of the size of an int.
+        unsafe { put(status, status_now) }
+    })
+}

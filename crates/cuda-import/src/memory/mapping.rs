@@ -1,0 +1,97 @@
+//! The life of a mapping, whatever is mapped: put in order between streams, released once its use has ended, and given up
+//! where that cannot be seen.
+//!
+//! Unsafe because releasing a mapping needs proof that its use has ended.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Error, Object};
+use crate::memory::ImportedMemory;
+use crate::stream::order::StreamOrder;
+
+/// What is mapped, and how that is undone.
+pub(crate) trait Backing {
+    fn memory(&self) -> &Arc<ImportedMemory>;
+
+    /// Names it in errors.
+    fn object(&self) -> Object<'_>;
+
+    /// Undoes the mapping. Called once, unless [`keep`](Self::keep) is.
+    ///
+    /// # Safety
+    /// All work that uses it has ended, and no more will follow.
+    unsafe fn release(&mut self) -> Result<(), Error>;
+
+    /// Keeps what is mapped, and all that it lies in, for good. After [`release`](Self::release) only where that failed.
+    fn keep(&mut self);
+}
+
+/// A mapping with its order. Dropping it releases it, or logs why it did not.
+#[derive(Debug)]
+pub(crate) struct Mapping<B: Backing> {
+    /// False once it has been released or given up.
+    live: bool,
+    /// Its events and streams go after what is mapped, which `drop` releases.
+    order: StreamOrder,
+    backing: B,
+}
+
+impl<B: Backing> Mapping<B> {
+    pub(crate) fn new(backing: B, order: StreamOrder) -> Self {
+        Self { live: true, order, backing }
+    }
+
+    pub(crate) fn backing(&self) -> &B {
+        &self.backing
+    }
+
+    pub(crate) fn order(&self) -> &StreamOrder {
+        &self.order
+    }
+
+    /// Makes the home stream wait for what other streams did with it.
+    pub(crate) fn join(&self) -> Result<(), Error> {
+        self.order.join(&self.backing.object())
+    }
+
+    /// What dropping does, with the error.
+    pub(crate) fn close(mut self) -> Result<(), Error> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        self.live = false;
+        let ended = self.order.wait_for_end(&self.backing.object()).and_then(|()| {
+            // SAFETY: the home stream and the guests have ended their work, no view lives any more since all borrow the owner.
+            unsafe { self.backing.release() }
+        });
+        ended.inspect_err(|_| {
+            self.backing.keep();
+            count_leak();
+        })
+    }
+}
+
+impl<B: Backing> Drop for Mapping<B> {
+    fn drop(&mut self) {
+        if self.live
+            && let Err(error) = self.end()
+        {
+            log::error!("{error}");
+        }
+    }
+}
+
+static LEAKS: AtomicU64 = AtomicU64::new(0);
+
+/// How many objects of this crate were given up in this process so far, because they were in use or the driver would not
+/// destroy them: mappings with the memory that they lie in, imported memory, semaphores and graphs. The log names each.
+pub fn leaks() -> u64 {
+    LEAKS.load(Ordering::Relaxed)
+}
+
+pub(crate) fn count_leak() {
+    LEAKS.fetch_add(1, Ordering::Relaxed);
+}
