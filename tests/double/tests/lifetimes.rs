@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::os::open_descriptors;
 use common::world::{LEN, NAME, SIZE, device, import_memory, import_semaphore, map};
-use common::{assert_clean, kinds, said};
+use common::{assert_clean, said};
 use cuda_import::cudarc::driver::CudaContext;
 use cuda_import::{
     Error, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind, query, signal_one, wait_one,

@@ -38,6 +38,7 @@ pub struct SharedImage<T> {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // One per slot, and never moved: boxing it would cost every access.
 enum Mapping<T> {
     Cuda(MappedImage<T>),
     Host(HostMapping),
