@@ -3,7 +3,7 @@
 #![allow(unsafe_code, clippy::unwrap_used)] // The engine.
 
 use bridge::ash::vk;
-use bridge::vk_export::{AdoptInfo, EnabledFeatures, Error, ExportDevice, MINIMUM_API_VERSION};
+use bridge::vk_export::{EnabledFeatures, Error, ExportDevice, MINIMUM_API_VERSION};
 use bridge::{Backend, BufferSpec, Consumer, Exchange, ExchangeInfo};
 use bridge_tests::{Engine, Filler, Readback, Rig, compute};
 
@@ -19,20 +19,25 @@ fn an_engine_keeps_its_own() {
 
 fn what_the_engine_left_off_is_named_at_once() {
     let engine = Engine::new(None);
-    let info = AdoptInfo { device_extensions: &[], features: EnabledFeatures::default(), ..engine.info() };
+    let mut info = engine.info();
+    info.device_extensions = &[];
+    info.features = EnabledFeatures::default();
     // SAFETY: the engine's own handles.
     let error = unsafe { ExportDevice::adopt(info) }.unwrap_err();
     let text = error.to_string();
     assert!(text.contains("timelineSemaphore") && text.contains("synchronization2"), "{text}");
-    let info = AdoptInfo { api_version: vk::API_VERSION_1_1, ..engine.info() };
+    let mut info = engine.info();
+    info.api_version = vk::API_VERSION_1_1;
     // SAFETY: as above.
     let error = unsafe { ExportDevice::adopt(info) }.unwrap_err();
     assert!(MINIMUM_API_VERSION == vk::API_VERSION_1_2 && error.to_string().contains("Vulkan 1.2 (it has 1.1)"));
-    let info = AdoptInfo { queue_family: 1000, ..engine.info() };
+    let mut info = engine.info();
+    info.queue_family = 1000;
     // SAFETY: as above; the wrong family is refused.
     assert!(matches!(unsafe { ExportDevice::adopt(info) }, Err(Error::InvalidArgument { .. })));
     // Without the export extensions the device is good for the CPU backend, and says what is missing for CUDA.
-    let info = AdoptInfo { device_extensions: &[], ..engine.info() };
+    let mut info = engine.info();
+    info.device_extensions = &[];
     // SAFETY: as above.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     assert_eq!(device.export_gaps().len(), 2);

@@ -37,6 +37,7 @@ fn open_descriptors() -> usize {
 #[cfg(unix)]
 fn raw(handle: &MemoryHandle) -> isize {
     use std::os::fd::AsRawFd;
+    let MemoryHandle::Fd(handle) = handle;
     handle.as_raw_fd() as isize
 }
 

@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use bridge::ash::{self, vk};
-use bridge::vk_export::{AdoptInfo, Block, BlockInfo, Buffer, BufferInfo, Error, ExportDevice, Placement, Validation};
+use bridge::vk_export::{Block, BlockInfo, Buffer, BufferInfo, Error, ExportDevice, Placement, Validation};
 use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, OpenInfo};
 use bridge_tests::{Engine, Need, Rig, skip};
 use vk_local::{LocalBuffer, LocalImage, LocalImageInfo, MemoryLocation};
@@ -111,7 +111,9 @@ fn a_queue_has_one_lock() {
     // SAFETY: the engine's own handles.
     let first = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
     let queue = *first.queue().lock();
-    let again = AdoptInfo { more_queues: &[(queue, 0)], ..engine.info() };
+    let more = [(queue, 0)];
+    let mut again = engine.info();
+    again.more_queues = &more;
     // SAFETY: as above.
     let second = unsafe { ExportDevice::adopt(again) }.unwrap();
     // Both are alive: one address is one lock.
@@ -160,7 +162,7 @@ unsafe extern "system" fn small_heaps(physical: vk::PhysicalDevice, memory: *mut
 
 fn more_than_promised_is_tried_but_no_more_than_the_heap() {
     let engine = Engine::new(None);
-    let info = engine.info();
+    let mut info = engine.info();
     let handle = info.instance.handle();
     let hook = |name: &std::ffi::CStr| {
         // SAFETY: the instance lives; the name is null-terminated.
@@ -180,8 +182,9 @@ fn more_than_promised_is_tried_but_no_more_than_the_heap() {
     };
     // SAFETY: every function is the instance's own, or a stand-in with its signature that calls it.
     let instance = unsafe { ash::Instance::load_with(hook, handle) };
+    info.instance = instance;
     // SAFETY: the engine's own handles.
-    let device = unsafe { ExportDevice::adopt(AdoptInfo { instance, ..info }) }.unwrap();
+    let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     assert_eq!(device.physical().max_allocation_size, MIB);
     let large = buffer(&device, 4 * MIB, vk::BufferUsageFlags::TRANSFER_DST).unwrap();
     assert_eq!(large.size(), 4 * MIB, "more than promised, and there");

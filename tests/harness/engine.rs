@@ -4,7 +4,7 @@
 use std::ffi::{CStr, c_void};
 
 use bridge::ash::{self, vk};
-use bridge::vk_export::{AdoptInfo, EnabledFeatures, RequiredFeatures, required_device_extensions};
+use bridge::vk_export::{AdoptInfo, RequiredFeatures, required_device_extensions};
 
 use crate::Rig;
 
@@ -77,25 +77,14 @@ impl Engine {
 
     /// What the bridge is told.
     pub fn info(&self) -> AdoptInfo<'_> {
-        AdoptInfo {
-            entry: self.entry.clone(),
-            instance: self.instance.clone(),
-            api_version: VERSION,
-            physical_device: self.physical,
-            device: self.device.clone(),
-            // SAFETY: the one queue that was made.
-            queue: unsafe { self.device.get_device_queue(0, 0) },
-            queue_family: 0,
-            more_queues: &[],
-            device_extensions: &self.extensions,
-            instance_extensions: &[],
-            features: EnabledFeatures {
-                timeline_semaphore: true,
-                synchronization2: true,
-                ..EnabledFeatures::default()
-            },
-            keep_alive: None,
-        }
+        // SAFETY: the one queue that was made.
+        let queue = unsafe { self.device.get_device_queue(0, 0) };
+        let instance = (self.entry.clone(), self.instance.clone(), VERSION);
+        let mut info = AdoptInfo::new(instance, self.physical, self.device.clone(), (queue, 0));
+        info.device_extensions = &self.extensions;
+        info.features.timeline_semaphore = true;
+        info.features.synchronization2 = true;
+        info
     }
 }
 

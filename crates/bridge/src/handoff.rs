@@ -99,16 +99,13 @@ pub(crate) fn semaphore(semaphore: &Semaphore, cuda: &CudaDevice) -> Result<Impo
 }
 
 /// The same handle in the importer's words.
-#[cfg(unix)]
-fn import_handle(handle: MemoryHandle) -> cuda_import::ImportHandle {
-    handle.into()
-}
-
-/// The same handle in the importer's words.
-#[cfg(windows)]
 fn import_handle(handle: MemoryHandle) -> cuda_import::ImportHandle {
     match handle {
+        #[cfg(unix)]
+        MemoryHandle::Fd(handle) => handle.into(),
+        #[cfg(windows)]
         MemoryHandle::Nt(handle) => handle.into(),
+        #[cfg(windows)]
         MemoryHandle::Kmt(handle) => cuda_import::KmtHandle::from_raw(handle.as_raw()).into(),
     }
 }

@@ -69,3 +69,22 @@ pub use legacy::{LegacyBarrier, LegacyImageBarrier, legacy_stages};
 pub use memory::block::{Block, BlockInfo, ExportedBlock};
 pub use memory::{MemoryDescriptor, Placement};
 pub use semaphore::{ExportedSemaphore, Semaphore, SemaphoreDescriptor, SemaphoreInfo, SemaphoreKind};
+
+// What the crate's documentation says of threads.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<ExportDevice>();
+    shared::<Queue>();
+    shared::<Buffer>();
+    shared::<Block>();
+    shared::<Image>();
+    shared::<Semaphore>();
+    shared::<Handover>();
+    shared::<ImageHandover>();
+    shared::<ExportedBuffer>();
+    shared::<ExportedBlock>();
+    shared::<ExportedImage>();
+    shared::<ExportedSemaphore>();
+    shared::<PhysicalDeviceInfo>();
+    shared::<Error>();
+};

@@ -11,7 +11,8 @@ use crate::device::physical::PhysicalDeviceInfo;
 use crate::device::requirements::Gaps;
 use crate::error::{Error, Result};
 
-/// An engine's own Vulkan, to be borrowed.
+/// An engine's own Vulkan, to be borrowed. Made by [`new`](Self::new); what that leaves empty is set field by field.
+#[non_exhaustive]
 pub struct AdoptInfo<'a> {
     /// The loader that the instance came from.
     pub entry: ash::Entry,
@@ -40,8 +41,35 @@ pub struct AdoptInfo<'a> {
     pub keep_alive: Option<Box<dyn Any + Send + Sync>>,
 }
 
+impl AdoptInfo<'_> {
+    /// The handles, with the version that the instance was made with, and the family of the queue. No further queues,
+    /// extensions, features nor anything to keep alive.
+    pub fn new(
+        (entry, instance, api_version): (ash::Entry, ash::Instance, u32),
+        physical_device: vk::PhysicalDevice,
+        device: ash::Device,
+        (queue, queue_family): (vk::Queue, u32),
+    ) -> Self {
+        Self {
+            entry,
+            instance,
+            api_version,
+            physical_device,
+            device,
+            queue,
+            queue_family,
+            more_queues: &[],
+            device_extensions: &[],
+            instance_extensions: &[],
+            features: EnabledFeatures::default(),
+            keep_alive: None,
+        }
+    }
+}
+
 /// The features that an engine enabled on its device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EnabledFeatures {
     /// `timelineSemaphore`
     pub timeline_semaphore: bool,

@@ -52,6 +52,7 @@ impl Default for OpenInfo<'_> {
 
 /// Whether the Khronos validation layer watches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Validation {
     /// No layer.
     #[default]

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 
 /// What a queue is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum QueueKind {
     /// Draws, computes and copies: the device's main queue.
     #[default]

@@ -48,7 +48,7 @@ impl Exporter {
         let fd = unsafe { device.export_calls().memory.get_memory_fd(&info) }
             .map_err(device.failed("vkGetMemoryFdKHR", object))?;
         // SAFETY: the driver made a new descriptor and gave it to us ("the application owns the file descriptor").
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        Ok(MemoryHandle::Fd(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
     /// A fresh descriptor of the semaphore that this exporter was made for; the caller's.

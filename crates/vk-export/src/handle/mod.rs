@@ -28,11 +28,18 @@ pub type OsHandle = std::os::fd::OwnedFd;
 pub type OsHandle = std::os::windows::io::OwnedHandle;
 
 /// What exported memory is handed over as.
-#[cfg(unix)]
-pub type MemoryHandle = OsHandle;
-
-#[cfg(windows)]
-pub use crate::nt::MemoryHandle;
+#[derive(Debug)]
+pub enum MemoryHandle {
+    /// A file descriptor. It belongs to whoever holds it and is closed when dropped; an importer takes it over.
+    #[cfg(unix)]
+    Fd(OsHandle),
+    /// An NT handle. It belongs to whoever holds it and is closed when dropped; an importer takes its own reference.
+    #[cfg(windows)]
+    Nt(OsHandle),
+    /// A number that is good for as long as the memory lives, and is never closed.
+    #[cfg(windows)]
+    Kmt(nt::KmtHandle),
+}
 
 /// The handle types that this crate exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

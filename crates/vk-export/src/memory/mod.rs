@@ -16,6 +16,7 @@ use crate::handle::{HandleType, MemoryHandle};
 
 /// Where shared memory lies and who else reaches it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Placement {
     /// On the device, exportable to another API as the first of [`HandleType::OF_MEMORY`] that the driver offers.
     #[default]

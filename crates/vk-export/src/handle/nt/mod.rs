@@ -16,7 +16,7 @@ use ash::{khr, vk};
 
 use crate::device::ExportDevice;
 use crate::error::{Error, Result};
-use crate::handle::{HandleType, OsHandle};
+use crate::handle::{HandleType, MemoryHandle, OsHandle};
 use security::SecurityAttributes;
 
 /// Who may open what is exported, and under which name. The default suits sharing inside one process.
@@ -29,15 +29,6 @@ pub struct NtSharing<'a> {
     /// everything, nobody else anything.
     #[doc(alias = "ConvertStringSecurityDescriptorToSecurityDescriptorW")]
     pub sddl: Option<&'a str>,
-}
-
-/// What exported memory is handed over as.
-#[derive(Debug)]
-pub enum MemoryHandle {
-    /// An NT handle. It belongs to whoever holds it and is closed when dropped; an importer takes its own reference.
-    Nt(OsHandle),
-    /// A number that is good for as long as the memory lives, and is never closed.
-    Kmt(KmtHandle),
 }
 
 /// A global share handle: a number that names memory, holds no reference to it, and is never closed.
