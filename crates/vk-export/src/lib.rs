@@ -65,7 +65,7 @@ pub use image::barrier::ImageHandover;
 pub use image::info::{ImageInfo, ImageKind, mip_count};
 pub use image::support::{ImageSupport, image_support};
 pub use image::{ExportedImage, HostLayout, Image, ImageDescriptor};
-pub use legacy::{LegacyBarrier, LegacyImageBarrier, legacy_stages};
+pub use legacy::legacy_stages;
 pub use memory::block::{Block, BlockInfo, ExportedBlock};
 pub use memory::{MemoryDescriptor, Placement};
 pub use semaphore::{ExportedSemaphore, Semaphore, SemaphoreDescriptor, SemaphoreInfo, SemaphoreKind};

@@ -4,7 +4,6 @@ use ash::vk;
 
 use crate::buffer::Buffer;
 use crate::buffer::access::Consumer;
-use crate::legacy::LegacyBarrier;
 
 /// Who holds a buffer or an image while Vulkan does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,16 +99,6 @@ impl Handover {
             .dst_access_mask(access)
             .src_queue_family_index(to)
             .dst_queue_family_index(from)
-    }
-
-    /// [`acquire`](Self::acquire) for `vkCmdPipelineBarrier`.
-    pub fn acquire_legacy(&self) -> LegacyBarrier {
-        LegacyBarrier::from(self.acquire())
-    }
-
-    /// [`release`](Self::release) for `vkCmdPipelineBarrier`.
-    pub fn release_legacy(&self) -> LegacyBarrier {
-        LegacyBarrier::from(self.release())
     }
 
     fn barrier(&self) -> vk::BufferMemoryBarrier2<'static> {

@@ -22,8 +22,7 @@ use crate::image::access::ImageConsumer;
 ///
 /// A new image is given to the partner once: [`initial`](Self::initial), then [`release`](Self::release).
 ///
-/// Each barrier is over all levels and layers. `LegacyImageBarrier::from` gives it in the form of
-/// `vkCmdPipelineBarrier`.
+/// Each barrier is over all levels and layers.
 ///
 /// No image barrier here changes both the owner and the layout. Vulkan executes such a transition between the release and
 /// the acquire, which must name the same two layouts (Vulkan specification, "Queue Family Ownership Transfer"); another
