@@ -20,6 +20,7 @@ fn misuse_does_not_compile() {
         "device_beside_compute",
         "finish_twice",
         "invented_point",
+        "named_by_anyone",
         "pointer_past_its_turn",
         "run_with_itself",
         "slice_escapes_its_closure",
