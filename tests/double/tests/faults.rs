@@ -94,7 +94,8 @@ fn copy_through_buffer(world: &mut World<'_>, stream: &Arc<CudaStream>) -> Outco
     let mut read = [[0; 4]; 8];
     image.view().read_to_host(stream, 1, ..1, &mut read)?;
     assert_eq!(read, [[5; 4]; 8]);
-    Ok(buffer.close()?)
+    buffer.close()?;
+    Ok(world.image().join_foreign_work()?)
 }
 
 #[test]

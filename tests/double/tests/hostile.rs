@@ -11,7 +11,8 @@ use common::{assert_clean, kinds};
 use cuda_import::cudarc::driver::sys::{CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode};
 use cuda_import::cudarc::driver::{CudaContext, CudaStream, DevicePtr, DriverError};
 use cuda_import::{
-    BufferMappingInfo, CaptureError, Error, FrameGraph, MappedBuffer, SemaphoreKind, mark, query, signal_one, wait_one,
+    BufferMappingInfo, CaptureError, Error, FrameGraph, MappedBuffer, SemaphoreKind, leaks, mark, query, signal_one,
+    wait_one,
 };
 use driver_double::Double;
 
@@ -220,4 +221,72 @@ fn an_image_has_its_whole_memory() {
     map(&memory, &home).close().unwrap();
     drop((memory, home, device));
     assert_clean(&double);
+}
+
+/// A mapping that the driver will not free is an error and a counted leak, whoever stands in between.
+#[test]
+fn a_free_that_fails_is_counted() {
+    let Some(double) = Double::in_child("a_free_that_fails_is_counted") else { return };
+    let device = device();
+    let home = device.new_stream().unwrap();
+    let closes: [(&str, fn(&Double, &cuda_import::CudaDevice, &Arc<CudaStream>, u64) -> bool); 2] = [
+        ("cuMemFree_v2", |double, device, home, nth| {
+            let buffer = map(&import_memory(double, device), home);
+            double.fail_nth(nth, 1, false);
+            buffer.close().is_err()
+        }),
+        ("cuMipmappedArrayDestroy", |double, device, home, nth| {
+            let image = map_image(&import_image(double, device), home);
+            double.fail_nth(nth, 1, false);
+            image.close().is_err()
+        }),
+    ];
+    for (name, close) in closes {
+        let mut hits = Vec::new();
+        let counted = (1..30).find_map(|nth| {
+            double.set_current(0);
+            let before = leaks();
+            let failed = close(&double, &device, &home, nth);
+            let hit = double.disarm()?;
+            hits.push(hit.name.clone());
+            assert!(!failed || leaks() == before + 1, "{hit:?}");
+            (hit.name == name).then_some((failed, leaks() - before))
+        });
+        assert_eq!(counted, Some((true, 1)), "{name}: {hits:?}");
+    }
+}
+
+/// Who has seen all work end need not wait behind what others enqueue on the same stream; lent again, it counts no more.
+#[test]
+fn a_mapping_that_is_known_to_be_idle_asks_nothing() {
+    let Some(double) = Double::in_child("a_mapping_that_is_known_to_be_idle_asks_nothing") else { return };
+    let device = device();
+    let home = device.new_stream().unwrap();
+    let exported = double.export_semaphore(true);
+    let number = exported.number;
+    let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
+    let [idle, lent] = [(); 2].map(|()| map(&import_memory(&double, &device), &home));
+    let image = map_image(&import_image(&double, &device), &home);
+    // SAFETY: nothing uses them.
+    unsafe {
+        idle.assume_idle();
+        lent.assume_idle();
+        image.assume_idle();
+    }
+    drop(lent.view().device_ptr(&home));
+    // SAFETY: the signal comes below, and the timeline lives until then.
+    unsafe { wait_one(&home, &timeline, 1) }.unwrap();
+    assert!(matches!(lent.close(), Err(Error::StillInUse { .. })));
+    double.forget_calls();
+    std::thread::scope(|scope| {
+        // The free itself waits for the whole context.
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            double.signal(number, 1);
+        });
+        idle.close().unwrap();
+        image.close().unwrap();
+    });
+    let asked = ["cuStreamQuery", "cuEventQuery", "cuEventRecord"];
+    assert!(double.calls().iter().all(|call| !asked.contains(&call.name.as_str())), "{:#?}", double.calls());
 }
