@@ -64,10 +64,10 @@
 //! | `image`, `image_view`, `texture` | images in them, and what is lent of those: copies, texture and surface objects |
 //! | `texel`, `image_info`, `image_limits`, `image_problem` | what an image may be, and what is wrong with it |
 //! | `image_objects` | texture and surface objects, made once |
-//! | `order`, `guests`, `mark` | order between the streams that use one buffer or image |
+//! | `order`, `guests`, `refusal`, `mark` | order between the streams that use one buffer or image |
 //! | `semaphore`, `stream` | imported semaphores, waits and signals |
 //! | `graph`, `stand_in` | a frame as a CUDA graph, and buffers while one is captured |
-//! | `error`, `code`, `version` | what can go wrong; the driver's codes and versions |
+//! | `error`, `call`, `code`, `version` | what can go wrong; the driver's codes and versions |
 //! | `sys` | the driver's entry points, and nothing else |
 //!
 //! The version of CUDA's binding is a feature: `cuda-12000` by default, which runs on the most drivers, or exactly one of

@@ -40,7 +40,7 @@ pub struct SharedImage<T> {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // One per slot, and never moved: boxing it would cost every access.
 enum Mapping<T> {
-    Cuda(MappedImage<T>),
+    Cuda(Box<MappedImage<T>>),
     Host(HostMapping),
 }
 
@@ -102,7 +102,7 @@ impl<T: Texel> SharedImage<T> {
                 let (memory, mapping) = handoff::image(&vulkan, cuda.device(), spec.layered)?;
                 // SAFETY: rule "mappings must match those of the exporting API": every number comes from the exporter's
                 // descriptor of this very image; the texel type is that of its format, by the table.
-                Mapping::Cuda(unsafe { MappedImage::map(&memory, &mapping, cuda.stream()) }?)
+                Mapping::Cuda(Box::new(unsafe { MappedImage::map(&memory, &mapping, cuda.stream()) }?))
             }
             SideRef::Host(_) => Mapping::Host(map_host::<T>(&vulkan, name)?),
         };

@@ -1,18 +1,17 @@
 //! What can go wrong, said so that the reader can act on it.
 
+mod call;
 pub(crate) mod code;
 
 use std::fmt;
 use std::time::Duration;
 
-use cudarc::driver::DriverError;
-use cudarc::driver::sys::CUresult;
 use uuid::Uuid;
 
 use crate::device::version::DriverVersion;
 use crate::error::code::DriverCode;
 use crate::image::problem::ImageProblem;
-use crate::sys::{CallError, LoadError};
+use crate::sys::LoadError;
 
 /// A device that was there when another one was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -251,55 +250,6 @@ impl Error {
     }
 }
 
-impl CallError {
-    /// Says which object the call was about, and where.
-    pub(crate) fn at(self, object: impl fmt::Display, device: &str) -> Error {
-        Error::Driver {
-            call: self.call,
-            code: DriverCode(self.code),
-            object: object.to_string(),
-            device: device.to_owned(),
-        }
-    }
-
-    /// For cudarc's record of errors. Its enum holds no number that it does not know, so rare ones become "unknown".
-    pub(crate) fn to_cudarc(self) -> DriverError {
-        use CUresult as Code;
-        const CODES: &[Code] = &[
-            Code::CUDA_ERROR_INVALID_VALUE,
-            Code::CUDA_ERROR_OUT_OF_MEMORY,
-            Code::CUDA_ERROR_NOT_INITIALIZED,
-            Code::CUDA_ERROR_DEINITIALIZED,
-            Code::CUDA_ERROR_INVALID_CONTEXT,
-            Code::CUDA_ERROR_ECC_UNCORRECTABLE,
-            Code::CUDA_ERROR_INVALID_HANDLE,
-            Code::CUDA_ERROR_ILLEGAL_ADDRESS,
-            Code::CUDA_ERROR_LAUNCH_TIMEOUT,
-            Code::CUDA_ERROR_CONTEXT_IS_DESTROYED,
-            Code::CUDA_ERROR_ASSERT,
-            Code::CUDA_ERROR_HARDWARE_STACK_ERROR,
-            Code::CUDA_ERROR_ILLEGAL_INSTRUCTION,
-            Code::CUDA_ERROR_MISALIGNED_ADDRESS,
-            Code::CUDA_ERROR_INVALID_ADDRESS_SPACE,
-            Code::CUDA_ERROR_INVALID_PC,
-            Code::CUDA_ERROR_LAUNCH_FAILED,
-            Code::CUDA_ERROR_NOT_PERMITTED,
-            Code::CUDA_ERROR_NOT_SUPPORTED,
-            Code::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED,
-            Code::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED,
-            Code::CUDA_ERROR_STREAM_CAPTURE_IMPLICIT,
-            Code::CUDA_ERROR_CAPTURED_EVENT,
-        ];
-        let known = CODES.iter().find(|known| **known as u32 == self.code);
-        DriverError(known.copied().unwrap_or(Code::CUDA_ERROR_UNKNOWN))
-    }
-
-    /// From a call that cudarc made. Its enum becomes a number at once.
-    pub(crate) fn from_cudarc(call: &'static str, error: cudarc::driver::DriverError) -> Self {
-        Self { call, code: error.0 as u32 }
-    }
-}
-
 impl From<LoadError> for Error {
     fn from(error: LoadError) -> Self {
         match error {
@@ -350,6 +300,7 @@ fn list(present: &[PresentDevice]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::CallError;
 
     #[test]
     fn a_driver_error_says_call_code_object_device_and_advice() {

@@ -17,7 +17,7 @@ use crate::image::info::Region;
 use crate::image::problem::ImageProblem;
 use crate::image::texel::Texel;
 use crate::image::texture::{Surface, Texture, TextureInfo};
-use crate::stream::order::{check_context, check_stream};
+use crate::stream::refusal::{check_context, check_stream};
 use crate::sys::{CallError, INVALID_VALUE, Linear, array_copy};
 
 /// An image on the device, lent for reading.

@@ -12,7 +12,7 @@ use crate::device::{CudaDevice, check_recorded};
 use crate::error::{Error, Object};
 use crate::memory::mapping::count_leak;
 use crate::semaphore::ImportedSemaphore;
-use crate::stream::order::{check_capture, check_context};
+use crate::stream::refusal::{check_capture, check_context};
 use crate::stream::{SemaphorePoint, Target, enqueue_signal, enqueue_wait};
 use crate::sys::{CallError, CallResult, ExecHandle, GraphHandle, NodeHandle, NodeKind, Restoring, SemaphoreHandle};
 

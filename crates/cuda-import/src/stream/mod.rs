@@ -7,13 +7,14 @@ pub(crate) mod graph;
 pub(crate) mod guests;
 pub(crate) mod mark;
 pub(crate) mod order;
+pub(crate) mod refusal;
 
 use cudarc::driver::{CudaContext, CudaStream};
 
 use crate::device::check_recorded;
 use crate::error::Error;
 use crate::semaphore::ImportedSemaphore;
-use crate::stream::order::check_capture;
+use crate::stream::refusal::check_capture;
 use crate::sys;
 use crate::sys::{CallResult, Driver, SemaphoreHandle};
 

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use cudarc::driver::sys::CUresult;
 use cudarc::driver::{CudaStream, DriverError, SyncOnDrop};
 
 use crate::buffer::stand_in;
@@ -22,8 +21,9 @@ use crate::device::CudaDevice;
 use crate::error::code::DriverCode;
 use crate::error::{Error, Object};
 use crate::stream::guests::Guests;
+use crate::stream::refusal::{Refusal, check_stream};
 use crate::stream::{Mark, is_per_thread};
-use crate::sys::{CallError, CallResult, Current, Driver, Restoring};
+use crate::sys::{CallError, CallResult, Current, Restoring};
 
 /// How long dropping a buffer or an image waits for the work that uses it.
 const DROP_LIMIT: Duration = Duration::from_secs(2);
@@ -37,36 +37,6 @@ pub(crate) struct StreamOrder {
     known_idle: AtomicBool,
     home: Restoring<Arc<CudaStream>>,
     device: CudaDevice,
-}
-
-/// Why a stream may not use an object.
-#[derive(Clone, Copy, Debug)]
-enum Refusal {
-    /// It is a different stream on each thread.
-    PerThread,
-    /// It is of another context.
-    Context,
-    /// It, or the home stream, is captured by somebody else.
-    Captured,
-    Call(CallError),
-}
-
-impl From<CallError> for Refusal {
-    fn from(error: CallError) -> Self {
-        Self::Call(error)
-    }
-}
-
-impl Refusal {
-    /// As cudarc notes it.
-    fn note(self) -> DriverError {
-        match self {
-            Self::PerThread => DriverError(CUresult::CUDA_ERROR_NOT_PERMITTED),
-            Self::Context => DriverError(CUresult::CUDA_ERROR_INVALID_CONTEXT),
-            Self::Captured => DriverError(CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED),
-            Self::Call(error) => error.to_cudarc(),
-        }
-    }
 }
 
 impl StreamOrder {
@@ -332,38 +302,6 @@ impl StreamOrder {
 
     fn bind(&self) -> CallResult<Current> {
         self.device.bind()
-    }
-}
-
-/// Whether `object`, which lives on `device`, can be used on the stream.
-pub(crate) fn check_stream(stream: &CudaStream, device: &CudaDevice, object: &Object<'_>) -> Result<(), Error> {
-    check_context(stream, device, object)?;
-    if is_per_thread(stream) {
-        return Err(Error::PerThreadStream { object: object.to_string() });
-    }
-    Ok(())
-}
-
-/// Whether the stream is of the context that `object` lives in.
-pub(crate) fn check_context(stream: &CudaStream, device: &CudaDevice, object: &Object<'_>) -> Result<(), Error> {
-    if device.owns(stream) {
-        return Ok(());
-    }
-    Err(Error::ContextMismatch { object: object.to_string(), device: device.name().to_owned() })
-}
-
-/// That nobody captures the stream: what is enqueued would go into a graph, and run at any time or never. Its context must be
-/// current.
-pub(crate) fn check_capture(
-    driver: Driver,
-    stream: &CudaStream,
-    object: impl std::fmt::Display,
-    device: impl FnOnce() -> String,
-) -> Result<(), Error> {
-    match driver.is_capturing(stream) {
-        Ok(false) => Ok(()),
-        Ok(true) => Err(Error::StreamCaptured { object: object.to_string(), device: device() }),
-        Err(error) => Err(error.at(object, &device())),
     }
 }
 

@@ -85,8 +85,8 @@ struct Entry {
 /// One allocation, on both sides.
 #[derive(Debug)]
 pub(crate) struct PoolBlock {
-    // Field order is drop order: the mapping goes before the memory (CUDA programming guide 6.2.16: "Freeing a memory
-    // object does not free any mappings to that object").
+    /// Gone once the block is dropped: before the memory (CUDA programming guide 6.2.16: "Freeing a memory object does not free
+    /// any mappings to that object"), which is kept where the mapping cannot be freed.
     cuda: Option<Arc<MappedBlock>>,
     vulkan: Arc<Block>,
     _alive: Alive,
@@ -106,6 +106,11 @@ impl PoolBlock {
 impl Drop for PoolBlock {
     fn drop(&mut self) {
         trace::event(Event { event: "destroy", side: "vulkan", object: self.vulkan.name(), ..Event::default() });
+        let closed = self.cuda.take().and_then(Arc::into_inner).map_or(Ok(()), MappedBlock::close);
+        if let Err(error) = closed {
+            log::error!("block \"{}\" is leaked on both sides: {error}", self.vulkan.name());
+            std::mem::forget(Arc::clone(&self.vulkan));
+        }
     }
 }
 

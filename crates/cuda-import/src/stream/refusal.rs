@@ -1,0 +1,71 @@
+//! Streams that an object cannot be used on.
+
+use cudarc::driver::sys::CUresult;
+use cudarc::driver::{CudaStream, DriverError};
+
+use crate::device::CudaDevice;
+use crate::error::{Error, Object};
+use crate::stream::is_per_thread;
+use crate::sys::{CallError, Driver};
+
+/// Why a stream may not use an object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Refusal {
+    /// It is a different stream on each thread.
+    PerThread,
+    /// It is of another context.
+    Context,
+    /// It, or the home stream, is captured by somebody else.
+    Captured,
+    Call(CallError),
+}
+
+impl From<CallError> for Refusal {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl Refusal {
+    /// As cudarc notes it.
+    pub(crate) fn note(self) -> DriverError {
+        match self {
+            Self::PerThread => DriverError(CUresult::CUDA_ERROR_NOT_PERMITTED),
+            Self::Context => DriverError(CUresult::CUDA_ERROR_INVALID_CONTEXT),
+            Self::Captured => DriverError(CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED),
+            Self::Call(error) => error.to_cudarc(),
+        }
+    }
+}
+
+/// Whether `object`, which lives on `device`, can be used on the stream.
+pub(crate) fn check_stream(stream: &CudaStream, device: &CudaDevice, object: &Object<'_>) -> Result<(), Error> {
+    check_context(stream, device, object)?;
+    if is_per_thread(stream) {
+        return Err(Error::PerThreadStream { object: object.to_string() });
+    }
+    Ok(())
+}
+
+/// Whether the stream is of the context that `object` lives in.
+pub(crate) fn check_context(stream: &CudaStream, device: &CudaDevice, object: &Object<'_>) -> Result<(), Error> {
+    if device.owns(stream) {
+        return Ok(());
+    }
+    Err(Error::ContextMismatch { object: object.to_string(), device: device.name().to_owned() })
+}
+
+/// That nobody captures the stream: what is enqueued would go into a graph, and run at any time or never. Its context must be
+/// current.
+pub(crate) fn check_capture(
+    driver: Driver,
+    stream: &CudaStream,
+    object: impl std::fmt::Display,
+    device: impl FnOnce() -> String,
+) -> Result<(), Error> {
+    match driver.is_capturing(stream) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Error::StreamCaptured { object: object.to_string(), device: device() }),
+        Err(error) => Err(error.at(object, &device())),
+    }
+}
