@@ -229,7 +229,8 @@ fn a_free_that_fails_is_counted() {
     let Some(double) = Double::in_child("a_free_that_fails_is_counted") else { return };
     let device = device();
     let home = device.new_stream().unwrap();
-    let closes: [(&str, fn(&Double, &cuda_import::CudaDevice, &Arc<CudaStream>, u64) -> bool); 2] = [
+    type Close = fn(&Double, &cuda_import::CudaDevice, &Arc<CudaStream>, u64) -> bool;
+    let closes: [(&str, Close); 2] = [
         ("cuMemFree_v2", |double, device, home, nth| {
             let buffer = map(&import_memory(double, device), home);
             double.fail_nth(nth, 1, false);
@@ -267,12 +268,12 @@ fn a_mapping_that_is_known_to_be_idle_asks_nothing() {
     let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
     let [idle, lent] = [(); 2].map(|()| map(&import_memory(&double, &device), &home));
     let image = map_image(&import_image(&double, &device), &home);
-    // SAFETY: nothing uses them.
-    unsafe {
-        idle.assume_idle();
-        lent.assume_idle();
-        image.assume_idle();
+    for buffer in [&idle, &lent] {
+        // SAFETY: nothing uses it.
+        unsafe { buffer.assume_idle() };
     }
+    // SAFETY: as above.
+    unsafe { image.assume_idle() };
     drop(lent.view().device_ptr(&home));
     // SAFETY: the signal comes below, and the timeline lives until then.
     unsafe { wait_one(&home, &timeline, 1) }.unwrap();

@@ -1,13 +1,14 @@
-//! Failed calls, on their way to an [`Error`] and to and from cudarc's.
+//! Failed calls and loads, on their way to an [`Error`] and to and from cudarc's.
 
 use std::fmt;
 
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::CUresult;
 
+use crate::device::version::DriverVersion;
 use crate::error::Error;
 use crate::error::code::DriverCode;
-use crate::sys::CallError;
+use crate::sys::{CallError, LoadError};
 
 impl CallError {
     /// Says which object the call was about, and where.
@@ -57,3 +58,21 @@ impl CallError {
         Self { call, code: error.0 as u32 }
     }
 }
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::NoLibrary => Self::NoDriver { detail: NO_LIBRARY.to_owned() },
+            LoadError::MissingSymbols { missing, version } => {
+                Self::DriverTooOld { missing, version: version.map(DriverVersion::from_raw) }
+            }
+        }
+    }
+}
+
+#[cfg(not(windows))]
+const NO_LIBRARY: &str = "libcuda.so.1 was not found, or could not be loaded. It comes with the NVIDIA driver, not with the CUDA \
+    toolkit: install the driver, and in a container start it with its GPUs (`--gpus all`)";
+#[cfg(windows)]
+const NO_LIBRARY: &str =
+    "nvcuda.dll was not found, or could not be loaded. It comes with the NVIDIA driver: install that";

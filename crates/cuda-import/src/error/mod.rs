@@ -11,7 +11,6 @@ use uuid::Uuid;
 use crate::device::version::DriverVersion;
 use crate::error::code::DriverCode;
 use crate::image::problem::ImageProblem;
-use crate::sys::LoadError;
 
 /// A device that was there when another one was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -250,24 +249,6 @@ impl Error {
     }
 }
 
-impl From<LoadError> for Error {
-    fn from(error: LoadError) -> Self {
-        match error {
-            LoadError::NoLibrary => Self::NoDriver { detail: NO_LIBRARY.to_owned() },
-            LoadError::MissingSymbols { missing, version } => {
-                Self::DriverTooOld { missing, version: version.map(DriverVersion::from_raw) }
-            }
-        }
-    }
-}
-
-#[cfg(not(windows))]
-const NO_LIBRARY: &str = "libcuda.so.1 was not found, or could not be loaded. It comes with the NVIDIA driver, not with the CUDA \
-    toolkit: install the driver, and in a container start it with its GPUs (`--gpus all`)";
-#[cfg(windows)]
-const NO_LIBRARY: &str =
-    "nvcuda.dll was not found, or could not be loaded. It comes with the NVIDIA driver: install that";
-
 /// Names an object in errors, logs and traces: `memory "particles"`, or `memory` where it has no name.
 pub(crate) struct Object<'a>(pub(crate) &'static str, pub(crate) &'a str);
 
@@ -300,7 +281,7 @@ fn list(present: &[PresentDevice]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::CallError;
+    use crate::sys::{CallError, LoadError};
 
     #[test]
     fn a_driver_error_says_call_code_object_device_and_advice() {
