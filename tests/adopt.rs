@@ -61,9 +61,10 @@ fn frames_through_the_engines_own_submissions(backend: Backend, legacy: bool) {
         for frame in 0..6u32 {
             let mut turn = exchange.begin().unwrap();
             filler.fill(&mut turn, frame * 10, std::time::Duration::from_millis(5));
-            let mut turn = turn.finish().unwrap();
+            let turn = turn.finish().unwrap();
             let commands = [readback.record(&turn, &[(turn.resources().as_raw(), 4 * LEN as u64)])];
-            let parts = turn.submit_parts().unwrap();
+            let turn = turn.lend().unwrap();
+            let parts = turn.parts();
             let queue = *device.queue().lock();
             if legacy {
                 let parts = parts.legacy();

@@ -75,7 +75,7 @@ fn the_frame_path_allocates_nothing(rig: &Rig, compute: &Compute) {
         let (parted, parts) = allocations(|| turn.resources().count());
         assert_eq!(parts, 4);
         // SAFETY: recorded with the turn's barriers.
-        let (submitted, point) = allocations(|| unsafe { turn.submit(rig.device().queue(), &[commands]) }.unwrap());
+        let (submitted, point) = allocations(|| unsafe { turn.submit(&[commands]) }.unwrap());
         point.wait(Rig::LONG).unwrap();
         counts.push((begun, worked, finished, parted, submitted));
     }

@@ -82,6 +82,6 @@ fn one_frame(device: &ExportDevice, compute: &Compute) {
     assert_eq!(first.src_access_mask.contains(vk::AccessFlags2::HOST_WRITE), host);
 
     // SAFETY: recorded with the turn's barriers; waited for here.
-    unsafe { turn.submit(device.queue(), &[commands]) }.unwrap().wait(Rig::LONG).unwrap();
+    unsafe { turn.submit(&[commands]) }.unwrap().wait(Rig::LONG).unwrap();
     exchange.close().unwrap();
 }

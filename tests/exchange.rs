@@ -74,9 +74,10 @@ fn without_the_wait_vulkan_reads_stale_data(rig: &Rig, compute: &Compute) {
 
     let mut turn = exchange.begin().unwrap();
     filler.fill(&mut turn, 2000, SLOW);
-    let mut turn = turn.finish().unwrap();
+    let turn = turn.finish().unwrap();
     let commands = readback.record(&turn, &[source]);
-    let parts = turn.submit_parts().unwrap();
+    let turn = turn.lend().unwrap();
+    let parts = turn.parts();
     let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
     let signals = [parts.signal];
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
@@ -104,14 +105,14 @@ fn computing_waits_for_a_slow_reader(rig: &Rig, compute: &Compute) {
     let turn = turn.finish().unwrap();
     let commands = slow.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
     // SAFETY: recorded with the turn's barriers; waited for below.
-    let slow_frame = unsafe { turn.submit(rig.device().queue(), &[commands]) }.unwrap();
+    let slow_frame = unsafe { turn.submit(&[commands]) }.unwrap();
 
     let mut turn = exchange.begin().unwrap();
     filler.fill(&mut turn, 1000, Duration::ZERO);
     let turn = turn.finish().unwrap();
     let commands = fast.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
     // SAFETY: as above.
-    let first = unsafe { turn.submit(rig.device().queue(), &[commands]) }.unwrap();
+    let first = unsafe { turn.submit(&[commands]) }.unwrap();
 
     // Frame 1 is computed while frame 0 still waits in the queue.
     let mut turn = exchange.begin().unwrap();
@@ -171,7 +172,7 @@ fn dropping_with_frames_in_flight_is_safe(rig: &Rig, compute: &Compute) {
     let turn = turn.finish().unwrap();
     let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
     // SAFETY: recorded with the turn's barriers; dropping the exchange waits.
-    let point = unsafe { turn.submit(rig.device().queue(), &[commands]) }.unwrap();
+    let point = unsafe { turn.submit(&[commands]) }.unwrap();
     drop(exchange);
     assert!(point.is_reached().unwrap(), "dropping did not wait");
     assert!(readback.words() == Filler::pattern(LEN, 5));

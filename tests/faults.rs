@@ -38,11 +38,11 @@ fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
 }
 
 /// A frame that is submitted and not waited for.
-fn submit(rig: &Rig, readback: &Readback, turn: bridge::RenderTurn<BufferSpec<u32>>) -> Result<TimelinePoint, Error> {
+fn submit(readback: &Readback, turn: bridge::RenderTurn<BufferSpec<u32>>) -> Result<TimelinePoint, Error> {
     let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
     // SAFETY: recorded with the turn's barriers; the readback outlives the frame, or is leaked by the panic that fails
     // the test.
-    unsafe { turn.submit(rig.device().queue(), &[commands]) }
+    unsafe { turn.submit(&[commands]) }
 }
 
 fn more_memory_than_there_is(_: &Rig, compute: &Compute) {
@@ -67,7 +67,7 @@ fn work_that_does_not_end_in_time(rig: &Rig, compute: &Compute) {
     let mut exchange = exchange(compute, 1);
     let mut turn = exchange.begin().unwrap();
     filler.fill(&mut turn, 9, ENDLESS);
-    let point = submit(rig, &readback, turn.finish().unwrap()).unwrap();
+    let point = submit(&readback, turn.finish().unwrap()).unwrap();
 
     let start = Instant::now();
     let error = point.wait(LIMIT).unwrap_err();
@@ -90,13 +90,13 @@ fn a_compute_side_that_fails(rig: &Rig, compute: &Compute) {
     let mut exchange = exchange(compute, 2);
     let mut turn = exchange.begin().unwrap();
     filler.fill(&mut turn, 1, Duration::ZERO);
-    submit(rig, &readback, turn.finish().unwrap()).unwrap().wait(Rig::LONG).unwrap();
+    submit(&readback, turn.finish().unwrap()).unwrap().wait(Rig::LONG).unwrap();
     assert!(readback.words() == Filler::pattern(LEN, 1));
 
     let mut turn = exchange.begin().unwrap();
     filler.fail(&mut turn);
     // Whether the failure shows here already is a matter of time.
-    let submitted = turn.finish().and_then(|turn| submit(rig, &readback, turn));
+    let submitted = turn.finish().and_then(|turn| submit(&readback, turn));
     let start = Instant::now();
     if let Ok(point) = &submitted {
         let _ = point.wait(Rig::LONG);
@@ -121,7 +121,7 @@ fn a_compute_side_that_fails(rig: &Rig, compute: &Compute) {
     let (filler, mut healthy) = (Filler::new(&host), self::exchange(&host, 1));
     let mut turn = healthy.begin().unwrap();
     filler.fill(&mut turn, 77, Duration::ZERO);
-    submit(rig, &readback, turn.finish().unwrap()).unwrap().wait(Rig::LONG).unwrap();
+    submit(&readback, turn.finish().unwrap()).unwrap().wait(Rig::LONG).unwrap();
     assert!(readback.words() == Filler::pattern(LEN, 77));
     healthy.close().unwrap();
 

@@ -170,7 +170,7 @@ fn values_rise_over_a_thousand_frames(rig: &Rig, side: &Compute) {
         assert_eq!(turn.computed().value(), u64::from(frame) + 1);
         let commands = readback[slot].record(&turn, &[(turn.resources().as_raw(), SIZE)]);
         // SAFETY: recorded with the turn's barriers; waited for above or below.
-        let point = unsafe { turn.submit(rig.device().queue(), &[commands]) }.unwrap();
+        let point = unsafe { turn.submit(&[commands]) }.unwrap();
         assert_eq!(point.value(), u64::from(frame) + 1);
         pending[slot] = Some((frame, point));
     }
@@ -209,12 +209,12 @@ fn a_graph_waits_for_a_slow_reader(rig: &Rig, side: &Compute) {
         let turn = turn.finish().unwrap();
         let commands = slow.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
         // SAFETY: recorded with the turn's barriers; waited for below.
-        let blocked = unsafe { turn.submit(rig.device().queue(), &[commands]) }.unwrap();
+        let blocked = unsafe { turn.submit(&[commands]) }.unwrap();
 
         let turn = compute(&mut exchange, &mut graph, &mut counter);
         let commands = fast.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
         // SAFETY: as above.
-        let first = unsafe { turn.submit(rig.device().queue(), &[commands]) }.unwrap();
+        let first = unsafe { turn.submit(&[commands]) }.unwrap();
 
         let next = compute(&mut exchange, &mut graph, &mut counter);
         assert!(!first.is_reached().unwrap(), "the reader is too fast to prove anything");
@@ -257,7 +257,7 @@ fn frames_that_vulkan_begins(rig: &Rig, side: &Compute) {
         let turn = exchange.begin().unwrap();
         let recorded = commands.fill(&turn, turn.resources().as_raw(), frame);
         // SAFETY: recorded with the turn's barriers; recording again waits.
-        let turn = unsafe { turn.submit(rig.device().queue(), &[recorded]) }.unwrap();
+        let turn = unsafe { turn.submit(&[recorded]) }.unwrap();
         commands.note(turn.rendered());
         let step = |_, work: Work<'_, Words>| match (&mut counter.memory, work) {
             (Memory::Cuda { add, count, .. }, Work::Cuda(cuda)) => {
@@ -362,7 +362,7 @@ fn a_graph_and_its_exchange_go_in_any_order(rig: &Rig, side: &Compute) {
         let computed = turn.computed().clone();
         let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
         // SAFETY: recorded with the turn's barriers; dropping both waits.
-        let point = unsafe { turn.submit(rig.device().queue(), &[commands]) }.unwrap();
+        let point = unsafe { turn.submit(&[commands]) }.unwrap();
         assert!(!computed.is_reached().unwrap(), "the graph is too fast to prove anything");
         if graph_first {
             drop(graph);

@@ -79,9 +79,10 @@ fn every_frame_that_was_lent_is_waited_for(rig: &Rig, compute: &Compute) {
     let gate = Semaphore::new(device, &gate).unwrap();
     let readbacks = [Readback::new(device, 64), Readback::new(device, 64)];
     let turns = [(); 2].map(|()| exchange.begin().unwrap().finish().unwrap());
-    for (index, mut turn) in turns.into_iter().enumerate() {
+    for (index, turn) in turns.into_iter().enumerate() {
         let commands = readbacks[index].record(&turn, &[(turn.resources().as_raw(), 64)]);
-        let parts = turn.submit_parts().unwrap();
+        let lent = turn.lend().unwrap();
+        let parts = lent.parts();
         let closed = vk::SemaphoreSubmitInfo::default().semaphore(gate.as_raw()).value(1);
         let waits = [parts.wait, closed.stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
         let commands = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
@@ -92,7 +93,7 @@ fn every_frame_that_was_lent_is_waited_for(rig: &Rig, compute: &Compute) {
             .signal_semaphore_infos(&signals);
         // SAFETY: recorded with the turn's barriers; all of it outlives the idle device below.
         unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-        drop(turn);
+        drop(lent);
     }
     let leaked = LiveObjects::now().leaked_buffers;
     drop(exchange);

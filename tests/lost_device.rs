@@ -121,7 +121,7 @@ fn lose(device: &ExportDevice, compute: &Compute, counter: Counter) {
         let turn = exchange.begin().unwrap().finish().unwrap();
         let commands = readback.record(&turn, &[]);
         // SAFETY: recorded with the turn's barriers, waited for here.
-        let point = unsafe { turn.submit(device.queue(), &[commands]) }.unwrap();
+        let point = unsafe { turn.submit(&[commands]) }.unwrap();
         point.wait(Rig::LONG).unwrap();
         last = Some(point);
     }
@@ -134,7 +134,7 @@ fn lose(device: &ExportDevice, compute: &Compute, counter: Counter) {
     *LOST.lock().unwrap() = Some(counter);
     let start = Instant::now();
     // SAFETY: as above; refused.
-    let error = unsafe { turn.submit(device.queue(), &[commands]) }.unwrap_err();
+    let error = unsafe { turn.submit(&[commands]) }.unwrap_err();
     assert!(error.is_device_lost(), "{error}");
     assert!(error.to_string().contains("recreate the device"), "{error}");
     // A point that was reached before may be known to be; it must not be known of one that was not.

@@ -187,8 +187,8 @@ fn a_sink_may_use_the_bridge(rig: &Rig, compute: &Compute) {
 
 fn leaks_are_counted(_: &Rig, compute: &Compute) {
     let mut watched = exchange(compute);
-    let mut turn = watched.begin().unwrap().finish().unwrap();
-    turn.submit_parts().unwrap();
+    let turn = watched.begin().unwrap().finish().unwrap();
+    let turn = turn.lend().unwrap();
     drop(turn);
     // Its parts may have been submitted, and no signal ever comes: closing gives up, and says all it knows.
     let error = watched.close().unwrap_err().to_string();

@@ -38,7 +38,7 @@ fn no_more_frames_are_in_flight_than_may_be(rig: &Rig, compute: &Compute) {
             let turn = turn.finish().unwrap();
             let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
             // SAFETY: recorded with the turn's barriers; all are waited for below.
-            points.push(unsafe { turn.submit(rig.device().queue(), &[commands]) }.unwrap());
+            points.push(unsafe { turn.submit(&[commands]) }.unwrap());
             assert!(!points[points.len() - 1].is_reached().unwrap(), "the frame is too fast to prove anything");
         }
         points[points.len() - 1].wait(Rig::LONG).unwrap();
@@ -75,7 +75,7 @@ fn frames_are_enqueued_without_waiting(rig: &Rig, compute: &Compute) {
         let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
         steps.push(("record", start.elapsed()));
         // SAFETY: recorded with the turn's barriers; all are waited for below.
-        last = Some(unsafe { turn.submit(rig.device().queue(), &[commands]) }.unwrap());
+        last = Some(unsafe { turn.submit(&[commands]) }.unwrap());
         steps.push(("submit", start.elapsed()));
     }
     assert!(start.elapsed() < SLOW, "three frames of {SLOW:?} on {:?}: {steps:?}", compute.backend());

@@ -265,9 +265,9 @@ fn what_is_leaked_never_comes_back(_: &Rig, compute: &Compute) {
     let spec = BufferSpec::<u32>::new(4096, READ);
     let info = ExchangeInfo { slots: 1, timeout: Duration::from_millis(200), ..in_pool("lost", &pool) };
     let mut exchange = Exchange::new(compute, &info, spec.clone()).unwrap();
-    let mut turn = exchange.begin().unwrap().finish().unwrap();
+    let turn = exchange.begin().unwrap().finish().unwrap();
     // They may have been submitted, and no signal ever comes.
-    turn.submit_parts().unwrap();
+    let turn = turn.lend().unwrap();
     drop(turn);
     exchange.close().unwrap_err();
     assert_eq!(pool.report().buffers, 1);

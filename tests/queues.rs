@@ -36,21 +36,11 @@ fn frames_cross_on_every_queue(rig: &Rig, compute: &Compute) {
 }
 
 fn a_queue_is_refused_what_it_cannot_do(rig: &Rig, compute: &Compute) {
-    let Some(transfer) = rig.device().queue_of(QueueKind::Transfer) else {
+    if rig.device().queue_of(QueueKind::Transfer).is_none() {
         return skip(Need::Other, "what a transfer queue cannot do", "there is no transfer queue here");
-    };
+    }
     let info = ExchangeInfo { name: "queues", queue: QueueKind::Transfer, ..Default::default() };
     let drawn = BufferSpec::<u32>::new(LEN, Consumer::VERTEX_INPUT);
     let error = Exchange::new(compute, &info, drawn).unwrap_err().to_string();
     assert!(error.contains("transfer queue has no VERTEX_INPUT"), "{error}");
-    // A frame for the main queue, on another.
-    let info = ExchangeInfo { name: "main", ..Default::default() };
-    let mut exchange = Exchange::new(compute, &info, BufferSpec::<u32>::new(LEN, Consumer::TRANSFER_READ)).unwrap();
-    let turn = exchange.begin().unwrap().finish().unwrap();
-    // SAFETY: nothing is submitted.
-    let error = unsafe { turn.submit(transfer, &[]) }.unwrap_err().to_string();
-    assert!(error.contains("its barriers are for family"), "{error}");
-    exchange.begin().unwrap_err();
-    exchange.begin().unwrap().finish().unwrap().skip();
-    exchange.close().unwrap();
 }

@@ -92,15 +92,10 @@ impl Reader {
 }
 
 /// Submits a fill of the turn's buffer.
-fn draw(
-    rig: &Rig,
-    commands: &Commands,
-    turn: RenderTurn<Words, RenderFirst>,
-    word: u32,
-) -> ComputeTurn<Words, RenderFirst> {
+fn draw(commands: &Commands, turn: RenderTurn<Words, RenderFirst>, word: u32) -> ComputeTurn<Words, RenderFirst> {
     let recorded = commands.fill(&turn, turn.resources().as_raw(), word);
     // SAFETY: recorded with the turn's barriers; every test waits before it goes on with the commands.
-    let turn = unsafe { turn.submit(rig.device().queue(), &[recorded]) }.unwrap();
+    let turn = unsafe { turn.submit(&[recorded]) }.unwrap();
     commands.note(turn.rendered());
     turn
 }
@@ -120,13 +115,13 @@ impl Blocker {
         Self { exchange, readback: Readback::new(rig.device(), SIZE), filler: Filler::new(&own) }
     }
 
-    fn block(&mut self, rig: &Rig, time: Duration) -> bridge::TimelinePoint {
+    fn block(&mut self, time: Duration) -> bridge::TimelinePoint {
         let mut turn = self.exchange.begin().unwrap();
         self.filler.fill(&mut turn, 0, time);
         let turn = turn.finish().unwrap();
         let commands = self.readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
         // SAFETY: recorded with the turn's barriers; the tests wait for the point.
-        unsafe { turn.submit(rig.device().queue(), &[commands]) }.unwrap()
+        unsafe { turn.submit(&[commands]) }.unwrap()
     }
 }
 
@@ -138,7 +133,7 @@ fn every_frame_crosses_whole(rig: &Rig, compute: &Compute) {
         for frame in 0..20u32 {
             let turn = exchange.begin().unwrap();
             assert_eq!(turn.frame(), u64::from(frame));
-            let mut turn = draw(rig, &commands, turn, frame + 7);
+            let mut turn = draw(&commands, turn, frame + 7);
             reader.read(&mut turn, Duration::ZERO);
             turn.finish().unwrap().wait(Rig::LONG).unwrap();
             assert!(reader.words() == [frame + 7; LEN], "frame {frame} of {slots} slots");
@@ -152,8 +147,8 @@ fn computing_waits_for_slow_commands(rig: &Rig, compute: &Compute) {
     let (mut blocker, mut reader) = (Blocker::new(rig, compute), Reader::new(compute));
     let mut exchange = exchange(compute, 2);
     for frame in 0..4u32 {
-        let slow = blocker.block(rig, SLOW);
-        let mut turn = draw(rig, &commands, exchange.begin().unwrap(), frame + 1);
+        let slow = blocker.block(SLOW);
+        let mut turn = draw(&commands, exchange.begin().unwrap(), frame + 1);
         reader.read(&mut turn, Duration::ZERO);
         assert!(!turn.rendered().is_reached().unwrap(), "the commands are too fast to prove anything");
         turn.finish().unwrap().wait(Rig::LONG).unwrap();
@@ -167,17 +162,18 @@ fn signalled_too_early_computing_reads_stale_data(rig: &Rig, compute: &Compute) 
     let commands = Commands::new(rig.device());
     let (mut blocker, mut reader) = (Blocker::new(rig, compute), Reader::new(compute));
     let mut exchange = exchange(compute, 1);
-    let turn = draw(rig, &commands, exchange.begin().unwrap(), 1);
+    let turn = draw(&commands, exchange.begin().unwrap(), 1);
     turn.finish().unwrap().wait(Rig::LONG).unwrap();
 
-    let mut turn = exchange.begin().unwrap();
+    let turn = exchange.begin().unwrap();
     let recorded = commands.fill(&turn, turn.resources().as_raw(), 2);
-    let parts = turn.submit_parts().unwrap();
+    let turn = turn.lend().unwrap();
+    let parts = turn.parts();
     let signals = [parts.signal];
     let early = vk::SubmitInfo2::default().signal_semaphore_infos(&signals);
     // SAFETY: wrong on purpose: the signal goes before the commands. The memory is plain words.
     unsafe { rig.device().queue().submit(&[early], vk::Fence::null()) }.unwrap();
-    let slow = blocker.block(rig, SLOW * 3);
+    let slow = blocker.block(SLOW * 3);
     let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(recorded)];
     let late = vk::SubmitInfo2::default().command_buffer_infos(&infos);
     // SAFETY: recorded; waited for below with the queue.
@@ -189,7 +185,7 @@ fn signalled_too_early_computing_reads_stale_data(rig: &Rig, compute: &Compute) 
     assert!(reader.words() != [2; LEN], "the order test cannot tell a wrong signal");
     slow.wait(Rig::LONG).unwrap();
     // The late commands are behind it.
-    blocker.block(rig, Duration::ZERO).wait(Rig::LONG).unwrap();
+    blocker.block(Duration::ZERO).wait(Rig::LONG).unwrap();
 }
 
 /// With one slot, the second frame's commands must not touch what the first frame's computation still reads.
@@ -197,10 +193,10 @@ fn vulkan_waits_for_a_slow_reader(rig: &Rig, compute: &Compute) {
     let (first, second) = (Commands::new(rig.device()), Commands::new(rig.device()));
     let mut reader = Reader::new(compute);
     let mut exchange = exchange(compute, 1);
-    let mut turn = draw(rig, &first, exchange.begin().unwrap(), 1);
+    let mut turn = draw(&first, exchange.begin().unwrap(), 1);
     reader.read(&mut turn, SLOW * 3);
     let read = turn.finish().unwrap();
-    let turn = draw(rig, &second, exchange.begin().unwrap(), 2);
+    let turn = draw(&second, exchange.begin().unwrap(), 2);
     assert!(!read.is_reached().unwrap(), "the reader is too fast to prove anything");
     read.wait(Rig::LONG).unwrap();
     assert!(reader.words() == [1; LEN], "frame 1 overwrote what frame 0 was reading");
@@ -214,12 +210,13 @@ fn without_the_wait_vulkan_overwrites_what_is_read(rig: &Rig, compute: &Compute)
     let (first, second) = (Commands::new(rig.device()), Commands::new(rig.device()));
     let mut reader = Reader::new(compute);
     let mut exchange = exchange(compute, 1);
-    let mut turn = draw(rig, &first, exchange.begin().unwrap(), 1);
+    let mut turn = draw(&first, exchange.begin().unwrap(), 1);
     reader.read(&mut turn, SLOW * 3);
     let read = turn.finish().unwrap();
-    let mut turn = exchange.begin().unwrap();
+    let turn = exchange.begin().unwrap();
     let recorded = second.fill(&turn, turn.resources().as_raw(), 2);
-    let parts = turn.submit_parts().unwrap();
+    let turn = turn.lend().unwrap();
+    let parts = turn.parts();
     let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(recorded)], [parts.signal]);
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
     // SAFETY: wrong on purpose: `parts.wait` is missing. The memory is plain words.
@@ -239,7 +236,7 @@ fn turns_out_of_step_are_refused(rig: &Rig, compute: &Compute) {
     let error = exchange.begin().unwrap_err();
     assert!(matches!(error, Error::TurnOpen { frame: 0, stage: Stage::Render, .. }), "{error}");
     assert!(error.to_string().contains("submit or skip it"), "{error}");
-    let turn = draw(rig, &commands, turn, 1);
+    let turn = draw(&commands, turn, 1);
     assert!(matches!(exchange.begin(), Err(Error::TurnOpen { frame: 0, stage: Stage::Compute, .. })));
     turn.finish().unwrap().wait(Rig::LONG).unwrap();
     exchange.begin().unwrap().skip();
@@ -255,14 +252,14 @@ fn dropped_turns_are_told_and_survived(rig: &Rig, compute: &Compute) {
     let mut exchange = exchange(compute, 1);
     drop(exchange.begin().unwrap());
     assert!(matches!(exchange.begin(), Err(Error::TurnLost { frame: 0, stage: Stage::Render, .. })));
-    let mut turn = draw(rig, &commands, exchange.begin().unwrap(), 1);
+    let mut turn = draw(&commands, exchange.begin().unwrap(), 1);
     reader.read(&mut turn, SLOW);
     let rendered = turn.rendered();
     drop(turn);
     assert!(matches!(exchange.begin(), Err(Error::TurnLost { frame: 1, stage: Stage::Compute, .. })));
     rendered.wait(Rig::LONG).unwrap();
     // The commands behind wait for what the dropped turn had enqueued.
-    let mut turn = draw(rig, &commands, exchange.begin().unwrap(), 2);
+    let mut turn = draw(&commands, exchange.begin().unwrap(), 2);
     turn.rendered().wait(Rig::LONG).unwrap();
     assert!(reader.words() == [1; LEN], "Vulkan overwrote what a dropped turn was reading");
     reader.read(&mut turn, Duration::ZERO);
@@ -276,9 +273,10 @@ fn an_engine_submits_for_itself(rig: &Rig, compute: &Compute) {
     let mut reader = Reader::new(compute);
     let mut exchange = exchange(compute, 2);
     for frame in 0..6u32 {
-        let mut turn = exchange.begin().unwrap();
+        let turn = exchange.begin().unwrap();
         let recorded = commands.fill(&turn, turn.resources().as_raw(), frame);
-        let parts = turn.submit_parts().unwrap();
+        let turn = turn.lend().unwrap();
+        let parts = turn.parts();
         let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(recorded)];
         let (waits, signals) = ([parts.wait], [parts.signal]);
         let batch = vk::SubmitInfo2::default()
@@ -299,16 +297,19 @@ fn an_engine_submits_for_itself(rig: &Rig, compute: &Compute) {
     // Dropping this one waits in vain for a submission that may have happened.
     let info = ExchangeInfo { name: "lent", slots: 2, timeout: SLOW, ..Default::default() };
     let mut exchange = Exchange::render_first(compute, &info, words()).unwrap();
-    let mut turn = exchange.begin().unwrap();
-    turn.submit_parts().unwrap();
+    let turn = exchange.begin().unwrap();
+    let turn = turn.lend().unwrap();
     // SAFETY: nothing was submitted with the parts.
     unsafe { turn.not_submitted() };
-    let mut turn = exchange.begin().unwrap();
-    turn.submit_parts().unwrap();
-    drop(turn);
     let turn = exchange.begin().unwrap();
-    turn.skip();
-    assert!(matches!(exchange.begin(), Err(Error::TurnLost { frame: 1, stage: Stage::Submit, .. })));
+    let turn = turn.lend().unwrap();
+    drop(turn);
+    // The other slot goes on.
+    for frame in 2..5 {
+        let turn = exchange.begin().unwrap();
+        assert_eq!(turn.frame(), frame);
+        turn.skip();
+    }
 }
 
 /// Vulkan draws, the compute side works on it, Vulkan shows it: one exchange each way on one compute side.
@@ -319,7 +320,7 @@ fn two_exchanges_make_a_round_trip(rig: &Rig, compute: &Compute) {
     let info = ExchangeInfo { name: "picture", slots: 2, timeout: Rig::LONG, ..Default::default() };
     let mut picture = Exchange::new(compute, &info, words()).unwrap();
     for frame in 0..6u32 {
-        let mut drawn = draw(rig, &commands, scene.begin().unwrap(), frame * 3);
+        let mut drawn = draw(&commands, scene.begin().unwrap(), frame * 3);
         let mut shown = picture.begin().unwrap();
         match (drawn.work(), shown.work()) {
             (Work::Host(mut source), Work::Host(mut target)) => {
@@ -337,7 +338,7 @@ fn two_exchanges_make_a_round_trip(rig: &Rig, compute: &Compute) {
     }
     let elsewhere = Compute::new(rig.device(), compute.backend()).unwrap();
     let mut other = exchange(&elsewhere, 1);
-    let mut stranger = draw(rig, &commands, other.begin().unwrap(), 0);
+    let mut stranger = draw(&commands, other.begin().unwrap(), 0);
     let mut shown = picture.begin().unwrap();
     if let (Work::Host(mut source), Work::Host(mut target)) = (stranger.work(), shown.work()) {
         let error = source.run_with(&mut target, |_, _| ()).unwrap_err();

@@ -65,7 +65,7 @@ fn frames(rig: &Rig, compute: &Compute) {
         }
         let commands = readbacks[slot].record(&turn, &[(turn.resources().as_raw(), 1024)]);
         // SAFETY: recorded with the turn's barriers; waited for before the readback is used again.
-        points[slot] = Some(unsafe { turn.submit(rig.device().queue(), &[commands]) }.unwrap());
+        points[slot] = Some(unsafe { turn.submit(&[commands]) }.unwrap());
         if frame == frames / 10 {
             before = Some(footprint());
         }

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use bridge::{BufferSpec, Compute, Consumer, Error, Exchange, ExchangeInfo, Stage};
+use bridge::ash::vk;
+use bridge::vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
+use bridge::{BufferSpec, Compute, Consumer, Error, Exchange, ExchangeInfo, RenderTurn, Stage};
 use bridge_tests::{Filler, Readback, Rig, on_both_backends};
 
 on_both_backends!(
@@ -11,9 +13,14 @@ on_both_backends!(
     turns_out_of_step_are_refused,
     dropped_turns_are_told_and_survived,
     lost_submissions_are_told_until_retracted,
-    frames_are_submitted_in_order,
+    frames_are_submitted_in_any_order,
+    one_turn_is_lent_at_a_time,
+    a_lost_submission_returns_behind_a_later_frame,
+    a_held_frame_never_blocks_the_others,
+    skipped_computations_cost_no_frame,
     skipped_frames_cost_nothing,
     closing_while_a_turn_is_held_is_refused,
+    every_lost_submission_is_waited_for,
 );
 
 const LEN: usize = 1024;
@@ -47,13 +54,13 @@ fn bad_arguments_are_refused_before_anything_is_made(_: &Rig, compute: &Compute)
     let error = |slots, spec| Exchange::new(compute, &info(slots), spec).unwrap_err().to_string();
     let len = |len| BufferSpec::<u32>::new(len, Consumer::TRANSFER_READ);
     assert!(error(0, len(1)).contains("\"bad\": it has 0 slots"));
-    let unbounded = ExchangeInfo { frames_in_flight: Some(usize::MAX), ..info(3) };
-    let unbounded = Exchange::new(compute, &unbounded, len(1)).unwrap_err().to_string();
-    assert!(unbounded.contains("`None` stands for no bound"), "{unbounded}");
     assert!(error(3, len(0)).contains("\"bad[0]\": it has no bytes"));
     assert!(error(3, len(usize::MAX / 2)).contains("more bytes than this machine can address"));
     let too_large = error(3, len(usize::MAX / 16));
     assert!(too_large.contains("takes at most") && too_large.contains("max"), "{too_large}");
+    let unbounded = ExchangeInfo { frames_in_flight: Some(usize::MAX), ..info(3) };
+    let unbounded = Exchange::new(compute, &unbounded, len(1)).unwrap_err().to_string();
+    assert!(unbounded.contains("1024 are the most"), "{unbounded}");
     let nothing = Exchange::new(compute, &info(3), Vec::<BufferSpec<u32>>::new()).unwrap_err();
     assert!(nothing.to_string().contains("it shares nothing"), "{nothing}");
 }
@@ -88,39 +95,106 @@ fn dropped_turns_are_told_and_survived(rig: &Rig, compute: &Compute) {
 
 fn lost_submissions_are_told_until_retracted(rig: &Rig, compute: &Compute) {
     let mut exchange = exchange(compute, 1);
-    let mut turn = exchange.begin().unwrap().finish().unwrap();
-    turn.submit_parts().unwrap();
+    let turn = exchange.begin().unwrap().finish().unwrap();
+    let turn = turn.lend().unwrap();
     // SAFETY: the parts were not used.
     unsafe { turn.not_submitted() };
     frame(rig, compute, &mut exchange);
-    let mut turn = exchange.begin().unwrap().finish().unwrap();
-    turn.submit_parts().unwrap();
-    turn.skip();
+    let turn = exchange.begin().unwrap().finish().unwrap();
+    let turn = turn.lend().unwrap();
+    drop(turn);
     for _ in 0..2 {
         assert!(matches!(exchange.begin(), Err(Error::TurnLost { frame: 2, stage: Stage::Submit, .. })));
     }
     // Nobody will ever signal it: closing gives up at its limit instead of hanging, and says what it waited for.
     match exchange.close() {
-        Err(error @ Error::Timeout { value: 3, last_seen: 2, .. }) => {
+        Err(error @ Error::Timeout { value: 2, last_seen: 1, .. }) => {
             assert!(error.to_string().contains("turns.rendered"), "{error}");
         }
         other => panic!("{other:?}"),
     }
 }
 
-fn frames_are_submitted_in_order(rig: &Rig, compute: &Compute) {
+/// Two frames, computed and not submitted.
+fn two_turns(compute: &Compute, exchange: &mut Exchange<BufferSpec<u32>>) -> [RenderTurn<BufferSpec<u32>>; 2] {
+    let filler = Filler::new(compute);
+    [1000, 2000].map(|base| {
+        let mut turn = exchange.begin().unwrap();
+        filler.fill(&mut turn, base, Duration::ZERO);
+        turn.finish().unwrap()
+    })
+}
+
+fn frames_are_submitted_in_any_order(rig: &Rig, compute: &Compute) {
     let mut exchange = exchange(compute, 2);
-    let first = exchange.begin().unwrap().finish().unwrap();
-    let mut second = exchange.begin().unwrap().finish().unwrap();
-    assert!(matches!(second.submit_parts(), Err(Error::OutOfOrder { frame: 1, first: 0, .. })));
+    let [first, second] = two_turns(compute, &mut exchange);
     let readback = Readback::new(rig.device(), SIZE);
-    let commands = readback.record(&second, &[]);
-    // SAFETY: recorded with the turn's barriers; refused before anything is submitted.
-    let refused = unsafe { second.submit(rig.device().queue(), &[commands]) };
-    assert!(matches!(refused, Err(Error::OutOfOrder { .. })));
-    first.skip();
-    assert!(matches!(exchange.begin(), Err(Error::TurnLost { frame: 1, stage: Stage::Render, .. })));
+    for (turn, base) in [(second, 2000), (first, 1000)] {
+        let source = (turn.resources().as_raw(), SIZE);
+        assert!(readback.run(turn, &[source]) == Filler::pattern(LEN, base));
+    }
     frame(rig, compute, &mut exchange);
+    exchange.close().unwrap();
+}
+
+fn one_turn_is_lent_at_a_time(rig: &Rig, compute: &Compute) {
+    let mut exchange = exchange(compute, 3);
+    let [first, second] = two_turns(compute, &mut exchange);
+    let third = exchange.begin().unwrap().finish().unwrap();
+    let lent = first.lend().unwrap();
+    match second.lend() {
+        Err(error @ Error::OutOfOrder { frame: 1, first: 0, .. }) => {
+            assert!(error.to_string().contains("while frame 0 is lent"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // SAFETY: refused before anything is submitted.
+    let refused = unsafe { third.submit(&[]) };
+    assert!(matches!(refused, Err(Error::OutOfOrder { frame: 2, first: 0, .. })));
+    // SAFETY: the parts were not used.
+    unsafe { lent.not_submitted() };
+    assert!(matches!(exchange.begin(), Err(Error::TurnLost { frame: 2, stage: Stage::Render, .. })));
+    frame(rig, compute, &mut exchange);
+    exchange.close().unwrap();
+}
+
+fn a_lost_submission_returns_behind_a_later_frame(rig: &Rig, compute: &Compute) {
+    let mut exchange = exchange(compute, 2);
+    drop(exchange.begin().unwrap().finish().unwrap().lend().unwrap());
+    // Its slot is out of use, the other is not; and the frame behind brings it back.
+    for _ in 0..4 {
+        frame(rig, compute, &mut exchange);
+    }
+    let turns = two_turns(compute, &mut exchange);
+    assert_ne!(turns[0].slot(), turns[1].slot());
+    turns.into_iter().for_each(RenderTurn::skip);
+    exchange.close().unwrap();
+}
+
+fn a_held_frame_never_blocks_the_others(rig: &Rig, compute: &Compute) {
+    let mut exchange = exchange(compute, 3);
+    let [held, other] = two_turns(compute, &mut exchange);
+    other.skip();
+    for _ in 0..6 {
+        frame(rig, compute, &mut exchange);
+    }
+    let readback = Readback::new(rig.device(), SIZE);
+    let source = (held.resources().as_raw(), SIZE);
+    assert!(readback.run(held, &[source]) == Filler::pattern(LEN, 1000), "what is held is not written");
+    exchange.close().unwrap();
+}
+
+fn skipped_computations_cost_no_frame(rig: &Rig, compute: &Compute) {
+    let mut exchange = exchange(compute, 2);
+    let filler = Filler::new(compute);
+    for number in 0..5 {
+        let mut turn = exchange.begin().unwrap();
+        assert_eq!(turn.frame(), number);
+        filler.fill(&mut turn, 7, Duration::from_millis(1));
+        turn.skip().unwrap();
+    }
+    frame(rig, compute, &mut exchange);
+    exchange.close().unwrap();
 }
 
 fn skipped_frames_cost_nothing(rig: &Rig, compute: &Compute) {
@@ -145,4 +219,38 @@ fn closing_while_a_turn_is_held_is_refused(_: &Rig, compute: &Compute) {
     let turn = second.begin().unwrap().finish().unwrap();
     assert!(matches!(second.close(), Err(Error::SlotBusy { frame: 0, .. })));
     turn.skip();
+}
+
+/// Two turns are lent, submitted and dropped; the first is done, the second still runs when the exchange goes.
+fn every_lost_submission_is_waited_for(rig: &Rig, compute: &Compute) {
+    let device = rig.device();
+    let mut exchange = exchange(compute, 2);
+    let gate = SemaphoreInfo { name: "gate", kind: SemaphoreKind::Timeline, exportable: false };
+    let gate = Semaphore::new(device, &gate).unwrap();
+    let readbacks = [Readback::new(device, SIZE), Readback::new(device, SIZE)];
+    let turns = two_turns(compute, &mut exchange);
+    for (index, turn) in turns.into_iter().enumerate() {
+        let commands = readbacks[index].record(&turn, &[(turn.resources().as_raw(), SIZE)]);
+        let lent = turn.lend().unwrap();
+        let stages = vk::PipelineStageFlags2::ALL_COMMANDS;
+        let closed = vk::SemaphoreSubmitInfo::default().semaphore(gate.as_raw()).value(index as u64).stage_mask(stages);
+        let (waits, signals) = ([lent.parts().wait, closed], [lent.parts().signal]);
+        let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
+        let batch = vk::SubmitInfo2::default()
+            .command_buffer_infos(&infos)
+            .wait_semaphore_infos(&waits)
+            .signal_semaphore_infos(&signals);
+        // SAFETY: the turn's parts and its commands, whose buffers are kept until the device is idle.
+        unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+        // `submitted` is forgotten.
+    }
+    match exchange.close() {
+        Err(Error::Timeout { value: 2, .. }) => {}
+        other => panic!("closed while a frame is still read: {other:?}"),
+    }
+    // SAFETY: the only signal of this timeline.
+    unsafe { gate.signal(1) }.unwrap();
+    // SAFETY: no other thread uses this device's queues now.
+    unsafe { device.as_raw().device_wait_idle() }.unwrap();
+    assert!(readbacks[1].words() == Filler::pattern(LEN, 2000));
 }

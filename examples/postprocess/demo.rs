@@ -89,13 +89,12 @@ unsafe impl Demo for Postprocess {
         wanted: Wanted<'_>,
         submit: SubmitInfo<'_>,
     ) -> Result<TimelinePoint> {
-        let queue = self.compute.device().queue();
         let turn = self.scene.begin()?;
         // SAFETY: the slot's last frame is done, says the caller: its picture was shown after it was made of the scene.
         let commands = unsafe { self.renderer.draw(&turn, &View::new(frame, self.size, self.seed), wanted.sample) }?;
         // SAFETY: the commands were recorded for this turn between its barriers, for the device's own queue; what they
         // use is freed after the exchange, which waits for them, or is the caller's.
-        let mut scene = unsafe { turn.submit(queue, &[commands]) }?;
+        let mut scene = unsafe { turn.submit(&[commands]) }?;
 
         let mut picture = self.picture.begin()?;
         self.filter.run(&mut scene, &mut picture, &Bloom::new(frame, self.size, self.samples))?;
@@ -109,7 +108,7 @@ unsafe impl Demo for Postprocess {
         let commands = unsafe { self.renderer.show(&turn, wanted) }?;
         let submit = SubmitInfo { commands: &[commands], ..submit };
         // SAFETY: as for the scene.
-        Ok(unsafe { turn.submit_with(queue, &submit) }?)
+        Ok(unsafe { turn.submit_with(&submit) }?)
     }
 
     unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {

@@ -102,7 +102,7 @@ unsafe impl Demo for Texture {
         let submit = SubmitInfo { commands: &[commands], ..submit };
         // SAFETY: the commands were recorded for this turn between its barriers, for the device's own queue; what they
         // use is freed after the exchange, which waits for them, or is the caller's.
-        Ok(unsafe { turn.submit_with(self.compute.device().queue(), &submit) }?)
+        Ok(unsafe { turn.submit_with(&submit) }?)
     }
 
     unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {

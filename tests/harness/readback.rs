@@ -11,7 +11,6 @@ use crate::{Commands, Rig};
 pub struct Readback {
     device: ExportDevice,
     commands: Commands,
-    queue: QueueKind,
     target: LocalBuffer,
 }
 
@@ -32,7 +31,7 @@ impl Readback {
         let target =
             LocalBuffer::new(device, "readback", size, vk::BufferUsageFlags::TRANSFER_DST, MemoryLocation::GpuToCpu)
                 .unwrap();
-        Self { device: device.clone(), commands: Commands::on(device, queue), queue, target }
+        Self { device: device.clone(), commands: Commands::on(device, queue), target }
     }
 
     /// Records: take the turn's resources over, copy `sources` one behind the other, give them back.
@@ -89,9 +88,8 @@ impl Readback {
     /// When anything fails.
     pub fn run<R: Resources>(&self, turn: RenderTurn<R>, sources: &[(vk::Buffer, u64)]) -> Vec<u32> {
         let commands = self.record(&turn, sources);
-        let queue = self.device.queue_of(self.queue).unwrap();
         // SAFETY: recorded with the turn's barriers; the wait below keeps the buffers alive long enough.
-        let point = unsafe { turn.submit(queue, &[commands]) }.unwrap();
+        let point = unsafe { turn.submit(&[commands]) }.unwrap();
         point.wait(Rig::LONG).unwrap();
         self.words()
     }

@@ -395,7 +395,7 @@ pub(crate) fn images_and_buffers_cross_together(rig: &Rig, compute: &Compute) {
             }
         });
         // SAFETY: recorded with the turn's barriers, waited for below.
-        let point = unsafe { turn.submit(rig.device().queue(), &[commands]) }.unwrap();
+        let point = unsafe { turn.submit(&[commands]) }.unwrap();
         point.wait(Rig::LONG).unwrap();
         assert_eq!(readback.words()[..64], [u32::from(frame); 64]);
         let got: Vec<_> = transfers.iter().map(|transfer| transfer.bytes(4 * texels)).collect();

@@ -71,7 +71,7 @@ impl Transfer {
         let regions = Self::regions(&source, texel);
         let commands = self.commands.record(&turn, |commands| self.record_download(commands, &source, texel));
         // SAFETY: recorded with the turn's barriers, waited for below.
-        let point = unsafe { turn.submit(self.device.queue(), &[commands]) }.unwrap();
+        let point = unsafe { turn.submit(&[commands]) }.unwrap();
         point.wait(Rig::LONG).unwrap();
         // SAFETY: the frame is done, waited for above, with a barrier to the host behind its copies.
         let bytes = unsafe { self.memory.bytes() }.unwrap();
@@ -123,7 +123,7 @@ impl Transfer {
             unsafe { self.device.as_raw().cmd_copy_buffer_to_image(commands, memory, image, layout, &regions) };
         });
         // SAFETY: recorded with the turn's barriers; `note` has the commands waited for.
-        let turn = unsafe { turn.submit(self.device.queue(), &[recorded]) }.unwrap();
+        let turn = unsafe { turn.submit(&[recorded]) }.unwrap();
         self.commands.note(turn.rendered());
         turn
     }

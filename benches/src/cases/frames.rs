@@ -55,7 +55,7 @@ impl<R: Resources, C: FnMut(&mut Exchange<R>) -> Result<RenderTurn<R>>> FrameLoo
         let turn = (self.compute)(&mut self.exchange)?;
         let commands = self.commands.get(turn.slot())?;
         // SAFETY: recorded for this slot, with its barriers; outlives the frames, which the exchange waits for.
-        self.last = Some(unsafe { turn.submit(self.exchange.queue(), &[commands]) }?);
+        self.last = Some(unsafe { turn.submit(&[commands]) }?);
         Ok(())
     }
 

@@ -128,7 +128,7 @@ impl<'s> Frames<'s> {
         // SAFETY: the slot's last frame was waited for above.
         let commands = unsafe { self.renderer.record(&turn, self.show.view(self.frames), Wanted::default()) }?;
         // SAFETY: recorded for this turn; what it uses is freed after the exchange, which waits for it.
-        let point = unsafe { turn.submit(self.device.queue(), &[commands]) }?;
+        let point = unsafe { turn.submit(&[commands]) }?;
         self.in_flight.push_back(point.clone());
         self.frames += 1;
         Ok((begun, point))

@@ -134,7 +134,7 @@ impl FrameLoop for Frames<'_> {
         // SAFETY: the slot's last frame was waited for above.
         let commands = unsafe { self.renderer.record(&turn, self.show.view(self.frames), Wanted::default()) }?;
         // SAFETY: recorded for this turn; what it uses is freed after the exchange, which waits for it.
-        let point = unsafe { turn.submit(self.device.queue(), &[commands]) }?;
+        let point = unsafe { turn.submit(&[commands]) }?;
         if self.host_waits {
             point.wait(LIMIT)?;
         } else {

@@ -103,7 +103,7 @@ impl FrameLoop for Frames {
         let commands =
             unsafe { self.commands.record(self.batch, vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT, record) }?;
         // SAFETY: recorded with the turn's barriers; outlives the frames, which the exchange waits for.
-        self.last = Some(unsafe { turn.submit(self.device.queue(), &[commands]) }?);
+        self.last = Some(unsafe { turn.submit(&[commands]) }?);
         self.batch += 1;
         Ok(())
     }

@@ -91,7 +91,7 @@ fn frames(gpu: &Gpu, show: &Show) -> Result<Spans> {
         let [first, last] = stamps.around(frame)?;
         let info = SubmitInfo { commands: &[first, commands, last], ..SubmitInfo::default() };
         // SAFETY: recorded for this turn, and two time stamps; what it uses is freed after the exchange.
-        in_flight.push_back(unsafe { turn.submit_with(device.queue(), &info) }?);
+        in_flight.push_back(unsafe { turn.submit_with(&info) }?);
         host.push((begun, now()?));
     }
     for point in in_flight {

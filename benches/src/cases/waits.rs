@@ -227,7 +227,7 @@ fn ours_after_vulkan(
     let after = |commands| unsafe { turn.record_release(commands) };
     let commands = fills.record(value, before, after)?;
     // SAFETY: recorded with the turn's barriers; every sample waits for its submission.
-    let point = unsafe { turn.submit(fills.device.queue(), &[commands]) }?;
+    let point = unsafe { turn.submit(&[commands]) }?;
     point.wait(LIMIT)?;
     watch.since()
 }

@@ -127,17 +127,17 @@ pub enum Error {
         stage: Stage,
     },
 
-    /// Render turns must be submitted in the order of their frames.
+    /// A frame was submitted or lent while another frame of the exchange is lent.
     #[error(
-        "exchange \"{exchange}\": frame {frame} cannot be submitted before frame {first}, which is still to be \
-         submitted or skipped: one timeline counts both up"
+        "exchange \"{exchange}\": frame {frame} cannot be submitted or lent while frame {first} is lent: its signal would \
+         come too late; end that `LentTurn` first, with `submitted` or `not_submitted`"
     )]
     OutOfOrder {
         /// The exchange's name.
         exchange: String,
-        /// The frame that was submitted.
+        /// The frame that is refused.
         frame: u64,
-        /// The frame that comes first.
+        /// The frame that is lent.
         first: u64,
     },
 

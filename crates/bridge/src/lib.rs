@@ -26,7 +26,7 @@
 //!     let turn = turn.finish()?; //                                 the stream signals: the frame is Vulkan's
 //!     let commands = commands(turn.resources().as_raw()); //        recorded between the turn's two barriers
 //!     // SAFETY: `commands` holds the barriers and lives until the frame is rendered.
-//!     unsafe { turn.submit(device.queue(), &[commands]) }?; //      waits for the compute side, signals it back
+//!     unsafe { turn.submit(&[commands]) }?; //                      waits for the compute side, signals it back
 //! }
 //! # Ok(())
 //! # }
@@ -39,7 +39,7 @@
 //! | make many buffers cheaply | [`SharedPool`] |
 //! | compute and draw one frame | [`ComputeTurn`], [`RenderTurn`] |
 //! | launch a frame's kernels as one CUDA graph | [`FrameGraph`] |
-//! | splice a frame into an engine's own submission | [`SubmitParts`] |
+//! | splice a frame into an engine's own submission | [`RenderTurn::lend`], [`SubmitParts`] |
 //! | wait on the host | [`TimelinePoint`] |
 //! | see what is alive, and what happens when | [`LiveObjects`], [`trace_to`] |
 //!
@@ -72,8 +72,8 @@ pub use compute::{Backend, Compute, CudaCompute};
 pub use error::{Error, Result, Stage};
 pub use exchange::submit::{LegacySubmitParts, SubmitParts};
 pub use exchange::{
-    ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, ExchangeInfo, FrameGraph, HostWork, RecordError,
-    RenderFirst, RenderTurn, SubmitInfo, Work,
+    ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, ExchangeInfo, FrameGraph, HostWork, LentTurn,
+    RecordError, RenderFirst, RenderTurn, SubmitInfo, Work,
 };
 pub use image::format::{FORMATS, FormatInfo, FormatSupport, format_info, format_support};
 pub use image::host::{HostImageMut, HostPlaneMut};

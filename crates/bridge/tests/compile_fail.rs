@@ -25,6 +25,7 @@ fn misuse_does_not_compile() {
         "run_with_itself",
         "slice_escapes_its_closure",
         "submit_twice",
+        "submit_what_was_lent",
         "unproven_pair",
     ] {
         cases.compile_fail(format!("tests/compile_fail/{case}.rs"));

@@ -216,7 +216,7 @@ impl Readback {
     fn frame(&mut self, turn: RenderTurn<Words>) -> Result<Vec<u32>, Failed> {
         self.record(&turn)?;
         // SAFETY: the commands hold this turn's barriers; they and the target stay until the point is reached, see `drop`.
-        let point = unsafe { turn.submit(self.device.queue(), &[self.commands]) }?;
+        let point = unsafe { turn.submit(&[self.commands]) }?;
         self.last = Some(point.clone());
         point.wait(LIMIT)?;
         // SAFETY: the frame is done, waited for above, and its copy was made visible to the host; the next is recorded after

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cuda_import::cudarc::driver::CudaStream;
 
 use super::ledger::First;
-use super::{ComputeFirst, Direction, RenderFirst, Shared, ledger};
+use super::{ComputeFirst, Direction, RenderFirst, Shared};
 use crate::compute::{HostStream, SideRef};
 use crate::error::{Error, Result};
 use crate::observe::live::{Alive, Kind};
@@ -22,6 +22,8 @@ pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
     pub(super) shared: Arc<Shared<R>>,
     pub(super) frame: u64,
     pub(super) slot: usize,
+    /// The value of `rendered` that this frame's submission signals, where Vulkan began it.
+    pub(super) rendered: u64,
     finished: bool,
     direction: PhantomData<fn() -> D>,
     _alive: Alive,
@@ -53,9 +55,9 @@ pub struct HostWork<'t, R: Resources> {
 }
 
 impl<R: Resources, D: Direction> ComputeTurn<R, D> {
-    pub(super) fn new(shared: Arc<Shared<R>>, frame: u64, slot: usize) -> Self {
+    pub(super) fn new(shared: Arc<Shared<R>>, frame: u64, slot: usize, rendered: u64) -> Self {
         let alive = Alive::new(Kind::Turn);
-        Self { shared, frame, slot, finished: false, direction: PhantomData, _alive: alive }
+        Self { shared, frame, slot, rendered, finished: false, direction: PhantomData, _alive: alive }
     }
 
     /// The number of the frame, from 0.
@@ -96,22 +98,44 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     ///
     /// [`RenderTurn`]: crate::RenderTurn
     pub fn finish(self) -> Result<D::Finished<R>> {
-        let point = self.shared.compute_signals(self.frame, self.slot)?;
+        let point = self.shared.compute_signals(self.slot)?;
         Ok(self.signalled(point))
     }
 
     /// The signal of `computed` is enqueued.
     pub(super) fn signalled(mut self, computed: TimelinePoint) -> D::Finished<R> {
-        self.shared.ledger().finish(self.frame);
+        self.shared.ledger().finish(self.slot, computed.value());
         self.finished = true;
         D::finished(&self.shared, self.frame, self.slot, computed)
+    }
+
+    /// Gives the slot back without handing it over: there was nothing to compute, or it failed. What was enqueued still
+    /// runs, and the slot's next use is ordered behind it. No frame is lost.
+    ///
+    /// # Errors
+    /// The failed call; the frame is then lost, as if the turn had been dropped.
+    pub fn skip(mut self) -> Result<()> {
+        match D::FIRST {
+            First::Compute => {
+                // The next compute turn of the slot is on the same stream, behind what is joined here.
+                R::join(&self.shared.slots[self.slot])?;
+                self.shared.ledger().skip_compute(self.slot);
+            }
+            First::Render => {
+                let point = self.shared.compute_signals(self.slot)?;
+                self.shared.ledger().finish(self.slot, point.value());
+                self.shared.pace().note(point.value());
+            }
+        }
+        self.finished = true;
+        Ok(())
     }
 }
 
 impl<R: Resources> ComputeTurn<R, RenderFirst> {
     /// The point at which Vulkan has drawn the frame; the compute stream waits for it already.
     pub fn rendered(&self) -> TimelinePoint {
-        self.shared.rendered.issued(ledger::value(self.frame))
+        self.shared.rendered.issued(self.rendered)
     }
 }
 
@@ -122,9 +146,11 @@ impl<R: Resources, D: Direction> Drop for ComputeTurn<R, D> {
         }
         log::warn!("exchange \"{}\": the compute turn of frame {} was dropped", self.shared.name, self.frame);
         // What was enqueued may still read what Vulkan will draw over: the next frame in this slot waits for its end.
-        let signalled = D::FIRST == First::Render
-            && self.shared.compute_signals(self.frame, self.slot).inspect_err(|error| log::error!("{error}")).is_ok();
-        self.shared.ledger().drop_compute(self.frame, signalled);
+        let signalled = match D::FIRST {
+            First::Compute => None,
+            First::Render => self.shared.compute_signals(self.slot).inspect_err(|error| log::error!("{error}")).ok(),
+        };
+        self.shared.ledger().drop_compute(self.slot, signalled.map(|point| point.value()));
     }
 }
 

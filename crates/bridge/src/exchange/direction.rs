@@ -68,7 +68,7 @@ impl Protocol for ComputeFirst {
     const FIRST: First = First::Compute;
 
     fn begun<R: Resources>(shared: &Arc<Shared<R>>, begun: Begun) -> Result<ComputeTurn<R, Self>> {
-        let turn = ComputeTurn::new(Arc::clone(shared), begun.frame, begun.slot);
+        let turn = ComputeTurn::new(Arc::clone(shared), begun.frame, begun.slot, 0);
         if let Some(value) = begun.wait {
             shared.compute_waits(value)?;
         }
@@ -116,7 +116,7 @@ impl Protocol for RenderFirst {
         slot: usize,
         rendered: TimelinePoint,
     ) -> Result<ComputeTurn<R, Self>> {
-        let turn = ComputeTurn::new(Arc::clone(shared), frame, slot);
+        let turn = ComputeTurn::new(Arc::clone(shared), frame, slot, rendered.value());
         shared.compute_waits(rendered.value())?;
         Ok(turn)
     }

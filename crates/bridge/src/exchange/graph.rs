@@ -7,7 +7,7 @@ use cuda_import::CaptureError;
 use cuda_import::cudarc::driver::CudaStream;
 
 use super::direction::Protocol;
-use super::{ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, RenderFirst, RenderTurn, Shared, Work, ledger};
+use super::{ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, RenderFirst, RenderTurn, Shared, Work};
 use crate::compute::SideRef;
 use crate::error::{Error, Result};
 use crate::resources::Resources;
@@ -119,7 +119,7 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
         let begun = shared.next_frame()?;
         let captured = graph.slots[begun.slot].is_some();
         let turn = if captured {
-            ComputeTurn::new(Arc::clone(shared), begun.frame, begun.slot)
+            ComputeTurn::new(Arc::clone(shared), begun.frame, begun.slot, 0)
         } else {
             // The graph waits by itself. What `record` may do outside of it, though it should not, is ordered by this.
             ComputeFirst::begun(shared, begun)?
@@ -146,7 +146,7 @@ impl<R: Resources> ComputeTurn<R, RenderFirst> {
         record: impl FnOnce(usize, Work<'_, R>) -> Result<(), RecordError>,
     ) -> Result<TimelinePoint> {
         graph.check_is_of(&self.shared)?;
-        let wait = Wait { value: Some(ledger::value(self.frame)), enqueued: true };
+        let wait = Wait { value: Some(self.rendered), enqueued: true };
         // SAFETY: handed on to the caller.
         unsafe { self.run(graph, wait, record) }
     }
@@ -186,16 +186,16 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         };
         // Nobody lends views out in a frame with a graph; this is for what a turn that was dropped has left.
         R::join(&shared.slots[slot])?;
-        let value = ledger::value(frame);
         // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that was accepted, and 0 is
-        // where a timeline starts. The values of `computed` rise: this stream is its only signaller, and the ledger lets
-        // one compute turn be open at a time and numbers the frames upwards. Slots and semaphores are destroyed after the
-        // stream has drained; for what else the graph uses the caller answers.
-        unsafe { launched.launch(wait.value.unwrap_or(0), value) }?;
+        // where a timeline starts. The values of `computed` rise: this stream is its only signaller, and
+        // `signal_computed` takes and enqueues one value at a time. Slots and semaphores are destroyed after the stream has
+        // drained; for what else the graph uses the caller answers.
+        let launch = |value| Ok(unsafe { launched.launch(wait.value.unwrap_or(0), value) }?);
+        let computed = shared.signal_computed(launch)?;
         if let (Some(value), false) = (wait.value, wait.enqueued) {
             shared.rendered.awaited(value);
         }
-        Ok(self.signalled(shared.computed.issue(value)))
+        Ok(self.signalled(computed))
     }
 }
 

@@ -6,6 +6,7 @@ mod compute_turn;
 mod direction;
 mod graph;
 mod ledger;
+mod lent_turn;
 mod pace;
 mod render_turn;
 mod state;
@@ -27,6 +28,7 @@ use state::Shared;
 pub use compute_turn::{ComputeTurn, CudaWork, HostWork, Work};
 pub use direction::{ComputeFirst, Direction, RenderFirst};
 pub use graph::{FrameGraph, RecordError};
+pub use lent_turn::LentTurn;
 pub use render_turn::{RenderTurn, SubmitInfo};
 
 /// How an exchange is to be.
@@ -37,7 +39,7 @@ pub struct ExchangeInfo<'a> {
     /// Slots, so the number of frames that may be between the two sides; not zero. More hide more of the cost of
     /// switching the GPU between CUDA and Vulkan, and take more memory and latency. Default: 3.
     pub slots: usize,
-    /// How many frames may be unfinished on the GPU when another begins; not zero. At the bound, `begin` blocks until the
+    /// How many frames may be unfinished on the GPU when another begins; from 1 to 1024. At the bound, `begin` blocks until the
     /// oldest is done: what a user does now is seen that many frames later at most. Default: no bound, `begin` never
     /// blocks, and what bounds the queue is that the program waits for the command buffers that it records again.
     pub frames_in_flight: Option<usize>,
@@ -74,7 +76,7 @@ impl Default for ExchangeInfo<'_> {
 /// for nothing.
 ///
 /// Two timelines go with it, each with one signaller: `computed`, signalled by the compute side, and `rendered`, by the
-/// Vulkan queue. Frame `n` is value `n + 1` on both.
+/// Vulkan queue. Their values count signals, not frames: a skipped frame takes none.
 ///
 /// Dropping it waits for the frames in flight, with the limit of [`ExchangeInfo::timeout`]. What may still be in use then
 /// is leaked on purpose and reported by name in the log; [`close`](Self::close) gives the error instead.
@@ -108,7 +110,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     ///
     /// # Errors
     /// [`Error::TurnOpen`] while the last frame's first turn is open (with [`RenderFirst`], any turn),
-    /// [`Error::SlotBusy`] while the slot's last render turn is, [`Error::TurnLost`] once after a turn was dropped
+    /// [`Error::SlotBusy`] while render turns hold every slot, [`Error::TurnLost`] once after a turn was dropped
     /// half-way, [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end, what [`Compute::check`]
     /// says once the compute side has failed, or the failed call.
     pub fn begin(&mut self) -> Result<D::Begun<R>, Error> {

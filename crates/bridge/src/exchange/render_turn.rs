@@ -8,9 +8,9 @@ use smallvec::SmallVec;
 use vk_export::ash::vk;
 use vk_export::{Handover, ImageHandover, Queue};
 
-use super::{ComputeFirst, ComputeTurn, Direction, RenderFirst, Shared, ledger};
+use super::{ComputeFirst, Direction, LentTurn, Shared};
 use crate::compute::Backend;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exchange::submit::SubmitParts;
 use crate::observe::live::{Alive, Kind};
 use crate::resources::HandoverRef;
@@ -22,10 +22,10 @@ use crate::timeline::TimelinePoint;
 /// Dropped before that, the frame is lost and the next `begin` says so.
 #[must_use = "a turn that is neither submitted nor skipped loses its frame"]
 pub struct RenderTurn<R: Resources, D: Direction = ComputeFirst> {
-    shared: Arc<Shared<R>>,
-    frame: u64,
-    slot: usize,
-    computed: TimelinePoint,
+    pub(super) shared: Arc<Shared<R>>,
+    pub(super) frame: u64,
+    pub(super) slot: usize,
+    pub(super) computed: TimelinePoint,
     done: bool,
     direction: PhantomData<fn() -> D>,
     _alive: Alive,
@@ -63,7 +63,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         self.slot
     }
 
-    /// The point at which the compute side is done with the slot, which the submission waits for. With [`RenderFirst`],
+    /// The point at which the compute side is done with the slot, which the submission waits for. With [`RenderFirst`](crate::RenderFirst),
     /// that of an earlier frame; point 0, where a timeline starts, when there was none.
     pub fn computed(&self) -> &TimelinePoint {
         &self.computed
@@ -143,44 +143,49 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         unsafe { self.shared.compute.device().cmd_pipeline_barrier2(commands, &dependency) };
     }
 
-    /// The wait and the signal for an engine's own submission, which holds this frame's commands. Once taken, tell the
-    /// turn what became of it: [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted).
-    ///
-    /// # Errors
-    /// [`Error::OutOfOrder`] while an earlier frame is still to be submitted.
-    pub fn submit_parts(&mut self) -> Result<SubmitParts> {
-        self.shared.ledger().lend(self.frame).map_err(|refusal| self.shared.refused(refusal))?;
-        Ok(self.parts())
-    }
-
-    fn parts(&self) -> SubmitParts {
-        SubmitParts::new(&self.computed, &self.shared.rendered, ledger::value(self.frame), self.shared.stages)
+    pub(super) fn parts(&self, value: u64) -> SubmitParts {
+        SubmitParts::new(&self.computed, &self.shared.rendered, value, self.shared.stages)
     }
 
     /// Notes what a submission that was accepted does.
-    fn on_its_way(&self) -> TimelinePoint {
-        self.shared.ledger().submitted(self.frame);
+    pub(super) fn on_its_way(&self, value: u64) -> TimelinePoint {
+        self.shared.ledger().submitted(self.slot, value);
         if self.computed.value() > 0 {
             self.shared.computed.awaited(self.computed.value());
         }
-        self.shared.rendered.issue(ledger::value(self.frame))
+        self.shared.rendered.issue(value)
     }
 
-    /// Submits the frame's commands; for a turn whose submit parts were not taken. They wait for the compute side and tell
-    /// it when they are done. Gives the point at which that will be, or, with [`RenderFirst`], the frame's
-    /// [`ComputeTurn`].
+    /// Lends the frame's wait and signal to an engine that submits itself. One lent turn is open per exchange; until it
+    /// ends, no other frame of the exchange is submitted.
     ///
     /// # Errors
-    /// [`Error::OutOfOrder`] or [`Error::InvalidArgument`] for a queue of another family than the exchange's, and the turn
-    /// is lost; or the failed call, and the frame counts as skipped. Nothing was submitted then.
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while another lent turn is open; the frame is then lost.
+    pub fn lend(mut self) -> Result<LentTurn<R, D>> {
+        let lent = {
+            let _order = self.shared.submitting();
+            self.shared.ledger().lend(self.slot, self.frame)
+        };
+        let value = lent.map_err(|refusal| self.shared.refused(refusal))?;
+        self.done = true;
+        Ok(LentTurn::new(self, value))
+    }
+
+    /// Submits the frame's commands to the exchange's [`queue`](Self::queue). They wait for the compute side and tell it
+    /// when they are done. Gives the point at which that will be, or, with [`RenderFirst`](crate::RenderFirst), the frame's
+    /// [`ComputeTurn`](crate::ComputeTurn). Frames may be submitted in any order.
+    ///
+    /// # Errors
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while a lent turn is open, and the frame is lost; or the failed
+    /// call, and the frame counts as skipped. Nothing was submitted then.
     ///
     /// # Safety
     /// - The command buffers are executable, belong to the device and stay alive, with all that they use, until the point
-    ///   is reached; `queue` is a queue of the device.
+    ///   is reached.
     /// - They acquire and release the resources with this turn's barriers and use them nowhere else.
-    pub unsafe fn submit(self, queue: &Queue, commands: &[vk::CommandBuffer]) -> Result<D::Submitted<R>> {
+    pub unsafe fn submit(self, commands: &[vk::CommandBuffer]) -> Result<D::Submitted<R>> {
         // SAFETY: handed on to the caller.
-        unsafe { self.submit_with(queue, &SubmitInfo { commands, ..SubmitInfo::default() }) }
+        unsafe { self.submit_with(&SubmitInfo { commands, ..SubmitInfo::default() }) }
     }
 
     /// [`submit`](Self::submit) with further semaphores and a fence.
@@ -190,20 +195,19 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     ///
     /// # Safety
     /// As [`submit`](Self::submit), and the further semaphores and the fence keep the Valid Usage of `vkQueueSubmit2`.
-    pub unsafe fn submit_with(mut self, queue: &Queue, info: &SubmitInfo<'_>) -> Result<D::Submitted<R>> {
-        self.shared.ledger().check_order(self.frame).map_err(|refusal| self.shared.refused(refusal))?;
-        if queue.family() != self.shared.queue().family() {
-            return Err(Error::InvalidArgument {
-                object: format!("exchange \"{}\"", self.shared.name),
-                reason: format!(
-                    "frame {} was submitted to a queue of family {}, its barriers are for family {}; use the turn's `queue`",
-                    self.frame,
-                    queue.family(),
-                    self.shared.queue().family()
-                ),
-            });
-        }
-        let parts = self.parts();
+    pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<D::Submitted<R>> {
+        // SAFETY: handed on to the caller.
+        let rendered = unsafe { self.enqueue(info) }?;
+        D::submitted(&self.shared, self.frame, self.slot, rendered)
+    }
+
+    /// # Safety
+    /// As [`submit_with`](Self::submit_with).
+    unsafe fn enqueue(&mut self, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
+        let _order = self.shared.submitting();
+        let value = self.shared.ledger().next_rendered(self.frame);
+        let value = value.map_err(|refusal| self.shared.refused(refusal))?;
+        let parts = self.parts(value);
         let commands: SmallVec<[_; INLINE]> =
             info.commands.iter().map(|c| vk::CommandBufferSubmitInfo::default().command_buffer(*c)).collect();
         let waits: SmallVec<[_; INLINE]> = std::iter::once(parts.wait).chain(info.waits.iter().copied()).collect();
@@ -213,65 +217,21 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
             .command_buffer_infos(&commands)
             .wait_semaphore_infos(&waits)
             .signal_semaphore_infos(&signals);
-        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only signaller, and `check_order`
-        // saw that no earlier frame is still to come, so the value rises; the rest is the caller's.
-        let submitted = unsafe { queue.submit(&[batch], info.fence) };
+        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only signaller; its values are taken
+        // and submitted under one lock, and none is taken while a lower one is lent. The rest is the caller's.
+        let submitted = unsafe { self.shared.queue().submit(&[batch], info.fence) };
         self.done = true;
         if let Err(error) = submitted {
-            self.shared.ledger().skip(self.frame);
+            self.shared.ledger().skip(self.slot);
             return Err(error.into());
         }
-        D::submitted(&self.shared, self.frame, self.slot, self.on_its_way())
+        Ok(self.on_its_way(value))
     }
 
     /// Gives the slot back unrendered: a window was minimised, a swapchain is out of date. Costs nothing on the GPU.
-    ///
-    /// Once the turn's submit parts were taken this cannot know what became of them, and the slot stays lost until its
-    /// signal comes; [`not_submitted`](Self::not_submitted) says that it never will.
     pub fn skip(mut self) {
-        self.shared.ledger().skip(self.frame);
+        self.shared.ledger().skip(self.slot);
         self.done = true;
-    }
-
-    /// Says that this turn's submit parts were never submitted, and gives the slot back unrendered.
-    ///
-    /// # Safety
-    /// No submission with the parts of this turn has been accepted, and none will be made.
-    pub unsafe fn not_submitted(mut self) {
-        self.shared.ledger().retract(self.frame);
-        self.done = true;
-    }
-}
-
-impl<R: Resources> RenderTurn<R, ComputeFirst> {
-    /// Says that this turn's submit parts are on their way; gives the point at which the frame is rendered.
-    ///
-    /// # Safety
-    /// The parts of [`submit_parts`](Self::submit_parts) of this very turn went, unchanged, into one `vkQueueSubmit2` (or
-    /// `vkQueueSubmit`) on a queue of the device, with the commands that use the resources, and it returned `VK_SUCCESS`.
-    /// The commands acquire and release the resources with this turn's barriers and use them nowhere else.
-    pub unsafe fn submitted(mut self) -> TimelinePoint {
-        self.done = true;
-        let point = self.on_its_way();
-        self.shared.pace().note(point.value());
-        point
-    }
-}
-
-impl<R: Resources> RenderTurn<R, RenderFirst> {
-    /// Says that this turn's submit parts are on their way; gives the compute side's turn.
-    ///
-    /// # Errors
-    /// The call that should have let the compute side wait; the frame is then lost, the submission goes on.
-    ///
-    /// # Safety
-    /// As for frames that the compute side begins: the parts of [`submit_parts`](Self::submit_parts) of this very turn
-    /// went, unchanged, into one `vkQueueSubmit2` (or `vkQueueSubmit`) on a queue of the device, with the commands that use
-    /// the resources, and it returned `VK_SUCCESS`. The commands acquire and release the resources with this turn's
-    /// barriers and use them nowhere else.
-    pub unsafe fn submitted(mut self) -> Result<ComputeTurn<R, RenderFirst>> {
-        self.done = true;
-        <RenderFirst as super::direction::Protocol>::submitted(&self.shared, self.frame, self.slot, self.on_its_way())
     }
 }
 
@@ -279,7 +239,7 @@ impl<R: Resources, D: Direction> Drop for RenderTurn<R, D> {
     fn drop(&mut self) {
         if !self.done {
             log::warn!("exchange \"{}\": the render turn of frame {} was dropped", self.shared.name, self.frame);
-            self.shared.ledger().drop_render(self.frame);
+            self.shared.ledger().drop_render(self.slot);
         }
     }
 }

@@ -11,7 +11,7 @@ use vk_export::ash::vk;
 use vk_export::{Queue, QueueKind};
 
 use super::ExchangeInfo;
-use super::ledger::{self, Begun, First, Ledger, Refusal};
+use super::ledger::{Begun, First, Ledger, Refusal};
 use super::pace::Pace;
 use crate::compute::{Compute, SideRef};
 use crate::error::{Error, Result};
@@ -25,6 +25,9 @@ use crate::timeline::trail::Trail;
 use crate::timeline::{Signaller, Timeline};
 use crate::timeline::{TimelinePoint, wait};
 
+/// The most frames that [`ExchangeInfo::frames_in_flight`] may name: a value is kept for each.
+const MOST_IN_FLIGHT: usize = 1024;
+
 /// What an exchange and its turns hold together.
 pub(super) struct Shared<R: Resources> {
     /// Closures on the CPU backend's thread hold the slots too, and only them: the last of the rest goes on a thread that
@@ -33,6 +36,10 @@ pub(super) struct Shared<R: Resources> {
     pub(super) computed: ManuallyDrop<Timeline>,
     pub(super) rendered: ManuallyDrop<Timeline>,
     pub(super) ledger: Mutex<Ledger>,
+    /// Held from taking a value of `computed` until its signal is enqueued, so that the values rise on the stream.
+    computing: Mutex<()>,
+    /// The same for `rendered` and the queue.
+    submitting: Mutex<()>,
     pub(super) pace: Mutex<Pace>,
     pub(super) first: First,
     pub(super) compute: Compute,
@@ -59,9 +66,9 @@ impl<R: Resources> Shared<R> {
         if info.frames_in_flight == Some(0) {
             return Err(invalid("it may have 0 frames in flight, so none could begin; 1 makes the host wait for each"));
         }
-        if info.frames_in_flight.is_some_and(|frames| frames > MOST_IN_FLIGHT) {
+        if let Some(frames) = info.frames_in_flight.filter(|frames| *frames > MOST_IN_FLIGHT) {
             return Err(invalid(&format!(
-                "it may have more than {MOST_IN_FLIGHT} frames in flight; `None` stands for no bound"
+                "it may have {frames} frames in flight; {MOST_IN_FLIGHT} are the most, and `None` is no bound"
             )));
         }
         let stages = resources.stages();
@@ -98,6 +105,8 @@ impl<R: Resources> Shared<R> {
             computed: ManuallyDrop::new(computed),
             rendered: ManuallyDrop::new(rendered),
             ledger: Mutex::new(Ledger::new(first, info.slots)),
+            computing: Mutex::new(()),
+            submitting: Mutex::new(()),
             pace: Mutex::new(Pace::new(info.frames_in_flight)),
             first,
             compute: compute.clone(),
@@ -115,6 +124,7 @@ impl<R: Resources> Shared<R> {
     pub(super) fn next_frame(&self) -> Result<Begun> {
         self.check_compute()?;
         self.keep_pace()?;
+        self.signal_the_rest();
         let begun = self.ledger().begin(|| self.rendered.value().unwrap_or(0));
         begun.map_err(|refusal| self.refused(refusal))
     }
@@ -153,21 +163,52 @@ impl<R: Resources> Shared<R> {
         Ok(())
     }
 
-    /// Lets the compute side signal a frame's value, behind all that it was given, other CUDA streams' work included.
-    pub(super) fn compute_signals(&self, frame: u64, slot: usize) -> Result<TimelinePoint> {
-        let value = ledger::value(frame);
-        match (self.compute.side(), self.computed.cuda()) {
-            (SideRef::Cuda(cuda), Some(computed)) => {
-                R::join(&self.slots[slot])?;
-                // SAFETY: the values rise strictly: this timeline's only signaller is this stream, and the ledger lets
-                // one compute turn be open at a time and numbers the frames upwards. The semaphore outlives the signal:
-                // it is destroyed after the point was reached.
-                unsafe { signal_one(cuda.stream(), computed, value) }?;
-            }
-            (SideRef::Host(host), _) => host.signal(&self.computed, value)?,
-            (SideRef::Cuda(_), None) => {}
+    /// Lets the compute side signal the next value, behind all that it was given, other CUDA streams' work included.
+    pub(super) fn compute_signals(&self, slot: usize) -> Result<TimelinePoint> {
+        if self.compute.cuda().is_some() {
+            R::join(&self.slots[slot])?;
         }
+        self.signal_computed(|value| {
+            match (self.compute.side(), self.computed.cuda()) {
+                (SideRef::Cuda(cuda), Some(computed)) => {
+                    // SAFETY: the values rise strictly: this timeline's only signaller is this stream, and
+                    // `signal_computed` takes and enqueues one value at a time. The semaphore outlives the signal: it is
+                    // destroyed after the point was reached.
+                    unsafe { signal_one(cuda.stream(), computed, value) }?;
+                }
+                (SideRef::Host(host), _) => host.signal(&self.computed, value)?,
+                (SideRef::Cuda(_), None) => {}
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes the next value of `computed` and has `signal` enqueue it.
+    pub(super) fn signal_computed(&self, signal: impl FnOnce(u64) -> Result<()>) -> Result<TimelinePoint> {
+        let _order = self.computing.lock().unwrap_or_else(PoisonError::into_inner);
+        let value = self.ledger().take_computed();
+        signal(value)?;
         Ok(self.computed.issue(value))
+    }
+
+    /// Held while a value of `rendered` is taken and submitted.
+    pub(super) fn submitting(&self) -> MutexGuard<'_, ()> {
+        self.submitting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tries again to enqueue the signals that turns which have failed have left out. Until one succeeds, its slot is
+    /// given to nobody.
+    fn signal_the_rest(&self) {
+        loop {
+            let Some(slot) = self.ledger().unsignalled() else { return };
+            match self.compute_signals(slot) {
+                Ok(point) => self.ledger().signalled(slot, point.value()),
+                Err(error) => {
+                    log::error!("exchange \"{}\": slot {slot} stays out of use: {error}", self.name);
+                    return;
+                }
+            }
+        }
     }
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -205,11 +246,7 @@ impl<R: Resources> Shared<R> {
         let compute_lost = self.check_compute().is_err_and(|error| error.is_device_lost());
         let left = || self.timeout.saturating_sub(start.elapsed());
         // A submission that may have happened counts as one that did.
-        let (rendered, unknown) = {
-            let ledger = self.ledger();
-            (ledger.rendered(), ledger.unknown().map(ledger::value))
-        };
-        let last = unknown.map_or(rendered, |value| value.max(rendered));
+        let last = self.ledger().last_rendered();
         let signals = || {
             if last > 0 {
                 self.rendered.wait_value(last, left())?;
@@ -243,9 +280,6 @@ impl<R: Resources> Shared<R> {
         Err(self.computed.timed_out(value, start.elapsed())?)
     }
 }
-
-/// The largest bound on the frames in flight; each takes a word.
-const MOST_IN_FLIGHT: usize = 1 << 16;
 
 /// Counts the resources of slots that stay alive on purpose.
 fn count_leaked<R: Resources>(slots: &[R::Slot]) {
@@ -315,6 +349,8 @@ impl<R: Resources> Shared<R> {
                 self.ledger.get_mut().unwrap_or_else(PoisonError::into_inner),
                 Ledger::new(self.first, 1),
             )),
+            computing: Mutex::new(()),
+            submitting: Mutex::new(()),
             pace: Mutex::new(Pace::new(None)),
             first: self.first,
             compute: self.compute.clone(),

@@ -7,7 +7,7 @@ use crate::timeline::{Timeline, TimelinePoint};
 /// The wait and the signal that a frame adds to the submission of its commands, for engines that submit themselves.
 ///
 /// Push `wait` onto the wait list and `signal` onto the signal list of the `VkSubmitInfo2` that holds the commands; after
-/// `VK_SUCCESS`, call [`RenderTurn::submitted`](crate::RenderTurn::submitted).
+/// `VK_SUCCESS`, call [`LentTurn::submitted`](crate::LentTurn::submitted).
 #[derive(Debug, Clone, Copy)]
 pub struct SubmitParts {
     /// Waits for the compute side, at the stages that use the resources.

@@ -1,9 +1,9 @@
 use bridge::ash::vk;
-use bridge::{RenderTurn, BufferSpec, Result, vk_export::Queue};
+use bridge::{RenderTurn, BufferSpec, Result};
 
-fn frame(turn: RenderTurn<BufferSpec<u32>>, queue: &Queue, commands: vk::CommandBuffer) -> Result<()> {
-    unsafe { turn.submit(queue, &[commands]) }?;
-    unsafe { turn.submit(queue, &[commands]) }?;
+fn frame(turn: RenderTurn<BufferSpec<u32>>, commands: vk::CommandBuffer) -> Result<()> {
+    unsafe { turn.submit(&[commands]) }?;
+    unsafe { turn.submit(&[commands]) }?;
     Ok(())
 }
 

@@ -1,0 +1,154 @@
+//! A frame that an engine submits itself.
+#![allow(unsafe_code)] // The engine says what it has submitted.
+
+use vk_export::Queue;
+use vk_export::ash::vk;
+
+use super::direction::Protocol;
+use super::submit::SubmitParts;
+use super::{ComputeFirst, ComputeTurn, Direction, RenderFirst, RenderTurn};
+use crate::error::Result;
+use crate::resources::Resources;
+use crate::timeline::TimelinePoint;
+
+/// A frame whose wait and signal are lent to an engine that submits itself, see [`RenderTurn::lend`].
+///
+/// # Contract
+/// [`parts`](Self::parts) are submitted before this value ends, never after: the wait in the submission that holds the
+/// frame's commands or an earlier one, the signal in that submission or a later one, behind the commands. All of them go to
+/// the exchange's [`queue`](Self::queue).
+///
+/// End it with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If it is dropped, it is unknown
+/// whether the submission happened: the slot stays out of use until this or a later value of the queue is reached.
+#[must_use = "a lent turn that is dropped keeps its slot out of use until a later frame is rendered"]
+pub struct LentTurn<R: Resources, D: Direction = ComputeFirst> {
+    turn: RenderTurn<R, D>,
+    value: u64,
+    told: bool,
+}
+
+impl<R: Resources, D: Direction> LentTurn<R, D> {
+    pub(super) fn new(turn: RenderTurn<R, D>, value: u64) -> Self {
+        Self { turn, value, told: false }
+    }
+
+    /// The wait and the signal for the engine's submissions.
+    pub fn parts(&self) -> SubmitParts {
+        self.turn.parts(self.value)
+    }
+
+    /// The number of the frame, from 0.
+    pub fn frame(&self) -> u64 {
+        self.turn.frame()
+    }
+
+    /// The slot, below [`Exchange::slots`](crate::Exchange::slots).
+    pub fn slot(&self) -> usize {
+        self.turn.slot()
+    }
+
+    /// The point at which the compute side is done with the slot, as [`RenderTurn::computed`].
+    pub fn computed(&self) -> &TimelinePoint {
+        self.turn.computed()
+    }
+
+    /// Makes sure that a frame which is presented may be, as [`RenderTurn::prepare_present`].
+    ///
+    /// # Errors
+    /// As [`RenderTurn::prepare_present`].
+    pub fn prepare_present(&self) -> Result<()> {
+        self.turn.prepare_present()
+    }
+
+    /// The queue that the parts are submitted to.
+    pub fn queue(&self) -> &Queue {
+        self.turn.queue()
+    }
+
+    /// The resources as Vulkan sees them.
+    pub fn resources(&self) -> R::Render<'_> {
+        self.turn.resources()
+    }
+
+    /// Records the barriers that take all resources over, as [`RenderTurn::record_acquire`].
+    ///
+    /// # Safety
+    /// As [`RenderTurn::record_acquire`].
+    pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
+        // SAFETY: the same contract.
+        unsafe { self.turn.record_acquire(commands) }
+    }
+
+    /// Records the barriers that give all resources back, as [`RenderTurn::record_release`].
+    ///
+    /// # Safety
+    /// As [`RenderTurn::record_release`].
+    pub unsafe fn record_release(&self, commands: vk::CommandBuffer) {
+        // SAFETY: the same contract.
+        unsafe { self.turn.record_release(commands) }
+    }
+
+    /// Says that the parts were never submitted, and gives the slot back unrendered.
+    ///
+    /// # Safety
+    /// No submission with the parts of this turn has been accepted, and none will be made.
+    pub unsafe fn not_submitted(mut self) {
+        self.told = true;
+        self.turn.shared.ledger().retract(self.turn.slot);
+    }
+}
+
+impl<R: Resources> LentTurn<R, ComputeFirst> {
+    /// Says that the parts are on their way; gives the point at which the frame is rendered.
+    ///
+    /// # Safety
+    /// The parts were submitted, unchanged, to the exchange's queue, as the type's contract says, by calls of
+    /// `vkQueueSubmit2` or `vkQueueSubmit` that returned `VK_SUCCESS`. The commands between wait and signal acquire and
+    /// release the resources with this turn's barriers; they are used nowhere else.
+    pub unsafe fn submitted(mut self) -> TimelinePoint {
+        self.told = true;
+        let point = self.turn.on_its_way(self.value);
+        self.turn.shared.pace().note(point.value());
+        point
+    }
+}
+
+impl<R: Resources> LentTurn<R, RenderFirst> {
+    /// Says that the parts are on their way; gives the compute side's turn.
+    ///
+    /// # Errors
+    /// The call that should have let the compute side wait; the frame is then lost, the submission goes on.
+    ///
+    /// # Safety
+    /// As for frames that the compute side begins: the parts were submitted, unchanged, to the exchange's queue, as the
+    /// type's contract says, by calls of `vkQueueSubmit2` or `vkQueueSubmit` that returned `VK_SUCCESS`. The commands
+    /// between wait and signal acquire and release the resources with this turn's barriers; they are used nowhere else.
+    pub unsafe fn submitted(mut self) -> Result<ComputeTurn<R, RenderFirst>> {
+        self.told = true;
+        let rendered = self.turn.on_its_way(self.value);
+        RenderFirst::submitted(&self.turn.shared, self.turn.frame, self.turn.slot, rendered)
+    }
+}
+
+impl<R: Resources, D: Direction> Drop for LentTurn<R, D> {
+    fn drop(&mut self) {
+        if !self.told {
+            let (name, frame) = (&self.turn.shared.name, self.turn.frame);
+            self.turn.shared.ledger().drop_render(self.turn.slot);
+            log::warn!(
+                "exchange \"{name}\": frame {frame} was lent, and dropped without `submitted` or `not_submitted`"
+            );
+        }
+    }
+}
+
+impl<R: Resources, D: Direction> std::fmt::Debug for LentTurn<R, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shared = &self.turn.shared;
+        write!(
+            f,
+            "LentTurn(\"{}\", frame {}, slot {}, value {})",
+            shared.name, self.turn.frame, self.turn.slot, self.value
+        )
+    }
+}
