@@ -191,7 +191,7 @@ pub enum Stage {
     Compute,
     /// After it, before the frame was submitted or skipped.
     Render,
-    /// After its submit parts were lent out: the submission may or may not have happened.
+    /// As a `LentTurn`: the submission may or may not have happened.
     Submit,
 }
 
@@ -221,7 +221,7 @@ fn lost(frame: u64, stage: Stage) -> String {
             "the render turn of frame {frame} was dropped before it was submitted; call `skip` where that is meant"
         ),
         Stage::Submit => format!(
-            "the render turn of frame {frame} was dropped after its submit parts were taken, and its signal has not \
+            "the render turn of frame {frame} was lent and dropped, and its signal has not \
              come: call `submitted` after a successful vkQueueSubmit2, `not_submitted` if it never happened"
         ),
     }
