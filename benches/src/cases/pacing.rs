@@ -99,7 +99,6 @@ struct Frames<'s> {
     in_flight: VecDeque<TimelinePoint>,
     frames: u64,
     show: &'s Show,
-    device: ExportDevice,
 }
 
 impl<'s> Frames<'s> {
@@ -111,7 +110,6 @@ impl<'s> Frames<'s> {
             in_flight: VecDeque::with_capacity(SLOTS),
             frames: 0,
             show,
-            device: gpu.device.clone(),
         })
     }
 

@@ -102,7 +102,6 @@ struct Frames<'s> {
     host_waits: bool,
     frames: u64,
     show: &'s Show,
-    device: ExportDevice,
 }
 
 impl<'s> Frames<'s> {
@@ -115,7 +114,6 @@ impl<'s> Frames<'s> {
             host_waits,
             frames: 0,
             show,
-            device: gpu.device.clone(),
         })
     }
 }

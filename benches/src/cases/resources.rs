@@ -55,7 +55,6 @@ struct Frames {
     batch: usize,
     last: Option<TimelinePoint>,
     touch: Option<(Kernel, Module)>,
-    device: ExportDevice,
 }
 
 impl Frames {
@@ -72,7 +71,6 @@ impl Frames {
             batch: 0,
             last: None,
             touch: touch.transpose()?,
-            device: gpu.device.clone(),
         })
     }
 }
