@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
-use bridge::{Exchange, ExportDevice, TimelinePoint};
+use bridge::{Exchange, TimelinePoint};
 use bridge_examples::gpu::output::Wanted;
 use bridge_examples::particles::compute::{Mover, Shared};
 use bridge_examples::particles::render::Renderer;

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use bridge::ash::vk;
-use bridge::{BufferSpec, Consumer, Exchange, ExchangeInfo, ExportDevice, QueueKind, TimelinePoint, Work};
+use bridge::{BufferSpec, Consumer, Exchange, ExchangeInfo, QueueKind, TimelinePoint, Work};
 
 use super::{Bench, Case, Rows};
 use crate::gpu::Gpu;
