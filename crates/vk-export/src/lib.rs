@@ -32,7 +32,6 @@
 //!
 //! Everything here is [`Send`] and [`Sync`]; what Vulkan wants externally synchronized (the queue) is locked inside.
 
-#[cfg(unix)]
 mod buffer;
 mod device;
 mod error;
