@@ -51,7 +51,7 @@ fn without_outliers(found: &[u8], expected: &[u8]) -> Vec<u8> {
     close.into_flattened()
 }
 
-/// As [`compare`], but a picture of few pixels may have [outliers](without_outliers).
+/// As [`compare`], but a picture of few pixels may have outliers.
 pub fn compare_small(frame: u64, what: &str, found: &[u8], expected: &[u8], least: f64) -> (f64, Result<()>) {
     const FEW_PIXELS: usize = 4096;
     let (likeness, result) = compare(frame, what, found, expected, least);

@@ -76,7 +76,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// so with that backend this blocks until then, for at most the exchange's timeout.
     ///
     /// # Errors
-    /// [`Error::Timeout`], or the failed call.
+    /// [`Error::Timeout`](crate::Error::Timeout), or the failed call.
     pub fn prepare_present(&self) -> Result<()> {
         match self.shared.compute.backend() {
             Backend::Host => self.computed.wait(self.shared.timeout),
