@@ -52,7 +52,6 @@ fn use_all(double: &Double, handles: [ImportHandle; 2], kind: SemaphoreKind, num
 }
 
 #[test]
-#[ignore = "fails under Wine since the caller's context is saved and restored; not understood yet"]
 fn by_handle() {
     let Some(double) = Double::in_child("by_handle") else { return };
     for kind in [SemaphoreKind::Timeline, SemaphoreKind::Binary] {
@@ -65,7 +64,6 @@ fn by_handle() {
 }
 
 #[test]
-#[ignore = "fails under Wine since the caller's context is saved and restored; not understood yet"]
 fn by_name() {
     let Some(double) = Double::in_child("by_name") else { return };
     for kind in [SemaphoreKind::Timeline, SemaphoreKind::Binary] {
@@ -86,7 +84,6 @@ fn by_name() {
 }
 
 #[test]
-#[ignore = "fails under Wine since the caller's context is saved and restored; not understood yet"]
 fn by_kmt_handle() {
     let Some(double) = Double::in_child("by_kmt_handle") else { return };
     let (shared_memory, shared) = (double.share_memory(SIZE, true), double.share_semaphore(false));
