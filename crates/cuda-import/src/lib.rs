@@ -65,6 +65,7 @@
 //! | `texel`, `image_info`, `image_limits`, `image_problem` | what an image may be, and what is wrong with it |
 //! | `image_objects` | texture and surface objects, made once |
 //! | `order`, `guests`, `refusal`, `mark` | order between the streams that use one buffer or image |
+//! | `reaper` | driver calls that may block, made on a thread of their own |
 //! | `semaphore`, `stream` | imported semaphores, waits and signals |
 //! | `graph`, `stand_in` | a frame as a CUDA graph, and buffers while one is captured |
 //! | `error`, `call`, `code`, `version` | what can go wrong; the driver's codes and versions |
@@ -79,6 +80,7 @@ mod error;
 mod handle;
 mod image;
 mod memory;
+mod reaper;
 mod semaphore;
 mod stream;
 mod sys;

@@ -7,6 +7,7 @@ use crate::device::CudaDevice;
 use crate::error::{Error, Object};
 use crate::handle::{ImportHandle, give};
 use crate::memory::mapping::count_leak;
+use crate::reaper;
 use crate::sys::SemaphoreHandle;
 
 pub use crate::sys::SemaphoreKind;
@@ -93,16 +94,17 @@ impl ImportedSemaphore {
 
 impl Drop for ImportedSemaphore {
     fn drop(&mut self) {
-        let destroyed = self.device.bind().and_then(|_current| {
+        let handle = self.handle;
+        let destroyed = reaper::call(&self.device, move |driver| {
             // SAFETY: "any outstanding signals or waits must have completed": whoever enqueued one through `wait` or
             // `signal` vowed to keep the semaphore that long. The handle is not used after its owner's drop.
-            unsafe { self.device.driver().destroy_semaphore(self.handle) }
+            unsafe { driver.destroy_semaphore(handle) }
         });
         match destroyed {
             Ok(()) => log::trace!("destroy {}", self.object()),
             Err(error) => {
                 count_leak();
-                log::error!("{}", error.at(self.object(), self.device.name()));
+                log::error!("{}", error.at(&self.object(), self.device.name()));
             }
         }
     }

@@ -47,11 +47,14 @@ impl Backing for BufferBacking {
 
     unsafe fn release(&mut self) -> Result<(), Error> {
         match self {
-            Self::Own { pointer, range, memory } => memory.unmap(range, |driver| {
-                // SAFETY: this function is called once, so the pointer is a mapping that was not freed; the caller vouches
-                // for its use.
-                unsafe { driver.free(*pointer) }
-            }),
+            Self::Own { pointer, range, memory } => {
+                let pointer = *pointer;
+                memory.unmap(range, move |driver| {
+                    // SAFETY: this function is called once, so the pointer is a mapping that was not freed; the caller
+                    // vouches for its use. Where this runs late, `keep` has kept the memory.
+                    unsafe { driver.free(pointer) }
+                })
+            }
             Self::Part { range, block } => {
                 block.give_back(range);
                 Ok(())

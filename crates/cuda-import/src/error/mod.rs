@@ -230,6 +230,21 @@ pub enum Error {
         /// How long it was waited for.
         waited: Duration,
     },
+
+    /// The driver does not return from freeing the object: it waits until no stream of the context waits, whosever that is. The
+    /// object counts as leaked; the driver frees it when it can.
+    #[error(
+        "{object} on {device} could not be freed within {waited:?}: some stream of the context waits for something that does \
+         not come, and the driver frees nothing before it does. The object counts as leaked"
+    )]
+    FreeBlocked {
+        /// The object.
+        object: String,
+        /// Its device.
+        device: String,
+        /// How long the driver was waited for.
+        waited: Duration,
+    },
 }
 
 impl Error {

@@ -291,12 +291,13 @@ impl Backing for ImageBacking {
     }
 
     unsafe fn release(&mut self) -> Result<(), Error> {
-        self.memory.unmap(&self.range, |driver| {
+        let (objects, array) = (self.objects.take(), self.array);
+        self.memory.unmap(&self.range, move |driver| {
             // SAFETY: the objects were made with this driver; the caller vouches for their use.
-            unsafe { self.objects.destroy(driver) }?;
+            unsafe { objects.destroy(driver) }?;
             // SAFETY: this function is called once, so the array was not destroyed; its objects are gone, and the caller
-            // vouches for its use.
-            unsafe { driver.destroy_array(self.array) }
+            // vouches for its use. Where this runs late, `keep` has kept the memory.
+            unsafe { driver.destroy_array(array) }
         })
     }
 

@@ -18,8 +18,9 @@ pub(crate) struct ImageObjects {
     made: Mutex<Made>,
 }
 
+/// Objects that were made and not destroyed.
 #[derive(Debug, Default)]
-struct Made {
+pub(crate) struct Made {
     textures: Vec<(TextureInfo, u64)>,
     /// By mip level.
     surfaces: Vec<(u32, u64)>,
@@ -40,12 +41,24 @@ impl ImageObjects {
         find_or_make(&mut self.made().surfaces, &level, make)
     }
 
-    /// Destroys all objects. One that cannot be is leaked, and the first error returned; the image must stay then.
+    /// Takes all objects, to be destroyed.
+    pub(crate) fn take(&self) -> Made {
+        std::mem::take(&mut *self.made())
+    }
+
+    fn made(&self) -> MutexGuard<'_, Made> {
+        // Nothing under this lock can leave a list half changed.
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Made {
+    /// Destroys all. One that cannot be is leaked, and the first error returned; the image must stay then.
     ///
     /// # Safety
-    /// The objects of this list came from `driver`, and no work that uses one is pending or will follow.
-    pub(crate) unsafe fn destroy(&self, driver: Driver) -> CallResult<()> {
-        let Made { textures, surfaces } = std::mem::take(&mut *self.made());
+    /// The objects came from `driver`, and no work that uses one is pending or will follow.
+    pub(crate) unsafe fn destroy(self, driver: Driver) -> CallResult<()> {
+        let Self { textures, surfaces } = self;
         let textures = textures.into_iter().map(|(_, object)| {
             // SAFETY: it is taken off the list, so it is destroyed once; the caller answers for its use.
             unsafe { driver.destroy_texture(object) }
@@ -55,11 +68,6 @@ impl ImageObjects {
             unsafe { driver.destroy_surface(object) }
         });
         textures.chain(surfaces).fold(Ok(()), Result::and)
-    }
-
-    fn made(&self) -> MutexGuard<'_, Made> {
-        // Nothing under this lock can leave a list half changed.
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

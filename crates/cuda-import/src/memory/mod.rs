@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::device::CudaDevice;
 use crate::error::{Error, Object};
 use crate::handle::{ImportHandle, give};
+use crate::reaper;
 use crate::sys::{CallResult, Driver, MemoryHandle};
 
 /// What the exporting API says of the memory.
@@ -132,10 +133,14 @@ impl ImportedMemory {
         Ok((mapping, range))
     }
 
-    /// Lets `unmap` free what was mapped at `range`, with the context current. On an error the range stays claimed.
-    pub(crate) fn unmap(&self, range: &Range<u64>, unmap: impl FnOnce(Driver) -> CallResult<()>) -> Result<(), Error> {
-        let freed = self.device.bind().and_then(|_current| unmap(self.device.driver()));
-        freed.map_err(|error| error.at(self.object(), self.device.name()))?;
+    /// Lets `unmap` free what was mapped at `range`, with the context current. On an error the range stays claimed; `unmap` may
+    /// still be under way then, so that the memory must stay.
+    pub(crate) fn unmap(
+        &self,
+        range: &Range<u64>,
+        unmap: impl FnOnce(Driver) -> CallResult<()> + Send + 'static,
+    ) -> Result<(), Error> {
+        reaper::call(&self.device, unmap).map_err(|error| error.at(&self.object(), self.device.name()))?;
         self.mapped().retain(|other| other != range);
         log::trace!("unmap {}: bytes {}..{}", self.object(), range.start, range.end);
         Ok(())
@@ -155,16 +160,17 @@ impl ImportedMemory {
 
 impl Drop for ImportedMemory {
     fn drop(&mut self) {
-        let destroyed = self.device.bind().and_then(|_current| {
+        let handle = self.handle;
+        let destroyed = reaper::call(&self.device, move |driver| {
             // SAFETY: every mapping holds an Arc of this memory until it is freed, so none is left; the handle is not
             // used after its owner's drop.
-            unsafe { self.device.driver().destroy_memory(self.handle) }
+            unsafe { driver.destroy_memory(handle) }
         });
         match destroyed {
             Ok(()) => log::trace!("destroy {}", self.object()),
             Err(error) => {
                 mapping::count_leak();
-                log::error!("{}", error.at(self.object(), self.device.name()));
+                log::error!("{}", error.at(&self.object(), self.device.name()));
             }
         }
     }

@@ -20,13 +20,18 @@ use crate::buffer::stand_in::Role;
 use crate::device::CudaDevice;
 use crate::error::code::DriverCode;
 use crate::error::{Error, Object};
+use crate::reaper;
+use crate::reaper::NotFreed;
 use crate::stream::guests::Guests;
 use crate::stream::refusal::{Refusal, check_stream};
 use crate::stream::{Mark, is_per_thread};
-use crate::sys::{CallError, CallResult, Current, Restoring};
+use crate::sys::{CallError, CallResult, Current, Driver, Restoring};
 
 /// How long dropping a buffer or an image waits for the work that uses it.
 const DROP_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long the host waits in place of a stream that cannot be told to.
+const HOST_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct StreamOrder {
@@ -237,17 +242,18 @@ impl StreamOrder {
             log::warn!(
                 "where the work of a stream ends was not recorded ({code}): the host waits for all of the context"
             );
-            driver.synchronize_context()?;
+            reaper::call(&self.device, Driver::synchronize_context).map_err(NotFreed::into_call)?;
             *self.failure() = None;
             return Ok(());
         }
+        let start = Instant::now();
         if let Some(guests) = self.guests.get() {
             for event in guests.events() {
                 // SAFETY: the list holds the event.
-                unsafe { driver.synchronize_event(event) }?;
+                poll("cuEventQuery", start, || unsafe { driver.event_is_reached(event) })?;
             }
         }
-        driver.synchronize(&self.home)
+        poll("cuStreamQuery", start, || driver.stream_is_idle(&self.home))
     }
 
     /// That every guest's work is covered by its event.
@@ -303,6 +309,17 @@ impl StreamOrder {
     fn bind(&self) -> CallResult<Current> {
         self.device.bind()
     }
+}
+
+/// Asks until it is so, or [`HOST_LIMIT`] after `start`.
+fn poll(call: &'static str, start: Instant, mut done: impl FnMut() -> CallResult<bool>) -> CallResult<()> {
+    while !done()? {
+        if start.elapsed() >= HOST_LIMIT {
+            return Err(CallError { call, code: crate::sys::TIMEOUT });
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    Ok(())
 }
 
 fn is_same(one: &CudaStream, other: &CudaStream) -> bool {

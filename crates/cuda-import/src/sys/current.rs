@@ -46,6 +46,12 @@ impl Driver {
         Ok(Current { before: Some(Before { driver: self, context: before }), thread: PhantomData })
     }
 
+    /// [`bind`](Self::bind) on a thread of our own, where no context is anybody's: afterwards none is current.
+    pub(crate) fn bind_alone(self, context: &CudaContext) -> CallResult<Current> {
+        self.set_current(context.cu_ctx())?;
+        Ok(Current { before: Some(Before { driver: self, context: std::ptr::null_mut() }), thread: PhantomData })
+    }
+
     /// For calls of cudarc, which make a context current by themselves and leave it so.
     pub(crate) fn keep_current(self) -> Current {
         let before = self.current().inspect_err(warn).ok();

@@ -54,15 +54,6 @@ impl Driver {
         }
     }
 
-    /// Blocks until what the event recorded last has ended.
-    ///
-    /// # Safety
-    /// `event` is alive.
-    pub(crate) unsafe fn synchronize_event(self, event: EventHandle) -> CallResult<()> {
-        // SAFETY: the caller answers for the event.
-        check("cuEventSynchronize", unsafe { (self.table.cuEventSynchronize)(event.0) })
-    }
-
     /// Makes the stream wait for what the event recorded last; nothing if it never recorded.
     ///
     /// # Safety

@@ -41,6 +41,9 @@ pub(crate) type CallResult<T> = Result<T, CallError>;
 /// `CUDA_ERROR_INVALID_VALUE`
 pub(crate) const INVALID_VALUE: u32 = 1;
 
+/// `CUDA_ERROR_TIMEOUT`
+pub(crate) const TIMEOUT: u32 = 909;
+
 /// `CUDA_ERROR_NOT_READY`
 const NOT_READY: u32 = 600;
 
@@ -113,7 +116,6 @@ table! {
     cuEventDestroy_v2(cu::CUevent);
     cuEventQuery(cu::CUevent);
     cuEventRecord(cu::CUevent, cu::CUstream);
-    cuEventSynchronize(cu::CUevent);
     cuStreamIsCapturing(cu::CUstream, *mut c_uint);
     cuStreamWaitEvent(cu::CUstream, cu::CUevent, c_uint);
     cuStreamQuery(cu::CUstream);

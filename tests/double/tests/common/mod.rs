@@ -31,7 +31,6 @@ pub(crate) const CALLS: &[&str] = &[
     "cuEventDestroy_v2",
     "cuEventQuery",
     "cuEventRecord",
-    "cuEventSynchronize",
     "cuExternalMemoryGetMappedBuffer",
     "cuExternalMemoryGetMappedMipmappedArray",
     "cuGraphDestroy",
