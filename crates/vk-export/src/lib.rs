@@ -56,14 +56,16 @@ pub use device::requirements::{
 pub use device::validation::{SILENCED, Silenced, ValidationMessage};
 pub use device::{AdoptInfo, DeviceSelector, EnabledFeatures, ExportDevice, OpenInfo, Validation};
 pub use error::{Error, Result};
+pub use handle::handle_type::HandleType;
 #[cfg(windows)]
 pub use handle::nt::{KmtHandle, NtSharing};
-pub use handle::{HandleType, MemoryHandle, OsHandle};
+pub use handle::{MemoryHandle, OsHandle};
+pub use image::Image;
 pub use image::access::ImageConsumer;
 pub use image::barrier::ImageHandover;
+pub use image::descriptor::{ExportedImage, HostLayout, ImageDescriptor};
 pub use image::info::{ImageInfo, ImageKind, mip_count};
 pub use image::support::{ImageSupport, image_support};
-pub use image::{ExportedImage, HostLayout, Image, ImageDescriptor};
 pub use legacy::legacy_stages;
 pub use memory::block::{Block, BlockInfo, ExportedBlock};
 pub use memory::{MemoryDescriptor, Placement};

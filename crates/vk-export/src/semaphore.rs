@@ -9,8 +9,9 @@ use uuid::Uuid;
 use crate::device::ExportDevice;
 use crate::device::requirements::SEMAPHORE_EXTENSION;
 use crate::error::{Error, Result};
+use crate::handle::OsHandle;
+use crate::handle::handle_type::HandleType;
 use crate::handle::os::Exporter;
-use crate::handle::{HandleType, OsHandle};
 
 /// The two kinds of semaphore.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

@@ -5,7 +5,7 @@ use ash::vk;
 
 use crate::device::ExportDevice;
 use crate::error::Result;
-use crate::handle::HandleType;
+use crate::handle::handle_type::HandleType;
 use crate::memory::Memory;
 
 /// A `VkBuffer`, destroyed when dropped.

@@ -31,8 +31,8 @@ use crate::device::synchronization2::Synchronization2;
 use crate::device::validation::Messenger;
 use crate::device::validation::ValidationMessage;
 use crate::error::{Error, Result};
-use crate::handle::HandleType;
-use crate::handle::os::ExportCalls;
+use crate::handle::calls::ExportCalls;
+use crate::handle::handle_type::HandleType;
 
 pub use adopt::{AdoptInfo, EnabledFeatures};
 pub use open::{OpenInfo, Validation};

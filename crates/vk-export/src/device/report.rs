@@ -3,7 +3,7 @@
 
 use ash::vk;
 
-use crate::buffer::external_features;
+use crate::buffer::check::external_features;
 use crate::device::OpenInfo;
 use crate::device::instance::{OwnedInstance, failed, layers};
 use crate::device::physical::PhysicalDeviceInfo;
@@ -11,7 +11,7 @@ use crate::device::requirements::Requirement;
 use crate::device::requirements::version;
 use crate::device::resident::load;
 use crate::error::{Error, Result};
-use crate::handle::HandleType;
+use crate::handle::handle_type::HandleType;
 use crate::semaphore::SemaphoreKind;
 use crate::semaphore::is_exportable;
 

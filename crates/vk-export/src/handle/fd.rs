@@ -3,26 +3,12 @@
 
 use std::os::fd::{FromRawFd, OwnedFd};
 
-use ash::{khr, vk};
+use ash::vk;
 
 use crate::device::ExportDevice;
 use crate::error::Result;
-use crate::handle::{HandleType, MemoryHandle, OsHandle};
-
-/// The calls of the two export extensions.
-pub(crate) struct ExportCalls {
-    memory: khr::external_memory_fd::Device,
-    semaphore: khr::external_semaphore_fd::Device,
-}
-
-impl ExportCalls {
-    pub(crate) fn new(instance: &ash::Instance, device: &ash::Device) -> Self {
-        Self {
-            memory: khr::external_memory_fd::Device::new(instance, device),
-            semaphore: khr::external_semaphore_fd::Device::new(instance, device),
-        }
-    }
-}
+use crate::handle::handle_type::HandleType;
+use crate::handle::{MemoryHandle, OsHandle};
 
 /// Makes the handles of one object.
 #[derive(Debug)]

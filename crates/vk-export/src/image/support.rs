@@ -6,7 +6,7 @@ use ash::vk;
 use crate::device::ExportDevice;
 use crate::device::requirements::MEMORY_EXTENSION;
 use crate::error::{Error, Result};
-use crate::handle::HandleType;
+use crate::handle::handle_type::HandleType;
 use crate::image::info::ImageInfo;
 use crate::memory::Placement;
 

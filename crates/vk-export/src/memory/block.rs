@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use ash::vk;
 
+use crate::buffer::check::{ask, check};
 use crate::buffer::raw::RawBuffer;
-use crate::buffer::{ask, check};
 use crate::device::ExportDevice;
 use crate::device::requirements::MEMORY_EXTENSION;
 use crate::error::{Error, Result};
+use crate::handle::MemoryHandle;
+use crate::handle::handle_type::HandleType;
 use crate::handle::os::Exporter;
-use crate::handle::{HandleType, MemoryHandle};
 use crate::memory::{Memory, Request};
 use crate::memory::{MemoryDescriptor, Placement};
 

@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use crate::device::ExportDevice;
 use crate::error::{Error, Result};
+use crate::handle::MemoryHandle;
+use crate::handle::handle_type::HandleType;
 use crate::handle::os::Exporter;
-use crate::handle::{HandleType, MemoryHandle};
 
 /// Where shared memory lies and who else reaches it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

@@ -12,11 +12,12 @@ mod security;
 use std::os::windows::io::{FromRawHandle, OwnedHandle};
 use std::sync::{Mutex, PoisonError};
 
-use ash::{khr, vk};
+use ash::vk;
 
 use crate::device::ExportDevice;
 use crate::error::{Error, Result};
-use crate::handle::{HandleType, MemoryHandle, OsHandle};
+use crate::handle::handle_type::HandleType;
+use crate::handle::{MemoryHandle, OsHandle};
 use security::SecurityAttributes;
 
 /// Who may open what is exported, and under which name. The default suits sharing inside one process.
@@ -39,21 +40,6 @@ impl KmtHandle {
     /// The number, for an importer.
     pub fn as_raw(self) -> isize {
         self.0
-    }
-}
-
-/// The calls of the two export extensions.
-pub(crate) struct ExportCalls {
-    memory: khr::external_memory_win32::Device,
-    semaphore: khr::external_semaphore_win32::Device,
-}
-
-impl ExportCalls {
-    pub(crate) fn new(instance: &ash::Instance, device: &ash::Device) -> Self {
-        Self {
-            memory: khr::external_memory_win32::Device::new(instance, device),
-            semaphore: khr::external_semaphore_win32::Device::new(instance, device),
-        }
     }
 }
 

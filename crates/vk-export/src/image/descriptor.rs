@@ -1,0 +1,54 @@
+//! What is told of an image: to its importer, and to the host that maps it.
+
+use ash::vk;
+
+use crate::handle::MemoryHandle;
+use crate::image::info::ImageKind;
+use crate::memory::MemoryDescriptor;
+
+/// What an importer of an image must repeat exactly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImageDescriptor {
+    /// Its memory.
+    pub memory: MemoryDescriptor,
+    /// Its dimensions.
+    pub kind: ImageKind,
+    /// Its format.
+    pub format: vk::Format,
+    /// Width, height and depth of the first level, in texels; those that the kind lacks are 1.
+    pub extent: [u32; 3],
+    /// Its mip levels.
+    pub mip_levels: u32,
+    /// Its layers, six a cube.
+    pub array_layers: u32,
+    /// How its texels lie in memory.
+    pub tiling: vk::ImageTiling,
+    /// How Vulkan uses it: an importer must know of `COLOR_ATTACHMENT`.
+    pub usage: vk::ImageUsageFlags,
+}
+
+/// An image as it left Vulkan.
+#[derive(Debug)]
+pub struct ExportedImage {
+    /// A handle of its own, which knows whether it is to be closed.
+    pub handle: MemoryHandle,
+    /// What the importer must repeat.
+    pub descriptor: ImageDescriptor,
+}
+
+/// Where one layer of one level lies in the host's mapping; in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HostLayout {
+    /// From [`Image::host_ptr`](crate::Image::host_ptr) to the first texel.
+    pub offset: u64,
+    /// From there to the end of the last row.
+    pub size: u64,
+    /// From one row to the next.
+    pub row_pitch: u64,
+    /// From one layer to the next; without meaning for an image of one layer.
+    pub array_pitch: u64,
+    /// From one slice of a 3D image to the next; without meaning for others.
+    pub depth_pitch: u64,
+}
