@@ -12,8 +12,8 @@ use bridge_examples::gpu::output::Wanted;
 use bridge_examples::particles::compute::{Mover, Shared};
 use bridge_examples::particles::render::Renderer;
 
-use super::particles::{SLOTS, spaced};
-use super::show::{SHOWN, Show};
+use super::particles::spaced;
+use super::show::{SHOWN, SLOTS, Show};
 use super::{Bench, Case, Rows};
 use crate::gpu::Gpu;
 use crate::harness::frames::{FrameLoop, MOST, batch_size};

@@ -15,7 +15,7 @@ use bridge_examples::particles::particle::Particle;
 use bridge_examples::particles::render::{Points, Renderer};
 use vk_local::{LocalBuffer, MemoryLocation};
 
-use super::show::{SHOWN, Show};
+use super::show::{SHOWN, SLOTS, Show};
 use super::staging::Staged;
 use super::{Bench, Case, Rows};
 use crate::gpu::Gpu;
@@ -26,9 +26,6 @@ use crate::raw::commands::{Commands, submit};
 use crate::raw::shared::Exports;
 use crate::raw::timeline::Timeline;
 use crate::report::Samples;
-
-/// Frames in flight.
-pub(super) const SLOTS: usize = 3;
 
 pub(super) fn cases(profile: &Profile) -> Vec<Case> {
     let counts: &[u32] = profile.pick(&[100_000, 1_000_000, 10_000_000, 50_000_000], &[20_000]);

@@ -15,6 +15,9 @@ use crate::harness::LIMIT;
 const STORY: u32 = 120;
 pub(super) const SHOWN: u64 = 8;
 
+/// Frames in flight.
+pub(super) const SLOTS: usize = 3;
+
 /// What is shown: the same particles for every way.
 pub(super) struct Show {
     pub(super) scene: Scene,

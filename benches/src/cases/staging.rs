@@ -17,8 +17,7 @@ use bridge_examples::particles::render::{Points, Renderer};
 use bridge_examples::particles::scene::Step;
 use vk_local::{LocalBuffer, MemoryLocation};
 
-use super::particles::SLOTS;
-use super::show::Show;
+use super::show::{SLOTS, Show};
 use crate::gpu::Gpu;
 use crate::harness::frames::FrameLoop;
 use crate::raw::commands::submit;

@@ -14,8 +14,8 @@ use bridge::{ComputeTurn, SubmitInfo, Work};
 use bridge_examples::gpu::output::Wanted;
 use bridge_examples::particles::compute::{Mover, Shared};
 
-use super::particles::{SLOTS, spaced};
-use super::show::Show;
+use super::particles::spaced;
+use super::show::{SLOTS, Show};
 use super::{Bench, Case, Rows};
 use crate::gpu::Gpu;
 use crate::harness::clock::monotonic_ns;
