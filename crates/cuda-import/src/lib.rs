@@ -67,7 +67,7 @@
 //! | `order`, `guests`, `refusal`, `mark` | order between the streams that use one buffer or image |
 //! | `reaper` | driver calls that may block, made on a thread of their own |
 //! | `semaphore`, `stream` | imported semaphores, waits and signals |
-//! | `graph`, `stand_in` | a frame as a CUDA graph, and buffers while one is captured |
+//! | `graph`, `capture` | a frame as a CUDA graph, and buffers while one is captured |
 //! | `error`, `call`, `code`, `version` | what can go wrong; the driver's codes and versions |
 //! | `sys` | the driver's entry points, and nothing else |
 //!
@@ -79,6 +79,7 @@ mod device;
 mod error;
 mod handle;
 mod image;
+mod leak;
 mod memory;
 mod reaper;
 mod semaphore;
@@ -99,13 +100,14 @@ pub use handle::{ImportHandle, OsHandle};
 #[cfg(windows)]
 pub use handle::{KmtHandle, NtName};
 pub use image::MappedImage;
-pub use image::info::{ImageKind, ImageMappingInfo};
+pub use image::info::ImageMappingInfo;
+pub use image::kind::ImageKind;
 pub use image::problem::ImageProblem;
 pub use image::texel::{ChannelType, Texel, TexelFormat};
 pub use image::texture::{AddressMode, Filter, ReadMode, Surface, Texture, TextureInfo};
 pub use image::view::{ImageView, ImageViewMut};
+pub use leak::leaks;
 pub use memory::block::MappedBlock;
-pub use memory::mapping::leaks;
 pub use memory::{ImportedMemory, MemoryImportInfo};
 pub use semaphore::{ImportedSemaphore, SemaphoreKind};
 pub use stream::graph::{CaptureError, FrameGraph};

@@ -6,7 +6,7 @@
 use crate::device::CudaDevice;
 use crate::error::{Error, Object};
 use crate::handle::{ImportHandle, give};
-use crate::memory::mapping::count_leak;
+use crate::leak::count_leak;
 use crate::reaper;
 use crate::sys::SemaphoreHandle;
 

@@ -5,7 +5,6 @@
 #![allow(unsafe_code)]
 pub(crate) mod backing;
 pub(crate) mod linear;
-pub(crate) mod stand_in;
 pub(crate) mod view;
 
 use std::marker::PhantomData;
@@ -19,6 +18,7 @@ use crate::buffer::backing::BufferBacking;
 use crate::buffer::view::{DeviceView, DeviceViewMut};
 use crate::error::{Error, Object};
 use crate::memory::block::MappedBlock;
+use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::{Backing, Mapping};
 use crate::memory::{ImportedMemory, range_within};
 use crate::stream::order::StreamOrder;
@@ -43,8 +43,8 @@ pub struct BufferMappingInfo {
 /// log says so: memory in use is never freed. [`close`](Self::close) does the same and returns the error. Work that was
 /// launched with a view on a stream other than the home stream is unknown here (see [`DeviceView`]) and must have ended.
 ///
-/// The free itself waits for all work of the whole context, on any stream (measured with a driver for CUDA 13.0): a stream that waits for
-/// a signal which nobody gives holds it up for ever.
+/// The driver frees it only once no stream of the whole context waits (measured with a driver for CUDA 13.0). That is waited for
+/// 10 seconds at most; then the mapping counts as leaked, and the driver frees it when it can.
 #[derive(Debug)]
 pub struct MappedBuffer<T> {
     pointer: CUdeviceptr,
@@ -66,12 +66,8 @@ impl<T: Pod> MappedBuffer<T> {
         let size = size_in_bytes::<T>(&object, info.len)?;
         check_alignment::<T>(memory, info.offset)?;
         let order = StreamOrder::new(home, memory.device(), &object)?;
-        let (pointer, range) = memory.map(info.offset, size, |driver, handle| {
-            // SAFETY: "the offset and size must be within the imported object" was checked by `map`; the result holds an Arc of
-            // the memory and frees the pointer first.
-            unsafe { driver.map_buffer(handle, info.offset, size) }
-        })?;
-        let backing = BufferBacking::Own { pointer, range, memory: Arc::clone(memory) };
+        let own = LinearMapping::map(memory, info.offset, size)?;
+        let (pointer, backing) = (own.pointer(), BufferBacking::Own(own));
         Ok(Self { pointer, len: info.len, mapping: Mapping::new(backing, order), element: PhantomData })
     }
 
@@ -136,10 +132,6 @@ impl<T> MappedBuffer<T> {
 
     /// What it is a part of. Lent: nothing else can be mapped from it with this.
     pub fn memory(&self) -> &ImportedMemory {
-        self.mapping.backing().memory()
-    }
-
-    pub(crate) fn imported(&self) -> &Arc<ImportedMemory> {
         self.mapping.backing().memory()
     }
 

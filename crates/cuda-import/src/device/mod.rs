@@ -1,6 +1,7 @@
 //! A CUDA device and the context that everything imported lives in.
 
 pub(crate) mod probe;
+pub(crate) mod template;
 pub(crate) mod version;
 
 use std::fmt;
@@ -10,9 +11,9 @@ use cudarc::driver::{CudaContext, CudaStream};
 use uuid::Uuid;
 
 use crate::device::probe::DeviceReport;
+use crate::device::template::Template;
 use crate::device::version::DriverVersion;
 use crate::error::{Error, PresentDevice};
-use crate::stream::guests::Template;
 use crate::sys::{CallError, Current, Driver, Restoring};
 
 /// A device to import into, with its context. Clones share it; any thread may use it.

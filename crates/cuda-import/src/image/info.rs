@@ -2,22 +2,9 @@
 
 use std::ops::{Bound, Range, RangeBounds};
 
+use crate::image::kind::ImageKind;
 use crate::image::problem::ImageProblem;
 use crate::image::texel::{Texel, TexelFormat};
-
-/// How many dimensions an image has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ImageKind {
-    /// A row, or an array of rows.
-    D1,
-    /// A rectangle, or an array of them.
-    #[default]
-    D2,
-    /// A block.
-    D3,
-    /// The six faces of a cube, or an array of such. In order: +x, -x, +y, -y, +z, -z.
-    Cube,
-}
 
 /// What the exporting API says of the image, and where in the memory it is. The texel type says the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,7 +3,8 @@
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
 
 use crate::device::CudaDevice;
-use crate::image::info::{ImageKind, ImageMappingInfo};
+use crate::image::info::ImageMappingInfo;
+use crate::image::kind::ImageKind;
 use crate::image::problem::ImageProblem;
 use crate::sys::{CallError, CallResult, INVALID_VALUE};
 

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 pub(crate) mod info;
+pub(crate) mod kind;
 pub(crate) mod limits;
 pub(crate) mod objects;
 pub(crate) mod problem;
@@ -20,13 +21,14 @@ use cudarc::driver::CudaStream;
 
 use crate::device::check_recorded;
 use crate::error::{Error, Object};
-use crate::image::info::{ImageKind, ImageMappingInfo, level_extent};
+use crate::image::info::{ImageMappingInfo, level_extent};
+use crate::image::kind::ImageKind;
 use crate::image::objects::ImageObjects;
 use crate::image::problem::ImageProblem;
 use crate::image::texel::Texel;
 use crate::image::texture::TextureInfo;
-use crate::image::view::{ImageView, ImageViewMut};
-use crate::memory::mapping::{Backing, Mapping, count_leak};
+use crate::leak::count_leak;
+use crate::memory::mapping::{Backing, Mapping};
 use crate::memory::{ImportedMemory, range_within};
 use crate::stream::order::StreamOrder;
 use crate::sys;
@@ -121,24 +123,6 @@ impl<T: Texel> MappedImage<T> {
         })?;
         let backing = ImageBacking { array, range, objects: ImageObjects::default(), memory: Arc::clone(memory) };
         Ok(Self { levels, info: *info, mapping: Mapping::new(backing, order), texel: PhantomData })
-    }
-
-    /// Lends the image for reading.
-    pub fn view(&self) -> ImageView<'_, T> {
-        ImageView::new(self)
-    }
-
-    /// Lends the image for writing.
-    pub fn view_mut(&mut self) -> ImageViewMut<'_, T> {
-        ImageViewMut::new(self)
-    }
-
-    /// [`view_mut`](Self::view_mut) for owners that keep views apart by other means than a `&mut`.
-    ///
-    /// # Safety
-    /// As long as the view lives, no other view of the image does.
-    pub unsafe fn view_mut_unchecked(&self) -> ImageViewMut<'_, T> {
-        ImageViewMut::new(self)
     }
 
     /// The texture object of this description.

@@ -1,6 +1,6 @@
 //! What can be wrong with an image, a texture or a copy, each with what to change.
 
-use crate::image::info::ImageKind;
+use crate::image::kind::ImageKind;
 use crate::image::texel::TexelFormat;
 
 /// Why an image was refused before the driver was asked. Part of [`Error::Image`](crate::Error::Image).

@@ -6,7 +6,7 @@
 use cudarc::driver::sys::{CUsurfObject, CUtexObject};
 use cudarc::driver::{LaunchArgs, PushKernelArg};
 
-use crate::image::info::ImageKind;
+use crate::image::kind::ImageKind;
 use crate::image::problem::ImageProblem;
 use crate::image::texel::{ChannelType, TexelFormat};
 use crate::stream::order::StreamOrder;

@@ -37,6 +37,26 @@ pub struct ImageViewMut<'a, T> {
     exclusive: PhantomData<&'a mut MappedImage<T>>,
 }
 
+impl<T: Texel> MappedImage<T> {
+    /// Lends the image for reading.
+    pub fn view(&self) -> ImageView<'_, T> {
+        ImageView::new(self)
+    }
+
+    /// Lends the image for writing.
+    pub fn view_mut(&mut self) -> ImageViewMut<'_, T> {
+        ImageViewMut::new(self)
+    }
+
+    /// [`view_mut`](Self::view_mut) for owners that keep views apart by other means than a `&mut`.
+    ///
+    /// # Safety
+    /// As long as the view lives, no other view of the image does.
+    pub unsafe fn view_mut_unchecked(&self) -> ImageViewMut<'_, T> {
+        ImageViewMut::new(self)
+    }
+}
+
 impl<T> Clone for ImageView<'_, T> {
     fn clone(&self) -> Self {
         *self

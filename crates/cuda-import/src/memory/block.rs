@@ -7,17 +7,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cudarc::driver::CudaStream;
 use cudarc::driver::sys::CUdeviceptr;
 
-use crate::buffer::{BufferMappingInfo, MappedBuffer};
 use crate::error::{Error, Object};
 use crate::memory::ImportedMemory;
+use crate::memory::linear::LinearMapping;
+use crate::memory::mapping::{Backing, Mapping};
+use crate::stream::order::StreamOrder;
 
-/// A whole imported allocation under one mapping, in which many [`MappedBuffer`]s lie: one import and one
+/// A whole imported allocation under one mapping, in which many [`MappedBuffer`](crate::MappedBuffer)s lie: one import and one
 /// mapping for all of them. Each part keeps the block. Any thread may use it.
 ///
-/// Once nothing holds it, it is freed as a [`MappedBuffer`] is.
+/// Once nothing holds it, it is freed as a [`MappedBuffer`](crate::MappedBuffer) is.
 #[derive(Debug)]
 pub struct MappedBlock {
-    mapping: MappedBuffer<u8>,
+    mapping: Mapping<LinearMapping>,
     /// The byte ranges of the parts, by start; no two overlap.
     taken: Mutex<BTreeMap<u64, u64>>,
 }
@@ -28,22 +30,18 @@ impl MappedBlock {
     /// `home` is the stream whose work is waited for before the block is freed; parts have home streams of their own.
     ///
     /// # Errors
-    /// As [`MappedBuffer::map`].
+    /// As [`MappedBuffer::map`](crate::MappedBuffer::map).
     #[doc(alias = "cuExternalMemoryGetMappedBuffer")]
     pub fn map(memory: &Arc<ImportedMemory>, home: &Arc<CudaStream>) -> Result<Arc<Self>, Error> {
-        let size = memory.allocation_size();
-        let len = usize::try_from(size).map_err(|_| Error::SizeOverflow {
-            object: memory.object().to_string(),
-            len: usize::MAX,
-            element_size: 1,
-        })?;
-        let mapping = MappedBuffer::map(memory, &BufferMappingInfo { offset: 0, len }, home)?;
+        let order = StreamOrder::new(home, memory.device(), &memory.object())?;
+        let whole = LinearMapping::map(memory, 0, memory.allocation_size())?;
+        let mapping = Mapping::new(whole, order);
         Ok(Arc::new(Self { mapping, taken: Mutex::new(BTreeMap::new()) }))
     }
 
     /// In bytes.
     pub fn size(&self) -> u64 {
-        self.mapping.size()
+        self.memory().allocation_size()
     }
 
     /// Parts that are alive, and those that were leaked because they were in use.
@@ -53,34 +51,34 @@ impl MappedBlock {
 
     /// What is mapped. Lent: nothing else can be mapped from it with this.
     pub fn memory(&self) -> &ImportedMemory {
-        self.mapping.memory()
+        self.imported()
     }
 
     pub(crate) fn imported(&self) -> &Arc<ImportedMemory> {
-        self.mapping.imported()
+        self.mapping.backing().memory()
     }
 
     /// What dropping the last owner does, with the error.
     ///
     /// # Errors
-    /// As [`MappedBuffer::close`].
+    /// As [`MappedBuffer::close`](crate::MappedBuffer::close).
     pub fn close(self) -> Result<(), Error> {
         self.mapping.close()
     }
 
-    /// As [`MappedBuffer::assume_idle`], for the block's own stream.
+    /// As [`MappedBuffer::assume_idle`](crate::MappedBuffer::assume_idle), for the block's own stream.
     ///
     /// # Safety
     /// All work that uses any part of the block has ended.
     #[allow(unsafe_code)]
     pub unsafe fn assume_idle(&self) {
         // SAFETY: the caller says so.
-        unsafe { self.mapping.assume_idle() }
+        unsafe { self.mapping.order().assume_idle() }
     }
 
     /// The device address of the first byte, lent.
     pub fn as_raw(&self) -> CUdeviceptr {
-        self.mapping.as_raw()
+        self.mapping.backing().pointer()
     }
 
     /// Claims bytes that no other part has.

@@ -5,9 +5,9 @@
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Object};
+use crate::leak::count_leak;
 use crate::memory::ImportedMemory;
 use crate::stream::order::StreamOrder;
 
@@ -82,16 +82,4 @@ impl<B: Backing> Drop for Mapping<B> {
             log::error!("{error}");
         }
     }
-}
-
-static LEAKS: AtomicU64 = AtomicU64::new(0);
-
-/// How many objects of this crate were given up in this process so far, because they were in use or the driver would not
-/// destroy them: mappings with the memory that they lie in, imported memory, semaphores and graphs. The log names each.
-pub fn leaks() -> u64 {
-    LEAKS.load(Ordering::Relaxed)
-}
-
-pub(crate) fn count_leak() {
-    LEAKS.fetch_add(1, Ordering::Relaxed);
 }

@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code)]
 pub(crate) mod block;
+pub(crate) mod linear;
 pub(crate) mod mapping;
 
 use std::ops::Range;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::device::CudaDevice;
 use crate::error::{Error, Object};
 use crate::handle::{ImportHandle, give};
+use crate::leak::count_leak;
 use crate::reaper;
 use crate::sys::{CallResult, Driver, MemoryHandle};
 
@@ -169,7 +171,7 @@ impl Drop for ImportedMemory {
         match destroyed {
             Ok(()) => log::trace!("destroy {}", self.object()),
             Err(error) => {
-                mapping::count_leak();
+                count_leak();
                 log::error!("{}", error.at(&self.object(), self.device.name()));
             }
         }

@@ -8,7 +8,7 @@ use std::cell::Cell;
 
 use cudarc::driver::CudaStream;
 
-use crate::stream::key;
+use crate::stream::identity::key;
 
 thread_local! {
     static CAPTURE: Cell<Option<Capture>> = const { Cell::new(None) };
@@ -19,41 +19,42 @@ struct Capture {
     /// The driver's handles as numbers. Whoever captures holds both streams.
     home: usize,
     captured: usize,
-    astray: bool,
+    /// Something was used on a stream that the graph does not order.
+    unordered: bool,
 }
 
 /// What a stream is to a buffer or image that is about to be used on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Nothing particular.
-    Plain,
-    /// It is captured in the place of the home stream, which comes before the graph.
-    StandsIn,
-    /// It is captured, but for another home stream. The graph cannot keep that order and will be thrown away.
-    Thrown,
+    /// No capture concerns it.
+    Ordinary,
+    /// It is captured in place of the home stream, on which the graph is launched.
+    Captured,
+    /// It is captured for another home stream. The graph cannot keep that order and will be discarded.
+    Unordered,
 }
 
-/// On this thread the stream stands in, until this is dropped.
+/// On this thread the captured stream stands for the home stream, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct StandIn(());
+pub(crate) struct CaptureScope(());
 
-impl StandIn {
+impl CaptureScope {
     /// None while another one is there.
     pub(crate) fn new(home: &CudaStream, captured: &CudaStream) -> Option<Self> {
         if CAPTURE.get().is_some() {
             return None;
         }
-        CAPTURE.set(Some(Capture { home: key(home), captured: key(captured), astray: false }));
+        CAPTURE.set(Some(Capture { home: key(home), captured: key(captured), unordered: false }));
         Some(Self(()))
     }
 
     /// Whether something was used on a stream that the graph does not order.
-    pub(crate) fn went_astray(&self) -> bool {
-        CAPTURE.get().is_some_and(|capture| capture.astray)
+    pub(crate) fn has_unordered_use(&self) -> bool {
+        CAPTURE.get().is_some_and(|capture| capture.unordered)
     }
 }
 
-impl Drop for StandIn {
+impl Drop for CaptureScope {
     fn drop(&mut self) {
         CAPTURE.set(None);
     }
@@ -61,14 +62,14 @@ impl Drop for StandIn {
 
 /// What `stream` is to something whose home stream is `home`.
 pub(crate) fn role(stream: &CudaStream, home: &CudaStream) -> Role {
-    let Some(capture) = CAPTURE.get() else { return Role::Plain };
+    let Some(capture) = CAPTURE.get() else { return Role::Ordinary };
     let role = match (key(stream) == capture.captured, key(home) == capture.home) {
-        (true, true) => return Role::StandsIn,
-        (false, false) => return Role::Plain,
-        (true, false) => Role::Thrown,
+        (true, true) => return Role::Captured,
+        (false, false) => return Role::Ordinary,
+        (true, false) => Role::Unordered,
         // Done once, now, behind what the home stream has been given, and not in every frame.
-        (false, true) => Role::Plain,
+        (false, true) => Role::Ordinary,
     };
-    CAPTURE.set(Some(Capture { astray: true, ..capture }));
+    CAPTURE.set(Some(Capture { unordered: true, ..capture }));
     role
 }

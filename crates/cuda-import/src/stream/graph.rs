@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use cudarc::driver::CudaStream;
 
-use crate::buffer::stand_in::StandIn;
 use crate::device::{CudaDevice, check_recorded};
 use crate::error::{Error, Object};
-use crate::memory::mapping::count_leak;
+use crate::leak::count_leak;
 use crate::semaphore::ImportedSemaphore;
+use crate::stream::capture::CaptureScope;
 use crate::stream::refusal::{check_capture, check_context};
 use crate::stream::{SemaphorePoint, Target, enqueue_signal, enqueue_wait};
 use crate::sys::{CallError, CallResult, ExecHandle, GraphHandle, NodeHandle, NodeKind, Restoring, SemaphoreHandle};
@@ -95,12 +95,12 @@ impl FrameGraph {
         check_capture(device.driver(), stream, &object, || device.name().to_owned())?;
         let lent = stream.context().new_stream();
         let lent = lent.map_err(|error| failed(CallError::from_cudarc("cuStreamCreate", error)))?;
-        let stand_in = StandIn::new(stream, &lent).ok_or_else(|| refused(NESTED))?;
+        let scope = CaptureScope::new(stream, &lent).ok_or_else(|| refused(NESTED))?;
         let capture = Capture::begin(&lent, device).map_err(failed)?;
         // SAFETY: it is captured, not enqueued; the semaphore lives as long as the graph, by this function's contract.
         unsafe { enqueue_wait(Target::Graph, &lent, &[SemaphorePoint { semaphore: wait, value: 0 }]) }?;
         record(&lent).map_err(CaptureError::Record)?;
-        if stand_in.went_astray() {
+        if scope.has_unordered_use() {
             // What cudarc recorded of it says less.
             let _ = stream.context().check_err();
             return Err(refused(ASTRAY).into());
@@ -113,7 +113,7 @@ impl FrameGraph {
         unsafe { enqueue_signal(Target::Graph, &lent, &[SemaphorePoint { semaphore: signal, value: 0 }]) }?;
         let handle = capture.end().map_err(failed)?.ok_or_else(|| refused(EMPTY))?;
         let graph = Graph { handle, name: name.into(), device: device.clone() };
-        drop(stand_in);
+        drop(scope);
         let (wait_node, signal_node) = graph.semaphore_nodes().map_err(failed)?.ok_or_else(|| refused(SEMAPHORES))?;
         // SAFETY: the graph is alive, and nobody else has it.
         let exec = unsafe { device.driver().instantiate(handle) }.map_err(failed)?;

@@ -3,8 +3,10 @@
 //! Unsafe because the order between two APIs cannot be seen from one of them.
 
 #![allow(unsafe_code)]
+pub(crate) mod capture;
 pub(crate) mod graph;
 pub(crate) mod guests;
+pub(crate) mod identity;
 pub(crate) mod mark;
 pub(crate) mod order;
 pub(crate) mod refusal;
@@ -172,17 +174,6 @@ impl StreamMark {
 /// For errors. Asks the driver: cudarc would give back what was recorded in the context.
 fn device_name(driver: Driver, context: &CudaContext) -> String {
     driver.device_name(context.cu_device()).unwrap_or_default()
-}
-
-/// The driver's handle as a number.
-pub(crate) fn key(stream: &CudaStream) -> usize {
-    stream.cu_stream() as usize
-}
-
-/// `CU_STREAM_PER_THREAD` is one handle for as many streams as there are threads.
-pub(crate) fn is_per_thread(stream: &CudaStream) -> bool {
-    const CU_STREAM_PER_THREAD: usize = 2;
-    key(stream) == CU_STREAM_PER_THREAD
 }
 
 /// Whether what is enqueued on the stream runs, or goes into a graph of ours.

@@ -15,16 +15,17 @@ use std::time::{Duration, Instant};
 
 use cudarc::driver::{CudaStream, DriverError, SyncOnDrop};
 
-use crate::buffer::stand_in;
-use crate::buffer::stand_in::Role;
 use crate::device::CudaDevice;
 use crate::error::code::DriverCode;
 use crate::error::{Error, Object};
 use crate::reaper;
 use crate::reaper::NotFreed;
+use crate::stream::Mark;
+use crate::stream::capture;
+use crate::stream::capture::Role;
 use crate::stream::guests::Guests;
+use crate::stream::identity::{is_per_thread, is_same};
 use crate::stream::refusal::{Refusal, check_stream};
-use crate::stream::{Mark, is_per_thread};
 use crate::sys::{CallError, CallResult, Current, Driver, Restoring};
 
 /// How long dropping a buffer or an image waits for the work that uses it.
@@ -94,13 +95,13 @@ impl StreamOrder {
 
     fn try_enter<'a>(&'a self, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>, Refusal> {
         self.known_idle.store(false, Ordering::Release);
-        match stand_in::role(stream, &self.home) {
-            Role::StandsIn => {
+        match capture::role(stream, &self.home) {
+            Role::Captured => {
                 self.join_or_wait()?;
                 return Ok(SyncOnDrop::Record(None));
             }
-            Role::Thrown => return Ok(SyncOnDrop::Record(None)),
-            Role::Plain => {}
+            Role::Unordered => return Ok(SyncOnDrop::Record(None)),
+            Role::Ordinary => {}
         }
         if is_per_thread(stream) {
             return Err(Refusal::PerThread);
@@ -320,10 +321,6 @@ fn poll(call: &'static str, start: Instant, mut done: impl FnMut() -> CallResult
         std::thread::sleep(Duration::from_micros(100));
     }
     Ok(())
-}
-
-fn is_same(one: &CudaStream, other: &CudaStream) -> bool {
-    one.cu_stream() == other.cu_stream() && one.context().cu_ctx() == other.context().cu_ctx()
 }
 
 fn warn(error: CallError) {

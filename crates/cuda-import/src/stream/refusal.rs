@@ -5,7 +5,7 @@ use cudarc::driver::{CudaStream, DriverError};
 
 use crate::device::CudaDevice;
 use crate::error::{Error, Object};
-use crate::stream::is_per_thread;
+use crate::stream::identity::is_per_thread;
 use crate::sys::{CallError, Driver};
 
 /// Why a stream may not use an object.

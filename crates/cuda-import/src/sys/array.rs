@@ -10,7 +10,8 @@ use cudarc::driver::{CudaStream, sys as cu};
 
 use super::external::MemoryHandle;
 use super::{CallResult, Driver, check};
-use crate::image::info::{ImageKind, ImageMappingInfo, Region};
+use crate::image::info::{ImageMappingInfo, Region};
+use crate::image::kind::ImageKind;
 use crate::image::texel::{ChannelType, TexelFormat};
 
 pub(crate) type MipmappedArrayDesc = cu::CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC;

@@ -1,0 +1,15 @@
+//! The kinds of images.
+
+/// How many dimensions an image has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ImageKind {
+    /// A row, or an array of rows.
+    D1,
+    /// A rectangle, or an array of them.
+    #[default]
+    D2,
+    /// A block.
+    D3,
+    /// The six faces of a cube, or an array of such. In order: +x, -x, +y, -y, +z, -z.
+    Cube,
+}
