@@ -2,14 +2,19 @@
 //! One test, see `Rig`.
 #![allow(unsafe_code, clippy::unwrap_used)] // The engine.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
 use bridge::ash::vk;
-use bridge::vk_export::{EnabledFeatures, Error, ExportDevice, MINIMUM_API_VERSION};
+use bridge::vk_export::{EnabledFeatures, Error, ExportDevice, MINIMUM_API_VERSION, QueueLock};
 use bridge::{Backend, BufferSpec, Consumer, Exchange, ExchangeInfo};
 use bridge_tests::{Engine, Filler, Readback, Rig, compute};
 
 #[test]
 fn an_engine_keeps_its_own() {
     what_the_engine_left_off_is_named_at_once();
+    submissions_are_made_under_the_engines_lock();
+    a_lock_that_calls_nothing_is_an_error();
     for backend in [Backend::Host, Backend::Cuda] {
         for legacy in [false, true] {
             frames_through_the_engines_own_submissions(backend, legacy);
@@ -65,7 +70,7 @@ fn frames_through_the_engines_own_submissions(backend: Backend, legacy: bool) {
             let commands = [readback.record(&turn, &[(turn.resources().as_raw(), 4 * LEN as u64)])];
             let turn = turn.lend().unwrap();
             let parts = turn.parts();
-            let queue = *device.queue().lock();
+            let queue = device.queue().with(|queue| queue).unwrap();
             if legacy {
                 let parts = parts.legacy();
                 let (waits, signals) = ([parts.wait_semaphore], [parts.signal_semaphore]);
@@ -101,4 +106,54 @@ fn frames_through_the_engines_own_submissions(backend: Backend, legacy: bool) {
     // The engine's device still works after the bridge is gone.
     // SAFETY: alive until `engine` drops.
     unsafe { engine.device().device_wait_idle() }.unwrap();
+}
+
+/// An engine's own mutex, and how often it was locked.
+#[derive(Default)]
+struct EngineLock {
+    mutex: Mutex<()>,
+    locked: AtomicUsize,
+}
+
+impl QueueLock for EngineLock {
+    fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
+        let _guard = self.mutex.lock().unwrap();
+        self.locked.fetch_add(1, Ordering::SeqCst);
+        f();
+    }
+}
+
+fn submissions_are_made_under_the_engines_lock() {
+    let (engine, lock) = (Engine::new(None), Arc::new(EngineLock::default()));
+    let mut info = engine.info();
+    info.queue_lock = Some(lock.clone());
+    // SAFETY: the engine's own handles.
+    let device = unsafe { ExportDevice::adopt(info) }.unwrap();
+    assert!(device.queues_are_synchronized());
+    let held = device.queue().with(|_| lock.mutex.try_lock().is_err()).unwrap();
+    assert!(held, "the engine's lock is held inside");
+    // SAFETY: nothing is recorded.
+    unsafe { device.run_once(device.queue(), "nothing", Rig::LONG, |_| {}) }.unwrap();
+    assert_eq!(lock.locked.load(Ordering::SeqCst), 2);
+    // Without a lock of the engine's nothing is submitted unasked.
+    // SAFETY: as above.
+    let plain = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
+    assert!(!plain.queues_are_synchronized());
+}
+
+struct NoLock;
+
+impl QueueLock for NoLock {
+    fn with(&self, _: vk::Queue, _: &mut dyn FnMut()) {}
+}
+
+fn a_lock_that_calls_nothing_is_an_error() {
+    let engine = Engine::new(None);
+    let mut info = engine.info();
+    info.queue_lock = Some(Arc::new(NoLock));
+    // SAFETY: the engine's own handles.
+    let device = unsafe { ExportDevice::adopt(info) }.unwrap();
+    // SAFETY: nothing is recorded, and nothing is submitted.
+    let error = unsafe { device.run_once(device.queue(), "nothing", Rig::LONG, |_| {}) }.unwrap_err();
+    assert!(error.to_string().contains("without calling its closure"), "{error}");
 }

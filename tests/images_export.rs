@@ -491,9 +491,8 @@ fn commands_that_do_not_end_are_left_alone() {
 
     // SAFETY: nobody else signals it.
     unsafe { gate.signal(1) }.unwrap();
-    let locked = queue.lock();
     // SAFETY: under the queue's lock.
-    unsafe { raw.queue_wait_idle(*locked) }.unwrap();
+    queue.with(|queue| unsafe { raw.queue_wait_idle(queue) }).unwrap().unwrap();
     // SAFETY: the queue is idle.
     unsafe { raw.destroy_command_pool(pool, None) };
     assert!(matches!(&error, Error::Unfinished { waited, .. } if *waited >= limit), "{error}");

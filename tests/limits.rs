@@ -110,17 +110,17 @@ fn a_queue_has_one_lock() {
     let engine = Engine::new(None);
     // SAFETY: the engine's own handles.
     let first = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
-    let queue = *first.queue().lock();
+    let queue = first.queue().with(|queue| queue).unwrap();
     let more = [(queue, 0)];
     let mut again = engine.info();
     again.more_queues = &more;
     // SAFETY: as above.
     let second = unsafe { ExportDevice::adopt(again) }.unwrap();
-    // Both are alive: one address is one lock.
-    let address = |device: &ExportDevice| std::ptr::from_ref(&*device.queue().lock());
-    assert_eq!(address(&first), address(&second));
     let other = Rig::open_own();
-    assert_ne!(address(&first), address(&other));
+    let held = |device: &ExportDevice| first.queue().with(|_| device.queue().is_held()).unwrap();
+    assert!(held(&first) && held(&second) && !held(&other));
+    let error = first.queue().with(|_| second.queue().with(|_| ()).unwrap_err()).unwrap();
+    assert!(error.to_string().contains("locked by this very thread"), "{error}");
 }
 
 type Properties = unsafe extern "system" fn(vk::PhysicalDevice, *mut vk::PhysicalDeviceProperties2<'_>);

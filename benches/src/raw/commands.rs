@@ -115,8 +115,6 @@ pub(crate) unsafe fn submit(
         .wait_semaphore_infos(wait.as_slice())
         .command_buffer_infos(infos.get(..commands.len()).context("too many command buffers")?)
         .signal_semaphore_infos(signal.as_slice());
-    let queue = queue.lock();
-    // SAFETY: as the caller promises; the queue is locked.
-    unsafe { device.as_raw().queue_submit2(*queue, &[batch], fence) }?;
-    Ok(())
+    // SAFETY: as the caller promises; inside `with` the queue is locked.
+    Ok(queue.with(|queue| unsafe { device.as_raw().queue_submit2(queue, &[batch], fence) })??)
 }

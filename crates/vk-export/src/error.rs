@@ -70,6 +70,13 @@ pub enum Error {
         reason: String,
     },
 
+    /// The calling thread has locked the queue already, with [`Queue::with`](crate::Queue::with), and would wait for itself.
+    #[error("{queue} is locked by this very thread; submit outside of `Queue::with`")]
+    QueueHeld {
+        /// The queue.
+        queue: String,
+    },
+
     /// An argument that no driver call could make sense of.
     #[error("{object}: {reason}")]
     InvalidArgument {

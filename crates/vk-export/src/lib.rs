@@ -49,6 +49,7 @@ pub use buffer::barrier::{Handover, Partner};
 pub use buffer::{Buffer, BufferInfo, ExportedBuffer};
 pub use device::physical::PhysicalDeviceInfo;
 pub use device::queue::{Queue, QueueKind};
+pub use device::queue_lock::QueueLock;
 pub use device::report::{DeviceReport, LayerReport, VulkanReport, report};
 pub use device::requirements::{
     EXPORT_EXTENSIONS, MINIMUM_API_VERSION, RequiredFeatures, Requirement, required_device_extensions,

@@ -153,10 +153,9 @@ impl Swapchain {
         let (semaphores, swapchains, indices) = ([acquired.signal.semaphore], [self.raw], [acquired.index]);
         let info =
             vk::PresentInfoKHR::default().wait_semaphores(&semaphores).swapchains(&swapchains).image_indices(&indices);
-        let queue = self.device.queue().lock();
         // SAFETY: VUID-VkPresentInfoKHR-pImageIndices-01430: the frame's submission leaves the image ready for
-        // presenting and signals the semaphore; the guard is the queue's external synchronisation.
-        match unsafe { self.loader.queue_present(*queue, &info) } {
+        // presenting and signals the semaphore; inside `with` the queue is externally synchronized.
+        match self.device.queue().with(|queue| unsafe { self.loader.queue_present(queue, &info) })? {
             Ok(suboptimal) => Ok(!suboptimal),
             Err(vk::Result::ERROR_OUT_OF_DATE_KHR) => Ok(false),
             Err(result) => Err(failed(&self.device, "vkQueuePresentKHR")(result)),
@@ -165,10 +164,9 @@ impl Swapchain {
 
     /// Waits for the GPU and frees the images.
     fn clear(&mut self) -> Result<()> {
-        let queue = self.device.queue().lock();
-        // SAFETY: the guard is the external synchronisation of the device's only queue.
-        unsafe { self.device.as_raw().device_wait_idle() }.map_err(failed(&self.device, "vkDeviceWaitIdle"))?;
-        drop(queue);
+        // SAFETY: inside `with` the device's only queue is externally synchronized.
+        let idle = self.device.queue().with(|_| unsafe { self.device.as_raw().device_wait_idle() })?;
+        idle.map_err(failed(&self.device, "vkDeviceWaitIdle"))?;
         self.images.clear();
         self.drawn.clear();
         let raw = std::mem::take(&mut self.raw);

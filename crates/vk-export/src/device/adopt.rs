@@ -3,11 +3,13 @@
 
 use std::any::Any;
 use std::ffi::CStr;
+use std::sync::Arc;
 
 use ash::{ext, vk};
 
 use super::{ExportDevice, Ownership, Parts};
 use crate::device::physical::PhysicalDeviceInfo;
+use crate::device::queue_lock::QueueLock;
 use crate::device::requirements::Gaps;
 use crate::error::{Error, Result};
 
@@ -36,6 +38,9 @@ pub struct AdoptInfo<'a> {
     pub instance_extensions: &'a [&'a CStr],
     /// The features that the engine enabled; see [`RequiredFeatures`](crate::RequiredFeatures).
     pub features: EnabledFeatures,
+    /// The engine's own lock around its queues, where it submits on threads of its own. `None` where the engine sees to it that
+    /// it makes no call on a queue while this crate does; then nothing is submitted but what the program asks for.
+    pub queue_lock: Option<Arc<dyn QueueLock>>,
     /// Anything that must live as long as the adopted device, such as the engine's own reference to it; dropped with
     /// the last clone. `None` where the engine sees to that itself.
     pub keep_alive: Option<Box<dyn Any + Send + Sync>>,
@@ -62,6 +67,7 @@ impl AdoptInfo<'_> {
             device_extensions: &[],
             instance_extensions: &[],
             features: EnabledFeatures::default(),
+            queue_lock: None,
             keep_alive: None,
         }
     }
@@ -107,7 +113,7 @@ impl ExportDevice {
     ///   device, and everything made from it, is dropped.
     /// - `device_extensions`, `instance_extensions` and `features` name only what was really enabled.
     /// - Calls that Vulkan wants externally synchronized on the queues are not made by the engine while one goes through
-    ///   [`queue`](Self::queue) or [`queue_of`](Self::queue_of).
+    ///   [`queue`](Self::queue) or [`queue_of`](Self::queue_of): a [`queue_lock`](AdoptInfo::queue_lock) keeps them apart.
     pub unsafe fn adopt(info: AdoptInfo<'_>) -> Result<Self> {
         let physical = PhysicalDeviceInfo::query(&info.instance, info.physical_device, info.api_version)?;
         let api_version = info.api_version.min(physical.api_version);
@@ -134,6 +140,7 @@ impl ExportDevice {
             api_version,
             queue: (info.queue, info.queue_family),
             more_queues: info.more_queues.to_vec(),
+            queue_lock: info.queue_lock,
             export_gaps: gaps.export,
             enabled: info.features,
             names: info.instance_extensions.contains(&ext::debug_utils::NAME),

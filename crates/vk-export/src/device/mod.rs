@@ -4,6 +4,7 @@
 pub(crate) mod instance;
 pub(crate) mod physical;
 pub(crate) mod queue;
+pub(crate) mod queue_lock;
 pub(crate) mod report;
 pub(crate) mod requirements;
 pub(crate) mod resident;
@@ -26,6 +27,7 @@ use uuid::Uuid;
 use crate::device::instance::OwnedInstance;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::device::queue::{Queue, QueueKind};
+use crate::device::queue_lock::QueueLock;
 use crate::device::requirements::Requirement;
 use crate::device::synchronization2::Synchronization2;
 use crate::device::validation::Messenger;
@@ -80,6 +82,7 @@ struct Parts {
     /// The main queue and further ones, with their families.
     queue: (vk::Queue, u32),
     more_queues: Vec<(vk::Queue, u32)>,
+    queue_lock: Option<Arc<dyn QueueLock>>,
     export_gaps: Vec<Requirement>,
     enabled: EnabledFeatures,
     names: bool,
@@ -90,7 +93,7 @@ impl ExportDevice {
     fn assemble(parts: Parts) -> Self {
         let Parts { entry, instance, raw, physical, api_version, ownership, .. } = parts;
         let calls = Synchronization2::new(&instance, &raw, api_version);
-        let lock = |(queue, family)| Queue::new(raw.handle(), queue, family, calls.clone(), &physical.name);
+        let lock = |queue| Queue::new(raw.handle(), queue, parts.queue_lock.clone(), calls.clone(), &physical.name);
         let (queue, more_queues) = (lock(parts.queue), parts.more_queues.into_iter().map(lock).collect());
         Self(Arc::new(Inner {
             debug_utils: parts.names.then(|| ext::debug_utils::Device::new(&instance, &raw)),
@@ -142,6 +145,12 @@ impl ExportDevice {
             QueueKind::Graphics => Some(&self.0.queue),
             _ => self.0.more_queues.iter().find(|queue| self.0.physical.is_family(queue.family(), kind)),
         }
+    }
+
+    /// Whether every submission to the queues is known to be kept apart: this crate opened the device, or the engine gave a
+    /// [`queue_lock`](AdoptInfo::queue_lock). Otherwise nothing may be submitted without the engine's knowledge.
+    pub fn queues_are_synchronized(&self) -> bool {
+        matches!(self.0.ownership, Ownership::Opened(_)) || self.0.queue.has_engine_lock()
     }
 
     /// The device's functions and handle, lent.

@@ -138,6 +138,7 @@ impl ExportDevice {
             api_version,
             queue,
             more_queues,
+            queue_lock: None,
             export_gaps,
             enabled,
             names: instance.names,

@@ -1,12 +1,11 @@
 //! A queue and the lock that Vulkan wants around it.
 #![allow(unsafe_code)] // vkQueueSubmit2.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 
 use ash::vk;
-use ash::vk::Handle as _;
 
+use crate::device::queue_lock::{QueueLock, QueueMutex};
 use crate::device::synchronization2::Synchronization2;
 use crate::error::{Error, Result};
 
@@ -62,10 +61,11 @@ impl std::fmt::Display for QueueKind {
 /// A Vulkan queue with the lock that its external synchronization needs.
 ///
 /// There is one lock for each queue in the process, however often its device is adopted. It only orders what goes through
-/// objects of this type; the engine keeps its own submissions out of the way, or splices the submit parts of `bridge` into
-/// them.
+/// objects of this type; an engine adds its own with [`AdoptInfo::queue_lock`](crate::AdoptInfo), keeps its own submissions out
+/// of the way, or splices the submit parts of `bridge` into them.
 pub struct Queue {
-    raw: Arc<Mutex<vk::Queue>>,
+    mutex: Arc<QueueMutex>,
+    engine: Option<Arc<dyn QueueLock>>,
     family: u32,
     calls: Synchronization2,
     device_name: String,
@@ -74,12 +74,12 @@ pub struct Queue {
 impl Queue {
     pub(crate) fn new(
         device: vk::Device,
-        raw: vk::Queue,
-        family: u32,
+        (raw, family): (vk::Queue, u32),
+        engine: Option<Arc<dyn QueueLock>>,
         calls: Synchronization2,
         device_name: &str,
     ) -> Self {
-        Self { raw: lock_of(device, raw), family, calls, device_name: device_name.to_owned() }
+        Self { mutex: QueueMutex::of(device, raw), engine, family, calls, device_name: device_name.to_owned() }
     }
 
     /// The queue's family.
@@ -87,49 +87,60 @@ impl Queue {
         self.family
     }
 
-    /// The queue itself, locked until the guard is dropped: for presenting, or for a call that this type lacks.
-    pub fn lock(&self) -> MutexGuard<'_, vk::Queue> {
-        self.raw.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Calls `f` with the queue itself, locked: for presenting, or for a call that this type lacks.
+    ///
+    /// # Errors
+    /// [`Error::QueueHeld`] inside of another call on this thread, which would wait for itself.
+    pub fn with<R>(&self, f: impl FnOnce(vk::Queue) -> R) -> Result<R> {
+        let raw = self.mutex.raw();
+        let Some(_guard) = self.mutex.lock() else { return Err(Error::QueueHeld { queue: self.object() }) };
+        let Some(engine) = &self.engine else { return Ok(f(raw)) };
+        let (mut f, mut result) = (Some(f), None);
+        engine.with(raw, &mut || {
+            if let Some(f) = f.take() {
+                result = Some(f(raw));
+            }
+        });
+        result.ok_or_else(|| Error::InvalidArgument {
+            object: self.object(),
+            reason: "the engine's `QueueLock::with` returned without calling its closure".to_owned(),
+        })
+    }
+
+    /// Whether this thread is inside of [`with`](Self::with), where nothing can be submitted.
+    pub fn is_held(&self) -> bool {
+        self.mutex.is_held_here()
     }
 
     /// Submits batches in one `vkQueueSubmit2`, under the queue's lock.
     ///
     /// # Errors
-    /// [`Error::Vulkan`] with the driver's code; then nothing was submitted.
+    /// [`Error::Vulkan`] with the driver's code, [`Error::QueueHeld`] inside of [`with`](Self::with); then nothing was
+    /// submitted.
     ///
     /// # Safety
     /// All handles in `batches` and `fence` are valid, belong to this device and stay alive until the submission has
     /// completed, and the batches keep the Valid Usage of `vkQueueSubmit2`.
     #[doc(alias = "vkQueueSubmit2")]
     pub unsafe fn submit(&self, batches: &[vk::SubmitInfo2<'_>], fence: vk::Fence) -> Result<()> {
-        let queue = self.lock();
-        // SAFETY: the caller vouches for batches and fence; the guard is the external synchronization of the queue
-        // that the specification asks for ("Host access to queue must be externally synchronized").
-        unsafe { self.calls.submit(*queue, batches, fence) }.map_err(|result| Error::Vulkan {
+        // SAFETY: the caller vouches for batches and fence; inside `with` the queue is externally synchronized, as the
+        // specification asks ("Host access to queue must be externally synchronized").
+        let submitted = self.with(|queue| unsafe { self.calls.submit(queue, batches, fence) })?;
+        submitted.map_err(|result| Error::Vulkan {
             call: "vkQueueSubmit2",
             result,
-            object: format!("queue of family {}", self.family),
+            object: self.object(),
             device: self.device_name.clone(),
         })
     }
-}
 
-/// The one lock of a queue in this process: a device that is adopted twice, or a queue that is named twice in one adoption,
-/// gets the same.
-fn lock_of(device: vk::Device, queue: vk::Queue) -> Arc<Mutex<vk::Queue>> {
-    type Locks = HashMap<(u64, u64), Weak<Mutex<vk::Queue>>>;
-    static LOCKS: Mutex<Option<Locks>> = Mutex::new(None);
-    let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
-    let locks = locks.get_or_insert_default();
-    let key = (device.as_raw(), queue.as_raw());
-    if let Some(lock) = locks.get(&key).and_then(Weak::upgrade) {
-        return lock;
+    pub(crate) fn has_engine_lock(&self) -> bool {
+        self.engine.is_some()
     }
-    // Handles are used again for later devices: those that nobody holds go.
-    locks.retain(|_, lock| lock.strong_count() > 0);
-    let lock = Arc::new(Mutex::new(queue));
-    locks.insert(key, Arc::downgrade(&lock));
-    lock
+
+    fn object(&self) -> String {
+        format!("queue of family {}", self.family)
+    }
 }
 
 impl std::fmt::Debug for Queue {

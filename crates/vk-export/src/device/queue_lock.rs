@@ -1,0 +1,130 @@
+//! The locks around queues.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use ash::vk;
+use ash::vk::Handle as _;
+
+/// An engine's own lock around the queues of a device that it lends, see [`AdoptInfo::queue_lock`](crate::AdoptInfo).
+///
+/// Queues are externally synchronized: no two threads may call a function on the same queue at the same time. An engine that
+/// submits from threads of its own gives its lock along, and every submission through the adopted device is made under it.
+pub trait QueueLock: Send + Sync {
+    /// Locks `queue`, calls `f` once, and unlocks it.
+    ///
+    /// Not re-entrant: it is never called from within `f`, and the engine must not hold the lock when it calls a function that
+    /// submits.
+    fn with(&self, queue: vk::Queue, f: &mut dyn FnMut());
+}
+
+/// The one lock of a queue in this process.
+pub(crate) struct QueueMutex {
+    raw: vk::Queue,
+    mutex: Mutex<()>,
+    /// The thread that holds it, as [`this_thread`] names it; 0 for none.
+    holder: AtomicUsize,
+}
+
+impl QueueMutex {
+    /// A device that is adopted twice, or a queue that is named twice in one adoption, gets the same lock.
+    pub(crate) fn of(device: vk::Device, queue: vk::Queue) -> Arc<Self> {
+        type Locks = HashMap<(u64, u64), Weak<QueueMutex>>;
+        static LOCKS: Mutex<Option<Locks>> = Mutex::new(None);
+        let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
+        let locks = locks.get_or_insert_default();
+        let key = (device.as_raw(), queue.as_raw());
+        if let Some(lock) = locks.get(&key).and_then(Weak::upgrade) {
+            return lock;
+        }
+        // Handles are used again for later devices: those that nobody holds go.
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        let lock = Arc::new(Self { raw: queue, mutex: Mutex::new(()), holder: AtomicUsize::new(0) });
+        locks.insert(key, Arc::downgrade(&lock));
+        lock
+    }
+
+    pub(crate) fn raw(&self) -> vk::Queue {
+        self.raw
+    }
+
+    /// Locks the queue; `None` if this thread has locked it already.
+    pub(crate) fn lock(&self) -> Option<QueueGuard<'_>> {
+        if self.is_held_here() {
+            return None;
+        }
+        let guard = self.mutex.lock().unwrap_or_else(PoisonError::into_inner);
+        self.holder.store(this_thread(), Ordering::Relaxed);
+        Some(QueueGuard { holder: &self.holder, _guard: guard })
+    }
+
+    /// Whether this thread has locked the queue. Exact: only this thread writes its own name, and takes it away again.
+    pub(crate) fn is_held_here(&self) -> bool {
+        self.holder.load(Ordering::Relaxed) == this_thread()
+    }
+}
+
+/// Unlocks the queue when it is dropped.
+pub(crate) struct QueueGuard<'a> {
+    holder: &'a AtomicUsize,
+    _guard: MutexGuard<'a, ()>,
+}
+
+impl Drop for QueueGuard<'_> {
+    fn drop(&mut self) {
+        // Before the mutex is unlocked: fields are dropped after this.
+        self.holder.store(0, Ordering::Relaxed);
+    }
+}
+
+/// A number that no other living thread has; not 0.
+fn this_thread() -> usize {
+    thread_local! {
+        static PLACE: u8 = const { 0 };
+    }
+    PLACE.with(|place| std::ptr::from_ref(place).addr())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mutex() -> QueueMutex {
+        QueueMutex { raw: vk::Queue::null(), mutex: Mutex::new(()), holder: AtomicUsize::new(0) }
+    }
+
+    #[test]
+    fn a_thread_locks_once() {
+        let mutex = mutex();
+        let guard = mutex.lock().unwrap();
+        assert!(mutex.is_held_here() && mutex.lock().is_none());
+        drop(guard);
+        assert!(!mutex.is_held_here() && mutex.lock().is_some());
+    }
+
+    #[test]
+    fn another_thread_waits() {
+        let (mutex, entered) = (mutex(), AtomicUsize::new(0));
+        let guard = mutex.lock().unwrap();
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                assert!(!mutex.is_held_here(), "held by the other thread");
+                let _guard = mutex.lock().unwrap();
+                entered.fetch_add(1, Ordering::SeqCst);
+            });
+            assert_eq!(entered.load(Ordering::SeqCst), 0);
+            drop(guard);
+            other.join().unwrap();
+        });
+        assert_eq!(entered.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn one_queue_has_one_lock() {
+        let (device, queue) = (vk::Device::from_raw(0x10), vk::Queue::from_raw(0x20));
+        let first = QueueMutex::of(device, queue);
+        assert!(Arc::ptr_eq(&first, &QueueMutex::of(device, queue)));
+        assert!(!Arc::ptr_eq(&first, &QueueMutex::of(device, vk::Queue::from_raw(0x30))));
+    }
+}
