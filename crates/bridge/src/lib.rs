@@ -81,7 +81,7 @@ pub use image::shared::{RenderImage, SharedImage};
 pub use image::spec::ImageSpec;
 pub use observe::live::LiveObjects;
 pub use observe::trace::{trace_off, trace_to};
-pub use resources::{BufferSpec, CreateContext, Each, HandoverRef, Resources};
+pub use resources::{BufferSpec, CreateContext, Each, Resources};
 pub use timeline::{Signaller, TimelinePoint};
 
 /// The README's examples, compiled.

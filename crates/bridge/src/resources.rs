@@ -4,14 +4,15 @@ use std::marker::PhantomData;
 
 use bytemuck::Pod;
 use cuda_import::DeviceViewMut;
+use vk_export::Consumer;
 use vk_export::ash::vk;
-use vk_export::{Consumer, Handover, ImageHandover};
 
 use crate::buffer::pool::SharedPool;
 use crate::buffer::shared::SharedBufferInfo;
 use crate::buffer::shared::{RenderBuffer, SharedBuffer};
 use crate::compute::Compute;
 use crate::error::Result;
+use crate::exchange::barriers::Barriers;
 
 /// A description of what every slot of an exchange holds.
 ///
@@ -50,9 +51,9 @@ pub trait Resources: Sealed + 'static {
     #[doc(hidden)]
     fn render(slot: &Self::Slot) -> Self::Render<'_>;
 
-    /// Calls `visit` with the barriers of every resource.
+    /// Adds the barriers of every resource.
     #[doc(hidden)]
-    fn handovers(slot: &Self::Slot, visit: &mut dyn FnMut(HandoverRef<'_>));
+    fn add_barriers(slot: &Self::Slot, barriers: &mut Barriers);
 
     /// Joins what other CUDA streams did into the compute stream.
     #[doc(hidden)]
@@ -78,16 +79,6 @@ pub trait Resources: Sealed + 'static {
 }
 
 pub(crate) trait Sealed {}
-
-/// The barriers of one resource.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy)]
-pub enum HandoverRef<'a> {
-    /// A buffer's.
-    Buffer(&'a Handover),
-    /// An image's.
-    Image(&'a ImageHandover),
-}
 
 /// What a slot is made with.
 #[doc(hidden)]
@@ -155,8 +146,8 @@ impl<T: Pod + Send + Sync> Resources for BufferSpec<T> {
         slot.render()
     }
 
-    fn handovers(slot: &Self::Slot, visit: &mut dyn FnMut(HandoverRef<'_>)) {
-        visit(HandoverRef::Buffer(slot.handover()));
+    fn add_barriers(slot: &Self::Slot, barriers: &mut Barriers) {
+        barriers.add_buffer(slot.handover());
     }
 
     fn join(slot: &Self::Slot) -> Result<()> {
@@ -222,8 +213,8 @@ impl<S: Resources> Resources for Vec<S> {
         Each { slots: slot.iter(), lend: |slot| Some(S::render(slot)) }
     }
 
-    fn handovers(slot: &Self::Slot, visit: &mut dyn FnMut(HandoverRef<'_>)) {
-        slot.iter().for_each(|slot| S::handovers(slot, visit));
+    fn add_barriers(slot: &Self::Slot, barriers: &mut Barriers) {
+        slot.iter().for_each(|slot| S::add_barriers(slot, barriers));
     }
 
     fn join(slot: &Self::Slot) -> Result<()> {
@@ -277,8 +268,8 @@ macro_rules! tuple {
                 ($($name::render(&slot.$index),)+)
             }
 
-            fn handovers(slot: &Self::Slot, visit: &mut dyn FnMut(HandoverRef<'_>)) {
-                $($name::handovers(&slot.$index, visit);)+
+            fn add_barriers(slot: &Self::Slot, barriers: &mut Barriers) {
+                $($name::add_barriers(&slot.$index, barriers);)+
             }
 
             fn join(slot: &Self::Slot) -> Result<()> {

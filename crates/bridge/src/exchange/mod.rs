@@ -1,5 +1,6 @@
 //! The exchange: N slots of shared resources that go round between the compute side and Vulkan.
 
+pub(crate) mod barriers;
 pub(crate) mod submit;
 
 mod compute_turn;

@@ -5,15 +5,14 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+use vk_export::Queue;
 use vk_export::ash::vk;
-use vk_export::{Handover, ImageHandover, Queue};
 
 use super::{ComputeFirst, Direction, LentTurn, Shared};
 use crate::compute::Backend;
 use crate::error::Result;
 use crate::exchange::submit::SubmitParts;
 use crate::observe::live::{Alive, Kind};
-use crate::resources::HandoverRef;
 use crate::resources::Resources;
 use crate::timeline::TimelinePoint;
 
@@ -44,7 +43,7 @@ pub struct SubmitInfo<'a> {
     pub fence: vk::Fence,
 }
 
-/// Barriers, command buffers and semaphores of a frame that need no heap.
+/// Command buffers and semaphores of a frame that need no heap.
 const INLINE: usize = 16;
 
 impl<R: Resources, D: Direction> RenderTurn<R, D> {
@@ -101,10 +100,9 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// `commands` is recording on the exchange's device for the family of [`queue`](Self::queue), outside a render pass,
     /// and externally synchronized; it is submitted with this turn.
     pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
-        // SAFETY: handed on to the caller.
-        unsafe { self.record(commands, |buffer| Some(buffer.acquire()), |image| Some(image.acquire())) };
-        // SAFETY: as above.
-        unsafe { self.record(commands, |_| None, ImageHandover::enter) };
+        let shared = &self.shared;
+        // SAFETY: the caller vouches for the command buffer; the barriers are of this exchange's own resources.
+        unsafe { shared.barriers[self.slot].record_acquire(shared.compute.device(), commands) };
     }
 
     /// Records the barriers that give all resources back. Goes after their last use, outside a render pass.
@@ -112,35 +110,9 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// # Safety
     /// As [`record_acquire`](Self::record_acquire).
     pub unsafe fn record_release(&self, commands: vk::CommandBuffer) {
-        // SAFETY: handed on to the caller.
-        unsafe { self.record(commands, |_| None, ImageHandover::leave) };
-        // SAFETY: as above.
-        unsafe { self.record(commands, |buffer| Some(buffer.release()), |image| Some(image.release())) };
-    }
-
-    /// One dependency with the barriers that `buffer` and `image` give for each resource, if any.
-    ///
-    /// # Safety
-    /// As [`record_acquire`](Self::record_acquire).
-    unsafe fn record(
-        &self,
-        commands: vk::CommandBuffer,
-        buffer: impl Fn(&Handover) -> Option<vk::BufferMemoryBarrier2<'static>>,
-        image: impl Fn(&ImageHandover) -> Option<vk::ImageMemoryBarrier2<'static>>,
-    ) {
-        let mut buffers = SmallVec::<[_; INLINE]>::new();
-        let mut images = SmallVec::<[_; INLINE]>::new();
-        R::handovers(&self.shared.slots[self.slot], &mut |handover| match handover {
-            HandoverRef::Buffer(handover) => buffers.extend(buffer(handover)),
-            HandoverRef::Image(handover) => images.extend(image(handover)),
-        });
-        if buffers.is_empty() && images.is_empty() {
-            return;
-        }
-        let dependency = vk::DependencyInfo::default().buffer_memory_barriers(&buffers).image_memory_barriers(&images);
-        // SAFETY: the caller vouches for the command buffer; the barriers name this exchange's own resources and the family
-        // of its queue (VUID-vkCmdPipelineBarrier2-srcQueueFamilyIndex-10388 and its like).
-        unsafe { self.shared.compute.device().cmd_pipeline_barrier2(commands, &dependency) };
+        let shared = &self.shared;
+        // SAFETY: as in `record_acquire`.
+        unsafe { shared.barriers[self.slot].record_release(shared.compute.device(), commands) };
     }
 
     pub(super) fn parts(&self, value: u64) -> SubmitParts {

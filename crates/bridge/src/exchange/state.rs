@@ -11,6 +11,7 @@ use vk_export::ash::vk;
 use vk_export::{Queue, QueueKind};
 
 use super::ExchangeInfo;
+use super::barriers::Barriers;
 use super::ledger::{Begun, First, Ledger, Refusal};
 use super::pace::Pace;
 use crate::compute::{Compute, SideRef};
@@ -20,7 +21,7 @@ use crate::observe::live;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::trace;
 use crate::observe::trace::Event;
-use crate::resources::{CreateContext, HandoverRef, Resources};
+use crate::resources::{CreateContext, Resources};
 use crate::timeline::trail::Trail;
 use crate::timeline::{Signaller, Timeline};
 use crate::timeline::{TimelinePoint, wait};
@@ -33,6 +34,8 @@ pub(super) struct Shared<R: Resources> {
     /// Closures on the CPU backend's thread hold the slots too, and only them: the last of the rest goes on a thread that
     /// may wait for that one.
     pub(super) slots: ManuallyDrop<Arc<[R::Slot]>>,
+    /// Of each slot.
+    pub(super) barriers: Box<[Barriers]>,
     pub(super) computed: ManuallyDrop<Timeline>,
     pub(super) rendered: ManuallyDrop<Timeline>,
     pub(super) ledger: Mutex<Ledger>,
@@ -95,13 +98,15 @@ impl<R: Resources> Shared<R> {
                 resources.create(&CreateContext { compute, exchange: info.name, slot, family, pool })
             })
             .collect::<Result<Arc<[_]>>>()?;
-        give_over::<R>(compute, info, queue, &slots).inspect_err(|_| {
+        let barriers: Box<[_]> = slots.iter().map(barriers::<R>).collect();
+        give_over(compute, info, queue, &barriers).inspect_err(|_| {
             // The commands may still run: what they use stays for ever.
-            count_leaked::<R>(&slots);
+            count_leaked(&barriers);
             std::mem::forget(Arc::clone(&slots));
         })?;
         Ok(Arc::new(Self {
             slots: ManuallyDrop::new(slots),
+            barriers,
             computed: ManuallyDrop::new(computed),
             rendered: ManuallyDrop::new(rendered),
             ledger: Mutex::new(Ledger::new(first, info.slots)),
@@ -281,13 +286,17 @@ impl<R: Resources> Shared<R> {
     }
 }
 
+/// Of all resources of a slot.
+fn barriers<R: Resources>(slot: &R::Slot) -> Barriers {
+    let mut barriers = Barriers::default();
+    R::add_barriers(slot, &mut barriers);
+    barriers
+}
+
 /// Counts the resources of slots that stay alive on purpose.
-fn count_leaked<R: Resources>(slots: &[R::Slot]) {
-    let leak = &mut |handover: HandoverRef<'_>| match handover {
-        HandoverRef::Buffer(_) => live::leaked(Kind::Buffer, 1),
-        HandoverRef::Image(_) => live::leaked(Kind::Image, 1),
-    };
-    slots.iter().for_each(|slot| R::handovers(slot, leak));
+fn count_leaked(slots: &[Barriers]) {
+    live::leaked(Kind::Buffer, slots.iter().map(Barriers::buffers).sum());
+    live::leaked(Kind::Image, slots.iter().map(Barriers::images).sum());
 }
 
 /// The stages at which a frame waits for the compute side.
@@ -300,26 +309,16 @@ fn wait_stages(compute: &Compute, stages: vk::PipelineStageFlags2) -> vk::Pipeli
     }
 }
 
-/// Gives new images to the compute side, which holds them in `GENERAL`. Buffers need no such thing: there is no layout,
-/// and contents that are undefined anyway need not be handed over.
-fn give_over<R: Resources>(compute: &Compute, info: &ExchangeInfo<'_>, queue: &Queue, slots: &[R::Slot]) -> Result<()> {
-    let (mut initial, mut release) = (Vec::new(), Vec::new());
-    let visit = &mut |handover: HandoverRef<'_>| {
-        if let HandoverRef::Image(image) = handover {
-            initial.push(image.initial());
-            release.push(image.release());
-        }
-    };
-    slots.iter().for_each(|slot| R::handovers(slot, visit));
-    if initial.is_empty() {
+/// Gives new images to the compute side, which holds them in `GENERAL`.
+fn give_over(compute: &Compute, info: &ExchangeInfo<'_>, queue: &Queue, slots: &[Barriers]) -> Result<()> {
+    if slots.iter().all(|slot| slot.images() == 0) {
         return Ok(());
     }
     let device = compute.device();
     let record = |commands| {
-        for barriers in [&initial, &release] {
-            let dependency = vk::DependencyInfo::default().image_memory_barriers(barriers);
+        for slot in slots {
             // SAFETY: `run_once` records on this device; the barriers are of images that nobody has used yet.
-            unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
+            unsafe { slot.record_initial(device, commands) };
         }
     };
     let name = format!("{}: giving new images over", info.name);
@@ -341,6 +340,7 @@ impl<R: Resources> Shared<R> {
         let rest = Self {
             // SAFETY: moved out once, by this function's contract.
             slots: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.slots) }),
+            barriers: std::mem::take(&mut self.barriers),
             // SAFETY: as above.
             computed: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.computed) }),
             // SAFETY: as above.
@@ -385,7 +385,7 @@ impl<R: Resources> Drop for Shared<R> {
                 self.name,
                 self.slots.len(),
             );
-            count_leaked::<R>(&self.slots);
+            count_leaked(&self.barriers);
             live::leaked(Kind::Timeline, 2);
             trace::event(Event { event: "leak", side: "host", object: &self.name, ..Event::default() });
             return;

@@ -7,10 +7,11 @@ use vk_export::ash::vk;
 use vk_export::{ImageConsumer, ImageKind, mip_count};
 
 use crate::error::Result;
+use crate::exchange::barriers::Barriers;
 use crate::image::format;
 use crate::image::host::HostImageMut;
 use crate::image::shared::{RenderImage, SharedImage};
-use crate::resources::{CreateContext, HandoverRef, Resources, Sealed};
+use crate::resources::{CreateContext, Resources, Sealed};
 
 /// One image with texels of type `T`, and how Vulkan uses it.
 ///
@@ -138,8 +139,8 @@ impl<T: Texel> Resources for ImageSpec<T> {
         slot.render()
     }
 
-    fn handovers(slot: &Self::Slot, visit: &mut dyn FnMut(HandoverRef<'_>)) {
-        visit(HandoverRef::Image(slot.handover()));
+    fn add_barriers(slot: &Self::Slot, barriers: &mut Barriers) {
+        barriers.add_image(slot.handover());
     }
 
     fn join(slot: &Self::Slot) -> Result<()> {
