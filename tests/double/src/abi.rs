@@ -10,11 +10,16 @@ pub(crate) const INVALID_VALUE: Code = 1;
 pub(crate) const NOT_INITIALIZED: Code = 3;
 pub(crate) const INVALID_DEVICE: Code = 101;
 pub(crate) const INVALID_CONTEXT: Code = 201;
+pub(crate) const INVALID_IMAGE: Code = 200;
 pub(crate) const INVALID_HANDLE: Code = 400;
+pub(crate) const NOT_FOUND: Code = 500;
 pub(crate) const NOT_READY: Code = 600;
+pub(crate) const ILLEGAL_ADDRESS: Code = 700;
+pub(crate) const NOT_SUPPORTED: Code = 801;
 pub(crate) const CAPTURE_UNSUPPORTED: Code = 900;
 pub(crate) const CAPTURE_INVALIDATED: Code = 901;
 pub(crate) const CAPTURE_UNMATCHED: Code = 903;
+pub(crate) const CAPTURE_IMPLICIT: Code = 906;
 pub(crate) const CAPTURE_ISOLATION: Code = 905;
 pub(crate) const CAPTURED_EVENT: Code = 907;
 pub(crate) const CAPTURE_WRONG_THREAD: Code = 908;
@@ -28,13 +33,16 @@ const NAMES: &[(Code, &CStr)] = &[
     (100, c"CUDA_ERROR_NO_DEVICE"),
     (INVALID_DEVICE, c"CUDA_ERROR_INVALID_DEVICE"),
     (INVALID_CONTEXT, c"CUDA_ERROR_INVALID_CONTEXT"),
+    (INVALID_IMAGE, c"CUDA_ERROR_INVALID_IMAGE"),
+    (NOT_FOUND, c"CUDA_ERROR_NOT_FOUND"),
     (INVALID_HANDLE, c"CUDA_ERROR_INVALID_HANDLE"),
     (NOT_READY, c"CUDA_ERROR_NOT_READY"),
-    (700, c"CUDA_ERROR_ILLEGAL_ADDRESS"),
+    (ILLEGAL_ADDRESS, c"CUDA_ERROR_ILLEGAL_ADDRESS"),
     (719, c"CUDA_ERROR_LAUNCH_FAILED"),
-    (801, c"CUDA_ERROR_NOT_SUPPORTED"),
+    (NOT_SUPPORTED, c"CUDA_ERROR_NOT_SUPPORTED"),
     (CAPTURE_UNSUPPORTED, c"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"),
     (CAPTURE_INVALIDATED, c"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"),
+    (CAPTURE_IMPLICIT, c"CUDA_ERROR_STREAM_CAPTURE_IMPLICIT"),
     (CAPTURE_ISOLATION, c"CUDA_ERROR_STREAM_CAPTURE_ISOLATION"),
     (UNKNOWN, c"CUDA_ERROR_UNKNOWN"),
 ];
@@ -125,8 +133,18 @@ pub(crate) struct SemaphoreNodeParams {
     pub(crate) count: c_uint,
 }
 
+/// `CU_STREAM_LEGACY`
+pub(crate) const STREAM_LEGACY: u64 = 1;
+/// `CU_STREAM_PER_THREAD`
+pub(crate) const STREAM_PER_THREAD: u64 = 2;
+/// `CU_STREAM_NON_BLOCKING`
+pub(crate) const STREAM_NON_BLOCKING: c_uint = 1;
 /// `CUstreamCaptureMode`
-pub(crate) const CAPTURE_THREAD_LOCAL: c_uint = 1;
+pub(crate) const CAPTURE_GLOBAL: c_uint = 0;
+/// `CUstreamCaptureMode`
+pub(crate) const CAPTURE_RELAXED: c_uint = 2;
+/// `CUgraphNodeType`
+pub(crate) const NODE_KERNEL: c_uint = 0;
 /// `CUgraphNodeType`
 pub(crate) const NODE_COPY: c_uint = 1;
 /// `CUgraphNodeType`

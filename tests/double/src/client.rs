@@ -5,14 +5,16 @@
 
 use std::ffi::{c_int, c_void};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use libloading::{Library, Symbol};
 
 use crate::abi::Code;
 use crate::calls::Sink;
 use crate::child::{self, Library as Which};
-use crate::descriptor::{self, Owned, Raw};
-use crate::export::ImageShape;
+use crate::descriptor::{self, Raw};
+use crate::exporter::{Exported, Exporter};
+use crate::refused::Refused;
 
 /// What the system's loader is asked for.
 const DRIVER: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
@@ -21,26 +23,22 @@ const DRIVER: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
 /// there.
 const CALLED_BY_TESTS: &[&str] = &[
     "cuEventSynchronize",
+    "cuLaunchKernel",
+    "cuMemAlloc_v2",
     "cuMemFreeAsync",
     "cuMemcpyDtoDAsync_v2",
     "cuMemcpyDtoHAsync_v2",
     "cuMemcpyHtoDAsync_v2",
     "cuMemsetD8Async",
+    "cuModuleGetFunction",
+    "cuModuleLoadData",
+    "cuModuleUnload",
 ];
 
 /// The library that stands in for the driver in this process.
 #[derive(Debug)]
 pub struct Double {
     library: Library,
-}
-
-/// What the exporting side hands over: a descriptor, and the number by which the double knows what it is of.
-#[derive(Debug)]
-pub struct Exported {
-    /// The test's, until it is imported.
-    pub handle: Owned,
-    /// For [`Double::signal`] and its like.
-    pub number: u64,
 }
 
 /// A rule that was broken.
@@ -63,6 +61,17 @@ pub struct Call {
     pub code: u32,
 }
 
+/// A call of the driver that has not returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockedCall {
+    /// As cuda.h has it, with its version.
+    pub name: String,
+    /// As in [`Call`].
+    pub object: u64,
+    /// As `stream 0xd00000000040 waits for semaphore 0xd00000000060 to reach 1`.
+    pub waits_for: String,
+}
+
 /// Something that was made and is still there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Live {
@@ -70,12 +79,12 @@ pub struct Live {
     pub handle: u64,
     /// As `memory 0xd00000000040`.
     pub name: String,
-    /// A fault hit the call that was to destroy it.
+    /// A fault hit the call that was to destroy it, or its context is lost.
     pub refused: bool,
 }
 
 impl Live {
-    /// The first word of its name: `texture`, `surface`, `array`, `mapping`, `memory`, `semaphore`, `graph`, `exec`, `event`, `stream`,
+    /// The first word of its name: `texture`, `surface`, `array`, `mapping`, `memory`, `semaphore`, `module`, `graph`, `exec`, `event`, `stream`,
     /// `context` or `descriptor`.
     pub fn kind(&self) -> &str {
         self.name.split(' ').next().unwrap_or_default()
@@ -118,31 +127,26 @@ impl Double {
         self.find(name).unwrap_or_else(|| panic!("the driver in the library path is not the double: it lacks {name}"))
     }
 
-    /// The exporting side allocates `size` bytes and exports them.
+    /// The exporting side on the first device: see [`Exporter::export_memory`].
     ///
     /// # Panics
     /// When the process has no descriptor left.
     pub fn export_memory(&self, size: u64, dedicated: bool) -> Exported {
-        self.exported(self.control::<extern "C" fn(u64, c_int) -> Raw>("double_export_memory")(size, dedicated.into()))
+        self.exporter(0).export_memory(size, dedicated)
     }
 
-    /// The exporting side allocates `size` bytes, makes an image in them and exports them.
-    ///
-    /// # Panics
-    /// When the process has no descriptor left.
-    pub fn export_image(&self, size: u64, dedicated: bool, image: &ImageShape) -> Exported {
-        type Export = unsafe extern "C" fn(u64, c_int, *const ImageShape) -> Raw;
-        let export = self.control::<Export>("double_export_image");
-        // SAFETY: `image` is one.
-        self.exported(unsafe { export(size, dedicated.into(), image) })
-    }
-
-    /// The exporting side makes a semaphore and exports it.
+    /// The exporting side makes a semaphore and exports it. Which device it is on does not matter: the driver takes it on any
+    /// (measured).
     ///
     /// # Panics
     /// When the process has no descriptor left.
     pub fn export_semaphore(&self, timeline: bool) -> Exported {
         self.exported(self.control::<extern "C" fn(c_int) -> Raw>("double_export_semaphore")(timeline.into()))
+    }
+
+    /// The exporting side on the device with this ordinal.
+    pub fn exporter(&self, device: usize) -> Exporter<'_> {
+        Exporter::new(self, device as c_int)
     }
 
     pub(crate) fn exported(&self, raw: Raw) -> Exported {
@@ -171,12 +175,24 @@ impl Double {
         self.control::<extern "C" fn(u64) -> u64>("double_value")(number)
     }
 
-    /// The `nth` call from now on, counted from 1, fails with `code`, and every later one too if `sticky`.
+    /// The `nth` call from now on, counted from 1, fails with `code`. If `sticky`, only calls that work in a context count, and
+    /// that context is lost from then on, as if by [`lose_context`](Self::lose_context).
     pub fn fail_nth(&self, nth: u64, code: Code, sticky: bool) {
         self.control::<extern "C" fn(u64, Code, c_int)>("double_fail_nth")(nth, code, sticky.into());
     }
 
-    /// No call fails any more. The one that the fault hit, if it hit one.
+    /// A kernel faults in the primary context of the device with this ordinal: every later call in that context returns `code`,
+    /// until it is released. Calls in other contexts, and those in none, go on.
+    pub fn lose_context(&self, device: usize, code: Code) {
+        self.control::<extern "C" fn(c_int, Code)>("double_lose_context")(device as c_int, code);
+    }
+
+    /// What becomes of descriptors that imports refuse from now on.
+    pub fn set_refused(&self, refused: Refused) {
+        self.control::<extern "C" fn(Refused)>("double_set_refused")(refused);
+    }
+
+    /// No call is to fail any more; a context that is lost stays so. The call that the fault hit, if it hit one.
     pub fn disarm(&self) -> Option<Call> {
         let hit = self.lines("double_fault").first().map(|line| call(line));
         self.fail_nth(0, 0, false);
@@ -191,6 +207,50 @@ impl Double {
     /// Begins the list of [`calls`](Self::calls) anew.
     pub fn forget_calls(&self) {
         self.control::<extern "C" fn()>("double_forget_calls")();
+    }
+
+    /// The calls that block now, in the order in which they began to.
+    pub fn blocked_calls(&self) -> Vec<BlockedCall> {
+        let blocked = |[name, object, waits_for]: [&str; 3]| BlockedCall {
+            name: name.to_owned(),
+            object: number(object),
+            waits_for: waits_for.to_owned(),
+        };
+        self.lines("double_blocked").iter().map(|line| blocked(fields(line))).collect()
+    }
+
+    /// Makes all calls that block now return `CUDA_ERROR_UNKNOWN`, each with a finding `hang`, as if the process were ended.
+    pub fn end_blocked_calls(&self) {
+        self.control::<extern "C" fn()>("double_end_blocked")();
+    }
+
+    /// Returns once `is_so`, for instance once another thread's call blocks.
+    ///
+    /// # Panics
+    /// When it does not come to that within a minute. How long it takes is of no importance.
+    pub fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+        let begun = Instant::now();
+        while !is_so(self) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "it never came to this: {what}; blocked: {:#?}",
+                self.blocked_calls()
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Returns once a call of this name blocks: what it waits for.
+    ///
+    /// # Panics
+    /// As [`until`](Self::until).
+    pub fn until_blocked(&self, name: &str) -> BlockedCall {
+        let mut found = None;
+        self.until(name, |double| {
+            found = double.blocked_calls().into_iter().find(|call| call.name == name);
+            found.is_some()
+        });
+        found.unwrap_or_else(|| unreachable!("it was found"))
     }
 
     /// What was found since this was asked last.

@@ -2,8 +2,9 @@
 
 use std::ffi::c_int;
 
-use crate::client::{Double, Exported};
+use crate::client::Double;
 use crate::descriptor::Raw;
+use crate::exporter::Exported;
 
 /// What the exporting side shares by its number.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +16,7 @@ pub struct Shared {
 }
 
 impl Double {
-    /// The exporting side allocates `size` bytes and exports them under a name.
+    /// The exporting side allocates `size` bytes on the first device and exports them under a name.
     ///
     /// # Panics
     /// When the name is taken.
@@ -33,7 +34,7 @@ impl Double {
         self.exported(export(timeline.into(), wide(name).as_ptr()))
     }
 
-    /// The exporting side allocates `size` bytes and shares them as a KMT handle.
+    /// The exporting side allocates `size` bytes on the first device and shares them as a KMT handle.
     pub fn share_memory(&self, size: u64, dedicated: bool) -> Shared {
         self.shared(self.control::<extern "C" fn(u64, c_int) -> Raw>("double_share_memory")(size, dedicated.into()))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::abi::{ARRAY_COLOR, ARRAY_CUBEMAP, ArrayDesc};
+use crate::abi::{ARRAY_COLOR, ARRAY_CUBEMAP, ARRAY_LAYERED, ArrayDesc};
 use crate::finding::Kind;
 
 /// By the number that their descriptors carry.
@@ -10,8 +10,10 @@ pub(crate) type Exports = BTreeMap<u64, Export>;
 
 #[derive(Debug)]
 pub(crate) enum Export {
-    /// Bytes, whether the allocation was dedicated, and the image in it, if there is one.
+    /// The ordinal of the GPU that it lies in, bytes, whether the allocation was dedicated, and the image in it, if there is
+    /// one.
     Memory {
+        device: i32,
         size: u64,
         dedicated: bool,
         image: Option<ImageShape>,
@@ -36,6 +38,8 @@ pub struct ImageShape {
     pub layers: u32,
     /// Whether its layers are faces.
     pub cube: bool,
+    /// Whether it is viewed as an array even if it has one layer, or one cube.
+    pub layered: bool,
     /// Mip levels.
     pub levels: u32,
     /// As `CUarray_format`.
@@ -47,17 +51,29 @@ pub struct ImageShape {
 }
 
 impl ImageShape {
+    fn is_layered(&self) -> bool {
+        self.layered || self.layers > if self.cube { 6 } else { 1 }
+    }
+
+    /// Whether CUDA places the layers of an array where Vulkan does: with one mip level, and with all mip levels of several
+    /// layers (measured).
+    pub(crate) fn lies_alike(&self) -> bool {
+        let all = self.extent.into_iter().max().unwrap_or(1).max(1).ilog2() + 1;
+        let is_array = self.layered || self.layers > 1;
+        !is_array || self.levels == 1 || (self.layers > 1 && self.levels == all)
+    }
+
     /// What an importer that says this has got wrong.
     pub(crate) fn differences(&self, offset: u64, array: &ArrayDesc, levels: u32) -> Vec<String> {
         let [width, height, depth] = self.extent.map(|size| size as usize);
         let height = if self.dimensions == 1 { 0 } else { height };
-        // One layer may be mapped as an array of one, or as none.
-        let depths = match self.layers as usize {
-            _ if self.dimensions == 3 => [depth, depth],
-            1 => [0, 1],
-            layers => [layers, layers],
-        };
         let has = |flag| array.flags & flag != 0;
+        let layers = self.layers as usize;
+        let depth = match self.dimensions {
+            3 => depth,
+            _ if has(ARRAY_LAYERED) || self.cube || layers > 1 => layers,
+            _ => 0,
+        };
         let mut differences = Vec::new();
         let mut compare = |what: &str, same: bool| {
             if !same {
@@ -67,7 +83,9 @@ impl ImageShape {
         compare("offset", offset == self.offset);
         compare("width", array.width == width);
         compare("height", array.height == height);
-        compare("depth or layers", depths.contains(&array.depth));
+        compare("depth or layers", array.depth == depth);
+        // Without the flag, layers are the depth of a block.
+        compare("layered flag", has(ARRAY_LAYERED) == self.is_layered());
         compare("levels", levels == self.levels);
         compare("format", array.format == self.format && array.channels == self.channels);
         compare("cubemap flag", has(ARRAY_CUBEMAP) == self.cube);
@@ -139,11 +157,18 @@ impl Payload {
         }
     }
 
-    pub(crate) fn complete_signal(&mut self, to: u64) {
+    /// Signals of a timeline that overtake one another leave it at the lower value.
+    pub(crate) fn complete_signal(&mut self, to: u64) -> Result<(), (Kind, String)> {
         match self {
-            Self::Timeline { value, .. } => *value = to,
+            Self::Timeline { value, .. } => {
+                let before = std::mem::replace(value, to);
+                if to < before {
+                    return Err((Kind::ValueFell, format!("a signal of {to} is done after one of {before}")));
+                }
+            }
             Self::Binary { signalled, .. } => *signalled += 1,
         }
+        Ok(())
     }
 
     pub(crate) fn complete_wait(&mut self) {
@@ -170,9 +195,11 @@ mod tests {
         let mut timeline = Payload::new(true);
         timeline.submit_signal(2).unwrap();
         assert!(!timeline.is_reached(1));
-        timeline.complete_signal(2);
+        timeline.complete_signal(2).unwrap();
         assert!(timeline.is_reached(1) && timeline.is_reached(2) && !timeline.is_reached(3));
         assert_eq!(timeline.submit_signal(2).unwrap_err().0, Kind::ValueNotRising);
+        assert_eq!(timeline.complete_signal(1).unwrap_err().0, Kind::ValueFell);
+        assert_eq!(timeline.value(), 1);
         timeline.submit_wait().unwrap();
     }
 
@@ -183,7 +210,7 @@ mod tests {
         binary.submit_signal(0).unwrap();
         binary.submit_wait().unwrap();
         assert!(!binary.is_reached(0));
-        binary.complete_signal(0);
+        binary.complete_signal(0).unwrap();
         assert!(binary.is_reached(0));
         binary.complete_wait();
         assert!(!binary.is_reached(0));

@@ -25,16 +25,22 @@ pub(crate) enum Kind {
     SignalOverSignal,
     /// A timeline's values must rise.
     ValueNotRising,
+    /// Signals completed in another order than that of their values.
+    ValueFell,
     SizeDiffers,
     DedicatedDiffers,
     /// An image mapped as another one than was exported.
     ImageDiffers,
+    /// An image whose texels the drivers place differently, which CUDA's maps without a word (measured).
+    MipLayout,
     /// A texture or surface object was left when its array was destroyed.
     ObjectsAtDestroy,
     /// A texture in a way that cuda.h forbids.
     TextureForbidden,
     /// A descriptor of something else than it was imported as.
     WrongObject,
+    /// Memory of another GPU than the importing context's.
+    WrongDevice,
     NoContext,
     WrongContext,
     /// The context went while something lived in it.
@@ -62,12 +68,15 @@ impl fmt::Display for Kind {
             Self::WaitBeforeSignal => "wait-before-signal",
             Self::SignalOverSignal => "signal-over-signal",
             Self::ValueNotRising => "value-not-rising",
+            Self::ValueFell => "value-fell",
             Self::SizeDiffers => "size-differs",
             Self::DedicatedDiffers => "dedicated-differs",
             Self::ImageDiffers => "image-differs",
+            Self::MipLayout => "mip-layout",
             Self::ObjectsAtDestroy => "objects-at-destroy",
             Self::TextureForbidden => "texture-forbidden",
             Self::WrongObject => "wrong-object",
+            Self::WrongDevice => "wrong-device",
             Self::NoContext => "no-context",
             Self::WrongContext => "wrong-context",
             Self::OutlivesContext => "outlives-context",

@@ -8,8 +8,9 @@ use crate::abi::{Code, INVALID_CONTEXT, NOT_INITIALIZED, SUCCESS, UNKNOWN};
 use crate::finding::{Kind, Refusal};
 use crate::ledger::Ledger;
 
-/// A host that waits longer than this waits for ever.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// Ends a call that nothing will ever end, should a test forget to. No test's outcome depends on it: those that mean to block a
+/// call end it with [`Double::end_blocked_calls`](crate::Double::end_blocked_calls).
+const PATIENCE: Duration = Duration::from_secs(60);
 
 static LEDGER: Mutex<Ledger> = Mutex::new(Ledger::new());
 static CHANGED: Condvar = Condvar::new();
@@ -24,6 +25,8 @@ thread_local! {
 pub(crate) struct Gate {
     pub(crate) log: Vec<Logged>,
     pub(crate) fault: Option<Fault>,
+    /// In the order in which they blocked.
+    pub(crate) blocked: Vec<Blocked>,
 }
 
 #[derive(Clone, Debug)]
@@ -39,7 +42,7 @@ pub(crate) struct Fault {
     /// The call that fails is the one after so many more.
     pub(crate) after: u64,
     pub(crate) code: Code,
-    /// Every later call fails too.
+    /// The context in which it fails is lost. Calls in no context neither fail nor count.
     pub(crate) sticky: bool,
     /// The call that failed first.
     pub(crate) fired: Option<Logged>,
@@ -47,21 +50,40 @@ pub(crate) struct Fault {
 
 impl Gate {
     pub(crate) const fn new() -> Self {
-        Self { log: Vec::new(), fault: None }
+        Self { log: Vec::new(), fault: None, blocked: Vec::new() }
     }
 
-    /// The code that this call is made to return.
-    fn strike(&mut self, name: &'static str, object: u64) -> Option<Code> {
+    /// Makes all calls that are blocked now return.
+    pub(crate) fn end_blocked(&mut self) {
+        self.blocked.iter_mut().for_each(|call| call.ended = true);
+    }
+
+    /// Whether the call, which is `blocked`, shall go on waiting.
+    fn stay_blocked(&mut self, blocked: Blocked) -> bool {
+        match self.blocked.iter_mut().find(|known| known.serial == blocked.serial) {
+            Some(known) => {
+                known.reason = blocked.reason;
+                !known.ended
+            }
+            None => {
+                self.blocked.push(blocked);
+                true
+            }
+        }
+    }
+
+    /// The code that this call is made to return, and whether its context is lost with it.
+    fn strike(&mut self, name: &'static str, object: u64, in_context: bool) -> Option<(Code, bool)> {
         let fault = self.fault.as_mut()?;
-        if fault.fired.is_some() {
-            return fault.sticky.then_some(fault.code);
+        if fault.fired.is_some() || (fault.sticky && !in_context) {
+            return None;
         }
         if fault.after > 0 {
             fault.after -= 1;
             return None;
         }
         fault.fired = Some(Logged { name, object, code: fault.code });
-        Some(fault.code)
+        Some((fault.code, fault.sticky))
     }
 }
 
@@ -78,8 +100,28 @@ pub(crate) enum Needs {
 /// How a call ended, unless it was refused.
 pub(crate) enum Step {
     Done,
-    /// Not yet: it is asked again once something has changed.
-    Blocked,
+    /// Not yet, for this reason: it is asked again once something has changed.
+    Blocked(String),
+}
+
+impl Step {
+    /// Blocked where there is an obstacle.
+    pub(crate) fn after(obstacle: Option<String>) -> Self {
+        obstacle.map_or(Self::Done, Self::Blocked)
+    }
+}
+
+/// A call that has not returned.
+#[derive(Debug)]
+pub(crate) struct Blocked {
+    /// Tells it from other calls of the same name.
+    serial: u64,
+    pub(crate) name: &'static str,
+    pub(crate) object: u64,
+    /// What it waits for, in words.
+    pub(crate) reason: String,
+    /// It is to return without having got it.
+    ended: bool,
 }
 
 /// A call on its way in.
@@ -113,25 +155,37 @@ impl Entry {
     /// As [`run`](Self::run), for calls that block.
     pub(crate) fn run_until_done(self, mut body: impl FnMut(&mut Ledger, u64) -> Result<Step, Refusal>) -> Code {
         let mut ledger = ledger();
-        if let Some(code) = ledger.gate.strike(self.name, self.object) {
-            (self.on_fault)(&mut ledger, self.object, code);
-            ledger.gate.log.push(Logged { name: self.name, object: self.object, code });
-            return code;
+        let scope = self.scope(&ledger);
+        if let Some((code, lost)) = ledger.gate.strike(self.name, self.object, scope.is_some()) {
+            if let Some(context) = scope.filter(|_| lost) {
+                ledger.lose(context, code);
+                CHANGED.notify_all();
+            }
+            return self.fail(&mut ledger, code);
         }
-        let begun = Instant::now();
+        let lost = |ledger: &Ledger| scope.and_then(|context| ledger.lost(context));
+        if let Some(code) = lost(&ledger) {
+            return self.fail(&mut ledger, code);
+        }
+        let (serial, begun) = (ledger.serial(), Instant::now());
         let result = loop {
-            match self.admit(&ledger).and_then(|context| body(&mut ledger, context)) {
+            let reason = match self.admit(&ledger).and_then(|context| body(&mut ledger, context)) {
                 Ok(Step::Done) => break Ok(()),
-                Ok(Step::Blocked) if begun.elapsed() > PATIENCE => {
-                    let text = format!("{} waits for something that does not come", self.name);
-                    break Err(Refusal::new(UNKNOWN, Kind::Hang, text));
-                }
-                Ok(Step::Blocked) => {
-                    ledger = CHANGED.wait_timeout(ledger, PATIENCE).unwrap_or_else(PoisonError::into_inner).0;
-                }
+                Ok(Step::Blocked(reason)) => reason,
                 Err(refusal) => break Err(refusal),
+            };
+            let text = format!("it waits for what does not come: {reason}");
+            let call = Blocked { serial, name: self.name, object: self.object, reason, ended: false };
+            if !ledger.gate.stay_blocked(call) || begun.elapsed() > PATIENCE {
+                break Err(Refusal::new(UNKNOWN, Kind::Hang, text));
+            }
+            ledger = CHANGED.wait_timeout(ledger, PATIENCE).unwrap_or_else(PoisonError::into_inner).0;
+            if let Some(code) = lost(&ledger) {
+                ledger.gate.blocked.retain(|call| call.serial != serial);
+                return self.fail(&mut ledger, code);
             }
         };
+        ledger.gate.blocked.retain(|call| call.serial != serial);
         let code = match result {
             Ok(()) => SUCCESS,
             Err(Refusal { code, finding }) => {
@@ -143,6 +197,20 @@ impl Entry {
         };
         ledger.gate.log.push(Logged { name: self.name, object: self.object, code });
         CHANGED.notify_all();
+        code
+    }
+
+    /// The context that the call works in, if it is one.
+    fn scope(&self, ledger: &Ledger) -> Option<u64> {
+        let current = Some(current()).filter(|_| self.needs == Needs::Context);
+        let current = current.filter(|context| ledger.contexts.get(*context).is_ok());
+        current.or_else(|| ledger.owner(self.object))
+    }
+
+    /// For a reason that has nothing to do with what was asked.
+    fn fail(&self, ledger: &mut Ledger, code: Code) -> Code {
+        (self.on_fault)(ledger, self.object, code);
+        ledger.gate.log.push(Logged { name: self.name, object: self.object, code });
         code
     }
 

@@ -1,8 +1,12 @@
 //! What is captured of a stream, and the graphs that come of it.
 
-use std::thread::ThreadId;
+use std::ffi::c_uint;
+use std::thread::{self, ThreadId};
 
-use crate::abi::{CAPTURE_INVALIDATED, CAPTURE_UNSUPPORTED, Code, NODE_COPY, NODE_SIGNAL, NODE_WAIT};
+use crate::abi::{
+    CAPTURE_GLOBAL, CAPTURE_INVALIDATED, CAPTURE_RELAXED, CAPTURE_UNSUPPORTED, Code, NODE_COPY, NODE_KERNEL,
+    NODE_SIGNAL, NODE_WAIT,
+};
 use crate::export::Payload;
 use crate::finding::{Kind, Refusal};
 use crate::ledger::Ledger;
@@ -12,6 +16,8 @@ use crate::queue::Work;
 #[derive(Debug)]
 pub(crate) struct Capture {
     pub(crate) context: u64,
+    /// As `CUstreamCaptureMode`.
+    pub(crate) mode: c_uint,
     pub(crate) thread: ThreadId,
     pub(crate) work: Vec<Work>,
     /// A forbidden call came in between.
@@ -34,11 +40,12 @@ pub(crate) struct Exec {
 }
 
 impl Work {
-    /// As `CUgraphNodeType`; all that is neither a wait nor a signal counts as a copy.
+    /// As `CUgraphNodeType`; all that is no wait, signal or launch counts as a copy.
     pub(crate) fn node_type(&self) -> u32 {
         match self {
             Self::Wait { .. } => NODE_WAIT,
             Self::Signal { .. } => NODE_SIGNAL,
+            Self::Launch(_) => NODE_KERNEL,
             _ => NODE_COPY,
         }
     }
@@ -67,6 +74,22 @@ impl Ledger {
         }
         self.invalidate(stream);
         Err(CAPTURE_UNSUPPORTED)
+    }
+
+    /// That this thread may call what could interfere with a capture: what allocates, imports, maps, frees and loads modules.
+    /// It may not while it captures itself, unless in relaxed mode, nor while any thread captures in global mode; and that ends
+    /// those captures.
+    pub(crate) fn check_unsafe_call(&mut self) -> Result<(), Code> {
+        let thread = thread::current().id();
+        let forbids = |capture: &Capture| {
+            capture.mode == CAPTURE_GLOBAL || (capture.mode != CAPTURE_RELAXED && capture.thread == thread)
+        };
+        let mut result = Ok(());
+        for capture in self.captures.values_mut().filter(|capture| forbids(capture)) {
+            capture.invalid = true;
+            result = Err(CAPTURE_UNSUPPORTED);
+        }
+        result
     }
 
     /// As [`forbid_in_capture`](Self::forbid_in_capture), for all streams of a context.

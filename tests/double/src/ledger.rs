@@ -1,17 +1,20 @@
 //! All that the double knows.
 
 use std::collections::BTreeMap;
-use std::ffi::c_uint;
+use std::thread::ThreadId;
 
-use crate::abi::{Code, Handle, INVALID_CONTEXT, INVALID_HANDLE, OPAQUE_KMT, UNKNOWN};
+use crate::abi::{Code, INVALID_CONTEXT, INVALID_HANDLE, INVALID_VALUE, UNKNOWN};
 use crate::array::{Array, Level, Object};
 use crate::descriptor::{self, Raw};
 use crate::export::{Export, Exports, Payload};
 use crate::finding::{Kind, Refusal};
 use crate::gate::Gate;
 use crate::graph::{Capture, Exec, Graph};
+use crate::module::{Function, Module};
 use crate::queue::Queue;
+use crate::refused::Refused;
 use crate::table::Table;
+use crate::watch::Descriptor;
 
 /// Handles begin here and device addresses above, so that neither is mistaken for the other or for a pointer.
 const HANDLES: u64 = 0xd000_0000_0000;
@@ -22,8 +25,10 @@ const ADDRESSES: u64 = 0x7000_0000_0000;
 pub(crate) struct Context {
     pub(crate) device: i32,
     pub(crate) retained: u32,
-    /// The queue of its default stream.
+    /// The queue of its legacy default stream.
     pub(crate) default_stream: u64,
+    /// The queues of its per-thread default streams.
+    pub(crate) per_thread: Vec<(ThreadId, u64)>,
 }
 
 #[derive(Debug)]
@@ -34,21 +39,6 @@ pub(crate) struct Memory {
     pub(crate) dedicated: bool,
 }
 
-/// One that the driver owns.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Descriptor {
-    pub(crate) raw: Raw,
-    /// The export it must mean.
-    pub(crate) export: u64,
-}
-
-impl Descriptor {
-    /// Whether it still means its export.
-    fn is_open(&self) -> bool {
-        descriptor::number(self.raw) == Some(self.export)
-    }
-}
-
 /// Its handle is the device address.
 #[derive(Debug)]
 pub(crate) struct Mapping {
@@ -57,6 +47,8 @@ pub(crate) struct Mapping {
     /// In the memory, in bytes.
     pub(crate) offset: u64,
     pub(crate) size: u64,
+    /// By `cuMemAlloc`: the memory goes with it.
+    pub(crate) allocated: bool,
 }
 
 #[derive(Debug)]
@@ -94,21 +86,28 @@ pub(crate) struct Ledger {
     pub(crate) textures: Table<Object>,
     pub(crate) surfaces: Table<Object>,
     pub(crate) semaphores: Table<Semaphore>,
+    pub(crate) modules: Table<Module>,
+    /// Owned by their modules.
+    pub(crate) functions: Table<Function>,
     pub(crate) streams: Table<Stream>,
     pub(crate) events: Table<Event>,
     pub(crate) graphs: Table<Graph>,
     pub(crate) execs: Table<Exec>,
     /// By the stream that is captured.
     pub(crate) captures: BTreeMap<u64, Capture>,
+    /// Contexts that a fault has taken, with its code.
+    pub(crate) lost: BTreeMap<u64, Code>,
     /// By stream, longer than that lives: what was enqueued is done even if the stream is destroyed.
     pub(crate) queues: BTreeMap<u64, Queue>,
     /// By event, longer than that lives: which of its records has been reached.
     pub(crate) reached: BTreeMap<u64, u64>,
     pub(crate) exports: Exports,
+    pub(crate) refused: Refused,
     /// What the exporting side shares by its number, with the handle that has it.
     pub(crate) by_number: Vec<Descriptor>,
-    decoys: Vec<Descriptor>,
-    findings: Vec<(Kind, String)>,
+    /// They take the places of descriptors that the driver closed.
+    pub(crate) decoys: Vec<Descriptor>,
+    pub(crate) findings: Vec<(Kind, String)>,
     serial: u64,
     next_address: u64,
 }
@@ -127,14 +126,18 @@ impl Ledger {
             textures: Table::new("texture"),
             surfaces: Table::new("surface"),
             semaphores: Table::new("semaphore"),
+            modules: Table::new("module"),
+            functions: Table::new("function"),
             streams: Table::new("stream"),
             events: Table::new("event"),
             graphs: Table::new("graph"),
             execs: Table::new("exec"),
             captures: BTreeMap::new(),
+            lost: BTreeMap::new(),
             queues: BTreeMap::new(),
             reached: BTreeMap::new(),
             exports: BTreeMap::new(),
+            refused: Refused::Measured,
             decoys: Vec::new(),
             by_number: Vec::new(),
             findings: Vec::new(),
@@ -151,6 +154,16 @@ impl Ledger {
 
     pub(crate) fn new_handle(&mut self) -> u64 {
         HANDLES + self.serial() * 16
+    }
+
+    /// Whether it is in the range of handles, live or not.
+    pub(crate) fn is_handle(&self, word: u64) -> bool {
+        (HANDLES..=HANDLES + self.serial * 16).contains(&word)
+    }
+
+    /// Whether it is in the range of device addresses, mapped or not.
+    pub(crate) fn is_address(&self, word: u64) -> bool {
+        (ADDRESSES..self.next_address).contains(&word)
     }
 
     /// A device address with nothing near it.
@@ -172,16 +185,6 @@ impl Ledger {
         }
     }
 
-    /// The stream's queue; null means the default stream of `context`, and so do the two reserved handles.
-    pub(crate) fn stream(&self, context: u64, raw: u64) -> Result<u64, Refusal> {
-        if raw <= 2 {
-            return Ok(self.contexts.get(context)?.default_stream);
-        }
-        self.of(context, "stream", self.streams.get(raw)?.context)?;
-        self.check_capture(raw)?;
-        Ok(raw)
-    }
-
     /// Whether an object of context `owner` may be used with `context` current.
     pub(crate) fn of(&self, context: u64, what: &str, owner: u64) -> Result<(), Refusal> {
         if context == owner {
@@ -199,7 +202,7 @@ impl Ledger {
         });
         let Some((start, mapping)) = mapping else {
             let text = format!("{size} bytes at {address:#x} are not mapped");
-            return Err(Refusal::new(700, Kind::OutOfBounds, text));
+            return Err(Refusal::new(INVALID_VALUE, Kind::OutOfBounds, text));
         };
         let memory = self.memories.get(mapping.memory)?;
         Ok((memory.descriptor.raw, mapping.offset + (address - start)))
@@ -218,76 +221,13 @@ impl Ledger {
         }
     }
 
-    /// Closes what the driver owns.
-    pub(crate) fn close(&mut self, descriptor: Descriptor, of: &str) {
-        if descriptor.is_open() {
-            descriptor::close(descriptor.raw);
-        } else {
-            self.find(Kind::DoubleClose, format!("descriptor {} of {of} was closed by others", descriptor.raw));
-        }
-    }
-
-    /// Whether what is handed in was exported as the kind that the importer says: by number, or not.
-    pub(crate) fn check_sharing(&self, handle: &Handle, kind: c_uint) -> Result<(), Refusal> {
-        let by_number = self.by_number.iter().any(|shared| shared.raw as u64 == handle.as_object());
-        if by_number == (kind == OPAQUE_KMT) {
-            return Ok(());
-        }
-        let text = format!("handle {:#x} is imported as of type {kind}", handle.as_object());
-        Err(Refusal::new(UNKNOWN, Kind::WrongObject, text))
-    }
-
-    /// Closes the driver's own reference to what was handed in.
-    #[cfg(windows)]
-    pub(crate) fn close_under_watch(&mut self, raw: Raw) {
-        descriptor::close(raw);
-    }
-
-    /// Closes what was handed in, and watches whether somebody closes the number again.
-    #[cfg(not(windows))]
-    pub(crate) fn close_under_watch(&mut self, raw: Raw) {
-        let export = self.serial();
-        self.exports.insert(export, Export::Decoy);
-        if descriptor::replace(raw, export).is_ok() {
-            self.decoys.push(Descriptor { raw, export });
-        }
-    }
-
-    /// Ends the watch, and hands over all that was found.
-    pub(crate) fn take_findings(&mut self) -> Vec<(Kind, String)> {
-        for decoy in std::mem::take(&mut self.decoys) {
-            self.exports.remove(&decoy.export);
-            if decoy.is_open() {
-                descriptor::close(decoy.raw);
-            } else {
-                let text = format!("descriptor {}, which the driver had closed, was closed again", decoy.raw);
-                self.find(Kind::DoubleClose, text);
-            }
-        }
-        let by_number = std::mem::take(&mut self.by_number);
-        let (kept, closed) = by_number.into_iter().partition::<Vec<_>, _>(|shared| shared.is_open());
-        self.by_number = kept;
-        for shared in closed {
-            self.find(Kind::DoubleClose, format!("{:#x}, which is shared by its number, was closed", shared.raw));
-        }
-        std::mem::take(&mut self.findings)
-    }
-
-    /// Handle, name, and whether its destroy was made to fail.
+    /// Handle, name, and whether it stays because its destroy was made to fail or its context is lost.
     pub(crate) fn live(&self) -> Vec<(u64, String, bool)> {
         let objects = (self.textures.names()).chain(self.surfaces.names()).chain(self.arrays.names());
         let objects = objects.chain(self.mappings.names()).chain(self.memories.names()).chain(self.semaphores.names());
-        let objects = objects.chain(self.execs.names()).chain(self.graphs.names());
-        objects.chain(self.events.names()).chain(self.streams.names()).chain(self.contexts.names()).collect()
-    }
-
-    /// Descriptors of exports that are open and not the driver's.
-    pub(crate) fn loose(&self) -> Vec<Raw> {
-        let memories = self.memories.iter().map(|(_, memory)| memory.descriptor.raw);
-        let semaphores = self.semaphores.iter().map(|(_, semaphore)| semaphore.descriptor.raw);
-        let others = self.decoys.iter().chain(&self.by_number).map(|other| other.raw);
-        let owned: Vec<_> = memories.chain(semaphores).chain(others).collect();
-        descriptor::open().into_iter().map(|(raw, _)| raw).filter(|raw| !owned.contains(raw)).collect()
+        let objects = objects.chain(self.modules.names()).chain(self.execs.names()).chain(self.graphs.names());
+        let objects = objects.chain(self.events.names()).chain(self.streams.names()).chain(self.contexts.names());
+        objects.map(|(handle, name, refused)| (handle, name, refused || self.went_down(handle))).collect()
     }
 
     /// Nothing may be left any more: what is becomes a finding.
@@ -321,10 +261,14 @@ impl Ledger {
         self.execs.clear();
         self.graphs.clear();
         self.captures.clear();
+        self.functions.clear();
+        self.modules.clear();
         self.events.clear();
         self.streams.clear();
         self.contexts.clear();
         self.queues.clear();
+        self.lost.clear();
+        self.refused = Refused::Measured;
         for shared in std::mem::take(&mut self.by_number) {
             descriptor::close(shared.raw);
         }

@@ -10,14 +10,16 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `client`, `child` | the tests' side |
+//! | `client`, `exporter`, `child` | the tests' side |
 //! | `calls/*` | the entry points, as cuda.h has them, and the double's own in `calls/control` |
 //! | `gate` | what every call passes: the log, faults, the current context |
 //! | `ledger`, `table`, `finding` | the state, and what is wrong with it |
 //! | `array`, `copy` | images in memory, and copies from and to them |
-//! | `queue`, `graph` | what streams have still to do, and what is captured of it to be launched again |
+//! | `stream`, `queue`, `graph` | what streams have still to do, and what is captured of it to be launched again |
+//! | `lost` | contexts that a fault has taken |
 //! | `export` | what the exporting side made |
-//! | `descriptor`, `nt_handle` | the operating system's handles |
+//! | `descriptor`, `nt_handle`, `watch`, `refused` | the operating system's handles, and what becomes of those that are refused |
+//! | `module`, `ptx` | kernels and what they are launched with |
 //! | `client_nt`, `calls/nt` | what there is on Windows alone |
 //! | `abi` | codes and layouts of cuda.h |
 //!
@@ -36,19 +38,28 @@ mod copy;
 #[cfg(target_os = "linux")]
 mod descriptor;
 mod export;
+mod exporter;
 mod finding;
 mod gate;
 mod graph;
 mod ledger;
+mod lost;
+mod module;
 #[cfg(windows)]
 mod nt_handle;
+mod ptx;
 mod queue;
+mod refused;
+mod stream;
 mod table;
+mod watch;
 
 #[cfg(windows)]
 use nt_handle as descriptor;
 
-pub use client::{Call, Double, Exported, Finding, Live};
+pub use client::{BlockedCall, Call, Double, Finding, Live};
 #[cfg(windows)]
 pub use client_nt::Shared;
 pub use export::ImageShape;
+pub use exporter::{Exported, Exporter};
+pub use refused::Refused;

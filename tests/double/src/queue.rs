@@ -3,15 +3,26 @@
 
 use std::collections::VecDeque;
 
+use crate::abi::ILLEGAL_ADDRESS;
 use crate::copy::Copy3d;
 use crate::descriptor;
 use crate::finding::Refusal;
 use crate::ledger::Ledger;
+use crate::module::Launch;
+use crate::stream::SyncMode;
 
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) context: u64,
-    pub(crate) work: VecDeque<Work>,
+    pub(crate) sync: SyncMode,
+    /// Each with a number that rises from one call to the next, whatever the stream.
+    pub(crate) work: VecDeque<(u64, Work)>,
+}
+
+impl Queue {
+    pub(crate) fn new(context: u64, sync: SyncMode) -> Self {
+        Self { context, sync, work: VecDeque::new() }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -45,6 +56,7 @@ pub(crate) enum Work {
         size: u64,
     },
     Copy3d(Copy3d),
+    Launch(Launch),
 }
 
 impl Ledger {
@@ -53,43 +65,75 @@ impl Ledger {
         if let Some(capture) = self.captures.get_mut(&stream) {
             return capture.work.push(work);
         }
+        let order = self.serial();
         if let Some(queue) = self.queues.get_mut(&stream) {
-            queue.work.push_back(work);
+            queue.work.push_back((order, work));
         }
         self.proceed();
     }
 
-    /// Does all that can be done.
+    /// Does all that can be done. Work that goes wrong takes the context with it: later calls say so.
     pub(crate) fn proceed(&mut self) {
         let ready = |ledger: &Self| {
-            ledger.queues.iter().find_map(|(&stream, queue)| ledger.is_ready(queue.work.front()?).then_some(stream))
+            ledger.queues.iter().find_map(|(&stream, queue)| {
+                let (order, work) = queue.work.front()?;
+                (ledger.held_by(queue, *order).is_none() && ledger.is_ready(work)).then_some(stream)
+            })
         };
         while let Some(stream) = ready(self) {
-            let work = self.queues.get_mut(&stream).and_then(|queue| queue.work.pop_front());
-            if let Some(Err(Refusal { finding: Some((kind, text)), .. })) = work.map(|work| self.perform(work)) {
-                self.find(kind, text);
+            let Some(queue) = self.queues.get_mut(&stream) else { continue };
+            let (context, work) = (queue.context, queue.work.pop_front());
+            if let Some(Err(refusal)) = work.map(|(_, work)| self.perform(work)) {
+                if let Some((kind, text)) = refusal.finding {
+                    self.find(kind, text);
+                }
+                self.lose(context, ILLEGAL_ADDRESS);
             }
         }
         let Self { queues, streams, contexts, .. } = self;
         queues.retain(|&stream, queue| {
-            let is_default = contexts.iter().any(|(_, context)| context.default_stream == stream);
+            let is_default = contexts.iter().any(|(_, context)| {
+                context.default_stream == stream || context.per_thread.iter().any(|&(_, its)| its == stream)
+            });
             !queue.work.is_empty() || is_default || streams.iter().any(|(live, _)| live == stream)
         });
     }
 
-    /// Whether everything enqueued in the context has been done.
-    pub(crate) fn is_drained(&self, context: u64) -> bool {
-        self.queues.values().all(|queue| queue.context != context || queue.work.is_empty())
+    /// What the first stream of the context that is not idle waits for.
+    pub(crate) fn obstacle_in(&self, context: u64) -> Option<String> {
+        let of_context = self.queues.iter().filter(|(_, queue)| queue.context == context);
+        of_context.map(|(&stream, _)| stream).find_map(|stream| self.obstacle(stream))
+    }
+
+    /// What the stream waits for, unless everything enqueued on it has been done.
+    pub(crate) fn obstacle(&self, stream: u64) -> Option<String> {
+        let queue = self.queues.get(&stream)?;
+        let Some((order, next)) = queue.work.front() else {
+            // The legacy default stream has ended once those have that its next work would wait for.
+            return self
+                .held_by(queue, u64::MAX)
+                .filter(|_| queue.sync == SyncMode::Legacy)
+                .and_then(|it| self.obstacle(it));
+        };
+        if let Some(holds) = self.held_by(queue, *order) {
+            return Some(format!("{} waits for {}", self.streams.name(stream), self.streams.name(holds)));
+        }
+        let what = match next {
+            Work::Wait { semaphore, value, .. } => format!("{} to reach {value}", self.semaphores.name(*semaphore)),
+            Work::WaitEvent { event, .. } => format!("{} to be reached", self.events.name(*event)),
+            other => format!("{other:?}"),
+        };
+        Some(format!("{} waits for {what}", self.streams.name(stream)))
     }
 
     /// Whether everything enqueued on the stream has been done.
     pub(crate) fn is_idle(&self, stream: u64) -> bool {
-        self.queues.get(&stream).is_none_or(|queue| queue.work.is_empty())
+        self.obstacle(stream).is_none()
     }
 
     /// Whether a wait for the semaphore or a signal of it has still to be done.
     pub(crate) fn is_pending(&self, semaphore: u64) -> bool {
-        self.queues.values().flat_map(|queue| &queue.work).any(|work| {
+        self.queues.values().flat_map(|queue| &queue.work).any(|(_, work)| {
             matches!(work, Work::Wait { semaphore: used, .. } | Work::Signal { semaphore: used, .. } if *used == semaphore)
         })
     }
@@ -98,7 +142,7 @@ impl Ledger {
     pub(crate) fn is_array_pending(&self, array: u64) -> bool {
         let of_array = |level| self.levels.get(level).is_ok_and(|level| level.array == array);
         let mut work = self.queues.values().flat_map(|queue| &queue.work);
-        work.any(|work| matches!(work, Work::Copy3d(copy) if copy.levels().any(of_array)))
+        work.any(|(_, work)| matches!(work, Work::Copy3d(copy) if copy.levels().any(of_array)))
     }
 
     pub(crate) fn has_reached(&self, event: u64, nth: u64) -> bool {
@@ -113,16 +157,18 @@ impl Ledger {
                 _ => true,
             },
             Work::WaitEvent { event, nth } => self.has_reached(*event, *nth),
-            Work::Signal { .. } | Work::Record { .. } | Work::Write { .. } | Work::Copy { .. } | Work::Copy3d(_) => {
-                true
-            }
+            _ => true,
         }
     }
 
     fn perform(&mut self, work: Work) -> Result<(), Refusal> {
         match work {
             Work::Wait { export, .. } => self.payload(export)?.complete_wait(),
-            Work::Signal { export, value, .. } => self.payload(export)?.complete_signal(value),
+            Work::Signal { semaphore, export, value } => {
+                let completed = self.payload(export)?.complete_signal(value);
+                let name = self.semaphores.name(semaphore);
+                self.note(&name, completed);
+            }
             Work::Record { event, nth } => {
                 self.reached.insert(event, nth);
             }
@@ -137,6 +183,7 @@ impl Ledger {
                 descriptor::write(raw, offset, &bytes).map_err(|_| crate::abi::UNKNOWN)?;
             }
             Work::Copy3d(copy) => copy.perform(self)?,
+            Work::Launch(launch) => self.check_launch(&launch)?,
         }
         Ok(())
     }

@@ -72,7 +72,8 @@ impl<T> Table<T> {
         live.into_values().map(|entry| entry.object).collect()
     }
 
-    fn refusal(&self, handle: u64) -> Refusal {
+    /// That there is no such object.
+    pub(crate) fn refusal(&self, handle: u64) -> Refusal {
         let (kind, what) = if self.dead.contains(&handle) {
             (Kind::UseAfterDestroy, "was destroyed")
         } else {

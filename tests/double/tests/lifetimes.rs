@@ -14,7 +14,7 @@ use cuda_import::cudarc::driver::CudaContext;
 use cuda_import::{
     Error, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind, query, signal_one, wait_one,
 };
-use driver_double::{Double, Live};
+use driver_double::{Double, Live, Refused};
 
 /// The place of the one call of this name.
 fn place(double: &Double, name: &str) -> usize {
@@ -92,6 +92,8 @@ fn a_thousand_refusals_leave_nothing() {
     let device = device();
     let before = (open_descriptors(), double.live());
     for round in 0..1000 {
+        // Whatever a driver does with what it refuses.
+        double.set_refused([Refused::Measured, Refused::LeftOpen, Refused::Closed][round % 3]);
         // It is told by nothing but the code whether the driver has closed the descriptor.
         let code = [1, 2, 304, 999][round % 4];
         let (memory, semaphore) = (double.export_memory(SIZE, false), double.export_semaphore(true));
@@ -138,39 +140,6 @@ fn a_buffer_in_use_is_kept_and_said_so() {
     drop((timeline, stream, device));
     assert_eq!(left(&double), ["mapping", "mapping", "memory", "memory", "context"]);
     assert_eq!(double.findings(), Vec::new());
-}
-
-#[test]
-fn a_lost_context_ends_quickly_and_says_so() {
-    let Some(double) = Double::in_child("a_lost_context_ends_quickly_and_says_so") else { return };
-    said::collect();
-    let device = device();
-    let stream = device.new_stream().unwrap();
-    let [closed, dropped] = [(); 2].map(|()| map(&import_memory(&double, &device), &stream));
-    let semaphore = import_semaphore(&device, double.export_semaphore(true), SemaphoreKind::Timeline);
-    let (memory, timeline) = (double.export_memory(SIZE, false), double.export_semaphore(true));
-    double.fail_nth(1, 700, true);
-
-    let start = Instant::now();
-    assert!(query(&stream).unwrap_err().is_context_lost());
-    let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: false };
-    // SAFETY: the double exported it so.
-    assert!(unsafe { ImportedMemory::import(&device, memory.handle, &info) }.unwrap_err().is_context_lost());
-    // SAFETY: the double exported it so.
-    let refused = unsafe { ImportedSemaphore::import(&device, timeline.handle, SemaphoreKind::Timeline, NAME) };
-    assert!(refused.unwrap_err().is_context_lost());
-    // SAFETY: nothing was signalled before.
-    assert!(unsafe { signal_one(&stream, &semaphore, 1) }.unwrap_err().is_context_lost());
-    let error = closed.close().unwrap_err();
-    assert!(error.is_context_lost() && error.to_string().contains("context is lost"), "{error}");
-    drop((dropped, semaphore, stream, device));
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-    let said = said::take();
-    assert!(said.iter().filter(|line| line.contains("CUDA_ERROR_ILLEGAL_ADDRESS")).count() >= 2, "{said:#?}");
-
-    double.disarm();
-    assert_eq!(double.findings(), Vec::new());
-    assert!(!left(&double).contains(&"descriptor".to_owned()), "{:?}", double.live());
 }
 
 #[test]

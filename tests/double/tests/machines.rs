@@ -5,7 +5,7 @@
 mod common;
 
 use common::world::{NAME, SIZE};
-use common::{CALLS, assert_clean};
+use common::{CALLS, assert_clean, kinds};
 use cuda_import::{CudaDevice, Error, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind, Uuid, probe};
 use driver_double::Double;
 
@@ -103,6 +103,21 @@ fn a_code_that_no_list_knows() {
     assert_eq!(double.disarm().unwrap().name, "cuImportExternalMemory");
     assert!(text.starts_with("cuImportExternalMemory failed: unknown code 4711 [memory \"walked\""), "{text}");
     assert!(text.contains(", Double A]"), "{text}");
+    drop(device);
+    assert_clean(&double);
+}
+
+/// The driver's word for memory of another GPU is "unknown error": the error names what was imported and where.
+#[test]
+fn memory_of_another_gpu() {
+    let Some(double) = Double::in_child("memory_of_another_gpu") else { return };
+    let device = CudaDevice::by_uuid(probe().unwrap().devices[0].uuid).unwrap();
+    let exported = double.exporter(1).export_memory(SIZE, false);
+    let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: false };
+    // SAFETY: not sound: it is of another GPU, which the double refuses.
+    let text = unsafe { ImportedMemory::import(&device, exported.handle, &info) }.unwrap_err().to_string();
+    assert!(text.contains("(999)") && text.contains(r#"memory "walked""#) && text.contains("Double A"), "{text}");
+    assert_eq!(kinds(&double.findings()), ["wrong-device"]);
     drop(device);
     assert_clean(&double);
 }

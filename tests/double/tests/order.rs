@@ -184,12 +184,16 @@ fn failing_read(double: &Double, nth: u64, guest_writes: bool) -> bool {
 #[test]
 fn errors_on_the_way_in_are_recorded() {
     let Some(double) = Double::in_child("errors_on_the_way_in_are_recorded") else { return };
-    let device = device();
-    let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
-    let buffer = map(&import_memory(&double, &device), &home);
-    let context = device.context();
-    // Twice: home has nobody to wait for the first time.
-    for stream in [&home, &guest, &home, &guest] {
+    // Home has nobody to wait for until a guest has come.
+    for (guest_came, is_home) in [(false, true), (false, false), (true, true), (true, false)] {
+        let device = device();
+        let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
+        let buffer = map(&import_memory(&double, &device), &home);
+        let context = device.context();
+        let stream = if is_home { &home } else { &guest };
+        if guest_came {
+            drop(buffer.view().device_ptr(&guest));
+        }
         double.forget_calls();
         context.record_err::<()>(Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)));
         drop(buffer.view().device_ptr(stream));
@@ -198,12 +202,13 @@ fn errors_on_the_way_in_are_recorded() {
         assert!(calls.iter().all(|call| call.code == 0 && !call.name.ends_with("Synchronize")), "{calls:#?}");
 
         double.forget_calls();
-        double.fail_nth(1, 719, true);
+        double.lose_context(0, 719);
         drop(buffer.view().device_ptr(stream));
-        double.disarm();
-        let failed = (!double.calls().is_empty()).then_some(DriverError(CUresult::CUDA_ERROR_LAUNCH_FAILED));
+        let failed = double.calls().iter().any(|call| call.code == 719);
+        let failed = failed.then_some(DriverError(CUresult::CUDA_ERROR_LAUNCH_FAILED));
         assert_eq!(context.check_err().err(), failed);
+        drop((buffer, home, guest, device));
+        assert_eq!(double.findings_at_exit(), Vec::new());
+        double.forget();
     }
-    drop((buffer, home, guest, device));
-    assert_clean(&double);
 }

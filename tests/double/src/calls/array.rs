@@ -23,6 +23,7 @@ unsafe extern "C" fn cuExternalMemoryGetMappedMipmappedArray(
     // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
     let Some(desc) = (unsafe { desc.as_ref() }) else { return INVALID_VALUE };
     entry("cuExternalMemoryGetMappedMipmappedArray", Needs::Context).about(memory).run(|ledger, context| {
+        ledger.check_unsafe_call()?;
         let imported = ledger.memories.get(memory)?;
         ledger.of(context, "memory", imported.context)?;
         let (size, export) = (imported.size, imported.descriptor.export);
@@ -47,6 +48,13 @@ fn compare(ledger: &mut Ledger, memory: u64, export: u64, desc: &MipmappedArrayD
         return;
     };
     let image = *image;
+    if !image.lies_alike() {
+        let text = format!(
+            "{name} has {image:?}: CUDA places the layers of an array elsewhere unless it has one mip level, or several \
+             layers and all mip levels"
+        );
+        ledger.find(Kind::MipLayout, text);
+    }
     let differences = image.differences(desc.offset, &desc.array, desc.levels);
     if !differences.is_empty() {
         let text = format!("{name} has {image:?}, which is mapped with another {}", differences.join(", "));
@@ -74,6 +82,7 @@ unsafe extern "C" fn cuMipmappedArrayGetLevel(array: *mut u64, mipmapped: u64, l
 unsafe extern "C" fn cuMipmappedArrayDestroy(mipmapped: u64) -> Code {
     let destroy = entry("cuMipmappedArrayDestroy", Needs::Context).about(mipmapped);
     destroy.on_fault(|ledger, array, _| ledger.arrays.refuse(array)).run(|ledger, context| {
+        ledger.check_unsafe_call()?;
         ledger.of(context, "array", ledger.arrays.get(mipmapped)?.context)?;
         let name = ledger.arrays.name(mipmapped);
         if ledger.is_array_pending(mipmapped) {

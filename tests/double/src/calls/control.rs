@@ -12,14 +12,15 @@ use crate::descriptor::{self, Raw};
 use crate::export::{Export, ImageShape, Payload};
 use crate::gate::{self, Fault, Logged};
 use crate::ledger::Ledger;
+use crate::refused::Refused;
 
 /// Gets the test's own pointer, and a line that is valid during the call.
 pub(crate) type Sink = unsafe extern "C" fn(*mut c_void, *const u8, usize);
 
-/// The exporting side allocates and exports: a fresh descriptor, the caller's; -1 when there is none left.
+/// The exporting side allocates on a GPU and exports: a fresh descriptor, the caller's; -1 when there is none left.
 #[unsafe(no_mangle)]
-extern "C" fn double_export_memory(size: u64, dedicated: c_int) -> Raw {
-    export(size, Export::Memory { size, dedicated: dedicated != 0, image: None })
+extern "C" fn double_export_memory(device: c_int, size: u64, dedicated: c_int) -> Raw {
+    export(size, Export::Memory { device, size, dedicated: dedicated != 0, image: None })
 }
 
 /// As [`double_export_memory`], with an image in it.
@@ -27,10 +28,10 @@ extern "C" fn double_export_memory(size: u64, dedicated: c_int) -> Raw {
 /// # Safety
 /// `image` is one.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn double_export_image(size: u64, dedicated: c_int, image: *const ImageShape) -> Raw {
+unsafe extern "C" fn double_export_image(device: c_int, size: u64, dedicated: c_int, image: *const ImageShape) -> Raw {
     // SAFETY: the caller's promise.
     let image = unsafe { image.read() };
-    export(size, Export::Memory { size, dedicated: dedicated != 0, image: Some(image) })
+    export(size, Export::Memory { device, size, dedicated: dedicated != 0, image: Some(image) })
 }
 
 /// The exporting side makes a semaphore and exports it, as [`double_export_memory`] does.
@@ -57,9 +58,8 @@ extern "C" fn double_submit_signal(number: u64, value: u64) {
 #[unsafe(no_mangle)]
 extern "C" fn double_complete_signal(number: u64, value: u64) {
     let mut ledger = gate::ledger();
-    if let Ok(payload) = ledger.payload(number) {
-        payload.complete_signal(value);
-    }
+    let completed = ledger.payload(number).map(|payload| payload.complete_signal(value));
+    ledger.note("the exporting side", completed.unwrap_or(Ok(())));
     ledger.proceed();
     gate::changed();
 }
@@ -70,11 +70,28 @@ extern "C" fn double_value(number: u64) -> u64 {
     gate::ledger().payload(number).map_or(0, |payload| payload.value())
 }
 
-/// The `nth` call from now on fails, and all after it if `sticky`. 0: none does.
+/// The `nth` call from now on fails. If `sticky`, only calls in a context count, and the context is lost. 0: none does.
 #[unsafe(no_mangle)]
 extern "C" fn double_fail_nth(nth: u64, code: Code, sticky: c_int) {
     let fault = |before| Fault { after: before, code, sticky: sticky != 0, fired: None };
     gate::ledger().gate.fault = nth.checked_sub(1).map(fault);
+}
+
+/// A fault takes the device's primary context, as that of a kernel does: between two calls.
+#[unsafe(no_mangle)]
+extern "C" fn double_lose_context(device: c_int, code: Code) {
+    let mut ledger = gate::ledger();
+    let context = ledger.contexts.iter().find(|(_, context)| context.device == device).map(|(handle, _)| handle);
+    if let Some(context) = context {
+        ledger.lose(context, code);
+    }
+    gate::changed();
+}
+
+/// What becomes of descriptors that imports refuse from now on.
+#[unsafe(no_mangle)]
+extern "C" fn double_set_refused(refused: Refused) {
+    gate::ledger().refused = refused;
 }
 
 /// The call that the fault hit, if it did, as [`double_calls`] would give it.
@@ -97,6 +114,29 @@ unsafe extern "C" fn double_calls(sink: Sink, data: *mut c_void) {
     let lines: Vec<_> = gate::ledger().gate.log.iter().map(line).collect();
     // SAFETY: the caller's promise.
     unsafe { send(lines, sink, data) };
+}
+
+/// Name and object of each call that has not returned, and what it waits for.
+///
+/// # Safety
+/// `sink` takes `data`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn double_blocked(sink: Sink, data: *mut c_void) {
+    let lines: Vec<_> = gate::ledger()
+        .gate
+        .blocked
+        .iter()
+        .map(|call| format!("{}\t{}\t{}", call.name, call.object, call.reason))
+        .collect();
+    // SAFETY: the caller's promise.
+    unsafe { send(lines, sink, data) };
+}
+
+/// Makes them return.
+#[unsafe(no_mangle)]
+extern "C" fn double_end_blocked() {
+    gate::ledger().gate.end_blocked();
+    gate::changed();
 }
 
 #[unsafe(no_mangle)]

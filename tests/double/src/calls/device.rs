@@ -11,6 +11,7 @@ use crate::finding::{Kind, Refusal};
 use crate::gate::{self, Needs, Step, entry};
 use crate::ledger::{Context, Ledger};
 use crate::queue::Queue;
+use crate::stream::SyncMode;
 
 /// As `cuDriverGetVersion` reports it.
 const VERSION: c_int = 13000;
@@ -124,8 +125,9 @@ unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut u64, device: c_int) 
             Some(handle) => handle,
             None => {
                 let (handle, default_stream) = (ledger.new_handle(), ledger.new_handle());
-                ledger.contexts.insert(handle, Context { device, retained: 0, default_stream });
-                ledger.queues.insert(default_stream, Queue { context: handle, work: Default::default() });
+                let context = Context { device, retained: 0, default_stream, per_thread: Vec::new() };
+                ledger.contexts.insert(handle, context);
+                ledger.queues.insert(default_stream, Queue::new(handle, SyncMode::Legacy));
                 handle
             }
         };
@@ -176,7 +178,7 @@ unsafe extern "C" fn cuCtxSetCurrent(context: u64) -> Code {
 unsafe extern "C" fn cuCtxSynchronize() -> Code {
     entry("cuCtxSynchronize", Needs::Context).run_until_done(|ledger, context| {
         ledger.forbid_in_capture_of(context)?;
-        Ok(if ledger.is_drained(context) { Step::Done } else { Step::Blocked })
+        Ok(Step::after(ledger.obstacle_in(context)))
     })
 }
 
@@ -191,24 +193,10 @@ fn primary(ledger: &Ledger, device: c_int) -> Option<u64> {
 
 /// What should have been destroyed before its context.
 fn find_survivors(ledger: &mut Ledger, context: u64) {
-    let owner = |handle| {
-        let memory = ledger.memories.get(handle).map(|memory| memory.context);
-        let mapping = ledger.mappings.get(handle).map(|mapping| mapping.context);
-        let semaphore = ledger.semaphores.get(handle).map(|semaphore| semaphore.context);
-        let event = ledger.events.get(handle).map(|event| event.context);
-        let stream = ledger.streams.get(handle).map(|stream| stream.context);
-        let array = ledger.arrays.get(handle).map(|array| array.context);
-        let texture = ledger.textures.get(handle).map(|object| object.context);
-        let surface = ledger.surfaces.get(handle).map(|object| object.context);
-        let graph = ledger.graphs.get(handle).map(|graph| graph.context);
-        let exec = ledger.execs.get(handle).map(|exec| exec.context);
-        let others = texture.or(surface).or(graph).or(exec);
-        memory.or(mapping).or(semaphore).or(event).or(stream).or(array).or(others).ok()
-    };
     let survivors: Vec<_> = ledger
         .live()
         .into_iter()
-        .filter(|(handle, _, refused)| owner(*handle) == Some(context) && !refused)
+        .filter(|(handle, _, refused)| ledger.owner(*handle) == Some(context) && !refused)
         .map(|(_, name, _)| name)
         .collect();
     for survivor in survivors {

@@ -1,4 +1,4 @@
-//! Imported memory and its mappings. Descriptors are treated as a driver for CUDA 13.0 was measured to treat them.
+//! Imported memory and its mappings. Descriptors that are refused go the way that [`Refused`](crate::refused::Refused) says.
 //!
 //! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
 #![allow(unsafe_code)]
@@ -9,30 +9,35 @@ use crate::descriptor::{self, Raw};
 use crate::export::Export;
 use crate::finding::{Kind, Refusal};
 use crate::gate::{Needs, Step, entry};
-use crate::ledger::{Descriptor, Ledger, Mapping, Memory};
+use crate::ledger::{Ledger, Mapping, Memory};
+use crate::watch::Descriptor;
 
-/// Closes a descriptor on every failure but that of an argument. An NT handle stays its owner's.
+/// Closes a descriptor that it refuses as [`Refused`](crate::refused::Refused) says, which an NT handle never is: that stays its owner's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuImportExternalMemory(memory: *mut u64, desc: *const MemoryHandleDesc) -> Code {
     // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
     let Some(desc) = (unsafe { desc.as_ref() }) else { return INVALID_VALUE };
     let close = |ledger: &mut Ledger, raw: u64, code| {
-        if cfg!(unix) && code != INVALID_VALUE {
+        if cfg!(unix) && ledger.refused.closes_memory(code) {
             ledger.close_under_watch(raw as Raw);
         }
     };
     let import = entry("cuImportExternalMemory", Needs::Context).about(desc.handle.as_object()).on_fault(close);
     import.run(|ledger, context| {
+        ledger.check_unsafe_call()?;
         if !MEMORY_OPAQUE.contains(&desc.kind) || desc.size == 0 || desc.flags & !MEMORY_DEDICATED != 0 {
             return Err(INVALID_VALUE.into());
         }
         let dedicated = desc.flags & MEMORY_DEDICATED != 0;
         let raw = descriptor::take(&desc.handle).map_err(|_| UNKNOWN)?;
         let sharing = ledger.check_sharing(&desc.handle, desc.kind);
-        let export = match sharing.and_then(|()| exported(ledger, raw, desc.size, dedicated)) {
+        let export = match sharing.and_then(|()| exported(ledger, context, raw, desc.size, dedicated)) {
             Ok(export) => export,
             Err(refusal) => {
-                ledger.close_under_watch(raw);
+                // On Windows the driver's own reference goes.
+                if cfg!(windows) || ledger.refused.closes_memory(refusal.code) {
+                    ledger.close_under_watch(raw);
+                }
                 return Err(refusal);
             }
         };
@@ -44,13 +49,19 @@ unsafe extern "C" fn cuImportExternalMemory(memory: *mut u64, desc: *const Memor
     })
 }
 
-/// The number of the export. The driver takes a wrong size or flag without a word, so those are findings only.
-fn exported(ledger: &mut Ledger, raw: Raw, size: u64, dedicated: bool) -> Result<u64, Refusal> {
+/// The number of the export. The driver refuses memory of another GPU (measured), and takes a wrong size or flag without a
+/// word, so those are findings only.
+fn exported(ledger: &mut Ledger, context: u64, raw: Raw, size: u64, dedicated: bool) -> Result<u64, Refusal> {
+    let device = ledger.contexts.get(context)?.device;
     let (number, export) = ledger.export(raw)?;
-    let Export::Memory { size: its_size, dedicated: its_dedicated, .. } = *export else {
+    let Export::Memory { device: its_device, size: its_size, dedicated: its_dedicated, .. } = *export else {
         let text = format!("descriptor {raw} is of no memory");
         return Err(Refusal::new(UNKNOWN, Kind::WrongObject, text));
     };
+    if device != its_device {
+        let text = format!("memory of device {its_device} is imported on device {device}");
+        return Err(Refusal::new(UNKNOWN, Kind::WrongDevice, text));
+    }
     if size != its_size {
         ledger.find(Kind::SizeDiffers, format!("an allocation of {its_size} bytes is imported with {size}"));
     }
@@ -66,6 +77,7 @@ unsafe extern "C" fn cuExternalMemoryGetMappedBuffer(pointer: *mut u64, memory: 
     // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
     let Some(desc) = (unsafe { desc.as_ref() }) else { return INVALID_VALUE };
     entry("cuExternalMemoryGetMappedBuffer", Needs::Context).about(memory).run(|ledger, context| {
+        ledger.check_unsafe_call()?;
         let imported = ledger.memories.get(memory)?;
         ledger.of(context, "memory", imported.context)?;
         let inside = desc.offset.checked_add(desc.size).is_some_and(|end| end <= imported.size);
@@ -73,40 +85,24 @@ unsafe extern "C" fn cuExternalMemoryGetMappedBuffer(pointer: *mut u64, memory: 
             return Err(INVALID_VALUE.into());
         }
         let address = ledger.new_address(desc.size);
-        ledger.mappings.insert(address, Mapping { context, memory, offset: desc.offset, size: desc.size });
+        ledger
+            .mappings
+            .insert(address, Mapping { context, memory, offset: desc.offset, size: desc.size, allocated: false });
         // SAFETY: cuda.h: an output.
         unsafe { put(pointer, address) }
     })
 }
 
-/// Waits for all work of the context (measured).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cuMemFree_v2(pointer: u64) -> Code {
-    let free = entry("cuMemFree_v2", Needs::Context).about(pointer);
-    free.on_fault(|ledger, pointer, _| ledger.mappings.refuse(pointer)).run_until_done(|ledger, context| {
-        ledger.of(context, "mapping", ledger.mappings.get(pointer)?.context)?;
-        if !ledger.is_drained(context) {
-            return Ok(Step::Blocked);
-        }
-        ledger.mappings.remove(pointer)?;
-        Ok(Step::Done)
-    })
-}
-
-/// There are no stream-ordered allocations here, so what is passed can only be a mapping.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cuMemFreeAsync(pointer: u64, _stream: u64) -> Code {
-    entry("cuMemFreeAsync", Needs::Context).about(pointer).run(|ledger, _| {
-        let text = format!("{} is no stream-ordered allocation", ledger.mappings.name(pointer));
-        Err(Refusal::new(INVALID_VALUE, Kind::AsyncFreeOfMapping, text))
-    })
-}
-
+/// Waits for all streams of the context.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDestroyExternalMemory(memory: u64) -> Code {
     let destroy = entry("cuDestroyExternalMemory", Needs::Context).about(memory);
-    destroy.on_fault(|ledger, memory, _| ledger.memories.refuse(memory)).run(|ledger, context| {
+    destroy.on_fault(|ledger, memory, _| ledger.memories.refuse(memory)).run_until_done(|ledger, context| {
+        ledger.check_unsafe_call()?;
         ledger.of(context, "memory", ledger.memories.get(memory)?.context)?;
+        if let Some(obstacle) = ledger.obstacle_in(context) {
+            return Ok(Step::Blocked(obstacle));
+        }
         let name = ledger.memories.name(memory);
         let Memory { descriptor, size, dedicated, .. } = ledger.memories.remove(memory)?;
         let mapped: Vec<_> =
@@ -119,6 +115,6 @@ unsafe extern "C" fn cuDestroyExternalMemory(memory: u64) -> Code {
             ledger.find(Kind::MappedAtDestroy, text);
         }
         ledger.close(descriptor, &name);
-        Ok(())
+        Ok(Step::Done)
     })
 }

@@ -1,4 +1,5 @@
-//! Imported semaphores. Descriptors are treated as a driver for CUDA 13.0 was measured to treat them.
+//! Imported semaphores. Descriptors that are refused go the way that [`Refused`](crate::refused::Refused)
+//! says.
 //!
 //! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
 #![allow(unsafe_code)]
@@ -12,16 +13,24 @@ use crate::abi::{
 use crate::descriptor::{self, Raw};
 use crate::export::{Export, Payload};
 use crate::finding::{Kind, Refusal};
-use crate::gate::{Needs, entry};
-use crate::ledger::{Descriptor, Ledger, Semaphore};
+use crate::gate::{Needs, Step, entry};
+use crate::ledger::{Ledger, Semaphore};
 use crate::queue::Work;
+use crate::watch::Descriptor;
 
-/// Leaves the descriptor open on every failure. An NT handle stays its owner's anyway.
+/// Closes a descriptor that it refuses as [`Refused`](crate::refused::Refused) says. An NT handle stays its owner's anyway.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuImportExternalSemaphore(semaphore: *mut u64, desc: *const SemaphoreHandleDesc) -> Code {
     // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
     let Some(desc) = (unsafe { desc.as_ref() }) else { return INVALID_VALUE };
-    entry("cuImportExternalSemaphore", Needs::Context).about(desc.handle.as_object()).run(|ledger, context| {
+    let close = |ledger: &mut Ledger, raw: u64, code| {
+        if cfg!(unix) && ledger.refused.closes_semaphore(code) {
+            ledger.close_under_watch(raw as Raw);
+        }
+    };
+    let import = entry("cuImportExternalSemaphore", Needs::Context).about(desc.handle.as_object()).on_fault(close);
+    import.run(|ledger, context| {
+        ledger.check_unsafe_call()?;
         let timeline = match desc.kind {
             SEMAPHORE_TIMELINE => true,
             kind if SEMAPHORE_OPAQUE.contains(&kind) => false,
@@ -35,8 +44,10 @@ unsafe extern "C" fn cuImportExternalSemaphore(semaphore: *mut u64, desc: *const
         let number = match exported(ledger, raw, timeline) {
             Ok(number) => number,
             Err(refusal) => {
-                #[cfg(windows)]
-                descriptor::close(raw);
+                // On Windows the driver's own reference goes.
+                if cfg!(windows) || ledger.refused.closes_semaphore(refusal.code) {
+                    ledger.close_under_watch(raw);
+                }
                 return Err(refusal);
             }
         };
@@ -97,19 +108,27 @@ unsafe extern "C" fn cuSignalExternalSemaphoresAsync(
     })
 }
 
+/// Waits for all streams of the context (measured), also for those that do not use the semaphore. One that is still in use
+/// is a finding, for cuda.h forbids it.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDestroyExternalSemaphore(semaphore: u64) -> Code {
     let destroy = entry("cuDestroyExternalSemaphore", Needs::Context).about(semaphore);
-    destroy.on_fault(|ledger, semaphore, _| ledger.semaphores.refuse(semaphore)).run(|ledger, context| {
+    let destroy = destroy.on_fault(|ledger, semaphore, _| ledger.semaphores.refuse(semaphore));
+    let mut first_try = true;
+    destroy.run_until_done(|ledger, context| {
+        ledger.check_unsafe_call()?;
         ledger.of(context, "semaphore", ledger.semaphores.get(semaphore)?.context)?;
         let name = ledger.semaphores.name(semaphore);
-        if ledger.is_pending(semaphore) {
+        if std::mem::take(&mut first_try) && ledger.is_pending(semaphore) {
             let text = format!("{name} is destroyed with waits or signals pending");
             ledger.find(Kind::PendingAtDestroy, text);
         }
+        if let Some(obstacle) = ledger.obstacle_in(context) {
+            return Ok(Step::Blocked(obstacle));
+        }
         let Semaphore { descriptor, .. } = ledger.semaphores.remove(semaphore)?;
         ledger.close(descriptor, &name);
-        Ok(())
+        Ok(Step::Done)
     })
 }
 

@@ -9,26 +9,28 @@ use std::thread;
 use super::external_semaphore::points;
 use super::put;
 use crate::abi::{
-    CAPTURE_INVALIDATED, CAPTURE_THREAD_LOCAL, CAPTURE_UNMATCHED, CAPTURE_UNSUPPORTED, CAPTURE_WRONG_THREAD, Code,
-    INVALID_VALUE, SemaphoreNodeParams,
+    CAPTURE_INVALIDATED, CAPTURE_RELAXED, CAPTURE_UNMATCHED, CAPTURE_UNSUPPORTED, CAPTURE_WRONG_THREAD, Code,
+    INVALID_VALUE, STREAM_LEGACY, SemaphoreNodeParams,
 };
 use crate::gate::{Entry, Needs, entry};
 use crate::graph::{Capture, Exec, Graph};
 use crate::queue::Work;
 
-/// Of the modes only the one that binds a capture to its thread.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuStreamBeginCapture_v2(stream: u64, mode: c_uint) -> Code {
     entry("cuStreamBeginCapture_v2", Needs::Context).about(stream).run(|ledger, context| {
-        // "Capture must not be initiated on the legacy default stream": nor on the double's other reserved handle.
-        if stream <= 2 || mode != CAPTURE_THREAD_LOCAL {
+        if mode > CAPTURE_RELAXED {
+            return Err(INVALID_VALUE.into());
+        }
+        // "Capture must not be initiated on the legacy default stream."
+        if stream <= STREAM_LEGACY {
             return Err(CAPTURE_UNSUPPORTED.into());
         }
         let stream = ledger.stream(context, stream)?;
         if ledger.captures.contains_key(&stream) {
             return Err(INVALID_VALUE.into());
         }
-        let capture = Capture { context, thread: thread::current().id(), work: Vec::new(), invalid: false };
+        let capture = Capture { context, mode, thread: thread::current().id(), work: Vec::new(), invalid: false };
         ledger.captures.insert(stream, capture);
         Ok(())
     })
@@ -38,9 +40,10 @@ unsafe extern "C" fn cuStreamBeginCapture_v2(stream: u64, mode: c_uint) -> Code 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuStreamEndCapture(stream: u64, graph: *mut u64) -> Code {
     let end = entry("cuStreamEndCapture", Needs::Context).about(stream);
-    end.on_fault(|ledger, stream, _| drop(ledger.captures.remove(&stream))).run(|ledger, _| {
+    end.on_fault(|ledger, stream, _| drop(ledger.captures.remove(&stream))).run(|ledger, context| {
         // SAFETY: cuda.h: an output.
         unsafe { put(graph, 0) }?;
+        let stream = ledger.resolve(context, stream)?;
         let Some(capture) = ledger.captures.get(&stream) else { return Err(CAPTURE_UNMATCHED.into()) };
         if capture.thread != thread::current().id() {
             return Err(CAPTURE_WRONG_THREAD.into());

@@ -1,11 +1,13 @@
 //! The entry points.
 
+mod allocation;
 mod array;
 mod control;
 mod device;
 mod external_memory;
 mod external_semaphore;
 mod graph;
+mod module;
 #[cfg(windows)]
 mod nt;
 mod object;

@@ -11,7 +11,7 @@ use crate::abi::{Code, INVALID_DEVICE};
 use crate::descriptor::{self, Raw};
 use crate::export::{Export, Payload};
 use crate::gate::{self, Needs, entry};
-use crate::ledger::Descriptor;
+use crate::watch::Descriptor;
 
 /// Of each device, the last byte its ordinal; a node of its own in one linked adapter.
 #[unsafe(no_mangle)]
@@ -25,7 +25,7 @@ unsafe extern "C" fn cuDeviceGetLuid(luid: *mut [u8; 8], node_mask: *mut c_uint,
     })
 }
 
-/// The exporting side allocates and exports under a name, which a NUL ends: a fresh handle, the caller's; -1 when the name
+/// The exporting side allocates on GPU 0 and exports under a name, which a NUL ends: a fresh handle, the caller's; -1 when the name
 /// is taken.
 #[unsafe(no_mangle)]
 extern "C" fn double_export_named_memory(size: u64, dedicated: c_int, name: *const u16) -> Raw {
@@ -39,7 +39,7 @@ extern "C" fn double_export_named_semaphore(timeline: c_int, name: *const u16) -
     export(semaphore, |number| descriptor::make_named(number, 0, name)).unwrap_or(-1)
 }
 
-/// The exporting side allocates and shares by number. The number is that of a handle which is the exporting side's, so that
+/// The exporting side allocates on GPU 0 and shares by number. The number is that of a handle which is the exporting side's, so that
 /// it shows if somebody closes it.
 #[unsafe(no_mangle)]
 extern "C" fn double_share_memory(size: u64, dedicated: c_int) -> Raw {
@@ -53,7 +53,7 @@ extern "C" fn double_share_semaphore(timeline: c_int) -> Raw {
 }
 
 fn memory(size: u64, dedicated: c_int) -> Export {
-    Export::Memory { size, dedicated: dedicated != 0, image: None }
+    Export::Memory { device: 0, size, dedicated: dedicated != 0, image: None }
 }
 
 fn share(what: Export, size: u64) -> Raw {

@@ -6,18 +6,26 @@
 use std::ffi::c_uint;
 
 use super::put;
-use crate::abi::{CAPTURE_ISOLATION, CAPTURED_EVENT, Code, NOT_READY};
+use crate::abi::{
+    CAPTURE_IMPLICIT, CAPTURE_ISOLATION, CAPTURED_EVENT, Code, INVALID_VALUE, NOT_READY, STREAM_NON_BLOCKING,
+};
 use crate::finding::Kind;
 use crate::gate::{Needs, Step, entry};
 use crate::ledger::{Event, Stream};
 use crate::queue::{Queue, Work};
+use crate::stream::SyncMode;
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuStreamCreate(stream: *mut u64, _flags: c_uint) -> Code {
+unsafe extern "C" fn cuStreamCreate(stream: *mut u64, flags: c_uint) -> Code {
     entry("cuStreamCreate", Needs::Context).run(|ledger, context| {
+        let sync = match flags {
+            0 => SyncMode::Blocking,
+            STREAM_NON_BLOCKING => SyncMode::NonBlocking,
+            _ => return Err(INVALID_VALUE.into()),
+        };
         let handle = ledger.new_handle();
         ledger.streams.insert(handle, Stream { context });
-        ledger.queues.insert(handle, Queue { context, work: Default::default() });
+        ledger.queues.insert(handle, Queue::new(context, sync));
         // SAFETY: cuda.h: an output; a handle is a pointer.
         unsafe { put(stream, handle) }
     })
@@ -51,7 +59,7 @@ unsafe extern "C" fn cuStreamSynchronize(stream: u64) -> Code {
     entry("cuStreamSynchronize", Needs::Context).about(stream).run_until_done(|ledger, context| {
         let stream = ledger.stream(context, stream)?;
         ledger.forbid_in_capture(stream)?;
-        Ok(if ledger.is_idle(stream) { Step::Done } else { Step::Blocked })
+        Ok(Step::after(ledger.obstacle(stream)))
     })
 }
 
@@ -128,16 +136,19 @@ unsafe extern "C" fn cuEventSynchronize(event: u64) -> Code {
         if captured {
             return Err(CAPTURED_EVENT.into());
         }
-        Ok(if ledger.has_reached(event, nth) { Step::Done } else { Step::Blocked })
+        let is_reached = ledger.has_reached(event, nth);
+        Ok(Step::after((!is_reached).then(|| format!("{} is not reached", ledger.events.name(event)))))
     })
 }
 
-/// 0: not captured; 1: captured; 2: captured, and nothing will come of it.
+/// 0: not captured; 1: captured; 2: captured, and nothing will come of it. Asked of the legacy default stream while a stream in
+/// order with it is captured, it is an error that leaves the capture as it is.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuStreamIsCapturing(stream: u64, status: *mut c_uint) -> Code {
-    entry("cuStreamIsCapturing", Needs::Context).about(stream).run(|ledger, _| {
-        if stream > 2 {
-            ledger.streams.get(stream)?;
+    entry("cuStreamIsCapturing", Needs::Context).about(stream).run(|ledger, context| {
+        let stream = ledger.resolve(context, stream)?;
+        if !ledger.implicitly_captured(stream).is_empty() {
+            return Err(CAPTURE_IMPLICIT.into());
         }
         let status_now = ledger.captures.get(&stream).map_or(0, |capture| if capture.invalid { 2 } else { 1 });
         // SAFETY: cuda.h: an output, an enum of the size of an int.

@@ -46,8 +46,8 @@ unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, size: usize, s
         let stream = ledger.stream(context, stream)?;
         ledger.forbid_in_capture(stream)?;
         ledger.place(from, size as u64)?;
-        if !ledger.is_idle(stream) {
-            return Ok(Step::Blocked);
+        if let Some(obstacle) = ledger.obstacle(stream) {
+            return Ok(Step::Blocked(obstacle));
         }
         for (i, byte) in ledger.load(from, size as u64)?.into_iter().enumerate() {
             // SAFETY: cuda.h: there is room for `size` bytes, and `i` is less.

@@ -1,6 +1,7 @@
 //! What the tests against the double share.
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test program uses its part")]
 
+pub(crate) mod finds;
 pub(crate) mod os;
 pub(crate) mod raw;
 pub(crate) mod said;

@@ -7,7 +7,12 @@ use cuda_import::cudarc::driver::sys;
 use driver_double::Exported;
 use std::ptr::{null_mut, without_provenance_mut};
 
+pub(crate) use self::module::*;
+pub(crate) use self::stream::*;
 use super::os;
+
+mod module;
+mod stream;
 
 /// A handle or an address, or the code.
 pub(crate) type Made = Result<u64, u32>;
@@ -227,93 +232,15 @@ pub(crate) fn destroy_semaphore(semaphore: u64) -> u32 {
 }
 
 pub(crate) fn fill(address: u64, size: usize) -> u32 {
-    // SAFETY: the double checks the address.
-    unsafe { sys::cuMemsetD8Async(address, 7, size, null_mut()) as u32 }
+    fill_on(address, size, 0)
+}
+
+pub(crate) fn fill_on(address: u64, size: usize, stream: u64) -> u32 {
+    // SAFETY: the double checks the address and the stream.
+    unsafe { sys::cuMemsetD8Async(address, 7, size, pointer(stream)) as u32 }
 }
 
 pub(crate) fn synchronize() -> u32 {
     // SAFETY: takes no pointer.
     unsafe { sys::cuCtxSynchronize() as u32 }
-}
-
-pub(crate) fn create_stream() -> Made {
-    let mut stream = null_mut();
-    // SAFETY: `stream` is a place for the result.
-    made(unsafe { sys::cuStreamCreate(&mut stream, 1) }, stream)
-}
-
-pub(crate) fn wait(semaphore: u64, value: u64, stream: u64) -> u32 {
-    let params = sys::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS {
-        params: sys::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS_st__bindgen_ty_1 {
-            fence: sys::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS_st__bindgen_ty_1__bindgen_ty_1 { value },
-            nvSciSync: sys::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS_st__bindgen_ty_1__bindgen_ty_2 { reserved: 0 },
-            keyedMutex: sys::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS_st__bindgen_ty_1__bindgen_ty_3 {
-                key: 0,
-                timeoutMs: 0,
-            },
-            reserved: [0; 10],
-        },
-        flags: 0,
-        reserved: [0; 16],
-    };
-    // SAFETY: one element each; the double checks the handles.
-    unsafe { sys::cuWaitExternalSemaphoresAsync(&pointer(semaphore), &params, 1, pointer(stream)) as u32 }
-}
-
-pub(crate) fn signal(semaphore: u64, value: u64, stream: u64) -> u32 {
-    let params = sys::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS {
-        params: sys::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS_st__bindgen_ty_1 {
-            fence: sys::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS_st__bindgen_ty_1__bindgen_ty_1 { value },
-            nvSciSync: sys::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS_st__bindgen_ty_1__bindgen_ty_2 { reserved: 0 },
-            keyedMutex: sys::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS_st__bindgen_ty_1__bindgen_ty_3 { key: 0 },
-            reserved: [0; 12],
-        },
-        flags: 0,
-        reserved: [0; 16],
-    };
-    // SAFETY: one element each; the double checks the handles.
-    unsafe { sys::cuSignalExternalSemaphoresAsync(&pointer(semaphore), &params, 1, pointer(stream)) as u32 }
-}
-
-pub(crate) fn destroy_stream(stream: u64) -> u32 {
-    // SAFETY: the double checks the handle.
-    unsafe { sys::cuStreamDestroy_v2(pointer(stream)) as u32 }
-}
-
-pub(crate) fn query(stream: u64) -> u32 {
-    // SAFETY: the double checks the handle.
-    unsafe { sys::cuStreamQuery(pointer(stream)) as u32 }
-}
-
-pub(crate) fn begin_capture(stream: u64) -> u32 {
-    let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-    // SAFETY: the double checks the handle.
-    unsafe { sys::cuStreamBeginCapture_v2(pointer(stream), mode) as u32 }
-}
-
-pub(crate) fn end_capture(stream: u64) -> Made {
-    let mut graph = null_mut();
-    // SAFETY: `graph` is a place for the result.
-    made(unsafe { sys::cuStreamEndCapture(pointer(stream), &mut graph) }, graph)
-}
-
-pub(crate) fn instantiate(graph: u64) -> Made {
-    let mut exec = null_mut();
-    // SAFETY: `exec` is a place for the result.
-    made(unsafe { sys::cuGraphInstantiateWithFlags(&mut exec, pointer(graph), 0) }, exec)
-}
-
-pub(crate) fn launch(exec: u64, stream: u64) -> u32 {
-    // SAFETY: the double checks the handles.
-    unsafe { sys::cuGraphLaunch(pointer(exec), pointer(stream)) as u32 }
-}
-
-pub(crate) fn destroy_exec(exec: u64) -> u32 {
-    // SAFETY: the double checks the handle.
-    unsafe { sys::cuGraphExecDestroy(pointer(exec)) as u32 }
-}
-
-pub(crate) fn destroy_graph(graph: u64) -> u32 {
-    // SAFETY: the double checks the handle.
-    unsafe { sys::cuGraphDestroy(pointer(graph)) as u32 }
 }

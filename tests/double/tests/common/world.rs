@@ -21,14 +21,14 @@ pub(crate) const LEN: usize = 64;
 pub(crate) const SIZE: u64 = 4096;
 /// Of four bytes.
 pub(crate) type Texel = [u8; 4];
-/// Three layers, two mip levels.
+/// Three layers, all mip levels: with fewer, the drivers would place the layers differently.
 pub(crate) const IMAGE: ImageMappingInfo = ImageMappingInfo {
     offset: 64,
     kind: cuda_import::ImageKind::D2,
     extent: [8, 4, 1],
     layers: 3,
     layered: false,
-    levels: 2,
+    levels: 4,
     surface: true,
     color_attachment: true,
 };
@@ -39,7 +39,8 @@ pub(crate) const SHAPE: ImageShape = ImageShape {
     extent: [8, 4, 1],
     layers: 3,
     cube: false,
-    levels: 2,
+    layered: false,
+    levels: 4,
     format: 0x01,
     channels: 4,
     color_attachment: true,
@@ -123,7 +124,7 @@ impl<'d> World<'d> {
             timelines: (0..MANY).map(timeline).collect(),
             signalled: Some(binary(true)),
             unsignalled: Some(binary(false)),
-            exported_memory: Some(double.export_memory(SIZE, false)),
+            exported_memory: Some(double.exporter(device.ordinal()).export_memory(SIZE, false)),
             exported_timeline: Some(double.export_semaphore(true)),
             exported_binary: Some(double.export_semaphore(false)),
         };
@@ -163,7 +164,7 @@ pub(crate) fn device() -> CudaDevice {
 }
 
 pub(crate) fn import_memory(double: &Double, device: &CudaDevice) -> Arc<ImportedMemory> {
-    let exported = double.export_memory(SIZE, true);
+    let exported = double.exporter(device.ordinal()).export_memory(SIZE, true);
     let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: true };
     // SAFETY: the double exported it with this size and flag.
     unsafe { ImportedMemory::import(device, exported.handle, &info) }.unwrap()
@@ -175,7 +176,7 @@ pub(crate) fn import_image(double: &Double, device: &CudaDevice) -> Arc<Imported
 }
 
 pub(crate) fn import_shape(double: &Double, device: &CudaDevice, shape: &ImageShape) -> Arc<ImportedMemory> {
-    let exported = double.export_image(SIZE, true, shape);
+    let exported = double.exporter(device.ordinal()).export_image(SIZE, true, shape);
     let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: true };
     // SAFETY: the double exported it with this size and flag.
     unsafe { ImportedMemory::import(device, exported.handle, &info) }.unwrap()

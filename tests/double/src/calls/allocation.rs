@@ -1,0 +1,69 @@
+//! Device memory that the driver owns, and its frees, which are those of mappings too.
+//!
+//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+#![allow(unsafe_code)]
+
+use super::put;
+use crate::abi::{Code, INVALID_VALUE};
+use crate::descriptor;
+use crate::export::Export;
+use crate::finding::{Kind, Refusal};
+use crate::gate::{Needs, Step, entry};
+use crate::ledger::{Mapping, Memory};
+use crate::watch::Descriptor;
+
+/// `CUDA_ERROR_OUT_OF_MEMORY`
+const OUT_OF_MEMORY: Code = 2;
+
+/// A mapping of memory that nobody else knows. Waits for nothing (measured).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemAlloc_v2(pointer: *mut u64, size: usize) -> Code {
+    entry("cuMemAlloc_v2", Needs::Context).run(|ledger, context| {
+        ledger.check_unsafe_call()?;
+        let (device, size) = (ledger.contexts.get(context)?.device, size as u64);
+        if size == 0 {
+            return Err(INVALID_VALUE.into());
+        }
+        let export = ledger.serial();
+        let raw = descriptor::make(export, size).map_err(|_| OUT_OF_MEMORY)?;
+        ledger.exports.insert(export, Export::Memory { device, size, dedicated: true, image: None });
+        let memory = ledger.new_handle();
+        let descriptor = Descriptor { raw, export };
+        ledger.memories.insert(memory, Memory { context, descriptor, size, dedicated: true });
+        let address = ledger.new_address(size);
+        ledger.mappings.insert(address, Mapping { context, memory, offset: 0, size, allocated: true });
+        // SAFETY: cuda.h: an output.
+        unsafe { put(pointer, address) }
+    })
+}
+
+/// Waits for all streams of the context (measured). What is no pointer of an allocation or a mapping, or no longer one, is a wrong
+/// argument.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemFree_v2(pointer: u64) -> Code {
+    let free = entry("cuMemFree_v2", Needs::Context).about(pointer);
+    free.on_fault(|ledger, pointer, _| ledger.mappings.refuse(pointer)).run_until_done(|ledger, context| {
+        ledger.check_unsafe_call()?;
+        let owner = ledger.mappings.get(pointer).map(|mapping| mapping.context);
+        ledger.of(context, "mapping", owner.map_err(|refusal| Refusal { code: INVALID_VALUE, ..refusal })?)?;
+        if let Some(obstacle) = ledger.obstacle_in(context) {
+            return Ok(Step::Blocked(obstacle));
+        }
+        let Mapping { memory, allocated, .. } = ledger.mappings.remove(pointer)?;
+        if allocated {
+            let name = ledger.memories.name(memory);
+            let Memory { descriptor, .. } = ledger.memories.remove(memory)?;
+            ledger.close(descriptor, &name);
+        }
+        Ok(Step::Done)
+    })
+}
+
+/// There are no stream-ordered allocations here, so what is passed can only be a mapping.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemFreeAsync(pointer: u64, _stream: u64) -> Code {
+    entry("cuMemFreeAsync", Needs::Context).about(pointer).run(|ledger, _| {
+        let text = format!("{} is no stream-ordered allocation", ledger.mappings.name(pointer));
+        Err(Refusal::new(INVALID_VALUE, Kind::AsyncFreeOfMapping, text))
+    })
+}

@@ -1,0 +1,57 @@
+//! Modules, their functions, and what a launch is given. Nothing is executed: a launch is checked when its turn comes, as a kernel
+//! would touch what it was given.
+
+use crate::abi::ILLEGAL_ADDRESS;
+use crate::finding::{Kind, Refusal};
+use crate::ledger::Ledger;
+use crate::ptx::Kernel;
+
+#[derive(Debug)]
+pub(crate) struct Module {
+    pub(crate) context: u64,
+    pub(crate) kernels: Vec<Kernel>,
+}
+
+/// Owned by its module.
+#[derive(Clone, Debug)]
+pub(crate) struct Function {
+    pub(crate) module: u64,
+    pub(crate) kernel: Kernel,
+    /// It is loaded when it is launched first.
+    pub(crate) loaded: bool,
+}
+
+/// A kernel with its arguments.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    pub(crate) kernel: String,
+    /// Words of eight bytes among the arguments, each a pointer, a texture, a surface or a number.
+    pub(crate) words: Vec<u64>,
+}
+
+impl Ledger {
+    /// The function, if its module is there and lives in the context.
+    pub(crate) fn function(&self, context: u64, handle: u64) -> Result<Function, Refusal> {
+        let function = self.functions.get(handle)?;
+        self.of(context, "module", self.modules.get(function.module)?.context)?;
+        Ok(function.clone())
+    }
+
+    /// Whether all that looks like an address or an object is one that a kernel could use.
+    pub(crate) fn check_launch(&self, launch: &Launch) -> Result<(), Refusal> {
+        launch.words.iter().try_for_each(|&word| self.check_word(&launch.kernel, word))
+    }
+
+    fn check_word(&self, kernel: &str, word: u64) -> Result<(), Refusal> {
+        let is_object = || self.textures.get(word).is_ok() || self.surfaces.get(word).is_ok();
+        let wrong = if self.is_address(word) && self.place(word, 1).is_err() {
+            "is not mapped"
+        } else if self.is_handle(word) && !is_object() {
+            "is no texture or surface"
+        } else {
+            return Ok(());
+        };
+        let text = format!("{kernel} is launched with {word:#x}, which {wrong}");
+        Err(Refusal::new(ILLEGAL_ADDRESS, Kind::OutOfBounds, text))
+    }
+}

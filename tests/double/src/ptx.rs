@@ -1,0 +1,68 @@
+//! What kernels a module in PTX has, and what they are launched with. No more of PTX is understood.
+
+/// An entry point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kernel {
+    pub(crate) name: String,
+    /// Bytes of each parameter.
+    pub(crate) params: Vec<usize>,
+}
+
+/// None for what is no PTX.
+pub(crate) fn kernels(text: &str) -> Option<Vec<Kernel>> {
+    let code: String =
+        text.lines().map(|line| line.split("//").next().unwrap_or(line)).flat_map(|it| [it, "\n"]).collect();
+    if !code.contains(".version") || !code.contains(".target") {
+        return None;
+    }
+    code.split(".entry").skip(1).map(kernel).collect()
+}
+
+/// Of what follows `.entry`.
+fn kernel(text: &str) -> Option<Kernel> {
+    let text = text.trim_start();
+    let end = text.find(|it: char| it.is_whitespace() || it == '(' || it == '{')?;
+    let (name, rest) = text.split_at(end);
+    let rest = rest.trim_start();
+    let params = match rest.strip_prefix('(') {
+        Some(list) => list.split(')').next()?.split(',').map(str::trim).filter(|it| !it.is_empty()).map(size).collect(),
+        None => Some(Vec::new()),
+    };
+    Some(Kernel { name: name.to_owned(), params: params? })
+}
+
+/// Of `.param .u64 name`, or `.param .align 8 .b8 name[16]`.
+fn size(param: &str) -> Option<usize> {
+    let bits = |word: &str| word.strip_prefix(['u', 's', 'b', 'f'])?.parse::<usize>().ok();
+    let element = param.split_whitespace().filter_map(|word| bits(word.strip_prefix('.')?)).next_back()? / 8;
+    let count = match param.split_once('[') {
+        Some((_, count)) => count.trim_end_matches([']', ' ']).parse().ok()?,
+        None => 1,
+    };
+    Some(element * count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_have_their_sizes() {
+        let text = "// .entry not_me()
+            .version 8.0
+            .target sm_52
+            .visible .entry fill(
+                .param .u64 fill_param_0,
+                .param .u64 .ptr .global .align 16 fill_param_1, // the second
+                .param .f32 fill_param_2,
+                .param .align 8 .b8 fill_param_3[24]
+            )
+            { ret; }
+            .visible .entry nothing() { ret; }
+            .entry bare { ret; }";
+        let expected = [("fill", vec![8, 8, 4, 24]), ("nothing", Vec::new()), ("bare", Vec::new())];
+        let expected = expected.map(|(name, params)| Kernel { name: name.to_owned(), params });
+        assert_eq!(kernels(text).unwrap(), expected);
+        assert_eq!(kernels("\u{7f}ELF"), None);
+    }
+}

@@ -1,0 +1,90 @@
+//! The watch over descriptors: those that the driver owns, those that it closed, and those that are nobody's.
+
+use std::ffi::c_uint;
+
+use crate::abi::{Handle, OPAQUE_KMT, UNKNOWN};
+use crate::descriptor::{self, Raw};
+use crate::export::Export;
+use crate::finding::{Kind, Refusal};
+use crate::ledger::Ledger;
+
+/// One that the driver owns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Descriptor {
+    pub(crate) raw: Raw,
+    /// The export it must mean.
+    pub(crate) export: u64,
+}
+
+impl Descriptor {
+    /// Whether it still means its export.
+    fn is_open(&self) -> bool {
+        descriptor::number(self.raw) == Some(self.export)
+    }
+}
+
+impl Ledger {
+    /// Closes what the driver owns.
+    pub(crate) fn close(&mut self, descriptor: Descriptor, of: &str) {
+        if descriptor.is_open() {
+            descriptor::close(descriptor.raw);
+        } else {
+            self.find(Kind::DoubleClose, format!("descriptor {} of {of} was closed by others", descriptor.raw));
+        }
+    }
+
+    /// Whether what is handed in was exported as the kind that the importer says: by number, or not.
+    pub(crate) fn check_sharing(&self, handle: &Handle, kind: c_uint) -> Result<(), Refusal> {
+        let by_number = self.by_number.iter().any(|shared| shared.raw as u64 == handle.as_object());
+        if by_number == (kind == OPAQUE_KMT) {
+            return Ok(());
+        }
+        let text = format!("handle {:#x} is imported as of type {kind}", handle.as_object());
+        Err(Refusal::new(UNKNOWN, Kind::WrongObject, text))
+    }
+
+    /// Closes the driver's own reference to what was handed in.
+    #[cfg(windows)]
+    pub(crate) fn close_under_watch(&mut self, raw: Raw) {
+        descriptor::close(raw);
+    }
+
+    /// Closes what was handed in, and watches whether somebody closes the number again.
+    #[cfg(not(windows))]
+    pub(crate) fn close_under_watch(&mut self, raw: Raw) {
+        let export = self.serial();
+        self.exports.insert(export, Export::Decoy);
+        if descriptor::replace(raw, export).is_ok() {
+            self.decoys.push(Descriptor { raw, export });
+        }
+    }
+
+    /// Ends the watch, and hands over all that was found.
+    pub(crate) fn take_findings(&mut self) -> Vec<(Kind, String)> {
+        for decoy in std::mem::take(&mut self.decoys) {
+            self.exports.remove(&decoy.export);
+            if decoy.is_open() {
+                descriptor::close(decoy.raw);
+            } else {
+                let text = format!("descriptor {}, which the driver had closed, was closed again", decoy.raw);
+                self.find(Kind::DoubleClose, text);
+            }
+        }
+        let by_number = std::mem::take(&mut self.by_number);
+        let (kept, closed) = by_number.into_iter().partition::<Vec<_>, _>(|shared| shared.is_open());
+        self.by_number = kept;
+        for shared in closed {
+            self.find(Kind::DoubleClose, format!("{:#x}, which is shared by its number, was closed", shared.raw));
+        }
+        std::mem::take(&mut self.findings)
+    }
+
+    /// Descriptors of exports that are open and not the driver's.
+    pub(crate) fn loose(&self) -> Vec<Raw> {
+        let memories = self.memories.iter().map(|(_, memory)| memory.descriptor.raw);
+        let semaphores = self.semaphores.iter().map(|(_, semaphore)| semaphore.descriptor.raw);
+        let others = self.decoys.iter().chain(&self.by_number).map(|other| other.raw);
+        let owned: Vec<_> = memories.chain(semaphores).chain(others).collect();
+        descriptor::open().into_iter().map(|(raw, _)| raw).filter(|raw| !owned.contains(raw)).collect()
+    }
+}
