@@ -45,7 +45,7 @@ pub enum Error {
     },
 
     /// A Vulkan call failed.
-    #[error("{call} failed: {result:?} ({}) [{object}, {device}]{}", .result.as_raw(), advice(*.result))]
+    #[error("{call} failed: {result:?} ({}) [{object}, {device}]{}", .result.as_raw(), advice(call, *.result))]
     Vulkan {
         /// The name of the call.
         call: &'static str,
@@ -175,18 +175,42 @@ fn list(missing: &[Requirement]) -> String {
     all.join("; ")
 }
 
-fn advice(result: vk::Result) -> &'static str {
-    match result {
-        vk::Result::ERROR_OUT_OF_DEVICE_MEMORY => "; the GPU is full: ask for less, or use fewer slots",
-        vk::Result::ERROR_TOO_MANY_OBJECTS => {
+fn advice(call: &str, result: vk::Result) -> &'static str {
+    match (call, result) {
+        (_, vk::Result::ERROR_OUT_OF_DEVICE_MEMORY) => "; the GPU is full: ask for less, or use fewer slots",
+        (_, vk::Result::ERROR_TOO_MANY_OBJECTS) => {
             "; the process holds too many allocations or descriptors: share fewer, larger buffers or raise `ulimit -n`"
         }
-        vk::Result::ERROR_DEVICE_LOST => {
+        (_, vk::Result::ERROR_DEVICE_LOST) => {
             "; the GPU reset: an earlier submission faulted or ran too long, recreate the device"
         }
-        vk::Result::ERROR_INITIALIZATION_FAILED => {
-            "; the driver could not start: see `cargo xtask doctor` (in a container: libXext6 and the GPU's device files)"
+        (_, vk::Result::ERROR_INCOMPATIBLE_DRIVER) => {
+            "; the loader has no driver that loads: install one (Debian, Ubuntu: `apt install mesa-vulkan-drivers`, or NVIDIA's \
+             driver; in a container, start it with the GPU's graphics capability) or see `cargo xtask doctor`"
+        }
+        ("vkCreateInstance" | "vkEnumeratePhysicalDevices", vk::Result::ERROR_INITIALIZATION_FAILED) => {
+            "; a driver could not start: see `cargo xtask doctor` (in a container: libXext6 and the GPU's device files)"
+        }
+        ("vkCreateDevice", vk::Result::ERROR_INITIALIZATION_FAILED) => {
+            "; the driver lists the GPU but cannot use it: another process may hold it exclusively, or it needs a reset; see \
+             `cargo xtask doctor` and the kernel's log"
         }
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_is_for_the_call_that_failed() {
+        let failed = |call, result| Error::Vulkan { call, result, object: "o".into(), device: "d".into() }.to_string();
+        let start = vk::Result::ERROR_INITIALIZATION_FAILED;
+        assert!(failed("vkCreateInstance", start).contains("libXext6"));
+        assert!(failed("vkCreateDevice", start).contains("exclusively"));
+        let swapchain = failed("vkCreateSwapchainKHR", start);
+        assert!(swapchain.ends_with("[o, d]"), "{swapchain}");
+        assert!(failed("vkCreateInstance", vk::Result::ERROR_INCOMPATIBLE_DRIVER).contains("no driver that loads"));
     }
 }

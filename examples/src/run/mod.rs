@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result};
 use bridge::ash::vk;
 use bridge::vk_export::Validation;
-use bridge::{Compute, ExportDevice, OpenInfo, SubmitInfo, TimelinePoint};
+use bridge::{Compute, OpenInfo, SubmitInfo, TimelinePoint};
 use clap::Parser;
 use serde::Serialize;
 use vk_local::LocalBuffer;
@@ -137,7 +137,7 @@ pub fn open(
         dynamic_rendering: true,
         ..open.clone()
     };
-    Ok(Compute::new(&ExportDevice::open(&info)?, options.backend.into())?)
+    Ok(Compute::open(&info, options.backend.into())?)
 }
 
 /// Runs a program from its command line to its exit status.

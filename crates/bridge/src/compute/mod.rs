@@ -2,6 +2,8 @@
 
 pub(crate) mod pair;
 
+mod open;
+
 mod host;
 
 use std::str::FromStr;

@@ -18,6 +18,8 @@ pub enum DeviceSelector {
     /// The best that fits: one that can export before one that cannot, then discrete, integrated, virtual, CPU.
     #[default]
     Best,
+    /// The best that fits, those with one of these device UUIDs before all others.
+    Preferred(Vec<Uuid>),
     /// By position in `vkEnumeratePhysicalDevices`.
     Index(usize),
     /// By device UUID.
@@ -42,7 +44,7 @@ impl FromStr for DeviceSelector {
 impl std::fmt::Display for DeviceSelector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Best => write!(f, "the best device"),
+            Self::Best | Self::Preferred(_) => write!(f, "the best device"),
             Self::Index(index) => write!(f, "device {index}"),
             Self::Uuid(uuid) => write!(f, "the device with UUID {uuid}"),
             Self::Name(name) => write!(f, "a device named like \"{name}\""),
@@ -70,14 +72,22 @@ impl DeviceSelector {
             .into_iter()
             .enumerate()
             .filter(|(index, (device, against))| against.is_empty() && self.matches(*index, device))
-            .min_by_key(|(index, (device, _))| (!device.gaps().export.is_empty(), rank(device.device_type), *index))
+            .min_by_key(|(index, (device, _))| {
+                (self.place(device.uuid, device.gaps().export.is_empty(), device.device_type), *index)
+            })
             .map(|(_, (device, _))| device)
             .ok_or_else(|| Error::NoDevice { asked: self.to_string(), found })
     }
 
+    /// Of two devices that fit, the one with the lower place is taken.
+    fn place(&self, uuid: Uuid, exports: bool, kind: vk::PhysicalDeviceType) -> impl Ord + use<> {
+        let preferred = matches!(self, Self::Preferred(uuids) if uuids.contains(&uuid));
+        (!preferred, !exports, rank(kind))
+    }
+
     fn matches(&self, index: usize, device: &PhysicalDeviceInfo) -> bool {
         match self {
-            Self::Best => true,
+            Self::Best | Self::Preferred(_) => true,
             Self::Index(wanted) => *wanted == index,
             Self::Uuid(uuid) => *uuid == device.uuid,
             Self::Name(part) => device.name.to_lowercase().contains(&part.to_lowercase()),
@@ -107,6 +117,19 @@ mod tests {
         assert_eq!(parse(&uuid.to_string()), DeviceSelector::Uuid(uuid));
         assert_eq!(parse(&format!("GPU-{uuid}")), DeviceSelector::Uuid(uuid));
         assert_eq!(parse("RTX 4090"), DeviceSelector::Name("RTX 4090".into()));
+    }
+
+    #[test]
+    fn the_best_exports_and_a_preferred_one_comes_first() {
+        use vk::PhysicalDeviceType as Kind;
+        let [one, other] = [1, 2].map(Uuid::from_u128);
+        let best = |uuid, exports, kind| DeviceSelector::Best.place(uuid, exports, kind);
+        assert!(best(one, true, Kind::CPU) < best(other, false, Kind::DISCRETE_GPU));
+        assert!(best(one, true, Kind::DISCRETE_GPU) < best(other, true, Kind::INTEGRATED_GPU));
+        let selector = DeviceSelector::Preferred(vec![other]);
+        let place = |uuid, exports, kind| selector.place(uuid, exports, kind);
+        assert!(place(other, true, Kind::INTEGRATED_GPU) < place(one, true, Kind::DISCRETE_GPU));
+        assert!(place(other, true, Kind::DISCRETE_GPU) < place(other, true, Kind::CPU));
     }
 
     #[test]

@@ -1,0 +1,30 @@
+//! Opening a device for both sides at once.
+
+use vk_export::{DeviceSelector, ExportDevice, OpenInfo};
+
+use crate::compute::{Backend, Compute};
+use crate::error::Result;
+
+impl Compute {
+    /// Opens a Vulkan device with its compute side; [`device`](Self::device) lends it.
+    ///
+    /// Where `info` leaves the choice open ([`DeviceSelector::Best`]) and CUDA may be used, a GPU that CUDA sees comes before
+    /// all others: on a laptop with two GPUs, and where `CUDA_VISIBLE_DEVICES` hides some.
+    ///
+    /// # Errors
+    /// As [`ExportDevice::open`] and [`Compute::new`].
+    pub fn open(info: &OpenInfo<'_>, backend: Backend) -> Result<Self> {
+        let device = match (&info.device, backend) {
+            (DeviceSelector::Best, Backend::Auto | Backend::Cuda) => DeviceSelector::Preferred(cuda_devices()),
+            (chosen, _) => chosen.clone(),
+        };
+        Self::new(&ExportDevice::open(&OpenInfo { device, ..info.clone() })?, backend)
+    }
+}
+
+/// The UUIDs of the CUDA devices that can share; none without a CUDA driver, which [`Compute::new`] reports.
+fn cuda_devices() -> Vec<vk_export::Uuid> {
+    let Ok(found) = cuda_import::probe() else { return Vec::new() };
+    let able = found.devices.into_iter().filter(|device| device.obstacles().is_empty());
+    able.map(|device| device.uuid).collect()
+}
