@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::compute::adapter::AdapterId;
+use crate::timeline::signaller::Signaller;
+
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -41,11 +44,11 @@ pub enum Error {
         /// The Vulkan device's name.
         vulkan: String,
         /// Its adapter.
-        vulkan_adapter: crate::compute::pair::AdapterId,
+        vulkan_adapter: AdapterId,
         /// The CUDA device's name.
         cuda: String,
         /// Its adapter.
-        cuda_adapter: crate::compute::pair::AdapterId,
+        cuda_adapter: AdapterId,
     },
 
     /// CUDA was asked for, but this machine or this device cannot.
@@ -151,7 +154,7 @@ pub enum Error {
         /// Its slot.
         slot: usize,
         /// What the closure returned.
-        source: crate::exchange::RecordError,
+        source: RecordError,
     },
 
     /// A host wait ran into its limit.
@@ -167,7 +170,7 @@ pub enum Error {
         /// The value of the point.
         value: u64,
         /// Who signals it.
-        signaller: crate::timeline::Signaller,
+        signaller: Signaller,
         /// The value at the end of the wait.
         last_seen: u64,
         /// How long the wait lasted.
@@ -183,6 +186,9 @@ pub enum Error {
         reason: String,
     },
 }
+
+/// What the closure that records a frame's work may fail with: any error, by `?`.
+pub type RecordError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Where a turn was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -227,14 +233,10 @@ fn lost(frame: u64, stage: Stage) -> String {
     }
 }
 
-fn hint(signaller: crate::timeline::Signaller) -> &'static str {
+fn hint(signaller: Signaller) -> &'static str {
     match signaller {
-        crate::timeline::Signaller::Compute => {
-            "a kernel may be stuck, or waiting for a frame that Vulkan never submitted"
-        }
-        crate::timeline::Signaller::Queue => {
-            "the queue may be stuck, or the submission may wait for work that never ends"
-        }
+        Signaller::Compute => "a kernel may be stuck, or waiting for a frame that Vulkan never submitted",
+        Signaller::Queue => "the queue may be stuck, or the submission may wait for work that never ends",
     }
 }
 

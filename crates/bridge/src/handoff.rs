@@ -68,17 +68,14 @@ fn import(
         dedicated: descriptor.dedicated,
     };
     trace::event(Event {
-        event: "export",
-        side: "vulkan",
-        object: &descriptor.name,
         bytes: Some(descriptor.allocation_size),
         dedicated: Some(descriptor.dedicated),
-        ..Event::default()
+        ..Event::new("export", "vulkan", &descriptor.name)
     });
     // SAFETY: rule "mappings must match those of the exporting API": handle, size and dedicated flag come from one
     // export of the very allocation, on the same GPU. The exchange's turns order the accesses of both sides.
     let imported = unsafe { ImportedMemory::import(cuda, import_handle(handle), &info) }?;
-    trace::event(Event { event: "import", side: "cuda", object: info.name, ..Event::default() });
+    trace::event(Event::new("import", "cuda", info.name));
     Ok(imported)
 }
 
@@ -91,10 +88,10 @@ pub(crate) fn semaphore(semaphore: &Semaphore, cuda: &CudaDevice) -> Result<Impo
         vk_export::SemaphoreKind::Timeline => SemaphoreKind::Timeline,
         vk_export::SemaphoreKind::Binary => SemaphoreKind::Binary,
     };
-    trace::event(Event { event: "export", side: "vulkan", object: &descriptor.name, ..Event::default() });
+    trace::event(Event::new("export", "vulkan", &descriptor.name));
     // SAFETY: the handle was exported a moment ago from a semaphore of this kind on the same GPU.
     let imported = unsafe { ImportedSemaphore::import(cuda, exported.handle, kind, &descriptor.name) }?;
-    trace::event(Event { event: "import", side: "cuda", object: &descriptor.name, ..Event::default() });
+    trace::event(Event::new("import", "cuda", &descriptor.name));
     Ok(imported)
 }
 

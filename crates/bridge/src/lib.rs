@@ -44,7 +44,7 @@
 //! | see what is alive, and what happens when | [`LiveObjects`], [`trace_to`] |
 //!
 //! One frame reads: `exchange` -> `exchange/compute_turn` -> `exchange/render_turn` -> `timeline`; setting up reads:
-//! `compute` -> `pair` -> `shared` -> `handoff`.
+//! `compute` -> `compute/pair` -> `buffer/shared` -> `compute/side` -> `handoff`.
 //!
 //! # Threads
 //! Turns own what they need, so a frame may be computed on one thread and rendered on another; everything is [`Send`].
@@ -57,7 +57,6 @@ mod exchange;
 mod handoff;
 mod image;
 mod observe;
-mod resources;
 mod timeline;
 
 pub use cuda_import;
@@ -66,23 +65,29 @@ pub use vk_export::ash;
 pub use vk_export::{Consumer, ExportDevice, ImageConsumer, ImageKind, OpenInfo, QueueKind};
 
 pub use buffer::pool::{PoolReport, SharedPool, SharedPoolInfo};
-pub use buffer::shared::{RenderBuffer, SharedBuffer};
-pub use compute::pair::{AdapterId, DevicePair};
-pub use compute::{Backend, Compute, CudaCompute};
-pub use error::{Error, Result, Stage};
+pub use buffer::render::RenderBuffer;
+pub use buffer::shared::SharedBuffer;
+pub use buffer::spec::BufferSpec;
+pub use compute::adapter::AdapterId;
+pub use compute::cuda::CudaCompute;
+pub use compute::pair::DevicePair;
+pub use compute::{Backend, Compute};
+pub use error::{Error, RecordError, Result, Stage};
+pub use exchange::resources::{Each, Resources};
 pub use exchange::submit::{LegacySubmitParts, SubmitParts};
 pub use exchange::{
     ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, ExchangeInfo, FrameGraph, HostWork, LentTurn,
-    RecordError, RenderFirst, RenderTurn, SubmitInfo, Work,
+    RenderFirst, RenderTurn, SubmitInfo, Work,
 };
 pub use image::format::{FORMATS, FormatInfo, FormatSupport, format_info, format_support};
 pub use image::host::{HostImageMut, HostPlaneMut};
-pub use image::shared::{RenderImage, SharedImage};
+pub use image::render::RenderImage;
+pub use image::shared::SharedImage;
 pub use image::spec::ImageSpec;
 pub use observe::live::LiveObjects;
 pub use observe::trace::{trace_off, trace_to};
-pub use resources::{BufferSpec, CreateContext, Each, Resources};
-pub use timeline::{Signaller, TimelinePoint};
+pub use timeline::TimelinePoint;
+pub use timeline::signaller::Signaller;
 
 /// The README's examples, compiled.
 #[cfg(doctest)]

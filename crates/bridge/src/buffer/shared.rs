@@ -1,23 +1,26 @@
-//! A buffer that both sides see, and what of it is lent to Vulkan.
+//! A buffer that both sides see.
 #![allow(unsafe_code)] // Views of shared memory.
 
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
-use std::ptr::NonNull;
+use std::sync::Arc;
 
 use bytemuck::Pod;
-use cuda_import::{BufferMappingInfo, DeviceViewMut, MappedBuffer};
+use cuda_import::{DeviceViewMut, MappedBuffer};
 use vk_export::ash::vk;
-use vk_export::{Buffer, BufferInfo, Consumer, Handover, Partner, Placement};
+use vk_export::{Buffer, BufferInfo, Consumer, Handover};
 
 use crate::buffer::pool::{PoolRange, SharedPool};
-use crate::compute::{Compute, SideRef};
+use crate::buffer::render::RenderBuffer;
+use crate::buffer::spec::BufferSpec;
+use crate::compute::Compute;
+use crate::compute::host::memory::HostBuffer;
+use crate::compute::mapped::Mapped;
+use crate::compute::side::Sided;
 use crate::error::{Error, Result};
-use crate::handoff;
-use crate::observe::live;
-use crate::observe::live::{Alive, Kind};
-use crate::observe::trace;
-use crate::observe::trace::Event;
+use crate::exchange::barriers::Barriers;
+use crate::exchange::resources::{Made, Resources, Share, SlotInfo};
+use crate::observe::live::Kind;
+use crate::observe::object::Object;
 
 /// A buffer of `len` elements that Vulkan and the compute side both see, without any order between them.
 ///
@@ -25,25 +28,28 @@ use crate::observe::trace::Event;
 /// contents are before the first write is undefined.
 #[derive(Debug)]
 pub struct SharedBuffer<T> {
-    /// Gone once the buffer is dropped: before the Vulkan buffer that owns the memory (CUDA programming guide 6.2.16: "Freeing
-    /// a memory object does not free any mappings to that object").
-    mapping: Option<Mapping<T>>,
-    /// Kept for good where the mapping could not be freed: what CUDA may still use must not become somebody else's memory.
-    vulkan: ManuallyDrop<Buffer>,
-    /// In a pool: the buffer's bytes, free for others once the buffer is gone.
-    range: Option<PoolRange>,
+    mapping: Sided<Mapped<MappedBuffer<T>, VulkanBuffer>, Mapped<HostBuffer<T>, VulkanBuffer>>,
+    vulkan: Arc<VulkanBuffer>,
+}
+
+/// Vulkan's half of a shared buffer.
+#[derive(Debug)]
+pub struct VulkanBuffer {
+    // Field order is drop order: in a pool, the bytes are free for others once the buffer is gone.
+    vulkan: Buffer,
+    object: Object,
+    _range: Option<PoolRange>,
     handover: Handover,
     len: usize,
-    alive: ManuallyDrop<Alive>,
 }
 
-#[derive(Debug)]
-enum Mapping<T> {
-    Cuda(MappedBuffer<T>),
-    Host(HostMapping<T>),
+impl AsRef<Object> for VulkanBuffer {
+    fn as_ref(&self) -> &Object {
+        &self.object
+    }
 }
 
-/// How a shared buffer is to be.
+/// Configuration of a [`SharedBuffer`].
 pub(crate) struct SharedBufferInfo<'a> {
     pub(crate) name: &'a str,
     /// Elements.
@@ -52,16 +58,6 @@ pub(crate) struct SharedBufferInfo<'a> {
     /// The family of the queue that Vulkan uses it on.
     pub(crate) family: u32,
 }
-
-/// The host's view of a host-visible buffer.
-#[derive(Debug)]
-struct HostMapping<T>(NonNull<T>);
-
-// SAFETY: the pointer is into a mapping that lives as long as the buffer beside it, and `T` is plain data; those who read
-// and write through it are ordered by `SharedBuffer`'s unsafe methods.
-unsafe impl<T: Send> Send for HostMapping<T> {}
-// SAFETY: as above.
-unsafe impl<T: Sync> Sync for HostMapping<T> {}
 
 impl<T: Pod> SharedBuffer<T> {
     /// Makes a buffer on the Vulkan side, for the device's main queue, and maps it on the compute side.
@@ -91,51 +87,46 @@ impl<T: Pod> SharedBuffer<T> {
         let object = format!("shared buffer \"{name}\"");
         let size = size_in_bytes::<T>(len, &object)?;
         compute.device().check_stages(family, consumer.stages, consumer.access, &object)?;
-        let partner = match compute.side() {
-            SideRef::Cuda(_) => Partner::External,
-            SideRef::Host(_) => Partner::Host,
-        };
-        let (mapping, vulkan, range) = match pool {
+        let (side, sharing) = (compute.side(), compute.side().sharing());
+        let (vulkan, mapping, range) = match pool {
             Some(pool) => {
                 pool.check(compute, consumer, &object)?;
-                let (mapping, vulkan, range) = in_pool(compute, pool, name, len, size)?;
-                (mapping, vulkan, Some(range))
+                let range = pool.take(size, align_of::<T>() as u64)?;
+                let vulkan = Buffer::new_in(range.block(), name, range.offset(), size)?;
+                let mapping = range.map(&vulkan, len)?;
+                (vulkan, mapping, Some(range))
             }
             None => {
-                let (mapping, vulkan) = in_own_memory(compute, name, len, size, consumer)?;
-                (mapping, vulkan, None)
+                let info = BufferInfo { name, size, usage: consumer.usage, placement: sharing.placement };
+                let vulkan = Buffer::new(compute.device(), &info)?;
+                let mapping = side.map_buffer(&vulkan, len)?;
+                (vulkan, mapping, None)
             }
         };
-        let handover = Handover::new(&vulkan, partner, family, consumer);
-        trace::event(Event {
-            event: "create",
-            side: compute.side_name(),
-            object: name,
-            bytes: Some(size),
-            ..Event::default()
-        });
-        let (mapping, vulkan) = (Some(mapping), ManuallyDrop::new(vulkan));
-        Ok(Self { mapping, vulkan, range, handover, len, alive: ManuallyDrop::new(Alive::new(Kind::Buffer)) })
+        let handover = Handover::new(&vulkan, sharing.partner, family, consumer);
+        let object = Object::new(Kind::Buffer, name, side.name(), Some(size));
+        let vulkan = Arc::new(VulkanBuffer { vulkan, object, _range: range, handover, len });
+        Ok(Self { mapping: mapping.of(&vulkan), vulkan })
     }
 
     /// Elements.
     pub fn len(&self) -> usize {
-        self.len
+        self.vulkan.len
     }
 
     /// Whether there are no elements: never.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// The Vulkan side, lent.
     pub fn vulkan(&self) -> &Buffer {
-        &self.vulkan
+        &self.vulkan.vulkan
     }
 
     /// The barriers between the two sides.
     pub fn handover(&self) -> &Handover {
-        &self.handover
+        &self.vulkan.handover
     }
 
     /// The contents for CUDA, with the CUDA backend.
@@ -144,11 +135,8 @@ impl<T: Pod> SharedBuffer<T> {
     /// Until the view is gone and the work enqueued with it has completed, Vulkan does not use the buffer and no other
     /// view or slice of it is used.
     pub unsafe fn cuda_mut(&self) -> Option<DeviceViewMut<'_, T>> {
-        match &self.mapping {
-            // SAFETY: exclusive by this function's contract.
-            Some(Mapping::Cuda(mapped)) => Some(unsafe { mapped.view_mut_unchecked() }),
-            Some(Mapping::Host(_)) | None => None,
-        }
+        // SAFETY: exclusive by this function's contract.
+        self.mapping.cuda().map(|mapped| unsafe { mapped.view_mut_unchecked() })
     }
 
     /// The contents for the CPU, with the CPU backend.
@@ -157,61 +145,8 @@ impl<T: Pod> SharedBuffer<T> {
     /// Until the slice is gone, Vulkan does not use the buffer and no other view or slice of it exists.
     #[allow(clippy::mut_from_ref)] // Exclusive by contract.
     pub unsafe fn host_mut(&self) -> Option<&mut [T]> {
-        match &self.mapping {
-            Some(Mapping::Cuda(_)) | None => None,
-            Some(Mapping::Host(HostMapping(start))) => {
-                // SAFETY: `len` elements were checked to fit the mapped buffer, aligned; any bytes are a `Pod`; exclusive
-                // by this function's contract; the mapping lives as long as `self`.
-                Some(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), self.len) })
-            }
-        }
-    }
-
-    /// Makes the compute stream wait for what other CUDA streams did with the buffer, so that a signal enqueued next
-    /// covers that too.
-    pub(crate) fn join(&self) -> Result<()> {
-        match &self.mapping {
-            Some(Mapping::Cuda(mapped)) => Ok(mapped.join_foreign_work()?),
-            Some(Mapping::Host(_)) | None => Ok(()),
-        }
-    }
-
-    /// Dropping it need not wait for the compute stream, until it is lent again.
-    ///
-    /// # Safety
-    /// All work that uses the buffer has ended, on both sides.
-    pub(crate) unsafe fn assume_idle(&self) {
-        if let Some(Mapping::Cuda(mapped)) = &self.mapping {
-            // SAFETY: the caller says so.
-            unsafe { mapped.assume_idle() };
-        }
-    }
-
-    /// What a render turn lends.
-    pub(crate) fn render(&self) -> RenderBuffer<'_, T> {
-        RenderBuffer { buffer: &self.vulkan, handover: &self.handover, len: self.len, element: PhantomData }
-    }
-}
-
-impl<T> Drop for SharedBuffer<T> {
-    fn drop(&mut self) {
-        trace::event(Event { event: "destroy", side: "vulkan", object: self.vulkan.name(), ..Event::default() });
-        let closed = match self.mapping.take() {
-            Some(Mapping::Cuda(mapped)) => mapped.close(),
-            Some(Mapping::Host(_)) | None => Ok(()),
-        };
-        if let Err(error) = closed {
-            log::error!("shared buffer \"{}\" is leaked on both sides: {error}", self.vulkan.name());
-            live::leaked(Kind::Buffer, 1);
-            if let Some(range) = self.range.take() {
-                range.leak();
-            }
-            return;
-        }
-        // SAFETY: dropped here only, once; the mapping is gone.
-        unsafe { ManuallyDrop::drop(&mut self.vulkan) };
-        // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.alive) };
+        // SAFETY: exclusive by this function's contract; the buffer lives as long as `self`.
+        self.mapping.host().map(|mapped| unsafe { mapped.slice_mut() })
     }
 }
 
@@ -227,94 +162,51 @@ fn size_in_bytes<T>(len: usize, object: &str) -> Result<u64> {
         .ok_or_else(|| invalid("more bytes than this machine can address"))
 }
 
-fn in_own_memory<T: Pod>(
-    compute: &Compute,
-    name: &str,
-    len: usize,
-    size: u64,
-    consumer: Consumer,
-) -> Result<(Mapping<T>, Buffer)> {
-    let buffer =
-        |placement| Buffer::new(compute.device(), &BufferInfo { name, size, usage: consumer.usage, placement });
-    match compute.side() {
-        SideRef::Cuda(cuda) => {
-            let vulkan = buffer(Placement::Exportable)?;
-            let memory = handoff::memory(&vulkan, cuda.device())?;
-            let place = BufferMappingInfo { offset: 0, len };
-            Ok((Mapping::Cuda(MappedBuffer::map(&memory, &place, cuda.stream())?), vulkan))
-        }
-        SideRef::Host(_) => {
-            let vulkan = buffer(Placement::HostVisible)?;
-            Ok((map_host(&vulkan)?, vulkan))
-        }
-    }
+impl<T: Pod + Send + Sync> Resources for BufferSpec<T> {
+    type Slot = Arc<VulkanBuffer>;
+    type CudaSlot = Mapped<MappedBuffer<T>, VulkanBuffer>;
+    type HostSlot = Mapped<HostBuffer<T>, VulkanBuffer>;
+    type Cuda<'t> = DeviceViewMut<'t, T>;
+    type Host<'t> = &'t mut [T];
+    type Render<'t> = RenderBuffer<'t, T>;
 }
 
-fn in_pool<T: Pod>(
-    compute: &Compute,
-    pool: &SharedPool,
-    name: &str,
-    len: usize,
-    size: u64,
-) -> Result<(Mapping<T>, Buffer, PoolRange)> {
-    let range = pool.take(size, align_of::<T>() as u64)?;
-    let vulkan = Buffer::new_in(range.block().vulkan(), name, range.offset(), size)?;
-    let mapping = match (compute.side(), range.block().cuda()) {
-        (SideRef::Cuda(cuda), Some(block)) => {
-            // The mapping matches by offset: both sides have the whole block.
-            let place = BufferMappingInfo { offset: range.offset(), len };
-            Mapping::Cuda(MappedBuffer::new_in(block, &place, cuda.stream())?)
-        }
-        _ => map_host(&vulkan)?,
-    };
-    Ok((mapping, vulkan, range))
-}
-
-fn map_host<T>(vulkan: &Buffer) -> Result<Mapping<T>> {
-    let invalid = |reason: &str| Error::InvalidArgument {
-        object: format!("shared buffer \"{}\"", vulkan.name()),
-        reason: reason.to_owned(),
-    };
-    let pointer = vulkan.host_ptr().ok_or_else(|| invalid("its memory could not be mapped"))?.cast::<T>();
-    if !pointer.is_aligned() {
-        return Err(invalid("its elements want more alignment than the driver's mappings have"));
-    }
-    Ok(Mapping::Host(HostMapping(pointer)))
-}
-
-/// A shared buffer while it is Vulkan's: lent by a [`RenderTurn`](crate::RenderTurn).
-#[derive(Debug, Clone, Copy)]
-pub struct RenderBuffer<'t, T> {
-    buffer: &'t Buffer,
-    handover: &'t Handover,
-    len: usize,
-    element: PhantomData<&'t T>,
-}
-
-impl<T> RenderBuffer<'_, T> {
-    /// The Vulkan handle, for the commands of this frame.
-    pub fn as_raw(&self) -> vk::Buffer {
-        self.buffer.as_raw()
+impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
+    fn create(&self, slot: &SlotInfo<'_>) -> Result<Made<Self>> {
+        let name = slot.name(self.name.as_deref());
+        let info = SharedBufferInfo { name: &name, len: self.len, consumer: self.consumer, family: slot.family };
+        let SharedBuffer { mapping, vulkan } = SharedBuffer::create(slot.compute, slot.pool, &info)?;
+        Ok((vulkan, mapping))
     }
 
-    /// Elements.
-    pub fn len(&self) -> usize {
-        self.len
+    unsafe fn cuda(slot: &Mapped<MappedBuffer<T>, VulkanBuffer>) -> DeviceViewMut<'_, T> {
+        // SAFETY: the same contract.
+        unsafe { slot.view_mut_unchecked() }
     }
 
-    /// Whether there are no elements: never.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
+    unsafe fn host(slot: &Mapped<HostBuffer<T>, VulkanBuffer>) -> &mut [T] {
+        // SAFETY: the same contract; the slot holds the buffer.
+        unsafe { slot.slice_mut() }
     }
 
-    /// Bytes.
-    pub fn size(&self) -> u64 {
-        self.buffer.size()
+    fn render(slot: &Arc<VulkanBuffer>) -> RenderBuffer<'_, T> {
+        RenderBuffer { buffer: &slot.vulkan, handover: &slot.handover, len: slot.len, element: PhantomData }
     }
 
-    /// Both barriers, in both forms. [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire) records them for
-    /// all resources at once.
-    pub fn handover(&self) -> &Handover {
-        self.handover
+    fn add_barriers(slot: &Arc<VulkanBuffer>, barriers: &mut Barriers) {
+        barriers.add_buffer(&slot.handover);
+    }
+
+    fn join(slot: &Mapped<MappedBuffer<T>, VulkanBuffer>) -> Result<()> {
+        Ok(slot.join_foreign_work()?)
+    }
+
+    unsafe fn assume_idle(slot: &Mapped<MappedBuffer<T>, VulkanBuffer>) {
+        // SAFETY: the same contract.
+        unsafe { MappedBuffer::assume_idle(slot) }
+    }
+
+    fn stages(&self) -> vk::PipelineStageFlags2 {
+        self.consumer.stages
     }
 }

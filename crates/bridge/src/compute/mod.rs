@@ -1,22 +1,27 @@
 //! The compute side of an exchange: CUDA on the same GPU, or the CPU.
 
+pub(crate) mod adapter;
+pub(crate) mod cuda;
+pub(crate) mod host;
+pub(crate) mod mapped;
 pub(crate) mod pair;
+pub(crate) mod side;
 
 mod open;
-
-mod host;
 
 use std::str::FromStr;
 use std::sync::Arc;
 
+use cuda_import::CudaDevice;
 use cuda_import::cudarc::driver::CudaStream;
-use cuda_import::{CudaDevice, query};
 use vk_export::ExportDevice;
 
+use crate::compute::cuda::CudaCompute;
+use crate::compute::host::stream::HostStream;
 use crate::compute::pair::DevicePair;
+use crate::compute::side::{Side, Sided};
 use crate::error::{Error, Result};
-
-pub(crate) use host::HostStream;
+use crate::timeline::Peer;
 
 /// Which compute side to use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -65,29 +70,6 @@ struct Inner {
     side: Side,
     device: ExportDevice,
     reason: String,
-}
-
-enum Side {
-    Cuda(CudaCompute),
-    Host(HostStream),
-}
-
-/// The CUDA side: the device pair and the stream that the exchanges' work goes to.
-pub struct CudaCompute {
-    pair: DevicePair,
-    stream: Arc<CudaStream>,
-}
-
-impl CudaCompute {
-    /// The CUDA device.
-    pub fn device(&self) -> &CudaDevice {
-        self.pair.cuda()
-    }
-
-    /// The stream that waits, computes and signals.
-    pub fn stream(&self) -> &Arc<CudaStream> {
-        &self.stream
-    }
 }
 
 impl Compute {
@@ -140,12 +122,13 @@ impl Compute {
 
     fn cuda_with(pair: DevicePair, stream: Arc<CudaStream>, reason: String) -> Self {
         log::info!("computing with CUDA on {} ({reason})", pair.cuda().name());
-        Self(Arc::new(Inner { device: pair.vulkan().clone(), side: Side::Cuda(CudaCompute { pair, stream }), reason }))
+        let device = pair.vulkan().clone();
+        Self(Arc::new(Inner { side: Sided::Cuda(CudaCompute::new(pair, stream)), device, reason }))
     }
 
     fn host(device: &ExportDevice, reason: String) -> Result<Self> {
         log::info!("computing on the CPU ({reason})");
-        Ok(Self(Arc::new(Inner { device: device.clone(), side: Side::Host(HostStream::new()?), reason })))
+        Ok(Self(Arc::new(Inner { side: Sided::Host(HostStream::new()?), device: device.clone(), reason })))
     }
 
     /// Whether both are clones of one.
@@ -153,19 +136,11 @@ impl Compute {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The compute side's name in a trace.
-    pub(crate) fn side_name(&self) -> &'static str {
-        match self.0.side {
-            Side::Cuda(_) => "cuda",
-            Side::Host(_) => "host",
-        }
-    }
-
     /// [`Backend::Cuda`] or [`Backend::Host`].
     pub fn backend(&self) -> Backend {
         match self.0.side {
-            Side::Cuda(_) => Backend::Cuda,
-            Side::Host(_) => Backend::Host,
+            Sided::Cuda(_) => Backend::Cuda,
+            Sided::Host(_) => Backend::Host,
         }
     }
 
@@ -181,17 +156,17 @@ impl Compute {
 
     /// The CUDA side, if that is what this is.
     pub fn cuda(&self) -> Option<&CudaCompute> {
-        match &self.0.side {
-            Side::Cuda(cuda) => Some(cuda),
-            Side::Host(_) => None,
-        }
+        self.0.side.cuda()
     }
 
-    pub(crate) fn side(&self) -> SideRef<'_> {
-        match &self.0.side {
-            Side::Cuda(cuda) => SideRef::Cuda(cuda),
-            Side::Host(host) => SideRef::Host(host),
-        }
+    /// What it does, whichever it is.
+    pub(crate) fn side(&self) -> &Side {
+        &self.0.side
+    }
+
+    /// The compute side as its timelines see it.
+    pub(crate) fn peer(&self) -> Arc<dyn Peer> {
+        Arc::clone(&self.0) as Arc<dyn Peer>
     }
 
     /// That the compute side still works: no kernel has faulted, no closure has panicked.
@@ -199,17 +174,22 @@ impl Compute {
     /// # Errors
     /// [`Error::Cuda`] with the sticky code, or [`Error::HostFailed`].
     pub fn check(&self) -> Result<()> {
-        match &self.0.side {
-            Side::Cuda(cuda) => Ok(query(&cuda.stream).map(|_| ())?),
-            Side::Host(host) => host.check(),
-        }
+        self.0.side.check()
     }
 }
 
-/// [`Side`], lent.
-pub(crate) enum SideRef<'a> {
-    Cuda(&'a CudaCompute),
-    Host(&'a HostStream),
+impl Peer for Inner {
+    fn name(&self) -> &'static str {
+        self.side.name()
+    }
+
+    fn is_foreign(&self) -> bool {
+        self.side.is_foreign()
+    }
+
+    fn check(&self) -> Result<()> {
+        self.side.check()
+    }
 }
 
 impl std::fmt::Debug for Compute {

@@ -3,37 +3,8 @@
 use cuda_import::CudaDevice;
 use vk_export::ExportDevice;
 
+use crate::compute::adapter::AdapterId;
 use crate::error::{Error, Result};
-
-/// How Windows knows a GPU: the LUID of its adapter, and its bit where several GPUs are linked to one adapter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct AdapterId {
-    /// The adapter, since the last start of Windows.
-    pub luid: [u8; 8],
-    /// One bit; no bit where the driver does not tell.
-    pub node_mask: u32,
-}
-
-impl AdapterId {
-    /// From what a driver tells; only Windows has adapters, and not every device is one.
-    pub fn new(luid: Option<[u8; 8]>, node_mask: Option<u32>) -> Option<Self> {
-        Some(Self { luid: luid?, node_mask: node_mask? })
-    }
-
-    /// Whether nothing says that the two are different GPUs.
-    fn may_be(&self, other: &Self) -> bool {
-        let told = self.node_mask != 0 && other.node_mask != 0;
-        self.luid == other.luid && (!told || self.node_mask & other.node_mask != 0)
-    }
-}
-
-impl std::fmt::Display for AdapterId {
-    /// As Windows writes one: the high half, the low half, both of a little-endian number.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let luid = u64::from_le_bytes(self.luid);
-        write!(f, "LUID {:#010x}_{:08x}, node mask {:#x}", luid >> 32, luid & 0xffff_ffff, self.node_mask)
-    }
-}
 
 /// A Vulkan device and a CUDA device, proven to be the same GPU by UUID, and on Windows not disproven by LUID and node mask.
 #[derive(Debug, Clone)]
@@ -105,39 +76,5 @@ impl DevicePair {
     /// The CUDA side.
     pub fn cuda(&self) -> &CudaDevice {
         &self.cuda
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(luid: u64, node_mask: u32) -> AdapterId {
-        AdapterId { luid: luid.to_le_bytes(), node_mask }
-    }
-
-    #[test]
-    fn one_adapter_and_one_node_are_one_gpu() {
-        assert!(id(7, 1).may_be(&id(7, 1)));
-        assert!(!id(7, 1).may_be(&id(8, 1)), "another adapter");
-        assert!(!id(7, 1).may_be(&id(7, 2)), "another node of a linked adapter");
-        assert!(id(7, 0).may_be(&id(7, 2)) && id(7, 2).may_be(&id(7, 0)), "a driver that tells no node");
-        assert!(!id(7, 0).may_be(&id(8, 0)));
-        assert_eq!(AdapterId::new(Some([0; 8]), None), None);
-        assert_eq!(AdapterId::new(None, Some(1)), None);
-    }
-
-    #[test]
-    fn an_adapter_is_written_as_windows_does() {
-        assert_eq!(id(0x1_0000_d1a2, 1).to_string(), "LUID 0x00000001_0000d1a2, node mask 0x1");
-        let error = Error::DifferentAdapters {
-            vulkan: "GPU A".into(),
-            vulkan_adapter: id(1, 1),
-            cuda: "GPU B".into(),
-            cuda_adapter: id(2, 1),
-        };
-        let text = error.to_string();
-        let named = ["\"GPU A\" (LUID 0x00000000_00000001", "\"GPU B\" (LUID 0x00000000_00000002"];
-        assert!(named.iter().all(|name| text.contains(name)), "{text}");
     }
 }

@@ -4,11 +4,14 @@
 use vk_export::ash::vk;
 use vk_export::{ExportDevice, Handover, ImageHandover};
 
+use crate::observe::live;
+use crate::observe::live::Kind;
+
 /// The barriers of all resources of one slot, as `vkCmdPipelineBarrier2` takes them.
 ///
 /// Images change owner and layout in two dependencies, see [`ImageHandover`]; buffers go with the change of owner.
 #[derive(Default)]
-pub struct Barriers {
+pub(crate) struct Barriers {
     acquire: Dependency,
     enter: Dependency,
     leave: Dependency,
@@ -34,7 +37,7 @@ impl Barriers {
     }
 
     /// The number of buffers in the slot.
-    pub(super) fn buffers(&self) -> usize {
+    fn buffers(&self) -> usize {
         self.release.buffers.len()
     }
 
@@ -77,6 +80,12 @@ impl Barriers {
             unsafe { record(device, commands, &[], images) };
         }
     }
+}
+
+/// Counts the resources of slots that stay alive on purpose.
+pub(super) fn count_leaked(slots: &[Barriers]) {
+    live::leaked(Kind::Buffer, slots.iter().map(Barriers::buffers).sum());
+    live::leaked(Kind::Image, slots.iter().map(Barriers::images).sum());
 }
 
 /// The barriers of one `vkCmdPipelineBarrier2`.

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use cuda_import::cudarc::driver::CudaStream;
 
+use super::direction::{ComputeFirst, Direction, RenderFirst};
 use super::ledger::First;
-use super::{ComputeFirst, Direction, RenderFirst, Shared};
-use crate::compute::{HostStream, SideRef};
+use super::resources::Resources;
+use super::state::Shared;
+use crate::compute::host::stream::HostStream;
+use crate::compute::side::Sided;
 use crate::error::{Error, Result};
 use crate::observe::live::{Alive, Kind};
-use crate::resources::Resources;
 use crate::timeline::TimelinePoint;
 
 /// The compute side's part of a frame: it owns the slot until [`finish`](Self::finish).
@@ -49,7 +51,7 @@ pub struct CudaWork<'t, R: Resources> {
 /// A frame's work on the CPU.
 pub struct HostWork<'t, R: Resources> {
     stream: &'t HostStream,
-    slots: &'t Arc<[R::Slot]>,
+    slots: &'t Arc<[R::HostSlot]>,
     slot: usize,
     turn: PhantomData<&'t mut R>,
 }
@@ -73,19 +75,16 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
 
     /// What there is to compute with, lent until the turn is finished.
     pub fn work(&mut self) -> Work<'_, R> {
-        match self.shared.compute.side() {
-            SideRef::Cuda(cuda) => {
+        match &*self.shared.lender {
+            Sided::Cuda(cuda) => {
                 // SAFETY: rule "no access outside the turn": this turn alone holds the slot, the borrow of the turn is
                 // the borrow of the view, and what is enqueued with it is ordered by the stream's wait and signal.
-                let resources = unsafe { R::cuda(&self.shared.slots[self.slot]) };
-                match resources {
-                    Some(resources) => Work::Cuda(CudaWork { stream: cuda.stream(), resources }),
-                    // The slots were made by the same `Compute`, so this cannot be; and if it could, nobody is harmed.
-                    None => unreachable!("a slot of another backend"),
-                }
+                let resources = unsafe { R::cuda(&cuda.slots[self.slot]) };
+                Work::Cuda(CudaWork { stream: cuda.link.stream(), resources })
             }
-            SideRef::Host(stream) => {
-                Work::Host(HostWork { stream, slots: &self.shared.slots, slot: self.slot, turn: PhantomData })
+            Sided::Host(host) => {
+                let (stream, slots) = (host.link.stream(), &host.slots);
+                Work::Host(HostWork { stream, slots, slot: self.slot, turn: PhantomData })
             }
         }
     }
@@ -118,7 +117,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         match D::FIRST {
             First::Compute => {
                 // The next compute turn of the slot is on the same stream, behind what is joined here.
-                R::join(&self.shared.slots[self.slot])?;
+                self.shared.lender.join(self.slot)?;
                 self.shared.ledger().skip_compute(self.slot);
             }
             First::Render => {
@@ -165,9 +164,7 @@ impl<R: Resources> HostWork<'_, R> {
         self.stream.run(move || {
             // SAFETY: the turn that enqueued this holds the slot until its signal, which is behind this in the queue;
             // Vulkan's last use is before this, by the wait that came before; closures run one at a time.
-            if let Some(resources) = unsafe { R::host(&slots[slot]) } {
-                work(resources);
-            }
+            work(unsafe { R::host(&slots[slot]) });
         })
     }
 
@@ -194,9 +191,7 @@ impl<R: Resources> HostWork<'_, R> {
             let first = unsafe { R::host(&mine[my_slot]) };
             // SAFETY: as above; a turn lends one `HostWork` at a time and both were borrowed exclusively: two slots.
             let second = unsafe { S::host(&others[other_slot]) };
-            if let (Some(first), Some(second)) = (first, second) {
-                work(first, second);
-            }
+            work(first, second);
         })
     }
 }

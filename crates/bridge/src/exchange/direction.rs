@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::compute_turn::ComputeTurn;
 use super::ledger::{Begun, First};
-use super::{ComputeTurn, RenderTurn, Shared};
+use super::render_turn::RenderTurn;
+use super::resources::Resources;
+use super::state::Shared;
 use crate::error::Result;
-use crate::resources::Resources;
 use crate::timeline::TimelinePoint;
 
 /// Which side begins a frame: [`ComputeFirst`] or [`RenderFirst`]. The trait is closed.

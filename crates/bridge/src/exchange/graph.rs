@@ -6,15 +6,15 @@ use std::sync::Arc;
 use cuda_import::CaptureError;
 use cuda_import::cudarc::driver::CudaStream;
 
-use super::direction::Protocol;
-use super::{ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, RenderFirst, RenderTurn, Shared, Work};
-use crate::compute::SideRef;
-use crate::error::{Error, Result};
-use crate::resources::Resources;
+use super::Exchange;
+use super::compute_turn::{ComputeTurn, CudaWork, Work};
+use super::direction::{ComputeFirst, Direction, Protocol, RenderFirst};
+use super::lender::OnCuda;
+use super::render_turn::RenderTurn;
+use super::resources::Resources;
+use super::state::Shared;
+use crate::error::{Error, RecordError, Result};
 use crate::timeline::TimelinePoint;
-
-/// What the closure that records a frame's work may fail with: any error, by `?`.
-pub type RecordError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The compute side's frames of one exchange as CUDA graphs, one a slot: the wait for Vulkan, the kernels and copies, and
 /// the signal are captured the first time that a slot comes round, and then launched as one, with other semaphore values.
@@ -169,7 +169,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     ) -> Result<D::Finished<R>> {
         let (shared, frame, slot) = (Arc::clone(&self.shared), self.frame, self.slot);
         let failed = |source| Error::Record { exchange: shared.name.clone(), frame, slot, source };
-        let SideRef::Cuda(cuda) = shared.compute.side() else {
+        let Some(cuda) = shared.lender.cuda() else {
             record(slot, self.work()).map_err(failed)?;
             return self.finish();
         };
@@ -177,7 +177,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         let launched = match place {
             Some(launched) => launched,
             None => {
-                let captured = capture(&shared, slot, cuda.stream(), record).map_err(|error| match error {
+                let captured = capture(&shared.name, cuda, slot, record).map_err(|error| match error {
                     CaptureError::Cuda(error) => error.into(),
                     CaptureError::Record(source) => failed(source),
                 })?;
@@ -185,7 +185,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
             }
         };
         // Nobody lends views out in a frame with a graph; this is for what a turn that was dropped has left.
-        R::join(&shared.slots[slot])?;
+        shared.lender.join(slot)?;
         // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that was accepted, and 0 is
         // where a timeline starts. The values of `computed` rise: this stream is its only signaller, and
         // `signal_computed` takes and enqueues one value at a time. Slots and semaphores are destroyed after the stream has
@@ -199,28 +199,22 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     }
 }
 
-/// Captures a slot's frame, to be launched on `stream`.
+/// Captures a slot's frame, to be launched on the compute stream.
 fn capture<R: Resources>(
-    shared: &Shared<R>,
+    exchange: &str,
+    cuda: &OnCuda<R>,
     slot: usize,
-    stream: &Arc<CudaStream>,
     record: impl FnOnce(usize, Work<'_, R>) -> Result<(), RecordError>,
 ) -> Result<cuda_import::FrameGraph, CaptureError<RecordError>> {
-    let (Some(rendered), Some(computed)) = (shared.rendered.cuda(), shared.computed.cuda()) else {
-        return Err(CaptureError::Record("the exchange has no semaphores of CUDA".into()));
-    };
     let record = |stream: &Arc<CudaStream>| {
         // SAFETY: rule "no access outside the turn": the turn holds the slot, the view does not outlive the closure, and
         // what is captured with it is launched between the stream's wait and signal only.
-        match unsafe { R::cuda(&shared.slots[slot]) } {
-            Some(resources) => record(slot, Work::Cuda(CudaWork { stream, resources })),
-            None => Err("the slot is of another backend".into()),
-        }
+        let resources = unsafe { R::cuda(&cuda.slots[slot]) };
+        record(slot, Work::Cuda(CudaWork { stream, resources }))
     };
-    let name = format!("{}[{slot}]", shared.name);
-    // SAFETY: both are timelines, and outlive the graph: a `FrameGraph` holds the shared state and drops it last. What is
-    // recorded is the caller's part, see `Exchange::compute_with`.
-    unsafe { cuda_import::FrameGraph::capture(&name, stream, rendered, computed, record) }
+    // SAFETY: the link outlives the graph: a `FrameGraph` holds the shared state and drops it last. What is recorded is the
+    // caller's part, see `Exchange::compute_with`.
+    unsafe { cuda.link.capture(&format!("{exchange}[{slot}]"), record) }
 }
 
 impl<R: Resources> std::fmt::Debug for FrameGraph<R> {

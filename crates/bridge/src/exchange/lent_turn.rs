@@ -4,11 +4,12 @@
 use vk_export::Queue;
 use vk_export::ash::vk;
 
-use super::direction::Protocol;
+use super::compute_turn::ComputeTurn;
+use super::direction::{ComputeFirst, Direction, Protocol, RenderFirst};
+use super::render_turn::RenderTurn;
+use super::resources::Resources;
 use super::submit::SubmitParts;
-use super::{ComputeFirst, ComputeTurn, Direction, RenderFirst, RenderTurn};
 use crate::error::Result;
-use crate::resources::Resources;
 use crate::timeline::TimelinePoint;
 
 /// A frame whose wait and signal are lent to an engine that submits itself, see [`RenderTurn::lend`].

@@ -1,12 +1,15 @@
 //! The exchange: N slots of shared resources that go round between the compute side and Vulkan.
 
 pub(crate) mod barriers;
+pub(crate) mod resources;
 pub(crate) mod submit;
 
+mod close;
 mod compute_turn;
 mod direction;
 mod graph;
 mod ledger;
+mod lender;
 mod lent_turn;
 mod pace;
 mod render_turn;
@@ -22,13 +25,13 @@ use vk_export::{Queue, QueueKind};
 use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
-use crate::resources::Resources;
 use ledger::First;
+use resources::Resources;
 use state::Shared;
 
 pub use compute_turn::{ComputeTurn, CudaWork, HostWork, Work};
 pub use direction::{ComputeFirst, Direction, RenderFirst};
-pub use graph::{FrameGraph, RecordError};
+pub use graph::FrameGraph;
 pub use lent_turn::LentTurn;
 pub use render_turn::{RenderTurn, SubmitInfo};
 

@@ -8,12 +8,13 @@ use smallvec::SmallVec;
 use vk_export::Queue;
 use vk_export::ash::vk;
 
-use super::{ComputeFirst, Direction, LentTurn, Shared};
-use crate::compute::Backend;
+use super::direction::{ComputeFirst, Direction};
+use super::lent_turn::LentTurn;
+use super::resources::Resources;
+use super::state::Shared;
+use super::submit::SubmitParts;
 use crate::error::Result;
-use crate::exchange::submit::SubmitParts;
 use crate::observe::live::{Alive, Kind};
-use crate::resources::Resources;
 use crate::timeline::TimelinePoint;
 
 /// Vulkan's part of a frame: it owns the slot until it is submitted or skipped.
@@ -77,10 +78,10 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout), or the failed call.
     pub fn prepare_present(&self) -> Result<()> {
-        match self.shared.compute.backend() {
-            Backend::Host => self.computed.wait(self.shared.timeout),
-            _ => Ok(()),
+        if self.shared.compute.side().submits_signals() {
+            return Ok(());
         }
+        self.computed.wait(self.shared.timeout)
     }
 
     /// The queue that the frame is submitted to, as [`ExchangeInfo::queue`](crate::ExchangeInfo::queue) says.

@@ -1,48 +1,45 @@
-//! What an exchange and its turns hold together, and how it ends.
-#![allow(unsafe_code)] // What could not be freed safely is leaked through ManuallyDrop.
+//! What an exchange and its turns hold together.
+#![allow(unsafe_code)] // Waits and signals.
 
 use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use cuda_import::{mark, signal_one, wait_one};
 use vk_export::ash::vk;
 use vk_export::{Queue, QueueKind};
 
 use super::ExchangeInfo;
-use super::barriers::Barriers;
+use super::barriers::{Barriers, count_leaked};
 use super::ledger::{Begun, First, Ledger, Refusal};
+use super::lender::Lender;
 use super::pace::Pace;
-use crate::compute::{Compute, SideRef};
+use super::resources::{Resources, SlotInfo};
+use crate::compute::Compute;
 use crate::error::{Error, Result};
-use crate::observe::isolated;
-use crate::observe::live;
 use crate::observe::live::{Alive, Kind};
-use crate::observe::trace;
-use crate::observe::trace::Event;
-use crate::resources::{CreateContext, Resources};
+use crate::timeline::signaller::Signaller;
 use crate::timeline::trail::Trail;
-use crate::timeline::{Signaller, Timeline};
-use crate::timeline::{TimelinePoint, wait};
+use crate::timeline::{Timeline, TimelinePoint};
 
 /// The most frames that [`ExchangeInfo::frames_in_flight`] may name: a value is kept for each.
 const MOST_IN_FLIGHT: usize = 1024;
 
 /// What an exchange and its turns hold together.
 pub(super) struct Shared<R: Resources> {
-    /// Closures on the CPU backend's thread hold the slots too, and only them: the last of the rest goes on a thread that
-    /// may wait for that one.
-    pub(super) slots: ManuallyDrop<Arc<[R::Slot]>>,
+    /// Closures on the CPU backend's thread hold its mappings too, and only them: the last of the rest goes on a thread
+    /// that may wait for that one.
+    pub(super) lender: ManuallyDrop<Lender<R>>,
+    pub(super) slots: ManuallyDrop<Box<[R::Slot]>>,
     /// Of each slot.
     pub(super) barriers: Box<[Barriers]>,
     pub(super) computed: ManuallyDrop<Timeline>,
     pub(super) rendered: ManuallyDrop<Timeline>,
     pub(super) ledger: Mutex<Ledger>,
     /// Held from taking a value of `computed` until its signal is enqueued, so that the values rise on the stream.
-    computing: Mutex<()>,
+    pub(super) computing: Mutex<()>,
     /// The same for `rendered` and the queue.
-    submitting: Mutex<()>,
+    pub(super) submitting: Mutex<()>,
     pub(super) pace: Mutex<Pace>,
     pub(super) first: First,
     pub(super) compute: Compute,
@@ -53,8 +50,8 @@ pub(super) struct Shared<R: Resources> {
     /// Closing has already waited to no end.
     pub(super) gave_up: AtomicBool,
     /// Its end was moved to a thread of its own.
-    moved: bool,
-    _alive: Alive,
+    pub(super) moved: bool,
+    pub(super) _alive: Alive,
 }
 
 impl<R: Resources> Shared<R> {
@@ -90,22 +87,23 @@ impl<R: Resources> Shared<R> {
             )));
         }
         let trail = Arc::new(Trail::new(info.name));
-        let computed = Timeline::new(compute, Signaller::Compute, &trail)?;
-        let rendered = Timeline::new(compute, Signaller::Queue, &trail)?;
-        let slots = (0..info.slots)
-            .map(|slot| {
-                let (family, pool) = (queue.family(), info.pool);
-                resources.create(&CreateContext { compute, exchange: info.name, slot, family, pool })
-            })
-            .collect::<Result<Arc<[_]>>>()?;
+        let timeline = |signaller| Timeline::new(compute.device(), compute.peer(), signaller, &trail);
+        let (computed, rendered) = (timeline(Signaller::Compute)?, timeline(Signaller::Queue)?);
+        let link = compute.side().connect(&computed, &rendered)?;
+        let make = |index| {
+            let (family, pool) = (queue.family(), info.pool);
+            resources.create(&SlotInfo { compute, exchange: info.name, index, family, pool })
+        };
+        let made = (0..info.slots).map(make).collect::<Result<Vec<_>>>()?;
+        let (slots, mapped): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+        let lender = Lender::new(link, mapped)?;
         let barriers: Box<[_]> = slots.iter().map(barriers::<R>).collect();
-        give_over(compute, info, queue, &barriers).inspect_err(|_| {
-            // The commands may still run: what they use stays for ever.
-            count_leaked(&barriers);
-            std::mem::forget(Arc::clone(&slots));
-        })?;
+        // After a failure the commands may still run: what they use is kept for good.
+        let slots = ManuallyDrop::new(slots.into_boxed_slice());
+        give_over(compute, info, queue, &barriers).inspect_err(|_| count_leaked(&barriers))?;
         Ok(Arc::new(Self {
-            slots: ManuallyDrop::new(slots),
+            lender: ManuallyDrop::new(lender),
+            slots,
             barriers,
             computed: ManuallyDrop::new(computed),
             rendered: ManuallyDrop::new(rendered),
@@ -117,7 +115,7 @@ impl<R: Resources> Shared<R> {
             compute: compute.clone(),
             name: info.name.to_owned(),
             timeout: info.timeout,
-            stages: wait_stages(compute, stages),
+            stages: compute.side().wait_stages(stages),
             queue: info.queue,
             gave_up: AtomicBool::new(false),
             moved: false,
@@ -155,37 +153,19 @@ impl<R: Resources> Shared<R> {
 
     /// Lets the compute side wait, on the GPU, for a value of `rendered` whose signal was enqueued.
     pub(super) fn compute_waits(&self, value: u64) -> Result<()> {
-        match (self.compute.side(), self.rendered.cuda()) {
-            (SideRef::Cuda(cuda), Some(rendered)) => {
-                // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that was accepted
-                // (or has been reached). The semaphore outlives the wait: it is destroyed after the stream has drained.
-                unsafe { wait_one(cuda.stream(), rendered, value) }?;
-            }
-            (SideRef::Host(host), _) => host.wait(&self.rendered, value, self.timeout)?,
-            (SideRef::Cuda(_), None) => {}
-        }
+        // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that was accepted (or has been
+        // reached). The lender is dropped after the compute side has drained.
+        unsafe { self.lender.wait(value, self.timeout) }?;
         self.rendered.awaited(value);
         Ok(())
     }
 
     /// Lets the compute side signal the next value, behind all that it was given, other CUDA streams' work included.
     pub(super) fn compute_signals(&self, slot: usize) -> Result<TimelinePoint> {
-        if self.compute.cuda().is_some() {
-            R::join(&self.slots[slot])?;
-        }
-        self.signal_computed(|value| {
-            match (self.compute.side(), self.computed.cuda()) {
-                (SideRef::Cuda(cuda), Some(computed)) => {
-                    // SAFETY: the values rise strictly: this timeline's only signaller is this stream, and
-                    // `signal_computed` takes and enqueues one value at a time. The semaphore outlives the signal: it is
-                    // destroyed after the point was reached.
-                    unsafe { signal_one(cuda.stream(), computed, value) }?;
-                }
-                (SideRef::Host(host), _) => host.signal(&self.computed, value)?,
-                (SideRef::Cuda(_), None) => {}
-            }
-            Ok(())
-        })
+        self.lender.join(slot)?;
+        // SAFETY: the values rise strictly: this timeline's only signaller is the compute side, and `signal_computed` takes
+        // and enqueues one value at a time. The lender is dropped after the point was reached.
+        self.signal_computed(|value| unsafe { self.lender.signal(value) })
     }
 
     /// Takes the next value of `computed` and has `signal` enqueue it.
@@ -234,7 +214,7 @@ impl<R: Resources> Shared<R> {
     /// place, so that the queue goes on.
     pub(super) fn check_compute(&self) -> Result<()> {
         let checked = self.compute.check();
-        if checked.as_ref().is_err_and(Error::is_device_lost) && self.compute.cuda().is_some() {
+        if checked.as_ref().is_err_and(Error::is_device_lost) && self.compute.side().is_foreign() {
             // SAFETY: the context is lost for good. (The CPU's thread signals even after a failure.)
             let released = unsafe { self.computed.release() };
             if let Err(error) = released {
@@ -243,47 +223,6 @@ impl<R: Resources> Shared<R> {
         }
         checked
     }
-
-    /// Waits until neither side uses the resources or the timelines any more, for at most the timeout.
-    pub(super) fn quiesce(&self) -> Result<()> {
-        let start = Instant::now();
-        // What a failed compute side leaves behind is not in use: its work ended with it.
-        let compute_lost = self.check_compute().is_err_and(|error| error.is_device_lost());
-        let left = || self.timeout.saturating_sub(start.elapsed());
-        // A submission that may have happened counts as one that did.
-        let last = self.ledger().last_rendered();
-        let signals = || {
-            if last > 0 {
-                self.rendered.wait_value(last, left())?;
-            }
-            self.computed.last_issued().map_or(Ok(()), |point| point.wait(left()))
-        };
-        match signals() {
-            // A lost device uses nothing any more, and what is on it may be destroyed (Vulkan specification, "Lost
-            // Device"). The compute side may go on, with the same memory.
-            Err(Error::Vulkan(error)) if error.is_device_lost() => {
-                isolated(|| log::error!("exchange \"{}\": {error}", self.name));
-            }
-            signals => signals?,
-        }
-        if compute_lost && self.compute.cuda().is_some() {
-            return Ok(());
-        }
-        // The compute side may have been given waits or work after its last signal. Others may go on using it: what they
-        // enqueue from here on is not waited for.
-        let drained = match self.compute.side() {
-            SideRef::Cuda(cuda) => {
-                let end = mark(cuda.stream())?;
-                wait::poll(left(), || Ok(end.is_reached()?), || Ok(()))?
-            }
-            SideRef::Host(host) => host.drain(left()),
-        };
-        if drained {
-            return Ok(());
-        }
-        let value = self.computed.last_issued().map_or(0, |point| point.value());
-        Err(self.computed.timed_out(value, start.elapsed())?)
-    }
 }
 
 /// Of all resources of a slot.
@@ -291,22 +230,6 @@ fn barriers<R: Resources>(slot: &R::Slot) -> Barriers {
     let mut barriers = Barriers::default();
     R::add_barriers(slot, &mut barriers);
     barriers
-}
-
-/// Counts the resources of slots that stay alive on purpose.
-fn count_leaked(slots: &[Barriers]) {
-    live::leaked(Kind::Buffer, slots.iter().map(Barriers::buffers).sum());
-    live::leaked(Kind::Image, slots.iter().map(Barriers::images).sum());
-}
-
-/// The stages at which a frame waits for the compute side.
-fn wait_stages(compute: &Compute, stages: vk::PipelineStageFlags2) -> vk::PipelineStageFlags2 {
-    match compute.side() {
-        // What comes from another API is acquired, and an acquire operation is ordered at no narrower stage (Vulkan
-        // specification, "Queue Family Ownership Transfer").
-        SideRef::Cuda(_) => vk::PipelineStageFlags2::ALL_COMMANDS,
-        SideRef::Host(_) => stages,
-    }
 }
 
 /// Gives new images to the compute side, which holds them in `GENERAL`.
@@ -322,82 +245,6 @@ fn give_over(compute: &Compute, info: &ExchangeInfo<'_>, queue: &Queue, slots: &
         }
     };
     let name = format!("{}: giving new images over", info.name);
-    // SAFETY: only these barriers are recorded, of images that the caller keeps for ever where this fails.
+    // SAFETY: only these barriers are recorded, of images that the caller keeps for good where this fails.
     Ok(unsafe { device.run_once(queue, &name, info.timeout, record) }?)
-}
-
-impl<R: Resources> Shared<R> {
-    /// Whether the caller is a closure on the CPU backend's thread, which cannot wait for what is enqueued behind itself.
-    fn is_inside_closure(&self) -> bool {
-        matches!(self.compute.side(), SideRef::Host(host) if host.is_current())
-    }
-
-    /// Lets a thread of its own wait for the end and free everything.
-    ///
-    /// # Safety
-    /// Called from `drop` only: the slots and the timelines are moved out.
-    unsafe fn drop_elsewhere(&mut self) {
-        let rest = Self {
-            // SAFETY: moved out once, by this function's contract.
-            slots: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.slots) }),
-            barriers: std::mem::take(&mut self.barriers),
-            // SAFETY: as above.
-            computed: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.computed) }),
-            // SAFETY: as above.
-            rendered: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.rendered) }),
-            ledger: Mutex::new(std::mem::replace(
-                self.ledger.get_mut().unwrap_or_else(PoisonError::into_inner),
-                Ledger::new(self.first, 1),
-            )),
-            computing: Mutex::new(()),
-            submitting: Mutex::new(()),
-            pace: Mutex::new(Pace::new(None)),
-            first: self.first,
-            compute: self.compute.clone(),
-            name: std::mem::take(&mut self.name),
-            timeout: self.timeout,
-            stages: self.stages,
-            queue: self.queue,
-            gave_up: AtomicBool::new(self.gave_up.load(Ordering::Acquire)),
-            moved: true,
-            _alive: Alive::new(Kind::Exchange),
-        };
-        let name = rest.name.clone();
-        // If no thread starts, the closure is dropped here, and with it the exchange: its wait ends at once, and what may
-        // still be in use is leaked.
-        if let Err(error) = std::thread::Builder::new().name("bridge-reaper".into()).spawn(move || drop(rest)) {
-            isolated(|| log::error!("exchange \"{name}\": no thread to wait for its end: {error}"));
-        }
-    }
-}
-
-impl<R: Resources> Drop for Shared<R> {
-    fn drop(&mut self) {
-        if self.is_inside_closure() && !self.moved {
-            // SAFETY: this is `drop`, which returns right after.
-            return unsafe { self.drop_elsewhere() };
-        }
-        let quiet = if self.gave_up.load(Ordering::Acquire) { None } else { Some(self.quiesce()) };
-        if !matches!(quiet, Some(Ok(()))) {
-            let reason = quiet.and_then(Result::err).map_or("closing it gave up".to_owned(), |error| error.to_string());
-            log::error!(
-                "exchange \"{}\": its {} slots and both timelines are leaked, since they may still be in use: {reason}",
-                self.name,
-                self.slots.len(),
-            );
-            count_leaked(&self.barriers);
-            live::leaked(Kind::Timeline, 2);
-            trace::event(Event { event: "leak", side: "host", object: &self.name, ..Event::default() });
-            return;
-        }
-        // SAFETY: both sides have been seen to be done.
-        self.slots.iter().for_each(|slot| unsafe { R::assume_idle(slot) });
-        // SAFETY: dropped here only, once. Rule "all signals and waits complete before a semaphore is destroyed" and
-        // "no access to a mapping after its memory is destroyed": both sides have been seen to be done.
-        unsafe { ManuallyDrop::drop(&mut self.slots) };
-        // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.computed) };
-        // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.rendered) };
-    }
 }

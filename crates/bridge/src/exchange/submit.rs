@@ -38,7 +38,7 @@ impl SubmitParts {
         value: u64,
         stages: vk::PipelineStageFlags2,
     ) -> Self {
-        let signal = vk::SemaphoreSubmitInfo::default().semaphore(rendered.vulkan()).value(value);
+        let signal = vk::SemaphoreSubmitInfo::default().semaphore(rendered.semaphore().as_raw()).value(value);
         Self { wait: computed.wait_info(stages), signal: signal.stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS) }
     }
 

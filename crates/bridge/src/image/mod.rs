@@ -2,5 +2,6 @@
 
 pub(crate) mod format;
 pub(crate) mod host;
+pub(crate) mod render;
 pub(crate) mod shared;
 pub(crate) mod spec;

@@ -2,16 +2,9 @@
 
 use std::marker::PhantomData;
 
-use cuda_import::{ImageViewMut, Texel};
+use cuda_import::Texel;
 use vk_export::ash::vk;
 use vk_export::{ImageConsumer, ImageKind, mip_count};
-
-use crate::error::Result;
-use crate::exchange::barriers::Barriers;
-use crate::image::format;
-use crate::image::host::HostImageMut;
-use crate::image::shared::{RenderImage, SharedImage};
-use crate::resources::{CreateContext, Resources, Sealed};
 
 /// One image with texels of type `T`, and how Vulkan uses it.
 ///
@@ -24,14 +17,14 @@ use crate::resources::{CreateContext, Resources, Sealed};
 /// than 2D images with one level and one layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageSpec<T> {
-    pub(crate) format: vk::Format,
-    pub(crate) kind: ImageKind,
-    pub(crate) extent: [u32; 3],
-    pub(crate) mip_levels: u32,
-    pub(crate) array_layers: u32,
-    pub(crate) layered: bool,
-    pub(crate) consumer: ImageConsumer,
-    name: Option<String>,
+    pub(super) format: vk::Format,
+    pub(super) kind: ImageKind,
+    pub(super) extent: [u32; 3],
+    pub(super) mip_levels: u32,
+    pub(super) array_layers: u32,
+    pub(super) layered: bool,
+    pub(super) consumer: ImageConsumer,
+    pub(super) name: Option<String>,
     texel: PhantomData<fn() -> T>,
 }
 
@@ -107,57 +100,5 @@ impl<T: Texel> ImageSpec<T> {
     pub fn named(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
-    }
-}
-
-impl<T: Texel> Sealed for ImageSpec<T> {}
-
-impl<T: Texel> Resources for ImageSpec<T> {
-    type Slot = SharedImage<T>;
-    type Cuda<'t> = ImageViewMut<'t, T>;
-    type Host<'t> = HostImageMut<'t, T>;
-    type Render<'t> = RenderImage<'t>;
-
-    fn create(&self, context: &CreateContext<'_>) -> Result<Self::Slot> {
-        let name = format!("{}[{}]", self.name.as_deref().unwrap_or(context.exchange), context.slot);
-        SharedImage::for_family(context.compute, &name, self, context.family)
-    }
-
-    #[allow(unsafe_code)]
-    unsafe fn cuda(slot: &Self::Slot) -> Option<Self::Cuda<'_>> {
-        // SAFETY: the same contract.
-        unsafe { slot.cuda_mut() }
-    }
-
-    #[allow(unsafe_code)]
-    unsafe fn host(slot: &Self::Slot) -> Option<Self::Host<'_>> {
-        // SAFETY: the same contract.
-        unsafe { slot.host_mut() }
-    }
-
-    fn render(slot: &Self::Slot) -> Self::Render<'_> {
-        slot.render()
-    }
-
-    fn add_barriers(slot: &Self::Slot, barriers: &mut Barriers) {
-        barriers.add_image(slot.handover());
-    }
-
-    fn join(slot: &Self::Slot) -> Result<()> {
-        slot.join()
-    }
-
-    #[allow(unsafe_code)]
-    unsafe fn assume_idle(slot: &Self::Slot) {
-        // SAFETY: the same contract.
-        unsafe { slot.assume_idle() }
-    }
-
-    fn stages(&self) -> vk::PipelineStageFlags2 {
-        self.consumer.stages
-    }
-
-    fn check(&self) -> Result<()> {
-        format::check_texel::<T>(self.format)
     }
 }

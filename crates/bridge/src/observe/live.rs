@@ -28,6 +28,23 @@ impl Alive {
         ALIVE[kind as usize].fetch_add(1, Ordering::Relaxed);
         Self(kind)
     }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.0
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exchange => "exchange",
+            Self::Turn => "turn",
+            Self::Buffer => "shared buffer",
+            Self::Image => "shared image",
+            Self::Timeline => "timeline",
+            Self::Block => "block",
+        })
+    }
 }
 
 impl Drop for Alive {

@@ -1,6 +1,7 @@
 //! What can be observed from outside: counts of live objects, and the trace.
 
 pub(crate) mod live;
+pub(crate) mod object;
 pub(crate) mod trace;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

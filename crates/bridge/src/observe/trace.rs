@@ -35,6 +35,12 @@ pub(crate) struct Event<'a> {
     pub(crate) dedicated: Option<bool>,
 }
 
+impl<'a> Event<'a> {
+    pub(crate) fn new(event: &'static str, side: &'static str, object: &'a str) -> Self {
+        Self { event, side, object, ..Self::default() }
+    }
+}
+
 #[derive(Serialize)]
 struct Line<'a> {
     /// Microseconds since the trace was turned on.

@@ -1,51 +1,35 @@
 //! Timelines with one signaller each, and the points on them.
 
 #![allow(unsafe_code)] // Signalling from the host.
+pub(crate) mod signaller;
 pub(crate) mod trail;
 pub(crate) mod wait;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cuda_import::ImportedSemaphore;
 use vk_export::ash::vk;
-use vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
+use vk_export::{ExportDevice, Semaphore, SemaphoreInfo, SemaphoreKind};
 
-use crate::compute::Compute;
 use crate::error::{Error, Result};
-use crate::handoff;
-use crate::observe::live::{Alive, Kind};
+use crate::observe::live::Kind;
+use crate::observe::object::Object;
 use crate::observe::trace;
 use crate::observe::trace::Event;
+use crate::timeline::signaller::Signaller;
 use crate::timeline::trail::Trail;
 
-/// Who signals a timeline: always the same side, so that its values rise by construction and the side to ask on the
-/// host is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Signaller {
-    /// The compute side: a CUDA stream, or the CPU backend's thread.
-    Compute,
-    /// A Vulkan queue.
-    Queue,
-}
+/// The compute side as its timelines see it.
+pub(crate) trait Peer: Send + Sync {
+    /// Its name in a trace.
+    fn name(&self) -> &'static str;
 
-impl Signaller {
-    /// What the exchange calls the timeline that this side signals.
-    pub(crate) fn timeline(self) -> &'static str {
-        match self {
-            Self::Compute => "computed",
-            Self::Queue => "rendered",
-        }
-    }
-}
+    /// Whether it is another API on the GPU: it has the semaphore by export, its signals are polled for, and only
+    /// [`check`](Self::check) tells that it is gone.
+    fn is_foreign(&self) -> bool;
 
-impl std::fmt::Display for Signaller {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Compute => "the compute side",
-            Self::Queue => "the Vulkan queue",
-        })
-    }
+    /// That it still works.
+    fn check(&self) -> Result<()>;
 }
 
 /// A timeline semaphore that both sides know. Cloning it gives the same one.
@@ -53,45 +37,35 @@ impl std::fmt::Display for Signaller {
 pub(crate) struct Timeline(Arc<Inner>);
 
 struct Inner {
-    // Field order is drop order: CUDA's view of the semaphore goes before the semaphore.
-    cuda: Option<ImportedSemaphore>,
     vulkan: Semaphore,
     signaller: Signaller,
     trail: Arc<Trail>,
-    compute: Compute,
-    _alive: Alive,
+    peer: Arc<dyn Peer>,
+    _object: Object,
 }
 
 impl Timeline {
     /// One of the two timelines of an exchange.
-    pub(crate) fn new(compute: &Compute, signaller: Signaller, trail: &Arc<Trail>) -> Result<Self> {
+    pub(crate) fn new(
+        device: &ExportDevice,
+        peer: Arc<dyn Peer>,
+        signaller: Signaller,
+        trail: &Arc<Trail>,
+    ) -> Result<Self> {
         let name = format!("{}.{}", trail.exchange(), signaller.timeline());
-        let cuda = compute.cuda();
-        let info = SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: cuda.is_some() };
-        let vulkan = Semaphore::new(compute.device(), &info)?;
-        let cuda = cuda.map(|cuda| handoff::semaphore(&vulkan, cuda.device())).transpose()?;
-        trace::event(Event { event: "create", side: "vulkan", object: &name, ..Event::default() });
-        Ok(Self(Arc::new(Inner {
-            cuda,
-            vulkan,
-            signaller,
-            trail: Arc::clone(trail),
-            compute: compute.clone(),
-            _alive: Alive::new(Kind::Timeline),
-        })))
+        let info = SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: peer.is_foreign() };
+        let vulkan = Semaphore::new(device, &info)?;
+        let object = Object::new(Kind::Timeline, &name, "vulkan", None);
+        Ok(Self(Arc::new(Inner { vulkan, signaller, trail: Arc::clone(trail), peer, _object: object })))
     }
 
     pub(crate) fn name(&self) -> &str {
         self.0.vulkan.name()
     }
 
-    pub(crate) fn vulkan(&self) -> vk::Semaphore {
-        self.0.vulkan.as_raw()
-    }
-
-    /// CUDA's view, with the CUDA backend.
-    pub(crate) fn cuda(&self) -> Option<&ImportedSemaphore> {
-        self.0.cuda.as_ref()
+    /// Vulkan's semaphore, lent.
+    pub(crate) fn semaphore(&self) -> &Semaphore {
+        &self.0.vulkan
     }
 
     pub(crate) fn value(&self) -> Result<u64> {
@@ -102,10 +76,10 @@ impl Timeline {
     pub(crate) fn issue(&self, value: u64) -> TimelinePoint {
         self.0.trail.signalled(self.0.signaller, value);
         let side = match self.0.signaller {
-            Signaller::Compute => self.0.compute.side_name(),
+            Signaller::Compute => self.0.peer.name(),
             Signaller::Queue => "vulkan",
         };
-        trace::event(Event { event: "signal", side, object: self.name(), value: Some(value), ..Event::default() });
+        trace::event(Event { value: Some(value), ..Event::new("signal", side, self.name()) });
         TimelinePoint { timeline: self.clone(), value }
     }
 
@@ -119,9 +93,9 @@ impl Timeline {
         self.0.trail.waited(self.0.signaller, value);
         let side = match self.0.signaller {
             Signaller::Compute => "vulkan",
-            Signaller::Queue => self.0.compute.side_name(),
+            Signaller::Queue => self.0.peer.name(),
         };
-        trace::event(Event { event: "wait", side, object: self.name(), value: Some(value), ..Event::default() });
+        trace::event(Event { value: Some(value), ..Event::new("wait", side, self.name()) });
     }
 
     /// The highest point whose signal was enqueued.
@@ -134,8 +108,8 @@ impl Timeline {
     pub(crate) fn wait_value(&self, value: u64, limit: Duration) -> Result<()> {
         let start = Instant::now();
         let inner = &*self.0;
-        let by_cuda = inner.cuda.is_some() && inner.signaller == Signaller::Compute;
-        let reached = if by_cuda {
+        let foreign = inner.peer.is_foreign() && inner.signaller == Signaller::Compute;
+        let reached = if foreign {
             wait::poll(limit, || Ok(inner.vulkan.value()? >= value), || inner.check_signaller(value))?
         } else {
             wait::spin_then_block(limit, || Ok(inner.vulkan.value()? >= value), |left| inner.block(value, left))?
@@ -162,7 +136,7 @@ impl Timeline {
     /// Lets everything go on that waits for a signaller which is gone: sets the timeline to the last value that was issued.
     ///
     /// # Safety
-    /// The compute side signals this timeline and has failed for good ([`Compute::check`] says so): none of its signals
+    /// The compute side signals this timeline and has failed for good ([`Peer::check`] says so): none of its signals
     /// will come any more.
     pub(crate) unsafe fn release(&self) -> Result<()> {
         let Some(point) = self.last_issued() else { return Ok(()) };
@@ -170,13 +144,7 @@ impl Timeline {
             return Ok(());
         }
         log::error!("{}: signalled by the host, since its signaller has failed", self.name());
-        trace::event(Event {
-            event: "signal",
-            side: "host",
-            object: self.name(),
-            value: Some(point.value),
-            ..Event::default()
-        });
+        trace::event(Event { value: Some(point.value), ..Event::new("signal", "host", self.name()) });
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: the pending signals of lower values are those of the
         // failed side, which do not come, by this function's contract.
         Ok(unsafe { self.0.vulkan.signal(point.value) }?)
@@ -197,14 +165,14 @@ impl Inner {
     /// Checks that neither the compute side nor the Vulkan device is lost. Some drivers report a lost device from waits and
     /// submissions only, while the counter keeps its last value.
     fn check_signaller(&self, value: u64) -> Result<()> {
-        self.compute.check()?;
+        self.peer.check()?;
         match self.vulkan.wait(value, Duration::ZERO) {
             Ok(()) | Err(vk_export::Error::Timeout { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Blocks in Vulkan; ends with an error when the queue waits for a CUDA context that is lost.
+    /// Blocks in Vulkan; ends with an error when the queue waits for another API's context that is lost.
     fn block(&self, value: u64, limit: Duration) -> Result<bool> {
         let start = Instant::now();
         loop {
@@ -212,17 +180,11 @@ impl Inner {
             match self.vulkan.wait(value, left.min(STRETCH)) {
                 Ok(()) => return Ok(true),
                 Err(vk_export::Error::Timeout { .. }) if left.is_zero() => return Ok(false),
-                Err(vk_export::Error::Timeout { .. }) if self.cuda.is_some() => self.compute.check()?,
+                Err(vk_export::Error::Timeout { .. }) if self.peer.is_foreign() => self.peer.check()?,
                 Err(vk_export::Error::Timeout { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        trace::event(Event { event: "destroy", side: "vulkan", object: self.vulkan.name(), ..Event::default() });
     }
 }
 
@@ -279,6 +241,9 @@ impl TimelinePoint {
 
     /// The wait for this point in a `VkSubmitInfo2`, at `stages`.
     pub fn wait_info(&self, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
-        vk::SemaphoreSubmitInfo::default().semaphore(self.timeline.vulkan()).value(self.value).stage_mask(stages)
+        vk::SemaphoreSubmitInfo::default()
+            .semaphore(self.timeline.semaphore().as_raw())
+            .value(self.value)
+            .stage_mask(stages)
     }
 }

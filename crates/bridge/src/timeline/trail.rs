@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::timeline::Signaller;
+use crate::timeline::signaller::Signaller;
 
 /// The last signal and the last wait that were enqueued on each timeline of an exchange.
 #[derive(Debug)]

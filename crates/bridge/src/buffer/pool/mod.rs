@@ -4,16 +4,19 @@ mod ranges;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cuda_import::MappedBlock;
+use bytemuck::Pod;
+use cuda_import::MappedBuffer;
 use vk_export::ash::vk;
-use vk_export::{Block, BlockInfo, Consumer, Placement};
+use vk_export::{Block, BlockInfo, Buffer, Consumer};
 
-use crate::compute::{Compute, SideRef};
+use crate::compute::Compute;
+use crate::compute::cuda::CudaBlock;
+use crate::compute::host::memory::{HostBlock, HostBuffer};
+use crate::compute::mapped::Mapped;
+use crate::compute::side::Sided;
 use crate::error::{Error, Result};
-use crate::handoff;
-use crate::observe::live::{Alive, Kind};
-use crate::observe::trace;
-use crate::observe::trace::Event;
+use crate::observe::live::Kind;
+use crate::observe::object::Object;
 use ranges::{LARGEST, Ranges, Taken, UNIT, padded};
 
 /// A smaller block would hold a few buffers only.
@@ -84,33 +87,27 @@ struct Entry {
 
 /// One allocation, on both sides.
 #[derive(Debug)]
-pub(crate) struct PoolBlock {
-    /// Gone once the block is dropped: before the memory (CUDA programming guide 6.2.16: "Freeing a memory object does not free
-    /// any mappings to that object"), which is kept where the mapping cannot be freed.
-    cuda: Option<Arc<MappedBlock>>,
+struct PoolBlock {
+    mapping: Mapped<Sided<CudaBlock, HostBlock>, VulkanBlock>,
+    vulkan: Arc<VulkanBlock>,
+}
+
+/// Vulkan's half of a block.
+#[derive(Debug)]
+struct VulkanBlock {
     vulkan: Arc<Block>,
-    _alive: Alive,
+    object: Object,
+}
+
+impl AsRef<Object> for VulkanBlock {
+    fn as_ref(&self) -> &Object {
+        &self.object
+    }
 }
 
 impl PoolBlock {
-    pub(crate) fn vulkan(&self) -> &Arc<Block> {
-        &self.vulkan
-    }
-
-    /// With the CUDA backend.
-    pub(crate) fn cuda(&self) -> Option<&Arc<MappedBlock>> {
-        self.cuda.as_ref()
-    }
-}
-
-impl Drop for PoolBlock {
-    fn drop(&mut self) {
-        trace::event(Event { event: "destroy", side: "vulkan", object: self.vulkan.name(), ..Event::default() });
-        let closed = self.cuda.take().and_then(Arc::into_inner).map_or(Ok(()), MappedBlock::close);
-        if let Err(error) = closed {
-            log::error!("block \"{}\" is leaked on both sides: {error}", self.vulkan.name());
-            std::mem::forget(Arc::clone(&self.vulkan));
-        }
+    fn vulkan(&self) -> &Arc<Block> {
+        &self.vulkan.vulkan
     }
 }
 
@@ -182,7 +179,7 @@ impl SharedPool {
     pub fn report(&self) -> PoolReport {
         let blocks = self.lock();
         blocks.list.iter().fold(PoolReport::default(), |sum, entry| {
-            let size = entry.block.vulkan.size();
+            let size = entry.block.vulkan().size();
             let (buffers, used) = entry.ranges.as_ref().map_or((1, size), |ranges| (ranges.live(), ranges.taken()));
             PoolReport {
                 blocks: sum.blocks + 1,
@@ -233,7 +230,7 @@ impl SharedPool {
     /// Takes bytes in the first block that has room.
     fn take_from(&self, blocks: &mut Blocks, size: u64, alignment: u64) -> Option<PoolRange> {
         blocks.list.iter_mut().find_map(|Entry { block, ranges }| {
-            let taken = ranges.as_mut()?.take(size, alignment.max(block.vulkan.alignment()))?;
+            let taken = ranges.as_mut()?.take(size, alignment.max(block.vulkan().alignment()))?;
             Some(self.range(block, Some(taken)))
         })
     }
@@ -244,7 +241,7 @@ impl SharedPool {
 
     /// The alignment that holds for Vulkan too; that is the same in all blocks of one usage.
     fn alignment(&self, blocks: &Blocks, alignment: u64) -> u64 {
-        let vulkan = blocks.list.first().map_or(UNIT, |entry| entry.block.vulkan.alignment());
+        let vulkan = blocks.list.first().map_or(UNIT, |entry| entry.block.vulkan().alignment());
         alignment.max(vulkan)
     }
 
@@ -255,26 +252,15 @@ impl SharedPool {
     }
 
     fn make_block(&self, blocks: &mut Blocks, size: u64) -> Result<Arc<PoolBlock>> {
-        let compute = &self.0.compute;
+        let (device, side) = (self.0.compute.device(), self.0.compute.side());
         let name = format!("{}.block{}", self.name(), blocks.made);
-        let placement = match compute.side() {
-            SideRef::Cuda(_) => Placement::Exportable,
-            SideRef::Host(_) => Placement::HostVisible,
-        };
-        let vulkan = Block::new(compute.device(), &BlockInfo { name: &name, size, usage: self.0.usage, placement })?;
-        let cuda = match compute.side() {
-            SideRef::Cuda(cuda) => Some(MappedBlock::map(&handoff::block(&vulkan, cuda.device())?, cuda.stream())?),
-            SideRef::Host(_) => None,
-        };
-        trace::event(Event {
-            event: "create",
-            side: compute.side_name(),
-            object: &name,
-            bytes: Some(size),
-            ..Event::default()
-        });
+        let placement = side.sharing().placement;
+        let vulkan = Block::new(device, &BlockInfo { name: &name, size, usage: self.0.usage, placement })?;
+        let mapping = side.map_block(&vulkan)?;
+        let object = Object::new(Kind::Block, &name, side.name(), Some(size));
         blocks.made += 1;
-        Ok(Arc::new(PoolBlock { cuda, vulkan, _alive: Alive::new(Kind::Block) }))
+        let vulkan = Arc::new(VulkanBlock { vulkan, object });
+        Ok(Arc::new(PoolBlock { mapping: Mapped::new(mapping, &vulkan), vulkan }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Blocks> {
@@ -284,18 +270,18 @@ impl SharedPool {
 
 impl PoolRange {
     /// The block that the bytes are in.
-    pub(crate) fn block(&self) -> &PoolBlock {
-        &self.block
+    pub(crate) fn block(&self) -> &Arc<Block> {
+        self.block.vulkan()
+    }
+
+    /// Maps `len` elements of the buffer that has the bytes.
+    pub(crate) fn map<T: Pod>(&self, buffer: &Buffer, len: usize) -> Result<Sided<MappedBuffer<T>, HostBuffer<T>>> {
+        self.block.mapping.map_part(buffer, self.offset(), len)
     }
 
     /// Where they start, in bytes.
     pub(crate) fn offset(&self) -> u64 {
         self.taken.as_ref().map_or(0, |taken| taken.offset)
-    }
-
-    /// Keeps the bytes from use for good, and the block alive, since somebody may still use them.
-    pub(crate) fn leak(self) {
-        std::mem::forget(self);
     }
 }
 
@@ -336,6 +322,6 @@ impl std::fmt::Debug for SharedPool {
 
 impl std::fmt::Debug for PoolRange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PoolRange(\"{}\" at {})", self.block.vulkan.name(), self.offset())
+        write!(f, "PoolRange(\"{}\" at {})", self.block.vulkan().name(), self.offset())
     }
 }

@@ -1,4 +1,4 @@
-//! The CPU as a compute device: one thread that works through its queue in order, like a CUDA stream.
+//! One thread that works through its queue in order, like a CUDA stream.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,6 @@ use smallbox::{SmallBox, smallbox};
 
 use crate::error::{Error, Result};
 use crate::observe::isolated;
-use crate::timeline::Timeline;
 
 /// A queue of work for one CPU thread. Cloning it gives the same queue.
 #[derive(Clone)]
@@ -49,11 +48,14 @@ struct State {
 /// Closures of up to 32 words live in the queue itself; larger ones are boxed.
 type Closure = SmallBox<dyn FnMut() + Send, S32>;
 
+/// The bridge's own part of the work: a wait or a signal.
+type Step = SmallBox<dyn Fn() -> Result<()> + Send, S32>;
+
 #[allow(clippy::large_enum_variant)] // Boxing the closure is what its inline storage avoids.
 enum Job {
-    Wait { timeline: Timeline, value: u64, limit: Duration },
+    Wait(Step),
     Run(Closure),
-    Signal { timeline: Timeline, value: u64 },
+    Signal(Step),
 }
 
 /// Jobs that fit before the queue grows.
@@ -90,9 +92,10 @@ impl HostStream {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Lets later work wait until a timeline has reached `value`; past `limit` the stream fails.
-    pub(crate) fn wait(&self, timeline: &Timeline, value: u64, limit: Duration) -> Result<()> {
-        self.push(Job::Wait { timeline: timeline.clone(), value, limit })
+    /// Lets the thread wait; where that fails, so does the stream.
+    pub(super) fn wait(&self, wait: impl Fn() -> Result<()> + Send + 'static) -> Result<()> {
+        let step: Step = smallbox!(wait);
+        self.push(Job::Wait(step))
     }
 
     /// Lets the thread run a closure.
@@ -107,9 +110,10 @@ impl HostStream {
         self.push(Job::Run(closure))
     }
 
-    /// Sets a timeline to `value` after all work before.
-    pub(crate) fn signal(&self, timeline: &Timeline, value: u64) -> Result<()> {
-        self.push(Job::Signal { timeline: timeline.clone(), value })
+    /// Lets the thread signal, after all work before.
+    pub(super) fn signal(&self, signal: impl Fn() -> Result<()> + Send + 'static) -> Result<()> {
+        let step: Step = smallbox!(signal);
+        self.push(Job::Signal(step))
     }
 
     /// That the stream still works.
@@ -192,8 +196,8 @@ impl Shared {
     fn execute(&self, job: Job) -> Result<(), String> {
         let failed = self.failed.load(Ordering::Acquire);
         match job {
-            Job::Wait { .. } if failed => Ok(()),
-            Job::Wait { timeline, value, limit } => timeline.wait_value(value, limit).map_err(|e| e.to_string()),
+            Job::Wait(_) if failed => Ok(()),
+            Job::Wait(wait) => wait().map_err(|error| error.to_string()),
             Job::Run(closure) => catching("a compute closure", move || {
                 let mut closure = closure;
                 if !failed {
@@ -203,7 +207,7 @@ impl Shared {
             }),
             // Signalled after a failure too: the frame's contents are wrong then, which the next call on the exchange
             // says, but Vulkan is not left waiting for ever.
-            Job::Signal { timeline, value } => timeline.signal_from_host(value).map_err(|e| e.to_string()),
+            Job::Signal(signal) => signal().map_err(|error| error.to_string()),
         }
     }
 
@@ -252,114 +256,5 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-
-    const LONG: Duration = Duration::from_secs(10);
-
-    #[test]
-    fn work_is_done_in_order() {
-        let stream = HostStream::new().unwrap();
-        let (sender, receiver) = mpsc::channel();
-        for n in 0..1000 {
-            let sender = sender.clone();
-            stream.run(move || sender.send(n).unwrap()).unwrap();
-        }
-        assert!(stream.drain(LONG));
-        drop(sender);
-        assert_eq!(receiver.into_iter().collect::<Vec<_>>(), (0..1000).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn a_panic_is_an_error_and_not_the_end_of_the_program() {
-        let stream = HostStream::new().unwrap();
-        stream.run(|| panic!("out of range")).unwrap();
-        assert!(stream.drain(LONG));
-        let error = stream.run(|| ()).unwrap_err().to_string();
-        assert!(error.contains("out of range"), "{error}");
-    }
-
-    /// Panics when it is dropped.
-    struct Bomb;
-
-    impl Drop for Bomb {
-        fn drop(&mut self) {
-            panic!("bomb");
-        }
-    }
-
-    #[test]
-    fn a_captured_value_that_panics_does_not_end_the_thread() {
-        for fails_first in [false, true] {
-            let stream = HostStream::new().unwrap();
-            let (open, gate) = mpsc::channel();
-            stream
-                .run(move || {
-                    gate.recv().unwrap();
-                    assert!(!fails_first, "first");
-                })
-                .unwrap();
-            let bomb = Bomb;
-            stream
-                .run(move || {
-                    let _captured = &bomb;
-                })
-                .unwrap();
-            open.send(()).unwrap();
-            assert!(stream.drain(LONG), "the thread is gone");
-            let error = stream.run(|| ()).unwrap_err().to_string();
-            assert!(error.contains(if fails_first { "first" } else { "bomb" }), "{error}");
-        }
-    }
-
-    #[test]
-    fn draining_inside_a_closure_does_not_wait_for_itself() {
-        let stream = HostStream::new().unwrap();
-        let (sender, receiver) = mpsc::channel();
-        let inside = stream.clone();
-        stream.run(move || sender.send(inside.drain(LONG)).unwrap()).unwrap();
-        assert!(!receiver.recv_timeout(LONG / 2).unwrap());
-    }
-
-    #[test]
-    fn dropping_waits_for_the_work() {
-        let (sender, receiver) = mpsc::channel();
-        let stream = HostStream::new().unwrap();
-        stream
-            .run(move || {
-                thread::sleep(Duration::from_millis(50));
-                sender.send(()).unwrap();
-            })
-            .unwrap();
-        drop(stream);
-        receiver.try_recv().unwrap();
-    }
-
-    #[test]
-    fn draining_does_not_wait_for_what_comes_later() {
-        let stream = HostStream::new().unwrap();
-        let (release, gate) = mpsc::channel::<()>();
-        let later = stream.clone();
-        stream
-            .run(move || {
-                // Enqueued while the first job is being waited for.
-                thread::sleep(Duration::from_millis(20));
-                later.run(move || gate.recv().unwrap()).unwrap();
-            })
-            .unwrap();
-        assert!(stream.drain(LONG));
-        release.send(()).unwrap();
-    }
-
-    #[test]
-    fn draining_has_a_limit() {
-        let (release, gate) = mpsc::channel::<()>();
-        let stream = HostStream::new().unwrap();
-        stream.run(move || gate.recv().unwrap()).unwrap();
-        assert!(!stream.drain(Duration::from_millis(20)));
-        release.send(()).unwrap();
-        assert!(stream.drain(LONG));
-    }
-}
+#[path = "stream_tests.rs"]
+mod tests;

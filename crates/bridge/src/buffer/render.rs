@@ -1,0 +1,43 @@
+//! What a render turn lends of a buffer.
+
+use std::marker::PhantomData;
+
+use vk_export::ash::vk;
+use vk_export::{Buffer, Handover};
+
+/// A shared buffer while it is Vulkan's: lent by a [`RenderTurn`](crate::RenderTurn).
+#[derive(Debug, Clone, Copy)]
+pub struct RenderBuffer<'t, T> {
+    pub(super) buffer: &'t Buffer,
+    pub(super) handover: &'t Handover,
+    pub(super) len: usize,
+    pub(super) element: PhantomData<&'t T>,
+}
+
+impl<T> RenderBuffer<'_, T> {
+    /// The Vulkan handle, for the commands of this frame.
+    pub fn as_raw(&self) -> vk::Buffer {
+        self.buffer.as_raw()
+    }
+
+    /// Elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no elements: never.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes.
+    pub fn size(&self) -> u64 {
+        self.buffer.size()
+    }
+
+    /// Both barriers, in both forms. [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire) records them for
+    /// all resources at once.
+    pub fn handover(&self) -> &Handover {
+        self.handover
+    }
+}

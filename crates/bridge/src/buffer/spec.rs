@@ -1,0 +1,29 @@
+//! A description of a buffer that an exchange shares.
+
+use std::marker::PhantomData;
+
+use bytemuck::Pod;
+use vk_export::Consumer;
+
+/// One buffer of `len` elements of `T`, and how Vulkan uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BufferSpec<T> {
+    pub(super) len: usize,
+    pub(super) consumer: Consumer,
+    pub(super) name: Option<String>,
+    element: PhantomData<fn() -> T>,
+}
+
+impl<T: Pod> BufferSpec<T> {
+    /// A buffer of `len` elements, not zero.
+    pub fn new(len: usize, consumer: Consumer) -> Self {
+        Self { len, consumer, name: None, element: PhantomData }
+    }
+
+    /// Names it, for errors, traces and GPU debuggers; else it bears the exchange's name. The slot's number is added.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+}

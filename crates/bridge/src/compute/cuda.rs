@@ -1,0 +1,178 @@
+//! CUDA as a compute side.
+#![allow(unsafe_code)] // Waits, signals and mappings of what Vulkan made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytemuck::Pod;
+use cuda_import::cudarc::driver::CudaStream;
+use cuda_import::{
+    BufferMappingInfo, CaptureError, CudaDevice, ImportedSemaphore, MappedBlock, MappedBuffer, MappedImage, Texel,
+    mark, query, signal_one, wait_one,
+};
+use vk_export::ash::vk;
+use vk_export::{Block, Buffer, Image, ImageInfo, Partner, Placement, mip_count};
+
+use crate::compute::mapped::{Mapping, Sharing};
+use crate::compute::pair::DevicePair;
+use crate::error::{Error, Result};
+use crate::handoff;
+use crate::timeline::{Timeline, wait};
+
+/// Memory is exported, and images are tiled as the GPU likes.
+pub(super) const SHARING: Sharing =
+    Sharing { partner: Partner::External, placement: Placement::Exportable, tiling: vk::ImageTiling::OPTIMAL };
+
+/// The CUDA side: the device pair and the stream that the exchanges' work goes to.
+pub struct CudaCompute {
+    pair: DevicePair,
+    stream: Arc<CudaStream>,
+}
+
+impl CudaCompute {
+    pub(super) fn new(pair: DevicePair, stream: Arc<CudaStream>) -> Self {
+        Self { pair, stream }
+    }
+
+    /// The CUDA device.
+    pub fn device(&self) -> &CudaDevice {
+        self.pair.cuda()
+    }
+
+    /// The stream that waits, computes and signals.
+    pub fn stream(&self) -> &Arc<CudaStream> {
+        &self.stream
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        Ok(query(&self.stream).map(|_| ())?)
+    }
+
+    /// Others may go on using the stream: what they enqueue from here on is not waited for.
+    pub(super) fn drain(&self, limit: Duration) -> Result<bool> {
+        let end = mark(&self.stream)?;
+        wait::poll(limit, || Ok(end.is_reached()?), || Ok(()))
+    }
+
+    pub(super) fn map_buffer<T: Pod>(&self, buffer: &Buffer, len: usize) -> Result<MappedBuffer<T>> {
+        let memory = handoff::memory(buffer, self.device())?;
+        Ok(MappedBuffer::map(&memory, &BufferMappingInfo { offset: 0, len }, &self.stream)?)
+    }
+
+    pub(super) fn map_block(&self, block: &Block) -> Result<CudaBlock> {
+        let mapped = MappedBlock::map(&handoff::block(block, self.device())?, &self.stream)?;
+        Ok(CudaBlock { mapped, stream: Arc::clone(&self.stream) })
+    }
+
+    /// # Safety
+    /// `T` is the texel type of the image's format.
+    pub(super) unsafe fn map_image<T: Texel>(&self, image: &Image, layered: bool) -> Result<MappedImage<T>> {
+        let (memory, mapping) = handoff::image(image, self.device(), layered)?;
+        // SAFETY: rule "mappings must match those of the exporting API": every number comes from the exporter's descriptor
+        // of this very image; the caller vouches for the texel type.
+        Ok(unsafe { MappedImage::map(&memory, &mapping, &self.stream) }?)
+    }
+
+    /// That CUDA places the layers of an array where Vulkan does. Measured over formats, sizes and lengths of mip chains on
+    /// an NVIDIA H200 with driver 580.159.04: it does with one level, and with all levels of several layers; in between the
+    /// layers lie elsewhere or the array does not fit, depending on the size.
+    pub(super) fn check_levels(info: &ImageInfo<'_>, layered: bool) -> Result<()> {
+        let all = mip_count(info.extent);
+        let array = layered || info.array_layers > 1;
+        let fits = !array || info.mip_levels == 1 || (info.array_layers > 1 && info.mip_levels == all);
+        // What is wrong by itself is for the Vulkan side to say.
+        if fits || info.mip_levels == 0 || info.mip_levels > all {
+            return Ok(());
+        }
+        Err(Error::InvalidArgument {
+            object: format!("shared image \"{}\"", info.name),
+            reason: format!(
+                "CUDA does not place {} layers of {} mip levels where Vulkan does; an array has 1 level, or with several \
+                 layers all {all} (`all_mips`)",
+                info.array_layers, info.mip_levels
+            ),
+        })
+    }
+}
+
+/// A block of a pool under one mapping.
+#[derive(Debug)]
+pub(crate) struct CudaBlock {
+    mapped: Arc<MappedBlock>,
+    stream: Arc<CudaStream>,
+}
+
+impl CudaBlock {
+    /// The mapping matches by offset: both sides have the whole block.
+    pub(super) fn map_part<T: Pod>(&self, offset: u64, len: usize) -> Result<MappedBuffer<T>> {
+        Ok(MappedBuffer::new_in(&self.mapped, &BufferMappingInfo { offset, len }, &self.stream)?)
+    }
+}
+
+impl Mapping for CudaBlock {
+    /// Each part holds the block: the last of its owners frees it.
+    fn close(self) -> Result<()> {
+        Ok(Arc::into_inner(self.mapped).map_or(Ok(()), MappedBlock::close)?)
+    }
+}
+
+impl<T> Mapping for MappedBuffer<T> {
+    fn close(self) -> Result<()> {
+        Ok(MappedBuffer::close(self)?)
+    }
+}
+
+impl<T> Mapping for MappedImage<T> {
+    fn close(self) -> Result<()> {
+        Ok(MappedImage::close(self)?)
+    }
+}
+
+/// The compute stream and an exchange's timelines, as CUDA knows them.
+pub(crate) struct CudaLink {
+    stream: Arc<CudaStream>,
+    computed: ImportedSemaphore,
+    rendered: ImportedSemaphore,
+}
+
+impl CudaLink {
+    pub(super) fn new(cuda: &CudaCompute, computed: &Timeline, rendered: &Timeline) -> Result<Self> {
+        let import = |timeline: &Timeline| handoff::semaphore(timeline.semaphore(), cuda.device());
+        Ok(Self { stream: Arc::clone(&cuda.stream), computed: import(computed)?, rendered: import(rendered)? })
+    }
+
+    pub(crate) fn stream(&self) -> &Arc<CudaStream> {
+        &self.stream
+    }
+
+    /// Lets the stream wait for a value of `rendered`.
+    ///
+    /// # Safety
+    /// The value's signal has been enqueued, and the link outlives the wait.
+    pub(crate) unsafe fn wait(&self, value: u64) -> Result<()> {
+        // SAFETY: rule "no wait before its signal", by this function's contract.
+        Ok(unsafe { wait_one(&self.stream, &self.rendered, value) }?)
+    }
+
+    /// Lets the stream signal a value of `computed`, behind all its work.
+    ///
+    /// # Safety
+    /// The values rise from call to call, nobody else signals `computed`, and the link outlives the signal.
+    pub(crate) unsafe fn signal(&self, value: u64) -> Result<()> {
+        // SAFETY: "the value is greater than every value signalled or pending", by this function's contract.
+        Ok(unsafe { signal_one(&self.stream, &self.computed, value) }?)
+    }
+
+    /// Captures a graph that waits for `rendered`, does what `record` enqueues, and signals `computed`.
+    ///
+    /// # Safety
+    /// As [`cuda_import::FrameGraph::capture`]; the link outlives the graph.
+    pub(crate) unsafe fn capture<E>(
+        &self,
+        name: &str,
+        record: impl FnOnce(&Arc<CudaStream>) -> Result<(), E>,
+    ) -> Result<cuda_import::FrameGraph, CaptureError<E>> {
+        // SAFETY: both are timelines; the rest is handed on to the caller.
+        unsafe { cuda_import::FrameGraph::capture(name, &self.stream, &self.rendered, &self.computed, record) }
+    }
+}

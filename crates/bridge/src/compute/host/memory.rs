@@ -1,0 +1,129 @@
+//! Vulkan's memory as the CPU maps it.
+#![allow(unsafe_code)] // Slices of mapped memory.
+
+use std::ptr::NonNull;
+
+use bytemuck::Pod;
+use cuda_import::Texel;
+use vk_export::{Buffer, Image};
+
+use crate::compute::mapped::Mapping;
+use crate::error::{Error, Result};
+use crate::image::host::{HostImageMut, PlaneLayout};
+
+/// A block of a pool needs no mapping of its own: Vulkan maps it.
+#[derive(Debug)]
+pub(crate) struct HostBlock;
+
+/// A host-visible buffer of `T`.
+#[derive(Debug)]
+pub struct HostBuffer<T> {
+    start: NonNull<T>,
+    len: usize,
+}
+
+// SAFETY: the pointer is into Vulkan's mapping, and `T` is plain data; those who read and write through it are ordered by
+// the contract of `slice_mut`.
+unsafe impl<T: Send> Send for HostBuffer<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for HostBuffer<T> {}
+
+impl<T: Pod> HostBuffer<T> {
+    /// `len` elements are known to fit.
+    pub(in crate::compute) fn map(buffer: &Buffer, len: usize) -> Result<Self> {
+        let invalid = |reason: &str| Error::InvalidArgument {
+            object: format!("shared buffer \"{}\"", buffer.name()),
+            reason: reason.to_owned(),
+        };
+        let start = buffer.host_ptr().ok_or_else(|| invalid("its memory could not be mapped"))?.cast::<T>();
+        if !start.is_aligned() {
+            return Err(invalid("its elements want more alignment than the driver's mappings have"));
+        }
+        Ok(Self { start, len })
+    }
+
+    /// The elements.
+    ///
+    /// # Safety
+    /// Until the slice is gone, the buffer lives, Vulkan does not use it, and no other slice of it exists.
+    #[allow(clippy::mut_from_ref)] // Exclusive by contract.
+    pub(crate) unsafe fn slice_mut(&self) -> &mut [T] {
+        // SAFETY: `len` elements fit the mapped buffer, aligned; any bytes are a `Pod`; exclusive and alive by this
+        // function's contract.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+/// A host-visible image, whose rows lie in memory.
+#[derive(Debug)]
+pub struct HostImage<T> {
+    start: NonNull<T>,
+    planes: Box<[PlaneLayout]>,
+    levels: u32,
+}
+
+// SAFETY: the pointer is into Vulkan's mapping, and texels are plain data; those who read and write through it are ordered
+// by the contract of `view_mut`.
+unsafe impl<T: Send> Send for HostImage<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for HostImage<T> {}
+
+impl<T: Texel> HostImage<T> {
+    /// Finds the planes, in the order of [`HostImageMut`], and checks them against the image's memory.
+    pub(in crate::compute) fn map(image: &Image) -> Result<Self> {
+        let invalid = |reason: &str| Error::InvalidArgument {
+            object: format!("shared image \"{}\"", image.name()),
+            reason: reason.to_owned(),
+        };
+        let start = image.host_ptr().ok_or_else(|| invalid("its memory could not be mapped"))?.cast::<T>();
+        let size = usize::try_from(image.host_size()).unwrap_or(usize::MAX);
+        let mut planes = Vec::new();
+        for layer in 0..image.array_layers() {
+            for level in 0..image.mip_levels() {
+                let plane =
+                    plane(image, level, layer).ok_or_else(|| invalid("the driver does not tell where its rows lie"))?;
+                if !plane.fits::<T>(size) || !start.is_aligned() {
+                    return Err(invalid("its rows lie in memory as no slice of texels can"));
+                }
+                planes.push(plane);
+            }
+        }
+        Ok(Self { start, planes: planes.into(), levels: image.mip_levels() })
+    }
+
+    /// The texels.
+    ///
+    /// # Safety
+    /// Until the view is gone, the image lives, Vulkan does not use it, and no other view of it exists.
+    pub(crate) unsafe fn view_mut(&self) -> HostImageMut<'_, T> {
+        // SAFETY: the planes were seen to fit the mapping; exclusive and alive by this function's contract.
+        unsafe { HostImageMut::new(self.start.cast(), &self.planes, self.levels) }
+    }
+}
+
+fn plane(image: &Image, level: u32, layer: u32) -> Option<PlaneLayout> {
+    let layout = image.host_layout(level, layer)?;
+    let [width, height, depth] = image.level_extent(level).map(|texels| usize::try_from(texels).unwrap_or(usize::MAX));
+    Some(PlaneLayout {
+        offset: usize::try_from(layout.offset).ok()?,
+        row_pitch: usize::try_from(layout.row_pitch).ok()?,
+        depth_pitch: usize::try_from(layout.depth_pitch).ok()?,
+        width,
+        height,
+        depth,
+    })
+}
+
+// The mapping is Vulkan's own: it goes with the memory.
+
+impl<T> Mapping for HostBuffer<T> {
+    fn close(self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<T> Mapping for HostImage<T> {
+    fn close(self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,47 @@
+//! The CPU as a compute side.
+
+pub(crate) mod memory;
+pub(crate) mod stream;
+
+use std::time::Duration;
+
+use vk_export::ash::vk;
+use vk_export::{Partner, Placement};
+
+use crate::compute::host::stream::HostStream;
+use crate::compute::mapped::Sharing;
+use crate::error::Result;
+use crate::timeline::Timeline;
+
+/// Memory is mapped, and images lie in rows.
+pub(super) const SHARING: Sharing =
+    Sharing { partner: Partner::Host, placement: Placement::HostVisible, tiling: vk::ImageTiling::LINEAR };
+
+/// The compute thread's queue and an exchange's timelines.
+pub(crate) struct HostLink {
+    stream: HostStream,
+    computed: Timeline,
+    rendered: Timeline,
+}
+
+impl HostLink {
+    pub(super) fn new(stream: &HostStream, computed: &Timeline, rendered: &Timeline) -> Self {
+        Self { stream: stream.clone(), computed: computed.clone(), rendered: rendered.clone() }
+    }
+
+    pub(crate) fn stream(&self) -> &HostStream {
+        &self.stream
+    }
+
+    /// Lets later work wait for a value of `rendered`; past `limit` the stream fails.
+    pub(crate) fn wait(&self, value: u64, limit: Duration) -> Result<()> {
+        let rendered = self.rendered.clone();
+        self.stream.wait(move || rendered.wait_value(value, limit))
+    }
+
+    /// Lets the thread signal a value of `computed`, behind all work before.
+    pub(crate) fn signal(&self, value: u64) -> Result<()> {
+        let computed = self.computed.clone();
+        self.stream.signal(move || computed.signal_from_host(value))
+    }
+}

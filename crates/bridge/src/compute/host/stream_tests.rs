@@ -1,0 +1,109 @@
+use std::sync::mpsc;
+
+use super::*;
+
+const LONG: Duration = Duration::from_secs(10);
+
+#[test]
+fn work_is_done_in_order() {
+    let stream = HostStream::new().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    for n in 0..1000 {
+        let sender = sender.clone();
+        stream.run(move || sender.send(n).unwrap()).unwrap();
+    }
+    assert!(stream.drain(LONG));
+    drop(sender);
+    assert_eq!(receiver.into_iter().collect::<Vec<_>>(), (0..1000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_panic_is_an_error_and_not_the_end_of_the_program() {
+    let stream = HostStream::new().unwrap();
+    stream.run(|| panic!("out of range")).unwrap();
+    assert!(stream.drain(LONG));
+    let error = stream.run(|| ()).unwrap_err().to_string();
+    assert!(error.contains("out of range"), "{error}");
+}
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("bomb");
+    }
+}
+
+#[test]
+fn a_captured_value_that_panics_does_not_end_the_thread() {
+    for fails_first in [false, true] {
+        let stream = HostStream::new().unwrap();
+        let (open, gate) = mpsc::channel();
+        stream
+            .run(move || {
+                gate.recv().unwrap();
+                assert!(!fails_first, "first");
+            })
+            .unwrap();
+        let bomb = Bomb;
+        stream
+            .run(move || {
+                let _captured = &bomb;
+            })
+            .unwrap();
+        open.send(()).unwrap();
+        assert!(stream.drain(LONG), "the thread is gone");
+        let error = stream.run(|| ()).unwrap_err().to_string();
+        assert!(error.contains(if fails_first { "first" } else { "bomb" }), "{error}");
+    }
+}
+
+#[test]
+fn draining_inside_a_closure_does_not_wait_for_itself() {
+    let stream = HostStream::new().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    let inside = stream.clone();
+    stream.run(move || sender.send(inside.drain(LONG)).unwrap()).unwrap();
+    assert!(!receiver.recv_timeout(LONG / 2).unwrap());
+}
+
+#[test]
+fn dropping_waits_for_the_work() {
+    let (sender, receiver) = mpsc::channel();
+    let stream = HostStream::new().unwrap();
+    stream
+        .run(move || {
+            thread::sleep(Duration::from_millis(50));
+            sender.send(()).unwrap();
+        })
+        .unwrap();
+    drop(stream);
+    receiver.try_recv().unwrap();
+}
+
+#[test]
+fn draining_does_not_wait_for_what_comes_later() {
+    let stream = HostStream::new().unwrap();
+    let (release, gate) = mpsc::channel::<()>();
+    let later = stream.clone();
+    stream
+        .run(move || {
+            // Enqueued while the first job is being waited for.
+            thread::sleep(Duration::from_millis(20));
+            later.run(move || gate.recv().unwrap()).unwrap();
+        })
+        .unwrap();
+    assert!(stream.drain(LONG));
+    release.send(()).unwrap();
+}
+
+#[test]
+fn draining_has_a_limit() {
+    let (release, gate) = mpsc::channel::<()>();
+    let stream = HostStream::new().unwrap();
+    stream.run(move || gate.recv().unwrap()).unwrap();
+    assert!(!stream.drain(Duration::from_millis(20)));
+    release.send(()).unwrap();
+    assert!(stream.drain(LONG));
+}

@@ -1,0 +1,64 @@
+//! Mappings on the compute side, tied to the Vulkan objects whose memory they map.
+#![allow(unsafe_code)] // The mapping is moved out when it is dropped.
+
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use vk_export::ash::vk;
+use vk_export::{Partner, Placement};
+
+use crate::error::Result;
+use crate::observe::object::Object;
+
+/// How Vulkan makes and hands over what a compute side maps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sharing {
+    pub(crate) partner: Partner,
+    pub(crate) placement: Placement,
+    pub(crate) tiling: vk::ImageTiling,
+}
+
+/// What a compute side maps.
+pub(crate) trait Mapping {
+    /// Frees the mapping, once the compute side's work with it has ended.
+    fn close(self) -> Result<()>;
+}
+
+/// A mapping and the object it is of.
+///
+/// The mapping is freed first (CUDA programming guide 6.2.16: "Freeing a memory object does not free any mappings to that
+/// object"). Where that fails, the object is kept for good: what CUDA may still use must not become somebody else's memory.
+#[derive(Debug)]
+#[allow(private_bounds)] // Named by `Resources`, made and used here alone.
+pub struct Mapped<M: Mapping, V: AsRef<Object>> {
+    mapping: ManuallyDrop<M>,
+    vulkan: Arc<V>,
+}
+
+#[allow(private_bounds)]
+impl<M: Mapping, V: AsRef<Object>> Mapped<M, V> {
+    pub(crate) fn new(mapping: M, vulkan: &Arc<V>) -> Self {
+        Self { mapping: ManuallyDrop::new(mapping), vulkan: Arc::clone(vulkan) }
+    }
+}
+
+impl<M: Mapping, V: AsRef<Object>> Deref for Mapped<M, V> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        &self.mapping
+    }
+}
+
+impl<M: Mapping, V: AsRef<Object>> Drop for Mapped<M, V> {
+    fn drop(&mut self) {
+        // SAFETY: moved out here only, once.
+        let mapping = unsafe { ManuallyDrop::take(&mut self.mapping) };
+        if let Err(error) = mapping.close() {
+            let vulkan: &V = &self.vulkan;
+            vulkan.as_ref().report_leak(&error);
+            std::mem::forget(Arc::clone(&self.vulkan));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! How an exchange ends: once both sides are seen to be done with it, or by leaking what may still be in use.
+#![allow(unsafe_code)] // What could not be freed safely is leaked through ManuallyDrop.
+
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use super::barriers::count_leaked;
+use super::ledger::Ledger;
+use super::pace::Pace;
+use super::resources::Resources;
+use super::state::Shared;
+use crate::error::{Error, Result};
+use crate::observe::isolated;
+use crate::observe::live;
+use crate::observe::live::{Alive, Kind};
+use crate::observe::trace;
+use crate::observe::trace::Event;
+
+impl<R: Resources> Shared<R> {
+    /// Waits until neither side uses the resources or the timelines any more, for at most the timeout.
+    pub(super) fn quiesce(&self) -> Result<()> {
+        let start = Instant::now();
+        // What a failed compute side leaves behind is not in use: its work ended with it.
+        let compute_lost = self.check_compute().is_err_and(|error| error.is_device_lost());
+        let left = || self.timeout.saturating_sub(start.elapsed());
+        // A submission that may have happened counts as one that did.
+        let last = self.ledger().last_rendered();
+        let signals = || {
+            if last > 0 {
+                self.rendered.wait_value(last, left())?;
+            }
+            self.computed.last_issued().map_or(Ok(()), |point| point.wait(left()))
+        };
+        match signals() {
+            // A lost device uses nothing any more, and what is on it may be destroyed (Vulkan specification, "Lost
+            // Device"). The compute side may go on, with the same memory.
+            Err(Error::Vulkan(error)) if error.is_device_lost() => {
+                isolated(|| log::error!("exchange \"{}\": {error}", self.name));
+            }
+            signals => signals?,
+        }
+        if compute_lost && self.compute.side().is_foreign() {
+            return Ok(());
+        }
+        // The compute side may have been given waits or work after its last signal.
+        let drained = self.compute.side().drain(left())?;
+        if drained {
+            return Ok(());
+        }
+        let value = self.computed.last_issued().map_or(0, |point| point.value());
+        Err(self.computed.timed_out(value, start.elapsed())?)
+    }
+
+    /// Lets a thread of its own wait for the end and free everything.
+    ///
+    /// # Safety
+    /// Called from `drop` only: the slots and the timelines are moved out.
+    unsafe fn drop_elsewhere(&mut self) {
+        let rest = Self {
+            // SAFETY: moved out once, by this function's contract.
+            lender: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.lender) }),
+            // SAFETY: as above.
+            slots: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.slots) }),
+            barriers: std::mem::take(&mut self.barriers),
+            // SAFETY: as above.
+            computed: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.computed) }),
+            // SAFETY: as above.
+            rendered: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.rendered) }),
+            ledger: Mutex::new(std::mem::replace(
+                self.ledger.get_mut().unwrap_or_else(PoisonError::into_inner),
+                Ledger::new(self.first, 1),
+            )),
+            computing: Mutex::new(()),
+            submitting: Mutex::new(()),
+            pace: Mutex::new(Pace::new(None)),
+            first: self.first,
+            compute: self.compute.clone(),
+            name: std::mem::take(&mut self.name),
+            timeout: self.timeout,
+            stages: self.stages,
+            queue: self.queue,
+            gave_up: AtomicBool::new(self.gave_up.load(Ordering::Acquire)),
+            moved: true,
+            _alive: Alive::new(Kind::Exchange),
+        };
+        let name = rest.name.clone();
+        // If no thread starts, the closure is dropped here, and with it the exchange: its wait ends at once, and what may
+        // still be in use is leaked.
+        if let Err(error) = std::thread::Builder::new().name("bridge-reaper".into()).spawn(move || drop(rest)) {
+            isolated(|| log::error!("exchange \"{name}\": no thread to wait for its end: {error}"));
+        }
+    }
+}
+
+impl<R: Resources> Drop for Shared<R> {
+    fn drop(&mut self) {
+        // A closure on the CPU backend's thread cannot wait for what is enqueued behind itself.
+        if self.compute.side().is_inside() && !self.moved {
+            // SAFETY: this is `drop`, which returns right after.
+            return unsafe { self.drop_elsewhere() };
+        }
+        let quiet = if self.gave_up.load(Ordering::Acquire) { None } else { Some(self.quiesce()) };
+        if !matches!(quiet, Some(Ok(()))) {
+            let reason = quiet.and_then(Result::err).map_or("closing it gave up".to_owned(), |error| error.to_string());
+            log::error!(
+                "exchange \"{}\": its {} slots and both timelines are leaked, since they may still be in use: {reason}",
+                self.name,
+                self.slots.len(),
+            );
+            count_leaked(&self.barriers);
+            live::leaked(Kind::Timeline, 2);
+            trace::event(Event::new("leak", "host", &self.name));
+            return;
+        }
+        // SAFETY: both sides have been seen to be done.
+        unsafe { self.lender.assume_idle() };
+        // SAFETY: dropped here only, once. Rule "all signals and waits complete before a semaphore is destroyed" and
+        // "no access to a mapping after its memory is destroyed": both sides have been seen to be done.
+        unsafe { ManuallyDrop::drop(&mut self.lender) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.slots) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.computed) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.rendered) };
+    }
+}

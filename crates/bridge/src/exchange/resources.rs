@@ -1,0 +1,234 @@
+//! What an exchange shares: one resource, several of different types, or many of one type.
+#![allow(unsafe_code)] // Lends what the turns own.
+
+use vk_export::ash::vk;
+
+use crate::buffer::pool::SharedPool;
+use crate::compute::Compute;
+use crate::compute::side::Sided;
+use crate::error::Result;
+use crate::exchange::barriers::Barriers;
+
+/// A description of what every slot of an exchange holds.
+///
+/// [`BufferSpec`](crate::BufferSpec) is one buffer, [`ImageSpec`](crate::ImageSpec) one image. Tuples of descriptions share
+/// things of different types, a `Vec` many of one type; both nest. All resources of a slot are handed over together, with
+/// one wait and one signal per side.
+///
+/// The trait is closed: what is lent from it rests on the exchange's order.
+#[allow(private_bounds)] // Closed on purpose.
+pub trait Resources: Share<Self> + Sized + 'static {
+    /// What one slot owns.
+    type Slot: Send + Sync + 'static;
+    /// What CUDA maps of a slot.
+    type CudaSlot: Send + Sync + 'static;
+    /// What the CPU maps of a slot.
+    type HostSlot: Send + Sync + 'static;
+    /// What a compute turn lends to CUDA.
+    type Cuda<'t>;
+    /// What a compute turn lends to the CPU.
+    type Host<'t>;
+    /// What a render turn lends to Vulkan.
+    type Render<'t>;
+}
+
+/// A slot, and its mapping on the compute side that it was made for.
+pub(crate) type Made<R> = (<R as Resources>::Slot, Sided<<R as Resources>::CudaSlot, <R as Resources>::HostSlot>);
+
+/// How the slots of `R`, which is the implementor, are made, lent and handed over.
+pub(crate) trait Share<R: Resources> {
+    /// Makes one slot.
+    fn create(&self, slot: &SlotInfo<'_>) -> Result<Made<R>>;
+
+    /// # Safety
+    /// Until the result is gone and the work enqueued with it has completed, nothing else uses the slot.
+    unsafe fn cuda(slot: &R::CudaSlot) -> R::Cuda<'_>;
+
+    /// # Safety
+    /// Until the result is gone, nothing else uses the slot.
+    unsafe fn host(slot: &R::HostSlot) -> R::Host<'_>;
+
+    /// What Vulkan is lent.
+    fn render(slot: &R::Slot) -> R::Render<'_>;
+
+    /// Adds the barriers of every resource.
+    fn add_barriers(slot: &R::Slot, barriers: &mut Barriers);
+
+    /// Makes the compute stream wait for what other CUDA streams did, so that a signal enqueued next covers that too.
+    fn join(slot: &R::CudaSlot) -> Result<()>;
+
+    /// Lets the mapping be freed without waiting for the compute stream, until it is lent again.
+    ///
+    /// # Safety
+    /// All work that uses it has ended, on both sides.
+    unsafe fn assume_idle(slot: &R::CudaSlot);
+
+    /// The stages at which Vulkan uses any of it; none if there is nothing.
+    fn stages(&self) -> vk::PipelineStageFlags2;
+
+    /// Validates the description without calling a driver.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What a slot is made with.
+#[derive(Debug)]
+pub(crate) struct SlotInfo<'a> {
+    pub(crate) compute: &'a Compute,
+    pub(crate) exchange: &'a str,
+    pub(crate) index: usize,
+    /// The family of the queue that Vulkan uses it on.
+    pub(crate) family: u32,
+    /// Where buffers are made; each has memory of its own without one.
+    pub(crate) pool: Option<&'a SharedPool>,
+}
+
+impl SlotInfo<'_> {
+    /// The name of a resource, which is the exchange's where it has none of its own.
+    pub(crate) fn name(&self, own: Option<&str>) -> String {
+        format!("{}[{}]", own.unwrap_or(self.exchange), self.index)
+    }
+}
+
+/// Lends from each resource of a `Vec` in turn. Not `Clone`: each is lent once.
+pub struct Each<'t, S, L> {
+    slots: std::slice::Iter<'t, S>,
+    lend: fn(&'t S) -> L,
+}
+
+impl<S, L> Iterator for Each<'_, S, L> {
+    type Item = L;
+
+    fn next(&mut self) -> Option<L> {
+        self.slots.next().map(self.lend)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.slots.size_hint()
+    }
+}
+
+impl<S, L> ExactSizeIterator for Each<'_, S, L> {}
+
+impl<R: Resources> Resources for Vec<R> {
+    type Slot = Vec<R::Slot>;
+    type CudaSlot = Vec<R::CudaSlot>;
+    type HostSlot = Vec<R::HostSlot>;
+    type Cuda<'t> = Each<'t, R::CudaSlot, R::Cuda<'t>>;
+    type Host<'t> = Each<'t, R::HostSlot, R::Host<'t>>;
+    type Render<'t> = Each<'t, R::Slot, R::Render<'t>>;
+}
+
+impl<R: Resources> Share<Self> for Vec<R> {
+    fn create(&self, slot: &SlotInfo<'_>) -> Result<Made<Self>> {
+        let made = self.iter().map(|spec| spec.create(slot)).collect::<Result<Vec<_>>>()?;
+        let (slots, mapped): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+        Ok((slots, slot.compute.side().gather(mapped)?))
+    }
+
+    unsafe fn cuda(slot: &Vec<R::CudaSlot>) -> Each<'_, R::CudaSlot, R::Cuda<'_>> {
+        // SAFETY: the same contract; `Each` lends each of them once.
+        Each { slots: slot.iter(), lend: |slot| unsafe { R::cuda(slot) } }
+    }
+
+    unsafe fn host(slot: &Vec<R::HostSlot>) -> Each<'_, R::HostSlot, R::Host<'_>> {
+        // SAFETY: the same contract; `Each` lends each of them once.
+        Each { slots: slot.iter(), lend: |slot| unsafe { R::host(slot) } }
+    }
+
+    fn render(slot: &Vec<R::Slot>) -> Each<'_, R::Slot, R::Render<'_>> {
+        Each { slots: slot.iter(), lend: R::render }
+    }
+
+    fn add_barriers(slot: &Vec<R::Slot>, barriers: &mut Barriers) {
+        slot.iter().for_each(|slot| R::add_barriers(slot, barriers));
+    }
+
+    fn join(slot: &Vec<R::CudaSlot>) -> Result<()> {
+        slot.iter().try_for_each(R::join)
+    }
+
+    unsafe fn assume_idle(slot: &Vec<R::CudaSlot>) {
+        for one in slot {
+            // SAFETY: the same contract.
+            unsafe { R::assume_idle(one) }
+        }
+    }
+
+    fn stages(&self) -> vk::PipelineStageFlags2 {
+        self.iter().map(R::stages).fold(vk::PipelineStageFlags2::NONE, |all, stages| all | stages)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.iter().try_for_each(R::check)
+    }
+}
+
+macro_rules! tuple {
+    ($($name:ident $index:tt),+) => {
+        impl<$($name: Resources),+> Resources for ($($name,)+) {
+            type Slot = ($($name::Slot,)+);
+            type CudaSlot = ($($name::CudaSlot,)+);
+            type HostSlot = ($($name::HostSlot,)+);
+            type Cuda<'t> = ($($name::Cuda<'t>,)+);
+            type Host<'t> = ($($name::Host<'t>,)+);
+            type Render<'t> = ($($name::Render<'t>,)+);
+        }
+
+        impl<$($name: Resources),+> Share<Self> for ($($name,)+) {
+            fn create(&self, slot: &SlotInfo<'_>) -> Result<Made<Self>> {
+                let made = ($(self.$index.create(slot)?,)+);
+                let mapped = match slot.compute.side() {
+                    Sided::Cuda(_) => Sided::Cuda(($(made.$index.1.into_cuda()?,)+)),
+                    Sided::Host(_) => Sided::Host(($(made.$index.1.into_host()?,)+)),
+                };
+                Ok((($(made.$index.0,)+), mapped))
+            }
+
+            unsafe fn cuda(slot: &($($name::CudaSlot,)+)) -> ($($name::Cuda<'_>,)+) {
+                // SAFETY: the same contract; the members are different slots.
+                ($(unsafe { $name::cuda(&slot.$index) },)+)
+            }
+
+            unsafe fn host(slot: &($($name::HostSlot,)+)) -> ($($name::Host<'_>,)+) {
+                // SAFETY: the same contract; the members are different slots.
+                ($(unsafe { $name::host(&slot.$index) },)+)
+            }
+
+            fn render(slot: &($($name::Slot,)+)) -> ($($name::Render<'_>,)+) {
+                ($($name::render(&slot.$index),)+)
+            }
+
+            fn add_barriers(slot: &($($name::Slot,)+), barriers: &mut Barriers) {
+                $($name::add_barriers(&slot.$index, barriers);)+
+            }
+
+            fn join(slot: &($($name::CudaSlot,)+)) -> Result<()> {
+                $($name::join(&slot.$index)?;)+
+                Ok(())
+            }
+
+            unsafe fn assume_idle(slot: &($($name::CudaSlot,)+)) {
+                // SAFETY: the same contract.
+                $(unsafe { $name::assume_idle(&slot.$index) };)+
+            }
+
+            fn stages(&self) -> vk::PipelineStageFlags2 {
+                vk::PipelineStageFlags2::NONE $(| self.$index.stages())+
+            }
+
+            fn check(&self) -> Result<()> {
+                $(self.$index.check()?;)+
+                Ok(())
+            }
+        }
+    };
+}
+
+tuple!(A 0);
+tuple!(A 0, B 1);
+tuple!(A 0, B 1, C 2);
+tuple!(A 0, B 1, C 2, D 3);
+tuple!(A 0, B 1, C 2, D 3, E 4);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5);

@@ -1,0 +1,73 @@
+//! What a render turn lends of an image.
+
+use vk_export::ash::vk;
+use vk_export::{Image, ImageHandover, ImageKind};
+
+/// A shared image while it is Vulkan's: lent by a [`RenderTurn`](crate::RenderTurn).
+#[derive(Debug, Clone, Copy)]
+pub struct RenderImage<'t> {
+    pub(super) image: &'t Image,
+    pub(super) handover: &'t ImageHandover,
+    pub(super) format: vk::Format,
+    pub(super) layout: vk::ImageLayout,
+}
+
+impl<'t> RenderImage<'t> {
+    /// The Vulkan handle, for the commands of this frame.
+    pub fn as_raw(&self) -> vk::Image {
+        self.image.as_raw()
+    }
+
+    /// A view of all levels and layers in the format that was asked for; `None` where the usage allows no view.
+    pub fn view(&self) -> Option<vk::ImageView> {
+        if self.format == self.image.format() { self.image.view() } else { self.image.view_as(self.format) }
+    }
+
+    /// The format of [`view`](Self::view).
+    pub fn format(&self) -> vk::Format {
+        self.format
+    }
+
+    /// The layout that the image is in between the turn's barriers: what descriptors, attachments and copies name.
+    pub fn layout(&self) -> vk::ImageLayout {
+        self.layout
+    }
+
+    /// Dimensions, as they were asked for.
+    pub fn kind(&self) -> ImageKind {
+        self.image.kind()
+    }
+
+    /// Width, height and depth of a level in texels.
+    pub fn level_extent(&self, level: u32) -> [u32; 3] {
+        self.image.level_extent(level)
+    }
+
+    /// Width and height of the first level in texels.
+    pub fn extent(&self) -> vk::Extent2D {
+        let [width, height, _] = self.image.level_extent(0);
+        vk::Extent2D { width, height }
+    }
+
+    /// All levels and layers.
+    pub fn range(&self) -> vk::ImageSubresourceRange {
+        vk::ImageSubresourceRange {
+            aspect_mask: vk::ImageAspectFlags::COLOR,
+            base_mip_level: 0,
+            level_count: self.image.mip_levels(),
+            base_array_layer: 0,
+            layer_count: self.image.array_layers(),
+        }
+    }
+
+    /// The whole image, as Vulkan made it.
+    pub fn image(&self) -> &'t Image {
+        self.image
+    }
+
+    /// The barriers, in both forms. [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire) records them for all
+    /// resources at once.
+    pub fn handover(&self) -> &'t ImageHandover {
+        self.handover
+    }
+}

@@ -1,0 +1,30 @@
+//! The side that signals a timeline.
+
+/// Who signals a timeline: always the same side, so that its values rise by construction and the side to ask on the
+/// host is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Signaller {
+    /// The compute side: a CUDA stream, or the CPU backend's thread.
+    Compute,
+    /// A Vulkan queue.
+    Queue,
+}
+
+impl Signaller {
+    /// What the exchange calls the timeline that this side signals.
+    pub(crate) fn timeline(self) -> &'static str {
+        match self {
+            Self::Compute => "computed",
+            Self::Queue => "rendered",
+        }
+    }
+}
+
+impl std::fmt::Display for Signaller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Compute => "the compute side",
+            Self::Queue => "the Vulkan queue",
+        })
+    }
+}
