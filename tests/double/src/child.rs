@@ -26,7 +26,7 @@ pub(crate) fn enter(test: &str, library: &Library<'_>) -> bool {
     };
     let folder = tempfile::tempdir().expect("a folder for the library");
     let output = with_driver(&file, folder.path())
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
         .env(MARK, test)
         .output()
         .expect("this program runs again");

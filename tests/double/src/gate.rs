@@ -203,7 +203,7 @@ impl Entry {
     /// The context that the call works in, if it is one.
     fn scope(&self, ledger: &Ledger) -> Option<u64> {
         let current = Some(current()).filter(|_| self.needs == Needs::Context);
-        let current = current.filter(|context| ledger.contexts.get(*context).is_ok());
+        let current = current.filter(|context| ledger.contexts.find(*context).is_some());
         current.or_else(|| ledger.owner(self.object))
     }
 

@@ -20,19 +20,17 @@ impl Ledger {
 
     /// The context that an object lives in.
     pub(crate) fn owner(&self, handle: u64) -> Option<u64> {
-        let memory = self.memories.get(handle).map(|memory| memory.context);
-        let mapping = self.mappings.get(handle).map(|mapping| mapping.context);
-        let semaphore = self.semaphores.get(handle).map(|semaphore| semaphore.context);
-        let event = self.events.get(handle).map(|event| event.context);
-        let stream = self.streams.get(handle).map(|stream| stream.context);
-        let array = self.arrays.get(handle).map(|array| array.context);
-        let texture = self.textures.get(handle).map(|object| object.context);
-        let surface = self.surfaces.get(handle).map(|object| object.context);
-        let graph = self.graphs.get(handle).map(|graph| graph.context);
-        let exec = self.execs.get(handle).map(|exec| exec.context);
-        let module = self.modules.get(handle).map(|module| module.context);
-        let others = texture.or(surface).or(graph).or(exec).or(module);
-        memory.or(mapping).or(semaphore).or(event).or(stream).or(array).or(others).ok()
+        let first = self.streams.find(handle).map(|stream| stream.context);
+        first
+            .or_else(|| self.events.find(handle).map(|event| event.context))
+            .or_else(|| self.mappings.find(handle).map(|mapping| mapping.context))
+            .or_else(|| self.memories.find(handle).map(|memory| memory.context))
+            .or_else(|| self.semaphores.find(handle).map(|semaphore| semaphore.context))
+            .or_else(|| self.arrays.find(handle).map(|array| array.context))
+            .or_else(|| self.textures.find(handle).or(self.surfaces.find(handle)).map(|object| object.context))
+            .or_else(|| self.graphs.find(handle).map(|graph| graph.context))
+            .or_else(|| self.execs.find(handle).map(|exec| exec.context))
+            .or_else(|| self.modules.find(handle).map(|module| module.context))
     }
 
     /// Whether the object, or the context, went down with a fault: that it stays is nobody's fault.

@@ -43,7 +43,7 @@ impl Ledger {
     }
 
     fn check_word(&self, kernel: &str, word: u64) -> Result<(), Refusal> {
-        let is_object = || self.textures.get(word).is_ok() || self.surfaces.get(word).is_ok();
+        let is_object = || self.textures.find(word).or(self.surfaces.find(word)).is_some();
         let wrong = if self.is_address(word) && self.place(word, 1).is_err() {
             "is not mapped"
         } else if self.is_handle(word) && !is_object() {

@@ -95,7 +95,7 @@ impl Ledger {
             let is_default = contexts.iter().any(|(_, context)| {
                 context.default_stream == stream || context.per_thread.iter().any(|&(_, its)| its == stream)
             });
-            !queue.work.is_empty() || is_default || streams.iter().any(|(live, _)| live == stream)
+            !queue.work.is_empty() || is_default || streams.find(stream).is_some()
         });
     }
 
@@ -120,7 +120,14 @@ impl Ledger {
         }
         let what = match next {
             Work::Wait { semaphore, value, .. } => format!("{} to reach {value}", self.semaphores.name(*semaphore)),
-            Work::WaitEvent { event, .. } => format!("{} to be reached", self.events.name(*event)),
+            Work::WaitEvent { event, nth } => {
+                let is_record =
+                    |work: &Work| matches!(work, Work::Record { event: its, nth: at } if (its, at) == (event, nth));
+                let mut queues = self.queues.iter();
+                let of = queues.find(|(_, queue)| queue.work.iter().any(|(_, work)| is_record(work)));
+                let why = of.and_then(|(&stream, _)| self.obstacle(stream)).unwrap_or_else(|| "never".to_owned());
+                format!("{}, recorded when: {why}", self.events.name(*event))
+            }
             other => format!("{other:?}"),
         };
         Some(format!("{} waits for {what}", self.streams.name(stream)))
@@ -140,7 +147,7 @@ impl Ledger {
 
     /// Whether a copy from or to the array has still to be done.
     pub(crate) fn is_array_pending(&self, array: u64) -> bool {
-        let of_array = |level| self.levels.get(level).is_ok_and(|level| level.array == array);
+        let of_array = |level| self.levels.find(level).is_some_and(|level| level.array == array);
         let mut work = self.queues.values().flat_map(|queue| &queue.work);
         work.any(|(_, work)| matches!(work, Work::Copy3d(copy) if copy.levels().any(of_array)))
     }

@@ -32,6 +32,11 @@ impl<T> Table<T> {
         self.live.get(&handle).map(|entry| &entry.object).ok_or_else(|| self.refusal(handle))
     }
 
+    /// As [`get`](Self::get), where it makes no difference why there is none.
+    pub(crate) fn find(&self, handle: u64) -> Option<&T> {
+        self.live.get(&handle).map(|entry| &entry.object)
+    }
+
     pub(crate) fn get_mut(&mut self, handle: u64) -> Result<&mut T, Refusal> {
         if !self.live.contains_key(&handle) {
             return Err(self.refusal(handle));
@@ -72,8 +77,7 @@ impl<T> Table<T> {
         live.into_values().map(|entry| entry.object).collect()
     }
 
-    /// That there is no such object.
-    pub(crate) fn refusal(&self, handle: u64) -> Refusal {
+    fn refusal(&self, handle: u64) -> Refusal {
         let (kind, what) = if self.dead.contains(&handle) {
             (Kind::UseAfterDestroy, "was destroyed")
         } else {

@@ -10,30 +10,15 @@ mod common;
 use std::sync::Arc;
 
 use common::assert_clean;
-use common::walk::{Failure, Operation};
-use common::world::{IMAGE, LEN, MANY, NAME, SIZE, TEXELS, Texel, World};
+use common::walk::{Failure, MAPPED, Operation, Outcome, walk};
+use common::world::{LEN, MANY, NAME, SIZE, World};
 use cuda_import::cudarc::driver::sys::CUresult;
 use cuda_import::cudarc::driver::{CudaContext, CudaStream, DriverError};
 use cuda_import::{
     BufferMappingInfo, CaptureError, CudaDevice, FrameGraph, ImportedMemory, ImportedSemaphore, MappedBuffer,
-    MappedImage, MemoryImportInfo, SemaphoreKind, TextureInfo, query, signal, signal_one, wait, wait_one,
+    MemoryImportInfo, SemaphoreKind, query, signal, signal_one, wait, wait_one,
 };
 use driver_double::{Call, Double, Exported};
-
-/// What stays when a buffer cannot be freed: the mapping, and all that it lies in.
-const MAPPED: &[&str] = &["mapping", "memory", "context"];
-
-/// What stays when an image cannot be freed.
-const MAPPED_IMAGE: &[&str] = &["texture", "surface", "array", "memory", "context"];
-
-type Outcome = Result<(), Failure>;
-
-fn walk<const N: usize>(test: &str, operations: [Operation; N]) {
-    let Some(double) = Double::in_child(test) else { return };
-    for operation in operations {
-        operation.walk(&double);
-    }
-}
 
 fn import_memory(world: &mut World<'_>) -> Result<Arc<ImportedMemory>, Failure> {
     let exported = world.goods.exported_memory.take().unwrap();
@@ -57,45 +42,6 @@ fn map(memory: &Arc<ImportedMemory>, world: &World<'_>) -> Result<MappedBuffer<u
 fn guest_writes(world: &mut World<'_>) -> Outcome {
     let guest = Arc::clone(&world.guest);
     Ok(guest.memcpy_htod(&[7u32; LEN], &mut world.buffer().view_mut())?)
-}
-
-fn map_image(memory: &Arc<ImportedMemory>, world: &World<'_>) -> Result<MappedImage<Texel>, Failure> {
-    // SAFETY: the double exported the image so.
-    Ok(unsafe { MappedImage::map(memory, &IMAGE, &world.home) }?)
-}
-
-/// By a guest, so that there is something to join.
-fn guest_paints(world: &mut World<'_>) -> Outcome {
-    let guest = Arc::clone(&world.guest);
-    Ok(world.image().view_mut().write_from_host(&guest, 0, .., &[[7; 4]; TEXELS])?)
-}
-
-/// Objects of each kind, so that there is something to destroy.
-fn make_objects(world: &mut World<'_>) -> Outcome {
-    let view = world.image().view_mut();
-    let one = TextureInfo { level: Some(1), normalized_coordinates: false, ..Default::default() };
-    let (chain, level) = (view.texture(&TextureInfo::default())?, view.texture(&one)?);
-    let (first, second) = (view.surface(0)?, view.surface(1)?);
-    let made = [chain.as_raw(), level.as_raw(), first.as_raw(), second.as_raw()];
-    // From now on they are only looked up.
-    let again = [view.texture(&TextureInfo::default())?.as_raw(), view.texture(&one)?.as_raw()];
-    assert_eq!([again[0], again[1], view.surface(0)?.as_raw(), view.surface(1)?.as_raw()], made);
-    Ok(())
-}
-
-/// A layer of the second mip level, through a buffer and back into another layer.
-fn copy_through_buffer(world: &mut World<'_>, stream: &Arc<CudaStream>) -> Outcome {
-    let memory = Arc::clone(world.goods.memory.as_ref().unwrap());
-    let mut buffer = MappedBuffer::<Texel>::map(&memory, &BufferMappingInfo { offset: 0, len: 8 }, &world.home)?;
-    let image = world.image();
-    image.view_mut().write_from_host(stream, 1, 2.., &[[5; 4]; 8])?;
-    image.view().copy_to_buffer(stream, 1, 2.., &mut buffer.view_mut())?;
-    image.view_mut().copy_from_buffer(stream, 1, ..1, &buffer.view())?;
-    let mut read = [[0; 4]; 8];
-    image.view().read_to_host(stream, 1, ..1, &mut read)?;
-    assert_eq!(read, [[5; 4]; 8]);
-    buffer.close()?;
-    Ok(world.image().join_foreign_work()?)
 }
 
 #[test]
@@ -208,9 +154,9 @@ fn waits_and_signals() {
         "waits_and_signals",
         [
             Operation { object: NAME, ..wait_binary },
-            Operation { object: NAME, ..wait_many },
+            Operation { object: NAME, timelines: MANY, ..wait_many },
             Operation { object: NAME, ..signal_binary },
-            Operation { object: NAME, ..signal_many },
+            Operation { object: NAME, timelines: MANY, ..signal_many },
             // The stream is the program's own: its device is asked for its name, which a lost context does not tell.
             Operation { object: "stream", device: false, ..query },
         ],
@@ -317,7 +263,7 @@ fn from_import_to_close() {
 #[test]
 fn what_was_recorded_earlier_stops_a_hand_over() {
     let Some(double) = Double::in_child("what_was_recorded_earlier_stops_a_hand_over") else { return };
-    let world = World::new(&double);
+    let world = World::new(&double, 1);
     // The stream may hold another handle of the context than the device does; either may have recorded it.
     let other = CudaContext::new(world.device.ordinal()).unwrap();
     let stream = other.new_stream().unwrap();
@@ -334,82 +280,4 @@ fn what_was_recorded_earlier_stops_a_hand_over() {
     unsafe { signal_one(&stream, &world.goods.timelines[0], 2) }.unwrap();
     drop((stream, other, world));
     assert_clean(&double);
-}
-
-#[test]
-fn images() {
-    let map = Operation::new("map", |world| {
-        let memory = Arc::clone(world.goods.image_memory.as_ref().unwrap());
-        world.keep(map_image(&memory, world)?);
-        Ok(())
-    });
-    let objects = Operation::new("textures and surfaces", make_objects);
-    // How a driver answers that does not know a limit.
-    let unknown = |call: &Call| call.name == "cuDeviceGetAttribute" && call.code == 1;
-    // Where the array cannot be destroyed that turned out to have no levels, it stays.
-    let map = Operation { leaves: &["array", "memory", "context"], shrugs_off: unknown, ..map };
-    walk("images", [Operation { object: NAME, ..map }, Operation { object: NAME, ..objects }]);
-}
-
-#[test]
-fn copies_of_images() {
-    let home = Operation::new("home writes and reads", |world| {
-        let home = Arc::clone(&world.home);
-        world.image().view_mut().write_from_host(&home, 0, .., &[[3; 4]; TEXELS])?;
-        let mut layer = [[0; 4]; 8 * 4];
-        world.image().view().read_to_host(&home, 0, 1..2, &mut layer)?;
-        assert_eq!(layer, [[3; 4]; 8 * 4]);
-        Ok(())
-    });
-    let guest = Operation::new("a guest writes, home signals", |world| {
-        guest_paints(world)?;
-        world.image().join_foreign_work()?;
-        // SAFETY: the semaphore outlives the call and is at 1.
-        unsafe { signal_one(&world.home, &world.goods.timelines[0], 2) }?;
-        Ok(())
-    });
-    let turns = Operation::new("a guest, home, the guest", |world| {
-        guest_paints(world)?;
-        let home = Arc::clone(&world.home);
-        world.image().view_mut().write_from_host(&home, 1, .., &[[4; 4]; 4 * 2 * 3])?;
-        guest_paints(world)?;
-        Ok(world.image().join_foreign_work()?)
-    });
-    let on_home = Operation::new("through a buffer, home", |world| {
-        let home = Arc::clone(&world.home);
-        copy_through_buffer(world, &home)
-    });
-    let on_guest = Operation::new("through a buffer, a guest", |world| {
-        let guest = Arc::clone(&world.guest);
-        copy_through_buffer(world, &guest)
-    });
-    walk(
-        "copies_of_images",
-        [home, guest, turns, Operation { leaves: MAPPED, ..on_home }, Operation { leaves: MAPPED, ..on_guest }],
-    );
-}
-
-#[test]
-fn ends_of_images() {
-    let close = Operation::new("close", |world| {
-        make_objects(world)?;
-        Ok(world.take_image().close()?)
-    });
-    let close_after_guest = Operation::new("close after a guest", |world| {
-        guest_paints(world)?;
-        Ok(world.take_image().close()?)
-    });
-    let drop_image = Operation::new("drop", |world| {
-        make_objects(world)?;
-        drop(world.take_image());
-        Ok(())
-    });
-    walk(
-        "ends_of_images",
-        [
-            Operation { leaves: MAPPED_IMAGE, ..close },
-            Operation { leaves: MAPPED_IMAGE, ..close_after_guest },
-            Operation { leaves: MAPPED_IMAGE, ..drop_image },
-        ],
-    );
 }

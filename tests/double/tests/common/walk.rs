@@ -11,13 +11,13 @@ use super::said;
 use super::world::{NAME, World};
 use super::{CALLS, assert_clean};
 
-/// What the failing call returns, and whether all later ones do too. A driver closes a descriptor that it refuses with any
-/// code but the first.
+/// What failing calls return, and whether their context is lost. The first is returned by every call in turn, the others by each call
+/// that does more than to make a context current. A driver closes a descriptor that it refuses with any code but 1.
 #[cfg(not(windows))]
-const FAULTS: &[(u32, bool)] = &[(1, false), (2, false), (999, false), (700, false), (700, true)];
+const FAULTS: &[(u32, bool)] = &[(2, false), (1, false), (999, false), (700, false), (700, true)];
 /// No driver closes an NT handle, so what remains is the same everywhere; and under Wine each call takes its time.
 #[cfg(windows)]
-const FAULTS: &[(u32, bool)] = &[(1, false), (999, false), (700, true)];
+const FAULTS: &[(u32, bool)] = &[(999, false), (1, false), (700, true)];
 
 /// Names that stand for more calls than their own: cudarc makes those before it.
 const STANDS_FOR: &[(&str, &[&str])] = &[
@@ -50,6 +50,26 @@ impl From<DriverError> for Failure {
     }
 }
 
+/// What stays when a buffer cannot be freed: the mapping, and all that it lies in.
+pub(crate) const MAPPED: &[&str] = &["mapping", "memory", "context"];
+
+pub(crate) type Outcome = Result<(), Failure>;
+
+/// In a child, each operation in turn.
+pub(crate) fn walk<const N: usize>(test: &str, operations: [Operation; N]) {
+    let Some(double) = Double::in_child(test) else { return };
+    for operation in operations {
+        operation.walk(&double);
+    }
+}
+
+/// What a failing call returns, whether its context is lost, and whether another one is current on the thread, or none.
+struct Fault {
+    code: u32,
+    sticky: bool,
+    stranger: bool,
+}
+
 /// One public operation.
 pub(crate) struct Operation {
     pub(crate) name: &'static str,
@@ -60,38 +80,65 @@ pub(crate) struct Operation {
     pub(crate) device: bool,
     /// Kinds of objects that may stay, on purpose and said so, when it fails.
     pub(crate) leaves: &'static [&'static str],
+    /// How many of them it needs.
+    pub(crate) timelines: usize,
     /// Calls whose failure costs nothing but time or a figure in a report.
     pub(crate) shrugs_off: fn(&Call) -> bool,
 }
 
-/// A prime, so that no pattern of calls is passed over again and again.
-const STRIDE: u64 = if cfg!(windows) { 7 } else { 1 };
-
 impl Operation {
     pub(crate) fn new(name: &'static str, run: fn(&mut World<'_>) -> Result<(), Failure>) -> Self {
-        Self { name, run, object: "", device: true, leaves: &[], shrugs_off: |_| false }
+        Self { name, run, object: "", device: true, leaves: &[], timelines: 2, shrugs_off: |_| false }
     }
 
-    /// Fails each call in turn, in all ways, with no context and with a wrong one current on the thread. On Windows, which
-    /// has the same paths but for handles, and where the walk runs under Wine, one call in [`STRIDE`] stands for all.
+    /// Fails each call in turn, with each of [`FAULTS`], with no context and with a wrong one current on the thread.
     pub(crate) fn walk(&self, double: &Double) {
         said::collect();
-        for &(code, sticky) in FAULTS {
+        for (first, &(code, sticky)) in FAULTS.iter().enumerate().map(|(index, fault)| (index == 0, fault)) {
             for stranger in [false, true] {
-                let mut nth = 1;
-                while self.step(double, nth, code, sticky, stranger) {
-                    nth += STRIDE;
+                let mut calls = self.calls(double, stranger);
+                assert!(!calls.is_empty(), "{} makes no call", self.name);
+                // Others neither fail then nor count.
+                calls.retain(|call| !sticky || is_in_context(call));
+                for (nth, call) in (1..).zip(&calls) {
+                    if first || is_act(call) {
+                        self.step(double, nth, call, &Fault { code, sticky, stranger });
+                    }
                 }
-                // Some make no call in a context.
-                assert!(nth > 1 || sticky, "{} makes no call", self.name);
             }
         }
     }
 
-    /// False once the operation makes fewer calls than `nth`.
-    fn step(&self, double: &Double, nth: u64, code: u32, sticky: bool, stranger: bool) -> bool {
-        let step = format!("{}: call {nth} fails with {code}, sticky {sticky}, stranger {stranger}", self.name);
-        let mut world = World::new(double);
+    /// Those that it makes when none fails.
+    fn calls(&self, double: &Double, stranger: bool) -> Vec<Call> {
+        let step = format!("{}: no call fails, stranger {stranger}", self.name);
+        let mut world = World::new(double, self.timelines);
+        let context = world.device.context().clone();
+        said::take();
+        double.forget_calls();
+        double.set_current(if stranger { world.stranger.cu_ctx() as u64 } else { 0 });
+        let outcome = (self.run)(&mut world);
+        let calls = double.calls();
+        let recorded = context.check_err().err();
+        assert!(outcome.is_ok() && recorded.is_none(), "{step}: {outcome:?}, recorded {recorded:?}");
+        assert_eq!(double.findings(), Vec::new(), "{step}");
+        let stray: BTreeSet<_> = calls.iter().map(|call| &call.name).filter(|name| !is_looked_up(name)).collect();
+        assert!(stray.is_empty(), "{step}: {stray:?} is called, and cuda-import does not look for it");
+        drop((world, context));
+        assert_no_error(&said::take(), &step);
+        assert_clean(double);
+        double.forget();
+        calls
+    }
+
+    /// The `nth` call that counts, which is `call`, fails.
+    fn step(&self, double: &Double, nth: u64, call: &Call, fault: &Fault) {
+        let &Fault { code, sticky, stranger } = fault;
+        let step = format!(
+            "{}: call {nth}, {}, fails with {code}, sticky {sticky}, stranger {stranger}",
+            self.name, call.name
+        );
+        let mut world = World::new(double, self.timelines);
         let context = world.device.context().clone();
         said::take();
         double.forget_calls();
@@ -101,33 +148,20 @@ impl Operation {
         let outcome = catch_unwind(AssertUnwindSafe(|| (self.run)(&mut world)));
         let hit = double.disarm();
         let outcome = outcome.unwrap_or_else(|_| panic!("{step}: panicked"));
+        assert_eq!(hit.map(|hit| hit.name).as_ref(), Some(&call.name), "{step}");
         let said = said::take();
         let recorded = context.check_err().err();
         let calls = double.calls();
-        let stray: BTreeSet<_> = calls.iter().map(|call| call.name.clone()).collect();
-        let stray: Vec<_> = stray.iter().filter(|name| !is_looked_up(name)).collect();
+        let stray: BTreeSet<_> = calls.iter().map(|call| &call.name).filter(|name| !is_looked_up(name)).collect();
         assert!(stray.is_empty(), "{step}: {stray:?} is called, and cuda-import does not look for it");
 
-        let reported = match &hit {
-            None => {
-                assert!(outcome.is_ok() && recorded.is_none(), "{step}: {outcome:?}, recorded {recorded:?}");
-                assert_eq!(double.findings(), Vec::new(), "{step}");
-                drop(world);
-                assert_no_error(&said, &step);
-                false
-            }
-            Some(hit) => {
-                let step = format!("{step} ({})", hit.name);
-                let failed: Vec<_> = calls.iter().filter(|call| call.code == code).collect();
-                let reported = self.check_report(&step, &failed, outcome, &said, recorded, &world);
-                match sticky {
-                    // Nothing more can be had of the context.
-                    true => drop(world),
-                    false => self.check_second_try(&step, world, &context),
-                }
-                reported
-            }
-        };
+        let failed: Vec<_> = calls.iter().filter(|call| call.code == code).collect();
+        let reported = self.check_report(&step, &failed, outcome, &said, recorded, &world);
+        match sticky {
+            // Nothing more can be had of the context.
+            true => drop(world),
+            false => self.check_second_try(&step, world, &context),
+        }
         drop(context);
         let leaves = if reported { self.leaves } else { &[] };
         // What its own drop could not destroy goes down with its context.
@@ -137,10 +171,9 @@ impl Operation {
         assert_eq!(findings, Vec::new(), "{step}");
         let left = double.live();
         let left: Vec<_> = left.iter().filter(|left| !left.refused && !leaves.contains(&left.kind())).collect();
-        assert!(left.is_empty(), "{step}: {left:#?} are left; hit {hit:?}, said {said:#?}");
+        assert!(left.is_empty(), "{step}: {left:#?} are left; said {said:#?}");
         double.forget();
         assert_clean(double);
-        hit.is_some()
     }
 
     /// The failure came out, by one of the three ways. False where nobody needs to know.
@@ -198,6 +231,18 @@ fn is_name_of(said: &str, call: &str) -> bool {
     let bare = call.strip_suffix("_v2").unwrap_or(call);
     let stands_for = STANDS_FOR.iter().find(|(name, _)| *name == said).map_or(&[][..], |(_, others)| others);
     said == bare || said == call || stands_for.contains(&call) || !said.starts_with("cu")
+}
+
+/// Whether it does more than to make a context current, which precedes most calls.
+fn is_act(call: &Call) -> bool {
+    !["cuCtxGetCurrent", "cuCtxSetCurrent"].contains(&call.name.as_str())
+}
+
+/// Whether a fault in a context could make it fail.
+fn is_in_context(call: &Call) -> bool {
+    let elsewhere =
+        ["cuInit", "cuDriver", "cuDevice", "cuGraphNodeGetType"].iter().any(|prefix| call.name.starts_with(prefix));
+    is_act(call) && !elsewhere
 }
 
 /// Copies are the tests' own.

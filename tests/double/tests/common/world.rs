@@ -61,6 +61,7 @@ pub(crate) struct World<'d> {
     pub(crate) device: CudaDevice,
     /// Of another device, to be current when it should not be.
     pub(crate) stranger: Arc<CudaContext>,
+    timelines: usize,
 }
 
 /// All named [`NAME`].
@@ -84,7 +85,8 @@ pub(crate) struct Goods {
 }
 
 impl<'d> World<'d> {
-    pub(crate) fn new(double: &'d Double) -> Self {
+    /// With so many timelines.
+    pub(crate) fn new(double: &'d Double, timelines: usize) -> Self {
         let devices = probe().unwrap().devices;
         let device = CudaDevice::by_uuid(devices[1].uuid).unwrap();
         let mut world = Self {
@@ -95,6 +97,7 @@ impl<'d> World<'d> {
             guest: device.new_stream().unwrap(),
             device,
             stranger: CudaContext::new(0).unwrap(),
+            timelines,
         };
         world.refill();
         world
@@ -121,7 +124,7 @@ impl<'d> World<'d> {
             image: Some(map_image(&import_image(double, device), &self.home)),
             image_memory: Some(import_image(double, device)),
             memory: Some(import_memory(double, device)),
-            timelines: (0..MANY).map(timeline).collect(),
+            timelines: (0..self.timelines).map(timeline).collect(),
             signalled: Some(binary(true)),
             unsignalled: Some(binary(false)),
             exported_memory: Some(double.exporter(device.ordinal()).export_memory(SIZE, false)),
