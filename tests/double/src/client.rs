@@ -5,6 +5,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::path::Path;
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use libloading::{Library, Symbol};
@@ -251,6 +252,14 @@ impl Double {
             found.is_some()
         });
         found.unwrap_or_else(|| unreachable!("it was found"))
+    }
+
+    /// Returns once `thread` has ended, or a call is blocked: it can get no further without the others.
+    ///
+    /// # Panics
+    /// As [`until`](Self::until).
+    pub fn until_ended_or_blocked<T>(&self, thread: &ScopedJoinHandle<'_, T>) {
+        self.until("a thread ends or blocks", |double| thread.is_finished() || !double.blocked_calls().is_empty());
     }
 
     /// What was found since this was asked last.

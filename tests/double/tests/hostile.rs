@@ -63,14 +63,7 @@ fn a_guest_that_failed_is_not_forgotten() {
         // SAFETY: the signal comes below, and the timeline lives until then.
         unsafe { wait_one(&guest, &ready, 1) }.unwrap();
         double.fail_nth(nth, 2, false);
-        let copied = std::thread::scope(|scope| {
-            // Where the host waits for the guest.
-            scope.spawn(|| {
-                std::thread::sleep(std::time::Duration::from_millis(20));
-                double.value(done_number)
-            });
-            guest.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut())
-        });
+        let copied = guest.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut());
         let hit = double.disarm();
         let _somebody_elses = device.context().check_err();
         let joined = buffer.join_foreign_work();
@@ -279,13 +272,14 @@ fn a_mapping_that_is_known_to_be_idle_asks_nothing() {
     assert!(matches!(lent.close(), Err(Error::StillInUse { .. })));
     double.forget_calls();
     std::thread::scope(|scope| {
-        // The free itself waits for the whole context.
-        scope.spawn(|| {
-            std::thread::sleep(std::time::Duration::from_millis(50));
-            double.signal(number, 1);
+        let closing = scope.spawn(|| {
+            idle.close().unwrap();
+            image.close().unwrap();
         });
-        idle.close().unwrap();
-        image.close().unwrap();
+        // The free itself waits for the whole context.
+        double.until_blocked("cuMemFree_v2");
+        double.signal(number, 1);
+        closing.join().unwrap();
     });
     let asked = ["cuStreamQuery", "cuEventQuery", "cuEventRecord"];
     assert!(double.calls().iter().all(|call| !asked.contains(&call.name.as_str())), "{:#?}", double.calls());

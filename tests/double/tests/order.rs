@@ -4,8 +4,6 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::assert_clean;
 use common::walk::Failure;
 use common::world::{LEN, device, import_memory, import_semaphore, map};
@@ -28,8 +26,10 @@ fn closing_waits_for_work_that_ends() {
     guest.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut()).unwrap();
     buffer.join_foreign_work().unwrap();
     assert!(!query(&home).unwrap(), "home waits for the guest");
+    double.forget_calls();
     let closing = std::thread::spawn(move || buffer.close());
-    std::thread::sleep(Duration::from_millis(50));
+    let asks = |double: &Double| double.calls().iter().filter(|call| call.name == "cuEventQuery").count();
+    double.until("closing asks more than once", |double| asks(double) > 1);
     assert!(!closing.is_finished());
     double.signal(number, 1);
     closing.join().unwrap().unwrap();
@@ -56,8 +56,11 @@ fn streams_that_share_a_buffer_take_turns() {
                 true => guest.clone_dtoh(&buffer.view()).unwrap(),
                 false => peek(&buffer, &guest),
             });
-            std::thread::sleep(Duration::from_millis(50));
-            assert_eq!(reading.is_finished(), !ordered);
+            if ordered {
+                double.until_blocked("cuMemcpyDtoHAsync_v2");
+            } else {
+                double.until("it reads too early", |_| reading.is_finished());
+            }
             double.signal(number, 1);
             reading.join().unwrap()
         });
@@ -110,17 +113,13 @@ fn failing(double: &Double, nth: u64, code: u32, handed_over: &mut u32) -> bool 
         Ok(unsafe { signal_one(&home, &done, 1) }?)
     };
     let outcome = std::thread::scope(|scope| {
-        // Some failures are made up for by waiting on the host, so this comes from another thread.
-        let exporting_side = scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(10));
-            let ahead = double.value(done_number);
-            double.signal(ready_number, 1);
-            ahead
-        });
         double.fail_nth(nth, code, false);
-        let outcome = hand_over();
-        assert_eq!(exporting_side.join().unwrap(), 0, "call {nth} fails with {code}: handed over too early");
-        outcome
+        let handing_over = scope.spawn(&mut hand_over);
+        // Some failures are made up for by waiting on the host.
+        double.until_ended_or_blocked(&handing_over);
+        assert_eq!(double.value(done_number), 0, "call {nth} fails with {code}: handed over too early");
+        double.signal(ready_number, 1);
+        handing_over.join().unwrap()
     });
     let hit = double.disarm();
     assert_eq!(double.value(done_number), u64::from(outcome.is_ok()));
@@ -162,12 +161,11 @@ fn failing_read(double: &Double, nth: u64, guest_writes: bool) -> bool {
     unsafe { wait_one(writer, &ready, 1) }.unwrap();
     writer.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut()).unwrap();
     let read = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(10));
-            double.signal(number, 1);
-        });
         double.fail_nth(nth, 2, false);
-        reader.clone_dtoh(&buffer.view())
+        let reading = scope.spawn(|| reader.clone_dtoh(&buffer.view()));
+        double.until_ended_or_blocked(&reading);
+        double.signal(number, 1);
+        reading.join().unwrap()
     });
     let hit = double.disarm();
     if let Ok(read) = read {
