@@ -1,5 +1,4 @@
 //! As `findings`, of images.
-#![allow(clippy::unwrap_used)]
 #![cfg(any(target_os = "linux", windows))]
 
 mod common;

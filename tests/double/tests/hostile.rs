@@ -1,5 +1,5 @@
 //! What safe code may do to streams, contexts and cudarc's record of errors, and what must hold all the same.
-#![allow(unsafe_code, clippy::unwrap_used, reason = "waits and signals are unsafe")]
+#![allow(unsafe_code, reason = "waits and signals are unsafe")]
 #![cfg(any(target_os = "linux", windows))]
 
 mod common;

@@ -1,5 +1,5 @@
 //! Images: copies end before they return, streams take turns, and what is in use is kept.
-#![allow(unsafe_code, clippy::unwrap_used, reason = "waits are unsafe")]
+#![allow(unsafe_code, reason = "waits are unsafe")]
 #![cfg(target_os = "linux")]
 
 mod common;

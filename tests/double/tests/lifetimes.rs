@@ -1,5 +1,5 @@
 //! What goes before what, what stays on purpose, and that nothing else stays.
-#![allow(unsafe_code, clippy::unwrap_used, reason = "imports, waits and signals are unsafe")]
+#![allow(unsafe_code, reason = "imports, waits and signals are unsafe")]
 #![cfg(any(target_os = "linux", windows))]
 
 mod common;

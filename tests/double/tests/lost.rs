@@ -1,5 +1,5 @@
 //! A fault takes one context: what works in it returns the fault's code from then on, and nothing else does.
-#![allow(unsafe_code, clippy::unwrap_used, reason = "imports, waits and signals are unsafe")]
+#![allow(unsafe_code, reason = "imports, waits and signals are unsafe")]
 #![cfg(any(target_os = "linux", windows))]
 
 mod common;

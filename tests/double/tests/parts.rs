@@ -1,5 +1,5 @@
 //! Many arrays under one mapping: what is told to the driver, what is refused, what keeps what.
-#![allow(unsafe_code, clippy::unwrap_used, reason = "waits are unsafe")]
+#![allow(unsafe_code, reason = "waits are unsafe")]
 #![cfg(target_os = "linux")]
 
 mod common;
