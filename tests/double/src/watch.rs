@@ -4,6 +4,7 @@ use std::ffi::c_uint;
 
 use crate::abi::{Handle, OPAQUE_KMT, UNKNOWN};
 use crate::descriptor::{self, Raw};
+#[cfg(not(windows))]
 use crate::export::Export;
 use crate::finding::{Kind, Refusal};
 use crate::ledger::Ledger;
