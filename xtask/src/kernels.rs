@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::nvrtc::Nvrtc;
+use crate::nvrtc::{self, Nvrtc};
 use crate::shell;
 
 /// The oldest architecture that NVRTC 12.0 names without a warning, and no fused multiply-add: a kernel rounds each
@@ -19,6 +19,10 @@ pub(crate) fn run(check: bool) -> Result<()> {
     if sources.is_empty() {
         println!("kernels: no .cu file in shaders/, nothing to do");
         return Ok(());
+    }
+    if check && let Some(reason) = nvrtc::unavailable() {
+        println!("SKIP kernels: {reason}; whether the PTX is up to date is not checked");
+        return all_current(&[], &orphans(&folder, &sources)?);
     }
     let nvrtc = Nvrtc::open()?;
     let include = format!("--include-path={}", folder.display());
@@ -42,16 +46,23 @@ pub(crate) fn run(check: bool) -> Result<()> {
             }
         }
     }
-    let orphans = orphans(&folder, &sources)?;
-    if check && !(stale.is_empty() && orphans.is_empty()) {
-        bail!(
-            "in shaders/, out of date: [{}], without a source: [{}]; run `cargo xtask kernels`, delete what has no \
-             source, and commit",
-            stale.join(", "),
-            orphans.join(", ")
-        );
+    if check {
+        all_current(&stale, &orphans(&folder, &sources)?)?;
     }
     Ok(())
+}
+
+/// An error that names the files to remake or delete, if there are any.
+fn all_current(stale: &[String], orphans: &[String]) -> Result<()> {
+    if stale.is_empty() && orphans.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "in shaders/, out of date: [{}], without a source: [{}]; run `cargo xtask kernels`, delete what has no source, \
+         and commit",
+        stale.join(", "),
+        orphans.join(", ")
+    );
 }
 
 fn file_name(path: &Path) -> String {
@@ -115,6 +126,13 @@ mod tests {
         assert_eq!(difference("a\n", "a\nc\n").unwrap(), "  line 2\n  - (end of file)\n  + c");
         assert!(difference("", "a\n").unwrap().contains("missing or empty"));
         assert!(difference("a\r\n", "a\n").unwrap().contains("line ends"));
+    }
+
+    #[test]
+    fn what_is_stale_or_orphaned_is_named() {
+        all_current(&[], &[]).unwrap();
+        let error = all_current(&["a.ptx".to_owned()], &["b.ptx".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("out of date: [a.ptx], without a source: [b.ptx]"), "{error}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod bench;
 mod ci;
+mod digest;
 mod kernels;
 mod nvrtc;
 mod programs;

@@ -14,13 +14,21 @@ use anyhow::{Context, Result, bail};
 use libloading::Library;
 
 use crate::setup::packages::{Manager, Need};
-use crate::shell;
+use crate::{digest, shell};
 
 const PACKAGE: &str = "nvidia-cuda-nvrtc-cu12";
 const VERSION: &str = "12.0.140";
 /// Of the wheel for x86-64 Linux: code that is loaded must be the code that was meant.
 const SHA256: &str = "8e94e991d85c422de4da87bdc7472fdc1364367bd4aace7000b559cd33122071";
 const LIBRARY: &str = "nvidia/cuda_nvrtc/lib/libnvrtc.so.12";
+/// What is loaded from the wheel: the compiler, and the file beside it that the compiler opens by itself.
+const LOADED: &[(&str, &str)] = &[
+    (LIBRARY, "f26e5a4f98c9417a96694539096bd8e2fe69bce3b0ee522b62cc4ca8c647c79a"),
+    (
+        "nvidia/cuda_nvrtc/lib/libnvrtc-builtins.so.12.0",
+        "8cb4db2d2806cd3b85e60023f5988811584d7f0fef51d1a4d380faf4e6432c74",
+    ),
+];
 
 type Program = *mut c_void;
 type Status = c_int;
@@ -51,15 +59,21 @@ pub(crate) struct Nvrtc {
     _library: Library,
 }
 
+/// Why the compiler cannot be had on this machine; `None` if it can.
+pub(crate) fn unavailable() -> Option<String> {
+    let here = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+    (!here).then(|| format!("{PACKAGE} {VERSION} is fetched for x86-64 Linux only"))
+}
+
 impl Nvrtc {
     /// Opens the compiler, fetching it from the Python package index into the target folder the first time.
     pub(crate) fn open() -> Result<Self> {
-        if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-            bail!("{PACKAGE} {VERSION} is fetched for x86-64 Linux only: regenerate the PTX on such a machine");
+        if let Some(reason) = unavailable() {
+            bail!("{reason}: regenerate the PTX on such a machine");
         }
         let path = fetch(&shell::target_dir().join("nvrtc"))?;
-        // SAFETY: libloading's rule: the library's initialisers must be sound to run. It is NVIDIA's build, proved
-        // by the checksum, and its initialisers only set up its own state.
+        // SAFETY: libloading's rule: the library's initialisers must be sound to run. `fetch` has just compared this
+        // file, and the one it opens, with the digests of NVIDIA's build, whose initialisers only set up its own state.
         let library = unsafe { Library::new(&path) }
             .with_context(|| format!("cannot load {}; delete target/nvrtc and try again", path.display()))?;
         Ok(Self {
@@ -144,13 +158,14 @@ fn symbol<T: Copy>(library: &Library, name: &CStr) -> Result<T> {
     Ok(*found.with_context(|| format!("{} not found in NVRTC", name.to_string_lossy()))?)
 }
 
-/// The library's path under `folder`, downloaded and unpacked if it is not there yet.
+/// The library's path under `folder`, downloaded and unpacked if it is not there yet, or is not what it should be.
 fn fetch(folder: &Path) -> Result<PathBuf> {
     let unpacked = folder.join(VERSION);
     let library = unpacked.join(LIBRARY);
-    if library.is_file() {
+    if is_genuine(&unpacked, LOADED) {
         return Ok(library);
     }
+    remove_wrong(&unpacked)?;
     let python = python_with_pip()?;
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let work = tempfile::tempdir_in(folder)?;
@@ -175,13 +190,31 @@ fn fetch(folder: &Path) -> Result<PathBuf> {
     let fresh = work.path().join("unpacked");
     shell::run(Command::new(&python).args(["-m", "zipfile", "--extract"]).arg(&wheel).arg(&fresh))?;
 
+    if !is_genuine(&fresh, LOADED) {
+        bail!("{PACKAGE} {VERSION} holds other files than those that were known; nothing of it is loaded");
+    }
+
     // A rename makes the folder whole or absent. Another run may have been first: then its folder serves.
     if let Err(error) = fs::rename(&fresh, &unpacked)
-        && !library.is_file()
+        && !is_genuine(&unpacked, LOADED)
     {
         return Err(error).with_context(|| format!("cannot make {}", unpacked.display()));
     }
     Ok(library)
+}
+
+/// Whether every file under `folder` is there and has its digest.
+fn is_genuine(folder: &Path, files: &[(&str, &str)]) -> bool {
+    files.iter().all(|(file, sha256)| digest::matches(&folder.join(file), sha256))
+}
+
+/// Makes room for a fresh copy where a folder holds files with another digest.
+fn remove_wrong(unpacked: &Path) -> Result<()> {
+    if !unpacked.exists() {
+        return Ok(());
+    }
+    eprintln!("{} is not what was fetched (its SHA-256 differs); it is removed and fetched anew", unpacked.display());
+    fs::remove_dir_all(unpacked).with_context(|| format!("cannot remove {}", unpacked.display()))
 }
 
 /// A Python that has pip, installed if it may be.
@@ -195,4 +228,34 @@ fn python_with_pip() -> Result<PathBuf> {
     }
     Manager::install(&[Need::Pip], true)?;
     find().context("python3 with pip is still not there; install it and try again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_changed_byte_in_any_loaded_file_is_noticed_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let unpacked = folder.path().join(VERSION);
+        fs::create_dir(&unpacked).unwrap();
+        // The digests of "abc" and of nothing.
+        let files = [
+            ("compiler", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+            ("builtins", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+        ];
+        let write = |compiler: &str, builtins: &str| {
+            fs::write(unpacked.join("compiler"), compiler).unwrap();
+            fs::write(unpacked.join("builtins"), builtins).unwrap();
+        };
+        write("abc", "");
+        assert!(is_genuine(&unpacked, &files));
+        write("abd", "");
+        assert!(!is_genuine(&unpacked, &files));
+        write("abc", "x");
+        assert!(!is_genuine(&unpacked, &files));
+        remove_wrong(&unpacked).unwrap();
+        assert!(!unpacked.exists());
+        remove_wrong(&unpacked).unwrap();
+    }
 }

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use super::packages;
 use super::vulkan::{self, Version};
-use crate::shell;
+use crate::{digest, shell};
 
 const NAME: &str = "VK_LAYER_KHRONOS_validation";
 
@@ -27,6 +27,9 @@ const PACKAGE: &str = "chromium-common";
 const LIBRARY: &str = "libVkLayer_khronos_validation.so";
 const FOLDER_IN_PACKAGE: &str = "./usr/lib/chromium";
 const MANIFEST: &str = "VkLayer_khronos_validation.json";
+/// Beside the two: the library's digest when it was fetched. No digest in the source could stand for it: each system's
+/// package holds another build, which apt compares with its signed lists when it arrives.
+const DIGEST: &str = "SHA256";
 
 /// What there is of the layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +107,7 @@ pub(crate) fn fetch() -> Result<()> {
     let version = layers.iter().find(|layer| layer.name == NAME).map(|layer| layer.version);
     let version = version.with_context(|| format!("{LIBRARY} does not name itself {NAME}"))?;
     fs::write(fresh.join(MANIFEST), manifest(version))?;
+    fs::write(fresh.join(DIGEST), digest::of(&library)?)?;
     put(&fresh, &folder())?;
     eprintln!("setup: validation layer {version} in {}", folder().display());
     Ok(())
@@ -113,8 +117,11 @@ fn folder() -> PathBuf {
     shell::target_dir().join("validation-layer")
 }
 
+/// Whether the layer is there, and is the one that was fetched: programs under test are going to load it.
 fn is_whole(folder: &Path) -> bool {
-    [LIBRARY, MANIFEST].iter().all(|file| fs::metadata(folder.join(file)).is_ok_and(|data| data.len() > 0))
+    let manifest = fs::metadata(folder.join(MANIFEST)).is_ok_and(|data| data.len() > 0);
+    let sha256 = fs::read_to_string(folder.join(DIGEST));
+    manifest && sha256.is_ok_and(|sha256| digest::matches(&folder.join(LIBRARY), sha256.trim()))
 }
 
 /// Whether the package lists say where to get `package`.
@@ -227,6 +234,7 @@ mod tests {
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join(LIBRARY), text).unwrap();
             fs::write(folder.join(MANIFEST), text).unwrap();
+            fs::write(folder.join(DIGEST), digest::of(&folder.join(LIBRARY)).unwrap()).unwrap();
             folder
         };
         fs::create_dir(&place).unwrap();
@@ -236,6 +244,11 @@ mod tests {
         assert!(is_whole(&place));
         put(&fresh("second"), &place).unwrap();
         assert_eq!(fs::read_to_string(place.join(LIBRARY)).unwrap(), "first");
+        // One that was changed since is replaced.
+        fs::write(place.join(LIBRARY), "firs!").unwrap();
+        assert!(!is_whole(&place));
+        put(&fresh("third"), &place).unwrap();
+        assert_eq!(fs::read_to_string(place.join(LIBRARY)).unwrap(), "third");
     }
 
     #[test]

@@ -78,8 +78,8 @@ pub(crate) fn layers() -> Vec<Layer> {
 
 /// The layers that a layer's library itself says it holds.
 pub(crate) fn layers_in(library: &Path) -> Result<Vec<Layer>> {
-    // SAFETY: libloading's rule: the library's initialisers must be sound to run. It is a layer of the system's own
-    // distribution, made to be opened by the Vulkan loader.
+    // SAFETY: libloading's rule: the library's initialisers must be sound to run. The caller has just unpacked it from
+    // a package that apt compared with the distribution's signed lists, and it is made to be opened by the Vulkan loader.
     let opened = unsafe { Library::new(library) }.with_context(|| format!("cannot load {}", library.display()))?;
     layers_of(&opened).with_context(|| format!("{} lists no layers", library.display()))
 }
