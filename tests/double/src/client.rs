@@ -254,12 +254,17 @@ impl Double {
         found.unwrap_or_else(|| unreachable!("it was found"))
     }
 
-    /// Returns once `thread` has ended, or a call is blocked: it can get no further without the others.
+    /// Returns once `thread` has ended, or a call is blocked or asks again and again: it can get no further without the others.
     ///
     /// # Panics
     /// As [`until`](Self::until).
     pub fn until_ended_or_blocked<T>(&self, thread: &ScopedJoinHandle<'_, T>) {
-        self.until("a thread ends or blocks", |double| thread.is_finished() || !double.blocked_calls().is_empty());
+        const NOT_READY: u32 = 600;
+        let asked = |double: &Self| double.calls().iter().filter(|call| call.code == NOT_READY).count();
+        let before = asked(self);
+        self.until("a thread ends or blocks", |double| {
+            thread.is_finished() || !double.blocked_calls().is_empty() || asked(double) >= before + 3
+        });
     }
 
     /// What was found since this was asked last.
