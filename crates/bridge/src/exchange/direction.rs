@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use super::compute_turn::ComputeTurn;
 use super::ledger::{Begun, First};
-use super::render_turn::RenderTurn;
 use super::resources::Resources;
 use super::state::Shared;
 use crate::error::Result;
@@ -15,19 +13,21 @@ use crate::timeline::TimelinePoint;
 pub trait Direction: Protocol + 'static {
     /// What [`Exchange::begin`](crate::Exchange::begin) gives.
     type Begun<R: Resources>;
-    /// What submitting a [`RenderTurn`] gives.
+    /// What submitting a [`RenderTurn`](crate::RenderTurn) gives.
     type Submitted<R: Resources>;
-    /// What finishing a [`ComputeTurn`] gives.
+    /// What finishing a [`ComputeTurn`](crate::ComputeTurn) gives.
     type Finished<R: Resources>;
 }
 
-/// The compute side fills a slot, Vulkan draws it: [`ComputeTurn`], then [`RenderTurn`], then a [`TimelinePoint`].
+/// The compute side fills a slot, Vulkan draws it: [`ComputeTurn`](crate::ComputeTurn), then
+/// [`RenderTurn`](crate::RenderTurn), then a [`TimelinePoint`].
 ///
 /// Several frames may be computed before the first of them is submitted, one a slot.
 #[derive(Debug, Clone, Copy)]
 pub enum ComputeFirst {}
 
-/// Vulkan fills a slot, the compute side works on it: [`RenderTurn`], then [`ComputeTurn`], then a [`TimelinePoint`].
+/// Vulkan fills a slot, the compute side works on it: [`RenderTurn`](crate::RenderTurn), then
+/// [`ComputeTurn`](crate::ComputeTurn), then a [`TimelinePoint`].
 ///
 /// One frame at a time is between `begin` and `finish` on the host; on the GPU, as many as there are slots.
 #[derive(Debug, Clone, Copy)]
@@ -58,73 +58,4 @@ pub(super) trait Protocol {
     ) -> Self::Finished<R>
     where
         Self: Direction;
-}
-
-impl Direction for ComputeFirst {
-    type Begun<R: Resources> = ComputeTurn<R, Self>;
-    type Submitted<R: Resources> = TimelinePoint;
-    type Finished<R: Resources> = RenderTurn<R, Self>;
-}
-
-impl Protocol for ComputeFirst {
-    const FIRST: First = First::Compute;
-
-    fn begun<R: Resources>(shared: &Arc<Shared<R>>, begun: Begun) -> Result<ComputeTurn<R, Self>> {
-        let turn = ComputeTurn::new(Arc::clone(shared), begun.frame, begun.slot, 0);
-        if let Some(value) = begun.wait {
-            shared.compute_waits(value)?;
-        }
-        Ok(turn)
-    }
-
-    fn submitted<R: Resources>(
-        shared: &Arc<Shared<R>>,
-        _: u64,
-        _: usize,
-        rendered: TimelinePoint,
-    ) -> Result<TimelinePoint> {
-        shared.pace().note(rendered.value());
-        Ok(rendered)
-    }
-
-    fn finished<R: Resources>(
-        shared: &Arc<Shared<R>>,
-        frame: u64,
-        slot: usize,
-        computed: TimelinePoint,
-    ) -> RenderTurn<R, Self> {
-        RenderTurn::new(Arc::clone(shared), frame, slot, computed)
-    }
-}
-
-impl Direction for RenderFirst {
-    type Begun<R: Resources> = RenderTurn<R, Self>;
-    type Submitted<R: Resources> = ComputeTurn<R, Self>;
-    type Finished<R: Resources> = TimelinePoint;
-}
-
-impl Protocol for RenderFirst {
-    const FIRST: First = First::Render;
-
-    fn begun<R: Resources>(shared: &Arc<Shared<R>>, begun: Begun) -> Result<RenderTurn<R, Self>> {
-        // Point 0 is where a timeline starts: the first use of a slot waits for nothing.
-        let after = shared.computed.issued(begun.wait.unwrap_or(0));
-        Ok(RenderTurn::new(Arc::clone(shared), begun.frame, begun.slot, after))
-    }
-
-    fn submitted<R: Resources>(
-        shared: &Arc<Shared<R>>,
-        frame: u64,
-        slot: usize,
-        rendered: TimelinePoint,
-    ) -> Result<ComputeTurn<R, Self>> {
-        let turn = ComputeTurn::new(Arc::clone(shared), frame, slot, rendered.value());
-        shared.compute_waits(rendered.value())?;
-        Ok(turn)
-    }
-
-    fn finished<R: Resources>(shared: &Arc<Shared<R>>, _: u64, _: usize, computed: TimelinePoint) -> TimelinePoint {
-        shared.pace().note(computed.value());
-        computed
-    }
 }

@@ -28,11 +28,24 @@ pub struct LentTurn<R: Resources, D: Direction = ComputeFirst> {
     told: bool,
 }
 
-impl<R: Resources, D: Direction> LentTurn<R, D> {
-    pub(super) fn new(turn: RenderTurn<R, D>, value: u64) -> Self {
-        Self { turn, value, told: false }
+impl<R: Resources, D: Direction> RenderTurn<R, D> {
+    /// Lends the frame's wait and signal to an engine that submits itself. One lent turn is open per exchange; until it
+    /// ends, no other frame of the exchange is submitted.
+    ///
+    /// # Errors
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while another lent turn is open; the frame is then lost.
+    pub fn lend(mut self) -> Result<LentTurn<R, D>> {
+        let lent = {
+            let _order = self.shared.submitting();
+            self.shared.ledger().lend(self.slot, self.frame)
+        };
+        let value = lent.map_err(|refusal| self.shared.refused(refusal))?;
+        self.done = true;
+        Ok(LentTurn { turn: self, value, told: false })
     }
+}
 
+impl<R: Resources, D: Direction> LentTurn<R, D> {
     /// The wait and the signal for the engine's submissions.
     pub fn parts(&self) -> SubmitParts {
         self.turn.parts(self.value)

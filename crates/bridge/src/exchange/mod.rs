@@ -8,9 +8,11 @@ mod close;
 mod compute_turn;
 mod direction;
 mod graph;
+mod info;
 mod ledger;
 mod lender;
 mod lent_turn;
+mod order;
 mod pace;
 mod render_turn;
 mod state;
@@ -18,11 +20,9 @@ mod state;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use vk_export::{Queue, QueueKind};
+use vk_export::Queue;
 
-use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use ledger::First;
@@ -32,45 +32,9 @@ use state::Shared;
 pub use compute_turn::{ComputeTurn, CudaWork, HostWork, Work};
 pub use direction::{ComputeFirst, Direction, RenderFirst};
 pub use graph::FrameGraph;
+pub use info::ExchangeInfo;
 pub use lent_turn::LentTurn;
 pub use render_turn::{RenderTurn, SubmitInfo};
-
-/// How an exchange is to be.
-#[derive(Debug, Clone, Copy)]
-pub struct ExchangeInfo<'a> {
-    /// Its name, in errors, traces and GPU debuggers. Default: "exchange".
-    pub name: &'a str,
-    /// Slots, so the number of frames that may be between the two sides; not zero. More hide more of the cost of
-    /// switching the GPU between CUDA and Vulkan, and take more memory and latency. Default: 3.
-    pub slots: usize,
-    /// How many frames may be unfinished on the GPU when another begins; from 1 to 1024. At the bound, `begin` blocks until the
-    /// oldest is done: what a user does now is seen that many frames later at most. Default: no bound, `begin` never
-    /// blocks, and what bounds the queue is that the program waits for the command buffers that it records again.
-    pub frames_in_flight: Option<usize>,
-    /// The limit of every wait on the host, dropping included. Default: 5 seconds.
-    pub timeout: Duration,
-    /// Which of the device's queues Vulkan's side is submitted to. Default: the main one, which draws.
-    ///
-    /// [`QueueKind::Transfer`] is for frames that are only copied, such as uploads and recordings: where the GPU has copy
-    /// engines of their own, handing over to them costs no switch between CUDA and Vulkan.
-    pub queue: QueueKind,
-    /// Where the buffers of the slots are made: exchanges that come and go, or hold many buffers, are set up many times
-    /// faster from a pool. Images always have memory of their own. Default: none, each buffer has memory of its own.
-    pub pool: Option<&'a SharedPool>,
-}
-
-impl Default for ExchangeInfo<'_> {
-    fn default() -> Self {
-        Self {
-            name: "exchange",
-            slots: 3,
-            frames_in_flight: None,
-            timeout: Duration::from_secs(5),
-            queue: QueueKind::Graphics,
-            pool: None,
-        }
-    }
-}
 
 /// N slots of shared resources that go round: one side fills a slot, the other uses it, and it comes back.
 ///

@@ -9,7 +9,6 @@ use vk_export::Queue;
 use vk_export::ash::vk;
 
 use super::direction::{ComputeFirst, Direction};
-use super::lent_turn::LentTurn;
 use super::resources::Resources;
 use super::state::Shared;
 use super::submit::SubmitParts;
@@ -26,7 +25,7 @@ pub struct RenderTurn<R: Resources, D: Direction = ComputeFirst> {
     pub(super) frame: u64,
     pub(super) slot: usize,
     pub(super) computed: TimelinePoint,
-    done: bool,
+    pub(super) done: bool,
     direction: PhantomData<fn() -> D>,
     _alive: Alive,
 }
@@ -127,21 +126,6 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
             self.shared.computed.awaited(self.computed.value());
         }
         self.shared.rendered.issue(value)
-    }
-
-    /// Lends the frame's wait and signal to an engine that submits itself. One lent turn is open per exchange; until it
-    /// ends, no other frame of the exchange is submitted.
-    ///
-    /// # Errors
-    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while another lent turn is open; the frame is then lost.
-    pub fn lend(mut self) -> Result<LentTurn<R, D>> {
-        let lent = {
-            let _order = self.shared.submitting();
-            self.shared.ledger().lend(self.slot, self.frame)
-        };
-        let value = lent.map_err(|refusal| self.shared.refused(refusal))?;
-        self.done = true;
-        Ok(LentTurn::new(self, value))
     }
 
     /// Submits the frame's commands to the exchange's [`queue`](Self::queue). They wait for the compute side and tell it

@@ -9,8 +9,8 @@ use std::time::Duration;
 use vk_export::ash::vk;
 use vk_export::{Queue, QueueKind};
 
-use super::ExchangeInfo;
 use super::barriers::{Barriers, count_leaked};
+use super::info::ExchangeInfo;
 use super::ledger::{Begun, First, Ledger, Refusal};
 use super::lender::Lender;
 use super::pace::Pace;

@@ -1,0 +1,81 @@
+//! The turns of a frame in their order, for both directions.
+
+use std::sync::Arc;
+
+use super::compute_turn::ComputeTurn;
+use super::direction::{ComputeFirst, Direction, Protocol, RenderFirst};
+use super::ledger::{Begun, First};
+use super::render_turn::RenderTurn;
+use super::resources::Resources;
+use super::state::Shared;
+use crate::error::Result;
+use crate::timeline::TimelinePoint;
+
+impl Direction for ComputeFirst {
+    type Begun<R: Resources> = ComputeTurn<R, Self>;
+    type Submitted<R: Resources> = TimelinePoint;
+    type Finished<R: Resources> = RenderTurn<R, Self>;
+}
+
+impl Protocol for ComputeFirst {
+    const FIRST: First = First::Compute;
+
+    fn begun<R: Resources>(shared: &Arc<Shared<R>>, begun: Begun) -> Result<ComputeTurn<R, Self>> {
+        let turn = ComputeTurn::new(Arc::clone(shared), begun.frame, begun.slot, 0);
+        if let Some(value) = begun.wait {
+            shared.compute_waits(value)?;
+        }
+        Ok(turn)
+    }
+
+    fn submitted<R: Resources>(
+        shared: &Arc<Shared<R>>,
+        _: u64,
+        _: usize,
+        rendered: TimelinePoint,
+    ) -> Result<TimelinePoint> {
+        shared.pace().note(rendered.value());
+        Ok(rendered)
+    }
+
+    fn finished<R: Resources>(
+        shared: &Arc<Shared<R>>,
+        frame: u64,
+        slot: usize,
+        computed: TimelinePoint,
+    ) -> RenderTurn<R, Self> {
+        RenderTurn::new(Arc::clone(shared), frame, slot, computed)
+    }
+}
+
+impl Direction for RenderFirst {
+    type Begun<R: Resources> = RenderTurn<R, Self>;
+    type Submitted<R: Resources> = ComputeTurn<R, Self>;
+    type Finished<R: Resources> = TimelinePoint;
+}
+
+impl Protocol for RenderFirst {
+    const FIRST: First = First::Render;
+
+    fn begun<R: Resources>(shared: &Arc<Shared<R>>, begun: Begun) -> Result<RenderTurn<R, Self>> {
+        // Point 0 is where a timeline starts: the first use of a slot waits for nothing.
+        let after = shared.computed.issued(begun.wait.unwrap_or(0));
+        Ok(RenderTurn::new(Arc::clone(shared), begun.frame, begun.slot, after))
+    }
+
+    fn submitted<R: Resources>(
+        shared: &Arc<Shared<R>>,
+        frame: u64,
+        slot: usize,
+        rendered: TimelinePoint,
+    ) -> Result<ComputeTurn<R, Self>> {
+        let turn = ComputeTurn::new(Arc::clone(shared), frame, slot, rendered.value());
+        shared.compute_waits(rendered.value())?;
+        Ok(turn)
+    }
+
+    fn finished<R: Resources>(shared: &Arc<Shared<R>>, _: u64, _: usize, computed: TimelinePoint) -> TimelinePoint {
+        shared.pace().note(computed.value());
+        computed
+    }
+}
