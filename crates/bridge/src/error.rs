@@ -228,7 +228,8 @@ fn lost(frame: u64, stage: Stage) -> String {
         ),
         Stage::Submit => format!(
             "the render turn of frame {frame} was lent and dropped, and its signal has not \
-             come: call `submitted` after a successful vkQueueSubmit2, `not_submitted` if it never happened"
+             come: call `submitted` after a successful vkQueueSubmit2, `not_submitted` if it never happened; \
+             `Exchange::flush_parts` brings the slot back"
         ),
     }
 }

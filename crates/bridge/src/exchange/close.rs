@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use vk_export::ash::vk;
+
 use super::barriers::count_leaked;
 use super::ledger::Ledger;
 use super::pace::Pace;
 use super::resources::Resources;
 use super::state::Shared;
+use super::submit::rendered_info;
 use crate::error::{Error, Result};
 use crate::observe::isolated;
 use crate::observe::live;
@@ -19,15 +22,34 @@ use crate::observe::trace;
 use crate::observe::trace::Event;
 
 impl<R: Resources> Shared<R> {
+    /// Submits a signal behind all that may have been submitted, where it is not known to have one. An engine does that
+    /// itself, see [`Exchange::flush_parts`](crate::Exchange::flush_parts): nothing is submitted behind its back.
+    fn flush(&self) -> Result<()> {
+        if self.compute.device().is_adopted() {
+            return Ok(());
+        }
+        let _order = self.submitting();
+        let Some(value) = self.ledger().flush() else { return Ok(()) };
+        let signals = [rendered_info(&self.rendered, value)];
+        let batch = vk::SubmitInfo2::default().signal_semaphore_infos(&signals);
+        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only signaller; its values are taken
+        // and submitted under one lock, and none is lent. The timeline lives until the value was reached.
+        unsafe { self.queue().submit(&[batch], vk::Fence::null()) }?;
+        self.ledger().flushed(value);
+        self.rendered.issue(value);
+        Ok(())
+    }
+
     /// Waits until neither side uses the resources or the timelines any more, for at most the timeout.
     pub(super) fn quiesce(&self) -> Result<()> {
         let start = Instant::now();
         // What a failed compute side leaves behind is not in use: its work ended with it.
         let compute_lost = self.check_compute().is_err_and(|error| error.is_device_lost());
         let left = || self.timeout.saturating_sub(start.elapsed());
-        // A submission that may have happened counts as one that did.
-        let last = self.ledger().last_rendered();
         let signals = || {
+            self.flush()?;
+            // A submission that may have happened counts as one that did.
+            let last = self.ledger().last_rendered();
             if last > 0 {
                 self.rendered.wait_value(last, left())?;
             }

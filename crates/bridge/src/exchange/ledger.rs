@@ -38,8 +38,10 @@ pub(super) struct Ledger {
     dropped: Option<(u64, Stage)>,
     /// The highest value of `computed` that was taken.
     computed: u64,
-    /// The highest value of `rendered` that was submitted or lent.
+    /// The highest value of `rendered` that was submitted, lent or taken by a flush.
     rendered: u64,
+    /// The highest value of `rendered` that is known to have been submitted.
+    certain: u64,
 }
 
 /// Why a step is refused.
@@ -64,7 +66,7 @@ impl Ledger {
     /// `slots` is at least 1.
     pub(super) fn new(first: First, slots: usize) -> Self {
         let slots = vec![Slot::Free { after: 0 }; slots.max(1)].into();
-        Self { first, slots, next: 0, dropped: None, computed: 0, rendered: 0 }
+        Self { first, slots, next: 0, dropped: None, computed: 0, rendered: 0, certain: 0 }
     }
 
     /// Takes the free slot whose last use is the oldest, for the side that begins. `reached` is asked for the value of
@@ -188,14 +190,33 @@ impl Ledger {
     /// The value that the submission of a frame signals. While a lent turn is open there is none: its value is lower, and
     /// it may be submitted later.
     pub(super) fn next_rendered(&self, frame: u64) -> Result<u64, Refusal> {
-        let lent = self.slots.iter().find_map(|slot| match slot {
-            Slot::Lent { frame, .. } => Some(*frame),
-            _ => None,
-        });
-        match lent {
+        match self.lent() {
             Some(first) => Err(Refusal::OutOfOrder { frame, first }),
             None => Ok(self.rendered + 1),
         }
+    }
+
+    /// The frame that is lent.
+    fn lent(&self) -> Option<u64> {
+        self.slots.iter().find_map(|slot| match slot {
+            Slot::Lent { frame, .. } => Some(*frame),
+            _ => None,
+        })
+    }
+
+    /// Takes a value for a submission that only signals, behind all others. `None` where a signal that will come is behind
+    /// them: that of the last submission, if it is certain, or of the turn that is lent.
+    pub(super) fn flush(&mut self) -> Option<u64> {
+        if self.rendered == self.certain || self.lent().is_some() {
+            return None;
+        }
+        self.rendered += 1;
+        Some(self.rendered)
+    }
+
+    /// The flush that signals `value` was accepted.
+    pub(super) fn flushed(&mut self, value: u64) {
+        self.certain = self.certain.max(value);
     }
 
     /// Lends a frame's submission; gives its value.
@@ -213,6 +234,7 @@ impl Ledger {
     pub(super) fn submitted(&mut self, slot: usize, value: u64) {
         if let Slot::Rendering { frame, after } | Slot::Lent { frame, after, .. } = self.slots[slot] {
             self.rendered = self.rendered.max(value);
+            self.certain = self.certain.max(value);
             self.slots[slot] = match self.first {
                 First::Compute => Slot::Free { after: value },
                 First::Render => Slot::Computing { frame, after },

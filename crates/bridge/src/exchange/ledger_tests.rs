@@ -101,6 +101,35 @@ fn every_lost_submission_is_waited_for() {
 }
 
 #[test]
+fn a_flush_is_behind_every_lost_submission() {
+    let mut ledger = Ledger::new(First::Compute, 2);
+    assert_eq!(ledger.flush(), None, "nothing was submitted");
+    let turns = [computed(&mut ledger), computed(&mut ledger)];
+    ledger.lend(turns[0].slot, 0).unwrap();
+    assert_eq!(ledger.flush(), None, "what is lent signals later itself");
+    ledger.drop_render(turns[0].slot);
+    assert_eq!(ledger.flush(), Some(2));
+    assert_eq!(ledger.flush(), Some(3), "the parts of the first may have been dropped");
+    assert_eq!(ledger.last_rendered(), 3);
+    ledger.flushed(3);
+    assert_eq!(ledger.flush(), None);
+    assert_eq!(submit(&mut ledger, turns[1]), 4);
+    assert_eq!(ledger.begin(|| 0), Ok(Begun { frame: 2, slot: 1, wait: Some(4) }), "not reached");
+    ledger.skip_compute(1);
+    assert_eq!(ledger.begin(|| 3), Ok(Begun { frame: 3, slot: 0, wait: Some(1) }));
+}
+
+#[test]
+fn a_later_submission_needs_no_flush() {
+    let mut ledger = Ledger::new(First::Compute, 2);
+    let turns = [computed(&mut ledger), computed(&mut ledger)];
+    ledger.lend(turns[0].slot, 0).unwrap();
+    ledger.drop_render(turns[0].slot);
+    submit(&mut ledger, turns[1]);
+    assert_eq!(ledger.flush(), None);
+}
+
+#[test]
 fn vulkan_first_never_forgets_what_the_compute_side_still_reads() {
     let mut ledger = Ledger::new(First::Render, 1);
     let begun = ledger.begin(never).unwrap();
@@ -157,17 +186,18 @@ struct Held {
 proptest! {
     /// Whatever is done in whatever order, in both directions: no slot is given out twice or while a submission of
     /// unknown fate may use it, the values on each timeline rise strictly, a slot's next use waits for its last, and
-    /// what is waited for in the end is at least every value that was submitted or may have been.
+    /// what is waited for in the end is at least every value that was submitted or may have been. A flush is refused only
+    /// where a later signal is certain.
     #[test]
     fn every_schedule_keeps_the_rules(
-        vulkan in any::<bool>(), slots in 1usize..5, steps in prop::collection::vec((0u8..9, any::<bool>()), 1..200),
+        vulkan in any::<bool>(), slots in 1usize..5, steps in prop::collection::vec((0u8..10, any::<bool>()), 1..200),
     ) {
         let first = if vulkan { First::Render } else { First::Compute };
         let mut ledger = Ledger::new(first, slots);
         let (mut computing, mut rendering) = (None::<Begun>, Vec::<Held>::new());
         let mut last_use = vec![None; slots];
         let mut unknown: Vec<(usize, u64)> = Vec::new();
-        let (mut last_computed, mut last_rendered, mut reached) = (0, 0, 0);
+        let (mut last_computed, mut last_rendered, mut certain, mut reached) = (0, 0, 0, 0);
         for (step, coin) in steps {
             match step {
                 0 | 1 => if let Ok(begun) = ledger.begin(|| reached) {
@@ -203,6 +233,7 @@ proptest! {
                     last_rendered = value;
                     rendering.remove(index);
                     ledger.submitted(begun.slot, value);
+                    certain = value;
                     if vulkan { computing = Some(begun) } else { last_use[begun.slot] = Some(value) }
                 },
                 6 => if let Some(held) = rendering.last_mut() {
@@ -225,6 +256,20 @@ proptest! {
                         }
                     }
                 },
+                8 => {
+                    let lent = rendering.iter().any(|held| held.lent.is_some());
+                    match ledger.flush() {
+                        Some(value) => {
+                            prop_assert!(!lent && value > last_rendered);
+                            last_rendered = value;
+                            if coin {
+                                ledger.flushed(value);
+                                certain = value;
+                            }
+                        }
+                        None => prop_assert!(lent || certain == last_rendered),
+                    }
+                }
                 _ => reached = last_rendered,
             }
             prop_assert!(ledger.last_rendered() >= last_rendered);

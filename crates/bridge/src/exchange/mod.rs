@@ -28,6 +28,7 @@ use crate::error::{Error, Result};
 use ledger::First;
 use resources::Resources;
 use state::Shared;
+use submit::SubmitParts;
 
 pub use compute_turn::{ComputeTurn, CudaWork, HostWork, Work};
 pub use direction::{ComputeFirst, Direction, RenderFirst};
@@ -105,11 +106,32 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
         &self.shared.name
     }
 
+    /// The wait and the signal of a submission without commands that brings back the slots of lent turns which were dropped,
+    /// for engines that submit themselves. `None` if there is nothing to bring back, or another signal will do it: that of
+    /// a later frame, or of the turn that is lent now.
+    ///
+    /// It is unknown whether the parts of a dropped [`LentTurn`] were submitted; if so, it was before the drop. A later
+    /// signal on the same queue is behind their commands either way: once it is reached, [`begin`](Self::begin) gives the
+    /// slots out again, and [`close`](Self::close) can see the end. Every later frame makes such a signal. Where none
+    /// follows, submit these parts to the exchange's [`queue`](Self::queue), alone or with other work, before any other
+    /// frame of the exchange is submitted or lent. The wait is for nothing and is there for code that takes both.
+    ///
+    /// Parts that are never submitted bring nothing back; the next call gives others. On a device that the bridge has
+    /// opened, closing and dropping the exchange submit such a signal themselves.
+    pub fn flush_parts(&mut self) -> Option<SubmitParts> {
+        let _order = self.shared.submitting();
+        let value = self.shared.ledger().flush()?;
+        // Point 0 is where a timeline starts.
+        let start = self.shared.computed.issued(0);
+        Some(SubmitParts::new(&start, &self.shared.rendered, value, self.shared.stages))
+    }
+
     /// What dropping does, with the error: waits for the frames in flight and frees everything.
     ///
     /// # Errors
     /// [`Error::TurnOpen`] or [`Error::SlotBusy`] while a turn is still held, [`Error::Timeout`] or the failed call when
-    /// the work could not be seen to end; the resources are then leaked on purpose. On a lost Vulkan device nothing is in use
+    /// the work could not be seen to end; the resources are then leaked on purpose. On an adopted device, the end of lent turns
+    /// that were dropped is seen only behind a later frame or [`flush_parts`](Self::flush_parts). On a lost Vulkan device nothing is in use
     /// any more, so that everything is freed.
     pub fn close(self) -> Result<(), Error> {
         self.shared.ledger().idle().map_err(|refusal| self.shared.refused(refusal))?;

@@ -38,8 +38,7 @@ impl SubmitParts {
         value: u64,
         stages: vk::PipelineStageFlags2,
     ) -> Self {
-        let signal = vk::SemaphoreSubmitInfo::default().semaphore(rendered.semaphore().as_raw()).value(value);
-        Self { wait: computed.wait_info(stages), signal: signal.stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS) }
+        Self { wait: computed.wait_info(stages), signal: rendered_info(rendered, value) }
     }
 
     /// The same for `vkQueueSubmit`.
@@ -52,4 +51,10 @@ impl SubmitParts {
             signal_value: self.signal.value,
         }
     }
+}
+
+/// The signal of a value of `rendered`, behind all commands before it.
+pub(super) fn rendered_info(rendered: &Timeline, value: u64) -> vk::SemaphoreSubmitInfo<'static> {
+    let signal = vk::SemaphoreSubmitInfo::default().semaphore(rendered.semaphore().as_raw()).value(value);
+    signal.stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
 }

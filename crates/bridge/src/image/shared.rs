@@ -52,8 +52,9 @@ impl<T: Texel> SharedImage<T> {
     /// Makes an image on the Vulkan side, for the device's main queue, and maps it on the compute side.
     ///
     /// # Errors
-    /// [`Error::FormatCannotCross`] with a substitute, [`Error::InvalidArgument`] for texels of another type than the
-    /// format's, and for images that the CPU backend cannot map; else what the two sides say.
+    /// [`Error::FormatCannotCross`](crate::Error::FormatCannotCross) with a substitute,
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for texels of another type than the format's, and for images
+    /// that the CPU backend cannot map; else what the two sides say.
     pub fn new(compute: &Compute, name: &str, spec: &ImageSpec<T>) -> Result<Self> {
         Self::for_family(compute, name, spec, compute.device().queue().family())
     }

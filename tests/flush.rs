@@ -1,0 +1,91 @@
+//! Lent turns that were dropped, on an engine's device: nothing is submitted behind the engine's back, and the parts of a
+//! flush prove the end. One test: the device's functions are stood in for.
+#![allow(unsafe_code, clippy::unwrap_used)] // A stand-in for a Vulkan function, and submitting.
+
+use std::ffi::{CStr, c_void};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bridge::ash::vk;
+use bridge::vk_export::ExportDevice;
+use bridge::{Backend, BufferSpec, Compute, Consumer, Error, Exchange, ExchangeInfo, LiveObjects};
+use bridge_tests::{Engine, compute};
+
+static REAL: OnceLock<vk::PFN_vkQueueSubmit2> = OnceLock::new();
+static SUBMISSIONS: AtomicUsize = AtomicUsize::new(0);
+
+unsafe extern "system" fn count(
+    queue: vk::Queue,
+    batches: u32,
+    infos: *const vk::SubmitInfo2<'_>,
+    fence: vk::Fence,
+) -> vk::Result {
+    SUBMISSIONS.fetch_add(1, Ordering::Relaxed);
+    let real = REAL.get().unwrap();
+    // SAFETY: handed on.
+    unsafe { real(queue, batches, infos, fence) }
+}
+
+fn hook(name: &CStr, real: *const c_void) -> *const c_void {
+    if name != c"vkQueueSubmit2" {
+        return real;
+    }
+    // SAFETY: the function of that name has this type.
+    let _ = REAL.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkQueueSubmit2>(real) });
+    count as *const c_void
+}
+
+#[test]
+fn an_engine_flushes_for_itself() {
+    let engine = Engine::new(Some(hook));
+    for backend in [Backend::Host, Backend::Cuda] {
+        // SAFETY: the engine's own handles, which outlive the loop.
+        let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
+        if let Some(compute) = compute(&device, backend, "an_engine_flushes_for_itself") {
+            assert!(device.is_adopted());
+            the_parts_of_a_flush_prove_the_end(&device, &compute);
+        }
+    }
+    // Last: what it leaks keeps its device, so the engine's stays too.
+    // SAFETY: the engine's own handles, which are never destroyed.
+    let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
+    without_them_closing_gives_up(&Compute::new(&device, Backend::Host).unwrap());
+    std::mem::forget(engine);
+}
+
+/// An exchange whose one turn was lent and dropped, never submitted.
+fn lost(compute: &Compute) -> Exchange<BufferSpec<u32>> {
+    let info = ExchangeInfo { name: "lost", slots: 1, timeout: Duration::from_millis(300), ..Default::default() };
+    let mut exchange = Exchange::new(compute, &info, BufferSpec::new(16, Consumer::TRANSFER_READ)).unwrap();
+    drop(exchange.begin().unwrap().finish().unwrap().lend().unwrap());
+    exchange
+}
+
+fn the_parts_of_a_flush_prove_the_end(device: &ExportDevice, compute: &Compute) {
+    let before = LiveObjects::now();
+    let mut exchange = lost(compute);
+    let parts = exchange.flush_parts().unwrap();
+    let (waits, signals) = ([parts.wait], [parts.signal]);
+    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
+    // SAFETY: the parts as they were given; closing waits for the signal.
+    unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+    let submissions = SUBMISSIONS.load(Ordering::Relaxed);
+    assert!(submissions > 0, "the stand-in is not called");
+    exchange.close().unwrap();
+    assert_eq!(SUBMISSIONS.load(Ordering::Relaxed), submissions);
+    assert_eq!(LiveObjects::now(), before);
+}
+
+fn without_them_closing_gives_up(compute: &Compute) {
+    let submissions = SUBMISSIONS.load(Ordering::Relaxed);
+    match lost(compute).close() {
+        Err(error @ Error::Timeout { value: 1, last_seen: 0, .. }) => {
+            assert!(error.to_string().contains("lost.rendered"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(SUBMISSIONS.load(Ordering::Relaxed), submissions, "behind the engine's back");
+    let now = LiveObjects::now();
+    assert_eq!((now.leaked_buffers, now.leaked_timelines), (1, 2), "{now}");
+}
