@@ -7,22 +7,27 @@ use std::sync::{Mutex, OnceLock};
 
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
-use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo};
+use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, ImageConsumer, ImageSpec};
 use bridge_tests::{Engine, Readback, Rig, compute};
 
 static REAL: OnceLock<vk::PFN_vkCmdPipelineBarrier2> = OnceLock::new();
-/// The buffer barriers of each recorded dependency that has some.
-static RECORDED: Mutex<Vec<Vec<vk::BufferMemoryBarrier2<'static>>>> = Mutex::new(Vec::new());
+/// The buffer barriers of each recorded dependency, and the number of its image barriers; those that have any.
+static RECORDED: Mutex<Vec<(Vec<vk::BufferMemoryBarrier2<'static>>, u32)>> = Mutex::new(Vec::new());
 
 unsafe extern "system" fn listen(commands: vk::CommandBuffer, dependency: *const vk::DependencyInfo<'_>) {
     // SAFETY: the caller passes a valid structure.
     let info = unsafe { &*dependency };
-    if info.buffer_memory_barrier_count > 0 {
-        let count = usize::try_from(info.buffer_memory_barrier_count).unwrap();
-        // SAFETY: so many barriers, valid for the call; their chains are empty, so that copies mean the same.
-        let barriers = unsafe { std::slice::from_raw_parts(info.p_buffer_memory_barriers, count) };
+    let (buffers, images) = (info.buffer_memory_barrier_count, info.image_memory_barrier_count);
+    if buffers + images > 0 {
+        let barriers = if buffers == 0 {
+            &[]
+        } else {
+            // SAFETY: so many barriers, valid for the call.
+            unsafe { std::slice::from_raw_parts(info.p_buffer_memory_barriers, usize::try_from(buffers).unwrap()) }
+        };
+        // Their chains are empty, so that copies mean the same.
         let copies = barriers.iter().map(|b| vk::BufferMemoryBarrier2 { _marker: std::marker::PhantomData, ..*b });
-        RECORDED.lock().unwrap().push(copies.collect());
+        RECORDED.lock().unwrap().push((copies.collect(), images));
     }
     let real = REAL.get().unwrap();
     // SAFETY: handed on.
@@ -54,6 +59,7 @@ fn one_frame(device: &ExportDevice, compute: &Compute) {
     let spec = (
         BufferSpec::<[f32; 4]>::new(64, Consumer::VERTEX_INPUT | Consumer::TRANSFER_READ),
         vec![BufferSpec::<u32>::new(64, Consumer::TRANSFER_READ); 20],
+        ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [16, 16], ImageConsumer::TRANSFER_READ),
     );
     let mut exchange = Exchange::new(compute, &ExchangeInfo { name: "barriers", ..Default::default() }, spec).unwrap();
     let readback = Readback::new(device, 64);
@@ -61,9 +67,11 @@ fn one_frame(device: &ExportDevice, compute: &Compute) {
     RECORDED.lock().unwrap().clear();
     let commands = readback.record(&turn, &[]);
     let recorded = std::mem::take(&mut *RECORDED.lock().unwrap());
-    let [acquired, released] = recorded.as_slice() else { panic!("{} dependencies", recorded.len()) };
+    // Everything changes owner at once; the image changes its layout apart from that.
+    let [(acquired, 1), (entered, 1), (left, 1), (released, 1)] = recorded.as_slice() else { panic!("{recorded:?}") };
+    assert!(entered.is_empty() && left.is_empty());
 
-    let (vertices, others) = turn.resources();
+    let (vertices, others, _) = turn.resources();
     let buffers: Vec<_> = std::iter::once(vertices.as_raw()).chain(others.map(|other| other.as_raw())).collect();
     let family = device.queue().family();
     let (theirs, ours) = match compute.backend() {

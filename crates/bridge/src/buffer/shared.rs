@@ -106,7 +106,7 @@ impl<T: Pod> SharedBuffer<T> {
         let handover = Handover::new(&vulkan, sharing.partner, family, consumer);
         let object = Object::new(Kind::Buffer, name, side.name(), Some(size));
         let vulkan = Arc::new(VulkanBuffer { vulkan, object, _range: range, handover, len });
-        Ok(Self { mapping: mapping.of(&vulkan), vulkan })
+        Ok(Self { mapping: mapping.tie(&vulkan), vulkan })
     }
 
     /// Elements.

@@ -31,6 +31,18 @@ pub(crate) enum Sided<C, H> {
 /// A compute side.
 pub(crate) type Side = Sided<CudaCompute, HostStream>;
 
+/// A side's end of the timelines of an exchange.
+pub(crate) type Link = Sided<CudaLink, HostLink>;
+
+/// A buffer as a side maps it.
+pub(crate) type BufferMapping<T> = Sided<MappedBuffer<T>, HostBuffer<T>>;
+
+/// An image as a side maps it.
+pub(crate) type ImageMapping<T> = Sided<MappedImage<T>, HostImage<T>>;
+
+/// A block of a pool as a side maps it.
+pub(crate) type BlockMapping = Sided<CudaBlock, HostBlock>;
+
 impl Side {
     /// Its name in a trace.
     pub(crate) fn name(&self) -> &'static str {
@@ -93,7 +105,7 @@ impl Side {
     }
 
     /// Connects it to the timelines of an exchange.
-    pub(crate) fn connect(&self, computed: &Timeline, rendered: &Timeline) -> Result<Sided<CudaLink, HostLink>> {
+    pub(crate) fn connect(&self, computed: &Timeline, rendered: &Timeline) -> Result<Link> {
         Ok(match self {
             Self::Cuda(cuda) => Sided::Cuda(CudaLink::new(cuda, computed, rendered)?),
             Self::Host(host) => Sided::Host(HostLink::new(host, computed, rendered)),
@@ -121,11 +133,7 @@ impl Side {
     }
 
     /// Maps `len` elements: all of a buffer with memory of its own.
-    pub(crate) fn map_buffer<T: Pod>(
-        &self,
-        buffer: &Buffer,
-        len: usize,
-    ) -> Result<Sided<MappedBuffer<T>, HostBuffer<T>>> {
+    pub(crate) fn map_buffer<T: Pod>(&self, buffer: &Buffer, len: usize) -> Result<BufferMapping<T>> {
         Ok(match self {
             Self::Cuda(cuda) => Sided::Cuda(cuda.map_buffer(buffer, len)?),
             Self::Host(_) => Sided::Host(HostBuffer::map(buffer, len)?),
@@ -133,7 +141,7 @@ impl Side {
     }
 
     /// Maps a block of a pool.
-    pub(crate) fn map_block(&self, block: &Block) -> Result<Sided<CudaBlock, HostBlock>> {
+    pub(crate) fn map_block(&self, block: &Block) -> Result<BlockMapping> {
         Ok(match self {
             Self::Cuda(cuda) => Sided::Cuda(cuda.map_block(block)?),
             Self::Host(_) => Sided::Host(HostBlock),
@@ -160,11 +168,7 @@ impl Side {
     ///
     /// # Safety
     /// `T` is the texel type of the image's format.
-    pub(crate) unsafe fn map_image<T: Texel>(
-        &self,
-        image: &Image,
-        layered: bool,
-    ) -> Result<Sided<MappedImage<T>, HostImage<T>>> {
+    pub(crate) unsafe fn map_image<T: Texel>(&self, image: &Image, layered: bool) -> Result<ImageMapping<T>> {
         Ok(match self {
             // SAFETY: handed on to the caller.
             Self::Cuda(cuda) => Sided::Cuda(unsafe { cuda.map_image(image, layered) }?),
@@ -173,14 +177,9 @@ impl Side {
     }
 }
 
-impl Sided<CudaBlock, HostBlock> {
+impl BlockMapping {
     /// Maps `len` elements at `offset` bytes in the block, where `buffer` lies.
-    pub(crate) fn map_part<T: Pod>(
-        &self,
-        buffer: &Buffer,
-        offset: u64,
-        len: usize,
-    ) -> Result<Sided<MappedBuffer<T>, HostBuffer<T>>> {
+    pub(crate) fn map_part<T: Pod>(&self, buffer: &Buffer, offset: u64, len: usize) -> Result<BufferMapping<T>> {
         Ok(match self {
             Self::Cuda(block) => Sided::Cuda(block.map_part(offset, len)?),
             Self::Host(HostBlock) => Sided::Host(HostBuffer::map(buffer, len)?),
@@ -188,7 +187,7 @@ impl Sided<CudaBlock, HostBlock> {
     }
 }
 
-impl Mapping for Sided<CudaBlock, HostBlock> {
+impl Mapping for BlockMapping {
     fn close(self) -> Result<()> {
         match self {
             Self::Cuda(block) => block.close(),
@@ -199,7 +198,7 @@ impl Mapping for Sided<CudaBlock, HostBlock> {
 
 impl<C: Mapping, H: Mapping> Sided<C, H> {
     /// Ties the mapping to its object.
-    pub(crate) fn of<V: AsRef<Object>>(self, vulkan: &Arc<V>) -> Sided<Mapped<C, V>, Mapped<H, V>> {
+    pub(crate) fn tie<V: AsRef<Object>>(self, vulkan: &Arc<V>) -> Sided<Mapped<C, V>, Mapped<H, V>> {
         match self {
             Self::Cuda(mapping) => Sided::Cuda(Mapped::new(mapping, vulkan)),
             Self::Host(mapping) => Sided::Host(Mapped::new(mapping, vulkan)),

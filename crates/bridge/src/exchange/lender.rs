@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::resources::Resources;
 use crate::compute::cuda::CudaLink;
 use crate::compute::host::HostLink;
-use crate::compute::side::Sided;
+use crate::compute::side::{Link, Sided};
 use crate::error::Result;
 
 /// What a compute side holds of an exchange.
@@ -29,7 +29,7 @@ pub(super) struct OnHost<R: Resources> {
 impl<R: Resources> Lender<R> {
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the slots are mapped by another side than the link's.
-    pub(super) fn new(link: Sided<CudaLink, HostLink>, slots: Vec<Sided<R::CudaSlot, R::HostSlot>>) -> Result<Self> {
+    pub(super) fn new(link: Link, slots: Vec<Sided<R::CudaSlot, R::HostSlot>>) -> Result<Self> {
         let slots = slots.into_iter();
         Ok(match link {
             Sided::Cuda(link) => {

@@ -4,7 +4,8 @@ use cuda_import::{ChannelType, Texel, TexelFormat};
 use vk_export::ash::vk;
 use vk_export::{ImageInfo, ImageKind, Placement, image_support};
 
-use crate::compute::{Backend, Compute};
+use crate::compute::Compute;
+use crate::compute::mapped::Sharing;
 use crate::error::{Error, Result};
 
 /// A format that can cross.
@@ -100,10 +101,7 @@ pub fn format_support(compute: &Compute) -> Vec<FormatSupport> {
 fn support(compute: &Compute, format: FormatInfo) -> FormatSupport {
     use vk::FormatFeatureFlags as Features;
     let device = compute.device();
-    let (tiling, placement) = match compute.backend() {
-        Backend::Host => (vk::ImageTiling::LINEAR, Placement::HostVisible),
-        _ => (vk::ImageTiling::OPTIMAL, Placement::Exportable),
-    };
+    let Sharing { tiling, placement, .. } = compute.side().sharing();
     let features = device.format_features(format.vulkan, tiling);
     let question = ImageInfo {
         name: "probe",

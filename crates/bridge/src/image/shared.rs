@@ -86,7 +86,7 @@ impl<T: Texel> SharedImage<T> {
         let object = Object::new(Kind::Image, name, side.name(), None);
         let (format, layout) = (format.vulkan, spec.consumer.layout);
         let vulkan = Arc::new(VulkanImage { vulkan, object, handover, format, layout });
-        Ok(Self { mapping: mapping.of(&vulkan), vulkan })
+        Ok(Self { mapping: mapping.tie(&vulkan), vulkan })
     }
 
     /// The Vulkan side, lent.

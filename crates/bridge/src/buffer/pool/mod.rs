@@ -5,15 +5,12 @@ mod ranges;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytemuck::Pod;
-use cuda_import::MappedBuffer;
 use vk_export::ash::vk;
 use vk_export::{Block, BlockInfo, Buffer, Consumer};
 
 use crate::compute::Compute;
-use crate::compute::cuda::CudaBlock;
-use crate::compute::host::memory::{HostBlock, HostBuffer};
 use crate::compute::mapped::Mapped;
-use crate::compute::side::Sided;
+use crate::compute::side::{BlockMapping, BufferMapping};
 use crate::error::{Error, Result};
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
@@ -88,7 +85,7 @@ struct Entry {
 /// One allocation, on both sides.
 #[derive(Debug)]
 struct PoolBlock {
-    mapping: Mapped<Sided<CudaBlock, HostBlock>, VulkanBlock>,
+    mapping: Mapped<BlockMapping, VulkanBlock>,
     vulkan: Arc<VulkanBlock>,
 }
 
@@ -275,7 +272,7 @@ impl PoolRange {
     }
 
     /// Maps `len` elements of the buffer that has the bytes.
-    pub(crate) fn map<T: Pod>(&self, buffer: &Buffer, len: usize) -> Result<Sided<MappedBuffer<T>, HostBuffer<T>>> {
+    pub(crate) fn map<T: Pod>(&self, buffer: &Buffer, len: usize) -> Result<BufferMapping<T>> {
         self.block.mapping.map_part(buffer, self.offset(), len)
     }
 
