@@ -62,3 +62,57 @@ impl<M: Mapping, V: AsRef<Object>> Drop for Mapped<M, V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::error::Error;
+    use crate::observe::live::Kind;
+
+    type Order = Arc<Mutex<Vec<&'static str>>>;
+
+    struct Fake {
+        order: Order,
+        closes: bool,
+    }
+
+    impl Mapping for Fake {
+        fn close(self) -> Result<()> {
+            self.order.lock().unwrap().push("mapping");
+            if self.closes { Ok(()) } else { Err(Error::HostFailed { reason: "in use".into() }) }
+        }
+    }
+
+    struct Vulkan {
+        object: Object,
+        order: Order,
+    }
+
+    impl AsRef<Object> for Vulkan {
+        fn as_ref(&self) -> &Object {
+            &self.object
+        }
+    }
+
+    impl Drop for Vulkan {
+        fn drop(&mut self) {
+            self.order.lock().unwrap().push("vulkan");
+        }
+    }
+
+    #[test]
+    fn the_mapping_goes_first_or_keeps_the_object() {
+        for (closes, expected) in [(true, ["mapping", "vulkan"].as_slice()), (false, &["mapping"])] {
+            let order = Order::default();
+            let object = Object::new(Kind::Block, "fake", "host", None);
+            let vulkan = Arc::new(Vulkan { object, order: Arc::clone(&order) });
+            let mapped = Mapped::new(Fake { order: Arc::clone(&order), closes }, &vulkan);
+            drop(vulkan);
+            assert!(order.lock().unwrap().is_empty());
+            drop(mapped);
+            assert_eq!(order.lock().unwrap().as_slice(), expected);
+        }
+    }
+}

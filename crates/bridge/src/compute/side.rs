@@ -22,7 +22,7 @@ use crate::observe::object::Object;
 use crate::timeline::Timeline;
 
 /// Something that each compute side has of its own kind.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) enum Sided<C, H> {
     Cuda(C),
     Host(H),

@@ -30,13 +30,13 @@ impl<R: Resources> Shared<R> {
         }
         let _order = self.submitting();
         let Some(value) = self.ledger().flush() else { return Ok(()) };
-        let signals = [rendered_info(&self.rendered, value)];
+        let signals = [rendered_info(&self.held.rendered, value)];
         let batch = vk::SubmitInfo2::default().signal_semaphore_infos(&signals);
         // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only signaller; its values are taken
         // and submitted under one lock, and none is lent. The timeline lives until the value was reached.
         unsafe { self.queue().submit(&[batch], vk::Fence::null()) }?;
         self.ledger().flushed(value);
-        self.rendered.issue(value);
+        self.held.rendered.issue(value);
         Ok(())
     }
 
@@ -51,9 +51,9 @@ impl<R: Resources> Shared<R> {
             // A submission that may have happened counts as one that did.
             let last = self.ledger().last_rendered();
             if last > 0 {
-                self.rendered.wait_value(last, left())?;
+                self.held.rendered.wait_value(last, left())?;
             }
-            self.computed.last_issued().map_or(Ok(()), |point| point.wait(left()))
+            self.held.computed.last_issued().map_or(Ok(()), |point| point.wait(left()))
         };
         match signals() {
             // A lost device uses nothing any more, and what is on it may be destroyed (Vulkan specification, "Lost
@@ -71,25 +71,19 @@ impl<R: Resources> Shared<R> {
         if drained {
             return Ok(());
         }
-        let value = self.computed.last_issued().map_or(0, |point| point.value());
-        Err(self.computed.timed_out(value, start.elapsed())?)
+        let value = self.held.computed.last_issued().map_or(0, |point| point.value());
+        Err(self.held.computed.timed_out(value, start.elapsed())?)
     }
 
     /// Lets a thread of its own wait for the end and free everything.
     ///
     /// # Safety
-    /// Called from `drop` only: the slots and the timelines are moved out.
+    /// Called from `drop` only: what is held is moved out.
     unsafe fn drop_elsewhere(&mut self) {
         let rest = Self {
             // SAFETY: moved out once, by this function's contract.
-            lender: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.lender) }),
-            // SAFETY: as above.
-            slots: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.slots) }),
+            held: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.held) }),
             barriers: std::mem::take(&mut self.barriers),
-            // SAFETY: as above.
-            computed: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.computed) }),
-            // SAFETY: as above.
-            rendered: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.rendered) }),
             ledger: Mutex::new(std::mem::replace(
                 self.ledger.get_mut().unwrap_or_else(PoisonError::into_inner),
                 Ledger::new(self.first, 1),
@@ -129,7 +123,7 @@ impl<R: Resources> Drop for Shared<R> {
             log::error!(
                 "exchange \"{}\": its {} slots and both timelines are leaked, since they may still be in use: {reason}",
                 self.name,
-                self.slots.len(),
+                self.held.slots.len(),
             );
             count_leaked(&self.barriers);
             live::leaked(Kind::Timeline, 2);
@@ -137,15 +131,9 @@ impl<R: Resources> Drop for Shared<R> {
             return;
         }
         // SAFETY: both sides have been seen to be done.
-        unsafe { self.lender.assume_idle() };
+        unsafe { self.held.lender.assume_idle() };
         // SAFETY: dropped here only, once. Rule "all signals and waits complete before a semaphore is destroyed" and
         // "no access to a mapping after its memory is destroyed": both sides have been seen to be done.
-        unsafe { ManuallyDrop::drop(&mut self.lender) };
-        // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.slots) };
-        // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.computed) };
-        // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.rendered) };
+        unsafe { ManuallyDrop::drop(&mut self.held) };
     }
 }

@@ -75,7 +75,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
 
     /// What there is to compute with, lent until the turn is finished.
     pub fn work(&mut self) -> Work<'_, R> {
-        match &*self.shared.lender {
+        match &self.shared.held.lender {
             Sided::Cuda(cuda) => {
                 // SAFETY: rule "no access outside the turn": this turn alone holds the slot, the borrow of the turn is
                 // the borrow of the view, and what is enqueued with it is ordered by the stream's wait and signal.
@@ -117,7 +117,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         match D::FIRST {
             First::Compute => {
                 // The next compute turn of the slot is on the same stream, behind what is joined here.
-                self.shared.lender.join(self.slot)?;
+                self.shared.held.lender.join(self.slot)?;
                 self.shared.ledger().skip_compute(self.slot);
             }
             First::Render => {
@@ -134,7 +134,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
 impl<R: Resources> ComputeTurn<R, RenderFirst> {
     /// The point at which Vulkan has drawn the frame; the compute stream waits for it already.
     pub fn rendered(&self) -> TimelinePoint {
-        self.shared.rendered.issued(self.rendered)
+        self.shared.held.rendered.issued(self.rendered)
     }
 }
 

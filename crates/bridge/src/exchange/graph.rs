@@ -74,7 +74,7 @@ pub struct FrameGraph<R: Resources> {
 impl<R: Resources> FrameGraph<R> {
     /// Graphs for an exchange, none captured yet.
     pub fn new<D: Direction>(exchange: &Exchange<R, D>) -> Self {
-        Self { slots: exchange.shared.slots.iter().map(|_| None).collect(), shared: Arc::clone(&exchange.shared) }
+        Self { slots: exchange.shared.held.slots.iter().map(|_| None).collect(), shared: Arc::clone(&exchange.shared) }
     }
 
     /// Forgets what was captured: the closure is called once more for every slot.
@@ -169,7 +169,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     ) -> Result<D::Finished<R>> {
         let (shared, frame, slot) = (Arc::clone(&self.shared), self.frame, self.slot);
         let failed = |source| Error::Record { exchange: shared.name.clone(), frame, slot, source };
-        let Some(cuda) = shared.lender.cuda() else {
+        let Some(cuda) = shared.held.lender.cuda() else {
             record(slot, self.work()).map_err(failed)?;
             return self.finish();
         };
@@ -185,7 +185,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
             }
         };
         // Nobody lends views out in a frame with a graph; this is for what a turn that was dropped has left.
-        shared.lender.join(slot)?;
+        shared.held.lender.join(slot)?;
         // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that was accepted, and 0 is
         // where a timeline starts. The values of `computed` rise: this stream is its only signaller, and
         // `signal_computed` takes and enqueues one value at a time. Slots and semaphores are destroyed after the stream has
@@ -193,7 +193,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         let launch = |value| Ok(unsafe { launched.launch(wait.value.unwrap_or(0), value) }?);
         let computed = shared.signal_computed(launch)?;
         if let (Some(value), false) = (wait.value, wait.enqueued) {
-            shared.rendered.awaited(value);
+            shared.held.rendered.awaited(value);
         }
         Ok(self.signalled(computed))
     }

@@ -15,15 +15,15 @@ pub(super) type Lender<R> = Sided<OnCuda<R>, OnHost<R>>;
 
 /// What CUDA holds of an exchange.
 pub(super) struct OnCuda<R: Resources> {
-    pub(super) link: CudaLink,
     pub(super) slots: Box<[R::CudaSlot]>,
+    pub(super) link: CudaLink,
 }
 
 /// What the CPU holds of an exchange.
 pub(super) struct OnHost<R: Resources> {
-    pub(super) link: HostLink,
     /// Shared with the closures that are enqueued.
     pub(super) slots: Arc<[R::HostSlot]>,
+    pub(super) link: HostLink,
 }
 
 impl<R: Resources> Lender<R> {

@@ -93,7 +93,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
 
     /// Slots.
     pub fn slots(&self) -> usize {
-        self.shared.slots.len()
+        self.shared.held.slots.len()
     }
 
     /// The compute side.
@@ -122,8 +122,8 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
         let _order = self.shared.submitting();
         let value = self.shared.ledger().flush()?;
         // Point 0 is where a timeline starts.
-        let start = self.shared.computed.issued(0);
-        Some(SubmitParts::new(&start, &self.shared.rendered, value, self.shared.stages))
+        let start = self.shared.held.computed.issued(0);
+        Some(SubmitParts::new(&start, &self.shared.held.rendered, value, self.shared.stages))
     }
 
     /// What dropping does, with the error: waits for the frames in flight and frees everything.
@@ -146,7 +146,7 @@ impl<R: Resources, D: Direction> std::fmt::Debug for Exchange<R, D> {
             f,
             "Exchange(\"{}\", {} slots, {})",
             self.shared.name,
-            self.shared.slots.len(),
+            self.shared.held.slots.len(),
             self.shared.compute.backend()
         )
     }

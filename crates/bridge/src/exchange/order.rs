@@ -59,7 +59,7 @@ impl Protocol for RenderFirst {
 
     fn begun<R: Resources>(shared: &Arc<Shared<R>>, begun: Begun) -> Result<RenderTurn<R, Self>> {
         // Point 0 is where a timeline starts: the first use of a slot waits for nothing.
-        let after = shared.computed.issued(begun.wait.unwrap_or(0));
+        let after = shared.held.computed.issued(begun.wait.unwrap_or(0));
         Ok(RenderTurn::new(Arc::clone(shared), begun.frame, begun.slot, after))
     }
 

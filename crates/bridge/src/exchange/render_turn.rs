@@ -90,7 +90,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
 
     /// The resources as Vulkan sees them.
     pub fn resources(&self) -> R::Render<'_> {
-        R::render(&self.shared.slots[self.slot])
+        R::render(&self.shared.held.slots[self.slot])
     }
 
     /// Records the barriers that take all resources over from the compute side. Goes before their first use, outside a
@@ -116,16 +116,16 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     }
 
     pub(super) fn parts(&self, value: u64) -> SubmitParts {
-        SubmitParts::new(&self.computed, &self.shared.rendered, value, self.shared.stages)
+        SubmitParts::new(&self.computed, &self.shared.held.rendered, value, self.shared.stages)
     }
 
     /// Notes what a submission that was accepted does.
     pub(super) fn on_its_way(&self, value: u64) -> TimelinePoint {
         self.shared.ledger().submitted(self.slot, value);
         if self.computed.value() > 0 {
-            self.shared.computed.awaited(self.computed.value());
+            self.shared.held.computed.awaited(self.computed.value());
         }
-        self.shared.rendered.issue(value)
+        self.shared.held.rendered.issue(value)
     }
 
     /// Submits the frame's commands to the exchange's [`queue`](Self::queue). They wait for the compute side and tell it

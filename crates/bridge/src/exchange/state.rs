@@ -27,14 +27,10 @@ const MOST_IN_FLIGHT: usize = 1024;
 
 /// What an exchange and its turns hold together.
 pub(super) struct Shared<R: Resources> {
-    /// Closures on the CPU backend's thread hold its mappings too, and only them: the last of the rest goes on a thread
-    /// that may wait for that one.
-    pub(super) lender: ManuallyDrop<Lender<R>>,
-    pub(super) slots: ManuallyDrop<Box<[R::Slot]>>,
+    /// Leaked where it may still be in use.
+    pub(super) held: ManuallyDrop<Held<R>>,
     /// Of each slot.
     pub(super) barriers: Box<[Barriers]>,
-    pub(super) computed: ManuallyDrop<Timeline>,
-    pub(super) rendered: ManuallyDrop<Timeline>,
     pub(super) ledger: Mutex<Ledger>,
     /// Held from taking a value of `computed` until its signal is enqueued, so that the values rise on the stream.
     pub(super) computing: Mutex<()>,
@@ -52,6 +48,17 @@ pub(super) struct Shared<R: Resources> {
     /// Its end was moved to a thread of its own.
     pub(super) moved: bool,
     pub(super) _alive: Alive,
+}
+
+/// What both sides use.
+pub(super) struct Held<R: Resources> {
+    // Field order is drop order: the compute side's mappings of the slots and its view of the timelines go first.
+    /// Closures on the CPU backend's thread hold its mappings too, and only them: the last of the rest goes on a thread
+    /// that may wait for that one.
+    pub(super) lender: Lender<R>,
+    pub(super) slots: Box<[R::Slot]>,
+    pub(super) computed: Timeline,
+    pub(super) rendered: Timeline,
 }
 
 impl<R: Resources> Shared<R> {
@@ -101,12 +108,10 @@ impl<R: Resources> Shared<R> {
         // After a failure the commands may still run: what they use is kept for good.
         let slots = ManuallyDrop::new(slots.into_boxed_slice());
         give_over(compute, info, queue, &barriers).inspect_err(|_| count_leaked(&barriers))?;
+        let slots = ManuallyDrop::into_inner(slots);
         Ok(Arc::new(Self {
-            lender: ManuallyDrop::new(lender),
-            slots,
+            held: ManuallyDrop::new(Held { lender, slots, computed, rendered }),
             barriers,
-            computed: ManuallyDrop::new(computed),
-            rendered: ManuallyDrop::new(rendered),
             ledger: Mutex::new(Ledger::new(first, info.slots)),
             computing: Mutex::new(()),
             submitting: Mutex::new(()),
@@ -128,7 +133,7 @@ impl<R: Resources> Shared<R> {
         self.check_compute()?;
         self.keep_pace()?;
         self.signal_the_rest();
-        let begun = self.ledger().begin(|| self.rendered.value().unwrap_or(0));
+        let begun = self.ledger().begin(|| self.held.rendered.value().unwrap_or(0));
         begun.map_err(|refusal| self.refused(refusal))
     }
 
@@ -136,8 +141,8 @@ impl<R: Resources> Shared<R> {
     pub(super) fn keep_pace(&self) -> Result<()> {
         let Some(value) = self.pace().due() else { return Ok(()) };
         match self.first {
-            First::Compute => self.rendered.wait_value(value, self.timeout),
-            First::Render => self.computed.wait_value(value, self.timeout),
+            First::Compute => self.held.rendered.wait_value(value, self.timeout),
+            First::Render => self.held.computed.wait_value(value, self.timeout),
         }
     }
 
@@ -155,17 +160,17 @@ impl<R: Resources> Shared<R> {
     pub(super) fn compute_waits(&self, value: u64) -> Result<()> {
         // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that was accepted (or has been
         // reached). The lender is dropped after the compute side has drained.
-        unsafe { self.lender.wait(value, self.timeout) }?;
-        self.rendered.awaited(value);
+        unsafe { self.held.lender.wait(value, self.timeout) }?;
+        self.held.rendered.awaited(value);
         Ok(())
     }
 
     /// Lets the compute side signal the next value, behind all that it was given, other CUDA streams' work included.
     pub(super) fn compute_signals(&self, slot: usize) -> Result<TimelinePoint> {
-        self.lender.join(slot)?;
+        self.held.lender.join(slot)?;
         // SAFETY: the values rise strictly: this timeline's only signaller is the compute side, and `signal_computed` takes
         // and enqueues one value at a time. The lender is dropped after the point was reached.
-        self.signal_computed(|value| unsafe { self.lender.signal(value) })
+        self.signal_computed(|value| unsafe { self.held.lender.signal(value) })
     }
 
     /// Takes the next value of `computed` and has `signal` enqueue it.
@@ -173,7 +178,7 @@ impl<R: Resources> Shared<R> {
         let _order = self.computing.lock().unwrap_or_else(PoisonError::into_inner);
         let value = self.ledger().take_computed();
         signal(value)?;
-        Ok(self.computed.issue(value))
+        Ok(self.held.computed.issue(value))
     }
 
     /// Held while a value of `rendered` is taken and submitted.
@@ -204,7 +209,9 @@ impl<R: Resources> Shared<R> {
         let exchange = self.name.clone();
         match refusal {
             Refusal::TurnOpen { frame, stage } => Error::TurnOpen { exchange, frame, stage },
-            Refusal::SlotBusy { slot, frame } => Error::SlotBusy { exchange, slot, frame, slots: self.slots.len() },
+            Refusal::SlotBusy { slot, frame } => {
+                Error::SlotBusy { exchange, slot, frame, slots: self.held.slots.len() }
+            }
             Refusal::TurnLost { frame, stage } => Error::TurnLost { exchange, frame, stage },
             Refusal::OutOfOrder { frame, first } => Error::OutOfOrder { exchange, frame, first },
         }
@@ -216,9 +223,9 @@ impl<R: Resources> Shared<R> {
         let checked = self.compute.check();
         if checked.as_ref().is_err_and(Error::is_device_lost) && self.compute.side().is_foreign() {
             // SAFETY: the context is lost for good. (The CPU's thread signals even after a failure.)
-            let released = unsafe { self.computed.release() };
+            let released = unsafe { self.held.computed.release() };
             if let Err(error) = released {
-                log::error!("{}: Vulkan may wait for ever: {error}", self.computed.name());
+                log::error!("{}: Vulkan may wait for ever: {error}", self.held.computed.name());
             }
         }
         checked
