@@ -265,10 +265,13 @@ fn what_is_leaked_never_comes_back(_: &Rig, compute: &Compute) {
     let spec = BufferSpec::<u32>::new(4096, READ);
     let info = ExchangeInfo { slots: 1, timeout: Duration::from_millis(200), ..in_pool("lost", &pool) };
     let mut exchange = Exchange::new(compute, &info, spec.clone()).unwrap();
-    let turn = exchange.begin().unwrap().finish().unwrap();
-    // They may have been submitted, and no signal ever comes.
-    let turn = turn.lend().unwrap();
-    drop(turn);
+    let mut turn = exchange.begin().unwrap();
+    let filler = Filler::new(compute);
+    filler.fill(&mut turn, 1, Duration::from_secs(1));
+    let turn = turn.finish().unwrap();
+    let point = turn.computed().clone();
+    turn.skip();
+    // It is still being written.
     exchange.close().unwrap_err();
     assert_eq!(pool.report().buffers, 1);
     let made: Vec<_> = (0..4).map(|_| SharedBuffer::<u32>::new_in(&pool, "found", 4096, READ).unwrap()).collect();
@@ -276,6 +279,7 @@ fn what_is_leaked_never_comes_back(_: &Rig, compute: &Compute) {
     drop(made);
     let report = pool.report();
     assert_eq!((report.buffers, report.used), (1, 16_384));
+    point.wait(Rig::LONG).unwrap();
 }
 
 #[cfg(target_os = "linux")]
