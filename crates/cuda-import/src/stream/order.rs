@@ -201,6 +201,9 @@ impl StreamOrder {
         if self.known_idle.load(Ordering::Acquire) {
             return Ok(());
         }
+        let _current = self.bind().map_err(|error| error.at(object, self.device.name()))?;
+        // Asking a stream that is captured, or the legacy default stream beside such a one, would end somebody's capture.
+        self.check_capture(&self.home).map_err(|refusal| self.refused(refusal, object))?;
         match self.drain(DROP_LIMIT) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::StillInUse {
