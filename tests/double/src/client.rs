@@ -176,6 +176,16 @@ impl Double {
         self.control::<extern "C" fn(u64) -> u64>("double_value")(number)
     }
 
+    /// No stream does any work from now on, as if another program had the GPU: what blocks without need shows.
+    pub fn hold_work(&self) {
+        self.control::<extern "C" fn(c_int)>("double_hold")(1);
+    }
+
+    /// Ends [`hold_work`](Self::hold_work): all is done that can be.
+    pub fn let_work_go(&self) {
+        self.control::<extern "C" fn(c_int)>("double_hold")(0);
+    }
+
     /// The `nth` call from now on, counted from 1, fails with `code`. If `sticky`, only calls that work in a context count, and
     /// that context is lost from then on, as if by [`lose_context`](Self::lose_context).
     pub fn fail_nth(&self, nth: u64, code: Code, sticky: bool) {

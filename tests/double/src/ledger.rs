@@ -95,6 +95,8 @@ pub(crate) struct Ledger {
     pub(crate) execs: Table<Exec>,
     /// By the stream that is captured.
     pub(crate) captures: BTreeMap<u64, Capture>,
+    /// No work is done, as if another program had the GPU.
+    pub(crate) held: bool,
     /// Contexts that a fault has taken, with its code.
     pub(crate) lost: BTreeMap<u64, Code>,
     /// By stream, longer than that lives: what was enqueued is done even if the stream is destroyed.
@@ -133,6 +135,7 @@ impl Ledger {
             graphs: Table::new("graph"),
             execs: Table::new("exec"),
             captures: BTreeMap::new(),
+            held: false,
             lost: BTreeMap::new(),
             queues: BTreeMap::new(),
             reached: BTreeMap::new(),
@@ -268,6 +271,7 @@ impl Ledger {
         self.contexts.clear();
         self.queues.clear();
         self.lost.clear();
+        self.held = false;
         self.refused = Refused::Measured;
         for shared in std::mem::take(&mut self.by_number) {
             descriptor::close(shared.raw);

@@ -4,11 +4,13 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::world::{LEN, device, import_image, import_memory, import_semaphore, map, map_image};
 use common::{assert_clean, kinds, raw};
-use cuda_import::cudarc::driver::{LaunchConfig, PushKernelArg};
+use cuda_import::cudarc::driver::{CudaStream, LaunchConfig, PushKernelArg};
 use cuda_import::cudarc::nvrtc::Ptx;
-use cuda_import::{FrameGraph, SemaphoreKind, query, signal_one, wait_one};
+use cuda_import::{FrameGraph, SemaphoreKind, TextureInfo, query, signal_one, wait_one};
 use driver_double::Double;
 
 const PTX: &str = ".version 8.0
@@ -131,6 +133,64 @@ fn a_launch_is_checked_when_its_turn_comes() {
     assert_eq!((raw::query(0), kinds(&double.findings())), (700, vec!["out-of-bounds"]));
 }
 
+/// While the GPU is busy elsewhere, no call of a frame waits for it, and all is done in order afterwards.
+#[test]
+fn no_call_of_a_frame_waits_for_the_gpu() {
+    let Some(double) = Double::in_child("no_call_of_a_frame_waits_for_the_gpu") else { return };
+    let device = device();
+    let [home, guest] = [(); 2].map(|()| device.new_stream().unwrap());
+    let module = device.context().load_module(Ptx::from_src(PTX)).unwrap();
+    let fill = module.load_function("fill").unwrap();
+    let mut buffer = map(&import_memory(&double, &device), &home);
+    let mut image = map_image(&import_image(&double, &device), &home);
+    let exported = [(); 2].map(|()| double.export_semaphore(true));
+    let numbers = [exported[0].number, exported[1].number];
+    let [rendered, computed] = exported.map(|it| import_semaphore(&device, it, SemaphoreKind::Timeline));
+    let shape = LaunchConfig::for_num_elems(LEN as u32);
+    // SAFETY: the kernel does nothing.
+    unsafe { home.launch_builder(&fill).arg(&mut buffer.view_mut()).arg(&7u32).arg(&LEN).launch(shape) }.unwrap();
+    let record = |stream: &Arc<CudaStream>| stream.memset_zeros(&mut buffer.view_mut());
+    // SAFETY: all live longer than the graph.
+    let mut graph = unsafe { FrameGraph::capture("frame", &home, &rendered, &computed, record) }.unwrap();
+
+    double.hold_work();
+    std::thread::scope(|scope| {
+        let frame = scope.spawn(|| {
+            // SAFETY: the signals come below, the values rise, and all lives until the end.
+            unsafe { wait_one(&home, &rendered, 1) }.unwrap();
+            let texture = image.view().texture(&TextureInfo::default()).unwrap().as_raw();
+            for stream in [&home, &guest] {
+                // SAFETY: the kernel does nothing.
+                unsafe {
+                    stream.launch_builder(&fill).arg(&mut buffer.view_mut()).arg(&7u32).arg(&texture).launch(shape)
+                }
+                .unwrap();
+                stream.memset_zeros(&mut buffer.view_mut()).unwrap();
+            }
+            image.view_mut().order(&guest).map(drop).unwrap();
+            buffer.join_foreign_work().unwrap();
+            image.join_foreign_work().unwrap();
+            // SAFETY: as above.
+            unsafe { signal_one(&home, &computed, 1) }.unwrap();
+            // SAFETY: as above.
+            unsafe { graph.launch(2, 2) }.unwrap();
+            let mark = cuda_import::mark(&home).unwrap();
+            assert!(!mark.is_reached().unwrap() && !query(&home).unwrap());
+            mark
+        });
+        double.until_ended_or_blocked(&frame);
+        assert_eq!(double.blocked_calls(), Vec::new());
+        let mark = frame.join().unwrap();
+        double.signal(numbers[0], 2);
+        assert_eq!(double.value(numbers[1]), 0);
+        double.let_work_go();
+        assert!(mark.is_reached().unwrap() && query(&home).unwrap());
+        assert_eq!(double.value(numbers[1]), 2);
+    });
+    drop((graph, fill, module, buffer, image, rendered, computed, home, guest, device));
+    assert_clean(&double);
+}
+
 /// A frame as programs have it: wait, a kernel on a buffer and a surface, signal; then the same as a graph.
 #[test]
 fn a_frame_with_a_kernel() {
@@ -160,8 +220,7 @@ fn a_frame_with_a_kernel() {
     double.signal(numbers[0], 1);
     assert_eq!((double.value(numbers[1]), query(&home).unwrap()), (1, true));
 
-    let record = |stream: &std::sync::Arc<_>| {
-        let stream: &std::sync::Arc<cuda_import::cudarc::driver::CudaStream> = stream;
+    let record = |stream: &Arc<CudaStream>| {
         // SAFETY: the kernel does nothing.
         unsafe { stream.launch_builder(&fill).arg(&mut buffer.view_mut()).arg(&7u32).arg(&LEN).launch(shape) }.map(drop)
     };

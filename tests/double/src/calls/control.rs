@@ -70,6 +70,15 @@ extern "C" fn double_value(number: u64) -> u64 {
     gate::ledger().payload(number).map_or(0, |payload| payload.value())
 }
 
+/// No work is done from now on, or all that can be.
+#[unsafe(no_mangle)]
+extern "C" fn double_hold(held: c_int) {
+    let mut ledger = gate::ledger();
+    ledger.held = held != 0;
+    ledger.proceed();
+    gate::changed();
+}
+
 /// The `nth` call from now on fails. If `sticky`, only calls in a context count, and the context is lost. 0: none does.
 #[unsafe(no_mangle)]
 extern "C" fn double_fail_nth(nth: u64, code: Code, sticky: c_int) {
