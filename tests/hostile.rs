@@ -13,6 +13,13 @@ use bridge_tests::{Readback, Rig};
 fn the_bridge_survives_hostile_code() {
     Rig::with(Backend::Host, "an_exchange_may_end_inside_its_own_closure", an_exchange_may_end_inside_its_own_closure);
     Rig::with(Backend::Host, "a_panicking_capture_does_not_stop_vulkan", a_panicking_capture_does_not_stop_vulkan);
+    for backend in [Backend::Host, Backend::Cuda] {
+        Rig::with(
+            backend,
+            "nothing_waits_for_a_queue_that_its_thread_holds",
+            nothing_waits_for_a_queue_that_its_thread_holds,
+        );
+    }
     // Last: what it leaks stays counted.
     for backend in [Backend::Host, Backend::Cuda] {
         Rig::with(backend, "every_frame_that_was_lent_is_waited_for", every_frame_that_was_lent_is_waited_for);
@@ -39,6 +46,30 @@ fn settles(exchanges: usize) -> bool {
         std::thread::sleep(Duration::from_millis(1));
     }
     true
+}
+
+/// Inside of `Queue::with` a submission would wait for its own thread, or for one that waits for the queue.
+fn nothing_waits_for_a_queue_that_its_thread_holds(rig: &Rig, compute: &Compute) {
+    let mut exchange = exchange(compute);
+    let queue = rig.device().queue();
+    let turn = exchange.begin().unwrap().finish().unwrap();
+    // SAFETY: nothing is submitted.
+    let refused = queue.with(|_| unsafe { turn.submit(&[]) }.unwrap_err()).unwrap();
+    assert!(refused.to_string().contains("locked by this very thread"), "{refused}");
+    let error = exchange.begin().err().unwrap().to_string();
+    assert!(error.contains("frame 0"), "the frame is lost: {error}");
+    let turn = exchange.begin().unwrap().finish().unwrap();
+    let refused = queue.with(|_| turn.lend().unwrap_err()).unwrap();
+    assert!(refused.to_string().contains("locked by this very thread"), "{refused}");
+    exchange.begin().err().unwrap();
+    assert!(queue.with(|_| exchange.flush_parts().unwrap_err()).is_ok());
+
+    // Outside, all goes on.
+    let turn = exchange.begin().unwrap().finish().unwrap();
+    // SAFETY: no commands.
+    let point = unsafe { turn.submit(&[]) }.unwrap();
+    point.wait(Rig::LONG).unwrap();
+    exchange.close().unwrap();
 }
 
 /// The closure runs on the thread that the exchange's end waits for.

@@ -307,7 +307,7 @@ fn an_engine_submits_for_itself(rig: &Rig, compute: &Compute) {
         assert_eq!(turn.frame(), frame);
         turn.skip();
     }
-    assert!(exchange.flush_parts().is_some());
+    assert!(exchange.flush_parts().unwrap().is_some());
     exchange.close().unwrap();
 }
 

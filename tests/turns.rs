@@ -178,9 +178,8 @@ fn submit_parts(rig: &Rig, parts: SubmitParts) {
     let queue = rig.device().queue();
     // SAFETY: the parts as they were given; the exchange outlives the submission, which is waited for below.
     unsafe { queue.submit(&[batch], vk::Fence::null()) }.unwrap();
-    let raw = queue.lock();
-    // SAFETY: the queue's lock is held.
-    unsafe { rig.device().as_raw().queue_wait_idle(*raw) }.unwrap();
+    // SAFETY: the queue is locked.
+    queue.with(|raw| unsafe { rig.device().as_raw().queue_wait_idle(raw) }).unwrap().unwrap();
 }
 
 fn a_lost_submission_returns_behind_a_flush(rig: &Rig, compute: &Compute) {
@@ -197,27 +196,27 @@ fn a_lost_submission_returns_behind_a_flush(rig: &Rig, compute: &Compute) {
             assert!(error.to_string().contains("flush_parts"), "{error}");
         }
         // Dropped by the engine, so that the next is later.
-        let first = exchange.flush_parts().unwrap();
-        let second = exchange.flush_parts().unwrap();
+        let first = exchange.flush_parts().unwrap().unwrap();
+        let second = exchange.flush_parts().unwrap().unwrap();
         assert!(second.signal.value > first.signal.value);
         submit_parts(rig, second);
         frame(rig, compute, &mut exchange);
-        assert!(exchange.flush_parts().is_none(), "the frame's signal was later");
+        assert!(exchange.flush_parts().unwrap().is_none(), "the frame's signal was later");
     }
     exchange.close().unwrap();
 }
 
 fn a_flush_is_only_for_what_no_other_signal_brings_back(rig: &Rig, compute: &Compute) {
     let mut exchange = exchange(compute, 3);
-    assert!(exchange.flush_parts().is_none(), "nothing was submitted");
+    assert!(exchange.flush_parts().unwrap().is_none(), "nothing was submitted");
     frame(rig, compute, &mut exchange);
-    assert!(exchange.flush_parts().is_none(), "all is known");
+    assert!(exchange.flush_parts().unwrap().is_none(), "all is known");
     drop(exchange.begin().unwrap().finish().unwrap().lend().unwrap());
     let lent = exchange.begin().unwrap().finish().unwrap().lend().unwrap();
-    assert!(exchange.flush_parts().is_none(), "the lent turn's signal is later");
+    assert!(exchange.flush_parts().unwrap().is_none(), "the lent turn's signal is later");
     // SAFETY: the parts were not used.
     unsafe { lent.not_submitted() };
-    let parts = exchange.flush_parts().unwrap();
+    let parts = exchange.flush_parts().unwrap().unwrap();
     submit_parts(rig, parts);
     frame(rig, compute, &mut exchange);
     exchange.close().unwrap();

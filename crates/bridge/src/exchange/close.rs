@@ -25,10 +25,10 @@ impl<R: Resources> Shared<R> {
     /// Submits a signal behind all that may have been submitted, where it is not known to have one. An engine does that
     /// itself, see [`Exchange::flush_parts`](crate::Exchange::flush_parts): nothing is submitted behind its back.
     fn flush(&self) -> Result<()> {
-        if self.compute.device().is_adopted() {
+        if !self.compute.device().queues_are_synchronized() {
             return Ok(());
         }
-        let _order = self.submitting();
+        let _order = self.submitting()?;
         let Some(value) = self.ledger().flush() else { return Ok(()) };
         let signals = [rendered_info(&self.held.rendered, value)];
         let batch = vk::SubmitInfo2::default().signal_semaphore_infos(&signals);
@@ -97,6 +97,7 @@ impl<R: Resources> Shared<R> {
             timeout: self.timeout,
             stages: self.stages,
             queue: self.queue,
+            failed: AtomicBool::new(self.failed.load(Ordering::Relaxed)),
             gave_up: AtomicBool::new(self.gave_up.load(Ordering::Acquire)),
             moved: true,
             _alive: Alive::new(Kind::Exchange),

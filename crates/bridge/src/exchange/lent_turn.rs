@@ -34,10 +34,11 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// ends, no other frame of the exchange is submitted.
     ///
     /// # Errors
-    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while another lent turn is open; the frame is then lost.
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while another lent turn is open, and an error inside of
+    /// [`Queue::with`]; the frame is then lost.
     pub fn lend(mut self) -> Result<LentTurn<R, D>> {
         let lent = {
-            let _order = self.shared.submitting();
+            let _order = self.shared.submitting()?;
             self.shared.ledger().lend(self.slot, self.frame)
         };
         let value = lent.map_err(|refusal| self.shared.refused(refusal))?;

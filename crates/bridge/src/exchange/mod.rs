@@ -116,14 +116,18 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// follows, submit these parts to the exchange's [`queue`](Self::queue), alone or with other work, before any other
     /// frame of the exchange is submitted or lent. The wait is for nothing and is there for code that takes both.
     ///
-    /// Parts that are never submitted bring nothing back; the next call gives others. On a device that the bridge has
-    /// opened, closing and dropping the exchange submit such a signal themselves.
-    pub fn flush_parts(&mut self) -> Option<SubmitParts> {
-        let _order = self.shared.submitting();
-        let value = self.shared.ledger().flush()?;
+    /// Parts that are never submitted bring nothing back; the next call gives others. Where nothing else submits to the queue
+    /// unseen ([`ExportDevice::queues_are_synchronized`](crate::ExportDevice::queues_are_synchronized)), closing and dropping the
+    /// exchange submit such a signal themselves.
+    ///
+    /// # Errors
+    /// [`vk_export::Error::QueueHeld`] inside of [`Queue::with`].
+    pub fn flush_parts(&mut self) -> Result<Option<SubmitParts>> {
+        let _order = self.shared.submitting()?;
+        let Some(value) = self.shared.ledger().flush() else { return Ok(None) };
         // Point 0 is where a timeline starts.
         let start = self.shared.held.computed.issued(0);
-        Some(SubmitParts::new(&start, &self.shared.held.rendered, value, self.shared.stages))
+        Ok(Some(SubmitParts::new(&start, &self.shared.held.rendered, value, self.shared.stages)))
     }
 
     /// What dropping does, with the error: waits for the frames in flight and frees everything.

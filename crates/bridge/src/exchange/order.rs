@@ -22,8 +22,10 @@ impl Protocol for ComputeFirst {
 
     fn begun<R: Resources>(shared: &Arc<Shared<R>>, begun: Begun) -> Result<ComputeTurn<R, Self>> {
         let turn = ComputeTurn::new(Arc::clone(shared), begun.frame, begun.slot, 0);
-        if let Some(value) = begun.wait {
-            shared.compute_waits(value)?;
+        match begun.wait {
+            Some(value) => shared.compute_waits(value)?,
+            // No call of this frame's has noticed a failure so far.
+            None => shared.check_compute()?,
         }
         Ok(turn)
     }

@@ -71,14 +71,15 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// Makes sure that a frame which is presented may be: call it before presenting, at best right before submitting.
     ///
     /// A present must not depend on a signal that has not been submitted yet (VUID-vkQueuePresentKHR-pWaitSemaphores-03268).
-    /// CUDA's signal has been, when the turn was finished, and this returns at once. The CPU's is made when the CPU is done,
-    /// so with that backend this blocks until then, for at most the exchange's timeout.
+    /// CUDA's signal was enqueued when the turn was finished; the stream is queried once, which makes drivers that batch work
+    /// (Windows) submit it, and this returns at once. The CPU's is made when the CPU is done, so with that backend this blocks
+    /// until then, for at most the exchange's timeout.
     ///
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout), or the failed call.
     pub fn prepare_present(&self) -> Result<()> {
         if self.shared.compute.side().submits_signals() {
-            return Ok(());
+            return self.shared.check_compute();
         }
         self.computed.wait(self.shared.timeout)
     }
@@ -161,7 +162,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// # Safety
     /// As [`submit_with`](Self::submit_with).
     unsafe fn enqueue(&mut self, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
-        let _order = self.shared.submitting();
+        let _order = self.shared.submitting()?;
         let value = self.shared.ledger().next_rendered(self.frame);
         let value = value.map_err(|refusal| self.shared.refused(refusal))?;
         let parts = self.parts(value);

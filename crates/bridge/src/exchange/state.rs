@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // Waits and signals.
 
 use std::mem::ManuallyDrop;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub(super) struct Shared<R: Resources> {
     pub(super) timeout: Duration,
     pub(super) stages: vk::PipelineStageFlags2,
     pub(super) queue: QueueKind,
+    /// The compute side was seen to have failed: every frame asks first.
+    pub(super) failed: AtomicBool,
     /// Closing has already waited to no end.
     pub(super) gave_up: AtomicBool,
     /// Its end was moved to a thread of its own.
@@ -122,6 +124,7 @@ impl<R: Resources> Shared<R> {
             timeout: info.timeout,
             stages: compute.side().wait_stages(stages),
             queue: info.queue,
+            failed: AtomicBool::new(false),
             gave_up: AtomicBool::new(false),
             moved: false,
             _alive: Alive::new(Kind::Exchange),
@@ -130,7 +133,10 @@ impl<R: Resources> Shared<R> {
 
     /// Takes the next frame's slot for the side that begins, unless something forbids.
     pub(super) fn next_frame(&self) -> Result<Begun> {
-        self.check_compute()?;
+        // A frame's own calls notice that another API has failed, so that no frame pays for a query.
+        if !self.compute.side().is_foreign() || self.failed.load(Ordering::Relaxed) {
+            self.check_compute()?;
+        }
         self.keep_pace()?;
         self.signal_the_rest();
         let begun = self.ledger().begin(|| self.held.rendered.value().unwrap_or(0));
@@ -160,14 +166,14 @@ impl<R: Resources> Shared<R> {
     pub(super) fn compute_waits(&self, value: u64) -> Result<()> {
         // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that was accepted (or has been
         // reached). The lender is dropped after the compute side has drained.
-        unsafe { self.held.lender.wait(value, self.timeout) }?;
+        self.noticed(unsafe { self.held.lender.wait(value, self.timeout) })?;
         self.held.rendered.awaited(value);
         Ok(())
     }
 
     /// Lets the compute side signal the next value, behind all that it was given, other CUDA streams' work included.
     pub(super) fn compute_signals(&self, slot: usize) -> Result<TimelinePoint> {
-        self.held.lender.join(slot)?;
+        self.noticed(self.held.lender.join(slot))?;
         // SAFETY: the values rise strictly: this timeline's only signaller is the compute side, and `signal_computed` takes
         // and enqueues one value at a time. The lender is dropped after the point was reached.
         self.signal_computed(|value| unsafe { self.held.lender.signal(value) })
@@ -177,13 +183,25 @@ impl<R: Resources> Shared<R> {
     pub(super) fn signal_computed(&self, signal: impl FnOnce(u64) -> Result<()>) -> Result<TimelinePoint> {
         let _order = self.computing.lock().unwrap_or_else(PoisonError::into_inner);
         let value = self.ledger().take_computed();
-        signal(value)?;
+        self.noticed(signal(value))?;
         Ok(self.held.computed.issue(value))
     }
 
+    /// Where a call of the compute side's failed, asks whether it is lost.
+    fn noticed<T>(&self, result: Result<T>) -> Result<T> {
+        if result.is_err() && self.check_compute().is_err() {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+
     /// Held while a value of `rendered` is taken and submitted.
-    pub(super) fn submitting(&self) -> MutexGuard<'_, ()> {
-        self.submitting.lock().unwrap_or_else(PoisonError::into_inner)
+    ///
+    /// # Errors
+    /// [`vk_export::Error::QueueHeld`] on a thread that has locked the queue: whoever holds this may wait for the queue.
+    pub(super) fn submitting(&self) -> Result<MutexGuard<'_, ()>> {
+        self.queue().check_free()?;
+        Ok(self.submitting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Tries again to enqueue the signals that turns which have failed have left out. Until one succeeds, its slot is

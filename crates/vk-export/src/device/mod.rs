@@ -197,11 +197,6 @@ impl ExportDevice {
         }
     }
 
-    /// Whether the device is an engine's, which this crate has adopted; else this crate has opened it.
-    pub fn is_adopted(&self) -> bool {
-        matches!(self.0.ownership, Ownership::Adopted { .. })
-    }
-
     /// Whether both are the same device, not merely the same GPU.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

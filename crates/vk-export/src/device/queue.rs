@@ -93,7 +93,7 @@ impl Queue {
     /// [`Error::QueueHeld`] inside of another call on this thread, which would wait for itself.
     pub fn with<R>(&self, f: impl FnOnce(vk::Queue) -> R) -> Result<R> {
         let raw = self.mutex.raw();
-        let Some(_guard) = self.mutex.lock() else { return Err(Error::QueueHeld { queue: self.object() }) };
+        let Some(_guard) = self.mutex.lock() else { return Err(self.held()) };
         let Some(engine) = &self.engine else { return Ok(f(raw)) };
         let (mut f, mut result) = (Some(f), None);
         engine.with(raw, &mut || {
@@ -110,6 +110,14 @@ impl Queue {
     /// Whether this thread is inside of [`with`](Self::with), where nothing can be submitted.
     pub fn is_held(&self) -> bool {
         self.mutex.is_held_here()
+    }
+
+    /// That this thread is not inside of [`with`](Self::with).
+    ///
+    /// # Errors
+    /// [`Error::QueueHeld`]. For callers that take locks of their own before they submit.
+    pub fn check_free(&self) -> Result<()> {
+        if self.is_held() { Err(self.held()) } else { Ok(()) }
     }
 
     /// Submits batches in one `vkQueueSubmit2`, under the queue's lock.
@@ -132,6 +140,10 @@ impl Queue {
             object: self.object(),
             device: self.device_name.clone(),
         })
+    }
+
+    fn held(&self) -> Error {
+        Error::QueueHeld { queue: self.object() }
     }
 
     pub(crate) fn has_engine_lock(&self) -> bool {
