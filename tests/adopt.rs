@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use bridge::ash::vk;
 use bridge::vk_export::{EnabledFeatures, Error, ExportDevice, MINIMUM_API_VERSION, QueueLock};
 use bridge::{Backend, BufferSpec, Consumer, Exchange, ExchangeInfo};
-use bridge_tests::{Engine, Filler, Readback, Rig, compute};
+use bridge_tests::{Engine, Filler, Readback, Rig, case_on};
 
 #[test]
 fn an_engine_keeps_its_own() {
@@ -54,7 +54,7 @@ fn frames_through_the_engines_own_submissions(backend: Backend, legacy: bool) {
     {
         // SAFETY: the engine's own handles, which outlive the block.
         let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
-        let Some(compute) = compute(&device, backend, "frames_through_the_engines_own_submissions") else { return };
+        let Some(compute) = case_on(&device, backend, "frames_through_the_engines_own_submissions") else { return };
         let spec = BufferSpec::<u32>::new(LEN, Consumer::TRANSFER_READ | Consumer::VERTEX_INPUT);
         let mut exchange = Exchange::new(
             &compute,

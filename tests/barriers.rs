@@ -8,7 +8,7 @@ use std::sync::{Mutex, OnceLock};
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
 use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, ImageConsumer, ImageSpec};
-use bridge_tests::{Engine, Readback, Rig, compute};
+use bridge_tests::{Engine, Readback, Rig, case_on};
 
 static REAL: OnceLock<vk::PFN_vkCmdPipelineBarrier2> = OnceLock::new();
 /// The buffer barriers of each recorded dependency, and the number of its image barriers; those that have any.
@@ -49,7 +49,7 @@ fn every_resource_is_taken_over_and_given_back() {
     for backend in [Backend::Host, Backend::Cuda] {
         // SAFETY: the engine's own handles, which outlive the loop.
         let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
-        if let Some(compute) = compute(&device, backend, "every_resource_is_taken_over") {
+        if let Some(compute) = case_on(&device, backend, "every_resource_is_taken_over") {
             one_frame(&device, &compute);
         }
     }

@@ -4,7 +4,7 @@
 use bridge::ash::vk;
 use bridge::vk_export::{Buffer, BufferInfo, DeviceSelector, ExportDevice, Placement};
 use bridge::{Backend, Compute, OpenInfo};
-use bridge_tests::{Need, Rig, skip};
+use bridge_tests::{Need, Rig, skip_case};
 
 #[test]
 fn devices_come_and_go() {
@@ -85,7 +85,7 @@ fn a_device_that_is_not_there_is_answered_with_those_that_are() {
 fn the_validation_layer_is_heard() {
     let device = Rig::open_own();
     if !device.is_validated() {
-        return skip(Need::Other, "the_validation_layer_is_heard", "no validation layer is installed");
+        return skip_case(Need::Other, "the_validation_layer_is_heard", "no validation layer is installed");
     }
     assert!(device.validation_messages().is_empty());
     let info = vk::BufferCreateInfo::default().size(0).usage(vk::BufferUsageFlags::VERTEX_BUFFER);

@@ -1,5 +1,5 @@
 //! What leaves Vulkan: fresh handles, whole descriptors, and nothing left behind.
-#![allow(unsafe_code, clippy::unwrap_used)] // Host signals; Windows is asked for a count.
+#![allow(unsafe_code, clippy::unwrap_used)] // Host signals.
 
 use std::time::Duration;
 
@@ -8,30 +8,11 @@ use bridge::ash::vk;
 use bridge::vk_export::{
     Buffer, BufferInfo, Error, HandleType, MemoryHandle, Placement, Semaphore, SemaphoreInfo, SemaphoreKind, report,
 };
-use bridge_tests::{Need, Rig, skip};
+use bridge_tests::{Need, Rig, open_descriptors, skip};
 
 fn buffer(rig: &Rig, size: u64) -> Result<Buffer, Error> {
     let usage = (Consumer::VERTEX_INPUT | Consumer::TRANSFER_READ).usage;
     Buffer::new(rig.device(), &BufferInfo { name: "exported", size, usage, placement: Placement::Exportable })
-}
-
-/// Of this process; handles on Windows.
-#[cfg(target_os = "linux")]
-fn open_descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-/// Of this process; handles on Windows.
-#[cfg(windows)]
-fn open_descriptors() -> usize {
-    use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessHandleCount};
-
-    let mut count = 0;
-    // SAFETY: a pseudo handle that needs no closing.
-    let process = unsafe { GetCurrentProcess() };
-    // SAFETY: a place for the result.
-    assert_ne!(unsafe { GetProcessHandleCount(process, &mut count) }, 0);
-    count as usize
 }
 
 #[cfg(unix)]
@@ -54,11 +35,7 @@ fn raw(handle: &MemoryHandle) -> isize {
 fn every_export_is_a_fresh_handle_with_the_same_facts() {
     let rig = Rig::open();
     if !rig.device().export_gaps().is_empty() {
-        return skip(
-            Need::Gpu,
-            "every_export_is_a_fresh_handle_with_the_same_facts",
-            "the driver does not export all that is shared",
-        );
+        return skip(Need::Gpu, "the driver does not export all that is shared");
     }
     let buffer = buffer(&rig, 12_345).unwrap();
     let (first, second) = (buffer.export().unwrap(), buffer.export().unwrap());
@@ -75,8 +52,12 @@ fn every_export_is_a_fresh_handle_with_the_same_facts() {
 #[test]
 fn nothing_is_left_open() {
     let rig = Rig::open();
-    if let Err(error) = buffer(&rig, 4096) {
-        return skip(Need::Gpu, "nothing_is_left_open", &error.to_string());
+    match buffer(&rig, 4096) {
+        Ok(_) => {}
+        Err(error @ (Error::NotExportable { .. } | Error::Missing { .. })) => {
+            return skip(Need::Gpu, &error.to_string());
+        }
+        Err(error) => panic!("{error}"),
     }
     let round = || {
         let buffer = buffer(&rig, 4096).unwrap();
@@ -157,10 +138,13 @@ fn host_waits_end_and_values_rise() {
 fn names_and_security_are_the_callers_on_windows() {
     use bridge::vk_export::NtSharing;
 
-    const TEST: &str = "names_and_security_are_the_callers_on_windows";
     let rig = Rig::open();
-    if let Err(error) = buffer(&rig, 4096) {
-        return skip(Need::Gpu, TEST, &error.to_string());
+    match buffer(&rig, 4096) {
+        Ok(_) => {}
+        Err(error @ (Error::NotExportable { .. } | Error::Missing { .. })) => {
+            return skip(Need::Gpu, &error.to_string());
+        }
+        Err(error) => panic!("{error}"),
     }
     let usage = Consumer::VERTEX_INPUT.usage;
     let info = BufferInfo { name: "named", size: 4096, usage, placement: Placement::Exportable };

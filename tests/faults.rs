@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use bridge::{Backend, BufferSpec, Compute, Consumer, Error, Exchange, ExchangeInfo, LiveObjects, TimelinePoint};
-use bridge_tests::{Filler, Need, Readback, Rig, skip};
+use bridge_tests::{Filler, Need, Readback, Rig, skip_case};
 
 const LEN: usize = 1024;
 const SIZE: u64 = 4 * LEN as u64;
@@ -14,17 +14,17 @@ const LIMIT: Duration = Duration::from_millis(300);
 
 #[test]
 fn faults_end_in_errors() {
-    Rig::with(Backend::Cuda, "more_memory_than_there_is", more_memory_than_there_is);
+    Rig::case(Backend::Cuda, "more_memory_than_there_is", more_memory_than_there_is);
     for backend in [Backend::Host, Backend::Cuda] {
-        Rig::with(backend, "work_that_does_not_end_in_time", work_that_does_not_end_in_time);
+        Rig::case(backend, "work_that_does_not_end_in_time", work_that_does_not_end_in_time);
     }
-    Rig::with(Backend::Host, "a_compute_side_that_fails", a_compute_side_that_fails);
+    Rig::case(Backend::Host, "a_compute_side_that_fails", a_compute_side_that_fails);
     // After runs with GPU faults, programs that render got no further than their first frame on one machine. Whether the
     // faults were the cause is not known; until it is, they are provoked only when asked for.
     if std::env::var_os("BRIDGE_TEST_GPU_FAULTS").is_some() {
-        Rig::with(Backend::Cuda, "a_compute_side_that_fails", a_compute_side_that_fails);
+        Rig::case(Backend::Cuda, "a_compute_side_that_fails", a_compute_side_that_fails);
     } else {
-        skip(
+        skip_case(
             Need::Other,
             "a_compute_side_that_fails on cuda",
             "it faults the GPU; set BRIDGE_TEST_GPU_FAULTS=1 to run it",

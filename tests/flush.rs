@@ -10,7 +10,7 @@ use std::time::Duration;
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
 use bridge::{Backend, BufferSpec, Compute, Consumer, Error, Exchange, ExchangeInfo, LiveObjects};
-use bridge_tests::{Engine, compute};
+use bridge_tests::{Engine, case_on};
 
 static REAL: OnceLock<vk::PFN_vkQueueSubmit2> = OnceLock::new();
 static SUBMISSIONS: AtomicUsize = AtomicUsize::new(0);
@@ -42,7 +42,7 @@ fn an_engine_flushes_for_itself() {
     for backend in [Backend::Host, Backend::Cuda] {
         // SAFETY: the engine's own handles, which outlive the loop.
         let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
-        if let Some(compute) = compute(&device, backend, "an_engine_flushes_for_itself") {
+        if let Some(compute) = case_on(&device, backend, "the_parts_of_a_flush_prove_the_end") {
             assert!(!device.queues_are_synchronized());
             the_parts_of_a_flush_prove_the_end(&device, &compute);
         }

@@ -11,10 +11,10 @@ use bridge_tests::{Readback, Rig};
 
 #[test]
 fn the_bridge_survives_hostile_code() {
-    Rig::with(Backend::Host, "an_exchange_may_end_inside_its_own_closure", an_exchange_may_end_inside_its_own_closure);
-    Rig::with(Backend::Host, "a_panicking_capture_does_not_stop_vulkan", a_panicking_capture_does_not_stop_vulkan);
+    Rig::case(Backend::Host, "an_exchange_may_end_inside_its_own_closure", an_exchange_may_end_inside_its_own_closure);
+    Rig::case(Backend::Host, "a_panicking_capture_does_not_stop_vulkan", a_panicking_capture_does_not_stop_vulkan);
     for backend in [Backend::Host, Backend::Cuda] {
-        Rig::with(
+        Rig::case(
             backend,
             "nothing_waits_for_a_queue_that_its_thread_holds",
             nothing_waits_for_a_queue_that_its_thread_holds,
@@ -22,7 +22,7 @@ fn the_bridge_survives_hostile_code() {
     }
     // Last: what it leaks stays counted.
     for backend in [Backend::Host, Backend::Cuda] {
-        Rig::with(backend, "every_frame_that_was_lent_is_waited_for", every_frame_that_was_lent_is_waited_for);
+        Rig::case(backend, "every_frame_that_was_lent_is_waited_for", every_frame_that_was_lent_is_waited_for);
     }
 }
 

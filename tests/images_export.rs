@@ -8,7 +8,7 @@ use bridge::vk_export::{
     Error, ExportDevice, Image, ImageConsumer, ImageHandover, ImageInfo, ImageKind, Partner, Placement, Semaphore,
     SemaphoreInfo, image_support, mip_count,
 };
-use bridge_tests::{Need, Rig, skip};
+use bridge_tests::{Need, Rig, open_descriptors, skip_case};
 use vk_local::{LocalBuffer, MemoryLocation};
 
 const TRANSFERS: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(
@@ -56,7 +56,7 @@ fn describe(info: &ImageInfo<'_>) -> String {
 }
 
 /// Makes the image, or says why not.
-fn make(rig: &Rig, test: &str, info: &ImageInfo<'_>) -> Option<Image> {
+fn make(rig: &Rig, case: &str, info: &ImageInfo<'_>) -> Option<Image> {
     match Image::new(rig.device(), info) {
         Ok(image) => Some(image),
         Err(error) => {
@@ -69,7 +69,7 @@ fn make(rig: &Rig, test: &str, info: &ImageInfo<'_>) -> Option<Image> {
                     !(fits && counts && (support.exportable || info.placement == Placement::HostVisible))
                 });
             assert!(refused, "the driver has {}, but: {error}", describe(info));
-            skip(Need::Other, &format!("{test}, {}", describe(info)), &error.to_string());
+            skip_case(Need::Other, &format!("{case}, {}", describe(info)), &error.to_string());
             None
         }
     }
@@ -192,11 +192,6 @@ fn read(image: &Image, partner: Partner) -> Vec<((u32, u32), Vec<u32>)> {
 
 fn bytes_to_words(bytes: &[u8]) -> Vec<u32> {
     bytes.chunks_exact(4).map(|word| u32::from_ne_bytes(word.try_into().unwrap())).collect()
-}
-
-#[cfg(target_os = "linux")]
-fn open_descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use bridge::ash::{self, vk};
 use bridge::vk_export::{Block, BlockInfo, Buffer, BufferInfo, Error, ExportDevice, Placement, Validation};
 use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, OpenInfo};
-use bridge_tests::{Engine, Need, Rig, skip};
+use bridge_tests::{Engine, Need, Rig, skip_case};
 use vk_local::{LocalBuffer, LocalImage, LocalImageInfo, MemoryLocation};
 
 const MIB: u64 = 1 << 20;
@@ -47,7 +47,7 @@ fn usages_need_their_feature() {
     }
     assert_silent(&device);
     if !device.physical().buffer_device_address {
-        return skip(Need::Other, "usages_need_their_feature", "the device has no bufferDeviceAddress");
+        return skip_case(Need::Other, "usages_need_their_feature", "the device has no bufferDeviceAddress");
     }
     let info = OpenInfo { buffer_device_address: true, validation: Validation::IfPresent, ..OpenInfo::default() };
     let device = ExportDevice::open(&info).unwrap();

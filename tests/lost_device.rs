@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
 use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, LiveObjects};
-use bridge_tests::{Engine, Readback, Rig, compute};
+use bridge_tests::{Engine, Readback, Rig, case_on};
 
 /// What a driver reports as the value of a timeline once the device is lost. Waits, submits and signals report the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +105,7 @@ fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
         let engine = Box::leak(Box::new(Engine::new(Some(hook))));
         // SAFETY: the engine's own handles, which live for ever.
         let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
-        if let Some(compute) = compute(&device, backend, "a_lost_device") {
+        if let Some(compute) = case_on(&device, backend, &format!("{counter:?}")) {
             lose(&device, &compute, counter);
         }
     }

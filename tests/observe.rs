@@ -12,15 +12,15 @@ use serde_json::Value;
 #[test]
 fn the_bridge_can_be_watched() {
     for backend in [Backend::Host, Backend::Cuda] {
-        Rig::with(backend, "everything_is_traced_once_and_in_order", everything_is_traced_once_and_in_order);
-        Rig::with(backend, "nothing_stays_alive", nothing_stays_alive);
+        Rig::case(backend, "everything_is_traced_once_and_in_order", everything_is_traced_once_and_in_order);
+        Rig::case(backend, "nothing_stays_alive", nothing_stays_alive);
     }
     for backend in [Backend::Host, Backend::Cuda] {
-        Rig::with(backend, "a_sink_that_panics_changes_no_frame", a_sink_that_panics_changes_no_frame);
-        Rig::with(backend, "a_sink_may_use_the_bridge", a_sink_may_use_the_bridge);
+        Rig::case(backend, "a_sink_that_panics_changes_no_frame", a_sink_that_panics_changes_no_frame);
+        Rig::case(backend, "a_sink_may_use_the_bridge", a_sink_may_use_the_bridge);
     }
     // Last: what it leaks stays counted.
-    Rig::with(Backend::Host, "leaks_are_counted", leaks_are_counted);
+    Rig::case(Backend::Host, "leaks_are_counted", leaks_are_counted);
 }
 
 #[derive(Clone, Default)]

@@ -14,10 +14,10 @@ const SLOW: Duration = Duration::from_millis(100);
 /// One test after the other.
 #[test]
 fn the_host_waits_for_nothing() {
-    Rig::with(bridge::Backend::Host, "the_host_waits_for_nothing", frames_are_enqueued_without_waiting);
-    Rig::with(bridge::Backend::Cuda, "the_host_waits_for_nothing", frames_are_enqueued_without_waiting);
-    Rig::with(bridge::Backend::Host, "the_host_waits_where_told", no_more_frames_are_in_flight_than_may_be);
-    Rig::with(bridge::Backend::Cuda, "the_host_waits_where_told", no_more_frames_are_in_flight_than_may_be);
+    Rig::case(bridge::Backend::Host, "the_host_waits_for_nothing", frames_are_enqueued_without_waiting);
+    Rig::case(bridge::Backend::Cuda, "the_host_waits_for_nothing", frames_are_enqueued_without_waiting);
+    Rig::case(bridge::Backend::Host, "the_host_waits_where_told", no_more_frames_are_in_flight_than_may_be);
+    Rig::case(bridge::Backend::Cuda, "the_host_waits_where_told", no_more_frames_are_in_flight_than_may_be);
 }
 
 /// With a bound, `begin` blocks until the frame that many before is done, and no longer.

@@ -1,17 +1,14 @@
 //! Pairs of devices: by UUID and by nothing else, whatever order the two APIs count their devices in. One test, see `Rig`.
 #![allow(clippy::unwrap_used)]
 
-use bridge::cuda_import::{CudaDevice, probe};
+use bridge::cuda_import::CudaDevice;
 use bridge::vk_export::{DeviceSelector, ExportDevice, report};
 use bridge::{DevicePair, Error, OpenInfo};
-use bridge_tests::{Need, skip};
+use bridge_tests::{Need, cuda_devices, skip_case};
 
 #[test]
 fn devices_pair_by_uuid() {
-    let cuda = match probe() {
-        Ok(found) => found.devices,
-        Err(error) => return skip(Need::Gpu, "devices_pair_by_uuid", &error.to_string()),
-    };
+    let Some(cuda) = cuda_devices() else { return };
     let vulkan = report().unwrap().devices;
     let both: Vec<_> = cuda.iter().filter(|c| vulkan.iter().any(|v| v.info.uuid == c.uuid)).collect();
     assert!(!both.is_empty(), "no device is known to both: {cuda:?}");
@@ -25,7 +22,7 @@ fn devices_pair_by_uuid() {
         assert_eq!(pair.cuda().ordinal(), device.ordinal);
     }
     let [first, second, ..] = both.as_slice() else {
-        return skip(Need::Other, "crossed devices are refused", "there is one GPU, two are needed to cross them");
+        return skip_case(Need::Other, "crossed devices are refused", "there is one GPU, two are needed to cross them");
     };
     let crossed = DevicePair::new(&open(first.uuid), CudaDevice::by_uuid(second.uuid).unwrap()).unwrap_err();
     assert!(matches!(crossed, Error::DifferentDevices { .. }), "{crossed}");

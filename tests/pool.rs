@@ -1,18 +1,18 @@
-//! Many shared buffers in few allocations: as good as buffers of their own, cheaper, and never one over another.
+//! Many shared buffers in few allocations: as good as buffers of their own, and never one over another.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
 use std::collections::HashMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bridge::ash::vk;
-use bridge::vk_export::{Block, BlockInfo, Buffer, Placement};
+use bridge::vk_export::{Block, BlockInfo, Buffer, Error, Placement};
 use bridge::{
     Backend, BufferSpec, Compute, ComputeTurn, Consumer, Exchange, ExchangeInfo, LiveObjects, PoolReport, SharedBuffer,
     SharedPool, SharedPoolInfo, Work, trace_off, trace_to,
 };
-use bridge_tests::{Filler, Need, Readback, Rig, on_both_backends, skip};
+use bridge_tests::{Filler, Need, Readback, Rig, on_both_backends, open_descriptors, skip};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -27,7 +27,6 @@ on_both_backends!(
     what_is_leaked_never_comes_back,
     nothing_is_left_open,
     what_cannot_be_is_refused_by_name,
-    a_pool_is_cheaper_than_memory_of_ones_own,
 );
 
 const LEN: usize = 10_000;
@@ -282,16 +281,6 @@ fn what_is_leaked_never_comes_back(_: &Rig, compute: &Compute) {
     point.wait(Rig::LONG).unwrap();
 }
 
-#[cfg(target_os = "linux")]
-fn open_descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn open_descriptors() -> usize {
-    0
-}
-
 fn nothing_is_left_open(_: &Rig, compute: &Compute) {
     let round = || {
         let pool = pool(compute, 64 << 10);
@@ -337,34 +326,7 @@ fn what_cannot_be_is_refused_by_name(rig: &Rig, compute: &Compute) {
     assert_ne!(before, PoolReport::default());
 }
 
-/// The goal is 50 times on a GPU; what is asserted is only that the pool is not the slower way.
-fn a_pool_is_cheaper_than_memory_of_ones_own(rig: &Rig, compute: &Compute) {
-    const COUNT: u32 = 300;
-    let pool = pool(compute, 64 << 20);
-    let time = |make: &dyn Fn() -> SharedBuffer<u32>| {
-        drop(make());
-        let start = Instant::now();
-        let buffers: Vec<_> = (0..COUNT).map(|_| make()).collect();
-        let made = start.elapsed() / COUNT;
-        drop(buffers);
-        (made, start.elapsed() / COUNT - made)
-    };
-    let own = time(&|| SharedBuffer::new(compute, "own", 16_384, READ).unwrap());
-    let pooled = time(&|| SharedBuffer::new_in(&pool, "pooled", 16_384, READ).unwrap());
-    println!(
-        "64 KiB on {} ({}): own memory {:.1?} to make and {:.1?} to drop, in a pool {:.1?} and {:.1?}: {:.0} times cheaper",
-        rig.device().name(),
-        compute.backend(),
-        own.0,
-        own.1,
-        pooled.0,
-        pooled.1,
-        own.0.as_secs_f64() / pooled.0.as_secs_f64(),
-    );
-    assert!(pooled.0 < own.0 * 2, "{pooled:?} in a pool, {own:?} alone");
-}
-
-fn block(rig: &Rig, placement: Placement) -> Result<Arc<Block>, bridge::vk_export::Error> {
+fn block(rig: &Rig, placement: Placement) -> Result<Arc<Block>, Error> {
     let usage = (READ | Consumer::VERTEX_INPUT).usage;
     Block::new(rig.device(), &BlockInfo { name: "slab", size: 64 << 10, usage, placement })
 }
@@ -374,7 +336,10 @@ fn buffers_in_a_block_say_where_they_are() {
     let rig = Rig::open();
     let block = match block(&rig, Placement::Exportable) {
         Ok(block) => block,
-        Err(error) => return skip(Need::Gpu, "buffers_in_a_block_say_where_they_are", &error.to_string()),
+        Err(error @ (Error::NotExportable { .. } | Error::Missing { .. })) => {
+            return skip(Need::Gpu, &error.to_string());
+        }
+        Err(error) => panic!("{error}"),
     };
     let alignment = block.alignment();
     assert!(alignment.is_power_of_two());

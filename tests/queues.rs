@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, QueueKind};
-use bridge_tests::{Filler, Need, Readback, Rig, on_both_backends, skip};
+use bridge_tests::{Filler, Need, Readback, Rig, on_both_backends, skip, skip_case};
 
 on_both_backends!(frames_cross_on_every_queue, a_queue_is_refused_what_it_cannot_do);
 
@@ -19,7 +19,7 @@ fn frames_cross_on_every_queue(rig: &Rig, compute: &Compute) {
         if rig.device().queue_of(kind).is_none() {
             let error = Exchange::new(compute, &info, spec).unwrap_err().to_string();
             assert!(error.contains(&format!("has no {kind} queue")), "{error}");
-            skip(Need::Other, &format!("frames on a {kind} queue"), &error);
+            skip_case(Need::Other, &format!("a {kind} queue"), &error);
             continue;
         }
         let mut exchange = Exchange::new(compute, &info, spec).unwrap();
@@ -37,7 +37,7 @@ fn frames_cross_on_every_queue(rig: &Rig, compute: &Compute) {
 
 fn a_queue_is_refused_what_it_cannot_do(rig: &Rig, compute: &Compute) {
     if rig.device().queue_of(QueueKind::Transfer).is_none() {
-        return skip(Need::Other, "what a transfer queue cannot do", "there is no transfer queue here");
+        return skip(Need::Other, "there is no transfer queue here");
     }
     let info = ExchangeInfo { name: "queues", queue: QueueKind::Transfer, ..Default::default() };
     let drawn = BufferSpec::<u32>::new(LEN, Consumer::VERTEX_INPUT);

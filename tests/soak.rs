@@ -5,16 +5,16 @@
 use std::time::Instant;
 
 use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, LiveObjects, TimelinePoint};
-use bridge_tests::{Filler, Readback, Rig};
+use bridge_tests::{Filler, Readback, Rig, open_descriptors};
 
 type Words = BufferSpec<u32>;
 
 #[test]
 fn long_runs_leave_nothing_behind() {
     for backend in [Backend::Host, Backend::Cuda] {
-        Rig::with(backend, "frames", frames);
-        Rig::with(backend, "coming_and_going", coming_and_going);
-        Rig::with(backend, "several_at_once", several_at_once);
+        Rig::case(backend, "frames", frames);
+        Rig::case(backend, "coming_and_going", coming_and_going);
+        Rig::case(backend, "several_at_once", several_at_once);
     }
 }
 
@@ -26,7 +26,7 @@ fn setting(name: &str, default: u64) -> u64 {
 fn footprint() -> (u64, usize) {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
-    (pages * 4096, std::fs::read_dir("/proc/self/fd").unwrap().count())
+    (pages * 4096, open_descriptors())
 }
 
 fn assert_same(before: (u64, usize), after: (u64, usize), what: &str) {

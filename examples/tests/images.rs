@@ -9,12 +9,12 @@ use serde_json::Value;
 mod common;
 
 /// Runs `program` for a few frames under validation; gives its summary, and its pictures are in `out`.
-fn summary(test: &str, program: &str, out: &std::path::Path, arguments: &[&str]) -> Option<Value> {
+fn summary(program: &str, out: &std::path::Path, arguments: &[&str]) -> Option<Value> {
     let arguments = [&["--json", "--validate"], arguments].concat();
-    let output = common::run(test, program, out, &arguments)?;
+    let output = common::run(program, out, &arguments)?;
     let error = String::from_utf8_lossy(&output.stderr);
     if error.contains("VK_LAYER_KHRONOS_validation") && !output.status.success() {
-        bridge_tests::skip(bridge_tests::Need::Other, test, error.trim());
+        bridge_tests::skip(bridge_tests::Need::Other, error.trim());
         return None;
     }
     assert!(output.status.success(), "{program}: {error}");
@@ -29,10 +29,9 @@ fn kinds(summary: &Value) -> Vec<(u64, &str)> {
 #[test]
 fn a_pattern_grows_is_drawn_and_is_what_it_should_be() {
     let out = tempfile::tempdir().unwrap();
-    let test = "a_pattern_grows_is_drawn_and_is_what_it_should_be";
     for (slots, samples) in [("1", "1"), ("3", "2")] {
         let arguments = ["--frames", "7", "--grid", "130x61", "--steps", "90", "--slots", slots, "--samples", samples];
-        let Some(summary) = summary(test, "texture", out.path(), &arguments) else { return };
+        let Some(summary) = summary("texture", out.path(), &arguments) else { return };
         let expected = [0, 3, 6].into_iter().flat_map(|frame| [(frame, "data"), (frame, "picture")]);
         assert_eq!(kinds(&summary), expected.chain([(6, "validation")]).collect::<Vec<_>>(), "{summary}");
         assert_eq!((&summary["state"], &summary["grid"]), (&"complete".into(), &serde_json::json!([130, 61])));
@@ -46,10 +45,9 @@ fn a_pattern_grows_is_drawn_and_is_what_it_should_be() {
 #[test]
 fn a_scene_is_drawn_filtered_shown_and_is_what_it_should_be() {
     let out = tempfile::tempdir().unwrap();
-    let test = "a_scene_is_drawn_filtered_shown_and_is_what_it_should_be";
     for (slots, samples, size) in [("1", "1", "192x108"), ("3", "2", "191x107")] {
         let arguments = ["--frames", "7", "--slots", slots, "--samples", samples, "--size", size];
-        let Some(summary) = summary(test, "postprocess", out.path(), &arguments) else { return };
+        let Some(summary) = summary("postprocess", out.path(), &arguments) else { return };
         let expected = [0, 3, 6].into_iter().flat_map(|frame| [(frame, "scene"), (frame, "picture")]);
         assert_eq!(kinds(&summary), expected.chain([(6, "validation")]).collect::<Vec<_>>(), "{summary}");
     }
@@ -63,14 +61,12 @@ fn a_scene_is_drawn_filtered_shown_and_is_what_it_should_be() {
 fn a_scene_of_a_few_texels_passes_its_own_checks() {
     let out = tempfile::tempdir().unwrap();
     let arguments = ["--frames", "20", "--size", "7x5", "--every", "0", "--no-animation"];
-    let test = "a_scene_of_a_few_texels_passes_its_own_checks";
-    let Some(output) = common::run(test, "postprocess", out.path(), &arguments) else { return };
+    let Some(output) = common::run("postprocess", out.path(), &arguments) else { return };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
 fn what_cannot_be_is_one_error_without_a_panic() {
-    let test = "what_cannot_be_is_one_error_without_a_panic";
     let out = tempfile::tempdir().unwrap();
     for (program, arguments, code, word) in [
         ("texture", &["--frames", "0"][..], 2, "--frames"),
@@ -84,7 +80,7 @@ fn what_cannot_be_is_one_error_without_a_panic() {
         ("postprocess", &["--gpu", "no such device"], 1, "no such device"),
         ("postprocess", &["--size", "1280"], 2, "--size"),
     ] {
-        let Some(output) = common::run(test, program, &out.path().join("out"), arguments) else { return };
+        let Some(output) = common::run(program, &out.path().join("out"), arguments) else { return };
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{program} {arguments:?}: {error}");
         assert!(error.contains(word) && !error.contains("panicked"), "{program} {arguments:?}: {error}");
@@ -93,22 +89,21 @@ fn what_cannot_be_is_one_error_without_a_panic() {
     let file = out.path().join("a file");
     fs::write(&file, "x").unwrap();
     for program in ["texture", "postprocess"] {
-        let Some(output) = common::run(test, program, &file.join("out"), &[]) else { return };
+        let Some(output) = common::run(program, &file.join("out"), &[]) else { return };
         assert!(String::from_utf8_lossy(&output.stderr).contains("--out"));
     }
 }
 
 #[test]
 fn programs_do_not_take_each_others_frames_for_their_own() {
-    let test = "programs_do_not_take_each_others_frames_for_their_own";
     let out = tempfile::tempdir().unwrap();
     let arguments = ["--frames", "2", "--grid", "32x16", "--steps", "1", "--no-animation"];
-    if common::run(test, "texture", out.path(), &arguments).is_none() {
+    if common::run("texture", out.path(), &arguments).is_none() {
         return;
     }
     let kept = out.path().join("frame_0001.png");
     let pattern = fs::read(&kept).unwrap();
-    let output = common::run(test, "postprocess", out.path(), &["--frames", "1", "--no-animation"]).unwrap();
+    let output = common::run("postprocess", out.path(), &["--frames", "1", "--no-animation"]).unwrap();
     assert!(output.status.success());
     assert_eq!(fs::read(&kept).unwrap(), pattern);
     let summary: Value = serde_json::from_slice(&fs::read(out.path().join("summary.json")).unwrap()).unwrap();
@@ -117,11 +112,10 @@ fn programs_do_not_take_each_others_frames_for_their_own() {
 
 #[test]
 fn windows_show_frames() {
-    let test = "windows_show_frames";
     let out = tempfile::tempdir().unwrap();
     for (program, arguments) in [("texture", &["--grid", "64x32"][..]), ("postprocess", &[])] {
         let arguments = [&["--frames", "12", "--validate", "--json"], arguments].concat();
-        let Some(output) = common::run_in_window(test, program, out.path(), &arguments) else { return };
+        let Some(output) = common::run_in_window(program, out.path(), &arguments) else { return };
         assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
         let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!((&summary["state"], &summary["frames"]), (&"complete".into(), &12.into()));

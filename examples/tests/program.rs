@@ -12,8 +12,8 @@ mod common;
 
 const PROGRAM: &str = "particles";
 
-fn run(test: &str, out: &Path, arguments: &[&str]) -> Option<Output> {
-    common::run(test, PROGRAM, out, &[&["--particles", "3000"], arguments].concat())
+fn run(out: &Path, arguments: &[&str]) -> Option<Output> {
+    common::run(PROGRAM, out, &[&["--particles", "3000"], arguments].concat())
 }
 
 /// The names in a folder, sorted.
@@ -27,11 +27,7 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn a_run_leaves_frames_an_animation_and_a_summary_and_checks_itself() {
     let out = tempfile::tempdir().unwrap();
-    let Some(output) = run(
-        "a_run_leaves_frames_an_animation_and_a_summary_and_checks_itself",
-        out.path(),
-        &["--frames", "5", "--json"],
-    ) else {
+    let Some(output) = run(out.path(), &["--frames", "5", "--json"]) else {
         return;
     };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -53,7 +49,7 @@ fn a_run_leaves_frames_an_animation_and_a_summary_and_checks_itself() {
 #[test]
 fn a_picture_leaves_and_comes_home() {
     let out = tempfile::tempdir().unwrap();
-    let Some(first) = run("a_picture_leaves_and_comes_home", out.path(), &["--frames", "3", "--every", "0"]) else {
+    let Some(first) = run(out.path(), &["--frames", "3", "--every", "0"]) else {
         return;
     };
     assert!(first.status.success());
@@ -82,8 +78,7 @@ fn what_cannot_be_is_one_error_without_a_panic() {
         (&["--image", file.to_str().unwrap()], "a file"),
         (&["--gpu", "no such device"], "no such device"),
     ] {
-        let Some(output) = run("what_cannot_be_is_one_error_without_a_panic", &out.path().join("out"), arguments)
-        else {
+        let Some(output) = run(&out.path().join("out"), arguments) else {
             return;
         };
         let error = String::from_utf8_lossy(&output.stderr);
@@ -91,7 +86,7 @@ fn what_cannot_be_is_one_error_without_a_panic() {
         assert!(error.matches("error").count() >= 1 && !error.contains("panicked"), "{arguments:?}: {error}");
         assert!(output.stdout.is_empty());
     }
-    let Some(output) = run("what_cannot_be_is_one_error_without_a_panic", &file.join("out"), &[]) else { return };
+    let Some(output) = run(&file.join("out"), &[]) else { return };
     assert!(String::from_utf8_lossy(&output.stderr).contains("--out"));
 }
 
@@ -100,8 +95,7 @@ fn small_and_crowded_pictures_pass_their_own_checks() {
     let out = tempfile::tempdir().unwrap();
     for arguments in [["--size", "64x64", "--particles", "150000"], ["--size", "7x5", "--particles", "20000"]] {
         let arguments = [&["--frames", "2", "--no-animation"][..], &arguments].concat();
-        let test = "small_and_crowded_pictures_pass_their_own_checks";
-        let Some(output) = common::run(test, PROGRAM, out.path(), &arguments) else { return };
+        let Some(output) = common::run(PROGRAM, out.path(), &arguments) else { return };
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
@@ -109,7 +103,7 @@ fn small_and_crowded_pictures_pass_their_own_checks() {
 #[test]
 fn an_output_folder_that_is_a_file_is_called_one() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let Some(output) = run("an_output_folder_that_is_a_file_is_called_one", file.path(), &["--frames", "1"]) else {
+    let Some(output) = run(file.path(), &["--frames", "1"]) else {
         return;
     };
     let error = String::from_utf8_lossy(&output.stderr);
@@ -122,8 +116,7 @@ fn standard_output_that_is_full_is_an_error_and_one_that_is_closed_is_none() {
     use std::process::Stdio;
     let out = tempfile::tempdir().unwrap();
     let arguments = ["--particles", "3000", "--frames", "1", "--json"];
-    let test = "standard_output_that_is_full_is_an_error_and_one_that_is_closed_is_none";
-    if common::run(test, PROGRAM, out.path(), &arguments).is_none() {
+    if common::run(PROGRAM, out.path(), &arguments).is_none() {
         return;
     }
     let output = |stdout: Stdio| {
@@ -142,8 +135,7 @@ fn standard_output_that_is_full_is_an_error_and_one_that_is_closed_is_none() {
 #[test]
 fn a_report_that_cannot_be_printed_is_an_error_of_its_own() {
     let Some(doctor) = common::program("doctor") else {
-        let test = "a_report_that_cannot_be_printed_is_an_error_of_its_own";
-        return bridge_tests::skip(bridge_tests::Need::Other, test, "the example `doctor` is not built");
+        return bridge_tests::skip(bridge_tests::Need::Other, "the example `doctor` is not built");
     };
     for arguments in [&["--json"][..], &[]] {
         let run = |stdout: std::process::Stdio| {
@@ -181,7 +173,7 @@ mod interrupted {
     #[test]
     fn an_interrupt_leaves_whole_frames_only() {
         let out = tempfile::tempdir().unwrap();
-        if run("an_interrupt_leaves_whole_frames_only", out.path(), &["--frames", "1"]).is_none() {
+        if run(out.path(), &["--frames", "1"]).is_none() {
             return;
         }
         let mut command =
@@ -207,10 +199,9 @@ mod interrupted {
 
 #[test]
 fn a_window_shows_frames() {
-    let test = "a_window_shows_frames";
     let out = tempfile::tempdir().unwrap();
     let arguments = ["--particles", "3000", "--frames", "12", "--validate", "--json"];
-    let Some(output) = common::run_in_window(test, PROGRAM, out.path(), &arguments) else { return };
+    let Some(output) = common::run_in_window(PROGRAM, out.path(), &arguments) else { return };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&summary["state"], &summary["frames"]), (&"complete".into(), &12.into()));

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use bridge::cuda_import::CudaDevice;
 use bridge::cuda_import::cudarc::driver::{CudaStream, LaunchConfig, PushKernelArg};
 use bridge::cuda_import::cudarc::nvrtc::Ptx;
-use bridge::cuda_import::{CudaDevice, probe};
 use bridge_examples::kernels::{Argument, threads};
 use bridge_examples::particles::particle::{Body, Particle};
 use bridge_examples::particles::scene::{Scene, SceneInfo, Step};
@@ -25,7 +25,7 @@ fn picture() -> Picture {
 
 /// Runs a story through twice, and compares all bits of each frame.
 fn compare(test: &str, scene: &Scene, frames: u64) {
-    let Some(stream) = stream(test) else { return };
+    let Some(stream) = stream() else { return };
     let ptx = Ptx::from_src(include_str!("../../shaders/particles.ptx"));
     let module = stream.context().load_module(ptx).unwrap();
 
@@ -66,19 +66,14 @@ fn pictures_agree_bit_for_bit() {
 }
 
 /// A stream on the first CUDA device; None, with a word about it, where there is none.
-fn stream(test: &str) -> Option<Arc<CudaStream>> {
-    match probe() {
-        Ok(report) => Some(CudaDevice::by_uuid(report.devices[0].uuid).unwrap().new_stream().unwrap()),
-        Err(why) => {
-            bridge_tests::skip(bridge_tests::Need::Gpu, test, &why.to_string());
-            None
-        }
-    }
+fn stream() -> Option<Arc<CudaStream>> {
+    let devices = bridge_tests::cuda_devices()?;
+    Some(CudaDevice::by_uuid(devices[0].uuid).unwrap().new_stream().unwrap())
 }
 
 #[test]
 fn patterns_agree_bit_for_bit() {
-    let Some(stream) = stream("patterns_agree_bit_for_bit") else { return };
+    let Some(stream) = stream() else { return };
     let ptx = Ptx::from_src(include_str!("../../shaders/texture.ptx"));
     let kernel = stream.context().load_module(ptx).unwrap().load_function(growth::Step::KERNELS[0]).unwrap();
     let grid = [250, 130];

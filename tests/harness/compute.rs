@@ -1,26 +1,64 @@
 //! Compute sides for tests: a missing CUDA is a skip, everything else that fails is a failure.
 
-use bridge::{Backend, Compute, ExportDevice, cuda_import};
+use bridge::cuda_import::{DeviceReport, DriverCode, Error, probe};
+use bridge::{Backend, Compute, ExportDevice};
 
-use crate::{Need, skip};
+use crate::{Need, skip, skip_case};
 
-/// The compute side of `backend` for `device`; `None`, and the test is skipped, where CUDA has no such GPU.
+/// The compute side of `backend` for `device`, for a test of that backend alone; `None`, and the test is skipped, where CUDA
+/// has no such GPU.
 ///
 /// # Panics
-/// When the CPU backend does not start, or CUDA does not although it knows this GPU.
-pub fn compute(device: &ExportDevice, backend: Backend, test: &str) -> Option<Compute> {
+/// When the CPU backend does not start, or CUDA does not although it has this GPU.
+pub fn compute(device: &ExportDevice, backend: Backend) -> Option<Compute> {
+    or_skip(device, backend, |reason| skip(Need::Gpu, reason))
+}
+
+/// [`compute`] for a test of several cases; without CUDA the case is skipped.
+///
+/// # Panics
+/// As [`compute`].
+pub fn case_on(device: &ExportDevice, backend: Backend, case: &str) -> Option<Compute> {
+    or_skip(device, backend, |reason| skip_case(Need::Gpu, &format!("{case} on {backend}"), reason))
+}
+
+fn or_skip(device: &ExportDevice, backend: Backend, skip: impl FnOnce(&str)) -> Option<Compute> {
     match Compute::new(device, backend) {
         Ok(compute) => Some(compute),
         Err(error) => {
-            assert!(backend != Backend::Host, "{test}: the CPU backend runs on every device: {error}");
-            assert!(!is_paired(device), "{test}: CUDA knows \"{}\" and does not work with it: {error}", device.name());
-            skip(Need::Gpu, &format!("{test} on {backend}"), &error.to_string());
+            assert!(backend != Backend::Host, "the CPU backend runs on every device: {error}");
+            match probe() {
+                Ok(found) => {
+                    let paired = found.devices.iter().any(|cuda| cuda.uuid == device.uuid());
+                    assert!(!paired, "CUDA has \"{}\" and does not work with it: {error}", device.name());
+                }
+                Err(why) => assert_none(&why),
+            }
+            skip(&error.to_string());
             None
         }
     }
 }
 
-/// Whether CUDA has the GPU of a Vulkan device.
-fn is_paired(device: &ExportDevice) -> bool {
-    cuda_import::probe().is_ok_and(|found| found.devices.iter().any(|cuda| cuda.uuid == device.uuid()))
+/// CUDA's devices; `None`, and the test is skipped, where there are none.
+///
+/// # Panics
+/// When there is a CUDA driver with a device that does not start.
+pub fn cuda_devices() -> Option<Vec<DeviceReport>> {
+    match probe() {
+        Ok(found) => Some(found.devices),
+        Err(why) => {
+            assert_none(&why);
+            skip(Need::Gpu, &why.to_string());
+            None
+        }
+    }
+}
+
+/// That the error means that there is no CUDA here, and not that it is there and fails.
+fn assert_none(error: &Error) {
+    // CUDA_ERROR_STUB_LIBRARY and CUDA_ERROR_NO_DEVICE.
+    const NOTHING_THERE: [Option<DriverCode>; 2] = [Some(DriverCode(34)), Some(DriverCode(100))];
+    let none = matches!(error, Error::NoDriver { .. }) || NOTHING_THERE.contains(&error.driver_code());
+    assert!(none, "CUDA is here and does not start: {error}");
 }

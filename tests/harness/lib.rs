@@ -1,7 +1,7 @@
 //! What the tests share: a device with the validation layer listening, both backends, commands that read back.
 //!
-//! A test that needs what the machine lacks skips: it says so, is counted by `cargo xtask test`, and fails instead where
-//! `REQUIRE_GPU=1` is set. Every [`Rig`] fails its test when the validation layer said anything.
+//! A test that needs what the machine lacks skips: it says so, is counted by `cargo xtask test`, and fails instead where a
+//! GPU is what it lacks and `REQUIRE_GPU` is set. Every [`Rig`] fails its test when the validation layer said anything.
 
 #![allow(clippy::unwrap_used)] // A harness: what fails here fails its test.
 
@@ -11,22 +11,21 @@ mod engine;
 mod fill;
 mod readback;
 mod rig;
-mod skip;
 
 pub use commands::Commands;
-pub use compute::compute;
+pub use compute::{case_on, compute, cuda_devices};
 pub use engine::{Engine, Hook};
 pub use fill::{Filler, PROBE};
 pub use readback::Readback;
 pub use rig::Rig;
-pub use skip::{Need, skip};
+pub use test_support::{Need, open_descriptors, skip, skip_case};
 
 /// Makes a test of a `fn(&Rig, &Compute)` that is about kernels.
 #[macro_export]
 macro_rules! on_cuda_alone {
     ($($name:ident),+ $(,)?) => {
         mod on_cuda_alone {
-            $(#[test] fn $name() { $crate::Rig::with(bridge::Backend::Cuda, stringify!($name), super::$name) })+
+            $(#[test] fn $name() { $crate::Rig::with(bridge::Backend::Cuda, super::$name) })+
         }
     };
 }
@@ -36,10 +35,10 @@ macro_rules! on_cuda_alone {
 macro_rules! on_both_backends {
     ($($name:ident),+ $(,)?) => {
         mod on_host {
-            $(#[test] fn $name() { $crate::Rig::with(bridge::Backend::Host, stringify!($name), super::$name) })+
+            $(#[test] fn $name() { $crate::Rig::with(bridge::Backend::Host, super::$name) })+
         }
         mod on_cuda {
-            $(#[test] fn $name() { $crate::Rig::with(bridge::Backend::Cuda, stringify!($name), super::$name) })+
+            $(#[test] fn $name() { $crate::Rig::with(bridge::Backend::Cuda, super::$name) })+
         }
     };
 }

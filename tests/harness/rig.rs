@@ -13,7 +13,7 @@ use std::time::Duration;
 use bridge::vk_export::Validation;
 use bridge::{Backend, Compute, ExportDevice, OpenInfo};
 
-use crate::compute;
+use crate::{case_on, compute};
 
 /// A device whose every validation message fails the test.
 pub struct Rig {
@@ -55,9 +55,20 @@ impl Rig {
     ///
     /// # Panics
     /// When the test fails, or the validation layer says anything.
-    pub fn with(backend: Backend, name: &str, test: fn(&Self, &Compute)) {
+    pub fn with(backend: Backend, test: fn(&Self, &Compute)) {
         let rig = Self::open();
-        if let Some(compute) = compute(&rig.device, backend, name) {
+        if let Some(compute) = compute(&rig.device, backend) {
+            test(&rig, &compute);
+        }
+    }
+
+    /// Runs one of several cases of a test on a backend, or skips it.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with).
+    pub fn case(backend: Backend, case: &str, test: fn(&Self, &Compute)) {
+        let rig = Self::open();
+        if let Some(compute) = case_on(&rig.device, backend, case) {
             test(&rig, &compute);
         }
     }
@@ -77,7 +88,10 @@ impl Drop for Rig {
     fn drop(&mut self) {
         let mut messages = self.device.validation_messages().split_off(self.said);
         messages.retain(|message| !self.allowed.get().contains(&message.id.as_str()));
-        if !std::thread::panicking() {
+        if std::thread::panicking() {
+            // The test has failed; what the layer said may be why.
+            messages.iter().for_each(|message| eprintln!("the validation layer said: {message:#?}"));
+        } else {
             assert!(messages.is_empty(), "the validation layer said: {messages:#?}");
         }
     }

@@ -7,7 +7,7 @@ use bridge::{
     ImageConsumer, ImageSpec, Work,
     vk_export::{self, mip_count},
 };
-use bridge_tests::{Need, Readback, Rig, skip};
+use bridge_tests::{Need, Readback, Rig, skip, skip_case};
 
 use crate::transfer::{Transfer, noise, size_of_image};
 
@@ -228,7 +228,7 @@ impl Tally {
         println!("{name}: {} images crossed both ways on {}", self.whole, compute.backend());
         if !self.missing.is_empty() {
             let (device, missing) = (rig.device().name(), &self.missing);
-            skip(
+            skip_case(
                 Need::Other,
                 name,
                 &format!("{device} does not make {} images: {}", missing.len(), missing.join("; ")),
@@ -411,7 +411,7 @@ pub(crate) fn an_srgb_format_is_unorm_memory_under_an_srgb_view(rig: &Rig, compu
     let spec = ImageSpec::<[u8; 4]>::new(srgb, [16, 16], ImageConsumer::SAMPLED | ImageConsumer::TRANSFER_READ);
     let info = ExchangeInfo { name: "srgb", slots: 1, ..Default::default() };
     let Some(mut exchange) = made(Exchange::new(compute, &info, spec)) else {
-        return skip(Need::Other, "sRGB views", "there is no sampled LINEAR image with two formats here");
+        return skip(Need::Other, "there is no sampled LINEAR image with two formats here");
     };
     let mut turn = exchange.begin().unwrap();
     let bytes = noise(5, 4 * 256);

@@ -1,7 +1,7 @@
 //! The project's commands, as `cargo xtask COMMAND`.
 //!
 //! It depends on no crate of the workspace, so that it builds quickly and runs on a machine where nothing is
-//! installed yet.
+//! installed yet; its tests depend on `test-support`, which depends on nothing.
 
 mod bench;
 mod ci;

@@ -52,13 +52,15 @@ impl Drop for VirtualScreen {
 mod tests {
     use std::os::unix::net::UnixStream;
 
+    use test_support::{Need, skip};
+
     use super::*;
-    use crate::{shell, test};
+    use crate::shell;
 
     #[test]
     fn a_screen_takes_clients_while_it_lives() {
         if shell::on_path("Xvfb").is_none() {
-            return test::skip("screen::tests::a_screen_takes_clients_while_it_lives", "no Xvfb");
+            return skip(Need::Other, "there is no Xvfb");
         }
         let screen = VirtualScreen::start().unwrap();
         let socket = format!("/tmp/.X11-unix/X{}", screen.display().trim_start_matches(':'));

@@ -1,4 +1,4 @@
-//! What only a driver can show. Without one each test says why it is skipped; with `REQUIRE_GPU=1` that is a failure.
+//! What only a driver can show. Without one each test is skipped (`test_support::skip`).
 //!
 //! Unsafe because of the imports, and because slow work is made of host functions.
 #![allow(unsafe_code, clippy::unwrap_used)]
@@ -18,6 +18,7 @@ use cuda_import::{
     BufferMappingInfo, CudaDevice, Error, ImportedMemory, ImportedSemaphore, MappedBuffer, MemoryImportInfo,
     SemaphoreKind, probe, query,
 };
+use test_support::open_descriptors;
 
 /// `to[i] = from[i] + 1`
 const COPY_PLUS_ONE: &str = "
@@ -75,13 +76,9 @@ fn is_open(mut writer: &PipeWriter) -> bool {
     writer.write(b"x").is_ok()
 }
 
-fn open_descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
 #[test]
 fn the_device_is_found_by_uuid_and_no_other() {
-    let Some((device, _alone)) = device("the_device_is_found_by_uuid_and_no_other") else { return };
+    let Some((device, _alone)) = device() else { return };
     let report = probe().unwrap();
     assert_eq!(device.uuid(), report.devices[0].uuid);
     assert_eq!(device.name(), report.devices[0].name);
@@ -92,7 +89,7 @@ fn the_device_is_found_by_uuid_and_no_other() {
 
 #[test]
 fn refused_descriptors_are_closed_and_named() {
-    let Some((device, _alone)) = device("refused_descriptors_are_closed_and_named") else { return };
+    let Some((device, _alone)) = device() else { return };
     // The driver keeps a descriptor of its own from the first time on.
     refuse(&device);
     let descriptors = open_descriptors();
@@ -131,7 +128,7 @@ fn refuse(device: &CudaDevice) {
 
 #[test]
 fn what_is_written_is_read_back() {
-    let Some((device, _alone)) = device("what_is_written_is_read_back") else { return };
+    let Some((device, _alone)) = device() else { return };
     let stream = device.new_stream().unwrap();
     let mut buffer = map(&import(&device), &stream);
     let written: Vec<u32> = (0..LEN as u32).collect();
@@ -151,7 +148,7 @@ fn what_is_written_is_read_back() {
 
 #[test]
 fn views_are_kernel_arguments() {
-    let Some((device, _alone)) = device("views_are_kernel_arguments") else { return };
+    let Some((device, _alone)) = device() else { return };
     let stream = device.new_stream().unwrap();
     let module = device.context().load_module(Ptx::from_src(COPY_PLUS_ONE)).unwrap();
     let kernel = module.load_function("copy_plus_one").unwrap();
@@ -186,7 +183,7 @@ fn views_are_kernel_arguments() {
 
 #[test]
 fn bad_mappings_are_refused() {
-    let Some((device, _alone)) = device("bad_mappings_are_refused") else { return };
+    let Some((device, _alone)) = device() else { return };
     let stream = device.new_stream().unwrap();
     let memory = import(&device);
     let size = memory.allocation_size();
@@ -210,7 +207,7 @@ fn bad_mappings_are_refused() {
 
 #[test]
 fn a_guest_reads_what_home_wrote_before() {
-    let Some((device, _alone)) = device("a_guest_reads_what_home_wrote_before") else { return };
+    let Some((device, _alone)) = device() else { return };
     let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let ones = home.clone_htod(&vec![1u32; LEN]).unwrap();
     for ordered in [true, false] {
@@ -226,7 +223,7 @@ fn a_guest_reads_what_home_wrote_before() {
 
 #[test]
 fn home_reads_what_guests_wrote_before() {
-    let Some((device, _alone)) = device("home_reads_what_guests_wrote_before") else { return };
+    let Some((device, _alone)) = device() else { return };
     let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let ones = home.clone_htod(&vec![1u32; LEN]).unwrap();
     for joined in [true, false] {
@@ -244,7 +241,7 @@ fn home_reads_what_guests_wrote_before() {
 
 #[test]
 fn many_guests_stay_in_order() {
-    let Some((device, _alone)) = device("many_guests_stay_in_order") else { return };
+    let Some((device, _alone)) = device() else { return };
     let home = device.new_stream().unwrap();
     let mut buffer = map(&import(&device), &home);
     let guests: Vec<_> = (0..12).map(|_| device.new_stream().unwrap()).collect();
@@ -259,7 +256,7 @@ fn many_guests_stay_in_order() {
 
 #[test]
 fn dropping_waits_for_pending_work_but_not_for_ever() {
-    let Some((device, _alone)) = device("dropping_waits_for_pending_work_but_not_for_ever") else { return };
+    let Some((device, _alone)) = device() else { return };
     let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let zeros = home.alloc_zeros::<u32>(LEN).unwrap();
     home.synchronize().unwrap();
@@ -282,7 +279,7 @@ fn dropping_waits_for_pending_work_but_not_for_ever() {
 
 #[test]
 fn nothing_is_left_behind() {
-    let Some((device, _alone)) = device("nothing_is_left_behind") else { return };
+    let Some((device, _alone)) = device() else { return };
     let stream = device.new_stream().unwrap();
     drop(map(&import(&device), &stream));
     let (descriptors, free) = (open_descriptors(), device.context().mem_get_info().unwrap().0);

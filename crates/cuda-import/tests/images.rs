@@ -7,7 +7,6 @@
 
 mod common;
 
-use std::io::Write;
 use std::sync::Arc;
 
 use common::{device, import};
@@ -16,6 +15,7 @@ use cuda_import::cudarc::nvrtc::Ptx;
 use cuda_import::{
     CudaDevice, DriverCode, Error, ImageKind, ImageMappingInfo, ImageProblem, MappedImage, Texel, TextureInfo,
 };
+use test_support::{Need, skip_case};
 
 /// `surface[y][x] = texture[y][x] + 1`
 const ADD_ONE: &str = "
@@ -48,19 +48,13 @@ const SQUARE: ImageMappingInfo = ImageMappingInfo {
 };
 
 /// None where the driver maps no images onto memory of CUDA's own.
-fn map<T: Texel>(
-    test: &str,
-    device: &CudaDevice,
-    info: &ImageMappingInfo,
-    home: &Arc<CudaStream>,
-) -> Option<MappedImage<T>> {
+fn map<T: Texel>(device: &CudaDevice, info: &ImageMappingInfo, home: &Arc<CudaStream>) -> Option<MappedImage<T>> {
     // SAFETY: nobody else has an idea of what is in this memory.
     match unsafe { MappedImage::map(&import(device), info, home) } {
         Ok(image) => Some(image),
         Err(error) => {
             assert_eq!(error.driver_code(), Some(DriverCode(1)), "{error}");
-            // Not eprintln, whose output the harness hides for a test that passes.
-            let _ = writeln!(std::io::stderr(), "skipped {test}: {info:?}: {error}");
+            skip_case(Need::Other, &format!("{info:?}"), &error.to_string());
             None
         }
     }
@@ -68,8 +62,7 @@ fn map<T: Texel>(
 
 #[test]
 fn what_is_written_to_an_image_is_read_back() {
-    let test = "what_is_written_to_an_image_is_read_back";
-    let Some((device, _alone)) = device(test) else { return };
+    let Some((device, _alone)) = device() else { return };
     let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let cube = ImageMappingInfo { kind: ImageKind::Cube, layers: 6, ..SQUARE };
     for info in [
@@ -81,7 +74,7 @@ fn what_is_written_to_an_image_is_read_back() {
         cube,
         ImageMappingInfo { layers: 12, ..cube },
     ] {
-        let Some(mut image) = map::<[u16; 4]>(test, &device, &info, &home) else { continue };
+        let Some(mut image) = map::<[u16; 4]>(&device, &info, &home) else { continue };
         let texels = |level| {
             let len = image.level_extent(level).into_iter().product::<u32>() * info.layers;
             (0..len).map(|i| [i as u16, level as u16, !i as u16, 7]).collect::<Vec<_>>()
@@ -106,9 +99,9 @@ fn what_is_written_to_an_image_is_read_back() {
 
 #[test]
 fn kernels_sample_and_store() {
-    let Some((device, _alone)) = device("kernels_sample_and_store") else { return };
+    let Some((device, _alone)) = device() else { return };
     let home = device.new_stream().unwrap();
-    let Some(mut image) = map::<u32>("kernels_sample_and_store", &device, &SQUARE, &home) else { return };
+    let Some(mut image) = map::<u32>(&device, &SQUARE, &home) else { return };
     let module = device.context().load_module(Ptx::from_src(ADD_ONE)).unwrap();
     let kernel = module.load_function("add_one").unwrap();
     let written: Vec<u32> = (0..64).collect();
@@ -128,7 +121,7 @@ fn kernels_sample_and_store() {
 
 #[test]
 fn bad_images_are_refused() {
-    let Some((device, _alone)) = device("bad_images_are_refused") else { return };
+    let Some((device, _alone)) = device() else { return };
     let home = device.new_stream().unwrap();
     let memory = import(&device);
     let map = |info: &ImageMappingInfo| {

@@ -27,31 +27,31 @@ pub(crate) fn command(name: &str, out: &Path, arguments: &[&str]) -> Option<Comm
 }
 
 /// Runs it; None, with a word about it, where nothing here can run it.
-pub(crate) fn run(test: &str, name: &str, out: &Path, arguments: &[&str]) -> Option<Output> {
+pub(crate) fn run(name: &str, out: &Path, arguments: &[&str]) -> Option<Output> {
     let Some(mut command) = command(name, out, arguments) else {
-        bridge_tests::skip(bridge_tests::Need::Other, test, &format!("the example `{name}` is not built"));
+        bridge_tests::skip(bridge_tests::Need::Other, &format!("the example `{name}` is not built"));
         return None;
     };
     let output = command.output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     if error.contains("found: none") || error.contains("no Vulkan loader") {
-        bridge_tests::skip(bridge_tests::Need::Other, test, error.trim());
+        bridge_tests::skip(bridge_tests::Need::Other, error.trim());
         return None;
     }
     Some(output)
 }
 
 /// Runs it in a window; None, with a word about it, where none can be opened.
-pub(crate) fn run_in_window(test: &str, name: &str, out: &Path, arguments: &[&str]) -> Option<Output> {
+pub(crate) fn run_in_window(name: &str, out: &Path, arguments: &[&str]) -> Option<Output> {
     let screen = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if cfg!(target_os = "linux") && !screen("DISPLAY") && !screen("WAYLAND_DISPLAY") {
-        bridge_tests::skip(bridge_tests::Need::Other, test, "there is no screen");
+        bridge_tests::skip(bridge_tests::Need::Other, "there is no screen");
         return None;
     }
-    let output = run(test, name, out, &[&["--window"], arguments].concat())?;
+    let output = run(name, out, &[&["--window"], arguments].concat())?;
     let error = String::from_utf8_lossy(&output.stderr);
     if error.contains("device extension VK_KHR_swapchain") {
-        bridge_tests::skip(bridge_tests::Need::Other, test, error.trim());
+        bridge_tests::skip(bridge_tests::Need::Other, error.trim());
         return None;
     }
     Some(output)

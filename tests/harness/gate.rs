@@ -1,0 +1,153 @@
+//! A gate that the host opens. Work behind it has not run before, however fast or slow the machine is: tests of order use
+//! gates where they would otherwise have to trust that one thing takes longer than another.
+//!
+//! A gate is a timeline semaphore that the host signals (`vkSignalSemaphore`). Everything that waits can wait for it: Vulkan's
+//! queues, CUDA's streams, which import it, and the thread of the CPU backend.
+#![allow(unsafe_code)] // Signals, imports and waits.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use bridge::ash::vk;
+use bridge::cuda_import::cudarc::driver::CudaStream;
+use bridge::cuda_import::{self, ImportedSemaphore};
+use bridge::vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
+use bridge::{Compute, ComputeTurn, Direction, ExportDevice, QueueKind, Resources, Work};
+
+use crate::Rig;
+
+/// A gate, closed at first. Dropping it opens it and waits for what it held.
+///
+/// While it is closed nothing may be called that waits for the GPU. With CUDA those are, beyond what says so, the load of a
+/// module, the first launch of a kernel, the free of memory, and copies from memory that is not pinned.
+pub struct Gate {
+    // Declared, and so dropped, before the timeline that it was exported from.
+    cuda: Option<(ImportedSemaphore, Arc<CudaStream>)>,
+    timeline: Arc<Semaphore>,
+    queues: RefCell<Vec<QueueKind>>,
+}
+
+impl Gate {
+    const OPEN: u64 = 1;
+
+    /// For the queues of a device.
+    ///
+    /// # Panics
+    /// When the semaphore cannot be made.
+    pub fn new(device: &ExportDevice) -> Self {
+        Self::with(device, None)
+    }
+
+    /// For a compute side and the queues of its device.
+    ///
+    /// # Panics
+    /// When the semaphore cannot be made or imported, and where `CUDA_LAUNCH_BLOCKING` would make a launch wait for the gate.
+    pub fn on(compute: &Compute) -> Self {
+        Self::with(compute.device(), Some(compute))
+    }
+
+    fn with(device: &ExportDevice, compute: Option<&Compute>) -> Self {
+        let cuda = compute.and_then(Compute::cuda);
+        let info = SemaphoreInfo { name: "gate", kind: SemaphoreKind::Timeline, exportable: cuda.is_some() };
+        let timeline = Semaphore::new(device, &info).unwrap();
+        let cuda = cuda.map(|cuda| {
+            let blocking = std::env::var("CUDA_LAUNCH_BLOCKING").is_ok_and(|value| value != "0");
+            assert!(!blocking, "with CUDA_LAUNCH_BLOCKING the launch of a kernel waits for the gate before it, for ever");
+            let handle = timeline.export().unwrap().handle;
+            // SAFETY: exported a moment ago, from a timeline of this GPU: the compute side is paired with the device.
+            let imported = unsafe {
+                ImportedSemaphore::import(cuda.device(), handle, cuda_import::SemaphoreKind::Timeline, "gate")
+            };
+            (imported.unwrap(), Arc::clone(cuda.stream()))
+        });
+        Self { cuda, timeline: Arc::new(timeline), queues: RefCell::default() }
+    }
+
+    /// Whether it is open.
+    ///
+    /// # Panics
+    /// When the device is lost.
+    pub fn is_open(&self) -> bool {
+        self.timeline.value().unwrap() >= Self::OPEN
+    }
+
+    /// Opens it, if it is closed.
+    ///
+    /// # Panics
+    /// When the device is lost.
+    pub fn open(&self) {
+        if !self.is_open() {
+            // SAFETY: only this signals the timeline, and `Gate` is not `Sync`.
+            unsafe { self.timeline.signal(Self::OPEN) }.unwrap();
+        }
+    }
+
+    /// Lets what the turn enqueues from now on wait for the gate.
+    ///
+    /// # Panics
+    /// When the wait cannot be enqueued.
+    pub fn hold<R: Resources, D: Direction>(&self, turn: &mut ComputeTurn<R, D>) {
+        match turn.work() {
+            Work::Host(host) => {
+                let keeper = self.keeper();
+                host.run(move |_| keeper()).unwrap();
+            }
+            Work::Cuda(_) => self.hold_stream(),
+        }
+    }
+
+    /// Lets what is enqueued on CUDA's stream from now on wait for the gate; for the CPU backend it does nothing: there the
+    /// work calls [`keeper`](Self::keeper) first.
+    ///
+    /// # Panics
+    /// When the wait cannot be enqueued.
+    pub fn hold_stream(&self) {
+        if let Some((semaphore, stream)) = &self.cuda {
+            // SAFETY: the semaphore lives until `drop` has seen the stream idle; `open`, or else `drop`, signals the value.
+            unsafe { cuda_import::wait_one(stream, semaphore, Self::OPEN) }.unwrap();
+        }
+    }
+
+    /// What a closure of the CPU backend calls to wait for the gate.
+    pub fn keeper(&self) -> impl Fn() + Send + 'static + use<> {
+        let timeline = Arc::clone(&self.timeline);
+        move || timeline.wait(Self::OPEN, Rig::LONG).unwrap()
+    }
+
+    /// Lets what is submitted to a queue from now on wait for the gate.
+    ///
+    /// # Panics
+    /// When the device has no such queue, or the submission fails.
+    pub fn hold_queue(&self, device: &ExportDevice, queue: QueueKind) {
+        self.queues.borrow_mut().push(queue);
+        let waits = [self.wait_info()];
+        let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits);
+        // SAFETY: a live timeline of this device, which `drop` keeps until the queue is idle. What is submitted later is in
+        // the wait's second synchronization scope ("Semaphore Waiting": commands that occur later in submission order).
+        unsafe { device.queue_of(queue).unwrap().submit(&[batch], vk::Fence::null()) }.unwrap();
+    }
+
+    /// The wait for the gate, for a submission of the test's own, which has ended before the gate is dropped.
+    pub fn wait_info(&self) -> vk::SemaphoreSubmitInfo<'static> {
+        vk::SemaphoreSubmitInfo::default()
+            .semaphore(self.timeline.as_raw())
+            .value(Self::OPEN)
+            .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.open();
+        if let Some((_, stream)) = &self.cuda {
+            // A fault that the test provoked ends the waits too.
+            let _ = stream.synchronize();
+        }
+        let device = self.timeline.device();
+        for queue in self.queues.take() {
+            let queue = device.queue_of(queue).unwrap().lock();
+            // SAFETY: VUID-vkQueueWaitIdle-queue: a live queue, under its lock.
+            let _ = unsafe { device.as_raw().queue_wait_idle(*queue) };
+        }
+    }
+}

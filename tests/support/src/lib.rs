@@ -1,0 +1,7 @@
+//! What the tests of every package share and that needs no device.
+
+mod descriptors;
+mod skip;
+
+pub use descriptors::open_descriptors;
+pub use skip::{Need, SKIP_LOG, require_gpu, skip, skip_case};

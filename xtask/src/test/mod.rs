@@ -1,0 +1,127 @@
+//! `cargo xtask test`: every test this machine can run, and at the end what was skipped and why.
+
+mod expected;
+mod tally;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result};
+
+use self::expected::Difference;
+use self::tally::Tally;
+use crate::screen::VirtualScreen;
+use crate::setup::{self, Scope};
+use crate::shell;
+
+/// Names the file that a test appends to when it cannot run here: program, test, case and reason, tabs between them.
+pub(crate) const SKIP_LOG: &str = "BRIDGE_SKIP_LOG";
+
+/// Sets up, runs `cargo test --workspace` with `arguments` behind it, and reports. False if a test failed.
+pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
+    if let Err(error) = setup::run(Scope::Tests, true) {
+        eprintln!("test: {error:#}\ntest: going on; the tests that need it will be skipped");
+    }
+    let screen = if setup::has_screen() { None } else { VirtualScreen::start().map_err(say).ok() };
+
+    let log = shell::target_dir().join("skips.log");
+    fs::create_dir_all(shell::target_dir())?;
+    fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;
+
+    let mut command = shell::cargo();
+    command.arg("test");
+    if !names_a_package(arguments) {
+        command.arg("--workspace");
+    }
+    command.arg("--no-fail-fast").args(arguments).env(SKIP_LOG, &log);
+    if let Some(path) = setup::layer_path() {
+        command.env("VK_LAYER_PATH", path);
+    }
+    if let Some(screen) = &screen {
+        command.env("DISPLAY", screen.display());
+    }
+    let (tally, passed) = tally(&mut command, &log)?;
+    // Tests of one's own choice are no surprise, but a skip among them that is not listed is.
+    if !expected::applies() {
+        return Ok(passed);
+    }
+    let path = expected::path();
+    let difference = Difference::of(&expected::read(&path)?, tally.skips(), arguments.is_empty());
+    eprint!("{}", difference.report(&path));
+    Ok(passed && !difference.is_failure())
+}
+
+/// Runs tests that append to `log` when they skip, and says what they came to. False if one failed.
+pub(crate) fn count(command: &mut Command, log: &Path) -> Result<bool> {
+    Ok(tally(command, log)?.1)
+}
+
+/// [`count`], with what it counted.
+fn tally(command: &mut Command, log: &Path) -> Result<(Tally, bool)> {
+    let mut tally = Tally::default();
+    let status = stream(command, &mut tally)?;
+    tally.take_log(&read_log(log)?);
+    println!("\n{tally}");
+    if !status.success() && tally.failed == 0 {
+        eprintln!("test: `{}` failed outside of a test: {status}", shell::shown(command));
+    }
+    Ok((tally, status.success()))
+}
+
+fn say(error: anyhow::Error) {
+    eprintln!("test: {error:#}; no window tests");
+}
+
+/// Whether the caller chose what to test; then `--workspace` would override the choice.
+fn names_a_package(arguments: &[OsString]) -> bool {
+    let before_dashes = arguments.iter().take_while(|argument| *argument != "--");
+    before_dashes.map(|argument| argument.to_string_lossy()).any(|argument| {
+        argument == "--package"
+            || argument.starts_with("--package=")
+            || (argument.starts_with("-p") && !argument.starts_with("--"))
+    })
+}
+
+/// Runs the command, passing its output on line by line and reading the results in it.
+fn stream(command: &mut Command, tally: &mut Tally) -> Result<ExitStatus> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", shell::shown(command)))?;
+    if let Some(output) = child.stdout.take() {
+        let mut output = BufReader::new(output);
+        let mut line = Vec::new();
+        while output.read_until(b'\n', &mut line)? > 0 {
+            std::io::stdout().write_all(&line)?;
+            tally.take_line(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    }
+    Ok(child.wait()?)
+}
+
+fn read_log(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split_whitespace().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn a_named_package_replaces_the_workspace() {
+        assert!(names_a_package(&words("-p bridge")));
+        assert!(names_a_package(&words("--release -pbridge")));
+        assert!(names_a_package(&words("--package=bridge")));
+        assert!(!names_a_package(&words("--release --profile ci")));
+        assert!(!names_a_package(&words("-- -p")));
+    }
+}
