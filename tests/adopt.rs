@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use bridge::ash::vk;
 use bridge::vk_export::{EnabledFeatures, Error, ExportDevice, MINIMUM_API_VERSION, QueueLock};
-use bridge::{Backend, BufferSpec, Consumer, Exchange, ExchangeInfo};
-use bridge_tests::{Engine, Filler, Readback, Rig, case_on};
+use bridge::{Backend, BufferSpec, Consumer, Exchange, ExchangeInfo, SubmitParts};
+use bridge_tests::{Engine, Filler, Gate, Readback, Rig, case_on};
 
 #[test]
 fn an_engine_keeps_its_own() {
@@ -64,44 +64,37 @@ fn frames_through_the_engines_own_submissions(backend: Backend, legacy: bool) {
         .unwrap();
         let (filler, readback) = (Filler::new(&compute), Readback::new(&device, 4 * LEN as u64));
         for frame in 0..6u32 {
+            let gate = Gate::on(&compute);
             let mut turn = exchange.begin().unwrap();
-            filler.fill(&mut turn, frame * 10, std::time::Duration::from_millis(5));
+            gate.hold(&mut turn);
+            filler.fill(&mut turn, frame * 10);
             let turn = turn.finish().unwrap();
-            let commands = [readback.record(&turn, &[(turn.resources().as_raw(), 4 * LEN as u64)])];
+            let commands = readback.record(&turn, &[(turn.resources().as_raw(), 4 * LEN as u64)]);
             let turn = turn.lend().unwrap();
-            let parts = turn.parts();
-            let queue = device.queue().with(|queue| queue).unwrap();
-            if legacy {
-                let parts = parts.legacy();
-                let (waits, signals) = ([parts.wait_semaphore], [parts.signal_semaphore]);
-                let (wait_values, signal_values) = ([parts.wait_value], [parts.signal_value]);
-                let stages = [parts.wait_stages];
-                let mut values = vk::TimelineSemaphoreSubmitInfo::default()
-                    .wait_semaphore_values(&wait_values)
-                    .signal_semaphore_values(&signal_values);
-                let batch = vk::SubmitInfo::default()
-                    .command_buffers(&commands)
-                    .wait_semaphores(&waits)
-                    .wait_dst_stage_mask(&stages)
-                    .signal_semaphores(&signals)
-                    .push_next(&mut values);
-                // SAFETY: the engine's own submission, waited for below.
-                unsafe { engine.device().queue_submit(queue, &[batch], vk::Fence::null()) }.unwrap();
-            } else {
-                let infos = commands.map(|c| vk::CommandBufferSubmitInfo::default().command_buffer(c));
-                let (waits, signals) = ([parts.wait], [parts.signal]);
-                let batch = vk::SubmitInfo2::default()
-                    .command_buffer_infos(&infos)
-                    .wait_semaphore_infos(&waits)
-                    .signal_semaphore_infos(&signals);
-                // SAFETY: as above.
-                unsafe { engine.device().queue_submit2(queue, &[batch], vk::Fence::null()) }.unwrap();
-            }
+            submit(&engine, device.queue().with(|queue| queue).unwrap(), commands, &turn.parts(), legacy, true);
             // SAFETY: the parts went into the submission above, unchanged.
             let rendered = unsafe { turn.submitted() };
+            assert!(!rendered.is_reached().unwrap(), "the engine's submission did not wait");
+            gate.open();
             rendered.wait(Rig::LONG).unwrap();
             assert_eq!(readback.words(), Filler::pattern(LEN, frame * 10));
         }
+        // The negative control: an engine that leaves the wait out reads what was there before. The slot is the one of two
+        // that was used longest ago, with frame 4 in it.
+        let gate = Gate::on(&compute);
+        let mut turn = exchange.begin().unwrap();
+        gate.hold(&mut turn);
+        filler.fill(&mut turn, 1000);
+        let turn = turn.finish().unwrap();
+        let computed = turn.computed().clone();
+        let commands = readback.record(&turn, &[(turn.resources().as_raw(), 4 * LEN as u64)]);
+        let turn = turn.lend().unwrap();
+        submit(&engine, device.queue().with(|queue| queue).unwrap(), commands, &turn.parts(), legacy, false);
+        // SAFETY: it was submitted, if without its wait.
+        unsafe { turn.submitted() }.wait(Rig::LONG).unwrap();
+        assert_eq!(readback.words(), Filler::pattern(LEN, 40), "without the wait the engine has to read stale data");
+        gate.open();
+        computed.wait(Rig::LONG).unwrap();
     }
     // The engine's device still works after the bridge is gone.
     // SAFETY: alive until `engine` drops.
@@ -156,4 +149,42 @@ fn a_lock_that_calls_nothing_is_an_error() {
     // SAFETY: nothing is recorded, and nothing is submitted.
     let error = unsafe { device.run_once(device.queue(), "nothing", Rig::LONG, |_| {}) }.unwrap_err();
     assert!(error.to_string().contains("without calling its closure"), "{error}");
+}
+
+/// The engine's own submission, with the parts that it was lent; without the wait if it is told so.
+fn submit(
+    engine: &Engine,
+    queue: vk::Queue,
+    commands: vk::CommandBuffer,
+    parts: &SubmitParts,
+    legacy: bool,
+    waits_for_it: bool,
+) {
+    let count = usize::from(waits_for_it);
+    if legacy {
+        let parts = parts.legacy();
+        let (commands, waits, signals) = ([commands], [parts.wait_semaphore], [parts.signal_semaphore]);
+        let (wait_values, signal_values) = ([parts.wait_value], [parts.signal_value]);
+        let stages = [parts.wait_stages];
+        let mut values = vk::TimelineSemaphoreSubmitInfo::default()
+            .wait_semaphore_values(&wait_values[..count])
+            .signal_semaphore_values(&signal_values);
+        let batch = vk::SubmitInfo::default()
+            .command_buffers(&commands)
+            .wait_semaphores(&waits[..count])
+            .wait_dst_stage_mask(&stages[..count])
+            .signal_semaphores(&signals)
+            .push_next(&mut values);
+        // SAFETY: the engine's own submission, which the caller waits for. The memory is plain words.
+        unsafe { engine.device().queue_submit(queue, &[batch], vk::Fence::null()) }.unwrap();
+    } else {
+        let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
+        let (waits, signals) = ([parts.wait], [parts.signal]);
+        let batch = vk::SubmitInfo2::default()
+            .command_buffer_infos(&infos)
+            .wait_semaphore_infos(&waits[..count])
+            .signal_semaphore_infos(&signals);
+        // SAFETY: as above.
+        unsafe { engine.device().queue_submit2(queue, &[batch], vk::Fence::null()) }.unwrap();
+    }
 }

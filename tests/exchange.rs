@@ -4,14 +4,16 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, TimelinePoint, Work};
-use bridge_tests::{Filler, Readback, Rig, on_both_backends};
+use bridge::ash::vk;
+use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, QueueKind, RenderTurn, TimelinePoint, Work};
+use bridge_tests::{Filler, Gate, Readback, Rig, on_both_backends};
 
 on_both_backends!(
     every_frame_crosses_whole,
     vulkan_waits_for_a_slow_computation,
     without_the_wait_vulkan_reads_stale_data,
     computing_waits_for_a_slow_reader,
+    unknown_to_computing_a_slow_reader_is_overwritten,
     several_resources_cross_together,
     dropping_with_frames_in_flight_is_safe,
     closing_does_not_wait_for_others,
@@ -19,8 +21,6 @@ on_both_backends!(
 
 const LEN: usize = 64 << 10;
 const SIZE: u64 = 4 * LEN as u64;
-/// Far longer than a frame takes when nobody waits.
-const SLOW: Duration = Duration::from_millis(60);
 
 fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
     let info = ExchangeInfo { name: "words", slots, timeout: Rig::LONG, ..Default::default() };
@@ -36,7 +36,7 @@ fn every_frame_crosses_whole(rig: &Rig, compute: &Compute) {
             let mut turn = exchange.begin().unwrap();
             assert_eq!(turn.frame(), frame);
             let base = u32::try_from(frame).unwrap() * 1000 + 7;
-            filler.fill(&mut turn, base, Duration::ZERO);
+            filler.fill(&mut turn, base);
             let turn = turn.finish().unwrap();
             let source = (turn.resources().as_raw(), turn.resources().size());
             assert!(readback.run(turn, &[source]) == Filler::pattern(LEN, base), "frame {frame} of {slots} slots");
@@ -45,37 +45,8 @@ fn every_frame_crosses_whole(rig: &Rig, compute: &Compute) {
     }
 }
 
-fn vulkan_waits_for_a_slow_computation(rig: &Rig, compute: &Compute) {
-    let filler = Filler::new(compute);
-    let readback = Readback::new(rig.device(), SIZE);
-    let mut exchange = exchange(compute, 2);
-    for frame in 0..4u32 {
-        let mut turn = exchange.begin().unwrap();
-        filler.fill(&mut turn, frame * 1000, SLOW);
-        let turn = turn.finish().unwrap();
-        assert!(!turn.computed().is_reached().unwrap(), "the computation is too fast to prove anything");
-        let source = (turn.resources().as_raw(), SIZE);
-        assert!(readback.run(turn, &[source]) == Filler::pattern(LEN, frame * 1000));
-    }
-}
-
-/// The negative control of the test above: the same, with the wait left out, must fail to see the frame.
-fn without_the_wait_vulkan_reads_stale_data(rig: &Rig, compute: &Compute) {
-    use bridge::ash::vk;
-
-    let filler = Filler::new(compute);
-    let readback = Readback::new(rig.device(), SIZE);
-    let mut exchange = exchange(compute, 1);
-    let mut turn = exchange.begin().unwrap();
-    filler.fill(&mut turn, 1000, Duration::ZERO);
-    let turn = turn.finish().unwrap();
-    let source = (turn.resources().as_raw(), SIZE);
-    assert!(readback.run(turn, &[source]) == Filler::pattern(LEN, 1000));
-
-    let mut turn = exchange.begin().unwrap();
-    filler.fill(&mut turn, 2000, SLOW);
-    let turn = turn.finish().unwrap();
-    let commands = readback.record(&turn, &[source]);
+/// Submits what was recorded, without the turn's wait: wrong on purpose.
+fn submit_without_waiting(rig: &Rig, turn: RenderTurn<BufferSpec<u32>>, commands: vk::CommandBuffer) -> TimelinePoint {
     let turn = turn.lend().unwrap();
     let parts = turn.parts();
     let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
@@ -84,45 +55,112 @@ fn without_the_wait_vulkan_reads_stale_data(rig: &Rig, compute: &Compute) {
     // SAFETY: wrong on purpose: `parts.wait` is missing. The memory is plain words, so a torn read is only wrong data.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: it was submitted, if without its wait.
-    let rendered = unsafe { turn.submitted() };
-    rendered.wait(Rig::LONG).unwrap();
-    assert!(readback.words() != Filler::pattern(LEN, 2000), "the order test cannot tell a missing wait");
+    unsafe { turn.submitted() }
+}
+
+fn vulkan_waits_for_a_slow_computation(rig: &Rig, compute: &Compute) {
+    let filler = Filler::new(compute);
+    let readback = Readback::new(rig.device(), SIZE);
+    let mut exchange = exchange(compute, 2);
+    for frame in 0..4u32 {
+        let gate = Gate::on(compute);
+        let mut turn = exchange.begin().unwrap();
+        gate.hold(&mut turn);
+        filler.fill(&mut turn, frame * 1000);
+        let turn = turn.finish().unwrap();
+        let computed = turn.computed().clone();
+        let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
+        // SAFETY: recorded with the turn's barriers; waited for below.
+        let point = unsafe { turn.submit(&[commands]) }.unwrap();
+        assert!(!computed.is_reached().unwrap() && !point.is_reached().unwrap(), "the gate holds nothing");
+        gate.open();
+        point.wait(Rig::LONG).unwrap();
+        assert!(readback.words() == Filler::pattern(LEN, frame * 1000));
+    }
+}
+
+/// The negative control of the test above: the same, with the wait left out, sees the frame before.
+fn without_the_wait_vulkan_reads_stale_data(rig: &Rig, compute: &Compute) {
+    let filler = Filler::new(compute);
+    let readback = Readback::new(rig.device(), SIZE);
+    let gate = Gate::on(compute);
+    let mut exchange = exchange(compute, 1);
+    let mut turn = exchange.begin().unwrap();
+    filler.fill(&mut turn, 1000);
+    let turn = turn.finish().unwrap();
+    let source = (turn.resources().as_raw(), SIZE);
+    assert!(readback.run(turn, &[source]) == Filler::pattern(LEN, 1000));
+
+    let mut turn = exchange.begin().unwrap();
+    gate.hold(&mut turn);
+    filler.fill(&mut turn, 2000);
+    let turn = turn.finish().unwrap();
+    let computed = turn.computed().clone();
+    let commands = readback.record(&turn, &[source]);
+    submit_without_waiting(rig, turn, commands).wait(Rig::LONG).unwrap();
+    let stale = Filler::pattern(LEN, 1000);
+    assert!(readback.words() == stale, "without its wait Vulkan has to read the frame before");
+    gate.open();
+    computed.wait(Rig::LONG).unwrap();
     exchange.close().unwrap();
 }
 
 /// The other way round: with one slot, the second frame's computation must not touch what the first still reads.
 fn computing_waits_for_a_slow_reader(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
-    // Vulkan is slow because its frame waits for a slow computation of another exchange on the same queue.
-    let (slow, fast) = (Readback::new(rig.device(), SIZE), Readback::new(rig.device(), SIZE));
-    let other = Compute::new(rig.device(), compute.backend()).unwrap();
-    let slow_filler = Filler::new(&other);
-    let mut blocker = exchange(&other, 1);
+    let readback = Readback::new(rig.device(), SIZE);
+    let gate = Gate::new(rig.device());
     let mut exchange = exchange(compute, 1);
 
-    let mut turn = blocker.begin().unwrap();
-    slow_filler.fill(&mut turn, 0, SLOW * 5);
-    let turn = turn.finish().unwrap();
-    let commands = slow.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
-    // SAFETY: recorded with the turn's barriers; waited for below.
-    let slow_frame = unsafe { turn.submit(&[commands]) }.unwrap();
-
+    gate.hold_queue(rig.device(), QueueKind::Graphics);
     let mut turn = exchange.begin().unwrap();
-    filler.fill(&mut turn, 1000, Duration::ZERO);
+    filler.fill(&mut turn, 1000);
     let turn = turn.finish().unwrap();
-    let commands = fast.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
-    // SAFETY: as above.
+    let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
+    // SAFETY: recorded with the turn's barriers; waited for below.
     let first = unsafe { turn.submit(&[commands]) }.unwrap();
 
     // Frame 1 is computed while frame 0 still waits in the queue.
     let mut turn = exchange.begin().unwrap();
-    filler.fill(&mut turn, 2000, Duration::ZERO);
+    filler.fill(&mut turn, 2000);
     let turn = turn.finish().unwrap();
-    assert!(!first.is_reached().unwrap(), "the reader is too fast to prove anything");
+    assert!(!first.is_reached().unwrap() && !turn.computed().is_reached().unwrap(), "the gate holds nothing");
+    gate.open();
     first.wait(Rig::LONG).unwrap();
-    assert!(fast.words() == Filler::pattern(LEN, 1000), "frame 1 overwrote what frame 0 was reading");
-    slow_frame.wait(Rig::LONG).unwrap();
+    assert!(readback.words() == Filler::pattern(LEN, 1000), "frame 1 overwrote what frame 0 was reading");
+    turn.computed().wait(Rig::LONG).unwrap();
     turn.skip();
+}
+
+/// The negative control of the test above: the exchange does not know of the reader, which then sees the frame behind.
+fn unknown_to_computing_a_slow_reader_is_overwritten(rig: &Rig, compute: &Compute) {
+    let filler = Filler::new(compute);
+    let readback = Readback::new(rig.device(), SIZE);
+    let gate = Gate::new(rig.device());
+    let mut exchange = exchange(compute, 1);
+
+    let mut turn = exchange.begin().unwrap();
+    filler.fill(&mut turn, 1000);
+    let turn = turn.finish().unwrap();
+    turn.computed().wait(Rig::LONG).unwrap();
+    let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
+    let turn = turn.lend().unwrap();
+    gate.hold_queue(rig.device(), QueueKind::Graphics);
+    let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
+    let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos);
+    // SAFETY: the commands' resources live until the queue is idle, which the gate's drop waits for.
+    unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+    // SAFETY: wrong on purpose: they were submitted, if without the turn's semaphores.
+    unsafe { turn.not_submitted() };
+
+    let mut turn = exchange.begin().unwrap();
+    filler.fill(&mut turn, 2000);
+    let turn = turn.finish().unwrap();
+    turn.computed().wait(Rig::LONG).unwrap();
+    turn.skip();
+    drop(gate);
+    assert!(readback.words() == Filler::pattern(LEN, 2000), "a reader that nobody waits for has to be overwritten");
+    exchange.close().unwrap();
 }
 
 fn several_resources_cross_together(rig: &Rig, compute: &Compute) {
@@ -156,29 +194,43 @@ fn several_resources_cross_together(rig: &Rig, compute: &Compute) {
         let mut sources = vec![(pairs.as_raw(), pairs.size())];
         sources.extend(singles.map(|buffer| (buffer.as_raw(), buffer.size())));
         let words = readback.run(turn, &sources);
-        assert_eq!(&words[..4], &[frame, 77, frame, 77]);
-        for i in 0..20 {
-            assert_eq!(words[(2 + i) * FEW], frame * 100 + u32::try_from(i).unwrap());
-        }
+        let mut expected = [frame, 77].repeat(FEW);
+        (0..20).for_each(|i| expected.extend(vec![frame * 100 + i; FEW]));
+        let first = words.iter().zip(&expected).position(|(got, want)| got != want);
+        assert!(words == expected, "frame {frame}, from word {first:?} on");
     }
 }
 
 fn dropping_with_frames_in_flight_is_safe(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
+    let gate = Gate::on(compute);
     let mut exchange = exchange(compute, 2);
     let mut turn = exchange.begin().unwrap();
-    filler.fill(&mut turn, 5, SLOW);
+    gate.hold(&mut turn);
+    filler.fill(&mut turn, 5);
     let turn = turn.finish().unwrap();
     let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
     // SAFETY: recorded with the turn's barriers; dropping the exchange waits.
     let point = unsafe { turn.submit(&[commands]) }.unwrap();
-    drop(exchange);
-    assert!(point.is_reached().unwrap(), "dropping did not wait");
+    let opened = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let opened = &opened;
+        scope.spawn(move || {
+            drop(exchange);
+            assert!(opened.load(Ordering::Acquire), "dropping did not wait");
+        });
+        // Time for a drop that does not wait to be seen; one that does passes however long this takes.
+        std::thread::sleep(Duration::from_millis(30));
+        opened.store(true, Ordering::Release);
+        gate.open();
+    });
+    assert!(point.is_reached().unwrap(), "dropping did not wait for Vulkan");
     assert!(readback.words() == Filler::pattern(LEN, 5));
 }
 
-/// Two exchanges on one compute side: the one can be closed while the other never lets it come to rest.
+/// Two exchanges on one compute side: the one can be closed while the other never lets it come to rest. If closing waited for
+/// that, it would give up at its limit.
 fn closing_does_not_wait_for_others(rig: &Rig, compute: &Compute) {
     let stop = AtomicBool::new(false);
     let filler = Filler::new(compute);
@@ -188,7 +240,7 @@ fn closing_does_not_wait_for_others(rig: &Rig, compute: &Compute) {
             let mut last: Option<TimelinePoint> = None;
             while !stop.load(Ordering::Acquire) {
                 let mut turn = busy.begin().unwrap();
-                filler.fill(&mut turn, 0, Duration::from_millis(3));
+                filler.fill_after(&mut turn, 0, Duration::from_millis(3));
                 let turn = turn.finish().unwrap();
                 let point = turn.computed().clone();
                 turn.skip();
@@ -200,11 +252,9 @@ fn closing_does_not_wait_for_others(rig: &Rig, compute: &Compute) {
         });
         let readback = Readback::new(rig.device(), SIZE);
         let filler = Filler::new(compute);
-        let info = ExchangeInfo { name: "closed", slots: 1, timeout: Duration::from_millis(500), ..Default::default() };
-        let spec = BufferSpec::new(LEN, Consumer::TRANSFER_READ);
-        let mut closed = Exchange::<BufferSpec<u32>>::new(compute, &info, spec).unwrap();
+        let mut closed = exchange(compute, 1);
         let mut turn = closed.begin().unwrap();
-        filler.fill(&mut turn, 4, Duration::ZERO);
+        filler.fill(&mut turn, 4);
         let turn = turn.finish().unwrap();
         let source = (turn.resources().as_raw(), SIZE);
         let right = readback.run(turn, &[source]) == Filler::pattern(LEN, 4);

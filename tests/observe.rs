@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, LiveObjects, Work, trace_off, trace_to};
-use bridge_tests::{Readback, Rig};
+use bridge_tests::{Readback, Rig, Sink};
 use serde_json::Value;
 
 #[test]
@@ -21,27 +21,6 @@ fn the_bridge_can_be_watched() {
     }
     // Last: what it leaks stays counted.
     Rig::case(Backend::Host, "leaks_are_counted", leaks_are_counted);
-}
-
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink {
-    fn lines(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
 }
 
 fn exchange(compute: &Compute) -> Exchange<BufferSpec<u32>> {

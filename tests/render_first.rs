@@ -2,14 +2,14 @@
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bridge::ash::vk;
 use bridge::cuda_import::cudarc::driver::{CudaSlice, CudaStream};
 use bridge::{
-    BufferSpec, Compute, ComputeTurn, Consumer, Error, Exchange, ExchangeInfo, RenderFirst, RenderTurn, Stage, Work,
+    BufferSpec, Compute, ComputeTurn, Consumer, Error, Exchange, ExchangeInfo, QueueKind, RenderFirst, RenderTurn,
+    Stage, Work,
 };
-use bridge_tests::{Commands, Filler, Readback, Rig, on_both_backends};
+use bridge_tests::{Commands, Gate, Readback, Rig, on_both_backends};
 
 on_both_backends!(
     every_frame_crosses_whole,
@@ -25,8 +25,6 @@ on_both_backends!(
 
 const LEN: usize = 64 << 10;
 const SIZE: u64 = 4 * LEN as u64;
-/// Far longer than a frame takes when nobody waits.
-const SLOW: Duration = Duration::from_millis(60);
 
 type Words = BufferSpec<u32>;
 type Scene = Exchange<Words, RenderFirst>;
@@ -46,7 +44,7 @@ fn exchange(compute: &Compute, slots: usize) -> Scene {
 
 /// Takes a copy of what a compute turn got, in the compute side's own time.
 enum Reader {
-    Cuda { stream: Arc<CudaStream>, copy: CudaSlice<u32>, delay: Filler, slow: Exchange<Words> },
+    Cuda { stream: Arc<CudaStream>, copy: CudaSlice<u32> },
     Host(Arc<Mutex<Vec<u32>>>),
 }
 
@@ -55,27 +53,17 @@ impl Reader {
         let Some(cuda) = compute.cuda() else { return Self::Host(Arc::default()) };
         let stream = Arc::clone(cuda.stream());
         let copy = stream.alloc_zeros(LEN).unwrap();
-        let info = ExchangeInfo { name: "delay", slots: 2, timeout: Rig::LONG, ..Default::default() };
-        let slow = Exchange::new(compute, &info, words()).unwrap();
-        Self::Cuda { stream, copy, delay: Filler::new(compute), slow }
+        Self::Cuda { stream, copy }
     }
 
-    /// Enqueues: wait for `delay`, then copy.
-    fn read(&mut self, turn: &mut ComputeTurn<Words, RenderFirst>, delay: Duration) {
+    /// Enqueues a copy.
+    fn read(&mut self, turn: &mut ComputeTurn<Words, RenderFirst>) {
         match (self, turn.work()) {
             (Self::Host(copy), Work::Host(host)) => {
                 let copy = Arc::clone(copy);
-                host.run(move |words| {
-                    std::thread::sleep(delay);
-                    *copy.lock().unwrap() = words.to_vec();
-                })
-                .unwrap();
+                host.run(move |words| *copy.lock().unwrap() = words.to_vec()).unwrap();
             }
-            (Self::Cuda { copy, delay: filler, slow, .. }, Work::Cuda(cuda)) => {
-                // Takes its time on the same stream.
-                let mut spent = slow.begin().unwrap();
-                filler.fill(&mut spent, 0, delay);
-                spent.finish().unwrap().skip();
+            (Self::Cuda { copy, .. }, Work::Cuda(cuda)) => {
                 cuda.stream.memcpy_dtod(&cuda.resources.as_view(), copy).unwrap();
             }
             _ => panic!("a reader of another backend"),
@@ -85,7 +73,7 @@ impl Reader {
     /// The copy; its turn must have been waited for.
     fn words(&self) -> Vec<u32> {
         match self {
-            Self::Cuda { stream, copy, .. } => stream.clone_dtoh(copy).unwrap(),
+            Self::Cuda { stream, copy } => stream.clone_dtoh(copy).unwrap(),
             Self::Host(copy) => copy.lock().unwrap().clone(),
         }
     }
@@ -100,31 +88,6 @@ fn draw(commands: &Commands, turn: RenderTurn<Words, RenderFirst>, word: u32) ->
     turn
 }
 
-/// Keeps the queue busy: its next submission waits for a slow computation.
-struct Blocker {
-    exchange: Exchange<Words>,
-    readback: Readback,
-    filler: Filler,
-}
-
-impl Blocker {
-    fn new(rig: &Rig, compute: &Compute) -> Self {
-        let own = Compute::new(rig.device(), compute.backend()).unwrap();
-        let info = ExchangeInfo { name: "blocker", slots: 1, timeout: Rig::LONG, ..Default::default() };
-        let exchange = Exchange::new(&own, &info, words()).unwrap();
-        Self { exchange, readback: Readback::new(rig.device(), SIZE), filler: Filler::new(&own) }
-    }
-
-    fn block(&mut self, time: Duration) -> bridge::TimelinePoint {
-        let mut turn = self.exchange.begin().unwrap();
-        self.filler.fill(&mut turn, 0, time);
-        let turn = turn.finish().unwrap();
-        let commands = self.readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
-        // SAFETY: recorded with the turn's barriers; the tests wait for the point.
-        unsafe { turn.submit(&[commands]) }.unwrap()
-    }
-}
-
 fn every_frame_crosses_whole(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let mut reader = Reader::new(compute);
@@ -134,7 +97,7 @@ fn every_frame_crosses_whole(rig: &Rig, compute: &Compute) {
             let turn = exchange.begin().unwrap();
             assert_eq!(turn.frame(), u64::from(frame));
             let mut turn = draw(&commands, turn, frame + 7);
-            reader.read(&mut turn, Duration::ZERO);
+            reader.read(&mut turn);
             turn.finish().unwrap().wait(Rig::LONG).unwrap();
             assert!(reader.words() == [frame + 7; LEN], "frame {frame} of {slots} slots");
         }
@@ -144,23 +107,27 @@ fn every_frame_crosses_whole(rig: &Rig, compute: &Compute) {
 
 fn computing_waits_for_slow_commands(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
-    let (mut blocker, mut reader) = (Blocker::new(rig, compute), Reader::new(compute));
+    let mut reader = Reader::new(compute);
     let mut exchange = exchange(compute, 2);
     for frame in 0..4u32 {
-        let slow = blocker.block(SLOW);
+        let gate = Gate::new(rig.device());
+        gate.hold_queue(rig.device(), QueueKind::Graphics);
         let mut turn = draw(&commands, exchange.begin().unwrap(), frame + 1);
-        reader.read(&mut turn, Duration::ZERO);
-        assert!(!turn.rendered().is_reached().unwrap(), "the commands are too fast to prove anything");
-        turn.finish().unwrap().wait(Rig::LONG).unwrap();
+        reader.read(&mut turn);
+        let rendered = turn.rendered();
+        let read = turn.finish().unwrap();
+        assert!(!rendered.is_reached().unwrap() && !read.is_reached().unwrap(), "the gate holds nothing");
+        gate.open();
+        read.wait(Rig::LONG).unwrap();
         assert!(reader.words() == [frame + 1; LEN]);
-        slow.wait(Rig::LONG).unwrap();
     }
 }
 
 /// The negative control of the test above: the signal is given before the commands have run.
 fn signalled_too_early_computing_reads_stale_data(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
-    let (mut blocker, mut reader) = (Blocker::new(rig, compute), Reader::new(compute));
+    let mut reader = Reader::new(compute);
+    let gate = Gate::new(rig.device());
     let mut exchange = exchange(compute, 1);
     let turn = draw(&commands, exchange.begin().unwrap(), 1);
     turn.finish().unwrap().wait(Rig::LONG).unwrap();
@@ -169,35 +136,37 @@ fn signalled_too_early_computing_reads_stale_data(rig: &Rig, compute: &Compute) 
     let recorded = commands.fill(&turn, turn.resources().as_raw(), 2);
     let turn = turn.lend().unwrap();
     let parts = turn.parts();
-    let signals = [parts.signal];
-    let early = vk::SubmitInfo2::default().signal_semaphore_infos(&signals);
+    let (waits, signals) = ([parts.wait], [parts.signal]);
+    let early = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
     // SAFETY: wrong on purpose: the signal goes before the commands. The memory is plain words.
     unsafe { rig.device().queue().submit(&[early], vk::Fence::null()) }.unwrap();
-    let slow = blocker.block(SLOW * 3);
+    gate.hold_queue(rig.device(), QueueKind::Graphics);
     let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(recorded)];
     let late = vk::SubmitInfo2::default().command_buffer_infos(&infos);
-    // SAFETY: recorded; waited for below with the queue.
+    // SAFETY: recorded; the gate's drop waits for the queue.
     unsafe { rig.device().queue().submit(&[late], vk::Fence::null()) }.unwrap();
     // SAFETY: both halves were submitted, if in the wrong order.
     let mut turn = unsafe { turn.submitted() }.unwrap();
-    reader.read(&mut turn, Duration::ZERO);
+    reader.read(&mut turn);
     turn.finish().unwrap().wait(Rig::LONG).unwrap();
-    assert!(reader.words() != [2; LEN], "the order test cannot tell a wrong signal");
-    slow.wait(Rig::LONG).unwrap();
-    // The late commands are behind it.
-    blocker.block(Duration::ZERO).wait(Rig::LONG).unwrap();
+    assert!(reader.words() == [1; LEN], "signalled too early, computing has to read the frame before");
+    // The commands run before their pool goes.
+    drop(gate);
 }
 
 /// With one slot, the second frame's commands must not touch what the first frame's computation still reads.
 fn vulkan_waits_for_a_slow_reader(rig: &Rig, compute: &Compute) {
     let (first, second) = (Commands::new(rig.device()), Commands::new(rig.device()));
     let mut reader = Reader::new(compute);
+    let gate = Gate::on(compute);
     let mut exchange = exchange(compute, 1);
     let mut turn = draw(&first, exchange.begin().unwrap(), 1);
-    reader.read(&mut turn, SLOW * 3);
+    gate.hold(&mut turn);
+    reader.read(&mut turn);
     let read = turn.finish().unwrap();
     let turn = draw(&second, exchange.begin().unwrap(), 2);
-    assert!(!read.is_reached().unwrap(), "the reader is too fast to prove anything");
+    assert!(!read.is_reached().unwrap() && !turn.rendered().is_reached().unwrap(), "the gate holds nothing");
+    gate.open();
     read.wait(Rig::LONG).unwrap();
     assert!(reader.words() == [1; LEN], "frame 1 overwrote what frame 0 was reading");
     turn.finish().unwrap().wait(Rig::LONG).unwrap();
@@ -209,10 +178,14 @@ fn without_the_wait_vulkan_overwrites_what_is_read(rig: &Rig, compute: &Compute)
     rig.allow(&["SYNC-HAZARD-WRITE-AFTER-WRITE"]);
     let (first, second) = (Commands::new(rig.device()), Commands::new(rig.device()));
     let mut reader = Reader::new(compute);
+    let gate = Gate::on(compute);
     let mut exchange = exchange(compute, 1);
     let mut turn = draw(&first, exchange.begin().unwrap(), 1);
-    reader.read(&mut turn, SLOW * 3);
+    gate.hold(&mut turn);
+    reader.read(&mut turn);
+    let rendered = turn.rendered();
     let read = turn.finish().unwrap();
+    rendered.wait(Rig::LONG).unwrap();
     let turn = exchange.begin().unwrap();
     let recorded = second.fill(&turn, turn.resources().as_raw(), 2);
     let turn = turn.lend().unwrap();
@@ -224,8 +197,11 @@ fn without_the_wait_vulkan_overwrites_what_is_read(rig: &Rig, compute: &Compute)
     // SAFETY: it was submitted, if without its wait.
     let turn = unsafe { turn.submitted() }.unwrap();
     second.note(turn.rendered());
+    turn.rendered().wait(Rig::LONG).unwrap();
+    assert!(!read.is_reached().unwrap(), "the gate holds nothing");
+    gate.open();
     read.wait(Rig::LONG).unwrap();
-    assert!(reader.words() != [1; LEN], "the order test cannot tell a missing wait");
+    assert!(reader.words() == [2; LEN], "without its wait Vulkan has to overwrite what is read");
     turn.finish().unwrap().wait(Rig::LONG).unwrap();
 }
 
@@ -249,20 +225,24 @@ fn turns_out_of_step_are_refused(rig: &Rig, compute: &Compute) {
 fn dropped_turns_are_told_and_survived(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let mut reader = Reader::new(compute);
+    let gate = Gate::on(compute);
     let mut exchange = exchange(compute, 1);
     drop(exchange.begin().unwrap());
     assert!(matches!(exchange.begin(), Err(Error::TurnLost { frame: 0, stage: Stage::Render, .. })));
     let mut turn = draw(&commands, exchange.begin().unwrap(), 1);
-    reader.read(&mut turn, SLOW);
+    gate.hold(&mut turn);
+    reader.read(&mut turn);
     let rendered = turn.rendered();
     drop(turn);
     assert!(matches!(exchange.begin(), Err(Error::TurnLost { frame: 1, stage: Stage::Compute, .. })));
     rendered.wait(Rig::LONG).unwrap();
     // The commands behind wait for what the dropped turn had enqueued.
     let mut turn = draw(&commands, exchange.begin().unwrap(), 2);
+    assert!(!turn.rendered().is_reached().unwrap(), "Vulkan did not wait for what a dropped turn had enqueued");
+    gate.open();
     turn.rendered().wait(Rig::LONG).unwrap();
     assert!(reader.words() == [1; LEN], "Vulkan overwrote what a dropped turn was reading");
-    reader.read(&mut turn, Duration::ZERO);
+    reader.read(&mut turn);
     turn.finish().unwrap().wait(Rig::LONG).unwrap();
     assert!(reader.words() == [2; LEN]);
     exchange.close().unwrap();
@@ -288,14 +268,14 @@ fn an_engine_submits_for_itself(rig: &Rig, compute: &Compute) {
         // SAFETY: submitted a moment ago.
         let mut turn = unsafe { turn.submitted() }.unwrap();
         commands.note(turn.rendered());
-        reader.read(&mut turn, Duration::ZERO);
+        reader.read(&mut turn);
         turn.finish().unwrap().wait(Rig::LONG).unwrap();
         assert!(reader.words() == [frame; LEN]);
     }
     exchange.close().unwrap();
 
     // A submission that may have happened.
-    let info = ExchangeInfo { name: "lent", slots: 2, timeout: SLOW, ..Default::default() };
+    let info = ExchangeInfo { name: "lent", slots: 2, timeout: Rig::LONG, ..Default::default() };
     let mut exchange = Exchange::render_first(compute, &info, words()).unwrap();
     let turn = exchange.begin().unwrap().lend().unwrap();
     // SAFETY: nothing was submitted with the parts.

@@ -55,7 +55,7 @@ fn frames(rig: &Rig, compute: &Compute) {
     for frame in 0..frames {
         let mut turn = exchange.begin().unwrap();
         let base = u32::try_from(frame & 0xffff_ffff).unwrap();
-        filler.fill(&mut turn, base, std::time::Duration::ZERO);
+        filler.fill(&mut turn, base);
         let turn = turn.finish().unwrap();
         let slot = turn.slot();
         if let Some(point) = &points[slot] {
@@ -111,7 +111,7 @@ fn several_at_once(rig: &Rig, compute: &Compute) {
                 for frame in 0..frames {
                     let base = thread << 28 | frame;
                     let mut turn = exchange.begin().unwrap();
-                    filler.fill(&mut turn, base, std::time::Duration::ZERO);
+                    filler.fill(&mut turn, base);
                     let turn = turn.finish().unwrap();
                     let source = (turn.resources().as_raw(), 1024);
                     assert!(readback.run(turn, &[source]) == Filler::pattern(256, base), "{thread}: {frame}");

@@ -48,7 +48,7 @@ fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
 fn frame(rig: &Rig, compute: &Compute, exchange: &mut Exchange<BufferSpec<u32>>) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let mut turn = exchange.begin().unwrap();
-    filler.fill(&mut turn, 42, Duration::ZERO);
+    filler.fill(&mut turn, 42);
     let turn = turn.finish().unwrap();
     let source = (turn.resources().as_raw(), SIZE);
     assert_eq!(readback.run(turn, &[source]), Filler::pattern(LEN, 42));
@@ -120,7 +120,7 @@ fn two_turns(compute: &Compute, exchange: &mut Exchange<BufferSpec<u32>>) -> [Re
     let filler = Filler::new(compute);
     [1000, 2000].map(|base| {
         let mut turn = exchange.begin().unwrap();
-        filler.fill(&mut turn, base, Duration::ZERO);
+        filler.fill(&mut turn, base);
         turn.finish().unwrap()
     })
 }
@@ -260,7 +260,7 @@ fn skipped_computations_cost_no_frame(rig: &Rig, compute: &Compute) {
     for number in 0..5 {
         let mut turn = exchange.begin().unwrap();
         assert_eq!(turn.frame(), number);
-        filler.fill(&mut turn, 7, Duration::from_millis(1));
+        filler.fill_after(&mut turn, 7, Duration::from_millis(1));
         turn.skip().unwrap();
     }
     frame(rig, compute, &mut exchange);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bridge::cuda_import::cudarc::driver::{CudaFunction, CudaModule, LaunchConfig, PushKernelArg};
+use bridge::cuda_import::cudarc::driver::{CudaFunction, CudaModule, CudaStream, LaunchConfig, PushKernelArg};
 use bridge::cuda_import::cudarc::nvrtc::Ptx;
 use bridge::{BufferSpec, Compute, ComputeTurn, Work};
 
@@ -31,7 +31,9 @@ impl Filler {
         let kernels = compute.cuda().map(|cuda| {
             let module = cuda.device().context().load_module(Ptx::from_src(PROBE)).unwrap();
             let load = |name| module.load_function(name).unwrap();
-            Kernels { fill: load("fill_after"), fault: load("fault"), _module: module }
+            let kernels = Kernels { fill: load("fill_after"), fault: load("fault"), _module: module };
+            warm(cuda.stream(), &kernels.fill);
+            kernels
         });
         Self { kernels }
     }
@@ -41,11 +43,19 @@ impl Filler {
         (0..u32::try_from(len).unwrap()).map(|i| base.wrapping_add(i)).collect()
     }
 
-    /// Enqueues: wait `delay` on the compute side, then write the pattern.
+    /// Enqueues: write the pattern.
     ///
     /// # Panics
     /// When enqueueing fails.
-    pub fn fill(&self, turn: &mut ComputeTurn<BufferSpec<u32>>, base: u32, delay: Duration) {
+    pub fn fill(&self, turn: &mut ComputeTurn<BufferSpec<u32>>, base: u32) {
+        self.fill_after(turn, base, Duration::ZERO);
+    }
+
+    /// Enqueues: spend some time, then write the pattern. No test may depend on the time.
+    ///
+    /// # Panics
+    /// When enqueueing fails.
+    pub fn fill_after(&self, turn: &mut ComputeTurn<BufferSpec<u32>>, base: u32, delay: Duration) {
         match turn.work() {
             Work::Host(host) => host
                 .run(move |words| {
@@ -81,4 +91,17 @@ impl Filler {
             }
         }
     }
+}
+
+/// Launches `fill_after` once, over nothing: the first launch loads the kernel, which waits while a stream waits for a gate.
+///
+/// # Panics
+/// When launching fails.
+pub fn warm(stream: &Arc<CudaStream>, fill_after: &CudaFunction) {
+    let mut nothing = stream.alloc_zeros::<u32>(1).unwrap();
+    let mut launch = stream.launch_builder(fill_after);
+    launch.arg(&mut nothing).arg(&0u32).arg(&0u32).arg(&0u64);
+    // SAFETY: the kernel's four parameters, of these types; of no elements it writes none.
+    unsafe { launch.launch(LaunchConfig::for_num_elems(1)) }.unwrap();
+    stream.synchronize().unwrap();
 }

@@ -52,7 +52,10 @@ impl Gate {
         let timeline = Semaphore::new(device, &info).unwrap();
         let cuda = cuda.map(|cuda| {
             let blocking = std::env::var("CUDA_LAUNCH_BLOCKING").is_ok_and(|value| value != "0");
-            assert!(!blocking, "with CUDA_LAUNCH_BLOCKING the launch of a kernel waits for the gate before it, for ever");
+            assert!(
+                !blocking,
+                "with CUDA_LAUNCH_BLOCKING the launch of a kernel waits for the gate before it, for ever"
+            );
             let handle = timeline.export().unwrap().handle;
             // SAFETY: exported a moment ago, from a timeline of this GPU: the compute side is paired with the device.
             let imported = unsafe {
@@ -145,9 +148,8 @@ impl Drop for Gate {
         }
         let device = self.timeline.device();
         for queue in self.queues.take() {
-            let queue = device.queue_of(queue).unwrap().lock();
             // SAFETY: VUID-vkQueueWaitIdle-queue: a live queue, under its lock.
-            let _ = unsafe { device.as_raw().queue_wait_idle(*queue) };
+            let _ = device.queue_of(queue).unwrap().with(|queue| unsafe { device.as_raw().queue_wait_idle(queue) });
         }
     }
 }

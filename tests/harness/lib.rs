@@ -9,16 +9,20 @@ mod commands;
 mod compute;
 mod engine;
 mod fill;
+mod gate;
 mod readback;
 mod rig;
+mod trace;
 
 pub use commands::Commands;
 pub use compute::{case_on, compute, cuda_devices};
 pub use engine::{Engine, Hook};
-pub use fill::{Filler, PROBE};
+pub use fill::{Filler, PROBE, warm};
+pub use gate::Gate;
 pub use readback::Readback;
 pub use rig::Rig;
 pub use test_support::{Need, open_descriptors, skip, skip_case};
+pub use trace::Sink;
 
 /// Makes a test of a `fn(&Rig, &Compute)` that is about kernels.
 #[macro_export]

@@ -103,11 +103,17 @@ mod tests {
             let watch = observer.watch(scope);
             for _ in 0..3 {
                 let next = watch.expect_next();
-                thread::sleep(Duration::from_millis(5));
+                let before = Instant::now();
                 word.store(next, Ordering::Release);
-                thread::sleep(Duration::from_millis(20));
+                spin_until("the word", || Ok(observer.seen.load(Ordering::Acquire) == next)).unwrap();
+                // The word was seen between `before` and `after`, however long either takes.
+                let after = Instant::now();
+                thread::sleep(Duration::from_millis(5));
+                let least = after.elapsed();
                 let late = watch.since().unwrap();
-                assert!(late > 15_000.0 && late < 5_000_000.0, "{late}");
+                let most = before.elapsed();
+                let micros = |time: Duration| time.as_secs_f64() * 1e6;
+                assert!(late >= micros(least) - 1.0 && late <= micros(most) + 1.0, "{late}: {least:?} to {most:?}");
             }
         });
     }

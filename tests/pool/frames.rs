@@ -1,0 +1,84 @@
+//! Frames in pooled buffers.
+
+use bridge::{BufferSpec, Compute, ComputeTurn, Exchange, ExchangeInfo, SharedBuffer, Work};
+use bridge_tests::{Filler, Readback, Rig};
+
+use crate::{LEN, READ, in_pool, pool};
+
+pub(crate) fn pooled_exchanges_cross_whole(rig: &Rig, compute: &Compute) {
+    let pool = pool(compute, 1 << 20);
+    let filler = Filler::new(compute);
+    let readback = Readback::new(rig.device(), 4 * LEN as u64);
+    let spec = BufferSpec::<u32>::new(LEN, READ);
+    let mut exchanges: Vec<_> =
+        ["one", "two", "three"].map(|name| Exchange::new(compute, &in_pool(name, &pool), spec.clone()).unwrap()).into();
+    assert_eq!(pool.report().buffers, 9);
+    for frame in 0..10 {
+        for (index, exchange) in exchanges.iter_mut().enumerate() {
+            let base = frame * 100_000 + u32::try_from(index).unwrap();
+            let mut turn = exchange.begin().unwrap();
+            filler.fill(&mut turn, base);
+            let turn = turn.finish().unwrap();
+            let source = (turn.resources().as_raw(), turn.resources().size());
+            assert!(readback.run(turn, &[source]) == Filler::pattern(LEN, base), "frame {frame} of {index}");
+        }
+    }
+    exchanges.into_iter().for_each(|exchange| exchange.close().unwrap());
+    assert_eq!(pool.report().buffers, 0);
+}
+
+/// Sets all words of each buffer to a number of its own.
+fn stamp(turn: &mut ComputeTurn<Vec<BufferSpec<u32>>>, first: u32) {
+    match turn.work() {
+        Work::Host(host) => {
+            host.run(move |buffers| buffers.zip(first..).for_each(|(words, stamp)| words.fill(stamp))).unwrap();
+        }
+        Work::Cuda(cuda) => {
+            for (mut view, stamp) in cuda.resources.zip(first..) {
+                cuda.stream.memcpy_htod(&vec![stamp; view.len()], &mut view).unwrap();
+            }
+        }
+    }
+}
+
+/// All buffers are written before any is read, so what lies over another shows the wrong stamp.
+pub(crate) fn no_buffer_lies_over_another(rig: &Rig, compute: &Compute) {
+    let pool = pool(compute, 64 << 10);
+    let lens = [1, 63, 64, 65, 100, 1000, 4096, 16_383, 16_384, 20_000];
+    let specs: Vec<_> = lens.iter().map(|len| BufferSpec::<u32>::new(*len, READ)).collect();
+    let info = ExchangeInfo { slots: 3, ..in_pool("stamps", &pool) };
+    let mut exchange = Exchange::new(compute, &info, specs).unwrap();
+    let turns = [1000, 2000, 3000].map(|first| {
+        let mut turn = exchange.begin().unwrap();
+        stamp(&mut turn, first);
+        (turn.finish().unwrap(), first)
+    });
+    turns[2].0.computed().wait(Rig::LONG).unwrap();
+    let readback = Readback::new(rig.device(), lens.iter().sum::<usize>() as u64 * 4);
+    for (turn, first) in turns {
+        let sources: Vec<_> = turn.resources().map(|buffer| (buffer.as_raw(), buffer.size())).collect();
+        let want: Vec<u32> = lens.iter().zip(first..).flat_map(|(len, stamp)| vec![stamp; *len]).collect();
+        assert!(readback.run(turn, &sources) == want, "stamps from {first} on");
+    }
+}
+
+pub(crate) fn threads_share_a_pool(_: &Rig, compute: &Compute) {
+    let pool = pool(compute, 64 << 10);
+    std::thread::scope(|scope| {
+        for thread in 1..5 {
+            let pool = pool.clone();
+            scope.spawn(move || {
+                let mut live = Vec::new();
+                for round in 0..200 {
+                    let len = thread * 97 + round % 31 * 200;
+                    live.push(SharedBuffer::<u32>::new_in(&pool, "raft", len, READ).unwrap());
+                    if live.len() > 9 {
+                        live.swap_remove(round % 9);
+                    }
+                }
+            });
+        }
+    });
+    let report = pool.report();
+    assert_eq!((report.blocks, report.buffers, report.used), (1, 0, 0));
+}
