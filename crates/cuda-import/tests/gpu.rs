@@ -1,16 +1,15 @@
 //! What only a driver can show. Without one each test is skipped (`test_support::skip`).
 //!
-//! Unsafe because of the imports, and because slow work is made of host functions.
+//! Unsafe because of the imports and the raw copies.
 #![allow(unsafe_code, clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
 
 mod common;
 
-use std::ffi::c_void;
 use std::io::{PipeWriter, Write};
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
 
+use common::latch::Latch;
 use common::{LEN, device, import, map};
 use cuda_import::cudarc::driver::{CudaStream, LaunchConfig, PushKernelArg, result};
 use cuda_import::cudarc::nvrtc::Ptx;
@@ -43,19 +42,6 @@ const COPY_PLUS_ONE: &str = "
     ret;
 }
 ";
-const PAUSE: Duration = Duration::from_millis(200);
-
-/// Keeps the stream busy for a while.
-fn pause(stream: &CudaStream, time: Duration) {
-    unsafe extern "C" fn sleep(millis: *mut c_void) {
-        std::thread::sleep(Duration::from_millis(millis.addr() as u64));
-    }
-    let millis = std::ptr::without_provenance_mut(usize::try_from(time.as_millis()).unwrap());
-    stream.context().bind_to_thread().unwrap();
-    // SAFETY: the function makes no CUDA calls, and its argument is a number.
-    unsafe { result::stream::launch_host_function(stream.cu_stream(), sleep, millis) }.unwrap();
-}
-
 /// Reads the buffer on `stream` with no regard to order.
 fn peek(buffer: &MappedBuffer<u32>, stream: &CudaStream) -> Vec<u32> {
     let mut host = vec![0; LEN];
@@ -155,11 +141,14 @@ fn views_are_kernel_arguments() {
     let (mut source, mut sink) = (map(&import(&device), &stream), map(&import(&device), &stream));
     let written: Vec<u32> = (0..LEN as u32).collect();
     let guest = device.new_stream().unwrap();
+    let written_by_guest = guest.clone_htod(&vec![41; LEN]).unwrap();
+    guest.synchronize().unwrap();
     for ordered_by_guest in [false, true] {
+        let latch = Latch::default();
         let mut source = source.view_mut();
         if ordered_by_guest {
-            pause(&guest, PAUSE);
-            guest.memcpy_htod(&vec![41; LEN], &mut source).unwrap();
+            latch.hold(&guest);
+            guest.memcpy_dtod(&written_by_guest, &mut source).unwrap();
         } else {
             stream.memcpy_htod(&written, &mut source).unwrap();
         }
@@ -175,7 +164,9 @@ fn views_are_kernel_arguments() {
             })
         }
         .unwrap();
-        let read = stream.clone_dtoh(&sink.view()).unwrap();
+        let sink = sink.view();
+        let read = || stream.clone_dtoh(&sink).unwrap();
+        let read = if ordered_by_guest { latch.opened_during(read) } else { read() };
         let expected = if ordered_by_guest { vec![42; LEN] } else { (1..=LEN as u32).collect() };
         assert!(read == expected, "guest: {ordered_by_guest}, first {}", read[0]);
     }
@@ -214,10 +205,18 @@ fn a_guest_reads_what_home_wrote_before() {
         let mut buffer = map(&import(&device), &home);
         home.memset_zeros(&mut buffer.view_mut()).unwrap();
         home.synchronize().unwrap();
-        pause(&home, PAUSE);
+        let latch = Latch::default();
+        latch.hold(&home);
         home.memcpy_dtod(&ones, &mut buffer.view_mut()).unwrap();
-        let seen = if ordered { guest.clone_dtoh(&buffer.view()).unwrap() } else { peek(&buffer, &guest) };
-        assert_eq!(seen == vec![1; LEN], ordered, "order kept: {ordered}");
+        if ordered {
+            let seen = latch.opened_during(|| guest.clone_dtoh(&buffer.view()).unwrap());
+            assert!(seen == vec![1; LEN], "the guest did not wait for home");
+        } else {
+            // The negative control.
+            assert!(peek(&buffer, &guest) == vec![0; LEN], "without order the guest has to read what was there before");
+            latch.open();
+            home.synchronize().unwrap();
+        }
     }
 }
 
@@ -226,16 +225,23 @@ fn home_reads_what_guests_wrote_before() {
     let Some((device, _alone)) = device() else { return };
     let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
     let ones = home.clone_htod(&vec![1u32; LEN]).unwrap();
+    home.synchronize().unwrap();
     for joined in [true, false] {
         let mut buffer = map(&import(&device), &home);
         home.memset_zeros(&mut buffer.view_mut()).unwrap();
         home.synchronize().unwrap();
-        pause(&guest, PAUSE);
+        let latch = Latch::default();
+        latch.hold(&guest);
         guest.memcpy_dtod(&ones, &mut buffer.view_mut()).unwrap();
         if joined {
             buffer.join_foreign_work().unwrap();
+            assert!(latch.opened_during(|| peek(&buffer, &home)) == vec![1; LEN], "home did not wait for the guest");
+        } else {
+            // The negative control.
+            assert!(peek(&buffer, &home) == vec![0; LEN], "without the join home has to read what was there before");
+            latch.open();
+            guest.synchronize().unwrap();
         }
-        assert_eq!(peek(&buffer, &home) == vec![1; LEN], joined, "joined: {joined}");
     }
 }
 
@@ -244,14 +250,17 @@ fn many_guests_stay_in_order() {
     let Some((device, _alone)) = device() else { return };
     let home = device.new_stream().unwrap();
     let mut buffer = map(&import(&device), &home);
-    let guests: Vec<_> = (0..12).map(|_| device.new_stream().unwrap()).collect();
-    for (i, guest) in (0u32..).zip(&guests) {
-        let values = home.clone_htod(&vec![i; LEN]).unwrap();
-        pause(guest, Duration::from_millis(20));
-        guest.memcpy_dtod(&values, &mut buffer.view_mut()).unwrap();
+    let guests: Vec<_> =
+        (0..12u32).map(|i| (device.new_stream().unwrap(), home.clone_htod(&vec![i; LEN]).unwrap())).collect();
+    home.synchronize().unwrap();
+    let latch = Latch::default();
+    // Only the first is held: the others wait for it, each for the one before.
+    latch.hold(&guests[0].0);
+    for (guest, values) in &guests {
+        guest.memcpy_dtod(values, &mut buffer.view_mut()).unwrap();
     }
     buffer.join_foreign_work().unwrap();
-    assert_eq!(peek(&buffer, &home), vec![11; LEN]);
+    assert_eq!(latch.opened_during(|| peek(&buffer, &home)), vec![11; LEN]);
 }
 
 #[test]
@@ -262,18 +271,18 @@ fn dropping_waits_for_pending_work_but_not_for_ever() {
     home.synchronize().unwrap();
 
     let mut buffer = map(&import(&device), &home);
-    pause(&guest, PAUSE);
+    let latch = Latch::default();
+    latch.hold(&guest);
     guest.memcpy_dtod(&zeros, &mut buffer.view_mut()).unwrap();
-    let start = Instant::now();
-    buffer.close().unwrap();
-    assert!(start.elapsed() > PAUSE / 2, "freed while a guest was at work");
+    latch.opened_during(|| buffer.close()).unwrap();
 
     let buffer = map(&import(&device), &home);
-    pause(&home, Duration::from_secs(3));
-    let start = Instant::now();
+    let latch = Latch::default();
+    latch.hold(&home);
+    // It gives up by itself: nobody opens the latch.
     let error = buffer.close().unwrap_err();
     assert!(matches!(error, Error::StillInUse { .. }), "{error}");
-    assert!(start.elapsed() < Duration::from_millis(2800), "{:?}", start.elapsed());
+    latch.open();
     home.synchronize().unwrap();
 }
 

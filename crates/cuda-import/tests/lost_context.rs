@@ -14,6 +14,9 @@ use cuda_import::cudarc::nvrtc::Ptx;
 use cuda_import::{Error, query};
 use test_support::{Need, skip};
 
+/// Far longer than any of it takes, on the slowest machine.
+const LONG: Duration = Duration::from_secs(30);
+
 const WRITE_TO_NULL: &str = "
 .version 6.0
 .target sm_50
@@ -42,7 +45,7 @@ fn a_fault_is_reported_and_everything_can_be_dropped() {
 
     let start = Instant::now();
     let error = loop {
-        assert!(start.elapsed() < Duration::from_secs(5), "the fault never shows");
+        assert!(start.elapsed() < LONG, "the fault never shows");
         if let Err(error) = query(&stream) {
             break error;
         }
@@ -53,6 +56,6 @@ fn a_fault_is_reported_and_everything_can_be_dropped() {
     let start = Instant::now();
     let closed = buffer.close().unwrap_err();
     assert!(matches!(closed, Error::Driver { .. }) && closed.is_context_lost(), "{closed}");
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < LONG, "{:?}", start.elapsed());
     assert!(device.new_stream().is_err_and(|error| error.is_context_lost()));
 }

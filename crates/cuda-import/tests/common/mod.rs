@@ -5,6 +5,8 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub(crate) mod latch;
+
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
