@@ -82,8 +82,7 @@ fn the_frame_path_allocates_nothing(rig: &Rig, compute: &Compute) {
     let steady = &counts[10..];
     let submit = bare_submit(rig);
     for (begun, worked, finished, parted, submitted) in steady {
-        assert_eq!((*begun, *worked, *parted), (0, 0, 0), "{counts:?}");
-        assert!(*finished == 0 || rig.device().is_validated(), "{counts:?}");
+        assert_eq!((*begun, *worked, *finished, *parted), (0, 0, 0, 0), "{counts:?}");
         assert!(*submitted <= submit, "submit: {submitted}, a bare vkQueueSubmit2: {submit}; {counts:?}");
     }
 }
@@ -131,8 +130,10 @@ fn bare_submit(rig: &Rig) -> usize {
     for value in 1..10 {
         let (waits, signals) = (info(&wait, 1), info(&signal, value));
         let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
-        // SAFETY: live timelines of this device, values that rise.
-        let (count, ()) = allocations(|| unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap());
+        let queue = rig.device().queue().lock();
+        let raw = rig.device().as_raw();
+        // SAFETY: live timelines of this device, values that rise, and the queue under its lock.
+        let (count, ()) = allocations(|| unsafe { raw.queue_submit2(*queue, &[batch], vk::Fence::null()) }.unwrap());
         most = most.max(count);
     }
     signal.wait(9, Rig::LONG).unwrap();

@@ -1,33 +1,52 @@
-//! What a turn records: every resource is taken over before and given back after, with the right families. Neither the
-//! validation layer nor a forgiving driver would tell. One test: the device's functions are stood in for.
+//! What a turn records, in both directions: every resource is taken over before and given back after, with the right families,
+//! and images are brought into their layout in between. Neither the validation layer nor a forgiving driver would tell. One
+//! test: the device's functions are stood in for.
 #![allow(unsafe_code, clippy::unwrap_used)] // A stand-in for a Vulkan function.
 
 use std::ffi::{CStr, c_void};
+use std::marker::PhantomData;
 use std::sync::{Mutex, OnceLock};
 
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
-use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, ImageConsumer, ImageSpec};
-use bridge_tests::{Engine, Readback, Rig, case_on};
+use bridge::{
+    Backend, BufferSpec, Compute, Consumer, Direction, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, RenderTurn,
+};
+use bridge_tests::{Commands, Engine, Rig, case_on};
+
+/// The buffer and image barriers of one dependency.
+#[derive(Debug, Default)]
+struct Dependency {
+    buffers: Vec<vk::BufferMemoryBarrier2<'static>>,
+    images: Vec<vk::ImageMemoryBarrier2<'static>>,
+}
 
 static REAL: OnceLock<vk::PFN_vkCmdPipelineBarrier2> = OnceLock::new();
-/// The buffer barriers of each recorded dependency, and the number of its image barriers; those that have any.
-static RECORDED: Mutex<Vec<(Vec<vk::BufferMemoryBarrier2<'static>>, u32)>> = Mutex::new(Vec::new());
+/// The recorded dependencies with such barriers.
+static RECORDED: Mutex<Vec<Dependency>> = Mutex::new(Vec::new());
 
 unsafe extern "system" fn listen(commands: vk::CommandBuffer, dependency: *const vk::DependencyInfo<'_>) {
+    /// # Safety
+    /// As for `from_raw_parts`, but that `data` may be null if there are none.
+    unsafe fn list<'a, T>(data: *const T, count: u32) -> &'a [T] {
+        if count == 0 {
+            return &[];
+        }
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts(data, usize::try_from(count).unwrap()) }
+    }
     // SAFETY: the caller passes a valid structure.
     let info = unsafe { &*dependency };
-    let (buffers, images) = (info.buffer_memory_barrier_count, info.image_memory_barrier_count);
-    if buffers + images > 0 {
-        let barriers = if buffers == 0 {
-            &[]
-        } else {
-            // SAFETY: so many barriers, valid for the call.
-            unsafe { std::slice::from_raw_parts(info.p_buffer_memory_barriers, usize::try_from(buffers).unwrap()) }
-        };
+    // SAFETY: so many barriers, valid for the call.
+    let buffers = unsafe { list(info.p_buffer_memory_barriers, info.buffer_memory_barrier_count) };
+    // SAFETY: as above.
+    let images = unsafe { list(info.p_image_memory_barriers, info.image_memory_barrier_count) };
+    if !buffers.is_empty() || !images.is_empty() {
         // Their chains are empty, so that copies mean the same.
-        let copies = barriers.iter().map(|b| vk::BufferMemoryBarrier2 { _marker: std::marker::PhantomData, ..*b });
-        RECORDED.lock().unwrap().push((copies.collect(), images));
+        RECORDED.lock().unwrap().push(Dependency {
+            buffers: buffers.iter().map(|b| vk::BufferMemoryBarrier2 { _marker: PhantomData, ..*b }).collect(),
+            images: images.iter().map(|i| vk::ImageMemoryBarrier2 { _marker: PhantomData, ..*i }).collect(),
+        });
     }
     let real = REAL.get().unwrap();
     // SAFETY: handed on.
@@ -49,47 +68,116 @@ fn every_resource_is_taken_over_and_given_back() {
     for backend in [Backend::Host, Backend::Cuda] {
         // SAFETY: the engine's own handles, which outlive the loop.
         let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
-        if let Some(compute) = case_on(&device, backend, "every_resource_is_taken_over") {
-            one_frame(&device, &compute);
+        if let Some(compute) = case_on(&device, backend, "both directions") {
+            compute_first(&device, &compute);
+            render_first(&device, &compute);
         }
     }
 }
 
-fn one_frame(device: &ExportDevice, compute: &Compute) {
-    let spec = (
-        BufferSpec::<[f32; 4]>::new(64, Consumer::VERTEX_INPUT | Consumer::TRANSFER_READ),
-        vec![BufferSpec::<u32>::new(64, Consumer::TRANSFER_READ); 20],
-        ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [16, 16], ImageConsumer::TRANSFER_READ),
-    );
-    let mut exchange = Exchange::new(compute, &ExchangeInfo { name: "barriers", ..Default::default() }, spec).unwrap();
-    let readback = Readback::new(device, 64);
-    let turn = exchange.begin().unwrap().finish().unwrap();
-    RECORDED.lock().unwrap().clear();
-    let commands = readback.record(&turn, &[]);
-    let recorded = std::mem::take(&mut *RECORDED.lock().unwrap());
-    // Everything changes owner at once; the image changes its layout apart from that.
-    let [(acquired, 1), (entered, 1), (left, 1), (released, 1)] = recorded.as_slice() else { panic!("{recorded:?}") };
-    assert!(entered.is_empty() && left.is_empty());
+type Set = (BufferSpec<[f32; 4]>, Vec<BufferSpec<u32>>, Vec<ImageSpec<f32>>);
 
-    let (vertices, others, _) = turn.resources();
-    let buffers: Vec<_> = std::iter::once(vertices.as_raw()).chain(others.map(|other| other.as_raw())).collect();
-    let family = device.queue().family();
-    let (theirs, ours) = match compute.backend() {
-        Backend::Cuda => (vk::QUEUE_FAMILY_EXTERNAL, family),
-        _ => (vk::QUEUE_FAMILY_IGNORED, vk::QUEUE_FAMILY_IGNORED),
-    };
-    for (barriers, from, to) in [(acquired, theirs, ours), (released, ours, theirs)] {
-        assert_eq!(barriers.iter().map(|b| b.buffer).collect::<Vec<_>>(), buffers);
-        assert!(barriers.iter().all(|b| (b.offset, b.size) == (0, vk::WHOLE_SIZE)));
-        assert!(barriers.iter().all(|b| (b.src_queue_family_index, b.dst_queue_family_index) == (from, to)));
-    }
-    let first = &acquired[0];
-    assert!(first.dst_access_mask.contains(vk::AccessFlags2::VERTEX_ATTRIBUTE_READ | vk::AccessFlags2::TRANSFER_READ));
-    assert!(released[0].src_stage_mask.contains(vk::PipelineStageFlags2::VERTEX_INPUT));
+/// A buffer that is drawn from, twenty that are copied, an image in a layout of its own and one that stays in `GENERAL`.
+fn set(drawn: Consumer, copied: Consumer, image: ImageConsumer) -> Set {
+    let general = ImageConsumer { layout: vk::ImageLayout::GENERAL, ..image };
+    let images = [image, general].map(|consumer| ImageSpec::new(vk::Format::R32_SFLOAT, [16, 16], consumer));
+    (BufferSpec::new(64, drawn), vec![BufferSpec::new(64, copied); 20], images.into())
+}
+
+const INFO: fn() -> ExchangeInfo<'static> = || ExchangeInfo { name: "barriers", ..Default::default() };
+
+fn compute_first(device: &ExportDevice, compute: &Compute) {
+    let drawn = Consumer::VERTEX_INPUT | Consumer::TRANSFER_READ;
+    let set = set(drawn, Consumer::TRANSFER_READ, ImageConsumer::TRANSFER_READ);
+    let mut exchange = Exchange::new(compute, &INFO(), set).unwrap();
+    let commands = Commands::new(device);
+    let turn = exchange.begin().unwrap().finish().unwrap();
+    let (recorded, [acquired, released]) =
+        recorded(device, compute, &commands, &turn, vk::ImageLayout::TRANSFER_SRC_OPTIMAL);
+    assert!(
+        acquired.dst_access_mask.contains(vk::AccessFlags2::VERTEX_ATTRIBUTE_READ | vk::AccessFlags2::TRANSFER_READ)
+    );
+    assert!(released.src_stage_mask.contains(vk::PipelineStageFlags2::VERTEX_INPUT));
     let host = compute.backend() == Backend::Host;
-    assert_eq!(first.src_access_mask.contains(vk::AccessFlags2::HOST_WRITE), host);
+    assert_eq!(acquired.src_access_mask.contains(vk::AccessFlags2::HOST_WRITE), host);
 
     // SAFETY: recorded with the turn's barriers; waited for here.
-    unsafe { turn.submit(&[commands]) }.unwrap().wait(Rig::LONG).unwrap();
+    unsafe { turn.submit(&[recorded]) }.unwrap().wait(Rig::LONG).unwrap();
     exchange.close().unwrap();
+}
+
+fn render_first(device: &ExportDevice, compute: &Compute) {
+    let set = set(
+        Consumer::COMPUTE_READ_WRITE | Consumer::TRANSFER_WRITE,
+        Consumer::TRANSFER_WRITE,
+        ImageConsumer::TRANSFER_WRITE,
+    );
+    let mut exchange = Exchange::render_first(compute, &INFO(), set).unwrap();
+    let commands = Commands::new(device);
+    let turn = exchange.begin().unwrap();
+    let (recorded, [acquired, released]) =
+        recorded(device, compute, &commands, &turn, vk::ImageLayout::TRANSFER_DST_OPTIMAL);
+    assert!(acquired.dst_access_mask.contains(vk::AccessFlags2::TRANSFER_WRITE));
+    assert!(released.src_stage_mask.contains(vk::PipelineStageFlags2::ALL_TRANSFER));
+    assert!(released.src_access_mask.contains(vk::AccessFlags2::TRANSFER_WRITE), "what was drawn is made available");
+    let host = compute.backend() == Backend::Host;
+    assert_eq!(released.dst_access_mask.contains(vk::AccessFlags2::HOST_READ), host);
+
+    // SAFETY: recorded with the turn's barriers; waited for here.
+    let turn = unsafe { turn.submit(&[recorded]) }.unwrap();
+    commands.note(turn.rendered());
+    turn.finish().unwrap().wait(Rig::LONG).unwrap();
+    exchange.close().unwrap();
+}
+
+/// Records a frame; checks the handles, families, ranges and layouts of all its barriers; gives those of the first buffer.
+fn recorded<D: Direction>(
+    device: &ExportDevice,
+    compute: &Compute,
+    commands: &Commands,
+    turn: &RenderTurn<Set, D>,
+    layout: vk::ImageLayout,
+) -> (vk::CommandBuffer, [vk::BufferMemoryBarrier2<'static>; 2]) {
+    const GENERAL: vk::ImageLayout = vk::ImageLayout::GENERAL;
+    RECORDED.lock().unwrap().clear();
+    let raw = commands.record(turn, |_| {});
+    let recorded = std::mem::take(&mut *RECORDED.lock().unwrap());
+    let [acquired, entered, left, released] = recorded.as_slice() else { panic!("{recorded:#?}") };
+
+    let (drawn, copied, images) = turn.resources();
+    let buffers: Vec<_> = std::iter::once(drawn.as_raw()).chain(copied.map(|copied| copied.as_raw())).collect();
+    let images: Vec<_> = images.collect();
+    let family = device.queue().family();
+    let nobody = (vk::QUEUE_FAMILY_IGNORED, vk::QUEUE_FAMILY_IGNORED);
+    let (taken, given) = match compute.backend() {
+        Backend::Cuda => ((vk::QUEUE_FAMILY_EXTERNAL, family), (family, vk::QUEUE_FAMILY_EXTERNAL)),
+        _ => (nobody, nobody),
+    };
+    for (dependency, families) in [(acquired, taken), (released, given)] {
+        let barriers = &dependency.buffers;
+        assert_eq!(barriers.iter().map(|b| b.buffer).collect::<Vec<_>>(), buffers);
+        assert!(barriers.iter().all(|b| (b.offset, b.size) == (0, vk::WHOLE_SIZE)));
+        assert!(barriers.iter().all(|b| (b.src_queue_family_index, b.dst_queue_family_index) == families));
+    }
+    let image = |index: usize| images[index].as_raw();
+    // The image that stays in `GENERAL` has no transition.
+    for (dependency, families, from, to, of) in [
+        (acquired, taken, GENERAL, GENERAL, vec![image(0), image(1)]),
+        (entered, nobody, GENERAL, layout, vec![image(0)]),
+        (left, nobody, layout, GENERAL, vec![image(0)]),
+        (released, given, GENERAL, GENERAL, vec![image(0), image(1)]),
+    ] {
+        let barriers = &dependency.images;
+        assert_eq!(barriers.iter().map(|i| i.image).collect::<Vec<_>>(), of);
+        for barrier in barriers {
+            assert_eq!((barrier.old_layout, barrier.new_layout), (from, to));
+            assert_eq!((barrier.src_queue_family_index, barrier.dst_queue_family_index), families);
+            let (range, whole) = (barrier.subresource_range, images[0].range());
+            let numbers =
+                |r: vk::ImageSubresourceRange| (r.base_mip_level, r.level_count, r.base_array_layer, r.layer_count);
+            assert_eq!((range.aspect_mask, numbers(range)), (whole.aspect_mask, numbers(whole)));
+        }
+    }
+    assert!(entered.buffers.is_empty() && left.buffers.is_empty());
+    (raw, [acquired.buffers[0], released.buffers[0]])
 }

@@ -71,4 +71,5 @@ fn what_wants_memory_of_its_own_is_not_pooled() {
         let error = SharedPool::new(&compute, &SharedPoolInfo { name: "brook", ..Default::default() }).unwrap_err();
         assert!(error.to_string().contains("brook.block0"), "{error}");
     }
+    engine.assert_silent();
 }

@@ -1,10 +1,10 @@
 //! Devices opened, refused and destroyed. One test, see `Rig`.
 #![allow(unsafe_code, clippy::unwrap_used)] // A call that is wrong on purpose.
 
-use bridge::ash::vk;
+use bridge::ash::{self, vk};
 use bridge::vk_export::{Buffer, BufferInfo, DeviceSelector, ExportDevice, Placement};
 use bridge::{Backend, Compute, OpenInfo};
-use bridge_tests::{Need, Rig, skip_case};
+use bridge_tests::{Engine, Need, Rig, assert_silent, skip_case};
 
 #[test]
 fn devices_come_and_go() {
@@ -12,6 +12,7 @@ fn devices_come_and_go() {
     devices_open_and_close_many_times();
     a_device_that_is_not_there_is_answered_with_those_that_are();
     the_validation_layer_is_heard();
+    the_layer_of_an_engine_is_heard();
     a_device_outlives_nothing_made_from_it();
 }
 
@@ -41,7 +42,7 @@ fn drivers_stay_loaded_between_devices() {}
 /// Round 29 failed on NVIDIA's driver, and threads crashed it.
 fn devices_open_and_close_many_times() {
     let round = || {
-        let device = ExportDevice::open(&OpenInfo::default()).unwrap();
+        let device = Rig::open_own();
         let info = BufferInfo {
             name: "round",
             size: 4096,
@@ -55,6 +56,8 @@ fn devices_open_and_close_many_times() {
         };
         // SAFETY: the device's own queue; the buffer lives until the commands have run.
         unsafe { device.run_once(device.queue(), "fill", Rig::LONG, fill) }.unwrap();
+        drop(buffer);
+        assert_silent(&device);
     };
     (0..60).for_each(|_| round());
     std::thread::scope(|scope| {
@@ -80,6 +83,7 @@ fn a_device_that_is_not_there_is_answered_with_those_that_are() {
     assert!(error.contains("VK_NV_none") && error.contains("VK_NV_neither"), "all that is missing at once: {error}");
     let missing = OpenInfo { instance_extensions: &[c"VK_NV_none"], ..OpenInfo::default() };
     assert!(ExportDevice::open(&missing).unwrap_err().to_string().contains("instance extension VK_NV_none"));
+    assert_silent(&device);
 }
 
 fn the_validation_layer_is_heard() {
@@ -88,15 +92,34 @@ fn the_validation_layer_is_heard() {
         return skip_case(Need::Other, "the_validation_layer_is_heard", "no validation layer is installed");
     }
     assert!(device.validation_messages().is_empty());
-    let info = vk::BufferCreateInfo::default().size(0).usage(vk::BufferUsageFlags::VERTEX_BUFFER);
-    // SAFETY: wrong on purpose: a buffer of size 0, which drivers merely make or refuse.
-    let made = unsafe { device.as_raw().create_buffer(&info, None) };
-    if let Ok(buffer) = made {
-        // SAFETY: just made.
-        unsafe { device.as_raw().destroy_buffer(buffer, None) };
-    }
+    make_nothing(device.as_raw());
     let messages = device.validation_messages();
     assert!(messages.iter().any(|m| m.id.contains("VkBufferCreateInfo-size-00912")), "{messages:#?}");
+}
+
+/// A buffer of size 0, which the layer does not let pass.
+fn make_nothing(device: &ash::Device) {
+    let info = vk::BufferCreateInfo::default().size(0).usage(vk::BufferUsageFlags::VERTEX_BUFFER);
+    // SAFETY: wrong on purpose: drivers merely make or refuse it.
+    let made = unsafe { device.create_buffer(&info, None) };
+    if let Ok(buffer) = made {
+        // SAFETY: just made.
+        unsafe { device.destroy_buffer(buffer, None) };
+    }
+}
+
+/// What the programs with an engine of their own rely on.
+fn the_layer_of_an_engine_is_heard() {
+    if !Rig::open_own().is_validated() {
+        return skip_case(Need::Other, "the_layer_of_an_engine_is_heard", "no validation layer is installed");
+    }
+    // Never dropped: it would fail the test for what was said.
+    let engine = Box::leak(Box::new(Engine::new(None)));
+    engine.assert_silent();
+    make_nothing(engine.device());
+    let said = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| engine.assert_silent())).unwrap_err();
+    let said = said.downcast_ref::<String>().unwrap();
+    assert!(said.contains("VkBufferCreateInfo-size-00912"), "{said}");
 }
 
 /// The CPU backend's thread has used Vulkan: it must be gone before the device is, over and over.
@@ -106,6 +129,7 @@ fn a_device_outlives_nothing_made_from_it() {
         let compute = Compute::new(&device, Backend::Host).unwrap();
         drop(device);
         assert_eq!(compute.backend(), Backend::Host);
+        assert_silent(compute.device());
         drop(compute);
     }
 }

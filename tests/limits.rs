@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use bridge::ash::{self, vk};
 use bridge::vk_export::{Block, BlockInfo, Buffer, BufferInfo, Error, ExportDevice, Placement, Validation};
 use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, OpenInfo};
-use bridge_tests::{Engine, Need, Rig, skip_case};
+use bridge_tests::{Engine, Need, Rig, assert_silent, skip_case};
 use vk_local::{LocalBuffer, LocalImage, LocalImageInfo, MemoryLocation};
 
 const MIB: u64 = 1 << 20;
@@ -19,12 +19,6 @@ fn vulkan_is_asked_for_what_it_has() {
     stages_need_their_feature_and_accesses_a_stage();
     a_queue_has_one_lock();
     more_than_promised_is_tried_but_no_more_than_the_heap();
-}
-
-#[track_caller]
-fn assert_silent(device: &ExportDevice) {
-    let messages = device.validation_messages();
-    assert!(messages.is_empty(), "the validation layer said: {messages:#?}");
 }
 
 fn buffer(device: &ExportDevice, size: u64, usage: vk::BufferUsageFlags) -> Result<Buffer, Error> {

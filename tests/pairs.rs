@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use bridge::cuda_import::CudaDevice;
-use bridge::vk_export::{DeviceSelector, ExportDevice, report};
+use bridge::vk_export::{DeviceSelector, ExportDevice, Validation, report};
 use bridge::{DevicePair, Error, OpenInfo};
-use bridge_tests::{Need, cuda_devices, skip_case};
+use bridge_tests::{Need, assert_silent, cuda_devices, skip_case};
 
 #[test]
 fn devices_pair_by_uuid() {
@@ -13,13 +13,14 @@ fn devices_pair_by_uuid() {
     let both: Vec<_> = cuda.iter().filter(|c| vulkan.iter().any(|v| v.info.uuid == c.uuid)).collect();
     assert!(!both.is_empty(), "no device is known to both: {cuda:?}");
     let open = |uuid| {
-        let info = OpenInfo { device: DeviceSelector::Uuid(uuid), ..OpenInfo::default() };
-        ExportDevice::open(&info).unwrap()
+        let (device, validation) = (DeviceSelector::Uuid(uuid), Validation::IfPresent);
+        ExportDevice::open(&OpenInfo { device, validation, ..OpenInfo::default() }).unwrap()
     };
     for device in &both {
         let pair = DevicePair::open(&open(device.uuid)).unwrap();
         assert_eq!((pair.vulkan().uuid(), pair.cuda().uuid()), (device.uuid, device.uuid));
         assert_eq!(pair.cuda().ordinal(), device.ordinal);
+        assert_silent(pair.vulkan());
     }
     let [first, second, ..] = both.as_slice() else {
         return skip_case(Need::Other, "crossed devices are refused", "there is one GPU, two are needed to cross them");

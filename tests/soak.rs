@@ -9,6 +9,10 @@ use bridge_tests::{Filler, Readback, Rig, open_descriptors};
 
 type Words = BufferSpec<u32>;
 
+/// Bytes by which a process may grow in the second half of a run. Without a GPU it does by none, or by 56 KiB where the
+/// validation layer listens.
+const ALLOWED: u64 = 256 << 10;
+
 #[test]
 fn long_runs_leave_nothing_behind() {
     for backend in [Backend::Host, Backend::Cuda] {
@@ -24,15 +28,19 @@ fn setting(name: &str, default: u64) -> u64 {
 
 /// Resident bytes and open descriptors of this process.
 fn footprint() -> (u64, usize) {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: u64 = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
-    (pages * 4096, open_descriptors())
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kibibytes: u64 = resident.trim().strip_suffix(" kB").unwrap().parse().unwrap();
+    (kibibytes << 10, open_descriptors())
 }
 
-fn assert_same(before: (u64, usize), after: (u64, usize), what: &str) {
-    assert_eq!(before.1, after.1, "descriptors before and after {what}");
+/// Compares the footprints in the middle and at the end of a run, when heaps have settled and drivers have started their
+/// threads: what grows then, grows for ever.
+fn assert_same(before: (u64, usize), after: (u64, usize), what: &str, rounds: u64) {
+    assert_eq!(before.1, after.1, "descriptors before and after {rounds} {what}");
     let grown = after.0.saturating_sub(before.0);
-    assert!(grown < 16 << 20, "{what}: {} MiB became {} MiB", before.0 >> 20, after.0 >> 20);
+    eprintln!("{rounds} {what}: {} KiB became {} KiB", before.0 >> 10, after.0 >> 10);
+    assert!(grown <= ALLOWED, "{rounds} {what}: {} KiB became {} KiB", before.0 >> 10, after.0 >> 10);
 }
 
 fn exchange(compute: &Compute, slots: usize) -> Exchange<Words> {
@@ -66,13 +74,13 @@ fn frames(rig: &Rig, compute: &Compute) {
         let commands = readbacks[slot].record(&turn, &[(turn.resources().as_raw(), 1024)]);
         // SAFETY: recorded with the turn's barriers; waited for before the readback is used again.
         points[slot] = Some(unsafe { turn.submit(&[commands]) }.unwrap());
-        if frame == frames / 10 {
+        if frame == frames / 2 {
             before = Some(footprint());
         }
     }
     points.into_iter().flatten().for_each(|point| point.wait(Rig::LONG).unwrap());
     let per_frame = start.elapsed() / u32::try_from(frames).unwrap();
-    assert_same(before.unwrap(), footprint(), "frames");
+    assert_same(before.unwrap(), footprint(), "frames", frames - frames / 2);
     eprintln!("{frames} frames, {slots} slots, {}: {per_frame:?} each", compute.backend());
     exchange.close().unwrap();
 }
@@ -89,11 +97,11 @@ fn coming_and_going(rig: &Rig, compute: &Compute) {
         let source = (turn.resources().as_raw(), 1024);
         readback.run(turn, &[source]);
         exchange.close().unwrap();
-        if cycle == cycles / 10 {
+        if cycle == cycles / 2 {
             before = Some(footprint());
         }
     }
-    assert_same(before.unwrap(), footprint(), "cycles");
+    assert_same(before.unwrap(), footprint(), "cycles", cycles - cycles / 2);
     assert_eq!(LiveObjects::now(), alive);
     eprintln!("{cycles} exchanges, {}: {:?} each", compute.backend(), start.elapsed() / u32::try_from(cycles).unwrap());
 }

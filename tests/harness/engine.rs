@@ -3,10 +3,11 @@
 
 use std::ffi::{CStr, c_void};
 
-use bridge::ash::{self, vk};
+use bridge::ash::{self, ext, vk};
 use bridge::vk_export::{AdoptInfo, RequiredFeatures, required_device_extensions};
 
 use crate::Rig;
+use crate::layer::Layer;
 
 /// Gives the function to use for a name, given the real one.
 pub type Hook = fn(&CStr, *const c_void) -> *const c_void;
@@ -18,6 +19,7 @@ pub struct Engine {
     physical: vk::PhysicalDevice,
     device: ash::Device,
     extensions: Vec<&'static CStr>,
+    layer: Option<Layer>,
 }
 
 const VERSION: u32 = vk::API_VERSION_1_3;
@@ -32,9 +34,16 @@ impl Engine {
         // SAFETY: the system's loader.
         let entry = unsafe { ash::Entry::load() }.unwrap();
         let application = vk::ApplicationInfo::default().api_version(VERSION);
-        let info = vk::InstanceCreateInfo::default().application_info(&application);
-        // SAFETY: a plain instance.
+        let validated = Layer::is_installed(&entry);
+        let (layers, extensions) = ([Layer::NAME.as_ptr()], [ext::debug_utils::NAME.as_ptr()]);
+        let count = usize::from(validated);
+        let info = vk::InstanceCreateInfo::default()
+            .application_info(&application)
+            .enabled_layer_names(&layers[..count])
+            .enabled_extension_names(&extensions[..count]);
+        // SAFETY: a plain instance, with what was seen to be there.
         let instance = unsafe { entry.create_instance(&info, None) }.unwrap();
+        let layer = validated.then(|| Layer::listen(&entry, &instance));
         // SAFETY: the instance lives.
         let physical = unsafe { instance.enumerate_physical_devices() }
             .unwrap()
@@ -67,7 +76,7 @@ impl Engine {
             // SAFETY: every function is the device's own, or a stand-in with its signature.
             device = unsafe { ash::Device::load_with(|name| hook(name, real(name)), device.handle()) };
         }
-        Self { entry, instance, physical, device, extensions }
+        Self { entry, instance, physical, device, extensions, layer }
     }
 
     /// The device's functions and handle.
@@ -82,9 +91,23 @@ impl Engine {
         let instance = (self.entry.clone(), self.instance.clone(), VERSION);
         let mut info = AdoptInfo::new(instance, self.physical, self.device.clone(), (queue, 0));
         info.device_extensions = &self.extensions;
+        if self.layer.is_some() {
+            info.instance_extensions = &[ext::debug_utils::NAME];
+        }
         info.features.timeline_semaphore = true;
         info.features.synchronization2 = true;
         info
+    }
+}
+
+impl Engine {
+    /// Fails the test if the validation layer said anything. Dropping the engine asks this too.
+    ///
+    /// # Panics
+    /// When it did.
+    pub fn assert_silent(&self) {
+        let messages = self.layer.as_ref().map(Layer::messages).unwrap_or_default();
+        assert!(messages.is_empty(), "the validation layer said: {messages:#?}");
     }
 }
 
@@ -92,7 +115,13 @@ impl Drop for Engine {
     fn drop(&mut self) {
         // SAFETY: everything made from the device is gone, or the test has failed already.
         unsafe { self.device.destroy_device(None) };
-        // SAFETY: the device is gone.
+        let messages = self.layer.take().map(|layer| layer.end()).unwrap_or_default();
+        // SAFETY: the device and the messenger are gone.
         unsafe { self.instance.destroy_instance(None) };
+        if std::thread::panicking() {
+            messages.iter().for_each(|message| eprintln!("the validation layer said: {message}"));
+        } else {
+            assert!(messages.is_empty(), "the validation layer said: {messages:#?}");
+        }
     }
 }

@@ -10,6 +10,7 @@ mod compute;
 mod engine;
 mod fill;
 mod gate;
+mod layer;
 mod readback;
 mod rig;
 mod trace;
@@ -20,7 +21,7 @@ pub use engine::{Engine, Hook};
 pub use fill::{Filler, PROBE, warm};
 pub use gate::Gate;
 pub use readback::Readback;
-pub use rig::Rig;
+pub use rig::{Rig, assert_silent};
 pub use test_support::{Need, open_descriptors, skip, skip_case};
 pub use trace::Sink;
 

@@ -96,3 +96,13 @@ impl Drop for Rig {
         }
     }
 }
+
+/// Fails the test if the validation layer said anything of a device that a test opened for itself.
+///
+/// # Panics
+/// When it did.
+#[track_caller]
+pub fn assert_silent(device: &ExportDevice) {
+    let messages = device.validation_messages();
+    assert!(messages.is_empty(), "the validation layer said: {messages:#?}");
+}

@@ -1,27 +1,31 @@
 //! Images cross whole: every format that the table names, in every shape, both ways; kernels store, load and sample them.
 #![allow(unsafe_code, clippy::unwrap_used)] // Recording, launching and submitting.
 
+mod crossing;
+mod order;
 mod refused;
 mod sampled;
 mod shapes;
 mod surfaces;
+mod together;
 mod transfer;
 
 use bridge_tests::{on_both_backends, on_cuda_alone};
 
+use order::{computing_waits_for_a_slow_reader_of_an_image, vulkan_waits_for_a_slow_image};
 use refused::{bad_images_are_refused_before_anything_is_made, formats_that_cannot_cross_name_a_substitute};
 use sampled::textures_are_what_a_reference_computes;
-use shapes::{
-    an_srgb_format_is_unorm_memory_under_an_srgb_view, every_format_crosses_in_every_shape,
-    every_mip_chain_crosses_or_is_refused, every_usage_crosses, images_and_buffers_cross_together,
-};
+use shapes::{every_format_crosses_in_every_shape, every_mip_chain_crosses_or_is_refused, every_usage_crosses};
 use surfaces::kernels_store_and_load_every_size_of_texel;
+use together::{an_srgb_format_is_unorm_memory_under_an_srgb_view, images_and_buffers_cross_together};
 
 on_both_backends!(
     every_format_crosses_in_every_shape,
     every_mip_chain_crosses_or_is_refused,
     every_usage_crosses,
     images_and_buffers_cross_together,
+    vulkan_waits_for_a_slow_image,
+    computing_waits_for_a_slow_reader_of_an_image,
     an_srgb_format_is_unorm_memory_under_an_srgb_view,
     bad_images_are_refused_before_anything_is_made,
     formats_that_cannot_cross_name_a_substitute,

@@ -1,0 +1,75 @@
+//! The validation layer of an engine's own instance.
+#![allow(unsafe_code)] // The messenger.
+
+use std::ffi::{CStr, c_void};
+use std::sync::Mutex;
+
+use bridge::ash::{self, ext, vk};
+use bridge::vk_export::SILENCED;
+
+/// A messenger and what it heard.
+pub(crate) struct Layer {
+    functions: ext::debug_utils::Instance,
+    messenger: vk::DebugUtilsMessengerEXT,
+    heard: Box<Mutex<Vec<String>>>,
+}
+
+impl Layer {
+    pub(crate) const NAME: &CStr = c"VK_LAYER_KHRONOS_validation";
+
+    /// Whether there is a layer to listen to.
+    pub(crate) fn is_installed(entry: &ash::Entry) -> bool {
+        // SAFETY: the entry is loaded.
+        let layers = unsafe { entry.enumerate_instance_layer_properties() }.unwrap();
+        layers.iter().any(|layer| layer.layer_name_as_c_str() == Ok(Self::NAME))
+    }
+
+    /// Listens to an instance that was made with the layer and `VK_EXT_debug_utils`.
+    pub(crate) fn listen(entry: &ash::Entry, instance: &ash::Instance) -> Self {
+        let functions = ext::debug_utils::Instance::new(entry, instance);
+        let heard = Box::<Mutex<Vec<String>>>::default();
+        let severities = vk::DebugUtilsMessageSeverityFlagsEXT::ERROR | vk::DebugUtilsMessageSeverityFlagsEXT::WARNING;
+        let info = vk::DebugUtilsMessengerCreateInfoEXT::default()
+            .message_severity(severities)
+            .message_type(vk::DebugUtilsMessageTypeFlagsEXT::VALIDATION)
+            .pfn_user_callback(Some(hear))
+            .user_data((&raw const *heard).cast_mut().cast());
+        // SAFETY: VUID-VkDebugUtilsMessengerCreateInfoEXT-pUserData: the box stays in place until `end`, or for ever.
+        let messenger = unsafe { functions.create_debug_utils_messenger(&info, None) }.unwrap();
+        Self { functions, messenger, heard }
+    }
+
+    /// What was said so far.
+    pub(crate) fn messages(&self) -> Vec<String> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    /// Ends listening, before the instance is destroyed, and returns what was said.
+    pub(crate) fn end(self) -> Vec<String> {
+        // SAFETY: made by this instance, used by nothing from now on.
+        unsafe { self.functions.destroy_debug_utils_messenger(self.messenger, None) };
+        self.heard.into_inner().unwrap()
+    }
+}
+
+extern "system" fn hear(
+    _: vk::DebugUtilsMessageSeverityFlagsEXT,
+    _: vk::DebugUtilsMessageTypeFlagsEXT,
+    data: *const vk::DebugUtilsMessengerCallbackDataEXT<'_>,
+    heard: *mut c_void,
+) -> vk::Bool32 {
+    // SAFETY: VUID-PFN_vkDebugUtilsMessengerCallbackEXT: the layer passes a valid structure for the call's duration.
+    let data = unsafe { &*data };
+    let string = |pointer: *const std::ffi::c_char| match pointer.is_null() {
+        true => String::new(),
+        // SAFETY: null-terminated and valid for the call, where they are not null.
+        false => unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned(),
+    };
+    let (id, text) = (string(data.p_message_id_name), string(data.p_message));
+    if !SILENCED.iter().any(|silenced| silenced.id == id) {
+        // SAFETY: the box that `listen` passed, which outlives the messenger.
+        let heard = unsafe { &*heard.cast::<Mutex<Vec<String>>>() };
+        heard.lock().unwrap().push(format!("{id}: {text}"));
+    }
+    vk::FALSE
+}
