@@ -130,10 +130,12 @@ fn bare_submit(rig: &Rig) -> usize {
     for value in 1..10 {
         let (waits, signals) = (info(&wait, 1), info(&signal, value));
         let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
-        let queue = rig.device().queue().lock();
         let raw = rig.device().as_raw();
-        // SAFETY: live timelines of this device, values that rise, and the queue under its lock.
-        let (count, ()) = allocations(|| unsafe { raw.queue_submit2(*queue, &[batch], vk::Fence::null()) }.unwrap());
+        let submit = |queue| {
+            // SAFETY: live timelines of this device, values that rise, and the queue under its lock.
+            allocations(|| unsafe { raw.queue_submit2(queue, &[batch], vk::Fence::null()) }.unwrap())
+        };
+        let (count, ()) = rig.device().queue().with(submit).unwrap();
         most = most.max(count);
     }
     signal.wait(9, Rig::LONG).unwrap();

@@ -111,3 +111,15 @@ impl Drop for Commands {
         unsafe { self.device.as_raw().destroy_command_pool(self.pool, None) };
     }
 }
+
+/// Records a barrier that makes copies before it visible to the host.
+pub fn to_host(device: &ExportDevice, commands: vk::CommandBuffer) {
+    let to_host = [vk::MemoryBarrier2::default()
+        .src_stage_mask(vk::PipelineStageFlags2::ALL_TRANSFER)
+        .src_access_mask(vk::AccessFlags2::TRANSFER_WRITE)
+        .dst_stage_mask(vk::PipelineStageFlags2::HOST)
+        .dst_access_mask(vk::AccessFlags2::HOST_READ)];
+    let dependency = vk::DependencyInfo::default().memory_barriers(&to_host);
+    // SAFETY: recording.
+    unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
+}

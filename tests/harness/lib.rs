@@ -15,7 +15,7 @@ mod readback;
 mod rig;
 mod trace;
 
-pub use commands::Commands;
+pub use commands::{Commands, to_host};
 pub use compute::{case_on, compute, cuda_devices};
 pub use engine::{Engine, Hook};
 pub use fill::{Filler, PROBE, warm};

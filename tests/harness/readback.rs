@@ -5,7 +5,7 @@ use bridge::ash::vk;
 use bridge::{Direction, ExportDevice, QueueKind, RenderTurn, Resources};
 use vk_local::{LocalBuffer, MemoryLocation};
 
-use crate::{Commands, Rig};
+use crate::{Commands, Rig, to_host};
 
 /// A command buffer with a host-visible copy of what it read.
 pub struct Readback {
@@ -65,21 +65,9 @@ impl Readback {
                 unsafe { self.device.as_raw().cmd_copy_buffer(commands, *source, target, &region) };
                 offset += size;
             }
-            self.to_host(commands);
+            to_host(&self.device, commands);
             more(commands);
         })
-    }
-
-    /// Makes the copies visible to the host.
-    fn to_host(&self, commands: vk::CommandBuffer) {
-        let to_host = [vk::MemoryBarrier2::default()
-            .src_stage_mask(vk::PipelineStageFlags2::ALL_TRANSFER)
-            .src_access_mask(vk::AccessFlags2::TRANSFER_WRITE)
-            .dst_stage_mask(vk::PipelineStageFlags2::HOST)
-            .dst_access_mask(vk::AccessFlags2::HOST_READ)];
-        let dependency = vk::DependencyInfo::default().memory_barriers(&to_host);
-        // SAFETY: recording.
-        unsafe { self.device.cmd_pipeline_barrier2(commands, &dependency) };
     }
 
     /// Records and submits a frame, waits for it, and gives what it read.

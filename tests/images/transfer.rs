@@ -3,7 +3,7 @@
 use bridge::ash::vk;
 use bridge::cuda_import::Texel;
 use bridge::{ComputeTurn, ExportDevice, ImageSpec, RenderFirst, RenderImage, RenderTurn};
-use bridge_tests::{Commands, Rig};
+use bridge_tests::{Commands, Rig, to_host};
 use vk_local::{LocalBuffer, MemoryLocation};
 
 /// A command buffer and memory that both the host and the copies reach, tight: level by level, in them layer by layer.
@@ -94,14 +94,7 @@ impl Transfer {
         let (image, layout, memory) = (source.as_raw(), source.layout(), self.memory.as_raw());
         // SAFETY: recording; the regions are the image's own and fit the memory.
         unsafe { self.device.as_raw().cmd_copy_image_to_buffer(commands, image, layout, memory, &regions) };
-        let to_host = [vk::MemoryBarrier2::default()
-            .src_stage_mask(vk::PipelineStageFlags2::ALL_TRANSFER)
-            .src_access_mask(vk::AccessFlags2::TRANSFER_WRITE)
-            .dst_stage_mask(vk::PipelineStageFlags2::HOST)
-            .dst_access_mask(vk::AccessFlags2::HOST_READ)];
-        let dependency = vk::DependencyInfo::default().memory_barriers(&to_host);
-        // SAFETY: recording.
-        unsafe { self.device.cmd_pipeline_barrier2(commands, &dependency) };
+        to_host(&self.device, commands);
     }
 
     /// Submits a frame that fills the image with `tight`.

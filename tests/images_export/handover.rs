@@ -1,0 +1,166 @@
+//! What a test does with an image in Vulkan: hand-overs around commands that write and read all of it.
+
+use bridge::ash::vk;
+use bridge::vk_export::{ExportDevice, Image, ImageConsumer, ImageHandover, Partner};
+use bridge_tests::{Rig, to_host};
+use vk_local::{LocalBuffer, MemoryLocation};
+
+fn handover(image: &Image, partner: Partner, consumer: ImageConsumer) -> ImageHandover {
+    ImageHandover::new(image, partner, image.device().queue().family(), consumer)
+}
+
+fn barrier(device: &ExportDevice, commands: vk::CommandBuffer, barrier: Option<vk::ImageMemoryBarrier2<'static>>) {
+    let Some(barrier) = barrier else { return };
+    let barriers = [barrier];
+    // SAFETY: recording, on an image that lives until `run` returns.
+    unsafe { device.cmd_pipeline_barrier2(commands, &vk::DependencyInfo::default().image_memory_barriers(&barriers)) };
+}
+
+pub(crate) fn run(device: &ExportDevice, record: impl FnOnce(vk::CommandBuffer)) {
+    // SAFETY: the tests record valid commands on objects that they hold.
+    unsafe { device.run_once(device.queue(), "test", Rig::LONG, record) }.unwrap();
+}
+
+/// Gives a new image to its partner.
+pub(crate) fn initialise(image: &Image, partner: Partner) {
+    let device = image.device();
+    let handover = handover(image, partner, ImageConsumer::TRANSFER_WRITE);
+    run(device, |commands| {
+        barrier(device, commands, Some(handover.initial()));
+        barrier(device, commands, Some(handover.release()));
+    });
+}
+
+/// Takes the image over from the partner, records, gives it back.
+pub(crate) fn turn(image: &Image, partner: Partner, consumer: ImageConsumer, record: impl FnOnce(vk::CommandBuffer)) {
+    let device = image.device();
+    let handover = handover(image, partner, consumer);
+    run(device, |commands| {
+        barrier(device, commands, Some(handover.acquire()));
+        barrier(device, commands, handover.enter());
+        record(commands);
+        barrier(device, commands, handover.leave());
+        barrier(device, commands, Some(handover.release()));
+    });
+}
+
+/// Each layer of each level.
+pub(crate) fn subresources(image: &Image) -> impl Iterator<Item = (u32, u32)> + use<> {
+    let layers = image.array_layers();
+    (0..image.mip_levels()).flat_map(move |level| (0..layers).map(move |layer| (level, layer)))
+}
+
+/// What [`clear`] leaves in a layer of a level.
+pub(crate) fn value((level, layer): (u32, u32), base: u32) -> u32 {
+    base + 100 * level + layer
+}
+
+pub(crate) fn clear(image: &Image, partner: Partner, base: u32) {
+    let consumer = ImageConsumer::TRANSFER_WRITE;
+    turn(image, partner, consumer, |commands| {
+        for subresource in subresources(image) {
+            let color = vk::ClearColorValue { uint32: [value(subresource, base); 4] };
+            let (base_mip_level, base_array_layer) = subresource;
+            let range = vk::ImageSubresourceRange {
+                base_mip_level,
+                base_array_layer,
+                level_count: 1,
+                layer_count: 1,
+                ..image.range()
+            };
+            let raw = image.device().as_raw();
+            // SAFETY: between the barriers, in their layout.
+            unsafe { raw.cmd_clear_color_image(commands, image.as_raw(), consumer.layout, &color, &[range]) };
+        }
+    });
+}
+
+/// One copy of an image's aspect, in blocks of so many bytes, between the image and the start of a buffer.
+#[derive(Clone, Copy)]
+pub(crate) struct Copies {
+    pub(crate) aspect: vk::ImageAspectFlags,
+    /// Bytes of a block, or of a texel.
+    pub(crate) block: u64,
+    /// Texels along a side of a block.
+    pub(crate) side: u32,
+}
+
+impl Copies {
+    /// Of colours, in texels of so many bytes.
+    pub(crate) fn of_texels(size: u64) -> Self {
+        Self { aspect: vk::ImageAspectFlags::COLOR, block: size, side: 1 }
+    }
+
+    /// Bytes of a layer of a level.
+    fn size(&self, image: &Image, level: u32) -> u64 {
+        let [width, height, depth] = image.level_extent(level);
+        let blocks = u64::from(width.div_ceil(self.side)) * u64::from(height.div_ceil(self.side));
+        blocks * u64::from(depth) * self.block
+    }
+
+    /// Bytes of all layers of all levels.
+    pub(crate) fn total(&self, image: &Image) -> u64 {
+        subresources(image).map(|(level, _)| self.size(image, level)).sum()
+    }
+
+    /// One region for each layer of each level, one behind the other.
+    fn regions(&self, image: &Image) -> Vec<vk::BufferImageCopy> {
+        let mut buffer_offset = 0;
+        let region = |(mip_level, base_array_layer)| {
+            let [width, height, depth] = image.level_extent(mip_level);
+            let region = vk::BufferImageCopy::default()
+                .buffer_offset(buffer_offset)
+                .image_subresource(vk::ImageSubresourceLayers {
+                    aspect_mask: self.aspect,
+                    mip_level,
+                    base_array_layer,
+                    layer_count: 1,
+                })
+                .image_extent(vk::Extent3D { width, height, depth });
+            buffer_offset += self.size(image, mip_level);
+            region
+        };
+        subresources(image).map(region).collect()
+    }
+
+    /// What the image holds, read through Vulkan.
+    pub(crate) fn read(&self, image: &Image, partner: Partner) -> Vec<u8> {
+        let device = image.device();
+        let (size, usage) = (self.total(image), vk::BufferUsageFlags::TRANSFER_DST);
+        let target = LocalBuffer::new(device, "readback", size, usage, MemoryLocation::GpuToCpu).unwrap();
+        let consumer = ImageConsumer::TRANSFER_READ;
+        let regions = self.regions(image);
+        turn(image, partner, consumer, |commands| {
+            let (raw, from) = (device.as_raw(), image.as_raw());
+            // SAFETY: between the barriers, in their layout; the regions are the image's own and fit the buffer.
+            unsafe { raw.cmd_copy_image_to_buffer(commands, from, consumer.layout, target.as_raw(), &regions) };
+            to_host(device, commands);
+        });
+        // SAFETY: the commands have run, waited for by `turn`, with a barrier to the host at their end.
+        unsafe { target.bytes() }.unwrap().to_vec()
+    }
+
+    /// Writes all of the image.
+    pub(crate) fn write(&self, image: &Image, partner: Partner, bytes: &[u8]) {
+        let device = image.device();
+        let (size, usage) = (self.total(image), vk::BufferUsageFlags::TRANSFER_SRC);
+        let mut source = LocalBuffer::new(device, "source", size, usage, MemoryLocation::CpuToGpu).unwrap();
+        // SAFETY: the GPU has not been told of it.
+        unsafe { source.bytes_mut() }.unwrap().copy_from_slice(bytes);
+        let consumer = ImageConsumer::TRANSFER_WRITE;
+        let regions = self.regions(image);
+        turn(image, partner, consumer, |commands| {
+            let (raw, to) = (device.as_raw(), image.as_raw());
+            // SAFETY: between the barriers, in their layout; the regions are the image's own and fit the buffer.
+            unsafe { raw.cmd_copy_buffer_to_image(commands, source.as_raw(), to, consumer.layout, &regions) };
+        });
+    }
+}
+
+/// Texels of 4 bytes of each layer of each level, read through Vulkan.
+pub(crate) fn read(image: &Image, partner: Partner) -> Vec<((u32, u32), Vec<u32>)> {
+    let copies = Copies::of_texels(4);
+    let mut words = bytemuck::pod_collect_to_vec::<u8, u32>(&copies.read(image, partner)).into_iter();
+    let len = |level| usize::try_from(copies.size(image, level) / 4).unwrap();
+    subresources(image).map(|at| (at, words.by_ref().take(len(at.0)).collect())).collect()
+}
