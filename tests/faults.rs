@@ -96,12 +96,22 @@ fn a_compute_side_that_fails(rig: &Rig, compute: &Compute) {
     assert!(readback.words() == Filler::pattern(LEN, 1));
 
     let mut turn = exchange.begin().unwrap();
+    // On the CPU the failure is held until the frame is submitted. On CUDA it may show before: the first launch of the kernel
+    // that faults would wait for a gate.
+    let gate = (compute.backend() == Backend::Host).then(|| Gate::on(compute));
+    gate.iter().for_each(|gate| gate.hold(&mut turn));
     filler.fail(&mut turn);
-    // Whether the failure shows here already is a matter of time.
     let submitted = turn.finish().and_then(|turn| submit(&readback, turn));
+    assert!(gate.is_none() || submitted.is_ok(), "{submitted:?}");
     let start = Instant::now();
-    if let Ok(point) = &submitted {
-        let _ = point.wait(Rig::LONG);
+    gate.iter().for_each(Gate::open);
+    match &submitted {
+        Ok(point) => {
+            // The host's wait may say that the compute side is gone; the error is the same as that of the calls below.
+            let waited = point.wait(Rig::LONG);
+            assert!(waited.as_ref().err().is_none_or(Error::is_device_lost), "{waited:?}");
+        }
+        Err(error) => assert!(error.is_device_lost(), "{error}"),
     }
     for _ in 0..3 {
         let error = exchange.begin().unwrap_err();

@@ -5,9 +5,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bridge::ash::vk;
-use bridge::vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
 use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, LiveObjects, Work};
-use bridge_tests::{Readback, Rig};
+use bridge_tests::{Gate, Readback, Rig};
 
 #[test]
 fn the_bridge_survives_hostile_code() {
@@ -106,16 +105,14 @@ fn every_frame_that_was_lent_is_waited_for(rig: &Rig, compute: &Compute) {
     let info = ExchangeInfo { name: "lent", slots: 2, timeout: Duration::from_millis(200), ..Default::default() };
     let spec = BufferSpec::<u32>::new(16, Consumer::TRANSFER_READ);
     let mut exchange = Exchange::new(compute, &info, spec).unwrap();
-    let gate = SemaphoreInfo { name: "gate", kind: SemaphoreKind::Timeline, exportable: false };
-    let gate = Semaphore::new(device, &gate).unwrap();
+    let gate = Gate::new(device);
     let readbacks = [Readback::new(device, 64), Readback::new(device, 64)];
     let turns = [(); 2].map(|()| exchange.begin().unwrap().finish().unwrap());
     for (index, turn) in turns.into_iter().enumerate() {
         let commands = readbacks[index].record(&turn, &[(turn.resources().as_raw(), 64)]);
         let lent = turn.lend().unwrap();
         let parts = lent.parts();
-        let closed = vk::SemaphoreSubmitInfo::default().semaphore(gate.as_raw()).value(1);
-        let waits = [parts.wait, closed.stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
+        let waits = [parts.wait, gate.wait_info()];
         let commands = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
         let signals = [parts.signal];
         let batch = vk::SubmitInfo2::default()
@@ -130,8 +127,7 @@ fn every_frame_that_was_lent_is_waited_for(rig: &Rig, compute: &Compute) {
     drop(exchange);
     // The second frame cannot have ended: nothing of it may be freed.
     assert_eq!(LiveObjects::now().leaked_buffers, leaked + 2, "{}", LiveObjects::now());
-    // SAFETY: the host is the gate's only signaller.
-    unsafe { gate.signal(1) }.unwrap();
+    gate.open();
     // SAFETY: no other thread uses the device's queues: tests of a program take turns.
     unsafe { device.as_raw().device_wait_idle() }.unwrap();
 }

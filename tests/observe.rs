@@ -24,8 +24,11 @@ fn the_bridge_can_be_watched() {
 }
 
 fn exchange(compute: &Compute) -> Exchange<BufferSpec<u32>> {
-    let info =
-        ExchangeInfo { name: "watched \"twice\"", slots: 1, timeout: Duration::from_secs(1), ..Default::default() };
+    with_limit(compute, Rig::LONG)
+}
+
+fn with_limit(compute: &Compute, timeout: Duration) -> Exchange<BufferSpec<u32>> {
+    let info = ExchangeInfo { name: "watched \"twice\"", slots: 1, timeout, ..Default::default() };
     Exchange::new(compute, &info, BufferSpec::new(16, Consumer::TRANSFER_READ)).unwrap()
 }
 
@@ -165,7 +168,7 @@ fn a_sink_may_use_the_bridge(rig: &Rig, compute: &Compute) {
 }
 
 fn leaks_are_counted(_: &Rig, compute: &Compute) {
-    let mut watched = exchange(compute);
+    let mut watched = with_limit(compute, Duration::from_millis(500));
     let mut turn = watched.begin().unwrap();
     let (release, gate) = std::sync::mpsc::channel::<()>();
     let Work::Host(host) = turn.work() else { unreachable!("the CPU was asked for") };

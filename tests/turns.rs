@@ -4,11 +4,10 @@
 use std::time::Duration;
 
 use bridge::ash::vk;
-use bridge::vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
 use bridge::{
     BufferSpec, Compute, Consumer, Error, Exchange, ExchangeInfo, LiveObjects, RenderTurn, Stage, SubmitParts,
 };
-use bridge_tests::{Filler, Readback, Rig, on_both_backends};
+use bridge_tests::{Filler, Gate, Readback, Rig, on_both_backends};
 
 on_both_backends!(
     bad_arguments_are_refused_before_anything_is_made,
@@ -36,12 +35,13 @@ fn spec() -> BufferSpec<u32> {
 }
 
 fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
-    Exchange::new(
-        compute,
-        &ExchangeInfo { name: "turns", slots, timeout: Duration::from_secs(2), ..Default::default() },
-        spec(),
-    )
-    .unwrap()
+    with_limit(compute, slots, Rig::LONG)
+}
+
+/// One that gives up soon, for tests in which it has to.
+fn with_limit(compute: &Compute, slots: usize, timeout: Duration) -> Exchange<BufferSpec<u32>> {
+    let info = ExchangeInfo { name: "turns", slots, timeout, ..Default::default() };
+    Exchange::new(compute, &info, spec()).unwrap()
 }
 
 /// One whole frame, checked.
@@ -99,7 +99,7 @@ fn dropped_turns_are_told_and_survived(rig: &Rig, compute: &Compute) {
 }
 
 fn lost_submissions_are_told_until_retracted(rig: &Rig, compute: &Compute) {
-    let mut exchange = exchange(compute, 1);
+    let mut exchange = with_limit(compute, 1, Duration::from_secs(2));
     let turn = exchange.begin().unwrap().finish().unwrap();
     let turn = turn.lend().unwrap();
     // SAFETY: the parts were not used.
@@ -294,21 +294,19 @@ fn closing_while_a_turn_is_held_is_refused(_: &Rig, compute: &Compute) {
 /// Two turns are lent, submitted and dropped; the first is done, the second still runs when the exchange goes.
 fn every_lost_submission_is_waited_for(rig: &Rig, compute: &Compute) {
     let device = rig.device();
-    let mut exchange = exchange(compute, 2);
-    let gate = SemaphoreInfo { name: "gate", kind: SemaphoreKind::Timeline, exportable: false };
-    let gate = Semaphore::new(device, &gate).unwrap();
+    let mut exchange = with_limit(compute, 2, Duration::from_secs(2));
+    let gate = Gate::new(device);
     let readbacks = [Readback::new(device, SIZE), Readback::new(device, SIZE)];
     let turns = two_turns(compute, &mut exchange);
     for (index, turn) in turns.into_iter().enumerate() {
         let commands = readbacks[index].record(&turn, &[(turn.resources().as_raw(), SIZE)]);
         let lent = turn.lend().unwrap();
-        let stages = vk::PipelineStageFlags2::ALL_COMMANDS;
-        let closed = vk::SemaphoreSubmitInfo::default().semaphore(gate.as_raw()).value(index as u64).stage_mask(stages);
-        let (waits, signals) = ([lent.parts().wait, closed], [lent.parts().signal]);
+        // The second waits for the gate.
+        let (waits, signals) = ([lent.parts().wait, gate.wait_info()], [lent.parts().signal]);
         let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
         let batch = vk::SubmitInfo2::default()
             .command_buffer_infos(&infos)
-            .wait_semaphore_infos(&waits)
+            .wait_semaphore_infos(&waits[..=index])
             .signal_semaphore_infos(&signals);
         // SAFETY: the turn's parts and its commands, whose buffers are kept until the device is idle.
         unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
@@ -320,8 +318,7 @@ fn every_lost_submission_is_waited_for(rig: &Rig, compute: &Compute) {
         }
         other => panic!("closed while a frame is still read: {other:?}"),
     }
-    // SAFETY: the only signal of this timeline.
-    unsafe { gate.signal(1) }.unwrap();
+    gate.open();
     // SAFETY: no other thread uses this device's queues now.
     unsafe { device.as_raw().device_wait_idle() }.unwrap();
     assert!(readbacks[1].words() == Filler::pattern(LEN, 2000));
