@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
+use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
 use crate::shell;
 
@@ -14,7 +15,7 @@ const HARMLESS: &[&str] = &["--help", "-h", "--list", "--render-table", "--rende
 /// The benchmark, after making sure that Vulkan is there. Results go to `benches/results`, or where `--out` says.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     if !arguments.iter().any(|argument| HARMLESS.iter().any(|harmless| argument == harmless)) {
-        setup::run(Scope::Headless, true)?;
+        setup::run(Scope::Headless, Consent::of_environment())?;
     }
     let mut command = program(&["--release"]);
     command.args(arguments);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
 use crate::{bench, kernels, shell, test, windows};
 
@@ -15,7 +16,7 @@ type Step = (&'static str, fn() -> Result<()>);
 /// Checking first: `clippy` leaves the metadata that `features` and `docs` build on.
 const STEPS: &[Step] = &[
     ("toolchain", toolchain),
-    ("setup", || setup::run(Scope::Tests, true)),
+    ("setup", || setup::run(Scope::Tests, Consent::of_environment())),
     ("format", || cargo("fmt --all -- --check")),
     ("kernels", || kernels::run(true)),
     ("clippy", || cargo("clippy --workspace --all-targets -- -D warnings")),
@@ -24,7 +25,7 @@ const STEPS: &[Step] = &[
     ("test", tests),
     ("demo", demo),
     ("bench", bench::check),
-    ("windows", || windows::run(true)),
+    ("windows", || windows::run(Consent::of_environment())),
 ];
 
 /// Small enough for two cores without a GPU, large enough for the demo to check its own picture.
@@ -107,6 +108,9 @@ fn toolchain() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
+    let typed = "rustup component add rustfmt clippy";
+    eprintln!("setup: the command: {typed}");
+    Consent::of_environment().confirm(typed)?;
     shell::run(Command::new("rustup").args(["component", "add", "rustfmt", "clippy"]))
         .with_context(|| format!("cargo has no {}; install it and try again", missing.join(" and no ")))
 }

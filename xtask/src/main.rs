@@ -20,9 +20,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use setup::Scope;
+use setup::consent::Consent;
 
 /// The project's commands
 #[derive(Parser)]
@@ -32,8 +33,26 @@ struct Arguments {
     task: Task,
 }
 
-const AFTER_HELP: &str = "Setup uses the system's package manager as root, or through sudo if that needs no password; \
-                          otherwise it prints what to type. BRIDGE_NO_INSTALL=1 forbids it to install.";
+const AFTER_HELP: &str = "Setup shows what it will install with the system's package manager, as root or through sudo, \
+                          and asks on a terminal; without one, in CI or with --yes it goes on by itself. \
+                          BRIDGE_NO_INSTALL=1 forbids it to install; then it prints what to type.";
+
+/// What a command may install.
+#[derive(Args)]
+struct Installing {
+    /// Say what is missing instead of installing it
+    #[arg(long, visible_alias = "offline", conflicts_with = "yes")]
+    no_install: bool,
+    /// Install without asking
+    #[arg(long, short)]
+    yes: bool,
+}
+
+impl Installing {
+    fn consent(&self) -> Consent {
+        Consent::of(self.no_install, self.yes)
+    }
+}
 
 #[derive(Subcommand)]
 enum Task {
@@ -63,9 +82,8 @@ enum Task {
     },
     /// Install what the demo and the tests need: Vulkan loader, a device, validation layer, Xvfb
     Setup {
-        /// Say what is missing instead of installing it
-        #[arg(long, visible_alias = "offline")]
-        no_install: bool,
+        #[command(flatten)]
+        installing: Installing,
     },
     /// Compile shaders/*.cu to PTX with NVRTC, which it fetches; needs no GPU and no CUDA toolkit
     Kernels {
@@ -75,9 +93,8 @@ enum Task {
     },
     /// Check and lint the workspace for Windows, and run its tests and programs under Wine
     Windows {
-        /// Say what is missing instead of installing it
-        #[arg(long, visible_alias = "offline")]
-        no_install: bool,
+        #[command(flatten)]
+        installing: Installing,
     },
     /// The quick loop: format, clippy and unit tests of the crates, and the tests on the driver double
     Check,
@@ -99,9 +116,9 @@ fn main() -> ExitCode {
         Task::Doctor { .. } => programs::doctor(after_the_command(true)),
         Task::Test { .. } => test::run(&after_the_command(false))
             .map(|passed| if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
-        Task::Setup { no_install } => done(setup::run(Scope::Tests, !no_install)),
+        Task::Setup { installing } => done(setup::run(Scope::Tests, installing.consent())),
         Task::Kernels { check } => done(kernels::run(check)),
-        Task::Windows { no_install } => done(windows::run(!no_install)),
+        Task::Windows { installing } => done(windows::run(installing.consent())),
         Task::Check => done(ci::check()),
         Task::Ci { list: true, .. } => done(ci::list()),
         Task::Ci { steps, .. } => done(ci::run(&steps)),

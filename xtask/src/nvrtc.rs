@@ -13,7 +13,9 @@ use std::{fs, ptr};
 use anyhow::{Context, Result, bail};
 use libloading::Library;
 
-use crate::setup::packages::{Manager, Need};
+use crate::setup::consent::Consent;
+use crate::setup::install;
+use crate::setup::packages::Need;
 use crate::{digest, shell};
 
 const PACKAGE: &str = "nvidia-cuda-nvrtc-cu12";
@@ -226,7 +228,7 @@ fn python_with_pip() -> Result<PathBuf> {
     if let Some(python) = find() {
         return Ok(python);
     }
-    Manager::install(&[Need::Pip], true)?;
+    install::install(&[Need::Pip], &[], Consent::of_environment())?;
     find().context("python3 with pip is still not there; install it and try again")
 }
 

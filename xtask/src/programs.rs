@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
+use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
 use crate::shell;
 
@@ -12,7 +13,7 @@ use crate::shell;
 pub(crate) fn demo(arguments: Vec<OsString>) -> Result<ExitCode> {
     let asks = |name: &str| arguments.iter().any(|argument| argument == name);
     if !asks("--help") && !asks("-h") {
-        setup::run(if asks("--window") { Scope::Window } else { Scope::Headless }, true)?;
+        setup::run(if asks("--window") { Scope::Window } else { Scope::Headless }, Consent::of_environment())?;
     }
     shell::become_command(example("particles", &arguments))
 }

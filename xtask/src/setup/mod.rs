@@ -1,5 +1,7 @@
 //! `cargo xtask setup`: is all here that the demo and the tests need, and if not, install it or say how.
 
+pub(crate) mod consent;
+pub(crate) mod install;
 pub(crate) mod packages;
 mod validation;
 mod vulkan;
@@ -10,6 +12,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::shell;
+use consent::Consent;
 use packages::{Manager, Need};
 use validation::Layer;
 
@@ -40,15 +43,20 @@ struct Found {
     layer: Layer,
 }
 
-/// Makes sure that all is here for `scope`; without `install` it only looks. In the error: what is missing and what
-/// to type.
-pub(crate) fn run(scope: Scope, install: bool) -> Result<()> {
+/// Makes sure that all is here for `scope`, as far as `consent` goes. In the error: what is missing and what to type.
+pub(crate) fn run(scope: Scope, consent: Consent) -> Result<()> {
+    if cfg!(all(target_env = "musl", target_feature = "crt-static")) {
+        bail!(
+            "this program is linked statically and cannot open Vulkan's loader, nor could the demo. Build for the \
+             system's C library: RUSTFLAGS=\"-C target-feature=-crt-static\""
+        );
+    }
     let mut found = look(scope);
-    if scope == Scope::Tests && install && packages::may_install() && validation::is_fetched_here() {
-        found = with_current_layer(found)?;
+    if scope == Scope::Tests && consent != Consent::Forbidden {
+        found = with_current_layer(found, consent)?;
     }
     if !found.missing.is_empty() {
-        fill(&found.missing, install)?;
+        fill(&found.missing, &[], consent)?;
         found = look(scope);
         if !found.missing.is_empty() {
             bail!(
@@ -74,26 +82,39 @@ pub(crate) fn run(scope: Scope, install: bool) -> Result<()> {
 
 /// Fetches the layer if that of the system is old or missing, after all else, which brings the package lists with it.
 /// Where it cannot be had, the system's own stays what is wanted.
-fn with_current_layer(found: Found) -> Result<Found> {
+fn with_current_layer(found: Found, consent: Consent) -> Result<Found> {
     if !matches!(found.layer, Layer::Old(_) | Layer::Absent) {
+        return Ok(found);
+    }
+    if let Some(reason) = validation::why_not_fetched() {
+        eprintln!("setup: no current validation layer is fetched: {reason}");
         return Ok(found);
     }
     let others: Vec<_> = found.missing.into_iter().filter(|need| *need != Need::ValidationLayer).collect();
     if !others.is_empty() {
-        fill(&others, true)?;
+        fill(&others, &[validation::DOWNLOAD], consent)?;
+    } else if let Err(error) = install::install(&[], &[validation::DOWNLOAD], consent) {
+        if found.layer == Layer::Absent {
+            return Err(error.context(format!(
+                "no validation layer, and `{}` not run either",
+                Manager::advice(&[Need::ValidationLayer])
+            )));
+        }
+        eprintln!("setup: no current validation layer: {error:#}");
+        return Ok(look(Scope::Tests));
     }
-    if let Err(error) = validation::fetch() {
+    if let Err(error) = validation::fetch(consent) {
         eprintln!("setup: no current validation layer: {error:#}");
     }
     Ok(look(Scope::Tests))
 }
 
-fn fill(missing: &[Need], install: bool) -> Result<()> {
+fn fill(missing: &[Need], downloads: &[&str], consent: Consent) -> Result<()> {
     if !cfg!(target_os = "linux") {
         bail!("missing: {}; install the Vulkan SDK from https://vulkan.lunarg.com", names(missing));
     }
     eprintln!("setup: missing: {}", names(missing));
-    Manager::install(missing, install)
+    install::install(missing, downloads, consent)
 }
 
 /// What to type if there is no Vulkan loader at all; `None` if there is one.

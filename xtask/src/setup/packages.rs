@@ -1,14 +1,12 @@
-//! The system's package manager: which one, what it calls things, and whether this user may use it.
+//! The system's package manager: which one, what it calls things, and what to type.
 
-use std::env;
-use std::process::Command;
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-
+use super::install::pacman_has_lists;
 use crate::shell;
 
-/// Forbids installing; then what is missing is only named.
-const NO_INSTALL: &str = "BRIDGE_NO_INSTALL";
+/// Where pacman keeps its package lists.
+const PACMAN_LISTS: &str = "/var/lib/pacman/sync";
 
 /// Something a machine may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,17 +58,24 @@ pub(crate) enum Manager {
     Dnf,
     Pacman,
     Zypper,
+    Apk,
 }
 
 impl Manager {
-    const ALL: [Self; 4] = [Self::Apt, Self::Dnf, Self::Pacman, Self::Zypper];
+    const ALL: [Self; 5] = [Self::Apt, Self::Dnf, Self::Pacman, Self::Zypper, Self::Apk];
 
-    fn program(self) -> &'static str {
+    /// The one that is installed.
+    pub(super) fn of_this_machine() -> Option<Self> {
+        Self::choose(|program| shell::on_path(program).is_some())
+    }
+
+    pub(super) fn program(self) -> &'static str {
         match self {
             Self::Apt => "apt-get",
             Self::Dnf => "dnf",
             Self::Pacman => "pacman",
             Self::Zypper => "zypper",
+            Self::Apk => "apk",
         }
     }
 
@@ -83,12 +88,13 @@ impl Manager {
     fn packages(self, need: Need) -> &'static [&'static str] {
         match (need, self) {
             (Need::Loader, Self::Apt | Self::Zypper) => &["libvulkan1"],
-            (Need::Loader, Self::Dnf) => &["vulkan-loader"],
+            (Need::Loader, Self::Dnf | Self::Apk) => &["vulkan-loader"],
             (Need::Loader, Self::Pacman) => &["vulkan-icd-loader"],
             (Need::SoftwareDevice, Self::Apt | Self::Dnf) => &["mesa-vulkan-drivers"],
             (Need::SoftwareDevice, Self::Pacman) => &["vulkan-swrast"],
             (Need::SoftwareDevice, Self::Zypper) => &["libvulkan_lvp"],
-            (Need::ValidationLayer, Self::Dnf | Self::Pacman) => &["vulkan-validation-layers"],
+            (Need::SoftwareDevice, Self::Apk) => &["mesa-vulkan-swrast"],
+            (Need::ValidationLayer, Self::Dnf | Self::Pacman | Self::Apk) => &["vulkan-validation-layers"],
             (Need::ValidationLayer, Self::Apt | Self::Zypper) => &["vulkan-validationlayers"],
             (Need::WindowLibraries, Self::Apt) => {
                 &["libx11-6", "libx11-xcb1", "libxcursor1", "libxi6", "libxkbcommon-x11-0", "libxrandr2"]
@@ -102,42 +108,70 @@ impl Manager {
             (Need::WindowLibraries, Self::Zypper) => {
                 &["libX11-6", "libX11-xcb1", "libXcursor1", "libXi6", "libxkbcommon-x11-0", "libXrandr2"]
             }
-            (Need::VirtualScreen, Self::Apt) => &["xvfb"],
+            (Need::WindowLibraries, Self::Apk) => &["libx11", "libxcursor", "libxi", "libxkbcommon-x11", "libxrandr"],
+            (Need::VirtualScreen, Self::Apt | Self::Apk) => &["xvfb"],
             (Need::VirtualScreen, Self::Pacman) => &["xorg-server-xvfb"],
             (Need::VirtualScreen, Self::Dnf | Self::Zypper) => &["xorg-x11-server-Xvfb"],
             (Need::NvidiaLibraries, Self::Apt) => &["libxext6"],
             (Need::NvidiaLibraries, Self::Dnf) => &["libXext"],
-            (Need::NvidiaLibraries, Self::Pacman) => &["libxext"],
+            (Need::NvidiaLibraries, Self::Pacman | Self::Apk) => &["libxext"],
             (Need::NvidiaLibraries, Self::Zypper) => &["libXext6"],
             (Need::Pip, Self::Apt | Self::Dnf | Self::Zypper) => &["python3-pip"],
             (Need::Pip, Self::Pacman) => &["python-pip"],
+            (Need::Pip, Self::Apk) => &["py3-pip"],
             (Need::MinGw, Self::Apt) => &["gcc-mingw-w64-x86-64-win32"],
             (Need::MinGw, Self::Dnf) => &["mingw64-gcc"],
-            (Need::MinGw, Self::Pacman) => &["mingw-w64-gcc"],
+            (Need::MinGw, Self::Pacman | Self::Apk) => &["mingw-w64-gcc"],
             (Need::MinGw, Self::Zypper) => &["mingw64-cross-gcc"],
             (Need::DebianRust, Self::Apt) => &["cargo-web", "rustc-web", "rust-web-clippy", "rust-web-src"],
             (Need::DebianRust, _) => &[],
             (Need::Wine, Self::Apt) => &["wine64"],
-            (Need::Wine, Self::Dnf | Self::Pacman | Self::Zypper) => &["wine"],
+            (Need::Wine, Self::Dnf | Self::Pacman | Self::Zypper | Self::Apk) => &["wine"],
         }
     }
 
-    /// The arguments that install `needs`, without a question.
-    fn install_arguments(self, needs: &[Need]) -> Vec<&'static str> {
+    /// The arguments that install `needs`, without a question of the manager's own.
+    pub(super) fn install_arguments(self, needs: &[Need]) -> Vec<&'static str> {
+        self.arguments(needs, pacman_has_lists(Path::new(PACMAN_LISTS)))
+    }
+
+    fn arguments(self, needs: &[Need], pacman_has_lists: bool) -> Vec<&'static str> {
         let mut arguments = match self {
             Self::Apt => vec!["install", "--yes", "--no-install-recommends"],
             Self::Dnf => vec!["install", "--assumeyes"],
-            Self::Pacman => vec!["--sync", "--needed", "--noconfirm"],
+            Self::Pacman if pacman_has_lists => vec!["--sync", "--needed", "--noconfirm"],
+            // Lists without an upgrade of the rest would be a partial upgrade, which can break an Arch system.
+            Self::Pacman => vec!["--sync", "--refresh", "--sysupgrade", "--needed", "--noconfirm"],
             Self::Zypper => vec!["--non-interactive", "install", "--no-recommends"],
+            Self::Apk => vec!["add", "--update-cache"],
         };
-        arguments.extend(needs.iter().flat_map(|&need| self.packages(need)));
+        arguments.extend(self.packages_of(needs));
         arguments
+    }
+
+    /// What the user has to know before the command runs.
+    pub(super) fn warning(self) -> Option<&'static str> {
+        (self == Self::Pacman && !pacman_has_lists(Path::new(PACMAN_LISTS)))
+            .then_some("pacman has no package lists yet: they are fetched, and the whole system is upgraded with them")
+    }
+
+    /// What to do when the command has failed.
+    pub(super) fn when_it_fails(self, needs: &[Need]) -> String {
+        match self {
+            Self::Pacman => format!(
+                "if packages were not found, the package lists are old. Fetching lists alone (`pacman -Sy`) would be a \
+                 partial upgrade, which can break the system, so it is left to you to upgrade all of it; run this, \
+                 then try again:\n    sudo pacman {}",
+                self.arguments(needs, false).join(" ").replace(" --noconfirm", "")
+            ),
+            _ => format!("run this, then try again:\n    {}", self.typed(needs, true)),
+        }
     }
 
     /// What a person types to install `needs`, on whatever this machine is.
     pub(crate) fn advice(needs: &[Need]) -> String {
-        match Self::choose(|program| shell::on_path(program).is_some()) {
-            Some(manager) => manager.typed(needs),
+        match Self::of_this_machine() {
+            Some(manager) => manager.typed(needs, true),
             None => {
                 let names: Vec<_> = needs.iter().map(|need| need.name()).collect();
                 format!("install by hand, no known package manager was found: {}", names.join(", "))
@@ -145,88 +179,51 @@ impl Manager {
         }
     }
 
-    fn typed(self, needs: &[Need]) -> String {
-        let install = format!("sudo {} {}", self.program(), self.install_arguments(needs).join(" "));
+    pub(super) fn typed(self, needs: &[Need], sudo: bool) -> String {
+        let sudo = if sudo { "sudo " } else { "" };
+        let install = format!("{sudo}{} {}", self.program(), self.install_arguments(needs).join(" "));
         match self {
-            Self::Apt => format!("sudo apt-get update && {install}"),
+            Self::Apt => format!("{sudo}apt-get update && {install}"),
             _ => install,
         }
     }
 
-    /// Installs `needs`, if there is a manager and this user may; else, or if not `allowed`, the error says what to
-    /// type.
-    pub(crate) fn install(needs: &[Need], allowed: bool) -> Result<()> {
-        let advice = || format!("run this, then try again:\n    {}", Self::advice(needs));
-        let Some(manager) = Self::choose(|program| shell::on_path(program).is_some()) else {
-            bail!(Self::advice(needs));
-        };
-        if !(allowed && may_install()) {
-            bail!("installing is turned off; {}", advice());
-        }
-        let Some(privilege) = Privilege::of_this_user() else {
-            bail!("installing needs root, or sudo without a password; {}", advice());
-        };
-        let arguments = manager.install_arguments(needs);
-        eprintln!("setup: installing {}", manager.packages_of(needs).join(" "));
-        if manager == Self::Apt {
-            // A repository that does not answer need not be the one that holds these packages.
-            if let Err(error) = privilege.refresh_apt_lists() {
-                eprintln!("setup: {error:#}; going on");
-            }
-        }
-        shell::run(privilege.command(manager.program()).args(arguments)).with_context(advice)
-    }
-
-    fn packages_of(self, needs: &[Need]) -> Vec<&'static str> {
+    pub(super) fn packages_of(self, needs: &[Need]) -> Vec<&'static str> {
         needs.iter().flat_map(|&need| self.packages(need)).copied().collect()
     }
-}
 
-/// Whether the user lets this program install anything.
-pub(crate) fn may_install() -> bool {
-    env::var_os(NO_INSTALL).is_none_or(|value| value.is_empty() || value == "0")
-}
-
-/// Fetches apt's package lists, if this user may.
-pub(crate) fn refresh_apt_lists() -> Result<()> {
-    let privilege = Privilege::of_this_user();
-    privilege.context("`apt-get update` needs root, or sudo without a password")?.refresh_apt_lists()
-}
-
-/// How this user becomes root without being asked for anything.
-#[derive(Clone, Copy)]
-enum Privilege {
-    Root,
-    Sudo,
-}
-
-impl Privilege {
-    fn of_this_user() -> Option<Self> {
-        let id = Command::new("id").arg("-u").output().ok()?;
-        if id.stdout.trim_ascii() == b"0" {
-            return Some(Self::Root);
+    /// With these, and packages behind them, the manager says what it would fetch and does nothing.
+    pub(super) fn size_arguments(self) -> Option<&'static [&'static str]> {
+        match self {
+            // Without the lock no root is needed.
+            Self::Apt => Some(&["--option", "Debug::NoLocking=1", "install", "--assume-no", "--no-install-recommends"]),
+            Self::Pacman => Some(&["--sync", "--print", "--print-format", "%s"]),
+            Self::Dnf | Self::Zypper | Self::Apk => None,
         }
-        shell::succeeds(Command::new("sudo").args(["--non-interactive", "true"])).then_some(Self::Sudo)
     }
 
-    fn refresh_apt_lists(self) -> Result<()> {
-        shell::run(self.command("apt-get").args(["update", "--quiet=2"]))
-    }
-
-    fn command(self, program: &str) -> Command {
-        const QUIET: &str = "DEBIAN_FRONTEND=noninteractive";
-        let mut command = match self {
-            Self::Root => Command::new("env"),
-            Self::Sudo => {
-                let mut sudo = Command::new("sudo");
-                sudo.args(["--non-interactive", "env"]);
-                sudo
+    /// Takes the size out of what it then says.
+    pub(super) fn read_size(self, said: &str) -> Option<String> {
+        match self {
+            Self::Apt => {
+                let line = |start: &str| said.lines().find_map(|line| line.strip_prefix(start));
+                let fetched = line("Need to get ")?.split(" of archives").next()?;
+                let used = line("After this operation, ").and_then(|rest| rest.split(" of additional").next());
+                let used = used.map_or(String::new(), |used| format!(", {used} on disk"));
+                let packages =
+                    said.lines().find_map(|line| line.split_once(" newly installed")?.0.split(' ').next_back());
+                let packages =
+                    packages.map_or(String::new(), |count| format!("{count} packages with what they need, "));
+                Some(format!("{packages}{fetched} to fetch{used}"))
             }
-        };
-        // Through `env`: sudo drops the variables of its caller. The manager's talk must not end up in the output of
-        // the program that is set up for.
-        command.args([QUIET, program]).stdout(std::io::stderr());
-        command
+            Self::Pacman => {
+                let sizes: Vec<u64> = said.lines().filter_map(|line| line.trim().parse().ok()).collect();
+                let megabytes = sizes.iter().sum::<u64>() as f64 / 1e6;
+                (!sizes.is_empty())
+                    .then(|| format!("{} packages with what they need, {megabytes:.1} MB to fetch", sizes.len()))
+            }
+            Self::Dnf | Self::Zypper | Self::Apk => None,
+        }
     }
 }
 
@@ -266,12 +263,34 @@ mod tests {
     #[test]
     fn the_command_to_type_is_whole() {
         assert_eq!(
-            Manager::Apt.typed(&[Need::Loader, Need::SoftwareDevice]),
+            Manager::Apt.typed(&[Need::Loader, Need::SoftwareDevice], true),
             "sudo apt-get update && sudo apt-get install --yes --no-install-recommends libvulkan1 mesa-vulkan-drivers"
         );
         assert_eq!(
-            Manager::Pacman.typed(&[Need::ValidationLayer]),
-            "sudo pacman --sync --needed --noconfirm vulkan-validation-layers"
+            Manager::Apk.typed(&[Need::ValidationLayer], false),
+            "apk add --update-cache vulkan-validation-layers"
         );
+    }
+
+    #[test]
+    fn pacman_fetches_lists_only_together_with_an_upgrade() {
+        let words = |lists| Manager::Pacman.arguments(&[Need::ValidationLayer], lists).join(" ");
+        assert_eq!(words(true), "--sync --needed --noconfirm vulkan-validation-layers");
+        assert_eq!(words(false), "--sync --refresh --sysupgrade --needed --noconfirm vulkan-validation-layers");
+        let advice = Manager::Pacman.when_it_fails(&[Need::ValidationLayer]);
+        assert!(advice.contains("sudo pacman --sync --refresh --sysupgrade --needed vulkan-"), "{advice}");
+    }
+
+    #[test]
+    fn sizes_are_read_where_the_manager_tells_them() {
+        let apt = "Reading package lists...\n0 upgraded, 23 newly installed, 0 to remove and 4 not upgraded.\n\
+                   Need to get 57.1 MB of archives.\nAfter this operation, 222 MB of additional disk space will be used.\n\
+                   Do you want to continue? [Y/n] N\nAbort.\n";
+        let expected = "23 packages with what they need, 57.1 MB to fetch, 222 MB on disk";
+        assert_eq!(Manager::Apt.read_size(apt).as_deref(), Some(expected));
+        assert_eq!(Manager::Apt.read_size("E: Unable to locate package libvulkan1\n"), None);
+        let pacman = Manager::Pacman.read_size("1500000\n2000000\n");
+        assert_eq!(pacman.as_deref(), Some("2 packages with what they need, 3.5 MB to fetch"));
+        assert_eq!(Manager::Pacman.read_size("error: database file does not exist\n"), None);
     }
 }

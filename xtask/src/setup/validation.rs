@@ -13,7 +13,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::packages;
+use super::consent::Consent;
+use super::install;
 use super::vulkan::{self, Version};
 use crate::{digest, shell};
 
@@ -68,19 +69,37 @@ pub(crate) fn layer_path() -> Option<OsString> {
     env::join_paths(std::iter::once(folder()).chain(own)).ok()
 }
 
-/// Whether this system has the tools to fetch the layer.
-pub(crate) fn is_fetched_here() -> bool {
-    ["apt-get", "dpkg-deb", "tar"].iter().all(|tool| shell::on_path(tool).is_some())
+/// What the user is told before it is fetched.
+pub(super) const DOWNLOAD: &str = "a current validation layer, out of the package chromium-common (about 30 MB)";
+
+/// Why the layer cannot be fetched on this system; `None` if it can be tried.
+pub(super) fn why_not_fetched() -> Option<String> {
+    let missing = ["apt-get", "dpkg-deb", "tar"].into_iter().find(|tool| shell::on_path(tool).is_none());
+    if let Some(tool) = missing {
+        return Some(format!("there is no `{tool}` here; the system's own layer is used"));
+    }
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    is_snap_there(&release).then(|| {
+        format!(
+            "Ubuntu has Chromium as a snap and no package {PACKAGE}; the system's own layer is used. A newer one comes \
+             with the Vulkan SDK of https://vulkan.lunarg.com, whose folder of layers belongs in VK_LAYER_PATH"
+        )
+    })
+}
+
+/// Whether Chromium is a snap on the system of this `/etc/os-release`: on Ubuntu, and not on all that is made from it.
+fn is_snap_there(release: &str) -> bool {
+    release.lines().any(|line| line.trim() == "ID=ubuntu" || line.trim() == "ID=\"ubuntu\"")
 }
 
 /// Fetches the layer. It needs no root, unless the system has no package lists yet.
-pub(crate) fn fetch() -> Result<()> {
+pub(super) fn fetch(consent: Consent) -> Result<()> {
     if !is_known(PACKAGE) {
         // Every system of this family knows its own base: where it does not, there are no lists yet.
         if is_known("base-files") {
             bail!("this system has no package {PACKAGE}");
         }
-        packages::refresh_apt_lists()?;
+        install::refresh_apt_lists(consent)?;
     }
     fs::create_dir_all(shell::target_dir())?;
     // In the target folder, so that the last step is a rename: what stands there is whole.
@@ -89,7 +108,7 @@ pub(crate) fn fetch() -> Result<()> {
     match download(temporary.path()) {
         // The lists name a release that has been replaced since.
         Err(error) if error.to_string().contains("404") => {
-            packages::refresh_apt_lists().context(error)?;
+            install::refresh_apt_lists(consent).context(error)?;
             download(temporary.path())?;
         }
         result => result?,
@@ -249,6 +268,13 @@ mod tests {
         assert!(!is_whole(&place));
         put(&fresh("third"), &place).unwrap();
         assert_eq!(fs::read_to_string(place.join(LIBRARY)).unwrap(), "third");
+    }
+
+    #[test]
+    fn only_ubuntu_itself_has_chromium_as_a_snap() {
+        assert!(is_snap_there("NAME=\"Ubuntu\"\nID=ubuntu\nID_LIKE=debian\n"));
+        assert!(!is_snap_there("NAME=\"Linux Mint\"\nID=linuxmint\nID_LIKE=\"ubuntu debian\"\n"));
+        assert!(!is_snap_there("ID=debian\n"));
     }
 
     #[test]

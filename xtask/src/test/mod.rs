@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use self::expected::Difference;
 use self::tally::Tally;
 use crate::screen::VirtualScreen;
+use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
 use crate::shell;
 
@@ -22,7 +23,7 @@ pub(crate) const SKIP_LOG: &str = "BRIDGE_SKIP_LOG";
 
 /// Sets up, runs `cargo test --workspace` with `arguments` behind it, and reports. False if a test failed.
 pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
-    if let Err(error) = setup::run(Scope::Tests, true) {
+    if let Err(error) = setup::run(Scope::Tests, Consent::of_environment()) {
         eprintln!("test: {error:#}\ntest: going on; the tests that need it will be skipped");
     }
     let screen = if setup::has_screen() { None } else { VirtualScreen::start().map_err(say).ok() };

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
+use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
 use crate::{shell, test};
 use tools::Tools;
@@ -33,14 +34,14 @@ const QUICK_TO_BUILD: &str =
 const DEMO: &str = "--backend host --frames 4 --particles 20000 --size 320x180 --slots 2";
 
 /// All of it; stops at the first step that fails.
-pub(crate) fn run(install: bool) -> Result<()> {
+pub(crate) fn run(consent: Consent) -> Result<()> {
     if !cfg!(target_os = "linux") {
         bail!("this is for Linux, where Windows has to be imitated; on Windows run `cargo xtask test`");
     }
     let tools = timed("tools", || {
-        let tools = Tools::set_up(CHECKED, install)?;
+        let tools = Tools::set_up(CHECKED, consent)?;
         // The screen and the software driver are Linux's own: Wine hands them on.
-        setup::run(Scope::Tests, install)?;
+        setup::run(Scope::Tests, consent)?;
         Ok(tools)
     })?;
     timed("clippy", || {

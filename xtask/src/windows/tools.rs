@@ -6,7 +6,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::setup::packages::{self, Manager, Need};
+use crate::setup::consent::Consent;
+use crate::setup::install;
+use crate::setup::packages::Need;
 use crate::shell;
 
 /// Debian puts Wine's 64-bit loader here alone, other systems on the path.
@@ -31,8 +33,8 @@ enum Rust {
 
 impl Tools {
     /// Looks, and installs what is not there. In the error: what to type.
-    pub(super) fn set_up(checked: &str, install: bool) -> Result<Self> {
-        let rust = rust(checked, install)?;
+    pub(super) fn set_up(checked: &str, consent: Consent) -> Result<Self> {
+        let rust = rust(checked, consent)?;
         let mut needs = Vec::new();
         if shell::on_path(compiler()).is_none() {
             needs.push(Need::MinGw);
@@ -41,7 +43,7 @@ impl Tools {
             needs.push(Need::Wine);
         }
         if !needs.is_empty() {
-            Manager::install(&needs, install)?;
+            install::install(&needs, &[], consent)?;
         }
         let wine = wine().context("the packages went in, but there is neither `wine64` nor `wine`")?;
         Ok(Self { rust, wine })
@@ -109,19 +111,19 @@ fn wine() -> Option<PathBuf> {
     shell::on_path("wine64").or(of_debian).or_else(|| shell::on_path("wine"))
 }
 
-fn rust(checked: &str, install: bool) -> Result<Rust> {
+fn rust(checked: &str, consent: Consent) -> Result<Rust> {
     let targets = [checked, Rust::Own.run_target()];
     let missing: Vec<_> = targets.into_iter().filter(|target| !has_target(target)).collect();
     if missing.is_empty() {
         return Ok(Rust::Own);
     }
-    let Err(error) = add_targets(&missing, install) else { return Ok(Rust::Own) };
+    let Err(error) = add_targets(&missing, consent) else { return Ok(Rust::Own) };
     if !has_debians_rust() {
         if shell::on_path("apt-get").is_none() {
             return Err(error);
         }
         eprintln!("setup: {error:#}\nsetup: taking Debian's Rust instead");
-        Manager::install(&[Need::DebianRust], install).context(format!("{error:#}"))?;
+        install::install(&[Need::DebianRust], &[], consent).context(format!("{error:#}"))?;
     }
     Ok(Rust::Debian)
 }
@@ -133,15 +135,15 @@ fn has_target(target: &str) -> bool {
     found.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
 }
 
-fn add_targets(targets: &[&str], install: bool) -> Result<()> {
+fn add_targets(targets: &[&str], consent: Consent) -> Result<()> {
     let typed = format!("rustup target add {}", targets.join(" "));
     if shell::on_path("rustup").is_none() {
         bail!("Rust for Windows is not here, and neither is rustup, which brings it with `{typed}`: https://rustup.rs");
     }
-    if !(install && packages::may_install()) {
-        bail!("installing is turned off; run this, then try again:\n    {typed}");
+    if consent != Consent::Forbidden {
+        eprintln!("setup: the command: {typed}");
     }
-    eprintln!("setup: {typed}");
+    consent.confirm(&typed)?;
     let mut rustup = Command::new("rustup");
     rustup.current_dir(shell::root()).args(["target", "add"]).args(targets);
     shell::run(&mut rustup).context("rustup brings no Rust for Windows")
