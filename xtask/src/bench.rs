@@ -17,14 +17,17 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     if !arguments.iter().any(|argument| HARMLESS.iter().any(|harmless| argument == harmless)) {
         setup::run(Scope::Headless, Consent::of_environment())?;
     }
-    let mut command = program(&["--release"]);
+    eprintln!("bench: building it with its dependencies (release); the first time that takes minutes");
+    let mut command = program(shell::cargo_here("run"), &["--release"]);
     command.args(arguments);
     shell::become_command(command)
 }
 
 /// That it works, and that the frame path allocates nothing: few samples, without CUDA, validation on.
 pub(crate) fn check() -> Result<()> {
-    let mut command = program(&[]);
+    let mut command = shell::cargo();
+    command.arg("run");
+    let mut command = program(command, &[]);
     command.args(["--quick", "--backend", "host", "--validate", "--out"]).arg(shell::target_dir().join("ci/bench"));
     if let Some(path) = setup::layer_path() {
         command.env("VK_LAYER_PATH", path);
@@ -32,8 +35,7 @@ pub(crate) fn check() -> Result<()> {
     shell::run(&mut command)
 }
 
-fn program(options: &[&str]) -> Command {
-    let mut command = shell::cargo();
-    command.arg("run").args(options).args(["--package", "bridge-bench", "--"]);
+fn program(mut command: Command, options: &[&str]) -> Command {
+    command.args(options).args(["--package", "bridge-bench", "--"]);
     command
 }

@@ -27,7 +27,8 @@ pub(crate) fn doctor(arguments: Vec<OsString>) -> Result<ExitCode> {
 }
 
 fn example(name: &str, arguments: &[OsString]) -> Command {
-    let mut command = shell::cargo();
-    command.args(["run", "--release", "--package", "bridge-examples", "--example", name, "--"]).args(arguments);
+    eprintln!("{name}: building it with its dependencies (release); the first time that takes minutes");
+    let mut command = shell::cargo_here("run");
+    command.args(["--release", "--package", "bridge-examples", "--example", name, "--"]).args(arguments);
     command
 }

@@ -17,20 +17,49 @@ pub(crate) fn root() -> PathBuf {
 /// Where cargo puts what it builds.
 pub(crate) fn target_dir() -> PathBuf {
     match env::var_os("CARGO_TARGET_DIR") {
-        Some(dir) => root().join(dir),
+        Some(dir) => from_here(Path::new(&dir)),
         None => root().join("target"),
     }
 }
 
+/// The path as the user means it: relative to the folder in which this program was called.
+pub(crate) fn from_here(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// The cargo that started this program, in the root of the workspace.
 pub(crate) fn cargo() -> Command {
-    cargo_at(Path::new(&env::var_os("CARGO").unwrap_or_else(|| "cargo".into())))
+    cargo_at(&own_cargo())
 }
 
 /// Another cargo, in the root of the workspace.
 pub(crate) fn cargo_at(program: &Path) -> Command {
-    let mut command = Command::new(program);
+    let mut command = plain_cargo(program);
     command.current_dir(root());
+    command
+}
+
+/// `cargo WORD` on this workspace in the folder in which the user is, for commands that take words of the user's: paths
+/// among them are relative to that folder.
+pub(crate) fn cargo_here(word: &str) -> Command {
+    let mut command = plain_cargo(&own_cargo());
+    command.arg(word);
+    if env::current_dir().is_ok_and(|here| here != root()) {
+        command.arg("--manifest-path").arg(root().join("Cargo.toml"));
+    }
+    command
+}
+
+fn own_cargo() -> PathBuf {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).into()
+}
+
+fn plain_cargo(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    // Relative ones would be so to the folder in which cargo is started.
+    if env::var_os("CARGO_TARGET_DIR").is_some() {
+        command.env("CARGO_TARGET_DIR", target_dir());
+    }
     // Set by the outer `cargo run` for this package; build scripts below must not take it for theirs.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
@@ -104,6 +133,16 @@ mod tests {
         let mut command = Command::new("/usr/bin/tool");
         command.args(["--size", "640x360", "a b", "it's", ""]);
         assert_eq!(shown(&command), r"tool --size 640x360 'a b' 'it'\''s' ''");
+    }
+
+    #[test]
+    fn what_the_user_names_is_found_from_where_the_user_is() {
+        // Tests run in the folder of their package, not in the root.
+        let command = cargo_here("run");
+        assert_eq!(command.get_current_dir(), None);
+        assert!(shown(&command).ends_with("Cargo.toml"), "{}", shown(&command));
+        assert_eq!(from_here(Path::new("picture.png")), env::current_dir().unwrap().join("picture.png"));
+        assert_eq!(cargo().get_current_dir(), Some(root().as_path()));
     }
 
     #[test]

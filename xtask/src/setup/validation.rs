@@ -65,7 +65,8 @@ pub(crate) fn layer_path() -> Option<OsString> {
         return None;
     }
     let own = env::var_os("VK_LAYER_PATH").filter(|paths| !paths.is_empty());
-    let own = own.iter().flat_map(env::split_paths);
+    // Tests run in the folders of their packages: a path from here has to be whole.
+    let own = own.iter().flat_map(env::split_paths).map(|path| shell::from_here(&path));
     env::join_paths(std::iter::once(folder()).chain(own)).ok()
 }
 

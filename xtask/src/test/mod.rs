@@ -32,8 +32,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
     fs::create_dir_all(shell::target_dir())?;
     fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;
 
-    let mut command = shell::cargo();
-    command.arg("test");
+    let mut command = shell::cargo_here("test");
     if !names_a_package(arguments) {
         command.arg("--workspace");
     }
