@@ -47,3 +47,8 @@ macro_rules! on_both_backends {
         }
     };
 }
+
+/// The examples of the workspace's README, compiled. Here and not in `bridge`, whose package does not hold that file.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -40,8 +40,8 @@ const IMAGE_DEMOS: &[&str] = &[
 /// The steps of [`check`], on the crates alone.
 const QUICK: &[Step] = &[
     ("format", || cargo("fmt --all -- --check")),
-    ("clippy", || cargo("clippy -p vk-export -p cuda-import -p bridge --lib --tests -- -D warnings")),
-    ("unit", || cargo("test --quiet -p vk-export -p cuda-import -p bridge --lib")),
+    ("clippy", || cargo("clippy -p vk-export -p cuda-import -p vk-cuda-bridge --lib --tests -- -D warnings")),
+    ("unit", || cargo("test --quiet -p vk-export -p cuda-import -p vk-cuda-bridge --lib")),
     ("double", || cargo("test --quiet -p driver-double")),
 ];
 

@@ -50,6 +50,8 @@
 //! Turns own what they need, so a frame may be computed on one thread and rendered on another; everything is [`Send`].
 //! An exchange is driven from one thread at a time (`begin` takes `&mut self`).
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod buffer;
 mod compute;
 mod error;
@@ -89,7 +91,7 @@ pub use observe::trace::{trace_off, trace_to};
 pub use timeline::TimelinePoint;
 pub use timeline::signaller::Signaller;
 
-/// The README's examples, compiled.
+/// The README's example, compiled.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

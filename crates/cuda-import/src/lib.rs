@@ -74,6 +74,8 @@
 //! The version of CUDA's binding is a feature: `cuda-12000` by default, which runs on the most drivers, or exactly one of
 //! the others. [`cudarc`] is exported again, so that programs use the same one.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod buffer;
 mod device;
 mod error;
@@ -134,3 +136,8 @@ const _: () = {
     shared::<FrameGraph>();
     shared::<Error>();
 };
+
+/// The README's example, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

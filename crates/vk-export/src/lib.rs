@@ -32,6 +32,8 @@
 //!
 //! Everything here is [`Send`] and [`Sync`]; what Vulkan wants externally synchronized (the queue) is locked inside.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod buffer;
 mod device;
 mod error;
@@ -90,3 +92,8 @@ const _: () = {
     shared::<PhysicalDeviceInfo>();
     shared::<Error>();
 };
+
+/// The README's example, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -21,8 +21,8 @@ use wine::Wine;
 /// Checked, linted and documented; not linked.
 const CHECKED: &str = "x86_64-pc-windows-msvc";
 
-/// Tests inside the crates. Those beside them in `bridge` and `bridge-examples` start cargo or programs for Linux.
-const INSIDE: &str = "-p vk-export -p cuda-import -p bridge -p bridge-examples --lib";
+/// Tests inside the crates. Those beside them in `vk-cuda-bridge` and `bridge-examples` start cargo or programs for Linux.
+const INSIDE: &str = "-p vk-export -p cuda-import -p vk-cuda-bridge -p bridge-examples --lib";
 /// Whole packages of tests.
 const BESIDE: &str = "-p driver-double -p bridge-tests";
 
