@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
-use crate::{bench, kernels, shell, test, windows};
+use crate::{api, bench, kernels, publish, shell, test, windows};
 
 type Step = (&'static str, fn() -> Result<()>);
 
@@ -19,14 +19,21 @@ const STEPS: &[Step] = &[
     ("setup", || setup::run(Scope::Tests, Consent::of_environment())),
     ("format", || cargo("fmt --all -- --check")),
     ("kernels", || kernels::run(true)),
+    ("licences", publish::licences),
     ("clippy", || cargo("clippy --workspace --all-targets -- -D warnings")),
     ("features", features),
     ("docs", docs),
+    ("api", || api::run(false)),
+    ("package", publish::package),
+    ("misuse", || cargo(MISUSE)),
     ("test", tests),
     ("demo", demo),
     ("bench", bench::check),
     ("windows", || windows::run(Consent::of_environment())),
 ];
+
+/// What must not compile. Apart from the other tests: it builds the crates once more, for its own programs.
+const MISUSE: &str = "test -p vk-cuda-bridge --test compile_fail -- --ignored";
 
 /// Small enough for two cores without a GPU, large enough for the demo to check its own picture.
 const DEMO: &str = "run -p bridge-examples --example particles -- --frames 24 --particles 60000 --size 640x360 --backend host --validate";
@@ -40,8 +47,10 @@ const IMAGE_DEMOS: &[&str] = &[
 /// The steps of [`check`], on the crates alone.
 const QUICK: &[Step] = &[
     ("format", || cargo("fmt --all -- --check")),
-    ("clippy", || cargo("clippy -p vk-export -p cuda-import -p vk-cuda-bridge --lib --tests -- -D warnings")),
-    ("unit", || cargo("test --quiet -p vk-export -p cuda-import -p vk-cuda-bridge --lib")),
+    ("clippy", || {
+        cargo("clippy -p vk-export -p cuda-import -p vk-cuda-bridge -p vk-local --lib --tests -- -D warnings")
+    }),
+    ("unit", || cargo("test --quiet -p vk-export -p cuda-import -p vk-cuda-bridge -p vk-local --lib")),
     ("double", || cargo("test --quiet -p driver-double")),
 ];
 
@@ -200,7 +209,7 @@ mod tests {
     fn a_step_is_found_by_name_and_an_unknown_one_lists_all() {
         assert_eq!(step("docs").unwrap().0, "docs");
         let error = step("doc").err().unwrap().to_string();
-        assert!(error.contains("`doc`") && error.contains("format, kernels"), "{error}");
+        assert!(error.contains("`doc`") && error.contains("format, kernels, licences"), "{error}");
     }
 
     #[test]

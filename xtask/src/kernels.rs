@@ -94,7 +94,7 @@ fn with_extension(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
 }
 
 /// The first line in which the two texts differ, shown; `None` if they are equal.
-fn difference(committed: &str, fresh: &str) -> Option<String> {
+pub(crate) fn difference(committed: &str, fresh: &str) -> Option<String> {
     if committed == fresh {
         return None;
     }

@@ -3,12 +3,14 @@
 //! It depends on no crate of the workspace, so that it builds quickly and runs on a machine where nothing is
 //! installed yet; its tests depend on `test-support`, which depends on nothing.
 
+mod api;
 mod bench;
 mod ci;
 mod digest;
 mod kernels;
 mod nvrtc;
 mod programs;
+mod publish;
 mod screen;
 mod setup;
 mod shell;
@@ -17,6 +19,7 @@ mod windows;
 
 use std::env;
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -91,6 +94,12 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Compare the public API of the published crates with the text in docs/api
+    Api {
+        /// Write the text instead
+        #[arg(long)]
+        update: bool,
+    },
     /// Check and lint the workspace for Windows, and run its tests and programs under Wine
     Windows {
         #[command(flatten)]
@@ -110,7 +119,10 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().task {
+    if let Some(real) = env::var_os(api::AS_RUSTDOC) {
+        return ended(api::be_rustdoc(Path::new(&real)));
+    }
+    ended(match Arguments::parse().task {
         Task::Demo { .. } => programs::demo(after_the_command(true)),
         Task::Bench { .. } => bench::run(&after_the_command(true)),
         Task::Doctor { .. } => programs::doctor(after_the_command(true)),
@@ -118,11 +130,15 @@ fn main() -> ExitCode {
             .map(|passed| if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Task::Setup { installing } => done(setup::run(Scope::Tests, installing.consent())),
         Task::Kernels { check } => done(kernels::run(check)),
+        Task::Api { update } => done(api::run(update)),
         Task::Windows { installing } => done(windows::run(installing.consent())),
         Task::Check => done(ci::check()),
         Task::Ci { list: true, .. } => done(ci::list()),
         Task::Ci { steps, .. } => done(ci::run(&steps)),
-    };
+    })
+}
+
+fn ended(result: Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE

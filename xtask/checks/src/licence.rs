@@ -1,0 +1,112 @@
+//! SPDX licence expressions, as far as Cargo manifests use them.
+
+use anyhow::{Result, bail};
+
+/// The names in `allow = [...]` under `[licenses]` of a `deny.toml`.
+pub(crate) fn allowed(deny: &str) -> Option<Vec<String>> {
+    let section = deny.split_once("[licenses]")?.1;
+    let list = section.split_once("allow = [")?.1.split_once(']')?.0;
+    Some(list.split(',').map(|name| name.trim().trim_matches('"').to_owned()).filter(|name| !name.is_empty()).collect())
+}
+
+/// Whether one who accepts `allowed` may use what is licensed under `expression`.
+pub(crate) fn is_met(expression: &str, allowed: &[String]) -> Result<bool> {
+    // `MIT/Apache-2.0` is how manifests said OR before SPDX.
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let words: Vec<&str> = spaced.split_whitespace().collect();
+    let mut parser = Parser { words: &words, allowed };
+    let met = parser.any();
+    match (met, parser.words) {
+        (Some(met), []) => Ok(met),
+        _ => bail!("`{expression}` is no licence expression"),
+    }
+}
+
+struct Parser<'a> {
+    words: &'a [&'a str],
+    allowed: &'a [String],
+}
+
+impl<'a> Parser<'a> {
+    /// Terms between ORs, which bind least.
+    fn any(&mut self) -> Option<bool> {
+        let mut met = self.all()?;
+        while self.takes("OR") {
+            met |= self.all()?;
+        }
+        Some(met)
+    }
+
+    /// Terms between ANDs.
+    fn all(&mut self) -> Option<bool> {
+        let mut met = self.one()?;
+        while self.takes("AND") {
+            met &= self.one()?;
+        }
+        Some(met)
+    }
+
+    fn one(&mut self) -> Option<bool> {
+        if self.takes("(") {
+            let met = self.any()?;
+            return self.takes(")").then_some(met);
+        }
+        let name = self.next()?;
+        if matches!(name, "OR" | "AND" | "WITH" | ")") {
+            return None;
+        }
+        // An exception only grants more.
+        if self.takes("WITH") {
+            self.next()?;
+        }
+        Some(self.allowed.iter().any(|allowed| allowed == name))
+    }
+
+    fn takes(&mut self, word: &str) -> bool {
+        let found = self.words.first() == Some(&word);
+        if found {
+            self.words = &self.words[1..];
+        }
+        found
+    }
+
+    fn next(&mut self) -> Option<&'a str> {
+        let (first, rest) = self.words.split_first()?;
+        self.words = rest;
+        Some(first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn met(expression: &str) -> bool {
+        is_met(expression, &["MIT".to_owned(), "Unicode-3.0".to_owned()]).unwrap()
+    }
+
+    #[test]
+    fn one_of_an_or_and_all_of_an_and() {
+        assert!(met("MIT") && met("MIT OR GPL-3.0") && met("Apache-2.0/MIT"));
+        assert!(!met("GPL-3.0") && !met("MIT AND GPL-3.0"));
+        assert!(met("(MIT OR Apache-2.0) AND Unicode-3.0"));
+        assert!(!met("(MIT OR Apache-2.0) AND BSD-3-Clause"));
+        assert!(met("Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT"));
+        // AND binds closer than OR.
+        assert!(met("MIT OR GPL-3.0 AND Zlib"));
+    }
+
+    #[test]
+    fn what_is_no_expression_is_an_error_and_not_a_pass() {
+        for text in ["", "OR MIT", "MIT MIT", "(MIT", "MIT OR", "MIT)"] {
+            assert!(is_met(text, &["MIT".to_owned()]).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_list_is_read_from_deny_toml() {
+        let deny = "[graph]\nallow = [\"no\"]\n[licenses]\n# why\nallow = [\n    \"MIT\",\n    \"Zlib\",\n]\n[bans]\n";
+        assert_eq!(allowed(deny).unwrap(), ["MIT", "Zlib"]);
+        assert_eq!(allowed("[bans]\n"), None);
+    }
+}

@@ -1,0 +1,73 @@
+//! The parts of `cargo xtask ci` that read JSON: the public API as text, the licences of the dependencies.
+//!
+//! A package of its own, so that `cargo xtask demo` does not wait for serde and what else these need.
+
+mod licence;
+
+use std::io::Read;
+use std::process::ExitCode;
+use std::{env, fs, io};
+
+use anyhow::{Context, Result, bail};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["api", json] => api(json),
+        ["licences", deny] => licences(deny),
+        _ => bail!("usage: xtask-checks api RUSTDOC.json | xtask-checks licences deny.toml < METADATA.json"),
+    }
+}
+
+/// Prints one line for every public item of the crate whose rustdoc JSON this is.
+fn api(json: &str) -> Result<()> {
+    let api = public_api::Builder::from_rustdoc_json(json)
+        .omit_blanket_impls(true)
+        .omit_auto_trait_impls(true)
+        .omit_auto_derived_impls(true)
+        .build()
+        .with_context(|| format!("{json} is not rustdoc JSON that this version of public-api reads"))?;
+    print!("{api}");
+    Ok(())
+}
+
+/// Compares the licences in `cargo metadata`'s output, on the standard input, with those that `deny` allows.
+fn licences(deny: &str) -> Result<()> {
+    let text = fs::read_to_string(deny).with_context(|| format!("cannot read {deny}"))?;
+    let allowed = licence::allowed(&text).with_context(|| format!("{deny} has no list `allow` under [licenses]"))?;
+    let mut metadata = String::new();
+    io::stdin().read_to_string(&mut metadata).context("cannot read the output of `cargo metadata`")?;
+    let metadata: serde_json::Value =
+        serde_json::from_str(&metadata).context("that is not `cargo metadata`'s output")?;
+    let packages = metadata["packages"].as_array().context("`cargo metadata` lists no packages")?;
+
+    let mut refused = Vec::new();
+    for package in packages {
+        let name =
+            format!("{} {}", package["name"].as_str().unwrap_or("?"), package["version"].as_str().unwrap_or("?"));
+        match package["license"].as_str() {
+            Some(expression) if licence::is_met(expression, &allowed)? => {}
+            Some(expression) => refused.push(format!("{name}: {expression}")),
+            None => refused.push(format!("{name}: no licence expression in its manifest")),
+        }
+    }
+    if !refused.is_empty() {
+        bail!(
+            "licences that {deny} does not allow; replace the crate, or add the licence there if its terms can be \
+             met:\n    {}",
+            refused.join("\n    ")
+        );
+    }
+    println!("licences: {} packages, all under {}", packages.len(), allowed.join(", "));
+    Ok(())
+}

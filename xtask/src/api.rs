@@ -1,0 +1,118 @@
+//! `cargo xtask api`: the public API of the published crates as text, in `docs/api/`.
+//!
+//! rustdoc's JSON is unstable, so stable rustdoc writes it only if told that it may, and its format changes with the
+//! release. cargo is given this program as its rustdoc, which passes the permission on to the real one alone: in
+//! cargo's own environment it would make build scripts probe for nightly features, and rebuild half of the graph.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{kernels, shell};
+
+/// The release whose rustdoc JSON the pinned `public-api` reads. Move the two together.
+const COMPILER: &str = "1.95";
+/// Makes this program the rustdoc of its name.
+pub(crate) const AS_RUSTDOC: &str = "XTASK_AS_RUSTDOC";
+
+/// Package, library.
+const CRATES: &[(&str, &str)] =
+    &[("vk-export", "vk_export"), ("cuda-import", "cuda_import"), ("vk-cuda-bridge", "bridge")];
+
+/// Compares the text of every published crate with the committed one; with `update` writes it instead.
+pub(crate) fn run(update: bool) -> Result<()> {
+    if let Some(reason) = wrong_compiler() {
+        if update {
+            bail!("{reason}; install that release and set RUSTUP_TOOLCHAIN={COMPILER}.0");
+        }
+        println!("SKIP api: {reason}");
+        return Ok(());
+    }
+    let folder = shell::root().join("docs/api");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let mut changed = Vec::new();
+    for (package, library) in CRATES {
+        let text = text(package, library)?;
+        let file = folder.join(format!("{package}.txt"));
+        if update {
+            fs::write(&file, &text).with_context(|| format!("cannot write {}", file.display()))?;
+            println!("api: docs/api/{package}.txt ({} lines)", text.lines().count());
+            continue;
+        }
+        match kernels::difference(&fs::read_to_string(&file).unwrap_or_default(), &text) {
+            None => println!("api: docs/api/{package}.txt is up to date"),
+            Some(place) => {
+                eprintln!("api: the public API of {package} is not docs/api/{package}.txt\n{place}");
+                changed.push(*package);
+            }
+        }
+    }
+    if changed.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "the public API of {} changed; if it was meant to, run `cargo xtask api --update`, read the difference and \
+         commit it",
+        changed.join(", ")
+    );
+}
+
+/// Why no text can be made; `None` with the right compiler.
+fn wrong_compiler() -> Option<String> {
+    let output = Command::new("rustc").arg("--version").current_dir(shell::root()).output().ok();
+    let version = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    (!is_release(&version)).then(|| format!("the text is that of rustc {COMPILER}, and this is {:?}", version.trim()))
+}
+
+fn is_release(version: &str) -> bool {
+    version.starts_with(&format!("rustc {COMPILER}."))
+}
+
+fn text(package: &str, library: &str) -> Result<String> {
+    let mut doc = shell::cargo();
+    doc.args(["rustdoc", "--quiet", "--package", package, "--lib", "--", "-Zunstable-options", "--output-format=json"]);
+    doc.args(["--cap-lints", "allow"]);
+    doc.env("RUSTDOC", own_path()?).env(AS_RUSTDOC, "rustdoc");
+    shell::run(&mut doc)?;
+    let json = shell::target_dir().join(format!("doc/{library}.json"));
+    let mut checks = shell::cargo();
+    checks.args(["run", "--quiet", "--package", "xtask-checks", "--", "api"]).arg(&json);
+    let output = checks.output().with_context(|| format!("cannot start `{}`", shell::shown(&checks)))?;
+    if !output.status.success() {
+        bail!("`{}` failed: {}", shell::shown(&checks), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    String::from_utf8(output.stdout).context("the text is not UTF-8")
+}
+
+fn own_path() -> Result<PathBuf> {
+    std::env::current_exe().context("this program's own path is unknown")
+}
+
+/// Is rustdoc: starts the real one, with the words that this program was given and the permission.
+pub(crate) fn be_rustdoc(real: &Path) -> Result<ExitCode> {
+    let mut command = Command::new(real);
+    command.args(std::env::args_os().skip(1)).env("RUSTC_BOOTSTRAP", "1").env_remove(AS_RUSTDOC);
+    shell::become_command(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_release_of_the_json_format_counts() {
+        assert!(is_release("rustc 1.95.0 (59807616e 2026-04-14)\n"));
+        assert!(!is_release("rustc 1.96.0 (x)\n") && !is_release("rustc 1.9.0\n") && !is_release(""));
+    }
+
+    #[test]
+    fn every_published_crate_is_listed() {
+        for (package, library) in CRATES {
+            let folder = if *library == "bridge" { "bridge" } else { package };
+            let manifest = fs::read_to_string(shell::root().join("crates").join(folder).join("Cargo.toml")).unwrap();
+            assert!(manifest.contains(&format!("name = \"{package}\"")), "{package}");
+        }
+    }
+}
