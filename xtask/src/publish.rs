@@ -1,6 +1,7 @@
 //! What has to hold before the crates can be published: each packs and builds from its package, and licences are allowed.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -16,11 +17,31 @@ pub(crate) fn package() -> Result<()> {
     // In a working tree with changes it has to work, too. Nothing is published from here.
     command.args(["package", "--allow-dirty"]);
     command.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
-    // In the workspace's folder and with its profile, which a package does not bring along: what they have in common is
-    // not built again.
-    command.env("CARGO_TARGET_DIR", shell::target_dir());
+    fs::create_dir_all(shell::target_dir())
+        .with_context(|| format!("cannot make {}", shell::target_dir().display()))?;
+    let folder = tempfile::Builder::new().prefix("package-").tempdir_in(shell::target_dir())?;
+    command.env("CARGO_TARGET_DIR", fresh_name_of_target(folder.path())?);
+    // The workspace's profile, which a package does not bring along: what is equal is not built again.
     command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "false");
     shell::run(&mut command)
+}
+
+/// The target folder under a name that it never had.
+///
+/// Symptom: the crates of an earlier run are built. Cause: cargo takes what a registry holds for unchanging, and the
+/// registry is here a folder beside the packages, known by its path. Solution: another path each time, which leads to the
+/// same folder, so that the dependencies in it serve again. Remove when cargo tells two contents of a package apart.
+fn fresh_name_of_target(folder: &Path) -> Result<PathBuf> {
+    #[cfg(unix)]
+    {
+        let link = folder.join("target");
+        std::os::unix::fs::symlink(shell::target_dir(), &link)
+            .with_context(|| format!("cannot make {}", link.display()))?;
+        Ok(link)
+    }
+    // Links need a privilege elsewhere; a fresh folder builds the dependencies once more.
+    #[cfg(not(unix))]
+    Ok(folder.to_owned())
 }
 
 /// Every dependency's licence is one that `deny.toml` allows: cargo-deny says so where it is installed, and this program
@@ -31,7 +52,7 @@ pub(crate) fn licences() -> Result<()> {
     }
     println!("licences: cargo-deny is not installed: its bans, advisories and sources are not checked");
     let folder = shell::target_dir().join("ci");
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let file = folder.join("metadata.json");
     let mut metadata = shell::cargo();
     metadata.args(["metadata", "--format-version=1"]);
@@ -50,14 +71,21 @@ pub(crate) fn licences() -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     /// Folder under `crates/` by package.
     fn folder(package: &str) -> std::path::PathBuf {
         let name = if package == "vk-cuda-bridge" { "bridge" } else { package };
         shell::root().join("crates").join(name)
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_fresh_name_leads_to_the_target_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = fresh_name_of_target(folder.path()).unwrap();
+        assert!(name.starts_with(folder.path()));
+        assert_eq!(fs::read_link(&name).unwrap(), shell::target_dir());
     }
 
     #[test]
