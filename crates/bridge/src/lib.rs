@@ -64,6 +64,15 @@ mod timeline;
 pub use cuda_import;
 pub use vk_export;
 pub use vk_export::ash;
+
+// What programs name of the two halves.
+pub use cuda_import::{
+    AddressMode, DeviceView, DeviceViewMut, Filter, ImageView, ImageViewMut, ReadMode, Surface, Texel, Texture,
+    TextureInfo, cudarc, half,
+};
+pub use vk_export::{
+    AdoptInfo, DeviceSelector, EnabledFeatures, Queue, RequiredFeatures, Uuid, Validation, required_device_extensions,
+};
 pub use vk_export::{Consumer, ExportDevice, ImageConsumer, ImageKind, OpenInfo, QueueKind};
 
 pub use buffer::pool::{PoolReport, SharedPool, SharedPoolInfo};
@@ -82,6 +91,7 @@ pub use exchange::{
     RenderFirst, RenderTurn, SubmitInfo, Work,
 };
 pub use image::format::{FORMATS, FormatInfo, FormatSupport, format_info, format_support};
+pub use image::host::read::{HostImage, HostPlane};
 pub use image::host::{HostImageMut, HostPlaneMut};
 pub use image::render::RenderImage;
 pub use image::shared::SharedImage;

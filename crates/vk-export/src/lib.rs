@@ -49,6 +49,7 @@ pub use uuid::Uuid;
 pub use buffer::access::Consumer;
 pub use buffer::barrier::{Handover, Partner};
 pub use buffer::{Buffer, BufferInfo, ExportedBuffer};
+pub use device::one_time::OneTimeCommands;
 pub use device::physical::PhysicalDeviceInfo;
 pub use device::queue::{Queue, QueueKind};
 pub use device::queue_lock::QueueLock;

@@ -12,8 +12,10 @@ mod info;
 mod ledger;
 mod lender;
 mod lent_turn;
+mod once;
 mod order;
 mod pace;
+mod read_back;
 mod render_turn;
 mod state;
 

@@ -1,6 +1,8 @@
 //! An image in memory that the CPU reaches: rows of texels with gaps between them.
 #![allow(unsafe_code)] // Slices of mapped memory.
 
+pub(crate) mod read;
+
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 

@@ -67,6 +67,11 @@ impl Handover {
         Self { buffer, partner, queue_family, consumer }
     }
 
+    /// How Vulkan uses the buffer.
+    pub fn consumer(&self) -> Consumer {
+        self.consumer
+    }
+
     /// The barrier that takes the buffer over from the partner, before Vulkan's first access.
     ///
     /// The semaphore wait of the submission orders it after the partner's work: at the consumer's stages for the host, at

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)] // Vulkan calls.
 pub(crate) mod instance;
+pub(crate) mod one_time;
 pub(crate) mod physical;
 pub(crate) mod queue;
 pub(crate) mod queue_lock;

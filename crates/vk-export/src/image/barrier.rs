@@ -43,6 +43,11 @@ impl ImageHandover {
         Self { image: image.as_raw(), range: image.range(), partner, queue_family, consumer }
     }
 
+    /// How Vulkan uses the image.
+    pub fn consumer(&self) -> ImageConsumer {
+        self.consumer
+    }
+
     /// The barrier that takes the image over from the partner, in `GENERAL`.
     ///
     /// From another API it must be behind a semaphore wait at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`: an acquire

@@ -1,0 +1,110 @@
+//! A frame's commands, recorded, submitted and waited for in one call.
+#![allow(unsafe_code)] // Recording and submitting.
+
+use std::time::Duration;
+
+use vk_export::OneTimeCommands;
+use vk_export::ash::vk;
+
+use super::{ComputeFirst, ComputeTurn, Direction, RenderFirst, RenderTurn};
+use crate::error::{Error, Result};
+use crate::exchange::resources::Resources;
+use crate::timeline::TimelinePoint;
+
+impl<R: Resources> RenderTurn<R, ComputeFirst> {
+    /// Records the frame's commands, submits them to the exchange's [`queue`](Self::queue), and blocks until they have
+    /// run, for at most `limit`.
+    ///
+    /// `record` gets a command buffer that is recording between the turn's two barriers, and the resources. For examples,
+    /// tests and tools: it makes a command pool for each frame, and keeps the host from running ahead. A frame loop records
+    /// into command buffers of its own and calls [`submit`](Self::submit).
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit), and [`Error::Timeout`] past the limit: the commands may still run then, and their pool is
+    /// leaked.
+    ///
+    /// # Safety
+    /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and everything that it uses
+    /// lives until the commands have run: after [`Error::Timeout`] and other failed waits, forever.
+    pub unsafe fn run_once(
+        self,
+        limit: Duration,
+        record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
+    ) -> Result<()> {
+        // SAFETY: handed on to the caller.
+        let commands = unsafe { record_frame(&self, record) }?;
+        // SAFETY: recorded between this turn's barriers; alive until the wait below has seen them end, or forever. On an
+        // error nothing was submitted.
+        let rendered = unsafe { self.submit(&[commands.as_raw()]) }?;
+        wait(&rendered, limit, commands)
+    }
+}
+
+impl<R: Resources> RenderTurn<R, RenderFirst> {
+    /// Records the frame's commands, submits them to the exchange's [`queue`](Self::queue), and blocks until they have
+    /// run, for at most `limit`. Gives the frame's [`ComputeTurn`].
+    ///
+    /// `record` gets a command buffer that is recording between the turn's two barriers, and the resources. For examples,
+    /// tests and tools, as it is with frames that the compute side begins.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit), and [`Error::Timeout`] past the limit; the frame is then lost, as if its compute turn had
+    /// been dropped. The commands may still run then, and their pool is leaked.
+    ///
+    /// # Safety
+    /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and everything that it uses
+    /// lives until the commands have run: after [`Error::Timeout`] and other failed waits, forever.
+    pub unsafe fn run_once(
+        self,
+        limit: Duration,
+        record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
+    ) -> Result<ComputeTurn<R, RenderFirst>> {
+        // SAFETY: handed on to the caller.
+        let commands = unsafe { record_frame(&self, record) }?;
+        // SAFETY: recorded between this turn's barriers; alive until the wait below has seen them end, or forever.
+        let turn = match unsafe { self.submit(&[commands.as_raw()]) } {
+            Ok(turn) => turn,
+            Err(error) => {
+                // The compute side may have refused its wait after the queue has taken the commands.
+                std::mem::forget(commands);
+                return Err(error);
+            }
+        };
+        wait(&turn.rendered(), limit, commands)?;
+        Ok(turn)
+    }
+}
+
+/// Records what `record` records between the barriers of `turn`.
+///
+/// # Safety
+/// What is recorded keeps the Valid Usage of its commands, and is submitted with this turn or not at all.
+unsafe fn record_frame<R: Resources, D: Direction>(
+    turn: &RenderTurn<R, D>,
+    record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
+) -> Result<OneTimeCommands> {
+    let device = turn.shared.compute.device();
+    let name = format!("{}: frame {}", turn.shared.name, turn.frame());
+    let between_barriers = |commands| {
+        // SAFETY: recording, for the family of the turn's queue, outside a render pass, and known to this thread only.
+        unsafe { turn.record_acquire(commands) };
+        record(commands, turn.resources());
+        // SAFETY: as above.
+        unsafe { turn.record_release(commands) };
+    };
+    // SAFETY: the exchange's queue is one of its device's; the rest is the caller's.
+    Ok(unsafe { OneTimeCommands::record(device, turn.queue(), &name, between_barriers) }?)
+}
+
+/// Waits for the point at which `commands` have run. What may still run is not freed.
+fn wait(rendered: &TimelinePoint, limit: Duration, commands: OneTimeCommands) -> Result<()> {
+    let waited = rendered.wait(limit);
+    match &waited {
+        Ok(()) => {}
+        // Nothing runs on a lost device: freeing is allowed (Vulkan specification, "Lost Device").
+        Err(Error::Vulkan(error)) if error.is_device_lost() => {}
+        // VUID-vkDestroyCommandPool-commandPool-00041: its commands may still be pending.
+        Err(_) => std::mem::forget(commands),
+    }
+    waited
+}

@@ -1,0 +1,179 @@
+//! What a frame holds, copied to the host.
+#![allow(unsafe_code)] // Records copies and reads mapped memory.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use bytemuck::Pod;
+use cuda_import::Texel;
+use vk_export::ash::vk;
+use vk_export::{Buffer, BufferInfo, Consumer, ExportDevice, ImageConsumer, Placement};
+
+use super::{ComputeFirst, RenderTurn};
+use crate::buffer::render::RenderBuffer;
+use crate::buffer::spec::BufferSpec;
+use crate::error::{Error, Result};
+use crate::exchange::resources::Resources;
+use crate::image::render::RenderImage;
+use crate::image::spec::ImageSpec;
+
+impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
+    /// Submits a copy of the buffer to the host, blocks until it has run, for at most `limit`, and gives the elements.
+    ///
+    /// The buffer is made with [`Consumer::TRANSFER_READ`] among its uses. For examples, tests and tools, as
+    /// [`run_once`](Self::run_once) is: it allocates memory for each frame.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a buffer that may not be copied from, and the frame is lost; else as
+    /// [`run_once`](Self::run_once).
+    pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
+        let source = self.resources();
+        let used = source.handover().consumer();
+        let needed = Consumer::TRANSFER_READ;
+        let readable = used.usage.contains(needed.usage) && used.access.contains(needed.access);
+        check(readable, &self, "`Consumer::TRANSFER_READ`")?;
+        let target = HostCopy::new(self.shared.compute.device(), source.len())?;
+        let copy = |commands, source: RenderBuffer<'_, T>| {
+            // SAFETY: both buffers have `len` elements; the source is acquired, with the copy among its uses.
+            unsafe { target.record_buffer(commands, &source) };
+        };
+        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over, or forever.
+        let ran = unsafe { self.run_once(limit, copy) };
+        target.finish(ran)
+    }
+}
+
+impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
+    /// Submits a copy of the image to the host, blocks until it has run, for at most `limit`, and gives the texels of the
+    /// first mip level, without padding: row by row from the top, depth by depth, layer by layer.
+    ///
+    /// The image is made with [`ImageConsumer::TRANSFER_READ`] among its uses. For examples, tests and tools, as
+    /// [`run_once`](Self::run_once) is: it allocates memory for each frame.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for an image that may not be copied from, and the frame is lost; else as
+    /// [`run_once`](Self::run_once).
+    pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
+        let source = self.resources();
+        let used = source.handover().consumer();
+        let needed = ImageConsumer::TRANSFER_READ;
+        let readable = used.usage.contains(needed.usage) && used.access.contains(needed.access);
+        check(readable, &self, "`ImageConsumer::TRANSFER_READ`")?;
+        let [width, height, depth] = source.level_extent(0).map(u64::from);
+        let texels = width * height * depth * u64::from(source.range().layer_count);
+        let target = HostCopy::new(self.shared.compute.device(), usize::try_from(texels).unwrap_or(usize::MAX))?;
+        let copy = |commands, source: RenderImage<'_>| {
+            // SAFETY: there is room for the first level of all layers; the source is acquired, with the copy among its uses.
+            unsafe { target.record_image(commands, &source) };
+        };
+        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over, or forever.
+        let ran = unsafe { self.run_once(limit, copy) };
+        target.finish(ran)
+    }
+}
+
+/// That a frame's resource may be copied from.
+fn check<R: Resources>(readable: bool, turn: &RenderTurn<R>, needed: &str) -> Result<()> {
+    if readable {
+        return Ok(());
+    }
+    Err(Error::InvalidArgument {
+        object: format!("reading frame {} of exchange \"{}\" back", turn.frame(), turn.shared.name),
+        reason: format!("it was made without {needed}, so Vulkan may not copy from it; add that use to its spec"),
+    })
+}
+
+/// Host-visible memory for a copy of `len` elements.
+struct HostCopy<T> {
+    buffer: Buffer,
+    len: usize,
+    device: ExportDevice,
+    element: PhantomData<T>,
+}
+
+impl<T: Pod> HostCopy<T> {
+    fn new(device: &ExportDevice, len: usize) -> Result<Self> {
+        let size = len.checked_mul(size_of::<T>()).and_then(|size| u64::try_from(size).ok());
+        let info = BufferInfo {
+            name: "read-back",
+            // More than there is fails as too large.
+            size: size.unwrap_or(u64::MAX),
+            usage: vk::BufferUsageFlags::TRANSFER_DST,
+            placement: Placement::HostVisible,
+        };
+        Ok(Self { buffer: Buffer::new(device, &info)?, len, device: device.clone(), element: PhantomData })
+    }
+
+    /// # Safety
+    /// `commands` is recording on the device; `source` has at least as many elements and is acquired for copying.
+    unsafe fn record_buffer(&self, commands: vk::CommandBuffer, source: &RenderBuffer<'_, T>) {
+        let region = [vk::BufferCopy::default().size(self.buffer.size())];
+        let (source, target) = (source.as_raw(), self.buffer.as_raw());
+        // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: the caller says that the source has as many bytes.
+        unsafe { self.device.as_raw().cmd_copy_buffer(commands, source, target, &region) };
+        // SAFETY: handed on to the caller.
+        unsafe { self.record_to_host(commands) };
+    }
+
+    /// # Safety
+    /// `commands` is recording on the device; this has room for the first level of all layers of `source`, which is
+    /// acquired for copying.
+    unsafe fn record_image(&self, commands: vk::CommandBuffer, source: &RenderImage<'_>) {
+        let range = source.range();
+        let [width, height, depth] = source.level_extent(0);
+        let layers = vk::ImageSubresourceLayers {
+            aspect_mask: range.aspect_mask,
+            mip_level: 0,
+            base_array_layer: 0,
+            layer_count: range.layer_count,
+        };
+        let region = [vk::BufferImageCopy::default().image_subresource(layers).image_extent(vk::Extent3D {
+            width,
+            height,
+            depth,
+        })];
+        let (image, layout, target) = (source.as_raw(), source.layout(), self.buffer.as_raw());
+        // SAFETY: VUID-vkCmdCopyImageToBuffer-pRegions-00183: the caller says that there is room; the layout is that of the
+        // image between the turn's barriers, and fits copies since its uses have them.
+        unsafe { self.device.as_raw().cmd_copy_image_to_buffer(commands, image, layout, target, &region) };
+        // SAFETY: handed on to the caller.
+        unsafe { self.record_to_host(commands) };
+    }
+
+    /// Makes the copy visible to the host.
+    ///
+    /// # Safety
+    /// `commands` is recording on the device.
+    unsafe fn record_to_host(&self, commands: vk::CommandBuffer) {
+        let to_host = [vk::BufferMemoryBarrier2::default()
+            .buffer(self.buffer.as_raw())
+            .size(vk::WHOLE_SIZE)
+            .src_stage_mask(vk::PipelineStageFlags2::ALL_TRANSFER)
+            .src_access_mask(vk::AccessFlags2::TRANSFER_WRITE)
+            .dst_stage_mask(vk::PipelineStageFlags2::HOST)
+            .dst_access_mask(vk::AccessFlags2::HOST_READ)
+            .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+            .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED)];
+        let dependency = vk::DependencyInfo::default().buffer_memory_barriers(&to_host);
+        // SAFETY: handed on to the caller.
+        unsafe { self.device.cmd_pipeline_barrier2(commands, &dependency) };
+    }
+
+    /// The elements, once the copy has run; memory that it may still write to is leaked.
+    fn finish(self, ran: Result<()>) -> Result<Vec<T>> {
+        if let Err(error) = ran {
+            std::mem::forget(self);
+            return Err(error);
+        }
+        let start = self.buffer.host_ptr().ok_or_else(|| Error::InvalidArgument {
+            object: "memory for reading back".into(),
+            reason: "the driver has not mapped it".into(),
+        })?;
+        let mut elements = vec![T::zeroed(); self.len];
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut elements);
+        // SAFETY: the buffer has exactly this many bytes, mapped for as long as it lives; the copy to it has run, with a
+        // barrier to the host behind it, and nothing else writes to it.
+        unsafe { std::ptr::copy_nonoverlapping(start.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
+        Ok(elements)
+    }
+}

@@ -1,0 +1,175 @@
+//! The texels of an image, lent to the CPU for reading.
+#![allow(unsafe_code)] // Slices of mapped memory.
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use bytemuck::Pod;
+
+use super::{HostImageMut, HostPlaneMut, PlaneLayout};
+
+/// The texels of an image, lent to the CPU for reading: levels of layers, each rows of `T`. Made by
+/// [`HostImageMut::as_image`].
+///
+/// [`row`](Self::row) and [`rows`](Self::rows) are those of the first layer's first level; [`plane`](Self::plane) reaches the
+/// others.
+#[derive(Debug)]
+pub struct HostImage<'a, T> {
+    start: NonNull<u8>,
+    planes: &'a [PlaneLayout],
+    levels: u32,
+    texels: PhantomData<&'a [T]>,
+}
+
+/// One level of one layer of an image, lent to the CPU for reading.
+#[derive(Debug)]
+pub struct HostPlane<'a, T> {
+    start: NonNull<u8>,
+    layout: PlaneLayout,
+    texels: PhantomData<&'a [T]>,
+}
+
+// SAFETY: both are shared borrows of texels, as `&[T]` is.
+unsafe impl<T: Sync> Send for HostImage<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for HostImage<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Send for HostPlane<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for HostPlane<'_, T> {}
+
+impl<T> Clone for HostImage<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for HostImage<'_, T> {}
+
+impl<T> Clone for HostPlane<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for HostPlane<'_, T> {}
+
+impl<T: Pod> HostImageMut<'_, T> {
+    /// The same texels for reading.
+    pub fn as_image(&self) -> HostImage<'_, T> {
+        HostImage { start: self.start, planes: self.planes, levels: self.levels, texels: PhantomData }
+    }
+
+    /// The rows of the first layer's first level, top down.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[T]> {
+        self.as_image().rows()
+    }
+}
+
+impl<T: Pod> HostPlaneMut<'_, T> {
+    /// The same texels for reading.
+    pub fn as_plane(&self) -> HostPlane<'_, T> {
+        HostPlane { start: self.start, layout: self.layout, texels: PhantomData }
+    }
+
+    /// The rows at a depth, top down; none past the depth.
+    pub fn rows(&self, z: usize) -> impl ExactSizeIterator<Item = &[T]> {
+        self.as_plane().rows(z)
+    }
+}
+
+impl<'a, T: Pod> HostImage<'a, T> {
+    /// The number of mip levels.
+    pub fn levels(&self) -> u32 {
+        self.levels
+    }
+
+    /// The number of array layers.
+    pub fn layers(&self) -> u32 {
+        u32::try_from(self.planes.len()).unwrap_or(u32::MAX) / self.levels.max(1)
+    }
+
+    /// Width of the first level, in texels.
+    pub fn width(&self) -> usize {
+        self.planes.first().map_or(0, |plane| plane.width)
+    }
+
+    /// Height of the first level, in texels.
+    pub fn height(&self) -> usize {
+        self.planes.first().map_or(0, |plane| plane.height)
+    }
+
+    /// One level of one layer, or `None` if there is no such level or layer.
+    pub fn plane(&self, level: u32, layer: u32) -> Option<HostPlane<'a, T>> {
+        if level >= self.levels {
+            return None;
+        }
+        let index = u64::from(layer) * u64::from(self.levels) + u64::from(level);
+        let layout = self.planes.get(usize::try_from(index).ok()?).copied()?;
+        Some(HostPlane { start: self.start, layout, texels: PhantomData })
+    }
+
+    /// A row of the first layer's first level, or `None` past its height.
+    pub fn row(&self, y: usize) -> Option<&'a [T]> {
+        self.plane(0, 0)?.row(0, y)
+    }
+
+    /// The rows of the first layer's first level, top down.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &'a [T]> + use<'a, T> {
+        let plane = self.plane(0, 0);
+        let height = plane.map_or(0, |plane| plane.layout.height);
+        (0..height).map(move |y| plane.and_then(|plane| plane.row(0, y)).unwrap_or_default())
+    }
+}
+
+impl<'a, T: Pod> HostPlane<'a, T> {
+    /// Width, height and depth in texels.
+    pub fn extent(&self) -> [usize; 3] {
+        [self.layout.width, self.layout.height, self.layout.depth]
+    }
+
+    /// A row at a depth, or `None` past the plane's height or depth.
+    pub fn row(&self, z: usize, y: usize) -> Option<&'a [T]> {
+        let row = self.layout.row(z, y)?;
+        // SAFETY: `row` is the offset of a row of a plane that fits the mapping, as `HostImageMut::new` asks.
+        let first = unsafe { self.start.as_ptr().add(row) };
+        // SAFETY: `width` texels lie there, aligned, in memory that any bytes make a `Pod`; the `HostImageMut` that this
+        // was made from is borrowed for `'a`, so nobody writes them meanwhile.
+        Some(unsafe { std::slice::from_raw_parts(first.cast_const().cast(), self.layout.width) })
+    }
+
+    /// The rows at a depth, top down; none past the depth.
+    pub fn rows(&self, z: usize) -> impl ExactSizeIterator<Item = &'a [T]> + use<'a, T> {
+        let plane = *self;
+        let height = if z < plane.layout.depth { plane.layout.height } else { 0 };
+        (0..height).map(move |y| plane.row(z, y).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 3 x 2 texels with a gap behind each row, 2 depths, 2 layers, in memory that counts.
+    #[test]
+    fn what_is_read_is_what_lies_there() {
+        let plane = PlaneLayout { offset: 0, row_pitch: 16, depth_pitch: 40, width: 3, height: 2, depth: 2 };
+        let planes = [plane, PlaneLayout { offset: 80, ..plane }];
+        let mut memory: Vec<u32> = (0..40).collect();
+        assert!(planes.iter().all(|plane| plane.fits::<u32>(160)));
+        let start = NonNull::new(memory.as_mut_ptr().cast()).unwrap();
+        // SAFETY: the planes were seen to fit, and follow each other.
+        let mut image = unsafe { HostImageMut::<u32>::new(start, &planes, 1) };
+        image.row_mut(1).unwrap()[2] = 100;
+        assert_eq!(image.rows().collect::<Vec<_>>(), [&[0, 1, 2][..], &[4, 5, 100]]);
+        let read = image.as_image();
+        assert_eq!((read.width(), read.height(), read.levels(), read.layers()), (3, 2, 1, 2));
+        assert_eq!((read.rows().len(), read.row(1), read.row(2)), (2, Some(&[4, 5, 100][..]), None));
+        let second = read.plane(0, 1).unwrap();
+        assert_eq!(second.extent(), [3, 2, 2]);
+        assert_eq!(second.rows(1).collect::<Vec<_>>(), [&[30, 31, 32][..], &[34, 35, 36]]);
+        assert!(second.rows(2).next().is_none() && read.plane(1, 0).is_none() && read.plane(0, 2).is_none());
+        let mutable = image.plane_mut(0, 1).unwrap();
+        assert_eq!(mutable.rows(0).last().unwrap(), [24, 25, 26]);
+    }
+}

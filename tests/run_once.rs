@@ -1,0 +1,136 @@
+//! A frame's commands in one call, and what the slot holds, on the host.
+#![allow(unsafe_code, clippy::unwrap_used)] // Recording commands.
+
+use std::time::Duration;
+
+use bridge::ash::vk;
+use bridge::{BufferSpec, Compute, Consumer, Error, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, Stage, Work};
+use bridge_tests::{Filler, Rig, on_both_backends};
+
+on_both_backends!(
+    buffers_are_read_back,
+    images_are_read_back_without_padding,
+    what_may_not_be_copied_from_is_refused,
+    commands_run_between_the_barriers,
+    frames_that_vulkan_begins_run_once_too,
+    a_limit_is_kept_and_the_exchange_goes_on,
+);
+
+const LEN: usize = 1000;
+
+fn info(name: &str) -> ExchangeInfo<'_> {
+    ExchangeInfo { name, slots: 2, ..Default::default() }
+}
+
+fn numbers(compute: &Compute, consumer: Consumer) -> Exchange<BufferSpec<u32>> {
+    Exchange::new(compute, &info("numbers"), BufferSpec::new(LEN, consumer)).unwrap()
+}
+
+fn buffers_are_read_back(_: &Rig, compute: &Compute) {
+    let (mut exchange, filler) = (numbers(compute, Consumer::TRANSFER_READ), Filler::new(compute));
+    for frame in 0..5 {
+        let mut turn = exchange.begin().unwrap();
+        filler.fill(&mut turn, 100 * frame, Duration::from_millis(5));
+        let read = turn.finish().unwrap().read_back(Rig::LONG).unwrap();
+        assert_eq!(read, Filler::pattern(LEN, 100 * frame), "frame {frame}");
+    }
+    exchange.close().unwrap();
+}
+
+fn images_are_read_back_without_padding(_: &Rig, compute: &Compute) {
+    // A width that no row pitch is a multiple of.
+    let [width, height] = [37, 5];
+    let spec = ImageSpec::<[u8; 4]>::new(
+        vk::Format::R8G8B8A8_UNORM,
+        [width, height],
+        ImageConsumer::SAMPLED | ImageConsumer::TRANSFER_READ,
+    );
+    let mut exchange = Exchange::new(compute, &info("image"), spec).unwrap();
+    let expected: Vec<[u8; 4]> = (0..(width * height) as u8).map(|i| [i, 255 - i, 7, i / 2]).collect();
+    for _ in 0..3 {
+        let mut turn = exchange.begin().unwrap();
+        let texels = expected.clone();
+        match turn.work() {
+            Work::Cuda(mut cuda) => cuda.resources.write_from_host(cuda.stream, 0, .., &texels).unwrap(),
+            Work::Host(host) => host
+                .run(move |mut image| {
+                    image.rows_mut().zip(texels.chunks(37)).for_each(|(row, texels)| row.copy_from_slice(texels));
+                    assert!(image.rows().flatten().eq(&texels), "rows that were written are read");
+                })
+                .unwrap(),
+        }
+        assert_eq!(turn.finish().unwrap().read_back(Rig::LONG).unwrap(), expected);
+    }
+    exchange.close().unwrap();
+}
+
+fn what_may_not_be_copied_from_is_refused(_: &Rig, compute: &Compute) {
+    let mut exchange = numbers(compute, Consumer::VERTEX_INPUT);
+    let error = exchange.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap_err();
+    assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("frame 0 of exchange \"numbers\"") && text.contains("TRANSFER_READ"), "{text}");
+    assert!(matches!(exchange.begin(), Err(Error::TurnLost { frame: 0, stage: Stage::Render, .. })));
+    exchange.begin().unwrap().finish().unwrap().skip();
+    exchange.close().unwrap();
+}
+
+fn commands_run_between_the_barriers(rig: &Rig, compute: &Compute) {
+    let mut exchange = numbers(compute, Consumer::TRANSFER_READ | Consumer::TRANSFER_WRITE);
+    let filler = Filler::new(compute);
+    for frame in 0..3 {
+        let mut turn = exchange.begin().unwrap();
+        filler.fill(&mut turn, 3, Duration::from_millis(5));
+        let mut len = 0;
+        let fill = |commands, buffer: bridge::RenderBuffer<'_, u32>| {
+            len = buffer.len();
+            // SAFETY: recording; the buffer is acquired, and filling is among its uses.
+            unsafe { rig.device().as_raw().cmd_fill_buffer(commands, buffer.as_raw(), 0, vk::WHOLE_SIZE, frame) };
+        };
+        // SAFETY: the fill keeps its Valid Usage, see above.
+        unsafe { turn.finish().unwrap().run_once(Rig::LONG, fill) }.unwrap();
+        assert_eq!(len, LEN);
+        // The other slot is passed over; then the slot that was filled is read without being written.
+        exchange.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap();
+        let read = exchange.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap();
+        assert!(read.iter().all(|word| *word == frame), "frame {frame}: {:?}", &read[..4]);
+        exchange.begin().unwrap().finish().unwrap().skip();
+    }
+    exchange.close().unwrap();
+}
+
+fn frames_that_vulkan_begins_run_once_too(rig: &Rig, compute: &Compute) {
+    let spec = BufferSpec::<u32>::new(LEN, Consumer::TRANSFER_WRITE);
+    let mut exchange = Exchange::render_first(compute, &info("first"), spec).unwrap();
+    for frame in 1..4 {
+        let fill = |commands, buffer: bridge::RenderBuffer<'_, u32>| {
+            // SAFETY: recording; the buffer is acquired, and filling is among its uses.
+            unsafe { rig.device().as_raw().cmd_fill_buffer(commands, buffer.as_raw(), 0, vk::WHOLE_SIZE, frame) };
+        };
+        // SAFETY: the fill keeps its Valid Usage, see above.
+        let mut turn = unsafe { exchange.begin().unwrap().run_once(Rig::LONG, fill) }.unwrap();
+        assert!(turn.rendered().is_reached().unwrap());
+        let (told, seen) = std::sync::mpsc::channel();
+        match turn.work() {
+            Work::Cuda(cuda) => told.send(cuda.stream.clone_dtoh(&cuda.resources).unwrap()).unwrap(),
+            Work::Host(host) => host.run(move |words| told.send(words.to_vec()).unwrap()).unwrap(),
+        }
+        turn.finish().unwrap().wait(Rig::LONG).unwrap();
+        assert_eq!(seen.recv().unwrap(), [frame; LEN]);
+    }
+    exchange.close().unwrap();
+}
+
+fn a_limit_is_kept_and_the_exchange_goes_on(_: &Rig, compute: &Compute) {
+    let (mut exchange, filler) = (numbers(compute, Consumer::TRANSFER_READ), Filler::new(compute));
+    for base in 0..2 {
+        let mut turn = exchange.begin().unwrap();
+        filler.fill(&mut turn, base, Duration::from_millis(400));
+        let error = turn.finish().unwrap().read_back(Duration::from_millis(20)).unwrap_err();
+        assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
+        let mut turn = exchange.begin().unwrap();
+        filler.fill(&mut turn, 10 + base, Duration::ZERO);
+        assert_eq!(turn.finish().unwrap().read_back(Rig::LONG).unwrap(), Filler::pattern(LEN, 10 + base));
+    }
+    exchange.close().unwrap();
+}
