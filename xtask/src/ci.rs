@@ -44,6 +44,9 @@ const IMAGE_DEMOS: &[&str] = &[
     "run -p bridge-examples --example postprocess -- --frames 24 --size 640x360 --backend host --validate",
 ];
 
+/// The programs for people who have never seen the crates.
+const FIRST: &[&str] = &["01_buffer", "02_image", "03_post_process", "04_adopt_a_device", "05_cuda_kernel"];
+
 /// The steps of [`check`], on the crates alone.
 const QUICK: &[Step] = &[
     ("format", || cargo("fmt --all -- --check")),
@@ -166,8 +169,11 @@ fn tests() -> Result<()> {
     if test::run(&[])? { Ok(()) } else { bail!("`cargo xtask test` failed") }
 }
 
-/// Every demo, the first in both scenes; they exit non-zero if a picture is wrong.
+/// The first programs and every demo, the first demo in both scenes; they exit non-zero if what they see is wrong.
 fn demo() -> Result<()> {
+    for name in FIRST {
+        cargo(&format!("run -p bridge --example {name}"))?;
+    }
     let data = shell::root().join("examples/particles/data");
     let picture = picture(&data).with_context(|| format!("no picture for the demo in {}", data.display()))?;
     let output = shell::target_dir().join("ci");

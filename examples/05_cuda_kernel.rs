@@ -1,0 +1,76 @@
+//! A CUDA kernel writes a buffer that Vulkan reads. Where there is no CUDA, the CPU does the same.
+//!
+//! Run it with `cargo run --example 05_cuda_kernel`. It needs a Vulkan device, which may be a software one, and says which side
+//! computes and why. It checks what Vulkan sees and exits with an error if that is wrong. The kernel's source is
+//! `shaders/first.cu`; its PTX is committed, so that no CUDA toolkit is needed.
+
+#![allow(unsafe_code)] // Kernel launches: what a kernel does is for the program to know.
+
+use std::error::Error;
+use std::time::Duration;
+
+use bridge::cudarc::driver::{LaunchConfig, PushKernelArg};
+use bridge::cudarc::nvrtc::Ptx;
+use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, ExportDevice, OpenInfo, Work};
+
+/// The number of vertices.
+const LEN: u32 = 100_000;
+
+/// The limit of every wait.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A vertex on the CPU: the operations of the kernel `parabola`, in the same order, so that the results are the same bits.
+fn vertex(i: u32, height: f32) -> [f32; 4] {
+    let x = i as f32 / LEN as f32;
+    [x, height * x * (1.0 - x), 0.0, 1.0]
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let device = ExportDevice::open(&OpenInfo::default())?;
+    let compute = Compute::for_device(&device)?;
+    println!("Vulkan on {}", device.name());
+
+    // The driver compiles the PTX for the GPU that it has.
+    let kernel = match compute.cuda() {
+        Some(cuda) => {
+            println!("the kernel runs on CUDA ({})", compute.reason());
+            let ptx = Ptx::from_src(include_str!("../shaders/first.ptx"));
+            Some(cuda.stream().context().load_module(ptx)?.load_function("parabola")?)
+        }
+        None => {
+            println!("no CUDA here, so the CPU does the kernel's work ({})", compute.reason());
+            None
+        }
+    };
+
+    let uses = Consumer::VERTEX_INPUT | Consumer::TRANSFER_READ;
+    let spec = BufferSpec::<[f32; 4]>::new(LEN as usize, uses);
+    let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "vertices", ..Default::default() }, spec)?;
+
+    for frame in 0..6 {
+        let height = 1.0 + frame as f32;
+        let mut turn = exchange.begin()?;
+        match (turn.work(), &kernel) {
+            (Work::Cuda(mut cuda), Some(kernel)) => {
+                let mut launch = cuda.stream.launch_builder(kernel);
+                launch.arg(&mut cuda.resources).arg(&LEN).arg(&height);
+                // SAFETY: these are the kernel's parameters, and it writes `LEN` elements of 16 bytes.
+                unsafe { launch.launch(LaunchConfig::for_num_elems(LEN)) }?;
+            }
+            (Work::Host(host), _) => host.run(move |vertices| {
+                for (i, target) in (0..).zip(vertices) {
+                    *target = vertex(i, height);
+                }
+            })?,
+            (Work::Cuda(_), None) => return Err("the kernel was not loaded".into()),
+        }
+
+        // `finish` enqueues the signal that Vulkan's submission waits for, on the GPU. Nothing blocks before `read_back`.
+        let vertices = turn.finish()?.read_back(LIMIT)?;
+        if let Some(i) = (0..LEN).find(|&i| vertices[i as usize] != vertex(i, height)) {
+            return Err(format!("frame {frame}: vertex {i} is {:?}", vertices[i as usize]).into());
+        }
+    }
+    println!("6 frames of {LEN} vertices are right");
+    Ok(())
+}

@@ -1,0 +1,66 @@
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+//! The first programs, `examples/01_buffer.rs` to `examples/05_cuda_kernel.rs`: they run, check themselves, and stay what they
+//! are for.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+#[allow(dead_code, reason = "these programs need one helper alone")]
+mod common;
+
+/// Each with its last line.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("01_buffer", "6 frames of 65536 numbers are right"),
+    ("02_image", "6 frames of 320 x 200 texels are right"),
+    ("03_post_process", "6 frames of 320 x 200 texels are drawn, filtered and right"),
+    ("04_adopt_a_device", "1000 numbers are right"),
+    ("05_cuda_kernel", "6 frames of 100000 vertices are right"),
+];
+
+#[test]
+fn they_are_right_and_the_validation_layer_is_silent() {
+    let test = "they_are_right_and_the_validation_layer_is_silent";
+    for (name, last) in PROGRAMS {
+        let Some(program) = common::program(name) else {
+            bridge_tests::skip(
+                bridge_tests::Need::Other,
+                test,
+                &format!("`{name}` of the package bridge is not built"),
+            );
+            continue;
+        };
+        // Turned on from outside, the layer speaks on standard output.
+        let layer = ("VK_INSTANCE_LAYERS", "VK_LAYER_KHRONOS_validation");
+        let output = Command::new(program).env(layer.0, layer.1).output().unwrap();
+        let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        if error.contains("NoDevice") || error.contains("NoLoader") {
+            return bridge_tests::skip(bridge_tests::Need::Other, test, error.trim());
+        }
+        assert!(output.status.success(), "{name}: {said}{error}");
+        assert_eq!(said.lines().next_back(), Some(last), "{name}");
+        assert!(!said.contains("VUID"), "{name}: {said}");
+        assert!(said.contains("CUDA"), "{name} tells which side computes, and why: {said}");
+    }
+}
+
+#[test]
+fn they_are_short_say_how_to_run_them_and_use_the_bridge_alone() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = fs::read_dir(folder)
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().into_string().ok()?.strip_suffix(".rs").map(str::to_owned))
+        .filter(|name| name.starts_with(|first: char| first.is_ascii_digit()))
+        .collect::<Vec<_>>();
+    found.sort();
+    assert_eq!(found, PROGRAMS.map(|(name, _)| name));
+    for name in found {
+        let text = fs::read_to_string(folder.join(format!("{name}.rs"))).unwrap();
+        assert!(text.lines().count() < 100, "{name} has {} lines", text.lines().count());
+        assert!(text.starts_with("//! ") && text.contains(&format!("`cargo run --example {name}`")), "{name}");
+        let uses = text.lines().filter_map(|line| line.strip_prefix("use "));
+        for path in uses {
+            assert!(path.starts_with("std::") || path.starts_with("bridge::"), "{name} uses {path}");
+        }
+    }
+}
