@@ -22,6 +22,7 @@ use crate::timeline::TimelinePoint;
 /// End it with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If it is dropped, it is unknown
 /// whether the submission happened: the slot stays out of use until this or a later value of the queue is reached, that of a
 /// later frame or of [`Exchange::flush_parts`](crate::Exchange::flush_parts).
+#[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/lent_turn.rs"), "```")]
 #[must_use = "a lent turn that is dropped keeps its slot out of use until a later frame is rendered"]
 pub struct LentTurn<R: Resources, D: Direction = ComputeFirst> {
     turn: RenderTurn<R, D>,

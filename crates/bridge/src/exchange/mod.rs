@@ -51,6 +51,7 @@ pub use render_turn::{RenderTurn, SubmitInfo};
 ///
 /// Dropping it waits for the frames in flight, with the limit of [`ExchangeInfo::timeout`]. What may still be in use then
 /// is leaked on purpose and reported by name in the log; [`close`](Self::close) gives the error instead.
+#[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/exchange.rs"), "```")]
 pub struct Exchange<R: Resources, D: Direction = ComputeFirst> {
     shared: Arc<Shared<R>>,
     direction: PhantomData<fn() -> D>,

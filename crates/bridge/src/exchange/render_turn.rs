@@ -19,6 +19,7 @@ use crate::timeline::TimelinePoint;
 /// Vulkan's part of a frame: it owns the slot until it is submitted or skipped.
 ///
 /// Dropped before that, the frame is lost and the next `begin` says so.
+#[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/render_turn.rs"), "```")]
 #[must_use = "a turn that is neither submitted nor skipped loses its frame"]
 pub struct RenderTurn<R: Resources, D: Direction = ComputeFirst> {
     pub(super) shared: Arc<Shared<R>>,

@@ -15,6 +15,7 @@ use vk_export::{ImageConsumer, ImageKind, mip_count};
 /// With CUDA its texels lie in the order that suits the GPU (OPTIMAL), as CUDA's arrays do; rows one after the other are a
 /// [`BufferSpec`](crate::BufferSpec)'s matter. With the CPU backend they lie in rows (LINEAR), which few drivers do for more
 /// than 2D images with one level and one layer.
+#[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/image_spec.rs"), "```")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageSpec<T> {
     pub(super) format: vk::Format,

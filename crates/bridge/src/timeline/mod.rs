@@ -198,6 +198,7 @@ impl std::fmt::Debug for Timeline {
 ///
 /// There is no other way to come by one, so whoever waits for a point waits for something that will happen
 /// (CUDA programming guide 6.2.16: "It is illegal to issue a wait before the corresponding signal has been issued").
+#[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/timeline_point.rs"), "```")]
 #[derive(Debug, Clone)]
 pub struct TimelinePoint {
     timeline: Timeline,

@@ -57,6 +57,7 @@ impl Default for SharedPoolInfo<'_> {
 /// be done with them, and what it leaks on purpose never comes back here.
 ///
 /// Cloning it gives the same pool. Any thread may use it. Its memory goes with the last clone and the last buffer.
+#[doc = concat!("\n# Examples\n```\n", include_str!("../../../docs/shared_pool.rs"), "```")]
 #[derive(Clone)]
 pub struct SharedPool(Arc<Inner>);
 
