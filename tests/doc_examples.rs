@@ -1,10 +1,8 @@
 //! The examples of the documentation, run: the same files are shown there.
 #![allow(unsafe_code, clippy::unwrap_used)] // Recording and submitting.
 
-use std::time::Duration;
-
 use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, RenderTurn};
-use bridge_tests::{Commands, Filler, Rig, on_both_backends};
+use bridge_tests::{Commands, Gate, Rig, on_both_backends};
 
 mod exchange {
     include!("../crates/bridge/docs/exchange.rs");
@@ -128,14 +126,15 @@ fn a_point_is_waited_for_with_a_limit(rig: &Rig, compute: &Compute) {
     // Seen once on a busy machine: the layer's own bookkeeping of two timelines, one signalled by the host while the other is
     // waited for, waits for itself for 10 seconds, and calls that "most likely a validation bug".
     rig.allow(&["UNASSIGNED-VkSemaphore-state-timeout"]);
-    let (mut exchange, commands, filler) = (words(compute, 1), Commands::new(rig.device()), Filler::new(compute));
+    let (mut exchange, commands, gate) = (words(compute, 1), Commands::new(rig.device()), Gate::on(compute));
     let mut turn = exchange.begin().unwrap();
-    filler.fill(&mut turn, 1, Duration::from_millis(600));
+    gate.hold(&mut turn);
     let turn = turn.finish().unwrap();
     let recorded = commands.fill(&turn, turn.resources().as_raw(), 5);
     // SAFETY: recorded between the turn's barriers, and waited for below.
     let point = unsafe { turn.submit(&[recorded]) }.unwrap();
     assert!(!timeline_point::run(&point), "the frame takes longer than the limit");
+    gate.open();
     point.wait(Rig::LONG).unwrap();
     assert!(timeline_point::run(&point));
     commands.note(point);

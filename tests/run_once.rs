@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bridge::ash::vk;
 use bridge::{BufferSpec, Compute, Consumer, Error, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, Stage, Work};
-use bridge_tests::{Filler, Rig, on_both_backends};
+use bridge_tests::{Filler, Gate, Rig, on_both_backends};
 
 on_both_backends!(
     buffers_are_read_back,
@@ -30,7 +30,7 @@ fn buffers_are_read_back(_: &Rig, compute: &Compute) {
     let (mut exchange, filler) = (numbers(compute, Consumer::TRANSFER_READ), Filler::new(compute));
     for frame in 0..5 {
         let mut turn = exchange.begin().unwrap();
-        filler.fill(&mut turn, 100 * frame, Duration::from_millis(5));
+        filler.fill(&mut turn, 100 * frame);
         let read = turn.finish().unwrap().read_back(Rig::LONG).unwrap();
         assert_eq!(read, Filler::pattern(LEN, 100 * frame), "frame {frame}");
     }
@@ -80,7 +80,7 @@ fn commands_run_between_the_barriers(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     for frame in 0..3 {
         let mut turn = exchange.begin().unwrap();
-        filler.fill(&mut turn, 3, Duration::from_millis(5));
+        filler.fill(&mut turn, 3);
         let mut len = 0;
         let fill = |commands, buffer: bridge::RenderBuffer<'_, u32>| {
             len = buffer.len();
@@ -125,11 +125,14 @@ fn a_limit_is_kept_and_the_exchange_goes_on(_: &Rig, compute: &Compute) {
     let (mut exchange, filler) = (numbers(compute, Consumer::TRANSFER_READ), Filler::new(compute));
     for base in 0..2 {
         let mut turn = exchange.begin().unwrap();
-        filler.fill(&mut turn, base, Duration::from_millis(400));
+        let gate = Gate::on(compute);
+        gate.hold(&mut turn);
+        filler.fill(&mut turn, base);
         let error = turn.finish().unwrap().read_back(Duration::from_millis(20)).unwrap_err();
         assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
+        gate.open();
         let mut turn = exchange.begin().unwrap();
-        filler.fill(&mut turn, 10 + base, Duration::ZERO);
+        filler.fill(&mut turn, 10 + base);
         assert_eq!(turn.finish().unwrap().read_back(Rig::LONG).unwrap(), Filler::pattern(LEN, 10 + base));
     }
     exchange.close().unwrap();

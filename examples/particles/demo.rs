@@ -4,22 +4,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::console::count;
+use crate::gpu::output::Wanted;
+use crate::particles::check::{LEAST_HOME, Replay, compare_drawn};
+use crate::particles::compute::{Mover, Shared};
+use crate::particles::figures::Figures;
+use crate::particles::options::Options;
+use crate::particles::particle::Particle;
+use crate::particles::render::{CONSUMER, Renderer};
+use crate::particles::scene::{Scene, SceneInfo};
+use crate::picture::Picture;
+use crate::psnr::compare;
+use crate::run::{self, Demo, Sample};
+use crate::summary::Check;
 use anyhow::Result;
 use bridge::ash::vk;
 use bridge::{BufferSpec, Compute, Exchange, ExchangeInfo, OpenInfo, SubmitInfo, TimelinePoint};
-use bridge_examples::console::count;
-use bridge_examples::gpu::output::Wanted;
-use bridge_examples::particles::check::{LEAST_HOME, Replay, compare_drawn};
-use bridge_examples::particles::compute::{Mover, Shared};
-use bridge_examples::particles::figures::Figures;
-use bridge_examples::particles::options::Options;
-use bridge_examples::particles::particle::Particle;
-use bridge_examples::particles::render::{CONSUMER, Renderer};
-use bridge_examples::particles::scene::{Scene, SceneInfo};
-use bridge_examples::picture::Picture;
-use bridge_examples::psnr::compare;
-use bridge_examples::run::{self, Demo, Sample};
-use bridge_examples::summary::Check;
 
 /// How long a frame may take: so much, and so much for each particle and each pixel, which is plenty for a software
 /// rasteriser.
@@ -31,7 +31,7 @@ const PATIENCE_PER_PIXEL: Duration = Duration::from_micros(1);
 const CHECK_MORE: u64 = 256 << 20;
 
 /// A run.
-pub(crate) struct Particles {
+pub struct Particles {
     // Field order is drop order: dropping the exchange waits for the frames in flight, which use what comes after it.
     exchange: Exchange<Shared>,
     renderer: Renderer,

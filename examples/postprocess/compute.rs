@@ -1,12 +1,12 @@
 //! The compute side: the same filter as CUDA kernels, or on the processor.
 #![allow(unsafe_code)] // Kernel launches.
 
+use crate::kernels::{Argument, load, threads};
+use crate::postprocess::bloom::{Bloom, LEVELS, Texel, filter};
 use anyhow::{Context, Result};
 use bridge::cuda_import::cudarc::driver::{CudaFunction, CudaSlice, LaunchConfig, PushKernelArg};
 use bridge::cuda_import::{AddressMode, Filter as Between, TextureInfo};
 use bridge::{Compute, ComputeTurn, CudaCompute, CudaWork, ImageSpec, RenderFirst, Work};
-use bridge_examples::kernels::{Argument, load, threads};
-use bridge_examples::postprocess::bloom::{Bloom, LEVELS, Texel, filter};
 
 /// What a slot of either exchange holds.
 pub(crate) type Shared = ImageSpec<Texel>;

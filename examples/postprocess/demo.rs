@@ -4,27 +4,27 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::gpu::output::Wanted;
+use crate::postprocess::bloom::{Bloom, Texel};
+use crate::postprocess::check::{compare_picture, compare_scene};
+use crate::postprocess::figures::Figures;
+use crate::postprocess::knot::View;
+use crate::postprocess::options::Options;
+use crate::run::{self, Demo, Sample};
+use crate::summary::Check;
 use anyhow::Result;
 use bridge::ash::vk;
 use bridge::{Compute, Exchange, ExchangeInfo, ImageSpec, OpenInfo, RenderFirst, SubmitInfo, TimelinePoint};
-use bridge_examples::gpu::output::Wanted;
-use bridge_examples::postprocess::bloom::{Bloom, Texel};
-use bridge_examples::postprocess::check::{compare_picture, compare_scene};
-use bridge_examples::postprocess::figures::Figures;
-use bridge_examples::postprocess::knot::View;
-use bridge_examples::postprocess::options::Options;
-use bridge_examples::run::{self, Demo, Sample};
-use bridge_examples::summary::Check;
 
-use crate::compute::{Filter, Shared};
-use crate::render::{LIGHT, PICTURE, Renderer, SCENE};
+use crate::postprocess::compute::{Filter, Shared};
+use crate::postprocess::render::{LIGHT, PICTURE, Renderer, SCENE};
 
 /// How long a frame may take: so much, and so much for each texel of the scene, which is plenty for a software rasteriser.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PATIENCE_PER_TEXEL: Duration = Duration::from_micros(4);
 
 /// A run.
-pub(crate) struct Postprocess {
+pub struct Postprocess {
     // Field order is drop order: dropping the exchanges waits for the frames in flight, which use what comes after them.
     /// Vulkan draws, compute reads.
     scene: Exchange<Shared, RenderFirst>,

@@ -8,12 +8,8 @@
 //!
 //! Frames to files, frames to a window, and the checks are `bridge_examples::run`.
 
-mod compute;
-mod demo;
-mod render;
-
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    bridge_examples::run::main::<demo::Postprocess>()
+    bridge_examples::run::main::<bridge_examples::postprocess::demo::Postprocess>()
 }

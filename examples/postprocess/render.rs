@@ -1,21 +1,21 @@
 //! The Vulkan side: the scene to its image, and the filtered image to a picture and to wherever that is wanted.
 #![allow(unsafe_code)] // Records with a turn's barriers.
 
+use crate::gpu::commands::Commands;
+use crate::gpu::depth::Depth;
+use crate::gpu::output::{Output, Wanted};
+use crate::gpu::pipeline::{Pipeline, PipelineInfo, Textures};
+use crate::gpu::recorder::{Draw, ImageUse, Recorder, Target};
+use crate::gpu::require;
+use crate::postprocess::bloom::Bloom;
+use crate::postprocess::knot::{BACKGROUND, View};
 use anyhow::{Context, Result};
 use bridge::ash::vk;
 use bridge::vk_export::ImageConsumer;
 use bridge::{Compute, ExportDevice, RenderFirst, RenderTurn};
-use bridge_examples::gpu::commands::Commands;
-use bridge_examples::gpu::depth::Depth;
-use bridge_examples::gpu::output::{Output, Wanted};
-use bridge_examples::gpu::pipeline::{Pipeline, PipelineInfo, Textures};
-use bridge_examples::gpu::recorder::{Draw, ImageUse, Recorder, Target};
-use bridge_examples::gpu::require;
-use bridge_examples::postprocess::bloom::Bloom;
-use bridge_examples::postprocess::knot::{BACKGROUND, View};
 use vk_local::LocalBuffer;
 
-use crate::compute::Shared;
+use crate::postprocess::compute::Shared;
 
 /// What both shared images are: `Texel`.
 pub(crate) const LIGHT: vk::Format = vk::Format::R16G16B16A16_SFLOAT;

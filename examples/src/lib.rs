@@ -13,18 +13,16 @@
 //! | [`psnr`] | how alike two pictures are |
 //! | [`progress`], [`interrupt`] | a bar, and Ctrl-C |
 //! | [`console`] | output that survives a closed pipe |
-//! | [`doctor`] | what this machine can do, and what to do about the rest |
 //! | [`particles`] | the particle demo: a buffer, compute first |
 //! | [`texture`] | the texture demo: an image, compute first |
 //! | [`postprocess`] | the post-processing demo: images in both directions |
 //!
-//! The programs themselves are in `examples/NAME/main.rs`.
+//! A demo is the folder `examples/NAME`: `main.rs` is the program, the rest is the module here that bears its name.
 
 pub mod animation;
 pub mod camera;
 pub mod color;
 pub mod console;
-pub mod doctor;
 pub mod files;
 pub mod gpu;
 pub mod interrupt;
@@ -32,8 +30,10 @@ pub mod kernels;
 pub mod maths;
 pub mod options;
 pub mod palette;
+#[path = "../particles/mod.rs"]
 pub mod particles;
 pub mod picture;
+#[path = "../postprocess/mod.rs"]
 pub mod postprocess;
 pub mod progress;
 pub mod psnr;
@@ -41,5 +41,6 @@ pub mod raster;
 pub mod run;
 pub mod shader;
 pub mod summary;
+#[path = "../texture/mod.rs"]
 pub mod texture;
 pub mod writer;

@@ -20,14 +20,9 @@ const PROGRAMS: [(&str, &str); 5] = [
 
 #[test]
 fn they_are_right_and_the_validation_layer_is_silent() {
-    let test = "they_are_right_and_the_validation_layer_is_silent";
     for (name, last) in PROGRAMS {
         let Some(program) = common::program(name) else {
-            bridge_tests::skip(
-                bridge_tests::Need::Other,
-                test,
-                &format!("`{name}` of the package bridge is not built"),
-            );
+            bridge_tests::skip_case(bridge_tests::Need::Other, name, "it is not built");
             continue;
         };
         // Turned on from outside, the layer speaks on standard output.
@@ -35,7 +30,7 @@ fn they_are_right_and_the_validation_layer_is_silent() {
         let output = Command::new(program).env(layer.0, layer.1).output().unwrap();
         let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         if error.contains("NoDevice") || error.contains("NoLoader") {
-            return bridge_tests::skip(bridge_tests::Need::Other, test, error.trim());
+            return bridge_tests::skip(bridge_tests::Need::Other, error.trim());
         }
         assert!(output.status.success(), "{name}: {said}{error}");
         assert_eq!(said.lines().next_back(), Some(last), "{name}");

@@ -131,27 +131,6 @@ fn standard_output_that_is_full_is_an_error_and_one_that_is_closed_is_none() {
     assert!(status.success() && !error.contains("panicked"), "{status}: {error}");
 }
 
-#[cfg(target_os = "linux")]
-#[test]
-fn a_report_that_cannot_be_printed_is_an_error_of_its_own() {
-    let Some(doctor) = common::program("doctor") else {
-        return bridge_tests::skip(bridge_tests::Need::Other, "the example `doctor` is not built");
-    };
-    for arguments in [&["--json"][..], &[]] {
-        let run = |stdout: std::process::Stdio| {
-            std::process::Command::new(&doctor).args(arguments).stdout(stdout).output().unwrap()
-        };
-        let output = run(fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into());
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code() == Some(74) && error.contains("standard output"), "{arguments:?}: {error}");
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        let output = run(writer.into());
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code().is_some_and(|code| code <= 2) && !error.contains("panicked"), "{error}");
-    }
-}
-
 #[cfg(unix)]
 mod interrupted {
     use std::process::Stdio;

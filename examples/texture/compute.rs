@@ -3,11 +3,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::kernels::{Argument, load, threads};
+use crate::texture::growth::{Growth, Step, Texel};
 use anyhow::{Context, Result};
 use bridge::cuda_import::cudarc::driver::{CudaFunction, CudaSlice, PushKernelArg};
 use bridge::{Compute, ComputeTurn, CudaCompute, CudaWork, ImageSpec, Work};
-use bridge_examples::kernels::{Argument, load, threads};
-use bridge_examples::texture::growth::{Growth, Step, Texel};
 
 /// What a slot of the exchange holds.
 pub(crate) type Shared = ImageSpec<Texel>;

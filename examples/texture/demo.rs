@@ -4,20 +4,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::gpu::output::Wanted;
+use crate::run::{self, Demo, Sample};
+use crate::summary::Check;
+use crate::texture::check::{Replay, compare_drawn};
+use crate::texture::figures::Figures;
+use crate::texture::growth::{Growth, Step, Texel};
+use crate::texture::options::Options;
+use crate::texture::ring::View;
 use anyhow::Result;
 use bridge::ash::vk;
 use bridge::{Compute, Exchange, ExchangeInfo, ImageSpec, OpenInfo, SubmitInfo, TimelinePoint};
-use bridge_examples::gpu::output::Wanted;
-use bridge_examples::run::{self, Demo, Sample};
-use bridge_examples::summary::Check;
-use bridge_examples::texture::check::{Replay, compare_drawn};
-use bridge_examples::texture::figures::Figures;
-use bridge_examples::texture::growth::{Growth, Step, Texel};
-use bridge_examples::texture::options::Options;
-use bridge_examples::texture::ring::View;
 
-use crate::compute::{Grower, Shared};
-use crate::render::{CONSUMER, FIELD, Renderer};
+use crate::texture::compute::{Grower, Shared};
+use crate::texture::render::{CONSUMER, FIELD, Renderer};
 
 /// How long a frame may take: so much, and so much for each step of a cell and each texel of light, which is plenty for a
 /// software rasteriser.
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PATIENCE_PER_MILLION: Duration = Duration::from_millis(200);
 
 /// A run.
-pub(crate) struct Texture {
+pub struct Texture {
     // Field order is drop order: dropping the exchange waits for the frames in flight, which use what comes after it.
     exchange: Exchange<Shared>,
     renderer: Renderer,

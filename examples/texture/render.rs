@@ -1,20 +1,20 @@
 //! The Vulkan side: the image round a ring, its light to a picture, and the picture to wherever it is wanted.
 #![allow(unsafe_code)] // Records with a turn's barriers.
 
+use crate::gpu::commands::Commands;
+use crate::gpu::depth::Depth;
+use crate::gpu::output::{Output, Wanted};
+use crate::gpu::pipeline::{Pipeline, PipelineInfo, Textures};
+use crate::gpu::recorder::{Draw, ImageUse, Recorder, Target};
+use crate::gpu::require;
+use crate::texture::ring::{Develop, View};
 use anyhow::{Context, Result};
 use bridge::ash::vk;
 use bridge::vk_export::ImageConsumer;
 use bridge::{Compute, ExportDevice, RenderTurn};
-use bridge_examples::gpu::commands::Commands;
-use bridge_examples::gpu::depth::Depth;
-use bridge_examples::gpu::output::{Output, Wanted};
-use bridge_examples::gpu::pipeline::{Pipeline, PipelineInfo, Textures};
-use bridge_examples::gpu::recorder::{Draw, ImageUse, Recorder, Target};
-use bridge_examples::gpu::require;
-use bridge_examples::texture::ring::{Develop, View};
 use vk_local::{LocalBuffer, LocalImage, LocalImageInfo};
 
-use crate::compute::Shared;
+use crate::texture::compute::Shared;
 
 /// What the shared image is: `Texel`.
 pub(crate) const FIELD: vk::Format = vk::Format::R16G16B16A16_SFLOAT;

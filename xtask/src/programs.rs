@@ -1,4 +1,4 @@
-//! `cargo xtask demo` and `cargo xtask doctor`: build a program of the examples and become it.
+//! `cargo xtask demo` and `cargo xtask doctor`: build a program and become it.
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
@@ -15,7 +15,7 @@ pub(crate) fn demo(arguments: Vec<OsString>) -> Result<ExitCode> {
     if !asks("--help") && !asks("-h") {
         setup::run(if asks("--window") { Scope::Window } else { Scope::Headless }, Consent::of_environment())?;
     }
-    shell::become_command(example("particles", &arguments))
+    shell::become_command(release(&["--package", "bridge-examples", "--example", "particles"], &arguments))
 }
 
 /// The machine check. It installs nothing: it is there to say what is wrong.
@@ -23,12 +23,13 @@ pub(crate) fn doctor(arguments: Vec<OsString>) -> Result<ExitCode> {
     if let Some(advice) = setup::advice_without_loader() {
         eprintln!("doctor: no Vulkan loader on this machine. `cargo xtask setup` installs one; by hand:\n    {advice}");
     }
-    shell::become_command(example("doctor", &arguments))
+    shell::become_command(release(&["--package", "doctor"], &arguments))
 }
 
-fn example(name: &str, arguments: &[OsString]) -> Command {
+fn release(program: &[&str], arguments: &[OsString]) -> Command {
+    let name = program.last().unwrap_or(&"");
     eprintln!("{name}: building it with its dependencies (release); the first time that takes minutes");
     let mut command = shell::cargo_here("run");
-    command.args(["--release", "--package", "bridge-examples", "--example", name, "--"]).args(arguments);
+    command.arg("--release").args(program).arg("--").args(arguments);
     command
 }

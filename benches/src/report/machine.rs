@@ -4,7 +4,7 @@ use std::fs;
 
 use bridge::ExportDevice;
 use bridge::ash::vk;
-use bridge_examples::doctor::System;
+use doctor::System;
 use serde::{Deserialize, Serialize};
 
 /// What a run was measured on, and when.

@@ -22,7 +22,7 @@ use wine::Wine;
 const CHECKED: &str = "x86_64-pc-windows-msvc";
 
 /// Tests inside the crates. Those beside them in `vk-cuda-bridge` and `bridge-examples` start cargo or programs for Linux.
-const INSIDE: &str = "-p vk-export -p cuda-import -p vk-cuda-bridge -p bridge-examples --lib";
+const INSIDE: &str = "-p vk-export -p cuda-import -p vk-cuda-bridge -p bridge-examples -p doctor --lib";
 /// Whole packages of tests.
 const BESIDE: &str = "-p driver-double -p bridge-tests";
 
@@ -88,10 +88,11 @@ fn quick(mut command: Command) -> Command {
 /// The doctor has to find Vulkan and miss CUDA; the demo draws into memory, and into a window.
 fn programs(tools: &Tools, wine: &Wine) -> Result<()> {
     let mut build = quick(tools.cargo("build", tools.run_target()));
-    shell::run(build.args(["-p", "bridge-examples", "--examples"]))?;
-    let folder = tools.target_dir().join(tools.run_target()).join("debug/examples");
+    shell::run(build.args(["-p", "bridge-examples", "--examples", "-p", "doctor", "--bins"]))?;
+    let debug = tools.target_dir().join(tools.run_target()).join("debug");
+    let folder = debug.join("examples");
 
-    let output = wine.command(&folder.join("doctor.exe")).output()?;
+    let output = wine.command(&debug.join("doctor.exe")).output()?;
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{said}");
     for expected in ["no CUDA driver: nvcuda.dll was not found", "ok: the CPU and Vulkan", "only the CPU backend works"]

@@ -1,8 +1,8 @@
 //! Flatpak and Snap: they bring the driver's libraries themselves, and no option of a container helps.
 
 use super::{Advice, advice};
-use crate::doctor::System;
-use crate::doctor::system::{FLATPAK, SNAP};
+use crate::System;
+use crate::system::{FLATPAK, SNAP};
 
 /// What to do so that the driver's libraries are in the sandbox, if this is one.
 pub(super) fn action(system: &System) -> Option<String> {

@@ -1,8 +1,8 @@
 //! Machines that have been met, and what they are told.
 
 use super::*;
-use crate::doctor::vulkan::{NVIDIA, SOFTWARE};
-use crate::doctor::{
+use crate::vulkan::{NVIDIA, SOFTWARE};
+use crate::{
     CudaDevice, CudaProblem, CudaProblemKind, DeviceFile, DriverManifest, FailedCall, Failure, Times, Xid, pairs,
 };
 

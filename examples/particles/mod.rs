@@ -1,4 +1,4 @@
-//! The particle demo, apart from its program.
+//! The particle demo.
 //!
 //! One frame: [`Scene::step`](scene::Scene::step) says what happens, a kernel or its twin
 //! [`Step::advance_all`](scene::Step::advance_all) moves each [`Body`](particle::Body) and writes a
@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod compute;
+pub mod demo;
 pub mod figures;
 pub mod finish;
 mod glow;

@@ -1,12 +1,15 @@
 //! Can this machine share memory between CUDA and Vulkan, and if not, why, and what to do.
 
+#[allow(dead_code, unreachable_pub, reason = "the demos, whose file this is, need more of it")]
+#[path = "../../../examples/src/console.rs"]
+mod console;
+
 use std::env;
 use std::process::{Command, ExitCode};
 
 use anyhow::anyhow;
-use bridge_examples::console::{print, tell};
-use bridge_examples::doctor;
 use clap::{Parser, ValueEnum};
+use console::{print, tell};
 
 /// Can this machine share memory between CUDA and Vulkan, and if not, why, and what to do.
 ///

@@ -56,7 +56,7 @@ impl Works {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::{Failure, Times};
+    use crate::{Failure, Times};
 
     fn trial(backend: &str, passed: bool) -> Trial {
         let failure = (!passed).then(|| Failure { step: "closing", error: "no".to_owned() });

@@ -1,8 +1,8 @@
 //! An NVIDIA GPU that one side or the other cannot use.
 
 use super::{Advice, advice, limits, sandbox};
-use crate::doctor::system::major;
-use crate::doctor::{Cuda, CudaProblemKind, System, Vulkan, VulkanDevice};
+use crate::system::major;
+use crate::{Cuda, CudaProblemKind, System, Vulkan, VulkanDevice};
 
 /// The oldest driver that the kernels run on: their PTX is of version 8.0.
 const OLDEST_DRIVER: u32 = 525;

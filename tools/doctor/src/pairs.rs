@@ -115,7 +115,7 @@ fn not_in_vulkan(device: &CudaDevice, vulkan: &Vulkan) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::{CudaProblem, CudaProblemKind};
+    use crate::{CudaProblem, CudaProblemKind};
 
     fn vulkan(devices: &[(&str, &str, &str)]) -> Vulkan {
         let device = |(index, (uuid, vendor, driver)): (usize, &(&str, &str, &str))| VulkanDevice {

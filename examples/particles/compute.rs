@@ -15,7 +15,7 @@ use bytemuck::Pod;
 pub type Shared = BufferSpec<Particle>;
 
 /// The kernels, compiled beforehand from `shaders/particles.cu`.
-pub const KERNELS: &str = include_str!("../../../shaders/particles.ptx");
+pub const KERNELS: &str = include_str!("../../shaders/particles.ptx");
 /// Threads of a block.
 pub const BLOCK: u32 = 256;
 

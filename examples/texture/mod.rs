@@ -1,4 +1,4 @@
-//! The texture demo, apart from its program: all that needs neither Vulkan nor CUDA.
+//! The texture demo. [`demo`], `compute` and `render` need Vulkan; the rest needs neither Vulkan nor CUDA.
 //!
 //! One frame: a kernel or its twin [`Growth::advance`](growth::Growth::advance) moves a reaction and diffusion on, a
 //! second one or its twin [`Growth::relief`](growth::Growth::relief) writes what has grown to the shared image, and
@@ -6,7 +6,10 @@
 //! self-check in [`check`].
 
 pub mod check;
+mod compute;
+pub mod demo;
 pub mod figures;
 pub mod growth;
 pub mod options;
+mod render;
 pub mod ring;
