@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::console::count;
 use crate::summary::short;
 
 /// The figures of a run.
@@ -25,8 +26,8 @@ impl Figures {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (samples, rate) = (self.samples * self.samples, short(self.texels_per_second));
-        write!(f, "{samples} texels a pixel: {rate} texels/s filtered")
+        let (samples, rate) = (count(self.samples * self.samples, "texel"), short(self.texels_per_second));
+        write!(f, "{samples} a pixel: {rate} texels/s filtered")
     }
 }
 
@@ -38,6 +39,7 @@ mod tests {
     fn rates_follow_from_the_time() {
         let figures = Figures::new([100, 50], 2, 10, 0.5);
         assert_eq!(figures.to_string(), "4 texels a pixel: 100 k texels/s filtered");
+        assert_eq!(Figures::new([100, 50], 1, 10, 0.5).to_string(), "1 texel a pixel: 100 k texels/s filtered");
         assert_eq!(Figures::new([100, 50], 1, 0, 0.0).texels_per_second, 0.0);
     }
 }

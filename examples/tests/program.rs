@@ -93,7 +93,11 @@ fn what_cannot_be_is_one_error_without_a_panic() {
 #[test]
 fn small_and_crowded_pictures_pass_their_own_checks() {
     let out = tempfile::tempdir().unwrap();
-    for arguments in [["--size", "64x64", "--particles", "150000"], ["--size", "7x5", "--particles", "20000"]] {
+    for arguments in [
+        ["--size", "64x64", "--particles", "150000"],
+        ["--size", "7x5", "--particles", "20000"],
+        ["--size", "320x180", "--particles", "1000000"],
+    ] {
         let arguments = [&["--frames", "2", "--no-animation"][..], &arguments].concat();
         let Some(output) = common::run(PROGRAM, out.path(), &arguments) else { return };
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

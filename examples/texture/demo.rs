@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::console::count;
 use crate::gpu::output::Wanted;
 use crate::run::{self, Demo, Sample};
 use crate::summary::Check;
@@ -77,7 +78,7 @@ unsafe impl Demo for Texture {
 
     fn about(&self) -> String {
         let [width, height] = self.grid;
-        format!("a pattern of {width}x{height} cells, {} steps a frame, round a ring", self.steps)
+        format!("a pattern of {width}x{height} cells, {} a frame, round a ring", count(self.steps, "step"))
     }
 
     fn patience(&self) -> Duration {

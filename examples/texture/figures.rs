@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::console::count;
 use crate::summary::short;
 
 /// The figures of a run.
@@ -30,7 +31,8 @@ impl Figures {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [width, height] = self.grid;
-        write!(f, "{width}x{height} cells, {} steps a frame: {} cells/s", self.steps, short(self.cells_per_second))
+        let (steps, rate) = (count(self.steps, "step"), short(self.cells_per_second));
+        write!(f, "{width}x{height} cells, {steps} a frame: {rate} cells/s")
     }
 }
 
@@ -42,6 +44,7 @@ mod tests {
     fn rates_follow_from_the_time() {
         let figures = Figures::new([100, 50], 20, 1, 10, 0.5);
         assert_eq!(figures.to_string(), "100x50 cells, 20 steps a frame: 2.00 M cells/s");
+        assert_eq!(Figures::new([100, 50], 1, 1, 1, 0.5).to_string(), "100x50 cells, 1 step a frame: 10.0 k cells/s");
         assert_eq!(Figures::new([100, 50], 20, 1, 0, 0.0).cells_per_second, 0.0);
     }
 }

@@ -73,8 +73,8 @@ struct Inner {
 }
 
 impl Compute {
-    /// The best compute side for a device: CUDA on the same GPU, else the CPU. [`reason`](Self::reason) says why, and so
-    /// does the log: falling back is never silent.
+    /// The best compute side for a device: CUDA on the same GPU, else the CPU. Falling back to the CPU logs a warning;
+    /// a program without a logger prints [`reason`](Self::reason), which says why.
     ///
     /// # Errors
     /// [`Error::HostFailed`] when not even a thread can be started.
