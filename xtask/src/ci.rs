@@ -172,7 +172,7 @@ fn tests() -> Result<()> {
 /// The first programs and every demo, the first demo in both scenes; they exit non-zero if what they see is wrong.
 fn demo() -> Result<()> {
     for name in FIRST {
-        cargo(&format!("run -p bridge --example {name}"))?;
+        cargo(&format!("run --example {name}"))?;
     }
     let data = shell::root().join("examples/particles/data");
     let picture = picture(&data).with_context(|| format!("no picture for the demo in {}", data.display()))?;
