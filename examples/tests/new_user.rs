@@ -14,8 +14,8 @@ mod common;
 const DEMOS: [(&str, &[&str]); 3] =
     [("particles", &["--particles", "500"]), ("texture", &["--grid", "32x16", "--steps", "2"]), ("postprocess", &[])];
 
-fn run(test: &str, demo: (&str, &[&str]), out: &Path, arguments: &[&str]) -> Option<Output> {
-    common::run(test, demo.0, out, &[demo.1, arguments].concat())
+fn run(demo: (&str, &[&str]), out: &Path, arguments: &[&str]) -> Option<Output> {
+    common::run(demo.0, out, &[demo.1, arguments].concat())
 }
 
 /// The frames in a folder, sorted.
@@ -31,8 +31,7 @@ fn a_shorter_run_leaves_no_frames_of_a_longer_one() {
     for demo in DEMOS {
         let out = tempfile::tempdir().unwrap();
         for (asked, left) in [("4", 4), ("2", 2)] {
-            let test = "a_shorter_run_leaves_no_frames_of_a_longer_one";
-            let Some(output) = run(test, demo, out.path(), &["--frames", asked]) else { return };
+            let Some(output) = run(demo, out.path(), &["--frames", asked]) else { return };
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             assert_eq!(frames(out.path()).len(), left, "{} {:?}", demo.0, frames(out.path()));
             let summary: Value = serde_json::from_slice(&fs::read(out.path().join("summary.json")).unwrap()).unwrap();
@@ -45,8 +44,7 @@ fn a_shorter_run_leaves_no_frames_of_a_longer_one() {
 fn a_window_and_an_output_folder_exclude_each_other() {
     for (name, _) in DEMOS {
         let Some(program) = common::program(name) else {
-            let test = "a_window_and_an_output_folder_exclude_each_other";
-            return bridge_tests::skip(bridge_tests::Need::Other, test, &format!("the example `{name}` is not built"));
+            return bridge_tests::skip(bridge_tests::Need::Other, &format!("the example `{name}` is not built"));
         };
         let output = Command::new(program).args(["--window", "--out", "x"]).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
@@ -59,8 +57,7 @@ fn a_window_and_an_output_folder_exclude_each_other() {
 fn a_file_in_place_of_the_output_folder_is_called_one() {
     for demo in DEMOS {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let test = "a_file_in_place_of_the_output_folder_is_called_one";
-        let Some(output) = run(test, demo, file.path(), &["--frames", "1"]) else { return };
+        let Some(output) = run(demo, file.path(), &["--frames", "1"]) else { return };
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{error}");
         assert!(error.contains("that is a file, not a folder") && error.contains("--out"), "{error}");
@@ -73,8 +70,7 @@ fn a_jpeg_is_called_one_whatever_its_name() {
     let picture = out.path().join("photo.png");
     fs::write(&picture, b"\xff\xd8\xff\xe0\0\x10JFIF\0").unwrap();
     let arguments = ["--image", picture.to_str().unwrap()];
-    let test = "a_jpeg_is_called_one_whatever_its_name";
-    let Some(output) = run(test, DEMOS[0], &out.path().join("out"), &arguments) else { return };
+    let Some(output) = run(DEMOS[0], &out.path().join("out"), &arguments) else { return };
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && error.contains("photo.png"), "{error}");
     assert!(error.contains("a JPEG file") && error.contains("convert it to PNG"), "{error}");
@@ -88,8 +84,7 @@ fn one_of_a_kind_is_told_in_the_singular() {
         ("postprocess", &["--samples", "1"], &["1 texel a pixel", "1 frame |"]),
     ] {
         let out = tempfile::tempdir().unwrap();
-        let test = "one_of_a_kind_is_told_in_the_singular";
-        let Some(output) = run(test, (name, arguments), out.path(), &["--frames", "1"]) else { return };
+        let Some(output) = run((name, arguments), out.path(), &["--frames", "1"]) else { return };
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{said}");
         assert!(told.iter().all(|told| said.contains(told)), "{said}");
@@ -102,9 +97,8 @@ fn one_of_a_kind_is_told_in_the_singular() {
 fn falling_back_to_the_processor_is_told_without_a_log() {
     for (name, arguments) in DEMOS {
         let out = tempfile::tempdir().unwrap();
-        let test = "falling_back_to_the_processor_is_told_without_a_log";
         // Says so where the program cannot run here at all.
-        if run(test, (name, arguments), out.path(), &["--frames", "1"]).is_none() {
+        if run((name, arguments), out.path(), &["--frames", "1"]).is_none() {
             return;
         }
         let mut command = Command::new(common::program(name).unwrap());
@@ -124,8 +118,7 @@ fn a_reader_that_leaves_is_no_error_and_a_full_disk_is_one() {
     for demo in DEMOS {
         let out = tempfile::tempdir().unwrap();
         let arguments = [demo.1, &["--frames", "1", "--json"]].concat();
-        let test = "a_reader_that_leaves_is_no_error_and_a_full_disk_is_one";
-        if common::run(test, demo.0, out.path(), &arguments).is_none() {
+        if common::run(demo.0, out.path(), &arguments).is_none() {
             return;
         }
         let command = || common::command(demo.0, out.path(), &arguments).unwrap();
