@@ -56,9 +56,9 @@ impl<M: Mapping, V: AsRef<Object>> Drop for Mapped<M, V> {
         // SAFETY: moved out here only, once.
         let mapping = unsafe { ManuallyDrop::take(&mut self.mapping) };
         if let Err(error) = mapping.close() {
+            std::mem::forget(Arc::clone(&self.vulkan));
             let vulkan: &V = &self.vulkan;
             vulkan.as_ref().report_leak(&error);
-            std::mem::forget(Arc::clone(&self.vulkan));
         }
     }
 }

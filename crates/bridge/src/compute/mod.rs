@@ -21,6 +21,7 @@ use crate::compute::host::stream::HostStream;
 use crate::compute::pair::DevicePair;
 use crate::compute::side::{Side, Sided};
 use crate::error::{Error, Result};
+use crate::observe::{log_info, log_warn};
 use crate::timeline::Peer;
 
 /// Which compute side to use.
@@ -97,7 +98,7 @@ impl Compute {
                 Err(Error::NoCuda { vulkan: device.name().to_owned(), reason: Box::new(reason) })
             }
             Err(reason) => {
-                log::warn!("computing on the CPU, since CUDA cannot share with \"{}\": {reason}", device.name());
+                log_warn!("computing on the CPU, since CUDA cannot share with \"{}\": {reason}", device.name());
                 Self::host(device, format!("CUDA cannot share with it: {reason}"))
             }
         }
@@ -121,13 +122,13 @@ impl Compute {
     }
 
     fn cuda_with(pair: DevicePair, stream: Arc<CudaStream>, reason: String) -> Self {
-        log::info!("computing with CUDA on {} ({reason})", pair.cuda().name());
+        log_info!("computing with CUDA on {} ({reason})", pair.cuda().name());
         let device = pair.vulkan().clone();
         Self(Arc::new(Inner { side: Sided::Cuda(CudaCompute::new(pair, stream)), device, reason }))
     }
 
     fn host(device: &ExportDevice, reason: String) -> Result<Self> {
-        log::info!("computing on the CPU ({reason})");
+        log_info!("computing on the CPU ({reason})");
         Ok(Self(Arc::new(Inner { side: Sided::Host(HostStream::new()?), device: device.clone(), reason })))
     }
 

@@ -15,9 +15,9 @@ use super::resources::Resources;
 use super::state::Shared;
 use super::submit::rendered_info;
 use crate::error::{Error, Result};
-use crate::observe::isolated;
 use crate::observe::live;
 use crate::observe::live::{Alive, Kind};
+use crate::observe::log_error;
 use crate::observe::trace;
 use crate::observe::trace::Event;
 
@@ -59,14 +59,16 @@ impl<R: Resources> Shared<R> {
             // A lost device uses nothing any more, and what is on it may be destroyed (Vulkan specification, "Lost
             // Device"). The compute side may go on, with the same memory.
             Err(Error::Vulkan(error)) if error.is_device_lost() => {
-                isolated(|| log::error!("exchange \"{}\": {error}", self.name));
+                log_error!("exchange \"{}\": {error}", self.name);
             }
             signals => signals?,
         }
         if compute_lost && self.compute.side().is_foreign() {
             return Ok(());
         }
-        // The compute side may have been given waits or work after its last signal.
+        // The compute side may have been given waits or work after its last signal, other streams of CUDA too: a turn that was
+        // dropped joined nothing.
+        (0..self.held.slots.len()).try_for_each(|slot| self.held.lender.join(slot))?;
         let drained = self.compute.side().drain(left())?;
         if drained {
             return Ok(());
@@ -106,7 +108,7 @@ impl<R: Resources> Shared<R> {
         // If no thread starts, the closure is dropped here, and with it the exchange: its wait ends at once, and what may
         // still be in use is leaked.
         if let Err(error) = std::thread::Builder::new().name("bridge-reaper".into()).spawn(move || drop(rest)) {
-            isolated(|| log::error!("exchange \"{name}\": no thread to wait for its end: {error}"));
+            log_error!("exchange \"{name}\": no thread to wait for its end: {error}");
         }
     }
 }
@@ -121,14 +123,14 @@ impl<R: Resources> Drop for Shared<R> {
         let quiet = if self.gave_up.load(Ordering::Acquire) { None } else { Some(self.quiesce()) };
         if !matches!(quiet, Some(Ok(()))) {
             let reason = quiet.and_then(Result::err).map_or("closing it gave up".to_owned(), |error| error.to_string());
-            log::error!(
+            count_leaked(&self.barriers);
+            live::leaked(Kind::Timeline, 2);
+            trace::event(Event::new("leak", "host", &self.name));
+            log_error!(
                 "exchange \"{}\": its {} slots and both timelines are leaked, since they may still be in use: {reason}",
                 self.name,
                 self.held.slots.len(),
             );
-            count_leaked(&self.barriers);
-            live::leaked(Kind::Timeline, 2);
-            trace::event(Event::new("leak", "host", &self.name));
             return;
         }
         // SAFETY: both sides have been seen to be done.

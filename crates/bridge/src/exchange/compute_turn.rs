@@ -14,6 +14,7 @@ use crate::compute::host::stream::HostStream;
 use crate::compute::side::Sided;
 use crate::error::{Error, Result};
 use crate::observe::live::{Alive, Kind};
+use crate::observe::{log_error, log_warn};
 use crate::timeline::TimelinePoint;
 
 /// The compute side's part of a frame: it owns the slot until [`finish`](Self::finish).
@@ -143,13 +144,16 @@ impl<R: Resources, D: Direction> Drop for ComputeTurn<R, D> {
         if self.finished {
             return;
         }
-        log::warn!("exchange \"{}\": the compute turn of frame {} was dropped", self.shared.name, self.frame);
         // What was enqueued may still read what Vulkan will draw over: the next frame in this slot waits for its end.
         let signalled = match D::FIRST {
-            First::Compute => None,
-            First::Render => self.shared.compute_signals(self.slot).inspect_err(|error| log::error!("{error}")).ok(),
+            First::Compute => Ok(None),
+            First::Render => self.shared.compute_signals(self.slot).map(|point| Some(point.value())),
         };
-        self.shared.ledger().drop_compute(self.slot, signalled.map(|point| point.value()));
+        self.shared.ledger().drop_compute(self.slot, *signalled.as_ref().unwrap_or(&None));
+        log_warn!("exchange \"{}\": the compute turn of frame {} was dropped", self.shared.name, self.frame);
+        if let Err(error) = signalled {
+            log_error!("{error}");
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::render_turn::RenderTurn;
 use super::resources::Resources;
 use super::submit::SubmitParts;
 use crate::error::Result;
+use crate::observe::log_warn;
 use crate::timeline::TimelinePoint;
 
 /// A frame whose wait and signal are lent to an engine that submits itself, see [`RenderTurn::lend`].
@@ -152,7 +153,7 @@ impl<R: Resources, D: Direction> Drop for LentTurn<R, D> {
         if !self.told {
             let (name, frame) = (&self.turn.shared.name, self.turn.frame);
             self.turn.shared.ledger().drop_render(self.turn.slot);
-            log::warn!(
+            log_warn!(
                 "exchange \"{name}\": frame {frame} was lent, and dropped without `submitted` or `not_submitted`"
             );
         }

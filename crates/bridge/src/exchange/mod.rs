@@ -133,7 +133,8 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
         Ok(Some(SubmitParts::new(&start, &self.shared.held.rendered, value, self.shared.stages)))
     }
 
-    /// What dropping does, with the error: waits for the frames in flight and frees everything.
+    /// What dropping does, with the error: waits for the frames in flight and frees everything. Inside a closure of the CPU
+    /// backend, which cannot wait for what is enqueued behind itself, a thread of its own does so later and logs the error.
     ///
     /// # Errors
     /// [`Error::TurnOpen`] or [`Error::SlotBusy`] while a turn is still held, [`Error::Timeout`] or the failed call when
@@ -142,6 +143,9 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// any more, so that everything is freed.
     pub fn close(self) -> Result<(), Error> {
         self.shared.ledger().idle().map_err(|refusal| self.shared.refused(refusal))?;
+        if self.shared.compute.side().is_inside() {
+            return Ok(());
+        }
         // Dropping would wait for as long once more.
         self.shared.quiesce().inspect_err(|_| self.shared.gave_up.store(true, Ordering::Release))
     }

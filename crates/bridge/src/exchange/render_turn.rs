@@ -14,6 +14,7 @@ use super::state::Shared;
 use super::submit::SubmitParts;
 use crate::error::Result;
 use crate::observe::live::{Alive, Kind};
+use crate::observe::log_warn;
 use crate::timeline::TimelinePoint;
 
 /// Vulkan's part of a frame: it owns the slot until it is submitted or skipped.
@@ -197,8 +198,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
 impl<R: Resources, D: Direction> Drop for RenderTurn<R, D> {
     fn drop(&mut self) {
         if !self.done {
-            log::warn!("exchange \"{}\": the render turn of frame {} was dropped", self.shared.name, self.frame);
             self.shared.ledger().drop_render(self.slot);
+            log_warn!("exchange \"{}\": the render turn of frame {} was dropped", self.shared.name, self.frame);
         }
     }
 }

@@ -18,6 +18,8 @@ use super::resources::{Resources, SlotInfo};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::observe::live::{Alive, Kind};
+use crate::observe::log_error;
+use crate::observe::trace;
 use crate::timeline::signaller::Signaller;
 use crate::timeline::trail::Trail;
 use crate::timeline::{Timeline, TimelinePoint};
@@ -61,6 +63,20 @@ pub(super) struct Held<R: Resources> {
     pub(super) slots: Box<[R::Slot]>,
     pub(super) computed: Timeline,
     pub(super) rendered: Timeline,
+}
+
+/// A lock under which the order of signals is decided. No sink of the trace is called before it is released.
+pub(super) struct Ordered<'a> {
+    // Field order is drop order: the lock goes before the lines are written.
+    _guard: MutexGuard<'a, ()>,
+    _held: trace::Held,
+}
+
+impl<'a> Ordered<'a> {
+    fn new(lock: &'a Mutex<()>) -> Self {
+        let held = trace::Held::new();
+        Self { _guard: lock.lock().unwrap_or_else(PoisonError::into_inner), _held: held }
+    }
 }
 
 impl<R: Resources> Shared<R> {
@@ -181,7 +197,7 @@ impl<R: Resources> Shared<R> {
 
     /// Takes the next value of `computed` and has `signal` enqueue it.
     pub(super) fn signal_computed(&self, signal: impl FnOnce(u64) -> Result<()>) -> Result<TimelinePoint> {
-        let _order = self.computing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _order = Ordered::new(&self.computing);
         let value = self.ledger().take_computed();
         self.noticed(signal(value))?;
         Ok(self.held.computed.issue(value))
@@ -199,9 +215,9 @@ impl<R: Resources> Shared<R> {
     ///
     /// # Errors
     /// [`vk_export::Error::QueueHeld`] on a thread that has locked the queue: whoever holds this may wait for the queue.
-    pub(super) fn submitting(&self) -> Result<MutexGuard<'_, ()>> {
+    pub(super) fn submitting(&self) -> Result<Ordered<'_>> {
         self.queue().check_free()?;
-        Ok(self.submitting.lock().unwrap_or_else(PoisonError::into_inner))
+        Ok(Ordered::new(&self.submitting))
     }
 
     /// Tries again to enqueue the signals that turns which have failed have left out. Until one succeeds, its slot is
@@ -212,7 +228,7 @@ impl<R: Resources> Shared<R> {
             match self.compute_signals(slot) {
                 Ok(point) => self.ledger().signalled(slot, point.value()),
                 Err(error) => {
-                    log::error!("exchange \"{}\": slot {slot} stays out of use: {error}", self.name);
+                    log_error!("exchange \"{}\": slot {slot} stays out of use: {error}", self.name);
                     return;
                 }
             }
@@ -243,7 +259,7 @@ impl<R: Resources> Shared<R> {
             // SAFETY: the context is lost for good. (The CPU's thread signals even after a failure.)
             let released = unsafe { self.held.computed.release() };
             if let Err(error) = released {
-                log::error!("{}: Vulkan may wait for ever: {error}", self.held.computed.name());
+                log_error!("{}: Vulkan may wait for ever: {error}", self.held.computed.name());
             }
         }
         checked

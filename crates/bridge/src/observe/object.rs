@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use crate::observe::live;
 use crate::observe::live::{Alive, Kind};
+use crate::observe::log_error;
 use crate::observe::trace;
 use crate::observe::trace::Event;
 
@@ -26,8 +27,8 @@ impl Object {
     /// Counts the object as leaked, since its mapping on the compute side could not be freed. The caller forgets it.
     pub(crate) fn report_leak(&self, error: &dyn Display) {
         let kind = self.alive.kind();
-        log::error!("{kind} \"{}\" is leaked on both sides: {error}", self.name);
         live::leaked(kind, 1);
+        log_error!("{kind} \"{}\" is leaked on both sides: {error}", self.name);
     }
 }
 

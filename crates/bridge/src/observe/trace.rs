@@ -11,12 +11,15 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::observe::isolated;
+use crate::observe::log_error;
 
 /// The environment variable that turns the trace on: `stderr` (or `1`), or the path of a file.
 const VARIABLE: &str = "BRIDGE_TRACE";
 
 static ON: AtomicBool = AtomicBool::new(false);
 static SINK: Mutex<Option<Box<dyn Write + Send>>> = Mutex::new(None);
+/// What a sink has replaced itself by.
+static NEXT: Mutex<Option<Box<dyn Write + Send>>> = Mutex::new(None);
 /// Lines that are not written yet, in order.
 static LINES: Mutex<VecDeque<Vec<u8>>> = Mutex::new(VecDeque::new());
 
@@ -58,6 +61,12 @@ struct Line<'a> {
 /// should return soon. It may use this crate; what it does there on its own thread is not traced.
 pub fn trace_to(sink: impl Write + Send + 'static) {
     start();
+    if WRITING.get() {
+        // The sink is being called: it is replaced once that has returned.
+        let before = NEXT.lock().unwrap_or_else(PoisonError::into_inner).replace(Box::new(sink));
+        drop(before);
+        return;
+    }
     let before = SINK.lock().unwrap_or_else(PoisonError::into_inner).replace(Box::new(sink));
     // Outside of the lock, since the sink is the program's.
     drop(before);
@@ -74,7 +83,7 @@ pub fn trace_off() {
     // Outside of the lock, since the sink is the program's.
     let flushed = written.and_then(|()| sink.map_or(Ok(()), |mut sink| sink.flush()));
     if let Err(error) = flushed {
-        log::error!("the trace could not be written to its end: {error}");
+        log_error!("the trace could not be written to its end: {error}");
     }
 }
 
@@ -85,7 +94,7 @@ pub(crate) fn init() {
         Ok(target) if target == "1" || target == "stderr" => trace_to(io::stderr()),
         Ok(target) if !target.is_empty() && target != "0" => match File::create(&target) {
             Ok(file) => trace_to(file),
-            Err(error) => log::error!("{VARIABLE}={target}: {error}; running without a trace"),
+            Err(error) => log_error!("{VARIABLE}={target}: {error}; running without a trace"),
         },
         _ => {}
     });
@@ -98,9 +107,32 @@ pub(crate) fn event(event: Event<'_>) {
     }
 }
 
+/// While it lives, this thread does not call the sink: the lines of what it does under a lock are written at the end, so that a
+/// sink may take the lock.
+#[derive(Debug)]
+pub(crate) struct Held(());
+
+impl Held {
+    pub(crate) fn new() -> Self {
+        HELD.set(HELD.get() + 1);
+        Self(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        HELD.set(HELD.get() - 1);
+        if HELD.get() == 0 && ON.load(Ordering::Relaxed) {
+            pass_on();
+        }
+    }
+}
+
 thread_local! {
     /// Set while this thread is inside the sink.
     static WRITING: Cell<bool> = const { Cell::new(false) };
+    /// How many [`Held`] this thread has.
+    static HELD: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Clears [`WRITING`] at the end of a scope.
@@ -131,12 +163,29 @@ fn write(event: Event<'_>) {
         }
         Err(error) => end(&io::Error::from(error)),
     }
-    // Nobody waits for the sink: who finds it taken leaves the line to the thread that has it, which looks again after it
-    // let go. So a sink may wait for other threads, which trace too.
+    if HELD.get() == 0 {
+        drain_all();
+    }
+}
+
+/// Writes the lines that are waiting, outside of the sink.
+#[cold]
+fn pass_on() {
+    if let Some(_writing) = Writing::enter() {
+        drain_all();
+    }
+}
+
+/// Nobody waits for the sink: who finds it taken leaves the lines to the thread that has it, which looks again after it let go.
+/// So a sink may wait for other threads, which trace too.
+fn drain_all() {
     while !lines().is_empty() {
         let Ok(mut sink) = SINK.try_lock() else { return };
-        if let Err(error) = drain(&mut sink) {
-            drop(sink);
+        let drained = drain(&mut sink);
+        let before = NEXT.lock().unwrap_or_else(PoisonError::into_inner).take().and_then(|next| sink.replace(next));
+        drop(sink);
+        isolated(|| drop(before));
+        if let Err(error) = drained {
             end(&error);
         }
     }
@@ -158,7 +207,7 @@ fn end(error: &io::Error) {
     ON.store(false, Ordering::Release);
     let sink = SINK.lock().unwrap_or_else(PoisonError::into_inner).take();
     isolated(|| drop(sink));
-    isolated(|| log::error!("the trace ends here, its sink failed: {error}"));
+    log_error!("the trace ends here, its sink failed: {error}");
 }
 
 fn lines() -> MutexGuard<'static, VecDeque<Vec<u8>>> {

@@ -13,6 +13,7 @@ use vk_export::{ExportDevice, Semaphore, SemaphoreInfo, SemaphoreKind};
 
 use crate::error::{Error, Result};
 use crate::observe::live::Kind;
+use crate::observe::log_error;
 use crate::observe::object::Object;
 use crate::observe::trace;
 use crate::observe::trace::Event;
@@ -143,7 +144,7 @@ impl Timeline {
         if point.is_reached()? {
             return Ok(());
         }
-        log::error!("{}: signalled by the host, since its signaller has failed", self.name());
+        log_error!("{}: signalled by the host, since its signaller has failed", self.name());
         trace::event(Event { value: Some(point.value), ..Event::new("signal", "host", self.name()) });
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: the pending signals of lower values are those of the
         // failed side, which do not come, by this function's contract.

@@ -14,6 +14,7 @@ use crate::compute::side::{BlockMapping, BufferMapping};
 use crate::error::{Error, Result};
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
+use crate::observe::trace;
 use ranges::{LARGEST, Ranges, Taken, UNIT, padded};
 
 /// A smaller block would hold a few buffers only.
@@ -154,6 +155,7 @@ impl SharedPool {
             block_size: info.block_size.next_power_of_two().max(SMALLEST),
             usage: info.usage,
         }));
+        let _traced_later = trace::Held::new();
         pool.grow(&mut pool.lock())?;
         Ok(pool)
     }
@@ -209,6 +211,8 @@ impl SharedPool {
 
     /// Takes bytes for a buffer, not zero, of elements that want `alignment`, a power of two.
     pub(crate) fn take(&self, size: u64, alignment: u64) -> Result<PoolRange> {
+        // No sink is called under the lock: dropped after it.
+        let _traced_later = trace::Held::new();
         let mut blocks = self.lock();
         let fits = padded(size, self.alignment(&blocks, alignment)).is_some_and(|size| size <= self.0.block_size);
         if !fits {

@@ -11,7 +11,7 @@ use smallbox::space::S32;
 use smallbox::{SmallBox, smallbox};
 
 use crate::error::{Error, Result};
-use crate::observe::isolated;
+use crate::observe::log_error;
 
 /// A queue of work for one CPU thread. Cloning it gives the same queue.
 #[derive(Clone)]
@@ -214,7 +214,7 @@ impl Shared {
     fn fail(&self, reason: String) {
         self.lock().failure.get_or_insert_with(|| reason.clone());
         self.failed.store(true, Ordering::Release);
-        isolated(|| log::error!("host compute thread: {reason}"));
+        log_error!("host compute thread: {reason}");
     }
 }
 
@@ -231,7 +231,7 @@ impl Drop for Owner {
             // A panic was caught where it happened, there is none to hear of here.
             let _ = worker.join();
         } else {
-            log::error!("a compute closure still runs after {STOP_LIMIT:?}; its thread is left to end by itself");
+            log_error!("a compute closure still runs after {STOP_LIMIT:?}; its thread is left to end by itself");
         }
     }
 }

@@ -1,0 +1,243 @@
+//! User code that is called at bad moments: sinks of the trace that use the bridge, loggers that panic, ends inside closures.
+//! Each test runs in a process of its own, since it has the one logger, or would hang where it fails.
+#![allow(unsafe_code, clippy::unwrap_used)] // Recording and submitting.
+
+use std::cell::Cell;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use bridge::ash::vk;
+use bridge::{
+    Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, ExportDevice, ImageConsumer, ImageSpec,
+    LiveObjects, RenderTurn, SharedBuffer, SharedPool, SharedPoolInfo, Work, trace_to,
+};
+use bridge_tests::{Commands, Rig};
+
+/// How long a test may take over there; none waits for anything but the CPU.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How long a call is given that should return at once.
+const SOON: Duration = Duration::from_secs(10);
+
+/// True in a process of its own, where the test goes on; false where it came from, once the other has passed.
+fn in_child(test: &str) -> bool {
+    const VARIABLE: &str = "CALLBACKS_CHILD";
+    if std::env::var_os(VARIABLE).is_some() {
+        return true;
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(VARIABLE, "1").stdin(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "{test}: {status}");
+            return false;
+        }
+        if start.elapsed() > LIMIT {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("{test}: it hangs");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Runs `call` on another thread; `None` where it does not return.
+fn returns<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let _ = sender.send(call());
+    });
+    receiver.recv_timeout(SOON).ok()
+}
+
+fn host() -> (ExportDevice, Compute) {
+    let device = Rig::open_own();
+    let compute = Compute::new(&device, Backend::Host).unwrap();
+    (device, compute)
+}
+
+fn info(slots: usize) -> ExchangeInfo<'static> {
+    ExchangeInfo { name: "watched", slots, timeout: Duration::from_secs(5), ..Default::default() }
+}
+
+fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
+    Exchange::new(compute, &info(slots), BufferSpec::new(16, Consumer::TRANSFER_READ)).unwrap()
+}
+
+/// A thread that holds the queue, for presenting, may set up an exchange, or is told that it may not.
+#[test]
+fn an_exchange_is_made_or_refused_while_its_thread_holds_the_queue() {
+    if !in_child("an_exchange_is_made_or_refused_while_its_thread_holds_the_queue") {
+        return;
+    }
+    let (device, compute) = host();
+    let made = returns(move || {
+        let spec = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [4, 4], ImageConsumer::TRANSFER_READ);
+        device.queue().with(|_| Exchange::new(&compute, &info(1), spec).is_ok()).unwrap()
+    });
+    assert!(made.is_some(), "the thread waits for a lock that it holds itself");
+}
+
+/// Calls what it was made with for each line that contains a text.
+struct Sink<F>(&'static str, F);
+
+impl<F: FnMut()> Write for Sink<F> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if String::from_utf8_lossy(bytes).contains(self.0) {
+            (self.1)();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// "It may use this crate": no lock of an exchange is held while its sink is called.
+#[test]
+fn a_sink_may_lend_another_frame_of_the_exchange() {
+    if !in_child("a_sink_may_lend_another_frame_of_the_exchange") {
+        return;
+    }
+    let (device, compute) = host();
+    let mut exchange = exchange(&compute, 2);
+    let [first, second] = [(); 2].map(|()| exchange.begin().unwrap().finish().unwrap());
+    first.computed().wait(Rig::LONG).unwrap();
+    second.computed().wait(Rig::LONG).unwrap();
+    let second: Arc<Mutex<Option<RenderTurn<BufferSpec<u32>>>>> = Arc::new(Mutex::new(Some(second)));
+    trace_to(Sink("watched.rendered", move || {
+        if let Some(second) = second.lock().unwrap().take() {
+            // Lent or refused, as the ledger will have it; dropped either way.
+            drop(second.lend());
+        }
+    }));
+    let submitted = returns(move || {
+        let commands = Commands::new(&device);
+        let recorded = commands.record(&first, |_| {});
+        // SAFETY: recorded with the turn's barriers, and kept: the process ends before anything is freed.
+        let submitted = unsafe { first.submit(&[recorded]) }.is_ok();
+        std::mem::forget((commands, exchange));
+        submitted
+    });
+    assert!(submitted.is_some(), "the thread waits for a lock that it holds itself");
+}
+
+/// As above: no lock of a pool either.
+#[test]
+fn a_sink_may_look_at_the_pool_that_grows() {
+    if !in_child("a_sink_may_look_at_the_pool_that_grows") {
+        return;
+    }
+    let (_device, compute) = host();
+    let pool = SharedPool::new(&compute, &SharedPoolInfo { block_size: 1, ..Default::default() }).unwrap();
+    let looks = pool.clone();
+    trace_to(Sink("pool.block", move || {
+        let _ = looks.report();
+    }));
+    let made = returns(move || SharedBuffer::<u32>::new_in(&pool, "large", 1 << 20, Consumer::TRANSFER_READ).is_ok());
+    assert!(made.is_some(), "the thread waits for a lock that it holds itself");
+}
+
+/// As above: a sink that passes the trace on to another one, such as a file that is full.
+#[test]
+fn a_sink_may_replace_itself() {
+    if !in_child("a_sink_may_replace_itself") {
+        return;
+    }
+    let (_device, compute) = host();
+    trace_to(Sink("create", || trace_to(std::io::sink())));
+    let made = returns(move || exchange(&compute, 1).slots());
+    assert!(made.is_some(), "the thread waits for a lock that it holds itself");
+}
+
+thread_local! {
+    /// Whether the logger panics on this thread.
+    static PANICS: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        assert!(!PANICS.get(), "the logger panics at {:?}", record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Drops something while the logger panics on this thread.
+fn drop_with_panicking_logger(value: impl Sized) {
+    static LOGGER: OnceLock<()> = OnceLock::new();
+    LOGGER.get_or_init(|| {
+        log::set_logger(&Logger).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
+    });
+    PANICS.set(true);
+    let dropped = catch_unwind(AssertUnwindSafe(move || drop(value)));
+    PANICS.set(false);
+    assert!(dropped.is_ok(), "the panic of a logger came through");
+}
+
+/// Takes the one logger of the process before the harness does.
+fn host_with_own_logger() -> (ExportDevice, Compute) {
+    let _ = catch_unwind(|| drop_with_panicking_logger(()));
+    host()
+}
+
+#[test]
+fn a_compute_turn_is_given_back_although_the_logger_panics() {
+    if !in_child("a_compute_turn_is_given_back_although_the_logger_panics") {
+        return;
+    }
+    let (_device, compute) = host_with_own_logger();
+    let mut exchange = exchange(&compute, 1);
+    drop_with_panicking_logger(exchange.begin().unwrap());
+    // Told once, and then it goes on.
+    assert!(exchange.begin().is_err());
+    let again = exchange.begin();
+    assert!(again.is_ok(), "{again:?}");
+}
+
+#[test]
+fn a_render_turn_is_given_back_although_the_logger_panics() {
+    if !in_child("a_render_turn_is_given_back_although_the_logger_panics") {
+        return;
+    }
+    let (_device, compute) = host_with_own_logger();
+    let mut exchange = exchange(&compute, 1);
+    drop_with_panicking_logger(exchange.begin().unwrap().finish().unwrap());
+    // Told once, and then it goes on.
+    assert!(exchange.begin().is_err());
+    let again = exchange.begin();
+    assert!(again.is_ok(), "{again:?}");
+}
+
+/// "What dropping does, with the error": dropping inside a closure of the compute side frees everything, on a thread of its own.
+#[test]
+fn closing_an_exchange_inside_a_closure_leaks_nothing() {
+    if !in_child("closing_an_exchange_inside_a_closure_leaks_nothing") {
+        return;
+    }
+    let (_device, compute) = host();
+    let (mut running, ending) = (exchange(&compute, 1), exchange(&compute, 1));
+    let (sender, receiver) = mpsc::channel();
+    let mut turn = running.begin().unwrap();
+    if let Work::Host(host) = turn.work() {
+        host.run(move |_| sender.send(ending.close().map_err(|error| error.to_string())).unwrap()).unwrap();
+    }
+    turn.finish().unwrap().skip();
+    let closed = receiver.recv_timeout(SOON).unwrap();
+    running.close().unwrap();
+    let leaked = LiveObjects::now().leaked_buffers;
+    assert_eq!((leaked, closed), (0, Ok(())), "nothing of it was in use");
+}
