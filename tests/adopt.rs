@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use bridge::ash::vk;
 use bridge::vk_export::{EnabledFeatures, Error, ExportDevice, MINIMUM_API_VERSION, QueueLock};
-use bridge::{Backend, BufferSpec, Consumer, Exchange, ExchangeInfo, SubmitParts};
-use bridge_tests::{Engine, Filler, Gate, Readback, Rig, case_on};
+use bridge::{Backend, BufferSpec, Consumer, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, SubmitParts};
+use bridge_tests::{Commands, Engine, Filler, Gate, Readback, Rig, case_on};
 
 #[test]
 fn an_engine_keeps_its_own() {
@@ -16,6 +16,7 @@ fn an_engine_keeps_its_own() {
     submissions_are_made_under_the_engines_lock();
     a_lock_that_calls_nothing_is_an_error();
     for backend in [Backend::Host, Backend::Cuda] {
+        new_images_wait_for_the_engine(backend);
         for legacy in [false, true] {
             frames_through_the_engines_own_submissions(backend, legacy);
         }
@@ -187,4 +188,59 @@ fn submit(
         // SAFETY: as above.
         unsafe { engine.device().queue_submit2(queue, &[batch], vk::Fence::null()) }.unwrap();
     }
+}
+
+/// Nothing is submitted behind the engine's back: it hands new images over itself.
+fn new_images_wait_for_the_engine(backend: Backend) {
+    let engine = Engine::new(None);
+    // SAFETY: the engine's own handles, which outlive the function.
+    let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
+    let Some(compute) = case_on(&device, backend, "new_images_wait_for_the_engine") else { return };
+    let image = || ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [16, 16], ImageConsumer::TRANSFER_READ);
+    let info = ExchangeInfo { name: "images", slots: 2, timeout: Rig::LONG, ..Default::default() };
+    let commands = Commands::new(&device);
+    let mut exchange = Exchange::new(&compute, &info, image()).unwrap();
+    assert!(exchange.needs_initial());
+    let error = exchange.begin().unwrap_err();
+    assert!(error.to_string().contains("Exchange::initialise"), "{error}");
+
+    // Dropped, and said not to have been submitted: both are recorded anew.
+    let raw = commands.begin();
+    // SAFETY: it records; what is recorded in vain is never submitted.
+    drop(unsafe { exchange.record_initial(raw) }.unwrap());
+    // SAFETY: as above.
+    let initial = unsafe { exchange.record_initial(raw) }.unwrap();
+    // SAFETY: as above.
+    unsafe { exchange.record_initial(raw) }.unwrap_err();
+    // SAFETY: it was not submitted.
+    unsafe { initial.not_submitted() };
+    commands.end();
+    assert!(exchange.begin().is_err() && exchange.needs_initial());
+
+    let raw = commands.begin();
+    // SAFETY: it records, and is submitted below.
+    let initial = unsafe { exchange.record_initial(raw) }.unwrap();
+    commands.end();
+    let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [initial.signal()]);
+    let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
+    // SAFETY: the engine's own submission; closing waits for it.
+    unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+    // SAFETY: submitted a moment ago.
+    let handed_over = unsafe { initial.submitted() };
+    commands.note(handed_over.clone());
+    for _ in 0..3 {
+        let turn = exchange.begin().unwrap().finish().unwrap();
+        assert!(turn.computed().wait(Rig::LONG).is_ok() && handed_over.is_reached().unwrap(), "the first use waits");
+        let recorded = commands.record(&turn, |_| {});
+        // SAFETY: recorded with the turn's barriers; waited for.
+        unsafe { turn.submit(&[recorded]) }.unwrap().wait(Rig::LONG).unwrap();
+    }
+    exchange.close().unwrap();
+
+    // In one call, where the engine says when.
+    let mut exchange = Exchange::render_first(&compute, &info, image()).unwrap();
+    exchange.initialise().unwrap();
+    exchange.initialise().unwrap();
+    exchange.begin().unwrap().skip();
+    exchange.close().unwrap();
 }

@@ -90,6 +90,7 @@ fn compute_first(device: &ExportDevice, compute: &Compute) {
     let drawn = Consumer::VERTEX_INPUT | Consumer::TRANSFER_READ;
     let set = set(drawn, Consumer::TRANSFER_READ, ImageConsumer::TRANSFER_READ);
     let mut exchange = Exchange::new(compute, &INFO(), set).unwrap();
+    exchange.initialise().unwrap();
     let commands = Commands::new(device);
     let turn = exchange.begin().unwrap().finish().unwrap();
     let (recorded, [acquired, released]) =
@@ -113,6 +114,7 @@ fn render_first(device: &ExportDevice, compute: &Compute) {
         ImageConsumer::TRANSFER_WRITE,
     );
     let mut exchange = Exchange::render_first(compute, &INFO(), set).unwrap();
+    exchange.initialise().unwrap();
     let commands = Commands::new(device);
     let turn = exchange.begin().unwrap();
     let (recorded, [acquired, released]) =

@@ -69,18 +69,35 @@ impl Commands {
         turn: &RenderTurn<R, D>,
         use_them: impl FnOnce(vk::CommandBuffer),
     ) -> vk::CommandBuffer {
-        self.finish();
-        let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: what was submitted with it has been waited for.
-        unsafe { self.device.as_raw().begin_command_buffer(self.raw, &begin) }.unwrap();
+        self.begin();
         // SAFETY: recording, of the right family, submitted with this turn.
         unsafe { turn.record_acquire(self.raw) };
         use_them(self.raw);
         // SAFETY: as above.
         unsafe { turn.record_release(self.raw) };
+        self.end();
+        self.raw
+    }
+
+    /// Begins to record what belongs to no turn.
+    ///
+    /// # Panics
+    /// When recording fails.
+    pub fn begin(&self) -> vk::CommandBuffer {
+        self.finish();
+        let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
+        // SAFETY: what was submitted with it has been waited for.
+        unsafe { self.device.as_raw().begin_command_buffer(self.raw, &begin) }.unwrap();
+        self.raw
+    }
+
+    /// Ends what [`begin`](Self::begin) has begun.
+    ///
+    /// # Panics
+    /// When recording fails.
+    pub fn end(&self) {
         // SAFETY: recording.
         unsafe { self.device.as_raw().end_command_buffer(self.raw) }.unwrap();
-        self.raw
     }
 
     /// Records a fill of a turn's buffer with one word.

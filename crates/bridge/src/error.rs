@@ -103,6 +103,16 @@ pub enum Error {
         stage: Stage,
     },
 
+    /// New images on an adopted device have not been handed over to the compute side.
+    #[error(
+        "exchange \"{exchange}\" has new images that are not the compute side's so far, and submits nothing behind the engine's \
+         back: call `Exchange::initialise`, or submit what `Exchange::record_initial` records and call `submitted`"
+    )]
+    NotInitialised {
+        /// The exchange's name.
+        exchange: String,
+    },
+
     /// All slots are waiting for Vulkan.
     #[error(
         "exchange \"{exchange}\": slot {slot} still holds frame {frame}, whose render turn was neither submitted nor \

@@ -87,8 +87,8 @@ pub use error::{Error, RecordError, Result, Stage};
 pub use exchange::resources::{Each, Resources};
 pub use exchange::submit::{LegacySubmitParts, SubmitParts};
 pub use exchange::{
-    ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, ExchangeInfo, FrameGraph, HostWork, LentTurn,
-    RenderFirst, RenderTurn, SubmitInfo, Work,
+    ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, ExchangeInfo, FrameGraph, HostWork, InitialTurn,
+    LentTurn, RenderFirst, RenderTurn, SubmitInfo, Work,
 };
 pub use image::format::{FORMATS, FormatInfo, FormatSupport, format_info, format_support};
 pub use image::host::read::{HostImage, HostPlane};

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::device::CudaDevice;
 use crate::error::{Error, Object};
+use crate::stream::capture;
 use crate::sys::{CallError, CallResult, Driver, TIMEOUT};
 
 /// How long a call is waited for. Once a call has taken that long, those behind it are not waited for at all.
@@ -63,8 +64,8 @@ pub(crate) fn call(
     }
 }
 
-/// The process's own; none where its thread does not start, which was logged then, or while it makes a call itself: what that
-/// call drops is freed at once.
+/// The process's own; none where its thread does not start, which was logged then, while it makes a call itself (what that call
+/// drops is freed at once), and on a thread that captures a graph.
 fn reaper() -> Option<&'static Arc<Reaper>> {
     static REAPER: OnceLock<Option<Arc<Reaper>>> = OnceLock::new();
     let reaper = REAPER.get_or_init(|| {
@@ -74,7 +75,9 @@ fn reaper() -> Option<&'static Arc<Reaper>> {
             })
             .ok()
     });
-    reaper.as_ref().filter(|reaper| reaper.thread.get() != Some(&thread::current().id()))
+    // On a thread that captures the driver refuses to free what the graph may use; on another one it would not.
+    let here = capture::is_active() || reaper.as_ref().is_some_and(|reaper| reaper.is_current());
+    reaper.as_ref().filter(|_| !here)
 }
 
 type Call = Box<dyn FnOnce() -> CallResult<()> + Send>;
@@ -104,6 +107,10 @@ impl Reaper {
         let thread = thread::Builder::new().name("cuda-import-free".into()).spawn(move || worker.work())?;
         let _ = reaper.thread.set(thread.thread().id());
         Ok(reaper)
+    }
+
+    fn is_current(&self) -> bool {
+        self.thread.get() == Some(&thread::current().id())
     }
 
     /// The result of `call`, or how long it was waited for.

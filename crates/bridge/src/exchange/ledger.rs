@@ -1,5 +1,6 @@
 //! Which slot is whose: the exchange's bookkeeping, without a driver.
 
+use super::initial::Initial;
 use crate::error::Stage;
 
 /// Which side a frame begins with.
@@ -42,6 +43,7 @@ pub(super) struct Ledger {
     rendered: u64,
     /// The highest value of `rendered` that is known to have been submitted.
     certain: u64,
+    initial: Initial,
 }
 
 /// Why a step is refused.
@@ -51,6 +53,7 @@ pub(super) enum Refusal {
     SlotBusy { slot: usize, frame: u64 },
     TurnLost { frame: u64, stage: Stage },
     OutOfOrder { frame: u64, first: u64 },
+    NotInitialised,
 }
 
 /// A frame that has begun.
@@ -66,12 +69,15 @@ impl Ledger {
     /// `slots` is at least 1.
     pub(super) fn new(first: First, slots: usize) -> Self {
         let slots = vec![Slot::Free { after: 0 }; slots.max(1)].into();
-        Self { first, slots, next: 0, dropped: None, computed: 0, rendered: 0, certain: 0 }
+        Self { first, slots, next: 0, dropped: None, computed: 0, rendered: 0, certain: 0, initial: Initial::Done }
     }
 
     /// Takes the free slot whose last use is the oldest, for the side that begins. `reached` is asked for the value of
     /// `rendered` only where a lost submission makes it matter.
     pub(super) fn begin(&mut self, reached: impl FnOnce() -> u64) -> Result<Begun, Refusal> {
+        if self.initial != Initial::Done {
+            return Err(Refusal::NotInitialised);
+        }
         if let Some((frame, stage)) = self.dropped.take() {
             return Err(Refusal::TurnLost { frame, stage });
         }
@@ -91,6 +97,48 @@ impl Ledger {
         };
         self.next += 1;
         Ok(Begun { frame, slot, wait: (after > 0).then_some(after) })
+    }
+
+    /// Images are to be handed over before the first frame.
+    pub(super) fn require_initial(&mut self) {
+        self.initial = Initial::Needed;
+    }
+
+    pub(super) fn initial(&self) -> Initial {
+        self.initial
+    }
+
+    /// The first hand-over has run.
+    pub(super) fn initialised(&mut self) {
+        self.initial = Initial::Done;
+    }
+
+    /// Lends the first hand-over; gives the value that its submission signals. Nothing else is open: no frame has begun.
+    pub(super) fn lend_initial(&mut self) -> u64 {
+        self.rendered += 1;
+        self.initial = Initial::Lent(self.rendered);
+        self.rendered
+    }
+
+    /// The first hand-over was submitted: what the compute side does first in a slot waits for it. What Vulkan does first is
+    /// behind it on the same queue.
+    pub(super) fn initial_submitted(&mut self, value: u64) {
+        self.certain = self.certain.max(value);
+        self.initial = Initial::Done;
+        if self.first == First::Compute {
+            self.slots.fill(Slot::Free { after: value });
+        }
+    }
+
+    /// The first hand-over that was lent was never submitted. No value was taken since, so this one is taken again.
+    pub(super) fn retract_initial(&mut self, value: u64) {
+        self.rendered = value - 1;
+        self.initial = Initial::Needed;
+    }
+
+    /// The first hand-over that was lent may have been submitted.
+    pub(super) fn drop_initial(&mut self) {
+        self.initial = Initial::Needed;
     }
 
     /// Frees the slots of lost submissions that cannot be running any more: they were made before the lent turn ended, or
@@ -207,7 +255,7 @@ impl Ledger {
     /// Takes a value for a submission that only signals, behind all others. `None` where a signal that will come is behind
     /// them: that of the last submission, if it is certain, or of the turn that is lent.
     pub(super) fn flush(&mut self) -> Option<u64> {
-        if self.rendered == self.certain || self.lent().is_some() {
+        if self.rendered == self.certain || self.lent().is_some() || matches!(self.initial, Initial::Lent(_)) {
             return None;
         }
         self.rendered += 1;
@@ -280,6 +328,9 @@ impl Ledger {
 
     /// That nobody holds a turn.
     pub(super) fn idle(&self) -> Result<(), Refusal> {
+        if let Initial::Lent(_) = self.initial {
+            return Err(Refusal::NotInitialised);
+        }
         self.slots.iter().enumerate().try_for_each(|(slot, state)| match state {
             Slot::Computing { frame, .. } => Err(Refusal::TurnOpen { frame: *frame, stage: Stage::Compute }),
             Slot::Rendering { frame, .. } | Slot::Lent { frame, .. } => Err(Refusal::SlotBusy { slot, frame: *frame }),

@@ -9,6 +9,7 @@ mod compute_turn;
 mod direction;
 mod graph;
 mod info;
+mod initial;
 mod ledger;
 mod lender;
 mod lent_turn;
@@ -36,6 +37,7 @@ pub use compute_turn::{ComputeTurn, CudaWork, HostWork, Work};
 pub use direction::{ComputeFirst, Direction, RenderFirst};
 pub use graph::FrameGraph;
 pub use info::ExchangeInfo;
+pub use initial::InitialTurn;
 pub use lent_turn::LentTurn;
 pub use render_turn::{RenderTurn, SubmitInfo};
 

@@ -11,6 +11,7 @@ use vk_export::{Queue, QueueKind};
 
 use super::barriers::{Barriers, count_leaked};
 use super::info::ExchangeInfo;
+use super::initial;
 use super::ledger::{Begun, First, Ledger, Refusal};
 use super::lender::Lender;
 use super::pace::Pace;
@@ -125,12 +126,19 @@ impl<R: Resources> Shared<R> {
         let barriers: Box<[_]> = slots.iter().map(barriers::<R>).collect();
         // After a failure the commands may still run: what they use is kept for good.
         let slots = ManuallyDrop::new(slots.into_boxed_slice());
-        give_over(compute, info, queue, &barriers).inspect_err(|_| count_leaked(&barriers))?;
+        let needed = initial::is_needed(&barriers);
+        let mut ledger = Ledger::new(first, info.slots);
+        if needed && compute.device().queues_are_synchronized() {
+            initial::submit(compute.device(), queue, info.name, info.timeout, &barriers)
+                .inspect_err(|_| count_leaked(&barriers))?;
+        } else if needed {
+            ledger.require_initial();
+        }
         let slots = ManuallyDrop::into_inner(slots);
         Ok(Arc::new(Self {
             held: ManuallyDrop::new(Held { lender, slots, computed, rendered }),
             barriers,
-            ledger: Mutex::new(Ledger::new(first, info.slots)),
+            ledger: Mutex::new(ledger),
             computing: Mutex::new(()),
             submitting: Mutex::new(()),
             pace: Mutex::new(Pace::new(info.frames_in_flight)),
@@ -247,6 +255,7 @@ impl<R: Resources> Shared<R> {
                 Error::SlotBusy { exchange, slot, frame, slots: self.held.slots.len() }
             }
             Refusal::TurnLost { frame, stage } => Error::TurnLost { exchange, frame, stage },
+            Refusal::NotInitialised => Error::NotInitialised { exchange },
             Refusal::OutOfOrder { frame, first } => Error::OutOfOrder { exchange, frame, first },
         }
     }
@@ -271,21 +280,4 @@ fn barriers<R: Resources>(slot: &R::Slot) -> Barriers {
     let mut barriers = Barriers::default();
     R::add_barriers(slot, &mut barriers);
     barriers
-}
-
-/// Gives new images to the compute side, which holds them in `GENERAL`.
-fn give_over(compute: &Compute, info: &ExchangeInfo<'_>, queue: &Queue, slots: &[Barriers]) -> Result<()> {
-    if slots.iter().all(|slot| slot.images() == 0) {
-        return Ok(());
-    }
-    let device = compute.device();
-    let record = |commands| {
-        for slot in slots {
-            // SAFETY: `run_once` records on this device; the barriers are of images that nobody has used yet.
-            unsafe { slot.record_initial(device, commands) };
-        }
-    };
-    let name = format!("{}: giving new images over", info.name);
-    // SAFETY: only these barriers are recorded, of images that the caller keeps for good where this fails.
-    Ok(unsafe { device.run_once(queue, &name, info.timeout, record) }?)
 }

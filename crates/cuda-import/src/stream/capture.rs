@@ -60,6 +60,11 @@ impl Drop for CaptureScope {
     }
 }
 
+/// Whether this thread captures.
+pub(crate) fn is_active() -> bool {
+    CAPTURE.get().is_some()
+}
+
 /// What `stream` is to something whose home stream is `home`.
 pub(crate) fn role(stream: &CudaStream, home: &CudaStream) -> Role {
     let Some(capture) = CAPTURE.get() else { return Role::Ordinary };

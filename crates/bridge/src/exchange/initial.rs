@@ -1,0 +1,184 @@
+//! The first hand-over of new images, which brings them to the layout in which the compute side holds them.
+#![allow(unsafe_code)] // Recording and submitting.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use vk_export::ash::vk;
+use vk_export::{ExportDevice, Queue};
+
+use super::barriers::Barriers;
+use super::resources::Resources;
+use super::state::Shared;
+use super::submit::rendered_info;
+use super::{Direction, Exchange};
+use crate::error::{Error, Result};
+use crate::observe::log_warn;
+use crate::timeline::TimelinePoint;
+
+/// Whether the images of an exchange are the compute side's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Initial {
+    /// They are, or there are none.
+    Done,
+    /// The hand-over is to be submitted.
+    Needed,
+    /// An engine has it, with this value of `rendered`.
+    Lent(u64),
+}
+
+/// The first hand-over of new images, recorded for an engine that submits it itself, see [`Exchange::record_initial`].
+///
+/// # Contract
+/// [`signal`](Self::signal) is submitted before this value ends, never after: in the submission that holds the commands or in
+/// a later one, to the exchange's [`queue`](Exchange::queue).
+///
+/// End it with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If it is dropped, the images are to be
+/// handed over anew.
+#[must_use = "until `submitted` is called no frame of the exchange begins"]
+pub struct InitialTurn<R: Resources> {
+    shared: Arc<Shared<R>>,
+    value: u64,
+    told: bool,
+}
+
+impl<R: Resources, D: Direction> Exchange<R, D> {
+    /// Whether new images wait for their first hand-over: on an adopted device without an
+    /// [`AdoptInfo::queue_lock`](vk_export::AdoptInfo), where nothing is submitted behind the engine's back. Until
+    /// [`initialise`](Self::initialise) or [`record_initial`](Self::record_initial), no frame begins.
+    pub fn needs_initial(&self) -> bool {
+        self.shared.ledger().initial() != Initial::Done
+    }
+
+    /// Submits the first hand-over of new images to the exchange's [`queue`](Self::queue), and waits until it has run, for at
+    /// most [`ExchangeInfo::timeout`](crate::ExchangeInfo::timeout). Does nothing where it was submitted already.
+    ///
+    /// # Errors
+    /// The failed call, and [`vk_export::Error::Unfinished`] past the limit; then the commands may still run, and closing or
+    /// dropping the exchange leaks what they use.
+    pub fn initialise(&mut self) -> Result<()> {
+        let shared = &self.shared;
+        let _order = shared.submitting()?;
+        match shared.ledger().initial() {
+            Initial::Done => return Ok(()),
+            Initial::Needed => {}
+            Initial::Lent(_) => return Err(shared.lent_initial()),
+        }
+        let (device, barriers) = (shared.compute.device(), &shared.barriers);
+        submit(device, shared.queue(), &shared.name, shared.timeout, barriers)
+            .inspect_err(|_| shared.gave_up.store(true, Ordering::Release))?;
+        shared.ledger().initialised();
+        Ok(())
+    }
+
+    /// Records the first hand-over of new images, for engines that submit it themselves. It waits for nothing, and every
+    /// slot's first use waits for its [`signal`](InitialTurn::signal).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] where nothing is to be handed over ([`needs_initial`](Self::needs_initial)), or while an
+    /// earlier one is open.
+    ///
+    /// # Safety
+    /// `commands` is recording on the exchange's device for the family of its [`queue`](Self::queue), outside a render pass,
+    /// and externally synchronized; it is submitted there, once, before the result ends.
+    pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
+        let shared = &self.shared;
+        let value = {
+            let _order = shared.submitting()?;
+            let mut ledger = shared.ledger();
+            match ledger.initial() {
+                Initial::Needed => ledger.lend_initial(),
+                Initial::Lent(_) => return Err(shared.lent_initial()),
+                Initial::Done => {
+                    return Err(Error::InvalidArgument {
+                        object: format!("exchange \"{}\"", shared.name),
+                        reason: "its images, if it has any, are handed over already".into(),
+                    });
+                }
+            }
+        };
+        // SAFETY: the caller vouches for the command buffer. The images are new, or their contents are discarded: every barrier
+        // comes from `UNDEFINED`, behind whatever an earlier attempt submitted to the same queue.
+        unsafe { record(shared.compute.device(), &shared.barriers, commands) };
+        Ok(InitialTurn { shared: Arc::clone(shared), value, told: false })
+    }
+}
+
+impl<R: Resources> InitialTurn<R> {
+    /// The signal for the engine's submission.
+    pub fn signal(&self) -> vk::SemaphoreSubmitInfo<'static> {
+        rendered_info(&self.shared.held.rendered, self.value)
+    }
+
+    /// Says that commands and signal are on their way: frames may begin. Gives the point at which the images are handed over.
+    ///
+    /// # Safety
+    /// They were submitted as the type's contract says, by calls that returned `VK_SUCCESS`.
+    pub unsafe fn submitted(mut self) -> TimelinePoint {
+        self.told = true;
+        self.shared.ledger().initial_submitted(self.value);
+        self.shared.held.rendered.issue(self.value)
+    }
+
+    /// Says that they were never submitted.
+    ///
+    /// # Safety
+    /// They were not, and will not be.
+    pub unsafe fn not_submitted(mut self) {
+        self.told = true;
+        self.shared.ledger().retract_initial(self.value);
+    }
+}
+
+impl<R: Resources> Drop for InitialTurn<R> {
+    fn drop(&mut self) {
+        if !self.told {
+            self.shared.ledger().drop_initial();
+            log_warn!("exchange \"{}\": the first hand-over of its images was dropped", self.shared.name);
+        }
+    }
+}
+
+impl<R: Resources> std::fmt::Debug for InitialTurn<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "InitialTurn(\"{}\", value {})", self.shared.name, self.value)
+    }
+}
+
+impl<R: Resources> Shared<R> {
+    fn lent_initial(&self) -> Error {
+        Error::InvalidArgument {
+            object: format!("exchange \"{}\"", self.name),
+            reason: "the first hand-over of its images is lent; end that `InitialTurn` first".into(),
+        }
+    }
+}
+
+/// Whether there is anything to hand over.
+pub(super) fn is_needed(slots: &[Barriers]) -> bool {
+    slots.iter().any(|slot| slot.images() > 0)
+}
+
+/// Submits the first hand-over of images that nobody uses, and waits for it.
+pub(super) fn submit(
+    device: &ExportDevice,
+    queue: &Queue,
+    exchange: &str,
+    limit: std::time::Duration,
+    slots: &[Barriers],
+) -> Result<()> {
+    let name = format!("{exchange}: first hand-over of images");
+    // SAFETY: `run_once` records on this device, for the barriers' family, outside a render pass.
+    let recorded = |commands| unsafe { record(device, slots, commands) };
+    // SAFETY: only these barriers are recorded, of images that the caller keeps for good where this fails.
+    Ok(unsafe { device.run_once(queue, &name, limit, recorded) }?)
+}
+
+/// # Safety
+/// As [`Exchange::record_initial`].
+unsafe fn record(device: &ExportDevice, slots: &[Barriers], commands: vk::CommandBuffer) {
+    for slot in slots {
+        // SAFETY: handed on to the caller.
+        unsafe { slot.record_initial(device, commands) };
+    }
+}
