@@ -14,7 +14,14 @@ const LEN: usize = 1 << 16;
 /// The limit of every wait.
 const LIMIT: Duration = Duration::from_secs(10);
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     // A Vulkan device of our own. `04_adopt_a_device.rs` shows how to use an engine's.
     let device = ExportDevice::open(&OpenInfo::default())?;
 

@@ -20,7 +20,14 @@ fn color(x: usize, y: usize, frame: u8) -> [u8; 4] {
     [x as u8, y as u8, 40 * frame, 255]
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let device = ExportDevice::open(&OpenInfo::default())?;
     let compute = Compute::for_device(&device)?;
     println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());

@@ -1,7 +1,7 @@
 //! Vulkan draws an image, the compute side filters it into a second one, and Vulkan reads the result.
 //!
 //! Run it with `cargo run --example 03_post_process`. It needs a Vulkan device, which may be a software one, and uses CUDA
-//! where the device's GPU has it. It checks the texels of the result and exits with an error if one is wrong.
+//! where the device's GPU has it. It checks the result, and exits with an error if it is wrong.
 
 #![allow(unsafe_code)] // Commands and kernels: what they do is for the program to know.
 
@@ -17,18 +17,22 @@ use bridge::{
 
 const WIDTH: u32 = 320;
 const HEIGHT: u32 = 200;
-
-/// The limit of every wait.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// The filter on the CPU: darkens towards the left edge, as the kernel `fade` in `shaders/first.cu` does.
-fn fade(color: [u8; 4], x: u32) -> [u8; 4] {
-    let [r, g, b, a] = color;
+fn fade([r, g, b, a]: [u8; 4], x: u32) -> [u8; 4] {
     let [r, g, b] = [r, g, b].map(|channel| (u32::from(channel) * x / WIDTH) as u8);
     [r, g, b, a]
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let device = ExportDevice::open(&OpenInfo::default())?;
     let compute = Compute::for_device(&device)?;
     println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
@@ -43,10 +47,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Vulkan begins the frames of the first exchange, the compute side those of the second.
     let image = |uses| ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [WIDTH, HEIGHT], uses);
     let info = |name| ExchangeInfo { name, ..Default::default() };
-    let drawn = image(ImageConsumer::TRANSFER_WRITE);
-    let mut scene = Exchange::render_first(&compute, &info("scene"), drawn)?;
-    let shown = image(ImageConsumer::SAMPLED | ImageConsumer::TRANSFER_READ);
-    let mut picture = Exchange::new(&compute, &info("picture"), shown)?;
+    let mut scene = Exchange::render_first(&compute, &info("scene"), image(ImageConsumer::TRANSFER_WRITE))?;
+    let mut picture =
+        Exchange::new(&compute, &info("shown"), image(ImageConsumer::SAMPLED | ImageConsumer::TRANSFER_READ))?;
 
     for frame in 0..6 {
         // Vulkan's turn: it "draws" by clearing the image. The closure records between the turn's two barriers.

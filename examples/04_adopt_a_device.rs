@@ -38,15 +38,12 @@ impl Engine {
         let instance = unsafe { entry.create_instance(&info, None) }?;
         // SAFETY: the instance is alive.
         let physical = *unsafe { instance.enumerate_physical_devices() }?.first().ok_or("there is no Vulkan device")?;
-
         // The extensions that sharing needs, as far as this device has them: without some of them only the CPU backend works.
         // SAFETY: the physical device is one of the instance's.
         let there = unsafe { instance.enumerate_device_extension_properties(physical) }?;
         let has = |name: &&CStr| there.iter().any(|e| e.extension_name_as_c_str() == Ok(*name));
         let extensions: Vec<&CStr> = required_device_extensions(VERSION).filter(has).collect();
         let names: Vec<_> = extensions.iter().map(|name| name.as_ptr()).collect();
-
-        // Timeline semaphores and synchronization2.
         let mut features = RequiredFeatures::default();
         let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(0).queue_priorities(&[1.0])];
         let info = vk::DeviceCreateInfo::default()
@@ -60,7 +57,14 @@ impl Engine {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let engine = Engine::new()?;
     {
         // SAFETY: the one queue of family 0.
@@ -72,7 +76,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         info.features.synchronization2 = true;
         // SAFETY: the handles belong together and outlive `device`; the lists name what was enabled above.
         let device = unsafe { ExportDevice::adopt(info) }?;
-
         // From here on it is as with a device that the bridge opened.
         let compute = Compute::for_device(&device)?;
         println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());

@@ -25,7 +25,14 @@ fn vertex(i: u32, height: f32) -> [f32; 4] {
     [x, height * x * (1.0 - x), 0.0, 1.0]
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let device = ExportDevice::open(&OpenInfo::default())?;
     let compute = Compute::for_device(&device)?;
     println!("Vulkan on {}", device.name());

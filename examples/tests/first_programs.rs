@@ -29,13 +29,38 @@ fn they_are_right_and_the_validation_layer_is_silent() {
         let layer = ("VK_INSTANCE_LAYERS", "VK_LAYER_KHRONOS_validation");
         let output = Command::new(program).env(layer.0, layer.1).output().unwrap();
         let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        if error.contains("NoDevice") || error.contains("NoLoader") {
+        let lacks = ["found: none", "no Vulkan loader", "no Vulkan device", "ERROR_INCOMPATIBLE_DRIVER"];
+        if lacks.into_iter().any(|lack| error.contains(lack)) {
             return bridge_tests::skip(bridge_tests::Need::Other, error.trim());
         }
         assert!(output.status.success(), "{name}: {said}{error}");
         assert_eq!(said.lines().next_back(), Some(last), "{name}");
         assert!(!said.contains("VUID"), "{name}: {said}");
         assert!(said.contains("CUDA"), "{name} tells which side computes, and why: {said}");
+    }
+}
+
+/// The message, with what to do about it, and not the fields of an error type.
+#[cfg(target_os = "linux")]
+#[test]
+fn they_say_in_words_that_there_is_no_driver() {
+    for (name, _) in PROGRAMS {
+        let Some(program) = common::program(name) else {
+            let test = "they_say_in_words_that_there_is_no_driver";
+            bridge_tests::skip(
+                bridge_tests::Need::Other,
+                test,
+                &format!("`{name}` of the package bridge is not built"),
+            );
+            continue;
+        };
+        let mut command = Command::new(program);
+        command.env("VK_DRIVER_FILES", "/nonexistent").env("VK_ICD_FILENAMES", "/nonexistent");
+        let output = command.env_remove("VK_ADD_DRIVER_FILES").output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}: {error}");
+        let line = error.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+        assert!(!line.is_empty() && !line.contains('{'), "{name}: {error}");
     }
 }
 
