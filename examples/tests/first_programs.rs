@@ -84,3 +84,15 @@ fn they_are_short_say_how_to_run_them_and_use_the_bridge_alone() {
         }
     }
 }
+
+#[test]
+fn their_kernels_are_there_and_round_as_rust_does() {
+    let ptx = include_str!("../../shaders/first.ptx");
+    for (name, text) in
+        [("fade", include_str!("../03_post_process.rs")), ("parabola", include_str!("../05_cuda_kernel.rs"))]
+    {
+        assert!(text.contains(&format!("load_function(\"{name}\")")), "{name} is not what the program loads");
+        assert!(ptx.contains(&format!(".entry {name}(")), "no kernel {name}");
+    }
+    assert!(!ptx.contains("fma."), "a fused multiply-add rounds once, its twin in Rust twice");
+}

@@ -41,6 +41,7 @@
 //! | launch a frame's kernels as one CUDA graph | [`FrameGraph`] |
 //! | splice a frame into an engine's own submission | [`RenderTurn::lend`], [`SubmitParts`] |
 //! | wait on the host | [`TimelinePoint`] |
+//! | try, test or measure one frame | [`RenderTurn::run_once`], [`RenderTurn::read_back`] |
 //! | see what is alive, and what happens when | [`LiveObjects`], [`trace_to`] |
 //!
 //! One frame reads: `exchange` -> `exchange/compute_turn` -> `exchange/render_turn` -> `timeline`; setting up reads:
