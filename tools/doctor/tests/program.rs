@@ -1,12 +1,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-#![cfg(target_os = "linux")]
 //! The doctor as a user runs it.
 
-use std::fs;
-use std::process::{Command, Stdio};
-
+#[cfg(target_os = "linux")]
 #[test]
 fn a_report_that_cannot_be_printed_is_an_error_of_its_own() {
+    use std::fs;
+    use std::process::{Command, Stdio};
+
     for arguments in [&["--json"][..], &[]] {
         let run =
             |stdout: Stdio| Command::new(env!("CARGO_BIN_EXE_doctor")).args(arguments).stdout(stdout).output().unwrap();
