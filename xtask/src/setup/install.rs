@@ -56,7 +56,6 @@ fn size(manager: Manager, needs: &[Need]) -> Option<String> {
     let mut command = Command::new(manager.program());
     command.args(manager.size_arguments()?).args(manager.packages_of(needs));
     let output = command.env("LC_ALL", "C").stdin(Stdio::null()).output().ok()?;
-    // apt-get ends with an error because it is told to say no to its own question.
     manager.read_size(&String::from_utf8_lossy(&output.stdout))
 }
 

@@ -195,8 +195,11 @@ impl Manager {
     /// With these, and packages behind them, the manager says what it would fetch and does nothing.
     pub(super) fn size_arguments(self) -> Option<&'static [&'static str]> {
         match self {
-            // Without the lock no root is needed.
-            Self::Apt => Some(&["--option", "Debug::NoLocking=1", "install", "--assume-no", "--no-install-recommends"]),
+            // `--print-uris` installs nothing. `--assume-no` would: apt asks nothing, and goes ahead, where the named
+            // packages need no others. Without the lock no root is needed.
+            Self::Apt => {
+                Some(&["--option", "Debug::NoLocking=1", "--print-uris", "install", "--no-install-recommends"])
+            }
             Self::Pacman => Some(&["--sync", "--print", "--print-format", "%s"]),
             Self::Dnf | Self::Zypper | Self::Apk => None,
         }
@@ -282,10 +285,20 @@ mod tests {
     }
 
     #[test]
+    fn asking_for_the_size_is_a_dry_run_by_the_managers_own_word() {
+        for manager in Manager::ALL {
+            let Some(arguments) = manager.size_arguments() else { continue };
+            let dry = ["--print-uris", "--print"];
+            assert!(arguments.iter().any(|argument| dry.contains(argument)), "{manager:?}: {arguments:?}");
+            assert!(!arguments.iter().any(|argument| argument.starts_with("--assume") || *argument == "--yes"));
+        }
+    }
+
+    #[test]
     fn sizes_are_read_where_the_manager_tells_them() {
         let apt = "Reading package lists...\n0 upgraded, 23 newly installed, 0 to remove and 4 not upgraded.\n\
                    Need to get 57.1 MB of archives.\nAfter this operation, 222 MB of additional disk space will be used.\n\
-                   Do you want to continue? [Y/n] N\nAbort.\n";
+                   'http://deb.debian.org/x.deb' x.deb 136540 MD5Sum:c895\n";
         let expected = "23 packages with what they need, 57.1 MB to fetch, 222 MB on disk";
         assert_eq!(Manager::Apt.read_size(apt).as_deref(), Some(expected));
         assert_eq!(Manager::Apt.read_size("E: Unable to locate package libvulkan1\n"), None);
