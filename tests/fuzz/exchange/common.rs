@@ -1,0 +1,128 @@
+//! What the exchanges of a case share.
+#![allow(clippy::unwrap_used)] // What fails here fails the case.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bridge::{Backend, Compute, ExportDevice, LiveObjects};
+use bridge_fuzz::Counts;
+use bridge_tests::Rig;
+
+use crate::transfer::Transfer;
+
+/// A compute side, and whether the model takes it for failed.
+#[derive(Clone)]
+pub(crate) struct Side {
+    pub(crate) compute: Compute,
+    pub(crate) failed: Arc<AtomicBool>,
+}
+
+impl Side {
+    pub(crate) fn new(device: &ExportDevice) -> Self {
+        Self { compute: Compute::new(device, Backend::Host).unwrap(), failed: Arc::default() }
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+}
+
+/// Shared by all of a case.
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub(crate) device: ExportDevice,
+    pub(crate) idle: Arc<Mutex<Vec<Transfer>>>,
+    /// What closures found wrong.
+    pub(crate) faults: Arc<Mutex<Vec<String>>>,
+    pub(crate) counts: Arc<Mutex<Counts>>,
+    tags: Arc<AtomicU32>,
+}
+
+impl Common {
+    pub(crate) fn new(device: &ExportDevice) -> Self {
+        Self {
+            device: device.clone(),
+            idle: Arc::default(),
+            faults: Arc::default(),
+            counts: Arc::default(),
+            tags: Arc::default(),
+        }
+    }
+
+    pub(crate) fn count(&self, what: &'static str) {
+        self.counts.lock().unwrap().add(what);
+    }
+
+    /// Another one each time, and none that memory has by chance.
+    pub(crate) fn tag(&self) -> u32 {
+        0x5eed_0001 + self.tags.fetch_add(1, Ordering::SeqCst)
+    }
+
+    pub(crate) fn transfer(&self) -> Transfer {
+        let idle = self.idle.lock().unwrap().pop();
+        idle.unwrap_or_else(|| Transfer::new(&self.device))
+    }
+
+    pub(crate) fn assert_no_faults(&self) {
+        let faults = std::mem::take(&mut *self.faults.lock().unwrap());
+        assert!(faults.is_empty(), "closures found: {faults:#?}");
+    }
+}
+
+/// Waits until the live objects are so: closures may be the last to hold some.
+pub(crate) fn settle(what: &str, is_so: impl Fn(&LiveObjects) -> bool) {
+    let start = Instant::now();
+    loop {
+        let now = LiveObjects::now();
+        if is_so(&now) {
+            return;
+        }
+        assert!(start.elapsed() < Rig::LONG, "alive are {now}, where the model has {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What stays alive of a case on purpose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) exchanges: usize,
+    pub(crate) turns: usize,
+    pub(crate) buffers: usize,
+    pub(crate) images: usize,
+    pub(crate) timelines: usize,
+    pub(crate) leaked_buffers: usize,
+    pub(crate) leaked_images: usize,
+    pub(crate) leaked_timelines: usize,
+    /// Whether buffers of pools are among it.
+    pub(crate) pooled: bool,
+}
+
+impl Kept {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.exchanges += other.exchanges;
+        self.turns += other.turns;
+        self.buffers += other.buffers;
+        self.images += other.images;
+        self.timelines += other.timelines;
+        self.leaked_buffers += other.leaked_buffers;
+        self.leaked_images += other.leaked_images;
+        self.leaked_timelines += other.leaked_timelines;
+        self.pooled |= other.pooled;
+    }
+
+    /// Whether exactly this is alive beyond what was `before`.
+    pub(crate) fn is_all(&self, before: &LiveObjects, now: &LiveObjects) -> bool {
+        let counts = [
+            (now.exchanges, before.exchanges + self.exchanges),
+            (now.turns, before.turns + self.turns),
+            (now.buffers, before.buffers + self.buffers),
+            (now.images, before.images + self.images),
+            (now.timelines, before.timelines + self.timelines),
+            (now.leaked_buffers, before.leaked_buffers + self.leaked_buffers),
+            (now.leaked_images, before.leaked_images + self.leaked_images),
+            (now.leaked_timelines, before.leaked_timelines + self.leaked_timelines),
+        ];
+        counts.iter().all(|(now, expected)| now == expected) && (now.blocks > before.blocks) == self.pooled
+    }
+}

@@ -1,0 +1,162 @@
+//! What an exchange should say and do, without its contents: who holds which slot, and what the next call returns.
+
+use bridge::{Error, Stage};
+
+/// Who holds a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    Free,
+    Compute {
+        frame: u64,
+    },
+    Render {
+        frame: u64,
+    },
+    Lent {
+        frame: u64,
+        value: u64,
+    },
+    /// Lent, and dropped without a word.
+    Unknown {
+        frame: u64,
+        value: u64,
+    },
+    /// Lost with the compute side.
+    Dead,
+}
+
+/// An error, as far as the model goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    TurnOpen { frame: u64, stage: Stage },
+    SlotBusy { slot: usize, frame: u64 },
+    TurnLost { frame: u64, stage: Stage },
+    OutOfOrder { frame: u64, first: u64 },
+    HostFailed,
+    Timeout { value: u64 },
+}
+
+impl Refused {
+    /// # Panics
+    /// When the model knows no such error.
+    pub(crate) fn of(error: &Error) -> Self {
+        match *error {
+            Error::TurnOpen { frame, stage, .. } => Self::TurnOpen { frame, stage },
+            Error::SlotBusy { slot, frame, .. } => Self::SlotBusy { slot, frame },
+            Error::TurnLost { frame, stage, .. } => Self::TurnLost { frame, stage },
+            Error::OutOfOrder { frame, first, .. } => Self::OutOfOrder { frame, first },
+            Error::HostFailed { .. } => Self::HostFailed,
+            Error::Timeout { value, .. } => Self::Timeout { value },
+            ref error => panic!("nothing in a case leads to this: {error}"),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) vulkan_first: bool,
+    pub(crate) slots: Vec<Hold>,
+    pub(crate) next: u64,
+    pub(crate) lost: Option<(u64, Stage)>,
+    /// The highest value of `rendered` that was submitted, or lent and not retracted.
+    pub(crate) taken: u64,
+    /// The highest that was submitted.
+    pub(crate) submitted: u64,
+}
+
+impl Model {
+    pub(crate) fn new(vulkan_first: bool, slots: usize) -> Self {
+        Self { vulkan_first, slots: vec![Hold::Free; slots], next: 0, lost: None, taken: 0, submitted: 0 }
+    }
+
+    /// What `begin` returns: the frame, or the error. All that was submitted has been seen to end where `has_unknown`.
+    pub(crate) fn begin(&mut self) -> Result<u64, Refused> {
+        if let Some((frame, stage)) = self.lost.take() {
+            return Err(Refused::TurnLost { frame, stage });
+        }
+        let open = self.slots.iter().find_map(|hold| match *hold {
+            Hold::Compute { frame } => Some((frame, Stage::Compute)),
+            Hold::Render { frame } | Hold::Lent { frame, .. } if self.vulkan_first => Some((frame, Stage::Render)),
+            _ => None,
+        });
+        if let Some((frame, stage)) = open {
+            return Err(Refused::TurnOpen { frame, stage });
+        }
+        for hold in &mut self.slots {
+            if matches!(*hold, Hold::Unknown { value, .. } if value <= self.submitted) {
+                *hold = Hold::Free;
+            }
+        }
+        if self.slots.contains(&Hold::Free) {
+            self.next += 1;
+            return Ok(self.next - 1);
+        }
+        let held = self.slots.iter().enumerate().filter_map(|(slot, hold)| match *hold {
+            Hold::Render { frame } | Hold::Lent { frame, .. } => Some((frame, slot)),
+            _ => None,
+        });
+        if let Some((frame, slot)) = held.min() {
+            return Err(Refused::SlotBusy { slot, frame });
+        }
+        let unknown = self.slots.iter().filter_map(|hold| match *hold {
+            Hold::Unknown { frame, .. } => Some(frame),
+            _ => None,
+        });
+        let frame = unknown.min().unwrap_or_else(|| panic!("no slot is free, and none is held: {self:?}"));
+        Err(Refused::TurnLost { frame, stage: Stage::Submit })
+    }
+
+    /// Whether the fate of a lent turn matters to the next `begin`.
+    pub(crate) fn has_unknown(&self) -> bool {
+        self.slots.iter().any(|hold| matches!(hold, Hold::Unknown { .. }))
+    }
+
+    /// The frame that is lent: no other is submitted meanwhile.
+    pub(crate) fn lent(&self) -> Option<u64> {
+        self.slots.iter().find_map(|hold| match *hold {
+            Hold::Lent { frame, .. } => Some(frame),
+            _ => None,
+        })
+    }
+
+    /// What `submit` and `lend` take: the value, or the error, with which the frame is lost.
+    pub(crate) fn take_value(&mut self, frame: u64, slot: usize) -> Result<u64, Refused> {
+        if let Some(first) = self.lent() {
+            self.drop_render(frame, slot);
+            return Err(Refused::OutOfOrder { frame, first });
+        }
+        self.taken += 1;
+        Ok(self.taken)
+    }
+
+    /// A compute turn is dropped, or its end fails.
+    pub(crate) fn drop_compute(&mut self, frame: u64, slot: usize, failed: bool) {
+        self.lost = Some((frame, Stage::Compute));
+        if !self.vulkan_first {
+            self.next = frame;
+        }
+        self.slots[slot] = if self.vulkan_first && failed { Hold::Dead } else { Hold::Free };
+    }
+
+    pub(crate) fn drop_render(&mut self, frame: u64, slot: usize) {
+        self.lost = Some((frame, Stage::Render));
+        self.slots[slot] = Hold::Free;
+    }
+
+    /// What `close` returns.
+    pub(crate) fn close(&self) -> Result<(), Refused> {
+        for (slot, hold) in self.slots.iter().enumerate() {
+            match *hold {
+                Hold::Compute { frame } => return Err(Refused::TurnOpen { frame, stage: Stage::Compute }),
+                Hold::Render { frame } | Hold::Lent { frame, .. } => return Err(Refused::SlotBusy { slot, frame }),
+                Hold::Free | Hold::Unknown { .. } | Hold::Dead => {}
+            }
+        }
+        self.end()
+    }
+
+    /// Whether the end of the exchange is seen once all turns are gone: not if a value was lent that nobody signals.
+    pub(crate) fn end(&self) -> Result<(), Refused> {
+        if self.taken > self.submitted { Err(Refused::Timeout { value: self.taken }) } else { Ok(()) }
+    }
+}

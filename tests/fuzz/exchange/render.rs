@@ -1,0 +1,252 @@
+//! Vulkan's side of an exchange in a case.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+
+use std::sync::mpsc;
+
+use bridge::ash::vk;
+use bridge::{ComputeFirst, RenderTurn, Work};
+use bridge_tests::Rig;
+
+use crate::model::{Hold, Refused};
+use crate::op::RingOp;
+use crate::ring::{End, Flight, Ring, visit};
+use crate::shape::{Content, Shape};
+use crate::transfer::Transfer;
+use crate::way::Way;
+
+/// Records a frame: read all, fill.
+fn record<S: Shape, D: Way>(transfer: &mut Transfer, turn: &RenderTurn<S, D>, fill: Option<u32>) -> vk::CommandBuffer {
+    let mut parts = Vec::new();
+    S::parts(turn.resources(), &mut parts);
+    // SAFETY: recording, of the right family, submitted with this turn.
+    let acquire = |commands| unsafe { turn.record_acquire(commands) };
+    // SAFETY: as above.
+    transfer.record(&parts, fill, acquire, |commands| unsafe { turn.record_release(commands) })
+}
+
+impl<S: Shape, D: Way> Ring<S, D> {
+    pub(crate) fn render_step(&mut self, op: RingOp) {
+        match op {
+            RingOp::Submit { which, fill } => self.submit(which, fill),
+            RingOp::SkipRender(which) => {
+                if let Some(turn) = self.pick(which) {
+                    self.model.slots[turn.slot()] = Hold::Free;
+                    turn.skip();
+                }
+            }
+            RingOp::DropRender(which) => {
+                if let Some(turn) = self.pick(which) {
+                    self.model.drop_render(turn.frame(), turn.slot());
+                }
+            }
+            RingOp::ForgetRender(which) => {
+                let turn = self.pick(which);
+                self.forget(turn);
+            }
+            RingOp::Lend(which) => self.lend(which),
+            RingOp::SubmitLent { fill, split, told } => self.submit_lent(fill, split, told),
+            RingOp::RetractLent => {
+                if let Some(lent) = self.lent.take() {
+                    self.model.slots[lent.slot()] = Hold::Free;
+                    self.model.taken -= 1;
+                    // SAFETY: the parts were not used.
+                    unsafe { lent.not_submitted() };
+                }
+            }
+            RingOp::DropLent if self.short => {
+                if let Some(lent) = self.lent.take() {
+                    self.model.slots[lent.slot()] = Hold::Unknown { frame: lent.frame(), value: self.model.taken };
+                }
+            }
+            RingOp::ForgetLent => {
+                let lent = self.lent.take();
+                self.forget(lent);
+            }
+            _ => {}
+        }
+    }
+
+    fn pick(&mut self, which: u8) -> Option<RenderTurn<S, D>> {
+        let count = self.render.len().max(1);
+        let frame = *self.render.keys().nth(usize::from(which) % count)?;
+        self.render.remove(&frame)
+    }
+
+    /// What the slot holds once a frame is read and filled.
+    fn fill(&mut self, slot: usize, fill: bool) -> (Option<Content>, Option<u32>) {
+        let word = fill.then(|| self.common.tag());
+        let before = self.contents[slot];
+        self.contents[slot] = word.map(Content::Flat).or(before);
+        (before, word)
+    }
+
+    fn submit(&mut self, which: u8, fill: bool) {
+        let Some(turn) = self.pick(which) else { return };
+        let (frame, slot) = (turn.frame(), turn.slot());
+        let expected = self.model.take_value(frame, slot);
+        let (before, word) = if expected.is_ok() { self.fill(slot, fill) } else { (None, None) };
+        let mut transfer = self.common.transfer();
+        let commands = record(&mut transfer, &turn, word);
+        // The engine's own timeline tells the end of the frame where the turn's point does not come back.
+        self.own.1 += 1;
+        let signals = [self.own_signal()];
+        let info = bridge::SubmitInfo { commands: &[commands], signals: &signals, ..Default::default() };
+        // SAFETY: recorded with the turn's barriers; the transfer is kept until the frame was waited for, and the further
+        // signal's values rise on the one queue.
+        let submitted = unsafe { turn.submit_with(&info) };
+        let mut flight = Flight { end: End::Own(self.own.1), transfer, expected: before };
+        match (submitted, expected) {
+            (Ok(submitted), Ok(value)) => {
+                assert!(!(D::VULKAN_FIRST && self.side.has_failed()), "a failed compute side goes on");
+                self.model.submitted = value;
+                match self.go_on(D::submitted::<S>(submitted), frame, slot) {
+                    Some(point) => {
+                        assert_eq!(point.value(), value);
+                        flight.end = End::Point(point);
+                    }
+                    None => {
+                        let rendered = self.compute.as_ref().map(|turn| turn.frame());
+                        assert_eq!(rendered, Some(frame));
+                    }
+                }
+                self.flights.push_back(flight);
+                self.common.count("submissions");
+            }
+            (Err(error), Ok(value)) => {
+                // Submitted, but the compute side does not take it.
+                self.model.submitted = value;
+                self.flights.push_back(flight);
+                self.compute_fails(&error, frame, slot);
+            }
+            (Err(error), Err(refused)) => {
+                assert_eq!(Refused::of(&error), refused, "{error}");
+                self.own.1 -= 1;
+                self.common.idle.lock().unwrap().push(flight.transfer);
+            }
+            (Ok(_), Err(refused)) => panic!("frame {frame} is submitted where {refused:?} should be said"),
+        }
+    }
+
+    fn own_signal(&self) -> vk::SemaphoreSubmitInfo<'static> {
+        vk::SemaphoreSubmitInfo::default()
+            .semaphore(self.own.0.as_raw())
+            .value(self.own.1)
+            .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
+    }
+
+    fn lend(&mut self, which: u8) {
+        let Some(turn) = self.pick(which) else { return };
+        let (frame, slot) = (turn.frame(), turn.slot());
+        let expected = self.model.take_value(frame, slot);
+        match turn.lend() {
+            Ok(lent) => {
+                let value = expected.unwrap_or_else(|refused| panic!("lent where {refused:?} should be said"));
+                assert_eq!((lent.frame(), lent.slot(), lent.parts().signal.value), (frame, slot, value));
+                self.model.slots[slot] = Hold::Lent { frame, value };
+                self.lent = Some(lent);
+                self.common.count("lent turns");
+            }
+            Err(error) => assert_eq!(Err(Refused::of(&error)), expected, "{error}"),
+        }
+    }
+
+    fn submit_lent(&mut self, fill: bool, split: bool, told: bool) {
+        let Some(lent) = self.lent.take() else { return };
+        let (frame, slot, value) = (lent.frame(), lent.slot(), self.model.taken);
+        let (before, word) = self.fill(slot, fill);
+        let mut transfer = self.common.transfer();
+        let mut parts = Vec::new();
+        S::parts(lent.resources(), &mut parts);
+        // SAFETY: recording, of the right family, submitted with this turn.
+        let acquire = |commands| unsafe { lent.record_acquire(commands) };
+        // SAFETY: as above.
+        let commands = transfer.record(&parts, word, acquire, |commands| unsafe { lent.record_release(commands) });
+        self.own.1 += 1;
+        let (waits, signals) = ([lent.parts().wait], [lent.parts().signal, self.own_signal()]);
+        let commands = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
+        let submit = vk::SubmitInfo2::default;
+        let batches = if split {
+            vec![
+                submit().wait_semaphore_infos(&waits),
+                submit().command_buffer_infos(&commands),
+                submit().signal_semaphore_infos(&signals),
+            ]
+        } else {
+            vec![submit().wait_semaphore_infos(&waits).command_buffer_infos(&commands).signal_semaphore_infos(&signals)]
+        };
+        for batch in batches {
+            // SAFETY: the turn's own parts, in the order of its contract; the transfer is kept until it was waited for.
+            unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+        }
+        self.flights.push_back(Flight { end: End::Own(self.own.1), transfer, expected: before });
+        self.model.submitted = value;
+        self.common.count("submissions by an engine");
+        if !told {
+            drop(lent);
+            self.model.slots[slot] = Hold::Unknown { frame, value };
+            return;
+        }
+        // SAFETY: submitted above.
+        match unsafe { D::lent_submitted(lent) } {
+            Ok(next) => {
+                assert!(!(D::VULKAN_FIRST && self.side.has_failed()), "a failed compute side goes on");
+                let point = self.go_on(next, frame, slot);
+                assert!(point.is_none_or(|point| point.value() == value));
+            }
+            Err(error) => self.compute_fails(&error, frame, slot),
+        }
+    }
+
+    /// Computes frames here while another thread renders them.
+    pub(crate) fn stream(&mut self, frames: u8) {
+        let busy = self.model.slots.iter().any(|hold| *hold != Hold::Free);
+        if busy || D::VULKAN_FIRST || self.side.has_failed() || self.model.lost.is_some() {
+            return;
+        }
+        let Some(exchange) = self.exchange.as_mut() else { return };
+        let Some(exchange) = (exchange as &mut dyn std::any::Any).downcast_mut::<bridge::Exchange<S, ComputeFirst>>()
+        else {
+            return;
+        };
+        let common = &self.common;
+        let (sender, receiver) = mpsc::sync_channel::<(RenderTurn<S, ComputeFirst>, Content)>(8);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for (turn, content) in receiver {
+                    let mut transfer = common.transfer();
+                    let commands = record(&mut transfer, &turn, None);
+                    // SAFETY: recorded with the turn's barriers, waited for below.
+                    let point = unsafe { turn.submit(&[commands]) }.unwrap();
+                    point.wait(Rig::LONG).unwrap();
+                    let difference = content.difference(&transfer.words());
+                    assert!(difference.is_none(), "streamed: {difference:?}");
+                    common.idle.lock().unwrap().push(transfer);
+                    common.count("frames seen");
+                }
+            });
+            for _ in 0..frames {
+                let mut turn = loop {
+                    match exchange.begin() {
+                        Ok(turn) => break turn,
+                        Err(bridge::Error::SlotBusy { .. }) => std::thread::yield_now(),
+                        Err(error) => panic!("{error}"),
+                    }
+                };
+                assert_eq!(turn.frame(), self.model.next);
+                self.model.next += 1;
+                let (slot, content) = (turn.slot(), Content::Pattern(common.tag()));
+                if let Work::Host(host) = turn.work() {
+                    let work = move |lent: S::Host<'_>| {
+                        visit::<S>(lent, None, Some(content), true);
+                    };
+                    host.run(work).unwrap();
+                }
+                self.contents[slot] = Some(content);
+                sender.send((turn.finish().unwrap(), content)).unwrap();
+                self.model.taken += 1;
+                self.model.submitted += 1;
+            }
+            drop(sender);
+        });
+    }
+}

@@ -1,0 +1,385 @@
+//! One exchange of a case, with its turns, its model and what its slots hold.
+#![allow(clippy::unwrap_used)] // What fails here fails the case.
+
+use std::any::Any;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use bridge::vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
+use bridge::{ComputeTurn, Error, Exchange, ExchangeInfo, LentTurn, RenderTurn, SharedPool, TimelinePoint, Work};
+use bridge_fuzz::ON_PURPOSE;
+use bridge_tests::Rig;
+
+use crate::common::{Common, Kept, Side};
+use crate::model::{Hold, Model, Refused};
+use crate::op::{Open, RingOp};
+use crate::shape::{Content, Shape};
+use crate::transfer::Transfer;
+use crate::way::{Next, Way};
+
+/// The limit of exchanges whose submissions may never happen.
+const SHORT: Duration = Duration::from_millis(700);
+
+/// An exchange whose type a case does not know.
+pub(crate) trait AnyRing: Send {
+    fn step(&mut self, op: RingOp);
+    /// A closure that panics. False if no turn is open.
+    fn fail(&mut self) -> bool;
+    /// Takes exchange and turns out, to be dropped anywhere; they count as gone.
+    fn take(&mut self) -> Box<dyn Any + Send>;
+    /// Enqueues a closure on the open turn, if there is one; gives the closure back if not.
+    fn run(&mut self, closure: Box<dyn FnOnce() + Send>) -> Option<Box<dyn FnOnce() + Send>>;
+    /// Waits for all frames, drops all.
+    fn end(&mut self) -> Kept;
+    fn as_any(&mut self) -> &mut dyn Any;
+    /// Whether it is on the compute side with this flag.
+    fn is_on(&self, failed: &Arc<AtomicBool>) -> bool;
+    /// Whether nothing more can be done with it.
+    fn is_done(&self) -> bool;
+}
+
+/// A frame that was submitted.
+pub(crate) struct Flight {
+    pub(crate) end: End,
+    pub(crate) transfer: Transfer,
+    /// What the slot held when it was read; `None` if nobody knows.
+    pub(crate) expected: Option<Content>,
+}
+
+/// How the end of a frame is seen.
+pub(crate) enum End {
+    Point(TimelinePoint),
+    /// A value of the case's own semaphore.
+    Own(u64),
+}
+
+pub(crate) struct Ring<S: Shape, D: Way> {
+    pub(crate) common: Common,
+    pub(crate) side: Side,
+    pub(crate) exchange: Option<Exchange<S, D>>,
+    pub(crate) compute: Option<ComputeTurn<S, D>>,
+    pub(crate) render: BTreeMap<u64, RenderTurn<S, D>>,
+    pub(crate) lent: Option<LentTurn<S, D>>,
+    pub(crate) flights: VecDeque<Flight>,
+    pub(crate) model: Model,
+    pub(crate) contents: Vec<Option<Content>>,
+    /// Signalled behind what an engine submits.
+    pub(crate) own: (Semaphore, u64),
+    pub(crate) short: bool,
+    pooled: bool,
+    forgotten: usize,
+    exchange_forgotten: bool,
+    /// Its end was seen not to come.
+    leaked: bool,
+}
+
+impl<S: Shape, D: Way> Ring<S, D> {
+    pub(crate) fn open(common: &Common, side: &Side, open: &Open, pool: Option<&SharedPool>) -> Result<Self, Error> {
+        let info = ExchangeInfo {
+            name: "fuzzed",
+            slots: open.slots,
+            frames_in_flight: open.in_flight,
+            timeout: if open.short { SHORT } else { Rig::LONG },
+            pool,
+            ..Default::default()
+        };
+        let exchange = D::open(&side.compute, &info)?;
+        let own = SemaphoreInfo { name: "engine", kind: SemaphoreKind::Timeline, exportable: false };
+        Ok(Self {
+            common: common.clone(),
+            side: side.clone(),
+            exchange: Some(exchange),
+            compute: None,
+            render: BTreeMap::new(),
+            lent: None,
+            flights: VecDeque::new(),
+            model: Model::new(D::VULKAN_FIRST, open.slots),
+            contents: vec![None; open.slots],
+            own: (Semaphore::new(&common.device, &own).unwrap(), 0),
+            short: open.short,
+            pooled: pool.is_some() && S::BUFFERS > 0,
+            forgotten: 0,
+            exchange_forgotten: false,
+            leaked: false,
+        })
+    }
+
+    pub(crate) fn begin(&mut self) {
+        let Some(mut exchange) = self.exchange.take() else { return };
+        if self.model.has_unknown() {
+            // Which of them have ended decides what comes.
+            self.wait_for_all();
+        }
+        let expected = if self.side.has_failed() { Err(Refused::HostFailed) } else { self.model.begin() };
+        let begun = exchange.begin();
+        self.exchange = Some(exchange);
+        match begun {
+            Ok(begun) => {
+                let next = D::begun::<S>(begun);
+                let (frame, slot) = match &next {
+                    Next::Compute(turn) => (turn.frame(), turn.slot()),
+                    Next::Render(turn) => (turn.frame(), turn.slot()),
+                    Next::Done(_) => unreachable!("a frame begins with a turn"),
+                };
+                assert_eq!(Ok(frame), expected, "begin gave a frame: {:?}", self.model);
+                assert_eq!(self.model.slots[slot], Hold::Free, "slot {slot} is given out twice: {:?}", self.model);
+                self.go_on(next, frame, slot);
+                self.common.count("begins");
+            }
+            Err(error) => {
+                assert_eq!(expected, Err(Refused::of(&error)), "begin said: {error}; {:?}", self.model);
+                self.common.count("refused begins");
+            }
+        }
+    }
+
+    /// Takes what a call gave, and notes who holds the slot.
+    pub(crate) fn go_on(&mut self, next: Next<S, D>, frame: u64, slot: usize) -> Option<TimelinePoint> {
+        match next {
+            Next::Compute(turn) => {
+                assert_eq!((turn.frame(), turn.slot()), (frame, slot));
+                self.model.slots[slot] = Hold::Compute { frame };
+                self.compute = Some(turn);
+                None
+            }
+            Next::Render(turn) => {
+                assert_eq!((turn.frame(), turn.slot()), (frame, slot));
+                self.model.slots[slot] = Hold::Render { frame };
+                self.render.insert(frame, turn);
+                None
+            }
+            Next::Done(point) => {
+                self.model.slots[slot] = Hold::Free;
+                Some(point)
+            }
+        }
+    }
+
+    fn work(&mut self, write: bool, slow: bool) {
+        let Some(turn) = &mut self.compute else { return };
+        let (frame, slot) = (turn.frame(), turn.slot());
+        let (before, tag) = (self.contents[slot], self.common.tag());
+        let after = write.then_some(Content::Pattern(tag));
+        let faults = Arc::clone(&self.common.faults);
+        let Work::Host(host) = turn.work() else { unreachable!("the CPU backend") };
+        let ran = host.run(move |lent| {
+            let difference = visit::<S>(lent, before, after, slow);
+            if let Some(difference) = difference {
+                faults.lock().unwrap().push(format!("frame {frame}, slot {slot}: {difference}"));
+            }
+        });
+        match ran {
+            Ok(()) => {
+                assert!(!self.side.has_failed(), "a failed compute side takes work");
+                self.contents[slot] = after.or(before);
+                self.common.count("closures");
+            }
+            Err(error) => assert!(self.side.has_failed(), "{error}"),
+        }
+    }
+
+    fn finish(&mut self) {
+        let Some(turn) = self.compute.take() else { return };
+        let (frame, slot) = (turn.frame(), turn.slot());
+        match turn.finish() {
+            Ok(finished) => {
+                assert!(!self.side.has_failed(), "a failed compute side finishes");
+                let _ = self.go_on(D::finished::<S>(finished), frame, slot);
+            }
+            Err(error) => self.compute_fails(&error, frame, slot),
+        }
+    }
+
+    pub(crate) fn compute_fails(&mut self, error: &Error, frame: u64, slot: usize) {
+        assert_eq!(Refused::of(error), Refused::HostFailed, "{error}");
+        assert!(self.side.has_failed(), "{error}");
+        self.model.drop_compute(frame, slot, true);
+    }
+
+    fn skip_compute(&mut self) {
+        let Some(turn) = self.compute.take() else { return };
+        let (frame, slot) = (turn.frame(), turn.slot());
+        match turn.skip() {
+            Ok(()) => {
+                assert!(!self.side.has_failed() || !D::VULKAN_FIRST, "a failed compute side signals");
+                self.model.slots[slot] = Hold::Free;
+            }
+            Err(error) => self.compute_fails(&error, frame, slot),
+        }
+    }
+
+    fn drop_compute(&mut self) {
+        let Some(turn) = self.compute.take() else { return };
+        let (frame, slot) = (turn.frame(), turn.slot());
+        drop(turn);
+        self.model.drop_compute(frame, slot, self.side.has_failed());
+    }
+
+    pub(crate) fn forget<T>(&mut self, turn: Option<T>) {
+        self.forgotten += usize::from(turn.is_some());
+        std::mem::forget(turn);
+    }
+
+    pub(crate) fn wait_oldest(&mut self) {
+        let Some(Flight { end, transfer, expected }) = self.flights.pop_front() else { return };
+        match end {
+            End::Point(point) => point.wait(Rig::LONG).unwrap(),
+            End::Own(value) => self.own.0.wait(value, Rig::LONG).unwrap(),
+        }
+        if let Some(difference) = expected.and_then(|content| content.difference(&transfer.words())) {
+            panic!("a frame is not its own: {difference}");
+        }
+        self.common.idle.lock().unwrap().push(transfer);
+        self.common.count("frames seen");
+    }
+
+    pub(crate) fn wait_for_all(&mut self) {
+        while !self.flights.is_empty() {
+            self.wait_oldest();
+        }
+    }
+
+    fn close(&mut self) {
+        let Some(exchange) = self.exchange.take() else { return };
+        let expected = self.model.close();
+        let closed = exchange.close().map_err(|error| Refused::of(&error));
+        assert_eq!(closed, expected, "{:?}", self.model);
+        // Refused, the exchange is gone all the same, and its turns keep what they need.
+        self.leaked |= matches!(expected, Err(Refused::Timeout { .. }));
+        self.common.count("closes");
+    }
+
+    /// Whether nothing of the exchange is left that could keep it.
+    fn note_end(&mut self) {
+        if self.is_done() && self.forgotten == 0 && !self.exchange_forgotten {
+            self.leaked |= self.model.end().is_err();
+        }
+    }
+
+    fn kept(&self) -> Kept {
+        let forgotten = self.forgotten > 0 || self.exchange_forgotten;
+        if !forgotten && !self.leaked {
+            return Kept::default();
+        }
+        let slots = self.model.slots.len();
+        let (buffers, images) = (slots * S::BUFFERS, slots * S::IMAGES);
+        let kept = Kept { buffers, images, timelines: 2, pooled: self.pooled, ..Kept::default() };
+        if forgotten {
+            return Kept { exchanges: 1, turns: self.forgotten, ..kept };
+        }
+        Kept { leaked_buffers: buffers, leaked_images: images, leaked_timelines: 2, ..kept }
+    }
+}
+
+/// Checks the words of a slot, then writes them; gives the first that is wrong.
+pub(crate) fn visit<S: Shape>(
+    lent: S::Host<'_>,
+    before: Option<Content>,
+    after: Option<Content>,
+    slow: bool,
+) -> Option<String> {
+    let (mut index, mut difference) = (0, None);
+    S::words(lent, &mut |words| {
+        let middle = words.len() / 2;
+        for (at, word) in words.iter_mut().enumerate() {
+            if let Some(expected) = before.map(|content| content.word(index)).filter(|expected| expected != word) {
+                difference.get_or_insert_with(|| format!("word {index} is {word:#x}, not {expected:#x} of {before:?}"));
+            }
+            if let Some(content) = after {
+                *word = content.word(index);
+            }
+            if slow && at == middle {
+                // Long enough for whoever does not wait to see half of it.
+                std::thread::sleep(Duration::from_micros(300));
+            }
+            index += 1;
+        }
+    });
+    difference
+}
+
+impl<S: Shape, D: Way> AnyRing for Ring<S, D> {
+    fn step(&mut self, op: RingOp) {
+        match op {
+            RingOp::Begin => self.begin(),
+            RingOp::Compute { write, slow } => self.work(write, slow),
+            RingOp::Finish => self.finish(),
+            RingOp::SkipCompute => self.skip_compute(),
+            RingOp::DropCompute => self.drop_compute(),
+            RingOp::ForgetCompute => {
+                let turn = self.compute.take();
+                self.forget(turn);
+            }
+            RingOp::Wait => self.wait_oldest(),
+            RingOp::Close => self.close(),
+            RingOp::Drop => drop(self.exchange.take()),
+            RingOp::Forget => {
+                let exchange = self.exchange.take();
+                self.exchange_forgotten |= exchange.is_some();
+                std::mem::forget(exchange);
+            }
+            RingOp::Stream(frames) => self.stream(frames),
+            RingOp::Frame { write, fill } => {
+                self.begin();
+                let submit = RingOp::Submit { which: 0, fill };
+                if D::VULKAN_FIRST {
+                    self.render_step(submit);
+                }
+                self.work(write, true);
+                self.finish();
+                if !D::VULKAN_FIRST {
+                    self.render_step(submit);
+                }
+            }
+            render => self.render_step(render),
+        }
+        self.note_end();
+    }
+
+    fn fail(&mut self) -> bool {
+        let Some(turn) = &mut self.compute else { return false };
+        let slot = turn.slot();
+        let Work::Host(host) = turn.work() else { unreachable!("the CPU backend") };
+        if host.run(|_| panic!("{ON_PURPOSE}")).is_ok() {
+            self.contents[slot] = None;
+        }
+        true
+    }
+
+    fn take(&mut self) -> Box<dyn Any + Send> {
+        if !self.short {
+            // Dropped, it would be waited for to the limit.
+            self.render_step(RingOp::RetractLent);
+        }
+        let parts = (self.compute.take(), std::mem::take(&mut self.render), self.lent.take(), self.exchange.take());
+        self.note_end();
+        Box::new(parts)
+    }
+
+    fn run(&mut self, closure: Box<dyn FnOnce() + Send>) -> Option<Box<dyn FnOnce() + Send>> {
+        let Some(turn) = self.compute.as_mut().filter(|_| !self.side.has_failed()) else { return Some(closure) };
+        let Work::Host(host) = turn.work() else { unreachable!("the CPU backend") };
+        host.run(|_| closure()).unwrap();
+        None
+    }
+
+    fn end(&mut self) -> Kept {
+        self.wait_for_all();
+        drop(self.take());
+        self.kept()
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn is_on(&self, failed: &Arc<AtomicBool>) -> bool {
+        Arc::ptr_eq(&self.side.failed, failed)
+    }
+
+    fn is_done(&self) -> bool {
+        self.exchange.is_none() && self.compute.is_none() && self.render.is_empty() && self.lent.is_none()
+    }
+}

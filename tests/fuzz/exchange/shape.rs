@@ -1,0 +1,128 @@
+//! What exchanges share in a case: its words on the CPU, and its parts in Vulkan.
+
+use bridge::ash::vk;
+use bridge::{BufferSpec, Consumer, ImageConsumer, ImageSpec, RenderBuffer, RenderImage, Resources};
+
+/// The words of a slot, all together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Written by the CPU: each word is another.
+    Pattern(u32),
+    /// Filled by Vulkan: all words are the same.
+    Flat(u32),
+}
+
+impl Content {
+    pub(crate) fn word(self, index: u32) -> u32 {
+        match self {
+            Self::Pattern(tag) => tag.wrapping_mul(0x9e37_79b1).wrapping_add(index),
+            Self::Flat(tag) => tag,
+        }
+    }
+
+    /// The first word that is not as it should be.
+    pub(crate) fn difference(self, words: &[u32]) -> Option<String> {
+        let mut expected = (0..).map(|index| self.word(index));
+        let (at, found) = words.iter().enumerate().find(|(_, word)| expected.next() != Some(**word))?;
+        Some(format!("word {at} of {} is {found:#x} where {self:?} has {:#x}", words.len(), self.word(at as u32)))
+    }
+}
+
+/// A buffer or an image of a slot, to be copied from and filled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Part {
+    Buffer { raw: vk::Buffer, size: u64 },
+    Image { raw: vk::Image, layout: vk::ImageLayout, extent: vk::Extent2D },
+}
+
+impl Part {
+    pub(crate) fn size(&self) -> u64 {
+        match self {
+            Self::Buffer { size, .. } => *size,
+            Self::Image { extent, .. } => u64::from(extent.width) * u64::from(extent.height) * 4,
+        }
+    }
+}
+
+/// Resources of 32-bit words.
+pub(crate) trait Shape: Resources + Sized {
+    const BUFFERS: usize;
+    const IMAGES: usize;
+
+    fn spec() -> Self;
+
+    /// Lends all words, piece by piece.
+    fn words(lent: Self::Host<'_>, visit: &mut dyn FnMut(&mut [u32]));
+
+    fn parts(lent: Self::Render<'_>, parts: &mut Vec<Part>);
+}
+
+impl Shape for BufferSpec<u32> {
+    const BUFFERS: usize = 1;
+    const IMAGES: usize = 0;
+
+    fn spec() -> Self {
+        Self::new(257, Consumer::TRANSFER_READ | Consumer::TRANSFER_WRITE)
+    }
+
+    fn words(lent: &mut [u32], visit: &mut dyn FnMut(&mut [u32])) {
+        visit(lent);
+    }
+
+    fn parts(lent: RenderBuffer<'_, u32>, parts: &mut Vec<Part>) {
+        parts.push(Part::Buffer { raw: lent.as_raw(), size: lent.size() });
+    }
+}
+
+impl Shape for ImageSpec<u32> {
+    const BUFFERS: usize = 0;
+    const IMAGES: usize = 1;
+
+    fn spec() -> Self {
+        Self::new(vk::Format::R32_UINT, [17, 9], ImageConsumer::TRANSFER_READ | ImageConsumer::TRANSFER_WRITE)
+    }
+
+    fn words(mut lent: Self::Host<'_>, visit: &mut dyn FnMut(&mut [u32])) {
+        lent.rows_mut().for_each(visit);
+    }
+
+    fn parts(lent: RenderImage<'_>, parts: &mut Vec<Part>) {
+        parts.push(Part::Image { raw: lent.as_raw(), layout: lent.layout(), extent: lent.extent() });
+    }
+}
+
+impl<S: Shape> Shape for Vec<S> {
+    const BUFFERS: usize = 3 * S::BUFFERS;
+    const IMAGES: usize = 3 * S::IMAGES;
+
+    fn spec() -> Self {
+        vec![S::spec(), S::spec(), S::spec()]
+    }
+
+    fn words(lent: Self::Host<'_>, visit: &mut dyn FnMut(&mut [u32])) {
+        lent.for_each(|one| S::words(one, visit));
+    }
+
+    fn parts(lent: Self::Render<'_>, parts: &mut Vec<Part>) {
+        lent.for_each(|one| S::parts(one, parts));
+    }
+}
+
+impl<A: Shape, B: Shape> Shape for (A, B) {
+    const BUFFERS: usize = A::BUFFERS + B::BUFFERS;
+    const IMAGES: usize = A::IMAGES + B::IMAGES;
+
+    fn spec() -> Self {
+        (A::spec(), B::spec())
+    }
+
+    fn words((a, b): Self::Host<'_>, visit: &mut dyn FnMut(&mut [u32])) {
+        A::words(a, visit);
+        B::words(b, visit);
+    }
+
+    fn parts((a, b): Self::Render<'_>, parts: &mut Vec<Part>) {
+        A::parts(a, parts);
+        B::parts(b, parts);
+    }
+}

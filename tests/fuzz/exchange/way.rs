@@ -1,0 +1,79 @@
+//! What the two directions do differently.
+#![allow(unsafe_code)] // Submitting.
+
+use bridge::{
+    Compute, ComputeFirst, ComputeTurn, Direction, Error, Exchange, ExchangeInfo, LentTurn, RenderFirst, RenderTurn,
+    TimelinePoint,
+};
+
+use crate::shape::Shape;
+
+/// What a call on an exchange or a turn gave, whichever the direction.
+pub(crate) enum Next<S: Shape, D: Direction> {
+    Compute(ComputeTurn<S, D>),
+    Render(RenderTurn<S, D>),
+    Done(TimelinePoint),
+}
+
+pub(crate) trait Way: Direction + Sized {
+    const VULKAN_FIRST: bool;
+
+    fn open<S: Shape>(compute: &Compute, info: &ExchangeInfo<'_>) -> Result<Exchange<S, Self>, Error>;
+    fn begun<S: Shape>(begun: Self::Begun<S>) -> Next<S, Self>;
+    fn submitted<S: Shape>(submitted: Self::Submitted<S>) -> Next<S, Self>;
+    fn finished<S: Shape>(finished: Self::Finished<S>) -> Next<S, Self>;
+
+    /// # Safety
+    /// As `LentTurn::submitted`.
+    unsafe fn lent_submitted<S: Shape>(lent: LentTurn<S, Self>) -> Result<Next<S, Self>, Error>;
+}
+
+impl Way for ComputeFirst {
+    const VULKAN_FIRST: bool = false;
+
+    fn open<S: Shape>(compute: &Compute, info: &ExchangeInfo<'_>) -> Result<Exchange<S>, Error> {
+        Exchange::new(compute, info, S::spec())
+    }
+
+    fn begun<S: Shape>(turn: ComputeTurn<S>) -> Next<S, Self> {
+        Next::Compute(turn)
+    }
+
+    fn submitted<S: Shape>(point: TimelinePoint) -> Next<S, Self> {
+        Next::Done(point)
+    }
+
+    fn finished<S: Shape>(turn: RenderTurn<S>) -> Next<S, Self> {
+        Next::Render(turn)
+    }
+
+    unsafe fn lent_submitted<S: Shape>(lent: LentTurn<S>) -> Result<Next<S, Self>, Error> {
+        // SAFETY: the same contract.
+        Ok(Next::Done(unsafe { lent.submitted() }))
+    }
+}
+
+impl Way for RenderFirst {
+    const VULKAN_FIRST: bool = true;
+
+    fn open<S: Shape>(compute: &Compute, info: &ExchangeInfo<'_>) -> Result<Exchange<S, Self>, Error> {
+        Exchange::render_first(compute, info, S::spec())
+    }
+
+    fn begun<S: Shape>(turn: RenderTurn<S, Self>) -> Next<S, Self> {
+        Next::Render(turn)
+    }
+
+    fn submitted<S: Shape>(turn: ComputeTurn<S, Self>) -> Next<S, Self> {
+        Next::Compute(turn)
+    }
+
+    fn finished<S: Shape>(point: TimelinePoint) -> Next<S, Self> {
+        Next::Done(point)
+    }
+
+    unsafe fn lent_submitted<S: Shape>(lent: LentTurn<S, Self>) -> Result<Next<S, Self>, Error> {
+        // SAFETY: the same contract.
+        unsafe { lent.submitted() }.map(Next::Compute)
+    }
+}
