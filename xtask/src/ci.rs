@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
-use crate::{api, bench, kernels, publish, shell, test, windows};
+use crate::{api, bench, fuzz, kernels, publish, shell, test, windows};
 
 type Step = (&'static str, fn() -> Result<()>);
 
@@ -27,6 +27,7 @@ const STEPS: &[Step] = &[
     ("package", publish::package),
     ("misuse", || cargo(MISUSE)),
     ("test", tests),
+    ("fuzz", fuzz::in_ci),
     ("demo", demo),
     ("bench", bench::check),
     ("windows", || windows::run(Consent::of_environment())),

@@ -7,6 +7,7 @@ mod api;
 mod bench;
 mod ci;
 mod digest;
+mod fuzz;
 mod kernels;
 mod nvrtc;
 mod programs;
@@ -99,6 +100,20 @@ enum Task {
         /// Write the text instead
         #[arg(long)]
         update: bool,
+    /// Random sequences of operations on the CPU backend against a model, see docs/testing.md
+    Fuzz {
+        /// How long to run
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// The first case; the others count up from it
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// One target only
+        #[arg(long)]
+        target: Option<String>,
+        /// The compute side: only the CPU's so far
+        #[arg(long, default_value = "host", value_parser = ["host"])]
+        backend: String,
     },
     /// Check and lint the workspace for Windows, and run its tests and programs under Wine
     Windows {
@@ -132,6 +147,8 @@ fn main() -> ExitCode {
         Task::Kernels { check } => done(kernels::run(check)),
         Task::Api { update } => done(api::run(update)),
         Task::Windows { installing } => done(windows::run(installing.consent())),
+        Task::Fuzz { seconds, seed, target, backend: _ } => done(fuzz::run(target.as_deref(), seconds, seed)),
+        Task::Windows { no_install } => done(windows::run(!no_install)),
         Task::Check => done(ci::check()),
         Task::Ci { list: true, .. } => done(ci::list()),
         Task::Ci { steps, .. } => done(ci::run(&steps)),

@@ -7,9 +7,10 @@ use bridge::ash::vk;
 use bridge::{ComputeFirst, RenderTurn, Work};
 use bridge_tests::Rig;
 
+use crate::closing::visit;
 use crate::model::{Hold, Refused};
 use crate::op::RingOp;
-use crate::ring::{End, Flight, Ring, visit};
+use crate::ring::{Flight, Ring};
 use crate::shape::{Content, Shape};
 use crate::transfer::Transfer;
 use crate::way::Way;
@@ -87,14 +88,14 @@ impl<S: Shape, D: Way> Ring<S, D> {
         let (before, word) = if expected.is_ok() { self.fill(slot, fill) } else { (None, None) };
         let mut transfer = self.common.transfer();
         let commands = record(&mut transfer, &turn, word);
-        // The engine's own timeline tells the end of the frame where the turn's point does not come back.
+        // Tells the end of the frame where the turn's point does not come back.
         self.own.1 += 1;
         let signals = [self.own_signal()];
         let info = bridge::SubmitInfo { commands: &[commands], signals: &signals, ..Default::default() };
         // SAFETY: recorded with the turn's barriers; the transfer is kept until the frame was waited for, and the further
         // signal's values rise on the one queue.
         let submitted = unsafe { turn.submit_with(&info) };
-        let mut flight = Flight { end: End::Own(self.own.1), transfer, expected: before };
+        let mut flight = Flight { own: self.own.1, point: None, transfer, expected: before };
         match (submitted, expected) {
             (Ok(submitted), Ok(value)) => {
                 assert!(!(D::VULKAN_FIRST && self.side.has_failed()), "a failed compute side goes on");
@@ -102,7 +103,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
                 match self.go_on(D::submitted::<S>(submitted), frame, slot) {
                     Some(point) => {
                         assert_eq!(point.value(), value);
-                        flight.end = End::Point(point);
+                        flight.point = Some(point);
                     }
                     None => {
                         let rendered = self.compute.as_ref().map(|turn| turn.frame());
@@ -178,7 +179,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
             // SAFETY: the turn's own parts, in the order of its contract; the transfer is kept until it was waited for.
             unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
         }
-        self.flights.push_back(Flight { end: End::Own(self.own.1), transfer, expected: before });
+        self.flights.push_back(Flight { own: self.own.1, point: None, transfer, expected: before });
         self.model.submitted = value;
         self.common.count("submissions by an engine");
         if !told {

@@ -12,6 +12,7 @@ use bridge::{ComputeTurn, Error, Exchange, ExchangeInfo, LentTurn, RenderTurn, S
 use bridge_fuzz::ON_PURPOSE;
 use bridge_tests::Rig;
 
+use crate::closing::visit;
 use crate::common::{Common, Kept, Side};
 use crate::model::{Hold, Model, Refused};
 use crate::op::{Open, RingOp};
@@ -42,17 +43,13 @@ pub(crate) trait AnyRing: Send {
 
 /// A frame that was submitted.
 pub(crate) struct Flight {
-    pub(crate) end: End,
+    /// The value of the case's own semaphore behind it. The semaphore is in use until then.
+    pub(crate) own: u64,
+    /// The end of the frame as the bridge gives it, where it does.
+    pub(crate) point: Option<TimelinePoint>,
     pub(crate) transfer: Transfer,
     /// What the slot held when it was read; `None` if nobody knows.
     pub(crate) expected: Option<Content>,
-}
-
-/// How the end of a frame is seen.
-pub(crate) enum End {
-    Point(TimelinePoint),
-    /// A value of the case's own semaphore.
-    Own(u64),
 }
 
 pub(crate) struct Ring<S: Shape, D: Way> {
@@ -68,11 +65,11 @@ pub(crate) struct Ring<S: Shape, D: Way> {
     /// Signalled behind what an engine submits.
     pub(crate) own: (Semaphore, u64),
     pub(crate) short: bool,
-    pooled: bool,
-    forgotten: usize,
-    exchange_forgotten: bool,
+    pub(crate) pooled: bool,
+    pub(crate) forgotten: usize,
+    pub(crate) exchange_forgotten: bool,
     /// Its end was seen not to come.
-    leaked: bool,
+    pub(crate) leaked: bool,
 }
 
 impl<S: Shape, D: Way> Ring<S, D> {
@@ -223,11 +220,11 @@ impl<S: Shape, D: Way> Ring<S, D> {
     }
 
     pub(crate) fn wait_oldest(&mut self) {
-        let Some(Flight { end, transfer, expected }) = self.flights.pop_front() else { return };
-        match end {
-            End::Point(point) => point.wait(Rig::LONG).unwrap(),
-            End::Own(value) => self.own.0.wait(value, Rig::LONG).unwrap(),
+        let Some(Flight { own, point, transfer, expected }) = self.flights.pop_front() else { return };
+        if let Some(point) = point {
+            point.wait(Rig::LONG).unwrap();
         }
+        self.own.0.wait(own, Rig::LONG).unwrap();
         if let Some(difference) = expected.and_then(|content| content.difference(&transfer.words())) {
             panic!("a frame is not its own: {difference}");
         }
@@ -240,64 +237,6 @@ impl<S: Shape, D: Way> Ring<S, D> {
             self.wait_oldest();
         }
     }
-
-    fn close(&mut self) {
-        let Some(exchange) = self.exchange.take() else { return };
-        let expected = self.model.close();
-        let closed = exchange.close().map_err(|error| Refused::of(&error));
-        assert_eq!(closed, expected, "{:?}", self.model);
-        // Refused, the exchange is gone all the same, and its turns keep what they need.
-        self.leaked |= matches!(expected, Err(Refused::Timeout { .. }));
-        self.common.count("closes");
-    }
-
-    /// Whether nothing of the exchange is left that could keep it.
-    fn note_end(&mut self) {
-        if self.is_done() && self.forgotten == 0 && !self.exchange_forgotten {
-            self.leaked |= self.model.end().is_err();
-        }
-    }
-
-    fn kept(&self) -> Kept {
-        let forgotten = self.forgotten > 0 || self.exchange_forgotten;
-        if !forgotten && !self.leaked {
-            return Kept::default();
-        }
-        let slots = self.model.slots.len();
-        let (buffers, images) = (slots * S::BUFFERS, slots * S::IMAGES);
-        let kept = Kept { buffers, images, timelines: 2, pooled: self.pooled, ..Kept::default() };
-        if forgotten {
-            return Kept { exchanges: 1, turns: self.forgotten, ..kept };
-        }
-        Kept { leaked_buffers: buffers, leaked_images: images, leaked_timelines: 2, ..kept }
-    }
-}
-
-/// Checks the words of a slot, then writes them; gives the first that is wrong.
-pub(crate) fn visit<S: Shape>(
-    lent: S::Host<'_>,
-    before: Option<Content>,
-    after: Option<Content>,
-    slow: bool,
-) -> Option<String> {
-    let (mut index, mut difference) = (0, None);
-    S::words(lent, &mut |words| {
-        let middle = words.len() / 2;
-        for (at, word) in words.iter_mut().enumerate() {
-            if let Some(expected) = before.map(|content| content.word(index)).filter(|expected| expected != word) {
-                difference.get_or_insert_with(|| format!("word {index} is {word:#x}, not {expected:#x} of {before:?}"));
-            }
-            if let Some(content) = after {
-                *word = content.word(index);
-            }
-            if slow && at == middle {
-                // Long enough for whoever does not wait to see half of it.
-                std::thread::sleep(Duration::from_micros(300));
-            }
-            index += 1;
-        }
-    });
-    difference
 }
 
 impl<S: Shape, D: Way> AnyRing for Ring<S, D> {

@@ -11,9 +11,10 @@ use bridge::{
 use bridge_fuzz::Counts;
 use bridge_tests::Rig;
 
+use crate::closing::visit;
 use crate::common::{Common, Kept, Side, settle};
 use crate::op::{Op, Open, PoolOp, RingOp};
-use crate::ring::{AnyRing, Ring, visit};
+use crate::ring::{AnyRing, Ring};
 use crate::shape::{Content, Shape};
 use crate::way::Way;
 

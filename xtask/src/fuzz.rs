@@ -1,0 +1,69 @@
+//! `cargo xtask fuzz`: random sequences of operations against a model, for a given time.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+
+use crate::setup;
+use crate::shell;
+
+/// What `tests/fuzz` reads.
+const SECONDS: &str = "BRIDGE_FUZZ_SECONDS";
+const SEED: &str = "BRIDGE_FUZZ_SEED";
+const REPORT: &str = "BRIDGE_FUZZ_REPORT";
+
+/// The test programs of `tests/fuzz`; the time is shared among them.
+const TARGETS: &[&str] = &["exchange"];
+
+/// The seconds of the step in continuous integration.
+const IN_CI: u64 = 30;
+
+/// Runs the targets, or one of them, for `seconds` in all, from a seed.
+pub(crate) fn run(target: Option<&str>, seconds: u64, seed: u64) -> Result<()> {
+    let targets = targets(target)?;
+    let report = shell::target_dir().join("fuzz.txt");
+    fs::create_dir_all(shell::target_dir())?;
+    fs::write(&report, "").with_context(|| format!("cannot write {}", report.display()))?;
+    let each = (seconds / targets.len() as u64).max(1);
+    for target in targets {
+        let mut command = shell::cargo();
+        command.args(["test", "-p", "bridge-fuzz", "--test", target, "--", "--nocapture"]);
+        command.env(SECONDS, each.to_string()).env(SEED, seed.to_string()).env(REPORT, &report);
+        if std::env::var_os("RUST_LOG").is_none() {
+            // What is leaked on purpose is said on every occasion.
+            command.env("RUST_LOG", "off");
+        }
+        if let Some(path) = setup::layer_path() {
+            command.env("VK_LAYER_PATH", path);
+        }
+        shell::run(&mut command)?;
+    }
+    print!("{}", fs::read_to_string(&report).with_context(|| format!("cannot read {}", report.display()))?);
+    Ok(())
+}
+
+/// The step of continuous integration: other cases than `cargo test` runs, always the same.
+pub(crate) fn in_ci() -> Result<()> {
+    run(None, IN_CI, 1_000)
+}
+
+fn targets(target: Option<&str>) -> Result<Vec<&'static str>> {
+    let chosen: Vec<_> = TARGETS.iter().copied().filter(|name| target.is_none_or(|target| target == *name)).collect();
+    if chosen.is_empty() {
+        bail!("there is no target `{}`; the targets are {}", target.unwrap_or_default(), TARGETS.join(", "));
+    }
+    Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_target_lists_all() {
+        assert_eq!(targets(None).unwrap(), TARGETS);
+        assert_eq!(targets(Some("exchange")).unwrap(), ["exchange"]);
+        let error = targets(Some("x")).unwrap_err().to_string();
+        assert!(error.contains("`x`") && error.contains("exchange"), "{error}");
+    }
+}
