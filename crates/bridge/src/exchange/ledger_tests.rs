@@ -176,6 +176,17 @@ fn a_slot_without_its_signal_is_given_to_nobody() {
     assert_eq!(ledger.unsignalled(), None);
 }
 
+#[test]
+fn a_slot_without_its_signal_is_told_by_its_own_frame() {
+    let mut ledger = Ledger::new(First::Render, 1);
+    let begun = ledger.begin(never).unwrap();
+    submit(&mut ledger, begun);
+    ledger.drop_compute(0, None);
+    for _ in 0..3 {
+        assert_eq!(ledger.begin(never), Err(Refusal::TurnLost { frame: 0, stage: Stage::Compute }));
+    }
+}
+
 /// What a turn of the model holds.
 #[derive(Debug, Clone, Copy)]
 struct Held {
