@@ -46,12 +46,7 @@ fn they_are_right_and_the_validation_layer_is_silent() {
 fn they_say_in_words_that_there_is_no_driver() {
     for (name, _) in PROGRAMS {
         let Some(program) = common::program(name) else {
-            let test = "they_say_in_words_that_there_is_no_driver";
-            bridge_tests::skip(
-                bridge_tests::Need::Other,
-                test,
-                &format!("`{name}` of the package bridge is not built"),
-            );
+            bridge_tests::skip_case(bridge_tests::Need::Other, name, "it is not built");
             continue;
         };
         let mut command = Command::new(program);

@@ -100,6 +100,7 @@ enum Task {
         /// Write the text instead
         #[arg(long)]
         update: bool,
+    },
     /// Random sequences of operations on the CPU backend against a model, see docs/testing.md
     Fuzz {
         /// How long to run
@@ -148,7 +149,6 @@ fn main() -> ExitCode {
         Task::Api { update } => done(api::run(update)),
         Task::Windows { installing } => done(windows::run(installing.consent())),
         Task::Fuzz { seconds, seed, target, backend: _ } => done(fuzz::run(target.as_deref(), seconds, seed)),
-        Task::Windows { no_install } => done(windows::run(!no_install)),
         Task::Check => done(ci::check()),
         Task::Ci { list: true, .. } => done(ci::list()),
         Task::Ci { steps, .. } => done(ci::run(&steps)),
