@@ -11,7 +11,7 @@ use crate::buffer::pool::SharedPool;
 pub struct ExchangeInfo<'a> {
     /// Its name, in errors, traces and GPU debuggers. Default: "exchange".
     pub name: &'a str,
-    /// Slots, so the number of frames that may be between the two sides; not zero. More hide more of the cost of
+    /// Slots, so the number of frames that may be between the two sides; from 1 to 1024. More hide more of the cost of
     /// switching the GPU between CUDA and Vulkan, and take more memory and latency. Default: 3.
     pub slots: usize,
     /// How many frames may be unfinished on the GPU when another begins; from 1 to 1024. At the bound, `begin` blocks until the

@@ -63,7 +63,7 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
     /// Makes the slots and the timelines, on both sides, for frames that the compute side begins.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for no slots or no resources, else what the two sides say; nothing is left behind.
+    /// [`Error::InvalidArgument`] for no slots, too many or no resources, else what the two sides say; nothing is left behind.
     pub fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         Ok(Self { shared: Shared::new(compute, info, &resources, First::Compute)?, direction: PhantomData })
     }

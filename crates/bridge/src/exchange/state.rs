@@ -28,6 +28,10 @@ use crate::timeline::{Timeline, TimelinePoint};
 /// The most frames that [`ExchangeInfo::frames_in_flight`] may name: a value is kept for each.
 const MOST_IN_FLIGHT: usize = 1024;
 
+/// The most slots: one for each frame that may be in flight. More only wait, and a number that was computed wrongly would
+/// allocate until nothing is left.
+const MOST_SLOTS: usize = MOST_IN_FLIGHT;
+
 /// What an exchange and its turns hold together.
 pub(super) struct Shared<R: Resources> {
     /// Leaked where it may still be in use.
@@ -88,6 +92,12 @@ impl<R: Resources> Shared<R> {
         };
         if info.slots == 0 {
             return Err(invalid("it has 0 slots; 3 keep both sides busy, 1 makes them take turns"));
+        }
+        if info.slots > MOST_SLOTS {
+            return Err(invalid(&format!(
+                "it has {} slots; {MOST_SLOTS} are the most, 3 keep both sides busy",
+                info.slots
+            )));
         }
         if info.frames_in_flight == Some(0) {
             return Err(invalid("it may have 0 frames in flight, so none could begin; 1 makes the host wait for each"));
