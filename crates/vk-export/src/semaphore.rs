@@ -120,9 +120,11 @@ impl Semaphore {
         // VUID-VkExportSemaphoreCreateInfo-handleTypes-01124: the handle type was asked for with this kind.
         let raw = unsafe { device.as_raw().create_semaphore(&create, None) }
             .map_err(device.failed("vkCreateSemaphore", &object))?;
+        // From here on a failure drops it, and so does a logger that panics.
+        let made = Self { raw, kind: info.kind, exporter, name: info.name.to_owned(), device: device.clone() };
         // SAFETY: just made on this device; no other thread knows it yet.
         unsafe { device.set_name(raw, info.name) };
-        Ok(Self { raw, kind: info.kind, exporter, name: info.name.to_owned(), device: device.clone() })
+        Ok(made)
     }
 
     /// The Vulkan handle, lent.

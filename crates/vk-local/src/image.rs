@@ -56,6 +56,14 @@ impl LocalImage {
         if !USAGES.contains(info.usage) || !info.usage.intersects(VIEWED) {
             return Err(about.invalid(format!("its usage {:?} is unknown, or none that a view can have", info.usage)));
         }
+        // Numbers that are no format, and those of extensions that are off, do not reach the driver.
+        if device.format_features(info.format, vk::ImageTiling::OPTIMAL).is_empty() {
+            return Err(about.invalid(format!(
+                "{} has no images of {:?} with OPTIMAL tiling; choose another format",
+                device.name(),
+                info.format
+            )));
+        }
         let (kind, tiling, flags) = (vk::ImageType::TYPE_2D, vk::ImageTiling::OPTIMAL, vk::ImageCreateFlags::empty());
         let (instance, physical) = (device.instance(), device.physical().handle);
         // SAFETY: VUID-vkGetPhysicalDeviceImageFormatProperties-physicalDevice-parameter, -usage-requiredbitmask: the

@@ -54,7 +54,8 @@ impl<T: Texel> SharedImage<T> {
     /// # Errors
     /// [`Error::FormatCannotCross`](crate::Error::FormatCannotCross) with a substitute,
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for texels of another type than the format's, and for images
-    /// that the CPU backend cannot map; else what the two sides say.
+    /// that the CPU backend cannot map; else what the two sides say, which for the consumer is what
+    /// [`check_stages`](vk_export::ExportDevice::check_stages) and [`check_layout`](vk_export::ExportDevice::check_layout) say.
     pub fn new(compute: &Compute, name: &str, spec: &ImageSpec<T>) -> Result<Self> {
         Self::for_family(compute, name, spec, compute.device().queue().family())
     }
@@ -77,8 +78,10 @@ impl<T: Texel> SharedImage<T> {
             placement: sharing.placement,
         };
         side.check_image(&info, spec.layered)?;
-        let ImageConsumer { stages, access, .. } = spec.consumer;
-        compute.device().check_stages(family, stages, access, &format!("shared image \"{name}\""))?;
+        let ImageConsumer { usage, stages, access, layout } = spec.consumer;
+        let object = format!("shared image \"{name}\"");
+        compute.device().check_stages(family, stages, access, &object)?;
+        compute.device().check_layout(layout, usage, &object)?;
         let vulkan = Image::new(compute.device(), &info).map_err(|error| side.image_refused(name, error))?;
         // SAFETY: the texel type is that of the format, by the table.
         let mapping = unsafe { side.map_image(&vulkan, spec.layered) }?;

@@ -119,9 +119,10 @@ impl Buffer {
         };
         let memory = Memory::allocate(device, request)?;
         raw.bind(&memory, 0, &object)?;
+        let made = Self { raw, backing: Backing::Own(memory), offset: 0, size: info.size, name: info.name.to_owned() };
         // SAFETY: just made on this device; no other thread knows it yet.
-        unsafe { device.set_name(raw.as_raw(), info.name) };
-        Ok(Self { raw, backing: Backing::Own(memory), offset: 0, size: info.size, name: info.name.to_owned() })
+        unsafe { device.set_name(made.as_raw(), info.name) };
+        Ok(made)
     }
 
     /// Makes a buffer of `size` bytes that starts `offset` bytes into `block`, with the block's usage and placement.

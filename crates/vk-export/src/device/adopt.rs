@@ -143,6 +143,7 @@ impl ExportDevice {
             queue_lock: info.queue_lock,
             export_gaps: gaps.export,
             enabled: info.features,
+            extensions: info.device_extensions.iter().map(|name| (*name).to_owned()).collect(),
             names: info.instance_extensions.contains(&ext::debug_utils::NAME),
             ownership: Ownership::Adopted { _keep_alive: info.keep_alive },
         }))

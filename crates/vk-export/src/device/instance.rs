@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 
 use ash::{ext, vk};
 
+use crate::device::dependencies::missing_of_instance;
 use crate::device::requirements::MINIMUM_API_VERSION;
 use crate::device::requirements::Requirement;
 use crate::device::validation::Messenger;
@@ -118,6 +119,7 @@ impl<'a> Plan<'a> {
                 .filter(|name| !in_either(name))
                 .map(|name| Requirement::InstanceExtension(name.to_string_lossy().into_owned())),
         );
+        missing.extend(missing_of_instance(&extensions, &extensions));
         if !missing.is_empty() {
             return Err(Error::Missing { device: "the Vulkan loader".into(), purpose: "this program", missing });
         }

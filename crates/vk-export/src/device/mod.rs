@@ -1,6 +1,7 @@
 //! A Vulkan device that things are exported from: opened here, or adopted from an engine.
 
 #![allow(unsafe_code)] // Vulkan calls.
+pub(crate) mod dependencies;
 pub(crate) mod instance;
 pub(crate) mod one_time;
 pub(crate) mod physical;
@@ -12,6 +13,7 @@ pub(crate) mod resident;
 pub(crate) mod stages;
 pub(crate) mod synchronization2;
 pub(crate) mod validation;
+pub(crate) mod validation_lines;
 
 mod adopt;
 mod once;
@@ -19,7 +21,7 @@ mod open;
 mod select;
 
 use std::any::Any;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 use ash::{ext, vk};
@@ -60,6 +62,7 @@ struct Inner {
     api_version: u32,
     export_gaps: Vec<Requirement>,
     enabled: EnabledFeatures,
+    extensions: Vec<CString>,
     // Dropped after `Drop` below has destroyed the device: the instance outlives its child.
     ownership: Ownership,
     entry: ash::Entry,
@@ -86,6 +89,8 @@ struct Parts {
     queue_lock: Option<Arc<dyn QueueLock>>,
     export_gaps: Vec<Requirement>,
     enabled: EnabledFeatures,
+    /// The device extensions that are on.
+    extensions: Vec<CString>,
     names: bool,
     ownership: Ownership,
 }
@@ -108,6 +113,7 @@ impl ExportDevice {
             api_version,
             export_gaps: parts.export_gaps,
             enabled: parts.enabled,
+            extensions: parts.extensions,
             ownership,
             entry,
         }))
@@ -179,7 +185,17 @@ impl ExportDevice {
         &self.0.enabled
     }
 
-    /// The messages of the validation layer so far, the silenced ones left out.
+    /// Whether a device extension is on.
+    pub(crate) fn is_enabled(&self, extension: &CStr) -> bool {
+        self.0.extensions.iter().any(|name| name.as_c_str() == extension)
+    }
+
+    /// The messages of the validation layer so far, the silenced ones left out. A message is here once the call that it is
+    /// about has returned.
+    ///
+    /// The same messages are in the log, as warnings and errors, and the silenced ones as debug messages. A thread of its own
+    /// writes these lines, soon after the call; a logger may use this crate and panic. Dropping the device waits for the last
+    /// of them, for a second at most.
     ///
     /// Empty too where the layer is off; see [`OpenInfo::validation`] and [`is_validated`](Self::is_validated).
     pub fn validation_messages(&self) -> Vec<ValidationMessage> {

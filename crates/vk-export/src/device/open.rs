@@ -3,9 +3,10 @@
 
 use std::ffi::CStr;
 
-use ash::{khr, vk};
+use ash::{ext, khr, vk};
 
 use super::{DeviceSelector, EnabledFeatures, ExportDevice, Ownership, Parts};
+use crate::device::dependencies::{missing_of_device, missing_of_instance};
 use crate::device::instance::OwnedInstance;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::device::queue::QueueKind;
@@ -21,13 +22,15 @@ pub struct OpenInfo<'a> {
     pub application_name: &'a str,
     /// Which physical device. Default: the best.
     pub device: DeviceSelector,
-    /// The validation layer, with synchronization validation. Default: off.
+    /// The validation layer, with synchronization validation. What it says is in the log and in
+    /// [`validation_messages`](ExportDevice::validation_messages). Default: off.
     pub validation: Validation,
-    /// Further instance extensions, such as a surface's. Default: none.
+    /// Further instance extensions, such as a surface's, with those that they need. Default: none.
     pub instance_extensions: &'a [&'a CStr],
-    /// Further device extensions, such as `VK_KHR_swapchain`. Default: none.
+    /// Further device extensions, such as `VK_KHR_swapchain`, with those that they need: `VK_KHR_surface` among the
+    /// instance extensions for that one. Default: none.
     pub device_extensions: &'a [&'a CStr],
-    /// Further features of Vulkan 1.0 that the program needs. Default: none.
+    /// Further features of Vulkan 1.0 that the program needs; every value but 0 is `VK_TRUE`. Default: none.
     pub features: vk::PhysicalDeviceFeatures,
     /// Whether the program needs `dynamicRendering` (Vulkan 1.3). Default: no.
     pub dynamic_rendering: bool,
@@ -72,6 +75,7 @@ impl ExportDevice {
     /// # Errors
     /// [`Error::NoLoader`], [`Error::NoDevice`], [`Error::Missing`] with all that is missing, or the failed call.
     pub fn open(info: &OpenInfo<'_>) -> Result<Self> {
+        let info = &OpenInfo { features: normalised(info.features), ..info.clone() };
         let entry = load()?;
         let instance = OwnedInstance::new(&entry, info)?;
         let physical = info.device.pick(candidates(&instance, info)?)?;
@@ -89,6 +93,15 @@ impl ExportDevice {
         }
         extensions.sort_unstable();
         extensions.dedup();
+        let mut of_instance = info.instance_extensions.to_vec();
+        if instance.names {
+            of_instance.push(ext::debug_utils::NAME);
+        }
+        let mut missing = missing_of_instance(&extensions, &of_instance);
+        missing.extend(missing_of_device(&extensions, api_version));
+        if !missing.is_empty() {
+            return Err(Error::Missing { device: physical.name, purpose: "this program", missing });
+        }
         let names_of: Vec<_> = extensions.iter().map(|e| e.as_ptr()).collect();
         let queues: Vec<_> = families
             .clone()
@@ -96,7 +109,7 @@ impl ExportDevice {
             .collect();
         let mut required = RequiredFeatures::default();
         // For the views of shared cubes.
-        let image_cube_array = physical.features.image_cube_array;
+        let image_cube_array = vk::Bool32::from(physical.features.image_cube_array != vk::FALSE);
         let features = vk::PhysicalDeviceFeatures { image_cube_array, ..info.features };
         let mut rendering = vk::PhysicalDeviceDynamicRenderingFeatures::default().dynamic_rendering(true);
         let mut addresses = vk::PhysicalDeviceBufferDeviceAddressFeatures::default().buffer_device_address(true);
@@ -122,15 +135,14 @@ impl ExportDevice {
             device_info = device_info.push_next(&mut addresses);
         }
         // SAFETY: VUID-vkCreateDevice-ppEnabledExtensionNames-01387 and the feature VUIDs: `candidates` let only a
-        // device through that has every extension and feature which is enabled here.
+        // device through that has every extension and feature which is enabled here, and what extensions need was checked.
         let raw = unsafe { instance.raw.create_device(physical.handle, &device_info, None) }.map_err(|result| {
             Error::Vulkan { call: "vkCreateDevice", result, object: "device".into(), device: physical.name.clone() }
         })?;
         // SAFETY: VUID-vkGetDeviceQueue-queueFamilyIndex-00384: one queue of each of these families was created above.
         let queue_of = |family| (unsafe { raw.get_device_queue(family, 0) }, family);
         let (queue, more_queues) = (queue_of(family), families.skip(1).map(queue_of).collect());
-        log::info!("Vulkan device: {}", physical.summary());
-        Ok(Self::assemble(Parts {
+        let device = Self::assemble(Parts {
             entry,
             instance: instance.raw.clone(),
             raw,
@@ -141,9 +153,13 @@ impl ExportDevice {
             queue_lock: None,
             export_gaps,
             enabled,
+            extensions: extensions.into_iter().map(CStr::to_owned).collect(),
             names: instance.names,
             ownership: Ownership::Opened(Box::new(instance)),
-        }))
+        });
+        // Only now: a logger that panics drops the device, and the instance after it.
+        log::info!("Vulkan device: {}", device.physical().summary());
+        Ok(device)
     }
 }
 
@@ -180,6 +196,16 @@ fn candidates(instance: &OwnedInstance, info: &OpenInfo<'_>) -> Result<Vec<(Phys
             Ok((device, missing.iter().map(ToString::to_string).collect()))
         })
         .collect()
+}
+
+/// The features with every value 0 or 1: a `VkBool32` must be one of the two, and what is compared must be too.
+fn normalised(features: vk::PhysicalDeviceFeatures) -> vk::PhysicalDeviceFeatures {
+    type Words = [vk::Bool32; size_of::<vk::PhysicalDeviceFeatures>() / size_of::<vk::Bool32>()];
+    // SAFETY: the structure is `repr(C)` and has `VkBool32` fields alone (Vulkan specification,
+    // `VkPhysicalDeviceFeatures`), so it has no padding, and every value of the fields is valid.
+    let words = unsafe { std::mem::transmute::<vk::PhysicalDeviceFeatures, Words>(features) };
+    // SAFETY: as above.
+    unsafe { std::mem::transmute::<Words, vk::PhysicalDeviceFeatures>(words.map(|word| u32::from(word != vk::FALSE))) }
 }
 
 /// Features of Vulkan 1.0 that are wanted but not there, by name. The structures are arrays of `VkBool32`; their

@@ -79,6 +79,16 @@ pub enum Requirement {
     /// A device extension.
     #[error("device extension {0}")]
     DeviceExtension(String),
+    /// An extension that another one needs.
+    #[error("{kind} extension {needed} for {by} (add it to `OpenInfo::{kind}_extensions`)")]
+    Dependency {
+        /// "instance" or "device".
+        kind: &'static str,
+        /// The name of the extension that is not enabled.
+        needed: String,
+        /// The name of the one that needs it.
+        by: String,
+    },
     /// A feature, by its name in the specification.
     #[error("feature {0}")]
     Feature(&'static str),

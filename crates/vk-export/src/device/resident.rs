@@ -29,6 +29,17 @@ static RESIDENT: Mutex<Resident> = Mutex::new(Resident { entry: None, instance: 
 ///
 /// What fails is tried again the next time. Without the instance everything works as well, but for the fault above.
 pub(crate) fn load() -> Result<ash::Entry> {
+    let (entry, failure) = resident()?;
+    // Outside of the lock: a logger may open a device itself, or panic.
+    if let Some(result) = failure {
+        // Whoever asked for the loader makes an instance next, and reports what fails there.
+        log::debug!("no instance to keep the Vulkan drivers loaded: vkCreateInstance: {result}");
+    }
+    Ok(entry)
+}
+
+/// The loader, and why there is no instance beside it.
+fn resident() -> Result<(ash::Entry, Option<vk::Result>)> {
     let mut resident = RESIDENT.lock().unwrap_or_else(PoisonError::into_inner);
     let entry = match &resident.entry {
         Some(entry) => entry.clone(),
@@ -39,6 +50,7 @@ pub(crate) fn load() -> Result<ash::Entry> {
             resident.entry.insert(entry).clone()
         }
     };
+    let mut failure = None;
     if resident.instance.is_none() {
         let application = vk::ApplicationInfo::default().engine_name(c"vk-export").api_version(MINIMUM_API_VERSION);
         let create = vk::InstanceCreateInfo::default().application_info(&application);
@@ -46,9 +58,8 @@ pub(crate) fn load() -> Result<ash::Entry> {
         // lives until after the call.
         match unsafe { entry.create_instance(&create, None) } {
             Ok(instance) => resident.instance = Some(instance),
-            // Whoever asked for the loader makes an instance next, and reports what fails there.
-            Err(result) => log::debug!("no instance to keep the Vulkan drivers loaded: vkCreateInstance: {result}"),
+            Err(result) => failure = Some(result),
         }
     }
-    Ok(entry)
+    Ok((entry, failure))
 }

@@ -13,6 +13,10 @@ impl ExportDevice {
     /// Refuses stages that queues of `family` do not have on this device with the features that are on, and accesses that
     /// none of the stages makes: barriers and semaphore waits must not name them.
     ///
+    /// `HOST` is refused on every queue: a barrier that passes ownership on must not name it
+    /// (VUID-VkBufferMemoryBarrier2-srcStageMask-03851), and [`Handover`](crate::Handover) and
+    /// [`ImageHandover`](crate::ImageHandover) add it themselves where the partner is the host.
+    ///
     /// # Errors
     /// [`Error::InvalidArgument`] with what is too much, and [`Error::InvalidArgument`] for a family that does not exist.
     #[doc(alias = "VUID-vkCmdPipelineBarrier2-srcStageMask-03849")]
@@ -23,6 +27,13 @@ impl ExportDevice {
             return invalid(format!("queue family {family} does not exist, {} has {}", self.name(), families.len()));
         };
         let foreign = stages & !allowed_stages(properties.queue_flags, self.enabled());
+        if foreign.contains(Stages::HOST) {
+            return invalid(
+                "its stages have HOST, which no barrier that passes ownership on may name; leave it out, the barriers \
+                 have it where the host is the other side"
+                    .to_owned(),
+            );
+        }
         if !foreign.is_empty() {
             return invalid(format!(
                 "queue family {family} of {} has no {foreign:?}, or its feature is not on; use another queue or consumer",
@@ -54,11 +65,13 @@ const SHADERS: Stages = Stages::from_raw(
 
 /// The stages that barriers on queues with these capabilities may name.
 ///
+/// The host's stage is none of them, see [`ExportDevice::check_stages`].
+///
 /// Source: the table "Supported pipeline stage flags" of the Vulkan specification, and the Valid Usage of
 /// `VkBufferMemoryBarrier2` for the features (srcStageMask-03929, -03930, -07316, -07946 and their siblings).
 fn allowed_stages(queue: vk::QueueFlags, enabled: &EnabledFeatures) -> Stages {
     use vk::QueueFlags as Flags;
-    let mut allowed = Stages::TOP_OF_PIPE | Stages::BOTTOM_OF_PIPE | Stages::HOST | Stages::ALL_COMMANDS;
+    let mut allowed = Stages::TOP_OF_PIPE | Stages::BOTTOM_OF_PIPE | Stages::ALL_COMMANDS;
     let mut add = |on: bool, stages| {
         if on {
             allowed |= stages;
@@ -99,13 +112,12 @@ fn allowed_stages(queue: vk::QueueFlags, enabled: &EnabledFeatures) -> Stages {
     allowed
 }
 
-/// The accesses that none of `stages` makes, and those that are not known here.
+/// The accesses that none of `stages` makes, and those that are not known here. The host's are made by none.
 ///
 /// Source: the table "Supported access types" of the Vulkan specification (VUID-VkBufferMemoryBarrier2-srcAccessMask-03900
 /// and the following).
 fn orphans(stages: Stages, access: Access) -> Access {
-    // The host's stage is the one that it lacks.
-    let all_commands = if stages.contains(Stages::ALL_COMMANDS) { !Stages::HOST } else { Stages::empty() };
+    let all_commands = if stages.contains(Stages::ALL_COMMANDS) { !Stages::empty() } else { Stages::empty() };
     let stages = stages | all_commands;
     let makers = MAKERS.iter().filter(|(_, makers)| stages.intersects(*makers));
     let made = makers.fold(Access::empty(), |made, (accesses, _)| made | *accesses);
@@ -162,7 +174,6 @@ const MAKERS: &[(Access, Stages)] = &[
         ]),
     ),
     (Access::TRANSFER_WRITE, Stages::CLEAR),
-    (accesses(Access::HOST_READ, Access::HOST_WRITE), Stages::HOST),
     (
         Access::ACCELERATION_STRUCTURE_READ_KHR,
         makers(&[SHADERS, Stages::ACCELERATION_STRUCTURE_BUILD_KHR, Stages::ALL_GRAPHICS]),
@@ -229,6 +240,7 @@ mod tests {
             assert!(!allowed_stages(ALL, &off).intersects(stage), "{stage:?}");
             assert!(allowed_stages(ALL, &on).contains(stage), "{stage:?}");
         }
+        assert!(!allowed_stages(ALL, &off).intersects(Stages::HOST));
         let unknown = Stages::from_raw(1 << 63);
         assert!(!allowed_stages(ALL, &off).intersects(unknown | Stages::VIDEO_DECODE_KHR));
     }
@@ -244,7 +256,10 @@ mod tests {
         assert!(orphans(Stages::ALL_GRAPHICS, Access::INDEX_READ | Access::UNIFORM_READ).is_empty());
         assert!(orphans(Stages::ALL_COMMANDS, Access::TRANSFER_READ | Access::SHADER_WRITE).is_empty());
         assert_eq!(orphans(Stages::ALL_COMMANDS, Access::HOST_READ), Access::HOST_READ);
-        assert!(orphans(Stages::ALL_COMMANDS | Stages::HOST, Access::HOST_READ).is_empty());
+        assert_eq!(
+            orphans(Stages::HOST, Access::HOST_READ | Access::HOST_WRITE),
+            Access::HOST_READ | Access::HOST_WRITE
+        );
         assert_eq!(orphans(Stages::NONE, Access::MEMORY_READ), Access::MEMORY_READ);
         let unknown = Access::from_raw(1 << 62);
         assert_eq!(orphans(Stages::ALL_COMMANDS, unknown), unknown);

@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use ash::{ext, vk};
 
+use crate::device::validation_lines::{Line, Lines};
+
 /// A message that is known to be wrong, and why.
 #[derive(Debug, Clone, Copy)]
 pub struct Silenced {
@@ -40,19 +42,39 @@ pub struct ValidationMessage {
 /// Messages kept; more than these are only logged.
 const KEPT: usize = 1000;
 
-#[derive(Debug, Default)]
-pub(crate) struct MessageLog(Mutex<Vec<ValidationMessage>>);
+#[derive(Debug)]
+pub(crate) struct MessageLog {
+    kept: Mutex<Vec<ValidationMessage>>,
+    /// `None` where the system has no thread for them.
+    lines: Option<Lines>,
+}
 
 impl MessageLog {
+    fn new() -> Self {
+        let lines = Lines::new().inspect_err(|error| {
+            log::warn!(
+                "no thread for the validation layer's log lines ({error}): they are left out, the messages are in \
+                 `ExportDevice::validation_messages`"
+            );
+        });
+        Self { kept: Mutex::default(), lines: lines.ok() }
+    }
+
+    fn log(&self, level: log::Level, text: String) {
+        if let Some(lines) = &self.lines {
+            lines.push(Line { level, text });
+        }
+    }
+
     fn push(&self, message: ValidationMessage) {
-        let mut messages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut messages = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if messages.len() < KEPT {
             messages.push(message);
         }
     }
 
     pub(crate) fn snapshot(&self) -> Vec<ValidationMessage> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -66,7 +88,7 @@ pub(crate) struct Messenger {
 impl Messenger {
     pub(crate) fn new(entry: &ash::Entry, instance: &ash::Instance) -> Result<Self, vk::Result> {
         let functions = ext::debug_utils::Instance::new(entry, instance);
-        let log = Box::<MessageLog>::default();
+        let log = Box::new(MessageLog::new());
         let user_data: *const MessageLog = &raw const *log;
         let info = vk::DebugUtilsMessengerCreateInfoEXT::default()
             .message_severity(
@@ -92,6 +114,7 @@ impl Messenger {
     }
 }
 
+/// Only collects: this is inside of a Vulkan call, see `validation_lines`.
 extern "system" fn on_message(
     severity: vk::DebugUtilsMessageSeverityFlagsEXT,
     _kind: vk::DebugUtilsMessageTypeFlagsEXT,
@@ -114,15 +137,11 @@ extern "system" fn on_message(
     };
     let (id, text) = (string(data.p_message_id_name), string(data.p_message));
     if let Some(silenced) = SILENCED.iter().find(|s| s.id == id) {
-        log::debug!("validation, silenced ({}): {text}", silenced.reason);
+        log.log(log::Level::Debug, format!("validation, silenced ({}): {text}", silenced.reason));
         return vk::FALSE;
     }
     let is_error = severity.contains(vk::DebugUtilsMessageSeverityFlagsEXT::ERROR);
-    if is_error {
-        log::error!("validation: {text}");
-    } else {
-        log::warn!("validation: {text}");
-    }
+    log.log(if is_error { log::Level::Error } else { log::Level::Warn }, format!("validation: {text}"));
     log.push(ValidationMessage { id, is_error, text });
     vk::FALSE
 }

@@ -27,7 +27,8 @@ pub struct ImageConsumer {
     pub stages: vk::PipelineStageFlags2,
     /// The accesses that those stages make.
     pub access: vk::AccessFlags2,
-    /// The layout that the image is in for them, and descriptors and attachments must name.
+    /// The layout that the image is in for them, and descriptors and attachments must name; one that `usage` allows, see
+    /// [`check_layout`](crate::ExportDevice::check_layout).
     pub layout: vk::ImageLayout,
 }
 

@@ -1,6 +1,61 @@
-//! What a format tells of its images: texels, aspects, views.
+//! What a format tells of its images: texels, aspects, views; and which formats a device may be asked for.
 
-use ash::vk;
+use std::ffi::CStr;
+
+use ash::{ext, img, khr, nv, vk};
+
+use crate::device::ExportDevice;
+
+impl ExportDevice {
+    /// Why the device must not be asked for a format; `None` for those of the Vulkan in force and of the extensions that
+    /// are on.
+    pub(crate) fn format_fault(&self, format: vk::Format) -> Option<String> {
+        is_known(format, self.api_version(), |name| self.is_enabled(name)).err()
+    }
+}
+
+/// Where a range of formats is defined.
+struct Origin {
+    first: i32,
+    last: i32,
+    /// The version that has them, packed; `None` where none does.
+    version: Option<u32>,
+    extension: Option<&'static CStr>,
+}
+
+const fn origin(first: i32, last: i32, version: Option<u32>, extension: Option<&'static CStr>) -> Origin {
+    Origin { first, last, version, extension }
+}
+
+const API_VERSION_1_4: u32 = vk::make_api_version(0, 1, 4, 0);
+
+/// Every format of the bindings (Vulkan specification, `VkFormat`).
+const ORIGINS: &[Origin] = &[
+    origin(0, 184, Some(vk::API_VERSION_1_0), None),
+    origin(1_000_156_000, 1_000_156_033, Some(vk::API_VERSION_1_1), None),
+    origin(1_000_066_000, 1_000_066_013, Some(vk::API_VERSION_1_3), Some(ext::texture_compression_astc_hdr::NAME)),
+    origin(1_000_330_000, 1_000_330_003, Some(vk::API_VERSION_1_3), Some(ext::ycbcr_2plane_444_formats::NAME)),
+    origin(1_000_340_000, 1_000_340_001, Some(vk::API_VERSION_1_3), Some(ext::_4444_formats::NAME)),
+    origin(1_000_470_000, 1_000_470_001, Some(API_VERSION_1_4), Some(khr::maintenance5::NAME)),
+    origin(1_000_054_000, 1_000_054_007, None, Some(img::format_pvrtc::NAME)),
+    origin(1_000_464_000, 1_000_464_000, None, Some(nv::optical_flow::NAME)),
+];
+
+/// Whether a driver of `api_version` with these extensions may be asked for `format`; else what is wrong.
+fn is_known(format: vk::Format, api_version: u32, has: impl Fn(&CStr) -> bool) -> Result<(), String> {
+    let raw = format.as_raw();
+    let Some(origin) = ORIGINS.iter().find(|origin| (origin.first..=origin.last).contains(&raw)) else {
+        return Err(format!("its format {raw} is no format that is known here; choose another"));
+    };
+    let is_core = origin.version.is_some_and(|version| api_version >= version);
+    match origin.extension {
+        Some(extension) if !is_core && !has(extension) => Err(format!(
+            "its format {format:?} is of {}, which is not enabled; enable it, or choose another format",
+            extension.to_string_lossy()
+        )),
+        _ => Ok(()),
+    }
+}
 
 /// Bytes of a texel of an uncompressed, single-plane colour format of Vulkan 1.0; `None` for every other.
 ///
@@ -82,6 +137,36 @@ mod tests {
             (F::G8_B8_R8_3PLANE_420_UNORM, None),
         ] {
             assert_eq!(texel_size(format), size, "{format:?}");
+        }
+    }
+
+    #[test]
+    fn formats_are_known_by_version_or_extension() {
+        use vk::Format as F;
+        let known =
+            |format, version, extension: Option<&CStr>| is_known(format, version, |name| Some(name) == extension);
+        for format in [F::UNDEFINED, F::R4G4_UNORM_PACK8, F::ASTC_12X12_SRGB_BLOCK, F::G16_B16_R16_3PLANE_444_UNORM] {
+            assert_eq!(known(format, vk::API_VERSION_1_2, None), Ok(()), "{format:?}");
+        }
+        for (first, last, extension) in [
+            (F::ASTC_4X4_SFLOAT_BLOCK, F::ASTC_12X12_SFLOAT_BLOCK, ext::texture_compression_astc_hdr::NAME),
+            (F::G8_B8R8_2PLANE_444_UNORM, F::G16_B16R16_2PLANE_444_UNORM, ext::ycbcr_2plane_444_formats::NAME),
+            (F::A4R4G4B4_UNORM_PACK16, F::A4B4G4R4_UNORM_PACK16, ext::_4444_formats::NAME),
+        ] {
+            for format in [first, last] {
+                assert!(known(format, vk::API_VERSION_1_2, None).is_err(), "{format:?}");
+                assert_eq!(known(format, vk::API_VERSION_1_2, Some(extension)), Ok(()), "{format:?}");
+                assert_eq!(known(format, vk::API_VERSION_1_3, None), Ok(()), "{format:?}");
+            }
+        }
+        let pvrtc = F::PVRTC1_2BPP_UNORM_BLOCK_IMG;
+        let text = known(pvrtc, API_VERSION_1_4, None).unwrap_err();
+        assert!(text.contains("VK_IMG_format_pvrtc, which is not enabled"), "{text}");
+        assert_eq!(known(F::PVRTC2_4BPP_SRGB_BLOCK_IMG, vk::API_VERSION_1_2, Some(img::format_pvrtc::NAME)), Ok(()));
+        assert!(known(F::A8_UNORM_KHR, vk::API_VERSION_1_3, None).is_err());
+        for raw in [-1, 185, 4711, 1_000_156_034, i32::MAX, i32::MIN] {
+            let text = is_known(F::from_raw(raw), API_VERSION_1_4, |_| true).unwrap_err();
+            assert!(text.contains(&format!("its format {raw} is no format")), "{text}");
         }
     }
 

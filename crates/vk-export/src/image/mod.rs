@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod descriptor;
 pub(crate) mod format;
 pub(crate) mod info;
+pub(crate) mod layout;
 pub(crate) mod support;
 pub(crate) mod view;
 
@@ -147,7 +148,10 @@ impl Image {
         unsafe { device.set_name(raw, info.name) };
         for format in formats {
             if let Some(view) = view::make(device, info, raw, image.range(), format)? {
+                // Owned before it is named: a logger that panics leaves no view behind.
                 image.views.push((format, view));
+                // SAFETY: just made on this device; no other thread knows it yet.
+                unsafe { device.set_name(view, info.name) };
             }
         }
         Ok(image)

@@ -40,6 +40,9 @@ pub struct ImageSupport {
 #[doc(alias = "vkGetPhysicalDeviceImageFormatProperties2")]
 pub fn image_support(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<ImageSupport> {
     info.check(&device.physical().limits)?;
+    if let Some(reason) = device.format_fault(info.format) {
+        return Err(Error::InvalidArgument { object: info.object(), reason });
+    }
     let exported = info.placement == Placement::Exportable && device.check_can_export(MEMORY_EXTENSION).is_ok();
     let mut support = None;
     for &handle_type in if exported { HandleType::OF_MEMORY } else { &[] } {
@@ -67,10 +70,15 @@ pub fn image_support(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<Imag
 }
 
 impl ExportDevice {
-    /// What the driver does with images of a format in a tiling; empty for a format that it does not have.
+    /// What the driver does with images of a format in a tiling; empty for a format that it does not have,
+    /// for one of an extension that is not enabled, and for a number that is no format; then the driver is not asked.
     #[doc(alias = "vkGetPhysicalDeviceFormatProperties")]
     pub fn format_features(&self, format: vk::Format, tiling: vk::ImageTiling) -> vk::FormatFeatureFlags {
-        // SAFETY: VUID-vkGetPhysicalDeviceFormatProperties-physicalDevice-parameter: a device of this instance.
+        if self.format_fault(format).is_some() {
+            return vk::FormatFeatureFlags::empty();
+        }
+        // SAFETY: VUID-vkGetPhysicalDeviceFormatProperties-physicalDevice-parameter: a device of this instance;
+        // -format-parameter: checked above.
         let properties =
             unsafe { self.instance().get_physical_device_format_properties(self.physical().handle, format) };
         match tiling {

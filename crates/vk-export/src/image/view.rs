@@ -24,7 +24,7 @@ const VIEWED: [(vk::ImageUsageFlags, vk::FormatFeatureFlags); 5] = [
 ];
 
 /// The view of all levels and layers of `image` in `format`; `None` where the image's usage, or a Y'CbCr format, lets no
-/// view be made.
+/// view be made. The caller destroys it.
 ///
 /// The view takes over what of the image's usage its format supports: an sRGB view of a storage image is no storage
 /// image itself.
@@ -57,8 +57,6 @@ pub(crate) fn make(
     // -subResourceRange-01021: type and range are those of the whole image.
     let view = unsafe { device.as_raw().create_image_view(&create, None) }
         .map_err(device.failed("vkCreateImageView", &format!("{} as {format:?}", info.object())))?;
-    // SAFETY: just made on this device; no other thread knows it yet.
-    unsafe { device.set_name(view, info.name) };
     Ok(Some(view))
 }
 

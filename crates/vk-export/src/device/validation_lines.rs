@@ -1,0 +1,101 @@
+//! The log lines of the validation layer's messages, written on a thread of their own.
+//!
+//! The layer calls back from inside a Vulkan call. There a logger must not run: the callback "must not make calls to any
+//! Vulkan commands" (`PFN_vkDebugUtilsMessengerCallbackEXT`), which a logger may do, and a panic cannot leave it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Lines that may wait for the logger; what comes on top is counted, not logged.
+const WAITING: usize = 1000;
+
+/// How long dropping waits for the lines that are left. A logger that needs longer still gets them.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// One line for the log.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) level: log::Level,
+    pub(crate) text: String,
+}
+
+/// The thread that logs. Dropping it waits until every line is logged, for a second at most.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    /// `None` only while this is dropped.
+    sender: Option<SyncSender<Line>>,
+    left_out: Arc<AtomicU64>,
+    /// Disconnected once the thread has logged everything.
+    ended: Mutex<Receiver<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Lines {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel(WAITING);
+        let (alive, ended) = sync_channel(0);
+        let left_out = Arc::<AtomicU64>::default();
+        let counted = Arc::clone(&left_out);
+        let thread = std::thread::Builder::new().name("vulkan validation".into()).spawn(move || {
+            let _alive = alive;
+            log_all(&receiver, &counted);
+        })?;
+        Ok(Self { sender: Some(sender), left_out, ended: Mutex::new(ended), thread: Some(thread) })
+    }
+
+    /// Hands a line over; never blocks.
+    pub(crate) fn push(&self, line: Line) {
+        if self.sender.as_ref().is_none_or(|sender| sender.try_send(line).is_err()) {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.sender = None;
+        let Some(thread) = self.thread.take() else { return };
+        // A logger may hold the last reference to a device, and would wait for itself.
+        if thread.thread().id() == std::thread::current().id() {
+            return;
+        }
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(LIMIT) == Err(RecvTimeoutError::Disconnected) {
+            // It catches every panic.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn log_all(lines: &Receiver<Line>, left_out: &AtomicU64) {
+    // A logger that panics misses that line alone; the panic hook tells of it.
+    let isolated = |log: &dyn Fn()| drop(catch_unwind(AssertUnwindSafe(log)));
+    for Line { level, text } in lines {
+        isolated(&|| log::log!(target: "vk_export::validation", level, "{text}"));
+        let count = left_out.swap(0, Ordering::Relaxed);
+        if count > 0 {
+            isolated(&|| log::warn!("validation: {count} more messages, which the logger was too slow for"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropping_it_waits_for_a_thread_that_ends() {
+        let lines = Lines::new().unwrap();
+        let left_out = Arc::clone(&lines.left_out);
+        let line = |number| Line { level: log::Level::Debug, text: format!("line {number}") };
+        (0..WAITING).for_each(|number| lines.push(line(number)));
+        drop(lines);
+        assert_eq!(left_out.load(Ordering::Relaxed), 0);
+        // The thread's own reference is gone with it.
+        assert_eq!(Arc::strong_count(&left_out), 1);
+    }
+}

@@ -1,0 +1,130 @@
+//! Which layouts an image can be in while Vulkan uses it.
+
+use ash::vk;
+
+use crate::device::ExportDevice;
+use crate::error::{Error, Result};
+
+use vk::ImageLayout as Layout;
+use vk::ImageUsageFlags as Usage;
+
+impl ExportDevice {
+    /// Refuses a layout that barriers must not bring an image with this usage into: `UNDEFINED` and `PREINITIALIZED`, layouts
+    /// without one of the usages that they need, those of features and extensions that this crate does not know to be on, and
+    /// numbers that are no layout. `GENERAL` fits every usage.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] with the layout, the usage that it needs, and what to do.
+    #[doc(alias = "VUID-VkImageMemoryBarrier2-newLayout-01198")]
+    #[doc(alias = "VUID-VkImageMemoryBarrier2-oldLayout-01208")]
+    pub fn check_layout(&self, layout: vk::ImageLayout, usage: vk::ImageUsageFlags, object: &str) -> Result<()> {
+        match fault(layout, usage) {
+            None => Ok(()),
+            Some(reason) => Err(Error::InvalidArgument { object: object.to_owned(), reason }),
+        }
+    }
+}
+
+const fn either(first: Usage, second: Usage) -> Usage {
+    Usage::from_raw(first.as_raw() | second.as_raw())
+}
+
+/// Layouts, each with the usages of which the image must have one.
+///
+/// Source: the Valid Usage of `VkImageMemoryBarrier2`: oldLayout-01208 to -01213, -01658, -01659, -04065 and the following.
+/// Missing on purpose: layouts of one aspect, since a handed-over image changes as a whole; those for presenting, since a
+/// shared image is in no swapchain; those of features that [`EnabledFeatures`](crate::EnabledFeatures) does not tell of.
+const NEEDS: &[(Layout, Usage)] = &[
+    (Layout::COLOR_ATTACHMENT_OPTIMAL, Usage::COLOR_ATTACHMENT),
+    (Layout::DEPTH_STENCIL_ATTACHMENT_OPTIMAL, Usage::DEPTH_STENCIL_ATTACHMENT),
+    (Layout::DEPTH_STENCIL_READ_ONLY_OPTIMAL, Usage::DEPTH_STENCIL_ATTACHMENT),
+    (Layout::DEPTH_READ_ONLY_STENCIL_ATTACHMENT_OPTIMAL, Usage::DEPTH_STENCIL_ATTACHMENT),
+    (Layout::DEPTH_ATTACHMENT_STENCIL_READ_ONLY_OPTIMAL, Usage::DEPTH_STENCIL_ATTACHMENT),
+    (Layout::SHADER_READ_ONLY_OPTIMAL, either(Usage::SAMPLED, Usage::INPUT_ATTACHMENT)),
+    (Layout::TRANSFER_SRC_OPTIMAL, Usage::TRANSFER_SRC),
+    (Layout::TRANSFER_DST_OPTIMAL, Usage::TRANSFER_DST),
+    // With `synchronization2`, which is on in every device here.
+    (Layout::READ_ONLY_OPTIMAL, either(Usage::SAMPLED, Usage::INPUT_ATTACHMENT)),
+    (Layout::ATTACHMENT_OPTIMAL, either(Usage::COLOR_ATTACHMENT, Usage::DEPTH_STENCIL_ATTACHMENT)),
+];
+
+/// What is wrong with the layout for an image of this usage.
+fn fault(layout: Layout, usage: Usage) -> Option<String> {
+    match layout {
+        Layout::GENERAL => return None,
+        Layout::UNDEFINED | Layout::PREINITIALIZED => {
+            return Some(format!(
+                "its layout is {layout:?}, into which no barrier can bring an image; name the layout in which Vulkan uses it, \
+                 or GENERAL, which fits every use"
+            ));
+        }
+        _ => {}
+    }
+    let Some((_, needed)) = NEEDS.iter().find(|(known, _)| *known == layout) else {
+        return Some(format!(
+            "its layout {layout:?} is unknown, or not for shared images; use that of the usage {usage:?}, or GENERAL, which fits \
+             every use"
+        ));
+    };
+    let one_of = format!("{needed:?}").replace(" | ", " or ");
+    (!usage.intersects(*needed)).then(|| {
+        format!("its layout {layout:?} needs the usage {one_of}, but it has {usage:?}; add the usage, or use GENERAL, which fits every use")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::access::ImageConsumer;
+
+    #[test]
+    fn every_consumer_of_this_crate_is_in_a_layout_of_its_usage() {
+        let consumers = [
+            ImageConsumer::SAMPLED,
+            ImageConsumer::COMPUTE_SAMPLED,
+            ImageConsumer::STORAGE_READ,
+            ImageConsumer::STORAGE_READ_WRITE,
+            ImageConsumer::COLOR_ATTACHMENT,
+            ImageConsumer::TRANSFER_READ,
+            ImageConsumer::TRANSFER_WRITE,
+        ];
+        for first in consumers {
+            for second in consumers {
+                let both = first | second;
+                assert_eq!(fault(both.layout, both.usage), None, "{both:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_layout_needs_one_of_its_usages() {
+        for (layout, needed) in NEEDS {
+            assert!(fault(*layout, !*needed).is_some_and(|text| text.contains(&format!("{layout:?}"))), "{layout:?}");
+            for bit in (0..u32::BITS).map(|bit| Usage::from_raw(1 << bit)).filter(|bit| needed.contains(*bit)) {
+                assert_eq!(fault(*layout, bit | Usage::STORAGE), None, "{layout:?}");
+            }
+        }
+        let text = fault(Layout::SHADER_READ_ONLY_OPTIMAL, Usage::TRANSFER_SRC).unwrap();
+        assert!(text.contains("SHADER_READ_ONLY_OPTIMAL needs the usage SAMPLED or INPUT_ATTACHMENT"), "{text}");
+        assert!(text.contains("it has TRANSFER_SRC; add the usage, or use GENERAL"), "{text}");
+    }
+
+    #[test]
+    fn what_no_barrier_can_name_fits_no_usage() {
+        let all = Usage::from_raw(u32::MAX);
+        for layout in [
+            Layout::UNDEFINED,
+            Layout::PREINITIALIZED,
+            Layout::PRESENT_SRC_KHR,
+            Layout::SHARED_PRESENT_KHR,
+            Layout::DEPTH_ATTACHMENT_OPTIMAL,
+            Layout::STENCIL_READ_ONLY_OPTIMAL,
+            Layout::VIDEO_DECODE_DST_KHR,
+            Layout::FRAGMENT_DENSITY_MAP_OPTIMAL_EXT,
+            Layout::from_raw(4711),
+            Layout::from_raw(-1),
+        ] {
+            assert!(fault(layout, all).is_some_and(|text| text.contains("GENERAL")), "{layout:?}");
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! What safe code can ask for and Vulkan must not see: each is refused, or harmless. Each test runs in a process of its own, since
+//! some set the logger, and a failure may end the process.
+#![allow(unsafe_code, clippy::unwrap_used)] // Calls that the validation layer does not let pass.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+use bridge::ash::vk::{self, Handle};
+use bridge::ash::{ext, khr};
+use bridge::vk_export::{
+    self, Buffer, BufferInfo, Handover, Image, ImageInfo, OpenInfo, Partner, Placement, Validation,
+};
+use bridge::{
+    Backend, BufferSpec, Compute, Consumer, Error, Exchange, ExchangeInfo, ExportDevice, ImageConsumer, ImageSpec,
+    SharedImage,
+};
+use bridge_tests::{Need, Rig, assert_silent, skip};
+
+/// How long a test may take; none waits for anything but the CPU.
+const LIMIT: Duration = Duration::from_secs(120);
+const CHILD: &str = "MISUSE_CHILD";
+
+/// The process of a test, for the one that runs it.
+fn child(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(CHILD, "1").stdin(Stdio::null());
+    command
+}
+
+/// Waits until the test has passed over there.
+#[track_caller]
+fn passes(mut command: Command) {
+    let mut child = command.spawn().unwrap();
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return assert!(status.success(), "{status}");
+        }
+        if start.elapsed() > LIMIT {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("it hangs");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// True in a process of its own, where the test goes on; false where it came from, once the other has passed.
+#[track_caller]
+fn in_child(test: &str) -> bool {
+    if std::env::var_os(CHILD).is_some() {
+        return true;
+    }
+    passes(child(test));
+    false
+}
+
+/// The device of a test that is void without the validation layer.
+fn validated(test: &'static str) -> Option<ExportDevice> {
+    let device = Rig::open_own();
+    if !device.is_validated() {
+        skip(Need::Other, &format!("{test}: no validation layer is installed"));
+        return None;
+    }
+    Some(device)
+}
+
+/// Vulkan's own error for the layer or the table that refuses.
+fn reason(error: &Error) -> Option<&str> {
+    match error {
+        Error::Vulkan(vk_export::Error::InvalidArgument { reason, .. }) | Error::InvalidArgument { reason, .. } => {
+            Some(reason)
+        }
+        _ => None,
+    }
+}
+
+/// The layout is a public field. One that the usage does not allow would get into the barriers of every turn.
+#[test]
+fn a_layout_that_the_usage_does_not_allow_is_refused() {
+    if !in_child("a_layout_that_the_usage_does_not_allow_is_refused") {
+        return;
+    }
+    let device = Rig::open_own();
+    let compute = Compute::new(&device, Backend::Host).unwrap();
+    for (layout, named) in [
+        (vk::ImageLayout::UNDEFINED, "UNDEFINED"),
+        (vk::ImageLayout::PREINITIALIZED, "PREINITIALIZED"),
+        (
+            vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL,
+            "SHADER_READ_ONLY_OPTIMAL needs the usage SAMPLED or INPUT_ATTACHMENT",
+        ),
+        (vk::ImageLayout::TRANSFER_DST_OPTIMAL, "TRANSFER_DST_OPTIMAL needs the usage TRANSFER_DST"),
+        (vk::ImageLayout::PRESENT_SRC_KHR, "PRESENT_SRC_KHR"),
+        (vk::ImageLayout::from_raw(4711), "4711"),
+    ] {
+        let consumer = ImageConsumer { layout, ..ImageConsumer::TRANSFER_READ };
+        let spec = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [4, 4], consumer);
+        let info = ExchangeInfo { name: "misused", slots: 1, ..Default::default() };
+        for error in [SharedImage::new(&compute, "misused", &spec).err(), Exchange::new(&compute, &info, spec).err()] {
+            let error = error.unwrap_or_else(|| panic!("{layout:?} is accepted"));
+            assert!(reason(&error).is_some_and(|text| text.contains(named) && text.contains("GENERAL")), "{error}");
+        }
+    }
+    let general = ImageConsumer { layout: vk::ImageLayout::GENERAL, ..ImageConsumer::TRANSFER_READ };
+    SharedImage::new(&compute, "fine", &ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [4, 4], general))
+        .unwrap();
+    assert_silent(&device);
+}
+
+/// "If either srcStageMask or dstStageMask includes VK_PIPELINE_STAGE_2_HOST_BIT, srcQueueFamilyIndex and
+/// dstQueueFamilyIndex must be equal" (VUID-VkBufferMemoryBarrier2-srcStageMask-03851).
+#[test]
+fn a_stage_of_the_host_is_refused_where_ownership_moves() {
+    if !in_child("a_stage_of_the_host_is_refused_where_ownership_moves") {
+        return;
+    }
+    let device = Rig::open_own();
+    let compute = Compute::new(&device, Backend::Host).unwrap();
+    let (stages, host) = (vk::PipelineStageFlags2::COPY, vk::PipelineStageFlags2::HOST);
+    let consumer = Consumer { stages: stages | host, ..Consumer::TRANSFER_READ };
+    let family = device.queue().family();
+    let spec = BufferSpec::<u32>::new(16, consumer);
+    let error = Exchange::new(&compute, &ExchangeInfo::default(), spec).err().expect("HOST is accepted");
+    assert!(reason(&error).is_some_and(|text| text.contains("HOST") && text.contains("leave it out")), "{error}");
+    for access in [vk::AccessFlags2::HOST_READ, vk::AccessFlags2::HOST_WRITE] {
+        for stages in [vk::PipelineStageFlags2::ALL_COMMANDS, stages | host, host] {
+            assert!(device.check_stages(family, stages, access, "buffer").is_err(), "{stages:?} {access:?}");
+        }
+    }
+    // The barriers still have it by themselves, where nothing moves to another API.
+    let place = BufferInfo { name: "shared", size: 64, usage: consumer.usage, placement: Placement::HostVisible };
+    let buffer = Buffer::new(&device, &place).unwrap();
+    let of = |partner| Handover::new(&buffer, partner, family, Consumer::TRANSFER_READ);
+    for barrier in [of(Partner::External).acquire(), of(Partner::External).release()] {
+        assert!(!(barrier.src_stage_mask | barrier.dst_stage_mask).contains(host), "{barrier:?}");
+    }
+    assert!(of(Partner::Host).acquire().src_stage_mask.contains(host));
+    assert_silent(&device);
+}
+
+/// Numbers that are no format, and formats of extensions that are off.
+#[test]
+fn what_is_no_format_does_not_reach_the_driver() {
+    if !in_child("what_is_no_format_does_not_reach_the_driver") {
+        return;
+    }
+    let Some(device) = validated("what_is_no_format_does_not_reach_the_driver") else { return };
+    for raw in [-1, 4711, i32::MAX, vk::Format::PVRTC1_2BPP_UNORM_BLOCK_IMG.as_raw()] {
+        let format = vk::Format::from_raw(raw);
+        for tiling in [vk::ImageTiling::OPTIMAL, vk::ImageTiling::LINEAR] {
+            assert!(device.format_features(format, tiling).is_empty(), "{format:?}");
+        }
+        let usage = vk::ImageUsageFlags::TRANSFER_SRC;
+        let image = ImageInfo { name: "i", format, extent: [4, 4, 1], usage, ..ImageInfo::default() };
+        for error in [Image::new(&device, &image).err(), vk_export::image_support(&device, &image).err()] {
+            let error = error.unwrap();
+            assert!(matches!(error, vk_export::Error::InvalidArgument { .. }), "{error}");
+            assert!(error.to_string().contains("its format"), "{error}");
+        }
+        let info = vk_local::LocalImageInfo {
+            name: "local",
+            format,
+            extent: vk::Extent2D { width: 4, height: 4 },
+            usage: vk::ImageUsageFlags::SAMPLED,
+        };
+        assert!(vk_local::LocalImage::new(&device, &info).is_err(), "{format:?}");
+    }
+    assert_silent(&device);
+}
+
+/// Extensions whose own needs are not enabled (VUID-vkCreateDevice-ppEnabledExtensionNames-01387, and the same of instances).
+#[test]
+fn an_extension_without_what_it_needs_is_refused() {
+    if !in_child("an_extension_without_what_it_needs_is_refused") {
+        return;
+    }
+    let Some(device) = validated("an_extension_without_what_it_needs_is_refused") else { return };
+    if !device.physical().has_extension(khr::swapchain::NAME) {
+        return skip(Need::Other, "an_extension_without_what_it_needs_is_refused: no VK_KHR_swapchain");
+    }
+    let swapchain = OpenInfo {
+        validation: Validation::Required,
+        device_extensions: &[khr::swapchain::NAME],
+        ..OpenInfo::default()
+    };
+    let refused = |info: &OpenInfo<'_>, needed: &str, by: &str| {
+        let error = ExportDevice::open(info).err().unwrap_or_else(|| panic!("{by} is accepted without {needed}"));
+        assert!(matches!(error, vk_export::Error::Missing { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("extension {needed} for {by} (add it to `OpenInfo::")), "{text}");
+    };
+    refused(&swapchain, "VK_KHR_surface", "VK_KHR_swapchain");
+    let capabilities = &[khr::get_surface_capabilities2::NAME];
+    let capable = OpenInfo { instance_extensions: capabilities, ..OpenInfo::default() };
+    refused(&capable, "VK_KHR_surface", "VK_KHR_get_surface_capabilities2");
+    if device.physical().has_extension(ext::swapchain_maintenance1::NAME) {
+        let maintained = &[ext::swapchain_maintenance1::NAME];
+        let maintained = OpenInfo { device_extensions: maintained, ..OpenInfo::default() };
+        refused(&maintained, "VK_KHR_swapchain", "VK_EXT_swapchain_maintenance1");
+    }
+    let whole = OpenInfo { instance_extensions: &[khr::surface::NAME], ..swapchain };
+    assert_silent(&ExportDevice::open(&whole).unwrap());
+    assert_silent(&device);
+}
+
+/// Every value but 0 is taken for `VK_TRUE`: 2 neither reaches the driver nor slips past the check.
+#[test]
+fn features_are_true_or_false() {
+    if !in_child("features_are_true_or_false") {
+        return;
+    }
+    let Some(device) = validated("features_are_true_or_false") else { return };
+    let there = device.physical().features;
+    let mut wanted = [vk::PhysicalDeviceFeatures::default(); 3];
+    wanted[0].geometry_shader = 2;
+    wanted[1].sparse_residency16_samples = 2;
+    wanted[2].texture_compression_astc_ldr = u32::MAX;
+    let has = [there.geometry_shader, there.sparse_residency16_samples, there.texture_compression_astc_ldr];
+    let names = ["geometry_shader", "sparse_residency16_samples", "texture_compression_astc_ldr"];
+    for ((features, has), name) in wanted.into_iter().zip(has).zip(names) {
+        let info = OpenInfo { validation: Validation::Required, features, ..OpenInfo::default() };
+        match ExportDevice::open(&info) {
+            Ok(opened) => {
+                assert_ne!(has, 0, "{name} is not there");
+                assert_silent(&opened);
+            }
+            Err(error) => assert!(has == 0 && error.to_string().contains(name), "{error}"),
+        }
+    }
+    assert!(has.contains(&0), "every feature is there: this test is void");
+}
+
+#[test]
+fn an_exchange_has_no_more_slots_than_can_be_in_flight() {
+    if !in_child("an_exchange_has_no_more_slots_than_can_be_in_flight") {
+        return;
+    }
+    let device = Rig::open_own();
+    let compute = Compute::new(&device, Backend::Host).unwrap();
+    for slots in [1025, usize::MAX] {
+        let info = ExchangeInfo { name: "misused", slots, ..Default::default() };
+        let made = Exchange::new(&compute, &info, BufferSpec::<u32>::new(1, Consumer::TRANSFER_READ));
+        let error = made.err().unwrap_or_else(|| panic!("{slots} slots are accepted"));
+        let text = format!("it has {slots} slots; 1024 are the most");
+        assert!(reason(&error).is_some_and(|reason| reason.contains(&text)), "{error}");
+    }
+    assert_silent(&device);
+}
+
+/// A logger that panics at lines which begin with a text, after it has noted them with their thread.
+struct Logger {
+    panics_at: &'static str,
+    lines: Mutex<Vec<(ThreadId, String)>>,
+    /// What it uses of Vulkan at every line.
+    device: Mutex<Option<ExportDevice>>,
+}
+
+impl Logger {
+    fn install(panics_at: &'static str) -> &'static Self {
+        static LOGGER: OnceLock<Logger> = OnceLock::new();
+        let logger = LOGGER.get_or_init(|| Self { panics_at, lines: Mutex::default(), device: Mutex::default() });
+        log::set_logger(logger).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
+        logger
+    }
+
+    fn lines(&self, begin: &str) -> Vec<ThreadId> {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().filter(|(_, text)| text.starts_with(begin)).map(|(thread, _)| *thread).collect()
+    }
+}
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let text = record.args().to_string();
+        let is_bad = text.starts_with(self.panics_at);
+        if is_bad && let Some(device) = &*self.device.lock().unwrap() {
+            device.format_features(vk::Format::R8_UNORM, vk::ImageTiling::OPTIMAL);
+        }
+        self.lines.lock().unwrap().push((std::thread::current().id(), text.clone()));
+        assert!(!is_bad, "the logger panics at {text:?}");
+    }
+
+    fn flush(&self) {}
+}
+
+/// The instance must not be destroyed while there is a device of it (VUID-vkDestroyInstance-instance-00629). No messenger lives so
+/// long, so that the layer writes to a file.
+#[test]
+fn a_logger_that_panics_leaves_no_device_without_its_instance() {
+    const TEST: &str = "a_logger_that_panics_leaves_no_device_without_its_instance";
+    if std::env::var_os(CHILD).is_some() {
+        let logger = Logger::install("Vulkan device:");
+        let info = OpenInfo { validation: Validation::Required, ..OpenInfo::default() };
+        let opened = catch_unwind(AssertUnwindSafe(|| ExportDevice::open(&info).is_ok()));
+        assert!(opened.is_err(), "no such line any more: this test is void");
+        assert_eq!(logger.lines("Vulkan device:").len(), 1);
+        return;
+    }
+    let Some(_device) = validated(TEST) else { return };
+    let folder = std::env::temp_dir().join(format!("misuse-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (settings, heard) = (folder.join("vk_layer_settings.txt"), folder.join("heard.txt"));
+    let text = format!(
+        "khronos_validation.debug_action = VK_DBG_LAYER_ACTION_LOG_MSG\nkhronos_validation.report_flags = error\n\
+         khronos_validation.log_filename = {}\n",
+        heard.display()
+    );
+    std::fs::write(&settings, text).unwrap();
+    let mut command = child(TEST);
+    command.env("VK_LAYER_SETTINGS_PATH", &settings);
+    passes(command);
+    // The layer makes the file when it starts: it was listening.
+    let heard = std::fs::read_to_string(&heard).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(heard.trim(), "");
+}
+
+/// "The callback must not make calls to any Vulkan commands", and a panic cannot leave it: a logger may do both.
+#[test]
+fn the_logger_is_not_called_inside_of_vulkan() {
+    if !in_child("the_logger_is_not_called_inside_of_vulkan") {
+        return;
+    }
+    let logger = Logger::install("validation:");
+    let Some(device) = validated("the_logger_is_not_called_inside_of_vulkan") else { return };
+    *logger.device.lock().unwrap() = Some(device.clone());
+    let make_nothing = || {
+        let info = vk::BufferCreateInfo::default().size(0).usage(vk::BufferUsageFlags::VERTEX_BUFFER);
+        // SAFETY: wrong on purpose: drivers merely make or refuse it.
+        let buffer = unsafe { device.as_raw().create_buffer(&info, None) }.unwrap_or(vk::Buffer::null());
+        if !buffer.is_null() {
+            // SAFETY: just made.
+            unsafe { device.as_raw().destroy_buffer(buffer, None) };
+        }
+    };
+    (0..3).for_each(|_| make_nothing());
+    // Fetched at once, whatever the logger does.
+    let messages = device.validation_messages();
+    assert!(messages.iter().any(|message| message.id.contains("VkBufferCreateInfo-size-00912")), "{messages:#?}");
+    let start = Instant::now();
+    while logger.lines("validation:").len() < messages.len() && start.elapsed() < Rig::LONG {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let threads = logger.lines("validation:");
+    assert_eq!(threads.len(), messages.len(), "every message has its line, panic or not");
+    assert!(!threads.contains(&std::thread::current().id()), "this thread was in a call of Vulkan");
+    // The last reference may be the logger's.
+    drop(device);
+    drop(logger.device.lock().unwrap().take());
+}
