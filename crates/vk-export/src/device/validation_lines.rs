@@ -75,7 +75,7 @@ fn log_all(lines: &Receiver<Line>, left_out: &AtomicU64) {
     // A logger that panics misses that line alone; the panic hook tells of it.
     let isolated = |log: &dyn Fn()| drop(catch_unwind(AssertUnwindSafe(log)));
     for Line { level, text } in lines {
-        isolated(&|| log::log!(target: "vk_export::validation", level, "{text}"));
+        isolated(&|| log::log!(target: "vk_export::device::validation", level, "{text}"));
         let count = left_out.swap(0, Ordering::Relaxed);
         if count > 0 {
             isolated(&|| log::warn!("validation: {count} more messages, which the logger was too slow for"));

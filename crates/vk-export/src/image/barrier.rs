@@ -39,6 +39,9 @@ pub struct ImageHandover {
 
 impl ImageHandover {
     /// The hand-over of `image` between `partner` and `queue_family`, which uses it as `consumer` says.
+    ///
+    /// Nothing is checked here: the barriers may be recorded if [`check_stages`](crate::ExportDevice::check_stages) and
+    /// [`check_layout`](crate::ExportDevice::check_layout) accept the consumer, with the usage that the image was made with.
     pub fn new(image: &Image, partner: Partner, queue_family: u32, consumer: ImageConsumer) -> Self {
         Self { image: image.as_raw(), range: image.range(), partner, queue_family, consumer }
     }

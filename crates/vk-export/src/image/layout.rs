@@ -50,6 +50,9 @@ const NEEDS: &[(Layout, Usage)] = &[
 
 /// What is wrong with the layout for an image of this usage.
 fn fault(layout: Layout, usage: Usage) -> Option<String> {
+    if usage.is_empty() {
+        return Some("its usage is empty; say how Vulkan uses it".into());
+    }
     match layout {
         Layout::GENERAL => return None,
         Layout::UNDEFINED | Layout::PREINITIALIZED => {
@@ -104,6 +107,8 @@ mod tests {
                 assert_eq!(fault(*layout, bit | Usage::STORAGE), None, "{layout:?}");
             }
         }
+        let text = fault(Layout::GENERAL, Usage::empty()).unwrap();
+        assert!(text.contains("its usage is empty"), "{text}");
         let text = fault(Layout::SHADER_READ_ONLY_OPTIMAL, Usage::TRANSFER_SRC).unwrap();
         assert!(text.contains("SHADER_READ_ONLY_OPTIMAL needs the usage SAMPLED or INPUT_ATTACHMENT"), "{text}");
         assert!(text.contains("it has TRANSFER_SRC; add the usage, or use GENERAL"), "{text}");

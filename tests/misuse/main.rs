@@ -1,14 +1,13 @@
 //! What safe code can ask for and Vulkan must not see: each is refused, or harmless. Each test runs in a process of its own, since
 //! some set the logger, and a failure may end the process.
-#![allow(unsafe_code, clippy::unwrap_used)] // Calls that the validation layer does not let pass.
+#![allow(unsafe_code, clippy::unwrap_used)] // A call that the validation layer does not let pass.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod loggers;
+
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, OnceLock};
-use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use bridge::ash::vk::{self, Handle};
+use bridge::ash::vk;
 use bridge::ash::{ext, khr};
 use bridge::vk_export::{
     self, Buffer, BufferInfo, Handover, Image, ImageInfo, OpenInfo, Partner, Placement, Validation,
@@ -124,7 +123,7 @@ fn a_stage_of_the_host_is_refused_where_ownership_moves() {
     let consumer = Consumer { stages: stages | host, ..Consumer::TRANSFER_READ };
     let family = device.queue().family();
     let spec = BufferSpec::<u32>::new(16, consumer);
-    let error = Exchange::new(&compute, &ExchangeInfo::default(), spec).err().expect("HOST is accepted");
+    let error = Exchange::new(&compute, &ExchangeInfo::default(), spec).expect_err("HOST is accepted");
     assert!(reason(&error).is_some_and(|text| text.contains("HOST") && text.contains("leave it out")), "{error}");
     for access in [vk::AccessFlags2::HOST_READ, vk::AccessFlags2::HOST_WRITE] {
         for stages in [vk::PipelineStageFlags2::ALL_COMMANDS, stages | host, host] {
@@ -249,111 +248,4 @@ fn an_exchange_has_no_more_slots_than_can_be_in_flight() {
         assert!(reason(&error).is_some_and(|reason| reason.contains(&text)), "{error}");
     }
     assert_silent(&device);
-}
-
-/// A logger that panics at lines which begin with a text, after it has noted them with their thread.
-struct Logger {
-    panics_at: &'static str,
-    lines: Mutex<Vec<(ThreadId, String)>>,
-    /// What it uses of Vulkan at every line.
-    device: Mutex<Option<ExportDevice>>,
-}
-
-impl Logger {
-    fn install(panics_at: &'static str) -> &'static Self {
-        static LOGGER: OnceLock<Logger> = OnceLock::new();
-        let logger = LOGGER.get_or_init(|| Self { panics_at, lines: Mutex::default(), device: Mutex::default() });
-        log::set_logger(logger).unwrap();
-        log::set_max_level(log::LevelFilter::Trace);
-        logger
-    }
-
-    fn lines(&self, begin: &str) -> Vec<ThreadId> {
-        let lines = self.lines.lock().unwrap();
-        lines.iter().filter(|(_, text)| text.starts_with(begin)).map(|(thread, _)| *thread).collect()
-    }
-}
-
-impl log::Log for Logger {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let text = record.args().to_string();
-        let is_bad = text.starts_with(self.panics_at);
-        if is_bad && let Some(device) = &*self.device.lock().unwrap() {
-            device.format_features(vk::Format::R8_UNORM, vk::ImageTiling::OPTIMAL);
-        }
-        self.lines.lock().unwrap().push((std::thread::current().id(), text.clone()));
-        assert!(!is_bad, "the logger panics at {text:?}");
-    }
-
-    fn flush(&self) {}
-}
-
-/// The instance must not be destroyed while there is a device of it (VUID-vkDestroyInstance-instance-00629). No messenger lives so
-/// long, so that the layer writes to a file.
-#[test]
-fn a_logger_that_panics_leaves_no_device_without_its_instance() {
-    const TEST: &str = "a_logger_that_panics_leaves_no_device_without_its_instance";
-    if std::env::var_os(CHILD).is_some() {
-        let logger = Logger::install("Vulkan device:");
-        let info = OpenInfo { validation: Validation::Required, ..OpenInfo::default() };
-        let opened = catch_unwind(AssertUnwindSafe(|| ExportDevice::open(&info).is_ok()));
-        assert!(opened.is_err(), "no such line any more: this test is void");
-        assert_eq!(logger.lines("Vulkan device:").len(), 1);
-        return;
-    }
-    let Some(_device) = validated(TEST) else { return };
-    let folder = std::env::temp_dir().join(format!("misuse-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let (settings, heard) = (folder.join("vk_layer_settings.txt"), folder.join("heard.txt"));
-    let text = format!(
-        "khronos_validation.debug_action = VK_DBG_LAYER_ACTION_LOG_MSG\nkhronos_validation.report_flags = error\n\
-         khronos_validation.log_filename = {}\n",
-        heard.display()
-    );
-    std::fs::write(&settings, text).unwrap();
-    let mut command = child(TEST);
-    command.env("VK_LAYER_SETTINGS_PATH", &settings);
-    passes(command);
-    // The layer makes the file when it starts: it was listening.
-    let heard = std::fs::read_to_string(&heard).unwrap();
-    std::fs::remove_dir_all(&folder).unwrap();
-    assert_eq!(heard.trim(), "");
-}
-
-/// "The callback must not make calls to any Vulkan commands", and a panic cannot leave it: a logger may do both.
-#[test]
-fn the_logger_is_not_called_inside_of_vulkan() {
-    if !in_child("the_logger_is_not_called_inside_of_vulkan") {
-        return;
-    }
-    let logger = Logger::install("validation:");
-    let Some(device) = validated("the_logger_is_not_called_inside_of_vulkan") else { return };
-    *logger.device.lock().unwrap() = Some(device.clone());
-    let make_nothing = || {
-        let info = vk::BufferCreateInfo::default().size(0).usage(vk::BufferUsageFlags::VERTEX_BUFFER);
-        // SAFETY: wrong on purpose: drivers merely make or refuse it.
-        let buffer = unsafe { device.as_raw().create_buffer(&info, None) }.unwrap_or(vk::Buffer::null());
-        if !buffer.is_null() {
-            // SAFETY: just made.
-            unsafe { device.as_raw().destroy_buffer(buffer, None) };
-        }
-    };
-    (0..3).for_each(|_| make_nothing());
-    // Fetched at once, whatever the logger does.
-    let messages = device.validation_messages();
-    assert!(messages.iter().any(|message| message.id.contains("VkBufferCreateInfo-size-00912")), "{messages:#?}");
-    let start = Instant::now();
-    while logger.lines("validation:").len() < messages.len() && start.elapsed() < Rig::LONG {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let threads = logger.lines("validation:");
-    assert_eq!(threads.len(), messages.len(), "every message has its line, panic or not");
-    assert!(!threads.contains(&std::thread::current().id()), "this thread was in a call of Vulkan");
-    // The last reference may be the logger's.
-    drop(device);
-    drop(logger.device.lock().unwrap().take());
 }
