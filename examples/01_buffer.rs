@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, ExportDevice, OpenInfo, Work};
+use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, OpenInfo, Work};
 
 /// The number of elements in the buffer.
 const LEN: usize = 1 << 16;
@@ -30,8 +30,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
 
     // Three slots, each one buffer of `LEN` integers that Vulkan copies from. A real program would draw from it:
-    // `Consumer::VERTEX_INPUT`, for example.
-    let spec = BufferSpec::<u32>::new(LEN, Consumer::TRANSFER_READ);
+    // `BufferAccess::VERTEX_INPUT`, for example.
+    let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
     let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "numbers", ..Default::default() }, spec)?;
 
     for frame in 0..6 {

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use bridge::ash::vk;
-use bridge::{Compute, Exchange, ExchangeInfo, ExportDevice, ImageConsumer, ImageSpec, OpenInfo, Work};
+use bridge::{Compute, Exchange, ExchangeInfo, ExportDevice, ImageAccess, ImageSpec, OpenInfo, Work};
 
 const WIDTH: u32 = 320;
 const HEIGHT: u32 = 200;
@@ -34,7 +34,7 @@ fn run() -> Result<(), Box<dyn Error>> {
 
     // The type of a texel is checked against the format. `SAMPLED | TRANSFER_READ`: Vulkan could show the image with a shader,
     // and copies from it below.
-    let uses = ImageConsumer::SAMPLED | ImageConsumer::TRANSFER_READ;
+    let uses = ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ;
     let spec = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [WIDTH, HEIGHT], uses);
     let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "picture", ..Default::default() }, spec)?;
 

@@ -12,7 +12,7 @@ use bridge::ash::vk;
 use bridge::cudarc::driver::{LaunchConfig, PushKernelArg};
 use bridge::cudarc::nvrtc::Ptx;
 use bridge::{
-    Compute, Exchange, ExchangeInfo, ExportDevice, ImageConsumer, ImageSpec, OpenInfo, RenderImage, TextureInfo, Work,
+    Compute, Exchange, ExchangeInfo, ExportDevice, ImageAccess, ImageSpec, OpenInfo, RenderImage, TextureInfo, Work,
 };
 
 const WIDTH: u32 = 320;
@@ -47,9 +47,9 @@ fn run() -> Result<(), Box<dyn Error>> {
     // Vulkan begins the frames of the first exchange, the compute side those of the second.
     let image = |uses| ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [WIDTH, HEIGHT], uses);
     let info = |name| ExchangeInfo { name, ..Default::default() };
-    let mut scene = Exchange::render_first(&compute, &info("scene"), image(ImageConsumer::TRANSFER_WRITE))?;
+    let mut scene = Exchange::render_first(&compute, &info("scene"), image(ImageAccess::TRANSFER_WRITE))?;
     let mut picture =
-        Exchange::new(&compute, &info("shown"), image(ImageConsumer::SAMPLED | ImageConsumer::TRANSFER_READ))?;
+        Exchange::new(&compute, &info("shown"), image(ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ))?;
 
     for frame in 0..6 {
         // Vulkan's turn: it "draws" by clearing the image. The closure records between the turn's two barriers.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bridge::ash::{Device, Entry, Instance, vk};
 use bridge::{
-    AdoptInfo, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, ExportDevice, RequiredFeatures, Work,
+    AdoptInfo, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, RequiredFeatures, Work,
     required_device_extensions,
 };
 
@@ -79,7 +79,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         // From here on it is as with a device that the bridge opened.
         let compute = Compute::for_device(&device)?;
         println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
-        let spec = BufferSpec::<u32>::new(LEN, Consumer::TRANSFER_READ);
+        let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
         let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "adopted", ..Default::default() }, spec)?;
         let mut turn = exchange.begin()?;
         match turn.work() {

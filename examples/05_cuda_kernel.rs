@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bridge::cudarc::driver::{LaunchConfig, PushKernelArg};
 use bridge::cudarc::nvrtc::Ptx;
-use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, ExportDevice, OpenInfo, Work};
+use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, OpenInfo, Work};
 
 /// The number of vertices.
 const LEN: u32 = 100_000;
@@ -50,7 +50,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         }
     };
 
-    let uses = Consumer::VERTEX_INPUT | Consumer::TRANSFER_READ;
+    let uses = BufferAccess::VERTEX_INPUT | BufferAccess::TRANSFER_READ;
     let spec = BufferSpec::<[f32; 4]>::new(LEN as usize, uses);
     let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "vertices", ..Default::default() }, spec)?;
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use bridge::ash::vk;
 use bridge::vk_export::{EnabledFeatures, Error, ExportDevice, MINIMUM_API_VERSION, QueueLock};
-use bridge::{Backend, BufferSpec, Consumer, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, SubmitParts};
+use bridge::{Backend, BufferAccess, BufferSpec, Exchange, ExchangeInfo, ImageAccess, ImageSpec, SubmitParts};
 use bridge_tests::{Commands, Engine, Filler, Gate, Readback, Rig, case_on};
 
 #[test]
@@ -56,7 +56,7 @@ fn frames_through_the_engines_own_submissions(backend: Backend, legacy: bool) {
         // SAFETY: the engine's own handles, which outlive the block.
         let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
         let Some(compute) = case_on(&device, backend, "frames_through_the_engines_own_submissions") else { return };
-        let spec = BufferSpec::<u32>::new(LEN, Consumer::TRANSFER_READ | Consumer::VERTEX_INPUT);
+        let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ | BufferAccess::VERTEX_INPUT);
         let mut exchange = Exchange::new(
             &compute,
             &ExchangeInfo { name: "engine", slots: 2, timeout: Rig::LONG, ..Default::default() },
@@ -196,7 +196,7 @@ fn new_images_wait_for_the_engine(backend: Backend) {
     // SAFETY: the engine's own handles, which outlive the function.
     let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
     let Some(compute) = case_on(&device, backend, "new_images_wait_for_the_engine") else { return };
-    let image = || ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [16, 16], ImageConsumer::TRANSFER_READ);
+    let image = || ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [16, 16], ImageAccess::TRANSFER_READ);
     let info = ExchangeInfo { name: "images", slots: 2, timeout: Rig::LONG, ..Default::default() };
     let commands = Commands::new(&device);
     let mut exchange = Exchange::new(&compute, &info, image()).unwrap();

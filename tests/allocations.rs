@@ -4,7 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, FrameGraph, Work};
+use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, FrameGraph, Work};
 use bridge_tests::{Readback, Rig, on_both_backends};
 
 struct Counting;
@@ -52,7 +52,7 @@ on_both_backends!(the_frame_path_allocates_nothing, a_frame_with_a_graph_allocat
 /// Counted are the bridge's own steps on the calling thread; the drivers' (which the software one makes in `submit`, and
 /// the validation layer everywhere) are not the bridge's, so steps that call one are counted against a bare call.
 fn the_frame_path_allocates_nothing(rig: &Rig, compute: &Compute) {
-    let spec = vec![BufferSpec::<u32>::new(1024, Consumer::TRANSFER_READ); 4];
+    let spec = vec![BufferSpec::<u32>::new(1024, BufferAccess::TRANSFER_READ); 4];
     let mut exchange = Exchange::new(compute, &ExchangeInfo { name: "frugal", ..Default::default() }, spec).unwrap();
     let readback = Readback::new(rig.device(), 64);
     let mut counts = Vec::with_capacity(20);
@@ -89,7 +89,7 @@ fn the_frame_path_allocates_nothing(rig: &Rig, compute: &Compute) {
 
 /// Once every slot has been captured. Frames are skipped, so that nothing but the compute side is counted.
 fn a_frame_with_a_graph_allocates_nothing(_: &Rig, compute: &Compute) {
-    let spec = BufferSpec::<u32>::new(1024, Consumer::TRANSFER_READ);
+    let spec = BufferSpec::<u32>::new(1024, BufferAccess::TRANSFER_READ);
     let mut exchange = Exchange::new(compute, &ExchangeInfo { name: "frugal", ..Default::default() }, spec).unwrap();
     let mut graph = FrameGraph::new(&exchange);
     let mut counts = Vec::with_capacity(20);

@@ -10,7 +10,7 @@ use std::sync::{Mutex, OnceLock};
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
 use bridge::{
-    Backend, BufferSpec, Compute, Consumer, Direction, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, RenderTurn,
+    Backend, BufferAccess, BufferSpec, Compute, Direction, Exchange, ExchangeInfo, ImageAccess, ImageSpec, RenderTurn,
 };
 use bridge_tests::{Commands, Engine, Rig, case_on};
 
@@ -78,17 +78,17 @@ fn every_resource_is_taken_over_and_given_back() {
 type Set = (BufferSpec<[f32; 4]>, Vec<BufferSpec<u32>>, Vec<ImageSpec<f32>>);
 
 /// A buffer that is drawn from, twenty that are copied, an image in a layout of its own and one that stays in `GENERAL`.
-fn set(drawn: Consumer, copied: Consumer, image: ImageConsumer) -> Set {
-    let general = ImageConsumer { layout: vk::ImageLayout::GENERAL, ..image };
-    let images = [image, general].map(|consumer| ImageSpec::new(vk::Format::R32_SFLOAT, [16, 16], consumer));
+fn set(drawn: BufferAccess, copied: BufferAccess, image: ImageAccess) -> Set {
+    let general = ImageAccess { layout: vk::ImageLayout::GENERAL, ..image };
+    let images = [image, general].map(|accesses| ImageSpec::new(vk::Format::R32_SFLOAT, [16, 16], accesses));
     (BufferSpec::new(64, drawn), vec![BufferSpec::new(64, copied); 20], images.into())
 }
 
 const INFO: fn() -> ExchangeInfo<'static> = || ExchangeInfo { name: "barriers", ..Default::default() };
 
 fn compute_first(device: &ExportDevice, compute: &Compute) {
-    let drawn = Consumer::VERTEX_INPUT | Consumer::TRANSFER_READ;
-    let set = set(drawn, Consumer::TRANSFER_READ, ImageConsumer::TRANSFER_READ);
+    let drawn = BufferAccess::VERTEX_INPUT | BufferAccess::TRANSFER_READ;
+    let set = set(drawn, BufferAccess::TRANSFER_READ, ImageAccess::TRANSFER_READ);
     let mut exchange = Exchange::new(compute, &INFO(), set).unwrap();
     exchange.initialise().unwrap();
     let commands = Commands::new(device);
@@ -109,9 +109,9 @@ fn compute_first(device: &ExportDevice, compute: &Compute) {
 
 fn render_first(device: &ExportDevice, compute: &Compute) {
     let set = set(
-        Consumer::COMPUTE_READ_WRITE | Consumer::TRANSFER_WRITE,
-        Consumer::TRANSFER_WRITE,
-        ImageConsumer::TRANSFER_WRITE,
+        BufferAccess::COMPUTE_READ_WRITE | BufferAccess::TRANSFER_WRITE,
+        BufferAccess::TRANSFER_WRITE,
+        ImageAccess::TRANSFER_WRITE,
     );
     let mut exchange = Exchange::render_first(compute, &INFO(), set).unwrap();
     exchange.initialise().unwrap();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bridge::ash::vk;
 use bridge::{
-    Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, ExportDevice, ImageConsumer, ImageSpec,
+    Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, ImageAccess, ImageSpec,
     LiveObjects, RenderTurn, SharedBuffer, SharedPool, SharedPoolInfo, Work, trace_to,
 };
 use bridge_tests::{Commands, Rig};
@@ -66,7 +66,7 @@ fn info(slots: usize) -> ExchangeInfo<'static> {
 }
 
 fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
-    Exchange::new(compute, &info(slots), BufferSpec::new(16, Consumer::TRANSFER_READ)).unwrap()
+    Exchange::new(compute, &info(slots), BufferSpec::new(16, BufferAccess::TRANSFER_READ)).unwrap()
 }
 
 /// A thread that holds the queue, for presenting, may set up an exchange, or is told that it may not.
@@ -77,7 +77,7 @@ fn an_exchange_is_made_or_refused_while_its_thread_holds_the_queue() {
     }
     let (device, compute) = host();
     let made = returns(move || {
-        let spec = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [4, 4], ImageConsumer::TRANSFER_READ);
+        let spec = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [4, 4], ImageAccess::TRANSFER_READ);
         device.queue().with(|_| Exchange::new(&compute, &info(1), spec).is_ok()).unwrap()
     });
     assert!(made.is_some(), "the thread waits for a lock that it holds itself");
@@ -140,7 +140,8 @@ fn a_sink_may_look_at_the_pool_that_grows() {
     trace_to(Sink("pool.block", move || {
         let _ = looks.report();
     }));
-    let made = returns(move || SharedBuffer::<u32>::new_in(&pool, "large", 1 << 20, Consumer::TRANSFER_READ).is_ok());
+    let made =
+        returns(move || SharedBuffer::<u32>::new_in(&pool, "large", 1 << 20, BufferAccess::TRANSFER_READ).is_ok());
     assert!(made.is_some(), "the thread waits for a lock that it holds itself");
 }
 

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use bridge::ash::vk;
 use bridge::vk_export::{Block, BlockInfo, Buffer, BufferInfo, Error, ExportDevice, Placement};
-use bridge::{Backend, Consumer, SharedPool, SharedPoolInfo};
+use bridge::{Backend, BufferAccess, SharedPool, SharedPoolInfo};
 use bridge_tests::{Engine, Need, case_on, skip};
 
 type Real = vk::PFN_vkGetBufferMemoryRequirements2;
@@ -51,7 +51,7 @@ fn what_wants_memory_of_its_own_is_not_pooled() {
     let engine = Box::leak(Box::new(Engine::new(Some(hook))));
     // SAFETY: the engine's own handles, which live for ever.
     let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
-    let (usage, size, placement) = (Consumer::TRANSFER_READ.usage, 64 << 10, Placement::Exportable);
+    let (usage, size, placement) = (BufferAccess::TRANSFER_READ.usage, 64 << 10, Placement::Exportable);
     let own = match Buffer::new(&device, &BufferInfo { name: "own", size, usage, placement }) {
         Ok(own) => own,
         Err(error @ (Error::NotExportable { .. } | Error::Missing { .. })) => {

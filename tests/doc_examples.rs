@@ -1,7 +1,7 @@
 //! The examples of the documentation, run: the same files are shown there.
 #![allow(unsafe_code, clippy::unwrap_used)] // Recording and submitting.
 
-use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, RenderTurn};
+use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, RenderTurn};
 use bridge_tests::{Commands, Gate, Rig, on_both_backends};
 
 mod exchange {
@@ -96,7 +96,7 @@ fn many_buffers_are_made_in_one_pool(_: &Rig, compute: &Compute) {
 
 /// Slots of 64 words that Vulkan fills and copies from.
 fn words(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
-    let spec = BufferSpec::new(64, Consumer::TRANSFER_READ | Consumer::TRANSFER_WRITE);
+    let spec = BufferSpec::new(64, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE);
     Exchange::new(compute, &ExchangeInfo { name: "words", slots, ..Default::default() }, spec).unwrap()
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bridge::ash::vk;
-use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, QueueKind, RenderTurn, TimelinePoint, Work};
+use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, QueueKind, RenderTurn, TimelinePoint, Work};
 use bridge_tests::{Filler, Gate, Readback, Rig, on_both_backends};
 
 on_both_backends!(
@@ -24,7 +24,7 @@ const SIZE: u64 = 4 * LEN as u64;
 
 fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
     let info = ExchangeInfo { name: "words", slots, timeout: Rig::LONG, ..Default::default() };
-    Exchange::new(compute, &info, BufferSpec::new(LEN, Consumer::TRANSFER_READ)).unwrap()
+    Exchange::new(compute, &info, BufferSpec::new(LEN, BufferAccess::TRANSFER_READ)).unwrap()
 }
 
 fn every_frame_crosses_whole(rig: &Rig, compute: &Compute) {
@@ -166,8 +166,8 @@ fn unknown_to_computing_a_slow_reader_is_overwritten(rig: &Rig, compute: &Comput
 fn several_resources_cross_together(rig: &Rig, compute: &Compute) {
     const FEW: usize = 1000;
     let resources = (
-        BufferSpec::<[u32; 2]>::new(FEW, Consumer::TRANSFER_READ).named("pairs"),
-        vec![BufferSpec::<u32>::new(FEW, Consumer::TRANSFER_READ | Consumer::VERTEX_INPUT); 20],
+        BufferSpec::<[u32; 2]>::new(FEW, BufferAccess::TRANSFER_READ).named("pairs"),
+        vec![BufferSpec::<u32>::new(FEW, BufferAccess::TRANSFER_READ | BufferAccess::VERTEX_INPUT); 20],
     );
     let mut exchange = Exchange::new(compute, &ExchangeInfo { name: "set", ..Default::default() }, resources).unwrap();
     let readback = Readback::new(rig.device(), 4 * 22 * FEW as u64);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bridge::Consumer;
+use bridge::BufferAccess;
 use bridge::ash::vk;
 use bridge::vk_export::{
     Buffer, BufferInfo, Error, HandleType, MemoryHandle, Placement, Semaphore, SemaphoreInfo, SemaphoreKind, report,
@@ -11,7 +11,7 @@ use bridge::vk_export::{
 use bridge_tests::{Need, Rig, open_descriptors, skip};
 
 fn buffer(rig: &Rig, size: u64) -> Result<Buffer, Error> {
-    let usage = (Consumer::VERTEX_INPUT | Consumer::TRANSFER_READ).usage;
+    let usage = (BufferAccess::VERTEX_INPUT | BufferAccess::TRANSFER_READ).usage;
     Buffer::new(rig.device(), &BufferInfo { name: "exported", size, usage, placement: Placement::Exportable })
 }
 
@@ -75,7 +75,7 @@ fn nothing_is_left_open() {
 fn what_cannot_be_is_refused_by_name() {
     let rig = Rig::open();
     let error = |info: BufferInfo<'_>| Buffer::new(rig.device(), &info).unwrap_err().to_string();
-    let usage = Consumer::VERTEX_INPUT.usage;
+    let usage = BufferAccess::VERTEX_INPUT.usage;
     let placement = Placement::HostVisible;
     assert!(error(BufferInfo { name: "a", size: 0, usage, placement }).contains("buffer \"a\": its size is 0"));
     let none = vk::BufferUsageFlags::empty();
@@ -146,7 +146,7 @@ fn names_and_security_are_the_callers_on_windows() {
         }
         Err(error) => panic!("{error}"),
     }
-    let usage = Consumer::VERTEX_INPUT.usage;
+    let usage = BufferAccess::VERTEX_INPUT.usage;
     let info = BufferInfo { name: "named", size: 4096, usage, placement: Placement::Exportable };
     let name = format!(r"Local\bridge-tests-{}", std::process::id());
     let sharing = NtSharing { name: Some(&name), sddl: None };

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use bridge::{Backend, BufferSpec, Compute, Consumer, Error, Exchange, ExchangeInfo, LiveObjects, TimelinePoint};
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, LiveObjects, TimelinePoint};
 use bridge_tests::{Filler, Gate, Need, Readback, Rig, skip_case};
 
 const LEN: usize = 1024;
@@ -34,7 +34,7 @@ fn faults_end_in_errors() {
 
 fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
     let info = ExchangeInfo { name: "faulty", slots, timeout: LIMIT, ..Default::default() };
-    Exchange::new(compute, &info, BufferSpec::new(LEN, Consumer::TRANSFER_READ)).unwrap()
+    Exchange::new(compute, &info, BufferSpec::new(LEN, BufferAccess::TRANSFER_READ)).unwrap()
 }
 
 /// A frame that is submitted and not waited for.
@@ -53,7 +53,7 @@ fn more_memory_than_there_is(_: &Rig, compute: &Compute) {
     let most = device.max_buffer_size.unwrap_or(u64::MAX).min(device.max_allocation_size).min(8 << 30);
     let slots = usize::try_from(all / most + 2).unwrap();
     let info = ExchangeInfo { name: "huge", slots, timeout: LIMIT, ..Default::default() };
-    let spec = BufferSpec::<u32>::new(usize::try_from(most / 4).unwrap(), Consumer::TRANSFER_READ);
+    let spec = BufferSpec::<u32>::new(usize::try_from(most / 4).unwrap(), BufferAccess::TRANSFER_READ);
     let error = Exchange::new(compute, &info, spec).unwrap_err().to_string();
     assert!(error.contains("OUT_OF_DEVICE_MEMORY") && error.contains("huge["), "{error}");
     assert_eq!(LiveObjects::now(), before, "what was made before the failure is gone");
@@ -139,7 +139,7 @@ fn a_compute_side_that_fails(rig: &Rig, compute: &Compute) {
 
     // And a new exchange on the failed side is an error, not a panic.
     let info = ExchangeInfo { name: "again", slots: 1, timeout: LIMIT, ..Default::default() };
-    let spec = BufferSpec::<u32>::new(LEN, Consumer::TRANSFER_READ);
+    let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
     let again = Exchange::new(compute, &info, spec).and_then(|mut exchange| exchange.begin().map(drop));
     assert!(again.unwrap_err().is_device_lost());
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
-use bridge::{Backend, BufferSpec, Compute, Consumer, Error, Exchange, ExchangeInfo, LiveObjects};
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, LiveObjects};
 use bridge_tests::{Engine, case_on};
 
 static REAL: OnceLock<vk::PFN_vkQueueSubmit2> = OnceLock::new();
@@ -57,7 +57,7 @@ fn an_engine_flushes_for_itself() {
 /// An exchange whose one turn was lent and dropped, never submitted.
 fn lost(compute: &Compute) -> Exchange<BufferSpec<u32>> {
     let info = ExchangeInfo { name: "lost", slots: 1, timeout: Duration::from_millis(300), ..Default::default() };
-    let mut exchange = Exchange::new(compute, &info, BufferSpec::new(16, Consumer::TRANSFER_READ)).unwrap();
+    let mut exchange = Exchange::new(compute, &info, BufferSpec::new(16, BufferAccess::TRANSFER_READ)).unwrap();
     drop(exchange.begin().unwrap().finish().unwrap().lend().unwrap());
     exchange
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bridge::ash::vk;
-use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, LiveObjects, Work};
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LiveObjects, Work};
 use bridge_tests::{Gate, Readback, Rig};
 
 #[test]
@@ -27,7 +27,7 @@ fn the_bridge_survives_hostile_code() {
 
 fn exchange(compute: &Compute) -> Exchange<BufferSpec<u32>> {
     let info = ExchangeInfo { name: "hostile", timeout: Rig::LONG, ..Default::default() };
-    Exchange::new(compute, &info, BufferSpec::new(16, Consumer::TRANSFER_READ)).unwrap()
+    Exchange::new(compute, &info, BufferSpec::new(16, BufferAccess::TRANSFER_READ)).unwrap()
 }
 
 fn no_leak() -> bool {
@@ -103,7 +103,7 @@ fn an_exchange_may_end_inside_its_own_closure(_: &Rig, compute: &Compute) {
 fn every_frame_that_was_lent_is_waited_for(rig: &Rig, compute: &Compute) {
     let device = rig.device();
     let info = ExchangeInfo { name: "lent", slots: 2, timeout: Duration::from_millis(200), ..Default::default() };
-    let spec = BufferSpec::<u32>::new(16, Consumer::TRANSFER_READ);
+    let spec = BufferSpec::<u32>::new(16, BufferAccess::TRANSFER_READ);
     let mut exchange = Exchange::new(compute, &info, spec).unwrap();
     let gate = Gate::new(device);
     let readbacks = [Readback::new(device, 64), Readback::new(device, 64)];

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use bridge::ash::{self, vk};
 use bridge::vk_export::{Block, BlockInfo, Buffer, BufferInfo, Error, ExportDevice, Placement, Validation};
-use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, OpenInfo};
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, OpenInfo};
 use bridge_tests::{Engine, Need, Rig, assert_silent, skip_case};
 use vk_local::{LocalBuffer, LocalImage, LocalImageInfo, MemoryLocation};
 
@@ -89,11 +89,11 @@ fn stages_need_their_feature_and_accesses_a_stage() {
         (Stages::from_raw(1 << 63), Access::NONE, "has no "),
         (Stages::VERTEX_SHADER, Access::TRANSFER_READ, "makes its accesses TRANSFER_READ"),
     ] {
-        let consumer = Consumer { stages, access, ..Consumer::SHADER_READ };
-        let error = Exchange::new(&compute, &info, BufferSpec::<u32>::new(16, consumer)).err().unwrap().to_string();
+        let accesses = BufferAccess { stages, access, ..BufferAccess::SHADER_READ };
+        let error = Exchange::new(&compute, &info, BufferSpec::<u32>::new(16, accesses)).err().unwrap().to_string();
         assert!(error.contains(reason), "{error}");
-        let consumer = ImageConsumer { stages, access, ..ImageConsumer::SAMPLED };
-        let spec = ImageSpec::<u32>::new(vk::Format::R32_UINT, [4, 4], consumer);
+        let accesses = ImageAccess { stages, access, ..ImageAccess::SAMPLED };
+        let spec = ImageSpec::<u32>::new(vk::Format::R32_UINT, [4, 4], accesses);
         let error = Exchange::new(&compute, &info, spec).err().unwrap().to_string();
         assert!(error.contains(reason), "{error}");
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
-use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, LiveObjects};
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LiveObjects};
 use bridge_tests::{Engine, Readback, Rig, case_on};
 
 /// What a driver reports as the value of a timeline once the device is lost. Waits, submits and signals report the loss.
@@ -115,7 +115,7 @@ fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
 
 fn lose(device: &ExportDevice, compute: &Compute, counter: Counter) {
     let info = ExchangeInfo { name: "doomed", slots: 2, timeout: 10 * Rig::LONG, ..Default::default() };
-    let spec = BufferSpec::<u32>::new(16, Consumer::TRANSFER_READ);
+    let spec = BufferSpec::<u32>::new(16, BufferAccess::TRANSFER_READ);
     let mut exchange = Exchange::new(compute, &info, spec).unwrap();
     let readback = Readback::new(device, 64);
     let mut last = None;

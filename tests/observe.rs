@@ -5,7 +5,9 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, LiveObjects, Work, trace_off, trace_to};
+use bridge::{
+    Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LiveObjects, Work, trace_off, trace_to,
+};
 use bridge_tests::{Readback, Rig, Sink};
 use serde_json::Value;
 
@@ -29,7 +31,7 @@ fn exchange(compute: &Compute) -> Exchange<BufferSpec<u32>> {
 
 fn with_limit(compute: &Compute, timeout: Duration) -> Exchange<BufferSpec<u32>> {
     let info = ExchangeInfo { name: "watched \"twice\"", slots: 1, timeout, ..Default::default() };
-    Exchange::new(compute, &info, BufferSpec::new(16, Consumer::TRANSFER_READ)).unwrap()
+    Exchange::new(compute, &info, BufferSpec::new(16, BufferAccess::TRANSFER_READ)).unwrap()
 }
 
 fn two_frames(rig: &Rig, exchange: &mut Exchange<BufferSpec<u32>>) {

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, TimelinePoint};
+use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, TimelinePoint};
 use bridge_tests::{Filler, Gate, Readback, Rig, on_both_backends};
 
 on_both_backends!(frames_are_enqueued_without_waiting, no_more_frames_are_in_flight_than_may_be);
@@ -18,7 +18,7 @@ fn frames_are_enqueued_without_waiting(rig: &Rig, compute: &Compute) {
     let readbacks: Vec<_> = (0..3).map(|_| Readback::new(rig.device(), SIZE)).collect();
     let gate = Gate::on(compute);
     let info = ExchangeInfo { name: "pacing", slots: 3, timeout: Rig::LONG, ..Default::default() };
-    let spec = BufferSpec::new(LEN, Consumer::TRANSFER_READ);
+    let spec = BufferSpec::new(LEN, BufferAccess::TRANSFER_READ);
     let mut exchange = Exchange::<BufferSpec<u32>>::new(compute, &info, spec).unwrap();
     let mut points = Vec::new();
     for (readback, base) in readbacks.iter().zip([1000, 2000, 3000]) {
@@ -48,7 +48,7 @@ fn no_more_frames_are_in_flight_than_may_be(rig: &Rig, compute: &Compute) {
     for bound in [1, 2] {
         let bounded = Some(bound);
         let info = ExchangeInfo { name: "bound", frames_in_flight: bounded, timeout: Rig::LONG, ..Default::default() };
-        let spec = BufferSpec::new(LEN, Consumer::TRANSFER_READ);
+        let spec = BufferSpec::new(LEN, BufferAccess::TRANSFER_READ);
         let mut exchange = Exchange::<BufferSpec<u32>>::new(compute, &info, spec).unwrap();
         let mut held: Vec<(Option<Gate>, TimelinePoint)> = Vec::new();
         let mut opened = Vec::new();
@@ -87,7 +87,7 @@ fn no_more_frames_are_in_flight_than_may_be(rig: &Rig, compute: &Compute) {
         }
     }
     let none = ExchangeInfo { name: "none", frames_in_flight: Some(0), ..Default::default() };
-    let spec = BufferSpec::<u32>::new(LEN, Consumer::TRANSFER_READ);
+    let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
     let error = Exchange::new(compute, &none, spec).unwrap_err().to_string();
     assert!(error.contains("0 frames in flight"), "{error}");
 }

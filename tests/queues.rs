@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bridge::ash::vk;
-use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, QueueKind};
+use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, QueueKind};
 use bridge_tests::{Filler, Gate, Need, Readback, Rig, on_both_backends, skip, skip_case};
 
 on_both_backends!(
@@ -20,7 +20,7 @@ fn frames_cross_on_every_queue(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     for kind in [QueueKind::Graphics, QueueKind::Compute, QueueKind::Transfer] {
         let info = ExchangeInfo { name: "queues", slots: 2, queue: kind, timeout: Rig::LONG, ..Default::default() };
-        let spec = BufferSpec::<u32>::new(LEN, Consumer::TRANSFER_READ);
+        let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
         if rig.device().queue_of(kind).is_none() {
             let error = Exchange::new(compute, &info, spec).unwrap_err().to_string();
             assert!(error.contains(&format!("has no {kind} queue")), "{error}");
@@ -51,7 +51,8 @@ fn without_the_wait_every_queue_reads_stale_data(rig: &Rig, compute: &Compute) {
         let readback = Readback::on(rig.device(), SIZE, kind);
         let gate = Gate::on(compute);
         let info = ExchangeInfo { name: "queues", slots: 1, queue: kind, timeout: Rig::LONG, ..Default::default() };
-        let mut exchange = Exchange::new(compute, &info, BufferSpec::<u32>::new(LEN, Consumer::TRANSFER_READ)).unwrap();
+        let mut exchange =
+            Exchange::new(compute, &info, BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ)).unwrap();
         let mut turn = exchange.begin().unwrap();
         filler.fill(&mut turn, 1000);
         let turn = turn.finish().unwrap();
@@ -87,7 +88,7 @@ fn a_queue_is_refused_what_it_cannot_do(rig: &Rig, compute: &Compute) {
         return skip(Need::Other, "there is no transfer queue here");
     }
     let info = ExchangeInfo { name: "queues", queue: QueueKind::Transfer, ..Default::default() };
-    let drawn = BufferSpec::<u32>::new(LEN, Consumer::VERTEX_INPUT);
+    let drawn = BufferSpec::<u32>::new(LEN, BufferAccess::VERTEX_INPUT);
     let error = Exchange::new(compute, &info, drawn).unwrap_err().to_string();
     assert!(error.contains("transfer queue has no VERTEX_INPUT"), "{error}");
 }

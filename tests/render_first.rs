@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use bridge::ash::vk;
 use bridge::cuda_import::cudarc::driver::{CudaSlice, CudaStream};
 use bridge::{
-    BufferSpec, Compute, ComputeTurn, Consumer, Error, Exchange, ExchangeInfo, QueueKind, RenderFirst, RenderTurn,
+    BufferAccess, BufferSpec, Compute, ComputeTurn, Error, Exchange, ExchangeInfo, QueueKind, RenderFirst, RenderTurn,
     Stage, Work,
 };
 use bridge_tests::{Commands, Gate, Readback, Rig, on_both_backends};
@@ -30,7 +30,7 @@ type Words = BufferSpec<u32>;
 type Scene = Exchange<Words, RenderFirst>;
 
 fn words() -> Words {
-    Words::new(LEN, Consumer::TRANSFER_WRITE | Consumer::TRANSFER_READ)
+    Words::new(LEN, BufferAccess::TRANSFER_WRITE | BufferAccess::TRANSFER_READ)
 }
 
 fn exchange(compute: &Compute, slots: usize) -> Scene {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bridge::ash::vk;
-use bridge::{BufferSpec, Compute, Consumer, Error, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, Stage, Work};
+use bridge::{BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, ImageAccess, ImageSpec, Stage, Work};
 use bridge_tests::{Filler, Gate, Rig, on_both_backends};
 
 on_both_backends!(
@@ -22,12 +22,12 @@ fn info(name: &str) -> ExchangeInfo<'_> {
     ExchangeInfo { name, slots: 2, ..Default::default() }
 }
 
-fn numbers(compute: &Compute, consumer: Consumer) -> Exchange<BufferSpec<u32>> {
-    Exchange::new(compute, &info("numbers"), BufferSpec::new(LEN, consumer)).unwrap()
+fn numbers(compute: &Compute, accesses: BufferAccess) -> Exchange<BufferSpec<u32>> {
+    Exchange::new(compute, &info("numbers"), BufferSpec::new(LEN, accesses)).unwrap()
 }
 
 fn buffers_are_read_back(_: &Rig, compute: &Compute) {
-    let (mut exchange, filler) = (numbers(compute, Consumer::TRANSFER_READ), Filler::new(compute));
+    let (mut exchange, filler) = (numbers(compute, BufferAccess::TRANSFER_READ), Filler::new(compute));
     for frame in 0..5 {
         let mut turn = exchange.begin().unwrap();
         filler.fill(&mut turn, 100 * frame);
@@ -43,7 +43,7 @@ fn images_are_read_back_without_padding(_: &Rig, compute: &Compute) {
     let spec = ImageSpec::<[u8; 4]>::new(
         vk::Format::R8G8B8A8_UNORM,
         [width, height],
-        ImageConsumer::SAMPLED | ImageConsumer::TRANSFER_READ,
+        ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ,
     );
     let mut exchange = Exchange::new(compute, &info("image"), spec).unwrap();
     let expected: Vec<[u8; 4]> = (0..(width * height) as u8).map(|i| [i, 255 - i, 7, i / 2]).collect();
@@ -65,7 +65,7 @@ fn images_are_read_back_without_padding(_: &Rig, compute: &Compute) {
 }
 
 fn what_may_not_be_copied_from_is_refused(_: &Rig, compute: &Compute) {
-    let mut exchange = numbers(compute, Consumer::VERTEX_INPUT);
+    let mut exchange = numbers(compute, BufferAccess::VERTEX_INPUT);
     let error = exchange.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap_err();
     assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}");
     let text = error.to_string();
@@ -76,7 +76,7 @@ fn what_may_not_be_copied_from_is_refused(_: &Rig, compute: &Compute) {
 }
 
 fn commands_run_between_the_barriers(rig: &Rig, compute: &Compute) {
-    let mut exchange = numbers(compute, Consumer::TRANSFER_READ | Consumer::TRANSFER_WRITE);
+    let mut exchange = numbers(compute, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE);
     let filler = Filler::new(compute);
     for frame in 0..3 {
         let mut turn = exchange.begin().unwrap();
@@ -100,7 +100,7 @@ fn commands_run_between_the_barriers(rig: &Rig, compute: &Compute) {
 }
 
 fn frames_that_vulkan_begins_run_once_too(rig: &Rig, compute: &Compute) {
-    let spec = BufferSpec::<u32>::new(LEN, Consumer::TRANSFER_WRITE);
+    let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_WRITE);
     let mut exchange = Exchange::render_first(compute, &info("first"), spec).unwrap();
     for frame in 1..4 {
         let fill = |commands, buffer: bridge::RenderBuffer<'_, u32>| {
@@ -122,7 +122,7 @@ fn frames_that_vulkan_begins_run_once_too(rig: &Rig, compute: &Compute) {
 }
 
 fn a_limit_is_kept_and_the_exchange_goes_on(_: &Rig, compute: &Compute) {
-    let (mut exchange, filler) = (numbers(compute, Consumer::TRANSFER_READ), Filler::new(compute));
+    let (mut exchange, filler) = (numbers(compute, BufferAccess::TRANSFER_READ), Filler::new(compute));
     for base in 0..2 {
         let mut turn = exchange.begin().unwrap();
         let gate = Gate::on(compute);

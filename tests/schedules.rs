@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bridge::cuda_import::cudarc::driver::CudaStream;
 use bridge::{
-    BufferSpec, Compute, ComputeTurn, Consumer, Error, Exchange, ExchangeInfo, RenderTurn, TimelinePoint, Work,
+    BufferAccess, BufferSpec, Compute, ComputeTurn, Error, Exchange, ExchangeInfo, RenderTurn, TimelinePoint, Work,
 };
 use bridge_tests::{Filler, Readback, Rig, on_both_backends};
 use proptest::prelude::*;
@@ -96,7 +96,7 @@ impl<'a> World<'a> {
         slots: usize,
     ) -> Self {
         let info = ExchangeInfo { name: "random", slots, timeout: Rig::LONG, ..Default::default() };
-        let exchange = Exchange::new(compute, &info, Words::new(LEN, Consumer::TRANSFER_READ)).unwrap();
+        let exchange = Exchange::new(compute, &info, Words::new(LEN, BufferAccess::TRANSFER_READ)).unwrap();
         Self {
             rig,
             filler,

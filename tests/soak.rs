@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use bridge::{Backend, BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, LiveObjects, TimelinePoint};
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LiveObjects, TimelinePoint};
 use bridge_tests::{Filler, Readback, Rig, open_descriptors};
 
 type Words = BufferSpec<u32>;
@@ -45,7 +45,7 @@ fn assert_same(before: (u64, usize), after: (u64, usize), what: &str, rounds: u6
 
 fn exchange(compute: &Compute, slots: usize) -> Exchange<Words> {
     let info = ExchangeInfo { name: "soak", slots, timeout: Rig::LONG, ..Default::default() };
-    Exchange::new(compute, &info, Words::new(256, Consumer::TRANSFER_READ)).unwrap()
+    Exchange::new(compute, &info, Words::new(256, BufferAccess::TRANSFER_READ)).unwrap()
 }
 
 fn frames(rig: &Rig, compute: &Compute) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bridge::ash::vk;
 use bridge::{
-    BufferSpec, Compute, Consumer, Error, Exchange, ExchangeInfo, LiveObjects, RenderTurn, Stage, SubmitParts,
+    BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, LiveObjects, RenderTurn, Stage, SubmitParts,
 };
 use bridge_tests::{Filler, Gate, Readback, Rig, on_both_backends};
 
@@ -31,7 +31,7 @@ const LEN: usize = 1024;
 const SIZE: u64 = 4 * LEN as u64;
 
 fn spec() -> BufferSpec<u32> {
-    BufferSpec::new(LEN, Consumer::TRANSFER_READ)
+    BufferSpec::new(LEN, BufferAccess::TRANSFER_READ)
 }
 
 fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
@@ -57,7 +57,7 @@ fn frame(rig: &Rig, compute: &Compute, exchange: &mut Exchange<BufferSpec<u32>>)
 fn bad_arguments_are_refused_before_anything_is_made(_: &Rig, compute: &Compute) {
     let info = |slots| ExchangeInfo { name: "bad", slots, ..Default::default() };
     let error = |slots, spec| Exchange::new(compute, &info(slots), spec).unwrap_err().to_string();
-    let len = |len| BufferSpec::<u32>::new(len, Consumer::TRANSFER_READ);
+    let len = |len| BufferSpec::<u32>::new(len, BufferAccess::TRANSFER_READ);
     assert!(error(0, len(1)).contains("\"bad\": it has 0 slots"));
     assert!(error(3, len(0)).contains("\"bad[0]\": it has no bytes"));
     assert!(error(3, len(usize::MAX / 2)).contains("more bytes than this machine can address"));

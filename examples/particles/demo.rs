@@ -11,7 +11,7 @@ use crate::particles::compute::{Mover, Shared};
 use crate::particles::figures::Figures;
 use crate::particles::options::Options;
 use crate::particles::particle::Particle;
-use crate::particles::render::{CONSUMER, Renderer};
+use crate::particles::render::{ACCESSES, Renderer};
 use crate::particles::scene::{Scene, SceneInfo};
 use crate::picture::Picture;
 use crate::psnr::compare;
@@ -69,7 +69,7 @@ unsafe impl Demo for Particles {
         let slots = options.run.slots as usize;
         let patience = PATIENCE + PATIENCE_PER_PARTICLE * scene.particles() + PATIENCE_PER_PIXEL * (size[0] * size[1]);
         let info = ExchangeInfo { name: Self::PROGRAM, slots, timeout: patience, ..Default::default() };
-        let spec = BufferSpec::<Particle>::new(scene.particles() as usize, CONSUMER);
+        let spec = BufferSpec::<Particle>::new(scene.particles() as usize, ACCESSES);
         Ok(Self {
             exchange: Exchange::new(&compute, &info, spec)?,
             renderer: Renderer::new(device, scene.look(), scene.particles(), size, slots)?,

@@ -9,7 +9,7 @@ use crate::particles::particle::Particle;
 use crate::particles::view::{Look, Style, View};
 use anyhow::Result;
 use bridge::ash::vk;
-use bridge::{Consumer, ExportDevice, RenderTurn};
+use bridge::{BufferAccess, ExportDevice, RenderTurn};
 use vk_local::{LocalBuffer, LocalImage, LocalImageInfo};
 
 use super::compute::Shared;
@@ -25,7 +25,7 @@ const MANY: u32 = 2_000_000;
 /// How many are so many for each pixel.
 const MANY_PER_PIXEL: u32 = 2;
 /// How Vulkan uses the shared buffer: it draws from it, and sometimes reads it back.
-pub const CONSUMER: Consumer = Consumer::VERTEX_INPUT.union(Consumer::TRANSFER_READ);
+pub const ACCESSES: BufferAccess = BufferAccess::VERTEX_INPUT.union(BufferAccess::TRANSFER_READ);
 
 /// Draws frames. Dropping it frees everything at once: wait for the GPU before.
 pub struct Renderer {

@@ -11,7 +11,7 @@ use crate::postprocess::bloom::Bloom;
 use crate::postprocess::knot::{BACKGROUND, View};
 use anyhow::{Context, Result};
 use bridge::ash::vk;
-use bridge::vk_export::ImageConsumer;
+use bridge::vk_export::ImageAccess;
 use bridge::{Compute, ExportDevice, RenderFirst, RenderTurn};
 use vk_local::LocalBuffer;
 
@@ -20,9 +20,9 @@ use crate::postprocess::compute::Shared;
 /// What both shared images are: `Texel`.
 pub(crate) const LIGHT: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
 /// How Vulkan uses the first: it draws to it, and sometimes reads it back.
-pub(crate) const SCENE: ImageConsumer = ImageConsumer::COLOR_ATTACHMENT.union(ImageConsumer::TRANSFER_READ);
+pub(crate) const SCENE: ImageAccess = ImageAccess::COLOR_ATTACHMENT.union(ImageAccess::TRANSFER_READ);
 /// How Vulkan uses the second: a shader reads it.
-pub(crate) const PICTURE: ImageConsumer = ImageConsumer::SAMPLED;
+pub(crate) const PICTURE: ImageAccess = ImageAccess::SAMPLED;
 
 /// Draws scenes and shows pictures. Dropping it frees everything at once: wait for the GPU before.
 pub(crate) struct Renderer {

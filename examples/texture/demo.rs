@@ -18,7 +18,7 @@ use bridge::ash::vk;
 use bridge::{Compute, Exchange, ExchangeInfo, ImageSpec, OpenInfo, SubmitInfo, TimelinePoint};
 
 use crate::texture::compute::{Grower, Shared};
-use crate::texture::render::{CONSUMER, FIELD, Renderer};
+use crate::texture::render::{ACCESSES, FIELD, Renderer};
 
 /// How long a frame may take: so much, and so much for each step of a cell and each texel of light, which is plenty for a
 /// software rasteriser.
@@ -57,7 +57,7 @@ unsafe impl Demo for Texture {
         // First of all: it says what cannot be, before anything is made.
         let renderer = Renderer::new(&compute, size, samples, slots)?;
         let info = ExchangeInfo { name: "field", slots, timeout: patience, ..Default::default() };
-        let field = ImageSpec::<Texel>::new(FIELD, grid, CONSUMER);
+        let field = ImageSpec::<Texel>::new(FIELD, grid, ACCESSES);
         Ok(Self {
             exchange: Exchange::new(&compute, &info, field)?,
             renderer,

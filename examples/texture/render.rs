@@ -10,7 +10,7 @@ use crate::gpu::require;
 use crate::texture::ring::{Develop, View};
 use anyhow::{Context, Result};
 use bridge::ash::vk;
-use bridge::vk_export::ImageConsumer;
+use bridge::vk_export::ImageAccess;
 use bridge::{Compute, ExportDevice, RenderTurn};
 use vk_local::{LocalBuffer, LocalImage, LocalImageInfo};
 
@@ -19,7 +19,7 @@ use crate::texture::compute::Shared;
 /// What the shared image is: `Texel`.
 pub(crate) const FIELD: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
 /// How Vulkan uses it: shaders sample it, and sometimes it is read back.
-pub(crate) const CONSUMER: ImageConsumer = ImageConsumer::SAMPLED.union(ImageConsumer::TRANSFER_READ);
+pub(crate) const ACCESSES: ImageAccess = ImageAccess::SAMPLED.union(ImageAccess::TRANSFER_READ);
 /// What light is kept in.
 const LIGHT: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
 

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bridge::cuda_import::cudarc::driver::{CudaFunction, CudaSlice, CudaStream, LaunchConfig, PushKernelArg};
 use bridge::cuda_import::cudarc::nvrtc::Ptx;
-use bridge::{Compute, Consumer, Exchange, ExchangeInfo, FrameGraph, RecordError, RenderTurn, Work};
+use bridge::{BufferAccess, Compute, Exchange, ExchangeInfo, FrameGraph, RecordError, RenderTurn, Work};
 use bridge_tests::{Gate, PROBE, Readback, Rig, warm};
 
 use crate::{LEN, Words};
 
 pub(crate) fn words() -> Words {
-    Words::new(LEN, Consumer::TRANSFER_WRITE | Consumer::TRANSFER_READ)
+    Words::new(LEN, BufferAccess::TRANSFER_WRITE | BufferAccess::TRANSFER_READ)
 }
 
 pub(crate) fn info(slots: usize) -> ExchangeInfo<'static> {

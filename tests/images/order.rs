@@ -3,7 +3,7 @@
 use bridge::ash::vk;
 use bridge::cuda_import::cudarc::driver::CudaSlice;
 use bridge::{
-    Compute, ComputeTurn, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, QueueKind, RenderTurn, TimelinePoint, Work,
+    Compute, ComputeTurn, Exchange, ExchangeInfo, ImageAccess, ImageSpec, QueueKind, RenderTurn, TimelinePoint, Work,
 };
 use bridge_tests::{Commands, Gate, Rig};
 
@@ -15,7 +15,7 @@ const TEXELS: usize = (SIDE * SIDE) as usize;
 type Heights = ImageSpec<f32>;
 
 fn exchange(compute: &Compute) -> Exchange<Heights> {
-    let spec = Heights::new(vk::Format::R32_SFLOAT, [SIDE, SIDE], ImageConsumer::TRANSFER_READ);
+    let spec = Heights::new(vk::Format::R32_SFLOAT, [SIDE, SIDE], ImageAccess::TRANSFER_READ);
     Exchange::new(compute, &ExchangeInfo { name: "order", slots: 1, timeout: Rig::LONG, ..Default::default() }, spec)
         .unwrap()
 }

@@ -2,7 +2,7 @@
 
 use bridge::ash::vk;
 use bridge::cuda_import::Texel;
-use bridge::{Compute, Error, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, LiveObjects};
+use bridge::{Compute, Error, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LiveObjects};
 use bridge_tests::Rig;
 
 fn info() -> ExchangeInfo<'static> {
@@ -18,7 +18,7 @@ fn error<T: Texel>(compute: &Compute, spec: ImageSpec<T>) -> String {
 
 pub(crate) fn bad_images_are_refused_before_anything_is_made(_: &Rig, compute: &Compute) {
     const RGBA8: vk::Format = vk::Format::R8G8B8A8_UNORM;
-    let image = |extent| ImageSpec::<[u8; 4]>::new(RGBA8, extent, ImageConsumer::TRANSFER_READ);
+    let image = |extent| ImageSpec::<[u8; 4]>::new(RGBA8, extent, ImageAccess::TRANSFER_READ);
     for (spec, words) in [
         (image([0, 4]), "its extent is 0 x 4 x 1;"),
         (image([4, 0]), "its extent is 4 x 0 x 1;"),
@@ -26,16 +26,16 @@ pub(crate) fn bad_images_are_refused_before_anything_is_made(_: &Rig, compute: &
         (image([16, 16]).mips(0), "it has 0 mip levels"),
         (image([16, 16]).layers(0), "it has 0 layers"),
         (image([u32::MAX, 1]), "(maxImageDimension2D)"),
-        (ImageSpec::d3(RGBA8, [8, 8, 8], ImageConsumer::TRANSFER_READ).layers(2), "a 3D image has one layer, not 2"),
+        (ImageSpec::d3(RGBA8, [8, 8, 8], ImageAccess::TRANSFER_READ).layers(2), "a 3D image has one layer, not 2"),
         (
-            ImageSpec::cube(RGBA8, 8, ImageConsumer::TRANSFER_READ).mips(9),
+            ImageSpec::cube(RGBA8, 8, ImageAccess::TRANSFER_READ).mips(9),
             "9 mip levels, but 8 x 8 x 1 texels have at most 4",
         ),
         (
             ImageSpec::new(
                 RGBA8,
                 [4, 4],
-                ImageConsumer { usage: vk::ImageUsageFlags::empty(), ..ImageConsumer::TRANSFER_READ },
+                ImageAccess { usage: vk::ImageUsageFlags::empty(), ..ImageAccess::TRANSFER_READ },
             ),
             "its usage is empty",
         ),
@@ -45,7 +45,7 @@ pub(crate) fn bad_images_are_refused_before_anything_is_made(_: &Rig, compute: &
         assert!(!name.contains(words), "{words} says nothing: it is in what was asked");
         assert!(text.contains("bad[0]") && text.contains(words), "{spec:?}: {text}");
     }
-    let wrong = error(compute, ImageSpec::<f32>::new(RGBA8, [4, 4], ImageConsumer::SAMPLED));
+    let wrong = error(compute, ImageSpec::<f32>::new(RGBA8, [4, 4], ImageAccess::SAMPLED));
     assert!(wrong.contains("4 x U8") && wrong.contains("1 x F32"), "{wrong}");
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn formats_that_cannot_cross_name_a_substitute(_: &Rig, compute: &Com
         (vk::Format::BC1_RGB_UNORM_BLOCK, "use R8G8B8A8_UNORM"),
         (vk::Format::B10G11R11_UFLOAT_PACK32, "use R16G16B16A16_SFLOAT"),
     ] {
-        let spec = ImageSpec::<[u8; 4]>::new(format, [8, 8], ImageConsumer::SAMPLED);
+        let spec = ImageSpec::<[u8; 4]>::new(format, [8, 8], ImageAccess::SAMPLED);
         let result = Exchange::new(compute, &info(), spec);
         assert!(matches!(result, Err(Error::FormatCannotCross { .. })), "{format:?}");
         let text = result.unwrap_err().to_string();

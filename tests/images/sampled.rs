@@ -3,7 +3,7 @@
 use bridge::ash::vk;
 use bridge::cuda_import::cudarc::driver::{LaunchConfig, PushKernelArg};
 use bridge::cuda_import::{AddressMode, Filter, ReadMode, Texel, TextureInfo, half::f16};
-use bridge::{Compute, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, Work};
+use bridge::{Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, Work};
 use bridge_tests::{PROBE, Rig};
 
 use crate::transfer::{Transfer, noise};
@@ -130,10 +130,10 @@ fn samples_agree<T: Sampled>(rig: &Rig, compute: &Compute, format: vk::Format) {
     let on_device = cuda.stream().clone_htod(bytemuck::cast_slice::<_, f32>(&at)).unwrap();
 
     let mut transfer = Transfer::new(rig.device(), 64 << 10);
-    let consumer = ImageConsumer::TRANSFER_WRITE | ImageConsumer::SAMPLED;
+    let accesses = ImageAccess::TRANSFER_WRITE | ImageAccess::SAMPLED;
     let info = ExchangeInfo { name: "texture", slots: 1, timeout: Rig::LONG, ..Default::default() };
     let extent = [WIDTH, HEIGHT].map(|n| u32::try_from(n).unwrap());
-    let mut exchange = Exchange::render_first(compute, &info, ImageSpec::<T>::new(format, extent, consumer)).unwrap();
+    let mut exchange = Exchange::render_first(compute, &info, ImageSpec::<T>::new(format, extent, accesses)).unwrap();
     let read = if T::FORMAT.channel.is_integer() { ReadMode::NormalizedFloat } else { ReadMode::Element };
     for mode in [AddressMode::Clamp, AddressMode::Wrap, AddressMode::Mirror, AddressMode::Border] {
         for filter in [Filter::Nearest, Filter::Linear] {

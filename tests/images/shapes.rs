@@ -3,7 +3,7 @@
 use bridge::ash::vk;
 use bridge::cuda_import::{Texel, half::f16};
 use bridge::vk_export::mip_count;
-use bridge::{Backend, Compute, Exchange, ExchangeInfo, FORMATS, FormatInfo, ImageConsumer, ImageSpec};
+use bridge::{Backend, Compute, Exchange, ExchangeInfo, FORMATS, FormatInfo, ImageAccess, ImageSpec};
 use bridge_tests::Rig;
 
 use crate::crossing::Tally;
@@ -38,11 +38,11 @@ fn count([width, height, depth]: [usize; 3], levels: u32, layers: usize) -> usiz
 }
 
 /// What is tried, with the number of texels that each has.
-fn shapes<T: Texel>(format: vk::Format, consumer: ImageConsumer) -> Vec<(&'static str, ImageSpec<T>, usize)> {
-    let d1 = || ImageSpec::d1(format, 37, consumer);
-    let d2 = || ImageSpec::new(format, [37, 19], consumer);
-    let d3 = || ImageSpec::d3(format, [9, 7, 5], consumer);
-    let cube = || ImageSpec::cube(format, 16, consumer);
+fn shapes<T: Texel>(format: vk::Format, accesses: ImageAccess) -> Vec<(&'static str, ImageSpec<T>, usize)> {
+    let d1 = || ImageSpec::d1(format, 37, accesses);
+    let d2 = || ImageSpec::new(format, [37, 19], accesses);
+    let d3 = || ImageSpec::d3(format, [9, 7, 5], accesses);
+    let cube = || ImageSpec::cube(format, 16, accesses);
     vec![
         ("1D", d1(), 37),
         ("1D, mips", d1().all_mips(), count([37, 1, 1], 6, 1)),
@@ -60,7 +60,7 @@ fn shapes<T: Texel>(format: vk::Format, consumer: ImageConsumer) -> Vec<(&'stati
     ]
 }
 
-const COPIED: ImageConsumer = ImageConsumer::TRANSFER_READ.union(ImageConsumer::TRANSFER_WRITE);
+const COPIED: ImageAccess = ImageAccess::TRANSFER_READ.union(ImageAccess::TRANSFER_WRITE);
 
 fn every_shape<T: Texel>(compute: &Compute, transfer: &mut Transfer, format: vk::Format, tally: &mut Tally) {
     for (shape, spec, texels) in shapes::<T>(format, COPIED) {
@@ -156,10 +156,10 @@ pub(crate) fn every_mip_chain_crosses_or_is_refused(rig: &Rig, compute: &Compute
 pub(crate) fn every_usage_crosses(rig: &Rig, compute: &Compute) {
     fn usages<T: Texel>(compute: &Compute, transfer: &mut Transfer, format: vk::Format, tally: &mut Tally) {
         for usage in [
-            ImageConsumer::SAMPLED,
-            ImageConsumer::STORAGE_READ_WRITE,
-            ImageConsumer::COLOR_ATTACHMENT,
-            ImageConsumer::SAMPLED | ImageConsumer::STORAGE_READ | ImageConsumer::COLOR_ATTACHMENT,
+            ImageAccess::SAMPLED,
+            ImageAccess::STORAGE_READ_WRITE,
+            ImageAccess::COLOR_ATTACHMENT,
+            ImageAccess::SAMPLED | ImageAccess::STORAGE_READ | ImageAccess::COLOR_ATTACHMENT,
         ] {
             for (shape, spec, texels) in
                 shapes::<T>(format, COPIED | usage).into_iter().filter(|s| s.0.starts_with("2D"))

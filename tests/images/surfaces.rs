@@ -3,7 +3,7 @@
 use bridge::ash::vk;
 use bridge::cuda_import::cudarc::driver::{LaunchConfig, PushKernelArg};
 use bridge::cuda_import::{Texel, half::f16};
-use bridge::{Compute, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, Work};
+use bridge::{Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, Work};
 use bridge_tests::{PROBE, Rig};
 
 use crate::transfer::{Transfer, noise};
@@ -24,9 +24,9 @@ fn through_surfaces<T: Texel>(rig: &Rig, compute: &Compute, format: vk::Format) 
     let kernel = |name: &str| module.load_function(&format!("{name}_{texel}")).unwrap();
     let (store, load) = (kernel("store"), kernel("load"));
     let mut transfer = Transfer::new(rig.device(), 64 << 10);
-    let consumer = ImageConsumer::TRANSFER_READ | ImageConsumer::TRANSFER_WRITE | ImageConsumer::SAMPLED;
+    let accesses = ImageAccess::TRANSFER_READ | ImageAccess::TRANSFER_WRITE | ImageAccess::SAMPLED;
     // The second level, so that a wrong level shows.
-    let spec = ImageSpec::<T>::new(format, [2 * WIDTH, 2 * HEIGHT], consumer).mips(2);
+    let spec = ImageSpec::<T>::new(format, [2 * WIDTH, 2 * HEIGHT], accesses).mips(2);
     let first_level = 4 * len;
     let info = ExchangeInfo { name: "surface", slots: 2, timeout: Rig::LONG, ..Default::default() };
 

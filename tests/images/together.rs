@@ -1,7 +1,7 @@
 //! Several images and buffers in one frame, and formats that are seen as another.
 
 use bridge::ash::vk;
-use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, Work};
+use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, Work};
 use bridge_tests::{Need, Readback, Rig, skip};
 
 use crate::crossing::{compute_writes, made};
@@ -11,9 +11,9 @@ use crate::transfer::{Transfer, noise};
 /// Two images and a buffer, with one wait and one signal a side.
 pub(crate) fn images_and_buffers_cross_together(rig: &Rig, compute: &Compute) {
     const SIDE: u32 = 16;
-    let color = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [SIDE, SIDE], ImageConsumer::TRANSFER_READ);
-    let height = ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [SIDE, SIDE], ImageConsumer::TRANSFER_READ);
-    let words = BufferSpec::<u32>::new(64, Consumer::TRANSFER_READ).named("words");
+    let color = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [SIDE, SIDE], ImageAccess::TRANSFER_READ);
+    let height = ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [SIDE, SIDE], ImageAccess::TRANSFER_READ);
+    let words = BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_READ).named("words");
     let info = ExchangeInfo { name: "together", ..Default::default() };
     let spec = (color.named("color"), vec![height.named("height"); 2], words);
     let mut exchange = Exchange::new(compute, &info, spec).unwrap();
@@ -64,7 +64,7 @@ pub(crate) fn images_and_buffers_cross_together(rig: &Rig, compute: &Compute) {
 
 pub(crate) fn an_srgb_format_is_unorm_memory_under_an_srgb_view(rig: &Rig, compute: &Compute) {
     let (srgb, unorm) = (vk::Format::R8G8B8A8_SRGB, vk::Format::R8G8B8A8_UNORM);
-    let spec = ImageSpec::<[u8; 4]>::new(srgb, [16, 16], ImageConsumer::SAMPLED | ImageConsumer::TRANSFER_READ);
+    let spec = ImageSpec::<[u8; 4]>::new(srgb, [16, 16], ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ);
     let info = ExchangeInfo { name: "srgb", slots: 1, ..Default::default() };
     let Some(mut exchange) = made(Exchange::new(compute, &info, spec)) else {
         return skip(Need::Other, "there is no sampled LINEAR image with two formats here");

@@ -88,7 +88,7 @@ impl Transfer {
         unsafe { self.memory.bytes() }.unwrap()[..len].to_vec()
     }
 
-    /// Records copies out of an image that is in its consumer's layout.
+    /// Records copies out of an image that is in the layout of its accesses.
     pub(crate) fn record_download(&self, commands: vk::CommandBuffer, source: &RenderImage<'_>, texel: usize) {
         let regions = Self::regions(source, texel);
         let (image, layout, memory) = (source.as_raw(), source.layout(), self.memory.as_raw());

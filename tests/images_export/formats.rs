@@ -1,24 +1,24 @@
 //! What depends on the format: the bytes of a colour, views, layouts, depth, blocks and planes.
 
 use bridge::ash::vk;
-use bridge::vk_export::{Image, ImageConsumer, ImageInfo, Partner, Placement};
+use bridge::vk_export::{Counterpart, Image, ImageAccess, ImageInfo, Placement};
 use bridge_tests::Rig;
 
 use crate::handover::{Copies, initialise, turn};
-use crate::{TRANSFERS, info, make, partner, placement, tiling};
+use crate::{TRANSFERS, counterpart, info, make, placement, tiling};
 
 /// Clears all levels and layers.
-fn fill(image: &Image, partner: Partner, color: [f32; 4]) {
-    turn(image, partner, ImageConsumer::TRANSFER_WRITE, |commands| {
+fn fill(image: &Image, counterpart: Counterpart, color: [f32; 4]) {
+    turn(image, counterpart, ImageAccess::TRANSFER_WRITE, |commands| {
         let color = vk::ClearColorValue { float32: color };
-        let (raw, layout) = (image.device().as_raw(), ImageConsumer::TRANSFER_WRITE.layout);
+        let (raw, layout) = (image.device().as_raw(), ImageAccess::TRANSFER_WRITE.layout);
         // SAFETY: between the barriers, in their layout.
         unsafe { raw.cmd_clear_color_image(commands, image.as_raw(), layout, &color, &[image.range()]) };
     });
 }
 
-fn assert_filled(image: &Image, partner: Partner, texel: &[u8]) {
-    let got = Copies::of_texels(texel.len() as u64).read(image, partner);
+fn assert_filled(image: &Image, counterpart: Counterpart, texel: &[u8]) {
+    let got = Copies::of_texels(texel.len() as u64).read(image, counterpart);
     let first = got.chunks(texel.len()).position(|got| got != texel);
     assert!(!got.is_empty() && first.is_none(), "{:?}: texel {first:?} is not {texel:?}", image.format());
 }
@@ -38,14 +38,14 @@ fn formats_of_every_size_are_cleared_and_viewed() {
         (F::R32_SFLOAT, one.to_vec()),
         (F::R32G32B32A32_SFLOAT, [one, [0; 4], [0; 4], one].concat()),
     ] {
-        let usage = TRANSFERS | ImageConsumer::SAMPLED.usage | ImageConsumer::COLOR_ATTACHMENT.usage;
+        let usage = TRANSFERS | ImageAccess::SAMPLED.usage | ImageAccess::COLOR_ATTACHMENT.usage;
         let info = ImageInfo { name: "format", format, usage, mip_levels: 3, ..info() };
         let info = ImageInfo { placement: placement(&rig), tiling: tiling(&rig), ..info };
         let info = if info.placement == Placement::HostVisible { ImageInfo { mip_levels: 1, ..info } } else { info };
         let Some(image) = make(&rig, &format!("formats, {format:?}"), &info) else { continue };
-        initialise(&image, partner(&info));
-        fill(&image, partner(&info), [1.0, 0.0, 0.0, 1.0]);
-        assert_filled(&image, partner(&info), &texel);
+        initialise(&image, counterpart(&info));
+        fill(&image, counterpart(&info), [1.0, 0.0, 0.0, 1.0]);
+        assert_filled(&image, counterpart(&info), &texel);
         assert!(image.view().is_some() && image.view_as(format) == image.view());
         assert_eq!(image.view_as(F::R8G8_SNORM), None);
     }
@@ -55,27 +55,27 @@ fn formats_of_every_size_are_cleared_and_viewed() {
 fn every_consumer_gets_its_layout() {
     let rig = Rig::open();
     let consumers = [
-        ImageConsumer::SAMPLED,
-        ImageConsumer::COMPUTE_SAMPLED,
-        ImageConsumer::STORAGE_READ,
-        ImageConsumer::STORAGE_READ_WRITE,
-        ImageConsumer::COLOR_ATTACHMENT,
-        ImageConsumer::TRANSFER_READ,
-        ImageConsumer::TRANSFER_WRITE,
-        ImageConsumer::SAMPLED | ImageConsumer::TRANSFER_READ,
+        ImageAccess::SAMPLED,
+        ImageAccess::COMPUTE_SAMPLED,
+        ImageAccess::STORAGE_READ,
+        ImageAccess::STORAGE_READ_WRITE,
+        ImageAccess::COLOR_ATTACHMENT,
+        ImageAccess::TRANSFER_READ,
+        ImageAccess::TRANSFER_WRITE,
+        ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ,
     ];
-    let usage = consumers.iter().fold(vk::ImageUsageFlags::empty(), |all, consumer| all | consumer.usage);
+    let usage = consumers.iter().fold(vk::ImageUsageFlags::empty(), |all, accesses| all | accesses.usage);
     let mut info = ImageInfo { name: "consumed", format: vk::Format::R32_SFLOAT, usage, mip_levels: 4, ..info() };
     if placement(&rig) == Placement::HostVisible {
         info = ImageInfo { placement: Placement::HostVisible, tiling: vk::ImageTiling::LINEAR, mip_levels: 1, ..info };
     }
     let Some(image) = make(&rig, "every_consumer", &info) else { return };
-    let partner = partner(&info);
-    initialise(&image, partner);
-    fill(&image, partner, [0.75; 4]);
-    for consumer in consumers {
-        turn(&image, partner, consumer, |_| {});
-        assert_filled(&image, partner, &0.75f32.to_le_bytes());
+    let counterpart = counterpart(&info);
+    initialise(&image, counterpart);
+    fill(&image, counterpart, [0.75; 4]);
+    for accesses in consumers {
+        turn(&image, counterpart, accesses, |_| {});
+        assert_filled(&image, counterpart, &0.75f32.to_le_bytes());
     }
 }
 
@@ -108,7 +108,7 @@ fn depth_blocks_and_planes_keep_what_was_written() {
     ] {
         let info = ImageInfo { name: "special", format, usage: usage | TRANSFERS, ..info() };
         let Some(image) = make(&rig, &format!("special, {format:?}"), &info) else { continue };
-        initialise(&image, Partner::External);
+        initialise(&image, Counterpart::External);
         let copies = Copies { aspect, block, side };
         let size = usize::try_from(copies.total(&image)).unwrap();
         let written: Vec<u8> = match format {
@@ -116,8 +116,8 @@ fn depth_blocks_and_planes_keep_what_was_written() {
             F::D32_SFLOAT => (0..size / 4).flat_map(|i| (i as f32 / 4096.0).to_le_bytes()).collect(),
             _ => (0..size).map(|i| (i * 7 + i / 251) as u8).collect(),
         };
-        copies.write(&image, Partner::External, &written);
-        assert!(copies.read(&image, Partner::External) == written, "{format:?}");
+        copies.write(&image, Counterpart::External, &written);
+        assert!(copies.read(&image, Counterpart::External) == written, "{format:?}");
         assert_eq!(image.view().is_some(), format != F::G8_B8R8_2PLANE_420_UNORM);
         image.export().unwrap();
     }

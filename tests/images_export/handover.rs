@@ -1,12 +1,12 @@
 //! What a test does with an image in Vulkan: hand-overs around commands that write and read all of it.
 
 use bridge::ash::vk;
-use bridge::vk_export::{ExportDevice, Image, ImageConsumer, ImageHandover, Partner};
+use bridge::vk_export::{Counterpart, ExportDevice, Image, ImageAccess, ImageHandover};
 use bridge_tests::{Rig, to_host};
 use vk_local::{LocalBuffer, MemoryLocation};
 
-fn handover(image: &Image, partner: Partner, consumer: ImageConsumer) -> ImageHandover {
-    ImageHandover::new(image, partner, image.device().queue().family(), consumer)
+fn handover(image: &Image, counterpart: Counterpart, accesses: ImageAccess) -> ImageHandover {
+    ImageHandover::new(image, counterpart, image.device().queue().family(), accesses)
 }
 
 fn barrier(device: &ExportDevice, commands: vk::CommandBuffer, barrier: Option<vk::ImageMemoryBarrier2<'static>>) {
@@ -21,25 +21,30 @@ pub(crate) fn run(device: &ExportDevice, record: impl FnOnce(vk::CommandBuffer))
     unsafe { device.run_once(device.queue(), "test", Rig::LONG, record) }.unwrap();
 }
 
-/// Gives a new image to its partner.
-pub(crate) fn initialise(image: &Image, partner: Partner) {
+/// Gives a new image to its counterpart.
+pub(crate) fn initialise(image: &Image, counterpart: Counterpart) {
     let device = image.device();
-    let handover = handover(image, partner, ImageConsumer::TRANSFER_WRITE);
+    let handover = handover(image, counterpart, ImageAccess::TRANSFER_WRITE);
     run(device, |commands| {
         barrier(device, commands, Some(handover.initial()));
         barrier(device, commands, Some(handover.release()));
     });
 }
 
-/// Takes the image over from the partner, records, gives it back.
-pub(crate) fn turn(image: &Image, partner: Partner, consumer: ImageConsumer, record: impl FnOnce(vk::CommandBuffer)) {
+/// Takes the image over from the counterpart, records, gives it back.
+pub(crate) fn turn(
+    image: &Image,
+    counterpart: Counterpart,
+    accesses: ImageAccess,
+    record: impl FnOnce(vk::CommandBuffer),
+) {
     let device = image.device();
-    let handover = handover(image, partner, consumer);
+    let handover = handover(image, counterpart, accesses);
     run(device, |commands| {
         barrier(device, commands, Some(handover.acquire()));
-        barrier(device, commands, handover.enter());
+        barrier(device, commands, handover.transition_in());
         record(commands);
-        barrier(device, commands, handover.leave());
+        barrier(device, commands, handover.transition_out());
         barrier(device, commands, Some(handover.release()));
     });
 }
@@ -55,9 +60,9 @@ pub(crate) fn value((level, layer): (u32, u32), base: u32) -> u32 {
     base + 100 * level + layer
 }
 
-pub(crate) fn clear(image: &Image, partner: Partner, base: u32) {
-    let consumer = ImageConsumer::TRANSFER_WRITE;
-    turn(image, partner, consumer, |commands| {
+pub(crate) fn clear(image: &Image, counterpart: Counterpart, base: u32) {
+    let accesses = ImageAccess::TRANSFER_WRITE;
+    turn(image, counterpart, accesses, |commands| {
         for subresource in subresources(image) {
             let color = vk::ClearColorValue { uint32: [value(subresource, base); 4] };
             let (base_mip_level, base_array_layer) = subresource;
@@ -70,7 +75,7 @@ pub(crate) fn clear(image: &Image, partner: Partner, base: u32) {
             };
             let raw = image.device().as_raw();
             // SAFETY: between the barriers, in their layout.
-            unsafe { raw.cmd_clear_color_image(commands, image.as_raw(), consumer.layout, &color, &[range]) };
+            unsafe { raw.cmd_clear_color_image(commands, image.as_raw(), accesses.layout, &color, &[range]) };
         }
     });
 }
@@ -124,16 +129,16 @@ impl Copies {
     }
 
     /// What the image holds, read through Vulkan.
-    pub(crate) fn read(&self, image: &Image, partner: Partner) -> Vec<u8> {
+    pub(crate) fn read(&self, image: &Image, counterpart: Counterpart) -> Vec<u8> {
         let device = image.device();
         let (size, usage) = (self.total(image), vk::BufferUsageFlags::TRANSFER_DST);
         let target = LocalBuffer::new(device, "readback", size, usage, MemoryLocation::GpuToCpu).unwrap();
-        let consumer = ImageConsumer::TRANSFER_READ;
+        let accesses = ImageAccess::TRANSFER_READ;
         let regions = self.regions(image);
-        turn(image, partner, consumer, |commands| {
+        turn(image, counterpart, accesses, |commands| {
             let (raw, from) = (device.as_raw(), image.as_raw());
             // SAFETY: between the barriers, in their layout; the regions are the image's own and fit the buffer.
-            unsafe { raw.cmd_copy_image_to_buffer(commands, from, consumer.layout, target.as_raw(), &regions) };
+            unsafe { raw.cmd_copy_image_to_buffer(commands, from, accesses.layout, target.as_raw(), &regions) };
             to_host(device, commands);
         });
         // SAFETY: the commands have run, waited for by `turn`, with a barrier to the host at their end.
@@ -141,26 +146,26 @@ impl Copies {
     }
 
     /// Writes all of the image.
-    pub(crate) fn write(&self, image: &Image, partner: Partner, bytes: &[u8]) {
+    pub(crate) fn write(&self, image: &Image, counterpart: Counterpart, bytes: &[u8]) {
         let device = image.device();
         let (size, usage) = (self.total(image), vk::BufferUsageFlags::TRANSFER_SRC);
         let mut source = LocalBuffer::new(device, "source", size, usage, MemoryLocation::CpuToGpu).unwrap();
         // SAFETY: the GPU has not been told of it.
         unsafe { source.bytes_mut() }.unwrap().copy_from_slice(bytes);
-        let consumer = ImageConsumer::TRANSFER_WRITE;
+        let accesses = ImageAccess::TRANSFER_WRITE;
         let regions = self.regions(image);
-        turn(image, partner, consumer, |commands| {
+        turn(image, counterpart, accesses, |commands| {
             let (raw, to) = (device.as_raw(), image.as_raw());
             // SAFETY: between the barriers, in their layout; the regions are the image's own and fit the buffer.
-            unsafe { raw.cmd_copy_buffer_to_image(commands, source.as_raw(), to, consumer.layout, &regions) };
+            unsafe { raw.cmd_copy_buffer_to_image(commands, source.as_raw(), to, accesses.layout, &regions) };
         });
     }
 }
 
 /// Texels of 4 bytes of each layer of each level, read through Vulkan.
-pub(crate) fn read(image: &Image, partner: Partner) -> Vec<((u32, u32), Vec<u32>)> {
+pub(crate) fn read(image: &Image, counterpart: Counterpart) -> Vec<((u32, u32), Vec<u32>)> {
     let copies = Copies::of_texels(4);
-    let mut words = bytemuck::pod_collect_to_vec::<u8, u32>(&copies.read(image, partner)).into_iter();
+    let mut words = bytemuck::pod_collect_to_vec::<u8, u32>(&copies.read(image, counterpart)).into_iter();
     let len = |level| usize::try_from(copies.size(image, level) / 4).unwrap();
     subresources(image).map(|at| (at, words.by_ref().take(len(at.0)).collect())).collect()
 }

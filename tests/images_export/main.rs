@@ -8,7 +8,7 @@ mod refused;
 mod shapes;
 
 use bridge::ash::vk;
-use bridge::vk_export::{Image, ImageInfo, Partner, Placement, image_support};
+use bridge::vk_export::{Counterpart, Image, ImageInfo, Placement, image_support};
 use bridge_tests::{Need, Rig, skip_case};
 
 const TRANSFERS: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(
@@ -52,8 +52,8 @@ fn make(rig: &Rig, case: &str, info: &ImageInfo<'_>) -> Option<Image> {
     }
 }
 
-fn partner(info: &ImageInfo<'_>) -> Partner {
-    if info.placement == Placement::HostVisible { Partner::Host } else { Partner::External }
+fn counterpart(info: &ImageInfo<'_>) -> Counterpart {
+    if info.placement == Placement::HostVisible { Counterpart::Host } else { Counterpart::External }
 }
 
 /// Exportable where this machine exports images, else for the host.

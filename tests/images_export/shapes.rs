@@ -1,11 +1,11 @@
 //! Every kind of image, with and without layers and levels, keeps what either side writes.
 
 use bridge::ash::vk;
-use bridge::vk_export::{Image, ImageInfo, ImageKind, Partner, Placement, mip_count};
+use bridge::vk_export::{Counterpart, Image, ImageInfo, ImageKind, Placement, mip_count};
 use bridge_tests::{Need, Rig, skip_case};
 
 use crate::handover::{clear, initialise, read, subresources, value};
-use crate::{TRANSFERS, describe, info, make, partner, placement};
+use crate::{TRANSFERS, counterpart, describe, info, make, placement};
 
 /// Every kind with and without layers, with one level and with all.
 fn shapes() -> Vec<ImageInfo<'static>> {
@@ -44,10 +44,10 @@ fn every_shape_keeps_what_was_written_through_hand_overs() {
             let Some(image) = make(&rig, "every_shape", &info) else { continue };
             made += 1;
             assert!(image.view().is_some());
-            let partner = partner(&info);
-            initialise(&image, partner);
-            clear(&image, partner, 7_000);
-            for (at, texels) in read(&image, partner) {
+            let counterpart = counterpart(&info);
+            initialise(&image, counterpart);
+            clear(&image, counterpart, 7_000);
+            for (at, texels) in read(&image, counterpart) {
                 assert!(texels.iter().all(|texel| *texel == value(at, 7_000)), "{}: {at:?}", describe(&info));
             }
             if placement == Placement::Exportable {
@@ -76,18 +76,18 @@ fn the_host_writes_what_vulkan_reads_and_the_other_way_round() {
         let info = ImageInfo { tiling: vk::ImageTiling::LINEAR, placement: Placement::HostVisible, ..shape };
         let Some(image) = make(&rig, "the_host_writes", &info) else { continue };
         made += 1;
-        initialise(&image, Partner::Host);
+        initialise(&image, Counterpart::Host);
         for at in subresources(&image) {
             for (index, pointer) in texels(&image, at).into_iter().enumerate() {
                 // SAFETY: inside the mapping, aligned to 4; nothing else uses the image now.
                 unsafe { pointer.write(pattern(at, index)) };
             }
         }
-        for (at, texels) in read(&image, Partner::Host) {
+        for (at, texels) in read(&image, Counterpart::Host) {
             let expected: Vec<u32> = (0..texels.len()).map(|index| pattern(at, index)).collect();
             assert_eq!(texels, expected, "{}: {at:?}", describe(&info));
         }
-        clear(&image, Partner::Host, 9_000);
+        clear(&image, Counterpart::Host, 9_000);
         for at in subresources(&image) {
             for pointer in texels(&image, at) {
                 // SAFETY: as above; the clear was waited for and made visible to the host.

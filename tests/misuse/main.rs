@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use bridge::ash::vk;
 use bridge::ash::{ext, khr};
 use bridge::vk_export::{
-    self, Buffer, BufferInfo, Handover, Image, ImageInfo, OpenInfo, Partner, Placement, Validation,
+    self, Buffer, BufferInfo, Counterpart, Handover, Image, ImageInfo, OpenInfo, Placement, Validation,
 };
 use bridge::{
-    Backend, BufferSpec, Compute, Consumer, Error, Exchange, ExchangeInfo, ExportDevice, ImageConsumer, ImageSpec,
+    Backend, BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, ExportDevice, ImageAccess, ImageSpec,
     SharedImage,
 };
 use bridge_tests::{Need, Rig, assert_silent, skip};
@@ -96,15 +96,15 @@ fn a_layout_that_the_usage_does_not_allow_is_refused() {
         (vk::ImageLayout::PRESENT_SRC_KHR, "PRESENT_SRC_KHR"),
         (vk::ImageLayout::from_raw(4711), "4711"),
     ] {
-        let consumer = ImageConsumer { layout, ..ImageConsumer::TRANSFER_READ };
-        let spec = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [4, 4], consumer);
+        let accesses = ImageAccess { layout, ..ImageAccess::TRANSFER_READ };
+        let spec = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [4, 4], accesses);
         let info = ExchangeInfo { name: "misused", slots: 1, ..Default::default() };
         for error in [SharedImage::new(&compute, "misused", &spec).err(), Exchange::new(&compute, &info, spec).err()] {
             let error = error.unwrap_or_else(|| panic!("{layout:?} is accepted"));
             assert!(reason(&error).is_some_and(|text| text.contains(named) && text.contains("GENERAL")), "{error}");
         }
     }
-    let general = ImageConsumer { layout: vk::ImageLayout::GENERAL, ..ImageConsumer::TRANSFER_READ };
+    let general = ImageAccess { layout: vk::ImageLayout::GENERAL, ..ImageAccess::TRANSFER_READ };
     SharedImage::new(&compute, "fine", &ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [4, 4], general))
         .unwrap();
     assert_silent(&device);
@@ -120,9 +120,9 @@ fn a_stage_of_the_host_is_refused_where_ownership_moves() {
     let device = Rig::open_own();
     let compute = Compute::new(&device, Backend::Host).unwrap();
     let (stages, host) = (vk::PipelineStageFlags2::COPY, vk::PipelineStageFlags2::HOST);
-    let consumer = Consumer { stages: stages | host, ..Consumer::TRANSFER_READ };
+    let accesses = BufferAccess { stages: stages | host, ..BufferAccess::TRANSFER_READ };
     let family = device.queue().family();
-    let spec = BufferSpec::<u32>::new(16, consumer);
+    let spec = BufferSpec::<u32>::new(16, accesses);
     let error = Exchange::new(&compute, &ExchangeInfo::default(), spec).expect_err("HOST is accepted");
     assert!(reason(&error).is_some_and(|text| text.contains("HOST") && text.contains("leave it out")), "{error}");
     for access in [vk::AccessFlags2::HOST_READ, vk::AccessFlags2::HOST_WRITE] {
@@ -131,13 +131,13 @@ fn a_stage_of_the_host_is_refused_where_ownership_moves() {
         }
     }
     // The barriers still have it by themselves, where nothing moves to another API.
-    let place = BufferInfo { name: "shared", size: 64, usage: consumer.usage, placement: Placement::HostVisible };
+    let place = BufferInfo { name: "shared", size: 64, usage: accesses.usage, placement: Placement::HostVisible };
     let buffer = Buffer::new(&device, &place).unwrap();
-    let of = |partner| Handover::new(&buffer, partner, family, Consumer::TRANSFER_READ);
-    for barrier in [of(Partner::External).acquire(), of(Partner::External).release()] {
+    let of = |counterpart| Handover::new(&buffer, counterpart, family, BufferAccess::TRANSFER_READ);
+    for barrier in [of(Counterpart::External).acquire(), of(Counterpart::External).release()] {
         assert!(!(barrier.src_stage_mask | barrier.dst_stage_mask).contains(host), "{barrier:?}");
     }
-    assert!(of(Partner::Host).acquire().src_stage_mask.contains(host));
+    assert!(of(Counterpart::Host).acquire().src_stage_mask.contains(host));
     assert_silent(&device);
 }
 
@@ -242,7 +242,7 @@ fn an_exchange_has_no_more_slots_than_can_be_in_flight() {
     let compute = Compute::new(&device, Backend::Host).unwrap();
     for slots in [1025, usize::MAX] {
         let info = ExchangeInfo { name: "misused", slots, ..Default::default() };
-        let made = Exchange::new(&compute, &info, BufferSpec::<u32>::new(1, Consumer::TRANSFER_READ));
+        let made = Exchange::new(&compute, &info, BufferSpec::<u32>::new(1, BufferAccess::TRANSFER_READ));
         let error = made.err().unwrap_or_else(|| panic!("{slots} slots are accepted"));
         let text = format!("it has {slots} slots; 1024 are the most");
         assert!(reason(&error).is_some_and(|reason| reason.contains(&text)), "{error}");

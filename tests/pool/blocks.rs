@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bridge::Consumer;
+use bridge::BufferAccess;
 use bridge::vk_export::{Block, BlockInfo, Buffer, Error, Placement};
 use bridge_tests::{Need, Rig, skip};
 
 use crate::READ;
 
 fn block(rig: &Rig, placement: Placement) -> Result<Arc<Block>, Error> {
-    let usage = (READ | Consumer::VERTEX_INPUT).usage;
+    let usage = (READ | BufferAccess::VERTEX_INPUT).usage;
     Block::new(rig.device(), &BlockInfo { name: "slab", size: 64 << 10, usage, placement })
 }
 

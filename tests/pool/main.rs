@@ -9,7 +9,7 @@ mod property;
 mod refused;
 mod reuse;
 
-use bridge::{Compute, Consumer, ExchangeInfo, SharedPool, SharedPoolInfo};
+use bridge::{BufferAccess, Compute, ExchangeInfo, SharedPool, SharedPoolInfo};
 use bridge_tests::{Rig, on_both_backends};
 
 use frames::{no_buffer_lies_over_another, pooled_exchanges_cross_whole, threads_share_a_pool};
@@ -35,7 +35,7 @@ on_both_backends!(
 );
 
 const LEN: usize = 10_000;
-const READ: Consumer = Consumer::TRANSFER_READ;
+const READ: BufferAccess = BufferAccess::TRANSFER_READ;
 
 fn pool(compute: &Compute, block_size: u64) -> SharedPool {
     SharedPool::new(compute, &SharedPoolInfo { name: "brook", block_size, ..Default::default() }).unwrap()

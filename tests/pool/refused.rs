@@ -1,7 +1,7 @@
 //! Pools and pooled buffers that cannot be: each is one clear error.
 
 use bridge::ash::vk;
-use bridge::{BufferSpec, Compute, Consumer, Exchange, PoolReport, SharedBuffer, SharedPool, SharedPoolInfo};
+use bridge::{BufferAccess, BufferSpec, Compute, Exchange, PoolReport, SharedBuffer, SharedPool, SharedPoolInfo};
 use bridge_tests::Rig;
 
 use crate::in_pool;
@@ -16,21 +16,21 @@ pub(crate) fn what_cannot_be_is_refused_by_name(rig: &Rig, compute: &Compute) {
     let unused = error(SharedPoolInfo { usage: vk::BufferUsageFlags::empty(), ..info });
     assert!(unused.contains("brook.block0") && unused.contains("usage is empty"), "{unused}");
 
-    let vertices = SharedPoolInfo { usage: Consumer::VERTEX_INPUT.usage, block_size: 64 << 10, ..info };
+    let vertices = SharedPoolInfo { usage: BufferAccess::VERTEX_INPUT.usage, block_size: 64 << 10, ..info };
     let vertices = SharedPool::new(compute, &vertices).unwrap();
     let before = vertices.report();
-    let error = |len, consumer| SharedBuffer::<u32>::new_in(&vertices, "fish", len, consumer).unwrap_err().to_string();
-    let none = error(0, Consumer::VERTEX_INPUT);
+    let error = |len, accesses| SharedBuffer::<u32>::new_in(&vertices, "fish", len, accesses).unwrap_err().to_string();
+    let none = error(0, BufferAccess::VERTEX_INPUT);
     assert!(none.contains("shared buffer \"fish\"") && none.contains("at least one element"), "{none}");
-    let uncountable = error(usize::MAX, Consumer::VERTEX_INPUT);
+    let uncountable = error(usize::MAX, BufferAccess::VERTEX_INPUT);
     assert!(uncountable.contains("more bytes than this machine can address"), "{uncountable}");
-    let too_large = error(1 << 60, Consumer::VERTEX_INPUT);
+    let too_large = error(1 << 60, BufferAccess::VERTEX_INPUT);
     assert!(too_large.contains("brook.block") && too_large.contains(rig.device().name()), "{too_large}");
-    let other_use = error(16, Consumer::TRANSFER_READ);
+    let other_use = error(16, BufferAccess::TRANSFER_READ);
     assert!(other_use.contains("\"brook\"") && other_use.contains("TRANSFER_SRC"), "{other_use}");
 
     let stranger = Compute::new(rig.device(), compute.backend()).unwrap();
-    let spec = BufferSpec::<u32>::new(16, Consumer::VERTEX_INPUT);
+    let spec = BufferSpec::<u32>::new(16, BufferAccess::VERTEX_INPUT);
     let foreign = Exchange::new(&stranger, &in_pool("stray", &vertices), spec).unwrap_err().to_string();
     assert!(foreign.contains("\"brook\"") && foreign.contains("another Compute"), "{foreign}");
     assert_eq!(vertices.report(), before, "nothing was taken");

@@ -5,7 +5,7 @@ use std::ffi::c_void;
 
 use anyhow::{Context, Result};
 use bridge::cuda_import::cudarc::driver::sys::{self, CUdeviceptr};
-use bridge::{Consumer, CudaCompute, SharedBuffer};
+use bridge::{BufferAccess, CudaCompute, SharedBuffer};
 
 use super::{Bench, Case, Rows, bytes};
 use crate::gpu::Gpu;
@@ -117,7 +117,7 @@ fn check_room(gpu: &Gpu, size: u64) -> Result<()> {
 }
 
 fn shared(gpu: &Gpu, size: u64) -> Result<SharedBuffer<u32>> {
-    Ok(SharedBuffer::new(&gpu.compute, "bandwidth", usize::try_from(size / 4)?, Consumer::TRANSFER_READ)?)
+    Ok(SharedBuffer::new(&gpu.compute, "bandwidth", usize::try_from(size / 4)?, BufferAccess::TRANSFER_READ)?)
 }
 
 fn address(buffer: &SharedBuffer<u32>) -> Result<CUdeviceptr> {

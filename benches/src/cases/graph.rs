@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // Kernel launches, and graphs that run them again.
 
 use anyhow::{Result, bail};
-use bridge::{BufferSpec, Consumer, Exchange, ExchangeInfo, FrameGraph, QueueKind, RenderTurn, Work};
+use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, FrameGraph, QueueKind, RenderTurn, Work};
 
 use super::frames::Frames;
 use super::{Bench, Case, Rows};
@@ -35,7 +35,7 @@ fn run(bench: &Bench, rows: &mut Rows, kernels: usize, what: &str) -> Result<()>
     let module = Module::load(gpu.cuda()?, Module::BENCH)?;
     let kernel = module.kernel(c"touch")?;
     let info = ExchangeInfo { name: "graph", slots: SLOTS, timeout: LIMIT, ..Default::default() };
-    let spec = || BufferSpec::new(LEN, Consumer::TRANSFER_READ);
+    let spec = || BufferSpec::new(LEN, BufferAccess::TRANSFER_READ);
 
     let mut graph = None;
     let compute = move |exchange: &mut Exchange<Words>| {

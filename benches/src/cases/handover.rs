@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // Kernel launches.
 
 use anyhow::{Context, Result};
-use bridge::{BufferSpec, Consumer, Exchange, ExchangeInfo, QueueKind, RenderTurn, Work};
+use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, QueueKind, RenderTurn, Work};
 
 use super::frames::Frames;
 use super::{Bench, Case, Rows};
@@ -38,7 +38,7 @@ fn run(bench: &Bench, rows: &mut Rows, kind: QueueKind, slots: usize, what: &str
     let module = gpu.compute.cuda().map(|cuda| Module::load(cuda, Module::BENCH)).transpose()?;
     let kernel = module.as_ref().map(|module| module.kernel(c"touch")).transpose()?;
     let info = ExchangeInfo { name: "frames", slots, timeout: LIMIT, queue: kind, ..Default::default() };
-    let spec = BufferSpec::new(LEN, Consumer::TRANSFER_READ);
+    let spec = BufferSpec::new(LEN, BufferAccess::TRANSFER_READ);
     let mut ours = Frames::new(gpu, &info, spec, |exchange| compute(exchange, kernel), |_, _| {})?;
     let mut raw = Ring::new(gpu, kind, slots, 1, LEN as u64 * 4, Recording::Once)?;
     let costs = compare(&bench.profile, MOST, &mut [&mut ours, &mut raw])?;

@@ -5,7 +5,9 @@
 use anyhow::{Context, Result, bail};
 use bridge::ash::vk;
 use bridge::cuda_import::half::f16;
-use bridge::{BufferSpec, Consumer, Exchange, ExchangeInfo, ExportDevice, ImageConsumer, ImageSpec, RenderTurn, Work};
+use bridge::{
+    BufferAccess, BufferSpec, Exchange, ExchangeInfo, ExportDevice, ImageAccess, ImageSpec, RenderTurn, Work,
+};
 use vk_local::{LocalBuffer, LocalImage, LocalImageInfo, MemoryLocation};
 
 use super::frames::Frames;
@@ -47,7 +49,7 @@ fn run(bench: &Bench, rows: &mut Rows, extent: [u32; 2], what: &str) -> Result<(
     let (shared_corners, copied_corners, raw_corners) = (corners("shared")?, corners("copied")?, corners("raw")?);
 
     let paint_image = kernel(c"paint")?;
-    let spec = Images::new(FORMAT, extent, ImageConsumer::TRANSFER_READ);
+    let spec = Images::new(FORMAT, extent, ImageAccess::TRANSFER_READ);
     let record = |turn: &RenderTurn<Images>, commands| {
         let image = turn.resources();
         copy_corner(&gpu.device, commands, (image.as_raw(), image.layout()), &shared_corners[turn.slot()]);
@@ -56,7 +58,7 @@ fn run(bench: &Bench, rows: &mut Rows, extent: [u32; 2], what: &str) -> Result<(
 
     let images = (0..SLOTS).map(|_| local_image(&gpu.device, extent)).collect::<Result<Vec<_>>>()?;
     let paint_buffer = kernel(c"paint_buffer")?;
-    let spec = Buffers::new(extent[0] as usize * extent[1] as usize, Consumer::TRANSFER_READ);
+    let spec = Buffers::new(extent[0] as usize * extent[1] as usize, BufferAccess::TRANSFER_READ);
     let record = |turn: &RenderTurn<Buffers>, commands| {
         let slot = turn.slot();
         let image = &images[slot];

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail, ensure};
 use bridge::{SharedBuffer, SharedPool, SharedPoolInfo};
 
-use super::setup::{CONSUMER, Times, timed};
+use super::setup::{ACCESSES, Times, timed};
 use super::{Bench, Case, Rows, bytes};
 use crate::harness::rounds::alternate;
 use crate::options::Profile;
@@ -31,9 +31,9 @@ fn run(bench: &Bench, rows: &mut Rows, size: u64, what: &str) -> Result<()> {
     let block_size = 2 * count as u64 * size;
     let pool = SharedPool::new(&gpu.compute, &SharedPoolInfo { name: "pool", block_size, ..Default::default() })?;
     let times = alternate(&bench.profile, bench.profile.rounds, 3, |way| match way {
-        0 => timed(count, || Ok(SharedBuffer::<u8>::new_in(&pool, "pooled", len, CONSUMER)?)),
-        1 => timed(count, || Ok(SharedBuffer::<u8>::new(&gpu.compute, "own", len, CONSUMER)?)),
-        _ => timed(count, || shared::SharedBuffer::new(gpu, &exports, size, CONSUMER)),
+        0 => timed(count, || Ok(SharedBuffer::<u8>::new_in(&pool, "pooled", len, ACCESSES)?)),
+        1 => timed(count, || Ok(SharedBuffer::<u8>::new(&gpu.compute, "own", len, ACCESSES)?)),
+        _ => timed(count, || shared::SharedBuffer::new(gpu, &exports, size, ACCESSES)),
     })?;
     ensure!(pool.report().blocks == 1, "the pool has grown");
     let [pooled, own, raw] = &times[..] else { bail!("three ways were measured") };

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use bridge::ash::vk;
-use bridge::{BufferSpec, Consumer, Exchange, ExchangeInfo, QueueKind, TimelinePoint, Work};
+use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, QueueKind, TimelinePoint, Work};
 
 use super::{Bench, Case, Rows};
 use crate::gpu::Gpu;
@@ -59,7 +59,7 @@ struct Frames {
 
 impl Frames {
     fn new(gpu: &Gpu, count: usize) -> Result<Self> {
-        let specs = vec![BufferSpec::new(LEN, Consumer::TRANSFER_READ); count];
+        let specs = vec![BufferSpec::new(LEN, BufferAccess::TRANSFER_READ); count];
         let info = ExchangeInfo { name: "many", slots: SLOTS, timeout: LIMIT, ..Default::default() };
         let touch = gpu.compute.cuda().map(|cuda| {
             let module = Module::load(cuda, Module::BENCH)?;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use bridge::{BufferSpec, Consumer, Exchange, ExchangeInfo, SharedBuffer};
+use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, SharedBuffer};
 
 use super::{Bench, Case, Rows, bytes};
 use crate::gpu::Gpu;
@@ -15,7 +15,7 @@ use crate::raw::timeline::Timeline;
 use crate::report::{RAW, Samples};
 
 /// How Vulkan is to use what is made.
-pub(super) const CONSUMER: Consumer = Consumer::VERTEX_INPUT;
+pub(super) const ACCESSES: BufferAccess = BufferAccess::VERTEX_INPUT;
 /// Slots and bytes of the exchanges.
 const SLOTS: usize = 3;
 const SLOT: u64 = 1 << 20;
@@ -56,8 +56,8 @@ fn one_buffer(bench: &Bench, rows: &mut Rows, size: u64, what: &str) -> Result<(
     let len = usize::try_from(size)?;
     let count = bench.profile.pick(8, 2);
     let times = alternate(&bench.profile, bench.profile.rounds, 2, |way| match way {
-        0 => timed(count, || Ok(SharedBuffer::<u8>::new(&gpu.compute, "shared", len, CONSUMER)?)),
-        _ => timed(count, || shared::SharedBuffer::new(gpu, &exports, size, CONSUMER)),
+        0 => timed(count, || Ok(SharedBuffer::<u8>::new(&gpu.compute, "shared", len, ACCESSES)?)),
+        _ => timed(count, || shared::SharedBuffer::new(gpu, &exports, size, ACCESSES)),
     })?;
     report(rows, gpu, &times, [format!("{what}: make, import, map"), format!("{what}: unmap, free")])
 }
@@ -75,11 +75,11 @@ fn one_exchange(bench: &Bench, rows: &mut Rows) -> Result<()> {
     rows.parameter("bytes", SLOT);
     let exports = Exports::new(&gpu.device);
     let info = ExchangeInfo { name: "exchange", slots: SLOTS, timeout: LIMIT, ..Default::default() };
-    let spec = BufferSpec::<u8>::new(usize::try_from(SLOT)?, CONSUMER);
+    let spec = BufferSpec::<u8>::new(usize::try_from(SLOT)?, ACCESSES);
     let times = alternate(&bench.profile, bench.profile.rounds, 2, |way| match way {
         0 => timed(1, || Ok(Exchange::new(&gpu.compute, &info, spec.clone())?)),
         _ => timed(1, || {
-            let buffer = || shared::SharedBuffer::new(gpu, &exports, SLOT, CONSUMER);
+            let buffer = || shared::SharedBuffer::new(gpu, &exports, SLOT, ACCESSES);
             Ok(ByHand {
                 _buffers: (0..SLOTS).map(|_| buffer()).collect::<Result<_>>()?,
                 _computed: Timeline::new(gpu, &exports)?,

@@ -4,7 +4,7 @@ use anyhow::Result;
 use bridge::{BufferSpec, Exchange, ExchangeInfo, ExportDevice};
 use bridge_examples::particles::compute::Shared;
 use bridge_examples::particles::particle::{Body, Particle};
-use bridge_examples::particles::render::{CONSUMER, Renderer};
+use bridge_examples::particles::render::{ACCESSES, Renderer};
 use bridge_examples::particles::scene::{Scene, SceneInfo, Step};
 use bridge_examples::particles::view::View;
 
@@ -74,7 +74,7 @@ impl Show {
         slots: usize,
         frames_in_flight: Option<usize>,
     ) -> Result<Exchange<Shared>> {
-        let spec = BufferSpec::<Particle>::new(self.count() as usize, CONSUMER);
+        let spec = BufferSpec::<Particle>::new(self.count() as usize, ACCESSES);
         let info = ExchangeInfo { name: "particles", slots, frames_in_flight, timeout: LIMIT, ..Default::default() };
         Ok(Exchange::new(&gpu.compute, &info, spec)?)
     }

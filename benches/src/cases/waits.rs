@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bridge::ash::vk;
-use bridge::{BufferSpec, Consumer, Exchange, ExchangeInfo, ExportDevice, Work};
+use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, ExportDevice, Work};
 use vk_local::{LocalBuffer, MemoryLocation};
 
 use super::{Bench, Case, Rows};
@@ -60,7 +60,7 @@ fn report(rows: &mut Rows, what: &str, names: &[&str], samples: &[Vec<f64>]) -> 
 
 fn exchange(gpu: &Gpu) -> Result<Exchange<BufferSpec<u32>>> {
     let info = ExchangeInfo { name: "waits", slots: 2, timeout: LIMIT, ..Default::default() };
-    Ok(Exchange::new(&gpu.compute, &info, BufferSpec::new(1024, Consumer::TRANSFER_READ))?)
+    Ok(Exchange::new(&gpu.compute, &info, BufferSpec::new(1024, BufferAccess::TRANSFER_READ))?)
 }
 
 /// The ways by hand for a point that CUDA signals.

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use bridge::ash::vk;
 use bridge::cuda_import::cudarc::driver::sys;
 use bridge::vk_export::Queue;
-use bridge::{Consumer, ExportDevice, QueueKind};
+use bridge::{BufferAccess, ExportDevice, QueueKind};
 
 use super::commands::{Commands, barriers, submit};
 use super::cuda::{Kernel, Module, Stream};
@@ -65,7 +65,7 @@ impl<'g> Ring<'g> {
     ) -> Result<Self> {
         let queue = gpu.queue(queue)?;
         let exports = Exports::new(&gpu.device);
-        let buffer = || SharedBuffer::new(gpu, &exports, size, Consumer::TRANSFER_READ);
+        let buffer = || SharedBuffer::new(gpu, &exports, size, BufferAccess::TRANSFER_READ);
         let slot = || (0..resources).map(|_| buffer()).collect::<Result<Vec<_>>>();
         let count = match recording {
             Recording::Once => slots,

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use anyhow::{Context, Result};
 use bridge::ash::{khr, vk};
 use bridge::cuda_import::cudarc::driver::sys;
-use bridge::{Consumer, ExportDevice};
+use bridge::{BufferAccess, ExportDevice};
 
 use super::cuda::{bound, check};
 use super::handle;
@@ -47,14 +47,14 @@ enum Mapping {
 }
 
 impl SharedBuffer {
-    /// `size` bytes for `consumer`, shared with CUDA, or with the host where there is no CUDA.
-    pub(crate) fn new(gpu: &Gpu, exports: &Exports, size: u64, consumer: Consumer) -> Result<Self> {
+    /// `size` bytes for `accesses`, shared with CUDA, or with the host where there is no CUDA.
+    pub(crate) fn new(gpu: &Gpu, exports: &Exports, size: u64, accesses: BufferAccess) -> Result<Self> {
         let device = &gpu.device;
         let raw = device.as_raw();
         let cuda = gpu.compute.cuda();
         let mut external =
             vk::ExternalMemoryBufferCreateInfo::default().handle_types(vk::ExternalMemoryHandleTypeFlags::OPAQUE_FD);
-        let mut info = vk::BufferCreateInfo::default().size(size).usage(consumer.usage);
+        let mut info = vk::BufferCreateInfo::default().size(size).usage(accesses.usage);
         if cuda.is_some() {
             info = info.push_next(&mut external);
         }

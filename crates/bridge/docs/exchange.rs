@@ -1,11 +1,11 @@
 use std::error::Error;
 use std::time::Duration;
 
-use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, Work};
+use bridge::{BufferSpec, Compute, BufferAccess, Exchange, ExchangeInfo, Work};
 
 fn frames(compute: &Compute) -> Result<(), Box<dyn Error>> {
     let info = ExchangeInfo { name: "heights", ..Default::default() };
-    let spec = BufferSpec::<f32>::new(256, Consumer::TRANSFER_READ);
+    let spec = BufferSpec::<f32>::new(256, BufferAccess::TRANSFER_READ);
     let mut exchange = Exchange::new(compute, &info, spec)?;
     for height in [0.0, 1.0, 2.0, 3.0] {
         let mut turn = exchange.begin()?;

@@ -2,11 +2,11 @@ use std::error::Error;
 use std::time::Duration;
 
 use bridge::ash::vk;
-use bridge::{Compute, Exchange, ExchangeInfo, ImageConsumer, ImageSpec, Work};
+use bridge::{Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, Work};
 
 fn gradient(compute: &Compute) -> Result<Vec<f32>, Box<dyn Error>> {
     // The texel's type is that of the format.
-    let uses = ImageConsumer::SAMPLED | ImageConsumer::TRANSFER_READ;
+    let uses = ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ;
     let spec = ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [64, 48], uses)
         .named("gradient");
     let mut exchange = Exchange::new(compute, &ExchangeInfo::default(), spec)?;

@@ -14,7 +14,7 @@ unsafe fn clear(
     let vulkan = device.as_raw();
     let buffer = turn.resources().as_raw();
     // SAFETY: the caller's promise; the buffer was made with
-    // `Consumer::TRANSFER_WRITE`, and is used between the barriers only.
+    // `BufferAccess::TRANSFER_WRITE`, and is used between the barriers only.
     unsafe {
         turn.record_acquire(commands);
         vulkan.cmd_fill_buffer(commands, buffer, 0, vk::WHOLE_SIZE, 7);

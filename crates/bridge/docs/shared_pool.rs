@@ -1,5 +1,5 @@
 use bridge::{
-    BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, SharedPool,
+    BufferSpec, Compute, BufferAccess, Exchange, ExchangeInfo, SharedPool,
     SharedPoolInfo,
 };
 
@@ -8,7 +8,7 @@ fn many(compute: &Compute) -> bridge::Result<()> {
     let pool = SharedPool::new(compute, &info)?;
 
     // A hundred buffers per slot, in one block of memory.
-    let specs = vec![BufferSpec::<u32>::new(64, Consumer::VERTEX_INPUT); 100];
+    let specs = vec![BufferSpec::<u32>::new(64, BufferAccess::VERTEX_INPUT); 100];
     let info =
         ExchangeInfo { slots: 2, pool: Some(&pool), ..Default::default() };
     let exchange = Exchange::new(compute, &info, specs)?;

@@ -170,7 +170,7 @@ pub enum Error {
     /// A host wait ran into its limit.
     #[error(
         "exchange \"{exchange}\": waited {waited:?} for point {value} of \"{timeline}\", which {signaller} signals; last \
-         value seen: {last_seen}; last enqueued on {trail}; {}", hint(*.signaller)
+         value seen: {last_seen}; last enqueued on {history}; {}", hint(*.signaller)
     )]
     Timeout {
         /// The exchange's name.
@@ -186,7 +186,7 @@ pub enum Error {
         /// How long the wait lasted.
         waited: Duration,
         /// The last signal and wait that were enqueued on each timeline of the exchange.
-        trail: String,
+        history: String,
     },
 
     /// The CPU backend's thread has stopped working.

@@ -2,7 +2,7 @@
 //! copy, without a host stall, and without a way to get the order wrong.
 //!
 //! ```no_run
-//! use bridge::{BufferSpec, Compute, Consumer, Exchange, ExchangeInfo, ExportDevice, OpenInfo, Work};
+//! use bridge::{BufferSpec, Compute, BufferAccess, Exchange, ExchangeInfo, ExportDevice, OpenInfo, Work};
 //! # use bridge::ash::vk;
 //! # use bridge::cuda_import::cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
 //!
@@ -10,7 +10,7 @@
 //! # fn frames(kernel: &CudaFunction, commands: impl Fn(vk::Buffer) -> vk::CommandBuffer) -> Result<(), Box<dyn std::error::Error>> {
 //! let device = ExportDevice::open(&OpenInfo::default())?; //        or adopt an engine's own
 //! let compute = Compute::for_device(&device)?; //                   CUDA on the same GPU, the CPU where there is none
-//! let vertices = BufferSpec::<[f32; 4]>::new(1_000_000, Consumer::VERTEX_INPUT);
+//! let vertices = BufferSpec::<[f32; 4]>::new(1_000_000, BufferAccess::VERTEX_INPUT);
 //! let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "vertices", ..Default::default() }, vertices)?;
 //! for _ in 0..100 {
 //!     let mut turn = exchange.begin()?; //                          the stream waits for the slot, the host does not
@@ -74,7 +74,7 @@ pub use cuda_import::{
 pub use vk_export::{
     AdoptInfo, DeviceSelector, EnabledFeatures, Queue, RequiredFeatures, Uuid, Validation, required_device_extensions,
 };
-pub use vk_export::{Consumer, ExportDevice, ImageConsumer, ImageKind, OpenInfo, QueueKind};
+pub use vk_export::{BufferAccess, ExportDevice, ImageAccess, ImageKind, OpenInfo, QueueKind};
 
 pub use buffer::pool::{PoolReport, SharedPool, SharedPoolInfo};
 pub use buffer::render::RenderBuffer;
@@ -85,7 +85,7 @@ pub use compute::cuda::CudaCompute;
 pub use compute::pair::DevicePair;
 pub use compute::{Backend, Compute};
 pub use error::{Error, RecordError, Result, Stage};
-pub use exchange::resources::{Each, Resources};
+pub use exchange::resources::{PerElement, Resources};
 pub use exchange::submit::{LegacySubmitParts, SubmitParts};
 pub use exchange::{
     ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, ExchangeInfo, FrameGraph, HostWork, InitialTurn,

@@ -11,14 +11,14 @@
 //! 4. [`Handover`] and [`ImageHandover`] make the barriers which pass the contents to the other API and back.
 //!
 //! ```no_run
-//! use vk_export::{Buffer, BufferInfo, Consumer, ExportDevice, OpenInfo, Placement};
+//! use vk_export::{Buffer, BufferInfo, BufferAccess, ExportDevice, OpenInfo, Placement};
 //!
 //! # fn main() -> Result<(), vk_export::Error> {
 //! let device = ExportDevice::open(&OpenInfo::default())?;
 //! let vertices = Buffer::new(&device, &BufferInfo {
 //!     name: "vertices",
 //!     size: 16 << 20,
-//!     usage: Consumer::VERTEX_INPUT.usage,
+//!     usage: BufferAccess::VERTEX_INPUT.usage,
 //!     placement: Placement::Exportable,
 //! })?;
 //! let exported = vertices.export()?;
@@ -46,8 +46,8 @@ mod semaphore;
 pub use ash;
 pub use uuid::Uuid;
 
-pub use buffer::access::Consumer;
-pub use buffer::barrier::{Handover, Partner};
+pub use buffer::access::BufferAccess;
+pub use buffer::barrier::{Counterpart, Handover};
 pub use buffer::{Buffer, BufferInfo, ExportedBuffer};
 pub use device::one_time::OneTimeCommands;
 pub use device::physical::PhysicalDeviceInfo;
@@ -65,7 +65,7 @@ pub use handle::handle_type::HandleType;
 pub use handle::nt::{KmtHandle, NtSharing};
 pub use handle::{MemoryHandle, OsHandle};
 pub use image::Image;
-pub use image::access::ImageConsumer;
+pub use image::access::ImageAccess;
 pub use image::barrier::ImageHandover;
 pub use image::descriptor::{ExportedImage, HostLayout, ImageDescriptor};
 pub use image::info::{ImageInfo, ImageKind, mip_count};

@@ -1,7 +1,7 @@
 //! What exchanges share in a case: its words on the CPU, and its parts in Vulkan.
 
 use bridge::ash::vk;
-use bridge::{BufferSpec, Consumer, ImageConsumer, ImageSpec, RenderBuffer, RenderImage, Resources};
+use bridge::{BufferAccess, BufferSpec, ImageAccess, ImageSpec, RenderBuffer, RenderImage, Resources};
 
 /// The words of a slot, all together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Shape for BufferSpec<u32> {
     const IMAGES: usize = 0;
 
     fn spec() -> Self {
-        Self::new(257, Consumer::TRANSFER_READ | Consumer::TRANSFER_WRITE)
+        Self::new(257, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE)
     }
 
     fn words(lent: &mut [u32], visit: &mut dyn FnMut(&mut [u32])) {
@@ -79,7 +79,7 @@ impl Shape for ImageSpec<u32> {
     const IMAGES: usize = 1;
 
     fn spec() -> Self {
-        Self::new(vk::Format::R32_UINT, [17, 9], ImageConsumer::TRANSFER_READ | ImageConsumer::TRANSFER_WRITE)
+        Self::new(vk::Format::R32_UINT, [17, 9], ImageAccess::TRANSFER_READ | ImageAccess::TRANSFER_WRITE)
     }
 
     fn words(mut lent: Self::Host<'_>, visit: &mut dyn FnMut(&mut [u32])) {

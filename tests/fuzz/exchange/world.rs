@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bridge::{
-    BufferSpec, ComputeFirst, Consumer, ExportDevice, ImageSpec, LiveObjects, RenderFirst, SharedBuffer, SharedPool,
-    SharedPoolInfo, Work,
+    BufferAccess, BufferSpec, ComputeFirst, ExportDevice, ImageSpec, LiveObjects, RenderFirst, SharedBuffer,
+    SharedPool, SharedPoolInfo, Work,
 };
 use bridge_fuzz::Counts;
 use bridge_tests::Rig;
@@ -220,7 +220,7 @@ impl World {
             PoolOp::Take(words) => {
                 let Some(pool) = &self.pool else { return };
                 let (len, tag) = (usize::from(words), self.common.tag());
-                let usage = Consumer::TRANSFER_READ | Consumer::TRANSFER_WRITE;
+                let usage = BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE;
                 let buffer = SharedBuffer::<u32>::new_in(pool, "part", len, usage).unwrap();
                 // SAFETY: nobody else uses the buffer.
                 unsafe { buffer.host_mut() }.unwrap().fill(tag);

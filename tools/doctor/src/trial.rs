@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bridge::ash::vk;
 use bridge::vk_export::DeviceSelector;
 use bridge::{
-    Backend, BufferSpec, Compute, ComputeTurn, Consumer, Exchange, ExchangeInfo, ExportDevice, OpenInfo, RenderTurn,
-    TimelinePoint, Work,
+    Backend, BufferAccess, BufferSpec, Compute, ComputeTurn, Exchange, ExchangeInfo, ExportDevice, OpenInfo,
+    RenderTurn, TimelinePoint, Work,
 };
 use serde::Serialize;
 use vk_local::{LocalBuffer, MemoryLocation};
@@ -113,7 +113,7 @@ fn attempt(
     *step = "sharing buffers and timelines";
     let start = Instant::now();
     let info = ExchangeInfo { name: "doctor", slots: SLOTS, timeout: LIMIT, ..Default::default() };
-    let mut exchange = Exchange::new(&compute, &info, Words::new(WORDS, Consumer::TRANSFER_READ))?;
+    let mut exchange = Exchange::new(&compute, &info, Words::new(WORDS, BufferAccess::TRANSFER_READ))?;
     trial.times.share_ms = Some(milliseconds(start));
 
     let mut readback = Readback::new(&device)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use cuda_import::{DeviceViewMut, MappedBuffer};
 use vk_export::ash::vk;
-use vk_export::{Buffer, BufferInfo, Consumer, Handover};
+use vk_export::{Buffer, BufferAccess, BufferInfo, Handover};
 
 use crate::buffer::pool::{PoolRange, SharedPool};
 use crate::buffer::render::RenderBuffer;
@@ -54,7 +54,7 @@ pub(crate) struct SharedBufferInfo<'a> {
     pub(crate) name: &'a str,
     /// Elements.
     pub(crate) len: usize,
-    pub(crate) consumer: Consumer,
+    pub(crate) accesses: BufferAccess,
     /// The family of the queue that Vulkan uses it on.
     pub(crate) family: u32,
 }
@@ -65,9 +65,9 @@ impl<T: Pod> SharedBuffer<T> {
     /// # Errors
     /// [`Error::InvalidArgument`] for no elements, elements of no size, or more bytes than can be counted, else what the
     /// two sides say.
-    pub fn new(compute: &Compute, name: &str, len: usize, consumer: Consumer) -> Result<Self> {
+    pub fn new(compute: &Compute, name: &str, len: usize, accesses: BufferAccess) -> Result<Self> {
         let family = compute.device().queue().family();
-        Self::create(compute, None, &SharedBufferInfo { name, len, consumer, family })
+        Self::create(compute, None, &SharedBufferInfo { name, len, accesses, family })
     }
 
     /// [`new`](Self::new) in memory of a pool.
@@ -76,34 +76,34 @@ impl<T: Pod> SharedBuffer<T> {
     /// and Vulkan must be done with the buffer before.
     ///
     /// # Errors
-    /// As [`new`](Self::new), and [`Error::InvalidArgument`] for a consumer that the pool was not made for.
-    pub fn new_in(pool: &SharedPool, name: &str, len: usize, consumer: Consumer) -> Result<Self> {
+    /// As [`new`](Self::new), and [`Error::InvalidArgument`] for accesses that the pool was not made for.
+    pub fn new_in(pool: &SharedPool, name: &str, len: usize, accesses: BufferAccess) -> Result<Self> {
         let family = pool.compute().device().queue().family();
-        Self::create(pool.compute(), Some(pool), &SharedBufferInfo { name, len, consumer, family })
+        Self::create(pool.compute(), Some(pool), &SharedBufferInfo { name, len, accesses, family })
     }
 
     pub(crate) fn create(compute: &Compute, pool: Option<&SharedPool>, info: &SharedBufferInfo<'_>) -> Result<Self> {
-        let SharedBufferInfo { name, len, consumer, family } = *info;
+        let SharedBufferInfo { name, len, accesses, family } = *info;
         let object = format!("shared buffer \"{name}\"");
         let size = size_in_bytes::<T>(len, &object)?;
-        compute.device().check_stages(family, consumer.stages, consumer.access, &object)?;
+        compute.device().check_stages(family, accesses.stages, accesses.access, &object)?;
         let (side, sharing) = (compute.side(), compute.side().sharing());
         let (vulkan, mapping, range) = match pool {
             Some(pool) => {
-                pool.check(compute, consumer, &object)?;
+                pool.check(compute, accesses, &object)?;
                 let range = pool.take(size, align_of::<T>() as u64)?;
                 let vulkan = Buffer::new_in(range.block(), name, range.offset(), size)?;
                 let mapping = range.map(&vulkan, len)?;
                 (vulkan, mapping, Some(range))
             }
             None => {
-                let info = BufferInfo { name, size, usage: consumer.usage, placement: sharing.placement };
+                let info = BufferInfo { name, size, usage: accesses.usage, placement: sharing.placement };
                 let vulkan = Buffer::new(compute.device(), &info)?;
                 let mapping = side.map_buffer(&vulkan, len)?;
                 (vulkan, mapping, None)
             }
         };
-        let handover = Handover::new(&vulkan, sharing.partner, family, consumer);
+        let handover = Handover::new(&vulkan, sharing.counterpart, family, accesses);
         let object = Object::new(Kind::Buffer, name, side.name(), Some(size));
         let vulkan = Arc::new(VulkanBuffer { vulkan, object, _range: range, handover, len });
         Ok(Self { mapping: mapping.tie(&vulkan), vulkan })
@@ -174,7 +174,7 @@ impl<T: Pod + Send + Sync> Resources for BufferSpec<T> {
 impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
     fn create(&self, slot: &SlotInfo<'_>) -> Result<Made<Self>> {
         let name = slot.name(self.name.as_deref());
-        let info = SharedBufferInfo { name: &name, len: self.len, consumer: self.consumer, family: slot.family };
+        let info = SharedBufferInfo { name: &name, len: self.len, accesses: self.accesses, family: slot.family };
         let SharedBuffer { mapping, vulkan } = SharedBuffer::create(slot.compute, slot.pool, &info)?;
         Ok((vulkan, mapping))
     }
@@ -207,6 +207,6 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
     }
 
     fn stages(&self) -> vk::PipelineStageFlags2 {
-        self.consumer.stages
+        self.accesses.stages
     }
 }

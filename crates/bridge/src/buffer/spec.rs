@@ -3,21 +3,21 @@
 use std::marker::PhantomData;
 
 use bytemuck::Pod;
-use vk_export::Consumer;
+use vk_export::BufferAccess;
 
 /// One buffer of `len` elements of `T`, and how Vulkan uses it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BufferSpec<T> {
     pub(super) len: usize,
-    pub(super) consumer: Consumer,
+    pub(super) accesses: BufferAccess,
     pub(super) name: Option<String>,
     element: PhantomData<fn() -> T>,
 }
 
 impl<T: Pod> BufferSpec<T> {
     /// A buffer of `len` elements, not zero.
-    pub fn new(len: usize, consumer: Consumer) -> Self {
-        Self { len, consumer, name: None, element: PhantomData }
+    pub fn new(len: usize, accesses: BufferAccess) -> Self {
+        Self { len, accesses, name: None, element: PhantomData }
     }
 
     /// Names it, for errors, traces and GPU debuggers; else it bears the exchange's name. The slot's number is added.

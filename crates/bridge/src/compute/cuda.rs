@@ -11,7 +11,7 @@ use cuda_import::{
     mark, query, signal_one, wait_one,
 };
 use vk_export::ash::vk;
-use vk_export::{Block, Buffer, Image, ImageInfo, Partner, Placement, mip_count};
+use vk_export::{Block, Buffer, Counterpart, Image, ImageInfo, Placement, mip_count};
 
 use crate::compute::mapped::{Mapping, Sharing};
 use crate::compute::pair::DevicePair;
@@ -21,7 +21,7 @@ use crate::timeline::{Timeline, wait};
 
 /// Memory is exported, and images are tiled as the GPU likes.
 pub(super) const SHARING: Sharing =
-    Sharing { partner: Partner::External, placement: Placement::Exportable, tiling: vk::ImageTiling::OPTIMAL };
+    Sharing { counterpart: Counterpart::External, placement: Placement::Exportable, tiling: vk::ImageTiling::OPTIMAL };
 
 /// The CUDA side: the device pair and the stream that the exchanges' work goes to.
 pub struct CudaCompute {

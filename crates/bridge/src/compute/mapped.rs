@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use vk_export::ash::vk;
-use vk_export::{Partner, Placement};
+use vk_export::{Counterpart, Placement};
 
 use crate::error::Result;
 use crate::observe::object::Object;
@@ -14,7 +14,7 @@ use crate::observe::object::Object;
 /// How Vulkan makes and hands over what a compute side maps.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sharing {
-    pub(crate) partner: Partner,
+    pub(crate) counterpart: Counterpart,
     pub(crate) placement: Placement,
     pub(crate) tiling: vk::ImageTiling,
 }

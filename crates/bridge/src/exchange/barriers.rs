@@ -13,8 +13,8 @@ use crate::observe::live::Kind;
 #[derive(Default)]
 pub(crate) struct Barriers {
     acquire: Dependency,
-    enter: Dependency,
-    leave: Dependency,
+    transition_in: Dependency,
+    transition_out: Dependency,
     release: Dependency,
     /// Brings new images to the layout in which the compute side holds them.
     initial: Dependency,
@@ -30,8 +30,8 @@ impl Barriers {
     /// Adds the barriers of an image.
     pub(crate) fn add_image(&mut self, handover: &ImageHandover) {
         self.acquire.images.push(handover.acquire());
-        self.enter.images.extend(handover.enter());
-        self.leave.images.extend(handover.leave());
+        self.transition_in.images.extend(handover.transition_in());
+        self.transition_out.images.extend(handover.transition_out());
         self.release.images.push(handover.release());
         self.initial.images.push(handover.initial());
     }
@@ -52,7 +52,7 @@ impl Barriers {
     /// `commands` is recording on `device`, which the resources are of, for the queue family of the barriers, outside a
     /// render pass, and externally synchronized; the resources outlive the commands.
     pub(super) unsafe fn record_acquire(&self, device: &ExportDevice, commands: vk::CommandBuffer) {
-        for dependency in [&self.acquire, &self.enter] {
+        for dependency in [&self.acquire, &self.transition_in] {
             // SAFETY: handed on to the caller.
             unsafe { dependency.record(device, commands) };
         }
@@ -63,7 +63,7 @@ impl Barriers {
     /// # Safety
     /// As [`record_acquire`](Self::record_acquire).
     pub(super) unsafe fn record_release(&self, device: &ExportDevice, commands: vk::CommandBuffer) {
-        for dependency in [&self.leave, &self.release] {
+        for dependency in [&self.transition_out, &self.release] {
             // SAFETY: handed on to the caller.
             unsafe { dependency.record(device, commands) };
         }
@@ -95,7 +95,7 @@ struct Dependency {
     images: Vec<vk::ImageMemoryBarrier2<'static>>,
 }
 
-// SAFETY: the only pointers in the barriers are their pNext, which `Handover` and `ImageHandover` leave null.
+// SAFETY: the only pointers in the barriers are their pNext, which `Handover` and `ImageHandover` transition_out null.
 unsafe impl Send for Dependency {}
 // SAFETY: as above.
 unsafe impl Sync for Dependency {}

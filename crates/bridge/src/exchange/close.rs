@@ -12,7 +12,7 @@ use super::barriers::count_leaked;
 use super::ledger::Ledger;
 use super::pace::Pace;
 use super::resources::Resources;
-use super::state::Shared;
+use super::state::State;
 use super::submit::rendered_info;
 use crate::error::{Error, Result};
 use crate::observe::live;
@@ -21,7 +21,7 @@ use crate::observe::log_error;
 use crate::observe::trace;
 use crate::observe::trace::Event;
 
-impl<R: Resources> Shared<R> {
+impl<R: Resources> State<R> {
     /// Submits a signal behind all that may have been submitted, where it is not known to have one. An engine does that
     /// itself, see [`Exchange::flush_parts`](crate::Exchange::flush_parts): nothing is submitted behind its back.
     fn flush(&self) -> Result<()> {
@@ -113,7 +113,7 @@ impl<R: Resources> Shared<R> {
     }
 }
 
-impl<R: Resources> Drop for Shared<R> {
+impl<R: Resources> Drop for State<R> {
     fn drop(&mut self) {
         // A closure on the CPU backend's thread cannot wait for what is enqueued behind itself.
         if self.compute.side().is_inside() && !self.moved {

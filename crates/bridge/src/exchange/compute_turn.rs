@@ -9,7 +9,7 @@ use cuda_import::cudarc::driver::CudaStream;
 use super::direction::{ComputeFirst, Direction, RenderFirst};
 use super::ledger::First;
 use super::resources::Resources;
-use super::state::Shared;
+use super::state::State;
 use crate::compute::host::stream::HostStream;
 use crate::compute::side::Sided;
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ use crate::timeline::TimelinePoint;
 /// Dropped before that, its frame is lost: the next `begin` says so, and the one after goes on.
 #[must_use = "a turn that is dropped before `finish` loses its frame"]
 pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
-    pub(super) shared: Arc<Shared<R>>,
+    pub(super) shared: Arc<State<R>>,
     pub(super) frame: u64,
     pub(super) slot: usize,
     /// The value of `rendered` that this frame's submission signals, where Vulkan began it.
@@ -58,7 +58,7 @@ pub struct HostWork<'t, R: Resources> {
 }
 
 impl<R: Resources, D: Direction> ComputeTurn<R, D> {
-    pub(super) fn new(shared: Arc<Shared<R>>, frame: u64, slot: usize, rendered: u64) -> Self {
+    pub(super) fn new(shared: Arc<State<R>>, frame: u64, slot: usize, rendered: u64) -> Self {
         let alive = Alive::new(Kind::Turn);
         Self { shared, frame, slot, rendered, finished: false, direction: PhantomData, _alive: alive }
     }

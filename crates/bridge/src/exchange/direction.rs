@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::ledger::{Begun, First};
 use super::resources::Resources;
-use super::state::Shared;
+use super::state::State;
 use crate::error::Result;
 use crate::timeline::TimelinePoint;
 
@@ -37,12 +37,12 @@ pub enum RenderFirst {}
 pub(super) trait Protocol {
     const FIRST: First;
 
-    fn begun<R: Resources>(shared: &Arc<Shared<R>>, begun: Begun) -> Result<Self::Begun<R>>
+    fn begun<R: Resources>(shared: &Arc<State<R>>, begun: Begun) -> Result<Self::Begun<R>>
     where
         Self: Direction;
 
     fn submitted<R: Resources>(
-        shared: &Arc<Shared<R>>,
+        shared: &Arc<State<R>>,
         frame: u64,
         slot: usize,
         rendered: TimelinePoint,
@@ -51,7 +51,7 @@ pub(super) trait Protocol {
         Self: Direction;
 
     fn finished<R: Resources>(
-        shared: &Arc<Shared<R>>,
+        shared: &Arc<State<R>>,
         frame: u64,
         slot: usize,
         computed: TimelinePoint,

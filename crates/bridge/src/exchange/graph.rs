@@ -12,7 +12,7 @@ use super::direction::{ComputeFirst, Direction, Protocol, RenderFirst};
 use super::lender::OnCuda;
 use super::render_turn::RenderTurn;
 use super::resources::Resources;
-use super::state::Shared;
+use super::state::State;
 use crate::error::{Error, RecordError, Result};
 use crate::timeline::TimelinePoint;
 
@@ -68,7 +68,7 @@ use crate::timeline::TimelinePoint;
 pub struct FrameGraph<R: Resources> {
     // Field order is drop order: the graphs name the timelines' semaphores and the slots' memory.
     slots: Box<[Option<cuda_import::FrameGraph>]>,
-    shared: Arc<Shared<R>>,
+    shared: Arc<State<R>>,
 }
 
 impl<R: Resources> FrameGraph<R> {
@@ -82,7 +82,7 @@ impl<R: Resources> FrameGraph<R> {
         self.slots.fill_with(|| None);
     }
 
-    fn check_is_of(&self, shared: &Arc<Shared<R>>) -> Result<()> {
+    fn check_is_of(&self, shared: &Arc<State<R>>) -> Result<()> {
         if Arc::ptr_eq(&self.shared, shared) {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use vk_export::{ExportDevice, Queue};
 
 use super::barriers::Barriers;
 use super::resources::Resources;
-use super::state::Shared;
+use super::state::State;
 use super::submit::rendered_info;
 use super::{Direction, Exchange};
 use crate::error::{Error, Result};
@@ -37,7 +37,7 @@ pub(super) enum Initial {
 /// handed over anew.
 #[must_use = "until `submitted` is called no frame of the exchange begins"]
 pub struct InitialTurn<R: Resources> {
-    shared: Arc<Shared<R>>,
+    shared: Arc<State<R>>,
     value: u64,
     told: bool,
 }
@@ -145,7 +145,7 @@ impl<R: Resources> std::fmt::Debug for InitialTurn<R> {
     }
 }
 
-impl<R: Resources> Shared<R> {
+impl<R: Resources> State<R> {
     fn lent_initial(&self) -> Error {
         Error::InvalidArgument {
             object: format!("exchange \"{}\"", self.name),

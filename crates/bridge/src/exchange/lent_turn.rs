@@ -125,7 +125,7 @@ impl<R: Resources> LentTurn<R, ComputeFirst> {
     /// release the resources with this turn's barriers; they are used nowhere else.
     pub unsafe fn submitted(mut self) -> TimelinePoint {
         self.told = true;
-        let point = self.turn.on_its_way(self.value);
+        let point = self.turn.submitted_point(self.value);
         self.turn.shared.pace().note(point.value());
         point
     }
@@ -143,7 +143,7 @@ impl<R: Resources> LentTurn<R, RenderFirst> {
     /// between wait and signal acquire and release the resources with this turn's barriers; they are used nowhere else.
     pub unsafe fn submitted(mut self) -> Result<ComputeTurn<R, RenderFirst>> {
         self.told = true;
-        let rendered = self.turn.on_its_way(self.value);
+        let rendered = self.turn.submitted_point(self.value);
         RenderFirst::submitted(&self.turn.shared, self.turn.frame, self.turn.slot, rendered)
     }
 }

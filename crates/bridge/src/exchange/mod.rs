@@ -30,7 +30,7 @@ use crate::compute::Compute;
 use crate::error::{Error, Result};
 use ledger::First;
 use resources::Resources;
-use state::Shared;
+use state::State;
 use submit::SubmitParts;
 
 pub use compute_turn::{ComputeTurn, CudaWork, HostWork, Work};
@@ -55,7 +55,7 @@ pub use render_turn::{RenderTurn, SubmitInfo};
 /// is leaked on purpose and reported by name in the log; [`close`](Self::close) gives the error instead.
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/exchange.rs"), "```")]
 pub struct Exchange<R: Resources, D: Direction = ComputeFirst> {
-    shared: Arc<Shared<R>>,
+    shared: Arc<State<R>>,
     direction: PhantomData<fn() -> D>,
 }
 
@@ -65,7 +65,7 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
     /// # Errors
     /// [`Error::InvalidArgument`] for no slots, too many or no resources, else what the two sides say; nothing is left behind.
     pub fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
-        Ok(Self { shared: Shared::new(compute, info, &resources, First::Compute)?, direction: PhantomData })
+        Ok(Self { shared: State::new(compute, info, &resources, First::Compute)?, direction: PhantomData })
     }
 }
 
@@ -75,7 +75,7 @@ impl<R: Resources> Exchange<R, RenderFirst> {
     /// # Errors
     /// As [`Exchange::new`].
     pub fn render_first(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
-        Ok(Self { shared: Shared::new(compute, info, &resources, First::Render)?, direction: PhantomData })
+        Ok(Self { shared: State::new(compute, info, &resources, First::Render)?, direction: PhantomData })
     }
 }
 

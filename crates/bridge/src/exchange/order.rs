@@ -7,7 +7,7 @@ use super::direction::{ComputeFirst, Direction, Protocol, RenderFirst};
 use super::ledger::{Begun, First};
 use super::render_turn::RenderTurn;
 use super::resources::Resources;
-use super::state::Shared;
+use super::state::State;
 use crate::error::Result;
 use crate::timeline::TimelinePoint;
 
@@ -20,7 +20,7 @@ impl Direction for ComputeFirst {
 impl Protocol for ComputeFirst {
     const FIRST: First = First::Compute;
 
-    fn begun<R: Resources>(shared: &Arc<Shared<R>>, begun: Begun) -> Result<ComputeTurn<R, Self>> {
+    fn begun<R: Resources>(shared: &Arc<State<R>>, begun: Begun) -> Result<ComputeTurn<R, Self>> {
         let turn = ComputeTurn::new(Arc::clone(shared), begun.frame, begun.slot, 0);
         match begun.wait {
             Some(value) => shared.compute_waits(value)?,
@@ -31,7 +31,7 @@ impl Protocol for ComputeFirst {
     }
 
     fn submitted<R: Resources>(
-        shared: &Arc<Shared<R>>,
+        shared: &Arc<State<R>>,
         _: u64,
         _: usize,
         rendered: TimelinePoint,
@@ -41,7 +41,7 @@ impl Protocol for ComputeFirst {
     }
 
     fn finished<R: Resources>(
-        shared: &Arc<Shared<R>>,
+        shared: &Arc<State<R>>,
         frame: u64,
         slot: usize,
         computed: TimelinePoint,
@@ -59,14 +59,14 @@ impl Direction for RenderFirst {
 impl Protocol for RenderFirst {
     const FIRST: First = First::Render;
 
-    fn begun<R: Resources>(shared: &Arc<Shared<R>>, begun: Begun) -> Result<RenderTurn<R, Self>> {
+    fn begun<R: Resources>(shared: &Arc<State<R>>, begun: Begun) -> Result<RenderTurn<R, Self>> {
         // Point 0 is where a timeline starts: the first use of a slot waits for nothing.
         let after = shared.held.computed.issued(begun.wait.unwrap_or(0));
         Ok(RenderTurn::new(Arc::clone(shared), begun.frame, begun.slot, after))
     }
 
     fn submitted<R: Resources>(
-        shared: &Arc<Shared<R>>,
+        shared: &Arc<State<R>>,
         frame: u64,
         slot: usize,
         rendered: TimelinePoint,
@@ -76,7 +76,7 @@ impl Protocol for RenderFirst {
         Ok(turn)
     }
 
-    fn finished<R: Resources>(shared: &Arc<Shared<R>>, _: u64, _: usize, computed: TimelinePoint) -> TimelinePoint {
+    fn finished<R: Resources>(shared: &Arc<State<R>>, _: u64, _: usize, computed: TimelinePoint) -> TimelinePoint {
         shared.pace().note(computed.value());
         computed
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytemuck::Pod;
 use cuda_import::Texel;
 use vk_export::ash::vk;
-use vk_export::{Buffer, BufferInfo, Consumer, ExportDevice, ImageConsumer, Placement};
+use vk_export::{Buffer, BufferAccess, BufferInfo, ExportDevice, ImageAccess, Placement};
 
 use super::{ComputeFirst, RenderTurn};
 use crate::buffer::render::RenderBuffer;
@@ -20,7 +20,7 @@ use crate::image::spec::ImageSpec;
 impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
     /// Submits a copy of the buffer to the host, blocks until it has run, for at most `limit`, and gives the elements.
     ///
-    /// The buffer is made with [`Consumer::TRANSFER_READ`] among its uses. For examples, tests and tools, as
+    /// The buffer is made with [`BufferAccess::TRANSFER_READ`] among its uses. For examples, tests and tools, as
     /// [`run_once`](Self::run_once) is: it allocates memory for each frame.
     ///
     /// # Errors
@@ -28,10 +28,10 @@ impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
     /// [`run_once`](Self::run_once).
     pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
         let source = self.resources();
-        let used = source.handover().consumer();
-        let needed = Consumer::TRANSFER_READ;
+        let used = source.handover().accesses();
+        let needed = BufferAccess::TRANSFER_READ;
         let readable = used.usage.contains(needed.usage) && used.access.contains(needed.access);
-        check(readable, &self, "`Consumer::TRANSFER_READ`")?;
+        check(readable, &self, "`BufferAccess::TRANSFER_READ`")?;
         let target = HostCopy::new(self.shared.compute.device(), source.len())?;
         let copy = |commands, source: RenderBuffer<'_, T>| {
             // SAFETY: both buffers have `len` elements; the source is acquired, with the copy among its uses.
@@ -47,7 +47,7 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
     /// Submits a copy of the image to the host, blocks until it has run, for at most `limit`, and gives the texels of the
     /// first mip level, without padding: row by row from the top, depth by depth, layer by layer.
     ///
-    /// The image is made with [`ImageConsumer::TRANSFER_READ`] among its uses. For examples, tests and tools, as
+    /// The image is made with [`ImageAccess::TRANSFER_READ`] among its uses. For examples, tests and tools, as
     /// [`run_once`](Self::run_once) is: it allocates memory for each frame.
     ///
     /// # Errors
@@ -55,10 +55,10 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
     /// [`run_once`](Self::run_once).
     pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
         let source = self.resources();
-        let used = source.handover().consumer();
-        let needed = ImageConsumer::TRANSFER_READ;
+        let used = source.handover().accesses();
+        let needed = ImageAccess::TRANSFER_READ;
         let readable = used.usage.contains(needed.usage) && used.access.contains(needed.access);
-        check(readable, &self, "`ImageConsumer::TRANSFER_READ`")?;
+        check(readable, &self, "`ImageAccess::TRANSFER_READ`")?;
         let [width, height, depth] = source.level_extent(0).map(u64::from);
         let texels = width * height * depth * u64::from(source.range().layer_count);
         let target = HostCopy::new(self.shared.compute.device(), usize::try_from(texels).unwrap_or(usize::MAX))?;

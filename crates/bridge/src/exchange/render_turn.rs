@@ -10,7 +10,7 @@ use vk_export::ash::vk;
 
 use super::direction::{ComputeFirst, Direction};
 use super::resources::Resources;
-use super::state::Shared;
+use super::state::State;
 use super::submit::SubmitParts;
 use crate::error::Result;
 use crate::observe::live::{Alive, Kind};
@@ -23,7 +23,7 @@ use crate::timeline::TimelinePoint;
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/render_turn.rs"), "```")]
 #[must_use = "a turn that is neither submitted nor skipped loses its frame"]
 pub struct RenderTurn<R: Resources, D: Direction = ComputeFirst> {
-    pub(super) shared: Arc<Shared<R>>,
+    pub(super) shared: Arc<State<R>>,
     pub(super) frame: u64,
     pub(super) slot: usize,
     pub(super) computed: TimelinePoint,
@@ -49,7 +49,7 @@ pub struct SubmitInfo<'a> {
 const INLINE: usize = 16;
 
 impl<R: Resources, D: Direction> RenderTurn<R, D> {
-    pub(super) fn new(shared: Arc<Shared<R>>, frame: u64, slot: usize, computed: TimelinePoint) -> Self {
+    pub(super) fn new(shared: Arc<State<R>>, frame: u64, slot: usize, computed: TimelinePoint) -> Self {
         let alive = Alive::new(Kind::Turn);
         Self { shared, frame, slot, computed, done: false, direction: PhantomData, _alive: alive }
     }
@@ -123,7 +123,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     }
 
     /// Notes what a submission that was accepted does.
-    pub(super) fn on_its_way(&self, value: u64) -> TimelinePoint {
+    pub(super) fn submitted_point(&self, value: u64) -> TimelinePoint {
         self.shared.ledger().submitted(self.slot, value);
         if self.computed.value() > 0 {
             self.shared.held.computed.awaited(self.computed.value());
@@ -185,7 +185,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
             self.shared.ledger().skip(self.slot);
             return Err(error.into());
         }
-        Ok(self.on_its_way(value))
+        Ok(self.submitted_point(value))
     }
 
     /// Gives the slot back unrendered: a window was minimised, a swapchain is out of date. Costs nothing on the GPU.

@@ -92,12 +92,12 @@ impl SlotInfo<'_> {
 }
 
 /// Lends from each resource of a `Vec` in turn. Not `Clone`: each is lent once.
-pub struct Each<'t, S, L> {
+pub struct PerElement<'t, S, L> {
     slots: std::slice::Iter<'t, S>,
     lend: fn(&'t S) -> L,
 }
 
-impl<S, L> Iterator for Each<'_, S, L> {
+impl<S, L> Iterator for PerElement<'_, S, L> {
     type Item = L;
 
     fn next(&mut self) -> Option<L> {
@@ -109,15 +109,15 @@ impl<S, L> Iterator for Each<'_, S, L> {
     }
 }
 
-impl<S, L> ExactSizeIterator for Each<'_, S, L> {}
+impl<S, L> ExactSizeIterator for PerElement<'_, S, L> {}
 
 impl<R: Resources> Resources for Vec<R> {
     type Slot = Vec<R::Slot>;
     type CudaSlot = Vec<R::CudaSlot>;
     type HostSlot = Vec<R::HostSlot>;
-    type Cuda<'t> = Each<'t, R::CudaSlot, R::Cuda<'t>>;
-    type Host<'t> = Each<'t, R::HostSlot, R::Host<'t>>;
-    type Render<'t> = Each<'t, R::Slot, R::Render<'t>>;
+    type Cuda<'t> = PerElement<'t, R::CudaSlot, R::Cuda<'t>>;
+    type Host<'t> = PerElement<'t, R::HostSlot, R::Host<'t>>;
+    type Render<'t> = PerElement<'t, R::Slot, R::Render<'t>>;
 }
 
 impl<R: Resources> Share<Self> for Vec<R> {
@@ -127,18 +127,18 @@ impl<R: Resources> Share<Self> for Vec<R> {
         Ok((slots, slot.compute.side().gather(mapped)?))
     }
 
-    unsafe fn cuda(slot: &Vec<R::CudaSlot>) -> Each<'_, R::CudaSlot, R::Cuda<'_>> {
-        // SAFETY: the same contract; `Each` lends each of them once.
-        Each { slots: slot.iter(), lend: |slot| unsafe { R::cuda(slot) } }
+    unsafe fn cuda(slot: &Vec<R::CudaSlot>) -> PerElement<'_, R::CudaSlot, R::Cuda<'_>> {
+        // SAFETY: the same contract; `PerElement` lends each of them once.
+        PerElement { slots: slot.iter(), lend: |slot| unsafe { R::cuda(slot) } }
     }
 
-    unsafe fn host(slot: &Vec<R::HostSlot>) -> Each<'_, R::HostSlot, R::Host<'_>> {
-        // SAFETY: the same contract; `Each` lends each of them once.
-        Each { slots: slot.iter(), lend: |slot| unsafe { R::host(slot) } }
+    unsafe fn host(slot: &Vec<R::HostSlot>) -> PerElement<'_, R::HostSlot, R::Host<'_>> {
+        // SAFETY: the same contract; `PerElement` lends each of them once.
+        PerElement { slots: slot.iter(), lend: |slot| unsafe { R::host(slot) } }
     }
 
-    fn render(slot: &Vec<R::Slot>) -> Each<'_, R::Slot, R::Render<'_>> {
-        Each { slots: slot.iter(), lend: R::render }
+    fn render(slot: &Vec<R::Slot>) -> PerElement<'_, R::Slot, R::Render<'_>> {
+        PerElement { slots: slot.iter(), lend: R::render }
     }
 
     fn add_barriers(slot: &Vec<R::Slot>, barriers: &mut Barriers) {

@@ -21,8 +21,8 @@ use crate::error::{Error, Result};
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_error;
 use crate::observe::trace;
+use crate::timeline::history::History;
 use crate::timeline::signaller::Signaller;
-use crate::timeline::trail::Trail;
 use crate::timeline::{Timeline, TimelinePoint};
 
 /// The most frames that [`ExchangeInfo::frames_in_flight`] may name: a value is kept for each.
@@ -33,7 +33,7 @@ const MOST_IN_FLIGHT: usize = 1024;
 const MOST_SLOTS: usize = MOST_IN_FLIGHT;
 
 /// What an exchange and its turns hold together.
-pub(super) struct Shared<R: Resources> {
+pub(super) struct State<R: Resources> {
     /// Leaked where it may still be in use.
     pub(super) held: ManuallyDrop<Held<R>>,
     /// Of each slot.
@@ -84,7 +84,7 @@ impl<'a> Ordered<'a> {
     }
 }
 
-impl<R: Resources> Shared<R> {
+impl<R: Resources> State<R> {
     pub(super) fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: &R, first: First) -> Result<Arc<Self>> {
         let invalid = |reason: &str| Error::InvalidArgument {
             object: format!("exchange \"{}\"", info.name),
@@ -118,12 +118,12 @@ impl<R: Resources> Shared<R> {
         let foreign = info.queue.stages().map(|allowed| stages & !allowed).filter(|stages| !stages.is_empty());
         if let Some(stages) = foreign {
             return Err(invalid(&format!(
-                "a {} queue has no {stages:?}; use the main queue or another consumer",
+                "a {} queue has no {stages:?}; use the main queue or other accesses",
                 info.queue
             )));
         }
-        let trail = Arc::new(Trail::new(info.name));
-        let timeline = |signaller| Timeline::new(compute.device(), compute.peer(), signaller, &trail);
+        let history = Arc::new(History::new(info.name));
+        let timeline = |signaller| Timeline::new(compute.device(), compute.peer(), signaller, &history);
         let (computed, rendered) = (timeline(Signaller::Compute)?, timeline(Signaller::Queue)?);
         let link = compute.side().connect(&computed, &rendered)?;
         let make = |index| {

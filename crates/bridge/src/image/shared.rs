@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cuda_import::{ImageViewMut, MappedImage, Texel};
 use vk_export::ash::vk;
-use vk_export::{Image, ImageConsumer, ImageHandover, ImageInfo};
+use vk_export::{Image, ImageAccess, ImageHandover, ImageInfo};
 
 use crate::compute::Compute;
 use crate::compute::host::memory::HostImage;
@@ -54,7 +54,7 @@ impl<T: Texel> SharedImage<T> {
     /// # Errors
     /// [`Error::FormatCannotCross`](crate::Error::FormatCannotCross) with a substitute,
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for texels of another type than the format's, and for images
-    /// that the CPU backend cannot map; else what the two sides say, which for the consumer is what
+    /// that the CPU backend cannot map; else what the two sides say, which for the accesses is what
     /// [`check_stages`](vk_export::ExportDevice::check_stages) and [`check_layout`](vk_export::ExportDevice::check_layout) say.
     pub fn new(compute: &Compute, name: &str, spec: &ImageSpec<T>) -> Result<Self> {
         Self::for_family(compute, name, spec, compute.device().queue().family())
@@ -73,21 +73,21 @@ impl<T: Texel> SharedImage<T> {
             mip_levels: spec.mip_levels,
             array_layers: spec.array_layers,
             tiling: sharing.tiling,
-            usage: spec.consumer.usage,
+            usage: spec.accesses.usage,
             view_formats: if format.vulkan == format.memory { &[] } else { &views },
             placement: sharing.placement,
         };
         side.check_image(&info, spec.layered)?;
-        let ImageConsumer { usage, stages, access, layout } = spec.consumer;
+        let ImageAccess { usage, stages, access, layout } = spec.accesses;
         let object = format!("shared image \"{name}\"");
         compute.device().check_stages(family, stages, access, &object)?;
         compute.device().check_layout(layout, usage, &object)?;
         let vulkan = Image::new(compute.device(), &info).map_err(|error| side.image_refused(name, error))?;
         // SAFETY: the texel type is that of the format, by the table.
         let mapping = unsafe { side.map_image(&vulkan, spec.layered) }?;
-        let handover = ImageHandover::new(&vulkan, sharing.partner, family, spec.consumer);
+        let handover = ImageHandover::new(&vulkan, sharing.counterpart, family, spec.accesses);
         let object = Object::new(Kind::Image, name, side.name(), None);
-        let (format, layout) = (format.vulkan, spec.consumer.layout);
+        let (format, layout) = (format.vulkan, spec.accesses.layout);
         let vulkan = Arc::new(VulkanImage { vulkan, object, handover, format, layout });
         Ok(Self { mapping: mapping.tie(&vulkan), vulkan })
     }
@@ -167,7 +167,7 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
     }
 
     fn stages(&self) -> vk::PipelineStageFlags2 {
-        self.consumer.stages
+        self.accesses.stages
     }
 
     fn check(&self) -> Result<()> {

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use cuda_import::Texel;
 use vk_export::ash::vk;
-use vk_export::{ImageConsumer, ImageKind, mip_count};
+use vk_export::{ImageAccess, ImageKind, mip_count};
 
 /// One image with texels of type `T`, and how Vulkan uses it.
 ///
@@ -24,30 +24,30 @@ pub struct ImageSpec<T> {
     pub(super) mip_levels: u32,
     pub(super) array_layers: u32,
     pub(super) layered: bool,
-    pub(super) consumer: ImageConsumer,
+    pub(super) accesses: ImageAccess,
     pub(super) name: Option<String>,
     texel: PhantomData<fn() -> T>,
 }
 
 impl<T: Texel> ImageSpec<T> {
     /// A 2D image of width and height in texels, with one level and one layer.
-    pub fn new(format: vk::Format, [width, height]: [u32; 2], consumer: ImageConsumer) -> Self {
-        Self::of_kind(ImageKind::D2, format, [width, height, 1], 1, consumer)
+    pub fn new(format: vk::Format, [width, height]: [u32; 2], accesses: ImageAccess) -> Self {
+        Self::of_kind(ImageKind::D2, format, [width, height, 1], 1, accesses)
     }
 
     /// A 1D image of a width in texels.
-    pub fn d1(format: vk::Format, width: u32, consumer: ImageConsumer) -> Self {
-        Self::of_kind(ImageKind::D1, format, [width, 1, 1], 1, consumer)
+    pub fn d1(format: vk::Format, width: u32, accesses: ImageAccess) -> Self {
+        Self::of_kind(ImageKind::D1, format, [width, 1, 1], 1, accesses)
     }
 
     /// A 3D image of width, height and depth in texels.
-    pub fn d3(format: vk::Format, extent: [u32; 3], consumer: ImageConsumer) -> Self {
-        Self::of_kind(ImageKind::D3, format, extent, 1, consumer)
+    pub fn d3(format: vk::Format, extent: [u32; 3], accesses: ImageAccess) -> Self {
+        Self::of_kind(ImageKind::D3, format, extent, 1, accesses)
     }
 
     /// A cube map whose faces have this many texels a side.
-    pub fn cube(format: vk::Format, side: u32, consumer: ImageConsumer) -> Self {
-        Self::of_kind(ImageKind::Cube, format, [side, side, 1], 6, consumer)
+    pub fn cube(format: vk::Format, side: u32, accesses: ImageAccess) -> Self {
+        Self::of_kind(ImageKind::Cube, format, [side, side, 1], 6, accesses)
     }
 
     fn of_kind(
@@ -55,7 +55,7 @@ impl<T: Texel> ImageSpec<T> {
         format: vk::Format,
         extent: [u32; 3],
         array_layers: u32,
-        consumer: ImageConsumer,
+        accesses: ImageAccess,
     ) -> Self {
         Self {
             format,
@@ -64,7 +64,7 @@ impl<T: Texel> ImageSpec<T> {
             mip_levels: 1,
             array_layers,
             layered: false,
-            consumer,
+            accesses,
             name: None,
             texel: PhantomData,
         }

@@ -1,8 +1,8 @@
 //! Timelines with one signaller each, and the points on them.
 
 #![allow(unsafe_code)] // Signalling from the host.
+pub(crate) mod history;
 pub(crate) mod signaller;
-pub(crate) mod trail;
 pub(crate) mod wait;
 
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::observe::log_error;
 use crate::observe::object::Object;
 use crate::observe::trace;
 use crate::observe::trace::Event;
+use crate::timeline::history::History;
 use crate::timeline::signaller::Signaller;
-use crate::timeline::trail::Trail;
 
 /// The compute side as its timelines see it.
 pub(crate) trait Peer: Send + Sync {
@@ -40,7 +40,7 @@ pub(crate) struct Timeline(Arc<Inner>);
 struct Inner {
     vulkan: Semaphore,
     signaller: Signaller,
-    trail: Arc<Trail>,
+    history: Arc<History>,
     peer: Arc<dyn Peer>,
     _object: Object,
 }
@@ -51,13 +51,13 @@ impl Timeline {
         device: &ExportDevice,
         peer: Arc<dyn Peer>,
         signaller: Signaller,
-        trail: &Arc<Trail>,
+        history: &Arc<History>,
     ) -> Result<Self> {
-        let name = format!("{}.{}", trail.exchange(), signaller.timeline());
+        let name = format!("{}.{}", history.exchange(), signaller.timeline());
         let info = SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: peer.is_foreign() };
         let vulkan = Semaphore::new(device, &info)?;
         let object = Object::new(Kind::Timeline, &name, "vulkan", None);
-        Ok(Self(Arc::new(Inner { vulkan, signaller, trail: Arc::clone(trail), peer, _object: object })))
+        Ok(Self(Arc::new(Inner { vulkan, signaller, history: Arc::clone(history), peer, _object: object })))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -75,7 +75,7 @@ impl Timeline {
 
     /// The point whose signal has just been enqueued by the timeline's signaller.
     pub(crate) fn issue(&self, value: u64) -> TimelinePoint {
-        self.0.trail.signalled(self.0.signaller, value);
+        self.0.history.signalled(self.0.signaller, value);
         let side = match self.0.signaller {
             Signaller::Compute => self.0.peer.name(),
             Signaller::Queue => "vulkan",
@@ -91,7 +91,7 @@ impl Timeline {
 
     /// Notes that a wait for `value` has just been enqueued by the other side than the signaller.
     pub(crate) fn awaited(&self, value: u64) {
-        self.0.trail.waited(self.0.signaller, value);
+        self.0.history.waited(self.0.signaller, value);
         let side = match self.0.signaller {
             Signaller::Compute => "vulkan",
             Signaller::Queue => self.0.peer.name(),
@@ -101,7 +101,7 @@ impl Timeline {
 
     /// The highest point whose signal was enqueued.
     pub(crate) fn last_issued(&self) -> Option<TimelinePoint> {
-        let value = self.0.trail.last_signal(self.0.signaller);
+        let value = self.0.history.last_signal(self.0.signaller);
         (value > 0).then(|| TimelinePoint { timeline: self.clone(), value })
     }
 
@@ -124,13 +124,13 @@ impl Timeline {
     /// The error of a wait for `value` that did not end.
     pub(crate) fn timed_out(&self, value: u64, waited: Duration) -> Result<Error> {
         Ok(Error::Timeout {
-            exchange: self.0.trail.exchange().to_owned(),
+            exchange: self.0.history.exchange().to_owned(),
             timeline: self.name().to_owned(),
             value,
             signaller: self.0.signaller,
             last_seen: self.value()?,
             waited,
-            trail: self.0.trail.to_string(),
+            history: self.0.history.to_string(),
         })
     }
 

@@ -10,13 +10,13 @@ use ash::vk;
 /// the three cannot disagree. Several uses are joined with `|`.
 ///
 /// ```
-/// use vk_export::Consumer;
+/// use vk_export::BufferAccess;
 ///
-/// let drawn_and_read_back = Consumer::VERTEX_INPUT | Consumer::TRANSFER_READ;
+/// let drawn_and_read_back = BufferAccess::VERTEX_INPUT | BufferAccess::TRANSFER_READ;
 /// # assert!(drawn_and_read_back.usage.contains(vk_export::ash::vk::BufferUsageFlags::TRANSFER_SRC));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Consumer {
+pub struct BufferAccess {
     /// The buffer usage that this needs.
     pub usage: vk::BufferUsageFlags,
     /// The stages that touch the buffer.
@@ -25,7 +25,7 @@ pub struct Consumer {
     pub access: vk::AccessFlags2,
 }
 
-impl Consumer {
+impl BufferAccess {
     /// Read by `vkCmdBindVertexBuffers` draws.
     pub const VERTEX_INPUT: Self = Self {
         usage: vk::BufferUsageFlags::VERTEX_BUFFER,
@@ -96,7 +96,7 @@ impl Consumer {
     }
 }
 
-impl BitOr for Consumer {
+impl BitOr for BufferAccess {
     type Output = Self;
 
     fn bitor(self, other: Self) -> Self {

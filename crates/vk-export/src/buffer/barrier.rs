@@ -3,19 +3,19 @@
 use ash::vk;
 
 use crate::buffer::Buffer;
-use crate::buffer::access::Consumer;
+use crate::buffer::access::BufferAccess;
 
 /// Who holds a buffer or an image while Vulkan does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Partner {
+pub enum Counterpart {
     /// Another API on the same GPU: ownership moves to and from `VK_QUEUE_FAMILY_EXTERNAL`.
     External,
     /// The CPU through a host mapping: no ownership moves, host accesses are made visible.
     Host,
 }
 
-impl Partner {
-    /// The partner's stages and accesses, as Vulkan can name them. Another API's are none of Vulkan's: the ownership
+impl Counterpart {
+    /// The counterpart's stages and accesses, as Vulkan can name them. Another API's are none of Vulkan's: the ownership
     /// transfer itself makes its writes available.
     pub(crate) fn scope(self, host: vk::AccessFlags2) -> (vk::PipelineStageFlags2, vk::AccessFlags2) {
         match self {
@@ -24,7 +24,7 @@ impl Partner {
         }
     }
 
-    /// Queue families on the partner's and on Vulkan's side.
+    /// Queue families on the counterpart's and on Vulkan's side.
     pub(crate) fn families(self, queue_family: u32) -> (u32, u32) {
         match self {
             Self::External => (vk::QUEUE_FAMILY_EXTERNAL, queue_family),
@@ -40,9 +40,9 @@ impl Partner {
 #[derive(Debug, Clone, Copy)]
 pub struct Handover {
     buffer: vk::Buffer,
-    partner: Partner,
+    counterpart: Counterpart,
     queue_family: u32,
-    consumer: Consumer,
+    accesses: BufferAccess,
 }
 
 /// The accesses among these that write.
@@ -58,48 +58,48 @@ pub(crate) fn writes(access: vk::AccessFlags2) -> vk::AccessFlags2 {
 }
 
 impl Handover {
-    /// The hand-over of `buffer` between `partner` and `queue_family`, which uses it as `consumer` says.
-    pub fn new(buffer: &Buffer, partner: Partner, queue_family: u32, consumer: Consumer) -> Self {
-        Self::of(buffer.as_raw(), partner, queue_family, consumer)
+    /// The hand-over of `buffer` between `counterpart` and `queue_family`, which uses it as `accesses` says.
+    pub fn new(buffer: &Buffer, counterpart: Counterpart, queue_family: u32, accesses: BufferAccess) -> Self {
+        Self::of(buffer.as_raw(), counterpart, queue_family, accesses)
     }
 
-    pub(crate) fn of(buffer: vk::Buffer, partner: Partner, queue_family: u32, consumer: Consumer) -> Self {
-        Self { buffer, partner, queue_family, consumer }
+    pub(crate) fn of(buffer: vk::Buffer, counterpart: Counterpart, queue_family: u32, accesses: BufferAccess) -> Self {
+        Self { buffer, counterpart, queue_family, accesses }
     }
 
     /// How Vulkan uses the buffer.
-    pub fn consumer(&self) -> Consumer {
-        self.consumer
+    pub fn accesses(&self) -> BufferAccess {
+        self.accesses
     }
 
-    /// The barrier that takes the buffer over from the partner, before Vulkan's first access.
+    /// The barrier that takes the buffer over from the counterpart, before Vulkan's first access.
     ///
-    /// The semaphore wait of the submission orders it after the partner's work: at the consumer's stages for the host, at
+    /// The semaphore wait of the submission orders it after the counterpart's work: at the stages of its accesses for the host, at
     /// `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT` for another API, since an acquire operation happens in no other stage
     /// (Vulkan specification, "Queue Family Ownership Transfer").
     pub fn acquire(&self) -> vk::BufferMemoryBarrier2<'static> {
-        let (stages, access) = self.partner.scope(vk::AccessFlags2::HOST_WRITE);
-        let (from, to) = self.partner.families(self.queue_family);
-        // The consumer's stages chain the barrier behind that wait, and behind Vulkan's own last writes. An acquire operation
+        let (stages, access) = self.counterpart.scope(vk::AccessFlags2::HOST_WRITE);
+        let (from, to) = self.counterpart.families(self.queue_family);
+        // The stages of the accesses chain the barrier behind that wait, and behind Vulkan's own last writes. An acquire operation
         // ignores the access; a validation layer, which sees nothing of what lies between, does not.
         self.barrier()
-            .src_stage_mask(stages | self.consumer.stages)
-            .src_access_mask(access | writes(self.consumer.access))
-            .dst_stage_mask(self.consumer.stages)
-            .dst_access_mask(self.consumer.access)
+            .src_stage_mask(stages | self.accesses.stages)
+            .src_access_mask(access | writes(self.accesses.access))
+            .dst_stage_mask(self.accesses.stages)
+            .dst_access_mask(self.accesses.access)
             .src_queue_family_index(from)
             .dst_queue_family_index(to)
     }
 
-    /// The barrier that gives the buffer back to the partner, after Vulkan's last access.
+    /// The barrier that gives the buffer back to the counterpart, after Vulkan's last access.
     ///
-    /// The semaphore signal of the submission orders the partner's work after it.
+    /// The semaphore signal of the submission orders the counterpart's work after it.
     pub fn release(&self) -> vk::BufferMemoryBarrier2<'static> {
-        let (stages, access) = self.partner.scope(vk::AccessFlags2::HOST_READ | vk::AccessFlags2::HOST_WRITE);
-        let (from, to) = self.partner.families(self.queue_family);
+        let (stages, access) = self.counterpart.scope(vk::AccessFlags2::HOST_READ | vk::AccessFlags2::HOST_WRITE);
+        let (from, to) = self.counterpart.families(self.queue_family);
         self.barrier()
-            .src_stage_mask(self.consumer.stages)
-            .src_access_mask(self.consumer.access)
+            .src_stage_mask(self.accesses.stages)
+            .src_access_mask(self.accesses.access)
             .dst_stage_mask(stages)
             .dst_access_mask(access)
             .src_queue_family_index(to)
@@ -115,13 +115,13 @@ impl Handover {
 mod tests {
     use super::*;
 
-    fn handover(partner: Partner, consumer: Consumer) -> Handover {
-        Handover::of(vk::Buffer::null(), partner, 3, consumer)
+    fn handover(counterpart: Counterpart, accesses: BufferAccess) -> Handover {
+        Handover::of(vk::Buffer::null(), counterpart, 3, accesses)
     }
 
     #[test]
     fn external_moves_ownership_both_ways() {
-        let h = handover(Partner::External, Consumer::VERTEX_INPUT);
+        let h = handover(Counterpart::External, BufferAccess::VERTEX_INPUT);
         let (acquire, release) = (h.acquire(), h.release());
         assert_eq!((acquire.src_queue_family_index, acquire.dst_queue_family_index), (vk::QUEUE_FAMILY_EXTERNAL, 3));
         assert_eq!((release.src_queue_family_index, release.dst_queue_family_index), (3, vk::QUEUE_FAMILY_EXTERNAL));
@@ -134,13 +134,13 @@ mod tests {
 
     #[test]
     fn what_vulkan_wrote_before_is_named_again() {
-        let h = handover(Partner::External, Consumer::TRANSFER_READ | Consumer::TRANSFER_WRITE);
+        let h = handover(Counterpart::External, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE);
         assert_eq!(h.acquire().src_access_mask, vk::AccessFlags2::TRANSFER_WRITE);
     }
 
     #[test]
     fn host_moves_no_ownership_but_names_host_accesses() {
-        let h = handover(Partner::Host, Consumer::TRANSFER_READ);
+        let h = handover(Counterpart::Host, BufferAccess::TRANSFER_READ);
         let (acquire, release) = (h.acquire(), h.release());
         assert_eq!(acquire.src_queue_family_index, acquire.dst_queue_family_index);
         assert_eq!(acquire.src_access_mask, vk::AccessFlags2::HOST_WRITE);

@@ -30,7 +30,7 @@ pub struct BufferInfo<'a> {
     pub name: &'a str,
     /// Bytes; not zero.
     pub size: u64,
-    /// How Vulkan uses it; not empty. A [`Consumer`](crate::Consumer) knows.
+    /// How Vulkan uses it; not empty. A [`BufferAccess`](crate::BufferAccess) knows.
     pub usage: vk::BufferUsageFlags,
     /// Exportable, or mapped for the host. Default: exportable.
     pub placement: Placement,

@@ -15,7 +15,7 @@ impl ExportDevice {
     ///
     /// `HOST` is refused on every queue: a barrier that passes ownership on must not name it
     /// (VUID-VkBufferMemoryBarrier2-srcStageMask-03851), and [`Handover`](crate::Handover) and
-    /// [`ImageHandover`](crate::ImageHandover) add it themselves where the partner is the host.
+    /// [`ImageHandover`](crate::ImageHandover) add it themselves where the counterpart is the host.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] with what is too much, and [`Error::InvalidArgument`] for a family that does not exist.
@@ -36,7 +36,7 @@ impl ExportDevice {
         }
         if !foreign.is_empty() {
             return invalid(format!(
-                "queue family {family} of {} has no {foreign:?}, or its feature is not on; use another queue or consumer",
+                "queue family {family} of {} has no {foreign:?}, or its feature is not on; use another queue or other accesses",
                 self.name()
             ));
         }
@@ -184,8 +184,8 @@ const MAKERS: &[(Access, Stages)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::buffer::access::Consumer;
-    use crate::image::access::ImageConsumer;
+    use crate::buffer::access::BufferAccess;
+    use crate::image::access::ImageAccess;
 
     const ALL: vk::QueueFlags = vk::QueueFlags::from_raw(
         vk::QueueFlags::GRAPHICS.as_raw() | vk::QueueFlags::COMPUTE.as_raw() | vk::QueueFlags::TRANSFER.as_raw(),
@@ -194,24 +194,24 @@ mod tests {
     #[test]
     fn every_consumer_of_this_crate_fits_a_graphics_queue() {
         let buffers = [
-            Consumer::VERTEX_INPUT,
-            Consumer::INDEX_INPUT,
-            Consumer::INDIRECT,
-            Consumer::SHADER_READ,
-            Consumer::UNIFORM_READ,
-            Consumer::COMPUTE_READ,
-            Consumer::COMPUTE_READ_WRITE,
-            Consumer::TRANSFER_READ,
-            Consumer::TRANSFER_WRITE,
+            BufferAccess::VERTEX_INPUT,
+            BufferAccess::INDEX_INPUT,
+            BufferAccess::INDIRECT,
+            BufferAccess::SHADER_READ,
+            BufferAccess::UNIFORM_READ,
+            BufferAccess::COMPUTE_READ,
+            BufferAccess::COMPUTE_READ_WRITE,
+            BufferAccess::TRANSFER_READ,
+            BufferAccess::TRANSFER_WRITE,
         ];
         let images = [
-            ImageConsumer::SAMPLED,
-            ImageConsumer::COMPUTE_SAMPLED,
-            ImageConsumer::STORAGE_READ,
-            ImageConsumer::STORAGE_READ_WRITE,
-            ImageConsumer::COLOR_ATTACHMENT,
-            ImageConsumer::TRANSFER_READ,
-            ImageConsumer::TRANSFER_WRITE,
+            ImageAccess::SAMPLED,
+            ImageAccess::COMPUTE_SAMPLED,
+            ImageAccess::STORAGE_READ,
+            ImageAccess::STORAGE_READ_WRITE,
+            ImageAccess::COLOR_ATTACHMENT,
+            ImageAccess::TRANSFER_READ,
+            ImageAccess::TRANSFER_WRITE,
         ];
         let scopes = buffers.map(|c| (c.stages, c.access)).into_iter().chain(images.map(|c| (c.stages, c.access)));
         let allowed = allowed_stages(ALL, &EnabledFeatures::default());

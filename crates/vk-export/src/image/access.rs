@@ -11,16 +11,16 @@ use ash::vk;
 /// `VK_IMAGE_LAYOUT_GENERAL`, which fits every use.
 ///
 /// ```
-/// use vk_export::ImageConsumer;
+/// use vk_export::ImageAccess;
 /// use vk_export::ash::vk;
 ///
-/// assert_eq!(ImageConsumer::SAMPLED.layout, vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL);
-/// let sampled_and_read_back = ImageConsumer::SAMPLED | ImageConsumer::TRANSFER_READ;
+/// assert_eq!(ImageAccess::SAMPLED.layout, vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL);
+/// let sampled_and_read_back = ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ;
 /// assert_eq!(sampled_and_read_back.layout, vk::ImageLayout::GENERAL);
 /// # assert!(sampled_and_read_back.usage.contains(vk::ImageUsageFlags::TRANSFER_SRC));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ImageConsumer {
+pub struct ImageAccess {
     /// The image usage that this needs.
     pub usage: vk::ImageUsageFlags,
     /// The stages that touch the image.
@@ -32,7 +32,7 @@ pub struct ImageConsumer {
     pub layout: vk::ImageLayout,
 }
 
-impl ImageConsumer {
+impl ImageAccess {
     /// Sampled by vertex and fragment shaders.
     pub const SAMPLED: Self = Self {
         usage: vk::ImageUsageFlags::SAMPLED,
@@ -101,7 +101,7 @@ impl ImageConsumer {
     }
 }
 
-impl BitOr for ImageConsumer {
+impl BitOr for ImageAccess {
     type Output = Self;
 
     fn bitor(self, other: Self) -> Self {
@@ -115,12 +115,12 @@ mod tests {
 
     #[test]
     fn layouts_join_only_where_they_agree() {
-        let sampled = ImageConsumer::SAMPLED | ImageConsumer::COMPUTE_SAMPLED;
+        let sampled = ImageAccess::SAMPLED | ImageAccess::COMPUTE_SAMPLED;
         assert_eq!(sampled.layout, vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL);
-        assert!(sampled.stages.contains(vk::PipelineStageFlags2::COMPUTE_SHADER | ImageConsumer::SAMPLED.stages));
-        let mixed = sampled | ImageConsumer::COLOR_ATTACHMENT;
+        assert!(sampled.stages.contains(vk::PipelineStageFlags2::COMPUTE_SHADER | ImageAccess::SAMPLED.stages));
+        let mixed = sampled | ImageAccess::COLOR_ATTACHMENT;
         assert_eq!(mixed.layout, vk::ImageLayout::GENERAL);
         assert!(mixed.access.contains(vk::AccessFlags2::COLOR_ATTACHMENT_WRITE | sampled.access));
-        assert_eq!((mixed | ImageConsumer::COLOR_ATTACHMENT).layout, vk::ImageLayout::GENERAL);
+        assert_eq!((mixed | ImageAccess::COLOR_ATTACHMENT).layout, vk::ImageLayout::GENERAL);
     }
 }

@@ -2,25 +2,25 @@
 
 use ash::vk;
 
-use crate::buffer::barrier::Partner;
+use crate::buffer::barrier::Counterpart;
 use crate::buffer::barrier::writes;
 use crate::image::Image;
-use crate::image::access::ImageConsumer;
+use crate::image::access::ImageAccess;
 
 /// An image, the queue family that uses it, how, and with whom it is shared: all that its barriers need.
 ///
-/// The partner holds the image in `VK_IMAGE_LAYOUT_GENERAL`. A frame's commands take it over in two steps and give it
+/// The counterpart holds the image in `VK_IMAGE_LAYOUT_GENERAL`. A frame's commands take it over in two steps and give it
 /// back in two, each a dependency (`vkCmdPipelineBarrier2`) of its own, which all images and buffers of the frame share:
 ///
 /// | step | barriers |
 /// |---|---|
-/// | 1 | [`acquire`](Self::acquire): from the partner, in `GENERAL` |
-/// | 2 | [`enter`](Self::enter): into [`ImageConsumer::layout`], where that is another |
+/// | 1 | [`acquire`](Self::acquire): from the counterpart, in `GENERAL` |
+/// | 2 | [`transition_in`](Self::transition_in): into [`ImageAccess::layout`], where that is another |
 /// | | Vulkan's work |
-/// | 3 | [`leave`](Self::leave): back to `GENERAL` |
-/// | 4 | [`release`](Self::release): to the partner |
+/// | 3 | [`transition_out`](Self::transition_out): back to `GENERAL` |
+/// | 4 | [`release`](Self::release): to the counterpart |
 ///
-/// A new image is given to the partner once: [`initial`](Self::initial), then [`release`](Self::release).
+/// A new image is given to the counterpart once: [`initial`](Self::initial), then [`release`](Self::release).
 ///
 /// Each barrier is over all levels and layers.
 ///
@@ -32,66 +32,66 @@ use crate::image::access::ImageConsumer;
 pub struct ImageHandover {
     image: vk::Image,
     range: vk::ImageSubresourceRange,
-    partner: Partner,
+    counterpart: Counterpart,
     queue_family: u32,
-    consumer: ImageConsumer,
+    accesses: ImageAccess,
 }
 
 impl ImageHandover {
-    /// The hand-over of `image` between `partner` and `queue_family`, which uses it as `consumer` says.
+    /// The hand-over of `image` between `counterpart` and `queue_family`, which uses it as `accesses` says.
     ///
     /// Nothing is checked here: the barriers may be recorded if [`check_stages`](crate::ExportDevice::check_stages) and
-    /// [`check_layout`](crate::ExportDevice::check_layout) accept the consumer, with the usage that the image was made with.
-    pub fn new(image: &Image, partner: Partner, queue_family: u32, consumer: ImageConsumer) -> Self {
-        Self { image: image.as_raw(), range: image.range(), partner, queue_family, consumer }
+    /// [`check_layout`](crate::ExportDevice::check_layout) accept the accesses, with the usage that the image was made with.
+    pub fn new(image: &Image, counterpart: Counterpart, queue_family: u32, accesses: ImageAccess) -> Self {
+        Self { image: image.as_raw(), range: image.range(), counterpart, queue_family, accesses }
     }
 
     /// How Vulkan uses the image.
-    pub fn consumer(&self) -> ImageConsumer {
-        self.consumer
+    pub fn accesses(&self) -> ImageAccess {
+        self.accesses
     }
 
-    /// The barrier that takes the image over from the partner, in `GENERAL`.
+    /// The barrier that takes the image over from the counterpart, in `GENERAL`.
     ///
     /// From another API it must be behind a semaphore wait at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`: an acquire
     /// operation happens in no other stage (Vulkan specification, "Queue Family Ownership Transfer").
     pub fn acquire(&self) -> vk::ImageMemoryBarrier2<'static> {
-        let (stages, access) = self.partner.scope(vk::AccessFlags2::HOST_WRITE);
-        let (from, to) = self.partner.families(self.queue_family);
+        let (stages, access) = self.counterpart.scope(vk::AccessFlags2::HOST_WRITE);
+        let (from, to) = self.counterpart.families(self.queue_family);
         self.barrier(vk::ImageLayout::GENERAL, vk::ImageLayout::GENERAL)
-            .src_stage_mask(stages | self.consumer.stages)
-            .src_access_mask(access | writes(self.consumer.access))
-            .dst_stage_mask(self.consumer.stages)
-            .dst_access_mask(self.consumer.access)
+            .src_stage_mask(stages | self.accesses.stages)
+            .src_access_mask(access | writes(self.accesses.access))
+            .dst_stage_mask(self.accesses.stages)
+            .dst_access_mask(self.accesses.access)
             .src_queue_family_index(from)
             .dst_queue_family_index(to)
     }
 
-    /// The barrier that brings the acquired image into the consumer's layout; `None` where that is `GENERAL`.
-    pub fn enter(&self) -> Option<vk::ImageMemoryBarrier2<'static>> {
+    /// The barrier that brings the acquired image into the layout of the accesses; `None` where that is `GENERAL`.
+    pub fn transition_in(&self) -> Option<vk::ImageMemoryBarrier2<'static>> {
         let barrier =
-            self.transition(vk::ImageLayout::GENERAL, self.consumer.layout)?.dst_access_mask(self.consumer.access);
+            self.transition(vk::ImageLayout::GENERAL, self.accesses.layout)?.dst_access_mask(self.accesses.access);
         Some(barrier)
     }
 
     /// The barrier that brings the image back to `GENERAL` after Vulkan's last access; `None` where it never left.
-    pub fn leave(&self) -> Option<vk::ImageMemoryBarrier2<'static>> {
+    pub fn transition_out(&self) -> Option<vk::ImageMemoryBarrier2<'static>> {
         let barrier =
-            self.transition(self.consumer.layout, vk::ImageLayout::GENERAL)?.src_access_mask(self.consumer.access);
+            self.transition(self.accesses.layout, vk::ImageLayout::GENERAL)?.src_access_mask(self.accesses.access);
         Some(barrier)
     }
 
-    /// The barrier that gives the image to the partner, in `GENERAL`, where [`leave`](Self::leave) or
+    /// The barrier that gives the image to the counterpart, in `GENERAL`, where [`transition_out`](Self::transition_out) or
     /// [`initial`](Self::initial) brought it.
     ///
-    /// The semaphore signal of the submission, at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, orders the partner's work
+    /// The semaphore signal of the submission, at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, orders the counterpart's work
     /// after it.
     pub fn release(&self) -> vk::ImageMemoryBarrier2<'static> {
-        let (stages, access) = self.partner.scope(vk::AccessFlags2::HOST_READ | vk::AccessFlags2::HOST_WRITE);
-        let (from, to) = self.partner.families(self.queue_family);
+        let (stages, access) = self.counterpart.scope(vk::AccessFlags2::HOST_READ | vk::AccessFlags2::HOST_WRITE);
+        let (from, to) = self.counterpart.families(self.queue_family);
         self.barrier(vk::ImageLayout::GENERAL, vk::ImageLayout::GENERAL)
-            .src_stage_mask(self.consumer.stages)
-            .src_access_mask(self.consumer.access)
+            .src_stage_mask(self.accesses.stages)
+            .src_access_mask(self.accesses.access)
             .dst_stage_mask(stages)
             .dst_access_mask(access)
             .src_queue_family_index(to)
@@ -101,12 +101,12 @@ impl ImageHandover {
     /// The barrier that brings a new image to `GENERAL`; its contents are undefined then. A
     /// [`release`](Self::release) follows it.
     pub fn initial(&self) -> vk::ImageMemoryBarrier2<'static> {
-        self.barrier(vk::ImageLayout::UNDEFINED, vk::ImageLayout::GENERAL).dst_stage_mask(self.consumer.stages)
+        self.barrier(vk::ImageLayout::UNDEFINED, vk::ImageLayout::GENERAL).dst_stage_mask(self.accesses.stages)
     }
 
-    /// Between the consumer's stages and themselves: chained to the barrier before and the one after.
+    /// Between the stages of the accesses and themselves: chained to the barrier before and the one after.
     fn transition(&self, from: vk::ImageLayout, to: vk::ImageLayout) -> Option<vk::ImageMemoryBarrier2<'static>> {
-        let barrier = self.barrier(from, to).src_stage_mask(self.consumer.stages).dst_stage_mask(self.consumer.stages);
+        let barrier = self.barrier(from, to).src_stage_mask(self.accesses.stages).dst_stage_mask(self.accesses.stages);
         (from != to).then_some(barrier)
     }
 
@@ -134,8 +134,8 @@ mod tests {
     };
     const GENERAL: vk::ImageLayout = vk::ImageLayout::GENERAL;
 
-    fn handover(partner: Partner, consumer: ImageConsumer) -> ImageHandover {
-        ImageHandover { image: vk::Image::null(), range: RANGE, partner, queue_family: 3, consumer }
+    fn handover(counterpart: Counterpart, accesses: ImageAccess) -> ImageHandover {
+        ImageHandover { image: vk::Image::null(), range: RANGE, counterpart, queue_family: 3, accesses }
     }
 
     fn layouts(barrier: &vk::ImageMemoryBarrier2<'_>) -> (vk::ImageLayout, vk::ImageLayout) {
@@ -148,15 +148,14 @@ mod tests {
 
     /// The barriers of a frame in order.
     fn frame(h: &ImageHandover) -> Vec<vk::ImageMemoryBarrier2<'static>> {
-        [Some(h.acquire()), h.enter(), h.leave(), Some(h.release())].into_iter().flatten().collect()
+        [Some(h.acquire()), h.transition_in(), h.transition_out(), Some(h.release())].into_iter().flatten().collect()
     }
 
     #[test]
     fn ownership_and_layout_never_change_in_one_barrier() {
-        for partner in [Partner::External, Partner::Host] {
-            for consumer in [ImageConsumer::SAMPLED, ImageConsumer::STORAGE_READ_WRITE, ImageConsumer::COLOR_ATTACHMENT]
-            {
-                let h = handover(partner, consumer);
+        for counterpart in [Counterpart::External, Counterpart::Host] {
+            for accesses in [ImageAccess::SAMPLED, ImageAccess::STORAGE_READ_WRITE, ImageAccess::COLOR_ATTACHMENT] {
+                let h = handover(counterpart, accesses);
                 for barrier in frame(&h).into_iter().chain([h.initial()]) {
                     let (from, to) = families(&barrier);
                     assert!(from == to || barrier.old_layout == barrier.new_layout, "{barrier:?}");
@@ -168,12 +167,10 @@ mod tests {
 
     #[test]
     fn a_frame_ends_where_it_began_and_each_barrier_starts_where_the_last_ended() {
-        for consumer in [
-            ImageConsumer::SAMPLED,
-            ImageConsumer::STORAGE_READ,
-            ImageConsumer::TRANSFER_READ | ImageConsumer::TRANSFER_WRITE,
-        ] {
-            let h = handover(Partner::External, consumer);
+        for accesses in
+            [ImageAccess::SAMPLED, ImageAccess::STORAGE_READ, ImageAccess::TRANSFER_READ | ImageAccess::TRANSFER_WRITE]
+        {
+            let h = handover(Counterpart::External, accesses);
             let barriers = frame(&h);
             let mut layout = GENERAL;
             let mut family = vk::QUEUE_FAMILY_EXTERNAL;
@@ -198,19 +195,19 @@ mod tests {
 
     #[test]
     fn the_consumer_reads_in_its_own_layout() {
-        let h = handover(Partner::External, ImageConsumer::SAMPLED);
-        let (enter, leave) = (h.enter().unwrap_or_default(), h.leave().unwrap_or_default());
+        let h = handover(Counterpart::External, ImageAccess::SAMPLED);
+        let (enter, leave) = (h.transition_in().unwrap_or_default(), h.transition_out().unwrap_or_default());
         assert_eq!(layouts(&enter), (GENERAL, vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL));
         assert_eq!(layouts(&leave), (vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL, GENERAL));
         assert_eq!(enter.dst_access_mask, vk::AccessFlags2::SHADER_SAMPLED_READ);
-        let storage = handover(Partner::External, ImageConsumer::STORAGE_READ);
-        assert!(storage.enter().is_none() && storage.leave().is_none());
+        let storage = handover(Counterpart::External, ImageAccess::STORAGE_READ);
+        assert!(storage.transition_in().is_none() && storage.transition_out().is_none());
         assert_eq!(storage.acquire().dst_access_mask, vk::AccessFlags2::SHADER_STORAGE_READ);
     }
 
     #[test]
     fn a_new_image_is_brought_to_general_and_given_away() {
-        let h = handover(Partner::External, ImageConsumer::COLOR_ATTACHMENT);
+        let h = handover(Counterpart::External, ImageAccess::COLOR_ATTACHMENT);
         let (initial, release) = (h.initial(), h.release());
         assert_eq!(layouts(&initial), (vk::ImageLayout::UNDEFINED, GENERAL));
         assert_eq!(families(&initial), (vk::QUEUE_FAMILY_IGNORED, vk::QUEUE_FAMILY_IGNORED));
@@ -221,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_host_gets_no_ownership_but_sees_and_is_seen() {
-        let h = handover(Partner::Host, ImageConsumer::SAMPLED);
+        let h = handover(Counterpart::Host, ImageAccess::SAMPLED);
         assert!(frame(&h).iter().all(|barrier| barrier.src_queue_family_index == barrier.dst_queue_family_index));
         assert_eq!(h.acquire().src_access_mask, vk::AccessFlags2::HOST_WRITE);
         assert!(h.acquire().src_stage_mask.contains(vk::PipelineStageFlags2::HOST));

@@ -43,14 +43,14 @@ impl ImageKind {
 ///
 /// ```
 /// use vk_export::ash::vk;
-/// use vk_export::{ImageConsumer, ImageInfo, mip_count};
+/// use vk_export::{ImageAccess, ImageInfo, mip_count};
 ///
 /// let info = ImageInfo {
 ///     name: "smoke",
 ///     format: vk::Format::R16G16B16A16_SFLOAT,
 ///     extent: [1920, 1080, 1],
 ///     mip_levels: mip_count([1920, 1080, 1]),
-///     usage: ImageConsumer::SAMPLED.usage,
+///     usage: ImageAccess::SAMPLED.usage,
 ///     ..ImageInfo::default()
 /// };
 /// assert_eq!(info.mip_levels, 11);
@@ -71,7 +71,7 @@ pub struct ImageInfo<'a> {
     pub array_layers: u32,
     /// How texels lie in memory. Default: `OPTIMAL`. What the host maps is `LINEAR`.
     pub tiling: vk::ImageTiling,
-    /// How Vulkan uses it; not empty. An [`ImageConsumer`](crate::ImageConsumer) knows. Default: empty.
+    /// How Vulkan uses it; not empty. An [`ImageAccess`](crate::ImageAccess) knows. Default: empty.
     pub usage: vk::ImageUsageFlags,
     /// Further formats that it can be viewed in, such as the sRGB sibling of a UNORM format; uncompressed, with texels of
     /// the same size. Default: none.

@@ -78,18 +78,18 @@ fn fault(layout: Layout, usage: Usage) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::access::ImageConsumer;
+    use crate::image::access::ImageAccess;
 
     #[test]
     fn every_consumer_of_this_crate_is_in_a_layout_of_its_usage() {
         let consumers = [
-            ImageConsumer::SAMPLED,
-            ImageConsumer::COMPUTE_SAMPLED,
-            ImageConsumer::STORAGE_READ,
-            ImageConsumer::STORAGE_READ_WRITE,
-            ImageConsumer::COLOR_ATTACHMENT,
-            ImageConsumer::TRANSFER_READ,
-            ImageConsumer::TRANSFER_WRITE,
+            ImageAccess::SAMPLED,
+            ImageAccess::COMPUTE_SAMPLED,
+            ImageAccess::STORAGE_READ,
+            ImageAccess::STORAGE_READ_WRITE,
+            ImageAccess::COLOR_ATTACHMENT,
+            ImageAccess::TRANSFER_READ,
+            ImageAccess::TRANSFER_WRITE,
         ];
         for first in consumers {
             for second in consumers {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytemuck::Pod;
 use vk_export::ash::vk;
-use vk_export::{Block, BlockInfo, Buffer, Consumer};
+use vk_export::{Block, BlockInfo, Buffer, BufferAccess};
 
 use crate::compute::Compute;
 use crate::compute::mapped::Mapped;
@@ -28,19 +28,19 @@ pub struct SharedPoolInfo<'a> {
     /// Bytes of one block, rounded up to a power of two and to 64 KiB; not zero. Default: 64 MiB.
     pub block_size: u64,
     /// How Vulkan uses the buffers, all uses together; each buffer is made with all of them. Default: all that the
-    /// constants of [`Consumer`] name.
+    /// constants of [`BufferAccess`] name.
     pub usage: vk::BufferUsageFlags,
 }
 
 impl Default for SharedPoolInfo<'_> {
     fn default() -> Self {
-        let all = Consumer::VERTEX_INPUT
-            | Consumer::INDEX_INPUT
-            | Consumer::INDIRECT
-            | Consumer::SHADER_READ
-            | Consumer::UNIFORM_READ
-            | Consumer::TRANSFER_READ
-            | Consumer::TRANSFER_WRITE;
+        let all = BufferAccess::VERTEX_INPUT
+            | BufferAccess::INDEX_INPUT
+            | BufferAccess::INDIRECT
+            | BufferAccess::SHADER_READ
+            | BufferAccess::UNIFORM_READ
+            | BufferAccess::TRANSFER_READ
+            | BufferAccess::TRANSFER_WRITE;
         Self { name: "pool", block_size: 64 << 20, usage: all.usage }
     }
 }
@@ -190,8 +190,8 @@ impl SharedPool {
         })
     }
 
-    /// That `object` may be made here for `compute` and used as `consumer` says.
-    pub(crate) fn check(&self, compute: &Compute, consumer: Consumer, object: &str) -> Result<()> {
+    /// That `object` may be made here for `compute` and used as `accesses` says.
+    pub(crate) fn check(&self, compute: &Compute, accesses: BufferAccess, object: &str) -> Result<()> {
         let invalid = |reason| Err(Error::InvalidArgument { object: object.to_owned(), reason });
         if !self.0.compute.is_same(compute) {
             return invalid(format!(
@@ -199,7 +199,7 @@ impl SharedPool {
                 self.name()
             ));
         }
-        let more = consumer.usage & !self.0.usage;
+        let more = accesses.usage & !self.0.usage;
         if !more.is_empty() {
             return invalid(format!(
                 "pool \"{}\" was made without {more:?}; add it to SharedPoolInfo::usage",

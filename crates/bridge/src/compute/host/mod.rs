@@ -6,7 +6,7 @@ pub(crate) mod stream;
 use std::time::Duration;
 
 use vk_export::ash::vk;
-use vk_export::{Partner, Placement};
+use vk_export::{Counterpart, Placement};
 
 use crate::compute::host::stream::HostStream;
 use crate::compute::mapped::Sharing;
@@ -15,7 +15,7 @@ use crate::timeline::Timeline;
 
 /// Memory is mapped, and images lie in rows.
 pub(super) const SHARING: Sharing =
-    Sharing { partner: Partner::Host, placement: Placement::HostVisible, tiling: vk::ImageTiling::LINEAR };
+    Sharing { counterpart: Counterpart::Host, placement: Placement::HostVisible, tiling: vk::ImageTiling::LINEAR };
 
 /// The compute thread's queue and an exchange's timelines.
 pub(crate) struct HostLink {

@@ -24,11 +24,11 @@ pub(crate) struct HostStream(Arc<Owner>);
 /// other holds while it joins a thread of the driver's, which waits for that same handler. Solution: the thread has exited
 /// before whoever drops this can go on to destroy the device. Remove when: no supported driver does so.
 struct Owner {
-    shared: Arc<Shared>,
+    shared: Arc<Worker>,
     worker: Option<JoinHandle<()>>,
 }
 
-struct Shared {
+struct Worker {
     state: Mutex<State>,
     /// The thread that works through the queue.
     worker: OnceLock<ThreadId>,
@@ -66,7 +66,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 impl HostStream {
     pub(crate) fn new() -> Result<Self> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Worker {
             state: Mutex::new(State {
                 jobs: VecDeque::with_capacity(QUEUE),
                 enqueued: 0,
@@ -147,7 +147,7 @@ impl HostStream {
     }
 }
 
-impl Shared {
+impl Worker {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

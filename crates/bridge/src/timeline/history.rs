@@ -7,7 +7,7 @@ use crate::timeline::signaller::Signaller;
 
 /// The last signal and the last wait that were enqueued on each timeline of an exchange.
 #[derive(Debug)]
-pub(crate) struct Trail {
+pub(crate) struct History {
     exchange: String,
     computed: Marks,
     rendered: Marks,
@@ -19,7 +19,7 @@ struct Marks {
     wait: AtomicU64,
 }
 
-impl Trail {
+impl History {
     pub(crate) fn new(exchange: &str) -> Self {
         Self { exchange: exchange.to_owned(), computed: Marks::default(), rendered: Marks::default() }
     }
@@ -59,7 +59,7 @@ impl fmt::Display for Marks {
     }
 }
 
-impl fmt::Display for Trail {
+impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "computed: {}; rendered: {}", self.computed, self.rendered)
     }
