@@ -66,6 +66,7 @@
 //! | `image_objects` | texture and surface objects, made once |
 //! | `order`, `guests`, `refusal`, `mark` | order between the streams that use one buffer or image |
 //! | `reaper` | driver calls that may block, made on a thread of their own |
+//! | `logging` | calls of the program's logger, whose panics end there |
 //! | `semaphore`, `stream` | imported semaphores, waits and signals |
 //! | `graph`, `capture` | a frame as a CUDA graph, and buffers while one is captured |
 //! | `error`, `call`, `code`, `version` | what can go wrong; the driver's codes and versions |
@@ -82,6 +83,7 @@ mod error;
 mod handle;
 mod image;
 mod leak;
+mod logging;
 mod memory;
 mod reaper;
 mod semaphore;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::device::CudaDevice;
 use crate::error::{Error, Object};
+use crate::logging::isolated;
 use crate::stream::capture;
 use crate::sys::{CallError, CallResult, Driver, TIMEOUT};
 
@@ -68,13 +69,12 @@ pub(crate) fn call(
 /// drops is freed at once), and on a thread that captures a graph.
 fn reaper() -> Option<&'static Arc<Reaper>> {
     static REAPER: OnceLock<Option<Arc<Reaper>>> = OnceLock::new();
-    let reaper = REAPER.get_or_init(|| {
-        Reaper::start()
-            .inspect_err(|error| {
-                log::warn!("the thread that frees CUDA objects did not start ({error}): destructors may block")
-            })
-            .ok()
-    });
+    let mut failure = None;
+    let reaper = REAPER.get_or_init(|| Reaper::start().map_err(|error| failure = Some(error)).ok());
+    // Not while others wait for the cell, this thread among them should its logger free something.
+    if let Some(error) = failure {
+        isolated(|| log::warn!("the thread that frees CUDA objects did not start ({error}): destructors may block"));
+    }
     // On a thread that captures the driver refuses to free what the graph may use; on another one it would not.
     let here = capture::is_active() || reaper.as_ref().is_some_and(|reaper| reaper.is_current());
     reaper.as_ref().filter(|_| !here)

@@ -7,6 +7,7 @@ use crate::device::CudaDevice;
 use crate::error::{Error, Object};
 use crate::handle::{ImportHandle, give};
 use crate::leak::count_leak;
+use crate::logging::isolated;
 use crate::reaper;
 use crate::sys::SemaphoreHandle;
 
@@ -64,8 +65,9 @@ impl ImportedSemaphore {
             // SAFETY: `raw` is open, `give` holds it; this function's caller answers for its origin and kind.
             unsafe { device.driver().import_semaphore(raw, kind) }
         })?;
-        log::trace!("import {object}: {kind:?}");
-        Ok(Self { handle, kind, name: name.into(), device: device.clone() })
+        let imported = Self { handle, kind, name: name.into(), device: device.clone() };
+        isolated(|| log::trace!("import {object}: {kind:?}"));
+        Ok(imported)
     }
 
     /// Binary or timeline.
@@ -101,10 +103,11 @@ impl Drop for ImportedSemaphore {
             unsafe { driver.destroy_semaphore(handle) }
         });
         match destroyed {
-            Ok(()) => log::trace!("destroy {}", self.object()),
+            Ok(()) => isolated(|| log::trace!("destroy {}", self.object())),
             Err(error) => {
                 count_leak();
-                log::error!("{}", error.at(&self.object(), self.device.name()));
+                let error = error.at(&self.object(), self.device.name());
+                isolated(|| log::error!("{error}"));
             }
         }
     }

@@ -68,7 +68,9 @@ impl<T: Pod> MappedBuffer<T> {
         let order = StreamOrder::new(home, memory.device(), &object)?;
         let own = LinearMapping::map(memory, info.offset, size)?;
         let (pointer, backing) = (own.pointer(), BufferBacking::Own(own));
-        Ok(Self { pointer, len: info.len, mapping: Mapping::new(backing, order), element: PhantomData })
+        let mapped = Self { pointer, len: info.len, mapping: Mapping::new(backing, order), element: PhantomData };
+        memory.log_mapped(mapped.mapping.backing().range());
+        Ok(mapped)
     }
 
     /// Takes a part of `block`, of bytes that no other buffer has. `home` as for [`map`](Self::map).

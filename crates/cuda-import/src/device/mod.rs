@@ -14,6 +14,7 @@ use crate::device::probe::DeviceReport;
 use crate::device::template::Template;
 use crate::device::version::DriverVersion;
 use crate::error::{Error, PresentDevice};
+use crate::logging::isolated;
 use crate::sys::{CallError, Current, Driver, Restoring};
 
 /// A device to import into, with its context. Clones share it; any thread may use it.
@@ -61,11 +62,13 @@ impl CudaDevice {
         let version = driver.version().map_err(|error| error.at("", ""))?;
         let report =
             probe::describe(driver, context.cu_device(), context.ordinal()).map_err(|error| error.at("", ""))?;
-        log::debug!("device {} ({}), ordinal {}", report.name, report.uuid, report.ordinal);
         let version = DriverVersion::from_raw(version);
         let template = Template::new(&mut context);
         let context = Restoring::new(context);
-        Ok(Self { inner: Arc::new(Inner { driver, version, report, context, template }) })
+        let device = Self { inner: Arc::new(Inner { driver, version, report, context, template }) };
+        let report = device.report();
+        isolated(|| log::debug!("device {} ({}), ordinal {}", report.name, report.uuid, report.ordinal));
+        Ok(device)
     }
 
     /// The marketing name.

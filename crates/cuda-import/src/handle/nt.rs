@@ -125,7 +125,20 @@ fn kind(handle: HANDLE) -> Option<String> {
     }
     // SAFETY: PUBLIC_OBJECT_TYPE_INFORMATION begins with the type's name, and the call filled the aligned buffer with one.
     let name = unsafe { buffer.as_ptr().cast::<UNICODE_STRING>().read() };
-    // SAFETY: so many bytes of text are at the pointer, which is to the rest of the buffer.
+    // SAFETY: the call made the string, whose text is in the rest of the buffer.
+    unsafe { text(&name) }
+}
+
+/// None where there is no text.
+///
+/// # Safety
+/// Unless the pointer is null, so many bytes of text are there.
+unsafe fn text(name: &UNICODE_STRING) -> Option<String> {
+    // The pointer of an empty string may be null, which no slice starts at.
+    if name.Buffer.is_null() {
+        return None;
+    }
+    // SAFETY: the pointer is not null; the caller answers for what is there.
     let text = unsafe { std::slice::from_raw_parts(name.Buffer, usize::from(name.Length) / 2) };
     Some(String::from_utf16_lossy(text))
 }
@@ -150,6 +163,17 @@ mod tests {
     fn is_open(mut writer: &std::io::PipeWriter) -> bool {
         use std::io::Write;
         writer.write(b"x").is_ok()
+    }
+
+    #[test]
+    fn a_name_without_text_is_none() {
+        let nothing = UNICODE_STRING { Length: 0, MaximumLength: 0, Buffer: null_mut() };
+        // SAFETY: the pointer is null.
+        assert_eq!(unsafe { text(&nothing) }, None);
+        let mut letters = [u16::from(b'F'), u16::from(b'i')];
+        let short = UNICODE_STRING { Length: 4, MaximumLength: 4, Buffer: letters.as_mut_ptr() };
+        // SAFETY: the array has the four bytes.
+        assert_eq!(unsafe { text(&short) }.as_deref(), Some("Fi"));
     }
 
     #[test]

@@ -28,11 +28,12 @@ use crate::image::problem::ImageProblem;
 use crate::image::texel::Texel;
 use crate::image::texture::TextureInfo;
 use crate::leak::count_leak;
+use crate::logging::isolated;
 use crate::memory::mapping::{Backing, Mapping};
 use crate::memory::{ImportedMemory, range_within};
 use crate::stream::order::StreamOrder;
 use crate::sys;
-use crate::sys::{ArrayHandle, CallResult, Driver, MemoryHandle, MipmappedArrayHandle, Resource};
+use crate::sys::{ArrayHandle, CallResult, Current, Driver, MemoryHandle, MipmappedArrayHandle, Resource};
 
 /// An image of `T` in imported memory, with its mip levels and layers, on a home stream. Reached through
 /// [`view`](Self::view) and [`view_mut`](Self::view_mut), which lend texture and surface objects for kernels and copy. Any
@@ -122,12 +123,20 @@ impl<T: Texel> MappedImage<T> {
             unsafe { map_array::<T>(driver, handle, info, memory) }
         })?;
         let backing = ImageBacking { array, range, objects: ImageObjects::default(), memory: Arc::clone(memory) };
-        Ok(Self { levels, info: *info, mapping: Mapping::new(backing, order), texel: PhantomData })
+        let mapped = Self { levels, info: *info, mapping: Mapping::new(backing, order), texel: PhantomData };
+        memory.log_mapped(&mapped.mapping.backing().range);
+        Ok(mapped)
     }
 
     /// The texture object of this description.
     pub(crate) fn texture(&self, texture: &TextureInfo) -> Result<u64, Error> {
-        let made = self.mapping.backing().objects.texture(texture, || {
+        let objects = &self.mapping.backing().objects;
+        if let Some(made) = objects.find_texture(texture) {
+            return Ok(made);
+        }
+        // Bound by nobody under the lock of the list: giving a context back may call the logger.
+        let _current = self.bind()?;
+        let made = objects.texture(texture, || {
             let problem = texture.check(self.info.kind, T::FORMAT, self.info.levels);
             problem.map_err(|problem| self.refuse(problem))?;
             // A chain takes normalised coordinates even if it has one level, which alone does not.
@@ -146,7 +155,13 @@ impl<T: Texel> MappedImage<T> {
 
     /// The surface object of this mip level.
     pub(crate) fn surface(&self, level: u32) -> Result<u64, Error> {
-        let made = self.mapping.backing().objects.surface(level, || {
+        let objects = &self.mapping.backing().objects;
+        if let Some(made) = objects.find_surface(level) {
+            return Ok(made);
+        }
+        // As for textures.
+        let _current = self.bind()?;
+        let made = objects.surface(level, || {
             let array = self.level(level)?;
             if !self.info.surface {
                 return Err(self.refuse(ImageProblem::NoSurfaces));
@@ -248,6 +263,11 @@ impl<T> MappedImage<T> {
         called.map_err(|error| error.at(self.object(), device.name()))
     }
 
+    fn bind(&self) -> Result<Current, Error> {
+        let device = self.memory().device();
+        device.bind().map_err(|error| error.at(self.object(), device.name()))
+    }
+
     pub(crate) fn level(&self, level: u32) -> Result<ArrayHandle, Error> {
         let array = usize::try_from(level).ok().and_then(|level| self.levels.get(level));
         array.copied().ok_or_else(|| self.refuse(ImageProblem::NoSuchLevel { level, levels: self.info.levels }))
@@ -316,7 +336,8 @@ unsafe fn map_array<T: Texel>(
             if let Err(error) = unsafe { driver.destroy_array(array) } {
                 memory.keep();
                 count_leak();
-                log::error!("{}", error.at(Object("image", memory.name()), memory.device().name()));
+                let error = error.at(Object("image", memory.name()), memory.device().name());
+                isolated(|| log::error!("{error}"));
             }
             Err(error)
         }

@@ -27,6 +27,14 @@ pub(crate) struct Made {
 }
 
 impl ImageObjects {
+    pub(crate) fn find_texture(&self, info: &TextureInfo) -> Option<u64> {
+        find(&self.made().textures, info)
+    }
+
+    pub(crate) fn find_surface(&self, level: u32) -> Option<u64> {
+        find(&self.made().surfaces, &level)
+    }
+
     /// The texture object of this description, from `make` if there is none yet. None where there are too many.
     pub(crate) fn texture<E>(
         &self,
@@ -71,13 +79,17 @@ impl Made {
     }
 }
 
+fn find<K: PartialEq>(list: &[(K, u64)], key: &K) -> Option<u64> {
+    list.iter().find(|(known, _)| known == key).map(|(_, object)| *object)
+}
+
 fn find_or_make<K: PartialEq + Clone, E>(
     list: &mut Vec<(K, u64)>,
     key: &K,
     make: impl FnOnce() -> Result<u64, E>,
 ) -> Result<Option<u64>, E> {
-    if let Some((_, object)) = list.iter().find(|(known, _)| known == key) {
-        return Ok(Some(*object));
+    if let Some(object) = find(list, key) {
+        return Ok(Some(object));
     }
     if list.len() >= MOST {
         return Ok(None);

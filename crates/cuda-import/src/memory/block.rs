@@ -36,7 +36,9 @@ impl MappedBlock {
         let order = StreamOrder::new(home, memory.device(), &memory.object())?;
         let whole = LinearMapping::map(memory, 0, memory.allocation_size())?;
         let mapping = Mapping::new(whole, order);
-        Ok(Arc::new(Self { mapping, taken: Mutex::new(BTreeMap::new()) }))
+        let block = Arc::new(Self { mapping, taken: Mutex::new(BTreeMap::new()) });
+        memory.log_mapped(&(0..memory.allocation_size()));
+        Ok(block)
     }
 
     /// In bytes.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Object};
 use crate::leak::count_leak;
+use crate::logging::isolated;
 use crate::memory::ImportedMemory;
 use crate::stream::order::StreamOrder;
 
@@ -79,7 +80,7 @@ impl<B: Backing> Drop for Mapping<B> {
         if self.live
             && let Err(error) = self.end()
         {
-            log::error!("{error}");
+            isolated(|| log::error!("{error}"));
         }
     }
 }

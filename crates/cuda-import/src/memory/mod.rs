@@ -14,6 +14,7 @@ use crate::device::CudaDevice;
 use crate::error::{Error, Object};
 use crate::handle::{ImportHandle, give};
 use crate::leak::count_leak;
+use crate::logging::isolated;
 use crate::reaper;
 use crate::sys::{CallResult, Driver, MemoryHandle};
 
@@ -74,15 +75,16 @@ impl ImportedMemory {
             // SAFETY: `raw` is open, `give` holds it; this function's caller answers for its origin, size and flag.
             unsafe { device.driver().import_memory(raw, info.allocation_size, info.dedicated) }
         })?;
-        log::trace!("import {object}: {} bytes, dedicated {}", info.allocation_size, info.dedicated);
-        Ok(Arc::new(Self {
+        let imported = Arc::new(Self {
             handle,
             device: device.clone(),
             name: info.name.into(),
             allocation_size: info.allocation_size,
             dedicated: info.dedicated,
             mapped: Mutex::new(Vec::new()),
-        }))
+        });
+        isolated(|| log::trace!("import {object}: {} bytes, dedicated {}", info.allocation_size, info.dedicated));
+        Ok(imported)
     }
 
     /// For errors, logs and traces.
@@ -119,19 +121,13 @@ impl ImportedMemory {
     ) -> Result<(M, Range<u64>), Error> {
         let range = range_within(self, offset, size)?;
         self.device.check_recorded()?;
-        let mut mapped = self.mapped();
-        if let Some(other) = mapped.iter().find(|other| overlap(other, &range)) {
-            return Err(Error::Overlap {
-                object: self.object().to_string(),
-                offset,
-                end: range.end,
-                mapped: other.clone(),
-            });
-        }
+        // Claimed before the call, and not under the lock: what is called may call the logger.
+        self.claim(&range)?;
         let mapping = self.device.bind().and_then(|_current| map(self.device.driver(), self.handle));
-        let mapping = mapping.map_err(|error| error.at(self.object(), self.device.name()))?;
-        mapped.push(range.clone());
-        log::trace!("map {}: bytes {}..{}", self.object(), range.start, range.end);
+        let mapping = mapping.map_err(|error| {
+            self.give_back(&range);
+            error.at(self.object(), self.device.name())
+        })?;
         Ok((mapping, range))
     }
 
@@ -143,9 +139,32 @@ impl ImportedMemory {
         unmap: impl FnOnce(Driver) -> CallResult<()> + Send + 'static,
     ) -> Result<(), Error> {
         reaper::call(&self.device, unmap).map_err(|error| error.at(&self.object(), self.device.name()))?;
-        self.mapped().retain(|other| other != range);
-        log::trace!("unmap {}: bytes {}..{}", self.object(), range.start, range.end);
+        self.give_back(range);
+        isolated(|| log::trace!("unmap {}: bytes {}..{}", self.object(), range.start, range.end));
         Ok(())
+    }
+
+    /// For whoever has become the owner of what [`map`](Self::map) mapped.
+    pub(crate) fn log_mapped(&self, range: &Range<u64>) {
+        isolated(|| log::trace!("map {}: bytes {}..{}", self.object(), range.start, range.end));
+    }
+
+    fn claim(&self, range: &Range<u64>) -> Result<(), Error> {
+        let mut mapped = self.mapped();
+        if let Some(other) = mapped.iter().find(|other| overlap(other, range)) {
+            return Err(Error::Overlap {
+                object: self.object().to_string(),
+                offset: range.start,
+                end: range.end,
+                mapped: other.clone(),
+            });
+        }
+        mapped.push(range.clone());
+        Ok(())
+    }
+
+    fn give_back(&self, range: &Range<u64>) {
+        self.mapped().retain(|other| other != range);
     }
 
     /// Keeps the memory, and with it the device and the context, for good: for mappings that could not be freed and must
@@ -169,10 +188,11 @@ impl Drop for ImportedMemory {
             unsafe { driver.destroy_memory(handle) }
         });
         match destroyed {
-            Ok(()) => log::trace!("destroy {}", self.object()),
+            Ok(()) => isolated(|| log::trace!("destroy {}", self.object())),
             Err(error) => {
                 count_leak();
-                log::error!("{}", error.at(&self.object(), self.device.name()));
+                let error = error.at(&self.object(), self.device.name());
+                isolated(|| log::error!("{error}"));
             }
         }
     }

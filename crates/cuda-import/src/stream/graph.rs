@@ -10,6 +10,7 @@ use cudarc::driver::CudaStream;
 use crate::device::{CudaDevice, check_recorded};
 use crate::error::{Error, Object};
 use crate::leak::count_leak;
+use crate::logging::isolated;
 use crate::semaphore::ImportedSemaphore;
 use crate::stream::capture::CaptureScope;
 use crate::stream::refusal::{check_capture, check_context};
@@ -117,12 +118,12 @@ impl FrameGraph {
         let (wait_node, signal_node) = graph.semaphore_nodes().map_err(failed)?.ok_or_else(|| refused(SEMAPHORES))?;
         // SAFETY: the graph is alive, and nobody else has it.
         let exec = unsafe { device.driver().instantiate(handle) }.map_err(failed)?;
-        log::trace!("capture {object}");
         let (wait, signal) = ((wait_node, wait.handle()), (signal_node, signal.handle()));
         let made = Self { exec, wait, signal, stream: Restoring::new(Arc::clone(stream)), graph };
         // So that the first launch costs no more than the next.
         // SAFETY: it was just made, and nobody else has it.
         unsafe { device.driver().upload(exec, stream) }.map_err(failed)?;
+        isolated(|| log::trace!("capture {object}"));
         Ok(made)
     }
 
@@ -159,7 +160,7 @@ impl FrameGraph {
             unsafe { driver.launch_graph(exec, &self.stream) }
         };
         launch().map_err(failed)?;
-        log::trace!("launch {}: wait {wait_value}, signal {signal_value}", self.graph.object());
+        isolated(|| log::trace!("launch {}: wait {wait_value}, signal {signal_value}", self.graph.object()));
         Ok(())
     }
 
@@ -183,10 +184,11 @@ impl Drop for FrameGraph {
         // SAFETY: it is alive, and not used after its owner's drop. Launches that still run are allowed.
         let destroyed = device.bind().and_then(|_current| unsafe { device.driver().destroy_exec(self.exec) });
         match destroyed {
-            Ok(()) => log::trace!("destroy {}", self.graph.object()),
+            Ok(()) => isolated(|| log::trace!("destroy {}", self.graph.object())),
             Err(error) => {
                 count_leak();
-                log::error!("{}", error.at(self.graph.object(), device.name()));
+                let error = error.at(self.graph.object(), device.name());
+                isolated(|| log::error!("{error}"));
             }
         }
     }
@@ -224,7 +226,8 @@ impl Drop for Graph {
             self.device.bind().and_then(|_current| unsafe { self.device.driver().destroy_graph(self.handle) });
         if let Err(error) = destroyed {
             count_leak();
-            log::error!("{}", error.at(self.object(), self.device.name()));
+            let error = error.at(self.object(), self.device.name());
+            isolated(|| log::error!("{error}"));
         }
     }
 }
@@ -271,7 +274,8 @@ impl Drop for Capture<'_> {
         });
         if let Err(error) = thrown {
             // Usual where a forbidden call ended the capture before.
-            log::debug!("{}", error.at("a capture that was given up", self.device.name()));
+            let error = error.at("a capture that was given up", self.device.name());
+            isolated(|| log::debug!("{error}"));
         }
     }
 }

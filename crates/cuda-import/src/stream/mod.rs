@@ -15,6 +15,7 @@ use cudarc::driver::{CudaContext, CudaStream};
 
 use crate::device::check_recorded;
 use crate::error::Error;
+use crate::logging::isolated;
 use crate::semaphore::ImportedSemaphore;
 use crate::stream::refusal::check_capture;
 use crate::sys;
@@ -214,7 +215,7 @@ fn for_all<P: Copy>(
     let enqueued = gather(points, params, |handles, params| enqueue(driver, handles, params));
     enqueued.map_err(|error| error.at(names(points), device.name()))?;
     for point in points {
-        log::trace!("{verb} {}: {}", point.semaphore.object(), point.value);
+        isolated(|| log::trace!("{verb} {}: {}", point.semaphore.object(), point.value));
     }
     Ok(())
 }

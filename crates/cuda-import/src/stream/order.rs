@@ -18,6 +18,7 @@ use cudarc::driver::{CudaStream, DriverError, SyncOnDrop};
 use crate::device::CudaDevice;
 use crate::error::code::DriverCode;
 use crate::error::{Error, Object};
+use crate::logging::isolated;
 use crate::reaper;
 use crate::reaper::NotFreed;
 use crate::stream::Mark;
@@ -74,9 +75,11 @@ impl StreamOrder {
             Ok(guard) => Some(guard),
             Err(refusal) => {
                 let (note, code) = (refusal.note(), DriverCode(refusal.note().0 as u32));
-                log::warn!(
-                    "a stream is refused an object of another stream ({refusal:?}, {code}): it is lent a null pointer"
-                );
+                isolated(|| {
+                    log::warn!(
+                        "a stream is refused an object of another stream ({refusal:?}, {code}): it is lent a null pointer"
+                    );
+                });
                 self.note(note, stream);
                 None
             }
@@ -142,10 +145,14 @@ impl StreamOrder {
         self.check_capture(stream)?;
         if !is_same(stream, &self.home) {
             self.wait_on_host()?;
-            return Ok(self.guests()?.guard(stream)?);
+            let guests = self.guests()?;
+            // A capture may have begun meanwhile.
+            self.check_capture(stream)?;
+            return Ok(guests.guard(stream)?);
         }
         if self.guests.get().is_some() {
             self.wait_on_host()?;
+            self.check_capture(stream)?;
         }
         Ok(SyncOnDrop::Record(None))
     }
@@ -243,9 +250,11 @@ impl StreamOrder {
         let driver = self.device.driver();
         if let Err(error) = self.check_failure() {
             let code = DriverCode(error.code);
-            log::warn!(
-                "where the work of a stream ends was not recorded ({code}): the host waits for all of the context"
-            );
+            isolated(|| {
+                log::warn!(
+                    "where the work of a stream ends was not recorded ({code}): the host waits for all of the context"
+                );
+            });
             reaper::call(&self.device, Driver::synchronize_context).map_err(NotFreed::into_call)?;
             *self.failure() = None;
             return Ok(());
@@ -328,8 +337,10 @@ fn poll(call: &'static str, start: Instant, mut done: impl FnMut() -> CallResult
 
 fn warn(error: CallError) {
     let code = DriverCode(error.code);
-    log::warn!(
-        "streams that share an object cannot wait for each other ({} failed: {code}): the host waits",
-        error.call
-    );
+    isolated(|| {
+        log::warn!(
+            "streams that share an object cannot wait for each other ({} failed: {code}): the host waits",
+            error.call
+        );
+    });
 }

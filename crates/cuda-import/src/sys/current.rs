@@ -12,6 +12,7 @@ use cudarc::driver::{CudaContext, sys as cu};
 
 use super::{CallError, CallResult, Driver, check};
 use crate::error::code::DriverCode;
+use crate::logging::isolated;
 
 /// While it lives the context that was asked for is current; then the one before is again, or none.
 #[must_use = "the context is current only as long as this lives"]
@@ -77,7 +78,8 @@ impl Drop for Current {
         let restored = match driver.current() {
             Ok(current) if current == context => Ok(()),
             Ok(_) => driver.set_current(context),
-            Err(error) => driver.set_current(context).and(Err(error)),
+            // Perhaps what was dropped has taken the context with it, so it is not made current untold.
+            Err(error) => Err(error),
         };
         if let Err(error) = restored {
             warn(&error);
@@ -87,7 +89,9 @@ impl Drop for Current {
 
 fn warn(error: &CallError) {
     let code = DriverCode(error.code);
-    log::warn!("another context may be current on this host thread than before: {} failed: {code}", error.call);
+    isolated(|| {
+        log::warn!("another context may be current on this host thread than before: {} failed: {code}", error.call);
+    });
 }
 
 /// Whether a drop now would call the driver.
