@@ -3,20 +3,24 @@
 //! Unsafe because copies are told where they go by address.
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::RangeBounds;
+use std::time::Duration;
 
 use cudarc::driver::sys::CUdeviceptr;
 use cudarc::driver::{CudaContext, CudaStream, SyncOnDrop};
 
 use crate::buffer::linear::{DeviceSink, DeviceSource};
-use crate::device::check_recorded;
+use crate::device::{CudaDevice, check_recorded};
 use crate::error::Error;
+use crate::error::code::DriverCode;
 use crate::image::MappedImage;
 use crate::image::info::Region;
 use crate::image::problem::ImageProblem;
 use crate::image::texel::Texel;
 use crate::image::texture::{Surface, Texture, TextureInfo};
+use crate::stream::capture::{Role, role};
 use crate::stream::refusal::{check_context, check_stream};
 use crate::sys::{CallError, INVALID_VALUE, Linear, array_copy};
 
@@ -282,12 +286,30 @@ unsafe fn copy_on_host<T: Texel>(
     // SAFETY: the caller's promise; what is enqueued has ended below.
     unsafe { enqueue(image, stream, region, linear) }?;
     let device = image.memory().device();
-    let wait = || device.bind().and_then(|_current| device.driver().synchronize(stream));
-    wait().map_err(|error| {
-        // The copy must not go on when the slice is given back. Where waiting fails again the context is lost, and nothing runs.
-        let _ = wait();
+    let ended = device.bind().and_then(|_current| device.driver().synchronize(stream));
+    ended.map_err(|error| {
+        wait_for_idle(device, stream);
         error.at(image.object(), device.name())
     })
+}
+
+/// Waits without a limit until the driver says that the stream is idle or that the context is lost, in which case nothing runs
+/// any more: what the driver was lent must not be given back before. A failure that says neither is waited out, such as that
+/// of a stream that another thread began to capture.
+fn wait_for_idle(device: &CudaDevice, stream: &CudaStream) {
+    let driver = device.driver();
+    let is_idle = || {
+        let _current = device.bind()?;
+        // Asking a stream that is captured would end the capture.
+        Ok(!driver.is_capturing(stream)? && driver.stream_is_idle(stream)?)
+    };
+    loop {
+        match is_idle() {
+            Ok(true) => return,
+            Err(CallError { code, .. }) if DriverCode(code).is_context_lost() => return,
+            Ok(false) | Err(_) => std::thread::sleep(Duration::from_micros(100)),
+        }
+    }
 }
 
 /// # Safety
@@ -338,9 +360,21 @@ unsafe fn enqueue<T: Texel>(
     linear: Linear,
 ) -> Result<(), Error> {
     let copy = array_copy(image.level(region.level)?, region, size_of::<T>(), linear);
-    image.call(|driver| {
+    let captured = Cell::new(false);
+    let enqueued = image.call(|driver| {
+        // Asked once more, directly before: a logger or another thread may have begun a capture since the image was put in
+        // order. What is left is another thread that begins one between these two calls.
+        if role(stream, image.stream()) == Role::Ordinary && driver.is_capturing(stream)? {
+            captured.set(true);
+            return Ok(());
+        }
         // SAFETY: the region lies within the level, whose array lives as long as the image; that waits for its streams before
         // it goes. The caller answers for the other end.
         unsafe { driver.copy(&copy, stream) }
-    })
+    });
+    if captured.get() {
+        let (object, device) = (image.object().to_string(), image.memory().device().name().to_owned());
+        return Err(Error::StreamCaptured { object, device });
+    }
+    enqueued
 }
