@@ -134,17 +134,17 @@ impl<T: Texel> MappedImage<T> {
         if let Some(made) = objects.find_texture(texture) {
             return Ok(made);
         }
-        // Bound by nobody under the lock of the list: giving a context back may call the logger.
+        let problem = texture.check(self.info.kind, T::FORMAT, self.info.levels);
+        problem.map_err(|problem| self.refuse(problem))?;
+        // A chain takes normalised coordinates even if it has one level, which alone does not.
+        let one = texture.level.or((!texture.normalized_coordinates).then_some(0));
+        let (resource, levels) = match one {
+            Some(level) => (Resource::Level(self.level(level)?), 1),
+            None => (Resource::Levels(self.mapping.backing().array), self.info.levels),
+        };
+        // Not under the lock of the list: giving the context back may call the logger.
         let _current = self.bind()?;
         let made = objects.texture(texture, || {
-            let problem = texture.check(self.info.kind, T::FORMAT, self.info.levels);
-            problem.map_err(|problem| self.refuse(problem))?;
-            // A chain takes normalised coordinates even if it has one level, which alone does not.
-            let one = texture.level.or((!texture.normalized_coordinates).then_some(0));
-            let (resource, levels) = match one {
-                Some(level) => (Resource::Level(self.level(level)?), 1),
-                None => (Resource::Levels(self.mapping.backing().array), self.info.levels),
-            };
             self.call(|driver| {
                 // SAFETY: the array is alive as long as `self` and has this format; `free` destroys the object before it.
                 unsafe { driver.create_texture(resource, texture, T::FORMAT, levels) }
@@ -159,13 +159,13 @@ impl<T: Texel> MappedImage<T> {
         if let Some(made) = objects.find_surface(level) {
             return Ok(made);
         }
+        let array = self.level(level)?;
+        if !self.info.surface {
+            return Err(self.refuse(ImageProblem::NoSurfaces));
+        }
         // As for textures.
         let _current = self.bind()?;
         let made = objects.surface(level, || {
-            let array = self.level(level)?;
-            if !self.info.surface {
-                return Err(self.refuse(ImageProblem::NoSurfaces));
-            }
             self.call(|driver| {
                 // SAFETY: the array is alive as long as `self` and was made for surfaces; `free` destroys the object before it.
                 unsafe { driver.create_surface(array) }
