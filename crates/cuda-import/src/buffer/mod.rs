@@ -98,14 +98,17 @@ impl<T: Pod> MappedBuffer<T> {
 
     /// Lends the buffer for writing.
     pub fn view_mut(&mut self) -> DeviceViewMut<'_, T> {
+        self.mapping.order().settle();
         DeviceViewMut::new(self.pointer, self.len, self.mapping.order())
     }
 
     /// [`view_mut`](Self::view_mut) for owners that keep views apart by other means than a `&mut`.
     ///
     /// # Safety
-    /// As long as the view lives, no other view of the same elements does.
+    /// As long as the view lives, no other view of the same elements does, and nobody holds what was borrowed from one.
     pub unsafe fn view_mut_unchecked(&self) -> DeviceViewMut<'_, T> {
+        // All elements, so no view of the buffer lives now.
+        self.mapping.order().settle();
         DeviceViewMut::new(self.pointer, self.len, self.mapping.order())
     }
 }

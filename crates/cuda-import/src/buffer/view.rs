@@ -18,6 +18,10 @@ use crate::stream::order::StreamOrder;
 /// It is a cudarc slice ([`DevicePtr`]), so copies and libraries take it on any stream: on another one than the buffer's
 /// home stream the work is put in order by itself. It is a kernel argument too. Launching is unsafe, and there the order
 /// is the caller's part on any stream but the home stream: cudarc does not tell an argument which stream it is for.
+///
+/// A stream that is being captured is lent no address. That is asked when cudarc asks for the address, and cudarc enqueues a
+/// little later: begin no capture of a stream in between, on another thread or in an implementation of [`DevicePtr`]. A copy
+/// that got into a graph that way would be in no order, and use the buffer whenever the graph is launched.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceView<'a, T> {
     pointer: CUdeviceptr,

@@ -1,7 +1,7 @@
 //! A CUDA device and the context that everything imported lives in.
 
+pub(crate) mod mailbox;
 pub(crate) mod probe;
-pub(crate) mod template;
 pub(crate) mod version;
 
 use std::fmt;
@@ -10,8 +10,8 @@ use std::sync::Arc;
 use cudarc::driver::{CudaContext, CudaStream};
 use uuid::Uuid;
 
+use crate::device::mailbox::Template;
 use crate::device::probe::DeviceReport;
-use crate::device::template::Template;
 use crate::device::version::DriverVersion;
 use crate::error::{Error, PresentDevice};
 use crate::logging::isolated;

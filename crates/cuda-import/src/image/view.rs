@@ -49,14 +49,16 @@ impl<T: Texel> MappedImage<T> {
 
     /// Lends the image for writing.
     pub fn view_mut(&mut self) -> ImageViewMut<'_, T> {
+        self.order().settle();
         ImageViewMut::new(self)
     }
 
     /// [`view_mut`](Self::view_mut) for owners that keep views apart by other means than a `&mut`.
     ///
     /// # Safety
-    /// As long as the view lives, no other view of the image does.
+    /// As long as the view lives, no other view of the image does, and nobody holds what was borrowed from one.
     pub unsafe fn view_mut_unchecked(&self) -> ImageViewMut<'_, T> {
+        self.order().settle();
         ImageViewMut::new(self)
     }
 }

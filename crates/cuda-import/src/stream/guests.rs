@@ -1,23 +1,32 @@
-//! The guest streams of one buffer or image: for each an event that stands for its last use.
+//! The guest streams of one buffer or image: for each use of one an event that stands for its end.
 //!
 //! cudarc records such an event when its guard is dropped, and can only note a failure in the context object that the guard's
-//! stream holds. Any call of anybody takes it from there. So guards are made with a context object of our own, which nobody
-//! else has: what is noted there is ours alone, and a guest whose work could not be recorded stays known.
+//! stream holds. Safe code reaches both through a guard: it may record the event elsewhere, and take what was noted. So each
+//! guard is made of a [`Ticket`] of its own, an event and a context object that are in no other guard: whatever is done to
+//! them, the uses under other guards are in order, and their failures known. cudarc's copies hold their guards themselves, and
+//! drop them once the copy is enqueued. Whoever holds a guard of his own and spoils or forgets it has ordered nothing, and
+//! only unsafe code can enqueue work under it.
+//!
+//! A ticket is lent again, for the same stream, once the object has been lent exclusively in between, since no guard is held
+//! then. Up to [`MAX_EVENTS`] are made. After that many uses without an exclusive one the tickets of the stream are lent again
+//! in turn, so that a program which only reads, by `view`, goes on as before; then alone can code that has kept the contents
+//! of an early guard for all that time reach those of a later one.
 //!
 //! Unsafe because it makes cudarc objects of raw handles.
 #![allow(unsafe_code)]
 
-use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError, SyncOnDrop};
+use cudarc::driver::{CudaEvent, CudaStream, SyncOnDrop};
 
 use crate::device::CudaDevice;
+use crate::device::mailbox::OwnMailbox;
 use crate::stream::identity::key;
 use crate::sys::{CallError, CallResult, EventHandle, Owner};
 
 /// More guests than this are synchronised on the host, so that a program which makes a stream a frame stays bounded.
-const MAX_EVENTS: usize = 8;
+const MAX_EVENTS: usize = 64;
 
 /// More are refused: that many different handles are no use of streams any more.
 const MAX_GUESTS: usize = 1024;
@@ -25,20 +34,27 @@ const MAX_GUESTS: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Guests {
     /// As a list that only grows: a guard borrows an event in it.
-    first: OnceLock<Box<Guest>>,
+    first: OnceLock<Box<Ticket>>,
+    /// Which ticket is lent again where none is free.
+    turn: AtomicUsize,
     /// cudarc records events only in a context that has a stream of its own making, so this one is there as long as the list.
     _anchor: Arc<CudaStream>,
-    /// Last: the others hold it.
+    /// Last: the others hold it. In no guard; those of the tickets are copies.
     context: OwnMailbox,
 }
 
+/// What one guard at a time is made of.
 #[derive(Debug)]
-struct Guest {
-    /// The guest under our own context object. Borrowed: only used while a guard borrows the real one.
-    stream: Arc<CudaStream>,
+struct Ticket {
+    /// Whether somebody may have a guard of it, or what was in one.
+    lent: AtomicBool,
     /// None for one of too many.
     last_use: Option<CudaEvent>,
-    next: OnceLock<Box<Guest>>,
+    /// The guest under the ticket's own context object. Borrowed: only used while a guard borrows the real one.
+    stream: Arc<CudaStream>,
+    next: OnceLock<Box<Ticket>>,
+    /// Last: the event and the stream hold it.
+    context: OwnMailbox,
 }
 
 impl Owner for Guests {}
@@ -48,83 +64,84 @@ impl Guests {
     pub(crate) fn new(device: &CudaDevice, home: &CudaStream) -> CallResult<Self> {
         let context = OwnMailbox::new(device)?;
         // SAFETY: the handle is live while `home` is borrowed, and the wrapper goes at the end of this function.
-        let home = unsafe { context.0.wrap_borrowed_stream(home.cu_stream()) };
+        let home = unsafe { context.object().wrap_borrowed_stream(home.cu_stream()) };
         let anchor = home.fork().map_err(|error| CallError::from_cudarc("cuStreamCreate", error))?;
         // What the destructors in there noted is no guest's.
-        device.context().record_err(context.0.check_err());
-        Ok(Self { first: OnceLock::new(), _anchor: anchor, context })
+        device.context().record_err(context.object().check_err());
+        Ok(Self { first: OnceLock::new(), turn: AtomicUsize::new(0), _anchor: anchor, context })
     }
 
     /// What was noted since the last call: a guest's work is not covered by its event.
     pub(crate) fn take_failure(&self) -> Option<CallError> {
-        self.context.0.check_err().err().map(|error| CallError::from_cudarc("cuEventRecord", error))
+        // All are taken: one failure stands for every use.
+        let failures = self.tickets().filter_map(|ticket| ticket.context.object().check_err().err());
+        failures.last().map(|error| CallError::from_cudarc("cuEventRecord", error))
     }
 
     /// The events of all guests.
     pub(crate) fn events(&self) -> impl Iterator<Item = EventHandle> {
-        let first = self.first.get().map(Box::as_ref);
-        let guests = std::iter::successors(first, |guest| guest.next.get().map(Box::as_ref));
-        guests.filter_map(|guest| guest.last_use.as_ref()).map(EventHandle::of)
+        self.tickets().filter_map(|ticket| ticket.last_use.as_ref()).map(EventHandle::of)
+    }
+
+    /// Nobody has a guard, nor what was in one: each ticket may be lent again.
+    pub(crate) fn settle(&self) {
+        self.tickets().for_each(|ticket| ticket.lent.store(false, Ordering::Release));
     }
 
     /// What has the end of the work on `stream` recorded once it is dropped.
     pub(crate) fn guard(&self, stream: &CudaStream) -> CallResult<SyncOnDrop<'_>> {
-        let made = |error| CallError::from_cudarc("cuEventCreate", error);
         let mut place = &self.first;
         for nth in 0..MAX_GUESTS {
             if place.get().is_none() {
-                let last_use = (nth < MAX_EVENTS).then(|| self.context.0.new_event(None).map_err(made)).transpose()?;
-                // SAFETY: the wrapper destroys nothing, and is used only under a guard that borrows the real stream.
-                let stream = unsafe { self.context.0.wrap_borrowed_stream(stream.cu_stream()) };
-                // Losing a race here leaves another stream's entry in this place: go on behind it.
-                let _ = place.set(Box::new(Guest { stream, last_use, next: OnceLock::new() }));
+                if nth >= MAX_EVENTS
+                    && let Some(ticket) = self.next_in_turn(stream)
+                {
+                    return Ok(ticket.guard());
+                }
+                // Losing a race here leaves another guard's ticket in this place: go on behind it.
+                let _ = place.set(Box::new(self.ticket(stream, nth < MAX_EVENTS)?));
             }
-            let Some(guest) = place.get() else { break };
-            if key(&guest.stream) == key(stream) {
-                return Ok(match &guest.last_use {
-                    Some(event) => SyncOnDrop::Record(Some((event, &guest.stream))),
-                    None => SyncOnDrop::Sync(Some(&guest.stream)),
-                });
+            let Some(ticket) = place.get() else { break };
+            if ticket.is_of(stream) && !ticket.lent.swap(true, Ordering::AcqRel) {
+                return Ok(ticket.guard());
             }
-            place = &guest.next;
+            place = &ticket.next;
         }
-        Err(CallError { call: "cuEventCreate", code: crate::sys::INVALID_VALUE })
+        self.next_in_turn(stream)
+            .map(Ticket::guard)
+            .ok_or(CallError { call: "cuEventCreate", code: crate::sys::INVALID_VALUE })
+    }
+
+    fn ticket(&self, stream: &CudaStream, with_event: bool) -> CallResult<Ticket> {
+        let made = |error| CallError::from_cudarc("cuEventCreate", error);
+        let context = self.context.copy();
+        let last_use = with_event.then(|| context.object().new_event(None).map_err(made)).transpose()?;
+        // SAFETY: the wrapper destroys nothing, and is used only under a guard that borrows the real stream.
+        let stream = unsafe { context.object().wrap_borrowed_stream(stream.cu_stream()) };
+        Ok(Ticket { lent: AtomicBool::new(false), last_use, stream, next: OnceLock::new(), context })
+    }
+
+    /// One of the stream's tickets, lent or not.
+    fn next_in_turn(&self, stream: &CudaStream) -> Option<&Ticket> {
+        let own = || self.tickets().filter(|ticket| ticket.is_of(stream));
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(own().count())?;
+        own().nth(turn)
+    }
+
+    fn tickets(&self) -> impl Iterator<Item = &Ticket> {
+        std::iter::successors(self.first.get().map(Box::as_ref), |ticket| ticket.next.get().map(Box::as_ref))
     }
 }
 
-/// A second context object for the device's context, with a mailbox of its own. It owns nothing.
-#[derive(Debug)]
-struct OwnMailbox(ManuallyDrop<Arc<CudaContext>>, CudaDevice);
-
-impl OwnMailbox {
-    /// The device's context must be current.
-    fn new(device: &CudaDevice) -> CallResult<Self> {
-        let known = device.context();
-        let own = match device.template() {
-            Some(template) => template.copy(),
-            None => {
-                // SAFETY: the context is live, `device` holds it. What the object takes for its own is never destroyed by it:
-                // `drop` takes it apart.
-                let own = unsafe { CudaContext::from_raw_context(known.ordinal(), known.cu_device(), known.cu_ctx()) };
-                own.map_err(|error| CallError::from_cudarc("cuDeviceGetAttribute", error))?
-            }
-        };
-        Ok(Self(ManuallyDrop::new(own), device.clone()))
+impl Ticket {
+    fn is_of(&self, stream: &CudaStream) -> bool {
+        key(&self.stream) == key(stream)
     }
-}
 
-impl Drop for OwnMailbox {
-    fn drop(&mut self) {
-        // What failed in destructors goes where cudarc leaves such errors.
-        let left: Result<(), DriverError> = self.0.check_err();
-        self.1.context().record_err(left);
-        // SAFETY: taken here only, once, and not used afterwards.
-        let own = unsafe { ManuallyDrop::take(&mut self.0) };
-        // Its drop would give up the context, which it does not own. The object holds no memory; where somebody took a clone
-        // out of a guard, the count stays above zero for good.
-        match Arc::try_unwrap(own) {
-            Ok(own) => std::mem::forget(own),
-            Err(shared) => std::mem::forget(shared),
+    fn guard(&self) -> SyncOnDrop<'_> {
+        match &self.last_use {
+            Some(event) => SyncOnDrop::Record(Some((event, &self.stream))),
+            None => SyncOnDrop::Sync(Some(&self.stream)),
         }
     }
 }

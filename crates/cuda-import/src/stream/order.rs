@@ -195,6 +195,13 @@ impl StreamOrder {
         self.try_join().map_err(|error| error.at(object, self.device.name()))
     }
 
+    /// The object is about to be lent exclusively: nobody has a view of it, nor what was borrowed from one.
+    pub(crate) fn settle(&self) {
+        if let Some(guests) = self.guests.get() {
+            guests.settle();
+        }
+    }
+
     /// All work that uses the object has ended, and so the next [`wait_for_end`](Self::wait_for_end) need not ask.
     ///
     /// # Safety
