@@ -62,9 +62,11 @@
 //! | `block` | many typed arrays in one allocation, under one mapping |
 //! | `mapping`, `backing` | the life of a mapping, whatever is mapped |
 //! | `image`, `image_view`, `texture` | images in them, and what is lent of those: copies, texture and surface objects |
+//! | `copy` | how copies from and to an image are put in order and waited for |
 //! | `texel`, `image_info`, `image_limits`, `image_problem` | what an image may be, and what is wrong with it |
 //! | `image_objects` | texture and surface objects, made once |
-//! | `order`, `guests`, `refusal`, `mark` | order between the streams that use one buffer or image |
+//! | `mailbox` | context objects of our own, for cudarc to note errors in |
+//! | `order`, `guests`, `refusal`, `mark`, `poll` | order between the streams that use one buffer or image |
 //! | `reaper` | driver calls that may block, made on a thread of their own |
 //! | `logging` | calls of the program's logger, whose panics end there |
 //! | `semaphore`, `stream` | imported semaphores, waits and signals |

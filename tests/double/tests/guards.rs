@@ -6,6 +6,7 @@ mod common;
 
 use std::sync::Arc;
 
+use common::assert_clean;
 use common::world::{LEN, device, import_memory, import_semaphore, map};
 use cuda_import::cudarc::driver::{CudaContext, DevicePtr, DevicePtrMut, DriverError, SyncOnDrop};
 use cuda_import::{CudaDevice, SemaphoreKind, signal_one, wait_one};
@@ -127,4 +128,37 @@ fn guests_are_in_order_without_event_tracking_too() {
     unsafe { signal_one(&home, &done, 1) }.unwrap();
     assert_eq!(double.value(done_number), 0, "handed over ahead of the guest");
     double.signal(ready_number, 1);
+}
+
+/// One event a guest is enough where the buffer is lent exclusively; where it never is, there is a limit. Order is kept all along.
+#[test]
+fn events_for_guests_are_bounded() {
+    let Some(double) = Double::in_child("events_for_guests_are_bounded") else { return };
+    let device = device();
+    let [home, guest] = [(); 2].map(|()| device.new_stream().unwrap());
+    let mut buffer = map(&import_memory(&double, &device), &home);
+    let events = || double.live().iter().filter(|object| object.kind() == "event").count();
+    for _ in 0..100 {
+        guest.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut()).unwrap();
+    }
+    assert_eq!(events(), 1);
+    for _ in 0..100 {
+        assert_eq!(guest.clone_dtoh(&buffer.view()).unwrap(), [1; LEN]);
+    }
+    assert_eq!(events(), 64);
+
+    let [ready, done] = [(); 2].map(|()| double.export_semaphore(true));
+    let (ready_number, done_number) = (ready.number, done.number);
+    let [ready, done] = [ready, done].map(|exported| import_semaphore(&device, exported, SemaphoreKind::Timeline));
+    // SAFETY: the signal comes below, and the timeline lives until then.
+    unsafe { wait_one(&guest, &ready, 1) }.unwrap();
+    drop(buffer.view().device_ptr(&guest));
+    buffer.join_foreign_work().unwrap();
+    // SAFETY: nothing was signalled before.
+    unsafe { signal_one(&home, &done, 1) }.unwrap();
+    assert_eq!(double.value(done_number), 0, "handed over ahead of the guest");
+    double.signal(ready_number, 1);
+    assert_eq!(double.value(done_number), 1);
+    drop((buffer, ready, done, home, guest, device));
+    assert_clean(&double);
 }

@@ -4,6 +4,7 @@
 //! ended.
 
 #![allow(unsafe_code)]
+pub(crate) mod copy;
 pub(crate) mod info;
 pub(crate) mod kind;
 pub(crate) mod limits;

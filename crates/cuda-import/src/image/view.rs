@@ -3,26 +3,19 @@
 //! Unsafe because copies are told where they go by address.
 #![allow(unsafe_code)]
 
-use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::RangeBounds;
-use std::time::Duration;
 
-use cudarc::driver::sys::CUdeviceptr;
-use cudarc::driver::{CudaContext, CudaStream, SyncOnDrop};
+use cudarc::driver::{CudaStream, SyncOnDrop};
 
 use crate::buffer::linear::{DeviceSink, DeviceSource};
-use crate::device::{CudaDevice, check_recorded};
 use crate::error::Error;
-use crate::error::code::DriverCode;
 use crate::image::MappedImage;
-use crate::image::info::Region;
-use crate::image::problem::ImageProblem;
+use crate::image::copy::{copy_on_device, copy_on_host, lent, region};
 use crate::image::texel::Texel;
 use crate::image::texture::{Surface, Texture, TextureInfo};
-use crate::stream::capture::{Role, role};
 use crate::stream::refusal::{check_context, check_stream};
-use crate::sys::{CallError, INVALID_VALUE, Linear, array_copy};
+use crate::sys::Linear;
 
 /// An image on the device, lent for reading.
 ///
@@ -260,123 +253,4 @@ impl<T: Texel> ImageViewMut<'_, T> {
         // SAFETY: the buffer has the region's length, and both guards stand until the copy is enqueued.
         unsafe { copy_on_device(self.image, stream, context, &region, Linear::DeviceSource(pointer)) }
     }
-}
-
-/// The part of the image that `len` texels are copied from or to.
-fn region<T>(image: &MappedImage<T>, level: u32, layers: impl RangeBounds<u32>, len: usize) -> Result<Region, Error> {
-    let region = image.info().region(level, layers).map_err(|problem| image.refuse(problem))?;
-    // What does not fit into a usize fits into no slice.
-    let expected = region.texels().unwrap_or(usize::MAX);
-    if len != expected {
-        return Err(image.refuse(ImageProblem::Length { len, expected }));
-    }
-    Ok(region)
-}
-
-/// # Safety
-/// `linear` has as many texels as `region`, which came from [`region`]; nobody else uses them during the call, if it is a
-/// sink.
-unsafe fn copy_on_host<T: Texel>(
-    image: &MappedImage<T>,
-    stream: &CudaStream,
-    region: &Region,
-    linear: Linear,
-) -> Result<(), Error> {
-    check_stream(stream, image.memory().device(), &image.object())?;
-    let _caller = image.memory().device().driver().keep_current();
-    let _in_order = enter(image, stream)?;
-    // SAFETY: the caller's promise; what is enqueued has ended below.
-    unsafe { enqueue(image, stream, region, linear) }?;
-    let device = image.memory().device();
-    let ended = device.bind().and_then(|_current| device.driver().synchronize(stream));
-    ended.map_err(|error| {
-        wait_for_idle(device, stream);
-        error.at(image.object(), device.name())
-    })
-}
-
-/// Waits without a limit until the driver says that the stream is idle or that the context is lost, in which case nothing runs
-/// any more: what the driver was lent must not be given back before. A failure that says neither is waited out, such as that
-/// of a stream that another thread began to capture.
-fn wait_for_idle(device: &CudaDevice, stream: &CudaStream) {
-    let driver = device.driver();
-    let is_idle = || {
-        let _current = device.bind()?;
-        // Asking a stream that is captured would end the capture.
-        Ok(!driver.is_capturing(stream)? && driver.stream_is_idle(stream)?)
-    };
-    loop {
-        match is_idle() {
-            Ok(true) => return,
-            Err(CallError { code, .. }) if DriverCode(code).is_context_lost() => return,
-            Ok(false) | Err(_) => std::thread::sleep(Duration::from_micros(100)),
-        }
-    }
-}
-
-/// # Safety
-/// `linear` has as many texels as `region`, which came from [`region`]; its owner's guard for `stream` stands, and it
-/// recorded errors in `context`.
-unsafe fn copy_on_device<T: Texel>(
-    image: &MappedImage<T>,
-    stream: &CudaStream,
-    context: &CudaContext,
-    region: &Region,
-    linear: Linear,
-) -> Result<(), Error> {
-    check(image, context)?;
-    let _in_order = enter(image, stream)?;
-    // SAFETY: the caller's promise.
-    unsafe { enqueue(image, stream, region, linear) }
-}
-
-/// [`ImageView::order`], with the errors.
-fn enter<'a, T>(image: &'a MappedImage<T>, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>, Error> {
-    check_stream(stream, image.memory().device(), &image.object())?;
-    check(image, stream.context())?;
-    check(image, image.stream().context())?;
-    image.order().enter_for(stream, &image.object())
-}
-
-/// That the buffer could be put in order, which it is told by its address alone.
-fn lent<T>(image: &MappedImage<T>, pointer: CUdeviceptr) -> Result<(), Error> {
-    if pointer != 0 {
-        return Ok(());
-    }
-    let refused = CallError { call: "cuMemcpy3DAsync", code: INVALID_VALUE };
-    check(image, image.stream().context())?;
-    Err(refused.at(image.object(), image.memory().device().name()))
-}
-
-/// Brings up what was recorded where it could not be returned.
-fn check<T>(image: &MappedImage<T>, context: &CudaContext) -> Result<(), Error> {
-    check_recorded(context).map_err(|error| error.at(image.object(), image.memory().device().name()))
-}
-
-/// # Safety
-/// Both ends hold what `region` says until the copy has ended.
-unsafe fn enqueue<T: Texel>(
-    image: &MappedImage<T>,
-    stream: &CudaStream,
-    region: &Region,
-    linear: Linear,
-) -> Result<(), Error> {
-    let copy = array_copy(image.level(region.level)?, region, size_of::<T>(), linear);
-    let captured = Cell::new(false);
-    let enqueued = image.call(|driver| {
-        // Asked once more, directly before: a logger or another thread may have begun a capture since the image was put in
-        // order. What is left is another thread that begins one between these two calls.
-        if role(stream, image.stream()) == Role::Ordinary && driver.is_capturing(stream)? {
-            captured.set(true);
-            return Ok(());
-        }
-        // SAFETY: the region lies within the level, whose array lives as long as the image; that waits for its streams before
-        // it goes. The caller answers for the other end.
-        unsafe { driver.copy(&copy, stream) }
-    });
-    if captured.get() {
-        let (object, device) = (image.object().to_string(), image.memory().device().name().to_owned());
-        return Err(Error::StreamCaptured { object, device });
-    }
-    enqueued
 }

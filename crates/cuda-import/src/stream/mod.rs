@@ -9,6 +9,7 @@ pub(crate) mod guests;
 pub(crate) mod identity;
 pub(crate) mod mark;
 pub(crate) mod order;
+pub(crate) mod poll;
 pub(crate) mod refusal;
 
 use cudarc::driver::{CudaContext, CudaStream};

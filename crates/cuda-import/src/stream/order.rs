@@ -26,14 +26,12 @@ use crate::stream::capture;
 use crate::stream::capture::Role;
 use crate::stream::guests::Guests;
 use crate::stream::identity::{is_per_thread, is_same};
+use crate::stream::poll::poll;
 use crate::stream::refusal::{Refusal, check_stream};
 use crate::sys::{CallError, CallResult, Current, Driver, Restoring};
 
 /// How long dropping a buffer or an image waits for the work that uses it.
 const DROP_LIMIT: Duration = Duration::from_secs(2);
-
-/// How long the host waits in place of a stream that cannot be told to.
-const HOST_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct StreamOrder {
@@ -329,17 +327,6 @@ impl StreamOrder {
     fn bind(&self) -> CallResult<Current> {
         self.device.bind()
     }
-}
-
-/// Asks until it is so, or [`HOST_LIMIT`] after `start`.
-fn poll(call: &'static str, start: Instant, mut done: impl FnMut() -> CallResult<bool>) -> CallResult<()> {
-    while !done()? {
-        if start.elapsed() >= HOST_LIMIT {
-            return Err(CallError { call, code: crate::sys::TIMEOUT });
-        }
-        std::thread::sleep(Duration::from_micros(100));
-    }
-    Ok(())
 }
 
 fn warn(error: CallError) {

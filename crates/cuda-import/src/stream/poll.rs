@@ -1,0 +1,19 @@
+//! Waiting on the host, with a limit.
+
+use std::time::{Duration, Instant};
+
+use crate::sys::{CallError, CallResult, TIMEOUT};
+
+/// How long the host waits in place of a stream that cannot be told to.
+const HOST_LIMIT: Duration = Duration::from_secs(10);
+
+/// Asks until it is so, or [`HOST_LIMIT`] after `start`.
+pub(crate) fn poll(call: &'static str, start: Instant, mut done: impl FnMut() -> CallResult<bool>) -> CallResult<()> {
+    while !done()? {
+        if start.elapsed() >= HOST_LIMIT {
+            return Err(CallError { call, code: TIMEOUT });
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    Ok(())
+}
