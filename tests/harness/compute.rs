@@ -1,6 +1,6 @@
 //! Compute sides for tests: a missing CUDA is a skip, everything else that fails is a failure.
 
-use bridge::cuda_import::{DeviceReport, DriverCode, Error, probe};
+use bridge::cuda_import::{CudaDeviceReport, DriverCode, Error, probe};
 use bridge::{Backend, Compute, ExportDevice};
 
 use crate::{Need, skip, skip_case};
@@ -44,7 +44,7 @@ fn or_skip(device: &ExportDevice, backend: Backend, skip: impl FnOnce(&str)) -> 
 ///
 /// # Panics
 /// When there is a CUDA driver with a device that does not start.
-pub fn cuda_devices() -> Option<Vec<DeviceReport>> {
+pub fn cuda_devices() -> Option<Vec<CudaDeviceReport>> {
     match probe() {
         Ok(found) => Some(found.devices),
         Err(why) => {

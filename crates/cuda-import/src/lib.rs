@@ -97,7 +97,7 @@ pub use buffer::view::{DeviceView, DeviceViewMut};
 pub use buffer::{BufferMappingInfo, MappedBuffer};
 pub use cudarc;
 pub use device::CudaDevice;
-pub use device::probe::{ComputeMode, DeviceReport, DriverReport, probe};
+pub use device::probe::{ComputeMode, CudaDeviceReport, DriverReport, probe};
 pub use device::version::DriverVersion;
 pub use error::code::DriverCode;
 pub use error::{Error, PresentDevice};
@@ -116,7 +116,7 @@ pub use leak::leaks;
 pub use memory::block::MappedBlock;
 pub use memory::{ImportedMemory, MemoryImportInfo};
 pub use semaphore::{ImportedSemaphore, SemaphoreKind};
-pub use stream::graph::{CaptureError, FrameGraph};
+pub use stream::graph::{CaptureError, StreamGraph};
 pub use stream::{SemaphorePoint, StreamMark, mark, query, signal, signal_one, wait, wait_one};
 pub use uuid::Uuid;
 
@@ -137,7 +137,7 @@ const _: () = {
     shared::<Surface<'_>>();
     shared::<SemaphorePoint<'_>>();
     shared::<StreamMark>();
-    shared::<FrameGraph>();
+    shared::<StreamGraph>();
     shared::<Error>();
 };
 

@@ -53,7 +53,7 @@ pub use device::one_time::OneTimeCommands;
 pub use device::physical::PhysicalDeviceInfo;
 pub use device::queue::{Queue, QueueKind};
 pub use device::queue_lock::QueueLock;
-pub use device::report::{DeviceReport, LayerReport, VulkanReport, report};
+pub use device::report::{LayerReport, VulkanDeviceReport, VulkanReport, report};
 pub use device::requirements::{
     EXPORT_EXTENSIONS, MINIMUM_API_VERSION, RequiredFeatures, Requirement, required_device_extensions,
 };

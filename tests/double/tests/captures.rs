@@ -11,7 +11,7 @@ use common::{assert_clean, raw, said};
 use cuda_import::cudarc::driver::sys::CUstreamCaptureMode;
 use cuda_import::cudarc::driver::{CudaStream, DevicePtr, DriverError};
 use cuda_import::{
-    CaptureError, CudaDevice, FrameGraph, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind, leaks,
+    CaptureError, CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind, StreamGraph, leaks,
     query,
 };
 use driver_double::{Double, Live};
@@ -41,7 +41,7 @@ fn frees_and_imports_inside_a_capture() {
             Ok::<_, DriverError>(())
         };
         // SAFETY: the timelines live longer than the graph, and nothing else is captured.
-        let graph = unsafe { FrameGraph::capture(NAME, &home, &rendered, &computed, record) };
+        let graph = unsafe { StreamGraph::capture(NAME, &home, &rendered, &computed, record) };
         let Err(CaptureError::Cuda(error)) = graph else { panic!("{graph:?}") };
         assert!(error.to_string().contains("CAPTURE_INVALIDATED (901)"), "{error}");
     };
@@ -62,7 +62,7 @@ fn frees_and_imports_inside_a_capture() {
     assert_eq!(left, kinds, "nothing else, and no descriptor");
     // The home stream and the timelines are as before.
     // SAFETY: the timelines live longer than the graph, and nothing else is captured.
-    let graph = unsafe { FrameGraph::capture(NAME, &home, &rendered, &computed, |_| Ok::<_, DriverError>(())) };
+    let graph = unsafe { StreamGraph::capture(NAME, &home, &rendered, &computed, |_| Ok::<_, DriverError>(())) };
     drop(graph.unwrap());
     assert_eq!(double.findings(), Vec::new());
 }

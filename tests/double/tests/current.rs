@@ -9,7 +9,7 @@ use std::sync::Arc;
 use common::assert_clean;
 use common::world::{LEN, NAME, TEXELS, device, import_image, import_memory, import_semaphore, map, map_image};
 use cuda_import::cudarc::driver::{CudaContext, CudaStream, result};
-use cuda_import::{CudaDevice, FrameGraph, MappedBlock, MappedBuffer, SemaphoreKind, TextureInfo};
+use cuda_import::{CudaDevice, MappedBlock, MappedBuffer, SemaphoreKind, StreamGraph, TextureInfo};
 use driver_double::Double;
 
 /// What is current on this thread, 0 for none.
@@ -79,7 +79,7 @@ fn every_call(double: &Double, before: u64) {
 
     let record = |stream: &Arc<CudaStream>| stream.memset_zeros(&mut buffer.view_mut());
     // SAFETY: the timelines and the buffer outlive the graph.
-    let mut graph = keeps!(unsafe { FrameGraph::capture(NAME, &home, &wait, &signal, record) }.unwrap());
+    let mut graph = keeps!(unsafe { StreamGraph::capture(NAME, &home, &wait, &signal, record) }.unwrap());
     // SAFETY: the one is at 1, the other was never signalled; all that is used lives.
     keeps!(unsafe { graph.launch(1, 1) }.unwrap());
 

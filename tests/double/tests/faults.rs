@@ -15,8 +15,8 @@ use common::world::{LEN, MANY, NAME, SIZE, World};
 use cuda_import::cudarc::driver::sys::CUresult;
 use cuda_import::cudarc::driver::{CudaContext, CudaStream, DriverError};
 use cuda_import::{
-    BufferMappingInfo, CaptureError, CudaDevice, FrameGraph, ImportedMemory, ImportedSemaphore, MappedBuffer,
-    MemoryImportInfo, SemaphoreKind, query, signal, signal_one, wait, wait_one,
+    BufferMappingInfo, CaptureError, CudaDevice, ImportedMemory, ImportedSemaphore, MappedBuffer, MemoryImportInfo,
+    SemaphoreKind, StreamGraph, query, signal, signal_one, wait, wait_one,
 };
 use driver_double::{Call, Double, Exported};
 
@@ -210,13 +210,13 @@ fn ends_of_buffers() {
 }
 
 /// A write into the buffer, waiting for the first timeline and signalling the second.
-fn capture(world: &mut World<'_>) -> Result<FrameGraph, Failure> {
+fn capture(world: &mut World<'_>) -> Result<StreamGraph, Failure> {
     let World { home, goods, .. } = world;
     let buffer = goods.buffer.as_mut().unwrap();
     let [wait, signal, ..] = &goods.timelines[..] else { unreachable!("there are many") };
     let record = |stream: &Arc<CudaStream>| stream.memset_zeros(&mut buffer.view_mut());
     // SAFETY: timelines and buffer outlive the graph in all operations.
-    let graph = unsafe { FrameGraph::capture(NAME, home, wait, signal, record) };
+    let graph = unsafe { StreamGraph::capture(NAME, home, wait, signal, record) };
     graph.map_err(|error| match error {
         CaptureError::Cuda(error) => error.into(),
         CaptureError::Record(error) => error.into(),

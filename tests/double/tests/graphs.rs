@@ -11,7 +11,7 @@ use common::world::{LEN, NAME, device, import_memory, import_semaphore, map};
 use common::{assert_clean, raw};
 use cuda_import::cudarc::driver::{CudaStream, DriverError};
 use cuda_import::{
-    CaptureError, CudaDevice, Error, FrameGraph, ImportedSemaphore, MappedBuffer, SemaphoreKind, query, signal_one,
+    CaptureError, CudaDevice, Error, ImportedSemaphore, MappedBuffer, SemaphoreKind, StreamGraph, query, signal_one,
     wait_one,
 };
 use driver_double::Double;
@@ -41,13 +41,13 @@ impl Frames {
     fn capture<E>(
         &mut self,
         record: impl FnOnce(&Arc<CudaStream>, &mut MappedBuffer<u32>) -> Result<(), E>,
-    ) -> Result<FrameGraph, CaptureError<E>> {
+    ) -> Result<StreamGraph, CaptureError<E>> {
         let Self { rendered, computed, buffer, home, .. } = self;
         // SAFETY: all live longer than the graphs of these tests.
-        unsafe { FrameGraph::capture(NAME, home, rendered, computed, |stream| record(stream, buffer)) }
+        unsafe { StreamGraph::capture(NAME, home, rendered, computed, |stream| record(stream, buffer)) }
     }
 
-    fn fill(&mut self) -> FrameGraph {
+    fn fill(&mut self) -> StreamGraph {
         self.capture(|stream, buffer| stream.memcpy_htod(&[7u32; LEN], &mut buffer.view_mut())).unwrap()
     }
 
@@ -140,7 +140,7 @@ fn a_capture_that_is_given_up_leaves_nothing() {
 fn what_cannot_be_launched_again_is_refused() {
     let Some(double) = Double::in_child("what_cannot_be_launched_again_is_refused") else { return };
     let mut frames = Frames::new(&double);
-    let refused = |graph: Result<FrameGraph, CaptureError<Error>>| {
+    let refused = |graph: Result<StreamGraph, CaptureError<Error>>| {
         let Err(CaptureError::Cuda(error @ Error::Graph { .. })) = graph else { panic!("{graph:?}") };
         error.to_string()
     };

@@ -106,7 +106,7 @@ fn a_failure_of_a_guest_cannot_be_taken_through_a_guard() {
     assert!(noticed, "nobody knows any more that the guest's last copy is covered by no event");
 }
 
-/// `FrameGraph`'s documentation sends users to `CudaContext::disable_event_tracking`, which is about cudarc's own slices.
+/// `StreamGraph`'s documentation sends users to `CudaContext::disable_event_tracking`, which is about cudarc's own slices.
 /// A bitwise copy of such a context records no event of ours either: guests are in no order at all.
 #[test]
 fn guests_are_in_order_without_event_tracking_too() {

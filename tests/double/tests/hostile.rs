@@ -11,7 +11,7 @@ use common::{assert_clean, kinds};
 use cuda_import::cudarc::driver::sys::{CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode};
 use cuda_import::cudarc::driver::{CudaContext, CudaStream, DevicePtr, DriverError};
 use cuda_import::{
-    BufferMappingInfo, CaptureError, Error, FrameGraph, MappedBuffer, SemaphoreKind, leaks, mark, query, signal_one,
+    BufferMappingInfo, CaptureError, Error, MappedBuffer, SemaphoreKind, StreamGraph, leaks, mark, query, signal_one,
     wait_one,
 };
 use driver_double::Double;
@@ -115,7 +115,7 @@ fn a_captured_stream_is_refused() {
     let to_host = image.view_mut().write_from_host(&home, 1, .., &[[4; 4]; 4 * 2 * 3]);
     assert!(to_host.is_err_and(|error| captured(&error)));
     // SAFETY: the timeline outlives the call.
-    let graph = unsafe { FrameGraph::capture(NAME, &home, &timeline, &timeline, |_| Ok::<(), ()>(())) };
+    let graph = unsafe { StreamGraph::capture(NAME, &home, &timeline, &timeline, |_| Ok::<(), ()>(())) };
     assert!(matches!(graph, Err(CaptureError::Cuda(error)) if captured(&error)));
     // All that was asked left the capture as it was, and nothing got in.
     assert!(home.end_capture(CUgraphInstantiate_flags(0)).unwrap().is_none_or(|graph| graph.launch().is_ok()));
@@ -160,7 +160,7 @@ fn a_capture_that_is_ended_inside_gives_no_frame_graph() {
     let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
     let record = |lent: &Arc<CudaStream>| lent.end_capture(CUgraphInstantiate_flags(0)).map(drop);
     // SAFETY: the timeline outlives the call. Ending the capture breaks the contract, which must be noticed.
-    let graph = unsafe { FrameGraph::capture(NAME, &home, &timeline, &timeline, record) };
+    let graph = unsafe { StreamGraph::capture(NAME, &home, &timeline, &timeline, record) };
     assert!(matches!(graph, Err(CaptureError::Cuda(Error::Graph { .. }))), "{graph:?}");
     assert_eq!(double.value(number), 0, "the signal was given at once");
 }

@@ -16,8 +16,8 @@ use common::world::{
 };
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
-    BufferMappingInfo, CudaDevice, FrameGraph, ImportedMemory, ImportedSemaphore, MappedBuffer, MappedImage,
-    MemoryImportInfo, SemaphoreKind, TextureInfo, probe, signal_one,
+    BufferMappingInfo, CudaDevice, ImportedMemory, ImportedSemaphore, MappedBuffer, MappedImage, MemoryImportInfo,
+    SemaphoreKind, StreamGraph, TextureInfo, probe, signal_one,
 };
 use driver_double::Double;
 
@@ -137,7 +137,7 @@ fn a_logger_that_panics_leaks_no_executable_graph() {
     let timeline = import_semaphore(&device, double.export_semaphore(true), SemaphoreKind::Timeline);
     let capture = || {
         // SAFETY: the timeline outlives the graph, which is never launched.
-        unsafe { FrameGraph::capture(NAME, &home, &timeline, &timeline, |_| Ok::<(), ()>(())) }
+        unsafe { StreamGraph::capture(NAME, &home, &timeline, &timeline, |_| Ok::<(), ()>(())) }
     };
     let captured = logged(capture);
     drop(captured.unwrap());
@@ -204,7 +204,7 @@ fn a_logger_that_panics_during_unwinding_does_not_end_the_process() {
     let home = device.new_stream().unwrap();
     let timeline = import_semaphore(&device, double.export_semaphore(true), SemaphoreKind::Timeline);
     // SAFETY: the timeline outlives the graph, which is never launched.
-    let graph = unsafe { FrameGraph::capture(NAME, &home, &timeline, &timeline, |_| Ok::<(), ()>(())) }.unwrap();
+    let graph = unsafe { StreamGraph::capture(NAME, &home, &timeline, &timeline, |_| Ok::<(), ()>(())) }.unwrap();
     let owned = (map(&import_memory(&double, &device), &home), graph, timeline);
     let unwound = logged(|| {
         catch_unwind(AssertUnwindSafe(|| {
@@ -265,7 +265,7 @@ fn everything(double: &Double) -> Result<(), Failure> {
     buffer.join_foreign_work()?;
     image.join_foreign_work()?;
     // SAFETY: the timeline outlives the graph.
-    let graph = unsafe { FrameGraph::capture(NAME, &home, &done, &done, |_| Ok::<(), ()>(())) };
+    let graph = unsafe { StreamGraph::capture(NAME, &home, &done, &done, |_| Ok::<(), ()>(())) };
     drop(graph);
     // SAFETY: nothing was signalled before.
     unsafe { signal_one(&home, &done, 1) }?;

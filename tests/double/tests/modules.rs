@@ -10,7 +10,7 @@ use common::world::{LEN, device, import_image, import_memory, import_semaphore, 
 use common::{assert_clean, kinds, raw};
 use cuda_import::cudarc::driver::{CudaStream, LaunchConfig, PushKernelArg};
 use cuda_import::cudarc::nvrtc::Ptx;
-use cuda_import::{FrameGraph, SemaphoreKind, TextureInfo, query, signal_one, wait_one};
+use cuda_import::{SemaphoreKind, StreamGraph, TextureInfo, query, signal_one, wait_one};
 use driver_double::Double;
 
 const PTX: &str = ".version 8.0
@@ -151,7 +151,7 @@ fn no_call_of_a_frame_waits_for_the_gpu() {
     unsafe { home.launch_builder(&fill).arg(&mut buffer.view_mut()).arg(&7u32).arg(&LEN).launch(shape) }.unwrap();
     let record = |stream: &Arc<CudaStream>| stream.memset_zeros(&mut buffer.view_mut());
     // SAFETY: all live longer than the graph.
-    let mut graph = unsafe { FrameGraph::capture("frame", &home, &rendered, &computed, record) }.unwrap();
+    let mut graph = unsafe { StreamGraph::capture("frame", &home, &rendered, &computed, record) }.unwrap();
 
     double.hold_work();
     std::thread::scope(|scope| {
@@ -225,7 +225,7 @@ fn a_frame_with_a_kernel() {
         unsafe { stream.launch_builder(&fill).arg(&mut buffer.view_mut()).arg(&7u32).arg(&LEN).launch(shape) }.map(drop)
     };
     // SAFETY: all live longer than the graph.
-    let mut graph = unsafe { FrameGraph::capture("frame", &home, &rendered, &computed, record) }.unwrap();
+    let mut graph = unsafe { StreamGraph::capture("frame", &home, &rendered, &computed, record) }.unwrap();
     // SAFETY: the signal comes below, and the values rise.
     unsafe { graph.launch(2, 2) }.unwrap();
     assert_eq!(double.value(numbers[1]), 1);

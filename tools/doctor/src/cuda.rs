@@ -90,7 +90,7 @@ impl CudaProblem {
 }
 
 impl CudaDevice {
-    fn new(report: &cuda_import::DeviceReport) -> Self {
+    fn new(report: &cuda_import::CudaDeviceReport) -> Self {
         let (major, minor) = report.compute_capability;
         Self {
             ordinal: report.ordinal,

@@ -112,7 +112,7 @@ impl FailedCall {
 }
 
 impl VulkanDevice {
-    fn new(report: &vk_export::DeviceReport) -> Self {
+    fn new(report: &vk_export::VulkanDeviceReport) -> Self {
         let info = &report.info;
         let version = info.api_version;
         let texts = |gaps: &[vk_export::Requirement]| gaps.iter().map(ToString::to_string).collect();

@@ -166,13 +166,13 @@ impl CudaLink {
     /// Captures a graph that waits for `rendered`, does what `record` enqueues, and signals `computed`.
     ///
     /// # Safety
-    /// As [`cuda_import::FrameGraph::capture`]; the link outlives the graph.
+    /// As [`cuda_import::StreamGraph::capture`]; the link outlives the graph.
     pub(crate) unsafe fn capture<E>(
         &self,
         name: &str,
         record: impl FnOnce(&Arc<CudaStream>) -> Result<(), E>,
-    ) -> Result<cuda_import::FrameGraph, CaptureError<E>> {
+    ) -> Result<cuda_import::StreamGraph, CaptureError<E>> {
         // SAFETY: both are timelines; the rest is handed on to the caller.
-        unsafe { cuda_import::FrameGraph::capture(name, &self.stream, &self.rendered, &self.computed, record) }
+        unsafe { cuda_import::StreamGraph::capture(name, &self.stream, &self.rendered, &self.computed, record) }
     }
 }

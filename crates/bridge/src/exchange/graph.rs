@@ -67,7 +67,7 @@ use crate::timeline::TimelinePoint;
 /// exchange's slots and timelines alive, so those are freed once both are gone.
 pub struct FrameGraph<R: Resources> {
     // Field order is drop order: the graphs name the timelines' semaphores and the slots' memory.
-    slots: Box<[Option<cuda_import::FrameGraph>]>,
+    slots: Box<[Option<cuda_import::StreamGraph>]>,
     shared: Arc<State<R>>,
 }
 
@@ -205,7 +205,7 @@ fn capture<R: Resources>(
     cuda: &OnCuda<R>,
     slot: usize,
     record: impl FnOnce(usize, Work<'_, R>) -> Result<(), RecordError>,
-) -> Result<cuda_import::FrameGraph, CaptureError<RecordError>> {
+) -> Result<cuda_import::StreamGraph, CaptureError<RecordError>> {
     let record = |stream: &Arc<CudaStream>| {
         // SAFETY: rule "no access outside the turn": the turn holds the slot, the view does not outlive the closure, and
         // what is captured with it is launched between the stream's wait and signal only.

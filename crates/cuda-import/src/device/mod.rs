@@ -11,7 +11,7 @@ use cudarc::driver::{CudaContext, CudaStream};
 use uuid::Uuid;
 
 use crate::device::mailbox::Template;
-use crate::device::probe::DeviceReport;
+use crate::device::probe::CudaDeviceReport;
 use crate::device::version::DriverVersion;
 use crate::error::{Error, PresentDevice};
 use crate::logging::isolated;
@@ -28,7 +28,7 @@ pub struct CudaDevice {
 struct Inner {
     driver: Driver,
     version: DriverVersion,
-    report: DeviceReport,
+    report: CudaDeviceReport,
     context: Restoring<Arc<CudaContext>>,
     /// Of the context, where it was nobody else's yet.
     template: Option<Template>,
@@ -87,7 +87,7 @@ impl CudaDevice {
     }
 
     /// All that [`probe`](crate::probe()) says of this device.
-    pub fn report(&self) -> &DeviceReport {
+    pub fn report(&self) -> &CudaDeviceReport {
         &self.inner.report
     }
 

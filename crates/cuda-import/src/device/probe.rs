@@ -13,12 +13,12 @@ pub struct DriverReport {
     /// The newest CUDA that the driver supports.
     pub version: DriverVersion,
     /// In the driver's order, after `CUDA_VISIBLE_DEVICES`. Never empty: no device is an error.
-    pub devices: Vec<DeviceReport>,
+    pub devices: Vec<CudaDeviceReport>,
 }
 
 /// One device, as far as sharing with a graphics API is concerned.
 #[derive(Clone, Debug)]
-pub struct DeviceReport {
+pub struct CudaDeviceReport {
     /// Its place in the driver's order. Differs from the order of every other API: match by `uuid`.
     pub ordinal: usize,
     /// The marketing name.
@@ -71,7 +71,7 @@ impl ComputeMode {
     }
 }
 
-impl DeviceReport {
+impl CudaDeviceReport {
     /// What keeps this device from sharing timelines and memory with a graphics API, all of it; empty if nothing is known to.
     pub fn obstacles(&self) -> Vec<&'static str> {
         let mut obstacles = Vec::new();
@@ -110,7 +110,7 @@ fn list(driver: Driver) -> CallResult<DriverReport> {
 }
 
 /// The report of one device of an initialised driver.
-pub(crate) fn describe(driver: Driver, device: CUdevice, ordinal: usize) -> CallResult<DeviceReport> {
+pub(crate) fn describe(driver: Driver, device: CUdevice, ordinal: usize) -> CallResult<CudaDeviceReport> {
     let attribute = |attribute| driver.attribute(attribute, device);
     // A driver that does not know an attribute does not have the ability.
     let has = |ability| match attribute(ability) {
@@ -123,7 +123,7 @@ pub(crate) fn describe(driver: Driver, device: CUdevice, ordinal: usize) -> Call
     let adapter = driver.device_luid(device).ok();
     #[cfg(not(windows))]
     let adapter: Option<([u8; 8], u32)> = None;
-    Ok(DeviceReport {
+    Ok(CudaDeviceReport {
         ordinal,
         uuid: Uuid::from_bytes(driver.device_uuid(device)?),
         luid: adapter.map(|(luid, _)| luid),
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn obstacles_are_listed_together() {
-        let mut device = DeviceReport {
+        let mut device = CudaDeviceReport {
             ordinal: 0,
             name: "test".to_owned(),
             uuid: Uuid::nil(),

@@ -28,7 +28,7 @@ use crate::sys::{CallError, CallResult, ExecHandle, GraphHandle, NodeHandle, Nod
 /// [`launch`](Self::launch).
 #[doc(alias = "CUgraphExec")]
 #[derive(Debug)]
-pub struct FrameGraph {
+pub struct StreamGraph {
     exec: ExecHandle,
     wait: (NodeHandle, SemaphoreHandle),
     signal: (NodeHandle, SemaphoreHandle),
@@ -56,7 +56,7 @@ pub enum CaptureError<E> {
     Record(E),
 }
 
-impl FrameGraph {
+impl StreamGraph {
     /// Captures what `record` enqueues on the stream that it is lent, between a wait for `wait` and a signal of `signal`.
     /// Nothing runs yet. The graph is called `name` in errors and logs, and will be launched on `stream`.
     ///
@@ -178,7 +178,7 @@ const EMPTY: &str = "the driver captured nothing";
 const SEMAPHORES: &str = "semaphores were waited for or signalled in between, with values that would be the same in every \
     frame; do that outside of the graph";
 
-impl Drop for FrameGraph {
+impl Drop for StreamGraph {
     fn drop(&mut self) {
         let Graph { device, .. } = &self.graph;
         // SAFETY: it is alive, and not used after its owner's drop. Launches that still run are allowed.

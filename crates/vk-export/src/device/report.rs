@@ -24,7 +24,7 @@ pub struct VulkanReport {
     /// The layers that a program can turn on.
     pub layers: Vec<LayerReport>,
     /// Every physical device that answers.
-    pub devices: Vec<DeviceReport>,
+    pub devices: Vec<VulkanDeviceReport>,
     /// What kept devices from being listed. Without a single driver the loader makes no instance: then this says so, and
     /// there are no devices.
     pub failures: Vec<Error>,
@@ -43,7 +43,7 @@ pub struct LayerReport {
 /// What one physical device can do.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct DeviceReport {
+pub struct VulkanDeviceReport {
     /// Its place in `vkEnumeratePhysicalDevices`, for [`DeviceSelector::Index`](crate::DeviceSelector::Index).
     pub index: usize,
     /// The PCI vendor, or a Khronos vendor ID.
@@ -109,7 +109,7 @@ fn full_version(packed: u32) -> String {
     format!("{}.{}", version(packed), vk::api_version_patch(packed))
 }
 
-fn device_report(instance: &OwnedInstance, index: usize, handle: vk::PhysicalDevice) -> Result<DeviceReport> {
+fn device_report(instance: &OwnedInstance, index: usize, handle: vk::PhysicalDevice) -> Result<VulkanDeviceReport> {
     let (instance, api_version) = (&instance.raw, instance.api_version);
     // SAFETY: VUID-vkGetPhysicalDeviceProperties-physicalDevice-parameter: the handle was just listed by an instance
     // that is alive.
@@ -122,7 +122,7 @@ fn device_report(instance: &OwnedInstance, index: usize, handle: vk::PhysicalDev
         external_features(instance, handle, usage, *handle_type).contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE)
     };
     let buffer_handle = HandleType::OF_MEMORY.iter().copied().find(exports);
-    Ok(DeviceReport {
+    Ok(VulkanDeviceReport {
         index,
         vendor_id,
         exports_buffers: buffer_handle.is_some(),
