@@ -26,7 +26,7 @@ use crate::stream::capture;
 use crate::stream::capture::Role;
 use crate::stream::guests::Guests;
 use crate::stream::identity::{is_per_thread, is_same};
-use crate::stream::poll::poll;
+use crate::stream::poll::{poll, warn};
 use crate::stream::refusal::{Refusal, check_stream};
 use crate::sys::{CallError, CallResult, Current, Driver, Restoring};
 
@@ -134,7 +134,22 @@ impl StreamOrder {
             // SAFETY: the list holds the event.
             unsafe { driver.wait_event(stream, event) }?;
         }
-        Ok(guests.guard(stream)?)
+        self.guard(guests, stream)
+    }
+
+    fn guard<'a>(&'a self, guests: &'a Guests, stream: &CudaStream) -> Result<SyncOnDrop<'a>, Refusal> {
+        let guard = guests.guard(stream)?;
+        if matches!(guard, SyncOnDrop::Sync(_)) {
+            isolated(|| {
+                log::warn!("an object is shared by too many streams to keep an event for each: the host waits")
+            });
+            // The logger may have begun a capture, which the guard would end.
+            if let Err(refusal) = self.check_capture(stream) {
+                std::mem::forget(guard);
+                return Err(refusal);
+            }
+        }
+        Ok(guard)
     }
 
     /// The slow way to the same order.
@@ -146,7 +161,7 @@ impl StreamOrder {
             let guests = self.guests()?;
             // A capture may have begun meanwhile.
             self.check_capture(stream)?;
-            return Ok(guests.guard(stream)?);
+            return self.guard(guests, stream);
         }
         if self.guests.get().is_some() {
             self.wait_on_host()?;
@@ -327,14 +342,4 @@ impl StreamOrder {
     fn bind(&self) -> CallResult<Current> {
         self.device.bind()
     }
-}
-
-fn warn(error: CallError) {
-    let code = DriverCode(error.code);
-    isolated(|| {
-        log::warn!(
-            "streams that share an object cannot wait for each other ({} failed: {code}): the host waits",
-            error.call
-        );
-    });
 }

@@ -1,7 +1,9 @@
-//! Waiting on the host, with a limit.
+//! Waiting on the host in place of streams, with a limit, and saying so.
 
 use std::time::{Duration, Instant};
 
+use crate::error::code::DriverCode;
+use crate::logging::isolated;
 use crate::sys::{CallError, CallResult, TIMEOUT};
 
 /// How long the host waits in place of a stream that cannot be told to.
@@ -16,4 +18,14 @@ pub(crate) fn poll(call: &'static str, start: Instant, mut done: impl FnMut() ->
         std::thread::sleep(Duration::from_micros(100));
     }
     Ok(())
+}
+
+pub(crate) fn warn(error: CallError) {
+    let code = DriverCode(error.code);
+    isolated(|| {
+        log::warn!(
+            "streams that share an object cannot wait for each other ({} failed: {code}): the host waits",
+            error.call
+        );
+    });
 }
