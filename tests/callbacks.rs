@@ -239,6 +239,11 @@ fn closing_an_exchange_inside_a_closure_leaks_nothing() {
     turn.finish().unwrap().skip();
     let closed = receiver.recv_timeout(SOON).unwrap();
     running.close().unwrap();
+    // The end is on a thread of its own, and the process must not end before it.
+    let start = Instant::now();
+    while LiveObjects::now().exchanges > 0 && start.elapsed() < Rig::LONG {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let leaked = LiveObjects::now().leaked_buffers;
     assert_eq!((leaked, closed), (0, Ok(())), "nothing of it was in use");
 }

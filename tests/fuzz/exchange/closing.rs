@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::common::Kept;
 use crate::model::Refused;
-use crate::ring::{AnyRing, Ring};
+use crate::ring::Ring;
 use crate::shape::{Content, Shape};
 use crate::way::Way;
 
@@ -15,29 +15,25 @@ impl<S: Shape, D: Way> Ring<S, D> {
         let closed = exchange.close().map_err(|error| Refused::of(&error));
         assert_eq!(closed, expected, "{:?}", self.model);
         // Refused, the exchange is gone all the same, and its turns keep what they need.
-        self.leaked |= matches!(expected, Err(Refused::Timeout { .. }));
         self.common.count("closes");
     }
 
-    /// Whether nothing of the exchange is left that could keep it.
-    pub(crate) fn note_end(&mut self) {
-        if self.is_done() && self.forgotten == 0 && !self.exchange_forgotten {
-            self.leaked |= self.model.end().is_err();
-        }
-    }
-
     pub(crate) fn kept(&self) -> Kept {
-        let forgotten = self.forgotten > 0 || self.exchange_forgotten;
-        if !forgotten && !self.leaked {
+        // What was lent and dropped is brought back by a signal of the exchange's own, so that only what is forgotten is kept.
+        if self.forgotten == 0 && !self.exchange_forgotten {
             return Kept::default();
         }
         let slots = self.model.slots.len();
         let (buffers, images) = (slots * S::BUFFERS, slots * S::IMAGES);
-        let kept = Kept { buffers, images, timelines: 2, pooled: self.pooled, ..Kept::default() };
-        if forgotten {
-            return Kept { exchanges: 1, turns: self.forgotten, ..kept };
+        Kept {
+            exchanges: 1,
+            turns: self.forgotten,
+            buffers,
+            images,
+            timelines: 2,
+            pooled: self.pooled,
+            ..Kept::default()
         }
-        Kept { leaked_buffers: buffers, leaked_images: images, leaked_timelines: 2, ..kept }
     }
 }
 

@@ -152,11 +152,6 @@ impl Model {
                 Hold::Free | Hold::Unknown { .. } | Hold::Dead => {}
             }
         }
-        self.end()
-    }
-
-    /// Whether the end of the exchange is seen once all turns are gone: not if a value was lent that nobody signals.
-    pub(crate) fn end(&self) -> Result<(), Refused> {
-        if self.taken > self.submitted { Err(Refused::Timeout { value: self.taken }) } else { Ok(()) }
+        Ok(())
     }
 }

@@ -68,8 +68,6 @@ pub(crate) struct Ring<S: Shape, D: Way> {
     pub(crate) pooled: bool,
     pub(crate) forgotten: usize,
     pub(crate) exchange_forgotten: bool,
-    /// Its end was seen not to come.
-    pub(crate) leaked: bool,
 }
 
 impl<S: Shape, D: Way> Ring<S, D> {
@@ -99,7 +97,6 @@ impl<S: Shape, D: Way> Ring<S, D> {
             pooled: pool.is_some() && S::BUFFERS > 0,
             forgotten: 0,
             exchange_forgotten: false,
-            leaked: false,
         })
     }
 
@@ -274,7 +271,6 @@ impl<S: Shape, D: Way> AnyRing for Ring<S, D> {
             }
             render => self.render_step(render),
         }
-        self.note_end();
     }
 
     fn fail(&mut self) -> bool {
@@ -293,7 +289,6 @@ impl<S: Shape, D: Way> AnyRing for Ring<S, D> {
             self.render_step(RingOp::RetractLent);
         }
         let parts = (self.compute.take(), std::mem::take(&mut self.render), self.lent.take(), self.exchange.take());
-        self.note_end();
         Box::new(parts)
     }
 

@@ -62,7 +62,7 @@ pub fn fuzz<S: Strategy>(target: &str, strategy: &S, run: impl Fn(S::Value) -> C
         });
         if let Err(error) = outcome {
             let again = format!("cargo xtask fuzz --target {target} --seed {seed}");
-            report(&format!("{target}: case of seed {seed} failed; again with `{again}`"));
+            report(&format!("{target}: case of seed {seed} failed; again with `{again}`\n{error}"));
             panic!("{target}: the case of seed {seed} failed; again with `{again}`\n{error}");
         }
         cases += 1;
