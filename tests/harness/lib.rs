@@ -52,3 +52,8 @@ macro_rules! on_both_backends {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The examples of the page on images, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/images.md")]
+struct Images;
