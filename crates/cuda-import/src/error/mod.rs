@@ -2,6 +2,7 @@
 
 mod call;
 pub(crate) mod code;
+mod object;
 
 use std::fmt;
 use std::time::Duration;
@@ -11,6 +12,10 @@ use uuid::Uuid;
 use crate::device::version::DriverVersion;
 use crate::error::code::DriverCode;
 use crate::image::problem::ImageProblem;
+
+use object::place;
+
+pub(crate) use object::Object;
 
 /// A device that was there when another one was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -261,24 +266,6 @@ impl Error {
             Self::Driver { code, .. } => Some(*code),
             _ => None,
         }
-    }
-}
-
-/// Names an object in errors, logs and traces: `memory "particles"`, or `memory` where it has no name.
-pub(crate) struct Object<'a>(pub(crate) &'static str, pub(crate) &'a str);
-
-impl fmt::Display for Object<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(kind, name) = self;
-        if name.is_empty() { f.write_str(kind) } else { write!(f, "{kind} {name:?}") }
-    }
-}
-
-fn place(object: &str, device: &str) -> String {
-    match (object, device) {
-        ("", "") => String::new(),
-        ("", one) | (one, "") => format!(" [{one}]"),
-        (object, device) => format!(" [{object}, {device}]"),
     }
 }
 
