@@ -1,14 +1,20 @@
 //! Loggers that panic, and that use Vulkan.
 
+use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, OnceLock};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use bridge::ExportDevice;
-use bridge::ash::vk::{self, Handle};
-use bridge::vk_export::{OpenInfo, Validation};
-use bridge_tests::Rig;
+use bridge::ash::{
+    self,
+    vk::{self, Handle},
+};
+use bridge::vk_export::{
+    Buffer, BufferInfo, Image, ImageInfo, OpenInfo, Placement, Semaphore, SemaphoreInfo, SemaphoreKind, Validation,
+};
+use bridge_tests::{Engine, Rig};
 
 use super::{CHILD, child, in_child, passes, validated};
 
@@ -117,4 +123,85 @@ fn the_logger_is_not_called_inside_of_vulkan() {
     // The last reference may be the logger's.
     drop(device);
     drop(logger.device.lock().unwrap().take());
+}
+
+type DeviceFunction = unsafe extern "system" fn(vk::Device, *const c_char) -> vk::PFN_vkVoidFunction;
+
+/// The real `vkGetDeviceProcAddr`, and the type of the objects that cannot be named.
+static REAL: OnceLock<DeviceFunction> = OnceLock::new();
+static UNNAMED: Mutex<vk::ObjectType> = Mutex::new(vk::ObjectType::UNKNOWN);
+
+unsafe extern "system" fn device_function(device: vk::Device, name: *const c_char) -> vk::PFN_vkVoidFunction {
+    // SAFETY: the caller's name, which is null-terminated.
+    if unsafe { CStr::from_ptr(name) } == c"vkSetDebugUtilsObjectNameEXT" {
+        // SAFETY: a function pointer, which its user casts back to the signature of that name.
+        let stand_in = unsafe {
+            std::mem::transmute::<vk::PFN_vkSetDebugUtilsObjectNameEXT, unsafe extern "system" fn()>(refuse_a_name)
+        };
+        return Some(stand_in);
+    }
+    // SAFETY: the caller's arguments, handed on.
+    unsafe { REAL.get().unwrap()(device, name) }
+}
+
+unsafe extern "system" fn refuse_a_name(_: vk::Device, info: *const vk::DebugUtilsObjectNameInfoEXT<'_>) -> vk::Result {
+    // SAFETY: the caller's structure, which lives for the call.
+    let is_unnamed = unsafe { (*info).object_type } == *UNNAMED.lock().unwrap();
+    if is_unnamed { vk::Result::ERROR_OUT_OF_HOST_MEMORY } else { vk::Result::SUCCESS }
+}
+
+/// Every object has an owner before it is named, which is when the crate logs.
+#[test]
+fn a_logger_that_panics_leaves_no_object_behind() {
+    const TEST: &str = "loggers::a_logger_that_panics_leaves_no_object_behind";
+    if !in_child(TEST) {
+        return;
+    }
+    Logger::install("vkSetDebugUtilsObjectNameEXT:");
+    let Some(_device) = validated(TEST) else { return };
+    // Dropping it fails the test for every object that is left on its device.
+    let engine = Engine::new(None);
+    let mut info = engine.info();
+    let handle = info.instance.handle();
+    let hook = |name: &CStr| {
+        // SAFETY: the instance lives; the name is null-terminated.
+        let real = unsafe { info.entry.get_instance_proc_addr(handle, name.as_ptr()) };
+        let Some(real) = real else { return std::ptr::null() };
+        if name == c"vkGetDeviceProcAddr" {
+            // SAFETY: the signature of the function of that name.
+            REAL.get_or_init(|| unsafe { std::mem::transmute::<unsafe extern "system" fn(), DeviceFunction>(real) });
+            return device_function as *const c_void;
+        }
+        real as *const c_void
+    };
+    // SAFETY: every function is the instance's own, or a stand-in with its signature.
+    info.instance = unsafe { ash::Instance::load_with(hook, handle) };
+    // SAFETY: the engine's own handles.
+    let device = unsafe { ExportDevice::adopt(info) }.unwrap();
+    let (name, placement) = ("named", Placement::HostVisible);
+    let semaphore = SemaphoreInfo { name, kind: SemaphoreKind::Timeline, exportable: false };
+    let usage = vk::BufferUsageFlags::TRANSFER_SRC;
+    let buffer = BufferInfo { name, size: 64, usage, placement };
+    let image = ImageInfo {
+        name,
+        format: vk::Format::R8G8B8A8_UNORM,
+        extent: [4, 4, 1],
+        tiling: vk::ImageTiling::LINEAR,
+        usage: vk::ImageUsageFlags::SAMPLED,
+        placement,
+        ..ImageInfo::default()
+    };
+    let cases: [(vk::ObjectType, &dyn Fn() -> bool); 5] = [
+        (vk::ObjectType::SEMAPHORE, &|| Semaphore::new(&device, &semaphore).is_ok()),
+        (vk::ObjectType::BUFFER, &|| Buffer::new(&device, &buffer).is_ok()),
+        (vk::ObjectType::DEVICE_MEMORY, &|| Buffer::new(&device, &buffer).is_ok()),
+        (vk::ObjectType::IMAGE, &|| Image::new(&device, &image).is_ok()),
+        (vk::ObjectType::IMAGE_VIEW, &|| Image::new(&device, &image).is_ok()),
+    ];
+    for (kind, make) in cases {
+        *UNNAMED.lock().unwrap() = kind;
+        let made = catch_unwind(AssertUnwindSafe(make));
+        assert!(made.is_err(), "{kind:?}: no such line any more, this test is void: {made:?}");
+    }
+    drop(device);
 }
