@@ -76,7 +76,7 @@ use crate::sys::{ArrayHandle, CallResult, Current, Driver, MemoryHandle, Mipmapp
 /// Dropping it does as with a [`MappedBuffer`](crate::MappedBuffer): it waits, two seconds at most, until the work on the
 /// home stream and on guest streams has ended; then it destroys the texture and surface objects and frees the mapping. Past
 /// the limit all that and the memory are leaked on purpose and the log says so. Work that was launched with a texture or a
-/// surface on a stream other than the home stream is unknown here (see [`ImageView::order`]) and must have ended.
+/// surface on a stream other than the home stream is unknown here (see [`ImageView::order`](crate::ImageView::order)) and must have ended.
 #[doc(alias = "CUmipmappedArray")]
 #[derive(Debug)]
 pub struct MappedImage<T> {

@@ -71,8 +71,8 @@ impl Buffer {
     /// Makes a buffer in memory of its own, after asking the driver whether exactly this one can be exported.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for zero bytes or no usage, [`Error::TooLarge`] past the device's limits,
-    /// [`Error::NotExportable`] and [`Error::Missing`] where it cannot leave, else the failed call.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for zero bytes or no usage, [`Error::TooLarge`](crate::Error::TooLarge) past the device's limits,
+    /// [`Error::NotExportable`](crate::Error::NotExportable) and [`Error::Missing`](crate::Error::Missing) where it cannot leave, else the failed call.
     pub fn new(device: &ExportDevice, info: &BufferInfo<'_>) -> Result<Self> {
         Self::make(device, info, Exporter::new)
     }
@@ -80,7 +80,7 @@ impl Buffer {
     /// As [`new`](Self::new), with a name or security of its own. It is exportable whatever `info` says.
     ///
     /// # Errors
-    /// Those of [`new`](Self::new); [`Error::InvalidArgument`] for a name that cannot be or is taken, and for a security
+    /// Those of [`new`](Self::new); [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a name that cannot be or is taken, and for a security
     /// descriptor that Windows does not understand or that would let everyone in.
     #[cfg(windows)]
     pub fn new_shared(
@@ -131,7 +131,7 @@ impl Buffer {
     /// [`alignment`](Block::alignment).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for zero bytes, an offset that is not aligned and bytes outside of the block, else the
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for zero bytes, an offset that is not aligned and bytes outside of the block, else the
     /// failed call.
     pub fn new_in(block: &Arc<Block>, name: &str, offset: u64, size: u64) -> Result<Self> {
         let object = format!("buffer \"{name}\" in block \"{}\"", block.name());
@@ -175,7 +175,7 @@ impl Buffer {
     /// The handle is the caller's; each import takes one of its own.
     ///
     /// # Errors
-    /// [`Error::NotExportable`] for a host-visible buffer, else the failed call.
+    /// [`Error::NotExportable`](crate::Error::NotExportable) for a host-visible buffer, else the failed call.
     #[doc(alias = "vkGetMemoryFdKHR")]
     #[doc(alias = "vkGetMemoryWin32HandleKHR")]
     pub fn export(&self) -> Result<ExportedBuffer> {
