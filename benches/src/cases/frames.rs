@@ -32,8 +32,9 @@ impl<R: Resources, C: FnMut(&mut Exchange<R>) -> Result<RenderTurn<R>>> Frames<R
     ) -> Result<Self> {
         let mut exchange = Exchange::new(&gpu.compute, info, resources)?;
         let commands = Commands::new(&gpu.device, exchange.queue(), info.slots)?;
-        for slot in 0..info.slots {
-            let turn = exchange.begin()?.finish()?;
+        // All at once, since a slot that is skipped is the next to be taken again.
+        let turns = (0..info.slots).map(|_| Ok(exchange.begin()?.finish()?)).collect::<Result<Vec<_>>>()?;
+        for turn in turns {
             let record = |commands| {
                 // SAFETY: recording, for the family of the exchange's queue; goes with every turn of this slot, whose
                 // barriers are always the same.
@@ -43,7 +44,7 @@ impl<R: Resources, C: FnMut(&mut Exchange<R>) -> Result<RenderTurn<R>>> Frames<R
                 unsafe { turn.record_release(commands) };
             };
             // SAFETY: not submitted yet.
-            unsafe { commands.record(slot, vk::CommandBufferUsageFlags::SIMULTANEOUS_USE, record) }?;
+            unsafe { commands.record(turn.slot(), vk::CommandBufferUsageFlags::SIMULTANEOUS_USE, record) }?;
             turn.skip();
         }
         Ok(Self { exchange, compute, commands, last: None })
