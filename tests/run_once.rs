@@ -73,6 +73,15 @@ fn what_may_not_be_copied_from_is_refused(_: &Rig, compute: &Compute) {
     assert!(matches!(exchange.begin(), Err(Error::TurnLost { frame: 0, stage: Stage::Render, .. })));
     exchange.begin().unwrap().finish().unwrap().skip();
     exchange.close().unwrap();
+
+    // The uses are there, but the image is in a layout that no copy reads.
+    let copied = ImageAccess::TRANSFER_READ;
+    let usage = copied.usage | vk::ImageUsageFlags::SAMPLED;
+    let sampled = ImageAccess { usage, layout: vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL, ..copied };
+    let spec = ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [4, 4], sampled);
+    let mut exchange = Exchange::new(compute, &info("image"), spec).unwrap();
+    let error = exchange.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap_err();
+    assert!(error.to_string().contains("TRANSFER_READ"), "{error}");
 }
 
 fn commands_run_between_the_barriers(rig: &Rig, compute: &Compute) {

@@ -1,4 +1,4 @@
-//! What a render turn lends of a buffer.
+//! [`RenderBuffer`]: a shared buffer as a render turn lends it.
 
 use std::marker::PhantomData;
 
@@ -20,17 +20,17 @@ impl<T> RenderBuffer<'_, T> {
         self.buffer.as_raw()
     }
 
-    /// Elements.
+    /// The length in elements.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are no elements: never.
+    /// Returns `false`: a shared buffer has at least one element.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Bytes.
+    /// The size in bytes.
     pub fn size(&self) -> u64 {
         self.buffer.size()
     }

@@ -114,7 +114,7 @@ impl<T: Pod> SharedBuffer<T> {
         self.vulkan.len
     }
 
-    /// Whether there are no elements: never.
+    /// Returns `false`: a shared buffer has at least one element.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -15,7 +15,7 @@ impl AdapterId {
         Some(Self { luid: luid?, node_mask: node_mask? })
     }
 
-    /// Whether nothing says that the two are different GPUs.
+    /// Returns `true` unless the LUIDs or the node masks show two different GPUs.
     pub(super) fn may_be(&self, other: &Self) -> bool {
         let told = self.node_mask != 0 && other.node_mask != 0;
         self.luid == other.luid && (!told || self.node_mask & other.node_mask != 0)

@@ -19,7 +19,7 @@ pub(crate) struct Sharing {
     pub(crate) tiling: vk::ImageTiling,
 }
 
-/// What a compute side maps.
+/// A mapping of Vulkan memory on a compute side.
 pub(crate) trait Mapping {
     /// Frees the mapping, once the compute side's work with it has ended.
     fn close(self) -> Result<()>;

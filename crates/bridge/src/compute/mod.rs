@@ -160,7 +160,7 @@ impl Compute {
         self.0.side.cuda()
     }
 
-    /// What it does, whichever it is.
+    /// The operations that every compute side has.
     pub(crate) fn side(&self) -> &Side {
         &self.0.side
     }

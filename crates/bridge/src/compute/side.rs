@@ -1,6 +1,6 @@
 //! The one place where the compute sides are told apart.
 //!
-//! What a side is and does is in the file that bears its name. A further side is a further variant of [`Sided`].
+//! Each side is implemented in the file of its name (`cuda.rs`, `host/`). To add a side, add a variant to [`Sided`].
 #![allow(unsafe_code)] // Hands on contracts.
 
 use std::sync::Arc;
@@ -52,8 +52,8 @@ impl Side {
         }
     }
 
-    /// Whether it is another API on the GPU, which shares exported memory and semaphores. Then Vulkan notices its signals
-    /// late and its end not at all.
+    /// Returns `true` for another API on the GPU, which shares exported memory and semaphores. Vulkan's host waits notice
+    /// such a side's signals late, and do not notice when it fails.
     pub(crate) fn is_foreign(&self) -> bool {
         match self {
             Self::Cuda(_) => true,
@@ -61,7 +61,7 @@ impl Side {
         }
     }
 
-    /// Whether a signal counts for Vulkan as submitted once it is enqueued.
+    /// Returns `true` if a signal is a submitted operation for Vulkan as soon as it is enqueued.
     pub(crate) fn submits_signals(&self) -> bool {
         match self {
             Self::Cuda(_) => true,

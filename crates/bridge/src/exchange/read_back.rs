@@ -57,7 +57,8 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
         let source = self.resources();
         let used = source.handover().accesses();
         let needed = ImageAccess::TRANSFER_READ;
-        let readable = used.usage.contains(needed.usage) && used.access.contains(needed.access);
+        let in_layout = [needed.layout, vk::ImageLayout::GENERAL].contains(&used.layout);
+        let readable = in_layout && used.usage.contains(needed.usage) && used.access.contains(needed.access);
         check(readable, &self, "`ImageAccess::TRANSFER_READ`")?;
         let [width, height, depth] = source.level_extent(0).map(u64::from);
         let texels = width * height * depth * u64::from(source.range().layer_count);
