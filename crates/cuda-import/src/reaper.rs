@@ -1,8 +1,8 @@
-//! Driver calls that give something back, made on a thread of their own.
+//! Driver calls that may block, made in order on one dedicated thread.
 //!
 //! `cuMemFree`, `cuDestroyExternalSemaphore` and `cuCtxSynchronize` return only when no stream of the context has an unfinished
-//! wait, whoever enqueued it. A destructor that made such a call itself could hang for ever behind somebody else's frame. So one
-//! thread makes these calls in order, and who asked for one waits for a limited time.
+//! wait, whoever enqueued it. A destructor that made such a call itself could block forever behind another exchange's frame.
+//! Callers of [`call`] wait for at most [`LIMIT`].
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -15,18 +15,19 @@ use crate::logging::isolated;
 use crate::stream::capture;
 use crate::sys::{CallError, CallResult, Driver, TIMEOUT};
 
-/// How long a call is waited for. Once a call has taken that long, those behind it are not waited for at all.
+/// How long a caller waits. Once one call has taken this long, callers behind it no longer wait.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Why a call of the reaper's has no result to act on, or a bad one.
+/// Why an object was not freed.
 pub(crate) enum NotFreed {
-    /// It has not returned so far, and will be made or go on after this.
+    /// The call has not returned within the limit. It stays queued and completes when the driver lets it.
     Blocked(Duration),
+    /// The driver returned an error.
     Call(CallError),
 }
 
 impl NotFreed {
-    /// As if the driver itself had given up.
+    /// Converts to the error of a driver call; a blocked call becomes `CUDA_ERROR_TIMEOUT`.
     pub(crate) fn into_call(self) -> CallError {
         match self {
             Self::Blocked(_) => CallError { call: "cuCtxSynchronize", code: TIMEOUT },
@@ -45,8 +46,8 @@ impl NotFreed {
     }
 }
 
-/// Makes `call` on the reaper's thread, with the context of `device` current, and waits for it within [`LIMIT`]. What it needs
-/// goes with it: past the limit it is made later all the same.
+/// Runs `call` on the reaper's thread with the context of `device` current, and waits for it for at most [`LIMIT`]. The closure
+/// owns what it uses, since it still runs after the limit.
 pub(crate) fn call(
     device: &CudaDevice,
     call: impl FnOnce(Driver) -> CallResult<()> + Send + 'static,
@@ -65,8 +66,8 @@ pub(crate) fn call(
     }
 }
 
-/// The process's own; none where its thread does not start, which was logged then, while it makes a call itself (what that call
-/// drops is freed at once), and on a thread that captures a graph.
+/// The process-wide reaper. `None`, so that the call is made inline, if its thread did not start (logged once), on its own
+/// thread, and on a thread that captures a graph.
 fn reaper() -> Option<&'static Arc<Reaper>> {
     static REAPER: OnceLock<Option<Arc<Reaper>>> = OnceLock::new();
     let mut failure = None;

@@ -72,7 +72,7 @@ pub(crate) trait Share<R: Resources> {
     }
 }
 
-/// What a slot is made with.
+/// Arguments of [`Share::create`].
 #[derive(Debug)]
 pub(crate) struct SlotInfo<'a> {
     pub(crate) compute: &'a Compute,
@@ -91,7 +91,7 @@ impl SlotInfo<'_> {
     }
 }
 
-/// Lends from each resource of a `Vec` in turn. Not `Clone`: each is lent once.
+/// Iterator over the resources of a `Vec`, as a turn lends them. Not `Clone`: each is lent once.
 pub struct PerElement<'t, S, L> {
     slots: std::slice::Iter<'t, S>,
     lend: fn(&'t S) -> L,

@@ -60,7 +60,7 @@ impl Drop for CaptureScope {
     }
 }
 
-/// Whether this thread captures.
+/// Returns `true` while a [`CaptureScope`] is open on this thread.
 pub(crate) fn is_active() -> bool {
     CAPTURE.get().is_some()
 }
