@@ -5,7 +5,9 @@
 use std::sync::OnceLock;
 
 use bridge::ash::{self, vk};
-use bridge::vk_export::{Block, BlockInfo, Buffer, BufferInfo, Error, ExportDevice, Placement, Validation};
+use bridge::vk_export::{
+    Block, BlockInfo, Buffer, BufferInfo, CUDA_KERNEL_EXTENSIONS, Error, ExportDevice, Placement, Validation,
+};
 use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, OpenInfo};
 use bridge_tests::{Engine, Need, Rig, assert_silent, skip_case};
 use vk_local::{LocalBuffer, LocalImage, LocalImageInfo, MemoryLocation};
@@ -15,6 +17,7 @@ const MIB: u64 = 1 << 20;
 #[test]
 fn vulkan_is_asked_for_what_it_has() {
     usages_need_their_feature();
+    kernels_in_the_queue_need_their_extensions();
     what_is_not_shared_is_checked_too();
     stages_need_their_feature_and_accesses_a_stage();
     a_queue_has_one_lock();
@@ -46,10 +49,41 @@ fn usages_need_their_feature() {
     let info = OpenInfo { buffer_device_address: true, validation: Validation::IfPresent, ..OpenInfo::default() };
     let device = ExportDevice::open(&info).unwrap();
     let addressed = buffer(&device, 64, Usage::STORAGE_BUFFER | Usage::SHADER_DEVICE_ADDRESS).unwrap();
-    let question = vk::BufferDeviceAddressInfo::default().buffer(addressed.as_raw());
-    // SAFETY: VUID-vkGetBufferDeviceAddress-bufferDeviceAddress-03324 and its siblings: the feature is on, the buffer was
-    // made and bound for it.
-    assert_ne!(unsafe { device.as_raw().get_buffer_device_address(&question) }, 0);
+    assert_ne!(addressed.device_address().unwrap(), 0);
+    let block = BlockInfo {
+        name: "limit",
+        size: 1 << 16,
+        usage: Usage::STORAGE_BUFFER | Usage::SHADER_DEVICE_ADDRESS,
+        placement: Placement::HostVisible,
+    };
+    let block = Block::new(&device, &block).unwrap();
+    let [first, second] = [0, block.alignment()].map(|offset| Buffer::new_in(&block, "part", offset, 16).unwrap());
+    assert_eq!(second.device_address().unwrap() - first.device_address().unwrap(), block.alignment());
+    let plain = buffer(&device, 64, Usage::STORAGE_BUFFER).unwrap();
+    assert_eq!(plain.device_address(), None);
+    assert!(device.has_buffer_device_address());
+    assert_silent(&device);
+}
+
+fn kernels_in_the_queue_need_their_extensions() {
+    let device = Rig::open_own();
+    assert!(!device.has_cuda_kernels(), "off by default");
+    let gaps = device.cuda_kernel_gaps();
+    assert_eq!(gaps.len(), 3, "{gaps:?}");
+    let info = OpenInfo { cuda_kernels: true, validation: Validation::IfPresent, ..OpenInfo::default() };
+    let on_device = CUDA_KERNEL_EXTENSIONS.iter().all(|name| device.physical().has_extension(name));
+    match ExportDevice::open(&info) {
+        Ok(device) => {
+            assert!(device.has_cuda_kernels() && device.has_buffer_device_address());
+            assert_silent(&device);
+        }
+        Err(error @ Error::NoDevice { .. }) if !on_device => {
+            let text = error.to_string();
+            assert!(text.contains("VK_NVX_binary_import") && text.contains("CUDA stream"), "{text}");
+            assert!(text.contains(device.name()), "{text}");
+        }
+        Err(error) => panic!("{error}"),
+    }
     assert_silent(&device);
 }
 

@@ -55,7 +55,8 @@ pub use device::queue::{Queue, QueueKind};
 pub use device::queue_lock::QueueLock;
 pub use device::report::{LayerReport, VulkanDeviceReport, VulkanReport, report};
 pub use device::requirements::{
-    EXPORT_EXTENSIONS, MINIMUM_API_VERSION, RequiredFeatures, Requirement, required_device_extensions,
+    CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, MINIMUM_API_VERSION, RequiredFeatures, Requirement,
+    required_device_extensions,
 };
 pub use device::validation::{SILENCED, Silenced, ValidationMessage};
 pub use device::{AdoptInfo, DeviceSelector, EnabledFeatures, ExportDevice, OpenInfo, Validation};

@@ -169,6 +169,13 @@ impl Buffer {
         usize::try_from(self.offset).ok().map(|offset| unsafe { start.add(offset) })
     }
 
+    /// Where it starts in the GPU's address space, for shaders and for CUDA kernels that Vulkan launches; `None` without
+    /// `SHADER_DEVICE_ADDRESS` among its usage. Another API that imported the buffer has an address of its own.
+    #[doc(alias = "vkGetBufferDeviceAddress")]
+    pub fn device_address(&self) -> Option<u64> {
+        self.raw.device_address()
+    }
+
     /// A fresh handle to the buffer's memory, with what an importer must repeat. In a block it is that of the whole block,
     /// and the descriptor's offset says where the buffer starts.
     ///

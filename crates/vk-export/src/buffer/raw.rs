@@ -12,6 +12,7 @@ use crate::memory::Memory;
 #[derive(Debug)]
 pub(crate) struct RawBuffer {
     raw: vk::Buffer,
+    usage: vk::BufferUsageFlags,
     device: ExportDevice,
 }
 
@@ -46,7 +47,7 @@ impl RawBuffer {
         // function's callers have checked.
         let raw =
             unsafe { device.as_raw().create_buffer(&create, None) }.map_err(device.failed("vkCreateBuffer", object))?;
-        Ok(Self { raw, device: device.clone() })
+        Ok(Self { raw, usage, device: device.clone() })
     }
 
     pub(crate) fn as_raw(&self) -> vk::Buffer {
@@ -78,6 +79,20 @@ impl RawBuffer {
         // memory was allocated for the same handle type.
         unsafe { self.device.as_raw().bind_buffer_memory(self.raw, memory.as_raw(), offset) }
             .map_err(self.device.failed("vkBindBufferMemory", object))
+    }
+}
+
+impl RawBuffer {
+    /// Its address, once it is bound; `None` without `SHADER_DEVICE_ADDRESS` among its usage.
+    pub(crate) fn device_address(&self) -> Option<u64> {
+        if !self.usage.contains(vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS) {
+            return None;
+        }
+        let question = vk::BufferDeviceAddressInfo::default().buffer(self.raw);
+        // SAFETY: VUID-vkGetBufferDeviceAddress-bufferDeviceAddress-03324: buffers with this usage are made with the feature
+        // on alone (`check`); VUID-VkBufferDeviceAddressInfo-buffer-02600: this one is bound, to memory with
+        // `VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT`; -buffer-02601: it has the usage.
+        Some(unsafe { self.device.as_raw().get_buffer_device_address(&question) })
     }
 }
 

@@ -31,7 +31,7 @@ use crate::device::instance::OwnedInstance;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::device::queue::{Queue, QueueKind};
 use crate::device::queue_lock::QueueLock;
-use crate::device::requirements::Requirement;
+use crate::device::requirements::{Requirement, kernel_gaps};
 use crate::device::synchronization2::Synchronization2;
 use crate::device::validation::Messenger;
 use crate::device::validation::ValidationMessage;
@@ -178,6 +178,23 @@ impl ExportDevice {
     /// What keeps this device from exporting; empty where it can.
     pub fn export_gaps(&self) -> &[Requirement] {
         &self.0.export_gaps
+    }
+
+    /// Whether `bufferDeviceAddress` is on: buffers may have `SHADER_DEVICE_ADDRESS`.
+    pub fn has_buffer_device_address(&self) -> bool {
+        self.0.enabled.buffer_device_address
+    }
+
+    /// Whether CUDA kernels can be recorded into command buffers: [`cuda_kernel_gaps`](Self::cuda_kernel_gaps) is empty.
+    pub fn has_cuda_kernels(&self) -> bool {
+        self.cuda_kernel_gaps().is_empty()
+    }
+
+    /// What keeps CUDA kernels from being recorded into command buffers: extensions of
+    /// [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS) and features that are off, or that the device lacks.
+    pub fn cuda_kernel_gaps(&self) -> Vec<Requirement> {
+        let on_device = |name: &CStr| self.0.physical.has_extension(name);
+        kernel_gaps(self.has_buffer_device_address(), |name| self.is_enabled(name), on_device)
     }
 
     /// The features that are on, of those that decide what may be made and named.

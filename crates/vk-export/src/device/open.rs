@@ -10,7 +10,7 @@ use crate::device::dependencies::{missing_of_device, missing_of_instance};
 use crate::device::instance::OwnedInstance;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::device::queue::QueueKind;
-use crate::device::requirements::{EXPORT_EXTENSIONS, base_extensions};
+use crate::device::requirements::{CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, base_extensions, kernel_gaps};
 use crate::device::requirements::{RequiredFeatures, Requirement};
 use crate::device::resident::load;
 use crate::error::{Error, Result};
@@ -36,6 +36,9 @@ pub struct OpenInfo<'a> {
     pub dynamic_rendering: bool,
     /// Whether the program needs `bufferDeviceAddress`, for buffers with `SHADER_DEVICE_ADDRESS`. Default: no.
     pub buffer_device_address: bool,
+    /// Whether the program records CUDA kernels into command buffers: it needs [`CUDA_KERNEL_EXTENSIONS`], which NVIDIA's
+    /// driver alone has, and `bufferDeviceAddress`, which is on then too. Default: no.
+    pub cuda_kernels: bool,
 }
 
 impl Default for OpenInfo<'_> {
@@ -49,6 +52,7 @@ impl Default for OpenInfo<'_> {
             features: vk::PhysicalDeviceFeatures::default(),
             dynamic_rendering: false,
             buffer_device_address: false,
+            cuda_kernels: false,
         }
     }
 }
@@ -75,7 +79,11 @@ impl ExportDevice {
     /// # Errors
     /// [`Error::NoLoader`], [`Error::NoDevice`], [`Error::Missing`] with all that is missing, or the failed call.
     pub fn open(info: &OpenInfo<'_>) -> Result<Self> {
-        let info = &OpenInfo { features: normalised(info.features), ..info.clone() };
+        let info = &OpenInfo {
+            features: normalised(info.features),
+            buffer_device_address: info.buffer_device_address || info.cuda_kernels,
+            ..info.clone()
+        };
         let entry = load()?;
         let instance = OwnedInstance::new(&entry, info)?;
         let physical = info.device.pick(candidates(&instance, info)?)?;
@@ -90,6 +98,9 @@ impl ExportDevice {
         extensions.extend(EXPORT_EXTENSIONS.iter().filter(|name| physical.has_extension(name)));
         if info.dynamic_rendering && api_version < vk::API_VERSION_1_3 {
             extensions.push(khr::dynamic_rendering::NAME);
+        }
+        if info.cuda_kernels {
+            extensions.extend(CUDA_KERNEL_EXTENSIONS);
         }
         extensions.sort_unstable();
         extensions.dedup();
@@ -188,6 +199,10 @@ fn candidates(instance: &OwnedInstance, info: &OpenInfo<'_>) -> Result<Vec<(Phys
             }
             if info.buffer_device_address && !device.buffer_device_address {
                 missing.push(Requirement::Feature("bufferDeviceAddress"));
+            }
+            if info.cuda_kernels {
+                let has = |name: &CStr| device.has_extension(name);
+                missing.extend(kernel_gaps(true, has, has));
             }
             if device.queue_family(QueueKind::Graphics).is_none() {
                 missing.push(Requirement::QueueFamily("graphics and compute"));

@@ -2,13 +2,19 @@
 
 use std::ffi::CStr;
 
-use ash::{khr, vk};
+use ash::{khr, nvx, vk};
 
 /// The oldest Vulkan that will do: 1.2, with `timelineSemaphore` and `synchronization2` on.
 pub const MINIMUM_API_VERSION: u32 = vk::API_VERSION_1_2;
 
 /// The device extensions that exporting needs on this operating system.
 pub const EXPORT_EXTENSIONS: &[&CStr] = &[MEMORY_EXTENSION, SEMAPHORE_EXTENSION];
+
+/// The device extensions that recording CUDA kernels into command buffers needs beside the feature `bufferDeviceAddress`: an engine
+/// enables them on its device, where it has them, and names them in [`AdoptInfo::device_extensions`](crate::AdoptInfo).
+///
+/// Both are experimental by name (`NVX`), and NVIDIA's drivers for Linux and Windows have had them since 2020.
+pub const CUDA_KERNEL_EXTENSIONS: &[&CStr] = &[nvx::binary_import::NAME, nvx::image_view_handle::NAME];
 
 /// What exporting memory needs.
 pub(crate) const MEMORY_EXTENSION: &CStr =
@@ -79,6 +85,14 @@ pub enum Requirement {
     /// A device extension.
     #[error("device extension {0}")]
     DeviceExtension(String),
+    /// A device extension of [`CUDA_KERNEL_EXTENSIONS`].
+    #[error("device extension {name} ({})", kernel_advice(*.on_device))]
+    CudaKernelExtension {
+        /// Its name.
+        name: String,
+        /// Whether the physical device has it, so that it is merely off.
+        on_device: bool,
+    },
     /// An extension that another one needs.
     #[error("{kind} extension {needed} for {by} (add it to `OpenInfo::{kind}_extensions`)")]
     Dependency {
@@ -107,6 +121,33 @@ impl Requirement {
     pub(crate) fn device_extension(name: &CStr) -> Self {
         Self::DeviceExtension(name.to_string_lossy().into_owned())
     }
+}
+
+fn kernel_advice(on_device: bool) -> &'static str {
+    if on_device {
+        "it is off: set `OpenInfo::cuda_kernels`, or enable it on the engine's device and name it in \
+         `AdoptInfo::device_extensions`"
+    } else {
+        "NVIDIA's driver alone has it; without it, launch kernels on a CUDA stream"
+    }
+}
+
+/// What is off, or not there, of what CUDA kernels in command buffers need.
+pub(crate) fn kernel_gaps(
+    addresses: bool,
+    is_enabled: impl Fn(&CStr) -> bool,
+    on_device: impl Fn(&CStr) -> bool,
+) -> Vec<Requirement> {
+    let lacking = CUDA_KERNEL_EXTENSIONS.iter().filter(|name| !is_enabled(name));
+    let gap = |name: &&CStr| Requirement::CudaKernelExtension {
+        name: name.to_string_lossy().into_owned(),
+        on_device: on_device(name),
+    };
+    let mut gaps: Vec<_> = lacking.map(gap).collect();
+    if !addresses {
+        gaps.push(Requirement::Feature("bufferDeviceAddress"));
+    }
+    gaps
 }
 
 pub(crate) fn version(packed: u32) -> String {
@@ -156,6 +197,18 @@ mod tests {
         assert_eq!(gaps.base.len(), 4, "{:?}", gaps.base);
         assert_eq!(gaps.export.len(), EXPORT_EXTENSIONS.len());
         assert_eq!(gaps.base[0].to_string(), "Vulkan 1.2 (it has 1.1)");
+    }
+
+    #[test]
+    fn kernels_need_both_extensions_and_addresses() {
+        let gaps = kernel_gaps(false, |name| name == nvx::binary_import::NAME, |_| true);
+        let text: Vec<String> = gaps.iter().map(ToString::to_string).collect();
+        assert!(text[0].starts_with("device extension VK_NVX_image_view_handle (it is off"), "{text:?}");
+        assert_eq!(text[1..], ["feature bufferDeviceAddress"]);
+        let gaps = kernel_gaps(true, |_| false, |_| false);
+        assert_eq!(gaps.len(), 2);
+        assert!(gaps.iter().all(|gap| gap.to_string().contains("CUDA stream")), "{gaps:?}");
+        assert!(kernel_gaps(true, |_| true, |_| true).is_empty());
     }
 
     #[test]
