@@ -3,6 +3,7 @@
 use ash::vk;
 
 use crate::device::requirements::Requirement;
+use crate::kernel::ptx::PtxRefusal;
 
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -142,6 +143,46 @@ pub enum Error {
         object: String,
     },
 
+    /// PTX that cannot be read, or something else in its place.
+    #[error("PTX{}: {reason}", if *.line == 0 { String::new() } else { format!(", line {line}") })]
+    Ptx {
+        /// The line in the text, from 1; 0 where it is about the whole.
+        line: u32,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A module has no kernel of a name.
+    #[error("{module} has no kernel \"{kernel}\"; it has {}", or_none(entries))]
+    NoKernel {
+        /// The module.
+        module: String,
+        /// The name asked for.
+        kernel: String,
+        /// The kernels that there are.
+        entries: Vec<String>,
+    },
+
+    /// A kernel that would hang a Vulkan queue for ever, without a lost device.
+    #[error(
+        "{kernel} has {refusal}, which hangs or fails in a Vulkan queue; remove it, or launch the kernel on a CUDA stream"
+    )]
+    RefusedKernel {
+        /// The kernel and its module.
+        kernel: String,
+        /// What it has, and where.
+        refusal: PtxRefusal,
+    },
+
+    /// A launch that the driver would take and then hang on, lose the device with, or leave out without a word.
+    #[error("launch of {kernel}: {reason}")]
+    Launch {
+        /// The kernel and its module.
+        kernel: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+
     /// Commands did not finish within the limit of a host wait.
     #[error(
         "{object} did not finish within {waited:?}; what they use must stay alive: the device keeps it forever [{device}]"
@@ -175,6 +216,10 @@ fn list(missing: &[Requirement]) -> String {
     all.join("; ")
 }
 
+fn or_none(names: &[String]) -> String {
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
 fn advice(call: &str, result: vk::Result) -> &'static str {
     match (call, result) {
         (_, vk::Result::ERROR_OUT_OF_DEVICE_MEMORY) => "; the GPU is full: ask for less, or use fewer slots",
@@ -194,6 +239,10 @@ fn advice(call: &str, result: vk::Result) -> &'static str {
         ("vkCreateDevice", vk::Result::ERROR_INITIALIZATION_FAILED) => {
             "; the driver lists the GPU but cannot use it: another process may hold it exclusively, or it needs a reset; see \
              `cargo xtask doctor` and the kernel's log"
+        }
+        ("vkCreateCuModuleNVX", vk::Result::ERROR_INITIALIZATION_FAILED) => {
+            "; the driver refuses the PTX: its .version may be newer than the driver, its .target newer than the GPU, or the text \
+             is broken: `ptxas` or a load on a CUDA stream says what"
         }
         _ => "",
     }

@@ -27,6 +27,19 @@
 //! # }
 //! ```
 //!
+//! # CUDA kernels in a command buffer
+//!
+//! NVIDIA's drivers launch CUDA kernels from Vulkan's own command buffers: no other API, no semaphore, no exported memory, and
+//! no switch between contexts; between a kernel and a draw stands a barrier. A [`KernelModule`] is loaded from [`Ptx`], a
+//! [`Kernel`] is recorded with a [`LaunchConfig`] and its arguments: addresses of buffers
+//! ([`Buffer::device_address`]), and handles of images ([`KernelSurface`], [`KernelTexture`]).
+//!
+//! This rests on `VK_NVX_binary_import` and `VK_NVX_image_view_handle`: experimental by name, without a specification beyond
+//! their structures, in NVIDIA's drivers for Linux and Windows since 2020 (DLSS stands on them), and in no other driver.
+//! Turn them on with [`OpenInfo::cuda_kernels`], or on an engine's device with [`CUDA_KERNEL_EXTENSIONS`]. The driver checks
+//! next to nothing of a launch, so [`Kernel::check`] does. What there is none of in a Vulkan queue: `trap`, `assert`, `malloc`,
+//! `printf`, clusters, launches from the device, cubins; a stream of CUDA has all of these.
+//!
 //! The crate knows no other API: who imports, and what the two sides then promise each other, is the business of the
 //! crate `bridge`.
 //!
@@ -39,6 +52,7 @@ mod device;
 mod error;
 mod handle;
 mod image;
+mod kernel;
 mod legacy;
 mod memory;
 mod semaphore;
@@ -71,6 +85,11 @@ pub use image::barrier::ImageHandover;
 pub use image::descriptor::{ExportedImage, HostLayout, ImageDescriptor};
 pub use image::info::{ImageInfo, ImageKind, mip_count};
 pub use image::support::{ImageSupport, image_support};
+pub use kernel::launch::LaunchConfig;
+pub use kernel::module::{Kernel, KernelModule};
+pub use kernel::ptx::{Ptx, PtxEntry, PtxParam, PtxRefusal};
+pub use kernel::surface::KernelSurface;
+pub use kernel::texture::{KernelTexture, TextureInfo};
 pub use legacy::legacy_stages;
 pub use memory::block::{Block, BlockInfo, ExportedBlock};
 pub use memory::{MemoryDescriptor, Placement};
@@ -85,6 +104,11 @@ const _: () = {
     shared::<Block>();
     shared::<Image>();
     shared::<Semaphore>();
+    shared::<Ptx>();
+    shared::<KernelModule>();
+    shared::<Kernel>();
+    shared::<KernelSurface>();
+    shared::<KernelTexture>();
     shared::<Handover>();
     shared::<ImageHandover>();
     shared::<ExportedBuffer>();

@@ -38,6 +38,7 @@ use crate::device::validation::ValidationMessage;
 use crate::error::{Error, Result};
 use crate::handle::calls::ExportCalls;
 use crate::handle::handle_type::HandleType;
+use crate::kernel::calls::KernelCalls;
 
 pub use adopt::{AdoptInfo, EnabledFeatures};
 pub use open::{OpenInfo, Validation};
@@ -53,6 +54,8 @@ struct Inner {
     debug_utils: Option<ext::debug_utils::Device>,
     export_calls: ExportCalls,
     calls: Synchronization2,
+    /// The functions for CUDA kernels, or what they lack.
+    kernel_calls: std::result::Result<KernelCalls, Vec<Requirement>>,
     /// The main queue, and those beside it.
     queue: Queue,
     more_queues: Vec<Queue>,
@@ -100,11 +103,19 @@ impl ExportDevice {
         let Parts { entry, instance, raw, physical, api_version, ownership, .. } = parts;
         let calls = Synchronization2::new(&instance, &raw, api_version);
         let lock = |queue| Queue::new(raw.handle(), queue, parts.queue_lock.clone(), calls.clone(), &physical.name);
+        let is_enabled = |name: &CStr| parts.extensions.iter().any(|one| one.as_c_str() == name);
+        let gaps = kernel_gaps(parts.enabled.buffer_device_address, is_enabled, |name| physical.has_extension(name));
+        let kernel_calls = if gaps.is_empty() {
+            KernelCalls::load(&instance, &raw).map_err(|name| vec![Requirement::Function(name)])
+        } else {
+            Err(gaps)
+        };
         let (queue, more_queues) = (lock(parts.queue), parts.more_queues.into_iter().map(lock).collect());
         Self(Arc::new(Inner {
             debug_utils: parts.names.then(|| ext::debug_utils::Device::new(&instance, &raw)),
             export_calls: ExportCalls::new(&instance, &raw),
             calls,
+            kernel_calls,
             queue,
             more_queues,
             raw,
@@ -187,14 +198,22 @@ impl ExportDevice {
 
     /// Whether CUDA kernels can be recorded into command buffers: [`cuda_kernel_gaps`](Self::cuda_kernel_gaps) is empty.
     pub fn has_cuda_kernels(&self) -> bool {
-        self.cuda_kernel_gaps().is_empty()
+        self.0.kernel_calls.is_ok()
     }
 
     /// What keeps CUDA kernels from being recorded into command buffers: extensions of
     /// [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS) and features that are off, or that the device lacks.
-    pub fn cuda_kernel_gaps(&self) -> Vec<Requirement> {
-        let on_device = |name: &CStr| self.0.physical.has_extension(name);
-        kernel_gaps(self.has_buffer_device_address(), |name| self.is_enabled(name), on_device)
+    pub fn cuda_kernel_gaps(&self) -> &[Requirement] {
+        self.0.kernel_calls.as_ref().err().map_or(&[], Vec::as_slice)
+    }
+
+    /// The functions for CUDA kernels.
+    pub(crate) fn kernel_calls(&self) -> Result<&KernelCalls> {
+        self.0.kernel_calls.as_ref().map_err(|missing| Error::Missing {
+            device: self.name().to_owned(),
+            purpose: "recording CUDA kernels",
+            missing: missing.clone(),
+        })
     }
 
     /// The features that are on, of those that decide what may be made and named.

@@ -168,6 +168,9 @@ impl ExportDevice {
             names: instance.names,
             ownership: Ownership::Opened(Box::new(instance)),
         });
+        if info.cuda_kernels {
+            device.kernel_calls()?;
+        }
         // Only now: a logger that panics drops the device, and the instance after it.
         log::info!("Vulkan device: {}", device.physical().summary());
         Ok(device)

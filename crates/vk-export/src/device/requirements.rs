@@ -10,7 +10,7 @@ pub const MINIMUM_API_VERSION: u32 = vk::API_VERSION_1_2;
 /// The device extensions that exporting needs on this operating system.
 pub const EXPORT_EXTENSIONS: &[&CStr] = &[MEMORY_EXTENSION, SEMAPHORE_EXTENSION];
 
-/// The device extensions that recording CUDA kernels into command buffers needs beside the feature `bufferDeviceAddress`: an engine
+/// The device extensions that [`KernelModule`](crate::KernelModule) needs beside the feature `bufferDeviceAddress`: an engine
 /// enables them on its device, where it has them, and names them in [`AdoptInfo::device_extensions`](crate::AdoptInfo).
 ///
 /// Both are experimental by name (`NVX`), and NVIDIA's drivers for Linux and Windows have had them since 2020.
@@ -109,6 +109,9 @@ pub enum Requirement {
     /// A feature of Vulkan 1.0 that the program asked for, by its name in the bindings.
     #[error("feature {0}")]
     CoreFeature(String),
+    /// A function of an extension that is said to be on.
+    #[error("function {0} (is its extension really enabled?)")]
+    Function(&'static str),
     /// An instance layer.
     #[error("layer {0} (Debian, Ubuntu: `apt install vulkan-validationlayers`)")]
     Layer(String),

@@ -69,7 +69,8 @@ fn supported(device: &ExportDevice, format: vk::Format, tiling: vk::ImageTiling)
         .fold(vk::ImageUsageFlags::empty(), |all, (usage, _)| all | *usage)
 }
 
-fn view_type(kind: ImageKind, layers: u32, cube_arrays: bool) -> vk::ImageViewType {
+/// The type of a view of all of an image of a kind.
+pub(crate) fn view_type(kind: ImageKind, layers: u32, cube_arrays: bool) -> vk::ImageViewType {
     match (kind, layers) {
         (ImageKind::D1, 1) => vk::ImageViewType::TYPE_1D,
         (ImageKind::D1, _) => vk::ImageViewType::TYPE_1D_ARRAY,

@@ -1,0 +1,231 @@
+//! Modules of CUDA kernels that Vulkan loads, and their kernels.
+#![allow(unsafe_code)] // Vulkan calls.
+
+use std::ffi::CString;
+use std::ptr;
+use std::sync::Arc;
+
+use ash::vk;
+
+use crate::device::ExportDevice;
+use crate::error::{Error, Result};
+use crate::kernel::calls::KernelCalls;
+use crate::kernel::launch::{LaunchConfig, fault};
+use crate::kernel::ptx::{Ptx, PtxEntry};
+
+/// CUDA kernels in a Vulkan device, loaded from PTX. Cloning it is cheap and gives the same module.
+///
+/// The driver compiles the text: some tens of milliseconds the first time, less than one in later processes, since it keeps
+/// what it compiled on disk. The device needs `VK_NVX_binary_import`, which is experimental by name and has been in NVIDIA's
+/// drivers for Linux and Windows since 2020, no other driver has it; see
+/// [`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels) and [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS).
+///
+/// The module is destroyed with its last clone and its last [`Kernel`]: keep one until the GPU is done with what was
+/// recorded.
+#[derive(Clone)]
+pub struct KernelModule(Arc<Module>);
+
+struct Module {
+    raw: vk::CuModuleNVX,
+    calls: KernelCalls,
+    ptx: Ptx,
+    name: String,
+    device: ExportDevice,
+}
+
+/// A CUDA kernel of a [`KernelModule`], which it keeps loaded. Cloning it is cheap and gives the same kernel.
+#[derive(Clone)]
+pub struct Kernel(Arc<Function>);
+
+struct Function {
+    raw: vk::CuFunctionNVX,
+    entry: PtxEntry,
+    // Destroyed after `Drop` below has destroyed the function.
+    module: KernelModule,
+}
+
+impl KernelModule {
+    /// Loads PTX into a device. `name` is the module's in errors.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] where the device has no CUDA kernels, see
+    /// [`ExportDevice::cuda_kernel_gaps`]; else the failed call: for PTX that is broken, or newer than the driver or the GPU,
+    /// the driver says `VK_ERROR_INITIALIZATION_FAILED` and no more.
+    #[doc(alias = "vkCreateCuModuleNVX")]
+    pub fn new(device: &ExportDevice, name: &str, ptx: &Ptx) -> Result<Self> {
+        let calls = *device.kernel_calls()?;
+        // The final NUL is a part of the data: without it the driver does not see that it is PTX.
+        let info = vk::CuModuleCreateInfoNVX::default().data(ptx.as_c_str().to_bytes_with_nul());
+        let mut raw = vk::CuModuleNVX::null();
+        // SAFETY: VUID-vkCreateCuModuleNVX-pCreateInfo-parameter, VUID-VkCuModuleCreateInfoNVX-pData-parameter: the text
+        // outlives the call; the extension is on (`kernel_calls`). The text was read: it is no part of an ELF file, which the
+        // driver hangs on.
+        let result = unsafe { (calls.create_module)(device.as_raw().handle(), &info, ptr::null(), &mut raw) };
+        let object = || format!("module \"{name}\", PTX {} for {}", ptx.version(), ptx.target());
+        result.result().map_err(|result| device.failed("vkCreateCuModuleNVX", &object())(result))?;
+        log::debug!("loaded {} with {} kernels on {}", object(), ptx.entries().len(), device.name());
+        Ok(Self(Arc::new(Module { raw, calls, ptx: ptx.clone(), name: name.to_owned(), device: device.clone() })))
+    }
+
+    /// A kernel by its name in PTX: that of an `extern "C"` function, or a mangled one.
+    ///
+    /// # Errors
+    /// [`Error::NoKernel`] with the names there are, [`Error::RefusedKernel`] for one that would hang the queue, else the
+    /// failed call.
+    #[doc(alias = "vkCreateCuFunctionNVX")]
+    pub fn kernel(&self, entry: &str) -> Result<Kernel> {
+        let module = &*self.0;
+        let found = module.ptx.entry(entry).ok_or_else(|| Error::NoKernel {
+            module: format!("module \"{}\"", module.name),
+            kernel: entry.to_owned(),
+            entries: module.ptx.entries().iter().map(|entry| entry.name().to_owned()).collect(),
+        })?;
+        let object = self.object(found);
+        if let Some(refusal) = found.refused() {
+            return Err(Error::RefusedKernel { kernel: object, refusal: refusal.clone() });
+        }
+        let name = CString::new(entry)
+            .map_err(|_| Error::InvalidArgument { object: object.clone(), reason: "its name has a NUL".into() })?;
+        let info = vk::CuFunctionCreateInfoNVX::default().module(module.raw).name(&name);
+        let mut raw = vk::CuFunctionNVX::null();
+        let device = module.device.as_raw().handle();
+        // SAFETY: VUID-VkCuFunctionCreateInfoNVX-module-parameter: the module is alive; -pName-parameter: the name ends with
+        // NUL and outlives the call.
+        let result = unsafe { (module.calls.create_function)(device, &info, ptr::null(), &mut raw) };
+        result.result().map_err(module.device.failed("vkCreateCuFunctionNVX", &object))?;
+        Ok(Kernel(Arc::new(Function { raw, entry: found.clone(), module: self.clone() })))
+    }
+
+    /// The text that it was loaded from.
+    pub fn ptx(&self) -> &Ptx {
+        &self.0.ptx
+    }
+
+    /// The name given.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The device it is on.
+    pub fn device(&self) -> &ExportDevice {
+        &self.0.device
+    }
+
+    /// The Vulkan handle, lent.
+    pub fn as_raw(&self) -> vk::CuModuleNVX {
+        self.0.raw
+    }
+
+    fn object(&self, entry: &PtxEntry) -> String {
+        format!("kernel \"{}\" of module \"{}\"", entry.name(), self.0.name)
+    }
+}
+
+impl Kernel {
+    /// What the PTX says of it.
+    pub fn entry(&self) -> &PtxEntry {
+        &self.0.entry
+    }
+
+    /// The module it is of.
+    pub fn module(&self) -> &KernelModule {
+        &self.0.module
+    }
+
+    /// The Vulkan handle, lent.
+    pub fn as_raw(&self) -> vk::CuFunctionNVX {
+        self.0.raw
+    }
+
+    /// Whether it can be launched so, with arguments of `args_len` bytes in all. [`record`](Self::record) asks this too.
+    ///
+    /// # Errors
+    /// [`Error::Launch`] for what the driver would take and then hang on, lose the device with, or leave out without a word:
+    /// a block without threads, with more than 1024 or with others than the kernel was compiled for; a grid without blocks
+    /// or past the limits; more shared memory than works; arguments of another size than the kernel's.
+    pub fn check(&self, config: &LaunchConfig, args_len: usize) -> Result<()> {
+        match fault(&self.0.entry, config, args_len) {
+            None => Ok(()),
+            Some(reason) => Err(Error::Launch { kernel: self.0.module.object(&self.0.entry), reason }),
+        }
+    }
+
+    /// Records a launch into a command buffer. `args` are the arguments as they lie in memory, each at its
+    /// [offset](PtxEntry::params); they are copied now, so that what is recorded does not change when it is submitted again.
+    ///
+    /// Buffers are passed by their [`device_address`](crate::Buffer::device_address), images by the handle of a
+    /// [`KernelSurface`](crate::KernelSurface) or [`KernelTexture`](crate::KernelTexture). For barriers a kernel is a compute
+    /// shader: `VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT` with storage reads and writes.
+    ///
+    /// # Errors
+    /// Those of [`check`](Self::check); nothing is recorded then.
+    ///
+    /// # Safety
+    /// - `commands` is of the module's device and of a queue family with graphics or compute, records outside of a render
+    ///   pass, and is externally synchronized.
+    /// - Every address and handle in `args` is good for what the kernel does with it, from when what is recorded is submitted
+    ///   until it has run, and so is a clone of this kernel. An address that is not loses the device.
+    /// - Barriers order the launch with what else touches the same memory.
+    /// - The kernel ends. It makes no access outside of a surface unless it was written with `cudaBoundaryModeZero` or
+    ///   `cudaBoundaryModeClamp`.
+    #[doc(alias = "vkCmdCuLaunchKernelNVX")]
+    pub unsafe fn record(&self, commands: vk::CommandBuffer, config: &LaunchConfig, args: &[u8]) -> Result<()> {
+        self.check(config, args.len())?;
+        let size = args.len();
+        // As for `cuLaunchKernel`: CU_LAUNCH_PARAM_BUFFER_POINTER, CU_LAUNCH_PARAM_BUFFER_SIZE, CU_LAUNCH_PARAM_END.
+        let packed = [
+            ptr::without_provenance(1),
+            args.as_ptr().cast(),
+            ptr::without_provenance(2),
+            (&raw const size).cast(),
+            ptr::null(),
+        ];
+        let extras = if args.is_empty() { &[] } else { &packed[..] };
+        let ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]) = (config.grid, config.block);
+        let info = vk::CuLaunchInfoNVX::default()
+            .function(self.0.raw)
+            .grid_dim_x(grid_x)
+            .grid_dim_y(grid_y)
+            .grid_dim_z(grid_z)
+            .block_dim_x(block_x)
+            .block_dim_y(block_y)
+            .block_dim_z(block_z)
+            .shared_mem_bytes(config.shared_bytes)
+            .extras(extras);
+        // SAFETY: VUID-vkCmdCuLaunchKernelNVX-commandBuffer-recording, -commandBuffer-cmdpool, -renderpass, -videocoding: the
+        // caller's promises; VUID-VkCuLaunchInfoNVX-function-parameter: the function is alive; -pExtras-parameter: the list is
+        // the one that `cuLaunchKernel` takes, and both it and the arguments outlive the call, which copies them.
+        unsafe { (self.0.module.0.calls.launch)(commands, &info) };
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for KernelModule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KernelModule").field("name", &self.0.name).field("ptx", &self.0.ptx).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (entry, module) = (&self.0.entry, self.0.module.name());
+        f.debug_struct("Kernel").field("entry", entry).field("module", &module).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        // SAFETY: VUID-vkDestroyCuModuleNVX-module-parameter: made by this device, whose clone is here; every function of it is
+        // gone, since each holds the module, and what was recorded with them has run, as the type's documentation says.
+        unsafe { (self.calls.destroy_module)(self.device.as_raw().handle(), self.raw, ptr::null()) };
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        let module = &*self.module.0;
+        // SAFETY: VUID-vkDestroyCuFunctionNVX-function-parameter: made by this device; what was recorded with it has run, as
+        // the type's documentation says.
+        unsafe { (module.calls.destroy_function)(module.device.as_raw().handle(), self.raw, ptr::null()) };
+    }
+}

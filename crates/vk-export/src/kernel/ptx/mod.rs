@@ -1,0 +1,231 @@
+//! PTX, read for what a launch must know: each kernel's arguments, its shared memory, and what it must not do.
+
+mod body;
+mod declaration;
+mod lexer;
+mod module;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+use std::sync::Arc;
+
+use self::body::Refused;
+use self::module::{Function, Module};
+use crate::error::{Error, Result};
+
+pub use declaration::PtxParam;
+
+/// The text of a PTX module, checked, with what it says of its kernels. Cloning it is cheap.
+///
+/// What a driver would have to refuse is left to the driver; what it would take and then hang on, or lose the device with,
+/// is known here: see [`PtxEntry::refused`].
+///
+/// ```
+/// use vk_export::Ptx;
+///
+/// let ptx = Ptx::new("
+///     .version 8.0
+///     .target sm_52
+///     .address_size 64
+///     .visible .entry scale(.param .u32 len, .param .u64 values, .param .f32 by) { ret; }
+/// ")?;
+/// let scale = ptx.entry("scale").ok_or("no such kernel")?;
+/// let offsets: Vec<usize> = scale.params().iter().map(|param| param.offset).collect();
+/// assert_eq!((offsets, scale.args_size()), (vec![0, 8, 16], 20));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Ptx(Arc<Inner>);
+
+struct Inner {
+    text: CString,
+    version: String,
+    target: String,
+    entries: Vec<PtxEntry>,
+}
+
+/// A kernel in PTX: what a launch of it must know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PtxEntry {
+    name: String,
+    params: Vec<PtxParam>,
+    static_shared_bytes: u32,
+    max_threads: Option<u32>,
+    required_block: Option<[u32; 3]>,
+    refused: Option<PtxRefusal>,
+}
+
+/// Why a kernel must not run in a Vulkan queue.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{instruction} in line {line}{}", if in_function.is_empty() { String::new() } else { format!(", in \"{in_function}\"") })]
+#[non_exhaustive]
+pub struct PtxRefusal {
+    /// The instruction, call or directive, in words.
+    pub instruction: String,
+    /// Its line in the text, from 1.
+    pub line: u32,
+    /// The function that it is in; empty where it is in none.
+    pub in_function: String,
+}
+
+impl Ptx {
+    /// Reads PTX: text, as compilers write it, with or without a final NUL.
+    ///
+    /// # Errors
+    /// [`Error::Ptx`] for anything else (cubins and fatbins, which a driver may hang on), for addresses of 32 bits, and for
+    /// what cannot be read.
+    pub fn new(text: impl AsRef<[u8]>) -> Result<Self> {
+        let text = text.as_ref();
+        let text = text.strip_suffix(b"\0").unwrap_or(text);
+        let refused = |reason: &str| Error::Ptx { line: 0, reason: reason.to_owned() };
+        if text.starts_with(b"\x7fELF") {
+            return Err(refused("this is an ELF file, a cubin; compile to PTX (`nvcc -ptx`), whose textures work too"));
+        }
+        if text.starts_with(&[0x50, 0xed, 0x55, 0xba]) {
+            return Err(refused("this is a fatbin; compile to PTX (`nvcc -ptx`)"));
+        }
+        let not_text = || refused("this is no text; PTX is wanted, as `nvcc -ptx` writes it");
+        let owned = CString::new(text).map_err(|_| not_text())?;
+        let text = std::str::from_utf8(text).map_err(|_| not_text())?;
+        let tokens = lexer::tokens(text)?;
+        let module = Module::read(&tokens)?;
+        let entries = module.functions.iter().filter_map(|function| PtxEntry::of(function, &module)).collect();
+        let (version, target) = (module.version.to_owned(), module.target);
+        Ok(Self(Arc::new(Inner { text: owned, version, target, entries })))
+    }
+
+    /// The text with a final NUL, as drivers take it.
+    pub fn as_c_str(&self) -> &CStr {
+        &self.0.text
+    }
+
+    /// The version of PTX, as "8.0".
+    pub fn version(&self) -> &str {
+        &self.0.version
+    }
+
+    /// The architecture that it was compiled for, as "sm_52".
+    pub fn target(&self) -> &str {
+        &self.0.target
+    }
+
+    /// The kernels, in the order of the text.
+    pub fn entries(&self) -> &[PtxEntry] {
+        &self.0.entries
+    }
+
+    /// A kernel by its name in PTX: that of an `extern "C"` function, or a mangled one.
+    pub fn entry(&self, name: &str) -> Option<&PtxEntry> {
+        self.0.entries.iter().find(|entry| entry.name == name)
+    }
+}
+
+impl std::fmt::Debug for Ptx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (version, target, entries) = (self.version(), self.target(), self.entries());
+        f.debug_struct("Ptx").field("version", &version).field("target", &target).field("entries", &entries).finish()
+    }
+}
+
+impl PtxEntry {
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The parameters, in order.
+    pub fn params(&self) -> &[PtxParam] {
+        &self.params
+    }
+
+    /// Bytes of all arguments, packed: the end of the last one.
+    pub fn args_size(&self) -> usize {
+        self.params.last().map_or(0, |last| last.offset + last.size)
+    }
+
+    /// Bytes of shared memory that a block takes without any that the launch adds.
+    pub fn static_shared_bytes(&self) -> u32 {
+        self.static_shared_bytes
+    }
+
+    /// The most threads in a block that it was compiled for (`__launch_bounds__`); `None` where it does not say.
+    pub fn max_threads(&self) -> Option<u32> {
+        self.max_threads
+    }
+
+    /// The one block that it was compiled for (`.reqntid`); `None` where it does not say.
+    pub fn required_block(&self) -> Option<[u32; 3]> {
+        self.required_block
+    }
+
+    /// Why it must not be launched in a Vulkan queue, where it, or a function that it may call, has `trap`, a breakpoint,
+    /// an instruction or directive about clusters, or a call of a function that the module does not hold: `malloc`,
+    /// `vprintf`, `__assertfail`, launches from the device. In a CUDA stream all of these work.
+    ///
+    /// The `.trap` of surface instructions is another matter: it is taken only for texels outside of the surface. Write
+    /// kernels with `cudaBoundaryModeZero` to be safe there.
+    pub fn refused(&self) -> Option<&PtxRefusal> {
+        self.refused.as_ref()
+    }
+
+    fn of(function: &Function<'_>, module: &Module<'_>) -> Option<Self> {
+        let header = function.entry.as_ref()?;
+        let reached = reached(function, module);
+        let refusal = |refused: &Refused, in_function: &str| PtxRefusal {
+            instruction: refused.instruction.clone(),
+            line: refused.line,
+            in_function: in_function.to_owned(),
+        };
+        let of_bodies = reached.iter().find_map(|one| {
+            let own = one.body.refused.as_ref().map(|refused| refusal(refused, one.name));
+            own.or_else(|| Some(refusal(&missing_function(&one.body.words, module)?, one.name)))
+        });
+        let of_module = || {
+            let missing = || missing_function(&module.loose.words, module);
+            module.loose.refused.clone().or_else(missing).map(|refused| refusal(&refused, ""))
+        };
+        let refused = header.refused.as_ref().map(|refused| refusal(refused, function.name));
+        let words: HashSet<&str> =
+            reached.iter().flat_map(|one| one.body.words.iter().map(|(word, _)| *word)).collect();
+        let of_module_shared = module.shared.iter().filter(|one| words.contains(one.name));
+        let shared = reached.iter().flat_map(|one| &one.body.shared).chain(of_module_shared);
+        let bytes = shared.fold(0usize, |end, one| end.next_multiple_of(one.align).saturating_add(one.size));
+        Some(Self {
+            name: function.name.to_owned(),
+            params: header.params.clone(),
+            static_shared_bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            max_threads: header.max_threads,
+            required_block: header.required_block,
+            refused: refused.or(of_bodies).or_else(of_module),
+        })
+    }
+}
+
+/// A function that is named and that the module declares without defining it: one of the driver's.
+fn missing_function(words: &[(&str, u32)], module: &Module<'_>) -> Option<Refused> {
+    let (name, line) = words.iter().find(|(word, _)| module.is_undefined(word))?;
+    Some(Refused { instruction: format!("a call of `{name}`, which the module does not hold,"), line: *line })
+}
+
+/// A function and all that it may call: those that it names, and those named outside of all functions, in tables.
+fn reached<'m, 'a>(from: &'m Function<'a>, module: &'m Module<'a>) -> Vec<&'m Function<'a>> {
+    let find = |words: &[(&'a str, u32)]| -> Vec<usize> {
+        words.iter().filter_map(|(word, _)| module.defined.get(word).copied()).collect()
+    };
+    let mut seen = HashSet::new();
+    let mut next = find(&from.body.words);
+    next.extend(find(&module.loose.words));
+    let mut all = vec![from];
+    while let Some(index) = next.pop() {
+        if let Some(function) = module.functions.get(index).filter(|one| one.entry.is_none())
+            && seen.insert(index)
+        {
+            next.extend(find(&function.body.words));
+            all.push(function);
+        }
+    }
+    all
+}

@@ -1,0 +1,203 @@
+//! A PTX module: its directives, functions and variables.
+
+use std::collections::HashMap;
+
+use super::body::{Body, Refused};
+use super::declaration::{PtxParam, Variable, number, params, variables};
+use super::lexer::{Kind, Token, wrong};
+use crate::error::Result;
+
+/// What a module was seen to hold.
+#[derive(Default)]
+pub(super) struct Module<'a> {
+    pub(super) version: &'a str,
+    pub(super) target: String,
+    pub(super) functions: Vec<Function<'a>>,
+    /// By name, the places in `functions` of those that have a body.
+    pub(super) defined: HashMap<&'a str, usize>,
+    /// Names of functions that were declared.
+    declared: HashMap<&'a str, u32>,
+    pub(super) shared: Vec<Variable<'a>>,
+    /// What stands outside of all functions.
+    pub(super) loose: Body<'a>,
+}
+
+/// A function with a body.
+pub(super) struct Function<'a> {
+    pub(super) name: &'a str,
+    pub(super) body: Body<'a>,
+    /// For entries alone.
+    pub(super) entry: Option<Header>,
+}
+
+/// What is said of an entry before its body.
+#[derive(Default, Clone)]
+pub(super) struct Header {
+    pub(super) params: Vec<PtxParam>,
+    pub(super) max_threads: Option<u32>,
+    pub(super) required_block: Option<[u32; 3]>,
+    /// Directives about clusters.
+    pub(super) refused: Option<Refused>,
+}
+
+impl<'a> Module<'a> {
+    pub(super) fn read(tokens: &[Token<'a>]) -> Result<Self> {
+        let mut module = Self::default();
+        let mut rest = module.preamble(tokens)?;
+        let (mut loose, mut is_extern) = (Vec::new(), false);
+        while let Some((token, after)) = rest.split_first() {
+            rest = after;
+            match token.kind {
+                Kind::Directive("extern") => is_extern = true,
+                Kind::Directive("visible" | "weak" | "common") => {}
+                Kind::Directive(kind @ ("entry" | "func")) => {
+                    rest = module.function(rest, token.line, kind == "entry")?;
+                    is_extern = false;
+                }
+                Kind::Directive("shared") => {
+                    let end = rest.iter().position(|token| token.is(b';'));
+                    let end = end.ok_or_else(|| wrong(token.line, "a declaration without an end"))?;
+                    let (declaration, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+                    let sized = variables(declaration, token.line)?.into_iter();
+                    // `.extern` is the dynamic shared memory.
+                    module.shared.extend(sized.filter(|one| !one.unsized_array && !is_extern));
+                    rest = after;
+                }
+                _ => {
+                    is_extern &= !token.is(b';');
+                    loose.push(*token);
+                }
+            }
+        }
+        module.loose = Body::read(&loose)?;
+        Ok(module)
+    }
+
+    /// `.version`, `.target` and `.address_size`, which come first.
+    fn preamble<'t>(&mut self, tokens: &'t [Token<'a>]) -> Result<&'t [Token<'a>]> {
+        let line = |tokens: &[Token<'_>]| tokens.first().map_or(1, |token| token.line);
+        let after = |tokens: &'t [Token<'a>], name: &str| {
+            let found = tokens.split_first().filter(|(token, _)| token.is_directive(name));
+            found
+                .map(|(_, rest)| rest)
+                .ok_or_else(|| wrong(line(tokens), format!("`.{name}` is missing; is this PTX?")))
+        };
+        let rest = after(tokens, "version")?;
+        let Some((Kind::Number(version), rest)) = rest.split_first().map(|(token, rest)| (token.kind, rest)) else {
+            return Err(wrong(line(rest), "`.version` is no number"));
+        };
+        self.version = version;
+        let mut rest = after(rest, "target")?;
+        while let Some((token, after)) = rest.split_first() {
+            match token.kind {
+                Kind::Word(name) if self.target.is_empty() => self.target.push_str(name),
+                Kind::Word(_) | Kind::Mark(b',') => {}
+                _ => break,
+            }
+            rest = after;
+        }
+        let rest = after(rest, "address_size")?;
+        match number(rest, line(rest))? {
+            (64, rest) => Ok(rest),
+            (other, _) => Err(wrong(line(rest), format!("addresses of {other} bits; compile for 64"))),
+        }
+    }
+
+    fn function<'t>(&mut self, tokens: &'t [Token<'a>], line: u32, is_entry: bool) -> Result<&'t [Token<'a>]> {
+        // A function's results come before its name.
+        let (_, rest) = parentheses(tokens, line)?;
+        let unnamed = || wrong(line, "a function without a name");
+        let (name, rest) = rest.split_first().ok_or_else(unnamed)?;
+        let name = name.word().ok_or_else(unnamed)?;
+        let (between, rest) = parentheses(rest, line)?;
+        let mut header = Header::default();
+        if is_entry {
+            header.params = params(between, line)?;
+        }
+        let (has_body, rest) = header.read(rest, line)?;
+        if !has_body {
+            self.declared.insert(name, line);
+            return Ok(rest);
+        }
+        let mut depth = 1usize;
+        let end = rest.iter().position(|token| {
+            depth = depth.saturating_add(usize::from(token.is(b'{'))).saturating_sub(usize::from(token.is(b'}')));
+            depth == 0
+        });
+        let end = end.ok_or_else(|| wrong(line, format!("\"{name}\" has no end")))?;
+        let (body, rest) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+        if self.defined.insert(name, self.functions.len()).is_some() {
+            return Err(wrong(line, format!("\"{name}\" is defined twice")));
+        }
+        let entry = is_entry.then_some(header);
+        self.functions.push(Function { name, body: Body::read(body)?, entry });
+        Ok(rest.get(1..).unwrap_or_default())
+    }
+
+    /// Whether a name is that of a function that this module declares and does not define.
+    pub(super) fn is_undefined(&self, name: &str) -> bool {
+        self.declared.contains_key(name) && !self.defined.contains_key(name)
+    }
+}
+
+impl Header {
+    /// Reads what stands before a body, and whether there is one; what follows `{` or `;` is returned.
+    fn read<'a, 't>(&mut self, tokens: &'t [Token<'a>], line: u32) -> Result<(bool, &'t [Token<'a>])> {
+        let mut rest = tokens;
+        while let Some((token, after)) = rest.split_first() {
+            rest = after;
+            match token.kind {
+                Kind::Mark(b'{') => return Ok((true, rest)),
+                Kind::Mark(b';') => return Ok((false, rest)),
+                Kind::Directive("pragma") => {
+                    let end = rest.iter().position(|token| token.is(b';')).map_or(rest.len(), |end| end + 1);
+                    rest = rest.get(end..).unwrap_or_default();
+                }
+                Kind::Directive(name @ ("maxntid" | "reqntid")) => {
+                    let (block, after) = block(rest, token.line)?;
+                    rest = after;
+                    let threads = block.iter().fold(1u32, |all, one| all.saturating_mul(*one));
+                    self.max_threads = Some(self.max_threads.map_or(threads, |most| most.min(threads)));
+                    if name == "reqntid" {
+                        self.required_block = Some(block);
+                    }
+                }
+                Kind::Directive(
+                    name @ ("reqnctapercluster" | "explicitcluster" | "maxclusterrank" | "blocksareclusters"),
+                ) => {
+                    self.refused = Some(Refused { instruction: format!("`.{name}`"), line: token.line });
+                }
+                _ => {}
+            }
+        }
+        Err(wrong(line, "a function without a body or an end"))
+    }
+}
+
+/// One to three numbers; those that are left out are 1.
+fn block<'a, 't>(tokens: &'t [Token<'a>], line: u32) -> Result<([u32; 3], &'t [Token<'a>])> {
+    let (mut block, mut rest) = ([1; 3], tokens);
+    for (index, dimension) in block.iter_mut().enumerate() {
+        if index > 0 {
+            let Some((_, after)) = rest.split_first().filter(|(token, _)| token.is(b',')) else { break };
+            rest = after;
+        }
+        let (value, after) = number(rest, line)?;
+        rest = after;
+        *dimension = u32::try_from(value).map_err(|_| wrong(line, format!("{value} threads")))?;
+    }
+    Ok((block, rest))
+}
+
+/// What is between parentheses, where they come first, and what follows them.
+fn parentheses<'a, 't>(tokens: &'t [Token<'a>], line: u32) -> Result<(&'t [Token<'a>], &'t [Token<'a>])> {
+    let Some((_, inside)) = tokens.split_first().filter(|(token, _)| token.is(b'(')) else { return Ok((&[], tokens)) };
+    let mut depth = 1usize;
+    let end = inside.iter().position(|token| {
+        depth = depth.saturating_add(usize::from(token.is(b'('))).saturating_sub(usize::from(token.is(b')')));
+        depth == 0
+    });
+    let end = end.ok_or_else(|| wrong(line, "a parenthesis without an end"))?;
+    let (inside, rest) = inside.split_at_checked(end).unwrap_or((inside, &[]));
+    Ok((inside, rest.get(1..).unwrap_or_default()))
+}
