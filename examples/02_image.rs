@@ -54,6 +54,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                     }
                 }
             })?,
+            _ => return Err("this program knows no such backend".into()),
         }
 
         // Submits a copy to the host and waits for it. The layout transitions are part of the turn's barriers.

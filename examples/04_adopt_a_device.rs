@@ -76,7 +76,6 @@ fn run() -> Result<(), Box<dyn Error>> {
         info.features.synchronization2 = true;
         // SAFETY: the handles belong together and outlive `device`; the lists name what was enabled above.
         let device = unsafe { ExportDevice::adopt(info) }?;
-        // From here on it is as with a device that the bridge opened.
         let compute = Compute::for_device(&device)?;
         println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
         let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
@@ -85,6 +84,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         match turn.work() {
             Work::Cuda(mut cuda) => cuda.stream.memcpy_htod(&[7; LEN], &mut cuda.resources)?,
             Work::Host(host) => host.run(|numbers| numbers.fill(7))?,
+            _ => return Err("this program knows no such backend".into()),
         }
         if turn.finish()?.read_back(Duration::from_secs(10))? != [7; LEN] {
             return Err("Vulkan sees other numbers than were computed".into());

@@ -70,6 +70,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                 }
             })?,
             (Work::Cuda(_), None) => return Err("the kernel was not loaded".into()),
+            _ => return Err("this program knows no such backend".into()),
         }
 
         // `finish` enqueues the signal that Vulkan's submission waits for, on the GPU. Nothing blocks before `read_back`.

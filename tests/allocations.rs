@@ -69,6 +69,7 @@ fn the_frame_path_allocates_nothing(rig: &Rig, compute: &Compute) {
                 .unwrap();
             }
             Work::Cuda(cuda) => assert_eq!(cuda.resources.count(), 4),
+            _ => unreachable!("no other backend is opened here"),
         });
         let (finished, turn) = allocations(|| turn.finish().unwrap());
         let commands = readback.record(&turn, &[]);
@@ -100,6 +101,7 @@ fn a_frame_with_a_graph_allocates_nothing(_: &Rig, compute: &Compute) {
                 exchange.compute_with(&mut graph, |_, work| match work {
                     Work::Host(host) => Ok(host.run(|words| words.fill(1))?),
                     Work::Cuda(mut cuda) => Ok(cuda.stream.memset_zeros(&mut cuda.resources)?),
+                    _ => unreachable!("no other backend is opened here"),
                 })
             }
             .unwrap()

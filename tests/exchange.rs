@@ -188,6 +188,7 @@ fn several_resources_cross_together(rig: &Rig, compute: &Compute) {
                     cuda.stream.memcpy_htod(&vec![frame * 100 + i; FEW], &mut single).unwrap();
                 }
             }
+            _ => unreachable!("no other backend is opened here"),
         }
         let turn = turn.finish().unwrap();
         let (pairs, singles) = turn.resources();

@@ -18,7 +18,7 @@ fn buffer(rig: &Rig, size: u64) -> Result<Buffer, Error> {
 #[cfg(unix)]
 fn raw(handle: &MemoryHandle) -> isize {
     use std::os::fd::AsRawFd;
-    let MemoryHandle::Fd(handle) = handle;
+    let MemoryHandle::Fd(handle) = handle else { panic!("{handle:?} is no descriptor") };
     handle.as_raw_fd() as isize
 }
 
@@ -28,6 +28,7 @@ fn raw(handle: &MemoryHandle) -> isize {
     match handle {
         MemoryHandle::Nt(handle) => handle.as_raw_handle().addr().cast_signed(),
         MemoryHandle::Kmt(handle) => handle.as_raw(),
+        other => panic!("{other:?} is no handle of Windows"),
     }
 }
 

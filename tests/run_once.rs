@@ -58,6 +58,7 @@ fn images_are_read_back_without_padding(_: &Rig, compute: &Compute) {
                     assert!(image.rows().flatten().eq(&texels), "rows that were written are read");
                 })
                 .unwrap(),
+            _ => unreachable!("no other backend is opened here"),
         }
         assert_eq!(turn.finish().unwrap().read_back(Rig::LONG).unwrap(), expected);
     }
@@ -123,6 +124,7 @@ fn frames_that_vulkan_begins_run_once_too(rig: &Rig, compute: &Compute) {
         match turn.work() {
             Work::Cuda(cuda) => told.send(cuda.stream.clone_dtoh(&cuda.resources).unwrap()).unwrap(),
             Work::Host(host) => host.run(move |words| told.send(words.to_vec()).unwrap()).unwrap(),
+            _ => unreachable!("no other backend is opened here"),
         }
         turn.finish().unwrap().wait(Rig::LONG).unwrap();
         assert_eq!(seen.recv().unwrap(), [frame; LEN]);

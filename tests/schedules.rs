@@ -181,6 +181,7 @@ impl<'a> World<'a> {
                 host.run(move |slot| slot.copy_from_slice(&words)).unwrap();
             }
             Work::Host(_) => {}
+            _ => unreachable!("no other backend is opened here"),
         }
         let turn = turn.finish().unwrap();
         self.rendering.insert(turn.frame(), (turn, base));

@@ -72,6 +72,7 @@ impl Filler {
                 // SAFETY: the kernel's four parameters, of these types, and it writes `len` elements.
                 unsafe { launch.launch(LaunchConfig::for_num_elems(len)) }.unwrap();
             }
+            _ => unreachable!("no other backend is opened here"),
         }
     }
 
@@ -89,6 +90,7 @@ impl Filler {
                 // SAFETY: wrong on purpose: the write is far outside of everything, which ends the context.
                 unsafe { launch.launch(LaunchConfig::for_num_elems(1)) }.unwrap();
             }
+            _ => unreachable!("no other backend is opened here"),
         }
     }
 }

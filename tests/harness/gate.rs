@@ -96,6 +96,7 @@ impl Gate {
                 host.run(move |_| keeper()).unwrap();
             }
             Work::Cuda(_) => self.hold_stream(),
+            _ => unreachable!("no other backend is opened here"),
         }
     }
 

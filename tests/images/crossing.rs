@@ -40,6 +40,7 @@ pub(crate) fn compute_writes<T: Texel, D: Direction>(turn: &mut ComputeTurn<Imag
                 }
             })
             .unwrap(),
+        _ => unreachable!("no other backend is opened here"),
     }
 }
 
@@ -71,6 +72,7 @@ pub(crate) fn compute_reads<T: Texel>(turn: ComputeTurn<ImageSpec<T>, bridge::Re
             })
             .unwrap();
         }
+        _ => unreachable!("no other backend is opened here"),
     }
     turn.finish().unwrap().wait(Rig::LONG).unwrap();
     drop(sender);

@@ -43,6 +43,7 @@ impl Painter {
                 host.run(move |mut image| image.rows_mut().for_each(|row| row.fill(value.into()))).unwrap();
             }
             (Work::Cuda(_), None) => panic!("a painter of another backend"),
+            _ => unreachable!("no other backend is opened here"),
         }
     }
 }

@@ -26,6 +26,7 @@ macro_rules! with_texel {
             (I32, 1) => $body::<i32>($($arg),*), (I32, 2) => $body::<[i32; 2]>($($arg),*), (I32, _) => $body::<[i32; 4]>($($arg),*),
             (F16, 1) => $body::<f16>($($arg),*), (F16, 2) => $body::<[f16; 2]>($($arg),*), (F16, _) => $body::<[f16; 4]>($($arg),*),
             (F32, 1) => $body::<f32>($($arg),*), (F32, 2) => $body::<[f32; 2]>($($arg),*), (F32, _) => $body::<[f32; 4]>($($arg),*),
+            _ => unreachable!("no other backend is opened here"),
         }
     }};
 }

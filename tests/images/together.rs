@@ -39,6 +39,7 @@ pub(crate) fn images_and_buffers_cross_together(rig: &Rig, compute: &Compute) {
                     words.fill(u32::from(frame));
                 })
                 .unwrap(),
+            _ => unreachable!("no other backend is opened here"),
         }
         let turn = turn.finish().unwrap();
         let (color, heights, words) = turn.resources();

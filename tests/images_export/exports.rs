@@ -13,7 +13,9 @@ fn every_export_is_fresh_and_nothing_is_left_open() {
     let rig = Rig::open();
     let Some(image) = make(&rig, "every_export_is_fresh", &info()) else { return };
     let (first, second) = (image.export().unwrap(), image.export().unwrap());
-    let (MemoryHandle::Fd(one), MemoryHandle::Fd(other)) = (&first.handle, &second.handle);
+    let (MemoryHandle::Fd(one), MemoryHandle::Fd(other)) = (&first.handle, &second.handle) else {
+        panic!("{first:?} and {second:?} are no descriptors")
+    };
     assert_ne!(one.as_raw_fd(), other.as_raw_fd());
     assert_eq!(first.descriptor, second.descriptor);
     let memory = &first.descriptor.memory;

@@ -38,6 +38,7 @@ fn stamp(turn: &mut ComputeTurn<Vec<BufferSpec<u32>>>, first: u32) {
                 cuda.stream.memcpy_htod(&vec![stamp; view.len()], &mut view).unwrap();
             }
         }
+        _ => unreachable!("no other backend is opened here"),
     }
 }
 

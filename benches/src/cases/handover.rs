@@ -69,6 +69,7 @@ fn compute(exchange: &mut Exchange<Words>, kernel: Option<Kernel>) -> Result<Ren
             unsafe { touch(kernel, cuda.stream.cu_stream(), cuda.resources.as_raw(), value) }?;
         }
         Work::Host(host) => host.run(move |words| words.iter_mut().take(1).for_each(|word| *word = value))?,
+        _ => anyhow::bail!("no bench of this backend"),
     }
     Ok(turn.finish()?)
 }

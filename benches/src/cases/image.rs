@@ -114,6 +114,7 @@ fn write_image(
         Work::Host(host) => {
             host.run(move |mut image| image.rows_mut().for_each(|row| row.fill([f16::from_bits(value); 4])))?;
         }
+        _ => bail!("no bench of this backend"),
     }
     Ok(turn.finish()?)
 }
@@ -133,6 +134,7 @@ fn write_buffer(
             unsafe { paint(kernel.context("no kernel")?, cuda.stream.cu_stream(), target, extent, value) }?;
         }
         Work::Host(host) => host.run(move |texels| texels.fill(Packed::from(value) * 0x0001_0001_0001_0001))?,
+        _ => bail!("no bench of this backend"),
     }
     Ok(turn.finish()?)
 }

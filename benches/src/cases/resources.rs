@@ -89,6 +89,7 @@ impl FrameLoop for Frames {
             Work::Host(host) => host.run(move |mut buffers| {
                 buffers.next().into_iter().flatten().take(1).for_each(|word| *word = value);
             })?,
+            _ => anyhow::bail!("no bench of this backend"),
         }
         let turn = turn.finish()?;
         let record = |commands| {

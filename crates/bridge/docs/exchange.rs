@@ -16,6 +16,7 @@ fn frames(compute: &Compute) -> Result<(), Box<dyn Error>> {
             Work::Host(host) => {
                 host.run(move |heights| heights.fill(height))?
             }
+            _ => unreachable!("only the two are used here"),
         }
         // A program that draws submits its own commands here.
         let seen = turn.finish()?.read_back(Duration::from_secs(10))?;

@@ -24,6 +24,7 @@ pub enum Error {
     #[error(
         "\"{vulkan}\" ({vulkan_uuid}) and \"{cuda}\" ({cuda_uuid}) are different GPUs: nothing can be shared between them; open the CUDA device by the UUID of the Vulkan device"
     )]
+    #[non_exhaustive]
     DifferentDevices {
         /// The Vulkan device's name.
         vulkan: String,
@@ -40,6 +41,7 @@ pub enum Error {
         "\"{vulkan}\" ({vulkan_adapter}) and \"{cuda}\" ({cuda_adapter}) have the same UUID, but are different adapters or \
          nodes of Windows: nothing can be shared between them"
     )]
+    #[non_exhaustive]
     DifferentAdapters {
         /// The Vulkan device's name.
         vulkan: String,
@@ -53,6 +55,7 @@ pub enum Error {
 
     /// CUDA was asked for, but this machine or this device cannot.
     #[error("no CUDA for \"{vulkan}\": {reason}; `--backend host` or `Backend::Host` runs on the CPU")]
+    #[non_exhaustive]
     NoCuda {
         /// The Vulkan device's name.
         vulkan: String,
@@ -62,6 +65,7 @@ pub enum Error {
 
     /// An argument that cannot be.
     #[error("{object}: {reason}")]
+    #[non_exhaustive]
     InvalidArgument {
         /// The object that was to be made or used.
         object: String,
@@ -71,6 +75,7 @@ pub enum Error {
 
     /// An image format that the two sides do not both have.
     #[error("format {format:?} cannot be shared: {reason}; use {instead} instead")]
+    #[non_exhaustive]
     FormatCannotCross {
         /// The format.
         format: vk_export::ash::vk::Format,
@@ -84,6 +89,7 @@ pub enum Error {
     #[error(
         "{object}: the CPU backend maps its images, so they are LINEAR and host-visible, and this one cannot be: {reason}"
     )]
+    #[non_exhaustive]
     NotMappable {
         /// The image.
         object: String,
@@ -94,6 +100,7 @@ pub enum Error {
     /// A turn is still open, so the next frame cannot begin.
     #[error("exchange \"{exchange}\": the {} turn of frame {frame} is still open; {} it before the next begins",
         .stage.turn(), .stage.end())]
+    #[non_exhaustive]
     TurnOpen {
         /// The exchange's name.
         exchange: String,
@@ -108,6 +115,7 @@ pub enum Error {
         "exchange \"{exchange}\" has new images that are not the compute side's so far, and submits nothing behind the engine's \
          back: call `Exchange::initialise`, or submit what `Exchange::record_initial` records and call `submitted`"
     )]
+    #[non_exhaustive]
     NotInitialised {
         /// The exchange's name.
         exchange: String,
@@ -118,6 +126,7 @@ pub enum Error {
         "exchange \"{exchange}\": slot {slot} still holds frame {frame}, whose render turn was neither submitted nor \
          skipped; render in step with computing, or use more than {slots} slots"
     )]
+    #[non_exhaustive]
     SlotBusy {
         /// The exchange's name.
         exchange: String,
@@ -131,6 +140,7 @@ pub enum Error {
 
     /// A turn was dropped half-way.
     #[error("exchange \"{exchange}\": {}", lost(*.frame, *.stage))]
+    #[non_exhaustive]
     TurnLost {
         /// The exchange's name.
         exchange: String,
@@ -145,6 +155,7 @@ pub enum Error {
         "exchange \"{exchange}\": frame {frame} cannot be submitted or lent while frame {first} is lent: its signal would \
          come too late; end that `LentTurn` first, with `submitted` or `not_submitted`"
     )]
+    #[non_exhaustive]
     OutOfOrder {
         /// The exchange's name.
         exchange: String,
@@ -156,6 +167,7 @@ pub enum Error {
 
     /// The closure that should have recorded a frame's work did not. The frame is lost.
     #[error("exchange \"{exchange}\": recording the work of frame {frame}, slot {slot}, failed: {source}")]
+    #[non_exhaustive]
     Record {
         /// The exchange's name.
         exchange: String,
@@ -172,6 +184,7 @@ pub enum Error {
         "exchange \"{exchange}\": waited {waited:?} for point {value} of \"{timeline}\", which {signaller} signals; last \
          value seen: {last_seen}; last enqueued on {history}; {}", hint(*.signaller)
     )]
+    #[non_exhaustive]
     Timeout {
         /// The exchange's name.
         exchange: String,
@@ -191,6 +204,7 @@ pub enum Error {
 
     /// The CPU backend's thread has stopped working.
     #[error("the host compute thread has failed: {reason}; its exchanges compute no more")]
+    #[non_exhaustive]
     HostFailed {
         /// What happened.
         reason: String,
@@ -202,6 +216,7 @@ pub type RecordError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Where a turn was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Stage {
     /// Before `ComputeTurn::finish`.
     Compute,

@@ -74,7 +74,7 @@ fn import(
     });
     // SAFETY: rule "mappings must match those of the exporting API": handle, size and dedicated flag come from one
     // export of the very allocation, on the same GPU. The exchange's turns order the accesses of both sides.
-    let imported = unsafe { ImportedMemory::import(cuda, import_handle(handle), &info) }?;
+    let imported = unsafe { ImportedMemory::import(cuda, import_handle(handle, info.name)?, &info) }?;
     trace::event(Event::new("import", "cuda", info.name));
     Ok(imported)
 }
@@ -96,14 +96,18 @@ pub(crate) fn semaphore(semaphore: &Semaphore, cuda: &CudaDevice) -> Result<Impo
 }
 
 /// The same handle in the importer's words.
-fn import_handle(handle: MemoryHandle) -> cuda_import::ImportHandle {
+fn import_handle(handle: MemoryHandle, object: &str) -> Result<cuda_import::ImportHandle> {
     match handle {
         #[cfg(unix)]
-        MemoryHandle::Fd(handle) => handle.into(),
+        MemoryHandle::Fd(handle) => Ok(handle.into()),
         #[cfg(windows)]
-        MemoryHandle::Nt(handle) => handle.into(),
+        MemoryHandle::Nt(handle) => Ok(handle.into()),
         #[cfg(windows)]
-        MemoryHandle::Kmt(handle) => cuda_import::KmtHandle::from_raw(handle.as_raw()).into(),
+        MemoryHandle::Kmt(handle) => Ok(cuda_import::KmtHandle::from_raw(handle.as_raw()).into()),
+        other => Err(Error::InvalidArgument {
+            object: object.to_owned(),
+            reason: format!("CUDA imports no handle of this kind: {other:?}"),
+        }),
     }
 }
 

@@ -22,6 +22,7 @@
 //!             unsafe { launch.launch(LaunchConfig::for_num_elems(1_000_000)) }?;
 //!         }
 //!         Work::Host(host) => host.run(|vertices| vertices.fill([1.0; 4]))?,
+//!         _ => return Err("no such backend is known here".into()),
 //!     }
 //!     let turn = turn.finish()?; //                                 the stream signals: the frame is Vulkan's
 //!     let commands = commands(turn.resources().as_raw()); //        recorded between the turn's two barriers
@@ -50,6 +51,11 @@
 //! # Threads
 //! Turns own what they need, so a frame may be computed on one thread and rendered on another; everything is [`Send`].
 //! An exchange is driven from one thread at a time (`begin` takes `&mut self`).
+//!
+//! # What may grow
+//! Enums, errors and reports that gain variants and fields are `#[non_exhaustive]`: a `match` on [`Work`] has a wildcard arm, a pattern ends
+//! in `..`. Structs that a program fills in have public fields and [`Default`]: end them in `..Default::default()`, and a
+//! new field breaks nothing.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -101,6 +107,54 @@ pub use observe::live::LiveObjects;
 pub use observe::trace::{trace_off, trace_to};
 pub use timeline::TimelinePoint;
 pub use timeline::signaller::Signaller;
+
+/// Everything may be moved to and used from any thread; what is used by one thread at a time takes `&mut self`.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    const fn of<R: Resources, D: Direction>() {
+        shared::<Exchange<R, D>>();
+        shared::<ComputeTurn<R, D>>();
+        shared::<RenderTurn<R, D>>();
+        shared::<LentTurn<R, D>>();
+        shared::<InitialTurn<R>>();
+        shared::<FrameGraph<R>>();
+    }
+    of::<BufferSpec<f32>, ComputeFirst>();
+    of::<BufferSpec<f32>, RenderFirst>();
+    of::<ImageSpec<f32>, ComputeFirst>();
+    of::<(BufferSpec<f32>, Vec<ImageSpec<f32>>), RenderFirst>();
+    shared::<Work<'_, BufferSpec<f32>>>();
+    shared::<CudaWork<'_, ImageSpec<f32>>>();
+    shared::<HostWork<'_, BufferSpec<f32>>>();
+    shared::<Compute>();
+    shared::<CudaCompute>();
+    shared::<DevicePair>();
+    shared::<Backend>();
+    shared::<AdapterId>();
+    shared::<SharedPool>();
+    shared::<SharedPoolInfo<'_>>();
+    shared::<PoolReport>();
+    shared::<SharedBuffer<f32>>();
+    shared::<SharedImage<f32>>();
+    shared::<RenderBuffer<'_, f32>>();
+    shared::<RenderImage<'_>>();
+    shared::<HostImage<'_, f32>>();
+    shared::<HostImageMut<'_, f32>>();
+    shared::<HostPlane<'_, f32>>();
+    shared::<HostPlaneMut<'_, f32>>();
+    shared::<PerElement<'_, BufferSpec<f32>, ()>>();
+    shared::<ExchangeInfo<'_>>();
+    shared::<SubmitInfo<'_>>();
+    shared::<SubmitParts>();
+    shared::<LegacySubmitParts>();
+    shared::<TimelinePoint>();
+    shared::<Signaller>();
+    shared::<Stage>();
+    shared::<Error>();
+    shared::<FormatInfo>();
+    shared::<FormatSupport>();
+    shared::<LiveObjects>();
+};
 
 /// The README's example, compiled.
 #[cfg(doctest)]

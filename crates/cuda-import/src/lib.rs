@@ -76,6 +76,11 @@
 //!
 //! The version of CUDA's binding is a feature: `cuda-12000` by default, which runs on the most drivers, or exactly one of
 //! the others. [`cudarc`] is exported again, so that programs use the same one.
+//!
+//! # What may grow
+//! Enums, errors and reports that gain variants and fields are `#[non_exhaustive]`: a `match` has a wildcard arm, a pattern ends
+//! in `..`. Structs that a program fills in have public fields and [`Default`]: end them in `..Default::default()`, and a
+//! new field breaks nothing.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -139,6 +144,28 @@ const _: () = {
     shared::<StreamMark>();
     shared::<StreamGraph>();
     shared::<Error>();
+    shared::<ImportHandle>();
+    shared::<DriverCode>();
+    shared::<DriverVersion>();
+    shared::<DriverReport>();
+    shared::<CudaDeviceReport>();
+    shared::<ComputeMode>();
+    shared::<PresentDevice>();
+    shared::<MemoryImportInfo<'_>>();
+    shared::<BufferMappingInfo>();
+    shared::<ImageMappingInfo>();
+    shared::<ImageKind>();
+    shared::<ImageProblem>();
+    shared::<TexelFormat>();
+    shared::<ChannelType>();
+    shared::<TextureInfo>();
+    shared::<AddressMode>();
+    shared::<Filter>();
+    shared::<ReadMode>();
+    shared::<SemaphoreKind>();
+    shared::<CaptureError<Error>>();
+    #[cfg(windows)]
+    shared::<(KmtHandle, NtName)>();
 };
 
 /// The README's example, compiled.

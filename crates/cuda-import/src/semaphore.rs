@@ -52,12 +52,8 @@ impl ImportedSemaphore {
                 reason: "no timeline is shared by a KMT handle; export it as OPAQUE_WIN32".to_owned(),
             });
         }
-        if kind == SemaphoreKind::Timeline && !device.supports_timeline_semaphores() {
-            return Err(Error::TimelineUnsupported {
-                object: object.to_string(),
-                device: device.name().to_owned(),
-                driver: device.driver_version(),
-            });
+        if kind == SemaphoreKind::Timeline {
+            device.require_timeline_semaphores(&object.to_string())?;
         }
         device.check_recorded()?;
         let handle = give(handle, &object, device.name(), |raw| {

@@ -17,6 +17,7 @@ pub enum Error {
         "no Vulkan loader: {detail}; install it (Debian, Ubuntu: `apt install libvulkan1`, Fedora: \
          `dnf install vulkan-loader`) or run `cargo xtask setup`"
     )]
+    #[non_exhaustive]
     NoLoader {
         /// What the system's dynamic linker said.
         detail: String,
@@ -27,6 +28,7 @@ pub enum Error {
         "no Vulkan device fits: asked for {asked}; found: {found}; a machine without a GPU can use a software driver \
          (Debian, Ubuntu: `apt install mesa-vulkan-drivers`)"
     )]
+    #[non_exhaustive]
     NoDevice {
         /// The selector, in words.
         asked: String,
@@ -36,6 +38,7 @@ pub enum Error {
 
     /// The device or its set-up lacks something; all of it is listed at once.
     #[error("{device} lacks what {purpose} needs: {}", list(missing))]
+    #[non_exhaustive]
     Missing {
         /// The device's name.
         device: String,
@@ -47,6 +50,7 @@ pub enum Error {
 
     /// A Vulkan call failed.
     #[error("{call} failed: {result:?} ({}) [{object}, {device}]{}", .result.as_raw(), advice(call, *.result))]
+    #[non_exhaustive]
     Vulkan {
         /// The name of the call.
         call: &'static str,
@@ -60,6 +64,7 @@ pub enum Error {
 
     /// The driver was asked whether exactly this can be exported, and said no.
     #[error("{object} cannot be exported as {handle_type} on {device}: {reason}")]
+    #[non_exhaustive]
     NotExportable {
         /// The object that was to be exported.
         object: String,
@@ -73,6 +78,7 @@ pub enum Error {
 
     /// The calling thread has locked the queue already, with [`Queue::with`](crate::Queue::with), and would wait for itself.
     #[error("{queue} is locked by this very thread; submit outside of `Queue::with`")]
+    #[non_exhaustive]
     QueueHeld {
         /// The queue.
         queue: String,
@@ -80,6 +86,7 @@ pub enum Error {
 
     /// An argument that no driver call could make sense of.
     #[error("{object}: {reason}")]
+    #[non_exhaustive]
     InvalidArgument {
         /// The object that was to be made or used.
         object: String,
@@ -89,6 +96,7 @@ pub enum Error {
 
     /// The driver was asked for exactly this image, and has none.
     #[error("{object}: {device} has no such image of {format:?}: {reason}")]
+    #[non_exhaustive]
     UnsupportedImage {
         /// The image that was to be made.
         object: String,
@@ -102,6 +110,7 @@ pub enum Error {
 
     /// More bytes than the device takes in one piece.
     #[error("{object}: {size} bytes asked, but {device} takes at most {limit} ({limit_name}); split it")]
+    #[non_exhaustive]
     TooLarge {
         /// The object that was to be made.
         object: String,
@@ -117,6 +126,7 @@ pub enum Error {
 
     /// A host wait ran into its limit.
     #[error("waited {waited:?} for {object} to reach {value}, last value seen {last_seen} [{device}]")]
+    #[non_exhaustive]
     Timeout {
         /// The semaphore.
         object: String,
@@ -132,6 +142,7 @@ pub enum Error {
 
     /// A call of the operating system failed.
     #[error("{call} failed: {detail} [{object}]")]
+    #[non_exhaustive]
     System {
         /// The name of the call.
         call: &'static str,
@@ -187,6 +198,7 @@ pub enum Error {
     #[error(
         "{object} did not finish within {waited:?}; what they use must stay alive: the device keeps it forever [{device}]"
     )]
+    #[non_exhaustive]
     Unfinished {
         /// The commands.
         object: String,

@@ -44,6 +44,11 @@
 //! crate `bridge`.
 //!
 //! Everything here is [`Send`] and [`Sync`]; what Vulkan wants externally synchronized (the queue) is locked inside.
+//!
+//! # What may grow
+//! Enums, errors and reports that gain variants and fields are `#[non_exhaustive]`: a `match` has a wildcard arm, a pattern ends
+//! in `..`. Structs that a program fills in have public fields and [`Default`]: end them in `..Default::default()`, and a
+//! new field breaks nothing.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -117,6 +122,40 @@ const _: () = {
     shared::<ExportedSemaphore>();
     shared::<PhysicalDeviceInfo>();
     shared::<Error>();
+    shared::<MemoryHandle>();
+    shared::<OneTimeCommands>();
+    shared::<BufferInfo<'_>>();
+    shared::<BlockInfo<'_>>();
+    shared::<ImageInfo<'_>>();
+    shared::<SemaphoreInfo<'_>>();
+    shared::<MemoryDescriptor>();
+    shared::<ImageDescriptor>();
+    shared::<SemaphoreDescriptor>();
+    shared::<HostLayout>();
+    shared::<ImageSupport>();
+    shared::<OpenInfo<'_>>();
+    shared::<AdoptInfo<'_>>();
+    shared::<DeviceSelector>();
+    shared::<EnabledFeatures>();
+    shared::<RequiredFeatures>();
+    shared::<Validation>();
+    shared::<ValidationMessage>();
+    shared::<Silenced>();
+    shared::<Requirement>();
+    shared::<BufferAccess>();
+    shared::<ImageAccess>();
+    shared::<Counterpart>();
+    shared::<HandleType>();
+    shared::<ImageKind>();
+    shared::<Placement>();
+    shared::<QueueKind>();
+    shared::<SemaphoreKind>();
+    shared::<VulkanReport>();
+    shared::<VulkanDeviceReport>();
+    shared::<LayerReport>();
+    shared::<Box<dyn QueueLock>>();
+    #[cfg(windows)]
+    shared::<(KmtHandle, NtSharing<'_>)>();
 };
 
 /// The README's example, compiled.

@@ -50,6 +50,7 @@ pub struct SemaphoreDescriptor {
 
 /// A semaphore as it left Vulkan.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ExportedSemaphore {
     /// A handle of its own, closed when dropped.
     pub handle: OsHandle,

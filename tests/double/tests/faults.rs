@@ -220,6 +220,7 @@ fn capture(world: &mut World<'_>) -> Result<StreamGraph, Failure> {
     graph.map_err(|error| match error {
         CaptureError::Cuda(error) => error.into(),
         CaptureError::Record(error) => error.into(),
+        other => panic!("{other}"),
     })
 }
 

@@ -45,6 +45,7 @@ fn shape<T: Texel>(info: &ImageMappingInfo) -> ImageShape {
         ChannelType::I32 => 0x0a,
         ChannelType::F16 => 0x10,
         ChannelType::F32 => 0x20,
+        other => panic!("no format of CUDA's is known for {other:?}"),
     };
     ImageShape {
         offset: info.offset,
@@ -190,17 +191,20 @@ fn what_does_not_fit_is_refused_before_the_driver_is_asked() {
     };
     let mut view = image.view_mut();
     let mut texels = [[0; 4]; TEXELS];
-    let expected = ImageProblem::Length { len: 5, expected: TEXELS };
-    assert_eq!(problem(view.read_to_host(&home, 0, .., &mut texels[..5])), expected);
-    assert_eq!(problem(view.write_from_host(&home, 0, .., &texels[..5])), expected);
-    let expected = ImageProblem::Length { len: 7, expected: 8 };
-    assert_eq!(problem(view.copy_to_buffer(&home, 1, 0..1, &mut short.view_mut())), expected);
-    assert_eq!(problem(view.copy_from_buffer(&home, 1, 0..1, &short.view())), expected);
-    let expected = ImageProblem::NoSuchLevel { level: 4, levels: 4 };
-    assert_eq!(problem(view.read_to_host(&home, 4, .., &mut texels)), expected);
-    assert_eq!(problem(view.surface(4).map(drop)), expected);
-    let expected = ImageProblem::NoSuchLayers { start: 1, end: 4, layers: 3 };
-    assert_eq!(problem(view.write_from_host(&home, 0, 1..4, &texels)), expected);
+    let found = problem(view.read_to_host(&home, 0, .., &mut texels[..5]));
+    assert!(matches!(found, ImageProblem::Length { len: 5, expected: TEXELS, .. }), "{found}");
+    let found = problem(view.write_from_host(&home, 0, .., &texels[..5]));
+    assert!(matches!(found, ImageProblem::Length { len: 5, expected: TEXELS, .. }), "{found}");
+    let found = problem(view.copy_to_buffer(&home, 1, 0..1, &mut short.view_mut()));
+    assert!(matches!(found, ImageProblem::Length { len: 7, expected: 8, .. }), "{found}");
+    let found = problem(view.copy_from_buffer(&home, 1, 0..1, &short.view()));
+    assert!(matches!(found, ImageProblem::Length { len: 7, expected: 8, .. }), "{found}");
+    let found = problem(view.read_to_host(&home, 4, .., &mut texels));
+    assert!(matches!(found, ImageProblem::NoSuchLevel { level: 4, levels: 4, .. }), "{found}");
+    let found = problem(view.surface(4).map(drop));
+    assert!(matches!(found, ImageProblem::NoSuchLevel { level: 4, levels: 4, .. }), "{found}");
+    let found = problem(view.write_from_host(&home, 0, 1..4, &texels));
+    assert!(matches!(found, ImageProblem::NoSuchLayers { start: 1, end: 4, layers: 3, .. }), "{found}");
     assert_eq!(problem(view.surface(0).map(drop)), ImageProblem::NoSurfaces);
     let linear = TextureInfo { filter: Filter::Linear, ..Default::default() };
     assert!(matches!(problem(view.texture(&linear).map(drop)), ImageProblem::LinearInteger { .. }));

@@ -33,7 +33,7 @@ fn a_library_that_is_no_driver() {
     if !Double::in_child_with("a_library_that_is_no_driver", &some_library()) {
         return;
     }
-    let Err(Error::DriverTooOld { missing, version: None }) = probe() else { panic!("{:?}", probe()) };
+    let Err(Error::DriverTooOld { missing, version: None, .. }) = probe() else { panic!("{:?}", probe()) };
     for call in CALLS {
         assert!(missing.contains(call), "{call} is called, but nobody looks whether it is there");
     }
@@ -49,7 +49,7 @@ fn a_library_that_cannot_be_loaded() {
     if !Double::in_child_with("a_library_that_cannot_be_loaded", &empty) {
         return;
     }
-    let Err(Error::NoDriver { detail }) = probe() else { panic!("{:?}", probe()) };
+    let Err(Error::NoDriver { detail, .. }) = probe() else { panic!("{:?}", probe()) };
     let driver = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
     assert!(detail.contains(driver), "{detail}");
 }

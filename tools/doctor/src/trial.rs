@@ -160,6 +160,7 @@ fn write(turn: &mut ComputeTurn<Words>, frame: u32, expected: &[u32]) -> Result<
         Work::Host(host) => {
             host.run(move |words| words.iter_mut().enumerate().for_each(|(i, place)| *place = word(frame, i)))?;
         }
+        _ => return Err("the doctor has no trial of this backend".into()),
     }
     Ok(())
 }

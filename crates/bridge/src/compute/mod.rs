@@ -26,6 +26,7 @@ use crate::timeline::Peer;
 
 /// Which compute side to use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Backend {
     /// CUDA where it is the same GPU and can share, the CPU otherwise.
     #[default]

@@ -51,20 +51,8 @@ impl DevicePair {
                 cuda_adapter,
             });
         }
-        if !vulkan.export_gaps().is_empty() {
-            return Err(Error::Vulkan(vk_export::Error::Missing {
-                device: vulkan.name().to_owned(),
-                purpose: "sharing with CUDA",
-                missing: vulkan.export_gaps().to_vec(),
-            }));
-        }
-        if !cuda.supports_timeline_semaphores() {
-            return Err(Error::Cuda(cuda_import::Error::TimelineUnsupported {
-                object: "the exchange's timelines".into(),
-                device: cuda.name().to_owned(),
-                driver: cuda.driver_version(),
-            }));
-        }
+        vulkan.require_export("sharing with CUDA")?;
+        cuda.require_timeline_semaphores("the exchange's timelines")?;
         Ok(Self { vulkan: vulkan.clone(), cuda })
     }
 

@@ -33,6 +33,7 @@ pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
 }
 
 /// What there is to compute with.
+#[non_exhaustive]
 pub enum Work<'t, R: Resources> {
     /// A CUDA stream and the resources as device views.
     Cuda(CudaWork<'t, R>),
@@ -41,6 +42,7 @@ pub enum Work<'t, R: Resources> {
 }
 
 /// A frame's work on CUDA.
+#[non_exhaustive]
 pub struct CudaWork<'t, R: Resources> {
     /// The stream that has waited for the slot and will signal it. Kernels that use the resources are launched here;
     /// cudarc's copies may use any stream of the device.

@@ -41,6 +41,7 @@ use crate::timeline::TimelinePoint;
 ///                     }
 ///                 }
 ///                 Work::Host(host) => host.run(|words| words.fill(7))?,
+///                 _ => return Err("no such backend is known here".into()),
 ///             }
 ///             Ok(())
 ///         })
@@ -180,6 +181,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
                 let captured = capture(&shared.name, cuda, slot, record).map_err(|error| match error {
                     CaptureError::Cuda(error) => error.into(),
                     CaptureError::Record(source) => failed(source),
+                    other => failed(other.to_string().into()),
                 })?;
                 place.insert(captured)
             }

@@ -9,6 +9,7 @@ use crate::timeline::{Timeline, TimelinePoint};
 /// Push `wait` onto the wait list and `signal` onto the signal list of the `VkSubmitInfo2` that holds the commands; after
 /// `VK_SUCCESS`, call [`LentTurn::submitted`](crate::LentTurn::submitted).
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct SubmitParts {
     /// Waits for the compute side, at the stages that use the resources.
     pub wait: vk::SemaphoreSubmitInfo<'static>,
@@ -18,6 +19,7 @@ pub struct SubmitParts {
 
 /// [`SubmitParts`] for `vkQueueSubmit` with a `VkTimelineSemaphoreSubmitInfo`.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct LegacySubmitParts {
     /// For `pWaitSemaphores`
     pub wait_semaphore: vk::Semaphore,

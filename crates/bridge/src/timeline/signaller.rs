@@ -3,6 +3,7 @@
 /// Who signals a timeline: always the same side, so that its values rise by construction and the side to ask on the
 /// host is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Signaller {
     /// The compute side: a CUDA stream, or the CPU backend's thread.
     Compute,

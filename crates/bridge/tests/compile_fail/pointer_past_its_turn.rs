@@ -5,7 +5,7 @@ fn frame(exchange: &mut Exchange<BufferSpec<u32>>) -> Result<()> {
     let mut turn = exchange.begin()?;
     let view: Option<DeviceViewMut<'_, u32>> = match turn.work() {
         Work::Cuda(cuda) => Some(cuda.resources),
-        Work::Host(_) => None,
+        _ => None,
     };
     turn.finish()?.skip();
     let _ = view.map(|view| view.as_raw());

@@ -106,6 +106,21 @@ impl CudaDevice {
         self.inner.report.timeline_semaphores
     }
 
+    /// Checks that timeline semaphores can be imported; `object` is what needs them, for the error.
+    ///
+    /// # Errors
+    /// [`Error::TimelineUnsupported`] where [`supports_timeline_semaphores`](Self::supports_timeline_semaphores) is false.
+    pub fn require_timeline_semaphores(&self, object: &str) -> Result<(), Error> {
+        if self.supports_timeline_semaphores() {
+            return Ok(());
+        }
+        Err(Error::TimelineUnsupported {
+            object: object.to_owned(),
+            device: self.name().to_owned(),
+            driver: self.driver_version(),
+        })
+    }
+
     /// A stream that the legacy default stream does not wait for (`CU_STREAM_NON_BLOCKING`).
     ///
     /// # Errors

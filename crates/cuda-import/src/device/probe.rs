@@ -9,6 +9,7 @@ use crate::sys::{CallError, CallResult, Driver, INVALID_VALUE};
 
 /// The driver and its devices.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct DriverReport {
     /// The newest CUDA that the driver supports.
     pub version: DriverVersion,
@@ -18,6 +19,7 @@ pub struct DriverReport {
 
 /// One device, as far as sharing with a graphics API is concerned.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct CudaDeviceReport {
     /// Its place in the driver's order. Differs from the order of every other API: match by `uuid`.
     pub ordinal: usize,
@@ -49,6 +51,7 @@ pub struct CudaDeviceReport {
 
 /// Who may make a context on a device; set with `nvidia-smi -c`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ComputeMode {
     /// Anyone.
     Shared,

@@ -19,6 +19,7 @@ pub(crate) use object::Object;
 
 /// A device that was there when another one was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PresentDevice {
     /// As `cuDeviceGetName` says.
     pub name: String,
@@ -38,6 +39,7 @@ impl fmt::Display for PresentDevice {
 pub enum Error {
     /// There is no CUDA driver on this machine, or the loader cannot find it.
     #[error("no CUDA driver: {detail}")]
+    #[non_exhaustive]
     NoDriver {
         /// What was looked for, and what to do.
         detail: String,
@@ -49,6 +51,7 @@ pub enum Error {
         version.map(|version| format!(" ({version})")).unwrap_or_default(),
         missing.join(", ")
     )]
+    #[non_exhaustive]
     DriverTooOld {
         /// The calls it lacks, all of them.
         missing: Vec<&'static str>,
@@ -58,6 +61,7 @@ pub enum Error {
 
     /// A driver call failed. A `call` that does not begin with `cu` stands for one that cudarc made earlier and recorded.
     #[error("{call} failed: {code}{}{}", place(object, device), advice(*code, call))]
+    #[non_exhaustive]
     Driver {
         /// The driver's name of the call.
         call: &'static str,
@@ -71,6 +75,7 @@ pub enum Error {
 
     /// The process has no file descriptor left to import with. The handle was closed.
     #[error("no file descriptor is left to import {object} with ({source}); raise the limit (`ulimit -n`)")]
+    #[non_exhaustive]
     NoDescriptor {
         /// What was to be imported.
         object: String,
@@ -80,6 +85,7 @@ pub enum Error {
 
     /// A handle that the driver is not shown. One that is open nowhere in this process is left alone, all others were closed.
     #[error("{object} cannot be imported from this handle: {reason}")]
+    #[non_exhaustive]
     InvalidHandle {
         /// What was to be imported.
         object: String,
@@ -93,6 +99,7 @@ pub enum Error {
          a GPU split by MIG answers with the UUIDs of its instances",
         list(present)
     )]
+    #[non_exhaustive]
     NoSuchDevice {
         /// What was asked for.
         uuid: Uuid,
@@ -104,6 +111,7 @@ pub enum Error {
     #[error(
         "{object} is a timeline semaphore, and {device} cannot import those (driver for {driver}; it takes 460 or newer)"
     )]
+    #[non_exhaustive]
     TimelineUnsupported {
         /// The semaphore.
         object: String,
@@ -117,6 +125,7 @@ pub enum Error {
     #[error(
         "{object} lives in the CUDA context of {device}, the stream in another one; make the stream with CudaDevice::new_stream"
     )]
+    #[non_exhaustive]
     ContextMismatch {
         /// The object.
         object: String,
@@ -126,6 +135,7 @@ pub enum Error {
 
     /// The per-thread default stream is a different stream on each thread, so no order can be kept with it.
     #[error("{object} cannot be used on the per-thread default stream; make a stream with CudaDevice::new_stream")]
+    #[non_exhaustive]
     PerThreadStream {
         /// The object.
         object: String,
@@ -135,6 +145,7 @@ pub enum Error {
     #[error(
         "{object} on {device}: the stream is being captured into a graph; end the capture first (`CudaStream::end_capture`)"
     )]
+    #[non_exhaustive]
     StreamCaptured {
         /// What the stream was to be used for.
         object: String,
@@ -144,6 +155,7 @@ pub enum Error {
 
     /// Nothing was asked for.
     #[error("{object} has zero {what}; it must be at least one")]
+    #[non_exhaustive]
     Zero {
         /// The object.
         object: String,
@@ -153,6 +165,7 @@ pub enum Error {
 
     /// The size in bytes does not fit into 64 bits.
     #[error("{len} elements of {element_size} bytes in {object}: the size overflows")]
+    #[non_exhaustive]
     SizeOverflow {
         /// The object.
         object: String,
@@ -164,6 +177,7 @@ pub enum Error {
 
     /// A range does not lie inside the imported memory.
     #[error("bytes {offset}..{} do not lie inside {object}, which has {allocation_size} bytes", u128::from(*offset) + u128::from(*size))]
+    #[non_exhaustive]
     OutOfRange {
         /// The memory.
         object: String,
@@ -177,6 +191,7 @@ pub enum Error {
 
     /// An offset does not suit the element type.
     #[error("offset {offset} in {object} is not a multiple of {align}, the alignment of {element}")]
+    #[non_exhaustive]
     Misaligned {
         /// The memory.
         object: String,
@@ -190,6 +205,7 @@ pub enum Error {
 
     /// Part of the range is mapped already. Two mappings of the same bytes need not be coherent with each other.
     #[error("bytes {offset}..{end} of {object} overlap a mapping of {}..{}; map once and take slices, or close that one first", mapped.start, mapped.end)]
+    #[non_exhaustive]
     Overlap {
         /// The memory.
         object: String,
@@ -203,6 +219,7 @@ pub enum Error {
 
     /// An image cannot be as described, or not be used as asked.
     #[error("{object} on {device}: {problem}")]
+    #[non_exhaustive]
     Image {
         /// The image.
         object: String,
@@ -214,6 +231,7 @@ pub enum Error {
 
     /// What was captured cannot be launched again and again.
     #[error("{object} on {device} cannot be captured: {problem}")]
+    #[non_exhaustive]
     Graph {
         /// The graph.
         object: String,
@@ -227,6 +245,7 @@ pub enum Error {
     #[error(
         "{object} on {device} is still in use after {waited:?}: it is leaked. Its stream waits for something that does not come"
     )]
+    #[non_exhaustive]
     StillInUse {
         /// The object.
         object: String,
@@ -242,6 +261,7 @@ pub enum Error {
         "{object} on {device} could not be freed within {waited:?}: some stream of the context waits for something that does \
          not come, and the driver frees nothing before it does. The object counts as leaked"
     )]
+    #[non_exhaustive]
     FreeBlocked {
         /// The object.
         object: String,

@@ -9,6 +9,7 @@ use crate::image::texel::TexelFormat;
 pub enum ImageProblem {
     /// A side of no texels.
     #[error("its {side} is zero; the extent is in texels, unused dimensions are 1")]
+    #[non_exhaustive]
     ZeroExtent {
         /// `width`, `height` or `depth`.
         side: &'static str,
@@ -16,6 +17,7 @@ pub enum ImageProblem {
 
     /// A dimension that this kind of image has not.
     #[error("an image of kind {kind:?} has no {side}, but {size} is given; unused dimensions are 1")]
+    #[non_exhaustive]
     UnusedExtent {
         /// As given.
         kind: ImageKind,
@@ -27,6 +29,7 @@ pub enum ImageProblem {
 
     /// A cube whose faces are no squares.
     #[error("the faces of a cube are squares, not {width} x {height}")]
+    #[non_exhaustive]
     NotSquare {
         /// In texels.
         width: u32,
@@ -40,6 +43,7 @@ pub enum ImageProblem {
 
     /// A cube with a face too many or too few.
     #[error("{layers} layers make no cubes; a cube has 6, an array of cubes 6 each")]
+    #[non_exhaustive]
     CubeLayers {
         /// As given.
         layers: u32,
@@ -47,6 +51,7 @@ pub enum ImageProblem {
 
     /// A three-dimensional image cannot have layers.
     #[error("a three-dimensional image has no layers, but {layers} are given; set layers to 1 and layered to false")]
+    #[non_exhaustive]
     LayersOf3D {
         /// As given.
         layers: u32,
@@ -54,6 +59,7 @@ pub enum ImageProblem {
 
     /// More mip levels than there can be, or none.
     #[error("{levels} mip levels; an image of {extent:?} texels has at least 1 and at most {most}")]
+    #[non_exhaustive]
     Levels {
         /// As given.
         levels: u32,
@@ -65,6 +71,7 @@ pub enum ImageProblem {
 
     /// A channel count that CUDA has no images of.
     #[error("CUDA has no images of {format}; take 1, 2 or 4 channels, with the fourth unused if need be")]
+    #[non_exhaustive]
     Channels {
         /// Of the texel type.
         format: TexelFormat,
@@ -72,6 +79,7 @@ pub enum ImageProblem {
 
     /// A texel type that does not have the size of its format.
     #[error("{texel} has {size} bytes, its format {format} has {}: its Texel implementation is wrong", format.size())]
+    #[non_exhaustive]
     TexelSize {
         /// The type.
         texel: &'static str,
@@ -83,6 +91,7 @@ pub enum ImageProblem {
 
     /// Larger than the device can do.
     #[error("its {side} is {size}, and this device takes {limit} at most ({attribute})")]
+    #[non_exhaustive]
     TooLarge {
         /// `width`, `height`, `depth` or `layers`.
         side: &'static str,
@@ -96,6 +105,7 @@ pub enum ImageProblem {
 
     /// No such mip level.
     #[error("there is no mip level {level}; it has {levels}, counted from 0")]
+    #[non_exhaustive]
     NoSuchLevel {
         /// Asked for.
         level: u32,
@@ -105,6 +115,7 @@ pub enum ImageProblem {
 
     /// No such layers.
     #[error("there are no layers {start}..{end}; it has {layers}, and at least one must be named")]
+    #[non_exhaustive]
     NoSuchLayers {
         /// The first one asked for.
         start: u32,
@@ -116,6 +127,7 @@ pub enum ImageProblem {
 
     /// A slice or a buffer that does not hold exactly what is copied.
     #[error("{len} texels were given for a copy of {expected}")]
+    #[non_exhaustive]
     Length {
         /// In texels.
         len: usize,
@@ -135,6 +147,7 @@ pub enum ImageProblem {
     #[error(
         "a texture of {levels} mip levels takes normalised coordinates; set `normalized_coordinates`, or choose a `level`"
     )]
+    #[non_exhaustive]
     UnnormalizedLevels {
         /// Of the image.
         levels: u32,
@@ -144,6 +157,7 @@ pub enum ImageProblem {
     #[error(
         "linear filters need floating-point reads, and texels of {format} are read as integers; set `read` to NormalizedFloat, or filter Nearest"
     )]
+    #[non_exhaustive]
     LinearInteger {
         /// Of the image.
         format: TexelFormat,
@@ -153,6 +167,7 @@ pub enum ImageProblem {
     #[error(
         "texels of {format} cannot be read as normalised floats, only integers of 8 and 16 bits can; set `read` to Element"
     )]
+    #[non_exhaustive]
     NormalizedWide {
         /// Of the image.
         format: TexelFormat,
@@ -160,6 +175,7 @@ pub enum ImageProblem {
 
     /// sRGB is decoded from unsigned bytes that are read as fractions.
     #[error("sRGB is decoded from U8 channels that are read as NormalizedFloat, not from {format}")]
+    #[non_exhaustive]
     Srgb {
         /// Of the image.
         format: TexelFormat,
@@ -167,6 +183,7 @@ pub enum ImageProblem {
 
     /// Only cubes have seams between faces.
     #[error("`seamless_cube` is for cubes, this image is of kind {kind:?}")]
+    #[non_exhaustive]
     SeamlessCube {
         /// Of the image.
         kind: ImageKind,
@@ -174,6 +191,7 @@ pub enum ImageProblem {
 
     /// A number of a texture description that means nothing.
     #[error("{field} must be {range}")]
+    #[non_exhaustive]
     Number {
         /// Of [`TextureInfo`](crate::TextureInfo).
         field: &'static str,
@@ -183,6 +201,7 @@ pub enum ImageProblem {
 
     /// Each description has an object of its own, which stays as long as the image.
     #[error("it has {most} texture or surface objects already; use few descriptions, not one a frame")]
+    #[non_exhaustive]
     TooManyObjects {
         /// As many as there may be of a kind.
         most: usize,

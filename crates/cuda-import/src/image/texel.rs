@@ -12,6 +12,7 @@ use half::f16;
 /// fractions through [`ReadMode::NormalizedFloat`](crate::ReadMode::NormalizedFloat).
 #[doc(alias = "CUarray_format")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ChannelType {
     /// 8 bits, unsigned.
     U8,

@@ -47,6 +47,7 @@ struct Graph {
 
 /// Why there is no graph.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CaptureError<E> {
     /// The capture failed.
     #[error(transparent)]

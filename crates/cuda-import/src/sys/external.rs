@@ -39,6 +39,7 @@ impl SemaphoreHandle {
 
 /// What a semaphore is on the exporting side. Importing it as the other kind is undefined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum SemaphoreKind {
     /// Set or not. Each signal is consumed by exactly one wait, and must have been submitted before it.
     Binary,

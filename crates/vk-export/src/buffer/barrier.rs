@@ -7,6 +7,7 @@ use crate::buffer::access::BufferAccess;
 
 /// Who holds a buffer or an image while Vulkan does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Counterpart {
     /// Another API on the same GPU: ownership moves to and from `VK_QUEUE_FAMILY_EXTERNAL`.
     External,

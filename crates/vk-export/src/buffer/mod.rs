@@ -60,6 +60,7 @@ enum Backing {
 
 /// A buffer as it left Vulkan.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ExportedBuffer {
     /// A handle of its own, which knows whether it is to be closed.
     pub handle: MemoryHandle,

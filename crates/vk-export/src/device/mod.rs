@@ -216,6 +216,17 @@ impl ExportDevice {
         })
     }
 
+    /// Checks that this device can export; `purpose` is what needs it, for the error.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] with all [`export_gaps`](Self::export_gaps), where there are any.
+    pub fn require_export(&self, purpose: &'static str) -> Result<()> {
+        if self.0.export_gaps.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Missing { device: self.name().to_owned(), purpose, missing: self.0.export_gaps.clone() })
+    }
+
     /// The features that are on, of those that decide what may be made and named.
     pub(crate) fn enabled(&self) -> &EnabledFeatures {
         &self.0.enabled

@@ -73,6 +73,7 @@ impl Default for RequiredFeatures {
 pub enum Requirement {
     /// A newer Vulkan.
     #[error("Vulkan {} (it has {})", version(*needed), version(*found))]
+    #[non_exhaustive]
     ApiVersion {
         /// The oldest version that will do, packed as Vulkan does.
         needed: u32,
@@ -95,6 +96,7 @@ pub enum Requirement {
     },
     /// An extension that another one needs.
     #[error("{kind} extension {needed} for {by} (add it to `OpenInfo::{kind}_extensions`)")]
+    #[non_exhaustive]
     Dependency {
         /// "instance" or "device".
         kind: &'static str,

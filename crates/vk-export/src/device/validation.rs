@@ -10,6 +10,7 @@ use crate::device::validation_lines::{Line, Lines};
 
 /// A message that is known to be wrong, and why.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Silenced {
     /// The message's ID, a VUID.
     pub id: &'static str,

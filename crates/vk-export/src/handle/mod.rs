@@ -30,6 +30,7 @@ pub type OsHandle = std::os::windows::io::OwnedHandle;
 
 /// What exported memory is handed over as.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum MemoryHandle {
     /// A file descriptor. It belongs to whoever holds it and is closed when dropped; an importer takes it over.
     #[cfg(unix)]

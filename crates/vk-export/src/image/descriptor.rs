@@ -30,6 +30,7 @@ pub struct ImageDescriptor {
 
 /// An image as it left Vulkan.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ExportedImage {
     /// A handle of its own, which knows whether it is to be closed.
     pub handle: MemoryHandle,

@@ -48,6 +48,7 @@ pub struct Block {
 
 /// A block as it left Vulkan.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ExportedBlock {
     /// A handle of its own, which knows whether it is to be closed.
     pub handle: MemoryHandle,

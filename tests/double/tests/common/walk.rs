@@ -192,7 +192,7 @@ impl Operation {
             |line: &String| line.contains(&code.to_string()) && [NAME, "host"].iter().any(|word| line.contains(word));
         let said_so = said.iter().any(is_report);
         match outcome {
-            Err(Failure::Import(Error::Driver { call, code: its_code, object, device })) => {
+            Err(Failure::Import(Error::Driver { call, code: its_code, object, device, .. })) => {
                 assert_eq!(its_code, code, "{step}");
                 let named = failed.iter().any(|failed| is_name_of(call, &failed.name));
                 assert!(named, "{step}: the error says {call}");
