@@ -59,12 +59,15 @@ impl Engine {
         let extensions: Vec<_> = required_device_extensions(VERSION).filter(|e| best.has_extension(e)).collect();
         let names: Vec<_> = extensions.iter().map(|e| e.as_ptr()).collect();
         let mut features = RequiredFeatures::default();
+        let addresses = best.buffer_device_address;
+        let mut addresses = vk::PhysicalDeviceBufferDeviceAddressFeatures::default().buffer_device_address(addresses);
         let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(0).queue_priorities(&[1.0])];
         let info = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queues)
             .enabled_extension_names(&names)
             .push_next(&mut features.timeline_semaphore)
-            .push_next(&mut features.synchronization2);
+            .push_next(&mut features.synchronization2)
+            .push_next(&mut addresses);
         // SAFETY: what the device was seen to have.
         let mut device = unsafe { instance.create_device(physical, &info, None) }.unwrap();
         if let Some(hook) = hook {
@@ -84,7 +87,7 @@ impl Engine {
         &self.device
     }
 
-    /// What the bridge is told.
+    /// What the bridge is told. `bufferDeviceAddress`, which is on where the device has it, is left for the test to tell.
     pub fn info(&self) -> AdoptInfo<'_> {
         // SAFETY: the one queue that was made.
         let queue = unsafe { self.device.get_device_queue(0, 0) };

@@ -1,0 +1,195 @@
+//! Stand-ins for the functions of `VK_NVX_binary_import` and `VK_NVX_image_view_handle`, which note what they are given.
+
+use std::ffi::{CStr, c_char, c_void};
+use std::sync::Mutex;
+
+use bridge::ash::vk::Handle;
+use bridge::ash::{self, vk};
+use bridge::vk_export::{CUDA_KERNEL_EXTENSIONS, ExportDevice};
+use bridge_tests::Engine;
+
+/// A launch as it was recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Launch {
+    pub(crate) commands: u64,
+    pub(crate) function: u64,
+    pub(crate) grid: [u32; 3],
+    pub(crate) block: [u32; 3],
+    pub(crate) shared_bytes: u32,
+    /// The packed arguments; `None` where the launch has none.
+    pub(crate) args: Option<Vec<u8>>,
+}
+
+/// What was done, and what is to be answered.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) modules: Vec<Vec<u8>>,
+    /// Modules and names.
+    pub(crate) functions: Vec<(u64, String)>,
+    pub(crate) launches: Vec<Launch>,
+    /// Handles of functions and modules, in the order of their end.
+    pub(crate) destroyed: Vec<u64>,
+    /// Views, descriptor types, and whether there was a sampler.
+    pub(crate) handles: Vec<(u64, vk::DescriptorType, bool)>,
+    pub(crate) module_result: vk::Result,
+    pub(crate) function_result: vk::Result,
+    /// A function that the driver does not have.
+    pub(crate) absent: Option<&'static CStr>,
+}
+
+pub(crate) const FIRST_MODULE: u64 = 100;
+pub(crate) const FIRST_FUNCTION: u64 = 200;
+pub(crate) const HANDLE: u32 = 0x8000_0007;
+
+static SEEN: Mutex<Option<Seen>> = Mutex::new(None);
+static REAL: Mutex<Option<vk::PFN_vkGetDeviceProcAddr>> = Mutex::new(None);
+
+/// What was seen since the last call.
+pub(crate) fn seen() -> Seen {
+    SEEN.lock().unwrap().take().unwrap_or_default()
+}
+
+/// Changes what is answered.
+pub(crate) fn with<T>(change: impl FnOnce(&mut Seen) -> T) -> T {
+    change(SEEN.lock().unwrap().get_or_insert_default())
+}
+
+unsafe extern "system" fn create_module(
+    _: vk::Device,
+    info: *const vk::CuModuleCreateInfoNVX<'_>,
+    _: *const vk::AllocationCallbacks<'_>,
+    module: *mut vk::CuModuleNVX,
+) -> vk::Result {
+    // SAFETY: the caller's structure.
+    let info = unsafe { &*info };
+    assert_eq!(info.s_type, vk::StructureType::CU_MODULE_CREATE_INFO_NVX);
+    // SAFETY: as many bytes as it says.
+    let data = unsafe { std::slice::from_raw_parts(info.p_data.cast::<u8>(), info.data_size) };
+    with(|seen| {
+        if seen.module_result == vk::Result::SUCCESS {
+            // SAFETY: the caller's place for the result.
+            unsafe { *module = vk::CuModuleNVX::from_raw(FIRST_MODULE + seen.modules.len() as u64) };
+        }
+        seen.modules.push(data.to_vec());
+        seen.module_result
+    })
+}
+
+unsafe extern "system" fn create_function(
+    _: vk::Device,
+    info: *const vk::CuFunctionCreateInfoNVX<'_>,
+    _: *const vk::AllocationCallbacks<'_>,
+    function: *mut vk::CuFunctionNVX,
+) -> vk::Result {
+    // SAFETY: the caller's structure.
+    let info = unsafe { &*info };
+    // SAFETY: a name that ends with NUL.
+    let name = unsafe { CStr::from_ptr(info.p_name) }.to_str().unwrap().to_owned();
+    with(|seen| {
+        if seen.function_result == vk::Result::SUCCESS {
+            // SAFETY: the caller's place for the result.
+            unsafe { *function = vk::CuFunctionNVX::from_raw(FIRST_FUNCTION + seen.functions.len() as u64) };
+        }
+        seen.functions.push((info.module.as_raw(), name));
+        seen.function_result
+    })
+}
+
+unsafe extern "system" fn destroy_module(
+    _: vk::Device,
+    module: vk::CuModuleNVX,
+    _: *const vk::AllocationCallbacks<'_>,
+) {
+    with(|seen| seen.destroyed.push(module.as_raw()));
+}
+
+unsafe extern "system" fn destroy_function(
+    _: vk::Device,
+    function: vk::CuFunctionNVX,
+    _: *const vk::AllocationCallbacks<'_>,
+) {
+    with(|seen| seen.destroyed.push(function.as_raw()));
+}
+
+unsafe extern "system" fn launch(commands: vk::CommandBuffer, info: *const vk::CuLaunchInfoNVX<'_>) {
+    // SAFETY: the caller's structure.
+    let info = unsafe { &*info };
+    assert_eq!((info.s_type, info.param_count), (vk::StructureType::CU_LAUNCH_INFO_NVX, 0));
+    let args = (info.extra_count > 0).then(|| {
+        // SAFETY: as many pointers as it says.
+        let extras = unsafe { std::slice::from_raw_parts(info.p_extras, info.extra_count) };
+        let &[pointer, bytes, size, length, end] = extras else { panic!("{extras:?}") };
+        assert_eq!([pointer.addr(), size.addr(), end.addr()], [1, 2, 0], "as cuda.h numbers them");
+        // SAFETY: behind the 2 stands where the size is.
+        let length = unsafe { *length.cast::<usize>() };
+        // SAFETY: as many bytes.
+        unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), length) }.to_vec()
+    });
+    let launch = Launch {
+        commands: commands.as_raw(),
+        function: info.function.as_raw(),
+        grid: [info.grid_dim_x, info.grid_dim_y, info.grid_dim_z],
+        block: [info.block_dim_x, info.block_dim_y, info.block_dim_z],
+        shared_bytes: info.shared_mem_bytes,
+        args,
+    };
+    with(|seen| seen.launches.push(launch));
+}
+
+unsafe extern "system" fn view_handle(_: vk::Device, info: *const vk::ImageViewHandleInfoNVX<'_>) -> u32 {
+    // SAFETY: the caller's structure.
+    let info = unsafe { &*info };
+    let sampler = info.sampler != vk::Sampler::null();
+    with(|seen| seen.handles.push((info.image_view.as_raw(), info.descriptor_type, sampler)));
+    HANDLE
+}
+
+unsafe extern "system" fn device_function(device: vk::Device, name: *const c_char) -> vk::PFN_vkVoidFunction {
+    // SAFETY: a name that ends with NUL.
+    let asked = unsafe { CStr::from_ptr(name) };
+    if with(|seen| seen.absent == Some(asked)) {
+        return None;
+    }
+    let stand_in = match asked.to_bytes() {
+        b"vkCreateCuModuleNVX" => create_module as *const c_void,
+        b"vkDestroyCuModuleNVX" => destroy_module as *const c_void,
+        b"vkCreateCuFunctionNVX" => create_function as *const c_void,
+        b"vkDestroyCuFunctionNVX" => destroy_function as *const c_void,
+        b"vkCmdCuLaunchKernelNVX" => launch as *const c_void,
+        b"vkGetImageViewHandleNVX" => view_handle as *const c_void,
+        _ => {
+            let real = REAL.lock().unwrap().unwrap();
+            // SAFETY: handed on.
+            return unsafe { real(device, name) };
+        }
+    };
+    // SAFETY: a function as an untyped one, as the real call returns them.
+    Some(unsafe { std::mem::transmute::<*const c_void, unsafe extern "system" fn()>(stand_in) })
+}
+
+/// The engine's device, adopted as one that has the extensions; their functions are those above.
+pub(crate) fn adopt(engine: &Engine) -> ExportDevice {
+    let mut info = engine.info();
+    let names: Vec<&CStr> =
+        info.device_extensions.iter().copied().chain(CUDA_KERNEL_EXTENSIONS.iter().copied()).collect();
+    info.device_extensions = &names;
+    info.features.buffer_device_address = true;
+    let (entry, handle) = (info.entry.clone(), info.instance.handle());
+    let hook = |name: &CStr| {
+        // SAFETY: the instance lives; the name ends with NUL.
+        let Some(real) = (unsafe { entry.get_instance_proc_addr(handle, name.as_ptr()) }) else {
+            return std::ptr::null();
+        };
+        if name == c"vkGetDeviceProcAddr" {
+            // SAFETY: the function of that name has this type.
+            let real = unsafe { std::mem::transmute::<unsafe extern "system" fn(), vk::PFN_vkGetDeviceProcAddr>(real) };
+            *REAL.lock().unwrap() = Some(real);
+            return device_function as *const c_void;
+        }
+        real as *const c_void
+    };
+    // SAFETY: every function is the instance's own, or the stand-in with its signature.
+    info.instance = unsafe { ash::Instance::load_with(hook, handle) };
+    // SAFETY: the engine's own handles. The extensions are not on, but none of their functions reaches the driver.
+    unsafe { ExportDevice::adopt(info) }.unwrap()
+}
