@@ -12,6 +12,14 @@ mod exchange {
     }
 }
 
+mod grow {
+    include!("../crates/bridge/docs/grow.rs");
+
+    pub(super) fn run(compute: &Compute) {
+        more_and_more(compute).unwrap();
+    }
+}
+
 mod image_spec {
     include!("../crates/bridge/docs/image_spec.rs");
 
@@ -57,6 +65,14 @@ mod render_turn {
     }
 }
 
+mod resize {
+    include!("../crates/bridge/docs/resize.rs");
+
+    pub(super) fn run(compute: &Compute) {
+        follow_a_window(compute).unwrap();
+    }
+}
+
 mod shared_pool {
     include!("../crates/bridge/docs/shared_pool.rs");
 
@@ -77,6 +93,8 @@ on_both_backends!(
     frames_are_computed_and_seen,
     an_image_is_written_and_seen,
     many_buffers_are_made_in_one_pool,
+    buffers_grow_and_keep_their_contents,
+    images_follow_a_window,
     commands_of_the_program_are_submitted,
     a_frame_is_part_of_an_engines_submission,
     a_point_is_waited_for_with_a_limit,
@@ -92,6 +110,14 @@ fn an_image_is_written_and_seen(_: &Rig, compute: &Compute) {
 
 fn many_buffers_are_made_in_one_pool(_: &Rig, compute: &Compute) {
     shared_pool::run(compute);
+}
+
+fn buffers_grow_and_keep_their_contents(_: &Rig, compute: &Compute) {
+    grow::run(compute);
+}
+
+fn images_follow_a_window(_: &Rig, compute: &Compute) {
+    resize::run(compute);
 }
 
 /// Slots of 64 words that Vulkan fills and copies from.

@@ -110,6 +110,20 @@ pub enum Error {
         stage: Stage,
     },
 
+    /// The resources of an exchange were to be replaced while a turn uses them.
+    #[error(
+        "exchange \"{exchange}\": its resources cannot be replaced while the {} turn of frame {frame} is open; {} it first",
+        .stage.turn(), .stage.end()
+    )]
+    ReplacedWhileOpen {
+        /// The exchange's name.
+        exchange: String,
+        /// The frame of the open turn.
+        frame: u64,
+        /// Which turn it is; [`Stage::Submit`] for a `LentTurn`.
+        stage: Stage,
+    },
+
     /// New images on an adopted device have not been handed over to the compute side.
     #[error(
         "exchange \"{exchange}\" has new images that are not the compute side's so far, and submits nothing behind the engine's \
@@ -230,7 +244,8 @@ impl Stage {
     fn turn(self) -> &'static str {
         match self {
             Self::Compute => "compute",
-            Self::Render | Self::Submit => "render",
+            Self::Render => "render",
+            Self::Submit => "lent",
         }
     }
 
@@ -238,7 +253,8 @@ impl Stage {
     fn end(self) -> &'static str {
         match self {
             Self::Compute => "finish or drop",
-            Self::Render | Self::Submit => "submit or skip",
+            Self::Render => "submit or skip",
+            Self::Submit => "end (`submitted`, `not_submitted`)",
         }
     }
 }

@@ -176,6 +176,10 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
         let name = slot.name(self.name.as_deref());
         let info = SharedBufferInfo { name: &name, len: self.len, accesses: self.accesses, family: slot.family };
         let SharedBuffer { mapping, vulkan } = SharedBuffer::create(slot.compute, slot.pool, &info)?;
+        if let Some(mapping) = mapping.cuda() {
+            // SAFETY: nothing has used it. The exchange says so again of all slots at their end, which it waits for.
+            unsafe { mapping.assume_idle() };
+        }
         Ok((vulkan, mapping))
     }
 
@@ -204,6 +208,30 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
     unsafe fn assume_idle(slot: &Mapped<MappedBuffer<T>, VulkanBuffer>) {
         // SAFETY: the same contract.
         unsafe { MappedBuffer::assume_idle(slot) }
+    }
+
+    unsafe fn carry_on_cuda(
+        old: &Mapped<MappedBuffer<T>, VulkanBuffer>,
+        new: &Mapped<MappedBuffer<T>, VulkanBuffer>,
+    ) -> Result<()> {
+        // SAFETY: the same contract.
+        Ok(unsafe { new.copy_from(old) }?)
+    }
+
+    unsafe fn carry_on_host(
+        old: &Mapped<HostBuffer<T>, VulkanBuffer>,
+        new: &Mapped<HostBuffer<T>, VulkanBuffer>,
+    ) {
+        // SAFETY: the same contract.
+        let old = unsafe { old.slice_mut() };
+        // SAFETY: the same contract; it is another buffer.
+        let new = unsafe { new.slice_mut() };
+        let kept = old.len().min(new.len());
+        new[..kept].copy_from_slice(&old[..kept]);
+    }
+
+    fn carries(&self) -> bool {
+        true
     }
 
     fn stages(&self) -> vk::PipelineStageFlags2 {

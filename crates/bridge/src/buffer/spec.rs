@@ -20,6 +20,18 @@ impl<T: Pod> BufferSpec<T> {
         Self { len, accesses, name: None, element: PhantomData }
     }
 
+    /// Elements.
+    #[allow(clippy::len_without_is_empty)] // An exchange of no elements is refused.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The same with another number of elements.
+    #[must_use]
+    pub fn with_len(&self, len: usize) -> Self {
+        Self { len, ..self.clone() }
+    }
+
     /// Names it, for errors, traces and GPU debuggers; else it bears the exchange's name. The slot's number is added.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {

@@ -2,29 +2,54 @@
 #![allow(unsafe_code)] // What could not be freed safely is leaked through ManuallyDrop.
 
 use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
+use vk_export::OneTimeCommands;
 use vk_export::ash::vk;
 
 use super::barriers::count_leaked;
-use super::ledger::Ledger;
-use super::pace::Pace;
 use super::resources::Resources;
 use super::state::State;
 use super::submit::rendered_info;
 use crate::error::{Error, Result};
 use crate::observe::live;
-use crate::observe::live::{Alive, Kind};
+use crate::observe::live::Kind;
 use crate::observe::log_error;
 use crate::observe::trace;
 use crate::observe::trace::Event;
+use crate::timeline::Timeline;
+
+/// Where the use of resources ends that others have replaced.
+pub(super) struct Retirement {
+    /// The highest value of `rendered` that may have been submitted by then.
+    pub(super) rendered: u64,
+    /// A value of `computed` behind all work with them; `None` where its signal could not be enqueued.
+    pub(super) computed: Option<u64>,
+    /// The commands that handed the first images of their successors over, if there were any: they end with `rendered`.
+    pub(super) _commands: Option<OneTimeCommands>,
+}
 
 impl<R: Resources> State<R> {
+    /// Whether others have replaced the resources, and neither side uses these any more. Does not block.
+    pub(super) fn has_ended(&self) -> bool {
+        let reached = |timeline: &Timeline, value| timeline.value().is_ok_and(|reached| reached >= value);
+        let drained = || self.join_all().and_then(|()| self.compute.side().drain(Duration::ZERO)).unwrap_or(false);
+        self.retired.get().is_some_and(|ends| {
+            let computed = ends.computed.map_or_else(drained, |value| reached(&self.held.computed, value));
+            computed && reached(&self.held.rendered, ends.rendered)
+        })
+    }
+
+    /// Makes the compute stream wait for what other CUDA streams did with any slot.
+    pub(super) fn join_all(&self) -> Result<()> {
+        (0..self.held.slots.len()).try_for_each(|slot| self.held.lender.join(slot))
+    }
+
     /// Submits a signal behind all that may have been submitted, where it is not known to have one. An engine does that
     /// itself, see [`Exchange::flush_parts`](crate::Exchange::flush_parts): nothing is submitted behind its back.
-    fn flush(&self) -> Result<()> {
+    pub(super) fn flush(&self) -> Result<()> {
         if !self.compute.device().queues_are_synchronized() {
             return Ok(());
         }
@@ -40,13 +65,18 @@ impl<R: Resources> State<R> {
         Ok(())
     }
 
-    /// Waits until neither side uses the resources or the timelines any more, for at most the timeout.
+    /// Waits until neither side uses the resources or the timelines any more, for at most the timeout. Resources that others have
+    /// replaced are waited for alone.
     pub(super) fn quiesce(&self) -> Result<()> {
         let start = Instant::now();
         // What a failed compute side leaves behind is not in use: its work ended with it.
         let compute_lost = self.check_compute().is_err_and(|error| error.is_device_lost());
         let left = || self.timeout.saturating_sub(start.elapsed());
         let signals = || {
+            if let Some(ends) = self.retired.get() {
+                self.held.rendered.wait_value(ends.rendered, left())?;
+                return ends.computed.map_or(Ok(()), |value| self.held.computed.wait_value(value, left()));
+            }
             self.flush()?;
             // A submission that may have happened counts as one that did.
             let last = self.ledger().last_rendered();
@@ -63,12 +93,14 @@ impl<R: Resources> State<R> {
             }
             signals => signals?,
         }
-        if compute_lost && self.compute.side().is_foreign() {
+        // The signal of a retirement covers all that the compute side was given.
+        let covered = self.retired.get().is_some_and(|ends| ends.computed.is_some());
+        if covered || compute_lost && self.compute.side().is_foreign() {
             return Ok(());
         }
         // The compute side may have been given waits or work after its last signal, other streams of CUDA too: a turn that was
         // dropped joined nothing.
-        (0..self.held.slots.len()).try_for_each(|slot| self.held.lender.join(slot))?;
+        self.join_all()?;
         let drained = self.compute.side().drain(left())?;
         if drained {
             return Ok(());
@@ -86,23 +118,10 @@ impl<R: Resources> State<R> {
             // SAFETY: moved out once, by this function's contract.
             held: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.held) }),
             barriers: std::mem::take(&mut self.barriers),
-            ledger: Mutex::new(std::mem::replace(
-                self.ledger.get_mut().unwrap_or_else(PoisonError::into_inner),
-                Ledger::new(self.first, 1),
-            )),
-            computing: Mutex::new(()),
-            submitting: Mutex::new(()),
-            pace: Mutex::new(Pace::new(None)),
-            first: self.first,
-            compute: self.compute.clone(),
-            name: std::mem::take(&mut self.name),
-            timeout: self.timeout,
             stages: self.stages,
-            queue: self.queue,
-            failed: AtomicBool::new(self.failed.load(Ordering::Relaxed)),
-            gave_up: AtomicBool::new(self.gave_up.load(Ordering::Acquire)),
+            retired: std::mem::take(&mut self.retired),
             moved: true,
-            _alive: Alive::new(Kind::Exchange),
+            core: Arc::clone(&self.core),
         };
         let name = rest.name.clone();
         // If no thread starts, the closure is dropped here, and with it the exchange: its wait ends at once, and what may
@@ -115,16 +134,27 @@ impl<R: Resources> State<R> {
 
 impl<R: Resources> Drop for State<R> {
     fn drop(&mut self) {
+        let ended = self.has_ended();
         // A closure on the CPU backend's thread cannot wait for what is enqueued behind itself.
-        if self.compute.side().is_inside() && !self.moved {
+        if !ended && self.compute.side().is_inside() && !self.moved {
             // SAFETY: this is `drop`, which returns right after.
             return unsafe { self.drop_elsewhere() };
         }
-        let quiet = if self.gave_up.load(Ordering::Acquire) { None } else { Some(self.quiesce()) };
+        let quiet = match (ended, self.gave_up.load(Ordering::Acquire)) {
+            (true, _) => Some(Ok(())),
+            (false, true) => None,
+            (false, false) => Some(self.quiesce()),
+        };
         if !matches!(quiet, Some(Ok(()))) {
             let reason = quiet.and_then(Result::err).map_or("closing it gave up".to_owned(), |error| error.to_string());
             count_leaked(&self.barriers);
-            live::leaked(Kind::Timeline, 2);
+            if let Some(ends) = self.retired.take() {
+                std::mem::forget(ends);
+            } else {
+                live::leaked(Kind::Timeline, 2);
+                // What it has replaced is not waited for as long once more.
+                self.gave_up.store(true, Ordering::Release);
+            }
             trace::event(Event::new("leak", "host", &self.name));
             log_error!(
                 "exchange \"{}\": its {} slots and both timelines are leaked, since they may still be in use: {reason}",

@@ -54,7 +54,7 @@ use crate::timeline::TimelinePoint;
 /// # What is fixed
 /// Launches, addresses and scalar arguments are those of the capture. What changes from frame to frame belongs into device
 /// memory, such as a counter that a kernel raises; after any other change [`invalidate`](Self::invalidate) has every slot
-/// captured anew. Frames with a graph and turns of [`Exchange::begin`] may follow each other in any order.
+/// captured anew, and so has replacing the exchange's resources ([`Exchange::replace`]). Frames with a graph and turns of [`Exchange::begin`] may follow each other in any order.
 ///
 /// On the CPU there is nothing to capture: the closure runs in every frame, so that a program has one path for both.
 ///
@@ -83,8 +83,14 @@ impl<R: Resources> FrameGraph<R> {
         self.slots.fill_with(|| None);
     }
 
-    fn check_is_of(&self, shared: &Arc<State<R>>) -> Result<()> {
+    /// Checks that it is of this exchange. Where its resources were replaced since the last frame, every slot is captured anew.
+    fn follow(&mut self, shared: &Arc<State<R>>) -> Result<()> {
         if Arc::ptr_eq(&self.shared, shared) {
+            return Ok(());
+        }
+        if Arc::ptr_eq(&self.shared.core, &shared.core) {
+            self.invalidate();
+            self.shared = Arc::clone(shared);
             return Ok(());
         }
         Err(Error::InvalidArgument {
@@ -116,7 +122,7 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
         record: impl FnOnce(usize, Work<'_, R>) -> Result<(), RecordError>,
     ) -> Result<RenderTurn<R>> {
         let shared = &self.shared;
-        graph.check_is_of(shared)?;
+        graph.follow(shared)?;
         let begun = shared.next_frame()?;
         let captured = graph.slots[begun.slot].is_some();
         let turn = if captured {
@@ -146,7 +152,7 @@ impl<R: Resources> ComputeTurn<R, RenderFirst> {
         graph: &mut FrameGraph<R>,
         record: impl FnOnce(usize, Work<'_, R>) -> Result<(), RecordError>,
     ) -> Result<TimelinePoint> {
-        graph.check_is_of(&self.shared)?;
+        graph.follow(&self.shared)?;
         let wait = Wait { value: Some(self.rendered), enqueued: true };
         // SAFETY: handed on to the caller.
         unsafe { self.run(graph, wait, record) }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use vk_export::ash::vk;
-use vk_export::{ExportDevice, Queue};
+use vk_export::{ExportDevice, OneTimeCommands, Queue};
 
 use super::barriers::Barriers;
 use super::resources::Resources;
@@ -146,11 +146,36 @@ impl<R: Resources> std::fmt::Debug for InitialTurn<R> {
 }
 
 impl<R: Resources> State<R> {
-    fn lent_initial(&self) -> Error {
+    pub(super) fn lent_initial(&self) -> Error {
         Error::InvalidArgument {
             object: format!("exchange \"{}\"", self.name),
             reason: "the first hand-over of its images is lent; end that `InitialTurn` first".into(),
         }
+    }
+}
+
+impl<R: Resources> State<R> {
+    /// Submits the first hand-over of the images of `next` and waits for nothing: gives the value of `rendered` that it signals,
+    /// and the commands, which are pending until then. No turn is open.
+    pub(super) fn hand_over(&self, next: &Self) -> Result<(u64, OneTimeCommands)> {
+        let (device, queue) = (self.compute.device(), self.queue());
+        let name = format!("{}: first hand-over of images", self.name);
+        // SAFETY: recorded on this device, for the barriers' family, outside a render pass.
+        let recorded = |commands| unsafe { record(device, &next.barriers, commands) };
+        // SAFETY: the queue is one of the device's; only these barriers are recorded, of images that nobody has used.
+        let commands = unsafe { OneTimeCommands::record(device, queue, &name, recorded) }?;
+        let _order = self.submitting()?;
+        let value = self.ledger().last_rendered() + 1;
+        let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands.as_raw())];
+        let signals = [rendered_info(&self.held.rendered, value)];
+        let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
+        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only signaller; its values are taken
+        // and submitted under one lock, and none is lent. The commands live until the value is reached, by this function's
+        // contract with its one caller.
+        unsafe { queue.submit(&[batch], vk::Fence::null()) }?;
+        self.ledger().take_rendered();
+        self.held.rendered.issue(value);
+        Ok((value, commands))
     }
 }
 

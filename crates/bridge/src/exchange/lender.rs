@@ -16,29 +16,72 @@ pub(super) type Lender<R> = Sided<OnCuda<R>, OnHost<R>>;
 /// What CUDA holds of an exchange.
 pub(super) struct OnCuda<R: Resources> {
     pub(super) slots: Box<[R::CudaSlot]>,
-    pub(super) link: CudaLink,
+    /// Of all generations of slots.
+    pub(super) link: Arc<CudaLink>,
 }
 
 /// What the CPU holds of an exchange.
 pub(super) struct OnHost<R: Resources> {
     /// Shared with the closures that are enqueued.
     pub(super) slots: Arc<[R::HostSlot]>,
-    pub(super) link: HostLink,
+    /// Of all generations of slots.
+    pub(super) link: Arc<HostLink>,
 }
 
 impl<R: Resources> Lender<R> {
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the slots are mapped by another side than the link's.
     pub(super) fn new(link: Link, slots: Vec<Sided<R::CudaSlot, R::HostSlot>>) -> Result<Self> {
-        let slots = slots.into_iter();
-        Ok(match link {
-            Sided::Cuda(link) => {
-                Self::Cuda(OnCuda { link, slots: slots.map(Sided::into_cuda).collect::<Result<_>>()? })
+        match link {
+            Sided::Cuda(link) => Self::on_cuda(Arc::new(link), slots),
+            Sided::Host(link) => Self::on_host(Arc::new(link), slots),
+        }
+    }
+
+    /// The same for other slots.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(super) fn renew(&self, slots: Vec<Sided<R::CudaSlot, R::HostSlot>>) -> Result<Self> {
+        match self {
+            Self::Cuda(cuda) => Self::on_cuda(Arc::clone(&cuda.link), slots),
+            Self::Host(host) => Self::on_host(Arc::clone(&host.link), slots),
+        }
+    }
+
+    fn on_cuda(link: Arc<CudaLink>, slots: Vec<Sided<R::CudaSlot, R::HostSlot>>) -> Result<Self> {
+        let slots = slots.into_iter().map(Sided::into_cuda).collect::<Result<_>>()?;
+        Ok(Self::Cuda(OnCuda { slots, link }))
+    }
+
+    fn on_host(link: Arc<HostLink>, slots: Vec<Sided<R::CudaSlot, R::HostSlot>>) -> Result<Self> {
+        let slots = slots.into_iter().map(Sided::into_host).collect::<Result<_>>()?;
+        Ok(Self::Host(OnHost { slots, link }))
+    }
+
+    /// Enqueues copies of what the slots of `old` hold to the slots of this, one for one, as far as both reach.
+    ///
+    /// # Safety
+    /// Nothing else uses either's slots until the copies have ended; all earlier use is before them on the compute side. Both
+    /// live until then.
+    pub(super) unsafe fn carry_from(&self, old: &Self) -> Result<()> {
+        match (self, old) {
+            (Self::Cuda(new), Self::Cuda(old)) => {
+                // SAFETY: handed on to the caller.
+                new.slots.iter().zip(&old.slots).try_for_each(|(new, old)| unsafe { R::carry_on_cuda(old, new) })
             }
-            Sided::Host(link) => {
-                Self::Host(OnHost { link, slots: slots.map(Sided::into_host).collect::<Result<_>>()? })
+            (Self::Host(new), Self::Host(old)) => {
+                let (to, from) = (Arc::clone(&new.slots), Arc::clone(&old.slots));
+                new.link.stream().run(move || {
+                    for (new, old) in to.iter().zip(from.iter()) {
+                        // SAFETY: handed on to the caller of `carry_from`; closures run one at a time.
+                        unsafe { R::carry_on_host(old, new) };
+                    }
+                })
             }
-        })
+            // Both were made from one link.
+            _ => Ok(()),
+        }
     }
 
     /// Lets the compute side wait, on the GPU where it computes there, for a value of `rendered`; for at most `limit` on

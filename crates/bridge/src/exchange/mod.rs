@@ -6,6 +6,7 @@ pub(crate) mod submit;
 
 mod close;
 mod compute_turn;
+mod core;
 mod direction;
 mod graph;
 mod info;
@@ -18,6 +19,8 @@ mod order;
 mod pace;
 mod read_back;
 mod render_turn;
+mod replace;
+mod retired;
 mod state;
 
 use std::marker::PhantomData;
@@ -30,6 +33,7 @@ use crate::compute::Compute;
 use crate::error::{Error, Result};
 use ledger::First;
 use resources::Resources;
+use retired::Retired;
 use state::State;
 use submit::SubmitParts;
 
@@ -55,7 +59,10 @@ pub use render_turn::{RenderTurn, SubmitInfo};
 /// is leaked on purpose and reported by name in the log; [`close`](Self::close) gives the error instead.
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/exchange.rs"), "```")]
 pub struct Exchange<R: Resources, D: Direction = ComputeFirst> {
+    // Field order is drop order: what waits for the end of all frames goes first.
     shared: Arc<State<R>>,
+    retired: Retired<R>,
+    resources: R,
     direction: PhantomData<fn() -> D>,
 }
 
@@ -65,7 +72,7 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
     /// # Errors
     /// [`Error::InvalidArgument`] for no slots, too many or no resources, else what the two sides say; nothing is left behind.
     pub fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
-        Ok(Self { shared: State::new(compute, info, &resources, First::Compute)?, direction: PhantomData })
+        Self::with(compute, info, resources, First::Compute)
     }
 }
 
@@ -75,11 +82,16 @@ impl<R: Resources> Exchange<R, RenderFirst> {
     /// # Errors
     /// As [`Exchange::new`].
     pub fn render_first(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
-        Ok(Self { shared: State::new(compute, info, &resources, First::Render)?, direction: PhantomData })
+        Self::with(compute, info, resources, First::Render)
     }
 }
 
 impl<R: Resources, D: Direction> Exchange<R, D> {
+    fn with(compute: &Compute, info: &ExchangeInfo<'_>, resources: R, first: First) -> Result<Self> {
+        let shared = State::new(compute, info, &resources, first)?;
+        Ok(Self { shared, retired: Retired::new(), resources, direction: PhantomData })
+    }
+
     /// Begins a frame: the side that begins will wait, on the GPU, until the other is done with the slot.
     ///
     /// # Errors
@@ -88,6 +100,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// half-way, [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end, what [`Compute::check`]
     /// says once the compute side has failed, or the failed call.
     pub fn begin(&mut self) -> Result<D::Begun<R>, Error> {
+        self.retired.free();
         D::begun(&self.shared, self.shared.next_frame()?)
     }
 
@@ -150,6 +163,11 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
         }
         // Dropping would wait for as long once more.
         self.shared.quiesce().inspect_err(|_| self.shared.gave_up.store(true, Ordering::Release))
+    }
+
+    /// What it shares now.
+    pub fn resources(&self) -> &R {
+        &self.resources
     }
 }
 

@@ -17,7 +17,7 @@ use crate::exchange::barriers::Barriers;
 ///
 /// The trait is closed: what is lent from it rests on the exchange's order.
 #[allow(private_bounds)] // Closed on purpose.
-pub trait Resources: Share<Self> + Sized + 'static {
+pub trait Resources: Share<Self> + Send + Sync + Sized + 'static {
     /// What one slot owns.
     type Slot: Send + Sync + 'static;
     /// What CUDA maps of a slot.
@@ -62,6 +62,22 @@ pub(crate) trait Share<R: Resources> {
     /// # Safety
     /// All work that uses it has ended, on both sides.
     unsafe fn assume_idle(slot: &R::CudaSlot);
+
+    /// Enqueues a copy of what `old` holds to `new`, as far as both reach, behind the compute stream's work. Images are not
+    /// copied.
+    ///
+    /// # Safety
+    /// Nothing else uses either slot until the copy has ended.
+    unsafe fn carry_on_cuda(old: &R::CudaSlot, new: &R::CudaSlot) -> Result<()>;
+
+    /// Copies what `old` holds to `new`, as [`carry_on_cuda`](Self::carry_on_cuda) does.
+    ///
+    /// # Safety
+    /// Nothing else uses either slot.
+    unsafe fn carry_on_host(old: &R::HostSlot, new: &R::HostSlot);
+
+    /// Whether there is anything that a replacement copies.
+    fn carries(&self) -> bool;
 
     /// The stages at which Vulkan uses any of it; none if there is nothing.
     fn stages(&self) -> vk::PipelineStageFlags2;
@@ -156,6 +172,20 @@ impl<R: Resources> Share<Self> for Vec<R> {
         }
     }
 
+    unsafe fn carry_on_cuda(old: &Vec<R::CudaSlot>, new: &Vec<R::CudaSlot>) -> Result<()> {
+        // SAFETY: the same contract.
+        old.iter().zip(new).try_for_each(|(old, new)| unsafe { R::carry_on_cuda(old, new) })
+    }
+
+    unsafe fn carry_on_host(old: &Vec<R::HostSlot>, new: &Vec<R::HostSlot>) {
+        // SAFETY: the same contract.
+        old.iter().zip(new).for_each(|(old, new)| unsafe { R::carry_on_host(old, new) });
+    }
+
+    fn carries(&self) -> bool {
+        self.iter().any(R::carries)
+    }
+
     fn stages(&self) -> vk::PipelineStageFlags2 {
         self.iter().map(R::stages).fold(vk::PipelineStageFlags2::NONE, |all, stages| all | stages)
     }
@@ -212,6 +242,21 @@ macro_rules! tuple {
             unsafe fn assume_idle(slot: &($($name::CudaSlot,)+)) {
                 // SAFETY: the same contract.
                 $(unsafe { $name::assume_idle(&slot.$index) };)+
+            }
+
+            unsafe fn carry_on_cuda(old: &($($name::CudaSlot,)+), new: &($($name::CudaSlot,)+)) -> Result<()> {
+                // SAFETY: the same contract.
+                $(unsafe { $name::carry_on_cuda(&old.$index, &new.$index) }?;)+
+                Ok(())
+            }
+
+            unsafe fn carry_on_host(old: &($($name::HostSlot,)+), new: &($($name::HostSlot,)+)) {
+                // SAFETY: the same contract.
+                $(unsafe { $name::carry_on_host(&old.$index, &new.$index) };)+
+            }
+
+            fn carries(&self) -> bool {
+                false $(|| self.$index.carries())+
             }
 
             fn stages(&self) -> vk::PipelineStageFlags2 {

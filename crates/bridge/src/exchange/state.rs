@@ -2,14 +2,16 @@
 #![allow(unsafe_code)] // Waits and signals.
 
 use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use vk_export::ash::vk;
 use vk_export::{Queue, QueueKind};
 
 use super::barriers::{Barriers, count_leaked};
+use super::close::Retirement;
+use super::core::Core;
 use super::info::ExchangeInfo;
 use super::initial;
 use super::ledger::{Begun, First, Ledger, Refusal};
@@ -17,6 +19,7 @@ use super::lender::Lender;
 use super::pace::Pace;
 use super::resources::{Resources, SlotInfo};
 use crate::compute::Compute;
+use crate::compute::side::Sided;
 use crate::error::{Error, Result};
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_error;
@@ -32,31 +35,27 @@ const MOST_IN_FLIGHT: usize = 1024;
 /// allocate until nothing is left.
 const MOST_SLOTS: usize = MOST_IN_FLIGHT;
 
-/// What an exchange and its turns hold together.
+/// What an exchange and its turns hold together: one generation of slots, and what outlasts it. A turn keeps the generation that it
+/// was begun with.
 pub(super) struct State<R: Resources> {
     /// Leaked where it may still be in use.
     pub(super) held: ManuallyDrop<Held<R>>,
     /// Of each slot.
     pub(super) barriers: Box<[Barriers]>,
-    pub(super) ledger: Mutex<Ledger>,
-    /// Held from taking a value of `computed` until its signal is enqueued, so that the values rise on the stream.
-    pub(super) computing: Mutex<()>,
-    /// The same for `rendered` and the queue.
-    pub(super) submitting: Mutex<()>,
-    pub(super) pace: Mutex<Pace>,
-    pub(super) first: First,
-    pub(super) compute: Compute,
-    pub(super) name: String,
-    pub(super) timeout: Duration,
     pub(super) stages: vk::PipelineStageFlags2,
-    pub(super) queue: QueueKind,
-    /// The compute side was seen to have failed: every frame asks first.
-    pub(super) failed: AtomicBool,
-    /// Closing has already waited to no end.
-    pub(super) gave_up: AtomicBool,
+    /// Where the slots' use ends, once others have taken their place.
+    pub(super) retired: OnceLock<Retirement>,
     /// Its end was moved to a thread of its own.
     pub(super) moved: bool,
-    pub(super) _alive: Alive,
+    pub(super) core: Arc<Core>,
+}
+
+impl<R: Resources> Deref for State<R> {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
 }
 
 /// What both sides use.
@@ -107,48 +106,13 @@ impl<R: Resources> State<R> {
                 "it may have {frames} frames in flight; {MOST_IN_FLIGHT} are the most, and `None` is no bound"
             )));
         }
-        let stages = resources.stages();
-        if stages.is_empty() {
-            return Err(invalid("it shares nothing that Vulkan uses; give it at least one buffer or image"));
-        }
-        resources.check()?;
-        let queue = compute.device().queue_of(info.queue).ok_or_else(|| {
-            invalid(&format!("{} has no {} queue; use the main one", compute.device().name(), info.queue))
-        })?;
-        let foreign = info.queue.stages().map(|allowed| stages & !allowed).filter(|stages| !stages.is_empty());
-        if let Some(stages) = foreign {
-            return Err(invalid(&format!(
-                "a {} queue has no {stages:?}; use the main queue or other accesses",
-                info.queue
-            )));
-        }
+        let stages = check_resources(compute, info.name, info.queue, resources)?;
         let history = Arc::new(History::new(info.name));
         let timeline = |signaller| Timeline::new(compute.device(), compute.peer(), signaller, &history);
         let (computed, rendered) = (timeline(Signaller::Compute)?, timeline(Signaller::Queue)?);
         let link = compute.side().connect(&computed, &rendered)?;
-        let make = |index| {
-            let (family, pool) = (queue.family(), info.pool);
-            resources.create(&SlotInfo { compute, exchange: info.name, index, family, pool })
-        };
-        let made = (0..info.slots).map(make).collect::<Result<Vec<_>>>()?;
-        let (slots, mapped): (Vec<_>, Vec<_>) = made.into_iter().unzip();
-        let lender = Lender::new(link, mapped)?;
-        let barriers: Box<[_]> = slots.iter().map(barriers::<R>).collect();
-        // After a failure the commands may still run: what they use is kept for good.
-        let slots = ManuallyDrop::new(slots.into_boxed_slice());
-        let needed = initial::is_needed(&barriers);
-        let mut ledger = Ledger::new(first, info.slots);
-        if needed && compute.device().queues_are_synchronized() {
-            initial::submit(compute.device(), queue, info.name, info.timeout, &barriers)
-                .inspect_err(|_| count_leaked(&barriers))?;
-        } else if needed {
-            ledger.require_initial();
-        }
-        let slots = ManuallyDrop::into_inner(slots);
-        Ok(Arc::new(Self {
-            held: ManuallyDrop::new(Held { lender, slots, computed, rendered }),
-            barriers,
-            ledger: Mutex::new(ledger),
+        let core = Arc::new(Core {
+            ledger: Mutex::new(Ledger::new(first, info.slots)),
             computing: Mutex::new(()),
             submitting: Mutex::new(()),
             pace: Mutex::new(Pace::new(info.frames_in_flight)),
@@ -156,12 +120,49 @@ impl<R: Resources> State<R> {
             compute: compute.clone(),
             name: info.name.to_owned(),
             timeout: info.timeout,
-            stages: compute.side().wait_stages(stages),
             queue: info.queue,
+            pool: info.pool.cloned(),
             failed: AtomicBool::new(false),
             gave_up: AtomicBool::new(false),
-            moved: false,
             _alive: Alive::new(Kind::Exchange),
+        });
+        let (slots, mapped) = make_slots(&core, info.slots, resources)?;
+        let lender = Lender::new(link, mapped)?;
+        let barriers: Box<[_]> = slots.iter().map(barriers::<R>).collect();
+        // After a failure the commands may still run: what they use is kept for good.
+        let slots = ManuallyDrop::new(slots);
+        if initial::is_needed(&barriers) {
+            if compute.device().queues_are_synchronized() {
+                initial::submit(compute.device(), queue_of(compute, info.queue), info.name, info.timeout, &barriers)
+                    .inspect_err(|_| count_leaked(&barriers))?;
+            } else {
+                core.ledger.lock().unwrap_or_else(PoisonError::into_inner).require_initial();
+            }
+        }
+        let slots = ManuallyDrop::into_inner(slots);
+        Ok(Arc::new(Self {
+            held: ManuallyDrop::new(Held { lender, slots, computed, rendered }),
+            barriers,
+            stages: compute.side().wait_stages(stages),
+            retired: OnceLock::new(),
+            moved: false,
+            core,
+        }))
+    }
+
+    /// The next generation: slots for other resources, of the same number, on the same timelines. Nothing uses them yet.
+    pub(super) fn renew(&self, resources: &R) -> Result<Arc<Self>> {
+        let stages = check_resources(&self.compute, &self.name, self.queue, resources)?;
+        let (slots, mapped) = make_slots(&self.core, self.held.slots.len(), resources)?;
+        let lender = self.held.lender.renew(mapped)?;
+        let (computed, rendered) = (self.held.computed.clone(), self.held.rendered.clone());
+        Ok(Arc::new(Self {
+            barriers: slots.iter().map(barriers::<R>).collect(),
+            held: ManuallyDrop::new(Held { lender, slots, computed, rendered }),
+            stages: self.compute.side().wait_stages(stages),
+            retired: OnceLock::new(),
+            moved: false,
+            core: Arc::clone(&self.core),
         }))
     }
 
@@ -192,8 +193,7 @@ impl<R: Resources> State<R> {
 
     /// The queue that Vulkan's side is submitted to.
     pub(super) fn queue(&self) -> &Queue {
-        let device = self.compute.device();
-        device.queue_of(self.queue).unwrap_or_else(|| device.queue())
+        queue_of(&self.compute, self.queue)
     }
 
     /// Lets the compute side wait, on the GPU, for a value of `rendered` whose signal was enqueued.
@@ -283,6 +283,52 @@ impl<R: Resources> State<R> {
         }
         checked
     }
+}
+
+/// The queue of a kind, which the device is known to have.
+fn queue_of(compute: &Compute, kind: QueueKind) -> &Queue {
+    let device = compute.device();
+    device.queue_of(kind).unwrap_or_else(|| device.queue())
+}
+
+/// Checks a description against the queue without making anything; gives the stages at which Vulkan uses it.
+fn check_resources<R: Resources>(
+    compute: &Compute,
+    name: &str,
+    queue: QueueKind,
+    resources: &R,
+) -> Result<vk::PipelineStageFlags2> {
+    let invalid =
+        |reason: &str| Error::InvalidArgument { object: format!("exchange \"{name}\""), reason: reason.to_owned() };
+    let stages = resources.stages();
+    if stages.is_empty() {
+        return Err(invalid("it shares nothing that Vulkan uses; give it at least one buffer or image"));
+    }
+    resources.check()?;
+    let device = compute.device();
+    if device.queue_of(queue).is_none() {
+        return Err(invalid(&format!("{} has no {queue} queue; use the main one", device.name())));
+    }
+    let foreign = queue.stages().map(|allowed| stages & !allowed).filter(|stages| !stages.is_empty());
+    if let Some(stages) = foreign {
+        return Err(invalid(&format!("a {queue} queue has no {stages:?}; use the main queue or other accesses")));
+    }
+    Ok(stages)
+}
+
+type Mapped<R> = Sided<<R as Resources>::CudaSlot, <R as Resources>::HostSlot>;
+
+/// Makes `count` slots. Where one fails, those before it are freed; nothing has used them.
+fn make_slots<R: Resources>(core: &Core, count: usize, resources: &R) -> Result<(Box<[R::Slot]>, Vec<Mapped<R>>)> {
+    let family = queue_of(&core.compute, core.queue).family();
+    let (mut slots, mut mapped) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    for index in 0..count {
+        let info = SlotInfo { compute: &core.compute, exchange: &core.name, index, family, pool: core.pool.as_ref() };
+        let (slot, mapping) = resources.create(&info)?;
+        slots.push(slot);
+        mapped.push(mapping);
+    }
+    Ok((slots.into(), mapped))
 }
 
 /// Of all resources of a slot.

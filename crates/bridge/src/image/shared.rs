@@ -136,6 +136,10 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
     fn create(&self, slot: &SlotInfo<'_>) -> Result<Made<Self>> {
         let name = slot.name(self.name.as_deref());
         let SharedImage { mapping, vulkan } = SharedImage::for_family(slot.compute, &name, self, slot.family)?;
+        if let Some(mapping) = mapping.cuda() {
+            // SAFETY: nothing has used it. The exchange says so again of all slots at their end, which it waits for.
+            unsafe { mapping.assume_idle() };
+        }
         Ok((vulkan, mapping))
     }
 
@@ -164,6 +168,19 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
     unsafe fn assume_idle(slot: &Mapped<MappedImage<T>, VulkanImage>) {
         // SAFETY: the same contract.
         unsafe { MappedImage::assume_idle(slot) }
+    }
+
+    unsafe fn carry_on_cuda(
+        _: &Mapped<MappedImage<T>, VulkanImage>,
+        _: &Mapped<MappedImage<T>, VulkanImage>,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    unsafe fn carry_on_host(_: &Mapped<HostImage<T>, VulkanImage>, _: &Mapped<HostImage<T>, VulkanImage>) {}
+
+    fn carries(&self) -> bool {
+        false
     }
 
     fn stages(&self) -> vk::PipelineStageFlags2 {

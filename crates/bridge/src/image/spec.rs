@@ -22,6 +22,8 @@ pub struct ImageSpec<T> {
     pub(super) kind: ImageKind,
     pub(super) extent: [u32; 3],
     pub(super) mip_levels: u32,
+    /// Whether those are all that the extent has, whatever that is.
+    all_levels: bool,
     pub(super) array_layers: u32,
     pub(super) layered: bool,
     pub(super) accesses: ImageAccess,
@@ -62,6 +64,7 @@ impl<T: Texel> ImageSpec<T> {
             kind,
             extent,
             mip_levels: 1,
+            all_levels: false,
             array_layers,
             layered: false,
             accesses,
@@ -77,6 +80,7 @@ impl<T: Texel> ImageSpec<T> {
     #[must_use]
     pub fn mips(mut self, levels: u32) -> Self {
         self.mip_levels = levels;
+        self.all_levels = false;
         self
     }
 
@@ -84,7 +88,7 @@ impl<T: Texel> ImageSpec<T> {
     #[must_use]
     pub fn all_mips(self) -> Self {
         let levels = mip_count(self.extent);
-        self.mips(levels)
+        Self { all_levels: true, ..self.mips(levels) }
     }
 
     /// An array of this many layers, or of this many cubes; kernels see an array even of one. [`mips`](Self::mips) tells
@@ -94,6 +98,22 @@ impl<T: Texel> ImageSpec<T> {
         self.array_layers = if self.kind == ImageKind::Cube { layers.saturating_mul(6) } else { layers };
         self.layered = true;
         self
+    }
+
+    /// Width, height and depth in texels.
+    pub fn extent(&self) -> [u32; 3] {
+        self.extent
+    }
+
+    /// The same with another width and height. With [`all_mips`](Self::all_mips) it has all levels again, else as many as before
+    /// and fit.
+    #[must_use]
+    pub fn with_extent(&self, [width, height]: [u32; 2]) -> Self {
+        let [_, _, depth] = self.extent;
+        let extent = [width, height, depth];
+        let all = mip_count(extent);
+        let mip_levels = if self.all_levels { all } else { self.mip_levels.min(all) };
+        Self { extent, mip_levels, ..self.clone() }
     }
 
     /// Names it, for errors, traces and GPU debuggers; else it bears the exchange's name. The slot's number is added.

@@ -22,6 +22,7 @@ use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::{Backing, Mapping};
 use crate::memory::{ImportedMemory, range_within};
 use crate::stream::order::StreamOrder;
+use crate::sys::CallError;
 
 /// Which part of the memory to map.
 #[derive(Clone, Copy, Debug, Default)]
@@ -110,6 +111,32 @@ impl<T: Pod> MappedBuffer<T> {
         // All elements, so no view of the buffer lives now.
         self.mapping.order().settle();
         DeviceViewMut::new(self.pointer, self.len, self.mapping.order())
+    }
+}
+
+impl<T: Pod> MappedBuffer<T> {
+    /// Enqueues a copy of the first elements of `source`, as many as both have, on the home stream.
+    ///
+    /// # Errors
+    /// [`Error::Driver`] when the driver refuses; nothing is copied then.
+    ///
+    /// # Safety
+    /// Until the copy has ended, nobody else uses either buffer, and both live.
+    #[doc(alias = "cuMemcpyDtoDAsync")]
+    pub unsafe fn copy_from(&self, source: &Self) -> Result<(), Error> {
+        let (memory, home) = (self.memory(), self.mapping.order().home());
+        let object = self.mapping.backing().object();
+        let device = memory.device();
+        device.check_recorded()?;
+        let len = self.len.min(source.len);
+        let from = DeviceView::<T>::new(source.pointer, len, source.mapping.order());
+        // SAFETY: handed on to the caller.
+        let mut to = unsafe { self.view_mut_unchecked() };
+        let _current = device.bind().map_err(|error| error.at(&object, device.name()))?;
+        let copied = home.memcpy_dtod(&from, &mut to);
+        // Where no order could be had, the views have recorded why, and the copy was refused.
+        device.check_recorded()?;
+        copied.map_err(|error| CallError::from_cudarc("cuMemcpyDtoDAsync", error).at(&object, device.name()))
     }
 }
 

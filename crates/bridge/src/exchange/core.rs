@@ -1,0 +1,35 @@
+//! What all generations of an exchange's slots have in common: its configuration, its ledger and its locks.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use vk_export::QueueKind;
+
+use super::ledger::{First, Ledger};
+use super::pace::Pace;
+use crate::buffer::pool::SharedPool;
+use crate::compute::Compute;
+use crate::observe::live::Alive;
+
+/// What stays when the resources of an exchange are replaced.
+pub(super) struct Core {
+    pub(super) ledger: Mutex<Ledger>,
+    /// Held from taking a value of `computed` until its signal is enqueued, so that the values rise on the stream.
+    pub(super) computing: Mutex<()>,
+    /// The same for `rendered` and the queue.
+    pub(super) submitting: Mutex<()>,
+    pub(super) pace: Mutex<Pace>,
+    pub(super) first: First,
+    pub(super) compute: Compute,
+    pub(super) name: String,
+    pub(super) timeout: Duration,
+    pub(super) queue: QueueKind,
+    /// Where buffers are made.
+    pub(super) pool: Option<SharedPool>,
+    /// The compute side was seen to have failed: every frame asks first.
+    pub(super) failed: AtomicBool,
+    /// Closing has already waited to no end.
+    pub(super) gave_up: AtomicBool,
+    pub(super) _alive: Alive,
+}

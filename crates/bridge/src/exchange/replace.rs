@@ -1,0 +1,181 @@
+//! Other resources in the slots of a running exchange: larger buffers, images of another size.
+#![allow(unsafe_code)] // Copies, waits and signals.
+
+use std::sync::Arc;
+
+use bytemuck::Pod;
+use cuda_import::Texel;
+
+use super::close::Retirement;
+use super::initial::{self, Initial};
+use super::ledger::First;
+use super::resources::Resources;
+use super::state::State;
+use super::{Direction, Exchange};
+use crate::buffer::spec::BufferSpec;
+use crate::error::{Error, Result};
+use crate::image::spec::ImageSpec;
+use crate::observe::log_error;
+
+impl<R: Resources, D: Direction> Exchange<R, D> {
+    /// Puts other resources into the slots: with another size, format or use, or another number of them in a `Vec`. The host waits
+    /// for nothing, and frames in flight go on with the old ones.
+    ///
+    /// The contents of **buffers are kept**, slot by slot and as far as both reach: the compute side copies them, behind all that it
+    /// was given and behind the last submission that uses them. What is beyond is undefined. The contents of **images are
+    /// undefined**, as in a new exchange. In a `Vec`, resources are matched by their place.
+    ///
+    /// Frame numbers and the values of both timelines go on; the number of slots stays. Handles of the old resources, and what was
+    /// made for them (descriptors, image views of the program's own, recorded commands), are valid until the last frame that was
+    /// submitted is rendered, and are freed at some later [`begin`](Self::begin), or when the exchange ends. A
+    /// [`FrameGraph`](crate::FrameGraph) is captured anew by itself. Buffers come from the
+    /// [`pool`](crate::ExchangeInfo::pool) again, if there is one.
+    ///
+    /// Where nothing is submitted behind an engine's back ([`needs_initial`](Self::needs_initial)), new images wait for their first
+    /// hand-over again.
+    ///
+    /// # Errors
+    /// [`Error::ReplacedWhileOpen`] while a turn is open; what [`Exchange::new`] says, such as
+    /// [`vk_export::Error::TooLarge`]; [`Error::TurnLost`] where it is unknown whether a lent turn that was dropped still uses a
+    /// buffer, see [`flush_parts`](Self::flush_parts). Whatever the error, the exchange goes on with the resources that it had, and
+    /// the new ones are freed: at once, which with CUDA waits for the frames in flight, or, where a copy had begun, as others that
+    /// were replaced.
+    pub fn replace(&mut self, resources: R) -> Result<()> {
+        self.retired.free();
+        let old = &self.shared;
+        if let Some((frame, stage)) = old.ledger().holder() {
+            return Err(Error::ReplacedWhileOpen { exchange: old.name.clone(), frame, stage });
+        }
+        if let Initial::Lent(_) = old.ledger().initial() {
+            return Err(old.lent_initial());
+        }
+        old.check_compute()?;
+        let carries = self.resources.carries() && resources.carries();
+        let settled = if carries { Some(old.settle()?) } else { None };
+
+        let new = old.renew(&resources)?;
+        match old.pass_to(&new, settled) {
+            Ok(ends) => {
+                let old = std::mem::replace(&mut self.shared, new);
+                self.retired.push(old, ends);
+                self.resources = resources;
+                Ok(())
+            }
+            Err(error) => {
+                let ends = old.retraction();
+                self.retired.push(new, ends);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl<T: Pod + Send + Sync, D: Direction> Exchange<BufferSpec<T>, D> {
+    /// Makes the buffers longer while frames are in flight: `len` elements each, of which the first are those from before, slot by
+    /// slot. What is beyond them is undefined. Does nothing where they have as many.
+    ///
+    /// It is [`replace`](Self::replace) with the same spec of another length, and says more there. To grow in large steps is cheaper
+    /// than often: each one allocates, exports and imports all slots anew.
+    #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/grow.rs"), "```")]
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for fewer elements than there are ([`replace`](Self::replace) shortens), else as
+    /// [`replace`](Self::replace): more than the device's `maxBufferSize` or its memory is [`vk_export::Error::TooLarge`], and
+    /// the exchange goes on with what it had.
+    pub fn grow(&mut self, len: usize) -> Result<()> {
+        let now = self.resources.len();
+        if len == now {
+            return Ok(());
+        }
+        if len < now {
+            return Err(Error::InvalidArgument {
+                object: format!("exchange \"{}\"", self.shared.name),
+                reason: format!("its buffers have {now} elements and cannot grow to {len}; `Exchange::replace` shortens"),
+            });
+        }
+        self.replace(self.resources.with_len(len))
+    }
+}
+
+impl<T: Texel, D: Direction> Exchange<ImageSpec<T>, D> {
+    /// Gives the images another width and height while frames are in flight, for instance those of a window. Their contents are
+    /// undefined. Depth, layers and format stay; an image with all mip levels has all of them again, else as many as before and
+    /// fit. Does nothing where the size is the same.
+    ///
+    /// It is [`replace`](Self::replace) with the same spec of another size, and says more there.
+    #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/resize.rs"), "```")]
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace); a size of 0, as a minimised window has, is refused.
+    pub fn resize(&mut self, [width, height]: [u32; 2]) -> Result<()> {
+        let [now_wide, now_high, _] = self.resources.extent();
+        if [width, height] == [now_wide, now_high] {
+            return Ok(());
+        }
+        self.replace(self.resources.with_extent([width, height]))
+    }
+}
+
+impl<R: Resources> State<R> {
+    /// The value of `rendered` behind which Vulkan has left the slots alone. It is one whose signal was submitted.
+    fn settle(&self) -> Result<u64> {
+        self.flush()?;
+        let settled = self.ledger().settled(|| self.held.rendered.value().unwrap_or(0));
+        settled.map_err(|refusal| self.refused(refusal))
+    }
+
+    /// Enqueues what makes `new` the exchange's slots, and enters them. With `settled`, the contents are copied behind that value
+    /// of `rendered`. Nobody holds a turn, and nobody uses `new` yet.
+    ///
+    /// # Errors
+    /// The failed call. The compute side may be using `new` then; the exchange's slots are what they were.
+    fn pass_to(&self, new: &Arc<Self>, settled: Option<u64>) -> Result<Retirement> {
+        if let Some(value) = settled {
+            if value > 0 {
+                self.compute_waits(value)?;
+            }
+            // Where work of other streams is not on this one yet.
+            self.join_all()?;
+            // SAFETY: nobody holds a turn, so that the compute side has been given all its work with these slots; Vulkan's is
+            // over at `value`, which the compute side waits for. Nobody uses the new slots. Both generations are freed
+            // behind the signal below, or, without it, once the compute side has drained.
+            unsafe { new.held.lender.carry_from(&self.held.lender) }?;
+        } else {
+            self.join_all()?;
+        }
+        let computed = self.mark()?;
+
+        let images = initial::is_needed(&new.barriers);
+        let submits = self.compute.device().queues_are_synchronized();
+        let (handed_over, commands) = match images && submits {
+            true => {
+                let (value, commands) = self.hand_over(new)?;
+                (value, Some(commands))
+            }
+            false => (0, None),
+        };
+        let mut ledger = self.ledger();
+        let after = match self.first {
+            // The compute side's own copies are on its stream, and before all that follows.
+            First::Compute => handed_over,
+            // The hand-over is on Vulkan's own queue.
+            First::Render if settled.is_some() => computed,
+            First::Render => 0,
+        };
+        ledger.replaced(after, images && !submits);
+        Ok(Retirement { rendered: ledger.last_rendered(), computed: Some(computed), _commands: commands })
+    }
+
+    /// Lets the compute side signal a value of `computed` behind all its work.
+    fn mark(&self) -> Result<u64> {
+        // SAFETY: the values rise strictly: this timeline's only signaller is the compute side, and `signal_computed` takes and
+        // enqueues one value at a time. The lender is dropped after the point was reached.
+        self.signal_computed(|value| unsafe { self.held.lender.signal(value) }).map(|point| point.value())
+    }
+
+    /// Where the use of slots ends that never became the exchange's: behind what the compute side was given.
+    fn retraction(&self) -> Retirement {
+        let computed = self.mark().inspect_err(|error| log_error!("exchange \"{}\": {error}", self.name)).ok();
+        Retirement { rendered: self.ledger().last_rendered(), computed, _commands: None }
+    }
+}

@@ -1,0 +1,65 @@
+//! Resources that others have replaced, until their use has ended.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use super::close::Retirement;
+use super::resources::Resources;
+use super::state::State;
+use crate::observe::log_warn;
+
+/// The generations of an exchange's slots that may still be in use, and those that are being freed. Dropping it waits for both,
+/// with the exchange's limits.
+pub(super) struct Retired<R: Resources> {
+    waiting: Vec<Arc<State<R>>>,
+    freeing: Vec<JoinHandle<()>>,
+}
+
+impl<R: Resources> Retired<R> {
+    pub(super) fn new() -> Self {
+        Self { waiting: Vec::new(), freeing: Vec::new() }
+    }
+
+    /// Takes slots over that are not the exchange's, or no more, and whose use ends as `ends` says.
+    pub(super) fn push(&mut self, state: Arc<State<R>>, ends: Retirement) {
+        // They are pushed once.
+        let _ = state.retired.set(ends);
+        self.waiting.push(state);
+    }
+
+    /// Frees what neither side uses any more. Does not block.
+    ///
+    /// CUDA frees a mapping only once no stream of the context waits (measured with a driver for CUDA 13.0), which is never the
+    /// case on this thread while frames are in flight. So a thread of its own does it.
+    pub(super) fn free(&mut self) {
+        if self.waiting.is_empty() && self.freeing.is_empty() {
+            return;
+        }
+        for thread in self.freeing.extract_if(.., |thread| thread.is_finished()) {
+            join(thread);
+        }
+        for state in self.waiting.extract_if(.., |state| state.has_ended()) {
+            if !state.compute.side().is_foreign() {
+                continue;
+            }
+            let name = state.name.clone();
+            // If no thread starts, the closure is dropped here, and with it the slots.
+            match std::thread::Builder::new().name("bridge-retired".into()).spawn(move || drop(state)) {
+                Ok(thread) => self.freeing.push(thread),
+                Err(error) => log_warn!("exchange \"{name}\": no thread to free what was replaced: {error}"),
+            }
+        }
+    }
+}
+
+impl<R: Resources> Drop for Retired<R> {
+    fn drop(&mut self) {
+        self.waiting.clear();
+        self.freeing.drain(..).for_each(join);
+    }
+}
+
+/// A panic in there has been reported by the thread.
+fn join(thread: JoinHandle<()>) {
+    let _ = thread.join();
+}
