@@ -4,22 +4,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bridge::cuda_import::cudarc::driver::{CudaFunction, CudaModule, CudaStream, LaunchConfig, PushKernelArg};
-use bridge::cuda_import::cudarc::nvrtc::Ptx;
-use bridge::{BufferSpec, Compute, ComputeTurn, Work};
+use bridge::cudarc;
+use bridge::cudarc::driver::{CudaFunction, CudaStream, PushKernelArg};
+use bridge::{Backend, BufferSpec, Compute, ComputeTurn, Direction, Kernel, LaunchConfig, Work};
 
 /// The kernels of the tests.
 pub const PROBE: &str = include_str!("../../shaders/probe.ptx");
 
-/// Fills a turn's buffer with `base + i`, after a delay, on either backend.
+/// Fills a turn's buffer with `base + i`, after a delay, on every backend.
 pub struct Filler {
     kernels: Option<Kernels>,
 }
 
 struct Kernels {
-    _module: Arc<CudaModule>,
-    fill: CudaFunction,
-    fault: CudaFunction,
+    fill: Kernel,
+    fault: Kernel,
 }
 
 impl Filler {
@@ -28,12 +27,10 @@ impl Filler {
     /// # Panics
     /// When the kernels do not load.
     pub fn new(compute: &Compute) -> Self {
-        let kernels = compute.cuda().map(|cuda| {
-            let module = cuda.device().context().load_module(Ptx::from_src(PROBE)).unwrap();
-            let load = |name| module.load_function(name).unwrap();
-            let kernels = Kernels { fill: load("fill_after"), fault: load("fault"), _module: module };
-            warm(cuda.stream(), &kernels.fill);
-            kernels
+        let kernels = (compute.backend() != Backend::Host).then(|| {
+            let module = compute.load("probe", PROBE).unwrap();
+            let load = |name| module.kernel(name).unwrap();
+            Kernels { fill: load("fill_after"), fault: load("fault") }
         });
         Self { kernels }
     }
@@ -47,7 +44,7 @@ impl Filler {
     ///
     /// # Panics
     /// When enqueueing fails.
-    pub fn fill(&self, turn: &mut ComputeTurn<BufferSpec<u32>>, base: u32) {
+    pub fn fill<D: Direction>(&self, turn: &mut ComputeTurn<BufferSpec<u32>, D>, base: u32) {
         self.fill_after(turn, base, Duration::ZERO);
     }
 
@@ -55,7 +52,7 @@ impl Filler {
     ///
     /// # Panics
     /// When enqueueing fails.
-    pub fn fill_after(&self, turn: &mut ComputeTurn<BufferSpec<u32>>, base: u32, delay: Duration) {
+    pub fn fill_after<D: Direction>(&self, turn: &mut ComputeTurn<BufferSpec<u32>, D>, base: u32, delay: Duration) {
         match turn.work() {
             Work::Host(host) => host
                 .run(move |words| {
@@ -63,16 +60,15 @@ impl Filler {
                     words.iter_mut().zip(0u32..).for_each(|(word, i)| *word = base.wrapping_add(i));
                 })
                 .unwrap(),
-            Work::Cuda(mut cuda) => {
-                let Kernels { fill, .. } = self.kernels.as_ref().unwrap();
-                let len = u32::try_from(cuda.resources.len()).unwrap();
-                let nanoseconds = u64::try_from(delay.as_nanos()).unwrap();
-                let mut launch = cuda.stream.launch_builder(fill);
-                launch.arg(&mut cuda.resources).arg(&len).arg(&base).arg(&nanoseconds);
+            work => {
+                let (work, kernel) = (work.kernels().unwrap(), &self.kernels.as_ref().unwrap().fill);
+                let words = work.resources;
+                let (len, nanoseconds) =
+                    (u32::try_from(words.len()).unwrap(), u64::try_from(delay.as_nanos()).unwrap());
+                let config = LaunchConfig::for_elements(u64::from(len), 256);
                 // SAFETY: the kernel's four parameters, of these types, and it writes `len` elements.
-                unsafe { launch.launch(LaunchConfig::for_num_elems(len)) }.unwrap();
+                unsafe { work.launch(kernel, &config, (words, len, base, nanoseconds)) }.unwrap();
             }
-            _ => unreachable!("no other backend is opened here"),
         }
     }
 
@@ -83,14 +79,12 @@ impl Filler {
     pub fn fail(&self, turn: &mut ComputeTurn<BufferSpec<u32>>) {
         match turn.work() {
             Work::Host(host) => host.run(|_| panic!("on purpose")).unwrap(),
-            Work::Cuda(mut cuda) => {
-                let Kernels { fault, .. } = self.kernels.as_ref().unwrap();
-                let mut launch = cuda.stream.launch_builder(fault);
-                launch.arg(&mut cuda.resources);
+            work => {
+                let (work, kernel) = (work.kernels().unwrap(), &self.kernels.as_ref().unwrap().fault);
+                let words = work.resources;
                 // SAFETY: wrong on purpose: the write is far outside of everything, which ends the context.
-                unsafe { launch.launch(LaunchConfig::for_num_elems(1)) }.unwrap();
+                unsafe { work.launch(kernel, &LaunchConfig::for_elements(1, 32), (words,)) }.unwrap();
             }
-            _ => unreachable!("no other backend is opened here"),
         }
     }
 }
@@ -104,6 +98,6 @@ pub fn warm(stream: &Arc<CudaStream>, fill_after: &CudaFunction) {
     let mut launch = stream.launch_builder(fill_after);
     launch.arg(&mut nothing).arg(&0u32).arg(&0u32).arg(&0u64);
     // SAFETY: the kernel's four parameters, of these types; of no elements it writes none.
-    unsafe { launch.launch(LaunchConfig::for_num_elems(1)) }.unwrap();
+    unsafe { launch.launch(cudarc::driver::LaunchConfig::for_num_elems(1)) }.unwrap();
     stream.synchronize().unwrap();
 }

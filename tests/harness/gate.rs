@@ -96,6 +96,8 @@ impl Gate {
                 host.run(move |_| keeper()).unwrap();
             }
             Work::Cuda(_) => self.hold_stream(),
+            // The work goes to the queue with the frame, or when it is waited for.
+            Work::Inline(_) => self.hold_queue(self.timeline.device(), QueueKind::Graphics),
             _ => unreachable!("no other backend is opened here"),
         }
     }

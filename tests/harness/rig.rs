@@ -47,8 +47,16 @@ impl Rig {
     /// As [`open`](Self::open).
     pub fn open_own() -> ExportDevice {
         let _ = env_logger::builder().is_test(true).try_init();
-        let info = OpenInfo { application_name: "tests", validation: Validation::IfPresent, ..OpenInfo::default() };
-        ExportDevice::open(&info).unwrap_or_else(|error| panic!("{error}; run `cargo xtask setup`"))
+        let info = OpenInfo {
+            application_name: "tests",
+            validation: Validation::IfPresent,
+            buffer_device_address: true,
+            ..OpenInfo::default()
+        };
+        // Where the device has what kernels in command buffers need, that is on.
+        ExportDevice::open(&OpenInfo { cuda_kernels: true, ..info.clone() })
+            .or_else(|_| ExportDevice::open(&info))
+            .unwrap_or_else(|error| panic!("{error}; run `cargo xtask setup`"))
     }
 
     /// Runs a test on a backend, or skips it.

@@ -97,6 +97,26 @@ pub enum Error {
         reason: vk_export::Error,
     },
 
+    /// Kernels that cannot be loaded.
+    #[error("module \"{module}\": {reason}")]
+    #[non_exhaustive]
+    Module {
+        /// The module's name.
+        module: String,
+        /// What is wrong with it, or what the driver said.
+        reason: String,
+    },
+
+    /// A launch that was refused.
+    #[error("kernel \"{kernel}\" cannot be launched: {reason}")]
+    #[non_exhaustive]
+    Launch {
+        /// The kernel's name.
+        kernel: String,
+        /// What is wrong.
+        reason: String,
+    },
+
     /// A turn is still open, so the next frame cannot begin.
     #[error("exchange \"{exchange}\": the {} turn of frame {frame} is still open; {} it before the next begins",
         .stage.turn(), .stage.end())]

@@ -40,6 +40,7 @@
 //! | make many buffers cheaply | [`SharedPool`] |
 //! | compute and draw one frame | [`ComputeTurn`], [`RenderTurn`] |
 //! | launch a frame's kernels as one CUDA graph | [`FrameGraph`] |
+//! | launch kernels in the Vulkan queue, without a context switch | [`Backend::Inline`], [`KernelWork`] |
 //! | splice a frame into an engine's own submission | [`RenderTurn::lend`], [`SubmitParts`] |
 //! | wait on the host | [`TimelinePoint`] |
 //! | try, test or measure one frame | [`RenderTurn::run_once`], [`RenderTurn::read_back`] |
@@ -65,6 +66,7 @@ mod error;
 mod exchange;
 mod handoff;
 mod image;
+mod kernel;
 mod observe;
 mod timeline;
 
@@ -80,7 +82,7 @@ pub use cuda_import::{
 pub use vk_export::{
     AdoptInfo, DeviceSelector, EnabledFeatures, Queue, RequiredFeatures, Uuid, Validation, required_device_extensions,
 };
-pub use vk_export::{BufferAccess, ExportDevice, ImageAccess, ImageKind, OpenInfo, QueueKind};
+pub use vk_export::{BufferAccess, ExportDevice, ImageAccess, ImageKind, LaunchConfig, OpenInfo, Ptx, QueueKind};
 
 pub use buffer::pool::{PoolReport, SharedPool, SharedPoolInfo};
 pub use buffer::render::RenderBuffer;
@@ -103,6 +105,12 @@ pub use image::host::{HostImageMut, HostPlaneMut};
 pub use image::render::RenderImage;
 pub use image::shared::SharedImage;
 pub use image::spec::ImageSpec;
+pub use kernel::args::{KernelArg, KernelArgs};
+pub use kernel::buffer::KernelBuffer;
+pub use kernel::image::{KernelImage, KernelSurface, KernelTexture};
+pub use kernel::memory::KernelMemory;
+pub use kernel::module::{Kernel, KernelModule};
+pub use kernel::work::KernelWork;
 pub use observe::live::LiveObjects;
 pub use observe::trace::{trace_off, trace_to};
 pub use timeline::TimelinePoint;

@@ -68,6 +68,7 @@ pub use uuid::Uuid;
 pub use buffer::access::BufferAccess;
 pub use buffer::barrier::{Counterpart, Handover};
 pub use buffer::{Buffer, BufferInfo, ExportedBuffer};
+pub use device::commands::Commands;
 pub use device::one_time::OneTimeCommands;
 pub use device::physical::PhysicalDeviceInfo;
 pub use device::queue::{Queue, QueueKind};

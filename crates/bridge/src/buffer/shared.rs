@@ -14,11 +14,14 @@ use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::host::memory::HostBuffer;
+use crate::compute::inline::memory::InlineBuffer;
+use crate::compute::inline::stream::BufferCopy;
 use crate::compute::mapped::Mapped;
-use crate::compute::side::Sided;
+use crate::compute::side::Tied;
 use crate::error::{Error, Result};
 use crate::exchange::barriers::Barriers;
 use crate::exchange::resources::{Made, Resources, Share, SlotInfo};
+use crate::kernel::buffer::KernelBuffer;
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
 
@@ -28,7 +31,7 @@ use crate::observe::object::Object;
 /// contents are before the first write is undefined.
 #[derive(Debug)]
 pub struct SharedBuffer<T> {
-    mapping: Sided<Mapped<MappedBuffer<T>, VulkanBuffer>, Mapped<HostBuffer<T>, VulkanBuffer>>,
+    mapping: Tied<MappedBuffer<T>, HostBuffer<T>, InlineBuffer<T>, VulkanBuffer>,
     vulkan: Arc<VulkanBuffer>,
 }
 
@@ -97,7 +100,8 @@ impl<T: Pod> SharedBuffer<T> {
                 (vulkan, mapping, Some(range))
             }
             None => {
-                let info = BufferInfo { name, size, usage: accesses.usage, placement: sharing.placement };
+                let usage = accesses.usage | sharing.buffer_usage;
+                let info = BufferInfo { name, size, usage, placement: sharing.placement };
                 let vulkan = Buffer::new(compute.device(), &info)?;
                 let mapping = side.map_buffer(&vulkan, len)?;
                 (vulkan, mapping, None)
@@ -166,8 +170,10 @@ impl<T: Pod + Send + Sync> Resources for BufferSpec<T> {
     type Slot = Arc<VulkanBuffer>;
     type CudaSlot = Mapped<MappedBuffer<T>, VulkanBuffer>;
     type HostSlot = Mapped<HostBuffer<T>, VulkanBuffer>;
+    type InlineSlot = Mapped<InlineBuffer<T>, VulkanBuffer>;
     type Cuda<'t> = DeviceViewMut<'t, T>;
     type Host<'t> = &'t mut [T];
+    type Kernel<'t> = KernelBuffer<'t, T>;
     type Render<'t> = RenderBuffer<'t, T>;
 }
 
@@ -191,6 +197,14 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
     unsafe fn host(slot: &Mapped<HostBuffer<T>, VulkanBuffer>) -> &mut [T] {
         // SAFETY: the same contract; the slot holds the buffer.
         unsafe { slot.slice_mut() }
+    }
+
+    unsafe fn inline(slot: &Mapped<InlineBuffer<T>, VulkanBuffer>) -> KernelBuffer<'_, T> {
+        slot.view()
+    }
+
+    fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> <Self as Resources>::Kernel<'t> {
+        KernelBuffer::on_stream(lent.as_raw(), lent.len())
     }
 
     fn render(slot: &Arc<VulkanBuffer>) -> RenderBuffer<'_, T> {
@@ -218,10 +232,17 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
         Ok(unsafe { new.copy_from(old) }?)
     }
 
-    unsafe fn carry_on_host(
-        old: &Mapped<HostBuffer<T>, VulkanBuffer>,
-        new: &Mapped<HostBuffer<T>, VulkanBuffer>,
+    fn carry_on_queue(
+        old: &Mapped<InlineBuffer<T>, VulkanBuffer>,
+        new: &Mapped<InlineBuffer<T>, VulkanBuffer>,
+        copies: &mut Vec<BufferCopy>,
     ) {
+        let (from, to) = (old.vulkan(), new.vulkan());
+        let size = from.vulkan.size().min(to.vulkan.size());
+        copies.push(BufferCopy { from: from.vulkan.as_raw(), to: to.vulkan.as_raw(), size });
+    }
+
+    unsafe fn carry_on_host(old: &Mapped<HostBuffer<T>, VulkanBuffer>, new: &Mapped<HostBuffer<T>, VulkanBuffer>) {
         // SAFETY: the same contract.
         let old = unsafe { old.slice_mut() };
         // SAFETY: the same contract; it is another buffer.

@@ -20,8 +20,12 @@ use crate::handoff;
 use crate::timeline::{Timeline, wait};
 
 /// Memory is exported, and images are tiled as the GPU likes.
-pub(super) const SHARING: Sharing =
-    Sharing { counterpart: Counterpart::External, placement: Placement::Exportable, tiling: vk::ImageTiling::OPTIMAL };
+pub(super) const SHARING: Sharing = Sharing {
+    counterpart: Counterpart::External,
+    placement: Placement::Exportable,
+    tiling: vk::ImageTiling::OPTIMAL,
+    buffer_usage: vk::BufferUsageFlags::empty(),
+};
 
 /// The CUDA side: the device pair and the stream that the exchanges' work goes to.
 pub struct CudaCompute {

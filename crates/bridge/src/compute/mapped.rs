@@ -17,6 +17,8 @@ pub(crate) struct Sharing {
     pub(crate) counterpart: Counterpart,
     pub(crate) placement: Placement,
     pub(crate) tiling: vk::ImageTiling,
+    /// What buffers need besides the uses that they are asked for.
+    pub(crate) buffer_usage: vk::BufferUsageFlags,
 }
 
 /// A mapping of Vulkan memory on a compute side.
@@ -40,6 +42,11 @@ pub struct Mapped<M: Mapping, V: AsRef<Object>> {
 impl<M: Mapping, V: AsRef<Object>> Mapped<M, V> {
     pub(crate) fn new(mapping: M, vulkan: &Arc<V>) -> Self {
         Self { mapping: ManuallyDrop::new(mapping), vulkan: Arc::clone(vulkan) }
+    }
+
+    /// The object that it is a mapping of.
+    pub(crate) fn vulkan(&self) -> &V {
+        &self.vulkan
     }
 }
 

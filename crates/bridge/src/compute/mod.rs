@@ -1,8 +1,9 @@
-//! The compute side of an exchange: CUDA on the same GPU, or the CPU.
+//! The compute side of an exchange: CUDA on the same GPU, the CPU, or CUDA kernels in the Vulkan queue.
 
 pub(crate) mod adapter;
 pub(crate) mod cuda;
 pub(crate) mod host;
+pub(crate) mod inline;
 pub(crate) mod mapped;
 pub(crate) mod pair;
 pub(crate) mod side;
@@ -14,10 +15,11 @@ use std::sync::Arc;
 
 use cuda_import::CudaDevice;
 use cuda_import::cudarc::driver::CudaStream;
-use vk_export::ExportDevice;
+use vk_export::{ExportDevice, QueueKind};
 
 use crate::compute::cuda::CudaCompute;
 use crate::compute::host::stream::HostStream;
+use crate::compute::inline::InlineCompute;
 use crate::compute::pair::DevicePair;
 use crate::compute::side::{Side, Sided};
 use crate::error::{Error, Result};
@@ -35,6 +37,13 @@ pub enum Backend {
     Cuda,
     /// The CPU, over memory that both it and the device reach.
     Host,
+    /// CUDA kernels recorded into command buffers of the Vulkan queue, or an error. `Auto` never chooses it.
+    ///
+    /// Kernels and Vulkan's commands alternate without a switch of the GPU's context, which a hand-over to a CUDA stream pays
+    /// with some 300 us. It is for kernels of the program's own, as PTX: libraries, copies and memory that CUDA works on
+    /// elsewhere need [`Backend::Cuda`]. It stands on `VK_NVX_binary_import`, experimental by name, which NVIDIA's drivers
+    /// for Linux and Windows have; the device is opened with [`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels).
+    Inline,
 }
 
 impl FromStr for Backend {
@@ -45,9 +54,10 @@ impl FromStr for Backend {
             "auto" => Ok(Self::Auto),
             "cuda" => Ok(Self::Cuda),
             "host" => Ok(Self::Host),
+            "inline" => Ok(Self::Inline),
             _ => Err(Error::InvalidArgument {
                 object: format!("backend \"{text}\""),
-                reason: "there are auto, cuda and host".into(),
+                reason: "there are auto, cuda, host and inline".into(),
             }),
         }
     }
@@ -59,6 +69,7 @@ impl std::fmt::Display for Backend {
             Self::Auto => "auto",
             Self::Cuda => "cuda",
             Self::Host => "host",
+            Self::Inline => "inline",
         })
     }
 }
@@ -90,8 +101,13 @@ impl Compute {
     /// [`Error::NoCuda`] with the reason, [`Error::HostFailed`] when a thread cannot be started.
     pub fn new(device: &ExportDevice, backend: Backend) -> Result<Self> {
         crate::observe::trace::init();
-        if backend == Backend::Host {
-            return Self::host(device, "asked for".into());
+        match backend {
+            Backend::Host => return Self::host(device, "asked for".into()),
+            Backend::Inline => {
+                device.require_cuda_kernels("CUDA kernels in command buffers")?;
+                return Self::inline(device, QueueKind::Graphics);
+            }
+            Backend::Auto | Backend::Cuda => {}
         }
         match Self::cuda_by_uuid(device) {
             Ok(compute) => Ok(compute),
@@ -113,6 +129,23 @@ impl Compute {
         crate::observe::trace::init();
         let pair = DevicePair::new(device, CudaDevice::adopt(Arc::clone(stream.context()))?)?;
         Ok(Self::cuda_with(pair, stream, "the program's own stream".into()))
+    }
+
+    /// Work recorded into command buffers of the device's queue of this kind, which the exchanges' Vulkan side must be on
+    /// too; [`Backend::Inline`] is the main queue.
+    ///
+    /// The device needs buffer addresses alone. Where it runs no CUDA kernels, [`load`](Self::load) says so, and
+    /// [`KernelWork::record`](crate::KernelWork::record) records other commands.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] without buffer addresses, for a queue that is not there or cannot compute, and for an adopted
+    /// device whose queues the bridge may not submit to.
+    pub fn inline(device: &ExportDevice, queue: QueueKind) -> Result<Self> {
+        crate::observe::trace::init();
+        let side = Sided::Inline(InlineCompute::new(device, queue)?);
+        let reason = format!("kernels are recorded into command buffers of the {queue} queue");
+        log_info!("computing in the Vulkan queue of {} ({reason})", device.name());
+        Ok(Self(Arc::new(Inner { side, device: device.clone(), reason })))
     }
 
     fn cuda_by_uuid(device: &ExportDevice) -> Result<Self> {
@@ -138,11 +171,12 @@ impl Compute {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// [`Backend::Cuda`] or [`Backend::Host`].
+    /// The backend in use, which is not [`Backend::Auto`].
     pub fn backend(&self) -> Backend {
         match self.0.side {
             Sided::Cuda(_) => Backend::Cuda,
             Sided::Host(_) => Backend::Host,
+            Sided::Inline(_) => Backend::Inline,
         }
     }
 
@@ -191,6 +225,10 @@ impl Peer for Inner {
 
     fn check(&self) -> Result<()> {
         self.side.check()
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.side.flush()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The one place where the compute sides are told apart.
 //!
-//! Each side is implemented in the file of its name (`cuda.rs`, `host/`). To add a side, add a variant to [`Sided`].
+//! Each side is implemented in the file of its name (`cuda.rs`, `host/`, `inline/`). To add a side, add a variant to [`Sided`].
 #![allow(unsafe_code)] // Hands on contracts.
 
 use std::sync::Arc;
@@ -9,39 +9,46 @@ use std::time::Duration;
 use bytemuck::Pod;
 use cuda_import::{MappedBuffer, MappedImage, Texel};
 use vk_export::ash::vk;
-use vk_export::{Block, Buffer, Image, ImageInfo};
+use vk_export::{Block, Buffer, ExportDevice, Image, ImageInfo, Queue, QueueKind};
 
 use crate::compute::cuda::{CudaBlock, CudaCompute, CudaLink};
 use crate::compute::host::HostLink;
 use crate::compute::host::memory::{HostBlock, HostBuffer, HostImage};
 use crate::compute::host::stream::HostStream;
+use crate::compute::inline::image::InlineImage;
+use crate::compute::inline::memory::{InlineBlock, InlineBuffer};
+use crate::compute::inline::{InlineCompute, InlineLink};
 use crate::compute::mapped::{Mapped, Mapping, Sharing};
-use crate::compute::{cuda, host};
+use crate::compute::{cuda, host, inline};
 use crate::error::{Error, Result};
 use crate::observe::object::Object;
 use crate::timeline::Timeline;
 
 /// Something that each compute side has of its own kind.
 #[derive(Debug)]
-pub(crate) enum Sided<C, H> {
+pub(crate) enum Sided<C, H, I> {
     Cuda(C),
     Host(H),
+    Inline(I),
 }
 
 /// A compute side.
-pub(crate) type Side = Sided<CudaCompute, HostStream>;
+pub(crate) type Side = Sided<CudaCompute, HostStream, InlineCompute>;
 
 /// A side's end of the timelines of an exchange.
-pub(crate) type Link = Sided<CudaLink, HostLink>;
+pub(crate) type Link = Sided<CudaLink, HostLink, InlineLink>;
 
 /// A buffer as a side maps it.
-pub(crate) type BufferMapping<T> = Sided<MappedBuffer<T>, HostBuffer<T>>;
+pub(crate) type BufferMapping<T> = Sided<MappedBuffer<T>, HostBuffer<T>, InlineBuffer<T>>;
 
 /// An image as a side maps it.
-pub(crate) type ImageMapping<T> = Sided<MappedImage<T>, HostImage<T>>;
+pub(crate) type ImageMapping<T> = Sided<MappedImage<T>, HostImage<T>, InlineImage<T>>;
+
+/// A mapping tied to its object.
+pub(crate) type Tied<C, H, I, V> = Sided<Mapped<C, V>, Mapped<H, V>, Mapped<I, V>>;
 
 /// A block of a pool as a side maps it.
-pub(crate) type BlockMapping = Sided<CudaBlock, HostBlock>;
+pub(crate) type BlockMapping = Sided<CudaBlock, HostBlock, InlineBlock>;
 
 impl Side {
     /// Its name in a trace.
@@ -49,6 +56,7 @@ impl Side {
         match self {
             Self::Cuda(_) => "cuda",
             Self::Host(_) => "host",
+            Self::Inline(_) => "inline",
         }
     }
 
@@ -57,16 +65,18 @@ impl Side {
     pub(crate) fn is_foreign(&self) -> bool {
         match self {
             Self::Cuda(_) => true,
-            Self::Host(_) => false,
+            Self::Host(_) | Self::Inline(_) => false,
         }
     }
 
-    /// Returns `true` if a signal is a submitted operation for Vulkan as soon as it is enqueued.
+    /// Returns `true` if a signal is a submitted operation for Vulkan as soon as it is enqueued, or is submitted with the
+    /// frame that waits for it.
     pub(crate) fn submits_signals(&self) -> bool {
         match self {
             Self::Cuda(_) => true,
             // A signal of the host is an operation only once it is executed.
             Self::Host(_) => false,
+            Self::Inline(_) => true,
         }
     }
 
@@ -76,7 +86,7 @@ impl Side {
             // What comes from another API is acquired, and an acquire operation is ordered at no narrower stage (Vulkan
             // specification, "Queue Family Ownership Transfer").
             Self::Cuda(_) => vk::PipelineStageFlags2::ALL_COMMANDS,
-            Self::Host(_) => stages,
+            Self::Host(_) | Self::Inline(_) => stages,
         }
     }
 
@@ -85,6 +95,8 @@ impl Side {
         match self {
             Self::Cuda(cuda) => cuda.check(),
             Self::Host(host) => host.check(),
+            // A kernel that faults loses the Vulkan device, which every later call tells.
+            Self::Inline(_) => Ok(()),
         }
     }
 
@@ -93,13 +105,14 @@ impl Side {
         match self {
             Self::Cuda(cuda) => cuda.drain(limit),
             Self::Host(host) => Ok(host.drain(limit)),
+            Self::Inline(inline) => inline.drain(limit),
         }
     }
 
     /// Whether the caller is part of the side's own work, which [`drain`](Self::drain) would wait for.
     pub(crate) fn is_inside(&self) -> bool {
         match self {
-            Self::Cuda(_) => false,
+            Self::Cuda(_) | Self::Inline(_) => false,
             Self::Host(host) => host.is_current(),
         }
     }
@@ -109,6 +122,8 @@ impl Side {
         Ok(match self {
             Self::Cuda(cuda) => Sided::Cuda(CudaLink::new(cuda, computed, rendered)?),
             Self::Host(host) => Sided::Host(HostLink::new(host, computed, rendered)),
+            // The queue's own order stands for the waits.
+            Self::Inline(inline) => Sided::Inline(InlineLink::new(inline, computed)),
         })
     }
 
@@ -116,12 +131,50 @@ impl Side {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if another side mapped any of it.
-    pub(crate) fn gather<C, H>(&self, mapped: Vec<Sided<C, H>>) -> Result<Sided<Vec<C>, Vec<H>>> {
+    pub(crate) fn gather<C, H, I>(&self, mapped: Vec<Sided<C, H, I>>) -> Result<Sided<Vec<C>, Vec<H>, Vec<I>>> {
         let mapped = mapped.into_iter();
         Ok(match self {
             Self::Cuda(_) => Sided::Cuda(mapped.map(Sided::into_cuda).collect::<Result<_>>()?),
             Self::Host(_) => Sided::Host(mapped.map(Sided::into_host).collect::<Result<_>>()?),
+            Self::Inline(_) => Sided::Inline(mapped.map(Sided::into_inline).collect::<Result<_>>()?),
         })
+    }
+
+    /// Validates the queue that Vulkan's side of an exchange is on.
+    pub(crate) fn check_queue(&self, queue: QueueKind, exchange: &str) -> Result<()> {
+        match self {
+            Self::Cuda(_) | Self::Host(_) => Ok(()),
+            Self::Inline(inline) => inline.check_queue(queue, exchange),
+        }
+    }
+
+    /// Submits work that was enqueued and is not on its way to the GPU yet, so that a wait for it ends.
+    pub(crate) fn flush(&self) -> Result<()> {
+        match self {
+            Self::Cuda(_) | Self::Host(_) => Ok(()),
+            Self::Inline(inline) => inline.stream().flush(),
+        }
+    }
+
+    /// Returns `true` if its work is on the queue that uses the results: submission order and barriers stand for semaphores.
+    pub(crate) fn waits_in_queue(&self) -> bool {
+        match self {
+            Self::Cuda(_) | Self::Host(_) => false,
+            Self::Inline(_) => true,
+        }
+    }
+
+    /// Submits `batch` to `queue`, behind the compute side's own work where that goes to the same queue.
+    ///
+    /// # Safety
+    /// As [`Queue::submit`].
+    pub(crate) unsafe fn submit(&self, queue: &Queue, batch: vk::SubmitInfo2<'_>, fence: vk::Fence) -> Result<()> {
+        match self {
+            // SAFETY: handed on to the caller.
+            Self::Cuda(_) | Self::Host(_) => Ok(unsafe { queue.submit(&[batch], fence) }?),
+            // SAFETY: handed on to the caller; `check_queue` has seen that it is the same queue.
+            Self::Inline(inline) => unsafe { inline.stream().submit(Some(batch), fence) },
+        }
     }
 
     /// How Vulkan makes what it maps.
@@ -129,6 +182,7 @@ impl Side {
         match self {
             Self::Cuda(_) => cuda::SHARING,
             Self::Host(_) => host::SHARING,
+            Self::Inline(_) => inline::SHARING,
         }
     }
 
@@ -137,6 +191,7 @@ impl Side {
         Ok(match self {
             Self::Cuda(cuda) => Sided::Cuda(cuda.map_buffer(buffer, len)?),
             Self::Host(_) => Sided::Host(HostBuffer::map(buffer, len)?),
+            Self::Inline(_) => Sided::Inline(InlineBuffer::map(buffer, len)?),
         })
     }
 
@@ -145,6 +200,7 @@ impl Side {
         Ok(match self {
             Self::Cuda(cuda) => Sided::Cuda(cuda.map_block(block)?),
             Self::Host(_) => Sided::Host(HostBlock),
+            Self::Inline(_) => Sided::Inline(InlineBlock),
         })
     }
 
@@ -152,14 +208,22 @@ impl Side {
     pub(crate) fn check_image(&self, info: &ImageInfo<'_>, layered: bool) -> Result<()> {
         match self {
             Self::Cuda(_) => CudaCompute::check_levels(info, layered),
-            Self::Host(_) => Ok(()),
+            Self::Host(_) | Self::Inline(_) => Ok(()),
+        }
+    }
+
+    /// What images of a format need besides the uses that they are asked for.
+    pub(crate) fn image_usage(&self, device: &ExportDevice, format: vk::Format) -> vk::ImageUsageFlags {
+        match self {
+            Self::Cuda(_) | Self::Host(_) => vk::ImageUsageFlags::empty(),
+            Self::Inline(_) => inline::image_usage(device, format),
         }
     }
 
     /// The error of an image that Vulkan cannot make as this side needs it.
     pub(crate) fn image_refused(&self, name: &str, reason: vk_export::Error) -> Error {
         match self {
-            Self::Cuda(_) => reason.into(),
+            Self::Cuda(_) | Self::Inline(_) => reason.into(),
             Self::Host(_) => Error::NotMappable { object: format!("shared image \"{name}\""), reason },
         }
     }
@@ -173,6 +237,7 @@ impl Side {
             // SAFETY: handed on to the caller.
             Self::Cuda(cuda) => Sided::Cuda(unsafe { cuda.map_image(image, layered) }?),
             Self::Host(_) => Sided::Host(HostImage::map(image)?),
+            Self::Inline(_) => Sided::Inline(InlineImage::new()),
         })
     }
 }
@@ -183,6 +248,7 @@ impl BlockMapping {
         Ok(match self {
             Self::Cuda(block) => Sided::Cuda(block.map_part(offset, len)?),
             Self::Host(HostBlock) => Sided::Host(HostBuffer::map(buffer, len)?),
+            Self::Inline(InlineBlock) => Sided::Inline(InlineBuffer::map(buffer, len)?),
         })
     }
 }
@@ -191,35 +257,36 @@ impl Mapping for BlockMapping {
     fn close(self) -> Result<()> {
         match self {
             Self::Cuda(block) => block.close(),
-            Self::Host(HostBlock) => Ok(()),
+            Self::Host(HostBlock) | Self::Inline(InlineBlock) => Ok(()),
         }
     }
 }
 
-impl<C: Mapping, H: Mapping> Sided<C, H> {
+impl<C: Mapping, H: Mapping, I: Mapping> Sided<C, H, I> {
     /// Ties the mapping to its object.
-    pub(crate) fn tie<V: AsRef<Object>>(self, vulkan: &Arc<V>) -> Sided<Mapped<C, V>, Mapped<H, V>> {
+    pub(crate) fn tie<V: AsRef<Object>>(self, vulkan: &Arc<V>) -> Tied<C, H, I, V> {
         match self {
             Self::Cuda(mapping) => Sided::Cuda(Mapped::new(mapping, vulkan)),
             Self::Host(mapping) => Sided::Host(Mapped::new(mapping, vulkan)),
+            Self::Inline(mapping) => Sided::Inline(Mapped::new(mapping, vulkan)),
         }
     }
 }
 
-impl<C, H> Sided<C, H> {
+impl<C, H, I> Sided<C, H, I> {
     /// CUDA's, if that is what it is.
     pub(crate) fn cuda(&self) -> Option<&C> {
         match self {
             Self::Cuda(cuda) => Some(cuda),
-            Self::Host(_) => None,
+            Self::Host(_) | Self::Inline(_) => None,
         }
     }
 
     /// The CPU's, if that is what it is.
     pub(crate) fn host(&self) -> Option<&H> {
         match self {
-            Self::Cuda(_) => None,
             Self::Host(host) => Some(host),
+            Self::Cuda(_) | Self::Inline(_) => None,
         }
     }
 
@@ -230,7 +297,7 @@ impl<C, H> Sided<C, H> {
     pub(crate) fn into_cuda(self) -> Result<C> {
         match self {
             Self::Cuda(cuda) => Ok(cuda),
-            Self::Host(_) => Err(mismatch("CUDA", "the CPU")),
+            other => Err(mismatch(CUDA, other.owner())),
         }
     }
 
@@ -241,10 +308,34 @@ impl<C, H> Sided<C, H> {
     pub(crate) fn into_host(self) -> Result<H> {
         match self {
             Self::Host(host) => Ok(host),
-            Self::Cuda(_) => Err(mismatch("the CPU", "CUDA")),
+            other => Err(mismatch(HOST, other.owner())),
+        }
+    }
+
+    /// Kernels' in command buffers.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if it is another side's.
+    pub(crate) fn into_inline(self) -> Result<I> {
+        match self {
+            Self::Inline(inline) => Ok(inline),
+            other => Err(mismatch(INLINE, other.owner())),
+        }
+    }
+
+    /// Whose it is, for errors.
+    fn owner(&self) -> &'static str {
+        match self {
+            Self::Cuda(_) => CUDA,
+            Self::Host(_) => HOST,
+            Self::Inline(_) => INLINE,
         }
     }
 }
+
+const CUDA: &str = "CUDA";
+const HOST: &str = "the CPU";
+const INLINE: &str = "kernels in command buffers";
 
 fn mismatch(expected: &str, found: &str) -> Error {
     Error::InvalidArgument {
@@ -262,11 +353,11 @@ mod tests {
     #[test]
     fn what_another_side_mapped_is_refused_with_both_names() {
         let side = Side::Host(HostStream::new().unwrap());
-        let error = side.gather(vec![Sided::Host(1), Sided::Cuda(2)]).unwrap_err().to_string();
+        let error = side.gather(vec![Sided::<_, _, u8>::Host(1), Sided::Cuda(2)]).unwrap_err().to_string();
         assert!(error.contains("mapped by CUDA") && error.contains("computes with the CPU"), "{error}");
-        let error = Sided::<u8, _>::Host(1).into_cuda().unwrap_err().to_string();
+        let error = Sided::<u8, _, u8>::Host(1).into_cuda().unwrap_err().to_string();
         assert!(error.contains("mapped by the CPU") && error.contains("computes with CUDA"), "{error}");
-        let gathered = side.gather(vec![Sided::<u8, _>::Host(1), Sided::Host(2)]).unwrap();
+        let gathered = side.gather(vec![Sided::<u8, _, u8>::Host(1), Sided::Host(2)]).unwrap();
         assert_eq!(gathered.host(), Some(&vec![1, 2]));
     }
 }

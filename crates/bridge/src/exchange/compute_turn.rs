@@ -13,6 +13,7 @@ use super::state::State;
 use crate::compute::host::stream::HostStream;
 use crate::compute::side::Sided;
 use crate::error::{Error, Result};
+use crate::kernel::work::KernelWork;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::{log_error, log_warn};
 use crate::timeline::TimelinePoint;
@@ -39,6 +40,8 @@ pub enum Work<'t, R: Resources> {
     Cuda(CudaWork<'t, R>),
     /// The CPU's queue.
     Host(HostWork<'t, R>),
+    /// Kernels in command buffers of the Vulkan queue.
+    Inline(KernelWork<'t, R>),
 }
 
 /// A frame's work on CUDA.
@@ -49,6 +52,7 @@ pub struct CudaWork<'t, R: Resources> {
     pub stream: &'t Arc<CudaStream>,
     /// The resources, as kernel arguments and as cudarc slices.
     pub resources: R::Cuda<'t>,
+    pub(super) slot: &'t R::CudaSlot,
 }
 
 /// A frame's work on the CPU.
@@ -57,6 +61,28 @@ pub struct HostWork<'t, R: Resources> {
     slots: &'t Arc<[R::HostSlot]>,
     slot: usize,
     turn: PhantomData<&'t mut R>,
+}
+
+impl<'t, R: Resources> Work<'t, R> {
+    /// The same work as launches of kernels that were loaded with [`Compute::load`](crate::Compute::load), on a CUDA stream or in
+    /// a command buffer alike.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] on the CPU, which runs closures; or the failed call that should have ordered what other
+    /// streams do with the resources before the launches.
+    pub fn kernels(self) -> Result<KernelWork<'t, R>> {
+        match self {
+            Self::Cuda(cuda) => {
+                R::join(cuda.slot)?;
+                Ok(KernelWork::on_stream(cuda.stream, R::kernel(cuda.resources)))
+            }
+            Self::Inline(inline) => Ok(inline),
+            Self::Host(_) => Err(Error::InvalidArgument {
+                object: "the kernels of a turn".into(),
+                reason: "the CPU backend runs closures; match `Work::Host` first".into(),
+            }),
+        }
+    }
 }
 
 impl<R: Resources, D: Direction> ComputeTurn<R, D> {
@@ -80,14 +106,20 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     pub fn work(&mut self) -> Work<'_, R> {
         match &self.shared.held.lender {
             Sided::Cuda(cuda) => {
+                let slot = &cuda.slots[self.slot];
                 // SAFETY: rule "no access outside the turn": this turn alone holds the slot, the borrow of the turn is
                 // the borrow of the view, and what is enqueued with it is ordered by the stream's wait and signal.
-                let resources = unsafe { R::cuda(&cuda.slots[self.slot]) };
-                Work::Cuda(CudaWork { stream: cuda.link.stream(), resources })
+                let resources = unsafe { R::cuda(slot) };
+                Work::Cuda(CudaWork { stream: cuda.link.stream(), resources, slot })
             }
             Sided::Host(host) => {
                 let (stream, slots) = (host.link.stream(), &host.slots);
                 Work::Host(HostWork { stream, slots, slot: self.slot, turn: PhantomData })
+            }
+            Sided::Inline(inline) => {
+                // SAFETY: as above; the queue's order and the barriers stand for the stream's wait and signal.
+                let resources = unsafe { R::inline(&inline.slots[self.slot]) };
+                Work::Inline(KernelWork::on_queue(inline.link.stream(), resources))
             }
         }
     }

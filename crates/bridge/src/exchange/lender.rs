@@ -4,14 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::resources::Resources;
+use super::resources::{Mappings, Resources};
 use crate::compute::cuda::CudaLink;
 use crate::compute::host::HostLink;
+use crate::compute::inline::InlineLink;
 use crate::compute::side::{Link, Sided};
 use crate::error::Result;
 
 /// What a compute side holds of an exchange.
-pub(super) type Lender<R> = Sided<OnCuda<R>, OnHost<R>>;
+pub(super) type Lender<R> = Sided<OnCuda<R>, OnHost<R>, OnQueue<R>>;
 
 /// What CUDA holds of an exchange.
 pub(super) struct OnCuda<R: Resources> {
@@ -28,13 +29,21 @@ pub(super) struct OnHost<R: Resources> {
     pub(super) link: Arc<HostLink>,
 }
 
+/// What kernels in command buffers hold of an exchange.
+pub(super) struct OnQueue<R: Resources> {
+    pub(super) slots: Box<[R::InlineSlot]>,
+    /// Of all generations of slots.
+    pub(super) link: Arc<InlineLink>,
+}
+
 impl<R: Resources> Lender<R> {
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the slots are mapped by another side than the link's.
-    pub(super) fn new(link: Link, slots: Vec<Sided<R::CudaSlot, R::HostSlot>>) -> Result<Self> {
+    pub(super) fn new(link: Link, slots: Vec<Mappings<R>>) -> Result<Self> {
         match link {
             Sided::Cuda(link) => Self::on_cuda(Arc::new(link), slots),
             Sided::Host(link) => Self::on_host(Arc::new(link), slots),
+            Sided::Inline(link) => Self::on_queue(Arc::new(link), slots),
         }
     }
 
@@ -42,21 +51,27 @@ impl<R: Resources> Lender<R> {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub(super) fn renew(&self, slots: Vec<Sided<R::CudaSlot, R::HostSlot>>) -> Result<Self> {
+    pub(super) fn renew(&self, slots: Vec<Mappings<R>>) -> Result<Self> {
         match self {
             Self::Cuda(cuda) => Self::on_cuda(Arc::clone(&cuda.link), slots),
             Self::Host(host) => Self::on_host(Arc::clone(&host.link), slots),
+            Self::Inline(inline) => Self::on_queue(Arc::clone(&inline.link), slots),
         }
     }
 
-    fn on_cuda(link: Arc<CudaLink>, slots: Vec<Sided<R::CudaSlot, R::HostSlot>>) -> Result<Self> {
+    fn on_cuda(link: Arc<CudaLink>, slots: Vec<Mappings<R>>) -> Result<Self> {
         let slots = slots.into_iter().map(Sided::into_cuda).collect::<Result<_>>()?;
         Ok(Self::Cuda(OnCuda { slots, link }))
     }
 
-    fn on_host(link: Arc<HostLink>, slots: Vec<Sided<R::CudaSlot, R::HostSlot>>) -> Result<Self> {
+    fn on_host(link: Arc<HostLink>, slots: Vec<Mappings<R>>) -> Result<Self> {
         let slots = slots.into_iter().map(Sided::into_host).collect::<Result<_>>()?;
         Ok(Self::Host(OnHost { slots, link }))
+    }
+
+    fn on_queue(link: Arc<InlineLink>, slots: Vec<Mappings<R>>) -> Result<Self> {
+        let slots = slots.into_iter().map(Sided::into_inline).collect::<Result<_>>()?;
+        Ok(Self::Inline(OnQueue { slots, link }))
     }
 
     /// Enqueues copies of what the slots of `old` hold to the slots of this, one for one, as far as both reach.
@@ -79,6 +94,12 @@ impl<R: Resources> Lender<R> {
                     }
                 })
             }
+            (Self::Inline(new), Self::Inline(old)) => {
+                let mut copies = Vec::new();
+                new.slots.iter().zip(&old.slots).for_each(|(new, old)| R::carry_on_queue(old, new, &mut copies));
+                // SAFETY: handed on to the caller; buffers of this backend may be copied from and to.
+                unsafe { new.link.stream().copy(&copies) }
+            }
             // Both were made from one link.
             _ => Ok(()),
         }
@@ -94,6 +115,8 @@ impl<R: Resources> Lender<R> {
             // SAFETY: handed on to the caller.
             Self::Cuda(cuda) => unsafe { cuda.link.wait(value) },
             Self::Host(host) => host.link.wait(value, limit),
+            // What is submitted next is behind it on the same queue, and the release barrier is in that submission.
+            Self::Inline(_) => Ok(()),
         }
     }
 
@@ -101,7 +124,7 @@ impl<R: Resources> Lender<R> {
     pub(super) fn join(&self, slot: usize) -> Result<()> {
         match self {
             Self::Cuda(cuda) => R::join(&cuda.slots[slot]),
-            Self::Host(_) => Ok(()),
+            Self::Host(_) | Self::Inline(_) => Ok(()),
         }
     }
 
@@ -115,6 +138,8 @@ impl<R: Resources> Lender<R> {
             // SAFETY: handed on to the caller.
             Self::Cuda(cuda) => unsafe { cuda.link.signal(value) },
             Self::Host(host) => host.link.signal(value),
+            // SAFETY: handed on to the caller.
+            Self::Inline(inline) => unsafe { inline.link.signal(value) },
         }
     }
 
@@ -126,7 +151,7 @@ impl<R: Resources> Lender<R> {
         match self {
             // SAFETY: handed on to the caller.
             Self::Cuda(cuda) => cuda.slots.iter().for_each(|slot| unsafe { R::assume_idle(slot) }),
-            Self::Host(_) => {}
+            Self::Host(_) | Self::Inline(_) => {}
         }
     }
 }

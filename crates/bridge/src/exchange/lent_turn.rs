@@ -41,6 +41,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     pub fn lend(mut self) -> Result<LentTurn<R, D>> {
         let lent = {
             let _order = self.shared.submitting()?;
+            // The engine waits for a signal that is on its way.
+            self.shared.compute.side().flush()?;
             self.shared.ledger().lend(self.slot, self.frame)
         };
         let value = lent.map_err(|refusal| self.shared.refused(refusal))?;

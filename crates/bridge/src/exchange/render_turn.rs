@@ -11,7 +11,7 @@ use vk_export::ash::vk;
 use super::direction::{ComputeFirst, Direction};
 use super::resources::Resources;
 use super::state::State;
-use super::submit::SubmitParts;
+use super::submit::{SubmitParts, rendered_info};
 use crate::error::Result;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_warn;
@@ -167,23 +167,24 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         let _order = self.shared.submitting()?;
         let value = self.shared.ledger().next_rendered(self.frame);
         let value = value.map_err(|refusal| self.shared.refused(refusal))?;
-        let parts = self.parts(value);
+        // Behind the compute side's part on the same queue, the turn's barriers are enough.
+        let wait = (!self.shared.compute.side().waits_in_queue()).then(|| self.computed.wait_info(self.shared.stages));
+        let signal = rendered_info(&self.shared.held.rendered, value);
         let commands: SmallVec<[_; INLINE]> =
             info.commands.iter().map(|c| vk::CommandBufferSubmitInfo::default().command_buffer(*c)).collect();
-        let waits: SmallVec<[_; INLINE]> = std::iter::once(parts.wait).chain(info.waits.iter().copied()).collect();
-        let signals: SmallVec<[_; INLINE]> =
-            std::iter::once(parts.signal).chain(info.signals.iter().copied()).collect();
+        let waits: SmallVec<[_; INLINE]> = wait.into_iter().chain(info.waits.iter().copied()).collect();
+        let signals: SmallVec<[_; INLINE]> = std::iter::once(signal).chain(info.signals.iter().copied()).collect();
         let batch = vk::SubmitInfo2::default()
             .command_buffer_infos(&commands)
             .wait_semaphore_infos(&waits)
             .signal_semaphore_infos(&signals);
         // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only signaller; its values are taken
         // and submitted under one lock, and none is taken while a lower one is lent. The rest is the caller's.
-        let submitted = unsafe { self.shared.queue().submit(&[batch], info.fence) };
+        let submitted = unsafe { self.shared.compute.side().submit(self.shared.queue(), batch, info.fence) };
         self.done = true;
         if let Err(error) = submitted {
             self.shared.ledger().skip(self.slot);
-            return Err(error.into());
+            return Err(error);
         }
         Ok(self.submitted_point(value))
     }

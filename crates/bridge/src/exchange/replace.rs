@@ -90,7 +90,9 @@ impl<T: Pod + Send + Sync, D: Direction> Exchange<BufferSpec<T>, D> {
         if len < now {
             return Err(Error::InvalidArgument {
                 object: format!("exchange \"{}\"", self.shared.name),
-                reason: format!("its buffers have {now} elements and cannot grow to {len}; `Exchange::replace` shortens"),
+                reason: format!(
+                    "its buffers have {now} elements and cannot grow to {len}; `Exchange::replace` shortens"
+                ),
             });
         }
         self.replace(self.resources.with_len(len))

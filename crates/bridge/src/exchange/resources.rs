@@ -5,6 +5,7 @@ use vk_export::ash::vk;
 
 use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
+use crate::compute::inline::stream::BufferCopy;
 use crate::compute::side::Sided;
 use crate::error::Result;
 use crate::exchange::barriers::Barriers;
@@ -24,16 +25,24 @@ pub trait Resources: Share<Self> + Send + Sync + Sized + 'static {
     type CudaSlot: Send + Sync + 'static;
     /// What the CPU maps of a slot.
     type HostSlot: Send + Sync + 'static;
+    /// What kernels in command buffers reach of a slot.
+    type InlineSlot: Send + Sync + 'static;
     /// What a compute turn lends to CUDA.
     type Cuda<'t>;
     /// What a compute turn lends to the CPU.
     type Host<'t>;
+    /// What a compute turn lends to kernels, on a CUDA stream or in a command buffer, see [`KernelWork`](crate::KernelWork).
+    type Kernel<'t>;
     /// What a render turn lends to Vulkan.
     type Render<'t>;
 }
 
 /// A slot, and its mapping on the compute side that it was made for.
-pub(crate) type Made<R> = (<R as Resources>::Slot, Sided<<R as Resources>::CudaSlot, <R as Resources>::HostSlot>);
+pub(crate) type Made<R> = (<R as Resources>::Slot, Mappings<R>);
+
+/// A slot as a compute side maps it.
+pub(crate) type Mappings<R> =
+    Sided<<R as Resources>::CudaSlot, <R as Resources>::HostSlot, <R as Resources>::InlineSlot>;
 
 /// How the slots of `R`, which is the implementor, are made, lent and handed over.
 pub(crate) trait Share<R: Resources> {
@@ -47,6 +56,13 @@ pub(crate) trait Share<R: Resources> {
     /// # Safety
     /// Until the result is gone, nothing else uses the slot.
     unsafe fn host(slot: &R::HostSlot) -> R::Host<'_>;
+
+    /// # Safety
+    /// Until the result is gone and the work recorded with it has run, nothing else uses the slot.
+    unsafe fn inline(slot: &R::InlineSlot) -> R::Kernel<'_>;
+
+    /// What CUDA is lent, for kernels.
+    fn kernel<'t>(lent: R::Cuda<'t>) -> R::Kernel<'t>;
 
     /// What Vulkan is lent.
     fn render(slot: &R::Slot) -> R::Render<'_>;
@@ -75,6 +91,9 @@ pub(crate) trait Share<R: Resources> {
     /// # Safety
     /// Nothing else uses either slot.
     unsafe fn carry_on_host(old: &R::HostSlot, new: &R::HostSlot);
+
+    /// Adds the copies that [`carry_on_cuda`](Self::carry_on_cuda) makes, for a command buffer.
+    fn carry_on_queue(old: &R::InlineSlot, new: &R::InlineSlot, copies: &mut Vec<BufferCopy>);
 
     /// Whether there is anything that a replacement copies.
     fn carries(&self) -> bool;
@@ -131,8 +150,10 @@ impl<R: Resources> Resources for Vec<R> {
     type Slot = Vec<R::Slot>;
     type CudaSlot = Vec<R::CudaSlot>;
     type HostSlot = Vec<R::HostSlot>;
+    type InlineSlot = Vec<R::InlineSlot>;
     type Cuda<'t> = PerElement<'t, R::CudaSlot, R::Cuda<'t>>;
     type Host<'t> = PerElement<'t, R::HostSlot, R::Host<'t>>;
+    type Kernel<'t> = Vec<R::Kernel<'t>>;
     type Render<'t> = PerElement<'t, R::Slot, R::Render<'t>>;
 }
 
@@ -151,6 +172,15 @@ impl<R: Resources> Share<Self> for Vec<R> {
     unsafe fn host(slot: &Vec<R::HostSlot>) -> PerElement<'_, R::HostSlot, R::Host<'_>> {
         // SAFETY: the same contract; `PerElement` lends each of them once.
         PerElement { slots: slot.iter(), lend: |slot| unsafe { R::host(slot) } }
+    }
+
+    unsafe fn inline(slot: &Vec<R::InlineSlot>) -> Vec<R::Kernel<'_>> {
+        // SAFETY: the same contract; the elements are different slots.
+        slot.iter().map(|slot| unsafe { R::inline(slot) }).collect()
+    }
+
+    fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> <Self as Resources>::Kernel<'t> {
+        lent.map(R::kernel).collect()
     }
 
     fn render(slot: &Vec<R::Slot>) -> PerElement<'_, R::Slot, R::Render<'_>> {
@@ -177,6 +207,10 @@ impl<R: Resources> Share<Self> for Vec<R> {
         old.iter().zip(new).try_for_each(|(old, new)| unsafe { R::carry_on_cuda(old, new) })
     }
 
+    fn carry_on_queue(old: &Vec<R::InlineSlot>, new: &Vec<R::InlineSlot>, copies: &mut Vec<BufferCopy>) {
+        old.iter().zip(new).for_each(|(old, new)| R::carry_on_queue(old, new, copies));
+    }
+
     unsafe fn carry_on_host(old: &Vec<R::HostSlot>, new: &Vec<R::HostSlot>) {
         // SAFETY: the same contract.
         old.iter().zip(new).for_each(|(old, new)| unsafe { R::carry_on_host(old, new) });
@@ -201,8 +235,10 @@ macro_rules! tuple {
             type Slot = ($($name::Slot,)+);
             type CudaSlot = ($($name::CudaSlot,)+);
             type HostSlot = ($($name::HostSlot,)+);
+            type InlineSlot = ($($name::InlineSlot,)+);
             type Cuda<'t> = ($($name::Cuda<'t>,)+);
             type Host<'t> = ($($name::Host<'t>,)+);
+            type Kernel<'t> = ($($name::Kernel<'t>,)+);
             type Render<'t> = ($($name::Render<'t>,)+);
         }
 
@@ -212,6 +248,7 @@ macro_rules! tuple {
                 let mapped = match slot.compute.side() {
                     Sided::Cuda(_) => Sided::Cuda(($(made.$index.1.into_cuda()?,)+)),
                     Sided::Host(_) => Sided::Host(($(made.$index.1.into_host()?,)+)),
+                    Sided::Inline(_) => Sided::Inline(($(made.$index.1.into_inline()?,)+)),
                 };
                 Ok((($(made.$index.0,)+), mapped))
             }
@@ -224,6 +261,15 @@ macro_rules! tuple {
             unsafe fn host(slot: &($($name::HostSlot,)+)) -> ($($name::Host<'_>,)+) {
                 // SAFETY: the same contract; the members are different slots.
                 ($(unsafe { $name::host(&slot.$index) },)+)
+            }
+
+            unsafe fn inline(slot: &($($name::InlineSlot,)+)) -> ($($name::Kernel<'_>,)+) {
+                // SAFETY: the same contract; the members are different slots.
+                ($(unsafe { $name::inline(&slot.$index) },)+)
+            }
+
+            fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> <Self as Resources>::Kernel<'t> {
+                ($($name::kernel(lent.$index),)+)
             }
 
             fn render(slot: &($($name::Slot,)+)) -> ($($name::Render<'_>,)+) {
@@ -248,6 +294,14 @@ macro_rules! tuple {
                 // SAFETY: the same contract.
                 $(unsafe { $name::carry_on_cuda(&old.$index, &new.$index) }?;)+
                 Ok(())
+            }
+
+            fn carry_on_queue(
+                old: &($($name::InlineSlot,)+),
+                new: &($($name::InlineSlot,)+),
+                copies: &mut Vec<BufferCopy>,
+            ) {
+                $($name::carry_on_queue(&old.$index, &new.$index, copies);)+
             }
 
             unsafe fn carry_on_host(old: &($($name::HostSlot,)+), new: &($($name::HostSlot,)+)) {

@@ -17,9 +17,8 @@ use super::initial;
 use super::ledger::{Begun, First, Ledger, Refusal};
 use super::lender::Lender;
 use super::pace::Pace;
-use super::resources::{Resources, SlotInfo};
+use super::resources::{Mappings, Resources, SlotInfo};
 use crate::compute::Compute;
-use crate::compute::side::Sided;
 use crate::error::{Error, Result};
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_error;
@@ -309,6 +308,7 @@ fn check_resources<R: Resources>(
     if device.queue_of(queue).is_none() {
         return Err(invalid(&format!("{} has no {queue} queue; use the main one", device.name())));
     }
+    compute.side().check_queue(queue, name)?;
     let foreign = queue.stages().map(|allowed| stages & !allowed).filter(|stages| !stages.is_empty());
     if let Some(stages) = foreign {
         return Err(invalid(&format!("a {queue} queue has no {stages:?}; use the main queue or other accesses")));
@@ -316,10 +316,11 @@ fn check_resources<R: Resources>(
     Ok(stages)
 }
 
-type Mapped<R> = Sided<<R as Resources>::CudaSlot, <R as Resources>::HostSlot>;
+/// Slots, and their mappings on the compute side.
+type MadeSlots<R> = (Box<[<R as Resources>::Slot]>, Vec<Mappings<R>>);
 
 /// Makes `count` slots. Where one fails, those before it are freed; nothing has used them.
-fn make_slots<R: Resources>(core: &Core, count: usize, resources: &R) -> Result<(Box<[R::Slot]>, Vec<Mapped<R>>)> {
+fn make_slots<R: Resources>(core: &Core, count: usize, resources: &R) -> Result<MadeSlots<R>> {
     let family = queue_of(&core.compute, core.queue).family();
     let (mut slots, mut mapped) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for index in 0..count {

@@ -9,8 +9,10 @@ use vk_export::{Image, ImageAccess, ImageHandover, ImageInfo};
 
 use crate::compute::Compute;
 use crate::compute::host::memory::HostImage;
+use crate::compute::inline::image::InlineImage;
+use crate::compute::inline::stream::BufferCopy;
 use crate::compute::mapped::Mapped;
-use crate::compute::side::Sided;
+use crate::compute::side::Tied;
 use crate::error::Result;
 use crate::exchange::barriers::Barriers;
 use crate::exchange::resources::{Made, Resources, Share, SlotInfo};
@@ -18,6 +20,7 @@ use crate::image::format::{check_texel, format_info};
 use crate::image::host::HostImageMut;
 use crate::image::render::RenderImage;
 use crate::image::spec::ImageSpec;
+use crate::kernel::image::KernelImage;
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
 
@@ -28,7 +31,7 @@ use crate::observe::object::Object;
 /// [`handover`](Self::handover) has the barriers, [`ImageHandover::initial`] the first.
 #[derive(Debug)]
 pub struct SharedImage<T> {
-    mapping: Sided<Mapped<MappedImage<T>, VulkanImage>, Mapped<HostImage<T>, VulkanImage>>,
+    mapping: Tied<MappedImage<T>, HostImage<T>, InlineImage<T>, VulkanImage>,
     vulkan: Arc<VulkanImage>,
 }
 
@@ -73,7 +76,7 @@ impl<T: Texel> SharedImage<T> {
             mip_levels: spec.mip_levels,
             array_layers: spec.array_layers,
             tiling: sharing.tiling,
-            usage: spec.accesses.usage,
+            usage: spec.accesses.usage | side.image_usage(compute.device(), format.memory),
             view_formats: if format.vulkan == format.memory { &[] } else { &views },
             placement: sharing.placement,
         };
@@ -127,8 +130,10 @@ impl<T: Texel> Resources for ImageSpec<T> {
     type Slot = Arc<VulkanImage>;
     type CudaSlot = Mapped<MappedImage<T>, VulkanImage>;
     type HostSlot = Mapped<HostImage<T>, VulkanImage>;
+    type InlineSlot = Mapped<InlineImage<T>, VulkanImage>;
     type Cuda<'t> = ImageViewMut<'t, T>;
     type Host<'t> = HostImageMut<'t, T>;
+    type Kernel<'t> = KernelImage<'t, T>;
     type Render<'t> = RenderImage<'t>;
 }
 
@@ -153,6 +158,15 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
         unsafe { slot.view_mut() }
     }
 
+    unsafe fn inline(slot: &Mapped<InlineImage<T>, VulkanImage>) -> KernelImage<'_, T> {
+        let vulkan = slot.vulkan();
+        KernelImage::on_queue(slot, &vulkan.vulkan, vulkan.format)
+    }
+
+    fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> <Self as Resources>::Kernel<'t> {
+        KernelImage::on_stream(lent)
+    }
+
     fn render(slot: &Arc<VulkanImage>) -> RenderImage<'_> {
         RenderImage { image: &slot.vulkan, handover: &slot.handover, format: slot.format, layout: slot.layout }
     }
@@ -175,6 +189,13 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
         _: &Mapped<MappedImage<T>, VulkanImage>,
     ) -> Result<()> {
         Ok(())
+    }
+
+    fn carry_on_queue(
+        _: &Mapped<InlineImage<T>, VulkanImage>,
+        _: &Mapped<InlineImage<T>, VulkanImage>,
+        _: &mut Vec<BufferCopy>,
+    ) {
     }
 
     unsafe fn carry_on_host(_: &Mapped<HostImage<T>, VulkanImage>, _: &Mapped<HostImage<T>, VulkanImage>) {}

@@ -31,6 +31,9 @@ pub(crate) trait Peer: Send + Sync {
 
     /// That it still works.
     fn check(&self) -> Result<()>;
+
+    /// Submits work that is not on its way to the GPU yet.
+    fn flush(&self) -> Result<()>;
 }
 
 /// A timeline semaphore that both sides know. Cloning it gives the same one.
@@ -108,6 +111,7 @@ impl Timeline {
     /// Blocks until `value` is reached, asking the side that signals; for at most `limit`.
     pub(crate) fn wait_value(&self, value: u64, limit: Duration) -> Result<()> {
         let start = Instant::now();
+        self.flush()?;
         let inner = &*self.0;
         let foreign = inner.peer.is_foreign() && inner.signaller == Signaller::Compute;
         let reached = if foreign {
@@ -119,6 +123,14 @@ impl Timeline {
             return Ok(());
         }
         Err(self.timed_out(value, start.elapsed())?)
+    }
+
+    /// Makes sure that the signals which were issued are on their way.
+    fn flush(&self) -> Result<()> {
+        match self.0.signaller {
+            Signaller::Compute => self.0.peer.flush(),
+            Signaller::Queue => Ok(()),
+        }
     }
 
     /// The error of a wait for `value` that did not end.
@@ -227,6 +239,7 @@ impl TimelinePoint {
     /// # Errors
     /// The failed call.
     pub fn is_reached(&self) -> Result<bool> {
+        self.timeline.flush()?;
         Ok(self.timeline.value()? >= self.value)
     }
 
@@ -243,6 +256,9 @@ impl TimelinePoint {
 
     /// The wait for this point in a `VkSubmitInfo2`, at `stages`.
     pub fn wait_info(&self, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
+        if let Err(error) = self.timeline.flush() {
+            log_error!("{}: point {} is not on its way: {error}", self.timeline_name(), self.value);
+        }
         vk::SemaphoreSubmitInfo::default()
             .semaphore(self.timeline.semaphore().as_raw())
             .value(self.value)

@@ -13,15 +13,31 @@ pub enum Counterpart {
     External,
     /// The CPU through a host mapping: no ownership moves, host accesses are made visible.
     Host,
+    /// Kernels recorded into command buffers of the same queue, see [`Kernel`](crate::Kernel): no ownership moves; their
+    /// accesses are those of compute shaders.
+    Kernels,
 }
 
 impl Counterpart {
-    /// The counterpart's stages and accesses, as Vulkan can name them. Another API's are none of Vulkan's: the ownership
-    /// transfer itself makes its writes available.
-    pub(crate) fn scope(self, host: vk::AccessFlags2) -> (vk::PipelineStageFlags2, vk::AccessFlags2) {
+    /// The counterpart's stages and accesses before Vulkan's, as Vulkan can name them. Another API's are none of Vulkan's:
+    /// the ownership transfer itself makes its writes available.
+    pub(crate) fn before(self) -> (vk::PipelineStageFlags2, vk::AccessFlags2) {
         match self {
             Self::External => (vk::PipelineStageFlags2::NONE, vk::AccessFlags2::NONE),
-            Self::Host => (vk::PipelineStageFlags2::HOST, host),
+            Self::Host => (vk::PipelineStageFlags2::HOST, vk::AccessFlags2::HOST_WRITE),
+            Self::Kernels => (vk::PipelineStageFlags2::COMPUTE_SHADER, vk::AccessFlags2::MEMORY_WRITE),
+        }
+    }
+
+    /// The counterpart's stages and accesses after Vulkan's, as [`before`](Self::before).
+    pub(crate) fn after(self) -> (vk::PipelineStageFlags2, vk::AccessFlags2) {
+        match self {
+            Self::External => (vk::PipelineStageFlags2::NONE, vk::AccessFlags2::NONE),
+            Self::Host => (vk::PipelineStageFlags2::HOST, vk::AccessFlags2::HOST_READ | vk::AccessFlags2::HOST_WRITE),
+            Self::Kernels => (
+                vk::PipelineStageFlags2::COMPUTE_SHADER,
+                vk::AccessFlags2::MEMORY_READ | vk::AccessFlags2::MEMORY_WRITE,
+            ),
         }
     }
 
@@ -29,7 +45,7 @@ impl Counterpart {
     pub(crate) fn families(self, queue_family: u32) -> (u32, u32) {
         match self {
             Self::External => (vk::QUEUE_FAMILY_EXTERNAL, queue_family),
-            Self::Host => (vk::QUEUE_FAMILY_IGNORED, vk::QUEUE_FAMILY_IGNORED),
+            Self::Host | Self::Kernels => (vk::QUEUE_FAMILY_IGNORED, vk::QUEUE_FAMILY_IGNORED),
         }
     }
 }
@@ -79,7 +95,7 @@ impl Handover {
     /// `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT` for another API, since an acquire operation happens in no other stage
     /// (Vulkan specification, "Queue Family Ownership Transfer").
     pub fn acquire(&self) -> vk::BufferMemoryBarrier2<'static> {
-        let (stages, access) = self.counterpart.scope(vk::AccessFlags2::HOST_WRITE);
+        let (stages, access) = self.counterpart.before();
         let (from, to) = self.counterpart.families(self.queue_family);
         // The stages of the accesses chain the barrier behind that wait, and behind Vulkan's own last writes. An acquire operation
         // ignores the access; a validation layer, which sees nothing of what lies between, does not.
@@ -96,7 +112,7 @@ impl Handover {
     ///
     /// The semaphore signal of the submission orders the counterpart's work after it.
     pub fn release(&self) -> vk::BufferMemoryBarrier2<'static> {
-        let (stages, access) = self.counterpart.scope(vk::AccessFlags2::HOST_READ | vk::AccessFlags2::HOST_WRITE);
+        let (stages, access) = self.counterpart.after();
         let (from, to) = self.counterpart.families(self.queue_family);
         self.barrier()
             .src_stage_mask(self.accesses.stages)

@@ -1,6 +1,7 @@
 //! A Vulkan device that things are exported from: opened here, or adopted from an engine.
 
 #![allow(unsafe_code)] // Vulkan calls.
+pub(crate) mod commands;
 pub(crate) mod dependencies;
 pub(crate) mod instance;
 pub(crate) mod one_time;
@@ -205,6 +206,18 @@ impl ExportDevice {
     /// [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS) and features that are off, or that the device lacks.
     pub fn cuda_kernel_gaps(&self) -> &[Requirement] {
         self.0.kernel_calls.as_ref().err().map_or(&[], Vec::as_slice)
+    }
+
+    /// Checks that CUDA kernels can be recorded into command buffers; `purpose` is what needs it, for the error.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] with all [`cuda_kernel_gaps`](Self::cuda_kernel_gaps), where there are any.
+    pub fn require_cuda_kernels(&self, purpose: &'static str) -> Result<()> {
+        let missing = self.cuda_kernel_gaps();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Missing { device: self.name().to_owned(), purpose, missing: missing.to_vec() })
     }
 
     /// The functions for CUDA kernels.

@@ -56,7 +56,7 @@ impl ImageHandover {
     /// From another API it must be behind a semaphore wait at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`: an acquire
     /// operation happens in no other stage (Vulkan specification, "Queue Family Ownership Transfer").
     pub fn acquire(&self) -> vk::ImageMemoryBarrier2<'static> {
-        let (stages, access) = self.counterpart.scope(vk::AccessFlags2::HOST_WRITE);
+        let (stages, access) = self.counterpart.before();
         let (from, to) = self.counterpart.families(self.queue_family);
         self.barrier(vk::ImageLayout::GENERAL, vk::ImageLayout::GENERAL)
             .src_stage_mask(stages | self.accesses.stages)
@@ -87,7 +87,7 @@ impl ImageHandover {
     /// The semaphore signal of the submission, at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, orders the counterpart's work
     /// after it.
     pub fn release(&self) -> vk::ImageMemoryBarrier2<'static> {
-        let (stages, access) = self.counterpart.scope(vk::AccessFlags2::HOST_READ | vk::AccessFlags2::HOST_WRITE);
+        let (stages, access) = self.counterpart.after();
         let (from, to) = self.counterpart.families(self.queue_family);
         self.barrier(vk::ImageLayout::GENERAL, vk::ImageLayout::GENERAL)
             .src_stage_mask(self.accesses.stages)

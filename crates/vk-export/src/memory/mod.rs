@@ -22,6 +22,8 @@ pub enum Placement {
     /// On the device, exportable to another API as the first of [`HandleType::OF_MEMORY`] that the driver offers.
     #[default]
     Exportable,
+    /// On the device, for Vulkan alone.
+    DeviceLocal,
     /// Mapped and coherent for the host, for as long as it lives.
     HostVisible,
 }
@@ -109,7 +111,7 @@ impl Memory {
         };
         use vk::MemoryPropertyFlags as Flags;
         let (wanted, preferred) = match request.placement {
-            Placement::Exportable => (Flags::DEVICE_LOCAL, Flags::empty()),
+            Placement::Exportable | Placement::DeviceLocal => (Flags::DEVICE_LOCAL, Flags::empty()),
             // The specification promises a type with both to every buffer and every LINEAR image.
             Placement::HostVisible => (Flags::HOST_VISIBLE | Flags::HOST_COHERENT, Flags::HOST_CACHED),
         };
@@ -206,7 +208,7 @@ impl Memory {
                 object,
                 handle_type: HandleType::NATIVE.as_str(),
                 device: self.device.name().to_owned(),
-                reason: "it was made with Placement::HostVisible; make it Exportable".into(),
+                reason: "it was made for Vulkan or the host alone; make it with Placement::Exportable".into(),
             });
         };
         let handle = exporter.memory(&self.device, self.raw, &object)?;

@@ -256,8 +256,9 @@ impl SharedPool {
     fn make_block(&self, blocks: &mut Blocks, size: u64) -> Result<Arc<PoolBlock>> {
         let (device, side) = (self.0.compute.device(), self.0.compute.side());
         let name = format!("{}.block{}", self.name(), blocks.made);
-        let placement = side.sharing().placement;
-        let vulkan = Block::new(device, &BlockInfo { name: &name, size, usage: self.0.usage, placement })?;
+        let sharing = side.sharing();
+        let (usage, placement) = (self.0.usage | sharing.buffer_usage, sharing.placement);
+        let vulkan = Block::new(device, &BlockInfo { name: &name, size, usage, placement })?;
         let mapping = side.map_block(&vulkan)?;
         let object = Object::new(Kind::Block, &name, side.name(), Some(size));
         blocks.made += 1;

@@ -14,8 +14,12 @@ use crate::error::Result;
 use crate::timeline::Timeline;
 
 /// Memory is mapped, and images lie in rows.
-pub(super) const SHARING: Sharing =
-    Sharing { counterpart: Counterpart::Host, placement: Placement::HostVisible, tiling: vk::ImageTiling::LINEAR };
+pub(super) const SHARING: Sharing = Sharing {
+    counterpart: Counterpart::Host,
+    placement: Placement::HostVisible,
+    tiling: vk::ImageTiling::LINEAR,
+    buffer_usage: vk::BufferUsageFlags::empty(),
+};
 
 /// The compute thread's queue and an exchange's timelines.
 pub(crate) struct HostLink {

@@ -1,0 +1,141 @@
+//! What kernels in command buffers reach of Vulkan's images.
+
+use std::marker::PhantomData;
+use std::sync::{Mutex, PoisonError};
+
+use cuda_import::{AddressMode, Filter, ReadMode, TextureInfo};
+use vk_export::ash::vk;
+use vk_export::{Image, ImageKind, KernelSurface, KernelTexture};
+
+use crate::compute::mapped::Mapping;
+use crate::error::{Error, Result};
+
+/// Of each kind in one image. Recorded work may use any of them, so none goes before the image does; a description that
+/// changes from frame to frame is a fault of the program's.
+const MOST: usize = 256;
+
+/// An image by the handles of its views, each made once.
+#[derive(Debug)]
+pub struct InlineImage<T> {
+    made: Mutex<Made>,
+    texel: PhantomData<fn() -> T>,
+}
+
+#[derive(Debug, Default)]
+struct Made {
+    /// By mip level.
+    surfaces: Vec<(u32, KernelSurface)>,
+    textures: Vec<(TextureInfo, KernelTexture)>,
+}
+
+impl<T> InlineImage<T> {
+    pub(in crate::compute) fn new() -> Self {
+        Self { made: Mutex::default(), texel: PhantomData }
+    }
+
+    /// The handle of a mip level of `image`, which this is the mapping of, for loads and stores.
+    pub(crate) fn surface(&self, image: &Image, level: u32) -> Result<u64> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        find_or_make(&mut made.surfaces, &level, image, || Ok(KernelSurface::new(image, level)?))
+            .map(|surface| u64::from(surface.handle()))
+    }
+
+    /// The handle of `image`, which this is the mapping of, for sampling; `format` is the one that it is viewed in.
+    pub(crate) fn texture(&self, image: &Image, format: vk::Format, info: &TextureInfo) -> Result<u64> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        find_or_make(&mut made.textures, info, image, || {
+            let sampled = sampling(info, image, format)
+                .map_err(|reason| Error::InvalidArgument { object: object(image), reason: reason.to_owned() })?;
+            Ok(KernelTexture::new(image, &sampled)?)
+        })
+        .map(|texture| u64::from(texture.handle()))
+    }
+}
+
+// The views are dropped with it, before the image.
+impl<T> Mapping for InlineImage<T> {
+    fn close(self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn object(image: &Image) -> String {
+    format!("shared image \"{}\" as kernels in command buffers see it", image.name())
+}
+
+fn find_or_make<'a, K: PartialEq + Clone, V>(
+    list: &'a mut Vec<(K, V)>,
+    key: &K,
+    image: &Image,
+    make: impl FnOnce() -> Result<V>,
+) -> Result<&'a V> {
+    let index = match list.iter().position(|(known, _)| known == key) {
+        Some(index) => index,
+        None if list.len() >= MOST => {
+            let reason = format!("{MOST} descriptions are the most; make each once, not one a frame");
+            return Err(Error::InvalidArgument { object: object(image), reason });
+        }
+        None => {
+            list.push((key.clone(), make()?));
+            list.len() - 1
+        }
+    };
+    Ok(&list[index].1)
+}
+
+/// The same sampling in Vulkan's words; what differs between the two is refused.
+fn sampling(info: &TextureInfo, image: &Image, format: vk::Format) -> Result<vk_export::TextureInfo, &'static str> {
+    if !info.normalized_coordinates {
+        return Err("it is sampled with normalized coordinates there; divide by the extent");
+    }
+    let name = format!("{format:?}");
+    let srgb = name.contains("SRGB");
+    let fractions = srgb || name.contains("NORM");
+    match info.read {
+        ReadMode::Element if fractions => {
+            return Err("its format is read as fractions; set `ReadMode::NormalizedFloat`");
+        }
+        ReadMode::NormalizedFloat if !fractions => {
+            return Err("its format is not read as fractions; set `ReadMode::Element`");
+        }
+        _ => {}
+    }
+    if info.srgb && !srgb {
+        return Err("sRGB is decoded of images that were made in an sRGB format");
+    }
+    if (image.kind() == ImageKind::Cube) != info.seamless_cube {
+        return Err("cubes are seamless there, and only they; set `seamless_cube` for a cube");
+    }
+    let plain = TextureInfo {
+        address: info.address,
+        filter: info.filter,
+        mip_filter: info.mip_filter,
+        read: info.read,
+        srgb: info.srgb,
+        seamless_cube: info.seamless_cube,
+        ..TextureInfo::default()
+    };
+    if plain != *info {
+        return Err(
+            "one level, level limits, bias, anisotropy and borders of another value than zero are for CUDA streams",
+        );
+    }
+    let address = |mode| match mode {
+        AddressMode::Wrap => vk::SamplerAddressMode::REPEAT,
+        AddressMode::Clamp => vk::SamplerAddressMode::CLAMP_TO_EDGE,
+        AddressMode::Mirror => vk::SamplerAddressMode::MIRRORED_REPEAT,
+        AddressMode::Border => vk::SamplerAddressMode::CLAMP_TO_BORDER,
+    };
+    let (filter, mipmap_mode) = match (info.filter, info.mip_filter) {
+        (Filter::Nearest, Filter::Nearest) => (vk::Filter::NEAREST, vk::SamplerMipmapMode::NEAREST),
+        (Filter::Nearest, Filter::Linear) => (vk::Filter::NEAREST, vk::SamplerMipmapMode::LINEAR),
+        (Filter::Linear, Filter::Nearest) => (vk::Filter::LINEAR, vk::SamplerMipmapMode::NEAREST),
+        (Filter::Linear, Filter::Linear) => (vk::Filter::LINEAR, vk::SamplerMipmapMode::LINEAR),
+    };
+    Ok(vk_export::TextureInfo {
+        filter,
+        mipmap_mode,
+        address_modes: info.address.map(address),
+        format: Some(if info.srgb || !srgb { format } else { image.format() }),
+    })
+}

@@ -1,0 +1,125 @@
+//! Kernels recorded into Vulkan command buffers, as a compute side.
+//!
+//! There is no other API: a frame's kernels are command buffers of the exchange's own queue, submitted before the commands
+//! that use their results. The queue's submission order and barriers do what semaphores do for CUDA streams.
+#![allow(unsafe_code)] // Hands on contracts.
+
+pub(crate) mod image;
+pub(crate) mod memory;
+pub(crate) mod segment;
+pub(crate) mod stream;
+
+use std::time::Duration;
+
+use vk_export::ash::vk;
+use vk_export::{Counterpart, ExportDevice, Placement, QueueKind};
+
+use crate::compute::inline::stream::InlineStream;
+use crate::compute::mapped::Sharing;
+use crate::error::{Error, Result};
+use crate::timeline::Timeline;
+
+/// Memory is Vulkan's alone; kernels reach buffers by address, and images by the handles of views. Commands of the program's own
+/// may also fill and copy buffers.
+pub(super) const SHARING: Sharing = Sharing {
+    counterpart: Counterpart::Kernels,
+    placement: Placement::DeviceLocal,
+    tiling: vk::ImageTiling::OPTIMAL,
+    buffer_usage: vk::BufferUsageFlags::from_raw(
+        vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS.as_raw()
+            | vk::BufferUsageFlags::STORAGE_BUFFER.as_raw()
+            | vk::BufferUsageFlags::TRANSFER_SRC.as_raw()
+            | vk::BufferUsageFlags::TRANSFER_DST.as_raw(),
+    ),
+};
+
+/// What kernels may do with images of a format: load, store and sample, as far as the device can.
+pub(super) fn image_usage(device: &ExportDevice, format: vk::Format) -> vk::ImageUsageFlags {
+    let features = device.format_features(format, SHARING.tiling);
+    let usage = |feature, usage| if features.contains(feature) { usage } else { vk::ImageUsageFlags::empty() };
+    usage(vk::FormatFeatureFlags::STORAGE_IMAGE, vk::ImageUsageFlags::STORAGE)
+        | usage(vk::FormatFeatureFlags::SAMPLED_IMAGE, vk::ImageUsageFlags::SAMPLED)
+}
+
+/// The device's kernels: one stream of recorded work, for one of its queues.
+pub(crate) struct InlineCompute {
+    stream: InlineStream,
+}
+
+impl InlineCompute {
+    /// # Errors
+    /// [`Error::InvalidArgument`] where the device has no buffer addresses or no such queue, or the bridge may not submit to it.
+    pub(super) fn new(device: &ExportDevice, queue: QueueKind) -> Result<Self> {
+        let invalid = |reason: String| Error::InvalidArgument { object: "the inline backend".into(), reason };
+        if !device.has_buffer_device_address() {
+            return Err(invalid(format!(
+                "\"{}\" was opened without buffer addresses; set `OpenInfo::cuda_kernels` or `OpenInfo::buffer_device_address`",
+                device.name()
+            )));
+        }
+        if !device.queues_are_synchronized() {
+            return Err(invalid(format!(
+                "it submits to the queues of \"{}\", which was adopted without a lock for them; set `AdoptInfo::queue_lock`, \
+                 or record kernels into the engine's own command buffers with `Kernel::record`",
+                device.name()
+            )));
+        }
+        let found = device.queue_of(queue).filter(|_| queue != QueueKind::Transfer);
+        if found.is_none() {
+            return Err(invalid(format!(
+                "\"{}\" has no {queue} queue that runs kernels; use the main one",
+                device.name()
+            )));
+        }
+        Ok(Self { stream: InlineStream::new(device, queue)? })
+    }
+
+    pub(crate) fn stream(&self) -> &InlineStream {
+        &self.stream
+    }
+
+    /// That an exchange's Vulkan side is on the queue that the kernels are on.
+    pub(super) fn check_queue(&self, queue: QueueKind, exchange: &str) -> Result<()> {
+        let own = self.stream.queue_kind();
+        if queue == own {
+            return Ok(());
+        }
+        Err(Error::InvalidArgument {
+            object: format!("exchange \"{exchange}\""),
+            reason: format!(
+                "it is on the {queue} queue, and the inline backend on the {own} queue; make both on one queue with \
+                 `ExchangeInfo::queue` or `Compute::inline`"
+            ),
+        })
+    }
+
+    pub(super) fn drain(&self, limit: Duration) -> Result<bool> {
+        self.stream.drain(limit)
+    }
+}
+
+/// The stream and an exchange's `computed`, which the queue signals.
+pub(crate) struct InlineLink {
+    stream: InlineStream,
+    computed: Timeline,
+}
+
+impl InlineLink {
+    pub(super) fn new(inline: &InlineCompute, computed: &Timeline) -> Self {
+        Self { stream: inline.stream.clone(), computed: computed.clone() }
+    }
+
+    pub(crate) fn stream(&self) -> &InlineStream {
+        &self.stream
+    }
+
+    /// Ends the work that was recorded so far. The submission that takes it signals `value` of `computed`.
+    ///
+    /// # Safety
+    /// The values rise from call to call, nobody else signals `computed`, and it lives until the value is reached, the
+    /// device is lost, or forever.
+    pub(crate) unsafe fn signal(&self, value: u64) -> Result<()> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.stream.end(self.computed.semaphore().as_raw(), value) }
+    }
+}

@@ -1,0 +1,73 @@
+//! Command buffers that kernels are recorded into.
+#![allow(unsafe_code)] // Recording.
+
+use std::sync::Arc;
+
+use vk_export::ash::vk;
+use vk_export::{Commands, ExportDevice, Queue};
+
+use crate::error::Result;
+
+/// Something that recorded work uses, kept until the work has run.
+pub(crate) type Keep = Arc<dyn Send + Sync>;
+
+/// Kernels in a command buffer, and what they use.
+pub(super) struct Segment {
+    commands: Commands,
+    keep: Vec<Keep>,
+}
+
+impl Segment {
+    /// Nothing is recorded.
+    pub(super) fn new(device: &ExportDevice, queue: &Queue) -> Result<Self> {
+        // SAFETY: the stream has the queue from its device.
+        Ok(Self { commands: unsafe { Commands::new(device, queue, "kernels") }?, keep: Vec::new() })
+    }
+
+    pub(super) fn as_raw(&self) -> vk::CommandBuffer {
+        self.commands.as_raw()
+    }
+
+    pub(super) fn keep(&mut self, used: impl IntoIterator<Item = Keep>) {
+        self.keep.extend(used);
+    }
+
+    /// Begins to record.
+    ///
+    /// # Safety
+    /// What was recorded before is not pending execution.
+    pub(super) unsafe fn begin(&mut self) -> Result<()> {
+        self.keep.clear();
+        // SAFETY: handed on to the caller.
+        Ok(unsafe { self.commands.begin() }?)
+    }
+
+    /// Ends recording.
+    ///
+    /// # Safety
+    /// It is recording.
+    pub(super) unsafe fn end(&mut self) -> Result<()> {
+        // SAFETY: handed on to the caller.
+        Ok(unsafe { self.commands.end() }?)
+    }
+}
+
+/// Makes what `from` wrote visible to what `to` does, as kernels on a CUDA stream see it.
+///
+/// # Safety
+/// `commands` is recording on `device`, outside a render pass, for a queue that has the stages.
+pub(super) unsafe fn barrier(
+    device: &ExportDevice,
+    commands: vk::CommandBuffer,
+    from: vk::PipelineStageFlags2,
+    to: vk::PipelineStageFlags2,
+) {
+    let barrier = [vk::MemoryBarrier2::default()
+        .src_stage_mask(from)
+        .src_access_mask(vk::AccessFlags2::MEMORY_WRITE)
+        .dst_stage_mask(to)
+        .dst_access_mask(vk::AccessFlags2::MEMORY_READ | vk::AccessFlags2::MEMORY_WRITE)];
+    let dependency = vk::DependencyInfo::default().memory_barriers(&barrier);
+    // SAFETY: handed on to the caller.
+    unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
+}

@@ -1,0 +1,296 @@
+//! The stream of recorded kernels: what a CUDA stream is, in command buffers of a Vulkan queue.
+#![allow(unsafe_code)] // Recording and submitting.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use vk_export::ash::vk;
+use vk_export::{ExportDevice, Queue, QueueKind, Semaphore, SemaphoreInfo, SemaphoreKind};
+
+use crate::compute::inline::segment::{Keep, Segment, barrier};
+use crate::error::{Error, Result};
+use crate::observe::log_error;
+
+/// How long dropping it waits for what still runs. The exchanges have waited before, with their own limit.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Work that needs no heap to be submitted.
+const FEW: usize = 8;
+
+/// Work is recorded in the order of the calls, as on a CUDA stream, whichever turn it is of. It goes to the queue with the
+/// next submission of any exchange, or when somebody waits for it. Cloning it gives the same one.
+#[derive(Clone)]
+pub(crate) struct InlineStream(Arc<Inner>);
+
+struct Inner {
+    state: Mutex<State>,
+    /// Held while work is submitted, so that it arrives in its order. Never under the lock of `state`: the engine's queue lock is
+    /// called meanwhile.
+    submitting: Mutex<()>,
+    /// Counts submissions that have run.
+    progress: Arc<Semaphore>,
+    queue: QueueKind,
+    device: ExportDevice,
+}
+
+#[derive(Default)]
+struct State {
+    /// Being recorded.
+    open: Option<Segment>,
+    /// Recorded, to be submitted.
+    ended: Ended,
+    /// Submitted, each with the value of `progress` at its end.
+    running: VecDeque<(u64, Segment)>,
+    idle: Vec<Segment>,
+    /// The value of `progress` that the last submission signals.
+    submitted: u64,
+}
+
+/// Command buffers that are submitted together, and what is signalled behind them.
+#[derive(Default)]
+struct Ended {
+    commands: SmallVec<[Segment; FEW]>,
+    signals: SmallVec<[(vk::Semaphore, u64); FEW]>,
+}
+
+/// Bytes of one buffer that go to another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BufferCopy {
+    pub(crate) from: vk::Buffer,
+    pub(crate) to: vk::Buffer,
+    pub(crate) size: u64,
+}
+
+impl InlineStream {
+    pub(super) fn new(device: &ExportDevice, queue: QueueKind) -> Result<Self> {
+        let info = SemaphoreInfo { name: "kernels.progress", kind: SemaphoreKind::Timeline, exportable: false };
+        let progress = Arc::new(Semaphore::new(device, &info)?);
+        let (state, submitting) = (Mutex::default(), Mutex::default());
+        Ok(Self(Arc::new(Inner { state, submitting, progress, queue, device: device.clone() })))
+    }
+
+    pub(crate) fn queue_kind(&self) -> QueueKind {
+        self.0.queue
+    }
+
+    /// Records what `record` records behind everything before, and a barrier behind it. `keep` lives until it has run.
+    ///
+    /// # Safety
+    /// What is recorded keeps the Valid Usage of its commands, outside a render pass, for a queue of
+    /// [`queue_kind`](Self::queue_kind), and everything it uses besides `keep` lives until it has run.
+    pub(crate) unsafe fn record(
+        &self,
+        keep: impl IntoIterator<Item = Keep>,
+        record: impl FnOnce(vk::CommandBuffer) -> Result<()>,
+    ) -> Result<()> {
+        let mut state = self.0.state();
+        let commands = match &mut state.open {
+            Some(open) => open,
+            None => {
+                let commands = self.0.take_idle(&mut state)?;
+                state.open.insert(commands)
+            }
+        };
+        record(commands.as_raw())?;
+        commands.keep(keep);
+        // SAFETY: it has been recording since it was taken.
+        unsafe {
+            let kernels = vk::PipelineStageFlags2::COMPUTE_SHADER;
+            barrier(&self.0.device, commands.as_raw(), kernels, kernels);
+        }
+        Ok(())
+    }
+
+    /// Records copies from the start of one buffer to the start of another, behind everything before.
+    ///
+    /// # Safety
+    /// The buffers are this device's, have as many bytes and the usages of a copy, and live until the copies have run. Nothing
+    /// but what is recorded here uses them meanwhile.
+    pub(crate) unsafe fn copy(&self, copies: &[BufferCopy]) -> Result<()> {
+        if copies.is_empty() {
+            return Ok(());
+        }
+        let device = &self.0.device;
+        let (kernels, transfer) = (vk::PipelineStageFlags2::COMPUTE_SHADER, vk::PipelineStageFlags2::ALL_TRANSFER);
+        let record = |commands| {
+            // SAFETY: recording, outside a render pass.
+            unsafe { barrier(device, commands, kernels, transfer) };
+            for copy in copies {
+                let region = [vk::BufferCopy::default().size(copy.size)];
+                // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116, by this function's contract.
+                unsafe { device.as_raw().cmd_copy_buffer(commands, copy.from, copy.to, &region) };
+            }
+            // SAFETY: as above.
+            unsafe { barrier(device, commands, transfer, kernels) };
+            Ok(())
+        };
+        // SAFETY: handed on to the caller.
+        unsafe { self.record([], record) }
+    }
+
+    /// Ends what was recorded so far; the submission that takes it signals `value` of the timeline behind it.
+    ///
+    /// # Safety
+    /// `timeline` is on this device, is signalled by this stream alone with values that rise, and lives until the value is
+    /// reached, the device is lost, or forever.
+    pub(super) unsafe fn end(&self, timeline: vk::Semaphore, value: u64) -> Result<()> {
+        let mut state = self.0.state();
+        state.end_open()?;
+        // One submission signals a timeline once: the higher value stands for the lower.
+        match state.ended.signals.iter_mut().find(|(known, _)| *known == timeline) {
+            Some((_, last)) => *last = value,
+            None => state.ended.signals.push((timeline, value)),
+        }
+        Ok(())
+    }
+
+    /// Submits what was ended and not submitted yet.
+    ///
+    /// # Errors
+    /// The failed call, or [`vk_export::Error::QueueHeld`]; what was ended is submitted later then.
+    pub(crate) fn flush(&self) -> Result<()> {
+        if self.0.state().ended.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: no batch and no fence.
+        unsafe { self.submit(None, vk::Fence::null()) }
+    }
+
+    /// Submits what was ended, and `batch` behind it, in one call.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush); nothing was submitted then.
+    ///
+    /// # Safety
+    /// As [`Queue::submit`].
+    pub(crate) unsafe fn submit(&self, batch: Option<vk::SubmitInfo2<'_>>, fence: vk::Fence) -> Result<()> {
+        let inner = &*self.0;
+        let queue = inner.queue()?;
+        queue.check_free()?;
+        let _order = inner.submitting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ended, value) = {
+            let mut state = inner.state();
+            (std::mem::take(&mut state.ended), state.submitted + 1)
+        };
+        let infos: SmallVec<[_; FEW]> = ended
+            .commands
+            .iter()
+            .map(|commands| vk::CommandBufferSubmitInfo::default().command_buffer(commands.as_raw()))
+            .collect();
+        let signal = |semaphore, value| {
+            let info = vk::SemaphoreSubmitInfo::default().semaphore(semaphore).value(value);
+            info.stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
+        };
+        let mut signals: SmallVec<[_; FEW]> =
+            ended.signals.iter().map(|(timeline, value)| signal(*timeline, *value)).collect();
+        signals.push(signal(inner.progress.as_raw(), value));
+        let own = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
+        let own = (!ended.is_empty()).then_some(own);
+        let batches: SmallVec<[_; 2]> = own.into_iter().chain(batch).collect();
+        // SAFETY: VUID-vkQueueSubmit2-commandBuffer-03874: ended, never submitted since. Its pool lives in `running` until the
+        // value of `progress` is reached. VUID-VkSubmitInfo2-semaphore-03882: the values rise, `progress` by the lock held
+        // here and the others by the contract of `end`. The rest is the caller's.
+        let submitted = unsafe { queue.submit(&batches, fence) };
+        let mut state = inner.state();
+        if let Err(error) = submitted {
+            // On a lost device nothing runs, and nothing is waited for.
+            if !error.is_device_lost() {
+                state.put_back(ended);
+            }
+            return Err(error.into());
+        }
+        if !ended.is_empty() {
+            state.submitted = value;
+            state.running.extend(ended.commands.into_iter().map(|commands| (value, commands)));
+        }
+        Ok(())
+    }
+
+    /// Submits all that was recorded and waits until it has run, for at most `limit`; returns whether it has.
+    pub(super) fn drain(&self, limit: Duration) -> Result<bool> {
+        self.0.state().end_open()?;
+        self.flush()?;
+        let submitted = self.0.state().submitted;
+        match self.0.progress.wait(submitted, limit) {
+            Ok(()) => Ok(true),
+            Err(vk_export::Error::Timeout { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing under this lock can leave it half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queue(&self) -> Result<&Queue> {
+        self.device.queue_of(self.queue).ok_or_else(|| Error::InvalidArgument {
+            object: "the inline backend".into(),
+            reason: format!("\"{}\" has no {} queue any more", self.device.name(), self.queue),
+        })
+    }
+
+    /// Segment that are recording.
+    fn take_idle(&self, state: &mut State) -> Result<Segment> {
+        if state.idle.is_empty() && !state.running.is_empty() {
+            let reached = self.progress.value()?;
+            while let Some((_, commands)) = state.running.pop_front_if(|(value, _)| *value <= reached) {
+                state.idle.push(commands);
+            }
+        }
+        let mut commands = match state.idle.pop() {
+            Some(commands) => commands,
+            None => Segment::new(&self.device, self.queue()?)?,
+        };
+        // SAFETY: new, or the submission that it was in has signalled `progress` behind it.
+        unsafe { commands.begin() }?;
+        Ok(commands)
+    }
+}
+
+impl State {
+    fn end_open(&mut self) -> Result<()> {
+        let Some(mut open) = self.open.take() else { return Ok(()) };
+        // SAFETY: it has been recording since it was taken. On an error it is dropped, never submitted.
+        unsafe { open.end() }?;
+        self.ended.commands.push(open);
+        Ok(())
+    }
+
+    /// Before what has been ended meanwhile.
+    fn put_back(&mut self, mut first: Ended) {
+        let later = std::mem::take(&mut self.ended);
+        first.commands.extend(later.commands);
+        for (timeline, value) in later.signals {
+            match first.signals.iter_mut().find(|(known, _)| *known == timeline) {
+                Some((_, last)) => *last = value,
+                None => first.signals.push((timeline, value)),
+            }
+        }
+        self.ended = first;
+    }
+}
+
+impl Ended {
+    fn is_empty(&self) -> bool {
+        self.commands.is_empty() && self.signals.is_empty()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        match self.progress.wait(state.submitted, PATIENCE) {
+            Ok(()) => {}
+            Err(error) if error.is_device_lost() => {}
+            Err(error) => {
+                log_error!("kernels that may still run are kept for good: {error}");
+                std::mem::forget((Arc::clone(&self.progress), std::mem::take(&mut state.running)));
+            }
+        }
+    }
+}

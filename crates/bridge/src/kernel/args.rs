@@ -1,0 +1,171 @@
+//! Arguments of kernels, packed as CUDA packs them.
+
+use bytemuck::Pod;
+use smallvec::SmallVec;
+use vk_export::PtxEntry;
+
+use crate::compute::inline::segment::Keep;
+use crate::error::{Error, Result};
+use crate::kernel::buffer::KernelBuffer;
+use crate::kernel::image::{KernelSurface, KernelTexture};
+use crate::kernel::memory::KernelMemory;
+
+/// Bytes of arguments that need no heap.
+const FEW: usize = 256;
+
+/// An argument of a kernel: a number or a structure ([`Pod`], with the layout that the kernel's source gives it), a
+/// [`KernelBuffer`], [`KernelMemory`], [`KernelSurface`] or [`KernelTexture`]. The trait is closed.
+#[allow(private_bounds)] // Closed on purpose.
+pub trait KernelArg: Pack {}
+
+impl<A: Pack> KernelArg for A {}
+
+/// The arguments of a launch: a tuple of up to twelve, in the order of the kernel's parameters. The trait is closed.
+#[allow(private_bounds)] // Closed on purpose.
+pub trait KernelArgs: PackAll {}
+
+impl<A: PackAll> KernelArgs for A {}
+
+/// How an argument becomes bytes.
+pub(crate) trait Pack {
+    /// Calls `put` with the bytes.
+    fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()>;
+
+    /// What the kernel uses of it, if the launch is to keep that alive.
+    fn keep(&self) -> Option<Keep> {
+        None
+    }
+}
+
+/// How the arguments of a launch become bytes.
+pub(crate) trait PackAll {
+    /// Arguments.
+    const COUNT: usize;
+
+    fn pack_all(&self, packed: &mut Packed<'_>) -> Result<()>;
+}
+
+impl<T: Pod> Pack for T {
+    fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
+        put(bytemuck::bytes_of(self))
+    }
+}
+
+impl<T> Pack for KernelBuffer<'_, T> {
+    fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
+        self.address().pack(put)
+    }
+}
+
+impl Pack for KernelSurface<'_> {
+    fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
+        self.handle().pack(put)
+    }
+}
+
+impl Pack for KernelTexture<'_> {
+    fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
+        self.handle().pack(put)
+    }
+}
+
+impl<T> Pack for &KernelMemory<T> {
+    fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
+        self.address().pack(put)
+    }
+
+    fn keep(&self) -> Option<Keep> {
+        Some(KernelMemory::keep(self))
+    }
+}
+
+/// Arguments as the driver takes them, each at the offset that the kernel's PTX gives it.
+pub(crate) struct Packed<'e> {
+    entry: &'e PtxEntry,
+    next: usize,
+    pub(crate) bytes: SmallVec<[u8; FEW]>,
+    pub(crate) keep: SmallVec<[Keep; 4]>,
+}
+
+impl<'e> Packed<'e> {
+    /// Packs arguments for a kernel.
+    ///
+    /// # Errors
+    /// [`Error::Launch`] for another number of arguments than the kernel has, or one of another size.
+    pub(crate) fn new<A: KernelArgs>(entry: &'e PtxEntry, args: &A) -> Result<Self> {
+        let expected = entry.params().len();
+        if A::COUNT != expected {
+            return Err(launch_error(entry, format!("it takes {expected} arguments, and {} were given", A::COUNT)));
+        }
+        let bytes = SmallVec::from_elem(0, entry.args_size());
+        let mut packed = Self { entry, next: 0, bytes, keep: SmallVec::new() };
+        args.pack_all(&mut packed)?;
+        Ok(packed)
+    }
+
+    fn push(&mut self, arg: &impl Pack) -> Result<()> {
+        let (entry, index) = (self.entry, self.next);
+        self.next += 1;
+        let Some(param) = entry.params().get(index) else { return Ok(()) };
+        let bytes = &mut self.bytes;
+        arg.pack(|from| {
+            let to = bytes.get_mut(param.offset..).and_then(|rest| rest.get_mut(..param.size));
+            match to.filter(|to| to.len() == from.len()) {
+                Some(to) => {
+                    to.copy_from_slice(from);
+                    Ok(())
+                }
+                None => Err(launch_error(
+                    entry,
+                    format!(
+                        "argument {index} has {} bytes, and the kernel's parameter has {}; the two sources must agree on its \
+                         type",
+                        from.len(),
+                        param.size
+                    ),
+                )),
+            }
+        })?;
+        self.keep.extend(arg.keep());
+        Ok(())
+    }
+}
+
+/// The error of a launch that was refused before the driver saw it.
+pub(crate) fn launch_error(entry: &PtxEntry, reason: String) -> Error {
+    Error::Launch { kernel: entry.name().to_owned(), reason }
+}
+
+impl PackAll for () {
+    const COUNT: usize = 0;
+
+    fn pack_all(&self, _: &mut Packed<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+macro_rules! tuple {
+    ($($name:ident $index:tt),+) => {
+        impl<$($name: KernelArg),+> PackAll for ($($name,)+) {
+            const COUNT: usize = [$($index),+].len();
+
+            fn pack_all(&self, packed: &mut Packed<'_>) -> Result<()> {
+                $(packed.push(&self.$index)?;)+
+                Ok(())
+            }
+        }
+    };
+}
+
+tuple!(A 0);
+tuple!(A 0, B 1);
+tuple!(A 0, B 1, C 2);
+tuple!(A 0, B 1, C 2, D 3);
+tuple!(A 0, B 1, C 2, D 3, E 4);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11);

@@ -1,0 +1,53 @@
+//! [`KernelBuffer`]: a shared buffer as a kernel argument.
+
+use std::marker::PhantomData;
+
+use vk_export::ash::vk;
+
+/// A shared buffer as a kernel argument: a pointer to its elements on the device, lent for a turn.
+#[derive(Debug)]
+pub struct KernelBuffer<'t, T> {
+    address: u64,
+    len: usize,
+    vulkan: Option<vk::Buffer>,
+    elements: PhantomData<fn() -> &'t mut [T]>,
+}
+
+impl<T> Clone for KernelBuffer<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+// A kernel may be given it twice; what it does with the pointers is part of the launch's contract.
+impl<T> Copy for KernelBuffer<'_, T> {}
+
+impl<T> KernelBuffer<'_, T> {
+    pub(crate) fn on_stream(address: u64, len: usize) -> Self {
+        Self { address, len, vulkan: None, elements: PhantomData }
+    }
+
+    pub(crate) fn on_queue(address: u64, len: usize, buffer: vk::Buffer) -> Self {
+        Self { address, len, vulkan: Some(buffer), elements: PhantomData }
+    }
+
+    /// The address of the first element, as the kernels of this compute side see it.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// The Vulkan buffer, for [`KernelWork::record`](crate::KernelWork::record); `None` on a CUDA stream.
+    pub fn as_raw(&self) -> Option<vk::Buffer> {
+        self.vulkan
+    }
+
+    /// The length in elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Returns `false`: a shared buffer has at least one element.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}

@@ -1,0 +1,99 @@
+//! [`KernelImage`]: a shared image as kernels see it.
+
+use std::marker::PhantomData;
+
+use cuda_import::{ImageViewMut, Texel, TextureInfo};
+use vk_export::Image;
+use vk_export::ash::vk;
+
+use crate::compute::inline::image::InlineImage;
+use crate::error::Result;
+
+/// A shared image as kernels see it, lent for a turn: [`surface`](Self::surface) and [`texture`](Self::texture) are arguments.
+#[derive(Debug)]
+pub struct KernelImage<'t, T>(On<'t, T>);
+
+#[derive(Debug)]
+enum On<'t, T> {
+    Stream(ImageViewMut<'t, T>),
+    Queue { handles: &'t InlineImage<T>, image: &'t Image, format: vk::Format },
+}
+
+/// One mip level of an image as a kernel loads and stores it: an argument of type `cudaSurfaceObject_t`.
+#[doc(alias = "CUsurfObject")]
+#[doc(alias = "vkGetImageViewHandleNVX")]
+#[derive(Debug, Clone, Copy)]
+pub struct KernelSurface<'t> {
+    handle: u64,
+    image: PhantomData<&'t ()>,
+}
+
+/// An image as a kernel samples it: an argument of type `cudaTextureObject_t`.
+#[doc(alias = "CUtexObject")]
+#[doc(alias = "vkGetImageViewHandleNVX")]
+#[derive(Debug, Clone, Copy)]
+pub struct KernelTexture<'t> {
+    handle: u64,
+    image: PhantomData<&'t ()>,
+}
+
+impl<'t, T> KernelImage<'t, T> {
+    pub(crate) fn on_stream(view: ImageViewMut<'t, T>) -> Self {
+        Self(On::Stream(view))
+    }
+
+    pub(crate) fn on_queue(handles: &'t InlineImage<T>, image: &'t Image, format: vk::Format) -> Self {
+        Self(On::Queue { handles, image, format })
+    }
+
+    /// The Vulkan image, for [`KernelWork::record`](crate::KernelWork::record); `None` on a CUDA stream.
+    pub fn vulkan(&self) -> Option<&'t Image> {
+        match self.0 {
+            On::Stream(_) => None,
+            On::Queue { image, .. } => Some(image),
+        }
+    }
+}
+
+impl<T: Texel> KernelImage<'_, T> {
+    /// One mip level for loads and stores. Made once; it costs a driver call the first time, and a look into a list afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Cuda`](crate::Error::Cuda) or [`Error::Vulkan`](crate::Error::Vulkan) for a level that is not there, and for
+    /// what the driver refuses.
+    pub fn surface(&self, level: u32) -> Result<KernelSurface<'_>> {
+        let handle = match &self.0 {
+            On::Stream(view) => view.surface(level)?.as_raw(),
+            On::Queue { handles, image, .. } => handles.surface(image, level)?,
+        };
+        Ok(KernelSurface { handle, image: PhantomData })
+    }
+
+    /// The image for sampling. Made once per description, as [`surface`](Self::surface).
+    ///
+    /// In command buffers the image is sampled with normalized coordinates, in its own format.
+    ///
+    /// # Errors
+    /// As [`surface`](Self::surface), and for a description that this compute side cannot sample with.
+    pub fn texture(&self, info: &TextureInfo) -> Result<KernelTexture<'_>> {
+        let handle = match &self.0 {
+            On::Stream(view) => view.texture(info)?.as_raw(),
+            On::Queue { handles, image, format } => handles.texture(image, *format, info)?,
+        };
+        Ok(KernelTexture { handle, image: PhantomData })
+    }
+}
+
+impl KernelSurface<'_> {
+    /// The object, as the kernel gets it; it is dead once the turn is over.
+    pub fn handle(&self) -> u64 {
+        self.handle
+    }
+}
+
+impl KernelTexture<'_> {
+    /// The object, as the kernel gets it; it is dead once the turn is over.
+    pub fn handle(&self) -> u64 {
+        self.handle
+    }
+}

@@ -1,0 +1,160 @@
+//! Device memory of the program's own, for kernels alone.
+#![allow(unsafe_code)] // Copies.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytemuck::Pod;
+use cuda_import::cudarc::driver::{CudaSlice, DevicePtr};
+use vk_export::ash::vk;
+use vk_export::{
+    Buffer, BufferInfo, ExportDevice, OneTimeCommands, Placement, Queue, QueueKind, Semaphore, SemaphoreInfo,
+    SemaphoreKind,
+};
+
+use crate::compute::Compute;
+use crate::compute::inline::segment::Keep;
+use crate::compute::side::Sided;
+use crate::error::{Error, Result};
+
+/// How long the copy of the first contents may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Device memory that kernels keep their state in, on the compute side where they run; Vulkan's commands do not see it.
+///
+/// A launch that it is an argument of keeps it: dropping it while kernels use it is fine. It is for exchanges of the [`Compute`]
+/// that it was made with.
+#[derive(Debug)]
+pub struct KernelMemory<T> {
+    memory: Arc<Memory>,
+    address: u64,
+    len: usize,
+    element: PhantomData<fn() -> T>,
+}
+
+#[derive(Debug)]
+enum Memory {
+    Cuda(#[allow(dead_code)] CudaSlice<u8>), // Kept, and freed behind the stream's work.
+    Vulkan(#[allow(dead_code)] Buffer),
+}
+
+impl Compute {
+    /// Makes device memory for kernels, with these elements in it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for no elements, and on the CPU; else the failed call.
+    pub fn kernel_memory<T: Pod>(&self, name: &str, contents: &[T]) -> Result<KernelMemory<T>> {
+        let bytes: &[u8] = bytemuck::cast_slice(contents);
+        let object = || format!("kernel memory \"{name}\"");
+        if bytes.is_empty() {
+            return Err(Error::InvalidArgument { object: object(), reason: "it has no bytes".into() });
+        }
+        let (memory, address) = match self.side() {
+            Sided::Cuda(cuda) => {
+                let failed = |error: cuda_import::cudarc::driver::DriverError| Error::Module {
+                    module: name.to_owned(),
+                    reason: format!("{} bytes of device memory: {error}", bytes.len()),
+                };
+                let memory = cuda.stream().clone_htod(bytes).map_err(failed)?;
+                let address = memory.device_ptr(cuda.stream()).0;
+                (Memory::Cuda(memory), address)
+            }
+            Sided::Inline(inline) => {
+                let kind = inline.stream().queue_kind();
+                let buffer = self.upload(name, bytes, kind)?;
+                let address = buffer.device_address().ok_or_else(|| Error::InvalidArgument {
+                    object: object(),
+                    reason: "its device has no buffer addresses".into(),
+                })?;
+                (Memory::Vulkan(buffer), address)
+            }
+            Sided::Host(_) => {
+                return Err(Error::InvalidArgument {
+                    object: object(),
+                    reason: "the CPU backend runs closures, which keep their state themselves".into(),
+                });
+            }
+        };
+        Ok(KernelMemory { memory: Arc::new(memory), address, len: contents.len(), element: PhantomData })
+    }
+
+    /// A buffer for Vulkan alone with these bytes in it.
+    fn upload(&self, name: &str, bytes: &[u8], kind: QueueKind) -> Result<Buffer> {
+        let device = self.device();
+        let queue = device.queue_of(kind).unwrap_or_else(|| device.queue());
+        let size = bytes.len() as u64;
+        let usage = vk::BufferUsageFlags::TRANSFER_SRC;
+        let from = Buffer::new(device, &BufferInfo { name, size, usage, placement: Placement::HostVisible })?;
+        let usage = vk::BufferUsageFlags::TRANSFER_DST | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS;
+        let to = Buffer::new(device, &BufferInfo { name, size, usage, placement: Placement::DeviceLocal })?;
+        let start = from.host_ptr().ok_or_else(|| Error::InvalidArgument {
+            object: format!("kernel memory \"{name}\""),
+            reason: "the driver has not mapped the memory for its contents".into(),
+        })?;
+        // SAFETY: the buffer has exactly this many bytes, mapped, and nothing else knows it.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), start.as_ptr(), bytes.len()) };
+        let copy = |commands| {
+            let region = [vk::BufferCopy::default().size(size)];
+            // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both have `size` bytes; the usages are those of a copy.
+            unsafe { device.as_raw().cmd_copy_buffer(commands, from.as_raw(), to.as_raw(), &region) };
+            let barrier = [vk::MemoryBarrier2::default()
+                .src_stage_mask(vk::PipelineStageFlags2::ALL_TRANSFER)
+                .src_access_mask(vk::AccessFlags2::TRANSFER_WRITE)
+                .dst_stage_mask(vk::PipelineStageFlags2::COMPUTE_SHADER)
+                .dst_access_mask(vk::AccessFlags2::MEMORY_READ | vk::AccessFlags2::MEMORY_WRITE)];
+            let dependency = vk::DependencyInfo::default().memory_barriers(&barrier);
+            // SAFETY: recording, outside a render pass; the kernels come later on the same queue.
+            unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
+        };
+        // SAFETY: the queue is the device's own; the copy keeps its Valid Usage, see above.
+        let commands = unsafe { OneTimeCommands::record(device, queue, name, copy) }?;
+        let ran = run(device, queue, &commands);
+        if let Err(error) = ran {
+            // The copy may still run.
+            std::mem::forget((commands, from, to));
+            return Err(error);
+        }
+        Ok(to)
+    }
+}
+
+/// Submits and waits.
+fn run(device: &ExportDevice, queue: &Queue, commands: &OneTimeCommands) -> Result<()> {
+    let info = SemaphoreInfo { name: "upload", kind: SemaphoreKind::Timeline, exportable: false };
+    let done = Semaphore::new(device, &info)?;
+    let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands.as_raw())];
+    let signals = [vk::SemaphoreSubmitInfo::default()
+        .semaphore(done.as_raw())
+        .value(1)
+        .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
+    let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
+    // SAFETY: recorded for this queue, alive until the wait below has seen it end, or forever.
+    unsafe { queue.submit(&[batch], vk::Fence::null()) }?;
+    let waited = done.wait(1, LIMIT);
+    if waited.is_err() {
+        std::mem::forget(done);
+    }
+    Ok(waited?)
+}
+
+impl<T> KernelMemory<T> {
+    /// The address of the first element, as the kernels of its compute side see it.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// The length in elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Returns `false`: there is at least one element.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(crate) fn keep(&self) -> Keep {
+        Arc::clone(&self.memory) as Keep
+    }
+}

@@ -1,0 +1,8 @@
+//! Kernels of the program's own, launched on every compute side that runs CUDA code in the same way.
+
+pub(crate) mod args;
+pub(crate) mod buffer;
+pub(crate) mod image;
+pub(crate) mod memory;
+pub(crate) mod module;
+pub(crate) mod work;

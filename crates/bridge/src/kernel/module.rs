@@ -1,0 +1,135 @@
+//! Kernels that were loaded from PTX.
+
+use std::sync::Arc;
+
+use cuda_import::cudarc::driver::sys::CUfunction_attribute;
+use cuda_import::cudarc::driver::{CudaFunction, CudaModule as LoadedModule};
+use cuda_import::cudarc::nvrtc;
+use vk_export::{Ptx, PtxEntry};
+
+use crate::compute::Compute;
+use crate::compute::inline::segment::Keep;
+use crate::compute::side::Sided;
+use crate::error::{Error, Result};
+
+/// CUDA kernels in PTX form, loaded for the side that a [`Compute`] is. Cloning it gives the same one.
+#[derive(Debug, Clone)]
+pub struct KernelModule {
+    name: Arc<str>,
+    ptx: Arc<Ptx>,
+    loaded: Loaded,
+}
+
+#[derive(Debug, Clone)]
+enum Loaded {
+    Stream(Arc<LoadedModule>),
+    Queue(vk_export::KernelModule),
+}
+
+/// A kernel that [`KernelWork::launch`](crate::KernelWork::launch) launches. It keeps its module. Cloning it gives the same one.
+#[derive(Debug, Clone)]
+pub struct Kernel(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    entry: PtxEntry,
+    function: Function,
+}
+
+/// What a launch goes to.
+#[derive(Debug)]
+pub(crate) enum Function {
+    Stream(CudaFunction),
+    Queue(vk_export::Kernel),
+}
+
+impl Compute {
+    /// Loads kernels from PTX, the text that `nvcc --ptx` writes, for streams or command buffers as this compute side is. `name`
+    /// is for errors.
+    ///
+    /// The text is parsed first, for the kernels' parameters and limits. Kernels for command buffers must not contain what hangs
+    /// a Vulkan queue, see [`Ptx`](crate::Ptx).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] on the CPU, which runs closures; [`vk_export::Error::Missing`] for command buffers of a device
+    /// that runs no kernels there, where streams ([`Backend::Cuda`](crate::Backend::Cuda)) may do; what [`Ptx::new`](vk_export::Ptx::new) says; or what the
+    /// driver says, with its compile log on streams.
+    #[doc(alias = "cuModuleLoadData")]
+    #[doc(alias = "vkCreateCuModuleNVX")]
+    pub fn load(&self, name: &str, ptx: &str) -> Result<KernelModule> {
+        let parsed = Ptx::new(ptx)?;
+        let loaded = match self.side() {
+            Sided::Cuda(cuda) => {
+                let loaded = cuda.stream().context().load_module(nvrtc::Ptx::from_src(ptx));
+                Loaded::Stream(
+                    loaded.map_err(|error| Error::Module { module: name.to_owned(), reason: error.to_string() })?,
+                )
+            }
+            Sided::Inline(_) => {
+                self.device().require_cuda_kernels("CUDA kernels in command buffers")?;
+                Loaded::Queue(vk_export::KernelModule::new(self.device(), name, &parsed)?)
+            }
+            Sided::Host(_) => {
+                return Err(Error::InvalidArgument {
+                    object: format!("module \"{name}\""),
+                    reason: "the CPU backend runs closures, not kernels; ask `Compute::backend` first".into(),
+                });
+            }
+        };
+        Ok(KernelModule { name: name.into(), ptx: Arc::new(parsed), loaded })
+    }
+}
+
+impl KernelModule {
+    /// The name given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The names of its kernels, as the PTX has them.
+    pub fn kernels(&self) -> impl Iterator<Item = &str> {
+        self.ptx.entries().iter().map(PtxEntry::name)
+    }
+
+    /// A kernel by its name in the PTX: that of an `extern "C"` function, or the mangled one.
+    ///
+    /// # Errors
+    /// [`Error::Module`] with the names that there are, or with what the driver says.
+    #[doc(alias = "cuModuleGetFunction")]
+    #[doc(alias = "vkCreateCuFunctionNVX")]
+    pub fn kernel(&self, name: &str) -> Result<Kernel> {
+        let failed = |reason| Error::Module { module: self.name.to_string(), reason };
+        let Some(entry) = self.ptx.entry(name) else {
+            let there: Vec<_> = self.kernels().collect();
+            return Err(failed(format!("it has no kernel \"{name}\"; it has {}", there.join(", "))));
+        };
+        let function = match &self.loaded {
+            Loaded::Stream(module) => {
+                let function = module.load_function(name).map_err(|error| failed(error.to_string()))?;
+                // Loads what is loaded lazily: a first launch would do so, and wait for a stream that waits for Vulkan (CUDA
+                // programming guide, "Lazy Loading").
+                function
+                    .get_attribute(CUfunction_attribute::CU_FUNC_ATTRIBUTE_NUM_REGS)
+                    .map_err(|error| failed(error.to_string()))?;
+                Function::Stream(function)
+            }
+            Loaded::Queue(module) => Function::Queue(module.kernel(name)?),
+        };
+        Ok(Kernel(Arc::new(Inner { entry: entry.clone(), function })))
+    }
+}
+
+impl Kernel {
+    /// Its parameters and limits, as the PTX states them.
+    pub fn entry(&self) -> &PtxEntry {
+        &self.0.entry
+    }
+
+    pub(crate) fn keep(&self) -> Keep {
+        Arc::clone(&self.0) as Keep
+    }
+
+    pub(crate) fn function(&self) -> &Function {
+        &self.0.function
+    }
+}

@@ -1,0 +1,117 @@
+//! Work recorded into command buffers of the Vulkan queue: the order that takes the place of semaphores.
+//!
+//! Kernels need an NVIDIA GPU; the order is the same for other commands, which every device has.
+#![allow(unsafe_code)] // Recording and submitting.
+#![allow(clippy::unwrap_used)] // Tests.
+
+mod order;
+mod refused;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bridge::ash::vk;
+use bridge::{
+    BufferAccess, BufferSpec, Compute, ComputeTurn, Direction, Exchange, ExchangeInfo, ExportDevice, KernelWork,
+    QueueKind, Work,
+};
+use bridge_tests::{Rig, assert_silent};
+
+const LEN: usize = 4 << 10;
+const SIZE: u64 = 4 * LEN as u64;
+
+type Words = BufferSpec<u32>;
+
+/// A device and its inline compute side, for a test of order; the layer is silent in the end.
+struct Inline {
+    // Field order is drop order.
+    compute: Compute,
+    device: ExportDevice,
+    /// One test at a time: what is alive is counted.
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Inline {
+    fn open() -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let device = Rig::open_own();
+        Self { compute: Compute::inline(&device, QueueKind::Graphics).unwrap(), device, _turn: turn }
+    }
+
+    fn exchange(&self, name: &str, slots: usize) -> Exchange<Words> {
+        Exchange::new(&self.compute, &info(name, slots), words()).unwrap()
+    }
+
+    fn finish(self) {
+        assert_silent(&self.device);
+    }
+}
+
+fn info(name: &str, slots: usize) -> ExchangeInfo<'_> {
+    ExchangeInfo { name, slots, timeout: Rig::LONG, ..Default::default() }
+}
+
+fn words() -> Words {
+    BufferSpec::new(LEN, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE)
+}
+
+fn work<D: Direction>(turn: &mut ComputeTurn<Words, D>) -> KernelWork<'_, Words> {
+    match turn.work() {
+        Work::Inline(work) => work,
+        _ => panic!("the work is not in command buffers"),
+    }
+}
+
+/// Records: fill a turn's buffer with one word.
+fn fill<D: Direction>(inline: &Inline, turn: &mut ComputeTurn<Words, D>, word: u32) {
+    let work = work(turn);
+    let buffer = work.resources.as_raw().unwrap();
+    let record = |commands| {
+        transfer_after(&inline.device, commands);
+        // SAFETY: recording; the buffer has whole words, and may be filled.
+        unsafe { inline.device.as_raw().cmd_fill_buffer(commands, buffer, 0, vk::WHOLE_SIZE, word) };
+        transfer_before(&inline.device, commands);
+    };
+    // SAFETY: the fill has barriers from and to what is around it, and uses the turn's own buffer.
+    unsafe { work.record(record) }.unwrap();
+}
+
+/// Records: copy the buffer of one turn into that of another, as a part of the second's work.
+fn copy<D: Direction, E: Direction>(inline: &Inline, from: &mut ComputeTurn<Words, D>, to: &mut ComputeTurn<Words, E>) {
+    let (from, to) = (work(from), work(to));
+    let (source, target) = (from.resources.as_raw().unwrap(), to.resources.as_raw().unwrap());
+    let record = |commands| {
+        transfer_after(&inline.device, commands);
+        let region = [vk::BufferCopy::default().size(SIZE)];
+        // SAFETY: recording; both have this size, and may be copied.
+        unsafe { inline.device.as_raw().cmd_copy_buffer(commands, source, target, &region) };
+        transfer_before(&inline.device, commands);
+    };
+    // SAFETY: as in `fill`, with the buffers of both turns.
+    unsafe { to.record(record) }.unwrap();
+}
+
+fn transfer_after(device: &ExportDevice, commands: vk::CommandBuffer) {
+    barrier(device, commands, vk::PipelineStageFlags2::COMPUTE_SHADER, vk::PipelineStageFlags2::ALL_TRANSFER);
+}
+
+fn transfer_before(device: &ExportDevice, commands: vk::CommandBuffer) {
+    barrier(device, commands, vk::PipelineStageFlags2::ALL_TRANSFER, vk::PipelineStageFlags2::COMPUTE_SHADER);
+}
+
+fn barrier(
+    device: &ExportDevice,
+    commands: vk::CommandBuffer,
+    from: vk::PipelineStageFlags2,
+    to: vk::PipelineStageFlags2,
+) {
+    let all = vk::AccessFlags2::MEMORY_READ | vk::AccessFlags2::MEMORY_WRITE;
+    let barrier = [vk::MemoryBarrier2::default()
+        .src_stage_mask(from)
+        .src_access_mask(all)
+        .dst_stage_mask(to)
+        .dst_access_mask(all)];
+    let dependency = vk::DependencyInfo::default().memory_barriers(&barrier);
+    // SAFETY: recording, outside a render pass.
+    unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
+}
