@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use bridge::ash::vk;
 use bridge::vk_export::{EnabledFeatures, Error, ExportDevice, MINIMUM_API_VERSION, QueueLock};
-use bridge::{Backend, BufferAccess, BufferSpec, Exchange, ExchangeInfo, ImageAccess, ImageSpec, SubmitParts};
+use bridge::{
+    Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LiveObjects, QueueKind,
+    SubmitParts,
+};
 use bridge_tests::{Commands, Engine, Filler, Gate, Readback, Rig, case_on};
 
 #[test]
@@ -237,10 +240,67 @@ fn new_images_wait_for_the_engine(backend: Backend) {
     }
     exchange.close().unwrap();
 
+    new_sizes_wait_for_the_engine(&compute, &commands);
+
     // In one call, where the engine says when.
     let mut exchange = Exchange::render_first(&compute, &info, image()).unwrap();
     exchange.initialise().unwrap();
     exchange.initialise().unwrap();
     exchange.begin().unwrap().skip();
     exchange.close().unwrap();
+}
+
+/// Images that replace others are new: the engine hands them over once more, while it still uses the old ones.
+fn new_sizes_wait_for_the_engine(compute: &Compute, commands: &Commands) {
+    let device = compute.device();
+    let image = ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [16, 16], ImageAccess::TRANSFER_READ);
+    let info = ExchangeInfo { name: "window", slots: 2, timeout: Rig::LONG, ..Default::default() };
+    let before = LiveObjects::now();
+    let mut exchange = Exchange::new(compute, &info, image).unwrap();
+    // Resized before it was ever used.
+    exchange.resize([20, 20]).unwrap();
+    exchange.initialise().unwrap();
+    for side in [24, 32] {
+        let gate = Gate::new(device);
+        gate.hold_queue(device, QueueKind::Graphics);
+        let turn = exchange.begin().unwrap().finish().unwrap();
+        let recorded = commands.record(&turn, |_| {});
+        // SAFETY: recorded with the turn's barriers; waited for when the command buffer is recorded again.
+        let old = unsafe { turn.submit(&[recorded]) }.unwrap();
+        exchange.resize([side, side]).unwrap();
+        assert!(exchange.needs_initial() && !old.is_reached().unwrap(), "nothing is waited for, nothing is submitted");
+        assert!(matches!(exchange.begin(), Err(bridge::Error::NotInitialised { .. })));
+        gate.open();
+        old.wait(Rig::LONG).unwrap();
+        let raw = commands.begin();
+        // SAFETY: it records, and is submitted below.
+        let initial = unsafe { exchange.record_initial(raw) }.unwrap();
+        commands.end();
+        let error = exchange.resize([1, 1]).unwrap_err().to_string();
+        assert!(error.contains("`InitialTurn`"), "{error}");
+        let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [initial.signal()]);
+        let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
+        // SAFETY: the engine's own submission; closing waits for it.
+        unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+        // SAFETY: submitted a moment ago.
+        commands.note(unsafe { initial.submitted() });
+        let turn = exchange.begin().unwrap().finish().unwrap();
+        assert_eq!(turn.resources().extent(), vk::Extent2D { width: side, height: side });
+        turn.skip();
+    }
+    // A lent turn that was dropped may have been submitted: images do not mind, and what it may use is kept.
+    drop(exchange.begin().unwrap().finish().unwrap().lend().unwrap());
+    exchange.resize([8, 8]).unwrap();
+    exchange.initialise().unwrap();
+    exchange.begin().unwrap().skip().unwrap();
+    assert!(
+        LiveObjects::now().images >= before.images + 4,
+        "the old images are kept until a later signal of the queue"
+    );
+    let turn = exchange.begin().unwrap().finish().unwrap();
+    let recorded = commands.record(&turn, |_| {});
+    // SAFETY: recorded with the turn's barriers; waited for right here.
+    unsafe { turn.submit(&[recorded]) }.unwrap().wait(Rig::LONG).unwrap();
+    exchange.close().unwrap();
+    assert_eq!(LiveObjects::now(), before);
 }

@@ -1,0 +1,66 @@
+//! Resources are replaced while frames are in flight: contents kept, order kept, nothing lost, nothing left.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+
+mod contents;
+mod images;
+mod order;
+mod refused;
+
+use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, RenderTurn};
+use bridge_tests::{Readback, Rig, on_both_backends};
+
+use contents::{
+    every_slot_keeps_its_contents, graphs_are_captured_anew, many_resources_grow_together, pooled_buffers_grow,
+    two_hundred_times_leave_nothing, vulkan_first_keeps_its_contents,
+};
+use images::{frames_in_flight_keep_their_images, images_follow_every_size, images_with_buffers, mips_follow};
+use order::{
+    copied_too_early_the_contents_are_stale, frames_in_flight_go_on_with_the_old_buffers,
+    the_copy_waits_for_a_slow_writer, vulkan_reads_a_copy_too_early, vulkan_waits_for_the_copy,
+};
+use refused::{
+    an_open_turn_is_named, lent_turns_that_were_dropped_are_waited_for, nothing_is_waited_for_twice,
+    what_is_too_large_changes_nothing,
+};
+
+on_both_backends!(
+    every_slot_keeps_its_contents,
+    vulkan_first_keeps_its_contents,
+    many_resources_grow_together,
+    pooled_buffers_grow,
+    graphs_are_captured_anew,
+    two_hundred_times_leave_nothing,
+    frames_in_flight_go_on_with_the_old_buffers,
+    the_copy_waits_for_a_slow_writer,
+    copied_too_early_the_contents_are_stale,
+    vulkan_waits_for_the_copy,
+    vulkan_reads_a_copy_too_early,
+    an_open_turn_is_named,
+    what_is_too_large_changes_nothing,
+    lent_turns_that_were_dropped_are_waited_for,
+    nothing_is_waited_for_twice,
+    images_follow_every_size,
+    frames_in_flight_keep_their_images,
+    images_with_buffers,
+    mips_follow,
+);
+
+const LEN: usize = 16 << 10;
+const SIZE: u64 = 4 * LEN as u64;
+const USES: BufferAccess = BufferAccess::TRANSFER_READ.union(BufferAccess::TRANSFER_WRITE);
+
+type Words = BufferSpec<u32>;
+
+fn info(slots: usize) -> ExchangeInfo<'static> {
+    ExchangeInfo { name: "growing", slots, timeout: Rig::LONG, ..Default::default() }
+}
+
+fn words(compute: &Compute, slots: usize) -> Exchange<Words> {
+    Exchange::new(compute, &info(slots), Words::new(LEN, USES)).unwrap()
+}
+
+/// The first `LEN` words of a frame's buffer.
+fn read(readback: &Readback, turn: RenderTurn<Words>) -> Vec<u32> {
+    let source = (turn.resources().as_raw(), SIZE);
+    readback.run(turn, &[source])
+}

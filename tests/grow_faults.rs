@@ -1,0 +1,212 @@
+//! Every call of Vulkan's that replacing resources makes fails once: the error is the driver's, the exchange goes on with what it
+//! had, nothing is leaked, and a second try works. One test: the device's functions are stood in for.
+#![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, c_void};
+use std::sync::{Arc, Mutex};
+
+use bridge::ash::vk;
+use bridge::vk_export::{ExportDevice, QueueLock};
+use bridge::{
+    Backend, BufferAccess, BufferSpec, Compute, Direction, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LiveObjects,
+    Work,
+};
+use bridge_tests::{Engine, Rig, case_on};
+
+/// Counts the calls down while it is armed; the call that finds 0 fails and leaves its name.
+#[derive(Debug, Default)]
+struct Fault {
+    left: Option<usize>,
+    hit: Option<&'static str>,
+}
+
+static FAULT: Mutex<Fault> = Mutex::new(Fault { left: None, hit: None });
+
+fn fails(name: &'static str) -> bool {
+    let mut fault = FAULT.lock().unwrap();
+    let Some(left) = fault.left else { return false };
+    fault.left = left.checked_sub(1);
+    if left == 0 {
+        fault.hit = Some(name);
+    }
+    left == 0
+}
+
+/// Stand-ins that fail when their turn comes, and call the real functions else.
+macro_rules! stand_ins {
+    ($($name:ident($($argument:ident: $kind:ty),+)),+ $(,)?) => {
+        $(
+            #[allow(non_snake_case)]
+            mod $name {
+                use super::*;
+
+                pub(super) type Real = unsafe extern "system" fn($($kind),+) -> vk::Result;
+                pub(super) static REAL: Mutex<Option<Real>> = Mutex::new(None);
+
+                pub(super) unsafe extern "system" fn function($($argument: $kind),+) -> vk::Result {
+                    if fails(stringify!($name)) {
+                        return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
+                    }
+                    let real = REAL.lock().unwrap().unwrap();
+                    // SAFETY: handed on.
+                    unsafe { real($($argument),+) }
+                }
+            }
+        )+
+
+        fn hook(name: &CStr, real: *const c_void) -> *const c_void {
+            match name.to_str().unwrap() {
+                $(
+                    stringify!($name) => {
+                        // SAFETY: the function of that name has this type.
+                        let real = unsafe { std::mem::transmute::<*const c_void, $name::Real>(real) };
+                        *$name::REAL.lock().unwrap() = Some(real);
+                        $name::function as *const c_void
+                    }
+                )+
+                _ => real,
+            }
+        }
+    };
+}
+
+type Any = *const c_void;
+
+stand_ins!(
+    vkCreateBuffer(a: vk::Device, b: Any, c: Any, d: Any),
+    vkCreateImage(a: vk::Device, b: Any, c: Any, d: Any),
+    vkCreateImageView(a: vk::Device, b: Any, c: Any, d: Any),
+    vkAllocateMemory(a: vk::Device, b: Any, c: Any, d: Any),
+    vkBindBufferMemory(a: vk::Device, b: vk::Buffer, c: vk::DeviceMemory, d: u64),
+    vkBindImageMemory(a: vk::Device, b: vk::Image, c: vk::DeviceMemory, d: u64),
+    vkMapMemory(a: vk::Device, b: vk::DeviceMemory, c: u64, d: u64, e: vk::MemoryMapFlags, f: Any),
+    vkCreateCommandPool(a: vk::Device, b: Any, c: Any, d: Any),
+    vkAllocateCommandBuffers(a: vk::Device, b: Any, c: Any),
+    vkBeginCommandBuffer(a: vk::CommandBuffer, b: Any),
+    vkEndCommandBuffer(a: vk::CommandBuffer),
+    vkQueueSubmit2(a: vk::Queue, b: u32, c: Any, d: vk::Fence),
+);
+
+/// The test is the engine's only thread.
+struct Lock;
+
+impl QueueLock for Lock {
+    fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
+        f();
+    }
+}
+
+type Shared = (BufferSpec<u32>, Vec<ImageSpec<u32>>);
+
+fn shared(len: usize, side: u32) -> Shared {
+    let uses = BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE;
+    let image = ImageSpec::new(vk::Format::R32_UINT, [side, side], ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ);
+    (BufferSpec::new(len, uses), vec![image; 2])
+}
+
+#[test]
+fn every_call_may_fail() {
+    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used Vulkan exits.
+    let engine = Box::leak(Box::new(Engine::new(Some(hook))));
+    let mut info = engine.info();
+    info.queue_lock = Some(Arc::new(Lock));
+    // SAFETY: the engine's own handles, which live for ever.
+    let device = unsafe { ExportDevice::adopt(info) }.unwrap();
+    for backend in [Backend::Host, Backend::Cuda] {
+        let Some(compute) = case_on(&device, backend, "every_call_may_fail") else { continue };
+        let info = ExchangeInfo { name: "growing", slots: 2, timeout: Rig::LONG, ..Default::default() };
+        walk(&compute, &|compute| Exchange::new(compute, &info, shared(8, 4)).unwrap());
+        walk(&compute, &|compute| Exchange::render_first(compute, &info, shared(8, 4)).unwrap());
+    }
+    engine.assert_silent();
+}
+
+fn walk<D: Walked>(compute: &Compute, make: &dyn Fn(&Compute) -> Exchange<Shared, D>) {
+    let mut called = BTreeSet::new();
+    for call in 0.. {
+        let before = LiveObjects::now();
+        let mut exchange = make(compute);
+        let alive = LiveObjects::now();
+        for _ in 0..2 {
+            D::frame(&mut exchange, None);
+        }
+        *FAULT.lock().unwrap() = Fault { left: Some(call), hit: None };
+        let replaced = exchange.replace(shared(16, 8));
+        let hit = std::mem::take(&mut *FAULT.lock().unwrap()).hit;
+        let Some(name) = hit else {
+            replaced.unwrap();
+            break;
+        };
+        called.insert(name);
+        let error = replaced.expect_err(name).to_string();
+        assert!(error.contains(name) || name == "vkMapMemory", "call {call}, {name}: {error}");
+        assert_eq!((exchange.resources().0.len(), exchange.resources().1[0].extent()), (8, [4, 4, 1]));
+        // The exchange goes on with what it had, and a second try works.
+        for _ in 0..2 {
+            D::frame(&mut exchange, Some(8));
+        }
+        exchange.replace(shared(16, 8)).expect(name);
+        for _ in 0..2 {
+            D::frame(&mut exchange, Some(16));
+        }
+        let now = LiveObjects::now();
+        assert_eq!(
+            (now.timelines, now.leaked_buffers, now.leaked_images),
+            (alive.timelines, 0, 0),
+            "call {call}, {name}"
+        );
+        exchange.close().expect(name);
+        assert_eq!(LiveObjects::now(), before, "call {call}, {name}");
+    }
+    let expected = ["vkAllocateMemory", "vkBindImageMemory", "vkCreateCommandPool", "vkQueueSubmit2"];
+    assert!(expected.iter().all(|name| called.contains(name)), "{called:?}");
+}
+
+/// A frame that writes 7 everywhere; with `len`, it has to find as many words, of which the first 8 are 7.
+trait Walked: Direction {
+    fn frame(exchange: &mut Exchange<Shared, Self>, len: Option<usize>)
+    where
+        Self: Sized;
+}
+
+impl Walked for bridge::ComputeFirst {
+    fn frame(exchange: &mut Exchange<Shared>, len: Option<usize>) {
+        let mut turn = exchange.begin().unwrap();
+        work(turn.work(), len);
+        // SAFETY: nothing is recorded.
+        unsafe { turn.finish().unwrap().run_once(Rig::LONG, |_, _| {}) }.unwrap();
+    }
+}
+
+impl Walked for bridge::RenderFirst {
+    fn frame(exchange: &mut Exchange<Shared, Self>, len: Option<usize>) {
+        let turn = exchange.begin().unwrap();
+        // SAFETY: nothing is recorded.
+        let mut turn = unsafe { turn.run_once(Rig::LONG, |_, _| {}) }.unwrap();
+        work(turn.work(), len);
+        turn.finish().unwrap();
+    }
+}
+
+fn work(work: Work<'_, Shared>, len: Option<usize>) {
+    match work {
+        Work::Host(host) => host
+            .run(move |(words, _)| {
+                if let Some(len) = len {
+                    assert_eq!((words.len(), &words[..8]), (len, &[7; 8][..]));
+                }
+                words.fill(7);
+            })
+            .unwrap(),
+        Work::Cuda(mut cuda) => {
+            let words = &mut cuda.resources.0;
+            if let Some(len) = len {
+                assert_eq!(words.len(), len);
+                assert_eq!(cuda.stream.clone_dtoh(&words.as_view()).unwrap()[..8], [7; 8]);
+            }
+            cuda.stream.memcpy_htod(&vec![7u32; words.len()], words).unwrap();
+        }
+        _ => unreachable!("no other backend is opened here"),
+    }
+}
