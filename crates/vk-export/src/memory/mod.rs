@@ -204,11 +204,12 @@ impl Memory {
     pub(crate) fn export(&self, name: &str, size: u64) -> Result<(MemoryHandle, MemoryDescriptor)> {
         let object = format!("memory of \"{name}\"");
         let Some(exporter) = &self.exporter else {
+            let placement = if self.mapped.is_some() { Placement::HostVisible } else { Placement::DeviceLocal };
             return Err(Error::NotExportable {
                 object,
                 handle_type: HandleType::NATIVE.as_str(),
                 device: self.device.name().to_owned(),
-                reason: "it was made for Vulkan or the host alone; make it with Placement::Exportable".into(),
+                reason: format!("it was made with Placement::{placement:?}; make it Exportable"),
             });
         };
         let handle = exporter.memory(&self.device, self.raw, &object)?;
