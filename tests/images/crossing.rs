@@ -83,10 +83,7 @@ pub(crate) fn compute_reads<T: Texel>(turn: ComputeTurn<ImageSpec<T>, bridge::Re
 pub(crate) fn made<X>(result: Result<X, Error>) -> Option<X> {
     match result {
         Ok(made) => Some(made),
-        Err(
-            Error::NotMappable { .. }
-            | Error::Vulkan(vk_export::Error::UnsupportedImage { .. } | vk_export::Error::NotExportable { .. }),
-        ) => None,
+        Err(Error::Vulkan(vk_export::Error::UnsupportedImage { .. } | vk_export::Error::NotExportable { .. })) => None,
         Err(error) => panic!("{error}"),
     }
 }

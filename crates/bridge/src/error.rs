@@ -85,18 +85,6 @@ pub enum Error {
         instead: &'static str,
     },
 
-    /// An image that the CPU backend cannot map.
-    #[error(
-        "{object}: the CPU backend maps its images, so they are LINEAR and host-visible, and this one cannot be: {reason}"
-    )]
-    #[non_exhaustive]
-    NotMappable {
-        /// The image.
-        object: String,
-        /// What the Vulkan side said.
-        reason: vk_export::Error,
-    },
-
     /// Kernels that cannot be loaded.
     #[error("module \"{module}\": {reason}")]
     #[non_exhaustive]

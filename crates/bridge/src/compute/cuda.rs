@@ -19,13 +19,17 @@ use crate::error::{Error, Result};
 use crate::handoff;
 use crate::timeline::{Timeline, wait};
 
-/// Memory is exported, and images are tiled as the GPU likes.
+/// Memory is exported.
 pub(super) const SHARING: Sharing = Sharing {
     counterpart: Counterpart::External,
     placement: Placement::Exportable,
-    tiling: vk::ImageTiling::OPTIMAL,
     buffer_usage: vk::BufferUsageFlags::empty(),
 };
+
+/// How Vulkan makes an image for CUDA: tiled as the GPU likes.
+pub(super) fn image_info<'a>(info: &ImageInfo<'a>) -> ImageInfo<'a> {
+    ImageInfo { tiling: vk::ImageTiling::OPTIMAL, placement: SHARING.placement, ..*info }
+}
 
 /// The CUDA side: the device pair and the stream that the exchanges' work goes to.
 pub struct CudaCompute {

@@ -11,12 +11,11 @@ use vk_export::{Counterpart, Placement};
 use crate::error::Result;
 use crate::observe::object::Object;
 
-/// How Vulkan makes and hands over what a compute side maps.
+/// How Vulkan makes the buffers that a compute side maps, and hands everything over.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sharing {
     pub(crate) counterpart: Counterpart,
     pub(crate) placement: Placement,
-    pub(crate) tiling: vk::ImageTiling,
     /// What buffers need besides the uses that they are asked for.
     pub(crate) buffer_usage: vk::BufferUsageFlags,
 }

@@ -35,7 +35,8 @@ pub enum Backend {
     Auto,
     /// CUDA, or an error.
     Cuda,
-    /// The CPU, over memory that both it and the device reach.
+    /// The CPU, over memory that both it and the device reach. Images that it cannot reach are copied when a frame is handed
+    /// over, see [`ImageSpec`](crate::ImageSpec).
     Host,
     /// CUDA kernels recorded into command buffers of the Vulkan queue, or an error. `Auto` never chooses it.
     ///

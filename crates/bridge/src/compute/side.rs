@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytemuck::Pod;
 use cuda_import::{MappedBuffer, MappedImage, Texel};
 use vk_export::ash::vk;
-use vk_export::{Block, Buffer, ExportDevice, Image, ImageInfo, Queue, QueueKind};
+use vk_export::{Block, Buffer, ExportDevice, Image, ImageAccess, ImageInfo, Queue, QueueKind, image_support};
 
 use crate::compute::cuda::{CudaBlock, CudaCompute, CudaLink};
 use crate::compute::host::HostLink;
@@ -21,6 +21,7 @@ use crate::compute::inline::{InlineCompute, InlineLink};
 use crate::compute::mapped::{Mapped, Mapping, Sharing};
 use crate::compute::{cuda, host, inline};
 use crate::error::{Error, Result};
+use crate::image::staging::Staging;
 use crate::observe::object::Object;
 use crate::timeline::Timeline;
 
@@ -204,42 +205,50 @@ impl Side {
         })
     }
 
-    /// Validates an image before Vulkan is asked for it. `layered` is as for [`map_image`](Self::map_image).
-    pub(crate) fn check_image(&self, info: &ImageInfo<'_>, layered: bool) -> Result<()> {
-        match self {
-            Self::Cuda(_) => CudaCompute::check_levels(info, layered),
-            Self::Host(_) | Self::Inline(_) => Ok(()),
-        }
-    }
-
-    /// What images of a format need besides the uses that they are asked for.
-    pub(crate) fn image_usage(&self, device: &ExportDevice, format: vk::Format) -> vk::ImageUsageFlags {
-        match self {
-            Self::Cuda(_) | Self::Host(_) => vk::ImageUsageFlags::empty(),
-            Self::Inline(_) => inline::image_usage(device, format),
-        }
-    }
-
-    /// The error of an image that Vulkan cannot make as this side needs it.
-    pub(crate) fn image_refused(&self, name: &str, reason: vk_export::Error) -> Error {
-        match self {
-            Self::Cuda(_) | Self::Inline(_) => reason.into(),
-            Self::Host(_) => Error::NotMappable { object: format!("shared image \"{name}\""), reason },
-        }
-    }
-
-    /// Maps an image. `layered` is for kernels: whether they see an array of images even if there is one layer.
+    /// Makes an image as this side can reach it, and maps it. The tiling and the placement of `info` are this side's to choose.
+    /// `layered` is for kernels: whether they see an array of images even if there is one layer.
     ///
     /// # Safety
     /// `T` is the texel type of the image's format.
-    pub(crate) unsafe fn map_image<T: Texel>(&self, image: &Image, layered: bool) -> Result<ImageMapping<T>> {
-        Ok(match self {
-            // SAFETY: handed on to the caller.
-            Self::Cuda(cuda) => Sided::Cuda(unsafe { cuda.map_image(image, layered) }?),
-            Self::Host(_) => Sided::Host(HostImage::map(image)?),
-            Self::Inline(_) => Sided::Inline(InlineImage::new()),
-        })
+    pub(crate) unsafe fn share_image<T: Texel>(
+        &self,
+        device: &ExportDevice,
+        info: &ImageInfo<'_>,
+        layered: bool,
+        accesses: ImageAccess,
+    ) -> Result<Reached<T>> {
+        match self {
+            Self::Cuda(cuda) => {
+                CudaCompute::check_levels(info, layered)?;
+                let image = Image::new(device, &cuda::image_info(info))?;
+                // SAFETY: handed on to the caller.
+                let mapping = Sided::Cuda(unsafe { cuda.map_image(&image, layered) }?);
+                Ok(Reached { image, staging: None, mapping })
+            }
+            Self::Host(_) => host::images::share(device, info, accesses),
+            Self::Inline(_) => {
+                let image = Image::new(device, &inline::image_info(device, info))?;
+                Ok(Reached { image, staging: None, mapping: Sided::Inline(InlineImage::new()) })
+            }
+        }
     }
+
+    /// Whether [`share_image`](Self::share_image) makes such an image, as far as the driver tells.
+    pub(crate) fn can_share_image(&self, device: &ExportDevice, info: &ImageInfo<'_>, accesses: ImageAccess) -> bool {
+        match self {
+            Self::Cuda(_) => image_support(device, &cuda::image_info(info)).is_ok_and(|support| support.exportable),
+            Self::Host(_) => host::images::can_share(device, info, accesses),
+            Self::Inline(_) => image_support(device, &inline::image_info(device, info)).is_ok(),
+        }
+    }
+}
+
+/// An image that a side reaches.
+pub(crate) struct Reached<T> {
+    pub(crate) image: Image,
+    /// What it is copied from and to, where the side maps that in the image's place.
+    pub(crate) staging: Option<Staging>,
+    pub(crate) mapping: ImageMapping<T>,
 }
 
 impl BlockMapping {

@@ -1,23 +1,31 @@
-//! The barriers of a slot, computed once and recorded in every frame.
+//! The barriers and copies of a slot, computed once and recorded in every frame.
 #![allow(unsafe_code)] // Recording; sharing what holds raw pointers.
 
 use vk_export::ash::vk;
 use vk_export::{ExportDevice, Handover, ImageHandover};
 
+use crate::image::staging::{COPY, Copies, Staging};
 use crate::observe::live;
 use crate::observe::live::Kind;
 
-/// The barriers of all resources of one slot, as `vkCmdPipelineBarrier2` takes them.
+/// The barriers of all resources of one slot, as `vkCmdPipelineBarrier2` takes them, and the copies of staged images.
 ///
-/// Images change owner and layout in two dependencies, see [`ImageHandover`]; buffers go with the change of owner.
-#[derive(Default)]
+/// Images change owner and layout in two dependencies, see [`ImageHandover`]; buffers go with the change of owner. The copies
+/// stand between the two.
+#[derive(Debug, Default)]
 pub(crate) struct Barriers {
     acquire: Dependency,
+    copies_in: Vec<Copies>,
     transition_in: Dependency,
     transition_out: Dependency,
+    copies_out: Vec<Copies>,
     release: Dependency,
     /// Brings new images to the layout in which the compute side holds them.
     initial: Dependency,
+    /// Gives those to the compute side that it maps itself.
+    first_release: Dependency,
+    /// Shared buffers; staging buffers are part of their images.
+    buffers: usize,
 }
 
 impl Barriers {
@@ -25,6 +33,7 @@ impl Barriers {
     pub(crate) fn add_buffer(&mut self, handover: &Handover) {
         self.acquire.buffers.push(handover.acquire());
         self.release.buffers.push(handover.release());
+        self.buffers += 1;
     }
 
     /// Adds the barriers of an image.
@@ -34,16 +43,39 @@ impl Barriers {
         self.transition_out.images.extend(handover.transition_out());
         self.release.images.push(handover.release());
         self.initial.images.push(handover.initial());
+        self.first_release.images.push(handover.release());
+    }
+
+    /// Adds the barriers and copies of an image that the CPU reaches through a staging buffer.
+    pub(crate) fn add_staged(&mut self, staging: &Staging) {
+        let handover = staging.handover();
+        self.acquire.buffers.push(handover.acquire_rows());
+        self.acquire.images.push(handover.acquire_image());
+        self.copies_in.push(staging.copies().clone());
+        self.transition_in.images.push(handover.transition_in());
+        self.transition_out.images.extend(handover.transition_out());
+        self.transition_out.buffers.extend(handover.turn_rows());
+        if handover.is_copied_back() {
+            self.copies_out.push(staging.copies().clone());
+        }
+        self.release.images.push(handover.release_image());
+        self.release.buffers.extend(handover.release_rows());
+        self.initial.images.push(handover.initial());
+    }
+
+    /// The stages of the hand-over's own copies; none without staged images.
+    pub(super) fn copy_stages(&self) -> vk::PipelineStageFlags2 {
+        if self.copies_in.is_empty() { vk::PipelineStageFlags2::NONE } else { COPY }
     }
 
     /// The number of buffers in the slot.
     fn buffers(&self) -> usize {
-        self.release.buffers.len()
+        self.buffers
     }
 
     /// The number of images in the slot.
     pub(super) fn images(&self) -> usize {
-        self.release.images.len()
+        self.initial.images.len()
     }
 
     /// Records the acquire from the compute side.
@@ -51,22 +83,34 @@ impl Barriers {
     /// # Safety
     /// `commands` is recording on `device`, which the resources are of, for the queue family of the barriers, outside a
     /// render pass, and externally synchronized; the resources outlive the commands.
-    pub(super) unsafe fn record_acquire(&self, device: &ExportDevice, commands: vk::CommandBuffer) {
-        for dependency in [&self.acquire, &self.transition_in] {
-            // SAFETY: handed on to the caller.
-            unsafe { dependency.record(device, commands) };
+    pub(crate) unsafe fn record_acquire(&self, device: &ExportDevice, commands: vk::CommandBuffer) {
+        // SAFETY: handed on to the caller.
+        unsafe { self.acquire.record(device, commands) };
+        for Copies { image, buffer, regions } in &self.copies_in {
+            let layout = vk::ImageLayout::TRANSFER_DST_OPTIMAL;
+            // SAFETY: VUID-vkCmdCopyBufferToImage-pRegions-00171, -07975 and the like: the regions were laid out for this
+            // image and this buffer; -dstImageLayout-00180: the acquire brought the image into this layout. Regions are whole
+            // levels, which every queue family copies (-imageOffset-07738).
+            unsafe { device.as_raw().cmd_copy_buffer_to_image(commands, *buffer, *image, layout, regions) };
         }
+        // SAFETY: handed on to the caller.
+        unsafe { self.transition_in.record(device, commands) };
     }
 
     /// Records the release to the compute side.
     ///
     /// # Safety
     /// As [`record_acquire`](Self::record_acquire).
-    pub(super) unsafe fn record_release(&self, device: &ExportDevice, commands: vk::CommandBuffer) {
-        for dependency in [&self.transition_out, &self.release] {
-            // SAFETY: handed on to the caller.
-            unsafe { dependency.record(device, commands) };
+    pub(crate) unsafe fn record_release(&self, device: &ExportDevice, commands: vk::CommandBuffer) {
+        // SAFETY: handed on to the caller.
+        unsafe { self.transition_out.record(device, commands) };
+        for Copies { image, buffer, regions } in &self.copies_out {
+            let layout = vk::ImageLayout::TRANSFER_SRC_OPTIMAL;
+            // SAFETY: as in `record_acquire`, the other way (VUID-vkCmdCopyImageToBuffer-pRegions-00183, -srcImageLayout-00189).
+            unsafe { device.as_raw().cmd_copy_image_to_buffer(commands, *image, layout, *buffer, regions) };
         }
+        // SAFETY: handed on to the caller.
+        unsafe { self.release.record(device, commands) };
     }
 
     /// Records the first release of the images. Buffers need none: there is no layout, and contents that are undefined
@@ -74,10 +118,10 @@ impl Barriers {
     ///
     /// # Safety
     /// As [`record_acquire`](Self::record_acquire); the images have not been used yet.
-    pub(super) unsafe fn record_initial(&self, device: &ExportDevice, commands: vk::CommandBuffer) {
-        for images in [&self.initial.images, &self.release.images] {
+    pub(crate) unsafe fn record_initial(&self, device: &ExportDevice, commands: vk::CommandBuffer) {
+        for dependency in [&self.initial, &self.first_release] {
             // SAFETY: handed on to the caller.
-            unsafe { record(device, commands, &[], images) };
+            unsafe { dependency.record(device, commands) };
         }
     }
 }
@@ -89,13 +133,13 @@ pub(super) fn count_leaked(slots: &[Barriers]) {
 }
 
 /// The barriers of one `vkCmdPipelineBarrier2`.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Dependency {
     buffers: Vec<vk::BufferMemoryBarrier2<'static>>,
     images: Vec<vk::ImageMemoryBarrier2<'static>>,
 }
 
-// SAFETY: the only pointers in the barriers are their pNext, which `Handover` and `ImageHandover` transition_out null.
+// SAFETY: the only pointers in the barriers are their pNext, which the hand-overs leave null.
 unsafe impl Send for Dependency {}
 // SAFETY: as above.
 unsafe impl Sync for Dependency {}
@@ -104,26 +148,15 @@ impl Dependency {
     /// # Safety
     /// As [`Barriers::record_acquire`].
     unsafe fn record(&self, device: &ExportDevice, commands: vk::CommandBuffer) {
-        // SAFETY: handed on to the caller.
-        unsafe { record(device, commands, &self.buffers, &self.images) };
+        if self.buffers.is_empty() && self.images.is_empty() {
+            return;
+        }
+        let dependency =
+            vk::DependencyInfo::default().buffer_memory_barriers(&self.buffers).image_memory_barriers(&self.images);
+        // SAFETY: the caller vouches for the command buffer and the resources; the barriers name the family of its queue
+        // (VUID-vkCmdPipelineBarrier2-srcQueueFamilyIndex-10388 and its like).
+        unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
     }
-}
-
-/// # Safety
-/// As [`Barriers::record_acquire`].
-unsafe fn record(
-    device: &ExportDevice,
-    commands: vk::CommandBuffer,
-    buffers: &[vk::BufferMemoryBarrier2<'_>],
-    images: &[vk::ImageMemoryBarrier2<'_>],
-) {
-    if buffers.is_empty() && images.is_empty() {
-        return;
-    }
-    let dependency = vk::DependencyInfo::default().buffer_memory_barriers(buffers).image_memory_barriers(images);
-    // SAFETY: the caller vouches for the command buffer and the resources; the barriers name the family of its queue
-    // (VUID-vkCmdPipelineBarrier2-srcQueueFamilyIndex-10388 and its like).
-    unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
 }
 
 #[cfg(test)]

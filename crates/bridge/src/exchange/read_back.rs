@@ -55,7 +55,7 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
     /// [`run_once`](Self::run_once).
     pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
         let source = self.resources();
-        let used = source.handover().accesses();
+        let used = source.accesses();
         let needed = ImageAccess::TRANSFER_READ;
         let in_layout = [needed.layout, vk::ImageLayout::GENERAL].contains(&used.layout);
         let readable = in_layout && used.usage.contains(needed.usage) && used.access.contains(needed.access);

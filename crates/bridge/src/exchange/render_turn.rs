@@ -96,8 +96,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         R::render(&self.shared.held.slots[self.slot])
     }
 
-    /// Records the barriers that take all resources over from the compute side. Goes before their first use, outside a
-    /// render pass.
+    /// Records what takes all resources over from the compute side: barriers, and with the CPU backend the copies into
+    /// [staged](crate::RenderImage::is_staged) images. Goes before their first use, outside a render pass.
     ///
     /// # Safety
     /// `commands` is recording on the exchange's device for the family of [`queue`](Self::queue), outside a render pass,
@@ -108,7 +108,9 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         unsafe { shared.barriers[self.slot].record_acquire(shared.compute.device(), commands) };
     }
 
-    /// Records the barriers that give all resources back. Goes after their last use, outside a render pass.
+    /// Records what gives all resources back: barriers, and with the CPU backend the copies out of
+    /// [staged](crate::RenderImage::is_staged) images that Vulkan may have written. Goes after their last use, outside a render
+    /// pass.
     ///
     /// # Safety
     /// As [`record_acquire`](Self::record_acquire).

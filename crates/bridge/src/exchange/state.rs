@@ -128,6 +128,7 @@ impl<R: Resources> State<R> {
         let (slots, mapped) = make_slots(&core, info.slots, resources)?;
         let lender = Lender::new(link, mapped)?;
         let barriers: Box<[_]> = slots.iter().map(barriers::<R>).collect();
+        let copies = copy_stages(&barriers);
         // After a failure the commands may still run: what they use is kept for good.
         let slots = ManuallyDrop::new(slots);
         if initial::is_needed(&barriers) {
@@ -142,7 +143,7 @@ impl<R: Resources> State<R> {
         Ok(Arc::new(Self {
             held: ManuallyDrop::new(Held { lender, slots, computed, rendered }),
             barriers,
-            stages: compute.side().wait_stages(stages),
+            stages: compute.side().wait_stages(stages | copies),
             retired: OnceLock::new(),
             moved: false,
             core,
@@ -155,10 +156,11 @@ impl<R: Resources> State<R> {
         let (slots, mapped) = make_slots(&self.core, self.held.slots.len(), resources)?;
         let lender = self.held.lender.renew(mapped)?;
         let (computed, rendered) = (self.held.computed.clone(), self.held.rendered.clone());
+        let barriers: Box<[_]> = slots.iter().map(barriers::<R>).collect();
         Ok(Arc::new(Self {
-            barriers: slots.iter().map(barriers::<R>).collect(),
+            stages: self.compute.side().wait_stages(stages | copy_stages(&barriers)),
+            barriers,
             held: ManuallyDrop::new(Held { lender, slots, computed, rendered }),
-            stages: self.compute.side().wait_stages(stages),
             retired: OnceLock::new(),
             moved: false,
             core: Arc::clone(&self.core),
@@ -314,6 +316,11 @@ fn check_resources<R: Resources>(
         return Err(invalid(&format!("a {queue} queue has no {stages:?}; use the main queue or other accesses")));
     }
     Ok(stages)
+}
+
+/// The stages of the copies that are part of the hand-over.
+fn copy_stages(slots: &[Barriers]) -> vk::PipelineStageFlags2 {
+    slots.iter().fold(vk::PipelineStageFlags2::NONE, |all, slot| all | slot.copy_stages())
 }
 
 /// Slots, and their mappings on the compute side.

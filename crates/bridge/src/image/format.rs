@@ -2,10 +2,9 @@
 
 use cuda_import::{ChannelType, Texel, TexelFormat};
 use vk_export::ash::vk;
-use vk_export::{ImageInfo, ImageKind, Placement, image_support};
+use vk_export::{ImageAccess, ImageInfo, ImageKind};
 
 use crate::compute::Compute;
-use crate::compute::mapped::Sharing;
 use crate::error::{Error, Result};
 
 /// A format that can cross.
@@ -92,8 +91,8 @@ pub(crate) fn check_texel<T: Texel>(format: vk::Format) -> Result<()> {
     })
 }
 
-/// What a device does with the formats of [`FORMATS`], asked of the driver: in OPTIMAL images, or in the LINEAR ones that
-/// the CPU backend maps.
+/// What a device does with the formats of [`FORMATS`], asked of the driver: in OPTIMAL images, which is what the two sides
+/// share. (The CPU backend makes a LINEAR image only where the driver can do as much with it.)
 pub fn format_support(compute: &Compute) -> Vec<FormatSupport> {
     FORMATS.iter().map(|format| support(compute, *format)).collect()
 }
@@ -101,20 +100,16 @@ pub fn format_support(compute: &Compute) -> Vec<FormatSupport> {
 fn support(compute: &Compute, format: FormatInfo) -> FormatSupport {
     use vk::FormatFeatureFlags as Features;
     let device = compute.device();
-    let Sharing { tiling, placement, .. } = compute.side().sharing();
-    let features = device.format_features(format.vulkan, tiling);
+    let features = device.format_features(format.vulkan, vk::ImageTiling::OPTIMAL);
+    let accesses = ImageAccess::SAMPLED;
     let question = ImageInfo {
         name: "probe",
         kind: ImageKind::D2,
         format: format.memory,
         extent: [64, 64, 1],
-        usage: vk::ImageUsageFlags::SAMPLED,
-        tiling,
-        placement,
+        usage: accesses.usage,
         ..ImageInfo::default()
     };
-    let shared =
-        image_support(device, &question).is_ok_and(|support| placement == Placement::HostVisible || support.exportable);
     FormatSupport {
         format,
         sampled: features.contains(Features::SAMPLED_IMAGE),
@@ -122,7 +117,7 @@ fn support(compute: &Compute, format: FormatInfo) -> FormatSupport {
         storage: features.contains(Features::STORAGE_IMAGE),
         color_attachment: features.contains(Features::COLOR_ATTACHMENT),
         blended: features.contains(Features::COLOR_ATTACHMENT_BLEND),
-        shared,
+        shared: compute.side().can_share_image(device, &question, accesses),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Images that both sides see: their specification, the format table, the shared image and its host view.
 
 pub(crate) mod format;
+pub(crate) mod hand;
 pub(crate) mod host;
 pub(crate) mod render;
 pub(crate) mod shared;
 pub(crate) mod spec;
+pub(crate) mod staging;

@@ -1,15 +1,16 @@
 //! What a render turn lends of an image.
 
 use vk_export::ash::vk;
-use vk_export::{Image, ImageHandover, ImageKind};
+use vk_export::{Image, ImageAccess, ImageHandover, ImageKind};
+
+use crate::image::hand::Hand;
 
 /// A shared image while it is Vulkan's: lent by a [`RenderTurn`](crate::RenderTurn).
 #[derive(Debug, Clone, Copy)]
 pub struct RenderImage<'t> {
     pub(super) image: &'t Image,
-    pub(super) handover: &'t ImageHandover,
+    pub(super) hand: &'t Hand,
     pub(super) format: vk::Format,
-    pub(super) layout: vk::ImageLayout,
 }
 
 impl<'t> RenderImage<'t> {
@@ -30,7 +31,7 @@ impl<'t> RenderImage<'t> {
 
     /// The layout that the image is in between the turn's barriers: what descriptors, attachments and copies name.
     pub fn layout(&self) -> vk::ImageLayout {
-        self.layout
+        self.accesses().layout
     }
 
     /// Dimensions, as they were asked for.
@@ -65,9 +66,21 @@ impl<'t> RenderImage<'t> {
         self.image
     }
 
-    /// The barriers, in both forms. [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire) records them for all
+    /// How Vulkan uses the image.
+    pub fn accesses(&self) -> ImageAccess {
+        self.hand.accesses()
+    }
+
+    /// The barriers, where they are all that the hand-over takes; `None` for a [staged](Self::is_staged) image, which is copied
+    /// too. [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire) and its opposite record everything, for all
     /// resources at once.
-    pub fn handover(&self) -> &'t ImageHandover {
-        self.handover
+    pub fn handover(&self) -> Option<&'t ImageHandover> {
+        self.hand.barriers()
+    }
+
+    /// Returns `true` where the CPU backend works on rows in a staging buffer, which the hand-over copies into the image and
+    /// back, since the device makes no such image that the CPU can map. Never with CUDA.
+    pub fn is_staged(&self) -> bool {
+        self.hand.is_staged()
     }
 }

@@ -12,11 +12,12 @@ use crate::compute::host::memory::HostImage;
 use crate::compute::inline::image::InlineImage;
 use crate::compute::inline::stream::BufferCopy;
 use crate::compute::mapped::Mapped;
-use crate::compute::side::Tied;
+use crate::compute::side::{Reached, Tied};
 use crate::error::Result;
 use crate::exchange::barriers::Barriers;
 use crate::exchange::resources::{Made, Resources, Share, SlotInfo};
 use crate::image::format::{check_texel, format_info};
+use crate::image::hand::Hand;
 use crate::image::host::HostImageMut;
 use crate::image::render::RenderImage;
 use crate::image::spec::ImageSpec;
@@ -27,11 +28,15 @@ use crate::observe::object::Object;
 /// An image that Vulkan and the compute side both see, without any order between them.
 ///
 /// An [`Exchange`](crate::Exchange) makes these and orders them; on its own, reaching the contents is `unsafe`. What the
-/// contents are before the first write is undefined. The image starts in `VK_IMAGE_LAYOUT_UNDEFINED`:
-/// [`handover`](Self::handover) has the barriers, [`ImageHandover::initial`] the first.
+/// contents are before the first write is undefined.
+///
+/// [`record_initial`](Self::record_initial) gives the new image to the compute side; from then on each use by Vulkan stands
+/// between [`record_acquire`](Self::record_acquire) and [`record_release`](Self::record_release). With the CPU backend these
+/// record copies too where the image is [staged](Self::is_staged).
 #[derive(Debug)]
 pub struct SharedImage<T> {
     mapping: Tied<MappedImage<T>, HostImage<T>, InlineImage<T>, VulkanImage>,
+    barriers: Barriers,
     vulkan: Arc<VulkanImage>,
 }
 
@@ -40,9 +45,8 @@ pub struct SharedImage<T> {
 pub struct VulkanImage {
     vulkan: Image,
     object: Object,
-    handover: ImageHandover,
+    hand: Hand,
     format: vk::Format,
-    layout: vk::ImageLayout,
 }
 
 impl AsRef<Object> for VulkanImage {
@@ -56,8 +60,8 @@ impl<T: Texel> SharedImage<T> {
     ///
     /// # Errors
     /// [`Error::FormatCannotCross`](crate::Error::FormatCannotCross) with a substitute,
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for texels of another type than the format's, and for images
-    /// that the CPU backend cannot map; else what the two sides say, which for the accesses is what
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for texels of another type than the format's; else what the two
+    /// sides say, which for the accesses is what
     /// [`check_stages`](vk_export::ExportDevice::check_stages) and [`check_layout`](vk_export::ExportDevice::check_layout) say.
     pub fn new(compute: &Compute, name: &str, spec: &ImageSpec<T>) -> Result<Self> {
         Self::for_family(compute, name, spec, compute.device().queue().family())
@@ -66,7 +70,7 @@ impl<T: Texel> SharedImage<T> {
     pub(crate) fn for_family(compute: &Compute, name: &str, spec: &ImageSpec<T>, family: u32) -> Result<Self> {
         check_texel::<T>(spec.format)?;
         let format = format_info(spec.format)?;
-        let (side, sharing) = (compute.side(), compute.side().sharing());
+        let (device, side) = (compute.device(), compute.side());
         let views = [format.vulkan];
         let info = ImageInfo {
             name,
@@ -75,24 +79,26 @@ impl<T: Texel> SharedImage<T> {
             extent: spec.extent,
             mip_levels: spec.mip_levels,
             array_layers: spec.array_layers,
-            tiling: sharing.tiling,
-            usage: spec.accesses.usage | side.image_usage(compute.device(), format.memory),
+            usage: spec.accesses.usage,
             view_formats: if format.vulkan == format.memory { &[] } else { &views },
-            placement: sharing.placement,
+            ..ImageInfo::default()
         };
-        side.check_image(&info, spec.layered)?;
         let ImageAccess { usage, stages, access, layout } = spec.accesses;
         let object = format!("shared image \"{name}\"");
-        compute.device().check_stages(family, stages, access, &object)?;
-        compute.device().check_layout(layout, usage, &object)?;
-        let vulkan = Image::new(compute.device(), &info).map_err(|error| side.image_refused(name, error))?;
+        device.check_stages(family, stages, access, &object)?;
+        device.check_layout(layout, usage, &object)?;
         // SAFETY: the texel type is that of the format, by the table.
-        let mapping = unsafe { side.map_image(&vulkan, spec.layered) }?;
-        let handover = ImageHandover::new(&vulkan, sharing.counterpart, family, spec.accesses);
+        let reached = unsafe { side.share_image::<T>(device, &info, spec.layered, spec.accesses) }?;
+        let Reached { image: vulkan, staging, mapping } = reached;
+        let hand = match staging {
+            Some(staging) => Hand::Staged(staging),
+            None => Hand::Direct(ImageHandover::new(&vulkan, side.sharing().counterpart, family, spec.accesses)),
+        };
         let object = Object::new(Kind::Image, name, side.name(), None);
-        let (format, layout) = (format.vulkan, spec.accesses.layout);
-        let vulkan = Arc::new(VulkanImage { vulkan, object, handover, format, layout });
-        Ok(Self { mapping: mapping.tie(&vulkan), vulkan })
+        let mut barriers = Barriers::default();
+        hand.add_to(&mut barriers);
+        let vulkan = Arc::new(VulkanImage { vulkan, object, hand, format: format.vulkan });
+        Ok(Self { mapping: mapping.tie(&vulkan), barriers, vulkan })
     }
 
     /// The Vulkan side, lent.
@@ -100,16 +106,54 @@ impl<T: Texel> SharedImage<T> {
         &self.vulkan.vulkan
     }
 
-    /// The barriers between the two sides.
-    pub fn handover(&self) -> &ImageHandover {
-        &self.vulkan.handover
+    /// The barriers between the two sides, where they are all that the hand-over takes; `None` for a
+    /// [staged](Self::is_staged) image, which is copied too.
+    pub fn handover(&self) -> Option<&ImageHandover> {
+        self.vulkan.hand.barriers()
+    }
+
+    /// Returns `true` where the CPU backend works on rows in a staging buffer, which the hand-over copies into the image and
+    /// back, since the device makes no such image that the CPU can map. Never with CUDA.
+    pub fn is_staged(&self) -> bool {
+        self.vulkan.hand.is_staged()
+    }
+
+    /// Records the first hand-over of the new image, which gives it to the compute side.
+    ///
+    /// # Safety
+    /// `commands` is recording on the image's device for the device's main queue, outside a render pass, and externally
+    /// synchronized. The image has not been used, and lives until the commands have run.
+    pub unsafe fn record_initial(&self, commands: vk::CommandBuffer) {
+        // SAFETY: handed on to the caller.
+        unsafe { self.barriers.record_initial(self.vulkan().device(), commands) };
+    }
+
+    /// Records what takes the image over from the compute side, into the layout of its accesses.
+    ///
+    /// # Safety
+    /// As [`record_initial`](Self::record_initial), but that the image is the compute side's; and the submission waits for the
+    /// compute side's work at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, or is made after it.
+    pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
+        // SAFETY: handed on to the caller.
+        unsafe { self.barriers.record_acquire(self.vulkan().device(), commands) };
+    }
+
+    /// Records what gives the image to the compute side, which may use it once the commands have run.
+    ///
+    /// # Safety
+    /// As [`record_initial`](Self::record_initial), but that the image was acquired with
+    /// [`record_acquire`](Self::record_acquire), on the same queue.
+    pub unsafe fn record_release(&self, commands: vk::CommandBuffer) {
+        // SAFETY: handed on to the caller.
+        unsafe { self.barriers.record_release(self.vulkan().device(), commands) };
     }
 
     /// The contents for CUDA, with the CUDA backend.
     ///
     /// # Safety
     /// Until the view is gone and the work enqueued with it has completed, Vulkan does not use the image and no other
-    /// view of it is used; and the image has been given over with its [`handover`](Self::handover).
+    /// view of it is used; and the image was given to the compute side last, with [`record_initial`](Self::record_initial) or
+    /// [`record_release`](Self::record_release), by commands that have run.
     pub unsafe fn cuda_mut(&self) -> Option<ImageViewMut<'_, T>> {
         // SAFETY: exclusive by this function's contract.
         self.mapping.cuda().map(|mapped| unsafe { mapped.view_mut_unchecked() })
@@ -118,8 +162,9 @@ impl<T: Texel> SharedImage<T> {
     /// The contents for the CPU, with the CPU backend.
     ///
     /// # Safety
-    /// Until the result is gone, Vulkan does not use the image and no other view of it exists; and the image has been
-    /// given over with its [`handover`](Self::handover).
+    /// Until the result is gone, Vulkan does not use the image and no other view of it exists; and the image was given to the
+    /// compute side last, with [`record_initial`](Self::record_initial) or [`record_release`](Self::record_release), by
+    /// commands that have run.
     pub unsafe fn host_mut(&self) -> Option<HostImageMut<'_, T>> {
         // SAFETY: exclusive by this function's contract; the image lives as long as `self`.
         self.mapping.host().map(|mapped| unsafe { mapped.view_mut() })
@@ -140,7 +185,7 @@ impl<T: Texel> Resources for ImageSpec<T> {
 impl<T: Texel> Share<Self> for ImageSpec<T> {
     fn create(&self, slot: &SlotInfo<'_>) -> Result<Made<Self>> {
         let name = slot.name(self.name.as_deref());
-        let SharedImage { mapping, vulkan } = SharedImage::for_family(slot.compute, &name, self, slot.family)?;
+        let SharedImage { mapping, vulkan, .. } = SharedImage::for_family(slot.compute, &name, self, slot.family)?;
         if let Some(mapping) = mapping.cuda() {
             // SAFETY: nothing has used it. The exchange says so again of all slots at their end, which it waits for.
             unsafe { mapping.assume_idle() };
@@ -168,11 +213,11 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
     }
 
     fn render(slot: &Arc<VulkanImage>) -> RenderImage<'_> {
-        RenderImage { image: &slot.vulkan, handover: &slot.handover, format: slot.format, layout: slot.layout }
+        RenderImage { image: &slot.vulkan, hand: &slot.hand, format: slot.format }
     }
 
     fn add_barriers(slot: &Arc<VulkanImage>, barriers: &mut Barriers) {
-        barriers.add_image(&slot.handover);
+        slot.hand.add_to(barriers);
     }
 
     fn join(slot: &Mapped<MappedImage<T>, VulkanImage>) -> Result<()> {

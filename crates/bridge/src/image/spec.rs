@@ -13,8 +13,13 @@ use vk_export::{ImageAccess, ImageKind, mip_count};
 /// sRGB view of UNORM memory.
 ///
 /// With CUDA its texels lie in the order that suits the GPU (OPTIMAL), as CUDA's arrays do; rows one after the other are a
-/// [`BufferSpec`](crate::BufferSpec)'s matter. With the CPU backend they lie in rows (LINEAR), which few drivers do for more
-/// than 2D images with one level and one layer.
+/// [`BufferSpec`](crate::BufferSpec)'s matter.
+///
+/// With the CPU backend the compute side works on rows. Where the driver makes the image LINEAR, and can do as much with it,
+/// these are the image's own memory. Everywhere else the image lies on the device as with CUDA, the rows in a staging buffer,
+/// and the hand-over copies: all rows into the image when Vulkan takes it over, and all of it back when Vulkan gives it back
+/// if its accesses write. The contents are the same either way; [`RenderImage::is_staged`](crate::RenderImage::is_staged)
+/// tells which it is.
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/image_spec.rs"), "```")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageSpec<T> {

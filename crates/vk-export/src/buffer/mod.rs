@@ -32,7 +32,7 @@ pub struct BufferInfo<'a> {
     pub size: u64,
     /// How Vulkan uses it; not empty. A [`BufferAccess`](crate::BufferAccess) knows.
     pub usage: vk::BufferUsageFlags,
-    /// Exportable, or mapped for the host. Default: exportable.
+    /// Exportable, mapped for the host, or for Vulkan alone. Default: exportable.
     pub placement: Placement,
 }
 
@@ -183,7 +183,7 @@ impl Buffer {
     /// The handle is the caller's; each import takes one of its own.
     ///
     /// # Errors
-    /// [`Error::NotExportable`](crate::Error::NotExportable) for a host-visible buffer, else the failed call.
+    /// [`Error::NotExportable`](crate::Error::NotExportable) for a buffer of another placement, else the failed call.
     #[doc(alias = "vkGetMemoryFdKHR")]
     #[doc(alias = "vkGetMemoryWin32HandleKHR")]
     pub fn export(&self) -> Result<ExportedBuffer> {

@@ -4,6 +4,8 @@ use std::ops::BitOr;
 
 use ash::vk;
 
+use crate::buffer::barrier::writes;
+
 /// How Vulkan uses a shared image while it owns it.
 ///
 /// One value decides the usage flags of the image, the layout that it is in meanwhile, and the stages and accesses of its
@@ -88,6 +90,11 @@ impl ImageAccess {
         access: vk::AccessFlags2::TRANSFER_WRITE,
         layout: vk::ImageLayout::TRANSFER_DST_OPTIMAL,
     };
+
+    /// The accesses among these that write.
+    pub fn writes(&self) -> vk::AccessFlags2 {
+        writes(self.access)
+    }
 
     /// Both uses, in the layout that they share, else in `VK_IMAGE_LAYOUT_GENERAL`.
     #[must_use]

@@ -3,7 +3,6 @@
 use ash::vk;
 
 use crate::buffer::barrier::Counterpart;
-use crate::buffer::barrier::writes;
 use crate::image::Image;
 use crate::image::access::ImageAccess;
 
@@ -60,7 +59,7 @@ impl ImageHandover {
         let (from, to) = self.counterpart.families(self.queue_family);
         self.barrier(vk::ImageLayout::GENERAL, vk::ImageLayout::GENERAL)
             .src_stage_mask(stages | self.accesses.stages)
-            .src_access_mask(access | writes(self.accesses.access))
+            .src_access_mask(access | self.accesses.writes())
             .dst_stage_mask(self.accesses.stages)
             .dst_access_mask(self.accesses.access)
             .src_queue_family_index(from)

@@ -110,7 +110,7 @@ impl ImageInfo<'_> {
         }
         if self.placement == Placement::HostVisible && self.tiling != vk::ImageTiling::LINEAR {
             return Some(
-                "the host cannot read OPTIMAL tiling; make the tiling LINEAR, or the placement Exportable".into(),
+                "the host cannot read OPTIMAL tiling; make the tiling LINEAR, or the placement Exportable or DeviceLocal".into(),
             );
         }
         let other = self.view_formats.iter().copied().find(|view| {

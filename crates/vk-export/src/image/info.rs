@@ -76,7 +76,7 @@ pub struct ImageInfo<'a> {
     /// Further formats that it can be viewed in, such as the sRGB sibling of a UNORM format; uncompressed, with texels of
     /// the same size. Default: none.
     pub view_formats: &'a [vk::Format],
-    /// Exportable, or mapped for the host. Default: exportable.
+    /// Exportable, mapped for the host, or for Vulkan alone. Default: exportable.
     pub placement: Placement,
 }
 

@@ -280,7 +280,7 @@ impl Image {
     /// The handle is the caller's; each import takes one of its own.
     ///
     /// # Errors
-    /// [`Error::NotExportable`](crate::Error::NotExportable) for a host-visible image, else the failed call.
+    /// [`Error::NotExportable`](crate::Error::NotExportable) for an image of another placement, else the failed call.
     #[doc(alias = "vkGetMemoryFdKHR")]
     pub fn export(&self) -> Result<ExportedImage> {
         let (handle, memory) = self.memory.export(&self.name, self.memory.allocation_size())?;

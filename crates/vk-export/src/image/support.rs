@@ -167,7 +167,7 @@ impl ImageSupport {
             let (object, device) = (info.object(), device.name().to_owned());
             return Err(Error::TooLarge { object, size, limit, limit_name, device });
         }
-        if info.placement == Placement::HostVisible || self.exportable {
+        if info.placement != Placement::Exportable || self.exportable {
             return Ok(());
         }
         let handle_type = device.check_can_export(MEMORY_EXTENSION)?;

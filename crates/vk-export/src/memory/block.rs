@@ -24,7 +24,7 @@ pub struct BlockInfo<'a> {
     pub size: u64,
     /// How Vulkan uses the buffers in it, all uses together; not empty. Every buffer in it has this usage.
     pub usage: vk::BufferUsageFlags,
-    /// Exportable, or mapped for the host. Default: exportable.
+    /// Exportable, mapped for the host, or for Vulkan alone. Default: exportable.
     pub placement: Placement,
 }
 

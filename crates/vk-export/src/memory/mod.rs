@@ -22,10 +22,10 @@ pub enum Placement {
     /// On the device, exportable to another API as the first of [`HandleType::OF_MEMORY`] that the driver offers.
     #[default]
     Exportable,
-    /// On the device, for Vulkan alone.
-    DeviceLocal,
     /// Mapped and coherent for the host, for as long as it lives.
     HostVisible,
+    /// On the device, for Vulkan alone: neither exported nor mapped. What is shared through copies of it lies here.
+    DeviceLocal,
 }
 
 /// What an importer must repeat exactly.

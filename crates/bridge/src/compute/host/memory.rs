@@ -10,6 +10,7 @@ use vk_export::{Buffer, Image};
 use crate::compute::mapped::Mapping;
 use crate::error::{Error, Result};
 use crate::image::host::{HostImageMut, PlaneLayout};
+use crate::image::staging::Staging;
 
 /// A block of a pool needs no mapping of its own: Vulkan maps it.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl<T: Pod> HostBuffer<T> {
     }
 }
 
-/// A host-visible image, whose rows lie in memory.
+/// An image whose rows lie in host-visible memory: its own, or that of a staging buffer.
 #[derive(Debug)]
 pub struct HostImage<T> {
     start: NonNull<T>,
@@ -89,6 +90,22 @@ impl<T: Texel> HostImage<T> {
             }
         }
         Ok(Self { start, planes: planes.into(), levels: image.mip_levels() })
+    }
+
+    /// Takes the planes of a staging buffer, whose rows are copied into the image and back.
+    pub(in crate::compute) fn of_rows(image: &Image, staging: &Staging) -> Result<Self> {
+        let buffer = staging.buffer();
+        let invalid = |reason: &str| Error::InvalidArgument {
+            object: format!("staging buffer \"{}\"", buffer.name()),
+            reason: reason.to_owned(),
+        };
+        let start = buffer.host_ptr().ok_or_else(|| invalid("its memory could not be mapped"))?.cast::<T>();
+        let size = usize::try_from(buffer.size()).unwrap_or(usize::MAX);
+        let fits = |plane: &PlaneLayout| plane.fits::<T>(size);
+        if !start.is_aligned() || !staging.planes().iter().all(fits) {
+            return Err(invalid("its rows lie in memory as no slice of texels can"));
+        }
+        Ok(Self { start, planes: staging.planes().into(), levels: image.mip_levels() })
     }
 
     /// The texels.

@@ -1,5 +1,6 @@
 //! The CPU as a compute side.
 
+pub(crate) mod images;
 pub(crate) mod memory;
 pub(crate) mod stream;
 
@@ -13,11 +14,10 @@ use crate::compute::mapped::Sharing;
 use crate::error::Result;
 use crate::timeline::Timeline;
 
-/// Memory is mapped, and images lie in rows.
+/// Memory is mapped.
 pub(super) const SHARING: Sharing = Sharing {
     counterpart: Counterpart::Host,
     placement: Placement::HostVisible,
-    tiling: vk::ImageTiling::LINEAR,
     buffer_usage: vk::BufferUsageFlags::empty(),
 };
 

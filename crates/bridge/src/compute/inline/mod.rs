@@ -12,7 +12,7 @@ pub(crate) mod stream;
 use std::time::Duration;
 
 use vk_export::ash::vk;
-use vk_export::{Counterpart, ExportDevice, Placement, QueueKind};
+use vk_export::{Counterpart, ExportDevice, ImageInfo, Placement, QueueKind};
 
 use crate::compute::inline::stream::InlineStream;
 use crate::compute::mapped::Sharing;
@@ -24,7 +24,6 @@ use crate::timeline::Timeline;
 pub(super) const SHARING: Sharing = Sharing {
     counterpart: Counterpart::Kernels,
     placement: Placement::DeviceLocal,
-    tiling: vk::ImageTiling::OPTIMAL,
     buffer_usage: vk::BufferUsageFlags::from_raw(
         vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS.as_raw()
             | vk::BufferUsageFlags::STORAGE_BUFFER.as_raw()
@@ -33,12 +32,14 @@ pub(super) const SHARING: Sharing = Sharing {
     ),
 };
 
-/// What kernels may do with images of a format: load, store and sample, as far as the device can.
-pub(super) fn image_usage(device: &ExportDevice, format: vk::Format) -> vk::ImageUsageFlags {
-    let features = device.format_features(format, SHARING.tiling);
+/// How Vulkan makes an image for kernels: to be loaded, stored and sampled, as far as the device can.
+pub(super) fn image_info<'a>(device: &ExportDevice, info: &ImageInfo<'a>) -> ImageInfo<'a> {
+    let tiling = vk::ImageTiling::OPTIMAL;
+    let features = device.format_features(info.format, tiling);
     let usage = |feature, usage| if features.contains(feature) { usage } else { vk::ImageUsageFlags::empty() };
-    usage(vk::FormatFeatureFlags::STORAGE_IMAGE, vk::ImageUsageFlags::STORAGE)
-        | usage(vk::FormatFeatureFlags::SAMPLED_IMAGE, vk::ImageUsageFlags::SAMPLED)
+    let kernels = usage(vk::FormatFeatureFlags::STORAGE_IMAGE, vk::ImageUsageFlags::STORAGE)
+        | usage(vk::FormatFeatureFlags::SAMPLED_IMAGE, vk::ImageUsageFlags::SAMPLED);
+    ImageInfo { tiling, usage: info.usage | kernels, placement: SHARING.placement, ..*info }
 }
 
 /// The device's kernels: one stream of recorded work, for one of its queues.

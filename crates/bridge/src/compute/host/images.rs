@@ -1,0 +1,105 @@
+//! How the CPU reaches an image: mapped itself where the driver makes it LINEAR, else through rows in a staging buffer.
+//!
+//! This is the one place where that is decided.
+
+use cuda_import::Texel;
+use vk_export::ash::vk;
+use vk_export::{ExportDevice, Image, ImageAccess, ImageInfo, Placement, image_support};
+
+use crate::compute::host::memory::HostImage;
+use crate::compute::side::{Reached, Sided};
+use crate::error::{Error, Result};
+use crate::image::staging::{Staging, copy_usage};
+use crate::observe::log_info;
+
+/// Makes an image and maps it, or the rows that are copied into it. `T` is the texel type of the image's format.
+///
+/// A LINEAR image is mapped where the driver makes one and can do everything with it that it does with an OPTIMAL one of these
+/// usages. Everything else is OPTIMAL, on the device, and copied in the hand-over.
+///
+/// # Errors
+/// What the driver says to the OPTIMAL image, and for a LINEAR one only what another tiling would not change: that there is no
+/// memory.
+pub(in crate::compute) fn share<T: Texel>(
+    device: &ExportDevice,
+    info: &ImageInfo<'_>,
+    accesses: ImageAccess,
+) -> Result<Reached<T>> {
+    let reason = match share_linear(device, info) {
+        Ok(reached) => return Ok(reached),
+        Err(NotLinear::For(reason)) => reason,
+        Err(NotLinear::Failed(error)) => return Err(error),
+    };
+    let image = Image::new(device, &staged_info(info, accesses))?;
+    let staging = Staging::new(&image, size_of::<T>() as u64, accesses)?;
+    let mapping = Sided::Host(HostImage::of_rows(&image, &staging)?);
+    log_info!(
+        "image \"{}\": the CPU works on rows in a staging buffer of {} bytes, copied when a frame is handed over: {reason}",
+        info.name,
+        staging.buffer().size()
+    );
+    Ok(Reached { image, staging: Some(staging), mapping })
+}
+
+/// Whether [`share`] makes such an image, as far as the driver tells.
+pub(in crate::compute) fn can_share(device: &ExportDevice, info: &ImageInfo<'_>, accesses: ImageAccess) -> bool {
+    image_support(device, &linear_info(info)).is_ok() || image_support(device, &staged_info(info, accesses)).is_ok()
+}
+
+/// Why an image is not mapped itself.
+enum NotLinear {
+    /// The driver makes no such LINEAR image, or can do less with it.
+    For(String),
+    /// Something that another tiling does not change.
+    Failed(Error),
+}
+
+fn share_linear<T: Texel>(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<Reached<T>, NotLinear> {
+    let lost = lost_features(device, info);
+    if !lost.is_empty() {
+        return Err(NotLinear::For(format!("LINEAR images of {:?} have no {lost:?}", info.format)));
+    }
+    let image = Image::new(device, &linear_info(info)).map_err(|error| match error {
+        vk_export::Error::UnsupportedImage { .. }
+        | vk_export::Error::InvalidArgument { .. }
+        | vk_export::Error::TooLarge { .. } => NotLinear::For(error.to_string()),
+        error => NotLinear::Failed(error.into()),
+    })?;
+    match HostImage::map(&image) {
+        Ok(mapping) => Ok(Reached { image, staging: None, mapping: Sided::Host(mapping) }),
+        Err(error) => Err(NotLinear::For(error.to_string())),
+    }
+}
+
+fn linear_info<'a>(info: &ImageInfo<'a>) -> ImageInfo<'a> {
+    ImageInfo { tiling: vk::ImageTiling::LINEAR, placement: Placement::HostVisible, ..*info }
+}
+
+fn staged_info<'a>(info: &ImageInfo<'a>, accesses: ImageAccess) -> ImageInfo<'a> {
+    ImageInfo {
+        tiling: vk::ImageTiling::OPTIMAL,
+        placement: Placement::DeviceLocal,
+        usage: info.usage | copy_usage(accesses),
+        ..*info
+    }
+}
+
+/// What the driver does with OPTIMAL images of these formats and usages, and not with LINEAR ones: filtering, for one. Being
+/// made with a usage does not promise these.
+fn lost_features(device: &ExportDevice, info: &ImageInfo<'_>) -> vk::FormatFeatureFlags {
+    use vk::{FormatFeatureFlags as Feature, ImageUsageFlags as Usage};
+    let of_usages = [
+        (Usage::SAMPLED, Feature::SAMPLED_IMAGE | Feature::SAMPLED_IMAGE_FILTER_LINEAR),
+        (Usage::STORAGE, Feature::STORAGE_IMAGE | Feature::STORAGE_IMAGE_ATOMIC),
+        (Usage::COLOR_ATTACHMENT, Feature::COLOR_ATTACHMENT | Feature::COLOR_ATTACHMENT_BLEND),
+        (Usage::TRANSFER_SRC, Feature::TRANSFER_SRC | Feature::BLIT_SRC),
+        (Usage::TRANSFER_DST, Feature::TRANSFER_DST | Feature::BLIT_DST),
+    ];
+    let used = of_usages.into_iter().filter(|(usage, _)| info.usage.contains(*usage));
+    let used = used.fold(Feature::empty(), |all, (_, features)| all | features);
+    let formats = std::iter::once(&info.format).chain(info.view_formats);
+    formats.fold(Feature::empty(), |lost, format| {
+        let features = |tiling| device.format_features(*format, tiling);
+        lost | (used & features(vk::ImageTiling::OPTIMAL) & !features(vk::ImageTiling::LINEAR))
+    })
+}

@@ -1,0 +1,106 @@
+use super::*;
+
+const RANGE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
+    aspect_mask: vk::ImageAspectFlags::COLOR,
+    base_mip_level: 0,
+    level_count: 3,
+    base_array_layer: 0,
+    layer_count: 2,
+};
+
+fn handover(accesses: ImageAccess) -> StagedHandover {
+    StagedHandover { image: vk::Image::null(), range: RANGE, buffer: vk::Buffer::null(), accesses }
+}
+
+const ALL: [ImageAccess; 6] = [
+    ImageAccess::SAMPLED,
+    ImageAccess::STORAGE_READ,
+    ImageAccess::STORAGE_READ_WRITE,
+    ImageAccess::COLOR_ATTACHMENT,
+    ImageAccess::TRANSFER_READ,
+    ImageAccess::TRANSFER_WRITE,
+];
+
+#[test]
+fn what_vulkan_may_write_is_copied_back_and_nothing_else() {
+    for accesses in ALL {
+        let writes = [ImageAccess::STORAGE_READ_WRITE, ImageAccess::COLOR_ATTACHMENT, ImageAccess::TRANSFER_WRITE];
+        let back = writes.contains(&accesses);
+        let h = handover(accesses);
+        assert_eq!(h.is_copied_back(), back, "{accesses:?}");
+        assert_eq!(copy_usage(accesses).contains(vk::ImageUsageFlags::TRANSFER_SRC), back);
+        assert!(copy_usage(accesses).contains(vk::ImageUsageFlags::TRANSFER_DST), "the copy in is always there");
+        assert_eq!((h.transition_out().is_some(), h.release_rows().is_some()), (back, back));
+    }
+    assert!(handover(ImageAccess::SAMPLED | ImageAccess::TRANSFER_WRITE).is_copied_back());
+}
+
+/// Each barrier of the image starts in the layout, and waits for the stages, where the one before ended; the last ends where
+/// the first of the next frame starts.
+#[test]
+fn a_frame_is_a_chain_and_ends_where_it_began() {
+    for accesses in ALL {
+        let h = handover(accesses);
+        let frame = [Some(h.acquire_image()), Some(h.transition_in()), h.transition_out(), Some(h.release_image())];
+        let frame: Vec<_> = std::iter::once(h.initial()).chain(frame.into_iter().flatten()).collect();
+        let next = h.acquire_image();
+        for (before, after) in frame.iter().zip(frame.iter().skip(1).chain([&next])) {
+            assert_eq!(before.new_layout, after.old_layout, "{accesses:?}");
+            assert!(before.dst_stage_mask.intersects(after.src_stage_mask), "{before:?} {after:?}");
+            assert_eq!(before.src_queue_family_index, before.dst_queue_family_index, "no owner changes");
+            assert_eq!(before.subresource_range.level_count, 3);
+        }
+        // The copies stand in their own layouts, and Vulkan's accesses see the copy in.
+        assert_eq!(h.acquire_image().new_layout, vk::ImageLayout::TRANSFER_DST_OPTIMAL);
+        assert_eq!(h.transition_in().new_layout, accesses.layout);
+        assert_eq!(h.transition_in().src_access_mask, vk::AccessFlags2::TRANSFER_WRITE);
+        assert_eq!(h.transition_in().dst_access_mask, accesses.access);
+        if let Some(out) = h.transition_out() {
+            assert_eq!(out.new_layout, vk::ImageLayout::TRANSFER_SRC_OPTIMAL);
+            assert_eq!(
+                (out.src_access_mask, out.dst_access_mask),
+                (accesses.writes(), vk::AccessFlags2::TRANSFER_READ)
+            );
+        }
+    }
+}
+
+#[test]
+fn the_host_sees_and_is_seen() {
+    let h = handover(ImageAccess::COLOR_ATTACHMENT);
+    let acquire = h.acquire_rows();
+    assert!(acquire.src_stage_mask.contains(vk::PipelineStageFlags2::HOST | COPY), "chained behind the semaphore wait");
+    assert!(acquire.src_access_mask.contains(vk::AccessFlags2::HOST_WRITE));
+    assert_eq!((acquire.dst_stage_mask, acquire.dst_access_mask), (COPY, vk::AccessFlags2::TRANSFER_READ));
+    let release = h.release_rows().unwrap();
+    assert_eq!((release.src_stage_mask, release.src_access_mask), (COPY, vk::AccessFlags2::TRANSFER_WRITE));
+    assert_eq!(release.dst_stage_mask, vk::PipelineStageFlags2::HOST);
+    assert!(release.dst_access_mask.contains(vk::AccessFlags2::HOST_READ));
+}
+
+fn layout(extents: &[[u32; 3]], layers: u32, texel: u64, optimal: u64) -> Option<Layout> {
+    let shape = Shape { levels: u32::try_from(extents.len()).unwrap(), layers };
+    let extent = |level| extents[usize::try_from(level).unwrap()];
+    Layout::of(&shape, extent, vk::ImageAspectFlags::COLOR, texel, optimal)
+}
+
+#[test]
+fn rows_are_tight_and_levels_are_aligned() {
+    let made = layout(&[[5, 3, 1], [2, 1, 1], [1, 1, 1]], 2, 4, 1).unwrap();
+    // 5 x 3 texels of 4 bytes, two layers: 120 bytes, then 16 of the next level at a multiple of 16.
+    let offsets: Vec<_> = made.regions.iter().map(|region| region.buffer_offset).collect();
+    assert_eq!((offsets, made.size), (vec![0, 128, 144], 152));
+    assert!(made.regions.iter().all(|region| region.image_subresource.layer_count == 2));
+    let at: Vec<_> = made.planes.iter().map(|plane| (plane.offset, plane.row_pitch, plane.width)).collect();
+    assert_eq!(at, [(0, 20, 5), (128, 8, 2), (144, 4, 1), (60, 20, 5), (136, 8, 2), (148, 4, 1)]);
+    assert!(made.planes.iter().all(|plane| plane.fits::<u32>(152)));
+    let deep = layout(&[[3, 2, 4], [1, 1, 2]], 1, 8, 256).unwrap();
+    assert_eq!((deep.planes[0].depth_pitch, deep.planes[1].offset, deep.size), (48, 256, 272));
+}
+
+#[test]
+fn what_cannot_be_addressed_is_refused() {
+    assert!(layout(&[[u32::MAX, u32::MAX, u32::MAX]], 1, 16, 1).is_none());
+    assert!(layout(&[[u32::MAX, u32::MAX, 1]], 1, 1, 1).is_none(), "more than a slice may have");
+    assert!(layout(&[[1, 1, 1]], 3, 16, u64::MAX).is_some(), "a driver may wish for any alignment");
+}
