@@ -107,7 +107,10 @@ fn instruction(opcode: &str, operands: &[Token<'_>]) -> Option<String> {
         "trap" | "brkpt" | "mapa" | "getctarank" | "clusterlaunchcontrol" => Some(format!("`{opcode}`")),
         "barrier" if has("cluster") => Some("`barrier.cluster`".into()),
         "call" => called().map(|name| format!("a call of `{name}`")),
-        _ if has("multicast::cluster") => Some(format!("`{opcode}` with `.multicast::cluster`")),
-        _ => None,
+        // Only blocks of a cluster have others to work with.
+        _ => ["multicast::cluster", "cta_group::2"]
+            .into_iter()
+            .find(|name| has(name))
+            .map(|name| format!("`{opcode}` with `.{name}`")),
     }
 }

@@ -99,6 +99,8 @@ fn what_hangs_a_queue_is_refused_where_it_is_reached() {
             "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [a], [b], c, [d], e;",
             "multicast",
         ),
+        ("tcgen05.alloc.cta_group::2.sync.aligned.shared::cta.b32 [a], 32;", "`.cta_group::2`"),
+        ("a: b: trap;", "`trap`"),
         ("call.uni (r), malloc, (a);", "a call of `malloc`"),
         ("call.uni free, (a);", "a call of `free`"),
     ] {

@@ -1,0 +1,63 @@
+//! A CUDA kernel that faults in Vulkan's queue: the device is lost, which is said, and a new one works. One test: it loses
+//! its device.
+#![allow(unsafe_code, clippy::unwrap_used)] // Recording commands.
+
+#[path = "kernels/gpu.rs"]
+#[allow(dead_code)] // What the other program uses.
+mod gpu;
+
+use std::time::Instant;
+
+use bridge::vk_export::{Buffer, BufferInfo, Error, ExportDevice, Kernel, KernelModule, LaunchConfig, Placement, Ptx};
+use bridge_tests::{Need, PROBE, Rig, skip};
+
+/// Runs one thread of a kernel whose first argument is an address.
+fn run(device: &ExportDevice, kernel: &Kernel, address: u64) -> Result<(), Error> {
+    let mut args = vec![0; kernel.entry().args_size()];
+    args[..8].copy_from_slice(&address.to_ne_bytes());
+    // For `fill_after`: one element.
+    if let Some(len) = args.get_mut(8..12) {
+        len.copy_from_slice(&1u32.to_ne_bytes());
+    }
+    let config = LaunchConfig::new([1; 3], [1; 3]);
+    let record = |commands| {
+        // SAFETY: recording, outside of a render pass; the fault is what is tested.
+        unsafe { kernel.record(commands, &config, &args) }.unwrap();
+    };
+    // SAFETY: the kernel and the buffer outlive the wait.
+    unsafe { device.run_once(device.queue(), "fault", Rig::LONG, record) }
+}
+
+fn word(device: &ExportDevice) -> Buffer {
+    use bridge::ash::vk::BufferUsageFlags as Usage;
+    let usage = Usage::STORAGE_BUFFER | Usage::SHADER_DEVICE_ADDRESS;
+    Buffer::new(device, &BufferInfo { name: "word", size: 4, usage, placement: Placement::HostVisible }).unwrap()
+}
+
+#[test]
+fn a_kernel_that_faults_loses_the_device_and_a_new_one_works() {
+    if std::env::var_os("BRIDGE_TEST_GPU_FAULTS").is_none() {
+        return skip(Need::Other, "it faults the GPU; set BRIDGE_TEST_GPU_FAULTS=1 to run it");
+    }
+    let Some(device) = gpu::open() else { return skip(Need::Gpu, "no device has VK_NVX_binary_import") };
+    let module = KernelModule::new(&device, "faults", &Ptx::new(PROBE).unwrap()).unwrap();
+    let (fill, fault) = (module.kernel("fill_after").unwrap(), module.kernel("fault").unwrap());
+    let buffer = word(&device);
+    let address = buffer.device_address().unwrap();
+    run(&device, &fill, address).unwrap();
+
+    let start = Instant::now();
+    // It writes 4 TiB past its address.
+    let error = run(&device, &fault, address).unwrap_err();
+    assert!(error.is_device_lost() && error.to_string().contains("recreate the device"), "{error}");
+    let error = run(&device, &fill, address).unwrap_err();
+    assert!(error.is_device_lost(), "every later call says so: {error}");
+    // What is on a lost device may be destroyed, and is.
+    drop((fill, fault, module, buffer, device));
+    assert!(start.elapsed() < Rig::LONG, "{:?}", start.elapsed());
+
+    let again = gpu::open().unwrap();
+    let module = KernelModule::new(&again, "faults", &Ptx::new(PROBE).unwrap()).unwrap();
+    let buffer = word(&again);
+    run(&again, &module.kernel("fill_after").unwrap(), buffer.device_address().unwrap()).unwrap();
+}
