@@ -67,7 +67,7 @@
 //! | `image_objects` | texture and surface objects, made once |
 //! | `mailbox` | context objects of our own, for cudarc to note errors in |
 //! | `order`, `guests`, `refusal`, `mark`, `poll` | order between the streams that use one buffer or image |
-//! | `reaper` | driver calls that may block, made on a thread of their own |
+//! | `reaper` | driver calls that may block, made on a thread of their context's own |
 //! | `logging` | calls of the program's logger, whose panics end there |
 //! | `semaphore`, `stream` | imported semaphores, waits and signals |
 //! | `graph`, `capture` | a frame as a CUDA graph, and buffers while one is captured |

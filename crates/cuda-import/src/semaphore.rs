@@ -93,7 +93,7 @@ impl ImportedSemaphore {
 impl Drop for ImportedSemaphore {
     fn drop(&mut self) {
         let handle = self.handle;
-        let destroyed = reaper::call(&self.device, move |driver| {
+        let destroyed = reaper::call(&self.device, "cuDestroyExternalSemaphore", move |driver| {
             // SAFETY: "any outstanding signals or waits must have completed": whoever enqueued one through `wait` or
             // `signal` vowed to keep the semaphore that long. The handle is not used after its owner's drop.
             unsafe { driver.destroy_semaphore(handle) }

@@ -33,6 +33,8 @@ pub(crate) fn enter(test: &str, library: &Library<'_>) -> bool {
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{test}: {} in its own process:\n{said}", output.status);
     assert!(said.contains("1 passed"), "no test is called {test}:\n{said}");
+    // Shown where the parent runs with `--nocapture`.
+    print!("{said}");
     false
 }
 

@@ -7,7 +7,7 @@ mod common;
 
 use common::world::{device, import_memory, import_semaphore, map};
 use common::{assert_clean, kinds, raw};
-use cuda_import::{SemaphoreKind, wait_one};
+use cuda_import::{CudaDevice, SemaphoreKind, probe, wait_one};
 use driver_double::Double;
 
 const SIZE: u64 = 4096;
@@ -192,4 +192,30 @@ fn a_drop_has_a_limit_although_the_driver_has_none() {
     assert_eq!(cuda_import::leaks(), 2, "the mapping, and the semaphore");
     double.end_blocked_calls();
     std::mem::forget(waited);
+}
+
+/// Each context has a thread that frees of its own.
+#[test]
+fn what_blocks_on_one_device_holds_up_no_other() {
+    let Some(double) = Double::in_child("what_blocks_on_one_device_holds_up_no_other") else { return };
+    let devices = probe().unwrap().devices;
+    let [blocked, free] = [0, 1].map(|nth| CudaDevice::by_uuid(devices[nth].uuid).unwrap());
+    let [home, other] = [&blocked, &free].map(|device| device.new_stream().unwrap());
+    let exported = double.export_semaphore(true);
+    let number = exported.number;
+    let waited = import_semaphore(&blocked, exported, SemaphoreKind::Timeline);
+    let idle = import_semaphore(&blocked, double.export_semaphore(true), SemaphoreKind::Timeline);
+    let buffer = map(&import_memory(&double, &free), &other);
+    // SAFETY: the signal comes below, and the timeline lives until then.
+    unsafe { wait_one(&home, &waited, 1) }.unwrap();
+    std::thread::scope(|scope| {
+        let dropping = scope.spawn(|| drop(idle));
+        double.until_blocked("cuDestroyExternalSemaphore");
+        buffer.close().unwrap();
+        assert!(!dropping.is_finished());
+        double.signal(number, 1);
+        dropping.join().unwrap();
+    });
+    drop((waited, home, other, blocked, free));
+    assert_clean(&double);
 }

@@ -297,7 +297,7 @@ impl Backing for ImageBacking {
 
     unsafe fn release(&mut self) -> Result<(), Error> {
         let (objects, array) = (self.objects.take(), self.array);
-        self.memory.unmap(&self.range, move |driver| {
+        self.memory.unmap(&self.range, "cuMipmappedArrayDestroy", move |driver| {
             // SAFETY: the objects were made with this driver; the caller vouches for their use.
             unsafe { objects.destroy(driver) }?;
             // SAFETY: this function is called once, so the array was not destroyed; its objects are gone, and the caller

@@ -54,7 +54,7 @@ impl Backing for LinearMapping {
 
     unsafe fn release(&mut self) -> Result<(), Error> {
         let pointer = self.pointer;
-        self.memory.unmap(&self.range, move |driver| {
+        self.memory.unmap(&self.range, "cuMemFree", move |driver| {
             // SAFETY: `release` is called once, so the pointer is a mapping that was not freed; the caller vouches for its use.
             // Where this runs late, `keep` has kept the memory.
             unsafe { driver.free(pointer) }

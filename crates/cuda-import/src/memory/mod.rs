@@ -131,14 +131,15 @@ impl ImportedMemory {
         Ok((mapping, range))
     }
 
-    /// Lets `unmap` free what was mapped at `range`, with the context current. On an error the range stays claimed; `unmap` may
+    /// Lets `unmap`, whose last driver call is `name`, free what was mapped at `range`, with the context current. On an error the range stays claimed; `unmap` may
     /// still be under way then, so that the memory must stay.
     pub(crate) fn unmap(
         &self,
         range: &Range<u64>,
+        name: &'static str,
         unmap: impl FnOnce(Driver) -> CallResult<()> + Send + 'static,
     ) -> Result<(), Error> {
-        reaper::call(&self.device, unmap).map_err(|error| error.at(&self.object(), self.device.name()))?;
+        reaper::call(&self.device, name, unmap).map_err(|error| error.at(&self.object(), self.device.name()))?;
         self.give_back(range);
         isolated(|| log::trace!("unmap {}: bytes {}..{}", self.object(), range.start, range.end));
         Ok(())
@@ -182,7 +183,7 @@ impl ImportedMemory {
 impl Drop for ImportedMemory {
     fn drop(&mut self) {
         let handle = self.handle;
-        let destroyed = reaper::call(&self.device, move |driver| {
+        let destroyed = reaper::call(&self.device, "cuDestroyExternalMemory", move |driver| {
             // SAFETY: every mapping holds an Arc of this memory until it is freed, so none is left; the handle is not
             // used after its owner's drop.
             unsafe { driver.destroy_memory(handle) }

@@ -28,7 +28,7 @@ use crate::stream::guests::Guests;
 use crate::stream::identity::{is_per_thread, is_same};
 use crate::stream::poll::{poll, warn};
 use crate::stream::refusal::{Refusal, check_stream};
-use crate::sys::{CallError, CallResult, Current, Driver, Restoring};
+use crate::sys::{CallError, CallResult, Current, Restoring};
 
 /// How long dropping a buffer or an image waits for the work that uses it.
 const DROP_LIMIT: Duration = Duration::from_secs(2);
@@ -275,7 +275,7 @@ impl StreamOrder {
                     "where the work of a stream ends was not recorded ({code}): the host waits for all of the context"
                 );
             });
-            reaper::call(&self.device, Driver::synchronize_context).map_err(NotFreed::into_call)?;
+            reaper::synchronize(&self.device).map_err(NotFreed::into_call)?;
             *self.failure() = None;
             return Ok(());
         }

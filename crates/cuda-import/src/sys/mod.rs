@@ -44,6 +44,9 @@ pub(crate) const INVALID_VALUE: u32 = 1;
 /// `CUDA_ERROR_TIMEOUT`
 pub(crate) const TIMEOUT: u32 = 909;
 
+/// `CUDA_ERROR_UNKNOWN`
+pub(crate) const UNKNOWN: u32 = 999;
+
 /// `CUDA_ERROR_NOT_READY`
 const NOT_READY: u32 = 600;
 
