@@ -48,9 +48,10 @@ __device__ static Light texel(const Light *pyramid, Level level, int x, int y) {
     return pyramid[level.first + held(y, level.height) * level.width + held(x, level.width)];
 }
 
-// The scene at a place in texels, between which the texture unit interpolates.
-__device__ static Light seen(cudaTextureObject_t scene, float x, float y) {
-    float4 light = tex2D<float4>(scene, x, y);
+// The scene at a place in texels, between which the texture unit interpolates. Its coordinates are normalized: in command
+// buffers no others are to be had.
+__device__ static Light seen(cudaTextureObject_t scene, const Bloom &bloom, float x, float y) {
+    float4 light = tex2D<float4>(scene, x / (float)(bloom.size[0] * bloom.samples), y / (float)(bloom.size[1] * bloom.samples));
     return Light{light.x, light.y, light.z};
 }
 
@@ -64,7 +65,7 @@ extern "C" __global__ void bright(Light *pyramid, cudaTextureObject_t scene, Blo
     for (u32 tap = 0; tap < bloom.samples * bloom.samples; ++tap) {
         u32 across = tap % bloom.samples, down = tap / bloom.samples;
         // At a corner of four texels a linear filter gives their mean.
-        sum = sum + seen(scene, (float)((x * bloom.samples + across) * 2 + 1), (float)((y * bloom.samples + down) * 2 + 1));
+        sum = sum + seen(scene, bloom, (float)((x * bloom.samples + across) * 2 + 1), (float)((y * bloom.samples + down) * 2 + 1));
     }
     Light mean = sum / (float)(bloom.samples * bloom.samples);
     float brightest = fmaxf(fmaxf(fmaxf(mean.r, mean.g), mean.b), 1e-4f);
@@ -125,7 +126,7 @@ extern "C" __global__ void compose(cudaSurfaceObject_t picture, cudaTextureObjec
     if (x >= bloom.size[0] || y >= bloom.size[1]) return;
     float samples = (float)bloom.samples;
     float px = (float)x + 0.5f, py = (float)y + 0.5f;
-    Light light = seen(scene, px * samples, py * samples);
+    Light light = seen(scene, bloom, px * samples, py * samples);
     float from_curtain = px - bloom.curtain;
     if (fabsf(from_curtain) < 1.0f) {
         light = Light{0.8f, 0.8f, 0.8f};

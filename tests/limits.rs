@@ -30,7 +30,8 @@ fn buffer(device: &ExportDevice, size: u64, usage: vk::BufferUsageFlags) -> Resu
 
 fn usages_need_their_feature() {
     use vk::BufferUsageFlags as Usage;
-    let device = Rig::open_own();
+    let info = OpenInfo { validation: Validation::IfPresent, ..OpenInfo::default() };
+    let device = ExportDevice::open(&info).unwrap();
     let refused = [
         Usage::SHADER_DEVICE_ADDRESS,
         Usage::ACCELERATION_STRUCTURE_BUILD_INPUT_READ_ONLY_KHR,

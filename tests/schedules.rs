@@ -65,8 +65,8 @@ fn every_schedule_keeps_to_the_model(rig: &Rig, compute: &Compute) {
         verified.set(verified.get() + world.finish());
         Ok(())
     });
-    // A step in four or so is a frame that comes to its end.
-    assert!(verified.get() >= 100, "only {} frames were read back and compared", verified.get());
+    // A step in four or so is a frame that comes to its end: some 200 of them, with a spread of a quarter.
+    assert!(verified.get() >= 60, "only {} frames were read back and compared", verified.get());
 }
 
 struct World<'a> {

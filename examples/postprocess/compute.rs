@@ -1,12 +1,13 @@
-//! The compute side: the same filter as CUDA kernels, or on the processor.
+//! The compute side: the same filter as CUDA kernels, on a stream or in command buffers, or on the processor.
 #![allow(unsafe_code)] // Kernel launches.
 
-use crate::kernels::{Argument, load, threads};
+use crate::kernels::{load, threads};
 use crate::postprocess::bloom::{Bloom, LEVELS, Texel, filter};
 use anyhow::{Context, Result};
-use bridge::cuda_import::cudarc::driver::{CudaFunction, CudaSlice, LaunchConfig, PushKernelArg};
 use bridge::cuda_import::{AddressMode, Filter as Between, TextureInfo};
-use bridge::{Compute, ComputeTurn, CudaCompute, CudaWork, ImageSpec, RenderFirst, Work};
+use bridge::{
+    Backend, Compute, ComputeTurn, ImageSpec, Kernel, KernelMemory, KernelWork, LaunchConfig, RenderFirst, Work,
+};
 
 /// What a slot of either exchange holds.
 pub(crate) type Shared = ImageSpec<Texel>;
@@ -16,24 +17,27 @@ const KERNELS: &str = include_str!("../../shaders/postprocess.ptx");
 
 /// The means to filter.
 pub(crate) enum Filter {
-    Cuda(Box<Kernels>),
+    Kernels(Box<Kernels>),
     Host,
 }
 
 /// The kernels and all levels of the pyramid, twice: three floats a texel.
 pub(crate) struct Kernels {
-    bright: CudaFunction,
-    shrink: CudaFunction,
-    blur: CudaFunction,
-    compose: CudaFunction,
-    pyramid: CudaSlice<f32>,
-    scratch: CudaSlice<f32>,
+    bright: Kernel,
+    shrink: Kernel,
+    blur: Kernel,
+    compose: Kernel,
+    pyramid: KernelMemory<f32>,
+    scratch: KernelMemory<f32>,
 }
 
 impl Filter {
     /// For scenes like that of `bloom`.
     pub(crate) fn new(compute: &Compute, bloom: &Bloom) -> Result<Self> {
-        compute.cuda().map_or(Ok(Self::Host), |cuda| Ok(Self::Cuda(Box::new(Kernels::new(cuda, bloom)?))))
+        if compute.backend() == Backend::Host {
+            return Ok(Self::Host);
+        }
+        Ok(Self::Kernels(Box::new(Kernels::new(compute, bloom)?)))
     }
 
     /// Filters the scene's image into the picture's, once the work before is done. Does not wait.
@@ -44,7 +48,6 @@ impl Filter {
         bloom: &Bloom,
     ) -> Result<()> {
         match (self, scene.work(), picture.work()) {
-            (Self::Cuda(kernels), Work::Cuda(scene), Work::Cuda(picture)) => kernels.launch(scene, picture, bloom),
             (Self::Host, Work::Host(mut scene), Work::Host(mut picture)) => {
                 let bloom = *bloom;
                 scene.run_with(&mut picture, move |scene, mut picture| {
@@ -55,63 +58,57 @@ impl Filter {
                 })?;
                 Ok(())
             }
+            (Self::Kernels(kernels), scene, picture) => kernels.launch(&scene.kernels()?, &picture.kernels()?, bloom),
             _ => anyhow::bail!("the filter is not where its exchanges compute"),
         }
     }
 }
 
 impl Kernels {
-    fn new(cuda: &CudaCompute, bloom: &Bloom) -> Result<Self> {
-        let [bright, shrink, blur, compose] = load(cuda, "postprocess.ptx", KERNELS, Bloom::KERNELS)?;
+    fn new(compute: &Compute, bloom: &Bloom) -> Result<Self> {
+        let [bright, shrink, blur, compose] = load(compute, "postprocess.ptx", KERNELS, Bloom::KERNELS)?;
+        let zeros = vec![0.0; bloom.texels() * 3];
         let levels =
-            || cuda.stream().alloc_zeros(bloom.texels() * 3).context("no room for the blurred levels in CUDA's memory");
-        Ok(Self { bright, shrink, blur, compose, pyramid: levels()?, scratch: levels()? })
+            |name| compute.kernel_memory(name, &zeros).context("no room for the blurred levels in the GPU's memory");
+        Ok(Self { bright, shrink, blur, compose, pyramid: levels("pyramid")?, scratch: levels("scratch")? })
     }
 
-    fn launch(&mut self, scene: CudaWork<'_, Shared>, picture: CudaWork<'_, Shared>, bloom: &Bloom) -> Result<()> {
+    fn launch(&self, scene: &KernelWork<'_, Shared>, work: &KernelWork<'_, Shared>, bloom: &Bloom) -> Result<()> {
+        const WHY: &str = "a kernel of the filter cannot be launched";
         let Self { bright, shrink, blur, compose, pyramid, scratch } = self;
-        // In texels, and between them: the mean of four costs one read.
+        // Between texels: the mean of four costs one read.
         let texture = scene.resources.texture(&TextureInfo {
             address: [AddressMode::Clamp; 3],
             filter: Between::Linear,
-            normalized_coordinates: false,
             ..Default::default()
         })?;
-        let mut surface = picture.resources.surface(0)?;
-        let (stream, argument) = (picture.stream, Argument(*bloom));
         let over = |index: usize| -> LaunchConfig {
             let level = bloom.levels[index];
             threads([level.width, level.height])
         };
-        const WHY: &str = "a kernel of the filter cannot be launched";
         for (number, index) in (0..LEVELS).zip(0_u32..) {
-            let mut launch;
-            if number == 0 {
-                launch = stream.launch_builder(bright);
-                launch.arg(&mut *pyramid).arg(&texture).arg(&argument);
+            let config = over(number);
+            let launched = if number == 0 {
+                // SAFETY: the arguments of `bright`: a pyramid as large as the bloom says, the turn's scene, and the bloom, whose
+                // size both sources assert. No thread goes past the level.
+                unsafe { work.launch(bright, &config, (pyramid, texture, *bloom)) }
             } else {
-                launch = stream.launch_builder(shrink);
-                launch.arg(&mut *pyramid).arg(&index).arg(&argument);
-            }
-            // SAFETY: the arguments of `bright` or `shrink`: a pyramid as large as the bloom says, the turn's scene or the
-            // number of a level with one before it, and the bloom, whose size both sources assert. No thread goes past the
-            // level.
-            unsafe { launch.launch(over(number)) }.context(WHY)?;
-            let along = |to: &mut CudaSlice<f32>, from: &CudaSlice<f32>, right: i32, down: i32| {
-                let mut launch = stream.launch_builder(blur);
-                launch.arg(to).arg(from).arg(&index).arg(&right).arg(&down).arg(&argument);
+                // SAFETY: the arguments of `shrink`: a pyramid as above, the number of a level with one before it, and the
+                // bloom. No thread goes past the level.
+                unsafe { work.launch(shrink, &config, (pyramid, index, *bloom)) }
+            };
+            launched.context(WHY)?;
+            let along = |to: &KernelMemory<f32>, from: &KernelMemory<f32>, right: i32, down: i32| {
                 // SAFETY: the arguments of `blur`: two pyramids, a level's number, a direction, and the bloom. No thread
                 // goes past the level.
-                unsafe { launch.launch(over(number)) }.context(WHY)
+                unsafe { work.launch(blur, &config, (to, from, index, right, down, *bloom)) }.context(WHY)
             };
             along(scratch, pyramid, 1, 0)?;
             along(pyramid, scratch, 0, 1)?;
         }
-        let mut launch = stream.launch_builder(compose);
-        launch.arg(&mut surface).arg(&texture).arg(&*pyramid).arg(&argument);
+        let surface = work.resources.surface(0)?;
         // SAFETY: the arguments of `compose`: the turn's picture, the turn's scene, a pyramid, and the bloom, whose size is
         // that of the picture. No thread goes past it.
-        unsafe { launch.launch(threads(bloom.size)) }.context(WHY)?;
-        Ok(())
+        unsafe { work.launch(compose, &threads(bloom.size), (surface, texture, pyramid, *bloom)) }.context(WHY)
     }
 }

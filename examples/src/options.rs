@@ -78,6 +78,8 @@ pub enum Backend {
     Cuda,
     /// The processor
     Host,
+    /// CUDA kernels inside the Vulkan queue (NVIDIA's VK_NVX_binary_import), or an error
+    Inline,
 }
 
 impl From<Backend> for bridge::Backend {
@@ -86,6 +88,7 @@ impl From<Backend> for bridge::Backend {
             Backend::Auto => Self::Auto,
             Backend::Cuda => Self::Cuda,
             Backend::Host => Self::Host,
+            Backend::Inline => Self::Inline,
         }
     }
 }

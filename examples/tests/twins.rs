@@ -4,15 +4,22 @@
 use std::sync::Arc;
 
 use bridge::cuda_import::CudaDevice;
-use bridge::cuda_import::cudarc::driver::{CudaStream, LaunchConfig, PushKernelArg};
+use bridge::cuda_import::cudarc::driver::{CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
 use bridge::cuda_import::cudarc::nvrtc::Ptx;
-use bridge_examples::kernels::{Argument, threads};
 use bridge_examples::particles::particle::{Body, Particle};
 use bridge_examples::particles::scene::{Scene, SceneInfo, Step};
 use bridge_examples::picture::Picture;
 use bridge_examples::postprocess::bloom::Bloom;
 use bridge_examples::texture::growth::{self, Growth};
-use bytemuck::Zeroable;
+use bytemuck::{Pod, Zeroable};
+
+/// Plain data as a kernel's by-value argument.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Argument<T>(T);
+
+// SAFETY: a kernel's argument is copied byte for byte, and any bytes are a `Pod`.
+unsafe impl<T: Pod> DeviceRepr for Argument<T> {}
 
 fn info(picture: Option<Picture>, frames: u32) -> SceneInfo {
     SceneInfo { picture, seed: 11, frames, size: [640, 360], particles: 20_011, point_limit: 64.0 }
@@ -76,7 +83,12 @@ fn patterns_agree_bit_for_bit() {
     let Some(stream) = stream() else { return };
     let ptx = Ptx::from_src(include_str!("../../shaders/texture.ptx"));
     let kernel = stream.context().load_module(ptx).unwrap().load_function(growth::Step::KERNELS[0]).unwrap();
-    let grid = [250, 130];
+    let grid = [250_u32, 130];
+    let config = LaunchConfig {
+        grid_dim: (grid[0].div_ceil(32), grid[1].div_ceil(8), 1),
+        block_dim: (32, 8, 1),
+        shared_mem_bytes: 0,
+    };
     let mut growth = Growth::new(grid, 11);
     let mut now = stream.clone_htod(&growth.planes()).unwrap();
     let mut next = now.clone();
@@ -88,7 +100,7 @@ fn patterns_agree_bit_for_bit() {
             let argument = Argument(step);
             launch.arg(&mut next).arg(&now).arg(&argument);
             // SAFETY: the kernel's three arguments: two states of the grid's cells, and the step.
-            unsafe { launch.launch(threads(grid)) }.unwrap();
+            unsafe { launch.launch(config) }.unwrap();
             std::mem::swap(&mut now, &mut next);
         }
         let found: Vec<u32> = stream.clone_dtoh(&now).unwrap().into_iter().map(f32::to_bits).collect();

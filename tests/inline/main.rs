@@ -4,6 +4,7 @@
 #![allow(unsafe_code)] // Recording and submitting.
 #![allow(clippy::unwrap_used)] // Tests.
 
+mod kernels;
 mod order;
 mod refused;
 

@@ -22,7 +22,7 @@ use vk_local::LocalBuffer;
 use crate::console::{print, tell};
 use crate::gpu::output::Wanted;
 use crate::interrupt;
-use crate::options::RunOptions;
+use crate::options::{Backend, RunOptions};
 use crate::summary::{Check, State, Summary};
 use frames::Frames;
 
@@ -135,6 +135,7 @@ pub fn open(
         validation: if options.validate { Validation::Required } else { Validation::Off },
         features,
         dynamic_rendering: true,
+        cuda_kernels: options.backend == Backend::Inline,
         ..open.clone()
     };
     Ok(Compute::open(&info, options.backend.into())?)

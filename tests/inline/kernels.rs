@@ -1,0 +1,248 @@
+//! Kernels of one module on both sides that run them, on a GPU that has both: the same calls, the same bits.
+
+use bridge::ash::vk;
+use bridge::{
+    Backend, BufferSpec, Compute, Exchange, ImageAccess, ImageSpec, Kernel, KernelMemory, LaunchConfig, QueueKind, Work,
+};
+use bridge_tests::{Filler, Gate, Need, PROBE, Readback, Rig, skip};
+
+use super::{Inline, LEN, SIZE, info, words};
+
+/// An inline compute side that runs kernels, or a skip.
+fn open() -> Option<Inline> {
+    let inline = Inline::open();
+    if let Err(error) = Compute::new(&inline.device, Backend::Inline) {
+        skip(Need::Gpu, &error.to_string());
+        return None;
+    }
+    Some(inline)
+}
+
+fn config(len: usize) -> LaunchConfig {
+    LaunchConfig::for_elements(len as u64, 256)
+}
+
+#[test]
+fn every_frame_crosses_whole() {
+    let Some(inline) = open() else { return };
+    let filler = Filler::new(&inline.compute);
+    let readback = Readback::new(&inline.device, SIZE);
+    for slots in 1..=4 {
+        let mut exchange = inline.exchange("words", slots);
+        for frame in 0..20_u32 {
+            let mut turn = exchange.begin().unwrap();
+            filler.fill(&mut turn, frame * 1000);
+            let turn = turn.finish().unwrap();
+            let source = (turn.resources().as_raw(), SIZE);
+            assert!(readback.run(turn, &[source]) == Filler::pattern(LEN, frame * 1000), "frame {frame} of {slots}");
+        }
+        exchange.close().unwrap();
+    }
+    drop(readback);
+    inline.finish();
+}
+
+/// The compute queue has no graphics, and runs kernels all the same.
+#[test]
+fn frames_cross_on_the_compute_queue() {
+    let Some(inline) = open() else { return };
+    let compute = Compute::inline(&inline.device, QueueKind::Compute).unwrap();
+    let filler = Filler::new(&compute);
+    let readback = Readback::on(&inline.device, SIZE, QueueKind::Compute);
+    let info = bridge::ExchangeInfo { queue: QueueKind::Compute, ..info("words", 2) };
+    let mut exchange = Exchange::new(&compute, &info, words()).unwrap();
+    for frame in 0..20_u32 {
+        let mut turn = exchange.begin().unwrap();
+        filler.fill(&mut turn, frame);
+        let turn = turn.finish().unwrap();
+        let source = (turn.resources().as_raw(), SIZE);
+        assert!(readback.run(turn, &[source]) == Filler::pattern(LEN, frame), "frame {frame}");
+    }
+    exchange.close().unwrap();
+    drop((readback, compute));
+    inline.finish();
+}
+
+/// A slow kernel is waited for, by the frame and by the host.
+#[test]
+fn vulkan_waits_for_a_slow_kernel() {
+    let Some(inline) = open() else { return };
+    let filler = Filler::new(&inline.compute);
+    let readback = Readback::new(&inline.device, SIZE);
+    let mut exchange = inline.exchange("words", 2);
+    for frame in 0..4_u32 {
+        let gate = Gate::on(&inline.compute);
+        let mut turn = exchange.begin().unwrap();
+        gate.hold(&mut turn);
+        filler.fill_after(&mut turn, frame * 1000, std::time::Duration::from_millis(2));
+        let turn = turn.finish().unwrap();
+        let computed = turn.computed().clone();
+        let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
+        // SAFETY: recorded with the turn's barriers; waited for below.
+        let point = unsafe { turn.submit(&[commands]) }.unwrap();
+        assert!(!computed.is_reached().unwrap() && !point.is_reached().unwrap(), "the gate holds nothing");
+        gate.open();
+        computed.wait(Rig::LONG).unwrap();
+        point.wait(Rig::LONG).unwrap();
+        assert!(readback.words() == Filler::pattern(LEN, frame * 1000));
+    }
+    exchange.close().unwrap();
+    drop(readback);
+    inline.finish();
+}
+
+/// State in memory of the kernels' own, over frames, dropped while kernels that use it run.
+fn accumulate(compute: &Compute, frames: u32) -> Vec<u32> {
+    let module = compute.load("probe", PROBE).unwrap();
+    let (fill, add) = (module.kernel("fill_after").unwrap(), module.kernel("add").unwrap());
+    let mut exchange = Exchange::new(compute, &info("sums", 2), words()).unwrap();
+    let readback = Readback::new(compute.device(), SIZE);
+    let mut state = compute.kernel_memory("state", &vec![1_u32; LEN]).unwrap();
+    let mut seen = Vec::new();
+    for frame in 0..frames {
+        let mut turn = exchange.begin().unwrap();
+        let work = turn.work().kernels().unwrap();
+        let (len, slot) = (LEN as u32, work.resources);
+        // SAFETY: the parameters of `fill_after` and `add`, of these types, over `len` elements.
+        unsafe {
+            work.launch(&fill, &config(LEN), (slot, len, frame, 0_u64)).unwrap();
+        }
+        // SAFETY: as above.
+        unsafe {
+            work.launch(&add, &config(LEN), (slot, &state, len)).unwrap();
+        }
+        // The launch keeps what it uses.
+        state = compute.kernel_memory("state", &vec![frame; LEN]).unwrap();
+        let turn = turn.finish().unwrap();
+        let source = (turn.resources().as_raw(), SIZE);
+        seen.extend(readback.run(turn, &[source]));
+    }
+    exchange.close().unwrap();
+    seen
+}
+
+#[test]
+fn streams_and_command_buffers_compute_the_same() {
+    let Some(inline) = open() else { return };
+    let Some(cuda) = bridge_tests::compute(&inline.device, Backend::Cuda) else { return };
+    let expected: Vec<u32> = (0..5_u32)
+        .flat_map(|frame| (0..LEN as u32).map(move |i| frame + i + if frame == 0 { 1 } else { frame - 1 }))
+        .collect();
+    assert!(accumulate(&inline.compute, 5) == expected, "in command buffers");
+    assert!(accumulate(&cuda, 5) == expected, "on a stream");
+    drop(cuda);
+    inline.finish();
+}
+
+/// Every texel of an image, stored by a kernel through a surface.
+fn store(compute: &Compute) -> Vec<u32> {
+    let kernel = compute.load("probe", PROBE).unwrap().kernel("store_4").unwrap();
+    let (width, height) = (61_u32, 43_u32);
+    let spec = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [width, height], ImageAccess::TRANSFER_READ);
+    let mut exchange = Exchange::new(compute, &info("texels", 2), spec).unwrap();
+    let texels: Vec<u32> = (0..width * height).map(|i| i.wrapping_mul(2_654_435_761)).collect();
+    let from: KernelMemory<u32> = compute.kernel_memory("texels", &texels).unwrap();
+    let mut turn = exchange.begin().unwrap();
+    let work = turn.work().kernels().unwrap();
+    let surface = work.resources.surface(0).unwrap();
+    let config = LaunchConfig::new([width.div_ceil(16), height.div_ceil(16), 1], [16, 16, 1]);
+    // SAFETY: the parameters of `store_4`: a surface, as many texels, its width and height.
+    unsafe { work.launch(&kernel, &config, (surface, &from, width, height)) }.unwrap();
+    let seen = turn.finish().unwrap().read_back(Rig::LONG).unwrap();
+    assert_eq!(bytemuck::cast_slice::<[u8; 4], u32>(&seen), texels);
+    exchange.close().unwrap();
+    texels
+}
+
+#[test]
+fn images_are_stored_through_surfaces_on_both() {
+    let Some(inline) = open() else { return };
+    let Some(cuda) = bridge_tests::compute(&inline.device, Backend::Cuda) else { return };
+    assert_eq!(store(&inline.compute), store(&cuda));
+    drop(cuda);
+    inline.finish();
+}
+
+/// What a driver would hang on, lose the device with or ignore, is refused on both sides before it is asked.
+#[test]
+fn launches_that_cannot_be_are_refused() {
+    let Some(inline) = open() else { return };
+    let kernel = inline.compute.load("probe", PROBE).unwrap().kernel("fill_after").unwrap();
+    let mut exchange = inline.exchange("words", 1);
+    let mut turn = exchange.begin().unwrap();
+    let work = turn.work().kernels().unwrap();
+    let (slot, len) = (work.resources, LEN as u32);
+    let refused = |result: bridge::Result<()>, needle: &str| {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("fill_after") && error.contains(needle), "{error}");
+    };
+    // SAFETY: each is refused, or so the test says.
+    unsafe {
+        refused(work.launch(&kernel, &config(LEN), (slot, len, 0_u32)), "4 arguments, and 3 were given");
+        refused(work.launch(&kernel, &config(LEN), (slot, len, 0_u32, 0_u32)), "argument 3 has 4 bytes");
+        refused(work.launch(&kernel, &config(LEN), (slot, len, 0_u32, 0_u64, 0_u64)), "5 were given");
+    }
+    for (grid, block, needle) in [
+        ([1, 1, 1], [0, 1, 1], "block"),
+        ([1, 1, 1], [2048, 1, 1], "block"),
+        ([0, 1, 1], [32, 1, 1], "grid"),
+        ([1, 65_536, 1], [32, 1, 1], "grid"),
+    ] {
+        // SAFETY: as above.
+        let result = unsafe { work.launch(&kernel, &LaunchConfig::new(grid, block), (slot, len, 0_u32, 0_u64)) };
+        refused(result, needle);
+    }
+    // SAFETY: the kernel's four parameters.
+    unsafe { work.launch(&kernel, &config(LEN), (slot, len, 7_u32, 0_u64)) }.unwrap();
+    let readback = Readback::new(&inline.device, SIZE);
+    let turn = turn.finish().unwrap();
+    let source = (turn.resources().as_raw(), SIZE);
+    assert!(readback.run(turn, &[source]) == Filler::pattern(LEN, 7), "what was refused left something behind");
+    exchange.close().unwrap();
+    drop(readback);
+    inline.finish();
+}
+
+/// A kernel is for the side that it was loaded for.
+#[test]
+fn a_kernel_of_another_side_is_refused() {
+    let Some(inline) = open() else { return };
+    let Some(cuda) = bridge_tests::compute(&inline.device, Backend::Cuda) else { return };
+    let kernel: Kernel = cuda.load("probe", PROBE).unwrap().kernel("fill_after").unwrap();
+    let mut exchange: Exchange<BufferSpec<u32>> = inline.exchange("words", 1);
+    let mut turn = exchange.begin().unwrap();
+    let Work::Inline(work) = turn.work() else { panic!("not inline") };
+    // SAFETY: refused, or so the test says.
+    let result = unsafe { work.launch(&kernel, &config(LEN), (work.resources, LEN as u32, 0_u32, 0_u64)) };
+    assert!(result.unwrap_err().to_string().contains("another compute side"));
+    turn.skip().unwrap();
+    exchange.close().unwrap();
+    drop((kernel, cuda));
+    inline.finish();
+}
+
+/// Many frames: nothing grows, and command buffers are used again.
+#[test]
+fn thousands_of_frames_use_a_few_command_buffers() {
+    let Some(inline) = open() else { return };
+    let filler = Filler::new(&inline.compute);
+    let commands: Vec<_> = (0..3).map(|_| bridge_tests::Commands::new(&inline.device)).collect();
+    let mut exchange = inline.exchange("words", 3);
+    let mut descriptors = 0;
+    for frame in 0..3000_u32 {
+        let mut turn = exchange.begin().unwrap();
+        filler.fill(&mut turn, frame);
+        let turn = turn.finish().unwrap();
+        let own = &commands[turn.slot()];
+        let raw = own.record(&turn, |_| {});
+        // SAFETY: recorded with the turn's barriers; waited for before it is recorded again.
+        own.note(unsafe { turn.submit(&[raw]) }.unwrap());
+        if frame == 100 {
+            descriptors = bridge_tests::open_descriptors();
+        }
+    }
+    assert_eq!(bridge_tests::open_descriptors(), descriptors);
+    drop(commands);
+    exchange.close().unwrap();
+    inline.finish();
+}
