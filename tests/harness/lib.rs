@@ -11,6 +11,7 @@ mod engine;
 mod fill;
 mod gate;
 mod layer;
+mod linear;
 mod readback;
 mod rig;
 mod trace;
@@ -20,6 +21,7 @@ pub use compute::{case_on, compute, cuda_devices};
 pub use engine::{Engine, Hook};
 pub use fill::{Filler, PROBE, warm};
 pub use gate::Gate;
+pub use linear::{Linear, device_with, instance_with};
 pub use readback::Readback;
 pub use rig::{Rig, assert_silent};
 pub use test_support::{Need, open_descriptors, skip, skip_case};
@@ -44,6 +46,16 @@ macro_rules! on_both_backends {
         }
         mod on_cuda {
             $(#[test] fn $name() { $crate::Rig::with(bridge::Backend::Cuda, super::$name) })+
+        }
+    };
+}
+
+/// Makes a test of a `fn(&Rig, &Compute)` for the CPU backend on a device that makes no LINEAR images.
+#[macro_export]
+macro_rules! on_host_without_linear_images {
+    ($($name:ident),+ $(,)?) => {
+        mod on_host_without_linear_images {
+            $(#[test] fn $name() { $crate::Rig::with_linear($crate::Linear::Missing, super::$name) })+
         }
     };
 }

@@ -13,11 +13,13 @@ use std::time::Duration;
 use bridge::vk_export::Validation;
 use bridge::{Backend, Compute, ExportDevice, OpenInfo};
 
-use crate::{case_on, compute};
+use crate::{Linear, case_on, compute, device_with};
 
 /// A device whose every validation message fails the test.
 pub struct Rig {
     device: ExportDevice,
+    /// The device that hears the layer.
+    watched: ExportDevice,
     allowed: Cell<&'static [&'static str]>,
     /// Messages of the tests before.
     said: usize,
@@ -38,7 +40,17 @@ impl Rig {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let device = DEVICE.get_or_init(Self::open_own).clone();
         let said = device.validation_messages().len();
-        Self { device, allowed: Cell::new(&[]), said, _turn: turn }
+        Self { watched: device.clone(), device, allowed: Cell::new(&[]), said, _turn: turn }
+    }
+
+    /// [`open`](Self::open) with the device as a driver shows it that has no LINEAR images, or poor ones.
+    ///
+    /// # Panics
+    /// As [`open`](Self::open).
+    pub fn open_with(linear: Linear) -> Self {
+        let mut rig = Self::open();
+        rig.device = device_with(linear, &rig.watched);
+        rig
     }
 
     /// Opens a device for one test alone, which destroys it.
@@ -70,6 +82,15 @@ impl Rig {
         }
     }
 
+    /// Runs a test on the CPU backend of a device with such LINEAR images.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with).
+    pub fn with_linear(linear: Linear, test: fn(&Self, &Compute)) {
+        let rig = Self::open_with(linear);
+        test(&rig, &Compute::new(&rig.device, Backend::Host).unwrap());
+    }
+
     /// Runs one of several cases of a test on a backend, or skips it.
     ///
     /// # Panics
@@ -94,7 +115,7 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        let mut messages = self.device.validation_messages().split_off(self.said);
+        let mut messages = self.watched.validation_messages().split_off(self.said);
         messages.retain(|message| !self.allowed.get().contains(&message.id.as_str()));
         if std::thread::panicking() {
             // The test has failed; what the layer said may be why.

@@ -78,8 +78,8 @@ pub(crate) fn every_format_crosses_in_every_shape(rig: &Rig, compute: &Compute) 
     tally.report(rig, compute, "every format");
     // Every driver makes a plain 2D image of every format here, if only to copy it.
     assert!(tally.whole >= FORMATS.len(), "{}", tally.whole);
-    // What CUDA shares, every shape of it.
-    assert!(compute.backend() == Backend::Host || tally.missing.is_empty(), "{:?}", tally.missing);
+    // Both backends share every shape of it.
+    assert!(tally.missing.is_empty(), "{:?}", tally.missing);
 }
 
 /// Every length of a mip chain, over sizes that are powers of two and sizes that are not, with layers and without. What CUDA
@@ -149,8 +149,7 @@ pub(crate) fn every_mip_chain_crosses_or_is_refused(rig: &Rig, compute: &Compute
     chains::<[u8; 4]>(compute, &mut transfer, vk::Format::R8G8B8A8_UNORM, &mut tally);
     chains::<[f32; 4]>(compute, &mut transfer, vk::Format::R32G32B32A32_SFLOAT, &mut tally);
     tally.report(rig, compute, "every mip chain");
-    // Plain 2D images of one level are made everywhere: eight sizes of three formats.
-    assert!(tally.whole >= 24, "{}", tally.whole);
+    assert!(tally.whole > 0 && tally.missing.is_empty(), "{:?}", tally.missing);
 }
 
 /// What else Vulkan may do with an image changes flags and perhaps the memory's layout, and not what crosses.

@@ -97,6 +97,36 @@ impl Transfer {
         to_host(&self.device, commands);
     }
 
+    /// Writes the first bytes of the memory. Nothing uses it now, says the caller.
+    pub(crate) fn fill(&mut self, bytes: &[u8]) {
+        // SAFETY: what was recorded before has been waited for.
+        unsafe { self.memory.bytes_mut() }.unwrap()[..bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Records copies into an image that is in the layout of its accesses.
+    pub(crate) fn record_upload(&self, commands: vk::CommandBuffer, target: &RenderImage<'_>, texel: usize) {
+        let (memory, image, layout) = (self.memory.as_raw(), target.as_raw(), target.layout());
+        let regions = Self::regions(target, texel);
+        // SAFETY: recording; the image is in that layout; the regions are its own and fit the memory.
+        unsafe { self.device.as_raw().cmd_copy_buffer_to_image(commands, memory, image, layout, &regions) };
+    }
+
+    /// Records a copy of the first bytes of the memory into one row of a 2D image.
+    pub(crate) fn record_upload_of_row(
+        &self,
+        commands: vk::CommandBuffer,
+        target: &RenderImage<'_>,
+        row: u32,
+        width: u32,
+    ) {
+        let (memory, image, layout) = (self.memory.as_raw(), target.as_raw(), target.layout());
+        let region = Self::regions(target, 4)[0]
+            .image_offset(vk::Offset3D { x: 0, y: row.try_into().unwrap(), z: 0 })
+            .image_extent(vk::Extent3D { width, height: 1, depth: 1 });
+        // SAFETY: as above; the row is inside of the image.
+        unsafe { self.device.as_raw().cmd_copy_buffer_to_image(commands, memory, image, layout, &[region]) };
+    }
+
     /// Submits a frame that fills the image with `tight`.
     pub(crate) fn write<T: Texel>(
         &mut self,
@@ -107,14 +137,8 @@ impl Transfer {
         let target = turn.resources();
         let padded = Self::pad(&target, texel, tight);
         self.commands.finish();
-        // SAFETY: `finish` waited for what was recorded before.
-        unsafe { self.memory.bytes_mut() }.unwrap()[..padded.len()].copy_from_slice(&padded);
-        let regions = Self::regions(&target, texel);
-        let recorded = self.commands.record(&turn, |commands| {
-            let (memory, image, layout) = (self.memory.as_raw(), target.as_raw(), target.layout());
-            // SAFETY: recording; the image is in that layout; the regions are its own and fit the memory.
-            unsafe { self.device.as_raw().cmd_copy_buffer_to_image(commands, memory, image, layout, &regions) };
-        });
+        self.fill(&padded);
+        let recorded = self.commands.record(&turn, |commands| self.record_upload(commands, &target, texel));
         // SAFETY: recorded with the turn's barriers; `note` has the commands waited for.
         let turn = unsafe { turn.submit(&[recorded]) }.unwrap();
         self.commands.note(turn.rendered());
