@@ -9,12 +9,14 @@
 //! | `vulkan`, `cuda` | what the two sides say of themselves |
 //! | `pairs` | which Vulkan device is which CUDA device, and why the others are alone |
 //! | `trial` | frames that really cross |
+//! | `kernel` | a CUDA kernel in a device's own queue |
 //! | `advice`, `verdict` | what follows |
 //! | `text` | all of it for a terminal |
 
 mod advice;
 mod cuda;
 mod drivers;
+mod kernel;
 pub mod layers;
 mod pairs;
 mod system;
@@ -31,6 +33,7 @@ use serde::Serialize;
 pub use advice::Advice;
 pub use cuda::{Cuda, CudaDevice, CudaProblem, CudaProblemKind};
 pub use drivers::DriverManifest;
+pub use kernel::KernelTrial;
 pub use layers::WithoutLayers;
 pub use pairs::{Pair, Side, Unpaired};
 pub use system::{DeviceFile, System};
@@ -54,6 +57,8 @@ pub struct Report {
     pub unpaired: Vec<Unpaired>,
     /// Frames that crossed, or did not.
     pub trials: Vec<Trial>,
+    /// Kernels launched by Vulkan itself, on the devices that can.
+    pub kernels: Vec<KernelTrial>,
     /// What works without implicit layers, where something is wrong with them.
     pub without_layers: Option<WithoutLayers>,
     /// What is wrong and what to do.
@@ -91,6 +96,10 @@ pub fn examine(mut show: impl FnMut(&str), again: impl FnOnce() -> Option<Withou
         show(&text::no_trials());
     }
 
+    let able = vulkan.devices.iter().filter(|device| device.cuda_kernels && device.base_gaps.is_empty());
+    let kernels: Vec<_> = able.map(|device| KernelTrial::run(device.index, &device.name)).collect();
+    kernels.iter().for_each(|trial| show(&text::kernel(trial)));
+
     let works = WithoutLayers::of(vulkan.devices.len(), pairs.len(), &trials);
     let without_layers = layers::are_suspects(&system, &vulkan, &cuda, &works).then(again).flatten();
     let mut advice = advice::advise(&system, &vulkan, &cuda, &unpaired, &trials);
@@ -98,7 +107,7 @@ pub fn examine(mut show: impl FnMut(&str), again: impl FnOnce() -> Option<Withou
     show(&text::advice(&advice));
     let verdict = Verdict::of(&trials);
     show(&text::verdict(&verdict));
-    Report { system, vulkan, cuda, pairs, unpaired, trials, without_layers, advice, verdict }
+    Report { system, vulkan, cuda, pairs, unpaired, trials, kernels, without_layers, advice, verdict }
 }
 
 #[cfg(test)]
@@ -114,6 +123,8 @@ mod tests {
         assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["verdict"]["exit_code"], report.verdict.exit_code);
+        let able = report.vulkan.devices.iter().filter(|device| device.cuda_kernels).count();
+        assert_eq!(report.kernels.len(), able, "{text}");
         assert_eq!(report.trials.is_empty(), report.vulkan.devices.is_empty(), "{text}");
     }
 }

@@ -1,6 +1,6 @@
 //! The report for a terminal.
 
-use super::{Advice, Cuda, Pair, Side, System, Trial, Unpaired, Verdict, Vulkan};
+use super::{Advice, Cuda, KernelTrial, Pair, Side, System, Trial, Unpaired, Verdict, Vulkan};
 
 /// Columns. Lines that carry paths may be longer.
 const WIDTH: usize = 100;
@@ -79,6 +79,7 @@ pub(super) fn vulkan(vulkan: &Vulkan) -> String {
                 yes(device.exports_binaries)
             ),
         );
+        line(&mut text, DEEPER, &format!("CUDA kernels in its own queue: {}", yes(device.cuda_kernels)));
         for (gaps, purpose) in [(&device.base_gaps, "to be used at all"), (&device.export_gaps, "to export")] {
             if !gaps.is_empty() {
                 line(&mut text, DEEPER, &format!("lacks, {purpose}: {}", gaps.join("; ")));
@@ -162,6 +163,23 @@ pub(super) fn trial(trial: &Trial) -> String {
         ("first frame", times.first_frame_ms),
         ("a frame with its read-back", times.frame_ms),
     ];
+    let times: Vec<_> = times.iter().filter_map(|(what, time)| Some(format!("{what} {:.2} ms", (*time)?))).collect();
+    if !times.is_empty() {
+        line(&mut text, DEEPER, &times.join(", "));
+    }
+    text
+}
+
+pub(super) fn kernel(trial: &KernelTrial) -> String {
+    let mut text = String::new();
+    match &trial.failure {
+        None => line(&mut text, INDENT, &format!("ok: a CUDA kernel in Vulkan's own queue on {}", trial.device)),
+        Some(failure) => {
+            line(&mut text, INDENT, &format!("FAILED: a CUDA kernel in Vulkan's own queue on {}", trial.device));
+            line(&mut text, DEEPER, &format!("while {}: {}", failure.step, failure.error));
+        }
+    }
+    let times = [("loading it", trial.load_ms), ("running it", trial.run_ms)];
     let times: Vec<_> = times.iter().filter_map(|(what, time)| Some(format!("{what} {:.2} ms", (*time)?))).collect();
     if !times.is_empty() {
         line(&mut text, DEEPER, &times.join(", "));

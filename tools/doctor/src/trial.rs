@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 type Words = BufferSpec<u32>;
 /// What went wrong, in the words of whoever noticed.
-type Failed = Box<dyn std::error::Error>;
+pub(super) type Failed = Box<dyn std::error::Error>;
 
 /// What came of sharing on one device.
 #[derive(Debug, Clone, Serialize)]
@@ -144,7 +144,7 @@ fn attempt(
 }
 
 /// To the microsecond: the rest is noise.
-fn milliseconds(since: Instant) -> f64 {
+pub(super) fn milliseconds(since: Instant) -> f64 {
     (since.elapsed().as_secs_f64() * 1e6).round() / 1e3
 }
 

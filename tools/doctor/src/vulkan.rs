@@ -74,6 +74,8 @@ pub struct VulkanDevice {
     pub exports_timelines: bool,
     /// Whether binary semaphores can.
     pub exports_binaries: bool,
+    /// Whether CUDA kernels can be recorded into its command buffers.
+    pub cuda_kernels: bool,
     /// Bytes in one allocation.
     pub max_allocation_size: u64,
 }
@@ -136,6 +138,7 @@ impl VulkanDevice {
             buffer_handle: report.buffer_handle.map(vk_export::HandleType::as_str),
             exports_timelines: report.exports_timelines,
             exports_binaries: report.exports_binaries,
+            cuda_kernels: report.cuda_kernel_gaps.is_empty(),
             max_allocation_size: info.max_allocation_size,
         }
     }

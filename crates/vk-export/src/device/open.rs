@@ -10,7 +10,7 @@ use crate::device::dependencies::{missing_of_device, missing_of_instance};
 use crate::device::instance::OwnedInstance;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::device::queue::QueueKind;
-use crate::device::requirements::{CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, base_extensions, kernel_gaps};
+use crate::device::requirements::{CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, base_extensions};
 use crate::device::requirements::{RequiredFeatures, Requirement};
 use crate::device::resident::load;
 use crate::error::{Error, Result};
@@ -200,12 +200,10 @@ fn candidates(instance: &OwnedInstance, info: &OpenInfo<'_>) -> Result<Vec<(Phys
             if info.dynamic_rendering && !device.dynamic_rendering {
                 missing.push(Requirement::Feature("dynamicRendering"));
             }
-            if info.buffer_device_address && !device.buffer_device_address {
-                missing.push(Requirement::Feature("bufferDeviceAddress"));
-            }
             if info.cuda_kernels {
-                let has = |name: &CStr| device.has_extension(name);
-                missing.extend(kernel_gaps(true, has, has));
+                missing.extend(device.kernel_gaps());
+            } else if info.buffer_device_address && !device.buffer_device_address {
+                missing.push(Requirement::Feature("bufferDeviceAddress"));
             }
             if device.queue_family(QueueKind::Graphics).is_none() {
                 missing.push(Requirement::QueueFamily("graphics and compute"));

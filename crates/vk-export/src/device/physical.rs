@@ -7,7 +7,7 @@ use ash::vk;
 use uuid::Uuid;
 
 use crate::device::queue::QueueKind;
-use crate::device::requirements::{Gaps, version};
+use crate::device::requirements::{Gaps, Requirement, kernel_gaps, version};
 use crate::error::{Error, Result};
 use crate::memory::select::{heap_size, memory_type};
 
@@ -155,6 +155,12 @@ impl PhysicalDeviceInfo {
     /// What speaks against the device, and what against exporting from it.
     pub(crate) fn gaps(&self) -> Gaps {
         Gaps::find(self.usable_version, self.timeline_semaphore, self.synchronization2, |name| self.has_extension(name))
+    }
+
+    /// What speaks against recording CUDA kernels into its command buffers.
+    pub(crate) fn kernel_gaps(&self) -> Vec<Requirement> {
+        let has = |name: &CStr| self.has_extension(name);
+        kernel_gaps(self.buffer_device_address, has, has)
     }
 
     /// The first queue family of a kind.

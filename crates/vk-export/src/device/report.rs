@@ -54,6 +54,8 @@ pub struct VulkanDeviceReport {
     pub base_gaps: Vec<Requirement>,
     /// What keeps it from exporting.
     pub export_gaps: Vec<Requirement>,
+    /// What keeps CUDA kernels from being recorded into its command buffers.
+    pub cuda_kernel_gaps: Vec<Requirement>,
     /// Whether buffers leave it.
     pub exports_buffers: bool,
     /// What they leave as: the first of [`HandleType::OF_MEMORY`] that the driver offers.
@@ -131,6 +133,7 @@ fn device_report(instance: &OwnedInstance, index: usize, handle: vk::PhysicalDev
         exports_binaries: is_exportable(instance, handle, SemaphoreKind::Binary, native),
         base_gaps: gaps.base,
         export_gaps: gaps.export,
+        cuda_kernel_gaps: info.kernel_gaps(),
         info,
     })
 }
