@@ -22,6 +22,8 @@ pub(super) struct Body<'a> {
     pub(super) refused: Option<Refused>,
     /// Every word, with the first line it is in: names of functions and variables are among them.
     pub(super) words: Vec<(&'a str, u32)>,
+    /// What is called: names of functions, or registers. Empty where it could not be told.
+    pub(super) called: Vec<&'a str>,
     /// Shared memory declared inside.
     pub(super) shared: Vec<Variable<'a>>,
 }
@@ -65,6 +67,9 @@ impl<'a> Body<'a> {
                 self.shared.extend(variables(operands, first.line)?.into_iter().filter(|one| !one.unsized_array));
             }
             Kind::Word(opcode) => {
+                if opcode == "call" {
+                    self.called.push(target(operands));
+                }
                 let instruction = instruction(opcode, operands);
                 if let Some(instruction) = instruction
                     && self.refused.is_none()
@@ -97,6 +102,20 @@ fn location<'a, 't>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
         };
         rest = rest.get(taken..).unwrap_or_default();
     }
+}
+
+/// What a `call` calls: the first word behind its modifiers and its results, which stand in parentheses.
+fn target<'a>(operands: &[Token<'a>]) -> &'a str {
+    let mut depth = 0usize;
+    for token in operands {
+        match token.kind {
+            Kind::Mark(b'(') => depth += 1,
+            Kind::Mark(b')') => depth = depth.saturating_sub(1),
+            Kind::Word(word) if depth == 0 => return word,
+            _ => {}
+        }
+    }
+    ""
 }
 
 /// The instruction in words if it is one that must not run in a Vulkan queue.

@@ -184,7 +184,9 @@ impl PtxEntry {
             own.or_else(|| Some(refusal(&missing_function(&one.body.words, module)?, one.name)))
         });
         let of_module = || {
-            let missing = || missing_function(&module.loose.words, module);
+            // Tables of functions count where something is called that may come from them.
+            let tables = reached.iter().any(|one| module.calls_anything(&one.body));
+            let missing = || missing_function(&module.loose.words, module).filter(|_| tables);
             module.loose.refused.clone().or_else(missing).map(|refused| refusal(&refused, ""))
         };
         let refused = header.refused.as_ref().map(|refused| refusal(refused, function.name));
@@ -193,6 +195,7 @@ impl PtxEntry {
         let of_module_shared = module.shared.iter().filter(|one| words.contains(one.name));
         let shared = reached.iter().flat_map(|one| &one.body.shared).chain(of_module_shared);
         let bytes = shared.fold(0usize, |end, one| end.next_multiple_of(one.align).saturating_add(one.size));
+        let bytes = bytes.next_multiple_of(module.dynamic_align);
         Some(Self {
             name: function.name.to_owned(),
             params: header.params.clone(),
@@ -210,21 +213,19 @@ fn missing_function(words: &[(&str, u32)], module: &Module<'_>) -> Option<Refuse
     Some(Refused { instruction: format!("a call of `{name}`, which the module does not hold,"), line: *line })
 }
 
-/// A function and all that it may call: those that it names, and those named outside of all functions, in tables.
+/// A function and all that it may call: those that it names, and where one calls what it does not name, every other.
 fn reached<'m, 'a>(from: &'m Function<'a>, module: &'m Module<'a>) -> Vec<&'m Function<'a>> {
-    let find = |words: &[(&'a str, u32)]| -> Vec<usize> {
-        words.iter().filter_map(|(word, _)| module.defined.get(word).copied()).collect()
-    };
     let mut seen = HashSet::new();
-    let mut next = find(&from.body.words);
-    next.extend(find(&module.loose.words));
-    let mut all = vec![from];
-    while let Some(index) = next.pop() {
-        if let Some(function) = module.functions.get(index).filter(|one| one.entry.is_none())
-            && seen.insert(index)
-        {
-            next.extend(find(&function.body.words));
-            all.push(function);
+    let (mut all, mut next) = (Vec::new(), vec![from]);
+    while let Some(function) = next.pop() {
+        if module.calls_anything(&function.body) {
+            let others = module.functions.iter().filter(|one| one.entry.is_none());
+            return std::iter::once(from).chain(others).collect();
+        }
+        all.push(function);
+        let named = function.body.words.iter().filter_map(|(word, _)| module.defined.get(word).copied());
+        for index in named.filter(|index| seen.insert(*index)) {
+            next.extend(module.functions.get(index).filter(|one| one.entry.is_none()));
         }
     }
     all

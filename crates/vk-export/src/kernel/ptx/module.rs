@@ -18,6 +18,8 @@ pub(super) struct Module<'a> {
     /// Names of functions that were declared.
     declared: HashMap<&'a str, u32>,
     pub(super) shared: Vec<Variable<'a>>,
+    /// What the static shared memory is rounded up to, before the dynamic one: 1 without any.
+    pub(super) dynamic_align: usize,
     /// What stands outside of all functions.
     pub(super) loose: Body<'a>,
 }
@@ -42,7 +44,7 @@ pub(super) struct Header {
 
 impl<'a> Module<'a> {
     pub(super) fn read(tokens: &[Token<'a>]) -> Result<Self> {
-        let mut module = Self::default();
+        let mut module = Self { dynamic_align: 1, ..Self::default() };
         let mut rest = module.preamble(tokens)?;
         let (mut loose, mut is_extern) = (Vec::new(), false);
         while let Some((token, after)) = rest.split_first() {
@@ -58,9 +60,14 @@ impl<'a> Module<'a> {
                     let end = rest.iter().position(|token| token.is(b';'));
                     let end = end.ok_or_else(|| wrong(token.line, "a declaration without an end"))?;
                     let (declaration, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
-                    let sized = variables(declaration, token.line)?.into_iter();
-                    // `.extern` is the dynamic shared memory.
-                    module.shared.extend(sized.filter(|one| !one.unsized_array && !is_extern));
+                    for variable in variables(declaration, token.line)? {
+                        if is_extern || variable.unsized_array {
+                            // `ptxas` rounds to 16 bytes at least.
+                            module.dynamic_align = module.dynamic_align.max(variable.align).max(16);
+                        } else {
+                            module.shared.push(variable);
+                        }
+                    }
                     rest = after;
                 }
                 _ => {
@@ -132,6 +139,11 @@ impl<'a> Module<'a> {
         let entry = is_entry.then_some(header);
         self.functions.push(Function { name, body: Body::read(body)?, entry });
         Ok(rest.get(1..).unwrap_or_default())
+    }
+
+    /// Whether a body calls what is no function by name: through a register, or an alias.
+    pub(super) fn calls_anything(&self, body: &Body<'_>) -> bool {
+        body.called.iter().any(|name| !self.defined.contains_key(name) && !self.declared.contains_key(name))
     }
 
     /// Whether a name is that of a function that this module declares and does not define.

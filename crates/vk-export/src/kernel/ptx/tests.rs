@@ -141,8 +141,17 @@ fn what_functions_do_counts_for_the_kernels_that_call_them() {
     let table = "
         .func bad() { trap; }
         .global .align 8 .u64 table[2] = {bad, 0};
-        .visible .entry f() { ret; }";
-    assert!(refused(table, "f").contains("`trap`"), "a function that a table names may be called from anywhere");
+        .visible .entry f() { ld.global.u64 %rd1, [table]; call (r), %rd1, (x), proto; ret; }
+        .visible .entry g() { ret; }";
+    assert!(refused(table, "f").contains("`trap`"), "a function that a table names may be called through it");
+    assert_eq!(refused(table, "g"), "", "where nothing is called, none is");
+    let tables =
+        ".extern .func malloc(); .global .u64 table[1] = {malloc}; .visible .entry f() { call (r), %rd1, (); ret; }";
+    assert!(refused(tables, "f").contains("`malloc`"));
+    let stored = ".func bad() { trap; }
+        .visible .entry f() { call fp, (x), proto; ret; }
+        .visible .entry g() { mov.u64 %rd1, bad; st.global.u64 [a], %rd1; ret; }";
+    assert!(refused(stored, "f").contains("`trap`"), "another kernel may have stored it");
     let alias = ".func bad() { trap; }\n.alias good, bad;\n.visible .entry f() { call good, (); ret; }";
     assert!(refused(alias, "f").contains("`trap`"));
 }
@@ -159,7 +168,9 @@ fn shared_memory_is_counted_where_it_is_used() {
         .visible .entry h() { mov.u32 r, dynamic; ld.shared.u32 r, [x]; ret; }";
     let ptx = read(text);
     let bytes: Vec<_> = ptx.entries().iter().map(PtxEntry::static_shared_bytes).collect();
-    assert_eq!(bytes, [64 + 4 + 8, 4 + 100, 0]);
+    assert_eq!(bytes, [80, 112, 0], "76 and 104 bytes, with the dynamic part behind them at a multiple of 16");
+    let alone = read(".visible .entry f() { .shared .align 8 .b8 tile[16][4]; .shared .f32 a, b[2]; ret; }");
+    assert_eq!(alone.entries()[0].static_shared_bytes(), 76);
 }
 
 /// A parameter as text, with its size and alignment.
