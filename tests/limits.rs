@@ -179,7 +179,7 @@ unsafe extern "system" fn small_promise(
     }
 }
 
-/// The driver's answer, with heaps of 64 MiB.
+/// The driver's heaps, as of 64 MiB.
 unsafe extern "system" fn small_heaps(physical: vk::PhysicalDevice, memory: *mut vk::PhysicalDeviceMemoryProperties) {
     // SAFETY: the caller's arguments, handed on.
     unsafe { MEMORY.get().unwrap()(physical, memory) };

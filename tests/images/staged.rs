@@ -47,6 +47,7 @@ fn compute<D: Direction>(turn: &mut ComputeTurn<Words, D>, row: Option<(usize, u
                 }
             })
             .unwrap(),
+        _ => unreachable!("no other backend is opened here"),
     }
     seen.recv_timeout(Rig::LONG).unwrap()
 }
@@ -201,6 +202,7 @@ pub(crate) fn copies_left_out_leave_what_was_there_before(rig: &Rig, compute_sid
     let fill = |turn: &mut ComputeTurn<Words>, value| match turn.work() {
         Work::Host(host) => host.run(move |mut image| image.rows_mut().for_each(|row| row.fill(value))).unwrap(),
         Work::Cuda(_) => panic!("the CPU was asked for"),
+        _ => unreachable!("no other backend is opened here"),
     };
     for (value, seen, handed_over) in [(1, 1, true), (2, 1, false), (3, 3, true)] {
         let mut turn = exchange.begin().unwrap();

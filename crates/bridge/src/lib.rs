@@ -37,6 +37,7 @@
 //! |---|---|
 //! | pair the two sides | [`Compute`], [`Backend`] |
 //! | share resources over several frames in flight | [`Exchange`], [`BufferSpec`], [`Resources`] |
+//! | grow buffers, or resize images, while frames are in flight | [`Exchange::grow`], [`Exchange::resize`], [`Exchange::replace`] |
 //! | make many buffers cheaply | [`SharedPool`] |
 //! | compute and draw one frame | [`ComputeTurn`], [`RenderTurn`] |
 //! | launch a frame's kernels as one CUDA graph | [`FrameGraph`] |

@@ -124,6 +124,31 @@ pub enum Error {
         device: String,
     },
 
+    /// The driver has no room for an allocation.
+    #[error(
+        "vkAllocateMemory failed: {result:?} ({}) [{object}, {device}]: {size} bytes asked of memory heap {heap}, which has \
+         {heap_size}{}{}; ask for less, or use fewer slots",
+        .result.as_raw(), of_which_free(*.free), promise(*.size, *.promised)
+    )]
+    OutOfMemory {
+        /// The object that was to be made.
+        object: String,
+        /// Bytes asked for.
+        size: u64,
+        /// The index of the heap.
+        heap: u32,
+        /// Bytes of the heap.
+        heap_size: u64,
+        /// Bytes of it that the process may still take, as the driver estimates; `None` without `VK_EXT_memory_budget`.
+        free: Option<u64>,
+        /// The largest allocation that the driver promises to try (`maxMemoryAllocationSize`).
+        promised: u64,
+        /// The driver's code.
+        result: vk::Result,
+        /// The device's name.
+        device: String,
+    },
+
     /// A host wait ran into its limit.
     #[error("waited {waited:?} for {object} to reach {value}, last value seen {last_seen} [{device}]")]
     #[non_exhaustive]
@@ -223,6 +248,17 @@ impl Error {
     }
 }
 
+fn of_which_free(free: Option<u64>) -> String {
+    free.map_or(String::new(), |free| format!(", {free} of them free"))
+}
+
+fn promise(size: u64, promised: u64) -> String {
+    if size <= promised {
+        return String::new();
+    }
+    format!("; the driver promises to try {promised} at a time (maxMemoryAllocationSize), more was tried")
+}
+
 fn list(missing: &[Requirement]) -> String {
     let all: Vec<String> = missing.iter().map(ToString::to_string).collect();
     all.join("; ")
@@ -263,6 +299,28 @@ fn advice(call: &str, result: vk::Result) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn want_of_memory_is_told_in_numbers() {
+        let refused = |size, free| {
+            Error::OutOfMemory {
+                object: "memory of \"m\"".into(),
+                size,
+                heap: 1,
+                heap_size: 80,
+                free,
+                promised: 40,
+                result: vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
+                device: "d".into(),
+            }
+            .to_string()
+        };
+        let text = refused(50, Some(7));
+        assert!(text.contains("50 bytes asked of memory heap 1, which has 80, 7 of them free; the driver"), "{text}");
+        assert!(text.contains("promises to try 40 at a time (maxMemoryAllocationSize)"), "{text}");
+        let text = refused(30, None);
+        assert!(text.contains("which has 80; ask for less") && text.contains("(-2) [memory of \"m\", d]"), "{text}");
+    }
 
     #[test]
     fn advice_is_for_the_call_that_failed() {

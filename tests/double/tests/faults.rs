@@ -189,6 +189,20 @@ fn views() {
 }
 
 #[test]
+fn copies_between_buffers() {
+    let copy = Operation::new("copy what a guest wrote", |world| {
+        guest_writes(world)?;
+        let memory = Arc::clone(world.goods.memory.as_ref().unwrap());
+        let larger = map(&memory, world)?;
+        // SAFETY: nobody else uses either, and both are kept until the world ends.
+        let copied = unsafe { larger.copy_from(world.buffer()) };
+        world.keep(larger);
+        Ok(copied?)
+    });
+    walk("copies_between_buffers", [Operation { leaves: MAPPED, ..copy }]);
+}
+
+#[test]
 fn ends_of_buffers() {
     let close = Operation::new("close", |world| Ok(world.take_buffer().close()?));
     let close_after_guest = Operation::new("close after a guest", |world| {

@@ -1,5 +1,7 @@
 //! Which slot is whose: the exchange's bookkeeping, without a driver.
 
+mod replaced;
+
 use super::initial::Initial;
 use crate::error::Stage;
 
@@ -324,43 +326,6 @@ impl Ledger {
             (First::Render, Slot::Rendering { frame, .. } | Slot::Lent { frame, .. }) => Some((*frame, Stage::Render)),
             _ => None,
         })
-    }
-
-    /// A turn that uses the slots, of either side.
-    pub(super) fn holder(&self) -> Option<(u64, Stage)> {
-        self.slots.iter().find_map(|slot| match slot {
-            Slot::Computing { frame, .. } => Some((*frame, Stage::Compute)),
-            Slot::Rendering { frame, .. } => Some((*frame, Stage::Render)),
-            Slot::Lent { frame, .. } => Some((*frame, Stage::Submit)),
-            Slot::Free { .. } | Slot::Unknown { .. } | Slot::Unsignalled { .. } => None,
-        })
-    }
-
-    /// The value of `rendered` behind which Vulkan has left all slots alone that nobody holds: its signal was submitted. Refused
-    /// where a lost submission may still run, with nothing behind it. `reached` is as for [`begin`](Self::begin).
-    pub(super) fn settled(&self, reached: impl FnOnce() -> u64) -> Result<u64, Refusal> {
-        let lost = self.slots.iter().filter_map(|slot| match slot {
-            Slot::Unknown { frame, value, .. } if *value > self.certain => Some((*value, *frame)),
-            _ => None,
-        });
-        match lost.max() {
-            Some((value, frame)) if value > reached() => Err(Refusal::TurnLost { frame, stage: Stage::Submit }),
-            _ => Ok(self.certain),
-        }
-    }
-
-    /// Other resources are in the slots now; nobody held any. The side that begins waits for `after` before their first use.
-    /// With `initial`, new images are to be handed over first.
-    pub(super) fn replaced(&mut self, after: u64, initial: bool) {
-        self.slots.fill(Slot::Free { after });
-        self.initial = if initial { Initial::Needed } else { Initial::Done };
-    }
-
-    /// A submission that signals the next value of `rendered`, and belongs to no frame, was accepted. None is lent.
-    pub(super) fn take_rendered(&mut self) -> u64 {
-        self.rendered += 1;
-        self.certain = self.rendered;
-        self.rendered
     }
 
     /// That nobody holds a turn.

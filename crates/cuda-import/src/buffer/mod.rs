@@ -22,7 +22,6 @@ use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::{Backing, Mapping};
 use crate::memory::{ImportedMemory, range_within};
 use crate::stream::order::StreamOrder;
-use crate::sys::CallError;
 
 /// Which part of the memory to map.
 #[derive(Clone, Copy, Debug, Default)]
@@ -124,19 +123,17 @@ impl<T: Pod> MappedBuffer<T> {
     /// Until the copy has ended, nobody else uses either buffer, and both live.
     #[doc(alias = "cuMemcpyDtoDAsync")]
     pub unsafe fn copy_from(&self, source: &Self) -> Result<(), Error> {
-        let (memory, home) = (self.memory(), self.mapping.order().home());
+        let (device, home) = (self.memory().device(), self.stream());
         let object = self.mapping.backing().object();
-        let device = memory.device();
         device.check_recorded()?;
-        let len = self.len.min(source.len);
-        let from = DeviceView::<T>::new(source.pointer, len, source.mapping.order());
-        // SAFETY: handed on to the caller.
-        let mut to = unsafe { self.view_mut_unchecked() };
+        // It fits: the whole buffers were seen to.
+        let size = self.len.min(source.len) * size_of::<T>();
         let _current = device.bind().map_err(|error| error.at(&object, device.name()))?;
-        let copied = home.memcpy_dtod(&from, &mut to);
-        // Where no order could be had, the views have recorded why, and the copy was refused.
-        device.check_recorded()?;
-        copied.map_err(|error| CallError::from_cudarc("cuMemcpyDtoDAsync", error).at(&object, device.name()))
+        let _read_in_order = source.mapping.order().enter_for(home, &object)?;
+        let _written_in_order = self.mapping.order().enter_for(home, &object)?;
+        // SAFETY: both have as many bytes, and are different mappings; the caller keeps them. The home stream's context is current.
+        let copied = unsafe { device.driver().copy_linear(self.pointer, source.pointer, size, home) };
+        copied.map_err(|error| error.at(&object, device.name()))
     }
 }
 

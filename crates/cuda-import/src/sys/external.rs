@@ -160,6 +160,21 @@ impl Driver {
         check("cuMemFree", unsafe { (self.table.cuMemFree_v2)(pointer) })
     }
 
+    /// Enqueues a copy of `size` bytes.
+    ///
+    /// # Safety
+    /// Both mappings have as many bytes, do not overlap, and live until the copy has ended. The stream is of the current context.
+    pub(crate) unsafe fn copy_linear(
+        self,
+        to: cu::CUdeviceptr,
+        from: cu::CUdeviceptr,
+        size: usize,
+        stream: &CudaStream,
+    ) -> CallResult<()> {
+        // SAFETY: "dstDevice and srcDevice are base pointers with at least ByteCount bytes": the caller's part.
+        check("cuMemcpyDtoDAsync", unsafe { (self.table.cuMemcpyDtoDAsync_v2)(to, from, size, stream.cu_stream()) })
+    }
+
     /// # Safety
     /// `memory` is alive, all its mappings were freed, and it is not used again.
     pub(crate) unsafe fn destroy_memory(self, memory: MemoryHandle) -> CallResult<()> {

@@ -124,6 +124,7 @@ table! {
     cuStreamQuery(cu::CUstream);
     cuStreamSynchronize(cu::CUstream);
     cuMemFree_v2(cu::CUdeviceptr);
+    cuMemcpyDtoDAsync_v2(cu::CUdeviceptr, cu::CUdeviceptr, usize, cu::CUstream);
     cuImportExternalMemory(*mut cu::CUexternalMemory, *const cu::CUDA_EXTERNAL_MEMORY_HANDLE_DESC);
     cuExternalMemoryGetMappedBuffer(*mut cu::CUdeviceptr, cu::CUexternalMemory, *const cu::CUDA_EXTERNAL_MEMORY_BUFFER_DESC);
     cuExternalMemoryGetMappedMipmappedArray(

@@ -6,6 +6,7 @@ use ash::vk;
 use crate::device::{EnabledFeatures, ExportDevice};
 use crate::error::{Error, Result};
 use crate::handle::handle_type::HandleType;
+use crate::memory::size::{check_buffer, range_warning};
 
 /// That neither is zero, the usage is known and its features are on, and the device takes as many bytes in one buffer.
 pub(crate) fn check(device: &ExportDevice, size: u64, usage: vk::BufferUsageFlags, object: &str) -> Result<()> {
@@ -23,25 +24,14 @@ pub(crate) fn check(device: &ExportDevice, size: u64, usage: vk::BufferUsageFlag
              `buffer_device_address` for SHADER_DEVICE_ADDRESS, `acceleration_structure` for build inputs"
         ));
     }
-    let physical = device.physical();
-    // Unlike maxMemoryAllocationSize it is a limit (VUID-VkBufferCreateInfo-size-06409).
-    if let Some(limit) = physical.max_buffer_size.filter(|limit| size > *limit) {
-        return Err(Error::TooLarge {
-            object: object.to_owned(),
-            size,
-            limit,
-            limit_name: "maxBufferSize",
-            device: physical.name.clone(),
-        });
+    check_buffer(device.physical(), size, object)
+}
+
+/// Says so where no descriptor shows all of a buffer to shaders.
+pub(crate) fn warn_of_range(device: &ExportDevice, size: u64, usage: vk::BufferUsageFlags, object: &str) {
+    if let Some(warning) = range_warning(device.physical(), size, usage, object) {
+        log::warn!("{warning}");
     }
-    let range = physical.limits.max_storage_buffer_range;
-    if usage.contains(vk::BufferUsageFlags::STORAGE_BUFFER) && size > u64::from(range) {
-        log::warn!(
-            "{object} has {size} bytes, but a descriptor shows shaders of {} at most {range} (maxStorageBufferRange)",
-            physical.name
-        );
-    }
-    Ok(())
 }
 
 /// The usages that a shared buffer can have: those of Vulkan 1.0, and those of features that are on.

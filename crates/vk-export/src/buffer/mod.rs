@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use ash::vk;
 
-use crate::buffer::check::{ask, check};
+use crate::buffer::check::{ask, check, warn_of_range};
 use crate::buffer::raw::RawBuffer;
 use crate::device::ExportDevice;
 use crate::device::requirements::MEMORY_EXTENSION;
@@ -100,6 +100,7 @@ impl Buffer {
     ) -> Result<Self> {
         let object = format!("buffer \"{}\"", info.name);
         check(device, info.size, info.usage, &object)?;
+        warn_of_range(device, info.size, info.usage, &object);
         let (mut handle_type, mut dedicated_only, mut shared) = (None, false, None);
         if info.placement == Placement::Exportable {
             device.check_can_export(MEMORY_EXTENSION)?;
@@ -137,6 +138,7 @@ impl Buffer {
     pub fn new_in(block: &Arc<Block>, name: &str, offset: u64, size: u64) -> Result<Self> {
         let object = format!("buffer \"{name}\" in block \"{}\"", block.name());
         let raw = block.place(offset, size, &object)?;
+        warn_of_range(block.device(), size, block.usage(), &object);
         // SAFETY: just made on this device; no other thread knows it yet.
         unsafe { block.device().set_name(raw.as_raw(), name) };
         Ok(Self { raw, backing: Backing::Block(Arc::clone(block)), offset, size, name: name.to_owned() })

@@ -147,6 +147,33 @@ impl PhysicalDeviceInfo {
         })
     }
 
+    /// A device without anything, for tests to add to.
+    #[cfg(test)]
+    pub(crate) fn nameless() -> Self {
+        Self {
+            handle: vk::PhysicalDevice::null(),
+            name: String::new(),
+            device_type: vk::PhysicalDeviceType::OTHER,
+            api_version: vk::API_VERSION_1_3,
+            driver: String::new(),
+            uuid: Uuid::nil(),
+            luid: None,
+            node_mask: None,
+            limits: vk::PhysicalDeviceLimits::default(),
+            features: vk::PhysicalDeviceFeatures::default(),
+            timeline_semaphore: false,
+            synchronization2: false,
+            dynamic_rendering: false,
+            buffer_device_address: false,
+            max_allocation_size: 0,
+            max_buffer_size: None,
+            extensions: Vec::new(),
+            queue_families: Vec::new(),
+            memory: vk::PhysicalDeviceMemoryProperties::default(),
+            usable_version: vk::API_VERSION_1_3,
+        }
+    }
+
     /// Whether the device has an extension.
     pub fn has_extension(&self, name: &CStr) -> bool {
         self.extensions.iter().any(|e| e.as_c_str() == name)

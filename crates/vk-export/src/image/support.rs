@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::handle::handle_type::HandleType;
 use crate::image::info::ImageInfo;
 use crate::memory::Placement;
+use crate::memory::size::check_image;
 
 /// What a device can do with images of one kind, format, tiling, usage and placement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,15 +159,7 @@ impl ImageSupport {
             let reason = format!("{reason} on {}", device.name());
             return Err(Error::InvalidArgument { object: info.object(), reason });
         }
-        let limits = [
-            (self.max_resource_size, "maxResourceSize"),
-            (device.physical().max_allocation_size, "maxMemoryAllocationSize"),
-        ];
-        let size = info.least_size().unwrap_or(0);
-        if let Some((limit, limit_name)) = limits.into_iter().find(|(limit, _)| size > *limit) {
-            let (object, device) = (info.object(), device.name().to_owned());
-            return Err(Error::TooLarge { object, size, limit, limit_name, device });
-        }
+        check_image(device.physical(), info.least_size().unwrap_or(0), self.max_resource_size, &info.object())?;
         if info.placement != Placement::Exportable || self.exportable {
             return Ok(());
         }

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)] // Vulkan calls.
 pub(crate) mod block;
 pub(crate) mod select;
+pub(crate) mod size;
 
 use std::ptr::NonNull;
 
@@ -102,13 +103,7 @@ unsafe impl Sync for Memory {}
 impl Memory {
     pub(crate) fn allocate(device: &ExportDevice, request: Request<'_>) -> Result<Self> {
         let size = request.requirements.size;
-        let too_large = |limit, limit_name| Error::TooLarge {
-            object: format!("memory of \"{}\"", request.name),
-            size,
-            limit,
-            limit_name,
-            device: device.name().to_owned(),
-        };
+        let object = format!("memory of \"{}\"", request.name);
         use vk::MemoryPropertyFlags as Flags;
         let (wanted, preferred) = match request.placement {
             Placement::Exportable | Placement::DeviceLocal => (Flags::DEVICE_LOCAL, Flags::empty()),
@@ -119,14 +114,11 @@ impl Memory {
         let memory_type =
             physical.memory_type(request.requirements.memory_type_bits, wanted, preferred).ok_or_else(|| {
                 Error::InvalidArgument {
-                    object: format!("memory of \"{}\"", request.name),
+                    object: object.clone(),
                     reason: format!("{} has no {wanted:?} memory type for it", device.name()),
                 }
             })?;
-        let heap = physical.heap_size(memory_type).unwrap_or(0);
-        if size > heap {
-            return Err(too_large(heap, "the size of its memory heap"));
-        }
+        size::check_memory(physical, size, memory_type, &object)?;
 
         let exporter = request.exporter;
         let handle_types = exporter.as_ref().map(|exporter| exporter.handle_type().memory());
@@ -149,17 +141,13 @@ impl Memory {
         if request.device_address {
             info = info.push_next(&mut flags_info);
         }
-        // More than maxMemoryAllocationSize is tried, then reported: many drivers take far more than they promise.
-        let promised = device.physical().max_allocation_size;
         // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01713/-01714: size and type were checked against the device
         // above; VUID-VkMemoryDedicatedAllocateInfo-buffer-02965, -image-02964: a dedicated size is the resource's own.
         let raw = unsafe { device.as_raw().allocate_memory(&info, None) }.map_err(|result| match result {
-            vk::Result::ERROR_OUT_OF_DEVICE_MEMORY | vk::Result::ERROR_OUT_OF_HOST_MEMORY if size > promised => {
-                too_large(promised, "maxMemoryAllocationSize")
+            vk::Result::ERROR_OUT_OF_DEVICE_MEMORY | vk::Result::ERROR_OUT_OF_HOST_MEMORY => {
+                size::refused(device, result, (size, memory_type), object)
             }
-            result => {
-                device.failed("vkAllocateMemory", &format!("memory of \"{}\", {size} bytes", request.name))(result)
-            }
+            result => device.failed("vkAllocateMemory", &format!("{object}, {size} bytes"))(result),
         })?;
         let mut memory = Self {
             raw,

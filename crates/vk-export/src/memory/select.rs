@@ -34,10 +34,15 @@ pub(crate) fn memory_type(
     find(wanted | preferred).or_else(|| find(wanted))
 }
 
+/// The index of the heap that a memory type is of; `None` for a type that does not exist.
+pub(crate) fn heap_of(memory: &vk::PhysicalDeviceMemoryProperties, memory_type: u32) -> Option<u32> {
+    memory.memory_types_as_slice().get(usize::try_from(memory_type).ok()?).map(|kind| kind.heap_index)
+}
+
 /// Bytes of the heap that a memory type is of; `None` for a type or a heap that does not exist.
 pub(crate) fn heap_size(memory: &vk::PhysicalDeviceMemoryProperties, memory_type: u32) -> Option<u64> {
-    let kind = memory.memory_types_as_slice().get(usize::try_from(memory_type).ok()?)?;
-    let heap = memory.memory_heaps_as_slice().get(usize::try_from(kind.heap_index).ok()?)?;
+    let heap = usize::try_from(heap_of(memory, memory_type)?).ok()?;
+    let heap = memory.memory_heaps_as_slice().get(heap)?;
     Some(heap.size)
 }
 

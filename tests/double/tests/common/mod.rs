@@ -48,6 +48,7 @@ pub(crate) const CALLS: &[&str] = &[
     "cuInit",
     "cuMemFree_v2",
     "cuMemcpy3DAsync_v2",
+    "cuMemcpyDtoDAsync_v2",
     "cuMipmappedArrayDestroy",
     "cuMipmappedArrayGetLevel",
     "cuSignalExternalSemaphoresAsync",

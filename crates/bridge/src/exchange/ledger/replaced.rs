@@ -1,0 +1,44 @@
+//! The slots of a running exchange hold other resources from here on.
+
+use super::{Ledger, Refusal, Slot};
+use crate::error::Stage;
+use crate::exchange::initial::Initial;
+
+impl Ledger {
+    /// A turn that uses the slots, of either side.
+    pub(in crate::exchange) fn holder(&self) -> Option<(u64, Stage)> {
+        self.slots.iter().find_map(|slot| match slot {
+            Slot::Computing { frame, .. } => Some((*frame, Stage::Compute)),
+            Slot::Rendering { frame, .. } => Some((*frame, Stage::Render)),
+            Slot::Lent { frame, .. } => Some((*frame, Stage::Submit)),
+            Slot::Free { .. } | Slot::Unknown { .. } | Slot::Unsignalled { .. } => None,
+        })
+    }
+
+    /// The value of `rendered` behind which Vulkan has left all slots alone that nobody holds: its signal was submitted. Refused
+    /// where a lost submission may still run, with nothing behind it. `reached` is as for [`begin`](Self::begin).
+    pub(in crate::exchange) fn settled(&self, reached: impl FnOnce() -> u64) -> Result<u64, Refusal> {
+        let lost = self.slots.iter().filter_map(|slot| match slot {
+            Slot::Unknown { frame, value, .. } if *value > self.certain => Some((*value, *frame)),
+            _ => None,
+        });
+        match lost.max() {
+            Some((value, frame)) if value > reached() => Err(Refusal::TurnLost { frame, stage: Stage::Submit }),
+            _ => Ok(self.certain),
+        }
+    }
+
+    /// Other resources are in the slots now; nobody held any. The side that begins waits for `after` before their first use.
+    /// With `initial`, new images are to be handed over first.
+    pub(in crate::exchange) fn replaced(&mut self, after: u64, initial: bool) {
+        self.slots.fill(Slot::Free { after });
+        self.initial = if initial { Initial::Needed } else { Initial::Done };
+    }
+
+    /// A submission that signals the next value of `rendered`, and belongs to no frame, was accepted. None is lent.
+    pub(in crate::exchange) fn take_rendered(&mut self) -> u64 {
+        self.rendered += 1;
+        self.certain = self.rendered;
+        self.rendered
+    }
+}

@@ -1,0 +1,167 @@
+//! Sizes against the device's limits: the one place for buffers, blocks and images.
+//!
+//! | limit | kind | what happens |
+//! |---|---|---|
+//! | `maxBufferSize`, `maxResourceSize` of an image | hard | an error before Vulkan is asked |
+//! | the size of the heap | hard | an error before Vulkan is asked |
+//! | `maxMemoryAllocationSize` | a promise | more is tried: many drivers take far more (an H100 promises 4 GiB and gives 32) |
+//! | `maxStorageBufferRange` | of a descriptor | a warning: the buffer is made, shaders see parts of it |
+#![allow(unsafe_code)] // A query.
+
+use ash::{ext, vk};
+
+use crate::device::ExportDevice;
+use crate::device::physical::PhysicalDeviceInfo;
+use crate::error::{Error, Result};
+use crate::memory::select::heap_of;
+
+/// That a buffer may have `size` bytes, or all buffers of a block together (VUID-VkBufferCreateInfo-size-06409).
+pub(crate) fn check_buffer(device: &PhysicalDeviceInfo, size: u64, object: &str) -> Result<()> {
+    match device.max_buffer_size.filter(|limit| size > *limit) {
+        Some(limit) => Err(too_large(device, size, limit, "maxBufferSize", object)),
+        None => Ok(()),
+    }
+}
+
+/// That an image of at least `size` bytes may be made, where the device takes `limit` bytes of its format and usage.
+pub(crate) fn check_image(device: &PhysicalDeviceInfo, size: u64, limit: u64, object: &str) -> Result<()> {
+    if size > limit {
+        return Err(too_large(device, size, limit, "maxResourceSize", object));
+    }
+    Ok(())
+}
+
+/// That the heap of a memory type has `size` bytes (VUID-vkAllocateMemory-pAllocateInfo-01713). What the driver does not promise to
+/// try is said in the log.
+pub(crate) fn check_memory(device: &PhysicalDeviceInfo, size: u64, memory_type: u32, object: &str) -> Result<()> {
+    let heap = device.heap_size(memory_type).unwrap_or(0);
+    if size > heap {
+        return Err(too_large(device, size, heap, "the size of its memory heap", object));
+    }
+    let promised = device.max_allocation_size;
+    if size > promised {
+        log::debug!(
+            "{object}: {size} bytes are more than {} promises to try ({promised}, maxMemoryAllocationSize): tried all the same",
+            device.name
+        );
+    }
+    Ok(())
+}
+
+fn too_large(device: &PhysicalDeviceInfo, size: u64, limit: u64, limit_name: &'static str, object: &str) -> Error {
+    Error::TooLarge { object: object.to_owned(), size, limit, limit_name, device: device.name.clone() }
+}
+
+/// What to say of a buffer of which no descriptor shows all to shaders, if it is one.
+pub(crate) fn range_warning(
+    device: &PhysicalDeviceInfo,
+    size: u64,
+    usage: vk::BufferUsageFlags,
+    object: &str,
+) -> Option<String> {
+    let range = u64::from(device.limits.max_storage_buffer_range);
+    (usage.contains(vk::BufferUsageFlags::STORAGE_BUFFER) && size > range).then(|| {
+        format!(
+            "{object} has {size} bytes, but a descriptor shows shaders of {} at most {range} (maxStorageBufferRange): bind parts of \
+             it, or read it by its device address (`buffer_device_address`)",
+            device.name
+        )
+    })
+}
+
+/// The error of an allocation that was refused for want of memory, with what there is.
+pub(crate) fn refused(
+    device: &ExportDevice,
+    result: vk::Result,
+    (size, memory_type): (u64, u32),
+    object: String,
+) -> Error {
+    let physical = device.physical();
+    let heap = heap_of(&physical.memory, memory_type).unwrap_or(0);
+    Error::OutOfMemory {
+        object,
+        size,
+        heap,
+        heap_size: physical.heap_size(memory_type).unwrap_or(0),
+        free: free(device, heap),
+        promised: physical.max_allocation_size,
+        result,
+        device: physical.name.clone(),
+    }
+}
+
+/// Bytes of a heap that this process may still take, where the device has `VK_EXT_memory_budget`. An estimate of the driver's.
+fn free(device: &ExportDevice, heap: u32) -> Option<u64> {
+    if !device.physical().has_extension(ext::memory_budget::NAME) {
+        return None;
+    }
+    let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT::default();
+    let mut properties = vk::PhysicalDeviceMemoryProperties2::default().push_next(&mut budget);
+    // SAFETY: a query of a physical device of this instance, which is for Vulkan 1.2 at least; the structure is of an extension that
+    // the physical device has, and that need not be enabled for this (Vulkan specification, "Physical-Device-Level Functionality").
+    unsafe { device.instance().get_physical_device_memory_properties2(device.physical().handle, &mut properties) };
+    let heap = usize::try_from(heap).ok()?;
+    Some(budget.heap_budget.get(heap)?.saturating_sub(*budget.heap_usage.get(heap)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    /// As an H100 says, with two heaps.
+    fn device() -> PhysicalDeviceInfo {
+        let mut device = PhysicalDeviceInfo::nameless();
+        device.max_allocation_size = 4_292_870_144;
+        device.max_buffer_size = Some(1 << 40);
+        device.limits.max_storage_buffer_range = u32::MAX;
+        device.memory.memory_type_count = 2;
+        device.memory.memory_types[1].heap_index = 1;
+        device.memory.memory_heap_count = 2;
+        device.memory.memory_heaps[0].size = 80 * GIB;
+        device.memory.memory_heaps[1].size = 2 * GIB;
+        device
+    }
+
+    fn limit_of(checked: Result<()>) -> Option<(u64, &'static str)> {
+        match checked {
+            Ok(()) => None,
+            Err(Error::TooLarge { limit, limit_name, .. }) => Some((limit, limit_name)),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_promise_is_no_limit_and_limits_are() {
+        let device = device();
+        for size in [1, 4 * GIB, 17 * GIB, 80 * GIB] {
+            assert_eq!(limit_of(check_buffer(&device, size, "o")), None, "{size}");
+            assert_eq!(limit_of(check_memory(&device, size, 0, "o")), None, "{size}");
+            assert_eq!(limit_of(check_image(&device, size, 80 * GIB, "o")), None, "{size}");
+        }
+        assert_eq!(limit_of(check_buffer(&device, (1 << 40) + 1, "o")), Some((1 << 40, "maxBufferSize")));
+        assert_eq!(limit_of(check_buffer(&device, u64::MAX, "o")), Some((1 << 40, "maxBufferSize")));
+        let heap = "the size of its memory heap";
+        assert_eq!(limit_of(check_memory(&device, 80 * GIB + 1, 0, "o")), Some((80 * GIB, heap)));
+        assert_eq!(limit_of(check_memory(&device, 3 * GIB, 1, "o")), Some((2 * GIB, heap)));
+        assert_eq!(limit_of(check_memory(&device, 1, 2, "o")), Some((0, heap)), "a type that does not exist");
+        assert_eq!(limit_of(check_image(&device, 5 * GIB, 4 * GIB, "o")), Some((4 * GIB, "maxResourceSize")));
+        let mut unknown = device;
+        unknown.max_buffer_size = None;
+        assert_eq!(limit_of(check_buffer(&unknown, u64::MAX, "o")), None);
+    }
+
+    #[test]
+    fn what_no_descriptor_shows_is_said_with_what_to_do() {
+        use vk::BufferUsageFlags as Usage;
+        let device = device();
+        let range = u64::from(u32::MAX);
+        assert_eq!(range_warning(&device, range, Usage::STORAGE_BUFFER, "o"), None);
+        assert_eq!(range_warning(&device, u64::MAX, Usage::VERTEX_BUFFER | Usage::TRANSFER_DST, "o"), None);
+        let text =
+            range_warning(&device, range + 1, Usage::STORAGE_BUFFER | Usage::TRANSFER_SRC, "buffer \"b\"").unwrap();
+        assert!(text.contains("buffer \"b\" has 4294967296 bytes") && text.contains("at most 4294967295"), "{text}");
+        assert!(text.contains("bind parts of it") && text.contains("`buffer_device_address`"), "{text}");
+    }
+}
