@@ -31,6 +31,7 @@ pub(crate) enum Refused {
     TurnOpen { frame: u64, stage: Stage },
     SlotBusy { slot: usize, frame: u64 },
     TurnLost { frame: u64, stage: Stage },
+    Replaced { frame: u64, stage: Stage },
     OutOfOrder { frame: u64, first: u64 },
     HostFailed,
     Timeout { value: u64 },
@@ -44,6 +45,7 @@ impl Refused {
             Error::TurnOpen { frame, stage, .. } => Self::TurnOpen { frame, stage },
             Error::SlotBusy { slot, frame, .. } => Self::SlotBusy { slot, frame },
             Error::TurnLost { frame, stage, .. } => Self::TurnLost { frame, stage },
+            Error::ReplacedWhileOpen { frame, stage, .. } => Self::Replaced { frame, stage },
             Error::OutOfOrder { frame, first, .. } => Self::OutOfOrder { frame, first },
             Error::HostFailed { .. } => Self::HostFailed,
             Error::Timeout { value, .. } => Self::Timeout { value },
@@ -104,6 +106,33 @@ impl Model {
         });
         let frame = unknown.min().unwrap_or_else(|| panic!("no slot is free, and none is held: {self:?}"));
         Err(Refused::TurnLost { frame, stage: Stage::Submit })
+    }
+
+    /// What `replace` returns. Buffers are copied, images are handed over anew.
+    pub(crate) fn replace(&mut self, failed: bool, buffers: bool, images: bool) -> Result<(), Refused> {
+        let open = self.slots.iter().find_map(|hold| match *hold {
+            Hold::Compute { frame } => Some((frame, Stage::Compute)),
+            Hold::Render { frame } => Some((frame, Stage::Render)),
+            Hold::Lent { frame, .. } => Some((frame, Stage::Submit)),
+            Hold::Free | Hold::Unknown { .. } | Hold::Dead => None,
+        });
+        if let Some((frame, stage)) = open {
+            return Err(Refused::Replaced { frame, stage });
+        }
+        if failed {
+            return Err(Refused::HostFailed);
+        }
+        if buffers && self.taken > self.submitted {
+            // A signal behind the turns of which nobody knows whether they were submitted.
+            self.taken += 1;
+            self.submitted = self.taken;
+        }
+        if images {
+            self.taken += 1;
+            self.submitted = self.taken;
+        }
+        self.slots.fill(Hold::Free);
+        Ok(())
     }
 
     /// Whether the fate of a lent turn matters to the next `begin`.

@@ -71,6 +71,8 @@ pub(crate) enum RingOp {
         write: bool,
         fill: bool,
     },
+    /// Other resources, of the same size.
+    Replace,
     /// Frames computed on one thread and rendered on another.
     Stream(u8),
     Close,
@@ -111,6 +113,7 @@ fn ring_op() -> impl Strategy<Value = RingOp> {
         3 => any::<u8>().prop_map(RingOp::Lend),
         4 => any::<(bool, bool, bool)>().prop_map(|(fill, split, told)| RingOp::SubmitLent { fill, split, told }),
         4 => Just(RingOp::Wait),
+        3 => Just(RingOp::Replace),
         1 => (1u8..12).prop_map(RingOp::Stream),
         6 => any::<(bool, bool)>().prop_map(|(write, fill)| RingOp::Frame { write, fill }),
     ];

@@ -66,6 +66,8 @@ pub(crate) struct Ring<S: Shape, D: Way> {
     pub(crate) own: (Semaphore, u64),
     pub(crate) short: bool,
     pub(crate) pooled: bool,
+    /// Whether it may still hold resources that others have replaced.
+    replaced: bool,
     pub(crate) forgotten: usize,
     pub(crate) exchange_forgotten: bool,
 }
@@ -94,7 +96,9 @@ impl<S: Shape, D: Way> Ring<S, D> {
             contents: vec![None; open.slots],
             own: (Semaphore::new(&common.device, &own).unwrap(), 0),
             short: open.short,
-            pooled: pool.is_some() && S::BUFFERS > 0,
+            // It keeps its pool, to replace buffers from it.
+            pooled: pool.is_some(),
+            replaced: false,
             forgotten: 0,
             exchange_forgotten: false,
         })
@@ -211,6 +215,21 @@ impl<S: Shape, D: Way> Ring<S, D> {
         self.model.drop_compute(frame, slot, self.side.has_failed());
     }
 
+    fn replace(&mut self) {
+        let Some(exchange) = &mut self.exchange else { return };
+        let expected = self.model.replace(self.side.has_failed(), S::BUFFERS > 0, S::IMAGES > 0);
+        let replaced = exchange.replace(S::spec());
+        assert_eq!(replaced.as_ref().map_err(Refused::of), expected.as_ref().map(|_| &()).map_err(|refused| *refused));
+        if replaced.is_ok() {
+            self.replaced = true;
+            if S::IMAGES > 0 {
+                // Nobody knows what is in the images.
+                self.contents.fill(None);
+            }
+            self.common.count("replacements");
+        }
+    }
+
     pub(crate) fn forget<T>(&mut self, turn: Option<T>) {
         self.forgotten += usize::from(turn.is_some());
         std::mem::forget(turn);
@@ -251,6 +270,9 @@ impl<S: Shape, D: Way> AnyRing for Ring<S, D> {
             RingOp::Wait => self.wait_oldest(),
             RingOp::Close => self.close(),
             RingOp::Drop => drop(self.exchange.take()),
+            RingOp::Replace => self.replace(),
+            // When those go that were replaced, time decides.
+            RingOp::Forget if self.replaced => drop(self.exchange.take()),
             RingOp::Forget => {
                 let exchange = self.exchange.take();
                 self.exchange_forgotten |= exchange.is_some();
