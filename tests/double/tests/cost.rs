@@ -81,7 +81,8 @@ fn a_frame() {
                 value += 1;
                 // SAFETY: the value was signalled, the timelines outlive the frames.
                 unsafe { wait_one(&home, &rendered, 1) }.unwrap();
-                buffers.iter().for_each(|buffer| buffer.join_foreign_work().unwrap());
+                let joined = buffers.iter().filter(|buffer| buffer.has_foreign_work());
+                joined.for_each(|buffer| buffer.join_foreign_work().unwrap());
                 // SAFETY: the values rise, the timelines outlive the frames.
                 unsafe { signal_one(&home, &computed, value) }.unwrap();
             }

@@ -216,7 +216,8 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
     }
 
     fn join(slot: &Mapped<MappedBuffer<T>, VulkanBuffer>) -> Result<()> {
-        Ok(slot.join_foreign_work()?)
+        // What every frame does for every resource: the driver is called only where there is something to join.
+        if slot.has_foreign_work() { Ok(slot.join_foreign_work()?) } else { Ok(()) }
     }
 
     unsafe fn assume_idle(slot: &Mapped<MappedBuffer<T>, VulkanBuffer>) {

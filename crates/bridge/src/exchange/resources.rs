@@ -70,7 +70,8 @@ pub(crate) trait Share<R: Resources> {
     /// Adds the barriers of every resource.
     fn add_barriers(slot: &R::Slot, barriers: &mut Barriers);
 
-    /// Makes the compute stream wait for what other CUDA streams did, so that a signal enqueued next covers that too.
+    /// Makes the compute stream wait for what other CUDA streams did, so that a signal enqueued next covers that too. That signal
+    /// asks whether the stream is captured, for all resources.
     fn join(slot: &R::CudaSlot) -> Result<()>;
 
     /// Lets the mapping be freed without waiting for the compute stream, until it is lent again.

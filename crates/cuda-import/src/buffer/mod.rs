@@ -169,8 +169,15 @@ impl<T> MappedBuffer<T> {
         self.pointer
     }
 
+    /// Whether there is anything for [`join_foreign_work`](Self::join_foreign_work) to do: another stream used the buffer, and the
+    /// home stream was not made to wait for that, or somebody may still hold a view on such a stream. Calls no driver; one load
+    /// if no other stream ever used it.
+    pub fn has_foreign_work(&self) -> bool {
+        self.mapping.has_foreign_work()
+    }
+
     /// Makes the home stream wait for what other streams did with the buffer, so that a signal enqueued there afterwards
-    /// covers it. Call it before such a signal, once nobody holds a view. Costs one load if no other stream ever used it.
+    /// covers it. Call it before such a signal, once nobody holds a view.
     ///
     /// # Errors
     /// [`Error::Driver`] when the wait cannot be enqueued, or when the end of such work could not be recorded earlier; then

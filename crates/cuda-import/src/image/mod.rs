@@ -217,12 +217,16 @@ impl<T> MappedImage<T> {
         &self.mapping.backing().memory
     }
 
+    /// As [`MappedBuffer::has_foreign_work`](crate::MappedBuffer::has_foreign_work).
+    pub fn has_foreign_work(&self) -> bool {
+        self.mapping.has_foreign_work()
+    }
+
     /// Makes the home stream wait for what other streams did with the image, so that a signal enqueued there afterwards
-    /// covers it. Call it before such a signal, once nobody holds a view. Costs one load if no other stream ever used it.
+    /// covers it. Call it before such a signal, once nobody holds a view.
     ///
     /// # Errors
-    /// [`Error::Driver`] when the wait cannot be enqueued, or when the end of such work could not be recorded earlier; then
-    /// no signal may follow.
+    /// As [`MappedBuffer::join_foreign_work`](crate::MappedBuffer::join_foreign_work).
     pub fn join_foreign_work(&self) -> Result<(), Error> {
         self.mapping.join()
     }

@@ -52,6 +52,11 @@ impl<B: Backing> Mapping<B> {
         &self.order
     }
 
+    /// Whether the home stream does not wait yet for something that other streams did with it.
+    pub(crate) fn has_foreign_work(&self) -> bool {
+        self.order.has_foreign_work()
+    }
+
     /// Makes the home stream wait for what other streams did with it.
     pub(crate) fn join(&self) -> Result<(), Error> {
         self.order.join(&self.backing.object())

@@ -15,7 +15,7 @@
 //! Unsafe because it makes cudarc objects of raw handles.
 #![allow(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use cudarc::driver::{CudaEvent, CudaStream, SyncOnDrop};
@@ -30,6 +30,12 @@ const MAX_EVENTS: usize = 64;
 
 /// More are refused: that many different handles are no use of streams any more.
 const MAX_GUESTS: usize = 1024;
+
+/// Somebody may have a ticket's guard, or what was in one.
+const LENT: u8 = 1;
+
+/// A ticket was lent since the home stream was last made to wait for its event.
+const PENDING: u8 = 2;
 
 #[derive(Debug)]
 pub(crate) struct Guests {
@@ -46,8 +52,8 @@ pub(crate) struct Guests {
 /// What one guard at a time is made of.
 #[derive(Debug)]
 struct Ticket {
-    /// Whether somebody may have a guard of it, or what was in one.
-    lent: AtomicBool,
+    /// [`LENT`] and [`PENDING`].
+    state: AtomicU8,
     /// None for one of too many.
     last_use: Option<CudaEvent>,
     /// The guest under the ticket's own context object. Borrowed: only used while a guard borrows the real one.
@@ -80,12 +86,44 @@ impl Guests {
 
     /// The events of all guests.
     pub(crate) fn events(&self) -> impl Iterator<Item = EventHandle> {
-        self.tickets().filter_map(|ticket| ticket.last_use.as_ref()).map(EventHandle::of)
+        self.tickets().filter_map(Ticket::event)
+    }
+
+    /// Whether there is a use that the home stream does not wait for.
+    pub(crate) fn are_pending(&self) -> bool {
+        self.tickets().any(|ticket| ticket.state.load(Ordering::Acquire) != 0)
+    }
+
+    /// Calls `wait` with the events of all uses that the home stream does not wait for, until it fails.
+    pub(crate) fn pending(&self, wait: impl FnMut(EventHandle) -> CallResult<()>) -> CallResult<()> {
+        self.tickets()
+            .filter(|ticket| ticket.state.load(Ordering::Acquire) != 0)
+            .filter_map(Ticket::event)
+            .try_for_each(wait)
+    }
+
+    /// As [`pending`](Self::pending), where `wait` makes the home stream wait: it need not do so again, unless a guard may still
+    /// be dropped, which records the event once more.
+    pub(crate) fn join(&self, mut wait: impl FnMut(EventHandle) -> CallResult<()>) -> CallResult<()> {
+        for ticket in self.tickets() {
+            let state = ticket.state.load(Ordering::Acquire);
+            if state == 0 {
+                continue;
+            }
+            ticket.event().map_or(Ok(()), &mut wait)?;
+            if state == PENDING {
+                // Fails if it was lent meanwhile.
+                let _ = ticket.state.compare_exchange(PENDING, 0, Ordering::AcqRel, Ordering::Relaxed);
+            }
+        }
+        Ok(())
     }
 
     /// Nobody has a guard, nor what was in one: each ticket may be lent again.
     pub(crate) fn settle(&self) {
-        self.tickets().for_each(|ticket| ticket.lent.store(false, Ordering::Release));
+        for ticket in self.tickets() {
+            ticket.state.fetch_and(!LENT, Ordering::AcqRel);
+        }
     }
 
     /// What has the end of the work on `stream` recorded once it is dropped.
@@ -102,7 +140,7 @@ impl Guests {
                 let _ = place.set(Box::new(self.ticket(stream, nth < MAX_EVENTS)?));
             }
             let Some(ticket) = place.get() else { break };
-            if ticket.is_of(stream) && !ticket.lent.swap(true, Ordering::AcqRel) {
+            if ticket.is_of(stream) && ticket.lend() {
                 return Ok(ticket.guard());
             }
             place = &ticket.next;
@@ -118,14 +156,16 @@ impl Guests {
         let last_use = with_event.then(|| context.object().new_event(None).map_err(made)).transpose()?;
         // SAFETY: the wrapper destroys nothing, and is used only under a guard that borrows the real stream.
         let stream = unsafe { context.object().wrap_borrowed_stream(stream.cu_stream()) };
-        Ok(Ticket { lent: AtomicBool::new(false), last_use, stream, next: OnceLock::new(), context })
+        Ok(Ticket { state: AtomicU8::new(0), last_use, stream, next: OnceLock::new(), context })
     }
 
     /// One of the stream's tickets, lent or not.
     fn next_in_turn(&self, stream: &CudaStream) -> Option<&Ticket> {
         let own = || self.tickets().filter(|ticket| ticket.is_of(stream));
         let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(own().count())?;
-        own().nth(turn)
+        let ticket = own().nth(turn)?;
+        ticket.lend();
+        Some(ticket)
     }
 
     fn tickets(&self) -> impl Iterator<Item = &Ticket> {
@@ -136,6 +176,15 @@ impl Guests {
 impl Ticket {
     fn is_of(&self, stream: &CudaStream) -> bool {
         key(&self.stream) == key(stream)
+    }
+
+    /// Whether it was nobody's.
+    fn lend(&self) -> bool {
+        self.state.fetch_or(LENT | PENDING, Ordering::AcqRel) & LENT == 0
+    }
+
+    fn event(&self) -> Option<EventHandle> {
+        self.last_use.as_ref().map(EventHandle::of)
     }
 
     fn guard(&self) -> SyncOnDrop<'_> {

@@ -12,6 +12,8 @@ pub(crate) mod order;
 pub(crate) mod poll;
 pub(crate) mod refusal;
 
+use std::sync::Arc;
+
 use cudarc::driver::{CudaContext, CudaStream};
 
 use crate::device::check_recorded;
@@ -205,7 +207,9 @@ fn for_all<P: Copy>(
     let device = first.semaphore.device();
     // What was recorded may be in the context object that the stream holds, or in the one that the semaphore holds.
     check_recorded(stream.context()).map_err(|error| error.at("", device.name()))?;
-    device.check_recorded()?;
+    if !Arc::ptr_eq(stream.context(), device.context()) {
+        device.check_recorded()?;
+    }
     let driver = device.driver();
     let _current = device.bind().map_err(|error| error.at(names(points), device.name()))?;
     if target == Target::Stream {

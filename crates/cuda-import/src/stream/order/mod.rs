@@ -9,9 +9,10 @@
 //! Unsafe because it hands events to the driver.
 #![allow(unsafe_code)]
 
+mod end;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
 
 use cudarc::driver::{CudaStream, DriverError, SyncOnDrop};
 
@@ -19,19 +20,14 @@ use crate::device::CudaDevice;
 use crate::error::code::DriverCode;
 use crate::error::{Error, Object};
 use crate::logging::isolated;
-use crate::reaper;
-use crate::reaper::NotFreed;
 use crate::stream::Mark;
 use crate::stream::capture;
 use crate::stream::capture::Role;
 use crate::stream::guests::Guests;
 use crate::stream::identity::{is_per_thread, is_same};
-use crate::stream::poll::{poll, warn};
+use crate::stream::poll::warn;
 use crate::stream::refusal::{Refusal, check_stream};
 use crate::sys::{CallError, CallResult, Current, Restoring};
-
-/// How long dropping a buffer or an image waits for the work that uses it.
-const DROP_LIMIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(crate) struct StreamOrder {
@@ -123,17 +119,18 @@ impl StreamOrder {
         let (driver, _current) = (self.device.driver(), self.bind()?);
         self.check_capture(stream)?;
         if is_same(stream, &self.home) {
-            self.try_join()?;
+            self.join_bound()?;
             return Ok(SyncOnDrop::Record(None));
         }
         let guests = self.guests()?;
         self.check_failure()?;
         Mark::new(driver, &self.home)?.hold_back(stream)?;
-        // Its own event too: a handle of the driver's may have been another stream's before.
-        for event in guests.events() {
+        // Its own event too: a handle of the driver's may have been another stream's before. What the home stream waits for is
+        // in front of the mark.
+        guests.pending(|event| {
             // SAFETY: the list holds the event.
-            unsafe { driver.wait_event(stream, event) }?;
-        }
+            unsafe { driver.wait_event(stream, event) }
+        })?;
         self.guard(guests, stream)
     }
 
@@ -192,20 +189,39 @@ impl StreamOrder {
 
     /// Makes the home stream wait for what the guests enqueued under guards that have been dropped.
     fn try_join(&self) -> CallResult<()> {
-        let Some(guests) = self.guests.get() else { return Ok(()) };
+        if self.pending_guests().is_none() {
+            return Ok(());
+        }
+        let _current = self.bind()?;
+        self.join_bound()
+    }
+
+    /// [`try_join`](Self::try_join) with the context current.
+    fn join_bound(&self) -> CallResult<()> {
+        let Some(guests) = self.pending_guests() else { return Ok(()) };
         self.check_failure()?;
-        let (driver, _current) = (self.device.driver(), self.bind()?);
-        guests.events().try_for_each(|event| {
+        guests.join(|event| {
             // SAFETY: the list holds the event.
-            unsafe { driver.wait_event(&self.home, event) }
+            unsafe { self.device.driver().wait_event(&self.home, event) }
         })
+    }
+
+    /// The guests, if the home stream has not been made to wait for all of them. A failure of theirs is found under these alone:
+    /// whoever may still fail to record an event has a ticket that is lent.
+    fn pending_guests(&self) -> Option<&Guests> {
+        self.guests.get().map(|guests| &**guests).filter(|guests| guests.are_pending())
+    }
+
+    /// Whether there is anything to [`join`](Self::join).
+    pub(crate) fn has_foreign_work(&self) -> bool {
+        self.pending_guests().is_some()
     }
 
     /// [`try_join`](Self::try_join) for a hand-over, which must not build on what was never enqueued.
     pub(crate) fn join(&self, object: &Object<'_>) -> Result<(), Error> {
         let _current = self.bind().map_err(|error| error.at(object, self.device.name()))?;
         self.check_capture(&self.home).map_err(|refusal| self.refused(refusal, object))?;
-        self.try_join().map_err(|error| error.at(object, self.device.name()))
+        self.join_bound().map_err(|error| error.at(object, self.device.name()))
     }
 
     /// The object is about to be lent exclusively: nobody has a view of it, nor what was borrowed from one.
@@ -213,80 +229,6 @@ impl StreamOrder {
         if let Some(guests) = self.guests.get() {
             guests.settle();
         }
-    }
-
-    /// All work that uses the object has ended, and so the next [`wait_for_end`](Self::wait_for_end) need not ask.
-    ///
-    /// # Safety
-    /// It has.
-    pub(crate) unsafe fn assume_idle(&self) {
-        self.known_idle.store(true, Ordering::Release);
-    }
-
-    /// Waits until nothing uses `object` any more, on home and guests, up to a limit.
-    pub(crate) fn wait_for_end(&self, object: &Object<'_>) -> Result<(), Error> {
-        if self.known_idle.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let _current = self.bind().map_err(|error| error.at(object, self.device.name()))?;
-        // Asking a stream that is captured, or the legacy default stream beside such a one, would end somebody's capture.
-        self.check_capture(&self.home).map_err(|refusal| self.refused(refusal, object))?;
-        match self.drain(DROP_LIMIT) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Error::StillInUse {
-                object: object.to_string(),
-                device: self.device.name().to_owned(),
-                waited: DROP_LIMIT,
-            }),
-            Err(error) => Err(error.at(object, self.device.name())),
-        }
-    }
-
-    /// Whether all work of home and guests up to now ended within `limit`. Waits on the host by polling.
-    fn drain(&self, limit: Duration) -> CallResult<bool> {
-        let (driver, _current) = (self.device.driver(), self.bind()?);
-        if self.check_failure().is_err() {
-            // No event covers that work. What follows, freeing a mapping, waits for the whole context anyway.
-            self.wait_on_host()?;
-        }
-        self.try_join()?;
-        if driver.stream_is_idle(&self.home)? {
-            return Ok(true);
-        }
-        // Work that others enqueue on the home stream from now on is not waited for.
-        let end = Mark::new(driver, &self.home)?;
-        let start = Instant::now();
-        while !end.is_reached()? {
-            if start.elapsed() >= limit {
-                return Ok(false);
-            }
-            std::thread::sleep(Duration::from_micros(100));
-        }
-        Ok(true)
-    }
-
-    /// The slow way to the same order. The context must be current.
-    fn wait_on_host(&self) -> CallResult<()> {
-        let driver = self.device.driver();
-        if let Err(error) = self.check_failure() {
-            let code = DriverCode(error.code);
-            isolated(|| {
-                log::warn!(
-                    "where the work of a stream ends was not recorded ({code}): the host waits for all of the context"
-                );
-            });
-            reaper::synchronize(&self.device).map_err(NotFreed::into_call)?;
-            *self.failure() = None;
-            return Ok(());
-        }
-        let start = Instant::now();
-        if let Some(guests) = self.guests.get() {
-            for event in guests.events() {
-                // SAFETY: the list holds the event.
-                poll("cuEventQuery", start, || unsafe { driver.event_is_reached(event) })?;
-            }
-        }
-        poll("cuStreamQuery", start, || driver.stream_is_idle(&self.home))
     }
 
     /// That every guest's work is covered by its event.

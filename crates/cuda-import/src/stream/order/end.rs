@@ -1,0 +1,96 @@
+//! How the use of an object ends: seen by the host, up to a limit.
+//!
+//! Unsafe because it hands events to the driver, and believes who says that nothing is in use.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::error::code::DriverCode;
+use crate::error::{Error, Object};
+use crate::logging::isolated;
+use crate::reaper;
+use crate::reaper::NotFreed;
+use crate::stream::Mark;
+use crate::stream::order::StreamOrder;
+use crate::stream::poll::poll;
+use crate::sys::CallResult;
+
+/// How long dropping a buffer or an image waits for the work that uses it.
+const DROP_LIMIT: Duration = Duration::from_secs(2);
+
+impl StreamOrder {
+    /// All work that uses the object has ended, and so the next [`wait_for_end`](Self::wait_for_end) need not ask.
+    ///
+    /// # Safety
+    /// It has.
+    pub(crate) unsafe fn assume_idle(&self) {
+        self.known_idle.store(true, Ordering::Release);
+    }
+
+    /// Waits until nothing uses `object` any more, on home and guests, up to a limit.
+    pub(crate) fn wait_for_end(&self, object: &Object<'_>) -> Result<(), Error> {
+        if self.known_idle.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let _current = self.bind().map_err(|error| error.at(object, self.device.name()))?;
+        // Asking a stream that is captured, or the legacy default stream beside such a one, would end somebody's capture.
+        self.check_capture(&self.home).map_err(|refusal| self.refused(refusal, object))?;
+        match self.drain(DROP_LIMIT) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::StillInUse {
+                object: object.to_string(),
+                device: self.device.name().to_owned(),
+                waited: DROP_LIMIT,
+            }),
+            Err(error) => Err(error.at(object, self.device.name())),
+        }
+    }
+
+    /// Whether all work of home and guests up to now ended within `limit`. Waits on the host by polling.
+    fn drain(&self, limit: Duration) -> CallResult<bool> {
+        let (driver, _current) = (self.device.driver(), self.bind()?);
+        if self.check_failure().is_err() {
+            // No event covers that work. What follows, freeing a mapping, waits for the whole context anyway.
+            self.wait_on_host()?;
+        }
+        self.join_bound()?;
+        if driver.stream_is_idle(&self.home)? {
+            return Ok(true);
+        }
+        // Work that others enqueue on the home stream from now on is not waited for.
+        let end = Mark::new(driver, &self.home)?;
+        let start = Instant::now();
+        while !end.is_reached()? {
+            if start.elapsed() >= limit {
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        Ok(true)
+    }
+
+    /// The slow way to the same order. The context must be current.
+    pub(super) fn wait_on_host(&self) -> CallResult<()> {
+        let driver = self.device.driver();
+        if let Err(error) = self.check_failure() {
+            let code = DriverCode(error.code);
+            isolated(|| {
+                log::warn!(
+                    "where the work of a stream ends was not recorded ({code}): the host waits for all of the context"
+                );
+            });
+            reaper::synchronize(&self.device).map_err(NotFreed::into_call)?;
+            *self.failure() = None;
+            return Ok(());
+        }
+        let start = Instant::now();
+        if let Some(guests) = self.guests.get() {
+            for event in guests.events() {
+                // SAFETY: the list holds the event.
+                poll("cuEventQuery", start, || unsafe { driver.event_is_reached(event) })?;
+            }
+        }
+        poll("cuStreamQuery", start, || driver.stream_is_idle(&self.home))
+    }
+}
