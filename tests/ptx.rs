@@ -10,7 +10,10 @@ macro_rules! committed {
     ($($name:literal),+) => { [$(($name, include_str!(concat!("../shaders/", $name, ".ptx")))),+] };
 }
 
-/// Every module of `shaders/`.
+/// Kernels of which most must not run in a Vulkan queue.
+const REFUSED: &str = include_str!("../shaders/refused.ptx");
+
+/// Every other module of `shaders/`.
 const COMMITTED: [(&str, &str); 6] = committed!["bench", "first", "particles", "postprocess", "probe", "texture"];
 
 /// Each kernel with its parameters' sizes.
@@ -41,11 +44,25 @@ fn read(module: &str) -> Ptx {
     Ptx::new(text).unwrap_or_else(|error| panic!("{module}: {error}"))
 }
 
+/// Compares a kernel's parameters with the fields of a struct.
+macro_rules! lies_as {
+    ($entry:expr, $struct:ident { $($field:ident: $type:ty),+ $(,)? }) => {{
+        #[repr(C)]
+        #[allow(dead_code)] // Only the layout counts.
+        struct $struct { $($field: $type),+ }
+        let expected = [$((offset_of!($struct, $field), size_of::<$type>(), align_of::<$type>())),+];
+        let entry: &PtxEntry = $entry;
+        let found: Vec<_> = entry.params().iter().map(|param| (param.offset, param.size, param.align)).collect();
+        assert_eq!(found, expected, "{}", entry.name());
+        assert_eq!(entry.args_size().next_multiple_of(align_of::<$struct>()), size_of::<$struct>());
+    }};
+}
+
 #[test]
 fn every_committed_kernel_is_read() {
     let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders")).unwrap();
     let files = files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|ext| ext == "ptx"));
-    assert_eq!(files.count(), COMMITTED.len(), "a module is missing in the list above");
+    assert_eq!(files.count(), COMMITTED.len() + 1, "a module is missing in the list above");
     for (name, text) in COMMITTED {
         let ptx = read(name);
         assert_eq!((ptx.version(), ptx.target()), ("8.0", "sm_52"), "{name}");
@@ -62,18 +79,57 @@ fn every_committed_kernel_is_read() {
     }
 }
 
-/// Compares a kernel's parameters with the fields of a struct.
-macro_rules! lies_as {
-    ($entry:expr, $struct:ident { $($field:ident: $type:ty),+ $(,)? }) => {{
-        #[repr(C)]
-        #[allow(dead_code)] // Only the layout counts.
-        struct $struct { $($field: $type),+ }
-        let expected = [$((offset_of!($struct, $field), size_of::<$type>(), align_of::<$type>())),+];
-        let entry: &PtxEntry = $entry;
-        let found: Vec<_> = entry.params().iter().map(|param| (param.offset, param.size, param.align)).collect();
-        assert_eq!(found, expected, "{}", entry.name());
-        assert_eq!(entry.args_size().next_multiple_of(align_of::<$struct>()), size_of::<$struct>());
-    }};
+#[test]
+fn what_a_compiler_writes_is_refused_for_what_it_does() {
+    let ptx = Ptx::new(REFUSED).unwrap();
+    let expected = [
+        ("fine", ""),
+        ("bounded", ""),
+        ("shares", ""),
+        ("shares_in_a_call", ""),
+        ("constructs", ""),
+        ("prints", "a call of `vprintf`"),
+        ("allocates", "a call of `malloc`"),
+        ("frees", "a call of `free`"),
+        ("asserts", "a call of `__assertfail`"),
+        ("traps", "`trap`"),
+        ("breaks", "`brkpt`"),
+        ("traps_in_a_call", "`trap`"),
+        ("traps_in_a_virtual_call", "`trap`"),
+    ];
+    assert_eq!(ptx.entries().len(), expected.len());
+    for (name, why) in expected {
+        let refused = ptx.entry(name).unwrap().refused();
+        let found = refused.map(|refused| refused.instruction.as_str()).unwrap_or_default();
+        assert_eq!(found, why, "{name}");
+        // The line is that of the instruction.
+        let line = refused.map(|refused| REFUSED.lines().nth(refused.line as usize - 1).unwrap());
+        assert!(line.is_none_or(|line| ["call", "trap;", "brkpt;"].iter().any(|part| line.contains(part))), "{line:?}");
+    }
+}
+
+/// As `ptxas -v` and the constant bank of its output say for the same text.
+#[test]
+fn sizes_are_those_of_ptxas() {
+    let ptx = Ptx::new(REFUSED).unwrap();
+    for (name, args, shared) in [
+        ("fine", 81, 0),
+        ("bounded", 8, 0),
+        ("shares", 8, 336),
+        ("shares_in_a_call", 8, 144),
+        ("traps_in_a_virtual_call", 16, 144),
+    ] {
+        let entry = ptx.entry(name).unwrap();
+        assert_eq!(entry.args_size(), args, "{name}");
+        // Through a table any function may be called, with what it shares.
+        assert_eq!(entry.static_shared_bytes(), shared, "{name}");
+    }
+    assert_eq!(ptx.entry("bounded").unwrap().max_threads(), Some(128));
+    #[repr(C)]
+    struct Mixed(i8, f64, i16);
+    #[repr(C, align(16))]
+    struct Wide([f32; 5]);
+    lies_as!(ptx.entry("fine").unwrap(), Fine { out: u64, mixed: Mixed, wide: Wide, c: i8, n: u64, b: bool });
 }
 
 #[test]
