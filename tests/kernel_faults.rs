@@ -34,6 +34,50 @@ fn word(device: &ExportDevice) -> Buffer {
     Buffer::new(device, &BufferInfo { name: "word", size: 4, usage, placement: Placement::HostVisible }).unwrap()
 }
 
+/// A kernel that keeps 100 words across a barrier, in registers if it may.
+fn many_registers(bounds: &str) -> String {
+    let each = |line: &dyn Fn(u32) -> String| (1..=100).map(line).collect::<String>();
+    let loads = each(&|i| format!("    ld.volatile.global.u32 %r{i}, [%rd4];\n"));
+    let stores = each(&|i| format!("    st.volatile.global.u32 [%rd4], %r{i};\n"));
+    format!(
+        ".version 8.0\n.target sm_52\n.address_size 64\n
+        .visible .entry many(.param .u64 out) {bounds}
+        {{
+            .reg .b32 %r<101>;
+            .reg .b64 %rd<5>;
+            ld.param.u64 %rd1, [out];
+            cvta.to.global.u64 %rd2, %rd1;
+            mov.u32 %r0, %tid.x;
+            mul.wide.u32 %rd3, %r0, 4;
+            add.s64 %rd4, %rd2, %rd3;
+            {loads}
+            bar.sync 0;
+            {stores}
+            ret;
+        }}"
+    )
+}
+
+/// Blocks of as many threads as there can be run with the registers that launch bounds leave them.
+fn registers(device: &ExportDevice) {
+    use bridge::ash::vk::BufferUsageFlags as Usage;
+    let usage = Usage::STORAGE_BUFFER | Usage::SHADER_DEVICE_ADDRESS;
+    let info = BufferInfo { name: "words", size: 4096, usage, placement: Placement::HostVisible };
+    let words = Buffer::new(device, &info).unwrap();
+    for (bounds, threads) in [(".maxntid 1024, 1, 1", 1024), ("", 256)] {
+        let ptx = Ptx::new(many_registers(bounds)).unwrap();
+        let kernel = KernelModule::new(device, "registers", &ptx).unwrap().kernel("many").unwrap();
+        let (config, args) =
+            (LaunchConfig::new([1; 3], [threads, 1, 1]), words.device_address().unwrap().to_ne_bytes());
+        let record = |commands| {
+            // SAFETY: recording, outside of a render pass; a word for each thread.
+            unsafe { kernel.record(commands, &config, &args) }.unwrap();
+        };
+        // SAFETY: kernel and buffer outlive the wait.
+        unsafe { device.run_once(device.queue(), "registers", Rig::LONG, record) }.unwrap();
+    }
+}
+
 #[test]
 fn a_kernel_that_faults_loses_the_device_and_a_new_one_works() {
     if std::env::var_os("BRIDGE_TEST_GPU_FAULTS").is_none() {
@@ -45,6 +89,8 @@ fn a_kernel_that_faults_loses_the_device_and_a_new_one_works() {
     let buffer = word(&device);
     let address = buffer.device_address().unwrap();
     run(&device, &fill, address).unwrap();
+
+    registers(&device);
 
     let start = Instant::now();
     // It writes 4 TiB past its address.

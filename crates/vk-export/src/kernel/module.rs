@@ -166,6 +166,8 @@ impl Kernel {
     /// - Every address and handle in `args` is good for what the kernel does with it, from when what is recorded is submitted
     ///   until it has run, and so is a clone of this kernel. An address that is not loses the device.
     /// - Barriers order the launch with what else touches the same memory.
+    /// - A multiprocessor has the registers for one block. Up to 256 threads it always has; for more, compile the kernel with
+    ///   `__launch_bounds__`, so that the compiler sees to it: no driver is known to check this in a Vulkan queue.
     /// - The kernel ends. It makes no access outside of a surface unless it was written with `cudaBoundaryModeZero` or
     ///   `cudaBoundaryModeClamp`.
     #[doc(alias = "vkCmdCuLaunchKernelNVX")]
