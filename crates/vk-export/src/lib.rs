@@ -40,7 +40,7 @@
 //! next to nothing of a launch, so [`Kernel::check`] does. What there is none of in a Vulkan queue: `trap`, `assert`, `malloc`,
 //! `printf`, clusters, launches from the device, cubins; a stream of CUDA has all of these.
 //!
-//! The crate knows no other API: who imports, and what the two sides then promise each other, is the business of the
+//! The crate calls no other API: who imports, and what the two sides then promise each other, is the business of the
 //! crate `bridge`.
 //!
 //! Everything here is [`Send`] and [`Sync`]; what Vulkan wants externally synchronized (the queue) is locked inside.
