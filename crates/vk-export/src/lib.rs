@@ -34,6 +34,41 @@
 //! [`Kernel`] is recorded with a [`LaunchConfig`] and its arguments: addresses of buffers
 //! ([`Buffer::device_address`]), and handles of images ([`KernelSurface`], [`KernelTexture`]).
 //!
+//! ```no_run
+//! use vk_export::{Buffer, BufferInfo, ExportDevice, KernelModule, LaunchConfig, OpenInfo, Placement, Ptx, ash::vk};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // An engine's own device, adopted with `CUDA_KERNEL_EXTENSIONS` among its extensions, does as well.
+//! let device = ExportDevice::open(&OpenInfo { cuda_kernels: true, ..OpenInfo::default() })?;
+//! let ptx = Ptx::new(std::fs::read("saxpy.ptx")?)?;
+//! // extern "C" __global__ void saxpy(float *y, const float *x, float a, unsigned long long len)
+//! let saxpy = KernelModule::new(&device, "saxpy", &ptx)?.kernel("saxpy")?;
+//! let usage = vk::BufferUsageFlags::STORAGE_BUFFER | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS;
+//! let make = |name| Buffer::new(&device, &BufferInfo { name, size: 4 << 20, usage, placement: Placement::DeviceLocal });
+//! let (x, y) = (make("x")?, make("y")?);
+//!
+//! // As the struct { float *y; const float *x; float a; unsigned long long len; } lies in memory.
+//! let mut args = vec![0; saxpy.entry().args_size()];
+//! let address = |buffer: &Buffer| buffer.device_address().unwrap_or_default().to_ne_bytes();
+//! let values: [&[u8]; 4] = [&address(&y), &address(&x), &2.0f32.to_ne_bytes(), &(1u64 << 20).to_ne_bytes()];
+//! for (param, value) in saxpy.entry().params().iter().zip(values) {
+//!     args[param.offset..param.offset + param.size].copy_from_slice(value);
+//! }
+//! let record = |commands: vk::CommandBuffer| {
+//!     // SAFETY: recording outside of a render pass, on this device; the buffers hold as many floats, and outlive the wait.
+//!     unsafe { saxpy.record(commands, &LaunchConfig::for_elements(1 << 20, 256), &args) }
+//!     // Here a barrier from COMPUTE_SHADER to where `y` is used, and that use.
+//! };
+//! let mut recorded = Ok(());
+//! // SAFETY: what is recorded keeps the rules, as above.
+//! unsafe {
+//!     device.run_once(device.queue(), "saxpy", std::time::Duration::from_secs(1), |commands| recorded = record(commands))
+//! }?;
+//! recorded?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! This rests on `VK_NVX_binary_import` and `VK_NVX_image_view_handle`: experimental by name, without a specification beyond
 //! their structures, in NVIDIA's drivers for Linux and Windows since 2020 (DLSS stands on them), and in no other driver.
 //! Turn them on with [`OpenInfo::cuda_kernels`], or on an engine's device with [`CUDA_KERNEL_EXTENSIONS`]. The driver checks
