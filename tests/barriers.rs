@@ -10,9 +10,10 @@ use std::sync::{Mutex, OnceLock};
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
 use bridge::{
-    Backend, BufferAccess, BufferSpec, Compute, Direction, Exchange, ExchangeInfo, ImageAccess, ImageSpec, RenderTurn,
+    Backend, BufferAccess, BufferSpec, Compute, Direction, Exchange, ExchangeInfo, ImageAccess, ImageSpec, RenderImage,
+    RenderTurn,
 };
-use bridge_tests::{Commands, Engine, Rig, case_on};
+use bridge_tests::{Commands, Engine, Need, Rig, case_on, skip_case};
 
 /// The buffer and image barriers of one dependency.
 #[derive(Debug, Default)]
@@ -144,7 +145,7 @@ fn recorded<D: Direction>(
     RECORDED.lock().unwrap().clear();
     let raw = commands.record(turn, |_| {});
     let recorded = std::mem::take(&mut *RECORDED.lock().unwrap());
-    let [acquired, entered, left, released] = recorded.as_slice() else { panic!("{recorded:#?}") };
+    let (Some(acquired), Some(released)) = (recorded.first(), recorded.last()) else { panic!("{recorded:#?}") };
 
     let (drawn, copied, images) = turn.resources();
     let buffers: Vec<_> = std::iter::once(drawn.as_raw()).chain(copied.map(|copied| copied.as_raw())).collect();
@@ -156,11 +157,19 @@ fn recorded<D: Direction>(
         _ => (nobody, nobody),
     };
     for (dependency, families) in [(acquired, taken), (released, given)] {
-        let barriers = &dependency.buffers;
+        // Behind them are the rows of staged images.
+        let barriers = &dependency.buffers[..buffers.len()];
         assert_eq!(barriers.iter().map(|b| b.buffer).collect::<Vec<_>>(), buffers);
         assert!(barriers.iter().all(|b| (b.offset, b.size) == (0, vk::WHOLE_SIZE)));
         assert!(barriers.iter().all(|b| (b.src_queue_family_index, b.dst_queue_family_index) == families));
     }
+    let buffers = [acquired.buffers[0], released.buffers[0]];
+    if images.iter().any(RenderImage::is_staged) {
+        // The test `staging` has what these record, on every device.
+        skip_case(Need::Other, "barriers of images", "the CPU does not map such images on this device");
+        return (raw, buffers);
+    }
+    let [acquired, entered, left, released] = recorded.as_slice() else { panic!("{recorded:#?}") };
     let image = |index: usize| images[index].as_raw();
     // The image that stays in `GENERAL` has no transition.
     for (dependency, families, from, to, of) in [
@@ -181,5 +190,5 @@ fn recorded<D: Direction>(
         }
     }
     assert!(entered.buffers.is_empty() && left.buffers.is_empty());
-    (raw, [acquired.buffers[0], released.buffers[0]])
+    (raw, buffers)
 }

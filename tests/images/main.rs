@@ -18,8 +18,8 @@ use refused::{bad_images_are_refused_before_anything_is_made, formats_that_canno
 use sampled::textures_are_what_a_reference_computes;
 use shapes::{every_format_crosses_in_every_shape, every_mip_chain_crosses_or_is_refused, every_usage_crosses};
 use staged::{
-    copies_left_out_leave_what_was_there_before, each_side_keeps_what_the_other_did_not_write,
-    what_cannot_be_filtered_in_rows_is_staged, what_is_staged_says_so,
+    an_image_of_its_own_is_handed_over_by_hand, copies_left_out_leave_what_was_there_before,
+    each_side_keeps_what_the_other_did_not_write, what_cannot_be_filtered_in_rows_is_staged, what_is_staged_says_so,
 };
 use surfaces::kernels_store_and_load_every_size_of_texel;
 use together::{an_srgb_format_is_unorm_memory_under_an_srgb_view, images_and_buffers_cross_together};
@@ -29,6 +29,7 @@ on_both_backends!(
     every_mip_chain_crosses_or_is_refused,
     every_usage_crosses,
     images_and_buffers_cross_together,
+    an_image_of_its_own_is_handed_over_by_hand,
     each_side_keeps_what_the_other_did_not_write,
     vulkan_waits_for_a_slow_image,
     computing_waits_for_a_slow_reader_of_an_image,
@@ -49,6 +50,7 @@ on_host_without_linear_images!(
     an_srgb_format_is_unorm_memory_under_an_srgb_view,
     bad_images_are_refused_before_anything_is_made,
     formats_that_cannot_cross_name_a_substitute,
+    an_image_of_its_own_is_handed_over_by_hand,
     each_side_keeps_what_the_other_did_not_write,
     what_is_staged_says_so,
     copies_left_out_leave_what_was_there_before,

@@ -153,6 +153,64 @@ pub(crate) fn each_side_keeps_what_the_other_did_not_write(rig: &Rig, compute_si
     exchange.close().unwrap();
 }
 
+/// An image without an exchange: what records its hand-overs does all that they take.
+pub(crate) fn an_image_of_its_own_is_handed_over_by_hand(rig: &Rig, compute: &Compute) {
+    let mut transfer = Transfer::new(rig.device(), 4 * TEXELS);
+    let shared = SharedImage::new(compute, "alone", &spec(COPIED)).unwrap();
+    assert_eq!(shared.handover().is_none(), shared.is_staged());
+    let device = rig.device();
+    let run = |record: &dyn Fn(vk::CommandBuffer)| {
+        // SAFETY: what is recorded uses the image and the memory alone, which outlive the call.
+        unsafe { device.run_once(device.queue(), "alone", Rig::LONG, record) }.unwrap();
+    };
+    // SAFETY: recording, and the image is new.
+    run(&|commands| unsafe { shared.record_initial(commands) });
+    for round in 0..3u32 {
+        let (mine, yours) = (rows(|row| 10 * round + row as u32), rows(|row| 1000 * round + row as u32));
+        write(compute, &shared, &mine);
+        run(&|commands| {
+            // SAFETY: recording; the compute side has written, before this submission.
+            unsafe { shared.record_acquire(commands) };
+            transfer.record_download_of(commands, shared.vulkan(), vk::ImageLayout::GENERAL);
+            // SAFETY: recording, and acquired.
+            unsafe { shared.record_release(commands) };
+        });
+        assert_eq!(read(&transfer), mine, "Vulkan, round {round}");
+        transfer.fill(bytemuck::cast_slice(&yours));
+        run(&|commands| {
+            // SAFETY: as above.
+            unsafe { shared.record_acquire(commands) };
+            transfer.record_upload_of(commands, shared.vulkan(), vk::ImageLayout::GENERAL);
+            // SAFETY: as above.
+            unsafe { shared.record_release(commands) };
+        });
+        assert_eq!(seen(compute, &shared), yours, "the compute side, round {round}");
+    }
+}
+
+fn write(compute: &Compute, shared: &SharedImage<u32>, texels: &[u32]) {
+    // SAFETY: the image is the compute side's, and nothing else uses it.
+    if let Some(mut image) = unsafe { shared.host_mut() } {
+        image.rows_mut().zip(texels.chunks(SIDE as usize)).for_each(|(row, texels)| row.copy_from_slice(texels));
+        return;
+    }
+    let stream = compute.cuda().unwrap().stream();
+    // SAFETY: as above; waited for here.
+    unsafe { shared.cuda_mut() }.unwrap().write_from_host(stream, 0, .., texels).unwrap();
+    stream.synchronize().unwrap();
+}
+
+fn seen(compute: &Compute, shared: &SharedImage<u32>) -> Vec<u32> {
+    // SAFETY: the image is the compute side's, and nothing else uses it.
+    if let Some(image) = unsafe { shared.host_mut() } {
+        return image.rows().flatten().copied().collect();
+    }
+    let (stream, mut texels) = (compute.cuda().unwrap().stream(), vec![0; TEXELS]);
+    // SAFETY: as above; the call returns when the texels are there.
+    unsafe { shared.cuda_mut() }.unwrap().read_to_host(stream, 0, .., &mut texels).unwrap();
+    texels
+}
+
 /// Both kinds say what they are, and what an image is made with follows from its accesses.
 pub(crate) fn what_is_staged_says_so(rig: &Rig, compute: &Compute) {
     for (accesses, copied_back) in

@@ -2,6 +2,7 @@
 
 use bridge::ash::vk;
 use bridge::cuda_import::Texel;
+use bridge::vk_export::Image;
 use bridge::{ComputeTurn, ExportDevice, ImageSpec, RenderFirst, RenderImage, RenderTurn};
 use bridge_tests::{Commands, Rig, to_host};
 use vk_local::{LocalBuffer, MemoryLocation};
@@ -111,6 +112,25 @@ impl Transfer {
         unsafe { self.device.as_raw().cmd_copy_buffer_to_image(commands, memory, image, layout, &regions) };
     }
 
+    /// Records a copy of the first level of an image into the memory.
+    pub(crate) fn record_download_of(&self, commands: vk::CommandBuffer, image: &Image, layout: vk::ImageLayout) {
+        let memory = self.memory.as_raw();
+        // SAFETY: recording; the image is in that layout; its first level fits the memory, says the caller.
+        unsafe {
+            self.device.as_raw().cmd_copy_image_to_buffer(commands, image.as_raw(), layout, memory, &first(image));
+        }
+        to_host(&self.device, commands);
+    }
+
+    /// Records a copy of the memory into the first level of an image.
+    pub(crate) fn record_upload_of(&self, commands: vk::CommandBuffer, image: &Image, layout: vk::ImageLayout) {
+        let memory = self.memory.as_raw();
+        // SAFETY: as above.
+        unsafe {
+            self.device.as_raw().cmd_copy_buffer_to_image(commands, memory, image.as_raw(), layout, &first(image));
+        }
+    }
+
     /// Records a copy of the first bytes of the memory into one row of a 2D image.
     pub(crate) fn record_upload_of_row(
         &self,
@@ -144,6 +164,15 @@ impl Transfer {
         self.commands.note(turn.rendered());
         turn
     }
+}
+
+/// The first level of the first layer.
+fn first(image: &Image) -> [vk::BufferImageCopy; 1] {
+    let [width, height, depth] = image.extent();
+    let subresource =
+        vk::ImageSubresourceLayers { aspect_mask: vk::ImageAspectFlags::COLOR, layer_count: 1, ..Default::default() };
+    let extent = vk::Extent3D { width, height, depth };
+    [vk::BufferImageCopy::default().image_subresource(subresource).image_extent(extent)]
 }
 
 fn size_of_region(region: &vk::BufferImageCopy, texel: usize) -> usize {
