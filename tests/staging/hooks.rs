@@ -188,6 +188,7 @@ unsafe extern "system" fn bind_buffer(
 }
 
 /// Puts the stand-ins in place of the device's functions.
+#[allow(clippy::missing_transmute_annotations)] // The static that takes it has the type.
 pub(crate) fn hook(name: &CStr, real: *const c_void) -> *const c_void {
     macro_rules! replace {
         ($($name:literal: $real:ident by $stand_in:ident),* $(,)?) => {
