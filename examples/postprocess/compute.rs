@@ -40,6 +40,14 @@ impl Filter {
         Ok(Self::Kernels(Box::new(Kernels::new(compute, bloom)?)))
     }
 
+    /// For scenes of another size. What was launched keeps what it uses.
+    pub(crate) fn resize(&mut self, compute: &Compute, bloom: &Bloom) -> Result<()> {
+        if let Self::Kernels(kernels) = self {
+            (kernels.pyramid, kernels.scratch) = (levels(compute, bloom)?, levels(compute, bloom)?);
+        }
+        Ok(())
+    }
+
     /// Filters the scene's image into the picture's, once the work before is done. Does not wait.
     pub(crate) fn run(
         &mut self,
@@ -64,13 +72,17 @@ impl Filter {
     }
 }
 
+/// Room for all levels of a pyramid.
+fn levels(compute: &Compute, bloom: &Bloom) -> Result<KernelMemory<f32>> {
+    let zeros = vec![0.0; bloom.texels() * 3];
+    compute.kernel_memory("levels", &zeros).context("no room for the blurred levels in the GPU's memory")
+}
+
 impl Kernels {
     fn new(compute: &Compute, bloom: &Bloom) -> Result<Self> {
         let [bright, shrink, blur, compose] = load(compute, "postprocess.ptx", KERNELS, Bloom::KERNELS)?;
-        let zeros = vec![0.0; bloom.texels() * 3];
-        let levels =
-            |name| compute.kernel_memory(name, &zeros).context("no room for the blurred levels in the GPU's memory");
-        Ok(Self { bright, shrink, blur, compose, pyramid: levels("pyramid")?, scratch: levels("scratch")? })
+        let (pyramid, scratch) = (levels(compute, bloom)?, levels(compute, bloom)?);
+        Ok(Self { bright, shrink, blur, compose, pyramid, scratch })
     }
 
     fn launch(&self, scene: &KernelWork<'_, Shared>, work: &KernelWork<'_, Shared>, bloom: &Bloom) -> Result<()> {

@@ -111,6 +111,21 @@ unsafe impl Demo for Postprocess {
         Ok(unsafe { turn.submit_with(&submit) }?)
     }
 
+    unsafe fn resize(&mut self, size: [u32; 2]) -> Result<()> {
+        if size == self.size {
+            return Ok(());
+        }
+        let bloom = Bloom::new(0, size, self.samples);
+        // The old images are freed by the exchanges, once both sides are done with them.
+        self.scene.resize(bloom.scene())?;
+        self.picture.resize(size)?;
+        // SAFETY: handed on to the caller.
+        unsafe { self.renderer.resize(&bloom) }?;
+        self.filter.resize(&self.compute, &bloom)?;
+        self.size = size;
+        Ok(())
+    }
+
     unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
         // SAFETY: handed on to the caller.
         unsafe { self.renderer.picture(slot) }

@@ -77,6 +77,17 @@ impl Renderer {
         })
     }
 
+    /// For scenes and pictures of another size, in the same slots. The images that the exchanges share are new.
+    ///
+    /// # Safety
+    /// The GPU is done with every frame.
+    pub(crate) unsafe fn resize(&mut self, bloom: &Bloom) -> Result<()> {
+        self.depth = Depth::new(&self.device, bloom.scene())?;
+        self.output = Output::new(&self.device, bloom.size, self.pictures.len())?;
+        self.pictures.fill_with(|| None);
+        Ok(())
+    }
+
     /// Records the scene of a turn, and its way to `sample`. The command buffer goes with the turn.
     ///
     /// # Safety

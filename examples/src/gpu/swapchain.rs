@@ -122,6 +122,11 @@ impl Swapchain {
         Ok(())
     }
 
+    /// The size of the images; `None` where the window has no area.
+    pub fn extent(&self) -> Option<vk::Extent2D> {
+        (self.raw != vk::SwapchainKHR::null()).then_some(self.extent)
+    }
+
     /// The next image, for frame-in-flight `slot`, whose last submission is done. None when there is none: the window
     /// has no area, its size has changed ([`resize`](Self::resize) then), or it does not show anything for now.
     pub fn acquire(&mut self, slot: usize) -> Result<Option<Acquired>> {

@@ -71,6 +71,20 @@ pub unsafe trait Demo: Sized {
         submit: SubmitInfo<'_>,
     ) -> Result<TimelinePoint>;
 
+    /// Draws frames of another size from here on: that of a window, which has an area. A program that draws at the size of its
+    /// options alone does nothing; its picture is fitted into the window.
+    ///
+    /// # Errors
+    /// What cannot be had in that size.
+    ///
+    /// # Safety
+    /// Every frame that was begun is done on the GPU.
+    #[allow(unsafe_code)]
+    unsafe fn resize(&mut self, size: [u32; 2]) -> Result<()> {
+        log::debug!("{}: the picture is fitted into {size:?} pixels", Self::PROGRAM);
+        Ok(())
+    }
+
     /// The picture that slot `slot` read back, as RGBA8.
     ///
     /// # Errors

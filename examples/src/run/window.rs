@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use std::time::Instant;
 
 use anyhow::{Context, Error, Result, anyhow};
+use bridge::ash::vk;
 use bridge::{OpenInfo, SubmitInfo};
 use raw_window_handle::HasDisplayHandle;
 use winit::application::ApplicationHandler;
@@ -77,6 +78,10 @@ impl<D: Demo> Shown<D> {
             let PhysicalSize { width, height } = self.window.inner_size();
             self.swapchain.resize(width, height)?;
             self.fits = true;
+            if let Some(vk::Extent2D { width, height }) = self.swapchain.extent() {
+                // SAFETY: the swapchain has waited for the GPU, before it freed the images that frames are drawn to.
+                unsafe { self.run.demo.resize([width, height]) }?;
+            }
         }
         self.run.make_room()?;
         let Some(image) = self.swapchain.acquire(self.run.next_slot())? else {

@@ -64,11 +64,13 @@ pub(crate) struct Model {
     pub(crate) taken: u64,
     /// The highest that was submitted.
     pub(crate) submitted: u64,
+    /// The highest that the exchange knows to have been submitted.
+    pub(crate) known: u64,
 }
 
 impl Model {
     pub(crate) fn new(vulkan_first: bool, slots: usize) -> Self {
-        Self { vulkan_first, slots: vec![Hold::Free; slots], next: 0, lost: None, taken: 0, submitted: 0 }
+        Self { vulkan_first, slots: vec![Hold::Free; slots], next: 0, lost: None, taken: 0, submitted: 0, known: 0 }
     }
 
     /// What `begin` returns: the frame, or the error. All that was submitted has been seen to end where `has_unknown`.
@@ -122,14 +124,10 @@ impl Model {
         if failed {
             return Err(Refused::HostFailed);
         }
-        if buffers && self.taken > self.submitted {
-            // A signal behind the turns of which nobody knows whether they were submitted.
+        // A signal behind the turns of which the exchange does not know whether they were submitted, and one behind the hand-over.
+        for _ in 0..usize::from(buffers && self.taken > self.known) + usize::from(images) {
             self.taken += 1;
-            self.submitted = self.taken;
-        }
-        if images {
-            self.taken += 1;
-            self.submitted = self.taken;
+            self.tell(self.taken);
         }
         self.slots.fill(Hold::Free);
         Ok(())
@@ -156,6 +154,12 @@ impl Model {
         }
         self.taken += 1;
         Ok(self.taken)
+    }
+
+    /// A value was submitted, and the exchange knows of it.
+    pub(crate) fn tell(&mut self, value: u64) {
+        self.submitted = value;
+        self.known = value;
     }
 
     /// A compute turn is dropped, or its end fails.

@@ -99,7 +99,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
         match (submitted, expected) {
             (Ok(submitted), Ok(value)) => {
                 assert!(!(D::VULKAN_FIRST && self.side.has_failed()), "a failed compute side goes on");
-                self.model.submitted = value;
+                self.model.tell(value);
                 match self.go_on(D::submitted::<S>(submitted), frame, slot) {
                     Some(point) => {
                         assert_eq!(point.value(), value);
@@ -115,7 +115,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
             }
             (Err(error), Ok(value)) => {
                 // Submitted, but the compute side does not take it.
-                self.model.submitted = value;
+                self.model.tell(value);
                 self.flights.push_back(flight);
                 self.compute_fails(&error, frame, slot);
             }
@@ -187,6 +187,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
             self.model.slots[slot] = Hold::Unknown { frame, value };
             return;
         }
+        self.model.tell(value);
         // SAFETY: submitted above.
         match unsafe { D::lent_submitted(lent) } {
             Ok(next) => {
@@ -245,7 +246,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
                 self.contents[slot] = Some(content);
                 sender.send((turn.finish().unwrap(), content)).unwrap();
                 self.model.taken += 1;
-                self.model.submitted += 1;
+                self.model.tell(self.model.taken);
             }
             drop(sender);
         });

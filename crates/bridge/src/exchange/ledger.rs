@@ -45,6 +45,8 @@ pub(super) struct Ledger {
     rendered: u64,
     /// The highest value of `rendered` that is known to have been submitted.
     certain: u64,
+    /// Which slot comes first where their last use was at the same time.
+    start: usize,
     initial: Initial,
 }
 
@@ -71,7 +73,8 @@ impl Ledger {
     /// `slots` is at least 1.
     pub(super) fn new(first: First, slots: usize) -> Self {
         let slots = vec![Slot::Free { after: 0 }; slots.max(1)].into();
-        Self { first, slots, next: 0, dropped: None, computed: 0, rendered: 0, certain: 0, initial: Initial::Done }
+        let (dropped, initial) = (None, Initial::Done);
+        Self { first, slots, next: 0, dropped, computed: 0, rendered: 0, certain: 0, start: 0, initial }
     }
 
     /// Takes the free slot whose last use is the oldest, for the side that begins. `reached` is asked for the value of
@@ -87,11 +90,7 @@ impl Ledger {
             return Err(Refusal::TurnOpen { frame, stage });
         }
         self.recover(reached);
-        let free = self.slots.iter().enumerate().filter_map(|(slot, state)| match state {
-            Slot::Free { after } => Some((*after, slot)),
-            _ => None,
-        });
-        let (after, slot) = free.min().ok_or_else(|| self.none_free())?;
+        let (after, slot) = self.oldest().ok_or_else(|| self.none_free())?;
         let frame = self.next;
         self.slots[slot] = match self.first {
             First::Compute => Slot::Computing { frame, after },

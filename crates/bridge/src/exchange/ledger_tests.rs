@@ -329,12 +329,18 @@ fn replaced_slots_are_free_and_values_go_on() {
     let handed_over = ledger.take_rendered();
     assert_eq!((marked, handed_over, ledger.last_rendered()), (3, 3, 3));
     ledger.replaced(handed_over, false);
-    let begun = [ledger.begin(|| 0).unwrap()];
-    assert_eq!(begun[0], Begun { frame: 2, slot: 0, wait: Some(3) });
+    assert_eq!(ledger.begin(|| 0).unwrap(), Begun { frame: 2, slot: 0, wait: Some(3) });
     ledger.skip_compute(0);
     ledger.replaced(0, false);
     assert_eq!(ledger.begin(|| 0).unwrap(), Begun { frame: 3, slot: 0, wait: None });
     ledger.skip_compute(0);
+    // The order goes on: after slot 0 it is slot 1's turn.
+    let begun = computed(&mut ledger);
+    assert_eq!((begun.slot, submit(&mut ledger, begun)), (0, 4));
+    ledger.replaced(5, false);
+    assert_eq!([0; 2].map(|_| computed(&mut ledger).slot), [1, 0]);
+    ledger.skip(0);
+    ledger.skip(1);
     // Images on an engine's device are handed over again.
     ledger.replaced(0, true);
     assert_eq!(ledger.begin(|| 0), Err(Refusal::NotInitialised));

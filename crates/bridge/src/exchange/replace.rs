@@ -25,7 +25,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// was given and behind the last submission that uses them. What is beyond is undefined. The contents of **images are
     /// undefined**, as in a new exchange. In a `Vec`, resources are matched by their place.
     ///
-    /// Frame numbers and the values of both timelines go on; the number of slots stays. Handles of the old resources, and what was
+    /// Frame numbers and the values of both timelines go on, and so does the order of the slots, whose number stays. Handles of the old resources, and what was
     /// made for them (descriptors, image views of the program's own, recorded commands), are valid until the last frame that was
     /// submitted is rendered, and are freed at some later [`begin`](Self::begin), or when the exchange ends. A
     /// [`FrameGraph`](crate::FrameGraph) is captured anew by itself. Buffers come from the

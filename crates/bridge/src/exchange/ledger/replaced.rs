@@ -29,8 +29,9 @@ impl Ledger {
     }
 
     /// Other resources are in the slots now; nobody held any. The side that begins waits for `after` before their first use.
-    /// With `initial`, new images are to be handed over first.
+    /// With `initial`, new images are to be handed over first. The slots go on round in their order.
     pub(in crate::exchange) fn replaced(&mut self, after: u64, initial: bool) {
+        self.start = self.oldest().map_or(0, |(_, slot)| slot);
         self.slots.fill(Slot::Free { after });
         self.initial = if initial { Initial::Needed } else { Initial::Done };
     }
@@ -40,5 +41,15 @@ impl Ledger {
         self.rendered += 1;
         self.certain = self.rendered;
         self.rendered
+    }
+
+    /// The free slot whose last use is the oldest, with the value of that.
+    pub(super) fn oldest(&self) -> Option<(u64, usize)> {
+        let count = self.slots.len();
+        let free = self.slots.iter().enumerate().filter_map(|(slot, state)| match state {
+            Slot::Free { after } => Some((*after, (slot + count - self.start) % count, slot)),
+            _ => None,
+        });
+        free.min().map(|(after, _, slot)| (after, slot))
     }
 }
