@@ -85,6 +85,9 @@ fn what_cannot_be_is_refused_by_name() {
     assert!(huge.contains("18446744073709551615 bytes asked") && huge.contains("split it"), "{huge}");
     let host = Buffer::new(rig.device(), &BufferInfo { name: "d", size: 64, usage, placement }).unwrap();
     assert!(host.export().unwrap_err().to_string().contains("HostVisible"));
+    let alone = BufferInfo { name: "f", size: 64, usage, placement: Placement::DeviceLocal };
+    let alone = Buffer::new(rig.device(), &alone).unwrap();
+    assert!(alone.host_ptr().is_none() && alone.export().unwrap_err().to_string().contains("DeviceLocal"));
     let local = Semaphore::new(rig.device(), &SemaphoreInfo { name: "e", ..Default::default() }).unwrap();
     assert!(local.export().unwrap_err().to_string().contains("not made `exportable`"));
 }
