@@ -180,8 +180,8 @@ pub(crate) fn two_hundred_times_leave_nothing(rig: &Rig, compute: &Compute) {
         (now.exchanges, now.timelines, now.leaked_buffers),
         (alive.exchanges, alive.timelines, before.leaked_buffers)
     );
-    // Three frames may be unfinished, each with slots of its own, and on CUDA some more are about to be freed.
-    assert!(most <= alive.buffers + 3 * 40, "{most} buffers at once");
+    // Three frames may be unfinished, each with slots of its own. On CUDA others wait for the one thread that frees them.
+    assert!(compute.cuda().is_some() || most <= alive.buffers + 4 * 3, "{most} buffers at once");
     commands.iter().for_each(Commands::finish);
     exchange.close().unwrap();
     assert_eq!(LiveObjects::now(), before);

@@ -26,7 +26,7 @@ pub struct ExchangeInfo<'a> {
     /// engines of their own, handing over to them costs no switch between CUDA and Vulkan.
     pub queue: QueueKind,
     /// Where the buffers of the slots are made: exchanges that come and go, or hold many buffers, are set up many times
-    /// faster from a pool. Images always have memory of their own. Default: none, each buffer has memory of its own.
+    /// faster from a pool. The exchange keeps it, for buffers that replace others. Images always have memory of their own. Default: none, each buffer has memory of its own.
     pub pool: Option<&'a SharedPool>,
 }
 

@@ -12,12 +12,13 @@ use crate::observe::log_warn;
 /// with the exchange's limits.
 pub(super) struct Retired<R: Resources> {
     waiting: Vec<Arc<State<R>>>,
-    freeing: Vec<JoinHandle<()>>,
+    /// One at a time, however often resources are replaced.
+    freeing: Option<JoinHandle<()>>,
 }
 
 impl<R: Resources> Retired<R> {
     pub(super) fn new() -> Self {
-        Self { waiting: Vec::new(), freeing: Vec::new() }
+        Self { waiting: Vec::new(), freeing: None }
     }
 
     /// Takes slots over that are not the exchange's, or no more, and whose use ends as `ends` says.
@@ -32,22 +33,19 @@ impl<R: Resources> Retired<R> {
     /// CUDA frees a mapping only once no stream of the context waits (measured with a driver for CUDA 13.0), which is never the
     /// case on this thread while frames are in flight. So a thread of its own does it.
     pub(super) fn free(&mut self) {
-        if self.waiting.is_empty() && self.freeing.is_empty() {
-            return;
-        }
-        for thread in self.freeing.extract_if(.., |thread| thread.is_finished()) {
+        if let Some(thread) = self.freeing.take_if(|thread| thread.is_finished()) {
             join(thread);
         }
-        for state in self.waiting.extract_if(.., |state| state.has_ended()) {
-            if !state.compute.side().is_foreign() {
-                continue;
-            }
-            let name = state.name.clone();
-            // If no thread starts, the closure is dropped here, and with it the slots.
-            match std::thread::Builder::new().name("bridge-retired".into()).spawn(move || drop(state)) {
-                Ok(thread) => self.freeing.push(thread),
-                Err(error) => log_warn!("exchange \"{name}\": no thread to free what was replaced: {error}"),
-            }
+        if self.waiting.is_empty() || self.freeing.is_some() {
+            return;
+        }
+        let ended: Vec<_> = self.waiting.extract_if(.., |state| state.has_ended()).collect();
+        let Some(first) = ended.first().filter(|state| state.compute.side().is_foreign()) else { return };
+        let name = first.name.clone();
+        // If no thread starts, the closure is dropped here, and with it the slots.
+        match std::thread::Builder::new().name("bridge-retired".into()).spawn(move || drop(ended)) {
+            Ok(thread) => self.freeing = Some(thread),
+            Err(error) => log_warn!("exchange \"{name}\": no thread to free what was replaced: {error}"),
         }
     }
 }
@@ -55,7 +53,7 @@ impl<R: Resources> Retired<R> {
 impl<R: Resources> Drop for Retired<R> {
     fn drop(&mut self) {
         self.waiting.clear();
-        self.freeing.drain(..).for_each(join);
+        self.freeing.take().into_iter().for_each(join);
     }
 }
 
