@@ -88,6 +88,29 @@ pub(crate) fn frames_in_flight_keep_their_images(rig: &Rig, compute: &Compute) {
     assert_eq!(LiveObjects::now(), before);
 }
 
+/// Nothing is copied, so the compute side is done with the old images at once; Vulkan is not.
+pub(crate) fn images_are_kept_for_a_slow_queue(rig: &Rig, compute: &Compute) {
+    let commands = Commands::new(rig.device());
+    let mut exchange = images(compute, 1);
+    let gate = Gate::new(rig.device());
+    gate.hold_queue(rig.device(), QueueKind::Graphics);
+    let turn = exchange.begin().unwrap().finish().unwrap();
+    let recorded = commands.record(&turn, |_| {});
+    // SAFETY: recorded with the turn's barriers; waited for below.
+    commands.note(unsafe { turn.submit(&[recorded]) }.unwrap());
+    let alive = LiveObjects::now().images;
+    exchange.resize([32, 32]).unwrap();
+    // Time for images that are freed too early to be seen; those that are kept are kept however long this takes.
+    for _ in 0..20 {
+        exchange.begin().unwrap().skip().unwrap();
+        assert_eq!(LiveObjects::now().images, alive + 1, "what Vulkan still uses is kept");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    gate.open();
+    commands.finish();
+    exchange.close().unwrap();
+}
+
 /// Buffers are kept, the images beside them are new.
 pub(crate) fn images_with_buffers(_: &Rig, compute: &Compute) {
     let spec = |side: u32| (Words::new((side * side) as usize, USES), Texels::new(FORMAT, [side, side], READ));

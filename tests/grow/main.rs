@@ -13,7 +13,10 @@ use contents::{
     every_slot_keeps_its_contents, graphs_are_captured_anew, many_resources_grow_together, pooled_buffers_grow,
     two_hundred_times_leave_nothing, vulkan_first_keeps_its_contents,
 };
-use images::{frames_in_flight_keep_their_images, images_follow_every_size, images_with_buffers, mips_follow};
+use images::{
+    frames_in_flight_keep_their_images, images_are_kept_for_a_slow_queue, images_follow_every_size,
+    images_with_buffers, mips_follow,
+};
 use order::{
     copied_too_early_the_contents_are_stale, frames_in_flight_go_on_with_the_old_buffers,
     the_copy_waits_for_a_slow_writer, vulkan_reads_a_copy_too_early, vulkan_waits_for_the_copy,
@@ -41,6 +44,7 @@ on_both_backends!(
     nothing_is_waited_for_twice,
     images_follow_every_size,
     frames_in_flight_keep_their_images,
+    images_are_kept_for_a_slow_queue,
     images_with_buffers,
     mips_follow,
 );

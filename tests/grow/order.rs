@@ -1,7 +1,7 @@
 //! Order: frames in flight, and the copy between the two sides. Each with its negative control.
 
 use bridge::ash::vk;
-use bridge::{Compute, Exchange, FrameGraph, QueueKind};
+use bridge::{Compute, Exchange, FrameGraph, LiveObjects, QueueKind};
 use bridge_tests::{Commands, Filler, Gate, Readback, Rig};
 
 use crate::{LEN, SIZE, USES, Words, info, read, words};
@@ -102,8 +102,11 @@ fn frame_behind_a_slow_computation(rig: &Rig, compute: &Compute, base: u32, wait
     filler.fill(&mut turn, base);
     turn.finish().unwrap();
 
+    commands.finish();
+    let alive = LiveObjects::now().buffers;
     exchange.grow(2 * LEN).unwrap();
     let turn = exchange.begin().unwrap();
+    assert_eq!(LiveObjects::now().buffers, alive + 1, "Vulkan is done with the old slot, the compute side is not");
     let recorded = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
     let turn = turn.lend().unwrap();
     let parts = turn.parts();
