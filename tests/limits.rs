@@ -67,7 +67,8 @@ fn usages_need_their_feature() {
 }
 
 fn kernels_in_the_queue_need_their_extensions() {
-    let device = Rig::open_own();
+    let info = OpenInfo { validation: Validation::IfPresent, ..OpenInfo::default() };
+    let device = ExportDevice::open(&info).unwrap();
     assert!(!device.has_cuda_kernels(), "off by default");
     let gaps = device.cuda_kernel_gaps();
     assert_eq!(gaps.len(), 3, "{gaps:?}");

@@ -12,7 +12,7 @@ pub mod swapchain;
 
 use anyhow::{Error, Result, anyhow, ensure};
 use bridge::ash::vk;
-use bridge::{Backend, Compute, ExportDevice};
+use bridge::{Compute, ExportDevice};
 
 /// For `map_err`: what failed, on which device.
 pub(crate) fn failed(device: &ExportDevice, call: &'static str) -> impl FnOnce(vk::Result) -> Error {
@@ -20,8 +20,7 @@ pub(crate) fn failed(device: &ExportDevice, call: &'static str) -> impl FnOnce(v
     move |result| anyhow!("{call} failed on {name}: {result:?} ({})", result.as_raw())
 }
 
-/// Makes sure that the device can do with a shared image of `format` what `what` says, before one is made. The CPU shares
-/// images whose rows lie one after the other, with which many GPUs can do less.
+/// Makes sure that the device can do with a shared image of `format` what `what` says, before one is made.
 ///
 /// # Errors
 /// What the device cannot do, and what to try instead.
@@ -30,23 +29,12 @@ pub fn require(compute: &Compute, format: vk::Format, features: vk::FormatFeatur
     let device = compute.device();
     let (instance, physical) = (device.instance(), device.physical().handle);
     // SAFETY: VUID-vkGetPhysicalDeviceFormatProperties-physicalDevice-parameter: the device's own.
-    let there = unsafe { instance.get_physical_device_format_properties(physical, format) };
-    let host = compute.backend() == Backend::Host;
-    let (there, rows) = if host {
-        (there.linear_tiling_features, ", with its rows one after the other as the CPU needs them")
-    } else {
-        (there.optimal_tiling_features, "")
-    };
+    let there = unsafe { instance.get_physical_device_format_properties(physical, format) }.optimal_tiling_features;
     ensure!(
         there.contains(features),
-        "{} cannot {what}{rows} ({format:?} lacks {:?}); {}",
+        "{} cannot {what} ({format:?} lacks {:?}); choose another device with --gpu",
         device.name(),
         features & !there,
-        if host {
-            "--backend cuda does without, or choose another device with --gpu"
-        } else {
-            "choose another device with --gpu"
-        }
     );
     Ok(())
 }

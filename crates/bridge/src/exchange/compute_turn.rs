@@ -158,7 +158,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
             First::Render => {
                 let point = self.shared.compute_signals(self.slot)?;
                 self.shared.ledger().finish(self.slot, point.value());
-                self.shared.pace().note(point.value());
+                self.shared.note_end(point.value());
             }
         }
         self.finished = true;

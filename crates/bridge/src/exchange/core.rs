@@ -19,7 +19,8 @@ pub(super) struct Core {
     pub(super) computing: Mutex<()>,
     /// The same for `rendered` and the queue.
     pub(super) submitting: Mutex<()>,
-    pub(super) pace: Mutex<Pace>,
+    /// None without a bound: then no frame pays for the lock.
+    pub(super) pace: Option<Mutex<Pace>>,
     pub(super) first: First,
     pub(super) compute: Compute,
     pub(super) name: String,

@@ -128,7 +128,7 @@ impl<R: Resources> LentTurn<R, ComputeFirst> {
     pub unsafe fn submitted(mut self) -> TimelinePoint {
         self.told = true;
         let point = self.turn.submitted_point(self.value);
-        self.turn.shared.pace().note(point.value());
+        self.turn.shared.note_end(point.value());
         point
     }
 }

@@ -36,7 +36,7 @@ impl Protocol for ComputeFirst {
         _: usize,
         rendered: TimelinePoint,
     ) -> Result<TimelinePoint> {
-        shared.pace().note(rendered.value());
+        shared.note_end(rendered.value());
         Ok(rendered)
     }
 
@@ -77,7 +77,7 @@ impl Protocol for RenderFirst {
     }
 
     fn finished<R: Resources>(shared: &Arc<State<R>>, _: u64, _: usize, computed: TimelinePoint) -> TimelinePoint {
-        shared.pace().note(computed.value());
+        shared.note_end(computed.value());
         computed
     }
 }

@@ -8,23 +8,20 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// With no bound there is nothing to note.
-    pub(super) fn new(bound: Option<usize>) -> Self {
-        Self { ring: vec![0; bound.unwrap_or(0)].into(), noted: 0 }
+    /// `bound` is at least 1.
+    pub(super) fn new(bound: usize) -> Self {
+        Self { ring: vec![0; bound.max(1)].into(), noted: 0 }
     }
 
     /// A frame ends when its last timeline reaches `value`.
     pub(super) fn note(&mut self, value: u64) {
-        if let Some(oldest) = self.noted.checked_rem(self.ring.len()) {
-            self.ring[oldest] = value;
-            self.noted += 1;
-        }
+        self.ring[self.noted % self.ring.len()] = value;
+        self.noted += 1;
     }
 
     /// The value that must be reached before another frame begins.
     pub(super) fn due(&self) -> Option<u64> {
-        let oldest = self.noted.checked_rem(self.ring.len())?;
-        (self.noted >= self.ring.len()).then(|| self.ring[oldest])
+        (self.noted >= self.ring.len()).then(|| self.ring[self.noted % self.ring.len()])
     }
 }
 
@@ -34,7 +31,7 @@ mod tests {
 
     #[test]
     fn as_many_frames_as_the_bound_may_be_unreached() {
-        let mut pace = Pace::new(Some(2));
+        let mut pace = Pace::new(2);
         assert_eq!(pace.due(), None);
         pace.note(1);
         assert_eq!(pace.due(), None);
@@ -45,12 +42,5 @@ mod tests {
         assert_eq!(pace.due(), Some(2));
         pace.note(5);
         assert_eq!(pace.due(), Some(4));
-    }
-
-    #[test]
-    fn without_a_bound_nothing_is_due() {
-        let mut pace = Pace::new(None);
-        pace.note(1);
-        assert_eq!(pace.due(), None);
     }
 }

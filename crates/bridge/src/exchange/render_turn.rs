@@ -171,15 +171,14 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         let value = value.map_err(|refusal| self.shared.refused(refusal))?;
         // Behind the compute side's part on the same queue, the turn's barriers are enough.
         let wait = (!self.shared.compute.side().waits_in_queue()).then(|| self.computed.wait_info(self.shared.stages));
-        let signal = rendered_info(&self.shared.held.rendered, value);
+        let signal = [rendered_info(&self.shared.held.rendered, value)];
         let commands: SmallVec<[_; INLINE]> =
             info.commands.iter().map(|c| vk::CommandBufferSubmitInfo::default().command_buffer(*c)).collect();
-        let waits: SmallVec<[_; INLINE]> = wait.into_iter().chain(info.waits.iter().copied()).collect();
-        let signals: SmallVec<[_; INLINE]> = std::iter::once(signal).chain(info.signals.iter().copied()).collect();
+        let (mut waits, mut signals) = (SmallVec::new(), SmallVec::new());
         let batch = vk::SubmitInfo2::default()
             .command_buffer_infos(&commands)
-            .wait_semaphore_infos(&waits)
-            .signal_semaphore_infos(&signals);
+            .wait_semaphore_infos(joined(wait.as_slice(), info.waits, &mut waits))
+            .signal_semaphore_infos(joined(&signal, info.signals, &mut signals));
         // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only signaller; its values are taken
         // and submitted under one lock, and none is taken while a lower one is lent. The rest is the caller's.
         let submitted = unsafe { self.shared.compute.side().submit(self.shared.queue(), batch, info.fence) };
@@ -196,6 +195,20 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         self.shared.ledger().skip(self.slot);
         self.done = true;
     }
+}
+
+/// The frame's own semaphore and the program's, which most frames have none of, in `room` where it takes any.
+fn joined<'a, 'i>(
+    own: &'a [vk::SemaphoreSubmitInfo<'i>],
+    more: &[vk::SemaphoreSubmitInfo<'i>],
+    room: &'a mut SmallVec<[vk::SemaphoreSubmitInfo<'i>; INLINE]>,
+) -> &'a [vk::SemaphoreSubmitInfo<'i>] {
+    if more.is_empty() {
+        return own;
+    }
+    room.extend_from_slice(own);
+    room.extend_from_slice(more);
+    room
 }
 
 impl<R: Resources, D: Direction> Drop for RenderTurn<R, D> {

@@ -114,7 +114,7 @@ impl<R: Resources> State<R> {
             ledger: Mutex::new(Ledger::new(first, info.slots)),
             computing: Mutex::new(()),
             submitting: Mutex::new(()),
-            pace: Mutex::new(Pace::new(info.frames_in_flight)),
+            pace: info.frames_in_flight.map(|bound| Mutex::new(Pace::new(bound))),
             first,
             compute: compute.clone(),
             name: info.name.to_owned(),
@@ -174,22 +174,34 @@ impl<R: Resources> State<R> {
             self.check_compute()?;
         }
         self.keep_pace()?;
-        self.signal_the_rest();
-        let begun = self.ledger().begin(|| self.held.rendered.value().unwrap_or(0));
+        let mut ledger = self.ledger();
+        if ledger.unsignalled().is_some() {
+            drop(ledger);
+            self.signal_the_rest();
+            ledger = self.ledger();
+        }
+        let begun = ledger.begin(|| self.held.rendered.value().unwrap_or(0));
+        drop(ledger);
         begun.map_err(|refusal| self.refused(refusal))
     }
 
     /// Blocks while as many frames are unfinished as may be.
     pub(super) fn keep_pace(&self) -> Result<()> {
-        let Some(value) = self.pace().due() else { return Ok(()) };
+        let Some(pace) = &self.pace else { return Ok(()) };
+        // The lock is not held during the wait.
+        let due = pace.lock().unwrap_or_else(PoisonError::into_inner).due();
+        let Some(value) = due else { return Ok(()) };
         match self.first {
             First::Compute => self.held.rendered.wait_value(value, self.timeout),
             First::Render => self.held.computed.wait_value(value, self.timeout),
         }
     }
 
-    pub(super) fn pace(&self) -> MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A frame ends when its last timeline reaches `value`.
+    pub(super) fn note_end(&self, value: u64) {
+        if let Some(pace) = &self.pace {
+            pace.lock().unwrap_or_else(PoisonError::into_inner).note(value);
+        }
     }
 
     /// The queue that Vulkan's side is submitted to.

@@ -29,11 +29,11 @@ impl History {
     }
 
     pub(crate) fn signalled(&self, signaller: Signaller, value: u64) {
-        self.marks(signaller).signal.fetch_max(value, Ordering::AcqRel);
+        raise(&self.marks(signaller).signal, value);
     }
 
     pub(crate) fn waited(&self, signaller: Signaller, value: u64) {
-        self.marks(signaller).wait.fetch_max(value, Ordering::AcqRel);
+        raise(&self.marks(signaller).wait, value);
     }
 
     /// The highest value whose signal was enqueued; 0 before the first.
@@ -46,6 +46,14 @@ impl History {
             Signaller::Compute => &self.computed,
             Signaller::Queue => &self.rendered,
         }
+    }
+}
+
+/// What is more than a part of a message, the signals of the compute side, is noted under the lock under which they are made, in
+/// order. So there is no need for an atomic maximum, which every frame would pay for four times.
+fn raise(mark: &AtomicU64, value: u64) {
+    if mark.load(Ordering::Relaxed) < value {
+        mark.store(value, Ordering::Release);
     }
 }
 
