@@ -1,13 +1,16 @@
 //! A frame that hands over and does nothing else: what the exchange costs beside the same calls by hand.
 #![allow(unsafe_code)] // Kernel launches.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, QueueKind, RenderTurn, Work};
 
 use super::frames::Frames;
 use super::{Bench, Case, Rows};
 use crate::harness::LIMIT;
-use crate::harness::frames::{MOST, compare};
+use crate::harness::frames::{FrameLoop, MOST, batch_size, compare, walls};
+use crate::harness::stats::Summary;
 use crate::options::Profile;
 use crate::raw::cuda::{Kernel, Module};
 use crate::raw::ring::{Recording, Ring, touch};
@@ -39,9 +42,9 @@ fn run(bench: &Bench, rows: &mut Rows, kind: QueueKind, slots: usize, what: &str
     let kernel = module.as_ref().map(|module| module.kernel(c"touch")).transpose()?;
     let info = ExchangeInfo { name: "frames", slots, timeout: LIMIT, queue: kind, ..Default::default() };
     let spec = BufferSpec::new(LEN, BufferAccess::TRANSFER_READ);
-    let mut ours = Frames::new(gpu, &info, spec, |exchange| compute(exchange, kernel), |_, _| {})?;
-    let mut raw = Ring::new(gpu, kind, slots, 1, LEN as u64 * 4, Recording::Once)?;
-    let costs = compare(&bench.profile, MOST, &mut [&mut ours, &mut raw])?;
+    let mut ours_loop = Frames::new(gpu, &info, spec, |exchange| compute(exchange, kernel), |_, _| {})?;
+    let mut raw_loop = Ring::new(gpu, kind, slots, 1, LEN as u64 * 4, Recording::Once)?;
+    let costs = compare(&bench.profile, MOST, &mut [&mut ours_loop, &mut raw_loop])?;
     let [ours, raw] = &costs[..] else { anyhow::bail!("two loops were measured") };
     // By hand and without CUDA, one thread does everything: no twin of two that work side by gpu.
     let twin = gpu.is_cuda();
@@ -54,8 +57,34 @@ fn run(bench: &Bench, rows: &mut Rows, kind: QueueKind, slots: usize, what: &str
         rows.lower("cpu", what, "µs", &ours.cpu, &[against(&raw.cpu)], twin.then_some(adds))?;
     }
     let none = Goal { of: Bounded::Value, bound: 0.0, better: Better::Lower, strict: true };
-    let what = format!("{what}: heap allocations");
-    rows.lower("allocations", what, "", &ours.allocations, &[against(&raw.allocations)], Some(none))
+    let allocated = format!("{what}: heap allocations");
+    rows.lower("allocations", allocated, "", &ours.allocations, &[against(&raw.allocations)], Some(none))?;
+    if kind == QueueKind::Transfer && twin {
+        let added = Summary::of(&ours.cpu).zip(Summary::of(&raw.cpu)).map(|(ours, raw)| ours.median - raw.median);
+        alike(bench, rows, what, added.unwrap_or_default(), &mut ours_loop, &mut raw_loop)?;
+    }
+    Ok(())
+}
+
+/// Whether the frame takes longer than by hand because it takes more of the processor's time, where that is what limits it: then frames
+/// by hand that take as much take as long. If the bridge's still take longer, what it has the GPU do differs.
+fn alike(
+    bench: &Bench,
+    rows: &mut Rows,
+    what: &str,
+    added: f64,
+    ours: &mut dyn FrameLoop,
+    raw: &mut Ring<'_>,
+) -> Result<()> {
+    raw.set_delay(Duration::try_from_secs_f64(added / 1e6).unwrap_or_default());
+    let profile = &bench.profile;
+    let mut loops: [&mut dyn FrameLoop; 2] = [ours, raw];
+    let frames = batch_size(profile.slice, MOST, &mut loops)?;
+    let taken = walls(profile, profile.rounds, &frames, &mut loops)?;
+    let [ours, raw] = &taken[..] else { anyhow::bail!("two loops were measured") };
+    rows.parameter("delay_us", added.max(0.0));
+    let what = format!("{what}: the processor's time alike");
+    rows.lower("wall_alike", what, "µs", ours, &[Samples::rival("raw calls, slowed down", raw)], None)
 }
 
 /// The compute side's part of a frame: the kernel is launched as by hand, so that what differs is the bridge.

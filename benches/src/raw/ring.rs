@@ -6,6 +6,7 @@
 #![allow(unsafe_code)] // Vulkan and driver calls.
 
 use std::ffi::c_void;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bridge::ash::vk;
@@ -40,6 +41,8 @@ pub(crate) struct Ring<'g> {
     recording: Recording,
     /// Launches of a frame.
     kernels: usize,
+    /// What each frame keeps the processor busy with besides.
+    delay: Duration,
     /// Made, and made since the last drain.
     frames: u64,
     batch: usize,
@@ -83,6 +86,7 @@ impl<'g> Ring<'g> {
             cuda: cuda.transpose()?,
             recording,
             kernels: 1,
+            delay: Duration::ZERO,
             frames: 0,
             batch: 0,
             queue,
@@ -100,6 +104,11 @@ impl<'g> Ring<'g> {
     pub(crate) fn kernels(mut self, kernels: usize) -> Self {
         self.kernels = kernels;
         self
+    }
+
+    /// From now on each frame takes so much more of the processor's time.
+    pub(crate) fn set_delay(&mut self, delay: Duration) {
+        self.delay = delay;
     }
 
     /// Records the hand-over of a slot, there and back, with nothing between.
@@ -169,6 +178,12 @@ impl FrameLoop for Ring<'_> {
     fn frame(&mut self) -> Result<()> {
         let slot = (self.frames % self.slots.len() as u64) as usize;
         let value = self.frames + 1;
+        if !self.delay.is_zero() {
+            let start = Instant::now();
+            while start.elapsed() < self.delay {
+                std::hint::spin_loop();
+            }
+        }
         self.compute(slot, value)?;
         let commands = match self.recording {
             Recording::Once => self.commands.get(slot)?,
