@@ -28,6 +28,57 @@ extern "C" __global__ void saxpy(float4 *y, const float4 *x, float a, unsigned l
     }
 }
 
+// Mixes a number so that neighbours have nothing in common (the finaliser of splitmix64).
+__device__ unsigned long long mix(unsigned long long x) {
+    x += 0x9e3779b97f4a7c15ull;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+    return x ^ (x >> 31);
+}
+
+// Random words, so that memory which compresses has nothing to gain. As floats all of them are numbers below 2 in
+// magnitude, however often they are added up: the top bit of the exponent is clear.
+extern "C" __global__ void scramble(unsigned int *out, unsigned long long words, unsigned long long seed) {
+    unsigned long long stride = (unsigned long long)gridDim.x * blockDim.x;
+    for (unsigned long long i = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x; i < words; i += stride) {
+        out[i] = (unsigned int)mix(seed + i) & 0xbfffffffu;
+    }
+}
+
+// Reads all of `count` buffers of 2^shift vectors each, one after the other. The result is written in a case that does not
+// happen, so that no read can be left out.
+extern "C" __global__ void read_all(const uint4 *const *buffers, unsigned int count, unsigned int shift, unsigned int *out) {
+    unsigned long long stride = (unsigned long long)gridDim.x * blockDim.x;
+    unsigned long long len = (unsigned long long)count << shift, mask = (1ull << shift) - 1;
+    unsigned int sum = 0;
+#pragma unroll 4
+    for (unsigned long long i = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x; i < len; i += stride) {
+        uint4 v = buffers[i >> shift][i & mask];
+        sum ^= v.x ^ v.y ^ v.z ^ v.w;
+    }
+    if (sum == 0x40000000u) {
+        out[0] = sum;
+    }
+}
+
+// Each eight threads read `reads` lines of 128 bytes, each at a random place of a random buffer of 2^shift vectors.
+extern "C" __global__ void read_scattered(const uint4 *const *buffers, unsigned int count, unsigned int shift,
+                                          unsigned int reads, unsigned int *out) {
+    unsigned int thread = blockIdx.x * blockDim.x + threadIdx.x, lane = thread & 7;
+    unsigned long long first = (unsigned long long)(thread >> 3) * reads, lines = 1ull << (shift - 3);
+    unsigned int sum = 0;
+#pragma unroll 8
+    for (unsigned int i = 0; i < reads; i++) {
+        unsigned long long random = mix(first + i);
+        unsigned int buffer = __umulhi((unsigned int)(random >> 32), count);
+        uint4 v = buffers[buffer][(random & (lines - 1)) * 8 + lane];
+        sum ^= v.x ^ v.y ^ v.z ^ v.w;
+    }
+    if (sum == 0x40000000u) {
+        out[0] = sum;
+    }
+}
+
 // Writes every texel of an image of `texels` of four half floats, in rows of `width`.
 extern "C" __global__ void paint(cudaSurfaceObject_t image, unsigned int width, unsigned int texels, unsigned short value) {
     unsigned int i = blockIdx.x * blockDim.x + threadIdx.x;

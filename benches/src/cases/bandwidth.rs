@@ -1,4 +1,5 @@
-//! How fast CUDA is on shared memory, beside memory of its own.
+//! How fast CUDA is on shared memory, beside memory of its own. What is copied and read is random: words that repeat would
+//! tell how well a driver compresses.
 #![allow(unsafe_code)] // Driver calls.
 
 use std::ffi::c_void;
@@ -13,6 +14,7 @@ use crate::harness::Skip;
 use crate::harness::rounds::alternate;
 use crate::options::Profile;
 use crate::raw::cuda::{DeviceMemory, Event, Kernel, Module, Stream, bound, check};
+use crate::raw::patterns::{BLOCK, Scramble, VECTOR, full_blocks};
 use crate::report::{Better, Bounded, Goal, Samples};
 
 /// What is done to the memory.
@@ -54,12 +56,11 @@ impl Work {
 
 /// Drivers tend to allocate less than 4 GiB at once.
 const LARGEST: u64 = 3 << 30;
-/// What takes less time than launching it says nothing about memory: from this size on there is a goal.
-const TELLING: u64 = 16 << 20;
+/// What takes less time than launching it says nothing about memory.
+const SMALLEST: u64 = 16 << 20;
 
 pub(super) fn cases(profile: &Profile) -> Vec<Case> {
-    let sizes: &[u64] = profile
-        .pick(&[4 << 10, 32 << 10, 256 << 10, 2 << 20, 16 << 20, 128 << 20, 1 << 30, LARGEST], &[4 << 10, 2 << 20]);
+    let sizes: &[u64] = profile.pick(&[SMALLEST, 128 << 20, 1 << 30, LARGEST], &[SMALLEST]);
     let of = |work: Work, size: u64| {
         let name = format!("bandwidth/{}/{}", work.name(), bytes(size).replace(' ', ""));
         let what = format!("{} on {} of shared memory", work.what(), bytes(size));
@@ -79,9 +80,9 @@ fn run(bench: &Bench, rows: &mut Rows, work: Work, size: u64, what: &str) -> Res
     let own = [DeviceMemory::new(cuda, size)?, DeviceMemory::new(cuda, size)?];
     let pointers = [[address(&shared[0])?, address(&shared[1])?], own.each_ref().map(DeviceMemory::as_raw)];
     let timer = Timer::new(cuda, work, size)?;
-    // Contents that stay numbers, however often they are added up.
-    for pointer in pointers.into_iter().flatten() {
-        timer.fill(pointer)?;
+    for (pointer, seed) in pointers.into_iter().flatten().zip(1..) {
+        // SAFETY: `size` bytes, which live until the stream is done.
+        unsafe { timer.scramble.launch(timer.stream.as_raw(), pointer, size, seed) }?;
     }
     let repeats = timer.repeats(pointers[1], bench.profile.slice.as_secs_f64() * 1e6)?;
     let mut speeds = alternate(&bench.profile, bench.profile.rounds, 2, |way| {
@@ -93,8 +94,7 @@ fn run(bench: &Bench, rows: &mut Rows, work: Work, size: u64, what: &str) -> Res
     timer.stream.finish()?;
     let (ours, raw) = speeds.next().zip(speeds.next()).context("two ways were measured")?;
     let goal = Goal { of: Bounded::Ratio, bound: 0.99, better: Better::Higher, strict: false };
-    let goal = (size >= TELLING).then_some(goal);
-    rows.higher("", what, "GB/s", &ours, &[Samples::rival("cuMemAlloc", &raw)], goal)
+    rows.higher("", what, "GB/s", &ours, &[Samples::rival("cuMemAlloc", &raw)], Some(goal))
 }
 
 /// Two buffers of each kind, and what else is there, fit.
@@ -120,7 +120,7 @@ fn shared(gpu: &Gpu, size: u64) -> Result<SharedBuffer<u32>> {
     Ok(SharedBuffer::new(&gpu.compute, "bandwidth", usize::try_from(size / 4)?, BufferAccess::TRANSFER_READ)?)
 }
 
-fn address(buffer: &SharedBuffer<u32>) -> Result<CUdeviceptr> {
+pub(super) fn address(buffer: &SharedBuffer<u32>) -> Result<CUdeviceptr> {
     // SAFETY: Vulkan never uses it; what is enqueued is waited for before the buffer is dropped, and ordered by one stream.
     let view = unsafe { buffer.cuda_mut() };
     Ok(view.context("a buffer that CUDA does not see")?.as_raw())
@@ -131,6 +131,7 @@ struct Timer {
     work: Work,
     size: u64,
     saxpy: Kernel,
+    scramble: Scramble,
     blocks: u32,
     from: Event,
     to: Event,
@@ -138,20 +139,15 @@ struct Timer {
     _module: Module,
 }
 
-/// Threads of a block of the kernel.
-const BLOCK: u32 = 256;
-
 impl Timer {
     fn new(cuda: &CudaCompute, work: Work, size: u64) -> Result<Self> {
         let module = Module::load(cuda, Module::BENCH)?;
-        let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
-        let processors = u64::try_from(cuda.device().context().attribute(attribute)?)?;
-        // Eight blocks keep a multiprocessor full; vectors of 16 bytes.
-        let blocks = (size / 16).div_ceil(u64::from(BLOCK)).clamp(1, processors * 8);
+        let blocks = (size / VECTOR).div_ceil(u64::from(BLOCK)).clamp(1, full_blocks(cuda)?.into());
         Ok(Self {
             work,
             size,
             saxpy: module.kernel(c"saxpy")?,
+            scramble: Scramble::new(cuda, &module)?,
             blocks: u32::try_from(blocks)?,
             from: Event::timing(cuda.device().context())?,
             to: Event::timing(cuda.device().context())?,
@@ -198,7 +194,7 @@ impl Timer {
     }
 
     fn saxpy(&self, mut to: CUdeviceptr, mut from: CUdeviceptr) -> Result<()> {
-        let (mut a, mut vectors) = (0.5f32, self.size / 16);
+        let (mut a, mut vectors) = (0.5f32, self.size / VECTOR);
         let arguments: [*mut c_void; 4] =
             [(&raw mut to).cast(), (&raw mut from).cast(), (&raw mut a).cast(), (&raw mut vectors).cast()];
         // SAFETY: the kernel's four parameters, of these types; both buffers hold so many vectors, and live until the

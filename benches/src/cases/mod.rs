@@ -5,6 +5,7 @@ mod frames;
 mod graph;
 mod handover;
 mod image;
+mod memory;
 mod pacing;
 mod particles;
 mod pool;
@@ -66,6 +67,7 @@ pub(crate) fn all(profile: &Profile) -> Vec<Case> {
         graph::cases(profile),
         image::cases(profile),
         bandwidth::cases(profile),
+        memory::cases(profile),
         resources::cases(profile),
         particles::cases(profile),
         pacing::cases(profile),

@@ -9,6 +9,7 @@ pub(crate) mod handle;
 pub(crate) mod host_memory;
 pub(crate) mod image;
 pub(crate) mod image_ring;
+pub(crate) mod patterns;
 pub(crate) mod ring;
 pub(crate) mod shared;
 pub(crate) mod stamps;
