@@ -26,6 +26,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use options::Options;
+use report::publish::publish;
 use report::{Results, digest, plots, table};
 
 fn main() -> ExitCode {
@@ -51,6 +52,10 @@ fn start(options: &Options) -> Result<ExitCode> {
     if let Some(path) = &options.render_plots {
         let folder = path.parent().unwrap_or_else(|| std::path::Path::new("."));
         plots::write(&Results::read(path)?, folder)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(path) = &options.publish_from {
+        println!("published: {}", publish(&Results::read(path)?)?.display());
         return Ok(ExitCode::SUCCESS);
     }
     Ok(if run::run(options)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -6,12 +6,18 @@ use std::time::Duration;
 use bridge::Backend;
 use clap::Parser;
 
+use crate::report::provenance::root;
+
 const EXAMPLES: &str = "\
 Examples:
   bridge-bench                              everything, about five minutes on a GPU
   bridge-bench --only handover/transfer     the cases whose names hold this
   bridge-bench --quick --backend host       a check of the benchmark itself, without CUDA
   bridge-bench --render-table results.json  the tables of an earlier run for readers, as Markdown
+  bridge-bench --publish                    everything, into benches/results
+
+A copy of the sources without git is told its commit by BRIDGE_BENCH_COMMIT; its results are published with
+--publish-from on a clean tree of that commit.
 
 Exit status: 0 when every case was measured or had a reason not to be, 1 when one failed or the frame path
 allocated, 2 for options that cannot be.";
@@ -36,9 +42,18 @@ pub(crate) struct Options {
     #[arg(long, value_name = "GPU")]
     pub(crate) gpu: Option<String>,
 
-    /// Folder for results.json and the pictures; made if need be
-    #[arg(long, value_name = "DIR", default_value = "benches/results")]
-    pub(crate) out: PathBuf,
+    /// Folder for results.json and the pictures; made if need be [default: bench in cargo's target folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Write to benches/results at the end too, from where the tables for readers are made: takes a run of everything, with
+    /// CUDA, on a clean git tree
+    #[arg(long, conflicts_with_all = ["quick", "only", "validate", "list", "render_table", "render_plots"])]
+    pub(crate) publish: bool,
+
+    /// Publish the results of an earlier run and stop, as --publish does
+    #[arg(long, value_name = "results.json", conflicts_with_all = ["publish", "list", "render_table", "render_plots"])]
+    pub(crate) publish_from: Option<PathBuf>,
 
     /// Name the cases and stop
     #[arg(long)]
@@ -63,6 +78,14 @@ impl Options {
         self.only.is_empty() || self.only.iter().any(|pattern| name.contains(pattern.as_str()))
     }
 
+    /// The folder for what a run writes.
+    pub(crate) fn out(&self) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| {
+            let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+            target.or_else(|| Some(root().ok()?.join("target"))).unwrap_or_else(|| "target".into()).join("bench")
+        })
+    }
+
     /// How much is measured.
     pub(crate) fn profile(&self) -> Profile {
         if self.quick { Profile::QUICK } else { Profile::FULL }
@@ -85,7 +108,8 @@ pub(crate) struct Profile {
 }
 
 impl Profile {
-    const FULL: Self = Self {
+    /// Enough for figures to be shown.
+    pub(crate) const FULL: Self = Self {
         name: "full",
         rounds: 15,
         slice: Duration::from_millis(25),
@@ -128,5 +152,19 @@ mod tests {
         assert!(options.wants("handover/transfer/3") && options.wants("wait/cuda"));
         assert!(!options.wants("handover/graphics/3"));
         assert!(Options::try_parse_from(["bridge-bench"]).unwrap().wants("anything"));
+    }
+
+    #[test]
+    fn a_run_writes_into_the_target_folder_unless_told() {
+        let out = |arguments: &[&str]| Options::try_parse_from(arguments).unwrap().out();
+        assert!(out(&["bridge-bench"]).ends_with("bench") && !out(&["bridge-bench"]).ends_with("benches/results"));
+        assert_eq!(out(&["bridge-bench", "--out", "elsewhere"]), PathBuf::from("elsewhere"));
+    }
+
+    #[test]
+    fn parts_of_a_run_are_not_published() {
+        for part in ["--quick", "--only=wait", "--validate"] {
+            assert!(Options::try_parse_from(["bridge-bench", "--publish", part]).is_err(), "{part}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::harness::Skip;
 use crate::harness::watchdog::Watchdog;
 use crate::options::{Options, Profile};
 use crate::report::machine::Machine;
+use crate::report::publish::publish;
 use crate::report::{FILE, Outcome, Results, Row, plots, table};
 
 /// Runs what the options ask for; whether nothing failed.
@@ -19,13 +20,20 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let profile = options.profile();
     let cases: Vec<_> = cases::all(&profile).into_iter().filter(|case| options.wants(&case.name)).collect();
     ensure!(!cases.is_empty(), "no case has {:?} in its name; --list names them", options.only.join(", "));
-    std::fs::create_dir_all(&options.out).with_context(|| format!("cannot make {}", options.out.display()))?;
+    let out = options.out();
+    std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
 
     let gpu = Gpu::open(options)?;
+    let machine = Machine::look(&gpu.device, &gpu.compute);
+    if options.publish {
+        // Before all the work.
+        ensure!(gpu.is_cuda(), "{} computes; only runs with CUDA are published", gpu.compute.backend());
+        machine.sources.require_clean()?;
+    }
     let results = Arc::new(Mutex::new(Results {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         profile: profile.name.to_owned(),
-        machine: Machine::look(&gpu.device, &gpu.compute),
+        machine,
         rows: vec![],
         spans: vec![],
     }));
@@ -43,11 +51,18 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         let mut results = lock(&results);
         results.rows.extend(rows);
         results.spans = bench.spans.borrow().clone();
-        results.write(&options.out)?;
+        results.write(&out)?;
     }
+    lock(&results).machine.clocks.end(bench.gpu.device.uuid());
     let results = lock(&results).clone();
-    plots::write(&results, &options.out)?;
-    Ok(finish(&results, &options.out, &bench.gpu.validation_messages()))
+    results.write(&out)?;
+    plots::write(&results, &out)?;
+    let passed = finish(&results, &out, &bench.gpu.validation_messages());
+    if options.publish {
+        ensure!(passed, "nothing was published");
+        println!("published: {}", publish(&results)?.display());
+    }
+    Ok(passed)
 }
 
 fn measure(bench: &Bench, case: &Case) -> Vec<Row> {
@@ -71,7 +86,7 @@ fn without_figures(name: &str, what: &str, outcome: Outcome) -> Row {
 
 /// Ends the program when a case hangs, with what there is so far.
 fn watch(results: &Arc<Mutex<Results>>, options: &Options) -> Watchdog {
-    let (results, out, Profile { hung, .. }) = (Arc::clone(results), options.out.clone(), options.profile());
+    let (results, out, Profile { hung, .. }) = (Arc::clone(results), options.out(), options.profile());
     Watchdog::start(move |name| {
         let error = format!("it did not end within {hung:?}; the program was ended");
         eprintln!("\nerror: {name}: {error}");

@@ -10,9 +10,11 @@ use crate::setup::{self, Scope};
 use crate::shell;
 
 /// Options with which it measures nothing.
-const HARMLESS: &[&str] = &["--help", "-h", "--list", "--render-table", "--render-plots", "--version", "-V"];
+const HARMLESS: &[&str] =
+    &["--help", "-h", "--list", "--render-table", "--render-plots", "--publish-from", "--version", "-V"];
 
-/// The benchmark, after making sure that Vulkan is there. Results go to `benches/results`, or where `--out` says.
+/// The benchmark, after making sure that Vulkan is there. Results go to `bench` in cargo's target folder, or
+/// where `--out` says; with `--publish` also to `benches/results`.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     if !arguments.iter().any(|argument| HARMLESS.iter().any(|harmless| argument == harmless)) {
         setup::run(Scope::Headless, Consent::of_environment())?;

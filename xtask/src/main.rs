@@ -72,7 +72,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Set up, then measure the bridge against raw calls, into benches/results; its own options follow (try --help)
+    /// Set up, then measure the bridge against raw calls, into target/bench; its own options follow (try --help)
     #[command(disable_help_flag = true)]
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -7,6 +7,8 @@ use bridge::ash::vk;
 use doctor::System;
 use serde::{Deserialize, Serialize};
 
+use super::provenance::{Clocks, Sources, root};
+
 /// What a run was measured on, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Machine {
@@ -28,6 +30,12 @@ pub(crate) struct Machine {
     pub(crate) system: String,
     /// When it began, in UTC.
     pub(crate) date: String,
+    /// What was measured.
+    #[serde(default)]
+    pub(crate) sources: Sources,
+    /// How fast the GPU was clocked.
+    #[serde(default)]
+    pub(crate) clocks: Clocks,
 }
 
 impl Machine {
@@ -48,6 +56,8 @@ impl Machine {
                 None => format!("{}, {}", system.os, system.architecture),
             },
             date: now(),
+            sources: root().map(|root| Sources::look(&root)).unwrap_or_default(),
+            clocks: Clocks::look(device.uuid()),
         }
     }
 }

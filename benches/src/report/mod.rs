@@ -3,6 +3,8 @@
 pub(crate) mod digest;
 pub(crate) mod machine;
 pub(crate) mod plots;
+pub(crate) mod provenance;
+pub(crate) mod publish;
 pub(crate) mod spans;
 pub(crate) mod table;
 

@@ -186,6 +186,8 @@ pub(crate) mod tests {
             threads: 2,
             system: "an OS".into(),
             date: "2026-11-22T10:11:12Z".into(),
+            sources: Default::default(),
+            clocks: Default::default(),
         };
         Results {
             version: "0.1.0".into(),
