@@ -60,7 +60,10 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let passed = finish(&results, &out, &bench.gpu.validation_messages());
     if options.publish {
         ensure!(passed, "nothing was published");
-        println!("published: {}", publish(&results)?.display());
+        println!(
+            "published: {}; `cargo xtask tables` writes its figures into the documents",
+            publish(&results)?.display()
+        );
     }
     Ok(passed)
 }

@@ -15,6 +15,7 @@ mod publish;
 mod screen;
 mod setup;
 mod shell;
+mod tables;
 mod test;
 mod windows;
 
@@ -101,6 +102,12 @@ enum Task {
         #[arg(long)]
         update: bool,
     },
+    /// Write the figures in README.md and BENCHMARKS.md from benches/results/results.json
+    Tables {
+        /// Compare with what is there instead
+        #[arg(long)]
+        check: bool,
+    },
     /// Random sequences of operations on the CPU backend against a model, see docs/testing.md
     Fuzz {
         /// How long to run
@@ -147,6 +154,7 @@ fn main() -> ExitCode {
         Task::Setup { installing } => done(setup::run(Scope::Tests, installing.consent())),
         Task::Kernels { check } => done(kernels::run(check)),
         Task::Api { update } => done(api::run(update)),
+        Task::Tables { check } => done(tables::run(check)),
         Task::Windows { installing } => done(windows::run(installing.consent())),
         Task::Fuzz { seconds, seed, target, backend: _ } => done(fuzz::run(target.as_deref(), seconds, seed)),
         Task::Check => done(ci::check()),
