@@ -19,10 +19,11 @@ mod waits;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use crate::gpu::Gpu;
+use crate::harness::rounds::LEAST;
 use crate::options::Profile;
 use crate::report::spans::Spans;
 use crate::report::{Better, Goal, Measured, Outcome, Row, Samples};
@@ -108,8 +109,7 @@ impl Rows {
         goal: Option<Goal>,
     ) -> Result<()> {
         let measured = Measured::new(bridge, others, Better::Lower, goal)?;
-        self.push(part, what.into(), unit, measured);
-        Ok(())
+        self.push(part, what.into(), unit, measured)
     }
 
     /// A rate: more is better.
@@ -123,11 +123,12 @@ impl Rows {
         goal: Option<Goal>,
     ) -> Result<()> {
         let measured = Measured::new(bridge, others, Better::Higher, goal)?;
-        self.push(part, what.into(), unit, measured);
-        Ok(())
+        self.push(part, what.into(), unit, measured)
     }
 
-    fn push(&mut self, part: &str, what: String, unit: &str, measured: Measured) {
+    fn push(&mut self, part: &str, what: String, unit: &str, measured: Measured) -> Result<()> {
+        let samples = measured.bridge.samples;
+        ensure!(samples >= LEAST, "{what}: a figure of {samples} samples says nothing; the fewest are {LEAST}");
         self.rows.push(Row {
             name: if part.is_empty() { self.case.clone() } else { format!("{}/{part}", self.case) },
             what,
@@ -135,6 +136,7 @@ impl Rows {
             unit: unit.to_owned(),
             outcome: Outcome::Measured(measured),
         });
+        Ok(())
     }
 }
 
@@ -166,6 +168,15 @@ mod tests {
             assert_eq!(names.len(), count);
             assert!(names.iter().all(|name| !name.contains([' ', ','])), "{names:?}");
         }
+    }
+
+    #[test]
+    fn a_figure_of_one_sample_is_no_row() {
+        let mut rows = Rows::default();
+        let error = rows.lower("", "a frame", "µs", &[1.0], &[], None).unwrap_err();
+        assert!(error.to_string().contains("1 samples"), "{error}");
+        rows.lower("", "a frame", "µs", &[1.0; LEAST], &[], None).unwrap();
+        assert_eq!(rows.rows.len(), 1);
     }
 
     #[test]

@@ -41,12 +41,13 @@ pub(crate) fn compare(profile: &Profile, most: usize, loops: &mut [&mut dyn Fram
     let frames = batch_size(profile.slice, most, loops)?;
     let walls = walls(profile, profile.rounds, &frames, loops)?;
     let cpus = alternate(profile, profile.rounds, loops.len(), |way| cpu_of(&mut *loops[way]))?;
-    let mut costs = Vec::new();
-    for (way, (wall, cpu)) in walls.into_iter().zip(cpus).enumerate() {
-        let allocations = vec![allocations_of(&mut *loops[way])?];
-        costs.push(FrameCosts { wall, cpu: cpu.into_iter().flatten().collect(), allocations });
-    }
-    Ok(costs)
+    let allocations = alternate(profile, profile.rounds, loops.len(), |way| allocations_of(&mut *loops[way]))?;
+    let costs = walls.into_iter().zip(cpus).zip(allocations).map(|((wall, cpu), allocations)| FrameCosts {
+        wall,
+        cpu: cpu.into_iter().flatten().collect(),
+        allocations,
+    });
+    Ok(costs.collect())
 }
 
 /// Microseconds from frame to frame of each loop, with `frames` of each in a batch.
@@ -143,8 +144,8 @@ mod tests {
         let (mut frugal, mut wasteful) = (toy(false), toy(true));
         let profile = Options::try_parse_from(["bridge-bench", "--quick"]).unwrap().profile();
         let costs = compare(&profile, MOST, &mut [&mut frugal, &mut wasteful]).unwrap();
-        assert_eq!(costs[0].allocations, [0.0]);
-        assert_eq!(costs[1].allocations, [1.0]);
+        assert_eq!(costs[0].allocations, [0.0; 3]);
+        assert_eq!(costs[1].allocations, [1.0; 3]);
         assert_eq!(costs[0].wall.len(), profile.rounds);
         assert!(costs[0].wall.iter().all(|frame| *frame > 20.0), "{costs:?}");
         assert_eq!(frugal.open, 0, "every batch is drained");

@@ -13,9 +13,15 @@ pub(crate) struct Summary {
     pub(crate) p10: f64,
     /// Nine tenths are below it.
     pub(crate) p90: f64,
+    /// Ninety-nine of a hundred are below it, where there are enough for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) p99: Option<f64>,
     /// How many there were.
     pub(crate) samples: usize,
 }
+
+/// The fewest samples that have a ninety-ninth percentile.
+pub(crate) const PERCENTILE: usize = 100;
 
 impl Summary {
     /// Of at least one sample, all of them numbers.
@@ -27,6 +33,7 @@ impl Summary {
             min: *sorted.first()?,
             p10: quantile(&sorted, 0.1)?,
             p90: quantile(&sorted, 0.9)?,
+            p99: if sorted.len() >= PERCENTILE { quantile(&sorted, 0.99) } else { None },
             samples: sorted.len(),
         })
     }
@@ -69,12 +76,15 @@ mod tests {
     #[test]
     fn a_summary_is_of_the_sorted_samples() {
         let summary = Summary::of(&[5.0, 1.0, 4.0, 2.0, 3.0]).unwrap();
-        assert_eq!(summary, Summary { median: 3.0, min: 1.0, p10: 1.4, p90: 4.6, samples: 5 });
+        assert_eq!(summary, Summary { median: 3.0, min: 1.0, p10: 1.4, p90: 4.6, p99: None, samples: 5 });
         assert_eq!(Summary::of(&[1.0, 2.0]).unwrap().median, 1.5);
         assert_eq!(Summary::of(&[7.0]).unwrap().p90, 7.0);
         assert_eq!(Summary::of(&[]), None);
         assert_eq!(Summary::of(&[f64::NAN]), None);
         assert_eq!(Summary::of(&[f64::NAN, 2.0]).unwrap().samples, 1);
+        let hundred: Vec<_> = (0..=100).map(f64::from).collect();
+        assert_eq!(Summary::of(&hundred).unwrap().p99, Some(99.0));
+        assert_eq!(Summary::of(&hundred[..99]).unwrap().p99, None);
     }
 
     #[test]

@@ -96,8 +96,32 @@ impl Timeline {
         Ok(())
     }
 
+    /// What it counts, for any thread.
+    pub(crate) fn counter(&self) -> Counter<'_> {
+        Counter { semaphore: self.semaphore, device: &self.device }
+    }
+
+    /// Asks without pause until `value` is reached.
+    pub(crate) fn spin(&self, value: u64) -> Result<()> {
+        self.counter().spin(value)
+    }
+
+    /// Asks for a moment, then blocks: quick, and no processor is busy for long.
+    pub(crate) fn wait(&self, value: u64) -> Result<()> {
+        self.counter().wait(value)
+    }
+}
+
+/// Vulkan's side of a timeline, which any thread may ask.
+#[derive(Clone, Copy)]
+pub(crate) struct Counter<'t> {
+    semaphore: vk::Semaphore,
+    device: &'t ExportDevice,
+}
+
+impl Counter<'_> {
     /// The value that it has reached.
-    pub(crate) fn value(&self) -> Result<u64> {
+    fn value(&self) -> Result<u64> {
         // SAFETY: VUID-vkGetSemaphoreCounterValue-semaphore-03255: a live timeline.
         Ok(unsafe { self.device.as_raw().get_semaphore_counter_value(self.semaphore) }?)
     }

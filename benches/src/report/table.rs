@@ -126,11 +126,12 @@ impl Goal {
 }
 
 fn spread(summary: &Summary, unit: &str) -> String {
-    let Summary { median, p10, p90, .. } = *summary;
+    let Summary { median, p10, p90, p99, .. } = *summary;
     if p10 == p90 {
         return format!("{} {unit}", figure(median)).trim_end().to_owned();
     }
-    format!("{} {unit} ({}–{})", figure(median), figure(p10), figure(p90))
+    let worst = p99.map_or_else(String::new, |p99| format!(", p99 {}", figure(p99)));
+    format!("{} {unit} ({}–{}{worst})", figure(median), figure(p10), figure(p90))
 }
 
 fn ratio(ratio: Ratio) -> String {
