@@ -70,6 +70,7 @@ fn images_cross_on_every_queue(rig: &Rig, compute: &Compute) {
                         })
                         .unwrap();
                     }
+                    _ => unreachable!("no other backend is opened here"),
                 }
                 let seen = turn.finish().unwrap().read_back(Rig::LONG).unwrap();
                 assert!(seen == texels, "frame {frame}, {kind}, {accesses:?}");
