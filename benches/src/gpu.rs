@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use anyhow::{Result, bail};
 use bridge::ash::{ext, khr, vk};
-use bridge::vk_export::{DeviceSelector, Queue, Validation};
+use bridge::vk_export::{CUDA_KERNEL_EXTENSIONS, DeviceSelector, Queue, Validation};
 use bridge::{Compute, CudaCompute, ExportDevice, OpenInfo, QueueKind};
 
 use crate::harness::Skip;
@@ -26,7 +26,7 @@ impl Gpu {
     /// Opens the device that the options choose, and compute on the same GPU.
     pub(crate) fn open(options: &Options) -> Result<Self> {
         let chosen = options.gpu.as_deref().map(str::parse::<DeviceSelector>).transpose()?.unwrap_or_default();
-        let open = |device, extensions: &[&CStr]| {
+        let open = |device, extensions: &[&CStr], kernels: bool| {
             ExportDevice::open(&OpenInfo {
                 application_name: "bridge-bench",
                 device,
@@ -34,17 +34,19 @@ impl Gpu {
                 features: vk::PhysicalDeviceFeatures { large_points: vk::TRUE, ..Default::default() },
                 dynamic_rendering: true,
                 device_extensions: extensions,
+                cuda_kernels: kernels,
                 ..OpenInfo::default()
             })
         };
-        let found = open(chosen, &[])?;
+        let found = open(chosen, &[], false)?;
         if found.api_version() < vk::API_VERSION_1_3 {
             bail!("{} has no Vulkan 1.3, which the calls written by hand use", found.name());
         }
         let extensions: Vec<_> = OPTIONAL.into_iter().filter(|name| found.physical().has_extension(name)).collect();
+        let kernels = CUDA_KERNEL_EXTENSIONS.iter().all(|name| found.physical().has_extension(name));
         let uuid = found.uuid();
         drop(found);
-        let device = open(DeviceSelector::Uuid(uuid), &extensions)?;
+        let device = open(DeviceSelector::Uuid(uuid), &extensions, kernels)?;
         Ok(Self { compute: Compute::new(&device, options.backend)?, device, extensions })
     }
 

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use bridge::ash::vk;
-use bridge::{Exchange, ExchangeInfo, RenderTurn, Resources, TimelinePoint};
+use bridge::{Compute, Exchange, ExchangeInfo, RenderTurn, Resources, TimelinePoint};
 
 use crate::gpu::Gpu;
 use crate::harness::frames::FrameLoop;
@@ -30,8 +30,19 @@ impl<R: Resources, C: FnMut(&mut Exchange<R>) -> Result<RenderTurn<R>>> Frames<R
         compute: C,
         record: impl Fn(&RenderTurn<R>, vk::CommandBuffer),
     ) -> Result<Self> {
-        let mut exchange = Exchange::new(&gpu.compute, info, resources)?;
-        let commands = Commands::new(&gpu.device, exchange.queue(), info.slots)?;
+        Self::on(&gpu.compute, info, resources, compute, record)
+    }
+
+    /// [`new`](Self::new) on another compute side.
+    pub(super) fn on(
+        side: &Compute,
+        info: &ExchangeInfo<'_>,
+        resources: R,
+        compute: C,
+        record: impl Fn(&RenderTurn<R>, vk::CommandBuffer),
+    ) -> Result<Self> {
+        let mut exchange = Exchange::new(side, info, resources)?;
+        let commands = Commands::new(side.device(), exchange.queue(), info.slots)?;
         // All at once, since a slot that is skipped is the next to be taken again.
         let turns = (0..info.slots).map(|_| Ok(exchange.begin()?.finish()?)).collect::<Result<Vec<_>>>()?;
         for turn in turns {

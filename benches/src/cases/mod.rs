@@ -5,6 +5,7 @@ mod frames;
 mod graph;
 mod handover;
 mod image;
+mod inline;
 mod memory;
 mod pacing;
 mod particles;
@@ -66,6 +67,7 @@ pub(crate) fn all(profile: &Profile) -> Vec<Case> {
         setup::cases(profile),
         pool::cases(profile),
         graph::cases(profile),
+        inline::cases(profile),
         image::cases(profile),
         bandwidth::cases(profile),
         memory::cases(profile),
