@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `options` | what it can be asked for |
 //! | `harness/` | samples: in which order, how many, what is said of them |
+//! | `cold` | what a process of its own does to measure a cold start |
 //! | `gpu` | one device for all, a queue of each kind |
 //! | `raw/` | the calls written by hand |
 //! | `cases/` | what is measured |
@@ -13,6 +14,7 @@
 //! what drifts drifts for all of them, and ratios are of medians.
 
 mod cases;
+mod cold;
 mod gpu;
 mod harness;
 mod options;
@@ -39,6 +41,10 @@ fn main() -> ExitCode {
 }
 
 fn start(options: &Options) -> Result<ExitCode> {
+    if let Some(way) = options.cold_start {
+        cold::run(way, options)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if options.list {
         let cases = cases::all(&options.profile());
         cases.iter().filter(|case| options.wants(&case.name)).for_each(|case| println!("{}", case.name));

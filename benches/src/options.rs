@@ -6,6 +6,7 @@ use std::time::Duration;
 use bridge::Backend;
 use clap::Parser;
 
+use crate::cold::Cold;
 use crate::report::provenance::root;
 
 const EXAMPLES: &str = "\
@@ -54,6 +55,10 @@ pub(crate) struct Options {
     /// Publish the results of an earlier run and stop, as --publish does
     #[arg(long, value_name = "results.json", conflicts_with_all = ["publish", "list", "render_table", "render_plots"])]
     pub(crate) publish_from: Option<PathBuf>,
+
+    /// Begin as a program would, say so and stop: a part of the case start/cold
+    #[arg(long, value_name = "WAY", hide = true)]
+    pub(crate) cold_start: Option<Cold>,
 
     /// Name the cases and stop
     #[arg(long)]

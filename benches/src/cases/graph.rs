@@ -68,7 +68,7 @@ fn run(bench: &Bench, rows: &mut Rows, kernels: usize, what: &str) -> Result<()>
 }
 
 /// Launches so many kernels that each write one word.
-fn launch(work: Work<'_, Words>, kernel: Kernel, kernels: usize, value: u32) -> Result<()> {
+pub(super) fn launch(work: Work<'_, Words>, kernel: Kernel, kernels: usize, value: u32) -> Result<()> {
     let Work::Cuda(cuda) = work else { bail!("CUDA computes here") };
     for _ in 0..kernels {
         // SAFETY: the slot is the turn's, or the graph's, on the stream that it lends.

@@ -20,7 +20,7 @@ use crate::report::{Better, Bounded, Goal, RAW, Samples};
 const LEN: usize = 16 << 10;
 
 /// What a slot holds.
-type Words = BufferSpec<u32>;
+pub(super) type Words = BufferSpec<u32>;
 
 pub(super) fn cases(profile: &Profile) -> Vec<Case> {
     let slots: &[usize] = profile.pick(&[1, 2, 3, 4, 6, 8], &[1, 3]);
@@ -88,10 +88,16 @@ fn alike(
 }
 
 /// The compute side's part of a frame: the kernel is launched as by hand, so that what differs is the bridge.
-fn compute(exchange: &mut Exchange<Words>, kernel: Option<Kernel>) -> Result<RenderTurn<Words>> {
+pub(super) fn compute(exchange: &mut Exchange<Words>, kernel: Option<Kernel>) -> Result<RenderTurn<Words>> {
     let mut turn = exchange.begin()?;
     let value = turn.frame() as u32;
-    match turn.work() {
+    write_word(turn.work(), kernel, value)?;
+    Ok(turn.finish()?)
+}
+
+/// Writes the first word of a slot.
+pub(super) fn write_word(work: Work<'_, Words>, kernel: Option<Kernel>, value: u32) -> Result<()> {
+    match work {
         Work::Cuda(cuda) => {
             let kernel = kernel.context("no kernel")?;
             // SAFETY: the slot is this turn's, on its stream.
@@ -100,5 +106,5 @@ fn compute(exchange: &mut Exchange<Words>, kernel: Option<Kernel>) -> Result<Ren
         Work::Host(host) => host.run(move |words| words.iter_mut().take(1).for_each(|word| *word = value))?,
         _ => anyhow::bail!("no bench of this backend"),
     }
-    Ok(turn.finish()?)
+    Ok(())
 }

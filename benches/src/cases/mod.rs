@@ -1,6 +1,7 @@
 //! What is measured. Each file is one kind of case; a case makes one row or a few.
 
 mod bandwidth;
+mod capture;
 mod frames;
 mod graph;
 mod handover;
@@ -10,10 +11,12 @@ mod memory;
 mod pacing;
 mod particles;
 mod pool;
+mod render_first;
 mod resources;
 mod setup;
 mod show;
 mod staging;
+mod start;
 mod timeline;
 mod waits;
 
@@ -63,11 +66,14 @@ impl Case {
 pub(crate) fn all(profile: &Profile) -> Vec<Case> {
     [
         handover::cases(profile),
+        render_first::cases(profile),
         waits::cases(profile),
+        start::cases(profile),
         setup::cases(profile),
         pool::cases(profile),
         graph::cases(profile),
         inline::cases(profile),
+        capture::cases(profile),
         image::cases(profile),
         bandwidth::cases(profile),
         memory::cases(profile),

@@ -1,15 +1,18 @@
-//! Making what is shared: buffers imported and mapped, exchanges from beginning to end.
+//! Making what is shared: buffers and images imported and mapped, exchanges from beginning to end.
+#![allow(unsafe_code)] // Asks for a surface outside of turns.
 
 use std::time::Instant;
 
-use anyhow::Result;
-use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, SharedBuffer};
+use anyhow::{Context, Result};
+use bridge::cuda_import::half::f16;
+use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, ImageAccess, ImageSpec, SharedBuffer, SharedImage};
 
 use super::{Bench, Case, Rows, bytes};
 use crate::gpu::Gpu;
 use crate::harness::LIMIT;
 use crate::harness::rounds::alternate;
 use crate::options::Profile;
+use crate::raw::image::{self, FORMAT};
 use crate::raw::shared::{self, Exports};
 use crate::raw::timeline::Timeline;
 use crate::report::{RAW, Samples};
@@ -28,7 +31,12 @@ pub(super) fn cases(profile: &Profile) -> Vec<Case> {
         Case::new(name, what.clone(), move |bench, rows| one_buffer(bench, rows, size, &what))
     };
     let exchange = Case::new("setup/exchange", "exchange", one_exchange);
-    sizes.iter().copied().map(buffer).chain([exchange]).collect()
+    let [width, height] = profile.pick([1920, 1080], [320, 180]);
+    let what = format!("shared image of {width}x{height} RGBA16F with a surface");
+    let image = Case::new(format!("setup/image/{width}x{height}"), what.clone(), move |bench, rows| {
+        one_image(bench, rows, [width, height], &what)
+    });
+    sizes.iter().copied().map(buffer).chain([image, exchange]).collect()
 }
 
 /// Microseconds to make something and to drop it, a few at a time.
@@ -58,6 +66,28 @@ fn one_buffer(bench: &Bench, rows: &mut Rows, size: u64, what: &str) -> Result<(
     let times = alternate(&bench.profile, bench.profile.rounds, 2, |way| match way {
         0 => timed(count, || Ok(SharedBuffer::<u8>::new(&gpu.compute, "shared", len, ACCESSES)?)),
         _ => timed(count, || shared::SharedBuffer::new(gpu, &exports, size, ACCESSES)),
+    })?;
+    report(rows, gpu, &times, [format!("{what}: make, import, map"), format!("{what}: unmap, free")])
+}
+
+/// An image as CUDA writes it: by hand it has its surface from the start, through the bridge when that is asked for first.
+fn one_image(bench: &Bench, rows: &mut Rows, extent: [u32; 2], what: &str) -> Result<()> {
+    let gpu = &bench.gpu;
+    let cuda = gpu.cuda()?;
+    rows.parameter("width", extent[0]);
+    rows.parameter("height", extent[1]);
+    let exports = Exports::new(&gpu.device);
+    let spec = ImageSpec::<[f16; 4]>::new(FORMAT, extent, ImageAccess::TRANSFER_READ);
+    let count = bench.profile.pick(4, 2);
+    let times = alternate(&bench.profile, bench.profile.rounds, 2, |way| match way {
+        0 => timed(count, || {
+            let image = SharedImage::new(&gpu.compute, "shared", &spec)?;
+            // SAFETY: nothing is enqueued on either side.
+            let view = unsafe { image.cuda_mut() }.context("an image that CUDA does not see")?;
+            view.surface(0)?;
+            Ok(image)
+        }),
+        _ => timed(count, || image::SharedImage::new(&gpu.device, cuda, &exports, extent)),
     })?;
     report(rows, gpu, &times, [format!("{what}: make, import, map"), format!("{what}: unmap, free")])
 }

@@ -5,6 +5,7 @@
 pub(crate) mod commands;
 pub(crate) mod cuda;
 pub(crate) mod fence;
+pub(crate) mod graph;
 pub(crate) mod handle;
 pub(crate) mod host_memory;
 pub(crate) mod image;

@@ -1,8 +1,8 @@
 //! Frames by hand: slots of shared buffers that go round between CUDA and a Vulkan queue.
 //!
 //! A frame is what the bridge makes of it: the stream waits for the slot, a kernel writes to it, the stream signals; one
-//! submission waits for that, runs the barriers, and signals back. The host waits for nothing. Without CUDA the calling
-//! thread is the compute gpu.
+//! submission waits for that, runs the barriers, and signals back; or the other way round. The host waits for nothing.
+//! Without CUDA the calling thread is the compute side.
 #![allow(unsafe_code)] // Vulkan and driver calls.
 
 use std::ffi::c_void;
@@ -34,6 +34,8 @@ pub(crate) enum Recording {
 pub(crate) struct Ring<'g> {
     // Field order is drop order: what frames use goes before what it came from.
     slots: Vec<Vec<SharedBuffer>>,
+    /// Of each slot, those that take its buffers over and those that give them back: the same in every frame.
+    barriers: Vec<[Vec<vk::BufferMemoryBarrier2<'static>>; 2]>,
     commands: Commands,
     computed: Timeline,
     rendered: Timeline,
@@ -43,6 +45,8 @@ pub(crate) struct Ring<'g> {
     kernels: usize,
     /// What each frame keeps the processor busy with besides.
     delay: Duration,
+    /// Whether Vulkan begins the frames.
+    render_first: bool,
     /// Made, and made since the last drain.
     frames: u64,
     batch: usize,
@@ -78,22 +82,31 @@ impl<'g> Ring<'g> {
             let module = Module::load(cuda, Module::BENCH)?;
             anyhow::Ok(Cuda { touch: module.kernel(c"touch")?, stream: Stream::new(cuda)?, _module: module })
         });
+        let cuda = cuda.transpose()?;
+        let slots = (0..slots).map(|_| slot()).collect::<Result<Vec<_>>>()?;
+        let of_slot = |buffers: &Vec<SharedBuffer>| {
+            let both = buffers.iter().map(|buffer| barriers(buffer.as_raw(), queue.family(), cuda.is_some()).into());
+            let (acquires, releases) = both.unzip();
+            [acquires, releases]
+        };
         let ring = Self {
-            slots: (0..slots).map(|_| slot()).collect::<Result<_>>()?,
+            barriers: slots.iter().map(of_slot).collect(),
+            slots,
             commands: Commands::new(&gpu.device, queue, count)?,
             computed: Timeline::new(gpu, &exports)?,
             rendered: Timeline::new(gpu, &exports)?,
-            cuda: cuda.transpose()?,
+            cuda,
             recording,
             kernels: 1,
             delay: Duration::ZERO,
+            render_first: false,
             frames: 0,
             batch: 0,
             queue,
             device: &gpu.device,
         };
         if recording == Recording::Once {
-            for slot in 0..slots {
+            for slot in 0..ring.slots.len() {
                 ring.record(slot, slot, vk::CommandBufferUsageFlags::SIMULTANEOUS_USE)?;
             }
         }
@@ -111,19 +124,17 @@ impl<'g> Ring<'g> {
         self.delay = delay;
     }
 
+    /// With frames that Vulkan begins.
+    pub(crate) fn render_first(mut self) -> Self {
+        self.render_first = true;
+        self
+    }
+
     /// Records the hand-over of a slot, there and back, with nothing between.
     fn record(&self, index: usize, slot: usize, usage: vk::CommandBufferUsageFlags) -> Result<vk::CommandBuffer> {
-        const INLINE: usize = 64;
-        let buffers = self.slots.get(slot).context("no such slot")?;
-        let mut both = [[vk::BufferMemoryBarrier2::default(); INLINE]; 2];
-        let count = buffers.len().min(INLINE);
-        let [acquires, releases] = &mut both;
-        for ((acquire, release), buffer) in acquires.iter_mut().zip(releases).zip(buffers) {
-            [*acquire, *release] = barriers(buffer.as_raw(), self.queue.family(), self.cuda.is_some());
-        }
+        let both = self.barriers.get(slot).context("no such slot")?;
         let record = |commands| {
-            for barriers in &both {
-                let barriers = barriers.get(..count).unwrap_or_default();
+            for barriers in both {
                 let dependency = vk::DependencyInfo::default().buffer_memory_barriers(barriers);
                 // SAFETY: recording; VUID-VkBufferMemoryBarrier2-buffer-01931: live buffers with memory.
                 unsafe { self.device.as_raw().cmd_pipeline_barrier2(commands, &dependency) };
@@ -133,13 +144,12 @@ impl<'g> Ring<'g> {
         unsafe { self.commands.record(index, usage, record) }
     }
 
-    /// The compute side's part of a frame.
-    fn compute(&self, slot: usize, value: u64) -> Result<()> {
+    /// The compute side's part of a frame, after a value of the other side.
+    fn compute(&self, slot: usize, after: Option<u64>, value: u64) -> Result<()> {
         let buffer = self.slots.get(slot).and_then(|buffers| buffers.first()).context("no such slot")?;
-        let before = value.checked_sub(self.slots.len() as u64).filter(|value| *value > 0);
         let Some(cuda) = &self.cuda else {
-            if let Some(before) = before {
-                self.rendered.spin(before)?;
+            if let Some(after) = after {
+                self.rendered.spin(after)?;
             }
             let word = buffer.on_host().context("a slot that is not the host's")?.cast::<u32>();
             // SAFETY: the start of a mapping, aligned by the driver, which Vulkan is done with.
@@ -147,8 +157,8 @@ impl<'g> Ring<'g> {
             return self.computed.signal_from_host(value);
         };
         let stream = cuda.stream.as_raw();
-        if let Some(before) = before {
-            self.rendered.wait_on(stream, before)?;
+        if let Some(after) = after {
+            self.rendered.wait_on(stream, after)?;
         }
         let pointer = buffer.on_cuda().context("a slot that is not CUDA's")?;
         for _ in 0..self.kernels {
@@ -184,7 +194,11 @@ impl FrameLoop for Ring<'_> {
                 std::hint::spin_loop();
             }
         }
-        self.compute(slot, value)?;
+        // The slot's last use by the side that comes second.
+        let before = value.checked_sub(self.slots.len() as u64).filter(|value| *value > 0);
+        if !self.render_first {
+            self.compute(slot, before, value)?;
+        }
         let commands = match self.recording {
             Recording::Once => self.commands.get(slot)?,
             Recording::EachFrame(_) => self.record(self.batch, slot, vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT)?,
@@ -194,10 +208,14 @@ impl FrameLoop for Ring<'_> {
             Some(_) => vk::PipelineStageFlags2::ALL_COMMANDS,
             None => vk::PipelineStageFlags2::ALL_TRANSFER,
         };
-        let wait = self.computed.info(value, stages);
+        let after = if self.render_first { before } else { Some(value) };
+        let wait = after.map(|after| self.computed.info(after, stages));
         let signal = self.rendered.info(value, vk::PipelineStageFlags2::ALL_COMMANDS);
         // SAFETY: the commands were recorded for this queue; what they use is dropped after a drain; the values rise.
-        unsafe { submit(self.device, self.queue, Some(wait), &[commands], Some(signal), vk::Fence::null()) }?;
+        unsafe { submit(self.device, self.queue, wait, &[commands], Some(signal), vk::Fence::null()) }?;
+        if self.render_first {
+            self.compute(slot, Some(value), value)?;
+        }
         self.frames = value;
         self.batch += 1;
         Ok(())
@@ -205,7 +223,7 @@ impl FrameLoop for Ring<'_> {
 
     fn drain(&mut self) -> Result<()> {
         self.batch = 0;
-        self.rendered.spin(self.frames)
+        if self.render_first { self.computed.spin(self.frames) } else { self.rendered.spin(self.frames) }
     }
 }
 
