@@ -217,7 +217,7 @@ mod tests {
     fn a_step_is_found_by_name_and_an_unknown_one_lists_all() {
         assert_eq!(step("docs").unwrap().0, "docs");
         let error = step("doc").err().unwrap().to_string();
-        assert!(error.contains("`doc`") && error.contains("format, kernels, licences"), "{error}");
+        assert!(error.contains("`doc`") && error.contains("format, kernels, tables, licences"), "{error}");
     }
 
     #[test]
