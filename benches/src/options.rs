@@ -11,7 +11,7 @@ use crate::report::provenance::root;
 
 const EXAMPLES: &str = "\
 Examples:
-  bridge-bench                              everything, about five minutes on a GPU
+  bridge-bench                              everything, some seven minutes on a GPU
   bridge-bench --only handover/transfer     the cases whose names hold this
   bridge-bench --quick --backend host       a check of the benchmark itself, without CUDA
   bridge-bench --render-table results.json  the tables of an earlier run for readers, as Markdown

@@ -76,7 +76,7 @@ impl Semaphore {
     /// # Errors
     /// [`Error::NotExportable`] and [`Error::Missing`] where it cannot leave, else the failed call.
     pub fn new(device: &ExportDevice, info: &SemaphoreInfo<'_>) -> Result<Self> {
-        Self::make(device, info, Exporter::new)
+        Self::create(device, info, Exporter::new)
     }
 
     /// As [`new`](Self::new), with a name or security of its own. It is exportable whatever `info` says.
@@ -91,10 +91,10 @@ impl Semaphore {
         sharing: &crate::handle::nt::NtSharing<'_>,
     ) -> Result<Self> {
         let info = SemaphoreInfo { exportable: true, ..*info };
-        Self::make(device, &info, |handle_type, object| Exporter::shared(handle_type, sharing, object))
+        Self::create(device, &info, |handle_type, object| Exporter::shared(handle_type, sharing, object))
     }
 
-    fn make(
+    fn create(
         device: &ExportDevice,
         info: &SemaphoreInfo<'_>,
         exporter: impl FnOnce(HandleType, &str) -> Result<Exporter>,

@@ -75,7 +75,7 @@ impl Array {
 }
 
 /// What `cuMipmappedArrayCreate` of cuda.h asks of a description.
-pub(crate) fn check(desc: &ArrayDesc, levels: u32) -> Result<(), Code> {
+pub(crate) fn validate(desc: &ArrayDesc, levels: u32) -> Result<(), Code> {
     let has = |flag| desc.flags & flag != 0;
     let known = ARRAY_LAYERED | ARRAY_SURFACE | ARRAY_CUBEMAP | ARRAY_COLOR;
     let longest = if has(ARRAY_LAYERED | ARRAY_CUBEMAP) { 0 } else { desc.depth };
@@ -139,7 +139,7 @@ mod tests {
             (cube, 4),
             (ArrayDesc { depth: 12, flags: ARRAY_CUBEMAP | ARRAY_LAYERED, ..cube }, 1),
         ] {
-            assert_eq!(check(&desc, levels), Ok(()), "{desc:?}");
+            assert_eq!(validate(&desc, levels), Ok(()), "{desc:?}");
         }
         for (desc, levels) in [
             (ArrayDesc { width: 0, ..DESC }, 1),
@@ -153,7 +153,7 @@ mod tests {
             (DESC, 5),
             (DESC, 0),
         ] {
-            assert_eq!(check(&desc, levels), Err(INVALID_VALUE), "{desc:?}, {levels} levels");
+            assert_eq!(validate(&desc, levels), Err(INVALID_VALUE), "{desc:?}, {levels} levels");
         }
     }
 }

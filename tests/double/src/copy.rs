@@ -49,8 +49,8 @@ impl Copy3d {
             return Err(INVALID_VALUE.into());
         }
         let copy = Self { from: End::new(&desc.from, size)?, to: End::new(&desc.to, size)?, size };
-        copy.from.check(ledger, context, size)?;
-        copy.to.check(ledger, context, size)?;
+        copy.from.check_bounds(ledger, context, size)?;
+        copy.to.check_bounds(ledger, context, size)?;
         Ok(copy)
     }
 
@@ -97,7 +97,7 @@ impl End {
         }
     }
 
-    fn check(self, ledger: &Ledger, context: u64, size: Size) -> Result<(), Refusal> {
+    fn check_bounds(self, ledger: &Ledger, context: u64, size: Size) -> Result<(), Refusal> {
         match self {
             Self::Host { .. } => Ok(()),
             Self::Device { address, pitch, rows } => {

@@ -21,7 +21,7 @@ const LABEL: &str = "driver-double";
 const HEADER: u64 = 4096;
 
 /// A fresh descriptor that carries `number`, with `size` bytes of zeros behind it.
-pub(crate) fn make(number: u64, size: u64) -> io::Result<Raw> {
+pub(crate) fn create(number: u64, size: u64) -> io::Result<Raw> {
     let file = rustix::fs::memfd_create(LABEL, MemfdFlags::CLOEXEC)?;
     let end = HEADER.checked_add(size).ok_or(io::ErrorKind::FileTooLarge)?;
     rustix::fs::ftruncate(&file, end)?;
@@ -30,7 +30,7 @@ pub(crate) fn make(number: u64, size: u64) -> io::Result<Raw> {
     Ok(file.into_raw_fd())
 }
 
-/// What [`make`] put into it; None for all others, and for a number that is closed.
+/// What [`create`] put into it; None for all others, and for a number that is closed.
 pub(crate) fn number(raw: Raw) -> Option<u64> {
     let mut header = [0; 32];
     let read = rustix::io::pread(borrow(raw)?, &mut header, 0).ok()?;
@@ -58,13 +58,13 @@ pub(crate) fn close(raw: Raw) -> bool {
 
 /// Closes it and puts another file of ours in its place, as if another thread had opened one at that moment.
 pub(crate) fn replace(raw: Raw, number: u64) -> io::Result<()> {
-    let made = make(number, 0)?;
+    let made = create(number, 0)?;
     if made == raw {
         return Ok(());
     }
     // SAFETY: as in `close`.
     let mut place = std::mem::ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(raw) });
-    // SAFETY: `make` has just returned it, and nobody else knows it.
+    // SAFETY: `create` has just returned it, and nobody else knows it.
     let made = unsafe { OwnedFd::from_raw_fd(made) };
     Ok(rustix::io::dup2(made, &mut place)?)
 }
@@ -100,7 +100,7 @@ pub(crate) fn write(raw: Raw, offset: u64, bytes: &[u8]) -> io::Result<()> {
 /// Hands a descriptor out.
 pub(crate) fn own(raw: Raw) -> Option<Owned> {
     number(raw)?;
-    // SAFETY: it is open, it is one of ours, and the caller has it from `make`.
+    // SAFETY: it is open, it is one of ours, and the caller has it from `create`.
     Some(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 

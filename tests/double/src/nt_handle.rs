@@ -31,11 +31,11 @@ const HEADER: u64 = 4096;
 static HIGHEST: AtomicIsize = AtomicIsize::new(0);
 
 /// A fresh handle that carries `number`, with `size` bytes of zeros behind it.
-pub(crate) fn make(number: u64, size: u64) -> io::Result<Raw> {
+pub(crate) fn create(number: u64, size: u64) -> io::Result<Raw> {
     make_named(number, size, null())
 }
 
-/// As [`make`], under a name: null for none, else a NUL ends it.
+/// As [`create`], under a name: null for none, else a NUL ends it.
 pub(crate) fn make_named(number: u64, size: u64, name: *const u16) -> io::Result<Raw> {
     let end = HEADER.checked_add(size).ok_or(io::ErrorKind::FileTooLarge)?;
     let (high, low) = ((end >> 32) as u32, end as u32);
@@ -68,7 +68,7 @@ pub(crate) fn take(given: &Handle) -> io::Result<Raw> {
     Ok(taken)
 }
 
-/// What [`make`] put into it; None for all others, and for a number that is closed.
+/// What [`create`] put into it; None for all others, and for a number that is closed.
 pub(crate) fn number(raw: Raw) -> Option<u64> {
     header(raw).map(|(number, _)| number)
 }
@@ -123,7 +123,7 @@ fn memory(raw: Raw, offset: u64, len: usize) -> io::Result<View> {
 /// Hands a handle out.
 pub(crate) fn own(raw: Raw) -> Option<Owned> {
     borrow(raw)?;
-    // SAFETY: it is open, and the caller has it from `make`.
+    // SAFETY: it is open, and the caller has it from `create`.
     Some(unsafe { OwnedHandle::from_raw_handle(handle(raw)) })
 }
 

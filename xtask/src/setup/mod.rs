@@ -155,19 +155,19 @@ fn look(scope: Scope) -> Found {
         present.extend(vulkan.devices.iter().map(|device| device.name.clone()));
     }
     if scope == Scope::Tests {
-        check(layer != Layer::Absent, Need::ValidationLayer, &mut missing, &mut present);
+        note_need(layer != Layer::Absent, Need::ValidationLayer, &mut missing, &mut present);
     }
     if linux && scope != Scope::Headless {
         let all = WINDOW_LIBRARIES.iter().all(|library| vulkan::opens(library));
-        check(all, Need::WindowLibraries, &mut missing, &mut present);
+        note_need(all, Need::WindowLibraries, &mut missing, &mut present);
     }
     if linux && scope == Scope::Tests && !has_screen() {
-        check(shell::on_path("Xvfb").is_some(), Need::VirtualScreen, &mut missing, &mut present);
+        note_need(shell::on_path("Xvfb").is_some(), Need::VirtualScreen, &mut missing, &mut present);
     }
     Found { missing, present, nvidia_is_silent, layer }
 }
 
-fn check(here: bool, need: Need, missing: &mut Vec<Need>, present: &mut Vec<String>) {
+fn note_need(here: bool, need: Need, missing: &mut Vec<Need>, present: &mut Vec<String>) {
     if here {
         present.push(need.name().to_owned());
     } else {

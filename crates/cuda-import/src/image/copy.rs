@@ -88,7 +88,7 @@ pub(crate) unsafe fn copy_on_device<T: Texel>(
     region: &Region,
     linear: Linear,
 ) -> Result<(), Error> {
-    check(image, context)?;
+    bring_up_recorded(image, context)?;
     let _in_order = enter(image, stream)?;
     // SAFETY: the caller's promise.
     unsafe { enqueue(image, stream, region, linear) }
@@ -97,8 +97,8 @@ pub(crate) unsafe fn copy_on_device<T: Texel>(
 /// [`ImageView::order`], with the errors.
 fn enter<'a, T>(image: &'a MappedImage<T>, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>, Error> {
     check_stream(stream, image.memory().device(), &image.object())?;
-    check(image, stream.context())?;
-    check(image, image.stream().context())?;
+    bring_up_recorded(image, stream.context())?;
+    bring_up_recorded(image, image.stream().context())?;
     image.order().enter_for(stream, &image.object())
 }
 
@@ -108,12 +108,12 @@ pub(crate) fn lent<T>(image: &MappedImage<T>, pointer: CUdeviceptr) -> Result<()
         return Ok(());
     }
     let refused = CallError { call: "cuMemcpy3DAsync", code: INVALID_VALUE };
-    check(image, image.stream().context())?;
+    bring_up_recorded(image, image.stream().context())?;
     Err(refused.at(image.object(), image.memory().device().name()))
 }
 
 /// Brings up what was recorded where it could not be returned.
-fn check<T>(image: &MappedImage<T>, context: &CudaContext) -> Result<(), Error> {
+fn bring_up_recorded<T>(image: &MappedImage<T>, context: &CudaContext) -> Result<(), Error> {
     check_recorded(context).map_err(|error| error.at(image.object(), image.memory().device().name()))
 }
 

@@ -55,7 +55,7 @@ impl ImageMappingInfo {
     }
 
     /// All that can be wrong without a device to ask.
-    pub(crate) fn check<T: Texel>(&self) -> Result<(), ImageProblem> {
+    pub(crate) fn validate<T: Texel>(&self) -> Result<(), ImageProblem> {
         let [width, height, depth] = self.extent;
         check_texel(T::FORMAT, size_of::<T>(), std::any::type_name::<T>())?;
         for (side, size) in ["width", "height", "depth"].into_iter().zip(self.extent) {
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn every_kind_has_its_shape() {
         let check =
-            |kind, extent, layers, levels| ImageMappingInfo { kind, extent, layers, levels, ..D2 }.check::<f32>();
+            |kind, extent, layers, levels| ImageMappingInfo { kind, extent, layers, levels, ..D2 }.validate::<f32>();
         for (kind, extent, layers, levels) in [
             (ImageKind::D1, [8, 1, 1], 1, 4),
             (ImageKind::D1, [8, 1, 1], 5, 1),
@@ -220,7 +220,7 @@ mod tests {
             assert_eq!(check(kind, extent, layers, levels), Err(problem));
         }
         let layered = ImageMappingInfo { kind: ImageKind::D3, extent: [2, 2, 2], layered: true, ..D2 };
-        assert_eq!(layered.check::<f32>(), Err(ImageProblem::LayersOf3D { layers: 1 }));
+        assert_eq!(layered.validate::<f32>(), Err(ImageProblem::LayersOf3D { layers: 1 }));
     }
 
     #[test]

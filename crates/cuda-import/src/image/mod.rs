@@ -111,9 +111,9 @@ impl<T: Texel> MappedImage<T> {
         home: &Arc<CudaStream>,
     ) -> Result<Self, Error> {
         let (object, device) = (Object("image", memory.name()), memory.device());
-        info.check::<T>().map_err(|problem| refuse(&object, device.name(), problem))?;
+        info.validate::<T>().map_err(|problem| refuse(&object, device.name(), problem))?;
         let order = StreamOrder::new(home, device, &object)?;
-        let within = limits::check(info, device).map_err(|error| error.at(&object, device.name()))?;
+        let within = limits::check_limits(info, device).map_err(|error| error.at(&object, device.name()))?;
         within.map_err(|problem| refuse(&object, device.name(), problem))?;
         // What is too large for 64 bits is out of range.
         range_within(memory, info.offset, info.least_size(size_of::<T>()).unwrap_or(u64::MAX))?;
@@ -135,7 +135,7 @@ impl<T: Texel> MappedImage<T> {
         if let Some(made) = objects.find_texture(texture) {
             return Ok(made);
         }
-        let problem = texture.check(self.info.kind, T::FORMAT, self.info.levels);
+        let problem = texture.validate(self.info.kind, T::FORMAT, self.info.levels);
         problem.map_err(|problem| self.refuse(problem))?;
         // A chain takes normalised coordinates even if it has one level, which alone does not.
         let one = texture.level.or((!texture.normalized_coordinates).then_some(0));

@@ -107,7 +107,7 @@ impl Default for TextureInfo {
 
 impl TextureInfo {
     /// What cuda.h and the CUDA guide forbid for an image of this kind, format and number of levels.
-    pub(crate) fn check(&self, kind: ImageKind, format: TexelFormat, levels: u32) -> Result<(), ImageProblem> {
+    pub(crate) fn validate(&self, kind: ImageKind, format: TexelFormat, levels: u32) -> Result<(), ImageProblem> {
         let as_integer = self.read == ReadMode::Element && format.channel.is_integer();
         let repeats = |mode: &AddressMode| matches!(mode, AddressMode::Wrap | AddressMode::Mirror);
         if let Some(level) = self.level.filter(|&level| level >= levels) {
@@ -222,15 +222,15 @@ mod tests {
     use super::*;
     use crate::image::texel::Texel;
 
-    fn check(info: TextureInfo, format: TexelFormat, levels: u32) -> Result<(), ImageProblem> {
-        info.check(ImageKind::D2, format, levels)
+    fn validate(info: TextureInfo, format: TexelFormat, levels: u32) -> Result<(), ImageProblem> {
+        info.validate(ImageKind::D2, format, levels)
     }
 
     #[test]
     fn the_default_suits_every_image() {
         for format in [u8::FORMAT, <[i32; 4]>::FORMAT, f32::FORMAT] {
             for kind in [ImageKind::D1, ImageKind::D2, ImageKind::D3, ImageKind::Cube] {
-                assert_eq!(TextureInfo::default().check(kind, format, 5), Ok(()));
+                assert_eq!(TextureInfo::default().validate(kind, format, 5), Ok(()));
             }
         }
     }
@@ -239,18 +239,18 @@ mod tests {
     fn what_the_header_forbids_is_refused() {
         let plain = TextureInfo::default();
         let counted = TextureInfo { normalized_coordinates: false, ..plain };
-        assert_eq!(check(counted, u8::FORMAT, 1), Ok(()));
-        assert_eq!(check(counted, u8::FORMAT, 3), Err(ImageProblem::UnnormalizedLevels { levels: 3 }));
-        assert_eq!(check(TextureInfo { level: Some(2), ..counted }, u8::FORMAT, 3), Ok(()));
+        assert_eq!(validate(counted, u8::FORMAT, 1), Ok(()));
+        assert_eq!(validate(counted, u8::FORMAT, 3), Err(ImageProblem::UnnormalizedLevels { levels: 3 }));
+        assert_eq!(validate(TextureInfo { level: Some(2), ..counted }, u8::FORMAT, 3), Ok(()));
         let outside = TextureInfo { level: Some(3), ..plain };
-        assert_eq!(check(outside, u8::FORMAT, 3), Err(ImageProblem::NoSuchLevel { level: 3, levels: 3 }));
+        assert_eq!(validate(outside, u8::FORMAT, 3), Err(ImageProblem::NoSuchLevel { level: 3, levels: 3 }));
         for mode in [AddressMode::Wrap, AddressMode::Mirror] {
             let address = [AddressMode::Clamp, mode, AddressMode::Clamp];
-            assert_eq!(check(TextureInfo { address, ..counted }, u8::FORMAT, 1), Err(ImageProblem::AddressMode));
-            assert_eq!(check(TextureInfo { address, ..plain }, u8::FORMAT, 1), Ok(()));
+            assert_eq!(validate(TextureInfo { address, ..counted }, u8::FORMAT, 1), Err(ImageProblem::AddressMode));
+            assert_eq!(validate(TextureInfo { address, ..plain }, u8::FORMAT, 1), Ok(()));
         }
         let border = TextureInfo { address: [AddressMode::Border; 3], ..counted };
-        assert_eq!(check(border, u8::FORMAT, 1), Ok(()));
+        assert_eq!(validate(border, u8::FORMAT, 1), Ok(()));
     }
 
     #[test]
@@ -260,20 +260,20 @@ mod tests {
             TextureInfo { filter: Filter::Linear, ..Default::default() },
             TextureInfo { mip_filter: Filter::Linear, ..Default::default() },
         ] {
-            assert_eq!(check(info, format, 2), Err(ImageProblem::LinearInteger { format }));
-            assert_eq!(check(TextureInfo { read: ReadMode::NormalizedFloat, ..info }, format, 2), Ok(()));
-            assert_eq!(check(info, f32::FORMAT, 2), Ok(()));
+            assert_eq!(validate(info, format, 2), Err(ImageProblem::LinearInteger { format }));
+            assert_eq!(validate(TextureInfo { read: ReadMode::NormalizedFloat, ..info }, format, 2), Ok(()));
+            assert_eq!(validate(info, f32::FORMAT, 2), Ok(()));
         }
         let fractions = TextureInfo { read: ReadMode::NormalizedFloat, ..Default::default() };
         let format = i32::FORMAT;
-        assert_eq!(check(fractions, format, 1), Err(ImageProblem::NormalizedWide { format }));
+        assert_eq!(validate(fractions, format, 1), Err(ImageProblem::NormalizedWide { format }));
         let srgb = TextureInfo { srgb: true, ..fractions };
-        assert_eq!(check(srgb, <[u8; 4]>::FORMAT, 1), Ok(()));
+        assert_eq!(validate(srgb, <[u8; 4]>::FORMAT, 1), Ok(()));
         let format = f32::FORMAT;
-        assert_eq!(check(srgb, format, 1), Err(ImageProblem::Srgb { format }));
+        assert_eq!(validate(srgb, format, 1), Err(ImageProblem::Srgb { format }));
         let format = u8::FORMAT;
         assert_eq!(
-            check(TextureInfo { srgb: true, ..Default::default() }, format, 1),
+            validate(TextureInfo { srgb: true, ..Default::default() }, format, 1),
             Err(ImageProblem::Srgb { format })
         );
     }
@@ -281,9 +281,9 @@ mod tests {
     #[test]
     fn cubes_alone_are_seamless() {
         let seamless = TextureInfo { seamless_cube: true, ..Default::default() };
-        assert_eq!(seamless.check(ImageKind::Cube, f32::FORMAT, 1), Ok(()));
+        assert_eq!(seamless.validate(ImageKind::Cube, f32::FORMAT, 1), Ok(()));
         let kind = ImageKind::D2;
-        assert_eq!(seamless.check(kind, f32::FORMAT, 1), Err(ImageProblem::SeamlessCube { kind }));
+        assert_eq!(seamless.validate(kind, f32::FORMAT, 1), Err(ImageProblem::SeamlessCube { kind }));
     }
 
     #[test]
@@ -298,7 +298,7 @@ mod tests {
             ("max_level", TextureInfo { max_level: f32::INFINITY, ..plain }),
             ("border", TextureInfo { border: [0.0, f32::NAN, 0.0, 0.0], ..plain }),
         ] {
-            let refused = check(info, f32::FORMAT, 4);
+            let refused = validate(info, f32::FORMAT, 4);
             assert!(matches!(refused, Err(ImageProblem::Number { field: named, .. }) if named == field), "{refused:?}");
         }
     }

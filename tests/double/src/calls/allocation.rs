@@ -25,7 +25,7 @@ unsafe extern "C" fn cuMemAlloc_v2(pointer: *mut u64, size: usize) -> Code {
             return Err(INVALID_VALUE.into());
         }
         let export = ledger.serial();
-        let raw = descriptor::make(export, size).map_err(|_| OUT_OF_MEMORY)?;
+        let raw = descriptor::create(export, size).map_err(|_| OUT_OF_MEMORY)?;
         ledger.exports.insert(export, Export::Memory { device, size, dedicated: true, image: None });
         let memory = ledger.new_handle();
         let descriptor = Descriptor { raw, export };

@@ -27,7 +27,7 @@ unsafe extern "C" fn cuExternalMemoryGetMappedMipmappedArray(
         let imported = ledger.memories.get(memory)?;
         ledger.of(context, "memory", imported.context)?;
         let (size, export) = (imported.size, imported.descriptor.export);
-        array::check(&desc.array, desc.levels)?;
+        array::validate(&desc.array, desc.levels)?;
         let array = Array { context, memory, offset: desc.offset, desc: desc.array, levels: desc.levels };
         if desc.reserved != [0; 16] || desc.offset >= size || array.start(desc.levels) > size {
             return Err(INVALID_VALUE.into());

@@ -210,7 +210,7 @@ extern "C" fn double_set_attribute(attribute: c_int, value: c_int) {
 fn export(size: u64, export: Export) -> Raw {
     let mut ledger = gate::ledger();
     let number = ledger.serial();
-    match descriptor::make(number, size) {
+    match descriptor::create(number, size) {
         Ok(raw) => {
             ledger.exports.insert(number, export);
             raw

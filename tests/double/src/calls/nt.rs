@@ -57,7 +57,7 @@ fn memory(size: u64, dedicated: c_int) -> Export {
 }
 
 fn share(what: Export, size: u64) -> Raw {
-    let Ok(raw) = export(what, |number| descriptor::make(number, size)) else { return -1 };
+    let Ok(raw) = export(what, |number| descriptor::create(number, size)) else { return -1 };
     if let Some(export) = descriptor::number(raw) {
         gate::ledger().by_number.push(Descriptor { raw, export });
     }

@@ -39,7 +39,7 @@ unsafe extern "C" fn cuTexObjectCreate(
         if resource.flags != 0 || !view.is_null() {
             return Err(INVALID_VALUE.into());
         }
-        check(texture, array, resource.kind == RESOURCE_MIPMAPPED_ARRAY)?;
+        validate_texture(texture, array, resource.kind == RESOURCE_MIPMAPPED_ARRAY)?;
         let made = ledger.new_handle();
         ledger.textures.insert(made, Object { context, array: handle });
         // SAFETY: cuda.h: an output.
@@ -47,7 +47,7 @@ unsafe extern "C" fn cuTexObjectCreate(
     })
 }
 
-fn check(texture: &TextureDesc, array: &Array, is_mipmapped: bool) -> Result<(), Refusal> {
+fn validate_texture(texture: &TextureDesc, array: &Array, is_mipmapped: bool) -> Result<(), Refusal> {
     let has = |flag| texture.flags & flag != 0;
     let filters = [texture.filter, texture.mip_filter];
     if texture.flags & !TEXTURE_FLAGS != 0
