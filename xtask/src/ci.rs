@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
-use crate::{api, bench, fuzz, kernels, publish, shell, tables, test, windows};
+use crate::{api, bench, fuzz, kernels, publish, shell, test, windows};
 
 type Step = (&'static str, fn() -> Result<()>);
 
@@ -19,7 +19,7 @@ const STEPS: &[Step] = &[
     ("setup", || setup::run(Scope::Tests, Consent::of_environment())),
     ("format", || cargo("fmt --all -- --check")),
     ("kernels", || kernels::run(true)),
-    ("tables", || tables::run(true)),
+    ("tables", || publish::tables(true)),
     ("licences", publish::licences),
     ("clippy", || cargo("clippy --workspace --all-targets -- -D warnings")),
     ("features", features),

@@ -15,7 +15,6 @@ mod publish;
 mod screen;
 mod setup;
 mod shell;
-mod tables;
 mod test;
 mod windows;
 
@@ -154,7 +153,7 @@ fn main() -> ExitCode {
         Task::Setup { installing } => done(setup::run(Scope::Tests, installing.consent())),
         Task::Kernels { check } => done(kernels::run(check)),
         Task::Api { update } => done(api::run(update)),
-        Task::Tables { check } => done(tables::run(check)),
+        Task::Tables { check } => done(publish::tables(check)),
         Task::Windows { installing } => done(windows::run(installing.consent())),
         Task::Fuzz { seconds, seed, target, backend: _ } => done(fuzz::run(target.as_deref(), seconds, seed)),
         Task::Check => done(ci::check()),

@@ -69,6 +69,16 @@ pub(crate) fn licences() -> Result<()> {
     Ok(())
 }
 
+/// Writes the figures of the published results into the documents, or checks that they are there.
+pub(crate) fn tables(check: bool) -> Result<()> {
+    let mut checks = shell::cargo();
+    checks.args(["run", "--quiet", "--package", "xtask-checks", "--", "tables"]);
+    if check {
+        checks.arg("--check");
+    }
+    shell::run(&mut checks)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -92,7 +92,7 @@ impl Clocks {
 }
 
 fn current(gpu: Uuid) -> String {
-    clocks(gpu, "clocks.sm,clocks.memory")
+    clocks(gpu, "clocks.current.sm,clocks.current.memory")
 }
 
 fn clocks(gpu: Uuid, fields: &str) -> String {

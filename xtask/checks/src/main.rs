@@ -1,8 +1,10 @@
-//! The parts of `cargo xtask ci` that read JSON: the public API as text, the licences of the dependencies.
+//! The parts of `cargo xtask` that read JSON: the public API as text, the licences of the dependencies, the figures in the
+//! documents.
 //!
 //! A package of its own, so that `cargo xtask demo` does not wait for serde and what else these need.
 
 mod licence;
+mod tables;
 
 use std::io::Read;
 use std::process::ExitCode;
@@ -25,7 +27,12 @@ fn run() -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["api", json] => api(json),
         ["licences", deny] => licences(deny),
-        _ => bail!("usage: xtask-checks api RUSTDOC.json | xtask-checks licences deny.toml < METADATA.json"),
+        ["tables"] => tables::run(false),
+        ["tables", "--check"] => tables::run(true),
+        _ => bail!(
+            "usage: xtask-checks api RUSTDOC.json | xtask-checks licences deny.toml < METADATA.json | \
+             xtask-checks tables [--check]"
+        ),
     }
 }
 

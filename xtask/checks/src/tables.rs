@@ -12,12 +12,11 @@
 //! | `{device}`, `{driver}`, `{cuda}`, `{date}` | the machine's |
 //! | `{goals}`, `{missed}`, `{misses}` | how many goals there are and were missed, and a list of those |
 
-use std::fs;
+use std::path::PathBuf;
+use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-
-use crate::shell;
 
 const DOCUMENTS: &[&str] = &["README.md", "BENCHMARKS.md"];
 const RESULTS: &str = "benches/results/results.json";
@@ -37,15 +36,21 @@ pub(crate) fn run(check: bool) -> Result<()> {
         } else if check {
             bail!("{name} has other figures than {RESULTS}; `cargo xtask tables` writes them");
         } else {
-            fs::write(shell::root().join(name), filled).with_context(|| format!("cannot write {name}"))?;
+            fs::write(root()?.join(name), filled).with_context(|| format!("cannot write {name}"))?;
             println!("tables: {name} is written");
         }
     }
     Ok(())
 }
 
+/// The root of the workspace: two folders above this package, of which cargo tells.
+fn root() -> Result<PathBuf> {
+    let package = env::var_os("CARGO_MANIFEST_DIR").context("run it with `cargo xtask tables`")?;
+    Ok(PathBuf::from(package).join("../.."))
+}
+
 fn read(path: &str) -> Result<String> {
-    fs::read_to_string(shell::root().join(path)).with_context(|| format!("cannot read {path}"))
+    fs::read_to_string(root()?.join(path)).with_context(|| format!("cannot read {path}"))
 }
 
 /// The document with its figures.
