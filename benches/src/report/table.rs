@@ -29,7 +29,7 @@ fn origin(machine: &Machine, profile: &str) -> String {
     let cuda = machine.cuda.as_ref().map_or(String::new(), |version| format!(", {version}"));
     format!(
         "{}, {}{cuda}, Vulkan {}; {} ({} threads); {}; {}{}. Medians, with the tenth and the ninetieth percentile in \
-         brackets.",
+         brackets, or how few samples there are.",
         machine.device,
         machine.driver,
         machine.vulkan,
@@ -98,7 +98,7 @@ impl Measured {
         [
             spread(&self.bridge, unit),
             others.collect::<Vec<_>>().join("; "),
-            self.ratio.map_or(String::new(), ratio),
+            self.ratio.map_or(String::new(), |of| ratio(of, self.bridge.samples)),
             goal,
         ]
     }
@@ -125,16 +125,25 @@ impl Goal {
     }
 }
 
+/// The fewest samples that have a tenth and a ninetieth percentile.
+const TENTHS: usize = 10;
+
 fn spread(summary: &Summary, unit: &str) -> String {
-    let Summary { median, p10, p90, p99, .. } = *summary;
+    let Summary { median, p10, p90, p99, samples, .. } = *summary;
     if p10 == p90 {
         return format!("{} {unit}", figure(median)).trim_end().to_owned();
+    }
+    if samples < TENTHS {
+        return format!("{} {unit} (of {samples})", figure(median));
     }
     let worst = p99.map_or_else(String::new, |p99| format!(", p99 {}", figure(p99)));
     format!("{} {unit} ({}–{}{worst})", figure(median), figure(p10), figure(p90))
 }
 
-fn ratio(ratio: Ratio) -> String {
+fn ratio(ratio: Ratio, samples: usize) -> String {
+    if samples < TENTHS {
+        return format!("{:.3}", ratio.median);
+    }
     format!("{:.3} ({:.3}–{:.3})", ratio.median, ratio.p10, ratio.p90)
 }
 
@@ -172,7 +181,9 @@ pub(crate) mod tests {
             unit: "µs".into(),
             outcome,
         };
-        let raw = [Samples::rival("raw calls", &[100.0, 101.0, 102.0])];
+        let ten = |first: f64| [vec![first; 4], vec![first + 1.0; 2], vec![first + 2.0; 4]].concat();
+        let hundred = ten(100.0);
+        let raw = [Samples::rival("raw calls", &hundred)];
         let two = [Samples::rival("a", &[9.0]), Samples::beside("b | c", &[0.5])];
         let measured = |ours: &[f64], others: &[Samples<'_>]| {
             Outcome::Measured(Measured::new(ours, others, Better::Lower, Some(Goal::times(1.02))).unwrap())
@@ -195,8 +206,8 @@ pub(crate) mod tests {
             profile: "full".into(),
             machine,
             rows: vec![
-                row("handover/3/wall", "a frame", measured(&[101.0, 102.0, 103.0], &raw)),
-                row("handover/4/wall", "another", measured(&[10.0], &two)),
+                row("handover/3/wall", "a frame", measured(&ten(101.0), &raw)),
+                row("handover/4/wall", "another", measured(&[9.0, 10.0, 11.0], &two)),
                 row("bandwidth/1", "a copy", Outcome::Skipped { reason: "needs CUDA".into() }),
                 row("bandwidth/2", "a | b", Outcome::Failed { error: "line one\nline two".into() }),
             ],
@@ -208,12 +219,12 @@ pub(crate) mod tests {
     fn results_become_one_table_for_each_kind() {
         let text = markdown(&results(), |_| true);
         let expected = "\
-A GPU, 1.2, CUDA 13.0, Vulkan 1.3; A CPU (2 threads); an OS; 2026-11-22T10:11:12Z. Medians, with the tenth and the ninetieth percentile in brackets.
+A GPU, 1.2, CUDA 13.0, Vulkan 1.3; A CPU (2 threads); an OS; 2026-11-22T10:11:12Z. Medians, with the tenth and the ninetieth percentile in brackets, or how few samples there are.
 
 | measured | bridge           | otherwise            | ratio               | goal               |
 |----------|------------------|----------------------|---------------------|--------------------|
 | a frame  | 102 µs (101–103) | 101 µs (100–102)     | 1.010 (1.010–1.010) | ≤ 1.02: met        |
-| another  | 10 µs            | a: 9 µs; b / c: 0.5 µs | 1.111 (1.111–1.111) | ≤ 1.02: **missed** |
+| another  | 10 µs (of 3)     | a: 9 µs; b / c: 0.5 µs | 1.111 | ≤ 1.02: **missed** |
 ";
         let squeezed = |text: &str| text.replace(['-', ' '], "");
         assert!(squeezed(&text).starts_with(&squeezed(expected)), "{text}");
