@@ -1,7 +1,7 @@
 //! The examples of the documentation, run: the same files are shown there.
 #![allow(unsafe_code, clippy::unwrap_used)] // Recording and submitting.
 
-use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, RenderTurn};
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, RenderTurn};
 use bridge_tests::{Commands, Gate, Rig, on_both_backends};
 
 mod exchange {
@@ -26,6 +26,14 @@ mod image_spec {
     pub(super) fn run(compute: &Compute) {
         let texels = gradient(compute).unwrap();
         assert!(texels.len() == 64 * 48 && texels.chunks(64).all(|row| row[63] == 63.0 && row[1] == 1.0));
+    }
+}
+
+mod kernel_work {
+    include!("../crates/bridge/docs/kernel_work.rs");
+
+    pub(super) fn run(compute: &Compute) -> Result<Vec<[f32; 4]>, Box<dyn Error>> {
+        vertices(compute, include_str!("../shaders/first.ptx"))
     }
 }
 
@@ -95,6 +103,7 @@ on_both_backends!(
     many_buffers_are_made_in_one_pool,
     buffers_grow_and_keep_their_contents,
     images_follow_a_window,
+    a_kernel_is_launched,
     commands_of_the_program_are_submitted,
     a_frame_is_part_of_an_engines_submission,
     a_point_is_waited_for_with_a_limit,
@@ -118,6 +127,17 @@ fn buffers_grow_and_keep_their_contents(_: &Rig, compute: &Compute) {
 
 fn images_follow_a_window(_: &Rig, compute: &Compute) {
     resize::run(compute);
+}
+
+fn a_kernel_is_launched(_: &Rig, compute: &Compute) {
+    let vertices = kernel_work::run(compute);
+    if compute.backend() == Backend::Host {
+        let error = vertices.unwrap_err().to_string();
+        assert!(error.contains("closures") && error.contains("Compute::backend"), "{error}");
+        return;
+    }
+    let vertices = vertices.unwrap();
+    assert_eq!((vertices.len(), vertices[500]), (1000, [0.5, 0.5, 0.0, 1.0]));
 }
 
 /// Slots of 64 words that Vulkan fills and copies from.

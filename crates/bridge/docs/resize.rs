@@ -24,7 +24,7 @@ fn follow_a_window(compute: &Compute) -> Result<(), Box<dyn Error>> {
             Work::Host(host) => host.run(|mut image| {
                 image.rows_mut().for_each(|row| row.fill(1.0));
             })?,
-            _ => unreachable!("only the two are used here"),
+            _ => return Err("this program computes with CUDA or on the CPU".into()),
         }
         // A program that draws submits its own commands here, with views of the
         // image that this turn lends.

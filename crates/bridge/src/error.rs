@@ -123,6 +123,7 @@ pub enum Error {
         "exchange \"{exchange}\": its resources cannot be replaced while the {} turn of frame {frame} is open; {} it first",
         .stage.turn(), .stage.end()
     )]
+    #[non_exhaustive]
     ReplacedWhileOpen {
         /// The exchange's name.
         exchange: String,

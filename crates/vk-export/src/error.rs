@@ -2,7 +2,7 @@
 
 use ash::vk;
 
-use crate::device::requirements::Requirement;
+use crate::device::requirements::{Requirement, in_words};
 use crate::kernel::ptx::PtxRefusal;
 
 /// The result of this crate's calls.
@@ -24,10 +24,7 @@ pub enum Error {
     },
 
     /// The loader runs, but no device fits what was asked.
-    #[error(
-        "no Vulkan device fits: asked for {asked}; found: {found}; a machine without a GPU can use a software driver \
-         (Debian, Ubuntu: `apt install mesa-vulkan-drivers`)"
-    )]
+    #[error("no Vulkan device fits: asked for {asked}; found: {found}{}", software(found))]
     #[non_exhaustive]
     NoDevice {
         /// The selector, in words.
@@ -37,7 +34,7 @@ pub enum Error {
     },
 
     /// The device or its set-up lacks something; all of it is listed at once.
-    #[error("{device} lacks what {purpose} needs: {}", list(missing))]
+    #[error("{device} lacks what {purpose} needs: {}", in_words(missing).join("; "))]
     #[non_exhaustive]
     Missing {
         /// The device's name.
@@ -130,6 +127,7 @@ pub enum Error {
          {heap_size}{}{}; ask for less, or use fewer slots",
         .result.as_raw(), of_which_free(*.free), promise(*.size, *.promised)
     )]
+    #[non_exhaustive]
     OutOfMemory {
         /// The object that was to be made.
         object: String,
@@ -181,6 +179,7 @@ pub enum Error {
 
     /// PTX that cannot be read, or something else in its place.
     #[error("PTX{}: {reason}", if *.line == 0 { String::new() } else { format!(", line {line}") })]
+    #[non_exhaustive]
     Ptx {
         /// The line in the text, from 1; 0 where it is about the whole.
         line: u32,
@@ -190,6 +189,7 @@ pub enum Error {
 
     /// A module has no kernel of a name.
     #[error("{module} has no kernel \"{kernel}\"; it has {}", or_none(entries))]
+    #[non_exhaustive]
     NoKernel {
         /// The module.
         module: String,
@@ -203,6 +203,7 @@ pub enum Error {
     #[error(
         "{kernel} has {refusal}, which hangs or fails in a Vulkan queue; remove it, or launch the kernel on a CUDA stream"
     )]
+    #[non_exhaustive]
     RefusedKernel {
         /// The kernel and its module.
         kernel: String,
@@ -212,6 +213,7 @@ pub enum Error {
 
     /// A launch that the driver would take and then hang on, lose the device with, or leave out without a word.
     #[error("launch of {kernel}: {reason}")]
+    #[non_exhaustive]
     Launch {
         /// The kernel and its module.
         kernel: String,
@@ -259,9 +261,13 @@ fn promise(size: u64, promised: u64) -> String {
     format!("; the driver promises to try {promised} at a time (maxMemoryAllocationSize), more was tried")
 }
 
-fn list(missing: &[Requirement]) -> String {
-    let all: Vec<String> = missing.iter().map(ToString::to_string).collect();
-    all.join("; ")
+fn software(found: &str) -> &'static str {
+    match found {
+        "none" => {
+            "; a machine without a GPU can use a software driver (Debian, Ubuntu: `apt install mesa-vulkan-drivers`)"
+        }
+        _ => "",
+    }
 }
 
 fn or_none(names: &[String]) -> String {
@@ -320,6 +326,24 @@ mod tests {
         assert!(text.contains("promises to try 40 at a time (maxMemoryAllocationSize)"), "{text}");
         let text = refused(30, None);
         assert!(text.contains("which has 80; ask for less") && text.contains("(-2) [memory of \"m\", d]"), "{text}");
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_its_advice_once() {
+        let kernels = |name: &str, on_device| Requirement::CudaKernelExtension { name: name.into(), on_device };
+        let missing = |missing| Error::Missing { device: "d".into(), purpose: "p", missing }.to_string();
+        let text = missing(vec![kernels("A", false), kernels("B", false), Requirement::Feature("f")]);
+        assert!(text.starts_with("d lacks what p needs: device extension A; device extension B (NVIDIA's"), "{text}");
+        assert!(text.ends_with("); feature f") && text.matches("CUDA stream").count() == 1, "{text}");
+        let text = missing(vec![kernels("A", false), kernels("B", true)]);
+        assert!(text.contains("A (NVIDIA's") && text.contains("B (it is off"), "{text}");
+    }
+
+    #[test]
+    fn a_software_driver_is_advice_where_there_is_no_device() {
+        let error = |found: &str| Error::NoDevice { asked: "the best device".into(), found: found.into() }.to_string();
+        assert!(error("none").contains("software driver"));
+        assert!(error("0: llvmpipe (no: feature f)").ends_with("(no: feature f)"));
     }
 
     #[test]

@@ -3,20 +3,25 @@
 
 use std::sync::Arc;
 
-use cuda_import::cudarc::driver::{CudaStream, PushKernelArg};
-use vk_export::LaunchConfig;
+use cuda_import::cudarc::driver::{CudaStream, DriverError, PushKernelArg};
 use vk_export::ash::vk;
+use vk_export::{LaunchConfig, PtxEntry};
 
 use crate::compute::inline::stream::InlineStream;
 use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
+#[cfg(doc)]
+use crate::kernel::args::KernelArg;
 use crate::kernel::args::{KernelArgs, Packed, launch_error};
 use crate::kernel::module::{Function, Kernel};
 
 /// A frame's work as launches of kernels, on a CUDA stream or in a command buffer of the Vulkan queue alike.
+/// [`Work::kernels`](crate::Work::kernels) gives it, for kernels of [`Compute::load`](crate::Compute::load).
 ///
 /// Launches run one after the other, in the order of the calls, whichever turn of the same [`Compute`](crate::Compute) they are
-/// of; a kernel sees what those before it wrote.
+/// of; a kernel sees what those before it wrote. With [`Backend::Inline`](crate::Backend::Inline) they are submitted with the
+/// next submission of any exchange of the `Compute`, or when the host waits for one of its points.
+#[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/kernel_work.rs"), "```")]
 pub struct KernelWork<'t, R: Resources> {
     /// The resources, as kernel arguments.
     pub resources: R::Kernel<'t>,
@@ -41,17 +46,25 @@ impl<'t, R: Resources> KernelWork<'t, R> {
 
     /// Launches a kernel behind the work before. Does not wait.
     ///
+    /// `args` is a tuple in the order of the kernel's parameters: numbers, [`Pod`](bytemuck::Pod) structures, and what
+    /// [`resources`](Self::resources) and [`Compute::kernel_memory`](crate::Compute::kernel_memory) give, see [`KernelArg`].
+    /// They are copied before the call returns.
+    ///
     /// # Errors
-    /// [`Error::Launch`] for arguments of another number or size than the kernel's parameters, and for a grid, block or shared
-    /// memory past the limits, all before the driver is asked; [`Error::InvalidArgument`] for a kernel that was loaded for
-    /// another compute side; else the failed call.
+    /// [`Error::Launch`] for arguments of another number or size than the kernel's parameters, and for a grid, block or amount
+    /// of shared memory that is too large or zero; nothing is launched then. In command buffers all of it is known before the
+    /// driver is called, on a stream the driver says the latter. [`Error::InvalidArgument`] for a kernel that was loaded for
+    /// another kind of compute side; else the failed call.
     ///
     /// # Safety
-    /// - The arguments are what the kernel's parameters mean, and the kernel stays inside the memory that they point to.
+    /// - The arguments are what the kernel's parameters mean (sizes are checked, types are not), and the kernel stays inside the
+    ///   memory that they point to.
     /// - It uses no shared resource but those of turns that are open, of exchanges of the same [`Compute`](crate::Compute).
     /// - Memory that it reaches in another way lives until it has run; [`KernelMemory`](crate::KernelMemory) given as an argument
     ///   does.
-    /// - In command buffers: it ends, and contains nothing that [`Ptx`](vk_export::Ptx) names as hanging a queue.
+    /// - In command buffers: the kernel ends, makes no access outside of a surface unless it was written with
+    ///   `cudaBoundaryModeZero` or `cudaBoundaryModeClamp`, and a multiprocessor has the registers for one block: up to 256 threads
+    ///   it always has, for more compile with `__launch_bounds__`. See [`vk_export::Kernel::record`].
     #[doc(alias = "cuLaunchKernel")]
     #[doc(alias = "vkCmdCuLaunchKernelNVX")]
     pub unsafe fn launch<A: KernelArgs>(&self, kernel: &Kernel, config: &LaunchConfig, args: A) -> Result<()> {
@@ -59,7 +72,7 @@ impl<'t, R: Resources> KernelWork<'t, R> {
         let packed = Packed::new(entry, &args)?;
         match (self.target, kernel.function()) {
             (Target::Stream(stream), Function::Stream(function)) => {
-                let config = cuda_import::cudarc::driver::LaunchConfig {
+                let driver_config = cuda_import::cudarc::driver::LaunchConfig {
                     grid_dim: config.grid.into(),
                     block_dim: config.block.into(),
                     shared_mem_bytes: config.shared_bytes,
@@ -73,11 +86,14 @@ impl<'t, R: Resources> KernelWork<'t, R> {
                 }
                 // SAFETY: each argument is where `Packed` has put it, with the parameter's size behind it, and `packed` lives
                 // until the call is over, which copies the arguments. What they mean is the caller's.
-                let launched = unsafe { launch.launch(config) };
-                launched.map(|_| ()).map_err(|error| launch_error(entry, error.to_string()))
+                let launched = unsafe { launch.launch(driver_config) };
+                launched.map(|_| ()).map_err(|error| launch_error(entry, of_driver(&error, config, entry)))
             }
             (Target::Queue(stream), Function::Queue(function)) => {
-                function.check(config, packed.bytes.len())?;
+                function.check(config, packed.bytes.len()).map_err(|error| match error {
+                    vk_export::Error::Launch { reason, .. } => launch_error(entry, reason),
+                    error => error.into(),
+                })?;
                 let keep = packed.keep.iter().cloned().chain([kernel.keep()]);
                 let record = |commands| {
                     // SAFETY: recording, outside a render pass, on the device of the kernel; the arguments were seen to be as
@@ -120,6 +136,20 @@ impl<'t, R: Resources> KernelWork<'t, R> {
         // SAFETY: handed on to the caller.
         unsafe { stream.record([], record) }
     }
+}
+
+/// A launch that CUDA refused: its codes do not say which number was too large.
+fn of_driver(error: &DriverError, config: &LaunchConfig, entry: &PtxEntry) -> String {
+    let shape = |[x, y, z]: [u32; 3]| format!("{x} x {y} x {z}");
+    let most = entry.max_threads().map(|most| format!(", at most {most} of them by its __launch_bounds__"));
+    format!(
+        "{error}; asked were {} blocks of {} threads{}, and {} bytes of shared memory beside its own {}",
+        shape(config.grid),
+        shape(config.block),
+        most.unwrap_or_default(),
+        config.shared_bytes,
+        entry.static_shared_bytes()
+    )
 }
 
 impl<R: Resources> std::fmt::Debug for KernelWork<'_, R> {

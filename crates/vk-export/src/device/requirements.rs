@@ -88,6 +88,7 @@ pub enum Requirement {
     DeviceExtension(String),
     /// A device extension of [`CUDA_KERNEL_EXTENSIONS`].
     #[error("device extension {name} ({})", kernel_advice(*.on_device))]
+    #[non_exhaustive]
     CudaKernelExtension {
         /// Its name.
         name: String,
@@ -128,12 +129,27 @@ impl Requirement {
     }
 }
 
+/// Each in words; advice that is the same for several of them stands at the last one.
+pub(crate) fn in_words(missing: &[Requirement]) -> Vec<String> {
+    let said_later = |index: usize, on_device: bool| {
+        let mut later = missing.iter().skip(index + 1);
+        later.any(|one| matches!(one, Requirement::CudaKernelExtension { on_device: same, .. } if *same == on_device))
+    };
+    let words = |(index, one): (usize, &Requirement)| match one {
+        Requirement::CudaKernelExtension { name, on_device } if said_later(index, *on_device) => {
+            format!("device extension {name}")
+        }
+        one => one.to_string(),
+    };
+    missing.iter().enumerate().map(words).collect()
+}
+
 fn kernel_advice(on_device: bool) -> &'static str {
     if on_device {
         "it is off: set `OpenInfo::cuda_kernels`, or enable it on the engine's device and name it in \
-         `AdoptInfo::device_extensions`"
+         `AdoptInfo::device_extensions`, as all of `CUDA_KERNEL_EXTENSIONS`"
     } else {
-        "NVIDIA's driver alone has it; without it, launch kernels on a CUDA stream"
+        "NVIDIA's drivers alone have it; elsewhere kernels are launched on a CUDA stream"
     }
 }
 
