@@ -2,16 +2,16 @@
 //!
 //! Run it with `cargo run --example 05_cuda_kernel`. It needs a Vulkan device, which may be a software one, and says which side
 //! computes and why. It checks what Vulkan sees and exits with an error if that is wrong. The kernel's source is
-//! `shaders/first.cu`; its PTX is committed, so that no CUDA toolkit is needed.
+//! `shaders/first.cu`; its PTX is committed, so that no CUDA toolkit is needed. `03_post_process.rs` launches with cudarc.
 
 #![allow(unsafe_code)] // Kernel launches: what a kernel does is for the program to know.
 
 use std::error::Error;
 use std::time::Duration;
 
-use bridge::cudarc::driver::{LaunchConfig, PushKernelArg};
-use bridge::cudarc::nvrtc::Ptx;
-use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, OpenInfo, Work};
+use bridge::{
+    Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, LaunchConfig, OpenInfo, Work,
+};
 
 /// The number of vertices.
 const LEN: u32 = 100_000;
@@ -35,19 +35,12 @@ fn main() {
 fn run() -> Result<(), Box<dyn Error>> {
     let device = ExportDevice::open(&OpenInfo::default())?;
     let compute = Compute::for_device(&device)?;
-    println!("Vulkan on {}", device.name());
+    println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
 
-    // The driver compiles the PTX for the GPU that it has.
-    let kernel = match compute.cuda() {
-        Some(cuda) => {
-            println!("the kernel runs on CUDA ({})", compute.reason());
-            let ptx = Ptx::from_src(include_str!("../shaders/first.ptx"));
-            Some(cuda.stream().context().load_module(ptx)?.load_function("parabola")?)
-        }
-        None => {
-            println!("no CUDA here, so the CPU does the kernel's work ({})", compute.reason());
-            None
-        }
+    // The driver compiles the PTX for the GPU that it has. The CPU backend runs closures instead of kernels.
+    let kernel = match compute.backend() {
+        Backend::Host => None,
+        _ => Some(compute.load("first", include_str!("../shaders/first.ptx"))?.kernel("parabola")?),
     };
 
     let uses = BufferAccess::VERTEX_INPUT | BufferAccess::TRANSFER_READ;
@@ -58,19 +51,18 @@ fn run() -> Result<(), Box<dyn Error>> {
         let height = 1.0 + frame as f32;
         let mut turn = exchange.begin()?;
         match (turn.work(), &kernel) {
-            (Work::Cuda(mut cuda), Some(kernel)) => {
-                let mut launch = cuda.stream.launch_builder(kernel);
-                launch.arg(&mut cuda.resources).arg(&LEN).arg(&height);
-                // SAFETY: these are the kernel's parameters, and it writes `LEN` elements of 16 bytes.
-                unsafe { launch.launch(LaunchConfig::for_num_elems(LEN)) }?;
-            }
             (Work::Host(host), _) => host.run(move |vertices| {
                 for (i, target) in (0..).zip(vertices) {
                     *target = vertex(i, height);
                 }
             })?,
-            (Work::Cuda(_), None) => return Err("the kernel was not loaded".into()),
-            _ => return Err("this program knows no such backend".into()),
+            (work, Some(kernel)) => {
+                let work = work.kernels()?;
+                let config = LaunchConfig::for_elements(LEN.into(), 256);
+                // SAFETY: these are the kernel's parameters, and it writes `LEN` elements of 16 bytes.
+                unsafe { work.launch(kernel, &config, (work.resources, LEN, height)) }?;
+            }
+            (_, None) => return Err("the kernel was not loaded".into()),
         }
 
         // `finish` enqueues the signal that Vulkan's submission waits for, on the GPU. Nothing blocks before `read_back`.

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-//! The first programs, `examples/01_buffer.rs` to `examples/05_cuda_kernel.rs`: they run, check themselves, and stay what they
-//! are for.
+//! The first programs, `examples/01_buffer.rs` to `examples/06_kernels_in_the_queue.rs`: they run, check themselves, and stay
+//! what they are for.
 
 use std::fs;
 use std::path::Path;
@@ -10,13 +10,17 @@ use std::process::Command;
 mod common;
 
 /// Each with its last line.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("01_buffer", "6 frames of 65536 numbers are right"),
     ("02_image", "6 frames of 320 x 200 texels are right"),
     ("03_post_process", "6 frames of 320 x 200 texels are drawn, filtered and right"),
     ("04_adopt_a_device", "1000 numbers are right"),
     ("05_cuda_kernel", "6 frames of 100000 vertices are right"),
+    ("06_kernels_in_the_queue", "6 frames of 100000 vertices are right"),
 ];
+
+/// In the error of a machine on which nothing here can run.
+const LACKS: [&str; 4] = ["found: none", "no Vulkan loader", "no Vulkan device", "ERROR_INCOMPATIBLE_DRIVER"];
 
 #[test]
 fn they_are_right_and_the_validation_layer_is_silent() {
@@ -29,8 +33,7 @@ fn they_are_right_and_the_validation_layer_is_silent() {
         let layer = ("VK_INSTANCE_LAYERS", "VK_LAYER_KHRONOS_validation");
         let output = Command::new(program).env(layer.0, layer.1).output().unwrap();
         let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        let lacks = ["found: none", "no Vulkan loader", "no Vulkan device", "ERROR_INCOMPATIBLE_DRIVER"];
-        if lacks.into_iter().any(|lack| error.contains(lack)) {
+        if LACKS.into_iter().any(|lack| error.contains(lack)) {
             return bridge_tests::skip(bridge_tests::Need::Other, error.trim());
         }
         assert!(output.status.success(), "{name}: {said}{error}");
@@ -80,13 +83,36 @@ fn they_are_short_say_how_to_run_them_and_use_the_bridge_alone() {
     }
 }
 
+/// The program says in which queue its kernels run, and where there are none in Vulkan's, what the device lacks.
+#[test]
+fn the_sixth_says_where_its_kernels_run() {
+    let name = "06_kernels_in_the_queue";
+    let Some(program) = common::program(name) else {
+        return bridge_tests::skip(bridge_tests::Need::Other, "it is not built");
+    };
+    let output = Command::new(program).env_remove("VK_INSTANCE_LAYERS").output().unwrap();
+    let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if LACKS.into_iter().any(|lack| error.contains(lack)) {
+        return bridge_tests::skip(bridge_tests::Need::Other, error.trim());
+    }
+    let in_the_queue = said.contains("compute on inline (kernels are recorded");
+    let refused = said.lines().find(|line| line.starts_with("no CUDA kernels in the Vulkan queue here: "));
+    assert_eq!(refused.is_none(), in_the_queue, "{said}");
+    if let Some(refused) = refused {
+        assert!(refused.contains("device extension VK_NVX_binary_import") && !refused.contains('{'), "{refused}");
+        assert!(said.contains("compute on cuda (") || said.contains("compute on host ("), "{said}");
+    }
+}
+
 #[test]
 fn their_kernels_are_there_and_round_as_rust_does() {
     let ptx = include_str!("../../shaders/first.ptx");
-    for (name, text) in
-        [("fade", include_str!("../03_post_process.rs")), ("parabola", include_str!("../05_cuda_kernel.rs"))]
-    {
-        assert!(text.contains(&format!("load_function(\"{name}\")")), "{name} is not what the program loads");
+    for (call, name, text) in [
+        ("load_function", "fade", include_str!("../03_post_process.rs")),
+        ("kernel", "parabola", include_str!("../05_cuda_kernel.rs")),
+        ("kernel", "parabola", include_str!("../06_kernels_in_the_queue.rs")),
+    ] {
+        assert!(text.contains(&format!("{call}(\"{name}\")")), "{name} is not what the program loads");
         assert!(ptx.contains(&format!(".entry {name}(")), "no kernel {name}");
     }
     assert!(!ptx.contains("fma."), "a fused multiply-add rounds once, its twin in Rust twice");

@@ -47,7 +47,8 @@ const IMAGE_DEMOS: &[&str] = &[
 ];
 
 /// The programs for people who have never seen the crates.
-const FIRST: &[&str] = &["01_buffer", "02_image", "03_post_process", "04_adopt_a_device", "05_cuda_kernel"];
+const FIRST: &[&str] =
+    &["01_buffer", "02_image", "03_post_process", "04_adopt_a_device", "05_cuda_kernel", "06_kernels_in_the_queue"];
 
 /// The steps of [`check`], on the crates alone.
 const QUICK: &[Step] = &[

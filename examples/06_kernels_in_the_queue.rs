@@ -1,0 +1,87 @@
+//! A CUDA kernel in the Vulkan queue: recorded into a command buffer before the commands that use what it writes, without a
+//! stream, a semaphore or a switch of the GPU's context.
+//!
+//! Run it with `cargo run --example 06_kernels_in_the_queue`. It needs a Vulkan device, which may be a software one. Where the
+//! driver has no `VK_NVX_binary_import` it says so, and the same frames run on a CUDA stream or on the CPU. It checks what Vulkan
+//! sees and exits with an error if that is wrong.
+
+#![allow(unsafe_code)] // Kernel launches: what a kernel does is for the program to know.
+
+use std::error::Error;
+use std::time::Duration;
+
+use bridge::{
+    Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, Kernel, LaunchConfig, OpenInfo, Work,
+};
+
+/// The number of vertices.
+const LEN: u32 = 100_000;
+
+/// The limit of every wait.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A vertex on the CPU: the operations of the kernel `parabola`, in the same order, so that the results are the same bits.
+fn vertex(i: u32, height: f32) -> [f32; 4] {
+    let x = i as f32 / LEN as f32;
+    [x, height * x * (1.0 - x), 0.0, 1.0]
+}
+
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+}
+
+/// The compute side of a new Vulkan device: the Vulkan queue itself, or else what `Backend::Auto` finds.
+fn open() -> Result<Compute, bridge::Error> {
+    // Turns on `VK_NVX_binary_import` and `VK_NVX_image_view_handle`. A device that lacks one is an error that names it.
+    let info = OpenInfo { cuda_kernels: true, ..Default::default() };
+    Compute::open(&info, Backend::Inline).or_else(|error| {
+        println!("no CUDA kernels in the Vulkan queue here: {error}");
+        Compute::open(&OpenInfo::default(), Backend::Auto)
+    })
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let compute = open()?;
+    println!("Vulkan on {}, compute on {} ({})", compute.device().name(), compute.backend(), compute.reason());
+
+    // The same PTX, for a command buffer or a stream. The CPU has no kernels; it runs closures.
+    let kernel: Option<Kernel> = match compute.backend() {
+        Backend::Host => None,
+        _ => Some(compute.load("first", include_str!("../shaders/first.ptx"))?.kernel("parabola")?),
+    };
+
+    let uses = BufferAccess::VERTEX_INPUT | BufferAccess::TRANSFER_READ;
+    let spec = BufferSpec::<[f32; 4]>::new(LEN as usize, uses);
+    let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "vertices", ..Default::default() }, spec)?;
+
+    for frame in 0..6 {
+        let height = 1.0 + frame as f32;
+        let mut turn = exchange.begin()?;
+        match (turn.work(), &kernel) {
+            (Work::Host(host), _) => host.run(move |vertices| {
+                for (i, target) in (0..).zip(vertices) {
+                    *target = vertex(i, height);
+                }
+            })?,
+            // Whichever side runs kernels: on a stream the launch is enqueued, in the Vulkan queue it is recorded.
+            (work, Some(kernel)) => {
+                let work = work.kernels()?;
+                let config = LaunchConfig::for_elements(LEN.into(), 256);
+                // SAFETY: these are the kernel's parameters, and it writes `LEN` elements of 16 bytes.
+                unsafe { work.launch(kernel, &config, (work.resources, LEN, height)) }?;
+            }
+            (_, None) => return Err("the kernel was not loaded".into()),
+        }
+
+        // What was recorded goes to the queue with this submission, before its commands.
+        let vertices = turn.finish()?.read_back(LIMIT)?;
+        if let Some(i) = (0..LEN).find(|&i| vertices[i as usize] != vertex(i, height)) {
+            return Err(format!("frame {frame}: vertex {i} is {:?}", vertices[i as usize]).into());
+        }
+    }
+    println!("6 frames of {LEN} vertices are right");
+    Ok(())
+}
