@@ -60,8 +60,8 @@ fn the_hop_to_the_thread_that_frees() {
 /// A frame's wait, joins and signal.
 #[test]
 #[ignore = "measures"]
-fn a_frame() {
-    let Some(double) = Double::in_child("a_frame") else { return };
+fn what_a_frame_costs() {
+    let Some(double) = Double::in_child("what_a_frame_costs") else { return };
     let device = device();
     let home = device.new_stream().unwrap();
     let exported = [(); 2].map(|()| double.export_semaphore(true));
