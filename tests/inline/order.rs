@@ -285,3 +285,34 @@ impl<'a> Past<'a> {
         unsafe { std::slice::from_raw_parts(start.as_ptr(), LEN) }.to_vec()
     }
 }
+
+/// A wait that is put on the queue ahead of the signal would never end: what another thread is about to submit is not there yet.
+#[test]
+fn what_another_thread_is_submitting_is_not_on_the_queue_yet() {
+    let inline = Inline::open();
+    let mut exchange = inline.exchange("words", 1);
+    let mut turn = exchange.begin().unwrap();
+    fill(&inline, &mut turn, 1);
+    let turn = turn.finish().unwrap();
+    let point = turn.computed().clone();
+    std::thread::scope(|scope| {
+        let held = inline.device.queue().with(|_| {
+            // It takes the work, and waits for the queue.
+            let other = point.clone();
+            scope.spawn(move || other.wait(Rig::LONG).unwrap());
+            let start = std::time::Instant::now();
+            while start.elapsed() < std::time::Duration::from_millis(300) {
+                if point.is_reached().is_ok() {
+                    return false;
+                }
+                std::thread::yield_now();
+            }
+            true
+        });
+        assert!(held.unwrap(), "the work counts as submitted while another thread waits for the queue with it");
+    });
+    assert!(point.is_reached().unwrap());
+    turn.skip();
+    exchange.close().unwrap();
+    inline.finish();
+}

@@ -46,6 +46,8 @@ struct State {
     idle: Vec<Segment>,
     /// The value of `progress` that the last submission signals.
     submitted: u64,
+    /// Ended work has been taken and is not on the queue yet: another thread is submitting it.
+    taken: bool,
 }
 
 /// Command buffers that are submitted together, and what is signalled behind them.
@@ -151,7 +153,9 @@ impl InlineStream {
     /// # Errors
     /// The failed call, or [`vk_export::Error::QueueHeld`]; what was ended is submitted later then.
     pub(crate) fn flush(&self) -> Result<()> {
-        if self.0.state().ended.is_empty() {
+        // What another thread is submitting counts too: the caller may put a wait for it on the same queue next, and it may
+        // be refused, which leaves it to be submitted here.
+        if self.0.state().is_on_queue() {
             return Ok(());
         }
         // SAFETY: no batch and no fence.
@@ -172,8 +176,13 @@ impl InlineStream {
         let _order = inner.submitting.lock().unwrap_or_else(PoisonError::into_inner);
         let (ended, value) = {
             let mut state = inner.state();
+            state.taken = !state.ended.is_empty();
             (std::mem::take(&mut state.ended), state.submitted + 1)
         };
+        // Another thread has submitted it meanwhile.
+        if ended.is_empty() && batch.is_none() {
+            return Ok(());
+        }
         let infos: SmallVec<[_; FEW]> = ended
             .commands
             .iter()
@@ -194,6 +203,7 @@ impl InlineStream {
         // here and the others by the contract of `end`. The rest is the caller's.
         let submitted = unsafe { queue.submit(&batches, fence) };
         let mut state = inner.state();
+        state.taken = false;
         if let Err(error) = submitted {
             // On a lost device nothing runs, and nothing is waited for.
             if !error.is_device_lost() {
@@ -253,6 +263,10 @@ impl Inner {
 }
 
 impl State {
+    fn is_on_queue(&self) -> bool {
+        self.ended.is_empty() && !self.taken
+    }
+
     fn end_open(&mut self) -> Result<()> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         // SAFETY: it has been recording since it was taken. On an error it is dropped, never submitted.
