@@ -221,12 +221,17 @@ impl InlineStream {
     /// Submits all that was recorded and waits until it has run, for at most `limit`; returns whether it has.
     pub(super) fn drain(&self, limit: Duration) -> Result<bool> {
         self.0.state().end_open()?;
-        self.flush()?;
-        let submitted = self.0.state().submitted;
-        match self.0.progress.wait(submitted, limit) {
+        let flushed = self.flush();
+        let waited = flushed.and_then(|()| {
+            let submitted = self.0.state().submitted;
+            Ok(self.0.progress.wait(submitted, limit)?)
+        });
+        match waited {
             Ok(()) => Ok(true),
-            Err(vk_export::Error::Timeout { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(Error::Vulkan(vk_export::Error::Timeout { .. })) => Ok(false),
+            // Nothing runs on a lost device (Vulkan specification, "Lost Device"), and what was ended has been given up.
+            Err(Error::Vulkan(error)) if error.is_device_lost() => Ok(true),
+            Err(error) => Err(error),
         }
     }
 }
