@@ -8,44 +8,39 @@ mod kernels;
 mod order;
 mod refused;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use bridge::ash::vk;
 use bridge::{
     BufferAccess, BufferSpec, Compute, ComputeTurn, Direction, Exchange, ExchangeInfo, ExportDevice, KernelWork,
     QueueKind, Work,
 };
-use bridge_tests::{Rig, assert_silent};
+use bridge_tests::Rig;
 
 const LEN: usize = 4 << 10;
 const SIZE: u64 = 4 * LEN as u64;
 
 type Words = BufferSpec<u32>;
 
-/// A device and its inline compute side, for a test of order; the layer is silent in the end.
+/// The inline compute side of the tests' device, which the layer watches.
 struct Inline {
     // Field order is drop order.
     compute: Compute,
     device: ExportDevice,
-    /// One test at a time: what is alive is counted.
-    _turn: MutexGuard<'static, ()>,
+    _rig: Rig,
 }
 
 impl Inline {
     fn open() -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let device = Rig::open_own();
-        Self { compute: Compute::inline(&device, QueueKind::Graphics).unwrap(), device, _turn: turn }
+        let rig = Rig::open();
+        let device = rig.device().clone();
+        Self { compute: Compute::inline(&device, QueueKind::Graphics).unwrap(), device, _rig: rig }
     }
 
     fn exchange(&self, name: &str, slots: usize) -> Exchange<Words> {
         Exchange::new(&self.compute, &info(name, slots), words()).unwrap()
     }
 
-    fn finish(self) {
-        assert_silent(&self.device);
-    }
+    /// Ends the test: the layer has said nothing.
+    fn finish(self) {}
 }
 
 fn info(name: &str, slots: usize) -> ExchangeInfo<'_> {
