@@ -69,3 +69,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/images.md")]
 struct Images;
+
+/// The examples of the page on kernels, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/kernels.md")]
+struct Kernels;

@@ -2,27 +2,30 @@
 //! copy, without a host stall, and without a way to get the order wrong.
 //!
 //! ```no_run
-//! use bridge::{BufferSpec, Compute, BufferAccess, Exchange, ExchangeInfo, ExportDevice, OpenInfo, Work};
+//! use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, LaunchConfig, OpenInfo, Work};
 //! # use bridge::ash::vk;
-//! # use bridge::cuda_import::cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
 //!
 //! # #[allow(unsafe_code)]
-//! # fn frames(kernel: &CudaFunction, commands: impl Fn(vk::Buffer) -> vk::CommandBuffer) -> Result<(), Box<dyn std::error::Error>> {
+//! # fn frames(ptx: &str, commands: impl Fn(vk::Buffer) -> vk::CommandBuffer) -> Result<(), Box<dyn std::error::Error>> {
 //! let device = ExportDevice::open(&OpenInfo::default())?; //        or adopt an engine's own
 //! let compute = Compute::for_device(&device)?; //                   CUDA on the same GPU, the CPU where there is none
+//! let kernel = match compute.backend() {
+//!     Backend::Host => None, //                                     the CPU runs closures
+//!     _ => Some(compute.load("vertices", ptx)?.kernel("wave")?),
+//! };
 //! let vertices = BufferSpec::<[f32; 4]>::new(1_000_000, BufferAccess::VERTEX_INPUT);
 //! let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "vertices", ..Default::default() }, vertices)?;
 //! for _ in 0..100 {
 //!     let mut turn = exchange.begin()?; //                          the stream waits for the slot, the host does not
-//!     match turn.work() {
-//!         Work::Cuda(mut cuda) => {
-//!             let mut launch = cuda.stream.launch_builder(kernel);
-//!             launch.arg(&mut cuda.resources);
+//!     match (turn.work(), &kernel) {
+//!         (Work::Host(host), _) => host.run(|vertices| vertices.fill([1.0; 4]))?,
+//!         (work, Some(kernel)) => {
+//!             let work = work.kernels()?; //                        on a CUDA stream, or in the Vulkan queue
+//!             let config = LaunchConfig::for_elements(1_000_000, 256);
 //!             // SAFETY: the kernel takes one pointer to a million float4.
-//!             unsafe { launch.launch(LaunchConfig::for_num_elems(1_000_000)) }?;
+//!             unsafe { work.launch(kernel, &config, (work.resources,)) }?;
 //!         }
-//!         Work::Host(host) => host.run(|vertices| vertices.fill([1.0; 4]))?,
-//!         _ => return Err("no such backend is known here".into()),
+//!         (_, None) => return Err("the kernel was not loaded".into()),
 //!     }
 //!     let turn = turn.finish()?; //                                 the stream signals: the frame is Vulkan's
 //!     let commands = commands(turn.resources().as_raw()); //        recorded between the turn's two barriers
@@ -41,12 +44,20 @@
 //! | make many buffers cheaply | [`SharedPool`] |
 //! | compute and draw one frame | [`ComputeTurn`], [`RenderTurn`] |
 //! | launch a frame's kernels as one CUDA graph | [`FrameGraph`] |
-//! | launch kernels in the Vulkan queue, without a context switch | [`Backend::Inline`], [`KernelWork`] |
+//! | load and launch kernels, on a stream or in the Vulkan queue | [`Compute::load`], [`Work::kernels`], [`KernelWork`] |
+//! | keep state for kernels in memory of their own | [`Compute::kernel_memory`], [`KernelMemory`] |
+//! | use cudarc: its launches, copies, libraries | [`CudaWork`], [`Compute::cuda`] |
 //! | splice a frame into an engine's own submission | [`RenderTurn::lend`], [`SubmitParts`] |
 //! | wait on the host | [`TimelinePoint`] |
 //! | try, test or measure one frame | [`RenderTurn::run_once`], [`RenderTurn::read_back`] |
 //! | see what is alive, and what happens when | [`LiveObjects`], [`trace_to`] |
 //!
+//! # Compute sides
+//! [`Backend::Cuda`] is a CUDA stream: kernels, libraries, graphs, copies. [`Backend::Inline`] records the program's own kernels into
+//! the Vulkan queue, with barriers in place of semaphores and context switches; it stands on an extension of NVIDIA's drivers that is
+//! experimental by name. [`Backend::Host`] runs closures on the CPU. `docs/kernels.md` in the repository compares the three.
+//!
+//! # The source
 //! One frame reads: `exchange` -> `exchange/compute_turn` -> `exchange/render_turn` -> `timeline`; setting up reads:
 //! `compute` -> `compute/pair` -> `buffer/shared` -> `compute/side` -> `handoff`.
 //!

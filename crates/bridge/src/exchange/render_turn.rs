@@ -74,7 +74,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     ///
     /// A present must not depend on a signal that has not been submitted yet (VUID-vkQueuePresentKHR-pWaitSemaphores-03268).
     /// CUDA's signal was enqueued when the turn was finished; the stream is queried once, which makes drivers that batch work
-    /// (Windows) submit it, and this returns at once. The CPU's is made when the CPU is done, so with that backend this blocks
+    /// (Windows) submit it, and this returns at once; so it does where kernels are in the Vulkan queue, whose signal is submitted
+    /// with the frame. The CPU's is made when the CPU is done, so with that backend this blocks
     /// until then, for at most the exchange's timeout.
     ///
     /// # Errors
