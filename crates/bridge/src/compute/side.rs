@@ -1,6 +1,8 @@
-//! The one place where the compute sides are told apart.
+//! Where the compute sides are told apart.
 //!
-//! Each side is implemented in the file of its name (`cuda.rs`, `host/`, `inline/`). To add a side, add a variant to [`Sided`].
+//! Each side is implemented in the file of its name (`cuda.rs`, `host/`, `inline/`). To add a side, add a variant to [`Sided`]; the
+//! compiler then names what else it has: what it holds of an exchange (`exchange/lender.rs`), what it lends in a frame
+//! (`exchange/resources.rs`, `exchange/compute_turn.rs`), and whether it loads and launches kernels (`kernel/`).
 #![allow(unsafe_code)] // Hands on contracts.
 
 use std::sync::Arc;
