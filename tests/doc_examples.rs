@@ -33,7 +33,8 @@ mod kernel_work {
     include!("../crates/bridge/docs/kernel_work.rs");
 
     pub(super) fn run(compute: &Compute) -> Result<Vec<[f32; 4]>, Box<dyn Error>> {
-        vertices(compute, include_str!("../shaders/first.ptx"))
+        // With a final NUL, as drivers take PTX.
+        vertices(compute, concat!(include_str!("../shaders/first.ptx"), "\0"))
     }
 }
 

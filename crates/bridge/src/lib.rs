@@ -146,6 +146,14 @@ const _: () = {
     shared::<Work<'_, BufferSpec<f32>>>();
     shared::<CudaWork<'_, ImageSpec<f32>>>();
     shared::<HostWork<'_, BufferSpec<f32>>>();
+    shared::<KernelWork<'_, (BufferSpec<f32>, ImageSpec<f32>)>>();
+    shared::<KernelModule>();
+    shared::<Kernel>();
+    shared::<KernelMemory<f32>>();
+    shared::<KernelBuffer<'_, f32>>();
+    shared::<KernelImage<'_, f32>>();
+    shared::<KernelSurface<'_>>();
+    shared::<KernelTexture<'_>>();
     shared::<Compute>();
     shared::<CudaCompute>();
     shared::<DevicePair>();

@@ -43,7 +43,9 @@ pub enum Backend {
     /// Kernels and Vulkan's commands alternate without a switch of the GPU's context, which a hand-over to a CUDA stream pays
     /// with some 300 us. It is for kernels of the program's own, as PTX: libraries, copies and memory that CUDA works on
     /// elsewhere need [`Backend::Cuda`]. It stands on `VK_NVX_binary_import`, experimental by name, which NVIDIA's drivers
-    /// for Linux and Windows have; the device is opened with [`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels).
+    /// for Linux and Windows have. The device is opened with [`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels), or adopted
+    /// with [`CUDA_KERNEL_EXTENSIONS`](vk_export::CUDA_KERNEL_EXTENSIONS), `bufferDeviceAddress` and a
+    /// [`queue_lock`](crate::AdoptInfo::queue_lock). [`Compute::inline`] takes the compute queue.
     Inline,
 }
 
@@ -99,7 +101,9 @@ impl Compute {
     /// The compute side that was asked for.
     ///
     /// # Errors
-    /// [`Error::NoCuda`] with the reason, [`Error::HostFailed`] when a thread cannot be started.
+    /// [`Error::NoCuda`] with the reason, [`Error::HostFailed`] when a thread cannot be started. For [`Backend::Inline`],
+    /// [`vk_export::Error::Missing`] with what the device lacks for kernels in command buffers, and what
+    /// [`inline`](Self::inline) says.
     pub fn new(device: &ExportDevice, backend: Backend) -> Result<Self> {
         crate::observe::trace::init();
         match backend {
@@ -132,15 +136,19 @@ impl Compute {
         Ok(Self::cuda_with(pair, stream, "the program's own stream".into()))
     }
 
-    /// Work recorded into command buffers of the device's queue of this kind, which the exchanges' Vulkan side must be on
-    /// too; [`Backend::Inline`] is the main queue.
+    /// A compute side in one of the device's own queues: work is recorded into command buffers, which are submitted before the
+    /// commands that use the results. [`Backend::Inline`] is this on [`QueueKind::Graphics`], the main queue.
     ///
-    /// The device needs buffer addresses alone. Where it runs no CUDA kernels, [`load`](Self::load) says so, and
-    /// [`KernelWork::record`](crate::KernelWork::record) records other commands.
+    /// Its exchanges must be on the same queue ([`ExchangeInfo::queue`](crate::ExchangeInfo::queue)).
+    ///
+    /// This asks less of the device than [`Backend::Inline`]: buffer addresses alone. Where it runs no CUDA kernels,
+    /// [`load`](Self::load) says so, and [`KernelWork::record`](crate::KernelWork::record) records other commands.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] without buffer addresses, for a queue that is not there or cannot compute, and for an adopted
-    /// device whose queues the bridge may not submit to.
+    /// [`Error::InvalidArgument`] for a device without buffer addresses
+    /// ([`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels) turns them on), for the transfer queue and one that is not there,
+    /// and for a device that was adopted without a [`queue_lock`](crate::AdoptInfo::queue_lock), to whose queues the bridge may not
+    /// submit.
     pub fn inline(device: &ExportDevice, queue: QueueKind) -> Result<Self> {
         crate::observe::trace::init();
         let side = Sided::Inline(InlineCompute::new(device, queue)?);

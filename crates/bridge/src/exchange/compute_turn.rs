@@ -34,13 +34,17 @@ pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
 }
 
 /// What there is to compute with.
+///
+/// A program that launches kernels matches [`Host`](Self::Host) first and calls [`kernels`](Self::kernels) on all others, see
+/// [`KernelWork`]. One that uses cudarc's launches and copies matches [`Cuda`](Self::Cuda), and has an error for what it does not
+/// know.
 #[non_exhaustive]
 pub enum Work<'t, R: Resources> {
-    /// A CUDA stream and the resources as device views.
+    /// A CUDA stream and the resources as device views, with [`Backend::Cuda`](crate::Backend::Cuda).
     Cuda(CudaWork<'t, R>),
-    /// The CPU's queue.
+    /// The CPU's queue of closures, with [`Backend::Host`](crate::Backend::Host).
     Host(HostWork<'t, R>),
-    /// Kernels in command buffers of the Vulkan queue.
+    /// Kernels in command buffers of the Vulkan queue, with [`Backend::Inline`](crate::Backend::Inline).
     Inline(KernelWork<'t, R>),
 }
 
@@ -143,7 +147,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         D::finished(&self.shared, self.frame, self.slot, computed)
     }
 
-    /// Gives the slot back without handing it over: there was nothing to compute, or it failed. What was enqueued still
+    /// Gives the slot back without handing it over: there was nothing to compute, or it failed. What was enqueued or recorded still
     /// runs, and the slot's next use is ordered behind it. No frame is lost.
     ///
     /// # Errors

@@ -24,6 +24,8 @@ pub struct ExchangeInfo<'a> {
     ///
     /// [`QueueKind::Transfer`] is for frames that are only copied, such as uploads and recordings: where the GPU has copy
     /// engines of their own, handing over to them costs no switch between CUDA and Vulkan.
+    ///
+    /// With [`Backend::Inline`](crate::Backend::Inline) it is the queue that the [`Compute`](crate::Compute) is on.
     pub queue: QueueKind,
     /// Where the buffers of the slots are made: exchanges that come and go, or hold many buffers, are set up many times
     /// faster from a pool. The exchange keeps it, for buffers that replace others. Images always have memory of their own. Default: none, each buffer has memory of its own.

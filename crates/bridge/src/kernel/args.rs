@@ -13,14 +13,20 @@ use crate::kernel::memory::KernelMemory;
 /// Bytes of arguments that need no heap.
 const FEW: usize = 256;
 
-/// An argument of a kernel: a number or a structure ([`Pod`], with the layout that the kernel's source gives it), a
-/// [`KernelBuffer`], [`KernelMemory`], [`KernelSurface`] or [`KernelTexture`]. The trait is closed.
+/// An argument of a kernel. The trait is closed; it is implemented for
+///
+/// - numbers, arrays and `#[repr(C)]` structures that are [`Pod`], with the layout that the kernel's source gives them. Literals have
+///   Rust's default types, so name the type: `1000_u32`, `0.5_f32`. A C `bool` is a `u8` of 0 or 1;
+/// - [`KernelBuffer`], a shared buffer, for a pointer to its elements;
+/// - `&`[`KernelMemory`], for a pointer to its elements;
+/// - [`KernelSurface`] and [`KernelTexture`], for `cudaSurfaceObject_t` and `cudaTextureObject_t`, which have 64 bits.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait KernelArg: Pack {}
 
 impl<A: Pack> KernelArg for A {}
 
-/// The arguments of a launch: a tuple of up to twelve, in the order of the kernel's parameters. The trait is closed.
+/// The arguments of a launch: a tuple of up to twelve [`KernelArg`]s, in the order of the kernel's parameters. One argument is
+/// `(argument,)`, none is `()`; a kernel with more takes a structure. The trait is closed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait KernelArgs: PackAll {}
 

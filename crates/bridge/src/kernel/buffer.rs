@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 
 use vk_export::ash::vk;
 
-/// A shared buffer as a kernel argument: a pointer to its elements on the device, lent for a turn.
+/// A shared buffer as a kernel argument: a pointer to its elements on the device, lent for a turn by
+/// [`KernelWork::resources`](crate::KernelWork::resources).
 #[derive(Debug)]
 pub struct KernelBuffer<'t, T> {
     address: u64,
@@ -31,7 +32,8 @@ impl<T> KernelBuffer<'_, T> {
         Self { address, len, vulkan: Some(buffer), elements: PhantomData }
     }
 
-    /// The address of the first element, as the kernels of this compute side see it.
+    /// The address of the first element, as the kernels of this compute side see it: for pointers inside of structures. It is
+    /// another one on a CUDA stream than in the Vulkan queue.
     pub fn address(&self) -> u64 {
         self.address
     }

@@ -56,7 +56,11 @@ impl<'t, T> KernelImage<'t, T> {
 }
 
 impl<T: Texel> KernelImage<'_, T> {
-    /// One mip level for loads and stores. Made once; it costs a driver call the first time, and a look into a list afterwards.
+    /// One mip level for loads and stores, 0 being the largest. Made once; it costs a driver call the first time, and a look into a
+    /// list afterwards.
+    ///
+    /// CUDA's surface functions count x in bytes, and move texels in the image's own order of channels. Write kernels with
+    /// `cudaBoundaryModeZero` where they may reach outside of it.
     ///
     /// # Errors
     /// [`Error::Cuda`](crate::Error::Cuda) or [`Error::Vulkan`](crate::Error::Vulkan) for a level that is not there, and for
@@ -69,9 +73,11 @@ impl<T: Texel> KernelImage<'_, T> {
         Ok(KernelSurface { handle, image: PhantomData })
     }
 
-    /// The image for sampling. Made once per description, as [`surface`](Self::surface).
+    /// The image for sampling. Made once per description, as [`surface`](Self::surface); an image takes 256 descriptions.
     ///
-    /// In command buffers the image is sampled with normalized coordinates, in its own format.
+    /// Command buffers sample with [`normalized_coordinates`](TextureInfo::normalized_coordinates) (the default), all levels of the
+    /// image, in its own format or, for one that was made as sRGB, decoded or not. One level, level limits, bias, anisotropy, borders
+    /// other than zero and a [`read`](TextureInfo::read) that does not suit the format are refused there.
     ///
     /// # Errors
     /// As [`surface`](Self::surface), and for a description that this compute side cannot sample with.

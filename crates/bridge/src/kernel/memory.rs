@@ -23,8 +23,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Device memory that kernels keep their state in, on the compute side where they run; Vulkan's commands do not see it.
 ///
-/// A launch that it is an argument of keeps it: dropping it while kernels use it is fine. It is for exchanges of the [`Compute`]
-/// that it was made with.
+/// It is made by [`Compute::kernel_memory`], and an argument as `&memory`. A launch keeps its arguments: dropping the memory while
+/// kernels use it is fine. It is for exchanges of the [`Compute`] that it was made with. The host does not read it: a kernel writes
+/// what is wanted into a shared buffer.
 #[derive(Debug)]
 pub struct KernelMemory<T> {
     memory: Arc<Memory>,
@@ -40,7 +41,9 @@ enum Memory {
 }
 
 impl Compute {
-    /// Makes device memory for kernels, with these elements in it.
+    /// Makes device memory for kernels, with these elements in it. `name` is for errors and debuggers.
+    ///
+    /// The contents are copied: in the Vulkan queue this submits a copy and waits for it, so make memory before the first frame.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for no elements, and on the CPU; else the failed call.

@@ -12,7 +12,9 @@ use crate::compute::inline::segment::Keep;
 use crate::compute::side::Sided;
 use crate::error::{Error, Result};
 
-/// CUDA kernels in PTX form, loaded for the side that a [`Compute`] is. Cloning it gives the same one.
+/// CUDA kernels in PTX form, loaded by [`Compute::load`] for the side that the [`Compute`] is. Cloning it gives the same one.
+///
+/// [`vk_export::KernelModule`] is for kernels in a program's own command buffers, without an exchange.
 #[derive(Debug, Clone)]
 pub struct KernelModule {
     name: Arc<str>,
@@ -26,7 +28,8 @@ enum Loaded {
     Queue(vk_export::KernelModule),
 }
 
-/// A kernel that [`KernelWork::launch`](crate::KernelWork::launch) launches. It keeps its module. Cloning it gives the same one.
+/// A kernel of a [`KernelModule`], which [`KernelWork::launch`](crate::KernelWork::launch) launches. It keeps its module loaded, and
+/// work that was launched keeps the kernel. Cloning it gives the same one.
 #[derive(Debug, Clone)]
 pub struct Kernel(Arc<Inner>);
 
@@ -44,26 +47,29 @@ pub(crate) enum Function {
 }
 
 impl Compute {
-    /// Loads kernels from PTX, the text that `nvcc --ptx` writes, for streams or command buffers as this compute side is. `name`
+    /// Loads kernels from PTX, the text that `nvcc -ptx` writes, for streams or command buffers as this compute side is. `name`
     /// is for errors.
     ///
-    /// The text is parsed first, for the kernels' parameters and limits. Kernels for command buffers must not contain what hangs
-    /// a Vulkan queue, see [`Ptx`](crate::Ptx).
+    /// The text is parsed first, for the kernels' parameters and limits; the driver then compiles it for its GPU. That takes tens
+    /// of milliseconds the first time and less in later processes, since drivers keep the result on disk: load before the first
+    /// frame.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] on the CPU, which runs closures; [`vk_export::Error::Missing`] for command buffers of a device
-    /// that runs no kernels there, where streams ([`Backend::Cuda`](crate::Backend::Cuda)) may do; what [`Ptx::new`](vk_export::Ptx::new) says; or what the
-    /// driver says, with its compile log on streams.
+    /// that runs no kernels there, where streams ([`Backend::Cuda`](crate::Backend::Cuda)) may do; [`Error::Module`] for text
+    /// that [`Ptx::new`] cannot read, and for what CUDA refuses; else the failed call. For PTX that is newer than the driver or the
+    /// GPU drivers give a code and no more: `ptxas` says what is wrong.
     #[doc(alias = "cuModuleLoadData")]
     #[doc(alias = "vkCreateCuModuleNVX")]
     pub fn load(&self, name: &str, ptx: &str) -> Result<KernelModule> {
-        let parsed = Ptx::new(ptx)?;
+        let failed = |reason: String| Error::Module { module: name.to_owned(), reason };
+        let parsed = Ptx::new(ptx).map_err(|error| failed(error.to_string()))?;
         let loaded = match self.side() {
             Sided::Cuda(cuda) => {
-                let loaded = cuda.stream().context().load_module(nvrtc::Ptx::from_src(ptx));
-                Loaded::Stream(
-                    loaded.map_err(|error| Error::Module { module: name.to_owned(), reason: error.to_string() })?,
-                )
+                // Without a final NUL, which `parsed` has dropped: cudarc appends its own, and panics at a second.
+                let text = parsed.as_c_str().to_string_lossy();
+                let loaded = cuda.stream().context().load_module(nvrtc::Ptx::from_src(text));
+                Loaded::Stream(loaded.map_err(|error| failed(error.to_string()))?)
             }
             Sided::Inline(_) => {
                 self.device().require_cuda_kernels("CUDA kernels in command buffers")?;
@@ -94,7 +100,8 @@ impl KernelModule {
     /// A kernel by its name in the PTX: that of an `extern "C"` function, or the mangled one.
     ///
     /// # Errors
-    /// [`Error::Module`] with the names that there are, or with what the driver says.
+    /// [`Error::Module`] with the names that there are, or with what the driver says. For command buffers also
+    /// [`vk_export::Error::RefusedKernel`], for a kernel with what hangs a Vulkan queue, see [`PtxEntry::refused`].
     #[doc(alias = "cuModuleGetFunction")]
     #[doc(alias = "vkCreateCuFunctionNVX")]
     pub fn kernel(&self, name: &str) -> Result<Kernel> {
@@ -120,7 +127,7 @@ impl KernelModule {
 }
 
 impl Kernel {
-    /// Its parameters and limits, as the PTX states them.
+    /// Its name, parameters and limits, as the PTX states them.
     pub fn entry(&self) -> &PtxEntry {
         &self.0.entry
     }

@@ -2,7 +2,7 @@
 
 use crate::kernel::ptx::PtxEntry;
 
-/// The threads of a launch and the shared memory that it adds.
+/// The threads of a launch and the shared memory that it adds: what `<<<grid, block, shared_bytes>>>` is in CUDA C++.
 ///
 /// ```
 /// use vk_export::LaunchConfig;
@@ -12,9 +12,9 @@ use crate::kernel::ptx::PtxEntry;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LaunchConfig {
-    /// Blocks in x, y and z; none is 0.
+    /// Blocks in x, y and z; none is 0, and at most 2³¹ - 1, 65 535 and 65 535.
     pub grid: [u32; 3],
-    /// Threads of a block in x, y and z; none is 0, and 1024 in all at most.
+    /// Threads of a block in x, y and z; none is 0, at most 1024, 1024 and 64, and 1024 in all.
     pub block: [u32; 3],
     /// Bytes of shared memory for each block beside what the kernel declares (`extern __shared__`).
     pub shared_bytes: u32,
@@ -38,8 +38,8 @@ impl LaunchConfig {
         Self { grid, block, shared_bytes: 0 }
     }
 
-    /// As many blocks of `block_x` threads as `len` threads take. More than a launch can have, and none, are refused when it
-    /// is recorded.
+    /// As many blocks of `block_x` threads as `len` threads take: the last block may have more threads than there are elements left,
+    /// so kernels compare their index with the length. More blocks than a launch can have, and none, are refused by the launch.
     pub fn for_elements(len: u64, block_x: u32) -> Self {
         let blocks = len.div_ceil(u64::from(block_x).max(1));
         Self::new([u32::try_from(blocks).unwrap_or(u32::MAX), 1, 1], [block_x, 1, 1])

@@ -249,7 +249,7 @@ impl Inner {
         })
     }
 
-    /// Segment that are recording.
+    /// A segment that is recording.
     fn take_idle(&self, state: &mut State) -> Result<Segment> {
         if state.idle.is_empty() && !state.running.is_empty() {
             let reached = self.progress.value()?;

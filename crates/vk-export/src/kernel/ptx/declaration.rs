@@ -7,11 +7,11 @@ use crate::error::Result;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PtxParam {
-    /// Bytes before it, padding included.
+    /// Where it begins, in bytes from the start of the arguments.
     pub offset: usize,
-    /// Bytes.
+    /// Its size in bytes.
     pub size: usize,
-    /// The offset is a multiple of it, in bytes; a power of two.
+    /// Its alignment in bytes, a power of two; the offset is a multiple of it.
     pub align: usize,
 }
 
