@@ -12,7 +12,7 @@ fn assert_open(result: Result<(), Error>, frame: u64, stage: Stage, advice: &str
     let error = result.unwrap_err();
     let text = error.to_string();
     match error {
-        Error::ReplacedWhileOpen { exchange, frame: open, stage: of } => {
+        Error::ReplacedWhileOpen { exchange, frame: open, stage: of, .. } => {
             assert_eq!((exchange.as_str(), open, of), ("growing", frame, stage));
         }
         other => panic!("{other}"),

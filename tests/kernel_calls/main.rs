@@ -2,6 +2,7 @@
 //! what is refused before the driver sees it. No GPU is needed. One test: the functions are the process' own.
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
 
+mod frames;
 mod images;
 mod stand_in;
 
@@ -39,6 +40,7 @@ fn launches_are_recorded_or_refused() {
     launches_arrive_byte_for_byte(&device);
     launches_are_refused(&device);
     images::surfaces_and_textures(&device);
+    frames::launches_are_recorded_or_refused(&device, &adopt(engine));
     engine.assert_silent();
 }
 

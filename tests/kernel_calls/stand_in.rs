@@ -1,11 +1,11 @@
 //! Stand-ins for the functions of `VK_NVX_binary_import` and `VK_NVX_image_view_handle`, which note what they are given.
 
 use std::ffi::{CStr, c_char, c_void};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bridge::ash::vk::Handle;
 use bridge::ash::{self, vk};
-use bridge::vk_export::{CUDA_KERNEL_EXTENSIONS, ExportDevice};
+use bridge::vk_export::{CUDA_KERNEL_EXTENSIONS, ExportDevice, QueueLock};
 use bridge_tests::Engine;
 
 /// A launch as it was recorded.
@@ -167,6 +167,15 @@ unsafe extern "system" fn device_function(device: vk::Device, name: *const c_cha
     Some(unsafe { std::mem::transmute::<*const c_void, unsafe extern "system" fn()>(stand_in) })
 }
 
+/// The test is the engine's only thread.
+struct Lock;
+
+impl QueueLock for Lock {
+    fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
+        f();
+    }
+}
+
 /// The engine's device, adopted as one that has the extensions; their functions are those above.
 pub(crate) fn adopt(engine: &Engine) -> ExportDevice {
     let mut info = engine.info();
@@ -174,6 +183,7 @@ pub(crate) fn adopt(engine: &Engine) -> ExportDevice {
         info.device_extensions.iter().copied().chain(CUDA_KERNEL_EXTENSIONS.iter().copied()).collect();
     info.device_extensions = &names;
     info.features.buffer_device_address = true;
+    info.queue_lock = Some(Arc::new(Lock));
     let (entry, handle) = (info.entry.clone(), info.instance.handle());
     let hook = |name: &CStr| {
         // SAFETY: the instance lives; the name ends with NUL.

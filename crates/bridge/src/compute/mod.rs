@@ -109,7 +109,7 @@ impl Compute {
         match backend {
             Backend::Host => return Self::host(device, "asked for".into()),
             Backend::Inline => {
-                device.require_cuda_kernels("CUDA kernels in command buffers")?;
+                device.require_cuda_kernels("launching CUDA kernels in command buffers")?;
                 return Self::inline(device, QueueKind::Graphics);
             }
             Backend::Auto | Backend::Cuda => {}

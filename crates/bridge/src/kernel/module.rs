@@ -72,7 +72,7 @@ impl Compute {
                 Loaded::Stream(loaded.map_err(|error| failed(error.to_string()))?)
             }
             Sided::Inline(_) => {
-                self.device().require_cuda_kernels("CUDA kernels in command buffers")?;
+                self.device().require_cuda_kernels("launching CUDA kernels in command buffers")?;
                 Loaded::Queue(vk_export::KernelModule::new(self.device(), name, &parsed)?)
             }
             Sided::Host(_) => {

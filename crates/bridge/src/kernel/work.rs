@@ -89,7 +89,10 @@ impl<'t, R: Resources> KernelWork<'t, R> {
                 let launched = unsafe { launch.launch(driver_config) };
                 launched.map(|_| ()).map_err(|error| launch_error(entry, of_driver(&error, config, entry)))
             }
-            (Target::Queue(stream), Function::Queue(function)) => {
+            // A kernel of another device would be a handle that this one does not know.
+            (Target::Queue(stream), Function::Queue(function))
+                if function.module().device().is_same(stream.device()) =>
+            {
                 function.check(config, packed.bytes.len()).map_err(|error| match error {
                     vk_export::Error::Launch { reason, .. } => launch_error(entry, reason),
                     error => error.into(),

@@ -77,6 +77,10 @@ impl InlineStream {
         self.0.queue
     }
 
+    pub(crate) fn device(&self) -> &ExportDevice {
+        &self.0.device
+    }
+
     /// Records what `record` records behind everything before, and a barrier behind it. `keep` lives until it has run.
     ///
     /// # Safety

@@ -1,0 +1,83 @@
+//! Kernels in the frames of an exchange, on the compute side that records them.
+
+use bridge::vk_export::ExportDevice;
+use bridge::{
+    BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, Kernel, KernelArgs, KernelWork, LaunchConfig,
+    QueueKind,
+};
+use bridge_tests::Rig;
+
+use super::TEXT;
+use super::stand_in::seen;
+
+fn open(device: &ExportDevice) -> (Compute, Kernel) {
+    let compute = Compute::inline(device, QueueKind::Graphics).unwrap();
+    let kernel = compute.load("brook", TEXT).unwrap().kernel("scale").unwrap();
+    (compute, kernel)
+}
+
+fn launch<A: KernelArgs>(
+    work: &KernelWork<'_, BufferSpec<f32>>,
+    kernel: &Kernel,
+    config: &LaunchConfig,
+    args: A,
+) -> bridge::Result<()> {
+    // SAFETY: the stand-in launches nothing.
+    unsafe { work.launch(kernel, config, args) }
+}
+
+/// `other` is the same Vulkan device, adopted once more: its kernels are not the first one's.
+pub(crate) fn launches_are_recorded_or_refused(device: &ExportDevice, other: &ExportDevice) {
+    let (compute, scale) = open(device);
+    modules_are_told_by_name(&compute);
+    let (other, foreign) = open(other);
+    seen();
+
+    let info = ExchangeInfo { name: "values", slots: 1, timeout: Rig::LONG, ..Default::default() };
+    let mut exchange =
+        Exchange::new(&compute, &info, BufferSpec::<f32>::new(100, BufferAccess::TRANSFER_READ)).unwrap();
+    let mut turn = exchange.begin().unwrap();
+    let work = turn.work().kernels().unwrap();
+    let (values, fine) = (work.resources, LaunchConfig::new([1; 3], [64, 1, 1]));
+    let refused = |result: bridge::Result<()>, needle: &str| {
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::Launch { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.starts_with("kernel \"scale\" cannot be launched: ") && text.contains(needle), "{needle}: {text}");
+    };
+    refused(launch(&work, &scale, &fine, (values, 100_u32)), "it takes 3 arguments, and 2 were given");
+    let doubled = launch(&work, &scale, &fine, (values, 100_u32, 0.5));
+    refused(doubled, "argument 2 has 8 bytes, and the kernel's parameter has 4");
+    let block = LaunchConfig { block: [257, 1, 1], ..fine };
+    refused(launch(&work, &scale, &block, (values, 100_u32, 0.5_f32)), "at most 256 threads");
+    let grid = LaunchConfig { grid: [0, 1, 1], ..fine };
+    refused(launch(&work, &scale, &grid, (values, 100_u32, 0.5_f32)), "nothing would run");
+    let error = launch(&work, &foreign, &fine, (values, 100_u32, 0.5_f32)).unwrap_err().to_string();
+    assert!(error.contains("\"scale\"") && error.contains("another compute side"), "{error}");
+    assert_eq!(seen().launches, [], "what was refused was recorded");
+
+    launch(&work, &scale, &fine, (values, 100_u32, 0.5_f32)).unwrap();
+    let launches = seen().launches;
+    assert_eq!(launches.len(), 1);
+    let bytes = [&values.address().to_ne_bytes()[..], &100_u32.to_ne_bytes(), &0.5_f32.to_ne_bytes()].concat();
+    assert_eq!((launches[0].grid, launches[0].block, launches[0].args.as_ref()), ([1; 3], [64, 1, 1], Some(&bytes)));
+
+    turn.finish().unwrap().read_back(Rig::LONG).unwrap();
+    exchange.close().unwrap();
+    drop((compute, scale, other, foreign));
+    seen();
+}
+
+fn modules_are_told_by_name(compute: &Compute) {
+    for (text, needle) in [(".version 8.0 .entry", "PTX, line 1"), ("\x7fELF", "nvcc -ptx")] {
+        let error = compute.load("brook", text).unwrap_err();
+        assert!(matches!(error, Error::Module { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("module \"brook\"") && text.contains(needle), "{needle}: {text}");
+    }
+    let module = compute.load("brook", TEXT).unwrap();
+    let error = module.kernel("scales").unwrap_err().to_string();
+    assert!(error.contains("\"scales\"") && error.contains("scale, idle, stops"), "{error}");
+    let error = module.kernel("stops").unwrap_err().to_string();
+    assert!(error.contains("kernel \"stops\" of module \"brook\"") && error.contains("trap"), "{error}");
+}
