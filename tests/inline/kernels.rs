@@ -176,12 +176,15 @@ fn launches_that_cannot_be_are_refused() {
         let error = result.unwrap_err().to_string();
         assert!(error.contains("fill_after") && error.contains(needle), "{error}");
     };
-    // SAFETY: each is refused, or so the test says.
-    unsafe {
-        refused(work.launch(&kernel, &config(LEN), (slot, len, 0_u32)), "4 arguments, and 3 were given");
-        refused(work.launch(&kernel, &config(LEN), (slot, len, 0_u32, 0_u32)), "argument 3 has 4 bytes");
-        refused(work.launch(&kernel, &config(LEN), (slot, len, 0_u32, 0_u64, 0_u64)), "5 were given");
-    }
+    // SAFETY: refused, or so the test says.
+    let result = unsafe { work.launch(&kernel, &config(LEN), (slot, len, 0_u32)) };
+    refused(result, "4 arguments, and 3 were given");
+    // SAFETY: as above.
+    let result = unsafe { work.launch(&kernel, &config(LEN), (slot, len, 0_u32, 0_u32)) };
+    refused(result, "argument 3 has 4 bytes");
+    // SAFETY: as above.
+    let result = unsafe { work.launch(&kernel, &config(LEN), (slot, len, 0_u32, 0_u64, 0_u64)) };
+    refused(result, "5 were given");
     for (grid, block, needle) in [
         ([1, 1, 1], [0, 1, 1], "block"),
         ([1, 1, 1], [2048, 1, 1], "block"),
