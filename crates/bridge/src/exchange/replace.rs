@@ -25,11 +25,11 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// was given and behind the last submission that uses them. What is beyond is undefined. The contents of **images are
     /// undefined**, as in a new exchange. In a `Vec`, resources are matched by their place.
     ///
-    /// Frame numbers and the values of both timelines go on, and so does the order of the slots, whose number stays. Handles of the old resources, and what was
-    /// made for them (descriptors, image views of the program's own, recorded commands), are valid until the last frame that was
-    /// submitted is rendered, and are freed at some later [`begin`](Self::begin), or when the exchange ends. A
-    /// [`FrameGraph`](crate::FrameGraph) is captured anew by itself. Buffers come from the
-    /// [`pool`](crate::ExchangeInfo::pool) again, if there is one.
+    /// Frame numbers and the values of both timelines go on, and so does the order of the slots, whose number stays. Handles of the
+    /// old resources, and what was made for them (descriptors, image views of the program's own, recorded commands), are valid until
+    /// the last frame that was submitted is rendered, and are freed at some later [`begin`](Self::begin), or when the exchange ends.
+    /// The new slots have other handles, addresses and surfaces: take them from each turn. A [`FrameGraph`](crate::FrameGraph) is
+    /// captured anew by itself. Buffers come from the [`pool`](crate::ExchangeInfo::pool) again, if there is one.
     ///
     /// Where nothing is submitted behind an engine's back ([`needs_initial`](Self::needs_initial)), new images wait for their first
     /// hand-over again.
@@ -80,8 +80,8 @@ impl<T: Pod + Send + Sync, D: Direction> Exchange<BufferSpec<T>, D> {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for fewer elements than there are ([`replace`](Self::replace) shortens), else as
-    /// [`replace`](Self::replace): more than the device's `maxBufferSize` or its memory is [`vk_export::Error::TooLarge`], and
-    /// the exchange goes on with what it had.
+    /// [`replace`](Self::replace): more than the device's `maxBufferSize` is [`vk_export::Error::TooLarge`], more than its memory
+    /// holds [`vk_export::Error::OutOfMemory`], and the exchange goes on with what it had.
     pub fn grow(&mut self, len: usize) -> Result<()> {
         let now = self.resources.len();
         if len == now {

@@ -79,7 +79,7 @@ impl<'t> RenderImage<'t> {
     }
 
     /// Returns `true` where the CPU backend works on rows in a staging buffer, which the hand-over copies into the image and
-    /// back, since the device makes no such image that the CPU can map. Never with CUDA.
+    /// back, since the device makes no such image that the CPU can map. Never on a CUDA stream or in the Vulkan queue.
     pub fn is_staged(&self) -> bool {
         self.hand.is_staged()
     }
