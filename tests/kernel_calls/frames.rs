@@ -61,6 +61,8 @@ pub(crate) fn launches_are_recorded_or_refused(device: &ExportDevice, other: &Ex
     assert_eq!(launches.len(), 1);
     let bytes = [&values.address().to_ne_bytes()[..], &100_u32.to_ne_bytes(), &0.5_f32.to_ne_bytes()].concat();
     assert_eq!((launches[0].grid, launches[0].block, launches[0].args.as_ref()), ([1; 3], [64, 1, 1], Some(&bytes)));
+    launch(&work, &scale, &fine, (&values, 100_u32, 0.5_f32)).unwrap();
+    assert_eq!(seen().launches[0].args, Some(bytes), "by reference");
 
     turn.finish().unwrap().read_back(Rig::LONG).unwrap();
     exchange.close().unwrap();

@@ -20,6 +20,8 @@ const FEW: usize = 256;
 /// - [`KernelBuffer`], a shared buffer, for a pointer to its elements;
 /// - `&`[`KernelMemory`], for a pointer to its elements;
 /// - [`KernelSurface`] and [`KernelTexture`], for `cudaSurfaceObject_t` and `cudaTextureObject_t`, which have 64 bits.
+///
+/// Buffers, surfaces and textures may be given by reference too.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait KernelArg: Pack {}
 
@@ -72,6 +74,25 @@ impl Pack for KernelSurface<'_> {
 impl Pack for KernelTexture<'_> {
     fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
         self.handle().pack(put)
+    }
+}
+
+// What a tuple or a `Vec` of resources lends is often at hand by reference.
+impl<T> Pack for &KernelBuffer<'_, T> {
+    fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
+        (**self).pack(put)
+    }
+}
+
+impl Pack for &KernelSurface<'_> {
+    fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
+        (**self).pack(put)
+    }
+}
+
+impl Pack for &KernelTexture<'_> {
+    fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
+        (**self).pack(put)
     }
 }
 
