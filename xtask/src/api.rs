@@ -107,6 +107,26 @@ mod tests {
         assert!(!is_release("rustc 1.96.0 (x)\n") && !is_release("rustc 1.9.0\n") && !is_release(""));
     }
 
+    /// A field that is added to a variant of an error breaks nobody.
+    #[test]
+    fn variants_with_fields_may_get_more() {
+        for (package, _) in CRATES {
+            let text = fs::read_to_string(shell::root().join(format!("docs/api/{package}.txt"))).unwrap();
+            let lines: Vec<&str> = text.lines().collect();
+            let variants = lines.iter().filter_map(|line| {
+                let (path, _) = line.strip_prefix("pub ")?.split_once(": ")?;
+                let (variant, _field) = path.rsplit_once("::")?;
+                variant.contains("::Error::").then_some(variant)
+            });
+            let variants: std::collections::BTreeSet<&str> = variants.collect();
+            assert!(!variants.is_empty(), "{package}: the text has no errors");
+            for variant in variants {
+                let marked = format!("#[non_exhaustive] pub {variant}");
+                assert!(lines.contains(&marked.as_str()), "{package}: {variant} is not #[non_exhaustive]");
+            }
+        }
+    }
+
     #[test]
     fn every_published_crate_is_listed() {
         for (package, library) in CRATES {

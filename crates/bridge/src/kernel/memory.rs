@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytemuck::Pod;
-use cuda_import::cudarc::driver::{CudaSlice, DevicePtr};
+use cuda_import::cudarc::driver::{CudaSlice, DevicePtr, DriverError};
 use vk_export::ash::vk;
 use vk_export::{
     Buffer, BufferInfo, ExportDevice, OneTimeCommands, Placement, Queue, QueueKind, Semaphore, SemaphoreInfo,
@@ -46,7 +46,7 @@ impl Compute {
     /// The contents are copied: in the Vulkan queue this submits a copy and waits for it, so make memory before the first frame.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for no elements, and on the CPU; else the failed call.
+    /// [`Error::InvalidArgument`] for no elements, on the CPU, and where CUDA has no room; else the failed call.
     pub fn kernel_memory<T: Pod>(&self, name: &str, contents: &[T]) -> Result<KernelMemory<T>> {
         let bytes: &[u8] = bytemuck::cast_slice(contents);
         let object = || format!("kernel memory \"{name}\"");
@@ -55,9 +55,9 @@ impl Compute {
         }
         let (memory, address) = match self.side() {
             Sided::Cuda(cuda) => {
-                let failed = |error: cuda_import::cudarc::driver::DriverError| Error::Module {
-                    module: name.to_owned(),
-                    reason: format!("{} bytes of device memory: {error}", bytes.len()),
+                let failed = |error: DriverError| Error::InvalidArgument {
+                    object: object(),
+                    reason: format!("CUDA does not give {} bytes for it: {error}", bytes.len()),
                 };
                 let memory = cuda.stream().clone_htod(bytes).map_err(failed)?;
                 let address = memory.device_ptr(cuda.stream()).0;
