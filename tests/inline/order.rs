@@ -78,6 +78,7 @@ fn a_point_is_reached_once_it_is_asked_about() {
     second.finish().unwrap().computed().wait(Rig::LONG).unwrap();
     turn.skip();
     exchange.close().unwrap();
+    drop(point);
     inline.finish();
 }
 
@@ -237,8 +238,8 @@ fn dropping_at_every_point_leaves_nothing() {
         }
     }
     drop(commands);
-    inline.finish();
     assert_eq!(LiveObjects::now(), before);
+    inline.finish();
 }
 
 /// Reads a buffer in a submission that the bridge knows nothing of.
@@ -314,5 +315,6 @@ fn what_another_thread_is_submitting_is_not_on_the_queue_yet() {
     assert!(point.is_reached().unwrap());
     turn.skip();
     exchange.close().unwrap();
+    drop(point);
     inline.finish();
 }

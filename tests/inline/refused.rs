@@ -1,9 +1,9 @@
 //! What the inline backend refuses, and how.
 
-use bridge::{Backend, Compute, Exchange, ExchangeInfo, ExportDevice, OpenInfo, QueueKind};
+use bridge::{Backend, Compute, Exchange, ExchangeInfo, ExportDevice, LiveObjects, OpenInfo, QueueKind};
 use bridge_tests::{PROBE, Rig};
 
-use super::words;
+use super::{Inline, fill, words, work};
 
 #[test]
 fn a_device_without_buffer_addresses_is_refused_with_the_remedy() {
@@ -58,4 +58,64 @@ fn an_exchange_on_another_queue_is_refused() {
     }
     let error = Compute::inline(device, QueueKind::Transfer).unwrap_err().to_string();
     assert!(error.contains("transfer"), "{error}");
+}
+
+/// A closure that records is called under the stream's lock: what would take that again is an error, not a deadlock.
+#[test]
+fn what_would_wait_for_itself_is_refused() {
+    let inline = Inline::open();
+    let before = LiveObjects::now();
+    let (mut one, mut other) = (inline.exchange("one", 2), inline.exchange("other", 2));
+    let mut turn = other.begin().unwrap();
+    fill(&inline, &mut turn, 1);
+    let finished = turn.finish().unwrap();
+    let mut second = other.begin().unwrap();
+    let mut open = one.begin().unwrap();
+    let mut told = Vec::new();
+    let inside = |_| {
+        told.push(finished.computed().is_reached().map(|_| ()));
+        told.push(finished.computed().wait(Rig::LONG));
+        // SAFETY: nothing is recorded.
+        told.push(unsafe { work(&mut second).record(|_| {}) });
+        told.push(second.finish().map(|_| ()));
+        told.push(finished.lend().map(|_| ()));
+        drop(other);
+    };
+    // SAFETY: as above.
+    unsafe { work(&mut open).record(inside) }.unwrap();
+    for told in told {
+        let error = told.unwrap_err().to_string();
+        assert!(error.contains("inside of a closure of `KernelWork::record`"), "{error}");
+    }
+    open.skip().unwrap();
+    one.close().unwrap();
+    // The exchange that was dropped inside ends on a thread of its own.
+    let start = std::time::Instant::now();
+    while LiveObjects::now() != before {
+        assert!(start.elapsed() < Rig::LONG, "{:?}", LiveObjects::now());
+        std::thread::yield_now();
+    }
+    inline.finish();
+}
+
+/// A closure that panics leaves the stream as it was, with a barrier behind what it has recorded.
+#[test]
+fn a_closure_that_panics_ends_nothing_but_itself() {
+    let inline = Inline::open();
+    let readback = bridge_tests::Readback::new(&inline.device, super::SIZE);
+    let mut exchange = inline.exchange("words", 1);
+    let mut turn = exchange.begin().unwrap();
+    fill(&inline, &mut turn, 1);
+    let panics = std::panic::AssertUnwindSafe(|| {
+        // SAFETY: nothing is recorded.
+        let _ = unsafe { work(&mut turn).record(|_| panic!("on purpose")) };
+    });
+    assert!(std::panic::catch_unwind(panics).is_err());
+    let turn = turn.finish().unwrap();
+    turn.computed().wait(Rig::LONG).unwrap();
+    let source = (turn.resources().as_raw(), super::SIZE);
+    assert!(readback.run(turn, &[source]).iter().all(|word| *word == 1));
+    exchange.close().unwrap();
+    drop(readback);
+    inline.finish();
 }

@@ -115,8 +115,9 @@ impl Side {
     /// Whether the caller is part of the side's own work, which [`drain`](Self::drain) would wait for.
     pub(crate) fn is_inside(&self) -> bool {
         match self {
-            Self::Cuda(_) | Self::Inline(_) => false,
+            Self::Cuda(_) => false,
             Self::Host(host) => host.is_current(),
+            Self::Inline(inline) => inline.stream().is_inside(),
         }
     }
 

@@ -112,18 +112,21 @@ impl Compute {
         };
         // SAFETY: the queue is the device's own; the copy keeps its Valid Usage, see above.
         let commands = unsafe { OneTimeCommands::record(device, queue, name, copy) }?;
-        let ran = run(device, queue, &commands);
-        if let Err(error) = ran {
-            // The copy may still run.
-            std::mem::forget((commands, from, to));
-            return Err(error);
+        match run(device, queue, &commands)? {
+            Ok(()) => Ok(to),
+            // Nothing runs on a lost device: freeing is allowed (Vulkan specification, "Lost Device").
+            Err(error) if error.is_device_lost() => Err(error.into()),
+            Err(error) => {
+                // The copy may still run.
+                std::mem::forget((commands, from, to));
+                Err(error.into())
+            }
         }
-        Ok(to)
     }
 }
 
-/// Submits and waits.
-fn run(device: &ExportDevice, queue: &Queue, commands: &OneTimeCommands) -> Result<()> {
+/// Submits and waits. An error of its own means that nothing was submitted; the wait's that the commands may still run.
+fn run(device: &ExportDevice, queue: &Queue, commands: &OneTimeCommands) -> Result<vk_export::Result<()>> {
     let info = SemaphoreInfo { name: "upload", kind: SemaphoreKind::Timeline, exportable: false };
     let done = Semaphore::new(device, &info)?;
     let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands.as_raw())];
@@ -138,7 +141,7 @@ fn run(device: &ExportDevice, queue: &Queue, commands: &OneTimeCommands) -> Resu
     if waited.is_err() {
         std::mem::forget(done);
     }
-    Ok(waited?)
+    Ok(waited)
 }
 
 impl<T> KernelMemory<T> {

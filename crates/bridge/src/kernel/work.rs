@@ -117,7 +117,7 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] on a CUDA stream, which [`CudaWork::stream`](crate::CudaWork::stream) lends; else the failed
-    /// call.
+    /// call. Inside of the closure other work of the compute side, and waits for it, are [`Error::InvalidArgument`] too.
     ///
     /// # Safety
     /// - The commands keep their Valid Usage, outside a render pass, on the compute side's queue.
@@ -132,12 +132,8 @@ impl<'t, R: Resources> KernelWork<'t, R> {
                 reason: "its compute side is a CUDA stream; use `CudaWork::stream`, or `Backend::Inline`".into(),
             });
         };
-        let record = |commands| {
-            record(commands);
-            Ok(())
-        };
         // SAFETY: handed on to the caller.
-        unsafe { stream.record([], record) }
+        unsafe { stream.record_with(record) }
     }
 }
 

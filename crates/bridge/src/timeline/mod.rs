@@ -234,7 +234,8 @@ impl TimelinePoint {
         self.timeline.0.signaller
     }
 
-    /// Whether the point has been reached; does not block.
+    /// Whether the point has been reached; does not block. With [`Backend::Inline`](crate::Backend::Inline), work that is not on
+    /// the queue so far is submitted first.
     ///
     /// # Errors
     /// The failed call.

@@ -32,12 +32,16 @@ impl Segment {
         self.keep.extend(used);
     }
 
+    /// Lets go of what the commands use, which have run.
+    pub(super) fn forget_kept(&mut self) {
+        self.keep.clear();
+    }
+
     /// Begins to record.
     ///
     /// # Safety
     /// What was recorded before is not pending execution.
     pub(super) unsafe fn begin(&mut self) -> Result<()> {
-        self.keep.clear();
         // SAFETY: handed on to the caller.
         Ok(unsafe { self.commands.begin() }?)
     }

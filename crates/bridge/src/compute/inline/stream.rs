@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -31,6 +33,8 @@ struct Inner {
     submitting: Mutex<()>,
     /// Counts submissions that have run.
     progress: Arc<Semaphore>,
+    /// The thread that is inside of a closure of the program's, under the lock of `state`.
+    recorder: Mutex<Option<ThreadId>>,
     queue: QueueKind,
     device: ExportDevice,
 }
@@ -69,8 +73,8 @@ impl InlineStream {
     pub(super) fn new(device: &ExportDevice, queue: QueueKind) -> Result<Self> {
         let info = SemaphoreInfo { name: "kernels.progress", kind: SemaphoreKind::Timeline, exportable: false };
         let progress = Arc::new(Semaphore::new(device, &info)?);
-        let (state, submitting) = (Mutex::default(), Mutex::default());
-        Ok(Self(Arc::new(Inner { state, submitting, progress, queue, device: device.clone() })))
+        let (state, submitting, recorder) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self(Arc::new(Inner { state, submitting, progress, recorder, queue, device: device.clone() })))
     }
 
     pub(crate) fn queue_kind(&self) -> QueueKind {
@@ -91,6 +95,7 @@ impl InlineStream {
         keep: impl IntoIterator<Item = Keep>,
         record: impl FnOnce(vk::CommandBuffer) -> Result<()>,
     ) -> Result<()> {
+        self.0.check_outside()?;
         let mut state = self.0.state();
         let commands = match &mut state.open {
             Some(open) => open,
@@ -99,14 +104,30 @@ impl InlineStream {
                 state.open.insert(commands)
             }
         };
-        record(commands.as_raw())?;
         commands.keep(keep);
-        // SAFETY: it has been recording since it was taken.
-        unsafe {
-            let kernels = vk::PipelineStageFlags2::COMPUTE_SHADER;
-            barrier(&self.0.device, commands.as_raw(), kernels, kernels);
-        }
-        Ok(())
+        // Also behind what an error or a panic has left half recorded.
+        let _barrier = Barrier { device: &self.0.device, commands: commands.as_raw() };
+        record(commands.as_raw())
+    }
+
+    /// [`record`](Self::record) with a closure of the program's, which may call anything: inside of it, what needs this stream
+    /// is refused.
+    ///
+    /// # Safety
+    /// As [`record`](Self::record).
+    pub(crate) unsafe fn record_with(&self, record: impl FnOnce(vk::CommandBuffer)) -> Result<()> {
+        let record = |commands| {
+            let _inside = Inside::enter(&self.0.recorder);
+            record(commands);
+            Ok(())
+        };
+        // SAFETY: handed on to the caller.
+        unsafe { self.record([], record) }
+    }
+
+    /// Whether the caller is inside of a closure that [`record_with`](Self::record_with) calls.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.0.is_inside()
     }
 
     /// Records copies from the start of one buffer to the start of another, behind everything before.
@@ -142,6 +163,7 @@ impl InlineStream {
     /// `timeline` is on this device, is signalled by this stream alone with values that rise, and lives until the value is
     /// reached, the device is lost, or forever.
     pub(super) unsafe fn end(&self, timeline: vk::Semaphore, value: u64) -> Result<()> {
+        self.0.check_outside()?;
         let mut state = self.0.state();
         state.end_open()?;
         // One submission signals a timeline once: the higher value stands for the lower.
@@ -157,6 +179,7 @@ impl InlineStream {
     /// # Errors
     /// The failed call, or [`vk_export::Error::QueueHeld`]; what was ended is submitted later then.
     pub(crate) fn flush(&self) -> Result<()> {
+        self.0.check_outside()?;
         // What another thread is submitting counts too: the caller may put a wait for it on the same queue next, and it may
         // be refused, which leaves it to be submitted here.
         if self.0.state().is_on_queue() {
@@ -175,6 +198,7 @@ impl InlineStream {
     /// As [`Queue::submit`].
     pub(crate) unsafe fn submit(&self, batch: Option<vk::SubmitInfo2<'_>>, fence: vk::Fence) -> Result<()> {
         let inner = &*self.0;
+        inner.check_outside()?;
         let queue = inner.queue()?;
         queue.check_free()?;
         let _order = inner.submitting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -224,6 +248,7 @@ impl InlineStream {
 
     /// Submits all that was recorded and waits until it has run, for at most `limit`; returns whether it has.
     pub(super) fn drain(&self, limit: Duration) -> Result<bool> {
+        self.0.check_outside()?;
         self.0.state().end_open()?;
         let flushed = self.flush();
         let waited = flushed.and_then(|()| {
@@ -240,7 +265,53 @@ impl InlineStream {
     }
 }
 
+/// Records the barrier behind a piece of work, whatever becomes of that.
+struct Barrier<'a> {
+    device: &'a ExportDevice,
+    commands: vk::CommandBuffer,
+}
+
+impl Drop for Barrier<'_> {
+    fn drop(&mut self) {
+        let kernels = vk::PipelineStageFlags2::COMPUTE_SHADER;
+        // SAFETY: made by `record` alone, of a command buffer that has been recording since it was taken.
+        unsafe { barrier(self.device, self.commands, kernels, kernels) };
+    }
+}
+
+/// Notes the thread that calls a closure of the program's, until it is dropped.
+struct Inside<'a>(&'a Mutex<Option<ThreadId>>);
+
+impl<'a> Inside<'a> {
+    fn enter(recorder: &'a Mutex<Option<ThreadId>>) -> Self {
+        *recorder.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current().id());
+        Self(recorder)
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 impl Inner {
+    fn is_inside(&self) -> bool {
+        *self.recorder.lock().unwrap_or_else(PoisonError::into_inner) == Some(thread::current().id())
+    }
+
+    /// That the caller is not inside of a closure that records, and so does not hold the lock of `state`.
+    fn check_outside(&self) -> Result<()> {
+        if !self.is_inside() {
+            return Ok(());
+        }
+        Err(Error::InvalidArgument {
+            object: "the inline backend".into(),
+            reason: "it was used inside of a closure of `KernelWork::record`, which would wait for itself; call it behind the closure"
+                .into(),
+        })
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing under this lock can leave it half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -255,9 +326,10 @@ impl Inner {
 
     /// A segment that is recording.
     fn take_idle(&self, state: &mut State) -> Result<Segment> {
-        if state.idle.is_empty() && !state.running.is_empty() {
+        if !state.running.is_empty() {
             let reached = self.progress.value()?;
-            while let Some((_, commands)) = state.running.pop_front_if(|(value, _)| *value <= reached) {
+            while let Some((_, mut commands)) = state.running.pop_front_if(|(value, _)| *value <= reached) {
+                commands.forget_kept();
                 state.idle.push(commands);
             }
         }
