@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bridge::{Backend, Compute, ExportDevice, LiveObjects};
+use bridge::{Backend, Compute, ExportDevice, LiveObjects, QueueKind};
 use bridge_fuzz::Counts;
 use bridge_tests::Rig;
 
+use crate::inline::Checks;
 use crate::transfer::Transfer;
 
 /// A compute side, and whether the model takes it for failed.
@@ -19,8 +20,12 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    pub(crate) fn new(device: &ExportDevice) -> Self {
-        Self { compute: Compute::new(device, Backend::Host).unwrap(), failed: Arc::default() }
+    pub(crate) fn new(device: &ExportDevice, backend: Backend) -> Self {
+        let compute = match backend {
+            Backend::Inline => Compute::inline(device, QueueKind::Graphics),
+            backend => Compute::new(device, backend),
+        };
+        Self { compute: compute.unwrap(), failed: Arc::default() }
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -36,6 +41,8 @@ pub(crate) struct Common {
     /// What closures found wrong.
     pub(crate) faults: Arc<Mutex<Vec<String>>>,
     pub(crate) counts: Arc<Mutex<Counts>>,
+    /// What recorded work sees.
+    pub(crate) checks: Arc<Checks>,
     tags: Arc<AtomicU32>,
 }
 
@@ -46,6 +53,7 @@ impl Common {
             idle: Arc::default(),
             faults: Arc::default(),
             counts: Arc::default(),
+            checks: Arc::new(Checks::new(device)),
             tags: Arc::default(),
         }
     }

@@ -1,9 +1,10 @@
-//! The safe API of the bridge on the CPU backend, in random sequences: a model says what each call returns, every frame holds
+//! The API of the bridge on the CPU and on the inline backend, in random sequences: a model says what each call returns, every frame holds
 //! what was put into it, the validation layer is silent, and in the end exactly what was leaked on purpose is alive.
 #![allow(clippy::unwrap_used)] // What fails here fails the case.
 
 mod closing;
 mod common;
+mod inline;
 mod model;
 mod op;
 mod render;
@@ -13,15 +14,22 @@ mod transfer;
 mod way;
 mod world;
 
+use bridge::Backend;
 use bridge_fuzz::fuzz;
 use bridge_tests::Rig;
 
 #[test]
 fn exchange() {
     let rig = Rig::open();
-    let images = world::has_images(rig.device());
-    if !images {
-        println!("this device has no images for the CPU backend; they are left out");
-    }
-    fuzz("exchange", &op::case(), |ops| world::run(rig.device(), images, &ops));
+    let [host, inline] = [Backend::Host, Backend::Inline].map(|backend| {
+        let images = world::has_images(rig.device(), backend);
+        if !images {
+            println!("this device has no images for the backend {backend}; they are left out");
+        }
+        images
+    });
+    fuzz("exchange", &op::case(), |(backend, ops)| {
+        let images = if backend == Backend::Inline { inline } else { host };
+        world::run(rig.device(), backend, images, &ops)
+    });
 }

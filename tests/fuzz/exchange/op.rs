@@ -1,5 +1,6 @@
 //! What a case is made of. Numbers are taken modulo what there is, so that any part of a case is a case.
 
+use bridge::Backend;
 use proptest::prelude::*;
 
 /// A step of a case.
@@ -11,11 +12,11 @@ pub(crate) enum Op {
     OnThread(u8, RingOp),
     /// On two exchanges at once, each on a thread of its own.
     Both(u8, RingOp, u8, RingOp),
-    /// One closure with the turns of two exchanges.
+    /// One closure with the turns of two exchanges, or a recorded copy from one to the other.
     Pair(u8, u8),
-    /// An exchange ends, with its turns, inside a closure of another.
+    /// An exchange ends, with its turns, inside a closure of another; or here, where work is recorded.
     EndInside(u8, u8),
-    /// A closure panics: the compute side is gone for good.
+    /// A closure panics: the compute side is gone for good. Nothing in recorded work.
     Fail(u8),
     /// A new compute side, for exchanges opened from now on.
     Revive,
@@ -66,6 +67,13 @@ pub(crate) enum RingOp {
     ForgetLent,
     /// For the oldest frame on its way.
     Wait,
+    /// For the work of a frame that Vulkan has not taken yet; or only asks whether it is done.
+    AskComputed {
+        which: u8,
+        wait: bool,
+    },
+    /// Whether the newest frame on its way has ended.
+    AskRendered,
     /// All of a frame in a row.
     Frame {
         write: bool,
@@ -113,6 +121,8 @@ fn ring_op() -> impl Strategy<Value = RingOp> {
         3 => any::<u8>().prop_map(RingOp::Lend),
         4 => any::<(bool, bool, bool)>().prop_map(|(fill, split, told)| RingOp::SubmitLent { fill, split, told }),
         4 => Just(RingOp::Wait),
+        3 => any::<(u8, bool)>().prop_map(|(which, wait)| RingOp::AskComputed { which, wait }),
+        1 => Just(RingOp::AskRendered),
         3 => Just(RingOp::Replace),
         1 => (1u8..12).prop_map(RingOp::Stream),
         6 => any::<(bool, bool)>().prop_map(|(write, fill)| RingOp::Frame { write, fill }),
@@ -156,11 +166,12 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A whole case.
-pub(crate) fn case() -> impl Strategy<Value = Vec<Op>> {
+/// A whole case: its backend, and what is done.
+pub(crate) fn case() -> impl Strategy<Value = (Backend, Vec<Op>)> {
+    let backend = prop_oneof![Just(Backend::Host), Just(Backend::Inline)];
     // It begins with an exchange, so that no case is empty.
-    (open(), prop::collection::vec(op(), 1..160)).prop_map(|(first, mut ops)| {
+    (backend, open(), prop::collection::vec(op(), 1..160)).prop_map(|(backend, first, mut ops)| {
         ops.insert(0, Op::Open(first));
-        ops
+        (backend, ops)
     })
 }

@@ -236,13 +236,22 @@ impl<S: Shape, D: Way> Ring<S, D> {
                 };
                 assert_eq!(turn.frame(), self.model.next);
                 self.model.next += 1;
-                let (slot, content) = (turn.slot(), Content::Pattern(common.tag()));
-                if let Work::Host(host) = turn.work() {
-                    let work = move |lent: S::Host<'_>| {
-                        visit::<S>(lent, None, Some(content), true);
-                    };
-                    host.run(work).unwrap();
-                }
+                let (slot, tag) = (turn.slot(), common.tag());
+                let content = match turn.work() {
+                    Work::Host(host) => {
+                        let content = Content::Pattern(tag);
+                        let work = move |lent: S::Host<'_>| {
+                            visit::<S>(lent, None, Some(content), true);
+                        };
+                        host.run(work).unwrap();
+                        content
+                    }
+                    Work::Inline(work) => {
+                        common.checks.record(&work, None, Some(Content::Flat(tag)));
+                        Content::Flat(tag)
+                    }
+                    _ => unreachable!("no other backend is opened"),
+                };
                 self.contents[slot] = Some(content);
                 sender.send((turn.finish().unwrap(), content)).unwrap();
                 self.model.taken += 1;

@@ -26,7 +26,7 @@ const SHORT: Duration = Duration::from_millis(700);
 /// An exchange whose type a case does not know.
 pub(crate) trait AnyRing: Send {
     fn step(&mut self, op: RingOp);
-    /// A closure that panics. False if no turn is open.
+    /// A closure that panics. False if no turn is open, or its work is recorded.
     fn fail(&mut self) -> bool;
     /// Takes exchange and turns out, to be dropped anywhere; they count as gone.
     fn take(&mut self) -> Box<dyn Any + Send>;
@@ -161,7 +161,17 @@ impl<S: Shape, D: Way> Ring<S, D> {
         let (before, tag) = (self.contents[slot], self.common.tag());
         let after = write.then_some(Content::Pattern(tag));
         let faults = Arc::clone(&self.common.faults);
-        let Work::Host(host) = turn.work() else { unreachable!("the CPU backend") };
+        let host = match turn.work() {
+            Work::Host(host) => host,
+            Work::Inline(work) => {
+                let after = write.then_some(Content::Flat(tag));
+                self.common.checks.record(&work, before, after);
+                self.contents[slot] = after.or(before);
+                self.common.count("recordings");
+                return;
+            }
+            _ => unreachable!("no other backend is opened"),
+        };
         let ran = host.run(move |lent| {
             let difference = visit::<S>(lent, before, after, slow);
             if let Some(difference) = difference {
@@ -248,6 +258,27 @@ impl<S: Shape, D: Way> Ring<S, D> {
         self.common.count("frames seen");
     }
 
+    fn ask_computed(&self, which: u8, wait: bool) {
+        let count = self.render.len().max(1);
+        let Some(turn) = self.render.values().nth(usize::from(which) % count) else { return };
+        let Some(point) = D::computed(turn) else { return };
+        let reached = if wait { point.wait(Rig::LONG).map(|()| true) } else { point.is_reached() };
+        match reached {
+            Ok(reached) => assert!(!reached || point.is_reached().unwrap(), "what was reached is not any more"),
+            Err(error) => assert!(self.side.has_failed(), "{error}"),
+        }
+        self.common.count("questions");
+    }
+
+    fn ask_rendered(&self) {
+        let Some(Flight { own, point: Some(point), .. }) = self.flights.back() else { return };
+        if point.is_reached().unwrap() {
+            // Both are signalled by one submission.
+            self.own.0.wait(*own, Rig::LONG).unwrap();
+        }
+        self.common.count("questions");
+    }
+
     pub(crate) fn wait_for_all(&mut self) {
         while !self.flights.is_empty() {
             self.wait_oldest();
@@ -268,6 +299,8 @@ impl<S: Shape, D: Way> AnyRing for Ring<S, D> {
                 self.forget(turn);
             }
             RingOp::Wait => self.wait_oldest(),
+            RingOp::AskComputed { which, wait } => self.ask_computed(which, wait),
+            RingOp::AskRendered => self.ask_rendered(),
             RingOp::Close => self.close(),
             RingOp::Drop => drop(self.exchange.take()),
             RingOp::Replace => self.replace(),
@@ -298,7 +331,7 @@ impl<S: Shape, D: Way> AnyRing for Ring<S, D> {
     fn fail(&mut self) -> bool {
         let Some(turn) = &mut self.compute else { return false };
         let slot = turn.slot();
-        let Work::Host(host) = turn.work() else { unreachable!("the CPU backend") };
+        let Work::Host(host) = turn.work() else { return false };
         if host.run(|_| panic!("{ON_PURPOSE}")).is_ok() {
             self.contents[slot] = None;
         }
@@ -316,7 +349,7 @@ impl<S: Shape, D: Way> AnyRing for Ring<S, D> {
 
     fn run(&mut self, closure: Box<dyn FnOnce() + Send>) -> Option<Box<dyn FnOnce() + Send>> {
         let Some(turn) = self.compute.as_mut().filter(|_| !self.side.has_failed()) else { return Some(closure) };
-        let Work::Host(host) = turn.work() else { unreachable!("the CPU backend") };
+        let Work::Host(host) = turn.work() else { return Some(closure) };
         host.run(|_| closure()).unwrap();
         None
     }

@@ -1,7 +1,12 @@
 //! What exchanges share in a case: its words on the CPU, and its parts in Vulkan.
 
 use bridge::ash::vk;
-use bridge::{BufferAccess, BufferSpec, ImageAccess, ImageSpec, RenderBuffer, RenderImage, Resources};
+use bridge::{
+    BufferAccess, BufferSpec, ImageAccess, ImageSpec, KernelBuffer, KernelImage, RenderBuffer, RenderImage, Resources,
+};
+
+/// Of an image.
+const EXTENT: [u32; 2] = [17, 9];
 
 /// The words of a slot, all together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +60,9 @@ pub(crate) trait Shape: Resources + Sized {
     fn words(lent: Self::Host<'_>, visit: &mut dyn FnMut(&mut [u32]));
 
     fn parts(lent: Self::Render<'_>, parts: &mut Vec<Part>);
+
+    /// The same as work in command buffers sees it.
+    fn kernel_parts(lent: &Self::Kernel<'_>, parts: &mut Vec<Part>);
 }
 
 impl Shape for BufferSpec<u32> {
@@ -72,6 +80,12 @@ impl Shape for BufferSpec<u32> {
     fn parts(lent: RenderBuffer<'_, u32>, parts: &mut Vec<Part>) {
         parts.push(Part::Buffer { raw: lent.as_raw(), size: lent.size() });
     }
+
+    fn kernel_parts(lent: &KernelBuffer<'_, u32>, parts: &mut Vec<Part>) {
+        if let Some(raw) = lent.as_raw() {
+            parts.push(Part::Buffer { raw, size: 4 * lent.len() as u64 });
+        }
+    }
 }
 
 impl Shape for ImageSpec<u32> {
@@ -79,7 +93,7 @@ impl Shape for ImageSpec<u32> {
     const IMAGES: usize = 1;
 
     fn spec() -> Self {
-        Self::new(vk::Format::R32_UINT, [17, 9], ImageAccess::TRANSFER_READ | ImageAccess::TRANSFER_WRITE)
+        Self::new(vk::Format::R32_UINT, EXTENT, ImageAccess::TRANSFER_READ | ImageAccess::TRANSFER_WRITE)
     }
 
     fn words(mut lent: Self::Host<'_>, visit: &mut dyn FnMut(&mut [u32])) {
@@ -88,6 +102,13 @@ impl Shape for ImageSpec<u32> {
 
     fn parts(lent: RenderImage<'_>, parts: &mut Vec<Part>) {
         parts.push(Part::Image { raw: lent.as_raw(), layout: lent.layout(), extent: lent.extent() });
+    }
+
+    fn kernel_parts(lent: &KernelImage<'_, u32>, parts: &mut Vec<Part>) {
+        if let Some(image) = lent.vulkan() {
+            let extent = vk::Extent2D { width: EXTENT[0], height: EXTENT[1] };
+            parts.push(Part::Image { raw: image.as_raw(), layout: vk::ImageLayout::GENERAL, extent });
+        }
     }
 }
 
@@ -105,6 +126,10 @@ impl<S: Shape> Shape for Vec<S> {
 
     fn parts(lent: Self::Render<'_>, parts: &mut Vec<Part>) {
         lent.for_each(|one| S::parts(one, parts));
+    }
+
+    fn kernel_parts(lent: &Vec<S::Kernel<'_>>, parts: &mut Vec<Part>) {
+        lent.iter().for_each(|one| S::kernel_parts(one, parts));
     }
 }
 
@@ -124,5 +149,10 @@ impl<A: Shape, B: Shape> Shape for (A, B) {
     fn parts((a, b): Self::Render<'_>, parts: &mut Vec<Part>) {
         A::parts(a, parts);
         B::parts(b, parts);
+    }
+
+    fn kernel_parts((a, b): &Self::Kernel<'_>, parts: &mut Vec<Part>) {
+        A::kernel_parts(a, parts);
+        B::kernel_parts(b, parts);
     }
 }

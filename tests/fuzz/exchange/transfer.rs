@@ -7,6 +7,9 @@ use vk_local::{LocalBuffer, MemoryLocation};
 
 use crate::shape::Part;
 
+/// What a barrier is from or to.
+pub(crate) type Scope = (vk::PipelineStageFlags2, vk::AccessFlags2);
+
 /// Bytes of the largest slot.
 const ROOM: u64 = 16 << 10;
 
@@ -50,7 +53,7 @@ impl Transfer {
         acquire(self.raw);
         let mut offset = 0;
         for part in parts {
-            self.copy(part, offset);
+            copy(&self.device, self.raw, part, self.target.as_ref().unwrap().as_raw(), offset);
             offset += part.size();
         }
         assert!(offset <= ROOM);
@@ -60,7 +63,7 @@ impl Transfer {
                 (vk::PipelineStageFlags2::ALL_TRANSFER, vk::AccessFlags2::NONE),
                 (vk::PipelineStageFlags2::ALL_TRANSFER, vk::AccessFlags2::TRANSFER_WRITE),
             );
-            parts.iter().for_each(|part| self.fill(part, word));
+            parts.iter().for_each(|part| fill_with(&self.device, self.raw, part, word));
         }
         self.barrier(
             (vk::PipelineStageFlags2::ALL_TRANSFER, vk::AccessFlags2::TRANSFER_WRITE),
@@ -72,63 +75,8 @@ impl Transfer {
         self.raw
     }
 
-    fn barrier(
-        &self,
-        (src_stage, src_access): (vk::PipelineStageFlags2, vk::AccessFlags2),
-        (dst_stage, dst_access): (vk::PipelineStageFlags2, vk::AccessFlags2),
-    ) {
-        let barrier = [vk::MemoryBarrier2::default()
-            .src_stage_mask(src_stage)
-            .src_access_mask(src_access)
-            .dst_stage_mask(dst_stage)
-            .dst_access_mask(dst_access)];
-        let dependency = vk::DependencyInfo::default().memory_barriers(&barrier);
-        // SAFETY: recording.
-        unsafe { self.device.cmd_pipeline_barrier2(self.raw, &dependency) };
-    }
-
-    fn copy(&self, part: &Part, offset: u64) {
-        let target = self.target.as_ref().unwrap().as_raw();
-        match part {
-            Part::Buffer { raw, size } => {
-                let region = [vk::BufferCopy::default().size(*size).dst_offset(offset)];
-                // SAFETY: both ranges are inside their buffers.
-                unsafe { self.device.as_raw().cmd_copy_buffer(self.raw, *raw, target, &region) };
-            }
-            Part::Image { raw, layout, extent } => {
-                let layers = vk::ImageSubresourceLayers {
-                    aspect_mask: vk::ImageAspectFlags::COLOR,
-                    layer_count: 1,
-                    ..Default::default()
-                };
-                let region = [vk::BufferImageCopy::default()
-                    .buffer_offset(offset)
-                    .image_subresource(layers)
-                    .image_extent(vk::Extent3D { width: extent.width, height: extent.height, depth: 1 })];
-                // SAFETY: the image is in that layout between the turn's barriers; the region is the whole of it.
-                unsafe { self.device.as_raw().cmd_copy_image_to_buffer(self.raw, *raw, *layout, target, &region) };
-            }
-        }
-    }
-
-    fn fill(&self, part: &Part, word: u32) {
-        match part {
-            // SAFETY: the buffer's size is a multiple of 4.
-            Part::Buffer { raw, .. } => unsafe {
-                self.device.as_raw().cmd_fill_buffer(self.raw, *raw, 0, vk::WHOLE_SIZE, word);
-            },
-            Part::Image { raw, layout, .. } => {
-                let color = vk::ClearColorValue { uint32: [word; 4] };
-                let range = [vk::ImageSubresourceRange {
-                    aspect_mask: vk::ImageAspectFlags::COLOR,
-                    level_count: 1,
-                    layer_count: 1,
-                    ..Default::default()
-                }];
-                // SAFETY: the image is in that layout between the turn's barriers.
-                unsafe { self.device.as_raw().cmd_clear_color_image(self.raw, *raw, *layout, &color, &range) };
-            }
-        }
+    fn barrier(&self, from: Scope, to: Scope) {
+        barrier(&self.device, self.raw, from, to);
     }
 
     /// What the last frame read; its end has been waited for.
@@ -150,3 +98,66 @@ impl Drop for Transfer {
         unsafe { self.device.as_raw().destroy_command_pool(self.pool, None) };
     }
 }
+
+pub(crate) fn barrier(
+    device: &ExportDevice,
+    commands: vk::CommandBuffer,
+    (src_stage, src_access): Scope,
+    (dst_stage, dst_access): Scope,
+) {
+    let barrier = [vk::MemoryBarrier2::default()
+        .src_stage_mask(src_stage)
+        .src_access_mask(src_access)
+        .dst_stage_mask(dst_stage)
+        .dst_access_mask(dst_access)];
+    let dependency = vk::DependencyInfo::default().memory_barriers(&barrier);
+    // SAFETY: recording.
+    unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
+}
+
+/// Records a copy of all of a part to that offset of `target`, which has room for it.
+pub(crate) fn copy(device: &ExportDevice, commands: vk::CommandBuffer, part: &Part, target: vk::Buffer, offset: u64) {
+    match part {
+        Part::Buffer { raw, size } => {
+            let region = [vk::BufferCopy::default().size(*size).dst_offset(offset)];
+            // SAFETY: both ranges are inside their buffers.
+            unsafe { device.as_raw().cmd_copy_buffer(commands, *raw, target, &region) };
+        }
+        Part::Image { raw, layout, extent } => {
+            let region = [vk::BufferImageCopy::default()
+                .buffer_offset(offset)
+                .image_subresource(LAYERS)
+                .image_extent(vk::Extent3D { width: extent.width, height: extent.height, depth: 1 })];
+            // SAFETY: the image is in that layout between the turn's barriers; the region is the whole of it.
+            unsafe { device.as_raw().cmd_copy_image_to_buffer(commands, *raw, *layout, target, &region) };
+        }
+    }
+}
+
+/// Records a fill of all of a part.
+pub(crate) fn fill_with(device: &ExportDevice, commands: vk::CommandBuffer, part: &Part, word: u32) {
+    match part {
+        // SAFETY: the buffer's size is a multiple of 4.
+        Part::Buffer { raw, .. } => unsafe {
+            device.as_raw().cmd_fill_buffer(commands, *raw, 0, vk::WHOLE_SIZE, word);
+        },
+        Part::Image { raw, layout, .. } => {
+            let color = vk::ClearColorValue { uint32: [word; 4] };
+            let range = [vk::ImageSubresourceRange {
+                aspect_mask: vk::ImageAspectFlags::COLOR,
+                level_count: 1,
+                layer_count: 1,
+                ..Default::default()
+            }];
+            // SAFETY: the image is in that layout between the turn's barriers.
+            unsafe { device.as_raw().cmd_clear_color_image(commands, *raw, *layout, &color, &range) };
+        }
+    }
+}
+
+const LAYERS: vk::ImageSubresourceLayers = vk::ImageSubresourceLayers {
+    aspect_mask: vk::ImageAspectFlags::COLOR,
+    mip_level: 0,
+    base_array_layer: 0,
+    layer_count: 1,
+};

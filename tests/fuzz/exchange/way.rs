@@ -23,6 +23,9 @@ pub(crate) trait Way: Direction + Sized {
     fn submitted<S: Shape>(submitted: Self::Submitted<S>) -> Next<S, Self>;
     fn finished<S: Shape>(finished: Self::Finished<S>) -> Next<S, Self>;
 
+    /// The end of the work before a render turn, if there is any.
+    fn computed<S: Shape>(turn: &RenderTurn<S, Self>) -> Option<TimelinePoint>;
+
     /// # Safety
     /// As `LentTurn::submitted`.
     unsafe fn lent_submitted<S: Shape>(lent: LentTurn<S, Self>) -> Result<Next<S, Self>, Error>;
@@ -45,6 +48,10 @@ impl Way for ComputeFirst {
 
     fn finished<S: Shape>(turn: RenderTurn<S>) -> Next<S, Self> {
         Next::Render(turn)
+    }
+
+    fn computed<S: Shape>(turn: &RenderTurn<S>) -> Option<TimelinePoint> {
+        Some(turn.computed().clone())
     }
 
     unsafe fn lent_submitted<S: Shape>(lent: LentTurn<S>) -> Result<Next<S, Self>, Error> {
@@ -70,6 +77,10 @@ impl Way for RenderFirst {
 
     fn finished<S: Shape>(point: TimelinePoint) -> Next<S, Self> {
         Next::Done(point)
+    }
+
+    fn computed<S: Shape>(_: &RenderTurn<S, Self>) -> Option<TimelinePoint> {
+        None
     }
 
     unsafe fn lent_submitted<S: Shape>(lent: LentTurn<S, Self>) -> Result<Next<S, Self>, Error> {

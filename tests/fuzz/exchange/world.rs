@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bridge::{
-    BufferAccess, BufferSpec, ComputeFirst, ExportDevice, ImageSpec, LiveObjects, RenderFirst, SharedBuffer,
+    Backend, BufferAccess, BufferSpec, ComputeFirst, ExportDevice, ImageSpec, LiveObjects, RenderFirst, SharedBuffer,
     SharedPool, SharedPoolInfo, Work,
 };
 use bridge_fuzz::Counts;
@@ -26,6 +26,7 @@ const MOST_RINGS: usize = 4;
 
 struct World {
     common: Common,
+    backend: Backend,
     images: bool,
     side: Side,
     pool: Option<SharedPool>,
@@ -34,23 +35,25 @@ struct World {
     kept: Kept,
 }
 
-pub(crate) fn has_images(device: &ExportDevice) -> bool {
+pub(crate) fn has_images(device: &ExportDevice, backend: Backend) -> bool {
     let open = Open { shape: 0, vulkan_first: false, slots: 1, pooled: false, in_flight: None, short: false };
-    Ring::<Texels, ComputeFirst>::open(&Common::new(device), &Side::new(device), &open, None).is_ok()
+    Ring::<Texels, ComputeFirst>::open(&Common::new(device), &Side::new(device, backend), &open, None).is_ok()
 }
 
-pub(crate) fn run(device: &ExportDevice, images: bool, ops: &[Op]) -> Counts {
+pub(crate) fn run(device: &ExportDevice, backend: Backend, images: bool, ops: &[Op]) -> Counts {
     let (before, said) = (LiveObjects::now(), device.validation_messages().len());
     let common = Common::new(device);
     let mut world = World {
         common: common.clone(),
+        backend,
         images,
-        side: Side::new(device),
+        side: Side::new(device, backend),
         pool: None,
         buffers: Vec::new(),
         rings: Vec::new(),
         kept: Kept::default(),
     };
+    common.count(if backend == Backend::Inline { "cases on inline" } else { "cases on host" });
     for op in ops {
         world.step(*op);
         common.assert_no_faults();
@@ -59,6 +62,7 @@ pub(crate) fn run(device: &ExportDevice, images: bool, ops: &[Op]) -> Counts {
     let kept = world.end();
     settle(&format!("{kept:?} beyond {before}"), |now| kept.is_all(&before, now));
     common.assert_no_faults();
+    common.checks.verify(&common);
     let messages = device.validation_messages().split_off(said);
     assert!(messages.is_empty(), "the validation layer said: {messages:#?}");
     common.counts.lock().unwrap().clone()
@@ -81,7 +85,7 @@ impl World {
                     // Pools belong to one compute side.
                     self.buffers.clear();
                     self.pool = None;
-                    self.side = Side::new(&self.common.device);
+                    self.side = Side::new(&self.common.device, self.backend);
                 }
             }
             Op::Pool(op) => self.pool(op),
@@ -153,7 +157,16 @@ impl World {
         let after = Some(Content::Pattern(tag));
         let same = first.side.compute.reason() == second.side.compute.reason()
             && std::sync::Arc::ptr_eq(&first.side.failed, &second.side.failed);
-        let (Work::Host(mut host), Work::Host(mut others)) = (turn.work(), other.work()) else { return };
+        let (mut host, mut others) = match (turn.work(), other.work()) {
+            (Work::Host(host), Work::Host(others)) => (host, others),
+            (Work::Inline(from), Work::Inline(to)) if same => {
+                common.checks.copy::<Words>(&from, &to);
+                second.contents[slots[1]] = before[0];
+                self.common.count("recorded copies between turns");
+                return;
+            }
+            _ => return,
+        };
         let ran = host.run_with(&mut others, move |mine, others| {
             let found = [visit::<Words>(mine, before[0], after, true), visit::<Words>(others, before[1], after, true)];
             common.faults.lock().unwrap().extend(found.into_iter().flatten());
@@ -223,7 +236,9 @@ impl World {
                 let usage = BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE;
                 let buffer = SharedBuffer::<u32>::new_in(pool, "part", len, usage).unwrap();
                 // SAFETY: nobody else uses the buffer.
-                unsafe { buffer.host_mut() }.unwrap().fill(tag);
+                if let Some(words) = unsafe { buffer.host_mut() } {
+                    words.fill(tag);
+                }
                 self.buffers.push((buffer, tag));
                 self.common.count("pooled buffers");
             }
@@ -249,7 +264,10 @@ impl World {
 /// That nobody has written into a buffer of a pool.
 fn assert_own((buffer, tag): &(SharedBuffer<u32>, u32)) {
     // SAFETY: nobody else uses the buffer.
-    let words = unsafe { buffer.host_mut() }.unwrap();
+    let Some(words) = (unsafe { buffer.host_mut() }) else {
+        // The memory is Vulkan's alone.
+        return;
+    };
     let wrong = words.iter().position(|word| word != tag);
     assert_eq!(wrong, None, "somebody wrote into a buffer of {} words", words.len());
 }
