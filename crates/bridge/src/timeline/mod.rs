@@ -246,6 +246,9 @@ impl TimelinePoint {
 
     /// Blocks the calling thread until the point is reached, for at most `limit`.
     ///
+    /// With [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue so far is submitted first: do not call it under
+    /// a lock that the engine's [`QueueLock`](vk_export::QueueLock) takes.
+    ///
     /// The side that signals is asked, in the way that answers soonest: a CUDA signal is polled, since
     /// `vkWaitSemaphores` notices it only after milliseconds; what a queue or the CPU signals is blocked on.
     ///
@@ -255,7 +258,7 @@ impl TimelinePoint {
         self.timeline.wait_value(self.value, limit)
     }
 
-    /// The wait for this point in a `VkSubmitInfo2`, at `stages`.
+    /// The wait for this point in a `VkSubmitInfo2`, at `stages`. It submits first what [`wait`](Self::wait) does.
     pub fn wait_info(&self, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
         if let Err(error) = self.timeline.flush() {
             log_error!("{}: point {} is not on its way: {error}", self.timeline_name(), self.value);
