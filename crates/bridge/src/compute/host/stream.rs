@@ -61,6 +61,9 @@ enum Job {
 /// Jobs that fit before the queue grows.
 const QUEUE: usize = 256;
 
+/// How long a signal is tried again that the driver refuses, for want of memory for instance.
+const SIGNAL_LIMIT: Duration = Duration::from_secs(2);
+
 /// How long the thread is waited for when the last clone goes; a closure that runs on is left alone.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -207,7 +210,7 @@ impl Worker {
             }),
             // Signalled after a failure too: the frame's contents are wrong then, which the next call on the exchange
             // says, but Vulkan is not left waiting for ever.
-            Job::Signal(signal) => signal().map_err(|error| error.to_string()),
+            Job::Signal(signal) => persistently(&*signal).map_err(|error| error.to_string()),
         }
     }
 
@@ -215,6 +218,21 @@ impl Worker {
         self.lock().failure.get_or_insert_with(|| reason.clone());
         self.failed.store(true, Ordering::Release);
         log_error!("host compute thread: {reason}");
+    }
+}
+
+/// Signals, and tries again for a while where that fails: Vulkan's queue waits for it, and nobody else signals in its place.
+fn persistently(signal: &dyn Fn() -> Result<()>) -> Result<()> {
+    let (start, mut pause) = (Instant::now(), Duration::from_millis(1));
+    loop {
+        match signal() {
+            Err(error) if !error.is_device_lost() && start.elapsed() < SIGNAL_LIMIT => {
+                log_error!("host compute thread: tried again in {pause:?}: {error}");
+                thread::sleep(pause);
+                pause *= 2;
+            }
+            result => return result,
+        }
     }
 }
 

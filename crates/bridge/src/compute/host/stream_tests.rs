@@ -1,3 +1,4 @@
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc;
 
 use super::*;
@@ -106,4 +107,20 @@ fn draining_has_a_limit() {
     assert!(!stream.drain(Duration::from_millis(20)));
     release.send(()).unwrap();
     assert!(stream.drain(LONG));
+}
+
+/// Vulkan's queue waits for the signal: a call that fails for a moment must not leave it waiting for ever.
+#[test]
+fn a_signal_that_fails_is_tried_again() {
+    let stream = HostStream::new().unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let signal = move || match counted.fetch_add(1, Ordering::SeqCst) {
+        0 | 1 => Err(Error::InvalidArgument { object: "a signal".into(), reason: "no memory".into() }),
+        _ => Ok(()),
+    };
+    stream.signal(signal).unwrap();
+    assert!(stream.drain(LONG));
+    assert_eq!(calls.load(Ordering::SeqCst), 3);
+    stream.check().unwrap();
 }
