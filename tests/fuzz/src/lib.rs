@@ -25,6 +25,9 @@ const DEFAULT_SECONDS: u64 = 5;
 /// Panics with this text are part of a case, and are not printed.
 pub const ON_PURPOSE: &str = "on purpose";
 
+/// A case that takes longer is reported: something in it waited to a limit.
+const SLOW: Duration = Duration::from_secs(5);
+
 /// How long a failing case is made smaller.
 const SHRINK: Duration = Duration::from_secs(60);
 
@@ -56,6 +59,7 @@ pub fn fuzz<S: Strategy>(target: &str, strategy: &S, run: impl Fn(S::Value) -> C
     let (mut cases, counts) = (0, RefCell::new(Counts::default()));
     while cases == 0 || start.elapsed() < limit {
         let seed = first.wrapping_add(cases);
+        let begun = Instant::now();
         let outcome = runner(seed).run(strategy, |value| {
             counts.borrow_mut().merge(&run(value));
             Ok(())
@@ -64,6 +68,9 @@ pub fn fuzz<S: Strategy>(target: &str, strategy: &S, run: impl Fn(S::Value) -> C
             let again = format!("cargo xtask fuzz --target {target} --seed {seed}");
             report(&format!("{target}: case of seed {seed} failed; again with `{again}`\n{error}"));
             panic!("{target}: the case of seed {seed} failed; again with `{again}`\n{error}");
+        }
+        if begun.elapsed() > SLOW {
+            report(&format!("{target}: the case of seed {seed} took {:.0} s", begun.elapsed().as_secs_f64()));
         }
         cases += 1;
     }

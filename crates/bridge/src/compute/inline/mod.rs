@@ -107,7 +107,7 @@ pub(crate) struct InlineLink {
 
 impl InlineLink {
     pub(super) fn new(inline: &InlineCompute, computed: &Timeline) -> Self {
-        Self { stream: inline.stream.clone(), computed: computed.clone() }
+        Self { stream: inline.stream.of_exchange(), computed: computed.clone() }
     }
 
     pub(crate) fn stream(&self) -> &InlineStream {

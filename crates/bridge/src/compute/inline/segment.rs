@@ -1,7 +1,7 @@
 //! Command buffers that kernels are recorded into.
 #![allow(unsafe_code)] // Recording.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use vk_export::ash::vk;
 use vk_export::{Commands, ExportDevice, Queue};
@@ -11,17 +11,33 @@ use crate::error::Result;
 /// Something that recorded work uses, kept until the work has run.
 pub(crate) type Keep = Arc<dyn Send + Sync>;
 
+/// Why recorded work of an exchange will never run, until the exchange has said so. Cloning it gives the same one.
+#[derive(Clone, Default)]
+pub(super) struct Lost(Arc<Mutex<Option<vk_export::Error>>>);
+
+impl Lost {
+    pub(super) fn take(&self) -> Option<vk_export::Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn set(&self, error: vk_export::Error) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+}
+
 /// Kernels in a command buffer, and what they use.
 pub(super) struct Segment {
     commands: Commands,
     keep: Vec<Keep>,
+    /// Of the exchanges that have work in it, while it is recording.
+    users: Vec<Lost>,
 }
 
 impl Segment {
     /// Nothing is recorded.
     pub(super) fn new(device: &ExportDevice, queue: &Queue) -> Result<Self> {
         // SAFETY: the stream has the queue from its device.
-        Ok(Self { commands: unsafe { Commands::new(device, queue, "kernels") }?, keep: Vec::new() })
+        Ok(Self { commands: unsafe { Commands::new(device, queue, "kernels") }?, keep: Vec::new(), users: Vec::new() })
     }
 
     pub(super) fn as_raw(&self) -> vk::CommandBuffer {
@@ -37,6 +53,13 @@ impl Segment {
         self.keep.clear();
     }
 
+    /// Notes that an exchange has work in it.
+    pub(super) fn note(&mut self, user: &Lost) {
+        if !self.users.iter().any(|known| Arc::ptr_eq(&known.0, &user.0)) {
+            self.users.push(user.clone());
+        }
+    }
+
     /// Begins to record.
     ///
     /// # Safety
@@ -48,11 +71,20 @@ impl Segment {
 
     /// Ends recording.
     ///
+    /// # Errors
+    /// The failed call. The work is lost then, and every exchange that has some in it is told.
+    ///
     /// # Safety
     /// It is recording.
     pub(super) unsafe fn end(&mut self) -> Result<()> {
         // SAFETY: handed on to the caller.
-        Ok(unsafe { self.commands.end() }?)
+        let ended = unsafe { self.commands.end() };
+        for user in self.users.drain(..) {
+            if let Err(error) = &ended {
+                user.set(error.clone());
+            }
+        }
+        Ok(ended?)
     }
 }
 

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use vk_export::ash::vk;
 use vk_export::{ExportDevice, Queue, QueueKind, Semaphore, SemaphoreInfo, SemaphoreKind};
 
-use crate::compute::inline::segment::{Keep, Segment, barrier};
+use crate::compute::inline::segment::{Keep, Lost, Segment, barrier};
 use crate::error::{Error, Result};
 use crate::observe::log_error;
 
@@ -22,9 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const FEW: usize = 8;
 
 /// Work is recorded in the order of the calls, as on a CUDA stream, whichever turn it is of. It goes to the queue with the
-/// next submission of any exchange, or when somebody waits for it. Cloning it gives the same one.
+/// next submission of any exchange, or when somebody waits for it. Cloning it gives the same one, for the same exchange.
 #[derive(Clone)]
-pub(crate) struct InlineStream(Arc<Inner>);
+pub(crate) struct InlineStream(Arc<Inner>, Lost);
 
 struct Inner {
     state: Mutex<State>,
@@ -74,7 +74,13 @@ impl InlineStream {
         let info = SemaphoreInfo { name: "kernels.progress", kind: SemaphoreKind::Timeline, exportable: false };
         let progress = Arc::new(Semaphore::new(device, &info)?);
         let (state, submitting, recorder) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Ok(Self(Arc::new(Inner { state, submitting, progress, recorder, queue, device: device.clone() })))
+        let inner = Arc::new(Inner { state, submitting, progress, recorder, queue, device: device.clone() });
+        Ok(Self(inner, Lost::default()))
+    }
+
+    /// The same stream for an exchange, which is told where its own work is lost.
+    pub(super) fn of_exchange(&self) -> Self {
+        Self(Arc::clone(&self.0), Lost::default())
     }
 
     pub(crate) fn queue_kind(&self) -> QueueKind {
@@ -105,6 +111,7 @@ impl InlineStream {
             }
         };
         commands.keep(keep);
+        commands.note(&self.1);
         // Also behind what an error or a panic has left half recorded.
         let _barrier = Barrier { device: &self.0.device, commands: commands.as_raw() };
         record(commands.as_raw())
@@ -159,13 +166,20 @@ impl InlineStream {
 
     /// Ends what was recorded so far; the submission that takes it signals `value` of the timeline behind it.
     ///
+    /// # Errors
+    /// The failed call, of now or of an earlier end in which work of this exchange was lost.
+    ///
     /// # Safety
     /// `timeline` is on this device, is signalled by this stream alone with values that rise, and lives until the value is
     /// reached, the device is lost, or forever.
     pub(super) unsafe fn end(&self, timeline: vk::Semaphore, value: u64) -> Result<()> {
         self.0.check_outside()?;
         let mut state = self.0.state();
-        state.end_open()?;
+        let ended = state.end_open();
+        if let Some(error) = self.1.take() {
+            return Err(error.into());
+        }
+        ended?;
         // One submission signals a timeline once: the higher value stands for the lower.
         match state.ended.signals.iter_mut().find(|(known, _)| *known == timeline) {
             Some((_, last)) => *last = value,
@@ -350,7 +364,8 @@ impl State {
 
     fn end_open(&mut self) -> Result<()> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
-        // SAFETY: it has been recording since it was taken. On an error it is dropped, never submitted.
+        // SAFETY: it has been recording since it was taken. On an error it is dropped, never submitted, and those whose work it has
+        // are told.
         unsafe { open.end() }?;
         self.ended.commands.push(open);
         Ok(())

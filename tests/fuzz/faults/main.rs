@@ -1,0 +1,52 @@
+//! Exchanges on both backends while Vulkan calls fail at random: whatever fails, frames that are said to have crossed are whole,
+//! nothing hangs or panics, the validation layer is silent, and in the end only what is counted as leaked is alive.
+#![allow(unsafe_code, clippy::unwrap_used)] // What fails here fails the case.
+
+mod hook;
+mod lost;
+#[path = "../exchange/shape.rs"]
+#[allow(dead_code)] // For the other target.
+mod shape;
+#[path = "../exchange/transfer.rs"]
+mod transfer;
+#[path = "../exchange/way.rs"]
+#[allow(dead_code)] // For the other target.
+mod way;
+
+mod op;
+mod ring;
+mod world;
+
+use std::sync::Arc;
+
+use bridge::ash::vk;
+use bridge::vk_export::{ExportDevice, QueueLock};
+use bridge_fuzz::fuzz;
+use bridge_tests::Engine;
+
+/// The bridge's own threads do not submit, and the case has one.
+struct Lock;
+
+impl QueueLock for Lock {
+    fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
+        f();
+    }
+}
+
+#[test]
+fn faults() {
+    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used Vulkan exits.
+    let engine = Box::leak(Box::new(Engine::new(Some(hook::hook))));
+    let mut info = engine.info();
+    info.queue_lock = Some(Arc::new(Lock));
+    info.features.buffer_device_address = true;
+    // SAFETY: the engine's own handles, which live for ever, with the feature that it turns on where it can.
+    let device = unsafe { ExportDevice::adopt(info) }.unwrap();
+    lost::work_of_another_turn_is_not_lost_in_silence(&device);
+    engine.assert_silent();
+    fuzz("faults", &op::case(), |(backend, ops)| {
+        let counts = world::run(&device, backend, &ops);
+        engine.assert_silent();
+        counts
+    });
+}

@@ -1,0 +1,93 @@
+//! What a case is made of. Numbers are taken modulo what there is.
+
+use bridge::Backend;
+use bridge::ash::vk;
+use proptest::prelude::*;
+
+use crate::hook::{NAMES, Plan};
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Op {
+    Open {
+        vulkan_first: bool,
+        slots: usize,
+    },
+    On(u8, RingOp),
+    /// Recorded work copies from the turn of one exchange to that of another.
+    Copy(u8, u8),
+    /// Some call from here on fails.
+    Arm(Plan),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum RingOp {
+    Begin,
+    Work,
+    Finish,
+    SkipCompute,
+    DropCompute,
+    Submit {
+        fill: bool,
+    },
+    SkipRender,
+    DropRender,
+    /// All of a frame in a row.
+    Frame {
+        fill: bool,
+    },
+    Replace,
+    Wait,
+    Ask {
+        wait: bool,
+    },
+    Close,
+    Drop,
+}
+
+fn open() -> impl Strategy<Value = Op> {
+    (any::<bool>(), 1usize..4).prop_map(|(vulkan_first, slots)| Op::Open { vulkan_first, slots })
+}
+
+fn arm() -> impl Strategy<Value = Op> {
+    let result = prop_oneof![Just(vk::Result::ERROR_OUT_OF_HOST_MEMORY), Just(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY)];
+    // Beyond the last name, all calls count.
+    (0..NAMES.len() + 4, 0usize..8, result)
+        .prop_map(|(function, left, result)| Op::Arm(Plan { function, left, result }))
+}
+
+fn ring_op() -> impl Strategy<Value = RingOp> {
+    prop_oneof![
+        10 => Just(RingOp::Begin),
+        10 => Just(RingOp::Work),
+        8 => Just(RingOp::Finish),
+        8 => any::<bool>().prop_map(|fill| RingOp::Submit { fill }),
+        6 => any::<bool>().prop_map(|fill| RingOp::Frame { fill }),
+        4 => Just(RingOp::Wait),
+        3 => Just(RingOp::Replace),
+        2 => any::<bool>().prop_map(|wait| RingOp::Ask { wait }),
+        1 => Just(RingOp::SkipCompute),
+        1 => Just(RingOp::DropCompute),
+        1 => Just(RingOp::SkipRender),
+        1 => Just(RingOp::DropRender),
+        1 => Just(RingOp::Close),
+        1 => Just(RingOp::Drop),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => open(),
+        100 => (any::<u8>(), ring_op()).prop_map(|(ring, op)| Op::On(ring, op)),
+        8 => any::<(u8, u8)>().prop_map(|(a, b)| Op::Copy(a, b)),
+        12 => arm(),
+    ]
+}
+
+/// A whole case: its backend, and what is done.
+pub(crate) fn case() -> impl Strategy<Value = (Backend, Vec<Op>)> {
+    let backend = prop_oneof![Just(Backend::Host), Just(Backend::Inline)];
+    (backend, open(), prop::collection::vec(op(), 1..120)).prop_map(|(backend, first, mut ops)| {
+        ops.insert(0, first);
+        (backend, ops)
+    })
+}

@@ -1,0 +1,193 @@
+//! A case: a compute side and the exchanges on it.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bridge::{Backend, Compute, ComputeFirst, Error, ExportDevice, LiveObjects, QueueKind, RenderFirst};
+use bridge_fuzz::Counts;
+
+use crate::hook;
+use crate::op::Op;
+use crate::ring::{AnyRing, Ring};
+use crate::transfer::Transfer;
+
+/// How long threads of the bridge may hold what is over.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// More are not opened.
+const MOST_RINGS: usize = 3;
+
+/// What the exchanges of a case share.
+pub(crate) struct Shared {
+    device: ExportDevice,
+    compute: Compute,
+    counts: Counts,
+    idle: Vec<Transfer>,
+    /// Perhaps submitted.
+    kept: Vec<Transfer>,
+    faults: Arc<Mutex<Vec<String>>>,
+    tag: u32,
+    /// Whether any call has failed.
+    faulted: bool,
+}
+
+impl Shared {
+    pub(crate) fn count(&mut self, what: &'static str) {
+        self.counts.add(what);
+    }
+
+    pub(crate) fn side(&self) -> (ExportDevice, Compute) {
+        (self.device.clone(), self.compute.clone())
+    }
+
+    pub(crate) fn tag(&mut self) -> u32 {
+        self.tag += 1;
+        self.tag
+    }
+
+    pub(crate) fn faults(&self) -> Arc<Mutex<Vec<String>>> {
+        Arc::clone(&self.faults)
+    }
+
+    pub(crate) fn transfer(&mut self) -> Transfer {
+        self.idle.pop().unwrap_or_else(|| Transfer::new(&self.device))
+    }
+
+    pub(crate) fn give_back(&mut self, transfer: Transfer) {
+        self.idle.push(transfer);
+    }
+
+    pub(crate) fn keep(&mut self, transfer: Transfer) {
+        self.kept.push(transfer);
+    }
+
+    /// A call of that function failed.
+    pub(crate) fn note(&mut self, hit: Option<&'static str>) {
+        if let Some(name) = hit {
+            self.faulted = true;
+            self.count(name);
+        }
+    }
+
+    /// Whether the compute side is lost.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.compute.check().is_err()
+    }
+
+    /// An error other than those of a turn in the wrong place needs a failed call, now or, where another turn has recorded into the same
+    /// command buffer, before.
+    pub(crate) fn allow(&mut self, error: &Error, hit: Option<&'static str>) {
+        self.note(hook::hit());
+        let names_it = hit.is_none_or(|name| error.to_string().contains(name) || name == "vkMapMemory");
+        let before = self.faulted && error.to_string().contains("vkEndCommandBuffer");
+        assert!(
+            self.has_failed() || before || (hit.is_some() && names_it),
+            "{hit:?} failed, and the error is: {error}"
+        );
+        self.count("errors");
+    }
+}
+
+pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op]) -> Counts {
+    hook::plan(None);
+    let _ = hook::hit();
+    let before = LiveObjects::now();
+    let compute = match backend {
+        Backend::Inline => Compute::inline(device, QueueKind::Graphics),
+        backend => Compute::new(device, backend),
+    };
+    let mut shared = Shared {
+        device: device.clone(),
+        compute: compute.unwrap(),
+        counts: Counts::default(),
+        idle: Vec::new(),
+        kept: Vec::new(),
+        faults: Arc::default(),
+        tag: 0x5eed_0000,
+        faulted: false,
+    };
+    shared.count(if backend == Backend::Inline { "cases on inline" } else { "cases on host" });
+    let mut rings: Vec<Box<dyn AnyRing>> = Vec::new();
+    for op in ops {
+        step(*op, &mut rings, &mut shared);
+        shared.count("operations");
+    }
+    for ring in &mut rings {
+        ring.end(&mut shared);
+    }
+    hook::plan(None);
+    shared.note(hook::hit());
+    // SAFETY: a live queue, under its lock.
+    device.queue().with(|queue| unsafe { device.as_raw().queue_wait_idle(queue) }).unwrap().unwrap();
+    let Shared { compute, mut counts, faults, faulted, .. } = shared;
+    let failed = compute.check().is_err();
+    drop(compute);
+    settle(&before, faulted);
+    let faults = faults.lock().unwrap();
+    assert!(faults.is_empty() || failed, "closures found: {faults:#?}");
+    if faulted {
+        counts.add("cases with a failed call");
+    }
+    if failed {
+        counts.add("compute sides lost");
+    }
+    counts
+}
+
+fn step(op: Op, rings: &mut Vec<Box<dyn AnyRing>>, shared: &mut Shared) {
+    let count = rings.len().max(1);
+    match op {
+        Op::Open { vulkan_first, slots } => {
+            if let Some(done) = rings.iter().position(|ring| ring.is_done()) {
+                rings.swap_remove(done).end(shared);
+            }
+            if rings.len() >= MOST_RINGS {
+                return;
+            }
+            let opened: Option<Box<dyn AnyRing>> = if vulkan_first {
+                Ring::<RenderFirst>::open(shared, slots).map(|ring| Box::new(ring) as _)
+            } else {
+                Ring::<ComputeFirst>::open(shared, slots).map(|ring| Box::new(ring) as _)
+            };
+            if let Some(ring) = opened {
+                rings.push(ring);
+                shared.count("exchanges");
+            }
+        }
+        Op::On(ring, op) => {
+            if let Some(ring) = rings.get_mut(usize::from(ring) % count) {
+                ring.step(op, shared);
+            }
+        }
+        Op::Copy(from, to) => {
+            let (from, to) = (usize::from(from) % count, usize::from(to) % count);
+            if from == to {
+                return;
+            }
+            let source = rings.get_mut(from).and_then(|ring| ring.buffer());
+            if let (Some((source, content)), Some(ring)) = (source, rings.get_mut(to)) {
+                ring.copy_from(source, content, shared);
+            }
+        }
+        Op::Arm(plan) => hook::plan(Some(plan)),
+    }
+}
+
+/// Waits until nothing of the case is alive but what is counted as leaked; without a failed call, nothing is leaked.
+fn settle(before: &LiveObjects, faulted: bool) {
+    let start = Instant::now();
+    loop {
+        let now = LiveObjects::now();
+        let (buffers, timelines) =
+            (now.leaked_buffers - before.leaked_buffers, now.leaked_timelines - before.leaked_timelines);
+        let alive = (now.buffers - before.buffers, now.timelines - before.timelines, now.turns - before.turns);
+        // Resources that others had replaced are leaked with clones of the timelines, which are not counted as leaked.
+        let timelines_fit = alive.1 == timelines || alive.1 > timelines && buffers > 0;
+        if alive.0 == buffers && timelines_fit && alive.2 == 0 && (faulted || buffers + timelines == 0) {
+            return;
+        }
+        // The objects' own text says "on purpose", which would silence it.
+        assert!(start.elapsed() < PATIENCE, "alive are {alive:?}; as leaked are counted {:?}", (buffers, timelines));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
