@@ -150,7 +150,13 @@ impl<D: Way> Ring<D> {
     fn end_compute(&mut self, skips: bool, shared: &mut Shared) {
         let Some(turn) = self.compute.take() else { return };
         let slot = turn.slot();
-        let (ended, hit) = inside(|| if skips { turn.skip() } else { Ok(drop(turn)) });
+        let (ended, hit) = inside(|| {
+            if skips {
+                return turn.skip();
+            }
+            drop(turn);
+            Ok(())
+        });
         shared.note(hit);
         if hit.is_some() || ended.is_err() {
             self.contents[slot] = None;
