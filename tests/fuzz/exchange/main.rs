@@ -2,6 +2,7 @@
 //! what was put into it, the validation layer is silent, and in the end exactly what was leaked on purpose is alive.
 #![allow(clippy::unwrap_used)] // What fails here fails the case.
 
+mod ask;
 mod closing;
 mod common;
 mod inline;

@@ -240,11 +240,6 @@ impl<S: Shape, D: Way> Ring<S, D> {
         }
     }
 
-    pub(crate) fn forget<T>(&mut self, turn: Option<T>) {
-        self.forgotten += usize::from(turn.is_some());
-        std::mem::forget(turn);
-    }
-
     pub(crate) fn wait_oldest(&mut self) {
         let Some(Flight { own, point, transfer, expected }) = self.flights.pop_front() else { return };
         if let Some(point) = point {
@@ -256,27 +251,6 @@ impl<S: Shape, D: Way> Ring<S, D> {
         }
         self.common.idle.lock().unwrap().push(transfer);
         self.common.count("frames seen");
-    }
-
-    fn ask_computed(&self, which: u8, wait: bool) {
-        let count = self.render.len().max(1);
-        let Some(turn) = self.render.values().nth(usize::from(which) % count) else { return };
-        let Some(point) = D::computed(turn) else { return };
-        let reached = if wait { point.wait(Rig::LONG).map(|()| true) } else { point.is_reached() };
-        match reached {
-            Ok(reached) => assert!(!reached || point.is_reached().unwrap(), "what was reached is not any more"),
-            Err(error) => assert!(self.side.has_failed(), "{error}"),
-        }
-        self.common.count("questions");
-    }
-
-    fn ask_rendered(&self) {
-        let Some(Flight { own, point: Some(point), .. }) = self.flights.back() else { return };
-        if point.is_reached().unwrap() {
-            // Both are signalled by one submission.
-            self.own.0.wait(*own, Rig::LONG).unwrap();
-        }
-        self.common.count("questions");
     }
 
     pub(crate) fn wait_for_all(&mut self) {

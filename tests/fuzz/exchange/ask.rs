@@ -1,0 +1,31 @@
+//! Questions to the points of an exchange, and waits for them, while turns are open.
+#![allow(clippy::unwrap_used)] // What fails here fails the case.
+
+use bridge_tests::Rig;
+
+use crate::ring::{Flight, Ring};
+use crate::shape::Shape;
+use crate::way::Way;
+
+impl<S: Shape, D: Way> Ring<S, D> {
+    pub(crate) fn ask_computed(&self, which: u8, wait: bool) {
+        let count = self.render.len().max(1);
+        let Some(turn) = self.render.values().nth(usize::from(which) % count) else { return };
+        let Some(point) = D::computed(turn) else { return };
+        let reached = if wait { point.wait(Rig::LONG).map(|()| true) } else { point.is_reached() };
+        match reached {
+            Ok(reached) => assert!(!reached || point.is_reached().unwrap(), "what was reached is not any more"),
+            Err(error) => assert!(self.side.has_failed(), "{error}"),
+        }
+        self.common.count("questions");
+    }
+
+    pub(crate) fn ask_rendered(&self) {
+        let Some(Flight { own, point: Some(point), .. }) = self.flights.back() else { return };
+        if point.is_reached().unwrap() {
+            // Both are signalled by one submission.
+            self.own.0.wait(*own, Rig::LONG).unwrap();
+        }
+        self.common.count("questions");
+    }
+}
