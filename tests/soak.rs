@@ -86,7 +86,7 @@ fn frames(rig: &Rig, compute: &Compute) {
 }
 
 fn coming_and_going(rig: &Rig, compute: &Compute) {
-    let cycles = setting("SOAK_CYCLES", 150);
+    let cycles = setting("SOAK_CYCLES", 600);
     let alive = LiveObjects::now();
     let readback = Readback::new(rig.device(), 1024);
     let mut before = None;

@@ -6,7 +6,7 @@ use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo,
 
 use super::frames::Frames;
 use super::{Bench, Case, Rows};
-use crate::harness::frames::{FrameLoop, MOST, compare};
+use crate::harness::frames::{FrameLoop, MOST, compare, walls};
 use crate::harness::{LIMIT, Skip};
 use crate::options::Profile;
 use crate::raw::cuda::Module;
@@ -67,10 +67,10 @@ fn latency(bench: &Bench, rows: &mut Rows, kernels: usize, what: &str) -> Result
     let (inline, cuda) = sides(bench)?;
     let mut inline = ring(&inline, 1, kernels)?;
     let mut cuda = ring(&cuda, 1, kernels)?;
-    let costs = compare(&bench.profile, 1, &mut [&mut inline, &mut cuda])?;
+    let costs = walls(&bench.profile, bench.profile.rounds, &[1, 1], &mut [&mut inline, &mut cuda])?;
     let [inline, cuda] = &costs[..] else { bail!("two loops were measured") };
     let tenth = (kernels == 1).then(|| Goal::times(0.1));
-    rows.lower("wall", what, "µs", &inline.wall, &[Samples::rival(STREAM, &cuda.wall)], tenth)
+    rows.lower("wall", what, "µs", inline, &[Samples::rival(STREAM, cuda)], tenth)
 }
 
 /// The same device with both sides that run kernels.

@@ -152,7 +152,7 @@ impl Compute {
     pub fn inline(device: &ExportDevice, queue: QueueKind) -> Result<Self> {
         crate::observe::trace::init();
         let side = Sided::Inline(InlineCompute::new(device, queue)?);
-        let reason = format!("kernels are recorded into command buffers of the {queue} queue");
+        let reason = format!("CUDA kernels are recorded into command buffers of the {queue} queue");
         log_info!("computing in the Vulkan queue of {} ({reason})", device.name());
         Ok(Self(Arc::new(Inner { side, device: device.clone(), reason })))
     }

@@ -25,7 +25,7 @@ impl Counterpart {
         match self {
             Self::External => (vk::PipelineStageFlags2::NONE, vk::AccessFlags2::NONE),
             Self::Host => (vk::PipelineStageFlags2::HOST, vk::AccessFlags2::HOST_WRITE),
-            Self::Kernels => (vk::PipelineStageFlags2::COMPUTE_SHADER, vk::AccessFlags2::MEMORY_WRITE),
+            Self::Kernels => (vk::PipelineStageFlags2::COMPUTE_SHADER, vk::AccessFlags2::SHADER_WRITE),
         }
     }
 
@@ -36,7 +36,7 @@ impl Counterpart {
             Self::Host => (vk::PipelineStageFlags2::HOST, vk::AccessFlags2::HOST_READ | vk::AccessFlags2::HOST_WRITE),
             Self::Kernels => (
                 vk::PipelineStageFlags2::COMPUTE_SHADER,
-                vk::AccessFlags2::MEMORY_READ | vk::AccessFlags2::MEMORY_WRITE,
+                vk::AccessFlags2::SHADER_READ | vk::AccessFlags2::SHADER_WRITE,
             ),
         }
     }

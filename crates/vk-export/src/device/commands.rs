@@ -72,11 +72,11 @@ impl Commands {
         // SAFETY: VUID-vkResetCommandPool-commandPool-00040: its one command buffer is not pending, by this function's
         // contract.
         unsafe { device.as_raw().reset_command_pool(self.pool, vk::CommandPoolResetFlags::empty()) }
-            .map_err(device.failed("vkResetCommandPool", object))?;
+            .map_err(|result| device.failed("vkResetCommandPool", object)(result))?;
         let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
         // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: in the initial state since the reset above.
         unsafe { device.as_raw().begin_command_buffer(self.raw, &begin) }
-            .map_err(device.failed("vkBeginCommandBuffer", object))
+            .map_err(|result| device.failed("vkBeginCommandBuffer", object)(result))
     }
 
     /// Ends recording.
@@ -90,7 +90,7 @@ impl Commands {
     pub unsafe fn end(&mut self) -> Result<()> {
         // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059, by this function's contract.
         unsafe { self.device.as_raw().end_command_buffer(self.raw) }
-            .map_err(self.device.failed("vkEndCommandBuffer", &self.object))
+            .map_err(|result| self.device.failed("vkEndCommandBuffer", &self.object)(result))
     }
 
     /// The Vulkan handle, lent.

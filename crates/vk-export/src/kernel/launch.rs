@@ -65,34 +65,36 @@ fn shape([x, y, z]: [u32; 3]) -> String {
 }
 
 fn block_fault(entry: &PtxEntry, block: [u32; 3]) -> Option<String> {
-    let all = shape(block);
+    // A launch that is fine makes no text.
+    let all = || shape(block);
     if block.contains(&0) {
-        return Some(format!("a block of {all} threads has none"));
+        return Some(format!("a block of {} threads has none", all()));
     }
     let threads = block.iter().fold(1u32, |all, one| all.saturating_mul(*one));
     let within = block.iter().zip(MOST_OF_BLOCK).all(|(one, most)| *one <= most);
     if threads > MOST_THREADS || !within {
         return Some(format!(
-            "a block of {all} threads is too large; it has at most {MOST_THREADS}, and {} along x, y and z",
+            "a block of {} threads is too large; it has at most {MOST_THREADS}, and {} along x, y and z",
+            all(),
             shape(MOST_OF_BLOCK)
         ));
     }
     if let Some(required) = entry.required_block().filter(|required| *required != block) {
-        return Some(format!("it was compiled for blocks of {} threads (.reqntid), not {all}", shape(required)));
+        return Some(format!("it was compiled for blocks of {} threads (.reqntid), not {}", shape(required), all()));
     }
     let most = entry.max_threads().filter(|most| threads > *most)?;
     Some(format!("it was compiled for blocks of at most {most} threads (__launch_bounds__), not {threads}"))
 }
 
 fn grid_fault(grid: [u32; 3]) -> Option<String> {
-    let all = shape(grid);
+    let all = || shape(grid);
     if grid.contains(&0) {
-        return Some(format!("a grid of {all} blocks has none: nothing would run"));
+        return Some(format!("a grid of {} blocks has none: nothing would run", all()));
     }
     let within = grid.iter().zip(MOST_OF_GRID).all(|(one, most)| *one <= most);
     (!within).then(|| {
         let most = shape(MOST_OF_GRID);
-        format!("a grid of {all} blocks is too large, and nothing would run; it has at most {most}")
+        format!("a grid of {} blocks is too large, and nothing would run; it has at most {most}", all())
     })
 }
 

@@ -95,14 +95,14 @@ impl Segment {
 pub(super) unsafe fn barrier(
     device: &ExportDevice,
     commands: vk::CommandBuffer,
-    from: vk::PipelineStageFlags2,
-    to: vk::PipelineStageFlags2,
+    (from, from_access): (vk::PipelineStageFlags2, vk::AccessFlags2),
+    (to, to_access): (vk::PipelineStageFlags2, vk::AccessFlags2),
 ) {
     let barrier = [vk::MemoryBarrier2::default()
         .src_stage_mask(from)
-        .src_access_mask(vk::AccessFlags2::MEMORY_WRITE)
+        .src_access_mask(from_access)
         .dst_stage_mask(to)
-        .dst_access_mask(vk::AccessFlags2::MEMORY_READ | vk::AccessFlags2::MEMORY_WRITE)];
+        .dst_access_mask(to_access)];
     let dependency = vk::DependencyInfo::default().memory_barriers(&barrier);
     // SAFETY: handed on to the caller.
     unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };

@@ -147,7 +147,9 @@ impl InlineStream {
             return Ok(());
         }
         let device = &self.0.device;
-        let (kernels, transfer) = (vk::PipelineStageFlags2::COMPUTE_SHADER, vk::PipelineStageFlags2::ALL_TRANSFER);
+        let all = vk::AccessFlags2::MEMORY_READ | vk::AccessFlags2::MEMORY_WRITE;
+        let kernels = (vk::PipelineStageFlags2::COMPUTE_SHADER, all);
+        let transfer = (vk::PipelineStageFlags2::ALL_TRANSFER, all);
         let record = |commands| {
             // SAFETY: recording, outside a render pass.
             unsafe { barrier(device, commands, kernels, transfer) };
@@ -288,8 +290,9 @@ struct Barrier<'a> {
 impl Drop for Barrier<'_> {
     fn drop(&mut self) {
         let kernels = vk::PipelineStageFlags2::COMPUTE_SHADER;
+        let access = vk::AccessFlags2::SHADER_READ | vk::AccessFlags2::SHADER_WRITE;
         // SAFETY: made by `record` alone, of a command buffer that has been recording since it was taken.
-        unsafe { barrier(self.device, self.commands, kernels, kernels) };
+        unsafe { barrier(self.device, self.commands, (kernels, access), (kernels, access)) };
     }
 }
 
