@@ -11,7 +11,7 @@ pub(crate) enum Hand {
     /// Barriers: both sides reach the same memory.
     Direct(ImageHandover),
     /// Barriers and copies: the CPU reaches rows in a staging buffer, which is freed with the image.
-    Staged(Staging),
+    Staged(Box<Staging>),
 }
 
 impl Hand {

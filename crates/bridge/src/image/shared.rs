@@ -91,7 +91,7 @@ impl<T: Texel> SharedImage<T> {
         let reached = unsafe { side.share_image::<T>(device, &info, spec.layered, spec.accesses) }?;
         let Reached { image: vulkan, staging, mapping } = reached;
         let hand = match staging {
-            Some(staging) => Hand::Staged(staging),
+            Some(staging) => Hand::Staged(Box::new(staging)),
             None => Hand::Direct(ImageHandover::new(&vulkan, side.sharing().counterpart, family, spec.accesses)),
         };
         let object = Object::new(Kind::Image, name, side.name(), None);
