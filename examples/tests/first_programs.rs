@@ -95,7 +95,7 @@ fn the_sixth_says_where_its_kernels_run() {
     if LACKS.into_iter().any(|lack| error.contains(lack)) {
         return bridge_tests::skip(bridge_tests::Need::Other, error.trim());
     }
-    let in_the_queue = said.contains("compute on inline (kernels are recorded");
+    let in_the_queue = said.contains("compute on inline (CUDA kernels are recorded");
     let refused = said.lines().find(|line| line.starts_with("no CUDA kernels in the Vulkan queue here: "));
     assert_eq!(refused.is_none(), in_the_queue, "{said}");
     if let Some(refused) = refused {
