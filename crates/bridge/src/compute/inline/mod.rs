@@ -5,7 +5,9 @@
 #![allow(unsafe_code)] // Hands on contracts.
 
 pub(crate) mod image;
+mod inside;
 pub(crate) mod memory;
+mod pending;
 pub(crate) mod segment;
 pub(crate) mod stream;
 

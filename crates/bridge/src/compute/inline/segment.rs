@@ -107,3 +107,18 @@ pub(super) unsafe fn barrier(
     // SAFETY: handed on to the caller.
     unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
 }
+
+/// Records the barrier behind a piece of work, whatever becomes of that.
+pub(super) struct Barrier<'a> {
+    pub(super) device: &'a ExportDevice,
+    pub(super) commands: vk::CommandBuffer,
+}
+
+impl Drop for Barrier<'_> {
+    fn drop(&mut self) {
+        let kernels = vk::PipelineStageFlags2::COMPUTE_SHADER;
+        let access = vk::AccessFlags2::SHADER_READ | vk::AccessFlags2::SHADER_WRITE;
+        // SAFETY: the stream makes it in `record` alone, of a command buffer that has been recording since it was taken.
+        unsafe { barrier(self.device, self.commands, (kernels, access), (kernels, access)) };
+    }
+}

@@ -1,25 +1,21 @@
 //! The stream of recorded kernels: what a CUDA stream is, in command buffers of a Vulkan queue.
 #![allow(unsafe_code)] // Recording and submitting.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::thread::ThreadId;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 use vk_export::ash::vk;
 use vk_export::{ExportDevice, Queue, QueueKind, Semaphore, SemaphoreInfo, SemaphoreKind};
 
-use crate::compute::inline::segment::{Keep, Lost, Segment, barrier};
+use crate::compute::inline::inside::{Inside, Recorder};
+use crate::compute::inline::pending::{FEW, State};
+use crate::compute::inline::segment::{Barrier, Keep, Lost, Segment, barrier};
 use crate::error::{Error, Result};
 use crate::observe::log_error;
 
 /// How long dropping it waits for what still runs. The exchanges have waited before, with their own limit.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Work that needs no heap to be submitted.
-const FEW: usize = 8;
 
 /// Work is recorded in the order of the calls, as on a CUDA stream, whichever turn it is of. It goes to the queue with the
 /// next submission of any exchange, or when somebody waits for it. Cloning it gives the same one, for the same exchange.
@@ -33,32 +29,10 @@ struct Inner {
     submitting: Mutex<()>,
     /// Counts submissions that have run.
     progress: Arc<Semaphore>,
-    /// The thread that is inside of a closure of the program's, under the lock of `state`.
-    recorder: Mutex<Option<ThreadId>>,
+    /// Inside of a closure of the program's, under the lock of `state`.
+    recorder: Recorder,
     queue: QueueKind,
     device: ExportDevice,
-}
-
-#[derive(Default)]
-struct State {
-    /// Being recorded.
-    open: Option<Segment>,
-    /// Recorded, to be submitted.
-    ended: Ended,
-    /// Submitted, each with the value of `progress` at its end.
-    running: VecDeque<(u64, Segment)>,
-    idle: Vec<Segment>,
-    /// The value of `progress` that the last submission signals.
-    submitted: u64,
-    /// Ended work has been taken and is not on the queue yet: another thread is submitting it.
-    taken: bool,
-}
-
-/// Command buffers that are submitted together, and what is signalled behind them.
-#[derive(Default)]
-struct Ended {
-    commands: SmallVec<[Segment; FEW]>,
-    signals: SmallVec<[(vk::Semaphore, u64); FEW]>,
 }
 
 /// Bytes of one buffer that go to another.
@@ -73,7 +47,7 @@ impl InlineStream {
     pub(super) fn new(device: &ExportDevice, queue: QueueKind) -> Result<Self> {
         let info = SemaphoreInfo { name: "kernels.progress", kind: SemaphoreKind::Timeline, exportable: false };
         let progress = Arc::new(Semaphore::new(device, &info)?);
-        let (state, submitting, recorder) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (state, submitting, recorder) = (Mutex::default(), Mutex::default(), Recorder::default());
         let inner = Arc::new(Inner { state, submitting, progress, recorder, queue, device: device.clone() });
         Ok(Self(inner, Lost::default()))
     }
@@ -281,40 +255,9 @@ impl InlineStream {
     }
 }
 
-/// Records the barrier behind a piece of work, whatever becomes of that.
-struct Barrier<'a> {
-    device: &'a ExportDevice,
-    commands: vk::CommandBuffer,
-}
-
-impl Drop for Barrier<'_> {
-    fn drop(&mut self) {
-        let kernels = vk::PipelineStageFlags2::COMPUTE_SHADER;
-        let access = vk::AccessFlags2::SHADER_READ | vk::AccessFlags2::SHADER_WRITE;
-        // SAFETY: made by `record` alone, of a command buffer that has been recording since it was taken.
-        unsafe { barrier(self.device, self.commands, (kernels, access), (kernels, access)) };
-    }
-}
-
-/// Notes the thread that calls a closure of the program's, until it is dropped.
-struct Inside<'a>(&'a Mutex<Option<ThreadId>>);
-
-impl<'a> Inside<'a> {
-    fn enter(recorder: &'a Mutex<Option<ThreadId>>) -> Self {
-        *recorder.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current().id());
-        Self(recorder)
-    }
-}
-
-impl Drop for Inside<'_> {
-    fn drop(&mut self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
 impl Inner {
     fn is_inside(&self) -> bool {
-        *self.recorder.lock().unwrap_or_else(PoisonError::into_inner) == Some(thread::current().id())
+        self.recorder.is_current()
     }
 
     /// That the caller is not inside of a closure that records, and so does not hold the lock of `state`.
@@ -357,40 +300,6 @@ impl Inner {
         // SAFETY: new, or the submission that it was in has signalled `progress` behind it.
         unsafe { commands.begin() }?;
         Ok(commands)
-    }
-}
-
-impl State {
-    fn is_on_queue(&self) -> bool {
-        self.ended.is_empty() && !self.taken
-    }
-
-    fn end_open(&mut self) -> Result<()> {
-        let Some(mut open) = self.open.take() else { return Ok(()) };
-        // SAFETY: it has been recording since it was taken. On an error it is dropped, never submitted, and those whose work it has
-        // are told.
-        unsafe { open.end() }?;
-        self.ended.commands.push(open);
-        Ok(())
-    }
-
-    /// Before what has been ended meanwhile.
-    fn put_back(&mut self, mut first: Ended) {
-        let later = std::mem::take(&mut self.ended);
-        first.commands.extend(later.commands);
-        for (timeline, value) in later.signals {
-            match first.signals.iter_mut().find(|(known, _)| *known == timeline) {
-                Some((_, last)) => *last = value,
-                None => first.signals.push((timeline, value)),
-            }
-        }
-        self.ended = first;
-    }
-}
-
-impl Ended {
-    fn is_empty(&self) -> bool {
-        self.commands.is_empty() && self.signals.is_empty()
     }
 }
 

@@ -1,0 +1,70 @@
+//! What a stream has recorded and not seen to its end.
+#![allow(unsafe_code)] // Ends command buffers.
+
+use std::collections::VecDeque;
+
+use smallvec::SmallVec;
+use vk_export::ash::vk;
+
+use crate::compute::inline::segment::Segment;
+use crate::error::Result;
+
+/// Work that needs no heap to be submitted.
+pub(super) const FEW: usize = 8;
+
+/// Segments in the order of their states.
+#[derive(Default)]
+pub(super) struct State {
+    /// Being recorded.
+    pub(super) open: Option<Segment>,
+    /// Recorded, to be submitted.
+    pub(super) ended: Ended,
+    /// Submitted, each with the value of `progress` at its end.
+    pub(super) running: VecDeque<(u64, Segment)>,
+    pub(super) idle: Vec<Segment>,
+    /// The value of `progress` that the last submission signals.
+    pub(super) submitted: u64,
+    /// Ended work has been taken and is not on the queue yet: another thread is submitting it.
+    pub(super) taken: bool,
+}
+
+/// Command buffers that are submitted together, and what is signalled behind them.
+#[derive(Default)]
+pub(super) struct Ended {
+    pub(super) commands: SmallVec<[Segment; FEW]>,
+    pub(super) signals: SmallVec<[(vk::Semaphore, u64); FEW]>,
+}
+
+impl State {
+    pub(super) fn is_on_queue(&self) -> bool {
+        self.ended.is_empty() && !self.taken
+    }
+
+    pub(super) fn end_open(&mut self) -> Result<()> {
+        let Some(mut open) = self.open.take() else { return Ok(()) };
+        // SAFETY: it has been recording since it was taken. On an error it is dropped, never submitted, and those whose work it has
+        // are told.
+        unsafe { open.end() }?;
+        self.ended.commands.push(open);
+        Ok(())
+    }
+
+    /// Before what has been ended meanwhile.
+    pub(super) fn put_back(&mut self, mut first: Ended) {
+        let later = std::mem::take(&mut self.ended);
+        first.commands.extend(later.commands);
+        for (timeline, value) in later.signals {
+            match first.signals.iter_mut().find(|(known, _)| *known == timeline) {
+                Some((_, last)) => *last = value,
+                None => first.signals.push((timeline, value)),
+            }
+        }
+        self.ended = first;
+    }
+}
+
+impl Ended {
+    pub(super) fn is_empty(&self) -> bool {
+        self.commands.is_empty() && self.signals.is_empty()
+    }
+}
