@@ -7,6 +7,7 @@ pub(crate) mod inline;
 pub(crate) mod mapped;
 pub(crate) mod pair;
 pub(crate) mod side;
+pub(crate) mod sided;
 
 mod open;
 
@@ -21,7 +22,8 @@ use crate::compute::cuda::CudaCompute;
 use crate::compute::host::stream::HostStream;
 use crate::compute::inline::InlineCompute;
 use crate::compute::pair::DevicePair;
-use crate::compute::side::{Side, Sided};
+use crate::compute::side::Side;
+use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
 use crate::observe::{log_info, log_warn};
 use crate::timeline::Peer;

@@ -11,7 +11,7 @@ use super::ledger::First;
 use super::resources::Resources;
 use super::state::State;
 use crate::compute::host::stream::HostStream;
-use crate::compute::side::Sided;
+use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
 use crate::kernel::work::KernelWork;
 use crate::observe::live::{Alive, Kind};

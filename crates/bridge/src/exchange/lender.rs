@@ -8,7 +8,8 @@ use super::resources::{Mappings, Resources};
 use crate::compute::cuda::CudaLink;
 use crate::compute::host::HostLink;
 use crate::compute::inline::InlineLink;
-use crate::compute::side::{Link, Sided};
+use crate::compute::side::Link;
+use crate::compute::sided::Sided;
 use crate::error::Result;
 
 /// What a compute side holds of an exchange.

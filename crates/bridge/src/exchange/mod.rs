@@ -21,6 +21,7 @@ mod read_back;
 mod render_turn;
 mod replace;
 mod retired;
+mod slots;
 mod state;
 
 use std::marker::PhantomData;

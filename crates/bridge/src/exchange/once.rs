@@ -6,7 +6,8 @@ use std::time::Duration;
 use vk_export::OneTimeCommands;
 use vk_export::ash::vk;
 
-use super::{ComputeFirst, ComputeTurn, Direction, RenderFirst, RenderTurn};
+use super::direction::Protocol;
+use super::{ComputeFirst, ComputeTurn, Direction, RenderFirst, RenderTurn, SubmitInfo};
 use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
 use crate::timeline::TimelinePoint;
@@ -55,17 +56,20 @@ impl<R: Resources> RenderTurn<R, RenderFirst> {
     /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and everything that it uses
     /// lives until the commands have run: after [`Error::Timeout`] and other failed waits, forever.
     pub unsafe fn run_once(
-        self,
+        mut self,
         limit: Duration,
         record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
     ) -> Result<ComputeTurn<R, RenderFirst>> {
         // SAFETY: handed on to the caller.
         let commands = unsafe { record_frame(&self, record) }?;
-        // SAFETY: recorded between this turn's barriers; alive until the wait below has seen them end, or forever.
-        let turn = match unsafe { self.submit(&[commands.as_raw()]) } {
+        let info = SubmitInfo { commands: &[commands.as_raw()], ..SubmitInfo::default() };
+        // SAFETY: recorded between this turn's barriers; alive until the wait below has seen them end, or forever. On an
+        // error nothing was submitted.
+        let rendered = unsafe { self.enqueue(&info) }?;
+        let turn = match RenderFirst::submitted(&self.shared, self.frame, self.slot, rendered) {
             Ok(turn) => turn,
             Err(error) => {
-                // The compute side may have refused its wait after the queue has taken the commands.
+                // The compute side has refused its wait, after the queue has taken the commands.
                 std::mem::forget(commands);
                 return Err(error);
             }

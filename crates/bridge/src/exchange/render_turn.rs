@@ -166,7 +166,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
 
     /// # Safety
     /// As [`submit_with`](Self::submit_with).
-    unsafe fn enqueue(&mut self, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
+    pub(super) unsafe fn enqueue(&mut self, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
         let _order = self.shared.submitting()?;
         let value = self.shared.ledger().next_rendered(self.frame);
         let value = value.map_err(|refusal| self.shared.refused(refusal))?;

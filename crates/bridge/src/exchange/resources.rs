@@ -6,7 +6,7 @@ use vk_export::ash::vk;
 use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
 use crate::compute::inline::stream::BufferCopy;
-use crate::compute::side::Sided;
+use crate::compute::sided::Sided;
 use crate::error::Result;
 use crate::exchange::barriers::Barriers;
 
@@ -25,7 +25,7 @@ pub trait Resources: Share<Self> + Send + Sync + Sized + 'static {
     type CudaSlot: Send + Sync + 'static;
     /// What the CPU maps of a slot.
     type HostSlot: Send + Sync + 'static;
-    /// What kernels in command buffers reach of a slot.
+    /// A slot as kernels in command buffers access it.
     type InlineSlot: Send + Sync + 'static;
     /// What a compute turn lends to CUDA.
     type Cuda<'t>;

@@ -6,8 +6,8 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use vk_export::Queue;
 use vk_export::ash::vk;
-use vk_export::{Queue, QueueKind};
 
 use super::barriers::{Barriers, count_leaked};
 use super::close::Retirement;
@@ -17,7 +17,8 @@ use super::initial;
 use super::ledger::{Begun, First, Ledger, Refusal};
 use super::lender::Lender;
 use super::pace::Pace;
-use super::resources::{Mappings, Resources, SlotInfo};
+use super::resources::Resources;
+use super::slots::{barriers, check_resources, copy_stages, make_slots, queue_of};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::observe::live::{Alive, Kind};
@@ -296,64 +297,4 @@ impl<R: Resources> State<R> {
         }
         checked
     }
-}
-
-/// The queue of a kind, which the device is known to have.
-fn queue_of(compute: &Compute, kind: QueueKind) -> &Queue {
-    let device = compute.device();
-    device.queue_of(kind).unwrap_or_else(|| device.queue())
-}
-
-/// Checks a description against the queue without making anything; gives the stages at which Vulkan uses it.
-fn check_resources<R: Resources>(
-    compute: &Compute,
-    name: &str,
-    queue: QueueKind,
-    resources: &R,
-) -> Result<vk::PipelineStageFlags2> {
-    let invalid =
-        |reason: &str| Error::InvalidArgument { object: format!("exchange \"{name}\""), reason: reason.to_owned() };
-    let stages = resources.stages();
-    if stages.is_empty() {
-        return Err(invalid("it shares nothing that Vulkan uses; give it at least one buffer or image"));
-    }
-    resources.check()?;
-    let device = compute.device();
-    if device.queue_of(queue).is_none() {
-        return Err(invalid(&format!("{} has no {queue} queue; use the main one", device.name())));
-    }
-    compute.side().check_queue(queue, name)?;
-    let foreign = queue.stages().map(|allowed| stages & !allowed).filter(|stages| !stages.is_empty());
-    if let Some(stages) = foreign {
-        return Err(invalid(&format!("a {queue} queue has no {stages:?}; use the main queue or other accesses")));
-    }
-    Ok(stages)
-}
-
-/// The stages of the copies that are part of the hand-over.
-fn copy_stages(slots: &[Barriers]) -> vk::PipelineStageFlags2 {
-    slots.iter().fold(vk::PipelineStageFlags2::NONE, |all, slot| all | slot.copy_stages())
-}
-
-/// Slots, and their mappings on the compute side.
-type MadeSlots<R> = (Box<[<R as Resources>::Slot]>, Vec<Mappings<R>>);
-
-/// Makes `count` slots. Where one fails, those before it are freed; nothing has used them.
-fn make_slots<R: Resources>(core: &Core, count: usize, resources: &R) -> Result<MadeSlots<R>> {
-    let family = queue_of(&core.compute, core.queue).family();
-    let (mut slots, mut mapped) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    for index in 0..count {
-        let info = SlotInfo { compute: &core.compute, exchange: &core.name, index, family, pool: core.pool.as_ref() };
-        let (slot, mapping) = resources.create(&info)?;
-        slots.push(slot);
-        mapped.push(mapping);
-    }
-    Ok((slots.into(), mapped))
-}
-
-/// Of all resources of a slot.
-fn barriers<R: Resources>(slot: &R::Slot) -> Barriers {
-    let mut barriers = Barriers::default();
-    R::add_barriers(slot, &mut barriers);
-    barriers
 }

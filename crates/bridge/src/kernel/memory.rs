@@ -1,4 +1,4 @@
-//! Device memory of the program's own, for kernels alone.
+//! Device memory that only kernels access.
 #![allow(unsafe_code)] // Copies.
 
 use std::marker::PhantomData;
@@ -14,14 +14,14 @@ use vk_export::{
 };
 
 use crate::compute::Compute;
-use crate::compute::inline::segment::Keep;
-use crate::compute::side::Sided;
+use crate::compute::inline::segment::{Keep, barrier};
+use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
 
 /// How long the copy of the first contents may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Device memory that kernels keep their state in, on the compute side where they run; Vulkan's commands do not see it.
+/// Device memory for the state of kernels. Vulkan commands do not access it.
 ///
 /// It is made by [`Compute::kernel_memory`], and an argument as `&memory`. A launch keeps its arguments: dropping the memory while
 /// kernels use it is fine. It is for exchanges of the [`Compute`] that it was made with. The host does not read it: a kernel writes
@@ -101,14 +101,11 @@ impl Compute {
             let region = [vk::BufferCopy::default().size(size)];
             // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both have `size` bytes; the usages are those of a copy.
             unsafe { device.as_raw().cmd_copy_buffer(commands, from.as_raw(), to.as_raw(), &region) };
-            let barrier = [vk::MemoryBarrier2::default()
-                .src_stage_mask(vk::PipelineStageFlags2::ALL_TRANSFER)
-                .src_access_mask(vk::AccessFlags2::TRANSFER_WRITE)
-                .dst_stage_mask(vk::PipelineStageFlags2::COMPUTE_SHADER)
-                .dst_access_mask(vk::AccessFlags2::MEMORY_READ | vk::AccessFlags2::MEMORY_WRITE)];
-            let dependency = vk::DependencyInfo::default().memory_barriers(&barrier);
+            let copied = (vk::PipelineStageFlags2::ALL_TRANSFER, vk::AccessFlags2::TRANSFER_WRITE);
+            let shader = vk::AccessFlags2::SHADER_READ | vk::AccessFlags2::SHADER_WRITE;
+            let kernels = (vk::PipelineStageFlags2::COMPUTE_SHADER, shader);
             // SAFETY: recording, outside a render pass; the kernels come later on the same queue.
-            unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
+            unsafe { barrier(device, commands, copied, kernels) };
         };
         // SAFETY: the queue is the device's own; the copy keeps its Valid Usage, see above.
         let commands = unsafe { OneTimeCommands::record(device, queue, name, copy) }?;
@@ -125,7 +122,8 @@ impl Compute {
     }
 }
 
-/// Submits and waits. An error of its own means that nothing was submitted; the wait's that the commands may still run.
+/// Submits the commands and waits for them. The outer error means that nothing was submitted, the inner one that the wait failed
+/// and the commands may still be running.
 fn run(device: &ExportDevice, queue: &Queue, commands: &OneTimeCommands) -> Result<vk_export::Result<()>> {
     let info = SemaphoreInfo { name: "upload", kind: SemaphoreKind::Timeline, exportable: false };
     let done = Semaphore::new(device, &info)?;

@@ -9,7 +9,7 @@ use vk_export::{Ptx, PtxEntry};
 
 use crate::compute::Compute;
 use crate::compute::inline::segment::Keep;
-use crate::compute::side::Sided;
+use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
 
 /// CUDA kernels in PTX form, loaded by [`Compute::load`] for the side that the [`Compute`] is. Cloning it gives the same one.

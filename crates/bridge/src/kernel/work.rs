@@ -44,7 +44,7 @@ impl<'t, R: Resources> KernelWork<'t, R> {
         Self { resources, target: Target::Queue(stream) }
     }
 
-    /// Launches a kernel behind the work before. Does not wait.
+    /// Launches a kernel after the work enqueued so far. Does not block.
     ///
     /// `args` is a tuple in the order of the kernel's parameters: numbers, [`Pod`](bytemuck::Pod) structures, and what
     /// [`resources`](Self::resources) and [`Compute::kernel_memory`](crate::Compute::kernel_memory) give, see [`KernelArg`].
@@ -93,15 +93,14 @@ impl<'t, R: Resources> KernelWork<'t, R> {
             (Target::Queue(stream), Function::Queue(function))
                 if function.module().device().is_same(stream.device()) =>
             {
-                function.check(config, packed.bytes.len()).map_err(|error| match error {
-                    vk_export::Error::Launch { reason, .. } => launch_error(entry, reason),
-                    error => error.into(),
-                })?;
                 let keep = packed.keep.iter().cloned().chain([kernel.keep()]);
                 let record = |commands| {
                     // SAFETY: recording, outside a render pass, on the device of the kernel; the arguments were seen to be as
                     // many bytes as the kernel takes. What they mean is the caller's.
-                    Ok(unsafe { function.record(commands, config, &packed.bytes) }?)
+                    unsafe { function.record(commands, config, &packed.bytes) }.map_err(|error| match error {
+                        vk_export::Error::Launch { reason, .. } => launch_error(entry, reason),
+                        error => error.into(),
+                    })
                 };
                 // SAFETY: handed on to the caller; the kernel and its memory are kept.
                 unsafe { stream.record(keep, record) }

@@ -1,25 +1,26 @@
-//! How the CPU reaches an image: mapped itself where the driver makes it LINEAR, else through rows in a staging buffer.
+//! Images on the CPU backend: mapped if the driver supports them as LINEAR images, copied through a staging buffer otherwise.
 //!
-//! This is the one place where that is decided.
+//! The choice between the two is made here and nowhere else.
 
 use cuda_import::Texel;
 use vk_export::ash::vk;
 use vk_export::{ExportDevice, Image, ImageAccess, ImageInfo, Placement, image_support};
 
 use crate::compute::host::memory::HostImage;
-use crate::compute::side::{Reached, Sided};
+use crate::compute::side::Reached;
+use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
 use crate::image::staging::{Staging, copy_usage};
 use crate::observe::log_info;
 
-/// Makes an image and maps it, or the rows that are copied into it. `T` is the texel type of the image's format.
+/// Creates an image and maps it, or maps its staging buffer. `T` is the texel type of the image's format.
 ///
-/// A LINEAR image is mapped where the driver makes one and can do everything with it that it does with an OPTIMAL one of these
-/// usages. Everything else is OPTIMAL, on the device, and copied in the hand-over.
+/// The image is LINEAR and mapped if the device supports every format feature for it that it supports for an OPTIMAL image of these
+/// usages. Otherwise it is OPTIMAL and device-local, and the hand-over copies it from and to the staging buffer.
 ///
 /// # Errors
-/// What the driver says to the OPTIMAL image, and for a LINEAR one only what another tiling would not change: that there is no
-/// memory.
+/// Errors of creating the OPTIMAL image. An error of creating the LINEAR image is returned only if the tiling does not matter for
+/// it, as when the device is out of memory.
 pub(in crate::compute) fn share<T: Texel>(
     device: &ExportDevice,
     info: &ImageInfo<'_>,
@@ -41,7 +42,7 @@ pub(in crate::compute) fn share<T: Texel>(
     Ok(Reached { image, staging: Some(staging), mapping })
 }
 
-/// Whether [`share`] makes such an image, as far as the driver tells.
+/// Returns `true` if the driver reports support for the image in one of the two ways that [`share`] creates it.
 pub(in crate::compute) fn can_share(device: &ExportDevice, info: &ImageInfo<'_>, accesses: ImageAccess) -> bool {
     image_support(device, &linear_info(info)).is_ok() || image_support(device, &staged_info(info, accesses)).is_ok()
 }
@@ -84,8 +85,8 @@ fn staged_info<'a>(info: &ImageInfo<'a>, accesses: ImageAccess) -> ImageInfo<'a>
     }
 }
 
-/// What the driver does with OPTIMAL images of these formats and usages, and not with LINEAR ones: filtering, for one. Being
-/// made with a usage does not promise these.
+/// Format features, such as linear filtering, that OPTIMAL images of these formats and usages have and LINEAR ones lack. Support
+/// for a usage does not imply them.
 fn lost_features(device: &ExportDevice, info: &ImageInfo<'_>) -> vk::FormatFeatureFlags {
     use vk::{FormatFeatureFlags as Feature, ImageUsageFlags as Usage};
     let of_usages = [

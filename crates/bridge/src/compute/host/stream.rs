@@ -61,7 +61,7 @@ enum Job {
 /// Jobs that fit before the queue grows.
 const QUEUE: usize = 256;
 
-/// How long a signal is tried again that the driver refuses, for want of memory for instance.
+/// How long a failed signal is retried, for example when the driver is out of memory.
 const SIGNAL_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long the thread is waited for when the last clone goes; a closure that runs on is left alone.

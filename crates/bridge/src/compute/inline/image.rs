@@ -1,4 +1,4 @@
-//! What kernels in command buffers reach of Vulkan's images.
+//! Vulkan images as kernels in command buffers access them: by the handles of image views.
 
 use std::marker::PhantomData;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// changes from frame to frame is a fault of the program's.
 const MOST: usize = 256;
 
-/// An image by the handles of its views, each made once.
+/// The view handles of an image, each created on first use.
 #[derive(Debug)]
 pub struct InlineImage<T> {
     made: Mutex<Made>,

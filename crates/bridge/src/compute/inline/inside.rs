@@ -1,21 +1,21 @@
-//! Which thread is inside of a closure of the program's.
+//! Detects calls from inside a user closure that records commands.
 
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::thread::ThreadId;
 
-/// The thread that is inside of a closure of the program's, if any is.
+/// The thread that is running a user closure, if there is one.
 #[derive(Debug, Default)]
 pub(super) struct Recorder(Mutex<Option<ThreadId>>);
 
 impl Recorder {
-    /// Whether it is the caller.
+    /// Returns `true` if the calling thread is running the closure.
     pub(super) fn is_current(&self) -> bool {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) == Some(thread::current().id())
     }
 }
 
-/// Notes the thread that calls a closure of the program's, until it is dropped.
+/// Marks the calling thread as running a user closure until the guard is dropped.
 pub(super) struct Inside<'a>(&'a Recorder);
 
 impl<'a> Inside<'a> {

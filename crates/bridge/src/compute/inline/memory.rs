@@ -1,4 +1,4 @@
-//! What kernels in command buffers reach of Vulkan's buffers and images.
+//! Vulkan buffers as kernels in command buffers access them: by device address.
 
 use std::marker::PhantomData;
 

@@ -1,4 +1,4 @@
-//! What a stream has recorded and not seen to its end.
+//! The work of an inline stream that has not completed: being recorded, recorded, or submitted.
 #![allow(unsafe_code)] // Ends command buffers.
 
 use std::collections::VecDeque;
@@ -9,10 +9,10 @@ use vk_export::ash::vk;
 use crate::compute::inline::segment::Segment;
 use crate::error::Result;
 
-/// Work that needs no heap to be submitted.
+/// Number of command buffers and signals that are submitted without a heap allocation.
 pub(super) const FEW: usize = 8;
 
-/// Segments in the order of their states.
+/// The segments of a stream, by state.
 #[derive(Default)]
 pub(super) struct State {
     /// Being recorded.
@@ -49,7 +49,7 @@ impl State {
         Ok(())
     }
 
-    /// Before what has been ended meanwhile.
+    /// Returns work whose submission failed to the front of the queue.
     pub(super) fn put_back(&mut self, mut first: Ended) {
         let later = std::mem::take(&mut self.ended);
         first.commands.extend(later.commands);

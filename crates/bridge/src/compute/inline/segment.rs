@@ -8,7 +8,7 @@ use vk_export::{Commands, ExportDevice, Queue};
 
 use crate::error::Result;
 
-/// Something that recorded work uses, kept until the work has run.
+/// An object that recorded work uses, kept alive until the work has completed.
 pub(crate) type Keep = Arc<dyn Send + Sync>;
 
 /// Why recorded work of an exchange will never run, until the exchange has said so. Cloning it gives the same one.
@@ -48,7 +48,7 @@ impl Segment {
         self.keep.extend(used);
     }
 
-    /// Lets go of what the commands use, which have run.
+    /// Drops the objects that the commands used. Called once the commands have completed.
     pub(super) fn forget_kept(&mut self) {
         self.keep.clear();
     }
@@ -92,7 +92,7 @@ impl Segment {
 ///
 /// # Safety
 /// `commands` is recording on `device`, outside a render pass, for a queue that has the stages.
-pub(super) unsafe fn barrier(
+pub(crate) unsafe fn barrier(
     device: &ExportDevice,
     commands: vk::CommandBuffer,
     (from, from_access): (vk::PipelineStageFlags2, vk::AccessFlags2),
@@ -108,7 +108,7 @@ pub(super) unsafe fn barrier(
     unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
 }
 
-/// Records the barrier behind a piece of work, whatever becomes of that.
+/// Records a barrier after a piece of work when dropped, even if recording the work fails or panics.
 pub(super) struct Barrier<'a> {
     pub(super) device: &'a ExportDevice,
     pub(super) commands: vk::CommandBuffer,

@@ -1,4 +1,4 @@
-//! The stream of recorded kernels: what a CUDA stream is, in command buffers of a Vulkan queue.
+//! A stream of kernels in command buffers of a Vulkan queue: the counterpart of a CUDA stream.
 #![allow(unsafe_code)] // Recording and submitting.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,22 +14,24 @@ use crate::compute::inline::segment::{Barrier, Keep, Lost, Segment, barrier};
 use crate::error::{Error, Result};
 use crate::observe::log_error;
 
-/// How long dropping it waits for what still runs. The exchanges have waited before, with their own limit.
+/// How long dropping the stream waits for running work. Exchanges have already waited by then, each with its own limit.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Work is recorded in the order of the calls, as on a CUDA stream, whichever turn it is of. It goes to the queue with the
-/// next submission of any exchange, or when somebody waits for it. Cloning it gives the same one, for the same exchange.
+/// An ordered stream of recorded work.
+///
+/// Work runs in the order of the calls, as on a CUDA stream, regardless of the turn that it belongs to. It is submitted with the
+/// next submission of any exchange, or when a caller waits for it. Clones share the stream and the exchange.
 #[derive(Clone)]
 pub(crate) struct InlineStream(Arc<Inner>, Lost);
 
 struct Inner {
     state: Mutex<State>,
-    /// Held while work is submitted, so that it arrives in its order. Never under the lock of `state`: the engine's queue lock is
-    /// called meanwhile.
+    /// Held during a submission, so that submissions keep their order. It is never taken while `state` is locked, since the
+    /// submission calls the engine's queue lock.
     submitting: Mutex<()>,
     /// Counts submissions that have run.
     progress: Arc<Semaphore>,
-    /// Inside of a closure of the program's, under the lock of `state`.
+    /// The thread that runs a user closure with `state` locked.
     recorder: Recorder,
     queue: QueueKind,
     device: ExportDevice,

@@ -1,0 +1,70 @@
+//! Making the slots of an exchange.
+
+use vk_export::ash::vk;
+use vk_export::{Queue, QueueKind};
+
+use super::barriers::Barriers;
+use super::core::Core;
+use super::resources::{Mappings, Resources, SlotInfo};
+use crate::compute::Compute;
+use crate::error::{Error, Result};
+
+/// The queue of a kind, which the device is known to have.
+pub(super) fn queue_of(compute: &Compute, kind: QueueKind) -> &Queue {
+    let device = compute.device();
+    device.queue_of(kind).unwrap_or_else(|| device.queue())
+}
+
+/// Checks a description against the queue without making anything; gives the stages at which Vulkan uses it.
+pub(super) fn check_resources<R: Resources>(
+    compute: &Compute,
+    name: &str,
+    queue: QueueKind,
+    resources: &R,
+) -> Result<vk::PipelineStageFlags2> {
+    let invalid =
+        |reason: &str| Error::InvalidArgument { object: format!("exchange \"{name}\""), reason: reason.to_owned() };
+    let stages = resources.stages();
+    if stages.is_empty() {
+        return Err(invalid("it shares nothing that Vulkan uses; give it at least one buffer or image"));
+    }
+    resources.check()?;
+    let device = compute.device();
+    if device.queue_of(queue).is_none() {
+        return Err(invalid(&format!("{} has no {queue} queue; use the main one", device.name())));
+    }
+    compute.side().check_queue(queue, name)?;
+    let foreign = queue.stages().map(|allowed| stages & !allowed).filter(|stages| !stages.is_empty());
+    if let Some(stages) = foreign {
+        return Err(invalid(&format!("a {queue} queue has no {stages:?}; use the main queue or other accesses")));
+    }
+    Ok(stages)
+}
+
+/// The stages of the copies that are part of the hand-over.
+pub(super) fn copy_stages(slots: &[Barriers]) -> vk::PipelineStageFlags2 {
+    slots.iter().fold(vk::PipelineStageFlags2::NONE, |all, slot| all | slot.copy_stages())
+}
+
+/// Slots, and their mappings on the compute side.
+pub(super) type MadeSlots<R> = (Box<[<R as Resources>::Slot]>, Vec<Mappings<R>>);
+
+/// Makes `count` slots. Where one fails, those before it are freed; nothing has used them.
+pub(super) fn make_slots<R: Resources>(core: &Core, count: usize, resources: &R) -> Result<MadeSlots<R>> {
+    let family = queue_of(&core.compute, core.queue).family();
+    let (mut slots, mut mapped) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    for index in 0..count {
+        let info = SlotInfo { compute: &core.compute, exchange: &core.name, index, family, pool: core.pool.as_ref() };
+        let (slot, mapping) = resources.create(&info)?;
+        slots.push(slot);
+        mapped.push(mapping);
+    }
+    Ok((slots.into(), mapped))
+}
+
+/// Of all resources of a slot.
+pub(super) fn barriers<R: Resources>(slot: &R::Slot) -> Barriers {
+    let mut barriers = Barriers::default();
+    R::add_barriers(slot, &mut barriers);
+    barriers
+}
