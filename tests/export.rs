@@ -45,6 +45,7 @@ fn every_export_is_a_fresh_handle_with_the_same_facts() {
     assert_eq!(first.descriptor, second.descriptor);
     let descriptor = &first.descriptor;
     assert_eq!((descriptor.size, descriptor.offset), (12_345, 0));
+    assert!(descriptor.dedicated, "what is exported is dedicated, whatever the driver prefers");
     assert!(descriptor.allocation_size >= descriptor.size);
     assert_eq!(descriptor.device_uuid, rig.device().uuid());
     assert_eq!(descriptor.name, "exported");

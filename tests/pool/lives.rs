@@ -50,12 +50,14 @@ pub(crate) fn memory_comes_back(_: &Rig, compute: &Compute) {
     // Does not fit beside them, but into a block.
     let whole = make(16_384);
     assert_eq!(pool.report().blocks, 2);
-    // Larger than any block: one of its own, which goes with it.
+    // Larger than any block: memory of its own, which goes with it.
     let larger = make(1 << 20);
     let report = pool.report();
-    assert_eq!((report.blocks, report.allocated), (3, (64 << 10) * 2 + (4 << 20)));
+    assert_eq!((report.blocks, report.buffers, report.dedicated), (2, 4, 1));
+    assert_eq!(report.allocated, (64 << 10) * 2 + (4 << 20));
     drop(larger);
-    assert_eq!(pool.report().blocks, 2);
+    let report = pool.report();
+    assert_eq!((report.blocks, report.buffers, report.dedicated, report.allocated), (2, 3, 0, (64 << 10) * 2));
     drop(whole);
     assert_eq!(pool.report().blocks, 2, "one empty block stays");
     let start = place(&half).0;
@@ -70,6 +72,29 @@ pub(crate) fn memory_comes_back(_: &Rig, compute: &Compute) {
     assert_ne!(start, 0);
     drop(again);
     assert_eq!(LiveObjects::now(), before);
+}
+
+/// What a driver may compress is limited: see [`SharedPool`](bridge::SharedPool).
+pub(crate) fn large_buffers_leave_blocks_that_are_enough(_: &Rig, compute: &Compute) {
+    let pool = pool(compute, 256 << 20);
+    let make = |bytes: usize| SharedBuffer::<u32>::new_in(&pool, "hull", bytes / 4, READ).unwrap();
+    let full = [make(256 << 20), make(256 << 20)];
+    let report = pool.report();
+    assert_eq!((report.blocks, report.dedicated), (2, 0), "they fill 512 MiB of blocks");
+    let large = make(1 << 20);
+    let is_dedicated = |buffer: &SharedBuffer<u32>| buffer.vulkan().export().unwrap().descriptor.dedicated;
+    if compute.backend() == Backend::Cuda {
+        assert_eq!((pool.report().blocks, pool.report().dedicated), (2, 1));
+        assert_eq!(pool.report().allocated, (512 << 20) + (1 << 20));
+        assert!(is_dedicated(&large) && !is_dedicated(&full[0]));
+    } else {
+        assert_eq!((pool.report().blocks, pool.report().dedicated), (3, 0), "nothing compresses mapped memory");
+    }
+    let small = make((1 << 20) - 4);
+    assert_eq!(pool.report().blocks, 3, "small ones go into blocks");
+    assert_eq!(pool.report().buffers, 4);
+    drop((small, large, full));
+    assert_eq!((pool.report().buffers, pool.report().dedicated), (0, 0));
 }
 
 pub(crate) fn random_lives_keep_apart(_: &Rig, compute: &Compute) {

@@ -14,8 +14,8 @@ use bridge_tests::{Rig, on_both_backends};
 
 use frames::{no_buffer_lies_over_another, pooled_exchanges_cross_whole, threads_share_a_pool};
 use lives::{
-    a_thousand_buffers_take_few_imports, memory_comes_back, nothing_is_left_open, random_lives_keep_apart,
-    what_is_leaked_never_comes_back,
+    a_thousand_buffers_take_few_imports, large_buffers_leave_blocks_that_are_enough, memory_comes_back,
+    nothing_is_left_open, random_lives_keep_apart, what_is_leaked_never_comes_back,
 };
 use refused::what_cannot_be_is_refused_by_name;
 use reuse::{a_range_is_reused_only_after_the_last_frame, a_range_that_is_taken_too_early_is_overwritten};
@@ -25,6 +25,7 @@ on_both_backends!(
     no_buffer_lies_over_another,
     a_thousand_buffers_take_few_imports,
     memory_comes_back,
+    large_buffers_leave_blocks_that_are_enough,
     random_lives_keep_apart,
     threads_share_a_pool,
     a_range_is_reused_only_after_the_last_frame,

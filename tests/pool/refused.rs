@@ -25,7 +25,7 @@ pub(crate) fn what_cannot_be_is_refused_by_name(rig: &Rig, compute: &Compute) {
     let uncountable = error(usize::MAX, BufferAccess::VERTEX_INPUT);
     assert!(uncountable.contains("more bytes than this machine can address"), "{uncountable}");
     let too_large = error(1 << 60, BufferAccess::VERTEX_INPUT);
-    assert!(too_large.contains("brook.block") && too_large.contains(rig.device().name()), "{too_large}");
+    assert!(too_large.contains("\"fish\"") && too_large.contains(rig.device().name()), "{too_large}");
     let other_use = error(16, BufferAccess::TRANSFER_READ);
     assert!(other_use.contains("\"brook\"") && other_use.contains("TRANSFER_SRC"), "{other_use}");
 

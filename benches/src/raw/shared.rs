@@ -70,7 +70,9 @@ impl SharedBuffer {
         // SAFETY: a live buffer of this device.
         unsafe { raw.get_buffer_memory_requirements2(&question, &mut requirements) };
         let requirements = requirements.memory_requirements;
-        let own = dedicated.prefers_dedicated_allocation | dedicated.requires_dedicated_allocation != 0;
+        // What is exported is dedicated, as the bridge makes it.
+        let asks = dedicated.prefers_dedicated_allocation | dedicated.requires_dedicated_allocation;
+        let own = cuda.is_some() || asks != 0;
         let wanted = match cuda {
             Some(_) => vk::MemoryPropertyFlags::DEVICE_LOCAL,
             None => vk::MemoryPropertyFlags::HOST_VISIBLE | vk::MemoryPropertyFlags::HOST_COHERENT,

@@ -9,7 +9,7 @@ use cuda_import::{DeviceViewMut, MappedBuffer};
 use vk_export::ash::vk;
 use vk_export::{Buffer, BufferAccess, BufferInfo, Handover};
 
-use crate::buffer::pool::{PoolRange, SharedPool};
+use crate::buffer::pool::{Place, SharedPool};
 use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
@@ -41,7 +41,7 @@ pub struct VulkanBuffer {
     // Field order is drop order: in a pool, the bytes are free for others once the buffer is gone.
     vulkan: Buffer,
     object: Object,
-    _range: Option<PoolRange>,
+    _place: Option<Place>,
     handover: Handover,
     len: usize,
 }
@@ -91,25 +91,30 @@ impl<T: Pod> SharedBuffer<T> {
         let size = size_in_bytes::<T>(len, &object)?;
         compute.device().check_stages(family, accesses.stages, accesses.access, &object)?;
         let (side, sharing) = (compute.side(), compute.side().sharing());
-        let (vulkan, mapping, range) = match pool {
+        let place = match pool {
             Some(pool) => {
                 pool.check(compute, accesses, &object)?;
-                let range = pool.take(size, align_of::<T>() as u64)?;
+                Some(pool.take(size, align_of::<T>() as u64)?)
+            }
+            None => None,
+        };
+        let (vulkan, mapping) = match &place {
+            Some(Place::Block(range)) => {
                 let vulkan = Buffer::new_in(range.block(), name, range.offset(), size)?;
                 let mapping = range.map(&vulkan, len)?;
-                (vulkan, mapping, Some(range))
+                (vulkan, mapping)
             }
-            None => {
+            Some(Place::Own { .. }) | None => {
                 let usage = accesses.usage | sharing.buffer_usage;
                 let info = BufferInfo { name, size, usage, placement: sharing.placement };
                 let vulkan = Buffer::new(compute.device(), &info)?;
                 let mapping = side.map_buffer(&vulkan, len)?;
-                (vulkan, mapping, None)
+                (vulkan, mapping)
             }
         };
         let handover = Handover::new(&vulkan, sharing.counterpart, family, accesses);
         let object = Object::new(Kind::Buffer, name, side.name(), Some(size));
-        let vulkan = Arc::new(VulkanBuffer { vulkan, object, _range: range, handover, len });
+        let vulkan = Arc::new(VulkanBuffer { vulkan, object, _place: place, handover, len });
         Ok(Self { mapping: mapping.tie(&vulkan), vulkan })
     }
 

@@ -20,8 +20,7 @@ use crate::handle::MemoryHandle;
 use crate::handle::handle_type::HandleType;
 use crate::handle::os::Exporter;
 use crate::memory::block::Block;
-use crate::memory::{Memory, Request, Resource};
-use crate::memory::{MemoryDescriptor, Placement};
+use crate::memory::{Memory, MemoryDescriptor, Placement, Request, Resource, is_dedicated};
 
 /// What a shared buffer is to be.
 #[derive(Debug, Clone, Copy, Default)]
@@ -101,16 +100,17 @@ impl Buffer {
         let object = format!("buffer \"{}\"", info.name);
         check(device, info.size, info.usage, &object)?;
         warn_of_range(device, info.size, info.usage, &object);
-        let (mut handle_type, mut dedicated_only, mut shared) = (None, false, None);
+        let (mut handle_type, mut shared) = (None, None);
         if info.placement == Placement::Exportable {
             device.check_can_export(MEMORY_EXTENSION)?;
-            let (of_type, only) = ask(device, info.usage, &object)?;
+            let (of_type, _) = ask(device, info.usage, &object)?;
             shared = Some(exporter(of_type, &object)?);
-            (handle_type, dedicated_only) = (Some(of_type), only);
+            handle_type = Some(of_type);
         }
         let raw = RawBuffer::create(device, info.size, info.usage, handle_type, &object)?;
         let requirements = raw.requirements();
-        let dedicated = dedicated_only || requirements.requires_dedicated || requirements.prefers_dedicated;
+        let dedicated =
+            is_dedicated(shared.is_some(), requirements.requires_dedicated || requirements.prefers_dedicated);
         let request = Request {
             name: info.name,
             requirements: requirements.memory,

@@ -24,8 +24,7 @@ use crate::image::format::aspects;
 use crate::image::info::level_extent;
 use crate::image::info::{ImageInfo, ImageKind};
 use crate::image::support::image_support;
-use crate::memory::Placement;
-use crate::memory::{Memory, Request, Resource};
+use crate::memory::{Memory, Placement, Request, Resource, is_dedicated};
 
 /// An image in memory of its own that is shared with another API or with the host.
 ///
@@ -117,7 +116,7 @@ impl Image {
         let raw =
             unsafe { device.as_raw().create_image(&create, None) }.map_err(device.failed("vkCreateImage", &object))?;
 
-        let memory = match allocate(device, info, raw, support.dedicated_only, exporter) {
+        let memory = match allocate(device, info, raw, exporter) {
             Ok(memory) => memory,
             Err(error) => {
                 // SAFETY: `raw` was just made, nothing uses it.
@@ -310,26 +309,21 @@ impl Drop for Image {
     }
 }
 
-fn allocate(
-    device: &ExportDevice,
-    info: &ImageInfo<'_>,
-    raw: vk::Image,
-    dedicated_only: bool,
-    exporter: Option<Exporter>,
-) -> Result<Memory> {
+fn allocate(device: &ExportDevice, info: &ImageInfo<'_>, raw: vk::Image, exporter: Option<Exporter>) -> Result<Memory> {
     let mut dedicated = vk::MemoryDedicatedRequirements::default();
     let mut requirements = vk::MemoryRequirements2::default().push_next(&mut dedicated);
     let question = vk::ImageMemoryRequirementsInfo2::default().image(raw);
     // SAFETY: VUID-VkImageMemoryRequirementsInfo2-image-parameter: a live image of this device, not disjoint.
     unsafe { device.as_raw().get_image_memory_requirements2(&question, &mut requirements) };
     let requirements = requirements.memory_requirements;
-    let wants_own = dedicated.requires_dedicated_allocation | dedicated.prefers_dedicated_allocation;
+    let asks = dedicated.requires_dedicated_allocation | dedicated.prefers_dedicated_allocation;
+    let dedicated = is_dedicated(exporter.is_some(), asks != 0);
     Memory::allocate(
         device,
         Request {
             name: info.name,
             requirements,
-            dedicated_to: (dedicated_only || wants_own != 0).then_some(Resource::Image(raw)),
+            dedicated_to: dedicated.then_some(Resource::Image(raw)),
             device_address: false,
             placement: info.placement,
             exporter,

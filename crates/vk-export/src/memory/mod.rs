@@ -58,12 +58,20 @@ pub struct MemoryDescriptor {
 pub(crate) struct Request<'a> {
     pub(crate) name: &'a str,
     pub(crate) requirements: vk::MemoryRequirements,
-    /// The resource, when the driver or the export wants an allocation of its own for it.
+    /// The resource, where [`is_dedicated`] says so.
     pub(crate) dedicated_to: Option<Resource>,
     pub(crate) device_address: bool,
     pub(crate) placement: Placement,
     /// With [`Placement::Exportable`] and no other.
     pub(crate) exporter: Option<Exporter>,
+}
+
+/// Whether a resource's allocation is dedicated to it: wherever it is exported, and where the driver `asks` for it.
+///
+/// NVIDIA's driver asks for it with large resources only, and compresses exportable memory that is not dedicated: on an
+/// H100, CUDA reads 4 GiB of that at random at a sixth of the speed of its own memory, and takes twice as long to import it.
+pub(crate) fn is_dedicated(exported: bool, asks: bool) -> bool {
+    exported || asks
 }
 
 /// What an allocation can be dedicated to.

@@ -1,12 +1,13 @@
 //! Many shared buffers in few allocations.
 
+mod own;
 mod ranges;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytemuck::Pod;
 use vk_export::ash::vk;
-use vk_export::{Block, BlockInfo, Buffer, BufferAccess};
+use vk_export::{Block, BlockInfo, Buffer, BufferAccess, Placement};
 
 use crate::compute::Compute;
 use crate::compute::mapped::Mapped;
@@ -15,15 +16,21 @@ use crate::error::{Error, Result};
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
 use crate::observe::trace;
+use own::{OwnMemory, OwnTotal};
 use ranges::{LARGEST, Ranges, Taken, UNIT, padded};
 
-/// A smaller block would hold a few buffers only.
+/// A smaller block would hold few buffers.
 const SMALLEST: u64 = 64 << 10;
 
-/// How a pool is to be.
+/// Bytes of exportable blocks from which on buffers of [`LARGE`] and more get dedicated memory instead of one more block.
+const ENOUGH: u64 = 512 << 20;
+/// See [`ENOUGH`]: where an import of its own is worth it.
+const LARGE: u64 = 1 << 20;
+
+/// Configuration of a [`SharedPool`].
 #[derive(Debug, Clone, Copy)]
 pub struct SharedPoolInfo<'a> {
-    /// Its name, in errors, traces and GPU debuggers. Default: "pool".
+    /// Name, in errors, traces and GPU debuggers. Default: "pool".
     pub name: &'a str,
     /// Bytes of one block, rounded up to a power of two and to 64 KiB; not zero. Default: 64 MiB.
     pub block_size: u64,
@@ -50,9 +57,15 @@ impl Default for SharedPoolInfo<'_> {
 ///
 /// It is given to an exchange in [`ExchangeInfo::pool`](crate::ExchangeInfo::pool), or to
 /// [`SharedBuffer::new_in`](crate::SharedBuffer::new_in). A buffer starts at a multiple of 256 bytes, and of what Vulkan and
-/// its elements want, and no two that are alive share a byte. The pool grows by a block where none has room; a buffer
-/// larger than a block gets one of its own. A block that empties is freed if another is empty already; one stays for what
-/// comes next. (Freeing a block on the CUDA side waits for all work of the context, as freeing an own buffer does.)
+/// its elements want, and no two that are alive share a byte. The pool grows by a block where none has room. A block that
+/// empties is freed if another is empty already; one stays for what comes next. (Freeing a block on the CUDA side waits for
+/// all work of the context, as freeing a buffer with memory of its own does.)
+///
+/// Not every buffer is part of a block. A buffer larger than a block has dedicated memory, as without a pool. So has a
+/// buffer of 1 MiB and more for which there is no room in blocks of 512 MiB in total, where blocks are exported: NVIDIA's
+/// driver compresses blocks, and beyond some GiB of them kernels that read at random places slow down to a sixth and less
+/// (dedicated memory does not; BENCHMARKS.md has the figures). [`PoolReport::dedicated`] counts these buffers, and the
+/// first is logged. Smaller buffers always go into blocks.
 ///
 /// A buffer's bytes become another's once it is dropped: an exchange drops its buffers after both sides have been seen to
 /// be done with them, and what it leaks on purpose never comes back here.
@@ -66,6 +79,7 @@ struct Inner {
     /// What a buffer keeps of its pool. It holds no compute side: buffers may go on the CPU backend's own thread, and the
     /// last to hold that backend waits for the thread's end.
     blocks: Arc<Mutex<Blocks>>,
+    own: Arc<OwnTotal>,
     compute: Compute,
     name: String,
     block_size: u64,
@@ -80,8 +94,7 @@ struct Blocks {
 
 struct Entry {
     block: Arc<PoolBlock>,
-    /// None for a block that is one buffer's alone.
-    ranges: Option<Ranges>,
+    ranges: Ranges,
 }
 
 /// One allocation, on both sides.
@@ -110,8 +123,18 @@ impl PoolBlock {
     }
 }
 
-/// A buffer's bytes in a pool; free again once this is dropped. It keeps the block and the pool's list.
+/// Where a pool puts a buffer.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// Into a block.
+    Block(PoolRange),
+    /// Into memory of its own, which whoever makes the buffer allocates. It counts for as long as this is alive.
+    Own { _counted: OwnMemory },
+}
+
+/// A buffer's bytes in a block; free again once this is dropped. It keeps the block and the pool's list.
 pub(crate) struct PoolRange {
+    /// Taken out when dropped.
     taken: Option<Taken>,
     block: Arc<PoolBlock>,
     blocks: Arc<Mutex<Blocks>>,
@@ -121,11 +144,13 @@ pub(crate) struct PoolRange {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolReport {
-    /// Blocks, so allocations, exports and imports that are alive.
+    /// Blocks that are alive.
     pub blocks: usize,
-    /// Buffers in them.
+    /// Buffers that are alive, in blocks or not.
     pub buffers: usize,
-    /// Bytes of all blocks.
+    /// Those of `buffers` with dedicated memory: see [`SharedPool`].
+    pub dedicated: usize,
+    /// Bytes of all blocks and of dedicated memory.
     pub allocated: u64,
     /// Bytes that the buffers take up, with their padding.
     pub used: u64,
@@ -146,10 +171,11 @@ impl SharedPool {
             return Err(invalid("its blocks have 0 bytes; 64 MiB hold many buffers"));
         }
         if info.block_size > LARGEST {
-            return Err(invalid("its blocks have more than 512 GiB; larger buffers get blocks of their own anyway"));
+            return Err(invalid("its blocks have more than 512 GiB; larger buffers get memory of their own anyway"));
         }
         let pool = Self(Arc::new(Inner {
             blocks: Arc::new(Mutex::new(Blocks { list: Vec::new(), made: 0 })),
+            own: Arc::default(),
             compute: compute.clone(),
             name: info.name.to_owned(),
             block_size: info.block_size.next_power_of_two().max(SMALLEST),
@@ -178,15 +204,14 @@ impl SharedPool {
     /// How full it is now.
     pub fn report(&self) -> PoolReport {
         let blocks = self.lock();
-        blocks.list.iter().fold(PoolReport::default(), |sum, entry| {
-            let size = entry.block.vulkan().size();
-            let (buffers, used) = entry.ranges.as_ref().map_or((1, size), |ranges| (ranges.live(), ranges.taken()));
-            PoolReport {
-                blocks: sum.blocks + 1,
-                buffers: sum.buffers + buffers,
-                allocated: sum.allocated + size,
-                used: sum.used + used,
-            }
+        let (dedicated, bytes) = self.0.own.now();
+        let own = PoolReport { blocks: 0, buffers: dedicated, dedicated, allocated: bytes, used: bytes };
+        blocks.list.iter().fold(own, |sum, Entry { block, ranges }| PoolReport {
+            blocks: sum.blocks + 1,
+            buffers: sum.buffers + ranges.live(),
+            allocated: sum.allocated + block.vulkan().size(),
+            used: sum.used + ranges.taken(),
+            ..sum
         })
     }
 
@@ -210,35 +235,44 @@ impl SharedPool {
     }
 
     /// Takes bytes for a buffer, not zero, of elements that want `alignment`, a power of two.
-    pub(crate) fn take(&self, size: u64, alignment: u64) -> Result<PoolRange> {
+    pub(crate) fn take(&self, size: u64, alignment: u64) -> Result<Place> {
         // No sink is called under the lock: dropped after it.
         let _traced_later = trace::Held::new();
         let mut blocks = self.lock();
         let fits = padded(size, self.alignment(&blocks, alignment)).is_some_and(|size| size <= self.0.block_size);
         if !fits {
-            let block = self.make_block(&mut blocks, size)?;
-            blocks.list.push(Entry { block: Arc::clone(&block), ranges: None });
-            return Ok(self.range(&block, None));
+            return Ok(Place::Own { _counted: OwnMemory::new(&self.0.own, size) });
         }
         if let Some(range) = self.take_from(&mut blocks, size, alignment) {
-            return Ok(range);
+            return Ok(Place::Block(range));
+        }
+        if size >= LARGE && self.is_compressed() && blocks.bytes() + self.0.block_size > ENOUGH {
+            let counted = OwnMemory::new(&self.0.own, size);
+            drop(blocks);
+            self.0.own.tell_once(self.name());
+            return Ok(Place::Own { _counted: counted });
         }
         self.grow(&mut blocks)?;
         let object = format!("shared pool \"{}\"", self.name());
         let reason = format!("a new block has no room for {size} bytes");
-        self.take_from(&mut blocks, size, alignment).ok_or(Error::InvalidArgument { object, reason })
+        self.take_from(&mut blocks, size, alignment).map(Place::Block).ok_or(Error::InvalidArgument { object, reason })
+    }
+
+    /// Whether a driver may compress the blocks: see [`SharedPool`].
+    fn is_compressed(&self) -> bool {
+        self.0.compute.side().sharing().placement == Placement::Exportable
     }
 
     /// Takes bytes in the first block that has room.
     fn take_from(&self, blocks: &mut Blocks, size: u64, alignment: u64) -> Option<PoolRange> {
         blocks.list.iter_mut().find_map(|Entry { block, ranges }| {
-            let taken = ranges.as_mut()?.take(size, alignment.max(block.vulkan().alignment()))?;
-            Some(self.range(block, Some(taken)))
+            let taken = ranges.take(size, alignment.max(block.vulkan().alignment()))?;
+            Some(self.range(block, taken))
         })
     }
 
-    fn range(&self, block: &Arc<PoolBlock>, taken: Option<Taken>) -> PoolRange {
-        PoolRange { taken, block: Arc::clone(block), blocks: Arc::clone(&self.0.blocks) }
+    fn range(&self, block: &Arc<PoolBlock>, taken: Taken) -> PoolRange {
+        PoolRange { taken: Some(taken), block: Arc::clone(block), blocks: Arc::clone(&self.0.blocks) }
     }
 
     /// The alignment that holds for Vulkan too; that is the same in all blocks of one usage.
@@ -248,8 +282,12 @@ impl SharedPool {
     }
 
     fn grow(&self, blocks: &mut Blocks) -> Result<()> {
-        let block = self.make_block(blocks, self.0.block_size)?;
-        blocks.list.push(Entry { block, ranges: Ranges::new(self.0.block_size) });
+        let size = self.0.block_size;
+        let object = || format!("shared pool \"{}\"", self.name());
+        let uncounted = || Error::InvalidArgument { object: object(), reason: format!("blocks of {size} bytes") };
+        let ranges = Ranges::new(size).ok_or_else(uncounted)?;
+        let block = self.make_block(blocks, size)?;
+        blocks.list.push(Entry { block, ranges });
         Ok(())
     }
 
@@ -297,16 +335,21 @@ impl Drop for PoolRange {
 }
 
 impl Blocks {
+    /// Bytes of all blocks.
+    fn bytes(&self) -> u64 {
+        self.list.iter().map(|entry| entry.block.vulkan().size()).sum()
+    }
+
     /// Makes a buffer's bytes free; gives the block if it is needed no more.
     fn give_back(&mut self, block: &Arc<PoolBlock>, taken: Option<Taken>) -> Option<Entry> {
         let index = self.list.iter().position(|entry| Arc::ptr_eq(&entry.block, block))?;
-        let is_empty = |entry: &Entry| entry.ranges.as_ref().is_some_and(|ranges| ranges.live() == 0);
+        let is_empty = |entry: &Entry| entry.ranges.live() == 0;
         let spare = self.list.iter().any(is_empty);
         let entry = self.list.get_mut(index)?;
-        if let (Some(ranges), Some(taken)) = (&mut entry.ranges, taken) {
-            ranges.give_back(taken);
+        if let Some(taken) = taken {
+            entry.ranges.give_back(taken);
         }
-        let unneeded = entry.ranges.is_none() || (is_empty(entry) && spare);
+        let unneeded = is_empty(entry) && spare;
         unneeded.then(|| self.list.swap_remove(index))
     }
 }

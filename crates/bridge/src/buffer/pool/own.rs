@@ -1,0 +1,51 @@
+//! Buffers of a pool that are part of no block.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// How many buffers of one pool have memory of their own, and how much.
+#[derive(Debug, Default)]
+pub(super) struct OwnTotal {
+    buffers: AtomicUsize,
+    bytes: AtomicU64,
+    told: AtomicBool,
+}
+
+impl OwnTotal {
+    /// Buffers and their bytes.
+    pub(super) fn now(&self) -> (usize, u64) {
+        (self.buffers.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Logs, the first time, that blocks are enough.
+    pub(super) fn tell_once(&self, pool: &str) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            log::info!(
+                "shared pool \"{pool}\": its blocks hold 512 MiB; from here on buffers of 1 MiB and more that find no room \
+                 get dedicated memory, which stays fast to read at random places but costs an import each"
+            );
+        }
+    }
+}
+
+/// One buffer with memory of its own, counted.
+#[derive(Debug)]
+pub(crate) struct OwnMemory {
+    total: Arc<OwnTotal>,
+    size: u64,
+}
+
+impl OwnMemory {
+    pub(super) fn new(total: &Arc<OwnTotal>, size: u64) -> Self {
+        total.buffers.fetch_add(1, Ordering::Relaxed);
+        total.bytes.fetch_add(size, Ordering::Relaxed);
+        Self { total: Arc::clone(total), size }
+    }
+}
+
+impl Drop for OwnMemory {
+    fn drop(&mut self) {
+        self.total.buffers.fetch_sub(1, Ordering::Relaxed);
+        self.total.bytes.fetch_sub(self.size, Ordering::Relaxed);
+    }
+}
