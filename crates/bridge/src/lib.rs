@@ -50,6 +50,7 @@
 //! | splice a frame into an engine's own submission | [`RenderTurn::lend`], [`SubmitParts`] |
 //! | wait on the host | [`TimelinePoint`] |
 //! | try, test or measure one frame | [`RenderTurn::run_once`], [`RenderTurn::read_back`] |
+//! | keep the handles of a slot valid beyond its exchange | [`Lease`] |
 //! | see what is alive, and what happens when | [`LiveObjects`], [`trace_to`] |
 //!
 //! # Compute sides
@@ -108,7 +109,7 @@ pub use error::{Error, RecordError, Result, Stage};
 pub use exchange::resources::{PerElement, Resources};
 pub use exchange::submit::{LegacySubmitParts, SubmitParts};
 pub use exchange::{
-    ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, ExchangeInfo, FrameGraph, HostWork, InitialTurn,
+    ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, ExchangeInfo, FrameGraph, HostWork, InitialTurn, Lease,
     LentTurn, RenderFirst, RenderTurn, SubmitInfo, Work,
 };
 pub use image::format::{FORMATS, FormatInfo, FormatSupport, format_info, format_support};
@@ -181,6 +182,7 @@ const _: () = {
     shared::<Error>();
     shared::<FormatInfo>();
     shared::<FormatSupport>();
+    shared::<Lease>();
     shared::<LiveObjects>();
 };
 

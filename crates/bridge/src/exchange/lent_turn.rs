@@ -26,7 +26,7 @@ use crate::timeline::TimelinePoint;
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/lent_turn.rs"), "```")]
 #[must_use = "a lent turn that is dropped keeps its slot out of use until a later frame is rendered"]
 pub struct LentTurn<R: Resources, D: Direction = ComputeFirst> {
-    turn: RenderTurn<R, D>,
+    pub(super) turn: RenderTurn<R, D>,
     value: u64,
     told: bool,
 }

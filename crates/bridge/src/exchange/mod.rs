@@ -11,6 +11,7 @@ mod direction;
 mod graph;
 mod info;
 mod initial;
+mod lease;
 mod ledger;
 mod lender;
 mod lent_turn;
@@ -43,6 +44,7 @@ pub use direction::{ComputeFirst, Direction, RenderFirst};
 pub use graph::FrameGraph;
 pub use info::ExchangeInfo;
 pub use initial::InitialTurn;
+pub use lease::Lease;
 pub use lent_turn::LentTurn;
 pub use render_turn::{RenderTurn, SubmitInfo};
 

@@ -1,5 +1,7 @@
 //! Making the slots of an exchange.
 
+use std::sync::Arc;
+
 use vk_export::ash::vk;
 use vk_export::{Queue, QueueKind};
 
@@ -47,7 +49,7 @@ pub(super) fn copy_stages(slots: &[Barriers]) -> vk::PipelineStageFlags2 {
 }
 
 /// Slots, and their mappings on the compute side.
-pub(super) type MadeSlots<R> = (Box<[<R as Resources>::Slot]>, Vec<Mappings<R>>);
+pub(super) type MadeSlots<R> = (Box<[Arc<<R as Resources>::Slot>]>, Vec<Mappings<R>>);
 
 /// Makes `count` slots. Where one fails, those before it are freed; nothing has used them.
 pub(super) fn make_slots<R: Resources>(core: &Core, count: usize, resources: &R) -> Result<MadeSlots<R>> {
@@ -56,7 +58,7 @@ pub(super) fn make_slots<R: Resources>(core: &Core, count: usize, resources: &R)
     for index in 0..count {
         let info = SlotInfo { compute: &core.compute, exchange: &core.name, index, family, pool: core.pool.as_ref() };
         let (slot, mapping) = resources.create(&info)?;
-        slots.push(slot);
+        slots.push(Arc::new(slot));
         mapped.push(mapping);
     }
     Ok((slots.into(), mapped))

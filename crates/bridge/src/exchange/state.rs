@@ -64,7 +64,8 @@ pub(super) struct Held<R: Resources> {
     /// Closures on the CPU backend's thread hold its mappings too, and only them: the last of the rest goes on a thread
     /// that may wait for that one.
     pub(super) lender: Lender<R>,
-    pub(super) slots: Box<[R::Slot]>,
+    /// Each with its leases.
+    pub(super) slots: Box<[Arc<R::Slot>]>,
     pub(super) computed: Timeline,
     pub(super) rendered: Timeline,
 }
@@ -128,7 +129,7 @@ impl<R: Resources> State<R> {
         });
         let (slots, mapped) = make_slots(&core, info.slots, resources)?;
         let lender = Lender::new(link, mapped)?;
-        let barriers: Box<[_]> = slots.iter().map(barriers::<R>).collect();
+        let barriers: Box<[_]> = slots.iter().map(|slot| barriers::<R>(slot)).collect();
         let copies = copy_stages(&barriers);
         // After a failure the commands may still run: what they use is kept for good.
         let slots = ManuallyDrop::new(slots);
@@ -157,7 +158,7 @@ impl<R: Resources> State<R> {
         let (slots, mapped) = make_slots(&self.core, self.held.slots.len(), resources)?;
         let lender = self.held.lender.renew(mapped)?;
         let (computed, rendered) = (self.held.computed.clone(), self.held.rendered.clone());
-        let barriers: Box<[_]> = slots.iter().map(barriers::<R>).collect();
+        let barriers: Box<[_]> = slots.iter().map(|slot| barriers::<R>(slot)).collect();
         Ok(Arc::new(Self {
             stages: self.compute.side().wait_stages(stages | copy_stages(&barriers)),
             barriers,

@@ -12,9 +12,10 @@ pub(crate) enum Kind {
     Image,
     Timeline,
     Block,
+    Lease,
 }
 
-const KINDS: usize = 6;
+const KINDS: usize = 7;
 
 static ALIVE: [AtomicUsize; KINDS] = [const { AtomicUsize::new(0) }; KINDS];
 static LEAKED: [AtomicUsize; KINDS] = [const { AtomicUsize::new(0) }; KINDS];
@@ -43,6 +44,7 @@ impl fmt::Display for Kind {
             Self::Image => "shared image",
             Self::Timeline => "timeline",
             Self::Block => "block",
+            Self::Lease => "lease",
         })
     }
 }
@@ -74,6 +76,8 @@ pub struct LiveObjects {
     pub timelines: usize,
     /// Blocks of shared pools: allocations that many shared buffers lie in.
     pub blocks: usize,
+    /// Leases; each keeps the buffers and images of one slot.
+    pub leases: usize,
     /// Shared buffers that were leaked on purpose, since they may still have been in use; counted above too.
     pub leaked_buffers: usize,
     /// Shared images that were leaked on purpose; counted above too.
@@ -94,6 +98,7 @@ impl LiveObjects {
             images: alive(Kind::Image),
             timelines: alive(Kind::Timeline),
             blocks: alive(Kind::Block),
+            leases: alive(Kind::Lease),
             leaked_buffers: leaked(Kind::Buffer),
             leaked_images: leaked(Kind::Image),
             leaked_timelines: leaked(Kind::Timeline),
@@ -110,7 +115,7 @@ impl fmt::Display for LiveObjects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} exchanges, {} turns, {} buffers ({} leaked on purpose), {} images ({}), {} timelines ({}), {} blocks",
+            "{} exchanges, {} turns, {} buffers ({} leaked on purpose), {} images ({}), {} timelines ({}), {} blocks, {} leases",
             self.exchanges,
             self.turns,
             self.buffers,
@@ -119,7 +124,8 @@ impl fmt::Display for LiveObjects {
             self.leaked_images,
             self.timelines,
             self.leaked_timelines,
-            self.blocks
+            self.blocks,
+            self.leases
         )
     }
 }
