@@ -38,6 +38,14 @@ mod kernel_work {
     }
 }
 
+mod latest {
+    include!("../crates/bridge/docs/latest.rs");
+
+    pub(super) fn run(compute: &Compute) {
+        two_rates(compute).unwrap();
+    }
+}
+
 mod lent_turn {
     include!("../crates/bridge/docs/lent_turn.rs");
 
@@ -103,6 +111,7 @@ on_both_backends!(
     an_image_is_written_and_seen,
     many_buffers_are_made_in_one_pool,
     buffers_grow_and_keep_their_contents,
+    both_sides_go_at_their_own_rate,
     images_follow_a_window,
     a_kernel_is_launched,
     commands_of_the_program_are_submitted,
@@ -124,6 +133,10 @@ fn many_buffers_are_made_in_one_pool(_: &Rig, compute: &Compute) {
 
 fn buffers_grow_and_keep_their_contents(_: &Rig, compute: &Compute) {
     grow::run(compute);
+}
+
+fn both_sides_go_at_their_own_rate(_: &Rig, compute: &Compute) {
+    latest::run(compute);
 }
 
 fn images_follow_a_window(_: &Rig, compute: &Compute) {

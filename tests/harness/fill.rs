@@ -53,7 +53,15 @@ impl Filler {
     /// # Panics
     /// When enqueueing fails.
     pub fn fill_after<D: Direction>(&self, turn: &mut ComputeTurn<BufferSpec<u32>, D>, base: u32, delay: Duration) {
-        match turn.work() {
+        self.fill_work(turn.work(), base, delay);
+    }
+
+    /// [`fill_after`](Self::fill_after) for the work of any turn.
+    ///
+    /// # Panics
+    /// When enqueueing fails.
+    pub fn fill_work(&self, work: Work<'_, BufferSpec<u32>>, base: u32, delay: Duration) {
+        match work {
             Work::Host(host) => host
                 .run(move |words| {
                     std::thread::sleep(delay);

@@ -90,7 +90,15 @@ impl Gate {
     /// # Panics
     /// When the wait cannot be enqueued.
     pub fn hold<R: Resources, D: Direction>(&self, turn: &mut ComputeTurn<R, D>) {
-        match turn.work() {
+        self.hold_work(turn.work());
+    }
+
+    /// [`hold`](Self::hold) for the work of any turn, on the compute side that the gate is [on](Self::on).
+    ///
+    /// # Panics
+    /// When the wait cannot be enqueued.
+    pub fn hold_work<R: Resources>(&self, work: Work<'_, R>) {
+        match work {
             Work::Host(host) => {
                 let keeper = self.keeper();
                 host.run(move |_| keeper()).unwrap();

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // Recording commands.
 
 use bridge::ash::vk;
-use bridge::{Direction, ExportDevice, QueueKind, RenderTurn, Resources};
+use bridge::{Direction, ExportDevice, QueueKind, RenderRead, RenderTurn, Resources, TimelinePoint};
 use vk_local::{LocalBuffer, MemoryLocation};
 
 use crate::{Commands, Rig, to_host};
@@ -57,17 +57,48 @@ impl Readback {
         more: impl FnOnce(vk::CommandBuffer),
     ) -> vk::CommandBuffer {
         self.commands.record(turn, |commands| {
-            let mut offset = 0;
-            for (source, size) in sources {
-                let region = [vk::BufferCopy::default().size(*size).dst_offset(offset)];
-                let target = self.target.as_raw();
-                // SAFETY: both ranges are inside their buffers; the acquire made the source readable.
-                unsafe { self.device.as_raw().cmd_copy_buffer(commands, *source, target, &region) };
-                offset += size;
-            }
-            to_host(&self.device, commands);
+            self.copy(commands, sources);
             more(commands);
         })
+    }
+
+    /// Records what takes the newest frame over, and copies of its `sources`. It waits for what was submitted before, see
+    /// [`note`](Self::note).
+    ///
+    /// # Panics
+    /// When recording fails.
+    pub fn record_read<R: Resources>(&self, turn: &RenderRead<R>, sources: &[(vk::Buffer, u64)]) -> vk::CommandBuffer {
+        let raw = self.commands.begin();
+        // SAFETY: recording, of the right family, submitted with this turn.
+        unsafe { turn.record_acquire(raw) };
+        self.copy(raw, sources);
+        self.commands.end();
+        raw
+    }
+
+    /// Notes the point at which what was recorded last has run.
+    pub fn note(&self, point: TimelinePoint) {
+        self.commands.note(point);
+    }
+
+    /// Waits for the point that was noted.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub fn finish(&self) {
+        self.commands.finish();
+    }
+
+    fn copy(&self, commands: vk::CommandBuffer, sources: &[(vk::Buffer, u64)]) {
+        let mut offset = 0;
+        for (source, size) in sources {
+            let region = [vk::BufferCopy::default().size(*size).dst_offset(offset)];
+            let target = self.target.as_raw();
+            // SAFETY: both ranges are inside their buffers; the acquire made the source readable.
+            unsafe { self.device.as_raw().cmd_copy_buffer(commands, *source, target, &region) };
+            offset += size;
+        }
+        to_host(&self.device, commands);
     }
 
     /// Records and submits a frame, waits for it, and gives what it read.

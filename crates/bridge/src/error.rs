@@ -161,6 +161,21 @@ pub enum Error {
         slots: usize,
     },
 
+    /// Lent turns of unknown fate have taken too many slots of an [`Exchange::latest`](crate::Exchange::latest) out of use.
+    #[error(
+        "exchange \"{exchange}\": no slot is left to write: {retired} of {slots} are retired, since turns that were lent were dropped \
+         without `submitted` or `not_submitted`; `LatestReader::initialise` brings them back"
+    )]
+    #[non_exhaustive]
+    SlotsRetired {
+        /// The exchange's name.
+        exchange: String,
+        /// The number of slots out of use.
+        retired: usize,
+        /// The number of slots.
+        slots: usize,
+    },
+
     /// A turn was dropped half-way.
     #[error("exchange \"{exchange}\": {}", lost(*.frame, *.stage))]
     #[non_exhaustive]
@@ -271,7 +286,9 @@ impl Stage {
 fn lost(frame: u64, stage: Stage) -> String {
     match stage {
         Stage::Compute => {
-            format!("the compute turn of frame {frame} was dropped before `finish`; the next `begin` goes on")
+            format!(
+                "the compute turn of frame {frame} was dropped before `finish` or `publish`; the next `begin` goes on"
+            )
         }
         Stage::Render => format!(
             "the render turn of frame {frame} was dropped before it was submitted; call `skip` where that is meant"

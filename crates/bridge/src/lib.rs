@@ -40,6 +40,7 @@
 //! |---|---|
 //! | pair the two sides | [`Compute`], [`Backend`] |
 //! | share resources over several frames in flight | [`Exchange`], [`BufferSpec`], [`Resources`] |
+//! | let both sides go at rates of their own | [`Exchange::latest`], [`LatestWriter`], [`LatestReader`] |
 //! | grow buffers, or resize images, while frames are in flight | [`Exchange::grow`], [`Exchange::resize`], [`Exchange::replace`] |
 //! | make many buffers cheaply | [`SharedPool`] |
 //! | compute and draw one frame | [`ComputeTurn`], [`RenderTurn`] |
@@ -109,8 +110,9 @@ pub use error::{Error, RecordError, Result, Stage};
 pub use exchange::resources::{PerElement, Resources};
 pub use exchange::submit::{LegacySubmitParts, SubmitParts};
 pub use exchange::{
-    ComputeFirst, ComputeTurn, CudaWork, Direction, Exchange, ExchangeInfo, FrameGraph, HostWork, InitialTurn, Lease,
-    LentTurn, RenderFirst, RenderTurn, SubmitInfo, Work,
+    ComputeFirst, ComputeRead, ComputeTurn, ComputeWrite, CudaWork, Direction, Exchange, ExchangeInfo, FrameGraph,
+    HostWork, InitialTurn, LatestInfo, LatestParts, LatestReader, LatestWriter, Lease, Lendable, LentLatest, LentTurn,
+    Newest, RenderFirst, RenderRead, RenderTurn, RenderWrite, SubmitInfo, Work,
 };
 pub use image::format::{FORMATS, FormatInfo, FormatSupport, format_info, format_support};
 pub use image::host::read::{HostImage, HostPlane};
@@ -139,6 +141,12 @@ const _: () = {
         shared::<LentTurn<R, D>>();
         shared::<InitialTurn<R>>();
         shared::<FrameGraph<R>>();
+        shared::<LatestWriter<R, D>>();
+        shared::<LatestReader<R, D>>();
+        shared::<ComputeWrite<R>>();
+        shared::<ComputeRead<R>>();
+        shared::<LentLatest<RenderWrite<R>>>();
+        shared::<LentLatest<RenderRead<R>>>();
     }
     of::<BufferSpec<f32>, ComputeFirst>();
     of::<BufferSpec<f32>, RenderFirst>();
@@ -175,6 +183,9 @@ const _: () = {
     shared::<ExchangeInfo<'_>>();
     shared::<SubmitInfo<'_>>();
     shared::<SubmitParts>();
+    shared::<LatestInfo<'_>>();
+    shared::<LatestParts>();
+    shared::<Newest>();
     shared::<LegacySubmitParts>();
     shared::<TimelinePoint>();
     shared::<Signaller>();

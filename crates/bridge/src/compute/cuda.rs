@@ -42,6 +42,11 @@ impl CudaCompute {
         Self { pair, stream }
     }
 
+    /// The same device with another stream.
+    pub(super) fn beside(&self) -> Result<Self> {
+        Ok(Self::new(self.pair.clone(), self.pair.cuda().new_stream()?))
+    }
+
     /// The CUDA device.
     pub fn device(&self) -> &CudaDevice {
         self.pair.cuda()

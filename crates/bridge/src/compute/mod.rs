@@ -177,6 +177,28 @@ impl Compute {
         Ok(Self(Arc::new(Inner { side: Sided::Host(HostStream::new()?), device: device.clone(), reason })))
     }
 
+    /// Another compute side of the same kind and device, with a stream or a thread of its own: what waits on one delays nothing on the
+    /// other.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] in the Vulkan queue, which is one for all; or the failed call.
+    pub(crate) fn beside(&self, object: &str) -> Result<Self> {
+        let inner = &*self.0;
+        let side = match &inner.side {
+            Sided::Cuda(cuda) => Sided::Cuda(cuda.beside()?),
+            Sided::Host(_) => Sided::Host(HostStream::new()?),
+            Sided::Inline(_) => {
+                return Err(Error::InvalidArgument {
+                    object: object.to_owned(),
+                    reason: "with `Backend::Inline` both sides are on one queue, where neither runs ahead of the other; use \
+                             `Backend::Cuda` or `Backend::Host`, or an exchange in step (`Exchange::new`, `Exchange::render_first`)"
+                        .into(),
+                });
+            }
+        };
+        Ok(Self(Arc::new(Inner { side, device: inner.device.clone(), reason: inner.reason.clone() })))
+    }
+
     /// Whether both are clones of one.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -12,7 +12,7 @@ use vk_export::ash::vk;
 use super::barriers::count_leaked;
 use super::resources::Resources;
 use super::state::State;
-use super::submit::rendered_info;
+use super::submit::{SubmitParts, rendered_info};
 use crate::error::{Error, Result};
 use crate::observe::live;
 use crate::observe::live::Kind;
@@ -63,6 +63,15 @@ impl<R: Resources> State<R> {
         self.ledger().flushed(value);
         self.held.rendered.issue(value);
         Ok(())
+    }
+
+    /// What [`flush`](Self::flush) would submit, for an engine.
+    pub(super) fn flush_parts(&self) -> Result<Option<SubmitParts>> {
+        let _order = self.submitting()?;
+        let Some(value) = self.ledger().flush() else { return Ok(None) };
+        // Point 0 is where a timeline starts.
+        let start = self.held.computed.issued(0);
+        Ok(Some(SubmitParts::new(&start, &self.held.rendered, value, self.stages)))
     }
 
     /// Waits until neither side uses the resources or the timelines any more, for at most the timeout. Resources that others have

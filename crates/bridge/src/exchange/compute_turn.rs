@@ -89,6 +89,33 @@ impl<'t, R: Resources> Work<'t, R> {
     }
 }
 
+impl<R: Resources> State<R> {
+    /// What there is to compute with in a slot.
+    ///
+    /// # Safety
+    /// Until the result is gone, nobody else computes with the slot. What is enqueued with it comes after the wait for Vulkan's
+    /// last use of the slot, and before the signal that Vulkan's next waits for.
+    pub(super) unsafe fn work(&self, slot: usize) -> Work<'_, R> {
+        match &self.held.lender {
+            Sided::Cuda(cuda) => {
+                let slot = &cuda.slots[slot];
+                // SAFETY: rule "no access outside the turn": exclusive and ordered by this function's contract.
+                let resources = unsafe { R::cuda(slot) };
+                Work::Cuda(CudaWork { stream: cuda.link.stream(), resources, slot })
+            }
+            Sided::Host(host) => {
+                let (stream, slots) = (host.link.stream(), &host.slots);
+                Work::Host(HostWork { stream, slots, slot, turn: PhantomData })
+            }
+            Sided::Inline(inline) => {
+                // SAFETY: as above; the queue's order and the barriers stand for the stream's wait and signal.
+                let resources = unsafe { R::inline(&inline.slots[slot]) };
+                Work::Inline(KernelWork::on_queue(inline.link.stream(), resources))
+            }
+        }
+    }
+}
+
 impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     pub(super) fn new(shared: Arc<State<R>>, frame: u64, slot: usize, rendered: u64) -> Self {
         let alive = Alive::new(Kind::Turn);
@@ -108,24 +135,8 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
 
     /// What there is to compute with, lent until the turn is finished.
     pub fn work(&mut self) -> Work<'_, R> {
-        match &self.shared.held.lender {
-            Sided::Cuda(cuda) => {
-                let slot = &cuda.slots[self.slot];
-                // SAFETY: rule "no access outside the turn": this turn alone holds the slot, the borrow of the turn is
-                // the borrow of the view, and what is enqueued with it is ordered by the stream's wait and signal.
-                let resources = unsafe { R::cuda(slot) };
-                Work::Cuda(CudaWork { stream: cuda.link.stream(), resources, slot })
-            }
-            Sided::Host(host) => {
-                let (stream, slots) = (host.link.stream(), &host.slots);
-                Work::Host(HostWork { stream, slots, slot: self.slot, turn: PhantomData })
-            }
-            Sided::Inline(inline) => {
-                // SAFETY: as above; the queue's order and the barriers stand for the stream's wait and signal.
-                let resources = unsafe { R::inline(&inline.slots[self.slot]) };
-                Work::Inline(KernelWork::on_queue(inline.link.stream(), resources))
-            }
-        }
+        // SAFETY: this turn alone holds the slot, and the borrow of the turn is the borrow of the work.
+        unsafe { self.shared.work(self.slot) }
     }
 
     /// Hands the slot over: the compute side signals when all its work is done. Gives the frame's [`RenderTurn`], or, with

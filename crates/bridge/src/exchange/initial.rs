@@ -57,18 +57,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// The failed call, and [`vk_export::Error::Unfinished`] past the limit; then the commands may still run, and closing or
     /// dropping the exchange leaks what they use.
     pub fn initialise(&mut self) -> Result<()> {
-        let shared = &self.shared;
-        let _order = shared.submitting()?;
-        match shared.ledger().initial() {
-            Initial::Done => return Ok(()),
-            Initial::Needed => {}
-            Initial::Lent(_) => return Err(shared.lent_initial()),
-        }
-        let (device, barriers) = (shared.compute.device(), &shared.barriers);
-        submit(device, shared.queue(), &shared.name, shared.timeout, barriers)
-            .inspect_err(|_| shared.gave_up.store(true, Ordering::Release))?;
-        shared.ledger().initialised();
-        Ok(())
+        self.shared.initialise()
     }
 
     /// Records the first hand-over of new images, for engines that submit it themselves. It waits for nothing, and every
@@ -82,25 +71,8 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// `commands` is recording on the exchange's device for the family of its [`queue`](Self::queue), outside a render pass,
     /// and externally synchronized; it is submitted there, once, before the result ends.
     pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
-        let shared = &self.shared;
-        let value = {
-            let _order = shared.submitting()?;
-            let mut ledger = shared.ledger();
-            match ledger.initial() {
-                Initial::Needed => ledger.lend_initial(),
-                Initial::Lent(_) => return Err(shared.lent_initial()),
-                Initial::Done => {
-                    return Err(Error::InvalidArgument {
-                        object: format!("exchange \"{}\"", shared.name),
-                        reason: "its images, if it has any, are handed over already".into(),
-                    });
-                }
-            }
-        };
-        // SAFETY: the caller vouches for the command buffer. The images are new, or their contents are discarded: every barrier
-        // comes from `UNDEFINED`, behind whatever an earlier attempt submitted to the same queue.
-        unsafe { record(shared.compute.device(), &shared.barriers, commands) };
-        Ok(InitialTurn { shared: Arc::clone(shared), value, told: false })
+        // SAFETY: handed on to the caller.
+        unsafe { self.shared.record_initial(commands) }
     }
 }
 
@@ -146,6 +118,45 @@ impl<R: Resources> std::fmt::Debug for InitialTurn<R> {
 }
 
 impl<R: Resources> State<R> {
+    /// As [`Exchange::initialise`].
+    pub(super) fn initialise(&self) -> Result<()> {
+        let _order = self.submitting()?;
+        match self.ledger().initial() {
+            Initial::Done => return Ok(()),
+            Initial::Needed => {}
+            Initial::Lent(_) => return Err(self.lent_initial()),
+        }
+        submit(self.compute.device(), self.queue(), &self.name, self.timeout, &self.barriers)
+            .inspect_err(|_| self.gave_up.store(true, Ordering::Release))?;
+        self.ledger().initialised();
+        Ok(())
+    }
+
+    /// As [`Exchange::record_initial`].
+    ///
+    /// # Safety
+    /// As [`Exchange::record_initial`].
+    pub(super) unsafe fn record_initial(self: &Arc<Self>, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
+        let value = {
+            let _order = self.submitting()?;
+            let mut ledger = self.ledger();
+            match ledger.initial() {
+                Initial::Needed => ledger.lend_initial(),
+                Initial::Lent(_) => return Err(self.lent_initial()),
+                Initial::Done => {
+                    return Err(Error::InvalidArgument {
+                        object: format!("exchange \"{}\"", self.name),
+                        reason: "its images, if it has any, are handed over already".into(),
+                    });
+                }
+            }
+        };
+        // SAFETY: the caller vouches for the command buffer. The images are new, or their contents are discarded: every barrier
+        // comes from `UNDEFINED`, behind whatever an earlier attempt submitted to the same queue.
+        unsafe { record(self.compute.device(), &self.barriers, commands) };
+        Ok(InitialTurn { shared: Arc::clone(self), value, told: false })
+    }
+
     pub(super) fn lent_initial(&self) -> Error {
         Error::InvalidArgument {
             object: format!("exchange \"{}\"", self.name),
@@ -185,12 +196,12 @@ pub(super) fn is_needed(slots: &[Barriers]) -> bool {
 }
 
 /// Submits the first hand-over of images that nobody uses, and waits for it.
-pub(super) fn submit(
+pub(super) fn submit<'a>(
     device: &ExportDevice,
     queue: &Queue,
     exchange: &str,
     limit: std::time::Duration,
-    slots: &[Barriers],
+    slots: impl IntoIterator<Item = &'a Barriers>,
 ) -> Result<()> {
     let name = format!("{exchange}: first hand-over of images");
     // SAFETY: `run_once` records on this device, for the barriers' family, outside a render pass.
@@ -201,7 +212,11 @@ pub(super) fn submit(
 
 /// # Safety
 /// As [`Exchange::record_initial`].
-unsafe fn record(device: &ExportDevice, slots: &[Barriers], commands: vk::CommandBuffer) {
+unsafe fn record<'a>(
+    device: &ExportDevice,
+    slots: impl IntoIterator<Item = &'a Barriers>,
+    commands: vk::CommandBuffer,
+) {
     for slot in slots {
         // SAFETY: handed on to the caller.
         unsafe { slot.record_initial(device, commands) };

@@ -3,6 +3,7 @@
 mod replaced;
 
 use super::initial::Initial;
+use super::values::Values;
 use crate::error::Stage;
 
 /// Which side a frame begins with.
@@ -39,15 +40,12 @@ pub(super) struct Ledger {
     slots: Box<[Slot]>,
     next: u64,
     dropped: Option<(u64, Stage)>,
-    /// The highest value of `computed` that was taken.
-    computed: u64,
-    /// The highest value of `rendered` that was submitted, lent or taken by a flush.
-    rendered: u64,
-    /// The highest value of `rendered` that is known to have been submitted.
-    certain: u64,
+    values: Values,
     /// Which slot comes first where their last use was at the same time.
     start: usize,
     initial: Initial,
+    /// The value of the first hand-over, where an engine submitted it.
+    handed_over: u64,
 }
 
 /// Why a step is refused.
@@ -74,7 +72,7 @@ impl Ledger {
     pub(super) fn new(first: First, slots: usize) -> Self {
         let slots = vec![Slot::Free { after: 0 }; slots.max(1)].into();
         let (dropped, initial) = (None, Initial::Done);
-        Self { first, slots, next: 0, dropped, computed: 0, rendered: 0, certain: 0, start: 0, initial }
+        Self { first, slots, next: 0, dropped, values: Values::default(), start: 0, initial, handed_over: 0 }
     }
 
     /// Takes the free slot whose last use is the oldest, for the side that begins. `reached` is asked for the value of
@@ -109,6 +107,16 @@ impl Ledger {
         self.initial
     }
 
+    /// The value of `rendered` that the compute side waits for before its first use of a slot; 0 where that has been reached.
+    pub(super) fn handed_over(&self) -> u64 {
+        self.handed_over
+    }
+
+    /// The values of the timelines, for frames whose slots are another ledger's.
+    pub(super) fn values(&mut self) -> &mut Values {
+        &mut self.values
+    }
+
     /// The first hand-over has run.
     pub(super) fn initialised(&mut self) {
         self.initial = Initial::Done;
@@ -116,16 +124,17 @@ impl Ledger {
 
     /// Lends the first hand-over; gives the value that its submission signals. Nothing else is open: no frame has begun.
     pub(super) fn lend_initial(&mut self) -> u64 {
-        self.rendered += 1;
-        self.initial = Initial::Lent(self.rendered);
-        self.rendered
+        let value = self.values.take_rendered();
+        self.initial = Initial::Lent(value);
+        value
     }
 
     /// The first hand-over was submitted: what the compute side does first in a slot waits for it. What Vulkan does first is
     /// behind it on the same queue.
     pub(super) fn initial_submitted(&mut self, value: u64) {
-        self.certain = self.certain.max(value);
+        self.values.submitted(value);
         self.initial = Initial::Done;
+        self.handed_over = value;
         if self.first == First::Compute {
             self.slots.fill(Slot::Free { after: value });
         }
@@ -133,7 +142,7 @@ impl Ledger {
 
     /// The first hand-over that was lent was never submitted. No value was taken since, so this one is taken again.
     pub(super) fn retract_initial(&mut self, value: u64) {
-        self.rendered = value - 1;
+        self.values.retract(value);
         self.initial = Initial::Needed;
     }
 
@@ -184,8 +193,7 @@ impl Ledger {
 
     /// The value of the next signal of `computed`. It is used up even if the signal cannot be enqueued.
     pub(super) fn take_computed(&mut self) -> u64 {
-        self.computed += 1;
-        self.computed
+        self.values.take_computed()
     }
 
     /// The compute side signalled `value`: the slot is Vulkan's, now or for a later frame.
@@ -239,40 +247,24 @@ impl Ledger {
     /// The value that the submission of a frame signals. While a lent turn is open there is none: its value is lower, and
     /// it may be submitted later.
     pub(super) fn next_rendered(&self, frame: u64) -> Result<u64, Refusal> {
-        match self.lent() {
-            Some(first) => Err(Refusal::OutOfOrder { frame, first }),
-            None => Ok(self.rendered + 1),
-        }
-    }
-
-    /// The frame that is lent.
-    fn lent(&self) -> Option<u64> {
-        self.slots.iter().find_map(|slot| match slot {
-            Slot::Lent { frame, .. } => Some(*frame),
-            _ => None,
-        })
+        self.values.next_rendered(frame)
     }
 
     /// Takes a value for a submission that only signals, behind all others. `None` where a signal that will come is behind
     /// them: that of the last submission, if it is certain, or of the turn that is lent.
     pub(super) fn flush(&mut self) -> Option<u64> {
-        if self.rendered == self.certain || self.lent().is_some() || matches!(self.initial, Initial::Lent(_)) {
-            return None;
-        }
-        self.rendered += 1;
-        Some(self.rendered)
+        if let Initial::Lent(_) = self.initial { None } else { self.values.flush() }
     }
 
     /// The flush that signals `value` was accepted.
     pub(super) fn flushed(&mut self, value: u64) {
-        self.certain = self.certain.max(value);
+        self.values.submitted(value);
     }
 
     /// Lends a frame's submission; gives its value.
     pub(super) fn lend(&mut self, slot: usize, frame: u64) -> Result<u64, Refusal> {
-        let value = self.next_rendered(frame)?;
+        let value = self.values.lend(frame)?;
         if let Slot::Rendering { frame, after } = self.slots[slot] {
-            self.rendered = value;
             self.slots[slot] = Slot::Lent { frame, after, value };
         }
         Ok(value)
@@ -282,8 +274,7 @@ impl Ledger {
     /// `rendered` reaches it, or now.
     pub(super) fn submitted(&mut self, slot: usize, value: u64) {
         if let Slot::Rendering { frame, after } | Slot::Lent { frame, after, .. } = self.slots[slot] {
-            self.rendered = self.rendered.max(value);
-            self.certain = self.certain.max(value);
+            self.values.submitted(value);
             self.slots[slot] = match self.first {
                 First::Compute => Slot::Free { after: value },
                 First::Render => Slot::Computing { frame, after },
@@ -301,7 +292,7 @@ impl Ledger {
     /// What was lent was never submitted. No value was taken since, so this one is taken again.
     pub(super) fn retract(&mut self, slot: usize) {
         if let Slot::Lent { after, value, .. } = self.slots[slot] {
-            self.rendered = value - 1;
+            self.values.retract(value);
             self.slots[slot] = Slot::Free { after };
         }
     }
@@ -313,7 +304,10 @@ impl Ledger {
                 self.slots[slot] = Slot::Free { after };
                 self.dropped = Some((frame, Stage::Render));
             }
-            Slot::Lent { frame, after, value } => self.slots[slot] = Slot::Unknown { frame, after, value },
+            Slot::Lent { frame, after, value } => {
+                self.values.end_lent(value);
+                self.slots[slot] = Slot::Unknown { frame, after, value };
+            }
             _ => {}
         }
     }
@@ -342,7 +336,7 @@ impl Ledger {
     /// The value of `rendered` behind which Vulkan uses no slot any more: the highest that was submitted or may have been;
     /// 0 before the first.
     pub(super) fn last_rendered(&self) -> u64 {
-        self.rendered
+        self.values.last_rendered()
     }
 }
 

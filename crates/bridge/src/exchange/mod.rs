@@ -11,6 +11,7 @@ mod direction;
 mod graph;
 mod info;
 mod initial;
+mod latest;
 mod lease;
 mod ledger;
 mod lender;
@@ -24,6 +25,7 @@ mod replace;
 mod retired;
 mod slots;
 mod state;
+mod values;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -44,9 +46,15 @@ pub use direction::{ComputeFirst, Direction, RenderFirst};
 pub use graph::FrameGraph;
 pub use info::ExchangeInfo;
 pub use initial::InitialTurn;
+pub use latest::parts::LatestParts;
+pub use latest::{
+    ComputeRead, ComputeWrite, LatestInfo, LatestReader, LatestWriter, Lendable, LentLatest, Newest, RenderRead,
+    RenderWrite,
+};
 pub use lease::Lease;
 pub use lent_turn::LentTurn;
-pub use render_turn::{RenderTurn, SubmitInfo};
+pub use render_turn::RenderTurn;
+pub use submit::SubmitInfo;
 
 /// N slots of shared resources that go round: one side fills a slot, the other uses it, and it comes back.
 ///
@@ -144,11 +152,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// # Errors
     /// [`vk_export::Error::QueueHeld`] inside of [`Queue::with`].
     pub fn flush_parts(&mut self) -> Result<Option<SubmitParts>> {
-        let _order = self.shared.submitting()?;
-        let Some(value) = self.shared.ledger().flush() else { return Ok(None) };
-        // Point 0 is where a timeline starts.
-        let start = self.shared.held.computed.issued(0);
-        Ok(Some(SubmitParts::new(&start, &self.shared.held.rendered, value, self.shared.stages)))
+        self.shared.flush_parts()
     }
 
     /// What dropping does, with the error: waits for the frames in flight and frees everything. Inside a closure of the CPU

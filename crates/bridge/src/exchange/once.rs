@@ -101,7 +101,7 @@ unsafe fn record_frame<R: Resources, D: Direction>(
 }
 
 /// Waits for the point at which `commands` have run. What may still run is not freed.
-fn wait(rendered: &TimelinePoint, limit: Duration, commands: OneTimeCommands) -> Result<()> {
+pub(super) fn wait(rendered: &TimelinePoint, limit: Duration, commands: OneTimeCommands) -> Result<()> {
     let waited = rendered.wait(limit);
     match &waited {
         Ok(()) => {}

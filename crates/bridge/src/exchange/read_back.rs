@@ -13,7 +13,6 @@ use super::{ComputeFirst, RenderTurn};
 use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
 use crate::error::{Error, Result};
-use crate::exchange::resources::Resources;
 use crate::image::render::RenderImage;
 use crate::image::spec::ImageSpec;
 
@@ -31,7 +30,7 @@ impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
         let used = source.handover().accesses();
         let needed = BufferAccess::TRANSFER_READ;
         let readable = used.usage.contains(needed.usage) && used.access.contains(needed.access);
-        check(readable, &self, "`BufferAccess::TRANSFER_READ`")?;
+        check(readable, (self.frame, &self.shared.name), "`BufferAccess::TRANSFER_READ`")?;
         let target = HostCopy::new(self.shared.compute.device(), source.len())?;
         let copy = |commands, source: RenderBuffer<'_, T>| {
             // SAFETY: both buffers have `len` elements; the source is acquired, with the copy among its uses.
@@ -59,7 +58,7 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
         let needed = ImageAccess::TRANSFER_READ;
         let in_layout = [needed.layout, vk::ImageLayout::GENERAL].contains(&used.layout);
         let readable = in_layout && used.usage.contains(needed.usage) && used.access.contains(needed.access);
-        check(readable, &self, "`ImageAccess::TRANSFER_READ`")?;
+        check(readable, (self.frame, &self.shared.name), "`ImageAccess::TRANSFER_READ`")?;
         let [width, height, depth] = source.level_extent(0).map(u64::from);
         let texels = width * height * depth * u64::from(source.range().layer_count);
         let target = HostCopy::new(self.shared.compute.device(), usize::try_from(texels).unwrap_or(usize::MAX))?;
@@ -74,18 +73,18 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
 }
 
 /// That a frame's resource may be copied from.
-fn check<R: Resources>(readable: bool, turn: &RenderTurn<R>, needed: &str) -> Result<()> {
+pub(super) fn check(readable: bool, (frame, exchange): (u64, &str), needed: &str) -> Result<()> {
     if readable {
         return Ok(());
     }
     Err(Error::InvalidArgument {
-        object: format!("reading frame {} of exchange \"{}\" back", turn.frame(), turn.shared.name),
+        object: format!("reading frame {frame} of exchange \"{exchange}\" back"),
         reason: format!("it was made without {needed}, so Vulkan may not copy from it; add that use to its spec"),
     })
 }
 
 /// Host-visible memory for a copy of `len` elements.
-struct HostCopy<T> {
+pub(super) struct HostCopy<T> {
     buffer: Buffer,
     len: usize,
     device: ExportDevice,
@@ -93,7 +92,7 @@ struct HostCopy<T> {
 }
 
 impl<T: Pod> HostCopy<T> {
-    fn new(device: &ExportDevice, len: usize) -> Result<Self> {
+    pub(super) fn new(device: &ExportDevice, len: usize) -> Result<Self> {
         let size = len.checked_mul(size_of::<T>()).and_then(|size| u64::try_from(size).ok());
         let info = BufferInfo {
             name: "read-back",
@@ -107,7 +106,7 @@ impl<T: Pod> HostCopy<T> {
 
     /// # Safety
     /// `commands` is recording on the device; `source` has at least as many elements and is acquired for copying.
-    unsafe fn record_buffer(&self, commands: vk::CommandBuffer, source: &RenderBuffer<'_, T>) {
+    pub(super) unsafe fn record_buffer(&self, commands: vk::CommandBuffer, source: &RenderBuffer<'_, T>) {
         let region = [vk::BufferCopy::default().size(self.buffer.size())];
         let (source, target) = (source.as_raw(), self.buffer.as_raw());
         // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: the caller says that the source has as many bytes.
@@ -161,7 +160,7 @@ impl<T: Pod> HostCopy<T> {
     }
 
     /// The elements, once the copy has run; memory that it may still write to is leaked.
-    fn finish(self, ran: Result<()>) -> Result<Vec<T>> {
+    pub(super) fn finish(self, ran: Result<()>) -> Result<Vec<T>> {
         if let Err(error) = ran {
             std::mem::forget(self);
             return Err(error);

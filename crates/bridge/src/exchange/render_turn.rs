@@ -4,14 +4,13 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
 use vk_export::Queue;
 use vk_export::ash::vk;
 
 use super::direction::{ComputeFirst, Direction};
 use super::resources::Resources;
 use super::state::State;
-use super::submit::{SubmitParts, rendered_info};
+use super::submit::{SubmitInfo, SubmitParts};
 use crate::error::Result;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_warn;
@@ -31,22 +30,6 @@ pub struct RenderTurn<R: Resources, D: Direction = ComputeFirst> {
     direction: PhantomData<fn() -> D>,
     _alive: Alive,
 }
-
-/// What else goes into the submission of a frame.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SubmitInfo<'a> {
-    /// The command buffers, in order.
-    pub commands: &'a [vk::CommandBuffer],
-    /// Further semaphores to wait for, such as a swapchain image's. Default: none.
-    pub waits: &'a [vk::SemaphoreSubmitInfo<'a>],
-    /// Further semaphores to signal, such as the one that presenting waits for. Default: none.
-    pub signals: &'a [vk::SemaphoreSubmitInfo<'a>],
-    /// A fence to signal. Default: none.
-    pub fence: vk::Fence,
-}
-
-/// Command buffers and semaphores of a frame that need no heap.
-const INLINE: usize = 16;
 
 impl<R: Resources, D: Direction> RenderTurn<R, D> {
     pub(super) fn new(shared: Arc<State<R>>, frame: u64, slot: usize, computed: TimelinePoint) -> Self {
@@ -81,10 +64,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout), or the failed call.
     pub fn prepare_present(&self) -> Result<()> {
-        if self.shared.compute.side().submits_signals() {
-            return self.shared.check_compute();
-        }
-        self.computed.wait(self.shared.timeout)
+        self.shared.prepare_present(&self.computed)
     }
 
     /// The queue that the frame is submitted to, as [`ExchangeInfo::queue`](crate::ExchangeInfo::queue) says.
@@ -170,19 +150,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         let _order = self.shared.submitting()?;
         let value = self.shared.ledger().next_rendered(self.frame);
         let value = value.map_err(|refusal| self.shared.refused(refusal))?;
-        // Behind the compute side's part on the same queue, the turn's barriers are enough.
-        let wait = (!self.shared.compute.side().waits_in_queue()).then(|| self.computed.wait_info(self.shared.stages));
-        let signal = [rendered_info(&self.shared.held.rendered, value)];
-        let commands: SmallVec<[_; INLINE]> =
-            info.commands.iter().map(|c| vk::CommandBufferSubmitInfo::default().command_buffer(*c)).collect();
-        let (mut waits, mut signals) = (SmallVec::new(), SmallVec::new());
-        let batch = vk::SubmitInfo2::default()
-            .command_buffer_infos(&commands)
-            .wait_semaphore_infos(joined(wait.as_slice(), info.waits, &mut waits))
-            .signal_semaphore_infos(joined(&signal, info.signals, &mut signals));
-        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only signaller; its values are taken
-        // and submitted under one lock, and none is taken while a lower one is lent. The rest is the caller's.
-        let submitted = unsafe { self.shared.compute.side().submit(self.shared.queue(), batch, info.fence) };
+        // SAFETY: the value was taken under the lock that is held, and none is lent. The rest is handed on to the caller.
+        let submitted = unsafe { self.shared.submit_batch(&[&self.computed], value, info) };
         self.done = true;
         if let Err(error) = submitted {
             self.shared.ledger().skip(self.slot);
@@ -196,20 +165,6 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         self.shared.ledger().skip(self.slot);
         self.done = true;
     }
-}
-
-/// The frame's own semaphore and the program's, which most frames have none of, in `room` where it takes any.
-fn joined<'a, 'i>(
-    own: &'a [vk::SemaphoreSubmitInfo<'i>],
-    more: &[vk::SemaphoreSubmitInfo<'i>],
-    room: &'a mut SmallVec<[vk::SemaphoreSubmitInfo<'i>; INLINE]>,
-) -> &'a [vk::SemaphoreSubmitInfo<'i>] {
-    if more.is_empty() {
-        return own;
-    }
-    room.extend_from_slice(own);
-    room.extend_from_slice(more);
-    room
 }
 
 impl<R: Resources, D: Direction> Drop for RenderTurn<R, D> {

@@ -1,8 +1,16 @@
-//! What a frame adds to a queue submission.
+//! What a frame adds to a queue submission, and its submission.
+#![allow(unsafe_code)] // Submitting.
 
+use smallvec::SmallVec;
 use vk_export::ash::vk;
 
+use super::resources::Resources;
+use super::state::State;
+use crate::error::Result;
 use crate::timeline::{Timeline, TimelinePoint};
+
+/// Command buffers and semaphores of a frame that need no heap.
+const INLINE: usize = 16;
 
 /// The wait and the signal that a frame adds to the submission of its commands, for engines that submit themselves.
 ///
@@ -15,6 +23,19 @@ pub struct SubmitParts {
     pub wait: vk::SemaphoreSubmitInfo<'static>,
     /// Tells the compute side that the resources are free again.
     pub signal: vk::SemaphoreSubmitInfo<'static>,
+}
+
+/// What else goes into the submission of a frame.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SubmitInfo<'a> {
+    /// The command buffers, in order.
+    pub commands: &'a [vk::CommandBuffer],
+    /// Further semaphores to wait for, such as a swapchain image's. Default: none.
+    pub waits: &'a [vk::SemaphoreSubmitInfo<'a>],
+    /// Further semaphores to signal, such as the one that presenting waits for. Default: none.
+    pub signals: &'a [vk::SemaphoreSubmitInfo<'a>],
+    /// A fence to signal. Default: none.
+    pub fence: vk::Fence,
 }
 
 /// [`SubmitParts`] for `vkQueueSubmit` with a `VkTimelineSemaphoreSubmitInfo`.
@@ -59,4 +80,57 @@ impl SubmitParts {
 pub(super) fn rendered_info(rendered: &Timeline, value: u64) -> vk::SemaphoreSubmitInfo<'static> {
     let signal = vk::SemaphoreSubmitInfo::default().semaphore(rendered.semaphore().as_raw()).value(value);
     signal.stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
+}
+
+impl<R: Resources> State<R> {
+    /// Submits a frame's commands to the exchange's queue: behind the points that it waits for, and with the signal of `value`
+    /// of `rendered`.
+    ///
+    /// # Safety
+    /// As [`RenderTurn::submit_with`](super::RenderTurn::submit_with); `value` is the next of `rendered`, none is lent, and
+    /// [`submitting`](Self::submitting) is held from before it was taken until it is issued.
+    pub(super) unsafe fn submit_batch(
+        &self,
+        after: &[&TimelinePoint],
+        value: u64,
+        info: &SubmitInfo<'_>,
+    ) -> Result<()> {
+        // Behind the compute side's part on the same queue, the turn's barriers are enough.
+        let in_queue = self.compute.side().waits_in_queue();
+        let wait: SmallVec<[_; 2]> =
+            after.iter().filter(|_| !in_queue).map(|point| point.wait_info(self.stages)).collect();
+        let signal = [rendered_info(&self.held.rendered, value)];
+        let commands: SmallVec<[_; INLINE]> =
+            info.commands.iter().map(|c| vk::CommandBufferSubmitInfo::default().command_buffer(*c)).collect();
+        let (mut waits, mut signals) = (SmallVec::new(), SmallVec::new());
+        let batch = vk::SubmitInfo2::default()
+            .command_buffer_infos(&commands)
+            .wait_semaphore_infos(joined(&wait, info.waits, &mut waits))
+            .signal_semaphore_infos(joined(&signal, info.signals, &mut signals));
+        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only signaller; its values are taken
+        // and submitted under one lock, and none is taken while a lower one is lent. The rest is the caller's.
+        unsafe { self.compute.side().submit(self.queue(), batch, info.fence) }
+    }
+
+    /// Makes sure that the signal of `computed`, which a frame waits for, is a submitted operation.
+    pub(super) fn prepare_present(&self, computed: &TimelinePoint) -> Result<()> {
+        if self.compute.side().submits_signals() {
+            return self.check_compute();
+        }
+        computed.wait(self.timeout)
+    }
+}
+
+/// The frame's own semaphore and the program's, which most frames have none of, in `room` where it takes any.
+fn joined<'a, 'i>(
+    own: &'a [vk::SemaphoreSubmitInfo<'i>],
+    more: &[vk::SemaphoreSubmitInfo<'i>],
+    room: &'a mut SmallVec<[vk::SemaphoreSubmitInfo<'i>; INLINE]>,
+) -> &'a [vk::SemaphoreSubmitInfo<'i>] {
+    if more.is_empty() {
+        return own;
+    }
+    room.extend_from_slice(own);
+    room.extend_from_slice(more);
+    room
 }

@@ -19,12 +19,12 @@ impl Ledger {
     /// where a lost submission may still run, with nothing behind it. `reached` is as for [`begin`](Self::begin).
     pub(in crate::exchange) fn settled(&self, reached: impl FnOnce() -> u64) -> Result<u64, Refusal> {
         let lost = self.slots.iter().filter_map(|slot| match slot {
-            Slot::Unknown { frame, value, .. } if *value > self.certain => Some((*value, *frame)),
+            Slot::Unknown { frame, value, .. } if *value > self.values.certain() => Some((*value, *frame)),
             _ => None,
         });
         match lost.max() {
             Some((value, frame)) if value > reached() => Err(Refusal::TurnLost { frame, stage: Stage::Submit }),
-            _ => Ok(self.certain),
+            _ => Ok(self.values.certain()),
         }
     }
 
@@ -38,9 +38,9 @@ impl Ledger {
 
     /// A submission that signals the next value of `rendered`, and belongs to no frame, was accepted. None is lent.
     pub(in crate::exchange) fn take_rendered(&mut self) -> u64 {
-        self.rendered += 1;
-        self.certain = self.rendered;
-        self.rendered
+        let value = self.values.take_rendered();
+        self.values.submitted(value);
+        value
     }
 
     /// The free slot whose last use is the oldest, with the value of that.

@@ -1,0 +1,117 @@
+//! The compute side reads the newest frame that Vulkan has drawn.
+#![allow(unsafe_code)] // Lends what the turn owns.
+
+use std::sync::Arc;
+
+use super::ledger::Chosen;
+use super::shared::Shared;
+use crate::error::Result;
+use crate::exchange::compute_turn::Work;
+use crate::exchange::lease::Lease;
+use crate::exchange::resources::Resources;
+use crate::observe::live::{Alive, Kind};
+use crate::observe::{log_error, log_warn};
+use crate::timeline::TimelinePoint;
+
+/// Work of the compute side on the newest frame that Vulkan has drawn.
+///
+/// Dropped before [`finish`](Self::finish), it ends as with it: what was enqueued runs, and the slot's next use is behind it.
+#[must_use = "finish the turn once its work is enqueued"]
+pub struct ComputeRead<R: Resources> {
+    shared: Arc<Shared<R>>,
+    chosen: Chosen,
+    done: bool,
+    _alive: Alive,
+}
+
+impl<R: Resources> ComputeRead<R> {
+    pub(super) fn newest(shared: &Arc<Shared<R>>) -> Result<Option<Self>> {
+        let Some(chosen) = shared.newest()? else { return Ok(None) };
+        if chosen.new
+            && let Err(error) = shared.state.compute_waits(chosen.value)
+        {
+            // No work was enqueued with it.
+            shared.ledger().skip_read();
+            return Err(error);
+        }
+        Ok(Some(Self { shared: Arc::clone(shared), chosen, done: false, _alive: Alive::new(Kind::Turn) }))
+    }
+
+    /// The number of the frame, from 0.
+    pub fn frame(&self) -> u64 {
+        self.chosen.frame
+    }
+
+    /// The slot, below [`LatestReader::slots`](crate::LatestReader::slots).
+    pub fn slot(&self) -> usize {
+        self.chosen.slot
+    }
+
+    /// Returns `false` where the frame is that of the turn before.
+    pub fn is_new(&self) -> bool {
+        self.chosen.new
+    }
+
+    /// A [`Lease`] on the Vulkan objects of the turn's slot.
+    pub fn lease(&self) -> Lease {
+        self.shared.state.lease(self.chosen.slot)
+    }
+
+    /// The point at which Vulkan has drawn the frame; the compute stream waits for it already.
+    pub fn rendered(&self) -> TimelinePoint {
+        self.shared.state.held.rendered.issued(self.chosen.value)
+    }
+
+    /// What there is to compute with, lent until the turn is finished. What is written to the frame, later turns with the same frame
+    /// find.
+    pub fn work(&mut self) -> Work<'_, R> {
+        // SAFETY: the slot is the reader's, which has one turn at a time, and the borrow of the turn is the borrow of the work. The
+        // stream waits for the frame since this or an earlier turn; the signal is behind the work, and the slot's next
+        // writer waits for it.
+        unsafe { self.shared.state.work(self.chosen.slot) }
+    }
+
+    /// Ends the turn: the compute side signals when its work is done. Gives the point at which that will be.
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn finish(mut self) -> Result<TimelinePoint> {
+        let point = self.shared.state.compute_signals(self.chosen.slot)?;
+        self.done = true;
+        self.ended(point.value());
+        Ok(point)
+    }
+
+    /// The signal of `value` is enqueued, behind all that the reader was ever lent.
+    fn ended(&self, value: u64) {
+        let mut ledger = self.shared.ledger();
+        ledger.read(value);
+        let retired: Vec<_> = ledger.retired().collect();
+        ledger.revive(&retired, value);
+    }
+}
+
+impl<R: Resources> Drop for ComputeRead<R> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let name = &self.shared.state.name;
+        log_warn!("exchange \"{name}\": a turn with frame {} was dropped", self.chosen.frame);
+        // What was enqueued may still read what Vulkan will draw over.
+        match self.shared.state.compute_signals(self.chosen.slot) {
+            Ok(point) => self.ended(point.value()),
+            Err(error) => {
+                // A later turn's signal brings the slots back.
+                self.shared.ledger().lose_read();
+                log_error!("exchange \"{name}\": slot {} is out of use: {error}", self.chosen.slot);
+            }
+        }
+    }
+}
+
+impl<R: Resources> std::fmt::Debug for ComputeRead<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ComputeRead(\"{}\", {:?})", self.shared.state.name, self.chosen)
+    }
+}

@@ -1,0 +1,102 @@
+//! The compute side writes a frame.
+#![allow(unsafe_code)] // Lends what the turn owns.
+
+use std::sync::Arc;
+
+use super::shared::Shared;
+use crate::error::Result;
+use crate::exchange::compute_turn::Work;
+use crate::exchange::lease::Lease;
+use crate::exchange::resources::Resources;
+use crate::observe::live::{Alive, Kind};
+use crate::observe::log_warn;
+use crate::timeline::TimelinePoint;
+
+/// A frame that the compute side writes: it owns the slot until [`publish`](Self::publish).
+///
+/// Dropped before that, its frame is lost: the next `begin` says so, and the one after goes on.
+#[must_use = "a turn that is dropped before `publish` loses its frame"]
+pub struct ComputeWrite<R: Resources> {
+    shared: Arc<Shared<R>>,
+    frame: u64,
+    slot: usize,
+    done: bool,
+    _alive: Alive,
+}
+
+impl<R: Resources> ComputeWrite<R> {
+    pub(super) fn begin(shared: &Arc<Shared<R>>) -> Result<Self> {
+        let begun = shared.begin()?;
+        let (frame, slot) = (begun.frame, begun.slot);
+        let turn = Self { shared: Arc::clone(shared), frame, slot, done: false, _alive: Alive::new(Kind::Turn) };
+        // What this stream wrote before is before in its order; what Vulkan does with the slot is not.
+        let unused = begun.behind == Default::default();
+        let after = if unused { shared.state.ledger().handed_over() } else { begun.behind.read };
+        if after > 0 {
+            shared.state.compute_waits(after)?;
+        }
+        Ok(turn)
+    }
+
+    /// The number of the frame, from 0; frames that are published have all numbers.
+    pub fn frame(&self) -> u64 {
+        self.frame
+    }
+
+    /// The slot, below [`LatestWriter::slots`](crate::LatestWriter::slots). It holds an older frame, or nothing.
+    pub fn slot(&self) -> usize {
+        self.slot
+    }
+
+    /// A [`Lease`] on the Vulkan objects of the turn's slot.
+    pub fn lease(&self) -> Lease {
+        self.shared.state.lease(self.slot)
+    }
+
+    /// What there is to compute with, lent until the turn ends. The stream is this exchange's own.
+    pub fn work(&mut self) -> Work<'_, R> {
+        // SAFETY: this turn alone holds the slot, and the borrow of the turn is the borrow of the work. The stream waits for
+        // Vulkan's last use since `begin`; the signal is behind the work, and the reader waits for it.
+        unsafe { self.shared.state.work(self.slot) }
+    }
+
+    /// Hands the frame over: the compute side signals when all its work is done, and from then on the reader may choose it. Gives
+    /// the point at which that will be.
+    ///
+    /// # Errors
+    /// The failed call; the frame is then lost, as if the turn had been dropped.
+    pub fn publish(mut self) -> Result<TimelinePoint> {
+        let point = self.shared.state.compute_signals(self.slot)?;
+        self.done = true;
+        self.shared.published(self.slot, point.value());
+        Ok(point)
+    }
+
+    /// Gives the slot back without a frame: there was nothing new, or computing it failed. What was enqueued still runs, and the
+    /// slot's next use is ordered behind it.
+    ///
+    /// # Errors
+    /// The failed call; the turn then counts as dropped.
+    pub fn skip(mut self) -> Result<()> {
+        // The slot's next writer is on the same stream, behind what is joined here.
+        self.shared.state.held.lender.join(self.slot)?;
+        self.done = true;
+        self.shared.ledger().skip_write(self.slot);
+        Ok(())
+    }
+}
+
+impl<R: Resources> Drop for ComputeWrite<R> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.shared.ledger().drop_write(self.slot);
+            log_warn!("exchange \"{}\": the compute turn of frame {} was dropped", self.shared.state.name, self.frame);
+        }
+    }
+}
+
+impl<R: Resources> std::fmt::Debug for ComputeWrite<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ComputeWrite(\"{}\", frame {}, slot {})", self.shared.state.name, self.frame, self.slot)
+    }
+}

@@ -1,0 +1,92 @@
+//! Configuration of a latest exchange.
+
+use std::time::Duration;
+
+use vk_export::QueueKind;
+
+use crate::error::{Error, Result};
+use crate::exchange::info::ExchangeInfo;
+
+/// The most frames and submissions that may be in flight, as of an exchange in step.
+const MOST_IN_FLIGHT: usize = 1024;
+
+/// Which frame is the newest, for the reader of an [`Exchange::latest`](crate::Exchange::latest).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Newest {
+    /// The newest that the GPU has finished: a slow writer never delays the reader's submissions.
+    #[default]
+    Finished,
+    /// The newest that was published: the reader's submission waits for it on the GPU. Frames are younger, and the reader goes at
+    /// the writer's rate where that is the slower one.
+    Issued,
+}
+
+/// Configuration of an [`Exchange::latest`](crate::Exchange::latest).
+#[derive(Debug, Clone, Copy)]
+pub struct LatestInfo<'a> {
+    /// Its name, in errors, traces and GPU debuggers. Default: "latest".
+    pub name: &'a str,
+    /// Slots; at least `writer_in_flight + reader_in_flight + 2`, and at most 1024: the writer's frames, one for each submission of the
+    /// reader, the newest finished frame, and the one that the reader's oldest submission gives back. Fewer would make one side
+    /// wait for the other. Default: 6.
+    pub slots: usize,
+    /// How many frames of the writer may be unfinished, the one that begins included. At the bound, `begin` waits on the host for
+    /// the writer's own oldest, never for the reader. 2 keep the GPU busy; more make frames older. Default: 2.
+    pub writer_in_flight: usize,
+    /// How many turns of the reader are unfinished at most, the open one included; as a rule an engine's frames in flight. It is
+    /// not enforced: with more of them the writer's work may wait, on the GPU, for the oldest. Default: 2.
+    pub reader_in_flight: usize,
+    /// Which frame the reader gets. Default: the newest that is finished.
+    pub newest: Newest,
+    /// The limit of every wait on the host, dropping included. Default: 5 seconds.
+    pub timeout: Duration,
+    /// Which of the device's queues Vulkan's side is submitted to. Default: the main one, which draws.
+    pub queue: QueueKind,
+}
+
+impl Default for LatestInfo<'_> {
+    fn default() -> Self {
+        Self {
+            name: "latest",
+            slots: 6,
+            writer_in_flight: 2,
+            reader_in_flight: 2,
+            newest: Newest::Finished,
+            timeout: Duration::from_secs(5),
+            queue: QueueKind::Graphics,
+        }
+    }
+}
+
+impl<'a> LatestInfo<'a> {
+    /// That there are slots enough for neither side to wait for the other.
+    pub(super) fn check(&self) -> Result<()> {
+        let Self { slots, writer_in_flight: writer, reader_in_flight: reader, .. } = *self;
+        let invalid = |reason: String| {
+            Err(Error::InvalidArgument { object: format!("latest exchange \"{}\"", self.name), reason })
+        };
+        for (who, count, least) in [("writer", writer, "2 keep the GPU busy"), ("reader", reader, "2 is common")] {
+            if count == 0 || count > MOST_IN_FLIGHT {
+                return invalid(format!(
+                    "its {who} may have {count} frames in flight; 1 to {MOST_IN_FLIGHT} are, {least}"
+                ));
+            }
+        }
+        let needed = writer + reader + 2;
+        if slots < needed {
+            return invalid(format!(
+                "it has {slots} slots and needs {needed}: {writer} for the writer's frames in flight, {reader} for the reader's, \
+                 one for the newest finished frame, and one that the reader's oldest submission gives back; set \
+                 `LatestInfo::slots` to {needed}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The same for what it has in common with an exchange in step.
+    pub(super) fn in_step(&self) -> ExchangeInfo<'a> {
+        let Self { name, slots, timeout, queue, .. } = *self;
+        ExchangeInfo { name, slots, timeout, queue, ..ExchangeInfo::default() }
+    }
+}

@@ -1,0 +1,257 @@
+//! Which slot is whose, where the two sides go at their own rates: the bookkeeping of a latest exchange, without a driver.
+//!
+//! It is the same in both directions. The writer has a timeline, on which each frame has the value of its publication, and the
+//! reader has one, on which each of its submissions has a value.
+
+use super::info::Newest;
+
+/// The last uses of a slot that its next writer waits for: a value of each timeline, 0 where there is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Behind {
+    /// On the reader's timeline.
+    pub(super) read: u64,
+    /// On the writer's own.
+    pub(super) written: u64,
+}
+
+/// The states of one slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Slot {
+    /// Nobody holds it.
+    Free { behind: Behind },
+    /// The writer's turn holds it.
+    Writing { behind: Behind },
+    /// The writer's lent turn is gone; whether its submission happened, only its timeline can tell.
+    Unknown { behind: Behind, value: u64 },
+    /// It holds a frame for the reader to choose, once the writer's timeline has reached `value`.
+    Published { frame: u64, value: u64 },
+    /// The reader's open turn takes it over.
+    Taking { frame: u64, value: u64 },
+    /// It is the reader's.
+    Held { frame: u64, value: u64 },
+    /// The reader's, or given back: its lent turn is gone. It is used again once it was initialised anew.
+    Retired,
+}
+
+/// A frame that the writer has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Begun {
+    pub(super) frame: u64,
+    pub(super) slot: usize,
+    pub(super) behind: Behind,
+}
+
+/// The frame that the reader's turn uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Chosen {
+    pub(super) frame: u64,
+    pub(super) slot: usize,
+    /// Of the writer's timeline.
+    pub(super) value: u64,
+    /// The reader does not have it so far. The turn waits for its value and takes it over.
+    pub(super) new: bool,
+    /// The slot that the turn gives back when it takes another.
+    pub(super) old: Option<usize>,
+}
+
+/// Why a step is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The side's last turn is open.
+    Open { frame: u64 },
+    /// The writer's last turn was dropped; told once.
+    Lost { frame: u64 },
+    /// No slot can be written: so many are retired, and so many were lent to the writer and dropped.
+    NoSlot { frame: u64, retired: usize, unknown: usize },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Ledger {
+    slots: Box<[Slot]>,
+    newest: Newest,
+    /// The number of the next frame that is published.
+    next: u64,
+    /// The writer dropped a turn.
+    dropped: bool,
+    /// The reader's open turn.
+    reading: Option<Chosen>,
+    /// The newest frame that the reader was ever given for good: it never goes back behind this.
+    shown: Option<u64>,
+    /// The highest value of the writer's timeline that either side has seen reached.
+    finished: u64,
+}
+
+impl Ledger {
+    pub(super) fn new(slots: usize, newest: Newest) -> Self {
+        let slots = vec![Slot::Free { behind: Behind::default() }; slots].into();
+        Self { slots, newest, next: 0, dropped: false, reading: None, shown: None, finished: 0 }
+    }
+
+    /// Takes a slot for the writer: of those that hold nothing the reader may still want, the one whose last reader is furthest
+    /// in the past. `reached` is the value of the writer's timeline.
+    pub(super) fn begin(&mut self, reached: u64) -> Result<Begun, Refusal> {
+        if std::mem::take(&mut self.dropped) {
+            return Err(Refusal::Lost { frame: self.next });
+        }
+        if self.slots.iter().any(|slot| matches!(slot, Slot::Writing { .. })) {
+            return Err(Refusal::Open { frame: self.next });
+        }
+        self.reach(reached);
+        let floor = self.floor();
+        let free = self.slots.iter().enumerate().filter_map(|(index, slot)| match *slot {
+            Slot::Free { behind } => Some((behind.read, behind.written, index)),
+            // Nobody has read it: it is rewritten behind its own publication.
+            Slot::Published { frame, value } if Some(frame) < floor => Some((0, value, index)),
+            _ => None,
+        });
+        let Some((read, written, slot)) = free.min() else { return Err(self.no_slot()) };
+        let behind = Behind { read, written };
+        self.slots[slot] = Slot::Writing { behind };
+        Ok(Begun { frame: self.next, slot, behind })
+    }
+
+    /// Notes how far the writer has come. Submissions of its own that are lost have run by then, or will never.
+    fn reach(&mut self, reached: u64) {
+        self.finished = self.finished.max(reached);
+        for slot in &mut self.slots {
+            if let Slot::Unknown { behind, value } = *slot
+                && value <= self.finished
+            {
+                // Without the submission, nobody has waited for the reader; with it, the commands are behind this value.
+                *slot = Slot::Free { behind: Behind { written: self.finished, ..behind } };
+            }
+        }
+    }
+
+    /// The reader wants nothing that is older than this frame.
+    fn floor(&self) -> Option<u64> {
+        let frames = self.slots.iter().filter_map(|slot| match *slot {
+            Slot::Published { frame, value } if self.may_be_read(value) => Some(frame),
+            Slot::Taking { frame, .. } => Some(frame),
+            _ => None,
+        });
+        // What it had is no more for it to choose.
+        frames.max().max(self.shown.map(|frame| frame + 1))
+    }
+
+    fn may_be_read(&self, value: u64) -> bool {
+        self.newest == Newest::Issued || value <= self.finished
+    }
+
+    fn no_slot(&self) -> Refusal {
+        let count = |wanted: fn(&Slot) -> bool| self.slots.iter().filter(|slot| wanted(slot)).count();
+        let retired = count(|slot| matches!(slot, Slot::Retired));
+        let unknown = count(|slot| matches!(slot, Slot::Unknown { .. }));
+        Refusal::NoSlot { frame: self.next, retired, unknown }
+    }
+
+    /// The writer's frame is on its way: its timeline reaches `value` behind it.
+    pub(super) fn publish(&mut self, slot: usize, value: u64) {
+        if let Slot::Writing { .. } = self.slots[slot] {
+            self.slots[slot] = Slot::Published { frame: self.next, value };
+            self.next += 1;
+        }
+    }
+
+    /// The writer gives its slot back; the frame's number is the next one's.
+    pub(super) fn skip_write(&mut self, slot: usize) {
+        if let Slot::Writing { behind } = self.slots[slot] {
+            self.slots[slot] = Slot::Free { behind };
+        }
+    }
+
+    /// The writer's turn was dropped.
+    pub(super) fn drop_write(&mut self, slot: usize) {
+        self.skip_write(slot);
+        self.dropped = true;
+    }
+
+    /// The writer's turn, which was lent with `value`, was dropped: the submission may have happened.
+    pub(super) fn lose_write(&mut self, slot: usize, value: u64) {
+        if let Slot::Writing { behind } = self.slots[slot] {
+            self.slots[slot] = Slot::Unknown { behind, value };
+        }
+    }
+
+    /// Chooses the reader's frame. `None` where it has none and none can be had. `reached` is the value of the writer's timeline.
+    pub(super) fn newest(&mut self, reached: u64) -> Result<Option<Chosen>, Refusal> {
+        if let Some(open) = self.reading {
+            return Err(Refusal::Open { frame: open.frame });
+        }
+        self.reach(reached);
+        let slots = || self.slots.iter().enumerate();
+        let held = slots().find_map(|(index, slot)| match *slot {
+            Slot::Held { frame, value } => Some((frame, value, index)),
+            _ => None,
+        });
+        let best = slots().filter_map(|(index, slot)| match *slot {
+            Slot::Published { frame, value } if self.may_be_read(value) && Some(frame) > self.shown => {
+                Some((frame, value, index))
+            }
+            _ => None,
+        });
+        let chosen = match (best.max(), held) {
+            (Some((frame, value, slot)), held) => {
+                Chosen { frame, slot, value, new: true, old: held.map(|(_, _, slot)| slot) }
+            }
+            (None, Some((frame, value, slot))) => Chosen { frame, slot, value, new: false, old: None },
+            (None, None) => return Ok(None),
+        };
+        if chosen.new {
+            self.slots[chosen.slot] = Slot::Taking { frame: chosen.frame, value: chosen.value };
+        }
+        self.reading = Some(chosen);
+        Ok(Some(chosen))
+    }
+
+    /// The reader's turn was submitted: its timeline reaches `value` behind it.
+    pub(super) fn read(&mut self, value: u64) {
+        let Some(Chosen { frame, slot, value: published, new: true, old }) = self.reading.take() else { return };
+        if let Some(old) = old {
+            self.slots[old] = Slot::Free { behind: Behind { read: value, written: 0 } };
+        }
+        self.slots[slot] = Slot::Held { frame, value: published };
+        self.shown = Some(frame);
+    }
+
+    /// The reader's turn was never submitted, and will not be.
+    pub(super) fn skip_read(&mut self) {
+        if let Some(Chosen { frame, slot, value, new: true, .. }) = self.reading.take() {
+            self.slots[slot] = Slot::Published { frame, value };
+        }
+    }
+
+    /// Whether the reader's turn was submitted is not known. Both of its slots are retired; one that it had before and has still
+    /// is as it was.
+    pub(super) fn lose_read(&mut self) {
+        if let Some(Chosen { frame, slot, new: true, old, .. }) = self.reading.take() {
+            for slot in old.into_iter().chain([slot]) {
+                self.slots[slot] = Slot::Retired;
+            }
+            self.shown = Some(frame);
+        }
+    }
+
+    pub(super) fn retired(&self) -> impl Iterator<Item = usize> {
+        self.slots.iter().enumerate().filter(|(_, slot)| **slot == Slot::Retired).map(|(index, _)| index)
+    }
+
+    /// These slots, which are retired, are used by neither side any more once the reader's timeline has reached `read`.
+    pub(super) fn revive(&mut self, slots: &[usize], read: u64) {
+        for slot in slots {
+            if self.slots[*slot] == Slot::Retired {
+                self.slots[*slot] = Slot::Free { behind: Behind { read, written: 0 } };
+            }
+        }
+    }
+
+    /// The turns that are open: the writer's frame, and the reader's.
+    pub(super) fn open(&self) -> (Option<u64>, Option<u64>) {
+        let writing = self.slots.iter().any(|slot| matches!(slot, Slot::Writing { .. }));
+        (writing.then_some(self.next), self.reading.map(|open| open.frame))
+    }
+}
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

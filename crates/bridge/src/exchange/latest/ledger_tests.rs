@@ -1,0 +1,111 @@
+//! The ledger against a model that knows which frame lies where: all schedules of small exchanges, and random ones of larger.
+
+#[path = "ledger_explore.rs"]
+mod explore;
+#[path = "ledger_world.rs"]
+mod world;
+
+use proptest::prelude::*;
+
+use super::*;
+use explore::explore;
+use world::{FAULTY, SOUND, Sizes, Step, World};
+
+#[test]
+fn every_schedule_of_a_small_exchange_is_right() {
+    for newest in [Newest::Finished, Newest::Issued] {
+        for (writer, reader) in [(1, 1), (2, 1), (1, 2), (2, 2)] {
+            let states = explore(World::new(Sizes::least(writer, reader), newest, 0)).unwrap();
+            assert!(states > 500, "only {states} states of {writer} and {reader} in flight");
+        }
+    }
+}
+
+#[test]
+fn every_fault_of_a_small_exchange_is_survived() {
+    let states = explore(World::new(Sizes::least(1, 1), Newest::Finished, 2)).unwrap();
+    assert!(states > 2000, "only {states} states");
+}
+
+/// The number of slots that the constructor asks for is the least.
+#[test]
+fn with_one_slot_less_a_side_waits_for_the_other() {
+    for (writer, reader) in [(1, 1), (2, 1), (1, 2)] {
+        let sizes = Sizes { slots: writer + reader + 1, writer, reader };
+        let fault = explore(World::new(sizes, Newest::Finished, 0)).unwrap_err();
+        let waits = fault.contains("waits for the reader") || fault.contains("NoSlot");
+        assert!(waits, "{fault}");
+    }
+}
+
+/// The control of the model: it sees that a wait is missing.
+#[test]
+fn a_writer_that_does_not_wait_is_found() {
+    let mut world = World::new(Sizes::least(1, 1), Newest::Finished, 0);
+    world.careless = true;
+    let fault = explore(world).unwrap_err();
+    assert!(fault.contains("is not waited for"), "{fault}");
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![12 => prop::sample::select(&SOUND[..]), 1 => prop::sample::select(&FAULTY[..])]
+}
+
+proptest! {
+    #[test]
+    fn long_schedules_keep_to_the_model(
+        (writer, reader, more) in (1usize..5, 1usize..5, 0usize..4),
+        issued in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..400),
+    ) {
+        let sizes = Sizes { slots: writer + reader + 2 + more, writer, reader };
+        let mut world = World::new(sizes, if issued { Newest::Issued } else { Newest::Finished }, usize::MAX);
+        for step in steps {
+            world.step(step).map_err(TestCaseError::fail)?;
+        }
+    }
+}
+
+#[test]
+fn a_stopped_reader_holds_one_slot_and_a_stopped_writer_none() {
+    let mut ledger = Ledger::new(5, Newest::Finished);
+    let write = |ledger: &mut Ledger, value| {
+        let begun = ledger.begin(value - 1).unwrap();
+        ledger.publish(begun.slot, value);
+        begun
+    };
+    write(&mut ledger, 1);
+    let first = ledger.newest(1).unwrap().unwrap();
+    ledger.read(1);
+    // The writer goes on for ever without it.
+    for value in 2..100 {
+        assert_ne!(write(&mut ledger, value).slot, first.slot);
+    }
+    // The reader goes on for ever without the writer.
+    for value in 2..100 {
+        let turn = ledger.newest(99).unwrap().unwrap();
+        assert_eq!((turn.frame, turn.new), (98, value == 2));
+        ledger.read(value);
+    }
+}
+
+#[test]
+fn mistakes_are_told_once() {
+    let mut ledger = Ledger::new(5, Newest::Finished);
+    let begun = ledger.begin(0).unwrap();
+    assert_eq!(ledger.begin(0), Err(Refusal::Open { frame: 0 }));
+    ledger.drop_write(begun.slot);
+    assert_eq!(ledger.begin(0), Err(Refusal::Lost { frame: 0 }));
+    let begun = ledger.begin(0).unwrap();
+    assert_eq!(begun.frame, 0, "the frame is begun again");
+    ledger.publish(begun.slot, 1);
+    assert_eq!(ledger.newest(0), Ok(None));
+    assert_eq!(ledger.newest(1).unwrap().unwrap().frame, 0);
+    assert_eq!(ledger.newest(1), Err(Refusal::Open { frame: 0 }));
+    assert_eq!(ledger.open(), (None, Some(0)));
+    ledger.skip_read();
+    assert!(ledger.newest(1).unwrap().unwrap().new, "it was not taken over");
+    ledger.lose_read();
+    assert_eq!(ledger.newest(1), Ok(None), "nobody knows whose it is");
+    assert_eq!(ledger.retired().collect::<Vec<_>>(), [0]);
+}

@@ -1,0 +1,287 @@
+//! The model: what really lies in the slots, and what the reader should get.
+
+use std::collections::VecDeque;
+
+use super::super::{Behind, Chosen, Ledger, Newest, Refusal};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Sizes {
+    pub(super) slots: usize,
+    pub(super) writer: usize,
+    pub(super) reader: usize,
+}
+
+impl Sizes {
+    pub(super) fn least(writer: usize, reader: usize) -> Self {
+        Self { slots: writer + reader + 2, writer, reader }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Begin,
+    Publish,
+    SkipWrite,
+    DropWrite,
+    /// A lent turn of the writer is dropped, whose submission happened or not.
+    LoseWrite(bool),
+    Newest,
+    Read,
+    SkipRead,
+    LoseRead(bool),
+    /// What is retired is initialised anew, behind all submissions.
+    Revive,
+    /// The oldest unfinished work of the writer ends.
+    Written,
+    /// The oldest unfinished submission of the reader ends.
+    Rendered,
+}
+
+pub(super) const SOUND: [Step; 8] = [
+    Step::Begin,
+    Step::Publish,
+    Step::SkipWrite,
+    Step::Newest,
+    Step::Read,
+    Step::SkipRead,
+    Step::Written,
+    Step::Rendered,
+];
+
+pub(super) const FAULTY: [Step; 6] = [
+    Step::DropWrite,
+    Step::LoseWrite(true),
+    Step::LoseWrite(false),
+    Step::LoseRead(true),
+    Step::LoseRead(false),
+    Step::Revive,
+];
+
+/// What really lies in a slot, and who used it last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Content {
+    /// None while and after something else than a whole frame was written.
+    pub(super) frame: Option<u64>,
+    /// The value of the writer's last submission with it.
+    pub(super) written: u64,
+    /// The value of the reader's last submission with it since then.
+    pub(super) read: u64,
+    /// A lent turn of the reader's was dropped, and it was not initialised since.
+    pub(super) retired: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct World {
+    pub(super) sizes: Sizes,
+    pub(super) ledger: Ledger,
+    pub(super) contents: Vec<Content>,
+    pub(super) writing: Option<usize>,
+    /// Values of the writer's timeline that are not reached, with their frames if they are of published ones.
+    pub(super) unwritten: VecDeque<(u64, Option<u64>)>,
+    pub(super) written: u64,
+    pub(super) reached: u64,
+    /// The newest frame that is finished.
+    pub(super) finished: Option<u64>,
+    pub(super) published: Option<u64>,
+    pub(super) reading: Option<Chosen>,
+    pub(super) held: Option<usize>,
+    pub(super) unread: VecDeque<u64>,
+    pub(super) read: u64,
+    pub(super) read_reached: u64,
+    pub(super) shown: Option<u64>,
+    /// A turn was lost at some time: fewer slots go round.
+    pub(super) lost: bool,
+    /// A control: the writer waits for nobody.
+    pub(super) careless: bool,
+    /// So many more may be lost.
+    pub(super) faults: usize,
+}
+
+impl World {
+    pub(super) fn new(sizes: Sizes, newest: Newest, faults: usize) -> Self {
+        Self {
+            faults,
+            careless: false,
+            sizes,
+            ledger: Ledger::new(sizes.slots, newest),
+            contents: vec![Content::default(); sizes.slots],
+            writing: None,
+            unwritten: VecDeque::new(),
+            written: 0,
+            reached: 0,
+            finished: None,
+            published: None,
+            reading: None,
+            held: None,
+            unread: VecDeque::new(),
+            read: 0,
+            read_reached: 0,
+            shown: None,
+            lost: false,
+        }
+    }
+
+    /// What the reader should get next, if it is newer than what it has had.
+    fn wanted(&self) -> Option<u64> {
+        let newest = if self.ledger.newest == Newest::Issued { self.published } else { self.finished };
+        newest.filter(|_| newest > self.shown)
+    }
+
+    /// Takes a step that is possible; says whether it was.
+    pub(super) fn step(&mut self, step: Step) -> Result<bool, String> {
+        let possible = match step {
+            Step::Begin => self.writing.is_none() && self.unwritten.len() < self.sizes.writer,
+            Step::Publish | Step::SkipWrite => self.writing.is_some(),
+            Step::DropWrite | Step::LoseWrite(_) => self.faults > 0 && self.writing.is_some(),
+            Step::Newest => self.reading.is_none() && self.unread.len() < self.sizes.reader,
+            Step::Read | Step::SkipRead => self.reading.is_some(),
+            Step::LoseRead(_) => self.faults > 0 && self.reading.is_some(),
+            Step::Revive => self.unread.is_empty() && self.reading.is_none(),
+            Step::Written => !self.unwritten.is_empty(),
+            Step::Rendered => !self.unread.is_empty(),
+        };
+        if possible {
+            let fault = matches!(step, Step::DropWrite | Step::LoseWrite(_) | Step::LoseRead(_));
+            self.faults -= usize::from(fault);
+            match step {
+                Step::Begin => self.begin()?,
+                Step::Newest => self.newest()?,
+                _ => self.end(step),
+            }
+        }
+        Ok(possible)
+    }
+
+    fn begin(&mut self) -> Result<(), String> {
+        let begun = match self.ledger.begin(self.reached) {
+            Ok(begun) => begun,
+            Err(Refusal::Lost { .. } | Refusal::NoSlot { .. }) if self.lost => return Ok(()),
+            Err(refusal) => return Err(format!("begin was refused: {refusal:?}")),
+        };
+        let slot = begun.slot;
+        let of_turn = self.reading.filter(|turn| turn.slot == slot || turn.old == Some(slot));
+        if of_turn.is_some() || self.held == Some(slot) || self.contents[slot].retired {
+            return Err(format!("slot {slot} is the reader's"));
+        }
+        let Content { written, read, .. } = self.contents[slot];
+        let behind = if self.careless { Behind::default() } else { begun.behind };
+        // Who read it had waited for its publication.
+        if read > behind.read || read == 0 && written > behind.written.max(self.reached) && behind.written < written {
+            return Err(format!("slot {slot} is not waited for: {:?} behind {behind:?}", self.contents[slot]));
+        }
+        if behind.read > self.read_reached && !self.lost {
+            return Err(format!("the writer waits for the reader: {behind:?}"));
+        }
+        let wanted = self.wanted();
+        self.contents[slot].frame = None;
+        if wanted.is_some() && !self.contents.iter().any(|content| content.frame == wanted) {
+            return Err(format!("the newest frame, {wanted:?}, was given to the writer"));
+        }
+        self.writing = Some(slot);
+        Ok(())
+    }
+
+    fn newest(&mut self) -> Result<(), String> {
+        let chosen = self.ledger.newest(self.reached).map_err(|refusal| format!("newest was refused: {refusal:?}"))?;
+        let wanted = self.wanted();
+        let Some(chosen) = chosen else {
+            return if wanted.is_none() && self.held.is_none() { Ok(()) } else { Err("no frame".into()) };
+        };
+        let expected = wanted.or(self.held.and_then(|slot| self.contents[slot].frame));
+        if Some(chosen.frame) != expected || self.contents[chosen.slot].frame != expected {
+            return Err(format!("{chosen:?} and not {expected:?}, in slots {:?}", self.contents));
+        }
+        if Some(chosen.frame) < self.shown || chosen.new != wanted.is_some() {
+            return Err(format!("{chosen:?} after {:?}", self.shown));
+        }
+        if self.contents[chosen.slot].written != chosen.value || self.writing == Some(chosen.slot) {
+            return Err(format!("{chosen:?} is not waited for"));
+        }
+        if chosen.new && chosen.old != self.held {
+            return Err(format!("{chosen:?} does not give {:?} back", self.held));
+        }
+        self.reading = Some(chosen);
+        Ok(())
+    }
+
+    fn end(&mut self, step: Step) {
+        match step {
+            Step::Publish | Step::SkipWrite | Step::DropWrite | Step::LoseWrite(_) => self.end_write(step),
+            Step::Read | Step::SkipRead | Step::LoseRead(_) => self.end_read(step),
+            Step::Revive => {
+                let retired: Vec<_> = self.ledger.retired().collect();
+                self.ledger.revive(&retired, 0);
+                // The host has seen the end of all that used them.
+                self.contents.iter_mut().filter(|slot| slot.retired).for_each(|slot| *slot = Content::default());
+            }
+            Step::Written => {
+                let Some((value, frame)) = self.unwritten.pop_front() else { return };
+                self.reached = value;
+                self.finished = self.finished.max(frame);
+            }
+            Step::Rendered => self.read_reached = self.unread.pop_front().unwrap(),
+            Step::Begin | Step::Newest => {}
+        }
+    }
+
+    fn end_write(&mut self, step: Step) {
+        let slot = self.writing.take().unwrap();
+        let content = &mut self.contents[slot];
+        match step {
+            Step::Publish => {
+                self.written += 1;
+                let frame = self.published.map_or(0, |frame| frame + 1);
+                let frame = frame.max(self.ledger.next);
+                self.published = Some(frame);
+                *content = Content { frame: Some(frame), written: self.written, read: 0, retired: false };
+                self.unwritten.push_back((self.written, Some(frame)));
+                self.ledger.publish(slot, self.written);
+            }
+            Step::LoseWrite(happened) => {
+                self.lost = true;
+                self.written += 1;
+                if happened {
+                    *content = Content { written: self.written, ..Content::default() };
+                    self.unwritten.push_back((self.written, None));
+                }
+                self.ledger.lose_write(slot, self.written);
+            }
+            Step::DropWrite => {
+                self.lost = true;
+                self.ledger.drop_write(slot);
+            }
+            _ => self.ledger.skip_write(slot),
+        }
+    }
+
+    fn end_read(&mut self, step: Step) {
+        let chosen = self.reading.take().unwrap();
+        let happened = !matches!(step, Step::SkipRead | Step::LoseRead(false));
+        if happened {
+            self.read += 1;
+            self.unread.push_back(self.read);
+            for slot in chosen.old.into_iter().chain([chosen.slot]) {
+                self.contents[slot].read = self.read;
+            }
+        }
+        match step {
+            Step::Read => {
+                self.ledger.read(self.read);
+                self.held = Some(chosen.slot);
+                self.shown = Some(chosen.frame);
+            }
+            Step::LoseRead(_) => {
+                self.ledger.lose_read();
+                if chosen.new {
+                    self.lost = true;
+                    for slot in chosen.old.into_iter().chain([chosen.slot]) {
+                        self.contents[slot].retired = true;
+                    }
+                    self.held = None;
+                    self.shown = Some(chosen.frame);
+                }
+            }
+            _ => self.ledger.skip_read(),
+        }
+    }
+}

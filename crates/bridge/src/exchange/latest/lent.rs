@@ -1,0 +1,104 @@
+//! A turn of a latest exchange that an engine submits itself.
+#![allow(unsafe_code)] // The engine says what it has submitted.
+
+use std::ops::Deref;
+
+use super::parts::LatestParts;
+use crate::observe::log_warn;
+use crate::timeline::TimelinePoint;
+
+/// A turn that can be lent: [`RenderRead`](crate::RenderRead) or [`RenderWrite`](crate::RenderWrite). The trait is closed.
+#[allow(private_bounds)] // Closed on purpose.
+pub trait Lendable: Lend {}
+
+#[allow(private_bounds)]
+impl<T: Lend> Lendable for T {}
+
+/// What becomes of a turn that was lent with a value of `rendered`.
+pub(crate) trait Lend {
+    fn parts(&self, value: u64) -> LatestParts;
+
+    fn accepted(&self, value: u64) -> TimelinePoint;
+
+    fn retracted(&self, value: u64);
+
+    fn lost(&self, value: u64);
+
+    fn exchange(&self) -> &str;
+}
+
+/// A turn of an [`Exchange::latest`](crate::Exchange::latest) whose waits and signal are lent to an engine that submits itself. It lends the
+/// turn, to record its barriers.
+///
+/// # Contract
+/// [`parts`](Self::parts) are submitted before this value ends, never after: the waits in the submission that holds the
+/// turn's commands or an earlier one, the signal in that submission or a later one, behind the commands. All of them go to
+/// the exchange's queue. One lent turn is open at a time.
+///
+/// End it with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If it is dropped, it is unknown whether
+/// the submission happened. A writer's slot then stays out of use until this or a later value of the queue is reached, and its frame is
+/// never read. A reader's two slots, that of the new frame and that of the one before, stay out of use until
+/// [`LatestReader::initialise`](crate::LatestReader::initialise).
+#[must_use = "a lent turn that is dropped takes its slots out of use"]
+pub struct LentLatest<T: Lendable> {
+    turn: T,
+    value: u64,
+    told: bool,
+}
+
+impl<T: Lendable> LentLatest<T> {
+    pub(super) fn new(turn: T, value: u64) -> Self {
+        Self { turn, value, told: false }
+    }
+
+    /// The waits and the signal for the engine's submissions.
+    pub fn parts(&self) -> LatestParts {
+        self.turn.parts(self.value)
+    }
+
+    /// Says that the parts are on their way; gives the point at which the commands have run.
+    ///
+    /// # Safety
+    /// The parts were submitted, unchanged, to the exchange's queue, as the type's contract says, by calls of
+    /// `vkQueueSubmit2` or `vkQueueSubmit` that returned `VK_SUCCESS`. The commands between waits and signal hold the barriers of the
+    /// turn, and use its resources as submitting the turn itself would allow.
+    pub unsafe fn submitted(mut self) -> TimelinePoint {
+        self.told = true;
+        self.turn.accepted(self.value)
+    }
+
+    /// Says that the parts were never submitted: as if the turn had been skipped.
+    ///
+    /// # Safety
+    /// No submission with the parts of this turn has been accepted, and none will be made.
+    pub unsafe fn not_submitted(mut self) {
+        self.told = true;
+        self.turn.retracted(self.value);
+    }
+}
+
+impl<T: Lendable> Deref for LentLatest<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.turn
+    }
+}
+
+impl<T: Lendable> Drop for LentLatest<T> {
+    fn drop(&mut self) {
+        if !self.told {
+            self.turn.lost(self.value);
+            log_warn!(
+                "exchange \"{}\": a turn was lent, and dropped without `submitted` or `not_submitted`",
+                self.turn.exchange()
+            );
+        }
+    }
+}
+
+impl<T: Lendable + std::fmt::Debug> std::fmt::Debug for LentLatest<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LentLatest({:?}, value {})", self.turn, self.value)
+    }
+}

@@ -1,0 +1,83 @@
+//! Two sides at rates of their own: the writer publishes frames, the reader has the newest.
+//!
+//! [`ledger`] decides which slot is whose, in both directions; `shared` has what the handles and turns of both sides hold. Slots,
+//! barriers, timelines and mappings are those of an exchange in step (`exchange/state.rs`).
+
+pub(crate) mod parts;
+
+mod compute_read;
+mod compute_write;
+mod info;
+mod ledger;
+mod lent;
+mod once;
+mod reader;
+mod render_read;
+mod render_write;
+mod shared;
+mod writer;
+
+use super::Exchange;
+use super::direction::{ComputeFirst, RenderFirst};
+use super::ledger::First;
+use super::resources::Resources;
+use crate::compute::Compute;
+use crate::error::Result;
+use shared::Shared;
+
+pub use compute_read::ComputeRead;
+pub use compute_write::ComputeWrite;
+pub use info::{LatestInfo, Newest};
+pub use lent::{Lendable, LentLatest};
+pub use reader::LatestReader;
+pub use render_read::RenderRead;
+pub use render_write::RenderWrite;
+pub use writer::LatestWriter;
+
+impl<R: Resources> Exchange<R, ComputeFirst> {
+    /// Two handles for two sides that go at rates of their own: the compute side publishes frames, and Vulkan draws the newest as often as
+    /// it likes. A simulation of 60 steps a second beside a renderer of 144, or a renderer that is paused while the simulation goes on.
+    ///
+    /// Each handle belongs to one thread, and neither waits for the other:
+    /// - [`LatestWriter::begin`] waits on the host, with a limit, only for the writer's own oldest frame, where
+    ///   [`LatestInfo::writer_in_flight`] frames are unfinished.
+    /// - [`LatestReader::newest`] never blocks. It gives the newest *finished* frame, or the one before again, one turn for each
+    ///   submission. What the reader sees is never torn and never goes back.
+    ///
+    /// Frames that nobody took are written over. A reader that stops holds one slot; a writer that stops holds none, and the reader
+    /// goes on with the last frame.
+    ///
+    /// The compute side gets a stream of its own, or with the CPU backend a thread: [`LatestWriter::compute`] is that of this exchange.
+    /// Kernels that were loaded with `compute` may be launched there. With [`Backend::Inline`](crate::Backend::Inline) both sides are one queue,
+    /// in which neither could run ahead, so it is refused.
+    ///
+    /// What is shared is freed when both handles and all turns are gone; [`LatestWriter::close`] gives the error of that.
+    #[doc = concat!("\n# Examples\n```\n", include_str!("../../../docs/latest.rs"), "```")]
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) with the numbers where [`LatestInfo::slots`] are too few, and for
+    /// [`Backend::Inline`](crate::Backend::Inline); else as [`Exchange::new`].
+    pub fn latest(
+        compute: &Compute,
+        info: &LatestInfo<'_>,
+        resources: R,
+    ) -> Result<(LatestWriter<R, ComputeFirst>, LatestReader<R, ComputeFirst>)> {
+        let shared = Shared::new(compute, info, &resources, First::Compute)?;
+        Ok((LatestWriter::new(&shared), LatestReader::new(&shared)))
+    }
+}
+
+impl<R: Resources> Exchange<R, RenderFirst> {
+    /// [`Exchange::latest`] for frames that Vulkan writes: the compute side works on the newest that was drawn.
+    ///
+    /// # Errors
+    /// As [`Exchange::latest`].
+    pub fn latest_render_first(
+        compute: &Compute,
+        info: &LatestInfo<'_>,
+        resources: R,
+    ) -> Result<(LatestWriter<R, RenderFirst>, LatestReader<R, RenderFirst>)> {
+        let shared = Shared::new(compute, info, &resources, First::Render)?;
+        Ok((LatestWriter::new(&shared), LatestReader::new(&shared)))
+    }
+}

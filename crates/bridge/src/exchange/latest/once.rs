@@ -1,0 +1,71 @@
+//! One submission of a reader's, recorded, submitted and waited for in one call.
+#![allow(unsafe_code)] // Recording and submitting.
+
+use std::time::Duration;
+
+use bytemuck::Pod;
+use vk_export::ash::vk;
+use vk_export::{BufferAccess, OneTimeCommands};
+
+use super::render_read::RenderRead;
+use crate::buffer::render::RenderBuffer;
+use crate::buffer::spec::BufferSpec;
+use crate::error::Result;
+use crate::exchange::once::wait;
+use crate::exchange::read_back::{HostCopy, check};
+use crate::exchange::resources::Resources;
+
+impl<R: Resources> RenderRead<R> {
+    /// Records commands that use the frame, submits them and blocks until they have run, for at most `limit`. For examples, tests and
+    /// tools, as [`RenderTurn::run_once`](crate::RenderTurn::run_once).
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit), and [`Error::Timeout`](crate::Error::Timeout) past the limit: the commands may still run then, and
+    /// their pool is leaked.
+    ///
+    /// # Safety
+    /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and everything that it uses
+    /// lives until the commands have run: after a failed wait, forever.
+    pub unsafe fn run_once(
+        self,
+        limit: Duration,
+        record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
+    ) -> Result<()> {
+        let state = &self.shared().state;
+        let name = format!("{}: frame {}", state.name, self.frame());
+        let acquired = |commands| {
+            // SAFETY: recording, for the family of the turn's queue, outside a render pass, and known to this thread only.
+            unsafe { self.record_acquire(commands) };
+            record(commands, self.resources());
+        };
+        // SAFETY: the exchange's queue is one of its device's; the rest is the caller's.
+        let commands = unsafe { OneTimeCommands::record(state.compute.device(), self.queue(), &name, acquired) }?;
+        // SAFETY: they begin with the turn's barriers; alive until the wait below has seen them end, or forever. On an error nothing was
+        // submitted.
+        let rendered = unsafe { self.submit(&[commands.as_raw()]) }?;
+        wait(&rendered, limit, commands)
+    }
+}
+
+impl<T: Pod + Send + Sync> RenderRead<BufferSpec<T>> {
+    /// Submits a copy of the buffer to the host, blocks until it has run, for at most `limit`, and gives the elements. For examples,
+    /// tests and tools, as [`RenderTurn::read_back`](crate::RenderTurn::read_back).
+    ///
+    /// # Errors
+    /// As [`RenderTurn::read_back`](crate::RenderTurn::read_back).
+    pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
+        let source = self.resources();
+        let (used, needed) = (source.handover().accesses(), BufferAccess::TRANSFER_READ);
+        let readable = used.usage.contains(needed.usage) && used.access.contains(needed.access);
+        let state = &self.shared().state;
+        check(readable, (self.frame(), &state.name), "`BufferAccess::TRANSFER_READ`")?;
+        let target = HostCopy::new(state.compute.device(), source.len())?;
+        let copy = |commands, source: RenderBuffer<'_, T>| {
+            // SAFETY: both buffers have `len` elements; the source is acquired, with the copy among its uses.
+            unsafe { target.record_buffer(commands, &source) };
+        };
+        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over, or forever.
+        let ran = unsafe { self.run_once(limit, copy) };
+        target.finish(ran)
+    }
+}

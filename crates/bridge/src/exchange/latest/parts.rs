@@ -1,0 +1,38 @@
+//! What a lent turn of a latest exchange adds to an engine's submission.
+
+use smallvec::SmallVec;
+use vk_export::ash::vk;
+
+use crate::exchange::submit::rendered_info;
+use crate::timeline::{Timeline, TimelinePoint};
+
+/// The waits and the signal that a turn of an [`Exchange::latest`](crate::Exchange::latest) adds to the submission of its commands, for
+/// engines that submit themselves, see [`LentLatest`](crate::LentLatest).
+#[derive(Debug, Clone)]
+pub struct LatestParts {
+    waits: SmallVec<[vk::SemaphoreSubmitInfo<'static>; 2]>,
+    signal: vk::SemaphoreSubmitInfo<'static>,
+}
+
+impl LatestParts {
+    pub(super) fn new(
+        after: &[&TimelinePoint],
+        rendered: &Timeline,
+        value: u64,
+        stages: vk::PipelineStageFlags2,
+    ) -> Self {
+        let waits = after.iter().map(|point| point.wait_info(stages)).collect();
+        Self { waits, signal: rendered_info(rendered, value) }
+    }
+
+    /// What the commands wait for: nothing where the reader has the same frame again, or the writer a slot that was never used; two
+    /// points at most.
+    pub fn waits(&self) -> &[vk::SemaphoreSubmitInfo<'static>] {
+        &self.waits
+    }
+
+    /// Tells the exchange that the commands have run.
+    pub fn signal(&self) -> vk::SemaphoreSubmitInfo<'static> {
+        self.signal
+    }
+}

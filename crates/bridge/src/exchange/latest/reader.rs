@@ -1,0 +1,125 @@
+//! The handle of the side that reads.
+#![allow(unsafe_code)] // Recording.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use vk_export::Queue;
+use vk_export::ash::vk;
+
+use super::compute_read::ComputeRead;
+use super::render_read::RenderRead;
+use super::shared::Shared;
+use crate::compute::Compute;
+use crate::error::Result;
+use crate::exchange::direction::{ComputeFirst, Direction, RenderFirst};
+use crate::exchange::initial::{Initial, InitialTurn};
+use crate::exchange::lease::Lease;
+use crate::exchange::resources::Resources;
+
+/// The side of an [`Exchange::latest`](crate::Exchange::latest) that reads the newest frame: Vulkan, or, with [`RenderFirst`], the compute side.
+pub struct LatestReader<R: Resources, D: Direction = ComputeFirst> {
+    shared: Arc<Shared<R>>,
+    direction: PhantomData<fn() -> D>,
+}
+
+impl<R: Resources, D: Direction> LatestReader<R, D> {
+    pub(super) fn new(shared: &Arc<Shared<R>>) -> Self {
+        Self { shared: Arc::clone(shared), direction: PhantomData }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared<R>> {
+        &self.shared
+    }
+
+    /// The name given.
+    pub fn name(&self) -> &str {
+        &self.shared.state.name
+    }
+
+    /// Slots.
+    pub fn slots(&self) -> usize {
+        self.shared.state.held.slots.len()
+    }
+
+    /// The compute side of this exchange, with a stream or a thread of its own.
+    pub fn compute(&self) -> &Compute {
+        &self.shared.state.compute
+    }
+
+    /// The queue that Vulkan's side is submitted to; its family is that of the turns' barriers.
+    pub fn queue(&self) -> &Queue {
+        self.shared.state.queue()
+    }
+
+    /// A [`Lease`] on the Vulkan objects in a slot.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a slot that there is not.
+    pub fn lease(&self, slot: usize) -> Result<Lease> {
+        self.shared.state.checked_lease(slot)
+    }
+}
+
+impl<R: Resources> LatestReader<R, ComputeFirst> {
+    /// A turn with the newest frame, or with the same as before where there is none newer; `None` before the first. Never blocks.
+    ///
+    /// Each submission that uses the frame has a turn of its own.
+    ///
+    /// # Errors
+    /// [`Error::TurnOpen`](crate::Error::TurnOpen) while the last turn is open, what [`Compute::check`] says once the compute side has
+    /// failed, or the failed call.
+    pub fn newest(&mut self) -> Result<Option<RenderRead<R>>> {
+        RenderRead::newest(&self.shared)
+    }
+
+    /// Whether new images wait for their first hand-over, as [`Exchange::needs_initial`](crate::Exchange::needs_initial).
+    pub fn needs_initial(&self) -> bool {
+        self.shared.state.ledger().initial() != Initial::Done
+    }
+
+    /// Submits the first hand-over of new images and waits for it, as [`Exchange::initialise`](crate::Exchange::initialise). It does
+    /// the same for slots that are out of use since a lent turn was dropped: whatever became of its submission, the slots are
+    /// the compute side's again, and hold nothing.
+    ///
+    /// # Errors
+    /// As [`Exchange::initialise`](crate::Exchange::initialise).
+    pub fn initialise(&mut self) -> Result<()> {
+        self.shared.initialise()
+    }
+
+    /// The number of slots that are out of use since a lent turn was dropped; [`initialise`](Self::initialise) brings them back.
+    pub fn retired(&self) -> usize {
+        self.shared.ledger().retired().count()
+    }
+
+    /// Records the first hand-over of new images, as [`Exchange::record_initial`](crate::Exchange::record_initial).
+    ///
+    /// # Errors
+    /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
+    ///
+    /// # Safety
+    /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
+    pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.shared.state.record_initial(commands) }
+    }
+}
+
+impl<R: Resources> LatestReader<R, RenderFirst> {
+    /// A turn with the newest frame that Vulkan has drawn, or with the same as before where there is none newer; `None` before
+    /// the first. Never blocks.
+    ///
+    /// # Errors
+    /// [`Error::TurnOpen`](crate::Error::TurnOpen) while the last turn is open, what [`Compute::check`] says once the compute side has
+    /// failed, or the failed call.
+    pub fn newest(&mut self) -> Result<Option<ComputeRead<R>>> {
+        ComputeRead::newest(&self.shared)
+    }
+}
+
+impl<R: Resources, D: Direction> std::fmt::Debug for LatestReader<R, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LatestReader(\"{}\", {} slots, {})", self.name(), self.slots(), self.compute().backend())
+    }
+}

@@ -1,0 +1,207 @@
+//! Vulkan reads the newest frame that the compute side has published.
+#![allow(unsafe_code)] // Recording and submitting.
+
+use std::sync::Arc;
+
+use vk_export::Queue;
+use vk_export::ash::vk;
+
+use super::ledger::Chosen;
+use super::lent::{Lend, LentLatest};
+use super::parts::LatestParts;
+use super::shared::Shared;
+use crate::error::Result;
+use crate::exchange::lease::Lease;
+use crate::exchange::resources::Resources;
+use crate::exchange::submit::SubmitInfo;
+use crate::observe::live::{Alive, Kind};
+use crate::timeline::TimelinePoint;
+
+/// One submission of Vulkan's with the newest frame.
+///
+/// With a [new](Self::is_new) frame it waits for the compute side, and its commands begin with
+/// [`record_acquire`](Self::record_acquire): the frame before is given back, and this one taken over. With the same frame
+/// again it waits for nothing, and nothing is recorded for it: the resources are Vulkan's until a newer frame comes.
+///
+/// Dropped, it is as if it had been [skipped](Self::skip).
+#[must_use = "submit or skip the turn"]
+pub struct RenderRead<R: Resources> {
+    shared: Arc<Shared<R>>,
+    chosen: Chosen,
+    computed: TimelinePoint,
+    done: bool,
+    _alive: Alive,
+}
+
+impl<R: Resources> RenderRead<R> {
+    pub(super) fn newest(shared: &Arc<Shared<R>>) -> Result<Option<Self>> {
+        let Some(chosen) = shared.newest()? else { return Ok(None) };
+        let computed = shared.state.held.computed.issued(chosen.value);
+        Ok(Some(Self { shared: Arc::clone(shared), chosen, computed, done: false, _alive: Alive::new(Kind::Turn) }))
+    }
+
+    /// The number of the frame, from 0.
+    pub fn frame(&self) -> u64 {
+        self.chosen.frame
+    }
+
+    /// The slot, below [`LatestReader::slots`](crate::LatestReader::slots).
+    pub fn slot(&self) -> usize {
+        self.chosen.slot
+    }
+
+    /// Returns `false` where the frame is that of the last turn which was submitted.
+    pub fn is_new(&self) -> bool {
+        self.chosen.new
+    }
+
+    /// The point at which the compute side is done with the frame. The submission waits for it if the frame is new.
+    pub fn computed(&self) -> &TimelinePoint {
+        &self.computed
+    }
+
+    /// Makes sure that a frame which is presented may be, as [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present). It never
+    /// blocks for a frame that is finished.
+    ///
+    /// # Errors
+    /// As [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present).
+    pub fn prepare_present(&self) -> Result<()> {
+        self.shared.state.prepare_present(&self.computed)
+    }
+
+    /// The queue that the turn is submitted to.
+    pub fn queue(&self) -> &Queue {
+        self.shared.state.queue()
+    }
+
+    /// The resources as Vulkan sees them. Vulkan may also write to them, if their accesses say so: later turns with the same frame
+    /// find that. Barriers between two turns with one frame are the program's own.
+    pub fn resources(&self) -> R::Render<'_> {
+        R::render(&self.shared.state.held.slots[self.chosen.slot])
+    }
+
+    /// A [`Lease`] on the Vulkan objects of the turn's slot.
+    pub fn lease(&self) -> Lease {
+        self.shared.state.lease(self.chosen.slot)
+    }
+
+    /// Records what gives the frame before back and takes this one over; nothing where it is the same. Goes before the first use of
+    /// the resources, outside a render pass. There is no release to record: the turn with the next frame does that.
+    ///
+    /// # Safety
+    /// `commands` is recording on the exchange's device for the family of [`queue`](Self::queue), outside a render pass,
+    /// and externally synchronized; it is submitted with this turn, once.
+    pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
+        let state = &self.shared.state;
+        if !self.chosen.new {
+            return;
+        }
+        if let Some(old) = self.chosen.old {
+            // SAFETY: the caller vouches for the command buffer; the barriers are of this exchange's own resources, and the slot was
+            // acquired by the last turn with a new frame, which was submitted to the same queue.
+            unsafe { state.barriers[old].record_release(state.compute.device(), commands) };
+        }
+        // SAFETY: as above; the compute side has given the slot's resources to this turn.
+        unsafe { state.barriers[self.chosen.slot].record_acquire(state.compute.device(), commands) };
+    }
+
+    /// Submits the turn's commands to the exchange's [`queue`](Self::queue). Gives the point at which they have run.
+    ///
+    /// # Errors
+    /// The failed call, and the turn counts as skipped. Nothing was submitted then.
+    ///
+    /// # Safety
+    /// - The command buffers are executable, belong to the device and stay alive, with all that they use, until the point
+    ///   is reached.
+    /// - They begin with what [`record_acquire`](Self::record_acquire) records, and use the resources of this turn behind it. What
+    ///   uses them is submitted with a turn of this frame.
+    pub unsafe fn submit(self, commands: &[vk::CommandBuffer]) -> Result<TimelinePoint> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.submit_with(&SubmitInfo { commands, ..SubmitInfo::default() }) }
+    }
+
+    /// [`submit`](Self::submit) with further semaphores and a fence.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    ///
+    /// # Safety
+    /// As [`submit`](Self::submit), and the further semaphores and the fence keep the Valid Usage of `vkQueueSubmit2`.
+    pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
+        let (shared, after) = (&self.shared, self.after());
+        let accepted = |value| shared.ledger().read(value);
+        // SAFETY: handed on to the caller.
+        let point = unsafe { shared.submit(self.chosen.frame, after.as_slice(), info, accepted) }?;
+        self.done = true;
+        Ok(point)
+    }
+
+    /// Lends the turn's wait and signal to an engine that submits itself.
+    ///
+    /// # Errors
+    /// An error inside of [`Queue::with`]; the turn then counts as skipped.
+    pub fn lend(mut self) -> Result<LentLatest<Self>> {
+        let value = self.shared.lend(self.chosen.frame)?;
+        self.done = true;
+        Ok(LentLatest::new(self, value))
+    }
+
+    /// Gives the frame back unread: it may be had again. Costs nothing on the GPU.
+    pub fn skip(mut self) {
+        self.end_unread();
+    }
+
+    fn end_unread(&mut self) {
+        self.done = true;
+        self.shared.ledger().skip_read();
+    }
+
+    /// What its submission waits for.
+    fn after(&self) -> Option<&TimelinePoint> {
+        self.chosen.new.then_some(&self.computed)
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared<R>> {
+        &self.shared
+    }
+}
+
+impl<R: Resources> Lend for RenderRead<R> {
+    fn parts(&self, value: u64) -> LatestParts {
+        let state = &self.shared.state;
+        LatestParts::new(self.after().as_slice(), &state.held.rendered, value, state.stages)
+    }
+
+    fn accepted(&self, value: u64) -> TimelinePoint {
+        let accepted = |value| self.shared.ledger().read(value);
+        self.shared.accepted(value, self.after().as_slice(), accepted)
+    }
+
+    fn retracted(&self, value: u64) {
+        self.shared.state.ledger().values().retract(value);
+        self.shared.ledger().skip_read();
+    }
+
+    fn lost(&self, value: u64) {
+        self.shared.state.ledger().values().end_lent(value);
+        self.shared.ledger().lose_read();
+    }
+
+    fn exchange(&self) -> &str {
+        &self.shared.state.name
+    }
+}
+
+impl<R: Resources> Drop for RenderRead<R> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.end_unread();
+        }
+    }
+}
+
+impl<R: Resources> std::fmt::Debug for RenderRead<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RenderRead(\"{}\", {:?})", self.shared.state.name, self.chosen)
+    }
+}

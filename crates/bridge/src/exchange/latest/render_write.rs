@@ -1,0 +1,185 @@
+//! Vulkan writes a frame.
+#![allow(unsafe_code)] // Recording and submitting.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use vk_export::Queue;
+use vk_export::ash::vk;
+
+use super::lent::{Lend, LentLatest};
+use super::parts::LatestParts;
+use super::shared::Shared;
+use crate::error::Result;
+use crate::exchange::lease::Lease;
+use crate::exchange::resources::Resources;
+use crate::exchange::submit::SubmitInfo;
+use crate::observe::live::{Alive, Kind};
+use crate::observe::log_warn;
+use crate::timeline::TimelinePoint;
+
+/// A frame that Vulkan writes: it owns the slot until it is submitted or skipped. The compute side may choose it once its commands
+/// have run.
+///
+/// Dropped before that, the frame is lost and the next `begin` says so.
+#[must_use = "a turn that is neither submitted nor skipped loses its frame"]
+pub struct RenderWrite<R: Resources> {
+    shared: Arc<Shared<R>>,
+    frame: u64,
+    slot: usize,
+    /// What its submission waits for: the last reader of the slot, or its last writer where nobody has read it.
+    after: SmallVec<[TimelinePoint; 2]>,
+    done: bool,
+    _alive: Alive,
+}
+
+impl<R: Resources> RenderWrite<R> {
+    pub(super) fn begin(shared: &Arc<Shared<R>>) -> Result<Self> {
+        let begun = shared.begin()?;
+        let held = &shared.state.held;
+        let points = [(&held.computed, begun.behind.read), (&held.rendered, begun.behind.written)];
+        let after = points.iter().filter(|(_, value)| *value > 0).map(|(timeline, value)| timeline.issued(*value));
+        Ok(Self {
+            shared: Arc::clone(shared),
+            frame: begun.frame,
+            slot: begun.slot,
+            after: after.collect(),
+            done: false,
+            _alive: Alive::new(Kind::Turn),
+        })
+    }
+
+    /// The number of the frame, from 0; frames that are submitted have all numbers.
+    pub fn frame(&self) -> u64 {
+        self.frame
+    }
+
+    /// The slot, below [`LatestWriter::slots`](crate::LatestWriter::slots). It holds an older frame, or nothing.
+    pub fn slot(&self) -> usize {
+        self.slot
+    }
+
+    /// The queue that the frame is submitted to.
+    pub fn queue(&self) -> &Queue {
+        self.shared.state.queue()
+    }
+
+    /// The resources as Vulkan sees them.
+    pub fn resources(&self) -> R::Render<'_> {
+        R::render(&self.shared.state.held.slots[self.slot])
+    }
+
+    /// A [`Lease`] on the Vulkan objects of the turn's slot.
+    pub fn lease(&self) -> Lease {
+        self.shared.state.lease(self.slot)
+    }
+
+    /// Records what takes all resources over from the compute side, as [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire).
+    ///
+    /// # Safety
+    /// As [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire).
+    pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
+        let state = &self.shared.state;
+        // SAFETY: the caller vouches for the command buffer; the barriers are of this exchange's own resources.
+        unsafe { state.barriers[self.slot].record_acquire(state.compute.device(), commands) };
+    }
+
+    /// Records what gives all resources to the compute side, as [`RenderTurn::record_release`](crate::RenderTurn::record_release).
+    ///
+    /// # Safety
+    /// As [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire).
+    pub unsafe fn record_release(&self, commands: vk::CommandBuffer) {
+        let state = &self.shared.state;
+        // SAFETY: as in `record_acquire`.
+        unsafe { state.barriers[self.slot].record_release(state.compute.device(), commands) };
+    }
+
+    /// Submits the frame's commands to the exchange's [`queue`](Self::queue), and so publishes it. Gives the point at which they have
+    /// run.
+    ///
+    /// # Errors
+    /// The failed call, and the frame counts as skipped. Nothing was submitted then.
+    ///
+    /// # Safety
+    /// As [`RenderTurn::submit`](crate::RenderTurn::submit).
+    pub unsafe fn submit(self, commands: &[vk::CommandBuffer]) -> Result<TimelinePoint> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.submit_with(&SubmitInfo { commands, ..SubmitInfo::default() }) }
+    }
+
+    /// [`submit`](Self::submit) with further semaphores and a fence.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    ///
+    /// # Safety
+    /// As [`submit`](Self::submit), and the further semaphores and the fence keep the Valid Usage of `vkQueueSubmit2`.
+    pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
+        self.done = true;
+        let shared = &self.shared;
+        let accepted = |value| shared.published(self.slot, value);
+        // SAFETY: handed on to the caller.
+        let submitted = unsafe { shared.submit(self.frame, &self.after(), info, accepted) };
+        submitted.inspect_err(|_| shared.ledger().skip_write(self.slot))
+    }
+
+    /// Lends the frame's waits and signal to an engine that submits itself.
+    ///
+    /// # Errors
+    /// An error inside of [`Queue::with`]; the frame is then lost.
+    pub fn lend(mut self) -> Result<LentLatest<Self>> {
+        let value = self.shared.lend(self.frame)?;
+        self.done = true;
+        Ok(LentLatest::new(self, value))
+    }
+
+    /// Gives the slot back without a frame. Costs nothing on the GPU.
+    pub fn skip(mut self) {
+        self.done = true;
+        self.shared.ledger().skip_write(self.slot);
+    }
+
+    fn after(&self) -> SmallVec<[&TimelinePoint; 2]> {
+        self.after.iter().collect()
+    }
+}
+
+impl<R: Resources> Lend for RenderWrite<R> {
+    fn parts(&self, value: u64) -> LatestParts {
+        let state = &self.shared.state;
+        LatestParts::new(&self.after(), &state.held.rendered, value, state.stages)
+    }
+
+    fn accepted(&self, value: u64) -> TimelinePoint {
+        self.shared.accepted(value, &self.after(), |value| self.shared.published(self.slot, value))
+    }
+
+    fn retracted(&self, value: u64) {
+        self.shared.state.ledger().values().retract(value);
+        self.shared.ledger().skip_write(self.slot);
+    }
+
+    fn lost(&self, value: u64) {
+        self.shared.state.ledger().values().end_lent(value);
+        self.shared.ledger().lose_write(self.slot, value);
+    }
+
+    fn exchange(&self) -> &str {
+        &self.shared.state.name
+    }
+}
+
+impl<R: Resources> Drop for RenderWrite<R> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.shared.ledger().drop_write(self.slot);
+            log_warn!("exchange \"{}\": the render turn of frame {} was dropped", self.shared.state.name, self.frame);
+        }
+    }
+}
+
+impl<R: Resources> std::fmt::Debug for RenderWrite<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RenderWrite(\"{}\", frame {}, slot {})", self.shared.state.name, self.frame, self.slot)
+    }
+}

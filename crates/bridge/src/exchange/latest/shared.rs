@@ -1,0 +1,208 @@
+//! What the handles and the turns of a latest exchange hold together.
+#![allow(unsafe_code)] // Submitting.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::info::LatestInfo;
+use super::ledger::{Begun, Chosen, Ledger, Refusal};
+use crate::compute::Compute;
+use crate::error::{Error, Result, Stage};
+use crate::exchange::initial::{self, Initial};
+use crate::exchange::ledger::First;
+use crate::exchange::pace::Pace;
+use crate::exchange::resources::Resources;
+use crate::exchange::state::State;
+use crate::exchange::submit::SubmitInfo;
+use crate::observe::log_error;
+use crate::timeline::{Timeline, TimelinePoint};
+
+/// What the handles and the turns of a latest exchange hold together.
+pub(crate) struct Shared<R: Resources> {
+    ledger: Mutex<Ledger>,
+    /// The values that the writer's unfinished frames end with.
+    pace: Mutex<Pace>,
+    /// Slots, timelines, barriers and mappings. Its own ledger has the values of the timelines, and nothing of the slots.
+    pub(super) state: Arc<State<R>>,
+}
+
+impl<R: Resources> Shared<R> {
+    pub(super) fn new(compute: &Compute, info: &LatestInfo<'_>, resources: &R, first: First) -> Result<Arc<Self>> {
+        info.check()?;
+        let own = compute.beside(&format!("latest exchange \"{}\"", info.name))?;
+        Ok(Arc::new(Self {
+            ledger: Mutex::new(Ledger::new(info.slots, info.newest)),
+            pace: Mutex::new(Pace::new(info.writer_in_flight)),
+            state: State::new(&own, &info.in_step(), resources, first)?,
+        }))
+    }
+
+    /// Never held while the state's ledger is.
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The timeline on which frames are published.
+    fn written(&self) -> &Timeline {
+        match self.state.first {
+            First::Compute => &self.state.held.computed,
+            First::Render => &self.state.held.rendered,
+        }
+    }
+
+    /// Takes the slot of the writer's next frame, once few enough of its own are unfinished.
+    pub(super) fn begin(&self) -> Result<Begun> {
+        self.check()?;
+        if self.state.ledger().initial() != Initial::Done {
+            return Err(Error::NotInitialised { exchange: self.state.name.clone() });
+        }
+        // The lock is not held during the wait.
+        let due = self.pace().due();
+        if let Some(value) = due {
+            self.written().wait_value(value, self.state.timeout)?;
+        }
+        let reached = self.written().value()?;
+        let begun = self.ledger().begin(reached);
+        begun.map_err(|refusal| self.refused(refusal, self.writer()))
+    }
+
+    /// Chooses the reader's frame. Does not block.
+    pub(super) fn newest(&self) -> Result<Option<Chosen>> {
+        let reached = self.written().value()?;
+        // Behind that look: the CPU's thread notes that it has failed before it signals a frame that is not what it should be.
+        self.check()?;
+        let chosen = self.ledger().newest(reached);
+        chosen.map_err(|refusal| self.refused(refusal, self.reader()))
+    }
+
+    /// That the compute side has not failed, as far as a call has noticed.
+    fn check(&self) -> Result<()> {
+        let state = &self.state;
+        if !state.compute.side().is_foreign() || state.failed.load(Ordering::Relaxed) {
+            return state.check_compute();
+        }
+        Ok(())
+    }
+
+    /// The frame in `slot` is published; the writer's timeline reaches `value` behind it.
+    pub(super) fn published(&self, slot: usize, value: u64) {
+        self.ledger().publish(slot, value);
+        self.pace().note(value);
+    }
+
+    /// Submits a frame's commands behind the points. `accepted` notes the value of `rendered` that they signal.
+    ///
+    /// # Safety
+    /// As [`RenderTurn::submit_with`](crate::RenderTurn::submit_with).
+    pub(super) unsafe fn submit(
+        &self,
+        frame: u64,
+        after: &[&TimelinePoint],
+        info: &SubmitInfo<'_>,
+        accepted: impl FnOnce(u64),
+    ) -> Result<TimelinePoint> {
+        let state = &self.state;
+        let _order = state.submitting()?;
+        let value = state.ledger().next_rendered(frame).map_err(|refusal| state.refused(refusal))?;
+        // SAFETY: the value was taken under the lock that is held, and none is lent. The rest is handed on to the caller.
+        unsafe { state.submit_batch(after, value, info) }?;
+        Ok(self.accepted(value, after, accepted))
+    }
+
+    /// Notes what a submission that was accepted does.
+    pub(super) fn accepted(&self, value: u64, after: &[&TimelinePoint], accepted: impl FnOnce(u64)) -> TimelinePoint {
+        let state = &self.state;
+        state.ledger().values().submitted(value);
+        accepted(value);
+        for point in after.iter().filter(|point| point.timeline_name() == state.held.computed.name()) {
+            state.held.computed.awaited(point.value());
+        }
+        state.held.rendered.issue(value)
+    }
+
+    /// Lends a frame's submission; gives the value of `rendered` that it signals.
+    pub(super) fn lend(&self, frame: u64) -> Result<u64> {
+        let state = &self.state;
+        let _order = state.submitting()?;
+        let lent = state.ledger().values().lend(frame);
+        lent.map_err(|refusal| state.refused(refusal))
+    }
+
+    /// As [`LatestReader::initialise`](super::LatestReader::initialise).
+    pub(super) fn initialise(&self) -> Result<()> {
+        let state = &self.state;
+        state.initialise()?;
+        let retired: Vec<_> = self.ledger().retired().collect();
+        if retired.is_empty() {
+            return Ok(());
+        }
+        let _order = state.submitting()?;
+        let (device, queue) = (state.compute.device(), state.queue());
+        let ready = || {
+            // Nothing is recorded: it is waited for what was submitted before, which may use the slots.
+            initial::submit(device, queue, &state.name, state.timeout, [])?;
+            initial::submit(
+                device,
+                queue,
+                &state.name,
+                state.timeout,
+                retired.iter().map(|slot| &state.barriers[*slot]),
+            )
+        };
+        ready().inspect_err(|_| state.gave_up.store(true, Ordering::Release))?;
+        self.ledger().revive(&retired, 0);
+        Ok(())
+    }
+
+    /// As [`LatestWriter::close`](super::LatestWriter::close).
+    pub(super) fn close(&self) -> Result<()> {
+        let state = &self.state;
+        let (writing, reading) = self.ledger().open();
+        for (open, stage) in [(writing, self.writer()), (reading, self.reader())] {
+            if let Some(frame) = open {
+                return Err(self.refused(Refusal::Open { frame }, stage));
+            }
+        }
+        if state.compute.side().is_inside() {
+            return Ok(());
+        }
+        // Dropping would wait for as long once more.
+        state.quiesce().inspect_err(|_| state.gave_up.store(true, Ordering::Release))
+    }
+
+    /// The kind of the writer's turns.
+    fn writer(&self) -> Stage {
+        match self.state.first {
+            First::Compute => Stage::Compute,
+            First::Render => Stage::Render,
+        }
+    }
+
+    /// The kind of the reader's turns.
+    fn reader(&self) -> Stage {
+        match self.state.first {
+            First::Compute => Stage::Render,
+            First::Render => Stage::Compute,
+        }
+    }
+
+    fn refused(&self, refusal: Refusal, stage: Stage) -> Error {
+        let (exchange, slots) = (self.state.name.clone(), self.state.held.slots.len());
+        match refusal {
+            Refusal::Open { frame } => Error::TurnOpen { exchange, frame, stage },
+            Refusal::Lost { frame } => Error::TurnLost { exchange, frame, stage },
+            Refusal::NoSlot { unknown, frame, .. } if unknown > 0 => {
+                // Where the bridge may submit, a later signal of its own brings the slots back.
+                if let Err(error) = self.state.flush() {
+                    log_error!("exchange \"{exchange}\": {error}");
+                }
+                Error::TurnLost { exchange, frame, stage: Stage::Submit }
+            }
+            Refusal::NoSlot { retired, .. } => Error::SlotsRetired { exchange, retired, slots },
+        }
+    }
+}

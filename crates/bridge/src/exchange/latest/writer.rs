@@ -1,0 +1,146 @@
+//! The handle of the side that writes.
+#![allow(unsafe_code)] // Recording.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use vk_export::Queue;
+use vk_export::ash::vk;
+
+use super::LatestReader;
+use super::compute_write::ComputeWrite;
+use super::render_write::RenderWrite;
+use super::shared::Shared;
+use crate::compute::Compute;
+use crate::error::{Error, Result};
+use crate::exchange::direction::{ComputeFirst, Direction, RenderFirst};
+use crate::exchange::initial::{Initial, InitialTurn};
+use crate::exchange::lease::Lease;
+use crate::exchange::resources::Resources;
+use crate::exchange::submit::SubmitParts;
+
+/// The side of an [`Exchange::latest`](crate::Exchange::latest) that writes frames: the compute side, or, with [`RenderFirst`], Vulkan.
+pub struct LatestWriter<R: Resources, D: Direction = ComputeFirst> {
+    shared: Arc<Shared<R>>,
+    direction: PhantomData<fn() -> D>,
+}
+
+impl<R: Resources, D: Direction> LatestWriter<R, D> {
+    pub(super) fn new(shared: &Arc<Shared<R>>) -> Self {
+        Self { shared: Arc::clone(shared), direction: PhantomData }
+    }
+
+    /// The name given.
+    pub fn name(&self) -> &str {
+        &self.shared.state.name
+    }
+
+    /// Slots.
+    pub fn slots(&self) -> usize {
+        self.shared.state.held.slots.len()
+    }
+
+    /// The compute side of this exchange, with a stream or a thread of its own.
+    pub fn compute(&self) -> &Compute {
+        &self.shared.state.compute
+    }
+
+    /// The queue that Vulkan's side is submitted to; its family is that of the turns' barriers.
+    pub fn queue(&self) -> &Queue {
+        self.shared.state.queue()
+    }
+
+    /// A [`Lease`] on the Vulkan objects in a slot.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a slot that there is not.
+    pub fn lease(&self, slot: usize) -> Result<Lease> {
+        self.shared.state.checked_lease(slot)
+    }
+
+    /// Ends the exchange: waits for the work of both sides, for at most [`LatestInfo::timeout`](crate::LatestInfo::timeout), and frees
+    /// everything. Dropping the last of the handles and turns does the same, and logs the error.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for the reader of another exchange, [`Error::TurnOpen`] while a turn is open, [`Error::Timeout`] or
+    /// the failed call when the work could not be seen to end; the resources are then leaked on purpose.
+    pub fn close(self, reader: LatestReader<R, D>) -> Result<()> {
+        if !Arc::ptr_eq(&self.shared, reader.shared()) {
+            return Err(Error::InvalidArgument {
+                object: format!("the writer of exchange \"{}\"", self.name()),
+                reason: format!("it was closed with the reader of exchange \"{}\"", reader.name()),
+            });
+        }
+        self.shared.close()
+    }
+}
+
+impl<R: Resources> LatestWriter<R, ComputeFirst> {
+    /// Begins a frame, in a slot that holds nothing the reader may still want. Where
+    /// [`writer_in_flight`](crate::LatestInfo::writer_in_flight) frames are unfinished, it waits for the writer's oldest; never for the
+    /// reader.
+    ///
+    /// # Errors
+    /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after a turn was dropped, [`Error::Timeout`] where
+    /// the writer's oldest frame does not end, [`Error::SlotsRetired`] where dropped lent turns have left no slot,
+    /// [`Error::NotInitialised`] for new images on an adopted device, what [`Compute::check`] says once the compute side has failed,
+    /// or the failed call.
+    pub fn begin(&mut self) -> Result<ComputeWrite<R>> {
+        ComputeWrite::begin(&self.shared)
+    }
+}
+
+impl<R: Resources> LatestWriter<R, RenderFirst> {
+    /// Begins a frame that Vulkan writes, in a slot that holds nothing the reader may still want. Where
+    /// [`writer_in_flight`](crate::LatestInfo::writer_in_flight) submissions are unfinished, it waits for the writer's oldest; never for
+    /// the reader.
+    ///
+    /// # Errors
+    /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after a turn was dropped, and while dropped lent turns
+    /// have left no slot (see [`flush_parts`](Self::flush_parts)); [`Error::Timeout`] where the writer's oldest submission does
+    /// not end, [`Error::NotInitialised`] for new images on an adopted device, what [`Compute::check`] says once the compute side
+    /// has failed, or the failed call.
+    pub fn begin(&mut self) -> Result<RenderWrite<R>> {
+        RenderWrite::begin(&self.shared)
+    }
+
+    /// Whether new images wait for their first hand-over, as [`Exchange::needs_initial`](crate::Exchange::needs_initial).
+    pub fn needs_initial(&self) -> bool {
+        self.shared.state.ledger().initial() != Initial::Done
+    }
+
+    /// Submits the first hand-over of new images and waits for it, as [`Exchange::initialise`](crate::Exchange::initialise).
+    ///
+    /// # Errors
+    /// As [`Exchange::initialise`](crate::Exchange::initialise).
+    pub fn initialise(&mut self) -> Result<()> {
+        self.shared.state.initialise()
+    }
+
+    /// Records the first hand-over of new images, as [`Exchange::record_initial`](crate::Exchange::record_initial).
+    ///
+    /// # Errors
+    /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
+    ///
+    /// # Safety
+    /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
+    pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.shared.state.record_initial(commands) }
+    }
+
+    /// What brings back the slots of lent turns that were dropped, as [`Exchange::flush_parts`](crate::Exchange::flush_parts). Every
+    /// later frame does the same.
+    ///
+    /// # Errors
+    /// As [`Exchange::flush_parts`](crate::Exchange::flush_parts).
+    pub fn flush_parts(&mut self) -> Result<Option<SubmitParts>> {
+        self.shared.state.flush_parts()
+    }
+}
+
+impl<R: Resources, D: Direction> std::fmt::Debug for LatestWriter<R, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LatestWriter(\"{}\", {} slots, {})", self.name(), self.slots(), self.compute().backend())
+    }
+}

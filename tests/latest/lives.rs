@@ -1,0 +1,99 @@
+//! What is left when they are gone.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bridge::{Compute, LiveObjects};
+use bridge_tests::{Filler, Readback, Rig, open_descriptors};
+
+use crate::{SIZE, info, publish, read, words};
+
+/// Closures on the CPU's thread may be the last to hold something.
+fn assert_gone(before: &LiveObjects) {
+    let start = Instant::now();
+    while LiveObjects::now() != *before {
+        assert!(start.elapsed() < Rig::LONG, "alive are {}, and before were {before}", LiveObjects::now());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+pub(crate) fn either_side_is_removed_while_the_other_runs(rig: &Rig, compute: &Compute) {
+    let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
+    let before = LiveObjects::now();
+    for round in 0..40u64 {
+        let (mut writer, mut reader) = words(compute, &info());
+        let stop = AtomicBool::new(false);
+        let pause = Duration::from_micros(100 * round);
+        std::thread::scope(|scope| {
+            let (stop, filler, readback) = (&stop, &filler, &readback);
+            let writing = move || {
+                while !stop.load(Ordering::SeqCst) {
+                    publish(&mut writer, filler, 100);
+                }
+                writer
+            };
+            let mut reading = move || {
+                read(&mut reader, readback);
+            };
+            if round % 2 == 0 {
+                // The reader goes on the thread of the loop, the writer later.
+                let writing = scope.spawn(writing);
+                let start = Instant::now();
+                while start.elapsed() < pause {
+                    reading();
+                }
+                drop(reading);
+                std::thread::sleep(pause);
+                stop.store(true, Ordering::SeqCst);
+                drop(writing.join().unwrap());
+            } else {
+                let writing = scope.spawn(|| drop(writing()));
+                std::thread::sleep(pause);
+                stop.store(true, Ordering::SeqCst);
+                writing.join().unwrap();
+                // The writer is gone, and the reader goes on.
+                (0..10).for_each(|_| reading());
+            }
+        });
+        assert_gone(&before);
+    }
+}
+
+pub(crate) fn a_thousand_come_and_go(rig: &Rig, compute: &Compute) {
+    let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
+    let before = LiveObjects::now();
+    let mut descriptors = None;
+    for round in 0..1000 {
+        let (mut writer, mut reader) = words(compute, &info());
+        let frames = round % 4;
+        for _ in 0..frames {
+            publish(&mut writer, &filler, 0);
+        }
+        let seen = read(&mut reader, &readback);
+        assert!(seen < Some(4), "{seen:?}");
+        let last = reader.newest().unwrap();
+        // In every order.
+        match round % 6 {
+            0 => drop((writer, reader, last)),
+            1 => drop((last, reader, writer)),
+            2 => drop((reader, last, writer)),
+            3 => drop((reader, writer, last)),
+            4 => {
+                let turn = writer.begin().unwrap();
+                drop((writer, reader, last));
+                drop(turn);
+            }
+            _ => {
+                drop(last);
+                writer.close(reader).unwrap();
+            }
+        }
+        if round == 100 {
+            descriptors = Some(open_descriptors());
+        }
+    }
+    assert_gone(&before);
+    // The CPU backend's threads and CUDA's streams come and go; a few descriptors may be the driver's own.
+    let (first, now) = (descriptors.unwrap(), open_descriptors());
+    assert!(now <= first + 20, "{first} descriptors after 100 rounds, {now} after 1000");
+}

@@ -1,0 +1,99 @@
+//! Two sides at rates of their own: what the reader sees is whole, never goes back, and neither side waits for the other.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+
+mod contents;
+mod controls;
+mod lent;
+mod lives;
+mod mistakes;
+mod rates;
+
+use bridge::{
+    BufferAccess, BufferSpec, Compute, Exchange, LatestInfo, LatestReader, LatestWriter, RenderRead, TimelinePoint,
+};
+use bridge_tests::{Filler, Readback, Rig, on_both_backends};
+
+use contents::{every_frame_is_whole_and_none_goes_back, the_same_frame_comes_again_without_a_wait};
+use controls::{a_reader_without_its_wait_sees_a_stale_frame, a_torn_frame_is_seen_to_be_torn};
+use lent::{a_lent_turn_of_unknown_fate_retires_its_slots, a_lent_turn_takes_its_frame};
+use lives::{a_thousand_come_and_go, either_side_is_removed_while_the_other_runs};
+use mistakes::{dropped_turns_cost_no_more_than_a_frame, what_cannot_be_is_refused, work_that_fails_is_told_to_both};
+use rates::{
+    a_paused_side_holds_up_nobody, a_slow_reader_delays_no_writer, a_slow_writer_delays_no_reader,
+    a_stalled_exchange_stalls_no_other, frames_are_no_older_than_the_bound,
+};
+
+on_both_backends!(
+    every_frame_is_whole_and_none_goes_back,
+    the_same_frame_comes_again_without_a_wait,
+    a_reader_without_its_wait_sees_a_stale_frame,
+    a_torn_frame_is_seen_to_be_torn,
+    a_lent_turn_takes_its_frame,
+    a_lent_turn_of_unknown_fate_retires_its_slots,
+    a_thousand_come_and_go,
+    either_side_is_removed_while_the_other_runs,
+    dropped_turns_cost_no_more_than_a_frame,
+    what_cannot_be_is_refused,
+    work_that_fails_is_told_to_both,
+    a_slow_writer_delays_no_reader,
+    a_slow_reader_delays_no_writer,
+    a_paused_side_holds_up_nobody,
+    a_stalled_exchange_stalls_no_other,
+    frames_are_no_older_than_the_bound,
+);
+
+const LEN: usize = 4096;
+const SIZE: u64 = 4 * LEN as u64;
+/// Between the first words of two frames: more than there are words.
+const STRIDE: u32 = 10_000;
+
+type Words = BufferSpec<u32>;
+type Pair = (LatestWriter<Words>, LatestReader<Words>);
+
+fn info() -> LatestInfo<'static> {
+    LatestInfo { timeout: Rig::LONG, ..Default::default() }
+}
+
+fn words(compute: &Compute, info: &LatestInfo<'_>) -> Pair {
+    Exchange::latest(compute, info, Words::new(LEN, BufferAccess::TRANSFER_READ)).unwrap()
+}
+
+/// Publishes a frame that is filled with its number, after a delay.
+fn publish(writer: &mut LatestWriter<Words>, filler: &Filler, delay: u64) -> TimelinePoint {
+    let mut turn = writer.begin().unwrap();
+    let base = base(turn.frame());
+    filler.fill_work(turn.work(), base, std::time::Duration::from_micros(delay));
+    turn.publish().unwrap()
+}
+
+fn base(frame: u64) -> u32 {
+    u32::try_from(frame).unwrap() * STRIDE
+}
+
+/// The frame that words are of; what is wrong with them if they are of more than one, or of none.
+fn frame_of(words: &[u32]) -> Result<u64, String> {
+    let frame = words[0] / STRIDE;
+    match words.iter().zip(frame * STRIDE..).position(|(word, expected)| *word != expected) {
+        None => Ok(frame.into()),
+        Some(i) => Err(format!("word 0 is of frame {frame}, word {i} is {} of frame {}", words[i], words[i] / STRIDE)),
+    }
+}
+
+/// Submits a copy of the frame.
+fn submit(turn: RenderRead<Words>, readback: &Readback) -> TimelinePoint {
+    let commands = readback.record_read(&turn, &[(turn.resources().as_raw(), SIZE)]);
+    // SAFETY: recorded with the turn's barriers; the readback waits for the point before it is used again or dropped.
+    let point = unsafe { turn.submit(&[commands]) }.unwrap();
+    readback.note(point.clone());
+    point
+}
+
+/// Takes the newest frame and reads it; `None` where there is none.
+fn read(reader: &mut LatestReader<Words>, readback: &Readback) -> Option<u64> {
+    let turn = reader.newest().unwrap()?;
+    let frame = turn.frame();
+    submit(turn, readback);
+    readback.finish();
+    assert_eq!(frame_of(&readback.words()[..LEN]), Ok(frame));
+    Some(frame)
+}
