@@ -206,6 +206,24 @@ fn launches_that_cannot_be_are_refused() {
     inline.finish();
 }
 
+/// What only the driver's compiler sees is told with its log on a stream; for command buffers there is none, which is said.
+#[test]
+fn broken_text_is_told_on_both() {
+    let Some(inline) = open() else { return };
+    let Some(cuda) = bridge_tests::compute(&inline.device, Backend::Cuda) else { return };
+    let text = ".version 7.0\n.target sm_52\n.address_size 64\n.visible .entry brook() {\n    frobnicate.u32 %r1;\n    ret;\n}\n";
+    let error = cuda.load("brook", text).unwrap_err();
+    assert!(matches!(error, bridge::Error::Module { .. }), "{error:?}");
+    let text_of = error.to_string();
+    for part in ["\"brook\"", "CUDA_ERROR_INVALID_PTX (218)", "line 5"] {
+        assert!(text_of.contains(part), "{part}: {text_of}");
+    }
+    let error = inline.compute.load("brook", text).unwrap_err().to_string();
+    assert!(error.contains("vkCreateCuModuleNVX") && error.contains("no log"), "{error}");
+    drop(cuda);
+    inline.finish();
+}
+
 /// A kernel is for the side that it was loaded for.
 #[test]
 fn a_kernel_of_another_side_is_refused() {

@@ -70,6 +70,7 @@
 //! | `reaper` | driver calls that may block, made on a thread of their context's own |
 //! | `logging` | calls of the program's logger, whose panics end there |
 //! | `semaphore`, `stream` | imported semaphores, waits and signals |
+//! | `kernel` | kernels from PTX, with the compiler's log, and launches |
 //! | `graph`, `capture` | a frame as a CUDA graph, and buffers while one is captured |
 //! | `error`, `call`, `code`, `version` | what can go wrong; the driver's codes and versions |
 //! | `sys` | the driver's entry points, and nothing else |
@@ -89,6 +90,7 @@ mod device;
 mod error;
 mod handle;
 mod image;
+mod kernel;
 mod leak;
 mod logging;
 mod memory;
@@ -117,6 +119,7 @@ pub use image::problem::ImageProblem;
 pub use image::texel::{ChannelType, Texel, TexelFormat};
 pub use image::texture::{AddressMode, Filter, ReadMode, Surface, Texture, TextureInfo};
 pub use image::view::{ImageView, ImageViewMut};
+pub use kernel::{Kernel, KernelModule};
 pub use leak::leaks;
 pub use memory::block::MappedBlock;
 pub use memory::{ImportedMemory, MemoryImportInfo};
@@ -143,6 +146,8 @@ const _: () = {
     shared::<SemaphorePoint<'_>>();
     shared::<StreamMark>();
     shared::<StreamGraph>();
+    shared::<KernelModule>();
+    shared::<Kernel>();
     shared::<Error>();
     shared::<ImportHandle>();
     shared::<DriverCode>();

@@ -295,8 +295,8 @@ fn advice(call: &str, result: vk::Result) -> &'static str {
              `cargo xtask doctor` and the kernel's log"
         }
         ("vkCreateCuModuleNVX", vk::Result::ERROR_INITIALIZATION_FAILED) => {
-            "; the driver refuses the PTX: its .version may be newer than the driver, its .target newer than the GPU, or the text \
-             is broken: `ptxas` or a load on a CUDA stream says what"
+            "; the driver refuses the PTX, and the extension gives no log of its compiler: its .version may be newer than the driver, \
+             its .target newer than the GPU, or the text is broken: `ptxas` or a load on a CUDA stream says what"
         }
         _ => "",
     }

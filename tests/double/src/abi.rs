@@ -11,6 +11,7 @@ pub(crate) const NOT_INITIALIZED: Code = 3;
 pub(crate) const INVALID_DEVICE: Code = 101;
 pub(crate) const INVALID_CONTEXT: Code = 201;
 pub(crate) const INVALID_IMAGE: Code = 200;
+pub(crate) const INVALID_PTX: Code = 218;
 pub(crate) const INVALID_HANDLE: Code = 400;
 pub(crate) const NOT_FOUND: Code = 500;
 pub(crate) const NOT_READY: Code = 600;
@@ -34,6 +35,7 @@ const NAMES: &[(Code, &CStr)] = &[
     (INVALID_DEVICE, c"CUDA_ERROR_INVALID_DEVICE"),
     (INVALID_CONTEXT, c"CUDA_ERROR_INVALID_CONTEXT"),
     (INVALID_IMAGE, c"CUDA_ERROR_INVALID_IMAGE"),
+    (INVALID_PTX, c"CUDA_ERROR_INVALID_PTX"),
     (NOT_FOUND, c"CUDA_ERROR_NOT_FOUND"),
     (INVALID_HANDLE, c"CUDA_ERROR_INVALID_HANDLE"),
     (NOT_READY, c"CUDA_ERROR_NOT_READY"),

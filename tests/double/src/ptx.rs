@@ -8,14 +8,31 @@ pub(crate) struct Kernel {
     pub(crate) params: Vec<usize>,
 }
 
-/// None for what is no PTX.
-pub(crate) fn kernels(text: &str) -> Option<Vec<Kernel>> {
+/// Why a text is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It is no PTX.
+    NotPtx,
+    /// What is wrong in it, as the driver's compiler writes.
+    Broken(String),
+}
+
+pub(crate) fn kernels(text: &str) -> Result<Vec<Kernel>, Fault> {
     let code: String =
         text.lines().map(|line| line.split("//").next().unwrap_or(line)).flat_map(|it| [it, "\n"]).collect();
     if !code.contains(".version") || !code.contains(".target") {
-        return None;
+        return Err(Fault::NotPtx);
     }
-    code.split(".entry").skip(1).map(kernel).collect()
+    let (mut found, mut before) = (Vec::new(), 0);
+    for (i, part) in code.split(".entry").enumerate() {
+        if i > 0 {
+            let line = code[..before].matches('\n').count() + 1;
+            let broken = || Fault::Broken(format!("ptxas application ptx input, line {line}; error   : Parsing error"));
+            found.push(kernel(part).ok_or_else(broken)?);
+        }
+        before += part.len() + if i > 0 { ".entry".len() } else { 0 };
+    }
+    Ok(found)
 }
 
 /// Of what follows `.entry`.
@@ -63,6 +80,13 @@ mod tests {
         let expected = [("fill", vec![8, 8, 4, 24]), ("nothing", Vec::new()), ("bare", Vec::new())];
         let expected = expected.map(|(name, params)| Kernel { name: name.to_owned(), params });
         assert_eq!(kernels(text).unwrap(), expected);
-        assert_eq!(kernels("\u{7f}ELF"), None);
+        assert_eq!(kernels("\u{7f}ELF"), Err(Fault::NotPtx));
+    }
+
+    #[test]
+    fn a_fault_is_told_with_its_line() {
+        let text = ".version 8.0\n.target sm_52\n.entry fine() { ret; }\n.entry faulty(.param what) { ret; }\n";
+        let expected = "ptxas application ptx input, line 4; error   : Parsing error";
+        assert_eq!(kernels(text), Err(Fault::Broken(expected.to_owned())));
     }
 }

@@ -13,6 +13,9 @@ use crate::kernel::memory::KernelMemory;
 /// Bytes of arguments that need no heap.
 const FEW: usize = 256;
 
+/// The most arguments that a launch has.
+pub(crate) const MOST_ARGS: usize = 12;
+
 /// An argument of a kernel. The trait is closed; it is implemented for
 ///
 /// - numbers, arrays and `#[repr(C)]` structures that are [`Pod`], with the layout that the kernel's source gives them. Literals have

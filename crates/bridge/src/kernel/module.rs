@@ -2,9 +2,6 @@
 
 use std::sync::Arc;
 
-use cuda_import::cudarc::driver::sys::CUfunction_attribute;
-use cuda_import::cudarc::driver::{CudaFunction, CudaModule as LoadedModule};
-use cuda_import::cudarc::nvrtc;
 use vk_export::{Ptx, PtxEntry};
 
 use crate::compute::Compute;
@@ -24,7 +21,7 @@ pub struct KernelModule {
 
 #[derive(Debug, Clone)]
 enum Loaded {
-    Stream(Arc<LoadedModule>),
+    Stream(cuda_import::KernelModule),
     Queue(vk_export::KernelModule),
 }
 
@@ -42,7 +39,7 @@ struct Inner {
 /// What a launch goes to.
 #[derive(Debug)]
 pub(crate) enum Function {
-    Stream(CudaFunction),
+    Stream(cuda_import::Kernel),
     Queue(vk_export::Kernel),
 }
 
@@ -57,19 +54,17 @@ impl Compute {
     /// # Errors
     /// [`Error::InvalidArgument`] on the CPU, which runs closures; [`vk_export::Error::Missing`] for command buffers of a device
     /// that runs no kernels there, where streams ([`Backend::Cuda`](crate::Backend::Cuda)) may do; [`Error::Module`] for text
-    /// that [`Ptx::new`] cannot read, and for what CUDA refuses; else the failed call. For PTX that is newer than the driver or the
-    /// GPU drivers give a code and no more: `ptxas` says what is wrong.
-    #[doc(alias = "cuModuleLoadData")]
+    /// that [`Ptx::new`] cannot read, and for what CUDA refuses, with the log of the driver's compiler; else the failed call. For
+    /// command buffers there is no log: the driver gives a code and no more.
+    #[doc(alias = "cuModuleLoadDataEx")]
     #[doc(alias = "vkCreateCuModuleNVX")]
     pub fn load(&self, name: &str, ptx: &str) -> Result<KernelModule> {
         let failed = |reason: String| Error::Module { module: name.to_owned(), reason };
         let parsed = Ptx::new(ptx).map_err(|error| failed(error.to_string()))?;
         let loaded = match self.side() {
             Sided::Cuda(cuda) => {
-                // Without a final NUL, which `parsed` has dropped: cudarc appends its own, and panics at a second.
-                let text = parsed.as_c_str().to_string_lossy();
-                let loaded = cuda.stream().context().load_module(nvrtc::Ptx::from_src(text));
-                Loaded::Stream(loaded.map_err(|error| failed(error.to_string()))?)
+                let loaded = cuda_import::KernelModule::new(cuda.device(), name, parsed.as_c_str());
+                Loaded::Stream(loaded.map_err(|error| of_driver(name, error))?)
             }
             Sided::Inline(_) => {
                 self.device().require_cuda_kernels("launching CUDA kernels in command buffers")?;
@@ -83,6 +78,17 @@ impl Compute {
             }
         };
         Ok(KernelModule { name: name.into(), ptx: Arc::new(parsed), loaded })
+    }
+}
+
+/// What CUDA refuses to compile is the module's fault, all else the call's.
+fn of_driver(name: &str, error: cuda_import::Error) -> Error {
+    match error {
+        cuda_import::Error::Compile { code, device, log, .. } => Error::Module {
+            module: name.to_owned(),
+            reason: format!("it cannot be compiled for {device}: {code}; the driver's compiler says: {log}"),
+        },
+        error => error.into(),
     }
 }
 
@@ -100,7 +106,7 @@ impl KernelModule {
     /// A kernel by its name in the PTX: that of an `extern "C"` function, or the mangled one.
     ///
     /// # Errors
-    /// [`Error::Module`] with the names that there are, or with what the driver says. For command buffers also
+    /// [`Error::Module`] with the names that there are; else the failed call. For command buffers also
     /// [`vk_export::Error::RefusedKernel`], for a kernel with what hangs a Vulkan queue, see [`PtxEntry::refused`].
     #[doc(alias = "cuModuleGetFunction")]
     #[doc(alias = "vkCreateCuFunctionNVX")]
@@ -111,15 +117,7 @@ impl KernelModule {
             return Err(failed(format!("it has no kernel \"{name}\"; it has {}", there.join(", "))));
         };
         let function = match &self.loaded {
-            Loaded::Stream(module) => {
-                let function = module.load_function(name).map_err(|error| failed(error.to_string()))?;
-                // Loads what is loaded lazily: a first launch would do so, and wait for a stream that waits for Vulkan (CUDA
-                // programming guide, "Lazy Loading").
-                function
-                    .get_attribute(CUfunction_attribute::CU_FUNC_ATTRIBUTE_NUM_REGS)
-                    .map_err(|error| failed(error.to_string()))?;
-                Function::Stream(function)
-            }
+            Loaded::Stream(module) => Function::Stream(module.kernel(name)?),
             Loaded::Queue(module) => Function::Queue(module.kernel(name)?),
         };
         Ok(Kernel(Arc::new(Inner { entry: entry.clone(), function })))

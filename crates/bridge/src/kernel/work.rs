@@ -1,18 +1,20 @@
 //! Launching kernels in a frame.
 #![allow(unsafe_code)] // Launches.
 
+use std::ffi::c_void;
 use std::sync::Arc;
 
-use cuda_import::cudarc::driver::{CudaStream, DriverError, PushKernelArg};
+use cuda_import::cudarc::driver::CudaStream;
+use smallvec::SmallVec;
 use vk_export::ash::vk;
-use vk_export::{LaunchConfig, PtxEntry};
+use vk_export::{LaunchConfig, PtxEntry, PtxParam};
 
 use crate::compute::inline::stream::InlineStream;
 use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
 #[cfg(doc)]
 use crate::kernel::args::KernelArg;
-use crate::kernel::args::{KernelArgs, Packed, launch_error};
+use crate::kernel::args::{KernelArgs, MOST_ARGS, Packed, launch_error};
 use crate::kernel::module::{Function, Kernel};
 
 /// A frame's work as launches of kernels, on a CUDA stream or in a command buffer of the Vulkan queue alike.
@@ -77,17 +79,16 @@ impl<'t, R: Resources> KernelWork<'t, R> {
                     block_dim: config.block.into(),
                     shared_mem_bytes: config.shared_bytes,
                 };
-                let mut launch = stream.launch_builder(function);
-                for param in entry.params() {
-                    // The driver reads as many bytes of the parameter as the module says, which is what the PTX says.
-                    if let Some(first) = packed.bytes.get(param.offset) {
-                        launch.arg(first);
-                    }
-                }
-                // SAFETY: each argument is where `Packed` has put it, with the parameter's size behind it, and `packed` lives
-                // until the call is over, which copies the arguments. What they mean is the caller's.
-                let launched = unsafe { launch.launch(driver_config) };
-                launched.map(|_| ()).map_err(|error| launch_error(entry, of_driver(&error, config, entry)))
+                let place = |param: &PtxParam| packed.bytes[param.offset..].as_ptr().cast::<c_void>();
+                let args: SmallVec<[_; MOST_ARGS]> = entry.params().iter().map(place).collect();
+                // SAFETY: each argument is where `Packed` has put it, with as many bytes as the PTX, and so the module, gives
+                // the parameter; `packed` lives until the call is over, which copies them. What they mean is the caller's, and
+                // that what the kernel uses lives.
+                let launched = unsafe { function.launch(stream, &driver_config, &args) };
+                launched.map_err(|error| match error {
+                    error if error.is_context_lost() => error.into(),
+                    error => launch_error(entry, of_driver(&error, config, entry)),
+                })
             }
             // A kernel of another device would be a handle that this one does not know.
             (Target::Queue(stream), Function::Queue(function))
@@ -137,7 +138,7 @@ impl<'t, R: Resources> KernelWork<'t, R> {
 }
 
 /// A launch that CUDA refused: its codes do not say which number was too large.
-fn of_driver(error: &DriverError, config: &LaunchConfig, entry: &PtxEntry) -> String {
+fn of_driver(error: &cuda_import::Error, config: &LaunchConfig, entry: &PtxEntry) -> String {
     let shape = |[x, y, z]: [u32; 3]| format!("{x} x {y} x {z}");
     let most = entry.max_threads().map(|most| format!(", at most {most} of them by its __launch_bounds__"));
     format!(

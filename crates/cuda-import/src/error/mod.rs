@@ -73,6 +73,20 @@ pub enum Error {
         device: String,
     },
 
+    /// The driver's compiler does not take the kernels of a module.
+    #[error("module {module:?} cannot be compiled for {device}: {code}; the driver's compiler says: {log}")]
+    #[non_exhaustive]
+    Compile {
+        /// The module's name.
+        module: String,
+        /// What `cuModuleLoadDataEx` returned.
+        code: DriverCode,
+        /// The device.
+        device: String,
+        /// What the compiler wrote, one line a fault, with its line in the PTX.
+        log: String,
+    },
+
     /// The process has no file descriptor left to import with. The handle was closed.
     #[error("no file descriptor is left to import {object} with ({source}); raise the limit (`ulimit -n`)")]
     #[non_exhaustive]
@@ -283,7 +297,7 @@ impl Error {
     /// The driver's own code, where a driver call failed.
     pub fn driver_code(&self) -> Option<DriverCode> {
         match self {
-            Self::Driver { code, .. } => Some(*code),
+            Self::Driver { code, .. } | Self::Compile { code, .. } => Some(*code),
             _ => None,
         }
     }

@@ -14,9 +14,10 @@ mod current;
 mod event;
 mod external;
 mod graph;
+mod kernel;
 mod object;
 
-use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
 use std::sync::OnceLock;
 
 use cudarc::driver::{CudaStream, sys as cu};
@@ -27,6 +28,7 @@ pub(crate) use event::EventHandle;
 pub use external::SemaphoreKind;
 pub(crate) use external::{MemoryHandle, SemaphoreHandle, SignalParams, WaitParams, signal_params, wait_params};
 pub(crate) use graph::{ExecHandle, GraphHandle, NodeHandle, NodeKind};
+pub(crate) use kernel::{FunctionHandle, ModuleHandle};
 pub(crate) use object::Resource;
 
 /// A driver call that did not return `CUDA_SUCCESS`.
@@ -40,6 +42,9 @@ pub(crate) type CallResult<T> = Result<T, CallError>;
 
 /// `CUDA_ERROR_INVALID_VALUE`
 pub(crate) const INVALID_VALUE: u32 = 1;
+
+/// `CUDA_ERROR_NOT_FOUND`
+pub(crate) const NOT_FOUND: u32 = 500;
 
 /// `CUDA_ERROR_TIMEOUT`
 pub(crate) const TIMEOUT: u32 = 909;
@@ -168,6 +173,23 @@ table! {
     cuGraphLaunch(cu::CUgraphExec, cu::CUstream);
     cuGraphExecDestroy(cu::CUgraphExec);
     cuGraphDestroy(cu::CUgraph);
+    cuModuleLoadDataEx(*mut cu::CUmodule, *const c_void, c_uint, *mut cu::CUjit_option, *mut *mut c_void);
+    cuModuleUnload(cu::CUmodule);
+    cuModuleGetFunction(*mut cu::CUfunction, cu::CUmodule, *const c_char);
+    cuFuncGetAttribute(*mut c_int, cu::CUfunction_attribute, cu::CUfunction);
+    cuLaunchKernel(
+        cu::CUfunction,
+        c_uint,
+        c_uint,
+        c_uint,
+        c_uint,
+        c_uint,
+        c_uint,
+        c_uint,
+        cu::CUstream,
+        *mut *mut c_void,
+        *mut *mut c_void
+    );
 }
 
 /// What `CudaContext`, `CudaStream` and `CudaEvent` call on behalf of this crate.

@@ -1,28 +1,101 @@
-//! Modules, functions and launches, as cudarc calls them.
+//! Modules, functions and launches.
 //!
 //! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_char, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
 use super::put;
-use crate::abi::{Code, INVALID_IMAGE, INVALID_VALUE, NOT_FOUND, NOT_SUPPORTED};
+use crate::abi::{Code, INVALID_IMAGE, INVALID_PTX, INVALID_VALUE, NOT_FOUND, NOT_SUPPORTED};
+use crate::finding::Refusal;
 use crate::gate::{Needs, Step, entry};
 use crate::module::{Function, Launch, Module};
-use crate::ptx;
+use crate::ptx::{self, Fault};
 use crate::queue::Work;
 
-/// Takes PTX only. Waits for all streams of the context (measured).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuModuleLoadData(module: *mut u64, image: *const c_void) -> Code {
+    // SAFETY: the same contract.
+    unsafe { load("cuModuleLoadData", module, image, &mut |_| Ok(())) }
+}
+
+/// Knows the options for the compiler's logs.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuModuleLoadDataEx(
+    module: *mut u64,
+    image: *const c_void,
+    count: c_uint,
+    options: *const c_uint,
+    values: *mut *mut c_void,
+) -> Code {
+    let mut write = |log: &str| {
+        // SAFETY: cuda.h: as many options and values as `count`, and buffers as large as their options say.
+        unsafe { write_log(log, count as usize, options, values) }
+    };
+    // SAFETY: the same contract.
+    unsafe { load("cuModuleLoadDataEx", module, image, &mut write) }
+}
+
+/// Writes the log of errors and the sizes of both logs, where they were asked for.
+///
+/// # Safety
+/// As `cuModuleLoadDataEx`.
+unsafe fn write_log(log: &str, count: usize, options: *const c_uint, values: *mut *mut c_void) -> Result<(), Refusal> {
+    const INFO: c_uint = 3;
+    const INFO_SIZE: c_uint = 4;
+    const ERROR: c_uint = 5;
+    const ERROR_SIZE: c_uint = 6;
+    if count > 0 && (options.is_null() || values.is_null()) {
+        return Err(INVALID_VALUE.into());
+    }
+    // SAFETY: the caller's promise; no slice of none.
+    let options = if count == 0 { &[] } else { unsafe { std::slice::from_raw_parts(options, count) } };
+    // SAFETY: as above.
+    let values = if count == 0 { &mut [] } else { unsafe { std::slice::from_raw_parts_mut(values, count) } };
+    let place = |option| options.iter().position(|&it| it == option);
+    if options.iter().any(|it| ![INFO, INFO_SIZE, ERROR, ERROR_SIZE].contains(it)) {
+        return Err(INVALID_VALUE.into());
+    }
+    for (buffer, size, text) in [(INFO, INFO_SIZE, ""), (ERROR, ERROR_SIZE, log)] {
+        let (Some(buffer), Some(size)) = (place(buffer), place(size)) else { continue };
+        let room = values[size].addr();
+        let len = text.len().min(room.saturating_sub(1));
+        if room > 0 {
+            // SAFETY: the buffer has `room` bytes.
+            let to = unsafe { std::slice::from_raw_parts_mut(values[buffer].cast::<u8>(), room) };
+            to[..len].copy_from_slice(&text.as_bytes()[..len]);
+            to[len] = 0;
+        }
+        values[size] = std::ptr::without_provenance_mut(len);
+    }
+    Ok(())
+}
+
+/// Takes PTX only. Waits for all streams of the context (measured). `said` gets what the compiler says.
+///
+/// # Safety
+/// As `cuModuleLoadData`.
+unsafe fn load(
+    name: &'static str,
+    module: *mut u64,
+    image: *const c_void,
+    said: &mut dyn FnMut(&str) -> Result<(), Refusal>,
+) -> Code {
     if image.is_null() {
         return INVALID_VALUE;
     }
     // SAFETY: cuda.h: PTX ends with a NUL; a binary has one among its first bytes, its header's padding.
     let text = unsafe { CStr::from_ptr(image.cast()) };
-    entry("cuModuleLoadData", Needs::Context).run_until_done(|ledger, context| {
+    entry(name, Needs::Context).run_until_done(|ledger, context| {
         ledger.check_unsafe_call()?;
-        let kernels = text.to_str().ok().and_then(ptx::kernels).ok_or(INVALID_IMAGE)?;
+        let kernels = match text.to_str().map_or(Err(Fault::NotPtx), ptx::kernels) {
+            Ok(kernels) => kernels,
+            Err(Fault::NotPtx) => return Err(INVALID_IMAGE.into()),
+            Err(Fault::Broken(log)) => {
+                said(&log)?;
+                return Err(INVALID_PTX.into());
+            }
+        };
         if let Some(obstacle) = ledger.obstacle_in(context) {
             return Ok(Step::Blocked(obstacle));
         }
@@ -30,6 +103,7 @@ unsafe extern "C" fn cuModuleLoadData(module: *mut u64, image: *const c_void) ->
         ledger.modules.insert(handle, Module { context, kernels });
         // SAFETY: cuda.h: an output; a handle is a pointer.
         unsafe { put(module, handle) }?;
+        said("")?;
         Ok(Step::Done)
     })
 }
@@ -72,6 +146,22 @@ unsafe extern "C" fn cuModuleGetFunction(function: *mut u64, module: u64, name: 
         };
         // SAFETY: cuda.h: an output; a handle is a pointer.
         unsafe { put(function, handle) }
+    })
+}
+
+/// Loads the function, as a first launch would.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuFuncGetAttribute(value: *mut c_int, _: c_uint, function: u64) -> Code {
+    entry("cuFuncGetAttribute", Needs::Context).about(function).run_until_done(|ledger, context| {
+        if !ledger.function(context, function)?.loaded {
+            if let Some(obstacle) = ledger.obstacle_in(context) {
+                return Ok(Step::Blocked(obstacle));
+            }
+            ledger.functions.get_mut(function)?.loaded = true;
+        }
+        // SAFETY: cuda.h: an output.
+        unsafe { put(value, 1) }?;
+        Ok(Step::Done)
     })
 }
 

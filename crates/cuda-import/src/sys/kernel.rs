@@ -1,0 +1,135 @@
+//! Modules, functions and launches. cudarc's own calls give no log of the compiler, and allocate for each launch.
+//!
+//! Unsafe because it calls C. All need a current context.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_uint, c_void};
+
+use cudarc::driver::{CudaStream, LaunchConfig, sys as cu};
+
+use super::{CallResult, Driver, check};
+
+/// A module. Names it; does not own it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ModuleHandle(cu::CUmodule);
+
+// SAFETY: the driver API is thread safe and the handle is a name, never dereferenced here.
+unsafe impl Send for ModuleHandle {}
+// SAFETY: as for Send; the calls that take a shared handle may run at the same time on any thread.
+unsafe impl Sync for ModuleHandle {}
+
+/// A function of a module, which owns it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FunctionHandle(cu::CUfunction);
+
+// SAFETY: the driver API is thread safe and the handle is a name, never dereferenced here.
+unsafe impl Send for FunctionHandle {}
+// SAFETY: as for Send; the calls that take a shared handle may run at the same time on any thread.
+unsafe impl Sync for FunctionHandle {}
+
+/// Bytes of each of the compiler's two logs.
+const LOG: usize = 16 << 10;
+
+/// What the compiler said, without the NUL at its end.
+#[derive(Debug, Default)]
+pub(crate) struct Logs {
+    pub(crate) info: String,
+    pub(crate) error: String,
+}
+
+impl Driver {
+    /// The module is the caller's to unload.
+    pub(crate) fn load_module(self, text: &CStr) -> (CallResult<ModuleHandle>, Logs) {
+        use cu::CUjit_option as Option;
+        let (mut info, mut error) = (vec![0_u8; LOG], vec![0_u8; LOG]);
+        let mut names = [
+            Option::CU_JIT_INFO_LOG_BUFFER,
+            Option::CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES,
+            Option::CU_JIT_ERROR_LOG_BUFFER,
+            Option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES,
+        ];
+        // Sizes stand where the pointers do (cuda.h, CUjit_option).
+        let size: *mut c_void = std::ptr::without_provenance_mut(LOG);
+        let mut values = [info.as_mut_ptr().cast::<c_void>(), size, error.as_mut_ptr().cast::<c_void>(), size];
+        let mut module = std::ptr::null_mut();
+        // SAFETY: `module` is a place for the result; the text ends with NUL; there are as many names as values, each buffer has
+        // the size that stands behind it, and all outlive the call, which reads and writes them before it returns.
+        let code = unsafe {
+            (self.table.cuModuleLoadDataEx)(
+                &mut module,
+                text.as_ptr().cast(),
+                names.len() as c_uint,
+                names.as_mut_ptr(),
+                values.as_mut_ptr(),
+            )
+        };
+        let loaded = check("cuModuleLoadDataEx", code).map(|()| ModuleHandle(module));
+        (loaded, Logs { info: until_nul(&info), error: until_nul(&error) })
+    }
+
+    /// # Safety
+    /// `module` is loaded, and neither it nor its functions are used again.
+    pub(crate) unsafe fn unload_module(self, module: ModuleHandle) -> CallResult<()> {
+        // SAFETY: the caller answers for the module.
+        check("cuModuleUnload", unsafe { (self.table.cuModuleUnload)(module.0) })
+    }
+
+    /// # Safety
+    /// `module` is loaded.
+    pub(crate) unsafe fn module_function(self, module: ModuleHandle, name: &CStr) -> CallResult<FunctionHandle> {
+        let mut function = std::ptr::null_mut();
+        // SAFETY: `function` is a place for the result; the name ends with NUL; the caller answers for the module.
+        let code = unsafe { (self.table.cuModuleGetFunction)(&mut function, module.0, name.as_ptr()) };
+        check("cuModuleGetFunction", code).map(|()| FunctionHandle(function))
+    }
+
+    /// The registers of a thread of the function. Loads it, where it is loaded lazily.
+    ///
+    /// # Safety
+    /// The module of `function` is loaded.
+    pub(crate) unsafe fn function_registers(self, function: FunctionHandle) -> CallResult<i32> {
+        let mut value = 0;
+        let registers = cu::CUfunction_attribute::CU_FUNC_ATTRIBUTE_NUM_REGS;
+        // SAFETY: `value` is a place for the result; the caller answers for the function.
+        let code = unsafe { (self.table.cuFuncGetAttribute)(&mut value, registers, function.0) };
+        check("cuFuncGetAttribute", code).map(|()| value)
+    }
+
+    /// # Safety
+    /// The module of `function` is loaded, and stays so until the launch has run. Each of `args` points to a parameter of the
+    /// function, and there are as many as it has. What the kernel does is the caller's.
+    pub(crate) unsafe fn launch_kernel(
+        self,
+        function: FunctionHandle,
+        stream: &CudaStream,
+        config: &LaunchConfig,
+        args: &[*const c_void],
+    ) -> CallResult<()> {
+        let LaunchConfig { grid_dim: grid, block_dim: block, shared_mem_bytes } = *config;
+        // The driver copies the parameters and writes none (cuda.h, cuLaunchKernel).
+        let params = args.as_ptr().cast_mut().cast::<*mut c_void>();
+        let none = std::ptr::null_mut();
+        // SAFETY: the stream is borrowed; the caller answers for the rest.
+        let code = unsafe {
+            (self.table.cuLaunchKernel)(
+                function.0,
+                grid.0,
+                grid.1,
+                grid.2,
+                block.0,
+                block.1,
+                block.2,
+                shared_mem_bytes,
+                stream.cu_stream(),
+                params,
+                none,
+            )
+        };
+        check("cuLaunchKernel", code)
+    }
+}
+
+fn until_nul(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).trim().to_owned()
+}
