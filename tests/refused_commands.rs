@@ -1,4 +1,5 @@
-//! Commands that a queue refuses leave no command pool behind. One test: the device's functions are stood in for.
+//! Commands that a queue refuses leave no command pool behind, and uploads no buffer. One test: the device's functions are stood in
+//! for.
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
 
 use std::ffi::{CStr, c_void};
@@ -7,17 +8,22 @@ use std::sync::{Arc, Mutex};
 
 use bridge::ash::vk;
 use bridge::vk_export::{ExportDevice, QueueLock};
-use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, QueueKind};
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, KernelMemory, QueueKind, RenderTurn};
 use bridge_tests::{Engine, Need, Rig, skip_case};
 
 /// Whether `vkQueueSubmit2` fails.
 static REFUSES: AtomicBool = AtomicBool::new(false);
 static POOLS_MADE: AtomicUsize = AtomicUsize::new(0);
 static POOLS_DESTROYED: AtomicUsize = AtomicUsize::new(0);
+static BUFFERS_MADE: AtomicUsize = AtomicUsize::new(0);
+static BUFFERS_DESTROYED: AtomicUsize = AtomicUsize::new(0);
+static SUBMISSIONS: AtomicUsize = AtomicUsize::new(0);
 
 static SUBMIT: Mutex<Option<vk::PFN_vkQueueSubmit2>> = Mutex::new(None);
 static MAKE_POOL: Mutex<Option<vk::PFN_vkCreateCommandPool>> = Mutex::new(None);
 static DESTROY_POOL: Mutex<Option<vk::PFN_vkDestroyCommandPool>> = Mutex::new(None);
+static MAKE_BUFFER: Mutex<Option<vk::PFN_vkCreateBuffer>> = Mutex::new(None);
+static DESTROY_BUFFER: Mutex<Option<vk::PFN_vkDestroyBuffer>> = Mutex::new(None);
 
 unsafe extern "system" fn submit(
     queue: vk::Queue,
@@ -28,6 +34,7 @@ unsafe extern "system" fn submit(
     if REFUSES.load(Ordering::Relaxed) {
         return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
     }
+    SUBMISSIONS.fetch_add(1, Ordering::Relaxed);
     let real = SUBMIT.lock().unwrap().unwrap();
     // SAFETY: handed on.
     unsafe { real(queue, count, batches, fence) }
@@ -56,6 +63,29 @@ unsafe extern "system" fn destroy_pool(
     unsafe { real(device, pool, allocator) };
 }
 
+unsafe extern "system" fn make_buffer(
+    device: vk::Device,
+    info: *const vk::BufferCreateInfo<'_>,
+    allocator: *const vk::AllocationCallbacks<'_>,
+    buffer: *mut vk::Buffer,
+) -> vk::Result {
+    BUFFERS_MADE.fetch_add(1, Ordering::Relaxed);
+    let real = MAKE_BUFFER.lock().unwrap().unwrap();
+    // SAFETY: handed on.
+    unsafe { real(device, info, allocator, buffer) }
+}
+
+unsafe extern "system" fn destroy_buffer(
+    device: vk::Device,
+    buffer: vk::Buffer,
+    allocator: *const vk::AllocationCallbacks<'_>,
+) {
+    BUFFERS_DESTROYED.fetch_add(1, Ordering::Relaxed);
+    let real = DESTROY_BUFFER.lock().unwrap().unwrap();
+    // SAFETY: handed on.
+    unsafe { real(device, buffer, allocator) };
+}
+
 fn hook(name: &CStr, real: *const c_void) -> *const c_void {
     if name == c"vkQueueSubmit2" || name == c"vkQueueSubmit2KHR" {
         // SAFETY: the function of that name has this type.
@@ -73,6 +103,18 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
         let real = unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkDestroyCommandPool>(real) };
         *DESTROY_POOL.lock().unwrap() = Some(real);
         return destroy_pool as *const c_void;
+    }
+    if name == c"vkCreateBuffer" {
+        // SAFETY: as above.
+        let real = unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkCreateBuffer>(real) };
+        *MAKE_BUFFER.lock().unwrap() = Some(real);
+        return make_buffer as *const c_void;
+    }
+    if name == c"vkDestroyBuffer" {
+        // SAFETY: as above.
+        let real = unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkDestroyBuffer>(real) };
+        *DESTROY_BUFFER.lock().unwrap() = Some(real);
+        return destroy_buffer as *const c_void;
     }
     real
 }
@@ -103,7 +145,9 @@ fn refused_commands_are_freed() {
     let host = Compute::new(&device, Backend::Host).unwrap();
     frames(&host);
     if device.has_buffer_device_address() {
+        let (pools_before, buffers_before) = (pools(), buffers());
         memory(&Compute::inline(&device, QueueKind::Graphics).unwrap());
+        assert_eq!((pools(), buffers()), (pools_before, buffers_before), "with the compute side all of it is gone");
     } else {
         skip_case(Need::Other, "kernel memory", "the device has no bufferDeviceAddress");
     }
@@ -134,15 +178,73 @@ fn frames(compute: &Compute) {
     second.close().unwrap();
 }
 
-/// The copy of the first contents.
+/// Buffers that are alive.
+fn buffers() -> usize {
+    BUFFERS_MADE.load(Ordering::Relaxed) - BUFFERS_DESTROYED.load(Ordering::Relaxed)
+}
+
+/// A frame in which the memory is copied into the slot.
+fn frame(
+    exchange: &mut Exchange<BufferSpec<u32>>,
+    memory: &KernelMemory<u32>,
+) -> bridge::Result<RenderTurn<BufferSpec<u32>>> {
+    let device = exchange.compute().device().clone();
+    let mut turn = exchange.begin()?;
+    let work = turn.work().kernels()?;
+    let (from, to) = (memory.as_raw().unwrap(), work.resources.as_raw().unwrap());
+    let record = |commands| {
+        let region = [vk::BufferCopy::default().size(4 * memory.len() as u64)];
+        let barrier = |from, to| {
+            let barrier = [vk::MemoryBarrier2::default()
+                .src_stage_mask(from)
+                .src_access_mask(vk::AccessFlags2::MEMORY_WRITE)
+                .dst_stage_mask(to)
+                .dst_access_mask(vk::AccessFlags2::MEMORY_READ | vk::AccessFlags2::MEMORY_WRITE)];
+            let dependency = vk::DependencyInfo::default().memory_barriers(&barrier);
+            // SAFETY: recording, outside a render pass.
+            unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
+        };
+        barrier(vk::PipelineStageFlags2::COMPUTE_SHADER, vk::PipelineStageFlags2::ALL_TRANSFER);
+        // SAFETY: recording; both have as many bytes, and live until the frame was read back.
+        unsafe { device.as_raw().cmd_copy_buffer(commands, from, to, &region) };
+        barrier(vk::PipelineStageFlags2::ALL_TRANSFER, vk::PipelineStageFlags2::COMPUTE_SHADER);
+    };
+    // SAFETY: the copy has barriers from and to what is around it.
+    unsafe { work.record(record) }?;
+    turn.finish()
+}
+
+/// The copy of the first contents: recorded and not submitted, run with the first frame that is not refused, and freed behind it.
 fn memory(compute: &Compute) {
-    let before = pools();
-    let held = compute.device().queue().with(|_| compute.kernel_memory("state", &[1_u32; 64]).map(|_| ()));
-    held.unwrap().unwrap_err();
+    let (pools_before, buffers_before) = (pools(), buffers());
+    let (info, spec) = (ExchangeInfo::default(), BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_READ));
+    let mut exchange = Exchange::new(compute, &info, spec).unwrap();
+    let with_slots = buffers();
+    let contents: Vec<u32> = (0..64).collect();
+    let submissions = SUBMISSIONS.load(Ordering::Relaxed);
+    let make = || compute.kernel_memory("state", &contents).unwrap();
+    let state = compute.device().queue().with(|_| make()).unwrap();
+    assert_eq!(buffers(), with_slots + 2, "the memory, and what it is copied from");
+    assert_eq!(SUBMISSIONS.load(Ordering::Relaxed), submissions);
     REFUSES.store(true, Ordering::Relaxed);
-    compute.kernel_memory("state", &[1_u32; 64]).unwrap_err();
+    // SAFETY: nothing is recorded.
+    unsafe { frame(&mut exchange, &state).unwrap().run_once(Rig::LONG, |_, _| {}) }.unwrap_err();
     REFUSES.store(false, Ordering::Relaxed);
-    assert_eq!(pools(), before, "kernel memory");
-    drop(compute.kernel_memory("state", &[1_u32; 64]).unwrap());
-    assert_eq!(pools(), before, "kernel memory that was made");
+    // The frame that was lost is told once.
+    let turn = frame(&mut exchange, &state).or_else(|_| frame(&mut exchange, &state)).unwrap();
+    assert_eq!(turn.read_back(Rig::LONG).unwrap(), contents);
+    assert_eq!(frame(&mut exchange, &state).unwrap().read_back(Rig::LONG).unwrap(), contents, "again");
+    assert_eq!(buffers(), with_slots + 1, "what it is copied from is freed once the copy has run");
+    for round in 0..20 {
+        let state = make();
+        assert_eq!(frame(&mut exchange, &state).unwrap().read_back(Rig::LONG).unwrap(), contents, "round {round}");
+        assert!(buffers() <= with_slots + 3, "round {round}: {} buffers", buffers() - with_slots);
+    }
+    drop(state);
+    exchange.close().unwrap();
+    assert_eq!(buffers(), buffers_before, "buffers");
+    // Never submitted: it goes with the compute side.
+    drop(make());
+    assert_eq!(buffers(), buffers_before + 2);
+    assert!(pools() <= pools_before + 8, "command buffers are used again: {}", pools() - pools_before);
 }

@@ -1,14 +1,15 @@
 //! Kernels in the frames of an exchange, on the compute side that records them.
 
+use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
 use bridge::{
     BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, Kernel, KernelArgs, KernelWork, LaunchConfig,
-    QueueKind,
+    LiveObjects, QueueKind,
 };
 use bridge_tests::Rig;
 
 use super::TEXT;
-use super::stand_in::seen;
+use super::stand_in::{seen, with};
 
 fn open(device: &ExportDevice) -> (Compute, Kernel) {
     let compute = Compute::inline(device, QueueKind::Graphics).unwrap();
@@ -65,9 +66,48 @@ pub(crate) fn launches_are_recorded_or_refused(device: &ExportDevice, other: &Ex
     assert_eq!(seen().launches[0].args, Some(bytes), "by reference");
 
     turn.finish().unwrap().read_back(Rig::LONG).unwrap();
+    memory_is_kept_while_it_is_used(&compute, &scale, &mut exchange);
     exchange.close().unwrap();
     drop((compute, scale, other, foreign));
     seen();
+}
+
+/// Memory that a launch was given lives until the launch has run, and no longer; memory whose contents were lost is refused.
+fn memory_is_kept_while_it_is_used(compute: &Compute, scale: &Kernel, exchange: &mut Exchange<BufferSpec<f32>>) {
+    let (fine, alive) = (LaunchConfig::new([1; 3], [64, 1, 1]), || LiveObjects::now().kernel_memories);
+    let make = || compute.kernel_memory("state", &[1.0_f32; 64]).unwrap();
+    let before = alive();
+    let state = make();
+    let mut turn = exchange.begin().unwrap();
+    launch(&turn.work().kernels().unwrap(), scale, &fine, (&state, 64_u32, 0.5_f32)).unwrap();
+    drop(state);
+    assert_eq!(alive(), before + 1, "a launch that has not run keeps its memory");
+    turn.finish().unwrap().read_back(Rig::LONG).unwrap();
+    for _ in 0..100 {
+        let mut turn = exchange.begin().unwrap();
+        launch(&turn.work().kernels().unwrap(), scale, &fine, (&make(), 64_u32, 0.5_f32)).unwrap();
+        assert!(alive() <= before + 2, "that of frames that are done is let go: {}", alive() - before);
+        turn.finish().unwrap().read_back(Rig::LONG).unwrap();
+    }
+
+    let state = make();
+    let mut turn = exchange.begin().unwrap();
+    launch(&turn.work().kernels().unwrap(), scale, &fine, (&state, 64_u32, 0.5_f32)).unwrap();
+    with(|seen| seen.end_result = Some(vk::Result::ERROR_OUT_OF_HOST_MEMORY));
+    let error = turn.finish().unwrap_err().to_string();
+    assert!(error.contains("vkEndCommandBuffer"), "{error}");
+    let mut turn = exchange.begin().or_else(|_| exchange.begin()).unwrap();
+    let work = turn.work().kernels().unwrap();
+    seen();
+    let error = launch(&work, scale, &fine, (&state, 64_u32, 0.5_f32)).unwrap_err();
+    assert!(matches!(error, Error::Launch { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("kernel memory \"state\"") && text.contains("make it again"), "{text}");
+    assert_eq!(seen().launches, [], "what has no contents was recorded");
+    launch(&work, scale, &fine, (&make(), 64_u32, 0.5_f32)).unwrap();
+    turn.finish().unwrap().read_back(Rig::LONG).unwrap();
+    drop(state);
+    exchange.begin().unwrap().skip().unwrap();
 }
 
 fn modules_are_told_by_name(compute: &Compute) {

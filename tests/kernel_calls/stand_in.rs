@@ -33,6 +33,8 @@ pub(crate) struct Seen {
     pub(crate) handles: Vec<(u64, vk::DescriptorType, bool)>,
     pub(crate) module_result: vk::Result,
     pub(crate) function_result: vk::Result,
+    /// What `vkEndCommandBuffer` says once, in the driver's place.
+    pub(crate) end_result: Option<vk::Result>,
     /// A function that the driver does not have.
     pub(crate) absent: Option<&'static CStr>,
 }
@@ -42,6 +44,7 @@ pub(crate) const FIRST_FUNCTION: u64 = 200;
 pub(crate) const HANDLE: u32 = 0x8000_0007;
 
 static SEEN: Mutex<Option<Seen>> = Mutex::new(None);
+static END: Mutex<Option<vk::PFN_vkEndCommandBuffer>> = Mutex::new(None);
 static REAL: Mutex<Option<vk::PFN_vkGetDeviceProcAddr>> = Mutex::new(None);
 
 /// What was seen since the last call.
@@ -142,6 +145,25 @@ unsafe extern "system" fn view_handle(_: vk::Device, info: *const vk::ImageViewH
     let sampler = info.sampler != vk::Sampler::null();
     with(|seen| seen.handles.push((info.image_view.as_raw(), info.descriptor_type, sampler)));
     HANDLE
+}
+
+unsafe extern "system" fn end_commands(commands: vk::CommandBuffer) -> vk::Result {
+    if let Some(result) = with(|seen| seen.end_result.take()) {
+        return result;
+    }
+    let real = END.lock().unwrap().unwrap();
+    // SAFETY: handed on.
+    unsafe { real(commands) }
+}
+
+/// For the engine's own functions.
+pub(crate) fn hook(name: &CStr, real: *const c_void) -> *const c_void {
+    if name != c"vkEndCommandBuffer" {
+        return real;
+    }
+    // SAFETY: the function of that name has this type.
+    *END.lock().unwrap() = Some(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkEndCommandBuffer>(real) });
+    end_commands as *const c_void
 }
 
 unsafe extern "system" fn device_function(device: vk::Device, name: *const c_char) -> vk::PFN_vkVoidFunction {

@@ -99,7 +99,7 @@ impl<R: Resources> Lender<R> {
                 let mut copies = Vec::new();
                 new.slots.iter().zip(&old.slots).for_each(|(new, old)| R::carry_on_queue(old, new, &mut copies));
                 // SAFETY: handed on to the caller; buffers of this backend may be copied from and to.
-                unsafe { new.link.stream().copy(&copies) }
+                unsafe { new.link.stream().copy([], &copies) }
             }
             // Both were made from one link.
             _ => Ok(()),

@@ -43,8 +43,11 @@ pub(crate) trait Pack {
     fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()>;
 
     /// What the kernel uses of it, if the launch is to keep that alive.
-    fn keep(&self) -> Option<Keep> {
-        None
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    fn keep(&self) -> Result<Option<Keep>, String> {
+        Ok(None)
     }
 }
 
@@ -104,8 +107,8 @@ impl<T> Pack for &KernelMemory<T> {
         self.address().pack(put)
     }
 
-    fn keep(&self) -> Option<Keep> {
-        Some(KernelMemory::keep(self))
+    fn keep(&self) -> Result<Option<Keep>, String> {
+        KernelMemory::keep(self).map(Some)
     }
 }
 
@@ -156,7 +159,7 @@ impl<'e> Packed<'e> {
                 )),
             }
         })?;
-        self.keep.extend(arg.keep());
+        self.keep.extend(arg.keep().map_err(|reason| launch_error(entry, reason))?);
         Ok(())
     }
 }

@@ -1,27 +1,20 @@
 //! Device memory that only kernels access.
-#![allow(unsafe_code)] // Copies.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytemuck::Pod;
 use cuda_import::cudarc::driver::{CudaSlice, DevicePtr, DriverError};
 use vk_export::ash::vk;
-use vk_export::{
-    Buffer, BufferInfo, ExportDevice, OneTimeCommands, Placement, Queue, QueueKind, Semaphore, SemaphoreInfo,
-    SemaphoreKind,
-};
 
 use crate::compute::Compute;
-use crate::compute::inline::segment::{Keep, barrier};
+use crate::compute::inline::segment::Keep;
+use crate::compute::inline::upload::Uploaded;
 use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
+use crate::observe::live::{Alive, Kind};
 
-/// How long the copy of the first contents may take.
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// Device memory for the state of kernels. Vulkan commands do not access it.
+/// Device memory for the state of kernels.
 ///
 /// It is made by [`Compute::kernel_memory`], and an argument as `&memory`. A launch keeps its arguments: dropping the memory while
 /// kernels use it is fine. It is for exchanges of the [`Compute`] that it was made with. The host does not read it: a kernel writes
@@ -35,15 +28,23 @@ pub struct KernelMemory<T> {
 }
 
 #[derive(Debug)]
-enum Memory {
+struct Memory {
+    place: Place,
+    name: Box<str>,
+    _alive: Alive,
+}
+
+#[derive(Debug)]
+enum Place {
     Cuda(#[allow(dead_code)] CudaSlice<u8>), // Kept, and freed behind the stream's work.
-    Vulkan(#[allow(dead_code)] Buffer),
+    Vulkan(Uploaded),
 }
 
 impl Compute {
     /// Makes device memory for kernels, with these elements in it. `name` is for errors and debuggers.
     ///
-    /// The contents are copied: in the Vulkan queue this submits a copy and waits for it, so make memory before the first frame.
+    /// The contents are copied, and nothing is waited for. In the Vulkan queue the copy is recorded before what is launched next, and
+    /// submitted with it; until it has run, as much memory again is used.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for no elements, on the CPU, and where CUDA has no room; else the failed call.
@@ -53,7 +54,7 @@ impl Compute {
         if bytes.is_empty() {
             return Err(Error::InvalidArgument { object: object(), reason: "it has no bytes".into() });
         }
-        let (memory, address) = match self.side() {
+        let (place, address) = match self.side() {
             Sided::Cuda(cuda) => {
                 let failed = |error: DriverError| Error::InvalidArgument {
                     object: object(),
@@ -61,16 +62,12 @@ impl Compute {
                 };
                 let memory = cuda.stream().clone_htod(bytes).map_err(failed)?;
                 let address = memory.device_ptr(cuda.stream()).0;
-                (Memory::Cuda(memory), address)
+                (Place::Cuda(memory), address)
             }
             Sided::Inline(inline) => {
-                let kind = inline.stream().queue_kind();
-                let buffer = self.upload(name, bytes, kind)?;
-                let address = buffer.device_address().ok_or_else(|| Error::InvalidArgument {
-                    object: object(),
-                    reason: "its device has no buffer addresses".into(),
-                })?;
-                (Memory::Vulkan(buffer), address)
+                let uploaded = inline.upload(self.device(), name, bytes)?;
+                let address = uploaded.address;
+                (Place::Vulkan(uploaded), address)
             }
             Sided::Host(_) => {
                 return Err(Error::InvalidArgument {
@@ -79,67 +76,9 @@ impl Compute {
                 });
             }
         };
-        Ok(KernelMemory { memory: Arc::new(memory), address, len: contents.len(), element: PhantomData })
+        let memory = Arc::new(Memory { place, name: name.into(), _alive: Alive::new(Kind::KernelMemory) });
+        Ok(KernelMemory { memory, address, len: contents.len(), element: PhantomData })
     }
-
-    /// A buffer for Vulkan alone with these bytes in it.
-    fn upload(&self, name: &str, bytes: &[u8], kind: QueueKind) -> Result<Buffer> {
-        let device = self.device();
-        let queue = device.queue_of(kind).unwrap_or_else(|| device.queue());
-        let size = bytes.len() as u64;
-        let usage = vk::BufferUsageFlags::TRANSFER_SRC;
-        let from = Buffer::new(device, &BufferInfo { name, size, usage, placement: Placement::HostVisible })?;
-        let usage = vk::BufferUsageFlags::TRANSFER_DST | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS;
-        let to = Buffer::new(device, &BufferInfo { name, size, usage, placement: Placement::DeviceLocal })?;
-        let start = from.host_ptr().ok_or_else(|| Error::InvalidArgument {
-            object: format!("kernel memory \"{name}\""),
-            reason: "the driver has not mapped the memory for its contents".into(),
-        })?;
-        // SAFETY: the buffer has exactly this many bytes, mapped, and nothing else knows it.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), start.as_ptr(), bytes.len()) };
-        let copy = |commands| {
-            let region = [vk::BufferCopy::default().size(size)];
-            // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both have `size` bytes; the usages are those of a copy.
-            unsafe { device.as_raw().cmd_copy_buffer(commands, from.as_raw(), to.as_raw(), &region) };
-            let copied = (vk::PipelineStageFlags2::ALL_TRANSFER, vk::AccessFlags2::TRANSFER_WRITE);
-            let shader = vk::AccessFlags2::SHADER_READ | vk::AccessFlags2::SHADER_WRITE;
-            let kernels = (vk::PipelineStageFlags2::COMPUTE_SHADER, shader);
-            // SAFETY: recording, outside a render pass; the kernels come later on the same queue.
-            unsafe { barrier(device, commands, copied, kernels) };
-        };
-        // SAFETY: the queue is the device's own; the copy keeps its Valid Usage, see above.
-        let commands = unsafe { OneTimeCommands::record(device, queue, name, copy) }?;
-        match run(device, queue, &commands)? {
-            Ok(()) => Ok(to),
-            // Nothing runs on a lost device: freeing is allowed (Vulkan specification, "Lost Device").
-            Err(error) if error.is_device_lost() => Err(error.into()),
-            Err(error) => {
-                // The copy may still run.
-                std::mem::forget((commands, from, to));
-                Err(error.into())
-            }
-        }
-    }
-}
-
-/// Submits the commands and waits for them. The outer error means that nothing was submitted, the inner one that the wait failed
-/// and the commands may still be running.
-fn run(device: &ExportDevice, queue: &Queue, commands: &OneTimeCommands) -> Result<vk_export::Result<()>> {
-    let info = SemaphoreInfo { name: "upload", kind: SemaphoreKind::Timeline, exportable: false };
-    let done = Semaphore::new(device, &info)?;
-    let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands.as_raw())];
-    let signals = [vk::SemaphoreSubmitInfo::default()
-        .semaphore(done.as_raw())
-        .value(1)
-        .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
-    let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
-    // SAFETY: recorded for this queue, alive until the wait below has seen it end, or forever.
-    unsafe { queue.submit(&[batch], vk::Fence::null()) }?;
-    let waited = done.wait(1, LIMIT);
-    if waited.is_err() {
-        std::mem::forget(done);
-    }
-    Ok(waited)
 }
 
 impl<T> KernelMemory<T> {
@@ -158,7 +97,29 @@ impl<T> KernelMemory<T> {
         self.len == 0
     }
 
-    pub(crate) fn keep(&self) -> Keep {
-        Arc::clone(&self.memory) as Keep
+    /// The Vulkan buffer, for [`KernelWork::record`](crate::KernelWork::record): it may be copied from and to. `None` on a CUDA
+    /// stream.
+    pub fn as_raw(&self) -> Option<vk::Buffer> {
+        match &self.memory.place {
+            Place::Cuda(_) => None,
+            Place::Vulkan(uploaded) => Some(uploaded.buffer.as_raw()),
+        }
+    }
+
+    /// What a launch that uses it keeps alive.
+    ///
+    /// # Errors
+    /// Why it has no contents and never will, as the reason of a launch that is refused.
+    pub(crate) fn keep(&self) -> Result<Keep, String> {
+        if let Place::Vulkan(Uploaded { lost, .. }) = &self.memory.place
+            && let Some(error) = lost.get()
+        {
+            return Err(format!(
+                "kernel memory \"{}\" has no contents, since the command buffer that copied them could not be ended ({error}); make \
+                 it again",
+                self.memory.name
+            ));
+        }
+        Ok(Arc::clone(&self.memory) as Keep)
     }
 }

@@ -13,9 +13,10 @@ pub(crate) enum Kind {
     Timeline,
     Block,
     Lease,
+    KernelMemory,
 }
 
-const KINDS: usize = 7;
+const KINDS: usize = 8;
 
 static ALIVE: [AtomicUsize; KINDS] = [const { AtomicUsize::new(0) }; KINDS];
 static LEAKED: [AtomicUsize; KINDS] = [const { AtomicUsize::new(0) }; KINDS];
@@ -45,6 +46,7 @@ impl fmt::Display for Kind {
             Self::Timeline => "timeline",
             Self::Block => "block",
             Self::Lease => "lease",
+            Self::KernelMemory => "kernel memory",
         })
     }
 }
@@ -78,6 +80,8 @@ pub struct LiveObjects {
     pub blocks: usize,
     /// Leases; each keeps the buffers and images of one slot.
     pub leases: usize,
+    /// [`KernelMemory`](crate::KernelMemory), that included which was dropped while work that has not completed uses it.
+    pub kernel_memories: usize,
     /// Shared buffers that were leaked on purpose, since they may still have been in use; counted above too.
     pub leaked_buffers: usize,
     /// Shared images that were leaked on purpose; counted above too.
@@ -99,6 +103,7 @@ impl LiveObjects {
             timelines: alive(Kind::Timeline),
             blocks: alive(Kind::Block),
             leases: alive(Kind::Lease),
+            kernel_memories: alive(Kind::KernelMemory),
             leaked_buffers: leaked(Kind::Buffer),
             leaked_images: leaked(Kind::Image),
             leaked_timelines: leaked(Kind::Timeline),
@@ -115,7 +120,8 @@ impl fmt::Display for LiveObjects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} exchanges, {} turns, {} buffers ({} leaked on purpose), {} images ({}), {} timelines ({}), {} blocks, {} leases",
+            "{} exchanges, {} turns, {} buffers ({} leaked on purpose), {} images ({}), {} timelines ({}), {} blocks, {} leases, \
+             {} kernel memories",
             self.exchanges,
             self.turns,
             self.buffers,
@@ -125,7 +131,8 @@ impl fmt::Display for LiveObjects {
             self.timelines,
             self.leaked_timelines,
             self.blocks,
-            self.leases
+            self.leases,
+            self.kernel_memories
         )
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod memory;
 mod pending;
 pub(crate) mod segment;
 pub(crate) mod stream;
+pub(crate) mod upload;
 
 use std::time::Duration;
 

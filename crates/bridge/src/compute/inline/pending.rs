@@ -49,6 +49,14 @@ impl State {
         Ok(())
     }
 
+    /// Lets go of what was used by work that has completed: all up to this value of `progress`.
+    pub(super) fn reap(&mut self, reached: u64) {
+        while let Some((_, mut commands)) = self.running.pop_front_if(|(value, _)| *value <= reached) {
+            commands.forget_kept();
+            self.idle.push(commands);
+        }
+    }
+
     /// Returns work whose submission failed to the front of the queue.
     pub(super) fn put_back(&mut self, mut first: Ended) {
         let later = std::mem::take(&mut self.ended);

@@ -12,12 +12,17 @@ use crate::error::Result;
 pub(crate) type Keep = Arc<dyn Send + Sync>;
 
 /// Why recorded work of an exchange will never run, until the exchange has said so. Cloning it gives the same one.
-#[derive(Clone, Default)]
-pub(super) struct Lost(Arc<Mutex<Option<vk_export::Error>>>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lost(Arc<Mutex<Option<vk_export::Error>>>);
 
 impl Lost {
     pub(super) fn take(&self) -> Option<vk_export::Error> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Why, if it is so; it stays so.
+    pub(crate) fn get(&self) -> Option<vk_export::Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn set(&self, error: vk_export::Error) {

@@ -113,12 +113,18 @@ impl InlineStream {
         self.0.is_inside()
     }
 
-    /// Records copies from the start of one buffer to the start of another, behind everything before.
+    /// Says that work of this handle is lost, where it is.
+    pub(super) fn lost(&self) -> &Lost {
+        &self.1
+    }
+
+    /// Records copies from the start of one buffer to the start of another, behind everything before. `keep` lives until they have
+    /// run.
     ///
     /// # Safety
-    /// The buffers are this device's, have as many bytes and the usages of a copy, and live until the copies have run. Nothing
-    /// but what is recorded here uses them meanwhile.
-    pub(crate) unsafe fn copy(&self, copies: &[BufferCopy]) -> Result<()> {
+    /// The buffers are this device's, have as many bytes and the usages of a copy, and live until the copies have run, by `keep` or
+    /// by the caller. Nothing but what is recorded here uses them meanwhile.
+    pub(crate) unsafe fn copy(&self, keep: impl IntoIterator<Item = Keep>, copies: &[BufferCopy]) -> Result<()> {
         if copies.is_empty() {
             return Ok(());
         }
@@ -139,7 +145,7 @@ impl InlineStream {
             Ok(())
         };
         // SAFETY: handed on to the caller.
-        unsafe { self.record([], record) }
+        unsafe { self.record(keep, record) }
     }
 
     /// Ends what was recorded so far; the submission that takes it signals `value` of the timeline behind it.
@@ -245,7 +251,9 @@ impl InlineStream {
         let flushed = self.flush();
         let waited = flushed.and_then(|()| {
             let submitted = self.0.state().submitted;
-            Ok(self.0.progress.wait(submitted, limit)?)
+            self.0.progress.wait(submitted, limit)?;
+            self.0.state().reap(submitted);
+            Ok(())
         });
         match waited {
             Ok(()) => Ok(true),
@@ -289,11 +297,7 @@ impl Inner {
     /// A segment that is recording.
     fn take_idle(&self, state: &mut State) -> Result<Segment> {
         if !state.running.is_empty() {
-            let reached = self.progress.value()?;
-            while let Some((_, mut commands)) = state.running.pop_front_if(|(value, _)| *value <= reached) {
-                commands.forget_kept();
-                state.idle.push(commands);
-            }
+            state.reap(self.progress.value()?);
         }
         let mut commands = match state.idle.pop() {
             Some(commands) => commands,

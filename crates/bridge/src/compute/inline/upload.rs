@@ -1,0 +1,59 @@
+//! First contents of kernel memory: copied by commands of the stream, without a wait.
+#![allow(unsafe_code)] // Writes mapped memory, records a copy.
+
+use std::sync::Arc;
+
+use vk_export::ash::vk;
+use vk_export::{Buffer, BufferInfo, ExportDevice, Placement};
+
+use crate::compute::inline::InlineCompute;
+use crate::compute::inline::segment::{Keep, Lost};
+use crate::compute::inline::stream::BufferCopy;
+use crate::error::{Error, Result};
+
+/// What kernels read and write, and commands of the program's own copy.
+const USAGE: vk::BufferUsageFlags = vk::BufferUsageFlags::from_raw(
+    vk::BufferUsageFlags::TRANSFER_SRC.as_raw()
+        | vk::BufferUsageFlags::TRANSFER_DST.as_raw()
+        | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS.as_raw(),
+);
+
+/// A buffer for kernels, whose contents are copied before the work that is recorded after it.
+#[derive(Debug)]
+pub(crate) struct Uploaded {
+    pub(crate) buffer: Arc<Buffer>,
+    pub(crate) address: u64,
+    /// Set if the copy will never run.
+    pub(crate) lost: Lost,
+}
+
+impl InlineCompute {
+    /// Makes a buffer that only the device accesses, with these bytes in it. What they are copied from is freed once the copy has run.
+    pub(crate) fn upload(&self, device: &ExportDevice, name: &str, bytes: &[u8]) -> Result<Uploaded> {
+        let object = || format!("kernel memory \"{name}\"");
+        let size = bytes.len() as u64;
+        let to = Buffer::new(device, &BufferInfo { name, size, usage: USAGE, placement: Placement::DeviceLocal })?;
+        let address = to.device_address().ok_or_else(|| Error::InvalidArgument {
+            object: object(),
+            reason: "its device has no buffer addresses".into(),
+        })?;
+        let usage = vk::BufferUsageFlags::TRANSFER_SRC;
+        let from = Buffer::new(device, &BufferInfo { name, size, usage, placement: Placement::HostVisible })?;
+        let start = from.host_ptr().ok_or_else(|| Error::InvalidArgument {
+            object: object(),
+            reason: "the driver has not mapped the memory for its contents".into(),
+        })?;
+        // SAFETY: the buffer has exactly this many bytes, mapped, and nothing else knows it. The submission of the copy makes
+        // them visible to it (Vulkan specification, "Host Write Ordering Guarantees").
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), start.as_ptr(), bytes.len()) };
+        let copy = BufferCopy { from: from.as_raw(), to: to.as_raw(), size };
+        let (from, buffer) = (Arc::new(from), Arc::new(to));
+        let keep = [from as Keep, Arc::clone(&buffer) as Keep];
+        // Told where this copy is lost, and nothing else.
+        let stream = self.stream().of_exchange();
+        // SAFETY: both have `size` bytes and the usages of a copy; the stream keeps them until it has run, and nobody else uses them
+        // before it.
+        unsafe { stream.copy(keep, &[copy]) }?;
+        Ok(Uploaded { buffer, address, lost: stream.lost().clone() })
+    }
+}
