@@ -94,7 +94,8 @@ pub use cuda_import::{
     TextureInfo, cudarc, half,
 };
 pub use vk_export::{
-    AdoptInfo, DeviceSelector, EnabledFeatures, Queue, RequiredFeatures, Uuid, Validation, required_device_extensions,
+    AdoptInfo, AllocatedBytes, DeviceRequirements, DeviceSelector, EnabledFeatures, InUse, Queue, QueueLock,
+    RawHandles, RequiredFeatures, Uuid, Validation, required_device_extensions, requirements_for,
 };
 pub use vk_export::{BufferAccess, ExportDevice, ImageAccess, ImageKind, LaunchConfig, OpenInfo, Ptx, QueueKind};
 

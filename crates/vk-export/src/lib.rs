@@ -108,13 +108,16 @@ pub use device::one_time::OneTimeCommands;
 pub use device::physical::PhysicalDeviceInfo;
 pub use device::queue::{Queue, QueueKind};
 pub use device::queue_lock::QueueLock;
+pub use device::registry::AllocatedBytes;
+pub use device::release::InUse;
 pub use device::report::{LayerReport, VulkanDeviceReport, VulkanReport, report};
 pub use device::requirements::{
     CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, MINIMUM_API_VERSION, RequiredFeatures, Requirement,
     required_device_extensions,
 };
+pub use device::requirements_of::{DeviceRequirements, OptionalKind, OptionalRequirement, requirements_for};
 pub use device::validation::{SILENCED, Silenced, ValidationMessage};
-pub use device::{AdoptInfo, DeviceSelector, EnabledFeatures, ExportDevice, OpenInfo, Validation};
+pub use device::{AdoptInfo, DeviceSelector, EnabledFeatures, ExportDevice, OpenInfo, RawHandles, Validation};
 pub use error::{Error, Result};
 pub use handle::handle_type::HandleType;
 #[cfg(windows)]
@@ -171,6 +174,12 @@ const _: () = {
     shared::<ImageSupport>();
     shared::<OpenInfo<'_>>();
     shared::<AdoptInfo<'_>>();
+    shared::<RawHandles>();
+    shared::<InUse>();
+    shared::<AllocatedBytes>();
+    shared::<DeviceRequirements>();
+    shared::<OptionalRequirement>();
+    shared::<OptionalKind>();
     shared::<DeviceSelector>();
     shared::<EnabledFeatures>();
     shared::<RequiredFeatures>();

@@ -7,6 +7,7 @@ use ash::vk;
 use uuid::Uuid;
 
 use crate::device::ExportDevice;
+use crate::device::registry::Registered;
 use crate::device::requirements::SEMAPHORE_EXTENSION;
 use crate::error::{Error, Result};
 use crate::handle::OsHandle;
@@ -67,7 +68,7 @@ pub struct Semaphore {
     kind: SemaphoreKind,
     exporter: Option<Exporter>,
     name: String,
-    device: ExportDevice,
+    device: Registered,
 }
 
 impl Semaphore {
@@ -122,7 +123,8 @@ impl Semaphore {
         let raw = unsafe { device.as_raw().create_semaphore(&create, None) }
             .map_err(device.failed("vkCreateSemaphore", &object))?;
         // From here on a failure drops it, and so does a logger that panics.
-        let made = Self { raw, kind: info.kind, exporter, name: info.name.to_owned(), device: device.clone() };
+        let registered = device.register(&object);
+        let made = Self { raw, kind: info.kind, exporter, name: info.name.to_owned(), device: registered };
         // SAFETY: just made on this device; no other thread knows it yet.
         unsafe { device.set_name(raw, info.name) };
         Ok(made)

@@ -35,6 +35,11 @@ impl<T> RenderBuffer<'_, T> {
         self.buffer.size()
     }
 
+    /// How Vulkan may use it: the buffer's usage flags.
+    pub fn usage(&self) -> vk::BufferUsageFlags {
+        self.buffer.usage()
+    }
+
     /// Both barriers, in both forms. [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire) records them for
     /// all resources at once.
     pub fn handover(&self) -> &Handover {

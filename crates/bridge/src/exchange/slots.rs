@@ -32,11 +32,11 @@ pub(super) fn check_resources<R: Resources>(
     }
     resources.check()?;
     let device = compute.device();
-    if device.queue_of(queue).is_none() {
+    let Some(found) = device.queue_of(queue) else {
         return Err(invalid(&format!("{} has no {queue} queue; use the main one", device.name())));
-    }
+    };
     compute.side().check_queue(queue, name)?;
-    let foreign = queue.stages().map(|allowed| stages & !allowed).filter(|stages| !stages.is_empty());
+    let foreign = found.stages().map(|allowed| stages & !allowed).filter(|stages| !stages.is_empty());
     if let Some(stages) = foreign {
         return Err(invalid(&format!("a {queue} queue has no {stages:?}; use the main queue or other accesses")));
     }

@@ -71,6 +71,11 @@ impl<'t> RenderImage<'t> {
         self.hand.accesses()
     }
 
+    /// How Vulkan may use the image: its usage flags. They hold at least those of [`accesses`](Self::accesses).
+    pub fn usage(&self) -> vk::ImageUsageFlags {
+        self.image.usage()
+    }
+
     /// The barriers, where they are all that the hand-over takes; `None` for a [staged](Self::is_staged) image, which is copied
     /// too. [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire) and its opposite record everything, for all
     /// resources at once.

@@ -154,6 +154,11 @@ impl Buffer {
         self.size
     }
 
+    /// How Vulkan uses it.
+    pub fn usage(&self) -> vk::BufferUsageFlags {
+        self.raw.usage()
+    }
+
     /// The name given.
     pub fn name(&self) -> &str {
         &self.name

@@ -4,6 +4,7 @@
 use ash::vk;
 
 use crate::device::ExportDevice;
+use crate::device::registry::Registered;
 use crate::error::Result;
 use crate::handle::handle_type::HandleType;
 use crate::memory::Memory;
@@ -13,7 +14,7 @@ use crate::memory::Memory;
 pub(crate) struct RawBuffer {
     raw: vk::Buffer,
     usage: vk::BufferUsageFlags,
-    device: ExportDevice,
+    device: Registered,
 }
 
 /// What a buffer wants of its memory.
@@ -47,11 +48,15 @@ impl RawBuffer {
         // function's callers have checked.
         let raw =
             unsafe { device.as_raw().create_buffer(&create, None) }.map_err(device.failed("vkCreateBuffer", object))?;
-        Ok(Self { raw, usage, device: device.clone() })
+        Ok(Self { raw, usage, device: device.register(object) })
     }
 
     pub(crate) fn as_raw(&self) -> vk::Buffer {
         self.raw
+    }
+
+    pub(crate) fn usage(&self) -> vk::BufferUsageFlags {
+        self.usage
     }
 
     pub(crate) fn device(&self) -> &ExportDevice {

@@ -5,6 +5,7 @@ use std::any::Any;
 use std::ffi::CStr;
 use std::sync::Arc;
 
+use ash::vk::Handle as _;
 use ash::{ext, vk};
 
 use super::{ExportDevice, Ownership, Parts};
@@ -30,7 +31,8 @@ pub struct AdoptInfo<'a> {
     pub queue: vk::Queue,
     /// The family of that queue.
     pub queue_family: u32,
-    /// Further queues with their families, for exchanges on a [`QueueKind`](crate::QueueKind) of their own; may be empty.
+    /// Further queues with their families, for exchanges on a [`QueueKind`](crate::QueueKind) of their own; may be empty. They may be
+    /// of any family, the main queue's included: [`QueueKind::Further`](crate::QueueKind::Further) takes one by its index.
     pub more_queues: &'a [(vk::Queue, u32)],
     /// The device extensions that the engine enabled; see [`required_device_extensions`](crate::required_device_extensions).
     pub device_extensions: &'a [&'a CStr],
@@ -105,16 +107,17 @@ impl ExportDevice {
     /// What the engine did not enable but exporting needs is in [`export_gaps`](Self::export_gaps).
     ///
     /// # Errors
-    /// [`Error::Missing`] with everything the device lacks or the engine left off, [`Error::InvalidArgument`] for a
-    /// queue family that does not exist.
+    /// [`Error::Missing`] with everything the device lacks or the engine left off, [`Error::InvalidArgument`] for
+    /// handles that are null, and for a queue family that does not exist.
     ///
     /// # Safety
-    /// - The handles are valid and belong together, as the fields say, and stay valid until the last clone of the
+    /// - The handles are null, or valid and belong together, as the fields say, and stay valid until the last clone of the
     ///   device, and everything made from it, is dropped.
     /// - `device_extensions`, `instance_extensions` and `features` name only what was really enabled.
     /// - Calls that Vulkan wants externally synchronized on the queues are not made by the engine while one goes through
     ///   [`queue`](Self::queue) or [`queue_of`](Self::queue_of): a [`queue_lock`](AdoptInfo::queue_lock) keeps them apart.
     pub unsafe fn adopt(info: AdoptInfo<'_>) -> Result<Self> {
+        check_handles(&info)?;
         let physical = PhysicalDeviceInfo::query(&info.instance, info.physical_device, info.api_version)?;
         let api_version = info.api_version.min(physical.api_version);
         let gaps = Gaps::find(api_version, info.features.timeline_semaphore, info.features.synchronization2, |name| {
@@ -148,4 +151,21 @@ impl ExportDevice {
             ownership: Ownership::Adopted { _keep_alive: info.keep_alive },
         }))
     }
+}
+
+/// That no handle is null; all that are, are named at once.
+fn check_handles(info: &AdoptInfo<'_>) -> Result<()> {
+    let given = [
+        ("instance", info.instance.handle().is_null()),
+        ("physical_device", info.physical_device.is_null()),
+        ("device", info.device.handle().is_null()),
+        ("queue", info.queue.is_null()),
+        ("a queue of more_queues", info.more_queues.iter().any(|(queue, _)| queue.is_null())),
+    ];
+    let null: Vec<&str> = given.iter().filter(|(_, is_null)| *is_null).map(|(name, _)| *name).collect();
+    if null.is_empty() {
+        return Ok(());
+    }
+    let reason = format!("{} must not be null", null.join(", "));
+    Err(Error::InvalidArgument { object: "adopted handles".to_owned(), reason })
 }

@@ -5,6 +5,7 @@ use ash::vk;
 
 use super::ExportDevice;
 use crate::device::queue::Queue;
+use crate::device::registry::Registered;
 use crate::error::Result;
 
 /// A command buffer with a command pool of its own, so that it may be recorded and reset while others run.
@@ -16,7 +17,7 @@ pub struct Commands {
     raw: vk::CommandBuffer,
     pool: vk::CommandPool,
     object: String,
-    device: ExportDevice,
+    device: Registered,
 }
 
 impl Commands {
@@ -39,7 +40,8 @@ impl Commands {
         let pool = unsafe { device.as_raw().create_command_pool(&info, None) }
             .map_err(device.failed("vkCreateCommandPool", &object))?;
         // From here on a failure drops it.
-        let mut commands = Self { raw: vk::CommandBuffer::null(), pool, object, device: device.clone() };
+        let registered = device.register(&object);
+        let mut commands = Self { raw: vk::CommandBuffer::null(), pool, object, device: registered };
         commands.raw = commands.allocate()?;
         // SAFETY: just made on this device; no other thread knows it yet.
         unsafe { device.set_name(commands.raw, name) };

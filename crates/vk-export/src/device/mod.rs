@@ -8,8 +8,11 @@ pub(crate) mod one_time;
 pub(crate) mod physical;
 pub(crate) mod queue;
 pub(crate) mod queue_lock;
+pub(crate) mod registry;
+pub(crate) mod release;
 pub(crate) mod report;
 pub(crate) mod requirements;
+pub(crate) mod requirements_of;
 pub(crate) mod resident;
 pub(crate) mod stages;
 pub(crate) mod synchronization2;
@@ -17,6 +20,8 @@ pub(crate) mod validation;
 pub(crate) mod validation_lines;
 
 mod adopt;
+mod adopt_raw;
+mod kernels;
 mod once;
 mod open;
 mod select;
@@ -32,6 +37,7 @@ use crate::device::instance::OwnedInstance;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::device::queue::{Queue, QueueKind};
 use crate::device::queue_lock::QueueLock;
+use crate::device::registry::Registry;
 use crate::device::requirements::{Requirement, kernel_gaps};
 use crate::device::synchronization2::Synchronization2;
 use crate::device::validation::Messenger;
@@ -42,6 +48,7 @@ use crate::handle::handle_type::HandleType;
 use crate::kernel::calls::KernelCalls;
 
 pub use adopt::{AdoptInfo, EnabledFeatures};
+pub use adopt_raw::RawHandles;
 pub use open::{OpenInfo, Validation};
 pub use select::DeviceSelector;
 
@@ -67,6 +74,7 @@ struct Inner {
     export_gaps: Vec<Requirement>,
     enabled: EnabledFeatures,
     extensions: Vec<CString>,
+    registry: Registry,
     // Dropped after `Drop` below has destroyed the device: the instance outlives its child.
     ownership: Ownership,
     entry: ash::Entry,
@@ -103,7 +111,10 @@ impl ExportDevice {
     fn assemble(parts: Parts) -> Self {
         let Parts { entry, instance, raw, physical, api_version, ownership, .. } = parts;
         let calls = Synchronization2::new(&instance, &raw, api_version);
-        let lock = |queue| Queue::new(raw.handle(), queue, parts.queue_lock.clone(), calls.clone(), &physical.name);
+        let lock = |queue: (vk::Queue, u32)| {
+            let stages = physical.stages_of(queue.1);
+            Queue::new(raw.handle(), queue, stages, parts.queue_lock.clone(), calls.clone(), &physical.name)
+        };
         let is_enabled = |name: &CStr| parts.extensions.iter().any(|one| one.as_c_str() == name);
         let gaps = kernel_gaps(parts.enabled.buffer_device_address, is_enabled, |name| physical.has_extension(name));
         let kernel_calls = if gaps.is_empty() {
@@ -126,6 +137,7 @@ impl ExportDevice {
             export_gaps: parts.export_gaps,
             enabled: parts.enabled,
             extensions: parts.extensions,
+            registry: Registry::default(),
             ownership,
             entry,
         }))
@@ -157,11 +169,12 @@ impl ExportDevice {
         &self.0.queue
     }
 
-    /// A queue of a kind, where the device has one: [`QueueKind::Graphics`] is the main queue, the others are of families
-    /// of their own.
+    /// A queue of a kind, where the device has one: [`QueueKind::Graphics`] is the main queue, [`QueueKind::Further`] one of those
+    /// beside it by its index, and the others are of families of their own.
     pub fn queue_of(&self, kind: QueueKind) -> Option<&Queue> {
         match kind {
             QueueKind::Graphics => Some(&self.0.queue),
+            QueueKind::Further(index) => self.0.more_queues.get(index),
             _ => self.0.more_queues.iter().find(|queue| self.0.physical.is_family(queue.family(), kind)),
         }
     }
@@ -195,38 +208,6 @@ impl ExportDevice {
     /// Whether `bufferDeviceAddress` is on: buffers may have `SHADER_DEVICE_ADDRESS`.
     pub fn has_buffer_device_address(&self) -> bool {
         self.0.enabled.buffer_device_address
-    }
-
-    /// Whether CUDA kernels can be recorded into command buffers: [`cuda_kernel_gaps`](Self::cuda_kernel_gaps) is empty.
-    pub fn has_cuda_kernels(&self) -> bool {
-        self.0.kernel_calls.is_ok()
-    }
-
-    /// What keeps CUDA kernels from being recorded into command buffers: extensions of
-    /// [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS) and features that are off, or that the device lacks.
-    pub fn cuda_kernel_gaps(&self) -> &[Requirement] {
-        self.0.kernel_calls.as_ref().err().map_or(&[], Vec::as_slice)
-    }
-
-    /// Checks that CUDA kernels can be recorded into command buffers; `purpose` is what needs it, for the error.
-    ///
-    /// # Errors
-    /// [`Error::Missing`] with all [`cuda_kernel_gaps`](Self::cuda_kernel_gaps), where there are any.
-    pub fn require_cuda_kernels(&self, purpose: &'static str) -> Result<()> {
-        let missing = self.cuda_kernel_gaps();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        Err(Error::Missing { device: self.name().to_owned(), purpose, missing: missing.to_vec() })
-    }
-
-    /// The functions for CUDA kernels.
-    pub(crate) fn kernel_calls(&self) -> Result<&KernelCalls> {
-        self.0.kernel_calls.as_ref().map_err(|missing| Error::Missing {
-            device: self.name().to_owned(),
-            purpose: "recording CUDA kernels",
-            missing: missing.clone(),
-        })
     }
 
     /// Checks that this device can export; `purpose` is what needs it, for the error.

@@ -8,6 +8,7 @@ use ash::vk;
 use super::ExportDevice;
 use crate::device::one_time::OneTimeCommands;
 use crate::device::queue::Queue;
+use crate::device::registry::Registered;
 use crate::error::{Error, Result};
 
 impl ExportDevice {
@@ -49,7 +50,7 @@ struct Once {
     commands: OneTimeCommands,
     fence: vk::Fence,
     object: String,
-    device: ExportDevice,
+    device: Registered,
 }
 
 impl Once {
@@ -57,7 +58,8 @@ impl Once {
         // SAFETY: a plain fence.
         let fence = unsafe { device.as_raw().create_fence(&vk::FenceCreateInfo::default(), None) }
             .map_err(device.failed("vkCreateFence", &object))?;
-        Ok(Self { commands, fence, object, device: device.clone() })
+        let registered = device.register(&format!("fence of {object}"));
+        Ok(Self { commands, fence, object, device: registered })
     }
 
     /// Waits for the submission; what may still run is not freed.

@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 use ash::vk;
 use uuid::Uuid;
 
-use crate::device::queue::QueueKind;
+use crate::device::queue::{QueueKind, stages_of};
 use crate::device::requirements::{Gaps, Requirement, kernel_gaps, version};
 use crate::error::{Error, Result};
 use crate::memory::select::{heap_size, memory_type};
@@ -198,8 +198,16 @@ impl PhysicalDeviceInfo {
 
     /// Whether a queue family exists and is of a kind.
     pub(crate) fn is_family(&self, family: u32, kind: QueueKind) -> bool {
-        let family = usize::try_from(family).ok().and_then(|family| self.queue_families.get(family));
-        family.is_some_and(|family| kind.is_family(family.queue_flags))
+        self.family(family).is_some_and(|family| kind.is_family(family.queue_flags))
+    }
+
+    /// The stages of a queue family, or `None` for all.
+    pub(crate) fn stages_of(&self, family: u32) -> Option<vk::PipelineStageFlags2> {
+        self.family(family).and_then(|family| stages_of(family.queue_flags))
+    }
+
+    fn family(&self, family: u32) -> Option<&vk::QueueFamilyProperties> {
+        usize::try_from(family).ok().and_then(|family| self.queue_families.get(family))
     }
 
     /// The first memory type of the bits `allowed` that has `wanted`, preferring one that also has `preferred`. Types that

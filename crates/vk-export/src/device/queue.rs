@@ -21,6 +21,9 @@ pub enum QueueKind {
     /// Only copies, on a copy engine of its own. On NVIDIA it does not share the engine that CUDA kernels run on, so a
     /// frame handed over to it costs no context switch of the GPU.
     Transfer,
+    /// The queue of [`AdoptInfo::more_queues`](crate::AdoptInfo::more_queues) with this index, of whatever family: such as a
+    /// second queue of the main queue's, for work that must not wait behind an engine's frames.
+    Further(usize),
 }
 
 impl QueueKind {
@@ -31,30 +34,45 @@ impl QueueKind {
             Self::Graphics => flags.contains(Flags::GRAPHICS | Flags::COMPUTE),
             Self::Compute => flags.contains(Flags::COMPUTE) && !flags.contains(Flags::GRAPHICS),
             Self::Transfer => flags & !(Flags::SPARSE_BINDING | Flags::PROTECTED) == Flags::TRANSFER,
+            // Chosen by its index, not by its family.
+            Self::Further(_) => false,
         }
     }
 
-    /// The stages that queues of this kind have, or `None` for all.
-    ///
-    /// Source: the table "Supported pipeline stage flags" of the Vulkan specification.
+    /// The stages that queues of this kind have, or `None` for all. Those of [`Further`](Self::Further) depend on the queue's
+    /// family, see [`Queue::stages`]; here they are `None`.
     pub fn stages(self) -> Option<vk::PipelineStageFlags2> {
-        use vk::PipelineStageFlags2 as Stages;
-        let transfer = Stages::ALL_TRANSFER | Stages::COPY | Stages::CLEAR | Stages::HOST | Stages::ALL_COMMANDS;
         match self {
-            Self::Graphics => None,
-            Self::Compute => Some(transfer | Stages::COMPUTE_SHADER | Stages::DRAW_INDIRECT),
-            Self::Transfer => Some(transfer),
+            Self::Graphics | Self::Further(_) => None,
+            Self::Compute => stages_of(vk::QueueFlags::COMPUTE),
+            Self::Transfer => stages_of(vk::QueueFlags::TRANSFER),
         }
+    }
+}
+
+/// The stages of a family with these capabilities, or `None` for all.
+///
+/// Source: the table "Supported pipeline stage flags" of the Vulkan specification.
+pub(crate) fn stages_of(flags: vk::QueueFlags) -> Option<vk::PipelineStageFlags2> {
+    use vk::PipelineStageFlags2 as Stages;
+    let transfer = Stages::ALL_TRANSFER | Stages::COPY | Stages::CLEAR | Stages::HOST | Stages::ALL_COMMANDS;
+    if flags.contains(vk::QueueFlags::GRAPHICS) {
+        None
+    } else if flags.contains(vk::QueueFlags::COMPUTE) {
+        Some(transfer | Stages::COMPUTE_SHADER | Stages::DRAW_INDIRECT)
+    } else {
+        Some(transfer)
     }
 }
 
 impl std::fmt::Display for QueueKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Graphics => "graphics",
-            Self::Compute => "compute",
-            Self::Transfer => "transfer",
-        })
+        match self {
+            Self::Graphics => f.write_str("graphics"),
+            Self::Compute => f.write_str("compute"),
+            Self::Transfer => f.write_str("transfer"),
+            Self::Further(index) => write!(f, "further ({index})"),
+        }
     }
 }
 
@@ -67,6 +85,7 @@ pub struct Queue {
     mutex: Arc<QueueMutex>,
     engine: Option<Arc<dyn QueueLock>>,
     family: u32,
+    stages: Option<vk::PipelineStageFlags2>,
     calls: Synchronization2,
     device_name: String,
 }
@@ -75,16 +94,22 @@ impl Queue {
     pub(crate) fn new(
         device: vk::Device,
         (raw, family): (vk::Queue, u32),
+        stages: Option<vk::PipelineStageFlags2>,
         engine: Option<Arc<dyn QueueLock>>,
         calls: Synchronization2,
         device_name: &str,
     ) -> Self {
-        Self { mutex: QueueMutex::of(device, raw), engine, family, calls, device_name: device_name.to_owned() }
+        Self { mutex: QueueMutex::of(device, raw), engine, family, stages, calls, device_name: device_name.to_owned() }
     }
 
     /// The queue's family.
     pub fn family(&self) -> u32 {
         self.family
+    }
+
+    /// The stages that the queue's family has, or `None` for all.
+    pub fn stages(&self) -> Option<vk::PipelineStageFlags2> {
+        self.stages
     }
 
     /// Calls `f` with the queue itself, locked: for presenting, or for a call that this type lacks.

@@ -96,6 +96,26 @@ impl ImageAccess {
         writes(self.access)
     }
 
+    /// The same use in another layout: the one that an engine brings the image back to by itself, such as
+    /// `VK_IMAGE_LAYOUT_GENERAL` where it keeps all its images there. The turn's acquire brings the image into it, and its release
+    /// expects the image in it.
+    ///
+    /// Say it last: [`union`](Self::union) makes a layout of its own.
+    ///
+    /// ```
+    /// use vk_export::ImageAccess;
+    /// use vk_export::ash::vk;
+    ///
+    /// let both = ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ;
+    /// let sampled = both.in_layout(vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL);
+    /// assert_eq!(sampled.layout, vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL);
+    /// assert_eq!(sampled.usage, both.usage);
+    /// ```
+    #[must_use]
+    pub const fn in_layout(self, layout: vk::ImageLayout) -> Self {
+        Self { layout, ..self }
+    }
+
     /// Both uses, in the layout that they share, else in `VK_IMAGE_LAYOUT_GENERAL`.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {

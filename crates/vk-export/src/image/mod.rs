@@ -16,6 +16,7 @@ use std::ptr::NonNull;
 use ash::vk;
 
 use crate::device::ExportDevice;
+use crate::device::registry::Registered;
 use crate::error::Result;
 use crate::handle::handle_type::HandleType;
 use crate::handle::os::Exporter;
@@ -45,7 +46,7 @@ pub struct Image {
     tiling: vk::ImageTiling,
     usage: vk::ImageUsageFlags,
     name: String,
-    device: ExportDevice,
+    device: Registered,
 }
 
 impl Image {
@@ -137,7 +138,7 @@ impl Image {
             tiling: info.tiling,
             usage: info.usage,
             name: info.name.to_owned(),
-            device: device.clone(),
+            device: device.register(&object),
         };
         // SAFETY: VUID-vkBindImageMemory-image-07460, -memory-01047 to -01049: fresh image, memory of its own type, size
         // and alignment, offset 0.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ash::vk;
 
 use crate::device::ExportDevice;
+use crate::device::registry::Registered;
 use crate::error::{Error, Result};
 use crate::kernel::calls::KernelCalls;
 use crate::kernel::launch::{LaunchConfig, fault};
@@ -30,7 +31,7 @@ struct Module {
     calls: KernelCalls,
     ptx: Ptx,
     name: String,
-    device: ExportDevice,
+    device: Registered,
 }
 
 /// A CUDA kernel of a [`KernelModule`], which it keeps loaded. Cloning it is cheap and gives the same kernel.
@@ -64,7 +65,8 @@ impl KernelModule {
         let object = || format!("module \"{name}\", PTX {} for {}", ptx.version(), ptx.target());
         result.result().map_err(|result| device.failed("vkCreateCuModuleNVX", &object())(result))?;
         log::debug!("loaded {} with {} kernels on {}", object(), ptx.entries().len(), device.name());
-        Ok(Self(Arc::new(Module { raw, calls, ptx: ptx.clone(), name: name.to_owned(), device: device.clone() })))
+        let registered = device.register(&format!("module \"{name}\""));
+        Ok(Self(Arc::new(Module { raw, calls, ptx: ptx.clone(), name: name.to_owned(), device: registered })))
     }
 
     /// A kernel by its name in PTX: that of an `extern "C"` function, or a mangled one.

@@ -3,7 +3,7 @@
 
 use ash::vk;
 
-use crate::device::ExportDevice;
+use crate::device::registry::Registered;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::image::info::ImageKind;
@@ -26,7 +26,7 @@ pub struct KernelSurface {
 #[derive(Debug)]
 pub(super) struct KernelView {
     raw: vk::ImageView,
-    device: ExportDevice,
+    device: Registered,
 }
 
 impl KernelSurface {
@@ -92,7 +92,7 @@ impl KernelView {
         let raw = unsafe { device.as_raw().create_image_view(&create, None) }
             .map_err(device.failed("vkCreateImageView", object))?;
         // Owned before it is named: a logger that panics leaves no view behind.
-        let view = Self { raw, device: device.clone() };
+        let view = Self { raw, device: device.register(object) };
         // SAFETY: just made on this device; no other thread knows it yet.
         unsafe { device.set_name(raw, image.name()) };
         Ok(view)

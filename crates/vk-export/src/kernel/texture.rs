@@ -4,6 +4,7 @@
 use ash::vk;
 
 use crate::device::ExportDevice;
+use crate::device::registry::Registered;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::image::format::is_ycbcr;
@@ -51,7 +52,7 @@ pub struct KernelTexture {
 #[derive(Debug)]
 struct Sampler {
     raw: vk::Sampler,
-    device: ExportDevice,
+    device: Registered,
 }
 
 impl KernelTexture {
@@ -153,7 +154,7 @@ impl Sampler {
         // coordinates; -addressModeU-01079: the modes are of Vulkan 1.0 (`fault`); -addressModeU-01078: the border is valid.
         let raw = unsafe { device.as_raw().create_sampler(&create, None) }
             .map_err(device.failed("vkCreateSampler", object))?;
-        Ok(Self { raw, device: device.clone() })
+        Ok(Self { raw, device: device.register(object) })
     }
 }
 

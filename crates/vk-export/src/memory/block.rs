@@ -7,6 +7,7 @@ use ash::vk;
 use crate::buffer::check::{ask, check};
 use crate::buffer::raw::RawBuffer;
 use crate::device::ExportDevice;
+use crate::device::registry::Registered;
 use crate::device::requirements::MEMORY_EXTENSION;
 use crate::error::{Error, Result};
 use crate::handle::MemoryHandle;
@@ -43,7 +44,7 @@ pub struct Block {
     usage: vk::BufferUsageFlags,
     handle_type: Option<HandleType>,
     name: String,
-    device: ExportDevice,
+    device: Registered,
 }
 
 /// A block as it left Vulkan.
@@ -105,7 +106,7 @@ impl Block {
             usage: info.usage,
             handle_type,
             name: info.name.to_owned(),
-            device: device.clone(),
+            device: device.register(&object),
         }))
     }
 

@@ -157,6 +157,7 @@ impl Memory {
             }
             result => device.failed("vkAllocateMemory", &format!("{object}, {size} bytes"))(result),
         })?;
+        device.count_allocated(memory_type, size);
         let mut memory = Self {
             raw,
             allocation_size: size,
@@ -229,5 +230,6 @@ impl Drop for Memory {
         // SAFETY: VUID-vkFreeMemory-memory-00677: the resource bound to it goes first (see `Buffer`), and the owner of
         // that keeps it until the submissions which use it have completed. Freeing unmaps.
         unsafe { self.device.as_raw().free_memory(self.raw, None) };
+        self.device.count_freed(self.memory_type, self.allocation_size);
     }
 }

@@ -15,7 +15,7 @@ pub(crate) mod upload;
 use std::time::Duration;
 
 use vk_export::ash::vk;
-use vk_export::{Counterpart, ExportDevice, ImageInfo, Placement, QueueKind};
+use vk_export::{Counterpart, ExportDevice, ImageInfo, Placement, Queue, QueueKind};
 
 use crate::compute::inline::stream::InlineStream;
 use crate::compute::mapped::Sharing;
@@ -68,7 +68,9 @@ impl InlineCompute {
                 device.name()
             )));
         }
-        let found = device.queue_of(queue).filter(|_| queue != QueueKind::Transfer);
+        let runs_kernels =
+            |queue: &&Queue| queue.stages().is_none_or(|all| all.contains(vk::PipelineStageFlags2::COMPUTE_SHADER));
+        let found = device.queue_of(queue).filter(runs_kernels);
         if found.is_none() {
             return Err(invalid(format!(
                 "\"{}\" has no {queue} queue that runs kernels; use the main one",

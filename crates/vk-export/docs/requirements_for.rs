@@ -1,0 +1,27 @@
+use vk_export::ash::{self, vk};
+use vk_export::{RequiredFeatures, requirements_for};
+
+/// An engine's own `vkCreateDevice`, with what the bridge needs.
+unsafe fn make_device(
+    instance: &ash::Instance,
+    physical: vk::PhysicalDevice,
+) -> Result<ash::Device, Box<dyn std::error::Error>> {
+    let version = vk::API_VERSION_1_3;
+    // SAFETY: the caller's own instance, made with this version.
+    let needed = unsafe { requirements_for(instance, version, physical) }?;
+    // Everything that is missing, in one error.
+    needed.check()?;
+    for optional in &needed.optional {
+        println!("{optional}");
+    }
+    let names: Vec<_> = needed.extensions.iter().map(|e| e.as_ptr()).collect();
+    let mut features = RequiredFeatures::default();
+    let queues = [vk::DeviceQueueCreateInfo::default().queue_priorities(&[1.0])];
+    let info = vk::DeviceCreateInfo::default()
+        .queue_create_infos(&queues)
+        .enabled_extension_names(&names)
+        .push_next(&mut features.timeline_semaphore)
+        .push_next(&mut features.synchronization2);
+    // SAFETY: what is enabled was seen to be there.
+    Ok(unsafe { instance.create_device(physical, &info, None) }?)
+}

@@ -1,0 +1,136 @@
+//! Borrowing the device of an engine that does not use this crate's `ash`.
+#![allow(unsafe_code)] // The engine's handles are taken on trust.
+
+use std::ffi::{CStr, c_void};
+
+use ash::vk;
+use ash::vk::Handle as _;
+
+use super::AdoptInfo;
+use crate::error::{Error, Result};
+
+/// An engine's handles as numbers, which every binding of Vulkan can give: vulkano's `handle().as_raw()`, another version of
+/// ash's, or the pointers of a program in C and C++ cast to `uint64_t`.
+///
+/// See [`AdoptInfo::from_raw`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RawHandles {
+    /// The `VkInstance`.
+    pub instance: u64,
+    /// The `apiVersion` that the instance was created with, packed.
+    pub api_version: u32,
+    /// The `VkPhysicalDevice`.
+    pub physical_device: u64,
+    /// The `VkDevice`.
+    pub device: u64,
+    /// The `VkQueue` that will use what is shared.
+    pub queue: u64,
+    /// The family of that queue.
+    pub queue_family: u32,
+}
+
+impl AdoptInfo<'_> {
+    /// As [`new`](Self::new), from handles of any Vulkan binding: another version of ash, vulkano, or an engine in C or C++.
+    /// What [`new`](Self::new) leaves empty is set field by field; further queues are made with `vk::Queue::from_raw`.
+    ///
+    /// `get_instance_proc_addr` is the engine's `vkGetInstanceProcAddr`, a function pointer cast to `*const c_void`. All functions
+    /// are loaded through it, so that layers and loaders of the engine's own see the calls.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] that names every handle which is null, or the functions that `get_instance_proc_addr` does not
+    /// give for the instance.
+    ///
+    /// # Safety
+    /// - `get_instance_proc_addr` is null or a `PFN_vkGetInstanceProcAddr`, and it and the library that it is of stay loaded as
+    ///   long as the device that is adopted, and everything made from it.
+    /// - The handles are null, or valid and belong together.
+    #[doc(alias = "vkGetInstanceProcAddr")]
+    pub unsafe fn from_raw(get_instance_proc_addr: *const c_void, handles: &RawHandles) -> Result<Self> {
+        let RawHandles { instance, api_version, physical_device, device, queue, queue_family } = *handles;
+        let given = [
+            ("get_instance_proc_addr", get_instance_proc_addr.is_null()),
+            ("instance", instance == 0),
+            ("physical_device", physical_device == 0),
+            ("device", device == 0),
+            ("queue", queue == 0),
+        ];
+        let null: Vec<&str> = given.iter().filter(|(_, is_null)| *is_null).map(|(name, _)| *name).collect();
+        if !null.is_empty() {
+            return Err(invalid(format!("{} must not be null", null.join(", "))));
+        }
+        // SAFETY: a `PFN_vkGetInstanceProcAddr` by this function's contract, and not null. Data and function pointers have the
+        // same size on every platform that Vulkan runs on (`PFN_vkVoidFunction` relies on it as well).
+        let load =
+            unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkGetInstanceProcAddr>(get_instance_proc_addr) };
+        let raw_instance = vk::Instance::from_raw(instance);
+        let needed: [&CStr; 3] =
+            [c"vkGetDeviceProcAddr", c"vkGetPhysicalDeviceProperties2", c"vkGetPhysicalDeviceFeatures2"];
+        let is_lacking = |name: &&&CStr| {
+            // SAFETY: VUID-vkGetInstanceProcAddr-instance-parameter: a live instance by this function's contract; the name is
+            // null-terminated.
+            unsafe { load(raw_instance, name.as_ptr()) }.is_none()
+        };
+        let lacking: Vec<String> =
+            needed.iter().filter(is_lacking).map(|name| name.to_string_lossy().into_owned()).collect();
+        if !lacking.is_empty() {
+            return Err(invalid(format!(
+                "get_instance_proc_addr has no {} for the instance: it is not the loader's `vkGetInstanceProcAddr`, or the \
+                 instance is of a version below 1.1",
+                lacking.join(", ")
+            )));
+        }
+        let functions = ash::StaticFn { get_instance_proc_addr: load };
+        // SAFETY: the functions are looked up by their names, through the loader's own function.
+        let entry = unsafe { ash::Entry::from_static_fn(functions) };
+        // SAFETY: as above, for a live instance; the function was seen to give what it needs.
+        let instance = unsafe { ash::Instance::load(entry.static_fn(), raw_instance) };
+        // SAFETY: as above; a live device of the instance, by this function's contract.
+        let device = unsafe { ash::Device::load(instance.fp_v1_0(), vk::Device::from_raw(device)) };
+        Ok(Self::new(
+            (entry, instance, api_version),
+            vk::PhysicalDevice::from_raw(physical_device),
+            device,
+            (vk::Queue::from_raw(queue), queue_family),
+        ))
+    }
+}
+
+fn invalid(reason: String) -> Error {
+    Error::InvalidArgument { object: "adopted handles".to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::c_char;
+
+    use super::*;
+
+    unsafe extern "system" fn knows_nothing(_: vk::Instance, _: *const c_char) -> vk::PFN_vkVoidFunction {
+        None
+    }
+
+    fn error(get_instance_proc_addr: *const c_void, handles: &RawHandles) -> String {
+        // SAFETY: null, or a function of this type that uses nothing; the handles are used no further.
+        unsafe { AdoptInfo::from_raw(get_instance_proc_addr, handles) }.err().unwrap().to_string()
+    }
+
+    #[test]
+    fn every_null_is_named_at_once() {
+        let text = error(std::ptr::null(), &RawHandles::default());
+        let all = "get_instance_proc_addr, instance, physical_device, device, queue must not be null";
+        assert!(text.contains(all), "{text}");
+        let handles = RawHandles { instance: 1, physical_device: 2, device: 3, ..RawHandles::default() };
+        let text = error(knows_nothing as *const c_void, &handles);
+        assert!(text.contains(": queue must not be null"), "{text}");
+    }
+
+    #[test]
+    fn a_function_that_gives_nothing_is_refused() {
+        let handles = RawHandles { instance: 1, physical_device: 2, device: 3, queue: 4, ..RawHandles::default() };
+        let text = error(knows_nothing as *const c_void, &handles);
+        assert!(
+            text.contains("vkGetDeviceProcAddr, vkGetPhysicalDeviceProperties2, vkGetPhysicalDeviceFeatures2"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,125 @@
+//! What is alive of a device: for its release, and for an engine's memory budget.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ash::vk;
+
+use super::ExportDevice;
+use crate::memory::select::heap_of;
+
+/// Device memory that is allocated through an [`ExportDevice`], see [`ExportDevice::allocated_bytes`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AllocatedBytes {
+    /// Bytes in all heaps.
+    pub total: u64,
+    /// Bytes in each heap, by the index that `VkPhysicalDeviceMemoryProperties` gives it.
+    pub by_heap: [u64; vk::MAX_MEMORY_HEAPS],
+    /// The number of allocations, which count towards the device's `maxMemoryAllocationCount`.
+    pub allocations: usize,
+}
+
+/// The objects that were made from a device and are alive, and the memory that they take.
+#[derive(Default)]
+pub(crate) struct Registry {
+    objects: Mutex<Objects>,
+    heaps: [AtomicU64; vk::MAX_MEMORY_HEAPS],
+    allocations: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Objects {
+    next: u64,
+    alive: BTreeMap<u64, String>,
+}
+
+impl Registry {
+    fn objects(&self) -> MutexGuard<'_, Objects> {
+        // One call of a map's under this lock: it is never left half changed.
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The objects in words, in the order in which they were made.
+    pub(crate) fn alive(&self) -> Vec<String> {
+        self.objects().alive.values().cloned().collect()
+    }
+
+    pub(crate) fn allocations(&self) -> usize {
+        self.allocations.load(Ordering::Relaxed)
+    }
+}
+
+/// A clone of the device that an object made from it holds: while it lives, the device knows the object by name.
+pub(crate) struct Registered {
+    device: ExportDevice,
+    id: u64,
+}
+
+impl ExportDevice {
+    /// Registers an object; `object` is what it is called in errors.
+    pub(crate) fn register(&self, object: &str) -> Registered {
+        let object = object.to_owned();
+        let mut objects = self.0.registry.objects();
+        let id = objects.next;
+        objects.next += 1;
+        objects.alive.insert(id, object);
+        Registered { device: self.clone(), id }
+    }
+
+    /// Device memory that is allocated now through this device and its clones: shared buffers, images and pools, with the
+    /// alignment that the driver asks for, and what could not be freed. An engine adds it to its own budget; the driver's
+    /// `VK_EXT_memory_budget` counts it as the process's.
+    ///
+    /// A device that is adopted twice counts each adoption apart.
+    pub fn allocated_bytes(&self) -> AllocatedBytes {
+        let registry = &self.0.registry;
+        let by_heap = registry.heaps.each_ref().map(|heap| heap.load(Ordering::Relaxed));
+        AllocatedBytes { total: by_heap.iter().sum(), by_heap, allocations: registry.allocations() }
+    }
+
+    /// Counts an allocation that was made.
+    pub(crate) fn count_allocated(&self, memory_type: u32, size: u64) {
+        self.0.registry.allocations.fetch_add(1, Ordering::Relaxed);
+        if let Some(heap) = self.heap_of(memory_type) {
+            heap.fetch_add(size, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes back what [`count_allocated`](Self::count_allocated) counted.
+    pub(crate) fn count_freed(&self, memory_type: u32, size: u64) {
+        self.0.registry.allocations.fetch_sub(1, Ordering::Relaxed);
+        if let Some(heap) = self.heap_of(memory_type) {
+            heap.fetch_sub(size, Ordering::Relaxed);
+        }
+    }
+
+    fn heap_of(&self, memory_type: u32) -> Option<&AtomicU64> {
+        let heap = heap_of(&self.physical().memory, memory_type)?;
+        self.0.registry.heaps.get(usize::try_from(heap).ok()?)
+    }
+}
+
+impl Deref for Registered {
+    type Target = ExportDevice;
+
+    fn deref(&self) -> &ExportDevice {
+        &self.device
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let object = self.device.0.registry.objects().alive.remove(&self.id);
+        // The text is freed outside of the lock.
+        drop(object);
+    }
+}
+
+impl std::fmt::Debug for Registered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.device.fmt(f)
+    }
+}

@@ -1,0 +1,64 @@
+//! Giving a device back.
+
+use std::sync::Arc;
+
+use super::ExportDevice;
+
+/// A device that cannot be released, since something made from it is alive; see [`ExportDevice::try_release`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct InUse {
+    /// The device, to be released once the rest is gone.
+    pub device: ExportDevice,
+    /// What is alive of it, in the order in which it was made, such as `buffer "vertices"`.
+    pub alive: Vec<String>,
+    /// Clones of the device that nothing in [`alive`](Self::alive) holds: the program's own, those of compute sides, and of
+    /// what is being freed at this moment.
+    pub clones: usize,
+}
+
+impl ExportDevice {
+    /// Releases the device if this is its last clone and nothing made from it is alive: a device that was
+    /// [opened](Self::open) is destroyed, and of one that was [adopted](Self::adopt) nothing is used from here on, so that the
+    /// engine may destroy it.
+    ///
+    /// Dropping the last clone does the same. This is for engines that destroy a device themselves and have to know when they may.
+    ///
+    /// # Errors
+    /// [`InUse`] with the device and what is alive; nothing has happened then. An exchange that was dropped while the GPU or the
+    /// compute side still used it is freed on a thread of its own, so a release that is refused may succeed a moment later.
+    #[doc(alias = "vkDestroyDevice")]
+    pub fn try_release(self) -> Result<(), InUse> {
+        match Arc::try_unwrap(self.0) {
+            Ok(inner) => {
+                drop(inner);
+                Ok(())
+            }
+            Err(shared) => {
+                let alive = shared.registry.alive();
+                // Each object holds one clone, and so does each allocation.
+                let held = alive.len() + shared.registry.allocations() + 1;
+                let clones = Arc::strong_count(&shared).saturating_sub(held);
+                Err(InUse { device: Self(shared), alive, clones })
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for InUse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} is in use: ", self.device.name())?;
+        for (index, object) in self.alive.iter().enumerate() {
+            write!(f, "{}{object}", if index == 0 { "" } else { ", " })?;
+        }
+        match (self.alive.is_empty(), self.clones) {
+            (false, 0) => f.write_str("; drop what holds them first"),
+            (false, clones) => write!(f, ", and {clones} more clones of it; drop what holds them first"),
+            (true, clones) => {
+                write!(f, "{clones} clones of it are alive, such as those of compute sides; drop them first")
+            }
+        }
+    }
+}
+
+impl std::error::Error for InUse {}

@@ -1,0 +1,162 @@
+//! What an engine enables on one physical device.
+#![allow(unsafe_code)] // Queries, about a handle that is taken on trust.
+
+use std::ffi::CStr;
+
+use ash::{ext, vk};
+
+use super::EnabledFeatures;
+use crate::device::physical::PhysicalDeviceInfo;
+use crate::device::requirements::{
+    CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, MEMORY_EXTENSION, Requirement, SEMAPHORE_EXTENSION, base_extensions,
+};
+use crate::error::{Error, Result};
+
+/// What an engine enables on a physical device, and what it lacks; see [`requirements_for`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DeviceRequirements {
+    /// What the device says of itself.
+    pub physical: PhysicalDeviceInfo,
+    /// The extensions to enable: of [`required_device_extensions`](crate::required_device_extensions) those that the device
+    /// has. They are also what to name in [`AdoptInfo::device_extensions`](crate::AdoptInfo::device_extensions).
+    pub extensions: Vec<&'static CStr>,
+    /// The features to enable, as [`AdoptInfo::features`](crate::AdoptInfo::features) takes them;
+    /// [`RequiredFeatures`](crate::RequiredFeatures) has them for `VkDeviceCreateInfo`.
+    pub features: EnabledFeatures,
+    /// What adopting needs and the device lacks; empty where it will do.
+    pub missing: Vec<Requirement>,
+    /// What works without, each with what it is for. Those of exporting are in [`extensions`](Self::extensions) already where
+    /// the device has them; the rest is up to the engine.
+    pub optional: Vec<OptionalRequirement>,
+}
+
+/// Something that works without, but less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OptionalRequirement {
+    /// What it is.
+    pub what: OptionalKind,
+    /// What it is for.
+    pub why: &'static str,
+    /// Whether the device has it.
+    pub is_there: bool,
+}
+
+/// Something that an engine may enable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OptionalKind {
+    /// A device extension.
+    Extension(&'static CStr),
+    /// A feature, by its name in the specification.
+    Feature(&'static str),
+}
+
+/// What an engine enables on `physical` when it makes its device: the published requirements as far as the device has them, what
+/// it lacks, all at once, and what is optional, with what for.
+///
+/// `api_version` is that of the instance's `VkApplicationInfo`, packed, since an instance cannot be asked for it.
+///
+/// # Errors
+/// The failed query. A device that lacks something is no error here, see [`DeviceRequirements::check`].
+///
+/// # Safety
+/// `instance` is alive and was created with `api_version`, and `physical` is one of its physical devices.
+#[doc = concat!("\n# Examples\n```no_run\n", include_str!("../../docs/requirements_for.rs"), "```")]
+pub unsafe fn requirements_for(
+    instance: &ash::Instance,
+    api_version: u32,
+    physical: vk::PhysicalDevice,
+) -> Result<DeviceRequirements> {
+    let physical = PhysicalDeviceInfo::query(instance, physical, api_version)?;
+    let version = api_version.min(physical.api_version);
+    let extensions = EXPORT_EXTENSIONS.iter().chain(base_extensions(version)).copied();
+    let features = EnabledFeatures {
+        timeline_semaphore: physical.timeline_semaphore,
+        synchronization2: physical.synchronization2,
+        ..EnabledFeatures::default()
+    };
+    Ok(DeviceRequirements {
+        extensions: extensions.filter(|name| physical.has_extension(name)).collect(),
+        features,
+        missing: physical.gaps().base,
+        optional: optional(&physical),
+        physical,
+    })
+}
+
+impl DeviceRequirements {
+    /// Returns `true` if a device made with this can be adopted.
+    pub fn is_met(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    /// Checks that a device made with this can be adopted.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] with everything that the device lacks.
+    pub fn check(&self) -> Result<()> {
+        if self.is_met() {
+            return Ok(());
+        }
+        let (device, missing) = (self.physical.name.clone(), self.missing.clone());
+        Err(Error::Missing { device, purpose: "adopting", missing })
+    }
+}
+
+impl std::fmt::Display for OptionalRequirement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.what {
+            OptionalKind::Extension(name) => write!(f, "device extension {}", name.to_string_lossy())?,
+            OptionalKind::Feature(name) => write!(f, "feature {name}")?,
+        }
+        write!(f, " ({}): {}", if self.is_there { "there" } else { "not there" }, self.why)
+    }
+}
+
+fn optional(physical: &PhysicalDeviceInfo) -> Vec<OptionalRequirement> {
+    let export = [
+        (MEMORY_EXTENSION, "memory that a CUDA stream works on; without it, kernels in the Vulkan queue, or the CPU"),
+        (SEMAPHORE_EXTENSION, "timelines that a CUDA stream waits for and signals; without it, as above"),
+    ];
+    let kernels =
+        CUDA_KERNEL_EXTENSIONS.iter().map(|name| (*name, "CUDA kernels in the Vulkan queue; experimental by name"));
+    let budget =
+        [(ext::memory_budget::NAME, "nothing to enable: where it is there, errors tell what is free in a heap")];
+    let extension = |(name, why)| OptionalRequirement {
+        what: OptionalKind::Extension(name),
+        why,
+        is_there: physical.has_extension(name),
+    };
+    let feature = |name, why, is_there| OptionalRequirement { what: OptionalKind::Feature(name), why, is_there };
+    let features = [
+        feature(
+            "bufferDeviceAddress",
+            "CUDA kernels in the Vulkan queue, and buffers with SHADER_DEVICE_ADDRESS",
+            physical.buffer_device_address,
+        ),
+        feature("imageCubeArray", "views of arrays of cubes", physical.features.image_cube_array != vk::FALSE),
+    ];
+    export.into_iter().chain(kernels).chain(budget).map(extension).chain(features).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_optional_is_said_with_its_reason() {
+        let mut physical = PhysicalDeviceInfo::nameless();
+        physical.extensions = vec![MEMORY_EXTENSION.to_owned()];
+        let optional = optional(&physical);
+        let there = |kind| optional.iter().find(|one| one.what == kind).unwrap().is_there;
+        assert!(there(OptionalKind::Extension(MEMORY_EXTENSION)));
+        assert!(
+            !there(OptionalKind::Extension(SEMAPHORE_EXTENSION)) && !there(OptionalKind::Feature("imageCubeArray"))
+        );
+        assert!(CUDA_KERNEL_EXTENSIONS.iter().all(|name| !there(OptionalKind::Extension(name))));
+        let text = optional[0].to_string();
+        assert!(text.contains("(there): memory that a CUDA stream works on"), "{text}");
+    }
+}
