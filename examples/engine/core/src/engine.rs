@@ -1,0 +1,267 @@
+//! The frames.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use ash::vk;
+
+use crate::frame::FrameSlot;
+use crate::gpu::Gpu;
+use crate::job::JobThread;
+use crate::memory::Image;
+use crate::pipeline::{Pipeline, PipelineInfo};
+use crate::submission::SceneJob;
+use crate::system::System;
+use crate::window::Swapchain;
+
+/// The engine.
+pub struct Engine {
+    // Field order is drop order: frames in flight end before what they use.
+    slots: Vec<Option<FrameSlot>>,
+    jobs: JobThread<SceneJob>,
+    pub(crate) systems: Vec<Box<dyn System>>,
+    swapchain: Option<Swapchain>,
+    targets: Option<Arc<Targets>>,
+    pub(crate) show: Pipeline,
+    frame: u64,
+    finished: Vec<Captured>,
+    pub(crate) gpu: Arc<Gpu>,
+}
+
+/// What a frame is drawn to.
+pub(crate) struct Targets {
+    pub(crate) scene: Image,
+    pub(crate) picture: Image,
+}
+
+/// What the host sees of a frame that was sampled.
+pub struct Captured {
+    /// Its number.
+    pub frame: u64,
+    /// Its size.
+    pub extent: vk::Extent2D,
+    /// Copies by name: `scene` and `picture` of the engine's, and those of the systems.
+    pub samples: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl Captured {
+    /// The copy of a name; empty if there is none.
+    pub fn sample(&self, name: &str) -> &[u8] {
+        self.samples.iter().find(|(one, _)| *one == name).map_or(&[], |(_, bytes)| bytes)
+    }
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is on its way.
+    Drawn,
+    /// There is nothing to draw to: the window is minimised, or its images no longer fit.
+    Nothing,
+    /// It is on its way, and the window's images no longer fit.
+    Resize,
+}
+
+impl Engine {
+    /// Makes an engine without systems. `screen` and `copy` are the shaders that show the picture.
+    ///
+    /// # Errors
+    /// What cannot be had here.
+    pub fn new(gpu: &Arc<Gpu>, frames_in_flight: usize, [screen, copy]: [&[u32]; 2]) -> Result<Self> {
+        let info = PipelineInfo {
+            name: "show",
+            vertex: screen,
+            fragment: copy,
+            topology: vk::PrimitiveTopology::TRIANGLE_LIST,
+            stride: 0,
+            textured: true,
+            constants: 0,
+        };
+        let slots = (0..frames_in_flight.max(1)).map(|_| FrameSlot::new(gpu).map(Some));
+        Ok(Self {
+            slots: slots.collect::<Result<_>>()?,
+            jobs: JobThread::new("engine job")?,
+            systems: vec![],
+            swapchain: None,
+            targets: None,
+            show: Pipeline::new(gpu, &info)?,
+            frame: 0,
+            finished: vec![],
+            gpu: Arc::clone(gpu),
+        })
+    }
+
+    /// What everything is made from.
+    pub fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
+    }
+
+    /// Draws to a window from here on.
+    pub fn show_in(&mut self, swapchain: Swapchain) {
+        self.swapchain = Some(swapchain);
+    }
+
+    /// Frames that were begun.
+    pub fn frames(&self) -> u64 {
+        self.frame
+    }
+
+    /// Pictures have this size from here on; none with an area of 0, as that of a minimised window.
+    ///
+    /// # Errors
+    /// What cannot be had in that size.
+    pub fn resize(&mut self, size: [u32; 2]) -> Result<()> {
+        self.wait()?;
+        self.targets = None;
+        let [width, height] = size;
+        let extent = match &mut self.swapchain {
+            Some(swapchain) => swapchain.resize(size)?,
+            None => vk::Extent2D { width, height },
+        };
+        if extent.width == 0 || extent.height == 0 {
+            return Ok(());
+        }
+        use vk::ImageUsageFlags as Usage;
+        let usage = Usage::COLOR_ATTACHMENT | Usage::TRANSFER_SRC;
+        let targets = Targets {
+            scene: Image::new(&self.gpu, "scene", extent, usage | Usage::SAMPLED)?,
+            picture: Image::new(&self.gpu, "picture", extent, usage)?,
+        };
+        self.targets = Some(Arc::new(targets));
+        self.systems.iter_mut().try_for_each(|system| system.resize(extent))
+    }
+
+    /// Adds a system, in front of which the earlier ones are called.
+    ///
+    /// # Errors
+    /// What it cannot have in the size of the pictures.
+    pub fn add(&mut self, mut system: Box<dyn System>) -> Result<()> {
+        if let Some(targets) = &self.targets {
+            system.resize(targets.scene.extent())?;
+        }
+        self.systems.push(system);
+        Ok(())
+    }
+
+    /// Removes a system, once the frames in flight are done.
+    ///
+    /// # Errors
+    /// Frames that do not end.
+    pub fn remove(&mut self, name: &str) -> Result<Option<Box<dyn System>>> {
+        self.wait()?;
+        let found = self.systems.iter().position(|system| system.name() == name);
+        Ok(found.map(|index| self.systems.remove(index)))
+    }
+
+    /// Waits for the frames in flight.
+    ///
+    /// # Errors
+    /// Frames that do not end.
+    pub fn wait(&mut self) -> Result<()> {
+        for index in 0..self.slots.len() {
+            let mut slot = self.take(index)?;
+            let done = slot.wait();
+            self.collect(&mut slot);
+            self.slots[index] = Some(slot);
+            done?;
+        }
+        Ok(())
+    }
+
+    /// The frames that were sampled and are done since the last call.
+    pub fn finished(&mut self) -> Vec<Captured> {
+        std::mem::take(&mut self.finished)
+    }
+
+    /// Draws a frame; waits for the one that used its place in flight before, and for nothing else. `sampled` frames are copied
+    /// for the host.
+    ///
+    /// # Errors
+    /// What failed on the way; nothing of the frame is shown then.
+    pub fn frame(&mut self, sampled: bool) -> Result<Outcome> {
+        let Some(targets) = self.targets.clone() else { return Ok(Outcome::Nothing) };
+        let index = usize::try_from(self.frame)? % self.slots.len();
+        let mut slot = self.take(index)?;
+        if let Err(error) = slot.wait() {
+            self.slots[index] = Some(slot);
+            return Err(error);
+        }
+        self.collect(&mut slot);
+        let window = match self.swapchain.as_ref().map(|swapchain| swapchain.acquire(index)).transpose() {
+            Ok(window) => window,
+            Err(error) => {
+                self.slots[index] = Some(slot);
+                return Err(error);
+            }
+        };
+        if let Some(None) = window {
+            self.slots[index] = Some(slot);
+            return Ok(Outcome::Nothing);
+        }
+        (slot.frame, slot.extent) = (self.frame, targets.scene.extent());
+        let begun = slot.reset().and_then(|()| self.begin());
+        self.frame += 1;
+        // The job thread takes the slot with the systems, and brings both back.
+        let job = SceneJob {
+            systems: std::mem::take(&mut self.systems),
+            slot,
+            targets: Arc::clone(&targets),
+            sampled,
+            recorded: begun,
+            gpu: Arc::clone(&self.gpu),
+        };
+        self.jobs.start(job, SceneJob::record)?;
+        let SceneJob { systems, mut slot, recorded, .. } = self.jobs.finish()?;
+        self.systems = systems;
+        let drawn = self.submit(&targets, &mut slot, recorded, window.flatten(), sampled);
+        self.slots[index] = Some(slot);
+        let Some(image) = window.flatten() else { return drawn.map(|()| Outcome::Drawn) };
+        drawn?;
+        let fits = self.swapchain.as_ref().map_or(Ok(true), |swapchain| swapchain.present(&image))?;
+        Ok(if fits { Outcome::Drawn } else { Outcome::Resize })
+    }
+
+    fn take(&mut self, index: usize) -> Result<FrameSlot> {
+        self.slots.get_mut(index).and_then(Option::take).context("a frame in flight was lost to an earlier error")
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        let frame = self.frame;
+        self.systems
+            .iter_mut()
+            .try_for_each(|system| system.begin(frame).with_context(|| format!("system {}", system.name())))
+    }
+
+    /// What a finished frame left for the host.
+    fn collect(&mut self, slot: &mut FrameSlot) {
+        if slot.samples.is_empty() {
+            return;
+        }
+        let samples = slot.samples.drain(..);
+        let samples = samples.map(|one| (one.name, one.bytes.bytes().unwrap_or_default().to_vec())).collect();
+        self.finished.push(Captured { frame: slot.frame, extent: slot.extent, samples });
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Err(error) = self.wait() {
+            log::error!("frames do not end: {error:#}");
+        }
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Engine({}, {} systems, frame {})", self.gpu.name(), self.systems.len(), self.frame)
+    }
+}
+
+/// Ends a run whose frames went through: everything that the validation layer said is an error.
+///
+/// # Errors
+/// The messages.
+pub fn check_messages(messages: &[String]) -> Result<()> {
+    ensure!(messages.is_empty(), "the validation layer said: {}", messages.join("\n"));
+    Ok(())
+}

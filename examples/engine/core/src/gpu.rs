@@ -1,0 +1,260 @@
+//! Instance and device.
+#![allow(unsafe_code)] // Vulkan calls.
+
+use std::ffi::{CStr, c_char, c_void};
+use std::mem::ManuallyDrop;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result, bail, ensure};
+use ash::{Device, Entry, Instance, ext, khr, vk};
+use gpu_allocator::vulkan::{Allocator, AllocatorCreateDesc};
+
+use crate::queue::Queue;
+
+/// The version that the engine is written for.
+pub const VERSION: u32 = vk::API_VERSION_1_3;
+
+const LAYER: &CStr = c"VK_LAYER_KHRONOS_validation";
+
+/// What a plug-in wants enabled on the device that was chosen: device extensions that it has.
+pub type Wishes<'a> = &'a dyn Fn(&Instance, u32, vk::PhysicalDevice) -> Result<Vec<&'static CStr>>;
+
+/// What a [`Gpu`] is to be.
+pub struct GpuInfo<'a> {
+    /// A part of the device's name; without, the first one, discrete ones first.
+    pub name: Option<&'a str>,
+    /// Whether the validation layer watches, which must be installed then.
+    pub validation: bool,
+    /// Instance extensions that a window needs; none without one.
+    pub window: &'a [&'static CStr],
+    /// Further device extensions.
+    pub wishes: Wishes<'a>,
+}
+
+/// Instance, device, queue and memory. Shared by everything that is made from it.
+pub struct Gpu {
+    entry: Entry,
+    instance: Instance,
+    physical: vk::PhysicalDevice,
+    device: Device,
+    queue: Queue,
+    allocator: ManuallyDrop<Mutex<Allocator>>,
+    extensions: Vec<&'static CStr>,
+    instance_extensions: Vec<&'static CStr>,
+    name: String,
+    messenger: Option<(ext::debug_utils::Instance, vk::DebugUtilsMessengerEXT)>,
+    messages: Arc<Messages>,
+}
+
+/// What the validation layer said.
+#[derive(Default)]
+pub struct Messages(Mutex<Vec<String>>);
+
+impl Messages {
+    /// All of it, also after the device is gone.
+    pub fn snapshot(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Gpu {
+    /// Makes instance and device.
+    ///
+    /// # Errors
+    /// What cannot be had here.
+    pub fn new(info: &GpuInfo<'_>) -> Result<Arc<Self>> {
+        // SAFETY: loads the system's Vulkan loader.
+        let entry = unsafe { Entry::load() }.context("no Vulkan loader")?;
+        let mut instance_extensions = info.window.to_vec();
+        if info.validation {
+            instance_extensions.push(ext::debug_utils::NAME);
+        }
+        let instance = make_instance(&entry, info.validation, &instance_extensions)?;
+        let messages = Arc::<Messages>::default();
+        let messenger = info.validation.then(|| listen(&entry, &instance, &messages)).transpose()?;
+        let (physical, name) = choose(&instance, info.name)?;
+        let mut extensions = (info.wishes)(&instance, VERSION, physical)?;
+        if !info.window.is_empty() {
+            extensions.push(khr::swapchain::NAME);
+        }
+        extensions.dedup();
+        let (device, family) = make_device(&instance, physical, &extensions).with_context(|| name.clone())?;
+        // SAFETY: VUID-vkGetDeviceQueue-queueFamilyIndex-00384: the one queue that was made.
+        let queue = Queue::new(unsafe { device.get_device_queue(family, 0) }, family);
+        let allocator = Allocator::new(&AllocatorCreateDesc {
+            instance: instance.clone(),
+            device: device.clone(),
+            physical_device: physical,
+            debug_settings: gpu_allocator::AllocatorDebugSettings::default(),
+            buffer_device_address: false,
+            allocation_sizes: gpu_allocator::AllocationSizes::default(),
+        })?;
+        let allocator = ManuallyDrop::new(Mutex::new(allocator));
+        Ok(Arc::new(Self {
+            entry,
+            instance,
+            physical,
+            device,
+            queue,
+            allocator,
+            extensions,
+            instance_extensions,
+            name,
+            messenger,
+            messages,
+        }))
+    }
+
+    /// The loader.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// The instance, of [`VERSION`].
+    pub fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// The physical device.
+    pub fn physical(&self) -> vk::PhysicalDevice {
+        self.physical
+    }
+
+    /// The device, with `timelineSemaphore`, `synchronization2` and `dynamicRendering` on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The queue.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// The device extensions that are on.
+    pub fn extensions(&self) -> &[&'static CStr] {
+        &self.extensions
+    }
+
+    /// The instance extensions that are on.
+    pub fn instance_extensions(&self) -> &[&'static CStr] {
+        &self.instance_extensions
+    }
+
+    /// The device's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the validation layer says, for as long as it is wanted.
+    pub fn messages(&self) -> &Arc<Messages> {
+        &self.messages
+    }
+
+    pub(crate) fn allocator(&self) -> MutexGuard<'_, Allocator> {
+        self.allocator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        // SAFETY: never used again; the memory goes before its device.
+        unsafe { ManuallyDrop::drop(&mut self.allocator) };
+        // SAFETY: VUID-vkDestroyDevice-device-05137: everything made from it holds this.
+        unsafe { self.device.destroy_device(None) };
+        if let Some((functions, messenger)) = self.messenger.take() {
+            // SAFETY: of this instance, and used no more.
+            unsafe { functions.destroy_debug_utils_messenger(messenger, None) };
+        }
+        // SAFETY: its device and its messenger are gone.
+        unsafe { self.instance.destroy_instance(None) };
+    }
+}
+
+fn make_instance(entry: &Entry, validation: bool, extensions: &[&CStr]) -> Result<Instance> {
+    // SAFETY: the entry is loaded.
+    let layers = unsafe { entry.enumerate_instance_layer_properties() }?;
+    let there = layers.iter().any(|layer| layer.layer_name_as_c_str() == Ok(LAYER));
+    ensure!(there || !validation, "the validation layer is not installed");
+    let application = vk::ApplicationInfo::default().application_name(c"engine").api_version(VERSION);
+    let (layers, names) = ([LAYER.as_ptr()], extensions.iter().map(|name| name.as_ptr()).collect::<Vec<_>>());
+    let info = vk::InstanceCreateInfo::default()
+        .application_info(&application)
+        .enabled_layer_names(&layers[..usize::from(validation)])
+        .enabled_extension_names(&names);
+    // SAFETY: VUID-vkCreateInstance-ppEnabledExtensionNames-01388: a window's extensions are there, and those of the layer.
+    unsafe { entry.create_instance(&info, None) }.context("vkCreateInstance")
+}
+
+fn choose(instance: &Instance, wanted: Option<&str>) -> Result<(vk::PhysicalDevice, String)> {
+    // SAFETY: the instance is alive.
+    let mut found: Vec<_> = unsafe { instance.enumerate_physical_devices() }?
+        .into_iter()
+        .map(|physical| {
+            // SAFETY: one of the instance's.
+            let properties = unsafe { instance.get_physical_device_properties(physical) };
+            let name = properties.device_name_as_c_str().map(|name| name.to_string_lossy().into_owned());
+            (properties.device_type != vk::PhysicalDeviceType::DISCRETE_GPU, physical, name.unwrap_or_default())
+        })
+        .filter(|(_, _, name)| wanted.is_none_or(|wanted| name.to_lowercase().contains(&wanted.to_lowercase())))
+        .collect();
+    found.sort_by_key(|(later, ..)| *later);
+    match found.into_iter().next() {
+        Some((_, physical, name)) => Ok((physical, name)),
+        None => bail!("no Vulkan device {}", wanted.unwrap_or_default()),
+    }
+}
+
+fn make_device(instance: &Instance, physical: vk::PhysicalDevice, extensions: &[&CStr]) -> Result<(Device, u32)> {
+    // SAFETY: one of the instance's.
+    let families = unsafe { instance.get_physical_device_queue_family_properties(physical) };
+    let draws = |family: &vk::QueueFamilyProperties| family.queue_flags.contains(vk::QueueFlags::GRAPHICS);
+    let family = u32::try_from(families.iter().position(draws).context("it cannot draw")?)?;
+    let names: Vec<_> = extensions.iter().map(|name| name.as_ptr()).collect();
+    let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0])];
+    let mut features12 = vk::PhysicalDeviceVulkan12Features::default().timeline_semaphore(true);
+    let mut features13 = vk::PhysicalDeviceVulkan13Features::default().synchronization2(true).dynamic_rendering(true);
+    let info = vk::DeviceCreateInfo::default()
+        .queue_create_infos(&queues)
+        .enabled_extension_names(&names)
+        .push_next(&mut features12)
+        .push_next(&mut features13);
+    // SAFETY: the features are those of every Vulkan 1.3 device; the extensions were seen to be there; a device of an older
+    // version is refused by the call.
+    let device = unsafe { instance.create_device(physical, &info, None) }.context("vkCreateDevice")?;
+    Ok((device, family))
+}
+
+type Messenger = (ext::debug_utils::Instance, vk::DebugUtilsMessengerEXT);
+
+fn listen(entry: &Entry, instance: &Instance, messages: &Arc<Messages>) -> Result<Messenger> {
+    let functions = ext::debug_utils::Instance::new(entry, instance);
+    let severities = vk::DebugUtilsMessageSeverityFlagsEXT::ERROR | vk::DebugUtilsMessageSeverityFlagsEXT::WARNING;
+    let info = vk::DebugUtilsMessengerCreateInfoEXT::default()
+        .message_severity(severities)
+        .message_type(vk::DebugUtilsMessageTypeFlagsEXT::VALIDATION)
+        .pfn_user_callback(Some(hear))
+        .user_data(Arc::as_ptr(messages).cast_mut().cast());
+    // SAFETY: VUID-VkDebugUtilsMessengerCreateInfoEXT-pUserData: `Gpu` keeps the messages until the messenger is destroyed.
+    let messenger = unsafe { functions.create_debug_utils_messenger(&info, None) }?;
+    Ok((functions, messenger))
+}
+
+extern "system" fn hear(
+    _: vk::DebugUtilsMessageSeverityFlagsEXT,
+    _: vk::DebugUtilsMessageTypeFlagsEXT,
+    data: *const vk::DebugUtilsMessengerCallbackDataEXT<'_>,
+    messages: *mut c_void,
+) -> vk::Bool32 {
+    let text = |pointer: *const c_char| match pointer.is_null() {
+        true => String::new(),
+        // SAFETY: null-terminated and valid for the call, where they are not null.
+        false => unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned(),
+    };
+    // SAFETY: the layer passes a valid structure for the call's duration.
+    let data = unsafe { &*data };
+    // SAFETY: what `listen` passed, which outlives the messenger.
+    let messages = unsafe { &*messages.cast::<Messages>() };
+    let line = format!("{}: {}", text(data.p_message_id_name), text(data.p_message));
+    messages.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    vk::FALSE
+}

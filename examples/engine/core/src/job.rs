@@ -1,0 +1,63 @@
+//! The thread that records.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result};
+
+/// What to do, and with what.
+type Job<T> = (T, fn(&mut T));
+
+/// A thread that does one job after the other, each with what it was given, which comes back.
+pub struct JobThread<T> {
+    jobs: Option<Sender<Job<T>>>,
+    done: Receiver<T>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<T: Send + 'static> JobThread<T> {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// No thread to be had.
+    pub fn new(name: &str) -> Result<Self> {
+        let (jobs, queued) = channel::<Job<T>>();
+        let (finished, done) = channel();
+        let run = move || {
+            for (mut data, job) in queued {
+                job(&mut data);
+                if finished.send(data).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run).context("no job thread")?;
+        Ok(Self { jobs: Some(jobs), done, thread: Some(thread) })
+    }
+
+    /// Gives it a job.
+    ///
+    /// # Errors
+    /// The thread has ended: a job panicked.
+    pub fn start(&self, data: T, job: fn(&mut T)) -> Result<()> {
+        let jobs = self.jobs.as_ref().context("the job thread has ended")?;
+        jobs.send((data, job)).ok().context("the job thread has ended")
+    }
+
+    /// Waits for the job and takes back what it was given.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn finish(&self) -> Result<T> {
+        self.done.recv().context("the job thread has ended")
+    }
+}
+
+impl<T> Drop for JobThread<T> {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            log::error!("the job thread panicked");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The engine's queue and its lock.
+#![allow(unsafe_code)] // vkQueueSubmit2.
+
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use ash::vk;
+
+/// The one queue, which several threads submit to. Not re-entrant.
+pub struct Queue {
+    raw: Mutex<vk::Queue>,
+    family: u32,
+}
+
+impl Queue {
+    pub(crate) fn new(raw: vk::Queue, family: u32) -> Self {
+        Self { raw: Mutex::new(raw), family }
+    }
+
+    /// Its family.
+    pub fn family(&self) -> u32 {
+        self.family
+    }
+
+    /// Calls `f` with the queue, locked.
+    pub fn with<R>(&self, f: impl FnOnce(vk::Queue) -> R) -> R {
+        f(*self.raw.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Submits one batch.
+    ///
+    /// # Errors
+    /// What the driver says; nothing was submitted then.
+    ///
+    /// # Safety
+    /// The batch and the fence keep the Valid Usage of `vkQueueSubmit2`.
+    pub unsafe fn submit(&self, device: &ash::Device, batch: vk::SubmitInfo2<'_>, fence: vk::Fence) -> Result<()> {
+        // SAFETY: the caller's promise; inside `with` the queue is externally synchronized.
+        self.with(|queue| unsafe { device.queue_submit2(queue, &[batch], fence) }).context("vkQueueSubmit2")
+    }
+}

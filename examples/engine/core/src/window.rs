@@ -1,0 +1,201 @@
+//! A window's images.
+#![allow(unsafe_code)] // Vulkan calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use ash::{khr, vk};
+use raw_window_handle::{HasDisplayHandle, HasWindowHandle};
+
+use crate::gpu::Gpu;
+
+/// How long a window's next image is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A window as the engine draws to it. The window outlives it.
+pub struct Swapchain {
+    raw: vk::SwapchainKHR,
+    images: Vec<vk::Image>,
+    extent: vk::Extent2D,
+    /// Signalled when an image can be written, one per frame in flight.
+    acquired: Vec<vk::Semaphore>,
+    /// Signalled when an image can be shown, one per image.
+    drawn: Vec<vk::Semaphore>,
+    loader: khr::swapchain::Device,
+    surface: vk::SurfaceKHR,
+    surfaces: khr::surface::Instance,
+    gpu: Arc<Gpu>,
+}
+
+/// An image to write to in a frame.
+#[derive(Clone, Copy)]
+pub(crate) struct Acquired {
+    pub(crate) index: u32,
+    pub(crate) image: vk::Image,
+    pub(crate) extent: vk::Extent2D,
+    pub(crate) acquired: vk::Semaphore,
+    pub(crate) drawn: vk::Semaphore,
+}
+
+impl Swapchain {
+    /// For `frames` frames in flight, without images yet, see [`resize`](Self::resize).
+    ///
+    /// # Errors
+    /// A device that shows nothing there.
+    ///
+    /// # Safety
+    /// The window outlives it.
+    pub unsafe fn new(
+        gpu: &Arc<Gpu>,
+        window: &(impl HasDisplayHandle + HasWindowHandle),
+        frames: usize,
+    ) -> Result<Self> {
+        let (display, handle) = (window.display_handle()?.as_raw(), window.window_handle()?.as_raw());
+        // SAFETY: both handles are alive, and the window outlives the surface by contract.
+        let surface = unsafe { ash_window::create_surface(gpu.entry(), gpu.instance(), display, handle, None) }?;
+        let surfaces = khr::surface::Instance::new(gpu.entry(), gpu.instance());
+        let loader = khr::swapchain::Device::new(gpu.instance(), gpu.device());
+        let mut swapchain = Self {
+            raw: vk::SwapchainKHR::null(),
+            images: vec![],
+            extent: vk::Extent2D::default(),
+            acquired: vec![],
+            drawn: vec![],
+            loader,
+            surface,
+            surfaces,
+            gpu: Arc::clone(gpu),
+        };
+        let family = gpu.queue().family();
+        // SAFETY: the engine's own queue family.
+        let shows = unsafe { swapchain.surfaces.get_physical_device_surface_support(gpu.physical(), family, surface) }?;
+        ensure!(shows, "{} shows nothing in this window", gpu.name());
+        for _ in 0..frames {
+            let semaphore = swapchain.semaphore()?;
+            swapchain.acquired.push(semaphore);
+        }
+        Ok(swapchain)
+    }
+
+    fn semaphore(&self) -> Result<vk::Semaphore> {
+        // SAFETY: a plain semaphore.
+        unsafe { self.gpu.device().create_semaphore(&vk::SemaphoreCreateInfo::default(), None) }.context("a semaphore")
+    }
+
+    /// Makes the images anew, for a window of this size, and gives theirs: none where the window has no area.
+    ///
+    /// # Errors
+    /// What the window does not take.
+    pub fn resize(&mut self, [width, height]: [u32; 2]) -> Result<vk::Extent2D> {
+        self.clear()?;
+        let (physical, surface) = (self.gpu.physical(), self.surface);
+        // SAFETY: support was asked for in `new`.
+        let abilities = unsafe { self.surfaces.get_physical_device_surface_capabilities(physical, surface) }?;
+        let (least, most) = (abilities.min_image_extent, abilities.max_image_extent);
+        let extent = match abilities.current_extent {
+            vk::Extent2D { width: u32::MAX, .. } => vk::Extent2D {
+                width: width.clamp(least.width, most.width),
+                height: height.clamp(least.height, most.height),
+            },
+            extent => extent,
+        };
+        if extent.width == 0 || extent.height == 0 {
+            return Ok(vk::Extent2D::default());
+        }
+        if !abilities.supported_usage_flags.contains(vk::ImageUsageFlags::TRANSFER_DST) {
+            bail!("this window's images cannot be copied to");
+        }
+        // SAFETY: as above.
+        let formats = unsafe { self.surfaces.get_physical_device_surface_formats(physical, surface) }?;
+        let plain = [vk::Format::B8G8R8A8_UNORM, vk::Format::R8G8B8A8_UNORM, vk::Format::A8B8G8R8_UNORM_PACK32];
+        let format = formats.iter().find(|one| plain.contains(&one.format)).context("no plain 8-bit format")?;
+        let most = if abilities.max_image_count == 0 { u32::MAX } else { abilities.max_image_count };
+        let opaque = vk::CompositeAlphaFlagsKHR::OPAQUE;
+        let alpha = abilities.supported_composite_alpha;
+        let info = vk::SwapchainCreateInfoKHR::default()
+            .surface(surface)
+            .min_image_count((abilities.min_image_count + 1).min(most))
+            .image_format(format.format)
+            .image_color_space(format.color_space)
+            .image_extent(extent)
+            .image_array_layers(1)
+            .image_usage(vk::ImageUsageFlags::TRANSFER_DST)
+            .pre_transform(abilities.current_transform)
+            .composite_alpha(if alpha.contains(opaque) { opaque } else { vk::CompositeAlphaFlagsKHR::INHERIT })
+            .present_mode(vk::PresentModeKHR::FIFO)
+            .clipped(true);
+        // SAFETY: VUID-VkSwapchainCreateInfoKHR-surface-01270 and its like: values that the surface offers; FIFO always is.
+        self.raw = unsafe { self.loader.create_swapchain(&info, None) }?;
+        // SAFETY: just made.
+        self.images = unsafe { self.loader.get_swapchain_images(self.raw) }?;
+        for _ in 0..self.images.len() {
+            let semaphore = self.semaphore()?;
+            self.drawn.push(semaphore);
+        }
+        self.extent = extent;
+        Ok(extent)
+    }
+
+    /// The next image, for a frame in flight whose last submission is done; `None` if there is none for now.
+    pub(crate) fn acquire(&self, slot: usize) -> Result<Option<Acquired>> {
+        if self.raw == vk::SwapchainKHR::null() {
+            return Ok(None);
+        }
+        let acquired = *self.acquired.get(slot).context("no such frame in flight")?;
+        let limit = u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX);
+        // SAFETY: VUID-vkAcquireNextImageKHR-semaphore-01779: the frame that waited for the semaphore is done.
+        let index = match unsafe { self.loader.acquire_next_image(self.raw, limit, acquired, vk::Fence::null()) } {
+            Ok((index, _)) => index,
+            Err(vk::Result::ERROR_OUT_OF_DATE_KHR | vk::Result::TIMEOUT | vk::Result::NOT_READY) => return Ok(None),
+            Err(result) => return Err(result).context("vkAcquireNextImageKHR"),
+        };
+        let at = usize::try_from(index)?;
+        let (image, drawn) = self.images.get(at).zip(self.drawn.get(at)).context("no such image")?;
+        Ok(Some(Acquired { index, image: *image, extent: self.extent, acquired, drawn: *drawn }))
+    }
+
+    /// Shows an image. Returns `false` if the images no longer fit the window.
+    pub(crate) fn present(&self, image: &Acquired) -> Result<bool> {
+        let (semaphores, swapchains, indices) = ([image.drawn], [self.raw], [image.index]);
+        let info =
+            vk::PresentInfoKHR::default().wait_semaphores(&semaphores).swapchains(&swapchains).image_indices(&indices);
+        // SAFETY: VUID-VkPresentInfoKHR-pImageIndices-01430: the frame leaves the image ready for presenting; inside `with` the
+        // queue is externally synchronized.
+        match self.gpu.queue().with(|queue| unsafe { self.loader.queue_present(queue, &info) }) {
+            Ok(suboptimal) => Ok(!suboptimal),
+            Err(vk::Result::ERROR_OUT_OF_DATE_KHR) => Ok(false),
+            Err(result) => Err(result).context("vkQueuePresentKHR"),
+        }
+    }
+
+    /// Waits for the GPU and frees the images.
+    fn clear(&mut self) -> Result<()> {
+        // SAFETY: inside `with` the device's one queue is externally synchronized.
+        self.gpu.queue().with(|_| unsafe { self.gpu.device().device_wait_idle() })?;
+        for semaphore in self.drawn.drain(..) {
+            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the device is idle.
+            unsafe { self.gpu.device().destroy_semaphore(semaphore, None) };
+        }
+        self.images.clear();
+        let raw = std::mem::take(&mut self.raw);
+        // SAFETY: as above; null is ignored.
+        unsafe { self.loader.destroy_swapchain(raw, None) };
+        Ok(())
+    }
+}
+
+impl Drop for Swapchain {
+    fn drop(&mut self) {
+        if let Err(error) = self.clear() {
+            log::error!("a window's images are leaked, since they may be in use: {error:#}");
+            return;
+        }
+        for semaphore in self.acquired.drain(..) {
+            // SAFETY: the device is idle, see `clear`.
+            unsafe { self.gpu.device().destroy_semaphore(semaphore, None) };
+        }
+        // SAFETY: VUID-vkDestroySurfaceKHR-surface-01266: its swapchain is gone.
+        unsafe { self.surfaces.destroy_surface(self.surface, None) };
+    }
+}

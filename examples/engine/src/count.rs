@@ -1,0 +1,70 @@
+//! How much of a system is about the bridge: the lines of its file `shared.rs`, counted from the file itself.
+
+use std::fmt;
+
+/// A file and what is counted of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The system, or what is written once for all.
+    pub name: &'static str,
+    /// Lines of code, `use` included: without blank lines and comments.
+    pub lines: usize,
+    /// Blocks of `unsafe`.
+    pub unsafe_blocks: usize,
+}
+
+/// Each system's file.
+pub const SYSTEMS: [(&str, &str); 3] = [
+    ("particles", include_str!("particles/shared.rs")),
+    ("painting", include_str!("painting/shared.rs")),
+    ("filter", include_str!("filter/shared.rs")),
+];
+
+/// What is written once for all systems.
+pub const ONCE: [(&str, &str); 2] = [("adopt", include_str!("adopt.rs")), ("splice", include_str!("splice.rs"))];
+
+/// Counts a file.
+pub fn count((name, source): (&'static str, &str)) -> Count {
+    let code = || source.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
+    let unsafe_blocks = code().map(|line| line.matches("unsafe {").count()).sum();
+    Count { name, lines: code().count(), unsafe_blocks }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, lines, unsafe_blocks } = self;
+        let plural = |count: usize| if count == 1 { "" } else { "s" };
+        let (line, block) = (plural(*lines), plural(*unsafe_blocks));
+        write!(f, "{name}: {lines} line{line}, {unsafe_blocks} unsafe block{block}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_and_blank_lines_are_not_counted() {
+        let source = "//! A file.\n\nfn f() {\n    // SAFETY: fine.\n    unsafe { g() };\n}\n";
+        assert_eq!(count(("f", source)), Count { name: "f", lines: 3, unsafe_blocks: 1 });
+    }
+
+    /// Otherwise the count would mean nothing.
+    #[test]
+    fn a_system_names_the_bridge_nowhere_else() {
+        let engine_side =
+            [include_str!("particles/mod.rs"), include_str!("painting/mod.rs"), include_str!("filter/mod.rs")];
+        for source in engine_side {
+            let named: Vec<_> = source.lines().filter(|line| line.contains("bridge::")).collect();
+            assert_eq!(named, ["use bridge::Compute;"]);
+        }
+    }
+
+    #[test]
+    fn the_core_does_not_depend_on_the_bridge() {
+        let manifest = include_str!("../core/Cargo.toml");
+        let names_it = |line: &str| line.contains("bridge") || line.contains("export") || line.contains("cuda");
+        let dependencies = manifest.split("[dependencies]").nth(1).unwrap();
+        assert!(!dependencies.lines().any(names_it), "{dependencies}");
+    }
+}

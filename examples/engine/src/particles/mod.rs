@@ -1,0 +1,229 @@
+//! Particles, simulated at a fixed rate on a thread of their own, and drawn as often as the engine's loop goes round.
+//!
+//! The engine draws from a vertex buffer of its own, into which it copies the newest simulated state, so that it has one to draw
+//! when there is no newer one.
+#![allow(unsafe_code)] // A system of the engine.
+
+mod shared;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use ash::vk;
+use bridge::Compute;
+use bridge_examples::shader::spirv;
+use engine_core::memory::Buffer;
+use engine_core::pipeline::{Pipeline, PipelineInfo};
+use engine_core::recorder::Recorder;
+use engine_core::system::Semaphores;
+use engine_core::{Gpu, Pass, System};
+use shared::{Lent, Stepper, Turn};
+
+/// Bodies.
+pub const LEN: usize = 20_000;
+/// Bytes of their vertices.
+const SIZE: u64 = LEN as u64 * 16;
+/// Seconds that a step simulates.
+pub const DT: f32 = 1.0 / 240.0;
+/// Steps a second.
+pub const RATE: u32 = 240;
+
+/// The bodies on the CPU: twin of `drift` in `engine.cu`.
+pub struct Bodies {
+    /// Place and velocity.
+    pub all: Vec<[f32; 4]>,
+}
+
+impl Bodies {
+    /// At step 0: on a disc, flying apart.
+    pub fn new() -> Self {
+        let body = |i: usize| {
+            let mixed = (i as u32).wrapping_mul(0x9e37_79b9);
+            let turn = mixed as f32 / u32::MAX as f32 * std::f32::consts::TAU;
+            let radius = 0.1 + 0.5 * (mixed.wrapping_mul(0x85eb_ca6b) as f32 / u32::MAX as f32);
+            let (sin, cos) = turn.sin_cos();
+            [radius * cos, radius * sin, 0.6 * (0.3 * cos - radius * sin), 0.6 * (0.3 * sin + radius * cos)]
+        };
+        Self { all: (0..LEN).map(body).collect() }
+    }
+
+    /// Moves them on by `steps` steps, of which the last is `last`, and writes their vertices.
+    pub fn advance(&mut self, steps: u32, last: u32, vertices: &mut [[f32; 4]]) {
+        let len = self.all.len() as f32;
+        for (i, (body, vertex)) in self.all.iter_mut().zip(vertices).enumerate() {
+            for _ in 0..steps {
+                let [x, y, u, v] = body;
+                *x += *u * DT;
+                *y += *v * DT;
+                for (place, speed) in [(x, u), (y, v)] {
+                    if *place > 1.0 {
+                        (*place, *speed) = (2.0 - *place, -*speed);
+                    }
+                    if *place < -1.0 {
+                        (*place, *speed) = (-2.0 - *place, -*speed);
+                    }
+                }
+            }
+            *vertex = [body[0], body[1], last as f32, i as f32 / len];
+        }
+    }
+}
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What the two threads share.
+#[derive(Default)]
+struct Offer {
+    newest: Mutex<Newest>,
+    stop: AtomicBool,
+}
+
+#[derive(Default)]
+struct Newest {
+    turn: Option<Turn>,
+    error: Option<anyhow::Error>,
+}
+
+impl Offer {
+    fn newest(&self) -> MutexGuard<'_, Newest> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The system.
+pub struct Particles {
+    // Field order is drop order: the thread ends before what it computes for.
+    thread: Option<JoinHandle<()>>,
+    offer: Arc<Offer>,
+    lent: Option<Lent>,
+    vertices: Buffer,
+    pipeline: Pipeline,
+    is_filled: bool,
+}
+
+impl Particles {
+    /// Its name.
+    pub const NAME: &'static str = "particles";
+
+    /// Begins to simulate.
+    ///
+    /// # Errors
+    /// What cannot be had here.
+    pub fn new(gpu: &Arc<Gpu>, compute: &Compute) -> Result<Self> {
+        let info = PipelineInfo {
+            name: Self::NAME,
+            vertex: &spirv("dot.vert")?,
+            fragment: &spirv("dot.frag")?,
+            topology: vk::PrimitiveTopology::POINT_LIST,
+            stride: 16,
+            textured: false,
+            constants: 0,
+        };
+        let pipeline = Pipeline::new(gpu, &info)?;
+        use vk::BufferUsageFlags as Usage;
+        let usage = Usage::VERTEX_BUFFER | Usage::TRANSFER_DST | Usage::TRANSFER_SRC;
+        let vertices = Buffer::new(gpu, Self::NAME, SIZE, usage, false)?;
+        let (stepper, offer) = (Stepper::new(compute)?, Arc::<Offer>::default());
+        let theirs = Arc::clone(&offer);
+        let simulate = move || {
+            if let Err(error) = simulate(stepper, &theirs) {
+                theirs.newest().error = Some(error);
+            }
+        };
+        let thread = std::thread::Builder::new().name("simulation".into()).spawn(simulate).context("no thread")?;
+        Ok(Self { thread: Some(thread), offer, lent: None, vertices, pipeline, is_filled: false })
+    }
+}
+
+/// Simulates at the rate of the clock until it is told to stop. Steps that the clock has passed are made at once.
+fn simulate(mut stepper: Stepper, offer: &Offer) -> Result<()> {
+    let (begun, mut made) = (Instant::now(), 0_u32);
+    while !offer.stop.load(Ordering::Relaxed) {
+        let due = (begun.elapsed().as_secs_f64() * f64::from(RATE)) as u32 + 1;
+        if due > made {
+            let turn = stepper.advance(due - made, due)?;
+            made = due;
+            // What nobody has drawn goes back.
+            let older = offer.newest().turn.replace(turn);
+            older.into_iter().for_each(Turn::skip);
+        }
+        std::thread::sleep(Duration::from_secs(1) / (2 * RATE));
+    }
+    offer.newest().turn.take().into_iter().for_each(Turn::skip);
+    Ok(())
+}
+
+impl Drop for Particles {
+    fn drop(&mut self) {
+        self.offer.stop.store(true, Ordering::Relaxed);
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            log::error!("the simulation panicked");
+        }
+    }
+}
+
+// SAFETY: the copy is between the turn's acquire and release, and submitted with its semaphores; the engine waits for the frames in
+// flight before it drops a system, and with it the vertices and the pipeline.
+unsafe impl System for Particles {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn begin(&mut self, _: u64) -> Result<()> {
+        let (turn, error) = {
+            let mut newest = self.offer.newest();
+            (newest.turn.take(), newest.error.take())
+        };
+        if let Some(error) = error {
+            return Err(error);
+        }
+        self.lent = turn.map(Lent::new).transpose()?;
+        Ok(())
+    }
+
+    fn before(&mut self, pass: Pass, recorder: &mut Recorder<'_>) {
+        if pass != Pass::Scene {
+            return;
+        }
+        if let Some(lent) = &self.lent {
+            lent.acquire(recorder);
+            recorder.update_vertices(lent.resources().as_raw(), &self.vertices);
+            lent.release(recorder);
+            self.is_filled = true;
+        }
+        if self.is_filled {
+            recorder.sample_buffer(Self::NAME, self.vertices.raw(), SIZE);
+        }
+    }
+
+    fn draw(&mut self, pass: Pass, recorder: &mut Recorder<'_>) {
+        if pass == Pass::Scene && self.is_filled {
+            recorder.draw(&self.pipeline, None, &[], Some(self.vertices.raw()), LEN as u32);
+        }
+    }
+
+    fn semaphores(&self, pass: Pass, semaphores: &mut Semaphores) {
+        if let Some(lent) = self.lent.as_ref().filter(|_| pass == Pass::Scene) {
+            lent.semaphores(semaphores);
+        }
+    }
+
+    fn submitted(&mut self, pass: Pass, accepted: bool) -> Result<()> {
+        if pass == Pass::Scene
+            && let Some(lent) = self.lent.take()
+        {
+            lent.submitted(accepted);
+            if !accepted {
+                return Err(anyhow!("a state of the particles was not copied"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,288 @@
+//! A run without a window: the engine pauses, is resized and minimised, and its systems are removed and added again, while it
+//! checks its own frames.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bridge::{Backend, Compute};
+use bridge_examples::shader::spirv;
+use engine_core::gpu::Messages;
+use engine_core::{Captured, Engine, Gpu, GpuInfo, Outcome};
+
+use crate::adopt;
+use crate::check::{Checker, Systems};
+use crate::filter::Filter;
+use crate::painting::Painting;
+use crate::particles::{Particles, RATE};
+
+/// How long the loop stands still.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// What a run is to be.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// Frames.
+    pub frames: u64,
+    /// Width and height.
+    pub size: [u32; 2],
+    /// What computes.
+    pub backend: Backend,
+    /// A part of the Vulkan device's name.
+    pub gpu: Option<String>,
+    /// Whether the validation layer watches.
+    pub validate: bool,
+}
+
+/// An engine with the bridge beside it.
+pub struct World {
+    // Field order is drop order, which does not matter here, see `tests/orders.rs`: everything keeps what it needs.
+    /// The engine.
+    pub engine: Engine,
+    /// The compute side.
+    pub compute: Compute,
+    /// The systems that are there.
+    pub systems: Systems,
+    /// What the validation layer says.
+    pub messages: Arc<Messages>,
+}
+
+/// What a run was like.
+#[derive(Debug)]
+pub struct Report {
+    /// The device, and what computed, and why.
+    pub machine: String,
+    /// Frames that were drawn.
+    pub drawn: u64,
+    /// Frames that were checked.
+    pub checked: usize,
+    /// Checks that held.
+    pub checks: u64,
+    /// States of the particles among the frames that were checked.
+    pub states: usize,
+    /// Bytes of memory that the bridge took for all systems.
+    pub shared_bytes: u64,
+}
+
+impl World {
+    /// An engine without systems, for frames of `size` pixels; `window` has the instance extensions of a window.
+    ///
+    /// # Errors
+    /// What cannot be had here.
+    pub fn new(script: &Script, window: &[&'static std::ffi::CStr]) -> Result<Self> {
+        let info =
+            GpuInfo { name: script.gpu.as_deref(), validation: script.validate, window, wishes: &adopt::extensions };
+        let gpu = Gpu::new(&info)?;
+        let compute = adopt::compute(&gpu, script.backend)?;
+        let engine = Engine::new(&gpu, 2, [&spirv("screen.vert")?, &spirv("copy.frag")?])?;
+        Ok(Self { engine, compute, systems: Systems::default(), messages: Arc::clone(gpu.messages()) })
+    }
+
+    /// Adds the particles.
+    ///
+    /// # Errors
+    /// What cannot be had here.
+    pub fn add_particles(&mut self) -> Result<()> {
+        let particles = Particles::new(self.engine.gpu(), &self.compute)?;
+        self.systems.particles = true;
+        self.engine.add(Box::new(particles))
+    }
+
+    /// Adds the painted texture.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn add_painting(&mut self) -> Result<()> {
+        let painting = Painting::new(self.engine.gpu(), &self.compute)?;
+        self.systems.painting = true;
+        self.engine.add(Box::new(painting))
+    }
+
+    /// Adds the filter.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn add_filter(&mut self) -> Result<()> {
+        self.systems.filter = true;
+        self.engine.add(Box::new(Filter::new(&self.compute)))
+    }
+
+    /// Removes a system, which ends it.
+    ///
+    /// # Errors
+    /// A system that is not there.
+    pub fn remove(&mut self, name: &str) -> Result<()> {
+        let removed = self.engine.remove(name)?.with_context(|| format!("there is no system {name}"))?;
+        drop(removed);
+        match name {
+            Particles::NAME => self.systems.particles = false,
+            Painting::NAME => self.systems.painting = false,
+            _ => self.systems.filter = false,
+        }
+        Ok(())
+    }
+}
+
+/// What happens in the course of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Pause,
+    Resize,
+    Minimise,
+    RemovePainting,
+    AddPainting,
+    RemoveFilter,
+    AddFilter,
+    RemoveParticles,
+    AddParticles,
+}
+
+/// When it happens, as parts of the run in hundredths.
+const EVENTS: [(u64, Event); 9] = [
+    (10, Event::Pause),
+    (20, Event::Resize),
+    (30, Event::Minimise),
+    (40, Event::RemovePainting),
+    (50, Event::AddPainting),
+    (60, Event::RemoveFilter),
+    (70, Event::AddFilter),
+    (80, Event::RemoveParticles),
+    (85, Event::AddParticles),
+];
+
+/// Runs; writes pictures of some frames to `out`.
+///
+/// # Errors
+/// What failed, or is wrong with a frame, or what the validation layer said.
+pub fn run(script: &Script, out: Option<&Path>) -> Result<Report> {
+    let mut world = World::new(script, &[])?;
+    let compute = &world.compute;
+    let machine =
+        format!("renders on {}, computes on {} ({})", compute.device().name(), compute.backend(), compute.reason());
+    world.engine.resize(script.size)?;
+    // The filter sees what the others have drawn; the panel lies over the particles.
+    world.add_particles()?;
+    world.add_painting()?;
+    world.add_filter()?;
+    let shared_bytes = world.compute.device().allocated_bytes().total;
+
+    let mut run = Run { checker: Checker::default(), made_with: BTreeMap::new(), checked: 0, drawn: 0, out };
+    let mut events = EVENTS.iter().map(|(part, event)| (part * script.frames / 100, *event)).peekable();
+    let every = (script.frames / 40).max(1);
+    for frame in 0..script.frames {
+        let mut is_new = false;
+        while let Some((_, event)) = events.next_if(|(at, _)| *at <= frame) {
+            is_new = true;
+            world.happens(event, script, &mut run)?;
+        }
+        run.frame(&mut world, is_new || frame.is_multiple_of(every) || frame + 1 == script.frames)?;
+    }
+    world.engine.wait()?;
+    run.collect(&mut world)?;
+    ensure!(run.made_with.is_empty(), "{} frames that should have been sampled were not", run.made_with.len());
+    let messages = Arc::clone(&world.messages);
+    drop(world);
+    engine_core::engine::check_messages(&messages.snapshot())?;
+    let mut states = run.checker.steps.clone();
+    states.dedup();
+    let Run { checker, checked, drawn, .. } = run;
+    Ok(Report { machine, drawn, checked, checks: checker.checks, states: states.len(), shared_bytes })
+}
+
+/// A run so far.
+struct Run<'a> {
+    checker: Checker,
+    /// Frames that are sampled and not checked yet.
+    made_with: BTreeMap<u64, Systems>,
+    checked: usize,
+    drawn: u64,
+    out: Option<&'a Path>,
+}
+
+impl Run<'_> {
+    fn frame(&mut self, world: &mut World, sampled: bool) -> Result<()> {
+        let frame = world.engine.frames();
+        let outcome = world.engine.frame(sampled)?;
+        ensure!(outcome == Outcome::Drawn, "frame {frame} was not drawn: {outcome:?}");
+        self.drawn += 1;
+        if sampled {
+            self.made_with.insert(frame, world.systems);
+        }
+        self.collect(world)
+    }
+
+    /// Checks the frames that are done.
+    fn collect(&mut self, world: &mut World) -> Result<()> {
+        for captured in world.engine.finished() {
+            let systems = self.made_with.remove(&captured.frame).context("a frame that nobody wanted")?;
+            self.checker.check(&captured, systems)?;
+            self.checked += 1;
+            if let Some(out) = self.out {
+                write(out, &captured)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl World {
+    fn happens(&mut self, event: Event, script: &Script, run: &mut Run<'_>) -> Result<()> {
+        log::info!("frame {}: {event:?}", self.engine.frames());
+        let [width, height] = script.size;
+        let smaller = [width * 3 / 4, height * 3 / 4];
+        match event {
+            Event::Pause => {
+                run.frame(self, true)?;
+                self.engine.wait()?;
+                run.collect(self)?;
+                let before = run.checker.steps.last().copied().unwrap_or(0);
+                std::thread::sleep(PAUSE);
+                run.frame(self, true)?;
+                self.engine.wait()?;
+                run.collect(self)?;
+                let passed = run.checker.steps.last().copied().unwrap_or(0) - before;
+                // Half of what a clock without other work would make.
+                let least = (PAUSE.as_secs_f64() * f64::from(RATE) / 2.0) as u32;
+                ensure!(passed >= least, "the simulation stood still while the engine paused: {passed} steps");
+            }
+            Event::Resize => self.engine.resize(smaller)?,
+            Event::Minimise => {
+                self.engine.resize([0, 0])?;
+                for _ in 0..5 {
+                    ensure!(self.engine.frame(true)? == Outcome::Nothing, "a minimised window was drawn to");
+                }
+                self.engine.resize(smaller)?;
+            }
+            Event::RemovePainting => self.remove(Painting::NAME)?,
+            Event::AddPainting => self.add_painting()?,
+            Event::RemoveFilter => self.remove(Filter::NAME)?,
+            Event::AddFilter => self.add_filter()?,
+            Event::RemoveParticles => self.remove(Particles::NAME)?,
+            Event::AddParticles => {
+                self.engine.wait()?;
+                run.collect(self)?;
+                run.checker.restart_particles();
+                // Behind the panel, so that it is drawn first.
+                self.remove(Painting::NAME)?;
+                self.add_particles()?;
+                self.add_painting()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write(out: &Path, captured: &Captured) -> Result<()> {
+    let path = out.join(format!("frame_{:05}.png", captured.frame));
+    let cannot = || format!("cannot write {}", path.display());
+    let file = File::create(&path).with_context(cannot)?;
+    let mut encoder = png::Encoder::new(BufWriter::new(file), captured.extent.width, captured.extent.height);
+    encoder.set_color(png::ColorType::Rgba);
+    let mut writer = encoder.write_header().with_context(cannot)?;
+    writer.write_image_data(captured.sample("picture")).with_context(cannot)?;
+    writer.finish().with_context(cannot)
+}

@@ -1,0 +1,56 @@
+//! Systems that come and go while the engine runs. One test: live objects are counted for the process.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::time::{Duration, Instant};
+
+use bridge::LiveObjects;
+use engine_example::filter::Filter;
+use engine_example::painting::Painting;
+use engine_example::particles::Particles;
+use engine_example::script::World;
+use test_support::open_descriptors;
+
+mod common;
+
+#[test]
+fn systems_come_and_go_a_hundred_times_and_leave_nothing() {
+    let Some(mut world) = common::world() else { return };
+    world.engine.resize([160, 90]).unwrap();
+    world.engine.frame(false).unwrap();
+    // What the first use of anything leaves for good is not a leak.
+    come_and_go(&mut world);
+    let (objects, descriptors) = (settled(&world), open_descriptors());
+    for _ in 0..100 {
+        come_and_go(&mut world);
+    }
+    assert_eq!(settled(&world), objects);
+    assert_eq!(open_descriptors(), descriptors);
+    let messages = world.messages.clone();
+    drop(world);
+    assert!(messages.snapshot().is_empty(), "{:#?}", messages.snapshot());
+}
+
+/// Frames with all systems, and with those that are left.
+fn come_and_go(world: &mut World) {
+    world.add_particles().unwrap();
+    world.add_painting().unwrap();
+    world.add_filter().unwrap();
+    for name in [Painting::NAME, Filter::NAME, Particles::NAME] {
+        world.engine.frame(false).unwrap();
+        world.remove(name).unwrap();
+    }
+    world.engine.frame(false).unwrap();
+}
+
+/// What is alive once nothing is on its way out any more: no shared memory, and few things else.
+fn settled(world: &World) -> (LiveObjects, u64) {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let (live, bytes) = (LiveObjects::now(), world.compute.device().allocated_bytes());
+        if bytes.allocations == 0 && live.exchanges == 0 {
+            return (live, bytes.total);
+        }
+        assert!(Instant::now() < end, "{live:?} and {bytes:?} are left");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

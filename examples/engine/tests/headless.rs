@@ -1,0 +1,58 @@
+//! The engine as a user runs it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::process::{Command, Output};
+
+use test_support::{Need, skip};
+
+fn engine(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_engine")).args(arguments).output().unwrap()
+}
+
+/// `None`, with a word about it, where nothing here can run it.
+fn run(arguments: &[&str]) -> Option<Output> {
+    let output = engine(arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    if error.contains("no Vulkan device") || error.contains("no Vulkan loader") || error.contains("vkCreateInstance") {
+        skip(Need::Other, error.trim());
+        return None;
+    }
+    Some(output)
+}
+
+#[test]
+fn it_runs_on_the_cpu_under_the_validation_layer_and_checks_itself() {
+    let out = tempfile::tempdir().unwrap();
+    let folder = out.path().to_str().unwrap();
+    let arguments = ["--frames", "60", "--size", "320x180", "--backend", "host", "--out", folder];
+    let Some(mut output) = run(&[&arguments[..], &["--validate"]].concat()) else { return };
+    if String::from_utf8_lossy(&output.stderr).contains("the validation layer is not installed") {
+        skip(Need::Other, "the validation layer is not installed; run without");
+        output = engine(&arguments);
+    }
+    let (text, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{error}");
+    assert!(text.contains("62 frames drawn") && text.contains("checks held"), "{text}");
+    for (system, most) in [("particles", 60), ("painting", 60), ("filter", 60)] {
+        let line = text.lines().find_map(|line| line.trim().strip_prefix(&format!("{system}: "))).unwrap();
+        let numbers: Vec<usize> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+        assert!(numbers[0] > 20 && numbers[0] <= most && numbers[1] <= 3, "{system}: {line}");
+    }
+    assert!(std::fs::read_dir(out.path()).unwrap().count() > 10, "pictures are written");
+}
+
+#[test]
+fn what_cannot_be_is_one_error() {
+    let out = tempfile::NamedTempFile::new().unwrap();
+    let file = out.path().to_str().unwrap();
+    for (arguments, word) in [
+        (&["--frames", "3"][..], "--frames"),
+        (&["--size", "0x9"], "--size"),
+        (&["--out", file], "--out"),
+        (&["--gpu", "no such device"], "no Vulkan"),
+    ] {
+        let output = engine(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains(word) && !error.contains("panicked"), "{error}");
+    }
+}
