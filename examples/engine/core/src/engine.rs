@@ -158,7 +158,9 @@ impl Engine {
     /// # Errors
     /// Frames that do not end.
     pub fn wait(&mut self) -> Result<()> {
-        for index in 0..self.slots.len() {
+        // The oldest first, so that they are collected in the order of their numbers.
+        let (next, count) = (usize::try_from(self.frame)?, self.slots.len());
+        for index in (0..count).map(|behind| (next + behind) % count) {
             let mut slot = self.take(index)?;
             let done = slot.wait();
             self.collect(&mut slot);
@@ -168,7 +170,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The frames that were sampled and are done since the last call.
+    /// The frames that were sampled and are done since the last call, in the order of their numbers.
     pub fn finished(&mut self) -> Vec<Captured> {
         std::mem::take(&mut self.finished)
     }
