@@ -74,3 +74,8 @@ struct Images;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/kernels.md")]
 struct Kernels;
+
+/// The examples of the page on embedding, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+struct Embedding;

@@ -46,6 +46,9 @@ const IMAGE_DEMOS: &[&str] = &[
     "run -p bridge-examples --example postprocess -- --frames 24 --size 640x360 --backend host --validate",
 ];
 
+/// The engine, which runs its script of pauses, sizes and systems that come and go.
+const ENGINE: &str = "run -p engine-example -- --frames 100 --size 320x180 --backend host --validate";
+
 /// The programs for people who have never seen the crates.
 const FIRST: &[&str] =
     &["01_buffer", "02_image", "03_post_process", "04_adopt_a_device", "05_cuda_kernel", "06_kernels_in_the_queue"];
@@ -193,7 +196,7 @@ fn demo() -> Result<()> {
     for (index, demo) in IMAGE_DEMOS.iter().enumerate() {
         shell::run(command(demo).arg("--out").arg(output.join(format!("images{index}"))))?;
     }
-    Ok(())
+    shell::run(&mut command(ENGINE))
 }
 
 /// The folder's first PNG.
