@@ -57,7 +57,8 @@
 //! | `probe` | the driver and its devices, asked without a panic |
 //! | `device` | a device by UUID, or adopted with a program's own context |
 //! | `handle` | OS handles, and who owns them when |
-//! | `memory` | imported allocations |
+//! | `memory`, `origin` | imported allocations, and how they came to CUDA |
+//! | `peer` | memory of a GPU for kernels of others, and which GPUs reach each other |
 //! | `buffer`, `view`, `linear` | typed arrays in them, and what is lent of those |
 //! | `block` | many typed arrays in one allocation, under one mapping |
 //! | `mapping`, `backing` | the life of a mapping, whatever is mapped |
@@ -66,7 +67,7 @@
 //! | `texel`, `image_info`, `image_limits`, `image_problem` | what an image may be, and what is wrong with it |
 //! | `image_objects` | texture and surface objects, made once |
 //! | `mailbox` | context objects of our own, for cudarc to note errors in |
-//! | `order`, `guests`, `refusal`, `mark`, `poll` | order between the streams that use one buffer or image |
+//! | `order`, `several`, `guests`, `refusal`, `mark`, `poll` | order between the streams that use one buffer or image |
 //! | `reaper` | driver calls that may block, made on a thread of their context's own |
 //! | `logging` | calls of the program's logger, whose panics end there |
 //! | `semaphore`, `stream` | imported semaphores, waits and signals |
@@ -104,6 +105,7 @@ pub use buffer::view::{DeviceView, DeviceViewMut};
 pub use buffer::{BufferMappingInfo, MappedBuffer};
 pub use cudarc;
 pub use device::CudaDevice;
+pub use device::peer::{PeerAccess, peer_access};
 pub use device::probe::{ComputeMode, CudaDeviceReport, DriverReport, probe};
 pub use device::version::DriverVersion;
 pub use error::code::DriverCode;
@@ -122,6 +124,7 @@ pub use image::view::{ImageView, ImageViewMut};
 pub use kernel::{Kernel, KernelModule};
 pub use leak::leaks;
 pub use memory::block::MappedBlock;
+pub use memory::peer::PEER_GRANULARITY;
 pub use memory::{ImportedMemory, MemoryImportInfo};
 pub use semaphore::{ImportedSemaphore, SemaphoreKind};
 pub use stream::graph::{CaptureError, StreamGraph};
@@ -156,6 +159,7 @@ const _: () = {
     shared::<CudaDeviceReport>();
     shared::<ComputeMode>();
     shared::<PresentDevice>();
+    shared::<PeerAccess>();
     shared::<MemoryImportInfo<'_>>();
     shared::<BufferMappingInfo>();
     shared::<ImageMappingInfo>();

@@ -135,6 +135,21 @@ pub(crate) struct SemaphoreNodeParams {
     pub(crate) count: c_uint,
 }
 
+/// `CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR`
+pub(crate) const HANDLE_POSIX: c_uint = 1;
+/// `CU_MEM_LOCATION_TYPE_DEVICE`
+pub(crate) const LOCATION_DEVICE: c_uint = 1;
+/// `CU_MEM_ACCESS_FLAGS_PROT_READWRITE`
+pub(crate) const ACCESS_READ_WRITE: c_uint = 3;
+
+/// `CUmemAccessDesc`
+#[repr(C)]
+pub(crate) struct AccessDesc {
+    pub(crate) location_type: c_uint,
+    pub(crate) location_id: c_int,
+    pub(crate) flags: c_uint,
+}
+
 /// `CU_STREAM_LEGACY`
 pub(crate) const STREAM_LEGACY: u64 = 1;
 /// `CU_STREAM_PER_THREAD`
@@ -280,6 +295,7 @@ mod tests {
         assert_eq!(size_of::<SemaphoreHandleDesc>(), 96);
         assert_eq!(size_of::<SemaphoreParams>(), 144);
         assert_eq!(size_of::<SemaphoreNodeParams>(), 24);
+        assert_eq!(size_of::<AccessDesc>(), 12);
         assert_eq!(size_of::<ArrayDesc>(), 40);
         assert_eq!(size_of::<MipmappedArrayDesc>(), 120);
         assert_eq!(size_of::<Copy3dDesc>(), 200);

@@ -85,8 +85,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// The first word of its name: `texture`, `surface`, `array`, `mapping`, `memory`, `semaphore`, `module`, `graph`, `exec`, `event`, `stream`,
-    /// `context` or `descriptor`.
+    /// The first word of its name, as `mapping`, `reservation`, `context` or `descriptor`.
     pub fn kind(&self) -> &str {
         self.name.split(' ').next().unwrap_or_default()
     }
@@ -313,6 +312,11 @@ impl Double {
     /// Lets all devices give `value` for a `CUdevice_attribute`.
     pub fn set_attribute(&self, attribute: i32, value: i32) {
         self.control::<extern "C" fn(c_int, c_int)>("double_set_attribute")(attribute, value);
+    }
+
+    /// Whether devices reach each other's memory from now on; they do at first.
+    pub fn set_peer_access(&self, reach: bool) {
+        self.control::<extern "C" fn(c_int)>("double_set_peers")(reach.into());
     }
 
     fn lines(&self, name: &str) -> Vec<String> {

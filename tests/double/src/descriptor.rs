@@ -46,6 +46,11 @@ pub(crate) fn take(given: &Handle) -> io::Result<Raw> {
     Ok(given.fd)
 }
 
+/// Another descriptor of the same.
+pub(crate) fn duplicate(raw: Raw) -> io::Result<Raw> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(borrow(raw).ok_or(CLOSED)?, 0)?.into_raw_fd())
+}
+
 /// Closes it; false if it is closed already.
 pub(crate) fn close(raw: Raw) -> bool {
     let open = borrow(raw).is_some_and(|file| rustix::io::fcntl_getfd(file).is_ok());

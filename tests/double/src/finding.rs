@@ -43,6 +43,8 @@ pub(crate) enum Kind {
     WrongDevice,
     NoContext,
     WrongContext,
+    /// Memory used by a device that was given no access to it.
+    NoAccess,
     /// The context went while something lived in it.
     OutlivesContext,
     /// A mapping is freed with cuMemFree, never with its stream-ordered sister.
@@ -79,6 +81,7 @@ impl fmt::Display for Kind {
             Self::WrongDevice => "wrong-device",
             Self::NoContext => "no-context",
             Self::WrongContext => "wrong-context",
+            Self::NoAccess => "no-access",
             Self::OutlivesContext => "outlives-context",
             Self::AsyncFreeOfMapping => "async-free-of-mapping",
             Self::CaptureLeft => "capture-left",

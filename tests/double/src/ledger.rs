@@ -14,6 +14,7 @@ use crate::module::{Function, Module};
 use crate::queue::Queue;
 use crate::refused::Refused;
 use crate::table::Table;
+use crate::vmm::Vmm;
 use crate::watch::Descriptor;
 
 /// Handles begin here and device addresses above, so that neither is mistaken for the other or for a pointer.
@@ -86,6 +87,7 @@ pub(crate) struct Ledger {
     pub(crate) textures: Table<Object>,
     pub(crate) surfaces: Table<Object>,
     pub(crate) semaphores: Table<Semaphore>,
+    pub(crate) vmm: Vmm,
     pub(crate) modules: Table<Module>,
     /// Owned by their modules.
     pub(crate) functions: Table<Function>,
@@ -128,6 +130,7 @@ impl Ledger {
             textures: Table::new("texture"),
             surfaces: Table::new("surface"),
             semaphores: Table::new("semaphore"),
+            vmm: Vmm::new(),
             modules: Table::new("module"),
             functions: Table::new("function"),
             streams: Table::new("stream"),
@@ -204,6 +207,9 @@ impl Ledger {
             address.checked_sub(*start).is_some_and(|into| into.saturating_add(size) <= mapping.size)
         });
         let Some((start, mapping)) = mapping else {
+            if let Some(place) = self.vmm.place(address, size) {
+                return Ok(place);
+            }
             let text = format!("{size} bytes at {address:#x} are not mapped");
             return Err(Refusal::new(INVALID_VALUE, Kind::OutOfBounds, text));
         };
@@ -228,6 +234,7 @@ impl Ledger {
     pub(crate) fn live(&self) -> Vec<(u64, String, bool)> {
         let objects = (self.textures.names()).chain(self.surfaces.names()).chain(self.arrays.names());
         let objects = objects.chain(self.mappings.names()).chain(self.memories.names()).chain(self.semaphores.names());
+        let objects = objects.chain(self.vmm.reservations.names()).chain(self.vmm.allocations.names());
         let objects = objects.chain(self.modules.names()).chain(self.execs.names()).chain(self.graphs.names());
         let objects = objects.chain(self.events.names()).chain(self.streams.names()).chain(self.contexts.names());
         objects.map(|(handle, name, refused)| (handle, name, refused || self.went_down(handle))).collect()
@@ -256,6 +263,7 @@ impl Ledger {
         for descriptor in memories.chain(semaphores) {
             self.close(descriptor, "what was forgotten");
         }
+        self.forget_vmm();
         self.textures.clear();
         self.surfaces.clear();
         self.levels.clear();

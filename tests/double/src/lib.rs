@@ -19,6 +19,7 @@
 //! | `lost` | contexts that a fault has taken |
 //! | `export` | what the exporting side made |
 //! | `descriptor`, `nt_handle`, `watch`, `refused` | the operating system's handles, and what becomes of those that are refused |
+//! | `vmm` | allocations by handle, and addresses that several devices may access |
 //! | `module`, `ptx` | kernels and what they are launched with |
 //! | `client_nt`, `calls/nt` | what there is on Windows alone |
 //! | `abi` | codes and layouts of cuda.h |
@@ -52,6 +53,7 @@ mod queue;
 mod refused;
 mod stream;
 mod table;
+mod vmm;
 mod watch;
 
 #[cfg(windows)]

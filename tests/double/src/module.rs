@@ -38,8 +38,11 @@ impl Ledger {
     }
 
     /// Whether all that looks like an address or an object is one that a kernel could use.
-    pub(crate) fn check_launch(&self, launch: &Launch) -> Result<(), Refusal> {
-        launch.words.iter().try_for_each(|&word| self.check_word(&launch.kernel, word))
+    pub(crate) fn check_launch(&self, context: u64, launch: &Launch) -> Result<(), Refusal> {
+        launch.words.iter().try_for_each(|&word| {
+            self.check_word(&launch.kernel, word)?;
+            self.check_access(context, word).map_err(|refusal| Refusal { code: ILLEGAL_ADDRESS, ..refusal })
+        })
     }
 
     fn check_word(&self, kernel: &str, word: u64) -> Result<(), Refusal> {

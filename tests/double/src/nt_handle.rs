@@ -98,6 +98,11 @@ pub(crate) fn open() -> Vec<(Raw, u64)> {
     (4..end).step_by(4).filter_map(|raw| Some((raw, number(raw)?))).collect()
 }
 
+/// No NT handle is imported as a descriptor.
+pub(crate) fn duplicate(_: Raw) -> io::Result<Raw> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// From the memory behind it.
 pub(crate) fn read(raw: Raw, offset: u64, len: usize) -> io::Result<Vec<u8>> {
     let view = memory(raw, offset, len)?;

@@ -86,7 +86,7 @@ impl Ledger {
         while let Some(stream) = ready(self) {
             let Some(queue) = self.queues.get_mut(&stream) else { continue };
             let (context, work) = (queue.context, queue.work.pop_front());
-            if let Some(Err(refusal)) = work.map(|(_, work)| self.perform(work)) {
+            if let Some(Err(refusal)) = work.map(|(_, work)| self.perform(context, work)) {
                 if let Some((kind, text)) = refusal.finding {
                     self.find(kind, text);
                 }
@@ -171,7 +171,7 @@ impl Ledger {
         }
     }
 
-    fn perform(&mut self, work: Work) -> Result<(), Refusal> {
+    fn perform(&mut self, context: u64, work: Work) -> Result<(), Refusal> {
         match work {
             Work::Wait { export, .. } => self.payload(export)?.complete_wait(),
             Work::Signal { semaphore, export, value } => {
@@ -193,7 +193,7 @@ impl Ledger {
                 descriptor::write(raw, offset, &bytes).map_err(|_| crate::abi::UNKNOWN)?;
             }
             Work::Copy3d(copy) => copy.perform(self)?,
-            Work::Launch(launch) => self.check_launch(&launch)?,
+            Work::Launch(launch) => self.check_launch(context, &launch)?,
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ pub(crate) mod linear;
 pub(crate) mod view;
 
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytemuck::Pod;
@@ -15,13 +16,13 @@ use cudarc::driver::CudaStream;
 use cudarc::driver::sys::CUdeviceptr;
 
 use crate::buffer::backing::BufferBacking;
-use crate::buffer::view::{DeviceView, DeviceViewMut};
+use crate::buffer::view::{DeviceView, DeviceViewMut, address};
 use crate::error::{Error, Object};
 use crate::memory::block::MappedBlock;
 use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::{Backing, Mapping};
 use crate::memory::{ImportedMemory, range_within};
-use crate::stream::order::StreamOrder;
+use crate::stream::order::several::Orders;
 
 /// Which part of the memory to map.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,13 +63,30 @@ impl<T: Pod> MappedBuffer<T> {
     /// Bad arguments each have their own [`Error`]; [`Error::Driver`] when the driver refuses.
     #[doc(alias = "cuExternalMemoryGetMappedBuffer")]
     pub fn map(memory: &Arc<ImportedMemory>, info: &BufferMappingInfo, home: &Arc<CudaStream>) -> Result<Self, Error> {
+        Self::map_on(memory, info, std::slice::from_ref(home))
+    }
+
+    /// [`map`](Self::map) with a home stream on each of the memory's [`devices`](ImportedMemory::devices), in their order:
+    /// [`part_mut_unchecked`](Self::part_mut_unchecked) lends parts to each. The first is [`stream`](Self::stream).
+    ///
+    /// The order of other streams of a device is kept with that device's home stream; that of the home streams with each other is
+    /// the caller's part ([`StreamMark::hold_back`](crate::StreamMark::hold_back)).
+    ///
+    /// # Errors
+    /// As [`map`](Self::map); [`Error::ContextMismatch`] for a stream of another device than the one at its place, for none, and
+    /// for more streams than devices.
+    pub fn map_on(
+        memory: &Arc<ImportedMemory>,
+        info: &BufferMappingInfo,
+        homes: &[Arc<CudaStream>],
+    ) -> Result<Self, Error> {
         let object = Object("buffer", memory.name());
         let size = size_in_bytes::<T>(&object, info.len)?;
         check_alignment::<T>(memory, info.offset)?;
-        let order = StreamOrder::new(home, memory.device(), &object)?;
+        let orders = Orders::new(homes, memory, &object)?;
         let own = LinearMapping::map(memory, info.offset, size)?;
         let (pointer, backing) = (own.pointer(), BufferBacking::Own(own));
-        let mapped = Self { pointer, len: info.len, mapping: Mapping::new(backing, order), element: PhantomData };
+        let mapped = Self { pointer, len: info.len, mapping: Mapping::new(backing, orders), element: PhantomData };
         memory.log_mapped(mapped.mapping.backing().range());
         Ok(mapped)
     }
@@ -78,6 +96,18 @@ impl<T: Pod> MappedBuffer<T> {
     /// # Errors
     /// Bad arguments each have their own [`Error`]; no driver call is made.
     pub fn new_in(block: &Arc<MappedBlock>, info: &BufferMappingInfo, home: &Arc<CudaStream>) -> Result<Self, Error> {
+        Self::new_in_on(block, info, std::slice::from_ref(home))
+    }
+
+    /// [`new_in`](Self::new_in) with a home stream on each device, as [`map_on`](Self::map_on).
+    ///
+    /// # Errors
+    /// As [`new_in`](Self::new_in) and [`map_on`](Self::map_on).
+    pub fn new_in_on(
+        block: &Arc<MappedBlock>,
+        info: &BufferMappingInfo,
+        homes: &[Arc<CudaStream>],
+    ) -> Result<Self, Error> {
         let (object, memory) = (block.object(), block.memory());
         let size = size_in_bytes::<T>(&object, info.len)?;
         let range = range_within(memory, info.offset, size)?;
@@ -85,10 +115,10 @@ impl<T: Pod> MappedBuffer<T> {
         // A type may want more alignment than the driver gives the whole mapping: then the address is told as the offset.
         let pointer = block.as_raw() + info.offset;
         check_alignment::<T>(memory, pointer)?;
-        let order = StreamOrder::new(home, memory.device(), &object)?;
+        let orders = Orders::new(homes, memory, &object)?;
         block.take(&range)?;
         let backing = BufferBacking::Part { range, block: Arc::clone(block) };
-        Ok(Self { pointer, len: info.len, mapping: Mapping::new(backing, order), element: PhantomData })
+        Ok(Self { pointer, len: info.len, mapping: Mapping::new(backing, orders), element: PhantomData })
     }
 
     /// Lends the buffer for reading.
@@ -110,6 +140,21 @@ impl<T: Pod> MappedBuffer<T> {
         // All elements, so no view of the buffer lives now.
         self.mapping.order().settle();
         DeviceViewMut::new(self.pointer, self.len, self.mapping.order())
+    }
+
+    /// Lends elements to the device at `place` among the memory's [`devices`](ImportedMemory::devices), for that device's home
+    /// stream and others of the same device. `None` where [`map_on`](Self::map_on) was given no home stream for it, and for a range
+    /// that does not lie inside.
+    ///
+    /// # Safety
+    /// As long as the view lives and until the work that was enqueued with it has ended, nobody else uses these elements: no other
+    /// view of them, on any device.
+    pub unsafe fn part_mut_unchecked(&self, place: usize, range: Range<usize>) -> Option<DeviceViewMut<'_, T>> {
+        let order = self.mapping.orders().get(place)?;
+        if range.start > range.end || range.end > self.len {
+            return None;
+        }
+        Some(DeviceViewMut::new(address::<T>(self.pointer, range.start), range.len(), order))
     }
 }
 
@@ -201,7 +246,7 @@ impl<T> MappedBuffer<T> {
     /// All work that uses the buffer has ended.
     pub unsafe fn assume_idle(&self) {
         // SAFETY: the caller says so.
-        unsafe { self.mapping.order().assume_idle() }
+        unsafe { self.mapping.assume_idle() }
     }
 }
 

@@ -189,7 +189,7 @@ fn lend<'a>(pointer: CUdeviceptr, order: &'a StreamOrder, stream: &'a CudaStream
 }
 
 /// `start` must lie inside a mapping, whose size in bytes is known to fit.
-fn address<T>(pointer: CUdeviceptr, start: usize) -> CUdeviceptr {
+pub(crate) fn address<T>(pointer: CUdeviceptr, start: usize) -> CUdeviceptr {
     pointer + (start * size_of::<T>()) as CUdeviceptr
 }
 

@@ -1,6 +1,7 @@
 //! A CUDA device and the context that everything imported lives in.
 
 pub(crate) mod mailbox;
+pub(crate) mod peer;
 pub(crate) mod probe;
 pub(crate) mod version;
 
@@ -13,7 +14,7 @@ use uuid::Uuid;
 use crate::device::mailbox::Template;
 use crate::device::probe::CudaDeviceReport;
 use crate::device::version::DriverVersion;
-use crate::error::{Error, PresentDevice};
+use crate::error::Error;
 use crate::logging::isolated;
 use crate::sys::{CallError, Current, Driver, Restoring};
 
@@ -43,9 +44,7 @@ impl CudaDevice {
     pub fn by_uuid(uuid: Uuid) -> Result<Self, Error> {
         let found = probe::probe()?;
         let Some(device) = found.devices.iter().find(|device| device.uuid == uuid) else {
-            let present =
-                found.devices.into_iter().map(|device| PresentDevice { name: device.name, uuid: device.uuid });
-            return Err(Error::NoSuchDevice { uuid, present: present.collect() });
+            return Err(Error::no_such_device(uuid, found.devices));
         };
         let _caller = Driver::load()?.keep_current();
         let context = CudaContext::new(device.ordinal)

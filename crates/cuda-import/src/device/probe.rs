@@ -41,6 +41,8 @@ pub struct CudaDeviceReport {
     pub timeline_semaphores: bool,
     /// Whether memory that CUDA allocates can be exported as a descriptor (the other direction than this crate's).
     pub posix_fd_export: bool,
+    /// Whether it maps memory of other GPUs, see [`ImportedMemory::import_peer`](crate::ImportedMemory::import_peer).
+    pub virtual_memory: bool,
     /// Who may use the device.
     pub compute_mode: ComputeMode,
     /// Whether the GPU shares the host's memory.
@@ -138,6 +140,7 @@ pub(crate) fn describe(driver: Driver, device: CUdevice, ordinal: usize) -> Call
         total_memory: driver.total_memory(device)?,
         timeline_semaphores: has(Attribute::CU_DEVICE_ATTRIBUTE_TIMELINE_SEMAPHORE_INTEROP_SUPPORTED)?,
         posix_fd_export: has(Attribute::CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED)?,
+        virtual_memory: has(Attribute::CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED)?,
         compute_mode: ComputeMode::from_raw(attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_MODE)?),
         integrated: has(Attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED)?,
         mig: name.contains(" MIG "),
@@ -176,6 +179,7 @@ mod tests {
             total_memory: 1,
             timeline_semaphores: true,
             posix_fd_export: true,
+            virtual_memory: true,
             compute_mode: ComputeMode::Shared,
             integrated: false,
             mig: false,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::device::probe::CudaDeviceReport;
 use crate::device::version::DriverVersion;
 use crate::error::code::DriverCode;
 use crate::image::problem::ImageProblem;
@@ -217,6 +218,32 @@ pub enum Error {
         element: &'static str,
     },
 
+    /// Memory for several GPUs is mapped in whole pages.
+    #[error(
+        "{object} has {size} bytes, which is no multiple of {granularity}; allocate it rounded up to be mapped for other GPUs"
+    )]
+    #[non_exhaustive]
+    Granularity {
+        /// The memory.
+        object: String,
+        /// Bytes of the allocation.
+        size: u64,
+        /// Bytes of a page.
+        granularity: u64,
+    },
+
+    /// A device cannot be given access to memory of another GPU.
+    #[error("{object} cannot be mapped for {device}: {reason}")]
+    #[non_exhaustive]
+    PeerUnsupported {
+        /// The memory.
+        object: String,
+        /// The device.
+        device: String,
+        /// Why not.
+        reason: String,
+    },
+
     /// Part of the range is mapped already. Two mappings of the same bytes need not be coherent with each other.
     #[error("bytes {offset}..{end} of {object} overlap a mapping of {}..{}; map once and take slices, or close that one first", mapped.start, mapped.end)]
     #[non_exhaustive]
@@ -287,6 +314,11 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn no_such_device(uuid: Uuid, found: Vec<CudaDeviceReport>) -> Self {
+        let present = found.into_iter().map(|device| PresentDevice { name: device.name, uuid: device.uuid });
+        Self::NoSuchDevice { uuid, present: present.collect() }
+    }
+
     /// Whether the CUDA context is lost: every later call in it will fail, see [`DriverCode::is_context_lost`].
     ///
     /// Only a call of the driver tells. What cudarc recorded of an earlier one may be anybody's, and does not count.

@@ -31,6 +31,7 @@ use crate::image::texture::TextureInfo;
 use crate::leak::count_leak;
 use crate::logging::isolated;
 use crate::memory::mapping::{Backing, Mapping};
+use crate::memory::origin::Origin;
 use crate::memory::{ImportedMemory, range_within};
 use crate::stream::order::StreamOrder;
 use crate::sys;
@@ -118,7 +119,10 @@ impl<T: Texel> MappedImage<T> {
         // What is too large for 64 bits is out of range.
         range_within(memory, info.offset, info.least_size(size_of::<T>()).unwrap_or(u64::MAX))?;
         // How much the image has beyond its texels is known to the drivers alone, so it takes all there is.
-        let ((array, levels), range) = memory.map(0, memory.allocation_size(), |driver, handle| {
+        let &Origin::External(handle) = memory.origin() else {
+            return Err(refuse(&object, device.name(), ImageProblem::SeveralGpus));
+        };
+        let ((array, levels), range) = memory.map(0, memory.allocation_size(), |driver| {
             // SAFETY: this function's caller answers for the image; the result holds an Arc of the memory and destroys the array
             // first.
             unsafe { map_array::<T>(driver, handle, info, memory) }

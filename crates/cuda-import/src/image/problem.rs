@@ -7,6 +7,12 @@ use crate::image::texel::TexelFormat;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageProblem {
+    /// Memory that was imported for GPUs which need not be the exporter's.
+    #[error(
+        "no image can be mapped for another GPU; share a buffer with it, and copy that into an image on the drawing GPU"
+    )]
+    SeveralGpus,
+
     /// A side of no texels.
     #[error("its {side} is zero; the extent is in texels, unused dimensions are 1")]
     #[non_exhaustive]

@@ -11,7 +11,7 @@ use crate::error::{Error, Object};
 use crate::memory::ImportedMemory;
 use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::{Backing, Mapping};
-use crate::stream::order::StreamOrder;
+use crate::stream::order::several::Orders;
 
 /// A whole imported allocation under one mapping, in which many [`MappedBuffer`](crate::MappedBuffer)s lie: one import and one
 /// mapping for all of them. Each part keeps the block. Any thread may use it.
@@ -33,9 +33,17 @@ impl MappedBlock {
     /// As [`MappedBuffer::map`](crate::MappedBuffer::map).
     #[doc(alias = "cuExternalMemoryGetMappedBuffer")]
     pub fn map(memory: &Arc<ImportedMemory>, home: &Arc<CudaStream>) -> Result<Arc<Self>, Error> {
-        let order = StreamOrder::new(home, memory.device(), &memory.object())?;
+        Self::map_on(memory, std::slice::from_ref(home))
+    }
+
+    /// [`map`](Self::map) with a home stream on each device, as [`MappedBuffer::map_on`](crate::MappedBuffer::map_on).
+    ///
+    /// # Errors
+    /// As [`map`](Self::map).
+    pub fn map_on(memory: &Arc<ImportedMemory>, homes: &[Arc<CudaStream>]) -> Result<Arc<Self>, Error> {
+        let orders = Orders::new(homes, memory, &memory.object())?;
         let whole = LinearMapping::map(memory, 0, memory.allocation_size())?;
-        let mapping = Mapping::new(whole, order);
+        let mapping = Mapping::new(whole, orders);
         let block = Arc::new(Self { mapping, taken: Mutex::new(BTreeMap::new()) });
         memory.log_mapped(&(0..memory.allocation_size()));
         Ok(block)
@@ -75,7 +83,7 @@ impl MappedBlock {
     #[allow(unsafe_code)]
     pub unsafe fn assume_idle(&self) {
         // SAFETY: the caller says so.
-        unsafe { self.mapping.order().assume_idle() }
+        unsafe { self.mapping.assume_idle() }
     }
 
     /// The device address of the first byte, lent.

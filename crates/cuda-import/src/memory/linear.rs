@@ -9,15 +9,19 @@ use std::sync::Arc;
 use cudarc::driver::sys::CUdeviceptr;
 
 use crate::error::{Error, Object};
-use crate::memory::ImportedMemory;
 use crate::memory::mapping::Backing;
+use crate::memory::origin::Origin;
+use crate::memory::{ImportedMemory, range_within};
 
 /// Dropping it frees nothing: [`Backing::release`] does.
 #[derive(Debug)]
 pub(crate) struct LinearMapping {
+    /// Of the first byte of `range`.
     pointer: CUdeviceptr,
     /// In bytes, in the memory.
     range: Range<u64>,
+    /// What is mapped: `range`, or all of the memory, where that is mapped whole or not at all.
+    mapped: Range<u64>,
     /// Last: destroying it frees no mapping, so the mapping must be gone by then.
     memory: Arc<ImportedMemory>,
 }
@@ -25,12 +29,19 @@ pub(crate) struct LinearMapping {
 impl LinearMapping {
     /// Maps `size` bytes at `offset`, which nothing else has mapped.
     pub(crate) fn map(memory: &Arc<ImportedMemory>, offset: u64, size: u64) -> Result<Self, Error> {
-        let (pointer, range) = memory.map(offset, size, |driver, handle| {
-            // SAFETY: "the offset and size must be within the imported object" was checked by `map`; the result holds an Arc of
-            // the memory and frees the pointer first.
-            unsafe { driver.map_buffer(handle, offset, size) }
-        })?;
-        Ok(Self { pointer, range, memory: Arc::clone(memory) })
+        let range = range_within(memory, offset, size)?;
+        let (pointer, mapped) = match memory.origin() {
+            &Origin::External(handle) => memory.map(offset, size, |driver| {
+                // SAFETY: "the offset and size must be within the imported object" was checked by `map`; the result holds an Arc
+                // of the memory and frees the pointer first.
+                unsafe { driver.map_buffer(handle, offset, size) }
+            })?,
+            Origin::Peer(peer) => {
+                let (start, mapped) = memory.map(0, memory.allocation_size(), |_| peer.map(memory))?;
+                (start + offset, mapped)
+            }
+        };
+        Ok(Self { pointer, range, mapped, memory: Arc::clone(memory) })
     }
 
     /// The device address of the first byte.
@@ -54,11 +65,22 @@ impl Backing for LinearMapping {
 
     unsafe fn release(&mut self) -> Result<(), Error> {
         let pointer = self.pointer;
-        self.memory.unmap(&self.range, "cuMemFree", move |driver| {
-            // SAFETY: `release` is called once, so the pointer is a mapping that was not freed; the caller vouches for its use.
-            // Where this runs late, `keep` has kept the memory.
-            unsafe { driver.free(pointer) }
-        })
+        match self.memory.origin() {
+            Origin::External(_) => self.memory.unmap(&self.mapped, "cuMemFree", move |driver| {
+                // SAFETY: `release` is called once, so the pointer is a mapping that was not freed; the caller vouches for its
+                // use. Where this runs late, `keep` has kept the memory.
+                unsafe { driver.free(pointer) }
+            }),
+            Origin::Peer(peer) => {
+                let (vmm, start, size) = (peer.vmm(), pointer - self.range.start, peer.size());
+                self.memory.unmap(&self.mapped, "cuMemUnmap", move |_| {
+                    // SAFETY: as above; all of the memory was mapped, at the address of its first byte.
+                    unsafe { vmm.unmap(start, size) }?;
+                    // SAFETY: it was reserved with this size, and is not mapped any more.
+                    unsafe { vmm.free_address(start, size) }
+                })
+            }
+        }
     }
 
     fn keep(&mut self) {

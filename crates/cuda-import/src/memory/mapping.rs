@@ -11,6 +11,7 @@ use crate::leak::count_leak;
 use crate::logging::isolated;
 use crate::memory::ImportedMemory;
 use crate::stream::order::StreamOrder;
+use crate::stream::order::several::Orders;
 
 /// What is mapped, and how that is undone.
 pub(crate) trait Backing {
@@ -35,31 +36,46 @@ pub(crate) struct Mapping<B: Backing> {
     /// False once it has been released or given up.
     live: bool,
     /// Its events and streams go after what is mapped, which `drop` releases.
-    order: StreamOrder,
+    orders: Orders,
     backing: B,
 }
 
 impl<B: Backing> Mapping<B> {
-    pub(crate) fn new(backing: B, order: StreamOrder) -> Self {
-        Self { live: true, order, backing }
+    pub(crate) fn new(backing: B, orders: impl Into<Orders>) -> Self {
+        Self { live: true, orders: orders.into(), backing }
     }
 
     pub(crate) fn backing(&self) -> &B {
         &self.backing
     }
 
+    /// On the first device.
     pub(crate) fn order(&self) -> &StreamOrder {
-        &self.order
+        self.orders.first()
     }
 
-    /// Whether the home stream does not wait yet for something that other streams did with it.
+    /// On each device.
+    pub(crate) fn orders(&self) -> &Orders {
+        &self.orders
+    }
+
+    /// Whether a home stream does not wait yet for something that other streams of its device did with it.
     pub(crate) fn has_foreign_work(&self) -> bool {
-        self.order.has_foreign_work()
+        self.orders.iter().any(StreamOrder::has_foreign_work)
     }
 
-    /// Makes the home stream wait for what other streams did with it.
+    /// Makes each home stream wait for what other streams of its device did with it.
     pub(crate) fn join(&self) -> Result<(), Error> {
-        self.order.join(&self.backing.object())
+        self.orders.iter().try_for_each(|order| order.join(&self.backing.object()))
+    }
+
+    /// All work that uses it has ended, and so releasing it need not wait, until it is used again.
+    ///
+    /// # Safety
+    /// It has.
+    pub(crate) unsafe fn assume_idle(&self) {
+        // SAFETY: the caller says so.
+        self.orders.iter().for_each(|order| unsafe { order.assume_idle() });
     }
 
     /// What dropping does, with the error.
@@ -69,8 +85,9 @@ impl<B: Backing> Mapping<B> {
 
     fn end(&mut self) -> Result<(), Error> {
         self.live = false;
-        let ended = self.order.wait_for_end(&self.backing.object()).and_then(|()| {
-            // SAFETY: the home stream and the guests have ended their work, no view lives any more since all borrow the owner.
+        let ended = self.orders.iter().try_for_each(|order| order.wait_for_end(&self.backing.object()));
+        let ended = ended.and_then(|()| {
+            // SAFETY: the home streams and the guests have ended their work, no view lives any more since all borrow the owner.
             unsafe { self.backing.release() }
         });
         ended.inspect_err(|_| {

@@ -6,6 +6,8 @@
 pub(crate) mod block;
 pub(crate) mod linear;
 pub(crate) mod mapping;
+pub(crate) mod origin;
+pub(crate) mod peer;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,8 +17,9 @@ use crate::error::{Error, Object};
 use crate::handle::{ImportHandle, give};
 use crate::leak::count_leak;
 use crate::logging::isolated;
+use crate::memory::origin::Origin;
 use crate::reaper;
-use crate::sys::{CallResult, Driver, MemoryHandle};
+use crate::sys::{CallResult, Driver};
 
 /// What the exporting API says of the memory.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,7 +38,7 @@ pub struct MemoryImportInfo<'a> {
 #[doc(alias = "CUexternalMemory")]
 #[derive(Debug)]
 pub struct ImportedMemory {
-    handle: MemoryHandle,
+    origin: Origin,
     device: CudaDevice,
     name: Box<str>,
     allocation_size: u64,
@@ -75,16 +78,20 @@ impl ImportedMemory {
             // SAFETY: `raw` is open, `give` holds it; this function's caller answers for its origin, size and flag.
             unsafe { device.driver().import_memory(raw, info.allocation_size, info.dedicated) }
         })?;
-        let imported = Arc::new(Self {
-            handle,
+        let imported = Self::new(Origin::External(handle), device, info);
+        isolated(|| log::trace!("import {object}: {} bytes, dedicated {}", info.allocation_size, info.dedicated));
+        Ok(imported)
+    }
+
+    fn new(origin: Origin, device: &CudaDevice, info: &MemoryImportInfo<'_>) -> Arc<Self> {
+        Arc::new(Self {
+            origin,
             device: device.clone(),
             name: info.name.into(),
             allocation_size: info.allocation_size,
             dedicated: info.dedicated,
             mapped: Mutex::new(Vec::new()),
-        });
-        isolated(|| log::trace!("import {object}: {} bytes, dedicated {}", info.allocation_size, info.dedicated));
-        Ok(imported)
+        })
     }
 
     /// For errors, logs and traces.
@@ -102,9 +109,18 @@ impl ImportedMemory {
         self.dedicated
     }
 
-    /// Where it is.
+    /// Where it was imported: the GPU that it is on, or the first of the [`devices`](Self::devices).
     pub fn device(&self) -> &CudaDevice {
         &self.device
+    }
+
+    /// Whose kernels may access it: [`device`](Self::device), and the others that [`import_peer`](Self::import_peer) was given.
+    pub fn devices(&self) -> impl Iterator<Item = &CudaDevice> {
+        std::iter::once(&self.device).chain(self.origin.others())
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     pub(crate) fn object(&self) -> Object<'_> {
@@ -117,13 +133,13 @@ impl ImportedMemory {
         &self,
         offset: u64,
         size: u64,
-        map: impl FnOnce(Driver, MemoryHandle) -> CallResult<M>,
+        map: impl FnOnce(Driver) -> CallResult<M>,
     ) -> Result<(M, Range<u64>), Error> {
         let range = range_within(self, offset, size)?;
         self.device.check_recorded()?;
         // Claimed before the call, and not under the lock: what is called may call the logger.
         self.claim(&range)?;
-        let mapping = self.device.bind().and_then(|_current| map(self.device.driver(), self.handle));
+        let mapping = self.device.bind().and_then(|_current| map(self.device.driver()));
         let mapping = mapping.map_err(|error| {
             self.give_back(&range);
             error.at(self.object(), self.device.name())
@@ -182,12 +198,9 @@ impl ImportedMemory {
 
 impl Drop for ImportedMemory {
     fn drop(&mut self) {
-        let handle = self.handle;
-        let destroyed = reaper::call(&self.device, "cuDestroyExternalMemory", move |driver| {
-            // SAFETY: every mapping holds an Arc of this memory until it is freed, so none is left; the handle is not
-            // used after its owner's drop.
-            unsafe { driver.destroy_memory(handle) }
-        });
+        // SAFETY: every mapping holds an Arc of this memory until it is freed, so none is left; the origin is not used after
+        // its owner's drop.
+        let destroyed = unsafe { self.origin.destroy(&self.device) };
         match destroyed {
             Ok(()) => isolated(|| log::trace!("destroy {}", self.object())),
             Err(error) => {

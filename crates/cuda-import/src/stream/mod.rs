@@ -173,6 +173,19 @@ impl StreamMark {
         let reached = self.0.is_reached();
         reached.map_err(|error| error.at("stream", &device_name(self.0.driver(), self.0.context())))
     }
+
+    /// Makes what is enqueued on `stream` from now on wait for the mark, on the GPU. The stream may be another device's.
+    ///
+    /// # Errors
+    /// [`Error::StreamCaptured`] while the stream is captured; [`Error::Driver`] when the wait cannot be enqueued.
+    #[doc(alias = "cuStreamWaitEvent")]
+    pub fn hold_back(&self, stream: &CudaStream) -> Result<(), Error> {
+        let driver = self.0.driver();
+        let failed = |error: sys::CallError| error.at("stream", &device_name(driver, stream.context()));
+        let _current = driver.bind(stream.context()).map_err(failed)?;
+        check_capture(driver, stream, "stream", || device_name(driver, stream.context()))?;
+        self.0.hold_back(stream).map_err(failed)
+    }
 }
 
 /// For errors. Asks the driver: cudarc would give back what was recorded in the context.

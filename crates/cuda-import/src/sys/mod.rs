@@ -16,6 +16,7 @@ mod external;
 mod graph;
 mod kernel;
 mod object;
+mod vmm;
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
 use std::sync::OnceLock;
@@ -30,6 +31,7 @@ pub(crate) use external::{MemoryHandle, SemaphoreHandle, SignalParams, WaitParam
 pub(crate) use graph::{ExecHandle, GraphHandle, NodeHandle, NodeKind};
 pub(crate) use kernel::{FunctionHandle, ModuleHandle};
 pub(crate) use object::Resource;
+pub(crate) use vmm::{AllocationHandle, Vmm};
 
 /// A driver call that did not return `CUDA_SUCCESS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,20 +81,21 @@ impl std::fmt::Debug for Driver {
 }
 
 macro_rules! table {
-    ($($(#[$meta:meta])* $name:ident($($arg:ty),*);)*) => {
+    ($table:ident and $others:expr; $($(#[$meta:meta])* $name:ident($($arg:ty),*);)*) => {
         #[allow(non_snake_case, reason = "fields are named as the calls they hold")]
-        struct Table {
+        struct $table {
             $($(#[$meta])* $name: unsafe extern "C" fn($($arg),*) -> c_uint,)*
         }
 
-        impl Table {
+        impl $table {
             /// Looks up every symbol, so that the error names all that is missing at once.
             #[allow(non_snake_case, reason = "locals are named as the fields")]
             fn load() -> Result<Self, Vec<&'static str>> {
                 let mut missing = Vec::new();
                 $($(#[$meta])*
                 let $name = lookup::<unsafe extern "C" fn($($arg),*) -> c_uint>(stringify!($name), &mut missing);)*
-                for name in CALLED_BY_CUDARC {
+                let others: &[&'static str] = $others;
+                for &name in others {
                     let _ = lookup::<unsafe extern "C" fn()>(name, &mut missing);
                 }
                 if !missing.is_empty() {
@@ -105,7 +108,10 @@ macro_rules! table {
     };
 }
 
+use table;
+
 table! {
+    Table and CALLED_BY_CUDARC;
     cuInit(c_uint);
     cuDriverGetVersion(*mut c_int);
     cuGetErrorName(c_uint, *mut *const c_char);
@@ -221,15 +227,18 @@ fn load() -> Result<Table, LoadError> {
     if !unsafe { cu::is_culib_present() } {
         return Err(LoadError::NoLibrary);
     }
-    Table::load().map_err(|missing| {
-        let get = lookup::<unsafe extern "C" fn(*mut c_int) -> c_uint>("cuDriverGetVersion", &mut Vec::new());
-        let version = get.and_then(|get| {
-            let mut version = 0;
-            // SAFETY: cuDriverGetVersion may be called before cuInit; `version` is a valid place for the result.
-            (unsafe { get(&mut version) } == 0).then_some(version)
-        });
-        LoadError::MissingSymbols { missing, version }
-    })
+    Table::load().map_err(missing)
+}
+
+/// The error of a library without these symbols, with its version if it can tell.
+fn missing(missing: Vec<&'static str>) -> LoadError {
+    let get = lookup::<unsafe extern "C" fn(*mut c_int) -> c_uint>("cuDriverGetVersion", &mut Vec::new());
+    let version = get.and_then(|get| {
+        let mut version = 0;
+        // SAFETY: cuDriverGetVersion may be called before cuInit; `version` is a valid place for the result.
+        (unsafe { get(&mut version) } == 0).then_some(version)
+    });
+    LoadError::MissingSymbols { missing, version }
 }
 
 static TABLE: OnceLock<Result<Table, LoadError>> = OnceLock::new();

@@ -20,6 +20,7 @@ use crate::handle::MemoryHandle;
 use crate::handle::handle_type::HandleType;
 use crate::handle::os::Exporter;
 use crate::memory::block::Block;
+use crate::memory::size::{check_placed, placed_size};
 use crate::memory::{Memory, MemoryDescriptor, Placement, Request, Resource, is_dedicated};
 
 /// What a shared buffer is to be.
@@ -77,7 +78,7 @@ impl Buffer {
         Self::make(device, info, Exporter::new)
     }
 
-    /// As [`new`](Self::new), with a name or security of its own. It is exportable whatever `info` says.
+    /// As [`new`](Self::new), with a name or security of its own. It is [`Placement::Exportable`] whatever `info` says.
     ///
     /// # Errors
     /// Those of [`new`](Self::new); [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a name that cannot be or is taken, and for a security
@@ -98,17 +99,20 @@ impl Buffer {
         exporter: impl FnOnce(HandleType, &str) -> Result<Exporter>,
     ) -> Result<Self> {
         let object = format!("buffer \"{}\"", info.name);
-        check(device, info.size, info.usage, &object)?;
+        let size = placed_size(info.size, info.placement);
+        // Zero stays zero.
+        check(device, size, info.usage, &object)?;
         warn_of_range(device, info.size, info.usage, &object);
         let (mut handle_type, mut shared) = (None, None);
-        if info.placement == Placement::Exportable {
+        if info.placement.is_exportable() {
             device.check_can_export(MEMORY_EXTENSION)?;
             let (of_type, _) = ask(device, info.usage, &object)?;
             shared = Some(exporter(of_type, &object)?);
             handle_type = Some(of_type);
         }
-        let raw = RawBuffer::create(device, info.size, info.usage, handle_type, &object)?;
+        let raw = RawBuffer::create(device, size, info.usage, handle_type, &object)?;
         let requirements = raw.requirements();
+        check_placed(device.physical(), requirements.memory.size, info.placement, &object)?;
         let dedicated =
             is_dedicated(shared.is_some(), requirements.requires_dedicated || requirements.prefers_dedicated);
         let request = Request {

@@ -113,6 +113,12 @@ impl ImageInfo<'_> {
                 "the host cannot read OPTIMAL tiling; make the tiling LINEAR, or the placement Exportable or DeviceLocal".into(),
             );
         }
+        if self.placement == Placement::Peers {
+            return Some(
+                "no other GPU maps an image; share a buffer with it (`Placement::Peers`), and copy that into an image"
+                    .into(),
+            );
+        }
         let other = self.view_formats.iter().copied().find(|view| {
             *view != self.format && (texel_size(*view).is_none() || texel_size(*view) != texel_size(self.format))
         })?;
@@ -216,6 +222,7 @@ mod tests {
         refused(ImageInfo { format: planar, extent: [64, 31, 1], ..info() }, "are even, not 64 x 31");
         refused(ImageInfo { tiling: vk::ImageTiling::from_raw(77), ..info() }, "it can be OPTIMAL or LINEAR");
         refused(ImageInfo { placement: Placement::HostVisible, ..info() }, "make the tiling LINEAR");
+        refused(ImageInfo { placement: Placement::Peers, ..info() }, "share a buffer");
         for other in [vk::Format::R8_UNORM, vk::Format::BC1_RGB_UNORM_BLOCK, vk::Format::UNDEFINED] {
             refused(ImageInfo { view_formats: &[other], ..info() }, "cannot be viewed as");
         }

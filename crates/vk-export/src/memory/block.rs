@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::handle::MemoryHandle;
 use crate::handle::handle_type::HandleType;
 use crate::handle::os::Exporter;
+use crate::memory::size::{check_placed, placed_size};
 use crate::memory::{Memory, Request};
 use crate::memory::{MemoryDescriptor, Placement};
 
@@ -21,7 +22,7 @@ use crate::memory::{MemoryDescriptor, Placement};
 pub struct BlockInfo<'a> {
     /// Its name, in errors, traces and GPU debuggers. Default: empty.
     pub name: &'a str,
-    /// Bytes; not zero.
+    /// Bytes; not zero. Rounded up where other GPUs map it.
     pub size: u64,
     /// How Vulkan uses the buffers in it, all uses together; not empty. Every buffer in it has this usage.
     pub usage: vk::BufferUsageFlags,
@@ -66,7 +67,8 @@ impl Block {
     /// [`Error::Missing`], else the failed call.
     pub fn new(device: &ExportDevice, info: &BlockInfo<'_>) -> Result<Arc<Self>> {
         let object = format!("block \"{}\"", info.name);
-        check(device, info.size, info.usage, &object)?;
+        let size = placed_size(info.size, info.placement);
+        check(device, size, info.usage, &object)?;
         let own_only = || Error::NotExportable {
             object: object.clone(),
             handle_type: HandleType::NATIVE.as_str(),
@@ -77,7 +79,7 @@ impl Block {
             ),
         };
         let (mut handle_type, mut exporter) = (None, None);
-        if info.placement == Placement::Exportable {
+        if info.placement.is_exportable() {
             device.check_can_export(MEMORY_EXTENSION)?;
             let (of_type, dedicated_only) = ask(device, info.usage, &object)?;
             if dedicated_only {
@@ -87,10 +89,11 @@ impl Block {
             handle_type = Some(of_type);
         }
         // A buffer over all of it tells what suits every buffer in it; it is gone before the block is used.
-        let requirements = RawBuffer::create(device, info.size, info.usage, handle_type, &object)?.requirements();
+        let requirements = RawBuffer::create(device, size, info.usage, handle_type, &object)?.requirements();
         if requirements.requires_dedicated {
             return Err(own_only());
         }
+        check_placed(device.physical(), requirements.memory.size, info.placement, &object)?;
         let request = Request {
             name: info.name,
             requirements: requirements.memory,
@@ -101,7 +104,7 @@ impl Block {
         };
         Ok(Arc::new(Self {
             memory: Memory::allocate(device, request)?,
-            size: info.size,
+            size,
             alignment: requirements.memory.alignment,
             usage: info.usage,
             handle_type,

@@ -23,10 +23,24 @@ pub enum Placement {
     /// On the device, exportable to another API as the first of [`HandleType::OF_MEMORY`] that the driver offers.
     #[default]
     Exportable,
+    /// On the device, exportable, and mapped by other GPUs too, which takes whole pages of 2 MiB: a buffer has an allocation of its
+    /// own, and is itself made as large as that. What asks for its size is told what was asked for; a descriptor with
+    /// `VK_WHOLE_SIZE` sees the rest, which holds nothing. Not for images.
+    Peers,
     /// Mapped and coherent for the host, for as long as it lives.
     HostVisible,
     /// On the device, for Vulkan alone: neither exported nor mapped. What is shared through copies of it lies here.
     DeviceLocal,
+}
+
+impl Placement {
+    /// Whether memory there is exported to other APIs.
+    pub(crate) fn is_exportable(self) -> bool {
+        match self {
+            Self::Exportable | Self::Peers => true,
+            Self::HostVisible | Self::DeviceLocal => false,
+        }
+    }
 }
 
 /// What an importer must repeat exactly.
@@ -62,7 +76,7 @@ pub(crate) struct Request<'a> {
     pub(crate) dedicated_to: Option<Resource>,
     pub(crate) device_address: bool,
     pub(crate) placement: Placement,
-    /// With [`Placement::Exportable`] and no other.
+    /// Where the placement is exportable, and nowhere else.
     pub(crate) exporter: Option<Exporter>,
 }
 
@@ -114,7 +128,7 @@ impl Memory {
         let object = format!("memory of \"{}\"", request.name);
         use vk::MemoryPropertyFlags as Flags;
         let (wanted, preferred) = match request.placement {
-            Placement::Exportable | Placement::DeviceLocal => (Flags::DEVICE_LOCAL, Flags::empty()),
+            Placement::Exportable | Placement::Peers | Placement::DeviceLocal => (Flags::DEVICE_LOCAL, Flags::empty()),
             // The specification promises a type with both to every buffer and every LINEAR image.
             Placement::HostVisible => (Flags::HOST_VISIBLE | Flags::HOST_COHERENT, Flags::HOST_CACHED),
         };

@@ -5,6 +5,7 @@
 //! | `maxBufferSize`, `maxResourceSize` of an image | hard | an error before Vulkan is asked |
 //! | the size of the heap | hard | an error before Vulkan is asked |
 //! | `maxMemoryAllocationSize` | a promise | more is tried: many drivers take far more (an H100 promises 4 GiB and gives 32) |
+//! | pages of 2 MiB | of other GPUs | what they map is made larger |
 //! | `maxStorageBufferRange` | of a descriptor | a warning: the buffer is made, shaders see parts of it |
 #![allow(unsafe_code)] // A query.
 
@@ -13,6 +14,8 @@ use ash::{ext, vk};
 use crate::device::ExportDevice;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::error::{Error, Result};
+use crate::handle::handle_type::HandleType;
+use crate::memory::Placement;
 use crate::memory::select::heap_of;
 
 /// That a buffer may have `size` bytes, or all buffers of a block together (VUID-VkBufferCreateInfo-size-06409).
@@ -21,6 +24,31 @@ pub(crate) fn check_buffer(device: &PhysicalDeviceInfo, size: u64, object: &str)
         Some(limit) => Err(too_large(device, size, limit, "maxBufferSize", object)),
         None => Ok(()),
     }
+}
+
+/// What other GPUs map: whole pages of so many bytes (measured with NVIDIA driver 580).
+const PEER_PAGE: u64 = 2 << 20;
+
+/// The bytes that a buffer, or a block of them, is made with where `size` are asked for.
+pub(crate) fn placed_size(size: u64, placement: Placement) -> u64 {
+    match placement {
+        // More than can be counted is more than any device takes.
+        Placement::Peers => size.checked_next_multiple_of(PEER_PAGE).unwrap_or(u64::MAX),
+        Placement::Exportable | Placement::HostVisible | Placement::DeviceLocal => size,
+    }
+}
+
+/// That an allocation of `size` bytes can be what the placement promises.
+pub(crate) fn check_placed(device: &PhysicalDeviceInfo, size: u64, placement: Placement, object: &str) -> Result<()> {
+    if placement != Placement::Peers || size.is_multiple_of(PEER_PAGE) {
+        return Ok(());
+    }
+    Err(Error::NotExportable {
+        object: object.to_owned(),
+        handle_type: HandleType::NATIVE.as_str(),
+        device: device.name.clone(),
+        reason: format!("other GPUs map pages of {PEER_PAGE} bytes, and the driver allocates {size} for it"),
+    })
 }
 
 /// That an image of at least `size` bytes may be made, where the device takes `limit` bytes of its format and usage.
@@ -150,6 +178,20 @@ mod tests {
         let mut unknown = device;
         unknown.max_buffer_size = None;
         assert_eq!(limit_of(check_buffer(&unknown, u64::MAX, "o")), None);
+    }
+
+    #[test]
+    fn what_other_gpus_map_is_whole_pages() {
+        let device = device();
+        const PAGE: u64 = 2 << 20;
+        for (size, placed) in [(1, PAGE), (PAGE, PAGE), (PAGE + 1, 2 * PAGE), (u64::MAX, u64::MAX)] {
+            assert_eq!(placed_size(size, Placement::Peers), placed);
+        }
+        assert_eq!(placed_size(7, Placement::Exportable), 7);
+        assert!(check_placed(&device, 4 * PAGE, Placement::Peers, "o").is_ok());
+        assert!(check_placed(&device, 7, Placement::Exportable, "o").is_ok());
+        let text = check_placed(&device, PAGE + 256, Placement::Peers, "buffer \"b\"").unwrap_err().to_string();
+        assert!(text.contains("buffer \"b\"") && text.contains("2097408"), "{text}");
     }
 
     #[test]

@@ -195,6 +195,12 @@ extern "C" fn double_forget() {
     gate::set_current(0);
 }
 
+/// Whether devices reach each other's memory.
+#[unsafe(no_mangle)]
+extern "C" fn double_set_peers(reach: c_int) {
+    gate::ledger().vmm.no_peers = reach == 0;
+}
+
 /// Makes a context current on this thread, 0 none.
 #[unsafe(no_mangle)]
 extern "C" fn double_set_current(context: u64) {

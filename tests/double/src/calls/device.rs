@@ -99,8 +99,8 @@ unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_int, d
             76 => 0,
             // Sides and layers of textures and surfaces.
             21..=29 | 42 | 43 | 47..=49 | 52..=68 | 73 | 74 | 77 => 16384,
-            // POSIX descriptors, timeline semaphores, memory pools.
-            103 | 114 | 115 => 1,
+            // Virtual memory management, POSIX descriptors, timeline semaphores, memory pools.
+            102 | 103 | 114 | 115 => 1,
             _ => return Err(INVALID_VALUE.into()),
         };
         // SAFETY: cuda.h: an output.
@@ -185,6 +185,11 @@ unsafe extern "C" fn cuCtxSynchronize() -> Code {
 fn name(device: c_int) -> Result<&'static CStr, Refusal> {
     let name = usize::try_from(device).ok().and_then(|device| NAMES.get(device));
     name.copied().ok_or(INVALID_DEVICE.into())
+}
+
+/// That there is a device of this ordinal.
+pub(super) fn check_device(device: c_int) -> Result<(), Refusal> {
+    name(device).map(drop)
 }
 
 fn primary(ledger: &Ledger, device: c_int) -> Option<u64> {

@@ -13,6 +13,7 @@ mod nt;
 mod object;
 mod stream;
 mod transfer;
+mod vmm;
 
 pub(crate) use control::Sink;
 

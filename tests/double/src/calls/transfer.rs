@@ -34,6 +34,8 @@ unsafe extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, size: usize, strea
         let (stream, size) = (ledger.stream(context, stream)?, size as u64);
         ledger.place(to, size)?;
         ledger.place(from, size)?;
+        ledger.check_access(context, to)?;
+        ledger.check_access(context, from)?;
         ledger.enqueue(stream, Work::Copy { to, from, size });
         Ok(())
     })
@@ -46,6 +48,7 @@ unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, size: usize, s
         let stream = ledger.stream(context, stream)?;
         ledger.forbid_in_capture(stream)?;
         ledger.place(from, size as u64)?;
+        ledger.check_access(context, from)?;
         if let Some(obstacle) = ledger.obstacle(stream) {
             return Ok(Step::Blocked(obstacle));
         }
@@ -76,6 +79,7 @@ unsafe extern "C" fn cuMemcpy3DAsync_v2(desc: *const Copy3dDesc, stream: u64) ->
 fn write(ledger: &mut Ledger, context: u64, stream: u64, address: u64, bytes: Vec<u8>) -> Result<(), Refusal> {
     let stream = ledger.stream(context, stream)?;
     ledger.place(address, bytes.len() as u64)?;
+    ledger.check_access(context, address)?;
     ledger.enqueue(stream, Work::Write { address, bytes });
     Ok(())
 }

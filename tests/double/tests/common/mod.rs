@@ -72,6 +72,18 @@ pub(crate) const CALLS: &[&str] = &[
     "cuWaitExternalSemaphoresAsync",
 ];
 
+/// Those that it looks for once memory of another GPU is imported.
+pub(crate) const PEER_CALLS: &[&str] = &[
+    "cuDeviceCanAccessPeer",
+    "cuMemAddressFree",
+    "cuMemAddressReserve",
+    "cuMemImportFromShareableHandle",
+    "cuMemMap",
+    "cuMemRelease",
+    "cuMemSetAccess",
+    "cuMemUnmap",
+];
+
 /// Nothing was done wrong, and nothing is left.
 pub(crate) fn assert_clean(double: &Double) {
     assert_eq!(double.findings_at_exit(), Vec::<Finding>::new());

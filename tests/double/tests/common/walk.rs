@@ -9,7 +9,7 @@ use driver_double::{Call, Double};
 
 use super::said;
 use super::world::{NAME, World};
-use super::{CALLS, assert_clean};
+use super::{CALLS, PEER_CALLS, assert_clean};
 
 /// What failing calls return, and whether their context is lost. The first is returned by every call in turn, the others by each call
 /// that does more than to make a context current. A driver closes a descriptor that it refuses with any code but 1.
@@ -242,10 +242,10 @@ fn is_act(call: &Call) -> bool {
 fn is_in_context(call: &Call) -> bool {
     let elsewhere =
         ["cuInit", "cuDriver", "cuDevice", "cuGraphNodeGetType"].iter().any(|prefix| call.name.starts_with(prefix));
-    is_act(call) && !elsewhere
+    is_act(call) && !elsewhere && !PEER_CALLS.contains(&call.name.as_str())
 }
 
 /// Copies are the tests' own.
 fn is_looked_up(name: &str) -> bool {
-    CALLS.contains(&name) || name.starts_with("cuMemcpy") || name.starts_with("cuMemset")
+    CALLS.contains(&name) || PEER_CALLS.contains(&name) || name.starts_with("cuMemcpy") || name.starts_with("cuMemset")
 }

@@ -59,7 +59,9 @@ pub(crate) struct World<'d> {
     pub(crate) home: Arc<CudaStream>,
     pub(crate) guest: Arc<CudaStream>,
     pub(crate) device: CudaDevice,
-    /// Of another device, to be current when it should not be.
+    /// Another device.
+    pub(crate) other: CudaDevice,
+    /// Of the other device, to be current when it should not be.
     pub(crate) stranger: Arc<CudaContext>,
     timelines: usize,
 }
@@ -89,6 +91,7 @@ impl<'d> World<'d> {
     pub(crate) fn new(double: &'d Double, timelines: usize) -> Self {
         let devices = probe().unwrap().devices;
         let device = CudaDevice::by_uuid(devices[1].uuid).unwrap();
+        let other = CudaDevice::adopt(CudaContext::new(0).unwrap()).unwrap();
         let mut world = Self {
             double,
             kept: Vec::new(),
@@ -96,7 +99,8 @@ impl<'d> World<'d> {
             home: device.new_stream().unwrap(),
             guest: device.new_stream().unwrap(),
             device,
-            stranger: CudaContext::new(0).unwrap(),
+            stranger: Arc::clone(other.context()),
+            other,
             timelines,
         };
         world.refill();

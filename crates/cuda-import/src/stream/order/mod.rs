@@ -10,6 +10,7 @@
 #![allow(unsafe_code)]
 
 mod end;
+pub(crate) mod several;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
