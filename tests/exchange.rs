@@ -6,9 +6,20 @@ use std::time::Duration;
 
 use bridge::ash::vk;
 use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, QueueKind, RenderTurn, TimelinePoint, Work};
-use bridge_tests::{Filler, Gate, Readback, Rig, on_both_backends};
+use bridge_tests::{Filler, Gate, Readback, Rig, on_both_backends, on_peers};
 
 on_both_backends!(
+    every_frame_crosses_whole,
+    vulkan_waits_for_a_slow_computation,
+    without_the_wait_vulkan_reads_stale_data,
+    computing_waits_for_a_slow_reader,
+    unknown_to_computing_a_slow_reader_is_overwritten,
+    several_resources_cross_together,
+    dropping_with_frames_in_flight_is_safe,
+    closing_does_not_wait_for_others,
+);
+
+on_peers!(
     every_frame_crosses_whole,
     vulkan_waits_for_a_slow_computation,
     without_the_wait_vulkan_reads_stale_data,

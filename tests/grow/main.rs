@@ -7,7 +7,7 @@ mod order;
 mod refused;
 
 use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, RenderTurn};
-use bridge_tests::{Readback, Rig, on_both_backends};
+use bridge_tests::{Readback, Rig, on_both_backends, on_peers};
 
 use contents::{
     every_slot_keeps_its_contents, graphs_are_captured_anew, many_resources_grow_together, pooled_buffers_grow,
@@ -47,6 +47,15 @@ on_both_backends!(
     images_are_kept_for_a_slow_queue,
     images_with_buffers,
     mips_follow,
+);
+
+on_peers!(
+    every_slot_keeps_its_contents,
+    pooled_buffers_grow,
+    graphs_are_captured_anew,
+    frames_in_flight_go_on_with_the_old_buffers,
+    the_copy_waits_for_a_slow_writer,
+    copied_too_early_the_contents_are_stale,
 );
 
 const LEN: usize = 16 << 10;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bridge::cudarc;
 use bridge::cudarc::driver::{CudaFunction, CudaStream, PushKernelArg};
-use bridge::{Backend, BufferSpec, Compute, ComputeTurn, Direction, Kernel, LaunchConfig, Work};
+use bridge::{Backend, BufferSpec, Compute, ComputeTurn, CudaPart, Direction, Kernel, KernelWork, LaunchConfig, Work};
 
 /// The kernels of the tests.
 pub const PROBE: &str = include_str!("../../shaders/probe.ptx");
@@ -68,16 +68,26 @@ impl Filler {
                     words.iter_mut().zip(0u32..).for_each(|(word, i)| *word = base.wrapping_add(i));
                 })
                 .unwrap(),
-            work => {
-                let (work, kernel) = (work.kernels().unwrap(), &self.kernels.as_ref().unwrap().fill);
-                let words = work.resources;
-                let (len, nanoseconds) =
-                    (u32::try_from(words.len()).unwrap(), u64::try_from(delay.as_nanos()).unwrap());
-                let config = LaunchConfig::for_elements(u64::from(len), 256);
-                // SAFETY: the kernel's four parameters, of these types, and it writes `len` elements.
-                unsafe { work.launch(kernel, &config, (words, len, base, nanoseconds)) }.unwrap();
-            }
+            work => self.launch(&work.kernels().unwrap(), base, delay),
         }
+    }
+
+    /// Enqueues on one of several GPUs: write the pattern to its part.
+    ///
+    /// # Panics
+    /// When enqueueing fails.
+    pub fn fill_part(&self, part: CudaPart<'_, u32>, base: u32) {
+        if !part.range.is_empty() {
+            self.launch(&part.kernels(), base, Duration::ZERO);
+        }
+    }
+
+    fn launch(&self, work: &KernelWork<'_, BufferSpec<u32>>, base: u32, delay: Duration) {
+        let (words, kernel) = (work.resources, &self.kernels.as_ref().unwrap().fill);
+        let (len, nanoseconds) = (u32::try_from(words.len()).unwrap(), u64::try_from(delay.as_nanos()).unwrap());
+        let config = LaunchConfig::for_elements(u64::from(len), 256);
+        // SAFETY: the kernel's four parameters, of these types, and it writes `len` elements.
+        unsafe { work.launch(kernel, &config, (words, len, base, nanoseconds)) }.unwrap();
     }
 
     /// Enqueues what makes the compute side fail for good: a kernel that faults, or a closure that panics.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bridge::ash::vk;
 use bridge::cuda_import::cudarc::driver::CudaStream;
-use bridge::cuda_import::{self, ImportedSemaphore};
+use bridge::cuda_import::{self, CudaDevice, ImportedSemaphore};
 use bridge::vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
 use bridge::{Compute, ComputeTurn, Direction, ExportDevice, QueueKind, Resources, Work};
 
@@ -47,23 +47,34 @@ impl Gate {
     }
 
     fn with(device: &ExportDevice, compute: Option<&Compute>) -> Self {
-        let cuda = compute.and_then(Compute::cuda);
+        Self::import(device, compute.and_then(Compute::cuda).map(|cuda| (cuda.device(), cuda.stream())))
+    }
+
+    fn import(device: &ExportDevice, cuda: Option<(&CudaDevice, &Arc<CudaStream>)>) -> Self {
         let info = SemaphoreInfo { name: "gate", kind: SemaphoreKind::Timeline, exportable: cuda.is_some() };
         let timeline = Semaphore::new(device, &info).unwrap();
-        let cuda = cuda.map(|cuda| {
+        let cuda = cuda.map(|(cuda, stream)| {
             let blocking = std::env::var("CUDA_LAUNCH_BLOCKING").is_ok_and(|value| value != "0");
             assert!(
                 !blocking,
                 "with CUDA_LAUNCH_BLOCKING the launch of a kernel waits for the gate before it, for ever"
             );
             let handle = timeline.export().unwrap().handle;
-            // SAFETY: exported a moment ago, from a timeline of this GPU: the compute side is paired with the device.
-            let imported = unsafe {
-                ImportedSemaphore::import(cuda.device(), handle, cuda_import::SemaphoreKind::Timeline, "gate")
-            };
-            (imported.unwrap(), Arc::clone(cuda.stream()))
+            // SAFETY: exported a moment ago, from a timeline of this GPU, or of one that this is a proven peer of.
+            let imported =
+                unsafe { ImportedSemaphore::import(cuda, handle, cuda_import::SemaphoreKind::Timeline, "gate") };
+            (imported.unwrap(), Arc::clone(stream))
         });
         Self { cuda, timeline: Arc::new(timeline), queues: RefCell::default() }
+    }
+
+    /// For one of the GPUs of a CUDA side, by its place: [`hold_stream`](Self::hold_stream) holds its stream.
+    ///
+    /// # Panics
+    /// As [`on`](Self::on), and without such a GPU.
+    pub fn on_gpu(compute: &Compute, place: usize) -> Self {
+        let (device, stream) = compute.cuda().unwrap().gpus().nth(place).unwrap();
+        Self::import(compute.device(), Some((device, stream)))
     }
 
     /// Whether it is open.

@@ -10,7 +10,7 @@ mod refused;
 mod reuse;
 
 use bridge::{BufferAccess, Compute, ExchangeInfo, SharedPool, SharedPoolInfo};
-use bridge_tests::{Rig, on_both_backends};
+use bridge_tests::{Rig, on_both_backends, on_peers};
 
 use frames::{no_buffer_lies_over_another, pooled_exchanges_cross_whole, threads_share_a_pool};
 use lives::{
@@ -34,6 +34,8 @@ on_both_backends!(
     nothing_is_left_open,
     what_cannot_be_is_refused_by_name,
 );
+
+on_peers!(pooled_exchanges_cross_whole, no_buffer_lies_over_another);
 
 const LEN: usize = 10_000;
 const READ: BufferAccess = BufferAccess::TRANSFER_READ;

@@ -63,6 +63,25 @@ pub enum Error {
         reason: Box<Error>,
     },
 
+    /// A GPU cannot compute in the memory of another one, which draws.
+    #[error(
+        "\"{cuda}\" ({cuda_uuid}) cannot compute in memory of \"{vulkan}\" ({vulkan_uuid}): {reason}; `Compute::new` computes on \
+         the GPU that draws"
+    )]
+    #[non_exhaustive]
+    NoPeer {
+        /// The Vulkan device's name.
+        vulkan: String,
+        /// Its UUID.
+        vulkan_uuid: vk_export::Uuid,
+        /// The CUDA device's name.
+        cuda: String,
+        /// Its UUID.
+        cuda_uuid: vk_export::Uuid,
+        /// Why not, and what to do.
+        reason: String,
+    },
+
     /// An argument that cannot be.
     #[error("{object}: {reason}")]
     #[non_exhaustive]

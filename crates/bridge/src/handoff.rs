@@ -1,41 +1,39 @@
 //! The one place where an exported thing becomes an imported one.
 //!
-//! Nothing is passed by hand: what the importer must repeat comes from the exporter's descriptor, and the pair proves
-//! that both devices are one GPU.
+//! Nothing is passed by hand: what the importer must repeat comes from the exporter's descriptor. The pair proves that both devices are
+//! one GPU, or that the importing ones have access to the other, and each descriptor's UUID is compared with it: drivers take a
+//! descriptor of a third GPU without an error, and access other memory.
 #![allow(unsafe_code)] // Imports trust what they are told.
 
 use std::sync::Arc;
 
-use cuda_import::{CudaDevice, ImageMappingInfo, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind};
+use cuda_import::{ImageMappingInfo, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind};
 use vk_export::ash::vk;
 use vk_export::{Block, Buffer, Image, ImageKind, MemoryDescriptor, MemoryHandle, Semaphore, Uuid};
 
+use crate::compute::gpus::{Gpus, Pair};
 use crate::error::{Error, Result};
 use crate::observe::trace;
 use crate::observe::trace::Event;
 
 /// Imports a buffer's memory.
-pub(crate) fn memory(buffer: &Buffer, cuda: &CudaDevice) -> Result<Arc<ImportedMemory>> {
+pub(crate) fn memory(buffer: &Buffer, gpus: &Gpus) -> Result<Arc<ImportedMemory>> {
     let exported = buffer.export()?;
-    import(buffer.device().name(), exported.handle, &exported.descriptor, cuda)
+    import(buffer.device().name(), exported.handle, &exported.descriptor, gpus)
 }
 
 /// Imports a block's memory.
-pub(crate) fn block(block: &Block, cuda: &CudaDevice) -> Result<Arc<ImportedMemory>> {
+pub(crate) fn block(block: &Block, gpus: &Gpus) -> Result<Arc<ImportedMemory>> {
     let exported = block.export()?;
-    import(block.device().name(), exported.handle, &exported.descriptor, cuda)
+    import(block.device().name(), exported.handle, &exported.descriptor, gpus)
 }
 
 /// Imports an image's memory; with it, what the mapping must repeat. `layered` is for kernels: whether they see an array of
 /// images even if there is one layer.
-pub(crate) fn image(
-    image: &Image,
-    cuda: &CudaDevice,
-    layered: bool,
-) -> Result<(Arc<ImportedMemory>, ImageMappingInfo)> {
+pub(crate) fn image(image: &Image, gpus: &Gpus, layered: bool) -> Result<(Arc<ImportedMemory>, ImageMappingInfo)> {
     let exported = image.export()?;
     let descriptor = &exported.descriptor;
-    let memory = import(image.device().name(), exported.handle, &descriptor.memory, cuda)?;
+    let memory = import(image.device().name(), exported.handle, &descriptor.memory, gpus)?;
     let kind = match descriptor.kind {
         ImageKind::D1 => cuda_import::ImageKind::D1,
         ImageKind::D2 => cuda_import::ImageKind::D2,
@@ -59,9 +57,9 @@ fn import(
     device: &str,
     handle: MemoryHandle,
     descriptor: &MemoryDescriptor,
-    cuda: &CudaDevice,
+    gpus: &Gpus,
 ) -> Result<Arc<ImportedMemory>> {
-    check_device(device, descriptor.device_uuid, cuda)?;
+    check_device(device, &descriptor.name, descriptor.device_uuid, gpus)?;
     let info = MemoryImportInfo {
         name: &descriptor.name,
         allocation_size: descriptor.allocation_size,
@@ -72,25 +70,37 @@ fn import(
         dedicated: Some(descriptor.dedicated),
         ..Event::new("export", "vulkan", &descriptor.name)
     });
-    // SAFETY: rule "mappings must match those of the exporting API": handle, size and dedicated flag come from one
-    // export of the very allocation, on the same GPU. The exchange's turns order the accesses of both sides.
-    let imported = unsafe { ImportedMemory::import(cuda, import_handle(handle, info.name)?, &info) }?;
+    let imported = match gpus.pair() {
+        Pair::Same(pair) => {
+            let handle = import_handle(handle, info.name)?;
+            // SAFETY: rule "mappings must match those of the exporting API": handle, size and dedicated flag come from one
+            // export of the very allocation, on the same GPU. The exchange's turns order the accesses of both sides.
+            unsafe { ImportedMemory::import(pair.cuda(), handle, &info) }?
+        }
+        Pair::Peer(_) => {
+            let (first, others) = (gpus.leader(), gpus.devices().get(1..).unwrap_or_default());
+            let handle = peer_handle(handle, info.name)?;
+            // SAFETY: as above, on the GPU that these have access to, by its UUID.
+            unsafe { ImportedMemory::import_peer(first, others, handle, &info) }?
+        }
+    };
     trace::event(Event::new("import", "cuda", info.name));
     Ok(imported)
 }
 
-/// Imports a semaphore.
-pub(crate) fn semaphore(semaphore: &Semaphore, cuda: &CudaDevice) -> Result<ImportedSemaphore> {
+/// Imports a semaphore, for the GPU that leads.
+pub(crate) fn semaphore(semaphore: &Semaphore, gpus: &Gpus) -> Result<ImportedSemaphore> {
     let exported = semaphore.export()?;
     let descriptor = &exported.descriptor;
-    check_device(semaphore.device().name(), descriptor.device_uuid, cuda)?;
+    check_device(semaphore.device().name(), &descriptor.name, descriptor.device_uuid, gpus)?;
     let kind = match descriptor.kind {
         vk_export::SemaphoreKind::Timeline => SemaphoreKind::Timeline,
         vk_export::SemaphoreKind::Binary => SemaphoreKind::Binary,
     };
     trace::event(Event::new("export", "vulkan", &descriptor.name));
-    // SAFETY: the handle was exported a moment ago from a semaphore of this kind on the same GPU.
-    let imported = unsafe { ImportedSemaphore::import(cuda, exported.handle, kind, &descriptor.name) }?;
+    // SAFETY: the handle was exported a moment ago from a semaphore of this kind, on the same GPU or, where the probe has seen that
+    // it works, on the one that this is a peer of.
+    let imported = unsafe { ImportedSemaphore::import(gpus.leader(), exported.handle, kind, &descriptor.name) }?;
     trace::event(Event::new("import", "cuda", &descriptor.name));
     Ok(imported)
 }
@@ -111,14 +121,38 @@ fn import_handle(handle: MemoryHandle, object: &str) -> Result<cuda_import::Impo
     }
 }
 
-fn check_device(vulkan: &str, vulkan_uuid: Uuid, cuda: &CudaDevice) -> Result<()> {
-    if vulkan_uuid == cuda.uuid() {
-        return Ok(());
+/// The handle as other GPUs than the exporting one take it.
+#[cfg_attr(unix, allow(clippy::unnecessary_wraps, reason = "on Windows there is none"))]
+fn peer_handle(handle: MemoryHandle, object: &str) -> Result<cuda_import::OsHandle> {
+    match handle {
+        #[cfg(unix)]
+        MemoryHandle::Fd(handle) => Ok(handle),
+        other => Err(Error::InvalidArgument {
+            object: object.to_owned(),
+            reason: format!("no other GPU than the exporting one takes a handle of this kind: {other:?}"),
+        }),
     }
-    Err(Error::DifferentDevices {
-        vulkan: vulkan.to_owned(),
-        vulkan_uuid,
-        cuda: cuda.name().to_owned(),
-        cuda_uuid: cuda.uuid(),
-    })
+}
+
+/// That what was exported is of the GPU that the pair is proven for.
+fn check_device(vulkan: &str, object: &str, exported: Uuid, gpus: &Gpus) -> Result<()> {
+    match gpus.pair() {
+        Pair::Same(pair) if exported == pair.cuda().uuid() => Ok(()),
+        Pair::Same(pair) => Err(Error::DifferentDevices {
+            vulkan: vulkan.to_owned(),
+            vulkan_uuid: exported,
+            cuda: pair.cuda().name().to_owned(),
+            cuda_uuid: pair.cuda().uuid(),
+        }),
+        Pair::Peer(drawing) if exported == drawing.uuid() => Ok(()),
+        Pair::Peer(drawing) => Err(Error::InvalidArgument {
+            object: object.to_owned(),
+            reason: format!(
+                "it is on \"{vulkan}\" ({exported}), and this compute side was made for \"{}\" ({}); make one with \
+                 `Compute::on_peer` for that device",
+                drawing.name(),
+                drawing.uuid()
+            ),
+        }),
+    }
 }

@@ -111,9 +111,9 @@ pub use error::{Error, RecordError, Result, Stage};
 pub use exchange::resources::{PerElement, Resources};
 pub use exchange::submit::{LegacySubmitParts, SubmitParts};
 pub use exchange::{
-    ComputeFirst, ComputeRead, ComputeTurn, ComputeWrite, CudaWork, Direction, Exchange, ExchangeInfo, FrameGraph,
-    HostWork, InitialTurn, LatestInfo, LatestParts, LatestReader, LatestWriter, Lease, Lendable, LentLatest, LentTurn,
-    Newest, RenderFirst, RenderRead, RenderTurn, RenderWrite, SubmitInfo, Work,
+    ComputeFirst, ComputeRead, ComputeTurn, ComputeWrite, CudaPart, CudaWork, Direction, Exchange, ExchangeInfo,
+    FrameGraph, HostWork, InitialTurn, LatestInfo, LatestParts, LatestReader, LatestWriter, Lease, Lendable,
+    LentLatest, LentTurn, Newest, RenderFirst, RenderRead, RenderTurn, RenderWrite, SubmitInfo, Work,
 };
 pub use image::format::{FORMATS, FormatInfo, FormatSupport, format_info, format_support};
 pub use image::host::read::{HostImage, HostPlane};
@@ -155,6 +155,7 @@ const _: () = {
     of::<(BufferSpec<f32>, Vec<ImageSpec<f32>>), RenderFirst>();
     shared::<Work<'_, BufferSpec<f32>>>();
     shared::<CudaWork<'_, ImageSpec<f32>>>();
+    shared::<CudaPart<'_, f32>>();
     shared::<HostWork<'_, BufferSpec<f32>>>();
     shared::<KernelWork<'_, (BufferSpec<f32>, ImageSpec<f32>)>>();
     shared::<KernelModule>();

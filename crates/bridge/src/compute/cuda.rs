@@ -13,77 +13,125 @@ use cuda_import::{
 use vk_export::ash::vk;
 use vk_export::{Block, Buffer, Counterpart, Image, ImageInfo, Placement, mip_count};
 
+use crate::compute::gpus::{Gpus, Pair};
 use crate::compute::mapped::{Mapping, Sharing};
-use crate::compute::pair::DevicePair;
 use crate::error::{Error, Result};
 use crate::handoff;
 use crate::timeline::{Timeline, wait};
 
 /// Memory is exported.
-pub(super) const SHARING: Sharing = Sharing {
+const SHARING: Sharing = Sharing {
     counterpart: Counterpart::External,
     placement: Placement::Exportable,
     buffer_usage: vk::BufferUsageFlags::empty(),
 };
+
+/// Memory is exported in whole pages, for other GPUs to map.
+const PEER_SHARING: Sharing = Sharing { placement: Placement::Peers, ..SHARING };
 
 /// How Vulkan makes an image for CUDA: tiled as the GPU likes.
 pub(super) fn image_info<'a>(info: &ImageInfo<'a>) -> ImageInfo<'a> {
     ImageInfo { tiling: vk::ImageTiling::OPTIMAL, placement: SHARING.placement, ..*info }
 }
 
-/// The CUDA side: the device pair and the stream that the exchanges' work goes to.
+/// The CUDA side: its GPUs, and the streams that the exchanges' work goes to. One GPU, the one that draws, unless it was made with
+/// [`Compute::on_peer`](crate::Compute::on_peer) or [`Compute::group`](crate::Compute::group).
 pub struct CudaCompute {
-    pair: DevicePair,
-    stream: Arc<CudaStream>,
+    gpus: Gpus,
 }
 
 impl CudaCompute {
-    pub(super) fn new(pair: DevicePair, stream: Arc<CudaStream>) -> Self {
-        Self { pair, stream }
+    pub(super) fn new(gpus: Gpus) -> Self {
+        Self { gpus }
     }
 
-    /// The same device with another stream.
+    /// The same GPUs, each with another stream.
     pub(super) fn beside(&self) -> Result<Self> {
-        Ok(Self::new(self.pair.clone(), self.pair.cuda().new_stream()?))
+        Ok(Self::new(self.gpus.beside()?))
     }
 
-    /// The CUDA device.
+    /// The CUDA device; that which leads, where there are several.
     pub fn device(&self) -> &CudaDevice {
-        self.pair.cuda()
+        self.gpus.leader()
     }
 
     /// The stream that waits, computes and signals.
     pub fn stream(&self) -> &Arc<CudaStream> {
-        &self.stream
+        self.gpus.stream()
+    }
+
+    /// All GPUs that compute, each with its stream. The first is [`device`](Self::device).
+    pub fn gpus(&self) -> impl ExactSizeIterator<Item = (&CudaDevice, &Arc<CudaStream>)> {
+        self.gpus.devices().iter().zip(self.gpus.streams())
+    }
+
+    /// Returns `true` if it computes in memory of another GPU, or of one of several: it was made with
+    /// [`Compute::on_peer`](crate::Compute::on_peer) or [`Compute::group`](crate::Compute::group).
+    pub fn is_peer(&self) -> bool {
+        matches!(self.gpus.pair(), Pair::Peer(_))
+    }
+
+    pub(crate) fn all(&self) -> &Gpus {
+        &self.gpus
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        Ok(query(&self.stream).map(|_| ())?)
+        Ok(self.gpus.streams().iter().try_for_each(|stream| query(stream).map(|_| ()))?)
     }
 
-    /// Others may go on using the stream: what they enqueue from here on is not waited for.
+    /// Others may go on using the streams: what they enqueue from here on is not waited for.
     pub(super) fn drain(&self, limit: Duration) -> Result<bool> {
-        let end = mark(&self.stream)?;
-        wait::poll(limit, || Ok(end.is_reached()?), || Ok(()))
+        let ends = self.gpus.streams().iter().map(|stream| mark(stream)).collect::<Result<Vec<_>, _>>()?;
+        let reached = || {
+            for end in &ends {
+                if !end.is_reached()? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        wait::poll(limit, reached, || Ok(()))
+    }
+
+    /// How Vulkan makes what it maps.
+    pub(super) fn sharing(&self) -> Sharing {
+        match self.gpus.pair() {
+            Pair::Same(_) => SHARING,
+            Pair::Peer(_) => PEER_SHARING,
+        }
+    }
+
+    /// That it maps images, which no other GPU does.
+    pub(super) fn check_images(&self, name: &str) -> Result<()> {
+        let Pair::Peer(vulkan) = self.gpus.pair() else { return Ok(()) };
+        Err(Error::InvalidArgument {
+            object: format!("shared image \"{name}\""),
+            reason: format!(
+                "images are mapped by CUDA on the GPU that draws alone, and {} computes for \"{}\" as a peer; share a \
+                 buffer with it (`BufferSpec`), and copy that into an image with vkCmdCopyBufferToImage between the turn's barriers",
+                self.device().name(),
+                vulkan.name()
+            ),
+        })
     }
 
     pub(super) fn map_buffer<T: Pod>(&self, buffer: &Buffer, len: usize) -> Result<MappedBuffer<T>> {
-        let memory = handoff::memory(buffer, self.device())?;
-        Ok(MappedBuffer::map(&memory, &BufferMappingInfo { offset: 0, len }, &self.stream)?)
+        let memory = handoff::memory(buffer, &self.gpus)?;
+        Ok(MappedBuffer::map_on(&memory, &BufferMappingInfo { offset: 0, len }, self.gpus.streams())?)
     }
 
     pub(super) fn map_block(&self, block: &Block) -> Result<CudaBlock> {
-        let mapped = MappedBlock::map(&handoff::block(block, self.device())?, &self.stream)?;
-        Ok(CudaBlock { mapped, stream: Arc::clone(&self.stream) })
+        let mapped = MappedBlock::map_on(&handoff::block(block, &self.gpus)?, self.gpus.streams())?;
+        Ok(CudaBlock { mapped, gpus: self.gpus.clone() })
     }
 
     /// # Safety
     /// `T` is the texel type of the image's format.
     pub(super) unsafe fn map_image<T: Texel>(&self, image: &Image, layered: bool) -> Result<MappedImage<T>> {
-        let (memory, mapping) = handoff::image(image, self.device(), layered)?;
+        let (memory, mapping) = handoff::image(image, &self.gpus, layered)?;
         // SAFETY: rule "mappings must match those of the exporting API": every number comes from the exporter's descriptor
         // of this very image; the caller vouches for the texel type.
-        Ok(unsafe { MappedImage::map(&memory, &mapping, &self.stream) }?)
+        Ok(unsafe { MappedImage::map(&memory, &mapping, self.stream()) }?)
     }
 
     /// That CUDA places the layers of an array where Vulkan does. Measured over formats, sizes and lengths of mip chains on
@@ -112,13 +160,13 @@ impl CudaCompute {
 #[derive(Debug)]
 pub(crate) struct CudaBlock {
     mapped: Arc<MappedBlock>,
-    stream: Arc<CudaStream>,
+    gpus: Gpus,
 }
 
 impl CudaBlock {
     /// The mapping matches by offset: both sides have the whole block.
     pub(super) fn map_part<T: Pod>(&self, offset: u64, len: usize) -> Result<MappedBuffer<T>> {
-        Ok(MappedBuffer::new_in(&self.mapped, &BufferMappingInfo { offset, len }, &self.stream)?)
+        Ok(MappedBuffer::new_in_on(&self.mapped, &BufferMappingInfo { offset, len }, self.gpus.streams())?)
     }
 }
 
@@ -141,21 +189,25 @@ impl<T> Mapping for MappedImage<T> {
     }
 }
 
-/// The compute stream and an exchange's timelines, as CUDA knows them.
+/// The compute streams and an exchange's timelines, as CUDA knows them: on the GPU that leads.
 pub(crate) struct CudaLink {
-    stream: Arc<CudaStream>,
+    gpus: Gpus,
     computed: ImportedSemaphore,
     rendered: ImportedSemaphore,
 }
 
 impl CudaLink {
     pub(super) fn new(cuda: &CudaCompute, computed: &Timeline, rendered: &Timeline) -> Result<Self> {
-        let import = |timeline: &Timeline| handoff::semaphore(timeline.semaphore(), cuda.device());
-        Ok(Self { stream: Arc::clone(&cuda.stream), computed: import(computed)?, rendered: import(rendered)? })
+        let import = |timeline: &Timeline| handoff::semaphore(timeline.semaphore(), &cuda.gpus);
+        Ok(Self { gpus: cuda.gpus.clone(), computed: import(computed)?, rendered: import(rendered)? })
     }
 
     pub(crate) fn stream(&self) -> &Arc<CudaStream> {
-        &self.stream
+        self.gpus.stream()
+    }
+
+    pub(crate) fn gpus(&self) -> &Gpus {
+        &self.gpus
     }
 
     /// Lets the stream wait for a value of `rendered`.
@@ -164,7 +216,7 @@ impl CudaLink {
     /// The value's signal has been enqueued, and the link outlives the wait.
     pub(crate) unsafe fn wait(&self, value: u64) -> Result<()> {
         // SAFETY: rule "no wait before its signal", by this function's contract.
-        Ok(unsafe { wait_one(&self.stream, &self.rendered, value) }?)
+        Ok(unsafe { wait_one(self.stream(), &self.rendered, value) }?)
     }
 
     /// Lets the stream signal a value of `computed`, behind all its work.
@@ -173,7 +225,7 @@ impl CudaLink {
     /// The values rise from call to call, nobody else signals `computed`, and the link outlives the signal.
     pub(crate) unsafe fn signal(&self, value: u64) -> Result<()> {
         // SAFETY: "the value is greater than every value signalled or pending", by this function's contract.
-        Ok(unsafe { signal_one(&self.stream, &self.computed, value) }?)
+        Ok(unsafe { signal_one(self.stream(), &self.computed, value) }?)
     }
 
     /// Captures a graph that waits for `rendered`, does what `record` enqueues, and signals `computed`.
@@ -186,6 +238,6 @@ impl CudaLink {
         record: impl FnOnce(&Arc<CudaStream>) -> Result<(), E>,
     ) -> Result<cuda_import::StreamGraph, CaptureError<E>> {
         // SAFETY: both are timelines; the rest is handed on to the caller.
-        unsafe { cuda_import::StreamGraph::capture(name, &self.stream, &self.rendered, &self.computed, record) }
+        unsafe { cuda_import::StreamGraph::capture(name, self.stream(), &self.rendered, &self.computed, record) }
     }
 }

@@ -1,11 +1,13 @@
-//! The compute side of an exchange: CUDA on the same GPU, the CPU, or CUDA kernels in the Vulkan queue.
+//! The compute side of an exchange: CUDA on the same GPU or on others, the CPU, or CUDA kernels in the Vulkan queue.
 
 pub(crate) mod adapter;
 pub(crate) mod cuda;
+pub(crate) mod gpus;
 pub(crate) mod host;
 pub(crate) mod inline;
 pub(crate) mod mapped;
 pub(crate) mod pair;
+pub(crate) mod peer;
 pub(crate) mod side;
 pub(crate) mod sided;
 
@@ -19,6 +21,7 @@ use cuda_import::cudarc::driver::CudaStream;
 use vk_export::{ExportDevice, QueueKind};
 
 use crate::compute::cuda::CudaCompute;
+use crate::compute::gpus::Gpus;
 use crate::compute::host::stream::HostStream;
 use crate::compute::inline::InlineCompute;
 use crate::compute::pair::DevicePair;
@@ -169,7 +172,7 @@ impl Compute {
     fn cuda_with(pair: DevicePair, stream: Arc<CudaStream>, reason: String) -> Self {
         log_info!("computing with CUDA on {} ({reason})", pair.cuda().name());
         let device = pair.vulkan().clone();
-        Self(Arc::new(Inner { side: Sided::Cuda(CudaCompute::new(pair, stream)), device, reason }))
+        Self(Arc::new(Inner { side: Sided::Cuda(CudaCompute::new(Gpus::same(pair, stream))), device, reason }))
     }
 
     fn host(device: &ExportDevice, reason: String) -> Result<Self> {

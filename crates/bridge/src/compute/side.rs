@@ -177,7 +177,7 @@ impl Side {
     /// How Vulkan makes what it maps.
     pub(crate) fn sharing(&self) -> Sharing {
         match self {
-            Self::Cuda(_) => cuda::SHARING,
+            Self::Cuda(cuda) => cuda.sharing(),
             Self::Host(_) => host::SHARING,
             Self::Inline(_) => inline::SHARING,
         }
@@ -215,6 +215,7 @@ impl Side {
     ) -> Result<Reached<T>> {
         match self {
             Self::Cuda(cuda) => {
+                cuda.check_images(info.name)?;
                 CudaCompute::check_levels(info, layered)?;
                 let image = Image::new(device, &cuda::image_info(info))?;
                 // SAFETY: handed on to the caller.
@@ -232,7 +233,11 @@ impl Side {
     /// Whether [`share_image`](Self::share_image) makes such an image, as far as the driver tells.
     pub(crate) fn can_share_image(&self, device: &ExportDevice, info: &ImageInfo<'_>, accesses: ImageAccess) -> bool {
         match self {
-            Self::Cuda(_) => image_support(device, &cuda::image_info(info)).is_ok_and(|support| support.exportable),
+            Self::Cuda(cuda) => {
+                let exportable =
+                    || image_support(device, &cuda::image_info(info)).is_ok_and(|support| support.exportable);
+                !cuda.is_peer() && exportable()
+            }
             Self::Host(_) => host::images::can_share(device, info, accesses),
             Self::Inline(_) => image_support(device, &inline::image_info(device, info)).is_ok(),
         }

@@ -29,6 +29,10 @@ pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
     /// The value of `rendered` that this frame's submission signals, where Vulkan began it.
     pub(super) rendered: u64,
     finished: bool,
+    /// Several GPUs were lent parts of it.
+    pub(super) split: bool,
+    /// Why the GPU that leads is not behind the others, so that the frame cannot be handed over.
+    unjoined: Option<Error>,
     direction: PhantomData<fn() -> D>,
     _alive: Alive,
 }
@@ -119,7 +123,17 @@ impl<R: Resources> State<R> {
 impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     pub(super) fn new(shared: Arc<State<R>>, frame: u64, slot: usize, rendered: u64) -> Self {
         let alive = Alive::new(Kind::Turn);
-        Self { shared, frame, slot, rendered, finished: false, direction: PhantomData, _alive: alive }
+        Self {
+            shared,
+            frame,
+            slot,
+            rendered,
+            finished: false,
+            split: false,
+            unjoined: None,
+            direction: PhantomData,
+            _alive: alive,
+        }
     }
 
     /// The number of the frame, from 0.
@@ -133,8 +147,10 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         self.slot
     }
 
-    /// What there is to compute with, lent until the turn is finished.
+    /// What there is to compute with, lent until the turn is finished. Of several GPUs it is the one that leads, behind what
+    /// [`work_split`](Self::work_split) has lent.
     pub fn work(&mut self) -> Work<'_, R> {
+        self.join_split();
         // SAFETY: this turn alone holds the slot, and the borrow of the turn is the borrow of the work.
         unsafe { self.shared.work(self.slot) }
     }
@@ -146,9 +162,21 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     /// The failed call; the frame is then lost, as if the turn had been dropped.
     ///
     /// [`RenderTurn`]: crate::RenderTurn
-    pub fn finish(self) -> Result<D::Finished<R>> {
+    pub fn finish(mut self) -> Result<D::Finished<R>> {
+        if let Some(error) = self.unjoined.take() {
+            return Err(error);
+        }
         let point = self.shared.compute_signals(self.slot)?;
         Ok(self.signalled(point))
+    }
+
+    /// Puts the stream that leads behind the other GPUs' parts of the frame.
+    fn join_split(&mut self) {
+        let Some(cuda) = self.shared.held.lender.cuda().filter(|_| self.split) else { return };
+        match cuda.link.gpus().join() {
+            Ok(()) => self.split = false,
+            Err(error) => self.unjoined = Some(error),
+        }
     }
 
     /// The signal of `computed` is enqueued.
@@ -192,6 +220,11 @@ impl<R: Resources, D: Direction> Drop for ComputeTurn<R, D> {
     fn drop(&mut self) {
         if self.finished {
             return;
+        }
+        // The slot's next frame is on the stream that leads.
+        self.join_split();
+        if let Some(error) = self.unjoined.take() {
+            log_error!("{error}");
         }
         // What was enqueued may still read what Vulkan will draw over: the next frame in this slot waits for its end.
         let signalled = match D::FIRST {

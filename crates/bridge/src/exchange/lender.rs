@@ -121,10 +121,13 @@ impl<R: Resources> Lender<R> {
         }
     }
 
-    /// Makes the next signal cover all work with a slot, that of other CUDA streams included.
+    /// Makes the next signal cover all work with a slot, that of other CUDA streams and other GPUs included.
     pub(super) fn join(&self, slot: usize) -> Result<()> {
         match self {
-            Self::Cuda(cuda) => R::join(&cuda.slots[slot]),
+            Self::Cuda(cuda) => {
+                R::join(&cuda.slots[slot])?;
+                cuda.link.gpus().join()
+            }
             Self::Host(_) | Self::Inline(_) => Ok(()),
         }
     }

@@ -24,6 +24,7 @@ mod render_turn;
 mod replace;
 mod retired;
 mod slots;
+mod split;
 mod state;
 mod values;
 
@@ -54,6 +55,7 @@ pub use latest::{
 pub use lease::Lease;
 pub use lent_turn::LentTurn;
 pub use render_turn::RenderTurn;
+pub use split::CudaPart;
 pub use submit::SubmitInfo;
 
 /// N slots of shared resources that go round: one side fills a slot, the other uses it, and it comes back.

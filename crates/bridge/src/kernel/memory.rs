@@ -1,10 +1,11 @@
 //! Device memory that only kernels access.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytemuck::Pod;
-use cuda_import::cudarc::driver::{CudaSlice, DevicePtr, DriverError};
+use cuda_import::cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DriverError};
 use vk_export::ash::vk;
 
 use crate::compute::Compute;
@@ -55,15 +56,7 @@ impl Compute {
             return Err(Error::InvalidArgument { object: object(), reason: "it has no bytes".into() });
         }
         let (place, address) = match self.side() {
-            Sided::Cuda(cuda) => {
-                let failed = |error: DriverError| Error::InvalidArgument {
-                    object: object(),
-                    reason: format!("CUDA does not give {} bytes for it: {error}", bytes.len()),
-                };
-                let memory = cuda.stream().clone_htod(bytes).map_err(failed)?;
-                let address = memory.device_ptr(cuda.stream()).0;
-                (Place::Cuda(memory), address)
-            }
+            Sided::Cuda(cuda) => on_stream(name, bytes, cuda.stream())?,
             Sided::Inline(inline) => {
                 let uploaded = inline.upload(self.device(), name, bytes)?;
                 let address = uploaded.address;
@@ -76,8 +69,57 @@ impl Compute {
                 });
             }
         };
-        let memory = Arc::new(Memory { place, name: name.into(), _alive: Alive::new(Kind::KernelMemory) });
-        Ok(KernelMemory { memory, address, len: contents.len(), element: PhantomData })
+        Ok(KernelMemory { memory: Memory::new(name, place), address, len: contents.len(), element: PhantomData })
+    }
+
+    /// Makes device memory on each GPU of a [`group`](Compute::group), with a range of `contents` in it, as
+    /// [`ComputeTurn::work_split`](crate::ComputeTurn::work_split) divides a frame's elements; `None` for an empty range. Each is for
+    /// launches on the stream of its GPU alone.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for another number of ranges than GPUs, a range outside of the contents, where CUDA has no room,
+    /// and on another backend than CUDA.
+    pub fn kernel_memory_split<T: Pod>(
+        &self,
+        name: &str,
+        contents: &[T],
+        ranges: &[Range<usize>],
+    ) -> Result<Vec<Option<KernelMemory<T>>>> {
+        let invalid = |reason: String| Error::InvalidArgument { object: format!("kernel memory \"{name}\""), reason };
+        let Some(cuda) = self.cuda() else {
+            return Err(invalid("it is for the GPUs of CUDA; use `Compute::kernel_memory`".into()));
+        };
+        if cuda.gpus().len() != ranges.len() {
+            return Err(invalid(format!("{} ranges are given for {} GPUs", ranges.len(), cuda.gpus().len())));
+        }
+        let parts = cuda.gpus().zip(ranges).map(|((_, stream), range)| {
+            let outside = || invalid(format!("elements {range:?} are not among {}", contents.len()));
+            let part = contents.get(range.clone()).ok_or_else(outside)?;
+            let bytes: &[u8] = bytemuck::cast_slice(part);
+            if bytes.is_empty() {
+                return Ok(None);
+            }
+            let (place, address) = on_stream(name, bytes, stream)?;
+            Ok(Some(KernelMemory { memory: Memory::new(name, place), address, len: part.len(), element: PhantomData }))
+        });
+        parts.collect()
+    }
+}
+
+/// Memory of the stream's GPU with these bytes in it.
+fn on_stream(name: &str, bytes: &[u8], stream: &Arc<CudaStream>) -> Result<(Place, u64)> {
+    let failed = |error: DriverError| Error::InvalidArgument {
+        object: format!("kernel memory \"{name}\""),
+        reason: format!("CUDA does not give {} bytes for it: {error}", bytes.len()),
+    };
+    let memory = stream.clone_htod(bytes).map_err(failed)?;
+    let address = memory.device_ptr(stream).0;
+    Ok((Place::Cuda(memory), address))
+}
+
+impl Memory {
+    fn new(name: &str, place: Place) -> Arc<Self> {
+        Arc::new(Self { place, name: name.into(), _alive: Alive::new(Kind::KernelMemory) })
     }
 }
 

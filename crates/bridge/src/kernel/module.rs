@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cuda_import::cudarc::driver::CudaContext;
 use vk_export::{Ptx, PtxEntry};
 
 use crate::compute::Compute;
@@ -21,7 +22,8 @@ pub struct KernelModule {
 
 #[derive(Debug, Clone)]
 enum Loaded {
-    Stream(cuda_import::KernelModule),
+    /// One for each GPU.
+    Stream(Box<[cuda_import::KernelModule]>),
     Queue(vk_export::KernelModule),
 }
 
@@ -39,8 +41,17 @@ struct Inner {
 /// What a launch goes to.
 #[derive(Debug)]
 pub(crate) enum Function {
-    Stream(cuda_import::Kernel),
+    /// One for each GPU.
+    Stream(Box<[cuda_import::Kernel]>),
     Queue(vk_export::Kernel),
+}
+
+/// The kernel for a stream of this context.
+pub(crate) fn of_context<'f>(
+    kernels: &'f [cuda_import::Kernel],
+    context: &CudaContext,
+) -> Option<&'f cuda_import::Kernel> {
+    kernels.iter().find(|kernel| kernel.module().device().context().cu_ctx() == context.cu_ctx())
 }
 
 impl Compute {
@@ -63,7 +74,8 @@ impl Compute {
         let parsed = Ptx::new(ptx).map_err(|error| failed(error.to_string()))?;
         let loaded = match self.side() {
             Sided::Cuda(cuda) => {
-                let loaded = cuda_import::KernelModule::new(cuda.device(), name, parsed.as_c_str());
+                let load = |(device, _)| cuda_import::KernelModule::new(device, name, parsed.as_c_str());
+                let loaded = cuda.gpus().map(load).collect::<Result<_, _>>();
                 Loaded::Stream(loaded.map_err(|error| of_driver(name, error))?)
             }
             Sided::Inline(_) => {
@@ -117,7 +129,9 @@ impl KernelModule {
             return Err(failed(format!("it has no kernel \"{name}\"; it has {}", there.join(", "))));
         };
         let function = match &self.loaded {
-            Loaded::Stream(module) => Function::Stream(module.kernel(name)?),
+            Loaded::Stream(modules) => {
+                Function::Stream(modules.iter().map(|module| module.kernel(name)).collect::<Result<_, _>>()?)
+            }
             Loaded::Queue(module) => Function::Queue(module.kernel(name)?),
         };
         Ok(Kernel(Arc::new(Inner { entry: entry.clone(), function })))

@@ -15,7 +15,7 @@ use crate::exchange::resources::Resources;
 #[cfg(doc)]
 use crate::kernel::args::KernelArg;
 use crate::kernel::args::{KernelArgs, MOST_ARGS, Packed, launch_error};
-use crate::kernel::module::{Function, Kernel};
+use crate::kernel::module::{Function, Kernel, of_context};
 
 /// A frame's work as launches of kernels, on a CUDA stream or in a command buffer of the Vulkan queue alike.
 /// [`Work::kernels`](crate::Work::kernels) gives it, for kernels of [`Compute::load`](crate::Compute::load).
@@ -72,8 +72,13 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     pub unsafe fn launch<A: KernelArgs>(&self, kernel: &Kernel, config: &LaunchConfig, args: A) -> Result<()> {
         let entry = kernel.entry();
         let packed = Packed::new(entry, &args)?;
+        let another_side = || Error::InvalidArgument {
+            object: format!("kernel \"{}\"", entry.name()),
+            reason: "it was loaded for another compute side; load it with this exchange's `Compute`".into(),
+        };
         match (self.target, kernel.function()) {
-            (Target::Stream(stream), Function::Stream(function)) => {
+            (Target::Stream(stream), Function::Stream(functions)) => {
+                let function = of_context(functions, stream.context()).ok_or_else(another_side)?;
                 let driver_config = cuda_import::cudarc::driver::LaunchConfig {
                     grid_dim: config.grid.into(),
                     block_dim: config.block.into(),
@@ -106,10 +111,7 @@ impl<'t, R: Resources> KernelWork<'t, R> {
                 // SAFETY: handed on to the caller; the kernel and its memory are kept.
                 unsafe { stream.record(keep, record) }
             }
-            _ => Err(Error::InvalidArgument {
-                object: format!("kernel \"{}\"", entry.name()),
-                reason: "it was loaded for another compute side; load it with this exchange's `Compute`".into(),
-            }),
+            _ => Err(another_side()),
         }
     }
 

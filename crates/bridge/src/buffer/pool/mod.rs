@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytemuck::Pod;
 use vk_export::ash::vk;
-use vk_export::{Block, BlockInfo, Buffer, BufferAccess, Placement};
+use vk_export::{Block, BlockInfo, Buffer, BufferAccess, Counterpart};
 
 use crate::compute::Compute;
 use crate::compute::mapped::Mapped;
@@ -260,7 +260,7 @@ impl SharedPool {
 
     /// Whether a driver may compress the blocks: see [`SharedPool`].
     fn is_compressed(&self) -> bool {
-        self.0.compute.side().sharing().placement == Placement::Exportable
+        self.0.compute.side().sharing().counterpart == Counterpart::External
     }
 
     /// Takes bytes in the first block that has room.

@@ -1,0 +1,103 @@
+//! Compute on other GPUs than the one that draws.
+
+pub(crate) mod probe;
+
+use std::sync::Arc;
+
+use cuda_import::{CudaDevice, PeerAccess, peer_access};
+use vk_export::ExportDevice;
+
+use crate::compute::cuda::CudaCompute;
+use crate::compute::gpus::Gpus;
+use crate::compute::sided::Sided;
+use crate::compute::{Compute, Inner};
+use crate::error::{Error, Result};
+use crate::observe::log_info;
+
+/// What is known of the access of one GPU to the other's memory, for errors.
+const HIDDEN: &str = "; CUDA does not see the GPU that draws (CUDA_VISIBLE_DEVICES), so it cannot be asked whether the two have \
+     access to each other: let it see both to find out";
+
+impl Compute {
+    /// CUDA on another GPU than the one that draws, with the same exchanges and turns: it computes into memory of the drawing GPU, over
+    /// NVLink or PCIe, without a copy. Kernels of the other GPU do not share the drawing GPU with Vulkan, so that no hand-over pays for
+    /// a switch of its context.
+    ///
+    /// Buffers are as large as the pages of 2 MiB that they lie in, see [`Placement::Peers`](vk_export::Placement::Peers); images are
+    /// refused. The drawing GPU needs no CUDA context and may be hidden by `CUDA_VISIBLE_DEVICES`. The drawing GPU's own
+    /// [`CudaDevice`] is taken too, where [`Compute::new`] is the better choice.
+    ///
+    /// A probe runs before anything is shared: a timeline is signalled in both directions, and the other GPU writes memory that
+    /// Vulkan reads. On a device that was adopted without a [`queue_lock`](crate::AdoptInfo::queue_lock) nothing is submitted, and CUDA
+    /// reads the memory back instead.
+    ///
+    /// # Errors
+    /// [`Error::NoPeer`] naming both GPUs, where the one has no access to the other's memory or the probe fails;
+    /// [`vk_export::Error::Missing`] with what the device lacks to export; [`Error::Cuda`] when a stream cannot be made or the device
+    /// does not know timeline semaphores.
+    #[doc(alias = "cuMemImportFromShareableHandle")]
+    #[doc(alias = "cuMemSetAccess")]
+    pub fn on_peer(device: &ExportDevice, cuda: &CudaDevice) -> Result<Self> {
+        Self::group(device, std::slice::from_ref(cuda))
+    }
+
+    /// CUDA on several GPUs, which compute one frame together: [`ComputeTurn::work_split`](crate::ComputeTurn::work_split) lends each
+    /// of them a range of the elements on its own stream. The first one leads: its stream waits for Vulkan and signals, the others are
+    /// ordered behind and before it by events. [`ComputeTurn::work`](crate::ComputeTurn::work) is the leader's, with all elements.
+    ///
+    /// The drawing GPU may be among them; otherwise as [`on_peer`](Self::on_peer).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for no device and for one that is given twice, else as [`on_peer`](Self::on_peer).
+    pub fn group(device: &ExportDevice, cuda: &[CudaDevice]) -> Result<Self> {
+        crate::observe::trace::init();
+        let invalid = |reason: String| Error::InvalidArgument { object: "a group of CUDA devices".into(), reason };
+        let Some((first, others)) = cuda.split_first() else {
+            return Err(invalid("it has no device; give at least one".into()));
+        };
+        let twice =
+            cuda.iter().enumerate().find(|(place, one)| cuda[..*place].iter().any(|it| it.uuid() == one.uuid()));
+        if let Some((_, twice)) = twice {
+            return Err(invalid(format!("{} ({}) is given twice", twice.name(), twice.uuid())));
+        }
+        device.require_export("sharing with CUDA on another GPU")?;
+        first.require_timeline_semaphores("the exchange's timelines")?;
+        let access = cuda.iter().map(|one| check_access(device, one)).collect::<Result<Vec<_>>>()?;
+        let gpus = Gpus::peers(device, first, others)?;
+        let hidden = if access.contains(&PeerAccess::Hidden) { HIDDEN } else { "" };
+        probe::run(&gpus, device).map_err(|failed| {
+            no_peer(device, &cuda[failed.gpu.min(others.len())], format!("{}{hidden}", failed.reason))
+        })?;
+        let names =
+            cuda.iter().map(|one| format!("{} (CUDA device {})", one.name(), one.ordinal())).collect::<Vec<_>>();
+        let reason = format!("{} writes memory of \"{}\"", names.join(" and "), device.name());
+        log_info!("computing with CUDA on another GPU: {reason}");
+        let side = Sided::Cuda(CudaCompute::new(gpus));
+        Ok(Self(Arc::new(Inner { side, device: device.clone(), reason })))
+    }
+}
+
+/// That CUDA does not rule it out.
+fn check_access(device: &ExportDevice, cuda: &CudaDevice) -> Result<PeerAccess> {
+    let access = peer_access(cuda.uuid(), device.uuid());
+    match access.map_err(|error| no_peer(device, cuda, error.to_string()))? {
+        PeerAccess::None => Err(no_peer(
+            device,
+            cuda,
+            "CUDA says that the one has no access to the other's memory (cuDeviceCanAccessPeer). It takes NVLink, or peer-to-peer over \
+             PCIe, which an IOMMU, a virtual machine or a container may forbid; `nvidia-smi topo -p2p rw` shows which pairs have it"
+                .into(),
+        )),
+        access => Ok(access),
+    }
+}
+
+fn no_peer(device: &ExportDevice, cuda: &CudaDevice, reason: String) -> Error {
+    Error::NoPeer {
+        vulkan: device.name().to_owned(),
+        vulkan_uuid: device.uuid(),
+        cuda: cuda.name().to_owned(),
+        cuda_uuid: cuda.uuid(),
+        reason,
+    }
+}

@@ -1,0 +1,173 @@
+//! A frame's work on several GPUs: each has a range of the elements, on its own stream.
+#![allow(unsafe_code)] // Lends what the turns own.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytemuck::Pod;
+use cuda_import::cudarc::driver::CudaStream;
+use cuda_import::{CudaDevice, DeviceViewMut};
+
+use super::compute_turn::ComputeTurn;
+use super::direction::Direction;
+use super::resources::Share;
+use crate::buffer::spec::BufferSpec;
+use crate::compute::cuda::CudaCompute;
+use crate::error::{Error, Result};
+use crate::kernel::buffer::KernelBuffer;
+use crate::kernel::work::KernelWork;
+
+/// What two GPUs never share, in bytes: the largest piece that caches and links move as one.
+const LINE: usize = 128;
+
+/// The part of a frame that one GPU computes, lent by [`ComputeTurn::work_split`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CudaPart<'t, T> {
+    /// The GPU.
+    pub device: &'t CudaDevice,
+    /// Its stream. Kernels that use the elements are launched here, cudarc's copies on any stream of the device.
+    pub stream: &'t Arc<CudaStream>,
+    /// Where the elements are in the buffer.
+    pub range: Range<usize>,
+    /// The elements, as a kernel argument and a cudarc slice; of none where the range is empty.
+    pub elements: DeviceViewMut<'t, T>,
+}
+
+impl<'t, T: Pod + Send + Sync> CudaPart<'t, T> {
+    /// The part as launches of kernels that were loaded with [`Compute::load`](crate::Compute::load), which loads them for all GPUs of
+    /// a group. Memory from [`Compute::kernel_memory`](crate::Compute::kernel_memory) is the leader's; for the others take
+    /// [`Compute::kernel_memory_split`](crate::Compute::kernel_memory_split).
+    pub fn kernels(self) -> KernelWork<'t, BufferSpec<T>> {
+        KernelWork::on_stream(self.stream, KernelBuffer::on_stream(self.elements.as_raw(), self.elements.len()))
+    }
+}
+
+impl CudaCompute {
+    /// Divides `len` elements evenly among the GPUs, as [`ComputeTurn::work_split`] takes them: the parts end at multiples of 128
+    /// bytes, so that the last may be smaller, or empty where there are very few elements.
+    pub fn even_split<T: Pod>(&self, len: usize) -> Vec<Range<usize>> {
+        even(len, size_of::<T>(), self.all().len())
+    }
+}
+
+impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
+    /// Lends each GPU of a [`Compute::group`](crate::Compute::group) a range of the elements, one for each and in their order;
+    /// [`CudaCompute::even_split`] divides them evenly. Ranges may leave elements out, and be empty.
+    ///
+    /// What is enqueued on the parts' streams comes after all that this turn was given before, on any GPU, and
+    /// [`work`](Self::work) and a second call of this come after it. [`finish`](Self::finish) waits for all GPUs, on the GPU that leads.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for another number of ranges than GPUs, for ranges that overlap or end outside of the buffer, and for
+    /// one that begins or ends between two multiples of 128 bytes, other than at the buffer's end, since two GPUs would write parts
+    /// of one cache line; on another backend than CUDA. Else the failed call, and nothing is lent.
+    pub fn work_split(&mut self, ranges: &[Range<usize>]) -> Result<Vec<CudaPart<'_, T>>> {
+        let invalid = |reason| Error::InvalidArgument {
+            object: format!("the split work of exchange \"{}\"", self.shared.name),
+            reason,
+        };
+        let Some(cuda) = self.shared.held.lender.cuda() else {
+            let backend = self.shared.compute.backend();
+            return Err(invalid(format!("the {backend} backend has one place to compute; use `ComputeTurn::work`")));
+        };
+        let (slot, gpus) = (&cuda.slots[self.slot], cuda.link.gpus());
+        check(slot.len(), size_of::<T>(), ranges, gpus.len()).map_err(invalid)?;
+        // What other streams of each GPU did, and what an earlier call has lent.
+        <BufferSpec<T> as Share<_>>::join(slot)?;
+        if self.split {
+            gpus.join()?;
+        }
+        self.split = true;
+        gpus.fan_out()?;
+        let parts = gpus.devices().iter().zip(gpus.streams()).zip(ranges).enumerate();
+        let parts = parts.map(|(place, ((device, stream), range))| {
+            // SAFETY: rule "no access outside the turn": this turn alone holds the slot, the borrow of the turn is the borrow of
+            // the views, and the ranges are disjoint. What is enqueued with them is ordered by the events between the streams,
+            // and by the wait and the signal of the one that leads.
+            let elements = unsafe { slot.part_mut_unchecked(place, range.clone()) };
+            Some(CudaPart { device, stream, range: range.clone(), elements: elements? })
+        });
+        parts.collect::<Option<_>>().ok_or_else(|| invalid("a GPU of the group does not map the buffer".into()))
+    }
+}
+
+/// Whether `gpus` GPUs may each have one of the ranges of `len` elements of `size` bytes.
+fn check(len: usize, size: usize, ranges: &[Range<usize>], gpus: usize) -> Result<(), String> {
+    if ranges.len() != gpus {
+        return Err(format!(
+            "{} ranges are given for {gpus} GPUs; give one for each, empty where it has nothing to do",
+            ranges.len()
+        ));
+    }
+    let told = |range: &Range<usize>| format!("elements {}..{}", range.start, range.end);
+    if let Some(outside) = ranges.iter().find(|range| range.start > range.end || range.end > len) {
+        return Err(format!("{} do not lie inside the buffer, which has {len}", told(outside)));
+    }
+    let mut taken: Vec<_> = ranges.iter().filter(|range| !range.is_empty()).collect();
+    taken.sort_by_key(|range| range.start);
+    if let Some([first, second]) = taken.array_windows().find(|[first, second]| first.end > second.start) {
+        return Err(format!("{} and {} overlap; each GPU has elements of its own", told(first), told(second)));
+    }
+    let is_edge = |at: usize| at == len || (at * size).is_multiple_of(LINE);
+    match taken.iter().find(|range| !is_edge(range.start) || !is_edge(range.end)) {
+        Some(uneven) if gpus > 1 => Err(format!(
+            "{} of {size} bytes begin or end between two multiples of {LINE} bytes, so that two GPUs would write one cache line; \
+             `CudaCompute::even_split` divides evenly",
+            told(uneven)
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Ranges that [`check`] takes, as equal as can be.
+fn even(len: usize, size: usize, gpus: usize) -> Vec<Range<usize>> {
+    // So many elements end at a multiple of a line.
+    let whole = LINE / gcd(LINE, size.max(1));
+    let each = len.div_ceil(gpus.max(1)).next_multiple_of(whole);
+    (0..gpus).map(|gpu| (gpu * each).min(len)..((gpu + 1) * each).min(len)).collect()
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_checked() {
+        let refused = |ranges: &[Range<usize>], why: &str| {
+            let reason = check(1000, 4, ranges, 2).unwrap_err();
+            assert!(reason.contains(why), "{reason}");
+        };
+        assert_eq!(check(1000, 4, &[0..512, 512..1000], 2), Ok(()));
+        assert_eq!(check(1000, 4, &[512..1000, 0..512], 2), Ok(()), "in any order");
+        assert_eq!(check(1000, 4, &[0..0, 32..64], 2), Ok(()), "with what is left out");
+        assert_eq!(check(1000, 4, &[7..7, 0..1000], 2), Ok(()), "an empty one is anywhere");
+        assert_eq!(check(1000, 4, std::slice::from_ref(&(3..7)), 1), Ok(()), "one GPU shares no cache line");
+        refused(std::slice::from_ref(&(0..1000)), "1 ranges are given for 2 GPUs");
+        refused(&[0..544, 512..1000], "elements 0..544 and elements 512..1000 overlap");
+        refused(&[0..1000, 0..1000], "overlap");
+        refused(&[0..512, 512..1001], "elements 512..1001 do not lie inside the buffer, which has 1000");
+        #[allow(clippy::reversed_empty_ranges, reason = "what is tested")]
+        refused(&[0..512, 600..512], "do not lie inside");
+        refused(&[0..500, 500..1000], "one cache line");
+        refused(&[0..512, 513..1000], "one cache line");
+    }
+
+    #[test]
+    fn an_even_split_is_one_that_is_taken() {
+        for size in [1, 2, 4, 12, 16, 32, 48, 100, 128, 400] {
+            for len in [1, 2, 31, 1000, 4096, 1_000_003] {
+                for gpus in 1..=8 {
+                    let ranges = even(len, size, gpus);
+                    assert_eq!(check(len, size, &ranges, gpus), Ok(()), "{len} of {size} for {gpus}");
+                    assert_eq!(ranges.iter().map(ExactSizeIterator::len).sum::<usize>(), len);
+                }
+            }
+        }
+        assert_eq!(even(1 << 20, 16, 2), [0..1 << 19, 1 << 19..1 << 20]);
+    }
+}

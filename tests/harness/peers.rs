@@ -1,0 +1,75 @@
+//! Compute sides on other GPUs: what one GPU lacks is a skip, everything else that fails is a failure.
+
+use bridge::cuda_import::{CudaDevice, PeerAccess, peer_access};
+use bridge::{Compute, ExportDevice};
+
+use crate::{Need, Rig, cuda_devices, skip};
+
+/// Which GPUs compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peers {
+    /// The one that draws, as a peer of itself: memory is imported as for others. Needs one GPU.
+    Own,
+    /// Another one alone.
+    Other,
+    /// Another one, which leads, and the one that draws.
+    Both,
+}
+
+impl Peers {
+    /// Runs a test, or skips it.
+    ///
+    /// # Panics
+    /// When the test fails, the compute side cannot be made although the GPUs reach each other, or the validation layer says
+    /// anything.
+    pub fn run(self, test: fn(&Rig, &Compute)) {
+        let rig = Rig::open();
+        let Some(devices) = self.devices(rig.device()) else { return };
+        let compute = Compute::group(rig.device(), &devices);
+        test(&rig, &compute.unwrap_or_else(|error| panic!("{self:?}: {error}")));
+    }
+
+    /// The devices; `None`, and the test is skipped, where the machine has too few.
+    ///
+    /// # Panics
+    /// When a device that is there does not start.
+    pub fn devices(self, drawing: &ExportDevice) -> Option<Vec<CudaDevice>> {
+        let found = cuda_devices()?;
+        let open = |uuid| CudaDevice::by_uuid(uuid).unwrap_or_else(|error| panic!("{error}"));
+        let own = found.iter().find(|device| device.uuid == drawing.uuid());
+        let Some(own) = own else {
+            skip(Need::Gpu, &format!("CUDA does not have \"{}\"", drawing.name()));
+            return None;
+        };
+        if self == Self::Own {
+            return Some(vec![open(own.uuid)]);
+        }
+        let reaches = |from, to| peer_access(from, to).is_ok_and(|access| access == PeerAccess::Direct);
+        let other = found.iter().find(|device| device.uuid != own.uuid && reaches(device.uuid, own.uuid));
+        let Some(other) = other else {
+            let reason = "there are no two GPUs of which one reaches the other's memory";
+            skip(Need::Other, reason);
+            return None;
+        };
+        Some(match self {
+            Self::Own | Self::Other => vec![open(other.uuid)],
+            Self::Both => vec![open(other.uuid), open(own.uuid)],
+        })
+    }
+}
+
+/// Makes a test of a `fn(&Rig, &Compute)` for compute in memory of another GPU, in the three ways of [`Peers`].
+#[macro_export]
+macro_rules! on_peers {
+    ($($name:ident),+ $(,)?) => {
+        mod on_the_drawing_gpu_as_a_peer {
+            $(#[test] fn $name() { $crate::Peers::Own.run(super::$name) })+
+        }
+        mod on_another_gpu {
+            $(#[test] fn $name() { $crate::Peers::Other.run(super::$name) })+
+        }
+        mod on_two_gpus {
+            $(#[test] fn $name() { $crate::Peers::Both.run(super::$name) })+
+        }
+    };
+}

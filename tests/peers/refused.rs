@@ -1,0 +1,65 @@
+//! What cannot be.
+
+use std::ops::Range;
+
+use bridge::ash::vk;
+use bridge::{Backend, Compute, Error, Exchange, ExchangeInfo, ImageAccess, ImageSpec, Work};
+use bridge_tests::{Filler, Readback, Rig};
+
+use crate::{LEN, read, words};
+
+pub(crate) fn images_are_refused_by_name(rig: &Rig, compute: &Compute) {
+    let spec = ImageSpec::<u32>::new(vk::Format::R32_UINT, [64, 64], ImageAccess::TRANSFER_READ);
+    let info = ExchangeInfo { name: "pictures", ..Default::default() };
+    let Err(error) = Exchange::new(compute, &info, spec) else { panic!("an image was made") };
+    let text = error.to_string();
+    let named = ["pictures", "BufferSpec", rig.device().name(), compute.cuda().unwrap().device().name()];
+    assert!(named.iter().all(|part| text.contains(part)), "{text}");
+}
+
+/// Each leaves the turn as it was: it computes a whole frame afterwards.
+pub(crate) fn ranges_that_cannot_be_are_refused(rig: &Rig, compute: &Compute) {
+    let gpus = compute.cuda().unwrap().gpus().len();
+    let filler = Filler::new(compute);
+    let readback = Readback::new(rig.device(), crate::SIZE);
+    let mut exchange = words(compute, 1);
+    let mut turn = exchange.begin().unwrap();
+    let mut refused = |ranges: &[Range<usize>], why: &str| {
+        let error = turn.work_split(ranges).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, Error::InvalidArgument { .. }) && text.contains(why), "{text}");
+        assert!(text.contains("parts"), "it does not name the exchange: {text}");
+    };
+    refused(&vec![0..0; gpus + 1], "ranges are given");
+    let with_first = |first| [vec![first], vec![0..0; gpus - 1]].concat();
+    refused(&with_first(0..LEN + 1), "do not lie inside");
+    #[allow(clippy::reversed_empty_ranges, reason = "what is tested")]
+    refused(&with_first(2..1), "do not lie inside");
+    if gpus > 1 {
+        refused(&vec![0..LEN; gpus], "overlap");
+        refused(&with_first(1..LEN), "one cache line");
+    }
+    filler.fill(&mut turn, 9);
+    let turn = turn.finish().unwrap();
+    assert!(read(&readback, turn) == Filler::pattern(LEN, 9));
+    exchange.close().unwrap();
+}
+
+/// One GPU takes one range, so that programs have one path; the CPU has closures.
+pub(crate) fn one_place_to_compute_is_not_split(rig: &Rig, compute: &Compute) {
+    let mut exchange = words(compute, 1);
+    let mut turn = exchange.begin().unwrap();
+    if compute.backend() == Backend::Host {
+        let text = turn.work_split(std::slice::from_ref(&(0..LEN))).unwrap_err().to_string();
+        assert!(text.contains("host") && text.contains("ComputeTurn::work"), "{text}");
+        assert!(matches!(turn.work(), Work::Host(_)));
+        return turn.skip().unwrap();
+    }
+    let filler = Filler::new(compute);
+    let readback = Readback::new(rig.device(), crate::SIZE);
+    let mut parts = turn.work_split(std::slice::from_ref(&(0..LEN))).unwrap();
+    filler.fill_part(parts.remove(0), 4);
+    let turn = turn.finish().unwrap();
+    assert!(read(&readback, turn) == Filler::pattern(LEN, 4));
+    exchange.close().unwrap();
+}
