@@ -44,8 +44,9 @@ struct MosaicStep {
     float shown;
     u32 columns;
     u32 substeps;
+    u32 from;
 };
-static_assert(sizeof(MosaicStep) == 176, "must match mosaic.rs");
+static_assert(sizeof(MosaicStep) == 180, "must match mosaic.rs");
 
 // maths.rs, beside maths.cuh
 
@@ -119,8 +120,9 @@ extern "C" __global__ void mosaic(Particle *particles, Body *grains, u32 count, 
     u32 id = blockIdx.x * blockDim.x + threadIdx.x;
     if (id >= count) return;
     Body grain = grains[id];
-    float home_x = step.first[0] + step.cell * (float)(id % step.columns);
-    float home_y = step.first[1] + step.cell * (float)(id / step.columns);
+    u32 place = step.from + id;
+    float home_x = step.first[0] + step.cell * (float)(place % step.columns);
+    float home_y = step.first[1] + step.cell * (float)(place / step.columns);
     float delay = (float)grain.extra * DELAY_UNIT;
     float x = grain.position[0], y = grain.position[1], z = grain.position[2];
     float u = grain.velocity[0], v = grain.velocity[1], w = grain.velocity[2];

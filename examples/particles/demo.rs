@@ -55,6 +55,7 @@ unsafe impl Demo for Particles {
         let picture = options.image.as_deref().map(Picture::open).transpose()?;
         let features = vk::PhysicalDeviceFeatures { large_points: vk::TRUE, ..Default::default() };
         let compute = run::open(Self::PROGRAM, &options.run, open, features)?;
+        let compute = if options.gpus > 1 { run::gpus::several(&compute, options.gpus)? } else { compute };
         let device = compute.device();
         let size = options.run.extent();
         let point_limit = device.physical().limits.point_size_range[1];

@@ -14,6 +14,7 @@ Examples:
   particles                             two galaxies, 120 frames to out/particles
   particles --image photo.png           your picture leaves, and comes home
   particles --window                    the same, live
+  particles --gpus 2                    half of them computed on each of two GPUs
   particles --particles 4000000 --size 3840x2160 --every 0
   particles --backend host --frames 24  without CUDA, even where there is some";
 
@@ -32,6 +33,10 @@ pub struct Options {
     /// How many particles; with --image the most [default: 1000000 on CUDA, 150000 on the host]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PARTICLES)), help_heading = "Scene")]
     pub particles: Option<u32>,
+
+    /// On how many GPUs CUDA computes: the one that draws, and others that reach its memory
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16), help_heading = "Machine")]
+    pub gpus: u32,
 
     /// Frames, output and machine.
     #[command(flatten)]

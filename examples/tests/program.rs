@@ -77,6 +77,9 @@ fn what_cannot_be_is_one_error_without_a_panic() {
         (&["--image", "nothing.png"], "nothing.png"),
         (&["--image", file.to_str().unwrap()], "a file"),
         (&["--gpu", "no such device"], "no such device"),
+        // The tests' programs compute on the host.
+        (&["--gpus", "2"], "--gpus 2 computes with CUDA"),
+        (&["--gpus", "0"], "--gpus"),
     ] {
         let Some(output) = run(&out.path().join("out"), arguments) else {
             return;

@@ -126,6 +126,16 @@ impl Step {
         }
     }
 
+    /// The same for a kernel whose first particle is the one with this number.
+    #[must_use]
+    pub fn from(self, first: u32) -> Self {
+        match self {
+            Self::Mosaic(step) => Self::Mosaic(MosaicStep { from: first, ..step }),
+            // Its particles need no number.
+            encounter @ Self::Encounter(_) => encounter,
+        }
+    }
+
     /// Moves the particle `id` and shows it.
     #[inline]
     pub fn advance(&self, id: u32, body: &mut Body) -> Particle {

@@ -58,6 +58,8 @@ pub struct MosaicStep {
     pub columns: u32,
     /// How many sub-steps to take; 0 puts every particle home and at rest.
     pub substeps: u32,
+    /// The first particle that the kernel moves, where each of several GPUs moves some of them; 0 where one moves all.
+    pub from: u32,
 }
 
 impl MosaicStep {
@@ -186,6 +188,7 @@ impl Mosaic {
             shown: if interval == self.intervals { 1.0 } else { interval as f32 * length },
             columns: self.grid.columns,
             substeps: if interval == 0 { 0 } else { self.substeps },
+            from: 0,
         }
     }
 

@@ -3,6 +3,7 @@
 //! A program is a [`Demo`]; [`main`] runs it.
 
 mod frames;
+pub mod gpus;
 mod headless;
 mod window;
 
