@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use bridge_tests::{Need, Peers, Rig, cuda_devices, skip};
 use serde_json::Value;
 
+#[allow(dead_code, reason = "it has what all programs need")]
 mod common;
 
 /// To the folder `out`.

@@ -57,6 +57,8 @@ pub struct Report {
     pub unpaired: Vec<Unpaired>,
     /// Frames that crossed, or did not.
     pub trials: Vec<Trial>,
+    /// The same for each pair of GPUs: the one draws, CUDA computes on the other. They do not change the verdict.
+    pub peers: Vec<Trial>,
     /// Kernels launched by Vulkan itself, on the devices that can.
     pub kernels: Vec<KernelTrial>,
     /// What works without implicit layers, where something is wrong with them.
@@ -96,6 +98,12 @@ pub fn examine(mut show: impl FnMut(&str), again: impl FnOnce() -> Option<Withou
         show(&text::no_trials());
     }
 
+    let crossed = pairs.iter().flat_map(|pair| cuda.devices.iter().map(move |other| (pair, other)));
+    let crossed = crossed.filter(|(pair, other)| other.uuid != pair.uuid && !other.mig);
+    let peers: Vec<_> =
+        crossed.map(|(pair, other)| trial::run_peer(DeviceSelector::Index(pair.vulkan), other)).collect();
+    peers.iter().for_each(|trial| show(&text::trial(trial)));
+
     let able = vulkan.devices.iter().filter(|device| device.cuda_kernels && device.base_gaps.is_empty());
     let kernels: Vec<_> = able.map(|device| KernelTrial::run(device.index, &device.name)).collect();
     kernels.iter().for_each(|trial| show(&text::kernel(trial)));
@@ -107,7 +115,7 @@ pub fn examine(mut show: impl FnMut(&str), again: impl FnOnce() -> Option<Withou
     show(&text::advice(&advice));
     let verdict = Verdict::of(&trials);
     show(&text::verdict(&verdict));
-    Report { system, vulkan, cuda, pairs, unpaired, trials, kernels, without_layers, advice, verdict }
+    Report { system, vulkan, cuda, pairs, unpaired, trials, peers, kernels, without_layers, advice, verdict }
 }
 
 #[cfg(test)]

@@ -140,9 +140,10 @@ pub(super) fn pairs(pairs: &[Pair], unpaired: &[Unpaired], vulkan: &Vulkan, cuda
 
 pub(super) fn trial(trial: &Trial) -> String {
     let mut text = String::new();
-    let way = match trial.backend.as_str() {
-        "cuda" => "CUDA",
-        _ => "the CPU",
+    let way = match (&trial.peer, trial.backend.as_str()) {
+        (Some(peer), _) => format!("CUDA on another GPU, {peer},"),
+        (None, "cuda") => "CUDA".to_owned(),
+        _ => "the CPU".to_owned(),
     };
     let outcome = match &trial.failure {
         None => {
@@ -254,6 +255,26 @@ mod tests {
         assert!(text.lines().filter(|line| !line.contains('x')).all(|line| line.len() <= WIDTH), "{text}");
         assert_eq!(text.split_whitespace().count(), 61);
         assert!(text.ends_with("x\n"));
+    }
+
+    #[test]
+    fn a_peer_is_named_beside_the_gpu_that_draws() {
+        let failure = crate::Failure { step: "opening the compute side", error: "no way between them".to_owned() };
+        let mut trial = Trial {
+            backend: "peer".to_owned(),
+            peer: Some("GPU B [1]".to_owned()),
+            device: "GPU A".to_owned(),
+            uuid: None,
+            frames: 8,
+            bytes: 4096,
+            failure: None,
+            times: crate::Times::default(),
+        };
+        assert!(super::trial(&trial).contains("ok: CUDA on another GPU, GPU B [1], and Vulkan on GPU A"));
+        trial.failure = Some(failure);
+        let text = super::trial(&trial);
+        assert!(text.contains("FAILED: CUDA on another GPU, GPU B [1], and Vulkan on GPU A"), "{text}");
+        assert!(text.contains("no way between them"), "{text}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::mem::ManuallyDrop;
 use std::time::{Duration, Instant};
 
 use bridge::ash::vk;
+use bridge::cuda_import::CudaDevice;
 use bridge::vk_export::DeviceSelector;
 use bridge::{
     Backend, BufferAccess, BufferSpec, Compute, ComputeTurn, Exchange, ExchangeInfo, ExportDevice, OpenInfo,
@@ -28,8 +29,10 @@ pub(super) type Failed = Box<dyn std::error::Error>;
 /// What came of sharing on one device.
 #[derive(Debug, Clone, Serialize)]
 pub struct Trial {
-    /// `cuda` or `host`.
+    /// `cuda` or `host`; `peer` for CUDA on another GPU than Vulkan.
     pub backend: String,
+    /// The CUDA device that computes, where it is another GPU.
+    pub peer: Option<String>,
     /// The Vulkan device's name, or what was asked for where none could be opened.
     pub device: String,
     /// Its UUID, where it could be opened.
@@ -77,8 +80,26 @@ impl Trial {
 
 /// Opens the device and lets frames cross.
 pub(super) fn run(selector: DeviceSelector, backend: Backend) -> Trial {
+    with(selector, backend.to_string(), None, |device| Ok(Compute::new(device, backend)?))
+}
+
+/// Opens the device and lets frames cross that the CUDA device `peer`, another GPU, computes in its memory.
+pub(super) fn run_peer(selector: DeviceSelector, peer: &super::CudaDevice) -> Trial {
+    let name = format!("{} [{}]", peer.name, peer.ordinal);
+    with(selector, "peer".to_owned(), Some(name), |device| {
+        Ok(Compute::on_peer(device, &CudaDevice::by_uuid(peer.uuid.parse()?)?)?)
+    })
+}
+
+fn with(
+    selector: DeviceSelector,
+    backend: String,
+    peer: Option<String>,
+    open: impl FnOnce(&ExportDevice) -> Result<Compute, Failed>,
+) -> Trial {
     let mut trial = Trial {
-        backend: backend.to_string(),
+        backend,
+        peer,
         device: selector.to_string(),
         uuid: None,
         frames: 0,
@@ -87,7 +108,7 @@ pub(super) fn run(selector: DeviceSelector, backend: Backend) -> Trial {
         times: Times::default(),
     };
     let mut step = "opening the Vulkan device";
-    if let Err(error) = attempt(selector, backend, &mut trial, &mut step) {
+    if let Err(error) = attempt(selector, open, &mut trial, &mut step) {
         trial.failure = Some(Failure { step, error: error.to_string() });
     }
     trial
@@ -95,7 +116,7 @@ pub(super) fn run(selector: DeviceSelector, backend: Backend) -> Trial {
 
 fn attempt(
     selector: DeviceSelector,
-    backend: Backend,
+    open: impl FnOnce(&ExportDevice) -> Result<Compute, Failed>,
     trial: &mut Trial,
     step: &mut &'static str,
 ) -> Result<(), Failed> {
@@ -107,7 +128,7 @@ fn attempt(
 
     *step = "opening the compute side";
     let start = Instant::now();
-    let compute = Compute::new(&device, backend)?;
+    let compute = open(&device)?;
     trial.times.compute_ms = Some(milliseconds(start));
 
     *step = "sharing buffers and timelines";

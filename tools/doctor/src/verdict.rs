@@ -62,6 +62,7 @@ mod tests {
         let failure = (!passed).then(|| Failure { step: "closing", error: "no".to_owned() });
         Trial {
             backend: backend.to_owned(),
+            peer: None,
             device: format!("{backend} device"),
             uuid: None,
             frames: 0,

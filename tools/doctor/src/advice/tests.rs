@@ -255,6 +255,7 @@ fn a_context_switch_that_timed_out_is_a_known_class() {
 #[test]
 fn a_trial_that_cannot_open_its_device_is_told_by_the_call() {
     let trial = |call: &str| Trial {
+        peer: None,
         backend: "cuda".to_owned(),
         device: "NVIDIA H100".to_owned(),
         uuid: None,
