@@ -76,6 +76,37 @@ impl Readback {
         raw
     }
 
+    /// [`record_read`](Self::record_read) with the first levels of images, of 4 bytes a texel and in these layouts, behind the
+    /// `sources`.
+    ///
+    /// # Panics
+    /// When recording fails.
+    pub fn record_read_all<R: Resources>(
+        &self,
+        turn: &RenderRead<R>,
+        sources: &[(vk::Buffer, u64)],
+        images: &[(vk::Image, vk::ImageLayout, [u32; 2])],
+    ) -> vk::CommandBuffer {
+        let raw = self.commands.begin();
+        // SAFETY: recording, of the right family, submitted with this turn.
+        unsafe { turn.record_acquire(raw) };
+        let mut offset = sources.iter().map(|(_, size)| size).sum();
+        for (image, layout, [width, height]) in images {
+            let layers = vk::ImageSubresourceLayers::default().aspect_mask(vk::ImageAspectFlags::COLOR).layer_count(1);
+            let extent = vk::Extent3D { width: *width, height: *height, depth: 1 };
+            let region =
+                [vk::BufferImageCopy::default().buffer_offset(offset).image_subresource(layers).image_extent(extent)];
+            // SAFETY: recording; the acquire made the image readable, and it fits behind what was copied before.
+            unsafe {
+                self.device.as_raw().cmd_copy_image_to_buffer(raw, *image, *layout, self.target.as_raw(), &region);
+            }
+            offset += u64::from(width * height) * 4;
+        }
+        self.copy(raw, sources);
+        self.commands.end();
+        raw
+    }
+
     /// Notes the point at which what was recorded last has run.
     pub fn note(&self, point: TimelinePoint) {
         self.commands.note(point);

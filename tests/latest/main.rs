@@ -3,24 +3,34 @@
 
 mod contents;
 mod controls;
+mod images;
 mod lent;
 mod lives;
 mod mistakes;
 mod rates;
+mod render_first;
 
 use bridge::{
     BufferAccess, BufferSpec, Compute, Exchange, LatestInfo, LatestReader, LatestWriter, RenderRead, TimelinePoint,
 };
-use bridge_tests::{Filler, Readback, Rig, on_both_backends};
+use bridge_tests::{Filler, Readback, Rig, on_both_backends, on_host_without_linear_images};
 
 use contents::{every_frame_is_whole_and_none_goes_back, the_same_frame_comes_again_without_a_wait};
 use controls::{a_reader_without_its_wait_sees_a_stale_frame, a_torn_frame_is_seen_to_be_torn};
+use images::{
+    images_keep_what_they_hold_from_turn_to_turn, images_of_unknown_layout_are_initialised_anew,
+    several_resources_are_of_one_frame,
+};
 use lent::{a_lent_turn_of_unknown_fate_retires_its_slots, a_lent_turn_takes_its_frame};
 use lives::{a_thousand_come_and_go, either_side_is_removed_while_the_other_runs};
 use mistakes::{dropped_turns_cost_no_more_than_a_frame, what_cannot_be_is_refused, work_that_fails_is_told_to_both};
 use rates::{
     a_paused_side_holds_up_nobody, a_slow_reader_delays_no_writer, a_slow_writer_delays_no_reader,
     a_stalled_exchange_stalls_no_other, frames_are_no_older_than_the_bound,
+};
+use render_first::{
+    lent_and_dropped_frames_of_vulkans_cost_no_others, neither_vulkan_nor_its_reader_waits,
+    what_vulkan_draws_is_whole_and_never_goes_back,
 };
 
 on_both_backends!(
@@ -40,6 +50,18 @@ on_both_backends!(
     a_paused_side_holds_up_nobody,
     a_stalled_exchange_stalls_no_other,
     frames_are_no_older_than_the_bound,
+    images_keep_what_they_hold_from_turn_to_turn,
+    images_of_unknown_layout_are_initialised_anew,
+    several_resources_are_of_one_frame,
+    what_vulkan_draws_is_whole_and_never_goes_back,
+    neither_vulkan_nor_its_reader_waits,
+    lent_and_dropped_frames_of_vulkans_cost_no_others,
+);
+
+on_host_without_linear_images!(
+    images_keep_what_they_hold_from_turn_to_turn,
+    images_of_unknown_layout_are_initialised_anew,
+    several_resources_are_of_one_frame,
 );
 
 const LEN: usize = 4096;

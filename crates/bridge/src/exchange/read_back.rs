@@ -27,10 +27,7 @@ impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
     /// [`run_once`](Self::run_once).
     pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
         let source = self.resources();
-        let used = source.handover().accesses();
-        let needed = BufferAccess::TRANSFER_READ;
-        let readable = used.usage.contains(needed.usage) && used.access.contains(needed.access);
-        check(readable, (self.frame, &self.shared.name), "`BufferAccess::TRANSFER_READ`")?;
+        check(is_buffer_readable(&source), (self.frame, &self.shared.name), "`BufferAccess::TRANSFER_READ`")?;
         let target = HostCopy::new(self.shared.compute.device(), source.len())?;
         let copy = |commands, source: RenderBuffer<'_, T>| {
             // SAFETY: both buffers have `len` elements; the source is acquired, with the copy among its uses.
@@ -54,14 +51,8 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
     /// [`run_once`](Self::run_once).
     pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
         let source = self.resources();
-        let used = source.accesses();
-        let needed = ImageAccess::TRANSFER_READ;
-        let in_layout = [needed.layout, vk::ImageLayout::GENERAL].contains(&used.layout);
-        let readable = in_layout && used.usage.contains(needed.usage) && used.access.contains(needed.access);
-        check(readable, (self.frame, &self.shared.name), "`ImageAccess::TRANSFER_READ`")?;
-        let [width, height, depth] = source.level_extent(0).map(u64::from);
-        let texels = width * height * depth * u64::from(source.range().layer_count);
-        let target = HostCopy::new(self.shared.compute.device(), usize::try_from(texels).unwrap_or(usize::MAX))?;
+        check(is_image_readable(&source), (self.frame, &self.shared.name), "`ImageAccess::TRANSFER_READ`")?;
+        let target = HostCopy::of_image(self.shared.compute.device(), &source)?;
         let copy = |commands, source: RenderImage<'_>| {
             // SAFETY: there is room for the first level of all layers; the source is acquired, with the copy among its uses.
             unsafe { target.record_image(commands, &source) };
@@ -70,6 +61,19 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
         let ran = unsafe { self.run_once(limit, copy) };
         target.finish(ran)
     }
+}
+
+/// Whether commands may copy from a buffer.
+pub(super) fn is_buffer_readable<T>(source: &RenderBuffer<'_, T>) -> bool {
+    let (used, needed) = (source.handover().accesses(), BufferAccess::TRANSFER_READ);
+    used.usage.contains(needed.usage) && used.access.contains(needed.access)
+}
+
+/// Whether commands may copy from an image, in the layout of its accesses.
+pub(super) fn is_image_readable(source: &RenderImage<'_>) -> bool {
+    let (used, needed) = (source.accesses(), ImageAccess::TRANSFER_READ);
+    let in_layout = [needed.layout, vk::ImageLayout::GENERAL].contains(&used.layout);
+    in_layout && used.usage.contains(needed.usage) && used.access.contains(needed.access)
 }
 
 /// That a frame's resource may be copied from.
@@ -104,6 +108,13 @@ impl<T: Pod> HostCopy<T> {
         Ok(Self { buffer: Buffer::new(device, &info)?, len, device: device.clone(), element: PhantomData })
     }
 
+    /// Room for the first level of all layers.
+    pub(super) fn of_image(device: &ExportDevice, source: &RenderImage<'_>) -> Result<Self> {
+        let [width, height, depth] = source.level_extent(0).map(u64::from);
+        let texels = width * height * depth * u64::from(source.range().layer_count);
+        Self::new(device, usize::try_from(texels).unwrap_or(usize::MAX))
+    }
+
     /// # Safety
     /// `commands` is recording on the device; `source` has at least as many elements and is acquired for copying.
     pub(super) unsafe fn record_buffer(&self, commands: vk::CommandBuffer, source: &RenderBuffer<'_, T>) {
@@ -118,7 +129,7 @@ impl<T: Pod> HostCopy<T> {
     /// # Safety
     /// `commands` is recording on the device; this has room for the first level of all layers of `source`, which is
     /// acquired for copying.
-    unsafe fn record_image(&self, commands: vk::CommandBuffer, source: &RenderImage<'_>) {
+    pub(super) unsafe fn record_image(&self, commands: vk::CommandBuffer, source: &RenderImage<'_>) {
         let range = source.range();
         let [width, height, depth] = source.level_extent(0);
         let layers = vk::ImageSubresourceLayers {

@@ -4,16 +4,19 @@
 use std::time::Duration;
 
 use bytemuck::Pod;
+use cuda_import::Texel;
+use vk_export::OneTimeCommands;
 use vk_export::ash::vk;
-use vk_export::{BufferAccess, OneTimeCommands};
 
 use super::render_read::RenderRead;
 use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
 use crate::error::Result;
 use crate::exchange::once::wait;
-use crate::exchange::read_back::{HostCopy, check};
+use crate::exchange::read_back::{HostCopy, check, is_buffer_readable, is_image_readable};
 use crate::exchange::resources::Resources;
+use crate::image::render::RenderImage;
+use crate::image::spec::ImageSpec;
 
 impl<R: Resources> RenderRead<R> {
     /// Records commands that use the frame, submits them and blocks until they have run, for at most `limit`. For examples, tests and
@@ -55,14 +58,33 @@ impl<T: Pod + Send + Sync> RenderRead<BufferSpec<T>> {
     /// As [`RenderTurn::read_back`](crate::RenderTurn::read_back).
     pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
         let source = self.resources();
-        let (used, needed) = (source.handover().accesses(), BufferAccess::TRANSFER_READ);
-        let readable = used.usage.contains(needed.usage) && used.access.contains(needed.access);
         let state = &self.shared().state;
-        check(readable, (self.frame(), &state.name), "`BufferAccess::TRANSFER_READ`")?;
+        check(is_buffer_readable(&source), (self.frame(), &state.name), "`BufferAccess::TRANSFER_READ`")?;
         let target = HostCopy::new(state.compute.device(), source.len())?;
         let copy = |commands, source: RenderBuffer<'_, T>| {
             // SAFETY: both buffers have `len` elements; the source is acquired, with the copy among its uses.
             unsafe { target.record_buffer(commands, &source) };
+        };
+        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over, or forever.
+        let ran = unsafe { self.run_once(limit, copy) };
+        target.finish(ran)
+    }
+}
+
+impl<T: Texel> RenderRead<ImageSpec<T>> {
+    /// Submits a copy of the image to the host, blocks until it has run, for at most `limit`, and gives the texels of the first mip
+    /// level. For examples, tests and tools, as [`RenderTurn::read_back`](crate::RenderTurn::read_back).
+    ///
+    /// # Errors
+    /// As [`RenderTurn::read_back`](crate::RenderTurn::read_back).
+    pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
+        let source = self.resources();
+        let state = &self.shared().state;
+        check(is_image_readable(&source), (self.frame(), &state.name), "`ImageAccess::TRANSFER_READ`")?;
+        let target = HostCopy::of_image(state.compute.device(), &source)?;
+        let copy = |commands, source: RenderImage<'_>| {
+            // SAFETY: there is room for the first level of all layers; the source is acquired, with the copy among its uses.
+            unsafe { target.record_image(commands, &source) };
         };
         // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over, or forever.
         let ran = unsafe { self.run_once(limit, copy) };

@@ -1,0 +1,183 @@
+//! Images, and several resources at once.
+
+use bridge::ash::vk;
+use bridge::cuda_import::cudarc::driver::CudaSlice;
+use bridge::{
+    BufferAccess, BufferSpec, Compute, ComputeWrite, Exchange, ImageAccess, ImageSpec, LatestWriter, RenderRead, Work,
+};
+use bridge_tests::{Commands, Readback, Rig};
+
+use crate::info;
+
+const SIDE: u32 = 32;
+const TEXELS: usize = (SIDE * SIDE) as usize;
+const MOST: u8 = 8;
+
+type Heights = ImageSpec<f32>;
+type All = (BufferSpec<f32>, Vec<Heights>);
+
+fn spec() -> Heights {
+    Heights::new(vk::Format::R32_SFLOAT, [SIDE, SIDE], ImageAccess::TRANSFER_READ)
+}
+
+/// The value of all texels of a frame.
+fn value(frame: u64) -> u8 {
+    u8::try_from(frame % u64::from(MOST)).unwrap()
+}
+
+/// What images are filled with on CUDA, on the GPU already.
+struct Paints(Vec<Option<CudaSlice<f32>>>);
+
+impl Paints {
+    fn new(compute: &Compute) -> Self {
+        let paint = |value| {
+            compute.cuda().map(|cuda| {
+                let slice = cuda.stream().clone_htod(&vec![f32::from(value); TEXELS]).unwrap();
+                cuda.stream().synchronize().unwrap();
+                slice
+            })
+        };
+        Self((0..MOST).map(paint).collect())
+    }
+
+    fn of(&self, value: u8) -> &CudaSlice<f32> {
+        self.0[usize::from(value)].as_ref().unwrap()
+    }
+}
+
+fn publish(writer: &mut LatestWriter<Heights>, paints: &Paints) {
+    let mut turn = writer.begin().unwrap();
+    let value = value(turn.frame());
+    match turn.work() {
+        Work::Host(host) => {
+            host.run(move |mut image| image.rows_mut().for_each(|row| row.fill(value.into()))).unwrap();
+        }
+        Work::Cuda(mut cuda) => cuda.resources.copy_from_buffer(cuda.stream, 0, .., paints.of(value)).unwrap(),
+        _ => unreachable!("no other backend is opened here"),
+    }
+    turn.publish().unwrap().wait(Rig::LONG).unwrap();
+}
+
+pub(crate) fn images_keep_what_they_hold_from_turn_to_turn(_: &Rig, compute: &Compute) {
+    let (mut writer, mut reader) = Exchange::latest(compute, &info(), spec()).unwrap();
+    let paints = Paints::new(writer.compute());
+    let mut frame = 0;
+    for round in 0..30 {
+        publish(&mut writer, &paints);
+        for again in 0..3 {
+            let turn = reader.newest().unwrap().unwrap();
+            assert_eq!((turn.frame(), turn.is_new()), (frame, again == 0));
+            assert_eq!(turn.read_back(Rig::LONG).unwrap(), vec![f32::from(value(frame)); TEXELS]);
+        }
+        frame += 1;
+        if round % 3 == 0 {
+            publish(&mut writer, &paints);
+            frame += 1;
+            // One that nobody takes: it is chosen, and not submitted.
+            drop(reader.newest().unwrap());
+            let turn = reader.newest().unwrap().unwrap();
+            assert!(turn.is_new());
+            turn.skip();
+        }
+    }
+    // Frames that are never taken.
+    for _ in 0..30 {
+        publish(&mut writer, &paints);
+    }
+    let turn = reader.newest().unwrap().unwrap();
+    let frame = turn.frame();
+    assert_eq!(turn.read_back(Rig::LONG).unwrap(), vec![f32::from(value(frame)); TEXELS]);
+    writer.close(reader).unwrap();
+}
+
+/// Images of a lent turn of which nobody said what became of it are in no layout that is known.
+pub(crate) fn images_of_unknown_layout_are_initialised_anew(rig: &Rig, compute: &Compute) {
+    let commands = Commands::new(rig.device());
+    for happens in [false, true] {
+        let (mut writer, mut reader) = Exchange::latest(compute, &info(), spec()).unwrap();
+        let paints = Paints::new(writer.compute());
+        for round in 0..6 {
+            publish(&mut writer, &paints);
+            let seen = reader.newest().unwrap().unwrap().read_back(Rig::LONG).unwrap();
+            assert_eq!(seen.len(), TEXELS);
+            publish(&mut writer, &paints);
+            let turn = reader.newest().unwrap().unwrap();
+            let raw = commands.begin();
+            // SAFETY: recording, of the right family, submitted with this turn or not at all.
+            unsafe { turn.record_acquire(raw) };
+            commands.end();
+            let turn = turn.lend().unwrap();
+            if happens {
+                let (parts, infos) = (turn.parts(), [vk::CommandBufferSubmitInfo::default().command_buffer(raw)]);
+                let signals = [parts.signal()];
+                let batch = vk::SubmitInfo2::default()
+                    .wait_semaphore_infos(parts.waits())
+                    .command_buffer_infos(&infos)
+                    .signal_semaphore_infos(&signals);
+                // SAFETY: the parts of an open turn, and its commands, which `initialise` waits for.
+                unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+            }
+            drop(turn);
+            assert_eq!(reader.retired(), 2, "round {round}");
+            reader.initialise().unwrap();
+            assert_eq!(reader.retired(), 0);
+        }
+        for _ in 0..12 {
+            publish(&mut writer, &paints);
+            let turn = reader.newest().unwrap().unwrap();
+            let frame = turn.frame();
+            assert_eq!(turn.read_back(Rig::LONG).unwrap(), vec![f32::from(value(frame)); TEXELS]);
+        }
+        writer.close(reader).unwrap();
+    }
+}
+
+fn fill_all(turn: &mut ComputeWrite<All>, paints: &Paints) {
+    let value = value(turn.frame());
+    match turn.work() {
+        Work::Host(host) => host
+            .run(move |(words, images)| {
+                words.fill(value.into());
+                images.for_each(|mut image| image.rows_mut().for_each(|row| row.fill(value.into())));
+            })
+            .unwrap(),
+        Work::Cuda(cuda) => {
+            let (mut words, images) = cuda.resources;
+            cuda.stream.memcpy_dtod(paints.of(value), &mut words).unwrap();
+            images.for_each(|mut image| image.copy_from_buffer(cuda.stream, 0, .., paints.of(value)).unwrap());
+        }
+        _ => unreachable!("no other backend is opened here"),
+    }
+}
+
+/// All resources of a slot are handed over together.
+pub(crate) fn several_resources_are_of_one_frame(rig: &Rig, compute: &Compute) {
+    let buffer = BufferSpec::new(TEXELS, BufferAccess::TRANSFER_READ);
+    let (mut writer, mut reader) = Exchange::latest(compute, &info(), (buffer, vec![spec(), spec()])).unwrap();
+    let paints = Paints::new(writer.compute());
+    let copies = Readback::new(rig.device(), 3 * 4 * TEXELS as u64);
+    for round in 0..40u64 {
+        let mut turn = writer.begin().unwrap();
+        fill_all(&mut turn, &paints);
+        turn.publish().unwrap().wait(Rig::LONG).unwrap();
+        if round % 3 == 1 {
+            continue;
+        }
+        let turn = reader.newest().unwrap().unwrap();
+        let frame = turn.frame();
+        submit_all(turn, &copies);
+        copies.finish();
+        let bits = f32::from(value(frame)).to_bits();
+        assert_eq!(copies.words()[..3 * TEXELS], vec![bits; 3 * TEXELS]);
+    }
+    writer.close(reader).unwrap();
+}
+
+fn submit_all(turn: RenderRead<All>, copies: &Readback) {
+    let size = 4 * TEXELS as u64;
+    let (buffer, images) = turn.resources();
+    let images: Vec<_> = images.map(|image| (image.as_raw(), image.layout(), [SIDE, SIDE])).collect();
+    let raw = copies.record_read_all(&turn, &[(buffer.as_raw(), size)], &images);
+    // SAFETY: recorded with the turn's barriers; the copies are waited for.
+    copies.note(unsafe { turn.submit(&[raw]) }.unwrap());
+}
