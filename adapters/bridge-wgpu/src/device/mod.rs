@@ -1,0 +1,156 @@
+//! A wgpu device and the bridge beside it.
+#![allow(unsafe_code)] // Lends wgpu's device to the bridge.
+
+mod request;
+pub(crate) mod requirements;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bridge::vk_export::ExportDevice;
+use bridge::{AdoptInfo, Backend, Compute, CudaCompute, EnabledFeatures, KernelModule};
+use wgpu::hal::api::Vulkan;
+
+use crate::error::{Error, Result};
+use crate::scope::capture;
+
+/// A wgpu device with its queue, and the compute side on the same GPU. Cloning it gives the same one.
+///
+/// Made by [`request_device`](Self::request_device), or by [`adopt`](Self::adopt) from a device that was created elsewhere.
+///
+/// # Submissions
+/// wgpu has a lock of its own around its queue, which nobody else can take. So everything that this crate submits goes through
+/// [`wgpu::Queue::submit`], and any thread may submit meanwhile.
+#[derive(Clone)]
+pub struct Bridge(Arc<Inner>);
+
+struct Inner {
+    // Field order is drop order: the compute side before the queue and the device that it stands on.
+    compute: Compute,
+    queue: wgpu::Queue,
+    device: wgpu::Device,
+    adapter: wgpu::Adapter,
+    /// Held while frames are lent and submitted: one lent turn is open per exchange.
+    submitting: Mutex<()>,
+}
+
+impl Bridge {
+    /// Borrows a wgpu device that was created elsewhere, such as an engine's. It is kept alive by what is made from it.
+    ///
+    /// A device of `wgpu::Adapter::request_device` lacks `synchronization2`. [`Requirements`](crate::Requirements) has what is to be
+    /// added when a device is created with `wgpu::hal`.
+    ///
+    /// # Errors
+    /// [`Error::NotVulkan`], and the bridge's errors: [`bridge::vk_export::Error::Missing`] with everything that was left off,
+    /// or what [`Compute::new`] says of the backend.
+    ///
+    /// # Safety
+    /// - `device` and `queue` belong together and were made from `adapter`.
+    /// - `features` names only what was enabled when the device was created.
+    pub unsafe fn adopt(
+        adapter: &wgpu::Adapter,
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        features: EnabledFeatures,
+        backend: Backend,
+    ) -> Result<Self> {
+        // SAFETY: the guard is only read from.
+        let hal = unsafe { device.as_hal::<Vulkan>() }.ok_or_else(|| not_vulkan(adapter))?;
+        let instance = hal.shared_instance();
+        let extensions = hal.enabled_device_extensions().to_vec();
+        let mut info = AdoptInfo::new(
+            (instance.entry().clone(), instance.raw_instance().clone(), requirements::api_version(instance)),
+            hal.raw_physical_device(),
+            hal.raw_device().clone(),
+            (hal.raw_queue(), hal.queue_family_index()),
+        );
+        info.device_extensions = &extensions;
+        info.instance_extensions = instance.extensions();
+        info.features = features;
+        // No lock: wgpu's cannot be taken. The bridge then submits nothing unasked, and this crate asks wgpu.
+        info.queue_lock = None;
+        info.keep_alive = Some(Box::new(device.clone()));
+        // SAFETY: the handles are those of one wgpu device, which lives as long as its clone in `keep_alive`, and its instance
+        // with it; the extensions are those that wgpu enabled, the features are the caller's promise. Nothing is submitted
+        // to the queue but by wgpu.
+        let export = unsafe { ExportDevice::adopt(info) }?;
+        drop(hal);
+        let compute = Compute::new(&export, backend)?;
+        Ok(Self(Arc::new(Inner {
+            compute,
+            queue: queue.clone(),
+            device: device.clone(),
+            adapter: adapter.clone(),
+            submitting: Mutex::new(()),
+        })))
+    }
+
+    /// wgpu's device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.0.device
+    }
+
+    /// wgpu's queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.0.queue
+    }
+
+    /// The backend in use, which is not [`Backend::Auto`].
+    pub fn backend(&self) -> Backend {
+        self.0.compute.backend()
+    }
+
+    /// Why this backend, in words for the user.
+    pub fn reason(&self) -> &str {
+        self.0.compute.reason()
+    }
+
+    /// The CUDA side, if that is what computes.
+    pub fn cuda(&self) -> Option<&CudaCompute> {
+        self.0.compute.cuda()
+    }
+
+    /// Loads CUDA kernels, as [`Compute::load`].
+    ///
+    /// # Errors
+    /// As [`Compute::load`]; with [`Backend::Host`] always.
+    pub fn load(&self, name: &str, ptx: &str) -> Result<KernelModule> {
+        Ok(self.0.compute.load(name, ptx)?)
+    }
+
+    /// Whether both are clones of one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn compute(&self) -> &Compute {
+        &self.0.compute
+    }
+
+    /// A texture format as wgpu's Vulkan backend has it.
+    pub(crate) fn format(&self, format: wgpu::TextureFormat) -> Result<ash::vk::Format> {
+        // SAFETY: the guard is only read from.
+        let adapter = unsafe { self.0.adapter.as_hal::<Vulkan>() };
+        Ok(adapter.ok_or_else(|| not_vulkan(&self.0.adapter))?.texture_format_as_raw(format))
+    }
+
+    /// Held while frames are lent and submitted.
+    pub(crate) fn submitting(&self) -> MutexGuard<'_, ()> {
+        self.0.submitting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// wgpu's errors meanwhile, as a result.
+    pub(crate) fn capture<R>(&self, call: &'static str, object: &str, f: impl FnOnce() -> R) -> Result<R> {
+        capture(&self.0.device, call, object, f)
+    }
+}
+
+impl std::fmt::Debug for Bridge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Bridge").field(&self.0.compute).finish()
+    }
+}
+
+fn not_vulkan(adapter: &wgpu::Adapter) -> Error {
+    let info = adapter.get_info();
+    Error::NotVulkan { adapter: info.name, backend: info.backend }
+}

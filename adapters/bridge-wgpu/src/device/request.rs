@@ -1,0 +1,67 @@
+//! A wgpu device that is created with what the bridge needs.
+#![allow(unsafe_code)] // Opens a device through `wgpu::hal`.
+
+use bridge::{Backend, EnabledFeatures};
+use wgpu::hal::api::Vulkan;
+
+use super::requirements::Requirements;
+use super::{Bridge, not_vulkan};
+use crate::error::{Error, Result};
+
+impl Bridge {
+    /// Creates a device, as [`wgpu::Adapter::request_device`], with the extensions and features that sharing needs, and the
+    /// compute side on the same GPU: with [`Backend::Auto`] CUDA where that can share, else the CPU, with a warning in the log.
+    ///
+    /// ```no_run
+    /// # use bridge_wgpu::{Backend, Bridge, wgpu};
+    /// # async fn device() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    /// descriptor.backends = wgpu::Backends::VULKAN;
+    /// let instance = wgpu::Instance::new(descriptor);
+    /// let adapter = instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await?;
+    /// let bridge = Bridge::request_device(&adapter, &wgpu::DeviceDescriptor::default(), Backend::Auto)?;
+    /// println!("{} computes: {}", bridge.backend(), bridge.reason());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// - [`Error::NotVulkan`] on other backends of wgpu.
+    /// - [`Error::Missing`] with all that the GPU lacks of what nothing works without, or of `descriptor.required_features`.
+    /// - [`Error::RequestDevice`] with what wgpu says.
+    /// - [`bridge::Error::NoCuda`] where CUDA was asked for and cannot share, and an error for [`Backend::Inline`], whose
+    ///   submissions cannot be made under wgpu's lock.
+    pub fn request_device(
+        adapter: &wgpu::Adapter,
+        descriptor: &wgpu::DeviceDescriptor<'_>,
+        backend: Backend,
+    ) -> Result<Self> {
+        // SAFETY: the guard is only read from, and used to open a device.
+        let hal = unsafe { adapter.as_hal::<Vulkan>() }.ok_or_else(|| not_vulkan(adapter))?;
+        let name = adapter.get_info().name;
+        let lacking = descriptor.required_features - adapter.features();
+        if !lacking.is_empty() {
+            let missing = lacking.iter_names().map(|(name, _)| format!("wgpu feature {name}")).collect();
+            return Err(Error::Missing { device: name, purpose: "`required_features`", missing });
+        }
+        let failed = |reason: String| Error::RequestDevice { adapter: name.clone(), reason };
+        let mut needed = Requirements::of(&hal)?;
+        let callback = needed.with(|_| {});
+        let (features, limits) = (descriptor.required_features, &descriptor.required_limits);
+        // SAFETY: `required_features` are the adapter's, as seen above; the callback removes nothing, and adds extensions and a
+        // feature that the physical device has.
+        let opened =
+            unsafe { hal.open_with_callback(features, limits, &descriptor.memory_hints, Some(Box::new(callback))) };
+        let opened = opened.map_err(|error| failed(error.to_string()))?;
+        drop(hal);
+        // SAFETY: opened from this adapter, with these features.
+        let created = unsafe { adapter.create_device_from_hal(opened, descriptor) };
+        let (device, queue) = created.map_err(|error| failed(error.to_string()))?;
+        let mut enabled = EnabledFeatures::default();
+        // wgpu enables it wherever a device has it, which was asked for above.
+        enabled.timeline_semaphore = true;
+        enabled.synchronization2 = true;
+        // SAFETY: made from this adapter a moment ago, with these two features.
+        unsafe { Self::adopt(adapter, &device, &queue, enabled, backend) }
+    }
+}

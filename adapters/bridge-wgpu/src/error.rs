@@ -1,0 +1,90 @@
+//! What can go wrong between wgpu and the bridge.
+
+/// The result of this crate's calls.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong between wgpu and the bridge.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The bridge, or one of the two sides below it, failed.
+    #[error(transparent)]
+    Bridge(#[from] bridge::Error),
+
+    /// The adapter or device is of another backend of wgpu.
+    #[error(
+        "\"{adapter}\" is on wgpu's {backend:?} backend, and only Vulkan shares with CUDA: make the instance with \
+         `Backends::VULKAN`"
+    )]
+    #[non_exhaustive]
+    NotVulkan {
+        /// The adapter's name.
+        adapter: String,
+        /// Its backend.
+        backend: wgpu::Backend,
+    },
+
+    /// The device, or the way it was created, lacks what sharing needs.
+    #[error("\"{device}\" lacks, for {purpose}: {}", .missing.join(", "))]
+    #[non_exhaustive]
+    Missing {
+        /// The device's name.
+        device: String,
+        /// What needs it.
+        purpose: &'static str,
+        /// All that is missing.
+        missing: Vec<String>,
+    },
+
+    /// The device could not be created.
+    #[error("wgpu cannot create the device \"{adapter}\": {reason}")]
+    #[non_exhaustive]
+    RequestDevice {
+        /// The adapter's name.
+        adapter: String,
+        /// What wgpu says.
+        reason: String,
+    },
+
+    /// wgpu refused a call. Nothing of it was submitted.
+    #[error("{object}: wgpu refused {call}: {source}")]
+    #[non_exhaustive]
+    Refused {
+        /// What the call was about.
+        object: String,
+        /// The call.
+        call: &'static str,
+        /// What wgpu says.
+        source: wgpu::Error,
+    },
+
+    /// wgpu's device is lost, or was destroyed, so that it takes no submissions.
+    #[error("{object}: wgpu's device takes no submissions: it is lost or was destroyed")]
+    #[non_exhaustive]
+    DeviceLost {
+        /// What was to be submitted.
+        object: String,
+    },
+
+    /// An argument that cannot be.
+    #[error("{object}: {reason}")]
+    #[non_exhaustive]
+    InvalidArgument {
+        /// The object that was to be made or used.
+        object: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn invalid(object: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::InvalidArgument { object: object.into(), reason: reason.into() }
+    }
+}
+
+impl From<bridge::vk_export::Error> for Error {
+    fn from(error: bridge::vk_export::Error) -> Self {
+        Self::Bridge(error.into())
+    }
+}

@@ -1,0 +1,228 @@
+//! The exchange: slots that go round between the compute side and wgpu.
+#![allow(unsafe_code)] // Hands new images over.
+
+use std::sync::{Arc, OnceLock};
+
+use bridge::{ComputeFirst, Direction, ExchangeInfo, RenderFirst, Resources, TimelinePoint, Work};
+
+use crate::device::Bridge;
+use crate::error::Result;
+use crate::frame::Frame;
+use crate::raw;
+use crate::shared::{Flow, Shared};
+
+/// Slots that go round between the compute side and wgpu, and the wgpu objects through which wgpu sees what is in them.
+///
+/// With [`Exchange::new`] the compute side begins: [`begin`](Exchange::begin) gives a [`ComputeTurn`], which becomes a [`Frame`]
+/// that is [submitted](Bridge::submit). With [`Exchange::render_first`] wgpu begins: a [`Frame`] is submitted and becomes a
+/// [`ComputeTurn`].
+///
+/// Dropping it waits for the frames in flight, as dropping a [`bridge::Exchange`] does. [`objects`](Self::objects) are wgpu's own
+/// and may be cloned and kept longer.
+pub struct Exchange<S: Shared, D: Direction = ComputeFirst> {
+    exchange: bridge::Exchange<S::Specs, D>,
+    mirror: Arc<Mirror<S>>,
+}
+
+/// wgpu's view of an exchange, which its turns hold too.
+pub(crate) struct Mirror<S: Shared> {
+    pub(crate) gpu: Bridge,
+    pub(crate) flow: Flow,
+    pub(crate) name: String,
+    shared: S,
+    pub(crate) objects: S::Objects,
+    /// Wrapped when they are first used.
+    slots: Box<[OnceLock<S::Slot>]>,
+}
+
+impl<S: Shared> Mirror<S> {
+    fn new(gpu: &Bridge, flow: Flow, info: &ExchangeInfo<'_>, shared: S) -> Result<(S::Specs, Arc<Self>)> {
+        let specs = shared.specs(gpu, flow)?;
+        let objects = shared.objects(gpu, flow, info.name)?;
+        let slots = (0..info.slots).map(|_| OnceLock::new()).collect();
+        let name = info.name.to_owned();
+        Ok((specs, Arc::new(Self { gpu: gpu.clone(), flow, name, shared, objects, slots })))
+    }
+
+    /// A slot as wgpu sees it.
+    pub(crate) fn slot(&self, index: usize, render: <S::Specs as Resources>::Render<'_>) -> Result<&S::Slot> {
+        let slot = &self.slots[index];
+        if slot.get().is_none() {
+            let made = self.shared.wrap(&self.gpu, self.flow, render, &self.name)?;
+            // Another thread's, if it was faster, is as good.
+            let _ = slot.set(made);
+        }
+        slot.get().ok_or_else(|| crate::Error::invalid(&self.name, "a slot was not wrapped"))
+    }
+}
+
+impl<S: Shared> Exchange<S, ComputeFirst> {
+    /// Makes the slots, and wgpu's objects, for frames that the compute side begins.
+    ///
+    /// # Errors
+    /// As [`bridge::Exchange::new`], and [`Error::Refused`](crate::Error::Refused) for usages that wgpu does not accept.
+    pub fn new(gpu: &Bridge, info: &ExchangeInfo<'_>, shared: S) -> Result<Self> {
+        let (specs, mirror) = Mirror::new(gpu, Flow::In, info, shared)?;
+        Self::initialised(bridge::Exchange::new(gpu.compute(), info, specs)?, mirror)
+    }
+
+    /// Begins a frame: the compute side will wait, on the GPU, until wgpu is done with the slot.
+    ///
+    /// # Errors
+    /// As [`bridge::Exchange::begin`].
+    pub fn begin(&mut self) -> Result<ComputeTurn<S>> {
+        Ok(ComputeTurn { turn: self.exchange.begin()?, mirror: Arc::clone(&self.mirror) })
+    }
+}
+
+impl<S: Shared> Exchange<S, RenderFirst> {
+    /// [`Exchange::new`] for frames that wgpu begins: it draws, the compute side works on the result.
+    ///
+    /// # Errors
+    /// As [`Exchange::new`].
+    pub fn render_first(gpu: &Bridge, info: &ExchangeInfo<'_>, shared: S) -> Result<Self> {
+        let (specs, mirror) = Mirror::new(gpu, Flow::Out, info, shared)?;
+        Self::initialised(bridge::Exchange::render_first(gpu.compute(), info, specs)?, mirror)
+    }
+
+    /// Begins a frame, which takes a slot for what [`Bridge::submit`] copies out.
+    ///
+    /// # Errors
+    /// As [`bridge::Exchange::begin`].
+    pub fn begin(&mut self) -> Result<Frame<S, RenderFirst>> {
+        Ok(Frame::new(self.exchange.begin()?, Arc::clone(&self.mirror)))
+    }
+}
+
+impl<S: Shared, D: Direction> Exchange<S, D> {
+    /// Hands new images over to the compute side, through wgpu's queue.
+    fn initialised(exchange: bridge::Exchange<S::Specs, D>, mirror: Arc<Mirror<S>>) -> Result<Self> {
+        let mut this = Self { exchange, mirror };
+        if !this.exchange.needs_initial() {
+            return Ok(this);
+        }
+        this.initialise()?;
+        Ok(this)
+    }
+
+    fn initialise(&mut self) -> Result<()> {
+        let Self { exchange, mirror } = self;
+        let gpu = &mirror.gpu;
+        let _order = gpu.submitting();
+        // SAFETY: wgpu's encoders record for the family of its queue, which is the exchange's; outside a pass. It is submitted
+        // below, before the turn ends.
+        let recorded = raw::record(gpu, &mirror.name, |commands| unsafe { exchange.record_initial(commands) });
+        let (commands, turn) = recorded?;
+        let turn = turn?;
+        let signal = turn.signal();
+        // Dropped, the turn counts as not submitted, and the exchange with it.
+        gpu.push(&mirror.name, [commands])?;
+        gpu.signal(&mirror.name, &[signal])?;
+        // SAFETY: the commands were submitted, and the signal behind them.
+        unsafe { turn.submitted() };
+        Ok(())
+    }
+
+    /// wgpu's objects: a [`wgpu::Buffer`], a [`wgpu::Texture`], or a tuple of them. They are the same in every frame.
+    ///
+    /// They are ordinary objects of wgpu, to be used in any submission. What a frame brings is in them behind the
+    /// submission of that frame.
+    pub fn objects(&self) -> &S::Objects {
+        &self.mirror.objects
+    }
+
+    /// Slots.
+    pub fn slots(&self) -> usize {
+        self.exchange.slots()
+    }
+
+    /// The name given.
+    pub fn name(&self) -> &str {
+        self.exchange.name()
+    }
+}
+
+impl<S: Shared, D: Direction> Drop for Exchange<S, D> {
+    fn drop(&mut self) {
+        let gpu = &self.mirror.gpu;
+        let _order = gpu.submitting();
+        // Frames of which wgpu did not tell whether they were submitted end with one more signal.
+        let flushed = self.exchange.flush_parts().map_err(crate::Error::from).and_then(|parts| match parts {
+            None => Ok(()),
+            Some(parts) => gpu.signal(&self.mirror.name, &[parts.signal]),
+        });
+        if let Err(error) = flushed {
+            log::error!("exchange \"{}\": its last frames may not be seen to end: {error}", self.mirror.name);
+        }
+    }
+}
+
+impl<S: Shared, D: Direction> std::fmt::Debug for Exchange<S, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.exchange.fmt(f)
+    }
+}
+
+/// The compute side's part of a frame: it owns the slot until [`finish`](Self::finish).
+///
+/// Dropped before that, its frame is lost: the next `begin` says so, and the one after goes on.
+#[must_use = "a turn that is dropped before `finish` loses its frame"]
+pub struct ComputeTurn<S: Shared, D: Direction = ComputeFirst> {
+    turn: bridge::ComputeTurn<S::Specs, D>,
+    mirror: Arc<Mirror<S>>,
+}
+
+impl<S: Shared, D: Direction> ComputeTurn<S, D> {
+    pub(crate) fn from_parts(turn: bridge::ComputeTurn<S::Specs, D>, mirror: Arc<Mirror<S>>) -> Self {
+        Self { turn, mirror }
+    }
+
+    /// What there is to compute with, lent until the turn is finished.
+    pub fn work(&mut self) -> Work<'_, S::Specs> {
+        self.turn.work()
+    }
+
+    /// The number of the frame, from 0.
+    pub fn frame(&self) -> u64 {
+        self.turn.frame()
+    }
+
+    /// The slot, below [`Exchange::slots`].
+    pub fn slot(&self) -> usize {
+        self.turn.slot()
+    }
+
+    /// Gives the slot back without handing it over, as [`bridge::ComputeTurn::skip`].
+    ///
+    /// # Errors
+    /// As [`bridge::ComputeTurn::skip`].
+    pub fn skip(self) -> Result<()> {
+        Ok(self.turn.skip()?)
+    }
+}
+
+impl<S: Shared> ComputeTurn<S, ComputeFirst> {
+    /// Hands the slot over: the compute side signals when all its work is done. Gives the frame for [`Bridge::submit`].
+    ///
+    /// # Errors
+    /// The failed call; the frame is then lost, as if the turn had been dropped.
+    pub fn finish(self) -> Result<Frame<S, ComputeFirst>> {
+        Ok(Frame::new(self.turn.finish()?, self.mirror))
+    }
+}
+
+impl<S: Shared> ComputeTurn<S, RenderFirst> {
+    /// Gives the slot back: the compute side signals when all its work is done. Gives the point at which that is.
+    ///
+    /// # Errors
+    /// The failed call; the frame is then lost, as if the turn had been dropped.
+    pub fn finish(self) -> Result<TimelinePoint> {
+        Ok(self.turn.finish()?)
+    }
+}
+
+impl<S: Shared, D: Direction> std::fmt::Debug for ComputeTurn<S, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.turn.fmt(f)
+    }
+}

@@ -1,0 +1,286 @@
+//! wgpu's part of a frame.
+#![allow(unsafe_code)] // Records the hand-over.
+
+use std::sync::Arc;
+
+use bridge::{ComputeFirst, Direction, LentTurn, RenderFirst, RenderTurn, TimelinePoint};
+
+use crate::device::Bridge;
+use crate::error::{Error, Result};
+use crate::exchange::{ComputeTurn, Mirror};
+use crate::raw;
+use crate::shared::{Flow, Shared};
+use crate::submit::Parts;
+
+/// wgpu's part of a frame: it owns the slot until it is [submitted](Bridge::submit) or skipped.
+///
+/// Dropped before that, the frame is lost and the next `begin` says so.
+#[must_use = "a frame that is neither submitted nor skipped is lost"]
+pub struct Frame<S: Shared, D: Direction = ComputeFirst> {
+    turn: RenderTurn<S::Specs, D>,
+    mirror: Arc<Mirror<S>>,
+}
+
+impl<S: Shared, D: Direction> Frame<S, D> {
+    pub(crate) fn new(turn: RenderTurn<S::Specs, D>, mirror: Arc<Mirror<S>>) -> Self {
+        Self { turn, mirror }
+    }
+
+    /// The number of the frame, from 0.
+    pub fn frame(&self) -> u64 {
+        self.turn.frame()
+    }
+
+    /// The slot, below [`Exchange::slots`](crate::Exchange::slots).
+    pub fn slot(&self) -> usize {
+        self.turn.slot()
+    }
+
+    /// The point at which the compute side is done with the slot, as [`RenderTurn::computed`].
+    pub fn computed(&self) -> &TimelinePoint {
+        self.turn.computed()
+    }
+
+    /// Gives the slot back unused: a window was minimised. Costs nothing on the GPU.
+    pub fn skip(self) {
+        self.turn.skip();
+    }
+}
+
+impl<S: Shared, D: Direction> std::fmt::Debug for Frame<S, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.turn.fmt(f)
+    }
+}
+
+/// Frames that are submitted together: a [`Frame`], a tuple of frames, or a `Vec`; of different exchanges. The trait is closed.
+#[allow(private_bounds)] // Closed on purpose.
+pub trait Frames: Batch<Done = <Self as Frames>::Submitted> {
+    /// What [`Bridge::submit`] gives: the [`TimelinePoint`] at which the GPU is done with the frame, or, with [`RenderFirst`], the
+    /// frame's [`ComputeTurn`].
+    type Submitted;
+}
+
+/// How frames are submitted.
+pub(crate) trait Batch: Sized {
+    /// Frames whose waits and signals are lent.
+    type Lent;
+    /// [`Frames::Submitted`].
+    type Done;
+
+    /// Does what has to be done before any of them is lent.
+    fn prepare(&self, gpu: &Bridge) -> Result<()>;
+
+    /// Lends the frames and records their hand-over.
+    fn lend(self, parts: &mut Parts) -> Result<Self::Lent>;
+
+    /// Says that none of it was submitted.
+    ///
+    /// # Safety
+    /// No submission with the parts was accepted, and none will be.
+    unsafe fn refused(lent: Self::Lent);
+
+    /// Says that all of it was submitted.
+    ///
+    /// # Safety
+    /// The parts were submitted to wgpu's queue: waits, then commands, then signals.
+    unsafe fn submitted(lent: Self::Lent) -> Result<Self::Done>;
+}
+
+/// A lent frame.
+pub(crate) struct Lent<S: Shared, D: Direction> {
+    turn: LentTurn<S::Specs, D>,
+    mirror: Arc<Mirror<S>>,
+}
+
+impl<S: Shared, D: Direction> Frame<S, D> {
+    fn prepare(&self, gpu: &Bridge) -> Result<()> {
+        if !gpu.is_same(&self.mirror.gpu) {
+            return Err(Error::invalid(
+                format!("frame {} of exchange \"{}\"", self.frame(), self.mirror.name),
+                "it is of another `Bridge`; submit it with the one that its exchange was made with",
+            ));
+        }
+        // wgpu orders its submissions by binary semaphores, and what these depend on must have been submitted
+        // (VUID-vkQueueSubmit-pWaitSemaphores-03238). A signal of the CPU is so only once it is made, as for a present.
+        Ok(self.turn.prepare_present()?)
+    }
+
+    fn lend(self, parts: &mut Parts) -> Result<Lent<S, D>> {
+        let lent = Lent { turn: self.turn.lend()?, mirror: self.mirror };
+        match lent.record() {
+            Ok(commands) => {
+                let (turn, flow) = (lent.turn.parts(), lent.mirror.flow);
+                match flow {
+                    Flow::In => parts.before.extend(commands),
+                    Flow::Out => parts.behind.extend(commands),
+                }
+                parts.waits.push(turn.wait);
+                parts.signals.push(turn.signal);
+                Ok(lent)
+            }
+            Err(error) => {
+                // SAFETY: nothing was submitted.
+                unsafe { lent.turn.not_submitted() };
+                Err(error)
+            }
+        }
+    }
+}
+
+impl<S: Shared, D: Direction> Lent<S, D> {
+    /// Takes the slot over, copies, and gives it back, as three command buffers: wgpu's barriers come first in each of its own.
+    fn record(&self) -> Result<[wgpu::CommandBuffer; 3]> {
+        let Mirror { gpu, name, flow, objects, .. } = &*self.mirror;
+        let slot = self.mirror.slot(self.turn.slot(), self.turn.resources())?;
+        // SAFETY: wgpu's encoders record for the family of its queue, which is the exchange's, outside a pass; submitted with
+        // this turn, or not at all.
+        let (acquire, ()) = raw::record(gpu, name, |commands| unsafe { self.turn.record_acquire(commands) })?;
+        let copy = gpu.capture("CommandEncoder::finish", name, || {
+            let descriptor = wgpu::CommandEncoderDescriptor { label: Some(name) };
+            let mut commands = gpu.device().create_command_encoder(&descriptor);
+            S::copy(*flow, slot, objects, &mut commands);
+            commands.finish()
+        })?;
+        // SAFETY: as above.
+        let (release, ()) = raw::record(gpu, name, |commands| unsafe { self.turn.record_release(commands) })?;
+        Ok([acquire, copy, release])
+    }
+}
+
+impl<S: Shared> Frames for Frame<S, ComputeFirst> {
+    type Submitted = TimelinePoint;
+}
+
+impl<S: Shared> Batch for Frame<S, ComputeFirst> {
+    type Lent = Lent<S, ComputeFirst>;
+    type Done = TimelinePoint;
+
+    fn prepare(&self, gpu: &Bridge) -> Result<()> {
+        Frame::prepare(self, gpu)
+    }
+
+    fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
+        Frame::lend(self, parts)
+    }
+
+    unsafe fn refused(lent: Self::Lent) {
+        // SAFETY: the same contract.
+        unsafe { lent.turn.not_submitted() };
+    }
+
+    unsafe fn submitted(lent: Self::Lent) -> Result<TimelinePoint> {
+        // SAFETY: the same contract; the slot is used by the recorded copy alone, between the turn's barriers.
+        Ok(unsafe { lent.turn.submitted() })
+    }
+}
+
+impl<S: Shared> Frames for Frame<S, RenderFirst> {
+    type Submitted = ComputeTurn<S, RenderFirst>;
+}
+
+impl<S: Shared> Batch for Frame<S, RenderFirst> {
+    type Lent = Lent<S, RenderFirst>;
+    type Done = ComputeTurn<S, RenderFirst>;
+
+    fn prepare(&self, gpu: &Bridge) -> Result<()> {
+        Frame::prepare(self, gpu)
+    }
+
+    fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
+        Frame::lend(self, parts)
+    }
+
+    unsafe fn refused(lent: Self::Lent) {
+        // SAFETY: the same contract.
+        unsafe { lent.turn.not_submitted() };
+    }
+
+    unsafe fn submitted(lent: Self::Lent) -> Result<ComputeTurn<S, RenderFirst>> {
+        // SAFETY: the same contract; the slot is used by the recorded copy alone, between the turn's barriers.
+        let turn = unsafe { lent.turn.submitted() }?;
+        Ok(ComputeTurn::from_parts(turn, lent.mirror))
+    }
+}
+
+impl<F: Frames> Frames for Vec<F> {
+    type Submitted = Vec<F::Submitted>;
+}
+
+impl<F: Frames> Batch for Vec<F> {
+    type Lent = Vec<F::Lent>;
+    type Done = Vec<F::Submitted>;
+
+    fn prepare(&self, gpu: &Bridge) -> Result<()> {
+        self.iter().try_for_each(|frame| frame.prepare(gpu))
+    }
+
+    fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
+        let mut all = Vec::new();
+        for frame in self {
+            match frame.lend(parts) {
+                Ok(lent) => all.push(lent),
+                Err(error) => {
+                    // SAFETY: nothing was submitted.
+                    unsafe { Self::refused(all) };
+                    return Err(error);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    unsafe fn refused(lent: Self::Lent) {
+        // SAFETY: the same contract.
+        lent.into_iter().for_each(|lent| unsafe { F::refused(lent) });
+    }
+
+    unsafe fn submitted(lent: Self::Lent) -> Result<Self::Done> {
+        // Each is told, whatever becomes of the others.
+        // SAFETY: the same contract.
+        let all: Vec<_> = lent.into_iter().map(|lent| unsafe { F::submitted(lent) }).collect();
+        all.into_iter().collect()
+    }
+}
+
+impl<A: Frames, B: Frames> Frames for (A, B) {
+    type Submitted = (A::Submitted, B::Submitted);
+}
+
+impl<A: Frames, B: Frames> Batch for (A, B) {
+    type Lent = (A::Lent, B::Lent);
+    type Done = (A::Submitted, B::Submitted);
+
+    fn prepare(&self, gpu: &Bridge) -> Result<()> {
+        self.0.prepare(gpu)?;
+        self.1.prepare(gpu)
+    }
+
+    fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
+        let first = self.0.lend(parts)?;
+        match self.1.lend(parts) {
+            Ok(second) => Ok((first, second)),
+            Err(error) => {
+                // SAFETY: nothing was submitted.
+                unsafe { A::refused(first) };
+                Err(error)
+            }
+        }
+    }
+
+    unsafe fn refused((first, second): Self::Lent) {
+        // SAFETY: the same contract.
+        unsafe { A::refused(first) };
+        // SAFETY: the same contract.
+        unsafe { B::refused(second) };
+    }
+
+    unsafe fn submitted((first, second): Self::Lent) -> Result<Self::Done> {
+        // Each is told, whatever becomes of the other.
+        // SAFETY: the same contract.
+        let first = unsafe { A::submitted(first) };
+        // SAFETY: the same contract.
+        let second = unsafe { B::submitted(second) };
+        Ok((first?, second?))
+    }
+}

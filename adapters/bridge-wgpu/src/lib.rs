@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+
+mod device;
+mod error;
+mod exchange;
+mod frame;
+mod raw;
+mod scope;
+mod shared;
+mod submit;
+
+pub use bridge::{self, Backend, ComputeFirst, ExchangeInfo, LaunchConfig, RenderFirst, TimelinePoint, Work};
+pub use device::Bridge;
+pub use device::requirements::Requirements;
+pub use error::{Error, Result};
+pub use exchange::{ComputeTurn, Exchange};
+pub use frame::{Frame, Frames};
+pub use shared::Shared;
+pub use shared::buffer::SharedBuffer;
+pub use shared::texture::SharedTexture;
+pub use wgpu;

@@ -1,0 +1,97 @@
+//! Buffers.
+#![allow(unsafe_code)] // Wraps a buffer of the bridge for wgpu.
+
+use std::marker::PhantomData;
+
+use bridge::{BufferAccess, BufferSpec, RenderBuffer};
+use bytemuck::Pod;
+use wgpu::hal::api::Vulkan;
+use wgpu::hal::vulkan;
+
+use super::{Flow, Share, Shared};
+use crate::device::Bridge;
+use crate::error::{Error, Result};
+
+/// A buffer of `len` elements of `T` in a [`wgpu::Buffer`] that stays the same, so that bind groups stay valid.
+///
+/// Where the compute side begins, submitting a frame copies the frame's contents into it, before the commands that are submitted
+/// along. Where wgpu begins, submitting a frame copies it out, behind those commands. The copy is one on the GPU, from or
+/// to the slot that the compute side works on.
+#[derive(Debug, Clone)]
+pub struct SharedBuffer<T> {
+    len: usize,
+    usage: wgpu::BufferUsages,
+    element: PhantomData<fn() -> T>,
+}
+
+impl<T: Pod + Send + Sync> SharedBuffer<T> {
+    /// A buffer of `len` elements that wgpu uses as `usage` says; what the copy needs is added.
+    pub fn new(len: usize, usage: wgpu::BufferUsages) -> Self {
+        Self { len, usage, element: PhantomData }
+    }
+
+    /// In bytes, which wgpu copies in multiples of 4.
+    fn size(&self, object: &str) -> Result<u64> {
+        let size = self.len.checked_mul(size_of::<T>()).and_then(|size| u64::try_from(size).ok());
+        match size {
+            Some(size) if size % wgpu::COPY_BUFFER_ALIGNMENT == 0 => Ok(size),
+            Some(size) => {
+                Err(Error::invalid(object, format!("{size} bytes; wgpu copies multiples of 4, so round the length up")))
+            }
+            None => Err(Error::invalid(object, "more bytes than this machine can address")),
+        }
+    }
+}
+
+impl<T: Pod + Send + Sync> Shared for SharedBuffer<T> {
+    type Specs = BufferSpec<T>;
+    type Objects = wgpu::Buffer;
+    type Slot = wgpu::Buffer;
+}
+
+impl<T: Pod + Send + Sync> Share<Self> for SharedBuffer<T> {
+    fn specs(&self, _: &Bridge, flow: Flow) -> Result<BufferSpec<T>> {
+        let accesses = match flow {
+            Flow::In => BufferAccess::TRANSFER_READ,
+            Flow::Out => BufferAccess::TRANSFER_WRITE,
+        };
+        Ok(BufferSpec::new(self.len, accesses))
+    }
+
+    fn objects(&self, gpu: &Bridge, flow: Flow, name: &str) -> Result<wgpu::Buffer> {
+        let object = format!("buffer \"{name}\"");
+        let copied = match flow {
+            Flow::In => wgpu::BufferUsages::COPY_DST,
+            Flow::Out => wgpu::BufferUsages::COPY_SRC,
+        };
+        let (size, usage) = (self.size(&object)?, self.usage | copied);
+        let descriptor = wgpu::BufferDescriptor { label: Some(name), size, usage, mapped_at_creation: false };
+        gpu.capture("Device::create_buffer", &object, || gpu.device().create_buffer(&descriptor))
+    }
+
+    fn wrap(&self, gpu: &Bridge, flow: Flow, slot: RenderBuffer<'_, T>, name: &str) -> Result<wgpu::Buffer> {
+        let usage = match flow {
+            Flow::In => wgpu::BufferUsages::COPY_SRC,
+            Flow::Out => wgpu::BufferUsages::COPY_DST,
+        };
+        let object = format!("slot of buffer \"{name}\"");
+        let descriptor =
+            wgpu::BufferDescriptor { label: Some(name), size: slot.size(), usage, mapped_at_creation: false };
+        // SAFETY: wgpu uses the handle in submissions with a frame of the exchange only, since nobody else is lent the wrapper;
+        // the exchange keeps the buffer until these have run. It cannot be mapped, by its usage.
+        let raw = unsafe { vulkan::Buffer::from_raw_externally_owned(slot.as_raw(), Box::new(|| {})) };
+        // SAFETY: a buffer of this device, of that size, not zero, with the usage that the flow decided here and in `specs`.
+        // It counts as initialised: what is read was written by the side that handed it over, or is undefined, as documented.
+        gpu.capture("Device::create_buffer_from_hal", &object, || unsafe {
+            gpu.device().create_buffer_from_hal::<Vulkan>(raw, &descriptor)
+        })
+    }
+
+    fn copy(flow: Flow, slot: &wgpu::Buffer, objects: &wgpu::Buffer, commands: &mut wgpu::CommandEncoder) {
+        let (from, to) = match flow {
+            Flow::In => (slot, objects),
+            Flow::Out => (objects, slot),
+        };
+        commands.copy_buffer_to_buffer(from, 0, to, 0, objects.size());
+    }
+}

@@ -1,0 +1,116 @@
+//! Submissions through wgpu's queue.
+//!
+//! wgpu stages semaphores and hands them to its next submission, whichever thread makes that. So a wait is staged before the
+//! commands are submitted: an earlier submission that takes it waits in their place, since a wait covers all that follows on the
+//! queue. A signal is staged behind the commands, and a submission without commands follows it at once: a submission of another
+//! thread that takes it is behind the commands as well, and a signal covers all that comes before.
+#![allow(unsafe_code)] // Stages semaphores.
+
+use std::ops::Deref;
+
+use ash::vk;
+use wgpu::hal::api::Vulkan;
+use wgpu::hal::vulkan;
+
+use crate::device::Bridge;
+use crate::error::{Error, Result};
+use crate::frame::Frames;
+
+/// What frames add to a submission.
+#[derive(Default)]
+pub(crate) struct Parts {
+    pub(crate) before: Vec<wgpu::CommandBuffer>,
+    pub(crate) behind: Vec<wgpu::CommandBuffer>,
+    pub(crate) waits: Vec<vk::SemaphoreSubmitInfo<'static>>,
+    pub(crate) signals: Vec<vk::SemaphoreSubmitInfo<'static>>,
+}
+
+impl Bridge {
+    /// Submits `commands`, which may be none, together with one frame or several. What the compute side made is in the
+    /// exchange's [`objects`](crate::Exchange::objects) before `commands` run; what goes to the compute side is taken from them
+    /// behind `commands`.
+    ///
+    /// With a CUDA stream the host waits for nothing. With the CPU backend it waits until the CPU is done with the frames.
+    ///
+    /// # Errors
+    /// - [`Error::Refused`] with what wgpu says of `commands`; the frames count as skipped then, and their slots are free again.
+    /// - [`Error::DeviceLost`], [`bridge::Error::OutOfOrder`] for two frames of one exchange, and the failed call of the bridge;
+    ///   the frames are lost.
+    pub fn submit<F: Frames>(
+        &self,
+        commands: impl IntoIterator<Item = wgpu::CommandBuffer>,
+        frames: F,
+    ) -> Result<F::Submitted> {
+        frames.prepare(self)?;
+        let _order = self.submitting();
+        let mut parts = Parts::default();
+        let lent = frames.lend(&mut parts)?;
+        let (before, behind) = (std::mem::take(&mut parts.before), std::mem::take(&mut parts.behind));
+        let object = "submission of frames";
+        let pushed = self.stage_waits(object, &parts.waits).and_then(|()| {
+            self.push(object, before.into_iter().chain(commands).chain(behind))
+                .inspect_err(|_| self.unstage_waits(&parts))
+        });
+        match pushed {
+            Ok(()) => {}
+            Err(error) => {
+                if matches!(error, Error::Refused { source: wgpu::Error::Validation { .. }, .. }) {
+                    // SAFETY: wgpu validates all of a submission before it submits any. A wait that another thread's submission
+                    // took has no effect but that wait.
+                    unsafe { F::refused(lent) };
+                }
+                // Else it is unknown whether the commands were submitted: what is lent is dropped, and comes back with a
+                // later signal.
+                return Err(error);
+            }
+        }
+        self.signal(object, &parts.signals)?;
+        // SAFETY: the waits were staged before the commands were submitted, the signals behind them, and both were taken by
+        // submissions of wgpu's, whose queue is the exchange's.
+        unsafe { F::submitted(lent) }
+    }
+
+    /// Submits commands.
+    pub(crate) fn push(&self, object: &str, commands: impl IntoIterator<Item = wgpu::CommandBuffer>) -> Result<()> {
+        self.capture("Queue::submit", object, || self.queue().submit(commands)).map(drop)
+    }
+
+    /// Lets the next submission, whoever makes it, wait.
+    pub(crate) fn stage_waits(&self, object: &str, waits: &[vk::SemaphoreSubmitInfo<'_>]) -> Result<()> {
+        let queue = self.hal_queue(object)?;
+        for wait in waits {
+            // All of the queue waits: an earlier submission may be the one that takes it.
+            queue.add_wait_semaphore(wait.semaphore, Some(wait.value), vk::PipelineStageFlags::ALL_COMMANDS);
+        }
+        Ok(())
+    }
+
+    /// Takes back what no submission took.
+    fn unstage_waits(&self, parts: &Parts) {
+        let Ok(queue) = self.hal_queue("") else { return };
+        for wait in &parts.waits {
+            queue.remove_wait_semaphore(wait.semaphore);
+        }
+    }
+
+    /// Submits signals behind all that was submitted so far.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] where wgpu submits nothing any more, or what it says.
+    pub(crate) fn signal(&self, object: &str, signals: &[vk::SemaphoreSubmitInfo<'_>]) -> Result<()> {
+        let queue = self.hal_queue(object)?;
+        for signal in signals {
+            queue.add_signal_semaphore(signal.semaphore, Some(signal.value));
+        }
+        let pushed = self.push(object, []);
+        // Of a lost device wgpu reports no error; it just submits nothing.
+        let left = signals.iter().filter(|signal| queue.remove_signal_semaphore(signal.semaphore)).count();
+        pushed?;
+        if left > 0 { Err(Error::DeviceLost { object: object.to_owned() }) } else { Ok(()) }
+    }
+
+    fn hal_queue(&self, object: &str) -> Result<impl Deref<Target = vulkan::Queue>> {
+        // SAFETY: the guard is used for what it has safe functions for.
+        unsafe { self.queue().as_hal::<Vulkan>() }.ok_or_else(|| Error::DeviceLost { object: object.to_owned() })
+    }
+}

@@ -1,0 +1,60 @@
+//! Buffers in both directions.
+#![allow(clippy::unwrap_used)] // A test.
+
+mod support;
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use bridge_wgpu::{Exchange, SharedBuffer, Work, wgpu};
+use support::{Filler, bridges, info, read_buffer, validation_messages};
+
+const LEN: usize = 1024;
+
+#[test]
+fn what_the_compute_side_fills_is_in_wgpus_buffer() {
+    for bridge in bridges() {
+        let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC);
+        let mut exchange = Exchange::new(&bridge, &info("numbers"), spec).unwrap();
+        let (filler, buffer) = (Filler::new(&bridge), exchange.objects().clone());
+        for frame in 0..8u32 {
+            let mut turn = exchange.begin().unwrap();
+            filler.fill(&mut turn, frame * 1000, Duration::from_millis(2));
+            bridge.submit([], turn.finish().unwrap()).unwrap();
+            assert_eq!(read_buffer(&bridge, &buffer), Filler::pattern(LEN, frame * 1000), "frame {frame}");
+        }
+        // What was not submitted is not in it.
+        let mut turn = exchange.begin().unwrap();
+        filler.fill(&mut turn, 99, Duration::ZERO);
+        turn.finish().unwrap().skip();
+        assert_eq!(read_buffer(&bridge, &buffer), Filler::pattern(LEN, 7000));
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+#[test]
+fn what_wgpu_writes_reaches_the_compute_side() {
+    for bridge in bridges() {
+        let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_DST);
+        let mut exchange = Exchange::render_first(&bridge, &info("numbers"), spec).unwrap();
+        for frame in 0..8u32 {
+            let written = Filler::pattern(LEN, frame * 1000);
+            let bytes: Vec<u8> = written.iter().flat_map(|word| word.to_ne_bytes()).collect();
+            bridge.queue().write_buffer(exchange.objects(), 0, &bytes);
+            let frame = exchange.begin().unwrap();
+            let mut turn = bridge.submit([], frame).unwrap();
+            let seen = match turn.work() {
+                Work::Host(host) => {
+                    let (sender, receiver) = mpsc::channel();
+                    host.run(move |words| sender.send(words.to_vec()).unwrap()).unwrap();
+                    receiver.recv_timeout(Duration::from_secs(60)).unwrap()
+                }
+                Work::Cuda(cuda) => cuda.stream.clone_dtoh(&cuda.resources).unwrap(),
+                _ => panic!("no such compute side was asked for"),
+            };
+            turn.finish().unwrap();
+            assert_eq!(seen, written);
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}

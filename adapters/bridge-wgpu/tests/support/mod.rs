@@ -1,0 +1,147 @@
+//! A wgpu device on whatever Vulkan there is, with a log that notices what the validation layer says.
+#![allow(dead_code, unreachable_pub, unsafe_code, clippy::unwrap_used)] // Each test uses a part of it; kernel launches.
+
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use bridge_wgpu::bridge::{Direction, Kernel};
+use bridge_wgpu::{Backend, Bridge, ComputeTurn, ExchangeInfo, LaunchConfig, SharedBuffer, Work, wgpu};
+
+/// Collects what wgpu and the bridge log as a warning or an error, the validation layer's messages among it.
+struct Log(Mutex<Vec<String>>);
+
+static LOG: Log = Log(Mutex::new(Vec::new()));
+
+impl log::Log for Log {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let line = format!("{} {}: {}", record.level(), record.target(), record.args());
+            eprintln!("{line}");
+            self.0.lock().unwrap().push(line);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// The lines of the log so far that are the validation layer's.
+pub fn validation_messages() -> Vec<String> {
+    let lines = LOG.0.lock().unwrap();
+    lines.iter().filter(|line| line.starts_with("ERROR wgpu_hal::vulkan") || line.contains("VUID")).cloned().collect()
+}
+
+/// Whether a line of the log so far contains `text`.
+pub fn logged(text: &str) -> bool {
+    LOG.0.lock().unwrap().iter().any(|line| line.contains(text))
+}
+
+/// wgpu's instance, with the validation layer where it is installed.
+pub fn instance(backends: wgpu::Backends) -> wgpu::Instance {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        log::set_logger(&LOG).unwrap();
+        log::set_max_level(log::LevelFilter::Warn);
+    });
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = backends;
+    descriptor.flags = wgpu::InstanceFlags::debugging();
+    wgpu::Instance::new(descriptor)
+}
+
+pub fn adapter() -> wgpu::Adapter {
+    let options = wgpu::RequestAdapterOptions::default();
+    pollster::block_on(instance(wgpu::Backends::VULKAN).request_adapter(&options)).expect("a Vulkan device")
+}
+
+/// A device with a compute side, or `None`, with a skip, where this machine has no such compute side.
+pub fn bridge_on(backend: Backend) -> Option<Bridge> {
+    match Bridge::request_device(&adapter(), &wgpu::DeviceDescriptor::default(), backend) {
+        Ok(bridge) => Some(bridge),
+        Err(error) if backend == Backend::Cuda => {
+            test_support::skip_case(test_support::Need::Gpu, "on cuda", &error.to_string());
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The compute sides of this machine.
+pub fn bridges() -> impl Iterator<Item = Bridge> {
+    [Backend::Host, Backend::Cuda].into_iter().filter_map(bridge_on)
+}
+
+pub fn info(name: &str) -> ExchangeInfo<'_> {
+    ExchangeInfo { name, timeout: std::time::Duration::from_secs(60), ..Default::default() }
+}
+
+/// A mapped copy of a buffer.
+pub fn read_buffer(bridge: &Bridge, buffer: &wgpu::Buffer) -> Vec<u32> {
+    let staging = staging(bridge, buffer.size());
+    let mut commands = bridge.device().create_command_encoder(&Default::default());
+    commands.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
+    bridge.queue().submit([commands.finish()]);
+    mapped(bridge, &staging)
+}
+
+pub fn staging(bridge: &Bridge, size: u64) -> wgpu::Buffer {
+    bridge.device().create_buffer(&wgpu::BufferDescriptor {
+        label: Some("staging"),
+        size,
+        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    })
+}
+
+/// Waits for the queue and reads a staging buffer.
+pub fn mapped(bridge: &Bridge, staging: &wgpu::Buffer) -> Vec<u32> {
+    staging.map_async(wgpu::MapMode::Read, .., |result| result.unwrap());
+    bridge.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    let words = {
+        let bytes = staging.get_mapped_range(..).unwrap();
+        bytes.chunks_exact(4).map(|word| u32::from_ne_bytes(word.try_into().unwrap())).collect()
+    };
+    staging.unmap();
+    words
+}
+
+/// Fills a turn's buffer, on every backend.
+pub struct Filler(Option<Kernel>);
+
+impl Filler {
+    pub fn new(bridge: &Bridge) -> Self {
+        let ptx = include_str!("../../../../shaders/probe.ptx");
+        let load = || bridge.load("probe", ptx).unwrap().kernel("fill_after").unwrap();
+        Self((bridge.backend() != Backend::Host).then(load))
+    }
+
+    /// What [`fill`](Self::fill) leaves.
+    pub fn pattern(len: usize, base: u32) -> Vec<u32> {
+        (0..u32::try_from(len).unwrap()).map(|index| base.wrapping_add(index)).collect()
+    }
+
+    /// Enqueues: spend some time, then write the pattern.
+    pub fn fill<D: Direction>(&self, turn: &mut ComputeTurn<SharedBuffer<u32>, D>, base: u32, delay: Duration) {
+        match (turn.work(), &self.0) {
+            (Work::Host(host), _) => host
+                .run(move |words| {
+                    std::thread::sleep(delay);
+                    words.iter_mut().zip(0u32..).for_each(|(word, index)| *word = base.wrapping_add(index));
+                })
+                .unwrap(),
+            (work, Some(kernel)) => {
+                let work = work.kernels().unwrap();
+                let words = work.resources;
+                let (len, nanoseconds) =
+                    (u32::try_from(words.len()).unwrap(), u64::try_from(delay.as_nanos()).unwrap());
+                let config = LaunchConfig::for_elements(u64::from(len), 256);
+                // SAFETY: the kernel's four parameters, of these types, and it writes `len` elements.
+                unsafe { work.launch(kernel, &config, (words, len, base, nanoseconds)) }.unwrap();
+            }
+            (_, None) => panic!("the kernel was not loaded"),
+        }
+    }
+}
