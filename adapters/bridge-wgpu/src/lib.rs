@@ -19,3 +19,7 @@ pub use shared::Shared;
 pub use shared::buffer::SharedBuffer;
 pub use shared::texture::SharedTexture;
 pub use wgpu;
+
+/// The tests' support is written for programs.
+#[cfg(test)]
+extern crate self as bridge_wgpu;

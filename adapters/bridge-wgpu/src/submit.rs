@@ -47,16 +47,23 @@ impl Bridge {
         let lent = frames.lend(&mut parts)?;
         let (before, behind) = (std::mem::take(&mut parts.before), std::mem::take(&mut parts.behind));
         let object = "submission of frames";
-        let pushed = self.stage_waits(object, &parts.waits).and_then(|()| {
-            self.push(object, before.into_iter().chain(commands).chain(behind))
-                .inspect_err(|_| self.unstage_waits(&parts))
-        });
+        let pushed = self
+            .stage_waits(object, &parts.waits)
+            .and_then(|()| self.push(object, before.into_iter().chain(commands).chain(behind)));
+        // wgpu's submission would have taken the waits, as would an earlier one: nothing was submitted.
+        let left = self.unstage_waits(&parts.waits);
         match pushed {
-            Ok(()) => {}
+            Ok(()) if left == 0 => {}
+            // Of a lost device wgpu reports no error; it just submits nothing.
+            Ok(()) => {
+                // SAFETY: nothing was submitted.
+                unsafe { F::refused(lent) };
+                return Err(Error::DeviceLost { object: object.to_owned() });
+            }
             Err(error) => {
-                if matches!(error, Error::Refused { source: wgpu::Error::Validation { .. }, .. }) {
-                    // SAFETY: wgpu validates all of a submission before it submits any. A wait that another thread's submission
-                    // took has no effect but that wait.
+                if left > 0 || matches!(error, Error::Refused { source: wgpu::Error::Validation { .. }, .. }) {
+                    // SAFETY: nothing was submitted, since wgpu validates all of a submission before it submits any. A wait that
+                    // another thread's submission took has no effect but that wait.
                     unsafe { F::refused(lent) };
                 }
                 // Else it is unknown whether the commands were submitted: what is lent is dropped, and comes back with a
@@ -85,12 +92,10 @@ impl Bridge {
         Ok(())
     }
 
-    /// Takes back what no submission took.
-    fn unstage_waits(&self, parts: &Parts) {
-        let Ok(queue) = self.hal_queue("") else { return };
-        for wait in &parts.waits {
-            queue.remove_wait_semaphore(wait.semaphore);
-        }
+    /// Takes back the waits that no submission took; their number.
+    fn unstage_waits(&self, waits: &[vk::SemaphoreSubmitInfo<'_>]) -> usize {
+        let Ok(queue) = self.hal_queue("") else { return 0 };
+        waits.iter().filter(|wait| queue.remove_wait_semaphore(wait.semaphore)).count()
     }
 
     /// Submits signals behind all that was submitted so far.
@@ -114,3 +119,6 @@ impl Bridge {
         unsafe { self.queue().as_hal::<Vulkan>() }.ok_or_else(|| Error::DeviceLost { object: object.to_owned() })
     }
 }
+
+#[cfg(test)]
+mod tests;

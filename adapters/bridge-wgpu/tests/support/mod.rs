@@ -45,11 +45,22 @@ pub fn instance(backends: wgpu::Backends) -> wgpu::Instance {
     ONCE.get_or_init(|| {
         log::set_logger(&LOG).unwrap();
         log::set_max_level(log::LevelFilter::Warn);
+        if !has_layer() {
+            test_support::skip_case(test_support::Need::Other, "validation", "the validation layer is not installed");
+        }
     });
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = backends;
     descriptor.flags = wgpu::InstanceFlags::debugging();
     wgpu::Instance::new(descriptor)
+}
+
+fn has_layer() -> bool {
+    // SAFETY: loads the system's Vulkan, which wgpu does as well.
+    let entry = unsafe { ash::Entry::load() }.unwrap();
+    // SAFETY: asks the loader.
+    let layers = unsafe { entry.enumerate_instance_layer_properties() }.unwrap();
+    layers.iter().any(|layer| layer.layer_name_as_c_str() == Ok(c"VK_LAYER_KHRONOS_validation"))
 }
 
 pub fn adapter() -> wgpu::Adapter {

@@ -1,0 +1,164 @@
+//! Frames beside a thread that submits all the while, each with its number in it, and what goes wrong otherwise.
+#![allow(unsafe_code, clippy::unwrap_used)] // A test, and submissions that are wrong on purpose.
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bridge::TimelinePoint;
+
+use super::Parts;
+use crate::frame::Batch;
+use crate::{Backend, Bridge, Exchange, ExchangeInfo, Frame, SharedBuffer};
+use support::{Filler, bridges, info, mapped, staging, validation_messages};
+
+const LEN: usize = 4096;
+
+/// How the frames are submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Splice {
+    Right,
+    /// Neither the host nor the queue waits for the compute side.
+    WithoutWait,
+    /// The signal is staged before the commands are submitted, and another thread's submission takes it.
+    SignalTakenByAnother,
+}
+
+/// A thread that submits all the while, and the number of its submissions.
+fn beside<R>(gpu: &Bridge, work: impl FnOnce(&AtomicU64) -> R) -> R {
+    let (count, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let (count, stop) = (&count, &stop);
+        scope.spawn(move || {
+            let buffer = staging_source(gpu, 1 << 16);
+            while !stop.load(Ordering::Relaxed) {
+                gpu.queue().write_buffer(&buffer, 0, &[1; 64]);
+                let mut commands = gpu.device().create_command_encoder(&Default::default());
+                commands.clear_buffer(&buffer, 64, None);
+                gpu.queue().submit([commands.finish()]);
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        // Stops the thread when `work` panics too.
+        struct Stop<'a>(&'a AtomicBool);
+        impl Drop for Stop<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let _stop = Stop(stop);
+        work(count)
+    })
+}
+
+fn staging_source(gpu: &Bridge, size: u64) -> wgpu::Buffer {
+    gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        label: Some("beside"),
+        size,
+        usage: wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    })
+}
+
+/// Frames in flight that wgpu reads late, since the queue has other things to do first; the number of those that it reads wrong.
+fn wrong(gpu: &Bridge, frames: u32, delay: Duration, busy: bool, splice: Splice) -> usize {
+    let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
+    let info = ExchangeInfo { slots: if busy { 1 } else { 3 }, frames_in_flight: Some(3), ..info("numbers") };
+    let mut exchange = Exchange::new(gpu, &info, spec).unwrap();
+    let filler = Filler::new(gpu);
+    // The first and the last word of each frame.
+    let seen = staging(gpu, 8 * u64::from(frames));
+    let heavy = staging_source(gpu, 64 << 20);
+    beside(gpu, |count| {
+        for frame in 0..frames {
+            let mut turn = exchange.begin().unwrap();
+            filler.fill(&mut turn, frame << 12, delay);
+            let mut commands = gpu.device().create_command_encoder(&Default::default());
+            let (buffer, at) = (exchange.objects(), 8 * u64::from(frame));
+            commands.copy_buffer_to_buffer(buffer, 0, &seen, at, 4);
+            commands.copy_buffer_to_buffer(buffer, 4 * (LEN as u64 - 1), &seen, at + 4, 4);
+            let (commands, turn) = (commands.finish(), turn.finish().unwrap());
+            let busy = busy.then(|| {
+                let mut commands = gpu.device().create_command_encoder(&Default::default());
+                // As long as it takes a GPU to be slower than the compute side's next frame.
+                let times = if gpu.backend() == Backend::Host { 1 } else { 200 };
+                (0..times).for_each(|_| commands.clear_buffer(&heavy, 0, None));
+                commands.finish()
+            });
+            if splice == Splice::Right {
+                gpu.queue().submit(busy);
+                gpu.submit([commands], turn).unwrap();
+            } else {
+                submit_wrongly(gpu, busy, commands, turn, splice, count);
+            }
+        }
+    });
+    drop(exchange);
+    let words = mapped(gpu, &seen);
+    let right = |(frame, words): &(u32, &[u32])| **words == [frame << 12, (frame << 12) + LEN as u32 - 1];
+    frames as usize - (0..frames).zip(words.chunks_exact(2)).filter(right).count()
+}
+
+/// The steps of `Bridge::submit`, one of them wrong.
+fn submit_wrongly(
+    gpu: &Bridge,
+    busy: Option<wgpu::CommandBuffer>,
+    commands: wgpu::CommandBuffer,
+    frame: Frame<SharedBuffer<u32>>,
+    splice: Splice,
+    others: &AtomicU64,
+) -> TimelinePoint {
+    let mut parts = Parts::default();
+    if splice != Splice::WithoutWait {
+        Batch::prepare(&frame, gpu).unwrap();
+    }
+    let lent = Batch::lend(frame, &mut parts).unwrap();
+    if splice != Splice::WithoutWait {
+        gpu.stage_waits("frame", &parts.waits).unwrap();
+    }
+    if splice == Splice::SignalTakenByAnother {
+        let queue = gpu.hal_queue("frame").unwrap();
+        let submitted = others.load(Ordering::SeqCst);
+        parts.signals.iter().for_each(|signal| queue.add_signal_semaphore(signal.semaphore, Some(signal.value)));
+        // The second of these began after the signal was staged.
+        while others.load(Ordering::SeqCst) < submitted + 2 {
+            std::thread::yield_now();
+        }
+        assert!(!queue.remove_signal_semaphore(parts.signals[0].semaphore), "no submission took the signal");
+    }
+    gpu.queue().submit(busy);
+    gpu.push("frame", parts.before.drain(..).chain([commands])).unwrap();
+    if splice == Splice::WithoutWait {
+        gpu.signal("frame", &parts.signals).unwrap();
+    }
+    // SAFETY: wrong on purpose. What is read is plain words, and closing waits for the signals, which were submitted.
+    unsafe { <Frame<SharedBuffer<u32>> as Batch>::submitted(lent) }.unwrap()
+}
+
+#[test]
+fn no_frame_is_wrong_beside_a_thread_that_submits() {
+    for gpu in bridges() {
+        assert_eq!(wrong(&gpu, 4000, Duration::ZERO, false, Splice::Right), 0);
+        assert_eq!(wrong(&gpu, 20, Duration::from_millis(5), false, Splice::Right), 0, "a slow compute side");
+        assert_eq!(wrong(&gpu, 20, Duration::ZERO, true, Splice::Right), 0, "a busy queue");
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+#[test]
+fn without_the_wait_frames_are_wrong() {
+    for gpu in bridges() {
+        let wrong = wrong(&gpu, 20, Duration::from_millis(20), false, Splice::WithoutWait);
+        assert!(wrong > 0, "the wait is not what makes frames right");
+    }
+}
+
+#[test]
+fn with_a_signal_that_another_submission_takes_frames_are_wrong() {
+    for gpu in bridges() {
+        let wrong = wrong(&gpu, 20, Duration::ZERO, true, Splice::SignalTakenByAnother);
+        assert!(wrong > 0, "the place of the signal is not what makes frames right");
+    }
+}
