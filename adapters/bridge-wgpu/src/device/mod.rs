@@ -40,8 +40,7 @@ impl Bridge {
     /// added when a device is created with `wgpu::hal`.
     ///
     /// # Errors
-    /// [`Error::NotVulkan`], and the bridge's errors: [`bridge::vk_export::Error::Missing`] with everything that was left off,
-    /// or what [`Compute::new`] says of the backend.
+    /// [`Error::NotVulkan`], [`Error::Missing`] with everything that was left off, and what [`Compute::new`] says of the backend.
     ///
     /// # Safety
     /// - `device` and `queue` belong together and were made from `adapter`.
@@ -57,6 +56,7 @@ impl Bridge {
         let hal = unsafe { device.as_hal::<Vulkan>() }.ok_or_else(|| not_vulkan(adapter))?;
         let instance = hal.shared_instance();
         let extensions = hal.enabled_device_extensions().to_vec();
+        requirements::check(adapter, &extensions, &features, backend)?;
         let mut info = AdoptInfo::new(
             (instance.entry().clone(), instance.raw_instance().clone(), requirements::api_version(instance)),
             hal.raw_physical_device(),

@@ -27,7 +27,7 @@ impl Bridge {
     ///
     /// # Errors
     /// - [`Error::NotVulkan`] on other backends of wgpu.
-    /// - [`Error::Missing`] with all that the GPU lacks of what nothing works without, or of `descriptor.required_features`.
+    /// - [`Error::Missing`] with all that the GPU lacks of what nothing works without, or of what `descriptor` requires.
     /// - [`Error::RequestDevice`] with what wgpu says.
     /// - [`bridge::Error::NoCuda`] where CUDA was asked for and cannot share, and an error for [`Backend::Inline`], whose
     ///   submissions cannot be made under wgpu's lock.
@@ -39,16 +39,15 @@ impl Bridge {
         // SAFETY: the guard is only read from, and used to open a device.
         let hal = unsafe { adapter.as_hal::<Vulkan>() }.ok_or_else(|| not_vulkan(adapter))?;
         let name = adapter.get_info().name;
-        let lacking = descriptor.required_features - adapter.features();
-        if !lacking.is_empty() {
-            let missing = lacking.iter_names().map(|(name, _)| format!("wgpu feature {name}")).collect();
-            return Err(Error::Missing { device: name, purpose: "`required_features`", missing });
+        let missing = lacking(adapter, descriptor);
+        if !missing.is_empty() {
+            return Err(Error::Missing { device: name, purpose: "what the descriptor requires", missing });
         }
         let failed = |reason: String| Error::RequestDevice { adapter: name.clone(), reason };
         let mut needed = Requirements::of(&hal)?;
         let callback = needed.with(|_| {});
         let (features, limits) = (descriptor.required_features, &descriptor.required_limits);
-        // SAFETY: `required_features` are the adapter's, as seen above; the callback removes nothing, and adds extensions and a
+        // SAFETY: the required features and limits are the adapter's, as seen above; the callback removes nothing, and adds extensions and a
         // feature that the physical device has.
         let opened =
             unsafe { hal.open_with_callback(features, limits, &descriptor.memory_hints, Some(Box::new(callback))) };
@@ -64,4 +63,18 @@ impl Bridge {
         // SAFETY: made from this adapter a moment ago, with these two features.
         unsafe { Self::adopt(adapter, &device, &queue, enabled, backend) }
     }
+}
+
+/// What [`wgpu::Adapter::request_device`] checks, and `wgpu::hal` does not; all of it.
+fn lacking(adapter: &wgpu::Adapter, descriptor: &wgpu::DeviceDescriptor<'_>) -> Vec<String> {
+    let features = descriptor.required_features - adapter.features();
+    let mut missing: Vec<_> = features.iter_names().map(|(name, _)| format!("wgpu feature {name}")).collect();
+    let experimental = descriptor.required_features & wgpu::Features::all_experimental_mask();
+    if !experimental.is_empty() && !descriptor.experimental_features.is_enabled() {
+        missing.push(format!("`experimental_features` for {experimental}"));
+    }
+    descriptor.required_limits.check_limits_with_fail_fn(&adapter.limits(), false, |name, wanted, allowed| {
+        missing.push(format!("limit {name} of {wanted} (it has {allowed})"));
+    });
+    missing
 }

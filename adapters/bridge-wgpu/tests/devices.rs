@@ -1,0 +1,164 @@
+//! Devices: created with what is needed, adopted, refused with everything that is missing.
+#![allow(unsafe_code, clippy::unwrap_used)] // A test; devices created with `wgpu::hal`.
+
+mod support;
+
+use std::time::Duration;
+
+use bridge_wgpu::bridge::EnabledFeatures;
+use bridge_wgpu::bridge::vk_export::EXPORT_EXTENSIONS;
+use bridge_wgpu::{Backend, Bridge, Error, Exchange, Requirements, SharedBuffer, wgpu};
+use support::{Filler, adapter, info, read_buffer, validation_messages};
+use wgpu::hal::api::Vulkan;
+
+fn fails(adapter: &wgpu::Adapter, descriptor: &wgpu::DeviceDescriptor<'_>, backend: Backend) -> Error {
+    match Bridge::request_device(adapter, descriptor, backend) {
+        Ok(bridge) => panic!("{bridge:?}"),
+        Err(error) => error,
+    }
+}
+
+/// That frames cross.
+fn check(bridge: &Bridge) {
+    let spec = SharedBuffer::<u32>::new(256, wgpu::BufferUsages::COPY_SRC);
+    let mut exchange = Exchange::new(bridge, &info("numbers"), spec).unwrap();
+    let filler = Filler::new(bridge);
+    for frame in 0..4 {
+        let mut turn = exchange.begin().unwrap();
+        filler.fill(&mut turn, frame, Duration::ZERO);
+        bridge.submit([], turn.finish().unwrap()).unwrap();
+        assert_eq!(read_buffer(bridge, exchange.objects()), Filler::pattern(256, frame));
+    }
+}
+
+#[test]
+fn another_backend_of_wgpu_is_named() {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::NOOP;
+    descriptor.backend_options.noop.enable = true;
+    let instance = wgpu::Instance::new(descriptor);
+    let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).unwrap();
+    let error = fails(&adapter, &wgpu::DeviceDescriptor::default(), Backend::Auto);
+    assert!(matches!(error, Error::NotVulkan { backend: wgpu::Backend::Noop, .. }), "{error}");
+    assert!(error.to_string().contains("Backends::VULKAN"), "{error}");
+    let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
+    // SAFETY: device and queue were made from this adapter; no feature is said to be on.
+    let adopted = unsafe { Bridge::adopt(&adapter, &device, &queue, EnabledFeatures::default(), Backend::Auto) };
+    assert!(matches!(adopted, Err(Error::NotVulkan { .. })));
+}
+
+#[test]
+fn what_a_device_of_wgpus_own_lacks_is_named_at_once() {
+    let adapter = adapter();
+    let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
+    // SAFETY: device and queue were made from this adapter; no feature is said to be on.
+    let adopted = unsafe { Bridge::adopt(&adapter, &device, &queue, EnabledFeatures::default(), Backend::Auto) };
+    let text = adopted.unwrap_err().to_string();
+    for name in ["timelineSemaphore", "synchronization2", "`Requirements`"] {
+        assert!(text.contains(name), "{name}: {text}");
+    }
+    // What the device has, and wgpu leaves off.
+    let exports = {
+        // SAFETY: only read from.
+        let hal = unsafe { adapter.as_hal::<Vulkan>() }.unwrap();
+        EXPORT_EXTENSIONS.iter().all(|name| hal.physical_device_capabilities().supports_extension(name))
+    };
+    assert_eq!(text.contains("VK_KHR_external_semaphore"), exports, "{text}");
+    // What only exporting needs is no error for the CPU backend, and one for CUDA.
+    let mut enabled = EnabledFeatures::default();
+    enabled.timeline_semaphore = true;
+    enabled.synchronization2 = true;
+    // SAFETY: made from this adapter. `synchronization2` is not on, so that nothing is made with what comes of it.
+    let adopt = |backend| unsafe { Bridge::adopt(&adapter, &device, &queue, enabled, backend) };
+    let text = adopt(Backend::Cuda).unwrap_err().to_string();
+    assert_eq!(text.contains("VK_KHR_external_semaphore"), exports, "{text}");
+    assert!(!text.contains("timelineSemaphore"), "{text}");
+    assert_eq!(adopt(Backend::Host).unwrap().backend(), Backend::Host);
+}
+
+#[test]
+fn a_device_created_elsewhere_is_adopted() {
+    let adapter = adapter();
+    let descriptor = wgpu::DeviceDescriptor::default();
+    let mut called = false;
+    let bridge = {
+        // SAFETY: only used to open a device.
+        let hal = unsafe { adapter.as_hal::<Vulkan>() }.unwrap();
+        let mut needed = Requirements::of(&hal).unwrap();
+        let callback = needed.with(|args| {
+            // Nothing twice.
+            let mut names = args.extensions.clone();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), args.extensions.len());
+            called = true;
+        });
+        let features = wgpu::Features::empty();
+        // SAFETY: the callback adds what the device has.
+        let opened = unsafe {
+            hal.open_with_callback(
+                features,
+                &descriptor.required_limits,
+                &descriptor.memory_hints,
+                Some(Box::new(callback)),
+            )
+        };
+        drop(hal);
+        // SAFETY: opened from this adapter, without features.
+        let (device, queue) = unsafe { adapter.create_device_from_hal(opened.unwrap(), &descriptor) }.unwrap();
+        let mut enabled = EnabledFeatures::default();
+        enabled.timeline_semaphore = true;
+        enabled.synchronization2 = true;
+        // SAFETY: made from this adapter with both features: one by `Requirements`, one by wgpu.
+        unsafe { Bridge::adopt(&adapter, &device, &queue, enabled, Backend::Auto) }.unwrap()
+    };
+    assert!(called);
+    check(&bridge);
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+#[test]
+fn what_a_device_cannot_be_asked_for_is_said() {
+    let adapter = adapter();
+    let lacking = wgpu::Features::all() - adapter.features();
+    assert!(!lacking.is_empty());
+    let descriptor = wgpu::DeviceDescriptor { required_features: lacking, ..Default::default() };
+    let Error::Missing { missing, .. } = fails(&adapter, &descriptor, Backend::Auto) else { panic!() };
+    assert!(missing.len() >= lacking.iter().count(), "{missing:?}");
+
+    let mut descriptor = wgpu::DeviceDescriptor::default();
+    descriptor.required_limits.max_texture_dimension_2d = u32::MAX;
+    descriptor.required_limits.max_bind_groups = 1000;
+    let text = fails(&adapter, &descriptor, Backend::Auto).to_string();
+    assert!(text.contains("max_texture_dimension_2d of 4294967295") && text.contains("max_bind_groups"), "{text}");
+
+    // As wgpu itself asks for it: experimental features may be unsound.
+    let experimental = adapter.features() & wgpu::Features::all_experimental_mask();
+    if !experimental.is_empty() {
+        let descriptor = wgpu::DeviceDescriptor { required_features: experimental, ..Default::default() };
+        let text = fails(&adapter, &descriptor, Backend::Auto).to_string();
+        assert!(text.contains("`experimental_features` for"), "{text}");
+    }
+
+    // It submits by itself, which wgpu's lock does not allow.
+    let error = fails(&adapter, &wgpu::DeviceDescriptor::default(), Backend::Inline);
+    assert!(matches!(error, Error::Bridge(_)), "{error}");
+}
+
+#[test]
+fn cuda_or_the_reason_why_not() {
+    let adapter = adapter();
+    match Bridge::request_device(&adapter, &wgpu::DeviceDescriptor::default(), Backend::Cuda) {
+        Ok(bridge) => {
+            assert!(bridge.backend() == Backend::Cuda && bridge.cuda().is_some());
+            check(&bridge);
+        }
+        Err(error) => {
+            assert!(error.to_string().contains("no CUDA for"), "{error}");
+            let bridge = Bridge::request_device(&adapter, &wgpu::DeviceDescriptor::default(), Backend::Auto).unwrap();
+            assert!(bridge.backend() == Backend::Host && bridge.cuda().is_none());
+            assert!(support::logged("computing on the CPU"), "the fallback is told");
+            assert!(bridge.load("kernels", "").is_err());
+        }
+    }
+}

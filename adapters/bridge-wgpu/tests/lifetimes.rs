@@ -1,0 +1,196 @@
+//! What is dropped, destroyed or refused, in any order.
+#![allow(clippy::unwrap_used)] // A test.
+
+mod support;
+
+use std::any::Any;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bridge_wgpu::bridge::LiveObjects;
+use bridge_wgpu::{
+    Backend, Bridge, ComputeFirst, Error, Exchange, Frame, RenderFirst, SharedBuffer, SharedTexture, wgpu,
+};
+use support::{Filler, bridge_on, bridges, info, read_buffer, validation_messages};
+
+const LEN: usize = 256;
+
+/// Live objects are counted for the whole process: one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn numbers() -> SharedBuffer<u32> {
+    SharedBuffer::new(LEN, wgpu::BufferUsages::COPY_SRC)
+}
+
+/// A frame that is to be submitted.
+fn frame(
+    exchange: &mut Exchange<SharedBuffer<u32>>,
+    filler: &Filler,
+    base: u32,
+) -> Frame<SharedBuffer<u32>, ComputeFirst> {
+    let mut turn = exchange.begin().unwrap();
+    filler.fill(&mut turn, base, Duration::ZERO);
+    turn.finish().unwrap()
+}
+
+#[test]
+fn objects_outlive_their_exchange() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let before = LiveObjects::now();
+        let mut exchange = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
+        let frame = frame(&mut exchange, &Filler::new(&bridge), 7);
+        bridge.submit([], frame).unwrap();
+        let buffer = exchange.objects().clone();
+        drop(exchange);
+        assert_eq!(LiveObjects::now(), before, "the exchange is gone");
+        assert_eq!(read_buffer(&bridge, &buffer), Filler::pattern(LEN, 7));
+        let usage = wgpu::TextureUsages::TEXTURE_BINDING;
+        let spec = SharedTexture::<[u8; 4]>::new(wgpu::TextureFormat::Rgba8Unorm, [16, 16], usage);
+        let texture = Exchange::new(&bridge, &info("picture"), spec).unwrap().objects().clone();
+        // What crashes if the texture is not wgpu's own.
+        drop(texture.create_view(&Default::default()));
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// Every order of `rest`.
+fn orders(rest: Vec<usize>, order: &mut Vec<usize>, found: &mut Vec<Vec<usize>>) {
+    if rest.is_empty() {
+        found.push(order.clone());
+    }
+    for index in 0..rest.len() {
+        let mut rest = rest.clone();
+        order.push(rest.remove(index));
+        orders(rest, order, found);
+        order.pop();
+    }
+}
+
+#[test]
+fn everything_is_dropped_in_every_order() {
+    let _alone = alone();
+    let before = LiveObjects::now();
+    let mut all = Vec::new();
+    orders((0..5).collect(), &mut Vec::new(), &mut all);
+    assert_eq!(all.len(), 120);
+    for order in all {
+        let Some(bridge) = bridge_on(Backend::Auto) else { return };
+        let mut exchange = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
+        let usage = wgpu::TextureUsages::RENDER_ATTACHMENT;
+        let spec = SharedTexture::<[u8; 4]>::new(wgpu::TextureFormat::Rgba8Unorm, [16, 16], usage);
+        let mut scene = Exchange::render_first(&bridge, &info("scene"), spec).unwrap();
+        let filler = Filler::new(&bridge);
+        // One in flight, one never submitted, and a turn of the other direction.
+        let first = frame(&mut exchange, &filler, 1);
+        bridge.submit([], first).unwrap();
+        let second = frame(&mut exchange, &filler, 2);
+        let turn = scene.begin().unwrap();
+        let turn = bridge.submit([], turn).unwrap();
+        let mut parts: Vec<Option<Box<dyn Any>>> = Vec::new();
+        parts.push(Some(Box::new((exchange.objects().clone(), scene.objects().clone()))));
+        parts.push(Some(Box::new((exchange, scene))));
+        parts.push(Some(Box::new((second, turn))));
+        parts.push(Some(Box::new((bridge.device().clone(), bridge.queue().clone()))));
+        parts.push(Some(Box::new((bridge, filler))));
+        for index in order {
+            drop(parts[index].take());
+        }
+    }
+    assert_eq!(LiveObjects::now(), before);
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// A command buffer that wgpu refuses: it uses what was destroyed.
+fn refused(bridge: &Bridge) -> wgpu::CommandBuffer {
+    let buffer = support::staging(bridge, 16);
+    let mut commands = bridge.device().create_command_encoder(&Default::default());
+    commands.clear_buffer(&buffer, 0, None);
+    buffer.destroy();
+    commands.finish()
+}
+
+#[test]
+fn a_refused_submission_costs_its_frame_alone() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let mut exchange = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
+        let mut back = Exchange::render_first(&bridge, &info("back"), numbers()).unwrap();
+        let filler = Filler::new(&bridge);
+        for round in 0..10 {
+            let frames = (frame(&mut exchange, &filler, 1000 + round), back.begin().unwrap());
+            let error = bridge.submit([refused(&bridge)], frames).unwrap_err();
+            assert!(matches!(error, Error::Refused { call: "Queue::submit", .. }), "{error}");
+            assert!(error.to_string().contains("destroyed"), "{error}");
+            // Nothing is left behind in the queue, and no slot is missing: the next frames come at once.
+            for next in 0..4 {
+                let frames = (frame(&mut exchange, &filler, 10 * round + next), back.begin().unwrap());
+                let (_, turn) = bridge.submit([], frames).unwrap();
+                turn.finish().unwrap();
+                assert_eq!(read_buffer(&bridge, exchange.objects()), Filler::pattern(LEN, 10 * round + next));
+            }
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+#[test]
+fn a_device_that_was_destroyed_is_an_error() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let before = LiveObjects::now();
+        let mut exchange = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
+        let filler = Filler::new(&bridge);
+        let (first, second) = (frame(&mut exchange, &filler, 1), frame(&mut exchange, &filler, 2));
+        bridge.submit([], first).unwrap();
+        bridge.device().destroy();
+        let error = bridge.submit([], second).unwrap_err();
+        assert!(matches!(error, Error::DeviceLost { .. } | Error::Refused { .. }), "{error}");
+        drop(exchange);
+        assert_eq!(LiveObjects::now(), before, "the first frame is seen to end");
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+#[test]
+fn frames_of_one_exchange_or_of_another_bridge_are_refused() {
+    let _alone = alone();
+    for (bridge, other) in bridges().zip(bridges()) {
+        let mut exchange = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
+        let filler = Filler::new(&bridge);
+        let error = other.submit([], frame(&mut exchange, &filler, 1)).unwrap_err();
+        assert!(error.to_string().contains("another `Bridge`"), "{error}");
+        assert!(exchange.begin().is_err(), "the frame was lost");
+        let frames = vec![frame(&mut exchange, &filler, 1), frame(&mut exchange, &filler, 2)];
+        let error = bridge.submit([], frames).unwrap_err();
+        assert!(matches!(error, Error::Bridge(bridge_wgpu::bridge::Error::OutOfOrder { .. })), "{error}");
+        // What was dropped is told once.
+        while exchange.begin().map(|turn| turn.skip().unwrap()).is_err() {}
+        let next = frame(&mut exchange, &filler, 3);
+        bridge.submit([], next).unwrap();
+        assert_eq!(read_buffer(&bridge, exchange.objects()), Filler::pattern(LEN, 3));
+    }
+}
+
+#[test]
+fn what_cannot_be_shared_is_said() {
+    let _alone = alone();
+    let Some(bridge) = bridge_on(Backend::Host) else { return };
+    let fails = |error: Option<Error>| error.expect("it was shared").to_string();
+    let odd = SharedBuffer::<u8>::new(5, wgpu::BufferUsages::COPY_SRC);
+    assert!(fails(Exchange::new(&bridge, &info("odd"), odd).err()).contains("multiples of 4"));
+    let empty = SharedBuffer::<u32>::new(0, wgpu::BufferUsages::COPY_SRC);
+    fails(Exchange::new(&bridge, &info("empty"), empty).err());
+    // Both mappings at once are a usage that wgpu refuses.
+    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE;
+    let error = fails(Exchange::new(&bridge, &info("mapped"), SharedBuffer::<u32>::new(4, usage)).err());
+    assert!(error.contains("create_buffer"), "{error}");
+    let depth =
+        SharedTexture::<f32>::new(wgpu::TextureFormat::Depth32Float, [4, 4], wgpu::TextureUsages::RENDER_ATTACHMENT);
+    let error = fails(Exchange::<_, RenderFirst>::render_first(&bridge, &info("depth"), depth).err());
+    assert!(error.contains("R32_SFLOAT"), "{error}");
+    assert_eq!(validation_messages(), [""; 0]);
+}
