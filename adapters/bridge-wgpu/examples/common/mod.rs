@@ -1,0 +1,226 @@
+//! What the examples share: the command line, the loop of frames without a window, pictures.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use bridge_wgpu::{Backend, Bridge, wgpu};
+
+/// The format that is drawn to without a window.
+const FORMAT: wgpu::TextureFormat = wgpu::TextureFormat::Rgba8Unorm;
+
+/// The command line.
+pub(crate) struct Args {
+    pub(crate) frames: u32,
+    pub(crate) size: [u32; 2],
+    pub(crate) particles: u32,
+    pub(crate) backend: Backend,
+    out: PathBuf,
+}
+
+const USAGE: &str = "\
+    --frames N      frames without a window; the picture of the last is written (60)\n  \
+    --out DIR       where to (out)\n  \
+    --size WxH      of the picture (960x540)\n  \
+    --particles N   of wgpu_particles (100000)\n  \
+    --backend NAME  auto, cuda or host (auto)";
+
+impl Args {
+    fn parse() -> Result<Self> {
+        let mut args =
+            Self { frames: 60, size: [960, 540], particles: 100_000, backend: Backend::Auto, out: "out".into() };
+        let mut words = std::env::args().skip(1);
+        while let Some(word) = words.next() {
+            let mut value = || words.next().with_context(|| format!("{word} takes a value"));
+            match word.as_str() {
+                "--frames" => args.frames = value()?.parse()?,
+                "--out" => args.out = value()?.into(),
+                "--size" => {
+                    let value = value()?;
+                    let (width, height) = value.split_once('x').context("--size is WIDTHxHEIGHT")?;
+                    args.size = [width.parse()?, height.parse()?];
+                }
+                "--particles" => args.particles = value()?.parse()?,
+                "--backend" => args.backend = value()?.parse()?,
+                _ => bail!("what is {word}? There are\n  {USAGE}"),
+            }
+        }
+        if args.frames == 0 || args.size.contains(&0) || args.particles == 0 {
+            bail!("at least one frame, one texel and one particle");
+        }
+        Ok(args)
+    }
+}
+
+/// A program that draws frames, and knows what they should look like.
+pub(crate) trait Demo: Sized {
+    /// For the name of the picture.
+    const NAME: &str;
+
+    fn new(gpu: &Bridge, args: &Args, format: wgpu::TextureFormat) -> Result<Self>;
+
+    /// Computes and draws a frame.
+    fn frame(&mut self, gpu: &Bridge, frame: u32, target: &wgpu::TextureView) -> Result<()>;
+
+    /// Checks the frame that was drawn last.
+    fn check(&self, gpu: &Bridge, frame: u32, picture: &Picture) -> Result<()>;
+}
+
+/// Runs a demo; the process ends with 1 if anything is wrong.
+pub(crate) fn run<D: Demo>() {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    if let Err(error) = Args::parse().and_then(|args| headless::<D>(&args)) {
+        eprintln!("error: {error:#}");
+        std::process::exit(1);
+    }
+}
+
+fn headless<D: Demo>(args: &Args) -> Result<()> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::VULKAN;
+    let instance = wgpu::Instance::new(descriptor);
+    let options =
+        wgpu::RequestAdapterOptions { power_preference: wgpu::PowerPreference::HighPerformance, ..Default::default() };
+    let adapter = pollster::block_on(instance.request_adapter(&options))?;
+    let gpu = Bridge::request_device(&adapter, &wgpu::DeviceDescriptor::default(), args.backend)?;
+    println!("wgpu on {}, compute on {} ({})", adapter.get_info().name, gpu.backend(), gpu.reason());
+    let target = gpu.device().create_texture(&wgpu::TextureDescriptor {
+        label: Some("picture"),
+        size: extent(args.size),
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format: FORMAT,
+        usage: wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::COPY_SRC,
+        view_formats: &[],
+    });
+    let view = target.create_view(&Default::default());
+    let mut demo = D::new(&gpu, args, FORMAT)?;
+    let start = std::time::Instant::now();
+    for frame in 0..args.frames {
+        demo.frame(&gpu, frame, &view).with_context(|| format!("frame {frame}"))?;
+        if frame == 0 || frame == args.frames / 2 || frame + 1 == args.frames {
+            let picture = Picture::read(&gpu, &target)?;
+            demo.check(&gpu, frame, &picture).with_context(|| format!("frame {frame} is wrong"))?;
+            if frame + 1 == args.frames {
+                let path = args.out.join(format!("{}.png", D::NAME));
+                picture.write(&path).with_context(|| format!("cannot write {}", path.display()))?;
+                println!("{}", path.display());
+            }
+        }
+    }
+    println!(
+        "{} frames in {:.2} s, and those that were looked at are right",
+        args.frames,
+        start.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+pub(crate) fn extent([width, height]: [u32; 2]) -> wgpu::Extent3d {
+    wgpu::Extent3d { width, height, depth_or_array_layers: 1 }
+}
+
+/// Texels of four bytes on the host.
+pub(crate) struct Picture {
+    pub(crate) size: [u32; 2],
+    pub(crate) texels: Vec<[u8; 4]>,
+}
+
+impl Picture {
+    /// Reads a texture behind all that was submitted.
+    pub(crate) fn read(gpu: &Bridge, texture: &wgpu::Texture) -> Result<Self> {
+        let (width, height) = (texture.width(), texture.height());
+        let pitch = (4 * width).next_multiple_of(wgpu::COPY_BYTES_PER_ROW_ALIGNMENT);
+        let bytes = read(gpu, u64::from(pitch) * u64::from(height), |commands, staging| {
+            let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(pitch), rows_per_image: None };
+            let target = wgpu::TexelCopyBufferInfo { buffer: staging, layout };
+            commands.copy_texture_to_buffer(texture.as_image_copy(), target, texture.size());
+        })?;
+        let rows = bytes.chunks_exact(pitch as usize).flat_map(|row| row[..4 * width as usize].chunks_exact(4));
+        let texels = rows.map(|texel| [texel[0], texel[1], texel[2], texel[3]]).collect();
+        Ok(Self { size: [width, height], texels })
+    }
+
+    fn write(&self, path: &Path) -> Result<()> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let mut encoder = png::Encoder::new(std::fs::File::create(path)?, self.size[0], self.size[1]);
+        encoder.set_color(png::ColorType::Rgba);
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder.write_header()?.write_image_data(self.texels.as_flattened())?;
+        Ok(())
+    }
+}
+
+/// What `copy` puts into a buffer of `size` bytes that the host can read.
+pub(crate) fn read(
+    gpu: &Bridge,
+    size: u64,
+    copy: impl FnOnce(&mut wgpu::CommandEncoder, &wgpu::Buffer),
+) -> Result<Vec<u8>> {
+    let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        label: Some("staging"),
+        size,
+        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    let mut commands = gpu.device().create_command_encoder(&Default::default());
+    copy(&mut commands, &staging);
+    gpu.queue().submit([commands.finish()]);
+    staging.map_async(wgpu::MapMode::Read, .., |_| {});
+    gpu.device().poll(wgpu::PollType::wait_indefinitely())?;
+    Ok(staging.get_mapped_range(..)?.to_vec())
+}
+
+/// A pipeline that draws with the shader's `vertex` and `fragment`.
+pub(crate) fn pipeline(
+    gpu: &Bridge,
+    wgsl: &str,
+    format: wgpu::TextureFormat,
+    buffers: &[Option<wgpu::VertexBufferLayout<'_>>],
+    blend: Option<wgpu::BlendState>,
+) -> wgpu::RenderPipeline {
+    let source = wgpu::ShaderSource::Wgsl(wgsl.into());
+    let module = gpu.device().create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
+    let target = wgpu::ColorTargetState { format, blend, write_mask: wgpu::ColorWrites::ALL };
+    gpu.device().create_render_pipeline(&wgpu::RenderPipelineDescriptor {
+        label: None,
+        layout: None,
+        vertex: wgpu::VertexState {
+            module: &module,
+            entry_point: Some("vertex"),
+            compilation_options: Default::default(),
+            buffers,
+        },
+        primitive: wgpu::PrimitiveState { topology: wgpu::PrimitiveTopology::TriangleStrip, ..Default::default() },
+        depth_stencil: None,
+        multisample: Default::default(),
+        fragment: Some(wgpu::FragmentState {
+            module: &module,
+            entry_point: Some("fragment"),
+            compilation_options: Default::default(),
+            targets: &[Some(target)],
+        }),
+        multiview_mask: None,
+        cache: None,
+    })
+}
+
+/// A command buffer with one pass over a cleared target.
+pub(crate) fn pass(
+    gpu: &Bridge,
+    target: &wgpu::TextureView,
+    draw: impl FnOnce(&mut wgpu::RenderPass<'_>),
+) -> wgpu::CommandBuffer {
+    let mut commands = gpu.device().create_command_encoder(&Default::default());
+    let ops = wgpu::Operations { load: wgpu::LoadOp::Clear(wgpu::Color::BLACK), store: wgpu::StoreOp::Store };
+    let attachment = wgpu::RenderPassColorAttachment { view: target, depth_slice: None, resolve_target: None, ops };
+    let mut pass = commands.begin_render_pass(&wgpu::RenderPassDescriptor {
+        color_attachments: &[Some(attachment)],
+        ..Default::default()
+    });
+    draw(&mut pass);
+    drop(pass);
+    commands.finish()
+}
