@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
-use crate::{api, bench, fuzz, kernels, publish, shell, test, windows};
+use crate::{adapters, api, bench, fuzz, kernels, publish, shell, test, windows};
 
 type Step = (&'static str, fn() -> Result<()>);
 
@@ -31,6 +31,7 @@ const STEPS: &[Step] = &[
     ("fuzz", fuzz::in_ci),
     ("demo", demo),
     ("bench", bench::check),
+    ("wgpu", adapters::wgpu),
     ("windows", || windows::run(Consent::of_environment())),
 ];
 

@@ -3,6 +3,7 @@
 //! It depends on no crate of the workspace, so that it builds quickly and runs on a machine where nothing is
 //! installed yet; its tests depend on `test-support`, which depends on nothing.
 
+mod adapters;
 mod api;
 mod bench;
 mod ci;

@@ -51,11 +51,16 @@ pub(crate) fn licences() -> Result<()> {
         return shell::run(shell::cargo().args(["deny", "check"]));
     }
     println!("licences: cargo-deny is not installed: its bans, advisories and sources are not checked");
+    licences_of(&shell::root().join("Cargo.toml"))
+}
+
+/// The dependencies of a workspace have licences that `deny.toml` allows.
+pub(crate) fn licences_of(manifest: &Path) -> Result<()> {
     let folder = shell::target_dir().join("ci");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let file = folder.join("metadata.json");
     let mut metadata = shell::cargo();
-    metadata.args(["metadata", "--format-version=1"]);
+    metadata.args(["metadata", "--format-version=1", "--manifest-path"]).arg(manifest);
     for target in ["x86_64-unknown-linux-gnu", "x86_64-pc-windows-msvc"] {
         metadata.args(["--filter-platform", target]);
     }

@@ -95,6 +95,10 @@ fn wrong(gpu: &Bridge, frames: u32, delay: Duration, busy: bool, splice: Splice)
             }
         }
     });
+    if splice != Splice::Right {
+        // Of these the exchange does not know when they end.
+        gpu.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    }
     drop(exchange);
     let words = mapped(gpu, &seen);
     let right = |(frame, words): &(u32, &[u32])| **words == [frame << 12, (frame << 12) + LEN as u32 - 1];
@@ -133,7 +137,7 @@ fn submit_wrongly(
     if splice == Splice::WithoutWait {
         gpu.signal("frame", &parts.signals).unwrap();
     }
-    // SAFETY: wrong on purpose. What is read is plain words, and closing waits for the signals, which were submitted.
+    // SAFETY: wrong on purpose. What is read is plain words, and the queue is waited for before the exchange is closed.
     unsafe { <Frame<SharedBuffer<u32>> as Batch>::submitted(lent) }.unwrap()
 }
 
