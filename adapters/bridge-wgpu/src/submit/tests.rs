@@ -124,8 +124,8 @@ fn submit_wrongly(
     }
     if splice == Splice::SignalTakenByAnother {
         let queue = gpu.hal_queue("frame").unwrap();
-        let submitted = others.load(Ordering::SeqCst);
         parts.signals.iter().for_each(|signal| queue.add_signal_semaphore(signal.semaphore, Some(signal.value)));
+        let submitted = others.load(Ordering::SeqCst);
         // The second of these began after the signal was staged.
         while others.load(Ordering::SeqCst) < submitted + 2 {
             std::thread::yield_now();
