@@ -3,13 +3,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use bridge::{ComputeFirst, Direction, ExchangeInfo, RenderFirst, Resources, TimelinePoint, Work};
+use bridge::{ComputeFirst, Direction, ExchangeInfo, Lease, RenderFirst, Resources, TimelinePoint, Work};
 
 use crate::device::Bridge;
 use crate::error::Result;
 use crate::frame::Frame;
 use crate::raw;
-use crate::shared::{Flow, Shared};
+use crate::shared::{Flow, Shared, SlotInfo};
 
 /// Slots that go round between the compute side and wgpu, and the wgpu objects through which wgpu sees what is in them.
 ///
@@ -44,11 +44,12 @@ impl<S: Shared> Mirror<S> {
         Ok((specs, Arc::new(Self { gpu: gpu.clone(), flow, name, shared, objects, slots })))
     }
 
-    /// A slot as wgpu sees it.
-    pub(crate) fn slot(&self, index: usize, render: <S::Specs as Resources>::Render<'_>) -> Result<&S::Slot> {
-        let slot = &self.slots[index];
+    /// A slot as wgpu sees it; `lease` is of the slot.
+    pub(crate) fn slot(&self, lease: Lease, render: <S::Specs as Resources>::Render<'_>) -> Result<&S::Slot> {
+        let slot = &self.slots[lease.slot()];
         if slot.get().is_none() {
-            let made = self.shared.wrap(&self.gpu, self.flow, render, &self.name)?;
+            let Self { gpu, flow, name, .. } = self;
+            let made = self.shared.wrap(&SlotInfo { gpu, flow: *flow, name, lease }, render)?;
             // Another thread's, if it was faster, is as good.
             let _ = slot.set(made);
         }
@@ -123,7 +124,8 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
         Ok(())
     }
 
-    /// wgpu's objects: a [`wgpu::Buffer`], a [`wgpu::Texture`], or a tuple of them. They are the same in every frame.
+    /// wgpu's objects: a [`wgpu::Buffer`], a [`wgpu::Texture`], or a tuple of them. They are the same in every frame. (Of what wgpu
+    /// uses in the slots there are none: [`Frame::objects`] lends that.)
     ///
     /// They are ordinary objects of wgpu, to be used in any submission. What a frame brings is in them behind the
     /// submission of that frame.

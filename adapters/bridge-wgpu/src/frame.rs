@@ -41,6 +41,16 @@ impl<S: Shared, D: Direction> Frame<S, D> {
         self.turn.computed()
     }
 
+    /// wgpu's objects for the commands of this frame: those of its slot for [`SlotBuffer`](crate::SlotBuffer) and
+    /// [`SlotTexture`](crate::SlotTexture), else [`Exchange::objects`](crate::Exchange::objects).
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with what wgpu says where a slot is used for the first time.
+    pub fn objects(&self) -> Result<S::Lent<'_>> {
+        let slot = self.mirror.slot(self.turn.lease(), self.turn.resources())?;
+        Ok(S::lend(slot, &self.mirror.objects))
+    }
+
     /// Gives the slot back unused: a window was minimised. Costs nothing on the GPU.
     pub fn skip(self) {
         self.turn.skip();
@@ -108,13 +118,9 @@ impl<S: Shared, D: Direction> Frame<S, D> {
 
     fn lend(self, parts: &mut Parts) -> Result<Lent<S, D>> {
         let lent = Lent { turn: self.turn.lend()?, mirror: self.mirror };
-        match lent.record() {
-            Ok(commands) => {
-                let (turn, flow) = (lent.turn.parts(), lent.mirror.flow);
-                match flow {
-                    Flow::In => parts.before.extend(commands),
-                    Flow::Out => parts.behind.extend(commands),
-                }
+        match lent.record(parts) {
+            Ok(()) => {
+                let turn = lent.turn.parts();
                 parts.waits.push(turn.wait);
                 parts.signals.push(turn.signal);
                 Ok(lent)
@@ -129,22 +135,41 @@ impl<S: Shared, D: Direction> Frame<S, D> {
 }
 
 impl<S: Shared, D: Direction> Lent<S, D> {
-    /// Takes the slot over, copies, and gives it back, as three command buffers: wgpu's barriers come first in each of its own.
-    fn record(&self) -> Result<[wgpu::CommandBuffer; 3]> {
+    /// Takes the slot over, copies, and gives it back, in command buffers of their own: wgpu's barriers come first in each, and it
+    /// refuses encoders with commands of both kinds.
+    fn record(&self, parts: &mut Parts) -> Result<()> {
         let Mirror { gpu, name, flow, objects, .. } = &*self.mirror;
-        let slot = self.mirror.slot(self.turn.slot(), self.turn.resources())?;
+        let slot = self.mirror.slot(self.turn.lease(), self.turn.resources())?;
         // SAFETY: wgpu's encoders record for the family of its queue, which is the exchange's, outside a pass; submitted with
         // this turn, or not at all.
         let (acquire, ()) = raw::record(gpu, name, |commands| unsafe { self.turn.record_acquire(commands) })?;
-        let copy = gpu.capture("CommandEncoder::finish", name, || {
-            let descriptor = wgpu::CommandEncoderDescriptor { label: Some(name) };
-            let mut commands = gpu.device().create_command_encoder(&descriptor);
-            S::copy(*flow, slot, objects, &mut commands);
-            commands.finish()
-        })?;
+        let copy = self.encode(|commands| S::copy(*flow, slot, objects, commands))?;
         // SAFETY: as above.
         let (release, ()) = raw::record(gpu, name, |commands| unsafe { self.turn.record_release(commands) })?;
-        Ok([acquire, copy, release])
+        match (S::IN_PLACE, flow) {
+            (false, Flow::In) => parts.before.extend([acquire, copy, release]),
+            (false, Flow::Out) => parts.behind.extend([acquire, copy, release]),
+            (true, flow) => {
+                let settle = self.encode(|commands| S::settle(slot, commands))?;
+                parts.before.push(acquire);
+                match flow {
+                    Flow::In => parts.before.push(copy),
+                    Flow::Out => parts.behind.push(copy),
+                }
+                parts.behind.extend([settle, release]);
+            }
+        }
+        Ok(())
+    }
+
+    fn encode(&self, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<wgpu::CommandBuffer> {
+        let Mirror { gpu, name, .. } = &*self.mirror;
+        gpu.capture("CommandEncoder::finish", name, || {
+            let descriptor = wgpu::CommandEncoderDescriptor { label: Some(name) };
+            let mut commands = gpu.device().create_command_encoder(&descriptor);
+            record(&mut commands);
+            commands.finish()
+        })
     }
 }
 

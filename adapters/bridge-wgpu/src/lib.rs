@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod access;
 mod device;
 mod error;
 mod exchange;
@@ -17,6 +18,8 @@ pub use exchange::{ComputeTurn, Exchange};
 pub use frame::{Frame, Frames};
 pub use shared::Shared;
 pub use shared::buffer::SharedBuffer;
+pub use shared::slot_buffer::SlotBuffer;
+pub use shared::slot_texture::SlotTexture;
 pub use shared::texture::SharedTexture;
 pub use wgpu;
 

@@ -4,22 +4,15 @@
 mod support;
 
 use std::any::Any;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bridge_wgpu::bridge::LiveObjects;
 use bridge_wgpu::{
     Backend, Bridge, ComputeFirst, Error, Exchange, Frame, RenderFirst, SharedBuffer, SharedTexture, wgpu,
 };
-use support::{Filler, bridge_on, bridges, info, read_buffer, validation_messages};
+use support::{Filler, alone, bridge_on, bridges, info, read_buffer, validation_messages};
 
 const LEN: usize = 256;
-
-/// Live objects are counted for the whole process: one test at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn numbers() -> SharedBuffer<u32> {
     SharedBuffer::new(LEN, wgpu::BufferUsages::COPY_SRC)

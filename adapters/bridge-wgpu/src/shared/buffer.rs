@@ -5,10 +5,8 @@ use std::marker::PhantomData;
 
 use bridge::{BufferAccess, BufferSpec, RenderBuffer};
 use bytemuck::Pod;
-use wgpu::hal::api::Vulkan;
-use wgpu::hal::vulkan;
 
-use super::{Flow, Share, Shared};
+use super::{Flow, Share, Shared, SlotInfo, raw};
 use crate::device::Bridge;
 use crate::error::{Error, Result};
 
@@ -29,27 +27,30 @@ impl<T: Pod + Send + Sync> SharedBuffer<T> {
     pub fn new(len: usize, usage: wgpu::BufferUsages) -> Self {
         Self { len, usage, element: PhantomData }
     }
+}
 
-    /// In bytes, which wgpu copies in multiples of 4.
-    fn size(&self, object: &str) -> Result<u64> {
-        let size = self.len.checked_mul(size_of::<T>()).and_then(|size| u64::try_from(size).ok());
-        match size {
-            Some(size) if size % wgpu::COPY_BUFFER_ALIGNMENT == 0 => Ok(size),
-            Some(size) => {
-                Err(Error::invalid(object, format!("{size} bytes; wgpu copies multiples of 4, so round the length up")))
-            }
-            None => Err(Error::invalid(object, "more bytes than this machine can address")),
+/// The size of a buffer in bytes, which wgpu copies in multiples of 4.
+pub(super) fn size<T>(len: usize, object: &str) -> Result<u64> {
+    let size = len.checked_mul(size_of::<T>()).and_then(|size| u64::try_from(size).ok());
+    match size {
+        Some(size) if size % wgpu::COPY_BUFFER_ALIGNMENT == 0 => Ok(size),
+        Some(size) => {
+            Err(Error::invalid(object, format!("{size} bytes; wgpu copies multiples of 4, so round the length up")))
         }
+        None => Err(Error::invalid(object, "more bytes than this machine can address")),
     }
 }
 
 impl<T: Pod + Send + Sync> Shared for SharedBuffer<T> {
     type Specs = BufferSpec<T>;
     type Objects = wgpu::Buffer;
+    type Lent<'f> = &'f wgpu::Buffer;
     type Slot = wgpu::Buffer;
 }
 
 impl<T: Pod + Send + Sync> Share<Self> for SharedBuffer<T> {
+    const IN_PLACE: bool = false;
+
     fn specs(&self, _: &Bridge, flow: Flow) -> Result<BufferSpec<T>> {
         let accesses = match flow {
             Flow::In => BufferAccess::TRANSFER_READ,
@@ -64,27 +65,25 @@ impl<T: Pod + Send + Sync> Share<Self> for SharedBuffer<T> {
             Flow::In => wgpu::BufferUsages::COPY_DST,
             Flow::Out => wgpu::BufferUsages::COPY_SRC,
         };
-        let (size, usage) = (self.size(&object)?, self.usage | copied);
+        let (size, usage) = (size::<T>(self.len, &object)?, self.usage | copied);
         let descriptor = wgpu::BufferDescriptor { label: Some(name), size, usage, mapped_at_creation: false };
         gpu.capture("Device::create_buffer", &object, || gpu.device().create_buffer(&descriptor))
     }
 
-    fn wrap(&self, gpu: &Bridge, flow: Flow, slot: RenderBuffer<'_, T>, name: &str) -> Result<wgpu::Buffer> {
-        let usage = match flow {
+    fn wrap(&self, slot: &SlotInfo<'_>, render: RenderBuffer<'_, T>) -> Result<wgpu::Buffer> {
+        let usage = match slot.flow {
             Flow::In => wgpu::BufferUsages::COPY_SRC,
             Flow::Out => wgpu::BufferUsages::COPY_DST,
         };
-        let object = format!("slot of buffer \"{name}\"");
-        let descriptor =
-            wgpu::BufferDescriptor { label: Some(name), size: slot.size(), usage, mapped_at_creation: false };
-        // SAFETY: wgpu uses the handle in submissions with a frame of the exchange only, since nobody else is lent the wrapper;
-        // the exchange keeps the buffer until these have run. It cannot be mapped, by its usage.
-        let raw = unsafe { vulkan::Buffer::from_raw_externally_owned(slot.as_raw(), Box::new(|| {})) };
-        // SAFETY: a buffer of this device, of that size, not zero, with the usage that the flow decided here and in `specs`.
-        // It counts as initialised: what is read was written by the side that handed it over, or is undefined, as documented.
-        gpu.capture("Device::create_buffer_from_hal", &object, || unsafe {
-            gpu.device().create_buffer_from_hal::<Vulkan>(raw, &descriptor)
-        })
+        let (label, size) = (Some(slot.name), render.size());
+        let descriptor = wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false };
+        // SAFETY: made with the usage that the flow decided here and in `specs`. Nobody is lent the wrapper: it is used in
+        // submissions with a frame of the exchange, which keeps the buffer until these have run.
+        unsafe { raw::buffer(slot.gpu, render.as_raw(), &descriptor, Box::new(|| {})) }
+    }
+
+    fn lend<'f>(_: &'f wgpu::Buffer, objects: &'f wgpu::Buffer) -> &'f wgpu::Buffer {
+        objects
     }
 
     fn copy(flow: Flow, slot: &wgpu::Buffer, objects: &wgpu::Buffer, commands: &mut wgpu::CommandEncoder) {
@@ -94,4 +93,6 @@ impl<T: Pod + Send + Sync> Share<Self> for SharedBuffer<T> {
         };
         commands.copy_buffer_to_buffer(from, 0, to, 0, objects.size());
     }
+
+    fn settle(_: &wgpu::Buffer, _: &mut wgpu::CommandEncoder) {}
 }

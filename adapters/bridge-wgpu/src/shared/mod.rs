@@ -1,29 +1,38 @@
 //! What an exchange shares, and its wgpu objects.
 
 pub(crate) mod buffer;
+pub(crate) mod slot_buffer;
+pub(crate) mod slot_texture;
 pub(crate) mod texture;
 
-use bridge::Resources;
+mod raw;
+
+use bridge::{Lease, Resources};
 
 use crate::device::Bridge;
 use crate::error::Result;
 
 /// A description of what an [`Exchange`](crate::Exchange) shares: [`SharedBuffer`](crate::SharedBuffer),
-/// [`SharedTexture`](crate::SharedTexture), or a tuple of such. The parts of a tuple are handed over together, with one wait and one
-/// signal per side. The trait is closed.
+/// [`SharedTexture`](crate::SharedTexture), [`SlotBuffer`](crate::SlotBuffer), [`SlotTexture`](crate::SlotTexture), or a tuple of such.
+/// The parts of a tuple are handed over together, with one wait and one signal per side. The trait is closed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Shared: Share<Self> + Send + Sync + Sized + 'static {
     /// The same for the bridge: what a turn's work lends.
     type Specs: Resources;
-    /// wgpu's objects, the same in every frame.
+    /// wgpu's objects, the same in every frame; `()` for what is lent by each frame.
     type Objects: Send + Sync;
+    /// What a frame lends: wgpu's objects of its slot, or those that are the same in every frame.
+    type Lent<'f>;
     /// A slot as wgpu sees it.
     #[doc(hidden)]
     type Slot: Send + Sync;
 }
 
-/// How the resources of `S`, which is the implementor, are made and copied.
+/// How the resources of `S`, which is the implementor, are made, lent and copied.
 pub(crate) trait Share<S: Shared> {
+    /// Whether the program's commands use any of it in the slots.
+    const IN_PLACE: bool;
+
     /// What the bridge is to make.
     fn specs(&self, gpu: &Bridge, flow: Flow) -> Result<S::Specs>;
 
@@ -31,10 +40,25 @@ pub(crate) trait Share<S: Shared> {
     fn objects(&self, gpu: &Bridge, flow: Flow, name: &str) -> Result<S::Objects>;
 
     /// Wraps a slot for wgpu. wgpu destroys none of it.
-    fn wrap(&self, gpu: &Bridge, flow: Flow, slot: <S::Specs as Resources>::Render<'_>, name: &str) -> Result<S::Slot>;
+    fn wrap(&self, slot: &SlotInfo<'_>, render: <S::Specs as Resources>::Render<'_>) -> Result<S::Slot>;
+
+    /// What a frame lends.
+    fn lend<'f>(slot: &'f S::Slot, objects: &'f S::Objects) -> S::Lent<'f>;
 
     /// Records the copy between a slot and the objects that stay, in the direction of `flow`.
     fn copy(flow: Flow, slot: &S::Slot, objects: &S::Objects, commands: &mut wgpu::CommandEncoder);
+
+    /// Brings what the program's commands used back to the state in which it is handed over.
+    fn settle(slot: &S::Slot, commands: &mut wgpu::CommandEncoder);
+}
+
+/// Arguments of [`Share::wrap`].
+pub(crate) struct SlotInfo<'a> {
+    pub(crate) gpu: &'a Bridge,
+    pub(crate) flow: Flow,
+    pub(crate) name: &'a str,
+    /// Keeps the objects alive for those who are lent them.
+    pub(crate) lease: Lease,
 }
 
 /// Where what is shared goes.
@@ -51,10 +75,13 @@ macro_rules! tuple {
         impl<$($part: Shared),*> Shared for ($($part,)*) {
             type Specs = ($($part::Specs,)*);
             type Objects = ($($part::Objects,)*);
+            type Lent<'f> = ($($part::Lent<'f>,)*);
             type Slot = ($($part::Slot,)*);
         }
 
         impl<$($part: Shared),*> Share<Self> for ($($part,)*) {
+            const IN_PLACE: bool = $($part::IN_PLACE)||*;
+
             fn specs(&self, gpu: &Bridge, flow: Flow) -> Result<<Self as Shared>::Specs> {
                 Ok(($(self.$index.specs(gpu, flow)?,)*))
             }
@@ -65,12 +92,17 @@ macro_rules! tuple {
 
             fn wrap(
                 &self,
-                gpu: &Bridge,
-                flow: Flow,
-                slot: <<Self as Shared>::Specs as Resources>::Render<'_>,
-                name: &str,
+                slot: &SlotInfo<'_>,
+                render: <<Self as Shared>::Specs as Resources>::Render<'_>,
             ) -> Result<<Self as Shared>::Slot> {
-                Ok(($(self.$index.wrap(gpu, flow, slot.$index, name)?,)*))
+                Ok(($(self.$index.wrap(slot, render.$index)?,)*))
+            }
+
+            fn lend<'f>(
+                slot: &'f <Self as Shared>::Slot,
+                objects: &'f <Self as Shared>::Objects,
+            ) -> <Self as Shared>::Lent<'f> {
+                ($($part::lend(&slot.$index, &objects.$index),)*)
             }
 
             fn copy(
@@ -80,6 +112,10 @@ macro_rules! tuple {
                 commands: &mut wgpu::CommandEncoder,
             ) {
                 $($part::copy(flow, &slot.$index, &objects.$index, commands);)*
+            }
+
+            fn settle(slot: &<Self as Shared>::Slot, commands: &mut wgpu::CommandEncoder) {
+                $($part::settle(&slot.$index, commands);)*
             }
         }
     };

@@ -4,13 +4,10 @@
 use std::marker::PhantomData;
 
 use bridge::{ImageAccess, ImageSpec, RenderImage, Texel};
-use wgpu::hal::api::Vulkan;
-use wgpu::hal::vulkan::TextureMemory;
-use wgpu::hal::{MemoryFlags, TextureDescriptor};
 
-use super::{Flow, Share, Shared};
+use super::{Flow, Share, Shared, SlotInfo, raw};
 use crate::device::Bridge;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// A 2D texture with texels of type `T` in a [`wgpu::Texture`] that stays the same, so that views and bind groups stay valid.
 ///
@@ -34,42 +31,41 @@ impl<T: Texel> SharedTexture<T> {
         Self { format, size, usage, texel: PhantomData }
     }
 
-    fn extent(&self) -> wgpu::Extent3d {
-        let [width, height] = self.size;
-        wgpu::Extent3d { width, height, depth_or_array_layers: 1 }
-    }
-
     /// That of the slots: wgpu copies between formats that differ in sRGB alone.
     fn slot_format(&self) -> wgpu::TextureFormat {
         self.format.remove_srgb_suffix()
     }
+}
 
-    fn descriptor<'a>(
-        &self,
-        name: &'a str,
-        format: wgpu::TextureFormat,
-        usage: wgpu::TextureUsages,
-    ) -> wgpu::TextureDescriptor<'a> {
-        wgpu::TextureDescriptor {
-            label: Some(name),
-            size: self.extent(),
-            mip_level_count: 1,
-            sample_count: 1,
-            dimension: wgpu::TextureDimension::D2,
-            format,
-            usage,
-            view_formats: &[],
-        }
+/// A 2D texture with one level.
+pub(super) fn descriptor(
+    name: &str,
+    format: wgpu::TextureFormat,
+    [width, height]: [u32; 2],
+    usage: wgpu::TextureUsages,
+) -> wgpu::TextureDescriptor<'_> {
+    wgpu::TextureDescriptor {
+        label: Some(name),
+        size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format,
+        usage,
+        view_formats: &[],
     }
 }
 
 impl<T: Texel> Shared for SharedTexture<T> {
     type Specs = ImageSpec<T>;
     type Objects = wgpu::Texture;
+    type Lent<'f> = &'f wgpu::Texture;
     type Slot = wgpu::Texture;
 }
 
 impl<T: Texel> Share<Self> for SharedTexture<T> {
+    const IN_PLACE: bool = false;
+
     fn specs(&self, gpu: &Bridge, flow: Flow) -> Result<ImageSpec<T>> {
         let accesses = match flow {
             Flow::In => ImageAccess::TRANSFER_READ,
@@ -83,45 +79,26 @@ impl<T: Texel> Share<Self> for SharedTexture<T> {
             Flow::In => wgpu::TextureUsages::COPY_DST,
             Flow::Out => wgpu::TextureUsages::COPY_SRC,
         };
-        let descriptor = self.descriptor(name, self.format, self.usage | copied);
+        let descriptor = descriptor(name, self.format, self.size, self.usage | copied);
         let object = format!("texture \"{name}\"");
         gpu.capture("Device::create_texture", &object, || gpu.device().create_texture(&descriptor))
     }
 
-    fn wrap(&self, gpu: &Bridge, flow: Flow, slot: RenderImage<'_>, name: &str) -> Result<wgpu::Texture> {
+    fn wrap(&self, slot: &SlotInfo<'_>, render: RenderImage<'_>) -> Result<wgpu::Texture> {
         // The state in which the bridge's barriers leave the image, by the accesses of `specs`.
-        let (usage, state) = match flow {
+        let (usage, state) = match slot.flow {
             Flow::In => (wgpu::TextureUsages::COPY_SRC, wgpu::TextureUses::COPY_SRC),
             Flow::Out => (wgpu::TextureUsages::COPY_DST, wgpu::TextureUses::COPY_DST),
         };
-        let object = format!("slot of texture \"{name}\"");
-        let descriptor = self.descriptor(name, self.slot_format(), usage);
-        // SAFETY: the guard is only used to wrap an image.
-        let Some(hal) = (unsafe { gpu.device().as_hal::<Vulkan>() }) else {
-            return Err(Error::DeviceLost { object });
-        };
-        let described = TextureDescriptor {
-            label: Some(name),
-            size: descriptor.size,
-            mip_level_count: descriptor.mip_level_count,
-            sample_count: descriptor.sample_count,
-            dimension: descriptor.dimension,
-            format: descriptor.format,
-            usage: state,
-            memory_flags: MemoryFlags::empty(),
-            view_formats: Vec::new(),
-        };
-        // SAFETY: the image was made as described. With a callback wgpu does not destroy it; it uses the handle in submissions
-        // with a frame of the exchange only, since nobody else is lent the wrapper, and the exchange keeps the image
-        // until these have run.
-        let raw =
-            unsafe { hal.texture_from_raw(slot.as_raw(), &described, Some(Box::new(|| {})), TextureMemory::External) };
-        drop(hal);
-        // SAFETY: an image of this device, made as described; its state is the one that the bridge's acquire leaves it in, which
-        // is recorded before wgpu's first command with it.
-        gpu.capture("Device::create_texture_from_hal", &object, || unsafe {
-            gpu.device().create_texture_from_hal::<Vulkan>(raw, &descriptor, state)
-        })
+        let descriptor = descriptor(slot.name, self.slot_format(), self.size, usage);
+        // SAFETY: made as described, by `specs`. Nobody is lent the wrapper: it is used in submissions with a frame of the
+        // exchange, which keeps the image until these have run. Its state is the one that the bridge's acquire leaves it in,
+        // which is recorded before wgpu's first command with it.
+        unsafe { raw::texture(slot.gpu, render.as_raw(), &descriptor, state, Box::new(|| {})) }
+    }
+
+    fn lend<'f>(_: &'f wgpu::Texture, objects: &'f wgpu::Texture) -> &'f wgpu::Texture {
+        objects
     }
 
     fn copy(flow: Flow, slot: &wgpu::Texture, objects: &wgpu::Texture, commands: &mut wgpu::CommandEncoder) {
@@ -131,4 +108,6 @@ impl<T: Texel> Share<Self> for SharedTexture<T> {
         };
         commands.copy_texture_to_texture(from.as_image_copy(), to.as_image_copy(), objects.size());
     }
+
+    fn settle(_: &wgpu::Texture, _: &mut wgpu::CommandEncoder) {}
 }

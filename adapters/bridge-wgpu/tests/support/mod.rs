@@ -1,7 +1,7 @@
 //! A wgpu device on whatever Vulkan there is, with a log that notices what the validation layer says.
 #![allow(dead_code, unreachable_pub, unsafe_code, clippy::unwrap_used)] // Each test uses a part of it; kernel launches.
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bridge_wgpu::bridge::{Direction, Kernel};
@@ -83,6 +83,12 @@ pub fn bridge_on(backend: Backend) -> Option<Bridge> {
 /// The compute sides of this machine.
 pub fn bridges() -> impl Iterator<Item = Bridge> {
     [Backend::Host, Backend::Cuda].into_iter().filter_map(bridge_on)
+}
+
+/// Live objects are counted for the whole process: one test at a time.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub fn info(name: &str) -> ExchangeInfo<'_> {

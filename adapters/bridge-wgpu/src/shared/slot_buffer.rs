@@ -1,0 +1,75 @@
+//! Buffers that wgpu uses in the slots.
+#![allow(unsafe_code)] // Wraps a buffer of the bridge for wgpu.
+
+use std::marker::PhantomData;
+
+use bridge::{BufferSpec, RenderBuffer};
+use bytemuck::Pod;
+
+use super::buffer::size;
+use super::{Flow, Share, Shared, SlotInfo, raw};
+use crate::access;
+use crate::device::Bridge;
+use crate::error::Result;
+
+/// A buffer of `len` elements of `T` without a copy: wgpu uses the slots themselves.
+///
+/// Each [`Frame`](crate::Frame) lends the [`wgpu::Buffer`] of its slot with [`objects`](crate::Frame::objects). There are as many as
+/// slots, the same one whenever the slot comes round: what a program makes of it, such as a bind group, it keeps for each
+/// [`slot`](crate::Frame::slot).
+///
+/// A clone keeps the memory alive, also after the exchange is gone.
+#[derive(Debug, Clone)]
+pub struct SlotBuffer<T> {
+    len: usize,
+    usage: wgpu::BufferUsages,
+    element: PhantomData<fn() -> T>,
+}
+
+impl<T: Pod + Send + Sync> SlotBuffer<T> {
+    /// A buffer of `len` elements that wgpu uses as `usage` says.
+    ///
+    /// # Safety
+    /// The buffer that a frame lends, and its clones, are used in the commands that are [submitted](Bridge::submit) with that frame
+    /// and nowhere else: in no other submission, and not by [`wgpu::Queue::write_buffer`]. The compute side works on it before
+    /// and after.
+    pub unsafe fn new(len: usize, usage: wgpu::BufferUsages) -> Self {
+        Self { len, usage, element: PhantomData }
+    }
+}
+
+impl<T: Pod + Send + Sync> Shared for SlotBuffer<T> {
+    type Specs = BufferSpec<T>;
+    type Objects = ();
+    type Lent<'f> = &'f wgpu::Buffer;
+    type Slot = wgpu::Buffer;
+}
+
+impl<T: Pod + Send + Sync> Share<Self> for SlotBuffer<T> {
+    const IN_PLACE: bool = true;
+
+    fn specs(&self, _: &Bridge, _: Flow) -> Result<BufferSpec<T>> {
+        let object = "slot buffer";
+        size::<T>(self.len, object)?;
+        Ok(BufferSpec::new(self.len, access::of_buffer(self.usage, object)?))
+    }
+
+    fn objects(&self, _: &Bridge, _: Flow, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn wrap(&self, slot: &SlotInfo<'_>, render: RenderBuffer<'_, T>) -> Result<wgpu::Buffer> {
+        let (label, size, lease) = (Some(slot.name), render.size(), slot.lease.clone());
+        let descriptor = wgpu::BufferDescriptor { label, size, usage: self.usage, mapped_at_creation: false };
+        // SAFETY: made with this usage, by `specs`. The lease keeps it until wgpu is done with the wrapper and its clones.
+        unsafe { raw::buffer(slot.gpu, render.as_raw(), &descriptor, Box::new(move || drop(lease))) }
+    }
+
+    fn lend<'f>(slot: &'f wgpu::Buffer, (): &'f ()) -> &'f wgpu::Buffer {
+        slot
+    }
+
+    fn copy(_: Flow, _: &wgpu::Buffer, (): &(), _: &mut wgpu::CommandEncoder) {}
+
+    fn settle(_: &wgpu::Buffer, _: &mut wgpu::CommandEncoder) {}
+}

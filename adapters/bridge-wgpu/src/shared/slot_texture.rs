@@ -1,0 +1,88 @@
+//! Textures that wgpu uses in the slots.
+#![allow(unsafe_code)] // Wraps an image of the bridge for wgpu.
+
+use std::marker::PhantomData;
+
+use bridge::{ImageSpec, RenderImage, Texel};
+
+use super::texture::descriptor;
+use super::{Flow, Share, Shared, SlotInfo, raw};
+use crate::access;
+use crate::device::Bridge;
+use crate::error::Result;
+
+/// A 2D texture with texels of type `T` without a copy: wgpu uses the slots themselves.
+///
+/// Each [`Frame`](crate::Frame) lends the [`wgpu::Texture`] of its slot with [`objects`](crate::Frame::objects). There are as many
+/// as slots, the same one whenever the slot comes round: what a program makes of it, such as a view or a bind group, it keeps
+/// for each [`slot`](crate::Frame::slot).
+///
+/// A clone keeps the memory alive, also after the exchange is gone.
+#[derive(Debug, Clone)]
+pub struct SlotTexture<T> {
+    format: wgpu::TextureFormat,
+    size: [u32; 2],
+    usage: wgpu::TextureUsages,
+    texel: PhantomData<fn() -> T>,
+}
+
+impl<T: Texel> SlotTexture<T> {
+    /// A texture of width and height in texels that wgpu uses as `usage` says.
+    ///
+    /// # Safety
+    /// The texture that a frame lends, its clones and their views are used in the commands that are [submitted](Bridge::submit) with
+    /// that frame and nowhere else: in no other submission, and not by [`wgpu::Queue::write_texture`]. The compute side works on
+    /// it before and after, and it is in another layout meanwhile.
+    pub unsafe fn new(format: wgpu::TextureFormat, size: [u32; 2], usage: wgpu::TextureUsages) -> Self {
+        Self { format, size, usage, texel: PhantomData }
+    }
+}
+
+/// A texture, and the state in which it is handed over.
+#[derive(Debug)]
+pub struct TextureSlot {
+    texture: wgpu::Texture,
+    state: wgpu::TextureUses,
+}
+
+impl<T: Texel> Shared for SlotTexture<T> {
+    type Specs = ImageSpec<T>;
+    type Objects = ();
+    type Lent<'f> = &'f wgpu::Texture;
+    type Slot = TextureSlot;
+}
+
+impl<T: Texel> Share<Self> for SlotTexture<T> {
+    const IN_PLACE: bool = true;
+
+    fn specs(&self, gpu: &Bridge, _: Flow) -> Result<ImageSpec<T>> {
+        let (accesses, _) = access::of_texture(self.usage, "slot texture")?;
+        Ok(ImageSpec::new(gpu.format(self.format)?, self.size, accesses))
+    }
+
+    fn objects(&self, _: &Bridge, _: Flow, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn wrap(&self, slot: &SlotInfo<'_>, render: RenderImage<'_>) -> Result<TextureSlot> {
+        let (_, state) = access::of_texture(self.usage, slot.name)?;
+        let (descriptor, lease) = (descriptor(slot.name, self.format, self.size, self.usage), slot.lease.clone());
+        // SAFETY: made as described, by `specs`; of an sRGB format as UNORM with `MUTABLE_FORMAT`, so that views of it are sRGB.
+        // The lease keeps it until wgpu is done with the wrapper and its clones. Its state is the one whose layout the bridge's
+        // acquire brings it to, which is recorded before the frame's commands.
+        let texture =
+            unsafe { raw::texture(slot.gpu, render.as_raw(), &descriptor, state, Box::new(move || drop(lease))) }?;
+        Ok(TextureSlot { texture, state })
+    }
+
+    fn lend<'f>(slot: &'f TextureSlot, (): &'f ()) -> &'f wgpu::Texture {
+        &slot.texture
+    }
+
+    fn copy(_: Flow, _: &TextureSlot, (): &(), _: &mut wgpu::CommandEncoder) {}
+
+    fn settle(slot: &TextureSlot, commands: &mut wgpu::CommandEncoder) {
+        let back = wgpu::TextureTransition { texture: &slot.texture, selector: None, state: slot.state };
+        commands.transition_resources(std::iter::empty(), std::iter::once(back));
+    }
+}
