@@ -34,6 +34,14 @@ impl<R: Resources, D: Direction> Spliced<R, D> {
         unsafe { self.0.record_release(recorder.commands()) };
     }
 
+    /// Waits, where the compute side is the CPU, until a present may depend on the frame.
+    ///
+    /// # Errors
+    /// As [`LentTurn::prepare_present`].
+    pub fn prepare_present(&self) -> Result<()> {
+        self.0.prepare_present()
+    }
+
     /// Adds what the submission waits for and signals.
     pub fn semaphores(&self, semaphores: &mut Semaphores) {
         let parts = self.0.parts();

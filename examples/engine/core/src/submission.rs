@@ -56,23 +56,34 @@ impl Engine {
         window: Option<Acquired>,
         sampled: bool,
     ) -> Result<()> {
-        let scene =
-            recorded.and_then(|()| self.submit_pass(Pass::Scene, slot.commands(Pass::Scene), None, vk::Fence::null()));
-        self.tell(Pass::Scene, scene)?;
-        let picture = self.picture(targets, slot, window, sampled);
-        let picture =
-            picture.and_then(|()| self.submit_pass(Pass::Picture, slot.commands(Pass::Picture), window, slot.fence()));
-        match picture {
-            Ok(()) => slot.submitted(),
-            Err(_) => {
-                // The scene is on its way: the fence ends it.
-                let empty = vk::SubmitInfo2::default();
-                // SAFETY: nothing but the fence, which is unsignalled since the slot was reset.
-                unsafe { self.gpu.queue().submit(self.gpu.device(), empty, slot.fence()) }?;
-                slot.submitted();
-            }
+        let presented = window.is_some();
+        let scene = recorded
+            .and_then(|()| self.prepare(Pass::Scene, presented))
+            .and_then(|()| self.submit_pass(Pass::Scene, slot.commands(Pass::Scene), None, vk::Fence::null()));
+        if scene.is_err() {
+            return self.tell(Pass::Scene, scene);
         }
+        let picture = self
+            .tell(Pass::Scene, Ok(()))
+            .and_then(|()| self.picture(targets, slot, window, sampled))
+            .and_then(|()| self.prepare(Pass::Picture, presented))
+            .and_then(|()| self.submit_pass(Pass::Picture, slot.commands(Pass::Picture), window, slot.fence()));
+        if picture.is_err() {
+            // The scene is on its way: the fence ends it.
+            let empty = vk::SubmitInfo2::default();
+            // SAFETY: nothing but the fence, which is unsignalled since the slot was reset.
+            unsafe { self.gpu.queue().submit(self.gpu.device(), empty, slot.fence()) }?;
+        }
+        slot.submitted();
         self.tell(Pass::Picture, picture)
+    }
+
+    /// A present must not depend on a signal that is still to be submitted (VUID-vkQueuePresentKHR-pWaitSemaphores-03268).
+    fn prepare(&mut self, pass: Pass, presented: bool) -> Result<()> {
+        if !presented {
+            return Ok(());
+        }
+        self.systems.iter_mut().try_for_each(|system| system.prepare_present(pass))
     }
 
     fn submit_pass(

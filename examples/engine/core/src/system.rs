@@ -74,6 +74,15 @@ pub unsafe trait System: Send {
         let _ = (pass, semaphores);
     }
 
+    /// The pass is about to be submitted in a frame that will be presented: everything that it waits for has to be on its way.
+    ///
+    /// # Errors
+    /// It will not be.
+    fn prepare_present(&mut self, pass: Pass) -> Result<()> {
+        let _ = pass;
+        Ok(())
+    }
+
     /// The pass was submitted, or the driver refused it.
     ///
     /// # Errors

@@ -92,6 +92,15 @@ unsafe impl System for Filter {
         }
     }
 
+    fn prepare_present(&mut self, pass: Pass) -> Result<()> {
+        match (pass, &self.scene, &self.picture) {
+            (Pass::Scene, Some(scene), _) => scene.prepare_present()?,
+            (Pass::Picture, _, Some(picture)) => picture.prepare_present()?,
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn submitted(&mut self, pass: Pass, accepted: bool) -> Result<()> {
         match pass {
             Pass::Scene => {

@@ -5,7 +5,7 @@ mod shared;
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use ash::vk;
 use bridge::Compute;
 use bridge_examples::shader::spirv;
@@ -105,6 +105,13 @@ unsafe impl System for Painting {
     fn semaphores(&self, pass: Pass, semaphores: &mut Semaphores) {
         if let Some(lent) = self.lent.as_ref().filter(|_| pass == Pass::Scene) {
             lent.semaphores(semaphores);
+        }
+    }
+
+    fn prepare_present(&mut self, pass: Pass) -> Result<()> {
+        match self.lent.as_ref().filter(|_| pass == Pass::Scene) {
+            Some(lent) => lent.prepare_present().context("the texture of a presented frame"),
+            None => Ok(()),
         }
     }
 

@@ -215,6 +215,13 @@ unsafe impl System for Particles {
         }
     }
 
+    fn prepare_present(&mut self, pass: Pass) -> Result<()> {
+        match self.lent.as_ref().filter(|_| pass == Pass::Scene) {
+            Some(lent) => lent.prepare_present().context("the state of a presented frame"),
+            None => Ok(()),
+        }
+    }
+
     fn submitted(&mut self, pass: Pass, accepted: bool) -> Result<()> {
         if pass == Pass::Scene
             && let Some(lent) = self.lent.take()
