@@ -1,8 +1,9 @@
 //! The engine, its device, its systems and the bridge go in any order. One test: the validation layer is asked after each.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+#![allow(unsafe_code, clippy::unwrap_used, reason = "a test that cannot go on ends; a buffer that leaks")]
 
 use std::sync::Arc;
 
+use ash::vk;
 use engine_example::painting::Painting;
 use engine_example::script::World;
 
@@ -40,6 +41,23 @@ fn everything_goes_in_any_order() {
         }
         assert!(messages.snapshot().is_empty(), "{order:?}: {:#?}", messages.snapshot());
     }
+}
+
+/// The negative control: what the test above would miss is heard.
+#[test]
+fn a_buffer_that_outlives_the_device_is_heard() {
+    let Some(world) = common::world() else { return };
+    let gpu = Arc::clone(world.engine.gpu());
+    if gpu.instance_extensions().is_empty() {
+        return; // Without the layer nothing is heard, which `world` has said.
+    }
+    let info = vk::BufferCreateInfo::default().size(16).usage(vk::BufferUsageFlags::TRANSFER_DST);
+    // SAFETY: a plain buffer, which is left behind on purpose; the layer frees nothing, nor does anyone use it.
+    unsafe { gpu.device().create_buffer(&info, None) }.unwrap();
+    let messages = Arc::clone(&world.messages);
+    drop((world, gpu));
+    let said = messages.snapshot().join("\n");
+    assert!(said.contains("VUID-vkDestroyDevice-device-05137"), "{said}");
 }
 
 /// All orders of `count` things.
