@@ -1,4 +1,4 @@
-//! A CUDA kernel writes a buffer that Vulkan reads. Where there is no CUDA, the CPU does the same.
+//! A CUDA kernel writes a buffer that Vulkan reads. Where there is no CUDA, its twin in Rust does the same on the CPU.
 //!
 //! Run it with `cargo run --example 05_cuda_kernel`. It needs a Vulkan device, which may be a software one, and says which side
 //! computes and why. It checks what Vulkan sees and exits with an error if that is wrong. The kernel's source is
@@ -10,7 +10,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use bridge::{
-    Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, LaunchConfig, OpenInfo, Work,
+    BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, LaunchConfig, OpenInfo, TwinSlice,
 };
 
 /// The number of vertices.
@@ -37,11 +37,13 @@ fn run() -> Result<(), Box<dyn Error>> {
     let compute = Compute::for_device(&device)?;
     println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
 
-    // The driver compiles the PTX for the GPU that it has. The CPU backend runs closures instead of kernels.
-    let kernel = match compute.backend() {
-        Backend::Host => None,
-        _ => Some(compute.load("first", include_str!("../shaders/first.ptx"))?.kernel("parabola")?),
-    };
+    // The driver compiles the PTX for the GPU that it has. The CPU backend runs the kernel's twin instead, once a launch.
+    let kernel = compute
+        .load("first", include_str!("../shaders/first.ptx"))?
+        .with_twin::<(TwinSlice<[f32; 4]>, u32, f32)>("parabola", |_, (vertices, _, height)| {
+            (0..).zip(vertices).for_each(|(i, target)| *target = vertex(i, height));
+        })?
+        .kernel("parabola")?;
 
     let uses = BufferAccess::VERTEX_INPUT | BufferAccess::TRANSFER_READ;
     let spec = BufferSpec::<[f32; 4]>::new(LEN as usize, uses);
@@ -50,20 +52,10 @@ fn run() -> Result<(), Box<dyn Error>> {
     for frame in 0..6 {
         let height = 1.0 + frame as f32;
         let mut turn = exchange.begin()?;
-        match (turn.work(), &kernel) {
-            (Work::Host(host), _) => host.run(move |vertices| {
-                for (i, target) in (0..).zip(vertices) {
-                    *target = vertex(i, height);
-                }
-            })?,
-            (work, Some(kernel)) => {
-                let work = work.kernels()?;
-                let config = LaunchConfig::for_elements(LEN.into(), 256);
-                // SAFETY: these are the kernel's parameters, and it writes `LEN` elements of 16 bytes.
-                unsafe { work.launch(kernel, &config, (work.resources, LEN, height)) }?;
-            }
-            (_, None) => return Err("the kernel was not loaded".into()),
-        }
+        let work = turn.work().kernels()?;
+        let config = LaunchConfig::for_elements(LEN.into(), 256);
+        // SAFETY: these are the kernel's parameters, and it writes `LEN` elements of 16 bytes.
+        unsafe { work.launch(&kernel, &config, (work.resources, LEN, height)) }?;
 
         // `finish` enqueues the signal that Vulkan's submission waits for, on the GPU. Nothing blocks before `read_back`.
         let vertices = turn.finish()?.read_back(LIMIT)?;

@@ -10,9 +10,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use bridge::{
-    Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, Kernel, LaunchConfig, OpenInfo, Work,
-};
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LaunchConfig, OpenInfo, TwinSlice};
 
 /// The number of vertices.
 const LEN: u32 = 100_000;
@@ -47,11 +45,13 @@ fn run() -> Result<(), Box<dyn Error>> {
     let compute = open()?;
     println!("Vulkan on {}, compute on {} ({})", compute.device().name(), compute.backend(), compute.reason());
 
-    // The same PTX, for a command buffer or a stream. The CPU has no kernels; it runs closures.
-    let kernel: Option<Kernel> = match compute.backend() {
-        Backend::Host => None,
-        _ => Some(compute.load("first", include_str!("../shaders/first.ptx"))?.kernel("parabola")?),
-    };
+    // The same PTX, for a command buffer or a stream; and the kernel's twin, for the CPU.
+    let kernel = compute
+        .load("first", include_str!("../shaders/first.ptx"))?
+        .with_twin::<(TwinSlice<[f32; 4]>, u32, f32)>("parabola", |_, (vertices, _, height)| {
+            (0..).zip(vertices).for_each(|(i, target)| *target = vertex(i, height));
+        })?
+        .kernel("parabola")?;
 
     let uses = BufferAccess::VERTEX_INPUT | BufferAccess::TRANSFER_READ;
     let spec = BufferSpec::<[f32; 4]>::new(LEN as usize, uses);
@@ -60,21 +60,11 @@ fn run() -> Result<(), Box<dyn Error>> {
     for frame in 0..6 {
         let height = 1.0 + frame as f32;
         let mut turn = exchange.begin()?;
-        match (turn.work(), &kernel) {
-            (Work::Host(host), _) => host.run(move |vertices| {
-                for (i, target) in (0..).zip(vertices) {
-                    *target = vertex(i, height);
-                }
-            })?,
-            // Whichever side runs kernels: on a stream the launch is enqueued, in the Vulkan queue it is recorded.
-            (work, Some(kernel)) => {
-                let work = work.kernels()?;
-                let config = LaunchConfig::for_elements(LEN.into(), 256);
-                // SAFETY: these are the kernel's parameters, and it writes `LEN` elements of 16 bytes.
-                unsafe { work.launch(kernel, &config, (work.resources, LEN, height)) }?;
-            }
-            (_, None) => return Err("the kernel was not loaded".into()),
-        }
+        // On a stream the launch is enqueued, in the Vulkan queue it is recorded, on the CPU it is queued for the backend's thread.
+        let work = turn.work().kernels()?;
+        let config = LaunchConfig::for_elements(LEN.into(), 256);
+        // SAFETY: these are the kernel's parameters, and it writes `LEN` elements of 16 bytes.
+        unsafe { work.launch(&kernel, &config, (work.resources, LEN, height)) }?;
 
         // What was recorded goes to the queue with this submission, before its commands.
         let vertices = turn.finish()?.read_back(LIMIT)?;

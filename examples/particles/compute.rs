@@ -1,14 +1,16 @@
-//! The compute side: the same step as a CUDA kernel, on a stream, on several GPUs or in command buffers, or on the processor.
+//! The compute side: the same step as a CUDA kernel, on a stream, on several GPUs or in command buffers, or as its twin on the
+//! processor.
 #![allow(unsafe_code)] // Kernel launches.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::kernels::load;
 use crate::particles::particle::{Body, Particle};
 use crate::particles::scene::Step;
+use crate::particles::scene::encounter::EncounterStep;
+use crate::particles::scene::mosaic::MosaicStep;
 use anyhow::{Context, Result};
-use bridge::{Backend, BufferSpec, Compute, ComputeTurn, Kernel, KernelMemory, KernelWork, LaunchConfig, Work};
+use bridge::{BufferSpec, Compute, ComputeTurn, Kernel, KernelMemory, KernelWork, LaunchConfig, TwinSlice};
 use bytemuck::Pod;
 
 /// What a slot of the exchange holds.
@@ -19,17 +21,24 @@ pub const KERNELS: &str = include_str!("../../shaders/particles.ptx");
 /// Threads of a block.
 pub const BLOCK: u32 = 256;
 
+/// The parameters of both kernels: particles, bodies, how many there are, and the step.
+type Params<T> = (TwinSlice<Particle>, TwinSlice<Body>, u32, T);
+
 /// The state of all particles, where compute keeps it, and the means to move them.
-#[allow(missing_docs)] // Its parts are its own business.
-pub enum Mover {
-    Kernels { kernels: [Kernel; 2], bodies: KernelMemory<Body>, count: u32 },
-    Several { kernels: [Kernel; 2], parts: Vec<Part> },
-    Host { bodies: Arc<Mutex<Vec<Body>>> },
+pub struct Mover {
+    kernels: [Kernel; 2],
+    state: State,
+}
+
+enum State {
+    /// One GPU, or the processor, has all bodies.
+    Whole { bodies: KernelMemory<Body>, count: u32 },
+    /// Each GPU has a part.
+    Split(Vec<Part>),
 }
 
 /// What one of several GPUs moves.
-#[derive(Debug)]
-pub struct Part {
+struct Part {
     range: Range<usize>,
     /// None where it has nothing to do.
     bodies: Option<KernelMemory<Body>>,
@@ -37,64 +46,57 @@ pub struct Part {
 
 impl Mover {
     /// Brings `bodies` to the compute side.
-    pub fn new(compute: &Compute, bodies: Vec<Body>) -> Result<Self> {
-        if compute.backend() == Backend::Host {
-            return Ok(Self::Host { bodies: Arc::new(Mutex::new(bodies)) });
-        }
-        let kernels = load(compute, "particles.ptx", KERNELS, Step::KERNELS)?;
+    pub fn new(compute: &Compute, bodies: &[Body]) -> Result<Self> {
+        let [encounter, mosaic] = Step::KERNELS;
+        let module = load(compute, "particles.ptx", KERNELS)?
+            .with_twin::<Params<EncounterStep>>(encounter, |_, (particles, bodies, _, step)| {
+                Step::Encounter(step).advance_all(bodies, particles);
+            })?
+            .with_twin::<Params<MosaicStep>>(mosaic, |_, (particles, bodies, _, step)| {
+                Step::Mosaic(step).advance_all(bodies, particles);
+            })?;
+        let kernels = [module.kernel(encounter)?, module.kernel(mosaic)?];
         let count = u32::try_from(bodies.len())?;
         let no_room = || format!("no room for the state of {count} particles in the GPU's memory");
-        if let Some(cuda) = compute.cuda().filter(|cuda| cuda.gpus().len() > 1) {
-            let ranges = cuda.even_split::<Particle>(bodies.len());
-            let parts = compute.kernel_memory_split("bodies", &bodies, &ranges).with_context(no_room)?;
-            let parts = ranges.into_iter().zip(parts).map(|(range, bodies)| Part { range, bodies }).collect();
-            return Ok(Self::Several { kernels, parts });
-        }
-        let bodies = compute.kernel_memory("bodies", &bodies).with_context(no_room)?;
-        Ok(Self::Kernels { kernels, bodies, count })
+        let state = match compute.cuda() {
+            Some(cuda) if cuda.gpus().len() > 1 => {
+                let ranges = cuda.even_split::<Particle>(bodies.len());
+                let parts = compute.kernel_memory_split("bodies", bodies, &ranges).with_context(no_room)?;
+                State::Split(ranges.into_iter().zip(parts).map(|(range, bodies)| Part { range, bodies }).collect())
+            }
+            _ => State::Whole { bodies: compute.kernel_memory("bodies", bodies).with_context(no_room)?, count },
+        };
+        Ok(Self { kernels, state })
     }
 
     /// Moves all particles by `step` and writes them to the turn's slot, once the work before is done. Does not wait.
     pub fn advance(&mut self, turn: &mut ComputeTurn<Shared>, step: &Step) -> Result<()> {
-        if let Self::Several { kernels, parts } = self {
-            return advance_parts(kernels, parts, turn, step);
-        }
-        match (self, turn.work()) {
-            (Self::Host { bodies }, Work::Host(work)) => {
-                let (bodies, step) = (Arc::clone(bodies), *step);
-                work.run(move |particles| {
-                    let mut bodies = bodies.lock().unwrap_or_else(PoisonError::into_inner);
-                    step.advance_all(&mut bodies, particles);
-                })?;
-                Ok(())
-            }
-            (Self::Kernels { kernels, bodies, count }, work) => {
-                launch_step(kernels, &work.kernels()?, bodies, *count, step)
-            }
-            _ => anyhow::bail!("the particles are not where their exchange computes"),
+        let kernel = self.kernels.get(step.kernel()).context("no kernel for this step")?;
+        match &self.state {
+            State::Whole { bodies, count } => launch_step(kernel, &turn.work().kernels()?, bodies, *count, step),
+            State::Split(parts) => advance_parts(kernel, parts, turn, step),
         }
     }
 }
 
 /// Each GPU moves its part, and writes it to its range of the slot.
-fn advance_parts(kernels: &[Kernel; 2], parts: &[Part], turn: &mut ComputeTurn<Shared>, step: &Step) -> Result<()> {
+fn advance_parts(kernel: &Kernel, parts: &[Part], turn: &mut ComputeTurn<Shared>, step: &Step) -> Result<()> {
     let ranges: Vec<_> = parts.iter().map(|part| part.range.clone()).collect();
     for (work, part) in turn.work_split(&ranges)?.into_iter().zip(parts) {
         let Some(bodies) = &part.bodies else { continue };
         let (count, from) = (u32::try_from(part.range.len())?, u32::try_from(part.range.start)?);
-        launch_step(kernels, &work.kernels(), bodies, count, &step.from(from))?;
+        launch_step(kernel, &work.kernels(), bodies, count, &step.from(from))?;
     }
     Ok(())
 }
 
 fn launch_step(
-    kernels: &[Kernel; 2],
+    kernel: &Kernel,
     work: &KernelWork<'_, Shared>,
     bodies: &KernelMemory<Body>,
     count: u32,
     step: &Step,
 ) -> Result<()> {
-    let kernel = kernels.get(step.kernel()).context("no kernel for this step")?;
     match step {
         Step::Encounter(step) => launch(kernel, work, bodies, count, *step),
         Step::Mosaic(step) => launch(kernel, work, bodies, count, *step),

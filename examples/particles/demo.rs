@@ -74,7 +74,7 @@ unsafe impl Demo for Particles {
         Ok(Self {
             exchange: Exchange::new(&compute, &info, spec)?,
             renderer: Renderer::new(device, scene.look(), scene.particles(), size, slots)?,
-            mover: Mover::new(&compute, scene.bodies())?,
+            mover: Mover::new(&compute, &scene.bodies())?,
             name: options.image.as_ref().map_or("encounter".into(), |path| path.display().to_string()),
             scene,
             size,

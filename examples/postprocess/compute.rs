@@ -80,8 +80,11 @@ fn levels(compute: &Compute, bloom: &Bloom) -> Result<KernelMemory<f32>> {
 
 impl Kernels {
     fn new(compute: &Compute, bloom: &Bloom) -> Result<Self> {
-        let [bright, shrink, blur, compose] = load(compute, "postprocess.ptx", KERNELS, Bloom::KERNELS)?;
+        let module = load(compute, "postprocess.ptx", KERNELS)?;
         let (pyramid, scratch) = (levels(compute, bloom)?, levels(compute, bloom)?);
+        let [bright, shrink, blur, compose] = Bloom::KERNELS;
+        let (bright, shrink) = (module.kernel(bright)?, module.kernel(shrink)?);
+        let (blur, compose) = (module.kernel(blur)?, module.kernel(compose)?);
         Ok(Self { bright, shrink, blur, compose, pyramid, scratch })
     }
 

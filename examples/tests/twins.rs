@@ -90,7 +90,7 @@ fn patterns_agree_bit_for_bit() {
         shared_mem_bytes: 0,
     };
     let mut growth = Growth::new(grid, 11);
-    let mut now = stream.clone_htod(&growth.planes()).unwrap();
+    let mut now = stream.clone_htod(growth.planes()).unwrap();
     let mut next = now.clone();
     for frame in 0..20 {
         let step = growth::Step::new(grid, 40 * frame);
@@ -104,7 +104,7 @@ fn patterns_agree_bit_for_bit() {
             std::mem::swap(&mut now, &mut next);
         }
         let found: Vec<u32> = stream.clone_dtoh(&now).unwrap().into_iter().map(f32::to_bits).collect();
-        assert!(found == bytemuck::cast_slice::<f32, u32>(&growth.planes()), "cells of frame {frame}");
+        assert!(found == bytemuck::cast_slice::<f32, u32>(growth.planes()), "cells of frame {frame}");
     }
 }
 

@@ -1,12 +1,10 @@
-//! The compute side: the same steps as CUDA kernels, on a stream or in command buffers, or on the processor.
+//! The compute side: the same steps as CUDA kernels, on a stream or in command buffers, or as their twins on the processor.
 #![allow(unsafe_code)] // Kernel launches.
-
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::kernels::{load, threads};
 use crate::texture::growth::{Growth, Step, Texel};
 use anyhow::{Context, Result};
-use bridge::{Backend, Compute, ComputeTurn, ImageSpec, Kernel, KernelMemory, KernelWork, Work};
+use bridge::{Compute, ComputeTurn, ImageSpec, Kernel, KernelMemory, KernelWork, TwinImage, TwinSlice};
 
 /// What a slot of the exchange holds.
 pub(crate) type Shared = ImageSpec<Texel>;
@@ -15,45 +13,36 @@ pub(crate) type Shared = ImageSpec<Texel>;
 const KERNELS: &str = include_str!("../../shaders/texture.ptx");
 
 /// The pattern, where compute keeps it, and the means to let it grow.
-pub(crate) enum Grower {
-    Kernels { kernels: [Kernel; 2], now: KernelMemory<f32>, next: KernelMemory<f32> },
-    Host { growth: Arc<Mutex<Growth>> },
+pub(crate) struct Grower {
+    grow: Kernel,
+    relief: Kernel,
+    now: KernelMemory<f32>,
+    next: KernelMemory<f32>,
 }
 
 impl Grower {
     /// Brings `growth` to the compute side.
-    pub(crate) fn new(compute: &Compute, growth: Growth) -> Result<Self> {
-        if compute.backend() == Backend::Host {
-            return Ok(Self::Host { growth: Arc::new(Mutex::new(growth)) });
-        }
-        let kernels = load(compute, "texture.ptx", KERNELS, Step::KERNELS)?;
+    pub(crate) fn new(compute: &Compute, growth: &Growth) -> Result<Self> {
+        let [grow, relief] = Step::KERNELS;
+        let module = load(compute, "texture.ptx", KERNELS)?
+            .with_twin::<(TwinSlice<f32>, TwinSlice<f32>, Step)>(grow, |_, (to, from, step)| step.grow(to, from))?
+            .with_twin::<(TwinImage<Texel>, TwinSlice<f32>, Step)>(relief, |_, (mut image, from, step)| {
+                image.rows_mut().enumerate().for_each(|(row, texels)| step.relief(from, row, texels));
+            })?;
         let state =
-            |name| compute.kernel_memory(name, &growth.planes()).context("no room for the pattern in the GPU's memory");
-        Ok(Self::Kernels { kernels, now: state("pattern")?, next: state("next pattern")? })
+            |name| compute.kernel_memory(name, growth.planes()).context("no room for the pattern in the GPU's memory");
+        let (now, next) = (state("pattern")?, state("next pattern")?);
+        Ok(Self { grow: module.kernel(grow)?, relief: module.kernel(relief)?, now, next })
     }
 
     /// Moves the pattern on by `steps` steps and writes the turn's image, once the work before is done. Does not wait.
     pub(crate) fn advance(&mut self, turn: &mut ComputeTurn<Shared>, step: &Step, steps: u32) -> Result<()> {
-        match (self, turn.work()) {
-            (Self::Host { growth }, Work::Host(work)) => {
-                let (growth, step) = (Arc::clone(growth), *step);
-                work.run(move |mut image| {
-                    let mut growth = growth.lock().unwrap_or_else(PoisonError::into_inner);
-                    growth.advance(&step, steps);
-                    image.rows_mut().enumerate().for_each(|(row, texels)| growth.relief(row, texels));
-                })?;
-                Ok(())
-            }
-            (Self::Kernels { kernels: [grow, relief], now, next }, work) => {
-                let work = work.kernels()?;
-                for _ in 0..steps {
-                    launch_grow(grow, &work, next, now, step)?;
-                    std::mem::swap(now, next);
-                }
-                launch_relief(relief, &work, now, step)
-            }
-            _ => anyhow::bail!("the pattern is not where its exchange computes"),
+        let work = turn.work().kernels()?;
+        for _ in 0..steps {
+            launch_grow(&self.grow, &work, &self.next, &self.now, step)?;
+            std::mem::swap(&mut self.now, &mut self.next);
         }
+        launch_relief(&self.relief, &work, &self.now, step)
     }
 }
 

@@ -61,7 +61,7 @@ unsafe impl Demo for Texture {
         Ok(Self {
             exchange: Exchange::new(&compute, &info, field)?,
             renderer,
-            grower: Grower::new(&compute, Growth::new(grid, seed))?,
+            grower: Grower::new(&compute, &Growth::new(grid, seed))?,
             grid,
             steps: options.steps,
             seed,

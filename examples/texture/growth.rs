@@ -69,16 +69,55 @@ impl Step {
         let part = |x: u32| 0.5 - 0.5 * cos_turns(x as f32 / self.width as f32 + self.phase);
         [self.feed, self.kill].map(|[a, b]| (0..self.width).map(|x| a + (b - a) * part(x)).collect())
     }
+
+    /// Moves all cells on by one step, from the planes `from` to the planes `to`. Twin of the kernel `grow`.
+    pub fn grow(&self, to: &mut [f32], from: &[f32]) {
+        let (size, conditions) = (self.size(), self.conditions());
+        let (feed, catalyst) = planes(size, from);
+        let (next_feed, next_catalyst) = to.split_at_mut(feed.len());
+        let band = size[0] * BAND;
+        let bands = next_feed.par_chunks_mut(band).zip(next_catalyst.par_chunks_mut(band));
+        bands.enumerate().for_each(|(band, (next_feed, next_catalyst))| {
+            let rows = next_feed.chunks_exact_mut(size[0]).zip(next_catalyst.chunks_exact_mut(size[0]));
+            for (row, (next_feed, next_catalyst)) in rows.enumerate() {
+                let row = band * BAND + row;
+                let (u, v) = (Rows::new(feed, size, row), Rows::new(catalyst, size, row));
+                react(&u, &v, &conditions, next_feed, next_catalyst);
+            }
+        });
+    }
+
+    /// Writes row `row` of the image of the planes `from`. Twin of the kernel `relief`.
+    pub fn relief(&self, from: &[f32], row: usize, texels: &mut [Texel]) {
+        let size = self.size();
+        let (feed, catalyst) = planes(size, from);
+        let (rows, width) = (Rows::new(catalyst, size, row), size[0]);
+        let feed = &feed[row * width..][..width];
+        for (x, texel) in texels.iter_mut().enumerate().take(width) {
+            let (left, right) = ((x + width - 1) % width, (x + 1) % width);
+            let slopes = [rows.here[right] - rows.here[left], rows.below[x] - rows.above[x]];
+            *texel = [rows.here[x], slopes[0], slopes[1], feed[x]].map(f16::from_f32);
+        }
+    }
+
+    fn size(&self) -> [usize; 2] {
+        self.grid().map(|side| side as usize)
+    }
+}
+
+/// Feed and catalyst.
+fn planes([width, height]: [usize; 2], planes: &[f32]) -> (&[f32], &[f32]) {
+    let (feed, catalyst) = planes.split_at(width * height);
+    (feed, &catalyst[..width * height])
 }
 
 /// All cells.
 #[derive(Clone, Debug)]
 pub struct Growth {
     size: [usize; 2],
-    feed: Vec<f32>,
-    catalyst: Vec<f32>,
+    planes: Vec<f32>,
     /// Where the next step goes.
-    next: [Vec<f32>; 2],
+    next: Vec<f32>,
 }
 
 impl Growth {
@@ -97,52 +136,29 @@ impl Growth {
                 catalyst[at] = 0.25 + 0.2 * random.unit();
             }
         }
-        Self { size, next: [vec![0.0; cells], vec![0.0; cells]], feed, catalyst }
+        Self { size, next: vec![0.0; 2 * cells], planes: [feed, catalyst].concat() }
     }
 
     /// Feed and then catalyst of all cells, row by row: what the kernels work on.
-    pub fn planes(&self) -> Vec<f32> {
-        [self.feed.as_slice(), &self.catalyst].concat()
+    pub fn planes(&self) -> &[f32] {
+        &self.planes
     }
 
-    /// Moves on by `steps` steps. Twin of the kernel `grow`.
+    /// Moves on by `steps` steps.
     pub fn advance(&mut self, step: &Step, steps: u32) {
-        let [width, _] = self.size;
-        let conditions = step.conditions();
         for _ in 0..steps {
-            let (feed, catalyst) = (&self.feed, &self.catalyst);
-            let [next_feed, next_catalyst] = &mut self.next;
-            let bands = next_feed.par_chunks_mut(width * BAND).zip(next_catalyst.par_chunks_mut(width * BAND));
-            bands.enumerate().for_each(|(band, (next_feed, next_catalyst))| {
-                let rows = next_feed.chunks_exact_mut(width).zip(next_catalyst.chunks_exact_mut(width));
-                for (row, (next_feed, next_catalyst)) in rows.enumerate() {
-                    let row = band * BAND + row;
-                    let (u, v) = (Rows::new(feed, self.size, row), Rows::new(catalyst, self.size, row));
-                    react(&u, &v, &conditions, next_feed, next_catalyst);
-                }
-            });
-            std::mem::swap(&mut self.feed, next_feed);
-            std::mem::swap(&mut self.catalyst, next_catalyst);
-        }
-    }
-
-    /// Writes row `row` of the image. Twin of the kernel `relief`.
-    pub fn relief(&self, row: usize, texels: &mut [Texel]) {
-        let [width, _] = self.size;
-        let rows = Rows::new(&self.catalyst, self.size, row);
-        let feed = &self.feed[row * width..][..width];
-        for (x, texel) in texels.iter_mut().enumerate().take(width) {
-            let (left, right) = ((x + width - 1) % width, (x + 1) % width);
-            let slopes = [rows.here[right] - rows.here[left], rows.below[x] - rows.above[x]];
-            *texel = [rows.here[x], slopes[0], slopes[1], feed[x]].map(f16::from_f32);
+            step.grow(&mut self.next, &self.planes);
+            std::mem::swap(&mut self.planes, &mut self.next);
         }
     }
 
     /// The whole image, row by row.
     pub fn image(&self) -> Vec<Texel> {
         let [width, height] = self.size;
+        let step = Step::new(self.size.map(|side| side as u32), 0);
         let mut texels = vec![Texel::default(); width * height];
-        texels.par_chunks_mut(width).enumerate().for_each(|(row, texels)| self.relief(row, texels));
+        let rows = texels.par_chunks_mut(width).enumerate();
+        rows.for_each(|(row, texels)| step.relief(&self.planes, row, texels));
         texels
     }
 }
@@ -202,6 +218,10 @@ mod tests {
         growth
     }
 
+    fn catalyst(growth: &Growth) -> &[f32] {
+        &growth.planes()[96 * 64..]
+    }
+
     #[test]
     fn sizes_are_those_of_the_kernel() {
         assert_eq!((size_of::<Step>(), size_of::<Texel>()), (32, 8));
@@ -210,16 +230,18 @@ mod tests {
     #[test]
     fn a_pattern_grows_and_stays_within_bounds() {
         let growth = grown(1, 1500);
-        let more = growth.catalyst.iter().filter(|v| **v > 0.2).count();
+        let more = catalyst(&growth).iter().filter(|v| **v > 0.2).count();
         assert!((500..5000).contains(&more), "{more} of 6144 cells are high");
-        assert!(growth.feed.iter().chain(&growth.catalyst).all(|value| (0.0..=1.0).contains(value)));
+        assert!(growth.planes().iter().all(|value| (0.0..=1.0).contains(value)));
     }
 
     #[test]
     fn nothing_grows_of_nothing() {
-        let mut growth = Growth { catalyst: vec![0.0; 96 * 64], feed: vec![1.0; 96 * 64], ..Growth::new(SIZE, 1) };
+        let planes = [vec![1.0; 96 * 64], vec![0.0; 96 * 64]].concat();
+        let mut growth = Growth { planes, ..Growth::new(SIZE, 1) };
         growth.advance(&Step::new(SIZE, 0), 10);
-        assert!(growth.catalyst.iter().all(|v| *v == 0.0) && growth.feed.iter().all(|u| (u - 1.0).abs() < 1e-5));
+        let feed = &growth.planes()[..96 * 64];
+        assert!(catalyst(&growth).iter().all(|v| *v == 0.0) && feed.iter().all(|u| (u - 1.0).abs() < 1e-5));
     }
 
     #[test]
@@ -238,16 +260,13 @@ mod tests {
         let moved = |plane: &[f32]| -> Vec<f32> {
             (0..96 * 64).map(|i| plane[(i / 96 + 64 - 9) % 64 * 96 + (i % 96 + 96 - 24) % 96]).collect()
         };
-        let mut other = Growth {
-            size: whole,
-            feed: moved(&growth.feed),
-            catalyst: moved(&growth.catalyst),
-            next: growth.next.clone(),
-        };
+        let (feed, there) = growth.planes().split_at(96 * 64);
+        let planes = [moved(feed), moved(there)].concat();
+        let mut other = Growth { size: whole, planes, next: growth.next.clone() };
         let step = Step::new(SIZE, 0);
         growth.advance(&step, 20);
         other.advance(&Step { phase: -0.25, ..step }, 20);
-        let differs = moved(&growth.catalyst).iter().zip(&other.catalyst).any(|(a, b)| (a - b).abs() > 1e-5);
+        let differs = moved(catalyst(&growth)).iter().zip(catalyst(&other)).any(|(a, b)| (a - b).abs() > 1e-5);
         assert!(!differs);
     }
 
@@ -255,7 +274,7 @@ mod tests {
     fn slopes_are_differences_of_heights() {
         let growth = grown(2, 300);
         let image = growth.image();
-        let height = |x: usize, y: usize| growth.catalyst[y % 64 * 96 + x % 96];
+        let height = |x: usize, y: usize| catalyst(&growth)[y % 64 * 96 + x % 96];
         for (x, y) in [(0, 0), (95, 63), (40, 20)] {
             let texel = image[y * 96 + x];
             assert_eq!(texel[0], f16::from_f32(height(x, y)));

@@ -106,7 +106,7 @@ impl<'s> Frames<'s> {
         Ok(Self {
             exchange: show.exchange(gpu, SLOTS, bound)?,
             renderer: show.renderer(&gpu.device, SLOTS)?,
-            mover: Mover::new(&gpu.compute, show.bodies.clone())?,
+            mover: Mover::new(&gpu.compute, &show.bodies)?,
             in_flight: VecDeque::with_capacity(SLOTS),
             frames: 0,
             show,

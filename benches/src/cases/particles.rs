@@ -106,7 +106,7 @@ impl<'s> Frames<'s> {
         Ok(Self {
             exchange: show.exchange(gpu, slots, None)?,
             renderer: show.renderer(&gpu.device, slots)?,
-            mover: Mover::new(&gpu.compute, show.bodies.clone())?,
+            mover: Mover::new(&gpu.compute, &show.bodies)?,
             in_flight: VecDeque::with_capacity(slots),
             host_waits,
             frames: 0,
@@ -155,7 +155,7 @@ struct ComputeAlone<'s> {
 
 impl<'s> ComputeAlone<'s> {
     fn new(gpu: &Gpu, show: &'s Show) -> Result<Self> {
-        let mover = Mover::new(&gpu.compute, show.bodies.clone())?;
+        let mover = Mover::new(&gpu.compute, &show.bodies)?;
         Ok(Self { exchange: show.exchange(gpu, 1, None)?, mover, last: None, frames: 0, show })
     }
 }

@@ -71,7 +71,7 @@ fn frames(gpu: &Gpu, show: &Show) -> Result<Spans> {
 
     // The exchange goes first, and waits for the frames: they use what was made before it.
     let mut renderer = show.renderer(device, SLOTS)?;
-    let mut mover = Mover::new(&gpu.compute, show.bodies.clone())?;
+    let mut mover = Mover::new(&gpu.compute, &show.bodies)?;
     let mut exchange = show.exchange(gpu, SLOTS, None)?;
     let mut in_flight = VecDeque::with_capacity(SLOTS);
     let mut host = Vec::new();

@@ -10,7 +10,7 @@ fn vertices(compute: &Compute, ptx: &str) -> Result<Vec<[f32; 4]>, Box<dyn Error
     let uses = BufferAccess::VERTEX_INPUT | BufferAccess::TRANSFER_READ;
     let mut exchange = Exchange::new(compute, &info, BufferSpec::new(1000, uses))?;
     let mut turn = exchange.begin()?;
-    // On a stream and in command buffers alike; an error on the CPU.
+    // On a stream and in command buffers alike; on the CPU the kernel needs a twin.
     let work = turn.work().kernels()?;
     let config = LaunchConfig::for_elements(1000, 256);
     // SAFETY: these are the kernel's parameters, and it writes 1000 elements.

@@ -126,6 +126,7 @@ pub use kernel::buffer::KernelBuffer;
 pub use kernel::image::{KernelImage, KernelSurface, KernelTexture};
 pub use kernel::memory::KernelMemory;
 pub use kernel::module::{Kernel, KernelModule};
+pub use kernel::twin::{TwinArg, TwinArgs, TwinImage, TwinSlice};
 pub use kernel::work::KernelWork;
 pub use observe::live::LiveObjects;
 pub use observe::trace::{trace_off, trace_to};
@@ -165,6 +166,7 @@ const _: () = {
     shared::<KernelImage<'_, f32>>();
     shared::<KernelSurface<'_>>();
     shared::<KernelTexture<'_>>();
+    shared::<(TwinSlice<f32>, TwinImage<f32>)>();
     shared::<Compute>();
     shared::<CudaCompute>();
     shared::<DevicePair>();

@@ -208,6 +208,10 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
         slot.view()
     }
 
+    unsafe fn twin(slot: &Mapped<HostBuffer<T>, VulkanBuffer>) -> KernelBuffer<'_, T> {
+        slot.view()
+    }
+
     fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> <Self as Resources>::Kernel<'t> {
         KernelBuffer::on_stream(lent.as_raw(), lent.len())
     }

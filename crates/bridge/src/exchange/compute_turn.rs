@@ -39,9 +39,9 @@ pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
 
 /// What there is to compute with.
 ///
-/// A program that launches kernels matches [`Host`](Self::Host) first and calls [`kernels`](Self::kernels) on all others, see
-/// [`KernelWork`]. One that uses cudarc's launches and copies matches [`Cuda`](Self::Cuda), and has an error for what it does not
-/// know.
+/// A program that launches kernels calls [`kernels`](Self::kernels), see [`KernelWork`]; where its kernels have no twins in Rust it
+/// matches [`Host`](Self::Host) first. One that uses cudarc's launches and copies matches [`Cuda`](Self::Cuda), and has an error for
+/// what it does not know.
 #[non_exhaustive]
 pub enum Work<'t, R: Resources> {
     /// A CUDA stream and the resources as device views, with [`Backend::Cuda`](crate::Backend::Cuda).
@@ -72,12 +72,11 @@ pub struct HostWork<'t, R: Resources> {
 }
 
 impl<'t, R: Resources> Work<'t, R> {
-    /// The same work as launches of kernels that were loaded with [`Compute::load`](crate::Compute::load), on a CUDA stream or in
-    /// a command buffer alike.
+    /// The same work as launches of kernels that were loaded with [`Compute::load`](crate::Compute::load), on a CUDA stream, in
+    /// a command buffer, or of their twins on the CPU.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] on the CPU, which runs closures; or the failed call that should have ordered what other
-    /// streams do with the resources before the launches.
+    /// The failed call that should have ordered what other streams do with the resources before the launches.
     pub fn kernels(self) -> Result<KernelWork<'t, R>> {
         match self {
             Self::Cuda(cuda) => {
@@ -85,10 +84,11 @@ impl<'t, R: Resources> Work<'t, R> {
                 Ok(KernelWork::on_stream(cuda.stream, R::kernel(cuda.resources)))
             }
             Self::Inline(inline) => Ok(inline),
-            Self::Host(_) => Err(Error::InvalidArgument {
-                object: "the kernels of a turn".into(),
-                reason: "the CPU backend runs closures; match `Work::Host` first".into(),
-            }),
+            Self::Host(host) => {
+                // SAFETY: rule "no access outside the turn": as for closures; twins run on the same thread, in the same order.
+                let resources = unsafe { R::twin(&host.slots[host.slot]) };
+                Ok(KernelWork::on_host(host.stream, host.slots, resources))
+            }
         }
     }
 }

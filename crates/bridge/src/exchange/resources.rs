@@ -31,7 +31,7 @@ pub trait Resources: Share<Self> + Send + Sync + Sized + 'static {
     type Cuda<'t>;
     /// What a compute turn lends to the CPU.
     type Host<'t>;
-    /// What a compute turn lends to kernels, on a CUDA stream or in a command buffer, see [`KernelWork`](crate::KernelWork).
+    /// What a compute turn lends to kernels, and to their twins on the CPU, see [`KernelWork`](crate::KernelWork).
     type Kernel<'t>;
     /// What a render turn lends to Vulkan.
     type Render<'t>;
@@ -60,6 +60,12 @@ pub(crate) trait Share<R: Resources> {
     /// # Safety
     /// Until the result is gone and the work recorded with it has run, nothing else uses the slot.
     unsafe fn inline(slot: &R::InlineSlot) -> R::Kernel<'_>;
+
+    /// For launches of twins.
+    ///
+    /// # Safety
+    /// Until the result is gone and the twins that it was given to have run, nothing else uses the slot.
+    unsafe fn twin(slot: &R::HostSlot) -> R::Kernel<'_>;
 
     /// What CUDA is lent, for kernels.
     fn kernel<'t>(lent: R::Cuda<'t>) -> R::Kernel<'t>;
@@ -180,6 +186,11 @@ impl<R: Resources> Share<Self> for Vec<R> {
         slot.iter().map(|slot| unsafe { R::inline(slot) }).collect()
     }
 
+    unsafe fn twin(slot: &Vec<R::HostSlot>) -> Vec<R::Kernel<'_>> {
+        // SAFETY: the same contract; the elements are different slots.
+        slot.iter().map(|slot| unsafe { R::twin(slot) }).collect()
+    }
+
     fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> <Self as Resources>::Kernel<'t> {
         lent.map(R::kernel).collect()
     }
@@ -267,6 +278,11 @@ macro_rules! tuple {
             unsafe fn inline(slot: &($($name::InlineSlot,)+)) -> ($($name::Kernel<'_>,)+) {
                 // SAFETY: the same contract; the members are different slots.
                 ($(unsafe { $name::inline(&slot.$index) },)+)
+            }
+
+            unsafe fn twin(slot: &($($name::HostSlot,)+)) -> ($($name::Kernel<'_>,)+) {
+                // SAFETY: the same contract; the members are different slots.
+                ($(unsafe { $name::twin(&slot.$index) },)+)
             }
 
             fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> <Self as Resources>::Kernel<'t> {

@@ -208,6 +208,10 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
         KernelImage::on_queue(slot, &vulkan.vulkan, vulkan.format)
     }
 
+    unsafe fn twin(slot: &Mapped<HostImage<T>, VulkanImage>) -> KernelImage<'_, T> {
+        KernelImage::on_host(slot)
+    }
+
     fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> <Self as Resources>::Kernel<'t> {
         KernelImage::on_stream(lent)
     }

@@ -2,11 +2,12 @@
 
 use bytemuck::Pod;
 use smallvec::SmallVec;
-use vk_export::PtxEntry;
+use vk_export::{PtxEntry, PtxParam};
 
 use crate::compute::inline::segment::Keep;
 use crate::error::{Error, Result};
 use crate::kernel::buffer::KernelBuffer;
+use crate::kernel::host_arg::HostArg;
 use crate::kernel::image::{KernelSurface, KernelTexture};
 use crate::kernel::memory::KernelMemory;
 
@@ -49,6 +50,11 @@ pub(crate) trait Pack {
     fn keep(&self) -> Result<Option<Keep>, String> {
         Ok(None)
     }
+
+    /// What a twin on the CPU backend takes it from; by default from the packed bytes of the parameter.
+    fn host(&self, param: &PtxParam) -> HostArg {
+        HostArg::Value { offset: param.offset, size: param.size }
+    }
 }
 
 /// How the arguments of a launch become bytes.
@@ -57,7 +63,13 @@ pub(crate) trait PackAll {
     const COUNT: usize;
 
     fn pack_all(&self, packed: &mut Packed<'_>) -> Result<()>;
+
+    /// What a twin on the CPU backend takes; there are as many parameters.
+    fn host_all(&self, params: &[PtxParam]) -> HostArgs;
 }
+
+/// The arguments of a launch on the CPU backend.
+pub(crate) type HostArgs = SmallVec<[HostArg; MOST_ARGS]>;
 
 impl<T: Pod> Pack for T {
     fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
@@ -65,9 +77,13 @@ impl<T: Pod> Pack for T {
     }
 }
 
-impl<T> Pack for KernelBuffer<'_, T> {
+impl<T: Pod> Pack for KernelBuffer<'_, T> {
     fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
         self.address().pack(put)
+    }
+
+    fn host(&self, param: &PtxParam) -> HostArg {
+        self.on_host_arg().unwrap_or_else(|| self.address().host(param))
     }
 }
 
@@ -75,18 +91,30 @@ impl Pack for KernelSurface<'_> {
     fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
         self.handle().pack(put)
     }
+
+    fn host(&self, param: &PtxParam) -> HostArg {
+        self.on_host_arg().unwrap_or_else(|| self.handle().host(param))
+    }
 }
 
 impl Pack for KernelTexture<'_> {
     fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
         self.handle().pack(put)
     }
+
+    fn host(&self, param: &PtxParam) -> HostArg {
+        self.on_host_arg().unwrap_or_else(|| self.handle().host(param))
+    }
 }
 
 // What a tuple or a `Vec` of resources lends is often at hand by reference.
-impl<T> Pack for &KernelBuffer<'_, T> {
+impl<T: Pod> Pack for &KernelBuffer<'_, T> {
     fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
         (**self).pack(put)
+    }
+
+    fn host(&self, param: &PtxParam) -> HostArg {
+        (**self).host(param)
     }
 }
 
@@ -94,21 +122,33 @@ impl Pack for &KernelSurface<'_> {
     fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
         (**self).pack(put)
     }
+
+    fn host(&self, param: &PtxParam) -> HostArg {
+        (**self).host(param)
+    }
 }
 
 impl Pack for &KernelTexture<'_> {
     fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
         (**self).pack(put)
     }
+
+    fn host(&self, param: &PtxParam) -> HostArg {
+        (**self).host(param)
+    }
 }
 
-impl<T> Pack for &KernelMemory<T> {
+impl<T: Pod> Pack for &KernelMemory<T> {
     fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
         self.address().pack(put)
     }
 
     fn keep(&self) -> Result<Option<Keep>, String> {
         KernelMemory::keep(self).map(Some)
+    }
+
+    fn host(&self, param: &PtxParam) -> HostArg {
+        self.on_host_arg().unwrap_or_else(|| self.address().host(param))
     }
 }
 
@@ -175,6 +215,10 @@ impl PackAll for () {
     fn pack_all(&self, _: &mut Packed<'_>) -> Result<()> {
         Ok(())
     }
+
+    fn host_all(&self, _: &[PtxParam]) -> HostArgs {
+        HostArgs::new()
+    }
 }
 
 macro_rules! tuple {
@@ -185,6 +229,12 @@ macro_rules! tuple {
             fn pack_all(&self, packed: &mut Packed<'_>) -> Result<()> {
                 $(packed.push(&self.$index)?;)+
                 Ok(())
+            }
+
+            fn host_all(&self, params: &[PtxParam]) -> HostArgs {
+                let mut args = HostArgs::new();
+                $(args.extend(params.get($index).map(|param| self.$index.host(param)));)+
+                args
             }
         }
     };

@@ -2,7 +2,10 @@
 
 use std::marker::PhantomData;
 
+use bytemuck::Pod;
 use vk_export::ash::vk;
+
+use crate::kernel::host_arg::{HostArg, HostPtr};
 
 /// A shared buffer as a kernel argument: a pointer to its elements on the device, lent for a turn by
 /// [`KernelWork::resources`](crate::KernelWork::resources).
@@ -11,6 +14,8 @@ pub struct KernelBuffer<'t, T> {
     address: u64,
     len: usize,
     vulkan: Option<vk::Buffer>,
+    /// On the CPU backend.
+    host: Option<HostPtr>,
     elements: PhantomData<fn() -> &'t mut [T]>,
 }
 
@@ -25,11 +30,16 @@ impl<T> Copy for KernelBuffer<'_, T> {}
 
 impl<T> KernelBuffer<'_, T> {
     pub(crate) fn on_stream(address: u64, len: usize) -> Self {
-        Self { address, len, vulkan: None, elements: PhantomData }
+        Self { address, len, vulkan: None, host: None, elements: PhantomData }
     }
 
     pub(crate) fn on_queue(address: u64, len: usize, buffer: vk::Buffer) -> Self {
-        Self { address, len, vulkan: Some(buffer), elements: PhantomData }
+        Self { address, len, vulkan: Some(buffer), host: None, elements: PhantomData }
+    }
+
+    pub(crate) fn on_host(start: *mut T, len: usize) -> Self {
+        let (address, host) = (start.addr() as u64, Some(HostPtr(start.cast())));
+        Self { address, len, vulkan: None, host, elements: PhantomData }
     }
 
     /// The address of the first element, as the kernels of this compute side see it: for pointers inside of structures. It is
@@ -38,7 +48,7 @@ impl<T> KernelBuffer<'_, T> {
         self.address
     }
 
-    /// The Vulkan buffer, for [`KernelWork::record`](crate::KernelWork::record); `None` on a CUDA stream.
+    /// The Vulkan buffer, for [`KernelWork::record`](crate::KernelWork::record); `None` on a CUDA stream and on the CPU.
     pub fn as_raw(&self) -> Option<vk::Buffer> {
         self.vulkan
     }
@@ -51,5 +61,12 @@ impl<T> KernelBuffer<'_, T> {
     /// Returns `false`: a shared buffer has at least one element.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+}
+
+impl<T: Pod> KernelBuffer<'_, T> {
+    /// What a twin takes, on the CPU backend.
+    pub(crate) fn on_host_arg(&self) -> Option<HostArg> {
+        self.host.map(|start| HostArg::slice(start.0.cast::<T>(), self.len))
     }
 }

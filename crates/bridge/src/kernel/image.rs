@@ -1,13 +1,16 @@
 //! [`KernelImage`]: a shared image as kernels see it.
 
+use std::any::TypeId;
 use std::marker::PhantomData;
 
 use cuda_import::{ImageViewMut, Texel, TextureInfo};
 use vk_export::Image;
 use vk_export::ash::vk;
 
+use crate::compute::host::memory::HostImage;
 use crate::compute::inline::image::InlineImage;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::kernel::host_arg::{HostArg, HostPtr};
 
 /// A shared image as kernels see it, lent for a turn: [`surface`](Self::surface) and [`texture`](Self::texture) are arguments.
 #[derive(Debug)]
@@ -17,6 +20,7 @@ pub struct KernelImage<'t, T>(On<'t, T>);
 enum On<'t, T> {
     Stream(ImageViewMut<'t, T>),
     Queue { handles: &'t InlineImage<T>, image: &'t Image, format: vk::Format },
+    Host(&'t HostImage<T>),
 }
 
 /// One mip level of an image as a kernel loads and stores it: an argument of type `cudaSurfaceObject_t`.
@@ -25,6 +29,7 @@ enum On<'t, T> {
 #[derive(Debug, Clone, Copy)]
 pub struct KernelSurface<'t> {
     handle: u64,
+    host: Option<HostArg>,
     image: PhantomData<&'t ()>,
 }
 
@@ -34,6 +39,7 @@ pub struct KernelSurface<'t> {
 #[derive(Debug, Clone, Copy)]
 pub struct KernelTexture<'t> {
     handle: u64,
+    host: Option<HostArg>,
     image: PhantomData<&'t ()>,
 }
 
@@ -46,10 +52,14 @@ impl<'t, T> KernelImage<'t, T> {
         Self(On::Queue { handles, image, format })
     }
 
-    /// The Vulkan image, for [`KernelWork::record`](crate::KernelWork::record); `None` on a CUDA stream.
+    pub(crate) fn on_host(image: &'t HostImage<T>) -> Self {
+        Self(On::Host(image))
+    }
+
+    /// The Vulkan image, for [`KernelWork::record`](crate::KernelWork::record); `None` on a CUDA stream and on the CPU.
     pub fn vulkan(&self) -> Option<&'t Image> {
         match self.0 {
-            On::Stream(_) => None,
+            On::Stream(_) | On::Host(_) => None,
             On::Queue { image, .. } => Some(image),
         }
     }
@@ -69,15 +79,23 @@ impl<T: Texel> KernelImage<'_, T> {
         let handle = match &self.0 {
             On::Stream(view) => view.surface(level)?.as_raw(),
             On::Queue { handles, image, .. } => handles.surface(image, level)?,
+            On::Host(_) if level != 0 => {
+                return Err(Error::InvalidArgument {
+                    object: format!("mip level {level} of an image, as a twin in Rust gets it"),
+                    reason: "a twin gets the whole image; give it level 0, and take planes of that".into(),
+                });
+            }
+            On::Host(_) => 0,
         };
-        Ok(KernelSurface { handle, image: PhantomData })
+        Ok(KernelSurface { handle, host: self.on_host_arg(), image: PhantomData })
     }
 
     /// The image for sampling. Made once per description, as [`surface`](Self::surface); an image takes 256 descriptions.
     ///
     /// Command buffers sample with [`normalized_coordinates`](TextureInfo::normalized_coordinates) (the default), all levels of the
     /// image, in its own format or, for one that was made as sRGB, decoded or not. One level, level limits, bias, anisotropy, borders
-    /// other than zero and a [`read`](TextureInfo::read) that does not suit the format are refused there.
+    /// other than zero and a [`read`](TextureInfo::read) that does not suit the format are refused there. A twin on the CPU gets
+    /// texels, and samples by itself.
     ///
     /// # Errors
     /// As [`surface`](Self::surface), and for a description that this compute side cannot sample with.
@@ -85,20 +103,39 @@ impl<T: Texel> KernelImage<'_, T> {
         let handle = match &self.0 {
             On::Stream(view) => view.texture(info)?.as_raw(),
             On::Queue { handles, image, format } => handles.texture(image, *format, info)?,
+            On::Host(_) => 0,
         };
-        Ok(KernelTexture { handle, image: PhantomData })
+        Ok(KernelTexture { handle, host: self.on_host_arg(), image: PhantomData })
+    }
+}
+
+impl<T: Texel> KernelImage<'_, T> {
+    fn on_host_arg(&self) -> Option<HostArg> {
+        let On::Host(image) = self.0 else { return None };
+        let mapping = HostPtr(std::ptr::from_ref(image).cast_mut().cast());
+        Some(HostArg::Image { mapping, texel: TypeId::of::<T>() })
     }
 }
 
 impl KernelSurface<'_> {
-    /// The object, as the kernel gets it; it is dead once the turn is over.
+    /// What a twin takes, on the CPU backend.
+    pub(crate) fn on_host_arg(&self) -> Option<HostArg> {
+        self.host
+    }
+
+    /// The object, as the kernel gets it; it is dead once the turn is over. 0 on the CPU.
     pub fn handle(&self) -> u64 {
         self.handle
     }
 }
 
 impl KernelTexture<'_> {
-    /// The object, as the kernel gets it; it is dead once the turn is over.
+    /// What a twin takes, on the CPU backend.
+    pub(crate) fn on_host_arg(&self) -> Option<HostArg> {
+        self.host
+    }
+
+    /// The object, as the kernel gets it; it is dead once the turn is over. 0 on the CPU.
     pub fn handle(&self) -> u64 {
         self.handle
     }

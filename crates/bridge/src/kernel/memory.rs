@@ -1,5 +1,6 @@
 //! Device memory that only kernels access.
 
+use std::any::Any;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,9 +14,10 @@ use crate::compute::inline::segment::Keep;
 use crate::compute::inline::upload::Uploaded;
 use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
+use crate::kernel::host_arg::{HostArg, HostCells, HostPtr};
 use crate::observe::live::{Alive, Kind};
 
-/// Device memory for the state of kernels.
+/// Device memory for the state of kernels, and host memory for that of their twins on the CPU.
 ///
 /// It is made by [`Compute::kernel_memory`], and an argument as `&memory`. A launch keeps its arguments: dropping the memory while
 /// kernels use it is fine. It is for exchanges of the [`Compute`] that it was made with. The host does not read it: a kernel writes
@@ -39,6 +41,11 @@ struct Memory {
 enum Place {
     Cuda(#[allow(dead_code)] CudaSlice<u8>), // Kept, and freed behind the stream's work.
     Vulkan(Uploaded),
+    /// For twins, of any element type.
+    Host {
+        start: HostPtr,
+        _cells: Box<dyn Any + Send + Sync>,
+    },
 }
 
 impl Compute {
@@ -48,7 +55,7 @@ impl Compute {
     /// submitted with it; until it has run, as much memory again is used.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for no elements, on the CPU, and where CUDA has no room; else the failed call.
+    /// [`Error::InvalidArgument`] for no elements, and where CUDA has no room; else the failed call.
     pub fn kernel_memory<T: Pod>(&self, name: &str, contents: &[T]) -> Result<KernelMemory<T>> {
         let bytes: &[u8] = bytemuck::cast_slice(contents);
         let object = || format!("kernel memory \"{name}\"");
@@ -63,10 +70,9 @@ impl Compute {
                 (Place::Vulkan(uploaded), address)
             }
             Sided::Host(_) => {
-                return Err(Error::InvalidArgument {
-                    object: object(),
-                    reason: "the CPU backend runs closures, which keep their state themselves".into(),
-                });
+                let cells = HostCells::new(contents);
+                let start = cells.start();
+                (Place::Host { start: HostPtr(start.cast()), _cells: Box::new(cells) }, start.addr() as u64)
             }
         };
         Ok(KernelMemory { memory: Memory::new(name, place), address, len: contents.len(), element: PhantomData })
@@ -140,10 +146,10 @@ impl<T> KernelMemory<T> {
     }
 
     /// The Vulkan buffer, for [`KernelWork::record`](crate::KernelWork::record): it may be copied from and to. `None` on a CUDA
-    /// stream.
+    /// stream and on the CPU.
     pub fn as_raw(&self) -> Option<vk::Buffer> {
         match &self.memory.place {
-            Place::Cuda(_) => None,
+            Place::Cuda(_) | Place::Host { .. } => None,
             Place::Vulkan(uploaded) => Some(uploaded.buffer.as_raw()),
         }
     }
@@ -163,5 +169,15 @@ impl<T> KernelMemory<T> {
             ));
         }
         Ok(Arc::clone(&self.memory) as Keep)
+    }
+}
+
+impl<T: Pod> KernelMemory<T> {
+    /// What a twin takes, on the CPU backend.
+    pub(crate) fn on_host_arg(&self) -> Option<HostArg> {
+        match &self.memory.place {
+            Place::Host { start, .. } => Some(HostArg::slice(start.0.cast::<T>(), self.len)),
+            Place::Cuda(_) | Place::Vulkan(_) => None,
+        }
     }
 }

@@ -2,7 +2,9 @@
 
 pub(crate) mod args;
 pub(crate) mod buffer;
+pub(crate) mod host_arg;
 pub(crate) mod image;
 pub(crate) mod memory;
 pub(crate) mod module;
+pub(crate) mod twin;
 pub(crate) mod work;

@@ -3,47 +3,51 @@
 use std::sync::Arc;
 
 use cuda_import::cudarc::driver::CudaContext;
-use vk_export::{Ptx, PtxEntry};
+use vk_export::{LaunchConfig, Ptx, PtxEntry};
 
 use crate::compute::Compute;
 use crate::compute::inline::segment::Keep;
 use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::kernel::twin::TwinArg;
+use crate::kernel::twin::{self, LendAll, Twin, TwinArgs};
 
 /// CUDA kernels in PTX form, loaded by [`Compute::load`] for the side that the [`Compute`] is. Cloning it gives the same one.
 ///
 /// [`vk_export::KernelModule`] is for kernels in a program's own command buffers, without an exchange.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct KernelModule {
     name: Arc<str>,
     ptx: Arc<Ptx>,
     loaded: Loaded,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum Loaded {
     /// One for each GPU.
     Stream(Box<[cuda_import::KernelModule]>),
     Queue(vk_export::KernelModule),
+    /// Twins, by the index of their kernel in the PTX.
+    Host(Vec<(usize, Arc<dyn Twin>)>),
 }
 
 /// A kernel of a [`KernelModule`], which [`KernelWork::launch`](crate::KernelWork::launch) launches. It keeps its module loaded, and
 /// work that was launched keeps the kernel. Cloning it gives the same one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Kernel(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     entry: PtxEntry,
     function: Function,
 }
 
 /// What a launch goes to.
-#[derive(Debug)]
 pub(crate) enum Function {
     /// One for each GPU.
     Stream(Box<[cuda_import::Kernel]>),
     Queue(vk_export::Kernel),
+    Host(Arc<dyn Twin>),
 }
 
 /// The kernel for a stream of this context.
@@ -58,13 +62,13 @@ impl Compute {
     /// Loads kernels from PTX, the text that `nvcc -ptx` writes, for streams or command buffers as this compute side is. `name`
     /// is for errors.
     ///
-    /// The text is parsed first, for the kernels' parameters and limits; the driver then compiles it for its GPU. That takes tens
+    /// The text is parsed first, for the kernels' parameters and limits; the driver then compiles it for its GPU. On the CPU there is
+    /// no driver: kernels have twins in Rust there, see [`KernelModule::with_twin`]. Compiling takes tens
     /// of milliseconds the first time and less in later processes, since drivers keep the result on disk: load before the first
     /// frame.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] on the CPU, which runs closures; [`vk_export::Error::Missing`] for command buffers of a device
-    /// that runs no kernels there, where streams ([`Backend::Cuda`](crate::Backend::Cuda)) may do; [`Error::Module`] for text
+    /// [`vk_export::Error::Missing`] for command buffers of a device that runs no kernels there, where streams ([`Backend::Cuda`](crate::Backend::Cuda)) may do; [`Error::Module`] for text
     /// that [`Ptx::new`] cannot read, and for what CUDA refuses, with the log of the driver's compiler; else the failed call. For
     /// command buffers there is no log: the driver gives a code and no more.
     #[doc(alias = "cuModuleLoadDataEx")]
@@ -82,12 +86,7 @@ impl Compute {
                 self.device().require_cuda_kernels("launching CUDA kernels in command buffers")?;
                 Loaded::Queue(vk_export::KernelModule::new(self.device(), name, &parsed)?)
             }
-            Sided::Host(_) => {
-                return Err(Error::InvalidArgument {
-                    object: format!("module \"{name}\""),
-                    reason: "the CPU backend runs closures, not kernels; ask `Compute::backend` first".into(),
-                });
-            }
+            Sided::Host(_) => Loaded::Host(Vec::new()),
         };
         Ok(KernelModule { name: name.into(), ptx: Arc::new(parsed), loaded })
     }
@@ -115,24 +114,68 @@ impl KernelModule {
         self.ptx.entries().iter().map(PtxEntry::name)
     }
 
+    /// Gives a kernel a twin: Rust that does the same, for the CPU backend. It runs on the backend's thread where the kernel would run
+    /// in its stream, once a launch, with all threads' work in it. On the other sides it is compared with the kernel's parameters and
+    /// left alone, so that a mistake shows everywhere.
+    ///
+    /// `P` are the kernel's parameters, a tuple of [`TwinArg`]s. The launch must give the same types: the
+    /// elements of a [`TwinSlice`](crate::TwinSlice) are those of the buffer or memory. A twin borrows all it is given exclusively, so
+    /// one launch cannot give it the same memory twice.
+    ///
+    /// # Errors
+    /// [`Error::Module`] for a kernel that is not there, or one with another number or size of parameters.
+    #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/twin.rs"), "```")]
+    #[allow(private_bounds)] // `TwinArgs` is closed.
+    pub fn with_twin<P: TwinArgs + LendAll>(
+        mut self,
+        kernel: &str,
+        twin: impl for<'a> Fn(&LaunchConfig, P::Lent<'a>) + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let index = self.ptx.entries().iter().position(|entry| entry.name() == kernel);
+        let (index, entry) =
+            index.and_then(|index| Some((index, self.ptx.entries().get(index)?))).ok_or_else(|| self.absent(kernel))?;
+        let twin = twin::typed::<P, _>(entry, twin).map_err(|reason| Error::Module {
+            module: self.name.to_string(),
+            reason: format!("kernel \"{kernel}\": {reason}"),
+        })?;
+        if let Loaded::Host(twins) = &mut self.loaded {
+            twins.retain(|(known, _)| *known != index);
+            twins.push((index, twin));
+        }
+        Ok(self)
+    }
+
+    fn absent(&self, kernel: &str) -> Error {
+        let there: Vec<_> = self.kernels().collect();
+        let reason = format!("it has no kernel \"{kernel}\"; it has {}", there.join(", "));
+        Error::Module { module: self.name.to_string(), reason }
+    }
+
     /// A kernel by its name in the PTX: that of an `extern "C"` function, or the mangled one.
     ///
     /// # Errors
-    /// [`Error::Module`] with the names that there are; else the failed call. For command buffers also
+    /// [`Error::Module`] with the names that there are, and on the CPU for one without a twin; else the failed call. For command buffers also
     /// [`vk_export::Error::RefusedKernel`], for a kernel with what hangs a Vulkan queue, see [`PtxEntry::refused`].
     #[doc(alias = "cuModuleGetFunction")]
     #[doc(alias = "vkCreateCuFunctionNVX")]
     pub fn kernel(&self, name: &str) -> Result<Kernel> {
         let failed = |reason| Error::Module { module: self.name.to_string(), reason };
-        let Some(entry) = self.ptx.entry(name) else {
-            let there: Vec<_> = self.kernels().collect();
-            return Err(failed(format!("it has no kernel \"{name}\"; it has {}", there.join(", "))));
-        };
+        let entry = self.ptx.entry(name).ok_or_else(|| self.absent(name))?;
         let function = match &self.loaded {
             Loaded::Stream(modules) => {
                 Function::Stream(modules.iter().map(|module| module.kernel(name)).collect::<Result<_, _>>()?)
             }
             Loaded::Queue(module) => Function::Queue(module.kernel(name)?),
+            Loaded::Host(twins) => {
+                let known = twins.iter().find(|(index, _)| self.ptx.entries().get(*index) == Some(entry));
+                let twin = known.map(|(_, twin)| Arc::clone(twin)).ok_or_else(|| {
+                    failed(format!(
+                        "kernel \"{name}\" has no twin in Rust, which is what the CPU backend runs; give it one with \
+                         `KernelModule::with_twin`"
+                    ))
+                })?;
+                Function::Host(twin)
+            }
         };
         Ok(Kernel(Arc::new(Inner { entry: entry.clone(), function })))
     }
@@ -150,5 +193,22 @@ impl Kernel {
 
     pub(crate) fn function(&self) -> &Function {
         &self.0.function
+    }
+}
+
+impl std::fmt::Debug for KernelModule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let side = match &self.loaded {
+            Loaded::Stream(_) => "for CUDA streams",
+            Loaded::Queue(_) => "for command buffers",
+            Loaded::Host(_) => "twins on the CPU",
+        };
+        write!(f, "KernelModule({:?}, {side})", self.name)
+    }
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kernel({:?})", self.entry().name())
     }
 }

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use vk_export::ash::vk;
 use vk_export::{LaunchConfig, PtxEntry, PtxParam};
 
+use crate::compute::host::stream::HostStream;
 use crate::compute::inline::stream::InlineStream;
 use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
@@ -17,7 +18,7 @@ use crate::kernel::args::KernelArg;
 use crate::kernel::args::{KernelArgs, MOST_ARGS, Packed, launch_error};
 use crate::kernel::module::{Function, Kernel, of_context};
 
-/// A frame's work as launches of kernels, on a CUDA stream or in a command buffer of the Vulkan queue alike.
+/// A frame's work as launches of kernels, on a CUDA stream, in a command buffer of the Vulkan queue, or of their twins on the CPU.
 /// [`Work::kernels`](crate::Work::kernels) gives it, for kernels of [`Compute::load`](crate::Compute::load).
 ///
 /// Launches run one after the other, in the order of the calls, whichever turn of the same [`Compute`](crate::Compute) they are
@@ -27,14 +28,15 @@ use crate::kernel::module::{Function, Kernel, of_context};
 pub struct KernelWork<'t, R: Resources> {
     /// The resources, as kernel arguments.
     pub resources: R::Kernel<'t>,
-    target: Target<'t>,
+    target: Target<'t, R>,
 }
 
 /// Where launches go.
-#[derive(Clone, Copy)]
-enum Target<'t> {
+enum Target<'t, R: Resources> {
     Stream(&'t Arc<CudaStream>),
     Queue(&'t InlineStream),
+    /// The slots are kept until what was launched has run.
+    Host(&'t HostStream, &'t Arc<[R::HostSlot]>),
 }
 
 impl<'t, R: Resources> KernelWork<'t, R> {
@@ -46,6 +48,10 @@ impl<'t, R: Resources> KernelWork<'t, R> {
         Self { resources, target: Target::Queue(stream) }
     }
 
+    pub(crate) fn on_host(stream: &'t HostStream, slots: &'t Arc<[R::HostSlot]>, resources: R::Kernel<'t>) -> Self {
+        Self { resources, target: Target::Host(stream, slots) }
+    }
+
     /// Launches a kernel after the work enqueued so far. Does not block.
     ///
     /// `args` is a tuple in the order of the kernel's parameters: numbers, [`Pod`](bytemuck::Pod) structures, and what
@@ -55,7 +61,8 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     /// # Errors
     /// [`Error::Launch`] for arguments of another number or size than the kernel's parameters, and for a grid, block or amount
     /// of shared memory that is too large or zero; nothing is launched then. In command buffers all of it is known before the
-    /// driver is called, on a stream the driver says the latter. [`Error::InvalidArgument`] for a kernel that was loaded for
+    /// driver is called, on a stream the driver says the latter. On the CPU also for arguments of another type than the twin's, and
+    /// the same memory given twice. [`Error::InvalidArgument`] for a kernel that was loaded for
     /// another kind of compute side; else the failed call.
     ///
     /// # Safety
@@ -76,7 +83,7 @@ impl<'t, R: Resources> KernelWork<'t, R> {
             object: format!("kernel \"{}\"", entry.name()),
             reason: "it was loaded for another compute side; load it with this exchange's `Compute`".into(),
         };
-        match (self.target, kernel.function()) {
+        match (&self.target, kernel.function()) {
             (Target::Stream(stream), Function::Stream(functions)) => {
                 let function = of_context(functions, stream.context()).ok_or_else(another_side)?;
                 let driver_config = cuda_import::cudarc::driver::LaunchConfig {
@@ -111,6 +118,25 @@ impl<'t, R: Resources> KernelWork<'t, R> {
                 // SAFETY: handed on to the caller; the kernel and its memory are kept.
                 unsafe { stream.record(keep, record) }
             }
+            (Target::Host(stream, slots), Function::Host(twin)) => {
+                if config.grid.contains(&0) || config.block.contains(&0) {
+                    let reason = format!("a grid of {:?} blocks of {:?} threads has none", config.grid, config.block);
+                    return Err(launch_error(entry, reason));
+                }
+                let host = args.host_all(entry.params());
+                if let Some(reason) = twin.refusal(&host) {
+                    return Err(launch_error(entry, reason));
+                }
+                let Packed { bytes, keep, .. } = packed;
+                let (twin, config, slots) = (Arc::clone(twin), *config, Arc::clone(slots));
+                stream.run(move || {
+                    let _kept = (slots, keep);
+                    // SAFETY: the twin does not refuse them. The slots of this turn and kernel memory are kept; those of other
+                    // turns are waited for by their exchanges, which the caller says they are of. Twins and closures run one at
+                    // a time, between the turn's wait and its signal, and no two arguments overlap.
+                    unsafe { twin.call(&config, &host, &bytes) };
+                })
+            }
             _ => Err(another_side()),
         }
     }
@@ -118,7 +144,7 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     /// Records commands of the program's own behind the work before, in command buffers of the Vulkan queue.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] on a CUDA stream, which [`CudaWork::stream`](crate::CudaWork::stream) lends; else the failed
+    /// [`Error::InvalidArgument`] on the CPU, and on a CUDA stream, which [`CudaWork::stream`](crate::CudaWork::stream) lends; else the failed
     /// call. Inside of the closure other work of the compute side, and waits for it, are [`Error::InvalidArgument`] too.
     ///
     /// # Safety
@@ -128,10 +154,10 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     /// - They use no shared resource but those of turns that are open, of exchanges of the same [`Compute`](crate::Compute), in
     ///   `VK_IMAGE_LAYOUT_GENERAL`; what else they use lives until they have run.
     pub unsafe fn record(&self, record: impl FnOnce(vk::CommandBuffer)) -> Result<()> {
-        let Target::Queue(stream) = self.target else {
+        let Target::Queue(stream) = &self.target else {
             return Err(Error::InvalidArgument {
                 object: "recording commands in a turn".into(),
-                reason: "its compute side is a CUDA stream; use `CudaWork::stream`, or `Backend::Inline`".into(),
+                reason: "its compute side is no Vulkan queue; use `CudaWork::stream` or `HostWork::run`, or `Backend::Inline`".into(),
             });
         };
         // SAFETY: handed on to the caller.
@@ -155,9 +181,10 @@ fn of_driver(error: &cuda_import::Error, config: &LaunchConfig, entry: &PtxEntry
 
 impl<R: Resources> std::fmt::Debug for KernelWork<'_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self.target {
+        f.write_str(match &self.target {
             Target::Stream(_) => "KernelWork(on a CUDA stream)",
             Target::Queue(_) => "KernelWork(in command buffers)",
+            Target::Host(..) => "KernelWork(twins on the CPU)",
         })
     }
 }

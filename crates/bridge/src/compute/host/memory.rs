@@ -11,6 +11,7 @@ use crate::compute::mapped::Mapping;
 use crate::error::{Error, Result};
 use crate::image::host::{HostImageMut, PlaneLayout};
 use crate::image::staging::Staging;
+use crate::kernel::buffer::KernelBuffer;
 
 /// A block of a pool needs no mapping of its own: Vulkan maps it.
 #[derive(Debug)]
@@ -41,6 +42,11 @@ impl<T: Pod> HostBuffer<T> {
             return Err(invalid("its elements want more alignment than the driver's mappings have"));
         }
         Ok(Self { start, len })
+    }
+
+    /// The buffer as an argument of launches.
+    pub(crate) fn view(&self) -> KernelBuffer<'_, T> {
+        KernelBuffer::on_host(self.start.as_ptr(), self.len)
     }
 
     /// The elements.

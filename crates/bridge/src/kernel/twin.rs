@@ -1,0 +1,253 @@
+//! Twins of kernels: Rust that does the same on the CPU backend.
+#![allow(unsafe_code)] // Lends what launches were given.
+
+use std::any::{TypeId, type_name};
+use std::marker::PhantomData;
+
+use bytemuck::Pod;
+use cuda_import::Texel;
+use vk_export::{LaunchConfig, PtxEntry};
+
+use crate::image::host::HostImageMut;
+use crate::kernel::host_arg::HostArg;
+
+/// A parameter of a twin, see [`KernelModule::with_twin`](crate::KernelModule::with_twin). The trait is closed; it is implemented for
+///
+/// - [`Pod`] types, which the twin gets by value;
+/// - [`TwinSlice`] for a pointer to elements: the twin gets `&mut [T]`, all of the buffer or memory that the launch was given;
+/// - [`TwinImage`] for a surface or texture: the twin gets a [`HostImageMut`].
+#[allow(private_bounds)] // Closed on purpose.
+pub trait TwinArg: Take {
+    /// What the twin gets.
+    type Lent<'a>;
+}
+
+/// The parameters of a twin: a tuple of up to twelve [`TwinArg`]s, in the order of the kernel's. One is `(parameter,)`, none is `()`.
+/// The trait is closed.
+#[allow(private_bounds)] // Closed on purpose.
+pub trait TwinArgs: TakeAll + 'static {
+    /// What the twin gets.
+    type Lent<'a>;
+}
+
+/// Stands for a pointer to elements among the parameters of a twin, see [`TwinArg`].
+#[derive(Debug)]
+pub struct TwinSlice<T>(PhantomData<fn() -> T>);
+
+/// Stands for a surface or a texture among the parameters of a twin, see [`TwinArg`]. Sampling is the twin's own: it gets texels.
+#[derive(Debug)]
+pub struct TwinImage<T>(PhantomData<fn() -> T>);
+
+/// How a parameter is taken from what a launch was given.
+pub(crate) trait Take {
+    /// Bytes of the kernel's parameter.
+    const SIZE: usize;
+
+    /// What it is, for errors.
+    fn name() -> String;
+
+    /// Whether it can be taken from this.
+    fn accepts(arg: &HostArg) -> bool;
+}
+
+/// [`Take`], with what it gives.
+pub(crate) trait Lend: TwinArg {
+    /// # Safety
+    /// It accepts `arg`, what that points to lives for `'a`, and nothing else uses it meanwhile. `bytes` are the launch's packed
+    /// arguments.
+    unsafe fn take<'a>(arg: &HostArg, bytes: &[u8]) -> Self::Lent<'a>;
+}
+
+/// How the parameters of a twin are taken.
+pub(crate) trait TakeAll {
+    /// Bytes of each of the kernel's parameters, and what they are.
+    fn params() -> Vec<(usize, String)>;
+
+    /// The first argument that is not what the twin takes, and what that is.
+    fn mismatch(args: &[HostArg]) -> Option<(usize, String)>;
+}
+
+/// [`TakeAll`], with what it gives.
+pub(crate) trait LendAll: TwinArgs {
+    /// # Safety
+    /// There are as many arguments as parameters, and for each what [`Lend::take`] asks for.
+    unsafe fn take_all<'a>(args: &[HostArg], bytes: &[u8]) -> Self::Lent<'a>;
+}
+
+impl<T: Pod> Take for T {
+    const SIZE: usize = size_of::<T>();
+
+    fn name() -> String {
+        type_name::<T>().to_owned()
+    }
+
+    fn accepts(arg: &HostArg) -> bool {
+        matches!(arg, HostArg::Value { size, .. } if *size == size_of::<T>())
+    }
+}
+
+impl<T: Pod> TwinArg for T {
+    type Lent<'a> = T;
+}
+
+impl<T: Pod> Lend for T {
+    unsafe fn take<'a>(arg: &HostArg, bytes: &[u8]) -> Self::Lent<'a> {
+        let HostArg::Value { offset, size } = *arg else { return T::zeroed() };
+        bytes.get(offset..offset + size).map_or_else(T::zeroed, bytemuck::pod_read_unaligned)
+    }
+}
+
+/// Bytes of a pointer, a surface or a texture.
+const HANDLE: usize = 8;
+
+impl<T: Pod + Send> Take for TwinSlice<T> {
+    const SIZE: usize = HANDLE;
+
+    fn name() -> String {
+        format!("a buffer or kernel memory of {}", type_name::<T>())
+    }
+
+    fn accepts(arg: &HostArg) -> bool {
+        matches!(arg, HostArg::Slice { element, .. } if *element == TypeId::of::<T>())
+    }
+}
+
+impl<T: Pod + Send> TwinArg for TwinSlice<T> {
+    type Lent<'a> = &'a mut [T];
+}
+
+impl<T: Pod + Send> Lend for TwinSlice<T> {
+    unsafe fn take<'a>(arg: &HostArg, _: &[u8]) -> Self::Lent<'a> {
+        let HostArg::Slice { start, len, .. } = *arg else { return &mut [] };
+        // SAFETY: `len` elements of `T`, which `accepts` has seen; alive and used by nobody else by this function's contract.
+        unsafe { std::slice::from_raw_parts_mut(start.0.cast::<T>(), len) }
+    }
+}
+
+impl<T: Texel> Take for TwinImage<T> {
+    const SIZE: usize = HANDLE;
+
+    fn name() -> String {
+        format!("a surface or texture of {}", type_name::<T>())
+    }
+
+    fn accepts(arg: &HostArg) -> bool {
+        matches!(arg, HostArg::Image { texel, .. } if *texel == TypeId::of::<T>())
+    }
+}
+
+impl<T: Texel> TwinArg for TwinImage<T> {
+    type Lent<'a> = HostImageMut<'a, T>;
+}
+
+impl<T: Texel> Lend for TwinImage<T> {
+    unsafe fn take<'a>(arg: &HostArg, _: &[u8]) -> Self::Lent<'a> {
+        // SAFETY: the texel type is `T`, which `accepts` has seen; the rest is handed on to the caller.
+        unsafe { arg.image::<T>() }
+    }
+}
+
+/// Rust that stands for a kernel.
+pub(crate) trait Twin: Send + Sync {
+    /// What keeps it from being called with these.
+    fn refusal(&self, args: &[HostArg]) -> Option<String>;
+
+    /// # Safety
+    /// It does not refuse `args`, which are as many as its parameters; what they point to is alive, and nobody else uses it.
+    unsafe fn call(&self, config: &LaunchConfig, args: &[HostArg], bytes: &[u8]);
+}
+
+struct Typed<P, F> {
+    call: F,
+    params: PhantomData<fn(P)>,
+}
+
+#[allow(private_bounds)] // `TwinArgs` is closed.
+impl<P: LendAll, F> Twin for Typed<P, F>
+where
+    F: for<'a> Fn(&LaunchConfig, P::Lent<'a>) + Send + Sync,
+{
+    fn refusal(&self, args: &[HostArg]) -> Option<String> {
+        if let Some((index, wanted)) = P::mismatch(args) {
+            let given = args.get(index).map_or_else(|| "missing".into(), HostArg::kind);
+            return Some(format!("argument {index} is {given}, and its twin in Rust takes {wanted}"));
+        }
+        let pairs = (0..args.len()).flat_map(|one| (0..one).map(move |other| (other, one)));
+        pairs.into_iter().find(|(one, other)| args[*one].overlaps(&args[*other])).map(|(one, other)| {
+            format!("arguments {one} and {other} are the same memory, which a twin in Rust borrows once; give the kernel it once")
+        })
+    }
+
+    unsafe fn call(&self, config: &LaunchConfig, args: &[HostArg], bytes: &[u8]) {
+        // SAFETY: handed on to the caller; no two overlap.
+        (self.call)(config, unsafe { P::take_all(args, bytes) });
+    }
+}
+
+/// A twin of `entry`.
+///
+/// # Errors
+/// What keeps it from being one: another number or size of parameters.
+pub(crate) fn typed<P, F>(entry: &PtxEntry, call: F) -> Result<std::sync::Arc<dyn Twin>, String>
+where
+    P: LendAll,
+    F: for<'a> Fn(&LaunchConfig, P::Lent<'a>) + Send + Sync + 'static,
+{
+    let (own, theirs) = (P::params(), entry.params());
+    if own.len() != theirs.len() {
+        return Err(format!("it takes {} parameters, and its twin in Rust {}", theirs.len(), own.len()));
+    }
+    for (index, ((size, name), param)) in own.into_iter().zip(theirs).enumerate() {
+        if size != param.size {
+            return Err(format!(
+                "parameter {index} has {} bytes, and that of its twin in Rust, {name}, has {size}",
+                param.size
+            ));
+        }
+    }
+    Ok(std::sync::Arc::new(Typed { call, params: PhantomData::<fn(P)> }))
+}
+
+macro_rules! tuple {
+    ($($name:ident $index:tt),*) => {
+        impl<$($name: Lend + 'static),*> TwinArgs for ($($name,)*) {
+            type Lent<'a> = ($($name::Lent<'a>,)*);
+        }
+
+        impl<$($name: Lend + 'static),*> TakeAll for ($($name,)*) {
+            fn params() -> Vec<(usize, String)> {
+                vec![$(($name::SIZE, $name::name())),*]
+            }
+
+            fn mismatch(args: &[HostArg]) -> Option<(usize, String)> {
+                $(if !args.get($index).is_some_and($name::accepts) {
+                    return Some(($index, $name::name()));
+                })*
+                let _ = args;
+                None
+            }
+        }
+
+        impl<$($name: Lend + 'static),*> LendAll for ($($name,)*) {
+            #[allow(clippy::unused_unit, unused_variables)] // No parameters.
+            unsafe fn take_all<'a>(args: &[HostArg], bytes: &[u8]) -> Self::Lent<'a> {
+                // SAFETY: handed on to the caller.
+                ($(unsafe { $name::take(&args[$index], bytes) },)*)
+            }
+        }
+    };
+}
+
+tuple!();
+tuple!(A 0);
+tuple!(A 0, B 1);
+tuple!(A 0, B 1, C 2);
+tuple!(A 0, B 1, C 2, D 3);
+tuple!(A 0, B 1, C 2, D 3, E 4);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10);
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11);
