@@ -84,7 +84,7 @@ fn sides(bench: &Bench) -> Result<(Compute, Compute)> {
 }
 
 /// Frames of so many kernels that each write one word, launched in the same way on both sides.
-fn ring(compute: &Compute, slots: usize, kernels: usize) -> Result<impl FrameLoop> {
+pub(super) fn ring(compute: &Compute, slots: usize, kernels: usize) -> Result<impl FrameLoop> {
     let kernel: Kernel = compute.load("bench", Module::BENCH)?.kernel("touch")?;
     let info = ExchangeInfo { name: "frames", slots, timeout: LIMIT, ..Default::default() };
     let spec = BufferSpec::new(LEN, BufferAccess::TRANSFER_READ);

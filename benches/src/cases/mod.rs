@@ -10,6 +10,7 @@ mod inline;
 mod memory;
 mod pacing;
 mod particles;
+mod peer;
 mod pool;
 mod render_first;
 mod resources;
@@ -73,6 +74,7 @@ pub(crate) fn all(profile: &Profile) -> Vec<Case> {
         pool::cases(profile),
         graph::cases(profile),
         inline::cases(profile),
+        peer::cases(profile),
         capture::cases(profile),
         image::cases(profile),
         bandwidth::cases(profile),
