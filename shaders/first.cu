@@ -1,4 +1,4 @@
-// Kernels of the first programs, examples/03_post_process.rs, 05_cuda_kernel.rs and 06_kernels_in_the_queue.rs.
+// Kernels of the first programs, examples/03_post_process.rs, 05_cuda_kernel.rs, 06_kernels_in_the_queue.rs and 07_latest.rs.
 
 // Darkens an image towards its left edge: a texture is read, a surface written. Surface functions count x in bytes.
 extern "C" __global__ void fade(unsigned long long texture, unsigned long long surface, unsigned int width,

@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-//! The first programs, `examples/01_buffer.rs` to `examples/06_kernels_in_the_queue.rs`: they run, check themselves, and stay
+//! The first programs, `examples/01_buffer.rs` to `examples/07_latest.rs`: they run, check themselves, and stay
 //! what they are for.
 
 use std::fs;
@@ -10,13 +10,14 @@ use std::process::Command;
 mod common;
 
 /// Each with its last line.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("01_buffer", "6 frames of 65536 numbers are right"),
     ("02_image", "6 frames of 320 x 200 texels are right"),
     ("03_post_process", "6 frames of 320 x 200 texels are drawn, filtered and right"),
     ("04_adopt_a_device", "1000 numbers are right"),
     ("05_cuda_kernel", "6 frames of 100000 vertices are right"),
     ("06_kernels_in_the_queue", "6 frames of 100000 vertices are right"),
+    ("07_latest", "every picture is of one step, and the last of the last"),
 ];
 
 /// In the error of a machine on which nothing here can run.
@@ -111,6 +112,7 @@ fn their_kernels_are_there_and_round_as_rust_does() {
         ("load_function", "fade", include_str!("../03_post_process.rs")),
         ("kernel", "parabola", include_str!("../05_cuda_kernel.rs")),
         ("kernel", "parabola", include_str!("../06_kernels_in_the_queue.rs")),
+        ("kernel", "parabola", include_str!("../07_latest.rs")),
     ] {
         assert!(text.contains(&format!("{call}(\"{name}\")")), "{name} is not what the program loads");
         assert!(ptx.contains(&format!(".entry {name}(")), "no kernel {name}");

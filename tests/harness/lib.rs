@@ -72,6 +72,11 @@ struct Readme;
 #[doc = include_str!("../../docs/images.md")]
 struct Images;
 
+/// The examples of the page on rates, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/latest.md")]
+struct Latest;
+
 /// The examples of the page on kernels, compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/kernels.md")]

@@ -25,13 +25,14 @@ fn record(rig: &Rig, turn: &RenderWrite<Words>, commands: &Commands) -> vk::Comm
     let raw = commands.begin();
     let (device, buffer) = (rig.device().as_raw(), turn.resources().as_raw());
     let (half, word) = (2 * LEN as u64, u32::try_from(turn.frame()).unwrap());
-    // SAFETY: recording, of the right family, submitted with this turn; both halves are inside the buffer.
-    unsafe {
-        turn.record_acquire(raw);
-        device.cmd_fill_buffer(raw, buffer, 0, half, word);
-        device.cmd_fill_buffer(raw, buffer, half, half, word);
-        turn.record_release(raw);
+    // SAFETY: recording, of the right family, submitted with this turn.
+    unsafe { turn.record_acquire(raw) };
+    for offset in [0, half] {
+        // SAFETY: recording; both halves are inside the buffer, which may be filled.
+        unsafe { device.cmd_fill_buffer(raw, buffer, offset, half, word) };
     }
+    // SAFETY: as above.
+    unsafe { turn.record_release(raw) };
     commands.end();
     raw
 }

@@ -51,8 +51,15 @@ const IMAGE_DEMOS: &[&str] = &[
 const ENGINE: &str = "run -p engine-example -- --frames 100 --size 320x180 --backend host --validate";
 
 /// The programs for people who have never seen the crates.
-const FIRST: &[&str] =
-    &["01_buffer", "02_image", "03_post_process", "04_adopt_a_device", "05_cuda_kernel", "06_kernels_in_the_queue"];
+const FIRST: &[&str] = &[
+    "01_buffer",
+    "02_image",
+    "03_post_process",
+    "04_adopt_a_device",
+    "05_cuda_kernel",
+    "06_kernels_in_the_queue",
+    "07_latest",
+];
 
 /// The steps of [`check`], on the crates alone.
 const QUICK: &[Step] = &[
