@@ -160,7 +160,7 @@ fn launches_that_no_twin_takes_are_refused() {
         let text = error.to_string();
         assert!(text.contains("kernel \"add\"") && text.contains(needle), "{needle}: {text}");
     };
-    // SAFETY of all: refused, or so the test says.
+    // SAFETY: refused, or so the test says.
     refused(unsafe { work.launch(&add, &threads(), (slot, &state)) }, "3 arguments, and 2 were given");
     // SAFETY: as above.
     refused(unsafe { work.launch(&add, &threads(), (slot, &state, 1_u64)) }, "argument 2 has 8 bytes");
