@@ -12,7 +12,7 @@ use std::time::Duration;
 use bridge::ash::{Device, Entry, Instance, vk};
 use bridge::{
     AdoptInfo, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, RequiredFeatures, Work,
-    required_device_extensions,
+    requirements_for,
 };
 
 const VERSION: u32 = vk::API_VERSION_1_3;
@@ -38,11 +38,11 @@ impl Engine {
         let instance = unsafe { entry.create_instance(&info, None) }?;
         // SAFETY: the instance is alive.
         let physical = *unsafe { instance.enumerate_physical_devices() }?.first().ok_or("there is no Vulkan device")?;
-        // The extensions that sharing needs, as far as this device has them: without some of them only the CPU backend works.
-        // SAFETY: the physical device is one of the instance's.
-        let there = unsafe { instance.enumerate_device_extension_properties(physical) }?;
-        let has = |name: &&CStr| there.iter().any(|e| e.extension_name_as_c_str() == Ok(*name));
-        let extensions: Vec<&CStr> = required_device_extensions(VERSION).filter(has).collect();
+        // What sharing needs, as far as this device has it: without some of the extensions only the CPU backend works.
+        // SAFETY: the physical device is one of the instance's, which was made with this version.
+        let needed = unsafe { requirements_for(&instance, VERSION, physical) }?;
+        needed.check()?;
+        let extensions = needed.extensions;
         let names: Vec<_> = extensions.iter().map(|name| name.as_ptr()).collect();
         let mut features = RequiredFeatures::default();
         let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(0).queue_priorities(&[1.0])];

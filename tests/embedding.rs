@@ -157,7 +157,7 @@ fn frames_go_through_a_further_queue(backend: Backend) {
     let engine = Engine::new(None);
     // Software drivers have one queue, which is then the further one too.
     let mut info = engine.info();
-    let more = [(info.queue, info.queue_family)];
+    let more = [(engine.last_queue(), info.queue_family)];
     info.more_queues = &more;
     // SAFETY: the engine's own handles, which outlive the function.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
@@ -169,6 +169,7 @@ fn frames_go_through_a_further_queue(backend: Backend) {
     let error = Exchange::new(&compute, &info(QueueKind::Further(1)), spec()).unwrap_err().to_string();
     assert!(error.contains("has no further (1) queue"), "{error}");
     let mut exchange = Exchange::new(&compute, &info(QueueKind::Further(0)), spec()).unwrap();
+    assert_eq!(exchange.queue().with(|queue| queue).unwrap(), engine.last_queue());
     let (filler, readback) = (Filler::new(&compute), Readback::new(&device, 4 * LEN as u64));
     for frame in 0..4 {
         let mut turn = exchange.begin().unwrap();

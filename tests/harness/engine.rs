@@ -19,6 +19,7 @@ pub struct Engine {
     physical: vk::PhysicalDevice,
     device: ash::Device,
     extensions: Vec<&'static CStr>,
+    queues: u32,
     layer: Option<Layer>,
 }
 
@@ -61,7 +62,11 @@ impl Engine {
         let mut features = RequiredFeatures::default();
         let addresses = best.buffer_device_address;
         let mut addresses = vk::PhysicalDeviceBufferDeviceAddressFeatures::default().buffer_device_address(addresses);
-        let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(0).queue_priorities(&[1.0])];
+        // Where the family has a second queue, the engine has it too.
+        let count = best.queue_families.first().map_or(1, |family| family.queue_count.min(2));
+        let priorities = [1.0; 2];
+        let priorities = &priorities[..count as usize];
+        let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(0).queue_priorities(priorities)];
         let info = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queues)
             .enabled_extension_names(&names)
@@ -79,7 +84,7 @@ impl Engine {
             // SAFETY: every function is the device's own, or a stand-in with its signature.
             device = unsafe { ash::Device::load_with(|name| hook(name, real(name)), device.handle()) };
         }
-        Self { entry, instance, physical, device, extensions, layer }
+        Self { entry, instance, physical, device, extensions, queues: count, layer }
     }
 
     /// The device's functions and handle.
@@ -87,9 +92,15 @@ impl Engine {
         &self.device
     }
 
+    /// The last queue of the family: its second, or its only one.
+    pub fn last_queue(&self) -> vk::Queue {
+        // SAFETY: one of those that were made.
+        unsafe { self.device.get_device_queue(0, self.queues - 1) }
+    }
+
     /// What the bridge is told. `bufferDeviceAddress`, which is on where the device has it, is left for the test to tell.
     pub fn info(&self) -> AdoptInfo<'_> {
-        // SAFETY: the one queue that was made.
+        // SAFETY: one of those that were made.
         let queue = unsafe { self.device.get_device_queue(0, 0) };
         let instance = (self.entry.clone(), self.instance.clone(), VERSION);
         let mut info = AdoptInfo::new(instance, self.physical, self.device.clone(), (queue, 0));

@@ -49,6 +49,7 @@
 //! | keep state for kernels in memory of their own | [`Compute::kernel_memory`], [`KernelMemory`] |
 //! | use cudarc: its launches, copies, libraries | [`CudaWork`], [`Compute::cuda`] |
 //! | splice a frame into an engine's own submission | [`RenderTurn::lend`], [`SubmitParts`] |
+//! | borrow an engine's device | [`AdoptInfo`], [`requirements_for`], [`ExportDevice::try_release`], `docs/embedding.md` in the repository |
 //! | wait on the host | [`TimelinePoint`] |
 //! | try, test or measure one frame | [`RenderTurn::run_once`], [`RenderTurn::read_back`] |
 //! | keep the handles of a slot valid beyond its exchange | [`Lease`] |

@@ -34,7 +34,8 @@ pub struct AdoptInfo<'a> {
     /// Further queues with their families, for exchanges on a [`QueueKind`](crate::QueueKind) of their own; may be empty. They may be
     /// of any family, the main queue's included: [`QueueKind::Further`](crate::QueueKind::Further) takes one by its index.
     pub more_queues: &'a [(vk::Queue, u32)],
-    /// The device extensions that the engine enabled; see [`required_device_extensions`](crate::required_device_extensions).
+    /// The device extensions that the engine enabled; see
+    /// [`requirements_for`](crate::requirements_for).
     pub device_extensions: &'a [&'a CStr],
     /// The instance extensions that the engine enabled; `VK_EXT_debug_utils` among them gives objects names.
     pub instance_extensions: &'a [&'a CStr],

@@ -61,3 +61,25 @@ impl<T> Drop for JobThread<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_job_was_given_comes_back() {
+        let jobs = JobThread::new("test").unwrap();
+        for number in 0..3 {
+            jobs.start(number, |number| *number += 1).unwrap();
+            assert_eq!(jobs.finish().unwrap(), number + 1);
+        }
+    }
+
+    #[test]
+    fn a_job_that_panics_is_an_error() {
+        let jobs = JobThread::new("test").unwrap();
+        jobs.start(0, |_| panic!("on purpose")).unwrap();
+        jobs.finish().unwrap_err();
+        assert!(jobs.start(0, |_| {}).is_err() || jobs.finish().is_err());
+    }
+}
