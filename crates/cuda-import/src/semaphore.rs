@@ -36,7 +36,8 @@ impl ImportedSemaphore {
     ///
     /// # Safety
     /// `handle` is an opaque handle that this very GPU exported from a semaphore of this `kind`, and of no other object:
-    /// the driver cannot tell.
+    /// the driver cannot tell. A timeline may be another GPU's, where that is known to work (two H100s with driver 580): no
+    /// specification says so.
     #[doc(alias = "cuImportExternalSemaphore")]
     pub unsafe fn import(
         device: &CudaDevice,

@@ -31,11 +31,9 @@ use crate::image::texture::TextureInfo;
 use crate::leak::count_leak;
 use crate::logging::isolated;
 use crate::memory::mapping::{Backing, Mapping};
-use crate::memory::origin::Origin;
 use crate::memory::{ImportedMemory, range_within};
 use crate::stream::order::StreamOrder;
-use crate::sys;
-use crate::sys::{ArrayHandle, CallResult, Current, Driver, MemoryHandle, MipmappedArrayHandle, Resource};
+use crate::sys::{self, ArrayHandle, CallResult, Current, Driver, MemoryHandle, MipmappedArrayHandle, Resource};
 
 /// An image of `T` in imported memory, with its mip levels and layers, on a home stream. Reached through
 /// [`view`](Self::view) and [`view_mut`](Self::view_mut), which lend texture and surface objects for kernels and copy. Any
@@ -119,12 +117,10 @@ impl<T: Texel> MappedImage<T> {
         // What is too large for 64 bits is out of range.
         range_within(memory, info.offset, info.least_size(size_of::<T>()).unwrap_or(u64::MAX))?;
         // How much the image has beyond its texels is known to the drivers alone, so it takes all there is.
-        let &Origin::External(handle) = memory.origin() else {
-            return Err(refuse(&object, device.name(), ImageProblem::SeveralGpus));
-        };
+        let several = || refuse(&object, device.name(), ImageProblem::SeveralGpus);
+        let handle = memory.origin().external().ok_or_else(several)?;
         let ((array, levels), range) = memory.map(0, memory.allocation_size(), |driver| {
-            // SAFETY: this function's caller answers for the image; the result holds an Arc of the memory and destroys the array
-            // first.
+            // SAFETY: the caller answers for the image; the result holds an Arc of the memory and destroys the array first.
             unsafe { map_array::<T>(driver, handle, info, memory) }
         })?;
         let backing = ImageBacking { array, range, objects: ImageObjects::default(), memory: Arc::clone(memory) };

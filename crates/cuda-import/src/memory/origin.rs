@@ -22,6 +22,14 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
+    /// The memory object that images can be mapped from.
+    pub(crate) fn external(&self) -> Option<MemoryHandle> {
+        match self {
+            &Self::External(handle) => Some(handle),
+            Self::Peer(_) => None,
+        }
+    }
+
     /// The devices besides the first that may access it.
     pub(crate) fn others(&self) -> &[CudaDevice] {
         match self {
