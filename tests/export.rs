@@ -6,7 +6,8 @@ use std::time::Duration;
 use bridge::BufferAccess;
 use bridge::ash::vk;
 use bridge::vk_export::{
-    Buffer, BufferInfo, Error, HandleType, MemoryHandle, Placement, Semaphore, SemaphoreInfo, SemaphoreKind, report,
+    Block, BlockInfo, Buffer, BufferInfo, Error, HandleType, MemoryHandle, Placement, Semaphore, SemaphoreInfo,
+    SemaphoreKind, report,
 };
 use bridge_tests::{Need, Rig, open_descriptors, skip};
 
@@ -49,6 +50,26 @@ fn every_export_is_a_fresh_handle_with_the_same_facts() {
     assert!(descriptor.allocation_size >= descriptor.size);
     assert_eq!(descriptor.device_uuid, rig.device().uuid());
     assert_eq!(descriptor.name, "exported");
+}
+
+/// What other GPUs map: whole pages, dedicated, though the program is told of what it asked for; a block is not dedicated.
+#[test]
+fn memory_for_other_gpus_is_whole_pages() {
+    const PAGE: u64 = 2 << 20;
+    let rig = Rig::open();
+    if !rig.device().export_gaps().is_empty() {
+        return skip(Need::Gpu, "the driver does not export all that is shared");
+    }
+    let (usage, placement) = (BufferAccess::TRANSFER_READ.usage, Placement::Peers);
+    for (size, pages) in [(4, 1), (PAGE, 1), (PAGE + 4, 2), (5 * PAGE - 4, 5)] {
+        let buffer = Buffer::new(rig.device(), &BufferInfo { name: "paged", size, usage, placement }).unwrap();
+        let descriptor = buffer.export().unwrap().descriptor;
+        assert_eq!((buffer.size(), descriptor.size, descriptor.offset), (size, size, 0));
+        assert_eq!((descriptor.allocation_size, descriptor.dedicated), (pages * PAGE, true), "{size}");
+    }
+    let block = Block::new(rig.device(), &BlockInfo { name: "paged", size: 3 << 19, usage, placement }).unwrap();
+    let descriptor = block.export().unwrap().descriptor;
+    assert_eq!((block.size(), descriptor.allocation_size, descriptor.dedicated), (PAGE, PAGE, false));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use bridge::{
     BufferAccess, BufferSpec, Compute, ComputeTurn, Error, Exchange, ExchangeInfo, QueueKind, RenderFirst, RenderTurn,
     Stage, Work,
 };
-use bridge_tests::{Commands, Gate, Readback, Rig, on_both_backends};
+use bridge_tests::{Commands, Gate, Readback, Rig, on_both_backends, on_peers};
 
 on_both_backends!(
     every_frame_crosses_whole,
@@ -21,6 +21,14 @@ on_both_backends!(
     dropped_turns_are_told_and_survived,
     an_engine_submits_for_itself,
     two_exchanges_make_a_round_trip,
+);
+
+on_peers!(
+    every_frame_crosses_whole,
+    computing_waits_for_slow_commands,
+    signalled_too_early_computing_reads_stale_data,
+    vulkan_waits_for_a_slow_reader,
+    without_the_wait_vulkan_overwrites_what_is_read,
 );
 
 const LEN: usize = 64 << 10;

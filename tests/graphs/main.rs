@@ -8,7 +8,7 @@ mod misuse;
 mod order;
 
 use bridge::BufferSpec;
-use bridge_tests::{on_both_backends, on_cuda_alone};
+use bridge_tests::{on_both_backends, on_cuda_alone, on_peers};
 
 use frames::{
     every_frame_crosses_whole, frames_that_vulkan_begins, frames_with_and_without_a_graph_follow_each_other,
@@ -41,6 +41,8 @@ on_both_backends!(
 );
 
 on_cuda_alone!(another_stream_is_refused, two_exchanges_on_one_stream_capture_at_once);
+
+on_peers!(every_frame_crosses_whole, vulkan_waits_for_a_slow_graph, a_graph_waits_for_a_slow_reader);
 
 const LEN: usize = 16 << 10;
 const SIZE: u64 = 4 * LEN as u64;

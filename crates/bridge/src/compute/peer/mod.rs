@@ -46,6 +46,7 @@ impl Compute {
     /// ordered behind and before it by events. [`ComputeTurn::work`](crate::ComputeTurn::work) is the leader's, with all elements.
     ///
     /// The drawing GPU may be among them; otherwise as [`on_peer`](Self::on_peer).
+    #[doc = concat!("\n# Examples\n```no_run\n# #![allow(unsafe_code)]\n", include_str!("../../../docs/group.rs"), "# fn main() {}\n```")]
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for no device and for one that is given twice, else as [`on_peer`](Self::on_peer).
