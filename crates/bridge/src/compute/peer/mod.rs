@@ -102,3 +102,22 @@ fn no_peer(device: &ExportDevice, cuda: &CudaDevice, reason: String) -> Error {
         reason,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_gpus_are_named_with_what_to_do() {
+        let error = Error::NoPeer {
+            vulkan: "GPU A".into(),
+            vulkan_uuid: vk_export::Uuid::from_u128(1),
+            cuda: "GPU B".into(),
+            cuda_uuid: vk_export::Uuid::from_u128(2),
+            reason: format!("its timelines do not work there: no{HIDDEN}"),
+        };
+        let text = error.to_string();
+        let named = ["GPU A", "GPU B", "-000000000001", "-000000000002", "CUDA_VISIBLE_DEVICES", "Compute::new"];
+        assert!(named.iter().all(|part| text.contains(part)), "{text}");
+    }
+}
