@@ -85,7 +85,7 @@ fn advance_parts(kernel: &Kernel, parts: &[Part], turn: &mut ComputeTurn<Shared>
     for (work, part) in turn.work_split(&ranges)?.into_iter().zip(parts) {
         let Some(bodies) = &part.bodies else { continue };
         let (count, from) = (u32::try_from(part.range.len())?, u32::try_from(part.range.start)?);
-        launch_step(kernel, &work.kernels(), bodies, count, &step.from(from))?;
+        launch_step(kernel, &work.kernels()?, bodies, count, &step.from(from))?;
     }
     Ok(())
 }

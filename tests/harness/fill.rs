@@ -78,7 +78,7 @@ impl Filler {
     /// When enqueueing fails.
     pub fn fill_part(&self, part: CudaPart<'_, u32>, base: u32) {
         if !part.range.is_empty() {
-            self.launch(&part.kernels(), base, Duration::ZERO);
+            self.launch(&part.kernels().unwrap(), base, Duration::ZERO);
         }
     }
 

@@ -21,7 +21,7 @@ fn frame(
     for part in turn.work_split(&ranges)? {
         let count = part.range.len() as u32;
         let config = LaunchConfig::for_elements(count.into(), 256);
-        let work = part.kernels();
+        let work = part.kernels()?;
         // SAFETY: the kernel takes float4s and their number.
         unsafe { work.launch(kernel, &config, (work.resources, count)) }?;
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 use cuda_import::cudarc::driver::CudaStream;
-use cuda_import::{CudaDevice, DeviceViewMut};
+use cuda_import::{CudaDevice, DeviceViewMut, MappedBuffer};
 
 use super::compute_turn::ComputeTurn;
 use super::direction::Direction;
@@ -32,14 +32,23 @@ pub struct CudaPart<'t, T> {
     pub range: Range<usize>,
     /// The elements, as a kernel argument and a cudarc slice; of none where the range is empty.
     pub elements: DeviceViewMut<'t, T>,
+    /// What the elements are of.
+    buffer: &'t MappedBuffer<T>,
+    /// Of the GPU in the group.
+    place: usize,
 }
 
 impl<'t, T: Pod + Send + Sync> CudaPart<'t, T> {
     /// The part as launches of kernels that were loaded with [`Compute::load`](crate::Compute::load), which loads them for all GPUs of
     /// a group. Memory from [`Compute::kernel_memory`](crate::Compute::kernel_memory) is the leader's; for the others take
     /// [`Compute::kernel_memory_split`](crate::Compute::kernel_memory_split).
-    pub fn kernels(self) -> KernelWork<'t, BufferSpec<T>> {
-        KernelWork::on_stream(self.stream, KernelBuffer::on_stream(self.elements.as_raw(), self.elements.len()))
+    ///
+    /// # Errors
+    /// The failed call that should have ordered what other streams of the device do with the elements before the launches.
+    pub fn kernels(self) -> Result<KernelWork<'t, BufferSpec<T>>> {
+        self.buffer.join_foreign_work_at(self.place)?;
+        let elements = KernelBuffer::on_stream(self.elements.as_raw(), self.elements.len());
+        Ok(KernelWork::on_stream(self.stream, elements))
     }
 }
 
@@ -67,16 +76,20 @@ impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
             object: format!("the split work of exchange \"{}\"", self.shared.name),
             reason,
         };
-        let Some(cuda) = self.shared.held.lender.cuda() else {
+        let lender = &self.shared.held.lender;
+        let Some(cuda) = lender.cuda() else {
             let backend = self.shared.compute.backend();
             return Err(invalid(format!("the {backend} backend has one place to compute; use `ComputeTurn::work`")));
         };
         let (slot, gpus) = (&cuda.slots[self.slot], cuda.link.gpus());
         check(slot.len(), size_of::<T>(), ranges, gpus.len()).map_err(invalid)?;
+        // SAFETY: this turn alone holds the slot and is borrowed exclusively, so that all it has lent before is gone.
+        unsafe { slot.assume_unlent() };
         // What other streams of each GPU did, and what an earlier call has lent.
-        <BufferSpec<T> as Share<_>>::join(slot)?;
         if self.split {
-            gpus.join()?;
+            lender.join(self.slot)?;
+        } else {
+            <BufferSpec<T> as Share<_>>::join(slot)?;
         }
         self.split = true;
         gpus.fan_out()?;
@@ -86,7 +99,7 @@ impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
             // the views, and the ranges are disjoint. What is enqueued with them is ordered by the events between the streams,
             // and by the wait and the signal of the one that leads.
             let elements = unsafe { slot.part_mut_unchecked(place, range.clone()) };
-            Some(CudaPart { device, stream, range: range.clone(), elements: elements? })
+            Some(CudaPart { device, stream, range: range.clone(), elements: elements?, buffer: slot, place })
         });
         parts.collect::<Option<_>>().ok_or_else(|| invalid("a GPU of the group does not map the buffer".into()))
     }
@@ -109,7 +122,8 @@ fn check(len: usize, size: usize, ranges: &[Range<usize>], gpus: usize) -> Resul
     if let Some([first, second]) = taken.array_windows().find(|[first, second]| first.end > second.start) {
         return Err(format!("{} and {} overlap; each GPU has elements of its own", told(first), told(second)));
     }
-    let is_edge = |at: usize| at == len || (at * size).is_multiple_of(LINE);
+    // The remainders alone: `len` elements need not fit into memory here.
+    let is_edge = |at: usize| at == len || (at % LINE * (size % LINE)).is_multiple_of(LINE);
     match taken.iter().find(|range| !is_edge(range.start) || !is_edge(range.end)) {
         Some(uneven) if gpus > 1 => Err(format!(
             "{} of {size} bytes begin or end between two multiples of {LINE} bytes, so that two GPUs would write one cache line; \
@@ -124,8 +138,9 @@ fn check(len: usize, size: usize, ranges: &[Range<usize>], gpus: usize) -> Resul
 fn even(len: usize, size: usize, gpus: usize) -> Vec<Range<usize>> {
     // So many elements end at a multiple of a line.
     let whole = LINE / gcd(LINE, size.max(1));
-    let each = len.div_ceil(gpus.max(1)).next_multiple_of(whole);
-    (0..gpus).map(|gpu| (gpu * each).min(len)..((gpu + 1) * each).min(len)).collect()
+    let each = len.div_ceil(gpus.max(1)).checked_next_multiple_of(whole).unwrap_or(usize::MAX);
+    let edge = |gpu: usize| gpu.saturating_mul(each).min(len);
+    (0..gpus).map(|gpu| edge(gpu)..edge(gpu + 1)).collect()
 }
 
 fn gcd(a: usize, b: usize) -> usize {
@@ -160,7 +175,7 @@ mod tests {
     #[test]
     fn an_even_split_is_one_that_is_taken() {
         for size in [1, 2, 4, 12, 16, 32, 48, 100, 128, 400] {
-            for len in [1, 2, 31, 1000, 4096, 1_000_003] {
+            for len in [0, 1, 2, 31, 1000, 4096, 1_000_003, usize::MAX - 1, usize::MAX] {
                 for gpus in 1..=8 {
                     let ranges = even(len, size, gpus);
                     assert_eq!(check(len, size, &ranges, gpus), Ok(()), "{len} of {size} for {gpus}");

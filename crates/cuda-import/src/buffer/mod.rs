@@ -22,6 +22,7 @@ use crate::memory::block::MappedBlock;
 use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::{Backing, Mapping};
 use crate::memory::{ImportedMemory, range_within};
+use crate::stream::order::StreamOrder;
 use crate::stream::order::several::Orders;
 
 /// Which part of the memory to map.
@@ -149,12 +150,25 @@ impl<T: Pod> MappedBuffer<T> {
     /// # Safety
     /// As long as the view lives and until the work that was enqueued with it has ended, nobody else uses these elements: no other
     /// view of them, on any device.
+    ///
+    /// Unlike [`view_mut_unchecked`](Self::view_mut_unchecked) it does not say that nothing else is lent, see
+    /// [`assume_unlent`](Self::assume_unlent).
     pub unsafe fn part_mut_unchecked(&self, place: usize, range: Range<usize>) -> Option<DeviceViewMut<'_, T>> {
         let order = self.mapping.orders().get(place)?;
         if range.start > range.end || range.end > self.len {
             return None;
         }
         Some(DeviceViewMut::new(address::<T>(self.pointer, range.start), range.len(), order))
+    }
+
+    /// Nothing of the buffer is lent now, so that the events which other streams' uses left behind serve again. For owners that lend
+    /// parts, before each round of them: without it every use by a stream other than a home stream makes one more event, up to a
+    /// bound, and each join waits for all of them.
+    ///
+    /// # Safety
+    /// No view of the buffer lives, on any device, and nobody holds what was borrowed from one.
+    pub unsafe fn assume_unlent(&self) {
+        self.mapping.orders().iter().for_each(StreamOrder::settle);
     }
 }
 
@@ -229,6 +243,16 @@ impl<T> MappedBuffer<T> {
     /// no signal may follow.
     pub fn join_foreign_work(&self) -> Result<(), Error> {
         self.mapping.join()
+    }
+
+    /// [`join_foreign_work`](Self::join_foreign_work) on the device at `place` alone, as
+    /// [`part_mut_unchecked`](Self::part_mut_unchecked) counts them: launches on its home stream then come after what other streams of
+    /// that device did. Calls no driver where there is nothing to join, or no home stream at the place.
+    ///
+    /// # Errors
+    /// As [`join_foreign_work`](Self::join_foreign_work).
+    pub fn join_foreign_work_at(&self, place: usize) -> Result<(), Error> {
+        self.mapping.join_at(place)
     }
 
     /// What dropping does, with the error.

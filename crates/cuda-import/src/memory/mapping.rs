@@ -64,9 +64,16 @@ impl<B: Backing> Mapping<B> {
         self.orders.iter().any(StreamOrder::has_foreign_work)
     }
 
-    /// Makes each home stream wait for what other streams of its device did with it.
+    /// Makes each home stream wait for what other streams of its device did with it. Whatever fails, the others are tried: an error of
+    /// a lost context means that those of all others wait.
     pub(crate) fn join(&self) -> Result<(), Error> {
-        self.orders.iter().try_for_each(|order| order.join(&self.backing.object()))
+        self.orders.iter().map(|order| order.join(&self.backing.object())).fold(Ok(()), both)
+    }
+
+    /// The same on one device. Nothing where the object is not lent to it.
+    pub(crate) fn join_at(&self, place: usize) -> Result<(), Error> {
+        let order = self.orders.get(place).filter(|order| order.has_foreign_work());
+        order.map_or(Ok(()), |order| order.join(&self.backing.object()))
     }
 
     /// All work that uses it has ended, and so releasing it need not wait, until it is used again.
@@ -94,6 +101,14 @@ impl<B: Backing> Mapping<B> {
             self.backing.keep();
             count_leak();
         })
+    }
+}
+
+/// A lost context is named only where nothing else failed.
+fn both(first: Result<(), Error>, second: Result<(), Error>) -> Result<(), Error> {
+    match (first, second) {
+        (Ok(()), other) | (other, Ok(())) => other,
+        (Err(first), Err(second)) => Err(if first.is_context_lost() { second } else { first }),
     }
 }
 
