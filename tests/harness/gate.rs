@@ -73,7 +73,16 @@ impl Gate {
     /// # Panics
     /// As [`on`](Self::on), and without such a GPU.
     pub fn on_gpu(compute: &Compute, place: usize) -> Self {
-        let (device, stream) = compute.cuda().unwrap().gpus().nth(place).unwrap();
+        let (_, stream) = compute.cuda().unwrap().gpus().nth(place).unwrap();
+        Self::on_stream(compute, place, stream)
+    }
+
+    /// [`on_gpu`](Self::on_gpu) for another stream of that GPU.
+    ///
+    /// # Panics
+    /// As [`on_gpu`](Self::on_gpu).
+    pub fn on_stream(compute: &Compute, place: usize, stream: &Arc<CudaStream>) -> Self {
+        let (device, _) = compute.cuda().unwrap().gpus().nth(place).unwrap();
         Self::import(compute.device(), Some((device, stream)))
     }
 

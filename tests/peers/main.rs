@@ -2,6 +2,7 @@
 //! is refused. What holds for every compute side is tested on peers too in `exchange`, `grow` and `pool`.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting, and launches outside of a turn.
 
+mod guests;
 mod hidden;
 mod lives;
 mod order;
@@ -15,6 +16,10 @@ use bridge::{BufferAccess, BufferSpec, Compute, ComputeTurn, Exchange, ExchangeI
 use bridge_tests::{Filler, PROBE, Readback, Rig, on_both_backends, on_peers, warm};
 use std::sync::Arc;
 
+use guests::{
+    a_copy_of_a_dropped_turn_is_waited_for, kernels_come_after_a_copy_of_their_part,
+    the_leader_comes_after_a_copy_on_another_stream,
+};
 use lives::nothing_is_left;
 use order::{
     a_follower_of_a_dropped_turn_is_waited_for, a_follower_waits_for_a_slow_reader, the_leader_comes_after_a_split,
@@ -29,6 +34,9 @@ on_peers!(
     two_splits_follow_each_other,
     parts_are_grown_and_kept,
     the_leader_comes_after_a_split,
+    the_leader_comes_after_a_copy_on_another_stream,
+    a_copy_of_a_dropped_turn_is_waited_for,
+    kernels_come_after_a_copy_of_their_part,
     images_are_refused_by_name,
     ranges_that_cannot_be_are_refused,
     nothing_is_left,

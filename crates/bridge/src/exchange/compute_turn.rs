@@ -29,10 +29,10 @@ pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
     /// The value of `rendered` that this frame's submission signals, where Vulkan began it.
     pub(super) rendered: u64,
     finished: bool,
-    /// Several GPUs were lent parts of it.
+    /// Several GPUs were lent parts of it, and the one that leads is not behind them yet.
     pub(super) split: bool,
-    /// Why the GPU that leads is not behind the others, so that the frame cannot be handed over.
-    unjoined: Option<Error>,
+    /// Why the GPU that leads was not behind the others when it was lent the slot, so that the frame cannot be handed over.
+    pub(super) unjoined: Option<Error>,
     direction: PhantomData<fn() -> D>,
     _alive: Alive,
 }
@@ -148,10 +148,15 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     }
 
     /// What there is to compute with, lent until the turn is finished. Of several GPUs it is the one that leads, behind what
-    /// [`work_split`](Self::work_split) has lent.
+    /// [`work_split`](Self::work_split) has lent. Where that order cannot be had, the frame is lost:
+    /// [`finish`](Self::finish) gives the error.
     pub fn work(&mut self) -> Work<'_, R> {
-        self.join_split();
-        // SAFETY: this turn alone holds the slot, and the borrow of the turn is the borrow of the work.
+        if let Err(error) = self.join_split() {
+            // The first error stays: later work may be in order, what was lent in between is not.
+            self.unjoined.get_or_insert(error);
+        }
+        // SAFETY: this turn alone holds the slot, and the borrow of the turn is the borrow of the work. What is computed out of
+        // order is never handed over, and no later turn is given the slot before the GPUs are in order again.
         unsafe { self.shared.work(self.slot) }
     }
 
@@ -170,13 +175,14 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         Ok(self.signalled(point))
     }
 
-    /// Puts the stream that leads behind the other GPUs' parts of the frame.
-    fn join_split(&mut self) {
-        let Some(cuda) = self.shared.held.lender.cuda().filter(|_| self.split) else { return };
-        match cuda.link.gpus().join() {
-            Ok(()) => self.split = false,
-            Err(error) => self.unjoined = Some(error),
+    /// Puts the stream that leads behind the other GPUs' parts of the frame: their home streams behind what other streams there do
+    /// with the parts, and the leader behind those.
+    pub(super) fn join_split(&mut self) -> Result<()> {
+        if self.split {
+            self.shared.held.lender.join(self.slot)?;
+            self.split = false;
         }
+        Ok(())
     }
 
     /// The signal of `computed` is enqueued.
@@ -221,19 +227,23 @@ impl<R: Resources, D: Direction> Drop for ComputeTurn<R, D> {
         if self.finished {
             return;
         }
-        // The slot's next frame is on the stream that leads.
-        self.join_split();
         if let Some(error) = self.unjoined.take() {
             log_error!("{error}");
         }
-        // What was enqueued may still read what Vulkan will draw over: the next frame in this slot waits for its end.
-        let signalled = match D::FIRST {
-            First::Compute => Ok(None),
+        // What was enqueued may still use the slot: its next frame is behind that, on the stream that leads, or behind the signal
+        // that Vulkan waits for.
+        let ended = match D::FIRST {
+            First::Compute => self.join_split().map(|()| None),
             First::Render => self.shared.compute_signals(self.slot).map(|point| Some(point.value())),
         };
-        self.shared.ledger().drop_compute(self.slot, *signalled.as_ref().unwrap_or(&None));
+        let mut ledger = self.shared.ledger();
+        ledger.drop_compute(self.slot, *ended.as_ref().unwrap_or(&None));
+        if let (First::Compute, Err(_)) = (D::FIRST, &ended) {
+            ledger.keep_unjoined(self.slot, self.frame);
+        }
+        drop(ledger);
         log_warn!("exchange \"{}\": the compute turn of frame {} was dropped", self.shared.name, self.frame);
-        if let Err(error) = signalled {
+        if let Err(error) = ended {
             log_error!("{error}");
         }
     }

@@ -180,6 +180,11 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
             record(slot, self.work()).map_err(failed)?;
             return self.finish();
         };
+        // What `work_split` has lent is in front of the graph, or the frame cannot be handed over.
+        self.join_split()?;
+        if let Some(error) = self.unjoined.take() {
+            return Err(error);
+        }
         let place = &mut graph.slots[slot];
         let launched = match place {
             Some(launched) => launched,

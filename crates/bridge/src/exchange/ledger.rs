@@ -1,6 +1,7 @@
 //! Which slot is whose: the exchange's bookkeeping, without a driver.
 
 mod replaced;
+mod unjoined;
 
 use super::initial::Initial;
 use super::values::Values;
@@ -31,6 +32,8 @@ enum Slot {
     Unknown { frame: u64, after: u64, value: u64 },
     /// The compute side may still use it, and no signal that says when it is done could be enqueued.
     Unsignalled { frame: u64 },
+    /// Other GPUs may still use it, and that the one which leads waits for them could not be enqueued.
+    Unjoined { frame: u64, after: u64 },
 }
 
 /// Frames, slots and who holds them. Frame numbers only count; the values of the two timelines belong to their signals.
@@ -184,7 +187,7 @@ impl Ledger {
         }
         let lost = states().filter_map(|(_, state)| match state {
             Slot::Unknown { frame, .. } => Some((*frame, Stage::Submit)),
-            Slot::Unsignalled { frame } => Some((*frame, Stage::Compute)),
+            Slot::Unsignalled { frame } | Slot::Unjoined { frame, .. } => Some((*frame, Stage::Compute)),
             _ => None,
         });
         let (frame, stage) = lost.min_by_key(|(frame, _)| *frame).unwrap_or((self.next, Stage::Compute));
@@ -329,7 +332,7 @@ impl Ledger {
         self.slots.iter().enumerate().try_for_each(|(slot, state)| match state {
             Slot::Computing { frame, .. } => Err(Refusal::TurnOpen { frame: *frame, stage: Stage::Compute }),
             Slot::Rendering { frame, .. } | Slot::Lent { frame, .. } => Err(Refusal::SlotBusy { slot, frame: *frame }),
-            Slot::Free { .. } | Slot::Unknown { .. } | Slot::Unsignalled { .. } => Ok(()),
+            Slot::Free { .. } | Slot::Unknown { .. } | Slot::Unsignalled { .. } | Slot::Unjoined { .. } => Ok(()),
         })
     }
 

@@ -177,9 +177,10 @@ impl<R: Resources> State<R> {
         }
         self.keep_pace()?;
         let mut ledger = self.ledger();
-        if ledger.unsignalled().is_some() {
+        if ledger.unsignalled().or_else(|| ledger.unjoined()).is_some() {
             drop(ledger);
             self.signal_the_rest();
+            self.join_the_rest();
             ledger = self.ledger();
         }
         let begun = ledger.begin(|| self.held.rendered.value().unwrap_or(0));
@@ -260,6 +261,20 @@ impl<R: Resources> State<R> {
             let Some(slot) = self.ledger().unsignalled() else { return };
             match self.compute_signals(slot) {
                 Ok(point) => self.ledger().signalled(slot, point.value()),
+                Err(error) => {
+                    log_error!("exchange \"{}\": slot {slot} stays out of use: {error}", self.name);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The same for turns that could not put the GPU that leads behind the others.
+    fn join_the_rest(&self) {
+        loop {
+            let Some(slot) = self.ledger().unjoined() else { return };
+            match self.noticed(self.held.lender.join(slot)) {
+                Ok(()) => self.ledger().joined(slot),
                 Err(error) => {
                     log_error!("exchange \"{}\": slot {slot} stays out of use: {error}", self.name);
                     return;

@@ -11,7 +11,7 @@ impl Ledger {
             Slot::Computing { frame, .. } => Some((*frame, Stage::Compute)),
             Slot::Rendering { frame, .. } => Some((*frame, Stage::Render)),
             Slot::Lent { frame, .. } => Some((*frame, Stage::Submit)),
-            Slot::Free { .. } | Slot::Unknown { .. } | Slot::Unsignalled { .. } => None,
+            Slot::Free { .. } | Slot::Unknown { .. } | Slot::Unsignalled { .. } | Slot::Unjoined { .. } => None,
         })
     }
 
