@@ -5,6 +5,7 @@
 mod guests;
 mod hidden;
 mod lives;
+mod lost;
 mod order;
 mod refused;
 mod split;

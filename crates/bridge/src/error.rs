@@ -327,6 +327,14 @@ fn hint(signaller: Signaller) -> &'static str {
     }
 }
 
+/// Both outcomes as one: a lost device is named only where nothing else failed.
+pub(crate) fn both(first: Result<()>, second: Result<()>) -> Result<()> {
+    match (first, second) {
+        (Ok(()), other) | (other, Ok(())) => other,
+        (Err(first), Err(second)) => Err(if first.is_device_lost() { second } else { first }),
+    }
+}
+
 impl Error {
     /// Whether the device of either side is lost, so that nothing on it will ever complete.
     pub fn is_device_lost(&self) -> bool {

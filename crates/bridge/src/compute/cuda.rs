@@ -2,13 +2,12 @@
 #![allow(unsafe_code)] // Waits, signals and mappings of what Vulkan made.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytemuck::Pod;
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
     BufferMappingInfo, CaptureError, CudaDevice, ImportedSemaphore, MappedBlock, MappedBuffer, MappedImage, Texel,
-    mark, query, signal_one, wait_one,
+    query, signal_one, wait_one,
 };
 use vk_export::ash::vk;
 use vk_export::{Block, Buffer, Counterpart, Image, ImageInfo, Placement, mip_count};
@@ -17,7 +16,7 @@ use crate::compute::gpus::{Gpus, Pair};
 use crate::compute::mapped::{Mapping, Sharing};
 use crate::error::{Error, Result};
 use crate::handoff;
-use crate::timeline::{Timeline, wait};
+use crate::timeline::Timeline;
 
 /// Memory is exported.
 const SHARING: Sharing = Sharing {
@@ -77,20 +76,6 @@ impl CudaCompute {
 
     pub(super) fn check(&self) -> Result<()> {
         Ok(self.gpus.streams().iter().try_for_each(|stream| query(stream).map(|_| ()))?)
-    }
-
-    /// Others may go on using the streams: what they enqueue from here on is not waited for.
-    pub(super) fn drain(&self, limit: Duration) -> Result<bool> {
-        let ends = self.gpus.streams().iter().map(|stream| mark(stream)).collect::<Result<Vec<_>, _>>()?;
-        let reached = || {
-            for end in &ends {
-                if !end.is_reached()? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        };
-        wait::poll(limit, reached, || Ok(()))
     }
 
     /// How Vulkan makes what it maps.

@@ -1,13 +1,15 @@
 //! The GPUs of a CUDA side.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cuda_import::cudarc::driver::CudaStream;
-use cuda_import::{CudaDevice, mark};
+use cuda_import::{CudaDevice, mark, query};
 use vk_export::ExportDevice;
 
 use crate::compute::pair::DevicePair;
-use crate::error::Result;
+use crate::error::{Error, Result, both};
+use crate::timeline::wait;
 
 /// The GPUs that CUDA computes on, each with its stream. The first leads: it waits for Vulkan and signals. Cloning it gives the same
 /// ones.
@@ -108,7 +110,107 @@ impl Gpus {
     }
 
     /// Makes what the leader's stream is given from now on wait for what the others were given, so that a signal covers that too.
+    /// Whatever fails, the others are tried: an error of a lost device means that it waits for all others.
     pub(crate) fn join(&self) -> Result<()> {
-        Ok(self.followers().iter().try_for_each(|stream| mark(stream)?.hold_back(self.stream()))?)
+        let behind = |stream: &Arc<CudaStream>| Ok(mark(stream)?.hold_back(self.stream())?);
+        self.followers().iter().map(behind).fold(Ok(()), both)
+    }
+
+    /// Waits until what the streams were given has ended, for at most `limit`, and returns whether it has. Others may go on using
+    /// them: what they enqueue from here on is not waited for.
+    pub(crate) fn drain(&self, limit: Duration) -> Result<bool> {
+        let ends = self.streams().iter().map(|stream| Ok(mark(stream)?));
+        ended_within(limit, ends, |end| Ok(end.is_reached()?))
+    }
+
+    /// Whether no GPU has anything to do, beside those that are lost.
+    pub(crate) fn are_idle(&self) -> Result<bool> {
+        have_ended(self.streams(), |stream| Ok(query(stream)?))
+    }
+
+    /// Whether the GPU that leads is lost: its signals do not come any more.
+    pub(crate) fn leader_is_lost(&self) -> bool {
+        is_lost(self.stream())
+    }
+
+    /// Whether there is nothing left that goes on.
+    pub(crate) fn are_lost(&self) -> bool {
+        self.streams().iter().all(|stream| is_lost(stream))
+    }
+}
+
+fn is_lost(stream: &CudaStream) -> bool {
+    query(stream).is_err_and(|error| error.is_context_lost())
+}
+
+/// Whether all have ended. What a lost device was doing ended with it, and says nothing about the others.
+fn have_ended<T>(ends: &[T], is_reached: impl Fn(&T) -> Result<bool>) -> Result<bool> {
+    let mut all = true;
+    for end in ends {
+        match is_reached(end) {
+            Ok(reached) => all &= reached,
+            Err(error) if error.is_device_lost() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all)
+}
+
+/// Waits for those that could be marked; a device that is lost by then has none.
+fn ended_within<T>(
+    limit: Duration,
+    ends: impl Iterator<Item = Result<T>>,
+    is_reached: impl Fn(&T) -> Result<bool>,
+) -> Result<bool> {
+    let living = ends.filter(|end| !end.as_ref().is_err_and(Error::is_device_lost));
+    let living = living.collect::<Result<Vec<_>>>()?;
+    wait::poll(limit, || have_ended(&living, &is_reached), || Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(5);
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn lost<T>() -> Result<T> {
+        Err(Error::HostFailed { reason: "lost".into() })
+    }
+
+    fn failed<T>() -> Result<T> {
+        Err(Error::InvalidArgument { object: "a stream".into(), reason: "it is captured".into() })
+    }
+
+    #[test]
+    fn a_lost_gpu_does_not_end_the_wait_for_another() {
+        for first in 0..2 {
+            let asked = Cell::new(0);
+            let is_reached = |gpu: &usize| {
+                if *gpu == first {
+                    return lost();
+                }
+                asked.set(asked.get() + 1);
+                Ok(asked.get() > 3)
+            };
+            assert!(ended_within(LONG, [0, 1].into_iter().map(Ok), is_reached).unwrap());
+            assert_eq!(asked.get(), 4, "the one that lives was waited for");
+        }
+        assert!(!ended_within(SHORT, [Ok(0), lost()].into_iter(), |_| Ok(false)).unwrap(), "one that never ends");
+        assert!(ended_within(SHORT, [lost::<u32>(), lost()].into_iter(), |_| Ok(false)).unwrap(), "all are lost");
+    }
+
+    #[test]
+    fn what_else_fails_is_told() {
+        let never = |_: &u32| -> Result<bool> { panic!("nothing is asked") };
+        assert!(!ended_within(LONG, [lost(), failed()].into_iter(), never).unwrap_err().is_device_lost());
+        let asked = |gpu: &u32| if *gpu == 0 { lost() } else { failed() };
+        assert!(!have_ended(&[0, 1], asked).unwrap_err().is_device_lost());
+        for (first, second) in [(lost(), failed()), (failed(), lost()), (Ok(()), failed())] {
+            assert!(!both(first, second).unwrap_err().is_device_lost());
+        }
+        assert!(both(lost(), Ok(())).unwrap_err().is_device_lost() && both(Ok(()), Ok(())).is_ok());
     }
 }

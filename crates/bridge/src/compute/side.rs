@@ -46,6 +46,17 @@ pub(crate) type Tied<C, H, I, V> = Sided<Mapped<C, V>, Mapped<H, V>, Mapped<I, V
 /// A block of a pool as a side maps it.
 pub(crate) type BlockMapping = Sided<CudaBlock, HostBlock, InlineBlock>;
 
+/// What of a side is lost, as far as the timeline that it signals goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// Its signals come.
+    None,
+    /// They do not, while other GPUs may go on with their work.
+    Signaller,
+    /// Nothing of it goes on.
+    All,
+}
+
 impl Side {
     /// Its name in a trace.
     pub(crate) fn name(&self) -> &'static str {
@@ -96,10 +107,30 @@ impl Side {
         }
     }
 
-    /// Waits until the work that is enqueued now has ended, for at most `limit`, and returns whether it has.
+    /// Whether it is another API whose signals do not come any more, and how much of it goes on.
+    pub(crate) fn loss(&self) -> Loss {
+        match self {
+            Self::Cuda(cuda) if !cuda.all().leader_is_lost() => Loss::None,
+            Self::Cuda(cuda) if cuda.all().are_lost() => Loss::All,
+            Self::Cuda(_) => Loss::Signaller,
+            // The CPU's thread signals even after a failure; the queue is lost with the Vulkan device.
+            Self::Host(_) | Self::Inline(_) => Loss::None,
+        }
+    }
+
+    /// Whether nothing is left to do, on any GPU that is not lost. Does not block.
+    pub(crate) fn is_idle(&self) -> Result<bool> {
+        match self {
+            Self::Cuda(cuda) => cuda.all().are_idle(),
+            Self::Host(_) | Self::Inline(_) => self.drain(Duration::ZERO),
+        }
+    }
+
+    /// Waits until the work that is enqueued now has ended, for at most `limit`, and returns whether it has. That of a GPU that is
+    /// lost has.
     pub(crate) fn drain(&self, limit: Duration) -> Result<bool> {
         match self {
-            Self::Cuda(cuda) => cuda.drain(limit),
+            Self::Cuda(cuda) => cuda.all().drain(limit),
             Self::Host(host) => Ok(host.drain(limit)),
             Self::Inline(inline) => inline.drain(limit),
         }

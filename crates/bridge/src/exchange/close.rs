@@ -13,7 +13,8 @@ use super::barriers::count_leaked;
 use super::resources::Resources;
 use super::state::State;
 use super::submit::{SubmitParts, rendered_info};
-use crate::error::{Error, Result};
+use crate::compute::side::Loss;
+use crate::error::{Error, Result, both};
 use crate::observe::live;
 use crate::observe::live::Kind;
 use crate::observe::log_error;
@@ -44,7 +45,12 @@ impl<R: Resources> State<R> {
 
     /// Makes the compute stream wait for what other CUDA streams did with any slot.
     pub(super) fn join_all(&self) -> Result<()> {
-        (0..self.held.slots.len()).try_for_each(|slot| self.held.lender.join(slot))
+        (0..self.held.slots.len()).map(|slot| self.held.lender.join(slot)).fold(Ok(()), both)
+    }
+
+    /// The same where a GPU may be lost, whose work has ended: each other one's stream waits.
+    pub(super) fn join_living(&self) -> Result<()> {
+        self.join_all().or_else(|error| if error.is_device_lost() { Ok(()) } else { Err(error) })
     }
 
     /// Submits a signal behind all that may have been submitted, where it is not known to have one. An engine does that
@@ -78,21 +84,28 @@ impl<R: Resources> State<R> {
     /// replaced are waited for alone.
     pub(super) fn quiesce(&self) -> Result<()> {
         let start = Instant::now();
-        // What a failed compute side leaves behind is not in use: its work ended with it.
-        let compute_lost = self.check_compute().is_err_and(|error| error.is_device_lost());
+        let lost = self.check_compute().is_err_and(|error| error.is_device_lost());
+        let compute_lost = lost && self.compute.side().is_foreign();
         let left = || self.timeout.saturating_sub(start.elapsed());
+        if compute_lost {
+            self.outlive(start)?;
+        }
+        let reach = |timeline: &Timeline, value| match compute_lost {
+            true => timeline.wait_out(value, left()),
+            false => timeline.wait_value(value, left()),
+        };
         let signals = || {
             if let Some(ends) = self.retired.get() {
-                self.held.rendered.wait_value(ends.rendered, left())?;
-                return ends.computed.map_or(Ok(()), |value| self.held.computed.wait_value(value, left()));
+                reach(&self.held.rendered, ends.rendered)?;
+                return ends.computed.map_or(Ok(()), |value| reach(&self.held.computed, value));
             }
             self.flush()?;
             // A submission that may have happened counts as one that did.
             let last = self.ledger().last_rendered();
             if last > 0 {
-                self.held.rendered.wait_value(last, left())?;
+                reach(&self.held.rendered, last)?;
             }
-            self.held.computed.last_issued().map_or(Ok(()), |point| point.wait(left()))
+            self.held.computed.last_issued().map_or(Ok(()), |point| reach(&self.held.computed, point.value()))
         };
         match signals() {
             // A lost device uses nothing any more, and what is on it may be destroyed (Vulkan specification, "Lost
@@ -104,18 +117,34 @@ impl<R: Resources> State<R> {
         }
         // The signal of a retirement covers all that the compute side was given.
         let covered = self.retired.get().is_some_and(|ends| ends.computed.is_some());
-        if covered || compute_lost && self.compute.side().is_foreign() {
+        if covered || compute_lost {
             return Ok(());
         }
         // The compute side may have been given waits or work after its last signal, other streams of CUDA too: a turn that was
         // dropped joined nothing.
         self.join_all()?;
-        let drained = self.compute.side().drain(left())?;
-        if drained {
+        self.drain(start)
+    }
+
+    /// Waits, since `start` for at most the timeout, until the compute side has done what it was given.
+    fn drain(&self, start: Instant) -> Result<()> {
+        if self.compute.side().drain(self.timeout.saturating_sub(start.elapsed()))? {
             return Ok(());
         }
         let value = self.held.computed.last_issued().map_or(0, |point| point.value());
         Err(self.held.computed.timed_out(value, start.elapsed())?)
+    }
+
+    /// What a lost GPU leaves behind is not in use: its work ended with it. Others of its group go on with the same memory: they are
+    /// waited for, and only then Vulkan is told to go on where it waits for the one that is lost.
+    fn outlive(&self, start: Instant) -> Result<()> {
+        if self.compute.side().loss() != Loss::All {
+            self.join_living()?;
+            self.drain(start)?;
+        }
+        // The error is known.
+        let _ = self.check_compute();
+        Ok(())
     }
 
     /// Lets a thread of its own wait for the end and free everything.

@@ -180,8 +180,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
             record(slot, self.work()).map_err(failed)?;
             return self.finish();
         };
-        // What `work_split` has lent is in front of the graph, or the frame cannot be handed over.
-        self.join_split()?;
+        // What `work` has lent out of order cannot be handed over.
         if let Some(error) = self.unjoined.take() {
             return Err(error);
         }

@@ -10,7 +10,7 @@ use crate::compute::host::HostLink;
 use crate::compute::inline::InlineLink;
 use crate::compute::side::Link;
 use crate::compute::sided::Sided;
-use crate::error::Result;
+use crate::error::{Result, both};
 
 /// What a compute side holds of an exchange.
 pub(super) type Lender<R> = Sided<OnCuda<R>, OnHost<R>, OnQueue<R>>;
@@ -121,13 +121,11 @@ impl<R: Resources> Lender<R> {
         }
     }
 
-    /// Makes the next signal cover all work with a slot, that of other CUDA streams and other GPUs included.
+    /// Makes the next signal cover all work with a slot, that of other CUDA streams and other GPUs included. Where the error is of a
+    /// lost GPU, all that goes on is covered.
     pub(super) fn join(&self, slot: usize) -> Result<()> {
         match self {
-            Self::Cuda(cuda) => {
-                R::join(&cuda.slots[slot])?;
-                cuda.link.gpus().join()
-            }
+            Self::Cuda(cuda) => both(R::join(&cuda.slots[slot]), cuda.link.gpus().join()),
             Self::Host(_) | Self::Inline(_) => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
 use crate::compute::inline::stream::BufferCopy;
 use crate::compute::sided::Sided;
-use crate::error::Result;
+use crate::error::{Result, both};
 use crate::exchange::barriers::Barriers;
 
 /// A description of what every slot of an exchange holds.
@@ -77,7 +77,7 @@ pub(crate) trait Share<R: Resources> {
     fn add_barriers(slot: &R::Slot, barriers: &mut Barriers);
 
     /// Makes the compute stream wait for what other CUDA streams did, so that a signal enqueued next covers that too. That signal
-    /// asks whether the stream is captured, for all resources.
+    /// asks whether the stream is captured, for all resources. Whatever fails, all are tried, as [`both`] tells.
     fn join(slot: &R::CudaSlot) -> Result<()>;
 
     /// Lets the mapping be freed without waiting for the compute stream, until it is lent again.
@@ -204,7 +204,7 @@ impl<R: Resources> Share<Self> for Vec<R> {
     }
 
     fn join(slot: &Vec<R::CudaSlot>) -> Result<()> {
-        slot.iter().try_for_each(R::join)
+        slot.iter().map(R::join).fold(Ok(()), both)
     }
 
     unsafe fn assume_idle(slot: &Vec<R::CudaSlot>) {
@@ -298,8 +298,7 @@ macro_rules! tuple {
             }
 
             fn join(slot: &($($name::CudaSlot,)+)) -> Result<()> {
-                $($name::join(&slot.$index)?;)+
-                Ok(())
+                [$($name::join(&slot.$index)),+].into_iter().fold(Ok(()), both)
             }
 
             unsafe fn assume_idle(slot: &($($name::CudaSlot,)+)) {

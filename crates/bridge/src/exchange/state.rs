@@ -20,6 +20,7 @@ use super::pace::Pace;
 use super::resources::Resources;
 use super::slots::{barriers, check_resources, copy_stages, make_slots, queue_of};
 use crate::compute::Compute;
+use crate::compute::side::Loss;
 use crate::error::{Error, Result};
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_error;
@@ -301,16 +302,26 @@ impl<R: Resources> State<R> {
     }
 
     /// That the compute side still works. Once it does not, what Vulkan has been told to wait for is signalled in its
-    /// place, so that the queue goes on.
+    /// place, so that the queue goes on; where other GPUs still work, once they have ended.
     pub(super) fn check_compute(&self) -> Result<()> {
         let checked = self.compute.check();
-        if checked.as_ref().is_err_and(Error::is_device_lost) && self.compute.side().is_foreign() {
-            // SAFETY: the context is lost for good. (The CPU's thread signals even after a failure.)
+        if checked.as_ref().is_err_and(Error::is_device_lost) && self.is_over() {
+            // SAFETY: the context that signals is lost for good.
             let released = unsafe { self.held.computed.release() };
             if let Err(error) = released {
                 log_error!("{}: Vulkan may wait for ever: {error}", self.held.computed.name());
             }
         }
         checked
+    }
+
+    /// Whether the compute side's signals do not come any more, and nothing of it uses a slot that Vulkan waits for.
+    fn is_over(&self) -> bool {
+        let side = self.compute.side();
+        match side.loss() {
+            Loss::None => false,
+            Loss::Signaller => self.join_living().is_ok() && side.is_idle().unwrap_or(false),
+            Loss::All => true,
+        }
     }
 }

@@ -125,6 +125,16 @@ impl Timeline {
         Err(self.timed_out(value, start.elapsed())?)
     }
 
+    /// [`wait_value`](Self::wait_value) where the compute side is known to have lost a GPU, which does not end the wait: only a lost
+    /// Vulkan device does.
+    pub(crate) fn wait_out(&self, value: u64, limit: Duration) -> Result<()> {
+        let (start, inner) = (Instant::now(), &*self.0);
+        if wait::poll(limit, || Ok(inner.vulkan.value()? >= value), || inner.check_vulkan(value))? {
+            return Ok(());
+        }
+        Err(self.timed_out(value, start.elapsed())?)
+    }
+
     /// Makes sure that the signals which were issued are on their way.
     fn flush(&self) -> Result<()> {
         match self.0.signaller {
@@ -179,6 +189,10 @@ impl Inner {
     /// submissions only, while the counter keeps its last value.
     fn check_signaller(&self, value: u64) -> Result<()> {
         self.peer.check()?;
+        self.check_vulkan(value)
+    }
+
+    fn check_vulkan(&self, value: u64) -> Result<()> {
         match self.vulkan.wait(value, Duration::ZERO) {
             Ok(()) | Err(vk_export::Error::Timeout { .. }) => Ok(()),
             Err(error) => Err(error.into()),
