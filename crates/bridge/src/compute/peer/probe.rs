@@ -4,8 +4,10 @@
 
 use std::cell::Cell;
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
+use cuda_import::cudarc::driver::{CudaStream, DriverError};
 use cuda_import::{BufferMappingInfo, MappedBuffer, mark, query, signal_one, wait_one};
 use vk_export::ash::vk;
 use vk_export::{
@@ -14,7 +16,7 @@ use vk_export::{
 };
 
 use crate::compute::gpus::Gpus;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::handoff;
 use crate::timeline::wait;
 
@@ -100,12 +102,13 @@ fn contents(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
         // SAFETY: nobody else uses the buffer, and the parts are disjoint.
         let part = unsafe { mapped.part_mut_unchecked(gpu, gpu * LEN..(gpu + 1) * LEN) };
         let mut part = part.ok_or_else(|| failed(&"it has no part of the buffer"))?;
-        stream.memcpy_htod(&words(gpu), &mut part).map_err(|error| failed(&error))?;
-        stream.synchronize().map_err(|error| failed(&error))
+        let words = words(gpu);
+        stream.memcpy_htod(&words, &mut part).map_err(|error| failed(&error))?;
+        ended(stream, words).map(drop).map_err(|error| failed(&error))
     });
     let seen = written.and_then(|()| match vulkan.queues_are_synchronized() {
         true => read(vulkan, &buffer, len).map_err(|error| failed(0, &error)),
-        false => gpus.stream().clone_dtoh(&mapped.view()).map_err(|error| failed(0, &error)),
+        false => read_with_cuda(gpus.stream(), &mapped).map_err(|error| failed(0, &error)),
     });
     if let Err(error) = mapped.close() {
         // What is still mapped must not become somebody else's memory.
@@ -123,6 +126,31 @@ fn contents(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
 /// What a GPU writes.
 fn words(gpu: usize) -> Vec<u32> {
     (0..LEN).map(|i| 0x9e37_79b9_u32.wrapping_mul((gpu * LEN + i + 1) as u32)).collect()
+}
+
+/// Waits until a stream has done what it was given, which uses `used`. Past the limit that is kept for good.
+fn ended<T>(stream: &CudaStream, used: T) -> Result<T, String> {
+    let reached =
+        mark(stream).map_err(Error::from).and_then(|end| wait::poll(LIMIT, || Ok(end.is_reached()?), || Ok(())));
+    let unfinished = match reached {
+        Ok(true) => return Ok(used),
+        Ok(false) => format!("a copy has not ended within {LIMIT:?}"),
+        Err(error) => error.to_string(),
+    };
+    std::mem::forget(used);
+    Err(unfinished)
+}
+
+/// What CUDA sees in the buffer, on the GPU that leads.
+fn read_with_cuda(stream: &Arc<CudaStream>, mapped: &MappedBuffer<u32>) -> Result<Vec<u32>, String> {
+    let told = |error: DriverError| error.to_string();
+    // A copy to other memory could block without a limit. Written over below, all of it, before it is read.
+    // SAFETY: any bytes are words.
+    let mut seen = unsafe { stream.context().alloc_pinned::<u32>(mapped.len()) }.map_err(told)?;
+    let copied = stream.memcpy_dtoh(&mapped.view(), &mut seen).map_err(told);
+    // Its drop waits for the copy.
+    let seen = ended(stream, seen)?;
+    copied.and_then(|()| Ok(seen.as_slice().map_err(told)?.to_vec()))
 }
 
 /// What Vulkan sees in the buffer.
