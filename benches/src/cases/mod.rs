@@ -7,6 +7,7 @@ mod graph;
 mod handover;
 mod image;
 mod inline;
+mod latest;
 mod memory;
 mod pacing;
 mod particles;
@@ -68,6 +69,7 @@ pub(crate) fn all(profile: &Profile) -> Vec<Case> {
     [
         handover::cases(profile),
         render_first::cases(profile),
+        latest::cases(profile),
         waits::cases(profile),
         start::cases(profile),
         setup::cases(profile),

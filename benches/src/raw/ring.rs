@@ -30,6 +30,17 @@ pub(crate) enum Recording {
     EachFrame(usize),
 }
 
+/// Which part of a frame is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Both sides'.
+    Frame,
+    /// The compute side's work and its signal, after nothing.
+    Compute,
+    /// A submission without commands, and its signal, after nothing.
+    Submission,
+}
+
 /// The ring. Dropping it waits for its frames.
 pub(crate) struct Ring<'g> {
     // Field order is drop order: what frames use goes before what it came from.
@@ -47,6 +58,7 @@ pub(crate) struct Ring<'g> {
     delay: Duration,
     /// Whether Vulkan begins the frames.
     render_first: bool,
+    part: Part,
     /// Made, and made since the last drain.
     frames: u64,
     batch: usize,
@@ -100,6 +112,7 @@ impl<'g> Ring<'g> {
             kernels: 1,
             delay: Duration::ZERO,
             render_first: false,
+            part: Part::Frame,
             frames: 0,
             batch: 0,
             queue,
@@ -128,6 +141,25 @@ impl<'g> Ring<'g> {
     pub(crate) fn render_first(mut self) -> Self {
         self.render_first = true;
         self
+    }
+
+    /// With a part of each frame.
+    pub(crate) fn part(mut self, part: Part) -> Self {
+        self.part = part;
+        self
+    }
+
+    /// One side's part of a frame.
+    fn half(&mut self, slot: usize, value: u64) -> Result<()> {
+        if self.part == Part::Compute {
+            self.compute(slot, None, value)?;
+        } else {
+            let signal = self.rendered.info(value, vk::PipelineStageFlags2::ALL_COMMANDS);
+            // SAFETY: no commands; the values rise.
+            unsafe { submit(self.device, self.queue, None, &[], Some(signal), vk::Fence::null()) }?;
+        }
+        self.frames = value;
+        Ok(())
     }
 
     /// Records the hand-over of a slot, there and back, with nothing between.
@@ -194,6 +226,9 @@ impl FrameLoop for Ring<'_> {
                 std::hint::spin_loop();
             }
         }
+        if self.part != Part::Frame {
+            return self.half(slot, value);
+        }
         // The slot's last use by the side that comes second.
         let before = value.checked_sub(self.slots.len() as u64).filter(|value| *value > 0);
         if !self.render_first {
@@ -223,7 +258,8 @@ impl FrameLoop for Ring<'_> {
 
     fn drain(&mut self) -> Result<()> {
         self.batch = 0;
-        if self.render_first { self.computed.spin(self.frames) } else { self.rendered.spin(self.frames) }
+        let computed = self.part == Part::Compute || self.part == Part::Frame && self.render_first;
+        if computed { self.computed.spin(self.frames) } else { self.rendered.spin(self.frames) }
     }
 }
 

@@ -1,0 +1,245 @@
+//! Two sides at rates of their own: what publishing a frame and having the newest cost beside the same calls by hand, and how long the
+//! host is held up.
+#![allow(unsafe_code)] // Records and submits.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use bridge::ash::vk;
+use bridge::{BufferAccess, BufferSpec, Exchange, LatestInfo, LatestReader, LatestWriter, QueueKind, TimelinePoint};
+
+use super::handover::{Words, write_word};
+use super::{Bench, Case, Rows};
+use crate::gpu::Gpu;
+use crate::harness::frames::{FrameLoop, MOST_SMALL, compare};
+use crate::harness::rounds::alternate;
+use crate::harness::{LIMIT, spin_until};
+use crate::options::Profile;
+use crate::raw::commands::Commands;
+use crate::raw::cuda::{Kernel, Module};
+use crate::raw::ring::{Part, Recording, Ring};
+use crate::report::{Better, Bounded, Goal, RAW, Samples};
+
+/// Elements of a slot's buffer.
+const LEN: usize = 16 << 10;
+
+/// Frames of either side that may be in flight: more than a batch whose processor time is measured has, so that no wait is in it.
+const IN_FLIGHT: usize = 33;
+const SLOTS: usize = 2 * IN_FLIGHT + 2;
+
+/// From step to step of the paced writer.
+const PACE: Duration = Duration::from_micros(100);
+
+pub(super) fn cases(profile: &Profile) -> Vec<Case> {
+    let case = |name: &str, what: &'static str, run: fn(&Bench, &mut Rows, &str) -> Result<()>| {
+        Case::new(format!("latest/{name}"), what, move |bench, rows| run(bench, rows, what))
+    };
+    let frames = profile.pick(25_000, 500);
+    vec![
+        case("publish", "publishing a frame of a latest exchange", publish),
+        case("again", "the same frame again, submitted without commands", again),
+        case("frame", "publishing a frame, and submitting the newest, recorded each time", frame),
+        Case::new("latest/paced", "a writer at a pace of 100 µs, beside a reader", move |bench, rows| {
+            paced(bench, rows, frames)
+        }),
+    ]
+}
+
+/// A frame's costs against those by hand; `adds` is what the bridge may add to the processor's time, in microseconds.
+fn costs(bench: &Bench, rows: &mut Rows, what: &str, adds: f64, ours: &mut dyn FrameLoop, part: Part) -> Result<()> {
+    let gpu = &bench.gpu;
+    let recording = Recording::EachFrame(MOST_SMALL);
+    let mut raw = Ring::new(gpu, QueueKind::Graphics, SLOTS, 1, LEN as u64 * 4, recording)?.part(part);
+    rows.parameter("slots", SLOTS);
+    let costs = compare(&bench.profile, MOST_SMALL, &mut [ours, &mut raw])?;
+    let [ours, raw] = &costs[..] else { anyhow::bail!("two loops were measured") };
+    let twin = gpu.is_cuda();
+    let against = |samples| if twin { Samples::rival(RAW, samples) } else { Samples::beside("on one thread", samples) };
+    if !ours.cpu.is_empty() {
+        let adds = Goal { of: Bounded::Difference, bound: adds, better: Better::Lower, strict: false };
+        rows.lower(
+            "cpu",
+            format!("{what}: processor time"),
+            "µs",
+            &ours.cpu,
+            &[against(&raw.cpu)],
+            twin.then_some(adds),
+        )?;
+    }
+    let none = Goal { of: Bounded::Value, bound: 0.0, better: Better::Lower, strict: true };
+    let allocated = format!("{what}: heap allocations");
+    rows.lower("allocations", allocated, "", &ours.allocations, &[against(&raw.allocations)], Some(none))
+}
+
+fn publish(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
+    let module = bench.gpu.compute.cuda().map(|cuda| Module::load(cuda, Module::BENCH)).transpose()?;
+    let kernel = module.as_ref().map(|module| module.kernel(c"touch")).transpose()?;
+    let (writer, _reader) = exchange(&bench.gpu)?;
+    costs(bench, rows, what, 1.0, &mut Publish { writer, kernel, last: None }, Part::Compute)
+}
+
+fn again(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
+    let (mut writer, mut reader) = exchange(&bench.gpu)?;
+    writer.begin()?.publish()?.wait(LIMIT)?;
+    // Taken over once.
+    reader.newest()?.context("a frame was published")?.read_back(LIMIT)?;
+    costs(bench, rows, what, 1.0, &mut Again { reader, last: None }, Part::Submission)
+}
+
+fn frame(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
+    let gpu = &bench.gpu;
+    let module = gpu.compute.cuda().map(|cuda| Module::load(cuda, Module::BENCH)).transpose()?;
+    let kernel = module.as_ref().map(|module| module.kernel(c"touch")).transpose()?;
+    let (writer, reader) = exchange(gpu)?;
+    let commands = Commands::new(&gpu.device, reader.queue(), MOST_SMALL)?;
+    let publish = Publish { writer, kernel, last: None };
+    costs(
+        bench,
+        rows,
+        what,
+        2.0,
+        &mut Both { reader: Again { reader, last: None }, publish, commands, batch: 0 },
+        Part::Frame,
+    )
+}
+
+fn exchange(gpu: &Gpu) -> Result<(LatestWriter<Words>, LatestReader<Words>)> {
+    let info = LatestInfo {
+        name: "latest",
+        slots: SLOTS,
+        writer_in_flight: IN_FLIGHT,
+        reader_in_flight: IN_FLIGHT,
+        timeout: LIMIT,
+        ..Default::default()
+    };
+    Ok(Exchange::latest(&gpu.compute, &info, BufferSpec::new(LEN, BufferAccess::TRANSFER_READ))?)
+}
+
+/// The longest that either call of the writer holds the host up, of so many frames a sample.
+fn paced(bench: &Bench, rows: &mut Rows, frames: usize) -> Result<()> {
+    let gpu = &bench.gpu;
+    let module = gpu.compute.cuda().map(|cuda| Module::load(cuda, Module::BENCH)).transpose()?;
+    let kernel = module.as_ref().map(|module| module.kernel(c"touch")).transpose()?;
+    let info = LatestInfo { timeout: LIMIT, ..Default::default() };
+    let spec = BufferSpec::new(LEN, BufferAccess::TRANSFER_READ);
+    let (mut writer, mut reader) = Exchange::latest(&gpu.compute, &info, spec)?;
+    rows.parameter("frames", 4 * frames);
+    let stop = AtomicBool::new(false);
+    let longest = thread::scope(|scope| {
+        let reading = scope.spawn(|| -> Result<()> {
+            while !stop.load(Ordering::Relaxed) {
+                if let Some(turn) = reader.newest()? {
+                    turn.read_back(LIMIT)?;
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
+        });
+        let longest = alternate(&bench.profile, 4, 1, |_| longest_of(&mut writer, kernel, frames));
+        stop.store(true, Ordering::Relaxed);
+        reading.join().map_err(|_| anyhow!("the reader panicked"))??;
+        longest
+    })?;
+    writer.close(reader)?;
+    let goal = Goal { of: Bounded::Value, bound: 50.0, better: Better::Lower, strict: false };
+    let what = format!("the longest of {frames} frames' begin and publish, a writer at a pace of 100 µs");
+    rows.lower("longest", what, "µs", longest.first().context("one way")?, &[], gpu.is_cuda().then_some(goal))
+}
+
+fn longest_of(writer: &mut LatestWriter<Words>, kernel: Option<Kernel>, frames: usize) -> Result<f64> {
+    let (mut longest, mut due) = (Duration::ZERO, Instant::now());
+    for _ in 0..frames {
+        while Instant::now() < due {
+            std::hint::spin_loop();
+        }
+        // What is late is not caught up on.
+        due = Instant::now() + PACE;
+        let start = Instant::now();
+        let mut turn = writer.begin()?;
+        let begun = start.elapsed();
+        let value = turn.frame() as u32;
+        write_word(turn.work(), kernel, value)?;
+        let start = Instant::now();
+        turn.publish()?;
+        longest = longest.max(begun).max(start.elapsed());
+    }
+    Ok(longest.as_secs_f64() * 1e6)
+}
+
+/// The writer's part.
+struct Publish {
+    writer: LatestWriter<Words>,
+    kernel: Option<Kernel>,
+    last: Option<TimelinePoint>,
+}
+
+impl FrameLoop for Publish {
+    fn frame(&mut self) -> Result<()> {
+        let mut turn = self.writer.begin()?;
+        let value = turn.frame() as u32;
+        write_word(turn.work(), self.kernel, value)?;
+        self.last = Some(turn.publish()?);
+        Ok(())
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        drain(&mut self.last)
+    }
+}
+
+/// The reader's part, with the same frame.
+struct Again {
+    reader: LatestReader<Words>,
+    last: Option<TimelinePoint>,
+}
+
+impl FrameLoop for Again {
+    fn frame(&mut self) -> Result<()> {
+        let turn = self.reader.newest()?.context("a frame was published")?;
+        // SAFETY: no commands; the frame was taken over before.
+        self.last = Some(unsafe { turn.submit(&[]) }?);
+        Ok(())
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        drain(&mut self.last)
+    }
+}
+
+/// Both, in turns.
+struct Both {
+    // Field order is drop order: the last handle waits for the submissions, which use the commands.
+    reader: Again,
+    publish: Publish,
+    commands: Commands,
+    batch: usize,
+}
+
+impl FrameLoop for Both {
+    fn frame(&mut self) -> Result<()> {
+        self.publish.frame()?;
+        let Some(turn) = self.reader.reader.newest()? else { return Ok(()) };
+        // SAFETY: recording, for the family of the exchange's queue; submitted with this turn.
+        let acquire = |commands| unsafe { turn.record_acquire(commands) };
+        // SAFETY: one for each frame of a batch, which ends with a drain.
+        let recorded =
+            unsafe { self.commands.record(self.batch, vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT, acquire) }?;
+        self.batch += 1;
+        // SAFETY: it holds the turn's barriers; it lives until a drain.
+        self.reader.last = Some(unsafe { turn.submit(&[recorded]) }?);
+        Ok(())
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        self.batch = 0;
+        self.publish.drain()?;
+        self.reader.drain()
+    }
+}
+
+fn drain(last: &mut Option<TimelinePoint>) -> Result<()> {
+    let Some(last) = last.take() else { return Ok(()) };
+    spin_until("the last frame", || Ok(last.is_reached()?))
+}
