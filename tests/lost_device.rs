@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bridge::ash::vk;
 use bridge::vk_export::{ExportDevice, QueueLock};
-use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LiveObjects, QueueKind};
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LatestInfo, LiveObjects, QueueKind};
 use bridge_tests::{Engine, Need, Readback, Rig, case_on, skip_case};
 
 /// What a driver reports as the value of a timeline once the device is lost. Waits, submits and signals report the loss.
@@ -108,6 +108,8 @@ fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
         let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
         if let Some(compute) = case_on(&device, backend, &format!("{counter:?}")) {
             lose(&device, &compute, counter);
+            *LOST.lock().unwrap() = None;
+            lose_latest(&compute, counter);
         }
     }
     *LOST.lock().unwrap() = None;
@@ -172,6 +174,38 @@ fn lose(device: &ExportDevice, compute: &Compute, counter: Counter) {
     }
     // What is on a lost device may be destroyed, and is.
     exchange.close().unwrap();
+    let now = LiveObjects::now();
+    assert!(now.is_empty(), "{counter:?}: {now}");
+    assert!(start.elapsed() < Rig::LONG, "{:?}", start.elapsed());
+}
+
+/// Two sides at rates of their own: both are told, and nothing is waited for.
+fn lose_latest(compute: &Compute, counter: Counter) {
+    let info = LatestInfo { name: "doomed", timeout: 10 * Rig::LONG, ..Default::default() };
+    let spec = BufferSpec::<u32>::new(16, BufferAccess::TRANSFER_READ);
+    let (mut writer, mut reader) = Exchange::latest(compute, &info, spec).unwrap();
+    for _ in 0..3 {
+        writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
+        reader.newest().unwrap().unwrap().read_back(Rig::LONG).unwrap();
+    }
+    writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
+    let turn = reader.newest().unwrap().unwrap();
+    assert!(turn.is_new());
+
+    *LOST.lock().unwrap() = Some(counter);
+    let start = Instant::now();
+    // SAFETY: refused; nothing is used.
+    let error = unsafe { turn.submit(&[]) }.unwrap_err();
+    assert!(error.is_device_lost() && error.to_string().contains("recreate the device"), "{error}");
+    match counter {
+        // The counter says what it said before, so that the frame is there; submitting it tells.
+        Counter::Stale => assert!(reader.newest().unwrap().unwrap().is_new()),
+        _ => assert!(reader.newest().unwrap_err().is_device_lost()),
+    }
+    if counter != Counter::Stale {
+        assert!(writer.begin().unwrap_err().is_device_lost());
+    }
+    writer.close(reader).unwrap();
     let now = LiveObjects::now();
     assert!(now.is_empty(), "{counter:?}: {now}");
     assert!(start.elapsed() < Rig::LONG, "{:?}", start.elapsed());

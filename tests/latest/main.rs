@@ -9,6 +9,7 @@ mod lives;
 mod mistakes;
 mod rates;
 mod render_first;
+mod schedules;
 
 use bridge::{
     BufferAccess, BufferSpec, Compute, Exchange, LatestInfo, LatestReader, LatestWriter, RenderRead, TimelinePoint,
@@ -32,6 +33,7 @@ use render_first::{
     lent_and_dropped_frames_of_vulkans_cost_no_others, neither_vulkan_nor_its_reader_waits,
     what_vulkan_draws_is_whole_and_never_goes_back,
 };
+use schedules::every_schedule_keeps_to_the_model;
 
 on_both_backends!(
     every_frame_is_whole_and_none_goes_back,
@@ -56,6 +58,7 @@ on_both_backends!(
     what_vulkan_draws_is_whole_and_never_goes_back,
     neither_vulkan_nor_its_reader_waits,
     lent_and_dropped_frames_of_vulkans_cost_no_others,
+    every_schedule_keeps_to_the_model,
 );
 
 on_host_without_linear_images!(

@@ -153,7 +153,10 @@ impl<R: Resources> Shared<R> {
                 retired.iter().map(|slot| &state.barriers[*slot]),
             )
         };
-        ready().inspect_err(|_| state.gave_up.store(true, Ordering::Release))?;
+        let ready = ready();
+        // Where it fails the commands may still run. Where it does not, those of an earlier try have run too.
+        state.gave_up.store(ready.is_err(), Ordering::Release);
+        ready?;
         self.ledger().revive(&retired, 0);
         Ok(())
     }
