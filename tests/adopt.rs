@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use bridge::ash::vk;
 use bridge::vk_export::{EnabledFeatures, Error, ExportDevice, MINIMUM_API_VERSION, QueueLock};
 use bridge::{
-    Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LiveObjects, QueueKind,
-    SubmitParts,
+    Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LatestInfo,
+    LiveObjects, QueueKind, SubmitParts,
 };
 use bridge_tests::{Commands, Engine, Filler, Gate, Readback, Rig, case_on};
 
@@ -241,6 +241,7 @@ fn new_images_wait_for_the_engine(backend: Backend) {
     exchange.close().unwrap();
 
     new_sizes_wait_for_the_engine(&compute, &commands);
+    new_images_of_a_latest_exchange_wait_for_the_engine(&compute, &commands);
 
     // In one call, where the engine says when.
     let mut exchange = Exchange::render_first(&compute, &info, image()).unwrap();
@@ -302,5 +303,46 @@ fn new_sizes_wait_for_the_engine(compute: &Compute, commands: &Commands) {
     // SAFETY: recorded with the turn's barriers; waited for right here.
     unsafe { turn.submit(&[recorded]) }.unwrap().wait(Rig::LONG).unwrap();
     exchange.close().unwrap();
+    assert_eq!(LiveObjects::now(), before);
+}
+
+/// The same where both sides go at rates of their own; the engine's side is the reader.
+fn new_images_of_a_latest_exchange_wait_for_the_engine(compute: &Compute, commands: &Commands) {
+    let before = LiveObjects::now();
+    for in_one_call in [false, true] {
+        let image = ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [16, 16], ImageAccess::TRANSFER_READ);
+        let info = LatestInfo { name: "newest", timeout: Rig::LONG, ..Default::default() };
+        let (mut writer, mut reader) = Exchange::latest(compute, &info, image).unwrap();
+        assert!(reader.needs_initial());
+        let error = writer.begin().unwrap_err();
+        assert!(matches!(error, bridge::Error::NotInitialised { .. }), "{error}");
+        assert!(reader.newest().unwrap().is_none());
+        if in_one_call {
+            reader.initialise().unwrap();
+        } else {
+            let raw = commands.begin();
+            // SAFETY: it records, and is submitted below.
+            let initial = unsafe { reader.record_initial(raw) }.unwrap();
+            commands.end();
+            let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [initial.signal()]);
+            let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
+            let gate = Gate::new(compute.device());
+            gate.hold_queue(compute.device(), QueueKind::Graphics);
+            // SAFETY: the engine's own submission; closing waits for it.
+            unsafe { compute.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+            // SAFETY: submitted a moment ago.
+            commands.note(unsafe { initial.submitted() });
+            let published = writer.begin().unwrap().publish().unwrap();
+            assert!(published.wait(std::time::Duration::from_millis(20)).is_err(), "the first use waits");
+            gate.open();
+            published.wait(Rig::LONG).unwrap();
+        }
+        for _ in 0..12 {
+            writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
+            assert_eq!(reader.newest().unwrap().unwrap().read_back(Rig::LONG).unwrap().len(), 256);
+        }
+        commands.finish();
+        writer.close(reader).unwrap();
+    }
     assert_eq!(LiveObjects::now(), before);
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bridge::{Compute, LiveObjects};
+use bridge::{Compute, LiveObjects, Work};
 use bridge_tests::{Filler, Readback, Rig, open_descriptors};
 
 use crate::{SIZE, info, publish, read, words};
@@ -96,4 +96,29 @@ pub(crate) fn a_thousand_come_and_go(rig: &Rig, compute: &Compute) {
     // The CPU backend's threads and CUDA's streams come and go; a few descriptors may be the driver's own.
     let (first, now) = (descriptors.unwrap(), open_descriptors());
     assert!(now <= first + 20, "{first} descriptors after 100 rounds, {now} after 1000");
+}
+
+/// The last of it goes inside its own work, which cannot wait for itself.
+pub(crate) fn the_last_handle_goes_inside_its_own_closure(rig: &Rig, compute: &Compute) {
+    let before = LiveObjects::now();
+    let readback = Readback::new(rig.device(), SIZE);
+    for keeps_turn in [false, true] {
+        let (mut writer, mut reader) = words(compute, &info());
+        publish(&mut writer, &Filler::new(compute), 0).wait(Rig::LONG).unwrap();
+        assert_eq!(read(&mut reader, &readback), Some(0));
+        let (mut turn, held) = (writer.begin().unwrap(), reader.newest().unwrap());
+        let held = held.filter(|_| keeps_turn);
+        match turn.work() {
+            Work::Host(host) => host
+                .run(move |_| {
+                    std::thread::sleep(Duration::from_millis(20));
+                    drop((held, reader));
+                })
+                .unwrap(),
+            _ => drop((held, reader)),
+        }
+        turn.publish().unwrap();
+        drop(writer);
+    }
+    assert_gone(&before);
 }

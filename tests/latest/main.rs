@@ -23,14 +23,18 @@ use images::{
     several_resources_are_of_one_frame,
 };
 use lent::{a_lent_turn_of_unknown_fate_retires_its_slots, a_lent_turn_takes_its_frame};
-use lives::{a_thousand_come_and_go, either_side_is_removed_while_the_other_runs};
+use lives::{
+    a_thousand_come_and_go, either_side_is_removed_while_the_other_runs, the_last_handle_goes_inside_its_own_closure,
+};
 use mistakes::{dropped_turns_cost_no_more_than_a_frame, what_cannot_be_is_refused, work_that_fails_is_told_to_both};
 use rates::{
     a_paused_side_holds_up_nobody, a_slow_reader_delays_no_writer, a_slow_writer_delays_no_reader,
     a_stalled_exchange_stalls_no_other, frames_are_no_older_than_the_bound,
+    more_submissions_than_said_hold_the_writers_work,
 };
 use render_first::{
-    lent_and_dropped_frames_of_vulkans_cost_no_others, neither_vulkan_nor_its_reader_waits,
+    lent_and_dropped_frames_of_vulkans_cost_no_others, more_turns_than_said_hold_vulkans_writes,
+    neither_vulkan_nor_its_reader_waits, slots_of_lost_submissions_come_back,
     what_vulkan_draws_is_whole_and_never_goes_back,
 };
 use schedules::every_schedule_keeps_to_the_model;
@@ -52,12 +56,16 @@ on_both_backends!(
     a_paused_side_holds_up_nobody,
     a_stalled_exchange_stalls_no_other,
     frames_are_no_older_than_the_bound,
+    more_submissions_than_said_hold_the_writers_work,
     images_keep_what_they_hold_from_turn_to_turn,
     images_of_unknown_layout_are_initialised_anew,
     several_resources_are_of_one_frame,
     what_vulkan_draws_is_whole_and_never_goes_back,
     neither_vulkan_nor_its_reader_waits,
     lent_and_dropped_frames_of_vulkans_cost_no_others,
+    more_turns_than_said_hold_vulkans_writes,
+    slots_of_lost_submissions_come_back,
+    the_last_handle_goes_inside_its_own_closure,
     every_schedule_keeps_to_the_model,
 );
 

@@ -75,6 +75,38 @@ pub(crate) fn a_slow_reader_delays_no_writer(rig: &Rig, compute: &Compute) {
     writer.close(reader).unwrap();
 }
 
+/// With more submissions in flight than was said, no slot is free that nobody reads: then the writer's work waits, on the GPU, and what
+/// is read stays whole.
+pub(crate) fn more_submissions_than_said_hold_the_writers_work(rig: &Rig, compute: &Compute) {
+    let filler = Filler::new(compute);
+    let readbacks: Vec<_> = (0..8).map(|_| Readback::new(rig.device(), SIZE)).collect();
+    let least = LatestInfo { writer_in_flight: 1, reader_in_flight: 1, slots: 4, ..info() };
+    let (mut writer, mut reader) = words(compute, &least);
+    publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();
+    assert_eq!(read(&mut reader, &readbacks[7]), Some(0));
+    let gate = Gate::new(rig.device());
+    gate.hold_queue(rig.device(), QueueKind::Graphics);
+    let mut submissions = 0;
+    let held = loop {
+        let published = publish(&mut writer, &filler, 0);
+        if published.wait(Duration::from_millis(100)).is_err() {
+            break published;
+        }
+        submissions += 1;
+        assert!(submissions < 7, "the writer wrote over what is read");
+        submit(reader.newest().unwrap().unwrap(), &readbacks[submissions]);
+    };
+    assert!(submissions > least.reader_in_flight, "the writer waited for the reader of {submissions} submissions");
+    gate.open();
+    held.wait(Rig::LONG).unwrap();
+    for frame in 1..=submissions {
+        readbacks[frame].finish();
+        assert_eq!(crate::frame_of(&readbacks[frame].words()[..crate::LEN]), Ok(frame as u64));
+    }
+    assert_eq!(read(&mut reader, &readbacks[0]), Some(submissions as u64 + 1));
+    writer.close(reader).unwrap();
+}
+
 /// A second's pause of either side.
 pub(crate) fn a_paused_side_holds_up_nobody(rig: &Rig, compute: &Compute) {
     const PAUSE: Duration = Duration::from_secs(1);

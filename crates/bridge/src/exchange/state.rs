@@ -306,7 +306,9 @@ impl<R: Resources> State<R> {
     pub(super) fn check_compute(&self) -> Result<()> {
         let checked = self.compute.check();
         if checked.as_ref().is_err_and(Error::is_device_lost) && self.is_over() {
-            // SAFETY: the context that signals is lost for good.
+            // Before the host signals what CUDA did not: no other thread may take a frame for finished.
+            self.failed.store(true, Ordering::Release);
+            // SAFETY: the context that signals is lost for good. (The CPU's thread signals even after a failure.)
             let released = unsafe { self.held.computed.release() };
             if let Err(error) = released {
                 log_error!("{}: Vulkan may wait for ever: {error}", self.held.computed.name());

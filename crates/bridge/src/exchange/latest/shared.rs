@@ -73,7 +73,7 @@ impl<R: Resources> Shared<R> {
     /// Chooses the reader's frame. Does not block.
     pub(super) fn newest(&self) -> Result<Option<Chosen>> {
         let reached = self.written().value()?;
-        // Behind that look: the CPU's thread notes that it has failed before it signals a frame that is not what it should be.
+        // Behind that look: a failure is noted before the signal of a frame that is not what it should be.
         self.check()?;
         let chosen = self.ledger().newest(reached);
         chosen.map_err(|refusal| self.refused(refusal, self.reader()))
@@ -82,7 +82,7 @@ impl<R: Resources> Shared<R> {
     /// That the compute side has not failed, as far as a call has noticed.
     fn check(&self) -> Result<()> {
         let state = &self.state;
-        if !state.compute.side().is_foreign() || state.failed.load(Ordering::Relaxed) {
+        if !state.compute.side().is_foreign() || state.failed.load(Ordering::Acquire) {
             return state.check_compute();
         }
         Ok(())
