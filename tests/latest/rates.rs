@@ -99,9 +99,9 @@ pub(crate) fn more_submissions_than_said_hold_the_writers_work(rig: &Rig, comput
     assert!(submissions > least.reader_in_flight, "the writer waited for the reader of {submissions} submissions");
     gate.open();
     held.wait(Rig::LONG).unwrap();
-    for frame in 1..=submissions {
-        readbacks[frame].finish();
-        assert_eq!(crate::frame_of(&readbacks[frame].words()[..crate::LEN]), Ok(frame as u64));
+    for (frame, readback) in (1..).zip(&readbacks[1..=submissions]) {
+        readback.finish();
+        assert_eq!(crate::frame_of(&readback.words()[..crate::LEN]), Ok(frame));
     }
     assert_eq!(read(&mut reader, &readbacks[0]), Some(submissions as u64 + 1));
     writer.close(reader).unwrap();

@@ -1,0 +1,198 @@
+//! The compute side writes, and Vulkan reads.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bridge::ash::vk;
+use bridge::{
+    BufferAccess, BufferSpec, Compute, Error, Exchange, LatestReader, LatestWriter, RenderRead, TimelinePoint, Work,
+};
+use bridge_tests::{Readback, Rig};
+
+use crate::op::{Case, Read, Write};
+use crate::{Common, LEN, whole};
+
+type Words = BufferSpec<u32>;
+const SIZE: u64 = 4 * LEN as u64;
+
+pub(crate) fn run(compute: &Compute, case: &Case, common: &Common) {
+    let spec = Words::new(LEN, BufferAccess::TRANSFER_READ);
+    let (writer, reader) = Exchange::latest(compute, &case.info(), spec).unwrap();
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            let writer = write(writer, case, common);
+            case.closes.then_some(writer)
+        });
+        let mut reading = Reading::new(compute, reader, case, common);
+        case.reader.iter().for_each(|read| reading.step(*read));
+        let (reader, rest) = reading.end();
+        if case.closes {
+            let writer = writing.join().unwrap().unwrap();
+            writer.close(reader).unwrap();
+        } else {
+            drop(reader);
+            writing.join().unwrap();
+        }
+        // What was lost may run until the exchange is gone.
+        drop(rest);
+    });
+}
+
+fn write(mut writer: LatestWriter<Words>, case: &Case, common: &Common) -> LatestWriter<Words> {
+    let mut last: Option<(u64, TimelinePoint)> = None;
+    let mut dropped = false;
+    for step in &case.writer {
+        match *step {
+            Write::Pause(micros) => std::thread::sleep(Duration::from_micros(micros.into())),
+            Write::Wait => {
+                if let Some((frame, point)) = &last {
+                    point.wait(Rig::LONG).unwrap();
+                    common.note_finished(*frame);
+                }
+            }
+            Write::Frame(_) | Write::Skip | Write::Drop | Write::Lend { .. } => {
+                let mut turn = match writer.begin() {
+                    Ok(turn) => turn,
+                    Err(Error::TurnLost { .. }) if std::mem::take(&mut dropped) => continue,
+                    // The reader may lose more than the writer can do without.
+                    Err(Error::SlotsRetired { .. }) => {
+                        common.count("begins without a slot");
+                        continue;
+                    }
+                    Err(error) => panic!("{error}"),
+                };
+                assert!(!dropped, "a dropped turn is told");
+                let frame = turn.frame();
+                let Work::Host(host) = turn.work() else { panic!("another backend") };
+                let (word, delay) =
+                    (u32::try_from(frame).unwrap(), if let Write::Frame(delay) = step { *delay } else { 0 });
+                host.run(move |words| {
+                    words[..LEN / 2].fill(word);
+                    std::thread::sleep(Duration::from_micros(delay.into()));
+                    words[LEN / 2..].fill(word);
+                })
+                .unwrap();
+                match step {
+                    Write::Skip => turn.skip().unwrap(),
+                    Write::Drop => {
+                        drop(turn);
+                        dropped = true;
+                    }
+                    _ => {
+                        common.note_published(frame);
+                        last = Some((frame, turn.publish().unwrap()));
+                        common.count("frames published");
+                    }
+                }
+            }
+        }
+    }
+    writer
+}
+
+struct Reading<'a> {
+    compute: &'a Compute,
+    reader: LatestReader<Words>,
+    common: &'a Common,
+    in_flight: VecDeque<(TimelinePoint, Readback, u64)>,
+    bound: usize,
+    idle: Vec<Readback>,
+    /// Perhaps submitted: not used again.
+    rest: Vec<Readback>,
+    last: Option<u64>,
+    lost: bool,
+}
+
+impl<'a> Reading<'a> {
+    fn new(compute: &'a Compute, reader: LatestReader<Words>, case: &Case, common: &'a Common) -> Self {
+        let (in_flight, idle, rest) = (VecDeque::new(), Vec::new(), Vec::new());
+        Self { compute, reader, common, in_flight, bound: case.reader_in_flight, idle, rest, last: None, lost: false }
+    }
+
+    fn step(&mut self, step: Read) {
+        match step {
+            Read::Pause(micros) => std::thread::sleep(Duration::from_micros(micros.into())),
+            Read::Wait => self.wait(),
+            Read::WaitForAll => {
+                while !self.in_flight.is_empty() {
+                    self.wait();
+                }
+            }
+            Read::Initialise => {
+                self.reader.initialise().unwrap();
+                assert_eq!(self.reader.retired(), 0);
+            }
+            Read::Frame | Read::Skip | Read::Drop | Read::Lend { .. } => {
+                if self.in_flight.len() >= self.bound {
+                    self.wait();
+                }
+                let before = self.common.finished.load(Ordering::SeqCst);
+                let turn = self.reader.newest().unwrap();
+                self.common.check(before, turn.as_ref().map(RenderRead::frame), self.last, self.lost);
+                if let Some(turn) = turn {
+                    self.read(turn, step);
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, turn: RenderRead<Words>, step: Read) {
+        let (frame, new) = (turn.frame(), turn.is_new());
+        match step {
+            Read::Skip => return turn.skip(),
+            Read::Drop => return drop(turn),
+            _ => {}
+        }
+        let readback = self.idle.pop().unwrap_or_else(|| Readback::new(self.compute.device(), SIZE));
+        let commands = readback.record_read(&turn, &[(turn.resources().as_raw(), SIZE)]);
+        let point = if let Read::Lend { happens, told } = step {
+            let turn = turn.lend().unwrap();
+            if happens {
+                let (parts, infos) = (turn.parts(), [vk::CommandBufferSubmitInfo::default().command_buffer(commands)]);
+                let signals = [parts.signal()];
+                let batch = vk::SubmitInfo2::default()
+                    .wait_semaphore_infos(parts.waits())
+                    .command_buffer_infos(&infos)
+                    .signal_semaphore_infos(&signals);
+                // SAFETY: the parts of an open turn; the readback is kept until its commands have run.
+                unsafe { self.compute.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+            }
+            match (happens, told) {
+                // SAFETY: it was.
+                (true, true) => unsafe { turn.submitted() },
+                (false, true) => {
+                    // SAFETY: it was not.
+                    unsafe { turn.not_submitted() };
+                    return self.idle.push(readback);
+                }
+                (_, false) => {
+                    self.common.count("lent turns dropped");
+                    drop(turn);
+                    if new {
+                        (self.last, self.lost) = (Some(frame), true);
+                    }
+                    return self.rest.push(readback);
+                }
+            }
+        } else {
+            // SAFETY: recorded with the turn's barriers; the readback is kept until the point was waited for.
+            unsafe { turn.submit(&[commands]) }.unwrap()
+        };
+        self.common.count(if new { "new frames read" } else { "frames read again" });
+        (self.last, self.lost) = (Some(frame), false);
+        self.in_flight.push_back((point, readback, frame));
+    }
+
+    fn wait(&mut self) {
+        let Some((point, readback, frame)) = self.in_flight.pop_front() else { return };
+        point.wait(Rig::LONG).unwrap();
+        assert_eq!(whole(&readback.words()[..LEN], frame), Ok(()));
+        self.idle.push(readback);
+    }
+
+    fn end(mut self) -> (LatestReader<Words>, Vec<Readback>) {
+        self.step(Read::WaitForAll);
+        (self.reader, self.rest)
+    }
+}

@@ -1,0 +1,99 @@
+//! What a case is made of.
+
+use proptest::prelude::*;
+
+/// What the two threads do.
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    pub(crate) render_first: bool,
+    pub(crate) issued: bool,
+    pub(crate) writer_in_flight: usize,
+    pub(crate) reader_in_flight: usize,
+    pub(crate) more_slots: usize,
+    pub(crate) writer: Vec<Write>,
+    pub(crate) reader: Vec<Read>,
+    /// The handles are closed together; else each thread drops its own when it is done.
+    pub(crate) closes: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Write {
+    /// A frame that takes so many microseconds on the CPU; Vulkan's take what they take.
+    Frame(u16),
+    Skip,
+    Drop,
+    /// Vulkan's: lent, and submitted or not, and told or not. The compute side's: a frame.
+    Lend {
+        happens: bool,
+        told: bool,
+    },
+    /// Waits for the last frame.
+    Wait,
+    Pause(u16),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Read {
+    Frame,
+    Skip,
+    Drop,
+    /// Vulkan's: lent, and submitted or not, and told or not. The compute side's: a frame.
+    Lend {
+        happens: bool,
+        told: bool,
+    },
+    /// Brings back what was lost.
+    Initialise,
+    /// Waits for the oldest turn, or for all.
+    Wait,
+    WaitForAll,
+    Pause(u16),
+}
+
+pub(crate) fn case() -> impl Strategy<Value = Case> {
+    let write = prop_oneof![
+        12 => (0u16..300).prop_map(Write::Frame),
+        1 => Just(Write::Skip),
+        1 => Just(Write::Drop),
+        2 => any::<(bool, bool)>().prop_map(|(happens, told)| Write::Lend { happens, told }),
+        2 => Just(Write::Wait),
+        2 => (0u16..1000).prop_map(Write::Pause),
+    ];
+    let read = prop_oneof![
+        12 => Just(Read::Frame),
+        1 => Just(Read::Skip),
+        1 => Just(Read::Drop),
+        2 => any::<(bool, bool)>().prop_map(|(happens, told)| Read::Lend { happens, told }),
+        1 => Just(Read::Initialise),
+        2 => Just(Read::Wait),
+        1 => Just(Read::WaitForAll),
+        2 => (0u16..1000).prop_map(Read::Pause),
+    ];
+    let shape = (any::<bool>(), any::<bool>(), 1usize..4, 1usize..4, 0usize..3, any::<bool>());
+    (shape, prop::collection::vec(write, 1..120), prop::collection::vec(read, 1..120)).prop_map(
+        |((render_first, issued, writer_in_flight, reader_in_flight, more_slots, closes), writer, reader)| Case {
+            render_first,
+            issued,
+            writer_in_flight,
+            reader_in_flight,
+            more_slots,
+            writer,
+            reader,
+            closes,
+        },
+    )
+}
+
+impl Case {
+    pub(crate) fn info(&self) -> bridge::LatestInfo<'static> {
+        bridge::LatestInfo {
+            name: "fuzzed",
+            slots: self.writer_in_flight + self.reader_in_flight + 2 + self.more_slots,
+            writer_in_flight: self.writer_in_flight,
+            reader_in_flight: self.reader_in_flight,
+            newest: if self.issued { bridge::Newest::Issued } else { bridge::Newest::Finished },
+            timeout: bridge_tests::Rig::LONG,
+            ..Default::default()
+        }
+    }
+}
