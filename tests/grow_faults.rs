@@ -1,4 +1,4 @@
-//! Every call of Vulkan's that replacing resources makes fails once: the error is the driver's, the exchange goes on with what it
+//! Every call of Vulkan's that replacing resources makes, or the reader of a latest exchange, fails once: the error is the driver's, the exchange goes on with what it
 //! had, nothing is leaked, and a second try works. One test: the device's functions are stood in for.
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
 
@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use bridge::ash::vk;
 use bridge::vk_export::{ExportDevice, QueueLock};
 use bridge::{
-    Backend, BufferAccess, BufferSpec, Compute, Direction, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LiveObjects,
-    Work,
+    Backend, BufferAccess, BufferSpec, Compute, Direction, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LatestInfo,
+    LatestReader, LiveObjects, Work,
 };
 use bridge_tests::{Engine, Rig, case_on};
 
@@ -118,6 +118,7 @@ fn every_call_may_fail() {
         let info = ExchangeInfo { name: "growing", slots: 2, timeout: Rig::LONG, ..Default::default() };
         walk(&compute, &|compute| Exchange::new(compute, &info, shared(8, 4)).unwrap());
         walk(&compute, &|compute| Exchange::render_first(compute, &info, shared(8, 4)).unwrap());
+        walk_latest(&compute);
     }
     engine.assert_silent();
 }
@@ -162,6 +163,56 @@ fn walk<D: Walked>(compute: &Compute, make: &dyn Fn(&Compute) -> Exchange<Shared
         assert_eq!(LiveObjects::now(), before, "call {call}, {name}");
     }
     let expected = ["vkAllocateMemory", "vkBindImageMemory", "vkCreateCommandPool", "vkQueueSubmit2"];
+    assert!(expected.iter().all(|name| called.contains(name)), "{called:?}");
+}
+
+/// The reader's calls. What failed is tried again, and works.
+fn walk_latest(compute: &Compute) {
+    let mut called = BTreeSet::new();
+    for call in 0.. {
+        let before = LiveObjects::now();
+        let info = LatestInfo { name: "newest", timeout: Rig::LONG, ..Default::default() };
+        let (mut writer, mut reader) = Exchange::latest(compute, &info, shared(8, 4)).unwrap();
+        let mut publish = || {
+            let mut turn = writer.begin().unwrap();
+            work(turn.work(), None);
+            turn.publish().unwrap().wait(Rig::LONG).unwrap();
+        };
+        *FAULT.lock().unwrap() = Fault { left: Some(call), hit: None };
+        let mut errors = Vec::new();
+        for _ in 0..2 {
+            publish();
+            let read = |reader: &mut LatestReader<Shared>| {
+                let turn = reader.newest().unwrap().unwrap();
+                assert!(turn.is_new(), "what was not submitted was not taken");
+                // SAFETY: nothing is recorded.
+                unsafe { turn.run_once(Rig::LONG, |_, _| {}) }
+            };
+            if let Err(error) = read(&mut reader) {
+                errors.push(error.to_string());
+                read(&mut reader).unwrap();
+            }
+            publish();
+            drop(reader.newest().unwrap().unwrap().lend().unwrap());
+            assert_eq!(reader.retired(), 2);
+            if let Err(error) = reader.initialise() {
+                errors.push(error.to_string());
+                assert_eq!(reader.retired(), 2);
+                reader.initialise().unwrap();
+            }
+            assert_eq!(reader.retired(), 0);
+        }
+        let hit = std::mem::take(&mut *FAULT.lock().unwrap()).hit;
+        writer.close(reader).unwrap();
+        assert_eq!(LiveObjects::now(), before, "call {call}, {hit:?}");
+        let Some(name) = hit else {
+            assert!(errors.is_empty(), "{errors:?}");
+            break;
+        };
+        called.insert(name);
+        assert!(errors.len() == 1 && errors[0].contains(name), "call {call}, {name}: {errors:?}");
+    }
+    let expected = ["vkBeginCommandBuffer", "vkCreateCommandPool", "vkEndCommandBuffer", "vkQueueSubmit2"];
     assert!(expected.iter().all(|name| called.contains(name)), "{called:?}");
 }
 
