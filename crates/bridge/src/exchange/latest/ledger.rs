@@ -88,15 +88,17 @@ impl Ledger {
     }
 
     /// Takes a slot for the writer: of those that hold nothing the reader may still want, the one whose last reader is furthest
-    /// in the past. `reached` is the value of the writer's timeline.
-    pub(super) fn begin(&mut self, reached: u64) -> Result<Begun, Refusal> {
+    /// in the past. The writer's timeline has reached at least `known`; `reached` is asked for its value only where a lost submission makes
+    /// it matter.
+    pub(super) fn begin(&mut self, known: u64, reached: impl FnOnce() -> u64) -> Result<Begun, Refusal> {
         if std::mem::take(&mut self.dropped) {
             return Err(Refusal::Lost { frame: self.next });
         }
         if self.slots.iter().any(|slot| matches!(slot, Slot::Writing { .. })) {
             return Err(Refusal::Open { frame: self.next });
         }
-        self.reach(reached);
+        let unknown = self.slots.iter().any(|slot| matches!(slot, Slot::Unknown { .. }));
+        self.reach(if unknown { reached() } else { known });
         let floor = self.floor();
         let free = self.slots.iter().enumerate().filter_map(|(index, slot)| match *slot {
             Slot::Free { behind } => Some((behind.read, behind.written, index)),

@@ -79,6 +79,7 @@ impl World {
                 write(value);
                 number.iter_mut().for_each(&mut frame);
             }
+            self.recent.iter_mut().for_each(&mut write);
             for turn in self.ledger.reading.iter_mut().chain(&mut self.reading) {
                 frame(&mut turn.frame);
                 write(&mut turn.value);

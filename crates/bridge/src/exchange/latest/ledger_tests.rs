@@ -47,6 +47,10 @@ fn a_writer_that_does_not_wait_is_found() {
     assert!(fault.contains("is not waited for"), "{fault}");
 }
 
+fn never() -> u64 {
+    panic!("asked for the timeline without need")
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![12 => prop::sample::select(&SOUND[..]), 1 => prop::sample::select(&FAULTY[..])]
 }
@@ -70,7 +74,7 @@ proptest! {
 fn a_stopped_reader_holds_one_slot_and_a_stopped_writer_none() {
     let mut ledger = Ledger::new(5, Newest::Finished);
     let write = |ledger: &mut Ledger, value| {
-        let begun = ledger.begin(value - 1).unwrap();
+        let begun = ledger.begin(value - 1, never).unwrap();
         ledger.publish(begun.slot, value);
         begun
     };
@@ -92,11 +96,11 @@ fn a_stopped_reader_holds_one_slot_and_a_stopped_writer_none() {
 #[test]
 fn mistakes_are_told_once() {
     let mut ledger = Ledger::new(5, Newest::Finished);
-    let begun = ledger.begin(0).unwrap();
-    assert_eq!(ledger.begin(0), Err(Refusal::Open { frame: 0 }));
+    let begun = ledger.begin(0, never).unwrap();
+    assert_eq!(ledger.begin(0, never), Err(Refusal::Open { frame: 0 }));
     ledger.drop_write(begun.slot);
-    assert_eq!(ledger.begin(0), Err(Refusal::Lost { frame: 0 }));
-    let begun = ledger.begin(0).unwrap();
+    assert_eq!(ledger.begin(0, never), Err(Refusal::Lost { frame: 0 }));
+    let begun = ledger.begin(0, never).unwrap();
     assert_eq!(begun.frame, 0, "the frame is begun again");
     ledger.publish(begun.slot, 1);
     assert_eq!(ledger.newest(0), Ok(None));

@@ -78,6 +78,8 @@ pub(super) struct World {
     pub(super) writing: Option<usize>,
     /// Values of the writer's timeline that are not reached, with their frames if they are of published ones.
     pub(super) unwritten: VecDeque<(u64, Option<u64>)>,
+    /// Values of the last frames, as many as may be unfinished.
+    pub(super) recent: VecDeque<u64>,
     pub(super) written: u64,
     pub(super) reached: u64,
     /// The newest frame that is finished.
@@ -107,6 +109,7 @@ impl World {
             contents: vec![Content::default(); sizes.slots],
             writing: None,
             unwritten: VecDeque::new(),
+            recent: VecDeque::new(),
             written: 0,
             reached: 0,
             finished: None,
@@ -153,7 +156,9 @@ impl World {
     }
 
     fn begin(&mut self) -> Result<(), String> {
-        let begun = match self.ledger.begin(self.reached) {
+        // What the wait for the oldest of the last frames has seen.
+        let known = if self.recent.len() == self.sizes.writer { self.recent[0] } else { 0 };
+        let begun = match self.ledger.begin(known, || self.reached) {
             Ok(begun) => begun,
             Err(Refusal::Lost { .. } | Refusal::NoSlot { .. }) if self.lost => return Ok(()),
             Err(refusal) => return Err(format!("begin was refused: {refusal:?}")),
@@ -236,6 +241,10 @@ impl World {
                 *content = Content { frame: Some(frame), written: self.written, read: 0, retired: false };
                 self.unwritten.push_back((self.written, Some(frame)));
                 self.ledger.publish(slot, self.written);
+                self.recent.push_back(self.written);
+                if self.recent.len() > self.sizes.writer {
+                    self.recent.pop_front();
+                }
             }
             Step::LoseWrite(happened) => {
                 self.lost = true;

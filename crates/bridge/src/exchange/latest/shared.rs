@@ -65,8 +65,8 @@ impl<R: Resources> Shared<R> {
         if let Some(value) = due {
             self.written().wait_value(value, self.state.timeout)?;
         }
-        let reached = self.written().value()?;
-        let begun = self.ledger().begin(reached);
+        let reached = || self.written().value().unwrap_or(0);
+        let begun = self.ledger().begin(due.unwrap_or(0), reached);
         begun.map_err(|refusal| self.refused(refusal, self.writer()))
     }
 
