@@ -66,7 +66,8 @@
 //!
 //! # Threads
 //! Turns own what they need, so a frame may be computed on one thread and rendered on another; everything is [`Send`].
-//! An exchange is driven from one thread at a time (`begin` takes `&mut self`).
+//! An exchange is driven from one thread at a time (`begin` takes `&mut self`), a latest exchange from two: one has the writer, the
+//! other the reader.
 //!
 //! # What may grow
 //! Enums, errors and reports that gain variants and fields are `#[non_exhaustive]`: a `match` on [`Work`] has a wildcard arm, a pattern ends

@@ -97,7 +97,6 @@ impl<R: Resources> Drop for ComputeRead<R> {
             return;
         }
         let name = &self.shared.state.name;
-        log_warn!("exchange \"{name}\": a turn with frame {} was dropped", self.chosen.frame);
         // What was enqueued may still read what Vulkan will draw over.
         match self.shared.state.compute_signals(self.chosen.slot) {
             Ok(point) => self.ended(point.value()),
@@ -107,6 +106,7 @@ impl<R: Resources> Drop for ComputeRead<R> {
                 log_error!("exchange \"{name}\": slot {} is out of use: {error}", self.chosen.slot);
             }
         }
+        log_warn!("exchange \"{name}\": a turn with frame {} was dropped", self.chosen.frame);
     }
 }
 

@@ -12,6 +12,7 @@ use explore::explore;
 use world::{FAULTY, SOUND, Sizes, Step, World};
 
 #[test]
+#[cfg_attr(miri, ignore)] // Many states, and no memory to look at.
 fn every_schedule_of_a_small_exchange_is_right() {
     for newest in [Newest::Finished, Newest::Issued] {
         for (writer, reader) in [(1, 1), (2, 1), (1, 2), (2, 2)] {
@@ -22,6 +23,7 @@ fn every_schedule_of_a_small_exchange_is_right() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore)] // Many states, and no memory to look at.
 fn every_fault_of_a_small_exchange_is_survived() {
     let states = explore(World::new(Sizes::least(1, 1), Newest::Finished, 2)).unwrap();
     assert!(states > 2000, "only {states} states");
@@ -29,6 +31,7 @@ fn every_fault_of_a_small_exchange_is_survived() {
 
 /// The number of slots that the constructor asks for is the least.
 #[test]
+#[cfg_attr(miri, ignore)] // Many states, and no memory to look at.
 fn with_one_slot_less_a_side_waits_for_the_other() {
     for (writer, reader) in [(1, 1), (2, 1), (1, 2)] {
         let sizes = Sizes { slots: writer + reader + 1, writer, reader };

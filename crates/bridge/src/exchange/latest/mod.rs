@@ -48,8 +48,9 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
     /// goes on with the last frame.
     ///
     /// The compute side gets a stream of its own, or with the CPU backend a thread: [`LatestWriter::compute`] is that of this exchange.
-    /// Kernels that were loaded with `compute` may be launched there. With [`Backend::Inline`](crate::Backend::Inline) both sides are one queue,
-    /// in which neither could run ahead, so it is refused.
+    /// Kernels that were loaded with `compute` may be launched there; [`KernelMemory`](crate::KernelMemory) for them is made with
+    /// that one. With [`Backend::Inline`](crate::Backend::Inline) both sides are one queue, in which neither could run ahead, so it is
+    /// refused.
     ///
     /// What is shared is freed when both handles and all turns are gone; [`LatestWriter::close`] gives the error of that.
     #[doc = concat!("\n# Examples\n```\n", include_str!("../../../docs/latest.rs"), "```")]
