@@ -181,3 +181,55 @@ fn submit_all(turn: RenderRead<All>, copies: &Readback) {
     // SAFETY: recorded with the turn's barriers; the copies are waited for.
     copies.note(unsafe { turn.submit(&[raw]) }.unwrap());
 }
+
+/// Vulkan writes the images: what the compute side reads is the frame that its turn says, also where most frames are never read.
+pub(crate) fn images_that_vulkan_writes_are_read_whole(rig: &Rig, compute: &Compute) {
+    let commands = Commands::new(rig.device());
+    let spec = Heights::new(vk::Format::R32_SFLOAT, [SIDE, SIDE], ImageAccess::TRANSFER_WRITE);
+    let (mut writer, mut reader) = Exchange::latest_render_first(compute, &info(), spec).unwrap();
+    for round in 0..60u64 {
+        let turn = writer.begin().unwrap();
+        let raw = commands.begin();
+        let (image, layout, range) = {
+            let image = turn.resources();
+            (image.as_raw(), image.layout(), [image.range()])
+        };
+        let color = vk::ClearColorValue { float32: [f32::from(value(turn.frame())); 4] };
+        // SAFETY: recording, of the right family, submitted with this turn.
+        unsafe { turn.record_acquire(raw) };
+        // SAFETY: recording; the image may be written by transfers, and is in this layout.
+        unsafe { rig.device().as_raw().cmd_clear_color_image(raw, image, layout, &color, &range) };
+        // SAFETY: as above.
+        unsafe { turn.record_release(raw) };
+        commands.end();
+        // SAFETY: recorded with the turn's barriers; waited for right here.
+        let point = unsafe { turn.submit(&[raw]) }.unwrap();
+        point.wait(Rig::LONG).unwrap();
+        if round % 5 > 1 {
+            continue;
+        }
+        for again in [false, true] {
+            let mut turn = reader.newest().unwrap().unwrap();
+            assert_eq!((turn.frame(), turn.is_new()), (round, !again));
+            let (sender, seen) = std::sync::mpsc::channel();
+            match turn.work() {
+                Work::Host(host) => host
+                    .run(move |mut image| {
+                        let texels: Vec<f32> = image.rows_mut().flat_map(|row| row.to_vec()).collect();
+                        sender.send(texels).unwrap();
+                    })
+                    .unwrap(),
+                Work::Cuda(cuda) => {
+                    let mut texels = vec![0.0; TEXELS];
+                    cuda.resources.read_to_host(cuda.stream, 0, .., &mut texels).unwrap();
+                    sender.send(texels).unwrap();
+                }
+                _ => unreachable!("no other backend is opened here"),
+            }
+            turn.finish().unwrap();
+            assert_eq!(seen.recv_timeout(Rig::LONG).unwrap(), vec![f32::from(value(round)); TEXELS]);
+        }
+    }
+    drop(commands);
+    writer.close(reader).unwrap();
+}

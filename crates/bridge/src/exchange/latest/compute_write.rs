@@ -9,7 +9,7 @@ use crate::exchange::compute_turn::Work;
 use crate::exchange::lease::Lease;
 use crate::exchange::resources::Resources;
 use crate::observe::live::{Alive, Kind};
-use crate::observe::log_warn;
+use crate::observe::{log_error, log_warn};
 use crate::timeline::TimelinePoint;
 
 /// A frame that the compute side writes: it owns the slot until [`publish`](Self::publish).
@@ -89,6 +89,10 @@ impl<R: Resources> ComputeWrite<R> {
 impl<R: Resources> Drop for ComputeWrite<R> {
     fn drop(&mut self) {
         if !self.done {
+            // What other streams of CUDA still do with the slot is before whatever this one does with it next.
+            if let Err(error) = self.shared.state.held.lender.join(self.slot) {
+                log_error!("exchange \"{}\": {error}", self.shared.state.name);
+            }
             self.shared.ledger().drop_write(self.slot);
             log_warn!("exchange \"{}\": the compute turn of frame {} was dropped", self.shared.state.name, self.frame);
         }
