@@ -95,3 +95,13 @@ extern "C" __global__ void paint_buffer(ushort4 *out, unsigned int texels, unsig
         out[i] = make_ushort4(value, value, value, value);
     }
 }
+
+// A filter of an image of four half floats: every texel is read, and written with red and blue exchanged.
+extern "C" __global__ void exchange_channels(cudaSurfaceObject_t to, cudaSurfaceObject_t from, unsigned int width,
+                                             unsigned int height) {
+    unsigned int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+    if (x < width && y < height) {
+        ushort4 texel = surf2Dread<ushort4>(from, (int)(x * sizeof(ushort4)), (int)y);
+        surf2Dwrite(make_ushort4(texel.z, texel.y, texel.x, texel.w), to, (int)(x * sizeof(ushort4)), (int)y);
+    }
+}

@@ -1,11 +1,16 @@
-//! Long runs: memory and descriptors stay as they are. `SOAK_FRAMES`, `SOAK_CYCLES` and `SOAK_SLOTS` make them longer.
+//! Long runs: memory and descriptors stay as they are. `SOAK_FRAMES`, `SOAK_INLINE_FRAMES`, `SOAK_CYCLES` and `SOAK_SLOTS` make them
+//! longer.
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
 use std::time::Instant;
 
-use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LiveObjects, TimelinePoint};
-use bridge_tests::{Filler, Readback, Rig, open_descriptors};
+use bridge::ash::vk;
+use bridge::{
+    Backend, BufferAccess, BufferSpec, Compute, ComputeTurn, Exchange, ExchangeInfo, ExportDevice, LaunchConfig,
+    LiveObjects, QueueKind, TimelinePoint,
+};
+use bridge_tests::{Filler, Need, PROBE, Readback, Rig, open_descriptors, skip_case};
 
 type Words = BufferSpec<u32>;
 
@@ -22,6 +27,12 @@ fn long_runs_leave_nothing_behind() {
         Rig::case(backend, "frames", frames);
         Rig::case(backend, "coming_and_going", coming_and_going);
         Rig::case(backend, "several_at_once", several_at_once);
+    }
+    let rig = Rig::open();
+    if rig.device().has_buffer_device_address() {
+        in_the_queue(&rig);
+    } else {
+        skip_case(Need::Other, "frames in the queue", "the device has no bufferDeviceAddress");
     }
 }
 
@@ -56,8 +67,75 @@ fn frames(rig: &Rig, compute: &Compute) {
     if compute.backend() == Backend::Host {
         frames = frames.min(100_000);
     }
-    let slots = usize::try_from(slots).unwrap();
     let filler = Filler::new(compute);
+    run(rig, compute, frames, slots, |turn, base| filler.fill(turn, base), |base| Filler::pattern(256, base));
+}
+
+/// Frames of the inline backend: kernels where the device runs them, else fills; each frame with memory of its own, which goes with it.
+fn in_the_queue(rig: &Rig) {
+    let compute = Compute::inline(rig.device(), QueueKind::Graphics).unwrap();
+    let (frames, slots) = (setting("SOAK_INLINE_FRAMES", 3000), setting("SOAK_SLOTS", 3));
+    let alive = LiveObjects::now().kernel_memories;
+    if rig.device().has_cuda_kernels() {
+        let add = compute.load("probe", PROBE).unwrap().kernel("add").unwrap();
+        let filler = Filler::new(&compute);
+        let work = |turn: &mut ComputeTurn<Words>, base| {
+            filler.fill(turn, base);
+            let memory = compute.kernel_memory("one", &[1_u32; 256]).unwrap();
+            let work = turn.work().kernels().unwrap();
+            let config = LaunchConfig::for_elements(256, 256);
+            // SAFETY: the kernel's three parameters: two buffers of as many words.
+            unsafe { work.launch(&add, &config, (work.resources, &memory, 256_u32)) }.unwrap();
+        };
+        run(rig, &compute, frames, slots, work, |base| Filler::pattern(256, base.wrapping_add(1)));
+    } else {
+        skip_case(Need::Gpu, "kernels in the queue", "the device runs no CUDA kernels; its frames are fills");
+        let device = rig.device();
+        let work = |turn: &mut ComputeTurn<Words>, base| {
+            drop(compute.kernel_memory("one", &[1_u32; 256]).unwrap());
+            let work = turn.work().kernels().unwrap();
+            let buffer = work.resources.as_raw().unwrap();
+            let record = |commands| {
+                let kernels = (vk::PipelineStageFlags2::COMPUTE_SHADER, vk::PipelineStageFlags2::ALL_TRANSFER);
+                barrier(device, commands, kernels);
+                // SAFETY: recording; the buffer has whole words, and may be filled.
+                unsafe { device.as_raw().cmd_fill_buffer(commands, buffer, 0, vk::WHOLE_SIZE, base) };
+                barrier(device, commands, (kernels.1, kernels.0));
+            };
+            // SAFETY: the fill has barriers from and to what is around it, and uses the turn's own buffer.
+            unsafe { work.record(record) }.unwrap();
+        };
+        run(rig, &compute, frames, slots, work, |base| vec![base; 256]);
+    }
+    assert_eq!(LiveObjects::now().kernel_memories, alive, "kernel memory outlives the frames");
+}
+
+fn barrier(
+    device: &ExportDevice,
+    commands: vk::CommandBuffer,
+    (from, to): (vk::PipelineStageFlags2, vk::PipelineStageFlags2),
+) {
+    let all = vk::AccessFlags2::MEMORY_READ | vk::AccessFlags2::MEMORY_WRITE;
+    let barrier = [vk::MemoryBarrier2::default()
+        .src_stage_mask(from)
+        .src_access_mask(all)
+        .dst_stage_mask(to)
+        .dst_access_mask(all)];
+    let dependency = vk::DependencyInfo::default().memory_barriers(&barrier);
+    // SAFETY: recording, outside a render pass.
+    unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
+}
+
+/// Frames that `work` computes, each seen to be what `expected` says.
+fn run(
+    rig: &Rig,
+    compute: &Compute,
+    frames: u64,
+    slots: u64,
+    work: impl Fn(&mut ComputeTurn<Words>, u32),
+    expected: impl Fn(u32) -> Vec<u32>,
+) {
+    let slots = usize::try_from(slots).unwrap();
     let readbacks: Vec<_> = (0..slots).map(|_| Readback::new(rig.device(), 1024)).collect();
     let mut points: Vec<Option<TimelinePoint>> = vec![None; slots];
     let mut exchange = exchange(compute, slots);
@@ -66,13 +144,13 @@ fn frames(rig: &Rig, compute: &Compute) {
     for frame in 0..frames {
         let mut turn = exchange.begin().unwrap();
         let base = u32::try_from(frame & 0xffff_ffff).unwrap();
-        filler.fill(&mut turn, base);
+        work(&mut turn, base);
         let turn = turn.finish().unwrap();
         let slot = turn.slot();
         if let Some(point) = &points[slot] {
             point.wait(Rig::LONG).unwrap();
             let old = u32::try_from((frame - slots as u64) & 0xffff_ffff).unwrap();
-            assert!(readbacks[slot].words() == Filler::pattern(256, old), "frame {frame}");
+            assert!(readbacks[slot].words() == expected(old), "frame {frame}");
         }
         let commands = readbacks[slot].record(&turn, &[(turn.resources().as_raw(), 1024)]);
         // SAFETY: recorded with the turn's barriers; waited for before the readback is used again.

@@ -74,7 +74,7 @@ fn latency(bench: &Bench, rows: &mut Rows, kernels: usize, what: &str) -> Result
 }
 
 /// The same device with both sides that run kernels.
-fn sides(bench: &Bench) -> Result<(Compute, Compute)> {
+pub(super) fn sides(bench: &Bench) -> Result<(Compute, Compute)> {
     let device = &bench.gpu.device;
     bench.gpu.cuda()?;
     let Ok(inline) = Compute::new(device, Backend::Inline) else {

@@ -2,12 +2,15 @@
 
 mod bandwidth;
 mod capture;
+mod filter;
 mod frames;
 mod graph;
 mod handover;
 mod image;
 mod inline;
+mod inside;
 mod latest;
+mod load;
 mod memory;
 mod pacing;
 mod particles;
@@ -77,6 +80,9 @@ pub(crate) fn all(profile: &Profile) -> Vec<Case> {
         graph::cases(profile),
         inline::cases(profile),
         peer::cases(profile),
+        inside::cases(profile),
+        filter::cases(profile),
+        load::cases(profile),
         capture::cases(profile),
         image::cases(profile),
         bandwidth::cases(profile),

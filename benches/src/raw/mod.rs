@@ -2,6 +2,7 @@
 //!
 //! As good as a programmer would write it who knows both interfaces: no call that is not needed, nothing made twice.
 
+pub(crate) mod blits;
 pub(crate) mod commands;
 pub(crate) mod cuda;
 pub(crate) mod fence;
@@ -10,6 +11,7 @@ pub(crate) mod handle;
 pub(crate) mod host_memory;
 pub(crate) mod image;
 pub(crate) mod image_ring;
+pub(crate) mod inside;
 pub(crate) mod patterns;
 pub(crate) mod ring;
 pub(crate) mod shared;

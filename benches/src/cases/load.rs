@@ -1,0 +1,48 @@
+//! Loading kernels from PTX: for the first time anywhere, and again.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use bridge::Compute;
+
+use super::inline::sides;
+use super::{Bench, Case, Rows};
+use crate::harness::rounds::alternate;
+use crate::options::Profile;
+use crate::raw::cuda::Module;
+use crate::report::Samples;
+
+pub(super) fn cases(_: &Profile) -> Vec<Case> {
+    let cold = "kernels for the Vulkan queue loaded from PTX that no cache knows";
+    let again = "kernels for the Vulkan queue loaded from PTX that this process has loaded before";
+    vec![
+        Case::new("inline/load/cold", cold, move |bench, rows| run(bench, rows, cold, true)),
+        Case::new("inline/load/again", again, move |bench, rows| run(bench, rows, again, false)),
+    ]
+}
+
+fn run(bench: &Bench, rows: &mut Rows, what: &str, fresh: bool) -> Result<()> {
+    let (inline, cuda) = sides(bench)?;
+    // What no other run has loaded either.
+    let mut next =
+        u64::from(std::process::id()) << 32 | u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs());
+    let mut sample = |compute: &Compute| {
+        next = next.wrapping_add(1);
+        load(compute, if fresh { next } else { 0 })
+    };
+    let samples =
+        alternate(&bench.profile, bench.profile.rounds, 2, |way| sample(if way == 0 { &inline } else { &cuda }))?;
+    let [inline, cuda] = &samples[..] else { bail!("two ways were measured") };
+    rows.lower("", what, "ms", inline, &[Samples::rival("for a CUDA stream", cuda)], None)
+}
+
+/// Milliseconds; the text has a variable of this number, so that it is another one.
+fn load(compute: &Compute, number: u64) -> Result<f64> {
+    let text =
+        format!("{}\n.visible .global .u64 bench_{number:x} = {number};\n", Module::BENCH.trim_end_matches('\0'));
+    let begun = Instant::now();
+    let kernel = compute.load("bench", &text)?.kernel("saxpy")?;
+    let took = begun.elapsed().as_secs_f64() * 1e3;
+    drop(kernel);
+    Ok(took)
+}
