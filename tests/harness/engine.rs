@@ -3,7 +3,7 @@
 
 use std::ffi::{CStr, c_void};
 
-use bridge::ash::{self, ext, vk};
+use bridge::ash::{self, ext, khr, vk};
 use bridge::vk_export::{AdoptInfo, RequiredFeatures, required_device_extensions};
 
 use crate::Rig;
@@ -23,6 +23,10 @@ pub struct Engine {
     layer: Option<Layer>,
 }
 
+/// The extensions that tracing a ray from a shader takes.
+pub const RAYS: &[&CStr] =
+    &[khr::acceleration_structure::NAME, khr::ray_query::NAME, khr::deferred_host_operations::NAME];
+
 const VERSION: u32 = vk::API_VERSION_1_3;
 
 impl Engine {
@@ -31,6 +35,22 @@ impl Engine {
     /// # Panics
     /// When there is no Vulkan device.
     pub fn new(hook: Option<Hook>) -> Self {
+        Self::make(hook, &[])
+    }
+
+    /// Makes a device that traces rays, with the features of [`RAYS`] on; `None` where the best device lacks one of them.
+    ///
+    /// # Panics
+    /// When there is no Vulkan device.
+    pub fn with_rays() -> Option<Self> {
+        let best = Rig::open_own();
+        let physical = best.physical();
+        let all = physical.buffer_device_address && RAYS.iter().all(|name| physical.has_extension(name));
+        all.then(|| Self::make(None, RAYS))
+    }
+
+    /// `rays` are [`RAYS`] or nothing.
+    fn make(hook: Option<Hook>, rays: &'static [&'static CStr]) -> Self {
         let best = Rig::open_own().physical().clone();
         // SAFETY: the system's loader.
         let entry = unsafe { ash::Entry::load() }.unwrap();
@@ -57,7 +77,8 @@ impl Engine {
                 id.device_uuid == *best.uuid.as_bytes()
             })
             .unwrap();
-        let extensions: Vec<_> = required_device_extensions(VERSION).filter(|e| best.has_extension(e)).collect();
+        let own = required_device_extensions(VERSION).filter(|e| best.has_extension(e));
+        let extensions: Vec<_> = own.chain(rays.iter().copied()).collect();
         let names: Vec<_> = extensions.iter().map(|e| e.as_ptr()).collect();
         let mut features = RequiredFeatures::default();
         let addresses = best.buffer_device_address;
@@ -73,6 +94,10 @@ impl Engine {
             .push_next(&mut features.timeline_semaphore)
             .push_next(&mut features.synchronization2)
             .push_next(&mut addresses);
+        let mut structures = vk::PhysicalDeviceAccelerationStructureFeaturesKHR::default().acceleration_structure(true);
+        let mut queries = vk::PhysicalDeviceRayQueryFeaturesKHR::default().ray_query(true);
+        // A driver with the extensions has these features (Vulkan specification, "Feature Requirements").
+        let info = if rays.is_empty() { info } else { info.push_next(&mut structures).push_next(&mut queries) };
         // SAFETY: what the device was seen to have.
         let mut device = unsafe { instance.create_device(physical, &info, None) }.unwrap();
         if let Some(hook) = hook {

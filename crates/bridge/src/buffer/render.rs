@@ -20,6 +20,13 @@ impl<T> RenderBuffer<'_, T> {
         self.buffer.as_raw()
     }
 
+    /// The device address, for shaders and for building acceleration structures; `None` without
+    /// [`SHADER_DEVICE_ADDRESS`](vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS) among the usages of its accesses.
+    #[doc(alias = "vkGetBufferDeviceAddress")]
+    pub fn device_address(&self) -> Option<u64> {
+        self.buffer.device_address()
+    }
+
     /// The length in elements.
     pub fn len(&self) -> usize {
         self.len

@@ -85,6 +85,18 @@ impl BufferAccess {
         access: vk::AccessFlags2::TRANSFER_WRITE,
     };
 
+    /// Read as vertices, indices, transforms or instances when acceleration structures are built, by address. The features
+    /// `accelerationStructure` and `bufferDeviceAddress` are on ([`EnabledFeatures`](crate::EnabledFeatures)).
+    #[doc(alias = "VK_KHR_acceleration_structure")]
+    pub const ACCELERATION_STRUCTURE_INPUT: Self = Self {
+        usage: vk::BufferUsageFlags::from_raw(
+            vk::BufferUsageFlags::ACCELERATION_STRUCTURE_BUILD_INPUT_READ_ONLY_KHR.as_raw()
+                | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS.as_raw(),
+        ),
+        stages: vk::PipelineStageFlags2::ACCELERATION_STRUCTURE_BUILD_KHR,
+        access: vk::AccessFlags2::SHADER_READ,
+    };
+
     /// Both uses.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
