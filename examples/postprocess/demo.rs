@@ -14,7 +14,10 @@ use crate::run::{self, Demo, Sample};
 use crate::summary::Check;
 use anyhow::Result;
 use bridge::ash::vk;
-use bridge::{Compute, Exchange, ExchangeInfo, ImageSpec, OpenInfo, RenderFirst, SubmitInfo, TimelinePoint};
+use bridge::{
+    Compute, ComputeTurn, Exchange, ExchangeInfo, ImageSpec, OpenInfo, RenderFirst, SubmitInfo, TimelinePoint,
+};
+use vk_local::LocalBuffer;
 
 use crate::postprocess::compute::{Filter, Shared};
 use crate::postprocess::render::{LIGHT, PICTURE, Renderer, SCENE};
@@ -26,6 +29,8 @@ const PATIENCE_PER_TEXEL: Duration = Duration::from_micros(4);
 /// A run.
 pub struct Postprocess {
     // Field order is drop order: dropping the exchanges waits for the frames in flight, which use what comes after them.
+    /// The scene of the next frame, which Vulkan draws while compute filters the one before, with the frame's number.
+    ahead: Option<(u64, ComputeTurn<Shared, RenderFirst>)>,
     /// Vulkan draws, compute reads.
     scene: Exchange<Shared, RenderFirst>,
     /// Compute writes, Vulkan shows.
@@ -39,7 +44,31 @@ pub struct Postprocess {
     compute: Compute,
 }
 
-// SAFETY: the exchanges are the first fields, and dropping them waits for their frames, or leaks what they use.
+impl Postprocess {
+    /// Draws the scene of a frame. Gives it to compute, which waits for it.
+    ///
+    /// # Safety
+    /// The frame that was drawn in the slot before is done.
+    unsafe fn draw(&mut self, frame: u64, sample: Option<&LocalBuffer>) -> Result<ComputeTurn<Shared, RenderFirst>> {
+        let turn = self.scene.begin()?;
+        // SAFETY: the slot's last frame is done, says the caller: its picture was shown after it was made of the scene.
+        let commands = unsafe { self.renderer.draw(&turn, &View::new(frame, self.size, self.seed), sample) }?;
+        // SAFETY: the commands were recorded for this turn between its barriers, for the device's own queue; what they
+        // use is freed after the exchange, which waits for them, or is the caller's.
+        Ok(unsafe { turn.submit(&[commands]) }?)
+    }
+}
+
+impl Drop for Postprocess {
+    fn drop(&mut self) {
+        let skipped = self.ahead.take().map_or(Ok(()), |(_, scene)| scene.skip());
+        if let Err(error) = skipped {
+            log::error!("the scene that was drawn ahead: {error}");
+        }
+    }
+}
+
+// SAFETY: the exchanges are the first fields but for a turn of one, and dropping them waits for their frames, or leaks what they use.
 unsafe impl Demo for Postprocess {
     const PROGRAM: &'static str = "postprocess";
     type Options = Options;
@@ -53,12 +82,14 @@ unsafe impl Demo for Postprocess {
         let patience = PATIENCE + PATIENCE_PER_TEXEL * bloom.scene().iter().product();
         // First of all: it says what cannot be, before anything is made.
         let renderer = Renderer::new(&compute, &bloom, slots)?;
-        let info = |name| ExchangeInfo { name, slots, timeout: patience, ..Default::default() };
+        let info = |name, slots| ExchangeInfo { name, slots, timeout: patience, ..Default::default() };
         let scene = ImageSpec::<Texel>::new(LIGHT, bloom.scene(), SCENE);
         let picture = ImageSpec::<Texel>::new(LIGHT, size, PICTURE);
         Ok(Self {
-            scene: Exchange::render_first(&compute, &info("scene"), scene)?,
-            picture: Exchange::new(&compute, &info("picture"), picture)?,
+            ahead: None,
+            // One more than frames in flight, for the scene that is drawn ahead.
+            scene: Exchange::render_first(&compute, &info("scene", slots + 1), scene)?,
+            picture: Exchange::new(&compute, &info("picture", slots), picture)?,
             renderer,
             filter: Filter::new(&compute, &bloom)?,
             size,
@@ -89,17 +120,22 @@ unsafe impl Demo for Postprocess {
         wanted: Wanted<'_>,
         submit: SubmitInfo<'_>,
     ) -> Result<TimelinePoint> {
-        let turn = self.scene.begin()?;
-        // SAFETY: the slot's last frame is done, says the caller: its picture was shown after it was made of the scene.
-        let commands = unsafe { self.renderer.draw(&turn, &View::new(frame, self.size, self.seed), wanted.sample) }?;
-        // SAFETY: the commands were recorded for this turn between its barriers, for the device's own queue; what they
-        // use is freed after the exchange, which waits for them, or is the caller's.
-        let mut scene = unsafe { turn.submit(&[commands]) }?;
-
+        let mut scene = match self.ahead.take() {
+            Some((of, scene)) if of == frame && wanted.sample.is_none() => scene,
+            other => {
+                // Drawn again, with its way to the sample.
+                other.map_or(Ok(()), |(_, scene)| scene.skip())?;
+                // SAFETY: handed on to the caller.
+                unsafe { self.draw(frame, wanted.sample) }?
+            }
+        };
         let mut picture = self.picture.begin()?;
         self.filter.run(&mut scene, &mut picture, &Bloom::new(frame, self.size, self.samples))?;
         scene.finish()?;
         let turn = picture.finish()?;
+        // Before the picture is shown, which waits for the filter: in the meantime the queue draws.
+        // SAFETY: there is a slot more than frames in flight, and the caller says that there is room for this frame.
+        self.ahead = Some((frame + 1, unsafe { self.draw(frame + 1, None) }?));
 
         if wanted.window.is_some() {
             turn.prepare_present()?;
@@ -114,6 +150,11 @@ unsafe impl Demo for Postprocess {
     unsafe fn resize(&mut self, size: [u32; 2]) -> Result<()> {
         if size == self.size {
             return Ok(());
+        }
+        if let Some((_, scene)) = self.ahead.take() {
+            // It is no frame that was begun: what it draws to is in use until here.
+            scene.rendered().wait(self.patience)?;
+            scene.skip()?;
         }
         let bloom = Bloom::new(0, size, self.samples);
         // The old images are freed by the exchanges, once both sides are done with them.

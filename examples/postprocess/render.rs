@@ -66,7 +66,8 @@ impl Renderer {
             ..Default::default()
         };
         Ok(Self {
-            commands: Commands::new(device, 2 * slots)?,
+            // One scene is drawn ahead.
+            commands: Commands::new(device, 2 * (slots + 1))?,
             knot: drawn("knot", "knot.vert", "knot.frag")?,
             orbs: drawn("orbs", "orb.vert", "orb.frag")?,
             show: Pipeline::new(device, &show)?,
