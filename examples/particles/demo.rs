@@ -73,7 +73,7 @@ unsafe impl Demo for Particles {
         let spec = BufferSpec::<Particle>::new(scene.particles() as usize, ACCESSES);
         Ok(Self {
             exchange: Exchange::new(&compute, &info, spec)?,
-            renderer: Renderer::new(device, scene.look(), scene.particles(), size, slots)?,
+            renderer: Renderer::new(device, scene.look(), scene.particles(), size, slots, options.run.copies())?,
             mover: Mover::new(&compute, &scene.bodies())?,
             name: options.image.as_ref().map_or("encounter".into(), |path| path.display().to_string()),
             scene,
@@ -114,9 +114,13 @@ unsafe impl Demo for Particles {
         // SAFETY: the slot's last frame is done, says the caller.
         let commands = unsafe { self.renderer.record(&turn, &view, wanted) }?;
         let submit = SubmitInfo { commands: &[commands], ..submit };
+        let slot = turn.slot();
         // SAFETY: the commands were recorded for this turn between its barriers, for the device's own queue; what they
         // use is freed after the exchange, which waits for them, or is the caller's.
-        Ok(unsafe { turn.submit_with(&submit) }?)
+        let rendered = unsafe { turn.submit_with(&submit) }?;
+        // SAFETY: recorded with this slot, submitted just now.
+        unsafe { self.renderer.send(slot, wanted, &rendered) }?;
+        Ok(rendered)
     }
 
     unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {

@@ -2,14 +2,14 @@
 #![allow(unsafe_code)] // Records with a turn's barriers, asks the device.
 
 use crate::gpu::commands::Commands;
-use crate::gpu::output::{Output, Wanted};
+use crate::gpu::output::{Copies, Output, Wanted};
 use crate::gpu::pipeline::{Pipeline, PipelineInfo, Textures};
 use crate::gpu::recorder::{Draw, ImageUse, Recorder, Target};
 use crate::particles::particle::Particle;
 use crate::particles::view::{Look, Style, View};
 use anyhow::Result;
 use bridge::ash::vk;
-use bridge::{BufferAccess, ExportDevice, RenderTurn};
+use bridge::{BufferAccess, ExportDevice, RenderTurn, TimelinePoint};
 use vk_local::{LocalBuffer, LocalImage, LocalImageInfo};
 
 use super::compute::Shared;
@@ -100,6 +100,7 @@ impl Renderer {
         particles: u32,
         [width, height]: [u32; 2],
         slots: usize,
+        copies: Copies,
     ) -> Result<Self> {
         let many = particles > MANY || particles / MANY_PER_PIXEL > width.saturating_mul(height);
         let much = many && look.style == Style::Sparks && blends(device, MUCH_LIGHT);
@@ -121,7 +122,7 @@ impl Renderer {
             points: points(device, look.style, format)?,
             finish,
             light,
-            output: Output::new(device, [width, height], slots)?,
+            output: Output::new(device, [width, height], slots, copies)?,
             look,
         })
     }
@@ -145,10 +146,18 @@ impl Renderer {
                 output.record(recorder, particles.slot(), wanted, |recorder, picture| match finish {
                     Finish::Glow(glow) => glow.record(recorder, picture),
                     Finish::Copy(pipeline, textures) => recorder.screen(picture, pipeline, textures, &[]),
-                });
-                Ok(())
+                })
             })
         }
+    }
+
+    /// Sends the picture of a frame that was submitted to the host, where that is apart from the frame.
+    ///
+    /// # Safety
+    /// As [`Output::send`].
+    pub unsafe fn send(&mut self, slot: usize, wanted: Wanted<'_>, rendered: &TimelinePoint) -> Result<()> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.output.send(slot, wanted, rendered) }
     }
 
     /// The picture that slot `slot` read back, as RGBA8.

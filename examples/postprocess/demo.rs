@@ -81,7 +81,7 @@ unsafe impl Demo for Postprocess {
         let bloom = Bloom::new(0, size, samples);
         let patience = PATIENCE + PATIENCE_PER_TEXEL * bloom.scene().iter().product();
         // First of all: it says what cannot be, before anything is made.
-        let renderer = Renderer::new(&compute, &bloom, slots)?;
+        let renderer = Renderer::new(&compute, &bloom, slots, options.run.copies())?;
         let info = |name, slots| ExchangeInfo { name, slots, timeout: patience, ..Default::default() };
         let scene = ImageSpec::<Texel>::new(LIGHT, bloom.scene(), SCENE);
         let picture = ImageSpec::<Texel>::new(LIGHT, size, PICTURE);
@@ -143,8 +143,12 @@ unsafe impl Demo for Postprocess {
         // SAFETY: the slot's last frame is done, says the caller.
         let commands = unsafe { self.renderer.show(&turn, wanted) }?;
         let submit = SubmitInfo { commands: &[commands], ..submit };
+        let slot = turn.slot();
         // SAFETY: as for the scene.
-        Ok(unsafe { turn.submit_with(&submit) }?)
+        let rendered = unsafe { turn.submit_with(&submit) }?;
+        // SAFETY: recorded with this slot, submitted just now.
+        unsafe { self.renderer.send(slot, wanted, &rendered) }?;
+        Ok(rendered)
     }
 
     unsafe fn resize(&mut self, size: [u32; 2]) -> Result<()> {

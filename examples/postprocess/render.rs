@@ -3,7 +3,7 @@
 
 use crate::gpu::commands::Commands;
 use crate::gpu::depth::Depth;
-use crate::gpu::output::{Output, Wanted};
+use crate::gpu::output::{Copies, Output, Wanted};
 use crate::gpu::pipeline::{Pipeline, PipelineInfo, Textures};
 use crate::gpu::recorder::{Draw, ImageUse, Recorder, Target};
 use crate::gpu::require;
@@ -12,7 +12,7 @@ use crate::postprocess::knot::{BACKGROUND, View};
 use anyhow::{Context, Result};
 use bridge::ash::vk;
 use bridge::vk_export::ImageAccess;
-use bridge::{Compute, ExportDevice, RenderFirst, RenderTurn};
+use bridge::{Compute, ExportDevice, RenderFirst, RenderTurn, TimelinePoint};
 use vk_local::LocalBuffer;
 
 use crate::postprocess::compute::Shared;
@@ -35,12 +35,13 @@ pub(crate) struct Renderer {
     /// Each slot's filtered image as `show` reads it; made when the slot is first seen.
     pictures: Vec<Option<Textures>>,
     output: Output,
+    copies: Copies,
     device: ExportDevice,
 }
 
 impl Renderer {
     /// For scenes and pictures like those of `bloom`, `slots` frames in flight.
-    pub(crate) fn new(compute: &Compute, bloom: &Bloom, slots: usize) -> Result<Self> {
+    pub(crate) fn new(compute: &Compute, bloom: &Bloom, slots: usize, copies: Copies) -> Result<Self> {
         use vk::FormatFeatureFlags as Features;
         require(compute, LIGHT, Features::COLOR_ATTACHMENT, "draw to an image of half floats")?;
         require(compute, LIGHT, Features::SAMPLED_IMAGE, "sample an image of half floats")?;
@@ -73,7 +74,8 @@ impl Renderer {
             show: Pipeline::new(device, &show)?,
             depth: Depth::new(device, bloom.scene())?,
             pictures: std::iter::repeat_with(|| None).take(slots).collect(),
-            output: Output::new(device, bloom.size, slots)?,
+            output: Output::new(device, bloom.size, slots, copies)?,
+            copies,
             device: device.clone(),
         })
     }
@@ -84,7 +86,7 @@ impl Renderer {
     /// The GPU is done with every frame.
     pub(crate) unsafe fn resize(&mut self, bloom: &Bloom) -> Result<()> {
         self.depth = Depth::new(&self.device, bloom.scene())?;
-        self.output = Output::new(&self.device, bloom.size, self.pictures.len())?;
+        self.output = Output::new(&self.device, bloom.size, self.pictures.len(), self.copies)?;
         self.pictures.fill_with(|| None);
         Ok(())
     }
@@ -154,11 +156,19 @@ impl Renderer {
                 recorder.screen(picture, show, textures, &[]);
                 // SAFETY: as above.
                 unsafe { turn.record_release(recorder.as_raw()) };
-            });
-            Ok(())
+            })
         };
         // SAFETY: handed on to the caller; slots and pairs of command buffers go together.
         unsafe { commands.record(2 * turn.slot() + 1, record) }
+    }
+
+    /// Sends the picture of a frame that was submitted to the host, where that is apart from the frame.
+    ///
+    /// # Safety
+    /// As [`Output::send`].
+    pub(crate) unsafe fn send(&mut self, slot: usize, wanted: Wanted<'_>, rendered: &TimelinePoint) -> Result<()> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.output.send(slot, wanted, rendered) }
     }
 
     /// The picture that slot `slot` read back, as RGBA8.

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
+use crate::gpu::output::Copies;
+
 /// The largest width or height of a frame, in pixels.
 pub const MAX_SIDE: u32 = 16_384;
 /// The most frames of one run.
@@ -64,6 +66,10 @@ pub struct RunOptions {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SLOTS)), help_heading = "Machine")]
     pub slots: u32,
 
+    /// How finished pictures get to the host
+    #[arg(long, value_enum, value_name = "WAY", default_value_t = Copies::Auto, conflicts_with = "window", help_heading = "Machine")]
+    copy: Copies,
+
     /// Let the Vulkan validation layer watch, and fail if it says a word
     #[arg(long, help_heading = "Machine")]
     pub validate: bool,
@@ -108,6 +114,11 @@ impl RunOptions {
     /// The output folder of `program`.
     pub fn out(&self, program: &str) -> PathBuf {
         self.out.clone().unwrap_or_else(|| PathBuf::from("out").join(program))
+    }
+
+    /// How finished pictures get to the host; no frame in a window has one that does.
+    pub fn copies(&self) -> Copies {
+        if self.window { Copies::Frame } else { self.copy }
     }
 
     /// Width and height of a frame, in pixels.

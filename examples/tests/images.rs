@@ -42,6 +42,23 @@ fn a_pattern_grows_is_drawn_and_is_what_it_should_be() {
     assert!(frames[6].pixels.chunks(4).any(|rgba| rgba[0] > 150), "the picture is dark");
 }
 
+/// Apart from the frames or with them: the files are the same.
+#[test]
+fn pictures_are_the_same_however_they_are_copied() {
+    for program in ["texture", "postprocess"] {
+        let outs = ["frame", "apart", "auto"].map(|copy| (copy, tempfile::tempdir().unwrap()));
+        for (copy, out) in &outs {
+            if summary(program, out.path(), &["--frames", "7", "--slots", "2", "--copy", copy]).is_none() {
+                return;
+            }
+        }
+        for frame in 0..7 {
+            let file = |index: usize| fs::read(outs[index].1.path().join(format!("frame_{frame:04}.png"))).unwrap();
+            assert!(file(0) == file(1) && file(0) == file(2), "{program}: frame {frame}");
+        }
+    }
+}
+
 #[test]
 fn a_scene_is_drawn_filtered_shown_and_is_what_it_should_be() {
     let out = tempfile::tempdir().unwrap();

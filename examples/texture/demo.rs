@@ -55,7 +55,7 @@ unsafe impl Demo for Texture {
         let millions = (work(grid, options.steps) + work(size, samples * samples)) / 1_000_000;
         let patience = PATIENCE + PATIENCE_PER_MILLION * u32::try_from(millions).unwrap_or(u32::MAX);
         // First of all: it says what cannot be, before anything is made.
-        let renderer = Renderer::new(&compute, size, samples, slots)?;
+        let renderer = Renderer::new(&compute, size, samples, slots, options.run.copies())?;
         let info = ExchangeInfo { name: "field", slots, timeout: patience, ..Default::default() };
         let field = ImageSpec::<Texel>::new(FIELD, grid, ACCESSES);
         Ok(Self {
@@ -101,9 +101,13 @@ unsafe impl Demo for Texture {
         // SAFETY: the slot's last frame is done, says the caller.
         let commands = unsafe { self.renderer.record(&turn, &View::new(frame, self.size, self.grid), wanted) }?;
         let submit = SubmitInfo { commands: &[commands], ..submit };
+        let slot = turn.slot();
         // SAFETY: the commands were recorded for this turn between its barriers, for the device's own queue; what they
         // use is freed after the exchange, which waits for them, or is the caller's.
-        Ok(unsafe { turn.submit_with(&submit) }?)
+        let rendered = unsafe { turn.submit_with(&submit) }?;
+        // SAFETY: recorded with this slot, submitted just now.
+        unsafe { self.renderer.send(slot, wanted, &rendered) }?;
+        Ok(rendered)
     }
 
     unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {

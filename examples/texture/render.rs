@@ -3,7 +3,7 @@
 
 use crate::gpu::commands::Commands;
 use crate::gpu::depth::Depth;
-use crate::gpu::output::{Output, Wanted};
+use crate::gpu::output::{Copies, Output, Wanted};
 use crate::gpu::pipeline::{Pipeline, PipelineInfo, Textures};
 use crate::gpu::recorder::{Draw, ImageUse, Recorder, Target};
 use crate::gpu::require;
@@ -11,7 +11,7 @@ use crate::texture::ring::{Develop, View};
 use anyhow::{Context, Result};
 use bridge::ash::vk;
 use bridge::vk_export::ImageAccess;
-use bridge::{Compute, ExportDevice, RenderTurn};
+use bridge::{Compute, ExportDevice, RenderTurn, TimelinePoint};
 use vk_local::{LocalBuffer, LocalImage, LocalImageInfo};
 
 use crate::texture::compute::Shared;
@@ -45,7 +45,7 @@ struct Ring {
 
 impl Renderer {
     /// For frames of `size` pixels with `samples` texels of light on each side, `slots` frames in flight.
-    pub(crate) fn new(compute: &Compute, size: [u32; 2], samples: u32, slots: usize) -> Result<Self> {
+    pub(crate) fn new(compute: &Compute, size: [u32; 2], samples: u32, slots: usize, copies: Copies) -> Result<Self> {
         let sampled = vk::FormatFeatureFlags::SAMPLED_IMAGE | vk::FormatFeatureFlags::SAMPLED_IMAGE_FILTER_LINEAR;
         require(compute, FIELD, sampled, "sample an image of half floats with a linear filter")?;
         let device = compute.device();
@@ -92,7 +92,7 @@ impl Renderer {
             develop,
             light,
             info: Develop::new(samples),
-            output: Output::new(device, size, slots)?,
+            output: Output::new(device, size, slots, copies)?,
             device: device.clone(),
         })
     }
@@ -115,10 +115,18 @@ impl Renderer {
                 recorder.transition(light.as_raw(), ImageUse::Target, ImageUse::Texture);
                 output.record(recorder, turn.slot(), wanted, |recorder, picture| {
                     recorder.screen(picture, develop, developed, bytemuck::bytes_of(info));
-                });
-                Ok(())
+                })
             })
         }
+    }
+
+    /// Sends the picture of a frame that was submitted to the host, where that is apart from the frame.
+    ///
+    /// # Safety
+    /// As [`Output::send`].
+    pub(crate) unsafe fn send(&mut self, slot: usize, wanted: Wanted<'_>, rendered: &TimelinePoint) -> Result<()> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.output.send(slot, wanted, rendered) }
     }
 
     /// The picture that slot `slot` read back, as RGBA8.

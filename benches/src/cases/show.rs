@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use bridge::{BufferSpec, Exchange, ExchangeInfo, ExportDevice};
+use bridge_examples::gpu::output::Copies;
 use bridge_examples::particles::compute::Shared;
 use bridge_examples::particles::particle::{Body, Particle};
 use bridge_examples::particles::render::{ACCESSES, Renderer};
@@ -64,7 +65,7 @@ impl Show {
     }
 
     pub(super) fn renderer(&self, device: &ExportDevice, slots: usize) -> Result<Renderer> {
-        Renderer::new(device, self.scene.look(), self.count(), self.size, slots)
+        Renderer::new(device, self.scene.look(), self.count(), self.size, slots, Copies::Frame)
     }
 
     /// `frames_in_flight` as in [`ExchangeInfo`].

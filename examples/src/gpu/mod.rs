@@ -3,6 +3,7 @@
 //! It knows one queue, 2D images and dynamic rendering, and leaves out all that no example needs.
 
 pub mod commands;
+mod copier;
 pub mod depth;
 pub mod output;
 pub mod pipeline;

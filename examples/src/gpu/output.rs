@@ -2,10 +2,12 @@
 #![allow(unsafe_code)] // Memory that the GPU writes.
 
 use anyhow::{Context, Result};
-use bridge::ExportDevice;
 use bridge::ash::vk;
+use bridge::{ExportDevice, QueueKind, TimelinePoint};
+use clap::ValueEnum;
 use vk_local::{LocalBuffer, LocalImage, LocalImageInfo, MemoryLocation};
 
+use super::copier::Copier;
 use super::recorder::{ImageUse, Recorder};
 
 /// What becomes of a frame besides the picture in the target.
@@ -19,11 +21,51 @@ pub struct Wanted<'a> {
     pub window: Option<(vk::Image, vk::Extent2D)>,
 }
 
-/// The picture that frames end in, and a read-back buffer for each slot. Dropping it frees it at once: wait for the GPU
-/// before.
+impl Wanted<'_> {
+    /// Whether nothing but a copy is made of the picture, which then may be apart from the frame.
+    fn is_for_the_host_alone(&self) -> bool {
+        self.picture && self.window.is_none()
+    }
+}
+
+/// How finished pictures get to the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Copies {
+    /// On the transfer queue where the device has one, else with the frame
+    Auto,
+    /// By the commands of the frame, on the queue that draws
+    Frame,
+    /// In a submission of its own, on the transfer queue or else the one that draws
+    Apart,
+}
+
+impl Copies {
+    /// The queue for submissions of their own, if that is how.
+    fn queue(self, device: &ExportDevice) -> Option<QueueKind> {
+        let transfer = device.queue_of(QueueKind::Transfer).map(|_| QueueKind::Transfer);
+        match self {
+            Self::Frame => None,
+            Self::Auto if transfer.is_none() => {
+                log::info!("pictures are copied by the frames: {} has no transfer queue", device.name());
+                None
+            }
+            Self::Auto => transfer,
+            Self::Apart => {
+                if transfer.is_none() {
+                    log::info!("pictures are copied on the queue that draws: {} has no transfer queue", device.name());
+                }
+                transfer.or(Some(QueueKind::Graphics))
+            }
+        }
+    }
+}
+
+/// The picture that frames end in, and a read-back buffer for each slot. Where pictures are copied apart from the frames, each slot has
+/// a picture too. Dropping it frees it at once, but for such copies, which are waited for: wait for the GPU before.
 pub struct Output {
-    picture: LocalImage,
+    pictures: Vec<LocalImage>,
     read_back: Vec<LocalBuffer>,
+    copier: Option<Copier>,
 }
 
 impl Output {
@@ -34,32 +76,41 @@ impl Output {
     ///
     /// # Errors
     /// What the device cannot make.
-    pub fn new(device: &ExportDevice, [width, height]: [u32; 2], slots: usize) -> Result<Self> {
-        let picture = LocalImage::new(
-            device,
-            &LocalImageInfo {
-                name: "picture",
-                format: Self::FORMAT,
-                extent: vk::Extent2D { width, height },
-                usage: vk::ImageUsageFlags::COLOR_ATTACHMENT | vk::ImageUsageFlags::TRANSFER_SRC,
-            },
-        )?;
+    pub fn new(device: &ExportDevice, [width, height]: [u32; 2], slots: usize, copies: Copies) -> Result<Self> {
+        let info = LocalImageInfo {
+            name: "picture",
+            format: Self::FORMAT,
+            extent: vk::Extent2D { width, height },
+            usage: vk::ImageUsageFlags::COLOR_ATTACHMENT | vk::ImageUsageFlags::TRANSFER_SRC,
+        };
+        let copier = copies.queue(device).map(|kind| Copier::new(device, kind, slots)).transpose()?;
+        let pictures = (0..if copier.is_some() { slots } else { 1 }).map(|_| LocalImage::new(device, &info));
         let bytes = u64::from(width) * u64::from(height) * 4;
         let read_back = (0..slots).map(|slot| read_back(device, &format!("picture[{slot}]"), bytes));
-        Ok(Self { picture, read_back: read_back.collect::<Result<_>>()? })
+        Ok(Self { pictures: pictures.collect::<Result<_, _>>()?, read_back: read_back.collect::<Result<_>>()?, copier })
     }
 
-    /// Lets `draw` make the picture of slot `slot`, in use as a target, and takes it to where it is wanted.
+    /// Lets `draw` make the picture of slot `slot`, in use as a target, and takes it to where it is wanted. Once the frame is submitted,
+    /// [`send`](Self::send) does the rest.
+    ///
+    /// # Errors
+    /// No such slot, or an earlier copy of it that does not end.
     pub fn record<'a>(
-        &self,
+        &mut self,
         recorder: &mut Recorder<'a>,
         slot: usize,
         wanted: Wanted<'_>,
         draw: impl FnOnce(&mut Recorder<'a>, &LocalImage),
-    ) {
-        let picture = &self.picture;
+    ) -> Result<()> {
+        if let Some(copier) = &mut self.copier {
+            copier.wait(slot)?;
+        }
+        let picture = self.picture_of(slot)?;
         recorder.discard(picture.as_raw(), ImageUse::CopySource, ImageUse::Target);
         draw(recorder, picture);
+        if let Some(copier) = self.copier.as_ref().filter(|_| wanted.is_for_the_host_alone()) {
+            return copier.release(recorder, picture);
+        }
         recorder.transition(picture.as_raw(), ImageUse::Target, ImageUse::CopySource);
         if let Some(buffer) = self.read_back.get(slot).filter(|_| wanted.picture) {
             recorder.copy_image(picture.as_raw(), ImageUse::CopySource.layout(), picture.extent(), buffer);
@@ -71,20 +122,58 @@ impl Output {
             recorder.blit(picture, image, fitted(picture.extent(), extent));
             recorder.transition(image, ImageUse::CopyTarget, ImageUse::Present);
         }
+        Ok(())
     }
 
-    /// The picture that slot `slot` read back, as RGBA8.
+    /// Submits what is apart from the frame: the copy of its picture to the host. Does nothing where the frame does that.
     ///
     /// # Errors
-    /// No such slot.
+    /// The failed call.
+    ///
+    /// # Safety
+    /// The frame was recorded with this slot and `wanted`, and submitted; `rendered` is its point.
+    pub unsafe fn send(&mut self, slot: usize, wanted: Wanted<'_>, rendered: &TimelinePoint) -> Result<()> {
+        let Self { pictures, read_back, copier } = self;
+        let Some(copier) = copier.as_mut().filter(|_| wanted.is_for_the_host_alone()) else { return Ok(()) };
+        let picture = pictures.get(slot).context("no such slot")?;
+        let buffer = read_back.get(slot).context("no such slot")?;
+        // SAFETY: handed on to the caller; both live until the copy was waited for.
+        unsafe { copier.copy(slot, picture, buffer, rendered) }
+    }
+
+    fn picture_of(&self, slot: usize) -> Result<&LocalImage> {
+        self.pictures.get(if self.copier.is_some() { slot } else { 0 }).context("a picture of a slot that is not there")
+    }
+
+    /// The picture that slot `slot` read back, as RGBA8. Waits for its copy where that is apart from the frame.
+    ///
+    /// # Errors
+    /// No such slot, or a copy that does not end.
     ///
     /// # Safety
     /// The frame that used the slot last is done on the GPU, and none is submitted in it while the picture is borrowed.
     pub unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
+        if let Some(copier) = &self.copier {
+            copier.wait_shared(slot)?;
+        }
         let buffer = self.read_back.get(slot).context("a picture of a slot that is not there")?;
-        // SAFETY: the frame that wrote it is done, with a barrier to the host behind the copy (`record`); the caller keeps
-        // the next one away.
+        // SAFETY: the frame that wrote it is done, with a barrier to the host behind the copy (`record`), or the copy apart from it
+        // is; the caller keeps the next one away.
         unsafe { buffer.bytes() }.context("the read-back memory of a picture is not mapped")
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        let Some(copier) = &self.copier else { return };
+        if let Err(error) = copier.drain() {
+            log::error!("pictures that are still being copied are kept for good: {error}");
+            std::mem::forget((
+                self.copier.take(),
+                std::mem::take(&mut self.pictures),
+                std::mem::take(&mut self.read_back),
+            ));
+        }
     }
 }
 
