@@ -16,6 +16,7 @@ mod pacing;
 mod particles;
 mod peer;
 mod pool;
+mod record;
 mod render_first;
 mod resources;
 mod setup;
@@ -89,6 +90,7 @@ pub(crate) fn all(profile: &Profile) -> Vec<Case> {
         memory::cases(profile),
         resources::cases(profile),
         particles::cases(profile),
+        record::cases(profile),
         pacing::cases(profile),
         timeline::cases(profile),
     ]

@@ -65,7 +65,11 @@ impl Show {
     }
 
     pub(super) fn renderer(&self, device: &ExportDevice, slots: usize) -> Result<Renderer> {
-        Renderer::new(device, self.scene.look(), self.count(), self.size, slots, Copies::Frame)
+        self.renderer_with(device, slots, Copies::Frame)
+    }
+
+    pub(super) fn renderer_with(&self, device: &ExportDevice, slots: usize, copies: Copies) -> Result<Renderer> {
+        Renderer::new(device, self.scene.look(), self.count(), self.size, slots, copies)
     }
 
     /// `frames_in_flight` as in [`ExchangeInfo`].
