@@ -147,26 +147,6 @@ impl<'f> Recorder<'f> {
         Ok(set)
     }
 
-    /// Copies to a vertex buffer that earlier frames may still read, and that this one draws from.
-    pub fn update_vertices(&mut self, from: vk::Buffer, to: &Buffer) {
-        let read = Stage::VERTEX_ATTRIBUTE_INPUT | Stage::ALL_TRANSFER;
-        let before = vk::MemoryBarrier2::default()
-            .src_stage_mask(read)
-            .dst_stage_mask(Stage::ALL_TRANSFER)
-            .src_access_mask(Access::TRANSFER_WRITE)
-            .dst_access_mask(Access::TRANSFER_WRITE);
-        self.memory_barrier(before);
-        let region = vk::BufferCopy::default().size(to.size());
-        // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both have as many bytes, by contract.
-        unsafe { self.gpu.device().cmd_copy_buffer(self.commands, from, to.raw(), &[region]) };
-        let behind = vk::MemoryBarrier2::default()
-            .src_stage_mask(Stage::ALL_TRANSFER)
-            .src_access_mask(Access::TRANSFER_WRITE)
-            .dst_stage_mask(read)
-            .dst_access_mask(Access::VERTEX_ATTRIBUTE_READ | Access::TRANSFER_READ);
-        self.memory_barrier(behind);
-    }
-
     /// Copies the scene, behind its rendering, to an image of the same size and format in `TRANSFER_DST_OPTIMAL`.
     pub fn copy_scene(&mut self, to: vk::Image) {
         let vk::Extent2D { width, height } = self.scene.extent();

@@ -1,26 +1,25 @@
 //! Particles, simulated at a fixed rate on a thread of their own, and drawn as often as the engine's loop goes round.
 //!
-//! The engine draws from a vertex buffer of its own, into which it copies the newest simulated state, so that it has one to draw
-//! when there is no newer one.
+//! It draws from the memory that the simulation writes: the newest finished state, or the last one again where there is no newer one.
+//! Neither thread ever waits for the other.
 #![allow(unsafe_code)] // A system of the engine.
 
 mod shared;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use ash::vk;
 use bridge::Compute;
 use bridge_examples::shader::spirv;
-use engine_core::memory::Buffer;
 use engine_core::pipeline::{Pipeline, PipelineInfo};
 use engine_core::recorder::Recorder;
 use engine_core::system::Semaphores;
 use engine_core::{Gpu, Pass, System};
-use shared::{Lent, Stepper, Turn};
+use shared::{Lent, Reader, Stepper, newest};
 
 /// Bodies.
 pub const LEN: usize = 20_000;
@@ -78,34 +77,21 @@ impl Default for Bodies {
     }
 }
 
-/// What the two threads share.
+/// What the two threads tell each other; the states go through the exchange.
 #[derive(Default)]
-struct Offer {
-    newest: Mutex<Newest>,
+struct Signs {
+    error: Mutex<Option<anyhow::Error>>,
     stop: AtomicBool,
-}
-
-#[derive(Default)]
-struct Newest {
-    turn: Option<Turn>,
-    error: Option<anyhow::Error>,
-}
-
-impl Offer {
-    fn newest(&self) -> MutexGuard<'_, Newest> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The system.
 pub struct Particles {
-    // Field order is drop order: the thread ends before what it computes for.
-    thread: Option<JoinHandle<()>>,
-    offer: Arc<Offer>,
+    // Field order is drop order: `Drop` ends the thread, then goes what the frame has, then the engine's half of the exchange.
     lent: Option<Lent>,
-    vertices: Buffer,
+    reader: Reader,
+    thread: Option<JoinHandle<()>>,
+    signs: Arc<Signs>,
     pipeline: Pipeline,
-    is_filled: bool,
 }
 
 impl Particles {
@@ -127,85 +113,66 @@ impl Particles {
             constants: 0,
         };
         let pipeline = Pipeline::new(gpu, &info)?;
-        use vk::BufferUsageFlags as Usage;
-        let usage = Usage::VERTEX_BUFFER | Usage::TRANSFER_DST | Usage::TRANSFER_SRC;
-        let vertices = Buffer::new(gpu, Self::NAME, SIZE, usage, false)?;
-        let (stepper, offer) = (Stepper::new(compute)?, Arc::<Offer>::default());
-        let theirs = Arc::clone(&offer);
+        let ((stepper, reader), signs) = (Stepper::new(compute)?, Arc::<Signs>::default());
+        let theirs = Arc::clone(&signs);
         let simulate = move || {
-            if let Err(error) = simulate(stepper, &theirs) {
-                theirs.newest().error = Some(error);
+            if let Err(error) = simulate(stepper, &theirs.stop) {
+                *theirs.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         };
         let thread = std::thread::Builder::new().name("simulation".into()).spawn(simulate).context("no thread")?;
-        Ok(Self { thread: Some(thread), offer, lent: None, vertices, pipeline, is_filled: false })
+        Ok(Self { lent: None, reader, thread: Some(thread), signs, pipeline })
     }
 }
 
 /// Simulates at the rate of the clock until it is told to stop. Steps that the clock has passed are made at once.
-fn simulate(mut stepper: Stepper, offer: &Offer) -> Result<()> {
+fn simulate(mut stepper: Stepper, stop: &AtomicBool) -> Result<()> {
     let (begun, mut made) = (Instant::now(), 0_u32);
-    while !offer.stop.load(Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) {
         let due = (begun.elapsed().as_secs_f64() * f64::from(RATE)) as u32 + 1;
         if due > made {
-            let turn = stepper.advance(due - made, due)?;
+            stepper.advance(due - made, due)?;
             made = due;
-            // What nobody has drawn goes back.
-            let older = offer.newest().turn.replace(turn);
-            older.into_iter().for_each(Turn::skip);
         }
         std::thread::sleep(Duration::from_secs(1) / (2 * RATE));
     }
-    offer.newest().turn.take().into_iter().for_each(Turn::skip);
     Ok(())
 }
 
 impl Drop for Particles {
     fn drop(&mut self) {
-        self.offer.stop.store(true, Ordering::Relaxed);
+        self.signs.stop.store(true, Ordering::Relaxed);
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
             log::error!("the simulation panicked");
         }
     }
 }
 
-// SAFETY: the copy is between the turn's acquire and release, and submitted with its semaphores; the engine waits for the frames in
-// flight before it drops a system, and with it the vertices and the pipeline.
+// SAFETY: what the simulation wrote is drawn behind the turn's acquire, and submitted with its semaphores; the engine waits for the
+// frames in flight before it drops a system, and with it the pipeline.
 unsafe impl System for Particles {
     fn name(&self) -> &'static str {
         Self::NAME
     }
 
     fn begin(&mut self, _: u64) -> Result<()> {
-        let (turn, error) = {
-            let mut newest = self.offer.newest();
-            (newest.turn.take(), newest.error.take())
-        };
-        if let Some(error) = error {
+        if let Some(error) = self.signs.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(error);
         }
-        self.lent = turn.map(Lent::new).transpose()?;
+        self.lent = newest(&mut self.reader)?;
         Ok(())
     }
 
     fn before(&mut self, pass: Pass, recorder: &mut Recorder<'_>) {
-        if pass != Pass::Scene {
-            return;
-        }
-        if let Some(lent) = &self.lent {
+        if let Some(lent) = self.lent.as_ref().filter(|_| pass == Pass::Scene) {
             lent.acquire(recorder);
-            recorder.update_vertices(lent.resources().as_raw(), &self.vertices);
-            lent.release(recorder);
-            self.is_filled = true;
-        }
-        if self.is_filled {
-            recorder.sample_buffer(Self::NAME, self.vertices.raw(), SIZE);
+            recorder.sample_buffer(Self::NAME, lent.resources().as_raw(), SIZE);
         }
     }
 
     fn draw(&mut self, pass: Pass, recorder: &mut Recorder<'_>) {
-        if pass == Pass::Scene && self.is_filled {
-            recorder.draw(&self.pipeline, None, &[], Some(self.vertices.raw()), LEN as u32);
+        if let Some(lent) = self.lent.as_ref().filter(|_| pass == Pass::Scene) {
+            recorder.draw(&self.pipeline, None, &[], Some(lent.resources().as_raw()), LEN as u32);
         }
     }
 
@@ -223,13 +190,8 @@ unsafe impl System for Particles {
     }
 
     fn submitted(&mut self, pass: Pass, accepted: bool) -> Result<()> {
-        if pass == Pass::Scene
-            && let Some(lent) = self.lent.take()
-        {
+        if let Some(lent) = self.lent.take_if(|_| pass == Pass::Scene) {
             lent.submitted(accepted);
-            if !accepted {
-                return Err(anyhow!("a state of the particles was not copied"));
-            }
         }
         Ok(())
     }

@@ -4,46 +4,47 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use bridge::{Backend, BufferAccess, BufferSpec, Compute, ComputeFirst, Exchange, ExchangeInfo, Kernel, KernelMemory};
-use bridge::{LaunchConfig, RenderTurn, Work};
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, Kernel, KernelMemory, LatestInfo, LatestReader};
+use bridge::{LatestWriter, LaunchConfig, Work};
 
 use super::{Bodies, DT, LEN};
 use crate::KERNELS;
-use crate::splice::Spliced;
+use crate::splice::SplicedLatest;
 
-pub(super) type Spec = BufferSpec<[f32; 4]>;
-pub(super) type Turn = RenderTurn<Spec>;
-pub(super) type Lent = Spliced<Spec, ComputeFirst>;
+type Spec = BufferSpec<[f32; 4]>;
+pub(super) type Lent = SplicedLatest<Spec>;
+pub(super) type Reader = LatestReader<Spec>;
 
 enum Simulation {
     Kernel(Kernel, KernelMemory<[f32; 4]>),
     Host(Arc<Mutex<Bodies>>),
 }
 
+/// The simulation's half; the engine's is the reader.
 pub(super) struct Stepper {
-    exchange: Exchange<Spec>,
+    writer: LatestWriter<Spec>,
     simulation: Simulation,
 }
 
 impl Stepper {
-    pub(super) fn new(compute: &Compute) -> Result<Self> {
+    pub(super) fn new(compute: &Compute) -> Result<(Self, Reader)> {
+        let spec = Spec::new(LEN, BufferAccess::VERTEX_INPUT | BufferAccess::TRANSFER_READ);
+        let info = LatestInfo { name: "particles", ..LatestInfo::default() };
+        let (writer, reader) = Exchange::latest(compute, &info, spec)?;
         let bodies = Bodies::new();
         let simulation = match compute.backend() {
             Backend::Host => Simulation::Host(Arc::new(Mutex::new(bodies))),
             _ => Simulation::Kernel(
-                compute.load("engine.ptx", KERNELS)?.kernel("drift")?,
-                compute.kernel_memory("bodies", &bodies.all)?,
+                writer.compute().load("engine.ptx", KERNELS)?.kernel("drift")?,
+                writer.compute().kernel_memory("bodies", &bodies.all)?,
             ),
         };
-        // One is computed, one is offered, one is drawn, one is still drawn on the GPU.
-        let info = ExchangeInfo { name: "particles", slots: 4, ..ExchangeInfo::default() };
-        let exchange = Exchange::new(compute, &info, Spec::new(LEN, BufferAccess::TRANSFER_READ))?;
-        Ok(Self { exchange, simulation })
+        Ok((Self { writer, simulation }, reader))
     }
 
-    /// Simulates `steps` steps, the last one being `last`. Does not wait.
-    pub(super) fn advance(&mut self, steps: u32, last: u32) -> Result<Turn> {
-        let mut turn = self.exchange.begin()?;
+    /// Simulates `steps` steps, the last one being `last`. Waits for the state before the last one, and for no frame.
+    pub(super) fn advance(&mut self, steps: u32, last: u32) -> Result<()> {
+        let mut turn = self.writer.begin()?;
         match (&self.simulation, turn.work()) {
             (Simulation::Host(bodies), Work::Host(work)) => {
                 let bodies = Arc::clone(bodies);
@@ -59,6 +60,11 @@ impl Stepper {
             }
             _ => anyhow::bail!("the bodies are not where their exchange computes"),
         }
-        turn.finish().context("the simulation's signal")
+        turn.publish().map(drop).context("the simulation's signal")
     }
+}
+
+/// The newest state, which may be the last one again; `None` before the first one. Never waits.
+pub(super) fn newest(reader: &mut Reader) -> Result<Option<Lent>> {
+    Ok(reader.newest()?.map(Lent::new).transpose()?)
 }
