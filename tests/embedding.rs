@@ -6,7 +6,7 @@ use std::ffi::c_void;
 
 use bridge::ash::vk;
 use bridge::ash::vk::Handle as _;
-use bridge::vk_export::{AdoptInfo, Error, ExportDevice, OptionalKind, requirements_for};
+use bridge::vk_export::{AdoptInfo, Error, ExportDevice, OptionalKind, requirements_for, requirements_for_raw};
 use bridge::{
     Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, QueueKind, RawHandles,
     SharedPool, SharedPoolInfo, required_device_extensions,
@@ -111,6 +111,10 @@ fn what_to_enable_is_what_the_device_has() {
             assert_eq!(one.is_there, needed.physical.has_extension(name), "{one}");
         }
     }
+    let (load, raw) = raw(&engine);
+    // SAFETY: as above, with the engine's own loader.
+    let same = unsafe { requirements_for_raw(load, (raw.instance, raw.api_version), raw.physical_device) }.unwrap();
+    assert_eq!((same.extensions, same.optional), (needed.extensions.clone(), needed.optional.clone()));
     // An instance of an old version cannot be used, whatever the device has.
     let error = of(vk::API_VERSION_1_1).check().unwrap_err().to_string();
     assert!(error.contains("Vulkan 1.2 (it has 1.1)"), "{error}");

@@ -97,7 +97,7 @@ pub use cuda_import::{
 };
 pub use vk_export::{
     AdoptInfo, AllocatedBytes, DeviceRequirements, DeviceSelector, EnabledFeatures, InUse, Queue, QueueLock,
-    RawHandles, RequiredFeatures, Uuid, Validation, required_device_extensions, requirements_for,
+    RawHandles, RequiredFeatures, Uuid, Validation, required_device_extensions, requirements_for, requirements_for_raw,
 };
 pub use vk_export::{BufferAccess, ExportDevice, ImageAccess, ImageKind, LaunchConfig, OpenInfo, Ptx, QueueKind};
 

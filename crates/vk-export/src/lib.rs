@@ -117,7 +117,9 @@ pub use device::requirements::{
 };
 pub use device::requirements_of::{DeviceRequirements, OptionalKind, OptionalRequirement, requirements_for};
 pub use device::validation::{SILENCED, Silenced, ValidationMessage};
-pub use device::{AdoptInfo, DeviceSelector, EnabledFeatures, ExportDevice, OpenInfo, RawHandles, Validation};
+pub use device::{
+    AdoptInfo, DeviceSelector, EnabledFeatures, ExportDevice, OpenInfo, RawHandles, Validation, requirements_for_raw,
+};
 pub use error::{Error, Result};
 pub use handle::handle_type::HandleType;
 #[cfg(windows)]

@@ -7,6 +7,7 @@ use ash::vk;
 use ash::vk::Handle as _;
 
 use super::AdoptInfo;
+use crate::device::requirements_of::{DeviceRequirements, requirements_for};
 use crate::error::{Error, Result};
 
 /// An engine's handles as numbers, which every binding of Vulkan can give: vulkano's `handle().as_raw()`, another version of
@@ -47,43 +48,15 @@ impl AdoptInfo<'_> {
     #[doc(alias = "vkGetInstanceProcAddr")]
     pub unsafe fn from_raw(get_instance_proc_addr: *const c_void, handles: &RawHandles) -> Result<Self> {
         let RawHandles { instance, api_version, physical_device, device, queue, queue_family } = *handles;
-        let given = [
+        check(&[
             ("get_instance_proc_addr", get_instance_proc_addr.is_null()),
             ("instance", instance == 0),
             ("physical_device", physical_device == 0),
             ("device", device == 0),
             ("queue", queue == 0),
-        ];
-        let null: Vec<&str> = given.iter().filter(|(_, is_null)| *is_null).map(|(name, _)| *name).collect();
-        if !null.is_empty() {
-            return Err(invalid(format!("{} must not be null", null.join(", "))));
-        }
-        // SAFETY: a `PFN_vkGetInstanceProcAddr` by this function's contract, and not null. Data and function pointers have the
-        // same size on every platform that Vulkan runs on (`PFN_vkVoidFunction` relies on it as well).
-        let load =
-            unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkGetInstanceProcAddr>(get_instance_proc_addr) };
-        let raw_instance = vk::Instance::from_raw(instance);
-        let needed: [&CStr; 3] =
-            [c"vkGetDeviceProcAddr", c"vkGetPhysicalDeviceProperties2", c"vkGetPhysicalDeviceFeatures2"];
-        let is_lacking = |name: &&&CStr| {
-            // SAFETY: VUID-vkGetInstanceProcAddr-instance-parameter: a live instance by this function's contract; the name is
-            // null-terminated.
-            unsafe { load(raw_instance, name.as_ptr()) }.is_none()
-        };
-        let lacking: Vec<String> =
-            needed.iter().filter(is_lacking).map(|name| name.to_string_lossy().into_owned()).collect();
-        if !lacking.is_empty() {
-            return Err(invalid(format!(
-                "get_instance_proc_addr has no {} for the instance: it is not the loader's `vkGetInstanceProcAddr`, or the \
-                 instance is of a version below 1.1",
-                lacking.join(", ")
-            )));
-        }
-        let functions = ash::StaticFn { get_instance_proc_addr: load };
-        // SAFETY: the functions are looked up by their names, through the loader's own function.
-        let entry = unsafe { ash::Entry::from_static_fn(functions) };
-        // SAFETY: as above, for a live instance; the function was seen to give what it needs.
-        let instance = unsafe { ash::Instance::load(entry.static_fn(), raw_instance) };
+        ])?;
+        // SAFETY: handed on to the caller; neither is null.
+        let (entry, instance) = unsafe { load(get_instance_proc_addr, instance) }?;
         // SAFETY: as above; a live device of the instance, by this function's contract.
         let device = unsafe { ash::Device::load(instance.fp_v1_0(), vk::Device::from_raw(device)) };
         Ok(Self::new(
@@ -93,6 +66,68 @@ impl AdoptInfo<'_> {
             (vk::Queue::from_raw(queue), queue_family),
         ))
     }
+}
+
+/// [`requirements_for`](crate::requirements_for), for engines of another binding that make their device: see
+/// [`AdoptInfo::from_raw`].
+///
+/// # Errors
+/// As [`AdoptInfo::from_raw`], else the failed query.
+///
+/// # Safety
+/// - `get_instance_proc_addr` is null or a `PFN_vkGetInstanceProcAddr`.
+/// - The handles are null, or `physical_device` is one of `instance`'s, which is alive and was created with `api_version`.
+pub unsafe fn requirements_for_raw(
+    get_instance_proc_addr: *const c_void,
+    (instance, api_version): (u64, u32),
+    physical_device: u64,
+) -> Result<DeviceRequirements> {
+    check(&[
+        ("get_instance_proc_addr", get_instance_proc_addr.is_null()),
+        ("instance", instance == 0),
+        ("physical_device", physical_device == 0),
+    ])?;
+    // SAFETY: handed on to the caller; neither is null.
+    let (_entry, instance) = unsafe { load(get_instance_proc_addr, instance) }?;
+    // SAFETY: handed on to the caller.
+    unsafe { requirements_for(&instance, api_version, vk::PhysicalDevice::from_raw(physical_device)) }
+}
+
+/// That nothing is null, each with its name.
+fn check(given: &[(&str, bool)]) -> Result<()> {
+    let null: Vec<&str> = given.iter().filter(|(_, is_null)| *is_null).map(|(name, _)| *name).collect();
+    if null.is_empty() { Ok(()) } else { Err(invalid(format!("{} must not be null", null.join(", ")))) }
+}
+
+/// The functions of a loader and of an instance.
+///
+/// # Safety
+/// `get_instance_proc_addr` is a `PFN_vkGetInstanceProcAddr`, and the instance is alive.
+unsafe fn load(get_instance_proc_addr: *const c_void, instance: u64) -> Result<(ash::Entry, ash::Instance)> {
+    // SAFETY: this function's contract. Data and function pointers have the same size on every platform that Vulkan runs on
+    // (`PFN_vkVoidFunction` relies on it as well).
+    let load = unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkGetInstanceProcAddr>(get_instance_proc_addr) };
+    let instance = vk::Instance::from_raw(instance);
+    let needed = [c"vkGetDeviceProcAddr", c"vkGetPhysicalDeviceProperties2", c"vkGetPhysicalDeviceFeatures2"];
+    let is_lacking = |name: &&&CStr| {
+        // SAFETY: VUID-vkGetInstanceProcAddr-instance-parameter: a live instance by this function's contract; the name is
+        // null-terminated.
+        unsafe { load(instance, name.as_ptr()) }.is_none()
+    };
+    let lacking: Vec<String> =
+        needed.iter().filter(is_lacking).map(|name| name.to_string_lossy().into_owned()).collect();
+    if !lacking.is_empty() {
+        return Err(invalid(format!(
+            "get_instance_proc_addr has no {} for the instance: it is not the loader's `vkGetInstanceProcAddr`, or the \
+             instance is of a version below 1.1",
+            lacking.join(", ")
+        )));
+    }
+    // SAFETY: the functions are looked up by their names, through the loader's own function.
+    let entry = unsafe { ash::Entry::from_static_fn(ash::StaticFn { get_instance_proc_addr: load }) };
+    // SAFETY: as above, for a live instance; the function was seen to give what it needs.
+    let instance = unsafe { ash::Instance::load(entry.static_fn(), instance) };
+    Ok((entry, instance))
 }
 
 fn invalid(reason: String) -> Error {
@@ -122,6 +157,14 @@ mod tests {
         let handles = RawHandles { instance: 1, physical_device: 2, device: 3, ..RawHandles::default() };
         let text = error(knows_nothing as *const c_void, &handles);
         assert!(text.contains(": queue must not be null"), "{text}");
+    }
+
+    #[test]
+    fn what_is_asked_without_a_device_needs_none() {
+        // SAFETY: the null ones are refused.
+        let null = unsafe { requirements_for_raw(std::ptr::null(), (0, vk::API_VERSION_1_3), 7) };
+        let text = null.err().unwrap().to_string();
+        assert!(text.contains(": get_instance_proc_addr, instance must not be null"), "{text}");
     }
 
     #[test]

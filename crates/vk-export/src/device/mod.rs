@@ -48,7 +48,7 @@ use crate::handle::handle_type::HandleType;
 use crate::kernel::calls::KernelCalls;
 
 pub use adopt::{AdoptInfo, EnabledFeatures};
-pub use adopt_raw::RawHandles;
+pub use adopt_raw::{RawHandles, requirements_for_raw};
 pub use open::{OpenInfo, Validation};
 pub use select::DeviceSelector;
 
