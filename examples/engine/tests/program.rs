@@ -1,4 +1,4 @@
-//! The engine as a user runs it.
+//! The engine as a user runs it: without a window, and in one.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::process::{Command, Output};
@@ -39,6 +39,21 @@ fn it_runs_on_the_cpu_under_the_validation_layer_and_checks_itself() {
         assert!(numbers[0] > 20 && numbers[0] <= most && numbers[1] <= 3, "{system}: {line}");
     }
     assert!(std::fs::read_dir(out.path()).unwrap().count() > 10, "pictures are written");
+}
+
+#[test]
+fn it_draws_in_a_window() {
+    let screen = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if cfg!(target_os = "linux") && !screen("DISPLAY") && !screen("WAYLAND_DISPLAY") {
+        return skip(Need::Other, "there is no screen");
+    }
+    let arguments = ["--window", "--frames", "20", "--size", "160x90", "--backend", "host"];
+    let Some(mut output) = run(&[&arguments[..], &["--validate"]].concat()) else { return };
+    if String::from_utf8_lossy(&output.stderr).contains("the validation layer is not installed") {
+        skip(Need::Other, "the validation layer is not installed; run without");
+        output = engine(&arguments);
+    }
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
