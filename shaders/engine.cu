@@ -56,9 +56,9 @@ extern "C" __global__ void glow(cudaSurfaceObject_t picture, cudaTextureObject_t
         }
     }
     uchar4 here = texel(scene, x, y, (int)width, (int)height);
-    r = here.x / 2 + r / 25;
-    g = here.y / 2 + g / 25;
-    b = here.z / 2 + b / 25;
+    r = min(here.x / 2 + r / 25, 255u);
+    g = min(here.y / 2 + g / 25, 255u);
+    b = min(here.z / 2 + b / 25, 255u);
     uchar4 glowing = make_uchar4((unsigned char)r, (unsigned char)g, (unsigned char)b, 255);
     surf2Dwrite(glowing, picture, (int)(x * sizeof(uchar4)), y);
 }

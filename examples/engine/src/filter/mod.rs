@@ -20,7 +20,7 @@ pub fn filter_row<'a>(y: usize, to: &mut [[u8; 4]], height: usize, row: impl Fn(
         let columns = [-2, -1, 0, 1, 2].map(|dx| x.saturating_add_signed(dx).min(width.saturating_sub(1)));
         let channel = |channel: usize| {
             let sum: u32 = around.iter().flat_map(|row| columns.map(|x| u32::from(row[x][channel]))).sum();
-            (u32::from(around[2][x][channel]) / 2 + sum / 25) as u8
+            (u32::from(around[2][x][channel]) / 2 + sum / 25).min(255) as u8
         };
         *to = [channel(0), channel(1), channel(2), 255];
     }
