@@ -14,7 +14,8 @@ macro_rules! committed {
 const REFUSED: &str = include_str!("../shaders/refused.ptx");
 
 /// Every other module of `shaders/`.
-const COMMITTED: [(&str, &str); 6] = committed!["bench", "first", "particles", "postprocess", "probe", "texture"];
+const COMMITTED: [(&str, &str); 7] =
+    committed!["bench", "engine", "first", "particles", "postprocess", "probe", "texture"];
 
 /// Each kernel with its parameters' sizes.
 const KERNELS: &[(&str, &str, &[usize])] = &[
@@ -23,6 +24,9 @@ const KERNELS: &[(&str, &str, &[usize])] = &[
     ("bench", "saxpy", &[8, 8, 4, 8]),
     ("bench", "paint", &[8, 4, 4, 2]),
     ("bench", "paint_buffer", &[8, 4, 2]),
+    ("engine", "drift", &[8, 8, 4, 4, 4, 4]),
+    ("engine", "paint", &[8, 4, 4, 4]),
+    ("engine", "glow", &[8, 8, 4, 4]),
     ("first", "fade", &[8, 8, 4, 4]),
     ("first", "parabola", &[8, 4, 4]),
     ("particles", "encounter", &[8, 8, 4, 528]),
