@@ -14,8 +14,8 @@ macro_rules! committed {
 const REFUSED: &str = include_str!("../shaders/refused.ptx");
 
 /// Every other module of `shaders/`.
-const COMMITTED: [(&str, &str); 7] =
-    committed!["bench", "engine", "first", "particles", "postprocess", "probe", "texture"];
+const COMMITTED: [(&str, &str); 8] =
+    committed!["bench", "engine", "first", "particles", "postprocess", "probe", "texture", "wgpu"];
 
 /// Each kernel with its parameters' sizes.
 const KERNELS: &[(&str, &str, &[usize])] = &[
@@ -41,6 +41,8 @@ const KERNELS: &[(&str, &str, &[usize])] = &[
     ("probe", "sample", &[8, 8, 8, 4]),
     ("texture", "grow", &[8, 8, 32]),
     ("texture", "relief", &[8, 8, 32]),
+    ("wgpu", "swarm", &[8, 4, 4]),
+    ("wgpu", "ink", &[8, 8, 4, 4]),
 ];
 
 fn read(module: &str) -> Ptx {
