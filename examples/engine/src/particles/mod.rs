@@ -30,50 +30,36 @@ pub const DT: f32 = 1.0 / 240.0;
 /// Steps a second.
 pub const RATE: u32 = 240;
 
-/// The bodies on the CPU: twin of `drift` in `engine.cu`.
-pub struct Bodies {
-    /// Place and velocity.
-    pub all: Vec<[f32; 4]>,
+/// The bodies at step 0, place and velocity: on a disc, flying apart.
+pub fn bodies() -> Vec<[f32; 4]> {
+    let body = |i: usize| {
+        let mixed = (i as u32).wrapping_mul(0x9e37_79b9);
+        let turn = mixed as f32 / u32::MAX as f32 * std::f32::consts::TAU;
+        let radius = 0.1 + 0.5 * (mixed.wrapping_mul(0x85eb_ca6b) as f32 / u32::MAX as f32);
+        let (sin, cos) = turn.sin_cos();
+        [radius * cos, radius * sin, 0.6 * (0.3 * cos - radius * sin), 0.6 * (0.3 * sin + radius * cos)]
+    };
+    (0..LEN).map(body).collect()
 }
 
-impl Bodies {
-    /// At step 0: on a disc, flying apart.
-    pub fn new() -> Self {
-        let body = |i: usize| {
-            let mixed = (i as u32).wrapping_mul(0x9e37_79b9);
-            let turn = mixed as f32 / u32::MAX as f32 * std::f32::consts::TAU;
-            let radius = 0.1 + 0.5 * (mixed.wrapping_mul(0x85eb_ca6b) as f32 / u32::MAX as f32);
-            let (sin, cos) = turn.sin_cos();
-            [radius * cos, radius * sin, 0.6 * (0.3 * cos - radius * sin), 0.6 * (0.3 * sin + radius * cos)]
-        };
-        Self { all: (0..LEN).map(body).collect() }
-    }
-
-    /// Moves them on by `steps` steps, of which the last is `last`, and writes their vertices.
-    pub fn advance(&mut self, steps: u32, last: u32, vertices: &mut [[f32; 4]]) {
-        let len = self.all.len() as f32;
-        for (i, (body, vertex)) in self.all.iter_mut().zip(vertices).enumerate() {
-            for _ in 0..steps {
-                let [x, y, u, v] = body;
-                *x += *u * DT;
-                *y += *v * DT;
-                for (place, speed) in [(x, u), (y, v)] {
-                    if *place > 1.0 {
-                        (*place, *speed) = (2.0 - *place, -*speed);
-                    }
-                    if *place < -1.0 {
-                        (*place, *speed) = (-2.0 - *place, -*speed);
-                    }
+/// Moves bodies on by `steps` steps, of which the last is `last`, and writes their vertices: twin of `drift` in `engine.cu`.
+pub fn advance(bodies: &mut [[f32; 4]], steps: u32, last: u32, vertices: &mut [[f32; 4]]) {
+    let len = bodies.len() as f32;
+    for (i, (body, vertex)) in bodies.iter_mut().zip(vertices).enumerate() {
+        for _ in 0..steps {
+            let [x, y, u, v] = body;
+            *x += *u * DT;
+            *y += *v * DT;
+            for (place, speed) in [(x, u), (y, v)] {
+                if *place > 1.0 {
+                    (*place, *speed) = (2.0 - *place, -*speed);
+                }
+                if *place < -1.0 {
+                    (*place, *speed) = (-2.0 - *place, -*speed);
                 }
             }
-            *vertex = [body[0], body[1], last as f32, i as f32 / len];
         }
-    }
-}
-
-impl Default for Bodies {
-    fn default() -> Self {
-        Self::new()
+        *vertex = [body[0], body[1], last as f32, i as f32 / len];
     }
 }
 

@@ -1,13 +1,13 @@
 //! What is bridge-specific about the particles.
 #![allow(unsafe_code)] // A kernel launch.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use anyhow::{Context, Result};
-use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, Kernel, KernelMemory, LatestInfo, LatestReader};
-use bridge::{LatestWriter, LaunchConfig, Work};
+use bridge::{
+    BufferAccess, BufferSpec, Compute, Exchange, Kernel, KernelMemory, LatestInfo, LatestReader, LatestWriter,
+};
+use bridge::{LaunchConfig, TwinSlice};
 
-use super::{Bodies, DT, LEN};
+use super::{DT, LEN, advance, bodies};
 use crate::KERNELS;
 use crate::splice::SplicedLatest;
 
@@ -15,15 +15,11 @@ type Spec = BufferSpec<[f32; 4]>;
 pub(super) type Lent = SplicedLatest<Spec>;
 pub(super) type Reader = LatestReader<Spec>;
 
-enum Simulation {
-    Kernel(Kernel, KernelMemory<[f32; 4]>),
-    Host(Arc<Mutex<Bodies>>),
-}
-
 /// The simulation's half; the engine's is the reader.
 pub(super) struct Stepper {
     writer: LatestWriter<Spec>,
-    simulation: Simulation,
+    drift: Kernel,
+    bodies: KernelMemory<[f32; 4]>,
 }
 
 impl Stepper {
@@ -31,35 +27,23 @@ impl Stepper {
         let spec = Spec::new(LEN, BufferAccess::VERTEX_INPUT | BufferAccess::TRANSFER_READ);
         let info = LatestInfo { name: "particles", ..LatestInfo::default() };
         let (writer, reader) = Exchange::latest(compute, &info, spec)?;
-        let bodies = Bodies::new();
-        let simulation = match compute.backend() {
-            Backend::Host => Simulation::Host(Arc::new(Mutex::new(bodies))),
-            _ => Simulation::Kernel(
-                writer.compute().load("engine.ptx", KERNELS)?.kernel("drift")?,
-                writer.compute().kernel_memory("bodies", &bodies.all)?,
-            ),
-        };
-        Ok((Self { writer, simulation }, reader))
+        type Params = (TwinSlice<[f32; 4]>, TwinSlice<[f32; 4]>, u32, u32, u32, f32);
+        let twin = writer
+            .compute()
+            .load("engine.ptx", KERNELS)?
+            .with_twin::<Params>("drift", |_, (vertices, bodies, _, steps, last, _)| {
+                advance(bodies, steps, last, vertices)
+            })?;
+        let bodies = writer.compute().kernel_memory("bodies", &bodies())?;
+        Ok((Self { writer, drift: twin.kernel("drift")?, bodies }, reader))
     }
 
     /// Simulates `steps` steps, the last one being `last`. Waits for the state before the last one, and for no frame.
     pub(super) fn advance(&mut self, steps: u32, last: u32) -> Result<()> {
         let mut turn = self.writer.begin()?;
-        match (&self.simulation, turn.work()) {
-            (Simulation::Host(bodies), Work::Host(work)) => {
-                let bodies = Arc::clone(bodies);
-                let advance = move |vertices: &mut [[f32; 4]]| {
-                    bodies.lock().unwrap_or_else(PoisonError::into_inner).advance(steps, last, vertices);
-                };
-                work.run(advance)?;
-            }
-            (Simulation::Kernel(drift, bodies), work) => {
-                let (work, config) = (work.kernels()?, LaunchConfig::for_elements(LEN as u64, 256));
-                // SAFETY: the arguments of `drift`: vertices and bodies, `LEN` of each, steps, and the length of a step.
-                unsafe { work.launch(drift, &config, (work.resources, bodies, LEN as u32, steps, last, DT)) }?;
-            }
-            _ => anyhow::bail!("the bodies are not where their exchange computes"),
-        }
+        let (work, config) = (turn.work().kernels()?, LaunchConfig::for_elements(LEN as u64, 256));
+        // SAFETY: the arguments of `drift`: vertices and bodies, `LEN` of each, steps, and the length of a step.
+        unsafe { work.launch(&self.drift, &config, (work.resources, &self.bodies, LEN as u32, steps, last, DT)) }?;
         turn.publish().map(drop).context("the simulation's signal")
     }
 }
