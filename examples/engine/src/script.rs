@@ -82,12 +82,20 @@ impl World {
         Ok(Self { engine, compute, systems: Systems::default(), messages: Arc::clone(gpu.messages()) })
     }
 
-    /// Adds the particles.
+    /// Adds the particles, at [`RATE`].
     ///
     /// # Errors
     /// What cannot be had here.
     pub fn add_particles(&mut self) -> Result<()> {
-        let particles = Particles::new(self.engine.gpu(), &self.compute)?;
+        self.add_particles_at(RATE)
+    }
+
+    /// Adds the particles, `rate` steps a second.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn add_particles_at(&mut self, rate: u32) -> Result<()> {
+        let particles = Particles::new(self.engine.gpu(), &self.compute, rate)?;
         self.systems.particles = true;
         self.engine.add(Box::new(particles))
     }

@@ -27,7 +27,7 @@ pub const LEN: usize = 20_000;
 const SIZE: u64 = LEN as u64 * 16;
 /// Seconds that a step simulates.
 pub const DT: f32 = 1.0 / 240.0;
-/// Steps a second.
+/// Steps a second, in the script and in the window.
 pub const RATE: u32 = 240;
 
 /// The bodies at step 0, place and velocity: on a disc, flying apart.
@@ -84,11 +84,11 @@ impl Particles {
     /// Its name.
     pub const NAME: &'static str = "particles";
 
-    /// Begins to simulate.
+    /// Begins to simulate, `rate` steps a second.
     ///
     /// # Errors
     /// What cannot be had here.
-    pub fn new(gpu: &Arc<Gpu>, compute: &Compute) -> Result<Self> {
+    pub fn new(gpu: &Arc<Gpu>, compute: &Compute, rate: u32) -> Result<Self> {
         let info = PipelineInfo {
             name: Self::NAME,
             vertex: &spirv("dot.vert")?,
@@ -102,7 +102,7 @@ impl Particles {
         let ((stepper, reader), signs) = (Stepper::new(compute)?, Arc::<Signs>::default());
         let theirs = Arc::clone(&signs);
         let simulate = move || {
-            if let Err(error) = simulate(stepper, &theirs.stop) {
+            if let Err(error) = simulate(stepper, rate.max(1), &theirs.stop) {
                 *theirs.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         };
@@ -112,15 +112,15 @@ impl Particles {
 }
 
 /// Simulates at the rate of the clock until it is told to stop. Steps that the clock has passed are made at once.
-fn simulate(mut stepper: Stepper, stop: &AtomicBool) -> Result<()> {
+fn simulate(mut stepper: Stepper, rate: u32, stop: &AtomicBool) -> Result<()> {
     let (begun, mut made) = (Instant::now(), 0_u32);
     while !stop.load(Ordering::Relaxed) {
-        let due = (begun.elapsed().as_secs_f64() * f64::from(RATE)) as u32 + 1;
+        let due = (begun.elapsed().as_secs_f64() * f64::from(rate)) as u32 + 1;
         if due > made {
             stepper.advance(due - made, due)?;
             made = due;
         }
-        std::thread::sleep(Duration::from_secs(1) / (2 * RATE));
+        std::thread::sleep(Duration::from_secs(1) / (2 * rate));
     }
     Ok(())
 }
