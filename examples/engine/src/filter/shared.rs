@@ -1,10 +1,10 @@
 //! What is bridge-specific about the post-process.
 #![allow(unsafe_code)] // A kernel launch.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use ash::vk;
-use bridge::{Backend, Compute, ComputeFirst, ComputeTurn, Exchange, ExchangeInfo, ImageAccess, ImageSpec, Kernel};
-use bridge::{RenderFirst, TextureInfo, Work};
+use bridge::{Compute, ComputeFirst, ComputeTurn, Exchange, ExchangeInfo, ImageAccess, ImageSpec, Kernel, RenderFirst};
+use bridge::{TextureInfo, TwinImage};
 use bridge_examples::kernels::threads;
 
 use super::filter_row;
@@ -19,21 +19,21 @@ pub(super) type SceneTurn = ComputeTurn<Spec, RenderFirst>;
 pub(super) struct Exchanges {
     scene: Exchange<Spec, RenderFirst>,
     picture: Exchange<Spec>,
-    glow: Option<Kernel>,
+    glow: Kernel,
     size: [u32; 2],
 }
 
 impl Exchanges {
     pub(super) fn new(compute: &Compute, size: [u32; 2]) -> Result<Self> {
+        type Params = (TwinImage<[u8; 4]>, TwinImage<[u8; 4]>, u32, u32);
+        let twin = compute.load("engine.ptx", KERNELS)?.with_twin::<Params>("glow", |_, (mut to, from, _, _)| {
+            (0..).zip(to.rows_mut()).for_each(|(y, row)| filter_row(y, row, from.height(), |y| from.row(y)));
+        })?;
         let image = |uses| Spec::new(vk::Format::R8G8B8A8_UNORM, size, uses);
         let info = |name| ExchangeInfo { name, slots: 3, ..ExchangeInfo::default() };
-        let glow = match compute.backend() {
-            Backend::Host => None,
-            _ => Some(compute.load("engine.ptx", KERNELS)?.kernel("glow")?),
-        };
         let scene = Exchange::render_first(compute, &info("scene"), image(ImageAccess::TRANSFER_WRITE))?;
         let picture = Exchange::new(compute, &info("filtered"), image(ImageAccess::SAMPLED))?;
-        Ok(Self { scene, picture, glow, size })
+        Ok(Self { scene, picture, glow: twin.kernel("glow")?, size })
     }
 
     /// Makes images of another size, while frames may be in flight.
@@ -52,19 +52,10 @@ impl Exchanges {
     /// Filters a scene that is on its way. Does not wait.
     pub(super) fn filter(&mut self, mut scene: SceneTurn) -> Result<LentPicture> {
         let mut picture = self.picture.begin()?;
-        match (scene.work(), picture.work(), &self.glow) {
-            (Work::Host(mut from), Work::Host(mut to), _) => from.run_with(&mut to, |from, mut to| {
-                (0..).zip(to.rows_mut()).for_each(|(y, row)| filter_row(y, row, from.height(), |y| from.row(y)));
-            })?,
-            (from, to, Some(glow)) => {
-                let (from, to) = (from.kernels()?, to.kernels()?);
-                let [width, height] = self.size;
-                let (surface, texture) = (to.resources.surface(0)?, from.resources.texture(&TextureInfo::default())?);
-                // SAFETY: the arguments of `glow`: two images of one size, and the size. No thread goes past it.
-                unsafe { to.launch(glow, &threads([width, height]), (surface, texture, width, height)) }?;
-            }
-            _ => bail!("the kernel was not loaded"),
-        }
+        let (from, to, [width, height]) = (scene.work().kernels()?, picture.work().kernels()?, self.size);
+        let (surface, texture) = (to.resources.surface(0)?, from.resources.texture(&TextureInfo::default())?);
+        // SAFETY: the arguments of `glow`: two images of one size, and the size. No thread goes past it.
+        unsafe { to.launch(&self.glow, &threads([width, height]), (surface, texture, width, height)) }?;
         scene.finish()?;
         LentPicture::new(picture.finish()?).context("the filtered image")
     }
