@@ -66,6 +66,18 @@ pub enum Error {
         object: String,
     },
 
+    /// What a submission waits for was not reached: the CPU backend is slower than the limit, or the device is lost.
+    #[error("{object}: vkWaitSemaphores failed after {limit:?} at most: {result:?}")]
+    #[non_exhaustive]
+    HostWait {
+        /// The exchange.
+        object: String,
+        /// The driver's code; `TIMEOUT` where the limit has passed.
+        result: ash::vk::Result,
+        /// The limit.
+        limit: std::time::Duration,
+    },
+
     /// An argument that cannot be.
     #[error("{object}: {reason}")]
     #[non_exhaustive]

@@ -1,15 +1,15 @@
 //! The exchange: slots that go round between the compute side and wgpu.
 #![allow(unsafe_code)] // Hands new images over.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use bridge::{ComputeFirst, Direction, ExchangeInfo, Lease, RenderFirst, Resources, TimelinePoint, Work};
+use bridge::{ComputeFirst, Direction, ExchangeInfo, RenderFirst, TimelinePoint, Work};
 
 use crate::device::Bridge;
 use crate::error::Result;
 use crate::frame::Frame;
-use crate::raw;
-use crate::shared::{Flow, Shared, SlotInfo};
+use crate::mirror::{Mirror, initialise};
+use crate::shared::{Flow, Shared};
 
 /// Slots that go round between the compute side and wgpu, and the wgpu objects through which wgpu sees what is in them.
 ///
@@ -24,46 +24,13 @@ pub struct Exchange<S: Shared, D: Direction = ComputeFirst> {
     mirror: Arc<Mirror<S>>,
 }
 
-/// wgpu's view of an exchange, which its turns hold too.
-pub(crate) struct Mirror<S: Shared> {
-    pub(crate) gpu: Bridge,
-    pub(crate) flow: Flow,
-    pub(crate) name: String,
-    shared: S,
-    pub(crate) objects: S::Objects,
-    /// Wrapped when they are first used.
-    slots: Box<[OnceLock<S::Slot>]>,
-}
-
-impl<S: Shared> Mirror<S> {
-    fn new(gpu: &Bridge, flow: Flow, info: &ExchangeInfo<'_>, shared: S) -> Result<(S::Specs, Arc<Self>)> {
-        let specs = shared.specs(gpu, flow)?;
-        let objects = shared.objects(gpu, flow, info.name)?;
-        let slots = (0..info.slots).map(|_| OnceLock::new()).collect();
-        let name = info.name.to_owned();
-        Ok((specs, Arc::new(Self { gpu: gpu.clone(), flow, name, shared, objects, slots })))
-    }
-
-    /// A slot as wgpu sees it; `lease` is of the slot.
-    pub(crate) fn slot(&self, lease: Lease, render: <S::Specs as Resources>::Render<'_>) -> Result<&S::Slot> {
-        let slot = &self.slots[lease.slot()];
-        if slot.get().is_none() {
-            let Self { gpu, flow, name, .. } = self;
-            let made = self.shared.wrap(&SlotInfo { gpu, flow: *flow, name, lease }, render)?;
-            // Another thread's, if it was faster, is as good.
-            let _ = slot.set(made);
-        }
-        slot.get().ok_or_else(|| crate::Error::invalid(&self.name, "a slot was not wrapped"))
-    }
-}
-
 impl<S: Shared> Exchange<S, ComputeFirst> {
     /// Makes the slots, and wgpu's objects, for frames that the compute side begins.
     ///
     /// # Errors
     /// As [`bridge::Exchange::new`], and [`Error::Refused`](crate::Error::Refused) for usages that wgpu does not accept.
     pub fn new(gpu: &Bridge, info: &ExchangeInfo<'_>, shared: S) -> Result<Self> {
-        let (specs, mirror) = Mirror::new(gpu, Flow::In, info, shared)?;
+        let (specs, mirror) = Mirror::new(gpu, Flow::In, (info.name, info.slots), info.timeout, shared)?;
         Self::initialised(bridge::Exchange::new(gpu.compute(), info, specs)?, mirror)
     }
 
@@ -82,7 +49,7 @@ impl<S: Shared> Exchange<S, RenderFirst> {
     /// # Errors
     /// As [`Exchange::new`].
     pub fn render_first(gpu: &Bridge, info: &ExchangeInfo<'_>, shared: S) -> Result<Self> {
-        let (specs, mirror) = Mirror::new(gpu, Flow::Out, info, shared)?;
+        let (specs, mirror) = Mirror::new(gpu, Flow::Out, (info.name, info.slots), info.timeout, shared)?;
         Self::initialised(bridge::Exchange::render_first(gpu.compute(), info, specs)?, mirror)
     }
 
@@ -102,26 +69,10 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
         if !this.exchange.needs_initial() {
             return Ok(this);
         }
-        this.initialise()?;
+        let Self { exchange, mirror } = &mut this;
+        // SAFETY: `initialise` submits what is recorded, or drops the turn.
+        initialise(mirror, |commands| unsafe { exchange.record_initial(commands) })?;
         Ok(this)
-    }
-
-    fn initialise(&mut self) -> Result<()> {
-        let Self { exchange, mirror } = self;
-        let gpu = &mirror.gpu;
-        let _order = gpu.submitting();
-        // SAFETY: wgpu's encoders record for the family of its queue, which is the exchange's; outside a pass. It is submitted
-        // below, before the turn ends.
-        let recorded = raw::record(gpu, &mirror.name, |commands| unsafe { exchange.record_initial(commands) });
-        let (commands, turn) = recorded?;
-        let turn = turn?;
-        let signal = turn.signal();
-        // Dropped, the turn counts as not submitted, and the exchange with it.
-        gpu.push(&mirror.name, [commands])?;
-        gpu.signal(&mirror.name, &[signal])?;
-        // SAFETY: the commands were submitted, and the signal behind them.
-        unsafe { turn.submitted() };
-        Ok(())
     }
 
     /// wgpu's objects: a [`wgpu::Buffer`], a [`wgpu::Texture`], or a tuple of them. They are the same in every frame. (Of what wgpu

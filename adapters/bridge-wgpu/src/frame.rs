@@ -6,10 +6,12 @@ use std::sync::Arc;
 use bridge::{ComputeFirst, Direction, LentTurn, RenderFirst, RenderTurn, TimelinePoint};
 
 use crate::device::Bridge;
-use crate::error::{Error, Result};
-use crate::exchange::{ComputeTurn, Mirror};
-use crate::raw;
-use crate::shared::{Flow, Shared};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
+use crate::exchange::ComputeTurn;
+use crate::mirror::Mirror;
+use crate::shared::Shared;
 use crate::submit::Parts;
 
 /// wgpu's part of a frame: it owns the slot until it is [submitted](Bridge::submit) or skipped.
@@ -63,7 +65,8 @@ impl<S: Shared, D: Direction> std::fmt::Debug for Frame<S, D> {
     }
 }
 
-/// Frames that are submitted together: a [`Frame`], a tuple of frames, or a `Vec`; of different exchanges. The trait is closed.
+/// Frames that are submitted together: a [`Frame`], a frame of a [latest exchange](crate::Exchange::latest), a pair, a `Vec`, or an
+/// `Option` of such; of different exchanges. The trait is closed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Frames: Batch<Done = <Self as Frames>::Submitted> {
     /// What [`Bridge::submit`] gives: the [`TimelinePoint`] at which the GPU is done with the frame, or, with [`RenderFirst`], the
@@ -105,12 +108,7 @@ pub(crate) struct Lent<S: Shared, D: Direction> {
 
 impl<S: Shared, D: Direction> Frame<S, D> {
     fn prepare(&self, gpu: &Bridge) -> Result<()> {
-        if !gpu.is_same(&self.mirror.gpu) {
-            return Err(Error::invalid(
-                format!("frame {} of exchange \"{}\"", self.frame(), self.mirror.name),
-                "it is of another `Bridge`; submit it with the one that its exchange was made with",
-            ));
-        }
+        self.mirror.check(gpu)?;
         // wgpu orders its submissions by binary semaphores, and what these depend on must have been submitted
         // (VUID-vkQueueSubmit-pWaitSemaphores-03238). A signal of the CPU is so only once it is made, as for a present.
         Ok(self.turn.prepare_present()?)
@@ -135,41 +133,15 @@ impl<S: Shared, D: Direction> Frame<S, D> {
 }
 
 impl<S: Shared, D: Direction> Lent<S, D> {
-    /// Takes the slot over, copies, and gives it back, in command buffers of their own: wgpu's barriers come first in each, and it
-    /// refuses encoders with commands of both kinds.
     fn record(&self, parts: &mut Parts) -> Result<()> {
-        let Mirror { gpu, name, flow, objects, .. } = &*self.mirror;
-        let slot = self.mirror.slot(self.turn.lease(), self.turn.resources())?;
+        let Self { turn, mirror } = self;
+        let slot = mirror.slot(turn.lease(), turn.resources())?;
         // SAFETY: wgpu's encoders record for the family of its queue, which is the exchange's, outside a pass; submitted with
         // this turn, or not at all.
-        let (acquire, ()) = raw::record(gpu, name, |commands| unsafe { self.turn.record_acquire(commands) })?;
-        let copy = self.encode(|commands| S::copy(*flow, slot, objects, commands))?;
+        let acquire = |commands| unsafe { turn.record_acquire(commands) };
         // SAFETY: as above.
-        let (release, ()) = raw::record(gpu, name, |commands| unsafe { self.turn.record_release(commands) })?;
-        match (S::IN_PLACE, flow) {
-            (false, Flow::In) => parts.before.extend([acquire, copy, release]),
-            (false, Flow::Out) => parts.behind.extend([acquire, copy, release]),
-            (true, flow) => {
-                let settle = self.encode(|commands| S::settle(slot, commands))?;
-                parts.before.push(acquire);
-                match flow {
-                    Flow::In => parts.before.push(copy),
-                    Flow::Out => parts.behind.push(copy),
-                }
-                parts.behind.extend([settle, release]);
-            }
-        }
-        Ok(())
-    }
-
-    fn encode(&self, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<wgpu::CommandBuffer> {
-        let Mirror { gpu, name, .. } = &*self.mirror;
-        gpu.capture("CommandEncoder::finish", name, || {
-            let descriptor = wgpu::CommandEncoderDescriptor { label: Some(name) };
-            let mut commands = gpu.device().create_command_encoder(&descriptor);
-            record(&mut commands);
-            commands.finish()
-        })
+        let release = |commands| unsafe { turn.record_release(commands) };
+        mirror.record(slot, parts, acquire, release)
     }
 }
 
@@ -265,6 +237,35 @@ impl<F: Frames> Batch for Vec<F> {
         // SAFETY: the same contract.
         let all: Vec<_> = lent.into_iter().map(|lent| unsafe { F::submitted(lent) }).collect();
         all.into_iter().collect()
+    }
+}
+
+impl<F: Frames> Frames for Option<F> {
+    type Submitted = Option<F::Submitted>;
+}
+
+impl<F: Frames> Batch for Option<F> {
+    type Lent = Option<F::Lent>;
+    type Done = Option<F::Submitted>;
+
+    fn prepare(&self, gpu: &Bridge) -> Result<()> {
+        self.as_ref().map_or(Ok(()), |frame| frame.prepare(gpu))
+    }
+
+    fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
+        self.map(|frame| frame.lend(parts)).transpose()
+    }
+
+    unsafe fn refused(lent: Self::Lent) {
+        if let Some(lent) = lent {
+            // SAFETY: the same contract.
+            unsafe { F::refused(lent) };
+        }
+    }
+
+    unsafe fn submitted(lent: Self::Lent) -> Result<Self::Done> {
+        // SAFETY: the same contract.
+        lent.map(|lent| unsafe { F::submitted(lent) }).transpose()
     }
 }
 

@@ -5,17 +5,23 @@ mod device;
 mod error;
 mod exchange;
 mod frame;
+mod latest;
+mod mirror;
 mod raw;
 mod scope;
 mod shared;
 mod submit;
 
-pub use bridge::{self, Backend, ComputeFirst, ExchangeInfo, LaunchConfig, RenderFirst, TimelinePoint, Work};
+pub use bridge::{
+    self, Backend, ComputeFirst, ExchangeInfo, LatestInfo, LaunchConfig, Newest, RenderFirst, TimelinePoint, Work,
+};
 pub use device::Bridge;
 pub use device::requirements::Requirements;
 pub use error::{Error, Result};
 pub use exchange::{ComputeTurn, Exchange};
 pub use frame::{Frame, Frames};
+pub use latest::frame::{NewestFrame, WrittenFrame};
+pub use latest::{LatestReader, LatestWriter};
 pub use shared::Shared;
 pub use shared::buffer::SharedBuffer;
 pub use shared::slot_buffer::SlotBuffer;

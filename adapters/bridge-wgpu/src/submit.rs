@@ -7,8 +7,10 @@
 #![allow(unsafe_code)] // Stages semaphores.
 
 use std::ops::Deref;
+use std::time::Duration;
 
 use ash::vk;
+use bridge::Backend;
 use wgpu::hal::api::Vulkan;
 use wgpu::hal::vulkan;
 
@@ -103,6 +105,9 @@ impl Bridge {
     /// # Errors
     /// [`Error::DeviceLost`] where wgpu submits nothing any more, or what it says.
     pub(crate) fn signal(&self, object: &str, signals: &[vk::SemaphoreSubmitInfo<'_>]) -> Result<()> {
+        if signals.is_empty() {
+            return Ok(());
+        }
         let queue = self.hal_queue(object)?;
         for signal in signals {
             queue.add_signal_semaphore(signal.semaphore, Some(signal.value));
@@ -112,6 +117,28 @@ impl Bridge {
         let left = signals.iter().filter(|signal| queue.remove_signal_semaphore(signal.semaphore)).count();
         pushed?;
         if left > 0 { Err(Error::DeviceLost { object: object.to_owned() }) } else { Ok(()) }
+    }
+
+    /// With the CPU backend, waits on the host until what a submission waits for is signalled: wgpu orders its submissions by binary
+    /// semaphores, and what these depend on must have been submitted (VUID-vkQueueSubmit-pWaitSemaphores-03238). A signal of the CPU
+    /// is so only once it is made.
+    pub(crate) fn await_host(
+        &self,
+        object: &str,
+        waits: &[vk::SemaphoreSubmitInfo<'_>],
+        limit: Duration,
+    ) -> Result<()> {
+        if self.backend() != Backend::Host || waits.is_empty() {
+            return Ok(());
+        }
+        let (semaphores, values): (Vec<_>, Vec<_>) = waits.iter().map(|wait| (wait.semaphore, wait.value)).unzip();
+        let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
+        let device = self.compute().device();
+        let nanoseconds = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        // SAFETY: VUID-vkWaitSemaphores-device-parameter: the semaphores are those of a turn that is lent, timelines of this device,
+        // which has `timelineSemaphore` on.
+        let waited = unsafe { device.as_raw().wait_semaphores(&info, nanoseconds) };
+        waited.map_err(|result| Error::HostWait { object: object.to_owned(), result, limit })
     }
 
     fn hal_queue(&self, object: &str) -> Result<impl Deref<Target = vulkan::Queue>> {

@@ -1,0 +1,217 @@
+//! wgpu's part of frames at rates of their own.
+#![allow(unsafe_code)] // Records the hand-over.
+
+use std::sync::Arc;
+
+use bridge::{Lendable, LentLatest, RenderRead, RenderWrite, TimelinePoint};
+
+use crate::device::Bridge;
+use crate::error::Result;
+use crate::frame::{Batch, Frames};
+use crate::mirror::Mirror;
+use crate::raw;
+use crate::shared::Shared;
+use crate::submit::Parts;
+
+/// The newest frame of the compute side, for one submission of wgpu's, see [`LatestReader::newest`](crate::LatestReader::newest).
+///
+/// Submitting it copies a [new](Self::is_new) frame into the exchange's objects, before the commands that are submitted along. For
+/// the same frame again nothing is copied and nothing is waited for.
+///
+/// Dropped, it is as if it had been [skipped](Self::skip).
+#[must_use = "submit or skip the frame"]
+pub struct NewestFrame<S: Shared> {
+    turn: RenderRead<S::Specs>,
+    mirror: Arc<Mirror<S>>,
+}
+
+/// A frame that wgpu writes, see [`LatestWriter::begin`](crate::LatestWriter::begin).
+///
+/// Submitting it copies the exchange's objects out, behind the commands that are submitted along. The compute side may choose it
+/// once that has run.
+///
+/// Dropped before that, the frame is lost and the next `begin` says so.
+#[must_use = "a frame that is neither submitted nor skipped is lost"]
+pub struct WrittenFrame<S: Shared> {
+    turn: RenderWrite<S::Specs>,
+    mirror: Arc<Mirror<S>>,
+}
+
+impl<S: Shared> NewestFrame<S> {
+    pub(super) fn new(turn: RenderRead<S::Specs>, mirror: Arc<Mirror<S>>) -> Self {
+        Self { turn, mirror }
+    }
+
+    /// The number of the frame, from 0.
+    pub fn frame(&self) -> u64 {
+        self.turn.frame()
+    }
+
+    /// The slot, below [`LatestInfo::slots`](bridge::LatestInfo::slots).
+    pub fn slot(&self) -> usize {
+        self.turn.slot()
+    }
+
+    /// Returns `false` where the frame is that of the last submission.
+    pub fn is_new(&self) -> bool {
+        self.turn.is_new()
+    }
+
+    /// wgpu's objects for the commands of this frame, as [`Frame::objects`](crate::Frame::objects).
+    ///
+    /// # Errors
+    /// As [`Frame::objects`](crate::Frame::objects).
+    pub fn objects(&self) -> Result<S::Lent<'_>> {
+        let slot = self.mirror.slot(self.turn.lease(), self.turn.resources())?;
+        Ok(S::lend(slot, &self.mirror.objects))
+    }
+
+    /// Gives the frame back unread: it may be had again.
+    pub fn skip(self) {
+        self.turn.skip();
+    }
+}
+
+impl<S: Shared> WrittenFrame<S> {
+    pub(super) fn new(turn: RenderWrite<S::Specs>, mirror: Arc<Mirror<S>>) -> Self {
+        Self { turn, mirror }
+    }
+
+    /// The number of the frame, from 0.
+    pub fn frame(&self) -> u64 {
+        self.turn.frame()
+    }
+
+    /// The slot, below [`LatestInfo::slots`](bridge::LatestInfo::slots).
+    pub fn slot(&self) -> usize {
+        self.turn.slot()
+    }
+
+    /// wgpu's objects for the commands of this frame, as [`Frame::objects`](crate::Frame::objects).
+    ///
+    /// # Errors
+    /// As [`Frame::objects`](crate::Frame::objects).
+    pub fn objects(&self) -> Result<S::Lent<'_>> {
+        let slot = self.mirror.slot(self.turn.lease(), self.turn.resources())?;
+        Ok(S::lend(slot, &self.mirror.objects))
+    }
+
+    /// Gives the slot back without a frame.
+    pub fn skip(self) {
+        self.turn.skip();
+    }
+}
+
+/// Records the hand-over of a frame that is lent, and adds its waits and its signal.
+fn lent<S: Shared, T: Lendable>(
+    mirror: &Mirror<S>,
+    turn: LentLatest<T>,
+    parts: &mut Parts,
+    record: impl FnOnce(&LentLatest<T>, &mut Parts) -> Result<()>,
+) -> Result<LentLatest<T>> {
+    let added = turn.parts();
+    match mirror.gpu.await_host(&mirror.name, added.waits(), mirror.timeout).and_then(|()| record(&turn, parts)) {
+        Ok(()) => {
+            parts.waits.extend_from_slice(added.waits());
+            parts.signals.push(added.signal());
+            Ok(turn)
+        }
+        Err(error) => {
+            // SAFETY: nothing was submitted.
+            unsafe { turn.not_submitted() };
+            Err(error)
+        }
+    }
+}
+
+impl<S: Shared> Frames for NewestFrame<S> {
+    type Submitted = TimelinePoint;
+}
+
+impl<S: Shared> Batch for NewestFrame<S> {
+    type Lent = LentLatest<RenderRead<S::Specs>>;
+    type Done = TimelinePoint;
+
+    fn prepare(&self, gpu: &Bridge) -> Result<()> {
+        self.mirror.check(gpu)?;
+        Ok(self.turn.prepare_present()?)
+    }
+
+    fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
+        let mirror = self.mirror;
+        lent(&mirror, self.turn.lend()?, parts, |turn, parts| {
+            let Mirror { gpu, name, flow, objects, .. } = &*mirror;
+            let slot = mirror.slot(turn.lease(), turn.resources())?;
+            if turn.is_new() {
+                // Gives the frame before back as well.
+                // SAFETY: wgpu's encoders record for the family of its queue, which is the exchange's, outside a pass; submitted
+                // with this turn, or not at all.
+                let (acquire, ()) = raw::record(gpu, name, |commands| unsafe { turn.record_acquire(commands) })?;
+                let copy = mirror.encode(|commands| S::copy(*flow, slot, objects, commands))?;
+                parts.before.extend([acquire, copy]);
+            }
+            if S::IN_PLACE {
+                parts.behind.push(mirror.encode(|commands| S::settle(slot, commands))?);
+            }
+            Ok(())
+        })
+    }
+
+    unsafe fn refused(lent: Self::Lent) {
+        // SAFETY: the same contract.
+        unsafe { lent.not_submitted() };
+    }
+
+    unsafe fn submitted(lent: Self::Lent) -> Result<TimelinePoint> {
+        // SAFETY: the same contract; the slot is used behind the turn's barriers, by the copy or by the program's commands.
+        Ok(unsafe { lent.submitted() })
+    }
+}
+
+impl<S: Shared> Frames for WrittenFrame<S> {
+    type Submitted = TimelinePoint;
+}
+
+impl<S: Shared> Batch for WrittenFrame<S> {
+    type Lent = LentLatest<RenderWrite<S::Specs>>;
+    type Done = TimelinePoint;
+
+    fn prepare(&self, gpu: &Bridge) -> Result<()> {
+        self.mirror.check(gpu)
+    }
+
+    fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
+        let mirror = self.mirror;
+        lent(&mirror, self.turn.lend()?, parts, |turn, parts| {
+            let slot = mirror.slot(turn.lease(), turn.resources())?;
+            // SAFETY: wgpu's encoders record for the family of its queue, which is the exchange's, outside a pass; submitted
+            // with this turn, or not at all.
+            let acquire = |commands| unsafe { turn.record_acquire(commands) };
+            // SAFETY: as above.
+            let release = |commands| unsafe { turn.record_release(commands) };
+            mirror.record(slot, parts, acquire, release)
+        })
+    }
+
+    unsafe fn refused(lent: Self::Lent) {
+        // SAFETY: the same contract.
+        unsafe { lent.not_submitted() };
+    }
+
+    unsafe fn submitted(lent: Self::Lent) -> Result<TimelinePoint> {
+        // SAFETY: the same contract; the slot is used between the turn's barriers, by the copy or by the program's commands.
+        Ok(unsafe { lent.submitted() })
+    }
+}
+
+impl<S: Shared> std::fmt::Debug for NewestFrame<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.turn.fmt(f)
+    }
+}
+
+impl<S: Shared> std::fmt::Debug for WrittenFrame<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.turn.fmt(f)
+    }
+}

@@ -1,0 +1,162 @@
+//! Two sides at rates of their own.
+#![allow(unsafe_code)] // Hands new images over.
+
+pub(crate) mod frame;
+
+use std::sync::Arc;
+
+use bridge::{ComputeFirst, ComputeRead, ComputeWrite, Direction, LatestInfo, RenderFirst};
+
+use crate::device::Bridge;
+use crate::error::Result;
+use crate::exchange::Exchange;
+use crate::mirror::{Mirror, initialise};
+use crate::shared::{Flow, Shared};
+use frame::{NewestFrame, WrittenFrame};
+
+/// The side of an [`Exchange::latest`] that writes frames: the compute side, or, with [`RenderFirst`], wgpu.
+pub struct LatestWriter<S: Shared, D: Direction = ComputeFirst> {
+    writer: bridge::LatestWriter<S::Specs, D>,
+    mirror: Arc<Mirror<S>>,
+}
+
+/// The side of an [`Exchange::latest`] that reads the newest frame: wgpu, or, with [`RenderFirst`], the compute side.
+pub struct LatestReader<S: Shared, D: Direction = ComputeFirst> {
+    reader: bridge::LatestReader<S::Specs, D>,
+    mirror: Arc<Mirror<S>>,
+}
+
+impl<S: Shared> Exchange<S, ComputeFirst> {
+    /// Two handles for two sides that go at rates of their own, as [`bridge::Exchange::latest`]: the compute side publishes frames, wgpu
+    /// has the newest as often as it likes, and neither waits for the other.
+    ///
+    /// ```no_run
+    /// use bridge_wgpu::{Bridge, Exchange, LatestInfo, SharedTexture, Work, wgpu};
+    ///
+    /// # fn frames(bridge: &Bridge, drawing: impl Fn() -> wgpu::CommandBuffer) -> Result<(), Box<dyn std::error::Error>> {
+    /// let usage = wgpu::TextureUsages::TEXTURE_BINDING;
+    /// let picture = SharedTexture::<[u8; 4]>::new(wgpu::TextureFormat::Rgba8Unorm, [512, 512], usage);
+    /// let (mut writer, mut reader) = Exchange::latest(bridge, &LatestInfo::default(), picture)?;
+    /// let texture = reader.objects().clone(); // the same in every frame
+    /// std::thread::spawn(move || -> Result<(), bridge_wgpu::Error> {
+    ///     loop {
+    ///         let mut turn = writer.begin()?;
+    ///         if let Work::Host(host) = turn.work() {
+    ///             host.run(|mut picture| picture.rows_mut().for_each(|row| row.fill([255; 4])))?;
+    ///         }
+    ///         turn.publish()?;
+    ///     }
+    /// });
+    /// loop {
+    ///     // The newest finished frame is in `texture` before `drawing` runs; before the first, nothing is.
+    ///     bridge.submit([drawing()], reader.newest()?)?;
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`bridge::Exchange::latest`], and [`Error::Refused`](crate::Error::Refused) for usages that wgpu does not accept.
+    pub fn latest(
+        gpu: &Bridge,
+        info: &LatestInfo<'_>,
+        shared: S,
+    ) -> Result<(LatestWriter<S, ComputeFirst>, LatestReader<S, ComputeFirst>)> {
+        let (specs, mirror) = Mirror::new(gpu, Flow::In, (info.name, info.slots), info.timeout, shared)?;
+        let (writer, mut reader) = bridge::Exchange::latest(gpu.compute(), info, specs)?;
+        if reader.needs_initial() {
+            // SAFETY: `initialise` submits what is recorded, or drops the turn.
+            initialise(&mirror, |commands| unsafe { reader.record_initial(commands) })?;
+        }
+        let writer = LatestWriter { writer, mirror: Arc::clone(&mirror) };
+        Ok((writer, LatestReader { reader, mirror }))
+    }
+}
+
+impl<S: Shared> Exchange<S, RenderFirst> {
+    /// [`Exchange::latest`] for frames that wgpu writes: the compute side works on the newest that was drawn.
+    ///
+    /// # Errors
+    /// As [`Exchange::latest`].
+    pub fn latest_render_first(
+        gpu: &Bridge,
+        info: &LatestInfo<'_>,
+        shared: S,
+    ) -> Result<(LatestWriter<S, RenderFirst>, LatestReader<S, RenderFirst>)> {
+        let (specs, mirror) = Mirror::new(gpu, Flow::Out, (info.name, info.slots), info.timeout, shared)?;
+        let (mut writer, reader) = bridge::Exchange::latest_render_first(gpu.compute(), info, specs)?;
+        if writer.needs_initial() {
+            // SAFETY: `initialise` submits what is recorded, or drops the turn.
+            initialise(&mirror, |commands| unsafe { writer.record_initial(commands) })?;
+        }
+        let writer = LatestWriter { writer, mirror: Arc::clone(&mirror) };
+        Ok((writer, LatestReader { reader, mirror }))
+    }
+}
+
+impl<S: Shared, D: Direction> LatestWriter<S, D> {
+    /// wgpu's objects, as [`Exchange::objects`].
+    pub fn objects(&self) -> &S::Objects {
+        &self.mirror.objects
+    }
+}
+
+impl<S: Shared> LatestWriter<S, ComputeFirst> {
+    /// Begins a frame, as [`bridge::LatestWriter::begin`]: it waits for the writer's own oldest frame, where too many are unfinished,
+    /// and never for wgpu.
+    ///
+    /// # Errors
+    /// As [`bridge::LatestWriter::begin`].
+    pub fn begin(&mut self) -> Result<ComputeWrite<S::Specs>> {
+        Ok(self.writer.begin()?)
+    }
+}
+
+impl<S: Shared> LatestWriter<S, RenderFirst> {
+    /// Begins a frame that wgpu writes, for [`Bridge::submit`].
+    ///
+    /// # Errors
+    /// As [`bridge::LatestWriter::begin`].
+    pub fn begin(&mut self) -> Result<WrittenFrame<S>> {
+        Ok(WrittenFrame::new(self.writer.begin()?, Arc::clone(&self.mirror)))
+    }
+}
+
+impl<S: Shared, D: Direction> LatestReader<S, D> {
+    /// wgpu's objects, as [`Exchange::objects`].
+    pub fn objects(&self) -> &S::Objects {
+        &self.mirror.objects
+    }
+}
+
+impl<S: Shared> LatestReader<S, ComputeFirst> {
+    /// The newest frame, for [`Bridge::submit`], or the same as before where there is none newer; `None` before the first, which may be
+    /// submitted too. Never blocks.
+    ///
+    /// # Errors
+    /// As [`bridge::LatestReader::newest`].
+    pub fn newest(&mut self) -> Result<Option<NewestFrame<S>>> {
+        Ok(self.reader.newest()?.map(|turn| NewestFrame::new(turn, Arc::clone(&self.mirror))))
+    }
+}
+
+impl<S: Shared> LatestReader<S, RenderFirst> {
+    /// The newest frame that wgpu has drawn, or the same as before where there is none newer; `None` before the first. Never blocks.
+    ///
+    /// # Errors
+    /// As [`bridge::LatestReader::newest`].
+    pub fn newest(&mut self) -> Result<Option<ComputeRead<S::Specs>>> {
+        Ok(self.reader.newest()?)
+    }
+}
+
+impl<S: Shared, D: Direction> std::fmt::Debug for LatestWriter<S, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.writer.fmt(f)
+    }
+}
+
+impl<S: Shared, D: Direction> std::fmt::Debug for LatestReader<S, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.reader.fmt(f)
+    }
+}

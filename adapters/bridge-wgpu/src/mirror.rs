@@ -1,0 +1,124 @@
+//! wgpu's view of an exchange, which its handles and turns hold together.
+#![allow(unsafe_code)] // Hands new images over.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use ash::vk;
+use bridge::{InitialTurn, Lease, Resources};
+
+use crate::device::Bridge;
+use crate::error::{Error, Result};
+use crate::raw;
+use crate::shared::{Flow, Shared, SlotInfo};
+use crate::submit::Parts;
+
+/// wgpu's view of an exchange.
+pub(crate) struct Mirror<S: Shared> {
+    pub(crate) gpu: Bridge,
+    pub(crate) flow: Flow,
+    pub(crate) name: String,
+    /// Of waits on the host.
+    pub(crate) timeout: Duration,
+    pub(crate) objects: S::Objects,
+    shared: S,
+    /// Wrapped when they are first used.
+    slots: Box<[OnceLock<S::Slot>]>,
+}
+
+impl<S: Shared> Mirror<S> {
+    /// Makes the objects that stay; and tells what the bridge is to make.
+    pub(crate) fn new(
+        gpu: &Bridge,
+        flow: Flow,
+        (name, slots): (&str, usize),
+        timeout: Duration,
+        shared: S,
+    ) -> Result<(S::Specs, Arc<Self>)> {
+        let specs = shared.specs(gpu, flow)?;
+        let objects = shared.objects(gpu, flow, name)?;
+        let (slots, name) = ((0..slots).map(|_| OnceLock::new()).collect(), name.to_owned());
+        Ok((specs, Arc::new(Self { gpu: gpu.clone(), flow, name, timeout, objects, shared, slots })))
+    }
+
+    /// That it is submitted with the `Bridge` that it was made with.
+    pub(crate) fn check(&self, gpu: &Bridge) -> Result<()> {
+        if gpu.is_same(&self.gpu) {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            format!("a frame of exchange \"{}\"", self.name),
+            "it is of another `Bridge`; submit it with the one that its exchange was made with",
+        ))
+    }
+
+    /// A slot as wgpu sees it; `lease` is of the slot.
+    pub(crate) fn slot(&self, lease: Lease, render: <S::Specs as Resources>::Render<'_>) -> Result<&S::Slot> {
+        let slot = &self.slots[lease.slot()];
+        if slot.get().is_none() {
+            let Self { gpu, flow, name, .. } = self;
+            let made = self.shared.wrap(&SlotInfo { gpu, flow: *flow, name, lease }, render)?;
+            // Another thread's, if it was faster, is as good.
+            let _ = slot.set(made);
+        }
+        slot.get().ok_or_else(|| Error::invalid(&self.name, "a slot was not wrapped"))
+    }
+
+    /// Records what takes a slot over, the copy, and what gives the slot back, in command buffers of their own: wgpu's barriers come
+    /// first in each, and it refuses encoders with commands of both kinds.
+    pub(crate) fn record(
+        &self,
+        slot: &S::Slot,
+        parts: &mut Parts,
+        acquire: impl FnOnce(vk::CommandBuffer),
+        release: impl FnOnce(vk::CommandBuffer),
+    ) -> Result<()> {
+        let Self { gpu, name, flow, objects, .. } = self;
+        let (acquire, ()) = raw::record(gpu, name, acquire)?;
+        let copy = self.encode(|commands| S::copy(*flow, slot, objects, commands))?;
+        let (release, ()) = raw::record(gpu, name, release)?;
+        match (S::IN_PLACE, flow) {
+            (false, Flow::In) => parts.before.extend([acquire, copy, release]),
+            (false, Flow::Out) => parts.behind.extend([acquire, copy, release]),
+            (true, flow) => {
+                let settle = self.encode(|commands| S::settle(slot, commands))?;
+                parts.before.push(acquire);
+                match flow {
+                    Flow::In => parts.before.push(copy),
+                    Flow::Out => parts.behind.push(copy),
+                }
+                parts.behind.extend([settle, release]);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn encode(&self, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<wgpu::CommandBuffer> {
+        let Self { gpu, name, .. } = self;
+        gpu.capture("CommandEncoder::finish", name, || {
+            let descriptor = wgpu::CommandEncoderDescriptor { label: Some(name) };
+            let mut commands = gpu.device().create_command_encoder(&descriptor);
+            record(&mut commands);
+            commands.finish()
+        })
+    }
+}
+
+/// Hands new images over to the compute side, through wgpu's queue.
+pub(crate) fn initialise<S: Shared>(
+    mirror: &Mirror<S>,
+    record: impl FnOnce(vk::CommandBuffer) -> bridge::Result<InitialTurn<S::Specs>>,
+) -> Result<()> {
+    let gpu = &mirror.gpu;
+    let _order = gpu.submitting();
+    // wgpu's encoders record for the family of its queue, which is the exchange's; outside a pass.
+    let (commands, turn) = raw::record(gpu, &mirror.name, record)?;
+    let turn = turn?;
+    let signal = turn.signal();
+    // Dropped, the turn counts as not submitted, and the exchange with it.
+    gpu.push(&mirror.name, [commands])?;
+    gpu.signal(&mirror.name, &[signal])?;
+    // SAFETY: the commands were submitted, and the signal behind them.
+    unsafe { turn.submitted() };
+    Ok(())
+}

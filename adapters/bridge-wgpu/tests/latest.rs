@@ -1,0 +1,210 @@
+//! Both sides at rates of their own.
+#![allow(unsafe_code, clippy::unwrap_used)] // A test; slots are used in their frames' commands alone.
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use bridge_wgpu::bridge::{BufferSpec, ComputeWrite, LiveObjects};
+use bridge_wgpu::{
+    Bridge, Exchange, LatestInfo, LatestWriter, Newest, SharedBuffer, SharedTexture, SlotBuffer, Work, wgpu,
+};
+use support::{alone, bridges, mapped, read_buffer, staging, validation_messages};
+
+const LEN: usize = 4096;
+
+fn latest(name: &str) -> LatestInfo<'_> {
+    LatestInfo { name, timeout: Duration::from_secs(60), ..Default::default() }
+}
+
+fn write(turn: &mut ComputeWrite<BufferSpec<u32>>, word: u32, delay: Duration) {
+    match turn.work() {
+        Work::Host(host) => host
+            .run(move |words| {
+                std::thread::sleep(delay);
+                words.fill(word);
+            })
+            .unwrap(),
+        Work::Cuda(mut cuda) => cuda.stream.memcpy_htod(&[word; LEN], &mut cuda.resources).unwrap(),
+        _ => panic!("no such compute side was asked for"),
+    }
+}
+
+/// Publishes frames with their number in each word, until it is told to stop.
+fn publish(mut writer: LatestWriter<SharedBuffer<u32>>, pause: Duration, stop: &AtomicBool) -> u32 {
+    let mut frame = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let mut turn = writer.begin().unwrap();
+        write(&mut turn, frame + 1, Duration::ZERO);
+        turn.publish().unwrap();
+        frame += 1;
+        std::thread::sleep(pause);
+    }
+    frame
+}
+
+/// Reads frames as fast as it goes; the numbers of those that were seen.
+fn watch(bridge: &Bridge, pause: Duration, read: Duration) -> (Vec<u32>, u32) {
+    let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
+    let (writer, mut reader) = Exchange::latest(bridge, &latest("numbers"), spec).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| publish(writer, pause, &stop));
+        let (start, mut seen) = (Instant::now(), Vec::new());
+        while start.elapsed() < Duration::from_millis(700) {
+            let turn = reader.newest().unwrap();
+            let is_new = turn.as_ref().map(|turn| turn.is_new());
+            let expected = turn.as_ref().map_or(0, |turn| u32::try_from(turn.frame()).unwrap() + 1);
+            bridge.submit([], turn).unwrap();
+            let words = read_buffer(bridge, reader.objects());
+            assert_eq!(words, [expected; LEN], "new: {is_new:?}");
+            seen.push(expected);
+            std::thread::sleep(read);
+        }
+        stop.store(true, Ordering::Relaxed);
+        (seen, writing.join().unwrap())
+    })
+}
+
+#[test]
+fn the_reader_has_the_newest_and_neither_waits() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let before = LiveObjects::now();
+        for (pause, read) in [(0, 0), (0, 30), (30, 0)] {
+            let (seen, written) = watch(&bridge, Duration::from_millis(pause), Duration::from_millis(read));
+            assert!(seen.is_sorted(), "never back: {seen:?}");
+            let last = *seen.last().unwrap();
+            assert!(last > 0 && last <= written, "{last} of {written}");
+            let mut distinct = seen.clone();
+            distinct.dedup();
+            match (pause, read) {
+                (0, 30) => assert!(written as usize > 2 * distinct.len(), "a slow reader holds the writer up"),
+                (30, 0) => assert!(seen.len() > 2 * distinct.len(), "a slow writer holds the reader up"),
+                _ => {}
+            }
+        }
+        assert_eq!(LiveObjects::now(), before);
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// A writer that stops, and one that is slow, leave the last frame where it is.
+#[test]
+fn the_same_frame_again_costs_no_copy() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST);
+        let info = LatestInfo { newest: Newest::Issued, ..latest("numbers") };
+        let (mut writer, mut reader) = Exchange::latest(&bridge, &info, spec).unwrap();
+        assert!(reader.newest().unwrap().is_none());
+        let mut turn = writer.begin().unwrap();
+        write(&mut turn, 7, Duration::from_millis(20));
+        turn.publish().unwrap();
+        drop(writer);
+        for round in 0..4 {
+            let turn = reader.newest().unwrap();
+            assert_eq!(turn.as_ref().map(|turn| turn.is_new()), Some(round == 0));
+            bridge.submit([], turn).unwrap();
+            let words = read_buffer(&bridge, reader.objects());
+            assert_eq!(words, [if round == 0 { 7 } else { 70 + round - 1 }; LEN]);
+            // What a copy would overwrite.
+            let bytes: Vec<u8> = [70 + round; LEN].iter().flat_map(|word| word.to_ne_bytes()).collect();
+            bridge.queue().write_buffer(reader.objects(), 0, &bytes);
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+#[test]
+fn a_refused_submission_gives_the_frame_back() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
+        let info = LatestInfo { newest: Newest::Issued, ..latest("numbers") };
+        let (mut writer, mut reader) = Exchange::latest(&bridge, &info, spec).unwrap();
+        for frame in 1..6 {
+            let mut turn = writer.begin().unwrap();
+            write(&mut turn, frame, Duration::ZERO);
+            turn.publish().unwrap();
+            let destroyed = staging(&bridge, 16);
+            let mut commands = bridge.device().create_command_encoder(&Default::default());
+            commands.clear_buffer(&destroyed, 0, None);
+            destroyed.destroy();
+            bridge.submit([commands.finish()], reader.newest().unwrap()).unwrap_err();
+            let turn = reader.newest().unwrap().unwrap();
+            assert!(turn.is_new(), "it was not read");
+            bridge.submit([], turn).unwrap();
+            assert_eq!(read_buffer(&bridge, reader.objects()), [frame; LEN]);
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// wgpu writes textures, the compute side reads the newest.
+#[test]
+fn the_compute_side_has_wgpus_newest() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let usage = wgpu::TextureUsages::COPY_DST;
+        let spec = SharedTexture::<[u8; 4]>::new(wgpu::TextureFormat::Rgba8Unorm, [64, 8], usage);
+        let (mut writer, mut reader) = Exchange::latest_render_first(&bridge, &latest("scene"), spec).unwrap();
+        assert!(reader.newest().unwrap().is_none());
+        for frame in 0..20u8 {
+            let texture = writer.objects();
+            let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(256), rows_per_image: None };
+            bridge.queue().write_texture(texture.as_image_copy(), &[frame; 2048], layout, texture.size());
+            let turn = writer.begin().unwrap();
+            bridge.submit([], turn).unwrap().wait(Duration::from_secs(60)).unwrap();
+            if frame % 3 == 0 {
+                let mut turn = reader.newest().unwrap().unwrap();
+                assert!(turn.is_new() && turn.frame() == u64::from(frame));
+                let seen: Vec<[u8; 4]> = match turn.work() {
+                    Work::Host(host) => {
+                        let (sender, receiver) = mpsc::channel();
+                        host.run(move |image| sender.send(image.rows().flatten().copied().collect()).unwrap()).unwrap();
+                        receiver.recv_timeout(Duration::from_secs(60)).unwrap()
+                    }
+                    Work::Cuda(cuda) => {
+                        let mut texels = vec![[0; 4]; 512];
+                        cuda.resources.read_to_host(cuda.stream, 0, .., &mut texels).unwrap();
+                        texels
+                    }
+                    _ => panic!("no such compute side was asked for"),
+                };
+                turn.finish().unwrap();
+                assert_eq!(seen, [[frame; 4]; 512]);
+            }
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// In the slots, without a copy: the same frame again is the same slot, and stays wgpu's.
+#[test]
+fn the_newest_is_read_in_its_slot() {
+    let _alone = alone();
+    for bridge in bridges() {
+        // SAFETY: what frames lend is used in the commands of these frames.
+        let spec = unsafe { SlotBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC) };
+        let info = LatestInfo { newest: Newest::Issued, ..latest("slots") };
+        let (mut writer, mut reader) = Exchange::latest(&bridge, &info, spec).unwrap();
+        for frame in 1..12 {
+            let mut turn = writer.begin().unwrap();
+            write(&mut turn, frame, Duration::ZERO);
+            turn.publish().unwrap();
+            for round in 0..frame % 3 {
+                let turn = reader.newest().unwrap().unwrap();
+                assert_eq!(turn.is_new(), round == 0);
+                let seen = staging(&bridge, 4 * LEN as u64);
+                let mut commands = bridge.device().create_command_encoder(&Default::default());
+                commands.copy_buffer_to_buffer(turn.objects().unwrap(), 0, &seen, 0, None);
+                bridge.submit([commands.finish()], turn).unwrap();
+                assert_eq!(mapped(&bridge, &seen), [frame; LEN]);
+            }
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
