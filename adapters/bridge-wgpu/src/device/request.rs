@@ -27,7 +27,8 @@ impl Bridge {
     ///
     /// # Errors
     /// - [`Error::NotVulkan`] on other backends of wgpu.
-    /// - [`Error::Missing`] with all that the GPU lacks of what nothing works without, or of what `descriptor` requires.
+    /// - [`Error::Missing`] with all that the GPU lacks of what `descriptor` requires, and [`bridge::vk_export::Error::Missing`] with all
+    ///   that it lacks of what sharing needs.
     /// - [`Error::RequestDevice`] with what wgpu says.
     /// - [`bridge::Error::NoCuda`] where CUDA was asked for and cannot share, and an error for [`Backend::Inline`], whose
     ///   submissions cannot be made under wgpu's lock.
