@@ -37,6 +37,28 @@ impl Bridge {
         descriptor: &wgpu::DeviceDescriptor<'_>,
         backend: Backend,
     ) -> Result<Self> {
+        Self::request(adapter, descriptor, backend, false)
+    }
+
+    /// [`request_device`](Self::request_device) with what CUDA kernels in wgpu's own command buffers need, see [`launch`](Self::launch).
+    ///
+    /// # Errors
+    /// As [`request_device`](Self::request_device), and [`Error::Missing`] with all that the GPU lacks for kernels: NVIDIA's drivers alone
+    /// have the extensions.
+    pub fn request_device_with_kernels(
+        adapter: &wgpu::Adapter,
+        descriptor: &wgpu::DeviceDescriptor<'_>,
+        backend: Backend,
+    ) -> Result<Self> {
+        Self::request(adapter, descriptor, backend, true)
+    }
+
+    fn request(
+        adapter: &wgpu::Adapter,
+        descriptor: &wgpu::DeviceDescriptor<'_>,
+        backend: Backend,
+        kernels: bool,
+    ) -> Result<Self> {
         // SAFETY: the guard is only read from, and used to open a device.
         let hal = unsafe { adapter.as_hal::<Vulkan>() }.ok_or_else(|| not_vulkan(adapter))?;
         let name = adapter.get_info().name;
@@ -46,6 +68,9 @@ impl Bridge {
         }
         let failed = |reason: String| Error::RequestDevice { adapter: name.clone(), reason };
         let mut needed = Requirements::of(&hal)?;
+        if kernels {
+            needed = needed.cuda_kernels(&hal)?;
+        }
         let callback = needed.with(|_| {});
         let (features, limits) = (descriptor.required_features, &descriptor.required_limits);
         // SAFETY: the required features and limits are the adapter's, as seen above; the callback removes nothing, and adds extensions and a
@@ -61,6 +86,7 @@ impl Bridge {
         // wgpu enables it wherever a device has it, which was asked for above.
         enabled.timeline_semaphore = true;
         enabled.synchronization2 = true;
+        enabled.buffer_device_address = kernels;
         // SAFETY: made from this adapter a moment ago, with these two features.
         unsafe { Self::adopt(adapter, &device, &queue, enabled, backend) }
     }

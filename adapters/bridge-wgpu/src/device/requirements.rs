@@ -3,7 +3,8 @@
 
 use std::ffi::CStr;
 
-use ash::vk;
+use ash::{khr, vk};
+use bridge::vk_export::{CUDA_KERNEL_EXTENSIONS, OptionalKind};
 use bridge::{Backend, DeviceRequirements, EnabledFeatures, RequiredFeatures, requirements_for};
 use wgpu::hal::api::Vulkan;
 use wgpu::hal::vulkan;
@@ -40,6 +41,8 @@ const WGPU_API_VERSION: u32 = vk::API_VERSION_1_3;
 pub struct Requirements {
     extensions: Vec<&'static CStr>,
     synchronization2: vk::PhysicalDeviceSynchronization2Features<'static>,
+    /// Where kernels are asked for.
+    addresses: Option<vk::PhysicalDeviceBufferDeviceAddressFeatures<'static>>,
 }
 
 impl Requirements {
@@ -52,7 +55,31 @@ impl Requirements {
         let needed = needed(adapter)?;
         needed.check()?;
         // What the device lacks of exporting is left out; the bridge tells of it.
-        Ok(Self { extensions: needed.extensions, synchronization2: RequiredFeatures::default().synchronization2 })
+        let synchronization2 = RequiredFeatures::default().synchronization2;
+        Ok(Self { extensions: needed.extensions, synchronization2, addresses: None })
+    }
+
+    /// With what CUDA kernels in command buffers need: [`CUDA_KERNEL_EXTENSIONS`] and `bufferDeviceAddress`. NVIDIA's drivers alone
+    /// have these extensions, which are experimental by name.
+    ///
+    /// # Errors
+    /// [`Error::Missing`](crate::Error::Missing) with all that the device lacks of it.
+    pub fn cuda_kernels(mut self, adapter: &vulkan::Adapter) -> crate::Result<Self> {
+        let optional = needed(adapter)?.optional;
+        let lacks = |what| !optional.iter().any(|one| one.what == what && one.is_there);
+        let extensions = CUDA_KERNEL_EXTENSIONS.iter().filter(|name| lacks(OptionalKind::Extension(name)));
+        let mut missing: Vec<_> =
+            extensions.map(|name| format!("device extension {}", name.to_string_lossy())).collect();
+        if lacks(OptionalKind::Feature("bufferDeviceAddress")) {
+            missing.push("feature bufferDeviceAddress".to_owned());
+        }
+        if !missing.is_empty() {
+            let device = needed(adapter)?.physical.name;
+            return Err(crate::Error::Missing { device, purpose: "CUDA kernels in command buffers", missing });
+        }
+        self.extensions.extend(CUDA_KERNEL_EXTENSIONS);
+        self.addresses = Some(vk::PhysicalDeviceBufferDeviceAddressFeatures::default().buffer_device_address(true));
+        Ok(self)
     }
 
     /// A callback for `open_with_callback` that adds what is needed, and then calls `more`, which may add further extensions and
@@ -64,8 +91,10 @@ impl Requirements {
         &'this mut self,
         more: impl for<'arg, 'pnext> FnOnce(vulkan::CreateDeviceCallbackArgs<'arg, 'pnext, 'this>) + 'this,
     ) -> impl for<'arg, 'pnext> FnOnce(vulkan::CreateDeviceCallbackArgs<'arg, 'pnext, 'this>) + 'this {
-        let Self { extensions, synchronization2 } = self;
+        let Self { extensions, synchronization2, addresses } = self;
         move |args| {
+            // With this extension, which it enables for ray tracing, wgpu chains the feature itself.
+            let by_wgpu = args.extensions.contains(&khr::buffer_device_address::NAME);
             for name in extensions.iter() {
                 // wgpu enables some of them itself.
                 if !args.extensions.contains(name) {
@@ -73,6 +102,9 @@ impl Requirements {
                 }
             }
             *args.create_info = std::mem::take(args.create_info).push_next(synchronization2);
+            if let Some(addresses) = addresses.as_mut().filter(|_| !by_wgpu) {
+                *args.create_info = std::mem::take(args.create_info).push_next(addresses);
+            }
             more(args);
         }
     }

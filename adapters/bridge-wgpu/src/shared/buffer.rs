@@ -30,7 +30,7 @@ impl<T: Pod + Send + Sync> SharedBuffer<T> {
 }
 
 /// The size of a buffer in bytes, which wgpu copies in multiples of 4.
-pub(super) fn size<T>(len: usize, object: &str) -> Result<u64> {
+pub(crate) fn size<T>(len: usize, object: &str) -> Result<u64> {
     let size = len.checked_mul(size_of::<T>()).and_then(|size| u64::try_from(size).ok());
     match size {
         Some(size) if size % wgpu::COPY_BUFFER_ALIGNMENT == 0 => Ok(size),

@@ -1,11 +1,10 @@
 //! What an exchange shares, and its wgpu objects.
 
 pub(crate) mod buffer;
+pub(crate) mod raw;
 pub(crate) mod slot_buffer;
 pub(crate) mod slot_texture;
 pub(crate) mod texture;
-
-mod raw;
 
 use bridge::{Lease, Resources};
 

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// # Safety
 /// - The buffer is of this device, and was made with that size, not zero, and that usage.
 /// - It lives until `dropped` is called, or until the GPU is done with all submissions that use the wrapper.
-pub(super) unsafe fn buffer(
+pub(crate) unsafe fn buffer(
     gpu: &Bridge,
     raw: vk::Buffer,
     descriptor: &wgpu::BufferDescriptor<'_>,
@@ -35,7 +35,7 @@ pub(super) unsafe fn buffer(
 /// - The image is of this device, and was made as described.
 /// - It lives until `dropped` is called, or until the GPU is done with all submissions that use the wrapper.
 /// - It is in the layout of `state` when wgpu uses it first.
-pub(super) unsafe fn texture(
+pub(crate) unsafe fn texture(
     gpu: &Bridge,
     raw: vk::Image,
     descriptor: &wgpu::TextureDescriptor<'_>,

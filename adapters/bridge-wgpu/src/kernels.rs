@@ -1,0 +1,204 @@
+//! CUDA kernels in wgpu's command buffers.
+#![allow(unsafe_code)] // Wraps buffers, records launches.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use ash::vk;
+use bridge::LaunchConfig;
+use bridge::vk_export::{self, BufferInfo, Placement, Ptx};
+use bytemuck::Pod;
+
+use crate::access;
+use crate::device::Bridge;
+use crate::error::{Error, Result};
+use crate::raw;
+use crate::shared::buffer::size;
+use crate::shared::raw::buffer;
+
+/// A buffer of `len` elements of `T` that CUDA kernels in wgpu's command buffers reach by its address.
+///
+/// [`buffer`](Self::buffer) is an ordinary buffer of wgpu's, in memory that nobody else works on: it may be used in any submission, and
+/// wgpu orders a [launch](Bridge::launch) with its other uses. It holds zeros at first. Clones are the same buffer.
+#[derive(Debug, Clone)]
+pub struct KernelBuffer<T> {
+    buffer: wgpu::Buffer,
+    address: u64,
+    element: PhantomData<fn() -> T>,
+}
+
+impl<T> KernelBuffer<T> {
+    /// wgpu's buffer.
+    pub fn buffer(&self) -> &wgpu::Buffer {
+        &self.buffer
+    }
+
+    /// Where it starts in the GPU's address space.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+}
+
+/// An argument of [`Bridge::launch`].
+#[derive(Debug, Clone, Copy)]
+pub struct LaunchArg<'a>(Arg<'a>);
+
+#[derive(Debug, Clone, Copy)]
+enum Arg<'a> {
+    Buffer(&'a wgpu::Buffer, u64),
+    Value(&'a [u8]),
+}
+
+impl<'a> LaunchArg<'a> {
+    /// A number or a `#[repr(C)]` structure, with the layout that the kernel's source gives it.
+    pub fn value<T: Pod>(value: &'a T) -> Self {
+        Self(Arg::Value(bytemuck::bytes_of(value)))
+    }
+}
+
+impl<'a, T> From<&'a KernelBuffer<T>> for LaunchArg<'a> {
+    fn from(buffer: &'a KernelBuffer<T>) -> Self {
+        Self(Arg::Buffer(&buffer.buffer, buffer.address))
+    }
+}
+
+/// CUDA kernels in wgpu's command buffers, on devices of [`request_device_with_kernels`](Self::request_device_with_kernels): no exchange,
+/// no semaphore and no switch of the GPU's context stands between a kernel and wgpu's commands.
+impl Bridge {
+    /// Makes a buffer for kernels that wgpu uses as `usage` says; `STORAGE` and `COPY_DST` are added.
+    ///
+    /// # Errors
+    /// [`bridge::vk_export::Error::Missing`] with what the device was created without, and those of the failed calls.
+    pub fn kernel_buffer<T: Pod>(&self, name: &str, len: usize, usage: wgpu::BufferUsages) -> Result<KernelBuffer<T>> {
+        let device = self.compute().device();
+        device.require_cuda_kernels("buffers for kernels in command buffers")?;
+        let usage = usage | wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let object = format!("kernel buffer \"{name}\"");
+        let size = size::<T>(len, &object)?;
+        let vulkan = access::of_buffer(usage, &object)?.usage | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS;
+        let info = BufferInfo { name, size, usage: vulkan, placement: Placement::DeviceLocal };
+        let raw = Arc::new(vk_export::Buffer::new(device, &info)?);
+        let address = raw.device_address().ok_or_else(|| Error::invalid(&object, "the driver gives it no address"))?;
+        let (handle, descriptor) =
+            (raw.as_raw(), wgpu::BufferDescriptor { label: Some(name), size, usage, mapped_at_creation: false });
+        // SAFETY: made on this device with that size and usage; it lives until wgpu calls back.
+        let buffer = unsafe { buffer(self, handle, &descriptor, Box::new(move || drop(raw))) }?;
+        // Memory of a driver's may hold anything.
+        let zeros = self.capture("CommandEncoder::finish", &object, || {
+            let mut commands = self.device().create_command_encoder(&Default::default());
+            commands.clear_buffer(&buffer, 0, None);
+            commands.finish()
+        })?;
+        self.push(&object, [zeros])?;
+        Ok(KernelBuffer { buffer, address, element: PhantomData })
+    }
+
+    /// Loads PTX for [`launch`](Self::launch).
+    ///
+    /// # Errors
+    /// As [`vk_export::Ptx::new`] and [`vk_export::KernelModule::new`].
+    pub fn kernel_module(&self, name: &str, ptx: &str) -> Result<vk_export::KernelModule> {
+        Ok(vk_export::KernelModule::new(self.compute().device(), name, &Ptx::new(ptx)?)?)
+    }
+
+    /// Records a launch into command buffers that are submitted in this order, among others of wgpu's. wgpu orders them with all
+    /// other uses of the buffers among `args`.
+    ///
+    /// # Errors
+    /// [`vk_export::Error::Launch`] for a grid, block or amount of shared memory that would hang the GPU, [`Error::InvalidArgument`]
+    /// for arguments of another number or size than the kernel's parameters, [`Error::Refused`] with what wgpu says.
+    ///
+    /// # Safety
+    /// - The arguments are what the kernel's parameters mean (sizes are checked, types are not), the kernel stays inside the buffers,
+    ///   and uses no other memory.
+    /// - `kernel` was loaded by [`kernel_module`](Self::kernel_module) of this `Bridge`, and a clone of it lives until the command
+    ///   buffers have run.
+    /// - The command buffers are submitted to wgpu's queue one behind the other, with no command buffer between them that uses
+    ///   the buffers.
+    /// - The rest of the contract of [`vk_export::Kernel::record`]: the kernel ends, and a multiprocessor has the registers for one
+    ///   block.
+    pub unsafe fn launch(
+        &self,
+        kernel: &vk_export::Kernel,
+        config: &LaunchConfig,
+        args: &[LaunchArg<'_>],
+    ) -> Result<[wgpu::CommandBuffer; 2]> {
+        let entry = kernel.entry();
+        let object = format!("launch of \"{}\"", entry.name());
+        let packed = pack(entry.params().iter().map(|param| (param.offset, param.size)), entry.args_size(), args)
+            .map_err(|reason| Error::invalid(&object, reason))?;
+        kernel.check(config, packed.len())?;
+        let buffers = args.iter().filter_map(|arg| match arg.0 {
+            Arg::Buffer(buffer, _) => Some(buffer),
+            Arg::Value(_) => None,
+        });
+        // For barriers a kernel is a compute shader that reads and writes its buffers.
+        let order = self.capture("CommandEncoder::finish", &object, || {
+            let mut commands = self.device().create_command_encoder(&Default::default());
+            let state = wgpu::BufferUses::STORAGE_READ_WRITE;
+            let states = buffers.map(|buffer| wgpu::BufferTransition { buffer, state });
+            commands.transition_resources(states, std::iter::empty());
+            commands.finish()
+        })?;
+        // SAFETY: wgpu's encoder records on this device, outside a pass, for a family with graphics. What the command buffer before
+        // has brought the buffers to, orders the launch behind their earlier uses; their next use is ordered behind
+        // that state by wgpu. The rest is the caller's promise.
+        let record = |commands| unsafe { kernel.record(commands, config, &packed) };
+        let (launch, recorded) = raw::record(self, &object, record)?;
+        recorded?;
+        Ok([order, launch])
+    }
+}
+
+/// Packs arguments, each at the offset of its parameter.
+fn pack(
+    params: impl ExactSizeIterator<Item = (usize, usize)>,
+    len: usize,
+    args: &[LaunchArg<'_>],
+) -> Result<Vec<u8>, String> {
+    if params.len() != args.len() {
+        return Err(format!("the kernel takes {} arguments, and {} were given", params.len(), args.len()));
+    }
+    let mut packed = vec![0; len];
+    for (index, ((offset, size), arg)) in params.zip(args).enumerate() {
+        let address;
+        let bytes = match arg.0 {
+            Arg::Buffer(_, of_buffer) => {
+                address = of_buffer.to_ne_bytes();
+                &address[..]
+            }
+            Arg::Value(bytes) => bytes,
+        };
+        let target = packed.get_mut(offset..).and_then(|rest| rest.get_mut(..size));
+        match target.filter(|target| target.len() == bytes.len()) {
+            Some(target) => target.copy_from_slice(bytes),
+            None => return Err(format!("argument {index} has {} bytes, and its parameter {size}", bytes.len())),
+        }
+    }
+    Ok(packed)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // Tests.
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_lie_where_the_parameters_are() {
+        let (number, wide) = (7u32, 9u64);
+        let args = [LaunchArg::value(&number), LaunchArg::value(&wide)];
+        let packed = pack([(0, 4), (8, 8)].into_iter(), 16, &args).unwrap();
+        assert_eq!(packed[..4], number.to_ne_bytes());
+        assert_eq!(packed[4..8], [0; 4]);
+        assert_eq!(packed[8..], wide.to_ne_bytes());
+    }
+
+    #[test]
+    fn arguments_that_do_not_fit_are_named() {
+        let number = 7u32;
+        let args = [LaunchArg::value(&number)];
+        assert!(pack([(0, 4), (8, 8)].into_iter(), 16, &args).unwrap_err().contains("takes 2 arguments, and 1"));
+        let error = pack([(0, 8)].into_iter(), 8, &args).unwrap_err();
+        assert!(error.contains("argument 0 has 4 bytes, and its parameter 8"), "{error}");
+    }
+}
