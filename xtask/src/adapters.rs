@@ -20,7 +20,7 @@ pub(crate) fn wgpu() -> Result<()> {
     let manifest = shell::root().join("adapters/bridge-wgpu/Cargo.toml");
     publish::licences_of(&manifest)?;
     run(&manifest, "fmt", &["--", "--check"])?;
-    run(&manifest, "clippy", &["--locked", "--all-targets", "--", "-D", "warnings"])?;
+    run(&manifest, "clippy", &["--locked", "--all-targets", "--features", "window", "--", "-D", "warnings"])?;
     run(&manifest, "test", &["--locked"])?;
     let out = shell::target_dir().join("ci").join("wgpu");
     for example in WGPU_EXAMPLES {

@@ -97,12 +97,12 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
 
 impl<S: Shared, D: Direction> Drop for Exchange<S, D> {
     fn drop(&mut self) {
-        let gpu = &self.mirror.gpu;
-        let _order = gpu.submitting();
         // Frames of which wgpu did not tell whether they were submitted end with one more signal.
-        let flushed = self.exchange.flush_parts().map_err(crate::Error::from).and_then(|parts| match parts {
-            None => Ok(()),
-            Some(parts) => gpu.signal(&self.mirror.name, &[parts.signal]),
+        let Self { exchange, mirror } = self;
+        let flushed = exchange.flush_parts().map_err(crate::Error::from).and_then(|parts| {
+            let Some(parts) = parts else { return Ok(()) };
+            let _order = mirror.gpu.submitting()?;
+            mirror.gpu.signal(&mirror.name, &[parts.signal])
         });
         if let Err(error) = flushed {
             log::error!("exchange \"{}\": its last frames may not be seen to end: {error}", self.mirror.name);

@@ -110,7 +110,7 @@ pub(crate) fn initialise<S: Shared>(
     record: impl FnOnce(vk::CommandBuffer) -> bridge::Result<InitialTurn<S::Specs>>,
 ) -> Result<()> {
     let gpu = &mirror.gpu;
-    let _order = gpu.submitting();
+    let _order = gpu.submitting()?;
     // wgpu's encoders record for the family of its queue, which is the exchange's; outside a pass.
     let (commands, turn) = raw::record(gpu, &mirror.name, record)?;
     let turn = turn?;

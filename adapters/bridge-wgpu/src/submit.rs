@@ -35,44 +35,41 @@ impl Bridge {
     /// With a CUDA stream the host waits for nothing. With the CPU backend it waits until the CPU is done with the frames.
     ///
     /// # Errors
-    /// - [`Error::Refused`] with what wgpu says of `commands`; the frames count as skipped then, and their slots are free again.
-    /// - [`Error::DeviceLost`], [`bridge::Error::OutOfOrder`] for two frames of one exchange, and the failed call of the bridge;
-    ///   the frames are lost.
+    /// - [`Error::Refused`] with what wgpu says of `commands`, and [`Error::DeviceLost`]; the frames count as skipped then, and their
+    ///   slots are free again.
+    /// - [`bridge::Error::OutOfOrder`] for two frames of one exchange, [`Error::InvalidArgument`] for frames of another `Bridge` and inside
+    ///   of a callback that wgpu calls while frames are submitted, and the failed call of the bridge; the frames are lost.
     pub fn submit<F: Frames>(
         &self,
         commands: impl IntoIterator<Item = wgpu::CommandBuffer>,
         frames: F,
     ) -> Result<F::Submitted> {
+        // The program's iterator may do anything: not while a lock is held or a semaphore is staged.
+        let commands: Vec<_> = commands.into_iter().collect();
         frames.prepare(self)?;
-        let _order = self.submitting();
+        let _order = self.submitting()?;
         let mut parts = Parts::default();
         let lent = frames.lend(&mut parts)?;
         let (before, behind) = (std::mem::take(&mut parts.before), std::mem::take(&mut parts.behind));
+        // Each signal's timeline is at 0 or beyond, so that this waits for nothing. A submission takes it with the waits.
+        let marks = parts.signals.iter().map(|signal| signal.value(0));
+        parts.waits.extend(marks);
         let object = "submission of frames";
         let pushed = self
             .stage_waits(object, &parts.waits)
             .and_then(|()| self.push(object, before.into_iter().chain(commands).chain(behind)));
-        // wgpu's submission would have taken the waits, as would an earlier one: nothing was submitted.
-        let left = self.unstage_waits(&parts.waits);
-        match pushed {
-            Ok(()) if left == 0 => {}
-            // Of a lost device wgpu reports no error; it just submits nothing.
-            Ok(()) => {
-                // SAFETY: nothing was submitted.
+        // Of a lost device wgpu reports no error; it just submits nothing.
+        let pushed = match self.unstage_waits(&parts.waits) {
+            0 => pushed,
+            _ => {
+                // SAFETY: nothing was submitted, since a submission would have taken all that was staged.
                 unsafe { F::refused(lent) };
-                return Err(Error::DeviceLost { object: object.to_owned() });
+                return Err(pushed.err().unwrap_or_else(|| Error::DeviceLost { object: object.to_owned() }));
             }
-            Err(error) => {
-                if left > 0 || matches!(error, Error::Refused { source: wgpu::Error::Validation { .. }, .. }) {
-                    // SAFETY: nothing was submitted, since wgpu validates all of a submission before it submits any. A wait that
-                    // another thread's submission took has no effect but that wait.
-                    unsafe { F::refused(lent) };
-                }
-                // Else it is unknown whether the commands were submitted: what is lent is dropped, and comes back with a
-                // later signal.
-                return Err(error);
-            }
-        }
+        };
+        // The error may be of a callback that wgpu called when it had submitted, or another thread's submission may have taken
+        // the waits of one that was refused. It is unknown: what is lent is dropped, and comes back with a later signal.
+        pushed?;
         self.signal(object, &parts.signals)?;
         // SAFETY: the waits were staged before the commands were submitted, the signals behind them, and both were taken by
         // submissions of wgpu's, whose queue is the exchange's.

@@ -148,6 +148,59 @@ fn a_device_that_was_destroyed_is_an_error() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
+/// wgpu calls the program's callbacks while it submits, and the program may do there what it likes.
+#[test]
+fn callbacks_of_a_submission_wait_for_nothing() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let filler = Filler::new(&bridge);
+        let mut exchange = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
+        let mut other = Exchange::new(&bridge, &info("others"), numbers()).unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (inner, held) = (bridge.clone(), frame(&mut other, &filler, 1));
+        // What a callback does wrong outside of a submission.
+        bridge.device().on_uncaptured_error(std::sync::Arc::new(|error| eprintln!("{error}")));
+        bridge.queue().submit([]);
+        bridge.queue().on_submitted_work_done(move || {
+            let error = inner.submit([], held).err().map(|error| error.to_string());
+            // wgpu's own errors of a callback are not the submission's.
+            drop(inner.device().create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: 4,
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE,
+                mapped_at_creation: false,
+            }));
+            drop(other);
+            sender.send(error).unwrap();
+        });
+        // The next submissions call it.
+        let mut results = Vec::new();
+        for base in 0..3 {
+            let turn = frame(&mut exchange, &filler, base);
+            // The first submission is over by then, so that the next one finds it so.
+            std::thread::sleep(Duration::from_millis(100));
+            results.push(bridge.submit([], turn));
+        }
+        let error = receiver.recv_timeout(Duration::from_secs(60)).unwrap();
+        let refused = results.iter().filter(|result| result.is_err()).count();
+        // Called by one of the submissions, which had the callback's error and was dropped as unknown.
+        assert!(
+            error.as_ref().is_some_and(|error| error.contains("callback")) && refused == 1,
+            "{error:?}, {results:?}"
+        );
+        while exchange.begin().map(|turn| turn.skip().unwrap()).is_err() {}
+        for base in 10..16 {
+            let turn = frame(&mut exchange, &filler, base);
+            bridge.submit([], turn).unwrap();
+            assert_eq!(read_buffer(&bridge, exchange.objects()), Filler::pattern(LEN, base));
+        }
+        let before = LiveObjects::now();
+        drop(exchange);
+        assert!(LiveObjects::now().exchanges < before.exchanges && LiveObjects::now().leaked_buffers == 0);
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
 #[test]
 fn frames_of_one_exchange_or_of_another_bridge_are_refused() {
     let _alone = alone();

@@ -1,5 +1,8 @@
 //! What the examples share: the command line, the loop of frames without a window, pictures.
 
+#[cfg(feature = "window")]
+mod window;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -15,9 +18,11 @@ pub(crate) struct Args {
     pub(crate) particles: u32,
     pub(crate) backend: Backend,
     out: PathBuf,
+    window: bool,
 }
 
 const USAGE: &str = "\
+    --window        in a window; with `--frames`, for that many frames; needs `--features window`\n  \
     --frames N      frames without a window; the picture of the last is written (60)\n  \
     --out DIR       where to (out)\n  \
     --size WxH      of the picture (960x540)\n  \
@@ -26,12 +31,19 @@ const USAGE: &str = "\
 
 impl Args {
     fn parse() -> Result<Self> {
-        let mut args =
-            Self { frames: 60, size: [960, 540], particles: 100_000, backend: Backend::Auto, out: "out".into() };
+        let mut args = Self {
+            frames: 60,
+            size: [960, 540],
+            particles: 100_000,
+            backend: Backend::Auto,
+            out: "out".into(),
+            window: false,
+        };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("{word} takes a value"));
             match word.as_str() {
+                "--window" => args.window = true,
                 "--frames" => args.frames = value()?.parse()?,
                 "--out" => args.out = value()?.into(),
                 "--size" => {
@@ -68,10 +80,22 @@ pub(crate) trait Demo: Sized {
 /// Runs a demo; the process ends with 1 if anything is wrong.
 pub(crate) fn run<D: Demo>() {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    if let Err(error) = Args::parse().and_then(|args| headless::<D>(&args)) {
+    if let Err(error) =
+        Args::parse().and_then(|args| if args.window { window::<D>(args) } else { headless::<D>(&args) })
+    {
         eprintln!("error: {error:#}");
         std::process::exit(1);
     }
+}
+
+#[cfg(feature = "window")]
+fn window<D: Demo>(args: Args) -> Result<()> {
+    window::show::<D>(args)
+}
+
+#[cfg(not(feature = "window"))]
+fn window<D: Demo>(_: Args) -> Result<()> {
+    bail!("this was built without windows: `cargo run --features window --example ... -- --window`")
 }
 
 fn headless<D: Demo>(args: &Args) -> Result<()> {
@@ -83,16 +107,7 @@ fn headless<D: Demo>(args: &Args) -> Result<()> {
     let adapter = pollster::block_on(instance.request_adapter(&options))?;
     let gpu = Bridge::request_device(&adapter, &wgpu::DeviceDescriptor::default(), args.backend)?;
     println!("wgpu on {}, compute on {} ({})", adapter.get_info().name, gpu.backend(), gpu.reason());
-    let target = gpu.device().create_texture(&wgpu::TextureDescriptor {
-        label: Some("picture"),
-        size: extent(args.size),
-        mip_level_count: 1,
-        sample_count: 1,
-        dimension: wgpu::TextureDimension::D2,
-        format: FORMAT,
-        usage: wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::COPY_SRC,
-        view_formats: &[],
-    });
+    let target = target(&gpu, args.size, FORMAT);
     let view = target.create_view(&Default::default());
     let mut demo = D::new(&gpu, args, FORMAT)?;
     let start = std::time::Instant::now();
@@ -116,7 +131,21 @@ fn headless<D: Demo>(args: &Args) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn extent([width, height]: [u32; 2]) -> wgpu::Extent3d {
+/// A texture that is drawn to in a window's place.
+fn target(gpu: &Bridge, size: [u32; 2], format: wgpu::TextureFormat) -> wgpu::Texture {
+    gpu.device().create_texture(&wgpu::TextureDescriptor {
+        label: Some("picture"),
+        size: extent(size),
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format,
+        usage: wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::COPY_SRC,
+        view_formats: &[],
+    })
+}
+
+fn extent([width, height]: [u32; 2]) -> wgpu::Extent3d {
     wgpu::Extent3d { width, height, depth_or_array_layers: 1 }
 }
 
@@ -137,7 +166,9 @@ impl Picture {
             commands.copy_texture_to_buffer(texture.as_image_copy(), target, texture.size());
         })?;
         let rows = bytes.chunks_exact(pitch as usize).flat_map(|row| row[..4 * width as usize].chunks_exact(4));
-        let texels = rows.map(|texel| [texel[0], texel[1], texel[2], texel[3]]).collect();
+        let blue_first = texture.format() == wgpu::TextureFormat::Bgra8Unorm;
+        let [r, b] = if blue_first { [2, 0] } else { [0, 2] };
+        let texels = rows.map(|texel| [texel[r], texel[1], texel[b], texel[3]]).collect();
         Ok(Self { size: [width, height], texels })
     }
 

@@ -5,6 +5,7 @@ mod request;
 pub(crate) mod requirements;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
 use bridge::vk_export::ExportDevice;
 use bridge::{AdoptInfo, Backend, Compute, CudaCompute, EnabledFeatures, KernelModule};
@@ -30,7 +31,7 @@ struct Inner {
     device: wgpu::Device,
     adapter: wgpu::Adapter,
     /// Held while frames are lent and submitted: one lent turn is open per exchange.
-    submitting: Mutex<()>,
+    submitting: Submitting,
 }
 
 impl Bridge {
@@ -80,7 +81,7 @@ impl Bridge {
             queue: queue.clone(),
             device: device.clone(),
             adapter: adapter.clone(),
-            submitting: Mutex::new(()),
+            submitting: Submitting::default(),
         })))
     }
 
@@ -134,13 +135,45 @@ impl Bridge {
     }
 
     /// Held while frames are lent and submitted.
-    pub(crate) fn submitting(&self) -> MutexGuard<'_, ()> {
-        self.0.submitting.lock().unwrap_or_else(PoisonError::into_inner)
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] on a thread that holds it: wgpu calls the program's callbacks while it submits.
+    pub(crate) fn submitting(&self) -> Result<Held<'_>> {
+        let Submitting { mutex, holder } = &self.0.submitting;
+        let holder = || holder.lock().unwrap_or_else(PoisonError::into_inner);
+        if *holder() == Some(thread::current().id()) {
+            let reason =
+                "called by a callback of wgpu's while frames are submitted, which would wait for itself; do it later";
+            return Err(Error::invalid("submission of frames", reason));
+        }
+        let guard = mutex.lock().unwrap_or_else(PoisonError::into_inner);
+        *holder() = Some(thread::current().id());
+        Ok(Held { holder: &self.0.submitting.holder, _guard: guard })
     }
 
     /// wgpu's errors meanwhile, as a result.
     pub(crate) fn capture<R>(&self, call: &'static str, object: &str, f: impl FnOnce() -> R) -> Result<R> {
         capture(&self.0.device, call, object, f)
+    }
+}
+
+/// A lock that knows its holder.
+#[derive(Default)]
+struct Submitting {
+    mutex: Mutex<()>,
+    holder: Mutex<Option<ThreadId>>,
+}
+
+/// Unlocks when it is dropped.
+pub(crate) struct Held<'a> {
+    holder: &'a Mutex<Option<ThreadId>>,
+    _guard: MutexGuard<'a, ()>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // Before the mutex is unlocked: fields are dropped after this.
+        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

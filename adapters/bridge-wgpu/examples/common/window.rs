@@ -1,0 +1,140 @@
+//! The loop of frames in a window.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use bridge_wgpu::{Bridge, wgpu};
+use winit::application::ApplicationHandler;
+use winit::dpi::PhysicalSize;
+use winit::event::WindowEvent;
+use winit::event_loop::{ActiveEventLoop, ControlFlow, EventLoop};
+use winit::window::{Window, WindowId};
+
+use super::{Args, Demo, Picture, target};
+
+/// Shows frames until the window is closed, or as many as were asked for. One more is then drawn without it, and checked.
+pub(super) fn show<D: Demo>(args: Args) -> Result<()> {
+    let events = EventLoop::new()?;
+    events.set_control_flow(ControlFlow::Poll);
+    let most = std::env::args().any(|word| word == "--frames").then_some(args.frames);
+    let mut app = App::<D> { args, most, shown: None, error: None };
+    events.run_app(&mut app)?;
+    if let Some(error) = app.error {
+        return Err(error);
+    }
+    let mut shown = app.shown.context("no window came")?;
+    let Shown { gpu, demo, config, frame, .. } = &mut shown;
+    let picture = target(gpu, app.args.size, config.format);
+    demo.frame(gpu, *frame, &picture.create_view(&Default::default()))?;
+    demo.check(gpu, *frame, &Picture::read(gpu, &picture)?).with_context(|| format!("frame {frame} is wrong"))?;
+    println!("{frame} frames in a window, and the one that was looked at is right");
+    Ok(())
+}
+
+struct App<D> {
+    args: Args,
+    most: Option<u32>,
+    shown: Option<Shown<D>>,
+    error: Option<anyhow::Error>,
+}
+
+struct Shown<D> {
+    demo: D,
+    surface: wgpu::Surface<'static>,
+    config: wgpu::SurfaceConfiguration,
+    window: Arc<Window>,
+    gpu: Bridge,
+    frame: u32,
+}
+
+impl<D: Demo> Shown<D> {
+    fn new(events: &ActiveEventLoop, args: &Args) -> Result<Self> {
+        let size = PhysicalSize::new(args.size[0], args.size[1]);
+        let attributes = Window::default_attributes().with_title(D::NAME).with_inner_size(size).with_resizable(false);
+        let window = Arc::new(events.create_window(attributes)?);
+        let display = Box::new(events.owned_display_handle());
+        let mut descriptor = wgpu::InstanceDescriptor::new_with_display_handle(display);
+        descriptor.backends = wgpu::Backends::VULKAN;
+        let instance = wgpu::Instance::new(descriptor);
+        let surface = instance.create_surface(Arc::clone(&window))?;
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            compatible_surface: Some(&surface),
+            ..Default::default()
+        };
+        let adapter = pollster::block_on(instance.request_adapter(&options))?;
+        let gpu = Bridge::request_device(&adapter, &wgpu::DeviceDescriptor::default(), args.backend)?;
+        println!("wgpu on {}, compute on {} ({})", adapter.get_info().name, gpu.backend(), gpu.reason());
+        let mut config = surface
+            .get_default_config(&adapter, args.size[0], args.size[1])
+            .context("the adapter cannot draw to the window")?;
+        // What is drawn are bytes, not light.
+        let formats = surface.get_capabilities(&adapter).formats;
+        let plain = [wgpu::TextureFormat::Bgra8Unorm, wgpu::TextureFormat::Rgba8Unorm];
+        config.format =
+            plain.into_iter().find(|format| formats.contains(format)).context("the window has no plain format")?;
+        surface.configure(gpu.device(), &config);
+        let demo = D::new(&gpu, args, config.format)?;
+        Ok(Self { demo, surface, config, window, gpu, frame: 0 })
+    }
+
+    fn draw(&mut self) -> Result<()> {
+        use wgpu::CurrentSurfaceTexture as Current;
+        let texture = match self.surface.get_current_texture() {
+            Current::Success(texture) | Current::Suboptimal(texture) => texture,
+            Current::Timeout | Current::Occluded => return Ok(()),
+            Current::Outdated | Current::Lost => {
+                self.surface.configure(self.gpu.device(), &self.config);
+                return Ok(());
+            }
+            Current::Validation => bail!("the window's texture"),
+        };
+        let view = texture.texture.create_view(&Default::default());
+        self.demo.frame(&self.gpu, self.frame, &view).with_context(|| format!("frame {}", self.frame))?;
+        self.window.pre_present_notify();
+        self.gpu.queue().present(texture);
+        self.frame += 1;
+        Ok(())
+    }
+}
+
+impl<D: Demo> App<D> {
+    fn end(&mut self, events: &ActiveEventLoop, error: anyhow::Error) {
+        self.error.get_or_insert(error);
+        events.exit();
+    }
+}
+
+impl<D: Demo> ApplicationHandler for App<D> {
+    fn resumed(&mut self, events: &ActiveEventLoop) {
+        if self.shown.is_some() {
+            return;
+        }
+        match Shown::new(events, &self.args) {
+            Ok(shown) => self.shown = Some(shown),
+            Err(error) => self.end(events, error),
+        }
+    }
+
+    fn window_event(&mut self, events: &ActiveEventLoop, _: WindowId, event: WindowEvent) {
+        match event {
+            WindowEvent::CloseRequested => events.exit(),
+            WindowEvent::RedrawRequested => {
+                let Some(shown) = &mut self.shown else { return };
+                if let Err(error) = shown.draw() {
+                    return self.end(events, error);
+                }
+                if self.most.is_some_and(|most| shown.frame >= most) {
+                    events.exit();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn about_to_wait(&mut self, _: &ActiveEventLoop) {
+        if let Some(shown) = &self.shown {
+            shown.window.request_redraw();
+        }
+    }
+}
