@@ -142,7 +142,7 @@ fn what_a_device_cannot_be_asked_for_is_said() {
 
     // It submits by itself, which wgpu's lock does not allow.
     let error = fails(&adapter, &wgpu::DeviceDescriptor::default(), Backend::Inline);
-    assert!(matches!(error, Error::Bridge(_)), "{error}");
+    assert!(error.to_string().contains("`Bridge::launch`"), "{error}");
 }
 
 #[test]

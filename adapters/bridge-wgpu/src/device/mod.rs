@@ -41,7 +41,8 @@ impl Bridge {
     /// added when a device is created with `wgpu::hal`.
     ///
     /// # Errors
-    /// [`Error::NotVulkan`], [`Error::Missing`] with everything that was left off, and what [`Compute::new`] says of the backend.
+    /// [`Error::NotVulkan`], [`Error::Missing`] with everything that was left off, [`Error::InvalidArgument`] for [`Backend::Inline`],
+    /// and what [`Compute::new`] says of the backend.
     ///
     /// # Safety
     /// - `device` and `queue` belong together and were made from `adapter`.
@@ -55,6 +56,13 @@ impl Bridge {
     ) -> Result<Self> {
         // SAFETY: the guard is only read from.
         let hal = unsafe { device.as_hal::<Vulkan>() }.ok_or_else(|| not_vulkan(adapter))?;
+        if backend == Backend::Inline {
+            return Err(Error::invalid(
+                "the inline backend",
+                "it submits to the queue by itself, behind wgpu's lock; `Bridge::launch` records kernels into wgpu's own command \
+                 buffers, on a device of `Bridge::request_device_with_kernels`",
+            ));
+        }
         let instance = hal.shared_instance();
         let extensions = hal.enabled_device_extensions().to_vec();
         requirements::check(adapter, &extensions, &features, backend)?;

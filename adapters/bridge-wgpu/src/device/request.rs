@@ -30,8 +30,8 @@ impl Bridge {
     /// - [`Error::Missing`] with all that the GPU lacks of what `descriptor` requires, and [`bridge::vk_export::Error::Missing`] with all
     ///   that it lacks of what sharing needs.
     /// - [`Error::RequestDevice`] with what wgpu says.
-    /// - [`bridge::Error::NoCuda`] where CUDA was asked for and cannot share, and an error for [`Backend::Inline`], whose
-    ///   submissions cannot be made under wgpu's lock.
+    /// - [`bridge::Error::NoCuda`] where CUDA was asked for and cannot share, and [`Error::InvalidArgument`] for [`Backend::Inline`],
+    ///   whose submissions cannot be made under wgpu's lock.
     pub fn request_device(
         adapter: &wgpu::Adapter,
         descriptor: &wgpu::DeviceDescriptor<'_>,

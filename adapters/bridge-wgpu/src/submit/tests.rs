@@ -151,6 +151,19 @@ fn no_frame_is_wrong_beside_a_thread_that_submits() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
+/// Frames of two exchanges, from two threads at once.
+#[test]
+fn no_frame_is_wrong_beside_another_exchange() {
+    for gpu in bridges() {
+        let wrong = std::thread::scope(|scope| {
+            let threads = [0, 1].map(|_| scope.spawn(|| wrong(&gpu, 400, Duration::ZERO, false, Splice::Right)));
+            threads.map(|thread| thread.join().unwrap())
+        });
+        assert_eq!(wrong, [0, 0]);
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
 #[test]
 fn without_the_wait_frames_are_wrong() {
     for gpu in bridges() {
