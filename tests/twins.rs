@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use bridge::ash::vk;
 use bridge::{
     Backend, BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, ImageAccess, ImageSpec, Kernel,
-    KernelMemory, KernelModule, LaunchConfig, LiveObjects, TwinImage, TwinSlice, Work,
+    KernelMemory, KernelModule, LatestInfo, LaunchConfig, LiveObjects, TwinImage, TwinSlice, Work,
 };
 use bridge_tests::{Rig, on_both_backends};
 
@@ -250,4 +250,40 @@ fn a_twin_that_panics_is_told() {
     let error = finished.unwrap_err().to_string();
     assert!(error.contains("on purpose"), "{error}");
     drop(words);
+}
+
+/// Nothing orders two streams: what one frees or writes, the other may still use.
+#[test]
+fn memory_of_another_stream_is_refused() {
+    let (rig, compute, module) = host();
+    let kernel = module.kernel("add").unwrap();
+    let memory = |compute: &Compute| compute.kernel_memory("brook", &[1_u32; LEN]).unwrap();
+    let refused = |launched: Result<(), Error>| {
+        let refused = launched.unwrap_err().to_string();
+        assert!(refused.contains("kernel memory \"brook\" is of another stream"), "{refused}");
+    };
+
+    let another = Compute::new(rig.device(), Backend::Host).unwrap();
+    let (own, foreign) = (memory(&compute), memory(&another));
+    let mut exchange = exchange(&compute, "stray");
+    let mut turn = exchange.begin().unwrap();
+    let work = turn.work().kernels().unwrap();
+    // SAFETY: the twin's arguments.
+    refused(unsafe { work.launch(&kernel, &threads(), (work.resources, &foreign, LEN as u32)) });
+    // SAFETY: as above.
+    unsafe { work.launch(&kernel, &threads(), (work.resources, &own, LEN as u32)) }.unwrap();
+    turn.skip().unwrap();
+
+    // A latest exchange has a stream of its own.
+    let info = LatestInfo { name: "stray", timeout: Rig::LONG, ..Default::default() };
+    let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
+    let (mut writer, _reader) = Exchange::latest(&compute, &info, spec).unwrap();
+    let near = memory(writer.compute());
+    let mut turn = writer.begin().unwrap();
+    let work = turn.work().kernels().unwrap();
+    // SAFETY: the twin's arguments.
+    refused(unsafe { work.launch(&kernel, &threads(), (work.resources, &own, LEN as u32)) });
+    // SAFETY: as above.
+    unsafe { work.launch(&kernel, &threads(), (work.resources, &near, LEN as u32)) }.unwrap();
+    turn.publish().unwrap();
 }

@@ -61,6 +61,8 @@ pub struct CudaWork<'t, R: Resources> {
     /// The resources, as kernel arguments and as cudarc slices.
     pub resources: R::Cuda<'t>,
     pub(super) slot: &'t R::CudaSlot,
+    /// The compute stream; not `stream` while a graph is captured.
+    pub(super) home: &'t Arc<CudaStream>,
 }
 
 /// A frame's work on the CPU.
@@ -81,7 +83,7 @@ impl<'t, R: Resources> Work<'t, R> {
         match self {
             Self::Cuda(cuda) => {
                 R::join(cuda.slot)?;
-                Ok(KernelWork::on_stream(cuda.stream, R::kernel(cuda.resources)))
+                Ok(KernelWork::on_stream(cuda.stream, cuda.home, R::kernel(cuda.resources)))
             }
             Self::Inline(inline) => Ok(inline),
             Self::Host(host) => {
@@ -105,7 +107,8 @@ impl<R: Resources> State<R> {
                 let slot = &cuda.slots[slot];
                 // SAFETY: rule "no access outside the turn": exclusive and ordered by this function's contract.
                 let resources = unsafe { R::cuda(slot) };
-                Work::Cuda(CudaWork { stream: cuda.link.stream(), resources, slot })
+                let stream = cuda.link.stream();
+                Work::Cuda(CudaWork { stream, resources, slot, home: stream })
             }
             Sided::Host(host) => {
                 let (stream, slots) = (host.link.stream(), &host.slots);

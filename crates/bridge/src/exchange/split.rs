@@ -48,7 +48,7 @@ impl<'t, T: Pod + Send + Sync> CudaPart<'t, T> {
     pub fn kernels(self) -> Result<KernelWork<'t, BufferSpec<T>>> {
         self.buffer.join_foreign_work_at(self.place)?;
         let elements = KernelBuffer::on_stream(self.elements.as_raw(), self.elements.len());
-        Ok(KernelWork::on_stream(self.stream, elements))
+        Ok(KernelWork::on_stream(self.stream, self.stream, elements))
     }
 }
 

@@ -1,10 +1,13 @@
 //! Arguments of kernels, packed as CUDA packs them.
 
 use bytemuck::Pod;
+use cuda_import::cudarc::driver::CudaStream;
 use smallvec::SmallVec;
 use vk_export::{PtxEntry, PtxParam};
 
+use crate::compute::host::stream::HostStream;
 use crate::compute::inline::segment::Keep;
+use crate::compute::inline::stream::InlineStream;
 use crate::error::{Error, Result};
 use crate::kernel::buffer::KernelBuffer;
 use crate::kernel::host_arg::HostArg;
@@ -43,11 +46,12 @@ pub(crate) trait Pack {
     /// Calls `put` with the bytes.
     fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()>;
 
-    /// What the kernel uses of it, if the launch is to keep that alive.
+    /// What the kernel uses of it, if a launch there is to keep that alive.
     ///
     /// # Errors
     /// Why it cannot be used.
-    fn keep(&self) -> Result<Option<Keep>, String> {
+    fn keep(&self, site: Site<'_>) -> Result<Option<Keep>, String> {
+        let _ = site;
         Ok(None)
     }
 
@@ -143,8 +147,8 @@ impl<T: Pod> Pack for &KernelMemory<T> {
         self.address().pack(put)
     }
 
-    fn keep(&self) -> Result<Option<Keep>, String> {
-        KernelMemory::keep(self).map(Some)
+    fn keep(&self, site: Site<'_>) -> Result<Option<Keep>, String> {
+        KernelMemory::keep(self, site).map(Some)
     }
 
     fn host(&self, param: &PtxParam) -> HostArg {
@@ -152,26 +156,36 @@ impl<T: Pod> Pack for &KernelMemory<T> {
     }
 }
 
+/// The stream that a launch goes to.
+#[derive(Clone, Copy)]
+pub(crate) enum Site<'t> {
+    /// The compute stream, also while a graph for it is captured on another.
+    Cuda(&'t CudaStream),
+    Queue(&'t InlineStream),
+    Host(&'t HostStream),
+}
+
 /// Arguments as the driver takes them, each at the offset that the kernel's PTX gives it.
 pub(crate) struct Packed<'e> {
     entry: &'e PtxEntry,
+    site: Site<'e>,
     next: usize,
     pub(crate) bytes: SmallVec<[u8; FEW]>,
     pub(crate) keep: SmallVec<[Keep; 4]>,
 }
 
 impl<'e> Packed<'e> {
-    /// Packs arguments for a kernel.
+    /// Packs arguments for a kernel that is launched at `site`.
     ///
     /// # Errors
     /// [`Error::Launch`] for another number of arguments than the kernel has, or one of another size.
-    pub(crate) fn new<A: KernelArgs>(entry: &'e PtxEntry, args: &A) -> Result<Self> {
+    pub(crate) fn new<A: KernelArgs>(entry: &'e PtxEntry, site: Site<'e>, args: &A) -> Result<Self> {
         let expected = entry.params().len();
         if A::COUNT != expected {
             return Err(launch_error(entry, format!("it takes {expected} arguments, and {} were given", A::COUNT)));
         }
         let bytes = SmallVec::from_elem(0, entry.args_size());
-        let mut packed = Self { entry, next: 0, bytes, keep: SmallVec::new() };
+        let mut packed = Self { entry, site, next: 0, bytes, keep: SmallVec::new() };
         args.pack_all(&mut packed)?;
         Ok(packed)
     }
@@ -199,7 +213,7 @@ impl<'e> Packed<'e> {
                 )),
             }
         })?;
-        self.keep.extend(arg.keep().map_err(|reason| launch_error(entry, reason))?);
+        self.keep.extend(arg.keep(self.site).map_err(|reason| launch_error(entry, reason))?);
         Ok(())
     }
 }

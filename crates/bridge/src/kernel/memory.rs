@@ -10,10 +10,12 @@ use cuda_import::cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DriverError}
 use vk_export::ash::vk;
 
 use crate::compute::Compute;
+use crate::compute::host::stream::HostStreamId;
 use crate::compute::inline::segment::Keep;
 use crate::compute::inline::upload::Uploaded;
 use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
+use crate::kernel::args::Site;
 use crate::kernel::host_arg::{HostArg, HostCells, HostPtr};
 use crate::observe::live::{Alive, Kind};
 
@@ -39,10 +41,12 @@ struct Memory {
 
 #[derive(Debug)]
 enum Place {
-    Cuda(#[allow(dead_code)] CudaSlice<u8>), // Kept, and freed behind the stream's work.
+    /// Freed behind its stream's work.
+    Cuda(CudaSlice<u8>),
     Vulkan(Uploaded),
     /// For twins, of any element type.
     Host {
+        home: HostStreamId,
         start: HostPtr,
         _cells: Box<dyn Any + Send + Sync>,
     },
@@ -69,10 +73,11 @@ impl Compute {
                 let address = uploaded.address;
                 (Place::Vulkan(uploaded), address)
             }
-            Sided::Host(_) => {
-                let cells = HostCells::new(contents);
-                let start = cells.start();
-                (Place::Host { start: HostPtr(start.cast()), _cells: Box::new(cells) }, start.addr() as u64)
+            Sided::Host(host) => {
+                // In its place before the pointer is taken: moving a box ends what pointers into it may do.
+                let cells = Box::new(HostCells::new(contents));
+                let (home, start) = (host.id(), cells.start());
+                (Place::Host { home, start: HostPtr(start.cast()), _cells: cells }, start.addr() as u64)
             }
         };
         Ok(KernelMemory { memory: Memory::new(name, place), address, len: contents.len(), element: PhantomData })
@@ -157,8 +162,21 @@ impl<T> KernelMemory<T> {
     /// What a launch that uses it keeps alive.
     ///
     /// # Errors
-    /// Why it has no contents and never will, as the reason of a launch that is refused.
-    pub(crate) fn keep(&self) -> Result<Keep, String> {
+    /// Why it has no contents and never will, or that nothing orders it with this stream, as the reason of a launch that is refused.
+    pub(crate) fn keep(&self, site: Site<'_>) -> Result<Keep, String> {
+        let is_home = match (&self.memory.place, site) {
+            (Place::Cuda(memory), Site::Cuda(stream)) => memory.stream().cu_stream() == stream.cu_stream(),
+            (Place::Vulkan(uploaded), Site::Queue(stream)) => stream.has_id(&uploaded.home),
+            (Place::Host { home, .. }, Site::Host(stream)) => stream.has_id(home),
+            _ => false,
+        };
+        if !is_home {
+            return Err(format!(
+                "kernel memory \"{}\" is of another stream, with which nothing orders its contents and its end; make it with the \
+                 `Compute` of this work's exchange, which is `LatestWriter::compute` or `LatestReader::compute` of a latest one",
+                self.memory.name
+            ));
+        }
         if let Place::Vulkan(Uploaded { lost, .. }) = &self.memory.place
             && let Some(error) = lost.get()
         {

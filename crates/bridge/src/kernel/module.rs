@@ -33,7 +33,7 @@ enum Loaded {
 }
 
 /// A kernel of a [`KernelModule`], which [`KernelWork::launch`](crate::KernelWork::launch) launches. It keeps its module loaded, and
-/// work that was launched keeps the kernel. Cloning it gives the same one.
+/// work in command buffers and on the CPU keeps the kernel; on a CUDA stream the program keeps it until it has run. Cloning it gives the same one.
 #[derive(Clone)]
 pub struct Kernel(Arc<Inner>);
 

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
 #[cfg(doc)]
 use crate::kernel::args::KernelArg;
-use crate::kernel::args::{KernelArgs, MOST_ARGS, Packed, launch_error};
+use crate::kernel::args::{KernelArgs, MOST_ARGS, Packed, Site, launch_error};
 use crate::kernel::module::{Function, Kernel, of_context};
 
 /// A frame's work as launches of kernels, on a CUDA stream, in a command buffer of the Vulkan queue, or of their twins on the CPU.
@@ -33,15 +33,19 @@ pub struct KernelWork<'t, R: Resources> {
 
 /// Where launches go.
 enum Target<'t, R: Resources> {
-    Stream(&'t Arc<CudaStream>),
+    /// `home` is the compute stream: another one while a graph is captured, which is launched there.
+    Stream {
+        stream: &'t Arc<CudaStream>,
+        home: &'t Arc<CudaStream>,
+    },
     Queue(&'t InlineStream),
     /// The slots are kept until what was launched has run.
     Host(&'t HostStream, &'t Arc<[R::HostSlot]>),
 }
 
 impl<'t, R: Resources> KernelWork<'t, R> {
-    pub(crate) fn on_stream(stream: &'t Arc<CudaStream>, resources: R::Kernel<'t>) -> Self {
-        Self { resources, target: Target::Stream(stream) }
+    pub(crate) fn on_stream(stream: &'t Arc<CudaStream>, home: &'t Arc<CudaStream>, resources: R::Kernel<'t>) -> Self {
+        Self { resources, target: Target::Stream { stream, home } }
     }
 
     pub(crate) fn on_queue(stream: &'t InlineStream, resources: R::Kernel<'t>) -> Self {
@@ -59,7 +63,8 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     /// They are copied before the call returns.
     ///
     /// # Errors
-    /// [`Error::Launch`] for arguments of another number or size than the kernel's parameters, and for a grid, block or amount
+    /// [`Error::Launch`] for arguments of another number or size than the kernel's parameters, for [`KernelMemory`](crate::KernelMemory) of
+    /// another [`Compute`](crate::Compute) or of another GPU's part, and for a grid, block or amount
     /// of shared memory that is too large or zero; nothing is launched then. In command buffers all of it is known before the
     /// driver is called, on a stream the driver says the latter. On the CPU also for arguments of another type than the twin's, and
     /// the same memory given twice. [`Error::InvalidArgument`] for a kernel that was loaded for
@@ -69,6 +74,8 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     /// - The arguments are what the kernel's parameters mean (sizes are checked, types are not), and the kernel stays inside the
     ///   memory that they point to.
     /// - It uses no shared resource but those of turns that are open, of exchanges of the same [`Compute`](crate::Compute).
+    /// - On a CUDA stream, its module lives until it has run: the `Kernel` or the `KernelModule` is kept. In command buffers and on the
+    ///   CPU the launch keeps it.
     /// - Memory that it reaches in another way lives until it has run; [`KernelMemory`](crate::KernelMemory) given as an argument
     ///   does.
     /// - In command buffers: the kernel ends, makes no access outside of a surface unless it was written with
@@ -78,13 +85,18 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     #[doc(alias = "vkCmdCuLaunchKernelNVX")]
     pub unsafe fn launch<A: KernelArgs>(&self, kernel: &Kernel, config: &LaunchConfig, args: A) -> Result<()> {
         let entry = kernel.entry();
-        let packed = Packed::new(entry, &args)?;
+        let site = match &self.target {
+            Target::Stream { home, .. } => Site::Cuda(home),
+            Target::Queue(stream) => Site::Queue(stream),
+            Target::Host(stream, _) => Site::Host(stream),
+        };
+        let packed = Packed::new(entry, site, &args)?;
         let another_side = || Error::InvalidArgument {
             object: format!("kernel \"{}\"", entry.name()),
             reason: "it was loaded for another compute side; load it with this exchange's `Compute`".into(),
         };
         match (&self.target, kernel.function()) {
-            (Target::Stream(stream), Function::Stream(functions)) => {
+            (Target::Stream { stream, .. }, Function::Stream(functions)) => {
                 let function = of_context(functions, stream.context()).ok_or_else(another_side)?;
                 let driver_config = cuda_import::cudarc::driver::LaunchConfig {
                     grid_dim: config.grid.into(),
@@ -182,7 +194,7 @@ fn of_driver(error: &cuda_import::Error, config: &LaunchConfig, entry: &PtxEntry
 impl<R: Resources> std::fmt::Debug for KernelWork<'_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match &self.target {
-            Target::Stream(_) => "KernelWork(on a CUDA stream)",
+            Target::Stream { .. } => "KernelWork(on a CUDA stream)",
             Target::Queue(_) => "KernelWork(in command buffers)",
             Target::Host(..) => "KernelWork(twins on the CPU)",
         })

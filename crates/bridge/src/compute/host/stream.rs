@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,10 @@ use crate::observe::log_error;
 /// A queue of work for one CPU thread. Cloning it gives the same queue.
 #[derive(Clone)]
 pub(crate) struct HostStream(Arc<Owner>);
+
+/// Tells a stream from others, and keeps nothing of it.
+#[derive(Debug, Clone)]
+pub(crate) struct HostStreamId(Weak<Worker>);
 
 /// The last clone stops the thread and waits for its end.
 ///
@@ -88,6 +92,15 @@ impl HostStream {
             .map_err(|error| Error::HostFailed { reason: format!("its thread did not start: {error}") })?;
         let _ = shared.worker.set(thread.thread().id());
         Ok(Self(Arc::new(Owner { shared, worker: Some(thread) })))
+    }
+
+    pub(crate) fn id(&self) -> HostStreamId {
+        HostStreamId(Arc::downgrade(&self.0.shared))
+    }
+
+    /// Whether it has this identity.
+    pub(crate) fn has_id(&self, id: &HostStreamId) -> bool {
+        std::ptr::eq(Arc::as_ptr(&self.0.shared), id.0.as_ptr())
     }
 
     /// Whether both are the same queue.

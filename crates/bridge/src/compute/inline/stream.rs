@@ -1,7 +1,7 @@
 //! A stream of kernels in command buffers of a Vulkan queue: the counterpart of a CUDA stream.
 #![allow(unsafe_code)] // Recording and submitting.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -23,6 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// next submission of any exchange, or when a caller waits for it. Clones share the stream and the exchange.
 #[derive(Clone)]
 pub(crate) struct InlineStream(Arc<Inner>, Lost);
+
+/// Tells a stream from others, and keeps nothing of it.
+#[derive(Debug, Clone)]
+pub(crate) struct InlineStreamId(Weak<Inner>);
 
 struct Inner {
     state: Mutex<State>,
@@ -57,6 +61,15 @@ impl InlineStream {
     /// The same stream for an exchange, which is told where its own work is lost.
     pub(super) fn of_exchange(&self) -> Self {
         Self(Arc::clone(&self.0), Lost::default())
+    }
+
+    pub(crate) fn id(&self) -> InlineStreamId {
+        InlineStreamId(Arc::downgrade(&self.0))
+    }
+
+    /// Whether it has this identity.
+    pub(crate) fn has_id(&self, id: &InlineStreamId) -> bool {
+        std::ptr::eq(Arc::as_ptr(&self.0), id.0.as_ptr())
     }
 
     pub(crate) fn queue_kind(&self) -> QueueKind {

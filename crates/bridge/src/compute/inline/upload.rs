@@ -8,7 +8,7 @@ use vk_export::{Buffer, BufferInfo, ExportDevice, Placement};
 
 use crate::compute::inline::InlineCompute;
 use crate::compute::inline::segment::{Keep, Lost};
-use crate::compute::inline::stream::BufferCopy;
+use crate::compute::inline::stream::{BufferCopy, InlineStreamId};
 use crate::error::{Error, Result};
 
 /// What kernels read and write, and commands of the program's own copy.
@@ -23,6 +23,8 @@ const USAGE: vk::BufferUsageFlags = vk::BufferUsageFlags::from_raw(
 pub(crate) struct Uploaded {
     pub(crate) buffer: Arc<Buffer>,
     pub(crate) address: u64,
+    /// The stream that its copy is recorded in.
+    pub(crate) home: InlineStreamId,
     /// Set if the copy will never run.
     pub(crate) lost: Lost,
 }
@@ -54,6 +56,6 @@ impl InlineCompute {
         // SAFETY: both have `size` bytes and the usages of a copy; the stream keeps them until it has run, and nobody else uses them
         // before it.
         unsafe { stream.copy(keep, &[copy]) }?;
-        Ok(Uploaded { buffer, address, lost: stream.lost().clone() })
+        Ok(Uploaded { buffer, address, home: stream.id(), lost: stream.lost().clone() })
     }
 }
