@@ -10,8 +10,8 @@ use common::assert_clean;
 use common::world::{LEN, NAME, import_semaphore};
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
-    BufferMappingInfo, CudaDevice, ImportedMemory, ImportedSemaphore, MappedBuffer, MemoryImportInfo, PEER_GRANULARITY,
-    SemaphoreKind, mark, probe, query, signal_one, wait_one,
+    BufferMappingInfo, CudaDevice, Error, ImportedMemory, ImportedSemaphore, MappedBuffer, MemoryImportInfo,
+    PEER_GRANULARITY, SemaphoreKind, mark, probe, query, signal_one, wait_one,
 };
 use driver_double::Double;
 
@@ -137,6 +137,34 @@ fn frames_of_parts_use_the_same_event() {
         drop(world);
     }
     drop(devices);
+    assert_clean(&double);
+}
+
+/// A mark that is moved orders what comes now, and leaves what waits for its earlier place alone; no event is made for it.
+#[test]
+fn a_mark_is_moved_without_another_event() {
+    let Some(double) = Double::in_child("a_mark_is_moved_without_another_event") else { return };
+    let devices = devices();
+    let world = World::new(&double, &devices);
+    let (leader, follower) = (&world.homes[0], &world.homes[1]);
+    let end = mark(follower).unwrap();
+    end.hold_back(&world.guest).unwrap();
+    let (held, held_number) = world.timeline(&double, 1);
+    // SAFETY: the signal comes below, and the timeline lives until then.
+    unsafe { wait_one(follower, &held, 1) }.unwrap();
+    end.hold_back(leader).unwrap();
+    assert!(end.is_reached().unwrap() && query(leader).unwrap(), "it lies before the wait");
+    double.forget_calls();
+    end.move_to_end(follower).unwrap();
+    assert!(!double.calls().iter().any(|call| call.name == "cuEventCreate"));
+    assert!(!end.is_reached().unwrap());
+    end.hold_back(leader).unwrap();
+    assert!(!query(leader).unwrap(), "it lies behind the wait");
+    assert!(query(&world.guest).unwrap(), "held back by the earlier place alone");
+    double.signal(held_number, 1);
+    assert!(query(leader).unwrap() && end.is_reached().unwrap());
+    assert!(matches!(end.move_to_end(leader), Err(Error::ContextMismatch { .. })), "a stream of another context");
+    drop((end, held, world, devices));
     assert_clean(&double);
 }
 

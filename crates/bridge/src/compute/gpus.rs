@@ -1,10 +1,10 @@
 //! The GPUs of a CUDA side.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cuda_import::cudarc::driver::CudaStream;
-use cuda_import::{CudaDevice, mark, query};
+use cuda_import::{CudaDevice, StreamMark, mark, query};
 use vk_export::ExportDevice;
 
 use crate::compute::pair::DevicePair;
@@ -23,6 +23,9 @@ struct Inner {
     /// Of the device at the same place.
     streams: Box<[Arc<CudaStream>]>,
     leader: (CudaDevice, Arc<CudaStream>),
+    /// Of the stream at the same place, for order alone: each use moves it on, so that a frame makes no event. Who is overtaken by
+    /// another thread waits for more than it had to.
+    marks: Box<[OnceLock<StreamMark>]>,
 }
 
 /// What the GPUs of a CUDA side are to the one that draws.
@@ -45,7 +48,8 @@ impl Gpus {
     pub(crate) fn same(pair: DevicePair, stream: Arc<CudaStream>) -> Self {
         let leader = (pair.cuda().clone(), Arc::clone(&stream));
         let devices = [pair.cuda().clone()].into();
-        Self(Arc::new(Inner { pair: Arc::new(Pair::Same(pair)), devices, streams: [stream].into(), leader }))
+        let pair = Arc::new(Pair::Same(pair));
+        Self(Arc::new(Inner { pair, devices, streams: [stream].into(), leader, marks: [OnceLock::new()].into() }))
     }
 
     /// Others, each with a new stream; `first` leads.
@@ -65,7 +69,8 @@ impl Gpus {
         for other in others {
             streams.push(other.new_stream()?);
         }
-        Ok(Self(Arc::new(Inner { pair, devices, streams: streams.into(), leader })))
+        let marks = streams.iter().map(|_| OnceLock::new()).collect();
+        Ok(Self(Arc::new(Inner { pair, devices, streams: streams.into(), leader, marks })))
     }
 
     pub(crate) fn pair(&self) -> &Pair {
@@ -105,15 +110,30 @@ impl Gpus {
         if self.followers().is_empty() {
             return Ok(());
         }
-        let behind = mark(self.stream())?;
-        Ok(self.followers().iter().try_for_each(|stream| behind.hold_back(stream))?)
+        let hold_back = |behind: &StreamMark| self.followers().iter().try_for_each(|stream| behind.hold_back(stream));
+        self.with_end(0, hold_back)
+    }
+
+    /// Calls `then` with a mark behind all that the stream at a place was given.
+    fn with_end(&self, place: usize, then: impl FnOnce(&StreamMark) -> Result<(), cuda_import::Error>) -> Result<()> {
+        let (stream, kept) = (&self.0.streams[place], &self.0.marks[place]);
+        let kept = match kept.get() {
+            Some(kept) => kept,
+            None => {
+                let made = mark(stream)?;
+                // Where another thread was first, its mark is moved.
+                kept.get_or_init(|| made)
+            }
+        };
+        kept.move_to_end(stream)?;
+        Ok(then(kept)?)
     }
 
     /// Makes what the leader's stream is given from now on wait for what the others were given, so that a signal covers that too.
     /// Whatever fails, the others are tried: an error of a lost device means that it waits for all others.
     pub(crate) fn join(&self) -> Result<()> {
-        let behind = |stream: &Arc<CudaStream>| Ok(mark(stream)?.hold_back(self.stream())?);
-        self.followers().iter().map(behind).fold(Ok(()), both)
+        let behind = |follower| self.with_end(follower, |end| end.hold_back(self.stream()));
+        (1..self.len()).map(behind).fold(Ok(()), both)
     }
 
     /// Waits until what the streams were given has ended, for at most `limit`, and returns whether it has. Others may go on using

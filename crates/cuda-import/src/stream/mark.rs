@@ -1,4 +1,4 @@
-//! A place in a stream: an event that was recorded once.
+//! A place in a stream: an event that was recorded.
 //!
 //! Unsafe because it hands events to the driver.
 #![allow(unsafe_code)]
@@ -22,9 +22,14 @@ impl Mark {
     pub(crate) fn new(driver: Driver, stream: &CudaStream) -> CallResult<Self> {
         let context = Restoring::new(Arc::clone(stream.context()));
         let mark = Self { event: driver.create_event()?, driver, context };
-        // SAFETY: the event is alive.
-        unsafe { driver.record_event(mark.event, stream) }?;
+        mark.record(stream)?;
         Ok(mark)
+    }
+
+    /// Moves it behind all that the stream has been given by now. The stream's context must be current, and the event's.
+    pub(crate) fn record(&self, stream: &CudaStream) -> CallResult<()> {
+        // SAFETY: the event is alive.
+        unsafe { self.driver.record_event(self.event, stream) }
     }
 
     /// Whether all before it has ended.

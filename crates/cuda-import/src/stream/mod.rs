@@ -174,6 +174,24 @@ impl StreamMark {
         reached.map_err(|error| error.at("stream", &device_name(self.0.driver(), self.0.context())))
     }
 
+    /// Moves the mark to the end of the work that is enqueued on `stream` now, without making another event. The stream is of the
+    /// context that was [`mark`]ed. What was [`held back`](Self::hold_back) so far goes on waiting for the earlier place.
+    ///
+    /// # Errors
+    /// [`Error::ContextMismatch`] for a stream of another context, else as [`mark`]; the mark is where it was then.
+    #[doc(alias = "cuEventRecord")]
+    pub fn move_to_end(&self, stream: &CudaStream) -> Result<(), Error> {
+        let driver = self.0.driver();
+        if self.0.context().cu_ctx() != stream.context().cu_ctx() {
+            let device = device_name(driver, self.0.context());
+            return Err(Error::ContextMismatch { object: "stream".into(), device });
+        }
+        let failed = |error: sys::CallError| error.at("stream", &device_name(driver, stream.context()));
+        let _current = driver.bind(stream.context()).map_err(failed)?;
+        check_capture(driver, stream, "stream", || device_name(driver, stream.context()))?;
+        self.0.record(stream).map_err(failed)
+    }
+
     /// Makes what is enqueued on `stream` from now on wait for the mark, on the GPU. The stream may be another device's.
     ///
     /// # Errors
