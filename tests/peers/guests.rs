@@ -11,9 +11,10 @@ use crate::{LEN, SIZE, Words, parts, read, words};
 
 /// Another stream of the last GPU, and what it copies from.
 struct Guest {
-    stream: Arc<CudaStream>,
-    source: CudaSlice<u32>,
+    // First: what the others free may wait for it.
     gate: Gate,
+    source: CudaSlice<u32>,
+    stream: Arc<CudaStream>,
 }
 
 impl Guest {
@@ -24,7 +25,7 @@ impl Guest {
         let source = stream.clone_htod(&Filler::pattern(LEN, 70_000_000)).unwrap();
         stream.synchronize().unwrap();
         let gate = Gate::on_stream(compute, last, &stream);
-        Self { stream, source, gate }
+        Self { gate, source, stream }
     }
 
     /// Enqueues a copy to the last GPU's part, behind the gate, and then what `filler` writes with a kernel, if there is one.
@@ -33,8 +34,10 @@ impl Guest {
         let last = ranges.len() - 1;
         for (place, mut part) in turn.work_split(&ranges).unwrap().into_iter().enumerate() {
             if place == last {
-                self.gate.hold_stream();
                 let source = self.source.slice(..part.elements.len());
+                // What is made at the first use by another stream is not made while the gate is closed.
+                self.stream.memcpy_dtod(&source, &mut part.elements).unwrap();
+                self.gate.hold_stream();
                 self.stream.memcpy_dtod(&source, &mut part.elements).unwrap();
             }
             if let Some((filler, base)) = kernel {
