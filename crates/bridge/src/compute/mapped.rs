@@ -108,16 +108,34 @@ mod tests {
         }
     }
 
+    /// A mapping that closes or not, its object, and what is noted when either goes.
+    fn fake(closes: bool) -> (Mapped<Fake, Vulkan>, Arc<Vulkan>, Order) {
+        let order = Order::default();
+        let object = Object::new(Kind::Block, "fake", "host", None);
+        let vulkan = Arc::new(Vulkan { object, order: Arc::clone(&order) });
+        let mapped = Mapped::new(Fake { order: Arc::clone(&order), closes }, &vulkan);
+        (mapped, vulkan, order)
+    }
+
     #[test]
     fn the_mapping_goes_first_or_keeps_the_object() {
         for (closes, expected) in [(true, ["mapping", "vulkan"].as_slice()), (false, &["mapping"])] {
-            let order = Order::default();
-            let object = Object::new(Kind::Block, "fake", "host", None);
-            let vulkan = Arc::new(Vulkan { object, order: Arc::clone(&order) });
-            let mapped = Mapped::new(Fake { order: Arc::clone(&order), closes }, &vulkan);
+            let (mapped, vulkan, order) = fake(closes);
             drop(vulkan);
             assert!(order.lock().unwrap().is_empty());
             drop(mapped);
+            assert_eq!(order.lock().unwrap().as_slice(), expected);
+        }
+    }
+
+    /// Another owner of the object, which is what a lease is, changes neither.
+    #[test]
+    fn another_owner_frees_what_was_unmapped_and_nothing_else() {
+        for (closes, expected) in [(true, ["mapping", "vulkan"].as_slice()), (false, &["mapping"])] {
+            let (mapped, lease, order) = fake(closes);
+            drop(mapped);
+            assert_eq!(order.lock().unwrap().as_slice(), ["mapping"]);
+            drop(lease);
             assert_eq!(order.lock().unwrap().as_slice(), expected);
         }
     }
