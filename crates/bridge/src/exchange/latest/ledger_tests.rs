@@ -14,8 +14,10 @@ use world::{FAULTY, SOUND, Sizes, Step, World};
 #[test]
 #[cfg_attr(miri, ignore)] // Many states, and no memory to look at.
 fn every_schedule_of_a_small_exchange_is_right() {
-    for newest in [Newest::Finished, Newest::Issued] {
-        for (writer, reader) in [(1, 1), (2, 1), (1, 2), (2, 2)] {
+    let small = [(1, 1), (2, 1), (1, 2), (2, 2)];
+    // The last one has twice as many states where frames that are not finished may be read, and nothing else to see.
+    for (newest, sizes) in [(Newest::Finished, &small[..]), (Newest::Issued, &small[..3])] {
+        for &(writer, reader) in sizes {
             let states = explore(World::new(Sizes::least(writer, reader), newest, 0)).unwrap();
             assert!(states > 500, "only {states} states of {writer} and {reader} in flight");
         }
