@@ -56,7 +56,11 @@ impl Copier {
     pub(super) fn release(&self, recorder: &mut Recorder<'_>, picture: &LocalImage) -> Result<()> {
         match self.families()? {
             None => recorder.transition(picture.as_raw(), ImageUse::Target, ImageUse::CopySource),
-            Some(families) => recorder.give(picture.as_raw(), ImageUse::Target, ImageUse::CopySource, families),
+            Some(families) => {
+                let (stage, access, _) = ImageUse::Target.scope();
+                let barrier = vk::ImageMemoryBarrier2::default().src_stage_mask(stage).src_access_mask(access);
+                pass_on(&self.device, recorder, picture, barrier, families);
+            }
         }
         Ok(())
     }
@@ -80,7 +84,13 @@ impl Copier {
         unsafe { slot.commands.begin() }?;
         let mut recorder = Recorder::new(device, rendering, slot.commands.as_raw());
         if let Some(families) = families {
-            recorder.take(picture.as_raw(), ImageUse::Target, ImageUse::CopySource, families);
+            // The other half of `release`. The point is waited for at all stages.
+            let (stage, access, _) = ImageUse::CopySource.scope();
+            let barrier = vk::ImageMemoryBarrier2::default()
+                .src_stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
+                .dst_stage_mask(stage)
+                .dst_access_mask(access);
+            pass_on(device, &mut recorder, picture, barrier, families);
         }
         recorder.copy_image(picture.as_raw(), ImageUse::CopySource.layout(), picture.extent(), buffer);
         recorder.for_host(buffer);
@@ -130,6 +140,27 @@ impl Copier {
         let families = [self.device.queue().family(), queue(&self.device, self.kind)?.family()];
         Ok((families[0] != families[1]).then_some(families))
     }
+}
+
+/// Gives a picture, in use as a target, from the first queue family to the second, which copies from it; and takes it there.
+fn pass_on(
+    device: &ExportDevice,
+    recorder: &mut Recorder<'_>,
+    picture: &LocalImage,
+    barrier: vk::ImageMemoryBarrier2<'_>,
+    [from, to]: [u32; 2],
+) {
+    let barriers = [barrier
+        .old_layout(ImageUse::Target.layout())
+        .new_layout(ImageUse::CopySource.layout())
+        .src_queue_family_index(from)
+        .dst_queue_family_index(to)
+        .image(picture.as_raw())
+        .subresource_range(LocalImage::RANGE)];
+    let dependency = vk::DependencyInfo::default().image_memory_barriers(&barriers);
+    // SAFETY: recording, outside of rendering; VUID-VkImageMemoryBarrier2-srcQueueFamilyIndex-04070: both halves name the same
+    // families and layouts.
+    unsafe { device.cmd_pipeline_barrier2(recorder.as_raw(), &dependency) };
 }
 
 fn queue(device: &ExportDevice, kind: QueueKind) -> Result<&Queue> {

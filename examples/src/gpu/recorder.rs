@@ -25,7 +25,7 @@ pub enum ImageUse {
 }
 
 impl ImageUse {
-    fn scope(self) -> (vk::PipelineStageFlags2, vk::AccessFlags2, vk::ImageLayout) {
+    pub(super) fn scope(self) -> (vk::PipelineStageFlags2, vk::AccessFlags2, vk::ImageLayout) {
         use vk::{AccessFlags2 as Access, ImageLayout as Layout, PipelineStageFlags2 as Stage};
         match self {
             Self::Target => (
@@ -97,36 +97,6 @@ impl<'a> Recorder<'a> {
     /// The image was used as `from` (or never yet) and now is for `to`; what it shows is gone.
     pub fn discard(&mut self, image: vk::Image, from: ImageUse, to: ImageUse) {
         self.barrier(image, from, to, vk::ImageLayout::UNDEFINED);
-    }
-
-    /// As [`transition`](Self::transition), with the image given from this queue's family to another one: `[this, other]`. That one
-    /// [takes](Self::take) it behind a semaphore.
-    pub(crate) fn give(&mut self, image: vk::Image, from: ImageUse, to: ImageUse, families: [u32; 2]) {
-        let ((stage, access, old_layout), (.., new_layout)) = (from.scope(), to.scope());
-        let barrier = vk::ImageMemoryBarrier2::default().src_stage_mask(stage).src_access_mask(access);
-        self.pass_on(barrier.old_layout(old_layout).new_layout(new_layout), image, families);
-    }
-
-    /// The other half of [`give`](Self::give), with the same uses and families. The semaphore is waited for at all stages.
-    pub(crate) fn take(&mut self, image: vk::Image, from: ImageUse, to: ImageUse, families: [u32; 2]) {
-        let ((.., old_layout), (stage, access, new_layout)) = (from.scope(), to.scope());
-        let barrier = vk::ImageMemoryBarrier2::default()
-            .src_stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
-            .dst_stage_mask(stage)
-            .dst_access_mask(access);
-        self.pass_on(barrier.old_layout(old_layout).new_layout(new_layout), image, families);
-    }
-
-    fn pass_on(&mut self, barrier: vk::ImageMemoryBarrier2<'_>, image: vk::Image, [from, to]: [u32; 2]) {
-        let barriers = [barrier
-            .src_queue_family_index(from)
-            .dst_queue_family_index(to)
-            .image(image)
-            .subresource_range(LocalImage::RANGE)];
-        let dependency = vk::DependencyInfo::default().image_memory_barriers(&barriers);
-        // SAFETY: recording, outside of rendering; VUID-VkImageMemoryBarrier2-srcQueueFamilyIndex-04070: both halves name the same
-        // families and layouts.
-        unsafe { self.device.cmd_pipeline_barrier2(self.commands, &dependency) };
     }
 
     fn barrier(&mut self, image: vk::Image, from: ImageUse, to: ImageUse, layout: vk::ImageLayout) {
