@@ -16,6 +16,7 @@ use super::{CallResult, Driver, LoadError, check, lookup, missing, table};
 table! {
     VmmTable and &[];
     cuDeviceCanAccessPeer(*mut c_int, cu::CUdevice, cu::CUdevice);
+    #[cfg_attr(not(unix), allow(dead_code, reason = "only descriptors are known to work"))]
     cuMemImportFromShareableHandle(*mut c_ulonglong, *mut c_void, c_uint);
     cuMemAddressReserve(*mut cu::CUdeviceptr, usize, usize, cu::CUdeviceptr, c_ulonglong);
     cuMemMap(cu::CUdeviceptr, usize, usize, c_ulonglong, c_ulonglong);
