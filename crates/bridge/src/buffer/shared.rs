@@ -98,7 +98,7 @@ impl<T: Pod> SharedBuffer<T> {
             }
             None => None,
         };
-        let (vulkan, mapping) = match &place {
+        let (vulkan, (mapping, whole)) = match &place {
             Some(Place::Block(range)) => {
                 let vulkan = Buffer::new_in(range.block(), name, range.offset(), size)?;
                 let mapping = range.map(&vulkan, len)?;
@@ -109,13 +109,13 @@ impl<T: Pod> SharedBuffer<T> {
                 let info = BufferInfo { name, size, usage, placement: sharing.placement };
                 let vulkan = Buffer::new(compute.device(), &info)?;
                 let mapping = side.map_buffer(&vulkan, len)?;
-                (vulkan, mapping)
+                (vulkan, (mapping, None))
             }
         };
         let handover = Handover::new(&vulkan, sharing.counterpart, family, accesses);
         let object = Object::new(Kind::Buffer, name, side.name(), Some(size));
         let vulkan = Arc::new(VulkanBuffer { vulkan, object, _place: place, handover, len });
-        Ok(Self { mapping: mapping.tie(&vulkan), vulkan })
+        Ok(Self { mapping: mapping.tie(&vulkan, whole), vulkan })
     }
 
     /// Elements.

@@ -1,6 +1,7 @@
 //! Mappings on the compute side, tied to the Vulkan objects whose memory they map.
 #![allow(unsafe_code)] // The mapping is moved out when it is dropped.
 
+use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -26,6 +27,9 @@ pub(crate) trait Mapping {
     fn close(self) -> Result<()>;
 }
 
+/// A mapping that others are part of.
+pub(crate) type Whole = Arc<dyn Any + Send + Sync>;
+
 /// A mapping and the object it is of.
 ///
 /// The mapping is freed first (CUDA programming guide 6.2.16: "Freeing a memory object does not free any mappings to that
@@ -35,12 +39,14 @@ pub(crate) trait Mapping {
 pub struct Mapped<M: Mapping, V: AsRef<Object>> {
     mapping: ManuallyDrop<M>,
     vulkan: Arc<V>,
+    /// What the mapping is part of. It is kept here and not by the object, which a lease may keep for longer.
+    whole: Option<Whole>,
 }
 
 #[allow(private_bounds)]
 impl<M: Mapping, V: AsRef<Object>> Mapped<M, V> {
-    pub(crate) fn new(mapping: M, vulkan: &Arc<V>) -> Self {
-        Self { mapping: ManuallyDrop::new(mapping), vulkan: Arc::clone(vulkan) }
+    pub(crate) fn new(mapping: M, vulkan: &Arc<V>, whole: Option<Whole>) -> Self {
+        Self { mapping: ManuallyDrop::new(mapping), vulkan: Arc::clone(vulkan), whole }
     }
 
     /// The object that it is a mapping of.
@@ -62,7 +68,7 @@ impl<M: Mapping, V: AsRef<Object>> Drop for Mapped<M, V> {
         // SAFETY: moved out here only, once.
         let mapping = unsafe { ManuallyDrop::take(&mut self.mapping) };
         if let Err(error) = mapping.close() {
-            std::mem::forget(Arc::clone(&self.vulkan));
+            std::mem::forget((Arc::clone(&self.vulkan), self.whole.take()));
             let vulkan: &V = &self.vulkan;
             vulkan.as_ref().report_leak(&error);
         }
@@ -108,19 +114,28 @@ mod tests {
         }
     }
 
-    /// A mapping that closes or not, its object, and what is noted when either goes.
-    fn fake(closes: bool) -> (Mapped<Fake, Vulkan>, Arc<Vulkan>, Order) {
+    /// What the mapping is part of.
+    struct Block(Order);
+
+    impl Drop for Block {
+        fn drop(&mut self) {
+            self.0.lock().unwrap().push("whole");
+        }
+    }
+
+    fn make(closes: bool) -> (Order, Arc<Vulkan>, Mapped<Fake, Vulkan>) {
         let order = Order::default();
         let object = Object::new(Kind::Block, "fake", "host", None);
         let vulkan = Arc::new(Vulkan { object, order: Arc::clone(&order) });
-        let mapped = Mapped::new(Fake { order: Arc::clone(&order), closes }, &vulkan);
-        (mapped, vulkan, order)
+        let whole: Whole = Arc::new(Block(Arc::clone(&order)));
+        let mapped = Mapped::new(Fake { order: Arc::clone(&order), closes }, &vulkan, Some(whole));
+        (order, vulkan, mapped)
     }
 
     #[test]
     fn the_mapping_goes_first_or_keeps_the_object() {
-        for (closes, expected) in [(true, ["mapping", "vulkan"].as_slice()), (false, &["mapping"])] {
-            let (mapped, vulkan, order) = fake(closes);
+        for (closes, expected) in [(true, ["mapping", "vulkan", "whole"].as_slice()), (false, &["mapping"])] {
+            let (order, vulkan, mapped) = make(closes);
             drop(vulkan);
             assert!(order.lock().unwrap().is_empty());
             drop(mapped);
@@ -128,15 +143,17 @@ mod tests {
         }
     }
 
-    /// Another owner of the object, which is what a lease is, changes neither.
+    /// Another owner of the object, which is what a lease is, changes neither, and keeps no mapping.
     #[test]
     fn another_owner_frees_what_was_unmapped_and_nothing_else() {
-        for (closes, expected) in [(true, ["mapping", "vulkan"].as_slice()), (false, &["mapping"])] {
-            let (mapped, lease, order) = fake(closes);
+        let (whole, kept): (&[_], &[_]) = (&["mapping", "whole"], &["mapping"]);
+        for (closes, unmapped) in [(true, whole), (false, kept)] {
+            let (order, lease, mapped) = make(closes);
             drop(mapped);
-            assert_eq!(order.lock().unwrap().as_slice(), ["mapping"]);
+            assert_eq!(order.lock().unwrap().as_slice(), unmapped);
             drop(lease);
-            assert_eq!(order.lock().unwrap().as_slice(), expected);
+            let gone = order.lock().unwrap()[unmapped.len()..].to_vec();
+            assert_eq!(gone, if closes { vec!["vulkan"] } else { vec![] });
         }
     }
 }

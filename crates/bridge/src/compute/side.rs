@@ -20,7 +20,7 @@ use crate::compute::host::stream::HostStream;
 use crate::compute::inline::image::InlineImage;
 use crate::compute::inline::memory::{InlineBlock, InlineBuffer};
 use crate::compute::inline::{InlineCompute, InlineLink};
-use crate::compute::mapped::{Mapped, Mapping, Sharing};
+use crate::compute::mapped::{Mapped, Mapping, Sharing, Whole};
 use crate::compute::sided::Sided;
 use crate::compute::{cuda, host, inline};
 use crate::error::Result;
@@ -304,12 +304,12 @@ impl Mapping for BlockMapping {
 }
 
 impl<C: Mapping, H: Mapping, I: Mapping> Sided<C, H, I> {
-    /// Ties the mapping to its object.
-    pub(crate) fn tie<V: AsRef<Object>>(self, vulkan: &Arc<V>) -> Tied<C, H, I, V> {
+    /// Ties the mapping to its object, and to what it is part of, if it is.
+    pub(crate) fn tie<V: AsRef<Object>>(self, vulkan: &Arc<V>, whole: Option<Whole>) -> Tied<C, H, I, V> {
         match self {
-            Self::Cuda(mapping) => Sided::Cuda(Mapped::new(mapping, vulkan)),
-            Self::Host(mapping) => Sided::Host(Mapped::new(mapping, vulkan)),
-            Self::Inline(mapping) => Sided::Inline(Mapped::new(mapping, vulkan)),
+            Self::Cuda(mapping) => Sided::Cuda(Mapped::new(mapping, vulkan, whole)),
+            Self::Host(mapping) => Sided::Host(Mapped::new(mapping, vulkan, whole)),
+            Self::Inline(mapping) => Sided::Inline(Mapped::new(mapping, vulkan, whole)),
         }
     }
 }

@@ -55,7 +55,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     ///
     /// # Errors
     /// The failed call, and [`vk_export::Error::Unfinished`] past the limit; then the commands may still run, and closing or
-    /// dropping the exchange leaks what they use.
+    /// dropping the exchange leaks what they use, unless a later hand-over has run.
     pub fn initialise(&mut self) -> Result<()> {
         self.shared.initialise()
     }
@@ -89,6 +89,8 @@ impl<R: Resources> InitialTurn<R> {
     pub unsafe fn submitted(mut self) -> TimelinePoint {
         self.told = true;
         self.shared.ledger().initial_submitted(self.value);
+        // What an earlier attempt left on the queue ends before this does, which closing waits for.
+        self.shared.gave_up.store(false, Ordering::Release);
         self.shared.held.rendered.issue(self.value)
     }
 
@@ -126,10 +128,22 @@ impl<R: Resources> State<R> {
             Initial::Needed => {}
             Initial::Lent(_) => return Err(self.lent_initial()),
         }
-        submit(self.compute.device(), self.queue(), &self.name, self.timeout, &self.barriers)
-            .inspect_err(|_| self.gave_up.store(true, Ordering::Release))?;
+        self.submit_initial(&self.barriers)?;
         self.ledger().initialised();
         Ok(())
+    }
+
+    /// Submits a hand-over of images that nobody uses, and waits for it; notes whether it may still run after that. `submitting` is
+    /// held.
+    pub(super) fn submit_initial<'a>(&self, slots: impl IntoIterator<Item = &'a Barriers>) -> Result<()> {
+        let submitted = submit(self.compute.device(), self.queue(), &self.name, self.timeout, slots);
+        match &submitted {
+            // An earlier one was submitted to the same queue, so that it has ended too.
+            Ok(()) => self.gave_up.store(false, Ordering::Release),
+            Err(error) if may_still_run(error) => self.gave_up.store(true, Ordering::Release),
+            Err(_) => {}
+        }
+        submitted
     }
 
     /// As [`Exchange::record_initial`].
@@ -208,6 +222,16 @@ pub(super) fn submit<'a>(
     let recorded = |commands| unsafe { record(device, slots, commands) };
     // SAFETY: only these barriers are recorded, of images that the caller keeps for good where this fails.
     Ok(unsafe { device.run_once(queue, &name, limit, recorded) }?)
+}
+
+/// Whether what [`submit`] has failed with leaves commands behind that may still run: where their end was waited for in vain, and
+/// not where nothing was submitted. On a lost device nothing runs.
+pub(super) fn may_still_run(error: &Error) -> bool {
+    match error {
+        Error::Vulkan(vk_export::Error::Unfinished { .. }) => true,
+        Error::Vulkan(error @ vk_export::Error::Vulkan { call: "vkWaitForFences", .. }) => !error.is_device_lost(),
+        _ => false,
+    }
 }
 
 /// # Safety

@@ -18,8 +18,9 @@ use crate::observe::live::{Alive, Kind};
 /// Buffers, images and their memory stay valid until the last lease and the exchange are gone, also where
 /// [`replace`](Exchange::replace) has put others into the slot since. A lease gives no access to the contents: those are used
 /// between the barriers of a turn, and nobody writes them once the exchange is gone. It does not keep the exchange, nor what
-/// the compute side maps, which is freed before. Where the compute side's mapping cannot be freed, the Vulkan objects are
-/// leaked with it, whatever the leases do.
+/// the compute side maps, which is freed before: for buffers in a [`SharedPool`](crate::SharedPool), whose blocks are mapped as a
+/// whole, once the pool is gone too. Where the compute side's mapping cannot be freed, the Vulkan objects are leaked with it,
+/// whatever the leases do.
 ///
 /// Drop it once the GPU is done with everything that uses the handles: the last owner destroys the objects. It keeps the
 /// [`ExportDevice`](crate::ExportDevice) too; of a device that was adopted, the engine drops all leases before it destroys the device.

@@ -21,7 +21,7 @@ use super::resources::Resources;
 use super::slots::{barriers, check_resources, copy_stages, make_slots, queue_of};
 use crate::compute::Compute;
 use crate::compute::side::Loss;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, both};
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_error;
 use crate::observe::trace;
@@ -34,7 +34,7 @@ const MOST_IN_FLIGHT: usize = 1024;
 
 /// The most slots: one for each frame that may be in flight. More only wait, and a number that was computed wrongly would
 /// allocate until nothing is left.
-const MOST_SLOTS: usize = MOST_IN_FLIGHT;
+pub(super) const MOST_SLOTS: usize = MOST_IN_FLIGHT;
 
 /// What an exchange and its turns hold together: one generation of slots, and what outlasts it. A turn keeps the generation that it
 /// was begun with.
@@ -132,17 +132,21 @@ impl<R: Resources> State<R> {
         let lender = Lender::new(link, mapped)?;
         let barriers: Box<[_]> = slots.iter().map(|slot| barriers::<R>(slot)).collect();
         let copies = copy_stages(&barriers);
-        // After a failure the commands may still run: what they use is kept for good.
-        let slots = ManuallyDrop::new(slots);
         if initial::is_needed(&barriers) {
             if compute.device().queues_are_synchronized() {
-                initial::submit(compute.device(), queue_of(compute, info.queue), info.name, info.timeout, &barriers)
-                    .inspect_err(|_| count_leaked(&barriers))?;
+                let queue = queue_of(compute, info.queue);
+                if let Err(error) = initial::submit(compute.device(), queue, info.name, info.timeout, &barriers) {
+                    if initial::may_still_run(&error) {
+                        // What the commands use is kept for good.
+                        std::mem::forget(slots);
+                        count_leaked(&barriers);
+                    }
+                    return Err(error);
+                }
             } else {
                 core.ledger.lock().unwrap_or_else(PoisonError::into_inner).require_initial();
             }
         }
-        let slots = ManuallyDrop::into_inner(slots);
         Ok(Arc::new(Self {
             held: ManuallyDrop::new(Held { lender, slots, computed, rendered }),
             barriers,
@@ -173,7 +177,7 @@ impl<R: Resources> State<R> {
     /// Takes the next frame's slot for the side that begins, unless something forbids.
     pub(super) fn next_frame(&self) -> Result<Begun> {
         // A frame's own calls notice that another API has failed, so that no frame pays for a query.
-        if !self.compute.side().is_foreign() || self.failed.load(Ordering::Relaxed) {
+        if !self.compute.side().is_foreign() || self.failed.load(Ordering::Acquire) {
             self.check_compute()?;
         }
         self.keep_pace()?;
@@ -222,9 +226,16 @@ impl<R: Resources> State<R> {
         Ok(())
     }
 
-    /// Lets the compute side signal the next value, behind all that it was given, other CUDA streams' work included.
+    /// Lets the compute side signal the next value, behind all that it was given, other CUDA streams' work with the slot included.
     pub(super) fn compute_signals(&self, slot: usize) -> Result<TimelinePoint> {
-        self.noticed(self.held.lender.join(slot))?;
+        self.compute_signals_of([slot])
+    }
+
+    /// [`compute_signals`](Self::compute_signals) for several slots. What other streams did with a slot that is not among them is not
+    /// covered, so that nobody else may have that slot behind the signal.
+    pub(super) fn compute_signals_of(&self, slots: impl IntoIterator<Item = usize>) -> Result<TimelinePoint> {
+        let joined = slots.into_iter().map(|slot| self.held.lender.join(slot)).fold(Ok(()), both);
+        self.noticed(joined)?;
         // SAFETY: the values rise strictly: this timeline's only signaller is the compute side, and `signal_computed` takes
         // and enqueues one value at a time. The lender is dropped after the point was reached.
         self.signal_computed(|value| unsafe { self.held.lender.signal(value) })
@@ -241,7 +252,7 @@ impl<R: Resources> State<R> {
     /// Where a call of the compute side's failed, asks whether it is lost.
     fn noticed<T>(&self, result: Result<T>) -> Result<T> {
         if result.is_err() && self.check_compute().is_err() {
-            self.failed.store(true, Ordering::Relaxed);
+            self.failed.store(true, Ordering::Release);
         }
         result
     }

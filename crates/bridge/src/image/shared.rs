@@ -98,7 +98,7 @@ impl<T: Texel> SharedImage<T> {
         let mut barriers = Barriers::default();
         hand.add_to(&mut barriers);
         let vulkan = Arc::new(VulkanImage { vulkan, object, hand, format: format.vulkan });
-        Ok(Self { mapping: mapping.tie(&vulkan), barriers, vulkan })
+        Ok(Self { mapping: mapping.tie(&vulkan, None), barriers, vulkan })
     }
 
     /// The Vulkan side, lent.

@@ -3,14 +3,14 @@
 mod own;
 mod ranges;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytemuck::Pod;
 use vk_export::ash::vk;
 use vk_export::{Block, BlockInfo, Buffer, BufferAccess, Counterpart};
 
 use crate::compute::Compute;
-use crate::compute::mapped::Mapped;
+use crate::compute::mapped::{Mapped, Whole};
 use crate::compute::side::{BlockMapping, BufferMapping};
 use crate::error::{Error, Result};
 use crate::observe::live::Kind;
@@ -76,7 +76,7 @@ impl Default for SharedPoolInfo<'_> {
 pub struct SharedPool(Arc<Inner>);
 
 struct Inner {
-    /// What a buffer keeps of its pool. It holds no compute side: buffers may go on the CPU backend's own thread, and the
+    /// What a buffer knows of its pool. It holds no compute side: buffers may go on the CPU backend's own thread, and the
     /// last to hold that backend waits for the thread's end.
     blocks: Arc<Mutex<Blocks>>,
     own: Arc<OwnTotal>,
@@ -132,12 +132,14 @@ pub(crate) enum Place {
     Own { _counted: OwnMemory },
 }
 
-/// A buffer's bytes in a block; free again once this is dropped. It keeps the block and the pool's list.
+/// A buffer's bytes in a block; free again once this is dropped. It keeps Vulkan's half of the block alone, since a lease may keep it:
+/// the buffer's mapping keeps that of the block.
 pub(crate) struct PoolRange {
     /// Taken out when dropped.
     taken: Option<Taken>,
-    block: Arc<PoolBlock>,
-    blocks: Arc<Mutex<Blocks>>,
+    block: Arc<VulkanBlock>,
+    /// Where nobody has the pool any more, nobody else can have the bytes.
+    blocks: Weak<Mutex<Blocks>>,
 }
 
 /// How full a pool is.
@@ -272,7 +274,7 @@ impl SharedPool {
     }
 
     fn range(&self, block: &Arc<PoolBlock>, taken: Taken) -> PoolRange {
-        PoolRange { taken: Some(taken), block: Arc::clone(block), blocks: Arc::clone(&self.0.blocks) }
+        PoolRange { taken: Some(taken), block: Arc::clone(&block.vulkan), blocks: Arc::downgrade(&self.0.blocks) }
     }
 
     /// The alignment that holds for Vulkan too; that is the same in all blocks of one usage.
@@ -301,7 +303,7 @@ impl SharedPool {
         let object = Object::new(Kind::Block, &name, side.name(), Some(size));
         blocks.made += 1;
         let vulkan = Arc::new(VulkanBlock { vulkan, object });
-        Ok(Arc::new(PoolBlock { mapping: Mapped::new(mapping, &vulkan), vulkan }))
+        Ok(Arc::new(PoolBlock { mapping: Mapped::new(mapping, &vulkan, None), vulkan }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Blocks> {
@@ -312,12 +314,18 @@ impl SharedPool {
 impl PoolRange {
     /// The block that the bytes are in.
     pub(crate) fn block(&self) -> &Arc<Block> {
-        self.block.vulkan()
+        &self.block.vulkan
     }
 
-    /// Maps `len` elements of the buffer that has the bytes.
-    pub(crate) fn map<T: Pod>(&self, buffer: &Buffer, len: usize) -> Result<BufferMapping<T>> {
-        self.block.mapping.map_part(buffer, self.offset(), len)
+    /// Maps `len` elements of the buffer that has the bytes, while the pool lives. With it comes what has to outlive the mapping.
+    pub(crate) fn map<T: Pod>(&self, buffer: &Buffer, len: usize) -> Result<(BufferMapping<T>, Option<Whole>)> {
+        let blocks = self.blocks.upgrade();
+        let block = blocks.and_then(|blocks| lock(&blocks).find(&self.block).map(|entry| Arc::clone(&entry.block)));
+        let gone = || Error::InvalidArgument { object: format!("{self:?}"), reason: "its pool is gone".into() };
+        let block = block.ok_or_else(gone)?;
+        let mapping = block.mapping.map_part(buffer, self.offset(), len)?;
+        let whole: Whole = block;
+        Ok((mapping, Some(whole)))
     }
 
     /// Where they start, in bytes.
@@ -328,7 +336,8 @@ impl PoolRange {
 
 impl Drop for PoolRange {
     fn drop(&mut self) {
-        let released = lock(&self.blocks).give_back(&self.block, self.taken.take());
+        let Some(blocks) = self.blocks.upgrade() else { return };
+        let released = lock(&blocks).give_back(&self.block, self.taken.take());
         // Outside of the lock: freeing a mapping waits for the GPU.
         drop(released);
     }
@@ -340,9 +349,13 @@ impl Blocks {
         self.list.iter().map(|entry| entry.block.vulkan().size()).sum()
     }
 
+    fn find(&self, block: &Arc<VulkanBlock>) -> Option<&Entry> {
+        self.list.iter().find(|entry| Arc::ptr_eq(&entry.block.vulkan, block))
+    }
+
     /// Makes a buffer's bytes free; gives the block if it is needed no more.
-    fn give_back(&mut self, block: &Arc<PoolBlock>, taken: Option<Taken>) -> Option<Entry> {
-        let index = self.list.iter().position(|entry| Arc::ptr_eq(&entry.block, block))?;
+    fn give_back(&mut self, block: &Arc<VulkanBlock>, taken: Option<Taken>) -> Option<Entry> {
+        let index = self.list.iter().position(|entry| Arc::ptr_eq(&entry.block.vulkan, block))?;
         let is_empty = |entry: &Entry| entry.ranges.live() == 0;
         let spare = self.list.iter().any(is_empty);
         let entry = self.list.get_mut(index)?;
@@ -368,6 +381,6 @@ impl std::fmt::Debug for SharedPool {
 
 impl std::fmt::Debug for PoolRange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PoolRange(\"{}\" at {})", self.block.vulkan().name(), self.offset())
+        write!(f, "PoolRange(\"{}\" at {})", self.block.vulkan.name(), self.offset())
     }
 }

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::ledger::Chosen;
 use super::shared::Shared;
 use crate::error::Result;
@@ -76,18 +78,26 @@ impl<R: Resources> ComputeRead<R> {
     /// # Errors
     /// The failed call.
     pub fn finish(mut self) -> Result<TimelinePoint> {
-        let point = self.shared.state.compute_signals(self.chosen.slot)?;
+        let point = self.signals()?;
         self.done = true;
-        self.ended(point.value());
         Ok(point)
     }
 
-    /// The signal of `value` is enqueued, behind all that the reader was ever lent.
-    fn ended(&self, value: u64) {
+    /// Enqueues the signal, behind all that was done with the slots which come back with it: that which the turn gives back, and those of
+    /// turns that could not signal.
+    fn signals(&self) -> Result<TimelinePoint> {
+        let state = &self.shared.state;
+        let (own, mut retired): (SmallVec<[_; 2]>, SmallVec<[_; 4]>) = {
+            let ledger = self.shared.ledger();
+            (ledger.in_turn().collect(), ledger.retired().collect())
+        };
+        // One that cannot be joined stays out of use, and costs this turn nothing.
+        retired.retain(|slot| state.held.lender.join(*slot).is_ok());
+        let point = state.compute_signals_of(own)?;
         let mut ledger = self.shared.ledger();
-        ledger.read(value);
-        let retired: Vec<_> = ledger.retired().collect();
-        ledger.revive(&retired, value);
+        ledger.read(point.value());
+        ledger.revive(&retired, point.value());
+        Ok(point)
     }
 }
 
@@ -98,13 +108,10 @@ impl<R: Resources> Drop for ComputeRead<R> {
         }
         let name = &self.shared.state.name;
         // What was enqueued may still read what Vulkan will draw over.
-        match self.shared.state.compute_signals(self.chosen.slot) {
-            Ok(point) => self.ended(point.value()),
-            Err(error) => {
-                // A later turn's signal brings the slots back.
-                self.shared.ledger().lose_read();
-                log_error!("exchange \"{name}\": slot {} is out of use: {error}", self.chosen.slot);
-            }
+        if let Err(error) = self.signals() {
+            // A later turn's signal brings the slots back.
+            self.shared.ledger().lose_read();
+            log_error!("exchange \"{name}\": slot {} is out of use: {error}", self.chosen.slot);
         }
         log_warn!("exchange \"{name}\": a turn with frame {} was dropped", self.chosen.frame);
     }

@@ -6,6 +6,7 @@ use vk_export::QueueKind;
 
 use crate::error::{Error, Result};
 use crate::exchange::info::ExchangeInfo;
+use crate::exchange::state::MOST_SLOTS;
 
 /// The most frames and submissions that may be in flight, as of an exchange in step.
 const MOST_IN_FLIGHT: usize = 1024;
@@ -74,6 +75,13 @@ impl<'a> LatestInfo<'a> {
             }
         }
         let needed = writer + reader + 2;
+        if needed > MOST_SLOTS {
+            return invalid(format!(
+                "it needs {needed} slots, {writer} for the writer's frames in flight, {reader} for the reader's and 2 more, and \
+                 {MOST_SLOTS} are the most; make `LatestInfo::writer_in_flight` and `reader_in_flight` {} together, or fewer",
+                MOST_SLOTS - 2
+            ));
+        }
         if slots < needed {
             return invalid(format!(
                 "it has {slots} slots and needs {needed}: {writer} for the writer's frames in flight, {reader} for the reader's, \
@@ -88,5 +96,25 @@ impl<'a> LatestInfo<'a> {
     pub(super) fn in_step(&self) -> ExchangeInfo<'a> {
         let Self { name, slots, timeout, queue, .. } = *self;
         ExchangeInfo { name, slots, timeout, queue, ..ExchangeInfo::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(slots: usize, writer_in_flight: usize, reader_in_flight: usize) -> Option<String> {
+        let info = LatestInfo { slots, writer_in_flight, reader_in_flight, ..Default::default() };
+        info.check().err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_advised_is_possible() {
+        let told = refused(1201, 600, 600).unwrap();
+        assert!(told.contains("1024 are the most") && told.contains("1022 together"), "{told}");
+        assert_eq!(refused(5000, 600, 600), Some(told), "with more slots too");
+        let told = refused(1023, 512, 510).unwrap();
+        assert!(told.contains("set `LatestInfo::slots` to 1024"), "{told}");
+        assert_eq!(refused(1024, 512, 510), None);
     }
 }

@@ -234,6 +234,12 @@ impl Ledger {
         }
     }
 
+    /// The slots that the signal behind the reader's open turn has to cover: the turn's own, and the one that it gives back. An earlier
+    /// turn may have left work with that one which no signal covers.
+    pub(super) fn in_turn(&self) -> impl Iterator<Item = usize> {
+        self.reading.into_iter().flat_map(|open| open.old.into_iter().chain([open.slot]))
+    }
+
     pub(super) fn retired(&self) -> impl Iterator<Item = usize> {
         self.slots.iter().enumerate().filter(|(_, slot)| **slot == Slot::Retired).map(|(index, _)| index)
     }

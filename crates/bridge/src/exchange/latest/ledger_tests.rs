@@ -118,3 +118,42 @@ fn mistakes_are_told_once() {
     assert_eq!(ledger.newest(1), Ok(None), "nobody knows whose it is");
     assert_eq!(ledger.retired().collect::<Vec<_>>(), [0]);
 }
+
+/// Work of turns that could not signal is behind the signal that gives their slots to others.
+#[test]
+fn a_signal_covers_all_slots_that_it_gives_back() {
+    let mut ledger = Ledger::new(8, Newest::Finished);
+    let mut value = 0;
+    let mut newest = |ledger: &mut Ledger, new: bool| {
+        if new {
+            value += 1;
+            let begun = ledger.begin(value, || value).unwrap();
+            ledger.publish(begun.slot, value);
+        }
+        let chosen = ledger.newest(value).unwrap().unwrap();
+        assert_eq!(chosen.new, new);
+        chosen.slot
+    };
+    let sorted = |mut slots: Vec<usize>| {
+        slots.sort_unstable();
+        slots
+    };
+    let in_turn = |ledger: &Ledger| sorted(ledger.in_turn().collect());
+    // A turn that takes another frame, and cannot signal: both slots are retired.
+    let first = newest(&mut ledger, true);
+    ledger.read(1);
+    let second = newest(&mut ledger, true);
+    ledger.lose_read();
+    let third = newest(&mut ledger, true);
+    assert_eq!(in_turn(&ledger), [third]);
+    assert_eq!(sorted(ledger.retired().collect()), sorted(vec![first, second]), "joined besides");
+    ledger.read(2);
+    ledger.revive(&[first, second], 2);
+    // One with the same frame again: its slot stays the reader's, until the next one gives it back.
+    newest(&mut ledger, false);
+    ledger.lose_read();
+    let fourth = newest(&mut ledger, true);
+    assert_eq!(in_turn(&ledger), sorted(vec![third, fourth]));
+    ledger.read(3);
+    assert_eq!((ledger.in_turn().count(), ledger.retired().count()), (0, 0), "no turn is open");
+}

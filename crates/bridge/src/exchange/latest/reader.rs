@@ -16,6 +16,7 @@ use crate::exchange::direction::{ComputeFirst, Direction, RenderFirst};
 use crate::exchange::initial::{Initial, InitialTurn};
 use crate::exchange::lease::Lease;
 use crate::exchange::resources::Resources;
+use crate::exchange::submit::SubmitParts;
 
 /// The side of an [`Exchange::latest`](crate::Exchange::latest) that reads the newest frame: Vulkan, or, with [`RenderFirst`], the compute side.
 pub struct LatestReader<R: Resources, D: Direction = ComputeFirst> {
@@ -103,6 +104,16 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
         // SAFETY: handed on to the caller.
         unsafe { self.shared.state.record_initial(commands) }
+    }
+
+    /// What proves the end of lent turns that were dropped, as [`Exchange::flush_parts`](crate::Exchange::flush_parts): with it on the
+    /// queue, [`LatestWriter::close`](crate::LatestWriter::close) can see that nothing is in use. Every later turn does the same. It
+    /// brings no slot back; [`initialise`](Self::initialise) does.
+    ///
+    /// # Errors
+    /// As [`Exchange::flush_parts`](crate::Exchange::flush_parts).
+    pub fn flush_parts(&mut self) -> Result<Option<SubmitParts>> {
+        self.shared.state.flush_parts()
     }
 }
 

@@ -39,7 +39,7 @@ impl<R: Resources> Shared<R> {
 
     /// Never held while the state's ledger is.
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ledger)
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace> {
@@ -72,10 +72,7 @@ impl<R: Resources> Shared<R> {
 
     /// Chooses the reader's frame. Does not block.
     pub(super) fn newest(&self) -> Result<Option<Chosen>> {
-        let reached = self.written().value()?;
-        // Behind that look: a failure is noted before the signal of a frame that is not what it should be.
-        self.check()?;
-        let chosen = self.ledger().newest(reached);
+        let chosen = choose(&self.ledger, || self.written().value(), || self.check())?;
         chosen.map_err(|refusal| self.refused(refusal, self.reader()))
     }
 
@@ -141,22 +138,9 @@ impl<R: Resources> Shared<R> {
             return Ok(());
         }
         let _order = state.submitting()?;
-        let (device, queue) = (state.compute.device(), state.queue());
-        let ready = || {
-            // Nothing is recorded: it is waited for what was submitted before, which may use the slots.
-            initial::submit(device, queue, &state.name, state.timeout, [])?;
-            initial::submit(
-                device,
-                queue,
-                &state.name,
-                state.timeout,
-                retired.iter().map(|slot| &state.barriers[*slot]),
-            )
-        };
-        let ready = ready();
-        // Where it fails the commands may still run. Where it does not, those of an earlier try have run too.
-        state.gave_up.store(ready.is_err(), Ordering::Release);
-        ready?;
+        // Nothing is recorded: it is waited for what was submitted before, which may use the slots.
+        initial::submit(state.compute.device(), state.queue(), &state.name, state.timeout, [])?;
+        state.submit_initial(retired.iter().map(|slot| &state.barriers[*slot]))?;
         self.ledger().revive(&retired, 0);
         Ok(())
     }
@@ -170,6 +154,8 @@ impl<R: Resources> Shared<R> {
                 return Err(self.refused(Refusal::Open { frame }, stage));
             }
         }
+        // Of this ledger, the first hand-over alone can be open.
+        state.ledger().idle().map_err(|refusal| state.refused(refusal))?;
         if state.compute.side().is_inside() {
             return Ok(());
         }
@@ -209,3 +195,32 @@ impl<R: Resources> Shared<R> {
         }
     }
 }
+
+/// Chooses the reader's frame by the value of the writer's timeline, if the compute side is `sound`.
+///
+/// That is asked last. Whoever raises the timeline in place of a compute side that has failed notes the failure before, and so does the
+/// CPU's thread before it signals a frame that is not what it should be: a frame that was chosen by such a value, whichever side has
+/// looked at it, is followed by an error here.
+fn choose(
+    ledger: &Mutex<Ledger>,
+    reached: impl FnOnce() -> Result<u64>,
+    sound: impl FnOnce() -> Result<()>,
+) -> Result<Result<Option<Chosen>, Refusal>> {
+    let reached = reached()?;
+    let chosen = lock(ledger).newest(reached);
+    if let Err(error) = sound() {
+        if let Ok(Some(_)) = chosen {
+            lock(ledger).skip_read();
+        }
+        return Err(error);
+    }
+    Ok(chosen)
+}
+
+fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "shared_tests.rs"]
+mod tests;

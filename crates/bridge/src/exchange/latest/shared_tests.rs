@@ -1,0 +1,82 @@
+//! What the reader is given while the compute side fails.
+
+use std::cell::Cell;
+
+use super::*;
+use crate::exchange::latest::info::Newest;
+
+/// The exchange at the moments of a call of the reader's. At one of them the compute side fails, and what waits for it is released: the
+/// timeline reaches the value of a frame that was never computed. The writer, which has looked for a failure before, sees that value.
+struct Moments {
+    ledger: Mutex<Ledger>,
+    failed: Cell<bool>,
+    reached: Cell<u64>,
+    left: Cell<usize>,
+}
+
+impl Moments {
+    /// Frame 0 is computed, frame 1 is published, and the failure comes with moment `fails`.
+    fn new(fails: usize) -> Self {
+        let mut ledger = Ledger::new(5, Newest::Finished);
+        for value in 1..=2 {
+            let slot = ledger.begin(0, || 0).unwrap().slot;
+            ledger.publish(slot, value);
+        }
+        Self { ledger: Mutex::new(ledger), failed: Cell::new(false), reached: Cell::new(1), left: Cell::new(fails) }
+    }
+
+    fn moment(&self) {
+        let Some(left) = self.left.get().checked_sub(1) else {
+            if !self.failed.replace(true) {
+                self.reached.set(2);
+                let mut ledger = lock(&self.ledger);
+                let slot = ledger.begin(2, || 2).unwrap().slot;
+                ledger.skip_write(slot);
+            }
+            return;
+        };
+        self.left.set(left);
+    }
+
+    /// What `value` gives, with a moment before and one behind.
+    fn around<T>(&self, value: impl FnOnce() -> T) -> T {
+        self.moment();
+        let value = value();
+        self.moment();
+        value
+    }
+
+    fn newest(&self) -> Result<Option<Chosen>> {
+        let reached = || Ok(self.around(|| self.reached.get()));
+        let failure = || Error::HostFailed { reason: "on purpose".into() };
+        let sound = || self.around(|| if self.failed.get() { Err(failure()) } else { Ok(()) });
+        Ok(choose(&self.ledger, reached, sound)?.unwrap())
+    }
+}
+
+#[test]
+fn a_frame_that_was_never_computed_is_not_read() {
+    for fails in 0..5 {
+        let moments = Moments::new(fails);
+        match moments.newest() {
+            Ok(Some(chosen)) => {
+                assert_eq!(chosen.frame, 0, "the failure came with moment {fails}");
+                lock(&moments.ledger).read(1);
+            }
+            Ok(None) => panic!("frame 0 is finished"),
+            Err(_) => assert_eq!(lock(&moments.ledger).open(), (None, None), "no turn is open"),
+        }
+        moments.left.set(0);
+        moments.moment();
+        assert!(moments.newest().is_err(), "the failure came with moment {fails}");
+    }
+}
+
+#[test]
+fn an_open_turn_outlasts_the_error() {
+    let moments = Moments::new(usize::MAX);
+    assert_eq!(moments.newest().unwrap().unwrap().frame, 0);
+    moments.left.set(0);
+    assert!(moments.newest().is_err());
+    assert_eq!(lock(&moments.ledger).open(), (None, Some(0)));
+}

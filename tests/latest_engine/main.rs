@@ -1,0 +1,45 @@
+//! Latest exchanges on an engine's device, where nothing is submitted behind its back: how they end. One test: the device's functions
+//! are stood in for.
+#![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions, and submitting.
+
+mod flushed;
+mod initial;
+mod stand_ins;
+
+use std::mem::ManuallyDrop;
+
+use bridge::vk_export::ExportDevice;
+use bridge::{Backend, Compute};
+use bridge_tests::{Engine, case_on};
+
+use flushed::the_parts_of_a_flush_prove_the_end;
+use initial::{
+    a_hand_over_that_is_late_costs_nothing_once_it_ran, a_refused_hand_over_costs_nothing,
+    closing_beside_an_open_hand_over_is_refused_at_once, no_exchange_is_left_by_a_refused_hand_over,
+};
+
+type Case = fn(&ExportDevice, &Compute);
+
+#[test]
+fn an_engines_exchanges_end() {
+    // Never destroyed: what is left behind on purpose keeps its device.
+    let engine = ManuallyDrop::new(Engine::new(Some(stand_ins::hook)));
+    // SAFETY: the engine's own handles, which live for ever.
+    let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
+    assert!(!device.queues_are_synchronized());
+    let cases: [(&str, Case); 4] = [
+        ("the_parts_of_a_flush_prove_the_end", the_parts_of_a_flush_prove_the_end),
+        ("closing_beside_an_open_hand_over", closing_beside_an_open_hand_over_is_refused_at_once),
+        ("a_refused_hand_over_costs_nothing", a_refused_hand_over_costs_nothing),
+        ("a_late_hand_over_costs_nothing", a_hand_over_that_is_late_costs_nothing_once_it_ran),
+    ];
+    for backend in [Backend::Host, Backend::Cuda] {
+        for (name, case) in cases {
+            if let Some(compute) = case_on(&device, backend, name) {
+                case(&device, &compute);
+            }
+        }
+    }
+    no_exchange_is_left_by_a_refused_hand_over(&engine);
+    engine.assert_silent();
+}

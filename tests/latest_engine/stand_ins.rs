@@ -1,0 +1,77 @@
+//! Functions of the device that fail when they are told to.
+
+use std::ffi::{CStr, c_void};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bridge::ash::vk;
+
+/// Whether `vkQueueSubmit2` fails.
+static REFUSES: AtomicBool = AtomicBool::new(false);
+/// Whether `vkWaitForFences` comes to its limit at once.
+static LATE: AtomicBool = AtomicBool::new(false);
+
+static SUBMIT: OnceLock<vk::PFN_vkQueueSubmit2> = OnceLock::new();
+static WAIT: OnceLock<vk::PFN_vkWaitForFences> = OnceLock::new();
+
+unsafe extern "system" fn submit(
+    queue: vk::Queue,
+    count: u32,
+    batches: *const vk::SubmitInfo2<'_>,
+    fence: vk::Fence,
+) -> vk::Result {
+    if REFUSES.load(Ordering::Relaxed) {
+        return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
+    }
+    let real = SUBMIT.get().unwrap();
+    // SAFETY: handed on.
+    unsafe { real(queue, count, batches, fence) }
+}
+
+unsafe extern "system" fn wait(
+    device: vk::Device,
+    count: u32,
+    fences: *const vk::Fence,
+    all: vk::Bool32,
+    limit: u64,
+) -> vk::Result {
+    if LATE.load(Ordering::Relaxed) {
+        return vk::Result::TIMEOUT;
+    }
+    let real = WAIT.get().unwrap();
+    // SAFETY: handed on.
+    unsafe { real(device, count, fences, all, limit) }
+}
+
+pub(crate) fn hook(name: &CStr, real: *const c_void) -> *const c_void {
+    match name.to_bytes() {
+        b"vkQueueSubmit2" => {
+            // SAFETY: the function of that name has this type.
+            let _ = SUBMIT.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkQueueSubmit2>(real) });
+            submit as *const c_void
+        }
+        b"vkWaitForFences" => {
+            // SAFETY: as above.
+            let _ = WAIT.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkWaitForFences>(real) });
+            wait as *const c_void
+        }
+        _ => real,
+    }
+}
+
+/// Calls `call` while every submission is refused.
+pub(crate) fn refused<T>(call: impl FnOnce() -> T) -> T {
+    during(&REFUSES, call)
+}
+
+/// Calls `call` while no wait for a fence ends.
+pub(crate) fn late<T>(call: impl FnOnce() -> T) -> T {
+    during(&LATE, call)
+}
+
+fn during<T>(fault: &AtomicBool, call: impl FnOnce() -> T) -> T {
+    fault.store(true, Ordering::Relaxed);
+    let result = call();
+    fault.store(false, Ordering::Relaxed);
+    result
+}
