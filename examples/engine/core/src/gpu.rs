@@ -239,6 +239,10 @@ fn listen(entry: &Entry, instance: &Instance, messages: &Arc<Messages>) -> Resul
     Ok((functions, messenger))
 }
 
+/// Said of vkCreateDevice on NVIDIA's driver, about a query that nothing here makes
+/// (<https://github.com/KhronosGroup/Vulkan-ValidationLayers/issues/8048>).
+const OF_THE_DRIVER: &str = "WARNING-vkGetDeviceProcAddr-device";
+
 extern "system" fn hear(
     _: vk::DebugUtilsMessageSeverityFlagsEXT,
     _: vk::DebugUtilsMessageTypeFlagsEXT,
@@ -254,7 +258,11 @@ extern "system" fn hear(
     let data = unsafe { &*data };
     // SAFETY: what `listen` passed, which outlives the messenger.
     let messages = unsafe { &*messages.cast::<Messages>() };
-    let line = format!("{}: {}", text(data.p_message_id_name), text(data.p_message));
+    let id = text(data.p_message_id_name);
+    if id == OF_THE_DRIVER {
+        return vk::FALSE;
+    }
+    let line = format!("{id}: {}", text(data.p_message));
     messages.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     vk::FALSE
 }
