@@ -64,6 +64,10 @@ fn has_layer() -> bool {
 }
 
 pub fn adapter() -> wgpu::Adapter {
+    // Never destroyed: the loader unloads the driver with the last instance, and NVIDIA's (seen with 580.159) cannot be loaded again
+    // some hundred times ("cannot allocate memory in static TLS block").
+    static KEPT: OnceLock<wgpu::Instance> = OnceLock::new();
+    KEPT.get_or_init(|| instance(wgpu::Backends::VULKAN));
     let options = wgpu::RequestAdapterOptions::default();
     pollster::block_on(instance(wgpu::Backends::VULKAN).request_adapter(&options)).expect("a Vulkan device")
 }
