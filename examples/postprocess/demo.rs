@@ -12,7 +12,7 @@ use crate::postprocess::knot::View;
 use crate::postprocess::options::Options;
 use crate::run::{self, Demo, Sample};
 use crate::summary::Check;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bridge::ash::vk;
 use bridge::{
     Compute, ComputeTurn, Exchange, ExchangeInfo, ImageSpec, OpenInfo, RenderFirst, SubmitInfo, TimelinePoint,
@@ -31,6 +31,9 @@ pub struct Postprocess {
     // Field order is drop order: dropping the exchanges waits for the frames in flight, which use what comes after them.
     /// The scene of the next frame, which Vulkan draws while compute filters the one before, with the frame's number.
     ahead: Option<(u64, ComputeTurn<Shared, RenderFirst>)>,
+    /// When the scene that was drawn last in each slot is done: its command buffer is free then. A scene that is drawn again is no
+    /// frame, so that the wait for frames in flight does not cover it.
+    drawn: Vec<Option<TimelinePoint>>,
     /// Vulkan draws, compute reads.
     scene: Exchange<Shared, RenderFirst>,
     /// Compute writes, Vulkan shows.
@@ -48,14 +51,22 @@ impl Postprocess {
     /// Draws the scene of a frame. Gives it to compute, which waits for it.
     ///
     /// # Safety
-    /// The frame that was drawn in the slot before is done.
+    /// Nothing else uses the sample until the scene is drawn.
     unsafe fn draw(&mut self, frame: u64, sample: Option<&LocalBuffer>) -> Result<ComputeTurn<Shared, RenderFirst>> {
         let turn = self.scene.begin()?;
-        // SAFETY: the slot's last frame is done, says the caller: its picture was shown after it was made of the scene.
+        let last = self.drawn.get_mut(turn.slot()).context("no such slot")?;
+        if let Some(point) = last.take() {
+            point.wait(self.patience)?;
+        }
+        // SAFETY: what was recorded with this slot is done, see above; the sample is the caller's.
         let commands = unsafe { self.renderer.draw(&turn, &View::new(frame, self.size, self.seed), sample) }?;
         // SAFETY: the commands were recorded for this turn between its barriers, for the device's own queue; what they
         // use is freed after the exchange, which waits for them, or is the caller's.
-        Ok(unsafe { turn.submit(&[commands]) }?)
+        let turn = unsafe { turn.submit(&[commands]) }?;
+        if let Some(last) = self.drawn.get_mut(turn.slot()) {
+            *last = Some(turn.rendered());
+        }
+        Ok(turn)
     }
 }
 
@@ -87,6 +98,7 @@ unsafe impl Demo for Postprocess {
         let picture = ImageSpec::<Texel>::new(LIGHT, size, PICTURE);
         Ok(Self {
             ahead: None,
+            drawn: vec![None; slots + 1],
             // One more than frames in flight, for the scene that is drawn ahead.
             scene: Exchange::render_first(&compute, &info("scene", slots + 1), scene)?,
             picture: Exchange::new(&compute, &info("picture", slots), picture)?,
@@ -134,7 +146,7 @@ unsafe impl Demo for Postprocess {
         scene.finish()?;
         let turn = picture.finish()?;
         // Before the picture is shown, which waits for the filter: in the meantime the queue draws.
-        // SAFETY: there is a slot more than frames in flight, and the caller says that there is room for this frame.
+        // SAFETY: there is no sample.
         self.ahead = Some((frame + 1, unsafe { self.draw(frame + 1, None) }?));
 
         if wanted.window.is_some() {
