@@ -1,5 +1,4 @@
-//! What a frame of an exchange costs beside wgpu's own: the same copy of a buffer by wgpu alone, with a frame, and by the bridge on
-//! raw Vulkan.
+//! Measures the cost of a frame: one buffer copy by wgpu alone, through an exchange, and by the bridge on raw Vulkan.
 //!
 //! `cargo run --release --example wgpu_cost -- [FRAMES] [MIB]`. Times are of whole frames, two in flight, and of the calling thread
 //! inside the calls that submit.

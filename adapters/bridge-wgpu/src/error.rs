@@ -1,9 +1,9 @@
-//! What can go wrong between wgpu and the bridge.
+//! Errors of the adapter.
 
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong between wgpu and the bridge.
+/// Errors of the adapter.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -1,4 +1,4 @@
-//! What the examples share: the command line, the loop of frames without a window, pictures.
+//! Code shared by the examples: the command line, the headless frame loop, and picture files.
 
 #[cfg(feature = "window")]
 mod window;

@@ -126,7 +126,7 @@ impl Bridge {
         Ok(self.0.compute.load(name, ptx)?)
     }
 
-    /// Whether both are clones of one.
+    /// Returns `true` if both are clones of the same bridge.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

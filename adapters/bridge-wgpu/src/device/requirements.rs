@@ -1,4 +1,4 @@
-//! What a wgpu device must be created with.
+//! Extensions and features of a wgpu device that can share with CUDA.
 #![allow(unsafe_code)] // Queries a physical device.
 
 use std::ffi::CStr;
@@ -14,7 +14,7 @@ use super::not_vulkan;
 /// The newest Vulkan that wgpu 30 asks an instance for.
 const WGPU_API_VERSION: u32 = vk::API_VERSION_1_3;
 
-/// What sharing needs of a device, beside what wgpu enables by itself, ready to be added when the device is created.
+/// Extensions and features that a device needs for sharing and that wgpu does not enable itself.
 ///
 /// For programs that create their device with `wgpu::hal`; [`Bridge::request_device`](crate::Bridge::request_device) does the same. It
 /// outlives the call of `open_with_callback`:
@@ -41,7 +41,7 @@ const WGPU_API_VERSION: u32 = vk::API_VERSION_1_3;
 pub struct Requirements {
     extensions: Vec<&'static CStr>,
     synchronization2: vk::PhysicalDeviceSynchronization2Features<'static>,
-    /// Where kernels are asked for.
+    /// Features for CUDA kernels in command buffers; `None` unless requested.
     addresses: Option<vk::PhysicalDeviceBufferDeviceAddressFeatures<'static>>,
 }
 
@@ -133,7 +133,7 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// What the bridge needs of the adapter's device, as far as the device has it.
+/// Returns what the bridge requires of the adapter's device.
 fn needed(adapter: &vulkan::Adapter) -> crate::Result<DeviceRequirements> {
     let instance = adapter.shared_instance();
     let (raw, physical) = (instance.raw_instance(), adapter.raw_physical_device());

@@ -202,7 +202,7 @@ impl Compute {
         Ok(Self(Arc::new(Inner { side, device: inner.device.clone(), reason: inner.reason.clone() })))
     }
 
-    /// Whether both are clones of one.
+    /// Returns `true` if both are clones of the same `Compute`.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

@@ -83,7 +83,7 @@ pub(crate) struct Request<'a> {
 /// Whether a resource's allocation is dedicated to it: wherever it is exported, and where the driver `asks` for it.
 ///
 /// NVIDIA's driver asks for it with large resources only, and compresses exportable memory that is not dedicated: on an
-/// H100, CUDA reads 4 GiB of that at random at a sixth of the speed of its own memory, and takes twice as long to import it.
+/// H100, CUDA reads 4 GiB of that at random at a sixth of the speed of its own memory, and buffers of 16 MiB take twice as long to make.
 pub(crate) fn is_dedicated(exported: bool, asks: bool) -> bool {
     exported || asks
 }
