@@ -24,7 +24,7 @@ pub struct Engine {
 }
 
 /// The extensions that tracing a ray from a shader takes.
-pub const RAYS: &[&CStr] =
+const RAYS: &[&CStr] =
     &[khr::acceleration_structure::NAME, khr::ray_query::NAME, khr::deferred_host_operations::NAME];
 
 const VERSION: u32 = vk::API_VERSION_1_3;
@@ -38,15 +38,22 @@ impl Engine {
         Self::make(hook, &[])
     }
 
-    /// Makes a device that traces rays, with the features of [`RAYS`] on; `None` where the best device lacks one of them.
+    /// Makes a device that traces rays, with the features of [`RAYS`] on.
+    ///
+    /// # Errors
+    /// What the best device lacks for it.
     ///
     /// # Panics
     /// When there is no Vulkan device.
-    pub fn with_rays() -> Option<Self> {
+    pub fn with_rays() -> Result<Self, String> {
         let best = Rig::open_own();
         let physical = best.physical();
-        let all = physical.buffer_device_address && RAYS.iter().all(|name| physical.has_extension(name));
-        all.then(|| Self::make(None, RAYS))
+        let missing: Vec<_> = RAYS.iter().filter(|name| !physical.has_extension(name)).collect();
+        if !missing.is_empty() || !physical.buffer_device_address {
+            let addresses = physical.buffer_device_address;
+            return Err(format!("{} lacks {missing:?} (bufferDeviceAddress: {addresses})", physical.name));
+        }
+        Ok(Self::make(None, RAYS))
     }
 
     /// `rays` are [`RAYS`] or nothing.

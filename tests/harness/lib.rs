@@ -19,7 +19,7 @@ mod trace;
 
 pub use commands::{Commands, to_host};
 pub use compute::{case_on, compute, cuda_devices};
-pub use engine::{Engine, Hook, RAYS};
+pub use engine::{Engine, Hook};
 pub use fill::{Filler, PROBE, warm};
 pub use gate::Gate;
 pub use linear::{Linear, device_with, instance_with};
