@@ -24,8 +24,7 @@ pub struct Engine {
 }
 
 /// The extensions that tracing a ray from a shader takes.
-const RAYS: &[&CStr] =
-    &[khr::acceleration_structure::NAME, khr::ray_query::NAME, khr::deferred_host_operations::NAME];
+const RAYS: &[&CStr] = &[khr::acceleration_structure::NAME, khr::ray_query::NAME, khr::deferred_host_operations::NAME];
 
 const VERSION: u32 = vk::API_VERSION_1_3;
 
