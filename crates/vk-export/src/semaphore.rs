@@ -102,7 +102,7 @@ impl Semaphore {
     ) -> Result<Self> {
         let object = describe(info.kind, info.name);
         let exporter = match info.exportable {
-            true => Some(exporter(ask(device, info.kind, &object)?, &object)?),
+            true => Some(exporter(query_handle_type(device, info.kind, &object)?, &object)?),
             false => None,
         };
         let handle_types = exporter.as_ref().map(|exporter| exporter.handle_type().semaphore());
@@ -301,7 +301,7 @@ pub(crate) fn is_exportable(
     answer.external_semaphore_features.contains(vk::ExternalSemaphoreFeatureFlags::EXPORTABLE)
 }
 
-fn ask(device: &ExportDevice, kind: SemaphoreKind, object: &str) -> Result<HandleType> {
+fn query_handle_type(device: &ExportDevice, kind: SemaphoreKind, object: &str) -> Result<HandleType> {
     let handle_type = device.check_can_export(SEMAPHORE_EXTENSION)?;
     if is_exportable(device.instance(), device.physical().handle, kind, handle_type) {
         return Ok(handle_type);

@@ -27,7 +27,11 @@ impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
     /// [`run_once`](Self::run_once).
     pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
         let source = self.resources();
-        check(is_buffer_readable(&source), (self.frame, &self.shared.name), "`BufferAccess::TRANSFER_READ`")?;
+        require_readable(
+            is_buffer_readable(&source),
+            (self.frame, &self.shared.name),
+            "`BufferAccess::TRANSFER_READ`",
+        )?;
         let target = HostCopy::new(self.shared.compute.device(), source.len())?;
         let copy = |commands, source: RenderBuffer<'_, T>| {
             // SAFETY: both buffers have `len` elements; the source is acquired, with the copy among its uses.
@@ -51,7 +55,7 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
     /// [`run_once`](Self::run_once).
     pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
         let source = self.resources();
-        check(is_image_readable(&source), (self.frame, &self.shared.name), "`ImageAccess::TRANSFER_READ`")?;
+        require_readable(is_image_readable(&source), (self.frame, &self.shared.name), "`ImageAccess::TRANSFER_READ`")?;
         let target = HostCopy::of_image(self.shared.compute.device(), &source)?;
         let copy = |commands, source: RenderImage<'_>| {
             // SAFETY: there is room for the first level of all layers; the source is acquired, with the copy among its uses.
@@ -77,7 +81,7 @@ pub(super) fn is_image_readable(source: &RenderImage<'_>) -> bool {
 }
 
 /// That a frame's resource may be copied from.
-pub(super) fn check(readable: bool, (frame, exchange): (u64, &str), needed: &str) -> Result<()> {
+pub(super) fn require_readable(readable: bool, (frame, exchange): (u64, &str), needed: &str) -> Result<()> {
     if readable {
         return Ok(());
     }

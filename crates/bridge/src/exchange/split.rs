@@ -82,7 +82,7 @@ impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
             return Err(invalid(format!("the {backend} backend has one place to compute; use `ComputeTurn::work`")));
         };
         let (slot, gpus) = (&cuda.slots[self.slot], cuda.link.gpus());
-        check(slot.len(), size_of::<T>(), ranges, gpus.len()).map_err(invalid)?;
+        check_ranges(slot.len(), size_of::<T>(), ranges, gpus.len()).map_err(invalid)?;
         // SAFETY: this turn alone holds the slot and is borrowed exclusively, so that all it has lent before is gone.
         unsafe { slot.assume_unlent() };
         // What other streams of each GPU did, and what an earlier call has lent.
@@ -106,7 +106,7 @@ impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
 }
 
 /// Whether `gpus` GPUs may each have one of the ranges of `len` elements of `size` bytes.
-fn check(len: usize, size: usize, ranges: &[Range<usize>], gpus: usize) -> Result<(), String> {
+fn check_ranges(len: usize, size: usize, ranges: &[Range<usize>], gpus: usize) -> Result<(), String> {
     if ranges.len() != gpus {
         return Err(format!(
             "{} ranges are given for {gpus} GPUs; give one for each, empty where it has nothing to do",
@@ -154,14 +154,14 @@ mod tests {
     #[test]
     fn ranges_are_checked() {
         let refused = |ranges: &[Range<usize>], why: &str| {
-            let reason = check(1000, 4, ranges, 2).unwrap_err();
+            let reason = check_ranges(1000, 4, ranges, 2).unwrap_err();
             assert!(reason.contains(why), "{reason}");
         };
-        assert_eq!(check(1000, 4, &[0..512, 512..1000], 2), Ok(()));
-        assert_eq!(check(1000, 4, &[512..1000, 0..512], 2), Ok(()), "in any order");
-        assert_eq!(check(1000, 4, &[0..0, 32..64], 2), Ok(()), "with what is left out");
-        assert_eq!(check(1000, 4, &[7..7, 0..1000], 2), Ok(()), "an empty one is anywhere");
-        assert_eq!(check(1000, 4, std::slice::from_ref(&(3..7)), 1), Ok(()), "one GPU shares no cache line");
+        assert_eq!(check_ranges(1000, 4, &[0..512, 512..1000], 2), Ok(()));
+        assert_eq!(check_ranges(1000, 4, &[512..1000, 0..512], 2), Ok(()), "in any order");
+        assert_eq!(check_ranges(1000, 4, &[0..0, 32..64], 2), Ok(()), "with what is left out");
+        assert_eq!(check_ranges(1000, 4, &[7..7, 0..1000], 2), Ok(()), "an empty one is anywhere");
+        assert_eq!(check_ranges(1000, 4, std::slice::from_ref(&(3..7)), 1), Ok(()), "one GPU shares no cache line");
         refused(std::slice::from_ref(&(0..1000)), "1 ranges are given for 2 GPUs");
         refused(&[0..544, 512..1000], "elements 0..544 and elements 512..1000 overlap");
         refused(&[0..1000, 0..1000], "overlap");
@@ -178,7 +178,7 @@ mod tests {
             for len in [0, 1, 2, 31, 1000, 4096, 1_000_003, usize::MAX - 1, usize::MAX] {
                 for gpus in 1..=8 {
                     let ranges = even(len, size, gpus);
-                    assert_eq!(check(len, size, &ranges, gpus), Ok(()), "{len} of {size} for {gpus}");
+                    assert_eq!(check_ranges(len, size, &ranges, gpus), Ok(()), "{len} of {size} for {gpus}");
                     assert_eq!(ranges.iter().map(ExactSizeIterator::len).sum::<usize>(), len);
                 }
             }

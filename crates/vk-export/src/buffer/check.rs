@@ -9,7 +9,12 @@ use crate::handle::handle_type::HandleType;
 use crate::memory::size::{check_buffer, range_warning};
 
 /// That neither is zero, the usage is known and its features are on, and the device takes as many bytes in one buffer.
-pub(crate) fn check(device: &ExportDevice, size: u64, usage: vk::BufferUsageFlags, object: &str) -> Result<()> {
+pub(crate) fn require_possible(
+    device: &ExportDevice,
+    size: u64,
+    usage: vk::BufferUsageFlags,
+    object: &str,
+) -> Result<()> {
     let invalid = |reason: &str| Err(Error::InvalidArgument { object: object.to_owned(), reason: reason.to_owned() });
     if size == 0 {
         return invalid("its size is 0 bytes; share at least one element");
@@ -56,7 +61,11 @@ fn usages(enabled: &EnabledFeatures) -> vk::BufferUsageFlags {
 }
 
 /// Asks as what this usage can be exported, and whether only from a dedicated allocation.
-pub(crate) fn ask(device: &ExportDevice, usage: vk::BufferUsageFlags, object: &str) -> Result<(HandleType, bool)> {
+pub(crate) fn query_handle_type(
+    device: &ExportDevice,
+    usage: vk::BufferUsageFlags,
+    object: &str,
+) -> Result<(HandleType, bool)> {
     for &handle_type in HandleType::OF_MEMORY {
         let features = external_features(device.instance(), device.physical().handle, usage, handle_type);
         if features.contains(vk::ExternalMemoryFeatureFlags::EXPORTABLE) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use ash::vk;
 
-use crate::buffer::check::{ask, check, warn_of_range};
+use crate::buffer::check::{query_handle_type, require_possible, warn_of_range};
 use crate::buffer::raw::RawBuffer;
 use crate::device::ExportDevice;
 use crate::device::requirements::MEMORY_EXTENSION;
@@ -75,7 +75,7 @@ impl Buffer {
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for zero bytes or no usage, [`Error::TooLarge`](crate::Error::TooLarge) past the device's limits,
     /// [`Error::NotExportable`](crate::Error::NotExportable) and [`Error::Missing`](crate::Error::Missing) where it cannot leave, else the failed call.
     pub fn new(device: &ExportDevice, info: &BufferInfo<'_>) -> Result<Self> {
-        Self::make(device, info, Exporter::new)
+        Self::create(device, info, Exporter::new)
     }
 
     /// As [`new`](Self::new), with a name or security of its own. It is [`Placement::Exportable`] whatever `info` says.
@@ -90,10 +90,10 @@ impl Buffer {
         sharing: &crate::handle::nt::NtSharing<'_>,
     ) -> Result<Self> {
         let info = BufferInfo { placement: Placement::Exportable, ..*info };
-        Self::make(device, &info, |handle_type, object| Exporter::shared(handle_type, sharing, object))
+        Self::create(device, &info, |handle_type, object| Exporter::shared(handle_type, sharing, object))
     }
 
-    fn make(
+    fn create(
         device: &ExportDevice,
         info: &BufferInfo<'_>,
         exporter: impl FnOnce(HandleType, &str) -> Result<Exporter>,
@@ -101,12 +101,12 @@ impl Buffer {
         let object = format!("buffer \"{}\"", info.name);
         let size = placed_size(info.size, info.placement);
         // Zero stays zero.
-        check(device, size, info.usage, &object)?;
+        require_possible(device, size, info.usage, &object)?;
         warn_of_range(device, info.size, info.usage, &object);
         let (mut handle_type, mut shared) = (None, None);
         if info.placement.is_exportable() {
             device.check_can_export(MEMORY_EXTENSION)?;
-            let (of_type, _) = ask(device, info.usage, &object)?;
+            let (of_type, _) = query_handle_type(device, info.usage, &object)?;
             shared = Some(exporter(of_type, &object)?);
             handle_type = Some(of_type);
         }

@@ -48,7 +48,7 @@ impl AdoptInfo<'_> {
     #[doc(alias = "vkGetInstanceProcAddr")]
     pub unsafe fn from_raw(get_instance_proc_addr: *const c_void, handles: &RawHandles) -> Result<Self> {
         let RawHandles { instance, api_version, physical_device, device, queue, queue_family } = *handles;
-        check(&[
+        require_not_null(&[
             ("get_instance_proc_addr", get_instance_proc_addr.is_null()),
             ("instance", instance == 0),
             ("physical_device", physical_device == 0),
@@ -82,7 +82,7 @@ pub unsafe fn requirements_for_raw(
     (instance, api_version): (u64, u32),
     physical_device: u64,
 ) -> Result<DeviceRequirements> {
-    check(&[
+    require_not_null(&[
         ("get_instance_proc_addr", get_instance_proc_addr.is_null()),
         ("instance", instance == 0),
         ("physical_device", physical_device == 0),
@@ -94,7 +94,7 @@ pub unsafe fn requirements_for_raw(
 }
 
 /// That nothing is null, each with its name.
-fn check(given: &[(&str, bool)]) -> Result<()> {
+fn require_not_null(given: &[(&str, bool)]) -> Result<()> {
     let null: Vec<&str> = given.iter().filter(|(_, is_null)| *is_null).map(|(name, _)| *name).collect();
     if null.is_empty() { Ok(()) } else { Err(invalid(format!("{} must not be null", null.join(", ")))) }
 }

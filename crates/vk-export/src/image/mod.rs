@@ -58,7 +58,7 @@ impl Image {
     /// what the driver says; [`Error::NotExportable`](crate::Error::NotExportable) and
     /// [`Error::Missing`](crate::Error::Missing) where it cannot leave; else the failed call.
     pub fn new(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<Self> {
-        Self::make(device, info, Exporter::new)
+        Self::create(device, info, Exporter::new)
     }
 
     /// As [`new`](Self::new), with a name or security of its own. It is exportable whatever `info` says.
@@ -73,10 +73,10 @@ impl Image {
         sharing: &crate::handle::nt::NtSharing<'_>,
     ) -> Result<Self> {
         let info = ImageInfo { placement: Placement::Exportable, ..*info };
-        Self::make(device, &info, |handle_type, object| Exporter::shared(handle_type, sharing, object))
+        Self::create(device, &info, |handle_type, object| Exporter::shared(handle_type, sharing, object))
     }
 
-    fn make(
+    fn create(
         device: &ExportDevice,
         info: &ImageInfo<'_>,
         exporter: impl FnOnce(HandleType, &str) -> Result<Exporter>,
@@ -147,7 +147,7 @@ impl Image {
         // SAFETY: just made on this device; no other thread knows it yet.
         unsafe { device.set_name(raw, info.name) };
         for format in formats {
-            if let Some(view) = view::make(device, info, raw, image.range(), format)? {
+            if let Some(view) = view::create(device, info, raw, image.range(), format)? {
                 // Owned before it is named: a logger that panics leaves no view behind.
                 image.views.push((format, view));
                 // SAFETY: just made on this device; no other thread knows it yet.

@@ -47,7 +47,7 @@ pub fn image_support(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<Imag
     let exported = info.placement == Placement::Exportable && device.check_can_export(MEMORY_EXTENSION).is_ok();
     let mut support = None;
     for &handle_type in if exported { HandleType::OF_MEMORY } else { &[] } {
-        let answer = ask(device, info, Some(handle_type))?;
+        let answer = query_support(device, info, Some(handle_type))?;
         if let Some(exportable) = answer.filter(|answer| answer.exportable) {
             return Ok(exportable);
         }
@@ -56,7 +56,7 @@ pub fn image_support(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<Imag
     if let Some(support) = support {
         return Ok(support);
     }
-    ask(device, info, None)?.ok_or_else(|| Error::UnsupportedImage {
+    query_support(device, info, None)?.ok_or_else(|| Error::UnsupportedImage {
         object: info.object(),
         format: info.format,
         device: device.name().to_owned(),
@@ -91,7 +91,11 @@ impl ExportDevice {
 }
 
 /// `None` where there is no such image.
-fn ask(device: &ExportDevice, info: &ImageInfo<'_>, exported: Option<HandleType>) -> Result<Option<ImageSupport>> {
+fn query_support(
+    device: &ExportDevice,
+    info: &ImageInfo<'_>,
+    exported: Option<HandleType>,
+) -> Result<Option<ImageSupport>> {
     let formats = info.formats();
     let mut list = vk::ImageFormatListCreateInfo::default().view_formats(&formats);
     let mut external_question = vk::PhysicalDeviceExternalImageFormatInfo::default();
@@ -138,7 +142,7 @@ fn ask(device: &ExportDevice, info: &ImageInfo<'_>, exported: Option<HandleType>
 
 /// What could be changed for the driver to take the image: each of these alone was asked and would do.
 fn advice(device: &ExportDevice, info: &ImageInfo<'_>) -> String {
-    let would_do = |changed: &ImageInfo<'_>| matches!(ask(device, changed, None), Ok(Some(_)));
+    let would_do = |changed: &ImageInfo<'_>| matches!(query_support(device, changed, None), Ok(Some(_)));
     let mut ways = Vec::new();
     if info.tiling == vk::ImageTiling::LINEAR && would_do(&ImageInfo { tiling: vk::ImageTiling::OPTIMAL, ..*info }) {
         ways.push("with OPTIMAL tiling".to_owned());

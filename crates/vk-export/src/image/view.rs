@@ -28,7 +28,7 @@ const VIEWED: [(vk::ImageUsageFlags, vk::FormatFeatureFlags); 5] = [
 ///
 /// The view takes over what of the image's usage its format supports: an sRGB view of a storage image is no storage
 /// image itself.
-pub(crate) fn make(
+pub(crate) fn create(
     device: &ExportDevice,
     info: &ImageInfo<'_>,
     image: vk::Image,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ash::vk;
 
-use crate::buffer::check::{ask, check};
+use crate::buffer::check::{query_handle_type, require_possible};
 use crate::buffer::raw::RawBuffer;
 use crate::device::ExportDevice;
 use crate::device::registry::Registered;
@@ -68,7 +68,7 @@ impl Block {
     pub fn new(device: &ExportDevice, info: &BlockInfo<'_>) -> Result<Arc<Self>> {
         let object = format!("block \"{}\"", info.name);
         let size = placed_size(info.size, info.placement);
-        check(device, size, info.usage, &object)?;
+        require_possible(device, size, info.usage, &object)?;
         let own_only = || Error::NotExportable {
             object: object.clone(),
             handle_type: HandleType::NATIVE.as_str(),
@@ -81,7 +81,7 @@ impl Block {
         let (mut handle_type, mut exporter) = (None, None);
         if info.placement.is_exportable() {
             device.check_can_export(MEMORY_EXTENSION)?;
-            let (of_type, dedicated_only) = ask(device, info.usage, &object)?;
+            let (of_type, dedicated_only) = query_handle_type(device, info.usage, &object)?;
             if dedicated_only {
                 return Err(own_only());
             }

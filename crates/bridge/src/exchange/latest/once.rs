@@ -13,7 +13,7 @@ use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
 use crate::error::Result;
 use crate::exchange::once::wait;
-use crate::exchange::read_back::{HostCopy, check, is_buffer_readable, is_image_readable};
+use crate::exchange::read_back::{HostCopy, is_buffer_readable, is_image_readable, require_readable};
 use crate::exchange::resources::Resources;
 use crate::image::render::RenderImage;
 use crate::image::spec::ImageSpec;
@@ -59,7 +59,7 @@ impl<T: Pod + Send + Sync> RenderRead<BufferSpec<T>> {
     pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
         let source = self.resources();
         let state = &self.shared().state;
-        check(is_buffer_readable(&source), (self.frame(), &state.name), "`BufferAccess::TRANSFER_READ`")?;
+        require_readable(is_buffer_readable(&source), (self.frame(), &state.name), "`BufferAccess::TRANSFER_READ`")?;
         let target = HostCopy::new(state.compute.device(), source.len())?;
         let copy = |commands, source: RenderBuffer<'_, T>| {
             // SAFETY: both buffers have `len` elements; the source is acquired, with the copy among its uses.
@@ -80,7 +80,7 @@ impl<T: Texel> RenderRead<ImageSpec<T>> {
     pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
         let source = self.resources();
         let state = &self.shared().state;
-        check(is_image_readable(&source), (self.frame(), &state.name), "`ImageAccess::TRANSFER_READ`")?;
+        require_readable(is_image_readable(&source), (self.frame(), &state.name), "`ImageAccess::TRANSFER_READ`")?;
         let target = HostCopy::of_image(state.compute.device(), &source)?;
         let copy = |commands, source: RenderImage<'_>| {
             // SAFETY: there is room for the first level of all layers; the source is acquired, with the copy among its uses.
