@@ -1,4 +1,4 @@
-//! Commands that a queue refuses leave no command pool behind, and uploads no buffer. One test: the device's functions are stood in
+//! Commands that a queue refuses leave no command pool behind, uploads and read-backs no buffer. One test: the device's functions are stood in
 //! for.
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
 
@@ -173,6 +173,14 @@ fn frames(compute: &Compute) {
         unsafe { turn.run_once(Rig::LONG, |_, _| {}) }.unwrap_err();
         REFUSES.store(false, Ordering::Relaxed);
         assert_eq!(pools(), before, "Vulkan begins, round {round}");
+    }
+    let before = (pools(), buffers());
+    for round in 0..3 {
+        let turn = (first.begin().or_else(|_| first.begin())).unwrap().finish().unwrap();
+        REFUSES.store(true, Ordering::Relaxed);
+        turn.read_back(Rig::LONG).unwrap_err();
+        REFUSES.store(false, Ordering::Relaxed);
+        assert_eq!((pools(), buffers()), before, "reading back, round {round}");
     }
     first.close().unwrap();
     second.close().unwrap();

@@ -1,6 +1,7 @@
 //! A frame's commands, recorded, submitted and waited for in one call.
 #![allow(unsafe_code)] // Recording and submitting.
 
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use vk_export::OneTimeCommands;
@@ -33,11 +34,23 @@ impl<R: Resources> RenderTurn<R, ComputeFirst> {
         record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
     ) -> Result<()> {
         // SAFETY: handed on to the caller.
+        unsafe { self.submit_once(record) }?.wait(limit)
+    }
+
+    /// The first half of [`run_once`](Self::run_once): on an error nothing was submitted.
+    ///
+    /// # Safety
+    /// As [`run_once`](Self::run_once).
+    pub(super) unsafe fn submit_once(
+        self,
+        record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
+    ) -> Result<Submitted> {
+        // SAFETY: handed on to the caller.
         let commands = unsafe { record_frame(&self, record) }?;
-        // SAFETY: recorded between this turn's barriers; alive until the wait below has seen them end, or forever. On an
+        // SAFETY: recorded between this turn's barriers; alive until `Submitted::wait` has seen them end, or forever. On an
         // error nothing was submitted.
         let rendered = unsafe { self.submit(&[commands.as_raw()]) }?;
-        wait(&rendered, limit, commands)
+        Ok(Submitted::new(rendered, commands))
     }
 }
 
@@ -74,7 +87,7 @@ impl<R: Resources> RenderTurn<R, RenderFirst> {
                 return Err(error);
             }
         };
-        wait(&turn.rendered(), limit, commands)?;
+        Submitted::new(turn.rendered(), commands).wait(limit)?;
         Ok(turn)
     }
 }
@@ -100,15 +113,31 @@ unsafe fn record_frame<R: Resources, D: Direction>(
     Ok(unsafe { OneTimeCommands::record(device, turn.queue(), &name, between_barriers) }?)
 }
 
-/// Waits for the point at which `commands` have run. What may still run is not freed.
-pub(super) fn wait(rendered: &TimelinePoint, limit: Duration, commands: OneTimeCommands) -> Result<()> {
-    let waited = rendered.wait(limit);
-    match &waited {
-        Ok(()) => {}
-        // Nothing runs on a lost device: freeing is allowed (Vulkan specification, "Lost Device").
-        Err(Error::Vulkan(error)) if error.is_device_lost() => {}
-        // VUID-vkDestroyCommandPool-commandPool-00041: its commands may still be pending.
-        Err(_) => std::mem::forget(commands),
+/// Commands that the queue has taken, and the point at which they have run. They are leaked if nobody waits.
+#[must_use]
+pub(super) struct Submitted {
+    rendered: TimelinePoint,
+    commands: ManuallyDrop<OneTimeCommands>,
+}
+
+impl Submitted {
+    pub(super) fn new(rendered: TimelinePoint, commands: OneTimeCommands) -> Self {
+        Self { rendered, commands: ManuallyDrop::new(commands) }
     }
-    waited
+
+    /// Waits until they have run. What may still run is not freed.
+    pub(super) fn wait(self, limit: Duration) -> Result<()> {
+        let waited = self.rendered.wait(limit);
+        if !waited.as_ref().is_err_and(may_still_run) {
+            // VUID-vkDestroyCommandPool-commandPool-00041: its commands are not pending.
+            drop(ManuallyDrop::into_inner(self.commands));
+        }
+        waited
+    }
+}
+
+/// Whether commands may still be pending after a wait that failed so.
+pub(super) fn may_still_run(error: &Error) -> bool {
+    // Nothing runs on a lost device: freeing is allowed (Vulkan specification, "Lost Device").
+    !matches!(error, Error::Vulkan(error) if error.is_device_lost())
 }

@@ -9,6 +9,7 @@ use cuda_import::Texel;
 use vk_export::ash::vk;
 use vk_export::{Buffer, BufferAccess, BufferInfo, ExportDevice, ImageAccess, Placement};
 
+use super::once::may_still_run;
 use super::{ComputeFirst, RenderTurn};
 use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
@@ -37,9 +38,10 @@ impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
             // SAFETY: both buffers have `len` elements; the source is acquired, with the copy among its uses.
             unsafe { target.record_buffer(commands, &source) };
         };
-        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over, or forever.
-        let ran = unsafe { self.run_once(limit, copy) };
-        target.finish(ran)
+        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over, or forever; where nothing
+        // was submitted it goes at once.
+        let submitted = unsafe { self.submit_once(copy) }?;
+        target.finish(submitted.wait(limit))
     }
 }
 
@@ -61,9 +63,10 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
             // SAFETY: there is room for the first level of all layers; the source is acquired, with the copy among its uses.
             unsafe { target.record_image(commands, &source) };
         };
-        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over, or forever.
-        let ran = unsafe { self.run_once(limit, copy) };
-        target.finish(ran)
+        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over, or forever; where nothing
+        // was submitted it goes at once.
+        let submitted = unsafe { self.submit_once(copy) }?;
+        target.finish(submitted.wait(limit))
     }
 }
 
@@ -174,10 +177,12 @@ impl<T: Pod> HostCopy<T> {
         unsafe { self.device.cmd_pipeline_barrier2(commands, &dependency) };
     }
 
-    /// The elements, once the copy has run; memory that it may still write to is leaked.
+    /// The elements, once the submitted copy has run; memory that it may still write to is leaked.
     pub(super) fn finish(self, ran: Result<()>) -> Result<Vec<T>> {
         if let Err(error) = ran {
-            std::mem::forget(self);
+            if may_still_run(&error) {
+                std::mem::forget(self);
+            }
             return Err(error);
         }
         let start = self.buffer.host_ptr().ok_or_else(|| Error::InvalidArgument {

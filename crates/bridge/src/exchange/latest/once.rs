@@ -12,7 +12,7 @@ use super::render_read::RenderRead;
 use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
 use crate::error::Result;
-use crate::exchange::once::wait;
+use crate::exchange::once::Submitted;
 use crate::exchange::read_back::{HostCopy, is_buffer_readable, is_image_readable, require_readable};
 use crate::exchange::resources::Resources;
 use crate::image::render::RenderImage;
@@ -34,6 +34,15 @@ impl<R: Resources> RenderRead<R> {
         limit: Duration,
         record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
     ) -> Result<()> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.submit_once(record) }?.wait(limit)
+    }
+
+    /// The first half of [`run_once`](Self::run_once): on an error nothing was submitted.
+    ///
+    /// # Safety
+    /// As [`run_once`](Self::run_once).
+    unsafe fn submit_once(self, record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>)) -> Result<Submitted> {
         let state = &self.shared().state;
         let name = format!("{}: frame {}", state.name, self.frame());
         let acquired = |commands| {
@@ -43,10 +52,10 @@ impl<R: Resources> RenderRead<R> {
         };
         // SAFETY: the exchange's queue is one of its device's; the rest is the caller's.
         let commands = unsafe { OneTimeCommands::record(state.compute.device(), self.queue(), &name, acquired) }?;
-        // SAFETY: they begin with the turn's barriers; alive until the wait below has seen them end, or forever. On an error nothing was
-        // submitted.
+        // SAFETY: they begin with the turn's barriers; alive until `Submitted::wait` has seen them end, or forever. On an error
+        // nothing was submitted.
         let rendered = unsafe { self.submit(&[commands.as_raw()]) }?;
-        wait(&rendered, limit, commands)
+        Ok(Submitted::new(rendered, commands))
     }
 }
 
@@ -65,9 +74,10 @@ impl<T: Pod + Send + Sync> RenderRead<BufferSpec<T>> {
             // SAFETY: both buffers have `len` elements; the source is acquired, with the copy among its uses.
             unsafe { target.record_buffer(commands, &source) };
         };
-        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over, or forever.
-        let ran = unsafe { self.run_once(limit, copy) };
-        target.finish(ran)
+        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over, or forever; where nothing
+        // was submitted it goes at once.
+        let submitted = unsafe { self.submit_once(copy) }?;
+        target.finish(submitted.wait(limit))
     }
 }
 
@@ -86,8 +96,9 @@ impl<T: Texel> RenderRead<ImageSpec<T>> {
             // SAFETY: there is room for the first level of all layers; the source is acquired, with the copy among its uses.
             unsafe { target.record_image(commands, &source) };
         };
-        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over, or forever.
-        let ran = unsafe { self.run_once(limit, copy) };
-        target.finish(ran)
+        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over, or forever; where nothing
+        // was submitted it goes at once.
+        let submitted = unsafe { self.submit_once(copy) }?;
+        target.finish(submitted.wait(limit))
     }
 }
