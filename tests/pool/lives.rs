@@ -87,6 +87,14 @@ pub(crate) fn large_buffers_leave_blocks_that_are_enough(_: &Rig, compute: &Comp
         assert_eq!((pool.report().blocks, pool.report().dedicated), (2, 1));
         assert_eq!(pool.report().allocated, (512 << 20) + (1 << 20));
         assert!(is_dedicated(&large) && !is_dedicated(&full[0]));
+        let other = self::pool(compute, 64 << 20);
+        let beside = SharedBuffer::<u32>::new_in(&other, "hull", (1 << 20) / 4, READ).unwrap();
+        assert_eq!(
+            (other.report().blocks, other.report().dedicated),
+            (0, 1),
+            "another pool of the device has no block of its own yet"
+        );
+        assert!(is_dedicated(&beside));
     } else {
         assert_eq!((pool.report().blocks, pool.report().dedicated), (3, 0), "nothing compresses mapped memory");
     }

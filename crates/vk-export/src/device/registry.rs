@@ -20,6 +20,9 @@ pub struct AllocatedBytes {
     pub by_heap: [u64; vk::MAX_MEMORY_HEAPS],
     /// The number of allocations, which count towards the device's `maxMemoryAllocationCount`.
     pub allocations: usize,
+    /// Bytes of exportable [`Block`](crate::Block)s, which are not dedicated: NVIDIA's driver compresses them, and kernels that
+    /// read some GiB of them at random places are slow.
+    pub in_exported_blocks: u64,
 }
 
 /// The objects that were made from a device and are alive, and the memory that they take.
@@ -28,6 +31,7 @@ pub(crate) struct Registry {
     objects: Mutex<Objects>,
     heaps: [AtomicU64; vk::MAX_MEMORY_HEAPS],
     allocations: AtomicUsize,
+    in_exported_blocks: AtomicU64,
 }
 
 #[derive(Default)]
@@ -77,7 +81,12 @@ impl ExportDevice {
     pub fn allocated_bytes(&self) -> AllocatedBytes {
         let registry = &self.0.registry;
         let by_heap = registry.heaps.each_ref().map(|heap| heap.load(Ordering::Relaxed));
-        AllocatedBytes { total: by_heap.iter().sum(), by_heap, allocations: registry.allocations() }
+        AllocatedBytes {
+            total: by_heap.iter().sum(),
+            by_heap,
+            allocations: registry.allocations(),
+            in_exported_blocks: registry.in_exported_blocks.load(Ordering::Relaxed),
+        }
     }
 
     /// Counts an allocation that was made.
@@ -99,6 +108,26 @@ impl ExportDevice {
     fn heap_of(&self, memory_type: u32) -> Option<&AtomicU64> {
         let heap = heap_of(&self.physical().memory, memory_type)?;
         self.0.registry.heaps.get(usize::try_from(heap).ok()?)
+    }
+}
+
+/// The bytes of an exportable block, counted while this lives.
+#[derive(Debug)]
+pub(crate) struct ExportedBlockBytes {
+    device: ExportDevice,
+    bytes: u64,
+}
+
+impl ExportedBlockBytes {
+    pub(crate) fn new(device: &ExportDevice, bytes: u64) -> Self {
+        device.0.registry.in_exported_blocks.fetch_add(bytes, Ordering::Relaxed);
+        Self { device: device.clone(), bytes }
+    }
+}
+
+impl Drop for ExportedBlockBytes {
+    fn drop(&mut self) {
+        self.device.0.registry.in_exported_blocks.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -7,7 +7,7 @@ use ash::vk;
 use crate::buffer::check::{query_handle_type, require_possible};
 use crate::buffer::raw::RawBuffer;
 use crate::device::ExportDevice;
-use crate::device::registry::Registered;
+use crate::device::registry::{ExportedBlockBytes, Registered};
 use crate::device::requirements::MEMORY_EXTENSION;
 use crate::error::{Error, Result};
 use crate::handle::MemoryHandle;
@@ -45,6 +45,7 @@ pub struct Block {
     usage: vk::BufferUsageFlags,
     handle_type: Option<HandleType>,
     name: String,
+    _exported: Option<ExportedBlockBytes>,
     device: Registered,
 }
 
@@ -109,6 +110,7 @@ impl Block {
             usage: info.usage,
             handle_type,
             name: info.name.to_owned(),
+            _exported: handle_type.map(|_| ExportedBlockBytes::new(device, size)),
             device: device.register(&object),
         }))
     }

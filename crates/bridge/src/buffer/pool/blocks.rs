@@ -93,11 +93,6 @@ impl Drop for PoolRange {
 }
 
 impl Blocks {
-    /// Bytes of all blocks.
-    pub(super) fn bytes(&self) -> u64 {
-        self.list.iter().map(|entry| entry.block.vulkan().size()).sum()
-    }
-
     fn find(&self, block: &Arc<VulkanBlock>) -> Option<&Entry> {
         self.list.iter().find(|entry| Arc::ptr_eq(&entry.block.vulkan, block))
     }

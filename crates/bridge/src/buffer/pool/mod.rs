@@ -23,7 +23,7 @@ use ranges::{LARGEST, Ranges, Taken, UNIT, padded};
 /// A smaller block would hold few buffers.
 const SMALLEST: u64 = 64 << 10;
 
-/// Bytes of exportable blocks from which on buffers of [`LARGE`] and more get dedicated memory instead of one more block.
+/// Bytes of a device's exportable blocks from which on buffers of [`LARGE`] and more get dedicated memory instead of one more block.
 const ENOUGH: u64 = 512 << 20;
 /// See [`ENOUGH`]: where an import of its own is worth it.
 const LARGE: u64 = 1 << 20;
@@ -63,8 +63,8 @@ impl Default for SharedPoolInfo<'_> {
 /// all work of the context, as freeing a buffer with memory of its own does.)
 ///
 /// Not every buffer is part of a block. A buffer larger than a block has dedicated memory, as without a pool. So has a
-/// buffer of 1 MiB and more for which there is no room in blocks of 512 MiB in total, where blocks are exported: NVIDIA's
-/// driver compresses blocks, and beyond some GiB of them kernels that read at random places slow down to a sixth and less
+/// buffer of 1 MiB and more for which there is no room while the device's pools have blocks of 512 MiB in total, where blocks
+/// are exported: NVIDIA's driver compresses blocks, and beyond some GiB of them kernels that read at random places slow down to a sixth and less
 /// (dedicated memory does not; BENCHMARKS.md has the figures). [`PoolReport::dedicated`] counts these buffers, and the
 /// first is logged. Smaller buffers always go into blocks.
 ///
@@ -202,7 +202,7 @@ impl SharedPool {
         if let Some(range) = self.take_from(&mut blocks, size, alignment) {
             return Ok(Place::Block(range));
         }
-        if size >= LARGE && self.is_compressed() && blocks.bytes() + self.0.block_size > ENOUGH {
+        if size >= LARGE && self.is_compressed() && self.blocks_of_device() + self.0.block_size > ENOUGH {
             let counted = OwnMemory::new(&self.0.own, size);
             drop(blocks);
             self.0.own.tell_once(self.name());
@@ -217,6 +217,11 @@ impl SharedPool {
     /// Whether a driver may compress the blocks: see [`SharedPool`].
     fn is_compressed(&self) -> bool {
         self.0.compute.side().sharing().counterpart == Counterpart::External
+    }
+
+    /// Bytes of exported blocks, of all pools of the device.
+    fn blocks_of_device(&self) -> u64 {
+        self.0.compute.device().allocated_bytes().in_exported_blocks
     }
 
     /// Takes bytes in the first block that has room.

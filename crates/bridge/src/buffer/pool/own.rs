@@ -21,7 +21,7 @@ impl OwnTotal {
     pub(super) fn tell_once(&self, pool: &str) {
         if !self.told.swap(true, Ordering::Relaxed) {
             log::info!(
-                "shared pool \"{pool}\": its blocks hold 512 MiB; from here on buffers of 1 MiB and more that find no room \
+                "shared pool \"{pool}\": the device's pools have blocks of 512 MiB; from here on buffers of 1 MiB and more that find no room \
                  get dedicated memory, which stays fast to read at random places but costs an import each"
             );
         }
