@@ -23,8 +23,9 @@ pub struct Engine {
     layer: Option<Layer>,
 }
 
-/// The extensions that tracing a ray from a shader takes.
-const RAYS: &[&CStr] = &[khr::acceleration_structure::NAME, khr::ray_query::NAME, khr::deferred_host_operations::NAME];
+/// The extensions that tracing a ray takes.
+const RAYS: &[&CStr] =
+    &[khr::acceleration_structure::NAME, khr::ray_tracing_pipeline::NAME, khr::deferred_host_operations::NAME];
 
 const VERSION: u32 = vk::API_VERSION_1_3;
 
@@ -101,9 +102,9 @@ impl Engine {
             .push_next(&mut features.synchronization2)
             .push_next(&mut addresses);
         let mut structures = vk::PhysicalDeviceAccelerationStructureFeaturesKHR::default().acceleration_structure(true);
-        let mut queries = vk::PhysicalDeviceRayQueryFeaturesKHR::default().ray_query(true);
+        let mut pipelines = vk::PhysicalDeviceRayTracingPipelineFeaturesKHR::default().ray_tracing_pipeline(true);
         // A driver with the extensions has these features (Vulkan specification, "Feature Requirements").
-        let info = if rays.is_empty() { info } else { info.push_next(&mut structures).push_next(&mut queries) };
+        let info = if rays.is_empty() { info } else { info.push_next(&mut structures).push_next(&mut pipelines) };
         // SAFETY: what the device was seen to have.
         let mut device = unsafe { instance.create_device(physical, &info, None) }.unwrap();
         if let Some(hook) = hook {

@@ -2,6 +2,7 @@
 #![allow(unsafe_code, clippy::unwrap_used)] // Records Vulkan commands.
 
 mod memory;
+mod pipeline;
 mod scene;
 mod shader;
 

@@ -1,13 +1,11 @@
-//! A triangle in an acceleration structure of the bottom level, that in one of the top level, and a shader that traces a ray.
+//! A triangle in an acceleration structure of the bottom level, that in one of the top level, and a ray that is traced.
 #![allow(unsafe_code)] // Vulkan calls.
-
-use std::ffi::CStr;
 
 use bridge::ExportDevice;
 use bridge::ash::{khr, vk};
 
 use super::memory::Raw;
-use super::shader;
+use super::pipeline::Pipeline;
 
 /// An acceleration structure, and what it is made in.
 struct Structure {
@@ -24,9 +22,7 @@ pub(crate) struct Scene {
     instances: Raw,
     seen: Raw,
     pool: vk::DescriptorPool,
-    set_layout: vk::DescriptorSetLayout,
-    layout: vk::PipelineLayout,
-    pipeline: vk::Pipeline,
+    pipeline: Pipeline,
     set: vk::DescriptorSet,
     rays: khr::acceleration_structure::Device,
     device: ExportDevice,
@@ -126,27 +122,14 @@ impl Scene {
         // SAFETY: mapped, of this size, and aligned as memory is.
         unsafe { placed.mapped.cast::<vk::AccelerationStructureInstanceKHR>().write(instance) };
         let seen = Raw::new(device, 8, vk::BufferUsageFlags::STORAGE_BUFFER, true);
-        let (set_layout, layout, pipeline) = pipeline(device);
-        let (pool, set) = descriptors(device, set_layout, world.raw, &seen);
-        Self {
-            triangle,
-            world,
-            instances: placed,
-            seen,
-            pool,
-            set_layout,
-            layout,
-            pipeline,
-            set,
-            rays,
-            device: device.clone(),
-        }
+        let pipeline = Pipeline::new(device);
+        let (pool, set) = descriptors(device, pipeline.set_layout, world.raw, &seen);
+        Self { triangle, world, instances: placed, seen, pool, pipeline, set, rays, device: device.clone() }
     }
 
     /// Builds both structures, the lower one of the vertices at `address`, and traces.
     pub(crate) fn record(&self, commands: vk::CommandBuffer, address: u64) {
         use vk::{AccessFlags2 as Access, PipelineStageFlags2 as Stages};
-        let raw = self.device.as_raw();
         let barrier = |from: (Stages, Access), to: (Stages, Access)| {
             let barrier = [vk::MemoryBarrier2::default()
                 .src_stage_mask(from.0)
@@ -163,16 +146,11 @@ impl Scene {
         self.world.build(&self.rays, commands, instances(self.instances.address));
         barrier(
             (build, Access::ACCELERATION_STRUCTURE_WRITE_KHR),
-            (Stages::COMPUTE_SHADER, Access::ACCELERATION_STRUCTURE_READ_KHR),
+            (Stages::RAY_TRACING_SHADER_KHR, Access::ACCELERATION_STRUCTURE_READ_KHR),
         );
-        // SAFETY: recording; a compute pipeline.
-        unsafe { raw.cmd_bind_pipeline(commands, vk::PipelineBindPoint::COMPUTE, self.pipeline) };
-        let (point, sets) = (vk::PipelineBindPoint::COMPUTE, [self.set]);
-        // SAFETY: VUID-vkCmdBindDescriptorSets-pDescriptorSets-00358: the set was made for this layout.
-        unsafe { raw.cmd_bind_descriptor_sets(commands, point, self.layout, 0, &sets, &[]) };
-        // SAFETY: what the shader uses is bound.
-        unsafe { raw.cmd_dispatch(commands, 1, 1, 1) };
-        barrier((Stages::COMPUTE_SHADER, Access::SHADER_STORAGE_WRITE), (Stages::HOST, Access::HOST_READ));
+        // SAFETY: recording, outside of rendering; the set's structure and buffer live as long as this.
+        unsafe { self.pipeline.trace(commands, self.set) };
+        barrier((Stages::RAY_TRACING_SHADER_KHR, Access::SHADER_STORAGE_WRITE), (Stages::HOST, Access::HOST_READ));
     }
 
     /// How far away the ray of the last commands hit; `None` if it did not. They have run.
@@ -181,37 +159,6 @@ impl Scene {
         let [hit, distance] = unsafe { self.seen.mapped.cast::<[f32; 2]>().read() };
         (hit == 1.0).then_some(distance)
     }
-}
-
-/// The shader with its two bindings.
-fn pipeline(device: &ExportDevice) -> (vk::DescriptorSetLayout, vk::PipelineLayout, vk::Pipeline) {
-    const MAIN: &CStr = c"main";
-    let raw = device.as_raw();
-    let binding = |index, ty| {
-        let binding = vk::DescriptorSetLayoutBinding::default().binding(index).descriptor_type(ty).descriptor_count(1);
-        binding.stage_flags(vk::ShaderStageFlags::COMPUTE)
-    };
-    let bindings =
-        [binding(0, vk::DescriptorType::ACCELERATION_STRUCTURE_KHR), binding(1, vk::DescriptorType::STORAGE_BUFFER)];
-    let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
-    // SAFETY: two bindings with numbers of their own.
-    let set_layout = unsafe { raw.create_descriptor_set_layout(&info, None) }.unwrap();
-    let set_layouts = [set_layout];
-    let info = vk::PipelineLayoutCreateInfo::default().set_layouts(&set_layouts);
-    // SAFETY: a live layout.
-    let layout = unsafe { raw.create_pipeline_layout(&info, None) }.unwrap();
-    let words = shader::words();
-    let info = vk::ShaderModuleCreateInfo::default().code(&words);
-    // SAFETY: valid SPIR-V, as naga writes it, of capabilities that are on.
-    let module = unsafe { raw.create_shader_module(&info, None) }.unwrap();
-    let stage =
-        vk::PipelineShaderStageCreateInfo::default().stage(vk::ShaderStageFlags::COMPUTE).module(module).name(MAIN);
-    let info = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(layout)];
-    // SAFETY: the layout has what the shader uses.
-    let pipelines = unsafe { raw.create_compute_pipelines(vk::PipelineCache::null(), &info, None) };
-    // SAFETY: pipelines do not use it any more.
-    unsafe { raw.destroy_shader_module(module, None) };
-    (set_layout, layout, pipelines.unwrap()[0])
 }
 
 fn descriptors(
@@ -258,13 +205,7 @@ impl Drop for Scene {
             // SAFETY: VUID-vkDestroyAccelerationStructureKHR-accelerationStructure-02442: the test waited for all commands.
             unsafe { self.rays.destroy_acceleration_structure(structure.raw, None) };
         }
-        // SAFETY: as above, of all of these.
-        unsafe { raw.destroy_pipeline(self.pipeline, None) };
-        // SAFETY: as above.
-        unsafe { raw.destroy_pipeline_layout(self.layout, None) };
         // SAFETY: as above; its set goes with it.
         unsafe { raw.destroy_descriptor_pool(self.pool, None) };
-        // SAFETY: as above.
-        unsafe { raw.destroy_descriptor_set_layout(self.set_layout, None) };
     }
 }
