@@ -1,0 +1,187 @@
+//! What can go wrong between two processes.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::message::{Code, DecodeError};
+use crate::session::Violation;
+
+/// Every failure of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The transport exists on Linux only.
+    #[error("{what} is not available on this system: the transport between two processes is written for Linux only")]
+    #[non_exhaustive]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+    },
+
+    /// A system call failed.
+    #[error("{call} failed for {object}: {source}")]
+    #[non_exhaustive]
+    System {
+        /// The call.
+        call: &'static str,
+        /// What it was made for.
+        object: String,
+        /// Why.
+        source: io::Error,
+    },
+
+    /// Another process listens at the path.
+    #[error("{path} is in use: another process listens there; choose another path, or end that process", path = path.display())]
+    #[non_exhaustive]
+    InUse {
+        /// Where.
+        path: PathBuf,
+    },
+
+    /// There is something at the path that is no socket of this user.
+    #[error("{path} exists and is no socket of this user; it is left alone, choose another path", path = path.display())]
+    #[non_exhaustive]
+    NotOurs {
+        /// Where.
+        path: PathBuf,
+    },
+
+    /// The peer's process belongs to another user.
+    #[error("the peer, process {pid}, belongs to user {uid}, and only user {expected} may connect")]
+    #[non_exhaustive]
+    ForeignUser {
+        /// Its process.
+        pid: i32,
+        /// Its user.
+        uid: u32,
+        /// Who may connect.
+        expected: u32,
+    },
+
+    /// The pid that the peer states is not the one that the kernel states.
+    #[error(
+        "the peer says that it is process {hello}, and the kernel that it is {credentials}: both processes must be in one pid \
+         namespace (containers: share the host's with `--pid=host`), and the one that connects must be the one that talks"
+    )]
+    #[non_exhaustive]
+    PidMismatch {
+        /// In its Hello.
+        hello: u32,
+        /// In the socket's credentials; 0 for a process of another pid namespace.
+        credentials: i32,
+    },
+
+    /// The peer speaks no common version of the protocol.
+    #[error(
+        "the peer speaks versions {oldest} to {newest} of the protocol, and this side {} to {}; update the older of the two",
+        crate::OLDEST_VERSION,
+        crate::VERSION
+    )]
+    #[non_exhaustive]
+    Version {
+        /// The oldest that the peer speaks.
+        oldest: u32,
+        /// The newest that the peer speaks.
+        newest: u32,
+    },
+
+    /// What the peer sent is no message.
+    #[error("{peer} sent what is no message: {source}; the connection is closed")]
+    #[non_exhaustive]
+    Malformed {
+        /// Who.
+        peer: String,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+
+    /// A message that is not allowed now. From the peer, the connection is closed; of this side's own, nothing was sent.
+    #[error("{sender}: {source}")]
+    #[non_exhaustive]
+    Violation {
+        /// Who sent it.
+        sender: String,
+        /// What is wrong with it.
+        source: Violation,
+    },
+
+    /// A message was longer than any, or came with more descriptors than any does.
+    #[error("{peer} sent a message that was cut ({what}); the connection is closed")]
+    #[non_exhaustive]
+    Truncated {
+        /// Who.
+        peer: String,
+        /// Its bytes or its descriptors.
+        what: &'static str,
+    },
+
+    /// A message came with another number of descriptors than it states.
+    #[error("{peer} sent {got} descriptors with a {kind} message, which has {expected}; the connection is closed")]
+    #[non_exhaustive]
+    Descriptors {
+        /// Who.
+        peer: String,
+        /// The message.
+        kind: &'static str,
+        /// How many it has.
+        expected: usize,
+        /// How many came.
+        got: usize,
+    },
+
+    /// A wait ended at its limit.
+    #[error("{what} did not come within {waited:?}")]
+    #[non_exhaustive]
+    Timeout {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        waited: Duration,
+    },
+
+    /// The connection has ended. The peer's process may live on.
+    #[error("the connection with {peer} has ended{}", reason.as_ref().map(|(code, text)| format!(": {code}, {text}")).unwrap_or_default())]
+    #[non_exhaustive]
+    Closed {
+        /// Who.
+        peer: String,
+        /// What the peer's last message said, if it said why.
+        reason: Option<(Code, String)>,
+    },
+
+    /// Memory that the peer sent cannot be mapped.
+    #[error("the shared memory \"{name}\" cannot be used: {problem}")]
+    #[non_exhaustive]
+    Memory {
+        /// Its name.
+        name: String,
+        /// Why not.
+        problem: MemoryProblem,
+    },
+}
+
+/// Why memory cannot be mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemoryProblem {
+    /// No bytes, or more than can be addressed.
+    #[error("{0} bytes cannot be mapped")]
+    Size(u64),
+    /// It is no memory file that can be sealed.
+    #[error("the descriptor is none of `memfd_create` with MFD_ALLOW_SEALING")]
+    NotMemory,
+    /// The peer could make it smaller while it is mapped.
+    #[error(
+        "it lacks F_SEAL_SHRINK, F_SEAL_GROW and F_SEAL_SEAL, so that its size could change while it is mapped (SIGBUS)"
+    )]
+    NotSealed,
+    /// It has another size than was said.
+    #[error("it has {got} bytes, and {expected} were said")]
+    WrongSize {
+        /// What was said.
+        expected: u64,
+        /// What it has.
+        got: u64,
+    },
+}

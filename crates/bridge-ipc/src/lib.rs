@@ -1,0 +1,54 @@
+//! Two processes on one GPU: the messages between a renderer and a worker, and the socket that carries them.
+//!
+//! The renderer owns the Vulkan device, the memory and the timelines. A worker computes with CUDA or on the CPU. The renderer
+//! offers an *exchange*, a number of slots that both can reach; from then on each slot belongs to one side at a time, and every
+//! hand-over is a message. The bytes are described in `docs/ipc.md`.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `message` | what is said: a type for each message, checked when it is decoded |
+//! | `wire` | the same as bytes |
+//! | `session` | which message is allowed when; no I/O |
+//! | `transport` | the socket, the peer's process, descriptors (Linux) |
+//! | `shared_memory` | memory of the CPU that two processes map (Linux) |
+//!
+//! Everything that comes from the peer is checked as if it were hostile: sizes, counts, formats, owners, values. What is not
+//! allowed ends the connection with an error, and descriptors that came with it are closed.
+//!
+//! A peer is dead when its process is ([`PeerProcess::is_dead`]), and not before: a closed socket says only that nothing more
+//! will be said, and a stopped process may continue.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod error;
+mod message;
+mod session;
+mod shared_memory;
+mod transport;
+mod wire;
+
+pub use error::{Error, MemoryProblem};
+pub use message::hello::{Backend, Hello, Role};
+pub use message::offer::{Direction, Offer};
+pub use message::resource::{
+    BufferDescriptor, Channel, Handle, ImageDescriptor, ImageShape, LevelLayout, Resource, ResourceKind, Side, Timeline,
+};
+pub use message::{Code, DecodeError, Message, Received};
+pub use session::{ExchangePhase, Session, Verdict, Violation};
+pub use shared_memory::{MappedMemory, SharedMemory};
+pub use transport::{ConnectInfo, Connection, Listener, ListenerInfo, OsHandle, PeerProcess, Waited};
+pub use uuid::Uuid;
+pub use wire::{FORMATS, MOST_BYTES};
+
+/// The newest version of the protocol that this crate speaks.
+pub const VERSION: u32 = 1;
+/// The oldest version of the protocol that this crate speaks.
+pub const OLDEST_VERSION: u32 = 1;
+/// The most slots of an exchange.
+pub const MOST_SLOTS: u32 = 64;
+/// The most resources of a slot.
+pub const MOST_RESOURCES: u32 = 16;
+/// The most exchanges that are open on a connection at a time.
+pub const MOST_EXCHANGES: usize = 64;
+/// How far a timeline may rise from one signal to the next.
+pub const MOST_STEP: u64 = 1 << 20;

@@ -1,0 +1,163 @@
+//! The first message of each side.
+
+use uuid::Uuid;
+
+use crate::message::{DecodeError, code, read_name, reserved, write_name};
+use crate::wire;
+
+/// Which side of a connection a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Owns the Vulkan device, the memory and the timelines; listens.
+    Renderer,
+    /// Computes; connects.
+    Worker,
+}
+
+impl Role {
+    /// The one at the other end.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Renderer => Self::Worker,
+            Self::Worker => Self::Renderer,
+        }
+    }
+}
+
+/// What a worker computes with, which decides what it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// CUDA: opaque descriptors of GPU memory and of timelines.
+    Cuda,
+    /// The CPU: sealed memory files, and no timelines.
+    Host,
+}
+
+impl Backend {
+    pub(crate) fn bit(self) -> u32 {
+        match self {
+            Self::Cuda => 1,
+            Self::Host => 2,
+        }
+    }
+}
+
+/// Who a process is. The renderer says it first and names the backends that it allows; the worker answers with the one that
+/// it has chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// The newest version of the protocol that it speaks.
+    pub version: u32,
+    /// The oldest version of the protocol that it speaks.
+    pub oldest: u32,
+    /// Its process.
+    pub pid: u32,
+    /// Which side it is.
+    pub role: Role,
+    /// The renderer's: whether workers may compute with CUDA. The worker's: whether it does.
+    pub cuda: bool,
+    /// The renderer's: whether workers may compute on the CPU. The worker's: whether it does.
+    pub host: bool,
+    /// The renderer's GPU, or the worker's; nil for none.
+    pub device_uuid: Uuid,
+    /// Of the GPU's driver, as that API counts: for logs.
+    pub driver_version: u32,
+    /// For errors and logs, up to 64 bytes.
+    pub name: String,
+}
+
+impl Hello {
+    /// The Hello of this process.
+    pub fn new(role: Role, name: &str) -> Self {
+        Self {
+            version: crate::VERSION,
+            oldest: crate::OLDEST_VERSION,
+            pid: std::process::id(),
+            role,
+            cuda: false,
+            host: false,
+            device_uuid: Uuid::nil(),
+            driver_version: 0,
+            name: name.to_owned(),
+        }
+    }
+
+    /// Whether a backend is named.
+    pub fn has(&self, backend: Backend) -> bool {
+        match backend {
+            Backend::Cuda => self.cuda,
+            Backend::Host => self.host,
+        }
+    }
+
+    /// The worker's choice. `None` for both, and for neither.
+    pub fn backend(&self) -> Option<Backend> {
+        match (self.cuda, self.host) {
+            (true, false) => Some(Backend::Cuda),
+            (false, true) => Some(Backend::Host),
+            _ => None,
+        }
+    }
+
+    /// The newest version that both speak.
+    pub(crate) fn common_version(&self) -> Option<u32> {
+        let version = self.version.min(crate::VERSION);
+        (version >= self.oldest.max(crate::OLDEST_VERSION)).then_some(version)
+    }
+
+    pub(crate) fn to_wire(&self) -> Result<wire::Hello, DecodeError> {
+        let cuda = if self.cuda { Backend::Cuda.bit() } else { 0 };
+        let host = if self.host { Backend::Host.bit() } else { 0 };
+        Ok(wire::Hello {
+            header: wire::Hello::HEADER,
+            magic: wire::MAGIC,
+            version: self.version.into(),
+            oldest: self.oldest.into(),
+            pid: self.pid.into(),
+            role: (if self.role == Role::Renderer { 1 } else { 2 }).into(),
+            backends: (cuda | host).into(),
+            handles: handles(self.cuda, self.host).into(),
+            device_uuid: self.device_uuid.into_bytes(),
+            driver_version: self.driver_version.into(),
+            reserved: 0.into(),
+            name: write_name(&self.name)?,
+        })
+    }
+
+    pub(crate) fn from_wire(wire: &wire::Hello) -> Result<Self, DecodeError> {
+        if wire.magic != wire::MAGIC {
+            return Err(DecodeError::Magic);
+        }
+        // What follows may differ in a version that is not spoken here; the session refuses that by the numbers.
+        reserved("Hello", wire.reserved)?;
+        let role = match wire.role.get() {
+            1 => Role::Renderer,
+            2 => Role::Worker,
+            other => return Err(code("role", other)),
+        };
+        let backends = wire.backends.get();
+        let (cuda, host) = (backends & Backend::Cuda.bit() != 0, backends & Backend::Host.bit() != 0);
+        if backends > 3 {
+            return Err(code("backends", backends));
+        }
+        if wire.handles.get() != handles(cuda, host) {
+            return Err(code("handles", wire.handles.get()));
+        }
+        Ok(Self {
+            version: wire.version.get(),
+            oldest: wire.oldest.get(),
+            pid: wire.pid.get(),
+            role,
+            cuda,
+            host,
+            device_uuid: Uuid::from_bytes(wire.device_uuid),
+            driver_version: wire.driver_version.get(),
+            name: read_name("name", &wire.name)?,
+        })
+    }
+}
+
+/// Bit 0: opaque descriptors of memory, bit 1: of timelines, bit 2: sealed memory files.
+fn handles(cuda: bool, host: bool) -> u32 {
+    (if cuda { 3 } else { 0 }) | (if host { 4 } else { 0 })
+}

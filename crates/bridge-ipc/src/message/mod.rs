@@ -1,0 +1,425 @@
+//! What two processes say to each other.
+
+pub(crate) mod hello;
+pub(crate) mod offer;
+pub(crate) mod resource;
+
+use std::fmt;
+
+use zerocopy::byteorder::little_endian::U32;
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::transport::OsHandle;
+use crate::wire;
+use hello::Hello;
+use offer::Offer;
+use resource::{Resource, Timeline};
+
+/// A message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Message {
+    /// Who a process is: the first message of each side.
+    Hello(Hello),
+    /// Renderer: an exchange.
+    Offer(Offer),
+    /// Renderer: a resource of an exchange, with a descriptor.
+    Resource(Resource),
+    /// Renderer: a timeline of an exchange, with a descriptor.
+    Timeline(Timeline),
+    /// Worker: the exchange is imported.
+    Ready {
+        /// Which.
+        exchange: u32,
+    },
+    /// An exchange cannot be imported, or the connection is refused.
+    Refused {
+        /// Which; `None` for the connection.
+        exchange: Option<u32>,
+        /// Why.
+        code: Code,
+        /// In words; cut after 192 bytes.
+        text: String,
+    },
+    /// The reader of an exchange gives a slot to its writer.
+    Free {
+        /// Which.
+        exchange: u32,
+        /// The slot.
+        slot: u32,
+        /// What the reader's timeline has to reach before it is written; 0 for nothing. Without `trust` the renderer sends
+        /// it only once it is reached.
+        value: u64,
+    },
+    /// The writer of an exchange gives a slot with a frame to its reader.
+    Publish {
+        /// Which.
+        exchange: u32,
+        /// The slot.
+        slot: u32,
+        /// The frame's number, greater than those before.
+        frame: u64,
+        /// What the writer's timeline reaches when the frame is whole. Without `trust` the renderer sends it only once it is
+        /// reached.
+        value: u64,
+    },
+    /// The writer of an exchange says that a frame that it has published will not be whole, whatever the timeline says.
+    Torn {
+        /// Which.
+        exchange: u32,
+        /// The slot.
+        slot: u32,
+        /// The frame.
+        frame: u64,
+    },
+    /// A side has ended its part in an exchange and signalled all that it owed. The other answers with the same.
+    Close {
+        /// Which.
+        exchange: u32,
+    },
+    /// The last message of a side.
+    Bye {
+        /// Why.
+        code: Code,
+        /// In words; cut after 192 bytes.
+        text: String,
+    },
+}
+
+/// A message with what came with it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Received {
+    /// What was said.
+    pub message: Message,
+    /// Of a [`Resource`] or a [`Timeline`].
+    pub descriptor: Option<OsHandle>,
+}
+
+/// Why something is refused or ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Code {
+    /// The side has ended as planned.
+    Done,
+    /// No common version.
+    Version,
+    /// A backend that is not allowed, or cannot be had.
+    Backend,
+    /// The GPU is another one than was said, or cannot reach the memory.
+    Device,
+    /// A resource cannot be imported, or is another one than the program expects.
+    Resource,
+    /// The peer has broken the protocol.
+    Protocol,
+    /// A failure of the side itself.
+    Failure,
+    /// A code that this version does not know.
+    Other(u32),
+}
+
+impl Code {
+    /// As the messages carry it.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Done => 0,
+            Self::Version => 1,
+            Self::Backend => 2,
+            Self::Device => 3,
+            Self::Resource => 4,
+            Self::Protocol => 5,
+            Self::Failure => 6,
+            Self::Other(number) => number,
+        }
+    }
+
+    fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Done,
+            1 => Self::Version,
+            2 => Self::Backend,
+            3 => Self::Device,
+            4 => Self::Resource,
+            5 => Self::Protocol,
+            6 => Self::Failure,
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Other(number) => write!(f, "code {number}"),
+            known => write!(f, "{known:?}"),
+        }
+    }
+}
+
+/// Why bytes are no message, or a message cannot be put into bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Shorter than its kind is, or longer.
+    #[error("{got} bytes, where {expected} were expected")]
+    Length {
+        /// Of its kind, or of a header.
+        expected: usize,
+        /// What came.
+        got: usize,
+    },
+    /// An unknown kind.
+    #[error("there is no message of kind {0}")]
+    Kind(u16),
+    /// Another number of descriptors than its kind has.
+    #[error("it states {got} descriptors, and its kind has {expected}")]
+    Descriptors {
+        /// Of its kind.
+        expected: u16,
+        /// What it states.
+        got: u16,
+    },
+    /// The first message is none of this protocol.
+    #[error("it does not begin with the protocol's magic")]
+    Magic,
+    /// A number that stands for nothing.
+    #[error("{field} is {value}, which is not defined or out of range")]
+    Code {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: u32,
+    },
+    /// Bytes that must be zero are not.
+    #[error("reserved bytes of {0} are not zero")]
+    Reserved(&'static str),
+    /// A text that is no UTF-8, has control characters, or bytes behind its end.
+    #[error("{0} is no text: UTF-8 without control characters, padded with zeros")]
+    Text(&'static str),
+    /// A name that is empty or too long.
+    #[error("a name has 1 to 64 bytes, and this one has {0}")]
+    Name(usize),
+    /// An image that cannot be.
+    #[error("an image is impossible: {reason}")]
+    Image {
+        /// Why.
+        reason: &'static str,
+    },
+    /// Sizes that do not fit together.
+    #[error("sizes do not fit together: {reason}")]
+    Size {
+        /// Which.
+        reason: &'static str,
+    },
+}
+
+/// A message as bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Encoded {
+    bytes: [u8; wire::MOST_BYTES],
+    len: usize,
+}
+
+impl Encoded {
+    fn new(message: &(impl IntoBytes + zerocopy::Immutable)) -> Self {
+        let mut encoded = Self { bytes: [0; wire::MOST_BYTES], len: size_of_val(message) };
+        encoded.bytes[..encoded.len].copy_from_slice(message.as_bytes());
+        encoded
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl Message {
+    /// For errors.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "Hello",
+            Self::Offer(_) => "Offer",
+            Self::Resource(_) => "Resource",
+            Self::Timeline(_) => "Timeline",
+            Self::Ready { .. } => "Ready",
+            Self::Refused { .. } => "Refused",
+            Self::Free { .. } => "Free",
+            Self::Publish { .. } => "Publish",
+            Self::Torn { .. } => "Torn",
+            Self::Close { .. } => "Close",
+            Self::Bye { .. } => "Bye",
+        }
+    }
+
+    /// How many descriptors come with it.
+    pub fn descriptors(&self) -> usize {
+        usize::from(matches!(self, Self::Resource(_) | Self::Timeline(_)))
+    }
+
+    /// The message as bytes, header included.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for what no peer would accept.
+    pub fn encode(&self) -> Result<Vec<u8>, DecodeError> {
+        self.encoded().map(|encoded| encoded.bytes().to_vec())
+    }
+
+    pub(crate) fn encoded(&self) -> Result<Encoded, DecodeError> {
+        Ok(match self {
+            Self::Hello(hello) => Encoded::new(&hello.to_wire()?),
+            Self::Offer(offer) => Encoded::new(&offer.to_wire()?),
+            Self::Resource(resource) => {
+                resource.check()?;
+                Encoded::new(&resource.to_wire())
+            }
+            Self::Timeline(timeline) => Encoded::new(&timeline.to_wire()),
+            &Self::Ready { exchange } => {
+                let (header, exchange) = (wire::Ready::HEADER, exchange.into());
+                Encoded::new(&wire::Ready { header, exchange, reserved: 0.into() })
+            }
+            Self::Refused { exchange, code, text } => Encoded::new(&wire::Refused {
+                header: wire::Refused::HEADER,
+                exchange: exchange.unwrap_or(wire::CONNECTION).into(),
+                code: code.number().into(),
+                text: write_text(text),
+            }),
+            &Self::Free { exchange, slot, value } => {
+                let (header, exchange, slot) = (wire::Free::HEADER, exchange.into(), slot.into());
+                Encoded::new(&wire::Free { header, exchange, slot, value: value.into() })
+            }
+            &Self::Publish { exchange, slot, frame, value } => {
+                let (header, exchange, slot) = (wire::Publish::HEADER, exchange.into(), slot.into());
+                Encoded::new(&wire::Publish { header, exchange, slot, frame: frame.into(), value: value.into() })
+            }
+            &Self::Torn { exchange, slot, frame } => {
+                let (header, exchange, slot) = (wire::Torn::HEADER, exchange.into(), slot.into());
+                Encoded::new(&wire::Torn { header, exchange, slot, frame: frame.into() })
+            }
+            &Self::Close { exchange } => {
+                let (header, exchange) = (wire::Close::HEADER, exchange.into());
+                Encoded::new(&wire::Close { header, exchange, reserved: 0.into() })
+            }
+            Self::Bye { code, text } => Encoded::new(&wire::Bye {
+                header: wire::Bye::HEADER,
+                code: code.number().into(),
+                reserved: 0.into(),
+                text: write_text(text),
+            }),
+        })
+    }
+
+    /// Reads a message. Any bytes are accepted or refused, none panic.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let short = DecodeError::Length { expected: size_of::<wire::Header>(), got: bytes.len() };
+        let (header, _) = wire::Header::read_from_prefix(bytes).map_err(|_| short)?;
+        Ok(match header.kind.get() {
+            wire::Hello::KIND => Self::Hello(Hello::from_wire(&read(bytes, wire::Hello::HEADER, header)?)?),
+            wire::Offer::KIND => Self::Offer(Offer::from_wire(&read(bytes, wire::Offer::HEADER, header)?)?),
+            wire::Resource::KIND => Self::Resource(Resource::from_wire(&read(bytes, wire::Resource::HEADER, header)?)?),
+            wire::Timeline::KIND => Self::Timeline(Timeline::from_wire(&read(bytes, wire::Timeline::HEADER, header)?)?),
+            wire::Ready::KIND => {
+                let ready: wire::Ready = read(bytes, wire::Ready::HEADER, header)?;
+                reserved("Ready", ready.reserved)?;
+                Self::Ready { exchange: ready.exchange.get() }
+            }
+            wire::Refused::KIND => {
+                let refused: wire::Refused = read(bytes, wire::Refused::HEADER, header)?;
+                let exchange = refused.exchange.get();
+                Self::Refused {
+                    exchange: (exchange != wire::CONNECTION).then_some(exchange),
+                    code: Code::from_number(refused.code.get()),
+                    text: read_text("text", &refused.text)?,
+                }
+            }
+            wire::Free::KIND => {
+                let free: wire::Free = read(bytes, wire::Free::HEADER, header)?;
+                Self::Free { exchange: free.exchange.get(), slot: free.slot.get(), value: free.value.get() }
+            }
+            wire::Publish::KIND => {
+                let wire::Publish { exchange, slot, frame, value, .. } = read(bytes, wire::Publish::HEADER, header)?;
+                Self::Publish { exchange: exchange.get(), slot: slot.get(), frame: frame.get(), value: value.get() }
+            }
+            wire::Torn::KIND => {
+                let torn: wire::Torn = read(bytes, wire::Torn::HEADER, header)?;
+                Self::Torn { exchange: torn.exchange.get(), slot: torn.slot.get(), frame: torn.frame.get() }
+            }
+            wire::Close::KIND => {
+                let close: wire::Close = read(bytes, wire::Close::HEADER, header)?;
+                reserved("Close", close.reserved)?;
+                Self::Close { exchange: close.exchange.get() }
+            }
+            wire::Bye::KIND => {
+                let bye: wire::Bye = read(bytes, wire::Bye::HEADER, header)?;
+                reserved("Bye", bye.reserved)?;
+                Self::Bye { code: Code::from_number(bye.code.get()), text: read_text("text", &bye.text)? }
+            }
+            kind => return Err(DecodeError::Kind(kind)),
+        })
+    }
+}
+
+/// All of `bytes`, whose header must be the one of its kind.
+fn read<T: FromBytes>(bytes: &[u8], expected: wire::Header, header: wire::Header) -> Result<T, DecodeError> {
+    let length = expected.length.get() as usize;
+    if header.length != expected.length {
+        return Err(DecodeError::Length { expected: length, got: header.length.get() as usize });
+    }
+    let (expected, got) = (expected.descriptors.get(), header.descriptors.get());
+    if expected != got {
+        return Err(DecodeError::Descriptors { expected, got });
+    }
+    T::read_from_bytes(bytes).map_err(|_| DecodeError::Length { expected: length, got: bytes.len() })
+}
+
+pub(crate) fn code(field: &'static str, value: u32) -> DecodeError {
+    DecodeError::Code { field, value }
+}
+
+pub(crate) fn reserved(message: &'static str, value: U32) -> Result<(), DecodeError> {
+    if value.get() == 0 { Ok(()) } else { Err(DecodeError::Reserved(message)) }
+}
+
+pub(crate) fn range(field: &'static str, value: U32, least: u32, most: u32) -> Result<u32, DecodeError> {
+    let value = value.get();
+    if (least..=most).contains(&value) { Ok(value) } else { Err(code(field, value)) }
+}
+
+pub(crate) fn write_name(name: &str) -> Result<[u8; wire::NAME], DecodeError> {
+    let mut bytes = [0; wire::NAME];
+    match bytes.get_mut(..name.len()) {
+        Some(place) if !name.is_empty() => place.copy_from_slice(name.as_bytes()),
+        _ => return Err(DecodeError::Name(name.len())),
+    }
+    // What the peer would refuse is refused here.
+    read_name("name", &bytes).map(|_| bytes)
+}
+
+pub(crate) fn read_name(field: &'static str, bytes: &[u8; wire::NAME]) -> Result<String, DecodeError> {
+    let name = read_text(field, bytes)?;
+    if name.is_empty() { Err(DecodeError::Name(0)) } else { Ok(name) }
+}
+
+/// Control characters become spaces: the text is for logs and errors of another process.
+fn write_text(text: &str) -> [u8; wire::TEXT] {
+    let mut bytes = [0; wire::TEXT];
+    let mut len = 0;
+    for character in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {
+        let end = len + character.len_utf8();
+        let Some(place) = bytes.get_mut(len..end) else { break };
+        character.encode_utf8(place);
+        len = end;
+    }
+    bytes
+}
+
+fn read_text(field: &'static str, bytes: &[u8]) -> Result<String, DecodeError> {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let (text, padding) = bytes.split_at(end);
+    let text = std::str::from_utf8(text).map_err(|_| DecodeError::Text(field))?;
+    if padding.iter().any(|byte| *byte != 0) || text.chars().any(char::is_control) {
+        return Err(DecodeError::Text(field));
+    }
+    Ok(text.to_owned())
+}

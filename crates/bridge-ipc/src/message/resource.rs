@@ -1,0 +1,405 @@
+//! What is in a slot, and the timelines beside it.
+
+use uuid::Uuid;
+
+use crate::message::{DecodeError, code, range, reserved};
+use crate::wire;
+
+/// What a descriptor names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Handle {
+    /// GPU memory or a timeline, exported as `OPAQUE_FD`. Never mapped by the CPU.
+    OpaqueFd,
+    /// A sealed memory file, which the CPU maps.
+    MemoryFile,
+}
+
+impl Handle {
+    fn number(self) -> u32 {
+        match self {
+            Self::OpaqueFd => 1,
+            Self::MemoryFile => 2,
+        }
+    }
+
+    fn from_number(number: u32) -> Result<Self, DecodeError> {
+        match number {
+            1 => Ok(Self::OpaqueFd),
+            2 => Ok(Self::MemoryFile),
+            other => Err(code("handle", other)),
+        }
+    }
+}
+
+/// The type of one channel of a texel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "named after the type")]
+pub enum Channel {
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
+    F16,
+    F32,
+}
+
+impl Channel {
+    const ALL: [Self; 8] = [Self::U8, Self::I8, Self::U16, Self::I16, Self::U32, Self::I32, Self::F16, Self::F32];
+
+    /// In bytes.
+    pub fn size(self) -> u32 {
+        match self {
+            Self::U8 | Self::I8 => 1,
+            Self::U16 | Self::I16 | Self::F16 => 2,
+            Self::U32 | Self::I32 | Self::F32 => 4,
+        }
+    }
+
+    /// As `Resource::channel` has it.
+    pub fn number(self) -> u32 {
+        self as u32 + 1
+    }
+
+    fn from_number(number: u32) -> Result<Self, DecodeError> {
+        let place = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+        place.and_then(|place| Self::ALL.get(place)).copied().ok_or_else(|| code("channel", number))
+    }
+}
+
+/// How many dimensions an image has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ImageShape {
+    /// A row, or an array of rows.
+    D1,
+    /// A rectangle, or an array of them.
+    D2,
+    /// A block.
+    D3,
+    /// Six faces, or an array of such.
+    Cube,
+}
+
+/// A typed array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BufferDescriptor {
+    /// In bytes: a multiple of the element's.
+    pub size: u64,
+    /// Bytes of an element, which the worker compares with its own type.
+    pub element_size: u32,
+}
+
+/// An image, as the exporting API made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageDescriptor {
+    /// Its dimensions.
+    pub shape: ImageShape,
+    /// Of the first level, in texels; unused dimensions are 1.
+    pub extent: [u32; 3],
+    /// Mip levels.
+    pub levels: u32,
+    /// Layers; 6 a cube.
+    pub layers: u32,
+    /// The type of a channel.
+    pub channel: Channel,
+    /// 1, 2 or 4.
+    pub channels: u32,
+    /// The number of the `VkFormat` that the renderer sees it with; one of [`FORMATS`](crate::FORMATS).
+    pub format: u32,
+    /// Whether it was made to be rendered into.
+    pub color_attachment: bool,
+    /// Whether kernels see an array of images even if there is one layer.
+    pub layered: bool,
+}
+
+/// Where a mip level lies in a memory file: its layers (or slices) one behind the other, its rows without padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LevelLayout {
+    /// In bytes from the start of the image; a multiple of 16.
+    pub offset: u64,
+    /// In texels.
+    pub extent: [u32; 3],
+    /// Bytes of a row.
+    pub row: u64,
+    /// Bytes of the level with all its layers.
+    pub size: u64,
+}
+
+impl ImageDescriptor {
+    /// Bytes of a texel.
+    pub fn texel_size(&self) -> u32 {
+        self.channel.size() * self.channels
+    }
+
+    /// Where the levels lie in a memory file, and the bytes of all; `None` where they do not fit into 64 bits.
+    pub fn layout(&self) -> Option<(Vec<LevelLayout>, u64)> {
+        let mut end = 0u64;
+        let mut levels = Vec::new();
+        for level in 0..self.levels {
+            let extent = self.extent.map(|size| size.checked_shr(level).unwrap_or(0).max(1));
+            let offset = end.checked_next_multiple_of(16)?;
+            let row = u64::from(extent[0]).checked_mul(u64::from(self.texel_size()))?;
+            let size = row
+                .checked_mul(u64::from(extent[1]))?
+                .checked_mul(u64::from(extent[2]))?
+                .checked_mul(u64::from(self.layers))?;
+            end = offset.checked_add(size)?;
+            levels.push(LevelLayout { offset, extent, row, size });
+        }
+        Some((levels, end))
+    }
+
+    fn check(&self) -> Result<(), DecodeError> {
+        let [width, height, depth] = self.extent;
+        let bad = |reason| Err(DecodeError::Image { reason });
+        if self.extent.contains(&0) {
+            return bad("an extent is zero");
+        }
+        match self.shape {
+            ImageShape::D1 if height != 1 || depth != 1 => return bad("a row has a height or a depth"),
+            ImageShape::D2 | ImageShape::Cube if depth != 1 => return bad("a rectangle has a depth"),
+            ImageShape::D3 if self.layers != 1 || self.layered => return bad("a block has layers"),
+            ImageShape::Cube if width != height => return bad("a cube's faces are not square"),
+            ImageShape::Cube if !self.layers.is_multiple_of(6) => return bad("a cube has not 6 layers"),
+            _ => {}
+        }
+        let longest = self.extent.into_iter().fold(0, u32::max);
+        if self.levels > u32::BITS - longest.leading_zeros() {
+            return bad("it has more mip levels than down to one texel");
+        }
+        if !wire::FORMATS.contains(&(self.format, self.channel.number(), self.channels)) {
+            return bad("its format is unknown, or not of this channel type and number");
+        }
+        Ok(())
+    }
+}
+
+/// A buffer or an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResourceKind {
+    /// A typed array.
+    Buffer(BufferDescriptor),
+    /// An image.
+    Image(ImageDescriptor),
+}
+
+/// A resource of a slot. It comes with one descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resource {
+    /// Of which exchange.
+    pub exchange: u32,
+    /// Of which slot.
+    pub slot: u32,
+    /// Its place in the slot.
+    pub index: u32,
+    /// What it is.
+    pub kind: ResourceKind,
+    /// What its descriptor names.
+    pub handle: Handle,
+    /// Whether the allocation is a dedicated one.
+    pub dedicated: bool,
+    /// The GPU that exported it; nil for a memory file.
+    pub device_uuid: Uuid,
+    /// Bytes of the allocation, or of the memory file.
+    pub allocation_size: u64,
+    /// Where the resource begins in it, in bytes.
+    pub offset: u64,
+}
+
+impl Resource {
+    /// The bytes that it has at least: of a buffer, of the texels of an image, of an image's rows in a memory file.
+    /// `None` where they do not fit into 64 bits.
+    pub fn least_size(&self) -> Option<u64> {
+        match &self.kind {
+            ResourceKind::Buffer(buffer) => Some(buffer.size),
+            ResourceKind::Image(image) => image.layout().map(|(_, size)| size),
+        }
+    }
+
+    pub(crate) fn to_wire(self) -> wire::Resource {
+        let image = match self.kind {
+            ResourceKind::Image(image) => Some(image),
+            ResourceKind::Buffer(_) => None,
+        };
+        let of_image = |number: fn(ImageDescriptor) -> u32| image.map_or(0, number).into();
+        let kind: u32 = match image.map(|image| image.shape) {
+            None => 1,
+            Some(ImageShape::D1) => 2,
+            Some(ImageShape::D2) => 3,
+            Some(ImageShape::D3) => 4,
+            Some(ImageShape::Cube) => 5,
+        };
+        let bit = |set: bool, bit: u32| if set { bit } else { 0 };
+        let flags = bit(self.dedicated, 1)
+            | bit(image.is_some_and(|image| image.color_attachment), 2)
+            | bit(image.is_some_and(|image| image.layered), 4);
+        let element_size = match self.kind {
+            ResourceKind::Buffer(buffer) => buffer.element_size,
+            ResourceKind::Image(image) => image.texel_size(),
+        };
+        wire::Resource {
+            header: wire::Resource::HEADER,
+            exchange: self.exchange.into(),
+            slot: self.slot.into(),
+            index: self.index.into(),
+            kind: kind.into(),
+            handle: self.handle.number().into(),
+            flags: flags.into(),
+            device_uuid: self.device_uuid.into_bytes(),
+            allocation_size: self.allocation_size.into(),
+            offset: self.offset.into(),
+            size: self.least_size().unwrap_or(0).into(),
+            element_size: element_size.into(),
+            channel: of_image(|image| image.channel.number()),
+            channels: of_image(|image| image.channels),
+            format: of_image(|image| image.format),
+            width: of_image(|image| image.extent[0]),
+            height: of_image(|image| image.extent[1]),
+            depth: of_image(|image| image.extent[2]),
+            levels: of_image(|image| image.levels),
+            layers: of_image(|image| image.layers),
+            reserved: 0.into(),
+        }
+    }
+
+    pub(crate) fn from_wire(wire: &wire::Resource) -> Result<Self, DecodeError> {
+        reserved("Resource", wire.reserved)?;
+        let flags = wire.flags.get();
+        let shape = match wire.kind.get() {
+            1 => None,
+            2 => Some(ImageShape::D1),
+            3 => Some(ImageShape::D2),
+            4 => Some(ImageShape::D3),
+            5 => Some(ImageShape::Cube),
+            other => return Err(code("kind", other)),
+        };
+        if flags > 7 || (shape.is_none() && flags > 1) {
+            return Err(code("flags", flags));
+        }
+        let kind = match shape {
+            None => ResourceKind::Buffer(BufferDescriptor {
+                size: wire.size.get(),
+                element_size: range("element_size", wire.element_size, 1, u32::MAX)?,
+            }),
+            Some(shape) => ResourceKind::Image(image(wire, shape, flags)?),
+        };
+        let resource = Self {
+            exchange: wire.exchange.get(),
+            slot: wire.slot.get(),
+            index: wire.index.get(),
+            kind,
+            handle: Handle::from_number(wire.handle.get())?,
+            dedicated: flags & 1 != 0,
+            device_uuid: Uuid::from_bytes(wire.device_uuid),
+            allocation_size: wire.allocation_size.get(),
+            offset: wire.offset.get(),
+        };
+        resource.check()?;
+        if resource.to_wire().as_parts() != wire.as_parts() {
+            return Err(DecodeError::Size {
+                reason: "its size, or fields that it does not use, are not as its kind has them",
+            });
+        }
+        Ok(resource)
+    }
+
+    /// That the numbers fit together.
+    pub(crate) fn check(&self) -> Result<(), DecodeError> {
+        let bad = |reason| Err(DecodeError::Size { reason });
+        match &self.kind {
+            ResourceKind::Buffer(buffer) => {
+                if buffer.element_size == 0
+                    || buffer.size == 0
+                    || !buffer.size.is_multiple_of(buffer.element_size.into())
+                {
+                    return bad("a buffer's size is no multiple of its element's");
+                }
+            }
+            ResourceKind::Image(image) => image.check()?,
+        }
+        let Some(size) = self.least_size() else { return bad("an image's texels do not fit into 64 bits") };
+        let end = self.offset.checked_add(size);
+        if end.is_none_or(|end| end > self.allocation_size) {
+            return bad("it does not lie inside its allocation");
+        }
+        if self.handle == Handle::MemoryFile && (self.dedicated || !self.offset.is_multiple_of(16)) {
+            return bad("in a memory file it is not dedicated, and begins at a multiple of 16 bytes");
+        }
+        Ok(())
+    }
+}
+
+impl wire::Resource {
+    fn as_parts(&self) -> &[u8] {
+        zerocopy::IntoBytes::as_bytes(self)
+    }
+}
+
+fn image(wire: &wire::Resource, shape: ImageShape, flags: u32) -> Result<ImageDescriptor, DecodeError> {
+    Ok(ImageDescriptor {
+        shape,
+        extent: [wire.width.get(), wire.height.get(), wire.depth.get()],
+        levels: range("levels", wire.levels, 1, 32)?,
+        layers: range("layers", wire.layers, 1, 1 << 16)?,
+        channel: Channel::from_number(wire.channel.get())?,
+        channels: range("channels", wire.channels, 1, 4)?,
+        format: wire.format.get(),
+        color_attachment: flags & 2 != 0,
+        layered: flags & 4 != 0,
+    })
+}
+
+/// Whose signals a timeline carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The worker's.
+    Computed,
+    /// The renderer's.
+    Rendered,
+}
+
+/// A timeline of an exchange. It comes with one descriptor, of an `OPAQUE_FD` timeline semaphore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeline {
+    /// Of which exchange.
+    pub exchange: u32,
+    /// Who signals it.
+    pub side: Side,
+    /// The GPU that exported it.
+    pub device_uuid: Uuid,
+    /// Its value now. The first signal is greater.
+    pub value: u64,
+}
+
+impl Timeline {
+    pub(crate) fn to_wire(self) -> wire::Timeline {
+        wire::Timeline {
+            header: wire::Timeline::HEADER,
+            exchange: self.exchange.into(),
+            side: (if self.side == Side::Computed { 1 } else { 2 }).into(),
+            handle: Handle::OpaqueFd.number().into(),
+            reserved: 0.into(),
+            device_uuid: self.device_uuid.into_bytes(),
+            value: self.value.into(),
+        }
+    }
+
+    pub(crate) fn from_wire(wire: &wire::Timeline) -> Result<Self, DecodeError> {
+        reserved("Timeline", wire.reserved)?;
+        let side = match wire.side.get() {
+            1 => Side::Computed,
+            2 => Side::Rendered,
+            other => return Err(code("side", other)),
+        };
+        if Handle::from_number(wire.handle.get())? != Handle::OpaqueFd {
+            return Err(code("handle", wire.handle.get()));
+        }
+        Ok(Self {
+            exchange: wire.exchange.get(),
+            side,
+            device_uuid: Uuid::from_bytes(wire.device_uuid),
+            value: wire.value.get(),
+        })
+    }
+}

@@ -1,0 +1,259 @@
+//! The state of one exchange.
+
+use uuid::Uuid;
+
+use crate::message::Message;
+use crate::message::hello::{Backend, Role};
+use crate::message::offer::{Direction, Offer};
+use crate::message::resource::{Handle, Resource, Side, Timeline};
+use crate::session::Verdict;
+use crate::{MOST_RESOURCES, MOST_SLOTS, MOST_STEP};
+
+/// Where an exchange is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExchangePhase {
+    /// Its resources and timelines are being said.
+    Describing,
+    /// All was said; the worker has not answered.
+    Offered,
+    /// Frames may cross.
+    Ready,
+    /// One side has closed it.
+    Closing,
+}
+
+/// Whose a slot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    Writer,
+    /// With the frame that it was published with, if it was.
+    Reader(Option<u64>),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Exchange {
+    offer: Offer,
+    backend: Backend,
+    device: Uuid,
+    phase: ExchangePhase,
+    /// Resources and timelines that were said.
+    described: u64,
+    slots: Box<[Slot]>,
+    /// The values of the two timelines that were said last: of the writer's in a Publish, of the reader's in a Free.
+    published: u64,
+    freed: u64,
+    /// The number that the next frame has at least.
+    next_frame: u64,
+    closed_by: [bool; 2],
+    refused: bool,
+}
+
+impl Exchange {
+    pub(super) fn new(offer: Offer, backend: Backend, device: Uuid) -> Result<Self, String> {
+        for (what, number, most) in [
+            ("slots", offer.slots, MOST_SLOTS),
+            ("resources", offer.resources, MOST_RESOURCES),
+            ("frames of the writer", offer.writer_in_flight, MOST_SLOTS),
+            ("turns of the reader", offer.reader_in_flight, MOST_SLOTS),
+        ] {
+            if number == 0 || number > most {
+                return Err(format!("it has {number} {what}, and 1 to {most} may be"));
+            }
+        }
+        // Whatever the direction, all slots are the renderer's at first.
+        let first = match offer.direction {
+            Direction::WorkerWrites => Slot::Reader(None),
+            Direction::RendererWrites => Slot::Writer,
+        };
+        Ok(Self {
+            slots: vec![first; offer.slots as usize].into(),
+            offer,
+            backend,
+            device,
+            phase: ExchangePhase::Describing,
+            described: 0,
+            published: 0,
+            freed: 0,
+            next_frame: 0,
+            closed_by: [false; 2],
+            refused: false,
+        })
+    }
+
+    pub(super) fn phase(&self) -> ExchangePhase {
+        self.phase
+    }
+
+    /// Nobody says anything of it any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.refused || self.closed_by == [true; 2]
+    }
+
+    pub(super) fn step(&mut self, from: Role, own: bool, message: &Message) -> Result<Verdict, String> {
+        let side = place(from);
+        if self.closed_by[side] {
+            return Err("its sender has closed the exchange".into());
+        }
+        if let Message::Close { .. } = message {
+            self.closed_by[side] = true;
+            self.phase = ExchangePhase::Closing;
+            return Ok(Verdict::Use);
+        }
+        if self.closed_by[1 - side] {
+            // What crosses the Close of this side says nothing any more. A side that has heard one only closes, too.
+            return match (own, message) {
+                (false, Message::Refused { .. }) if from == Role::Worker => {
+                    self.refused = true;
+                    Ok(Verdict::Use)
+                }
+                (false, _) => Ok(Verdict::Ignore),
+                (true, _) => Err("the peer has closed the exchange".into()),
+            };
+        }
+        match (message, self.phase) {
+            (Message::Resource(resource), ExchangePhase::Describing) => self.resource(from, resource)?,
+            (Message::Timeline(timeline), ExchangePhase::Describing) => self.timeline(from, timeline)?,
+            (Message::Ready { .. }, ExchangePhase::Offered) if from == Role::Worker => {
+                self.phase = ExchangePhase::Ready
+            }
+            (Message::Refused { .. }, ExchangePhase::Describing | ExchangePhase::Offered) if from == Role::Worker => {
+                self.refused = true;
+            }
+            (&Message::Free { slot, value, .. }, ExchangePhase::Ready) => self.free(from, slot, value)?,
+            (&Message::Publish { slot, frame, value, .. }, ExchangePhase::Ready) => {
+                self.publish(from, slot, frame, value)?;
+            }
+            (&Message::Torn { slot, frame, .. }, ExchangePhase::Ready) => {
+                self.torn(from, slot, frame)?;
+            }
+            (_, phase) => return Err(format!("the {from:?} says it of an exchange that is {phase:?}")),
+        }
+        Ok(Verdict::Use)
+    }
+
+    fn resource(&mut self, from: Role, resource: &Resource) -> Result<(), String> {
+        let (slots, resources) = (u64::from(self.offer.slots), u64::from(self.offer.resources));
+        if from != Role::Renderer || self.described >= slots * resources {
+            return Err("the renderer describes each resource once".into());
+        }
+        let expected = (self.described / resources, self.described % resources);
+        if (u64::from(resource.slot), u64::from(resource.index)) != expected {
+            let (slot, index) = expected;
+            return Err(format!("slot {slot}, resource {index} is next, not {}, {}", resource.slot, resource.index));
+        }
+        let handle = match self.backend {
+            Backend::Cuda => Handle::OpaqueFd,
+            Backend::Host => Handle::MemoryFile,
+        };
+        if resource.handle != handle {
+            return Err(format!("a worker with {:?} is given {handle:?}, not {:?}", self.backend, resource.handle));
+        }
+        if self.backend == Backend::Cuda && resource.device_uuid != self.device {
+            return Err(format!("its GPU is {}, and the renderer's is {}", resource.device_uuid, self.device));
+        }
+        self.described += 1;
+        if self.backend == Backend::Host && self.described == slots * resources {
+            self.phase = ExchangePhase::Offered;
+        }
+        Ok(())
+    }
+
+    fn timeline(&mut self, from: Role, timeline: &Timeline) -> Result<(), String> {
+        let resources = u64::from(self.offer.slots) * u64::from(self.offer.resources);
+        let expected = if self.described == resources { Side::Computed } else { Side::Rendered };
+        if from != Role::Renderer || self.described < resources || timeline.side != expected {
+            return Err(
+                "the timelines follow the resources, first that of the worker, then that of the renderer".into()
+            );
+        }
+        if timeline.device_uuid != self.device {
+            return Err(format!("its GPU is {}, and the renderer's is {}", timeline.device_uuid, self.device));
+        }
+        let value = if (timeline.side == Side::Computed) == (self.writer() == Role::Worker) {
+            &mut self.published
+        } else {
+            &mut self.freed
+        };
+        *value = risen(0, timeline.value, u64::MAX / 2)?;
+        self.described += 1;
+        if timeline.side == Side::Rendered {
+            self.phase = ExchangePhase::Offered;
+        }
+        Ok(())
+    }
+
+    fn writer(&self) -> Role {
+        match self.offer.direction {
+            Direction::WorkerWrites => Role::Worker,
+            Direction::RendererWrites => Role::Renderer,
+        }
+    }
+
+    fn free(&mut self, from: Role, slot: u32, value: u64) -> Result<(), String> {
+        let freed = if value == 0 { self.freed } else { risen(self.freed, value, MOST_STEP)? };
+        if from == self.writer() {
+            return Err("the reader frees slots".into());
+        }
+        match self.slot(slot)? {
+            held @ Slot::Reader(_) => *held = Slot::Writer,
+            Slot::Writer => return Err(format!("slot {slot} is the writer's already")),
+        }
+        self.freed = freed;
+        Ok(())
+    }
+
+    fn publish(&mut self, from: Role, slot: u32, frame: u64, value: u64) -> Result<(), String> {
+        if from != self.writer() {
+            return Err("the writer publishes".into());
+        }
+        let published = risen(self.published, value, MOST_STEP)?;
+        if published == self.published {
+            return Err(format!("value {value} is not greater than the one before"));
+        }
+        if frame < self.next_frame || frame == u64::MAX {
+            return Err(format!("frame {frame} is not at least {}, the next", self.next_frame));
+        }
+        match self.slot(slot)? {
+            held @ Slot::Writer => *held = Slot::Reader(Some(frame)),
+            Slot::Reader(_) => return Err(format!("slot {slot} is the reader's")),
+        }
+        self.published = published;
+        self.next_frame = frame + 1;
+        Ok(())
+    }
+
+    /// The slot may have been freed meanwhile; the frame was published in any case.
+    fn torn(&mut self, from: Role, slot: u32, frame: u64) -> Result<(), String> {
+        let next = self.next_frame;
+        if from != self.writer() {
+            return Err("the writer says so".into());
+        }
+        self.slot(slot)?;
+        if frame >= next {
+            return Err(format!("frame {frame} was not published"));
+        }
+        Ok(())
+    }
+
+    fn slot(&mut self, slot: u32) -> Result<&mut Slot, String> {
+        let slots = self.slots.len();
+        let found = usize::try_from(slot).ok().and_then(|slot| self.slots.get_mut(slot));
+        found.ok_or_else(|| format!("there is no slot {slot} of {slots}"))
+    }
+}
+
+fn place(role: Role) -> usize {
+    match role {
+        Role::Renderer => 0,
+        Role::Worker => 1,
+    }
+}
+
+/// A value of a timeline that was `before`, and rises by at most `step`. `u64::MAX` is what lost devices report.
+fn risen(before: u64, value: u64, step: u64) -> Result<u64, String> {
+    match value.checked_sub(before) {
+        Some(rise) if rise <= step && value < u64::MAX => Ok(value),
+        _ => Err(format!("value {value} does not follow {before}: it rises, by {step} at most")),
+    }
+}

@@ -1,0 +1,217 @@
+//! Which message is allowed when: the state of a connection, without I/O.
+//!
+//! Both sides run the same machine, on what they send and on what they receive. A slot belongs to one side at a time, and a
+//! message is the only way in which it changes hands, so that the two views agree as soon as every message is delivered.
+
+mod exchange;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use crate::MOST_EXCHANGES;
+use crate::message::Message;
+use crate::message::hello::{Backend, Hello, Role};
+use exchange::Exchange;
+
+pub use exchange::ExchangePhase;
+
+/// A message that is not allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message} is not allowed: {reason}")]
+#[non_exhaustive]
+pub struct Violation {
+    /// The message.
+    pub message: &'static str,
+    /// Why not.
+    pub reason: String,
+}
+
+/// What to do with a message that was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It counts.
+    Use,
+    /// It crossed a Close or a Bye of this side. Descriptors that came with it are closed.
+    Ignore,
+}
+
+/// The state of a connection.
+#[derive(Debug, Clone)]
+pub struct Session {
+    role: Role,
+    renderer: Option<Hello>,
+    worker: Option<Hello>,
+    backend: Option<Backend>,
+    exchanges: BTreeMap<u32, Exchange>,
+    /// The highest number of an exchange that was offered.
+    last: Option<u32>,
+    said_bye: bool,
+    heard_bye: bool,
+}
+
+impl Session {
+    /// A connection on which nothing was said, seen from `role`.
+    pub fn new(role: Role) -> Self {
+        let (renderer, worker, backend) = (None, None, None);
+        Self {
+            role,
+            renderer,
+            worker,
+            backend,
+            exchanges: BTreeMap::new(),
+            last: None,
+            said_bye: false,
+            heard_bye: false,
+        }
+    }
+
+    /// Which side this is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// What the peer has said of itself.
+    pub fn peer(&self) -> Option<&Hello> {
+        if self.role == Role::Renderer { self.worker.as_ref() } else { self.renderer.as_ref() }
+    }
+
+    /// What the worker computes with, once it has said so.
+    pub fn backend(&self) -> Option<Backend> {
+        self.backend
+    }
+
+    /// Where an exchange is; `None` for one that was not offered, or has ended.
+    pub fn exchange(&self, exchange: u32) -> Option<ExchangePhase> {
+        self.exchanges.get(&exchange).map(Exchange::phase)
+    }
+
+    /// Whether both sides have said Bye, or this one has been refused: nothing more may be said.
+    pub fn is_over(&self) -> bool {
+        self.said_bye || self.heard_bye
+    }
+
+    /// Notes a message that this side is about to send.
+    ///
+    /// # Errors
+    /// Why it may not be sent; the state is as before.
+    pub fn send(&mut self, message: &Message) -> Result<(), Violation> {
+        self.step(self.role, message).map(|_| ())
+    }
+
+    /// Notes a message that has come.
+    ///
+    /// # Errors
+    /// Why the peer may not have sent it; the connection is to be ended.
+    pub fn receive(&mut self, message: &Message) -> Result<Verdict, Violation> {
+        self.step(self.role.other(), message)
+    }
+
+    fn step(&mut self, from: Role, message: &Message) -> Result<Verdict, Violation> {
+        let refuse = |reason: String| Err(Violation { message: message.kind(), reason });
+        let own = from == self.role;
+        if own && self.is_over() || !own && self.heard_bye {
+            return refuse("the connection was ended by a Bye or a refusal".into());
+        }
+        if !own && self.said_bye && !matches!(message, Message::Bye { .. } | Message::Refused { exchange: None, .. }) {
+            return Ok(Verdict::Ignore);
+        }
+        match message {
+            Message::Hello(hello) => self.hello(from, hello).or_else(refuse),
+            Message::Bye { .. } | Message::Refused { exchange: None, .. } => {
+                if own {
+                    self.said_bye = true
+                } else {
+                    self.heard_bye = true
+                }
+                Ok(Verdict::Use)
+            }
+            _ if self.backend.is_none() => refuse("both sides say Hello first".into()),
+            Message::Offer(offer) => {
+                if from != Role::Renderer {
+                    return refuse("only the renderer offers".into());
+                }
+                if self.last.is_some_and(|last| offer.exchange <= last) {
+                    return refuse(format!("exchange {} is not greater than those before", offer.exchange));
+                }
+                if self.exchanges.len() >= MOST_EXCHANGES {
+                    return refuse(format!("{MOST_EXCHANGES} exchanges are open, the most there may be"));
+                }
+                let (Some(backend), Some(renderer)) = (self.backend, &self.renderer) else {
+                    return refuse("both sides say Hello first".into());
+                };
+                let exchange =
+                    Exchange::new(offer.clone(), backend, renderer.device_uuid).or_else(refuse_exchange(message))?;
+                self.last = Some(offer.exchange);
+                self.exchanges.insert(offer.exchange, exchange);
+                Ok(Verdict::Use)
+            }
+            _ => self.of_exchange(from, message),
+        }
+    }
+
+    fn hello(&mut self, from: Role, hello: &Hello) -> Result<Verdict, String> {
+        if hello.role != from {
+            return Err(format!("the {from:?} says that it is a {:?}", hello.role));
+        }
+        if hello.common_version().is_none() {
+            return Err(format!("versions {} to {} are not spoken here", hello.oldest, hello.version));
+        }
+        match (from, &self.renderer, &self.worker) {
+            (Role::Renderer, None, _) => {
+                if !hello.cuda && !hello.host {
+                    return Err("the renderer allows no backend".into());
+                }
+                self.renderer = Some(hello.clone());
+            }
+            (Role::Worker, Some(renderer), None) => {
+                let backend = hello.backend().ok_or("a worker has one backend")?;
+                if !renderer.has(backend) {
+                    return Err(format!("the renderer does not allow {backend:?}"));
+                }
+                self.worker = Some(hello.clone());
+                self.backend = Some(backend);
+            }
+            (Role::Worker, None, _) => return Err("the renderer says it first".into()),
+            _ => return Err("it was said before".into()),
+        }
+        Ok(Verdict::Use)
+    }
+
+    fn of_exchange(&mut self, from: Role, message: &Message) -> Result<Verdict, Violation> {
+        let refuse = |reason: String| Err(Violation { message: message.kind(), reason });
+        let Some(id) = exchange_of(message) else { return refuse("it belongs to no exchange".into()) };
+        let own = from == self.role;
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            // A refusal of the worker's and a Close of the renderer's may cross.
+            let crossed = matches!(message, Message::Close { .. }) && !own && from == Role::Renderer;
+            return match crossed && self.last.is_some_and(|last| id <= last) {
+                true => Ok(Verdict::Ignore),
+                false => refuse(format!("there is no exchange {id}")),
+            };
+        };
+        let verdict = exchange.step(from, own, message).or_else(refuse)?;
+        if exchange.is_over() {
+            self.exchanges.remove(&id);
+        }
+        Ok(verdict)
+    }
+}
+
+fn refuse_exchange(message: &Message) -> impl FnOnce(String) -> Result<Exchange, Violation> + '_ {
+    |reason| Err(Violation { message: message.kind(), reason })
+}
+
+fn exchange_of(message: &Message) -> Option<u32> {
+    match message {
+        Message::Resource(resource) => Some(resource.exchange),
+        Message::Timeline(timeline) => Some(timeline.exchange),
+        Message::Refused { exchange, .. } => *exchange,
+        Message::Ready { exchange }
+        | Message::Free { exchange, .. }
+        | Message::Publish { exchange, .. }
+        | Message::Torn { exchange, .. }
+        | Message::Close { exchange } => Some(*exchange),
+        Message::Hello(_) | Message::Offer(_) | Message::Bye { .. } => None,
+    }
+}

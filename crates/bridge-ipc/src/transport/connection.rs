@@ -1,0 +1,303 @@
+//! A connection: the socket, the peer's process, and the state of what was said.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, shutdown, socket_with};
+
+use crate::error::Error;
+use crate::message::hello::{Hello, Role};
+use crate::message::{Code, DecodeError, Message, Received};
+use crate::session::{Session, Verdict};
+use crate::transport::peer::{PeerProcess, poll_until};
+use crate::transport::socket::{self, Incoming};
+use crate::transport::{ConnectInfo, Waited};
+use crate::wire::MOST_BYTES;
+
+/// A connection with the other process. Every message is checked, in both directions.
+///
+/// Dropping it closes the socket. The descriptors of messages that were not received are closed with it.
+#[derive(Debug)]
+pub struct Connection {
+    socket: OwnedFd,
+    session: Session,
+    peer: PeerProcess,
+    /// Why the peer has ended it, if it said so.
+    reason: Option<(Code, String)>,
+    ended: bool,
+}
+
+impl Connection {
+    /// Connects to the renderer that listens at `path`, and receives its Hello ([`peer_hello`](Self::peer_hello)). The answer is
+    /// the caller's to send.
+    ///
+    /// # Errors
+    /// [`Error::System`] where nobody listens, [`Error::ForeignUser`] and [`Error::PidMismatch`] for a process that is not to be
+    /// trusted, [`Error::Timeout`] where it says nothing.
+    pub fn connect(path: impl AsRef<Path>, info: &ConnectInfo) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let failed =
+            |call| move |error: Errno| Error::System { call, object: path.display().to_string(), source: error.into() };
+        let address = SocketAddrUnix::new(path).map_err(failed("connect"))?;
+        let deadline = Instant::now().checked_add(info.timeout);
+        let socket = new_socket().map_err(failed("socket"))?;
+        // Not blocking: AGAIN says that the listener's queue is full.
+        loop {
+            match connect(&socket, &address) {
+                Ok(()) => break,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(error) => return Err(failed("connect")(error)),
+            }
+        }
+        let mut connection = Self::new(socket, Role::Worker, info.user)?;
+        connection.receive_hello(deadline, info.timeout)?;
+        Ok(connection)
+    }
+
+    pub(super) fn new(socket: OwnedFd, role: Role, user: Option<u32>) -> Result<Self, Error> {
+        let peer = PeerProcess::of(socket.as_fd(), user)?;
+        Ok(Self { socket, session: Session::new(role), peer, reason: None, ended: false })
+    }
+
+    /// The renderer's side of the beginning: sends its Hello and waits for the worker's.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send) and [`receive`](Self::receive).
+    pub fn greet(&mut self, hello: &Hello, timeout: Duration) -> Result<Hello, Error> {
+        let deadline = Instant::now().checked_add(timeout);
+        self.send(&Message::Hello(hello.clone()), None, timeout)?;
+        self.receive_hello(deadline, timeout)
+    }
+
+    fn receive_hello(&mut self, deadline: Option<Instant>, timeout: Duration) -> Result<Hello, Error> {
+        match self.receive_until(deadline, timeout)?.message {
+            Message::Hello(hello) => Ok(hello),
+            Message::Refused { code, text, .. } | Message::Bye { code, text } => {
+                Err(Error::Closed { peer: self.name(), reason: Some((code, text)) })
+            }
+            // The session allows nothing else.
+            _ => Err(Error::Closed { peer: self.name(), reason: None }),
+        }
+    }
+
+    /// The peer's process.
+    pub fn peer(&self) -> &PeerProcess {
+        &self.peer
+    }
+
+    /// What the peer has said of itself.
+    pub fn peer_hello(&self) -> Option<&Hello> {
+        self.session.peer()
+    }
+
+    /// The state of what was said.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Whether nothing more will come: the peer has closed its end, said Bye, or broken the protocol.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The peer, for errors: `worker "name" (process 123)`.
+    pub fn name(&self) -> String {
+        let role = if self.session.role() == Role::Renderer { "worker" } else { "renderer" };
+        let name = self.session.peer().map(|hello| format!(" \"{}\"", hello.name)).unwrap_or_default();
+        format!("{role}{name} (process {})", self.peer.pid())
+    }
+
+    /// Sends a message with its descriptor, which stays the caller's. Waits for at most `timeout` where the peer does not read.
+    ///
+    /// # Errors
+    /// [`Error::Violation`] for a message that is not allowed now, and [`Error::Malformed`] for one that no peer would accept:
+    /// nothing was sent. [`Error::Closed`] where the peer has closed its end, [`Error::Timeout`] where it does not read; the
+    /// connection is unusable then, since a message is missing.
+    pub fn send(
+        &mut self,
+        message: &Message,
+        descriptor: Option<BorrowedFd<'_>>,
+        timeout: Duration,
+    ) -> Result<(), Error> {
+        if self.ended {
+            return Err(self.closed());
+        }
+        let this_side = || "this process".to_owned();
+        let malformed = |source| Error::Malformed { peer: this_side(), source };
+        let (expected, got) = (message.descriptors(), usize::from(descriptor.is_some()));
+        if expected != got {
+            return Err(Error::Descriptors { peer: this_side(), kind: message.kind(), expected, got });
+        }
+        let encoded = message.encoded().map_err(malformed)?;
+        self.session.send(message).map_err(|source| Error::Violation { sender: this_side(), source })?;
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            match socket::send(&self.socket, encoded.bytes(), descriptor) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => {
+                    // What the peer has said before it went may still be read.
+                    return Err(self.closed());
+                }
+                Err(error) => {
+                    self.ended = true;
+                    return Err(self.system("sendmsg", error));
+                }
+            }
+            let room = poll_until(&mut [PollFd::new(&self.socket, PollFlags::OUT)], deadline);
+            if room.map_err(|error| self.system("poll", error))? == 0 {
+                self.end();
+                let what = format!("room for a {} message to {}", message.kind(), self.name());
+                return Err(Error::Timeout { what, waited: timeout });
+            }
+        }
+    }
+
+    /// The next message, if one is there. Messages that crossed a Close of this side are passed over.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] once the peer has closed its end; for a message that is none, or is not allowed, what is wrong with it: the
+    /// connection is ended then, the peer told why, and the descriptors of the message are closed.
+    pub fn try_receive(&mut self) -> Result<Option<Received>, Error> {
+        loop {
+            if self.ended {
+                return Err(self.closed());
+            }
+            let mut bytes = [0; MOST_BYTES];
+            let (len, descriptors) = match socket::receive(&self.socket, &mut bytes) {
+                Ok(Incoming::Nothing) => return Ok(None),
+                Ok(Incoming::End) => {
+                    self.ended = true;
+                    return Err(self.closed());
+                }
+                Ok(Incoming::Cut(what)) => return Err(self.broken(Error::Truncated { peer: self.name(), what })),
+                Ok(Incoming::Bytes(len, descriptors)) => (len, descriptors),
+                Err(error) => {
+                    self.ended = true;
+                    return Err(self.system("recvmsg", error));
+                }
+            };
+            match self.accept(&bytes[..len], descriptors) {
+                Ok(None) => {}
+                Ok(Some(received)) => return Ok(Some(received)),
+                Err(error) => return Err(self.broken(error)),
+            }
+        }
+    }
+
+    fn accept(&mut self, bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Option<Received>, Error> {
+        let malformed = |source: DecodeError| Error::Malformed { peer: self.name(), source };
+        let message = Message::decode(bytes).map_err(malformed)?;
+        let (kind, expected, got) = (message.kind(), message.descriptors(), descriptors.len());
+        if expected != got {
+            return Err(Error::Descriptors { peer: self.name(), kind, expected, got });
+        }
+        if let Message::Hello(hello) = &message {
+            if i64::from(hello.pid) != i64::from(self.peer.pid()) {
+                return Err(Error::PidMismatch { hello: hello.pid, credentials: self.peer.pid() });
+            }
+            if hello.common_version().is_none() {
+                return Err(Error::Version { oldest: hello.oldest, newest: hello.version });
+            }
+        }
+        let verdict = self.session.receive(&message);
+        let verdict = verdict.map_err(|source| Error::Violation { sender: self.name(), source })?;
+        match &message {
+            Message::Bye { code, text } | Message::Refused { exchange: None, code, text } => {
+                self.reason = Some((*code, text.clone()));
+                self.ended = true;
+            }
+            _ => {}
+        }
+        let descriptor = descriptors.into_iter().next();
+        Ok((verdict == Verdict::Use).then_some(Received { message, descriptor }))
+    }
+
+    /// The next message, waited for at most `timeout`.
+    ///
+    /// # Errors
+    /// As [`try_receive`](Self::try_receive), and [`Error::Timeout`].
+    pub fn receive(&mut self, timeout: Duration) -> Result<Received, Error> {
+        self.receive_until(Instant::now().checked_add(timeout), timeout)
+    }
+
+    fn receive_until(&mut self, deadline: Option<Instant>, timeout: Duration) -> Result<Received, Error> {
+        loop {
+            if let Some(received) = self.try_receive()? {
+                return Ok(received);
+            }
+            let waited = self.wait_until(deadline)?;
+            if waited.readable {
+                continue;
+            }
+            if waited.dead {
+                // A dead process's end of the socket is closed, unless a child of its has it: nobody answers there.
+                self.ended = true;
+                return Err(self.closed());
+            }
+            return Err(Error::Timeout { what: format!("a message of {}", self.name()), waited: timeout });
+        }
+    }
+
+    /// Waits until there is something to receive or the peer's process has ended, for at most `timeout`.
+    ///
+    /// # Errors
+    /// [`Error::System`] where the system refuses to wait.
+    pub fn wait(&self, timeout: Duration) -> Result<Waited, Error> {
+        self.wait_until(Instant::now().checked_add(timeout))
+    }
+
+    fn wait_until(&self, deadline: Option<Instant>) -> Result<Waited, Error> {
+        let mut fds = [PollFd::new(&self.peer, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
+        // After its end the socket is readable for good, and says nothing.
+        let count = if self.ended { 1 } else { 2 };
+        poll_until(&mut fds[..count], deadline).map_err(|error| self.system("poll", error))?;
+        let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        Ok(Waited { dead: ready(&fds[0]), readable: !self.ended && ready(&fds[1]) })
+    }
+
+    /// Ends the connection: the peer is told why, if it still listens, and receives nothing more. Waits for nothing.
+    pub fn close(&mut self, code: Code, text: &str) {
+        if !self.ended && !self.session.is_over() {
+            // Best effort: a peer that does not read, or is gone, sees the end of the socket.
+            let _ = self.send(&Message::Bye { code, text: text.to_owned() }, None, Duration::ZERO);
+        }
+        self.end();
+    }
+
+    fn broken(&mut self, error: Error) -> Error {
+        let code = if matches!(error, Error::Version { .. }) { Code::Version } else { Code::Protocol };
+        self.close(code, &error.to_string());
+        error
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        let _ = shutdown(&self.socket, Shutdown::Both);
+    }
+
+    fn closed(&self) -> Error {
+        Error::Closed { peer: self.name(), reason: self.reason.clone() }
+    }
+
+    fn system(&self, call: &'static str, error: Errno) -> Error {
+        Error::System { call, object: format!("the connection with {}", self.name()), source: error.into() }
+    }
+}
+
+impl AsFd for Connection {
+    /// The socket, for event loops. Its messages are read with [`Connection::try_receive`] only.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+pub(super) fn new_socket() -> rustix::io::Result<OwnedFd> {
+    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+}

@@ -1,0 +1,48 @@
+//! Who is at the other end of a socket, as the kernel says.
+//!
+//! rustix's answer has no value for a process of another pid namespace, whose pid is 0, and it does not know `SO_PEERPIDFD`.
+#![allow(unsafe_code)] // Calls C.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Since Linux 6.5; not in every C library's headers.
+const SO_PEERPIDFD: libc::c_int = 77;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Credentials {
+    /// 0 for a process of another pid namespace.
+    pub(super) pid: i32,
+    pub(super) uid: u32,
+}
+
+pub(super) fn credentials(socket: BorrowedFd<'_>) -> io::Result<Credentials> {
+    let ucred: libc::ucred = option(socket, libc::SO_PEERCRED)?;
+    Ok(Credentials { pid: ucred.pid, uid: ucred.uid })
+}
+
+/// A descriptor of the very process that connected. `None` where the kernel has none to give: it is too old, or the process is
+/// gone.
+pub(super) fn pidfd(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
+    let fd: libc::c_int = option(socket, SO_PEERPIDFD).ok().filter(|fd| *fd >= 0)?;
+    // SAFETY: the kernel has just opened it for us, close-on-exec, and nobody else knows its number.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `T` is what the option is: a C struct or number for which all bits are valid.
+fn option<T: Copy>(socket: BorrowedFd<'_>, option: libc::c_int) -> io::Result<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let mut len = size_of::<T>() as libc::socklen_t;
+    let pointer = value.as_mut_ptr().cast();
+    // SAFETY: the kernel writes at most `len` bytes, which `value` has.
+    let code = unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, pointer, &mut len) };
+    if code != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if len as usize != size_of::<T>() {
+        return Err(io::Error::from(io::ErrorKind::InvalidData));
+    }
+    // SAFETY: all bytes were zero, and the kernel has written all of them.
+    Ok(unsafe { value.assume_init() })
+}

@@ -1,0 +1,66 @@
+//! The socket between two processes.
+
+use std::time::Duration;
+
+#[cfg(target_os = "linux")]
+mod connection;
+#[cfg(target_os = "linux")]
+mod credentials;
+#[cfg(target_os = "linux")]
+mod listener;
+#[cfg(not(target_os = "linux"))]
+mod other;
+#[cfg(target_os = "linux")]
+mod peer;
+#[cfg(target_os = "linux")]
+mod socket;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
+
+#[cfg(target_os = "linux")]
+pub use connection::Connection;
+#[cfg(target_os = "linux")]
+pub use listener::Listener;
+#[cfg(not(target_os = "linux"))]
+pub use other::{Connection, Listener, PeerProcess};
+#[cfg(target_os = "linux")]
+pub use peer::PeerProcess;
+
+/// What travels with a message: a file descriptor.
+#[cfg(unix)]
+pub type OsHandle = std::os::fd::OwnedFd;
+/// What would travel with a message: a handle.
+#[cfg(windows)]
+pub type OsHandle = std::os::windows::io::OwnedHandle;
+
+/// Configuration of a [`Listener`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ListenerInfo {
+    /// The user whose processes may connect. Default: this process's own.
+    pub user: Option<u32>,
+}
+
+/// Configuration of [`Connection::connect`].
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectInfo {
+    /// The user whose process must listen. Default: this process's own.
+    pub user: Option<u32>,
+    /// How long it may take until the renderer has said Hello. Default: 5 seconds.
+    pub timeout: Duration,
+}
+
+impl Default for ConnectInfo {
+    fn default() -> Self {
+        Self { user: None, timeout: Duration::from_secs(5) }
+    }
+}
+
+/// What a wait has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Waited {
+    /// There is something to receive, or the connection has ended.
+    pub readable: bool,
+    /// The peer's process has ended. What it sent before may still be there to receive.
+    pub dead: bool,
+}

@@ -1,0 +1,103 @@
+//! The process at the other end.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
+
+use crate::error::Error;
+use crate::transport::credentials;
+
+/// The process at the other end of a connection, by a pidfd: it means this process even when its number is used again.
+#[derive(Debug)]
+pub struct PeerProcess {
+    pid: i32,
+    uid: u32,
+    pidfd: OwnedFd,
+}
+
+impl PeerProcess {
+    /// Who has connected, if it is a process of the allowed user.
+    pub(super) fn of(socket: BorrowedFd<'_>, user: Option<u32>) -> Result<Self, Error> {
+        let failed = |call, object: &str| {
+            let object = object.to_owned();
+            move |source| Error::System { call, object, source }
+        };
+        let found = credentials::credentials(socket).map_err(failed("getsockopt(SO_PEERCRED)", "the peer"))?;
+        let expected = user.unwrap_or_else(|| geteuid().as_raw());
+        if found.uid != expected {
+            return Err(Error::ForeignUser { pid: found.pid, uid: found.uid, expected });
+        }
+        let Some(pid) = Pid::from_raw(found.pid) else {
+            return Err(Error::PidMismatch { hello: 0, credentials: found.pid });
+        };
+        let pidfd = match credentials::pidfd(socket) {
+            Some(pidfd) => pidfd,
+            // Its number may be another process's by now: the connection would then have ended, which the first receive
+            // sees, or the Hello would state another pid.
+            None => pidfd_open(pid, PidfdFlags::empty())
+                .map_err(|error| failed("pidfd_open", &format!("process {}", found.pid))(error.into()))?,
+        };
+        Ok(Self { pid: found.pid, uid: found.uid, pidfd })
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Its user.
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// Whether it has ended. Stopped is not ended.
+    pub fn is_dead(&self) -> bool {
+        self.wait(Duration::ZERO)
+    }
+
+    /// Waits until it has ended, for at most `timeout`; returns whether it has.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let ready = poll_until(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Instant::now().checked_add(timeout));
+        ready.is_ok_and(|ready| ready > 0)
+    }
+
+    /// Kills it (`SIGKILL`). Its end is to be waited for.
+    ///
+    /// # Errors
+    /// [`Error::System`] where that is not permitted. One that has ended already is no error.
+    pub fn kill(&self) -> Result<(), Error> {
+        match pidfd_send_signal(&self.pidfd, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(Error::System {
+                call: "pidfd_send_signal",
+                object: format!("process {}", self.pid),
+                source: error.into(),
+            }),
+        }
+    }
+}
+
+impl AsFd for PeerProcess {
+    /// The pidfd, for event loops: it becomes readable when the process ends.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+/// Polls until something is ready or the deadline has passed; none is for ever. Signals do not end it.
+pub(super) fn poll_until(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> rustix::io::Result<usize> {
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = left.map(|left| Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        match poll(fds, timeout.as_ref()) {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! One message in, one message out.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+
+/// What one receive gave.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    /// Nothing now.
+    Nothing,
+    /// The peer has closed its end.
+    End,
+    /// The bytes or the descriptors were more than there is room for. Those that came are closed.
+    Cut(&'static str),
+    /// So many bytes.
+    Bytes(usize, Vec<OwnedFd>),
+}
+
+/// Receives without blocking. Every descriptor that comes is owned at once, close-on-exec.
+pub(super) fn receive(socket: impl AsFd, bytes: &mut [u8]) -> rustix::io::Result<Incoming> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let received = loop {
+        match recvmsg(&socket, &mut [IoSliceMut::new(bytes)], &mut control, flags) {
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(Incoming::Nothing),
+            // What the peer had not read when it closed.
+            Err(Errno::CONNRESET | Errno::PIPE) => return Ok(Incoming::End),
+            Err(error) => return Err(error),
+            Ok(received) => break received,
+        }
+    };
+    let mut descriptors = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            descriptors.extend(rights);
+        }
+    }
+    Ok(if received.flags.contains(ReturnFlags::CTRUNC) {
+        Incoming::Cut("descriptors")
+    } else if received.flags.contains(ReturnFlags::TRUNC) {
+        Incoming::Cut("bytes")
+    } else if received.bytes == 0 {
+        Incoming::End
+    } else {
+        Incoming::Bytes(received.bytes, descriptors)
+    })
+}
+
+/// Sends without blocking. False where there is no room now.
+pub(super) fn send(socket: impl AsFd, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> rustix::io::Result<bool> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let rights = descriptor.map(|descriptor| [descriptor]);
+    if let Some(rights) = &rights
+        && !control.push(SendAncillaryMessage::ScmRights(rights))
+    {
+        return Err(Errno::NOBUFS);
+    }
+    loop {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        match sendmsg(&socket, &[IoSlice::new(bytes)], &mut control, flags) {
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(false),
+            other => return other.map(|_| true),
+        }
+    }
+}

@@ -1,0 +1,305 @@
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rustix::net::{SendFlags, send};
+
+use super::connection::new_socket;
+use super::*;
+use crate::error::{Error, MemoryProblem};
+use crate::message::hello::{Backend, Hello, Role};
+use crate::message::offer::{Direction, Offer};
+use crate::message::resource::{BufferDescriptor, Handle, Resource, ResourceKind};
+use crate::message::{Code, Message};
+use crate::shared_memory::SharedMemory;
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Descriptors are counted process-wide, so the tests that open some run one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn open_descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+fn hello(role: Role) -> Hello {
+    Hello { host: true, ..Hello::new(role, "test") }
+}
+
+/// A raw socket that has connected and said nothing, and the renderer's end.
+fn raw(listener: &Listener) -> (OwnedFd, Connection) {
+    let socket = new_socket().unwrap();
+    rustix::net::connect(&socket, &rustix::net::SocketAddrUnix::new(listener.path()).unwrap()).unwrap();
+    (socket, listener.accept(LIMIT).unwrap().unwrap())
+}
+
+fn greeted(listener: &Listener) -> (Connection, Connection) {
+    let path = listener.path().to_owned();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(move || {
+            let mut worker = Connection::connect(&path, &ConnectInfo::default()).unwrap();
+            worker.send(&Message::Hello(hello(Role::Worker)), None, LIMIT).unwrap();
+            worker
+        });
+        let mut renderer = listener.accept(LIMIT).unwrap().unwrap();
+        assert_eq!(renderer.greet(&hello(Role::Renderer), LIMIT).unwrap().backend(), Some(Backend::Host));
+        (renderer, worker.join().unwrap())
+    })
+}
+
+fn offer() -> Message {
+    let (exchange, direction, slots, resources) = (1, Direction::WorkerWrites, 1, 1);
+    let (writer_in_flight, reader_in_flight, trust, name) = (1, 1, false, "x".into());
+    Message::Offer(Offer { exchange, direction, slots, resources, writer_in_flight, reader_in_flight, trust, name })
+}
+
+fn resource(bytes: u64) -> Message {
+    Message::Resource(Resource {
+        exchange: 1,
+        slot: 0,
+        index: 0,
+        kind: ResourceKind::Buffer(BufferDescriptor { size: bytes, element_size: 4 }),
+        handle: Handle::MemoryFile,
+        dedicated: false,
+        device_uuid: uuid::Uuid::nil(),
+        allocation_size: bytes,
+        offset: 0,
+    })
+}
+
+fn send_raw(socket: &OwnedFd, bytes: &[u8]) {
+    send(socket, bytes, SendFlags::NOSIGNAL).unwrap();
+}
+
+#[test]
+fn memory_crosses_with_its_message() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let (mut renderer, mut worker) = greeted(&listener);
+    renderer.send(&offer(), None, LIMIT).unwrap();
+    let memory = SharedMemory::new("m", 64).unwrap();
+    renderer.send(&resource(64), Some(memory.handle().as_fd()), LIMIT).unwrap();
+    assert_eq!(worker.receive(LIMIT).unwrap().message, offer());
+    let received = worker.receive(LIMIT).unwrap();
+    let theirs = SharedMemory::from_peer("m", received.descriptor.unwrap(), 64).unwrap().map().unwrap();
+    let mine = memory.map().unwrap();
+    let bytes: Vec<u8> = (0..50).collect();
+    assert!(theirs.write(3, &bytes));
+    let mut read = vec![0; 50];
+    assert!(mine.read(3, &mut read));
+    assert_eq!(read, bytes);
+    assert!(!mine.read(15, &mut read) && !mine.write(usize::MAX, &bytes), "outside");
+    worker.send(&Message::Ready { exchange: 1 }, None, LIMIT).unwrap();
+    assert_eq!(renderer.receive(LIMIT).unwrap().message, Message::Ready { exchange: 1 });
+}
+
+#[test]
+fn memory_that_could_shrink_is_refused() {
+    let _alone = alone();
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+    let refused = |handle: OwnedFd, bytes| match SharedMemory::from_peer("m", handle, bytes).unwrap_err() {
+        Error::Memory { problem, .. } => problem,
+        other => panic!("{other}"),
+    };
+    let unsealed = memfd_create("m", MemfdFlags::ALLOW_SEALING).unwrap();
+    ftruncate(&unsealed, 64).unwrap();
+    assert_eq!(refused(unsealed, 64), MemoryProblem::NotSealed);
+    let (reader, _writer) = std::io::pipe().unwrap();
+    assert_eq!(refused(reader.into(), 64), MemoryProblem::NotMemory);
+    let sealed = || SharedMemory::new("m", 64).unwrap().handle().try_clone().unwrap();
+    assert_eq!(refused(sealed(), 65), MemoryProblem::WrongSize { expected: 65, got: 64 });
+    assert_eq!(refused(sealed(), u64::MAX), MemoryProblem::Size(u64::MAX));
+    assert!(ftruncate(sealed(), 0).is_err(), "the control: a sealed file does not shrink");
+}
+
+#[test]
+fn what_is_no_message_ends_the_connection_and_says_why() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let hello = Message::Hello(hello(Role::Worker)).encode().unwrap();
+    let with = |place: usize, byte: u8| {
+        let mut bytes = hello.clone();
+        bytes[place] = byte;
+        bytes
+    };
+    let cases: [(Vec<u8>, fn(&Error) -> bool); 6] = [
+        (vec![0; 3], |error| matches!(error, Error::Malformed { .. })),
+        (vec![0xff; 208], |error| matches!(error, Error::Malformed { .. })),
+        (vec![0; 4096], |error| matches!(error, Error::Truncated { what: "bytes", .. })),
+        (with(27, 0x7f), |error| matches!(error, Error::PidMismatch { .. })),
+        (with(20, 9), |error| matches!(error, Error::Version { oldest: 9, .. })),
+        (offer().encode().unwrap(), |error| matches!(error, Error::Violation { .. })),
+    ];
+    for (bytes, expected) in cases {
+        let (socket, mut renderer) = raw(&listener);
+        let greeting = Message::Hello(Hello { host: true, ..Hello::new(Role::Renderer, "r") });
+        renderer.send(&greeting, None, LIMIT).unwrap();
+        send_raw(&socket, &bytes);
+        let error = renderer.receive(LIMIT).unwrap_err();
+        assert!(expected(&error), "{error}");
+        assert!(matches!(renderer.try_receive(), Err(Error::Closed { .. })));
+        let mut said = [0; 300];
+        let count = || rustix::net::recv(&socket, &mut said[..], rustix::net::RecvFlags::empty()).unwrap().1;
+        let mut count = count;
+        assert_eq!(count(), 128, "the renderer's Hello");
+        let len = count();
+        assert!(matches!(Message::decode(&said[..len]), Ok(Message::Bye { .. })));
+    }
+}
+
+#[test]
+fn descriptors_of_refused_messages_are_closed() {
+    let _alone = alone();
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, sendmsg};
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let (extra, _writer) = std::io::pipe().unwrap();
+    let extra = OwnedFd::from(extra);
+    let before = open_descriptors();
+    // With a message that has none, two and eight with one that has one, and with bytes that are no message.
+    for (bytes, count) in [
+        (Message::Hello(hello(Role::Worker)).encode().unwrap(), 1),
+        (resource(64).encode().unwrap(), 2),
+        (resource(64).encode().unwrap(), 8),
+        (vec![1, 2, 3], 1),
+    ] {
+        let (socket, mut renderer) = raw(&listener);
+        renderer.send(&Message::Hello(hello(Role::Renderer)), None, LIMIT).unwrap();
+        let fds = vec![extra.as_fd(); count];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+        sendmsg(&socket, &[std::io::IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL).unwrap();
+        let error = renderer.receive(LIMIT).unwrap_err();
+        assert!(!matches!(error, Error::Timeout { .. } | Error::Closed { .. }), "{error}");
+        drop((socket, renderer));
+        assert_eq!(open_descriptors(), before, "{count} with {} bytes", bytes.len());
+    }
+    // Never received at all.
+    let (mut renderer, worker) = greeted(&listener);
+    renderer.send(&offer(), None, LIMIT).unwrap();
+    renderer.send(&resource(64), Some(extra.as_fd()), LIMIT).unwrap();
+    drop((worker, renderer));
+    assert_eq!(open_descriptors(), before);
+}
+
+#[test]
+fn ten_thousand_connections_leave_no_descriptor() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let before = open_descriptors();
+    for turn in 0..10_000 {
+        let (socket, mut renderer) = raw(&listener);
+        match turn % 3 {
+            0 => send_raw(&socket, &[0; 10]),
+            1 => send_raw(&socket, &Message::Hello(hello(Role::Worker)).encode().unwrap()),
+            _ => drop(socket),
+        }
+        let _ = renderer.greet(&hello(Role::Renderer), Duration::from_millis(100));
+    }
+    assert_eq!(open_descriptors(), before);
+}
+
+#[test]
+fn the_socket_is_the_users_own_and_goes_with_its_listener() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let listener = Listener::bind(&path).unwrap();
+    assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(matches!(Listener::bind(&path), Err(Error::InUse { .. })));
+    assert!(matches!(
+        Connection::connect(folder.path().join("none"), &ConnectInfo::default()),
+        Err(Error::System { .. })
+    ));
+    drop(listener);
+    assert!(!path.exists());
+    // As after a crash.
+    leave_stale(&path);
+    drop(Listener::bind(&path).unwrap());
+    fs::write(&path, "a file").unwrap();
+    assert!(matches!(Listener::bind(&path), Err(Error::NotOurs { .. })));
+    assert_eq!(fs::read(&path).unwrap(), b"a file");
+}
+
+/// A socket file that nobody listens at.
+fn leave_stale(path: &Path) {
+    let socket = new_socket().unwrap();
+    rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(path).unwrap()).unwrap();
+}
+
+#[test]
+fn another_user_may_not_connect() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let info = ListenerInfo { user: Some(12345) };
+    let listener = Listener::bind_with(folder.path().join("s"), &info).unwrap();
+    let socket = new_socket().unwrap();
+    rustix::net::connect(&socket, &rustix::net::SocketAddrUnix::new(listener.path()).unwrap()).unwrap();
+    let refused = listener.accept(LIMIT).unwrap_err();
+    assert!(matches!(refused, Error::ForeignUser { expected: 12345, .. }), "{refused}");
+    assert!(listener.accept(Duration::ZERO).unwrap().is_none());
+}
+
+#[test]
+fn a_closed_socket_is_no_death() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let (mut renderer, mut worker) = greeted(&listener);
+    worker.close(Code::Failure, "out of ideas");
+    let Ok(received) = renderer.receive(LIMIT) else { panic!() };
+    assert_eq!(received.message, Message::Bye { code: Code::Failure, text: "out of ideas".into() });
+    let told = renderer.receive(LIMIT).unwrap_err().to_string();
+    assert!(told.contains("Failure, out of ideas"), "{told}");
+    assert!(!renderer.peer().is_dead() && !renderer.wait(Duration::from_millis(20)).unwrap().dead);
+}
+
+#[test]
+fn a_silent_peer_is_waited_for_with_a_limit() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    assert!(listener.accept(Duration::from_millis(10)).unwrap().is_none());
+    let info = ConnectInfo { timeout: Duration::from_millis(50), ..Default::default() };
+    assert!(matches!(Connection::connect(listener.path(), &info), Err(Error::Timeout { .. })));
+}
+
+/// Its process ends while a child of it still has the socket: only the pidfd tells.
+#[test]
+fn the_end_of_the_process_is_death_even_if_the_socket_stays_open() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let script = "import socket,subprocess,sys,time\n\
+        s=socket.socket(socket.AF_UNIX,socket.SOCK_SEQPACKET); s.connect(sys.argv[1])\n\
+        subprocess.Popen(['sleep','30'],pass_fds=[s.fileno()],stdout=subprocess.DEVNULL); time.sleep(30)";
+    let mut child = match std::process::Command::new("python3").arg("-c").arg(script).arg(listener.path()).spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("SKIP: no python3 to be the peer ({error})");
+            return;
+        }
+    };
+    let mut connection = listener.accept(LIMIT).unwrap().unwrap();
+    assert_eq!(connection.peer().pid(), i32::try_from(child.id()).unwrap());
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!connection.peer().is_dead());
+    connection.peer().kill().unwrap();
+    assert!(connection.peer().wait(LIMIT), "before anyone has reaped it");
+    let waited = connection.wait(LIMIT).unwrap();
+    assert!(waited.dead && !waited.readable, "{waited:?}");
+    assert!(matches!(connection.receive(LIMIT), Err(Error::Closed { .. })));
+    child.wait().unwrap();
+    connection.peer().kill().unwrap();
+}

@@ -1,0 +1,194 @@
+//! Messages as bytes: what is written is read, and nothing that a peer may send makes the reader panic.
+
+use bridge_ipc::{
+    BufferDescriptor, Channel, Code, Direction, FORMATS, Handle, Hello, ImageDescriptor, ImageShape, MOST_BYTES,
+    Message, Offer, Resource, ResourceKind, Role, Session, Side, Timeline, Uuid,
+};
+use proptest::prelude::*;
+
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-zA-Z0-9 _.-]{1,64}", Just("größe".to_owned())]
+}
+
+fn hello() -> impl Strategy<Value = Hello> {
+    (any::<(u32, u32, u32, bool, bool, bool, u128, u32)>(), name()).prop_map(|(numbers, name)| {
+        let (version, oldest, pid, renderer, cuda, host, uuid, driver_version) = numbers;
+        let role = if renderer { Role::Renderer } else { Role::Worker };
+        Hello { version, oldest, pid, role, cuda, host, device_uuid: Uuid::from_u128(uuid), driver_version, name }
+    })
+}
+
+fn offer() -> impl Strategy<Value = Offer> {
+    (0..u32::MAX, any::<bool>(), 1..=64u32, 1..=16u32, 1..=64u32, 1..=64u32, any::<bool>(), name()).prop_map(
+        |(exchange, worker, slots, resources, writer_in_flight, reader_in_flight, trust, name)| Offer {
+            exchange,
+            direction: if worker { Direction::WorkerWrites } else { Direction::RendererWrites },
+            slots,
+            resources,
+            writer_in_flight,
+            reader_in_flight,
+            trust,
+            name,
+        },
+    )
+}
+
+fn channel(number: u32) -> Channel {
+    use Channel::*;
+    [U8, I8, U16, I16, U32, I32, F16, F32].into_iter().find(|channel| channel.number() == number).unwrap()
+}
+
+fn kind() -> impl Strategy<Value = ResourceKind> {
+    let buffer = (1..1000u64, 1..100u32).prop_map(|(len, element_size)| {
+        ResourceKind::Buffer(BufferDescriptor { size: len * u64::from(element_size), element_size })
+    });
+    let image = (0..FORMATS.len(), 0..4u32, 1..500u32, 1..500u32, 1..4u32, any::<[bool; 2]>()).prop_map(
+        |(format, shape, width, height, depth, [color_attachment, layered])| {
+            let (format, number, channels) = FORMATS[format];
+            let (shape, extent, layers, layered) = match shape {
+                0 => (ImageShape::D1, [width, 1, 1], depth, layered),
+                1 => (ImageShape::D2, [width, height, 1], depth, layered),
+                2 => (ImageShape::D3, [width, height, depth], 1, false),
+                _ => (ImageShape::Cube, [width, width, 1], 6 * depth, layered),
+            };
+            let levels = 1 + depth.min(extent.into_iter().max().unwrap().ilog2());
+            let channel = channel(number);
+            ResourceKind::Image(ImageDescriptor {
+                shape,
+                extent,
+                levels,
+                layers,
+                channel,
+                channels,
+                format,
+                color_attachment,
+                layered,
+            })
+        },
+    );
+    prop_oneof![buffer, image]
+}
+
+fn resource() -> impl Strategy<Value = Resource> {
+    (any::<(u32, u32, u32, bool, bool, u128)>(), kind(), 0..100u64, 0..1000u64).prop_map(
+        |(numbers, kind, place, rest)| {
+            let (exchange, slot, index, file, dedicated, uuid) = numbers;
+            let handle = if file { Handle::MemoryFile } else { Handle::OpaqueFd };
+            let (dedicated, offset) = (dedicated && !file, place * 16);
+            let device_uuid = Uuid::from_u128(uuid);
+            let resource =
+                Resource { exchange, slot, index, kind, handle, dedicated, device_uuid, allocation_size: 0, offset };
+            Resource { allocation_size: offset + resource.least_size().unwrap() + rest, ..resource }
+        },
+    )
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let numbers = any::<(u32, u32, u64, u64)>();
+    let text = "[^\\p{Cc}]{0,40}";
+    prop_oneof![
+        hello().prop_map(Message::Hello),
+        offer().prop_map(Message::Offer),
+        resource().prop_map(Message::Resource),
+        any::<(u32, bool, u128, u64)>().prop_map(|(exchange, computed, uuid, value)| {
+            let side = if computed { Side::Computed } else { Side::Rendered };
+            Message::Timeline(Timeline { exchange, side, device_uuid: Uuid::from_u128(uuid), value })
+        }),
+        any::<u32>().prop_map(|exchange| Message::Ready { exchange }),
+        (proptest::option::of(0..u32::MAX), 0..9u32, text).prop_map(|(exchange, number, text)| Message::Refused {
+            exchange,
+            code: code(number),
+            text
+        }),
+        numbers.prop_map(|(exchange, slot, value, _)| Message::Free { exchange, slot, value }),
+        numbers.prop_map(|(exchange, slot, frame, value)| Message::Publish { exchange, slot, frame, value }),
+        numbers.prop_map(|(exchange, slot, frame, _)| Message::Torn { exchange, slot, frame }),
+        any::<u32>().prop_map(|exchange| Message::Close { exchange }),
+        (0..9u32, text).prop_map(|(number, text)| Message::Bye { code: code(number), text }),
+    ]
+}
+
+fn code(number: u32) -> Code {
+    use Code::*;
+    [Done, Version, Backend, Device, Resource, Protocol, Failure].get(number as usize).copied().unwrap_or(Other(number))
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(message in message()) {
+        let bytes = message.encode().unwrap();
+        prop_assert!(bytes.len() <= MOST_BYTES);
+        prop_assert_eq!(Message::decode(&bytes), Ok(message));
+    }
+
+    #[test]
+    fn any_bytes_are_a_message_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        if let Ok(message) = Message::decode(&bytes) {
+            prop_assert_eq!(message.encode().unwrap(), bytes);
+        }
+    }
+
+    /// A changed message is refused, or is another message in whole: nothing is read from what was not checked.
+    #[test]
+    fn changed_messages_are_other_messages_or_errors(
+        message in message(),
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
+        cut in proptest::option::of(any::<proptest::sample::Index>()),
+    ) {
+        let mut bytes = message.encode().unwrap();
+        for (place, byte) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+            prop_assert!(Message::decode(&bytes).is_err());
+        } else if let Ok(message) = Message::decode(&bytes) {
+            prop_assert_eq!(message.encode().unwrap(), bytes);
+        }
+    }
+
+    /// Whatever is said in whatever order, by either side: no panic, and what is refused changes nothing.
+    #[test]
+    fn no_order_of_messages_panics(said in proptest::collection::vec((any::<bool>(), message()), 0..40), renderer in any::<bool>()) {
+        let mut session = Session::new(if renderer { Role::Renderer } else { Role::Worker });
+        for (own, message) in said {
+            let _ = if own { session.send(&message) } else { session.receive(&message).map(|_| ()) };
+        }
+    }
+}
+
+#[test]
+fn names_and_texts_are_checked() {
+    let hello = |name: &str| Message::Hello(Hello { name: name.to_owned(), ..Hello::new(Role::Worker, "w") }).encode();
+    assert!(hello("").is_err());
+    assert!(hello(&"x".repeat(65)).is_err());
+    assert!(hello("a\nb").is_err(), "a line break would forge a line of a log");
+    assert!(hello(&"x".repeat(64)).is_ok());
+    let text = format!("{}ö\n", "x".repeat(191));
+    let Message::Bye { text, .. } =
+        Message::decode(&Message::Bye { code: Code::Done, text }.encode().unwrap()).unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!(text, "x".repeat(191), "cut between characters");
+}
+
+#[test]
+fn levels_lie_one_behind_the_other() {
+    let image = ImageDescriptor {
+        shape: ImageShape::D2,
+        extent: [5, 3, 1],
+        levels: 3,
+        layers: 2,
+        channel: Channel::U8,
+        channels: 1,
+        format: 9,
+        color_attachment: false,
+        layered: false,
+    };
+    let (levels, size) = image.layout().unwrap();
+    let places: Vec<_> = levels.iter().map(|level| (level.offset, level.row, level.size)).collect();
+    assert_eq!((places, size), (vec![(0, 5, 30), (32, 2, 4), (48, 1, 2)], 50));
+    assert_eq!(ImageDescriptor { extent: [u32::MAX, u32::MAX, 1], layers: 1 << 16, ..image }.layout(), None);
+}
