@@ -18,11 +18,11 @@ mod socket;
 mod tests;
 
 #[cfg(target_os = "linux")]
-pub use connection::Connection;
+pub use connection::{Connection, Waiter};
 #[cfg(target_os = "linux")]
 pub use listener::Listener;
 #[cfg(not(target_os = "linux"))]
-pub use other::{Connection, Listener, PeerProcess};
+pub use other::{Connection, Listener, PeerProcess, Waiter};
 #[cfg(target_os = "linux")]
 pub use peer::PeerProcess;
 

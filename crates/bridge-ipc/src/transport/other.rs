@@ -14,6 +14,10 @@ pub struct PeerProcess(Infallible);
 #[derive(Debug)]
 pub struct Connection(Infallible);
 
+/// Waits for a connection. There is none on this system.
+#[derive(Debug)]
+pub struct Waiter(Infallible);
+
 /// A socket at a path. There is none on this system.
 #[derive(Debug)]
 pub struct Listener(Infallible);

@@ -30,10 +30,10 @@ pub(super) fn receive(socket: impl AsFd, bytes: &mut [u8]) -> rustix::io::Result
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     let received = loop {
         match recvmsg(&socket, &mut [IoSliceMut::new(bytes)], &mut control, flags) {
-            Err(Errno::INTR) => {}
+            // A reset is told once, before what the peer sent: it closed its end without having read everything. What it sent is
+            // still there, and then the end.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(Errno::AGAIN) => return Ok(Incoming::Nothing),
-            // What the peer had not read when it closed.
-            Err(Errno::CONNRESET | Errno::PIPE) => return Ok(Incoming::End),
             Err(error) => return Err(error),
             Ok(received) => break received,
         }

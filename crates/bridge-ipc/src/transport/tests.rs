@@ -266,6 +266,19 @@ fn a_closed_socket_is_no_death() {
 }
 
 #[test]
+fn what_a_peer_said_is_read_even_if_it_has_not_listened() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let (mut renderer, mut worker) = greeted(&listener);
+    // Unread when the worker closes: the system tells the renderer of a reset before all else.
+    renderer.send(&offer(), None, LIMIT).unwrap();
+    worker.close(Code::Done, "enough");
+    drop(worker);
+    assert_eq!(renderer.receive(LIMIT).unwrap().message, Message::Bye { code: Code::Done, text: "enough".into() });
+}
+
+#[test]
 fn a_silent_peer_is_waited_for_with_a_limit() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();

@@ -1,0 +1,218 @@
+//! The CUDA side of an exchange: the imported slots and timelines, and the stream.
+#![allow(unsafe_code)] // Imports, waits and signals trust what they are told.
+
+use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge_ipc::{OsHandle, Resource, Side, Timeline};
+use cuda_import::cudarc::driver::CudaStream;
+use cuda_import::{
+    CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind, StreamMark, mark, query,
+    signal_one, wait_one,
+};
+
+use crate::error::Error;
+use crate::frame::Frame;
+
+/// How long a drop waits for the stream.
+const DROP_LIMIT: Duration = Duration::from_secs(2);
+/// How long the signals of a renderer that was killed may still take to come: its queue drains.
+const DRAIN: Duration = Duration::from_millis(20);
+
+pub(crate) struct CudaSide<F: Frame> {
+    slots: ManuallyDrop<Vec<F::Mapped>>,
+    computed: ManuallyDrop<ImportedSemaphore>,
+    rendered: ManuallyDrop<ImportedSemaphore>,
+    stream: Arc<CudaStream>,
+    /// Signals what the renderer owes when it is gone. Made at the start; it never waits for anything.
+    rescue: Arc<CudaStream>,
+    /// The highest value of `rendered` that the stream waits for.
+    waited: u64,
+    /// The highest value of `rendered` that was signalled in the renderer's place.
+    signalled: u64,
+    /// Whether the stream was waited for in vain: nothing is freed.
+    stuck: bool,
+    /// The frames that the stream has not finished, so far as is known.
+    unfinished: VecDeque<(u64, u32, StreamMark)>,
+}
+
+impl<F: Frame> CudaSide<F> {
+    /// Imports all slots.
+    pub(crate) fn new(
+        device: &CudaDevice,
+        name: &str,
+        resources: Vec<(Resource, OsHandle)>,
+        timelines: Vec<(Timeline, OsHandle)>,
+    ) -> Result<Self, Error> {
+        let (mut computed, mut rendered) = (None, None);
+        for (timeline, handle) in timelines {
+            let (place, side) = match timeline.side {
+                Side::Computed => (&mut computed, "computed"),
+                Side::Rendered => (&mut rendered, "rendered"),
+            };
+            let name = format!("{name}.{side}");
+            // SAFETY: the renderer states that it is a timeline of its GPU, which is this one, or a peer's where that is known
+            // to work; the session has compared the UUIDs.
+            *place = Some(unsafe { ImportedSemaphore::import(device, handle, SemaphoreKind::Timeline, &name) }?);
+        }
+        let (Some(computed), Some(rendered)) = (computed, rendered) else {
+            return Err(Error::Mismatch { exchange: name.to_owned(), reason: "it has not two timelines".to_owned() });
+        };
+        let (stream, rescue) = (device.new_stream()?, device.new_stream()?);
+        let mut side = Self {
+            slots: ManuallyDrop::new(Vec::new()),
+            computed: ManuallyDrop::new(computed),
+            rendered: ManuallyDrop::new(rendered),
+            stream,
+            rescue,
+            waited: 0,
+            signalled: 0,
+            stuck: false,
+            unfinished: VecDeque::new(),
+        };
+        let mut slot = Vec::with_capacity(F::RESOURCES);
+        for (resource, handle) in resources {
+            let name = format!("{name}[{}].{}", resource.slot, resource.index);
+            let memory = import(device, &name, &resource, handle)?;
+            slot.push((memory, resource));
+            if slot.len() == F::RESOURCES {
+                // SAFETY: rule "mappings must match those of the exporting API": memory and numbers are of one message.
+                side.slots.push(unsafe { F::map(&slot, &side.stream) }?);
+                slot.clear();
+            }
+        }
+        Ok(side)
+    }
+
+    pub(crate) fn stream(&self) -> &Arc<CudaStream> {
+        &self.stream
+    }
+
+    pub(crate) fn views(&mut self, slot: u32) -> (&Arc<CudaStream>, F::CudaViews<'_>) {
+        (&self.stream, F::cuda_views(&mut self.slots[slot as usize]))
+    }
+
+    /// Work that is enqueued from now on comes after the renderer's use of the slot.
+    pub(crate) fn wait(&mut self, value: u64) -> Result<(), Error> {
+        if value == 0 {
+            return Ok(());
+        }
+        // SAFETY: the timeline lives until the stream is idle (`drop`). The renderer has seen the value reached, or with `trust` has
+        // announced it; should it end before, `rescue` signals it.
+        unsafe { wait_one(&self.stream, &self.rendered, value) }?;
+        self.waited = self.waited.max(value);
+        Ok(())
+    }
+
+    /// The next signal covers what other streams did with the slot.
+    pub(crate) fn join(&self, slot: u32) -> Result<(), Error> {
+        Ok(F::join(&self.slots[slot as usize])?)
+    }
+
+    /// Signals the frame behind all work.
+    pub(crate) fn signal(&mut self, frame: u64, slot: u32, value: u64) -> Result<(), Error> {
+        self.join(slot)?;
+        // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this side's alone and rise.
+        unsafe { signal_one(&self.stream, &self.computed, value) }?;
+        self.unfinished.push_back((frame, slot, mark(&self.stream)?));
+        Ok(())
+    }
+
+    /// Whether fewer than `most` frames are unfinished.
+    ///
+    /// # Errors
+    /// The stream's failure, and the frames that will not be whole.
+    pub(crate) fn has_room(&mut self, most: usize) -> Result<bool, (Error, Vec<(u64, u32)>)> {
+        while let Some((_, _, end)) = self.unfinished.front() {
+            match end.is_reached() {
+                Ok(false) => break,
+                Ok(true) => drop(self.unfinished.pop_front()),
+                Err(error) => {
+                    let torn = self.unfinished.drain(..).map(|(frame, slot, _)| (frame, slot)).collect();
+                    return Err((error.into(), torn));
+                }
+            }
+        }
+        Ok(self.unfinished.len() < most)
+    }
+
+    /// The renderer is dead: frees the stream of what it waits for. Returns the value that had to be signalled.
+    pub(crate) fn rescue(&mut self) -> Option<u64> {
+        if self.waited <= self.signalled || self.is_idle_within(DRAIN) {
+            return None;
+        }
+        // SAFETY: the timeline lives until the stream is idle (`drop`). The value is greater than all that were signalled: the
+        // stream still waits for it, and the process that would have signalled it has ended and its queue had time to drain.
+        match unsafe { signal_one(&self.rescue, &self.rendered, self.waited) } {
+            Ok(()) => {
+                self.signalled = self.waited;
+                Some(self.waited)
+            }
+            Err(error) => {
+                log::error!("what the renderer owed could not be signalled in its place: {error}");
+                None
+            }
+        }
+    }
+
+    /// Waits for all work, with a limit. False where it does not end: the slots are still in use then, and leaked.
+    pub(crate) fn finish(&mut self) -> bool {
+        self.stuck = self.stuck || !self.is_idle_within(DROP_LIMIT);
+        !self.stuck
+    }
+
+    fn is_idle_within(&self, limit: Duration) -> bool {
+        let start = Instant::now();
+        loop {
+            match (query(&self.stream), query(&self.rescue)) {
+                (Ok(true), Ok(true)) => return true,
+                // After a failure of the context nothing runs any more.
+                (Err(error), _) | (_, Err(error)) if error.is_context_lost() => return true,
+                _ if start.elapsed() >= limit => return false,
+                _ => std::thread::sleep(Duration::from_micros(200)),
+            }
+        }
+    }
+}
+
+impl<F: Frame> Drop for CudaSide<F> {
+    fn drop(&mut self) {
+        if !self.finish() {
+            // Freeing would block for as long as the stream waits, and memory in use is never freed.
+            log::error!(
+                "the stream of an exchange is not idle after {DROP_LIMIT:?}: its slots and timelines are leaked"
+            );
+            return;
+        }
+        for slot in self.slots.iter() {
+            // SAFETY: both streams are idle, and work on others was joined to them at each publish.
+            unsafe { F::assume_idle(slot) };
+        }
+        // SAFETY: dropped here once, and not used afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.slots) };
+        // SAFETY: as above; every wait and signal has completed, since the streams are idle.
+        unsafe { ManuallyDrop::drop(&mut self.computed) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.rendered) };
+    }
+}
+
+/// On the renderer's GPU by the driver's import; on another by the one for peers.
+fn import(
+    device: &CudaDevice,
+    name: &str,
+    resource: &Resource,
+    handle: OsHandle,
+) -> Result<Arc<ImportedMemory>, cuda_import::Error> {
+    let info = MemoryImportInfo { name, allocation_size: resource.allocation_size, dedicated: resource.dedicated };
+    if device.uuid() == resource.device_uuid {
+        // SAFETY: rule "mappings must match those of the exporting API": handle, size and flag are of one message, and the UUIDs are
+        // equal. While a turn has the slot the renderer leaves it alone, which the session sees to.
+        unsafe { ImportedMemory::import(device, handle, &info) }
+    } else {
+        // SAFETY: as above; the message's UUID is the renderer's GPU, as the session has seen to.
+        unsafe { ImportedMemory::import_peer(device, &[], handle, &info) }
+    }
+}

@@ -1,0 +1,29 @@
+//! Which CUDA device a worker computes on.
+
+use bridge_ipc::Hello;
+use cuda_import::{CudaDevice, PeerAccess, Uuid, peer_access, probe};
+
+use crate::error::Error;
+
+/// The device asked for; else the renderer's own GPU; else, where CUDA does not see that one, the first that may reach its
+/// memory.
+pub(crate) fn choose(renderer: &Hello, asked: Option<Uuid>) -> Result<CudaDevice, Error> {
+    let owner = renderer.device_uuid;
+    if let Some(asked) = asked {
+        return Ok(CudaDevice::by_uuid(asked)?);
+    }
+    let found = probe()?;
+    if found.devices.iter().any(|device| device.uuid == owner) {
+        return Ok(CudaDevice::by_uuid(owner)?);
+    }
+    for device in &found.devices {
+        if device.timeline_semaphores && !matches!(peer_access(device.uuid, owner), Ok(PeerAccess::None) | Err(_)) {
+            log::warn!(
+                "CUDA does not see the renderer's GPU ({owner}): {} computes, and writes its memory over the link between them",
+                device.name
+            );
+            return Ok(CudaDevice::by_uuid(device.uuid)?);
+        }
+    }
+    Ok(CudaDevice::by_uuid(owner)?)
+}

@@ -1,0 +1,201 @@
+//! What a slot is made of, as the program sees it.
+#![allow(unsafe_code)] // Imports trust what they are told.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use bridge_ipc::{Channel, ImageShape, Resource, ResourceKind};
+use bytemuck::Pod;
+use cuda_import::cudarc::driver::CudaStream;
+use cuda_import::{
+    BufferMappingInfo, ChannelType, DeviceViewMut, ImageKind, ImageMappingInfo, ImageViewMut, ImportedMemory,
+    MappedBuffer, MappedImage, Texel,
+};
+
+use crate::host::{HostBuffer, HostImage, HostMemory};
+
+/// A buffer of `T`, as a type.
+#[derive(Debug)]
+pub struct Buffer<T>(PhantomData<fn() -> T>);
+
+/// An image of `T`, as a type.
+#[derive(Debug)]
+pub struct Image<T>(PhantomData<fn() -> T>);
+
+/// A resource of a slot: [`Buffer`] or [`Image`].
+pub trait Element: sealed::Element {
+    /// What it is in a CUDA turn.
+    type CudaView<'a>;
+    /// What it is in a turn on the CPU.
+    type HostView<'a>;
+
+    #[doc(hidden)]
+    type Mapped: Send + 'static;
+
+    /// Whether the resource is one of these; the reason if not.
+    #[doc(hidden)]
+    fn check(resource: &Resource) -> Result<(), String>;
+
+    /// # Safety
+    /// The memory is what the resource says, and the resource has passed `check`.
+    #[doc(hidden)]
+    unsafe fn map(
+        memory: &Arc<ImportedMemory>,
+        resource: &Resource,
+        home: &Arc<CudaStream>,
+    ) -> Result<Self::Mapped, cuda_import::Error>;
+
+    #[doc(hidden)]
+    fn cuda_view(mapped: &mut Self::Mapped) -> Self::CudaView<'_>;
+
+    #[doc(hidden)]
+    fn host_view(memory: &HostMemory) -> Self::HostView<'_>;
+
+    #[doc(hidden)]
+    fn join(mapped: &Self::Mapped) -> Result<(), cuda_import::Error>;
+
+    /// # Safety
+    /// All work that uses it has ended.
+    #[doc(hidden)]
+    unsafe fn assume_idle(mapped: &Self::Mapped);
+}
+
+mod sealed {
+    pub trait Element {}
+    impl<T> Element for super::Buffer<T> {}
+    impl<T> Element for super::Image<T> {}
+}
+
+impl<T: Pod + Send + Sync> Element for Buffer<T> {
+    type CudaView<'a> = DeviceViewMut<'a, T>;
+    type HostView<'a> = HostBuffer<'a, T>;
+    type Mapped = MappedBuffer<T>;
+
+    fn check(resource: &Resource) -> Result<(), String> {
+        let asked = std::any::type_name::<T>();
+        match &resource.kind {
+            ResourceKind::Buffer(buffer) if u64::from(buffer.element_size) == size_of::<T>() as u64 => {
+                match resource.offset.is_multiple_of(align_of::<T>() as u64) && usize::try_from(buffer.size).is_ok() {
+                    true => Ok(()),
+                    false => Err(format!("offset {} does not suit {asked}", resource.offset)),
+                }
+            }
+            ResourceKind::Buffer(buffer) => Err(format!(
+                "a buffer of elements of {} bytes is offered, and {asked} has {}",
+                buffer.element_size,
+                size_of::<T>()
+            )),
+            ResourceKind::Image(_) => Err(format!("an image is offered, and a buffer of {asked} was asked for")),
+        }
+    }
+
+    unsafe fn map(
+        memory: &Arc<ImportedMemory>,
+        resource: &Resource,
+        home: &Arc<CudaStream>,
+    ) -> Result<Self::Mapped, cuda_import::Error> {
+        // `check` has seen that it fits.
+        let len = usize::try_from(resource.least_size().unwrap_or(0)).unwrap_or(0) / size_of::<T>().max(1);
+        MappedBuffer::map(memory, &BufferMappingInfo { offset: resource.offset, len }, home)
+    }
+
+    fn cuda_view(mapped: &mut Self::Mapped) -> DeviceViewMut<'_, T> {
+        mapped.view_mut()
+    }
+
+    fn host_view(memory: &HostMemory) -> HostBuffer<'_, T> {
+        HostBuffer::new(memory)
+    }
+
+    fn join(mapped: &Self::Mapped) -> Result<(), cuda_import::Error> {
+        mapped.join_foreign_work()
+    }
+
+    unsafe fn assume_idle(mapped: &Self::Mapped) {
+        // SAFETY: handed on to the caller.
+        unsafe { mapped.assume_idle() }
+    }
+}
+
+impl<T: Texel> Element for Image<T> {
+    type CudaView<'a> = ImageViewMut<'a, T>;
+    type HostView<'a> = HostImage<'a, T>;
+    type Mapped = MappedImage<T>;
+
+    fn check(resource: &Resource) -> Result<(), String> {
+        let image = match &resource.kind {
+            ResourceKind::Image(image) => image,
+            ResourceKind::Buffer(_) => {
+                return Err(format!("a buffer is offered, and an image of {} was asked for", T::FORMAT));
+            }
+        };
+        if (channel(image.channel), image.channels) == (T::FORMAT.channel, T::FORMAT.channels) {
+            return Ok(());
+        }
+        Err(format!(
+            "an image of {} x {:?} is offered, and one of {} was asked for",
+            image.channels,
+            image.channel,
+            T::FORMAT
+        ))
+    }
+
+    unsafe fn map(
+        memory: &Arc<ImportedMemory>,
+        resource: &Resource,
+        home: &Arc<CudaStream>,
+    ) -> Result<Self::Mapped, cuda_import::Error> {
+        let info = match &resource.kind {
+            ResourceKind::Image(image) => ImageMappingInfo {
+                offset: resource.offset,
+                kind: match image.shape {
+                    ImageShape::D1 => ImageKind::D1,
+                    ImageShape::D2 => ImageKind::D2,
+                    ImageShape::D3 => ImageKind::D3,
+                    ImageShape::Cube => ImageKind::Cube,
+                },
+                extent: image.extent,
+                layers: image.layers,
+                layered: image.layered,
+                levels: image.levels,
+                surface: true,
+                color_attachment: image.color_attachment,
+            },
+            // Its extent of zero is refused; `check` has seen to it before.
+            ResourceKind::Buffer(_) => ImageMappingInfo::default(),
+        };
+        // SAFETY: rule "mappings must match those of the exporting API": the numbers are the renderer's own, of this image, as
+        // the caller says; the channels were compared in `check`.
+        unsafe { MappedImage::map(memory, &info, home) }
+    }
+
+    fn cuda_view(mapped: &mut Self::Mapped) -> ImageViewMut<'_, T> {
+        mapped.view_mut()
+    }
+
+    fn host_view(memory: &HostMemory) -> HostImage<'_, T> {
+        HostImage::new(memory)
+    }
+
+    fn join(mapped: &Self::Mapped) -> Result<(), cuda_import::Error> {
+        mapped.join_foreign_work()
+    }
+
+    unsafe fn assume_idle(mapped: &Self::Mapped) {
+        // SAFETY: handed on to the caller.
+        unsafe { mapped.assume_idle() }
+    }
+}
+
+fn channel(channel: Channel) -> ChannelType {
+    match channel {
+        Channel::U8 => ChannelType::U8,
+        Channel::I8 => ChannelType::I8,
+        Channel::U16 => ChannelType::U16,
+        Channel::I16 => ChannelType::I16,
+        Channel::U32 => ChannelType::U32,
+        Channel::I32 => ChannelType::I32,
+        Channel::F16 => ChannelType::F16,
+        Channel::F32 => ChannelType::F32,
+    }
+}

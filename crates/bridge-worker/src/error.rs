@@ -1,0 +1,86 @@
+//! What can go wrong in a worker.
+
+use std::time::Duration;
+
+/// Every failure of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The connection failed.
+    #[error(transparent)]
+    Ipc(#[from] bridge_ipc::Error),
+
+    /// CUDA failed.
+    #[error(transparent)]
+    Cuda(#[from] cuda_import::Error),
+
+    /// The renderer's process has ended. What this process owed to itself is settled: no stream of it waits for the renderer.
+    #[error(
+        "{who} has ended: frame {frame} of \"{exchange}\" is shown by nobody{}; connect to the next renderer",
+        owed.map(|value| format!(", and value {value} of its timeline, which this side waited for, was signalled from here"))
+            .unwrap_or_default()
+    )]
+    #[non_exhaustive]
+    PeerLost {
+        /// The renderer.
+        who: String,
+        /// The exchange.
+        exchange: String,
+        /// The frame that was being written.
+        frame: u64,
+        /// The value of the renderer's timeline that this side's stream waited for and that was signalled in its place.
+        owed: Option<u64>,
+    },
+
+    /// The renderer has closed the exchange or the connection; its process lives on.
+    #[error("\"{exchange}\" was closed: {reason}")]
+    #[non_exhaustive]
+    Closed {
+        /// The exchange.
+        exchange: String,
+        /// By what.
+        reason: String,
+    },
+
+    /// A wait ended at its limit.
+    #[error("{what} did not come within {waited:?}")]
+    #[non_exhaustive]
+    Timeout {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        waited: Duration,
+    },
+
+    /// What the renderer offers is not what the program asks for. The renderer was told.
+    #[error("\"{exchange}\": {reason}")]
+    #[non_exhaustive]
+    Mismatch {
+        /// The exchange.
+        exchange: String,
+        /// What differs.
+        reason: String,
+    },
+
+    /// There is nothing to compute with.
+    #[error("no backend that the renderer allows can be had: {reason}")]
+    #[non_exhaustive]
+    NoBackend {
+        /// Why, for each.
+        reason: String,
+    },
+
+    /// A place outside of a resource.
+    #[error("{what} {start}..{end} do not lie inside of {len}")]
+    #[non_exhaustive]
+    OutOfRange {
+        /// Elements, or texels of a level.
+        what: &'static str,
+        /// The first.
+        start: usize,
+        /// One past the last.
+        end: usize,
+        /// How many there are.
+        len: usize,
+    },
+}

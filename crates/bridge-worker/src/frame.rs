@@ -1,0 +1,148 @@
+//! The resources of a slot: one [`Element`], or a tuple of up to four.
+#![allow(unsafe_code)] // Hands promises of the caller on.
+
+use std::sync::Arc;
+
+use bridge_ipc::Resource;
+use cuda_import::ImportedMemory;
+use cuda_import::cudarc::driver::CudaStream;
+
+use crate::element::Element;
+use crate::host::HostMemory;
+
+/// The resources of a slot: [`Buffer`](crate::Buffer), [`Image`](crate::Image), or a tuple of up to four of them, in the order in which
+/// the renderer has them.
+pub trait Frame: sealed::Frame {
+    /// What they are in a CUDA turn.
+    type CudaViews<'a>;
+    /// What they are in a turn on the CPU.
+    type HostViews<'a>;
+
+    #[doc(hidden)]
+    const RESOURCES: usize;
+
+    #[doc(hidden)]
+    type Mapped: Send + 'static;
+
+    /// For one slot; `resources` has as many as `RESOURCES`.
+    #[doc(hidden)]
+    fn check(resources: &[Resource]) -> Result<(), String>;
+
+    /// There are as many as `RESOURCES`.
+    ///
+    /// # Safety
+    /// Each memory is what its resource says, and they have passed `check`.
+    #[doc(hidden)]
+    unsafe fn map(imported: &[Imported], home: &Arc<CudaStream>) -> Result<Self::Mapped, cuda_import::Error>;
+
+    #[doc(hidden)]
+    fn cuda_views(mapped: &mut Self::Mapped) -> Self::CudaViews<'_>;
+
+    #[doc(hidden)]
+    fn host_views(memory: &[HostMemory]) -> Self::HostViews<'_>;
+
+    #[doc(hidden)]
+    fn join(mapped: &Self::Mapped) -> Result<(), cuda_import::Error>;
+
+    /// # Safety
+    /// All work that uses them has ended.
+    #[doc(hidden)]
+    unsafe fn assume_idle(mapped: &Self::Mapped);
+}
+
+mod sealed {
+    use crate::element::Element;
+
+    pub trait Frame {}
+    impl<E: Element> Frame for E {}
+    impl<A: Element, B: Element> Frame for (A, B) {}
+    impl<A: Element, B: Element, C: Element> Frame for (A, B, C) {}
+    impl<A: Element, B: Element, C: Element, D: Element> Frame for (A, B, C, D) {}
+}
+
+/// Memory with what is in it.
+pub(crate) type Imported = (Arc<ImportedMemory>, Resource);
+
+impl<E: Element> Frame for E {
+    type CudaViews<'a> = E::CudaView<'a>;
+    type HostViews<'a> = E::HostView<'a>;
+    const RESOURCES: usize = 1;
+    type Mapped = E::Mapped;
+
+    fn check(resources: &[Resource]) -> Result<(), String> {
+        <E as Element>::check(&resources[0])
+    }
+
+    unsafe fn map(imported: &[Imported], home: &Arc<CudaStream>) -> Result<Self::Mapped, cuda_import::Error> {
+        // SAFETY: handed on to the caller.
+        unsafe { <E as Element>::map(&imported[0].0, &imported[0].1, home) }
+    }
+
+    fn cuda_views(mapped: &mut Self::Mapped) -> E::CudaView<'_> {
+        E::cuda_view(mapped)
+    }
+
+    fn host_views(memory: &[HostMemory]) -> E::HostView<'_> {
+        E::host_view(&memory[0])
+    }
+
+    fn join(mapped: &Self::Mapped) -> Result<(), cuda_import::Error> {
+        <E as Element>::join(mapped)
+    }
+
+    unsafe fn assume_idle(mapped: &Self::Mapped) {
+        // SAFETY: handed on to the caller.
+        unsafe { <E as Element>::assume_idle(mapped) }
+    }
+}
+
+macro_rules! tuples {
+    ($($count:literal: $($element:ident $place:tt),*;)*) => {$(
+        impl<$($element: Element),*> Frame for ($($element,)*) {
+            type CudaViews<'a> = ($($element::CudaView<'a>,)*);
+            type HostViews<'a> = ($($element::HostView<'a>,)*);
+            const RESOURCES: usize = $count;
+            type Mapped = ($($element::Mapped,)*);
+
+            fn check(resources: &[Resource]) -> Result<(), String> {
+                $(<$element as Element>::check(&resources[$place])
+                    .map_err(|reason| format!("resource {}: {reason}", $place))?;)*
+                Ok(())
+            }
+
+            unsafe fn map(imported: &[Imported], home: &Arc<CudaStream>) -> Result<Self::Mapped, cuda_import::Error> {
+                Ok(($({
+                    let (memory, resource) = &imported[$place];
+                    // SAFETY: handed on to the caller.
+                    unsafe { <$element as Element>::map(memory, resource, home) }?
+                },)*))
+            }
+
+            fn cuda_views(mapped: &mut Self::Mapped) -> Self::CudaViews<'_> {
+                ($($element::cuda_view(&mut mapped.$place),)*)
+            }
+
+            fn host_views(memory: &[HostMemory]) -> Self::HostViews<'_> {
+                ($($element::host_view(&memory[$place]),)*)
+            }
+
+            fn join(mapped: &Self::Mapped) -> Result<(), cuda_import::Error> {
+                $(<$element as Element>::join(&mapped.$place)?;)*
+                Ok(())
+            }
+
+            unsafe fn assume_idle(mapped: &Self::Mapped) {
+                $(
+                    // SAFETY: handed on to the caller.
+                    unsafe { <$element as Element>::assume_idle(&mapped.$place) };
+                )*
+            }
+        }
+    )*};
+}
+
+tuples! {
+    2: A 0, B 1;
+    3: A 0, B 1, C 2;
+    4: A 0, B 1, C 2, D 3;
+}

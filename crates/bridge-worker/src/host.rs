@@ -1,0 +1,167 @@
+//! What a worker on the CPU is lent of a slot: memory that the renderer's process can reach at any time.
+//!
+//! The protocol says that the slot is the writer's during its turn; a renderer with a bug may write it all the same. So no
+//! `&[T]` of it is made: elements are copied in and out, and a pointer is there for those who know better.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use bridge_ipc::{ImageDescriptor, LevelLayout, MappedMemory, Resource, ResourceKind};
+use bytemuck::Pod;
+use cuda_import::Texel;
+
+use crate::error::Error;
+
+/// A resource in a memory file.
+#[derive(Debug)]
+pub struct HostMemory {
+    memory: Arc<MappedMemory>,
+    offset: usize,
+    /// In bytes.
+    len: usize,
+    levels: Vec<LevelLayout>,
+    image: Option<ImageDescriptor>,
+}
+
+impl HostMemory {
+    /// `None` where the numbers do not fit this machine; that they lie inside of the memory was seen to when the message was
+    /// read.
+    pub(crate) fn new(memory: MappedMemory, resource: &Resource) -> Option<Self> {
+        let (offset, len) = (usize::try_from(resource.offset).ok()?, usize::try_from(resource.least_size()?).ok()?);
+        let (levels, image) = match &resource.kind {
+            ResourceKind::Buffer(_) => (Vec::new(), None),
+            ResourceKind::Image(image) => (image.layout()?.0, Some(*image)),
+        };
+        Some(Self { memory: Arc::new(memory), offset, len, levels, image })
+    }
+}
+
+/// Elements of a slot, on a worker that computes on the CPU. Lent for a turn.
+#[derive(Debug)]
+pub struct HostBuffer<'a, T> {
+    memory: &'a HostMemory,
+    elements: PhantomData<fn() -> T>,
+}
+
+impl<'a, T: Pod> HostBuffer<'a, T> {
+    pub(crate) fn new(memory: &'a HostMemory) -> Self {
+        Self { memory, elements: PhantomData }
+    }
+
+    /// In elements.
+    #[allow(clippy::len_without_is_empty, reason = "an empty buffer cannot be offered")]
+    pub fn len(&self) -> usize {
+        self.memory.len / size_of::<T>()
+    }
+
+    /// Copies `elements` into the slot, from element `start` on.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] where they do not lie inside; nothing is copied then.
+    pub fn write_from(&mut self, start: usize, elements: &[T]) -> Result<(), Error> {
+        let offset = self.offset(start, elements.len())?;
+        match self.memory.memory.write(offset, bytemuck::cast_slice(elements)) {
+            true => Ok(()),
+            false => Err(self.outside(start, elements.len())),
+        }
+    }
+
+    /// Copies elements of the slot, from element `start` on. What was not written in this turn is an older frame's, or zero.
+    ///
+    /// # Errors
+    /// As [`write_from`](Self::write_from).
+    pub fn read_into(&self, start: usize, elements: &mut [T]) -> Result<(), Error> {
+        let offset = self.offset(start, elements.len())?;
+        match self.memory.memory.read(offset, bytemuck::cast_slice_mut(elements)) {
+            true => Ok(()),
+            false => Err(self.outside(start, elements.len())),
+        }
+    }
+
+    /// The first element, aligned to 16 bytes at least, lent for the turn. Another process can write the memory at any time: a
+    /// reference to it is for the caller to answer for.
+    pub fn as_mut_ptr(&mut self) -> *mut T {
+        self.memory.memory.as_ptr().wrapping_add(self.memory.offset).cast()
+    }
+
+    fn offset(&self, start: usize, count: usize) -> Result<usize, Error> {
+        let inside = start.checked_add(count).is_some_and(|end| end <= self.len());
+        if inside { Ok(self.memory.offset + start * size_of::<T>()) } else { Err(self.outside(start, count)) }
+    }
+
+    fn outside(&self, start: usize, count: usize) -> Error {
+        Error::OutOfRange { what: "elements", start, end: start.saturating_add(count), len: self.len() }
+    }
+}
+
+/// An image of a slot, on a worker that computes on the CPU. Lent for a turn. Its rows have no padding; layers, or the slices of
+/// a block, lie one behind the other.
+#[derive(Debug)]
+pub struct HostImage<'a, T> {
+    memory: &'a HostMemory,
+    texels: PhantomData<fn() -> T>,
+}
+
+impl<'a, T: Texel> HostImage<'a, T> {
+    pub(crate) fn new(memory: &'a HostMemory) -> Self {
+        Self { memory, texels: PhantomData }
+    }
+
+    /// Mip levels; at least 1.
+    pub fn levels(&self) -> usize {
+        self.memory.levels.len()
+    }
+
+    /// Layers; at least 1, and 6 a cube.
+    pub fn layers(&self) -> u32 {
+        self.memory.image.map_or(1, |image| image.layers)
+    }
+
+    /// Of a mip level, in texels; `None` where there is none.
+    pub fn level_extent(&self, level: usize) -> Option<[u32; 3]> {
+        self.memory.levels.get(level).map(|level| level.extent)
+    }
+
+    /// Texels of a mip level with all its layers or slices; 0 where there is none.
+    pub fn level_len(&self, level: usize) -> usize {
+        let size = self.memory.levels.get(level).and_then(|level| usize::try_from(level.size).ok());
+        size.unwrap_or(0) / size_of::<T>()
+    }
+
+    /// Copies `texels` into a mip level, from texel `start` on: `x + width * (y + height * slice)`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] where they do not lie inside, or there is no such level; nothing is copied then.
+    pub fn write_from(&mut self, level: usize, start: usize, texels: &[T]) -> Result<(), Error> {
+        let offset = self.offset(level, start, texels.len())?;
+        match self.memory.memory.write(offset, bytemuck::cast_slice(texels)) {
+            true => Ok(()),
+            false => Err(self.outside(level, start, texels.len())),
+        }
+    }
+
+    /// Copies texels of a mip level, counted as in [`write_from`](Self::write_from).
+    ///
+    /// # Errors
+    /// As [`write_from`](Self::write_from).
+    pub fn read_into(&self, level: usize, start: usize, texels: &mut [T]) -> Result<(), Error> {
+        let offset = self.offset(level, start, texels.len())?;
+        match self.memory.memory.read(offset, bytemuck::cast_slice_mut(texels)) {
+            true => Ok(()),
+            false => Err(self.outside(level, start, texels.len())),
+        }
+    }
+
+    fn offset(&self, level: usize, start: usize, count: usize) -> Result<usize, Error> {
+        let place = self.memory.levels.get(level).and_then(|place| usize::try_from(place.offset).ok());
+        let inside = start.checked_add(count).is_some_and(|end| end <= self.level_len(level));
+        match place {
+            Some(place) if inside => Ok(self.memory.offset + place + start * size_of::<T>()),
+            _ => Err(self.outside(level, start, count)),
+        }
+    }
+
+    fn outside(&self, level: usize, start: usize, count: usize) -> Error {
+        Error::OutOfRange { what: "texels", start, end: start.saturating_add(count), len: self.level_len(level) }
+    }
+}

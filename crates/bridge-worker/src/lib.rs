@@ -1,0 +1,75 @@
+//! Computes frames in a process of its own, for a renderer in another. This crate knows CUDA and no Vulkan.
+//!
+//! ```no_run
+//! use bridge_worker::{Buffer, Work, Worker};
+//!
+//! fn simulate(socket: &str) -> Result<(), bridge_worker::Error> {
+//!     let worker = Worker::connect(socket)?;
+//!     let mut heights = worker.latest::<Buffer<f32>>("heights")?;
+//!     for step in 0.. {
+//!         let mut turn = heights.begin()?;
+//!         match turn.work() {
+//!             // Kernels and copies on `cuda.stream`, with the view as an argument.
+//!             Work::Cuda(cuda) => println!("{} elements on {:?}", cuda.views.len(), cuda.stream),
+//!             Work::Host(mut host) => host.views.write_from(0, &vec![step as f32; host.views.len()])?,
+//!             _ => {}
+//!         }
+//!         turn.publish()?;
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! [`LatestWriter::begin`] waits for a slot that the renderer has freed, with a limit. [`Turn::publish`] hands the frame over without
+//! waiting for the GPU. When the renderer's process ends, [`Error::PeerLost`] says so at once, what this side's stream still waited
+//! for is signalled from another stream, and the program goes on: it may connect to the next renderer.
+//!
+//! # Kernels are loaded before the first frame
+//! While a CUDA stream waits for the renderer, `cuModuleLoadData`, the first launch of a lazily loaded kernel, `cuMemFree` and
+//! `cuCtxSynchronize` block. Without [`trust`](bridge_ipc::Offer::trust) nothing waits for long; with it, load and launch every kernel
+//! once before the first [`begin`](LatestWriter::begin). Frees of this crate are made on a thread of their own.
+//!
+//! # Trust
+//! The renderer is a process of the same user, which the socket checks. Its messages are validated, and the memory of a Host worker is
+//! never a Rust slice, since the renderer can write it at any time: [`HostBuffer`] copies in and out with atomic accesses. With
+//! CUDA, the driver cannot check what a descriptor is of: a renderer that lies about a size makes kernels of this process
+//! fault, as kernels with a bug of their own do.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod error;
+
+#[cfg(target_os = "linux")]
+mod cuda;
+#[cfg(target_os = "linux")]
+mod device;
+#[cfg(target_os = "linux")]
+mod element;
+#[cfg(target_os = "linux")]
+mod frame;
+#[cfg(target_os = "linux")]
+mod host;
+#[cfg(target_os = "linux")]
+mod link;
+#[cfg(not(target_os = "linux"))]
+mod other;
+#[cfg(target_os = "linux")]
+mod worker;
+#[cfg(target_os = "linux")]
+mod writer;
+
+pub use bridge_ipc;
+pub use cuda_import;
+#[cfg(target_os = "linux")]
+pub use element::{Buffer, Element, Image};
+pub use error::Error;
+#[cfg(target_os = "linux")]
+pub use frame::Frame;
+#[cfg(target_os = "linux")]
+pub use host::{HostBuffer, HostImage};
+#[cfg(not(target_os = "linux"))]
+pub use other::Worker;
+#[cfg(target_os = "linux")]
+pub use worker::{Worker, WorkerInfo};
+#[cfg(target_os = "linux")]
+pub use writer::{CudaWork, HostWork, LatestWriter, Turn, Work};

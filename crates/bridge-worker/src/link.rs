@@ -1,0 +1,208 @@
+//! The connection, shared by the exchanges on it.
+//!
+//! Whoever waits for a message reads all that come, for every exchange, into its inbox. One thread at a time waits at the socket,
+//! without the lock; the others wait for it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bridge_ipc::{Code, Connection, Message, Offer, OsHandle, Resource, Timeline, Waiter};
+
+/// A process that has ended closes its sockets a moment before its pidfd tells.
+const LAST_BREATH: Duration = Duration::from_millis(100);
+
+/// How long the thread at the socket waits at a time where there are several exchanges: another thread may read its message
+/// before it wakes, and the socket says nothing then.
+const SLICE: Duration = Duration::from_millis(2);
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    state: Mutex<State>,
+    changed: Condvar,
+    waiter: Waiter,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) connection: Connection,
+    pub(crate) inboxes: BTreeMap<u32, Inbox>,
+    waiting: bool,
+}
+
+/// What was said of an exchange and is not used so far.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    pub(crate) offer: Offer,
+    pub(crate) resources: Vec<(Resource, OsHandle)>,
+    pub(crate) timelines: Vec<(Timeline, OsHandle)>,
+    pub(crate) freed: VecDeque<(u32, u64)>,
+    pub(crate) closed: bool,
+    pub(crate) taken: bool,
+}
+
+/// Why a wait gave nothing.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Timeout,
+    /// The renderer's process has ended.
+    Dead,
+    /// The connection has ended, and the process lives.
+    Closed(bridge_ipc::Error),
+}
+
+impl Link {
+    pub(crate) fn new(connection: Connection) -> Result<Arc<Self>, bridge_ipc::Error> {
+        let waiter = connection.waiter()?;
+        let state = State { connection, inboxes: BTreeMap::new(), waiting: false };
+        Ok(Arc::new(Self { state: Mutex::new(state), changed: Condvar::new(), waiter }))
+    }
+
+    /// Every change under the lock is whole before anything can panic.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The renderer, for errors.
+    pub(crate) fn peer(&self) -> String {
+        self.state().connection.name()
+    }
+
+    /// Reads messages until `find` finds something in the inboxes, for at most `timeout`.
+    pub(crate) fn wait_for<T>(
+        &self,
+        timeout: Duration,
+        mut find: impl FnMut(&mut State) -> Option<T>,
+    ) -> Result<T, Ended> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut state = self.state();
+        let mut dead = false;
+        loop {
+            if state.read()? {
+                self.changed.notify_all();
+            }
+            if dead || state.connection.peer().is_dead() {
+                return Err(Ended::Dead);
+            }
+            if let Some(found) = find(&mut state) {
+                return Ok(found);
+            }
+            let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Err(Ended::Timeout);
+            }
+            if state.waiting {
+                state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            }
+            state.waiting = true;
+            let alone = state.inboxes.len() <= 1;
+            drop(state);
+            let waited = self.waiter.wait(if alone { left } else { left.min(SLICE) });
+            state = self.state();
+            state.waiting = false;
+            self.changed.notify_all();
+            dead = waited.map_err(Ended::Closed)?.dead;
+        }
+    }
+
+    /// Whether the renderer has closed an exchange, so far as was read.
+    pub(crate) fn is_closed(&self, exchange: u32) -> bool {
+        self.state().inboxes.get(&exchange).is_none_or(|inbox| inbox.closed)
+    }
+
+    /// Sends a message, waiting at most `timeout` for a renderer that does not read.
+    pub(crate) fn send(&self, message: &Message, timeout: Duration) -> Result<(), Ended> {
+        let mut state = self.state();
+        let sent = state.connection.send(message, None, timeout);
+        sent.map_err(|error| state.ended(error))
+    }
+
+    /// This side has no more to do with an exchange.
+    pub(crate) fn close(&self, exchange: u32) {
+        let mut state = self.state();
+        state.inboxes.remove(&exchange);
+        if state.connection.session().exchange(exchange).is_some() {
+            // A renderer that is gone, or has closed everything, needs no word.
+            let _ = state.connection.send(&Message::Close { exchange }, None, Duration::from_millis(100));
+        }
+    }
+
+    /// Tells the renderer that an exchange is not used, and why.
+    pub(crate) fn refuse(&self, exchange: u32, code: Code, text: &str) {
+        let mut state = self.state();
+        state.inboxes.remove(&exchange);
+        let refused = Message::Refused { exchange: Some(exchange), code, text: text.to_owned() };
+        if let Err(error) = state.connection.send(&refused, None, Duration::from_millis(100)) {
+            log::warn!("the renderer could not be told that exchange {exchange} is refused: {error}");
+        }
+    }
+
+    pub(crate) fn bye(&self) {
+        self.state().connection.close(Code::Done, "the worker has ended");
+    }
+}
+
+impl State {
+    /// Reads all messages that are there; returns whether there were any.
+    fn read(&mut self) -> Result<bool, Ended> {
+        let mut any = false;
+        loop {
+            match self.connection.try_receive() {
+                Ok(None) => return Ok(any),
+                Ok(Some(received)) => {
+                    any = true;
+                    self.sort(received);
+                }
+                Err(error) => return Err(self.ended(error)),
+            }
+        }
+    }
+
+    fn ended(&mut self, error: bridge_ipc::Error) -> Ended {
+        let gone = matches!(error, bridge_ipc::Error::Closed { .. });
+        if gone && self.connection.peer().wait(LAST_BREATH) { Ended::Dead } else { Ended::Closed(error) }
+    }
+
+    /// The session has allowed the message, so that its exchange is there if this side still uses it.
+    fn sort(&mut self, received: bridge_ipc::Received) {
+        let descriptor = received.descriptor;
+        match received.message {
+            Message::Offer(offer) => {
+                let inbox = Inbox {
+                    offer,
+                    resources: Vec::new(),
+                    timelines: Vec::new(),
+                    freed: VecDeque::new(),
+                    closed: false,
+                    taken: false,
+                };
+                self.inboxes.insert(inbox.offer.exchange, inbox);
+            }
+            Message::Resource(resource) => {
+                if let (Some(inbox), Some(handle)) = (self.inboxes.get_mut(&resource.exchange), descriptor) {
+                    inbox.resources.push((resource, handle));
+                }
+            }
+            Message::Timeline(timeline) => {
+                if let (Some(inbox), Some(handle)) = (self.inboxes.get_mut(&timeline.exchange), descriptor) {
+                    inbox.timelines.push((timeline, handle));
+                }
+            }
+            Message::Free { exchange, slot, value } => {
+                if let Some(inbox) = self.inboxes.get_mut(&exchange) {
+                    inbox.freed.push_back((slot, value));
+                }
+            }
+            Message::Close { exchange } => match self.inboxes.get_mut(&exchange) {
+                Some(inbox) if inbox.taken => inbox.closed = true,
+                // Nobody has asked for it.
+                _ => {
+                    self.inboxes.remove(&exchange);
+                    let _ = self.connection.send(&Message::Close { exchange }, None, Duration::from_millis(100));
+                }
+            },
+            other => log::debug!("nothing is done about a {} message of the renderer", other.kind()),
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! A skeleton for systems other than Linux.
+
+use std::convert::Infallible;
+use std::path::Path;
+
+use crate::error::Error;
+
+/// A connection with a renderer. There is none on this system.
+#[derive(Debug)]
+pub struct Worker(Infallible);
+
+impl Worker {
+    /// Not available on this system.
+    ///
+    /// # Errors
+    /// [`Error::Ipc`] with [`bridge_ipc::Error::Unsupported`], always.
+    pub fn connect(path: impl AsRef<Path>) -> Result<Self, Error> {
+        match bridge_ipc::Connection::connect(path, &bridge_ipc::ConnectInfo::default()) {
+            Ok(_) => Err(Error::NoBackend { reason: "this system has no transport".to_owned() }),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

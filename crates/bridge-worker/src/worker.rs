@@ -1,0 +1,151 @@
+//! A connection with a renderer.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_ipc::{Backend, Code, ConnectInfo, Connection, Hello, Message, Role, Uuid};
+use cuda_import::CudaDevice;
+
+use crate::device;
+use crate::error::Error;
+use crate::frame::Frame;
+use crate::link::Link;
+use crate::writer::LatestWriter;
+
+/// Configuration of a [`Worker`].
+#[derive(Debug, Clone)]
+pub struct WorkerInfo<'a> {
+    /// For the renderer's errors and logs, up to 64 bytes. Default: "worker".
+    pub name: &'a str,
+    /// What to compute with. Default: CUDA, or the CPU where CUDA cannot be had and the renderer allows it, which is logged.
+    pub backend: Option<Backend>,
+    /// The CUDA device. Default: the renderer's GPU, or one that reaches its memory where CUDA does not see it.
+    pub device: Option<Uuid>,
+    /// The limit of every wait on the host. Default: 5 seconds.
+    pub timeout: Duration,
+    /// The user whose process the renderer must be. Default: this process's own.
+    pub user: Option<u32>,
+}
+
+impl Default for WorkerInfo<'_> {
+    fn default() -> Self {
+        Self { name: "worker", backend: None, device: None, timeout: Duration::from_secs(5), user: None }
+    }
+}
+
+/// A connection with a renderer. Exchanges keep it: dropping the last of all says goodbye.
+#[derive(Debug)]
+pub struct Worker {
+    shared: Arc<Shared>,
+}
+
+/// What a worker's exchanges hold.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) link: Arc<Link>,
+    pub(crate) cuda: Option<CudaDevice>,
+    pub(crate) renderer: Hello,
+    pub(crate) timeout: Duration,
+}
+
+impl Worker {
+    /// Connects to the renderer that listens at `path`.
+    ///
+    /// # Errors
+    /// As [`connect_with`](Self::connect_with).
+    pub fn connect(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::connect_with(path, &WorkerInfo::default())
+    }
+
+    /// [`connect`](Self::connect) with a configuration.
+    ///
+    /// # Errors
+    /// [`Error::Ipc`] where nobody listens, or one who is not to be trusted; [`Error::NoBackend`] where the renderer allows none that can
+    /// be had.
+    pub fn connect_with(path: impl AsRef<Path>, info: &WorkerInfo<'_>) -> Result<Self, Error> {
+        let connect = ConnectInfo { user: info.user, timeout: info.timeout };
+        let mut connection = Connection::connect(path, &connect)?;
+        let Some(renderer) = connection.peer_hello().cloned() else {
+            return Err(Error::NoBackend { reason: "the renderer has not said which it allows".to_owned() });
+        };
+        let cuda = match choose(&renderer, info) {
+            Ok(cuda) => cuda,
+            Err(error) => {
+                connection.close(Code::Backend, &error.to_string());
+                return Err(error);
+            }
+        };
+        let hello = Hello {
+            cuda: cuda.is_some(),
+            host: cuda.is_none(),
+            device_uuid: cuda.as_ref().map_or(Uuid::nil(), CudaDevice::uuid),
+            driver_version: cuda.as_ref().map_or(0, |device| {
+                let version = device.driver_version();
+                version.major * 1000 + version.minor * 10
+            }),
+            ..Hello::new(Role::Worker, info.name)
+        };
+        connection.send(&Message::Hello(hello), None, info.timeout)?;
+        let link = Link::new(connection)?;
+        Ok(Self { shared: Arc::new(Shared { link, cuda, renderer, timeout: info.timeout }) })
+    }
+
+    /// What it computes with.
+    pub fn backend(&self) -> Backend {
+        if self.shared.cuda.is_some() { Backend::Cuda } else { Backend::Host }
+    }
+
+    /// The CUDA device, to load kernels with; `None` on the CPU.
+    pub fn cuda(&self) -> Option<&CudaDevice> {
+        self.shared.cuda.as_ref()
+    }
+
+    /// What the renderer has said of itself.
+    pub fn renderer(&self) -> &Hello {
+        &self.shared.renderer
+    }
+
+    /// The writer of the exchange of this name, which the renderer has offered or is about to: waited for up to the limit. With
+    /// CUDA it has a stream of its own.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] where it is not offered; [`Error::Mismatch`] where it is another one than `F`, and [`Error::Cuda`] where it
+    /// cannot be imported: the renderer is told. [`Error::PeerLost`] and [`Error::Closed`] as for
+    /// [`LatestWriter::begin`].
+    pub fn latest<F: Frame>(&self, name: &str) -> Result<LatestWriter<F>, Error> {
+        LatestWriter::new(&self.shared, name)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.link.bye();
+    }
+}
+
+/// The CUDA device; `None` for the CPU.
+fn choose(renderer: &Hello, info: &WorkerInfo<'_>) -> Result<Option<CudaDevice>, Error> {
+    let allowed = |backend| info.backend.is_none_or(|asked| asked == backend) && renderer.has(backend);
+    let mut reasons = Vec::new();
+    if allowed(Backend::Cuda) {
+        match device::choose(renderer, info.device) {
+            Ok(device) => return Ok(Some(device)),
+            // The error itself, where nothing else is left.
+            Err(error) if !allowed(Backend::Host) => return Err(error),
+            Err(error) => reasons.push(format!("CUDA: {error}")),
+        }
+    } else if info.backend != Some(Backend::Host) {
+        reasons.push("CUDA: the renderer does not allow it".to_owned());
+    }
+    if allowed(Backend::Host) {
+        if info.backend.is_none() {
+            log::warn!("the worker computes on the CPU: {}", reasons.join("; "));
+        }
+        return Ok(None);
+    }
+    if info.backend != Some(Backend::Cuda) {
+        reasons.push("the CPU: the renderer does not allow it".to_owned());
+    }
+    Err(Error::NoBackend { reason: reasons.join("; ") })
+}

@@ -1,0 +1,370 @@
+//! The worker writes frames, and the renderer draws the newest.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::time::{Duration, Instant};
+
+use bridge_ipc::{Code, Direction, Message, Offer, OsHandle, Resource, SharedMemory, Side as TimelineSide, Timeline};
+use cuda_import::cudarc::driver::CudaStream;
+
+use crate::cuda::CudaSide;
+use crate::error::Error;
+use crate::frame::Frame;
+use crate::host::HostMemory;
+use crate::link::{Ended, State};
+use crate::worker::Shared;
+
+/// How long a message may take to be taken in by a renderer that does not read.
+const SEND_LIMIT: Duration = Duration::from_secs(1);
+
+/// The writer of an exchange. It belongs to one thread at a time.
+pub struct LatestWriter<F: Frame> {
+    /// Before `shared`: the slots go before the connection.
+    side: Side<F>,
+    offer: Offer,
+    /// The slots that are this side's, with what the renderer's timeline reaches before they may be written.
+    free: VecDeque<(u32, u64)>,
+    next_frame: u64,
+    /// The last value of this side's timeline.
+    computed: u64,
+    shared: Arc<Shared>,
+}
+
+enum Side<F: Frame> {
+    Cuda(CudaSide<F>),
+    /// The resources of each slot.
+    Host(Vec<Vec<HostMemory>>),
+}
+
+/// What there is to compute with.
+#[non_exhaustive]
+pub enum Work<'a, F: Frame> {
+    /// Kernels and copies on a stream.
+    Cuda(CudaWork<'a, F>),
+    /// Copies on this thread.
+    Host(HostWork<'a, F>),
+}
+
+/// A CUDA turn.
+#[non_exhaustive]
+pub struct CudaWork<'a, F: Frame> {
+    /// The exchange's own stream. Work on it is part of the frame; work with the views on other streams is joined when the frame is
+    /// published, where cudarc knows of it.
+    pub stream: &'a Arc<CudaStream>,
+    /// The resources of the slot. They hold an older frame, or nothing.
+    pub views: F::CudaViews<'a>,
+}
+
+/// A turn on the CPU.
+#[non_exhaustive]
+pub struct HostWork<'a, F: Frame> {
+    /// The resources of the slot. They hold an older frame, or zeros.
+    pub views: F::HostViews<'a>,
+}
+
+impl<F: Frame> LatestWriter<F> {
+    pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self, Error> {
+        let complete = |state: &mut State| {
+            let phase = |id: u32| state.connection.session().exchange(id);
+            let offered = |id: &u32| phase(*id) == Some(bridge_ipc::ExchangePhase::Offered);
+            let found =
+                state.inboxes.iter_mut().find(|(id, inbox)| inbox.offer.name == name && !inbox.taken && offered(id));
+            let (_, inbox) = found?;
+            inbox.taken = true;
+            Some((inbox.offer.clone(), std::mem::take(&mut inbox.resources), std::mem::take(&mut inbox.timelines)))
+        };
+        let found = shared.link.wait_for(shared.timeout, complete);
+        let (offer, resources, timelines) = found.map_err(|ended| match ended {
+            Ended::Timeout => Error::Timeout { what: format!("the offer of \"{name}\""), waited: shared.timeout },
+            ended => ended_error(shared, name, 0, None, ended),
+        })?;
+        let exchange = offer.exchange;
+        let made = Self::import(shared, offer, resources, timelines);
+        let writer = made.inspect_err(|error| {
+            let code = if matches!(error, Error::Mismatch { .. }) { Code::Resource } else { Code::Failure };
+            shared.link.refuse(exchange, code, &error.to_string());
+        })?;
+        let ready = shared.link.send(&Message::Ready { exchange }, SEND_LIMIT);
+        ready.map_err(|ended| ended_error(shared, name, 0, None, ended))?;
+        Ok(writer)
+    }
+
+    fn import(
+        shared: &Arc<Shared>,
+        offer: Offer,
+        resources: Vec<(Resource, OsHandle)>,
+        timelines: Vec<(Timeline, OsHandle)>,
+    ) -> Result<Self, Error> {
+        let mismatch = |reason: String| Error::Mismatch { exchange: offer.name.clone(), reason };
+        if offer.direction != Direction::WorkerWrites {
+            return Err(mismatch("the renderer writes it, and its writer was asked for".into()));
+        }
+        if offer.resources as usize != F::RESOURCES {
+            return Err(mismatch(format!(
+                "a slot has {} resources, and {} were asked for",
+                offer.resources,
+                F::RESOURCES
+            )));
+        }
+        let described: Vec<_> = resources.iter().map(|(resource, _)| *resource).collect();
+        for slot in described.chunks_exact(F::RESOURCES) {
+            F::check(slot).map_err(mismatch)?;
+        }
+        let computed = timelines.iter().find(|(timeline, _)| timeline.side == TimelineSide::Computed);
+        let computed = computed.map_or(0, |(timeline, _)| timeline.value);
+        let side = match &shared.cuda {
+            Some(device) => Side::Cuda(CudaSide::new(device, &offer.name, resources, timelines)?),
+            None => Side::Host(host_slots::<F>(&offer.name, resources)?),
+        };
+        let shared = Arc::clone(shared);
+        Ok(Self { side, offer, free: VecDeque::new(), next_frame: 0, computed, shared })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.offer.name
+    }
+
+    /// Slots.
+    pub fn slots(&self) -> usize {
+        self.offer.slots as usize
+    }
+
+    /// The stream of its frames; `None` on the CPU.
+    pub fn stream(&self) -> Option<&Arc<CudaStream>> {
+        match &self.side {
+            Side::Cuda(side) => Some(side.stream()),
+            Side::Host(_) => None,
+        }
+    }
+
+    /// Begins a frame, in the slot that the renderer freed first. Waits, up to the worker's limit, for one, and for the writer's own
+    /// oldest frame where [`Offer::writer_in_flight`] are unfinished.
+    ///
+    /// # Errors
+    /// [`Error::PeerLost`] at once when the renderer's process ends, [`Error::Closed`] where it has closed the exchange or the
+    /// connection, [`Error::Timeout`] at the limit: the frame may be begun again. [`Error::Cuda`] where this side's GPU work has
+    /// failed: the renderer is told which frames are torn.
+    pub fn begin(&mut self) -> Result<Turn<'_, F>, Error> {
+        let start = Instant::now();
+        let timeout = self.shared.timeout;
+        let exchange = self.offer.exchange;
+        self.wait_for_room(start)?;
+        let mut freed = std::mem::take(&mut self.free);
+        let found = self.shared.link.wait_for(timeout.saturating_sub(start.elapsed()), |state| {
+            let inbox = state.inboxes.get_mut(&exchange)?;
+            freed.extend(inbox.freed.drain(..));
+            if inbox.closed {
+                return Some(None);
+            }
+            freed.pop_front().map(Some)
+        });
+        self.free = freed;
+        match found {
+            Ok(Some((slot, value))) => {
+                if let Side::Cuda(side) = &mut self.side
+                    && let Err(error) = side.wait(value)
+                {
+                    self.free.push_front((slot, value));
+                    return Err(error);
+                }
+                Ok(Turn { slot, done: false, writer: self })
+            }
+            Ok(None) => Err(self.closed()),
+            Err(Ended::Timeout) => Err(Error::Timeout {
+                what: format!("a free slot of \"{}\" from {}", self.offer.name, self.shared.link.peer()),
+                waited: timeout,
+            }),
+            Err(ended) => Err(self.ended(ended)),
+        }
+    }
+
+    fn wait_for_room(&mut self, start: Instant) -> Result<(), Error> {
+        let (most, timeout) = (self.offer.writer_in_flight as usize, self.shared.timeout);
+        while let Side::Cuda(side) = &mut self.side {
+            match side.has_room(most) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err((error, torn)) => {
+                    for (frame, slot) in torn {
+                        let torn = Message::Torn { exchange: self.offer.exchange, slot, frame };
+                        if self.shared.link.send(&torn, SEND_LIMIT).is_err() {
+                            break;
+                        }
+                    }
+                    return Err(error);
+                }
+            }
+            // A frame may wait for a renderer that is gone.
+            if let Err(ended @ (Ended::Dead | Ended::Closed(_))) =
+                self.shared.link.wait_for(Duration::ZERO, |_| None::<()>)
+            {
+                return Err(self.ended(ended));
+            }
+            if start.elapsed() >= timeout {
+                let what = format!("the end of the oldest of {most} frames of \"{}\"", self.offer.name);
+                return Err(Error::Timeout { what, waited: timeout });
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        Ok(())
+    }
+
+    fn closed(&self) -> Error {
+        Error::Closed { exchange: self.offer.name.clone(), reason: format!("by {}", self.shared.link.peer()) }
+    }
+
+    fn ended(&mut self, ended: Ended) -> Error {
+        let owed = match (&mut self.side, &ended) {
+            (Side::Cuda(side), Ended::Dead) => side.rescue(),
+            _ => None,
+        };
+        ended_error(&self.shared, &self.offer.name, self.next_frame, owed, ended)
+    }
+}
+
+impl<F: Frame> std::fmt::Debug for LatestWriter<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LatestWriter(\"{}\", {} slots)", self.name(), self.slots())
+    }
+}
+
+impl<F: Frame> Drop for LatestWriter<F> {
+    fn drop(&mut self) {
+        if let Side::Cuda(side) = &mut self.side {
+            // In trust, frames may still wait for a renderer that has gone.
+            if self.shared.link.state().connection.peer().is_dead() {
+                side.rescue();
+            }
+            if !side.finish() {
+                // The renderer may not use the slots as its own: it learns of their end from the end of this process.
+                return;
+            }
+        }
+        self.shared.link.close(self.offer.exchange);
+    }
+}
+
+fn ended_error(shared: &Shared, exchange: &str, frame: u64, owed: Option<u64>, ended: Ended) -> Error {
+    let exchange = exchange.to_owned();
+    match ended {
+        Ended::Dead => Error::PeerLost { who: shared.link.peer(), exchange, frame, owed },
+        Ended::Timeout => {
+            Error::Timeout { what: format!("{} for \"{exchange}\"", shared.link.peer()), waited: shared.timeout }
+        }
+        Ended::Closed(error @ bridge_ipc::Error::Closed { .. }) => {
+            Error::Closed { exchange, reason: error.to_string() }
+        }
+        Ended::Closed(error) => error.into(),
+    }
+}
+
+fn host_slots<F: Frame>(name: &str, resources: Vec<(Resource, OsHandle)>) -> Result<Vec<Vec<HostMemory>>, Error> {
+    let mut slots = Vec::new();
+    let mut slot = Vec::with_capacity(F::RESOURCES);
+    for (resource, handle) in resources {
+        let name = format!("{name}[{}].{}", resource.slot, resource.index);
+        let memory = SharedMemory::from_peer(&name, handle, resource.allocation_size)?.map()?;
+        let too_large =
+            || Error::Mismatch { exchange: name.clone(), reason: "it is too large for this machine".to_owned() };
+        slot.push(HostMemory::new(memory, &resource).ok_or_else(too_large)?);
+        if slot.len() == F::RESOURCES {
+            slots.push(std::mem::take(&mut slot));
+        }
+    }
+    Ok(slots)
+}
+
+/// A frame that is being written. It has the slot until [`publish`](Self::publish).
+///
+/// Dropped before that, it is as if [`skip`](Self::skip) had been called, and the log says so.
+#[must_use = "a turn that is dropped before `publish` gives no frame"]
+pub struct Turn<'a, F: Frame> {
+    writer: &'a mut LatestWriter<F>,
+    slot: u32,
+    done: bool,
+}
+
+impl<F: Frame> Turn<'_, F> {
+    /// The number of the frame, from 0; frames that are published have all numbers.
+    pub fn frame(&self) -> u64 {
+        self.writer.next_frame
+    }
+
+    /// The slot.
+    pub fn slot(&self) -> usize {
+        self.slot as usize
+    }
+
+    /// What there is to compute with, lent until the turn ends.
+    pub fn work(&mut self) -> Work<'_, F> {
+        match &mut self.writer.side {
+            Side::Cuda(side) => {
+                let (stream, views) = side.views(self.slot);
+                Work::Cuda(CudaWork { stream, views })
+            }
+            Side::Host(slots) => Work::Host(HostWork { views: F::host_views(&slots[self.slot as usize]) }),
+        }
+    }
+
+    /// Hands the frame over. With CUDA nothing is waited for: the renderer takes the frame once the GPU has finished it.
+    ///
+    /// # Errors
+    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`LatestWriter::begin`]; [`Error::Cuda`] where the signal cannot be enqueued: the
+    /// slot stays this side's, and the frame's number is the next one's.
+    pub fn publish(mut self) -> Result<(), Error> {
+        let writer = &mut *self.writer;
+        let (exchange, frame, value) = (writer.offer.exchange, writer.next_frame, writer.computed + 1);
+        match &mut writer.side {
+            Side::Cuda(side) => {
+                // Spent even if the call fails: it may have been enqueued.
+                writer.computed = value;
+                side.signal(frame, self.slot, value)?;
+            }
+            Side::Host(_) => {
+                writer.computed = value;
+                // What was written is seen by whoever receives the message.
+                fence(Ordering::Release);
+            }
+        }
+        self.done = true;
+        writer.next_frame = frame + 1;
+        let publish = Message::Publish { exchange, slot: self.slot, frame, value };
+        if writer.shared.link.is_closed(exchange) {
+            return Err(writer.closed());
+        }
+        let sent = writer.shared.link.send(&publish, SEND_LIMIT);
+        sent.map_err(|ended| writer.ended(ended))
+    }
+
+    /// Gives the slot back without a frame. What was enqueued still runs, and the slot's next use is ordered behind it.
+    ///
+    /// # Errors
+    /// [`Error::Cuda`] where work on other streams could not be joined.
+    pub fn skip(mut self) -> Result<(), Error> {
+        self.give_back()
+    }
+
+    fn give_back(&mut self) -> Result<(), Error> {
+        self.done = true;
+        // The wait for the renderer's use of the slot is in the stream already.
+        self.writer.free.push_front((self.slot, 0));
+        match &self.writer.side {
+            Side::Cuda(side) => side.join(self.slot),
+            Side::Host(_) => Ok(()),
+        }
+    }
+}
+
+impl<F: Frame> Drop for Turn<'_, F> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        log::warn!("exchange \"{}\": the turn of frame {} was dropped", self.writer.offer.name, self.writer.next_frame);
+        if let Err(error) = self.give_back() {
+            log::error!("exchange \"{}\": {error}", self.writer.offer.name);
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! A worker on the CPU against a scripted renderer.
+#![cfg(target_os = "linux")]
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use bridge_ipc::{
+    Backend, BufferDescriptor, Channel, Code, Connection, Direction, Handle, Hello, ImageDescriptor, ImageShape,
+    Listener, MappedMemory, Message, Offer, Resource, ResourceKind, Role, SharedMemory, Uuid,
+};
+use bridge_worker::{Buffer, Error, HostWork, Image, LatestWriter, Work, Worker, WorkerInfo};
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// What the renderer does, on a thread of its own.
+struct Renderer {
+    connection: Connection,
+}
+
+impl Renderer {
+    fn accept(listener: &Listener) -> Self {
+        let mut connection = listener.accept(LIMIT).unwrap().unwrap();
+        let hello = Hello { host: true, ..Hello::new(Role::Renderer, "renderer") };
+        assert_eq!(connection.greet(&hello, LIMIT).unwrap().backend(), Some(Backend::Host));
+        Self { connection }
+    }
+
+    fn send(&mut self, message: Message) {
+        self.connection.send(&message, None, LIMIT).unwrap();
+    }
+
+    /// To a worker that may have ended meanwhile.
+    fn answer(&mut self, message: Message) {
+        let _ = self.connection.send(&message, None, LIMIT);
+    }
+
+    fn receive(&mut self) -> Message {
+        self.connection.receive(LIMIT).unwrap().message
+    }
+
+    /// Offers two slots of these kinds; gives the memory of each slot.
+    fn offer(&mut self, exchange: u32, name: &str, kinds: &[ResourceKind]) -> Vec<Vec<MappedMemory>> {
+        self.send(Message::Offer(Offer {
+            exchange,
+            direction: Direction::WorkerWrites,
+            slots: 2,
+            resources: u32::try_from(kinds.len()).unwrap(),
+            writer_in_flight: 1,
+            reader_in_flight: 1,
+            trust: false,
+            name: name.into(),
+        }));
+        let mut slots = Vec::new();
+        for slot in 0..2 {
+            let mut memories = Vec::new();
+            for (index, kind) in (0..).zip(kinds) {
+                let mut resource = Resource {
+                    exchange,
+                    slot,
+                    index,
+                    kind: *kind,
+                    handle: Handle::MemoryFile,
+                    dedicated: false,
+                    device_uuid: Uuid::nil(),
+                    allocation_size: 0,
+                    offset: 16,
+                };
+                resource.allocation_size = 16 + resource.least_size().unwrap();
+                let memory = SharedMemory::new(name, resource.allocation_size).unwrap();
+                let sent = Message::Resource(resource);
+                self.connection.send(&sent, Some(memory.handle().as_fd()), LIMIT).unwrap();
+                memories.push(memory.map().unwrap());
+            }
+            slots.push(memories);
+        }
+        slots
+    }
+}
+
+fn floats(len: u64) -> ResourceKind {
+    ResourceKind::Buffer(BufferDescriptor { size: len * 4, element_size: 4 })
+}
+
+fn picture() -> ResourceKind {
+    ResourceKind::Image(ImageDescriptor {
+        shape: ImageShape::D2,
+        extent: [4, 2, 1],
+        levels: 2,
+        layers: 1,
+        channel: Channel::U8,
+        channels: 4,
+        format: 37,
+        color_attachment: false,
+        layered: false,
+    })
+}
+
+fn listen() -> (tempfile::TempDir, Listener) {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    (folder, listener)
+}
+
+/// Runs both sides to their end.
+fn both(renderer: impl FnOnce(&Listener) + Send, worker: impl FnOnce(Worker)) {
+    let (_folder, listener) = listen();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| renderer(&listener));
+        worker(connect(listener.path(), LIMIT).unwrap());
+        thread.join().unwrap();
+    });
+}
+
+fn connect(path: &Path, timeout: Duration) -> Result<Worker, Error> {
+    Worker::connect_with(path, &WorkerInfo { backend: Some(Backend::Host), timeout, ..Default::default() })
+}
+
+fn read_floats(memory: &MappedMemory, len: usize) -> Vec<f32> {
+    let mut bytes = vec![0; len * 4];
+    assert!(memory.read(16, &mut bytes));
+    bytes.chunks_exact(4).map(|bytes| f32::from_ne_bytes(bytes.try_into().unwrap())).collect()
+}
+
+fn host<'a, F: bridge_worker::Frame>(work: Work<'a, F>) -> HostWork<'a, F> {
+    match work {
+        Work::Host(host) => host,
+        _ => panic!("computes on the CPU"),
+    }
+}
+
+#[test]
+fn frames_cross_whole() {
+    const FRAMES: u64 = 200;
+    both(
+        |listener| {
+            let mut renderer = Renderer::accept(listener);
+            let memory = renderer.offer(1, "x", &[floats(100), picture()]);
+            assert_eq!(renderer.receive(), Message::Ready { exchange: 1 });
+            for slot in 0..2 {
+                renderer.send(Message::Free { exchange: 1, slot, value: 0 });
+            }
+            for expected in 0..FRAMES {
+                let Message::Publish { slot, frame, value, .. } = renderer.receive() else { panic!() };
+                assert_eq!((frame, value), (expected, expected + 1));
+                let [buffer, image] = &memory[slot as usize][..] else { panic!() };
+                assert_eq!(read_floats(buffer, 100), vec![frame as f32; 100]);
+                let mut texels = [0; 40];
+                // 32 bytes of the first level, then 8 of the second.
+                assert!(image.read(16, &mut texels));
+                assert_eq!(texels, [frame as u8; 40]);
+                renderer.answer(Message::Free { exchange: 1, slot, value });
+            }
+            assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
+            renderer.answer(Message::Close { exchange: 1 });
+            assert!(matches!(renderer.receive(), Message::Bye { code: Code::Done, .. }));
+        },
+        |worker| {
+            let mut writer = worker.latest::<(Buffer<f32>, Image<[u8; 4]>)>("x").unwrap();
+            assert_eq!((writer.slots(), writer.name()), (2, "x"));
+            for frame in 0..FRAMES {
+                let mut turn = writer.begin().unwrap();
+                assert_eq!(turn.frame(), frame);
+                let (mut buffer, mut image) = host(turn.work()).views;
+                buffer.write_from(0, &vec![frame as f32; buffer.len()]).unwrap();
+                for level in 0..image.levels() {
+                    image.write_from(level, 0, &vec![[frame as u8; 4]; image.level_len(level)]).unwrap();
+                }
+                assert!(matches!(buffer.write_from(99, &[0.0; 2]), Err(Error::OutOfRange { start: 99, end: 101, .. })));
+                assert!(image.write_from(2, 0, &[[0; 4]]).is_err() && image.write_from(1, 2, &[[0; 4]]).is_err());
+                turn.publish().unwrap();
+            }
+        },
+    );
+}
+
+#[test]
+fn a_turn_without_a_frame_gives_its_slot_back() {
+    both(
+        |listener| {
+            let mut renderer = Renderer::accept(listener);
+            renderer.offer(1, "x", &[floats(4)]);
+            renderer.receive();
+            renderer.send(Message::Free { exchange: 1, slot: 1, value: 0 });
+            assert_eq!(renderer.receive(), Message::Publish { exchange: 1, slot: 1, frame: 0, value: 1 });
+            renderer.receive();
+        },
+        |worker| {
+            let mut writer = worker.latest::<Buffer<u32>>("x").unwrap();
+            writer.begin().unwrap().skip().unwrap();
+            drop(writer.begin().unwrap());
+            writer.begin().unwrap().publish().unwrap();
+        },
+    );
+}
+
+#[test]
+fn a_slot_is_waited_for_with_a_limit() {
+    let (_folder, listener) = listen();
+    let waited = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let mut renderer = Renderer::accept(&listener);
+            renderer.offer(1, "x", &[floats(4)]);
+            renderer.receive();
+            waited.wait();
+            renderer.send(Message::Free { exchange: 1, slot: 0, value: 0 });
+            renderer.receive();
+        });
+        let worker = connect(listener.path(), Duration::from_millis(200)).unwrap();
+        let mut writer = worker.latest::<Buffer<f32>>("x").unwrap();
+        let error = writer.begin().err().unwrap();
+        assert!(matches!(&error, Error::Timeout { what, .. } if what.contains("free slot of \"x\"")), "{error}");
+        assert!(matches!(worker.latest::<Buffer<f32>>("y"), Err(Error::Timeout { .. })));
+        waited.wait();
+        writer.begin().unwrap().publish().unwrap();
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn another_resource_than_asked_for_is_refused_and_the_renderer_told() {
+    both(
+        |listener| {
+            let mut renderer = Renderer::accept(listener);
+            for (exchange, kinds) in [(1, vec![floats(4)]), (2, vec![floats(4), floats(4)]), (3, vec![picture()])] {
+                renderer.offer(exchange, "x", &kinds);
+                match renderer.receive() {
+                    Message::Refused { exchange: Some(of), code: Code::Resource, text } => {
+                        assert!(of == exchange && text.contains("asked for"), "{text}");
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            renderer.offer(4, "x", &[floats(4)]);
+            assert_eq!(renderer.receive(), Message::Ready { exchange: 4 });
+            renderer.receive();
+        },
+        |worker| {
+            for _ in 0..3 {
+                let refused = worker.latest::<Image<f32>>("x").unwrap_err();
+                assert!(matches!(refused, Error::Mismatch { .. }), "{refused}");
+            }
+            worker.latest::<Buffer<i32>>("x").unwrap();
+        },
+    );
+}
+
+#[test]
+fn what_the_renderer_closes_is_told_apart_from_its_end() {
+    both(
+        |listener| {
+            let mut renderer = Renderer::accept(listener);
+            for exchange in 1..=2 {
+                renderer.offer(exchange, "x", &[floats(4)]);
+                renderer.receive();
+            }
+            renderer.send(Message::Close { exchange: 1 });
+            assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
+            renderer.connection.close(Code::Done, "the window was closed");
+        },
+        |worker| {
+            let mut first = worker.latest::<Buffer<f32>>("x").unwrap();
+            let mut second = worker.latest::<Buffer<f32>>("x").unwrap();
+            let error = first.begin().err().unwrap();
+            assert!(matches!(error, Error::Closed { .. }), "{error}");
+            drop(first);
+            let error = second.begin().err().unwrap();
+            assert!(
+                matches!(&error, Error::Closed { reason, .. } if reason.contains("the window was closed")),
+                "{error}"
+            );
+        },
+    );
+}
+
+#[test]
+fn a_backend_that_is_not_allowed_is_no_backend() {
+    let (_folder, listener) = listen();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let mut connection = listener.accept(LIMIT).unwrap().unwrap();
+            let hello = Hello { cuda: true, ..Hello::new(Role::Renderer, "renderer") };
+            let told = connection.greet(&hello, LIMIT).unwrap_err().to_string();
+            assert!(told.contains("does not allow"), "{told}");
+        });
+        let error = connect(listener.path(), LIMIT).unwrap_err();
+        assert!(matches!(error, Error::NoBackend { .. }), "{error}");
+        thread.join().unwrap();
+    });
+}
+
+/// Messages for one exchange are read by the thread of another.
+#[test]
+fn several_exchanges_go_on_threads_of_their_own() {
+    const FRAMES: u64 = 300;
+    both(
+        |listener| {
+            let mut renderer = Renderer::accept(listener);
+            for exchange in 1..=3 {
+                renderer.offer(exchange, &format!("x{exchange}"), &[floats(4)]);
+            }
+            let (mut published, mut closed, mut ready) = (0, 0, 0);
+            while closed < 3 {
+                match renderer.receive() {
+                    Message::Ready { exchange } => {
+                        renderer.send(Message::Free { exchange, slot: 0, value: 0 });
+                        ready += 1;
+                    }
+                    Message::Publish { exchange, slot, value, .. } => {
+                        published += 1;
+                        // It may be closed by now.
+                        renderer.answer(Message::Free { exchange, slot, value });
+                    }
+                    Message::Close { exchange } => {
+                        renderer.answer(Message::Close { exchange });
+                        closed += 1;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!((ready, published), (3, 3 * FRAMES));
+        },
+        |worker| {
+            let writers: Vec<_> =
+                (1..=3).map(|number| worker.latest::<Buffer<f32>>(&format!("x{number}")).unwrap()).collect();
+            std::thread::scope(|scope| {
+                for mut writer in writers {
+                    scope.spawn(move || (0..FRAMES).for_each(|_| writer.begin().unwrap().publish().unwrap()));
+                }
+            });
+        },
+    );
+}
+
+/// The renderer is a process of its own, this test again, and is killed.
+#[test]
+fn the_end_of_the_renderer_ends_the_wait_at_once() {
+    const PATH: &str = "BRIDGE_WORKER_TEST_SOCKET";
+    if let Some(path) = std::env::var_os(PATH) {
+        let listener = Listener::bind(PathBuf::from(path)).unwrap();
+        let mut renderer = Renderer::accept(&listener);
+        renderer.offer(1, "x", &[floats(4)]);
+        renderer.receive();
+        renderer.send(Message::Free { exchange: 1, slot: 0, value: 0 });
+        std::thread::sleep(Duration::from_secs(60));
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_end_of_the_renderer_ends_the_wait_at_once"])
+        .env(PATH, &path)
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    let worker = loop {
+        match connect(&path, Duration::from_secs(30)) {
+            Ok(worker) => break worker,
+            Err(_) if start.elapsed() < LIMIT => std::thread::sleep(Duration::from_millis(10)),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let mut writer: LatestWriter<Buffer<f32>> = worker.latest("x").unwrap();
+    writer.begin().unwrap().publish().unwrap();
+    let killed = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        child.kill().unwrap();
+        let killed = Instant::now();
+        // Not reaped at once: a zombie is dead.
+        std::thread::sleep(Duration::from_millis(300));
+        child.wait().unwrap();
+        killed
+    });
+    let error = writer.begin().err().unwrap();
+    let ended = Instant::now();
+    assert!(matches!(&error, Error::PeerLost { frame: 1, owed: None, .. }), "{error}");
+    assert!(error.to_string().contains("renderer \"renderer\""), "{error}");
+    let late = ended.saturating_duration_since(killed.join().unwrap());
+    assert!(late < Duration::from_millis(200), "{late:?}");
+    assert!(matches!(writer.begin(), Err(Error::PeerLost { .. })), "again");
+    let start = Instant::now();
+    drop((writer, worker));
+    assert!(start.elapsed() < Duration::from_secs(1), "dropping waits for nobody");
+}
