@@ -187,3 +187,7 @@ pub const FORMATS: &[(u32, u32, u32)] = &[
     (108, 6, 4),
     (109, 8, 4),
 ];
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

@@ -1,5 +1,7 @@
 //! Messages as bytes: what is written is read, and nothing that a peer may send makes the reader panic.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use bridge_ipc::{
     BufferDescriptor, Channel, Code, Direction, FORMATS, Handle, Hello, ImageDescriptor, ImageShape, MOST_BYTES,
     Message, Offer, Resource, ResourceKind, Role, Session, Side, Timeline, Uuid,

@@ -1,5 +1,6 @@
 //! A worker on the CPU against a scripted renderer.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};

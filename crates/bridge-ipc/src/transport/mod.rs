@@ -14,7 +14,8 @@ mod other;
 mod peer;
 #[cfg(target_os = "linux")]
 mod socket;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests;
 
 #[cfg(target_os = "linux")]

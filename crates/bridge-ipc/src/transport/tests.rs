@@ -131,7 +131,8 @@ fn what_is_no_message_ends_the_connection_and_says_why() {
         bytes[place] = byte;
         bytes
     };
-    let cases: [(Vec<u8>, fn(&Error) -> bool); 6] = [
+    type Expected = fn(&Error) -> bool;
+    let cases: [(Vec<u8>, Expected); 6] = [
         (vec![0; 3], |error| matches!(error, Error::Malformed { .. })),
         (vec![0xff; 208], |error| matches!(error, Error::Malformed { .. })),
         (vec![0; 4096], |error| matches!(error, Error::Truncated { what: "bytes", .. })),
