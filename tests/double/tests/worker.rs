@@ -1,0 +1,244 @@
+//! A worker that computes with CUDA, against a scripted renderer: what it imports, what it signals, and what it does when the renderer
+//! is gone.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use bridge_worker::bridge_ipc::{
+    Backend, BufferDescriptor, Connection, Direction, Handle, Hello, Listener, Message, Offer, Resource, ResourceKind,
+    Role, Side, Timeline, Uuid,
+};
+use bridge_worker::{Buffer, Error, LatestWriter, Work, Worker, WorkerInfo};
+use common::assert_clean;
+use cuda_import::probe;
+use driver_double::Double;
+
+const LIMIT: Duration = Duration::from_secs(10);
+/// Elements of four bytes.
+const LEN: u64 = 256;
+
+/// What the renderer has exported: two slots and two timelines.
+struct Exports {
+    slots: Vec<OwnedFd>,
+    computed: (OwnedFd, u64),
+    rendered: (OwnedFd, u64),
+}
+
+impl Exports {
+    fn new(double: &Double) -> Self {
+        let slots = (0..2).map(|_| double.export_memory(LEN * 4, true).handle).collect();
+        let [computed, rendered] = [(); 2].map(|()| {
+            let exported = double.export_semaphore(true);
+            (exported.handle, exported.number)
+        });
+        Self { slots, computed, rendered }
+    }
+
+    fn all(&self) -> Vec<&OwnedFd> {
+        self.slots.iter().chain([&self.computed.0, &self.rendered.0]).collect()
+    }
+}
+
+struct Renderer {
+    connection: Connection,
+}
+
+impl Renderer {
+    /// Offers "x" to the next worker.
+    fn offer(listener: &Listener, gpu: Uuid, trust: bool, descriptors: &[&OwnedFd]) -> Self {
+        let mut connection = listener.accept(LIMIT).unwrap().unwrap();
+        let hello = Hello { cuda: true, device_uuid: gpu, ..Hello::new(Role::Renderer, "renderer") };
+        assert_eq!(connection.greet(&hello, LIMIT).unwrap().backend(), Some(Backend::Cuda));
+        let mut renderer = Self { connection };
+        renderer.send(Message::Offer(Offer {
+            exchange: 1,
+            direction: Direction::WorkerWrites,
+            slots: 2,
+            resources: 1,
+            writer_in_flight: 2,
+            reader_in_flight: 1,
+            trust,
+            name: "x".into(),
+        }));
+        for (slot, descriptor) in (0..2).zip(descriptors) {
+            let resource = Message::Resource(Resource {
+                exchange: 1,
+                slot,
+                index: 0,
+                kind: ResourceKind::Buffer(BufferDescriptor { size: LEN * 4, element_size: 4 }),
+                handle: Handle::OpaqueFd,
+                dedicated: true,
+                device_uuid: gpu,
+                allocation_size: LEN * 4,
+                offset: 0,
+            });
+            renderer.connection.send(&resource, Some(descriptor.as_fd()), LIMIT).unwrap();
+        }
+        for (side, descriptor) in [Side::Computed, Side::Rendered].into_iter().zip(&descriptors[2..]) {
+            let timeline = Message::Timeline(Timeline { exchange: 1, side, device_uuid: gpu, value: 0 });
+            renderer.connection.send(&timeline, Some(descriptor.as_fd()), LIMIT).unwrap();
+        }
+        renderer
+    }
+
+    fn send(&mut self, message: Message) {
+        self.connection.send(&message, None, LIMIT).unwrap();
+    }
+
+    fn receive(&mut self) -> Message {
+        self.connection.receive(LIMIT).unwrap().message
+    }
+}
+
+fn connect(path: &Path) -> Result<Worker, Error> {
+    Worker::connect_with(path, &WorkerInfo { backend: Some(Backend::Cuda), timeout: LIMIT, ..Default::default() })
+}
+
+fn write(writer: &mut LatestWriter<Buffer<f32>>) -> Result<(), Error> {
+    let mut turn = writer.begin()?;
+    match turn.work() {
+        Work::Cuda(cuda) => assert_eq!(cuda.views.len() as u64, LEN),
+        _ => panic!("computes with CUDA"),
+    }
+    turn.publish()
+}
+
+#[test]
+fn frames_are_signalled_behind_their_work_and_nothing_is_left() {
+    let Some(double) = Double::in_child("frames_are_signalled_behind_their_work_and_nothing_is_left") else { return };
+    const FRAMES: u64 = 20;
+    let gpu = probe().unwrap().devices[0].uuid;
+    let exports = Exports::new(&double);
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    std::thread::scope(|scope| {
+        let renderer = scope.spawn(|| {
+            let mut renderer = Renderer::offer(&listener, gpu, false, &exports.all());
+            assert_eq!(renderer.receive(), Message::Ready { exchange: 1 });
+            for slot in 0..2 {
+                renderer.send(Message::Free { exchange: 1, slot, value: 0 });
+            }
+            for expected in 0..FRAMES {
+                let Message::Publish { slot, frame, value, .. } = renderer.receive() else { panic!() };
+                assert_eq!((frame, value), (expected, expected + 1));
+                double.until("the frame to be whole", |double| double.value(exports.computed.1) >= value);
+                // Drawn, and seen to be.
+                double.signal(exports.rendered.1, value);
+                if frame + 2 < FRAMES {
+                    renderer.send(Message::Free { exchange: 1, slot, value });
+                }
+            }
+            assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
+        });
+        let worker = connect(listener.path()).unwrap();
+        assert_eq!(worker.backend(), Backend::Cuda);
+        let mut writer = worker.latest("x").unwrap();
+        for _ in 0..FRAMES {
+            write(&mut writer).unwrap();
+        }
+        drop((writer, worker));
+        renderer.join().unwrap();
+    });
+    drop(exports);
+    assert_clean(&double);
+}
+
+#[test]
+fn frames_in_flight_are_bounded_and_torn_where_the_context_is_lost() {
+    let Some(double) = Double::in_child("frames_in_flight_are_bounded_and_torn_where_the_context_is_lost") else {
+        return;
+    };
+    let gpu = probe().unwrap().devices[0].uuid;
+    let exports = Exports::new(&double);
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    std::thread::scope(|scope| {
+        let renderer = scope.spawn(|| {
+            let mut renderer = Renderer::offer(&listener, gpu, false, &exports.all());
+            renderer.receive();
+            for slot in 0..2 {
+                renderer.send(Message::Free { exchange: 1, slot, value: 0 });
+            }
+            for _ in 0..2 {
+                assert!(matches!(renderer.receive(), Message::Publish { .. }));
+            }
+            for frame in 0..2 {
+                assert!(matches!(renderer.receive(), Message::Torn { frame: of, .. } if of == frame));
+            }
+        });
+        let worker = connect(listener.path()).unwrap();
+        let mut writer = worker.latest("x").unwrap();
+        double.hold_work();
+        write(&mut writer).unwrap();
+        write(&mut writer).unwrap();
+        let lost = scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(50));
+            double.lose_context(0, 700);
+        });
+        assert!(matches!(write(&mut writer), Err(Error::Cuda(_))));
+        lost.join().unwrap();
+        renderer.join().unwrap();
+    });
+}
+
+/// The renderer is a process of its own, which has announced that it will have drawn, and is killed before it has.
+#[test]
+fn what_a_dead_renderer_owes_is_signalled_from_here() {
+    const NAME: &str = "what_a_dead_renderer_owes_is_signalled_from_here";
+    const RENDERER: &str = "WORKER_TEST_RENDERER";
+    if let Ok(told) = std::env::var(RENDERER) {
+        let mut told = told.split(',');
+        let (path, gpu) = (told.next().unwrap().to_owned(), told.next().unwrap().parse().unwrap());
+        let descriptors: Vec<OwnedFd> =
+            told.map(|path| File::options().read(true).write(true).open(path).unwrap().into()).collect();
+        let listener = Listener::bind(path).unwrap();
+        let mut renderer = Renderer::offer(&listener, gpu, true, &descriptors.iter().collect::<Vec<_>>());
+        renderer.receive();
+        renderer.send(Message::Free { exchange: 1, slot: 0, value: 5 });
+        std::thread::sleep(Duration::from_secs(60));
+        return;
+    }
+    let Some(double) = Double::in_child(NAME) else { return };
+    let gpu = probe().unwrap().devices[0].uuid;
+    let exports = Exports::new(&double);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let own = format!("/proc/{}/fd", std::process::id());
+    let mut told = vec![path.display().to_string(), gpu.to_string()];
+    told.extend(exports.all().iter().map(|descriptor| format!("{own}/{}", descriptor.as_raw_fd())));
+    let mut child = spawn(NAME, RENDERER, &told.join(","));
+    let start = Instant::now();
+    let worker = loop {
+        match connect(&path) {
+            Ok(worker) => break worker,
+            Err(_) if start.elapsed() < LIMIT => std::thread::sleep(Duration::from_millis(10)),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let mut writer = worker.latest("x").unwrap();
+    // Its work waits for the renderer, which never comes to it.
+    write(&mut writer).unwrap();
+    child.kill().unwrap();
+    assert_eq!(double.value(exports.computed.1), 0);
+    let killed = Instant::now();
+    let error = writer.begin().err().unwrap();
+    assert!(matches!(&error, Error::PeerLost { frame: 1, owed: Some(5), .. }), "{error}");
+    assert!(killed.elapsed() < Duration::from_millis(500), "{:?}", killed.elapsed());
+    double.until("the stream to go on", |double| double.value(exports.computed.1) == 1);
+    assert_eq!(double.value(exports.rendered.1), 5);
+    assert!(matches!(writer.begin(), Err(Error::PeerLost { owed: None, .. })), "signalled once");
+    child.wait().unwrap();
+    drop((writer, worker, exports));
+    assert_clean(&double);
+}
+
+fn spawn(test: &str, variable: &str, value: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap()).args(["--exact", test]).env(variable, value).spawn().unwrap()
+}
