@@ -18,8 +18,13 @@ const COMPILER: &str = "1.95";
 pub(crate) const AS_RUSTDOC: &str = "XTASK_AS_RUSTDOC";
 
 /// Package, library.
-const CRATES: &[(&str, &str)] =
-    &[("vk-export", "vk_export"), ("cuda-import", "cuda_import"), ("vk-cuda-bridge", "bridge")];
+const CRATES: &[(&str, &str)] = &[
+    ("vk-export", "vk_export"),
+    ("cuda-import", "cuda_import"),
+    ("vk-cuda-bridge-ipc", "bridge_ipc"),
+    ("vk-cuda-bridge-worker", "bridge_worker"),
+    ("vk-cuda-bridge", "bridge"),
+];
 
 /// Compares the text of every published crate with the committed one; with `update` writes it instead.
 pub(crate) fn run(update: bool) -> Result<()> {

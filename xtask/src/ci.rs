@@ -61,13 +61,15 @@ const FIRST: &[&str] = &[
     "07_latest",
 ];
 
+/// All that is in `crates/`.
+const CRATES: &str =
+    "-p vk-export -p cuda-import -p vk-cuda-bridge-ipc -p vk-cuda-bridge-worker -p vk-cuda-bridge -p vk-local";
+
 /// The steps of [`check`], on the crates alone.
 const QUICK: &[Step] = &[
     ("format", || cargo("fmt --all -- --check")),
-    ("clippy", || {
-        cargo("clippy -p vk-export -p cuda-import -p vk-cuda-bridge -p vk-local --lib --tests -- -D warnings")
-    }),
-    ("unit", || cargo("test --quiet -p vk-export -p cuda-import -p vk-cuda-bridge -p vk-local --lib")),
+    ("clippy", || cargo(&format!("clippy {CRATES} --lib --tests -- -D warnings"))),
+    ("unit", || cargo(&format!("test --quiet {CRATES} --lib"))),
     ("double", || cargo("test --quiet -p driver-double")),
 ];
 

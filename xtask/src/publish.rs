@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use crate::shell;
 
 /// The published crates, in the order in which they depend on each other.
-pub(crate) const PACKAGES: &[&str] = &["vk-export", "cuda-import", "vk-cuda-bridge"];
+pub(crate) const PACKAGES: &[&str] =
+    &["vk-export", "cuda-import", "vk-cuda-bridge-ipc", "vk-cuda-bridge-worker", "vk-cuda-bridge"];
 
 /// Packs the crates together and builds each from its package, against the others' packages: nothing of it needs to be on
 /// crates.io.
