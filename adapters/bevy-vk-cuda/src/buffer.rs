@@ -1,0 +1,84 @@
+//! Storage buffers.
+
+use std::sync::Arc;
+
+use bevy_asset::{Assets, Handle, RenderAssetUsages};
+use bevy_ecs::component::Component;
+use bevy_render::storage::ShaderBuffer;
+use bridge::{BufferAccess, BufferSpec, Exchange, LatestInfo};
+use bytemuck::Pod;
+
+use crate::cuda::Cuda;
+use crate::error::{Error, Result};
+use crate::present::{SharedPresent, UploadPresent};
+use crate::ring::Ring;
+use crate::upload;
+use crate::vulkan::copier::Copier;
+use crate::writer::CudaWriter;
+
+/// A storage buffer that a simulation fills, with elements of type `T`.
+///
+/// [`handle`](Self::handle) goes into a material with `#[storage(..)]`. Dropped, the simulation ends, and the buffer keeps its last frame
+/// as long as it has handles.
+#[derive(Component)]
+pub struct CudaBuffer<T: Pod + Send + Sync> {
+    handle: Handle<ShaderBuffer>,
+    writer: Option<CudaWriter<BufferSpec<T>>>,
+    _alive: Arc<()>,
+}
+
+impl<T: Pod + Send + Sync> CudaBuffer<T> {
+    /// Makes a buffer of `len` elements, zeroed until the first frame.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for no elements and for a size that is no multiple of 4 bytes, and what [`Exchange::latest`] says.
+    pub fn new(cuda: &Cuda, buffers: &mut Assets<ShaderBuffer>, name: &str, len: usize) -> Result<Self> {
+        let size = len.checked_mul(size_of::<T>()).filter(|size| *size > 0 && size % 4 == 0);
+        let Some(size) = size else {
+            let reason = format!("{len} elements of {} bytes are not a multiple of 4 bytes", size_of::<T>());
+            return Err(Error::invalid(name, reason));
+        };
+        let asset = ShaderBuffer::with_size(size, RenderAssetUsages::RENDER_WORLD);
+        let alive = Arc::new(());
+        let weak = Arc::downgrade(&alive);
+        let Some(compute) = cuda.compute() else {
+            let (uploader, newest) = upload::pair::<T>(name, len)?;
+            let handle = buffers.add(asset);
+            let (name, asset) = (name.to_owned(), handle.id());
+            cuda.add(Box::new(UploadPresent::<BufferSpec<T>> { name, newest, asset, alive: weak, uploaded: None }));
+            return Ok(Self { handle, writer: Some(CudaWriter::upload(uploader, len)), _alive: alive });
+        };
+        let spec = BufferSpec::<T>::new(len, BufferAccess::TRANSFER_READ);
+        let (writer, reader) = Exchange::latest(compute, &LatestInfo { name, ..Default::default() }, spec)?;
+        let copier = Copier::new(name, compute.device())?;
+        let handle = buffers.add(asset);
+        let asset = handle.id();
+        let (name, ring) = (name.to_owned(), Ring::new());
+        cuda.add(Box::new(SharedPresent {
+            name,
+            copier,
+            places: None,
+            ring,
+            reader,
+            asset,
+            alive: weak,
+            filled: None,
+        }));
+        Ok(Self { handle, writer: Some(CudaWriter::shared(writer)), _alive: alive })
+    }
+
+    /// The buffer, for materials and bind groups.
+    pub fn handle(&self) -> &Handle<ShaderBuffer> {
+        &self.handle
+    }
+
+    /// What computes its frames; `None` once it was [taken](Self::take_writer).
+    pub fn writer(&mut self) -> Option<&mut CudaWriter<BufferSpec<T>>> {
+        self.writer.as_mut()
+    }
+
+    /// Takes what computes its frames, for a thread of its own.
+    pub fn take_writer(&mut self) -> Option<CudaWriter<BufferSpec<T>>> {
+        self.writer.take()
+    }
+}

@@ -1,0 +1,118 @@
+//! Textures.
+#![allow(unsafe_code)] // Reads a format through `wgpu::hal`.
+
+use std::sync::Arc;
+
+use bevy_asset::{Assets, Handle, RenderAssetUsages};
+use bevy_ecs::component::Component;
+use bevy_image::Image;
+use bridge::{Exchange, ImageAccess, ImageSpec, LatestInfo, Texel, ash::vk};
+use wgpu::TextureFormat;
+
+use crate::cuda::Cuda;
+use crate::error::{Error, Result};
+use crate::present::{SharedPresent, UploadPresent};
+use crate::ring::Ring;
+use crate::upload;
+use crate::vulkan::copier::Copier;
+use crate::writer::CudaWriter;
+
+/// A texture that a simulation fills, with texels of type `T` as the compute side sees them: `[u8; 4]` for `Rgba8UnormSrgb`.
+///
+/// [`handle`](Self::handle) goes into any material, which need not be touched again. Dropped, the simulation ends, and the texture keeps
+/// its last frame as long as it has handles.
+#[derive(Component)]
+pub struct CudaImage<T: Texel> {
+    handle: Handle<Image>,
+    writer: Option<CudaWriter<ImageSpec<T>>>,
+    _alive: Arc<()>,
+}
+
+impl<T: Texel> CudaImage<T> {
+    /// Makes a 2D texture of width and height in texels. It is black, and transparent where it has an alpha channel, until the first frame.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a size of zero and for a format whose texel is not `T`, and what [`Exchange::latest`] says.
+    pub fn new(
+        cuda: &Cuda,
+        images: &mut Assets<Image>,
+        name: &str,
+        format: TextureFormat,
+        [width, height]: [u32; 2],
+    ) -> Result<Self> {
+        let bytes = format.block_copy_size(None).filter(|_| format.block_dimensions() == (1, 1));
+        if bytes.map(|bytes| bytes as usize) != Some(size_of::<T>()) {
+            let texel = std::any::type_name::<T>();
+            return Err(Error::invalid(name, format!("a texel of {format:?} is not of the size of {texel}")));
+        }
+        if width == 0 || height == 0 {
+            return Err(Error::invalid(name, format!("a texture cannot be of {width}x{height} texels")));
+        }
+        let size = wgpu::Extent3d { width, height, depth_or_array_layers: 1 };
+        let usage = RenderAssetUsages::RENDER_WORLD;
+        let image = Image::new_uninit(size, wgpu::TextureDimension::D2, format, usage);
+        let alive = Arc::new(());
+        let weak = Arc::downgrade(&alive);
+        let Some(compute) = cuda.compute() else {
+            let (uploader, newest) = upload::pair::<T>(name, width as usize * height as usize)?;
+            let handle = images.add(image);
+            let (name, asset) = (name.to_owned(), handle.id());
+            cuda.add(Box::new(UploadPresent::<ImageSpec<T>> { name, newest, asset, alive: weak, uploaded: None }));
+            let writer = Some(CudaWriter::upload(uploader, width as usize));
+            return Ok(Self { handle, writer, _alive: alive });
+        };
+        let spec = ImageSpec::<T>::new(memory_format(name, format)?, [width, height], ImageAccess::TRANSFER_READ);
+        let (writer, reader) = Exchange::latest(compute, &LatestInfo { name, ..Default::default() }, spec)?;
+        let copier = Copier::new(name, compute.device())?;
+        let handle = images.add(image);
+        let asset = handle.id();
+        let (name, ring) = (name.to_owned(), Ring::new());
+        cuda.add(Box::new(SharedPresent {
+            name,
+            copier,
+            places: None,
+            ring,
+            reader,
+            asset,
+            alive: weak,
+            filled: None,
+        }));
+        Ok(Self { handle, writer: Some(CudaWriter::shared(writer)), _alive: alive })
+    }
+
+    /// The texture, for materials.
+    pub fn handle(&self) -> &Handle<Image> {
+        &self.handle
+    }
+
+    /// What computes its frames; `None` once it was [taken](Self::take_writer).
+    pub fn writer(&mut self) -> Option<&mut CudaWriter<ImageSpec<T>>> {
+        self.writer.as_mut()
+    }
+
+    /// Takes what computes its frames, for a thread of its own.
+    pub fn take_writer(&mut self) -> Option<CudaWriter<ImageSpec<T>>> {
+        self.writer.take()
+    }
+}
+
+/// The format of the shared memory: that of the texture, without sRGB, which is a matter of views. Copies between the two are of bytes.
+fn memory_format(name: &str, format: TextureFormat) -> Result<vk::Format> {
+    use TextureFormat as F;
+    Ok(match format.remove_srgb_suffix() {
+        F::R8Unorm => vk::Format::R8_UNORM,
+        F::Rg8Unorm => vk::Format::R8G8_UNORM,
+        F::Rgba8Unorm => vk::Format::R8G8B8A8_UNORM,
+        F::Bgra8Unorm => vk::Format::B8G8R8A8_UNORM,
+        F::R16Float => vk::Format::R16_SFLOAT,
+        F::Rg16Float => vk::Format::R16G16_SFLOAT,
+        F::Rgba16Float => vk::Format::R16G16B16A16_SFLOAT,
+        F::R32Float => vk::Format::R32_SFLOAT,
+        F::Rg32Float => vk::Format::R32G32_SFLOAT,
+        F::Rgba32Float => vk::Format::R32G32B32A32_SFLOAT,
+        other => {
+            let reason = format!("textures of {other:?} are not shared; use Rgba8UnormSrgb, Rgba16Float or R32Float");
+            return Err(Error::invalid(name, reason));
+        }
+    })
+}

@@ -1,0 +1,103 @@
+//! The plugin.
+#![allow(unsafe_code)] // A promise of the program's.
+
+use bevy_app::{App, Plugin};
+use bevy_ecs::schedule::{IntoScheduleConfigs, SystemSet};
+use bevy_render::renderer::RenderDevice;
+use bevy_render::renderer::raw_vulkan_init::{AdditionalVulkanFeatures, RawVulkanInitSettings};
+use bevy_render::{Render, RenderApp, RenderPlugin, RenderSystems};
+use bridge::Backend;
+
+use crate::cuda::{Cuda, Way};
+use crate::present::{Presented, present};
+use crate::vulkan::{self, init};
+
+/// The set for systems that compute frames: order others before or behind it. It is in the schedules that the program puts it in.
+#[derive(SystemSet, Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CudaSystems;
+
+/// The wishes of a program.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Wish {
+    #[default]
+    Auto,
+    Host,
+    Upload,
+}
+
+/// Lets CUDA fill textures and storage buffers of Bevy's, at its own rate.
+///
+/// **Add it before `DefaultPlugins`**: it adds to what Bevy's device is created with, and inserts [`Cuda`]. Where CUDA or a queue of
+/// its own cannot be had, the CPU computes and frames are uploaded, on any backend of wgpu; the log and [`Cuda::reason`] say why.
+#[derive(Debug, Clone, Default)]
+pub struct CudaPlugin {
+    wish: Wish,
+    share_queue: bool,
+}
+
+impl CudaPlugin {
+    /// Computes on the CPU in memory that is shared with Bevy's device, and copies as with CUDA: to try without a GPU of NVIDIA's what
+    /// runs with one.
+    #[must_use]
+    pub fn host() -> Self {
+        Self { wish: Wish::Host, share_queue: false }
+    }
+
+    /// Computes on the CPU and uploads, whatever there is.
+    #[must_use]
+    pub fn upload() -> Self {
+        Self { wish: Wish::Upload, share_queue: false }
+    }
+
+    /// Submits copies to Bevy's own queue where the device has no second one, as software drivers have.
+    ///
+    /// # Safety
+    /// Nothing is submitted to Bevy's queue, and nothing presented, while images and buffers of this crate are made, dropped or presented
+    /// (which is in `RenderSystems::PrepareResources`): the program runs all systems on one thread, without
+    /// `PipelinedRenderingPlugin`.
+    #[must_use]
+    pub unsafe fn share_queue(self) -> Self {
+        Self { share_queue: true, ..self }
+    }
+}
+
+impl Plugin for CudaPlugin {
+    fn build(&self, app: &mut App) {
+        if app.is_plugin_added::<RenderPlugin>() {
+            log::error!(
+                "`CudaPlugin` was added behind Bevy's `RenderPlugin`: the device is created without what it needs"
+            );
+        }
+        if self.wish != Wish::Upload {
+            let mut settings = app.world_mut().get_resource_or_init::<RawVulkanInitSettings>();
+            init::register(&mut settings);
+        }
+    }
+
+    // Not `finish`, which for this plugin runs before that of `RenderPlugin`.
+    fn cleanup(&self, app: &mut App) {
+        let cuda = match app.get_sub_app(RenderApp) {
+            _ if self.wish == Wish::Upload => Cuda::new(Err("asked for".to_owned())),
+            None => Cuda::new(Err("Bevy renders nothing".to_owned())),
+            Some(render) => {
+                let told = render.world().get_resource::<AdditionalVulkanFeatures>();
+                let device = render.world().get_resource::<RenderDevice>();
+                let backend = if self.wish == Wish::Host { Backend::Host } else { Backend::Cuda };
+                let adopt =
+                    |device: &RenderDevice| vulkan::adopt(device.wgpu_device(), told, backend, self.share_queue);
+                Cuda::new(device.ok_or_else(|| "Bevy has no device".to_owned()).and_then(adopt))
+            }
+        };
+        match cuda.way() {
+            Way::Upload if self.wish != Wish::Upload => {
+                log::warn!("frames are computed on the CPU and uploaded: {}", cuda.reason());
+            }
+            way => log::info!("frames come to Bevy by {way:?}: {}", cuda.reason()),
+        }
+        app.insert_resource(cuda.clone());
+        if let Some(render) = app.get_sub_app_mut(RenderApp) {
+            render.insert_resource(cuda).init_resource::<Presented>();
+            render.add_systems(Render, present.in_set(RenderSystems::PrepareResources));
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Frames that the CPU computed in ordinary memory.
+
+use std::sync::Weak;
+
+use super::target::Target;
+use super::{Present, PresentFrame};
+use crate::error::Result;
+use crate::upload::Newest;
+
+/// Uploads the newest frame.
+pub(crate) struct UploadPresent<R: Target> {
+    pub(crate) name: String,
+    pub(crate) newest: Newest<R::Item>,
+    pub(crate) asset: R::Asset,
+    pub(crate) alive: Weak<()>,
+    /// The frame that was uploaded, and where to: Bevy may make its object anew.
+    pub(crate) uploaded: Option<(R::Id, Vec<R::Item>)>,
+}
+
+impl<R: Target> Present for UploadPresent<R> {
+    fn present(&mut self, frame: &mut PresentFrame<'_>) -> Result<()> {
+        let Some((id, object)) = R::find(frame, self.asset) else { return Ok(()) };
+        if let Some(items) = self.newest.take() {
+            R::upload(frame.queue, &items, &object);
+            if let Some((_, old)) = self.uploaded.replace((id, items)) {
+                self.newest.give_back(old);
+            }
+        } else if let Some((last, items)) = &mut self.uploaded
+            && *last != id
+        {
+            R::upload(frame.queue, items, &object);
+            *last = id;
+        }
+        Ok(())
+    }
+
+    fn is_dropped(&self) -> bool {
+        self.alive.strong_count() == 0
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}

@@ -1,0 +1,160 @@
+//! Frames that the CPU computes in ordinary memory, for Bevy to upload.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+
+/// How many closures may wait or run: one that runs, one that is next.
+const IN_FLIGHT: usize = 2;
+
+type Job<T> = Box<dyn FnOnce(&mut [T]) + Send>;
+
+/// The side that computes: closures in their order, on a thread of their own.
+pub(crate) struct Uploader<T> {
+    jobs: Sender<Job<T>>,
+    shared: Arc<Shared<T>>,
+}
+
+/// The side that uploads the newest frame.
+pub(crate) struct Newest<T>(Arc<Shared<T>>);
+
+struct Shared<T> {
+    name: String,
+    /// The newest whole frame, until it is taken.
+    newest: Mutex<Option<Vec<T>>>,
+    /// Memory for later frames.
+    spare: Mutex<Vec<Vec<T>>>,
+    unfinished: AtomicUsize,
+    panicked: AtomicBool,
+}
+
+/// Makes both sides for frames of `len` items.
+pub(crate) fn pair<T: bytemuck::Zeroable + Clone + Send + 'static>(
+    name: &str,
+    len: usize,
+) -> Result<(Uploader<T>, Newest<T>)> {
+    let shared = Arc::new(Shared {
+        name: name.to_owned(),
+        newest: Mutex::default(),
+        spare: Mutex::default(),
+        unfinished: AtomicUsize::new(0),
+        panicked: AtomicBool::new(false),
+    });
+    let (jobs, queue) = channel::<Job<T>>();
+    let of_thread = Arc::clone(&shared);
+    let run = move || {
+        let shared = of_thread;
+        for job in queue {
+            let mut items = shared.take_spare().unwrap_or_else(|| vec![T::zeroed(); len]);
+            match catch_unwind(AssertUnwindSafe(|| job(&mut items))) {
+                Ok(()) => {
+                    let old = shared.newest.lock().unwrap_or_else(PoisonError::into_inner).replace(items);
+                    old.into_iter().for_each(|old| shared.give_spare(old));
+                }
+                Err(_) => shared.panicked.store(true, Ordering::Release),
+            }
+            shared.unfinished.fetch_sub(1, Ordering::AcqRel);
+        }
+    };
+    std::thread::Builder::new()
+        .name(format!("cpu:{name}"))
+        .spawn(run)
+        .map_err(|error| Error::invalid(name, format!("a thread that computes cannot be made: {error}")))?;
+    Ok((Uploader { jobs, shared: Arc::clone(&shared) }, Newest(shared)))
+}
+
+impl<T> Uploader<T> {
+    /// Whether a frame may be begun: `false` while two are unfinished.
+    ///
+    /// # Errors
+    /// [`Error::Panicked`] after a closure has panicked.
+    pub(crate) fn is_ready(&self) -> Result<bool> {
+        if self.shared.panicked.load(Ordering::Acquire) {
+            return Err(Error::Panicked { object: self.shared.name.clone() });
+        }
+        Ok(self.shared.unfinished.load(Ordering::Acquire) < IN_FLIGHT)
+    }
+
+    /// Enqueues a frame.
+    pub(crate) fn run(&self, job: impl FnOnce(&mut [T]) + Send + 'static) -> Result<()> {
+        self.shared.unfinished.fetch_add(1, Ordering::AcqRel);
+        let stopped = |_| Error::Panicked { object: self.shared.name.clone() };
+        self.jobs.send(Box::new(job)).map_err(stopped)
+    }
+}
+
+impl<T> Newest<T> {
+    /// The newest frame, if there is one that was not taken.
+    pub(crate) fn take(&self) -> Option<Vec<T>> {
+        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Gives the memory of a frame back.
+    pub(crate) fn give_back(&self, items: Vec<T>) {
+        self.0.give_spare(items);
+    }
+}
+
+impl<T> Shared<T> {
+    fn take_spare(&self) -> Option<Vec<T>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn give_spare(&self, items: Vec<T>) {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(items);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // Tests.
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn until(mut condition: impl FnMut() -> bool) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while !condition() {
+            assert!(Instant::now() < end, "it never came");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn the_newest_is_taken_once_and_memory_is_used_again() {
+        let (uploader, newest) = pair::<u32>("numbers", 4).unwrap();
+        for frame in 1..50 {
+            until(|| uploader.is_ready().unwrap());
+            uploader.run(move |items| items.fill(frame)).unwrap();
+        }
+        until(|| uploader.shared.unfinished.load(Ordering::Acquire) == 0);
+        let items = newest.take().unwrap();
+        assert_eq!(items, [49; 4]);
+        assert!(newest.take().is_none());
+        newest.give_back(items);
+        assert!(uploader.shared.spare.lock().unwrap().len() <= 3);
+    }
+
+    #[test]
+    fn a_panic_is_an_error_of_the_next_frame() {
+        let (uploader, newest) = pair::<u32>("numbers", 4).unwrap();
+        uploader.run(|_| panic!("on purpose")).unwrap();
+        until(|| uploader.is_ready().is_err());
+        assert!(newest.take().is_none());
+    }
+
+    #[test]
+    fn a_third_unfinished_frame_is_not_begun() {
+        let (uploader, _newest) = pair::<u32>("numbers", 4).unwrap();
+        let (go, wait) = channel::<()>();
+        uploader.run(move |_| wait.recv().unwrap()).unwrap();
+        assert!(uploader.is_ready().unwrap());
+        uploader.run(|_| ()).unwrap();
+        assert!(!uploader.is_ready().unwrap());
+        go.send(()).unwrap();
+        until(|| uploader.is_ready().unwrap());
+    }
+}

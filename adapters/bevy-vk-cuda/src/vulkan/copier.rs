@@ -1,0 +1,180 @@
+//! Copies of frames on the bridge's queue, into textures and buffers that wgpu made.
+#![allow(unsafe_code)] // Records and submits.
+
+use std::time::Duration;
+
+use ash::vk;
+use bridge::{BufferSpec, ImageSpec, RenderRead, Resources, Texel, TimelinePoint, vk_export::ExportDevice};
+use bytemuck::Pod;
+
+use crate::error::{Error, Result};
+use crate::ring::PLACES;
+use crate::vulkan::init::FAMILY;
+
+/// The limit of the wait for a copy at the end.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// A command buffer for each of the copies of a resource.
+pub(crate) struct Copier {
+    name: String,
+    device: ExportDevice,
+    pool: vk::CommandPool,
+    commands: [vk::CommandBuffer; PLACES],
+    /// The copy that may be running.
+    running: Option<TimelinePoint>,
+}
+
+/// A slot that a copy can be recorded from, into a handle of the same kind.
+pub(crate) trait Source: Resources {
+    /// The handle copied into.
+    type Target: Copy;
+
+    /// Records the copy of all of it, and what makes it visible to nobody yet: the end of the submission does that. An image is in
+    /// `TRANSFER_SRC_OPTIMAL` before and after, which is what wgpu knows.
+    ///
+    /// # Safety
+    /// `commands` is recording; the target is of the slot's size, and nobody else uses it until the commands have run.
+    unsafe fn record(device: &ash::Device, commands: vk::CommandBuffer, slot: Self::Render<'_>, target: Self::Target);
+}
+
+impl Copier {
+    pub(crate) fn new(name: &str, device: &ExportDevice) -> Result<Self> {
+        let raw = device.as_raw();
+        let info = vk::CommandPoolCreateInfo::default()
+            .queue_family_index(FAMILY)
+            .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
+        // SAFETY: a pool for a family that the device has a queue of.
+        let pool = unsafe { raw.create_command_pool(&info, None) };
+        let pool = pool.map_err(|result| Error::vulkan(name, "vkCreateCommandPool", result))?;
+        let mut copier =
+            Self { name: name.to_owned(), device: device.clone(), pool, commands: Default::default(), running: None };
+        let info = vk::CommandBufferAllocateInfo::default()
+            .command_pool(pool)
+            .level(vk::CommandBufferLevel::PRIMARY)
+            .command_buffer_count(PLACES as u32);
+        // SAFETY: from the pool made above, which is used by one thread at a time.
+        let made = unsafe { raw.allocate_command_buffers(&info) };
+        let made = made.map_err(|result| Error::vulkan(name, "vkAllocateCommandBuffers", result))?;
+        copier.commands.copy_from_slice(&made);
+        Ok(copier)
+    }
+
+    /// Submits the copy of a new frame into a target.
+    ///
+    /// # Safety
+    /// The target is of the frame's size and format, is kept until the copy has run, and is used by nobody else until
+    /// [`finished`](Self::finished) has returned `true`. No copy is running.
+    pub(crate) unsafe fn submit<R: Source>(
+        &mut self,
+        index: usize,
+        turn: RenderRead<R>,
+        target: R::Target,
+    ) -> Result<()> {
+        let (raw, commands) = (self.device.as_raw(), self.commands[index]);
+        let failed = |call, result| Error::vulkan(&self.name, call, result);
+        let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
+        // SAFETY: no copy is running, so that this command buffer is not pending; beginning resets it.
+        unsafe { raw.begin_command_buffer(commands, &begin) }
+            .map_err(|result| failed("vkBeginCommandBuffer", result))?;
+        // SAFETY: recording, for the family of the exchange's queue; submitted with the turn below, or not at all.
+        unsafe { turn.record_acquire(commands) };
+        // SAFETY: recording; the target is the caller's promise.
+        unsafe { R::record(raw, commands, turn.resources(), target) };
+        // SAFETY: recording, as above.
+        unsafe { raw.end_command_buffer(commands) }.map_err(|result| failed("vkEndCommandBuffer", result))?;
+        // SAFETY: the command buffer lives until the point is reached: `Drop` waits for it. It begins with the turn's acquire.
+        self.running = Some(unsafe { turn.submit(&[commands]) }?);
+        Ok(())
+    }
+
+    /// Whether a copy that was running has ended since the last call.
+    pub(crate) fn finished(&mut self) -> Result<bool> {
+        let Some(point) = &self.running else { return Ok(false) };
+        let reached = point.is_reached()?;
+        if reached {
+            self.running = None;
+        }
+        Ok(reached)
+    }
+}
+
+impl Drop for Copier {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.running.as_ref().map(|point| point.wait(LIMIT)) {
+            return log::error!("{}: a copy has not ended, and its command pool is leaked: {error}", self.name);
+        }
+        // SAFETY: made from this device, and no command buffer of it is pending, as the wait has shown.
+        unsafe { self.device.as_raw().destroy_command_pool(self.pool, None) };
+    }
+}
+
+/// Makes what another queue's submission has written, as the host has seen, visible to the commands behind this in Bevy's queue.
+///
+/// # Safety
+/// `commands` is recording outside a render pass.
+pub(crate) unsafe fn record_visible(device: &ash::Device, commands: vk::CommandBuffer) {
+    let barrier = vk::MemoryBarrier::default()
+        .src_access_mask(vk::AccessFlags::MEMORY_WRITE)
+        .dst_access_mask(vk::AccessFlags::MEMORY_READ);
+    let (all, none) = (vk::PipelineStageFlags::ALL_COMMANDS, vk::DependencyFlags::empty());
+    // SAFETY: recording outside a render pass; a global barrier names no resources.
+    unsafe { device.cmd_pipeline_barrier(commands, all, all, none, &[barrier], &[], &[]) };
+}
+
+impl<T: Pod + Send + Sync> Source for BufferSpec<T> {
+    type Target = vk::Buffer;
+
+    unsafe fn record(device: &ash::Device, commands: vk::CommandBuffer, slot: Self::Render<'_>, target: vk::Buffer) {
+        let region = vk::BufferCopy::default().size(slot.size());
+        // SAFETY: the slot is acquired for transfer reads; the target is the caller's promise.
+        unsafe { device.cmd_copy_buffer(commands, slot.as_raw(), target, &[region]) };
+    }
+}
+
+impl<T: Texel> Source for ImageSpec<T> {
+    type Target = vk::Image;
+
+    unsafe fn record(device: &ash::Device, commands: vk::CommandBuffer, slot: Self::Render<'_>, target: vk::Image) {
+        let layers = vk::ImageSubresourceLayers::default().aspect_mask(vk::ImageAspectFlags::COLOR).layer_count(1);
+        let [width, height, depth] = slot.level_extent(0);
+        let extent = vk::Extent3D { width, height, depth };
+        let region = vk::ImageCopy::default().src_subresource(layers).dst_subresource(layers).extent(extent);
+        // All of it is overwritten, so that what it held is not kept.
+        let (written, left) = (vk::ImageLayout::TRANSFER_DST_OPTIMAL, vk::ImageLayout::TRANSFER_SRC_OPTIMAL);
+        barrier(device, commands, target, (vk::ImageLayout::UNDEFINED, vk::AccessFlags::empty()), written);
+        // SAFETY: the slot is acquired in its layout for transfer reads; the target is the caller's promise, in the layout of the
+        // barrier above.
+        unsafe { device.cmd_copy_image(commands, slot.as_raw(), slot.layout(), target, written, &[region]) };
+        barrier(device, commands, target, (written, vk::AccessFlags::TRANSFER_WRITE), left);
+    }
+}
+
+/// Changes the layout of a target, between transfers.
+fn barrier(
+    device: &ash::Device,
+    commands: vk::CommandBuffer,
+    image: vk::Image,
+    (from, access): (vk::ImageLayout, vk::AccessFlags),
+    to: vk::ImageLayout,
+) {
+    let after = if to == vk::ImageLayout::TRANSFER_DST_OPTIMAL {
+        vk::AccessFlags::TRANSFER_WRITE
+    } else {
+        vk::AccessFlags::TRANSFER_READ
+    };
+    let range =
+        vk::ImageSubresourceRange::default().aspect_mask(vk::ImageAspectFlags::COLOR).level_count(1).layer_count(1);
+    let barrier = vk::ImageMemoryBarrier::default()
+        .image(image)
+        .subresource_range(range)
+        .old_layout(from)
+        .new_layout(to)
+        .src_access_mask(access)
+        .dst_access_mask(after)
+        .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+        .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED);
+    let (transfer, none) = (vk::PipelineStageFlags::TRANSFER, vk::DependencyFlags::empty());
+    // SAFETY: called by `record` alone, whose caller has the command buffer recording and the image to itself; both queues are of
+    // one family, so that nobody's ownership changes.
+    unsafe { device.cmd_pipeline_barrier(commands, transfer, transfer, none, &[], &[], &[barrier]) };
+}

@@ -1,0 +1,81 @@
+//! Bevy's Vulkan device, and the bridge's part of it.
+#![allow(unsafe_code)] // Lends Bevy's device to the bridge.
+
+pub(crate) mod buffer;
+pub(crate) mod copier;
+pub(crate) mod init;
+
+use std::sync::Arc;
+
+use bevy_render::renderer::raw_vulkan_init::AdditionalVulkanFeatures;
+use bridge::vk_export::ExportDevice;
+use bridge::{AdoptInfo, Backend, Compute, EnabledFeatures, QueueLock, ash::vk};
+use wgpu::hal::api::Vulkan;
+
+/// The queue is the bridge's alone, which locks it itself.
+struct OwnQueue;
+
+impl QueueLock for OwnQueue {
+    fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
+        f();
+    }
+}
+
+/// Where the copies are submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CopyQueue {
+    /// A second queue of the device's, for nothing else.
+    Own,
+    /// Bevy's, as the program has promised that it may be.
+    Bevys,
+}
+
+/// Adopts Bevy's device and pairs it with a compute side; or says why it cannot be.
+pub(crate) fn adopt(
+    device: &wgpu::Device,
+    told: Option<&AdditionalVulkanFeatures>,
+    backend: Backend,
+    promised: bool,
+) -> Result<(Compute, CopyQueue), String> {
+    // SAFETY: the guard is only read from.
+    let hal = unsafe { device.as_hal::<Vulkan>() }.ok_or("Bevy renders on another backend of wgpu than Vulkan")?;
+    let told = told.filter(|told| told.has::<init::Shareable>());
+    let Some(told) = told else {
+        return Err(
+            "the device was created without what sharing needs: add `CudaPlugin` before Bevy's `RenderPlugin`, and \
+                    create no renderer by hand; a warning in the log says what a device lacks"
+                .to_owned(),
+        );
+    };
+    let (queue, of) = if told.has::<init::SecondQueue>() {
+        // SAFETY: `SecondQueue` says that the device was created with this queue.
+        (unsafe { hal.raw_device().get_device_queue(init::FAMILY, init::SECOND_QUEUE) }, CopyQueue::Own)
+    } else if promised {
+        (hal.raw_queue(), CopyQueue::Bevys)
+    } else {
+        return Err("the device has one queue in the family that draws, which is wgpu's".to_owned());
+    };
+    let instance = hal.shared_instance();
+    let mut info = AdoptInfo::new(
+        (instance.entry().clone(), instance.raw_instance().clone(), init::api_version(instance)),
+        hal.raw_physical_device(),
+        hal.raw_device().clone(),
+        (queue, init::FAMILY),
+    );
+    let mut features = EnabledFeatures::default();
+    // wgpu enables it wherever a device has it, which the callback has seen.
+    features.timeline_semaphore = true;
+    features.synchronization2 = true;
+    info.features = features;
+    let extensions = hal.enabled_device_extensions().to_vec();
+    info.device_extensions = &extensions;
+    info.instance_extensions = instance.extensions();
+    info.queue_lock = Some(Arc::new(OwnQueue));
+    info.keep_alive = Some(Box::new(device.clone()));
+    // SAFETY: the handles are those of one wgpu device, which lives as long as its clone in `keep_alive`, and its instance with it;
+    // the extensions are those that wgpu enabled, the features were enabled by the callback and by wgpu. The queue is this crate's alone,
+    // or Bevy's, where the program has promised that nothing else is submitted meanwhile.
+    let export = unsafe { ExportDevice::adopt(info) }.map_err(|error| error.to_string())?;
+    let compute = Compute::new(&export, backend).map_err(|error| error.to_string())?;
+    Ok((compute, of))
+}

@@ -1,0 +1,144 @@
+//! The side that computes frames.
+
+use std::collections::VecDeque;
+
+use bridge::{Compute, HostWork, LatestWriter, TimelinePoint, Work};
+
+use crate::content::Content;
+use crate::error::{Error, Result};
+use crate::upload::Uploader;
+
+/// Computes the frames of a [`CudaImage`](crate::CudaImage) or a [`CudaBuffer`](crate::CudaBuffer): in a system, or on a thread of its own.
+pub struct CudaWriter<R: Content> {
+    side: Side<R>,
+    width: usize,
+}
+
+enum Side<R: Content> {
+    Shared {
+        writer: LatestWriter<R>,
+        /// The ends of frames that were unfinished when last looked at.
+        unfinished: VecDeque<TimelinePoint>,
+    },
+    Upload(Uploader<R::Item>),
+}
+
+/// How many frames may be unfinished, as in `bridge::LatestInfo`.
+pub(crate) const WRITER_IN_FLIGHT: usize = 2;
+
+/// A frame to compute.
+#[non_exhaustive]
+pub enum Frame<'w, R: Content> {
+    /// On a CUDA stream of this resource's own: `Work::kernels` for launches, `Work::Cuda` for cudarc.
+    Cuda(Work<'w, R>),
+    /// On the CPU, by a closure that runs on a thread of this resource's own.
+    Cpu(CpuFrame<'w, R>),
+}
+
+/// A frame that the CPU computes.
+pub struct CpuFrame<'w, R: Content> {
+    side: CpuSide<'w, R>,
+    width: usize,
+    ran: &'w mut bool,
+}
+
+enum CpuSide<'w, R: Content> {
+    Shared(HostWork<'w, R>),
+    Upload(&'w Uploader<R::Item>),
+}
+
+impl<R: Content> CpuFrame<'_, R> {
+    /// Enqueues the closure that computes the frame, and returns. What it is given holds an older frame, or zeros.
+    ///
+    /// # Errors
+    /// The thread has failed, because an earlier closure has panicked.
+    pub fn run(self, work: impl for<'a> FnOnce(R::Cpu<'a>) + Send + 'static) -> Result<()> {
+        match self.side {
+            CpuSide::Shared(host) => host.run(move |host| work(R::of_host(host)))?,
+            CpuSide::Upload(uploader) => {
+                let width = self.width;
+                uploader.run(move |items| work(R::of_items(items, width)))?;
+            }
+        }
+        *self.ran = true;
+        Ok(())
+    }
+}
+
+impl<R: Content> CudaWriter<R> {
+    pub(crate) fn shared(writer: LatestWriter<R>) -> Self {
+        Self { side: Side::Shared { writer, unfinished: VecDeque::new() }, width: 0 }
+    }
+
+    pub(crate) fn upload(uploader: Uploader<R::Item>, width: usize) -> Self {
+        Self { side: Side::Upload(uploader), width }
+    }
+
+    /// Begins a frame, lets `compute` enqueue its work, and publishes it. Bevy shows it once it is finished. Returns `false` without
+    /// calling `compute` while two frames are unfinished, so that a system never waits for a slow kernel.
+    ///
+    /// A frame whose `compute` fails, or that runs nothing on the CPU, is not shown.
+    ///
+    /// # Errors
+    /// The error of `compute`, and what [`LatestWriter::begin`] and `publish` of the bridge say.
+    pub fn write<E: From<Error>>(
+        &mut self,
+        compute: impl FnOnce(Frame<'_, R>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<bool, E> {
+        let width = self.width;
+        match &mut self.side {
+            Side::Shared { writer, unfinished } => {
+                while let Some(oldest) = unfinished.front()
+                    && oldest.is_reached().map_err(Error::from)?
+                {
+                    unfinished.pop_front();
+                }
+                if unfinished.len() >= WRITER_IN_FLIGHT {
+                    return Ok(false);
+                }
+                let mut turn = writer.begin().map_err(Error::from)?;
+                let mut ran = false;
+                let computed = match turn.work() {
+                    Work::Host(host) => {
+                        compute(Frame::Cpu(CpuFrame { side: CpuSide::Shared(host), width, ran: &mut ran }))
+                    }
+                    work => {
+                        ran = true;
+                        compute(Frame::Cuda(work))
+                    }
+                };
+                if computed.is_err() || !ran {
+                    turn.skip().map_err(Error::from)?;
+                    return computed.map(|()| true);
+                }
+                unfinished.push_back(turn.publish().map_err(Error::from)?);
+                Ok(true)
+            }
+            Side::Upload(uploader) => {
+                if !uploader.is_ready()? {
+                    return Ok(false);
+                }
+                let mut ran = false;
+                compute(Frame::Cpu(CpuFrame { side: CpuSide::Upload(uploader), width, ran: &mut ran }))?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// The bridge's compute side of this resource, with a stream of its own, for kernel memory; `None` where frames are uploaded.
+    pub fn compute(&self) -> Option<&Compute> {
+        match &self.side {
+            Side::Shared { writer, .. } => Some(writer.compute()),
+            Side::Upload(_) => None,
+        }
+    }
+}
+
+impl<R: Content> std::fmt::Debug for CudaWriter<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.side {
+            Side::Shared { writer, .. } => write!(f, "CudaWriter({writer:?})"),
+            Side::Upload(_) => f.write_str("CudaWriter(upload)"),
+        }
+    }
+}

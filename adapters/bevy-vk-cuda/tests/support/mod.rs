@@ -1,0 +1,148 @@
+//! A headless app of Bevy's with a camera that sees one square, and a log that notices warnings.
+#![allow(dead_code, unreachable_pub, unsafe_code, clippy::unwrap_used)] // Each test uses a part of it.
+
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::time::{Duration, Instant};
+
+use bevy::camera::{RenderTarget, ScalingMode};
+use bevy::core_pipeline::tonemapping::Tonemapping;
+use bevy::prelude::*;
+use bevy::render::RenderPlugin;
+use bevy::render::gpu_readback::{Readback, ReadbackComplete};
+use bevy::render::render_resource::{TextureFormat, TextureUsages};
+use bevy::render::settings::WgpuSettings;
+use bevy::render::storage::ShaderBuffer;
+use bevy_vk_cuda::bridge::LiveObjects;
+use bevy_vk_cuda::{Cuda, CudaPlugin};
+
+struct Log(Mutex<Vec<String>>);
+
+static LOG: Log = Log(Mutex::new(Vec::new()));
+
+impl log::Log for Log {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let line = format!("{} {}: {}", record.level(), record.target(), record.args());
+            eprintln!("{line}");
+            self.0.lock().unwrap().push(line);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// What was logged as an error so far, the validation layer's messages among it.
+pub fn errors() -> Vec<String> {
+    let lines = LOG.0.lock().unwrap();
+    lines.iter().filter(|line| line.starts_with("ERROR") || line.contains("VUID")).cloned().collect()
+}
+
+/// Whether a line of the log so far contains `text`.
+pub fn logged(text: &str) -> bool {
+    LOG.0.lock().unwrap().iter().any(|line| line.contains(text))
+}
+
+/// Live objects and the log are the process's: one test at a time.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&LOG).unwrap();
+        log::set_max_level(log::LevelFilter::Warn);
+    });
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The ways that this machine has: uploads, and copies on a queue. On software drivers that is Bevy's, of which they have one.
+pub fn ways() -> [CudaPlugin; 2] {
+    // SAFETY: all systems of these tests run on one thread, and nothing is pipelined.
+    [CudaPlugin::upload(), unsafe { CudaPlugin::host().share_queue() }]
+}
+
+/// The side of the camera's picture in texels; rows of 256 bytes are read back as they are.
+pub const SIDE: usize = 64;
+
+/// The camera's picture, and the contents of the buffers that are read back.
+#[derive(Resource, Default)]
+pub struct Seen {
+    pub picture: Vec<u8>,
+    pub buffer: Vec<u8>,
+}
+
+pub fn app(plugin: CudaPlugin) -> App {
+    let mut app = App::new();
+    let settings = WgpuSettings {
+        backends: Some(bevy::render::settings::Backends::VULKAN),
+        instance_flags: bevy::render::settings::InstanceFlags::debugging(),
+        ..Default::default()
+    };
+    let window = WindowPlugin { primary_window: None, ..Default::default() };
+    let render =
+        RenderPlugin { render_creation: settings.into(), synchronous_pipeline_compilation: true, ..Default::default() };
+    app.add_plugins(plugin);
+    app.add_plugins(DefaultPlugins.set(window).set(render)).init_resource::<Seen>();
+    app.finish();
+    app.cleanup();
+    app
+}
+
+/// A camera that sees a square of 2 by 2 and nothing else, and the read-back of its picture.
+pub fn camera(app: &mut App) {
+    let mut target = Image::new_target_texture(SIDE as u32, SIDE as u32, TextureFormat::Rgba8UnormSrgb, None);
+    target.texture_descriptor.usage |= TextureUsages::COPY_SRC;
+    let target = app.world_mut().resource_mut::<Assets<Image>>().add(target);
+    let projection = Projection::Orthographic(OrthographicProjection {
+        scaling_mode: ScalingMode::Fixed { width: 2.0, height: 2.0 },
+        ..OrthographicProjection::default_3d()
+    });
+    app.world_mut().spawn((
+        Camera3d::default(),
+        Camera { clear_color: ClearColorConfig::Custom(Color::BLACK), ..Default::default() },
+        RenderTarget::Image(target.clone().into()),
+        projection,
+        Tonemapping::None,
+        Msaa::Off,
+        Transform::from_xyz(0.0, 0.0, 5.0).looking_at(Vec3::ZERO, Vec3::Y),
+    ));
+    let read = |event: On<'_, '_, ReadbackComplete>, mut seen: ResMut<'_, Seen>| seen.picture = event.data.clone();
+    app.world_mut().spawn(Readback::texture(target)).observe(read);
+}
+
+/// The square, with an unlit material that shows a texture.
+pub fn square(app: &mut App, texture: Handle<Image>) -> Entity {
+    let mesh = app.world_mut().resource_mut::<Assets<Mesh>>().add(Rectangle::new(2.0, 2.0));
+    let material = StandardMaterial { base_color_texture: Some(texture), unlit: true, ..Default::default() };
+    let material = app.world_mut().resource_mut::<Assets<StandardMaterial>>().add(material);
+    app.world_mut().spawn((Mesh3d(mesh), MeshMaterial3d(material))).id()
+}
+
+pub fn read_buffer(app: &mut App, buffer: Handle<ShaderBuffer>) -> Entity {
+    let read = |event: On<'_, '_, ReadbackComplete>, mut seen: ResMut<'_, Seen>| seen.buffer = event.data.clone();
+    app.world_mut().spawn(Readback::buffer(buffer)).observe(read).id()
+}
+
+pub fn cuda(app: &App) -> Cuda {
+    app.world().resource::<Cuda>().clone()
+}
+
+/// Runs Bevy's frames until what is seen fits.
+pub fn until(app: &mut App, what: &str, mut fits: impl FnMut(&mut App) -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !fits(app) {
+        assert!(Instant::now() < end, "it was never seen: {what}");
+        app.update();
+    }
+}
+
+/// Waits for what is freed on other threads.
+pub fn assert_nothing_alive() {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !LiveObjects::now().is_empty() {
+        assert!(Instant::now() < end, "alive: {}", LiveObjects::now());
+        std::thread::yield_now();
+    }
+}
