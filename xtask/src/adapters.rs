@@ -15,15 +15,30 @@ const WGPU_EXAMPLES: &[&str] = &[
     "wgpu_filter --frames 6 --size 320x180 --backend host",
 ];
 
+/// What is run of `bevy-vk-cuda`: as a machine without CUDA does it, and as one with CUDA, on the one queue that software drivers have.
+const BEVY_EXAMPLES: &[&str] = &[
+    "bevy_cube --frames 6 --particles 5000 --way upload --validate",
+    "bevy_cube --frames 6 --particles 5000 --way host --share-queue --validate",
+];
+
 /// Builds, lints and tests `adapters/bridge-wgpu`, and runs its examples.
 pub(crate) fn wgpu() -> Result<()> {
-    let manifest = shell::root().join("adapters/bridge-wgpu/Cargo.toml");
+    adapter("bridge-wgpu", &["--features", "window"], WGPU_EXAMPLES)
+}
+
+/// Builds, lints and tests `adapters/bevy-vk-cuda`, and runs its example.
+pub(crate) fn bevy() -> Result<()> {
+    adapter("bevy-vk-cuda", &[], BEVY_EXAMPLES)
+}
+
+fn adapter(name: &str, features: &[&str], examples: &[&str]) -> Result<()> {
+    let manifest = shell::root().join("adapters").join(name).join("Cargo.toml");
     publish::licences_of(&manifest)?;
     run(&manifest, "fmt", &["--", "--check"])?;
-    run(&manifest, "clippy", &["--locked", "--all-targets", "--features", "window", "--", "-D", "warnings"])?;
+    run(&manifest, "clippy", &[&["--locked", "--all-targets"], features, &["--", "-D", "warnings"]].concat())?;
     run(&manifest, "test", &["--locked"])?;
-    let out = shell::target_dir().join("ci").join("wgpu");
-    for example in WGPU_EXAMPLES {
+    let out = shell::target_dir().join("ci").join(name);
+    for example in examples {
         let mut words = example.split_whitespace();
         let mut command = cargo(&manifest, "run");
         command.args(["--locked", "--example"]).args(words.next()).arg("--").args(words).arg("--out").arg(&out);

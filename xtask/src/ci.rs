@@ -32,6 +32,7 @@ const STEPS: &[Step] = &[
     ("demo", demo),
     ("bench", bench::check),
     ("wgpu", adapters::wgpu),
+    ("bevy", adapters::bevy),
     ("windows", || windows::run(Consent::of_environment())),
 ];
 

@@ -22,3 +22,8 @@ pub use error::{Error, Result};
 pub use image::CudaImage;
 pub use plugin::{CudaPlugin, CudaSystems};
 pub use writer::{CpuFrame, CudaWriter, Frame};
+
+/// The guide's snippets, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/embedding/bevy.md")]
+struct Guide;

@@ -108,8 +108,8 @@ fn a_writer_on_a_thread_of_its_own_is_never_torn_and_never_backwards() {
                     _ => panic!("no CUDA was asked for"),
                 });
                 frame += u32::from(written.unwrap());
-                // Some dozens of frames in one of Bevy's, so that the numbers do not go round unseen.
-                std::thread::sleep(Duration::from_millis(1));
+                // Some frames in one of Bevy's, so that the numbers do not go round unseen.
+                std::thread::sleep(Duration::from_millis(4));
             }
             frame
         });
