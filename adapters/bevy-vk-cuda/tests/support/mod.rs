@@ -1,7 +1,9 @@
 //! A headless app of Bevy's with a camera that sees one square, and a log that notices warnings.
 #![allow(dead_code, unreachable_pub, unsafe_code, clippy::unwrap_used)] // Each test uses a part of it.
 
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+pub mod simulation;
+
+use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bevy::camera::{RenderTarget, ScalingMode};
@@ -13,7 +15,7 @@ use bevy::render::render_resource::{TextureFormat, TextureUsages};
 use bevy::render::settings::WgpuSettings;
 use bevy::render::storage::ShaderBuffer;
 use bevy_vk_cuda::bridge::LiveObjects;
-use bevy_vk_cuda::{Cuda, CudaPlugin};
+use bevy_vk_cuda::{Cuda, CudaPlugin, Way};
 
 struct Log(Mutex<Vec<String>>);
 
@@ -57,10 +59,20 @@ pub fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The ways that this machine has: uploads, and copies on a queue. On software drivers that is Bevy's, of which they have one.
-pub fn ways() -> [CudaPlugin; 2] {
+/// The ways that this machine has: uploads; copies on a queue, which on software drivers is Bevy's, of which they have one; and CUDA.
+pub fn ways() -> Vec<CudaPlugin> {
+    static CUDA: OnceLock<bool> = OnceLock::new();
+    let has_cuda = *CUDA.get_or_init(|| {
+        let app = app(CudaPlugin::default());
+        let (way, reason) = (cuda(&app).way(), cuda(&app).reason().to_owned());
+        if way != Way::Cuda {
+            test_support::skip_case(test_support::Need::Gpu, "on cuda", &reason);
+        }
+        way == Way::Cuda
+    });
     // SAFETY: all systems of these tests run on one thread, and nothing is pipelined.
-    [CudaPlugin::upload(), unsafe { CudaPlugin::host().share_queue() }]
+    let host = unsafe { CudaPlugin::host().share_queue() };
+    [CudaPlugin::upload(), host].into_iter().chain(has_cuda.then(CudaPlugin::default)).collect()
 }
 
 /// The side of the camera's picture in texels; rows of 256 bytes are read back as they are.

@@ -1,0 +1,88 @@
+//! What the tests compute, on the CPU and with CUDA.
+
+use std::time::Duration;
+
+use bevy::prelude::*;
+use bevy::render::render_resource::TextureFormat;
+use bevy_vk_cuda::bridge::{BufferSpec, ImageSpec, Kernel, LaunchConfig};
+use bevy_vk_cuda::{Cuda, CudaBuffer, CudaImage, CudaWriter, Error, Frame};
+
+use super::cuda;
+
+pub type Picture = CudaImage<[u8; 4]>;
+
+/// A texture of which each texel tells the frame and its place.
+pub fn picture(app: &mut App, name: &str, size: [u32; 2]) -> Picture {
+    let cuda = cuda(app);
+    let mut images = app.world_mut().resource_mut::<Assets<Image>>();
+    Picture::new(&cuda, &mut images, name, TextureFormat::Rgba8UnormSrgb, size).unwrap()
+}
+
+pub fn numbers(app: &mut App, len: usize) -> CudaBuffer<u32> {
+    let cuda = cuda(app);
+    CudaBuffer::new(&cuda, &mut app.world_mut().resource_mut(), "numbers", len).unwrap()
+}
+
+/// Paints pictures.
+pub struct Painter(Option<Kernel>);
+
+impl Painter {
+    pub fn new(cuda: &Cuda) -> Self {
+        let module = cuda.load("paint", include_str!("../../../../shaders/engine.ptx")).unwrap();
+        Self(module.map(|module| module.kernel("paint").unwrap()))
+    }
+
+    /// The twin of the kernel `paint` in `shaders/engine.cu`.
+    pub fn texel(x: usize, y: usize, frame: u32) -> [u8; 4] {
+        let (x, y) = (x as u32, y as u32);
+        [((x ^ y) + frame) as u8, (2 * x + 3 * frame) as u8, (2 * y).wrapping_sub(frame) as u8, 255]
+    }
+
+    /// Begins a frame of `side` by `side` texels; `false` if two are unfinished.
+    pub fn paint(&self, writer: &mut CudaWriter<ImageSpec<[u8; 4]>>, side: u32, frame: u32) -> Result<bool, Error> {
+        writer.write(|work| match (work, &self.0) {
+            (Frame::Cpu(cpu), _) => cpu.run(move |mut rows| rows.fill_with(|x, y| Self::texel(x, y, frame))),
+            (Frame::Cuda(work), Some(kernel)) => {
+                let work = work.kernels()?;
+                let blocks = side.div_ceil(8);
+                let (config, surface) = (LaunchConfig::new([blocks, blocks, 1], [8, 8, 1]), work.resources.surface(0)?);
+                // SAFETY: the kernel's parameters, and it writes texels of 4 bytes within the image.
+                Ok(unsafe { work.launch(kernel, &config, (surface, side, side, frame)) }?)
+            }
+            _ => panic!("the kernel was not loaded"),
+        })
+    }
+}
+
+/// Fills buffers with numbers in a row.
+pub struct Filler(Option<Kernel>);
+
+impl Filler {
+    pub fn new(cuda: &Cuda) -> Self {
+        let module = cuda.load("probe", include_str!("../../../../shaders/probe.ptx")).unwrap();
+        Self(module.map(|module| module.kernel("fill_after").unwrap()))
+    }
+
+    /// Begins a frame: spend some time, then write numbers from `base` on; `false` if two are unfinished.
+    pub fn fill(
+        &self,
+        writer: &mut CudaWriter<BufferSpec<u32>>,
+        len: u32,
+        base: u32,
+        delay: Duration,
+    ) -> Result<bool, Error> {
+        writer.write(|work| match (work, &self.0) {
+            (Frame::Cpu(cpu), _) => cpu.run(move |items| {
+                std::thread::sleep(delay);
+                (base..).zip(items).for_each(|(number, item)| *item = number);
+            }),
+            (Frame::Cuda(work), Some(kernel)) => {
+                let work = work.kernels()?;
+                let (config, nanoseconds) = (LaunchConfig::for_elements(len.into(), 256), delay.as_nanos() as u64);
+                // SAFETY: the kernel's four parameters, of these types, and it writes `len` elements.
+                Ok(unsafe { work.launch(kernel, &config, (work.resources, len, base, nanoseconds)) }?)
+            }
+            _ => panic!("the kernel was not loaded"),
+        })
+    }
+}
