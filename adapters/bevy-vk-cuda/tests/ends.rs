@@ -76,10 +76,9 @@ fn a_thousand_are_added_and_removed() {
         for round in 0..1000 {
             let mut image = picture(&mut app, "picture", [8; 2]);
             paint(&painter, &mut image, 8);
-            if round % 3 != 0 {
+            // Most are gone before Bevy has seen them, the others while a copy runs.
+            if round % 4 == 3 {
                 app.update();
-            }
-            if round % 3 == 2 {
                 app.update();
             }
         }

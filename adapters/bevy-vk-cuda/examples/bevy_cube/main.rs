@@ -13,22 +13,27 @@ use anyhow::{Context, Result, bail, ensure};
 use bevy::camera::RenderTarget;
 use bevy::core_pipeline::tonemapping::Tonemapping;
 use bevy::prelude::*;
-use bevy::render::RenderPlugin;
 use bevy::render::gpu_readback::{Readback, ReadbackComplete};
 use bevy::render::render_resource::{TextureFormat, TextureUsages};
+use bevy::render::renderer::RenderDevice;
 use bevy::render::settings::{InstanceFlags, WgpuSettings};
+use bevy::render::{RenderApp, RenderPlugin};
 use bevy_vk_cuda::{Cuda, CudaPlugin, CudaSystems, Way};
 use cube::{Painting, TEXELS};
 use swarm::{Particle, Swarm};
 
 const SIZE: [u32; 2] = [960, 540];
 
+/// Frames that are drawn before those that are counted.
+const WARM_UP: u32 = 3;
+
 const USAGE: &str = "\
-    --frames N      how many are drawn before the last (60)\n  \
+    --frames N      how many are drawn and timed (60)\n  \
     --out DIR       where the picture goes (out)\n  \
     --particles N   (1000000 with CUDA, 20000 else)\n  \
     --way NAME      auto, host (the CPU computes, frames are copied as with CUDA) or upload (auto)\n  \
     --share-queue   on devices with one queue, copies are submitted to Bevy's\n  \
+    --still         the simulations stop after their first frames, to compare rates\n  \
     --validate      with the validation layer";
 
 struct Args {
@@ -36,13 +41,20 @@ struct Args {
     out: PathBuf,
     particles: Option<u32>,
     plugin: CudaPlugin,
+    still: bool,
     validate: bool,
 }
 
 #[allow(unsafe_code)] // A promise.
 fn arguments() -> Result<Args> {
-    let mut args =
-        Args { frames: 60, out: "out".into(), particles: None, plugin: CudaPlugin::default(), validate: false };
+    let mut args = Args {
+        frames: 60,
+        out: "out".into(),
+        particles: None,
+        plugin: CudaPlugin::default(),
+        still: false,
+        validate: false,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} takes a value"));
@@ -60,6 +72,7 @@ fn arguments() -> Result<Args> {
             }
             // SAFETY: this program runs all systems on one thread: Bevy is built without `multi_threaded`.
             "--share-queue" => args.plugin = unsafe { args.plugin.share_queue() },
+            "--still" => args.still = true,
             "--validate" => args.validate = true,
             _ => bail!("what is {word}? There are\n  {USAGE}"),
         }
@@ -100,8 +113,15 @@ fn main() -> Result<()> {
     let target = camera(&mut app);
 
     app.insert_resource(Running);
+    // The first frames compile pipelines, and begin the simulations.
+    (0..WARM_UP).for_each(|_| app.update());
+    if args.still {
+        app.world_mut().remove_resource::<Running>();
+    }
+    finish(&app)?;
     let start = Instant::now();
     (0..args.frames).for_each(|_| app.update());
+    finish(&app)?;
     let seconds = start.elapsed().as_secs_f32();
     app.world_mut().remove_resource::<Running>();
     // What was written last comes, with the CPU maybe some frames later.
@@ -125,6 +145,14 @@ fn main() -> Result<()> {
         args.frames
     );
     println!("wrote {}", file.display());
+    Ok(())
+}
+
+/// Waits until the GPU has drawn everything, for at most ten seconds.
+fn finish(app: &App) -> Result<()> {
+    let render = app.get_sub_app(RenderApp).context("Bevy renders nothing")?;
+    let limit = wgpu::PollType::Wait { submission_index: None, timeout: Some(Duration::from_secs(10)) };
+    render.world().resource::<RenderDevice>().poll(limit)?;
     Ok(())
 }
 
