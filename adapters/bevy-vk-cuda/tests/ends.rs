@@ -19,7 +19,10 @@ fn everything_may_be_dropped_in_any_order() {
     for order in 0..4 {
         for plugin in ways() {
             let mut app = app(plugin);
-            camera(&mut app);
+            // Pipelines take seconds to compile: two of the orders do without pictures.
+            if order < 2 {
+                camera(&mut app);
+            }
             let painter = Painter::new(&cuda(&app));
             let mut image = picture(&mut app, "picture", [64; 2]);
             let square = square(&mut app, image.handle().clone());
