@@ -20,6 +20,11 @@ pub enum Error {
     #[error(transparent)]
     Cuda(#[from] cuda_import::Error),
 
+    /// The connection with another process could not be made, or was refused.
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    #[error(transparent)]
+    Connection(#[from] bridge_ipc::Error),
+
     /// The two sides are not the same GPU.
     #[error(
         "\"{vulkan}\" ({vulkan_uuid}) and \"{cuda}\" ({cuda_uuid}) are different GPUs: nothing can be shared between them; open the CUDA device by the UUID of the Vulkan device"
@@ -259,6 +264,29 @@ pub enum Error {
         history: String,
     },
 
+    /// The process at the other end of an exchange is gone, or its connection is.
+    #[error(
+        "exchange \"{exchange}\": worker process {worker} {reason}; last whole frame: {}; slots that it held: {held}; signals that it \
+         owed: {owed}; the last whole frame stays, and another worker may take its place", whole(*.frame)
+    )]
+    #[non_exhaustive]
+    PeerLost {
+        /// The exchange's name.
+        exchange: String,
+        /// The process, by its number.
+        worker: u32,
+        /// How it was lost.
+        reason: String,
+        /// Whether the process itself is known to have ended. Otherwise the connection alone is closed.
+        dead: bool,
+        /// The last frame of it that is whole, by the exchange's number; `None` where it never finished one.
+        frame: Option<u64>,
+        /// The slots that it could write to. What it has left in them is shown to nobody.
+        held: usize,
+        /// The signals that were made in its place, so that nothing waits for them.
+        owed: u64,
+    },
+
     /// The CPU backend's thread has stopped working.
     #[error("the host compute thread has failed: {reason}; its exchanges compute no more")]
     #[non_exhaustive]
@@ -318,6 +346,10 @@ fn lost(frame: u64, stage: Stage) -> String {
              `Exchange::flush_parts` brings the slot back"
         ),
     }
+}
+
+fn whole(frame: Option<u64>) -> String {
+    frame.map_or("none".to_owned(), |frame| frame.to_string())
 }
 
 fn hint(signaller: Signaller) -> &'static str {

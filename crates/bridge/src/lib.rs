@@ -41,6 +41,7 @@
 //! | pair the two sides | [`Compute`], [`Backend`] |
 //! | share resources over several frames in flight | [`Exchange`], [`BufferSpec`], [`Resources`] |
 //! | let both sides go at rates of their own | [`Exchange::latest`], [`LatestWriter`], [`LatestReader`] |
+//! | draw what another process computes, and outlive it | `Listener` (Linux, feature `remote`) |
 //! | grow buffers, or resize images, while frames are in flight | [`Exchange::grow`], [`Exchange::resize`], [`Exchange::replace`] |
 //! | make many buffers cheaply | [`SharedPool`] |
 //! | compute and draw one frame | [`ComputeTurn`], [`RenderTurn`] |
@@ -84,6 +85,8 @@ mod handoff;
 mod image;
 mod kernel;
 mod observe;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+mod remote;
 mod timeline;
 
 pub use cuda_import;
@@ -132,6 +135,8 @@ pub use kernel::twin::{TwinArg, TwinArgs, TwinImage, TwinSlice};
 pub use kernel::work::KernelWork;
 pub use observe::live::LiveObjects;
 pub use observe::trace::{trace_off, trace_to};
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub use remote::{Listener, Remote, RemoteReader};
 pub use timeline::TimelinePoint;
 pub use timeline::signaller::Signaller;
 

@@ -24,6 +24,8 @@ use crate::exchange::resources::{Made, Resources, Share, SlotInfo};
 use crate::kernel::buffer::KernelBuffer;
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::remote::runs::{self, ResourceKind, Run};
 
 /// A buffer of `len` elements that Vulkan and the compute side both see, without any order between them.
 ///
@@ -259,6 +261,17 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
         let new = unsafe { new.slice_mut() };
         let kept = old.len().min(new.len());
         new[..kept].copy_from_slice(&old[..kept]);
+    }
+
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    unsafe fn bytes(slot: &Mapped<HostBuffer<T>, VulkanBuffer>, each: &mut dyn FnMut(Run, &mut [u8])) {
+        // SAFETY: the same contract; the slot holds the buffer.
+        each(Run::Resource, bytemuck::cast_slice_mut(unsafe { slot.slice_mut() }));
+    }
+
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    fn kinds(&self, into: &mut Vec<ResourceKind>) {
+        into.push(runs::buffer::<T>(self.len));
     }
 
     fn carries(&self) -> bool {

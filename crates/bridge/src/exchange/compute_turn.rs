@@ -267,6 +267,20 @@ impl<R: Resources> HostWork<'_, R> {
         })
     }
 
+    /// [`run`](Self::run) with the bytes of the resources, as `Share::bytes` gives them.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    pub(crate) fn run_on_bytes(
+        &self,
+        mut each: impl FnMut(crate::remote::runs::Run, &mut [u8]) + Send + 'static,
+    ) -> Result<(), Error> {
+        let (slots, slot) = (Arc::clone(self.slots), self.slot);
+        // SAFETY: as in `run`.
+        self.stream.run(move || unsafe { R::bytes(&slots[slot], &mut each) })
+    }
+
     /// [`run`](Self::run) with the resources of two turns, of two exchanges on the same [`Compute`](crate::Compute). Both are
     /// borrowed exclusively, so that the two are different slots.
     ///

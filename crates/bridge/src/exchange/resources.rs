@@ -9,6 +9,8 @@ use crate::compute::inline::stream::BufferCopy;
 use crate::compute::sided::Sided;
 use crate::error::{Result, both};
 use crate::exchange::barriers::Barriers;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::remote::runs::{ResourceKind, Run};
 
 /// A description of what every slot of an exchange holds.
 ///
@@ -101,6 +103,17 @@ pub(crate) trait Share<R: Resources> {
 
     /// Adds the copies that [`carry_on_cuda`](Self::carry_on_cuda) makes, for a command buffer.
     fn carry_on_queue(old: &R::InlineSlot, new: &R::InlineSlot, copies: &mut Vec<BufferCopy>);
+
+    /// Calls `each` with the bytes of every resource in runs, and with where each lies in memory that another process has filled.
+    ///
+    /// # Safety
+    /// Nothing else uses the slot.
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    unsafe fn bytes(slot: &R::HostSlot, each: &mut dyn FnMut(Run, &mut [u8]));
+
+    /// Adds what each resource is to another process, in the order of [`bytes`](Self::bytes).
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    fn kinds(&self, into: &mut Vec<ResourceKind>);
 
     /// Whether there is anything that a replacement copies.
     fn carries(&self) -> bool;
@@ -228,6 +241,17 @@ impl<R: Resources> Share<Self> for Vec<R> {
         old.iter().zip(new).for_each(|(old, new)| unsafe { R::carry_on_host(old, new) });
     }
 
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    unsafe fn bytes(slot: &Vec<R::HostSlot>, each: &mut dyn FnMut(Run, &mut [u8])) {
+        // SAFETY: the same contract; the elements are different slots.
+        slot.iter().for_each(|slot| unsafe { R::bytes(slot, each) });
+    }
+
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    fn kinds(&self, into: &mut Vec<ResourceKind>) {
+        self.iter().for_each(|spec| spec.kinds(into));
+    }
+
     fn carries(&self) -> bool {
         self.iter().any(R::carries)
     }
@@ -323,6 +347,17 @@ macro_rules! tuple {
             unsafe fn carry_on_host(old: &($($name::HostSlot,)+), new: &($($name::HostSlot,)+)) {
                 // SAFETY: the same contract.
                 $(unsafe { $name::carry_on_host(&old.$index, &new.$index) };)+
+            }
+
+            #[cfg(all(target_os = "linux", feature = "remote"))]
+            unsafe fn bytes(slot: &($($name::HostSlot,)+), each: &mut dyn FnMut(Run, &mut [u8])) {
+                // SAFETY: the same contract; the members are different slots.
+                $(unsafe { $name::bytes(&slot.$index, each) };)+
+            }
+
+            #[cfg(all(target_os = "linux", feature = "remote"))]
+            fn kinds(&self, into: &mut Vec<ResourceKind>) {
+                $(self.$index.kinds(into);)+
             }
 
             fn carries(&self) -> bool {

@@ -24,6 +24,8 @@ use crate::image::spec::ImageSpec;
 use crate::kernel::image::KernelImage;
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::remote::runs::{self, ResourceKind, Run};
 
 /// An image that Vulkan and the compute side both see, without any order between them.
 ///
@@ -249,6 +251,18 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
     }
 
     unsafe fn carry_on_host(_: &Mapped<HostImage<T>, VulkanImage>, _: &Mapped<HostImage<T>, VulkanImage>) {}
+
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    unsafe fn bytes(slot: &Mapped<HostImage<T>, VulkanImage>, each: &mut dyn FnMut(Run, &mut [u8])) {
+        // SAFETY: the same contract; the slot holds the image.
+        runs::of_image(&mut unsafe { slot.view_mut() }, each);
+    }
+
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    fn kinds(&self, into: &mut Vec<ResourceKind>) {
+        // A format that cannot cross was refused before.
+        into.extend(format_info(self.format).ok().and_then(|format| runs::image(self, format)));
+    }
 
     fn carries(&self) -> bool {
         false

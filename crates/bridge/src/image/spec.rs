@@ -23,15 +23,15 @@ use vk_export::{ImageAccess, ImageKind, mip_count};
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/image_spec.rs"), "```")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageSpec<T> {
-    pub(super) format: vk::Format,
-    pub(super) kind: ImageKind,
-    pub(super) extent: [u32; 3],
-    pub(super) mip_levels: u32,
+    pub(crate) format: vk::Format,
+    pub(crate) kind: ImageKind,
+    pub(crate) extent: [u32; 3],
+    pub(crate) mip_levels: u32,
     /// Whether those are all that the extent has, whatever that is.
     all_levels: bool,
-    pub(super) array_layers: u32,
-    pub(super) layered: bool,
-    pub(super) accesses: ImageAccess,
+    pub(crate) array_layers: u32,
+    pub(crate) layered: bool,
+    pub(crate) accesses: ImageAccess,
     pub(super) name: Option<String>,
     texel: PhantomData<fn() -> T>,
 }

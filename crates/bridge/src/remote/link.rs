@@ -1,0 +1,254 @@
+//! The thread that listens to a worker.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bridge_ipc::{Code, Connection, Message};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::feed::{Feed, Finished, Frames, Taken};
+use super::offer::{EXCHANGE, Terms};
+use super::status::{Lost, Status};
+use super::wake::Wake;
+use crate::error::{Error, Result};
+use crate::exchange::resources::Resources;
+use crate::exchange::{ComputeFirst, LatestWriter};
+use crate::observe::log_warn;
+
+/// How long the end of a process may come behind the end of its connection, to be told as one.
+const TOGETHER: Duration = Duration::from_millis(20);
+
+/// The writer of an exchange, while nobody listens to a worker.
+pub(super) type Writer<R> = Arc<Mutex<Option<LatestWriter<R, ComputeFirst>>>>;
+
+/// Takes the writer, if nobody has it.
+pub(super) fn take<R: Resources>(writer: &Writer<R>) -> Option<LatestWriter<R, ComputeFirst>> {
+    writer.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// A connection that a thread listens to. Dropping it ends both, and brings the writer back.
+pub(super) struct Link {
+    control: Arc<Control>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Control {
+    stop: AtomicBool,
+    wake: Arc<Wake>,
+}
+
+impl Link {
+    /// Offers the exchange to the worker, and listens to it once it has taken it.
+    pub(super) fn new<R: Resources>(
+        mut connection: Connection,
+        terms: &Terms,
+        status: &Arc<Status>,
+        writer: &Writer<R>,
+    ) -> Result<Self> {
+        let wake = Arc::new(Wake::new()?);
+        let frames = terms.offer(&mut connection)?;
+        let control = Arc::new(Control { stop: AtomicBool::new(false), wake });
+        let (worker, held) = (connection.peer().pid().unsigned_abs(), frames.len());
+        let (control_too, status_too, home, timeout) =
+            (Arc::clone(&control), Arc::clone(status), Arc::clone(writer), terms.timeout);
+        let listen = move || {
+            let Some(writer) = take(&home) else { return };
+            let feed = Feed::new(writer, &control_too.wake);
+            let (control, status) = (control_too, status_too);
+            let writer = Listening { connection, frames, feed, control, status, timeout, held }.run();
+            *home.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        };
+        // Before the first word of the worker's that the thread hears.
+        status.connected(worker);
+        let thread = std::thread::Builder::new().name("bridge-remote".into()).spawn(listen);
+        let thread =
+            thread.map_err(|error| Error::HostFailed { reason: format!("no thread listens to a worker: {error}") })?;
+        Ok(Self { control, thread: Some(thread) })
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.control.stop.store(true, Ordering::Release);
+        self.control.wake.wake();
+        // A panic in there has been reported by the thread.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+struct Listening<R: Resources> {
+    connection: Connection,
+    frames: Frames,
+    feed: Feed<R>,
+    control: Arc<Control>,
+    status: Arc<Status>,
+    timeout: Duration,
+    /// Slots that are the worker's.
+    held: usize,
+}
+
+impl<R: Resources> Listening<R> {
+    fn run(mut self) -> LatestWriter<R, ComputeFirst> {
+        let lost = loop {
+            if self.is_stopped() {
+                self.connection.close(Code::Done, "the renderer has ended the exchange");
+                self.feed.stop();
+                return self.feed.into_writer();
+            }
+            self.control.wake.clear();
+            // Asked before what it has said is read: all that it said is read then.
+            let dead = self.connection.peer().is_dead();
+            match self.hear().and_then(|()| self.take_over()) {
+                Ok(()) if dead => break "has ended".to_owned(),
+                Ok(()) => {}
+                Err(reason) => break reason,
+            }
+            self.sleep(true, None);
+        };
+        self.outlive(lost);
+        self.feed.stop();
+        self.feed.into_writer()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.control.stop.load(Ordering::Acquire)
+    }
+
+    /// Sleeps until something happens: with the worker, a copy or the program.
+    fn sleep(&self, listening: bool, limit: Option<Duration>) {
+        let wake = self.control.wake.as_fd();
+        let process = self.connection.peer().as_fd();
+        let socket = self.connection.as_fd();
+        let mut fds = [&wake, &process, &socket].map(|fd| PollFd::new(fd, PollFlags::IN));
+        // Both are ready for good once the worker is lost.
+        let count = if listening { 3 } else { 1 };
+        let limit = limit.map(|limit| Timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: limit.subsec_nanos().into(),
+        });
+        // Interrupted, it is as if something had happened.
+        let _ = poll(&mut fds[..count], limit.as_ref());
+    }
+
+    /// Reads what the worker has said.
+    fn hear(&mut self) -> Result<(), String> {
+        loop {
+            let received = match self.connection.try_receive() {
+                Ok(Some(received)) => received,
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(ended(error)),
+            };
+            let index = |slot| usize::try_from(slot).unwrap_or(usize::MAX);
+            match received.message {
+                Message::Publish { slot, frame, .. } => {
+                    self.held = self.held.saturating_sub(1);
+                    let superseded = self.feed.finished(Finished { slot: index(slot), frame });
+                    self.give_back(superseded)?;
+                }
+                Message::Torn { slot, frame, .. } => {
+                    let taken = self.feed.torn(Finished { slot: index(slot), frame });
+                    self.give_back(taken)?;
+                }
+                Message::Close { exchange } => {
+                    // The answer is of use to nobody that does not wait for it.
+                    let _ = self.connection.send(&Message::Close { exchange }, None, Duration::ZERO);
+                    self.connection.close(Code::Done, "the worker has closed the exchange");
+                    return Err("has closed the exchange".into());
+                }
+                // The session allows nothing else that says anything.
+                _ => {}
+            }
+        }
+    }
+
+    /// Publishes what was copied, and copies what is next.
+    fn take_over(&mut self) -> Result<(), String> {
+        loop {
+            match self.feed.advance(&self.frames) {
+                Ok(Some(taken)) => self.give_back(Some(taken))?,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    self.connection.close(Code::Protocol, &error);
+                    return Err(format!("has broken the protocol: {error}"));
+                }
+            }
+        }
+    }
+
+    /// A slot is the worker's again.
+    fn give_back(&mut self, taken: Option<Taken>) -> Result<(), String> {
+        let Some(Taken { slot, frame }) = taken else { return Ok(()) };
+        if let Some(frame) = frame {
+            self.status.published(frame);
+        }
+        if self.connection.has_ended() {
+            return Ok(());
+        }
+        let free = Message::Free { exchange: EXCHANGE, slot: u32::try_from(slot).unwrap_or(u32::MAX), value: 0 };
+        self.held += 1;
+        match self.connection.send(&free, None, Duration::ZERO) {
+            // What it said before is still to be read, which tells the end.
+            Ok(()) | Err(bridge_ipc::Error::Closed { .. }) => Ok(()),
+            Err(error) => Err(ended(error)),
+        }
+    }
+
+    /// The worker is lost: tells so, and takes over what it had finished.
+    fn outlive(&mut self, mut reason: String) {
+        // The kernel closes a dead process's sockets before it tells of its end.
+        let dead = self.connection.peer().wait(TOGETHER);
+        if dead {
+            "has ended".clone_into(&mut reason);
+        }
+        let lost = Lost { reason, dead, held: self.held, owed: 0 };
+        self.status.lost(lost);
+        if let Some(error) = self.status.error() {
+            log_warn!("{error}");
+        }
+        let start = Instant::now();
+        while self.feed.is_busy() && !self.is_stopped() {
+            self.control.wake.clear();
+            let left = self.timeout.saturating_sub(start.elapsed());
+            // With the memory that it left, nothing new can be broken.
+            if self.take_over().is_err() || left.is_zero() {
+                break;
+            }
+            if self.feed.is_busy() {
+                self.sleep(false, Some(left));
+            }
+        }
+        // Its process may go on, and end later.
+        while !dead && !self.is_stopped() && !self.status_of_process() {
+            self.control.wake.clear();
+            if self.is_stopped() {
+                break;
+            }
+            let wake = self.control.wake.as_fd();
+            let process = self.connection.peer().as_fd();
+            let _ = poll(&mut [&wake, &process].map(|fd| PollFd::new(fd, PollFlags::IN)), None);
+        }
+    }
+
+    /// Notes the end of the worker's process, if it has ended.
+    fn status_of_process(&self) -> bool {
+        let dead = self.connection.peer().is_dead();
+        if dead {
+            self.status.has_died();
+        }
+        dead
+    }
+}
+
+/// How the end of a connection is told.
+fn ended(error: bridge_ipc::Error) -> String {
+    match error {
+        bridge_ipc::Error::Closed { reason: Some((_, text)), .. } if !text.is_empty() => {
+            format!("has closed the connection: {text}")
+        }
+        bridge_ipc::Error::Closed { .. } => "has closed the connection".into(),
+        error => format!("is cut off: {error}"),
+    }
+}

@@ -1,0 +1,85 @@
+//! Accepting workers.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bridge_ipc::{Connection, Hello, Role};
+use vk_export::ExportDevice;
+
+use super::reader::RemoteReader;
+use crate::error::Result;
+use crate::exchange::LatestInfo;
+use crate::exchange::resources::Resources;
+
+/// Where workers connect: a socket at a path, which this user's processes alone may use.
+///
+/// `docs/processes.md` in the repository tells what a worker is and how either side outlives the other. Dropping the listener removes
+/// the socket's file; workers that were accepted stay.
+#[derive(Debug)]
+pub struct Listener(bridge_ipc::Listener);
+
+/// A worker in another process that has been accepted.
+#[derive(Debug)]
+pub struct Remote {
+    pub(super) connection: Connection,
+    pub(super) device: ExportDevice,
+}
+
+impl Listener {
+    /// Listens at `path` (mode 0600). A socket that a dead process left there is replaced.
+    ///
+    /// # Errors
+    /// [`Error::Connection`](crate::Error::Connection) where another process listens, something else is at the path, or the
+    /// system refuses.
+    pub fn bind(path: impl AsRef<Path>) -> Result<Self> {
+        Ok(Self(bridge_ipc::Listener::bind(path)?))
+    }
+
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The next worker, for exchanges on `device`, waited for at most `timeout`. `None` if none has come.
+    ///
+    /// Workers on the CPU are accepted. One that computes with CUDA is told so: sharing GPU memory with another process is not there so far.
+    ///
+    /// # Errors
+    /// [`Error::Connection`](crate::Error::Connection) for a process that may not connect, says nothing in time or what is no Hello;
+    /// its connection is closed, and the listener goes on.
+    pub fn accept(&self, device: &ExportDevice, timeout: Duration) -> Result<Option<Remote>> {
+        let start = Instant::now();
+        let Some(mut connection) = self.0.accept(timeout)? else { return Ok(None) };
+        let mut hello = Hello::new(Role::Renderer, device.name().get(..64).unwrap_or(device.name()));
+        (hello.host, hello.device_uuid) = (true, device.uuid());
+        // One that has just come may still need a moment.
+        let left = timeout.saturating_sub(start.elapsed()).max(LEAST);
+        connection.greet(&hello, left)?;
+        Ok(Some(Remote { connection, device: device.clone() }))
+    }
+}
+
+/// The least time that a worker which has connected is given to say its Hello.
+const LEAST: Duration = Duration::from_millis(100);
+
+impl Remote {
+    /// The worker's process.
+    pub fn process(&self) -> u32 {
+        self.connection.peer().pid().unsigned_abs()
+    }
+
+    /// Its name, as it says.
+    pub fn name(&self) -> &str {
+        self.connection.peer_hello().map_or("", |hello| &hello.name)
+    }
+
+    /// Offers an exchange to the worker, which writes frames at a rate of its own, and waits until it has taken it, for at most
+    /// [`LatestInfo::timeout`]. What comes back reads the newest, as the reader of [`Exchange::latest`](crate::Exchange::latest) does.
+    ///
+    /// # Errors
+    /// [`Error::Connection`](crate::Error::Connection) where the worker refuses it, for example since it expects other resources, or
+    /// is gone; else as [`Exchange::latest`](crate::Exchange::latest).
+    pub fn latest<R: Resources>(self, info: &LatestInfo<'_>, resources: R) -> Result<RemoteReader<R>> {
+        RemoteReader::new(self, info, resources)
+    }
+}

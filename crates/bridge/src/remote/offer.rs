@@ -1,0 +1,108 @@
+//! Telling a worker what there is to write.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge_ipc::{Code, Connection, Direction, Handle, MOST_SLOTS, Message, Offer, Resource, SharedMemory, Uuid};
+
+use super::feed::Frames;
+use super::runs::ResourceKind;
+use crate::error::{Error, Result};
+use crate::exchange::LatestInfo;
+
+/// The number of the one exchange of a connection.
+pub(super) const EXCHANGE: u32 = 0;
+
+/// What is the same for every worker of an exchange.
+#[derive(Debug, Clone)]
+pub(super) struct Terms {
+    name: String,
+    kinds: Box<[ResourceKind]>,
+    writer_in_flight: u32,
+    reader_in_flight: u32,
+    pub(super) timeout: Duration,
+}
+
+impl Terms {
+    /// `info` was checked.
+    pub(super) fn new(info: &LatestInfo<'_>, kinds: Vec<ResourceKind>) -> Self {
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).min(MOST_SLOTS);
+        Self {
+            name: info.name.to_owned(),
+            kinds: kinds.into(),
+            writer_in_flight: number(info.writer_in_flight),
+            reader_in_flight: number(info.reader_in_flight),
+            timeout: info.timeout,
+        }
+    }
+
+    /// One more than the worker writes is copied here, and one waits for that: the worker never does.
+    pub(super) fn slots(&self) -> u32 {
+        self.writer_in_flight.saturating_add(2).min(MOST_SLOTS)
+    }
+
+    /// Offers the exchange, with memory that no other worker ever had, and waits for the answer. The slots are the worker's then.
+    ///
+    /// # Errors
+    /// The worker's refusal, or what the connection says.
+    pub(super) fn offer(&self, connection: &mut Connection) -> Result<Frames> {
+        let start = Instant::now();
+        let left = || self.timeout.saturating_sub(start.elapsed());
+        let offer = Offer {
+            exchange: EXCHANGE,
+            direction: Direction::WorkerWrites,
+            slots: self.slots(),
+            resources: u32::try_from(self.kinds.len()).unwrap_or(u32::MAX),
+            writer_in_flight: self.writer_in_flight,
+            reader_in_flight: self.reader_in_flight,
+            trust: false,
+            name: self.name.clone(),
+        };
+        connection.send(&Message::Offer(offer), None, left())?;
+        let mut frames = Vec::new();
+        for slot in 0..self.slots() {
+            let mut files = Vec::new();
+            for (index, kind) in (0..).zip(&self.kinds) {
+                let mut resource = Resource {
+                    exchange: EXCHANGE,
+                    slot,
+                    index,
+                    kind: *kind,
+                    handle: Handle::MemoryFile,
+                    dedicated: false,
+                    device_uuid: Uuid::nil(),
+                    allocation_size: 0,
+                    offset: 0,
+                };
+                resource.allocation_size = resource.least_size().unwrap_or(0);
+                let memory = SharedMemory::new(&self.name, resource.allocation_size)?;
+                connection.send(&Message::Resource(resource), Some(memory.handle().as_fd()), left())?;
+                let file = memory.handle().try_clone().map(File::from);
+                files.push(file.map_err(|error| self.invalid(format!("its memory: {error}")))?);
+            }
+            frames.push(Arc::from(files));
+        }
+        match connection.receive(left())?.message {
+            Message::Ready { .. } => {}
+            Message::Refused { code, text, .. } => {
+                connection.close(Code::Done, "the exchange was refused");
+                return Err(self.invalid(format!("{} refuses it ({code}): {text}", connection.name())));
+            }
+            // The session allows nothing else that matters here.
+            other => {
+                connection.close(Code::Done, "the exchange was not taken");
+                return Err(self.invalid(format!("{} answers the offer with {}", connection.name(), other.kind())));
+            }
+        }
+        for slot in 0..self.slots() {
+            connection.send(&Message::Free { exchange: EXCHANGE, slot, value: 0 }, None, left())?;
+        }
+        Ok(frames.into())
+    }
+
+    fn invalid(&self, reason: String) -> Error {
+        Error::InvalidArgument { object: format!("exchange \"{}\"", self.name), reason }
+    }
+}

@@ -1,0 +1,79 @@
+//! What a resource is to another process, and where its bytes lie in memory that such a process fills.
+
+use bridge_ipc::{BufferDescriptor, Channel, ImageDescriptor, ImageShape};
+use bytemuck::Pod;
+use cuda_import::{ChannelType, Texel};
+use vk_export::ImageKind;
+use vk_export::ash::vk;
+
+use crate::image::format::FormatInfo;
+use crate::image::host::HostImageMut;
+use crate::image::spec::ImageSpec;
+
+pub(crate) use bridge_ipc::ResourceKind;
+
+/// Where a run of bytes lies in the memory that another process has filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Run {
+    /// At the start of the next resource's memory.
+    Resource,
+    /// Behind the last, at a multiple of 16 bytes: the next mip level.
+    Level,
+    /// Right behind the last.
+    Next,
+}
+
+/// A buffer of `len` elements.
+pub(crate) fn buffer<T>(len: usize) -> ResourceKind {
+    let size = len.saturating_mul(size_of::<T>()) as u64;
+    let element_size = u32::try_from(size_of::<T>()).unwrap_or(0);
+    ResourceKind::Buffer(BufferDescriptor { size, element_size })
+}
+
+/// An image of a format that can cross; `None` for a type of channels that other processes do not know.
+pub(crate) fn image<T: Texel>(spec: &ImageSpec<T>, format: FormatInfo) -> Option<ResourceKind> {
+    Some(ResourceKind::Image(ImageDescriptor {
+        shape: match spec.kind {
+            ImageKind::D1 => ImageShape::D1,
+            ImageKind::D2 => ImageShape::D2,
+            ImageKind::D3 => ImageShape::D3,
+            ImageKind::Cube => ImageShape::Cube,
+        },
+        extent: spec.extent,
+        levels: spec.mip_levels,
+        layers: spec.array_layers,
+        channel: match format.texel.channel {
+            ChannelType::U8 => Channel::U8,
+            ChannelType::I8 => Channel::I8,
+            ChannelType::U16 => Channel::U16,
+            ChannelType::I16 => Channel::I16,
+            ChannelType::U32 => Channel::U32,
+            ChannelType::I32 => Channel::I32,
+            ChannelType::F16 => Channel::F16,
+            ChannelType::F32 => Channel::F32,
+            _ => return None,
+        },
+        channels: format.texel.channels,
+        format: spec.format.as_raw().unsigned_abs(),
+        color_attachment: spec.accesses.usage.contains(vk::ImageUsageFlags::COLOR_ATTACHMENT),
+        layered: spec.layered,
+    }))
+}
+
+/// Calls `each` with every row: level by level, of each all layers.
+pub(crate) fn of_image<T: Pod>(image: &mut HostImageMut<'_, T>, each: &mut dyn FnMut(Run, &mut [u8])) {
+    let mut run = Run::Resource;
+    for level in 0..image.levels() {
+        for layer in 0..image.layers() {
+            let Some(mut plane) = image.plane_mut(level, layer) else { continue };
+            let [.., depth] = plane.extent();
+            for z in 0..depth {
+                for row in plane.rows_mut(z) {
+                    each(run, bytemuck::cast_slice_mut(row));
+                    run = Run::Next;
+                }
+            }
+        }
+        run = Run::Level;
+    }
+}

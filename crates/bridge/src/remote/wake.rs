@@ -1,0 +1,37 @@
+//! Waking the thread of a connection, which sleeps in `poll`.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::error::{Error, Result};
+
+/// A counter that `poll` sees.
+pub(super) struct Wake(OwnedFd);
+
+impl Wake {
+    pub(super) fn new() -> Result<Self> {
+        let made = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        made.map(Self).map_err(|error| Error::InvalidArgument {
+            object: "the thread of a connection".into(),
+            reason: format!("eventfd: {error}"),
+        })
+    }
+
+    pub(super) fn wake(&self) {
+        // It fails only where the counter is full: then it wakes already.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+
+    /// Sleeps until the next call of [`wake`](Self::wake) again.
+    pub(super) fn clear(&self) {
+        // It fails only where nobody has woken it.
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+    }
+}
+
+impl AsFd for Wake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
