@@ -1,0 +1,130 @@
+//! Workers that die, hang up or leave.
+
+use std::time::{Duration, Instant};
+
+use bridge::Error;
+use bridge_tests::{Rig, open_descriptors};
+use rustix::process::Signal;
+
+use crate::scene::Scene;
+use crate::worker::{Habit, Worker};
+
+/// What a survivor may take from the end of the process to the word of it; the issue asks for 50 ms on a machine that is not shared.
+const SOON: Duration = Duration::from_millis(500);
+
+#[test]
+fn a_worker_is_killed_wherever_it_is_and_another_takes_its_place() {
+    for habit in [Habit::Runs, Habit::StopsMidFrame, Habit::Idles, Habit::NeverWrites, Habit::StopsBehindPublish] {
+        let mut scene = Scene::new();
+        let (mut worker, mut reader) = scene.with(habit, 1);
+        worker.is_there();
+        if habit != Habit::NeverWrites {
+            scene.read_until(&mut reader, (1 << 20) + 4);
+        }
+        worker.kill();
+        let (error, took) = scene.lost(&mut reader);
+        assert!(took < SOON, "{habit:?}: told after {took:?}");
+        let Error::PeerLost { worker: process, dead, frame, owed, .. } = error else { panic!("{error}") };
+        assert_eq!((process, dead, owed), (worker.pid(), true, 0), "{habit:?}");
+        assert_eq!(frame.is_some(), habit != Habit::NeverWrites, "{habit:?}");
+        // Half a frame was written by some: what is shown is the last whole one.
+        let last = scene.settled(&mut reader);
+        assert_eq!(last.is_some(), habit != Habit::NeverWrites, "{habit:?}");
+
+        let mut next = Worker::start(&scene.path(), Habit::Runs, 2);
+        reader.reconnect(scene.accept()).unwrap();
+        reader.check().unwrap();
+        scene.read_until(&mut reader, (2 << 20) + 5);
+        next.kill();
+        scene.lost(&mut reader);
+        reader.close().unwrap();
+    }
+}
+
+/// The frame that a program holds outlives the process that wrote it.
+#[test]
+fn a_worker_dies_while_a_frame_is_held() {
+    let mut scene = Scene::new();
+    let (mut worker, mut reader) = scene.with(Habit::Runs, 1);
+    scene.read_until(&mut reader, (1 << 20) + 5);
+    let turn = reader.newest().unwrap().unwrap();
+    worker.kill();
+    while reader.check().is_ok() {}
+    let values = turn.read_back(Rig::LONG).unwrap();
+    assert!(values.iter().all(|value| *value == values[0]));
+    let lent = reader.newest().unwrap().unwrap().lend().unwrap();
+    let _second = Worker::start(&scene.path(), Habit::Runs, 2);
+    reader.reconnect(scene.accept()).unwrap();
+    // SAFETY: nothing was submitted.
+    #[allow(unsafe_code)]
+    unsafe {
+        lent.not_submitted();
+    }
+    scene.read_until(&mut reader, (2 << 20) + 5);
+}
+
+#[test]
+fn a_worker_that_leaves_has_its_last_frame_shown() {
+    for habit in [Habit::Leaves, Habit::HangsUp] {
+        let mut scene = Scene::new();
+        let (mut worker, mut reader) = scene.with(habit, 1);
+        worker.is_there();
+        let (error, _) = scene.lost(&mut reader);
+        let Error::PeerLost { reason, dead, .. } = error else { panic!("{error}") };
+        assert_eq!(scene.read_until(&mut reader, (1 << 20) + 4), (1 << 20) + 4);
+        if habit == Habit::HangsUp {
+            // The end of a connection is not the end of a process.
+            assert!(!dead && reason.contains("closed the connection"), "{reason}");
+            worker.kill();
+            let start = Instant::now();
+            while !matches!(reader.check(), Err(Error::PeerLost { dead: true, .. })) {
+                assert!(start.elapsed() < Rig::LONG, "its end is never told");
+            }
+        }
+        let _next = Worker::start(&scene.path(), Habit::Runs, 2);
+        reader.reconnect(scene.accept()).unwrap();
+        scene.read_until(&mut reader, (2 << 20) + 3);
+    }
+}
+
+#[test]
+fn a_worker_that_dies_before_it_has_taken_the_offer_is_an_error() {
+    let scene = Scene::new();
+    let mut worker = Worker::start(&scene.path(), Habit::NeverTakes, 1);
+    let remote = scene.accept();
+    worker.is_there();
+    worker.kill();
+    let start = Instant::now();
+    let error = remote.latest(&Scene::info(), Scene::spec()).unwrap_err();
+    assert!(start.elapsed() < Duration::from_secs(5), "it waits for a dead process: {error}");
+    assert!(matches!(error, Error::Connection(_)), "{error}");
+}
+
+/// The program goes on, and ends, with a worker that is stopped for good.
+#[test]
+fn nothing_waits_for_a_stopped_worker_at_the_end() {
+    let mut scene = Scene::new();
+    let (worker, mut reader) = scene.with(Habit::Runs, 1);
+    scene.read_until(&mut reader, (1 << 20) + 5);
+    worker.signal(Signal::STOP);
+    let start = Instant::now();
+    reader.close().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "closing took {:?}", start.elapsed());
+}
+
+#[test]
+fn many_workers_come_and_go_and_leave_no_descriptors() {
+    let mut scene = Scene::new();
+    let (mut worker, mut reader) = scene.with(Habit::Runs, 1);
+    let mut before = None;
+    for round in 2..12 {
+        scene.read_until(&mut reader, ((round - 1) << 20) + 2);
+        worker.kill();
+        scene.lost(&mut reader);
+        worker = Worker::start(&scene.path(), Habit::Runs, round);
+        reader.reconnect(scene.accept()).unwrap();
+        scene.read_until(&mut reader, (round << 20) + 1);
+        let now = open_descriptors();
+        assert_eq!(*before.get_or_insert(now), now, "round {round}");
+    }
+}

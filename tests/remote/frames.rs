@@ -1,0 +1,106 @@
+//! Workers that live.
+
+use std::time::{Duration, Instant};
+
+use bridge::vk_export::ash::vk;
+use bridge::{BufferAccess, BufferSpec, ImageAccess, ImageSpec};
+use bridge_tests::Rig;
+use rustix::process::Signal;
+
+use crate::scene::Scene;
+use crate::worker::{Habit, LEN, Worker};
+
+#[test]
+fn frames_are_whole_and_never_go_back() {
+    let mut scene = Scene::new();
+    let (_worker, mut reader) = scene.with(Habit::Runs, 1);
+    scene.read_until(&mut reader, (1 << 20) + 60);
+    reader.check().unwrap();
+    reader.close().unwrap();
+}
+
+/// A negative control: a worker that publishes half a frame is seen to do so.
+#[test]
+fn a_torn_frame_is_seen_to_be_torn() {
+    let mut scene = Scene::new();
+    let (_worker, mut reader) = scene.with(Habit::PublishesHalves, 1);
+    let read = std::panic::AssertUnwindSafe(|| scene.read_until(&mut reader, (1 << 20) + 1));
+    let panic = std::panic::catch_unwind(read).unwrap_err();
+    let text = panic.downcast_ref::<String>().unwrap();
+    assert!(text.contains("is torn"), "{text}");
+}
+
+#[test]
+fn several_resources_are_of_one_frame() {
+    let scene = Scene::new();
+    let mut worker = Worker::start(&scene.path(), Habit::Idles, 1);
+    let image = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [37, 21], ImageAccess::TRANSFER_READ);
+    let spec = (BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ), image);
+    let mut reader = scene.accept().latest(&Scene::info(), spec).unwrap();
+    worker.is_there();
+    let start = Instant::now();
+    while reader.newest().unwrap().is_none_or(|turn| turn.frame() == 0 && start.elapsed() < Duration::from_secs(1)) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let turn = reader.newest().unwrap().unwrap();
+    let (buffer, image) = turn.resources();
+    let readback = bridge_tests::Readback::new(scene.rig.device(), 1 << 20);
+    let layout = image.layout();
+    let images = [(image.as_raw(), layout, [37, 21])];
+    let commands = readback.record_read_all(&turn, &[(buffer.as_raw(), LEN as u64 * 4)], &images);
+    // SAFETY: the commands begin with the turn's barriers; `readback` waits for them below.
+    #[allow(unsafe_code)]
+    let point = unsafe { turn.submit(&[commands]) }.unwrap();
+    readback.note(point.clone());
+    point.wait(Rig::LONG).unwrap();
+    let read = readback.words();
+    let read = &read[..LEN + 37 * 21];
+    assert!(read.iter().all(|word| *word == read[0]) && read[0] > 1 << 20, "{:#x} {:#x}", read[0], read[LEN]);
+}
+
+#[test]
+fn a_worker_that_expects_something_else_refuses_the_offer() {
+    let scene = Scene::new();
+    let _worker = Worker::start(&scene.path(), Habit::Refuses, 1);
+    let error = scene.accept().latest(&Scene::info(), Scene::spec()).unwrap_err().to_string();
+    assert!(error.contains("refuses it (Resource): expected floats"), "{error}");
+}
+
+#[test]
+fn a_second_worker_has_an_exchange_of_its_own() {
+    let mut scene = Scene::new();
+    let (first, mut reader) = scene.with(Habit::Runs, 1);
+    let (second, mut other) = scene.with(Habit::Runs, 2);
+    scene.read_until(&mut reader, (1 << 20) + 10);
+    let mut second_scene = None;
+    let start = Instant::now();
+    while second_scene.is_none() && start.elapsed() < Rig::LONG {
+        second_scene = other.newest().unwrap().map(|turn| turn.read_back(Rig::LONG).unwrap()[0]);
+    }
+    assert_eq!(second_scene.unwrap() >> 20, 2);
+    assert_eq!((reader.process(), other.process()), (first.pid(), second.pid()));
+    // Its place is taken.
+    let _third = Worker::start(&scene.path(), Habit::Runs, 3);
+    let error = reader.reconnect(scene.accept()).unwrap_err().to_string();
+    assert!(error.contains("`disconnect` it first"), "{error}");
+    reader.check().unwrap();
+}
+
+#[test]
+fn a_stopped_worker_is_not_dead() {
+    let mut scene = Scene::new();
+    let (worker, mut reader) = scene.with(Habit::Runs, 1);
+    scene.read_until(&mut reader, (1 << 20) + 5);
+    worker.signal(Signal::STOP);
+    let start = Instant::now();
+    let mut last = None;
+    while start.elapsed() < Duration::from_millis(300) {
+        let begun = Instant::now();
+        last = scene.read(&mut reader);
+        assert!(begun.elapsed() < Duration::from_secs(1), "the renderer waits for a stopped worker");
+    }
+    reader.check().unwrap();
+    worker.signal(Signal::CONT);
+    scene.read_until(&mut reader, last.unwrap() + 5);
+    reader.check().unwrap();
+}

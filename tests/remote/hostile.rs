@@ -1,0 +1,104 @@
+//! Processes that say what no worker says.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use bridge_ipc::{ConnectInfo, Connection, Hello, Message, Role};
+use bridge_tests::open_descriptors;
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType};
+
+use crate::scene::Scene;
+use crate::worker::Habit;
+
+fn socket(path: &Path) -> OwnedFd {
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    socket
+}
+
+fn say(socket: &OwnedFd, bytes: &[u8]) {
+    // A renderer that has closed its end by now is no fault.
+    let _ = rustix::net::send(socket, bytes, SendFlags::NOSIGNAL);
+}
+
+/// Whoever says what is no Hello is refused, and the next worker is accepted.
+#[test]
+fn garbage_instead_of_a_hello_is_refused() {
+    let mut scene = Scene::new();
+    let hello = Hello { host: true, ..Hello::new(Role::Worker, "hostile") };
+    let good = Message::Hello(hello.clone()).encode().unwrap();
+    let (mut cut, mut other_pid) = (good.clone(), hello.clone());
+    cut.truncate(good.len() - 1);
+    other_pid.pid += 1;
+    let cuda = Hello { host: false, cuda: true, ..hello };
+    let said: [Vec<u8>; 6] = [
+        vec![],
+        vec![0xff; 300],
+        cut,
+        Message::Hello(other_pid).encode().unwrap(),
+        Message::Hello(cuda).encode().unwrap(),
+        Message::Ready { exchange: 0 }.encode().unwrap(),
+    ];
+    let before = open_descriptors();
+    for bytes in &said {
+        let peer = socket(&scene.path());
+        say(&peer, bytes);
+        let accepted = scene.listener.accept(scene.rig.device(), Duration::from_millis(300));
+        assert!(accepted.is_err(), "{} bytes were taken for a Hello", bytes.len());
+    }
+    // One that says nothing at all costs the wait.
+    let silent = socket(&scene.path());
+    assert!(scene.listener.accept(scene.rig.device(), Duration::from_millis(200)).is_err());
+    drop(silent);
+    assert_eq!(open_descriptors(), before);
+    let (_worker, mut reader) = scene.with(Habit::Runs, 1);
+    scene.read_until(&mut reader, (1 << 20) + 3);
+}
+
+/// A worker that has taken the exchange and then says what it may not ends its connection, and no more than that.
+#[test]
+fn what_breaks_the_protocol_ends_the_connection() {
+    let publish = |slot, frame, value| Message::Publish { exchange: 0, slot, frame, value }.encode().unwrap();
+    let said: Vec<Vec<Vec<u8>>> = vec![
+        vec![publish(1000, 0, 1)],
+        vec![publish(0, 0, 1), publish(0, 1, 2), publish(0, 2, 3), publish(0, 3, 4)],
+        vec![publish(0, 7, 1), publish(1, 3, 2)],
+        vec![publish(0, 0, u64::MAX)],
+        vec![Message::Free { exchange: 0, slot: 0, value: 0 }.encode().unwrap()],
+        vec![vec![0x55; 64]],
+        vec![vec![0; 4000]],
+    ];
+    for bytes in said {
+        let mut scene = Scene::new();
+        let path = scene.path();
+        let worker = std::thread::spawn(move || {
+            let mut connection = Connection::connect(&path, &ConnectInfo::default()).unwrap();
+            let hello = Hello { host: true, ..Hello::new(Role::Worker, "hostile") };
+            connection.send(&Message::Hello(hello), None, Duration::from_secs(9)).unwrap();
+            let Message::Offer(offer) = connection.receive(Duration::from_secs(9)).unwrap().message else { panic!() };
+            for _ in 0..offer.slots {
+                connection.receive(Duration::from_secs(9)).unwrap();
+            }
+            connection.send(&Message::Ready { exchange: 0 }, None, Duration::from_secs(9)).unwrap();
+            for _ in 0..offer.slots {
+                connection.receive(Duration::from_secs(9)).unwrap();
+            }
+            let raw = rustix::io::dup(&connection).unwrap();
+            bytes.iter().for_each(|bytes| say(&raw, bytes));
+            // Until the renderer hangs up.
+            while connection.receive(Duration::from_secs(9)).is_ok() {}
+        });
+        let mut reader = scene.accept().latest(&Scene::info(), Scene::spec()).unwrap();
+        let (error, _) = scene.lost(&mut reader);
+        // This very process was the worker, and it lives.
+        assert!(
+            error.to_string().contains("cut off") && matches!(error, bridge::Error::PeerLost { dead: false, .. }),
+            "{error}"
+        );
+        worker.join().unwrap();
+        let (_worker, other) = (crate::worker::Worker::start(&scene.path(), Habit::Runs, 9), scene.accept());
+        reader.reconnect(other).unwrap();
+        scene.read_until(&mut reader, (9 << 20) + 2);
+    }
+}

@@ -1,0 +1,23 @@
+//! A worker in another process, and a renderer that outlives it: what is shown is whole and never goes back, and nothing waits for a
+//! process that is gone.
+#![allow(clippy::unwrap_used)]
+
+#[cfg(target_os = "linux")]
+mod death;
+#[cfg(target_os = "linux")]
+mod frames;
+#[cfg(target_os = "linux")]
+mod hostile;
+#[cfg(target_os = "linux")]
+mod matrix;
+#[cfg(target_os = "linux")]
+mod scene;
+#[cfg(target_os = "linux")]
+mod worker;
+
+/// Not a test: the worker's process, where the environment says so.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_other_process() {
+    worker::live();
+}

@@ -1,0 +1,65 @@
+//! Each state of a worker against each signal: `cargo xtask kill-matrix --rounds N`.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::scene::Scene;
+use crate::worker::{Habit, Worker};
+
+const STATES: [(&str, Habit); 5] = [
+    ("running", Habit::Runs),
+    ("half of a frame written", Habit::StopsMidFrame),
+    ("idle", Habit::Idles),
+    ("exchange taken, nothing written", Habit::NeverWrites),
+    ("frame published", Habit::StopsBehindPublish),
+];
+
+const SIGNALS: [(&str, Signal); 4] =
+    [("KILL", Signal::KILL), ("SEGV", Signal::SEGV), ("TERM", Signal::TERM), ("STOP, KILL", Signal::STOP)];
+
+/// Whether each state of the worker's process and each way to end it leaves a renderer that draws and takes another worker; one round
+/// where the environment names no number.
+#[test]
+fn each_state_and_each_signal_is_survived() {
+    let rounds = std::env::var("BRIDGE_KILL_ROUNDS").ok().map_or(1, |rounds| rounds.parse::<u32>().unwrap());
+    println!(
+        "{:34} {:12} {:>7} {:>12} {:>18}",
+        "state of the worker", "signal", "rounds", "told within", "next frame within"
+    );
+    for (state, habit) in STATES {
+        for (name, signal) in SIGNALS {
+            let (mut told, mut next) = (Duration::ZERO, Duration::ZERO);
+            for _ in 0..rounds {
+                let (one, other) = survive(habit, signal);
+                (told, next) = (told.max(one), next.max(other));
+            }
+            println!("{state:34} {name:12} {rounds:7} {told:12.1?} {next:18.1?}");
+        }
+    }
+}
+
+/// The time from the end of the process to the word of it, and from the start of the next worker's process to its first frame.
+fn survive(habit: Habit, signal: Signal) -> (Duration, Duration) {
+    let mut scene = Scene::new();
+    let (mut worker, mut reader) = scene.with(habit, 1);
+    worker.is_there();
+    worker.signal(signal);
+    if signal == Signal::STOP {
+        // Stopped is not dead.
+        std::thread::sleep(Duration::from_millis(30));
+        scene.read(&mut reader);
+        reader.check().unwrap();
+    }
+    worker.kill();
+    let (_, told) = scene.lost(&mut reader);
+    let last = scene.settled(&mut reader);
+    assert_eq!(last.is_some(), habit != Habit::NeverWrites, "what was whole is shown");
+    let start = Instant::now();
+    let _next = Worker::start(&scene.path(), Habit::Runs, 2);
+    reader.reconnect(scene.accept()).unwrap();
+    scene.read_until(&mut reader, 2 << 20);
+    let next = start.elapsed();
+    reader.close().unwrap();
+    (told, next)
+}

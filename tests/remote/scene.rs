@@ -1,0 +1,102 @@
+//! A renderer with a worker.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bridge::{BufferAccess, BufferSpec, LatestInfo, Listener, Remote, RemoteReader};
+use bridge_tests::Rig;
+
+use crate::worker::{Habit, LEN, Worker};
+
+pub(crate) type Reader = RemoteReader<BufferSpec<u32>>;
+
+/// A renderer, and what it was shown.
+pub(crate) struct Scene {
+    // Field order is drop order: what this test has open is closed before the next one counts.
+    pub(crate) listener: Listener,
+    _folder: tempfile::TempDir,
+    last: Option<(u64, u32)>,
+    pub(crate) rig: Rig,
+}
+
+impl Scene {
+    pub(crate) fn new() -> Self {
+        let rig = Rig::open();
+        let folder = tempfile::tempdir().unwrap();
+        let listener = Listener::bind(folder.path().join("renderer")).unwrap();
+        Self { listener, _folder: folder, last: None, rig }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.listener.path().to_owned()
+    }
+
+    pub(crate) fn accept(&self) -> Remote {
+        self.listener.accept(self.rig.device(), Rig::LONG).unwrap().unwrap()
+    }
+
+    pub(crate) fn spec() -> BufferSpec<u32> {
+        BufferSpec::new(LEN, BufferAccess::TRANSFER_READ)
+    }
+
+    pub(crate) fn info() -> LatestInfo<'static> {
+        LatestInfo { name: "remote", timeout: Duration::from_secs(10), ..Default::default() }
+    }
+
+    /// Starts a worker and reads what it writes.
+    pub(crate) fn with(&self, habit: Habit, mark: u32) -> (Worker, Reader) {
+        let worker = Worker::start(&self.path(), habit, mark);
+        let reader = self.accept().latest(&Self::info(), Self::spec()).unwrap();
+        (worker, reader)
+    }
+
+    /// The value of the newest frame. It is whole, and none was newer before.
+    pub(crate) fn read(&mut self, reader: &mut Reader) -> Option<u32> {
+        let turn = reader.newest().unwrap()?;
+        let frame = turn.frame();
+        let values = turn.read_back(Rig::LONG).unwrap();
+        let value = values[0];
+        let other = values.iter().find(|other| **other != value);
+        assert_eq!(other, None, "frame {frame} is torn: {value:#x} too");
+        assert!(Some((frame, value)) >= self.last, "frame {frame} with {value:#x} after {:?}", self.last);
+        self.last = Some((frame, value));
+        Some(value)
+    }
+
+    /// Reads until the newest frame is at least `value`.
+    pub(crate) fn read_until(&mut self, reader: &mut Reader, value: u32) -> u32 {
+        let start = Instant::now();
+        loop {
+            match self.read(reader) {
+                Some(read) if read >= value => return read,
+                _ => std::thread::sleep(Duration::from_millis(1)),
+            }
+            assert!(start.elapsed() < Rig::LONG, "{value:#x} does not come; last: {:?}", self.last);
+        }
+    }
+
+    /// The value that stays, once what a lost worker had finished was taken over.
+    pub(crate) fn settled(&mut self, reader: &mut Reader) -> Option<u32> {
+        let mut last = self.read(reader);
+        let mut same = 0;
+        while same < 3 {
+            std::thread::sleep(Duration::from_millis(10));
+            let read = self.read(reader);
+            same = if read == last { same + 1 } else { 0 };
+            last = read;
+        }
+        last
+    }
+
+    /// Waits until the worker is told to be lost; gives how long that took.
+    pub(crate) fn lost(&mut self, reader: &mut Reader) -> (bridge::Error, Duration) {
+        let start = Instant::now();
+        loop {
+            if let Err(error) = reader.check() {
+                return (error, start.elapsed());
+            }
+            self.read(reader);
+            assert!(start.elapsed() < Rig::LONG, "the worker is not told to be lost");
+        }
+    }
+}

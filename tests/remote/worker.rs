@@ -1,0 +1,223 @@
+//! The other process: this program once more, as a worker.
+//!
+//! A worker writes frames of `u32`s that are all the same: its mark, which is greater for every later worker, and the frame's number.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use bridge_ipc::{
+    Code, ConnectInfo, Connection, Hello, MappedMemory, Message, Resource, ResourceKind, Role, SharedMemory,
+};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Elements of a frame, many enough for a copy to take a while.
+pub(crate) const LEN: usize = 1 << 16;
+
+/// Where a worker connects, and what it does.
+const PLACE: &str = "BRIDGE_TEST_WORKER";
+
+/// What a worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Habit {
+    /// Writes frame after frame.
+    Runs,
+    /// Writes five frames, and of the sixth one half.
+    StopsMidFrame,
+    /// Writes five frames and says nothing more.
+    Idles,
+    /// Says Hello, and never answers the offer.
+    NeverTakes,
+    /// Takes the exchange and writes nothing.
+    NeverWrites,
+    /// Has published a frame whose message is the last it says.
+    StopsBehindPublish,
+    /// Writes five frames and leaves as it should.
+    Leaves,
+    /// Writes five frames and closes the socket, and lives on.
+    HangsUp,
+    /// Expects something else.
+    Refuses,
+    /// Publishes frames of which one half is the last frame's.
+    PublishesHalves,
+}
+
+pub(crate) const HABITS: [Habit; 10] = [
+    Habit::Runs,
+    Habit::StopsMidFrame,
+    Habit::Idles,
+    Habit::NeverTakes,
+    Habit::NeverWrites,
+    Habit::StopsBehindPublish,
+    Habit::Leaves,
+    Habit::HangsUp,
+    Habit::Refuses,
+    Habit::PublishesHalves,
+];
+
+/// A worker's process. Dropping it kills it.
+pub(crate) struct Worker {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    /// Starts one that connects to `path`.
+    pub(crate) fn start(path: &Path, habit: Habit, mark: u32) -> Self {
+        let place = format!("{} {mark} {}", HABITS.iter().position(|one| *one == habit).unwrap(), path.display());
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_other_process", "--nocapture", "--test-threads=1"])
+            .env(PLACE, place)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        Self { child, said }
+    }
+
+    /// Waits until it has come where its habit leaves it.
+    pub(crate) fn is_there(&mut self) {
+        let mut line = String::new();
+        while !line.contains("@there") {
+            line.clear();
+            assert!(self.said.read_line(&mut line).unwrap() > 0, "the worker has ended");
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Says where it is, for [`Worker::is_there`].
+fn there() {
+    println!("\n@there");
+    std::io::stdout().flush().unwrap();
+}
+
+fn forever() -> ! {
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The life of a worker, if this process is one.
+pub(crate) fn live() {
+    let Ok(place) = std::env::var(PLACE) else { return };
+    let [habit, mark, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
+    let (habit, mark) = (HABITS[habit.parse::<usize>().unwrap()], mark.parse::<u32>().unwrap());
+    let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
+    let hello = Hello { host: true, ..Hello::new(Role::Worker, "test worker") };
+    connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
+    if habit == Habit::NeverTakes {
+        there();
+        forever();
+    }
+    let slots = imported(&mut connection);
+    if habit == Habit::Refuses {
+        let refused = Message::Refused { exchange: Some(0), code: Code::Resource, text: "expected floats".into() };
+        connection.send(&refused, None, LIMIT).unwrap();
+        forever();
+    }
+    connection.send(&Message::Ready { exchange: 0 }, None, LIMIT).unwrap();
+    if habit == Habit::NeverWrites {
+        there();
+        forever();
+    }
+    write(&mut connection, &slots, habit, mark);
+}
+
+/// The memory of each slot's resources.
+fn imported(connection: &mut Connection) -> Vec<Vec<MappedMemory>> {
+    let Message::Offer(offer) = connection.receive(LIMIT).unwrap().message else { panic!("no offer") };
+    let mut slots = Vec::new();
+    for _ in 0..offer.slots {
+        let mut resources = Vec::new();
+        for _ in 0..offer.resources {
+            let received = connection.receive(LIMIT).unwrap();
+            let Message::Resource(resource) = received.message else { panic!("no resource") };
+            let handle = received.descriptor.unwrap();
+            resources.push(SharedMemory::from_peer("frame", handle, resource.allocation_size).unwrap().map().unwrap());
+            check(&resource);
+        }
+        slots.push(resources);
+    }
+    slots
+}
+
+fn check(resource: &Resource) {
+    if let ResourceKind::Buffer(buffer) = resource.kind {
+        assert_eq!((buffer.size, buffer.element_size), (LEN as u64 * 4, 4));
+    }
+}
+
+fn write(connection: &mut Connection, slots: &[Vec<MappedMemory>], habit: Habit, mark: u32) {
+    let mut free = Vec::new();
+    for frame in 0u64.. {
+        let stops = habit != Habit::Runs && frame == 5;
+        match habit {
+            Habit::Idles | Habit::StopsBehindPublish if stops => {
+                there();
+                forever();
+            }
+            Habit::Leaves if stops => {
+                connection.close(Code::Done, "all frames are written");
+                there();
+                return;
+            }
+            Habit::HangsUp if stops => {
+                connection.close(Code::Failure, "");
+                there();
+                forever();
+            }
+            _ => {}
+        }
+        while free.is_empty() {
+            let Ok(received) = connection.receive(LIMIT) else { return };
+            if let Message::Free { slot, .. } = received.message {
+                free.push(slot);
+            }
+        }
+        let slot = free.remove(0);
+        let value = (mark << 20) + frame as u32;
+        for memory in &slots[slot as usize] {
+            let bytes: Vec<u8> = value.to_ne_bytes().into_iter().cycle().take(memory.len()).collect();
+            if stops && habit == Habit::StopsMidFrame {
+                assert!(memory.write(0, &bytes[..bytes.len() / 2]));
+                there();
+                forever();
+            }
+            let written = if habit == Habit::PublishesHalves { memory.len() / 2 } else { memory.len() };
+            assert!(memory.write(0, &bytes[..written]));
+        }
+        let publish = Message::Publish { exchange: 0, slot, frame, value: frame + 1 };
+        if connection.send(&publish, None, LIMIT).is_err() {
+            // The renderer is gone, or has ended the exchange.
+            return;
+        }
+        if habit == Habit::Runs && frame == 5 {
+            there();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
