@@ -11,6 +11,8 @@ mod hostile;
 #[cfg(target_os = "linux")]
 mod matrix;
 #[cfg(target_os = "linux")]
+mod renderer;
+#[cfg(target_os = "linux")]
 mod scene;
 #[cfg(target_os = "linux")]
 mod worker;
@@ -20,4 +22,11 @@ mod worker;
 #[cfg(target_os = "linux")]
 fn the_other_process() {
     worker::live();
+}
+
+/// Not a test: the renderer's process, where the environment says so.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_other_renderer() {
+    renderer::live();
 }

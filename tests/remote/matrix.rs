@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::renderer::{self, Renderer};
 use crate::scene::Scene;
 use crate::worker::{Habit, Worker};
 
@@ -25,13 +26,23 @@ fn each_state_and_each_signal_is_survived() {
     let rounds = std::env::var("BRIDGE_KILL_ROUNDS").ok().map_or(1, |rounds| rounds.parse::<u32>().unwrap());
     println!(
         "{:34} {:12} {:>7} {:>12} {:>18}",
-        "state of the worker", "signal", "rounds", "told within", "next frame within"
+        "state of the worker", "signal", "rounds", "told within", "next within"
     );
     for (state, habit) in STATES {
         for (name, signal) in SIGNALS {
             let (mut told, mut next) = (Duration::ZERO, Duration::ZERO);
             for _ in 0..rounds {
                 let (one, other) = survive(habit, signal);
+                (told, next) = (told.max(one), next.max(other));
+            }
+            println!("{state:34} {name:12} {rounds:7} {told:12.1?} {next:18.1?}");
+        }
+    }
+    for (state, frames) in [("renderer, nothing written", 0), ("renderer, reading", 20)] {
+        for (name, signal) in SIGNALS {
+            let (mut told, mut next) = (Duration::ZERO, Duration::ZERO);
+            for _ in 0..rounds {
+                let (one, other) = outlive(frames, signal);
                 (told, next) = (told.max(one), next.max(other));
             }
             println!("{state:34} {name:12} {rounds:7} {told:12.1?} {next:18.1?}");
@@ -62,4 +73,25 @@ fn survive(habit: Habit, signal: Signal) -> (Duration, Duration) {
     let next = start.elapsed();
     reader.close().unwrap();
     (told, next)
+}
+
+/// The same for a worker, this process, whose renderer ends after so many frames: the time to the word of it, and to the first frame
+/// that the next renderer has.
+fn outlive(frames: usize, signal: Signal) -> (Duration, Duration) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("renderer");
+    let mut renderer = Renderer::start(&path);
+    let (_worker, mut writer) = renderer::connect(&path);
+    (0..frames).for_each(|_| renderer::write(&mut writer).unwrap());
+    renderer.signal(signal);
+    if signal == Signal::STOP {
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    renderer.kill();
+    let told = renderer::lost(&mut writer);
+    let start = Instant::now();
+    let _next = Renderer::start(&path);
+    let (_worker, mut writer) = renderer::connect(&path);
+    renderer::write(&mut writer).unwrap();
+    (told, start.elapsed())
 }

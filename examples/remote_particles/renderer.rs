@@ -1,0 +1,158 @@
+//! The renderer.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use bridge::{BufferAccess, BufferSpec, ExportDevice, LatestInfo, Listener, OpenInfo, RemoteReader};
+use clap::Parser;
+
+use crate::orbit;
+
+/// The limit of every wait.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Draws particles that another process moves
+#[derive(Parser)]
+struct Options {
+    /// Frames to draw
+    #[arg(long, default_value_t = 120)]
+    frames: u32,
+    /// Particles
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1 << 22))]
+    particles: u32,
+    /// Write the last picture to this folder
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Listen here for a worker that is started by hand, instead of starting one; none is killed then
+    #[arg(long)]
+    listen: Option<PathBuf>,
+}
+
+type Reader = RemoteReader<BufferSpec<[f32; 4]>>;
+
+/// A worker that this program has started, and ends.
+struct Worker(Child);
+
+impl Worker {
+    fn start(socket: &Path) -> Result<Self> {
+        let program = std::env::current_exe()?.with_file_name("remote_worker");
+        let started = Command::new(&program).arg(socket).spawn();
+        let hint = "build it with `cargo build -p bridge-examples --example remote_worker`";
+        Ok(Self(started.with_context(|| format!("{} does not start; {hint}", program.display()))?))
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // One that has ended is no error worth a word.
+        let _ = self.kill();
+    }
+}
+
+pub(crate) fn run() -> Result<()> {
+    let options = Options::parse();
+    let device = ExportDevice::open(&OpenInfo::default())?;
+    let folder = tempfile::tempdir()?;
+    let socket = options.listen.clone().unwrap_or_else(|| folder.path().join("renderer"));
+    let listener = Listener::bind(&socket)?;
+    let mut worker = match options.listen {
+        None => Some(Worker::start(&socket)?),
+        Some(_) => None,
+    };
+    println!("Vulkan on {}; listening at {}", device.name(), socket.display());
+    let remote = listener.accept(&device, LIMIT)?.context("no worker has come")?;
+    let spec = BufferSpec::new(options.particles as usize, BufferAccess::VERTEX_INPUT | BufferAccess::TRANSFER_READ);
+    let info = LatestInfo { name: orbit::NAME, ..Default::default() };
+    let mut reader = remote.latest(&info, spec)?;
+    println!("worker process {} writes {} particles", reader.process(), options.particles);
+
+    let (mut shown, mut steps, mut repeated, mut last) = (Vec::new(), 0, 0, None);
+    for frame in 0..options.frames {
+        if let Some(worker) = worker.as_mut().filter(|_| frame == options.frames / 2) {
+            lose(worker, &mut reader)?;
+            *worker = Worker::start(&socket)?;
+            reader.reconnect(listener.accept(&device, LIMIT)?.context("no other worker has come")?)?;
+            println!("worker process {} takes its place", reader.process());
+        }
+        let Some(turn) = first(&mut reader)? else { bail!("no step has come") };
+        if Some(turn.frame()) == last {
+            repeated += 1;
+        } else {
+            ensure!(last < Some(turn.frame()), "frame {} came after {last:?}", turn.frame());
+            (last, steps) = (Some(turn.frame()), steps + 1);
+        }
+        shown = turn.read_back(LIMIT)?;
+        check(&shown)?;
+        std::thread::sleep(Duration::from_millis(4));
+    }
+    println!(
+        "{} frames: {steps} steps, {repeated} shown again; every one whole, none older than before",
+        options.frames
+    );
+    if let Some(out) = options.out {
+        std::fs::create_dir_all(&out)?;
+        let path = out.join("remote_particles.png");
+        picture(&shown).save(&path)?;
+        println!("wrote {}", path.display());
+    }
+    reader.close()?;
+    Ok(())
+}
+
+/// The newest step; the first is waited for.
+fn first(reader: &mut Reader) -> Result<Option<bridge::RenderRead<BufferSpec<[f32; 4]>>>> {
+    let start = Instant::now();
+    while start.elapsed() < LIMIT {
+        if let Some(turn) = reader.newest()? {
+            return Ok(Some(turn));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(None)
+}
+
+/// Kills the worker; what it has left is still shown.
+fn lose(worker: &mut Worker, reader: &mut Reader) -> Result<()> {
+    worker.kill()?;
+    let start = Instant::now();
+    let error = loop {
+        match reader.check() {
+            Err(error) => break error,
+            Ok(()) if start.elapsed() > LIMIT => bail!("the worker was killed, and nobody has noticed"),
+            Ok(()) => std::thread::yield_now(),
+        }
+    };
+    println!("killed, told after {:.1?}: {error}", start.elapsed());
+    let left = first(reader)?.context("the last step is gone")?;
+    check(&left.read_back(LIMIT)?)
+}
+
+/// That the particles are all of one step.
+fn check(particles: &[[f32; 4]]) -> Result<()> {
+    let step = particles.first().context("there are no particles")?[2];
+    for (i, particle) in particles.iter().enumerate() {
+        let expected = orbit::particle(i, step as u64);
+        ensure!(*particle == expected, "step {step}: particle {i} is {particle:?} and not {expected:?}");
+    }
+    Ok(())
+}
+
+/// Each particle is one dot, of a colour by its number. The CPU draws it, from what Vulkan has read.
+fn picture(particles: &[[f32; 4]]) -> image::RgbImage {
+    const SIZE: u32 = 512;
+    let mut picture = image::RgbImage::new(SIZE, SIZE);
+    let place = |at: f32| (((at + 1.0) * 0.5 * SIZE as f32) as u32).min(SIZE - 1);
+    for [x, y, _, number] in particles {
+        let colour = [90 + (number % 160.0) as u8, 200, 255 - (number % 120.0) as u8];
+        picture.put_pixel(place(*x), place(*y), image::Rgb(colour));
+    }
+    picture
+}

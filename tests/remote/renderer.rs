@@ -1,0 +1,135 @@
+//! The other way round: this process is the worker, and the renderer is the one that dies.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bridge::Listener;
+use bridge_tests::Rig;
+use bridge_worker::{Buffer, Error, LatestWriter, Work, Worker, WorkerInfo};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::scene::Scene;
+
+/// Where the renderer listens.
+const PLACE: &str = "BRIDGE_TEST_RENDERER";
+
+/// The life of a renderer, if this process is one: it draws until it is killed.
+pub(crate) fn live() {
+    let Ok(path) = std::env::var(PLACE) else { return };
+    let device = Rig::open_own();
+    let listener = Listener::bind(path).unwrap();
+    let mut readers = Vec::new();
+    loop {
+        if let Some(remote) = listener.accept(&device, Duration::from_millis(1)).unwrap() {
+            readers.push(remote.latest(&Scene::info(), Scene::spec()).unwrap());
+        }
+        for reader in &mut readers {
+            if let Some(turn) = reader.newest().unwrap() {
+                turn.read_back(Rig::LONG).unwrap();
+            }
+        }
+    }
+}
+
+/// A renderer's process. Dropping it kills it.
+pub(crate) struct Renderer(Child);
+
+impl Renderer {
+    pub(crate) fn start(path: &Path) -> Self {
+        let mut program = Command::new(std::env::current_exe().unwrap());
+        program.args(["--exact", "the_other_renderer", "--nocapture"]).env(PLACE, path).stdout(Stdio::null());
+        Self(program.spawn().unwrap())
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Renderer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Connects once the renderer listens.
+pub(crate) fn connect(path: &Path) -> (Worker, LatestWriter<Buffer<u32>>) {
+    let start = Instant::now();
+    let info = WorkerInfo { timeout: Duration::from_secs(10), ..Default::default() };
+    loop {
+        match Worker::connect_with(path, &info) {
+            Ok(worker) => {
+                let writer = worker.latest("remote").unwrap();
+                return (worker, writer);
+            }
+            Err(error) => assert!(start.elapsed() < Rig::LONG, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Writes one frame.
+pub(crate) fn write(writer: &mut LatestWriter<Buffer<u32>>) -> Result<(), Error> {
+    let mut turn = writer.begin()?;
+    let value = turn.frame() as u32;
+    let Work::Host(mut host) = turn.work() else { panic!("no CUDA was allowed") };
+    host.views.write_from(0, &vec![value; host.views.len()])?;
+    turn.publish()
+}
+
+/// Writes until the renderer is told to be gone; gives how long that took.
+pub(crate) fn lost(writer: &mut LatestWriter<Buffer<u32>>) -> Duration {
+    let start = Instant::now();
+    loop {
+        match write(writer) {
+            Ok(()) => assert!(start.elapsed() < Rig::LONG, "the renderer's end is not told"),
+            Err(Error::PeerLost { .. } | Error::Closed { .. }) => return start.elapsed(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_worker_outlives_its_renderer_and_goes_to_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("renderer");
+    let mut renderer = Renderer::start(&path);
+    let (_worker, mut writer) = connect(&path);
+    (0..20).for_each(|_| write(&mut writer).unwrap());
+    renderer.kill();
+    let took = lost(&mut writer);
+    assert!(took < Duration::from_secs(2), "told after {took:?}");
+    // A socket that a dead renderer left behind is replaced.
+    let _next = Renderer::start(&path);
+    let (_worker, mut writer) = connect(&path);
+    (0..20).for_each(|_| write(&mut writer).unwrap());
+}
+
+/// Stopped is not dead: the worker waits, and goes on where the renderer does.
+#[test]
+fn a_stopped_renderer_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("renderer");
+    let renderer = Renderer::start(&path);
+    let (_worker, mut writer) = connect(&path);
+    (0..20).for_each(|_| write(&mut writer).unwrap());
+    renderer.signal(Signal::STOP);
+    let resumed = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(200));
+            renderer.signal(Signal::CONT);
+        });
+        // More frames than there are slots.
+        let start = Instant::now();
+        (0..20).for_each(|_| write(&mut writer).unwrap());
+        start.elapsed()
+    });
+    assert!(resumed >= Duration::from_millis(100), "frames went to a stopped renderer: {resumed:?}");
+}
