@@ -77,6 +77,11 @@ struct Images;
 #[doc = include_str!("../../docs/latest.md")]
 struct Latest;
 
+/// The examples of the page on two processes, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/processes.md")]
+struct Processes;
+
 /// The examples of the page on kernels, compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/kernels.md")]

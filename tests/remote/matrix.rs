@@ -26,7 +26,7 @@ fn each_state_and_each_signal_is_survived() {
     let rounds = std::env::var("BRIDGE_KILL_ROUNDS").ok().map_or(1, |rounds| rounds.parse::<u32>().unwrap());
     println!(
         "{:34} {:12} {:>7} {:>12} {:>18}",
-        "state of the worker", "signal", "rounds", "told within", "next within"
+        "state of the process", "signal", "rounds", "told within", "next within"
     );
     for (state, habit) in STATES {
         for (name, signal) in SIGNALS {

@@ -28,6 +28,7 @@ const STEPS: &[Step] = &[
     ("package", publish::package),
     ("misuse", || cargo(MISUSE)),
     ("test", tests),
+    ("kill-matrix", || kill_matrix(3)),
     ("fuzz", fuzz::in_ci),
     ("demo", demo),
     ("bench", bench::check),
@@ -50,6 +51,16 @@ const IMAGE_DEMOS: &[&str] = &[
 
 /// The engine, which runs its script of pauses, sizes and systems that come and go.
 const ENGINE: &str = "run -p engine-example -- --frames 100 --size 320x180 --backend host --validate";
+
+/// The test that kills: it prints its table.
+const MATRIX: &str =
+    "test -p bridge-tests --test remote -- --exact --nocapture matrix::each_state_and_each_signal_is_survived";
+
+/// A renderer that kills its worker and takes another.
+const PROCESSES: &[&str] = &[
+    "build -p bridge-examples --example remote_worker",
+    "run -p bridge-examples --example remote_particles -- --frames 60",
+];
 
 /// The programs for people who have never seen the crates.
 const FIRST: &[&str] = &[
@@ -186,6 +197,20 @@ fn tests() -> Result<()> {
     if test::run(&[])? { Ok(()) } else { bail!("`cargo xtask test` failed") }
 }
 
+/// Two processes, of which each is killed in each state: prints the table of what that took.
+pub(crate) fn kill_matrix(rounds: u32) -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        println!("two processes are written for Linux only: there is nothing to kill");
+        return Ok(());
+    }
+    let mut command = shell::cargo();
+    command.args(MATRIX.split_whitespace()).env("BRIDGE_KILL_ROUNDS", rounds.to_string());
+    if let Some(path) = setup::layer_path() {
+        command.env("VK_LAYER_PATH", path);
+    }
+    shell::run(&mut command)
+}
+
 /// The first programs and every demo, the first demo in both scenes; they exit non-zero if what they see is wrong.
 fn demo() -> Result<()> {
     for name in FIRST {
@@ -206,6 +231,9 @@ fn demo() -> Result<()> {
     shell::run(command(DEMO).arg("--out").arg(output.join("image")).arg("--image").arg(picture))?;
     for (index, demo) in IMAGE_DEMOS.iter().enumerate() {
         shell::run(command(demo).arg("--out").arg(output.join(format!("images{index}"))))?;
+    }
+    if cfg!(target_os = "linux") {
+        PROCESSES.iter().try_for_each(|words| shell::run(&mut command(words)))?;
     }
     shell::run(&mut command(ENGINE))
 }

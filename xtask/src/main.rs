@@ -123,6 +123,12 @@ enum Task {
         #[arg(long, default_value = "host", value_parser = ["host"])]
         backend: String,
     },
+    /// Kill either process of two that share frames, in each state it can be in, and see that the other goes on (Linux)
+    KillMatrix {
+        /// How often each
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
     /// Check and lint the workspace for Windows, and run its tests and programs under Wine
     Windows {
         #[command(flatten)]
@@ -157,6 +163,7 @@ fn main() -> ExitCode {
         Task::Tables { check } => done(publish::tables(check)),
         Task::Windows { installing } => done(windows::run(installing.consent())),
         Task::Fuzz { seconds, seed, target, backend: _ } => done(fuzz::run(target.as_deref(), seconds, seed)),
+        Task::KillMatrix { rounds } => done(ci::kill_matrix(rounds)),
         Task::Check => done(ci::check()),
         Task::Ci { list: true, .. } => done(ci::list()),
         Task::Ci { steps, .. } => done(ci::run(&steps)),
