@@ -1,0 +1,72 @@
+//! The exceptions of the package. Their classes are written in Python (`vkview/_errors.py`), where a class may have two bases.
+
+use std::fmt;
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+/// Which exception a [`Fault`] becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Tensor,
+    DType,
+    Shape,
+    Layout,
+    Device,
+    Unavailable,
+    Closed,
+    Usage,
+    Driver,
+}
+
+impl Kind {
+    fn class(self) -> &'static str {
+        match self {
+            Self::Tensor => "TensorError",
+            Self::DType => "DTypeError",
+            Self::Shape => "ShapeError",
+            Self::Layout => "LayoutError",
+            Self::Device => "DeviceMismatchError",
+            Self::Unavailable => "UnavailableError",
+            Self::Closed => "ClosedError",
+            Self::Usage => "UsageError",
+            Self::Driver => "DriverError",
+        }
+    }
+}
+
+/// What went wrong, on its way to Python. It is made without the interpreter, so that driver calls can run detached from it.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    kind: Kind,
+    message: String,
+}
+
+impl Fault {
+    pub(crate) fn new(kind: Kind, message: impl fmt::Display) -> Self {
+        Self { kind, message: message.to_string() }
+    }
+
+    /// The exception, with `cause` as its `__cause__`.
+    pub(crate) fn caused_by(self, py: Python<'_>, cause: PyErr) -> PyErr {
+        let error = PyErr::from(self);
+        error.set_cause(py, Some(cause));
+        error
+    }
+}
+
+impl From<Fault> for PyErr {
+    fn from(fault: Fault) -> Self {
+        Python::attach(|py| match class(py, fault.kind) {
+            Ok(class) => PyErr::from_type(class, fault.message),
+            Err(error) => error,
+        })
+    }
+}
+
+fn class<'py>(py: Python<'py>, kind: Kind) -> PyResult<Bound<'py, PyType>> {
+    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let module = MODULE.get_or_try_init(py, || Ok::<_, PyErr>(py.import("vkview._errors")?.unbind()))?;
+    Ok(module.bind(py).getattr(kind.class())?.cast_into::<PyType>()?)
+}

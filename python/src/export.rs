@@ -1,0 +1,111 @@
+//! DLPack out, and the two array interfaces.
+
+// Fills C structures.
+#![allow(unsafe_code)]
+
+use std::ptr::without_provenance_mut;
+
+use dlpark::allocation::dynamic::Allocation;
+use dlpark::ffi::{DLDevice, DLDeviceType};
+use dlpark::python::{CudaStreamRequest, ExportRequest};
+use dlpark::{DlpackFlags, Managed, ManagedTensorBase};
+use pyo3::exceptions::PyBufferError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::tensor::Device;
+use crate::tensor::dtype::DType;
+
+/// What is given out: where it is and what is in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    pub(crate) address: usize,
+    pub(crate) device: Device,
+    pub(crate) dtype: DType,
+    pub(crate) shape: Vec<usize>,
+}
+
+impl Layout {
+    pub(crate) fn dl_device(&self) -> (u32, i32) {
+        match self.device {
+            Device::Cpu => (DLDeviceType::CPU.0, 0),
+            Device::Cuda(ordinal) => (DLDeviceType::CUDA.0, ordinal),
+        }
+    }
+
+    /// The capsule that `request` asks for; `owner` lives until the consumer is done with it.
+    pub(crate) fn capsule<C: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        request: &ExportRequest<'_>,
+        owner: C,
+    ) -> PyResult<Py<PyAny>> {
+        let (device_type, device_id) = self.dl_device();
+        let device = DLDevice { device_type: DLDeviceType(device_type), device_id };
+        request.validate_zero_copy(device, DlpackFlags::empty())?;
+        // The two arms take the owner one at a time.
+        let owner = std::cell::Cell::new(Some(owner));
+        let gone = || PyBufferError::new_err("a tensor is exported once a call");
+        request.export_zero_copy(
+            py,
+            device,
+            DlpackFlags::empty(),
+            || self.managed(device, owner.take().ok_or_else(gone)?),
+            || self.managed(device, owner.take().ok_or_else(gone)?),
+        )
+    }
+
+    fn managed<M: ManagedTensorBase, C: Send + 'static>(&self, device: DLDevice, owner: C) -> PyResult<Managed<M>> {
+        let dimensions = self.shape.len();
+        let failed = |error: dlpark::allocation::Error| PyBufferError::new_err(error.to_string());
+        let allocation = Allocation::<M>::allocate(2 * dimensions).map_err(failed)?;
+        let mut tensor = allocation.initialize(Box::new(owner), dimensions).map_err(failed)?;
+        let mut stride = 1;
+        let extra = tensor.extra_mut();
+        for (place, &side) in self.shape.iter().enumerate().rev() {
+            // A shape's size in bytes fits in `isize`.
+            extra[place] = side as i64;
+            extra[dimensions + place] = stride;
+            stride *= side as i64;
+        }
+        let shape = extra.as_mut_ptr();
+        // SAFETY: the allocation has two integers for each dimension.
+        let strides = unsafe { shape.add(dimensions) };
+        let raw = tensor.tensor_mut();
+        raw.shape = shape;
+        raw.strides = strides;
+        tensor.set_data(without_provenance_mut(self.address)).set_device(device).set_dtype(self.dtype.to_dlpack());
+        // SAFETY: shape and strides lie in the allocation of the header; `owner` keeps the memory at `address` alive.
+        Ok(unsafe { tensor.finish() })
+    }
+
+    /// `__array_interface__` or `__cuda_array_interface__`; `None` for an element type that they have no letter for.
+    pub(crate) fn interface<'py>(
+        &self,
+        py: Python<'py>,
+        stream: Option<usize>,
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let Some(typestr) = self.dtype.to_typestr() else { return Ok(None) };
+        let interface = PyDict::new(py);
+        interface.set_item("shape", PyTuple::new(py, &self.shape)?)?;
+        interface.set_item("typestr", typestr)?;
+        interface.set_item("data", (self.address, false))?;
+        interface.set_item("strides", py.None())?;
+        interface.set_item("version", 3)?;
+        if self.device != Device::Cpu {
+            interface.set_item("stream", stream)?;
+        }
+        Ok(Some(interface))
+    }
+}
+
+/// The `CUstream` that a consumer named in `__dlpack__`, if it wants to be ordered.
+pub(crate) fn consumer_stream(request: &ExportRequest<'_>) -> PyResult<Option<usize>> {
+    Ok(match request.cuda_stream()? {
+        CudaStreamRequest::NoSync => None,
+        // By the array API, nothing is the legacy default stream.
+        CudaStreamRequest::Omitted | CudaStreamRequest::LegacyDefault => Some(crate::tensor::stream::LEGACY),
+        CudaStreamRequest::PerThreadDefault => Some(crate::tensor::stream::PER_THREAD),
+        CudaStreamRequest::Pointer(stream) => Some(stream),
+    })
+}

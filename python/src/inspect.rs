@@ -1,0 +1,53 @@
+//! What the package's own tests look at: how an object is understood, without a device.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::tensor::stream::Producer;
+use crate::tensor::{Device, TensorView};
+
+/// How the package understands an array: its address, device, element type, shape, and the stream that wrote it.
+///
+/// For finding out why a tensor is refused. ``consumer`` is the stream that the producer is asked to order, if it does not name
+/// its own; ``stream`` the producer's.
+#[pyfunction]
+#[pyo3(signature = (tensor, *, consumer=None, stream=None))]
+pub(crate) fn describe<'py>(
+    tensor: &Bound<'py, PyAny>,
+    consumer: Option<usize>,
+    stream: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let stream = stream.map(crate::tensor::stream::named).transpose()?;
+    let view = TensorView::of(tensor, consumer, stream)?;
+    let entries = PyDict::new(tensor.py());
+    entries.set_item("address", view.address)?;
+    entries.set_item("nbytes", view.size())?;
+    entries.set_item("dtype", view.dtype.name())?;
+    entries.set_item("shape", &view.shape)?;
+    entries.set_item("readonly", view.read_only)?;
+    entries.set_item(
+        "device",
+        match view.device {
+            Device::Cpu => "cpu".to_owned(),
+            Device::Cuda(ordinal) if ordinal < 0 => "cuda".to_owned(),
+            Device::Cuda(ordinal) => format!("cuda:{ordinal}"),
+        },
+    )?;
+    entries.set_item(
+        "stream",
+        match view.producer {
+            Producer::Host => None,
+            Producer::Stream(stream) => Some(stream),
+            Producer::Unnamed => consumer,
+        },
+    )?;
+    entries.set_item(
+        "ordered_by",
+        match view.producer {
+            Producer::Host => "host",
+            Producer::Stream(_) => "stream",
+            Producer::Unnamed => "producer",
+        },
+    )?;
+    Ok(entries)
+}

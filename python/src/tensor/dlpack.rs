@@ -1,0 +1,135 @@
+//! DLPack in: `__dlpack__` and its capsules, versioned or not.
+
+use dlpark::ffi::{DLDevice, DLDeviceType};
+use dlpark::python::from_dlpack;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::error::{Fault, Kind};
+use crate::tensor::dtype::DType;
+use crate::tensor::stream::{Producer, current_of};
+use crate::tensor::{Claims, Device, Keep};
+
+/// The version asked for; producers may give a lower one, or the form that has none.
+const MAX_VERSION: (u32, u32) = (1, 3);
+/// `stream=` by which the producer orders nothing.
+const NO_SYNC: i64 = -1;
+
+/// What `__dlpack_device__` says; `None` if there is no such method.
+pub(crate) fn device_of(object: &Bound<'_, PyAny>) -> PyResult<Option<Device>> {
+    if !object.hasattr("__dlpack_device__")? {
+        return Ok(None);
+    }
+    let pair = object.call_method0("__dlpack_device__")?;
+    let malformed = |error: PyErr| {
+        Fault::new(Kind::Tensor, format!("__dlpack_device__ gave {pair}, not a type and a number"))
+            .caused_by(object.py(), error)
+    };
+    let items = pair.extract::<(Bound<'_, PyAny>, i32)>().map_err(malformed)?;
+    // An enumeration as a rule.
+    let kind = items.0.call_method0("__index__").and_then(|kind| kind.extract::<u32>()).map_err(malformed)?;
+    Ok(Some(checked_device(DLDevice { device_type: DLDeviceType(kind), device_id: items.1 })?))
+}
+
+/// Takes the object's capsule, ordered behind the object's work.
+///
+/// Where the stream of that work is known (`stream`, or the library says), the producer is asked to order nothing and the copy does.
+/// Else the producer puts `consumer` behind its work.
+pub(crate) fn import(object: &Bound<'_, PyAny>, consumer: Option<usize>, stream: Option<usize>) -> PyResult<Claims> {
+    let py = object.py();
+    let announced = device_of(object)?;
+    let on_cuda = matches!(announced, Some(Device::Cuda(_)));
+    let named = match (announced, stream) {
+        (Some(device @ Device::Cuda(_)), None) => current_of(object, device)?,
+        (_, stream) => stream,
+    };
+    let argument = match (on_cuda, named, consumer) {
+        (false, ..) => None,
+        (true, Some(_), _) => Some(NO_SYNC),
+        (true, None, Some(consumer)) => i64::try_from(consumer).ok(),
+        // A view of the CPU backend refuses the tensor next, by its device.
+        (true, None, None) => None,
+    };
+    let capsule = capsule(object, argument).map_err(|error| {
+        let advice = "; a tensor of autograd is shown with .detach()";
+        let grad = error.value(py).to_string().contains("grad");
+        let advice = if grad { advice } else { "" };
+        Fault::new(Kind::Tensor, format!("__dlpack__ of the tensor failed: {}{advice}", error.value(py)))
+            .caused_by(py, error)
+    })?;
+    let managed = from_dlpack(capsule.as_borrowed(), None, None).map_err(|error| {
+        Fault::new(Kind::Tensor, format!("what __dlpack__ gave is unusable: {}", error.value(py))).caused_by(py, error)
+    })?;
+    let claims = {
+        let invalid =
+            |error: dlpark::tensor::Error| Fault::new(Kind::Tensor, format!("the DLPack tensor is invalid: {error}"));
+        let tensor = managed.validate().map_err(invalid)?;
+        let dtype = tensor.dtype();
+        let known = DType::from_dlpack(dtype).ok_or_else(|| {
+            let name = format!("code {}, {} bits, {} lanes", dtype.code.0, dtype.bits, dtype.lanes);
+            Fault::new(Kind::DType, format!("elements of DLPack's type with {name} cannot be shown"))
+        })?;
+        let device = checked_device(tensor.device())?;
+        if announced.is_some_and(|announced| announced != device) {
+            let reason = format!("__dlpack_device__ says {}, the capsule {device}", announced.unwrap_or(device));
+            return Err(Fault::new(Kind::Tensor, reason).into());
+        }
+        let size = known.bytes() as i64;
+        let in_bytes = |strides: &[i64]| strides.iter().map(|stride| stride.saturating_mul(size)).collect();
+        let offset = usize::try_from(tensor.byte_offset()).ok();
+        let address = offset.and_then(|offset| tensor.data_ptr().addr().checked_add(offset));
+        (
+            address.ok_or_else(|| Fault::new(Kind::Tensor, "the address of the DLPack tensor overflows"))?,
+            device,
+            known,
+            tensor.shape().to_vec(),
+            tensor.strides().map(in_bytes),
+        )
+    };
+    let (address, device, dtype, shape, strides) = claims;
+    let producer = match (device, named) {
+        (Device::Cpu, _) => Producer::Host,
+        (Device::Cuda(_), Some(stream)) => Producer::Stream(stream),
+        (Device::Cuda(_), None) => Producer::Unnamed,
+    };
+    let read_only = managed.flags().contains(dlpark::DlpackFlags::READ_ONLY);
+    Ok(Claims { address, device, dtype, shape, strides, read_only, producer, keep: Keep::Dlpack(managed) })
+}
+
+/// Calls `__dlpack__`, first as versions since 1.0 take it, then as older ones do.
+fn capsule<'py>(object: &Bound<'py, PyAny>, stream: Option<i64>) -> PyResult<Bound<'py, PyAny>> {
+    let arguments = PyDict::new(object.py());
+    if let Some(stream) = stream {
+        arguments.set_item("stream", stream)?;
+    }
+    let versioned = arguments.copy()?;
+    versioned.set_item("max_version", MAX_VERSION)?;
+    match object.call_method("__dlpack__", (), Some(&versioned)) {
+        Err(error) if error.is_instance_of::<PyTypeError>(object.py()) => {
+            object.call_method("__dlpack__", (), Some(&arguments))
+        }
+        result => result,
+    }
+}
+
+fn checked_device(device: DLDevice) -> Result<Device, Fault> {
+    if device.device_id < 0 {
+        return Err(Fault::new(
+            Kind::Tensor,
+            format!("the device number {} of the tensor is negative", device.device_id),
+        ));
+    }
+    match device.device_type {
+        // Pinned memory is written by copies on streams: `CUDAHOST` too is taken as the processor sees it now.
+        DLDeviceType::CPU | DLDeviceType::CUDAHOST => Ok(Device::Cpu),
+        DLDeviceType::CUDA | DLDeviceType::CUDAMANAGED => Ok(Device::Cuda(device.device_id)),
+        other => Err(Fault::new(
+            Kind::Device,
+            format!(
+                "the tensor is on a device of DLPack's type {}; only CUDA devices and the CPU are supported",
+                other.0
+            ),
+        )),
+    }
+}

@@ -1,0 +1,211 @@
+//! Arrays of other libraries: where their memory is, what is in it, and which stream wrote it.
+//!
+//! [`TensorView::of`] reads `__dlpack__`, `__cuda_array_interface__` or `__array_interface__` and checks what it is told. It cannot
+//! check that the memory is there: an object that names memory it does not have is undefined behaviour, as it is for numpy.
+
+pub(crate) mod array;
+pub(crate) mod dlpack;
+pub(crate) mod dtype;
+pub(crate) mod stream;
+
+use std::fmt;
+
+use pyo3::prelude::*;
+
+use crate::error::{Fault, Kind};
+use crate::tensor::dtype::DType;
+use crate::tensor::stream::Producer;
+
+/// More dimensions than any call takes; DLPack has no limit.
+const MAX_DIMENSIONS: usize = 32;
+
+/// Which memory a tensor is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Device {
+    /// Memory that the processor reaches, pinned or not.
+    Cpu,
+    /// A CUDA device, by its ordinal in this process.
+    Cuda(i32),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("the CPU"),
+            Self::Cuda(ordinal) => write!(f, "CUDA device {ordinal}"),
+        }
+    }
+}
+
+/// An array of another library, and what keeps its memory alive.
+///
+/// The elements are next to each other in C order, there is at least one, and the number of bytes fits in `isize`.
+#[derive(Debug)]
+pub(crate) struct TensorView {
+    pub(crate) address: usize,
+    pub(crate) device: Device,
+    pub(crate) dtype: DType,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) read_only: bool,
+    pub(crate) producer: Producer,
+    /// Dropped last: the memory is the object's, or the capsule's.
+    _keep: Keep,
+}
+
+/// What keeps the memory alive.
+#[allow(dead_code, reason = "held, not read")]
+pub(crate) enum Keep {
+    Dlpack(dlpark::python::ImportedDlpack),
+    Object(Py<PyAny>),
+}
+
+impl fmt::Debug for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dlpack(_) => "Dlpack",
+            Self::Object(_) => "Object",
+        })
+    }
+}
+
+/// What an object says of itself, unchecked.
+pub(crate) struct Claims {
+    pub(crate) address: usize,
+    pub(crate) device: Device,
+    pub(crate) dtype: DType,
+    pub(crate) shape: Vec<i64>,
+    /// In bytes; `None` for C order.
+    pub(crate) strides: Option<Vec<i64>>,
+    pub(crate) read_only: bool,
+    pub(crate) producer: Producer,
+    pub(crate) keep: Keep,
+}
+
+impl TensorView {
+    /// Reads and checks the object. `consumer` is the CUDA stream that the memory will be read on, where there is one; `stream` is
+    /// the producer's, where the caller named it.
+    pub(crate) fn of(object: &Bound<'_, PyAny>, consumer: Option<usize>, stream: Option<usize>) -> PyResult<Self> {
+        let has = |name| object.hasattr(name);
+        let on_cpu_with_interface = |device| device == Some(Device::Cpu);
+        let claims = if has("__dlpack__")? {
+            // Preferred for numpy: read-only arrays have no capsule in its older versions.
+            if on_cpu_with_interface(dlpack::device_of(object)?) && has("__array_interface__")? {
+                array::on_cpu(object)?
+            } else {
+                dlpack::import(object, consumer, stream)?
+            }
+        } else if has("__cuda_array_interface__")? {
+            array::on_cuda(object, stream)?
+        } else if has("__array_interface__")? {
+            array::on_cpu(object)?
+        } else {
+            return Err(not_a_tensor(object).into());
+        };
+        Ok(Self::checked(claims)?)
+    }
+
+    fn checked(claims: Claims) -> Result<Self, Fault> {
+        let shape = checked_shape(&claims.shape, claims.dtype)?;
+        if let Some(strides) = &claims.strides {
+            check_strides(&shape, strides, claims.dtype)?;
+        }
+        if claims.address == 0 {
+            return Err(Fault::new(Kind::Tensor, "the tensor says that its elements are at address 0"));
+        }
+        if !claims.address.is_multiple_of(claims.dtype.bytes()) {
+            let reason =
+                format!("the address {:#x} is not a multiple of {} bytes", claims.address, claims.dtype.bytes());
+            return Err(Fault::new(
+                Kind::Layout,
+                format!("{reason}, the size of {}; copy the tensor first", claims.dtype),
+            ));
+        }
+        Ok(Self {
+            address: claims.address,
+            device: claims.device,
+            dtype: claims.dtype,
+            shape,
+            read_only: claims.read_only,
+            producer: claims.producer,
+            _keep: claims.keep,
+        })
+    }
+
+    /// In bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype.bytes()
+    }
+
+    /// Such as `uint8 (2, 3, 4)`, for messages.
+    pub(crate) fn describe(&self) -> String {
+        format!("{} {}", self.dtype, tuple(&self.shape))
+    }
+}
+
+fn not_a_tensor(object: &Bound<'_, PyAny>) -> Fault {
+    let class = object.get_type();
+    let name = class.name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+    Fault::new(
+        Kind::Tensor,
+        format!(
+            "{name} is no tensor: it has none of __dlpack__, __cuda_array_interface__ and __array_interface__; numpy.asarray(x) or \
+             torch.as_tensor(x) makes one"
+        ),
+    )
+}
+
+/// The shape of a tensor with elements whose size fits in memory.
+pub(crate) fn checked_shape(shape: &[i64], dtype: DType) -> Result<Vec<usize>, Fault> {
+    let wrong = |reason: String| Fault::new(Kind::Shape, format!("the shape {} {reason}", tuple(shape)));
+    if shape.len() > MAX_DIMENSIONS {
+        return Err(wrong(format!("has {} dimensions; at most {MAX_DIMENSIONS} are possible", shape.len())));
+    }
+    let mut bytes = dtype.bytes();
+    for &side in shape {
+        let side = usize::try_from(side).map_err(|_| wrong("has a negative side".into()))?;
+        bytes = bytes
+            .checked_mul(side)
+            .filter(|&bytes| isize::try_from(bytes).is_ok())
+            .ok_or_else(|| wrong(format!("of {dtype} needs more bytes than there are addresses")))?;
+    }
+    if bytes == 0 {
+        return Err(wrong("has no elements".into()));
+    }
+    // All were converted above.
+    Ok(shape.iter().filter_map(|&side| usize::try_from(side).ok()).collect())
+}
+
+/// Strides of C order, in bytes; those of sides of 1 may be anything.
+fn check_strides(shape: &[usize], strides: &[i64], dtype: DType) -> Result<(), Fault> {
+    let wrong = |reason: &str| {
+        Fault::new(
+            Kind::Layout,
+            format!(
+                "the tensor {reason}: {dtype}, shape {}, strides {} bytes; make it so with .contiguous() (torch), \
+                 numpy.ascontiguousarray(x) or cupy.ascontiguousarray(x)",
+                tuple(shape),
+                tuple(strides)
+            ),
+        )
+    };
+    if strides.len() != shape.len() {
+        return Err(wrong("has another number of strides than of dimensions"));
+    }
+    let mut expected = dtype.bytes();
+    for (&side, &stride) in shape.iter().zip(strides).rev() {
+        if side != 1 && usize::try_from(stride) != Ok(expected) {
+            return Err(wrong(if stride < 0 { "has a negative stride" } else { "is not contiguous in C order" }));
+        }
+        // The shape was checked not to overflow.
+        expected *= side;
+    }
+    Ok(())
+}
+
+/// As Python writes a tuple.
+pub(crate) fn tuple<T: fmt::Display>(items: &[T]) -> String {
+    match items {
+        [one] => format!("({one},)"),
+        several => format!("({})", several.iter().map(T::to_string).collect::<Vec<_>>().join(", ")),
+    }
+}

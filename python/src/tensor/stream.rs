@@ -1,0 +1,93 @@
+//! Streams of other libraries.
+
+use pyo3::prelude::*;
+
+use crate::error::{Fault, Kind};
+use crate::tensor::Device;
+
+/// The handle of CUDA's legacy default stream (`CU_STREAM_LEGACY`), as DLPack and `__cuda_array_interface__` number it.
+pub(crate) const LEGACY: usize = 1;
+/// The handle of the calling thread's default stream (`CU_STREAM_PER_THREAD`).
+pub(crate) const PER_THREAD: usize = 2;
+
+/// What orders reading a tensor behind the work that writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Producer {
+    /// Nothing has to: the processor wrote it.
+    Host,
+    /// A `CUstream`: ours waits for it, and it waits for our copy.
+    Stream(usize),
+    /// The library put our stream behind its own, which it does not name: the host waits for our copy.
+    Unnamed,
+}
+
+/// The `CUstream` of `stream=`: a number, or an object of a library that wraps one.
+///
+/// 0 is the legacy default stream, as torch numbers it.
+pub(crate) fn named(stream: &Bound<'_, PyAny>) -> PyResult<usize> {
+    let number = match stream.extract::<usize>() {
+        Ok(number) => number,
+        Err(_) => attribute(stream)?.ok_or_else(|| {
+            Fault::new(
+                Kind::Tensor,
+                "stream must be the address of a CUstream, a torch.cuda.Stream, a cupy.cuda.Stream, a numba stream or an object \
+                 with __cuda_stream__",
+            )
+        })?,
+    };
+    Ok(if number == 0 { LEGACY } else { number })
+}
+
+fn attribute(stream: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    if let Some(protocol) = stream.getattr_opt("__cuda_stream__")? {
+        // A function of the version and the address, by the protocol of cuda.core.
+        let pair = if protocol.is_callable() { protocol.call0()? } else { protocol };
+        let (_version, address) = pair.extract::<(usize, usize)>()?;
+        return Ok(Some(address));
+    }
+    for name in ["cuda_stream", "ptr"] {
+        if let Some(value) = stream.getattr_opt(name)? {
+            return value.extract().map(Some);
+        }
+    }
+    // Numba's streams keep a ctypes pointer, and convert to a number. So do fractions, which are no streams.
+    if stream.hasattr("__int__")? && !stream.hasattr("__float__")? {
+        return stream.call_method0("__int__")?.extract().map(Some);
+    }
+    Ok(None)
+}
+
+/// The stream that the object's library would enqueue its next work on, where the library has a way to say so.
+pub(crate) fn current_of(object: &Bound<'_, PyAny>, device: Device) -> PyResult<Option<usize>> {
+    let Device::Cuda(ordinal) = device else { return Ok(None) };
+    let py = object.py();
+    let modules = py.import("sys")?.getattr("modules")?;
+    // Not imported here: an object of torch can exist only once torch is loaded.
+    if let Ok(torch) = modules.get_item("torch")
+        && let Some(class) = torch.getattr_opt("Tensor")?
+        && object.is_instance(&class)?
+    {
+        let current = torch.getattr("cuda")?.call_method1("current_stream", (ordinal,))?;
+        return named(&current.getattr("cuda_stream")?).map(Some);
+    }
+    // Version 3 has the stream: cupy gives its current one, numba that of the array.
+    let Ok(Some(interface)) = object.getattr_opt("__cuda_array_interface__") else { return Ok(None) };
+    of_interface(&interface)
+}
+
+/// The `stream` entry of a `__cuda_array_interface__`.
+pub(crate) fn of_interface(interface: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    let version = interface.get_item("version")?.extract::<i64>()?;
+    let entry = interface.call_method1("get", ("stream",))?;
+    if version < 3 || entry.is_none() {
+        return Ok(None);
+    }
+    match entry.extract::<usize>() {
+        Ok(0) | Err(_) => Err(Fault::new(
+            Kind::Tensor,
+            format!("`stream` of __cuda_array_interface__ is {entry}; it must be None or a number above 0"),
+        )
+        .into()),
+        Ok(stream) => Ok(Some(stream)),
+    }
+}
