@@ -26,6 +26,11 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    /// In bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype.bytes()
+    }
+
     pub(crate) fn dl_device(&self) -> (u32, i32) {
         match self.device {
             Device::Cpu => (DLDeviceType::CPU.0, 0),

@@ -35,9 +35,9 @@ pub(crate) fn describe<'py>(
     )?;
     entries.set_item(
         "stream",
-        match view.producer {
+        match &view.producer {
             Producer::Host => None,
-            Producer::Stream(stream) => Some(stream),
+            Producer::Streams(streams) => streams.first().copied(),
             Producer::Unnamed => consumer,
         },
     )?;
@@ -45,7 +45,7 @@ pub(crate) fn describe<'py>(
         "ordered_by",
         match view.producer {
             Producer::Host => "host",
-            Producer::Stream(_) => "stream",
+            Producer::Streams(_) => "stream",
             Producer::Unnamed => "producer",
         },
     )?;

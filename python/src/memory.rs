@@ -22,8 +22,6 @@ const ALIGNMENT: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Memory {
     place: Place,
-    /// In bytes.
-    size: usize,
     process: Process,
 }
 
@@ -55,7 +53,7 @@ impl Memory {
             }
             None => on_host(size)?,
         };
-        Ok(Arc::new(Self { place, size, process: Process::current() }))
+        Ok(Arc::new(Self { place, process: Process::current() }))
     }
 
     pub(crate) fn address(&self) -> usize {
@@ -70,11 +68,6 @@ impl Memory {
             Place::Host { .. } => Device::Cpu,
             Place::Cuda { ordinal, .. } => Device::Cuda(ordinal),
         }
-    }
-
-    /// In bytes.
-    pub(crate) fn size(&self) -> usize {
-        self.size
     }
 }
 

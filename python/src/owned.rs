@@ -7,28 +7,36 @@ use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::export::Layout;
+use crate::canvas::OpenFrame;
+use crate::error::{Fault, Kind};
+use crate::export::{Layout, consumer_stream};
 use crate::memory::Memory;
-use crate::tensor::{Device, tuple};
+use crate::tensor::stream::{Producer, all_current};
+use crate::tensor::{Claims, Device, Keep, tuple};
 
 /// Memory of a view's device that any library writes and reads without a copy.
 ///
-/// It is made by ``View.tensor``. Hand it to ``torch.from_dlpack``, ``cupy.from_dlpack``, ``numba.cuda.as_cuda_array`` or, on the
+/// It is made by ``View.tensor``, or is a frame of ``View.canvas``. Hand it to ``torch.from_dlpack``, ``cupy.from_dlpack``, ``numba.cuda.as_cuda_array`` or, on the
 /// CPU backend, ``numpy.asarray``: what they give are views of the same memory, which lives as long as any of them.
 #[pyclass(frozen, module = "vkview", name = "Tensor")]
 #[derive(Debug)]
 pub(crate) struct Tensor {
     layout: Layout,
-    memory: Arc<Memory>,
+    owner: Owner,
+}
+
+/// What keeps the memory alive, for the tensor and for each that was made of it.
+#[derive(Clone, Debug)]
+pub(crate) enum Owner {
+    /// Memory of its own.
+    Memory(#[allow(dead_code, reason = "held, not read")] Arc<Memory>),
+    /// A slot of a canvas, while its frame is open.
+    Frame(Arc<OpenFrame>),
 }
 
 impl Tensor {
-    pub(crate) fn new(layout: Layout, memory: Arc<Memory>) -> Self {
-        Self { layout, memory }
-    }
-
-    pub(crate) fn is_of(&self, device: Device) -> bool {
-        self.layout.device == device
+    pub(crate) fn new(layout: Layout, owner: Owner) -> Self {
+        Self { layout, owner }
     }
 }
 
@@ -49,7 +57,7 @@ impl Tensor {
     /// The size in bytes.
     #[getter]
     fn nbytes(&self) -> usize {
-        self.memory.size()
+        self.layout.size()
     }
 
     /// ``"cpu"`` or ``"cuda:N"``.
@@ -61,7 +69,9 @@ impl Tensor {
         }
     }
 
-    /// DLPack: a capsule with this memory, versioned where ``max_version`` is at least (1, 0). Nothing is copied or waited for.
+    /// DLPack: a capsule with this memory, versioned where ``max_version`` is at least (1, 0). Nothing is copied.
+    ///
+    /// Of a frame, ``stream`` is put behind Vulkan's last use of the slot, and leaving the frame waits for it, on the GPU.
     #[pyo3(signature = (*, stream=None, max_version=None, dl_device=None, copy=None))]
     fn __dlpack__(
         &self,
@@ -72,7 +82,11 @@ impl Tensor {
         copy: Option<bool>,
     ) -> PyResult<Py<PyAny>> {
         let request = ExportRequest::parse(stream, max_version, dl_device, copy)?;
-        self.layout.capsule(py, &request, Arc::clone(&self.memory))
+        if let Owner::Frame(frame) = &self.owner {
+            let stream = if self.layout.device == Device::Cpu { None } else { consumer_stream(&request)? };
+            py.detach(|| frame.lend(stream))?;
+        }
+        self.layout.capsule(py, &request, self.owner.clone())
     }
 
     /// DLPack: the device's type and number.
@@ -86,7 +100,8 @@ impl Tensor {
         self.interface_on(py, "__array_interface__", self.layout.device == Device::Cpu)
     }
 
-    /// Version 3, for numba and cupy; only of a tensor in device memory. ``stream`` is None: nothing of the view's is pending.
+    /// Version 3, for numba and cupy; only of a tensor in device memory. ``stream`` is None for memory of its own: nothing of the view's
+    /// is pending. Of a frame it is the stream that the frame was made with, the legacy default stream if none was named.
     #[getter]
     fn __cuda_array_interface__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.interface_on(py, "__cuda_array_interface__", self.layout.device != Device::Cpu)
@@ -103,12 +118,39 @@ impl Tensor {
 }
 
 impl Tensor {
+    /// As a view reads it back: behind `stream`, or behind all that may have written it.
+    pub(crate) fn claims(&self, object: &Bound<'_, Self>, stream: Option<usize>) -> PyResult<Claims> {
+        if let Owner::Frame(_) = self.owner {
+            let reason = "a canvas's frame is shown by leaving its `with` block, not by a call";
+            return Err(Fault::new(Kind::Usage, reason).into());
+        }
+        let producer = match (self.layout.device, stream) {
+            (Device::Cpu, _) => Producer::Host,
+            (Device::Cuda(_), Some(stream)) => Producer::Streams(vec![stream]),
+            (Device::Cuda(ordinal), None) => Producer::Streams(all_current(object.py(), ordinal)?),
+        };
+        Ok(Claims {
+            address: self.layout.address,
+            device: self.layout.device,
+            dtype: self.layout.dtype,
+            shape: self.layout.shape.iter().map(|&side| side as i64).collect(),
+            strides: None,
+            read_only: false,
+            producer,
+            keep: Keep::Object(object.clone().into_any().unbind()),
+        })
+    }
+
     fn interface_on<'py>(&self, py: Python<'py>, name: &str, there: bool) -> PyResult<Bound<'py, PyDict>> {
         let missing =
             || PyAttributeError::new_err(format!("a tensor of {} on {} has no {name}", self.dtype(), self.device()));
         if !there {
             return Err(missing());
         }
-        self.layout.interface(py, None)?.ok_or_else(missing)
+        let stream = match &self.owner {
+            Owner::Memory(_) => None,
+            Owner::Frame(frame) => py.detach(|| frame.lend_by_interface())?,
+        };
+        self.layout.interface(py, stream)?.ok_or_else(missing)
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
-use crate::{adapters, api, bench, fuzz, kernels, publish, shell, test, windows};
+use crate::{adapters, api, bench, fuzz, kernels, publish, python, shell, test, windows};
 
 type Step = (&'static str, fn() -> Result<()>);
 
@@ -34,6 +34,7 @@ const STEPS: &[Step] = &[
     ("bench", bench::check),
     ("wgpu", adapters::wgpu),
     ("bevy", adapters::bevy),
+    ("python", python::ci),
     ("windows", || windows::run(Consent::of_environment())),
 ];
 

@@ -13,6 +13,7 @@ mod kernels;
 mod nvrtc;
 mod programs;
 mod publish;
+mod python;
 mod screen;
 mod setup;
 mod shell;

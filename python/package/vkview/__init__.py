@@ -12,9 +12,11 @@ from ._errors import (
     UsageError,
     VkViewError,
 )
-from ._vkview import Tensor, describe
+from ._vkview import Canvas, CanvasFrame, Tensor, View, __version__, describe
 
 __all__ = [
+    "Canvas",
+    "CanvasFrame",
     "ClosedError",
     "DTypeError",
     "DeviceMismatchError",
@@ -25,6 +27,8 @@ __all__ = [
     "TensorError",
     "UnavailableError",
     "UsageError",
+    "View",
     "VkViewError",
+    "__version__",
     "describe",
 ]

@@ -21,7 +21,7 @@ pub(crate) fn on_cuda(object: &Bound<'_, PyAny>, stream: Option<usize>) -> PyRes
     // The interface does not name the device; whoever reads the memory asks the driver.
     read(object, "__cuda_array_interface__", Device::Cuda(UNKNOWN), |interface| {
         let entry = of_interface(interface)?;
-        Ok(Producer::Stream(stream.or(entry).unwrap_or(LEGACY)))
+        Ok(Producer::Streams(vec![stream.or(entry).unwrap_or(LEGACY)]))
     })
 }
 

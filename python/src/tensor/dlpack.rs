@@ -90,7 +90,7 @@ pub(crate) fn import(object: &Bound<'_, PyAny>, consumer: Option<usize>, stream:
     let (address, device, dtype, shape, strides) = claims;
     let producer = match (device, named) {
         (Device::Cpu, _) => Producer::Host,
-        (Device::Cuda(_), Some(stream)) => Producer::Stream(stream),
+        (Device::Cuda(_), Some(stream)) => Producer::Streams(vec![stream]),
         (Device::Cuda(_), None) => Producer::Unnamed,
     };
     let read_only = managed.flags().contains(dlpark::DlpackFlags::READ_ONLY);

@@ -13,6 +13,7 @@ use std::fmt;
 use pyo3::prelude::*;
 
 use crate::error::{Fault, Kind};
+use crate::owned::Tensor;
 use crate::tensor::dtype::DType;
 use crate::tensor::stream::Producer;
 
@@ -87,7 +88,9 @@ impl TensorView {
     pub(crate) fn of(object: &Bound<'_, PyAny>, consumer: Option<usize>, stream: Option<usize>) -> PyResult<Self> {
         let has = |name| object.hasattr(name);
         let on_cpu_with_interface = |device| device == Some(Device::Cpu);
-        let claims = if has("__dlpack__")? {
+        let claims = if let Ok(tensor) = object.cast::<Tensor>() {
+            tensor.get().claims(tensor, stream)?
+        } else if has("__dlpack__")? {
             // Preferred for numpy: read-only arrays have no capsule in its older versions.
             if on_cpu_with_interface(dlpack::device_of(object)?) && has("__array_interface__")? {
                 array::on_cpu(object)?

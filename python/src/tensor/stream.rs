@@ -11,12 +11,12 @@ pub(crate) const LEGACY: usize = 1;
 pub(crate) const PER_THREAD: usize = 2;
 
 /// What orders reading a tensor behind the work that writes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Producer {
     /// Nothing has to: the processor wrote it.
     Host,
-    /// A `CUstream`: ours waits for it, and it waits for our copy.
-    Stream(usize),
+    /// `CUstream`s, one as a rule: ours waits for them, and they wait for our copy.
+    Streams(Vec<usize>),
     /// The library put our stream behind its own, which it does not name: the host waits for our copy.
     Unnamed,
 }
@@ -73,6 +73,24 @@ pub(crate) fn current_of(object: &Bound<'_, PyAny>, device: Device) -> PyResult<
     // Version 3 has the stream: cupy gives its current one, numba that of the array.
     let Ok(Some(interface)) = object.getattr_opt("__cuda_array_interface__") else { return Ok(None) };
     of_interface(&interface)
+}
+
+/// The streams on which a library may have written a tensor of the view: the current ones of torch and cupy, where they are
+/// loaded, and the legacy default stream, which numba uses.
+pub(crate) fn all_current(py: Python<'_>, ordinal: i32) -> PyResult<Vec<usize>> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    let mut streams = vec![LEGACY];
+    if let Ok(torch) = modules.get_item("torch")
+        && torch.getattr("cuda")?.call_method0("is_initialized")?.is_truthy()?
+    {
+        streams.push(named(&torch.getattr("cuda")?.call_method1("current_stream", (ordinal,))?)?);
+    }
+    if let Ok(cupy) = modules.get_item("cupy") {
+        streams.push(named(&cupy.getattr("cuda")?.call_method1("get_current_stream", (ordinal,))?)?);
+    }
+    streams.sort_unstable();
+    streams.dedup();
+    Ok(streams)
 }
 
 /// The `stream` entry of a `__cuda_array_interface__`.

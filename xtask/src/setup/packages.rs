@@ -25,6 +25,8 @@ pub(crate) enum Need {
     NvidiaLibraries,
     /// Python's package installer.
     Pip,
+    /// Python with its virtual environments.
+    Venv,
     /// Compiler and linker for Windows.
     MinGw,
     /// Runs programs for Windows.
@@ -44,6 +46,7 @@ impl Need {
             Self::VirtualScreen => "Xvfb",
             Self::NvidiaLibraries => "libXext for NVIDIA's driver",
             Self::Pip => "Python's pip",
+            Self::Venv => "Python's venv",
             Self::MinGw => "MinGW-w64",
             Self::Wine => "Wine",
             Self::DebianRust => "Debian's Rust",
@@ -119,6 +122,9 @@ impl Manager {
             (Need::Pip, Self::Apt | Self::Dnf | Self::Zypper) => &["python3-pip"],
             (Need::Pip, Self::Pacman) => &["python-pip"],
             (Need::Pip, Self::Apk) => &["py3-pip"],
+            (Need::Venv, Self::Apt) => &["python3", "python3-venv"],
+            (Need::Venv, Self::Dnf | Self::Zypper | Self::Apk) => &["python3"],
+            (Need::Venv, Self::Pacman) => &["python"],
             (Need::MinGw, Self::Apt) => &["gcc-mingw-w64-x86-64-win32"],
             (Need::MinGw, Self::Dnf) => &["mingw64-gcc"],
             (Need::MinGw, Self::Pacman | Self::Apk) => &["mingw-w64-gcc"],
@@ -242,6 +248,7 @@ mod tests {
         Need::VirtualScreen,
         Need::NvidiaLibraries,
         Need::Pip,
+        Need::Venv,
         Need::MinGw,
         Need::Wine,
     ];

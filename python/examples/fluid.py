@@ -1,0 +1,34 @@
+"""A fluid in CuPy (stable fluids on a torus, solved by FFT), its dye shown as one channel."""
+
+import cupy as cp
+import vkview
+
+N, DT = 512, 0.6
+k = cp.fft.fftfreq(N) * 2 * cp.pi
+kx, ky = k[None, :], k[:, None]
+k2 = cp.maximum(kx**2 + ky**2, 1e-9)
+y, x = cp.mgrid[:N, :N].astype(cp.float32)
+u, v, dye = (cp.zeros((N, N), cp.float32) for _ in range(3))
+
+
+def carried(field):
+    """The field, carried along the flow (to the nearest cell)."""
+    return field[cp.rint(y - DT * v).astype(int) % N, cp.rint(x - DT * u).astype(int) % N]
+
+
+with vkview.View(N, N) as view:
+    step = 0
+    while view.running:
+        angle = step * 0.02
+        jet = cp.exp(-((x - N / 2 - 90 * cp.cos(angle)) ** 2 + (y - N / 2 - 90 * cp.sin(angle)) ** 2) / 90)
+        u, v, dye = u - 0.3 * jet * cp.sin(angle), v + 0.3 * jet * cp.cos(angle), dye * 0.998 + 0.08 * jet
+        u, v, dye = carried(u), carried(v), carried(dye)
+        # What flows in flows out: the part along the wave vector is removed.
+        fu, fv = cp.fft.fft2(u), cp.fft.fft2(v)
+        along = (kx * fu + ky * fv) / k2
+        decay = cp.exp(-k2 * 0.05)
+        u = cp.fft.ifft2((fu - kx * along) * decay).real.astype(cp.float32)
+        v = cp.fft.ifft2((fv - ky * along) * decay).real.astype(cp.float32)
+        view.image(dye)
+        view.draw()
+        step += 1

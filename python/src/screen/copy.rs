@@ -1,0 +1,249 @@
+//! A tensor's way into a slot: one copy, ordered on both sides.
+
+// Copies between addresses.
+#![allow(unsafe_code)]
+
+use std::mem::forget;
+use std::ptr::{null_mut, with_exposed_provenance};
+use std::sync::Arc;
+
+use bridge::cuda_import::mark;
+use bridge::cuda_import::{CudaDevice, StreamMark};
+use bridge::cudarc::driver::{CudaContext, CudaStream, result, sys};
+use bridge::{BufferSpec, Compute, ComputeTurn, CudaCompute, RenderTurn, Work};
+
+use crate::error::{Fault, Kind};
+use crate::screen::{LIMIT, told};
+use crate::tensor::array::UNKNOWN;
+use crate::tensor::stream::Producer;
+use crate::tensor::{Device, TensorView};
+
+/// A wait that the negative control of a test leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Our stream's for the producer.
+    Before,
+    /// The producer's for our copy.
+    After,
+}
+
+/// Copies tensors into slots, with the two events that it takes.
+#[derive(Debug, Default)]
+pub(crate) struct Copier {
+    before: Option<StreamMark>,
+    after: Option<StreamMark>,
+    /// For negative controls.
+    pub(crate) leave_out: Option<Wait>,
+}
+
+/// The end of a copy.
+enum End {
+    /// The producer's stream is behind it.
+    Ordered,
+    /// The host must wait for it: the producer does not.
+    Unseen,
+}
+
+impl Copier {
+    /// Copies the tensor into the turn's slot.
+    ///
+    /// - In device memory, with a known stream: our stream waits for the producer's, then the producer's waits for our copy. The
+    ///   memory may be reused by what the producer enqueues next. The host waits for nothing.
+    /// - In device memory, with no stream that is known, and in host memory: the host waits for the copy.
+    ///
+    /// On an error nothing is shown, and the slot is given back.
+    pub(crate) fn copy(
+        &mut self,
+        compute: &Compute,
+        mut turn: ComputeTurn<BufferSpec<u8>>,
+        tensor: TensorView,
+    ) -> Result<RenderTurn<BufferSpec<u8>>, Fault> {
+        let enqueued = match turn.work() {
+            Work::Cuda(work) => match compute.cuda() {
+                Some(cuda) => self.on_cuda(cuda, work.stream, work.resources.as_raw(), &tensor),
+                None => Err(Fault::new(Kind::Driver, "the turn is of CUDA, its compute side is not")),
+            },
+            Work::Host(work) => on_host(&tensor, |bytes| work.run(bytes).map_err(told)),
+            _ => Err(Fault::new(Kind::Driver, "the compute side has no memory that can be copied to")),
+        };
+        let end = match enqueued {
+            Ok(end) => end,
+            Err(fault) => {
+                if let Err(error) = turn.skip() {
+                    log::warn!("{error}");
+                }
+                return Err(fault);
+            }
+        };
+        let finished = turn.finish();
+        let waited = match (&finished, end) {
+            (_, End::Ordered) => Ok(()),
+            (Ok(frame), End::Unseen) => frame.computed().wait(LIMIT).map_err(told),
+            (Err(_), End::Unseen) => Err(Fault::new(Kind::Driver, "the end of a copy cannot be waited for")),
+        };
+        match (finished, waited) {
+            (Ok(frame), Ok(())) => Ok(frame),
+            (Ok(frame), Err(fault)) => {
+                // The copy may still read the memory.
+                forget(tensor);
+                frame.skip();
+                Err(fault)
+            }
+            (Err(error), _) => {
+                forget(tensor);
+                Err(told(error))
+            }
+        }
+    }
+
+    fn on_cuda(
+        &mut self,
+        cuda: &CudaCompute,
+        ours: &Arc<CudaStream>,
+        target: sys::CUdeviceptr,
+        tensor: &TensorView,
+    ) -> Result<End, Fault> {
+        let size = tensor.size();
+        let context = ours.context();
+        if tensor.device == Device::Cpu {
+            let _current = Current::push(context)?;
+            // SAFETY: the tensor has that many bytes, checked as far as they can be; `copy` waits before it lets go of them.
+            let bytes = unsafe { std::slice::from_raw_parts(with_exposed_provenance::<u8>(tensor.address), size) };
+            // SAFETY: the slot has at least as many bytes as the tensor, and is this turn's.
+            unsafe { result::memcpy_htod_async(target, bytes, ours.cu_stream()) }
+                .map_err(failed("cuMemcpyHtoDAsync"))?;
+            return Ok(End::Unseen);
+        }
+        check_device(cuda.device(), context, tensor)?;
+        let named: &[usize] = match &tensor.producer {
+            Producer::Streams(streams) => streams,
+            Producer::Unnamed | Producer::Host => &[],
+        };
+        // SAFETY: the wrappers destroy nothing. The streams live: their library, or the caller, just named them.
+        let wrap = |&stream: &usize| unsafe { context.wrap_borrowed_stream(stream as sys::CUstream) };
+        let producers: Vec<_> = named.iter().map(wrap).collect();
+        for producer in producers.iter().filter(|_| self.leave_out != Some(Wait::Before)) {
+            put_behind(&mut self.before, producer, ours)?;
+        }
+        {
+            let _current = Current::push(context)?;
+            let source = tensor.address as sys::CUdeviceptr;
+            // SAFETY: both have that many bytes; the slot is this turn's, the tensor's work is before this on the stream.
+            unsafe { result::memcpy_dtod_async(target, source, size, ours.cu_stream()) }
+                .map_err(failed("cuMemcpyDtoDAsync"))?;
+        }
+        for producer in producers.iter().filter(|_| self.leave_out != Some(Wait::After)) {
+            if let Err(fault) = put_behind(&mut self.after, ours, producer) {
+                // The copy is enqueued, and nobody is behind it.
+                if let Err(error) = ours.synchronize() {
+                    log::warn!("a copy could not be seen to end: {error}");
+                }
+                return Err(fault);
+            }
+        }
+        Ok(if producers.is_empty() { End::Unseen } else { End::Ordered })
+    }
+}
+
+/// Makes what is enqueued on `second` from now on wait for what is enqueued on `first` now. The event is made once.
+pub(crate) fn put_behind(event: &mut Option<StreamMark>, first: &CudaStream, second: &CudaStream) -> Result<(), Fault> {
+    let cuda = |error: bridge::cuda_import::Error| Fault::new(Kind::Driver, error);
+    let event = match event {
+        Some(event) => {
+            event.move_to_end(first).map_err(cuda)?;
+            event
+        }
+        none => none.insert(mark(first).map_err(cuda)?),
+    };
+    event.hold_back(second).map_err(cuda)
+}
+
+/// On the CPU backend's thread.
+fn on_host(
+    tensor: &TensorView,
+    run: impl FnOnce(Box<dyn for<'a> FnOnce(&'a mut [u8]) + Send>) -> Result<(), Fault>,
+) -> Result<End, Fault> {
+    if let Device::Cuda(_) = tensor.device {
+        let what = tensor.describe();
+        return Err(Fault::new(
+            Kind::Device,
+            format!(
+                "{what} is in the memory of a CUDA device, the view on the CPU backend: use .cpu(), or backend=\"cuda\""
+            ),
+        ));
+    }
+    let (address, size) = (tensor.address, tensor.size());
+    run(Box::new(move |target| {
+        // SAFETY: the tensor has that many bytes, checked as far as they can be; `copy` waits before it lets go of them.
+        let bytes = unsafe { std::slice::from_raw_parts(with_exposed_provenance::<u8>(address), size) };
+        if let Some(target) = target.get_mut(..size) {
+            target.copy_from_slice(bytes);
+        }
+    }))?;
+    Ok(End::Unseen)
+}
+
+/// That the address is memory of the view's device, as the driver knows it.
+fn check_device(device: &CudaDevice, context: &Arc<CudaContext>, tensor: &TensorView) -> Result<(), Fault> {
+    let ordinal = {
+        let _current = Current::push(context)?;
+        let mut ordinal = UNKNOWN;
+        let attribute = sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL;
+        // SAFETY: the attribute is an `int`; the address is looked up, not accessed.
+        let code = unsafe {
+            sys::cuPointerGetAttribute((&raw mut ordinal).cast(), attribute, tensor.address as sys::CUdeviceptr)
+        };
+        if code != sys::CUresult::CUDA_SUCCESS {
+            let (what, address) = (tensor.describe(), tensor.address);
+            return Err(Fault::new(
+                Kind::Tensor,
+                format!("{what} says that it is at {address:#x}, which is no memory of CUDA"),
+            ));
+        }
+        ordinal
+    };
+    let claimed = match tensor.device {
+        Device::Cuda(claimed) if claimed != UNKNOWN => claimed,
+        _ => ordinal,
+    };
+    match i32::try_from(device.ordinal()) {
+        Ok(ours) if ours == ordinal && ours == claimed => Ok(()),
+        ours => {
+            let (what, ours) = (tensor.describe(), ours.unwrap_or(UNKNOWN));
+            let name = device.name();
+            Err(Fault::new(
+                Kind::Device,
+                format!(
+                    "{what} is on CUDA device {ordinal} (it says {claimed}), the view on CUDA device {ours} ({name}), and nothing \
+                     is copied between GPUs: use .to(\"cuda:{ours}\"), or make the view with device="
+                ),
+            ))
+        }
+    }
+}
+
+/// A context that is current on this thread while this lives; the caller's is back afterwards.
+pub(crate) struct Current;
+
+impl Current {
+    pub(crate) fn push(context: &CudaContext) -> Result<Self, Fault> {
+        // SAFETY: the context lives, by the reference.
+        let code = unsafe { sys::cuCtxPushCurrent_v2(context.cu_ctx()) };
+        if code == sys::CUresult::CUDA_SUCCESS {
+            return Ok(Self);
+        }
+        Err(Fault::new(Kind::Driver, format!("cuCtxPushCurrent failed: {code:?}")))
+    }
+}
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        let mut popped = null_mut();
+        // SAFETY: what `push` pushed is on top: no code in between changes the stack.
+        let _ = unsafe { sys::cuCtxPopCurrent_v2(&raw mut popped) };
+    }
+}
+
+fn failed(call: &'static str) -> impl Fn(bridge::cudarc::driver::DriverError) -> Fault {
+    move |error| Fault::new(Kind::Driver, format!("{call} failed: {error} ({})", error.0 as u32))
+}

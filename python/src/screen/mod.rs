@@ -1,0 +1,253 @@
+//! A view without a window: tensors in shared slots, drawn into a picture.
+
+// Vulkan calls, and mapped memory.
+#![allow(unsafe_code)]
+
+pub(crate) mod copy;
+pub(crate) mod pipeline;
+pub(crate) mod ring;
+pub(crate) mod slots;
+
+use std::time::Duration;
+
+use bridge::ash::vk;
+use bridge::{Backend, BufferSpec, Compute, DeviceSelector, ExportDevice, OpenInfo, RenderTurn};
+use vk_local::{LocalBuffer, MemoryLocation};
+
+use crate::error::{Fault, Kind};
+use crate::screen::copy::{Copier, Wait};
+use crate::screen::pipeline::{Params, Pipeline, failed};
+use crate::screen::ring::Ring;
+use crate::screen::slots::{Format, Slots};
+use crate::tensor::TensorView;
+
+/// The limit of every wait on the host.
+pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+/// The largest side of a view.
+pub(crate) const MAX_SIDE: u32 = 16384;
+/// Bytes of a pixel: red, green, blue, alpha.
+const PIXEL: u64 = 4;
+
+/// A frame that has been computed, and is drawn next.
+type Frame = RenderTurn<BufferSpec<u8>>;
+
+/// How values become colours.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    /// Values are multiplied by 2 to the power of it.
+    pub(crate) exposure: f32,
+    /// Values are linear, and are encoded as sRGB.
+    pub(crate) linear: bool,
+    /// One channel is coloured by viridis.
+    pub(crate) viridis: bool,
+}
+
+/// A view without a window. Field order is drop order; `Drop` waits for the GPU first.
+pub(crate) struct Screen {
+    pending: Option<(Frame, Format, Look)>,
+    slots: Option<Slots>,
+    copier: Copier,
+    ring: Ring,
+    pipeline: Pipeline,
+    picture: LocalBuffer,
+    drawn: bool,
+    width: u32,
+    height: u32,
+    compute: Compute,
+}
+
+/// What the bridge says, as an exception.
+pub(crate) fn told(error: bridge::Error) -> Fault {
+    let kind = match error {
+        bridge::Error::TurnOpen { .. } | bridge::Error::SlotBusy { .. } => Kind::Usage,
+        _ => Kind::Driver,
+    };
+    Fault::new(kind, error)
+}
+
+impl Screen {
+    /// Opens a device of its own. `device` is a number, a UUID or a part of a name.
+    pub(crate) fn open(width: u32, height: u32, backend: Backend, device: Option<&str>) -> Result<Self, Fault> {
+        let selector = match device {
+            // Parsing cannot fail: what is neither a number nor a UUID is a name.
+            Some(text) => text.parse().unwrap_or(DeviceSelector::Best),
+            None => DeviceSelector::Best,
+        };
+        let info = OpenInfo { application_name: "vkview", device: selector, ..OpenInfo::default() };
+        let device = ExportDevice::open(&info).map_err(|error| Fault::new(Kind::Unavailable, error))?;
+        let compute = Compute::new(&device, backend).map_err(|error| Fault::new(Kind::Unavailable, error))?;
+        let usage = vk::BufferUsageFlags::STORAGE_BUFFER | vk::BufferUsageFlags::TRANSFER_SRC;
+        let size = u64::from(width) * u64::from(height) * PIXEL;
+        check_range(&device, size, || format!("a view of {width}x{height} pixels"))?;
+        let made = |error: vk_local::Error| Fault::new(Kind::Driver, error);
+        let picture = LocalBuffer::new(&device, "picture", size, usage, MemoryLocation::GpuOnly).map_err(made)?;
+        let pipeline = Pipeline::new(&device)?;
+        let ring = Ring::new(&device, device.queue().family(), &pipeline)?;
+        let copier = Copier::default();
+        Ok(Self { pending: None, slots: None, copier, ring, pipeline, picture, drawn: false, width, height, compute })
+    }
+
+    pub(crate) fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    /// Copies the tensor into a slot, to be drawn next. Once this has returned, the tensor's memory may be written by work that its
+    /// producer enqueues; see [`Copier::copy`].
+    pub(crate) fn image(&mut self, tensor: TensorView, look: Look) -> Result<(), Fault> {
+        let format = Format::of(&tensor)?;
+        let slots = match self.slots.take() {
+            Some(slots) if slots.format() == format => slots,
+            other => {
+                self.skip_pending();
+                // Frees the old ones, which waits for them.
+                drop(other);
+                Slots::new(&self.compute, "image", format)?
+            }
+        };
+        let slots = self.slots.insert(slots);
+        let turn = slots.begin()?;
+        let frame = self.copier.copy(&self.compute, turn, tensor)?;
+        self.show(frame, format, look);
+        Ok(())
+    }
+
+    /// Draws this frame next, in place of one that has not been drawn.
+    pub(crate) fn show(&mut self, frame: Frame, format: Format, look: Look) {
+        self.skip_pending();
+        self.pending = Some((frame, format, look));
+    }
+
+    fn skip_pending(&mut self) {
+        if let Some((frame, ..)) = self.pending.take() {
+            frame.skip();
+        }
+    }
+
+    /// Submits drawing the newest frame; nothing if there is none since the last time. Waits on the host only where
+    /// [`FRAMES`](ring::FRAMES) frames are unfinished.
+    pub(crate) fn draw(&mut self) -> Result<bool, Fault> {
+        let Some((frame, format, look)) = self.pending.take() else { return Ok(false) };
+        let params = Params {
+            source: [format.width, format.height],
+            picture: [self.width, self.height],
+            channels: format.channels,
+            kind: format.kind(),
+            gain: look.exposure.exp2(),
+            flags: u32::from(look.linear) | (u32::from(look.viridis) << 1),
+        };
+        let raw = self.compute.device().as_raw().clone();
+        let source = frame.resources().as_raw();
+        // SAFETY: both are storage buffers: `Slots` and `open` ask for that usage.
+        let recording = unsafe { self.ring.begin(LIMIT, [source, self.picture.as_raw()]) };
+        let recording = match recording {
+            Ok(recording) => recording,
+            Err(fault) => {
+                frame.skip();
+                return Err(fault);
+            }
+        };
+        let commands = recording.commands;
+        // SAFETY: recording, for the family of the graphics queue, outside of a render pass.
+        unsafe { frame.record_acquire(commands) };
+        // The frame before writes the picture, or a copy reads it.
+        let before = vk::MemoryBarrier::default()
+            .src_access_mask(vk::AccessFlags::SHADER_WRITE)
+            .dst_access_mask(vk::AccessFlags::SHADER_WRITE);
+        let users = vk::PipelineStageFlags::COMPUTE_SHADER | vk::PipelineStageFlags::TRANSFER;
+        let draws = vk::PipelineStageFlags::COMPUTE_SHADER;
+        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: stages of every graphics queue.
+        unsafe {
+            raw.cmd_pipeline_barrier(commands, users, draws, vk::DependencyFlags::empty(), &[before], &[], &[]);
+        }
+        // SAFETY: the set was bound to the two buffers above; the ring is waited for before they go.
+        unsafe { self.pipeline.record(commands, recording.set, params) };
+        // SAFETY: as the acquire.
+        unsafe { frame.record_release(commands) };
+        // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: recording since `begin`.
+        if let Err(code) = unsafe { raw.end_command_buffer(commands) } {
+            frame.skip();
+            return Err(failed("vkEndCommandBuffer")(code));
+        }
+        // SAFETY: the commands acquire and release the slot, and live until the ring has seen the point.
+        let point = unsafe { frame.submit(&[commands]) }.map_err(told)?;
+        self.ring.submitted(recording, point);
+        self.drawn = true;
+        Ok(true)
+    }
+
+    /// For negative controls: the wait is not enqueued from now on.
+    pub(crate) fn leave_out(&mut self, wait: Option<Wait>) {
+        self.copier.leave_out = wait;
+    }
+
+    /// Waits until what was drawn is finished.
+    pub(crate) fn finish(&mut self) -> Result<(), Fault> {
+        self.ring.wait(LIMIT)
+    }
+
+    /// The picture: rows from the top, four bytes a pixel. Black before the first frame.
+    pub(crate) fn pixels(&mut self) -> Result<Vec<u8>, Fault> {
+        self.finish()?;
+        let size = self.picture.size();
+        if !self.drawn {
+            let black = [0, 0, 0, 255].into_iter().cycle();
+            return Ok(black.take(usize::try_from(size).unwrap_or(0)).collect());
+        }
+        let device = self.compute.device();
+        let usage = vk::BufferUsageFlags::TRANSFER_DST;
+        let target = LocalBuffer::new(device, "pixels", size, usage, MemoryLocation::GpuToCpu)
+            .map_err(|error| Fault::new(Kind::Driver, error))?;
+        let raw = device.as_raw();
+        let (source, copy) = (self.picture.as_raw(), target.as_raw());
+        let record = |commands| {
+            let barrier = |from, to| vk::MemoryBarrier::default().src_access_mask(from).dst_access_mask(to);
+            let none = vk::DependencyFlags::empty();
+            let (draws, copies) = (vk::PipelineStageFlags::COMPUTE_SHADER, vk::PipelineStageFlags::TRANSFER);
+            let drawn = barrier(vk::AccessFlags::SHADER_WRITE, vk::AccessFlags::TRANSFER_READ);
+            // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: stages of every graphics queue.
+            unsafe { raw.cmd_pipeline_barrier(commands, draws, copies, none, &[drawn], &[], &[]) };
+            // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both have `size` bytes.
+            unsafe { raw.cmd_copy_buffer(commands, source, copy, &[vk::BufferCopy::default().size(size)]) };
+            let copied = barrier(vk::AccessFlags::TRANSFER_WRITE, vk::AccessFlags::HOST_READ);
+            let host = vk::PipelineStageFlags::HOST;
+            // SAFETY: as above.
+            unsafe { raw.cmd_pipeline_barrier(commands, copies, host, none, &[copied], &[], &[]) };
+        };
+        // SAFETY: the queue is the device's; the commands are valid, see above.
+        let ran = unsafe { device.run_once(device.queue(), "pixels", LIMIT, record) };
+        if let Err(error) = ran {
+            // It may still run.
+            std::mem::forget(target);
+            return Err(Fault::new(Kind::Driver, error));
+        }
+        // SAFETY: the copy has run, and made its writes visible to the host.
+        let bytes = unsafe { target.bytes() };
+        bytes.map(<[u8]>::to_vec).ok_or_else(|| Fault::new(Kind::Driver, "the memory of the pixels is not mapped"))
+    }
+
+    /// Waits for the frames in flight and gives the slots back.
+    pub(crate) fn drain(&mut self) -> Result<(), Fault> {
+        self.skip_pending();
+        let ended = self.finish();
+        self.slots = None;
+        ended
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        if let Err(fault) = self.drain() {
+            log::error!("the frames of a view could not be seen to end: {fault:?}");
+        }
+    }
+}
+
+/// That a buffer of `size` bytes can be bound whole.
+pub(crate) fn check_range(device: &ExportDevice, size: u64, what: impl FnOnce() -> String) -> Result<(), Fault> {
+    let most = u64::from(device.physical().limits.max_storage_buffer_range);
+    if size <= most {
+        return Ok(());
+    }
+    let reason = format!("{} takes {size} bytes, but {} reads at most {most} at once", what(), device.name());
+    Err(Fault::new(Kind::Shape, format!("{reason} (maxStorageBufferRange)")))
+}

@@ -1,0 +1,104 @@
+// Draws a tensor, as it lies in shared memory, into the picture: one invocation a pixel.
+
+struct Params {
+    // Width and height of the tensor, and of the picture.
+    source: vec2<u32>,
+    picture: vec2<u32>,
+    // 1 to 4.
+    channels: u32,
+    // 0: uint8, 1: float16, 2: float32.
+    kind: u32,
+    // Values are multiplied by it.
+    gain: f32,
+    // Bit 0: the values are linear and are encoded as sRGB. Bit 1: one channel is coloured by viridis.
+    flags: u32,
+}
+
+var<immediate> params: Params;
+@group(0) @binding(0) var<storage, read> elements: array<u32>;
+@group(0) @binding(1) var<storage, read_write> pixels: array<u32>;
+
+fn element(index: u32) -> f32 {
+    switch params.kind {
+        case 0u: {
+            return f32((elements[index >> 2u] >> ((index & 3u) * 8u)) & 0xffu) / 255.0;
+        }
+        case 1u: {
+            let pair = unpack2x16float(elements[index >> 1u]);
+            return select(pair.x, pair.y, (index & 1u) == 1u);
+        }
+        default: {
+            return bitcast<f32>(elements[index]);
+        }
+    }
+}
+
+fn texel(x: u32, y: u32) -> vec4<f32> {
+    let first = (y * params.source.x + x) * params.channels;
+    let one = element(first);
+    switch params.channels {
+        case 1u: { return vec4(one, one, one, 1.0); }
+        case 2u: { return vec4(one, element(first + 1u), 0.0, 1.0); }
+        case 3u: { return vec4(one, element(first + 1u), element(first + 2u), 1.0); }
+        default: { return vec4(one, element(first + 1u), element(first + 2u), element(first + 3u)); }
+    }
+}
+
+// The colour map viridis, as a polynomial of degree 6.
+fn viridis(value: f32) -> vec3<f32> {
+    let t = clamp(value, 0.0, 1.0);
+    let c0 = vec3(0.2777273272234177, 0.005407344544966578, 0.3340998053353061);
+    let c1 = vec3(0.1050930431085774, 1.404613529898575, 1.384590162594685);
+    let c2 = vec3(-0.3308618287255563, 0.214847559468213, 0.09509516302823659);
+    let c3 = vec3(-4.634230498983486, -5.799100973351585, -19.33244095627987);
+    let c4 = vec3(6.228269936347081, 14.17993336680509, 56.69055260068105);
+    let c5 = vec3(4.776384997670288, -13.74514537774601, -65.35303263337234);
+    let c6 = vec3(-5.435455855934631, 4.645852612178535, 26.3124352495832);
+    return c0 + t * (c1 + t * (c2 + t * (c3 + t * (c4 + t * (c5 + t * c6)))));
+}
+
+fn encoded(linear: vec3<f32>) -> vec3<f32> {
+    let low = linear * 12.92;
+    let high = 1.055 * pow(max(linear, vec3(0.0031308)), vec3(1.0 / 2.4)) - 0.055;
+    return select(high, low, linear <= vec3(0.0031308));
+}
+
+fn is_nan(value: f32) -> bool {
+    // By its bits: drivers may take it that no number is NaN.
+    return (bitcast<u32>(value) & 0x7fffffffu) > 0x7f800000u;
+}
+
+@compute @workgroup_size(8, 8)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    if (any(id.xy >= params.picture)) {
+        return;
+    }
+    var colour: vec4<f32>;
+    if (all(params.source == params.picture)) {
+        colour = texel(id.x, id.y);
+    } else {
+        let last = vec2<f32>(params.source - 1u);
+        let place = (vec2<f32>(id.xy) + 0.5) * vec2<f32>(params.source) / vec2<f32>(params.picture) - 0.5;
+        let inside = clamp(place, vec2(0.0), last);
+        let low = vec2<u32>(floor(inside));
+        let high = min(low + 1u, params.source - 1u);
+        let part = fract(inside);
+        let upper = mix(texel(low.x, low.y), texel(high.x, low.y), part.x);
+        let lower = mix(texel(low.x, high.y), texel(high.x, high.y), part.x);
+        colour = mix(upper, lower, part.y);
+    }
+    var shown = colour.rgb * params.gain;
+    let broken = is_nan(colour.x) || is_nan(colour.y) || is_nan(colour.z) || is_nan(colour.w);
+    if (params.channels == 1u && (params.flags & 2u) != 0u) {
+        shown = viridis(shown.x);
+    } else if ((params.flags & 1u) != 0u) {
+        shown = encoded(clamp(shown, vec3(0.0), vec3(1.0)));
+    }
+    var result = vec4(shown, colour.a);
+    // NaN stands out.
+    if (broken) {
+        result = vec4(1.0, 0.0, 1.0, 1.0);
+    }
+    let bytes = vec4<u32>(clamp(result, vec4(0.0), vec4(1.0)) * 255.0 + 0.5);
+    pixels[id.y * params.picture.x + id.x] = bytes.x | (bytes.y << 8u) | (bytes.z << 16u) | (bytes.w << 24u);
+}

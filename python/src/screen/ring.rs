@@ -1,0 +1,130 @@
+//! Command buffers and descriptor sets for the frames in flight, recorded again once a frame has been drawn.
+
+// Vulkan calls.
+#![allow(unsafe_code)]
+
+use std::time::Duration;
+
+use bridge::ash::vk;
+use bridge::{ExportDevice, TimelinePoint};
+
+use crate::error::Fault;
+use crate::screen::pipeline::{Pipeline, failed};
+use crate::screen::told;
+
+/// Frames that may be on the GPU when another is recorded.
+pub(crate) const FRAMES: usize = 3;
+
+/// A place of the ring.
+struct Place {
+    commands: vk::CommandBuffer,
+    set: vk::DescriptorSet,
+    /// When the commands have run; `None` before the first time.
+    busy: Option<TimelinePoint>,
+}
+
+/// Dropping it frees everything at once: call [`Ring::wait`] before.
+pub(crate) struct Ring {
+    pool: vk::CommandPool,
+    sets: vk::DescriptorPool,
+    places: Vec<Place>,
+    next: usize,
+    device: ExportDevice,
+}
+
+/// What a frame is recorded with.
+#[derive(Clone, Copy)]
+pub(crate) struct Recording {
+    pub(crate) commands: vk::CommandBuffer,
+    pub(crate) set: vk::DescriptorSet,
+    place: usize,
+}
+
+impl Ring {
+    pub(crate) fn new(device: &ExportDevice, family: u32, pipeline: &Pipeline) -> Result<Self, Fault> {
+        let mut made = Self {
+            pool: vk::CommandPool::null(),
+            sets: vk::DescriptorPool::null(),
+            places: Vec::new(),
+            next: 0,
+            device: device.clone(),
+        };
+        let raw = device.as_raw();
+        let info = vk::CommandPoolCreateInfo::default()
+            .queue_family_index(family)
+            .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
+        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family of one of the device's queues.
+        made.pool = unsafe { raw.create_command_pool(&info, None) }.map_err(failed("vkCreateCommandPool"))?;
+        let count = FRAMES as u32;
+        let sizes = [vk::DescriptorPoolSize { ty: vk::DescriptorType::STORAGE_BUFFER, descriptor_count: 2 * count }];
+        let info = vk::DescriptorPoolCreateInfo::default().max_sets(count).pool_sizes(&sizes);
+        // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: more than no set.
+        made.sets = unsafe { raw.create_descriptor_pool(&info, None) }.map_err(failed("vkCreateDescriptorPool"))?;
+        let info = vk::CommandBufferAllocateInfo::default().command_pool(made.pool).command_buffer_count(count);
+        // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo-00044: more than no command buffer.
+        let commands = unsafe { raw.allocate_command_buffers(&info) }.map_err(failed("vkAllocateCommandBuffers"))?;
+        let layouts = [pipeline.set_layout(); FRAMES];
+        let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(made.sets).set_layouts(&layouts);
+        // SAFETY: VUID-VkDescriptorSetAllocateInfo-apiVersion-07895: as many as the pool was made for.
+        let sets = unsafe { raw.allocate_descriptor_sets(&info) }.map_err(failed("vkAllocateDescriptorSets"))?;
+        let places = commands.into_iter().zip(sets).map(|(commands, set)| Place { commands, set, busy: None });
+        made.places = places.collect();
+        Ok(made)
+    }
+
+    /// Begins a command buffer that has run, with these buffers bound in its set. Blocks until it has run, for at most `limit`.
+    ///
+    /// # Safety
+    /// The buffers are storage buffers of the device.
+    pub(crate) unsafe fn begin(&mut self, limit: Duration, buffers: [vk::Buffer; 2]) -> Result<Recording, Fault> {
+        let place = self.next;
+        let Place { commands, set, busy } = &mut self.places[place];
+        let (commands, set) = (*commands, *set);
+        if let Some(point) = busy.as_ref() {
+            point.wait(limit).map_err(told)?;
+        }
+        *busy = None;
+        self.next = (place + 1) % FRAMES;
+        let whole = buffers.map(|buffer| [vk::DescriptorBufferInfo { buffer, offset: 0, range: vk::WHOLE_SIZE }]);
+        let write = |binding: usize| {
+            vk::WriteDescriptorSet::default()
+                .dst_set(set)
+                .dst_binding(binding as u32)
+                .descriptor_type(vk::DescriptorType::STORAGE_BUFFER)
+                .buffer_info(&whole[binding])
+        };
+        let raw = self.device.as_raw();
+        // SAFETY: VUID-vkUpdateDescriptorSets-None-03047: the commands that used the set have run.
+        unsafe { raw.update_descriptor_sets(&[write(0), write(1)], &[]) };
+        let info = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
+        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: it has run; its pool lets it be reset.
+        unsafe { raw.begin_command_buffer(commands, &info) }.map_err(failed("vkBeginCommandBuffer"))?;
+        Ok(Recording { commands, set, place })
+    }
+
+    /// Notes when the commands will have run.
+    pub(crate) fn submitted(&mut self, recording: Recording, point: TimelinePoint) {
+        self.places[recording.place].busy = Some(point);
+    }
+
+    /// Blocks until all commands have run, for at most `limit` each.
+    pub(crate) fn wait(&mut self, limit: Duration) -> Result<(), Fault> {
+        for place in &mut self.places {
+            if let Some(point) = &place.busy {
+                point.wait(limit).map_err(told)?;
+            }
+            place.busy = None;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        let raw = self.device.as_raw();
+        // SAFETY: VUID-vkDestroyCommandPool-commandPool-00041: what was submitted has run, as documented; null is allowed.
+        unsafe { raw.destroy_command_pool(self.pool, None) };
+        // SAFETY: VUID-vkDestroyDescriptorPool-descriptorPool-00303: as above.
+        unsafe { raw.destroy_descriptor_pool(self.sets, None) };
+    }
+}

@@ -1,0 +1,99 @@
+//! The slots that tensors of one shape and type are handed over in.
+
+use bridge::{BufferAccess, BufferSpec, Compute, ComputeTurn, Exchange, ExchangeInfo};
+
+use crate::error::{Fault, Kind};
+use crate::screen::{LIMIT, MAX_SIDE, check_range, told};
+use crate::tensor::dtype::DType;
+use crate::tensor::{TensorView, tuple};
+
+/// What an image is: height, width and channels, next to each other in C order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Format {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    /// 1 to 4.
+    pub(crate) channels: u32,
+    pub(crate) dtype: DType,
+}
+
+impl Format {
+    pub(crate) fn of(tensor: &TensorView) -> Result<Self, Fault> {
+        Self::new(&tensor.shape, tensor.dtype)
+    }
+
+    pub(crate) fn new(shape: &[usize], dtype: DType) -> Result<Self, Fault> {
+        let wrong = |reason: String| Fault::new(Kind::Shape, format!("an image of shape {} {reason}", tuple(shape)));
+        let (height, width, channels) = match *shape {
+            [height, width] => (height, width, 1),
+            [height, width, channels] => (height, width, channels),
+            _ => return Err(wrong("cannot be shown: it must be (height, width) or (height, width, channels)".into())),
+        };
+        if !(1..=4).contains(&channels) {
+            let advice =
+                if (1..=4).contains(&height) { "; channels come last: .permute(1, 2, 0).contiguous()" } else { "" };
+            return Err(wrong(format!("has {channels} channels; there can be 1 to 4{advice}")));
+        }
+        let side = |side: usize| u32::try_from(side).ok().filter(|&side| side <= MAX_SIDE);
+        let (Some(width), Some(height)) = (side(width), side(height)) else {
+            return Err(wrong(format!("is too large: a side has at most {MAX_SIDE} pixels")));
+        };
+        if !matches!(dtype, DType::U8 | DType::F16 | DType::F32) {
+            let advice = "convert it with .to(torch.float16) or .astype(\"float32\")";
+            let reason = format!("an image of {dtype} cannot be shown: it must be uint8, float16 or float32; {advice}");
+            return Err(Fault::new(Kind::DType, reason));
+        }
+        // At most four.
+        Ok(Self { width, height, channels: channels as u32, dtype })
+    }
+
+    /// As `Params::kind` in `picture.wgsl`.
+    pub(crate) fn kind(self) -> u32 {
+        match self.dtype {
+            DType::F16 => 1,
+            DType::F32 => 2,
+            _ => 0,
+        }
+    }
+
+    /// In bytes.
+    pub(crate) fn size(self) -> u64 {
+        u64::from(self.width) * u64::from(self.height) * u64::from(self.channels) * self.dtype.bytes() as u64
+    }
+}
+
+/// The slots. Dropping them waits for their frames, with a limit.
+pub(crate) struct Slots {
+    exchange: Exchange<BufferSpec<u8>>,
+    format: Format,
+}
+
+impl Slots {
+    pub(crate) fn new(compute: &Compute, name: &str, format: Format) -> Result<Self, Fault> {
+        // The shader reads words.
+        let size = format.size().next_multiple_of(4);
+        check_range(compute.device(), size, || {
+            format!("an image of {}x{} {}", format.width, format.height, format.dtype)
+        })?;
+        let len = usize::try_from(size).map_err(|error| Fault::new(Kind::Shape, error))?;
+        let info = ExchangeInfo { name, timeout: LIMIT, ..ExchangeInfo::default() };
+        let spec = BufferSpec::new(len, BufferAccess::COMPUTE_READ);
+        let exchange = Exchange::new(compute, &info, spec).map_err(told)?;
+        Ok(Self { exchange, format })
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Begins a frame. One that was lost before is told in the log: the view has reported it already.
+    pub(crate) fn begin(&mut self) -> Result<ComputeTurn<BufferSpec<u8>>, Fault> {
+        match self.exchange.begin() {
+            Err(error @ bridge::Error::TurnLost { .. }) => {
+                log::warn!("{error}");
+                self.exchange.begin().map_err(told)
+            }
+            begun => begun.map_err(told),
+        }
+    }
+}

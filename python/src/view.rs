@@ -1,0 +1,374 @@
+//! `View`: what Python sees of a screen.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bridge::{Backend, BufferSpec, Compute, RenderTurn};
+use pyo3::exceptions::{PyResourceWarning, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes};
+
+use crate::canvas::Canvas;
+use crate::error::{Fault, Kind};
+use crate::export::Layout;
+use crate::fork::Process;
+use crate::memory::Memory;
+use crate::owned::{Owner, Tensor};
+use crate::picture::png;
+use crate::screen::copy::Wait;
+use crate::screen::slots::Format;
+use crate::screen::{Look, MAX_SIDE, Screen};
+use crate::tensor::dtype::DType;
+use crate::tensor::stream::named;
+use crate::tensor::{TensorView, checked_shape, tuple};
+
+/// Shows tensors: images that any library made, on the GPU that they are on.
+///
+/// ``width`` and ``height`` are the picture's, in pixels. ``backend`` is ``"cuda"``, ``"host"`` (numpy, no GPU) or None for CUDA
+/// where there is one. ``device`` chooses the GPU by its number, its UUID or a part of its name, as Vulkan knows it.
+///
+/// One thread at a time uses a view, any thread may; a call waits for another thread's to end. In a forked child it raises.
+#[pyclass(frozen, module = "vkview", weakref)]
+pub(crate) struct View {
+    screen: Mutex<Option<Screen>>,
+    /// Tensors that were made for the user.
+    tensors: Mutex<Vec<Weak<Memory>>>,
+    /// Of the screen, for what needs no lock.
+    compute: Compute,
+    width: u32,
+    height: u32,
+    process: Process,
+}
+
+impl View {
+    /// Runs `f` with the screen, detached from the interpreter: it calls drivers, and may wait.
+    fn with<R: Send>(&self, py: Python<'_>, f: impl FnOnce(&mut Screen) -> Result<R, Fault> + Send) -> PyResult<R> {
+        self.process.check("view")?;
+        py.detach(|| f(self.lock().as_mut().ok_or_else(closed)?)).map_err(PyErr::from)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Screen>> {
+        // A panic in between leaves a screen that reports its own state.
+        self.screen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stream that copies are enqueued on.
+    fn stream(&self) -> Option<usize> {
+        Some(self.compute.cuda()?.stream().cu_stream() as usize)
+    }
+
+    /// Draws a canvas's frame next. A closed view draws nothing.
+    pub(crate) fn show_frame(
+        &self,
+        frame: RenderTurn<BufferSpec<u8>>,
+        format: Format,
+        look: Look,
+    ) -> Result<(), Fault> {
+        match self.lock().as_mut() {
+            Some(screen) => screen.show(frame, format, look),
+            None => {
+                frame.skip();
+                return Err(closed());
+            }
+        }
+        Ok(())
+    }
+
+    fn live(&self) -> MutexGuard<'_, Vec<Weak<Memory>>> {
+        self.tensors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn closed() -> Fault {
+    Fault::new(Kind::Closed, "the view is closed")
+}
+
+#[pymethods]
+impl View {
+    #[new]
+    #[pyo3(signature = (width, height, *, headless=false, backend=None, device=None))]
+    fn new(
+        py: Python<'_>,
+        width: i64,
+        height: i64,
+        headless: bool,
+        backend: Option<&str>,
+        device: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let side = |side| u32::try_from(side).ok().filter(|side| (1..=MAX_SIDE).contains(side));
+        let wrong =
+            || Fault::new(Kind::Shape, format!("a view of {width}x{height} pixels: a side has 1 to {MAX_SIDE}"));
+        let (width, height) = side(width).zip(side(height)).ok_or_else(wrong)?;
+        let backend = match backend {
+            None => Backend::Auto,
+            Some("cuda") => Backend::Cuda,
+            Some("host") => Backend::Host,
+            Some(other) => {
+                return Err(PyValueError::new_err(format!(
+                    "backend is {other:?}; there are \"cuda\", \"host\" and None"
+                )));
+            }
+        };
+        if !headless {
+            let reason =
+                "this build of vkview has no windows: pass headless=True, and use pixels() or save(), or a notebook";
+            return Err(Fault::new(Kind::Unavailable, reason).into());
+        }
+        let device = device.map(|device| device.str()?.extract::<String>()).transpose()?;
+        let screen = py.detach(|| Screen::open(width, height, backend, device.as_deref()))?;
+        let compute = screen.compute().clone();
+        let (screen, tensors) = (Mutex::new(Some(screen)), Mutex::default());
+        Ok(Self { screen, tensors, compute, width, height, process: Process::current() })
+    }
+
+    /// Shows a tensor of shape (height, width) or (height, width, channels), 1 to 4 channels, of ``uint8`` (0 to 255), ``float16``
+    /// or ``float32`` (0 to 1), contiguous. It is drawn by the next ``draw``, scaled to the view.
+    ///
+    /// One channel is grey, or coloured with ``colormap="viridis"``. Two are red and green. Values are multiplied by 2 to the power
+    /// of ``exposure``; with ``linear=True`` they are then encoded as sRGB, else shown as they are. NaN is magenta.
+    ///
+    /// The tensor is copied once, on the GPU, and may be overwritten or freed at once. The view's stream waits for the stream that
+    /// wrote it; that stream then waits for the copy. It is ``stream`` if given, else torch's current one, else what
+    /// ``__cuda_array_interface__`` says. Where none is known (jax), and for tensors in host memory, the call returns once the copy
+    /// is done.
+    #[pyo3(signature = (tensor, *, stream=None, exposure=0.0, linear=false, colormap=None))]
+    fn image(
+        &self,
+        py: Python<'_>,
+        tensor: &Bound<'_, PyAny>,
+        stream: Option<&Bound<'_, PyAny>>,
+        exposure: f32,
+        linear: bool,
+        colormap: Option<&str>,
+    ) -> PyResult<()> {
+        self.process.check("view")?;
+        let look = look(exposure, linear, colormap)?;
+        let stream = stream.map(named).transpose()?;
+        let tensor = TensorView::of(tensor, self.stream(), stream)?;
+        self.with(py, move |screen| screen.image(tensor, look))
+    }
+
+    /// Shows a tensor as ``image`` does, with its defaults. For a tensor of the view, it is copied behind ``stream``, or the legacy
+    /// default stream if none is given.
+    #[pyo3(signature = (tensor, *, stream=None))]
+    fn show(&self, py: Python<'_>, tensor: &Bound<'_, PyAny>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        self.image(py, tensor, stream, 0.0, false, None)
+    }
+
+    /// Makes a tensor in memory of the view's device, zeroed: any library writes it through DLPack or the array interfaces, without
+    /// a copy. It outlives the view if it is still used.
+    #[pyo3(signature = (shape, dtype=None))]
+    fn tensor(&self, py: Python<'_>, shape: Vec<i64>, dtype: Option<&Bound<'_, PyAny>>) -> PyResult<Tensor> {
+        self.process.check("view")?;
+        let dtype = dtype_of(dtype, DType::F32)?;
+        let shape = checked_shape(&shape, dtype)?;
+        let size = shape.iter().product::<usize>() * dtype.bytes();
+        let memory = self.with(py, |screen| Memory::zeroed(screen.compute(), size))?;
+        let mut live = self.live();
+        live.retain(|memory| memory.strong_count() > 0);
+        live.push(Arc::downgrade(&memory));
+        let layout = Layout { address: memory.address(), device: memory.device(), dtype, shape };
+        Ok(Tensor::new(layout, Owner::Memory(memory)))
+    }
+
+    /// Makes a canvas: frames that are written in place, without a copy. ``shape``, ``dtype`` and the rest are as for ``image``.
+    #[pyo3(signature = (shape, dtype=None, *, exposure=0.0, linear=false, colormap=None))]
+    fn canvas(
+        slf: &Bound<'_, Self>,
+        shape: Vec<i64>,
+        dtype: Option<&Bound<'_, PyAny>>,
+        exposure: f32,
+        linear: bool,
+        colormap: Option<&str>,
+    ) -> PyResult<Canvas> {
+        let view = slf.get();
+        let look = look(exposure, linear, colormap)?;
+        let dtype = dtype_of(dtype, DType::U8)?;
+        let shape = checked_shape(&shape, dtype)?;
+        let format = Format::new(&shape, dtype)?;
+        let handle = slf.clone().unbind();
+        view.with(slf.py(), move |screen| Canvas::new(handle, screen.compute().clone(), shape, format, look))
+    }
+
+    /// Draws what was shown last, if it has not been drawn. Returns whether something was. The GPU draws later; this waits only
+    /// where three frames are unfinished.
+    fn draw(&self, py: Python<'_>) -> PyResult<bool> {
+        let drawn = self.with(py, Screen::draw);
+        // A loop of frames ends with Ctrl-C.
+        py.check_signals()?;
+        drawn
+    }
+
+    /// Waits until what was drawn is finished.
+    fn finish(&self, py: Python<'_>) -> PyResult<()> {
+        self.with(py, Screen::finish)
+    }
+
+    /// The picture that was drawn last, a numpy array of shape (height, width, 4) and type ``uint8``. Waits for it. Black before
+    /// the first.
+    fn pixels<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let bytes = self.with(py, Screen::pixels)?;
+        let numpy = py.import("numpy")?;
+        let flat = numpy.call_method1("frombuffer", (PyByteArray::new(py, &bytes), "uint8"))?;
+        flat.call_method1("reshape", ((self.height, self.width, 4),))
+    }
+
+    /// Writes the picture as a PNG file.
+    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        let file = self.png(py)?;
+        py.detach(|| std::fs::write(path, file)).map_err(PyErr::from)
+    }
+
+    /// Notebooks show the view by this: the picture, as a PNG file.
+    fn _repr_png_<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, &self.png(py)?))
+    }
+
+    /// Ends the view: waits for its frames and gives the GPU's memory back. Returns the number of tensors of the view that are still
+    /// in use, with a ``ResourceWarning`` if there are any; they stay valid. A second call does nothing.
+    fn close(&self, py: Python<'_>) -> PyResult<usize> {
+        self.process.check("view")?;
+        let ended = py.detach(|| match self.lock().take() {
+            Some(mut screen) => screen.drain(),
+            None => Ok(()),
+        });
+        let live = {
+            let mut tensors = self.live();
+            let live = tensors.iter().filter(|memory| memory.strong_count() > 0).count();
+            // Told once.
+            tensors.clear();
+            live
+        };
+        if live > 0 {
+            let text = std::ffi::CString::new(format!("a view is closed while {live} of its tensors are in use"))?;
+            PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &text, 1)?;
+        }
+        ended?;
+        Ok(live)
+    }
+
+    /// Whether the view is still open. A window ends it when it is closed.
+    #[getter]
+    fn running(&self, py: Python<'_>) -> PyResult<bool> {
+        py.check_signals()?;
+        Ok(!self.closed(py))
+    }
+
+    /// Whether ``close`` was called.
+    #[getter]
+    fn closed(&self, py: Python<'_>) -> bool {
+        self.process.is_child() || py.detach(|| self.lock().is_none())
+    }
+
+    /// In pixels.
+    #[getter]
+    fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// In pixels.
+    #[getter]
+    fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// ``"cuda"`` or ``"host"``.
+    #[getter]
+    fn backend(&self) -> String {
+        self.compute.backend().to_string()
+    }
+
+    /// The GPU's name.
+    #[getter]
+    fn device(&self) -> &str {
+        self.compute.device().name()
+    }
+
+    /// For the tests' negative controls: leaves the wait ``"before"`` or ``"after"`` the copy out. Frames are wrong then.
+    fn _leave_out_wait(&self, py: Python<'_>, wait: Option<&str>) -> PyResult<()> {
+        let wait = match wait {
+            None => None,
+            Some("before") => Some(Wait::Before),
+            Some("after") => Some(Wait::After),
+            Some(other) => return Err(PyValueError::new_err(format!("there is no wait {other:?}"))),
+        };
+        self.with(py, |screen| {
+            screen.leave_out(wait);
+            Ok(())
+        })
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        _value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        match self.close(py) {
+            // The block's exception is the one to see.
+            Err(error) if !kind.is_none() => error.write_unraisable(py, None),
+            ended => drop(ended?),
+        }
+        Ok(false)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("View({}, {}, backend='{}', device='{}')", self.width, self.height, self.backend(), self.device())
+    }
+}
+
+impl View {
+    fn png(&self, py: Python<'_>) -> PyResult<Vec<u8>> {
+        let (width, height) = (self.width, self.height);
+        self.with(py, |screen| png(width, height, &screen.pixels()?))
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        let screen = self.lock().take();
+        if self.process.is_child() {
+            std::mem::forget(screen);
+            // One reference more than there is: the parent's device is never destroyed here.
+            std::mem::forget(self.compute.clone());
+            return;
+        }
+        // Waits for frames; without an interpreter there is nobody to hold up.
+        let mut screen = Some(screen);
+        let detached = Python::try_attach(|py| py.detach(|| drop(screen.take())));
+        if detached.is_none() {
+            drop(screen);
+        }
+    }
+}
+
+fn look(exposure: f32, linear: bool, colormap: Option<&str>) -> PyResult<Look> {
+    let viridis = match colormap {
+        None => false,
+        Some("viridis") => true,
+        Some(other) => {
+            return Err(PyValueError::new_err(format!("colormap is {other:?}; there are \"viridis\" and None")));
+        }
+    };
+    if !exposure.is_finite() {
+        return Err(PyValueError::new_err(format!("exposure is {exposure}; it must be finite")));
+    }
+    Ok(Look { exposure, linear, viridis })
+}
+
+/// From a name, or an object whose name ends in one: `torch.float32`, `numpy.float32`, `numpy.dtype("float32")`.
+fn dtype_of(dtype: Option<&Bound<'_, PyAny>>, default: DType) -> PyResult<DType> {
+    let Some(dtype) = dtype else { return Ok(default) };
+    let text: String = match dtype.getattr_opt("__name__")? {
+        Some(name) => name.extract()?,
+        None => dtype.str()?.extract()?,
+    };
+    let names = tuple(&["uint8", "float16", "float32"]);
+    DType::from_name(&text)
+        .ok_or_else(|| Fault::new(Kind::DType, format!("there is no type {text}; use one such as {names}")).into())
+}

@@ -1,0 +1,33 @@
+"""Tests that need an NVIDIA GPU and the libraries that use it. Each is skipped by name where something is missing."""
+
+import pytest
+import vkview
+
+
+@pytest.fixture
+def view():
+    """A headless view on CUDA."""
+    try:
+        made = vkview.View(256, 128, headless=True, backend="cuda")
+    except vkview.UnavailableError as error:
+        pytest.skip(f"no CUDA: {error}")
+    with made:
+        yield made
+
+
+@pytest.fixture
+def torch():
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("torch has no CUDA device")
+    return torch
+
+
+@pytest.fixture
+def cupy():
+    cupy = pytest.importorskip("cupy")
+    try:
+        cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        pytest.skip(f"cupy has no CUDA device: {error}")
+    return cupy

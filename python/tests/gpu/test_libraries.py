@@ -1,0 +1,134 @@
+"""Tensors of torch, cupy, numba and jax, in and out."""
+
+import numpy as np
+import pytest
+import vkview
+
+SHAPE = (128, 256, 4)
+
+
+def picture():
+    """Random opaque pixels."""
+    pixels = np.random.default_rng(7).integers(0, 256, SHAPE, np.uint8)
+    pixels[..., 3] = 255
+    return pixels
+
+
+def shown(view, tensor, **arguments):
+    view.image(tensor, **arguments)
+    view.draw()
+    return view.pixels()
+
+
+@pytest.fixture
+def expected():
+    """The same picture on the CPU backend."""
+    with vkview.View(SHAPE[1], SHAPE[0], headless=True, backend="host") as view:
+        return shown(view, picture())
+
+
+def close(a, b):
+    return np.abs(a.astype(int) - b.astype(int)).max() <= 1
+
+
+def test_torch(view, torch, expected):
+    assert close(shown(view, torch.from_numpy(picture()).cuda()), expected)
+
+
+def test_torch_on_a_stream(view, torch, expected):
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        t = torch.from_numpy(picture()).cuda(non_blocking=True)
+        assert vkview.describe(t)["stream"] == stream.cuda_stream
+        assert close(shown(view, t), expected)
+    assert close(shown(view, t, stream=stream), expected)
+
+
+def test_torch_half(view, torch, expected):
+    t = torch.from_numpy(picture()).cuda().half() / 255
+    assert shown(view, t).shape == expected.shape
+
+
+def test_autograd_is_refused(view, torch):
+    t = torch.rand(SHAPE, device="cuda", requires_grad=True)
+    with pytest.raises(vkview.TensorError, match="detach"):
+        view.image(t)
+    view.image(t.detach())
+
+
+def test_torch_writes_a_tensor_of_the_view(view, torch):
+    mine = view.tensor(SHAPE, "uint8")
+    theirs = torch.from_dlpack(mine)
+    assert theirs.is_cuda and not theirs.any()
+    theirs.fill_(255)
+    view.show(mine)
+    view.draw()
+    assert (view.pixels() == 255).all()
+
+
+def test_memory_outlives_the_view(view, torch):
+    theirs = torch.from_dlpack(view.tensor((1024,), "float32"))
+    with pytest.warns(ResourceWarning, match="1"):
+        view.close()
+    theirs += 1
+    assert theirs.sum().item() == 1024
+
+
+def test_cupy(view, cupy, expected):
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        t = cupy.asarray(picture())
+        assert vkview.describe(t)["stream"] == stream.ptr
+        assert close(shown(view, t), expected)
+    mine = view.tensor((5, 4), "float32")
+    cupy.from_dlpack(mine)[:] = 3
+    assert float(cupy.asarray(mine).sum()) == 60
+
+
+def test_numba(view, expected):
+    cuda = pytest.importorskip("numba.cuda")
+    if not cuda.is_available():
+        pytest.skip("numba has no CUDA device")
+    stream = cuda.stream()
+    assert close(shown(view, cuda.to_device(picture(), stream=stream)), expected)
+    assert close(shown(view, cuda.to_device(picture())), expected)
+    array = cuda.as_cuda_array(view.tensor((5, 4), "float32"))
+    assert array.copy_to_host().shape == (5, 4)
+
+
+def test_jax_is_an_input(view, expected):
+    jax = pytest.importorskip("jax")
+    try:
+        device = jax.devices("gpu")[0]
+    except RuntimeError as error:
+        pytest.skip(f"jax has no CUDA device: {error}")
+    t = jax.device_put(picture(), device)
+    assert close(shown(view, t), expected)
+
+
+def test_a_captured_stream_is_refused(view, torch):
+    t = torch.zeros(SHAPE, dtype=torch.uint8, device="cuda")
+    view.image(t)
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    with torch.cuda.stream(stream), pytest.raises(vkview.VkViewError, match="captur"):
+        graph.capture_begin()
+        try:
+            view.image(t)
+        finally:
+            graph.capture_end()
+    view.image(t)
+
+
+def test_another_gpu_is_refused(view, torch):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one GPU")
+    other = torch.zeros(SHAPE, dtype=torch.uint8, device="cuda:1")
+    with pytest.raises(vkview.DeviceMismatchError, match="CUDA device 1"):
+        view.image(other)
+
+
+def test_host_tensors_on_a_cuda_view(view, torch):
+    """Copied over or refused, and the message says which."""
+    try:
+        view.image(torch.from_numpy(picture()))
+    except vkview.DeviceMismatchError as error:
+        assert "CPU" in str(error)

@@ -1,0 +1,82 @@
+"""The copy of `View.image` is ordered on both sides: it sees what was enqueued before it, and nothing of what comes after.
+
+The work is slow, on a stream that is not the default one, and its memory is reused at once by torch's caching allocator. The
+negative controls leave one wait out, and must be wrong: else the test would prove nothing.
+"""
+
+import numpy as np
+import pytest
+import vkview
+
+SIZE = (1920, 1080)
+FRAMES = 10_000
+#: Of a control. Enough to be wrong at least once, as measured by the control itself.
+CONTROL_FRAMES = 300
+#: Clock cycles of the GPU: some 50 us.
+SLEEP = 100_000
+
+
+def colours(view, torch):
+    """What each value looks like, drawn with the host waiting for everything."""
+    seen = {}
+    for value in (40, 90, 150, 220):
+        t = torch.full((SIZE[1], SIZE[0], 4), value, dtype=torch.uint8, device="cuda")
+        t[..., 3] = 255
+        torch.cuda.synchronize()
+        view.image(t)
+        view.draw()
+        pixels = view.pixels()
+        assert (pixels == pixels[0, 0]).all()
+        seen[value] = pixels[0, 0].copy()
+    return seen
+
+
+def wrong_frames(view, torch, frames, every=1):
+    """Shows `frames` frames and returns how many were stale, and how many torn."""
+    expected = colours(view, torch)
+    values = list(expected)
+    stream = torch.cuda.Stream()
+    stale = torn = 0
+    for frame in range(frames):
+        value = values[frame % len(values)]
+        with torch.cuda.stream(stream):
+            t = torch.empty((SIZE[1], SIZE[0], 4), dtype=torch.uint8, device="cuda")
+            address = t.data_ptr()
+            torch.cuda._sleep(SLEEP)
+            t.fill_(value)
+            t[..., 3] = 255
+            view.image(t)
+            del t
+            # The allocator gives the same memory again, for it is the same stream.
+            garbage = torch.full((SIZE[1], SIZE[0], 4), 7, dtype=torch.uint8, device="cuda")
+            assert garbage.data_ptr() == address
+            del garbage
+        view.draw()
+        if frame % every == 0:
+            pixels = view.pixels()
+            if (pixels != pixels[0, 0]).any():
+                torn += 1
+            elif np.abs(pixels[0, 0].astype(int) - expected[value]).max() > 1:
+                stale += 1
+    return stale, torn
+
+
+@pytest.fixture
+def large(torch):
+    try:
+        view = vkview.View(*SIZE, headless=True, backend="cuda")
+    except vkview.UnavailableError as error:
+        pytest.skip(f"no CUDA: {error}")
+    with view:
+        yield view
+
+
+def test_no_frame_is_stale_or_torn(large, torch):
+    assert wrong_frames(large, torch, FRAMES) == (0, 0)
+
+
+@pytest.mark.parametrize("wait", ["before", "after"])
+def test_without_a_wait_frames_are_wrong(large, torch, wait):
+    large._leave_out_wait(wait)
+    stale, torn = wrong_frames(large, torch, CONTROL_FRAMES)
+    assert stale + torn > 0

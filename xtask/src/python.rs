@@ -1,0 +1,83 @@
+//! The Python package, `python/`: a workspace of its own, whose wheel is built and tested as a user would get it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::publish;
+use crate::setup;
+use crate::setup::consent::Consent;
+use crate::setup::install;
+use crate::setup::packages::Need;
+use crate::shell;
+
+/// What builds the wheel, and what tests it; numpy comes with the package.
+const BUILDER: &str = "maturin>=1.9,<2";
+const TESTER: &str = "pytest>=8,<10";
+
+/// Lints the package, builds its wheel, and tests the wheel in a fresh environment on the CPU backend.
+///
+/// maturin refuses a wheel that needs libraries which not every Linux has: the loaders of Vulkan and CUDA are opened at run time.
+pub(crate) fn ci() -> Result<()> {
+    let package = shell::root().join("python");
+    let manifest = package.join("Cargo.toml");
+    publish::licences_of(&manifest)?;
+    cargo(&manifest, &["fmt", "--", "--check"])?;
+    cargo(&manifest, &["clippy", "--locked", "--all-targets", "--", "-D", "warnings"])?;
+
+    let folder = shell::target_dir().join("ci").join("python");
+    let (builder, fresh, wheels) = (folder.join("build"), folder.join("fresh"), folder.join("wheels"));
+    let python = python_with_venv()?;
+    environment(&python, &builder, &[BUILDER])?;
+    if wheels.exists() {
+        fs::remove_dir_all(&wheels).with_context(|| format!("cannot remove {}", wheels.display()))?;
+    }
+    let mut build = Command::new(builder.join("bin/maturin"));
+    // The profile that clippy checked, for nothing of Rust is built twice.
+    build.args(["build", "--locked", "--profile", "dev", "--auditwheel", "check", "--out"]).arg(&wheels);
+    shell::run(build.arg("--interpreter").arg(&python).current_dir(&package))?;
+
+    let wheel = only_file(&wheels)?;
+    environment(&python, &fresh, &[TESTER, &wheel.to_string_lossy()])?;
+    let mut tests = Command::new(fresh.join("bin/python"));
+    // From the folder of the tests, where no folder is called as the package is.
+    tests.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).current_dir(package.join("tests"));
+    if let Some(path) = setup::layer_path() {
+        tests.env("VK_LAYER_PATH", path);
+    }
+    shell::run(&mut tests)
+}
+
+fn cargo(manifest: &Path, words: &[&str]) -> Result<()> {
+    let mut command = shell::cargo();
+    let (word, arguments) = words.split_first().context("no word for cargo")?;
+    shell::run(command.arg(word).arg("--manifest-path").arg(manifest).args(arguments))
+}
+
+/// A new virtual environment with these packages.
+fn environment(python: &Path, folder: &Path, packages: &[&str]) -> Result<()> {
+    shell::run(Command::new(python).args(["-m", "venv", "--clear"]).arg(folder))?;
+    let mut pip = Command::new(folder.join("bin/python"));
+    shell::run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages))
+}
+
+/// A Python that makes virtual environments, installed if it may be.
+fn python_with_venv() -> Result<PathBuf> {
+    let find = || {
+        shell::on_path("python3")
+            .filter(|python| shell::succeeds(Command::new(python).args(["-c", "import ensurepip, venv"])))
+    };
+    if let Some(python) = find() {
+        return Ok(python);
+    }
+    install::install(&[Need::Venv], &[], Consent::of_environment())?;
+    find().context("python3 with its module venv is still not there; install it and try again")
+}
+
+fn only_file(folder: &Path) -> Result<PathBuf> {
+    let mut files = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let file = files.next().with_context(|| format!("no file in {}", folder.display()))??;
+    Ok(file.path())
+}
