@@ -298,6 +298,11 @@ impl View {
         })
     }
 
+    /// What the validation layer said, where ``VKVIEW_VALIDATION=1`` asked for it; for the tests.
+    fn _validation_messages(&self) -> Vec<String> {
+        self.compute.device().validation_messages().iter().map(|message| format!("{message:?}")).collect()
+    }
+
     fn __enter__(slf: Py<Self>) -> Py<Self> {
         slf
     }

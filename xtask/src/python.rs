@@ -45,7 +45,7 @@ pub(crate) fn ci() -> Result<()> {
     // From the folder of the tests, where no folder is called as the package is.
     tests.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).current_dir(package.join("tests"));
     if let Some(path) = setup::layer_path() {
-        tests.env("VK_LAYER_PATH", path);
+        tests.env("VK_LAYER_PATH", path).env("VKVIEW_VALIDATION", "1");
     }
     shell::run(&mut tests)
 }

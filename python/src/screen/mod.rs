@@ -11,7 +11,7 @@ pub(crate) mod slots;
 use std::time::Duration;
 
 use bridge::ash::vk;
-use bridge::{Backend, BufferSpec, Compute, DeviceSelector, ExportDevice, OpenInfo, RenderTurn};
+use bridge::{Backend, BufferSpec, Compute, DeviceSelector, ExportDevice, OpenInfo, RenderTurn, Validation};
 use vk_local::{LocalBuffer, MemoryLocation};
 
 use crate::error::{Fault, Kind};
@@ -25,6 +25,8 @@ use crate::tensor::TensorView;
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 /// The largest side of a view.
 pub(crate) const MAX_SIDE: u32 = 16384;
+/// An environment variable by which views ask for the validation layer.
+const VALIDATION: &str = "VKVIEW_VALIDATION";
 /// Bytes of a pixel: red, green, blue, alpha.
 const PIXEL: u64 = 4;
 
@@ -73,7 +75,9 @@ impl Screen {
             Some(text) => text.parse().unwrap_or(DeviceSelector::Best),
             None => DeviceSelector::Best,
         };
-        let info = OpenInfo { application_name: "vkview", device: selector, ..OpenInfo::default() };
+        let asked = std::env::var_os(VALIDATION).is_some_and(|value| value != "0");
+        let validation = if asked { Validation::Required } else { Validation::Off };
+        let info = OpenInfo { application_name: "vkview", device: selector, validation, ..OpenInfo::default() };
         let device = ExportDevice::open(&info).map_err(|error| Fault::new(Kind::Unavailable, error))?;
         let compute = Compute::new(&device, backend).map_err(|error| Fault::new(Kind::Unavailable, error))?;
         let usage = vk::BufferUsageFlags::STORAGE_BUFFER | vk::BufferUsageFlags::TRANSFER_SRC;
