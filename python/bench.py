@@ -38,7 +38,7 @@ def by_canvas(view, width, height, dtype):
     canvas = view.canvas((height, width, 4), dtype)
     tensors = frames(width, height, DTYPES[dtype])
     def frame(i):
-        # The copy stands for a kernel that writes the frame in place.
+        # This copy stands for the kernel that writes the frame in place; it is not one of the view's.
         with canvas.frame(stream=torch.cuda.current_stream()) as target:
             torch.from_dlpack(target).copy_(tensors[i % 3])
         view.draw()
@@ -46,12 +46,12 @@ def by_canvas(view, width, height, dtype):
 
 
 def by_host(view, width, height, dtype):
-    """What one does without interop: `tensor.cpu()`, then an upload. The view is one of the CPU's memory."""
+    """What one does without interop: down by `tensor.cpu()`, up again by the view."""
     tensors = frames(width, height, DTYPES[dtype])
     def frame(i):
-        view.image(tensors[i % 3].cpu().cuda())
+        view.image(tensors[i % 3].cpu())
         view.draw()
-    return frame, 3 * tensors[0].nbytes
+    return frame, 2 * tensors[0].nbytes
 
 
 WAYS = {"image": by_image, "canvas": by_canvas, "host": by_host}

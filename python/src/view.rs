@@ -213,6 +213,19 @@ impl View {
         flat.call_method1("reshape", ((self.height, self.width, 4),))
     }
 
+    /// Copies the picture that was drawn last into a tensor of shape (height, width, 4) and type ``uint8``, of any library that lets
+    /// its tensors be written (not jax). Nothing goes through the host for a tensor in device memory.
+    ///
+    /// Ordered as ``image`` is: the copy waits for the tensor's stream, and what that stream is given next sees the picture. Where
+    /// none is known, and for tensors in host memory, the call returns once the picture is there.
+    #[pyo3(signature = (tensor, *, stream=None))]
+    fn read(&self, py: Python<'_>, tensor: &Bound<'_, PyAny>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        self.process.check("view")?;
+        let stream = stream.map(named).transpose()?;
+        let tensor = TensorView::of(tensor, self.stream(), stream)?;
+        self.with(py, move |screen| screen.read(tensor))
+    }
+
     /// Writes the picture as a PNG file.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         let file = self.png(py)?;

@@ -195,6 +195,31 @@ def test_arguments_of_an_image(view):
             view.image(noise(4), **arguments)
 
 
+def test_the_picture_is_read_into_a_tensor(view):
+    out, mine = np.zeros((HEIGHT, WIDTH, 4), np.uint8), view.tensor((HEIGHT, WIDTH, 4), "uint8")
+    with pytest.raises(UsageError, match="nothing has been drawn"):
+        view.read(out)
+    for seed in range(8):
+        view.image(noise(4, seed=seed))
+        view.draw()
+        view.read(out)
+        view.read(mine)
+        assert (out == noise(4, seed=seed)).all() and (np.asarray(mine) == out).all()
+
+
+@pytest.mark.parametrize("out, error", [
+    (np.zeros((HEIGHT, WIDTH, 3), np.uint8), ShapeError),
+    (np.zeros((HEIGHT, WIDTH, 4), np.int8), ShapeError),
+    (np.broadcast_to(np.uint8(0), (HEIGHT, WIDTH, 4)), vkview.LayoutError),
+    (np.frombuffer(bytes(HEIGHT * WIDTH * 4), np.uint8).reshape(HEIGHT, WIDTH, 4), vkview.LayoutError),
+])
+def test_the_picture_is_not_read_into_what_does_not_fit(view, out, error):
+    shown(view, noise(4))
+    with pytest.raises(error):
+        view.read(out)
+    assert not out.any()
+
+
 # Tensors of the view.
 
 def test_a_tensor_is_zeroed_and_shared_without_a_copy(view):

@@ -1,16 +1,16 @@
-//! A tensor's way into a slot: one copy, ordered on both sides.
+//! A tensor's way into a slot, and a picture's out of one: one copy, ordered on both sides.
 
 // Copies between addresses.
 #![allow(unsafe_code)]
 
 use std::mem::forget;
-use std::ptr::{null_mut, with_exposed_provenance};
+use std::ptr::{null_mut, with_exposed_provenance, with_exposed_provenance_mut};
 use std::sync::Arc;
 
 use bridge::cuda_import::mark;
 use bridge::cuda_import::{CudaDevice, StreamMark};
 use bridge::cudarc::driver::{CudaContext, CudaStream, result, sys};
-use bridge::{BufferSpec, Compute, ComputeTurn, CudaCompute, RenderTurn, Work};
+use bridge::{BufferSpec, Compute, ComputeTurn, CudaCompute, RenderFirst, RenderTurn, Work};
 
 use crate::error::{Fault, Kind};
 use crate::screen::{LIMIT, told};
@@ -34,6 +34,13 @@ pub(crate) struct Copier {
     after: Option<StreamMark>,
     /// For negative controls.
     pub(crate) leave_out: Option<Wait>,
+}
+
+/// Whether a tensor is copied into a slot or a slot into a tensor.
+#[derive(Clone, Copy)]
+enum Way {
+    In,
+    Out,
 }
 
 /// The end of a copy.
@@ -60,10 +67,10 @@ impl Copier {
     ) -> Result<RenderTurn<BufferSpec<u8>>, Fault> {
         let enqueued = match turn.work() {
             Work::Cuda(work) => match compute.cuda() {
-                Some(cuda) => self.on_cuda(cuda, work.stream, work.resources.as_raw(), &tensor),
+                Some(cuda) => self.on_cuda(cuda, work.stream, work.resources.as_raw(), &tensor, Way::In),
                 None => Err(Fault::new(Kind::Driver, "the turn is of CUDA, its compute side is not")),
             },
-            Work::Host(work) => on_host(&tensor, |bytes| work.run(bytes).map_err(told)),
+            Work::Host(work) => on_host(&tensor, Way::In, |bytes| work.run(bytes).map_err(told)),
             _ => Err(Fault::new(Kind::Driver, "the compute side has no memory that can be copied to")),
         };
         let end = match enqueued {
@@ -96,22 +103,72 @@ impl Copier {
         }
     }
 
+    /// Copies the turn's slot into the tensor, ordered as [`copy`](Self::copy) is: where the tensor's stream is known, what it
+    /// enqueues next sees the copy, and the host waits for nothing.
+    pub(crate) fn copy_out(
+        &mut self,
+        compute: &Compute,
+        mut turn: ComputeTurn<BufferSpec<u8>, RenderFirst>,
+        tensor: TensorView,
+    ) -> Result<(), Fault> {
+        let enqueued = match turn.work() {
+            Work::Cuda(work) => match compute.cuda() {
+                Some(cuda) => self.on_cuda(cuda, work.stream, work.resources.as_raw(), &tensor, Way::Out),
+                None => Err(Fault::new(Kind::Driver, "the turn is of CUDA, its compute side is not")),
+            },
+            Work::Host(work) => on_host(&tensor, Way::Out, |bytes| work.run(bytes).map_err(told)),
+            _ => Err(Fault::new(Kind::Driver, "the compute side has no memory that can be copied from")),
+        };
+        let end = match enqueued {
+            Ok(end) => end,
+            Err(fault) => {
+                if let Err(error) = turn.skip() {
+                    log::warn!("{error}");
+                }
+                return Err(fault);
+            }
+        };
+        let waited = turn.finish().and_then(|point| match end {
+            End::Ordered => Ok(()),
+            End::Unseen => point.wait(LIMIT),
+        });
+        waited.map_err(|error| {
+            // The copy may still write the memory.
+            forget(tensor);
+            told(error)
+        })
+    }
+
     fn on_cuda(
         &mut self,
         cuda: &CudaCompute,
         ours: &Arc<CudaStream>,
-        target: sys::CUdeviceptr,
+        slot: sys::CUdeviceptr,
         tensor: &TensorView,
+        way: Way,
     ) -> Result<End, Fault> {
         let size = tensor.size();
         let context = ours.context();
         if tensor.device == Device::Cpu {
             let _current = Current::push(context)?;
-            // SAFETY: the tensor has that many bytes, checked as far as they can be; `copy` waits before it lets go of them.
-            let bytes = unsafe { std::slice::from_raw_parts(with_exposed_provenance::<u8>(tensor.address), size) };
-            // SAFETY: the slot has at least as many bytes as the tensor, and is this turn's.
-            unsafe { result::memcpy_htod_async(target, bytes, ours.cu_stream()) }
-                .map_err(failed("cuMemcpyHtoDAsync"))?;
+            match way {
+                Way::In => {
+                    // SAFETY: that many bytes, checked as far as they can be; `copy` waits before it lets go of them.
+                    let bytes =
+                        unsafe { std::slice::from_raw_parts(with_exposed_provenance::<u8>(tensor.address), size) };
+                    // SAFETY: the slot has at least as many bytes as the tensor, and is this turn's.
+                    unsafe { result::memcpy_htod_async(slot, bytes, ours.cu_stream()) }
+                        .map_err(failed("cuMemcpyHtoDAsync"))?;
+                }
+                Way::Out => {
+                    let start = with_exposed_provenance_mut::<u8>(tensor.address);
+                    // SAFETY: as above, and writable.
+                    let bytes = unsafe { std::slice::from_raw_parts_mut(start, size) };
+                    // SAFETY: as above.
+                    unsafe { result::memcpy_dtoh_async(bytes, slot, ours.cu_stream()) }
+                        .map_err(failed("cuMemcpyDtoHAsync"))?;
+                }
+            }
             return Ok(End::Unseen);
         }
         check_device(cuda.device(), context, tensor)?;
@@ -127,7 +184,11 @@ impl Copier {
         }
         {
             let _current = Current::push(context)?;
-            let source = tensor.address as sys::CUdeviceptr;
+            let memory = tensor.address as sys::CUdeviceptr;
+            let (target, source) = match way {
+                Way::In => (slot, memory),
+                Way::Out => (memory, slot),
+            };
             // SAFETY: both have that many bytes; the slot is this turn's, the tensor's work is before this on the stream.
             unsafe { result::memcpy_dtod_async(target, source, size, ours.cu_stream()) }
                 .map_err(failed("cuMemcpyDtoDAsync"))?;
@@ -161,6 +222,7 @@ pub(crate) fn put_behind(event: &mut Option<StreamMark>, first: &CudaStream, sec
 /// On the CPU backend's thread.
 fn on_host(
     tensor: &TensorView,
+    way: Way,
     run: impl FnOnce(Box<dyn for<'a> FnOnce(&'a mut [u8]) + Send>) -> Result<(), Fault>,
 ) -> Result<End, Fault> {
     if let Device::Cuda(_) = tensor.device {
@@ -173,11 +235,14 @@ fn on_host(
         ));
     }
     let (address, size) = (tensor.address, tensor.size());
-    run(Box::new(move |target| {
-        // SAFETY: the tensor has that many bytes, checked as far as they can be; `copy` waits before it lets go of them.
-        let bytes = unsafe { std::slice::from_raw_parts(with_exposed_provenance::<u8>(address), size) };
-        if let Some(target) = target.get_mut(..size) {
-            target.copy_from_slice(bytes);
+    run(Box::new(move |slot| {
+        let Some(slot) = slot.get_mut(..size) else { return };
+        let memory = with_exposed_provenance_mut::<u8>(address);
+        match way {
+            // SAFETY: the tensor has that many bytes, checked as far as they can be; `copy` waits before it lets go of them.
+            Way::In => slot.copy_from_slice(unsafe { std::slice::from_raw_parts(memory, size) }),
+            // SAFETY: as above, and writable. Raw, since others may have views of it.
+            Way::Out => unsafe { memory.copy_from(slot.as_ptr(), size) },
         }
     }))?;
     Ok(End::Unseen)

@@ -11,7 +11,10 @@ pub(crate) mod slots;
 use std::time::Duration;
 
 use bridge::ash::vk;
-use bridge::{Backend, BufferSpec, Compute, DeviceSelector, ExportDevice, OpenInfo, RenderTurn, Validation};
+use bridge::{
+    Backend, BufferAccess, BufferSpec, Compute, DeviceSelector, Exchange, ExchangeInfo, ExportDevice, OpenInfo,
+    RenderFirst, RenderTurn, Validation,
+};
 use vk_local::{LocalBuffer, MemoryLocation};
 
 use crate::error::{Fault, Kind};
@@ -19,7 +22,8 @@ use crate::screen::copy::{Copier, Wait};
 use crate::screen::pipeline::{Params, Pipeline, failed};
 use crate::screen::ring::Ring;
 use crate::screen::slots::{Format, Slots};
-use crate::tensor::TensorView;
+use crate::tensor::dtype::DType;
+use crate::tensor::{TensorView, tuple};
 
 /// The limit of every wait on the host.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
@@ -48,6 +52,8 @@ pub(crate) struct Look {
 pub(crate) struct Screen {
     pending: Option<(Frame, Format, Look)>,
     slots: Option<Slots>,
+    /// What the picture is read through.
+    output: Option<Exchange<BufferSpec<u8>, RenderFirst>>,
     copier: Copier,
     ring: Ring,
     pipeline: Pipeline,
@@ -88,7 +94,19 @@ impl Screen {
         let pipeline = Pipeline::new(&device)?;
         let ring = Ring::new(&device, device.queue().family(), &pipeline)?;
         let copier = Copier::default();
-        Ok(Self { pending: None, slots: None, copier, ring, pipeline, picture, drawn: false, width, height, compute })
+        Ok(Self {
+            pending: None,
+            slots: None,
+            output: None,
+            copier,
+            ring,
+            pipeline,
+            picture,
+            drawn: false,
+            width,
+            height,
+            compute,
+        })
     }
 
     pub(crate) fn compute(&self) -> &Compute {
@@ -229,11 +247,79 @@ impl Screen {
         bytes.map(<[u8]>::to_vec).ok_or_else(|| Fault::new(Kind::Driver, "the memory of the pixels is not mapped"))
     }
 
+    /// Copies the picture into a tensor of shape (height, width, 4), of bytes; see [`Copier::copy_out`].
+    pub(crate) fn read(&mut self, tensor: TensorView) -> Result<(), Fault> {
+        let shape = [self.height, self.width, 4];
+        if tensor.dtype != DType::U8 || tensor.shape != shape.map(|side| side as usize) {
+            let reason = format!("the picture is uint8 {}, the tensor {}", tuple(&shape), tensor.describe());
+            return Err(Fault::new(Kind::Shape, reason));
+        }
+        if tensor.read_only {
+            return Err(Fault::new(Kind::Layout, "the tensor is read-only: the picture cannot be copied into it"));
+        }
+        if !self.drawn {
+            return Err(Fault::new(Kind::Usage, "nothing has been drawn so far"));
+        }
+        let size = self.picture.size();
+        if self.output.is_none() {
+            let len = usize::try_from(size).map_err(|error| Fault::new(Kind::Shape, error))?;
+            let spec = BufferSpec::new(len, BufferAccess::TRANSFER_WRITE);
+            let info = ExchangeInfo { name: "read", timeout: LIMIT, ..ExchangeInfo::default() };
+            self.output = Some(Exchange::render_first(&self.compute, &info, spec).map_err(told)?);
+        }
+        let Some(output) = &mut self.output else { return Ok(()) };
+        let frame = match output.begin() {
+            Err(error @ bridge::Error::TurnLost { .. }) => {
+                log::warn!("{error}");
+                output.begin()
+            }
+            begun => begun,
+        };
+        let frame = frame.map_err(told)?;
+        let picture = self.picture.as_raw();
+        let raw = self.compute.device().as_raw().clone();
+        // SAFETY: the picture is a storage buffer; the set is not used.
+        let recording = unsafe { self.ring.begin(LIMIT, [picture; 2]) };
+        let recording = match recording {
+            Ok(recording) => recording,
+            Err(fault) => {
+                frame.skip();
+                return Err(fault);
+            }
+        };
+        let commands = recording.commands;
+        let drawn = vk::MemoryBarrier::default()
+            .src_access_mask(vk::AccessFlags::SHADER_WRITE)
+            .dst_access_mask(vk::AccessFlags::TRANSFER_READ);
+        let (draws, copies) = (vk::PipelineStageFlags::COMPUTE_SHADER, vk::PipelineStageFlags::TRANSFER);
+        // SAFETY: recording, for the family of the graphics queue, outside of a render pass.
+        unsafe { frame.record_acquire(commands) };
+        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: stages of every graphics queue.
+        unsafe {
+            raw.cmd_pipeline_barrier(commands, draws, copies, vk::DependencyFlags::empty(), &[drawn], &[], &[]);
+        }
+        let whole = [vk::BufferCopy::default().size(size)];
+        // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both have `size` bytes.
+        unsafe { raw.cmd_copy_buffer(commands, picture, frame.resources().as_raw(), &whole) };
+        // SAFETY: as the acquire.
+        unsafe { frame.record_release(commands) };
+        // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: recording since `begin`.
+        if let Err(code) = unsafe { raw.end_command_buffer(commands) } {
+            frame.skip();
+            return Err(failed("vkEndCommandBuffer")(code));
+        }
+        // SAFETY: the commands acquire and release the slot, and live until the ring has seen the point.
+        let turn = unsafe { frame.submit(&[commands]) }.map_err(told)?;
+        self.ring.submitted(recording, turn.rendered());
+        self.copier.copy_out(&self.compute, turn, tensor)
+    }
+
     /// Waits for the frames in flight and gives the slots back.
     pub(crate) fn drain(&mut self) -> Result<(), Fault> {
         self.skip_pending();
         let ended = self.finish();
         self.slots = None;
+        self.output = None;
         ended
     }
 }

@@ -66,6 +66,17 @@ def test_torch_writes_a_tensor_of_the_view(view, torch):
     assert (view.pixels() == 255).all()
 
 
+def test_torch_reads_the_picture(view, torch):
+    out = torch.empty(SHAPE, dtype=torch.uint8, device="cuda")
+    with torch.cuda.stream(torch.cuda.Stream()):
+        for value in range(200):
+            torch.cuda._sleep(50_000)
+            view.image(torch.full(SHAPE, value, dtype=torch.uint8, device="cuda"))
+            view.draw()
+            view.read(out)
+            assert bool((out == value).all())
+
+
 def test_memory_outlives_the_view(view, torch):
     theirs = torch.from_dlpack(view.tensor((1024,), "float32"))
     with pytest.warns(ResourceWarning, match="1"):

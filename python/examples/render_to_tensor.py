@@ -1,0 +1,19 @@
+"""A tensor that Vulkan draws into and torch reads: the picture never leaves the GPU."""
+
+import torch
+import vkview
+
+HEIGHT, WIDTH = 1080, 1920
+field = torch.rand((HEIGHT // 8, WIDTH // 8), device="cuda")
+picture = torch.empty((HEIGHT, WIDTH, 4), dtype=torch.uint8, device="cuda")
+
+with vkview.View(WIDTH, HEIGHT, headless=True) as view:
+    for step in range(100):
+        # A field that spreads, scaled up and coloured by Vulkan.
+        field = (field + field.roll(1, 0) + field.roll(-1, 0) + field.roll(1, 1) + field.roll(-1, 1)) / 5
+        view.image((field - field.min()) / (field.max() - field.min()), colormap="viridis")
+        view.draw()
+        view.read(picture)
+        # Behind the copy, on the current stream.
+        brightness = picture[..., :3].float().mean() / 255
+    print(f"mean brightness {brightness.item():.3f}")
