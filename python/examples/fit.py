@@ -1,6 +1,6 @@
-"""An image being fitted by a small network of torch, watched live.
+"""An image being fitted by a small network of torch: each step is drawn, and the picture saved where the last one was.
 
-    python fit.py [--headless FILE]
+    python fit.py FILE.png
 """
 
 import sys
@@ -9,7 +9,6 @@ import torch
 import vkview
 
 SIZE = 512
-headless = "--headless" in sys.argv
 y, x = torch.meshgrid(*[torch.linspace(-1, 1, SIZE, device="cuda")] * 2, indexing="ij")
 places = torch.stack([x, y], -1)
 # What is to be fitted: rings of three colours.
@@ -25,7 +24,7 @@ net = torch.nn.Sequential(
 optimizer = torch.optim.Adam(net.parameters(), 3e-3)
 alpha = torch.ones_like(radius)
 
-with vkview.View(SIZE, SIZE, headless=headless) as view:
+with vkview.View(SIZE, SIZE, headless=True) as view:
     for step in range(2000):
         fitted = net(features)
         loss = (fitted - target).square().mean()
@@ -34,8 +33,6 @@ with vkview.View(SIZE, SIZE, headless=headless) as view:
         optimizer.step()
         view.image(torch.cat([fitted.detach(), alpha], -1))
         view.draw()
-        if not view.running:
-            break
-    print(f"loss {loss.item():.5f} after {step + 1} steps")
-    if headless:
-        view.save(sys.argv[-1])
+        if step % 100 == 99:
+            view.save(sys.argv[1])
+            print(f"loss {loss.item():.5f} after {step + 1} steps")

@@ -1,4 +1,10 @@
-"""A fluid in CuPy (stable fluids on a torus, solved by FFT), its dye shown as one channel."""
+"""A fluid in CuPy (stable fluids on a torus, solved by FFT), its dye shown as one channel: a picture every 100 steps.
+
+    python fluid.py FOLDER [STEPS]
+"""
+
+import pathlib
+import sys
 
 import cupy as cp
 import vkview
@@ -16,9 +22,9 @@ def carried(field):
     return field[cp.rint(y - DT * v).astype(int) % N, cp.rint(x - DT * u).astype(int) % N]
 
 
-with vkview.View(N, N) as view:
-    step = 0
-    while view.running:
+folder, steps = pathlib.Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 600
+with vkview.View(N, N, headless=True) as view:
+    for step in range(steps):
         angle = step * 0.02
         jet = cp.exp(-((x - N / 2 - 90 * cp.cos(angle)) ** 2 + (y - N / 2 - 90 * cp.sin(angle)) ** 2) / 90)
         u, v, dye = u - 0.3 * jet * cp.sin(angle), v + 0.3 * jet * cp.cos(angle), dye * 0.998 + 0.08 * jet
@@ -29,6 +35,7 @@ with vkview.View(N, N) as view:
         decay = cp.exp(-k2 * 0.05)
         u = cp.fft.ifft2((fu - kx * along) * decay).real.astype(cp.float32)
         v = cp.fft.ifft2((fv - ky * along) * decay).real.astype(cp.float32)
-        view.image(dye)
+        view.image(dye, colormap="viridis")
         view.draw()
-        step += 1
+        if step % 100 == 99:
+            view.save(folder / f"fluid{step:05}.png")
