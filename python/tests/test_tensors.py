@@ -162,6 +162,14 @@ def test_the_current_stream_of_torch_is_found(monkeypatch):
     assert describe(Tensor())["stream"] == 1
 
 
+def test_arrays_of_jax_are_read_only(monkeypatch):
+    class Array(fakes.Dlpack):
+        pass
+    monkeypatch.setitem(sys.modules, "jax", types.SimpleNamespace(Array=Array))
+    assert describe(Array())["readonly"] is True
+    assert describe(fakes.Dlpack())["readonly"] is False
+
+
 @pytest.mark.parametrize("stream, handle", [
     (0, 1), (1, 1), (0x1230, 0x1230),
     (types.SimpleNamespace(cuda_stream=0x1230), 0x1230),

@@ -515,3 +515,25 @@ def test_the_stubs_name_what_there_is():
         for item in declared - {"__init__"}:
             assert item.startswith("__") or getattr(vkview, name).__dict__[item].__doc__, f"{name}.{item} has no docs"
     assert (resources.files(vkview) / "py.typed").is_file()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc")
+def test_nothing_is_left_of_a_view():
+    def cycle():
+        with vkview.View(WIDTH, HEIGHT, headless=True, backend="host") as view:
+            canvas = view.canvas((HEIGHT, WIDTH, 4))
+            with canvas.frame() as t:
+                np.asarray(t)[:] = 1
+            view.draw()
+            view.image(noise(4))
+            view.draw()
+            view.read(view.tensor((HEIGHT, WIDTH, 4), "uint8"))
+            view.pixels()
+    def held():
+        gc.collect()
+        return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+    cycle()
+    before = held()
+    for _ in range(5):
+        cycle()
+    assert held() == before

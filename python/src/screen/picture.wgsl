@@ -34,7 +34,15 @@ fn element(index: u32) -> f32 {
 }
 
 fn texel(x: u32, y: u32) -> vec4<f32> {
-    let first = (y * params.source.x + x) * params.channels;
+    let index = y * params.source.x + x;
+    // Four channels are whole words: one or two loads in place of four.
+    if (params.channels == 4u && params.kind == 0u) {
+        return unpack4x8unorm(elements[index]);
+    }
+    if (params.channels == 4u && params.kind == 1u) {
+        return vec4(unpack2x16float(elements[2u * index]), unpack2x16float(elements[2u * index + 1u]));
+    }
+    let first = index * params.channels;
     let one = element(first);
     switch params.channels {
         case 1u: { return vec4(one, one, one, 1.0); }

@@ -88,7 +88,7 @@ impl TensorView {
     pub(crate) fn of(object: &Bound<'_, PyAny>, consumer: Option<usize>, stream: Option<usize>) -> PyResult<Self> {
         let has = |name| object.hasattr(name);
         let on_cpu_with_interface = |device| device == Some(Device::Cpu);
-        let claims = if let Ok(tensor) = object.cast::<Tensor>() {
+        let mut claims = if let Ok(tensor) = object.cast::<Tensor>() {
             tensor.get().claims(tensor, stream)?
         } else if has("__dlpack__")? {
             // Preferred for numpy: read-only arrays have no capsule in its older versions.
@@ -104,6 +104,8 @@ impl TensorView {
         } else {
             return Err(not_a_tensor(object).into());
         };
+        // Its arrays are immutable, and its capsules do not say so.
+        claims.read_only |= is_of(object, "jax", "Array")?;
         Ok(Self::checked(claims)?)
     }
 
@@ -142,6 +144,16 @@ impl TensorView {
     /// Such as `uint8 (2, 3, 4)`, for messages.
     pub(crate) fn describe(&self) -> String {
         format!("{} {}", self.dtype, tuple(&self.shape))
+    }
+}
+
+/// Whether an object is of a library's class. The library is not imported here: its objects exist only once it is loaded.
+pub(crate) fn is_of(object: &Bound<'_, PyAny>, library: &str, class: &str) -> PyResult<bool> {
+    let modules = object.py().import("sys")?.getattr("modules")?;
+    let Ok(library) = modules.get_item(library) else { return Ok(false) };
+    match library.getattr_opt(class)? {
+        Some(class) => object.is_instance(&class),
+        None => Ok(false),
     }
 }
 

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 
 use crate::error::{Fault, Kind};
-use crate::tensor::Device;
+use crate::tensor::{Device, is_of};
 
 /// The handle of CUDA's legacy default stream (`CU_STREAM_LEGACY`), as DLPack and `__cuda_array_interface__` number it.
 pub(crate) const LEGACY: usize = 1;
@@ -60,13 +60,8 @@ fn attribute(stream: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
 /// The stream that the object's library would enqueue its next work on, where the library has a way to say so.
 pub(crate) fn current_of(object: &Bound<'_, PyAny>, device: Device) -> PyResult<Option<usize>> {
     let Device::Cuda(ordinal) = device else { return Ok(None) };
-    let py = object.py();
-    let modules = py.import("sys")?.getattr("modules")?;
-    // Not imported here: an object of torch can exist only once torch is loaded.
-    if let Ok(torch) = modules.get_item("torch")
-        && let Some(class) = torch.getattr_opt("Tensor")?
-        && object.is_instance(&class)?
-    {
+    if is_of(object, "torch", "Tensor")? {
+        let torch = object.py().import("torch")?;
         let current = torch.getattr("cuda")?.call_method1("current_stream", (ordinal,))?;
         return named(&current.getattr("cuda_stream")?).map(Some);
     }
