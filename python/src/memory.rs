@@ -30,7 +30,7 @@ enum Place {
     /// Freed with its layout.
     Host { start: NonNull<u8>, layout: Layout },
     /// Freed by `cuMemFree` on a thread of its own, since that waits for all work that may use it.
-    Cuda { context: Arc<CudaContext>, ordinal: i32, start: sys::CUdeviceptr },
+    Cuda { context: Option<Arc<CudaContext>>, ordinal: i32, start: sys::CUdeviceptr },
 }
 
 // SAFETY: the memory is reached through addresses that leave this type; whoever uses them orders the accesses.
@@ -49,7 +49,7 @@ impl Memory {
                     let code = error.0 as u32;
                     Fault::new(Kind::Driver, format!("no {size} bytes on {}: {error} ({code})", cuda.device().name()))
                 };
-                Place::Cuda { start: on_cuda(&context, size).map_err(failed)?, context, ordinal }
+                Place::Cuda { start: on_cuda(&context, size).map_err(failed)?, context: Some(context), ordinal }
             }
             None => on_host(size)?,
         };
@@ -104,13 +104,14 @@ impl Drop for Memory {
         if self.process.is_child() {
             return;
         }
-        match &self.place {
+        match &mut self.place {
             Place::Host { start, layout } => {
                 // SAFETY: allocated with this layout, and the last user is gone.
                 unsafe { std::alloc::dealloc(start.as_ptr(), *layout) };
             }
             Place::Cuda { context, start, .. } => {
-                let (context, start) = (Arc::clone(context), *start);
+                // Moved: the last reference to a context makes it current on the thread that drops it.
+                let (Some(context), start) = (context.take(), *start) else { return };
                 // Libraries give a tensor back while their work on it is still running: `cuMemFree` waits for that.
                 let freeing = thread::Builder::new().name("vkview-free".into()).spawn(move || {
                     let bound = context.bind_to_thread();

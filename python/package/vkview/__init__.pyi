@@ -68,15 +68,15 @@ def describe(tensor: ArrayLike, *, consumer: int | None = None, stream: StreamLi
 class View:
     """Shows tensors: images that any library made, on the GPU that they are on."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         width: int,
         height: int,
         *,
         headless: bool = False,
         backend: Literal["cuda", "host"] | None = None,
         device: str | int | None = None,
-    ) -> None: ...
+    ) -> View: ...
     def image(
         self,
         tensor: ArrayLike,
@@ -118,7 +118,11 @@ class View:
     def device(self) -> str: ...
     def __enter__(self) -> View: ...
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        _value: BaseException | None,
+        _traceback: TracebackType | None,
+        /,
     ) -> bool: ...
 
 @final
@@ -137,7 +141,11 @@ class CanvasFrame:
 
     def __enter__(self) -> Tensor: ...
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        _value: BaseException | None,
+        _traceback: TracebackType | None,
+        /,
     ) -> bool: ...
 
 __version__: str

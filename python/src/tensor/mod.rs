@@ -49,8 +49,18 @@ pub(crate) struct TensorView {
     pub(crate) shape: Vec<usize>,
     pub(crate) read_only: bool,
     pub(crate) producer: Producer,
-    /// Dropped last: the memory is the object's, or the capsule's.
-    _keep: Keep,
+    /// The memory is the object's, or the capsule's.
+    keep: Option<Keep>,
+}
+
+impl Drop for TensorView {
+    fn drop(&mut self) {
+        let keep = self.keep.take();
+        // Deleters of capsules are code of other libraries, and objects are Python's. Whoever waits for a lock of a view is detached
+        // from the interpreter, so that attaching under one cannot block. Where the interpreter has ended, nothing is released.
+        let mut keep = std::mem::ManuallyDrop::new(keep);
+        let _ = Python::try_attach(|_| drop(keep.take()));
+    }
 }
 
 /// What keeps the memory alive.
@@ -132,7 +142,7 @@ impl TensorView {
             shape,
             read_only: claims.read_only,
             producer: claims.producer,
-            _keep: claims.keep,
+            keep: Some(claims.keep),
         })
     }
 
