@@ -1,4 +1,4 @@
-//! Compiles the shader to SPIR-V with naga, so that nobody needs a shader compiler.
+//! Compiles the shaders to SPIR-V with naga, so that nobody needs a shader compiler.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -8,18 +8,21 @@ use naga::back::spv;
 use naga::front::wgsl;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
-const SHADER: &str = "src/screen/picture.wgsl";
-
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed={SHADER}");
-    let source = fs::read_to_string(SHADER)?;
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    for name in ["picture", "points"] {
+        fs::write(out.join(format!("{name}.spv")), compile(&format!("src/screen/{name}.wgsl"))?)?;
+    }
+    Ok(())
+}
+
+fn compile(path: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={path}");
+    let source = fs::read_to_string(path)?;
     let module = wgsl::parse_str(&source).map_err(|error| error.emit_to_string(&source))?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::all())
         .validate(&module)
         .map_err(|error| error.emit_to_string(&source))?;
     let words = spv::write_vec(&module, &info, &spv::Options::default(), None)?;
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    fs::write(out.join("picture.spv"), bytes)?;
-    Ok(())
+    Ok(words.iter().flat_map(|word| word.to_le_bytes()).collect())
 }

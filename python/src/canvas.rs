@@ -18,7 +18,7 @@ use crate::fork::Process;
 use crate::owned::{Owner, Tensor};
 use crate::screen::copy::put_behind;
 use crate::screen::slots::{Format, Slots};
-use crate::screen::{LIMIT, Look, told};
+use crate::screen::{LIMIT, Look, Scene, told};
 use crate::tensor::stream::{LEGACY, named};
 use crate::tensor::{Device, tuple};
 use crate::view::View;
@@ -260,7 +260,7 @@ impl CanvasFrame {
                 return Ok(());
             }
             let turn = turn.finish().map_err(told)?;
-            canvas.view.get().show_frame(turn, canvas.format, canvas.look)
+            canvas.view.get().show_frame(turn, canvas.format, Scene::Image(canvas.look))
         })?;
         Ok(false)
     }

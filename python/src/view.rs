@@ -15,9 +15,10 @@ use crate::fork::Process;
 use crate::memory::Memory;
 use crate::owned::{Owner, Tensor};
 use crate::picture::png;
+use crate::screen::camera::Camera;
 use crate::screen::copy::Wait;
 use crate::screen::slots::Format;
-use crate::screen::{Look, MAX_SIDE, Screen};
+use crate::screen::{Look, MAX_SIDE, PointLook, Scene, Screen};
 use crate::tensor::dtype::DType;
 use crate::tensor::stream::named;
 use crate::tensor::{TensorView, checked_shape, tuple};
@@ -33,6 +34,8 @@ pub(crate) struct View {
     screen: Mutex<Option<Screen>>,
     /// Tensors that were made for the user.
     tensors: Mutex<Vec<Weak<Memory>>>,
+    /// What was shown last, for `show`.
+    scene: Mutex<Scene>,
     /// Of the screen, for what needs no lock.
     compute: Compute,
     width: u32,
@@ -52,6 +55,24 @@ impl View {
         self.screen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn take(
+        &self,
+        py: Python<'_>,
+        tensor: &Bound<'_, PyAny>,
+        stream: Option<&Bound<'_, PyAny>>,
+        scene: Scene,
+    ) -> PyResult<()> {
+        self.process.check("view")?;
+        let stream = stream.map(named).transpose()?;
+        let tensor = TensorView::of(tensor, self.stream(), stream)?;
+        self.with(py, move |screen| match scene {
+            Scene::Image(look) => screen.image(tensor, look),
+            Scene::Points(look) => screen.points(tensor, look),
+        })?;
+        *self.scene.lock().unwrap_or_else(PoisonError::into_inner) = scene;
+        Ok(())
+    }
+
     /// The stream that copies are enqueued on.
     fn stream(&self) -> Option<usize> {
         Some(self.compute.cuda()?.stream().cu_stream() as usize)
@@ -62,10 +83,10 @@ impl View {
         &self,
         frame: RenderTurn<BufferSpec<u8>>,
         format: Format,
-        look: Look,
+        scene: Scene,
     ) -> Result<(), Fault> {
         match self.lock().as_mut() {
-            Some(screen) => screen.show(frame, format, look),
+            Some(screen) => screen.show(frame, format, scene),
             None => {
                 frame.skip();
                 return Err(closed());
@@ -118,7 +139,8 @@ impl View {
         let screen = py.detach(|| Screen::open(width, height, backend, device.as_deref()))?;
         let compute = screen.compute().clone();
         let (screen, tensors) = (Mutex::new(Some(screen)), Mutex::default());
-        Ok(Self { screen, tensors, compute, width, height, process: Process::current() })
+        let scene = Mutex::new(Scene::Image(look(0.0, false, None)?));
+        Ok(Self { screen, tensors, scene, compute, width, height, process: Process::current() })
     }
 
     /// Shows a tensor of shape (height, width) or (height, width, channels), 1 to 4 channels, of ``uint8`` (0 to 255), ``float16``
@@ -141,18 +163,56 @@ impl View {
         linear: bool,
         colormap: Option<&str>,
     ) -> PyResult<()> {
-        self.process.check("view")?;
-        let look = look(exposure, linear, colormap)?;
-        let stream = stream.map(named).transpose()?;
-        let tensor = TensorView::of(tensor, self.stream(), stream)?;
-        self.with(py, move |screen| screen.image(tensor, look))
+        self.take(py, tensor, stream, Scene::Image(look(exposure, linear, colormap)?))
     }
 
-    /// Shows a tensor as ``image`` does, with its defaults. For a tensor of the view, it is copied behind ``stream``, or the legacy
-    /// default stream if none is given.
+    /// Shows points: a tensor of shape (count, 3) and type ``float32``, x y z; (count, 4) adds a value from 0 to 1, coloured by
+    /// viridis; (count, 6) adds red, green and blue from 0 to 1. ``size`` is in pixels, from 1 to 64; ``color`` is that of points
+    /// without one, three numbers from 0 to 1. Points that are not finite are not drawn.
+    ///
+    /// The camera looks at ``target`` from ``distance``; at ``yaw`` 0 it looks along -z with x to the right and y up. Angles are in
+    /// radians. Copies and streams are as for ``image``.
+    #[pyo3(signature = (tensor, *, stream=None, size=2, color=(1.0, 1.0, 1.0), yaw=0.0, pitch=0.0, distance=3.0,
+        target=(0.0, 0.0, 0.0), field_of_view=0.8))]
+    #[expect(clippy::too_many_arguments, reason = "all but the first have names in Python")]
+    fn points(
+        &self,
+        py: Python<'_>,
+        tensor: &Bound<'_, PyAny>,
+        stream: Option<&Bound<'_, PyAny>>,
+        size: u32,
+        color: (f32, f32, f32),
+        yaw: f32,
+        pitch: f32,
+        distance: f32,
+        target: (f32, f32, f32),
+        field_of_view: f32,
+    ) -> PyResult<()> {
+        let numbers = [yaw, pitch, distance, target.0, target.1, target.2, field_of_view];
+        let seen = numbers.iter().all(|number| number.is_finite()) && distance > 0.0;
+        if !seen || !(0.01..=3.0).contains(&field_of_view) {
+            return Err(PyValueError::new_err(
+                "all numbers of the camera are finite, distance is above 0, and field_of_view from 0.01 to 3",
+            ));
+        }
+        if !(1..=64).contains(&size) {
+            return Err(PyValueError::new_err(format!("size is {size}; it is from 1 to 64 pixels")));
+        }
+        let camera = Camera { target: target.into(), distance, yaw, pitch, field_of_view };
+        // Rounded; what is no number is 0.
+        let byte = |value: f32| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
+        let colour = [byte(color.0), byte(color.1), byte(color.2), 255];
+        self.take(py, tensor, stream, Scene::Points(PointLook { camera, size, colour }))
+    }
+
+    /// Shows a tensor as the last call of ``image`` or ``points`` did, with its options; as an image, if there was none.
+    ///
+    /// A tensor of the view is copied behind ``stream``; if none is given, behind the current streams of torch and cupy, where they
+    /// are loaded, and the legacy default stream.
     #[pyo3(signature = (tensor, *, stream=None))]
     fn show(&self, py: Python<'_>, tensor: &Bound<'_, PyAny>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        self.image(py, tensor, stream, 0.0, false, None)
+        let scene = *self.scene.lock().unwrap_or_else(PoisonError::into_inner);
+        self.take(py, tensor, stream, scene)
     }
 
     /// Makes a tensor in memory of the view's device, zeroed: any library writes it through DLPack or the array interfaces, without

@@ -31,9 +31,9 @@ class _Array(Protocol):
     def __array_interface__(self) -> dict[str, Any]: ...
 
 #: An array of any library: torch, cupy, numba, jax, numpy.
-ArrayLike = _Dlpack | _CudaArray | _Array
+_ArrayLike = _Dlpack | _CudaArray | _Array
 #: The address of a ``CUstream`` (0 is the legacy default stream), or a stream of torch, cupy, numba or cuda.core.
-StreamLike = int | Any
+_StreamLike = int | Any
 
 @final
 class Tensor:
@@ -61,7 +61,7 @@ class Tensor:
     ) -> Any: ...
     def __dlpack_device__(self) -> tuple[int, int]: ...
 
-def describe(tensor: ArrayLike, *, consumer: int | None = None, stream: StreamLike | None = None) -> dict[str, Any]:
+def describe(tensor: _ArrayLike, *, consumer: int | None = None, stream: _StreamLike | None = None) -> dict[str, Any]:
     """How the package understands an array: address, device, element type, shape, and the stream that wrote it."""
 
 @final
@@ -79,14 +79,27 @@ class View:
     ) -> View: ...
     def image(
         self,
-        tensor: ArrayLike,
+        tensor: _ArrayLike,
         *,
-        stream: StreamLike | None = None,
+        stream: _StreamLike | None = None,
         exposure: float = 0.0,
         linear: bool = False,
         colormap: Literal["viridis"] | None = None,
     ) -> None: ...
-    def show(self, tensor: ArrayLike, *, stream: StreamLike | None = None) -> None: ...
+    def points(
+        self,
+        tensor: _ArrayLike,
+        *,
+        stream: _StreamLike | None = None,
+        size: int = 2,
+        color: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        yaw: float = 0.0,
+        pitch: float = 0.0,
+        distance: float = 3.0,
+        target: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        field_of_view: float = 0.8,
+    ) -> None: ...
+    def show(self, tensor: _ArrayLike, *, stream: _StreamLike | None = None) -> None: ...
     def tensor(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor: ...
     def canvas(
         self,
@@ -100,7 +113,7 @@ class View:
     def draw(self) -> bool: ...
     def finish(self) -> None: ...
     def pixels(self) -> npt.NDArray[np.uint8]: ...
-    def read(self, tensor: ArrayLike, *, stream: StreamLike | None = None) -> None: ...
+    def read(self, tensor: _ArrayLike, *, stream: _StreamLike | None = None) -> None: ...
     def save(self, path: str | os.PathLike[str]) -> None: ...
     def close(self) -> int: ...
     def _repr_png_(self) -> bytes: ...
@@ -129,7 +142,7 @@ class View:
 class Canvas:
     """Tensors that Vulkan reads where they are: nothing is copied. Made by ``View.canvas``."""
 
-    def frame(self, *, stream: StreamLike | None = None) -> CanvasFrame: ...
+    def frame(self, *, stream: _StreamLike | None = None) -> CanvasFrame: ...
     @property
     def shape(self) -> tuple[int, ...]: ...
     @property

@@ -3,6 +3,7 @@
 // Vulkan calls, and mapped memory.
 #![allow(unsafe_code)]
 
+pub(crate) mod camera;
 pub(crate) mod copy;
 pub(crate) mod pipeline;
 pub(crate) mod ring;
@@ -18,8 +19,9 @@ use bridge::{
 use vk_local::{LocalBuffer, MemoryLocation};
 
 use crate::error::{Fault, Kind};
+use crate::screen::camera::Camera;
 use crate::screen::copy::{Copier, Wait};
-use crate::screen::pipeline::{Params, Pipeline, failed};
+use crate::screen::pipeline::{ImageParams, Params, Pipelines, PointParams, failed};
 use crate::screen::ring::Ring;
 use crate::screen::slots::{Format, Slots};
 use crate::tensor::dtype::DType;
@@ -48,16 +50,35 @@ pub(crate) struct Look {
     pub(crate) viridis: bool,
 }
 
+/// How points are drawn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PointLook {
+    pub(crate) camera: Camera,
+    /// Pixels a side.
+    pub(crate) size: u32,
+    /// Red, green, blue, alpha of those without.
+    pub(crate) colour: [u8; 4],
+}
+
+/// What a frame is drawn as.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Scene {
+    Image(Look),
+    Points(PointLook),
+}
+
 /// A view without a window. Field order is drop order; `Drop` waits for the GPU first.
 pub(crate) struct Screen {
-    pending: Option<(Frame, Format, Look)>,
+    pending: Option<(Frame, Format, Scene)>,
     slots: Option<Slots>,
     /// What the picture is read through.
     output: Option<Exchange<BufferSpec<u8>, RenderFirst>>,
     copier: Copier,
     ring: Ring,
-    pipeline: Pipeline,
+    pipelines: Pipelines,
     picture: LocalBuffer,
+    /// Of points: a word a pixel.
+    depths: Option<LocalBuffer>,
     drawn: bool,
     width: u32,
     height: u32,
@@ -91,8 +112,8 @@ impl Screen {
         check_range(&device, size, || format!("a view of {width}x{height} pixels"))?;
         let made = |error: vk_local::Error| Fault::new(Kind::Driver, error);
         let picture = LocalBuffer::new(&device, "picture", size, usage, MemoryLocation::GpuOnly).map_err(made)?;
-        let pipeline = Pipeline::new(&device)?;
-        let ring = Ring::new(&device, device.queue().family(), &pipeline)?;
+        let pipelines = Pipelines::new(&device)?;
+        let ring = Ring::new(&device, device.queue().family(), &pipelines)?;
         let copier = Copier::default();
         Ok(Self {
             pending: None,
@@ -100,8 +121,9 @@ impl Screen {
             output: None,
             copier,
             ring,
-            pipeline,
+            pipelines,
             picture,
+            depths: None,
             drawn: false,
             width,
             height,
@@ -117,26 +139,42 @@ impl Screen {
     /// producer enqueues; see [`Copier::copy`].
     pub(crate) fn image(&mut self, tensor: TensorView, look: Look) -> Result<(), Fault> {
         let format = Format::of(&tensor)?;
+        self.take(tensor, format, Scene::Image(look))
+    }
+
+    /// As [`image`](Self::image), of points.
+    pub(crate) fn points(&mut self, tensor: TensorView, look: PointLook) -> Result<(), Fault> {
+        let format = Format::of_points(&tensor)?;
+        if self.depths.is_none() {
+            let made = |error: vk_local::Error| Fault::new(Kind::Driver, error);
+            let (usage, size) = (vk::BufferUsageFlags::STORAGE_BUFFER, self.picture.size());
+            let device = self.compute.device();
+            self.depths = Some(LocalBuffer::new(device, "depths", size, usage, MemoryLocation::GpuOnly).map_err(made)?);
+        }
+        self.take(tensor, format, Scene::Points(look))
+    }
+
+    fn take(&mut self, tensor: TensorView, format: Format, scene: Scene) -> Result<(), Fault> {
         let slots = match self.slots.take() {
             Some(slots) if slots.format() == format => slots,
             other => {
                 self.skip_pending();
                 // Frees the old ones, which waits for them.
                 drop(other);
-                Slots::new(&self.compute, "image", format)?
+                Slots::new(&self.compute, "tensor", format)?
             }
         };
         let slots = self.slots.insert(slots);
         let turn = slots.begin()?;
         let frame = self.copier.copy(&self.compute, turn, tensor)?;
-        self.show(frame, format, look);
+        self.show(frame, format, scene);
         Ok(())
     }
 
     /// Draws this frame next, in place of one that has not been drawn.
-    pub(crate) fn show(&mut self, frame: Frame, format: Format, look: Look) {
+    pub(crate) fn show(&mut self, frame: Frame, format: Format, scene: Scene) {
         self.skip_pending();
-        self.pending = Some((frame, format, look));
+        self.pending = Some((frame, format, scene));
     }
 
     fn skip_pending(&mut self) {
@@ -148,19 +186,32 @@ impl Screen {
     /// Submits drawing the newest frame; nothing if there is none since the last time. Waits on the host only where
     /// [`FRAMES`](ring::FRAMES) frames are unfinished.
     pub(crate) fn draw(&mut self) -> Result<bool, Fault> {
-        let Some((frame, format, look)) = self.pending.take() else { return Ok(false) };
-        let params = Params {
-            source: [format.width, format.height],
-            picture: [self.width, self.height],
-            channels: format.channels,
-            kind: format.kind(),
-            gain: look.exposure.exp2(),
-            flags: u32::from(look.linear) | (u32::from(look.viridis) << 1),
+        let Some((frame, format, scene)) = self.pending.take() else { return Ok(false) };
+        let picture = [self.width, self.height];
+        let params = match scene {
+            Scene::Image(look) => Params::Image(ImageParams {
+                source: [format.width, format.height],
+                picture,
+                channels: format.channels,
+                kind: format.kind(),
+                gain: look.exposure.exp2(),
+                flags: u32::from(look.linear) | (u32::from(look.viridis) << 1),
+            }),
+            Scene::Points(look) => Params::Points(PointParams {
+                camera: look.camera.matrix(picture),
+                count: format.width,
+                channels: format.channels,
+                picture,
+                size: look.size,
+                colour: u32::from_le_bytes(look.colour),
+            }),
         };
+        // Images leave the third binding alone.
+        let depths = self.depths.as_ref().unwrap_or(&self.picture).as_raw();
         let raw = self.compute.device().as_raw().clone();
         let source = frame.resources().as_raw();
-        // SAFETY: both are storage buffers: `Slots` and `open` ask for that usage.
-        let recording = unsafe { self.ring.begin(LIMIT, [source, self.picture.as_raw()]) };
+        // SAFETY: all are storage buffers: `Slots`, `open` and `points` ask for that usage.
+        let recording = unsafe { self.ring.begin(LIMIT, [source, self.picture.as_raw(), depths]) };
         let recording = match recording {
             Ok(recording) => recording,
             Err(fault) => {
@@ -174,15 +225,15 @@ impl Screen {
         // The frame before writes the picture, or a copy reads it.
         let before = vk::MemoryBarrier::default()
             .src_access_mask(vk::AccessFlags::SHADER_WRITE)
-            .dst_access_mask(vk::AccessFlags::SHADER_WRITE);
+            .dst_access_mask(vk::AccessFlags::SHADER_READ | vk::AccessFlags::SHADER_WRITE);
         let users = vk::PipelineStageFlags::COMPUTE_SHADER | vk::PipelineStageFlags::TRANSFER;
         let draws = vk::PipelineStageFlags::COMPUTE_SHADER;
         // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: stages of every graphics queue.
         unsafe {
             raw.cmd_pipeline_barrier(commands, users, draws, vk::DependencyFlags::empty(), &[before], &[], &[]);
         }
-        // SAFETY: the set was bound to the two buffers above; the ring is waited for before they go.
-        unsafe { self.pipeline.record(commands, recording.set, params) };
+        // SAFETY: the set was bound to the buffers above; the ring is waited for before they go.
+        unsafe { self.pipelines.record(commands, recording.set, params) };
         // SAFETY: as the acquire.
         unsafe { frame.record_release(commands) };
         // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: recording since `begin`.
@@ -279,7 +330,7 @@ impl Screen {
         let picture = self.picture.as_raw();
         let raw = self.compute.device().as_raw().clone();
         // SAFETY: the picture is a storage buffer; the set is not used.
-        let recording = unsafe { self.ring.begin(LIMIT, [picture; 2]) };
+        let recording = unsafe { self.ring.begin(LIMIT, [picture; 3]) };
         let recording = match recording {
             Ok(recording) => recording,
             Err(fault) => {

@@ -1,7 +1,9 @@
-//! The compute pipeline that draws a tensor into the picture.
+//! The compute pipelines that draw tensors into the picture.
 
 // Vulkan calls.
 #![allow(unsafe_code)]
+
+use std::ffi::CStr;
 
 use bridge::ExportDevice;
 use bridge::ash::vk;
@@ -10,7 +12,7 @@ use crate::error::{Fault, Kind};
 
 /// As `Params` in `picture.wgsl`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Params {
+pub(crate) struct ImageParams {
     pub(crate) source: [u32; 2],
     pub(crate) picture: [u32; 2],
     pub(crate) channels: u32,
@@ -19,33 +21,53 @@ pub(crate) struct Params {
     pub(crate) flags: u32,
 }
 
-impl Params {
-    const SIZE: u32 = 32;
-
-    fn to_bytes(self) -> Vec<u8> {
-        let Self { source: [sw, sh], picture: [pw, ph], channels, kind, gain, flags } = self;
-        [sw, sh, pw, ph, channels, kind, gain.to_bits(), flags].iter().flat_map(|word| word.to_ne_bytes()).collect()
-    }
+/// As `Params` in `points.wgsl`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PointParams {
+    /// By columns.
+    pub(crate) camera: [f32; 16],
+    pub(crate) count: u32,
+    pub(crate) channels: u32,
+    pub(crate) picture: [u32; 2],
+    pub(crate) size: u32,
+    pub(crate) colour: u32,
 }
 
-const SPIRV: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/picture.spv"));
+/// Bytes of the larger of the two, padded as WGSL pads it.
+const PARAMS: u32 = 96;
 
-/// Of `picture.wgsl`.
-const WORKGROUP: u32 = 8;
+const PICTURE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/picture.spv"));
+const POINTS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/points.spv"));
 
-/// The pipeline and its layouts. Dropping it frees them at once: keep it until the GPU is done with it.
-pub(crate) struct Pipeline {
-    raw: vk::Pipeline,
+/// A side of a workgroup of `picture.wgsl`.
+const TILE: u32 = 8;
+/// Invocations of a workgroup of `points.wgsl`, and workgroups of a row.
+const GROUP: u32 = 256;
+const ROW: u32 = 65535;
+
+/// What is drawn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Params {
+    Image(ImageParams),
+    Points(PointParams),
+}
+
+/// The pipelines and their layouts. Dropping it frees them at once: keep it until the GPU is done with it.
+pub(crate) struct Pipelines {
+    image: vk::Pipeline,
+    /// Clear, nearest, colour.
+    points: [vk::Pipeline; 3],
     layout: vk::PipelineLayout,
     set_layout: vk::DescriptorSetLayout,
     device: ExportDevice,
 }
 
-impl Pipeline {
+impl Pipelines {
     pub(crate) fn new(device: &ExportDevice) -> Result<Self, Fault> {
         // Each handle is in its place as soon as it is made, so that a failure frees what came before.
         let mut made = Self {
-            raw: vk::Pipeline::null(),
+            image: vk::Pipeline::null(),
+            points: [vk::Pipeline::null(); 3],
             layout: vk::PipelineLayout::null(),
             set_layout: vk::DescriptorSetLayout::null(),
             device: device.clone(),
@@ -58,66 +80,132 @@ impl Pipeline {
                 .descriptor_count(1)
                 .stage_flags(vk::ShaderStageFlags::COMPUTE)
         };
-        let bindings = [buffer(0), buffer(1)];
+        let bindings = [buffer(0), buffer(1), buffer(2)];
         let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
-        // SAFETY: VUID-VkDescriptorSetLayoutCreateInfo-binding-00279: two different bindings.
+        // SAFETY: VUID-VkDescriptorSetLayoutCreateInfo-binding-00279: three different bindings.
         made.set_layout =
             unsafe { raw.create_descriptor_set_layout(&info, None) }.map_err(failed("vkCreateDescriptorSetLayout"))?;
         let sets = [made.set_layout];
-        let range = vk::PushConstantRange::default().stage_flags(vk::ShaderStageFlags::COMPUTE).size(Params::SIZE);
+        let range = vk::PushConstantRange::default().stage_flags(vk::ShaderStageFlags::COMPUTE).size(PARAMS);
         let ranges = [range];
         let info = vk::PipelineLayoutCreateInfo::default().set_layouts(&sets).push_constant_ranges(&ranges);
-        // SAFETY: VUID-VkPipelineLayoutCreateInfo-setLayoutCount-00286: one set; 32 bytes of the 128 that every device has.
+        // SAFETY: VUID-VkPipelineLayoutCreateInfo-setLayoutCount-00286: one set; 96 bytes of the 128 that every device has.
         made.layout = unsafe { raw.create_pipeline_layout(&info, None) }.map_err(failed("vkCreatePipelineLayout"))?;
+        made.image = made.pipeline(PICTURE, c"main")?;
+        for (place, entry) in [c"clear", c"nearest", c"colour"].into_iter().enumerate() {
+            made.points[place] = made.pipeline(POINTS, entry)?;
+        }
+        Ok(made)
+    }
+
+    fn pipeline(&self, spirv: &[u8], entry: &CStr) -> Result<vk::Pipeline, Fault> {
+        let raw = self.device.as_raw();
         let words: Vec<u32> =
-            SPIRV.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
+            spirv.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
         let info = vk::ShaderModuleCreateInfo::default().code(&words);
         // SAFETY: VUID-VkShaderModuleCreateInfo-pCode-08737: naga validated what it wrote.
         let module = unsafe { raw.create_shader_module(&info, None) }.map_err(failed("vkCreateShaderModule"))?;
         let stage = vk::PipelineShaderStageCreateInfo::default()
             .stage(vk::ShaderStageFlags::COMPUTE)
             .module(module)
-            .name(c"main");
-        let info = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(made.layout)];
-        // SAFETY: VUID-VkComputePipelineCreateInfo-layout-07987, -07988: the layout has what the shader declares.
+            .name(entry);
+        let info = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(self.layout)];
+        // SAFETY: VUID-VkComputePipelineCreateInfo-layout-07987, -07988: the layout has what the shaders declare.
         let pipelines = unsafe { raw.create_compute_pipelines(vk::PipelineCache::null(), &info, None) };
         // SAFETY: VUID-vkDestroyShaderModule-shaderModule-parameter: made above; pipelines do not need it any more.
         unsafe { raw.destroy_shader_module(module, None) };
         let pipelines = pipelines.map_err(|(_, code)| failed("vkCreateComputePipelines")(code))?;
-        made.raw = pipelines.first().copied().unwrap_or_default();
-        Ok(made)
+        Ok(pipelines.first().copied().unwrap_or_default())
     }
 
     pub(crate) fn set_layout(&self) -> vk::DescriptorSetLayout {
         self.set_layout
     }
 
-    /// Records drawing from the set's first buffer into its second.
+    /// Records drawing from the set's first buffer into its second; points need the third.
     ///
     /// # Safety
-    /// `commands` is recording outside a render pass. The set's buffers hold the tensor and the picture of `params`, and live,
-    /// as this pipeline does, until the commands have run.
+    /// `commands` is recording outside a render pass. The set's buffers hold the tensor, the picture and the depths of `params`, and
+    /// live, as this does, until the commands have run.
     pub(crate) unsafe fn record(&self, commands: vk::CommandBuffer, set: vk::DescriptorSet, params: Params) {
         let raw = self.device.as_raw();
-        let point = vk::PipelineBindPoint::COMPUTE;
-        let [width, height] = params.picture.map(|side| side.div_ceil(WORKGROUP));
-        // SAFETY: VUID-vkCmdBindPipeline-pipeline-00779: a compute pipeline of this device.
-        unsafe { raw.cmd_bind_pipeline(commands, point, self.raw) };
         // SAFETY: VUID-vkCmdBindDescriptorSets-pDescriptorSets-00358: made with this set layout.
-        unsafe { raw.cmd_bind_descriptor_sets(commands, point, self.layout, 0, &[set], &[]) };
+        unsafe {
+            raw.cmd_bind_descriptor_sets(commands, vk::PipelineBindPoint::COMPUTE, self.layout, 0, &[set], &[]);
+        }
         let bytes = params.to_bytes();
         // SAFETY: VUID-vkCmdPushConstants-offset-01795: the one range of the layout.
         unsafe { raw.cmd_push_constants(commands, self.layout, vk::ShaderStageFlags::COMPUTE, 0, &bytes) };
-        // SAFETY: VUID-vkCmdDispatch-groupCountX-00386: the view's size is checked against what a device must have.
-        unsafe { raw.cmd_dispatch(commands, width, height, 1) };
+        match params {
+            Params::Image(image) => {
+                let [width, height] = image.picture.map(|side| side.div_ceil(TILE));
+                // SAFETY: as this function.
+                unsafe { self.dispatch(commands, self.image, [width, height]) };
+            }
+            Params::Points(points) => {
+                let [width, height] = points.picture;
+                let invocations = [width * height, points.count, points.count];
+                for (pipeline, invocations) in self.points.into_iter().zip(invocations) {
+                    let groups = invocations.div_ceil(GROUP);
+                    // SAFETY: as this function.
+                    unsafe { self.dispatch(commands, pipeline, [groups.min(ROW), groups.div_ceil(ROW)]) };
+                    // SAFETY: recording; what the dispatch wrote is seen by the next.
+                    unsafe { self.barrier(commands) };
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`record`](Self::record), with set and parameters in place. No count is above 65 535.
+    unsafe fn dispatch(&self, commands: vk::CommandBuffer, pipeline: vk::Pipeline, [x, y]: [u32; 2]) {
+        let raw = self.device.as_raw();
+        // SAFETY: VUID-vkCmdBindPipeline-pipeline-00779: a compute pipeline of this device.
+        unsafe { raw.cmd_bind_pipeline(commands, vk::PipelineBindPoint::COMPUTE, pipeline) };
+        // SAFETY: VUID-vkCmdDispatch-groupCountX-00386: no more than every device has.
+        unsafe { raw.cmd_dispatch(commands, x, y, 1) };
+    }
+
+    /// # Safety
+    /// `commands` is recording.
+    unsafe fn barrier(&self, commands: vk::CommandBuffer) {
+        let shader = vk::AccessFlags::SHADER_READ | vk::AccessFlags::SHADER_WRITE;
+        let barrier =
+            vk::MemoryBarrier::default().src_access_mask(vk::AccessFlags::SHADER_WRITE).dst_access_mask(shader);
+        let stage = vk::PipelineStageFlags::COMPUTE_SHADER;
+        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: a stage of every graphics queue.
+        unsafe {
+            let none = vk::DependencyFlags::empty();
+            self.device.as_raw().cmd_pipeline_barrier(commands, stage, stage, none, &[barrier], &[], &[]);
+        }
     }
 }
 
-impl Drop for Pipeline {
+impl Params {
+    /// Of all of the range, so that no part of it is undefined.
+    fn to_bytes(self) -> Vec<u8> {
+        let words: Vec<u32> = match self {
+            Self::Image(ImageParams { source: [sw, sh], picture: [pw, ph], channels, kind, gain, flags }) => {
+                vec![sw, sh, pw, ph, channels, kind, gain.to_bits(), flags]
+            }
+            Self::Points(PointParams { camera, count, channels, picture: [width, height], size, colour }) => {
+                let rest = [count, channels, width, height, size, colour];
+                camera.iter().map(|entry| entry.to_bits()).chain(rest).collect()
+            }
+        };
+        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        bytes.resize(PARAMS as usize, 0);
+        bytes
+    }
+}
+
+impl Drop for Pipelines {
     fn drop(&mut self) {
         let raw = self.device.as_raw();
-        // SAFETY: VUID-vkDestroyPipeline-pipeline-00765: kept until the GPU was done, as documented; null is allowed.
-        unsafe { raw.destroy_pipeline(self.raw, None) };
+        for pipeline in [self.image].into_iter().chain(self.points) {
+            // SAFETY: VUID-vkDestroyPipeline-pipeline-00765: kept until the GPU was done, as documented; null is allowed.
+            unsafe { raw.destroy_pipeline(pipeline, None) };
+        }
         // SAFETY: VUID-vkDestroyPipelineLayout-pipelineLayout-parameter: its last user is gone; null is allowed.
         unsafe { raw.destroy_pipeline_layout(self.layout, None) };
         // SAFETY: VUID-vkDestroyDescriptorSetLayout-descriptorSetLayout-parameter: as above.

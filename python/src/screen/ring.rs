@@ -9,7 +9,7 @@ use bridge::ash::vk;
 use bridge::{ExportDevice, TimelinePoint};
 
 use crate::error::Fault;
-use crate::screen::pipeline::{Pipeline, failed};
+use crate::screen::pipeline::{Pipelines, failed};
 use crate::screen::told;
 
 /// Frames that may be on the GPU when another is recorded.
@@ -41,7 +41,7 @@ pub(crate) struct Recording {
 }
 
 impl Ring {
-    pub(crate) fn new(device: &ExportDevice, family: u32, pipeline: &Pipeline) -> Result<Self, Fault> {
+    pub(crate) fn new(device: &ExportDevice, family: u32, pipelines: &Pipelines) -> Result<Self, Fault> {
         let mut made = Self {
             pool: vk::CommandPool::null(),
             sets: vk::DescriptorPool::null(),
@@ -56,14 +56,14 @@ impl Ring {
         // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family of one of the device's queues.
         made.pool = unsafe { raw.create_command_pool(&info, None) }.map_err(failed("vkCreateCommandPool"))?;
         let count = FRAMES as u32;
-        let sizes = [vk::DescriptorPoolSize { ty: vk::DescriptorType::STORAGE_BUFFER, descriptor_count: 2 * count }];
+        let sizes = [vk::DescriptorPoolSize { ty: vk::DescriptorType::STORAGE_BUFFER, descriptor_count: 3 * count }];
         let info = vk::DescriptorPoolCreateInfo::default().max_sets(count).pool_sizes(&sizes);
         // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: more than no set.
         made.sets = unsafe { raw.create_descriptor_pool(&info, None) }.map_err(failed("vkCreateDescriptorPool"))?;
         let info = vk::CommandBufferAllocateInfo::default().command_pool(made.pool).command_buffer_count(count);
         // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo-00044: more than no command buffer.
         let commands = unsafe { raw.allocate_command_buffers(&info) }.map_err(failed("vkAllocateCommandBuffers"))?;
-        let layouts = [pipeline.set_layout(); FRAMES];
+        let layouts = [pipelines.set_layout(); FRAMES];
         let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(made.sets).set_layouts(&layouts);
         // SAFETY: VUID-VkDescriptorSetAllocateInfo-apiVersion-07895: as many as the pool was made for.
         let sets = unsafe { raw.allocate_descriptor_sets(&info) }.map_err(failed("vkAllocateDescriptorSets"))?;
@@ -76,7 +76,7 @@ impl Ring {
     ///
     /// # Safety
     /// The buffers are storage buffers of the device.
-    pub(crate) unsafe fn begin(&mut self, limit: Duration, buffers: [vk::Buffer; 2]) -> Result<Recording, Fault> {
+    pub(crate) unsafe fn begin(&mut self, limit: Duration, buffers: [vk::Buffer; 3]) -> Result<Recording, Fault> {
         let place = self.next;
         let Place { commands, set, busy } = &mut self.places[place];
         let (commands, set) = (*commands, *set);
@@ -95,7 +95,7 @@ impl Ring {
         };
         let raw = self.device.as_raw();
         // SAFETY: VUID-vkUpdateDescriptorSets-None-03047: the commands that used the set have run.
-        unsafe { raw.update_descriptor_sets(&[write(0), write(1)], &[]) };
+        unsafe { raw.update_descriptor_sets(&[write(0), write(1), write(2)], &[]) };
         let info = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
         // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: it has run; its pool lets it be reset.
         unsafe { raw.begin_command_buffer(commands, &info) }.map_err(failed("vkBeginCommandBuffer"))?;

@@ -7,12 +7,12 @@ use crate::screen::{LIMIT, MAX_SIDE, check_range, told};
 use crate::tensor::dtype::DType;
 use crate::tensor::{TensorView, tuple};
 
-/// What an image is: height, width and channels, next to each other in C order.
+/// What a tensor is: height, width and channels, next to each other in C order. Points are one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Format {
     pub(crate) width: u32,
     pub(crate) height: u32,
-    /// 1 to 4.
+    /// 1 to 4, and 6 for points.
     pub(crate) channels: u32,
     pub(crate) dtype: DType,
 }
@@ -47,6 +47,28 @@ impl Format {
         Ok(Self { width, height, channels: channels as u32, dtype })
     }
 
+    /// Of points: (count, 3), (count, 4) or (count, 6) floats.
+    pub(crate) fn of_points(tensor: &TensorView) -> Result<Self, Fault> {
+        let (count, channels) = match *tensor.shape {
+            [count, channels @ (3 | 4 | 6)] => (count, channels),
+            _ => {
+                let reason = format!("points of shape {} cannot be shown: it must be (count, 3)", tuple(&tensor.shape));
+                return Err(Fault::new(
+                    Kind::Shape,
+                    format!("{reason}, (count, 4) with values, or (count, 6) with colours"),
+                ));
+            }
+        };
+        if tensor.dtype != DType::F32 {
+            let reason = format!("points of {} cannot be shown: they must be float32", tensor.dtype);
+            return Err(Fault::new(Kind::DType, reason));
+        }
+        let most = 1 << 31;
+        let width = u32::try_from(count).ok().filter(|&count| count <= most);
+        let width = width.ok_or_else(|| Fault::new(Kind::Shape, format!("{count} points are more than {most}")))?;
+        Ok(Self { width, height: 1, channels: channels as u32, dtype: DType::F32 })
+    }
+
     /// As `Params::kind` in `picture.wgsl`.
     pub(crate) fn kind(self) -> u32 {
         match self.dtype {
@@ -73,7 +95,7 @@ impl Slots {
         // The shader reads words.
         let size = format.size().next_multiple_of(4);
         check_range(compute.device(), size, || {
-            format!("an image of {}x{} {}", format.width, format.height, format.dtype)
+            format!("a tensor of {}x{}x{} {}", format.height, format.width, format.channels, format.dtype)
         })?;
         let len = usize::try_from(size).map_err(|error| Fault::new(Kind::Shape, error))?;
         let info = ExchangeInfo { name, timeout: LIMIT, ..ExchangeInfo::default() };
