@@ -6,6 +6,7 @@ mod export;
 mod fork;
 mod inspect;
 mod memory;
+mod options;
 mod owned;
 mod picture;
 mod screen;

@@ -1,9 +1,9 @@
-//! `View`: what Python sees of a screen.
+//! The methods of `View`, as Python sees them.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bridge::{Backend, BufferSpec, Compute, RenderTurn};
+use bridge::Backend;
 use pyo3::exceptions::{PyResourceWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
@@ -13,96 +13,17 @@ use crate::error::{Fault, Kind};
 use crate::export::Layout;
 use crate::fork::Process;
 use crate::memory::Memory;
+use crate::options::{dtype_of, look, point_look};
 use crate::owned::{Owner, Tensor};
-use crate::picture::png;
 use crate::screen::camera::Camera;
 use crate::screen::copy::Wait;
 use crate::screen::slots::Format;
-use crate::screen::{Look, MAX_SIDE, PointLook, Scene, Screen};
+use crate::screen::{MAX_SIDE, Scene, Screen};
 use crate::tensor::dtype::DType;
 use crate::tensor::stream::named;
-use crate::tensor::{TensorView, checked_shape, tuple};
+use crate::tensor::{TensorView, checked_shape};
 
-/// Shows tensors: images that any library made, on the GPU that they are on.
-///
-/// ``width`` and ``height`` are the picture's, in pixels. ``backend`` is ``"cuda"``, ``"host"`` (numpy, no GPU) or None for CUDA
-/// where there is one. ``device`` chooses the GPU by its number, its UUID or a part of its name, as Vulkan knows it.
-///
-/// One thread at a time uses a view, any thread may; a call waits for another thread's to end. In a forked child it raises.
-#[pyclass(frozen, module = "vkview", weakref)]
-pub(crate) struct View {
-    screen: Mutex<Option<Screen>>,
-    /// Tensors that were made for the user.
-    tensors: Mutex<Vec<Weak<Memory>>>,
-    /// What was shown last, for `show`.
-    scene: Mutex<Scene>,
-    /// Of the screen, for what needs no lock.
-    compute: Compute,
-    width: u32,
-    height: u32,
-    process: Process,
-}
-
-impl View {
-    /// Runs `f` with the screen, detached from the interpreter: it calls drivers, and may wait.
-    fn with<R: Send>(&self, py: Python<'_>, f: impl FnOnce(&mut Screen) -> Result<R, Fault> + Send) -> PyResult<R> {
-        self.process.check("view")?;
-        py.detach(|| f(self.lock().as_mut().ok_or_else(closed)?)).map_err(PyErr::from)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Screen>> {
-        // A panic in between leaves a screen that reports its own state.
-        self.screen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(
-        &self,
-        py: Python<'_>,
-        tensor: &Bound<'_, PyAny>,
-        stream: Option<&Bound<'_, PyAny>>,
-        scene: Scene,
-    ) -> PyResult<()> {
-        self.process.check("view")?;
-        let stream = stream.map(named).transpose()?;
-        let tensor = TensorView::of(tensor, self.stream(), stream)?;
-        self.with(py, move |screen| match scene {
-            Scene::Image(look) => screen.image(tensor, look),
-            Scene::Points(look) => screen.points(tensor, look),
-        })?;
-        *self.scene.lock().unwrap_or_else(PoisonError::into_inner) = scene;
-        Ok(())
-    }
-
-    /// The stream that copies are enqueued on.
-    fn stream(&self) -> Option<usize> {
-        Some(self.compute.cuda()?.stream().cu_stream() as usize)
-    }
-
-    /// Draws a canvas's frame next. A closed view draws nothing.
-    pub(crate) fn show_frame(
-        &self,
-        frame: RenderTurn<BufferSpec<u8>>,
-        format: Format,
-        scene: Scene,
-    ) -> Result<(), Fault> {
-        match self.lock().as_mut() {
-            Some(screen) => screen.show(frame, format, scene),
-            None => {
-                frame.skip();
-                return Err(closed());
-            }
-        }
-        Ok(())
-    }
-
-    fn live(&self) -> MutexGuard<'_, Vec<Weak<Memory>>> {
-        self.tensors.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn closed() -> Fault {
-    Fault::new(Kind::Closed, "the view is closed")
-}
+use crate::view::View;
 
 #[pymethods]
 impl View {
@@ -188,21 +109,8 @@ impl View {
         target: (f32, f32, f32),
         field_of_view: f32,
     ) -> PyResult<()> {
-        let numbers = [yaw, pitch, distance, target.0, target.1, target.2, field_of_view];
-        let seen = numbers.iter().all(|number| number.is_finite()) && distance > 0.0;
-        if !seen || !(0.01..=3.0).contains(&field_of_view) {
-            return Err(PyValueError::new_err(
-                "all numbers of the camera are finite, distance is above 0, and field_of_view from 0.01 to 3",
-            ));
-        }
-        if !(1..=64).contains(&size) {
-            return Err(PyValueError::new_err(format!("size is {size}; it is from 1 to 64 pixels")));
-        }
         let camera = Camera { target: target.into(), distance, yaw, pitch, field_of_view };
-        // Rounded; what is no number is 0.
-        let byte = |value: f32| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
-        let colour = [byte(color.0), byte(color.1), byte(color.2), 255];
-        self.take(py, tensor, stream, Scene::Points(PointLook { camera, size, colour }))
+        self.take(py, tensor, stream, Scene::Points(point_look(camera, size, color)?))
     }
 
     /// Shows a tensor as the last call of ``image`` or ``points`` did, with its options; as an image, if there was none.
@@ -398,55 +306,4 @@ impl View {
     fn __repr__(&self) -> String {
         format!("View({}, {}, backend='{}', device='{}')", self.width, self.height, self.backend(), self.device())
     }
-}
-
-impl View {
-    fn png(&self, py: Python<'_>) -> PyResult<Vec<u8>> {
-        let (width, height) = (self.width, self.height);
-        self.with(py, |screen| png(width, height, &screen.pixels()?))
-    }
-}
-
-impl Drop for View {
-    fn drop(&mut self) {
-        let screen = self.lock().take();
-        if self.process.is_child() {
-            std::mem::forget(screen);
-            // One reference more than there is: the parent's device is never destroyed here.
-            std::mem::forget(self.compute.clone());
-            return;
-        }
-        // Waits for frames; without an interpreter there is nobody to hold up.
-        let mut screen = Some(screen);
-        let detached = Python::try_attach(|py| py.detach(|| drop(screen.take())));
-        if detached.is_none() {
-            drop(screen);
-        }
-    }
-}
-
-fn look(exposure: f32, linear: bool, colormap: Option<&str>) -> PyResult<Look> {
-    let viridis = match colormap {
-        None => false,
-        Some("viridis") => true,
-        Some(other) => {
-            return Err(PyValueError::new_err(format!("colormap is {other:?}; there are \"viridis\" and None")));
-        }
-    };
-    if !exposure.is_finite() {
-        return Err(PyValueError::new_err(format!("exposure is {exposure}; it must be finite")));
-    }
-    Ok(Look { exposure, linear, viridis })
-}
-
-/// From a name, or an object whose name ends in one: `torch.float32`, `numpy.float32`, `numpy.dtype("float32")`.
-fn dtype_of(dtype: Option<&Bound<'_, PyAny>>, default: DType) -> PyResult<DType> {
-    let Some(dtype) = dtype else { return Ok(default) };
-    let text: String = match dtype.getattr_opt("__name__")? {
-        Some(name) => name.extract()?,
-        None => dtype.str()?.extract()?,
-    };
-    let names = tuple(&["uint8", "float16", "float32"]);
-    DType::from_name(&text)
-        .ok_or_else(|| Fault::new(Kind::DType, format!("there is no type {text}; use one such as {names}")).into())
 }

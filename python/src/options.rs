@@ -1,0 +1,52 @@
+//! What Python says of how a tensor is to be shown, checked.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::error::{Fault, Kind};
+use crate::screen::camera::Camera;
+use crate::screen::{Look, PointLook};
+use crate::tensor::dtype::DType;
+use crate::tensor::tuple;
+
+pub(crate) fn look(exposure: f32, linear: bool, colormap: Option<&str>) -> PyResult<Look> {
+    let viridis = match colormap {
+        None => false,
+        Some("viridis") => true,
+        Some(other) => {
+            return Err(PyValueError::new_err(format!("colormap is {other:?}; there are \"viridis\" and None")));
+        }
+    };
+    if !exposure.is_finite() {
+        return Err(PyValueError::new_err(format!("exposure is {exposure}; it must be finite")));
+    }
+    Ok(Look { exposure, linear, viridis })
+}
+
+/// From a name, or an object whose name ends in one: `torch.float32`, `numpy.float32`, `numpy.dtype("float32")`.
+pub(crate) fn dtype_of(dtype: Option<&Bound<'_, PyAny>>, default: DType) -> PyResult<DType> {
+    let Some(dtype) = dtype else { return Ok(default) };
+    let text: String = match dtype.getattr_opt("__name__")? {
+        Some(name) => name.extract()?,
+        None => dtype.str()?.extract()?,
+    };
+    let names = tuple(&["uint8", "float16", "float32"]);
+    DType::from_name(&text)
+        .ok_or_else(|| Fault::new(Kind::DType, format!("there is no type {text}; use one such as {names}")).into())
+}
+
+pub(crate) fn point_look(camera: Camera, size: u32, color: (f32, f32, f32)) -> PyResult<PointLook> {
+    let Camera { target: [x, y, z], distance, yaw, pitch, field_of_view } = camera;
+    let finite = [x, y, z, distance, yaw, pitch].iter().all(|number| number.is_finite());
+    if !finite || distance <= 0.0 || !(0.01..=3.0).contains(&field_of_view) {
+        return Err(PyValueError::new_err(
+            "all numbers of the camera are finite, distance is above 0, and field_of_view from 0.01 to 3",
+        ));
+    }
+    if !(1..=64).contains(&size) {
+        return Err(PyValueError::new_err(format!("size is {size}; it is from 1 to 64 pixels")));
+    }
+    // Rounded; what is no number is 0.
+    let byte = |value: f32| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
+    Ok(PointLook { camera, size, colour: [byte(color.0), byte(color.1), byte(color.2), 255] })
+}

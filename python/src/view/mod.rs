@@ -1,0 +1,123 @@
+//! `View`: a screen, and what keeps Python's use of it in order. Its methods are in `methods`.
+
+mod methods;
+
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+
+use bridge::{BufferSpec, Compute, RenderTurn};
+use pyo3::prelude::*;
+
+use crate::error::{Fault, Kind};
+use crate::fork::Process;
+use crate::memory::Memory;
+use crate::picture::png;
+use crate::screen::slots::Format;
+use crate::screen::{Scene, Screen};
+use crate::tensor::TensorView;
+use crate::tensor::stream::named;
+
+/// Shows tensors: images that any library made, on the GPU that they are on.
+///
+/// ``width`` and ``height`` are the picture's, in pixels. ``backend`` is ``"cuda"``, ``"host"`` (numpy, no GPU) or None for CUDA
+/// where there is one. ``device`` chooses the GPU by its number, its UUID or a part of its name, as Vulkan knows it.
+///
+/// One thread at a time uses a view, any thread may; a call waits for another thread's to end. In a forked child it raises.
+#[pyclass(frozen, module = "vkview", weakref)]
+pub(crate) struct View {
+    screen: Mutex<Option<Screen>>,
+    /// Tensors that were made for the user.
+    tensors: Mutex<Vec<Weak<Memory>>>,
+    /// What was shown last, for `show`.
+    scene: Mutex<Scene>,
+    /// Of the screen, for what needs no lock.
+    compute: Compute,
+    width: u32,
+    height: u32,
+    process: Process,
+}
+
+impl View {
+    /// Runs `f` with the screen, detached from the interpreter: it calls drivers, and may wait.
+    fn with<R: Send>(&self, py: Python<'_>, f: impl FnOnce(&mut Screen) -> Result<R, Fault> + Send) -> PyResult<R> {
+        self.process.check("view")?;
+        py.detach(|| f(self.lock().as_mut().ok_or_else(closed)?)).map_err(PyErr::from)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Screen>> {
+        // A panic in between leaves a screen that reports its own state.
+        self.screen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(
+        &self,
+        py: Python<'_>,
+        tensor: &Bound<'_, PyAny>,
+        stream: Option<&Bound<'_, PyAny>>,
+        scene: Scene,
+    ) -> PyResult<()> {
+        self.process.check("view")?;
+        let stream = stream.map(named).transpose()?;
+        let tensor = TensorView::of(tensor, self.stream(), stream)?;
+        self.with(py, move |screen| match scene {
+            Scene::Image(look) => screen.image(tensor, look),
+            Scene::Points(look) => screen.points(tensor, look),
+        })?;
+        *self.scene.lock().unwrap_or_else(PoisonError::into_inner) = scene;
+        Ok(())
+    }
+
+    /// The stream that copies are enqueued on.
+    fn stream(&self) -> Option<usize> {
+        Some(self.compute.cuda()?.stream().cu_stream() as usize)
+    }
+
+    /// Draws a canvas's frame next. A closed view draws nothing.
+    pub(crate) fn show_frame(
+        &self,
+        frame: RenderTurn<BufferSpec<u8>>,
+        format: Format,
+        scene: Scene,
+    ) -> Result<(), Fault> {
+        match self.lock().as_mut() {
+            Some(screen) => screen.show(frame, format, scene),
+            None => {
+                frame.skip();
+                return Err(closed());
+            }
+        }
+        Ok(())
+    }
+
+    fn live(&self) -> MutexGuard<'_, Vec<Weak<Memory>>> {
+        self.tensors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn closed() -> Fault {
+    Fault::new(Kind::Closed, "the view is closed")
+}
+
+impl View {
+    fn png(&self, py: Python<'_>) -> PyResult<Vec<u8>> {
+        let (width, height) = (self.width, self.height);
+        self.with(py, |screen| png(width, height, &screen.pixels()?))
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        let screen = self.lock().take();
+        if self.process.is_child() {
+            std::mem::forget(screen);
+            // One reference more than there is: the parent's device is never destroyed here.
+            std::mem::forget(self.compute.clone());
+            return;
+        }
+        // Waits for frames; without an interpreter there is nobody to hold up.
+        let mut screen = Some(screen);
+        let detached = Python::try_attach(|py| py.detach(|| drop(screen.take())));
+        if detached.is_none() {
+            drop(screen);
+        }
+    }
+}

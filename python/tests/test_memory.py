@@ -1,0 +1,165 @@
+"""Tensors of the view, canvases, and the picture as a tensor: memory that others use."""
+
+import gc
+
+import numpy as np
+import pytest
+import vkview
+from pictures import HEIGHT, WIDTH, noise, shown
+from vkview import ClosedError, DTypeError, ShapeError, UsageError
+
+
+def test_the_picture_is_read_into_a_tensor(view):
+    out, mine = np.zeros((HEIGHT, WIDTH, 4), np.uint8), view.tensor((HEIGHT, WIDTH, 4), "uint8")
+    with pytest.raises(UsageError, match="nothing has been drawn"):
+        view.read(out)
+    for seed in range(8):
+        view.image(noise(4, seed=seed))
+        view.draw()
+        view.read(out)
+        view.read(mine)
+        assert (out == noise(4, seed=seed)).all() and (np.asarray(mine) == out).all()
+
+
+@pytest.mark.parametrize("out, error", [
+    (np.zeros((HEIGHT, WIDTH, 3), np.uint8), ShapeError),
+    (np.zeros((HEIGHT, WIDTH, 4), np.int8), ShapeError),
+    (np.broadcast_to(np.uint8(0), (HEIGHT, WIDTH, 4)), vkview.LayoutError),
+    (np.frombuffer(bytes(HEIGHT * WIDTH * 4), np.uint8).reshape(HEIGHT, WIDTH, 4), vkview.LayoutError),
+])
+def test_the_picture_is_not_read_into_what_does_not_fit(view, out, error):
+    shown(view, noise(4))
+    with pytest.raises(error):
+        view.read(out)
+    assert not out.any()
+
+
+def test_a_tensor_is_zeroed_and_shared_without_a_copy(view):
+    mine = view.tensor((HEIGHT, WIDTH, 4), "uint8")
+    assert mine.shape == (HEIGHT, WIDTH, 4) and mine.dtype == "uint8" and mine.nbytes == HEIGHT * WIDTH * 4
+    assert mine.device == "cpu" and "uint8" in repr(mine)
+    for theirs in (np.asarray(mine), np.from_dlpack(mine)):
+        assert theirs.shape == mine.shape and theirs.dtype == np.uint8
+        assert theirs.ctypes.data == mine.__array_interface__["data"][0]
+    assert not np.asarray(mine).any()
+    np.asarray(mine)[:] = noise(4)
+    view.show(mine)
+    view.draw()
+    assert (view.pixels() == noise(4)).all()
+    with pytest.raises(AttributeError):
+        mine.__cuda_array_interface__
+
+
+@pytest.mark.parametrize("dtype, name", [("float32", "float32"), (np.float16, "float16"), (np.dtype("uint8"), "uint8"),
+                                         (None, "float32")])
+def test_types_have_many_names(view, dtype, name):
+    assert view.tensor((3,), dtype).dtype == name
+
+
+@pytest.mark.parametrize("version, name", [(None, "dltensor"), ((0, 8), "dltensor"), ((1, 0), "dltensor_versioned"),
+                                           ((1, 3), "dltensor_versioned")])
+def test_capsules_are_versioned_where_asked(view, version, name):
+    assert f'"{name}"' in repr(view.tensor((3,)).__dlpack__(max_version=version))
+
+
+def test_exports_to_other_devices_and_copies_are_refused(view):
+    mine = view.tensor((3,))
+    with pytest.raises(BufferError):
+        mine.__dlpack__(max_version=(1, 0), copy=True)
+    with pytest.raises(BufferError):
+        mine.__dlpack__(max_version=(1, 0), dl_device=(2, 0))
+    assert mine.__dlpack_device__() == (1, 0)
+
+
+@pytest.mark.parametrize("shape, dtype, error", [
+    ((0,), "float32", ShapeError), ((-1,), "float32", ShapeError), ((2**62, 2**62), "float32", ShapeError),
+    ((3,), "complex64", DTypeError), ((3,), "no type", DTypeError), ((1,) * 64, "float32", ShapeError),
+])
+def test_tensors_that_cannot_be(view, shape, dtype, error):
+    with pytest.raises(error):
+        view.tensor(shape, dtype)
+
+
+def test_a_tensor_outlives_its_view_and_is_reported():
+    view = vkview.View(WIDTH, HEIGHT, headless=True, backend="host")
+    theirs, other = np.asarray(view.tensor((1000,))), np.from_dlpack(view.tensor((10,)))
+    gone = view.tensor((5,))
+    del gone
+    with pytest.warns(ResourceWarning, match="2 of its tensors"):
+        assert view.close() == 2
+    theirs += 1
+    other += 1
+    assert theirs.sum() == 1000 and other.sum() == 10
+
+
+def test_a_canvas_is_written_in_place(view):
+    canvas = view.canvas((HEIGHT, WIDTH, 4))
+    addresses = set()
+    for seed in range(12):
+        with canvas.frame() as t:
+            addresses.add(t.__array_interface__["data"][0])
+            np.asarray(t)[:] = noise(4, seed=seed)
+        assert view.draw() and (view.pixels() == noise(4, seed=seed)).all()
+    assert len(addresses) == 3
+
+
+def test_an_exception_gives_the_frame_back(view):
+    canvas = view.canvas((HEIGHT, WIDTH, 4))
+    for _ in range(10):
+        with pytest.raises(ZeroDivisionError), canvas.frame():
+            1 / 0
+    assert view.draw() is False
+    with canvas.frame() as t:
+        np.asarray(t)[:] = noise(4)
+    assert view.draw() and (view.pixels() == noise(4)).all()
+
+
+def test_a_frame_that_ended_makes_no_tensors(view):
+    canvas = view.canvas((HEIGHT, WIDTH, 4))
+    with canvas.frame() as t:
+        kept = np.asarray(t)
+        kept[:] = 9
+    for export in (lambda: np.from_dlpack(t), lambda: np.asarray(t.__array_interface__)):
+        with pytest.raises(ClosedError, match="ended"):
+            export()
+    view.draw()
+    # Documented: what was kept is the slot's memory, which stays.
+    assert kept.shape == (HEIGHT, WIDTH, 4)
+
+
+def test_a_second_frame_at_once_is_refused(view):
+    canvas = view.canvas((HEIGHT, WIDTH, 4))
+    with canvas.frame() as t:
+        with pytest.raises(UsageError), canvas.frame():
+            pass
+        with pytest.raises(UsageError, match="with"):
+            view.image(t)
+        np.asarray(t)[:] = 5
+    assert view.draw() and (view.pixels() == 5).all()
+
+
+def test_undrawn_frames_do_not_block(view):
+    canvas = view.canvas((HEIGHT, WIDTH, 4))
+    for value in range(20):
+        with canvas.frame() as t:
+            np.asarray(t)[:] = value
+    assert view.draw() and (view.pixels() == 19).all()
+
+
+def test_a_tensor_of_a_canvas_outlives_the_view():
+    view = vkview.View(WIDTH, HEIGHT, headless=True, backend="host")
+    canvas = view.canvas((HEIGHT, WIDTH, 4))
+    with canvas.frame() as t:
+        kept = np.from_dlpack(t)
+    view.draw()
+    view.close()
+    del canvas, t, view
+    gc.collect()
+    kept[:] = 3
+    assert kept.sum() == 3 * kept.size
+
+
+def test_a_frame_of_a_closed_view(view):
+    canvas = view.canvas((HEIGHT, WIDTH, 4))
+    with pytest.raises(ClosedError), canvas.frame():
+        view.close()

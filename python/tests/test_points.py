@@ -1,0 +1,88 @@
+"""Points, and the camera that they are seen from."""
+
+import numpy as np
+import pytest
+import vkview
+from pictures import HEIGHT, WIDTH, noise, shown
+from vkview import DTypeError, ShapeError
+
+
+def lit(pixels):
+    """Where something was drawn: rows and columns."""
+    return np.argwhere(pixels[..., :3].any(-1)).tolist()
+
+
+def seen(view, points, **look):
+    view.points(np.asarray(points, np.float32), **look)
+    assert view.draw()
+    return view.pixels()
+
+
+def test_a_point_is_drawn_where_it_is(view):
+    assert lit(seen(view, [[0, 0, 0]], size=2)) == [[7, 11], [7, 12], [8, 11], [8, 12]]
+    # x is to the right, y up.
+    row, column = lit(seen(view, [[0.5, 0.7, 0]], size=1))[0]
+    assert column > WIDTH // 2 and row < HEIGHT // 2
+    # The edge of the picture: tan(0.4) times the distance.
+    edge = 3 * np.tan(0.4)
+    assert lit(seen(view, [[0, edge * 0.99, 0]], size=1))[0][0] == 0
+    assert lit(seen(view, [[0, edge * 1.2, 0]], size=1)) == []
+    # Behind the camera, at it, and no number.
+    assert lit(seen(view, [[0, 0, 4], [0, 0, 3], [np.nan, 0, 0], [np.inf, 0, 0]])) == []
+
+
+def test_the_camera_goes_round_its_target(view):
+    middle = lit(seen(view, [[5, 6, 7]], target=(5, 6, 7), yaw=1, pitch=0.5, distance=9))
+    assert middle == [[7, 11], [7, 12], [8, 11], [8, 12]]
+    # A quarter to the right: z is to the left.
+    assert lit(seen(view, [[0, 0, 0.9]], size=1, yaw=np.pi / 2))[0][1] < WIDTH // 2 - 3
+    # From above: z is down.
+    assert lit(seen(view, [[0, 0, 0.9]], size=1, pitch=1.5))[0][0] > HEIGHT // 2 + 3
+
+
+def test_the_nearest_point_is_seen_with_its_colour(view):
+    red, blue = [0, 0, 0.5, 1, 0, 0], [0, 0, -0.5, 0, 0, 1]
+    for points in ([red, blue], [blue, red]):
+        assert seen(view, points, size=4)[8, 12].tolist() == [255, 0, 0, 255]
+        assert seen(view, points, size=4, yaw=np.pi)[8, 12].tolist() == [0, 0, 255, 255]
+    assert seen(view, [[0, 0, 0]], color=(0, 1, 0))[8, 12].tolist() == [0, 255, 0, 255]
+    values = seen(view, [[0, 0, 0, 0.0]])[8, 12], seen(view, [[0, 0, 0, 1.0]])[8, 12]
+    assert np.abs(np.array(values).astype(int) - [[68, 1, 84, 255], [253, 231, 37, 255]]).max() <= 4
+
+
+def test_many_points_fill_the_picture(view):
+    points = np.random.default_rng(0).uniform(-3, 3, (200_000, 3))
+    assert len(lit(seen(view, points, size=3))) == WIDTH * HEIGHT
+    # What was there before is gone.
+    assert len(lit(seen(view, [[0, 0, 0]], size=1))) == 1
+
+
+def test_points_of_the_view_are_shown_again(view):
+    mine = view.tensor((2, 3))
+    view.points(mine, size=1)
+    view.draw()
+    assert len(lit(view.pixels())) == 1
+    np.asarray(mine)[1] = [0.5, 0, 0]
+    view.show(mine)
+    view.draw()
+    assert len(lit(view.pixels())) == 2
+    # And an image in between.
+    assert (shown(view, noise(4)) == noise(4)).all()
+
+
+@pytest.mark.parametrize("points, error", [
+    (np.zeros((4, 2), np.float32), ShapeError), (np.zeros((4, 5), np.float32), ShapeError),
+    (np.zeros(3, np.float32), ShapeError), (np.zeros((0, 3), np.float32), ShapeError),
+    (np.zeros((4, 3), np.float64), DTypeError), (np.zeros((4, 3), np.uint8), DTypeError),
+    (np.zeros((8, 3), np.float32)[::2], vkview.LayoutError),
+])
+def test_points_that_cannot_be(view, points, error):
+    with pytest.raises(error):
+        view.points(points)
+
+
+@pytest.mark.parametrize("camera", [{"distance": 0}, {"distance": -1}, {"yaw": float("nan")}, {"field_of_view": 0},
+                                    {"field_of_view": 4}, {"size": 0}, {"size": 65}, {"target": (0, float("inf"), 0)}])
+def test_cameras_that_cannot_be(view, camera):
+    with pytest.raises(ValueError):
+        view.points(np.zeros((4, 3), np.float32), **camera)
