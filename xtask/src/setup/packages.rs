@@ -240,7 +240,7 @@ impl Manager {
 mod tests {
     use super::*;
 
-    const NEEDS: [Need; 9] = [
+    const NEEDS: [Need; 10] = [
         Need::Loader,
         Need::SoftwareDevice,
         Need::ValidationLayer,

@@ -1,0 +1,65 @@
+"""Canvases on a GPU: written in place by torch, on streams that the view does not know otherwise."""
+
+import pytest
+import vkview
+
+SHAPE = (128, 256, 4)
+
+
+def test_frames_of_torch_are_seen_whole(view, torch):
+    canvas = view.canvas(SHAPE)
+    stream = torch.cuda.Stream()
+    for frame in range(300):
+        value = frame % 251
+        with torch.cuda.stream(stream), canvas.frame(stream=stream) as t:
+            torch.cuda._sleep(100_000)
+            torch.from_dlpack(t).fill_(value)
+        view.draw()
+        assert (view.pixels() == value).all(), frame
+
+
+def test_the_stream_of_dlpack_is_joined(view, torch):
+    """No stream is named: torch says its current one when it takes the tensor."""
+    canvas = view.canvas(SHAPE)
+    stream = torch.cuda.Stream()
+    for value in range(100):
+        with torch.cuda.stream(stream), canvas.frame() as t:
+            mine = torch.from_dlpack(t)
+            torch.cuda._sleep(100_000)
+            mine.fill_(value)
+        view.draw()
+        assert (view.pixels() == value).all(), value
+
+
+def test_an_exception_gives_the_frame_back(view, torch):
+    canvas = view.canvas(SHAPE)
+    for _ in range(10):
+        with pytest.raises(ZeroDivisionError), canvas.frame() as t:
+            torch.from_dlpack(t).fill_(1)
+            1 / 0
+    assert view.draw() is False
+    with pytest.raises(vkview.ClosedError):
+        torch.from_dlpack(t)
+
+
+def test_cupy_and_numba_write_a_frame(view, cupy):
+    canvas = view.canvas(SHAPE)
+    with cupy.cuda.Stream(non_blocking=True) as stream, canvas.frame(stream=stream) as t:
+        cupy.from_dlpack(t)[:] = 77
+    view.draw()
+    assert (view.pixels() == 77).all()
+    cuda = pytest.importorskip("numba.cuda")
+    with canvas.frame() as t:
+        cuda.as_cuda_array(t).copy_to_device(cuda.device_array(SHAPE, "uint8"))
+    assert view.draw()
+
+
+def test_points_of_torch(view, torch):
+    points = view.tensor((1000, 3))
+    mine = torch.from_dlpack(points)
+    with torch.cuda.stream(torch.cuda.Stream()):
+        torch.cuda._sleep(1_000_000)
+        mine.fill_(0.0)
+        view.points(points, size=2)
+    view.draw()
+    assert view.pixels()[..., :3].any(-1).sum() == 4
