@@ -1,5 +1,6 @@
 //! Streams of other libraries.
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use crate::error::{Fault, Kind};
@@ -81,7 +82,13 @@ pub(crate) fn all_current(py: Python<'_>, ordinal: i32) -> PyResult<Vec<usize>> 
         streams.push(named(&torch.getattr("cuda")?.call_method1("current_stream", (ordinal,))?)?);
     }
     if let Ok(cupy) = modules.get_item("cupy") {
-        streams.push(named(&cupy.getattr("cuda")?.call_method1("get_current_stream", (ordinal,))?)?);
+        let cuda = cupy.getattr("cuda")?;
+        let current = match cuda.call_method1("get_current_stream", (ordinal,)) {
+            // Older versions know that of the current device alone.
+            Err(error) if error.is_instance_of::<PyTypeError>(py) => cuda.call_method0("get_current_stream"),
+            current => current,
+        };
+        streams.push(named(&current?)?);
     }
     streams.sort_unstable();
     streams.dedup();
