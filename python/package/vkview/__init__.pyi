@@ -66,7 +66,7 @@ def describe(tensor: _ArrayLike, *, consumer: int | None = None, stream: _Stream
 
 @final
 class View:
-    """Shows tensors: images that any library made, on the GPU that they are on."""
+    """Shows tensors of any library, as images or points, on the GPU that they are on."""
 
     def __new__(
         cls,

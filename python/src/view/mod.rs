@@ -16,7 +16,7 @@ use crate::screen::{Scene, Screen};
 use crate::tensor::TensorView;
 use crate::tensor::stream::named;
 
-/// Shows tensors: images that any library made, on the GPU that they are on.
+/// Shows tensors of any library, as images or points, on the GPU that they are on.
 ///
 /// ``width`` and ``height`` are the picture's, in pixels. ``backend`` is ``"cuda"``, ``"host"`` (numpy, no GPU) or None for CUDA
 /// where there is one. ``device`` chooses the GPU by its number, its UUID or a part of its name, as Vulkan knows it.
