@@ -16,7 +16,7 @@ use crate::error::{Fault, Kind};
 use crate::export::Layout;
 use crate::fork::Process;
 use crate::owned::{Owner, Tensor};
-use crate::screen::copy::put_behind;
+use crate::screen::copy::{put_behind, refuse_captured_stream};
 use crate::screen::slots::{Format, Slots};
 use crate::screen::{LIMIT, Look, Scene, told};
 use crate::tensor::stream::{LEGACY, named};
@@ -77,6 +77,7 @@ impl OpenFrame {
             ));
         }
         let (Some(ours), Some(stream)) = (self.shared.ours(), stream) else { return Ok(()) };
+        refuse_captured_stream(ours, stream)?;
         if self.streams().insert(stream) {
             put_behind(&mut None, ours, &foreign(ours, stream))?;
         }

@@ -206,6 +206,29 @@ impl Copier {
     }
 }
 
+/// Refuses a tensor whose stream is being captured into a CUDA graph. To be called first: what is enqueued for a frame would end the
+/// capture.
+pub(crate) fn refuse_captured(compute: &Compute, producer: &Producer) -> Result<(), Fault> {
+    let (Some(cuda), Producer::Streams(streams)) = (compute.cuda(), producer) else { return Ok(()) };
+    streams.iter().try_for_each(|&stream| refuse_captured_stream(cuda.stream(), stream))
+}
+
+/// As [`refuse_captured`], of one stream.
+pub(crate) fn refuse_captured_stream(ours: &CudaStream, stream: usize) -> Result<(), Fault> {
+    let _current = Current::push(ours.context())?;
+    // SAFETY: the stream lives: its library, or the caller, just named it.
+    let status = unsafe { result::stream::is_capturing(stream as sys::CUstream) };
+    match status.map_err(failed("cuStreamIsCapturing"))? {
+        sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE => Ok(()),
+        _ => Err(Fault::new(
+            Kind::Usage,
+            format!(
+                "stream {stream:#x} is being captured into a CUDA graph, and a view takes no part in one: show the tensor after the capture"
+            ),
+        )),
+    }
+}
+
 /// Makes what is enqueued on `second` from now on wait for what is enqueued on `first` now. The event is made once.
 pub(crate) fn put_behind(event: &mut Option<StreamMark>, first: &CudaStream, second: &CudaStream) -> Result<(), Fault> {
     let cuda = |error: bridge::cuda_import::Error| Fault::new(Kind::Driver, error);

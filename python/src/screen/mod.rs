@@ -20,7 +20,7 @@ use vk_local::{LocalBuffer, MemoryLocation};
 
 use crate::error::{Fault, Kind};
 use crate::screen::camera::Camera;
-use crate::screen::copy::{Copier, Wait};
+use crate::screen::copy::{Copier, Wait, refuse_captured};
 use crate::screen::pipeline::{ImageParams, Params, Pipelines, PointParams, failed};
 use crate::screen::ring::Ring;
 use crate::screen::slots::{Format, Slots};
@@ -154,6 +154,7 @@ impl Screen {
     }
 
     fn take(&mut self, tensor: TensorView, format: Format, scene: Scene) -> Result<(), Fault> {
+        refuse_captured(&self.compute, &tensor.producer)?;
         let slots = match self.slots.take() {
             Some(slots) if slots.format() == format => slots,
             other => {

@@ -8,6 +8,7 @@ use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo};
 use vk_local::{LocalBuffer, MemoryLocation};
 
 use crate::error::{Fault, Kind};
+use crate::screen::copy::refuse_captured;
 use crate::screen::pipeline::failed;
 use crate::screen::{LIMIT, Screen, told};
 use crate::tensor::dtype::DType;
@@ -67,6 +68,7 @@ impl Screen {
         if !self.drawn {
             return Err(Fault::new(Kind::Usage, "nothing has been drawn so far"));
         }
+        refuse_captured(&self.compute, &tensor.producer)?;
         let size = self.picture.size();
         if self.output.is_none() {
             let len = usize::try_from(size).map_err(|error| Fault::new(Kind::Shape, error))?;
