@@ -102,3 +102,46 @@ fn what_breaks_the_protocol_ends_the_connection() {
         scene.read_until(&mut reader, (9 << 20) + 2);
     }
 }
+
+/// A worker that publishes as fast as it can keeps the renderer's thread from nothing: frames are shown, and closing does not wait.
+#[test]
+fn a_flood_of_frames_holds_up_nobody() {
+    let mut scene = Scene::new();
+    let path = scene.path();
+    let worker = std::thread::spawn(move || {
+        let worker = bridge_worker::Worker::connect(&path).unwrap();
+        let mut writer = worker.latest::<bridge_worker::Buffer<u32>>("remote").unwrap();
+        // Every frame holds zeros: only the messages count.
+        while writer.begin().and_then(bridge_worker::Turn::publish).is_ok() {}
+    });
+    let mut reader = scene.accept().latest(&Scene::info(), Scene::spec()).unwrap();
+    let mut frames = Vec::new();
+    while frames.len() < 50 {
+        scene.read(&mut reader);
+        frames.extend(reader.newest().unwrap().map(|turn| turn.frame()));
+        frames.dedup();
+    }
+    let start = std::time::Instant::now();
+    reader.close().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "closing took {:?}", start.elapsed());
+    worker.join().unwrap();
+}
+
+/// Whenever the program ends the connection, its thread hears of it, whatever it does at that time.
+#[test]
+fn an_exchange_is_ended_at_any_time() {
+    let scene = Scene::new();
+    let (mut worker, mut reader) = scene.with(Habit::Runs, 1);
+    let mut longest = Duration::ZERO;
+    for round in 0..40u64 {
+        std::thread::sleep(Duration::from_micros(round % 7 * 300));
+        let start = std::time::Instant::now();
+        reader.disconnect();
+        longest = longest.max(start.elapsed());
+        assert!(reader.check().unwrap_err().to_string().contains("was disconnected"));
+        worker.kill();
+        worker = crate::worker::Worker::start(&scene.path(), Habit::Runs, 2);
+        reader.reconnect(scene.accept()).unwrap();
+    }
+    assert!(longest < Duration::from_secs(1), "ending took {longest:?}");
+}

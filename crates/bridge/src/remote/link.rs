@@ -21,6 +21,9 @@ use crate::observe::log_warn;
 /// How long the end of a process may come behind the end of its connection, to be told as one.
 const TOGETHER: Duration = Duration::from_millis(20);
 
+/// Messages that are read before the thread looks at what else there is.
+const AT_ONCE: usize = 64;
+
 /// The writer of an exchange, while nobody listens to a worker.
 pub(super) type Writer<R> = Arc<Mutex<Option<LatestWriter<R, ComputeFirst>>>>;
 
@@ -63,9 +66,11 @@ impl Link {
         };
         // Before the first word of the worker's that the thread hears.
         status.connected(worker);
-        let thread = std::thread::Builder::new().name("bridge-remote".into()).spawn(listen);
-        let thread =
-            thread.map_err(|error| Error::HostFailed { reason: format!("no thread listens to a worker: {error}") })?;
+        let thread = std::thread::Builder::new().name("bridge-remote".into()).spawn(listen).map_err(|error| {
+            let reason = format!("is not listened to, since no thread starts: {error}");
+            status.lost(Lost { reason: reason.clone(), dead: false, held, owed: 0 });
+            Error::HostFailed { reason: format!("worker process {worker} {reason}") }
+        })?;
         Ok(Self { control, thread: Some(thread) })
     }
 }
@@ -93,17 +98,19 @@ struct Listening<R: Resources> {
 impl<R: Resources> Listening<R> {
     fn run(mut self) -> LatestWriter<R, ComputeFirst> {
         let lost = loop {
+            // Before everything that it announces is looked at.
+            self.control.wake.clear();
             if self.is_stopped() {
                 self.connection.close(Code::Done, "the renderer has ended the exchange");
                 self.feed.stop();
                 return self.feed.into_writer();
             }
-            self.control.wake.clear();
             // Asked before what it has said is read: all that it said is read then.
             let dead = self.connection.peer().is_dead();
-            match self.hear().and_then(|()| self.take_over()) {
-                Ok(()) if dead => break "has ended".to_owned(),
-                Ok(()) => {}
+            match self.hear().and_then(|all| self.take_over().map(|()| all)) {
+                Ok(false) => continue,
+                Ok(true) if dead => break "has ended".to_owned(),
+                Ok(true) => {}
                 Err(reason) => break reason,
             }
             self.sleep(true, None);
@@ -133,12 +140,12 @@ impl<R: Resources> Listening<R> {
         let _ = poll(&mut fds[..count], limit.as_ref());
     }
 
-    /// Reads what the worker has said.
-    fn hear(&mut self) -> Result<(), String> {
-        loop {
+    /// Reads what the worker has said, and returns whether that was all. One that says more and more keeps the thread from nothing else.
+    fn hear(&mut self) -> Result<bool, String> {
+        for _ in 0..AT_ONCE {
             let received = match self.connection.try_receive() {
                 Ok(Some(received)) => received,
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(true),
                 Err(error) => return Err(ended(error)),
             };
             let index = |slot| usize::try_from(slot).unwrap_or(usize::MAX);
@@ -162,6 +169,7 @@ impl<R: Resources> Listening<R> {
                 _ => {}
             }
         }
+        Ok(false)
     }
 
     /// Publishes what was copied, and copies what is next.
@@ -209,8 +217,11 @@ impl<R: Resources> Listening<R> {
             log_warn!("{error}");
         }
         let start = Instant::now();
-        while self.feed.is_busy() && !self.is_stopped() {
+        while self.feed.is_busy() {
             self.control.wake.clear();
+            if self.is_stopped() {
+                break;
+            }
             let left = self.timeout.saturating_sub(start.elapsed());
             // With the memory that it left, nothing new can be broken.
             if self.take_over().is_err() || left.is_zero() {
@@ -221,7 +232,7 @@ impl<R: Resources> Listening<R> {
             }
         }
         // Its process may go on, and end later.
-        while !dead && !self.is_stopped() && !self.status_of_process() {
+        while !dead && !self.notes_death() {
             self.control.wake.clear();
             if self.is_stopped() {
                 break;
@@ -233,7 +244,7 @@ impl<R: Resources> Listening<R> {
     }
 
     /// Notes the end of the worker's process, if it has ended.
-    fn status_of_process(&self) -> bool {
+    fn notes_death(&self) -> bool {
         let dead = self.connection.peer().is_dead();
         if dead {
             self.status.has_died();

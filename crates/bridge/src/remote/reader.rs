@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::link::{Link, Writer, take};
 use super::listener::Remote;
 use super::offer::Terms;
-use super::status::Status;
+use super::status::{Lost, Status};
 use crate::compute::{Backend, Compute};
 use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
@@ -48,7 +48,7 @@ impl<R: Resources> RemoteReader<R> {
     /// That there is a worker.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] once its process or its connection has ended, until [`reconnect`](Self::reconnect). Frames that it has
+    /// [`Error::PeerLost`] once its process or its connection has ended, or it was disconnected, until [`reconnect`](Self::reconnect). Frames that it has
     /// finished before are still read.
     pub fn check(&self) -> Result<()> {
         self.status.error().map_or(Ok(()), Err)
@@ -78,7 +78,9 @@ impl<R: Resources> RemoteReader<R> {
 
     /// Ends the connection with the worker, which is told. Frames that were published stay.
     pub fn disconnect(&mut self) {
-        self.link = None;
+        if self.link.take().is_some() {
+            self.status.lost(Lost { reason: "was disconnected".into(), dead: false, held: 0, owed: 0 });
+        }
     }
 
     /// Ends the exchange, as [`LatestWriter::close`](crate::LatestWriter::close) does.
