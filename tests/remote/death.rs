@@ -128,3 +128,31 @@ fn many_workers_come_and_go_and_leave_no_descriptors() {
         assert_eq!(*before.get_or_insert(now), now, "round {round}");
     }
 }
+
+/// A worker that says Hello and no more takes no frame of the renderer's, nor its time; nor does one that refuses.
+#[test]
+fn a_next_worker_that_takes_nothing_holds_up_nobody() {
+    for habit in [Habit::NeverTakes, Habit::Refuses] {
+        let mut scene = Scene::new();
+        let (mut first, mut reader) = scene.with(Habit::Idles, 1);
+        let last = scene.read_until(&mut reader, (1 << 20) + 4);
+        first.kill();
+        scene.lost(&mut reader);
+        let _silent = Worker::start(&scene.path(), habit, 2);
+        let remote = scene.accept();
+        let start = Instant::now();
+        reader.reconnect(remote).unwrap();
+        assert_eq!(scene.read(&mut reader), Some(last));
+        if habit == Habit::NeverTakes {
+            reader.check().unwrap();
+            reader.disconnect();
+        }
+        assert!(start.elapsed() < Duration::from_secs(1), "{habit:?} took {:?}", start.elapsed());
+        let (error, _) = scene.lost(&mut reader);
+        let told = if habit == Habit::Refuses { "expected floats" } else { "the exchange" };
+        assert!(error.to_string().contains(told), "{error}");
+        let _next = Worker::start(&scene.path(), Habit::Runs, 3);
+        reader.reconnect(scene.accept()).unwrap();
+        scene.read_until(&mut reader, (3 << 20) + 2);
+    }
+}

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use bridge::Listener;
 use bridge_tests::Rig;
 use bridge_worker::{Buffer, Error, LatestWriter, Work, Worker, WorkerInfo};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::scene::Scene;
+use crate::worker::send;
 
 /// Where the renderer listens.
 const PLACE: &str = "BRIDGE_TEST_RENDERER";
@@ -43,7 +44,7 @@ impl Renderer {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.0), signal).unwrap();
+        send(&self.0, signal);
     }
 
     pub(crate) fn kill(&mut self) {

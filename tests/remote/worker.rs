@@ -10,7 +10,7 @@ use std::time::Duration;
 use bridge_ipc::{
     Code, ConnectInfo, Connection, Hello, MappedMemory, Message, Resource, ResourceKind, Role, SharedMemory,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// Elements of a frame, many enough for a copy to take a while.
 pub(crate) const LEN: usize = 1 << 16;
@@ -91,7 +91,7 @@ impl Worker {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        send(&self.child, signal);
     }
 
     pub(crate) fn kill(&mut self) {
@@ -104,6 +104,15 @@ impl Drop for Worker {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal to a process of this one's; one that stops it has stopped all its threads then.
+pub(crate) fn send(child: &Child, signal: Signal) {
+    let pid = Pid::from_child(child);
+    kill_process(pid, signal).unwrap();
+    if signal == Signal::STOP {
+        waitpid(Some(pid), WaitOptions::UNTRACED).unwrap();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -44,23 +45,35 @@ struct Control {
 }
 
 impl Link {
-    /// Offers the exchange to the worker, and listens to it once it has taken it.
+    /// Lets a thread offer the exchange to the worker, and listen to it once it has taken it. Waits for neither; what comes of the
+    /// offer is sent to `told`.
     pub(super) fn new<R: Resources>(
         mut connection: Connection,
         terms: &Terms,
         status: &Arc<Status>,
         writer: &Writer<R>,
+        told: Option<SyncSender<Result<()>>>,
     ) -> Result<Self> {
-        let wake = Arc::new(Wake::new()?);
-        let frames = terms.offer(&mut connection)?;
-        let control = Arc::new(Control { stop: AtomicBool::new(false), wake });
-        let (worker, held) = (connection.peer().pid().unsigned_abs(), frames.len());
-        let (control_too, status_too, home, timeout) =
-            (Arc::clone(&control), Arc::clone(status), Arc::clone(writer), terms.timeout);
+        let control = Arc::new(Control { stop: AtomicBool::new(false), wake: Arc::new(Wake::new()?) });
+        let worker = connection.peer().pid().unsigned_abs();
+        let (control_too, status_too, home, terms) =
+            (Arc::clone(&control), Arc::clone(status), Arc::clone(writer), terms.clone());
         let listen = move || {
+            let (control, status, timeout) = (control_too, status_too, terms.timeout);
+            let tell = |result| told.as_ref().map(|told| told.send(result));
+            let frames = match terms.offer(&mut connection, &control.stop) {
+                Ok(frames) => frames,
+                Err(error) => {
+                    let (reason, dead) = (format!("has not taken the exchange: {error}"), connection.peer().is_dead());
+                    status.lost(Lost { reason, dead, held: 0, owed: 0 });
+                    tell(Err(error));
+                    return;
+                }
+            };
+            tell(Ok(()));
             let Some(writer) = take(&home) else { return };
-            let feed = Feed::new(writer, &control_too.wake);
-            let (control, status) = (control_too, status_too);
+            let feed = Feed::new(writer, &control.wake);
+            let held = frames.len();
             let writer = Listening { connection, frames, feed, control, status, timeout, held }.run();
             *home.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
         };
@@ -68,7 +81,7 @@ impl Link {
         status.connected(worker);
         let thread = std::thread::Builder::new().name("bridge-remote".into()).spawn(listen).map_err(|error| {
             let reason = format!("is not listened to, since no thread starts: {error}");
-            status.lost(Lost { reason: reason.clone(), dead: false, held, owed: 0 });
+            status.lost(Lost { reason: reason.clone(), dead: false, held: 0, owed: 0 });
             Error::HostFailed { reason: format!("worker process {worker} {reason}") }
         })?;
         Ok(Self { control, thread: Some(thread) })

@@ -42,6 +42,8 @@ impl Listener {
 
     /// The next worker, for exchanges on `device`, waited for at most `timeout`. `None` if none has come.
     ///
+    /// One that has connected is given 100 ms for its Hello, whatever is left: where no frame may be late, accept on another thread.
+    ///
     /// Workers on the CPU are accepted. One that computes with CUDA is told so: sharing GPU memory with another process is not there so far.
     ///
     /// # Errors

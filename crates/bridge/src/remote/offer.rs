@@ -3,9 +3,12 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{Code, Connection, Direction, Handle, MOST_SLOTS, Message, Offer, Resource, SharedMemory, Uuid};
+use bridge_ipc::{
+    Code, Connection, Direction, Handle, MOST_SLOTS, Message, Offer, Received, Resource, SharedMemory, Uuid,
+};
 
 use super::feed::Frames;
 use super::runs::ResourceKind;
@@ -14,6 +17,9 @@ use crate::exchange::LatestInfo;
 
 /// The number of the one exchange of a connection.
 pub(super) const EXCHANGE: u32 = 0;
+
+/// How long an answer is waited for before the program is asked whether it still wants it.
+const AT_A_TIME: Duration = Duration::from_millis(10);
 
 /// What is the same for every worker of an exchange.
 #[derive(Debug, Clone)]
@@ -43,11 +49,11 @@ impl Terms {
         self.writer_in_flight.saturating_add(2).min(MOST_SLOTS)
     }
 
-    /// Offers the exchange, with memory that no other worker ever had, and waits for the answer. The slots are the worker's then.
+    /// Offers the exchange, with memory that no other worker ever had, and waits for the answer until `stop` says so. The slots are the worker's then.
     ///
     /// # Errors
     /// The worker's refusal, or what the connection says.
-    pub(super) fn offer(&self, connection: &mut Connection) -> Result<Frames> {
+    pub(super) fn offer(&self, connection: &mut Connection, stop: &AtomicBool) -> Result<Frames> {
         let start = Instant::now();
         let left = || self.timeout.saturating_sub(start.elapsed());
         let offer = Offer {
@@ -84,7 +90,7 @@ impl Terms {
             }
             frames.push(Arc::from(files));
         }
-        match connection.receive(left())?.message {
+        match self.answer(connection, left, stop)?.message {
             Message::Ready { .. } => {}
             Message::Refused { code, text, .. } => {
                 connection.close(Code::Done, "the exchange was refused");
@@ -100,6 +106,25 @@ impl Terms {
             connection.send(&Message::Free { exchange: EXCHANGE, slot, value: 0 }, None, left())?;
         }
         Ok(frames.into())
+    }
+
+    /// Waits for what the worker says, a little at a time.
+    fn answer(&self, connection: &mut Connection, left: impl Fn() -> Duration, stop: &AtomicBool) -> Result<Received> {
+        loop {
+            match connection.receive(left().min(AT_A_TIME)) {
+                Err(bridge_ipc::Error::Timeout { .. }) if stop.load(Ordering::Acquire) => {
+                    connection.close(Code::Done, "the renderer has ended the exchange");
+                    return Err(self.invalid(format!("it was ended before {} had taken it", connection.name())));
+                }
+                Err(bridge_ipc::Error::Timeout { .. }) if !left().is_zero() => {}
+                Err(bridge_ipc::Error::Timeout { .. }) => {
+                    connection.close(Code::Failure, "the exchange was not taken in time");
+                    let (name, limit) = (connection.name(), self.timeout);
+                    return Err(self.invalid(format!("{name} does not answer the offer within {limit:?}")));
+                }
+                received => return Ok(received?),
+            }
+        }
     }
 
     fn invalid(&self, reason: String) -> Error {

@@ -36,7 +36,10 @@ impl<R: Resources> RemoteReader<R> {
         let (writer, reader) = Exchange::latest(&compute, info, resources)?;
         let (terms, status) = (Terms::new(info, kinds), Arc::new(Status::new(info.name)));
         let writer = Arc::new(Mutex::new(Some(writer)));
-        let link = Link::new(remote.connection, &terms, &status, &writer)?;
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let link = Link::new(remote.connection, &terms, &status, &writer, Some(tell))?;
+        // It says so within the limit of the offer, or is gone.
+        told.recv().unwrap_or_else(|_| Err(Error::HostFailed { reason: "the thread of a worker has ended".into() }))?;
         Ok(Self { link: Some(link), writer, reader, status, terms })
     }
 
@@ -55,11 +58,12 @@ impl<R: Resources> RemoteReader<R> {
     }
 
     /// Puts another worker in the place of one that is lost, with the same slots: the frame that is shown stays until the new worker's
-    /// first. It is offered memory that the old worker never had, so that nothing of a process which lives on is mixed in.
+    /// first. Frames go on meanwhile: nobody waits for the new worker, and [`check`](Self::check) tells if it refuses the exchange or says
+    /// nothing within [`LatestInfo::timeout`]. It is offered memory that the old worker never had, so that nothing of a process which lives on is mixed in.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] while there is a worker (see [`disconnect`](Self::disconnect)), and for one that was accepted for
-    /// another device; else as [`Remote::latest`]. The reader is as it was then.
+    /// another device; the failed call, where no thread starts.
     pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
         let invalid = |reason: String| {
             Err(Error::InvalidArgument { object: format!("exchange \"{}\"", self.reader.name()), reason })
@@ -71,8 +75,7 @@ impl<R: Resources> RemoteReader<R> {
             return invalid("the worker was accepted for another device".into());
         }
         self.link = None;
-        let link = Link::new(remote.connection, &self.terms, &self.status, &self.writer)?;
-        self.link = Some(link);
+        self.link = Some(Link::new(remote.connection, &self.terms, &self.status, &self.writer, None)?);
         Ok(())
     }
 
