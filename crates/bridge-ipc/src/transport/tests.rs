@@ -2,6 +2,7 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -292,23 +293,28 @@ fn a_silent_peer_is_waited_for_with_a_limit() {
 /// Its process ends while a child of it still has the socket: only the pidfd tells.
 #[test]
 fn the_end_of_the_process_is_death_even_if_the_socket_stays_open() {
+    const PEER: &str = "BRIDGE_IPC_TEST_PEER";
+    if let Some(path) = std::env::var_os(PEER) {
+        let socket = new_socket().unwrap();
+        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::empty()).unwrap();
+        // Before it connects: its child has the socket by the time the other side knows of it.
+        let mut heir = Command::new("sleep").arg("5").spawn().unwrap();
+        rustix::net::connect(&socket, &rustix::net::SocketAddrUnix::new(Path::new(&path)).unwrap()).unwrap();
+        heir.wait().unwrap();
+        return;
+    }
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
-    let script = "import socket,subprocess,sys,time\n\
-        s=socket.socket(socket.AF_UNIX,socket.SOCK_SEQPACKET); s.connect(sys.argv[1])\n\
-        subprocess.Popen(['sleep','30'],pass_fds=[s.fileno()],stdout=subprocess.DEVNULL); time.sleep(30)";
-    let mut child = match std::process::Command::new("python3").arg("-c").arg(script).arg(listener.path()).spawn() {
-        Ok(child) => child,
-        Err(error) => {
-            eprintln!("SKIP: no python3 to be the peer ({error})");
-            return;
-        }
-    };
+    let test = "transport::tests::the_end_of_the_process_is_death_even_if_the_socket_stays_open";
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(PEER, listener.path())
+        .spawn()
+        .unwrap();
     let mut connection = listener.accept(LIMIT).unwrap().unwrap();
     assert_eq!(connection.peer().pid(), i32::try_from(child.id()).unwrap());
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(!connection.peer().is_dead());
+    assert!(!connection.peer().wait(Duration::from_millis(50)));
     connection.peer().kill().unwrap();
     assert!(connection.peer().wait(LIMIT), "before anyone has reaped it");
     let waited = connection.wait(LIMIT).unwrap();
