@@ -17,12 +17,14 @@ use bridge_worker::bridge_ipc::{
 };
 use bridge_worker::{Buffer, Error, LatestWriter, Work, Worker, WorkerInfo};
 use common::assert_clean;
-use cuda_import::probe;
+use cuda_import::{PEER_GRANULARITY, probe};
 use driver_double::Double;
 
 const LIMIT: Duration = Duration::from_secs(10);
 /// Elements of four bytes.
 const LEN: u64 = 256;
+/// In bytes: what another GPU maps, too.
+const ALLOCATION: u64 = PEER_GRANULARITY;
 
 /// What the renderer has exported: two slots and two timelines.
 struct Exports {
@@ -33,7 +35,7 @@ struct Exports {
 
 impl Exports {
     fn new(double: &Double) -> Self {
-        let slots = (0..2).map(|_| double.export_memory(LEN * 4, true).handle).collect();
+        let slots = (0..2).map(|_| double.export_memory(ALLOCATION, true).handle).collect();
         let [computed, rendered] = [(); 2].map(|()| {
             let exported = double.export_semaphore(true);
             (exported.handle, exported.number)
@@ -76,7 +78,7 @@ impl Renderer {
                 handle: Handle::OpaqueFd,
                 dedicated: true,
                 device_uuid: gpu,
-                allocation_size: LEN * 4,
+                allocation_size: ALLOCATION,
                 offset: 0,
             });
             renderer.connection.send(&resource, Some(descriptor.as_fd()), LIMIT).unwrap();
@@ -98,7 +100,14 @@ impl Renderer {
 }
 
 fn connect(path: &Path) -> Result<Worker, Error> {
-    Worker::connect_with(path, &WorkerInfo { backend: Some(Backend::Cuda), timeout: LIMIT, ..Default::default() })
+    connect_on(path, None)
+}
+
+fn connect_on(path: &Path, device: Option<Uuid>) -> Result<Worker, Error> {
+    Worker::connect_with(
+        path,
+        &WorkerInfo { backend: Some(Backend::Cuda), device, timeout: LIMIT, ..Default::default() },
+    )
 }
 
 fn write(writer: &mut LatestWriter<Buffer<f32>>) -> Result<(), Error> {
@@ -113,9 +122,21 @@ fn write(writer: &mut LatestWriter<Buffer<f32>>) -> Result<(), Error> {
 #[test]
 fn frames_are_signalled_behind_their_work_and_nothing_is_left() {
     let Some(double) = Double::in_child("frames_are_signalled_behind_their_work_and_nothing_is_left") else { return };
+    frames_cross(&double, None, "cuImportExternalMemory");
+}
+
+#[test]
+fn a_worker_on_another_gpu_writes_the_renderers_memory() {
+    let Some(double) = Double::in_child("a_worker_on_another_gpu_writes_the_renderers_memory") else { return };
+    let other = probe().unwrap().devices[1].uuid;
+    frames_cross(&double, Some(other), "cuMemImportFromShareableHandle");
+}
+
+/// 20 frames of a worker on this device, which imports memory by this call.
+fn frames_cross(double: &Double, device: Option<Uuid>, import: &str) {
     const FRAMES: u64 = 20;
     let gpu = probe().unwrap().devices[0].uuid;
-    let exports = Exports::new(&double);
+    let exports = Exports::new(double);
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
     std::thread::scope(|scope| {
@@ -137,7 +158,7 @@ fn frames_are_signalled_behind_their_work_and_nothing_is_left() {
             }
             assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
         });
-        let worker = connect(listener.path()).unwrap();
+        let worker = connect_on(listener.path(), device).unwrap();
         assert_eq!(worker.backend(), Backend::Cuda);
         let mut writer = worker.latest("x").unwrap();
         for _ in 0..FRAMES {
@@ -147,7 +168,8 @@ fn frames_are_signalled_behind_their_work_and_nothing_is_left() {
         renderer.join().unwrap();
     });
     drop(exports);
-    assert_clean(&double);
+    assert_eq!(double.calls().iter().filter(|call| call.name == import).count(), 2, "one for each slot");
+    assert_clean(double);
 }
 
 #[test]
