@@ -3,6 +3,7 @@
     python fluid.py FOLDER [STEPS]
 """
 
+import math
 import pathlib
 import sys
 
@@ -26,8 +27,8 @@ folder, steps = pathlib.Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2
 with vkview.View(N, N, headless=True) as view:
     for step in range(steps):
         angle = step * 0.02
-        jet = cp.exp(-((x - N / 2 - 90 * cp.cos(angle)) ** 2 + (y - N / 2 - 90 * cp.sin(angle)) ** 2) / 90)
-        u, v, dye = u - 0.3 * jet * cp.sin(angle), v + 0.3 * jet * cp.cos(angle), dye * 0.998 + 0.08 * jet
+        jet = cp.exp(-((x - N / 2 - 90 * math.cos(angle)) ** 2 + (y - N / 2 - 90 * math.sin(angle)) ** 2) / 90)
+        u, v, dye = u - 0.3 * jet * math.sin(angle), v + 0.3 * jet * math.cos(angle), dye * 0.998 + 0.08 * jet
         u, v, dye = carried(u), carried(v), carried(dye)
         # What flows in flows out: the part along the wave vector is removed.
         fu, fv = cp.fft.fft2(u), cp.fft.fft2(v)
