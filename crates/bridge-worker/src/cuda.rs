@@ -94,6 +94,17 @@ impl<F: Frame> CudaSide<F> {
         (&self.stream, F::cuda_views(&mut self.slots[slot as usize]))
     }
 
+    pub(crate) fn sources(&self, slot: u32) -> (&Arc<CudaStream>, F::CudaSources<'_>) {
+        (&self.stream, F::cuda_sources(&self.slots[slot as usize]))
+    }
+
+    /// Signals behind all work so far, which has nothing to do with a frame of this side's.
+    pub(crate) fn signal_read(&mut self, value: u64) -> Result<(), Error> {
+        // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this side's alone and rise.
+        unsafe { signal_one(&self.stream, &self.computed, value) }?;
+        Ok(())
+    }
+
     /// Work that is enqueued from now on comes after the renderer's use of the slot.
     pub(crate) fn wait(&mut self, value: u64) -> Result<(), Error> {
         if value == 0 {

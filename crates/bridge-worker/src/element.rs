@@ -8,11 +8,11 @@ use bridge_ipc::{Channel, ImageShape, Resource, ResourceKind};
 use bytemuck::Pod;
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
-    BufferMappingInfo, ChannelType, DeviceViewMut, ImageKind, ImageMappingInfo, ImageViewMut, ImportedMemory,
-    MappedBuffer, MappedImage, Texel,
+    BufferMappingInfo, ChannelType, DeviceView, DeviceViewMut, ImageKind, ImageMappingInfo, ImageView, ImageViewMut,
+    ImportedMemory, MappedBuffer, MappedImage, Texel,
 };
 
-use crate::host::{HostBuffer, HostImage, HostMemory};
+use crate::host::{HostBuffer, HostImage, HostMemory, ReadOnly};
 
 /// A buffer of `T`, as a type.
 #[derive(Debug)]
@@ -28,6 +28,10 @@ pub trait Element: sealed::Element {
     type CudaView<'a>;
     /// What it is in a turn on the CPU.
     type HostView<'a>;
+    /// What it is in a CUDA turn that reads.
+    type CudaSource<'a>;
+    /// What it is in a turn on the CPU that reads.
+    type HostSource<'a>;
 
     #[doc(hidden)]
     type Mapped: Send + 'static;
@@ -52,6 +56,12 @@ pub trait Element: sealed::Element {
     fn host_view(memory: &HostMemory) -> Self::HostView<'_>;
 
     #[doc(hidden)]
+    fn cuda_source(mapped: &Self::Mapped) -> Self::CudaSource<'_>;
+
+    #[doc(hidden)]
+    fn host_source(memory: &HostMemory) -> Self::HostSource<'_>;
+
+    #[doc(hidden)]
     fn join(mapped: &Self::Mapped) -> Result<(), cuda_import::Error>;
 
     /// # Safety
@@ -69,6 +79,8 @@ mod sealed {
 impl<T: Pod + Send + Sync> Element for Buffer<T> {
     type CudaView<'a> = DeviceViewMut<'a, T>;
     type HostView<'a> = HostBuffer<'a, T>;
+    type CudaSource<'a> = DeviceView<'a, T>;
+    type HostSource<'a> = ReadOnly<HostBuffer<'a, T>>;
     type Mapped = MappedBuffer<T>;
 
     fn check(resource: &Resource) -> Result<(), String> {
@@ -107,6 +119,14 @@ impl<T: Pod + Send + Sync> Element for Buffer<T> {
         HostBuffer::new(memory)
     }
 
+    fn cuda_source(mapped: &Self::Mapped) -> DeviceView<'_, T> {
+        mapped.view()
+    }
+
+    fn host_source(memory: &HostMemory) -> ReadOnly<HostBuffer<'_, T>> {
+        ReadOnly(HostBuffer::new(memory))
+    }
+
     fn join(mapped: &Self::Mapped) -> Result<(), cuda_import::Error> {
         mapped.join_foreign_work()
     }
@@ -120,6 +140,8 @@ impl<T: Pod + Send + Sync> Element for Buffer<T> {
 impl<T: Texel> Element for Image<T> {
     type CudaView<'a> = ImageViewMut<'a, T>;
     type HostView<'a> = HostImage<'a, T>;
+    type CudaSource<'a> = ImageView<'a, T>;
+    type HostSource<'a> = ReadOnly<HostImage<'a, T>>;
     type Mapped = MappedImage<T>;
 
     fn check(resource: &Resource) -> Result<(), String> {
@@ -175,6 +197,14 @@ impl<T: Texel> Element for Image<T> {
 
     fn host_view(memory: &HostMemory) -> HostImage<'_, T> {
         HostImage::new(memory)
+    }
+
+    fn cuda_source(mapped: &Self::Mapped) -> ImageView<'_, T> {
+        mapped.view()
+    }
+
+    fn host_source(memory: &HostMemory) -> ReadOnly<HostImage<'_, T>> {
+        ReadOnly(HostImage::new(memory))
     }
 
     fn join(mapped: &Self::Mapped) -> Result<(), cuda_import::Error> {

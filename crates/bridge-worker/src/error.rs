@@ -16,7 +16,7 @@ pub enum Error {
 
     /// The renderer's process has ended. What this process owed to itself is settled: no stream of it waits for the renderer.
     #[error(
-        "{who} has ended: frame {frame} of \"{exchange}\" is shown by nobody{}; connect to the next renderer",
+        "{who} has ended, at frame {frame} of \"{exchange}\"{}; connect to the next renderer",
         owed.map(|value| format!(", and value {value} of its timeline, which this side waited for, was signalled from here"))
             .unwrap_or_default()
     )]
@@ -26,7 +26,7 @@ pub enum Error {
         who: String,
         /// The exchange.
         exchange: String,
-        /// The frame that was being written.
+        /// The frame that was being written, or that was read last.
         frame: u64,
         /// The value of the renderer's timeline that this side's stream waited for and that was signalled in its place.
         owed: Option<u64>,

@@ -17,6 +17,10 @@ pub trait Frame: sealed::Frame {
     type CudaViews<'a>;
     /// What they are in a turn on the CPU.
     type HostViews<'a>;
+    /// What they are in a CUDA turn that reads.
+    type CudaSources<'a>;
+    /// What they are in a turn on the CPU that reads.
+    type HostSources<'a>;
 
     #[doc(hidden)]
     const RESOURCES: usize;
@@ -40,6 +44,12 @@ pub trait Frame: sealed::Frame {
 
     #[doc(hidden)]
     fn host_views(memory: &[HostMemory]) -> Self::HostViews<'_>;
+
+    #[doc(hidden)]
+    fn cuda_sources(mapped: &Self::Mapped) -> Self::CudaSources<'_>;
+
+    #[doc(hidden)]
+    fn host_sources(memory: &[HostMemory]) -> Self::HostSources<'_>;
 
     #[doc(hidden)]
     fn join(mapped: &Self::Mapped) -> Result<(), cuda_import::Error>;
@@ -66,6 +76,8 @@ pub(crate) type Imported = (Arc<ImportedMemory>, Resource);
 impl<E: Element> Frame for E {
     type CudaViews<'a> = E::CudaView<'a>;
     type HostViews<'a> = E::HostView<'a>;
+    type CudaSources<'a> = E::CudaSource<'a>;
+    type HostSources<'a> = E::HostSource<'a>;
     const RESOURCES: usize = 1;
     type Mapped = E::Mapped;
 
@@ -86,6 +98,14 @@ impl<E: Element> Frame for E {
         E::host_view(&memory[0])
     }
 
+    fn cuda_sources(mapped: &Self::Mapped) -> E::CudaSource<'_> {
+        E::cuda_source(mapped)
+    }
+
+    fn host_sources(memory: &[HostMemory]) -> E::HostSource<'_> {
+        E::host_source(&memory[0])
+    }
+
     fn join(mapped: &Self::Mapped) -> Result<(), cuda_import::Error> {
         <E as Element>::join(mapped)
     }
@@ -101,6 +121,8 @@ macro_rules! tuples {
         impl<$($element: Element),*> Frame for ($($element,)*) {
             type CudaViews<'a> = ($($element::CudaView<'a>,)*);
             type HostViews<'a> = ($($element::HostView<'a>,)*);
+            type CudaSources<'a> = ($($element::CudaSource<'a>,)*);
+            type HostSources<'a> = ($($element::HostSource<'a>,)*);
             const RESOURCES: usize = $count;
             type Mapped = ($($element::Mapped,)*);
 
@@ -124,6 +146,14 @@ macro_rules! tuples {
 
             fn host_views(memory: &[HostMemory]) -> Self::HostViews<'_> {
                 ($($element::host_view(&memory[$place]),)*)
+            }
+
+            fn cuda_sources(mapped: &Self::Mapped) -> Self::CudaSources<'_> {
+                ($($element::cuda_source(&mapped.$place),)*)
+            }
+
+            fn host_sources(memory: &[HostMemory]) -> Self::HostSources<'_> {
+                ($($element::host_source(&memory[$place]),)*)
             }
 
             fn join(mapped: &Self::Mapped) -> Result<(), cuda_import::Error> {

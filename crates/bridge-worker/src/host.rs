@@ -36,6 +36,18 @@ impl HostMemory {
     }
 }
 
+/// A [`HostBuffer`] or a [`HostImage`] that is only read.
+#[derive(Debug)]
+pub struct ReadOnly<V>(pub(crate) V);
+
+impl<V> std::ops::Deref for ReadOnly<V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        &self.0
+    }
+}
+
 /// Elements of a slot, on a worker that computes on the CPU. Lent for a turn.
 #[derive(Debug)]
 pub struct HostBuffer<'a, T> {

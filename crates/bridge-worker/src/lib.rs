@@ -54,6 +54,10 @@ mod link;
 #[cfg(not(target_os = "linux"))]
 mod other;
 #[cfg(target_os = "linux")]
+mod reader;
+#[cfg(target_os = "linux")]
+mod side;
+#[cfg(target_os = "linux")]
 mod worker;
 #[cfg(target_os = "linux")]
 mod writer;
@@ -66,9 +70,11 @@ pub use error::Error;
 #[cfg(target_os = "linux")]
 pub use frame::Frame;
 #[cfg(target_os = "linux")]
-pub use host::{HostBuffer, HostImage};
+pub use host::{HostBuffer, HostImage, ReadOnly};
 #[cfg(not(target_os = "linux"))]
 pub use other::Worker;
+#[cfg(target_os = "linux")]
+pub use reader::{CudaRead, HostRead, LatestReader, Read, ReadTurn};
 #[cfg(target_os = "linux")]
 pub use worker::{Worker, WorkerInfo};
 #[cfg(target_os = "linux")]

@@ -36,9 +36,20 @@ pub(crate) struct Inbox {
     pub(crate) offer: Offer,
     pub(crate) resources: Vec<(Resource, OsHandle)>,
     pub(crate) timelines: Vec<(Timeline, OsHandle)>,
+    /// Slots and values, in the order in which they came.
     pub(crate) freed: VecDeque<(u32, u64)>,
+    pub(crate) published: VecDeque<Published>,
     pub(crate) closed: bool,
     pub(crate) taken: bool,
+}
+
+/// A frame of the renderer's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) slot: u32,
+    pub(crate) frame: u64,
+    pub(crate) value: u64,
+    pub(crate) torn: bool,
 }
 
 /// Why a wait gave nothing.
@@ -174,6 +185,7 @@ impl State {
                     resources: Vec::new(),
                     timelines: Vec::new(),
                     freed: VecDeque::new(),
+                    published: VecDeque::new(),
                     closed: false,
                     taken: false,
                 };
@@ -192,6 +204,19 @@ impl State {
             Message::Free { exchange, slot, value } => {
                 if let Some(inbox) = self.inboxes.get_mut(&exchange) {
                     inbox.freed.push_back((slot, value));
+                }
+            }
+            Message::Publish { exchange, slot, frame, value } => {
+                if let Some(inbox) = self.inboxes.get_mut(&exchange) {
+                    inbox.published.push_back(Published { slot, frame, value, torn: false });
+                }
+            }
+            Message::Torn { exchange, frame, .. } => {
+                // One that was taken already is beyond help.
+                let inbox = self.inboxes.get_mut(&exchange);
+                let torn = inbox.and_then(|inbox| inbox.published.iter_mut().find(|of| of.frame == frame));
+                if let Some(torn) = torn {
+                    torn.torn = true;
                 }
             }
             Message::Close { exchange } => match self.inboxes.get_mut(&exchange) {

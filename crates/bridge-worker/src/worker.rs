@@ -11,6 +11,7 @@ use crate::device;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::link::Link;
+use crate::reader::LatestReader;
 use crate::writer::LatestWriter;
 
 /// Configuration of a [`Worker`].
@@ -115,6 +116,14 @@ impl Worker {
     /// [`LatestWriter::begin`].
     pub fn latest<F: Frame>(&self, name: &str) -> Result<LatestWriter<F>, Error> {
         LatestWriter::new(&self.shared, name)
+    }
+
+    /// The reader of the exchange of this name, whose frames the renderer draws.
+    ///
+    /// # Errors
+    /// As [`latest`](Self::latest).
+    pub fn latest_reader<F: Frame>(&self, name: &str) -> Result<LatestReader<F>, Error> {
+        LatestReader::new(&self.shared, name)
     }
 }
 

@@ -5,18 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{Code, Direction, Message, Offer, OsHandle, Resource, SharedMemory, Side as TimelineSide, Timeline};
+use bridge_ipc::{Direction, Message, Offer};
 use cuda_import::cudarc::driver::CudaStream;
 
-use crate::cuda::CudaSide;
 use crate::error::Error;
 use crate::frame::Frame;
-use crate::host::HostMemory;
-use crate::link::{Ended, State};
+use crate::link::Ended;
+use crate::side::{self, Imported, SEND_LIMIT, Side};
 use crate::worker::Shared;
-
-/// How long a message may take to be taken in by a renderer that does not read.
-const SEND_LIMIT: Duration = Duration::from_secs(1);
 
 /// The writer of an exchange. It belongs to one thread at a time.
 pub struct LatestWriter<F: Frame> {
@@ -29,12 +25,6 @@ pub struct LatestWriter<F: Frame> {
     /// The last value of this side's timeline.
     computed: u64,
     shared: Arc<Shared>,
-}
-
-enum Side<F: Frame> {
-    Cuda(CudaSide<F>),
-    /// The resources of each slot.
-    Host(Vec<Vec<HostMemory>>),
 }
 
 /// What there is to compute with.
@@ -65,60 +55,10 @@ pub struct HostWork<'a, F: Frame> {
 
 impl<F: Frame> LatestWriter<F> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self, Error> {
-        let complete = |state: &mut State| {
-            let phase = |id: u32| state.connection.session().exchange(id);
-            let offered = |id: &u32| phase(*id) == Some(bridge_ipc::ExchangePhase::Offered);
-            let found =
-                state.inboxes.iter_mut().find(|(id, inbox)| inbox.offer.name == name && !inbox.taken && offered(id));
-            let (_, inbox) = found?;
-            inbox.taken = true;
-            Some((inbox.offer.clone(), std::mem::take(&mut inbox.resources), std::mem::take(&mut inbox.timelines)))
-        };
-        let found = shared.link.wait_for(shared.timeout, complete);
-        let (offer, resources, timelines) = found.map_err(|ended| match ended {
-            Ended::Timeout => Error::Timeout { what: format!("the offer of \"{name}\""), waited: shared.timeout },
-            ended => ended_error(shared, name, 0, None, ended),
-        })?;
-        let exchange = offer.exchange;
-        let made = Self::import(shared, offer, resources, timelines);
-        let writer = made.inspect_err(|error| {
-            let code = if matches!(error, Error::Mismatch { .. }) { Code::Resource } else { Code::Failure };
-            shared.link.refuse(exchange, code, &error.to_string());
-        })?;
-        let ready = shared.link.send(&Message::Ready { exchange }, SEND_LIMIT);
-        ready.map_err(|ended| ended_error(shared, name, 0, None, ended))?;
+        let Imported { side, offer, computed } = side::import(shared, name, Direction::WorkerWrites)?;
+        let writer = Self { side, offer, free: VecDeque::new(), next_frame: 0, computed, shared: Arc::clone(shared) };
+        writer.shared.ready(&writer.offer)?;
         Ok(writer)
-    }
-
-    fn import(
-        shared: &Arc<Shared>,
-        offer: Offer,
-        resources: Vec<(Resource, OsHandle)>,
-        timelines: Vec<(Timeline, OsHandle)>,
-    ) -> Result<Self, Error> {
-        let mismatch = |reason: String| Error::Mismatch { exchange: offer.name.clone(), reason };
-        if offer.direction != Direction::WorkerWrites {
-            return Err(mismatch("the renderer writes it, and its writer was asked for".into()));
-        }
-        if offer.resources as usize != F::RESOURCES {
-            return Err(mismatch(format!(
-                "a slot has {} resources, and {} were asked for",
-                offer.resources,
-                F::RESOURCES
-            )));
-        }
-        let described: Vec<_> = resources.iter().map(|(resource, _)| *resource).collect();
-        for slot in described.chunks_exact(F::RESOURCES) {
-            F::check(slot).map_err(mismatch)?;
-        }
-        let computed = timelines.iter().find(|(timeline, _)| timeline.side == TimelineSide::Computed);
-        let computed = computed.map_or(0, |(timeline, _)| timeline.value);
-        let side = match &shared.cuda {
-            Some(device) => Side::Cuda(CudaSide::new(device, &offer.name, resources, timelines)?),
-            None => Side::Host(host_slots::<F>(&offer.name, resources)?),
-        };
-        let shared = Arc::clone(shared);
-        Ok(Self { side, offer, free: VecDeque::new(), next_frame: 0, computed, shared })
     }
 
     /// Its name.
@@ -216,11 +156,8 @@ impl<F: Frame> LatestWriter<F> {
     }
 
     fn ended(&mut self, ended: Ended) -> Error {
-        let owed = match (&mut self.side, &ended) {
-            (Side::Cuda(side), Ended::Dead) => side.rescue(),
-            _ => None,
-        };
-        ended_error(&self.shared, &self.offer.name, self.next_frame, owed, ended)
+        let owed = self.side.rescue(&ended);
+        side::ended_error(&self.shared, &self.offer.name, self.next_frame, owed, ended)
     }
 }
 
@@ -232,48 +169,8 @@ impl<F: Frame> std::fmt::Debug for LatestWriter<F> {
 
 impl<F: Frame> Drop for LatestWriter<F> {
     fn drop(&mut self) {
-        if let Side::Cuda(side) = &mut self.side {
-            // In trust, frames may still wait for a renderer that has gone.
-            if self.shared.link.state().connection.peer().is_dead() {
-                side.rescue();
-            }
-            if !side.finish() {
-                // The renderer may not use the slots as its own: it learns of their end from the end of this process.
-                return;
-            }
-        }
-        self.shared.link.close(self.offer.exchange);
+        self.shared.leave(&mut self.side, self.offer.exchange);
     }
-}
-
-fn ended_error(shared: &Shared, exchange: &str, frame: u64, owed: Option<u64>, ended: Ended) -> Error {
-    let exchange = exchange.to_owned();
-    match ended {
-        Ended::Dead => Error::PeerLost { who: shared.link.peer(), exchange, frame, owed },
-        Ended::Timeout => {
-            Error::Timeout { what: format!("{} for \"{exchange}\"", shared.link.peer()), waited: shared.timeout }
-        }
-        Ended::Closed(error @ bridge_ipc::Error::Closed { .. }) => {
-            Error::Closed { exchange, reason: error.to_string() }
-        }
-        Ended::Closed(error) => error.into(),
-    }
-}
-
-fn host_slots<F: Frame>(name: &str, resources: Vec<(Resource, OsHandle)>) -> Result<Vec<Vec<HostMemory>>, Error> {
-    let mut slots = Vec::new();
-    let mut slot = Vec::with_capacity(F::RESOURCES);
-    for (resource, handle) in resources {
-        let name = format!("{name}[{}].{}", resource.slot, resource.index);
-        let memory = SharedMemory::from_peer(&name, handle, resource.allocation_size)?.map()?;
-        let too_large =
-            || Error::Mismatch { exchange: name.clone(), reason: "it is too large for this machine".to_owned() };
-        slot.push(HostMemory::new(memory, &resource).ok_or_else(too_large)?);
-        if slot.len() == F::RESOURCES {
-            slots.push(std::mem::take(&mut slot));
-        }
-    }
-    Ok(slots)
 }
 
 /// A frame that is being written. It has the slot until [`publish`](Self::publish).

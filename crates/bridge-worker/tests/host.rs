@@ -11,7 +11,7 @@ use bridge_ipc::{
     Backend, BufferDescriptor, Channel, Code, Connection, Direction, Handle, Hello, ImageDescriptor, ImageShape,
     Listener, MappedMemory, Message, Offer, Resource, ResourceKind, Role, SharedMemory, Uuid,
 };
-use bridge_worker::{Buffer, Error, HostWork, Image, LatestWriter, Work, Worker, WorkerInfo};
+use bridge_worker::{Buffer, Error, HostWork, Image, LatestWriter, Read, Work, Worker, WorkerInfo};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -41,11 +41,21 @@ impl Renderer {
         self.connection.receive(LIMIT).unwrap().message
     }
 
-    /// Offers two slots of these kinds; gives the memory of each slot.
+    /// Offers two slots of these kinds, which the worker writes; gives the memory of each slot.
     fn offer(&mut self, exchange: u32, name: &str, kinds: &[ResourceKind]) -> Vec<Vec<MappedMemory>> {
+        self.offer_in(Direction::WorkerWrites, exchange, name, kinds)
+    }
+
+    fn offer_in(
+        &mut self,
+        direction: Direction,
+        exchange: u32,
+        name: &str,
+        kinds: &[ResourceKind],
+    ) -> Vec<Vec<MappedMemory>> {
         self.send(Message::Offer(Offer {
             exchange,
-            direction: Direction::WorkerWrites,
+            direction,
             slots: 2,
             resources: u32::try_from(kinds.len()).unwrap(),
             writer_in_flight: 1,
@@ -288,6 +298,63 @@ fn a_backend_that_is_not_allowed_is_no_backend() {
         });
         let error = connect(listener.path(), LIMIT).unwrap_err();
         assert!(matches!(error, Error::NoBackend { .. }), "{error}");
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn the_newest_frame_of_the_renderer_is_read_and_the_one_before_given_back() {
+    let waited = std::sync::Barrier::new(2);
+    let (_folder, listener) = listen();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let mut renderer = Renderer::accept(&listener);
+            let memory = renderer.offer_in(Direction::RendererWrites, 1, "x", &[floats(4), picture()]);
+            assert_eq!(renderer.receive(), Message::Ready { exchange: 1 });
+            let publish = |renderer: &mut Renderer, slot: u32, frame: u64| {
+                assert!(memory[slot as usize][0].write(16, &(frame as f32).to_ne_bytes()));
+                renderer.send(Message::Publish { exchange: 1, slot, frame, value: frame + 1 });
+            };
+            waited.wait();
+            publish(&mut renderer, 0, 0);
+            publish(&mut renderer, 1, 1);
+            waited.wait();
+            // The first was passed over; the second is held until there is a newer one.
+            assert_eq!(renderer.receive(), Message::Free { exchange: 1, slot: 0, value: 0 });
+            waited.wait();
+            publish(&mut renderer, 0, 2);
+            assert_eq!(renderer.receive(), Message::Free { exchange: 1, slot: 1, value: 0 });
+            publish(&mut renderer, 1, 3);
+            renderer.send(Message::Torn { exchange: 1, slot: 1, frame: 3 });
+            waited.wait();
+            renderer.send(Message::Close { exchange: 1 });
+            while renderer.receive() != (Message::Close { exchange: 1 }) {}
+        });
+        let worker = connect(listener.path(), LIMIT).unwrap();
+        let mut reader = worker.latest_reader::<(Buffer<f32>, Image<[u8; 4]>)>("x").unwrap();
+        assert!(reader.newest().unwrap().is_none(), "before the first");
+        waited.wait();
+        waited.wait();
+        for _ in 0..2 {
+            let turn = reader.newest().unwrap().unwrap();
+            let Read::Host(host) = turn.work() else { panic!() };
+            let mut first = [0.0];
+            host.views.0.read_into(0, &mut first).unwrap();
+            assert_eq!((turn.frame(), turn.slot(), first[0]), (1, 1, 1.0), "the same again if there is none newer");
+            turn.finish().unwrap();
+        }
+        waited.wait();
+        assert!(reader.wait_for_newer(LIMIT).unwrap());
+        // Before anything else is read.
+        waited.wait();
+        let error = loop {
+            match reader.newest() {
+                Ok(turn) => assert_eq!(turn.unwrap().frame(), 2, "a torn frame is not taken"),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, Error::Closed { .. }), "{error}");
+        drop(reader);
         thread.join().unwrap();
     });
 }

@@ -15,7 +15,7 @@ use bridge_worker::bridge_ipc::{
     Backend, BufferDescriptor, Connection, Direction, Handle, Hello, Listener, Message, Offer, Resource, ResourceKind,
     Role, Side, Timeline, Uuid,
 };
-use bridge_worker::{Buffer, Error, LatestWriter, Work, Worker, WorkerInfo};
+use bridge_worker::{Buffer, Error, LatestWriter, Read, Work, Worker, WorkerInfo};
 use common::assert_clean;
 use cuda_import::{PEER_GRANULARITY, probe};
 use driver_double::Double;
@@ -53,15 +53,19 @@ struct Renderer {
 }
 
 impl Renderer {
-    /// Offers "x" to the next worker.
+    /// Offers "x", which the worker writes, to the next worker.
     fn offer(listener: &Listener, gpu: Uuid, trust: bool, descriptors: &[&OwnedFd]) -> Self {
+        Self::offer_in(Direction::WorkerWrites, listener, gpu, trust, descriptors)
+    }
+
+    fn offer_in(direction: Direction, listener: &Listener, gpu: Uuid, trust: bool, descriptors: &[&OwnedFd]) -> Self {
         let mut connection = listener.accept(LIMIT).unwrap().unwrap();
         let hello = Hello { cuda: true, device_uuid: gpu, ..Hello::new(Role::Renderer, "renderer") };
         assert_eq!(connection.greet(&hello, LIMIT).unwrap().backend(), Some(Backend::Cuda));
         let mut renderer = Self { connection };
         renderer.send(Message::Offer(Offer {
             exchange: 1,
-            direction: Direction::WorkerWrites,
+            direction,
             slots: 2,
             resources: 1,
             writer_in_flight: 2,
@@ -170,6 +174,48 @@ fn frames_cross(double: &Double, device: Option<Uuid>, import: &str) {
     drop(exports);
     assert_eq!(double.calls().iter().filter(|call| call.name == import).count(), 2, "one for each slot");
     assert_clean(double);
+}
+
+#[test]
+fn a_frame_that_was_read_goes_back_behind_its_work() {
+    let Some(double) = Double::in_child("a_frame_that_was_read_goes_back_behind_its_work") else { return };
+    let gpu = probe().unwrap().devices[0].uuid;
+    let exports = Exports::new(&double);
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    std::thread::scope(|scope| {
+        let renderer = scope.spawn(|| {
+            let direction = Direction::RendererWrites;
+            let mut renderer = Renderer::offer_in(direction, &listener, gpu, false, &exports.all());
+            renderer.receive();
+            for (slot, frame) in [(0, 0), (1, 1)] {
+                double.signal(exports.rendered.1, frame + 1);
+                renderer.send(Message::Publish { exchange: 1, slot, frame, value: frame + 1 });
+                if frame == 0 {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            }
+            let Message::Free { slot: 0, value, .. } = renderer.receive() else { panic!() };
+            assert_eq!((value, double.value(exports.computed.1)), (1, 0), "its work is held");
+            double.let_work_go();
+            double.until("the reader's work to end", |double| double.value(exports.computed.1) == value);
+            assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
+        });
+        let worker = connect(listener.path()).unwrap();
+        let mut reader = worker.latest_reader::<Buffer<f32>>("x").unwrap();
+        double.hold_work();
+        for frame in 0..2 {
+            assert!(reader.wait_for_newer(LIMIT).unwrap());
+            let turn = reader.newest().unwrap().unwrap();
+            assert_eq!(turn.frame(), frame);
+            let Read::Cuda(cuda) = turn.work() else { panic!() };
+            assert_eq!(cuda.views.len() as u64, LEN);
+        }
+        drop((reader, worker));
+        renderer.join().unwrap();
+    });
+    drop(exports);
+    assert_clean(&double);
 }
 
 #[test]

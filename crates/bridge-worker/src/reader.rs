@@ -1,0 +1,222 @@
+//! The renderer draws frames, and the worker computes with the newest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_ipc::{Direction, Message, Offer};
+use cuda_import::cudarc::driver::CudaStream;
+
+use crate::error::Error;
+use crate::frame::Frame;
+use crate::link::{Ended, Published};
+use crate::side::{self, Imported, SEND_LIMIT, Side};
+use crate::worker::Shared;
+
+/// The reader of an exchange. It belongs to one thread at a time.
+pub struct LatestReader<F: Frame> {
+    /// Before `shared`: the slots go before the connection.
+    side: Side<F>,
+    offer: Offer,
+    /// The newest frame, whose slot is this side's.
+    held: Option<Published>,
+    /// The last value of this side's timeline.
+    computed: u64,
+    shared: Arc<Shared>,
+}
+
+/// What there is to read.
+#[non_exhaustive]
+pub enum Read<'a, F: Frame> {
+    /// Kernels and copies on a stream.
+    Cuda(CudaRead<'a, F>),
+    /// Copies on this thread.
+    Host(HostRead<'a, F>),
+}
+
+/// A CUDA turn that reads.
+#[non_exhaustive]
+pub struct CudaRead<'a, F: Frame> {
+    /// The exchange's own stream. The slot is given back behind the work on it; work with the views on other streams is joined when
+    /// the turn ends, where cudarc knows of it.
+    pub stream: &'a Arc<CudaStream>,
+    /// The frame.
+    pub views: F::CudaSources<'a>,
+}
+
+/// A turn on the CPU that reads.
+#[non_exhaustive]
+pub struct HostRead<'a, F: Frame> {
+    /// The frame.
+    pub views: F::HostSources<'a>,
+}
+
+impl<F: Frame> LatestReader<F> {
+    pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self, Error> {
+        let Imported { side, offer, computed } = side::import(shared, name, Direction::RendererWrites)?;
+        let reader = Self { side, offer, held: None, computed, shared: Arc::clone(shared) };
+        reader.shared.ready(&reader.offer)?;
+        Ok(reader)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.offer.name
+    }
+
+    /// Slots.
+    pub fn slots(&self) -> usize {
+        self.offer.slots as usize
+    }
+
+    /// The stream of its turns; `None` on the CPU.
+    pub fn stream(&self) -> Option<&Arc<CudaStream>> {
+        match &self.side {
+            Side::Cuda(side) => Some(side.stream()),
+            Side::Host(_) => None,
+        }
+    }
+
+    /// The newest frame, or the one before again if there is no newer one; `None` before the first. Does not wait. The frame before
+    /// goes back to the renderer behind the work of its turns.
+    ///
+    /// # Errors
+    /// [`Error::PeerLost`] when the renderer's process has ended, [`Error::Closed`] where it has closed the exchange or the connection,
+    /// [`Error::Cuda`] where this side's GPU work has failed.
+    pub fn newest(&mut self) -> Result<Option<ReadTurn<'_, F>>, Error> {
+        self.wait_for_newer(Duration::ZERO)?;
+        Ok(self.held.map(|frame| ReadTurn { reader: self, frame, done: false }))
+    }
+
+    /// Waits, for at most `timeout`, until [`newest`](Self::newest) has a frame that it did not have before; returns whether it has.
+    ///
+    /// # Errors
+    /// As [`newest`](Self::newest).
+    pub fn wait_for_newer(&mut self, timeout: Duration) -> Result<bool, Error> {
+        let exchange = self.offer.exchange;
+        let found = self.shared.link.wait_for(timeout, |state| {
+            let inbox = state.inboxes.get_mut(&exchange)?;
+            if inbox.closed {
+                return Some(None);
+            }
+            let whole = inbox.published.iter().any(|frame| !frame.torn);
+            whole.then(|| Some(inbox.published.drain(..).collect::<Vec<_>>()))
+        });
+        match found {
+            Ok(Some(frames)) => self.take(frames).map(|()| true),
+            Ok(None) => Err(Error::Closed {
+                exchange: self.offer.name.clone(),
+                reason: format!("by {}", self.shared.link.peer()),
+            }),
+            Err(Ended::Timeout) => Ok(false),
+            Err(ended) => Err(self.ended(ended)),
+        }
+    }
+
+    /// Holds the newest of these frames, and gives the others back with the one that was held.
+    fn take(&mut self, frames: Vec<Published>) -> Result<(), Error> {
+        let Some(newest) = frames.iter().rposition(|frame| !frame.torn) else { return Ok(()) };
+        for (place, frame) in frames.iter().enumerate() {
+            // Nothing of this side was enqueued for those.
+            if place != newest {
+                self.free(frame.slot, 0)?;
+            }
+        }
+        if let Some(old) = self.held.replace(frames[newest]) {
+            let value = match &mut self.side {
+                Side::Cuda(side) => {
+                    // Spent even if the call fails. The slot is lost to this connection then, as the context is.
+                    self.computed += 1;
+                    side.signal_read(self.computed)?;
+                    self.computed
+                }
+                Side::Host(_) => 0,
+            };
+            self.free(old.slot, value)?;
+        }
+        match &mut self.side {
+            // It is reached, or announced in trust; a value that was read elsewhere orders no memory.
+            Side::Cuda(side) => side.wait(frames[newest].value),
+            Side::Host(_) => Ok(()),
+        }
+    }
+
+    fn free(&mut self, slot: u32, value: u64) -> Result<(), Error> {
+        let free = Message::Free { exchange: self.offer.exchange, slot, value };
+        let sent = self.shared.link.send(&free, SEND_LIMIT);
+        sent.map_err(|ended| self.ended(ended))
+    }
+
+    fn ended(&mut self, ended: Ended) -> Error {
+        let owed = self.side.rescue(&ended);
+        let frame = self.held.map_or(0, |held| held.frame);
+        side::ended_error(&self.shared, &self.offer.name, frame, owed, ended)
+    }
+}
+
+impl<F: Frame> std::fmt::Debug for LatestReader<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LatestReader(\"{}\", {} slots)", self.name(), self.slots())
+    }
+}
+
+impl<F: Frame> Drop for LatestReader<F> {
+    fn drop(&mut self) {
+        self.shared.leave(&mut self.side, self.offer.exchange);
+    }
+}
+
+/// A frame that is being read. Its slot stays this side's until a newer frame is taken.
+pub struct ReadTurn<'a, F: Frame> {
+    reader: &'a mut LatestReader<F>,
+    frame: Published,
+    done: bool,
+}
+
+impl<F: Frame> ReadTurn<'_, F> {
+    /// The number of the frame; it never falls.
+    pub fn frame(&self) -> u64 {
+        self.frame.frame
+    }
+
+    /// The slot.
+    pub fn slot(&self) -> usize {
+        self.frame.slot as usize
+    }
+
+    /// What there is to read, lent until the turn ends.
+    pub fn work(&self) -> Read<'_, F> {
+        match &self.reader.side {
+            Side::Cuda(side) => {
+                let (stream, views) = side.sources(self.frame.slot);
+                Read::Cuda(CudaRead { stream, views })
+            }
+            Side::Host(slots) => Read::Host(HostRead { views: F::host_sources(&slots[self.frame.slot as usize]) }),
+        }
+    }
+
+    /// Ends the turn. Dropping it does the same, and logs the error.
+    ///
+    /// # Errors
+    /// [`Error::Cuda`] where work on other streams could not be joined.
+    pub fn finish(mut self) -> Result<(), Error> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        self.done = true;
+        match &self.reader.side {
+            Side::Cuda(side) => side.join(self.frame.slot),
+            Side::Host(_) => Ok(()),
+        }
+    }
+}
+
+impl<F: Frame> Drop for ReadTurn<'_, F> {
+    fn drop(&mut self) {
+        if !self.done
+            && let Err(error) = self.end()
+        {
+            log::error!("exchange \"{}\": {error}", self.reader.offer.name);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What a writer and a reader have in common: the slots of an exchange, taken from the renderer's offer and left again.
+
+use std::time::Duration;
+
+use bridge_ipc::{
+    Code, Direction, ExchangePhase, Message, Offer, OsHandle, Resource, SharedMemory, Side as TimelineSide, Timeline,
+};
+
+use crate::cuda::CudaSide;
+use crate::error::Error;
+use crate::frame::Frame;
+use crate::host::HostMemory;
+use crate::link::{Ended, State};
+use crate::worker::Shared;
+
+/// How long a message may take to be taken in by a renderer that does not read.
+pub(crate) const SEND_LIMIT: Duration = Duration::from_secs(1);
+
+/// The slots of an exchange.
+pub(crate) enum Side<F: Frame> {
+    Cuda(CudaSide<F>),
+    /// The resources of each slot.
+    Host(Vec<Vec<HostMemory>>),
+}
+
+/// An exchange whose slots are imported.
+pub(crate) struct Imported<F: Frame> {
+    pub(crate) side: Side<F>,
+    pub(crate) offer: Offer,
+    /// The value of this side's timeline.
+    pub(crate) computed: u64,
+}
+
+/// Waits for the offer of this name, and imports what it has. Where that cannot be, the renderer is told.
+pub(crate) fn import<F: Frame>(shared: &Shared, name: &str, direction: Direction) -> Result<Imported<F>, Error> {
+    let complete = |state: &mut State| {
+        let phase = |id: u32| state.connection.session().exchange(id);
+        let offered = |id: &u32| phase(*id) == Some(ExchangePhase::Offered);
+        let found =
+            state.inboxes.iter_mut().find(|(id, inbox)| inbox.offer.name == name && !inbox.taken && offered(id));
+        let (_, inbox) = found?;
+        inbox.taken = true;
+        Some((inbox.offer.clone(), std::mem::take(&mut inbox.resources), std::mem::take(&mut inbox.timelines)))
+    };
+    let found = shared.link.wait_for(shared.timeout, complete);
+    let (offer, resources, timelines) = found.map_err(|ended| match ended {
+        Ended::Timeout => Error::Timeout { what: format!("the offer of \"{name}\""), waited: shared.timeout },
+        ended => ended_error(shared, name, 0, None, ended),
+    })?;
+    let exchange = offer.exchange;
+    import_offer(shared, offer, direction, resources, timelines).inspect_err(|error| {
+        let code = if matches!(error, Error::Mismatch { .. }) { Code::Resource } else { Code::Failure };
+        shared.link.refuse(exchange, code, &error.to_string());
+    })
+}
+
+fn import_offer<F: Frame>(
+    shared: &Shared,
+    offer: Offer,
+    direction: Direction,
+    resources: Vec<(Resource, OsHandle)>,
+    timelines: Vec<(Timeline, OsHandle)>,
+) -> Result<Imported<F>, Error> {
+    let mismatch = |reason: String| Error::Mismatch { exchange: offer.name.clone(), reason };
+    if offer.direction != direction {
+        let (writes, other) = match offer.direction {
+            Direction::RendererWrites => ("renderer", "writer"),
+            Direction::WorkerWrites => ("worker", "reader"),
+        };
+        return Err(mismatch(format!("the {writes} writes it, and its {other} was asked for")));
+    }
+    if offer.resources as usize != F::RESOURCES {
+        return Err(mismatch(format!("a slot has {} resources, and {} were asked for", offer.resources, F::RESOURCES)));
+    }
+    let described: Vec<_> = resources.iter().map(|(resource, _)| *resource).collect();
+    for slot in described.chunks_exact(F::RESOURCES) {
+        F::check(slot).map_err(mismatch)?;
+    }
+    let computed = timelines.iter().find(|(timeline, _)| timeline.side == TimelineSide::Computed);
+    let computed = computed.map_or(0, |(timeline, _)| timeline.value);
+    let side = match &shared.cuda {
+        Some(device) => Side::Cuda(CudaSide::new(device, &offer.name, resources, timelines)?),
+        None => Side::Host(host_slots::<F>(&offer.name, resources)?),
+    };
+    Ok(Imported { side, offer, computed })
+}
+
+fn host_slots<F: Frame>(name: &str, resources: Vec<(Resource, OsHandle)>) -> Result<Vec<Vec<HostMemory>>, Error> {
+    let mut slots = Vec::new();
+    let mut slot = Vec::with_capacity(F::RESOURCES);
+    for (resource, handle) in resources {
+        let name = format!("{name}[{}].{}", resource.slot, resource.index);
+        let memory = SharedMemory::from_peer(&name, handle, resource.allocation_size)?.map()?;
+        let too_large =
+            || Error::Mismatch { exchange: name.clone(), reason: "it is too large for this machine".to_owned() };
+        slot.push(HostMemory::new(memory, &resource).ok_or_else(too_large)?);
+        if slot.len() == F::RESOURCES {
+            slots.push(std::mem::take(&mut slot));
+        }
+    }
+    Ok(slots)
+}
+
+impl<F: Frame> Side<F> {
+    /// What the renderer owed to this side is signalled here, where it has died. Returns the value, if there was one.
+    pub(crate) fn rescue(&mut self, ended: &Ended) -> Option<u64> {
+        match (self, ended) {
+            (Self::Cuda(side), Ended::Dead) => side.rescue(),
+            _ => None,
+        }
+    }
+}
+
+impl Shared {
+    /// The renderer may go on with an exchange.
+    pub(crate) fn ready(&self, offer: &Offer) -> Result<(), Error> {
+        let ready = self.link.send(&Message::Ready { exchange: offer.exchange }, SEND_LIMIT);
+        ready.map_err(|ended| ended_error(self, &offer.name, 0, None, ended))
+    }
+
+    /// Ends this side's part in an exchange, behind all of its work.
+    pub(crate) fn leave<F: Frame>(&self, side: &mut Side<F>, exchange: u32) {
+        if let Side::Cuda(side) = side {
+            // In trust, the stream may still wait for a renderer that has gone.
+            if self.link.state().connection.peer().is_dead() {
+                side.rescue();
+            }
+            if !side.finish() {
+                // The renderer may not use the slots as its own: it learns of their end from the end of this process.
+                return;
+            }
+        }
+        self.link.close(exchange);
+    }
+}
+
+pub(crate) fn ended_error(shared: &Shared, exchange: &str, frame: u64, owed: Option<u64>, ended: Ended) -> Error {
+    let exchange = exchange.to_owned();
+    match ended {
+        Ended::Dead => Error::PeerLost { who: shared.link.peer(), exchange, frame, owed },
+        Ended::Timeout => {
+            Error::Timeout { what: format!("{} for \"{exchange}\"", shared.link.peer()), waited: shared.timeout }
+        }
+        Ended::Closed(error @ bridge_ipc::Error::Closed { .. }) => {
+            Error::Closed { exchange, reason: error.to_string() }
+        }
+        Ended::Closed(error) => error.into(),
+    }
+}
