@@ -31,8 +31,9 @@ pub use error::{Error, MemoryProblem};
 pub use message::hello::{Backend, Hello, Role};
 pub use message::offer::{Direction, Offer};
 pub use message::resource::{
-    BufferDescriptor, Channel, Handle, ImageDescriptor, ImageShape, LevelLayout, Resource, ResourceKind, Side, Timeline,
+    BufferDescriptor, Channel, Handle, ImageDescriptor, ImageShape, LevelLayout, Resource, ResourceKind,
 };
+pub use message::timeline::{Side, Timeline};
 pub use message::{Code, DecodeError, Message, Received};
 pub use session::{ExchangePhase, Session, Verdict, Violation};
 pub use shared_memory::{MappedMemory, SharedMemory};

@@ -1,10 +1,11 @@
 //! What two processes say to each other.
 
+mod decode_error;
 pub(crate) mod hello;
 pub(crate) mod offer;
+mod reason;
 pub(crate) mod resource;
-
-use std::fmt;
+pub(crate) mod timeline;
 
 use zerocopy::byteorder::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
@@ -13,7 +14,11 @@ use crate::transport::OsHandle;
 use crate::wire;
 use hello::Hello;
 use offer::Offer;
-use resource::{Resource, Timeline};
+use resource::Resource;
+use timeline::Timeline;
+
+pub use decode_error::DecodeError;
+pub use reason::Code;
 
 /// A message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,123 +99,6 @@ pub struct Received {
     pub message: Message,
     /// Of a [`Resource`] or a [`Timeline`].
     pub descriptor: Option<OsHandle>,
-}
-
-/// Why something is refused or ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Code {
-    /// The side has ended as planned.
-    Done,
-    /// No common version.
-    Version,
-    /// A backend that is not allowed, or cannot be had.
-    Backend,
-    /// The GPU is another one than was said, or cannot reach the memory.
-    Device,
-    /// A resource cannot be imported, or is another one than the program expects.
-    Resource,
-    /// The peer has broken the protocol.
-    Protocol,
-    /// A failure of the side itself.
-    Failure,
-    /// A code that this version does not know.
-    Other(u32),
-}
-
-impl Code {
-    /// As the messages carry it.
-    pub fn number(self) -> u32 {
-        match self {
-            Self::Done => 0,
-            Self::Version => 1,
-            Self::Backend => 2,
-            Self::Device => 3,
-            Self::Resource => 4,
-            Self::Protocol => 5,
-            Self::Failure => 6,
-            Self::Other(number) => number,
-        }
-    }
-
-    fn from_number(number: u32) -> Self {
-        match number {
-            0 => Self::Done,
-            1 => Self::Version,
-            2 => Self::Backend,
-            3 => Self::Device,
-            4 => Self::Resource,
-            5 => Self::Protocol,
-            6 => Self::Failure,
-            other => Self::Other(other),
-        }
-    }
-}
-
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Other(number) => write!(f, "code {number}"),
-            known => write!(f, "{known:?}"),
-        }
-    }
-}
-
-/// Why bytes are no message, or a message cannot be put into bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// Shorter than its kind is, or longer.
-    #[error("{got} bytes, where {expected} were expected")]
-    Length {
-        /// Of its kind, or of a header.
-        expected: usize,
-        /// What came.
-        got: usize,
-    },
-    /// An unknown kind.
-    #[error("there is no message of kind {0}")]
-    Kind(u16),
-    /// Another number of descriptors than its kind has.
-    #[error("it states {got} descriptors, and its kind has {expected}")]
-    Descriptors {
-        /// Of its kind.
-        expected: u16,
-        /// What it states.
-        got: u16,
-    },
-    /// The first message is none of this protocol.
-    #[error("it does not begin with the protocol's magic")]
-    Magic,
-    /// A number that stands for nothing.
-    #[error("{field} is {value}, which is not defined or out of range")]
-    Code {
-        /// The field.
-        field: &'static str,
-        /// Its value.
-        value: u32,
-    },
-    /// Bytes that must be zero are not.
-    #[error("reserved bytes of {0} are not zero")]
-    Reserved(&'static str),
-    /// A text that is no UTF-8, has control characters, or bytes behind its end.
-    #[error("{0} is no text: UTF-8 without control characters, padded with zeros")]
-    Text(&'static str),
-    /// A name that is empty or too long.
-    #[error("a name has 1 to 64 bytes, and this one has {0}")]
-    Name(usize),
-    /// An image that cannot be.
-    #[error("an image is impossible: {reason}")]
-    Image {
-        /// Why.
-        reason: &'static str,
-    },
-    /// Sizes that do not fit together.
-    #[error("sizes do not fit together: {reason}")]
-    Size {
-        /// Which.
-        reason: &'static str,
-    },
 }
 
 /// A message as bytes.

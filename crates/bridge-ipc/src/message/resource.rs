@@ -1,6 +1,7 @@
-//! What is in a slot, and the timelines beside it.
+//! What is in a slot.
 
 use uuid::Uuid;
+use zerocopy::IntoBytes;
 
 use crate::message::{DecodeError, code, range, reserved};
 use crate::wire;
@@ -15,14 +16,14 @@ pub enum Handle {
 }
 
 impl Handle {
-    fn number(self) -> u32 {
+    pub(crate) fn number(self) -> u32 {
         match self {
             Self::OpaqueFd => 1,
             Self::MemoryFile => 2,
         }
     }
 
-    fn from_number(number: u32) -> Result<Self, DecodeError> {
+    pub(crate) fn from_number(number: u32) -> Result<Self, DecodeError> {
         match number {
             1 => Ok(Self::OpaqueFd),
             2 => Ok(Self::MemoryFile),
@@ -296,7 +297,7 @@ impl Resource {
             offset: wire.offset.get(),
         };
         resource.check()?;
-        if resource.to_wire().as_parts() != wire.as_parts() {
+        if resource.to_wire().as_bytes() != wire.as_bytes() {
             return Err(DecodeError::Size {
                 reason: "its size, or fields that it does not use, are not as its kind has them",
             });
@@ -330,12 +331,6 @@ impl Resource {
     }
 }
 
-impl wire::Resource {
-    fn as_parts(&self) -> &[u8] {
-        zerocopy::IntoBytes::as_bytes(self)
-    }
-}
-
 fn image(wire: &wire::Resource, shape: ImageShape, flags: u32) -> Result<ImageDescriptor, DecodeError> {
     Ok(ImageDescriptor {
         shape,
@@ -348,58 +343,4 @@ fn image(wire: &wire::Resource, shape: ImageShape, flags: u32) -> Result<ImageDe
         color_attachment: flags & 2 != 0,
         layered: flags & 4 != 0,
     })
-}
-
-/// Whose signals a timeline carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// The worker's.
-    Computed,
-    /// The renderer's.
-    Rendered,
-}
-
-/// A timeline of an exchange. It comes with one descriptor, of an `OPAQUE_FD` timeline semaphore.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeline {
-    /// Of which exchange.
-    pub exchange: u32,
-    /// Who signals it.
-    pub side: Side,
-    /// The GPU that exported it.
-    pub device_uuid: Uuid,
-    /// Its value now. The first signal is greater.
-    pub value: u64,
-}
-
-impl Timeline {
-    pub(crate) fn to_wire(self) -> wire::Timeline {
-        wire::Timeline {
-            header: wire::Timeline::HEADER,
-            exchange: self.exchange.into(),
-            side: (if self.side == Side::Computed { 1 } else { 2 }).into(),
-            handle: Handle::OpaqueFd.number().into(),
-            reserved: 0.into(),
-            device_uuid: self.device_uuid.into_bytes(),
-            value: self.value.into(),
-        }
-    }
-
-    pub(crate) fn from_wire(wire: &wire::Timeline) -> Result<Self, DecodeError> {
-        reserved("Timeline", wire.reserved)?;
-        let side = match wire.side.get() {
-            1 => Side::Computed,
-            2 => Side::Rendered,
-            other => return Err(code("side", other)),
-        };
-        if Handle::from_number(wire.handle.get())? != Handle::OpaqueFd {
-            return Err(code("handle", wire.handle.get()));
-        }
-        Ok(Self {
-            exchange: wire.exchange.get(),
-            side,
-            device_uuid: Uuid::from_bytes(wire.device_uuid),
-            value: wire.value.get(),
-        })
-    }
 }

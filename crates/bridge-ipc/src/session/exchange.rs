@@ -5,7 +5,8 @@ use uuid::Uuid;
 use crate::message::Message;
 use crate::message::hello::{Backend, Role};
 use crate::message::offer::{Direction, Offer};
-use crate::message::resource::{Handle, Resource, Side, Timeline};
+use crate::message::resource::{Handle, Resource};
+use crate::message::timeline::{Side, Timeline};
 use crate::session::Verdict;
 use crate::{MOST_RESOURCES, MOST_SLOTS, MOST_STEP};
 

@@ -183,8 +183,9 @@ impl Session {
         let Some(id) = exchange_of(message) else { return refuse("it belongs to no exchange".into()) };
         let own = from == self.role;
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            // A refusal of the worker's and a Close of the renderer's may cross.
-            let crossed = matches!(message, Message::Close { .. }) && !own && from == Role::Renderer;
+            // What the renderer said before it heard of the worker's refusal.
+            let described = matches!(message, Message::Resource(_) | Message::Timeline(_) | Message::Close { .. });
+            let crossed = described && !own && from == Role::Renderer;
             return match crossed && self.last.is_some_and(|last| id <= last) {
                 true => Ok(Verdict::Ignore),
                 false => refuse(format!("there is no exchange {id}")),

@@ -1,9 +1,13 @@
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
 use crate::message::Code;
 use crate::message::offer::{Direction, Offer};
-use crate::message::resource::{BufferDescriptor, Handle, Resource, ResourceKind, Side, Timeline};
+use crate::message::resource::{BufferDescriptor, Handle, Resource, ResourceKind};
+use crate::message::timeline::{Side, Timeline};
 
 const GPU: Uuid = Uuid::from_u128(7);
 
@@ -208,7 +212,9 @@ fn a_refusal_crosses_a_close() {
     pair.say(Role::Renderer, offer(1, Direction::WorkerWrites)).unwrap();
     let refused = Message::Refused { exchange: Some(1), code: Code::Resource, text: String::new() };
     pair.worker.send(&refused).unwrap();
+    pair.renderer.send(&resource(0)).unwrap();
     pair.renderer.send(&Message::Close { exchange: 1 }).unwrap();
+    assert_eq!(pair.worker.receive(&resource(0)), Ok(Verdict::Ignore));
     assert_eq!(pair.renderer.receive(&refused), Ok(Verdict::Use));
     assert_eq!(pair.worker.receive(&Message::Close { exchange: 1 }), Ok(Verdict::Ignore));
     assert_eq!(pair.renderer.exchange(1), None);
@@ -222,4 +228,74 @@ fn after_a_bye_nothing_is_said() {
     assert_eq!(pair.worker.receive(&free(0, 0)), Ok(Verdict::Ignore));
     pair.renderer.receive(&Message::Bye { code: Code::Done, text: String::new() }).unwrap();
     assert!(pair.renderer.send(&free(0, 0)).is_err() && pair.renderer.receive(&publish(0, 0, 11)).is_err());
+}
+
+/// What either side may say at all, in small numbers so that much of it is allowed at some time.
+fn anything() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        (1..4u32, any::<bool>()).prop_map(|(exchange, worker)| {
+            offer(exchange, if worker { Direction::WorkerWrites } else { Direction::RendererWrites })
+        }),
+        (1..4u32, 0..2u32).prop_map(|(exchange, slot)| Message::Resource(Resource { exchange, ..described(slot) })),
+        (1..4u32, any::<bool>()).prop_map(|(exchange, computed)| {
+            let side = if computed { Side::Computed } else { Side::Rendered };
+            Message::Timeline(Timeline { exchange, side, device_uuid: GPU, value: 10 })
+        }),
+        (1..4u32).prop_map(|exchange| Message::Ready { exchange }),
+        (1..4u32, 0..2u32, 0..40u64).prop_map(|(exchange, slot, value)| Message::Free { exchange, slot, value }),
+        (1..4u32, 0..2u32, 0..9u64, 11..40u64).prop_map(|(exchange, slot, frame, value)| Message::Publish {
+            exchange,
+            slot,
+            frame,
+            value
+        }),
+        (1..4u32, 0..2u32, 0..9u64).prop_map(|(exchange, slot, frame)| Message::Torn { exchange, slot, frame }),
+        (1..4u32).prop_map(|exchange| Message::Close { exchange }),
+        (1..4u32).prop_map(|exchange| Message::Refused {
+            exchange: Some(exchange),
+            code: Code::Resource,
+            text: String::new()
+        }),
+        (0..20u32).prop_map(|rare| match rare {
+            0 => Message::Bye { code: Code::Done, text: String::new() },
+            exchange => Message::Close { exchange },
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    /// Messages arrive late, and cross. What its sender's machine allows, the receiver's never takes for a violation.
+    #[test]
+    fn what_may_be_sent_may_be_received_however_late(
+        exchanges in 0..3u32,
+        steps in proptest::collection::vec((any::<bool>(), proptest::option::weighted(0.6, anything())), 0..150),
+    ) {
+        let Pair { renderer, worker } = Pair::greeted(Backend::Cuda);
+        let (mut sides, mut queues) = ([renderer, worker], [VecDeque::new(), VecDeque::new()]);
+        // So that some are described, and the rest of the steps does something with them.
+        for exchange in 1..=exchanges {
+            let described = (0..2).map(|slot| Message::Resource(Resource { exchange, ..described(slot) }));
+            let timelines = [Side::Computed, Side::Rendered]
+                .map(|side| Message::Timeline(Timeline { exchange, side, device_uuid: GPU, value: 10 }));
+            let direction = if exchange == 1 { Direction::WorkerWrites } else { Direction::RendererWrites };
+            for message in [offer(exchange, direction)].into_iter().chain(described).chain(timelines) {
+                sides[0].send(&message).unwrap();
+                queues[1].push_back(message);
+            }
+        }
+        for (renderer, message) in steps {
+            let (own, other) = if renderer { (0, 1) } else { (1, 0) };
+            match message {
+                Some(message) if sides[own].send(&message).is_ok() => queues[other].push_back(message),
+                Some(_) => {}
+                None => while let Some(message) = queues[own].pop_front() {
+                    let received = sides[own].receive(&message);
+                    prop_assert!(received.is_ok(), "{:?}: {:?}", message, received);
+                    if renderer { break }
+                },
+            }
+        }
+    }
 }
