@@ -38,7 +38,7 @@ impl Engine {
         Self::make(hook, &[])
     }
 
-    /// Makes a device that traces rays, with the features of [`RAYS`] on.
+    /// Makes a device that traces rays, with the extensions for it and their features on.
     ///
     /// # Errors
     /// What the best device lacks for it.
@@ -56,7 +56,7 @@ impl Engine {
         Ok(Self::make(None, RAYS))
     }
 
-    /// `rays` are [`RAYS`] or nothing.
+    /// `rays` are `RAYS` or nothing.
     fn make(hook: Option<Hook>, rays: &'static [&'static CStr]) -> Self {
         let best = Rig::open_own().physical().clone();
         // SAFETY: the system's loader.
