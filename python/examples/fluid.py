@@ -9,6 +9,7 @@ import sys
 
 import cupy as cp
 import vkview
+from cupyx.scipy.ndimage import map_coordinates
 
 N, DT = 512, 0.6
 k = cp.fft.fftfreq(N) * 2 * cp.pi
@@ -19,8 +20,8 @@ u, v, dye = (cp.zeros((N, N), cp.float32) for _ in range(3))
 
 
 def carried(field):
-    """The field, carried along the flow (to the nearest cell)."""
-    return field[cp.rint(y - DT * v).astype(int) % N, cp.rint(x - DT * u).astype(int) % N]
+    """The field, carried along the flow: each cell takes what was upstream."""
+    return map_coordinates(field, cp.stack([y - DT * v, x - DT * u]), order=1, mode="grid-wrap")
 
 
 folder, steps = pathlib.Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 600
