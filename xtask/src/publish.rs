@@ -91,8 +91,7 @@ mod tests {
 
     /// Folder under `crates/` by package.
     fn folder(package: &str) -> std::path::PathBuf {
-        let name = if package == "vk-cuda-bridge" { "bridge" } else { package };
-        shell::root().join("crates").join(name)
+        shell::root().join("crates").join(package.strip_prefix("vk-cuda-").unwrap_or(package))
     }
 
     #[cfg(unix)]
