@@ -18,6 +18,8 @@
 //! A peer is dead when its process is ([`PeerProcess::is_dead`]), and not before: a closed socket says only that nothing more
 //! will be said, and a stopped process may continue.
 
+// What the links lead to is Linux's.
+#![cfg_attr(not(target_os = "linux"), allow(rustdoc::broken_intra_doc_links))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod error;

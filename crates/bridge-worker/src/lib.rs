@@ -21,7 +21,7 @@
 //! ```
 //!
 //! [`LatestWriter::begin`] waits for a slot that the renderer has freed, with a limit. [`Turn::publish`] hands the frame over without
-//! waiting for the GPU. When the renderer's process ends, [`Error::PeerLost`] says so at once, what this side's stream still waited
+//! waiting for the GPU. When the renderer's process ends, the next call says so ([`Error::PeerLost`]), what this side's stream still waited
 //! for is signalled from another stream, and the program goes on: it may connect to the next renderer.
 //!
 //! # Kernels are loaded before the first frame
@@ -35,6 +35,8 @@
 //! CUDA, the driver cannot check what a descriptor is of: a renderer that lies about a size makes kernels of this process
 //! fault, as kernels with a bug of their own do.
 
+// What the links lead to is Linux's.
+#![cfg_attr(not(target_os = "linux"), allow(rustdoc::broken_intra_doc_links))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod error;
