@@ -156,3 +156,39 @@ fn a_next_worker_that_takes_nothing_holds_up_nobody() {
         scene.read_until(&mut reader, (3 << 20) + 2);
     }
 }
+
+/// Whose process ends later, behind the end of its connection, is told to be dead as well.
+#[test]
+fn the_death_of_a_worker_that_took_nothing_is_told() {
+    let mut scene = Scene::new();
+    let (mut first, mut reader) = scene.with(Habit::Idles, 1);
+    scene.read_until(&mut reader, (1 << 20) + 4);
+    first.kill();
+    scene.lost(&mut reader);
+    let mut second = Worker::start(&scene.path(), Habit::Refuses, 2);
+    reader.reconnect(scene.accept()).unwrap();
+    let (error, _) = scene.lost(&mut reader);
+    assert!(matches!(error, Error::PeerLost { dead: false, .. }), "{error}");
+    second.kill();
+    let start = Instant::now();
+    while !matches!(reader.check(), Err(Error::PeerLost { dead: true, .. })) {
+        assert!(start.elapsed() < SOON * 4, "its end is never told");
+    }
+}
+
+/// The socket of a worker that has ended lives on in its child, which says more and more: the worker is dead all the same.
+#[test]
+fn a_child_of_a_dead_worker_holds_off_nothing() {
+    let mut scene = Scene::new();
+    let (mut worker, mut reader) = scene.with(Habit::LeavesAChild, 1);
+    worker.is_there();
+    let start = Instant::now();
+    while !matches!(reader.check(), Err(Error::PeerLost { dead: true, .. })) {
+        assert!(start.elapsed() < SOON * 4, "its end is not told");
+        scene.read(&mut reader);
+    }
+    assert_eq!(scene.settled(&mut reader), Some((1 << 20) + 4));
+    let _next = Worker::start(&scene.path(), Habit::Runs, 2);
+    reader.reconnect(scene.accept()).unwrap();
+    scene.read_until(&mut reader, (2 << 20) + 3);
+}

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use bridge::vk_export::ExportDevice;
 use bridge::vk_export::ash::vk;
-use bridge::{BufferAccess, BufferSpec, ImageAccess, ImageSpec};
-use bridge_tests::Rig;
+use bridge::{BufferAccess, BufferSpec, ImageAccess, ImageSpec, Listener};
+use bridge_tests::{Engine, Rig};
 use rustix::process::Signal;
 
 use crate::scene::Scene;
@@ -103,4 +104,47 @@ fn a_stopped_worker_is_not_dead() {
     worker.signal(Signal::CONT);
     scene.read_until(&mut reader, last.unwrap() + 5);
     reader.check().unwrap();
+}
+
+/// An engine that hands its images over late has the frame that the worker wrote before, and the worker is told nothing.
+#[test]
+fn a_frame_waits_for_images_that_are_not_handed_over() {
+    // One test at a time counts descriptors.
+    let _alone = Rig::open();
+    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used Vulkan exits.
+    let engine = std::mem::ManuallyDrop::new(Engine::new(None));
+    // SAFETY: the engine's own handles, which live for ever.
+    #[allow(unsafe_code)]
+    let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("renderer")).unwrap();
+    let (path, (done, until)) = (listener.path().to_owned(), std::sync::mpsc::channel::<()>());
+    let worker = std::thread::spawn(move || {
+        let worker = bridge_worker::Worker::connect(&path).unwrap();
+        let mut writer = worker.latest::<bridge_worker::Image<f32>>("remote").unwrap();
+        let mut turn = writer.begin().unwrap();
+        let bridge_worker::Work::Host(mut host) = turn.work() else { panic!() };
+        host.views.write_from(0, 0, &[2.5; 256]).unwrap();
+        turn.publish().unwrap();
+        // This one frame, and no more.
+        let _ = until.recv();
+    });
+    let remote = listener.accept(&device, Rig::LONG).unwrap().unwrap();
+    let spec = ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [16, 16], ImageAccess::TRANSFER_READ);
+    let mut reader = remote.latest(&Scene::info(), spec).unwrap();
+    assert!(reader.needs_initial());
+    std::thread::sleep(Duration::from_millis(100));
+    reader.initialise().unwrap();
+    let start = Instant::now();
+    let turn = loop {
+        match reader.newest().unwrap() {
+            Some(turn) => break turn,
+            None => assert!(start.elapsed() < Rig::LONG, "its frame is lost"),
+        }
+    };
+    assert_eq!(turn.read_back(Rig::LONG).unwrap(), [2.5; 256]);
+    reader.close().unwrap();
+    drop(done);
+    worker.join().unwrap();
+    engine.assert_silent();
 }

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
+use bridge::{BufferAccess, BufferSpec, LatestInfo};
 use bridge_ipc::{ConnectInfo, Connection, Hello, Message, Role};
 use bridge_tests::open_descriptors;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType};
@@ -144,4 +145,43 @@ fn an_exchange_is_ended_at_any_time() {
         reader.reconnect(scene.accept()).unwrap();
     }
     assert!(longest < Duration::from_secs(1), "ending took {longest:?}");
+}
+
+/// More is offered than a socket holds to a worker that reads none of it: the program ends that whenever it likes.
+#[test]
+fn an_offer_that_nobody_reads_is_ended_at_any_time() {
+    let scene = Scene::new();
+    let path = scene.path();
+    let connect = move || {
+        let mut connection = Connection::connect(&path, &ConnectInfo::default()).unwrap();
+        let hello = Hello { host: true, ..Hello::new(Role::Worker, "hostile") };
+        connection.send(&Message::Hello(hello), None, Duration::from_secs(9)).unwrap();
+        connection
+    };
+    let first = std::thread::spawn({
+        let connect = connect.clone();
+        move || {
+            let mut connection = connect();
+            let receive = |connection: &mut Connection| connection.receive(Duration::from_secs(9)).unwrap().message;
+            let Message::Offer(offer) = receive(&mut connection) else { panic!() };
+            (0..offer.slots * offer.resources).for_each(|_| drop(receive(&mut connection)));
+            connection.send(&Message::Ready { exchange: 0 }, None, Duration::from_secs(9)).unwrap();
+            (0..offer.slots).for_each(|_| drop(receive(&mut connection)));
+            // And hangs up.
+        }
+    });
+    let info = LatestInfo { writer_in_flight: 56, slots: 60, ..Scene::info() };
+    let spec = vec![BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_READ); 16];
+    let mut reader = scene.accept().latest(&info, spec).unwrap();
+    first.join().unwrap();
+    while reader.check().is_ok() {}
+    let silent = std::thread::spawn(connect);
+    reader.reconnect(scene.accept()).unwrap();
+    let _silent = silent.join().unwrap();
+    // It has come to where no message fits any more.
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(reader.check().is_ok(), "all of it was sent, or given up");
+    let start = std::time::Instant::now();
+    reader.disconnect();
+    assert!(start.elapsed() < Duration::from_secs(1), "ending took {:?}", start.elapsed());
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bridge_ipc::{
     Code, ConnectInfo, Connection, Hello, MappedMemory, Message, Resource, ResourceKind, Role, SharedMemory,
 };
+use rustix::net::SendFlags;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// Elements of a frame, many enough for a copy to take a while.
@@ -37,13 +38,15 @@ pub(crate) enum Habit {
     Leaves,
     /// Writes five frames and closes the socket, and lives on.
     HangsUp,
+    /// Writes five frames and ends; a child of it has the socket too, and says without end what is allowed.
+    LeavesAChild,
     /// Expects something else.
     Refuses,
     /// Publishes frames of which one half is the last frame's.
     PublishesHalves,
 }
 
-pub(crate) const HABITS: [Habit; 10] = [
+pub(crate) const HABITS: [Habit; 11] = [
     Habit::Runs,
     Habit::StopsMidFrame,
     Habit::Idles,
@@ -52,6 +55,7 @@ pub(crate) const HABITS: [Habit; 10] = [
     Habit::StopsBehindPublish,
     Habit::Leaves,
     Habit::HangsUp,
+    Habit::LeavesAChild,
     Habit::Refuses,
     Habit::PublishesHalves,
 ];
@@ -130,8 +134,39 @@ fn forever() -> ! {
 
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// Set for the child of a worker that leaves one: the socket is its standard input.
+const CHILD: &str = "BRIDGE_TEST_WORKERS_CHILD";
+
+/// Says that a frame is torn, again and again, until nobody listens.
+fn flood() {
+    let torn = Message::Torn { exchange: 0, slot: 0, frame: 0 }.encode().unwrap();
+    there();
+    // By several threads, so that the socket is never empty.
+    let say = || while rustix::net::send(std::io::stdin(), &torn, SendFlags::NOSIGNAL).is_ok() {};
+    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(say))));
+}
+
+fn leave_a_child(connection: &Connection) -> ! {
+    let socket = rustix::io::dup(connection).unwrap();
+    rustix::io::ioctl_fionbio(&socket, false).unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_other_process", "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .stdin(Stdio::from(socket))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(child.stdout.take().unwrap());
+    assert!(said.lines().any(|line| line.unwrap().contains("@there")));
+    there();
+    std::process::exit(0);
+}
+
 /// The life of a worker, if this process is one.
 pub(crate) fn live() {
+    if std::env::var_os(CHILD).is_some() {
+        return flood();
+    }
     let Ok(place) = std::env::var(PLACE) else { return };
     let [habit, mark, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
     let (habit, mark) = (HABITS[habit.parse::<usize>().unwrap()], mark.parse::<u32>().unwrap());
@@ -194,6 +229,7 @@ fn write(connection: &mut Connection, slots: &[Vec<MappedMemory>], habit: Habit,
                 there();
                 return;
             }
+            Habit::LeavesAChild if stops => leave_a_child(connection),
             Habit::HangsUp if stops => {
                 connection.close(Code::Failure, "");
                 there();

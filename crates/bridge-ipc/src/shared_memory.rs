@@ -1,10 +1,12 @@
 //! Memory of the CPU that two processes map: a sealed memory file.
 //!
 //! The peer may write it at any time, whatever the protocol says, so no reference to its bytes is ever made: they are copied in
-//! and out with atomic loads and stores, which are defined whatever another process does. Its size cannot change, which the
-//! seals guarantee, so that no access faults.
+//! and out with atomic loads and stores of whole words. All accesses have one size, since atomics of different sizes must not race.
+//!
+//! Its size cannot change, which the seals guarantee, and its pages are allocated when it is made. A peer that punches holes in
+//! it on a system without memory left can still make an access fault (`SIGBUS`).
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, MemoryProblem};
 use crate::transport::OsHandle;
@@ -80,14 +82,14 @@ impl MappedMemory {
     #[must_use = "nothing is copied outside of the memory"]
     pub fn write(&self, offset: usize, bytes: &[u8]) -> bool {
         let Some(place) = self.place(offset, bytes.len()) else { return false };
-        let (head, words, tail) = split(place);
-        let (first, rest) = bytes.split_at(head.len());
-        let (middle, last) = rest.split_at(words.len() * 8);
-        store_bytes(head, first);
-        for (word, bytes) in words.iter().zip(middle.as_chunks::<8>().0) {
-            word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+        let (head, rest) = bytes.split_at(place.head);
+        let (whole, tail) = rest.as_chunks::<WORD>();
+        if let Some(first) = place.first {
+            store_part(first, place.skip, head);
         }
-        store_bytes(tail, last);
+        let (words, last) = place.rest.split_at(whole.len());
+        words.iter().zip(whole).for_each(|(word, bytes)| word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed));
+        last.iter().for_each(|word| store_part(word, 0, tail));
         true
     }
 
@@ -95,52 +97,78 @@ impl MappedMemory {
     #[must_use = "nothing is copied from outside of the memory"]
     pub fn read(&self, offset: usize, bytes: &mut [u8]) -> bool {
         let Some(place) = self.place(offset, bytes.len()) else { return false };
-        let (head, words, tail) = split(place);
-        let (first, rest) = bytes.split_at_mut(head.len());
-        let (middle, last) = rest.split_at_mut(words.len() * 8);
-        load_bytes(head, first);
-        for (word, bytes) in words.iter().zip(middle.as_chunks_mut::<8>().0) {
-            *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
+        let (head, rest) = bytes.split_at_mut(place.head);
+        let (whole, tail) = rest.as_chunks_mut::<WORD>();
+        if let Some(first) = place.first {
+            load_part(first, place.skip, head);
         }
-        load_bytes(tail, last);
+        let (words, last) = place.rest.split_at(whole.len());
+        words.iter().zip(whole).for_each(|(word, bytes)| *bytes = word.load(Ordering::Relaxed).to_ne_bytes());
+        last.iter().for_each(|word| load_part(word, 0, tail));
         true
     }
 
-    fn place(&self, offset: usize, len: usize) -> Option<&[AtomicU8]> {
-        offset.checked_add(len).filter(|end| *end <= self.len)?;
-        // SAFETY: inside of the mapping, which lives as long as `self`; every access by this process is atomic, and the
-        // pointer is not written through by others of it but as `as_ptr` says.
+    /// The words that `len` bytes at `offset` lie in. `None` where they do not lie inside of the memory.
+    fn place(&self, offset: usize, len: usize) -> Option<Place<'_>> {
+        let end = offset.checked_add(len).filter(|end| *end <= self.len)?;
+        let (first, skip) = (offset / WORD, offset % WORD);
+        let count = if len == 0 { 0 } else { end.div_ceil(WORD) - first };
+        let start = self.as_ptr().wrapping_add(first * WORD).cast::<AtomicU64>();
+        // SAFETY: inside of the mapping, which lives as long as `self`, starts at a page and ends with a whole one; a page is made of
+        // words. Every access by this process is an atomic one of a word, but through `as_ptr` as that says.
         #[allow(unsafe_code)]
-        Some(unsafe { std::slice::from_raw_parts(self.as_ptr().wrapping_add(offset).cast::<AtomicU8>(), len) })
+        let words = unsafe { std::slice::from_raw_parts(start, count) };
+        let (first, rest) = match words.split_first() {
+            Some((first, rest)) if skip > 0 => (Some(first), rest),
+            _ => (None, words),
+        };
+        let head = if first.is_some() { len.min(WORD - skip) } else { 0 };
+        Some(Place { first, skip, head, rest })
     }
 }
 
-fn split(bytes: &[AtomicU8]) -> (&[AtomicU8], &[AtomicU64], &[AtomicU8]) {
-    // SAFETY: eight atomic bytes at the alignment of an atomic word are one: any bits are valid for both.
-    #[allow(unsafe_code)]
-    unsafe {
-        bytes.align_to()
-    }
+/// Where bytes lie in words.
+struct Place<'a> {
+    /// Where they do not start with a word: the one that they start in.
+    first: Option<&'a AtomicU64>,
+    /// The bytes of that word before them, and those that are theirs.
+    skip: usize,
+    head: usize,
+    rest: &'a [AtomicU64],
 }
 
-fn store_bytes(place: &[AtomicU8], bytes: &[u8]) {
-    place.iter().zip(bytes).for_each(|(place, byte)| place.store(*byte, Ordering::Relaxed));
+/// Bytes of the one size of access.
+const WORD: usize = size_of::<u64>();
+
+fn store_part(word: &AtomicU64, skip: usize, bytes: &[u8]) {
+    let merge = |old: u64| {
+        let mut all = old.to_ne_bytes();
+        all[skip..skip + bytes.len()].copy_from_slice(bytes);
+        Some(u64::from_ne_bytes(all))
+    };
+    // `merge` always has a value.
+    let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, merge);
 }
 
-fn load_bytes(place: &[AtomicU8], bytes: &mut [u8]) {
-    place.iter().zip(bytes).for_each(|(place, byte)| *byte = place.load(Ordering::Relaxed));
+fn load_part(word: &AtomicU64, skip: usize, bytes: &mut [u8]) {
+    bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes()[skip..skip + bytes.len()]);
 }
 
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)] // Maps memory.
 mod linux {
-    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
+    use rustix::fs::{
+        FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs,
+        memfd_create,
+    };
     use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
     use super::{MappedMemory, SharedMemory, problem, size};
     use crate::error::{Error, MemoryProblem};
     use crate::transport::OsHandle;
 
+    /// `TMPFS_MAGIC`, of memory files in pages of the usual size.
+    const TMPFS: rustix::fs::FsWord = 0x0102_1994;
     const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
     impl SharedMemory {
@@ -155,7 +183,8 @@ mod linux {
                 |call| move |error: rustix::io::Errno| Error::System { call, object: object(), source: error.into() };
             let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
             let handle = memfd_create("vk-cuda-bridge", flags).map_err(failed("memfd_create"))?;
-            ftruncate(&handle, bytes).map_err(failed("ftruncate"))?;
+            // Pages that are not there would be looked for at the first access, which cannot fail but by a signal.
+            fallocate(&handle, FallocateFlags::empty(), 0, bytes).map_err(failed("fallocate"))?;
             fcntl_add_seals(&handle, SEALS).map_err(failed("fcntl(F_ADD_SEALS)"))?;
             Ok(Self { handle, name: name.to_owned(), len })
         }
@@ -166,6 +195,10 @@ mod linux {
         /// [`Error::Memory`] for one that is no memory file, whose size is not sealed, or is not `bytes`.
         pub fn from_peer(name: &str, handle: OsHandle, bytes: u64) -> Result<Self, Error> {
             let len = size(name, bytes)?;
+            // In huge pages a mapping has another length than the file.
+            if fstatfs(&handle).is_ok_and(|system| system.f_type != TMPFS) {
+                return Err(problem(name, MemoryProblem::NotMemory));
+            }
             let seals = fcntl_get_seals(&handle).map_err(|_| problem(name, MemoryProblem::NotMemory))?;
             if !seals.contains(SEALS) {
                 return Err(problem(name, MemoryProblem::NotSealed));

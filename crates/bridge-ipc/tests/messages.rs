@@ -16,6 +16,8 @@ fn hello() -> impl Strategy<Value = Hello> {
     (any::<(u32, u32, u32, bool, bool, bool, u128, u32)>(), name()).prop_map(|(numbers, name)| {
         let (version, oldest, pid, renderer, cuda, host, uuid, driver_version) = numbers;
         let role = if renderer { Role::Renderer } else { Role::Worker };
+        // Some version in common: others are refused by their numbers alone.
+        let (version, oldest) = (version.max(bridge_ipc::VERSION), oldest % (bridge_ipc::VERSION + 1));
         Hello { version, oldest, pid, role, cuda, host, device_uuid: Uuid::from_u128(uuid), driver_version, name }
     })
 }

@@ -1,20 +1,19 @@
 //! The connection, shared by the exchanges on it.
 //!
 //! Whoever waits for a message reads all that come, for every exchange, into its inbox. One thread at a time waits at the socket,
-//! without the lock; the others wait for it.
+//! without the lock. Until it is back no other one reads, since it would wait on for what was read; the others wait for it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{Code, Connection, Message, Offer, OsHandle, Resource, Timeline, Waiter};
+use bridge_ipc::{Code, Connection, ExchangePhase, Message, Offer, OsHandle, Resource, Timeline, Waiter};
 
 /// A process that has ended closes its sockets a moment before its pidfd tells.
 const LAST_BREATH: Duration = Duration::from_millis(100);
 
-/// How long the thread at the socket waits at a time where there are several exchanges: another thread may read its message
-/// before it wakes, and the socket says nothing then.
-const SLICE: Duration = Duration::from_millis(2);
+/// Messages that are read before a thread looks at what it waits for, and how long it has waited.
+const AT_ONCE: usize = 256;
 
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -89,7 +88,7 @@ impl Link {
         let mut state = self.state();
         let mut dead = false;
         loop {
-            if state.read()? {
+            if !state.waiting && state.read()? {
                 self.changed.notify_all();
             }
             if dead || state.connection.peer().is_dead() {
@@ -107,9 +106,8 @@ impl Link {
                 continue;
             }
             state.waiting = true;
-            let alone = state.inboxes.len() <= 1;
             drop(state);
-            let waited = self.waiter.wait(if alone { left } else { left.min(SLICE) });
+            let waited = self.waiter.wait(left);
             state = self.state();
             state.waiting = false;
             self.changed.notify_all();
@@ -143,7 +141,11 @@ impl Link {
     pub(crate) fn refuse(&self, exchange: u32, code: Code, text: &str) {
         let mut state = self.state();
         state.inboxes.remove(&exchange);
-        let refused = Message::Refused { exchange: Some(exchange), code, text: text.to_owned() };
+        // Of one that the renderer has closed meanwhile nothing else is said.
+        let refused = match state.connection.session().exchange(exchange) {
+            Some(ExchangePhase::Closing) => Message::Close { exchange },
+            _ => Message::Refused { exchange: Some(exchange), code, text: text.to_owned() },
+        };
         if let Err(error) = state.connection.send(&refused, None, Duration::from_millis(100)) {
             log::warn!("the renderer could not be told that exchange {exchange} is refused: {error}");
         }
@@ -155,10 +157,10 @@ impl Link {
 }
 
 impl State {
-    /// Reads all messages that are there; returns whether there were any.
+    /// Reads the messages that are there, up to [`AT_ONCE`]; returns whether there were any.
     fn read(&mut self) -> Result<bool, Ended> {
         let mut any = false;
-        loop {
+        for _ in 0..AT_ONCE {
             match self.connection.try_receive() {
                 Ok(None) => return Ok(any),
                 Ok(Some(received)) => {
@@ -168,6 +170,7 @@ impl State {
                 Err(error) => return Err(self.ended(error)),
             }
         }
+        Ok(any)
     }
 
     fn ended(&mut self, error: bridge_ipc::Error) -> Ended {

@@ -1,7 +1,7 @@
 //! The renderer draws frames, and the worker computes with the newest.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge_ipc::{Direction, Message, Offer};
 use cuda_import::cudarc::driver::CudaStream;
@@ -92,35 +92,48 @@ impl<F: Frame> LatestReader<F> {
     /// # Errors
     /// As [`newest`](Self::newest).
     pub fn wait_for_newer(&mut self, timeout: Duration) -> Result<bool, Error> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
+            let Some(frames) = self.published(left)? else { return Ok(false) };
+            if self.take(frames)? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// What the renderer has published, torn frames too: their slots are to go back. Waits for at most `timeout`.
+    fn published(&mut self, timeout: Duration) -> Result<Option<Vec<Published>>, Error> {
         let exchange = self.offer.exchange;
         let found = self.shared.link.wait_for(timeout, |state| {
             let inbox = state.inboxes.get_mut(&exchange)?;
             if inbox.closed {
                 return Some(None);
             }
-            let whole = inbox.published.iter().any(|frame| !frame.torn);
-            whole.then(|| Some(inbox.published.drain(..).collect::<Vec<_>>()))
+            let any = !inbox.published.is_empty();
+            any.then(|| Some(inbox.published.drain(..).collect()))
         });
         match found {
-            Ok(Some(frames)) => self.take(frames).map(|()| true),
+            Ok(Some(frames)) => Ok(Some(frames)),
             Ok(None) => Err(Error::Closed {
                 exchange: self.offer.name.clone(),
                 reason: format!("by {}", self.shared.link.peer()),
             }),
-            Err(Ended::Timeout) => Ok(false),
+            Err(Ended::Timeout) => Ok(None),
             Err(ended) => Err(self.ended(ended)),
         }
     }
 
-    /// Holds the newest of these frames, and gives the others back with the one that was held.
-    fn take(&mut self, frames: Vec<Published>) -> Result<(), Error> {
-        let Some(newest) = frames.iter().rposition(|frame| !frame.torn) else { return Ok(()) };
+    /// Holds the newest of these frames that is whole, and gives the others back with the one that was held. Returns whether one is whole.
+    fn take(&mut self, frames: Vec<Published>) -> Result<bool, Error> {
+        let newest = frames.iter().rposition(|frame| !frame.torn);
         for (place, frame) in frames.iter().enumerate() {
             // Nothing of this side was enqueued for those.
-            if place != newest {
+            if Some(place) != newest {
                 self.free(frame.slot, 0)?;
             }
         }
+        let Some(newest) = newest else { return Ok(false) };
         if let Some(old) = self.held.replace(frames[newest]) {
             let value = match &mut self.side {
                 Side::Cuda(side) => {
@@ -135,9 +148,10 @@ impl<F: Frame> LatestReader<F> {
         }
         match &mut self.side {
             // It is reached, or announced in trust; a value that was read elsewhere orders no memory.
-            Side::Cuda(side) => side.wait(frames[newest].value),
-            Side::Host(_) => Ok(()),
+            Side::Cuda(side) => side.wait(frames[newest].value)?,
+            Side::Host(_) => {}
         }
+        Ok(true)
     }
 
     fn free(&mut self, slot: u32, value: u64) -> Result<(), Error> {

@@ -359,6 +359,41 @@ fn the_newest_frame_of_the_renderer_is_read_and_the_one_before_given_back() {
     });
 }
 
+/// A renderer whose frames were all torn has their slots back.
+#[test]
+fn slots_of_torn_frames_go_back() {
+    let (_folder, listener) = listen();
+    let said = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let mut renderer = Renderer::accept(&listener);
+            renderer.offer_in(Direction::RendererWrites, 1, "x", &[floats(4)]);
+            assert_eq!(renderer.receive(), Message::Ready { exchange: 1 });
+            for slot in 0..2 {
+                let frame = u64::from(slot);
+                renderer.send(Message::Publish { exchange: 1, slot, frame, value: frame + 1 });
+                renderer.send(Message::Torn { exchange: 1, slot, frame });
+            }
+            said.wait();
+            for slot in 0..2 {
+                assert_eq!(renderer.receive(), Message::Free { exchange: 1, slot, value: 0 });
+            }
+            renderer.send(Message::Close { exchange: 1 });
+            while renderer.receive() != (Message::Close { exchange: 1 }) {}
+        });
+        let worker = connect(listener.path(), LIMIT).unwrap();
+        let mut reader = worker.latest_reader::<Buffer<f32>>("x").unwrap();
+        said.wait();
+        let start = Instant::now();
+        while let Ok(turn) = reader.newest() {
+            assert!(turn.is_none(), "a torn frame is not taken");
+            assert!(start.elapsed() < LIMIT, "the renderer does not end it");
+        }
+        drop(reader);
+        thread.join().unwrap();
+    });
+}
+
 /// Messages for one exchange are read by the thread of another.
 #[test]
 fn several_exchanges_go_on_threads_of_their_own() {

@@ -101,8 +101,7 @@ impl Hello {
 
     /// The newest version that both speak.
     pub(crate) fn common_version(&self) -> Option<u32> {
-        let version = self.version.min(crate::VERSION);
-        (version >= self.oldest.max(crate::OLDEST_VERSION)).then_some(version)
+        common(self.oldest, self.version)
     }
 
     pub(crate) fn to_wire(&self) -> Result<wire::Hello, DecodeError> {
@@ -128,7 +127,11 @@ impl Hello {
         if wire.magic != wire::MAGIC {
             return Err(DecodeError::Magic);
         }
-        // What follows may differ in a version that is not spoken here; the session refuses that by the numbers.
+        // What follows may differ in a version that is not spoken here.
+        let (oldest, newest) = (wire.oldest.get(), wire.version.get());
+        if common(oldest, newest).is_none() {
+            return Err(DecodeError::Version { oldest, newest });
+        }
         reserved("Hello", wire.reserved)?;
         let role = match wire.role.get() {
             1 => Role::Renderer,
@@ -155,6 +158,12 @@ impl Hello {
             name: read_name("name", &wire.name)?,
         })
     }
+}
+
+/// The newest version that is spoken here and by who speaks `oldest` to `newest`.
+fn common(oldest: u32, newest: u32) -> Option<u32> {
+    let version = newest.min(crate::VERSION);
+    (version >= oldest.max(crate::OLDEST_VERSION)).then_some(version)
 }
 
 /// Bit 0: opaque descriptors of memory, bit 1: of timelines, bit 2: sealed memory files.

@@ -17,6 +17,9 @@ use crate::transport::socket::{self, Incoming};
 use crate::transport::{ConnectInfo, Waited};
 use crate::wire::MOST_BYTES;
 
+/// Messages that one call passes over.
+const PASSED_OVER: usize = 64;
+
 /// A connection with the other process. Every message is checked, in both directions.
 ///
 /// Dropping it closes the socket. The descriptors of messages that were not received are closed with it.
@@ -165,12 +168,15 @@ impl Connection {
     /// [`Error::Closed`] once the peer has closed its end; for a message that is none, or is not allowed, what is wrong with it: the
     /// connection is ended then, the peer told why, and the descriptors of the message are closed.
     pub fn try_receive(&mut self) -> Result<Option<Received>, Error> {
-        loop {
+        // A peer that says what is passed over without end holds up nobody.
+        for _ in 0..PASSED_OVER {
             if self.ended {
                 return Err(self.closed());
             }
             let mut bytes = [0; MOST_BYTES];
-            let (len, descriptors) = match socket::receive(&self.socket, &mut bytes) {
+            // Only the renderer sends any.
+            let takes_descriptors = self.session.role() == Role::Worker;
+            let (len, descriptors) = match socket::receive(&self.socket, &mut bytes, takes_descriptors) {
                 Ok(Incoming::Nothing) => return Ok(None),
                 Ok(Incoming::End) => {
                     self.ended = true;
@@ -189,22 +195,22 @@ impl Connection {
                 Err(error) => return Err(self.broken(error)),
             }
         }
+        Ok(None)
     }
 
     fn accept(&mut self, bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Option<Received>, Error> {
-        let malformed = |source: DecodeError| Error::Malformed { peer: self.name(), source };
-        let message = Message::decode(bytes).map_err(malformed)?;
+        let message = Message::decode(bytes).map_err(|source| match source {
+            DecodeError::Version { oldest, newest } => Error::Version { oldest, newest },
+            source => Error::Malformed { peer: self.name(), source },
+        })?;
         let (kind, expected, got) = (message.kind(), message.descriptors(), descriptors.len());
         if expected != got {
             return Err(Error::Descriptors { peer: self.name(), kind, expected, got });
         }
-        if let Message::Hello(hello) = &message {
-            if i64::from(hello.pid) != i64::from(self.peer.pid()) {
-                return Err(Error::PidMismatch { hello: hello.pid, credentials: self.peer.pid() });
-            }
-            if hello.common_version().is_none() {
-                return Err(Error::Version { oldest: hello.oldest, newest: hello.version });
-            }
+        if let Message::Hello(hello) = &message
+            && i64::from(hello.pid) != i64::from(self.peer.pid())
+        {
+            return Err(Error::PidMismatch { hello: hello.pid, credentials: self.peer.pid() });
         }
         let verdict = self.session.receive(&message);
         let verdict = verdict.map_err(|source| Error::Violation { sender: self.name(), source })?;
@@ -233,7 +239,7 @@ impl Connection {
                 return Ok(received);
             }
             let waited = self.wait_until(deadline)?;
-            if waited.readable {
+            if waited.readable && deadline.is_none_or(|deadline| Instant::now() < deadline) {
                 continue;
             }
             if waited.dead {

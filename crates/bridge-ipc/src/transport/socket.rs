@@ -23,10 +23,12 @@ pub(super) enum Incoming {
     Bytes(usize, Vec<OwnedFd>),
 }
 
-/// Receives without blocking. Every descriptor that comes is owned at once, close-on-exec.
-pub(super) fn receive(socket: impl AsFd, bytes: &mut [u8]) -> rustix::io::Result<Incoming> {
+/// Receives without blocking. Every descriptor that comes is owned at once, close-on-exec; where none is to come, none is made, since
+/// closing what a peer has chosen may block.
+pub(super) fn receive(socket: impl AsFd, bytes: &mut [u8], takes_descriptors: bool) -> rustix::io::Result<Incoming> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let room = if takes_descriptors { &mut space[..] } else { &mut [] };
+    let mut control = RecvAncillaryBuffer::new(room);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     let received = loop {
         match recvmsg(&socket, &mut [IoSliceMut::new(bytes)], &mut control, flags) {

@@ -133,7 +133,11 @@ fn what_is_no_message_ends_the_connection_and_says_why() {
         bytes
     };
     type Expected = fn(&Error) -> bool;
-    let cases: [(Vec<u8>, Expected); 6] = [
+    // Of a version to come, with a role that is not defined so far.
+    let mut newer = with(20, 9);
+    newer[28] = 3;
+    let cases: [(Vec<u8>, Expected); 7] = [
+        (newer, |error| matches!(error, Error::Version { oldest: 9, .. })),
         (vec![0; 3], |error| matches!(error, Error::Malformed { .. })),
         (vec![0xff; 208], |error| matches!(error, Error::Malformed { .. })),
         (vec![0; 4096], |error| matches!(error, Error::Truncated { what: "bytes", .. })),
@@ -322,4 +326,62 @@ fn the_end_of_the_process_is_death_even_if_the_socket_stays_open() {
     assert!(matches!(connection.receive(LIMIT), Err(Error::Closed { .. })));
     child.wait().unwrap();
     connection.peer().kill().unwrap();
+}
+
+#[test]
+fn bytes_go_to_their_places_in_words() {
+    let memory = SharedMemory::new("m", 61).unwrap().map().unwrap();
+    let mut model = [0u8; 61];
+    for offset in 0..=61 {
+        for len in 0..=61 - offset {
+            let bytes: Vec<u8> = (0..len).map(|at| (offset * 31 + len * 7 + at) as u8).collect();
+            assert!(memory.write(offset, &bytes), "{len} at {offset}");
+            model[offset..offset + len].copy_from_slice(&bytes);
+            let mut read = vec![0; len];
+            assert!(memory.read(offset, &mut read), "{len} at {offset}");
+            assert_eq!(read, bytes, "{len} at {offset}");
+            let mut all = [0; 61];
+            assert!(memory.read(0, &mut all));
+            assert_eq!(all, model, "{len} at {offset}: nothing beside it has changed");
+        }
+    }
+    assert!(!memory.write(60, &[1, 2]) && !memory.read(usize::MAX, &mut [0]), "outside");
+}
+
+/// Two threads write the halves of one word: neither undoes the other's bytes.
+#[test]
+fn parts_of_a_word_are_written_by_two_threads() {
+    let memory = SharedMemory::new("m", 8).unwrap().map().unwrap();
+    let write = |offset: usize| {
+        for round in 0..20_000u32 {
+            assert!(memory.write(offset, &round.to_ne_bytes()));
+            let mut read = [0; 4];
+            assert!(memory.read(offset, &mut read));
+            assert_eq!(u32::from_ne_bytes(read), round, "at {offset}");
+        }
+    };
+    std::thread::scope(|scope| {
+        [0, 4].map(|offset| scope.spawn(move || write(offset))).map(|thread| thread.join().unwrap())
+    });
+}
+
+/// The renderer is sent no descriptors: one that comes is not installed in its process, whose threads would have to close it.
+#[test]
+fn a_renderer_is_given_no_descriptors() {
+    let _alone = alone();
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, sendmsg};
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let (socket, mut renderer) = raw(&listener);
+    renderer.send(&Message::Hello(hello(Role::Renderer)), None, LIMIT).unwrap();
+    let file = SharedMemory::new("m", 64).unwrap();
+    let fds = [file.handle().as_fd()];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+    let bytes = Message::Hello(hello(Role::Worker)).encode().unwrap();
+    sendmsg(&socket, &[std::io::IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL).unwrap();
+    let error = renderer.receive(LIMIT).unwrap_err();
+    assert!(matches!(error, Error::Truncated { what: "descriptors", .. }), "{error}");
+    assert!(renderer.has_ended());
 }

@@ -29,6 +29,8 @@ pub(super) struct Feed<R: Resources> {
     copying: Option<Copying<R>>,
     /// The worker's newest finished frame, where that is not copied so far.
     next: Option<Finished>,
+    /// Why no frame could be begun for `next`, which is tried again.
+    refused: Option<String>,
 }
 
 struct Copying<R: Resources> {
@@ -50,7 +52,7 @@ pub(super) struct Taken {
 
 impl<R: Resources> Feed<R> {
     pub(super) fn new(writer: LatestWriter<R, ComputeFirst>, wake: &Arc<Wake>) -> Self {
-        Self { writer, wake: Arc::clone(wake), copying: None, next: None }
+        Self { writer, wake: Arc::clone(wake), copying: None, next: None, refused: None }
     }
 
     pub(super) fn into_writer(self) -> LatestWriter<R, ComputeFirst> {
@@ -75,6 +77,11 @@ impl<R: Resources> Feed<R> {
     /// Whether any frame is on its way.
     pub(super) fn is_busy(&self) -> bool {
         self.copying.is_some() || self.next.is_some()
+    }
+
+    /// Whether the newest frame waits for something that tells nobody: [`advance`](Self::advance) is to be called again after a while.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.is_some()
     }
 
     /// Publishes what was copied and begins the next copy; gives the slot that is the worker's again. Does not block.
@@ -102,21 +109,30 @@ impl<R: Resources> Feed<R> {
         if self.copying.is_some() {
             return Ok(None);
         }
-        let Some(next) = self.next.take() else { return Ok(None) };
-        match self.begin(frames, next) {
-            Some(copying) => {
-                self.copying = Some(copying);
-                Ok(None)
+        let Some(next) = self.next else { return Ok(None) };
+        let turn = match self.writer.begin() {
+            Ok(turn) => turn,
+            // New images that nobody has initialised so far, or a frame that was lost and is told once: the worker's newest stays.
+            Err(error) => {
+                let reason = error.to_string();
+                if self.refused.as_ref() != Some(&reason) {
+                    log_warn!("exchange \"{}\": the worker's frame {} waits: {reason}", self.writer.name(), next.frame);
+                }
+                self.refused = Some(reason);
+                return Ok(None);
             }
-            None => Ok(Some(Taken { slot: next.slot, frame: None })),
-        }
+        };
+        (self.next, self.refused) = (None, None);
+        self.copying = self.begin(turn, frames, next);
+        Ok(self.copying.is_none().then_some(Taken { slot: next.slot, frame: None }))
     }
 
-    /// Begins to copy; `None` where no frame can be begun.
-    fn begin(&mut self, frames: &Frames, from: Finished) -> Option<Copying<R>> {
-        let sources = frames.get(from.slot)?;
-        let begun = self.writer.begin();
-        let mut turn = self.told(begun)?;
+    /// Begins to copy; `None` where that cannot be.
+    fn begin(&mut self, mut turn: ComputeWrite<R>, frames: &Frames, from: Finished) -> Option<Copying<R>> {
+        let Some(sources) = frames.get(from.slot) else {
+            self.told(turn.skip());
+            return None;
+        };
         let end = CopyEnd::new(&self.wake);
         let mut copy = CopyIn::new(sources, &end);
         let enqueued = match turn.work() {

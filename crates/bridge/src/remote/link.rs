@@ -25,6 +25,12 @@ const TOGETHER: Duration = Duration::from_millis(20);
 /// Messages that are read before the thread looks at what else there is.
 const AT_ONCE: usize = 64;
 
+/// How often it reads so many of a worker that has ended: more than any socket holds. A child of the worker's may say more.
+const AFTER_DEATH: usize = 32;
+
+/// How long a frame waits for what tells nobody that it has happened, before it is tried again.
+const RETRY: Duration = Duration::from_millis(10);
+
 /// The writer of an exchange, while nobody listens to a worker.
 pub(super) type Writer<R> = Arc<Mutex<Option<LatestWriter<R, ComputeFirst>>>>;
 
@@ -59,19 +65,29 @@ impl Link {
         let (control_too, status_too, home, terms) =
             (Arc::clone(&control), Arc::clone(status), Arc::clone(writer), terms.clone());
         let listen = move || {
-            let (control, status, timeout) = (control_too, status_too, terms.timeout);
+            let (control, status, timeout) = (control_too, Arc::clone(&status_too), terms.timeout);
+            let unheard = Unheard(&status_too);
             let tell = |result| told.as_ref().map(|told| told.send(result));
             let frames = match terms.offer(&mut connection, &control.stop) {
                 Ok(frames) => frames,
                 Err(error) => {
-                    let (reason, dead) = (format!("has not taken the exchange: {error}"), connection.peer().is_dead());
-                    status.lost(Lost { reason, dead, held: 0, owed: 0 });
+                    let dead = connection.peer().wait(TOGETHER);
+                    status.lost(Lost {
+                        reason: format!("has not taken the exchange: {error}"),
+                        dead,
+                        held: 0,
+                        owed: 0,
+                    });
                     tell(Err(error));
+                    if !dead {
+                        note_death(&connection, &control, &status);
+                    }
                     return;
                 }
             };
             tell(Ok(()));
-            let Some(writer) = take(&home) else { return };
+            // It went with a thread that panicked.
+            let Some(writer) = take(&home) else { return unheard.tell() };
             let feed = Feed::new(writer, &control.wake);
             let held = frames.len();
             let writer = Listening { connection, frames, feed, control, status, timeout, held }.run();
@@ -97,6 +113,40 @@ impl Drop for Link {
     }
 }
 
+/// Tells of a thread that panics: nobody listens to the worker from then on.
+struct Unheard<'a>(&'a Status);
+
+impl Unheard<'_> {
+    fn tell(&self) {
+        // What was told before stands.
+        self.0.lost(Lost { reason: "is not listened to any more".to_owned(), dead: false, held: 0, owed: 0 });
+    }
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell();
+        }
+    }
+}
+
+/// Waits until a worker that was lost has ended, and notes that; or until the program wants no more of it.
+fn note_death(connection: &Connection, control: &Control, status: &Status) {
+    loop {
+        control.wake.clear();
+        if connection.peer().is_dead() {
+            return status.has_died();
+        }
+        if control.stop.load(Ordering::Acquire) {
+            return;
+        }
+        let (wake, process) = (control.wake.as_fd(), connection.peer().as_fd());
+        // Interrupted, it is as if something had happened.
+        let _ = poll(&mut [&wake, &process].map(|fd| PollFd::new(fd, PollFlags::IN)), None);
+    }
+}
+
 struct Listening<R: Resources> {
     connection: Connection,
     frames: Frames,
@@ -110,6 +160,7 @@ struct Listening<R: Resources> {
 
 impl<R: Resources> Listening<R> {
     fn run(mut self) -> LatestWriter<R, ComputeFirst> {
+        let mut after_death = 0;
         let lost = loop {
             // Before everything that it announces is looked at.
             self.control.wake.clear();
@@ -120,13 +171,14 @@ impl<R: Resources> Listening<R> {
             }
             // Asked before what it has said is read: all that it said is read then.
             let dead = self.connection.peer().is_dead();
+            after_death += usize::from(dead);
             match self.hear().and_then(|all| self.take_over().map(|()| all)) {
+                Ok(all) if dead && (all || after_death == AFTER_DEATH) => break "has ended".to_owned(),
                 Ok(false) => continue,
-                Ok(true) if dead => break "has ended".to_owned(),
                 Ok(true) => {}
                 Err(reason) => break reason,
             }
-            self.sleep(true, None);
+            self.sleep(true, self.feed.is_refused().then_some(RETRY));
         };
         self.outlive(lost);
         self.feed.stop();
@@ -241,28 +293,13 @@ impl<R: Resources> Listening<R> {
                 break;
             }
             if self.feed.is_busy() {
-                self.sleep(false, Some(left));
+                self.sleep(false, Some(if self.feed.is_refused() { left.min(RETRY) } else { left }));
             }
         }
         // Its process may go on, and end later.
-        while !dead && !self.notes_death() {
-            self.control.wake.clear();
-            if self.is_stopped() {
-                break;
-            }
-            let wake = self.control.wake.as_fd();
-            let process = self.connection.peer().as_fd();
-            let _ = poll(&mut [&wake, &process].map(|fd| PollFd::new(fd, PollFlags::IN)), None);
+        if !dead {
+            note_death(&self.connection, &self.control, &self.status);
         }
-    }
-
-    /// Notes the end of the worker's process, if it has ended.
-    fn notes_death(&self) -> bool {
-        let dead = self.connection.peer().is_dead();
-        if dead {
-            self.status.has_died();
-        }
-        dead
     }
 }
 

@@ -52,7 +52,7 @@ impl Listener {
     pub fn accept(&self, device: &ExportDevice, timeout: Duration) -> Result<Option<Remote>> {
         let start = Instant::now();
         let Some(mut connection) = self.0.accept(timeout)? else { return Ok(None) };
-        let mut hello = Hello::new(Role::Renderer, device.name().get(..64).unwrap_or(device.name()));
+        let mut hello = Hello::new(Role::Renderer, &device.name()[..device.name().floor_char_boundary(64)]);
         (hello.host, hello.device_uuid) = (true, device.uuid());
         // One that has just come may still need a moment.
         let left = timeout.saturating_sub(start.elapsed()).max(LEAST);

@@ -1,7 +1,7 @@
 //! Telling a worker what there is to write.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bridge_ipc::{
     Code, Connection, Direction, Handle, MOST_SLOTS, Message, Offer, Received, Resource, SharedMemory, Uuid,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::feed::Frames;
 use super::runs::ResourceKind;
@@ -66,7 +67,7 @@ impl Terms {
             trust: false,
             name: self.name.clone(),
         };
-        connection.send(&Message::Offer(offer), None, left())?;
+        self.send(connection, &Message::Offer(offer), None, &left, stop)?;
         let mut frames = Vec::new();
         for slot in 0..self.slots() {
             let mut files = Vec::new();
@@ -84,17 +85,21 @@ impl Terms {
                 };
                 resource.allocation_size = resource.least_size().unwrap_or(0);
                 let memory = SharedMemory::new(&self.name, resource.allocation_size)?;
-                connection.send(&Message::Resource(resource), Some(memory.handle().as_fd()), left())?;
+                let handle = Some(memory.handle().as_fd());
+                self.send(connection, &Message::Resource(resource), handle, &left, stop)?;
                 let file = memory.handle().try_clone().map(File::from);
                 files.push(file.map_err(|error| self.invalid(format!("its memory: {error}")))?);
             }
             frames.push(Arc::from(files));
         }
-        match self.answer(connection, left, stop)?.message {
+        match self.answer(connection, &left, stop)?.message {
             Message::Ready { .. } => {}
             Message::Refused { code, text, .. } => {
                 connection.close(Code::Done, "the exchange was refused");
                 return Err(self.invalid(format!("{} refuses it ({code}): {text}", connection.name())));
+            }
+            Message::Bye { code, text } => {
+                return Err(self.invalid(format!("{} ends the connection ({code}): {text}", connection.name())));
             }
             // The session allows nothing else that matters here.
             other => {
@@ -103,28 +108,50 @@ impl Terms {
             }
         }
         for slot in 0..self.slots() {
-            connection.send(&Message::Free { exchange: EXCHANGE, slot, value: 0 }, None, left())?;
+            self.send(connection, &Message::Free { exchange: EXCHANGE, slot, value: 0 }, None, &left, stop)?;
         }
         Ok(frames.into())
     }
 
+    /// Sends a message once there is room for it, for which it waits a little at a time.
+    fn send(
+        &self,
+        connection: &mut Connection,
+        message: &Message,
+        descriptor: Option<BorrowedFd<'_>>,
+        left: &impl Fn() -> Duration,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        let at_a_time = Timespec { tv_sec: 0, tv_nsec: i64::from(AT_A_TIME.subsec_nanos()) };
+        // Interrupted, it is as if there were no room.
+        while poll(&mut [PollFd::new(&connection.as_fd(), PollFlags::OUT)], Some(&at_a_time)).unwrap_or(0) == 0 {
+            self.go_on(connection, left, stop)?;
+        }
+        Ok(connection.send(message, descriptor, left())?)
+    }
+
     /// Waits for what the worker says, a little at a time.
-    fn answer(&self, connection: &mut Connection, left: impl Fn() -> Duration, stop: &AtomicBool) -> Result<Received> {
+    fn answer(&self, connection: &mut Connection, left: &impl Fn() -> Duration, stop: &AtomicBool) -> Result<Received> {
         loop {
             match connection.receive(left().min(AT_A_TIME)) {
-                Err(bridge_ipc::Error::Timeout { .. }) if stop.load(Ordering::Acquire) => {
-                    connection.close(Code::Done, "the renderer has ended the exchange");
-                    return Err(self.invalid(format!("it was ended before {} had taken it", connection.name())));
-                }
-                Err(bridge_ipc::Error::Timeout { .. }) if !left().is_zero() => {}
-                Err(bridge_ipc::Error::Timeout { .. }) => {
-                    connection.close(Code::Failure, "the exchange was not taken in time");
-                    let (name, limit) = (connection.name(), self.timeout);
-                    return Err(self.invalid(format!("{name} does not answer the offer within {limit:?}")));
-                }
+                Err(bridge_ipc::Error::Timeout { .. }) => self.go_on(connection, left, stop)?,
                 received => return Ok(received?),
             }
         }
+    }
+
+    /// That the worker is still waited for; else the connection is ended.
+    fn go_on(&self, connection: &mut Connection, left: &impl Fn() -> Duration, stop: &AtomicBool) -> Result<()> {
+        if stop.load(Ordering::Acquire) {
+            connection.close(Code::Done, "the renderer has ended the exchange");
+            return Err(self.invalid(format!("it was ended before {} had taken it", connection.name())));
+        }
+        if left().is_zero() {
+            connection.close(Code::Failure, "the exchange was not taken in time");
+            let (name, limit) = (connection.name(), self.timeout);
+            return Err(self.invalid(format!("{name} does not answer the offer within {limit:?}")));
+        }
+        Ok(())
     }
 
     fn invalid(&self, reason: String) -> Error {
