@@ -6,10 +6,11 @@ use std::ffi::c_void;
 
 use bridge::ash::vk;
 use bridge::ash::vk::Handle as _;
+use bridge::cuda_import::cudarc;
 use bridge::vk_export::{AdoptInfo, Error, ExportDevice, OptionalKind, requirements_for, requirements_for_raw};
 use bridge::{
-    Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, QueueKind, RawHandles,
-    SharedPool, SharedPoolInfo, required_device_extensions,
+    Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LatestInfo, QueueKind,
+    RawHandles, SharedPool, SharedPoolInfo, required_device_extensions,
 };
 use bridge_tests::{Commands, Engine, Filler, Readback, Rig, case_on};
 
@@ -26,6 +27,7 @@ fn an_engine_embeds_the_bridge() {
         allocated_bytes_are_those_of_what_is_shared(backend);
         images_are_lent_in_the_layout_that_was_fixed(backend);
     }
+    the_engines_cuda_context_stays_current(Backend::Cuda);
 }
 
 /// The engine's handles, as a program without this version of ash has them.
@@ -207,6 +209,28 @@ fn allocated_bytes_are_those_of_what_is_shared(backend: Backend) {
         assert!(std::time::Instant::now() < end, "{:?} are left of {before:?}", device.allocated_bytes());
         std::thread::yield_now();
     }
+}
+
+/// An engine with CUDA contexts of its own finds the same one current after everything that the bridge does, drops included.
+fn the_engines_cuda_context_stays_current(backend: Backend) {
+    let engine = Engine::new(None);
+    // SAFETY: the engine's own handles, which outlive the function.
+    let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
+    let Some(compute) = case_on(&device, backend, "the_engines_cuda_context_stays_current") else { return };
+    let current = || cudarc::driver::result::ctx::get_current().unwrap();
+    // SAFETY: null is no context, which is what a thread begins with.
+    unsafe { cudarc::driver::result::ctx::set_current(std::ptr::null_mut()) }.unwrap();
+    let spec = || BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
+    let mut exchange = Exchange::new(&compute, &ExchangeInfo::default(), spec()).unwrap();
+    exchange.begin().unwrap().skip().unwrap();
+    assert_eq!(current(), None, "after a frame");
+    exchange.close().unwrap();
+    assert_eq!(current(), None, "after an exchange was closed");
+    // Both halves of this one have streams of their own.
+    drop(Exchange::latest(&compute, &LatestInfo::default(), spec()).unwrap());
+    assert_eq!(current(), None, "after an exchange with a stream of its own was dropped");
+    drop(compute);
+    assert_eq!(current(), None, "after the compute side was dropped");
 }
 
 /// An engine that keeps all its images in one layout finds them there, and brings them back there, whatever their use would say.

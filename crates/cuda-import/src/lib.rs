@@ -129,6 +129,7 @@ pub use memory::{ImportedMemory, MemoryImportInfo};
 pub use semaphore::{ImportedSemaphore, SemaphoreKind};
 pub use stream::graph::{CaptureError, StreamGraph};
 pub use stream::{SemaphorePoint, StreamMark, mark, query, signal, signal_one, wait, wait_one};
+pub use sys::{Owner, Restoring};
 pub use uuid::Uuid;
 
 /// Everything handed out may be used from any thread.

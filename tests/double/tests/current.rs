@@ -9,7 +9,7 @@ use std::sync::Arc;
 use common::assert_clean;
 use common::world::{LEN, NAME, TEXELS, device, import_image, import_memory, import_semaphore, map, map_image};
 use cuda_import::cudarc::driver::{CudaContext, CudaStream, result};
-use cuda_import::{CudaDevice, MappedBlock, MappedBuffer, SemaphoreKind, StreamGraph, TextureInfo};
+use cuda_import::{CudaDevice, MappedBlock, MappedBuffer, Restoring, SemaphoreKind, StreamGraph, TextureInfo};
 use driver_double::Double;
 
 /// What is current on this thread, 0 for none.
@@ -90,7 +90,10 @@ fn every_call(double: &Double, before: u64) {
     keeps!(drop(buffer));
     keeps!(drop(memory));
     keeps!(drop((wait, signal)));
+    let others: Box<[_]> = [device.new_stream().unwrap(), Arc::clone(&guest)].into();
+    keeps!(drop(Restoring::new(others)));
+    keeps!(drop(Restoring::new(guest)));
     // The program's own, which cudarc drops.
-    drop((home, guest));
+    drop(home);
     keeps!(drop(device));
 }

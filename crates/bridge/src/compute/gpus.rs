@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cuda_import::cudarc::driver::CudaStream;
-use cuda_import::{CudaDevice, StreamMark, mark, query};
+use cuda_import::{CudaDevice, Restoring, StreamMark, mark, query};
 use vk_export::ExportDevice;
 
 use crate::compute::pair::DevicePair;
@@ -20,11 +20,11 @@ struct Inner {
     pair: Arc<Pair>,
     /// Never empty.
     devices: Box<[CudaDevice]>,
-    /// Of the device at the same place.
-    streams: Box<[Arc<CudaStream>]>,
-    leader: (CudaDevice, Arc<CudaStream>),
-    /// Of the stream at the same place, for order alone: each use moves it on, so that a frame makes no event. Who is overtaken by
-    /// another thread waits for more than it had to.
+    /// The stream of each device, by the device's index.
+    streams: Restoring<Box<[Arc<CudaStream>]>>,
+    leader: (CudaDevice, Restoring<Arc<CudaStream>>),
+    /// The mark of each stream, by the stream's index. Every use moves it to the end of the stream, so that
+    /// a frame makes no event; a thread that another overtakes waits for more than it needs to.
     marks: Box<[OnceLock<StreamMark>]>,
 }
 
@@ -46,10 +46,8 @@ impl std::fmt::Debug for Gpus {
 impl Gpus {
     /// The one that draws.
     pub(crate) fn same(pair: DevicePair, stream: Arc<CudaStream>) -> Self {
-        let leader = (pair.cuda().clone(), Arc::clone(&stream));
-        let devices = [pair.cuda().clone()].into();
-        let pair = Arc::new(Pair::Same(pair));
-        Self(Arc::new(Inner { pair, devices, streams: [stream].into(), leader, marks: [OnceLock::new()].into() }))
+        let first = pair.cuda().clone();
+        Self::with(Arc::new(Pair::Same(pair)), [first.clone()].into(), [Arc::clone(&stream)].into(), (first, stream))
     }
 
     /// Others, each with a new stream; `first` leads.
@@ -64,13 +62,24 @@ impl Gpus {
 
     fn with_streams(pair: Arc<Pair>, first: &CudaDevice, others: &[CudaDevice]) -> Result<Self> {
         let devices: Box<[_]> = std::iter::once(first).chain(others).cloned().collect();
-        let leader = (first.clone(), first.new_stream()?);
-        let mut streams = vec![Arc::clone(&leader.1)];
+        let leader = Restoring::new(first.new_stream()?);
+        let mut made = vec![Restoring::new(Arc::clone(&leader))];
         for other in others {
-            streams.push(other.new_stream()?);
+            made.push(Restoring::new(other.new_stream()?));
         }
+        let streams = made.iter().map(|stream| Arc::clone(stream)).collect();
+        Ok(Self::with(pair, devices, streams, (first.clone(), Arc::clone(&leader))))
+    }
+
+    fn with(
+        pair: Arc<Pair>,
+        devices: Box<[CudaDevice]>,
+        streams: Box<[Arc<CudaStream>]>,
+        (device, stream): (CudaDevice, Arc<CudaStream>),
+    ) -> Self {
         let marks = streams.iter().map(|_| OnceLock::new()).collect();
-        Ok(Self(Arc::new(Inner { pair, devices, streams: streams.into(), leader, marks })))
+        let (streams, leader) = (Restoring::new(streams), (device, Restoring::new(stream)));
+        Self(Arc::new(Inner { pair, devices, streams, leader, marks }))
     }
 
     pub(crate) fn pair(&self) -> &Pair {

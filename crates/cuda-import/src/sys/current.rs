@@ -94,8 +94,9 @@ fn warn(error: &CallError) {
     });
 }
 
-/// Whether a drop now would call the driver.
-pub(crate) trait Owner {
+/// A value of cudarc's that [`Restoring`] can hold.
+pub trait Owner {
+    /// Returns `true` if dropping the value now may call the driver, which is the default.
     fn is_last(&self) -> bool {
         true
     }
@@ -107,12 +108,33 @@ impl<T> Owner for Arc<T> {
     }
 }
 
-/// A value of cudarc's whose drop makes its context current and leaves it so: dropped here, the one before is current again.
+impl<T: Owner> Owner for Box<[T]> {
+    fn is_last(&self) -> bool {
+        self.iter().any(Owner::is_last)
+    }
+}
+
+/// Owner of streams or contexts of cudarc's that leaves the thread's current CUDA context alone.
+///
+/// The drop of cudarc's types makes their context current on the calling thread and leaves it so, which
+/// a caller with a context of its own does not expect. Dropped in a `Restoring`, the context that was
+/// current before is current afterwards.
+///
+/// ```no_run
+/// # fn main() -> Result<(), cuda_import::Error> {
+/// # let device = cuda_import::CudaDevice::open(0)?;
+/// let stream = cuda_import::Restoring::new(device.new_stream()?);
+/// stream.synchronize().ok();
+/// drop(stream); // The current context is the same as before.
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
-pub(crate) struct Restoring<T: Owner>(ManuallyDrop<T>);
+pub struct Restoring<T: Owner>(ManuallyDrop<T>);
 
 impl<T: Owner> Restoring<T> {
-    pub(crate) fn new(value: T) -> Self {
+    /// Takes the value over.
+    pub fn new(value: T) -> Self {
         Self(ManuallyDrop::new(value))
     }
 }

@@ -24,7 +24,8 @@ use std::sync::OnceLock;
 use cudarc::driver::{CudaStream, sys as cu};
 
 pub(crate) use array::{ArrayHandle, Linear, MipmappedArrayHandle, array_copy, mipmapped_array_desc};
-pub(crate) use current::{Current, Owner, Restoring};
+pub(crate) use current::Current;
+pub use current::{Owner, Restoring};
 pub(crate) use event::EventHandle;
 pub use external::SemaphoreKind;
 pub(crate) use external::{MemoryHandle, SemaphoreHandle, SignalParams, WaitParams, signal_params, wait_params};
