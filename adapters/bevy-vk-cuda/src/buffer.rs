@@ -39,13 +39,21 @@ impl<T: Pod + Send + Sync> CudaBuffer<T> {
             return Err(Error::invalid(name, reason));
         };
         let asset = ShaderBuffer::with_size(size, RenderAssetUsages::RENDER_WORLD);
+        let shape = size as u64;
         let alive = Arc::new(());
         let weak = Arc::downgrade(&alive);
         let Some(compute) = cuda.compute() else {
             let (uploader, newest) = upload::pair::<T>(name, len)?;
             let handle = buffers.add(asset);
             let (name, asset) = (name.to_owned(), handle.id());
-            cuda.add(Box::new(UploadPresent::<BufferSpec<T>> { name, newest, asset, alive: weak, uploaded: None }));
+            cuda.add(Box::new(UploadPresent::<BufferSpec<T>> {
+                name,
+                newest,
+                asset,
+                shape,
+                alive: weak,
+                uploaded: None,
+            }));
             return Ok(Self { handle, writer: Some(CudaWriter::upload(uploader, len)), _alive: alive });
         };
         let spec = BufferSpec::<T>::new(len, BufferAccess::TRANSFER_READ);
@@ -61,6 +69,7 @@ impl<T: Pod + Send + Sync> CudaBuffer<T> {
             ring,
             reader,
             asset,
+            shape,
             alive: weak,
             filled: None,
         }));

@@ -11,6 +11,7 @@ use wgpu::TextureFormat;
 
 use crate::cuda::Cuda;
 use crate::error::{Error, Result};
+use crate::present::target::TextureShape;
 use crate::present::{SharedPresent, UploadPresent};
 use crate::ring::Ring;
 use crate::upload;
@@ -48,20 +49,29 @@ impl<T: Texel> CudaImage<T> {
         if width == 0 || height == 0 {
             return Err(Error::invalid(name, format!("a texture cannot be of {width}x{height} texels")));
         }
+        let memory = memory_format(name, format)?;
         let size = wgpu::Extent3d { width, height, depth_or_array_layers: 1 };
         let usage = RenderAssetUsages::RENDER_WORLD;
         let image = Image::new_uninit(size, wgpu::TextureDimension::D2, format, usage);
+        let shape = TextureShape { size, format, levels: 1 };
         let alive = Arc::new(());
         let weak = Arc::downgrade(&alive);
         let Some(compute) = cuda.compute() else {
             let (uploader, newest) = upload::pair::<T>(name, width as usize * height as usize)?;
             let handle = images.add(image);
             let (name, asset) = (name.to_owned(), handle.id());
-            cuda.add(Box::new(UploadPresent::<ImageSpec<T>> { name, newest, asset, alive: weak, uploaded: None }));
+            cuda.add(Box::new(UploadPresent::<ImageSpec<T>> {
+                name,
+                newest,
+                asset,
+                shape,
+                alive: weak,
+                uploaded: None,
+            }));
             let writer = Some(CudaWriter::upload(uploader, width as usize));
             return Ok(Self { handle, writer, _alive: alive });
         };
-        let spec = ImageSpec::<T>::new(memory_format(name, format)?, [width, height], ImageAccess::TRANSFER_READ);
+        let spec = ImageSpec::<T>::new(memory, [width, height], ImageAccess::TRANSFER_READ);
         let (writer, reader) = Exchange::latest(compute, &LatestInfo { name, ..Default::default() }, spec)?;
         let copier = Copier::new(name, compute.device())?;
         let handle = images.add(image);
@@ -74,6 +84,7 @@ impl<T: Texel> CudaImage<T> {
             ring,
             reader,
             asset,
+            shape,
             alive: weak,
             filled: None,
         }));

@@ -6,8 +6,10 @@ mod support;
 use std::sync::mpsc::{TryRecvError, channel};
 use std::time::{Duration, Instant};
 
+use bevy::asset::RenderAssetUsages;
 use bevy::prelude::*;
 use bevy::render::render_resource::TextureFormat;
+use bevy::render::storage::ShaderBuffer;
 use bevy_vk_cuda::{CudaBuffer, CudaImage, Error, Frame, Way};
 use support::simulation::{Filler, Painter, numbers, picture};
 use support::*;
@@ -239,6 +241,32 @@ impl From<Error> for Failed {
 
 fn own(text: &'static str) -> Failed {
     Failed::Own(text)
+}
+
+/// A program may put another asset in the place of one that is filled: no frame is copied into what is of another size.
+#[test]
+fn an_asset_that_was_replaced_by_a_smaller_one_is_not_written() {
+    let _alone = alone();
+    for plugin in ways() {
+        let mut app = app(plugin);
+        camera(&mut app);
+        let painter = Painter::new(&cuda(&app));
+        let filler = Filler::new(&cuda(&app));
+        let mut image = picture(&mut app, "large picture", [TEXELS; 2]);
+        let mut buffer = numbers(&mut app, 100_000);
+        let small = Image::new_target_texture(8, 8, TextureFormat::Rgba8UnormSrgb, None);
+        let world = app.world_mut();
+        world.resource_mut::<Assets<Image>>().insert(image.handle().id(), small).unwrap();
+        let small = ShaderBuffer::with_size(16, RenderAssetUsages::RENDER_WORLD);
+        world.resource_mut::<Assets<ShaderBuffer>>().insert(buffer.handle().id(), small).unwrap();
+        assert!(painter.paint(image.writer().unwrap(), TEXELS, 1).unwrap());
+        assert!(filler.fill(buffer.writer().unwrap(), 100_000, 1, Duration::ZERO).unwrap());
+        (0..20).for_each(|_| app.update());
+    }
+    let replaced = errors().iter().filter(|line| line.contains("its asset was replaced by one of")).count();
+    assert_eq!(replaced, 2 * ways().len());
+    assert_eq!(errors().len(), replaced, "and nothing else is wrong: {:?}", errors());
+    forget_errors();
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Weak;
 
 use bridge::LatestReader;
 
-use super::target::Target;
+use super::target::{Target, check_shape};
 use super::{Present, PresentFrame};
 use crate::error::Result;
 use crate::ring::{PLACES, Ring};
@@ -16,12 +16,13 @@ use crate::vulkan::copier::{Copier, Source};
 /// Bevy's object stays the same, so that materials' bind groups stay valid.
 pub(crate) struct SharedPresent<R: Target> {
     pub(crate) name: String,
-    // Field order is drop order: the end of a running copy is waited for before its target is freed.
     pub(crate) copier: Copier,
     pub(crate) places: Option<Places<R>>,
     pub(crate) ring: Ring,
     pub(crate) reader: LatestReader<R>,
     pub(crate) asset: R::Asset,
+    /// Of a frame, and so of Bevy's object.
+    pub(crate) shape: R::Shape,
     pub(crate) alive: Weak<()>,
     /// Bevy's object that has the shown frame.
     pub(crate) filled: Option<R::Id>,
@@ -50,12 +51,21 @@ impl<R: Target> SharedPresent<R> {
             return Ok(());
         }
         let (_, target) = places.all[index];
-        // SAFETY: the target was made like Bevy's object, which was made with the exchange's size and format; it lives as long as `self`,
-        // which waits for the copy. The ring gave it: no copy is running, and the host has seen the end of Bevy's last submission
+        // SAFETY: the target was made like an object of Bevy's that was seen to be of a frame's shape; it lives as long as `self`, which
+        // waits for the copy, or for ever. The ring gave it: no copy is running, and the host has seen the end of Bevy's last submission
         // that reads it.
         unsafe { self.copier.submit(index, turn, target) }?;
         self.ring.copying(index);
         Ok(())
+    }
+}
+
+impl<R: Target> Drop for SharedPresent<R> {
+    fn drop(&mut self) {
+        if !self.copier.end() {
+            // The copy may still write to one of them.
+            std::mem::forget(self.places.take());
+        }
     }
 }
 
@@ -65,6 +75,9 @@ where
 {
     fn present(&mut self, frame: &mut PresentFrame<'_>) -> Result<()> {
         let found = R::find(frame, self.asset);
+        if let Some((_, object)) = &found {
+            check_shape::<R>(&self.name, object, &self.shape)?;
+        }
         if let (Some((_, object)), None) = (&found, &self.places) {
             let make = |_| R::like(frame, &self.name, object);
             let all: Vec<_> = (0..PLACES).map(make).collect::<Result<_>>()?;

@@ -25,6 +25,12 @@ pub(crate) trait Target: Content + Source {
     /// Tells whether Bevy has made its object anew.
     type Id: Copy + PartialEq + Send + Sync;
 
+    /// Size and format: two objects between which a copy is valid have the same.
+    type Shape: PartialEq + std::fmt::Debug + Send + Sync;
+
+    /// The shape of an object.
+    fn shape(object: &Self::Object) -> Self::Shape;
+
     /// Bevy's object of an asset, once Bevy has made it.
     fn find(frame: &PresentFrame<'_>, asset: Self::Asset) -> Option<(Self::Id, Self::Object)>;
 
@@ -46,10 +52,35 @@ pub(crate) trait Target: Content + Source {
     fn upload(queue: &wgpu::Queue, items: &[Self::Item], to: &Self::Object);
 }
 
+/// The shape of a texture.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TextureShape {
+    pub(crate) size: wgpu::Extent3d,
+    pub(crate) format: wgpu::TextureFormat,
+    pub(crate) levels: u32,
+}
+
+/// Checks that Bevy's object still has the shape it was made with: a program may replace an asset by another.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] where it is not.
+pub(crate) fn check_shape<R: Target>(name: &str, object: &R::Object, made: &R::Shape) -> Result<()> {
+    let shape = R::shape(object);
+    if shape == *made {
+        return Ok(());
+    }
+    Err(Error::invalid(name, format!("its asset was replaced by one of {shape:?}, where its frames are of {made:?}")))
+}
+
 impl<T: Texel> Target for ImageSpec<T> {
     type Asset = AssetId<Image>;
     type Object = wgpu::Texture;
     type Id = TextureId;
+    type Shape = TextureShape;
+
+    fn shape(object: &wgpu::Texture) -> TextureShape {
+        TextureShape { size: object.size(), format: object.format(), levels: object.mip_level_count() }
+    }
 
     fn find(frame: &PresentFrame<'_>, asset: AssetId<Image>) -> Option<(TextureId, wgpu::Texture)> {
         frame.images.get(asset).map(|image| (image.texture.id(), (*image.texture).clone()))
@@ -93,6 +124,12 @@ impl<T: Pod + Send + Sync> Target for BufferSpec<T> {
     type Asset = AssetId<ShaderBuffer>;
     type Object = wgpu::Buffer;
     type Id = BufferId;
+    /// In bytes.
+    type Shape = u64;
+
+    fn shape(object: &wgpu::Buffer) -> u64 {
+        object.size()
+    }
 
     fn find(frame: &PresentFrame<'_>, asset: AssetId<ShaderBuffer>) -> Option<(BufferId, wgpu::Buffer)> {
         frame.buffers.get(asset).map(|buffer| (buffer.buffer.id(), (*buffer.buffer).clone()))

@@ -2,7 +2,7 @@
 
 use std::sync::Weak;
 
-use super::target::Target;
+use super::target::{Target, check_shape};
 use super::{Present, PresentFrame};
 use crate::error::Result;
 use crate::upload::Newest;
@@ -12,6 +12,8 @@ pub(crate) struct UploadPresent<R: Target> {
     pub(crate) name: String,
     pub(crate) newest: Newest<R::Item>,
     pub(crate) asset: R::Asset,
+    /// Of a frame, and so of Bevy's object.
+    pub(crate) shape: R::Shape,
     pub(crate) alive: Weak<()>,
     /// The frame that was uploaded, and where to: Bevy may make its object anew.
     pub(crate) uploaded: Option<(R::Id, Vec<R::Item>)>,
@@ -20,6 +22,7 @@ pub(crate) struct UploadPresent<R: Target> {
 impl<R: Target> Present for UploadPresent<R> {
     fn present(&mut self, frame: &mut PresentFrame<'_>) -> Result<()> {
         let Some((id, object)) = R::find(frame, self.asset) else { return Ok(()) };
+        check_shape::<R>(&self.name, &object, &self.shape)?;
         if let Some(items) = self.newest.take() {
             R::upload(frame.queue, &items, &object);
             if let Some((_, old)) = self.uploaded.replace((id, items)) {

@@ -22,6 +22,8 @@ pub(crate) struct Copier {
     commands: [vk::CommandBuffer; PLACES],
     /// The copy that may be running.
     running: Option<TimelinePoint>,
+    /// Whether the running copy was waited for in vain.
+    lost: bool,
 }
 
 /// A slot that a copy can be recorded from, into a handle of the same kind.
@@ -46,8 +48,14 @@ impl Copier {
         // SAFETY: a pool for a family that the device has a queue of.
         let pool = unsafe { raw.create_command_pool(&info, None) };
         let pool = pool.map_err(|result| Error::vulkan(name, "vkCreateCommandPool", result))?;
-        let mut copier =
-            Self { name: name.to_owned(), device: device.clone(), pool, commands: Default::default(), running: None };
+        let mut copier = Self {
+            name: name.to_owned(),
+            device: device.clone(),
+            pool,
+            commands: Default::default(),
+            running: None,
+            lost: false,
+        };
         let info = vk::CommandBufferAllocateInfo::default()
             .command_pool(pool)
             .level(vk::CommandBufferLevel::PRIMARY)
@@ -96,12 +104,27 @@ impl Copier {
         }
         Ok(reached)
     }
+
+    /// Waits for the running copy, up to a limit, and returns `true` once no copy is running. After one
+    /// wait in vain it returns `false` without waiting.
+    pub(crate) fn end(&mut self) -> bool {
+        if self.lost {
+            return false;
+        }
+        if let Some(Err(error)) = self.running.as_ref().map(|point| point.wait(LIMIT)) {
+            log::error!("{}: a copy has not ended, and what it uses is leaked: {error}", self.name);
+            self.lost = true;
+            return false;
+        }
+        self.running = None;
+        true
+    }
 }
 
 impl Drop for Copier {
     fn drop(&mut self) {
-        if let Some(Err(error)) = self.running.as_ref().map(|point| point.wait(LIMIT)) {
-            return log::error!("{}: a copy has not ended, and its command pool is leaked: {error}", self.name);
+        if !self.end() {
+            return;
         }
         // SAFETY: made from this device, and no command buffer of it is pending, as the wait has shown.
         unsafe { self.device.as_raw().destroy_command_pool(self.pool, None) };

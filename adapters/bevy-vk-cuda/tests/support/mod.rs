@@ -43,6 +43,11 @@ pub fn errors() -> Vec<String> {
     lines.iter().filter(|line| line.starts_with("ERROR") || line.contains("VUID")).cloned().collect()
 }
 
+/// Errors that a test has caused on purpose are none to the next.
+pub fn forget_errors() {
+    LOG.0.lock().unwrap().clear();
+}
+
 /// Whether a line of the log so far contains `text`.
 pub fn logged(text: &str) -> bool {
     LOG.0.lock().unwrap().iter().any(|line| line.contains(text))
