@@ -5,11 +5,13 @@ use bevy_app::{App, Plugin};
 use bevy_ecs::schedule::{IntoScheduleConfigs, SystemSet};
 use bevy_render::renderer::RenderDevice;
 use bevy_render::renderer::raw_vulkan_init::{AdditionalVulkanFeatures, RawVulkanInitSettings};
+use bevy_render::view::{create_surfaces, prepare_windows};
 use bevy_render::{Render, RenderApp, RenderPlugin, RenderSystems};
 use bridge::Backend;
 
 use crate::cuda::{Cuda, Way};
 use crate::present::{Presented, present};
+use crate::vulkan::gate::{self, Gate};
 use crate::vulkan::{self, init};
 
 /// The set for systems that compute frames: order others before or behind it. It is in the schedules that the program puts it in.
@@ -64,9 +66,9 @@ impl CudaPlugin {
 impl Plugin for CudaPlugin {
     fn build(&self, app: &mut App) {
         if app.is_plugin_added::<RenderPlugin>() {
-            log::error!(
-                "`CudaPlugin` was added behind Bevy's `RenderPlugin`: the device is created without what it needs"
-            );
+            log::error!("{BEHIND}");
+            // At once: with pipelined rendering, the render world is out of reach in `cleanup`.
+            return install(app, Cuda::new(Err(BEHIND.to_owned())), self.wish, Gate::default());
         }
         if self.wish != Wish::Upload {
             let mut settings = app.world_mut().get_resource_or_init::<RawVulkanInitSettings>();
@@ -76,6 +78,10 @@ impl Plugin for CudaPlugin {
 
     // Not `finish`, which for this plugin runs before that of `RenderPlugin`.
     fn cleanup(&self, app: &mut App) {
+        if app.world().contains_resource::<Cuda>() {
+            return;
+        }
+        let gate = Gate::default();
         let cuda = match app.get_sub_app(RenderApp) {
             _ if self.wish == Wish::Upload => Cuda::new(Err("asked for".to_owned())),
             None => Cuda::new(Err("Bevy renders nothing".to_owned())),
@@ -84,20 +90,31 @@ impl Plugin for CudaPlugin {
                 let device = render.world().get_resource::<RenderDevice>();
                 let backend = if self.wish == Wish::Host { Backend::Host } else { Backend::Cuda };
                 let adopt =
-                    |device: &RenderDevice| vulkan::adopt(device.wgpu_device(), told, backend, self.share_queue);
+                    |device: &RenderDevice| vulkan::adopt(device.wgpu_device(), told, backend, self.share_queue, &gate);
                 Cuda::new(device.ok_or_else(|| "Bevy has no device".to_owned()).and_then(adopt))
             }
         };
-        match cuda.way() {
-            Way::Upload if self.wish != Wish::Upload => {
-                log::warn!("frames are computed on the CPU and uploaded: {}", cuda.reason());
-            }
-            way => log::info!("frames come to Bevy by {way:?}: {}", cuda.reason()),
+        install(app, cuda, self.wish, gate);
+    }
+}
+
+/// The mistake in the order of plugins, and its remedy.
+const BEHIND: &str = "`CudaPlugin` was added after Bevy's `RenderPlugin`, which creates the device without what sharing needs; add it \
+                      before `DefaultPlugins`";
+
+/// Inserts the resource and the system that presents frames.
+fn install(app: &mut App, cuda: Cuda, wish: Wish, gate: Gate) {
+    match cuda.way() {
+        Way::Upload if wish != Wish::Upload => {
+            log::warn!("frames are computed on the CPU and uploaded: {}", cuda.reason());
         }
-        app.insert_resource(cuda.clone());
-        if let Some(render) = app.get_sub_app_mut(RenderApp) {
-            render.insert_resource(cuda).init_resource::<Presented>();
-            render.add_systems(Render, present.in_set(RenderSystems::PrepareResources));
-        }
+        way => log::info!("frames come to Bevy by {way:?}: {}", cuda.reason()),
+    }
+    app.insert_resource(cuda.clone());
+    if let Some(render) = app.get_sub_app_mut(RenderApp) {
+        render.insert_resource(cuda).insert_resource(gate).init_resource::<Presented>();
+        let windows = (gate::close.before(create_surfaces), gate::open.after(prepare_windows));
+        render.add_systems(Render, (windows.0, windows.1.in_set(RenderSystems::PrepareViews)));
+        render.add_systems(Render, present.in_set(RenderSystems::PrepareResources));
     }
 }

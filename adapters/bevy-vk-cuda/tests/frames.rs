@@ -10,7 +10,7 @@ use bevy::asset::RenderAssetUsages;
 use bevy::prelude::*;
 use bevy::render::render_resource::TextureFormat;
 use bevy::render::storage::ShaderBuffer;
-use bevy_vk_cuda::{CudaBuffer, CudaImage, Error, Frame, Way};
+use bevy_vk_cuda::{CudaBuffer, CudaImage, CudaPlugin, Error, Frame, Way};
 use support::simulation::{Filler, Painter, numbers, picture};
 use support::*;
 
@@ -54,6 +54,24 @@ fn a_material_shows_every_frame_and_keeps_the_last() {
         assert_nothing_alive();
     }
     assert_eq!(errors(), [""; 0]);
+}
+
+/// Added after the renderer, the plugin says so, and frames are shown nevertheless.
+#[test]
+fn a_plugin_in_the_wrong_place_uploads() {
+    let _alone = alone();
+    let mut app = app_behind(CudaPlugin::default());
+    let cuda = cuda(&app);
+    assert_eq!(cuda.way(), Way::Upload);
+    assert!(cuda.reason().contains("before `DefaultPlugins`"), "{}", cuda.reason());
+    camera(&mut app);
+    let painter = Painter::new(&cuda);
+    let mut image = picture(&mut app, "picture", [TEXELS; 2]);
+    square(&mut app, image.handle().clone());
+    assert!(painter.paint(image.writer().unwrap(), TEXELS, 5).unwrap());
+    until(&mut app, "the frame", |app| shows(app, 5));
+    assert!(errors().iter().any(|line| line.contains("before `DefaultPlugins`")), "{:?}", errors());
+    forget_errors();
 }
 
 /// A number in three digits, far enough apart for what filters and colour spaces round.

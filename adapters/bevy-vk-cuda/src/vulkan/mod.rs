@@ -3,23 +3,17 @@
 
 pub(crate) mod buffer;
 pub(crate) mod copier;
+pub(crate) mod gate;
 pub(crate) mod init;
 
 use std::sync::Arc;
 
 use bevy_render::renderer::raw_vulkan_init::AdditionalVulkanFeatures;
 use bridge::vk_export::ExportDevice;
-use bridge::{AdoptInfo, Backend, Compute, EnabledFeatures, QueueLock, ash::vk};
+use bridge::{AdoptInfo, Backend, Compute, EnabledFeatures};
 use wgpu::hal::api::Vulkan;
 
-/// The queue is the bridge's alone, which locks it itself.
-struct OwnQueue;
-
-impl QueueLock for OwnQueue {
-    fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
-        f();
-    }
-}
+use crate::vulkan::gate::Gate;
 
 /// Where the copies are submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +30,7 @@ pub(crate) fn adopt(
     told: Option<&AdditionalVulkanFeatures>,
     backend: Backend,
     promised: bool,
+    gate: &Gate,
 ) -> Result<(Compute, CopyQueue), String> {
     // SAFETY: the guard is only read from.
     let hal = unsafe { device.as_hal::<Vulkan>() }.ok_or("Bevy renders on another backend of wgpu than Vulkan")?;
@@ -70,7 +65,7 @@ pub(crate) fn adopt(
     let extensions = hal.enabled_device_extensions().to_vec();
     info.device_extensions = &extensions;
     info.instance_extensions = instance.extensions();
-    info.queue_lock = Some(Arc::new(OwnQueue));
+    info.queue_lock = Some(Arc::new(gate.clone()));
     info.keep_alive = Some(Box::new(device.clone()));
     // SAFETY: the handles are those of one wgpu device, which lives as long as its clone in `keep_alive`, and its instance with it;
     // the extensions are those that wgpu enabled, the features were enabled by the callback and by wgpu. The queue is this crate's alone,

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use bevy::camera::{RenderTarget, ScalingMode};
 use bevy::core_pipeline::tonemapping::Tonemapping;
 use bevy::prelude::*;
-use bevy::render::RenderPlugin;
 use bevy::render::gpu_readback::{Readback, ReadbackComplete};
 use bevy::render::render_resource::{TextureFormat, TextureUsages};
 use bevy::render::settings::WgpuSettings;
 use bevy::render::storage::ShaderBuffer;
+use bevy::render::{RenderApp, RenderPlugin};
 use bevy_vk_cuda::bridge::LiveObjects;
 use bevy_vk_cuda::{Cuda, CudaPlugin, Way};
 
@@ -92,6 +92,26 @@ pub struct Seen {
 
 pub fn app(plugin: CudaPlugin) -> App {
     let mut app = App::new();
+    app.add_plugins(plugin);
+    defaults(&mut app);
+    app.finish();
+    app.cleanup();
+    app
+}
+
+/// An app whose plugins were added in the wrong order, and whose render world is elsewhere in `cleanup`, as with pipelined rendering.
+pub fn app_behind(plugin: CudaPlugin) -> App {
+    let mut app = App::new();
+    defaults(&mut app);
+    app.add_plugins(plugin);
+    app.finish();
+    let render = app.remove_sub_app(RenderApp).unwrap();
+    app.cleanup();
+    app.insert_sub_app(RenderApp, render);
+    app
+}
+
+fn defaults(app: &mut App) {
     let settings = WgpuSettings {
         backends: Some(bevy::render::settings::Backends::VULKAN),
         instance_flags: bevy::render::settings::InstanceFlags::debugging(),
@@ -100,11 +120,7 @@ pub fn app(plugin: CudaPlugin) -> App {
     let window = WindowPlugin { primary_window: None, ..Default::default() };
     let render =
         RenderPlugin { render_creation: settings.into(), synchronous_pipeline_compilation: true, ..Default::default() };
-    app.add_plugins(plugin);
     app.add_plugins(DefaultPlugins.set(window).set(render)).init_resource::<Seen>();
-    app.finish();
-    app.cleanup();
-    app
 }
 
 /// A camera that sees a square of 2 by 2 and nothing else, and the read-back of its picture.
