@@ -194,3 +194,22 @@ def test_nothing_is_left_of_a_view():
     for _ in range(5):
         cycle()
     assert held() == before
+
+
+@pytest.mark.parametrize("use", ["v.image(t)", "v.image(numpy.zeros((8, 8), 'uint8')); v.draw(); v.read(t)", "v.close(); v.image(t)",
+                                 "v.points(t)"])
+def test_a_deleter_may_call_the_view(use):
+    """It is Python's, and runs once the view is done with the tensor. In a process of its own: a deadlock cannot be interrupted."""
+    ended = run(OPEN.format("host") + "\nimport fakes, numpy"
+                "\nclass Calls(fakes.Dlpack):"
+                "\n    @property"
+                "\n    def deleted(self): return self.count"
+                "\n    @deleted.setter"
+                "\n    def deleted(self, count):"
+                "\n        self.count = count"
+                "\n        if count: print('called', v.closed, count)"
+                "\nt = Calls((8, 8, 4), device=(1, 0))"
+                f"\ntry:\n    {use}"
+                "\nexcept vkview.VkViewError as error: print(error)"
+                "\nprint('ended')")
+    assert "called" in ended.stdout and "ended" in ended.stdout, ended

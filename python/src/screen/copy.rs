@@ -3,14 +3,13 @@
 // Copies between addresses.
 #![allow(unsafe_code)]
 
-use std::mem::forget;
 use std::ptr::{null_mut, with_exposed_provenance, with_exposed_provenance_mut};
 use std::sync::Arc;
 
 use bridge::cuda_import::mark;
 use bridge::cuda_import::{CudaDevice, StreamMark};
 use bridge::cudarc::driver::{CudaContext, CudaStream, result, sys};
-use bridge::{BufferSpec, Compute, ComputeTurn, CudaCompute, RenderFirst, RenderTurn, Work};
+use bridge::{BufferSpec, Compute, ComputeTurn, CudaCompute, Direction, RenderFirst, RenderTurn, TimelinePoint, Work};
 
 use crate::error::{Fault, Kind};
 use crate::screen::{LIMIT, told};
@@ -49,6 +48,23 @@ enum End {
     Ordered,
     /// The host must wait for it: the producer does not.
     Unseen,
+    /// As [`Unseen`](Self::Unseen), since the producer's stream could not be put behind it.
+    Unordered(Fault),
+}
+
+impl End {
+    /// Blocks until the copy has ended, where the producer is not behind it. The tensor is leaked if that is not seen: the copy may
+    /// still use it.
+    fn settle(self, point: &TimelinePoint, tensor: &mut TensorView) -> Result<(), Fault> {
+        let fault = match self {
+            Self::Ordered => return Ok(()),
+            Self::Unseen => None,
+            Self::Unordered(fault) => Some(fault),
+        };
+        let Err(error) = point.wait(LIMIT) else { return fault.map_or(Ok(()), Err) };
+        tensor.leak();
+        Err(fault.unwrap_or_else(|| told(error)))
+    }
 }
 
 impl Copier {
@@ -63,44 +79,21 @@ impl Copier {
         &mut self,
         compute: &Compute,
         mut turn: ComputeTurn<BufferSpec<u8>>,
-        tensor: TensorView,
+        tensor: &mut TensorView,
     ) -> Result<RenderTurn<BufferSpec<u8>>, Fault> {
-        let enqueued = match turn.work() {
-            Work::Cuda(work) => match compute.cuda() {
-                Some(cuda) => self.on_cuda(cuda, work.stream, work.resources.as_raw(), &tensor, Way::In),
-                None => Err(Fault::new(Kind::Driver, "the turn is of CUDA, its compute side is not")),
-            },
-            Work::Host(work) => on_host(&tensor, Way::In, |bytes| work.run(bytes).map_err(told)),
-            _ => Err(Fault::new(Kind::Driver, "the compute side has no memory that can be copied to")),
-        };
-        let end = match enqueued {
+        let end = match self.enqueue(compute, turn.work(), tensor, Way::In) {
             Ok(end) => end,
             Err(fault) => {
-                if let Err(error) = turn.skip() {
-                    log::warn!("{error}");
-                }
+                skip(turn);
                 return Err(fault);
             }
         };
-        let finished = turn.finish();
-        let waited = match (&finished, end) {
-            (_, End::Ordered) => Ok(()),
-            (Ok(frame), End::Unseen) => frame.computed().wait(LIMIT).map_err(told),
-            (Err(_), End::Unseen) => Err(Fault::new(Kind::Driver, "the end of a copy cannot be waited for")),
-        };
-        match (finished, waited) {
-            (Ok(frame), Ok(())) => Ok(frame),
-            (Ok(frame), Err(fault)) => {
-                // The copy may still read the memory.
-                forget(tensor);
-                frame.skip();
-                Err(fault)
-            }
-            (Err(error), _) => {
-                forget(tensor);
-                Err(told(error))
-            }
+        let frame = turn.finish().map_err(|error| unfinished(tensor, error))?;
+        if let Err(fault) = end.settle(frame.computed(), tensor) {
+            frame.skip();
+            return Err(fault);
         }
+        Ok(frame)
     }
 
     /// Copies the turn's slot into the tensor, ordered as [`copy`](Self::copy) is: where the tensor's stream is known, what it
@@ -109,34 +102,35 @@ impl Copier {
         &mut self,
         compute: &Compute,
         mut turn: ComputeTurn<BufferSpec<u8>, RenderFirst>,
-        tensor: TensorView,
+        tensor: &mut TensorView,
     ) -> Result<(), Fault> {
-        let enqueued = match turn.work() {
-            Work::Cuda(work) => match compute.cuda() {
-                Some(cuda) => self.on_cuda(cuda, work.stream, work.resources.as_raw(), &tensor, Way::Out),
-                None => Err(Fault::new(Kind::Driver, "the turn is of CUDA, its compute side is not")),
-            },
-            Work::Host(work) => on_host(&tensor, Way::Out, |bytes| work.run(bytes).map_err(told)),
-            _ => Err(Fault::new(Kind::Driver, "the compute side has no memory that can be copied from")),
-        };
-        let end = match enqueued {
+        let end = match self.enqueue(compute, turn.work(), tensor, Way::Out) {
             Ok(end) => end,
             Err(fault) => {
-                if let Err(error) = turn.skip() {
-                    log::warn!("{error}");
-                }
+                skip(turn);
                 return Err(fault);
             }
         };
-        let waited = turn.finish().and_then(|point| match end {
-            End::Ordered => Ok(()),
-            End::Unseen => point.wait(LIMIT),
-        });
-        waited.map_err(|error| {
-            // The copy may still write the memory.
-            forget(tensor);
-            told(error)
-        })
+        let point = turn.finish().map_err(|error| unfinished(tensor, error))?;
+        end.settle(&point, tensor)
+    }
+
+    /// Enqueues the copy on the turn's side. On an error nothing was enqueued.
+    fn enqueue(
+        &mut self,
+        compute: &Compute,
+        work: Work<'_, BufferSpec<u8>>,
+        tensor: &TensorView,
+        way: Way,
+    ) -> Result<End, Fault> {
+        match work {
+            Work::Cuda(work) => match compute.cuda() {
+                Some(cuda) => self.on_cuda(cuda, work.stream, work.resources.as_raw(), tensor, way),
+                None => Err(Fault::new(Kind::Driver, "the turn is of CUDA, its compute side is not")),
+            },
+            Work::Host(work) => on_host(tensor, way, |bytes| work.run(bytes).map_err(told)),
+            _ => Err(Fault::new(Kind::Driver, "the compute side has no memory that can be copied to or from")),
+        }
     }
 
     fn on_cuda(
@@ -153,7 +147,7 @@ impl Copier {
             let _current = Current::push(context)?;
             match way {
                 Way::In => {
-                    // SAFETY: that many bytes, checked as far as they can be; `copy` waits before it lets go of them.
+                    // SAFETY: that many bytes, checked as far as they can be; the copy is waited for before they go.
                     let bytes =
                         unsafe { std::slice::from_raw_parts(with_exposed_provenance::<u8>(tensor.address), size) };
                     // SAFETY: the slot has at least as many bytes as the tensor, and is this turn's.
@@ -195,15 +189,25 @@ impl Copier {
         }
         for producer in producers.iter().filter(|_| self.leave_out != Some(Wait::After)) {
             if let Err(fault) = put_behind(&mut self.after, ours, producer) {
-                // The copy is enqueued, and nobody is behind it.
-                if let Err(error) = ours.synchronize() {
-                    log::warn!("a copy could not be seen to end: {error}");
-                }
-                return Err(fault);
+                // The copy is enqueued all the same.
+                return Ok(End::Unordered(fault));
             }
         }
         Ok(if producers.is_empty() { End::Unseen } else { End::Ordered })
     }
+}
+
+/// Gives a turn back, with what it was to hand over.
+pub(crate) fn skip<D: Direction>(turn: ComputeTurn<BufferSpec<u8>, D>) {
+    if let Err(error) = turn.skip() {
+        log::warn!("{error}");
+    }
+}
+
+/// The error of a turn that could not be handed on with its copy, which may still use the tensor.
+fn unfinished(tensor: &mut TensorView, error: bridge::Error) -> Fault {
+    tensor.leak();
+    told(error)
 }
 
 /// Refuses a tensor whose stream is being captured into a CUDA graph. To be called first: what is enqueued for a frame would end the
@@ -262,7 +266,7 @@ fn on_host(
         let Some(slot) = slot.get_mut(..size) else { return };
         let memory = with_exposed_provenance_mut::<u8>(address);
         match way {
-            // SAFETY: the tensor has that many bytes, checked as far as they can be; `copy` waits before it lets go of them.
+            // SAFETY: the tensor has that many bytes, checked as far as they can be; the copy is waited for before they go.
             Way::In => slot.copy_from_slice(unsafe { std::slice::from_raw_parts(memory, size) }),
             // SAFETY: as above, and writable. Raw, since others may have views of it.
             Way::Out => unsafe { memory.copy_from(slot.as_ptr(), size) },

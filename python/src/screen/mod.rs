@@ -136,14 +136,14 @@ impl Screen {
 
     /// Copies the tensor into a slot, to be drawn next. Once this has returned, the tensor's memory may be written by work that its
     /// producer enqueues; see [`Copier::copy`].
-    pub(crate) fn image(&mut self, tensor: TensorView, look: Look) -> Result<(), Fault> {
-        let format = Format::of(&tensor)?;
+    pub(crate) fn image(&mut self, tensor: &mut TensorView, look: Look) -> Result<(), Fault> {
+        let format = Format::of(tensor)?;
         self.take(tensor, format, Scene::Image(look))
     }
 
     /// As [`image`](Self::image), of points.
-    pub(crate) fn points(&mut self, tensor: TensorView, look: PointLook) -> Result<(), Fault> {
-        let format = Format::of_points(&tensor)?;
+    pub(crate) fn points(&mut self, tensor: &mut TensorView, look: PointLook) -> Result<(), Fault> {
+        let format = Format::of_points(tensor)?;
         if self.depths.is_none() {
             let made = |error: vk_local::Error| Fault::new(Kind::Driver, error);
             let (usage, size) = (vk::BufferUsageFlags::STORAGE_BUFFER, self.picture.size());
@@ -153,7 +153,7 @@ impl Screen {
         self.take(tensor, format, Scene::Points(look))
     }
 
-    fn take(&mut self, tensor: TensorView, format: Format, scene: Scene) -> Result<(), Fault> {
+    fn take(&mut self, tensor: &mut TensorView, format: Format, scene: Scene) -> Result<(), Fault> {
         refuse_captured(&self.compute, &tensor.producer)?;
         let slots = match self.slots.take() {
             Some(slots) if slots.format() == format => slots,

@@ -56,7 +56,7 @@ impl Screen {
     }
 
     /// Copies the picture into a tensor of shape (height, width, 4), of bytes; see [`Copier::copy_out`].
-    pub(crate) fn read(&mut self, tensor: TensorView) -> Result<(), Fault> {
+    pub(crate) fn read(&mut self, tensor: &mut TensorView) -> Result<(), Fault> {
         let shape = [self.height, self.width, 4];
         if tensor.dtype != DType::U8 || tensor.shape != shape.map(|side| side as usize) {
             let reason = format!("the picture is uint8 {}, the tensor {}", tuple(&shape), tensor.describe());

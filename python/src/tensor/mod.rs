@@ -56,8 +56,8 @@ pub(crate) struct TensorView {
 impl Drop for TensorView {
     fn drop(&mut self) {
         let keep = self.keep.take();
-        // Deleters of capsules are code of other libraries, and objects are Python's. Whoever waits for a lock of a view is detached
-        // from the interpreter, so that attaching under one cannot block. Where the interpreter has ended, nothing is released.
+        // Deleters of capsules are code of other libraries, and objects are Python's: both may call a view, so that none of its locks
+        // is held here. Where the interpreter has ended, nothing is released.
         let mut keep = std::mem::ManuallyDrop::new(keep);
         let _ = Python::try_attach(|_| drop(keep.take()));
     }
@@ -144,6 +144,14 @@ impl TensorView {
             producer: claims.producer,
             keep: Some(claims.keep),
         })
+    }
+
+    /// Never gives the memory back: something may use it for longer than can be seen.
+    pub(crate) fn leak(&mut self) {
+        if let Some(keep) = self.keep.take() {
+            log::error!("a tensor is leaked, since a copy of it could not be seen to end: {}", self.describe());
+            std::mem::forget(keep);
+        }
     }
 
     /// In bytes.

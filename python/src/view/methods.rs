@@ -190,8 +190,9 @@ impl View {
     fn read(&self, py: Python<'_>, tensor: &Bound<'_, PyAny>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         self.process.check("view")?;
         let stream = stream.map(named).transpose()?;
-        let tensor = TensorView::of(tensor, self.stream(), stream)?;
-        self.with(py, move |screen| screen.read(tensor))
+        let mut tensor = TensorView::of(tensor, self.stream(), stream)?;
+        // Lent: see `take`.
+        self.with(py, |screen| screen.read(&mut tensor))
     }
 
     /// Writes the picture as a PNG file.

@@ -57,10 +57,11 @@ impl View {
     ) -> PyResult<()> {
         self.process.check("view")?;
         let stream = stream.map(named).transpose()?;
-        let tensor = TensorView::of(tensor, self.stream(), stream)?;
-        self.with(py, move |screen| match scene {
-            Scene::Image(look) => screen.image(tensor, look),
-            Scene::Points(look) => screen.points(tensor, look),
+        let mut tensor = TensorView::of(tensor, self.stream(), stream)?;
+        // Lent, so that it is dropped once the screen is unlocked: the tensor's deleter may be Python's, and call the view.
+        self.with(py, |screen| match scene {
+            Scene::Image(look) => screen.image(&mut tensor, look),
+            Scene::Points(look) => screen.points(&mut tensor, look),
         })?;
         *self.scene.lock().unwrap_or_else(PoisonError::into_inner) = scene;
         Ok(())
