@@ -6,6 +6,7 @@ mod export;
 mod fork;
 mod inspect;
 mod memory;
+mod native;
 mod options;
 mod owned;
 mod picture;
@@ -18,6 +19,8 @@ use pyo3::prelude::*;
 /// The native half of ``vkview``.
 #[pymodule(gil_used = true)]
 mod _vkview {
+    use super::*;
+
     #[pymodule_export]
     use crate::canvas::{Canvas, CanvasFrame};
     #[pymodule_export]
@@ -27,9 +30,15 @@ mod _vkview {
     #[pymodule_export]
     use crate::view::View;
 
+    /// Waits for memory that is being freed; for ``atexit``.
+    #[pyfunction]
+    fn _end(py: Python<'_>) {
+        py.detach(|| crate::native::end(crate::screen::LIMIT));
+    }
+
     #[pymodule_init]
-    fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
-        use pyo3::types::PyModuleMethods;
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.py().import("atexit")?.call_method1("register", (module.getattr("_end")?,))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

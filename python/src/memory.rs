@@ -12,7 +12,7 @@ use bridge::Compute;
 use bridge::cudarc::driver::{CudaContext, DriverError, result, sys};
 
 use crate::error::{Fault, Kind};
-use crate::fork::Process;
+use crate::native::{Native, Relaxed, drop_later};
 use crate::tensor::Device;
 
 /// Of host memory: that of numpy is no better aligned, and DLPack asks for as much.
@@ -20,28 +20,38 @@ const ALIGNMENT: usize = 256;
 
 /// Zeroed memory of a device, freed with its last user.
 #[derive(Debug)]
-pub(crate) struct Memory {
-    place: Place,
-    process: Process,
+pub(crate) enum Memory {
+    Host(HostBlock),
+    /// Freed later: `None` from then on.
+    Cuda {
+        block: Option<Native<CudaBlock>>,
+        ordinal: i32,
+    },
 }
 
+/// Freed with its layout.
 #[derive(Debug)]
-enum Place {
-    /// Freed with its layout.
-    Host { start: NonNull<u8>, layout: Layout },
-    /// Freed by `cuMemFree` on a thread of its own, since that waits for all work that may use it.
-    Cuda { context: Option<Arc<CudaContext>>, ordinal: i32, start: sys::CUdeviceptr },
+pub(crate) struct HostBlock {
+    start: NonNull<u8>,
+    layout: Layout,
+}
+
+/// Freed by `cuMemFree`, which waits for all work that may use it.
+#[derive(Debug)]
+pub(crate) struct CudaBlock {
+    context: Arc<CudaContext>,
+    start: sys::CUdeviceptr,
 }
 
 // SAFETY: the memory is reached through addresses that leave this type; whoever uses them orders the accesses.
-unsafe impl Send for Memory {}
+unsafe impl Send for HostBlock {}
 // SAFETY: as above; the type itself reads and writes nothing.
-unsafe impl Sync for Memory {}
+unsafe impl Sync for HostBlock {}
 
 impl Memory {
     /// On the device of `compute`. `size` is above 0.
     pub(crate) fn zeroed(compute: &Compute, size: usize) -> Result<Arc<Self>, Fault> {
-        let place = match compute.cuda() {
+        let memory = match compute.cuda() {
             Some(cuda) => {
                 let context = Arc::clone(cuda.stream().context());
                 let ordinal = i32::try_from(cuda.device().ordinal()).unwrap_or(-1);
@@ -49,39 +59,60 @@ impl Memory {
                     let code = error.0 as u32;
                     Fault::new(Kind::Driver, format!("no {size} bytes on {}: {error} ({code})", cuda.device().name()))
                 };
-                Place::Cuda { start: on_cuda(&context, size).map_err(failed)?, context: Some(context), ordinal }
+                let start = on_cuda(&context, size).map_err(failed)?;
+                Self::Cuda { block: Some(Native::new(CudaBlock { context, start })), ordinal }
             }
-            None => on_host(size)?,
+            None => Self::Host(HostBlock::zeroed(size)?),
         };
-        Ok(Arc::new(Self { place, process: Process::current() }))
+        Ok(Arc::new(memory))
     }
 
     pub(crate) fn address(&self) -> usize {
-        match &self.place {
-            Place::Host { start, .. } => start.as_ptr().addr(),
-            Place::Cuda { start, .. } => *start as usize,
+        match self {
+            Self::Host(block) => block.start.as_ptr().addr(),
+            Self::Cuda { block, .. } => block.as_ref().map_or(0, |block| block.start as usize),
         }
     }
 
     pub(crate) fn device(&self) -> Device {
-        match self.place {
-            Place::Host { .. } => Device::Cpu,
-            Place::Cuda { ordinal, .. } => Device::Cuda(ordinal),
+        match *self {
+            Self::Host(_) => Device::Cpu,
+            Self::Cuda { ordinal, .. } => Device::Cuda(ordinal),
         }
     }
 }
 
-fn on_host(size: usize) -> Result<Place, Fault> {
-    let none = || Fault::new(Kind::Driver, format!("no {size} bytes of host memory"));
-    let layout = Layout::from_size_align(size, ALIGNMENT).map_err(|_| none())?;
-    // SAFETY: `GlobalAlloc::alloc_zeroed` wants a size above 0, which is checked by whoever made the shape.
-    let start = unsafe { std::alloc::alloc_zeroed(layout) };
-    Ok(Place::Host { start: NonNull::new(start).ok_or_else(none)?, layout })
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if let Self::Cuda { block, .. } = self
+            && let Some(block) = block.take()
+        {
+            drop_later(block);
+        }
+    }
+}
+
+impl HostBlock {
+    fn zeroed(size: usize) -> Result<Self, Fault> {
+        let none = || Fault::new(Kind::Driver, format!("no {size} bytes of host memory"));
+        let layout = Layout::from_size_align(size, ALIGNMENT).map_err(|_| none())?;
+        // SAFETY: `GlobalAlloc::alloc_zeroed` wants a size above 0, which is checked by whoever made the shape.
+        let start = unsafe { std::alloc::alloc_zeroed(layout) };
+        Ok(Self { start: NonNull::new(start).ok_or_else(none)?, layout })
+    }
+}
+
+impl Drop for HostBlock {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout, and the last user is gone.
+        unsafe { std::alloc::dealloc(self.start.as_ptr(), self.layout) };
+    }
 }
 
 /// On a thread of its own, so that the context that is current on the caller's stays current there.
 fn on_cuda(context: &Arc<CudaContext>, size: usize) -> Result<sys::CUdeviceptr, DriverError> {
     let allocate = || {
+        let _relaxed = Relaxed::enter();
         context.bind_to_thread()?;
         let stream = context.new_stream()?;
         // SAFETY: the context is current; the size is above 0.
@@ -99,32 +130,14 @@ fn on_cuda(context: &Arc<CudaContext>, size: usize) -> Result<sys::CUdeviceptr, 
     thread::scope(|scope| scope.spawn(allocate).join()).unwrap_or(Err(DriverError(sys::CUresult::CUDA_ERROR_UNKNOWN)))
 }
 
-impl Drop for Memory {
+impl Drop for CudaBlock {
     fn drop(&mut self) {
-        if self.process.is_child() {
-            return;
-        }
-        match &mut self.place {
-            Place::Host { start, layout } => {
-                // SAFETY: allocated with this layout, and the last user is gone.
-                unsafe { std::alloc::dealloc(start.as_ptr(), *layout) };
-            }
-            Place::Cuda { context, start, .. } => {
-                // Moved: the last reference to a context makes it current on the thread that drops it.
-                let (Some(context), start) = (context.take(), *start) else { return };
-                // Libraries give a tensor back while their work on it is still running: `cuMemFree` waits for that.
-                let freeing = thread::Builder::new().name("vkview-free".into()).spawn(move || {
-                    let bound = context.bind_to_thread();
-                    // SAFETY: allocated by `malloc_sync`, and the last user is gone.
-                    let freed = bound.and_then(|()| unsafe { result::free_sync(start) });
-                    if let Err(error) = freed {
-                        log::warn!("memory of a tensor was not freed: {error}");
-                    }
-                });
-                if let Err(error) = freeing {
-                    log::warn!("memory of a tensor is not freed, since no thread can be started: {error}");
-                }
-            }
+        // On a thread of its own, so that the context that is current on the user's stays current there.
+        let bound = self.context.bind_to_thread();
+        // SAFETY: allocated by `malloc_sync`, and the last user is gone.
+        let freed = bound.and_then(|()| unsafe { result::free_sync(self.start) });
+        if let Err(error) = freed {
+            log::warn!("memory of a tensor was not freed: {error}");
         }
     }
 }

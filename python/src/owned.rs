@@ -1,16 +1,17 @@
 //! The tensor that a view makes and any library writes.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use dlpark::python::ExportRequest;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::canvas::OpenFrame;
+use crate::canvas::{Export, Kept, OpenFrame};
 use crate::error::{Fault, Kind};
 use crate::export::{Layout, consumer_stream};
 use crate::memory::Memory;
+use crate::native::{Detached, call};
 use crate::tensor::stream::{Producer, all_current};
 use crate::tensor::{Claims, Device, Keep, tuple};
 
@@ -19,24 +20,22 @@ use crate::tensor::{Claims, Device, Keep, tuple};
 /// It is made by ``View.tensor``, or is a frame of ``View.canvas``. Hand it to ``torch.from_dlpack``, ``cupy.from_dlpack``, ``numba.cuda.as_cuda_array`` or, on the
 /// CPU backend, ``numpy.asarray``: what they give are views of the same memory, which lives as long as any of them.
 #[pyclass(frozen, module = "vkview", name = "Tensor")]
-#[derive(Debug)]
 pub(crate) struct Tensor {
     layout: Layout,
-    owner: Owner,
+    owner: Detached<Owner>,
 }
 
-/// What keeps the memory alive, for the tensor and for each that was made of it.
-#[derive(Clone, Debug)]
+/// What the memory is.
 pub(crate) enum Owner {
     /// Memory of its own.
-    Memory(#[allow(dead_code, reason = "held, not read")] Arc<Memory>),
-    /// A slot of a canvas, while its frame is open.
-    Frame(Arc<OpenFrame>),
+    Memory(Arc<Memory>),
+    /// A slot of a canvas, while its frame is open. Whoever has the address by an array interface keeps the tensor, and that the slots.
+    Frame { frame: Arc<OpenFrame>, kept: OnceLock<Kept> },
 }
 
 impl Tensor {
     pub(crate) fn new(layout: Layout, owner: Owner) -> Self {
-        Self { layout, owner }
+        Self { layout, owner: Detached::new(owner) }
     }
 }
 
@@ -71,7 +70,8 @@ impl Tensor {
 
     /// DLPack: a capsule with this memory, versioned where ``max_version`` is at least (1, 0). Nothing is copied.
     ///
-    /// Of a frame, ``stream`` is put behind Vulkan's last use of the slot, and leaving the frame waits for it, on the GPU.
+    /// Of a frame, ``stream`` is put behind Vulkan's last use of the slot, and leaving the frame waits for it, on the GPU: it must live
+    /// until the ``with`` block has been left.
     #[pyo3(signature = (*, stream=None, max_version=None, dl_device=None, copy=None))]
     fn __dlpack__(
         &self,
@@ -82,11 +82,14 @@ impl Tensor {
         copy: Option<bool>,
     ) -> PyResult<Py<PyAny>> {
         let request = ExportRequest::parse(stream, max_version, dl_device, copy)?;
-        if let Owner::Frame(frame) = &self.owner {
-            let stream = if self.layout.device == Device::Cpu { None } else { consumer_stream(&request)? };
-            py.detach(|| frame.lend(stream))?;
+        match &*self.owner {
+            Owner::Memory(memory) => self.layout.capsule(py, &request, Arc::clone(memory)),
+            Owner::Frame { frame, .. } => {
+                let stream = if self.layout.device == Device::Cpu { None } else { consumer_stream(&request)? };
+                let kept = call(py, || frame.lend(stream))?;
+                self.layout.capsule(py, &request, Export::new(kept))
+            }
         }
-        self.layout.capsule(py, &request, self.owner.clone())
     }
 
     /// DLPack: the device's type and number.
@@ -120,7 +123,7 @@ impl Tensor {
 impl Tensor {
     /// As a view reads it back: behind `stream`, or behind all that may have written it.
     pub(crate) fn claims(&self, object: &Bound<'_, Self>, stream: Option<usize>) -> PyResult<Claims> {
-        if let Owner::Frame(_) = self.owner {
+        if let Owner::Frame { .. } = *self.owner {
             let reason = "a canvas's frame is shown by leaving its `with` block, not by a call";
             return Err(Fault::new(Kind::Usage, reason).into());
         }
@@ -147,9 +150,13 @@ impl Tensor {
         if !there {
             return Err(missing());
         }
-        let stream = match &self.owner {
+        let stream = match &*self.owner {
             Owner::Memory(_) => None,
-            Owner::Frame(frame) => py.detach(|| frame.lend_by_interface())?,
+            Owner::Frame { frame, kept } => {
+                let (stream, slots) = call(py, || frame.lend_by_interface())?;
+                kept.get_or_init(|| slots);
+                stream
+            }
         };
         self.layout.interface(py, stream)?.ok_or_else(missing)
     }

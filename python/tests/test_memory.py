@@ -1,6 +1,8 @@
 """Tensors of the view, canvases, and the picture as a tensor: memory that others use."""
 
 import gc
+import os
+import weakref
 
 import numpy as np
 import pytest
@@ -163,3 +165,73 @@ def test_a_frame_of_a_closed_view(view):
     canvas = view.canvas((HEIGHT, WIDTH, 4))
     with pytest.raises(ClosedError), canvas.frame():
         view.close()
+
+
+class Stream:
+    """As one of cupy, which destroys its stream when it is dropped."""
+    cuda_stream = 0x1230
+
+
+def test_a_frame_keeps_its_stream(view):
+    canvas = view.canvas((HEIGHT, WIDTH, 4))
+    stream = Stream()
+    gone = weakref.ref(stream)
+    with canvas.frame(stream=stream) as t:
+        del stream
+        gc.collect()
+        assert gone() is not None
+        np.asarray(t)[:] = 1
+    del t
+    gc.collect()
+    assert gone() is None
+
+
+def test_the_per_thread_default_stream_is_refused(view):
+    with pytest.raises(UsageError, match="per-thread"):
+        view.canvas((HEIGHT, WIDTH, 4)).frame(stream=2)
+
+
+def mapped():
+    """Bytes of the process that are shared memory or a driver's: slots of canvases among them."""
+    with open("/proc/self/maps") as maps:
+        spans = [line.split()[0].split("-") for line in maps]
+    return sum(int(end, 16) - int(start, 16) for start, end in spans)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="no /proc")
+def test_closing_a_view_frees_its_canvases():
+    view = vkview.View(WIDTH, HEIGHT, headless=True, backend="host")
+    canvas = view.canvas((4096, 4096, 4))
+    with canvas.frame() as t:
+        np.asarray(t)[:] = 1
+    del t
+    before = mapped()
+    assert view.close() == 0
+    assert before - mapped() >= 3 * 4096 * 4096 * 4
+    with pytest.raises(ClosedError, match="closed"), canvas.frame():
+        pass
+
+
+@pytest.mark.parametrize("export", [np.from_dlpack, np.asarray, lambda t: t.__dlpack__()])
+def test_frames_that_are_in_use_are_reported(export):
+    view = vkview.View(WIDTH, HEIGHT, headless=True, backend="host")
+    canvas, idle = view.canvas((HEIGHT, WIDTH, 4)), view.canvas((HEIGHT, WIDTH, 4))
+    for one in (idle, canvas):
+        with one.frame() as t:
+            kept = export(t)
+    del t
+    with pytest.warns(ResourceWarning, match="1 of its tensors"):
+        assert view.close() == 1
+    if isinstance(kept, np.ndarray):
+        kept[:] = 3
+        assert kept.sum() == 3 * kept.size
+
+
+def test_a_frame_that_is_open_is_in_use(view):
+    canvas = view.canvas((HEIGHT, WIDTH, 4))
+    with pytest.raises(ClosedError), canvas.frame() as t:
+        with pytest.warns(ResourceWarning, match="1 of its tensors"):
+            assert view.close() == 1
+        with pytest.raises(vkview.VkViewError):
+            view.draw()
+        np.asarray(t)[:] = 1

@@ -8,7 +8,7 @@ import fakes
 import numpy as np
 import pytest
 import vkview
-from vkview import DeviceMismatchError, DTypeError, LayoutError, ShapeError, TensorError, describe
+from vkview import DeviceMismatchError, DTypeError, LayoutError, ShapeError, TensorError, UsageError, describe
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "uint16", "int16", "int32", "uint32", "int64", "uint64",
@@ -114,7 +114,6 @@ def test_an_interface_that_raises_or_is_no_dict_is_refused():
 def test_cuda_interfaces_name_their_stream():
     name = "__cuda_array_interface__"
     assert describe(fakes.Interface(name, stream=0x5550))["stream"] == 0x5550
-    assert describe(fakes.Interface(name, stream=2))["stream"] == 2
     # None, no entry and version 2 stand for the legacy default stream.
     for entries in [{"stream": None}, {}, {"version": 2, "stream": 77}]:
         assert describe(fakes.Interface(name, **entries))["stream"] == 1
@@ -180,6 +179,36 @@ def test_arrays_of_jax_are_read_only(monkeypatch):
 ])
 def test_streams_of_all_libraries_are_taken(stream, handle):
     assert describe(fakes.Dlpack(), stream=stream)["stream"] == handle
+
+
+@pytest.mark.parametrize("stream", [2, types.SimpleNamespace(cuda_stream=2), types.SimpleNamespace(__cuda_stream__=(0, 2))])
+def test_the_per_thread_default_stream_is_refused(stream):
+    with pytest.raises(UsageError, match="per-thread"):
+        describe(fakes.Dlpack(), stream=stream)
+
+
+def test_the_per_thread_default_stream_of_an_array_is_refused():
+    name = "__cuda_array_interface__"
+    capsule = fakes.Dlpack()
+    capsule.__cuda_array_interface__ = {"version": 3, "stream": 2}
+    for fake in (fakes.Interface(name, stream=2), capsule):
+        with pytest.raises(UsageError, match="per-thread"):
+            describe(fake, consumer=0x7770)
+        assert describe(fake, stream=0x6660)["stream"] == 0x6660
+
+
+def test_a_capsule_without_a_device_is_ordered_by_the_legacy_default_stream():
+    """It is asked before its device is known, so without a stream: the array API makes that the legacy default stream."""
+    class Unannounced(fakes.Dlpack):
+        @property
+        def __dlpack_device__(self):
+            raise AttributeError
+    fake = Unannounced()
+    seen = describe(fake, consumer=0x7770)
+    assert "stream" not in fake.calls[0]
+    assert (seen["ordered_by"], seen["stream"]) == ("stream", 1)
+    assert describe(Unannounced(), consumer=0x7770, stream=0x6660)["stream"] == 0x6660
+    assert describe(Unannounced(device=(fakes.DeviceType.CPU, 0)))["ordered_by"] == "host"
 
 
 @pytest.mark.parametrize("stream", ["current", -1, 1.5, object()])

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -103,6 +104,39 @@ def test_the_interpreter_runs_while_a_view_waits(view):
     assert counted > 100
 
 
+def test_the_interpreter_runs_while_a_canvas_is_dropped():
+    """Its slots are waited for."""
+    with vkview.View(1024, 1024, headless=True, backend="host") as view:
+        canvas = view.canvas((1024, 1024, 4))
+        with canvas.frame() as t:
+            np.asarray(t)[:] = 1
+        del t
+        counted = 0
+        stop = threading.Event()
+        def count():
+            nonlocal counted
+            while not stop.is_set():
+                counted += 1
+                time.sleep(0.0005)
+        thread = threading.Thread(target=count)
+        thread.start()
+        interval = sys.getswitchinterval()
+        # Nobody is made to let go of the interpreter.
+        sys.setswitchinterval(60)
+        try:
+            view.draw()
+            before, start = counted, time.perf_counter()
+            del canvas
+            after, took = counted, time.perf_counter() - start
+        finally:
+            sys.setswitchinterval(interval)
+            stop.set()
+            thread.join()
+    if took < 0.01:
+        pytest.skip(f"the frame was drawn too fast for this test: {took} s")
+    assert after > before
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_forked_child_can_do_nothing_and_harms_nothing(view):
     canvas, tensor = view.canvas((HEIGHT, WIDTH, 4)), view.tensor((100,))
@@ -150,6 +184,33 @@ def test_a_view_that_is_never_closed_ends_with_the_interpreter():
     ended = run(OPEN.format("host") + "\nimport numpy\nv.image(numpy.zeros((8, 8), 'uint8'))\nv.draw()\n"
                 "c = v.canvas((8, 8, 4))\nt = v.tensor((4,))\nf = c.frame()\nf.__enter__()")
     assert ended.returncode == 0, ended.stderr
+
+
+KEPT = ("\nimport numpy, os\nt = v.tensor((4,))\nc = v.canvas((8, 8, 4))\nf = c.frame()\nwith c.frame() as u: kept = numpy.from_dlpack(u)"
+        "\nx = f.__enter__()\nopen = numpy.from_dlpack(x)")
+
+
+def test_memory_that_is_kept_ends_with_the_interpreter():
+    ended = run(OPEN.format("host") + KEPT + "\ndel v, c, f, u, x")
+    assert ended.returncode == 0 and not ended.stderr, ended.stderr
+    # Threads that free are waited for.
+    ended = run(OPEN.format("host") + KEPT + "\ndel v, c, f, u, x, kept, open")
+    assert ended.returncode == 0 and not ended.stderr, ended.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("before", ["", "\nv.close()", "\nv.close()\ndel v, c", "\ndel kept, open, x, u"])
+def test_a_forked_child_ends_with_its_interpreter(before):
+    """All that it has of its parent's is dropped, and nothing freed."""
+    ended = run(OPEN.format("host") + KEPT + before + "\nimport sys, gc, time\npid = os.fork()"
+                "\nif pid == 0: sys.exit(7)"
+                "\nfor _ in range(200):"
+                "\n    done, status = os.waitpid(pid, os.WNOHANG)"
+                "\n    if done: break"
+                "\n    time.sleep(0.05)"
+                "\nelse: os.kill(pid, 9)"
+                "\nprint(os.waitstatus_to_exitcode(status) if done else 'hangs')")
+    assert ended.stdout.strip() == "7", ended
 
 
 def test_ctrl_c_ends_a_loop():

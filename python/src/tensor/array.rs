@@ -5,7 +5,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::error::{Fault, Kind};
 use crate::tensor::dtype::DType;
-use crate::tensor::stream::{LEGACY, Producer, of_interface};
+use crate::tensor::stream::{LEGACY, Producer, explicit, of_interface};
 use crate::tensor::{Claims, Device, Keep};
 
 /// Reads `__array_interface__`, of memory that the processor reaches.
@@ -21,7 +21,7 @@ pub(crate) fn on_cuda(object: &Bound<'_, PyAny>, stream: Option<usize>) -> PyRes
     // The interface does not name the device; whoever reads the memory asks the driver.
     read(object, "__cuda_array_interface__", Device::Cuda(UNKNOWN), |interface| {
         let entry = of_interface(interface)?;
-        Ok(Producer::Streams(vec![stream.or(entry).unwrap_or(LEGACY)]))
+        Ok(Producer::Streams(vec![explicit(stream.or(entry).unwrap_or(LEGACY))?]))
     })
 }
 

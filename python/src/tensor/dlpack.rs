@@ -8,7 +8,7 @@ use pyo3::types::PyDict;
 
 use crate::error::{Fault, Kind};
 use crate::tensor::dtype::DType;
-use crate::tensor::stream::{Producer, current_of};
+use crate::tensor::stream::{LEGACY, Producer, current_of, explicit};
 use crate::tensor::{Claims, Device, Keep};
 
 /// The version asked for; producers may give a lower one, or the form that has none.
@@ -41,7 +41,7 @@ pub(crate) fn import(object: &Bound<'_, PyAny>, consumer: Option<usize>, stream:
     let announced = device_of(object)?;
     let on_cuda = matches!(announced, Some(Device::Cuda(_)));
     let named = match (announced, stream) {
-        (Some(device @ Device::Cuda(_)), None) => current_of(object, device)?,
+        (Some(device @ Device::Cuda(_)), None) => current_of(object, device)?.map(explicit).transpose()?,
         (_, stream) => stream,
     };
     let argument = match (on_cuda, named, consumer) {
@@ -91,6 +91,9 @@ pub(crate) fn import(object: &Bound<'_, PyAny>, consumer: Option<usize>, stream:
     let producer = match (device, named) {
         (Device::Cpu, _) => Producer::Host,
         (Device::Cuda(_), Some(stream)) => Producer::Streams(vec![stream]),
+        // It could not be asked for our stream, since its device was not known. By the array API, a producer that is given no stream
+        // puts the legacy default stream behind its work.
+        (Device::Cuda(_), None) if announced.is_none() => Producer::Streams(vec![LEGACY]),
         (Device::Cuda(_), None) => Producer::Unnamed,
     };
     let read_only = managed.flags().contains(dlpark::DlpackFlags::READ_ONLY);

@@ -36,7 +36,17 @@ pub(crate) fn named(stream: &Bound<'_, PyAny>) -> PyResult<usize> {
             )
         })?,
     };
-    Ok(if number == 0 { LEGACY } else { number })
+    Ok(explicit(if number == 0 { LEGACY } else { number })?)
+}
+
+/// Refuses the per-thread default stream: its number names another stream on each thread, and work may be joined on another thread
+/// than enqueued it.
+pub(crate) fn explicit(stream: usize) -> Result<usize, Fault> {
+    if stream != PER_THREAD {
+        return Ok(stream);
+    }
+    let reason = "stream 2 is the per-thread default stream, which names another stream on each thread";
+    Err(Fault::new(Kind::Usage, format!("{reason}: use a stream of its own, or the legacy default stream (1)")))
 }
 
 fn attribute(stream: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {

@@ -1,18 +1,19 @@
 //! The methods of `View`, as Python sees them.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bridge::Backend;
 use pyo3::exceptions::{PyResourceWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
 
-use crate::canvas::Canvas;
+use crate::canvas::{Canvas, Shared};
 use crate::error::{Fault, Kind};
 use crate::export::Layout;
 use crate::fork::Process;
 use crate::memory::Memory;
+use crate::native::{Detached, Native, call};
 use crate::options::{dtype_of, look, point_look};
 use crate::owned::{Owner, Tensor};
 use crate::screen::camera::Camera;
@@ -57,11 +58,11 @@ impl View {
             return Err(Fault::new(Kind::Unavailable, reason).into());
         }
         let device = device.map(|device| device.str()?.extract::<String>()).transpose()?;
-        let screen = py.detach(|| Screen::open(width, height, backend, device.as_deref()))?;
-        let compute = screen.compute().clone();
-        let (screen, tensors) = (Mutex::new(Some(screen)), Mutex::default());
+        let screen = call(py, || Screen::open(width, height, backend, device.as_deref()))?;
+        let compute = Detached::new(Native::new(screen.compute().clone()));
+        let (screen, tensors, canvases) = (Mutex::new(Some(screen)), Mutex::default(), Mutex::default());
         let scene = Mutex::new(Scene::Image(look(0.0, false, None)?));
-        Ok(Self { screen, tensors, scene, compute, width, height, process: Process::current() })
+        Ok(Self { screen, tensors, canvases, scene, compute, width, height, process: Process::current() })
     }
 
     /// Shows a tensor of shape (height, width) or (height, width, channels), 1 to 4 channels, of ``uint8`` (0 to 255), ``float16``
@@ -154,8 +155,11 @@ impl View {
         let dtype = dtype_of(dtype, DType::U8)?;
         let shape = checked_shape(&shape, dtype)?;
         let format = Format::new(&shape, dtype)?;
-        let handle = slf.clone().unbind();
-        view.with(slf.py(), move |screen| Canvas::new(handle, screen.compute().clone(), shape, format, look))
+        let shared = view.with(slf.py(), |screen| Shared::new(screen.compute(), format))?;
+        let mut canvases = view.canvases();
+        canvases.retain(|canvas| canvas.strong_count() > 0);
+        canvases.push(Arc::downgrade(&shared));
+        Ok(Canvas::new(slf.clone().unbind(), shared, shape, format, look))
     }
 
     /// Draws what was shown last, if it has not been drawn. Returns whether something was. The GPU draws later; this waits only
@@ -206,21 +210,23 @@ impl View {
         Ok(PyBytes::new(py, &self.png(py)?))
     }
 
-    /// Ends the view: waits for its frames and gives the GPU's memory back. Returns the number of tensors of the view that are still
-    /// in use, with a ``ResourceWarning`` if there are any; they stay valid. A second call does nothing.
+    /// Ends the view: waits for its frames and gives the GPU's memory back, that of its canvases included. Returns the number of
+    /// tensors of the view, and of frames of its canvases, that are still in use, with a ``ResourceWarning`` if there are any; they
+    /// stay valid. A second call does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<usize> {
         self.process.check("view")?;
-        let ended = py.detach(|| match self.lock().take() {
-            Some(mut screen) => screen.drain(),
-            None => Ok(()),
+        let (ended, frames) = call(py, || {
+            let ended = match self.lock().take() {
+                Some(mut screen) => screen.drain(),
+                None => Ok(()),
+            };
+            let canvases = std::mem::take(&mut *self.canvases());
+            let frames: usize = canvases.iter().filter_map(Weak::upgrade).map(|canvas| canvas.close()).sum();
+            (ended, frames)
         });
-        let live = {
-            let mut tensors = self.live();
-            let live = tensors.iter().filter(|memory| memory.strong_count() > 0).count();
-            // Told once.
-            tensors.clear();
-            live
-        };
+        // Told once.
+        let tensors = std::mem::take(&mut *self.live());
+        let live = frames + tensors.iter().filter(|memory| memory.strong_count() > 0).count();
         if live > 0 {
             let text = std::ffi::CString::new(format!("a view is closed while {live} of its tensors are in use"))?;
             PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &text, 1)?;

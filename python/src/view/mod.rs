@@ -7,9 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use bridge::{BufferSpec, Compute, RenderTurn};
 use pyo3::prelude::*;
 
+use crate::canvas::Shared;
 use crate::error::{Fault, Kind};
 use crate::fork::Process;
 use crate::memory::Memory;
+use crate::native::{Detached, Native, call, detached};
 use crate::picture::png;
 use crate::screen::slots::Format;
 use crate::screen::{Scene, Screen};
@@ -27,10 +29,11 @@ pub(crate) struct View {
     screen: Mutex<Option<Screen>>,
     /// Tensors that were made for the user.
     tensors: Mutex<Vec<Weak<Memory>>>,
+    canvases: Mutex<Vec<Weak<Shared>>>,
     /// What was shown last, for `show`.
     scene: Mutex<Scene>,
     /// Of the screen, for what needs no lock.
-    compute: Compute,
+    compute: Detached<Native<Compute>>,
     width: u32,
     height: u32,
     process: Process,
@@ -40,7 +43,7 @@ impl View {
     /// Runs `f` with the screen, detached from the interpreter: it calls drivers, and may wait.
     fn with<R: Send>(&self, py: Python<'_>, f: impl FnOnce(&mut Screen) -> Result<R, Fault> + Send) -> PyResult<R> {
         self.process.check("view")?;
-        py.detach(|| f(self.lock().as_mut().ok_or_else(closed)?)).map_err(PyErr::from)
+        call(py, || f(self.lock().as_mut().ok_or_else(closed)?)).map_err(PyErr::from)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Screen>> {
@@ -92,6 +95,10 @@ impl View {
     fn live(&self) -> MutexGuard<'_, Vec<Weak<Memory>>> {
         self.tensors.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn canvases(&self) -> MutexGuard<'_, Vec<Weak<Shared>>> {
+        self.canvases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn closed() -> Fault {
@@ -110,15 +117,9 @@ impl Drop for View {
         let screen = self.lock().take();
         if self.process.is_child() {
             std::mem::forget(screen);
-            // One reference more than there is: the parent's device is never destroyed here.
-            std::mem::forget(self.compute.clone());
             return;
         }
-        // Waits for frames; without an interpreter there is nobody to hold up.
-        let mut screen = Some(screen);
-        let detached = Python::try_attach(|py| py.detach(|| drop(screen.take())));
-        if detached.is_none() {
-            drop(screen);
-        }
+        // Waits for frames.
+        detached(move || drop(screen));
     }
 }
