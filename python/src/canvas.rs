@@ -19,7 +19,7 @@ use crate::native::{Detached, Native, call, detached, drop_later};
 use crate::owned::{Owner, Tensor};
 use crate::screen::copy::{put_behind, refuse_captured_stream, skip};
 use crate::screen::slots::{Format, Slots};
-use crate::screen::{LIMIT, Look, Scene, told};
+use crate::screen::{Look, Scene, limit, told};
 use crate::tensor::stream::{LEGACY, explicit, named};
 use crate::tensor::{Device, tuple};
 use crate::view::View;
@@ -173,7 +173,7 @@ impl Canvas {
                     let _ = sender.send(bytes.as_mut_ptr().expose_provenance());
                 });
                 let late = |_| Fault::new(Kind::Driver, "Vulkan does not give the slot of the canvas back");
-                ran.map_err(told).and_then(|()| receiver.recv_timeout(LIMIT).map_err(late))
+                ran.map_err(told).and_then(|()| receiver.recv_timeout(limit()).map_err(late))
             }
             _ => Err(Fault::new(Kind::Driver, "the compute side has no memory for tensors")),
         };
@@ -323,7 +323,7 @@ impl Drop for CanvasFrame {
         detached(move || {
             let Open { turn, frame, kept: _kept } = open;
             if let Err(fault) = frame.end() {
-                log::warn!("a frame of a canvas was left, and its streams could not be joined: {fault:?}");
+                log::warn!("a frame of a canvas was left, and its streams could not be joined: {fault}");
             }
             skip(turn);
         });

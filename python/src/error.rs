@@ -37,7 +37,7 @@ impl Kind {
 }
 
 /// What went wrong, on its way to Python. It is made without the interpreter, so that driver calls can run detached from it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fault {
     kind: Kind,
     message: String,
@@ -53,6 +53,12 @@ impl Fault {
         let error = PyErr::from(self);
         error.set_cause(py, Some(cause));
         error
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 

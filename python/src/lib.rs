@@ -33,7 +33,7 @@ mod _vkview {
     /// Waits for memory that is being freed; for ``atexit``.
     #[pyfunction]
     fn _end(py: Python<'_>) {
-        py.detach(|| crate::native::end(crate::screen::LIMIT));
+        py.detach(|| crate::native::end(crate::screen::limit()));
     }
 
     #[pymodule_init]

@@ -213,6 +213,20 @@ def test_a_forked_child_ends_with_its_interpreter(before):
     assert ended.stdout.strip() == "7", ended
 
 
+@pytest.mark.parametrize("end", ["v.close()", "v.pixels()", "v.points(p); v.draw(); v.close()"])
+def test_what_the_gpu_may_still_use_is_not_freed(end):
+    """A frame that takes longer than the limit. What it uses is leaked; the validation layer, where CI has it, would say so else."""
+    ended = run("import numpy, vkview\nv = vkview.View(512, 512, headless=True, backend='host')"
+                "\np = numpy.random.default_rng(1).random((200_000, 3), 'float32') - 0.5"
+                "\nv.points(p, size=64)\nv.draw()"
+                f"\ntry: {end}\nexcept vkview.DriverError as error: print('late')"
+                "\nv.close() if not v.closed else None"
+                "\nprint(v._validation_messages())", VKVIEW_TIMEOUT="0.05")
+    assert ended.stdout.splitlines()[0] == "late", ended
+    assert ended.stdout.splitlines()[-1] == "[]" or "DriverError" in ended.stderr, ended
+    assert "vkDestroy" not in ended.stdout + ended.stderr, ended
+
+
 def test_ctrl_c_ends_a_loop():
     code = OPEN.format("host") + ("\nimport os, signal, threading"
         "\nthreading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()"

@@ -12,7 +12,7 @@ use bridge::cudarc::driver::{CudaContext, CudaStream, result, sys};
 use bridge::{BufferSpec, Compute, ComputeTurn, CudaCompute, Direction, RenderFirst, RenderTurn, TimelinePoint, Work};
 
 use crate::error::{Fault, Kind};
-use crate::screen::{LIMIT, told};
+use crate::screen::{limit, told};
 use crate::tensor::array::UNKNOWN;
 use crate::tensor::stream::Producer;
 use crate::tensor::{Device, TensorView};
@@ -61,7 +61,7 @@ impl End {
             Self::Unseen => None,
             Self::Unordered(fault) => Some(fault),
         };
-        let Err(error) = point.wait(LIMIT) else { return fault.map_or(Ok(()), Err) };
+        let Err(error) = point.wait(limit()) else { return fault.map_or(Ok(()), Err) };
         tensor.leak();
         Err(fault.unwrap_or_else(|| told(error)))
     }

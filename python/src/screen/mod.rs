@@ -10,6 +10,8 @@ pub(crate) mod pipeline;
 pub(crate) mod ring;
 pub(crate) mod slots;
 
+use std::mem::ManuallyDrop;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bridge::ash::vk;
@@ -26,8 +28,10 @@ use crate::screen::ring::Ring;
 use crate::screen::slots::{Format, Slots};
 use crate::tensor::TensorView;
 
-/// The limit of every wait on the host.
+/// The limit of every wait on the host, unless [`TIMEOUT`] names another.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+/// An environment variable with that limit in seconds: frames of software drivers may take longer.
+const TIMEOUT: &str = "VKVIEW_TIMEOUT";
 /// The largest side of a view.
 pub(crate) const MAX_SIDE: u32 = 16384;
 /// An environment variable by which views ask for the validation layer.
@@ -73,15 +77,32 @@ pub(crate) struct Screen {
     /// What the picture is read through.
     output: Option<Exchange<BufferSpec<u8>, RenderFirst>>,
     copier: Copier,
-    ring: Ring,
-    pipelines: Pipelines,
-    picture: LocalBuffer,
+    // What commands use is dropped by `Drop` alone: leaked, if they may still run.
+    ring: ManuallyDrop<Ring>,
+    pipelines: ManuallyDrop<Pipelines>,
+    picture: ManuallyDrop<LocalBuffer>,
     /// Of points: a word a pixel.
-    depths: Option<LocalBuffer>,
+    depths: ManuallyDrop<Option<LocalBuffer>>,
+    /// Why commands may run for ever: they were not seen to end.
+    stuck: Option<Fault>,
+    drained: bool,
     drawn: bool,
     width: u32,
     height: u32,
     compute: Compute,
+}
+
+/// The limit of every wait on the host.
+pub(crate) fn limit() -> Duration {
+    static ASKED: OnceLock<Duration> = OnceLock::new();
+    *ASKED.get_or_init(|| {
+        let Some(asked) = std::env::var_os(TIMEOUT) else { return LIMIT };
+        let seconds = asked.to_str().and_then(|text| text.parse().ok());
+        seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_else(|| {
+            log::warn!("{TIMEOUT} is {}, which is no number of seconds: waits end after {LIMIT:?}", asked.display());
+            LIMIT
+        })
+    })
 }
 
 /// What the bridge says, as an exception.
@@ -119,10 +140,12 @@ impl Screen {
             slots: None,
             output: None,
             copier,
-            ring,
-            pipelines,
-            picture,
-            depths: None,
+            ring: ManuallyDrop::new(ring),
+            pipelines: ManuallyDrop::new(pipelines),
+            picture: ManuallyDrop::new(picture),
+            depths: ManuallyDrop::new(None),
+            stuck: None,
+            drained: false,
             drawn: false,
             width,
             height,
@@ -148,7 +171,7 @@ impl Screen {
             let made = |error: vk_local::Error| Fault::new(Kind::Driver, error);
             let (usage, size) = (vk::BufferUsageFlags::STORAGE_BUFFER, self.picture.size());
             let device = self.compute.device();
-            self.depths = Some(LocalBuffer::new(device, "depths", size, usage, MemoryLocation::GpuOnly).map_err(made)?);
+            *self.depths = Some(LocalBuffer::new(device, "depths", size, usage, MemoryLocation::GpuOnly).map_err(made)?);
         }
         self.take(tensor, format, Scene::Points(look))
     }
@@ -211,7 +234,7 @@ impl Screen {
         let raw = self.compute.device().as_raw().clone();
         let source = frame.resources().as_raw();
         // SAFETY: all are storage buffers: `Slots`, `open` and `points` ask for that usage.
-        let recording = unsafe { self.ring.begin(LIMIT, [source, self.picture.as_raw(), depths]) };
+        let recording = unsafe { self.ring.begin(limit(), [source, self.picture.as_raw(), depths]) };
         let recording = match recording {
             Ok(recording) => recording,
             Err(fault) => {
@@ -255,13 +278,17 @@ impl Screen {
 
     /// Waits until what was drawn is finished.
     pub(crate) fn finish(&mut self) -> Result<(), Fault> {
-        self.ring.wait(LIMIT)
+        self.ring.wait(limit())
     }
 
-    /// Waits for the frames in flight and gives the slots back.
+    /// Waits for the frames in flight and gives the slots back. Nothing is drawn afterwards.
     pub(crate) fn drain(&mut self) -> Result<(), Fault> {
+        self.drained = true;
         self.skip_pending();
         let ended = self.finish();
+        if let Err(fault) = &ended {
+            self.stuck = Some(fault.clone());
+        }
         self.slots = None;
         self.output = None;
         ended
@@ -270,9 +297,23 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        if let Err(fault) = self.drain() {
-            log::error!("the frames of a view could not be seen to end: {fault:?}");
+        if !self.drained {
+            // The error is kept in `stuck`.
+            let _ = self.drain();
         }
+        if let Some(fault) = &self.stuck {
+            // They keep the device, which cannot be destroyed either.
+            log::error!("what the commands of a view use is leaked, since they were not seen to end: {fault}");
+            return;
+        }
+        // SAFETY: not used after this drop, and by no command: all were seen to end.
+        unsafe { ManuallyDrop::drop(&mut self.ring) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.pipelines) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.picture) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.depths) };
     }
 }
 

@@ -10,7 +10,7 @@ use vk_local::{LocalBuffer, MemoryLocation};
 use crate::error::{Fault, Kind};
 use crate::screen::copy::refuse_captured;
 use crate::screen::pipeline::failed;
-use crate::screen::{LIMIT, Screen, told};
+use crate::screen::{Screen, limit, told};
 use crate::tensor::dtype::DType;
 use crate::tensor::{TensorView, tuple};
 
@@ -44,11 +44,13 @@ impl Screen {
             unsafe { raw.cmd_pipeline_barrier(commands, copies, host, none, &[copied], &[], &[]) };
         };
         // SAFETY: the queue is the device's; the commands are valid, see above.
-        let ran = unsafe { device.run_once(device.queue(), "pixels", LIMIT, record) };
+        let ran = unsafe { device.run_once(device.queue(), "pixels", limit(), record) };
         if let Err(error) = ran {
-            // It may still run.
+            // It may still run, and reads the picture.
             std::mem::forget(target);
-            return Err(Fault::new(Kind::Driver, error));
+            let fault = Fault::new(Kind::Driver, error);
+            self.stuck = Some(fault.clone());
+            return Err(fault);
         }
         // SAFETY: the copy has run, and made its writes visible to the host.
         let bytes = unsafe { target.bytes() };
@@ -73,7 +75,7 @@ impl Screen {
         if self.output.is_none() {
             let len = usize::try_from(size).map_err(|error| Fault::new(Kind::Shape, error))?;
             let spec = BufferSpec::new(len, BufferAccess::TRANSFER_WRITE);
-            let info = ExchangeInfo { name: "read", timeout: LIMIT, ..ExchangeInfo::default() };
+            let info = ExchangeInfo { name: "read", timeout: limit(), ..ExchangeInfo::default() };
             self.output = Some(Exchange::render_first(&self.compute, &info, spec).map_err(told)?);
         }
         let Some(output) = &mut self.output else { return Ok(()) };
@@ -88,7 +90,7 @@ impl Screen {
         let picture = self.picture.as_raw();
         let raw = self.compute.device().as_raw().clone();
         // SAFETY: the picture is a storage buffer; the set is not used.
-        let recording = unsafe { self.ring.begin(LIMIT, [picture; 3]) };
+        let recording = unsafe { self.ring.begin(limit(), [picture; 3]) };
         let recording = match recording {
             Ok(recording) => recording,
             Err(fault) => {

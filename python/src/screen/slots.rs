@@ -3,7 +3,7 @@
 use bridge::{BufferAccess, BufferSpec, Compute, ComputeTurn, Exchange, ExchangeInfo};
 
 use crate::error::{Fault, Kind};
-use crate::screen::{LIMIT, MAX_SIDE, check_range, told};
+use crate::screen::{MAX_SIDE, check_range, limit, told};
 use crate::tensor::dtype::DType;
 use crate::tensor::{TensorView, tuple};
 
@@ -98,7 +98,7 @@ impl Slots {
             format!("a tensor of {}x{}x{} {}", format.height, format.width, format.channels, format.dtype)
         })?;
         let len = usize::try_from(size).map_err(|error| Fault::new(Kind::Shape, error))?;
-        let info = ExchangeInfo { name, timeout: LIMIT, ..ExchangeInfo::default() };
+        let info = ExchangeInfo { name, timeout: limit(), ..ExchangeInfo::default() };
         let spec = BufferSpec::new(len, BufferAccess::COMPUTE_READ);
         let exchange = Exchange::new(compute, &info, spec).map_err(told)?;
         Ok(Self { exchange, format })
