@@ -5,6 +5,7 @@ mod error;
 mod export;
 mod fork;
 mod inspect;
+mod logging;
 mod memory;
 mod native;
 mod options;
@@ -34,10 +35,12 @@ mod _vkview {
     #[pyfunction]
     fn _end(py: Python<'_>) {
         py.detach(|| crate::native::end(crate::screen::limit()));
+        crate::logging::deliver(py);
     }
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::logging::init(module.py())?;
         module.py().import("atexit")?.call_method1("register", (module.getattr("_end")?,))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

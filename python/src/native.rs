@@ -14,6 +14,7 @@ use bridge::cudarc::driver::sys;
 use pyo3::prelude::*;
 
 use crate::fork::Process;
+use crate::logging;
 
 /// A value whose drop calls a driver. A forked child never drops it: calls there hang or crash.
 #[derive(Debug)]
@@ -79,10 +80,12 @@ impl<T: Send> Drop for Detached<T> {
 
 /// Runs calls of drivers, which may wait: detached from the interpreter, and without harm to a capture.
 pub(crate) fn call<R: Send>(py: Python<'_>, f: impl FnOnce() -> R + Send) -> R {
-    py.detach(|| {
+    let result = py.detach(|| {
         let _relaxed = Relaxed::enter();
         f()
-    })
+    });
+    logging::deliver(py);
+    result
 }
 
 /// As [`call`], in the drop of a Python object. Where the interpreter has ended there is nobody to hold up.

@@ -171,7 +171,8 @@ impl Screen {
             let made = |error: vk_local::Error| Fault::new(Kind::Driver, error);
             let (usage, size) = (vk::BufferUsageFlags::STORAGE_BUFFER, self.picture.size());
             let device = self.compute.device();
-            *self.depths = Some(LocalBuffer::new(device, "depths", size, usage, MemoryLocation::GpuOnly).map_err(made)?);
+            *self.depths =
+                Some(LocalBuffer::new(device, "depths", size, usage, MemoryLocation::GpuOnly).map_err(made)?);
         }
         self.take(tensor, format, Scene::Points(look))
     }
