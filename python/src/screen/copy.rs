@@ -3,17 +3,17 @@
 // Copies between addresses.
 #![allow(unsafe_code)]
 
-use std::ptr::{null_mut, with_exposed_provenance, with_exposed_provenance_mut};
+use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use std::sync::Arc;
 
+use bridge::cuda_import::StreamMark;
 use bridge::cuda_import::mark;
-use bridge::cuda_import::{CudaDevice, StreamMark};
-use bridge::cudarc::driver::{CudaContext, CudaStream, result, sys};
+use bridge::cudarc::driver::{CudaStream, result, sys};
 use bridge::{BufferSpec, Compute, ComputeTurn, CudaCompute, Direction, RenderFirst, RenderTurn, TimelinePoint, Work};
 
 use crate::error::{Fault, Kind};
+use crate::screen::address::{Current, check_device};
 use crate::screen::{limit, told};
-use crate::tensor::array::UNKNOWN;
 use crate::tensor::stream::Producer;
 use crate::tensor::{Device, TensorView};
 
@@ -273,67 +273,6 @@ fn on_host(
         }
     }))?;
     Ok(End::Unseen)
-}
-
-/// That the address is memory of the view's device, as the driver knows it.
-fn check_device(device: &CudaDevice, context: &Arc<CudaContext>, tensor: &TensorView) -> Result<(), Fault> {
-    let ordinal = {
-        let _current = Current::push(context)?;
-        let mut ordinal = UNKNOWN;
-        let attribute = sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL;
-        // SAFETY: the attribute is an `int`; the address is looked up, not accessed.
-        let code = unsafe {
-            sys::cuPointerGetAttribute((&raw mut ordinal).cast(), attribute, tensor.address as sys::CUdeviceptr)
-        };
-        if code != sys::CUresult::CUDA_SUCCESS {
-            let (what, address) = (tensor.describe(), tensor.address);
-            return Err(Fault::new(
-                Kind::Tensor,
-                format!("{what} says that it is at {address:#x}, which is no memory of CUDA"),
-            ));
-        }
-        ordinal
-    };
-    let claimed = match tensor.device {
-        Device::Cuda(claimed) if claimed != UNKNOWN => claimed,
-        _ => ordinal,
-    };
-    match i32::try_from(device.ordinal()) {
-        Ok(ours) if ours == ordinal && ours == claimed => Ok(()),
-        ours => {
-            let (what, ours) = (tensor.describe(), ours.unwrap_or(UNKNOWN));
-            let name = device.name();
-            Err(Fault::new(
-                Kind::Device,
-                format!(
-                    "{what} is on CUDA device {ordinal} (it says {claimed}), the view on CUDA device {ours} ({name}), and nothing \
-                     is copied between GPUs: use .to(\"cuda:{ours}\"), or make the view with device="
-                ),
-            ))
-        }
-    }
-}
-
-/// A context that is current on this thread while this lives; the caller's is back afterwards.
-pub(crate) struct Current;
-
-impl Current {
-    pub(crate) fn push(context: &CudaContext) -> Result<Self, Fault> {
-        // SAFETY: the context lives, by the reference.
-        let code = unsafe { sys::cuCtxPushCurrent_v2(context.cu_ctx()) };
-        if code == sys::CUresult::CUDA_SUCCESS {
-            return Ok(Self);
-        }
-        Err(Fault::new(Kind::Driver, format!("cuCtxPushCurrent failed: {code:?}")))
-    }
-}
-
-impl Drop for Current {
-    fn drop(&mut self) {
-        let mut popped = null_mut();
-        // SAFETY: what `push` pushed is on top: no code in between changes the stack.
-        let _ = unsafe { sys::cuCtxPopCurrent_v2(&raw mut popped) };
-    }
 }
 
 fn failed(call: &'static str) -> impl Fn(bridge::cudarc::driver::DriverError) -> Fault {

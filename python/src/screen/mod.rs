@@ -3,6 +3,7 @@
 // Vulkan calls, and mapped memory.
 #![allow(unsafe_code)]
 
+pub(crate) mod address;
 pub(crate) mod camera;
 pub(crate) mod copy;
 pub(crate) mod output;

@@ -71,10 +71,12 @@ impl View {
     /// One channel is grey, or coloured with ``colormap="viridis"``. Two are red and green. Values are multiplied by 2 to the power
     /// of ``exposure``; with ``linear=True`` they are then encoded as sRGB, else shown as they are. NaN is magenta.
     ///
-    /// The tensor is copied once, on the GPU, and may be overwritten or freed at once. The view's stream waits for the stream that
-    /// wrote it; that stream then waits for the copy. It is ``stream`` if given, else torch's current one, else what
-    /// ``__cuda_array_interface__`` says. Where none is known (jax), and for tensors in host memory, the call returns once the copy
-    /// is done.
+    /// The tensor is copied once, on the GPU. The view's stream waits for the stream that wrote it; that stream then waits for the copy,
+    /// and may overwrite the tensor next. The tensor may be deleted at once if it was allocated on that stream; else call torch's
+    /// ``t.record_stream(stream)`` before.
+    ///
+    /// The stream is ``stream`` if given, else torch's current one, else what ``__cuda_array_interface__`` says. Where none is known
+    /// (jax), and for tensors in host memory, the call returns once the copy is done.
     #[pyo3(signature = (tensor, *, stream=None, exposure=0.0, linear=false, colormap=None))]
     fn image(
         &self,

@@ -63,3 +63,17 @@ def test_points_of_torch(view, torch):
         view.points(points, size=2)
     view.draw()
     assert view.pixels()[..., :3].any(-1).sum() == 4
+
+
+def test_a_temporary_stream_lives_until_the_frame_ends(view, cupy):
+    canvas = view.canvas(SHAPE)
+    for value in range(100):
+        with canvas.frame(stream=cupy.cuda.Stream(non_blocking=True)) as t:
+            cupy.from_dlpack(t)[:] = value
+        view.draw()
+        assert (view.pixels() == value).all(), value
+
+
+def test_the_per_thread_default_stream_is_refused(view):
+    with view.canvas(SHAPE).frame() as t, pytest.raises(vkview.UsageError, match="per-thread"):
+        t.__dlpack__(stream=2)

@@ -1,5 +1,11 @@
 """Tensors of torch, cupy, numba and jax, in and out."""
 
+import subprocess
+import sys
+import threading
+import time
+
+import fakes
 import numpy as np
 import pytest
 import vkview
@@ -143,3 +149,69 @@ def test_host_tensors_on_a_cuda_view(view, torch):
         view.image(torch.from_numpy(picture()))
     except vkview.DeviceMismatchError as error:
         assert "CPU" in str(error)
+
+
+def test_a_capture_on_another_thread_goes_on(view, torch):
+    """In torch's mode, `global`, allocating or freeing on any thread ends it, were it not for us."""
+    x = torch.zeros(16, device="cuda")
+    graph = torch.cuda.CUDAGraph()
+    failures = []
+
+    def work():
+        try:
+            tensor = view.tensor((64, 64), "uint8")
+            del tensor
+            for side in (64, 96, 128):
+                # Of another size: slots are made anew.
+                view.image(np.zeros((side, side, 4), np.uint8))
+                view.draw()
+            with view.canvas((64, 64, 4)).frame():
+                pass
+        except Exception as error:
+            failures.append(error)
+
+    with torch.cuda.stream(torch.cuda.Stream()):
+        graph.capture_begin()
+        y = x + 1
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        # The memory is freed by a thread as well.
+        time.sleep(0.2)
+        graph.capture_end()
+    assert not failures
+    graph.replay()
+    assert y.sum().item() == 16
+
+
+def test_a_tensor_longer_than_its_memory_is_refused(view, torch):
+    t = torch.zeros(SHAPE, dtype=torch.uint8, device="cuda")
+    long = fakes.Interface("__cuda_array_interface__", shape=(16384, 16384, 4), typestr="<f2", data=(t.data_ptr(), False))
+    with pytest.raises(vkview.TensorError, match="not all of that"):
+        view.image(long)
+    view.image(t)
+
+
+def test_a_forked_child_frees_no_memory_of_the_gpu(torch):
+    """Not even what its view has left behind."""
+    code = """
+import os, time, torch, vkview
+v = vkview.View(64, 64, headless=True, backend="cuda")
+kept, theirs = v.tensor((1024,)), torch.from_dlpack(v.tensor((1024,)))
+v.close()
+del v
+pid = os.fork()
+if pid == 0:
+    del kept, theirs
+    os._exit(7)
+for _ in range(200):
+    done, status = os.waitpid(pid, os.WNOHANG)
+    if done:
+        break
+    time.sleep(0.05)
+else:
+    os.kill(pid, 9)
+print(os.waitstatus_to_exitcode(status) if done else "hangs", theirs.sum().item())
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert ended.stdout.strip() == "7 0.0", ended

@@ -1,0 +1,85 @@
+//! What the driver knows of a tensor's address.
+
+// Calls CUDA.
+#![allow(unsafe_code)]
+
+use std::ptr::null_mut;
+use std::sync::Arc;
+
+use bridge::cuda_import::CudaDevice;
+use bridge::cudarc::driver::{CudaContext, sys};
+
+use crate::error::{Fault, Kind};
+use crate::tensor::array::UNKNOWN;
+use crate::tensor::{Device, TensorView};
+
+/// That the tensor is memory of the view's device, as the driver knows it: its first byte and its last. Memory of an allocator may be
+/// several mappings side by side, so that the range of one says nothing.
+pub(crate) fn check_device(device: &CudaDevice, context: &Arc<CudaContext>, tensor: &TensorView) -> Result<(), Fault> {
+    let (first, size) = (tensor.address, tensor.size());
+    // The size is above 0. An end past all addresses is no memory either.
+    let (ordinal, last) = {
+        let _current = Current::push(context)?;
+        (ordinal_at(first), first.checked_add(size - 1).and_then(ordinal_at))
+    };
+    let what = || tensor.describe();
+    let Some(ordinal) = ordinal else {
+        let reason = format!("{} says that it is at {first:#x}, which is no memory of CUDA", what());
+        return Err(Fault::new(Kind::Tensor, reason));
+    };
+    if last != Some(ordinal) {
+        let reason = "but not all of that is memory of CUDA";
+        return Err(Fault::new(
+            Kind::Tensor,
+            format!("{} says that it has {size} bytes at {first:#x}, {reason}", what()),
+        ));
+    }
+    let claimed = match tensor.device {
+        Device::Cuda(claimed) if claimed != UNKNOWN => claimed,
+        _ => ordinal,
+    };
+    match i32::try_from(device.ordinal()) {
+        Ok(ours) if ours == ordinal && ours == claimed => Ok(()),
+        ours => {
+            let (what, ours, name) = (what(), ours.unwrap_or(UNKNOWN), device.name());
+            Err(Fault::new(
+                Kind::Device,
+                format!(
+                    "{what} is on CUDA device {ordinal} (it says {claimed}), the view on CUDA device {ours} ({name}), and nothing \
+                     is copied between GPUs: use .to(\"cuda:{ours}\"), or make the view with device="
+                ),
+            ))
+        }
+    }
+}
+
+/// The device that an address is memory of; `None` for none that CUDA knows. A context is current.
+fn ordinal_at(address: usize) -> Option<i32> {
+    let mut ordinal = UNKNOWN;
+    let attribute = sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL;
+    // SAFETY: the attribute is an `int`; the address is looked up, not accessed.
+    let code = unsafe { sys::cuPointerGetAttribute((&raw mut ordinal).cast(), attribute, address as sys::CUdeviceptr) };
+    (code == sys::CUresult::CUDA_SUCCESS).then_some(ordinal)
+}
+
+/// A context that is current on this thread while this lives; the caller's is back afterwards.
+pub(crate) struct Current;
+
+impl Current {
+    pub(crate) fn push(context: &CudaContext) -> Result<Self, Fault> {
+        // SAFETY: the context lives, by the reference.
+        let code = unsafe { sys::cuCtxPushCurrent_v2(context.cu_ctx()) };
+        if code == sys::CUresult::CUDA_SUCCESS {
+            return Ok(Self);
+        }
+        Err(Fault::new(Kind::Driver, format!("cuCtxPushCurrent failed: {code:?}")))
+    }
+}
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        let mut popped = null_mut();
+        // SAFETY: what `push` pushed is on top: no code in between changes the stack.
+        let _ = unsafe { sys::cuCtxPopCurrent_v2(&raw mut popped) };
+    }
+}
