@@ -1,5 +1,5 @@
-//! What the drivers made, and calls of theirs: the interpreter is free meanwhile, a capture of somebody's goes on, and a forked child
-//! frees nothing.
+//! Calls of the drivers and the end of their objects: the interpreter is free meanwhile, captures
+//! of other threads go on, and a forked child frees nothing.
 
 // Calls CUDA, and drops by hand.
 #![allow(unsafe_code)]
@@ -78,28 +78,35 @@ impl<T: Send> Drop for Detached<T> {
     }
 }
 
-/// Runs calls of drivers, which may wait: detached from the interpreter, and without harm to a capture.
+/// Runs calls of drivers, which may wait: detached from the interpreter, and without harm to a
+/// capture. Then hands on what they logged.
 pub(crate) fn call<R: Send>(py: Python<'_>, f: impl FnOnce() -> R + Send) -> R {
-    let result = py.detach(|| {
-        let _relaxed = Relaxed::enter();
-        f()
-    });
+    let result = quietly(py, f);
     logging::deliver(py);
     result
 }
 
-/// As [`call`], in the drop of a Python object. Where the interpreter has ended there is nobody to hold up.
+fn quietly<R: Send>(py: Python<'_>, f: impl FnOnce() -> R + Send) -> R {
+    py.detach(|| {
+        let _relaxed = Relaxed::enter();
+        f()
+    })
+}
+
+/// As [`call`], in the drop of a Python object, where no code of Python's may run: an exception may
+/// be on its way. Where the interpreter has ended there is nobody to hold up.
 pub(crate) fn detached(f: impl FnOnce() + Send) {
     let mut f = Some(f);
-    if Python::try_attach(|py| call(py, || f.take().map(|f| f()))).is_none()
+    if Python::try_attach(|py| quietly(py, || f.take().map(|f| f()))).is_none()
         && let Some(f) = f
     {
         f();
     }
 }
 
-/// While it lives, calls of this thread end no capture into a CUDA graph. Without it, allocating or freeing anything is an error
-/// while another thread captures in the mode `global`, and spoils its graph.
+/// While it lives, calls of this thread end no capture into a CUDA graph. Without it, allocating or
+/// freeing anything is an error while another thread captures in the mode `global`, and spoils its
+/// graph.
 pub(crate) struct Relaxed {
     before: Option<sys::CUstreamCaptureMode>,
 }
@@ -130,7 +137,7 @@ fn exchange(mut mode: sys::CUstreamCaptureMode) -> Option<sys::CUstreamCaptureMo
 
 /// Threads of [`drop_later`].
 struct Later {
-    /// Whose they are: a forked child has none of its parent's.
+    /// The process of the threads: a forked child has none of its parent's.
     process: Option<Process>,
     running: usize,
     /// No more are started.
@@ -148,8 +155,8 @@ fn later() -> MutexGuard<'static, Later> {
     later
 }
 
-/// Drops the value on a thread of its own: libraries give tensors back wherever they are, and while their work is still running, and
-/// `cuMemFree` and slots wait for that.
+/// Drops the value on a thread of its own: libraries give tensors back wherever they are, and while
+/// their work is still running, and `cuMemFree` and slots wait for that.
 pub(crate) fn drop_later<T: Send + 'static>(value: Native<T>) {
     if value.process.is_child() {
         return;
@@ -189,8 +196,9 @@ impl Drop for Running {
     }
 }
 
-/// Waits for the threads of [`drop_later`], for at most `limit`: the drivers' libraries end with the process, and no call of them may
-/// be under way then. What is given back from now on is freed by the process's end.
+/// Waits for the threads of [`drop_later`], for at most `limit`: the drivers' libraries end with
+/// the process, and no call of them may be under way then. What is given back from now on is freed
+/// by the process's end.
 pub(crate) fn end(limit: Duration) {
     let mut later = later();
     later.ended = true;
