@@ -24,10 +24,11 @@ use crate::tensor::stream::{LEGACY, explicit, named};
 use crate::tensor::{Device, tuple};
 use crate::view::View;
 
-/// The slots. Whoever may use them holds this: the canvas, an open frame, and tensors that were made of one.
+/// The slots. Whoever may use them holds this: the canvas, an open frame, and tensors that were
+/// made of one.
 pub(crate) type Kept = Arc<Native<Mutex<Slots>>>;
 
-/// What a canvas shares with its frames.
+/// The part of a canvas that its frames share.
 pub(crate) struct Shared {
     /// `None` once the view is closed.
     slots: Mutex<Option<Kept>>,
@@ -52,14 +53,16 @@ impl Shared {
         put_behind(&mut self.event.lock().unwrap_or_else(PoisonError::into_inner), first, second)
     }
 
-    /// Begins no more frames, and frees the slots with their last user. Returns how many still use them.
+    /// Begins no more frames, and frees the slots with their last user. Returns how many still use
+    /// them.
     pub(crate) fn close(&self) -> usize {
         let kept = self.lock().take();
         kept.map_or(0, |kept| Arc::strong_count(&kept) - 1)
     }
 }
 
-/// For the capsules: keeps the slots, and frees them without holding up whoever gives the last capsule back.
+/// For the capsules: keeps the slots, and frees them without holding up whoever gives the last
+/// capsule back.
 pub(crate) struct Export(Option<Kept>);
 
 impl Export {
@@ -93,8 +96,8 @@ struct Lending {
 }
 
 impl OpenFrame {
-    /// Puts a stream behind Vulkan's last use of the slot, and notes that the frame's end is to be behind it. What is returned is kept
-    /// for as long as the memory is used.
+    /// Puts a stream behind Vulkan's last use of the slot, and notes that the frame's end is to be
+    /// behind it. What is returned is kept for as long as the memory is used.
     pub(crate) fn lend(&self, stream: Option<usize>) -> Result<Kept, Fault> {
         self.shared.process.check("canvas")?;
         let ended = || {
@@ -115,7 +118,8 @@ impl OpenFrame {
         Ok(kept)
     }
 
-    /// As [`lend`](Self::lend), to a consumer that names no stream: the one that was named, else the legacy default stream.
+    /// As [`lend`](Self::lend), to a consumer that names no stream: the one that was named, else
+    /// the legacy default stream.
     pub(crate) fn lend_by_interface(&self) -> Result<(Option<usize>, Kept), Fault> {
         let stream = self.shared.ours().map(|_| self.stream.unwrap_or(LEGACY));
         Ok((stream, self.lend(stream)?))
@@ -167,7 +171,8 @@ impl Canvas {
             Work::Cuda(work) => Ok(work.resources.as_raw() as usize),
             Work::Host(work) => {
                 let (sender, receiver) = mpsc::channel();
-                // Runs once Vulkan is done with the slot. The turn is open, so that nobody else uses the memory until it ends.
+                // Runs once Vulkan is done with the slot. The turn is open, so that nobody else
+                // uses the memory until it ends.
                 let ran = work.run(move |bytes: &mut [u8]| {
                     // Nobody receives it past the limit.
                     let _ = sender.send(bytes.as_mut_ptr().expose_provenance());
@@ -212,7 +217,8 @@ impl Shared {
     }
 }
 
-/// A frame between `__enter__` and `__exit__`. The slots outlive the turn, by the order of the fields.
+/// A frame between `__enter__` and `__exit__`. The slots outlive the turn, by the order of the
+/// fields.
 struct Open {
     turn: ComputeTurn<BufferSpec<u8>>,
     frame: Arc<OpenFrame>,
@@ -223,14 +229,16 @@ struct Open {
 impl Canvas {
     /// The next frame, for a ``with`` block that writes it.
     ///
-    /// ``stream`` is the CUDA stream that writes it: an address, or a stream of torch, cupy, numba. It is put behind Vulkan's last
-    /// use of the memory; leaving the block puts Vulkan behind it, and behind each stream that took the tensor through DLPack. Other
-    /// streams are yours to join. The host waits for nothing; on the CPU backend it waits until the memory is free.
+    /// ``stream`` is the CUDA stream that writes it: an address, or a stream of torch, cupy, numba.
+    /// It is put behind Vulkan's last use of the memory; leaving the block puts Vulkan behind it,
+    /// and behind each stream that took the tensor through DLPack. Other streams are yours to join.
+    /// The host waits for nothing; on the CPU backend it waits until the memory is free.
     ///
-    /// The frame keeps ``stream`` until the block has been left. A stream that a library names by its number alone, to DLPack or by
-    /// ``stream=``, must live as long.
+    /// The frame keeps ``stream`` until the block has been left. A stream that a library names by
+    /// its number alone, to DLPack or by ``stream=``, must live as long.
     ///
-    /// An exception in the block gives the memory back undrawn. A tensor that is kept after the block may see or tear a later frame.
+    /// An exception in the block gives the memory back undrawn. A tensor that is kept after the
+    /// block may see or tear a later frame.
     #[pyo3(signature = (*, stream=None))]
     fn frame(slf: &Bound<'_, Self>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<CanvasFrame> {
         let number = stream.map(named).transpose()?;

@@ -1,4 +1,5 @@
-//! The exceptions of the package. Their classes are written in Python (`vkview/_errors.py`), where a class may have two bases.
+//! The exceptions of the package. Their classes are written in Python (`vkview/_errors.py`), where
+//! a class may have two bases.
 
 use std::fmt;
 
@@ -6,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
-/// Which exception a [`Fault`] becomes.
+/// The exception that a [`Fault`] becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Tensor,
@@ -36,7 +37,8 @@ impl Kind {
     }
 }
 
-/// What went wrong, on its way to Python. It is made without the interpreter, so that driver calls can run detached from it.
+/// An error on its way to Python. It is made without the interpreter, so that driver calls can run
+/// detached from it.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
     kind: Kind,

@@ -16,7 +16,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::tensor::Device;
 use crate::tensor::dtype::DType;
 
-/// What is given out: where it is and what is in it.
+/// The address, device, element type and shape of memory that is given out.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     pub(crate) address: usize,
@@ -80,11 +80,13 @@ impl Layout {
         raw.shape = shape;
         raw.strides = strides;
         tensor.set_data(without_provenance_mut(self.address)).set_device(device).set_dtype(self.dtype.to_dlpack());
-        // SAFETY: shape and strides lie in the allocation of the header; `owner` keeps the memory at `address` alive.
+        // SAFETY: shape and strides lie in the allocation of the header; `owner` keeps the memory
+        // at `address` alive.
         Ok(unsafe { tensor.finish() })
     }
 
-    /// `__array_interface__` or `__cuda_array_interface__`; `None` for an element type that they have no letter for.
+    /// `__array_interface__` or `__cuda_array_interface__`; `None` for an element type that they
+    /// have no letter for.
     pub(crate) fn interface<'py>(
         &self,
         py: Python<'py>,

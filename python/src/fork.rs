@@ -1,6 +1,7 @@
-//! What a forked child may do with what its parent made: nothing.
+//! Objects of a parent process in a forked child, where they cannot be used.
 //!
-//! Neither Vulkan nor CUDA survives a fork, and threads of theirs are missing in the child: a call there hangs or crashes.
+//! Neither Vulkan nor CUDA survives a fork, and threads of theirs are missing in the child: a call
+//! there hangs or crashes.
 
 use crate::error::{Fault, Kind};
 
@@ -13,7 +14,7 @@ impl Process {
         Self(std::process::id())
     }
 
-    /// Whether this is another process by now.
+    /// Returns `true` in another process: a forked child.
     pub(crate) fn is_child(self) -> bool {
         self != Self::current()
     }

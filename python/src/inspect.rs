@@ -1,4 +1,4 @@
-//! What the package's own tests look at: how an object is understood, without a device.
+//! `describe`: an object as the package understands it, without a device.
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -6,10 +6,11 @@ use pyo3::types::PyDict;
 use crate::tensor::stream::Producer;
 use crate::tensor::{Device, TensorView};
 
-/// How the package understands an array: its address, device, element type, shape, and the stream that wrote it.
+/// Returns an array's address, device, element type, shape and the stream that wrote it, as the
+/// package understands them.
 ///
-/// For finding out why a tensor is refused. ``consumer`` is the stream that the producer is asked to order, if it does not name
-/// its own; ``stream`` the producer's.
+/// For finding out why a tensor is refused. ``consumer`` is the stream that the producer is asked
+/// to order, if it does not name its own; ``stream`` the producer's.
 #[pyfunction]
 #[pyo3(signature = (tensor, *, consumer=None, stream=None))]
 pub(crate) fn describe<'py>(

@@ -1,4 +1,5 @@
-//! What the crates log, for Python's `logging`: kept until a call of the package has the interpreter, since whoever logs may not.
+//! Log records of the crates, for Python's `logging`: kept until a call of the package has the
+//! interpreter, since whoever logs may not.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};

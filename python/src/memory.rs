@@ -43,7 +43,8 @@ pub(crate) struct CudaBlock {
     start: sys::CUdeviceptr,
 }
 
-// SAFETY: the memory is reached through addresses that leave this type; whoever uses them orders the accesses.
+// SAFETY: the memory is reached through addresses that leave this type; whoever uses them orders
+// the accesses.
 unsafe impl Send for HostBlock {}
 // SAFETY: as above; the type itself reads and writes nothing.
 unsafe impl Sync for HostBlock {}
@@ -96,7 +97,8 @@ impl HostBlock {
     fn zeroed(size: usize) -> Result<Self, Fault> {
         let none = || Fault::new(Kind::Driver, format!("no {size} bytes of host memory"));
         let layout = Layout::from_size_align(size, ALIGNMENT).map_err(|_| none())?;
-        // SAFETY: `GlobalAlloc::alloc_zeroed` wants a size above 0, which is checked by whoever made the shape.
+        // SAFETY: `GlobalAlloc::alloc_zeroed` wants a size above 0, which is checked by whoever
+        // made the shape.
         let start = unsafe { std::alloc::alloc_zeroed(layout) };
         Ok(Self { start: NonNull::new(start).ok_or_else(none)?, layout })
     }
@@ -132,7 +134,8 @@ fn on_cuda(context: &Arc<CudaContext>, size: usize) -> Result<sys::CUdeviceptr, 
 
 impl Drop for CudaBlock {
     fn drop(&mut self) {
-        // On a thread of its own, so that the context that is current on the user's stays current there.
+        // On a thread of its own, so that the context that is current on the user's stays current
+        // there.
         let bound = self.context.bind_to_thread();
         // SAFETY: allocated by `malloc_sync`, and the last user is gone.
         let freed = bound.and_then(|()| unsafe { result::free_sync(self.start) });

@@ -1,4 +1,4 @@
-//! What Python says of how a tensor is to be shown, checked.
+//! Options of Python's calls, checked.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -23,7 +23,8 @@ pub(crate) fn look(exposure: f32, linear: bool, colormap: Option<&str>) -> PyRes
     Ok(Look { exposure, linear, viridis })
 }
 
-/// From a name, or an object whose name ends in one: `torch.float32`, `numpy.float32`, `numpy.dtype("float32")`.
+/// From a name, or an object whose name ends in one: `torch.float32`, `numpy.float32`,
+/// `numpy.dtype("float32")`.
 pub(crate) fn dtype_of(dtype: Option<&Bound<'_, PyAny>>, default: DType) -> PyResult<DType> {
     let Some(dtype) = dtype else { return Ok(default) };
     let text: String = match dtype.getattr_opt("__name__")? {

@@ -17,19 +17,22 @@ use crate::tensor::{Claims, Device, Keep, tuple};
 
 /// Memory of a view's device that any library writes and reads without a copy.
 ///
-/// It is made by ``View.tensor``, or is a frame of ``View.canvas``. Hand it to ``torch.from_dlpack``, ``cupy.from_dlpack``, ``numba.cuda.as_cuda_array`` or, on the
-/// CPU backend, ``numpy.asarray``: what they give are views of the same memory, which lives as long as any of them.
+/// It is made by ``View.tensor``, or is a frame of ``View.canvas``. Hand it to
+/// ``torch.from_dlpack``, ``cupy.from_dlpack``, ``numba.cuda.as_cuda_array`` or, on the CPU
+/// backend, ``numpy.asarray``: what they give are views of the same memory, which lives as long as
+/// any of them.
 #[pyclass(frozen, module = "vkview", name = "Tensor")]
 pub(crate) struct Tensor {
     layout: Layout,
     owner: Detached<Owner>,
 }
 
-/// What the memory is.
+/// The memory of a [`Tensor`].
 pub(crate) enum Owner {
     /// Memory of its own.
     Memory(Arc<Memory>),
-    /// A slot of a canvas, while its frame is open. Whoever has the address by an array interface keeps the tensor, and that the slots.
+    /// A slot of a canvas, while its frame is open. Whoever has the address by an array interface
+    /// keeps the tensor, and that the slots.
     Frame { frame: Arc<OpenFrame>, kept: OnceLock<Kept> },
 }
 
@@ -68,10 +71,11 @@ impl Tensor {
         }
     }
 
-    /// DLPack: a capsule with this memory, versioned where ``max_version`` is at least (1, 0). Nothing is copied.
+    /// DLPack: a capsule with this memory, versioned where ``max_version`` is at least (1, 0).
+    /// Nothing is copied.
     ///
-    /// Of a frame, ``stream`` is put behind Vulkan's last use of the slot, and leaving the frame waits for it, on the GPU: it must live
-    /// until the ``with`` block has been left.
+    /// Of a frame, ``stream`` is put behind Vulkan's last use of the slot, and leaving the frame
+    /// waits for it, on the GPU: it must live until the ``with`` block has been left.
     #[pyo3(signature = (*, stream=None, max_version=None, dl_device=None, copy=None))]
     fn __dlpack__(
         &self,
@@ -103,8 +107,9 @@ impl Tensor {
         self.interface_on(py, "__array_interface__", self.layout.device == Device::Cpu)
     }
 
-    /// Version 3, for numba and cupy; only of a tensor in device memory. ``stream`` is None for memory of its own: nothing of the view's
-    /// is pending. Of a frame it is the stream that the frame was made with, the legacy default stream if none was named.
+    /// Version 3, for numba and cupy; only of a tensor in device memory. ``stream`` is None for
+    /// memory of its own: nothing of the view's is pending. Of a frame it is the stream that the
+    /// frame was made with, the legacy default stream if none was named.
     #[getter]
     fn __cuda_array_interface__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.interface_on(py, "__cuda_array_interface__", self.layout.device != Device::Cpu)

@@ -1,4 +1,4 @@
-//! What the driver knows of a tensor's address.
+//! Checks of a tensor's address, by the driver.
 
 // Calls CUDA.
 #![allow(unsafe_code)]
@@ -13,8 +13,9 @@ use crate::error::{Fault, Kind};
 use crate::tensor::array::UNKNOWN;
 use crate::tensor::{Device, TensorView};
 
-/// That the tensor is memory of the view's device, as the driver knows it: its first byte and its last. Memory of an allocator may be
-/// several mappings side by side, so that the range of one says nothing.
+/// That the tensor is memory of the view's device, as the driver knows it: its first byte and its
+/// last. Memory of an allocator may be several mappings side by side, so that the range of one says
+/// nothing.
 pub(crate) fn check_device(device: &CudaDevice, context: &Arc<CudaContext>, tensor: &TensorView) -> Result<(), Fault> {
     let (first, size) = (tensor.address, tensor.size());
     // The size is above 0. An end past all addresses is no memory either.

@@ -1,15 +1,15 @@
 //! A camera that goes round a point.
 
-/// Where points are seen from.
+/// The camera that points are seen by.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Camera {
-    /// What it looks at.
+    /// The point that it looks at.
     pub(crate) target: [f32; 3],
-    /// How far it is from there.
+    /// The distance from there.
     pub(crate) distance: f32,
-    /// How far it has gone to the right, in radians. At 0 it looks along -z, with x to the right and y up.
+    /// The angle to the right, in radians. At 0 it looks along -z, with x to the right and y up.
     pub(crate) yaw: f32,
-    /// How far it is above, in radians.
+    /// The angle above, in radians.
     pub(crate) pitch: f32,
     /// The angle between the upper and the lower edge of the picture, in radians.
     pub(crate) field_of_view: f32,

@@ -35,7 +35,7 @@ pub(crate) struct Copier {
     pub(crate) leave_out: Option<Wait>,
 }
 
-/// Whether a tensor is copied into a slot or a slot into a tensor.
+/// The direction of a copy: a tensor into a slot, or a slot into a tensor.
 #[derive(Clone, Copy)]
 enum Way {
     In,
@@ -53,8 +53,8 @@ enum End {
 }
 
 impl End {
-    /// Blocks until the copy has ended, where the producer is not behind it. The tensor is leaked if that is not seen: the copy may
-    /// still use it.
+    /// Blocks until the copy has ended, where the producer is not behind it. The tensor is leaked
+    /// if that is not seen: the copy may still use it.
     fn settle(self, point: &TimelinePoint, tensor: &mut TensorView) -> Result<(), Fault> {
         let fault = match self {
             Self::Ordered => return Ok(()),
@@ -70,9 +70,11 @@ impl End {
 impl Copier {
     /// Copies the tensor into the turn's slot.
     ///
-    /// - In device memory, with a known stream: our stream waits for the producer's, then the producer's waits for our copy. The
-    ///   memory may be reused by what the producer enqueues next. The host waits for nothing.
-    /// - In device memory, with no stream that is known, and in host memory: the host waits for the copy.
+    /// - In device memory, with a known stream: our stream waits for the producer's, then the
+    ///   producer's waits for our copy. The memory may be reused by what the producer enqueues
+    ///   next. The host waits for nothing.
+    /// - In device memory, with no stream that is known, and in host memory: the host waits for the
+    ///   copy.
     ///
     /// On an error nothing is shown, and the slot is given back.
     pub(crate) fn copy(
@@ -96,8 +98,9 @@ impl Copier {
         Ok(frame)
     }
 
-    /// Copies the turn's slot into the tensor, ordered as [`copy`](Self::copy) is: where the tensor's stream is known, what it
-    /// enqueues next sees the copy, and the host waits for nothing.
+    /// Copies the turn's slot into the tensor, ordered as [`copy`](Self::copy) is: where the
+    /// tensor's stream is known, what it enqueues next sees the copy, and the host waits for
+    /// nothing.
     pub(crate) fn copy_out(
         &mut self,
         compute: &Compute,
@@ -147,10 +150,12 @@ impl Copier {
             let _current = Current::push(context)?;
             match way {
                 Way::In => {
-                    // SAFETY: that many bytes, checked as far as they can be; the copy is waited for before they go.
-                    let bytes =
-                        unsafe { std::slice::from_raw_parts(with_exposed_provenance::<u8>(tensor.address), size) };
-                    // SAFETY: the slot has at least as many bytes as the tensor, and is this turn's.
+                    let start = with_exposed_provenance::<u8>(tensor.address);
+                    // SAFETY: that many bytes, checked as far as they can be; the copy is waited
+                    // for before they go.
+                    let bytes = unsafe { std::slice::from_raw_parts(start, size) };
+                    // SAFETY: the slot has at least as many bytes as the tensor, and is this
+                    // turn's.
                     unsafe { result::memcpy_htod_async(slot, bytes, ours.cu_stream()) }
                         .map_err(failed("cuMemcpyHtoDAsync"))?;
                 }
@@ -170,7 +175,8 @@ impl Copier {
             Producer::Streams(streams) => streams,
             Producer::Unnamed | Producer::Host => &[],
         };
-        // SAFETY: the wrappers destroy nothing. The streams live: their library, or the caller, just named them.
+        // SAFETY: the wrappers destroy nothing. The streams live: their library, or the caller,
+        // just named them.
         let wrap = |&stream: &usize| unsafe { context.wrap_borrowed_stream(stream as sys::CUstream) };
         let producers: Vec<_> = named.iter().map(wrap).collect();
         for producer in producers.iter().filter(|_| self.leave_out != Some(Wait::Before)) {
@@ -183,7 +189,8 @@ impl Copier {
                 Way::In => (slot, memory),
                 Way::Out => (memory, slot),
             };
-            // SAFETY: both have that many bytes; the slot is this turn's, the tensor's work is before this on the stream.
+            // SAFETY: both have that many bytes; the slot is this turn's, the tensor's work is
+            // before this on the stream.
             unsafe { result::memcpy_dtod_async(target, source, size, ours.cu_stream()) }
                 .map_err(failed("cuMemcpyDtoDAsync"))?;
         }
@@ -197,7 +204,7 @@ impl Copier {
     }
 }
 
-/// Gives a turn back, with what it was to hand over.
+/// Gives a turn back without handing its slot on.
 pub(crate) fn skip<D: Direction>(turn: ComputeTurn<BufferSpec<u8>, D>) {
     if let Err(error) = turn.skip() {
         log::warn!("{error}");
@@ -210,8 +217,8 @@ fn unfinished(tensor: &mut TensorView, error: bridge::Error) -> Fault {
     told(error)
 }
 
-/// Refuses a tensor whose stream is being captured into a CUDA graph. To be called first: what is enqueued for a frame would end the
-/// capture.
+/// Refuses a tensor whose stream is being captured into a CUDA graph. To be called first: what is
+/// enqueued for a frame would end the capture.
 pub(crate) fn refuse_captured(compute: &Compute, producer: &Producer) -> Result<(), Fault> {
     let (Some(cuda), Producer::Streams(streams)) = (compute.cuda(), producer) else { return Ok(()) };
     streams.iter().try_for_each(|&stream| refuse_captured_stream(cuda.stream(), stream))
@@ -233,7 +240,8 @@ pub(crate) fn refuse_captured_stream(ours: &CudaStream, stream: usize) -> Result
     }
 }
 
-/// Makes what is enqueued on `second` from now on wait for what is enqueued on `first` now. The event is made once.
+/// Makes what is enqueued on `second` from now on wait for what is enqueued on `first` now. The
+/// event is made once.
 pub(crate) fn put_behind(event: &mut Option<StreamMark>, first: &CudaStream, second: &CudaStream) -> Result<(), Fault> {
     let cuda = |error: bridge::cuda_import::Error| Fault::new(Kind::Driver, error);
     let event = match event {
@@ -266,7 +274,8 @@ fn on_host(
         let Some(slot) = slot.get_mut(..size) else { return };
         let memory = with_exposed_provenance_mut::<u8>(address);
         match way {
-            // SAFETY: the tensor has that many bytes, checked as far as they can be; the copy is waited for before they go.
+            // SAFETY: the tensor has that many bytes, checked as far as they can be; the copy is
+            // waited for before they go.
             Way::In => slot.copy_from_slice(unsafe { std::slice::from_raw_parts(memory, size) }),
             // SAFETY: as above, and writable. Raw, since others may have views of it.
             Way::Out => unsafe { memory.copy_from(slot.as_ptr(), size) },

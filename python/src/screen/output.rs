@@ -57,7 +57,8 @@ impl Screen {
         bytes.map(<[u8]>::to_vec).ok_or_else(|| Fault::new(Kind::Driver, "the memory of the pixels is not mapped"))
     }
 
-    /// Copies the picture into a tensor of shape (height, width, 4), of bytes; see [`Copier::copy_out`].
+    /// Copies the picture into a tensor of shape (height, width, 4), of bytes; see
+    /// [`Copier::copy_out`].
     pub(crate) fn read(&mut self, tensor: &mut TensorView) -> Result<(), Fault> {
         let shape = [self.height, self.width, 4];
         if tensor.dtype != DType::U8 || tensor.shape != shape.map(|side| side as usize) {
@@ -119,7 +120,8 @@ impl Screen {
             frame.skip();
             return Err(failed("vkEndCommandBuffer")(code));
         }
-        // SAFETY: the commands acquire and release the slot, and live until the ring has seen the point.
+        // SAFETY: the commands acquire and release the slot, and live until the ring has seen the
+        // point.
         let turn = unsafe { frame.submit(&[commands]) }.map_err(told)?;
         self.ring.submitted(recording, turn.rendered());
         self.copier.copy_out(&self.compute, turn, tensor)

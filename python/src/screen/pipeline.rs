@@ -45,14 +45,15 @@ const TILE: u32 = 8;
 const GROUP: u32 = 256;
 const ROW: u32 = 65535;
 
-/// What is drawn.
+/// Parameters of an image or of points.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Params {
     Image(ImageParams),
     Points(PointParams),
 }
 
-/// The pipelines and their layouts. Dropping it frees them at once: keep it until the GPU is done with it.
+/// The pipelines and their layouts. Dropping it frees them at once: keep it until the GPU is done
+/// with it.
 pub(crate) struct Pipelines {
     image: vk::Pipeline,
     /// Clear, nearest, colour.
@@ -64,7 +65,8 @@ pub(crate) struct Pipelines {
 
 impl Pipelines {
     pub(crate) fn new(device: &ExportDevice) -> Result<Self, Fault> {
-        // Each handle is in its place as soon as it is made, so that a failure frees what came before.
+        // Each handle is in its place as soon as it is made, so that a failure frees what came
+        // before.
         let mut made = Self {
             image: vk::Pipeline::null(),
             points: [vk::Pipeline::null(); 3],
@@ -83,13 +85,14 @@ impl Pipelines {
         let bindings = [buffer(0), buffer(1), buffer(2)];
         let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
         // SAFETY: VUID-VkDescriptorSetLayoutCreateInfo-binding-00279: three different bindings.
-        made.set_layout =
-            unsafe { raw.create_descriptor_set_layout(&info, None) }.map_err(failed("vkCreateDescriptorSetLayout"))?;
+        let set_layout = unsafe { raw.create_descriptor_set_layout(&info, None) };
+        made.set_layout = set_layout.map_err(failed("vkCreateDescriptorSetLayout"))?;
         let sets = [made.set_layout];
         let range = vk::PushConstantRange::default().stage_flags(vk::ShaderStageFlags::COMPUTE).size(PARAMS);
         let ranges = [range];
         let info = vk::PipelineLayoutCreateInfo::default().set_layouts(&sets).push_constant_ranges(&ranges);
-        // SAFETY: VUID-VkPipelineLayoutCreateInfo-setLayoutCount-00286: one set; 96 bytes of the 128 that every device has.
+        // SAFETY: VUID-VkPipelineLayoutCreateInfo-setLayoutCount-00286: one set; 96 bytes of the
+        // 128 that every device has.
         made.layout = unsafe { raw.create_pipeline_layout(&info, None) }.map_err(failed("vkCreatePipelineLayout"))?;
         made.image = made.pipeline(PICTURE, c"main")?;
         for (place, entry) in [c"clear", c"nearest", c"colour"].into_iter().enumerate() {
@@ -110,9 +113,11 @@ impl Pipelines {
             .module(module)
             .name(entry);
         let info = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(self.layout)];
-        // SAFETY: VUID-VkComputePipelineCreateInfo-layout-07987, -07988: the layout has what the shaders declare.
+        // SAFETY: VUID-VkComputePipelineCreateInfo-layout-07987, -07988: the layout has what the
+        // shaders declare.
         let pipelines = unsafe { raw.create_compute_pipelines(vk::PipelineCache::null(), &info, None) };
-        // SAFETY: VUID-vkDestroyShaderModule-shaderModule-parameter: made above; pipelines do not need it any more.
+        // SAFETY: VUID-vkDestroyShaderModule-shaderModule-parameter: made above; pipelines do not
+        // need it any more.
         unsafe { raw.destroy_shader_module(module, None) };
         let pipelines = pipelines.map_err(|(_, code)| failed("vkCreateComputePipelines")(code))?;
         Ok(pipelines.first().copied().unwrap_or_default())
@@ -125,8 +130,8 @@ impl Pipelines {
     /// Records drawing from the set's first buffer into its second; points need the third.
     ///
     /// # Safety
-    /// `commands` is recording outside a render pass. The set's buffers hold the tensor, the picture and the depths of `params`, and
-    /// live, as this does, until the commands have run.
+    /// `commands` is recording outside a render pass. The set's buffers hold the tensor, the
+    /// picture and the depths of `params`, and live, as this does, until the commands have run.
     pub(crate) unsafe fn record(&self, commands: vk::CommandBuffer, set: vk::DescriptorSet, params: Params) {
         let raw = self.device.as_raw();
         // SAFETY: VUID-vkCmdBindDescriptorSets-pDescriptorSets-00358: made with this set layout.
@@ -203,10 +208,12 @@ impl Drop for Pipelines {
     fn drop(&mut self) {
         let raw = self.device.as_raw();
         for pipeline in [self.image].into_iter().chain(self.points) {
-            // SAFETY: VUID-vkDestroyPipeline-pipeline-00765: kept until the GPU was done, as documented; null is allowed.
+            // SAFETY: VUID-vkDestroyPipeline-pipeline-00765: kept until the GPU was done, as
+            // documented; null is allowed.
             unsafe { raw.destroy_pipeline(pipeline, None) };
         }
-        // SAFETY: VUID-vkDestroyPipelineLayout-pipelineLayout-parameter: its last user is gone; null is allowed.
+        // SAFETY: VUID-vkDestroyPipelineLayout-pipelineLayout-parameter: its last user is gone;
+        // null is allowed.
         unsafe { raw.destroy_pipeline_layout(self.layout, None) };
         // SAFETY: VUID-vkDestroyDescriptorSetLayout-descriptorSetLayout-parameter: as above.
         unsafe { raw.destroy_descriptor_set_layout(self.set_layout, None) };

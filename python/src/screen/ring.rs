@@ -1,4 +1,5 @@
-//! Command buffers and descriptor sets for the frames in flight, recorded again once a frame has been drawn.
+//! Command buffers and descriptor sets for the frames in flight, recorded again once a frame has
+//! been drawn.
 
 // Vulkan calls.
 #![allow(unsafe_code)]
@@ -19,7 +20,7 @@ pub(crate) const FRAMES: usize = 3;
 struct Place {
     commands: vk::CommandBuffer,
     set: vk::DescriptorSet,
-    /// When the commands have run; `None` before the first time.
+    /// The point at which the commands have run; `None` before the first time.
     busy: Option<TimelinePoint>,
 }
 
@@ -32,7 +33,7 @@ pub(crate) struct Ring {
     device: ExportDevice,
 }
 
-/// What a frame is recorded with.
+/// The command buffer and the set of a frame.
 #[derive(Clone, Copy)]
 pub(crate) struct Recording {
     pub(crate) commands: vk::CommandBuffer,
@@ -53,26 +54,30 @@ impl Ring {
         let info = vk::CommandPoolCreateInfo::default()
             .queue_family_index(family)
             .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
-        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family of one of the device's queues.
+        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family of one of the
+        // device's queues.
         made.pool = unsafe { raw.create_command_pool(&info, None) }.map_err(failed("vkCreateCommandPool"))?;
         let count = FRAMES as u32;
         let sizes = [vk::DescriptorPoolSize { ty: vk::DescriptorType::STORAGE_BUFFER, descriptor_count: 3 * count }];
         let info = vk::DescriptorPoolCreateInfo::default().max_sets(count).pool_sizes(&sizes);
-        // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: more than no set.
+        // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: more than no
+        // set.
         made.sets = unsafe { raw.create_descriptor_pool(&info, None) }.map_err(failed("vkCreateDescriptorPool"))?;
         let info = vk::CommandBufferAllocateInfo::default().command_pool(made.pool).command_buffer_count(count);
         // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo-00044: more than no command buffer.
         let commands = unsafe { raw.allocate_command_buffers(&info) }.map_err(failed("vkAllocateCommandBuffers"))?;
         let layouts = [pipelines.set_layout(); FRAMES];
         let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(made.sets).set_layouts(&layouts);
-        // SAFETY: VUID-VkDescriptorSetAllocateInfo-apiVersion-07895: as many as the pool was made for.
+        // SAFETY: VUID-VkDescriptorSetAllocateInfo-apiVersion-07895: as many as the pool was made
+        // for.
         let sets = unsafe { raw.allocate_descriptor_sets(&info) }.map_err(failed("vkAllocateDescriptorSets"))?;
         let places = commands.into_iter().zip(sets).map(|(commands, set)| Place { commands, set, busy: None });
         made.places = places.collect();
         Ok(made)
     }
 
-    /// Begins a command buffer that has run, with these buffers bound in its set. Blocks until it has run, for at most `limit`.
+    /// Begins a command buffer that has run, with these buffers bound in its set. Blocks until it
+    /// has run, for at most `limit`.
     ///
     /// # Safety
     /// The buffers are storage buffers of the device.
@@ -97,7 +102,8 @@ impl Ring {
         // SAFETY: VUID-vkUpdateDescriptorSets-None-03047: the commands that used the set have run.
         unsafe { raw.update_descriptor_sets(&[write(0), write(1), write(2)], &[]) };
         let info = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: it has run; its pool lets it be reset.
+        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: it has run; its pool lets it be
+        // reset.
         unsafe { raw.begin_command_buffer(commands, &info) }.map_err(failed("vkBeginCommandBuffer"))?;
         Ok(Recording { commands, set, place })
     }
@@ -122,7 +128,8 @@ impl Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         let raw = self.device.as_raw();
-        // SAFETY: VUID-vkDestroyCommandPool-commandPool-00041: what was submitted has run, as documented; null is allowed.
+        // SAFETY: VUID-vkDestroyCommandPool-commandPool-00041: what was submitted has run, as
+        // documented; null is allowed.
         unsafe { raw.destroy_command_pool(self.pool, None) };
         // SAFETY: VUID-vkDestroyDescriptorPool-descriptorPool-00303: as above.
         unsafe { raw.destroy_descriptor_pool(self.sets, None) };

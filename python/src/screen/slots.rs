@@ -7,7 +7,7 @@ use crate::screen::{MAX_SIDE, check_range, limit, told};
 use crate::tensor::dtype::DType;
 use crate::tensor::{TensorView, tuple};
 
-/// What a tensor is: height, width and channels, next to each other in C order. Points are one row.
+/// The height, width, channels and element type of a tensor in C order. Points are one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Format {
     pub(crate) width: u32,
@@ -108,7 +108,8 @@ impl Slots {
         self.format
     }
 
-    /// Begins a frame. One that was lost before is told in the log: the view has reported it already.
+    /// Begins a frame. One that was lost before is told in the log: the view has reported it
+    /// already.
     pub(crate) fn begin(&mut self) -> Result<ComputeTurn<BufferSpec<u8>>, Fault> {
         match self.exchange.begin() {
             Err(error @ bridge::Error::TurnLost { .. }) => {

@@ -1,4 +1,5 @@
-//! `__array_interface__` and `__cuda_array_interface__`: a dictionary with the address, the shape and the type.
+//! `__array_interface__` and `__cuda_array_interface__`: a dictionary with the address, the shape
+//! and the type.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -15,8 +16,8 @@ pub(crate) fn on_cpu(object: &Bound<'_, PyAny>) -> PyResult<Claims> {
 
 /// Reads `__cuda_array_interface__`. `stream` overrides the one in it.
 ///
-/// Objects whose entry is `None`, or that are of an older version, are taken to be written on the legacy default stream: numba says
-/// `None` for arrays of that stream.
+/// Objects whose entry is `None`, or that are of an older version, are taken to be written on the
+/// legacy default stream: numba says `None` for arrays of that stream.
 pub(crate) fn on_cuda(object: &Bound<'_, PyAny>, stream: Option<usize>) -> PyResult<Claims> {
     // The interface does not name the device; whoever reads the memory asks the driver.
     read(object, "__cuda_array_interface__", Device::Cuda(UNKNOWN), |interface| {

@@ -16,7 +16,7 @@ const MAX_VERSION: (u32, u32) = (1, 3);
 /// `stream=` by which the producer orders nothing.
 const NO_SYNC: i64 = -1;
 
-/// What `__dlpack_device__` says; `None` if there is no such method.
+/// The answer of `__dlpack_device__`; `None` if there is no such method.
 pub(crate) fn device_of(object: &Bound<'_, PyAny>) -> PyResult<Option<Device>> {
     if !object.hasattr("__dlpack_device__")? {
         return Ok(None);
@@ -34,8 +34,8 @@ pub(crate) fn device_of(object: &Bound<'_, PyAny>) -> PyResult<Option<Device>> {
 
 /// Takes the object's capsule, ordered behind the object's work.
 ///
-/// Where the stream of that work is known (`stream`, or the library says), the producer is asked to order nothing and the copy does.
-/// Else the producer puts `consumer` behind its work.
+/// Where the stream of that work is known (`stream`, or the library says), the producer is asked to
+/// order nothing and the copy does. Else the producer puts `consumer` behind its work.
 pub(crate) fn import(object: &Bound<'_, PyAny>, consumer: Option<usize>, stream: Option<usize>) -> PyResult<Claims> {
     let py = object.py();
     let announced = device_of(object)?;
@@ -91,8 +91,8 @@ pub(crate) fn import(object: &Bound<'_, PyAny>, consumer: Option<usize>, stream:
     let producer = match (device, named) {
         (Device::Cpu, _) => Producer::Host,
         (Device::Cuda(_), Some(stream)) => Producer::Streams(vec![stream]),
-        // It could not be asked for our stream, since its device was not known. By the array API, a producer that is given no stream
-        // puts the legacy default stream behind its work.
+        // It could not be asked for our stream, since its device was not known. By the array API, a
+        // producer that is given no stream puts the legacy default stream behind its work.
         (Device::Cuda(_), None) if announced.is_none() => Producer::Streams(vec![LEGACY]),
         (Device::Cuda(_), None) => Producer::Unnamed,
     };
@@ -124,7 +124,8 @@ fn checked_device(device: DLDevice) -> Result<Device, Fault> {
         ));
     }
     match device.device_type {
-        // Pinned memory is written by copies on streams: `CUDAHOST` too is taken as the processor sees it now.
+        // Pinned memory is written by copies on streams: `CUDAHOST` too is taken as the processor
+        // sees it now.
         DLDeviceType::CPU | DLDeviceType::CUDAHOST => Ok(Device::Cpu),
         DLDeviceType::CUDA | DLDeviceType::CUDAMANAGED => Ok(Device::Cuda(device.device_id)),
         other => Err(Fault::new(

@@ -1,7 +1,8 @@
 //! Arrays of other libraries: where their memory is, what is in it, and which stream wrote it.
 //!
-//! [`TensorView::of`] reads `__dlpack__`, `__cuda_array_interface__` or `__array_interface__` and checks what it is told. It cannot
-//! check that the memory is there: an object that names memory it does not have is undefined behaviour, as it is for numpy.
+//! [`TensorView::of`] reads `__dlpack__`, `__cuda_array_interface__` or `__array_interface__` and
+//! checks what it is told. It cannot check that the memory is there: an object that names memory it
+//! does not have is undefined behaviour, as it is for numpy.
 
 pub(crate) mod array;
 pub(crate) mod dlpack;
@@ -20,7 +21,7 @@ use crate::tensor::stream::Producer;
 /// More dimensions than any call takes; DLPack has no limit.
 const MAX_DIMENSIONS: usize = 32;
 
-/// Which memory a tensor is in.
+/// The memory that a tensor is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Device {
     /// Memory that the processor reaches, pinned or not.
@@ -40,7 +41,8 @@ impl fmt::Display for Device {
 
 /// An array of another library, and what keeps its memory alive.
 ///
-/// The elements are next to each other in C order, there is at least one, and the number of bytes fits in `isize`.
+/// The elements are next to each other in C order, there is at least one, and the number of bytes
+/// fits in `isize`.
 #[derive(Debug)]
 pub(crate) struct TensorView {
     pub(crate) address: usize,
@@ -56,14 +58,15 @@ pub(crate) struct TensorView {
 impl Drop for TensorView {
     fn drop(&mut self) {
         let keep = self.keep.take();
-        // Deleters of capsules are code of other libraries, and objects are Python's: both may call a view, so that none of its locks
-        // is held here. Where the interpreter has ended, nothing is released.
+        // Deleters of capsules are code of other libraries, and objects are Python's: both may call
+        // a view, so that none of its locks is held here. Where the interpreter has ended, nothing
+        // is released.
         let mut keep = std::mem::ManuallyDrop::new(keep);
         let _ = Python::try_attach(|_| drop(keep.take()));
     }
 }
 
-/// What keeps the memory alive.
+/// The owner of the memory.
 #[allow(dead_code, reason = "held, not read")]
 pub(crate) enum Keep {
     Dlpack(dlpark::python::ImportedDlpack),
@@ -79,7 +82,7 @@ impl fmt::Debug for Keep {
     }
 }
 
-/// What an object says of itself, unchecked.
+/// An array as its object describes it, unchecked.
 pub(crate) struct Claims {
     pub(crate) address: usize,
     pub(crate) device: Device,
@@ -93,8 +96,8 @@ pub(crate) struct Claims {
 }
 
 impl TensorView {
-    /// Reads and checks the object. `consumer` is the CUDA stream that the memory will be read on, where there is one; `stream` is
-    /// the producer's, where the caller named it.
+    /// Reads and checks the object. `consumer` is the CUDA stream that the memory will be read on,
+    /// where there is one; `stream` is the producer's, where the caller named it.
     pub(crate) fn of(object: &Bound<'_, PyAny>, consumer: Option<usize>, stream: Option<usize>) -> PyResult<Self> {
         let has = |name| object.hasattr(name);
         let on_cpu_with_interface = |device| device == Some(Device::Cpu);
@@ -165,7 +168,8 @@ impl TensorView {
     }
 }
 
-/// Whether an object is of a library's class. The library is not imported here: its objects exist only once it is loaded.
+/// Returns `true` for an object of a library's class. The library is not imported here: its objects
+/// exist only once it is loaded.
 pub(crate) fn is_of(object: &Bound<'_, PyAny>, library: &str, class: &str) -> PyResult<bool> {
     let modules = object.py().import("sys")?.getattr("modules")?;
     let Ok(library) = modules.get_item(library) else { return Ok(false) };

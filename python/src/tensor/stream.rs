@@ -6,19 +6,21 @@ use pyo3::prelude::*;
 use crate::error::{Fault, Kind};
 use crate::tensor::{Device, is_of};
 
-/// The handle of CUDA's legacy default stream (`CU_STREAM_LEGACY`), as DLPack and `__cuda_array_interface__` number it.
+/// The handle of CUDA's legacy default stream (`CU_STREAM_LEGACY`), as DLPack and
+/// `__cuda_array_interface__` number it.
 pub(crate) const LEGACY: usize = 1;
 /// The handle of the calling thread's default stream (`CU_STREAM_PER_THREAD`).
 pub(crate) const PER_THREAD: usize = 2;
 
-/// What orders reading a tensor behind the work that writes it.
+/// The order of reading a tensor behind the work that writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Producer {
     /// Nothing has to: the processor wrote it.
     Host,
     /// `CUstream`s, one as a rule: ours waits for them, and they wait for our copy.
     Streams(Vec<usize>),
-    /// The library put our stream behind its own, which it does not name: the host waits for our copy.
+    /// The library put our stream behind its own, which it does not name: the host waits for our
+    /// copy.
     Unnamed,
 }
 
@@ -39,8 +41,8 @@ pub(crate) fn named(stream: &Bound<'_, PyAny>) -> PyResult<usize> {
     Ok(explicit(if number == 0 { LEGACY } else { number })?)
 }
 
-/// Refuses the per-thread default stream: its number names another stream on each thread, and work may be joined on another thread
-/// than enqueued it.
+/// Refuses the per-thread default stream: its number names another stream on each thread, and work
+/// may be joined on another thread than enqueued it.
 pub(crate) fn explicit(stream: usize) -> Result<usize, Fault> {
     if stream != PER_THREAD {
         return Ok(stream);
@@ -61,14 +63,16 @@ fn attribute(stream: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
             return value.extract().map(Some);
         }
     }
-    // Numba's streams keep a ctypes pointer, and convert to a number. So do fractions, which are no streams.
+    // Numba's streams keep a ctypes pointer, and convert to a number. So do fractions, which are no
+    // streams.
     if stream.hasattr("__int__")? && !stream.hasattr("__float__")? {
         return stream.call_method0("__int__")?.extract().map(Some);
     }
     Ok(None)
 }
 
-/// The stream that the object's library would enqueue its next work on, where the library has a way to say so.
+/// The stream that the object's library would enqueue its next work on, where the library has a way
+/// to say so.
 pub(crate) fn current_of(object: &Bound<'_, PyAny>, device: Device) -> PyResult<Option<usize>> {
     let Device::Cuda(ordinal) = device else { return Ok(None) };
     if is_of(object, "torch", "Tensor")? {
@@ -81,8 +85,8 @@ pub(crate) fn current_of(object: &Bound<'_, PyAny>, device: Device) -> PyResult<
     of_interface(&interface)
 }
 
-/// The streams on which a library may have written a tensor of the view: the current ones of torch and cupy, where they are
-/// loaded, and the legacy default stream, which numba uses.
+/// The streams on which a library may have written a tensor of the view: the current ones of torch
+/// and cupy, where they are loaded, and the legacy default stream, which numba uses.
 pub(crate) fn all_current(py: Python<'_>, ordinal: i32) -> PyResult<Vec<usize>> {
     let modules = py.import("sys")?.getattr("modules")?;
     let mut streams = vec![LEGACY];
