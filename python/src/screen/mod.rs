@@ -43,7 +43,7 @@ const PIXEL: u64 = 4;
 /// A frame that has been computed, and is drawn next.
 type Frame = RenderTurn<BufferSpec<u8>>;
 
-/// How values become colours.
+/// Conversion of values to colours.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
     /// Values are multiplied by 2 to the power of it.
@@ -54,7 +54,7 @@ pub(crate) struct Look {
     pub(crate) viridis: bool,
 }
 
-/// How points are drawn.
+/// Camera, size and colour of points.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PointLook {
     pub(crate) camera: Camera,
@@ -64,7 +64,7 @@ pub(crate) struct PointLook {
     pub(crate) colour: [u8; 4],
 }
 
-/// What a frame is drawn as.
+/// The way in which a frame is drawn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Scene {
     Image(Look),
@@ -75,16 +75,16 @@ pub(crate) enum Scene {
 pub(crate) struct Screen {
     pending: Option<(Frame, Format, Scene)>,
     slots: Option<Slots>,
-    /// What the picture is read through.
+    /// Slots that the picture is read through.
     output: Option<Exchange<BufferSpec<u8>, RenderFirst>>,
     copier: Copier,
-    // What commands use is dropped by `Drop` alone: leaked, if they may still run.
+    // Objects of commands are dropped by `Drop` alone: leaked, if the commands may still run.
     ring: ManuallyDrop<Ring>,
     pipelines: ManuallyDrop<Pipelines>,
     picture: ManuallyDrop<LocalBuffer>,
     /// Of points: a word a pixel.
     depths: ManuallyDrop<Option<LocalBuffer>>,
-    /// Why commands may run for ever: they were not seen to end.
+    /// The error of a wait for commands that were not seen to end.
     stuck: Option<Fault>,
     drained: bool,
     drawn: bool,
@@ -106,7 +106,7 @@ pub(crate) fn limit() -> Duration {
     })
 }
 
-/// What the bridge says, as an exception.
+/// An error of the bridge, as an exception.
 pub(crate) fn told(error: bridge::Error) -> Fault {
     let kind = match error {
         bridge::Error::TurnOpen { .. } | bridge::Error::SlotBusy { .. } => Kind::Usage,
@@ -158,8 +158,8 @@ impl Screen {
         &self.compute
     }
 
-    /// Copies the tensor into a slot, to be drawn next. Once this has returned, the tensor's memory may be written by work that its
-    /// producer enqueues; see [`Copier::copy`].
+    /// Copies the tensor into a slot, to be drawn next. Once this has returned, the tensor's memory
+    /// may be written by work that its producer enqueues; see [`Copier::copy`].
     pub(crate) fn image(&mut self, tensor: &mut TensorView, look: Look) -> Result<(), Fault> {
         let format = Format::of(tensor)?;
         self.take(tensor, format, Scene::Image(look))
@@ -208,8 +208,8 @@ impl Screen {
         }
     }
 
-    /// Submits drawing the newest frame; nothing if there is none since the last time. Waits on the host only where
-    /// [`FRAMES`](ring::FRAMES) frames are unfinished.
+    /// Submits drawing the newest frame; nothing if there is none since the last time. Waits on the
+    /// host only where [`FRAMES`](ring::FRAMES) frames are unfinished.
     pub(crate) fn draw(&mut self) -> Result<bool, Fault> {
         let Some((frame, format, scene)) = self.pending.take() else { return Ok(false) };
         let picture = [self.width, self.height];
@@ -266,7 +266,8 @@ impl Screen {
             frame.skip();
             return Err(failed("vkEndCommandBuffer")(code));
         }
-        // SAFETY: the commands acquire and release the slot, and live until the ring has seen the point.
+        // SAFETY: the commands acquire and release the slot, and live until the ring has seen the
+        // point.
         let point = unsafe { frame.submit(&[commands]) }.map_err(told)?;
         self.ring.submitted(recording, point);
         self.drawn = true;

@@ -65,18 +65,22 @@ impl View {
         Ok(Self { screen, tensors, canvases, scene, compute, width, height, process: Process::current() })
     }
 
-    /// Shows a tensor of shape (height, width) or (height, width, channels), 1 to 4 channels, of ``uint8`` (0 to 255), ``float16``
-    /// or ``float32`` (0 to 1), contiguous. It is drawn by the next ``draw``, scaled to the view.
+    /// Shows a tensor of shape (height, width) or (height, width, channels), 1 to 4 channels, of
+    /// ``uint8`` (0 to 255), ``float16`` or ``float32`` (0 to 1), contiguous. It is drawn by the
+    /// next ``draw``, scaled to the view.
     ///
-    /// One channel is grey, or coloured with ``colormap="viridis"``. Two are red and green. Values are multiplied by 2 to the power
-    /// of ``exposure``; with ``linear=True`` they are then encoded as sRGB, else shown as they are. NaN is magenta.
+    /// One channel is grey, or coloured with ``colormap="viridis"``. Two are red and green. Values
+    /// are multiplied by 2 to the power of ``exposure``; with ``linear=True`` they are then encoded
+    /// as sRGB, else shown as they are. NaN is magenta.
     ///
-    /// The tensor is copied once, on the GPU. The view's stream waits for the stream that wrote it; that stream then waits for the copy,
-    /// and may overwrite the tensor next. The tensor may be deleted at once if it was allocated on that stream; else call torch's
+    /// The tensor is copied once, on the GPU. The view's stream waits for the stream that wrote it;
+    /// that stream then waits for the copy, and may overwrite the tensor next. The tensor may be
+    /// deleted at once if it was allocated on that stream; else call torch's
     /// ``t.record_stream(stream)`` before.
     ///
-    /// The stream is ``stream`` if given, else torch's current one, else what ``__cuda_array_interface__`` says. Where none is known
-    /// (jax), and for tensors in host memory, the call returns once the copy is done.
+    /// The stream is ``stream`` if given, else torch's current one, else what
+    /// ``__cuda_array_interface__`` says. Where none is known (jax), and for tensors in host
+    /// memory, the call returns once the copy is done.
     #[pyo3(signature = (tensor, *, stream=None, exposure=0.0, linear=false, colormap=None))]
     fn image(
         &self,
@@ -90,12 +94,13 @@ impl View {
         self.take(py, tensor, stream, Scene::Image(look(exposure, linear, colormap)?))
     }
 
-    /// Shows points: a tensor of shape (count, 3) and type ``float32``, x y z; (count, 4) adds a value from 0 to 1, coloured by
-    /// viridis; (count, 6) adds red, green and blue from 0 to 1. ``size`` is in pixels, from 1 to 64; ``color`` is that of points
-    /// without one, three numbers from 0 to 1. Points that are not finite are not drawn.
+    /// Shows points: a tensor of shape (count, 3) and type ``float32``, x y z; (count, 4) adds a
+    /// value from 0 to 1, coloured by viridis; (count, 6) adds red, green and blue from 0 to 1.
+    /// ``size`` is in pixels, from 1 to 64; ``color`` is that of points without one, three numbers
+    /// from 0 to 1. Points that are not finite are not drawn.
     ///
-    /// The camera looks at ``target`` from ``distance``; at ``yaw`` 0 it looks along -z with x to the right and y up. Angles are in
-    /// radians. Copies and streams are as for ``image``.
+    /// The camera looks at ``target`` from ``distance``; at ``yaw`` 0 it looks along -z with x to
+    /// the right and y up. Angles are in radians. Copies and streams are as for ``image``.
     #[pyo3(signature = (tensor, *, stream=None, size=2, color=(1.0, 1.0, 1.0), yaw=0.0, pitch=0.0, distance=3.0,
         target=(0.0, 0.0, 0.0), field_of_view=0.8))]
     #[expect(clippy::too_many_arguments, reason = "all but the first have names in Python")]
@@ -116,18 +121,19 @@ impl View {
         self.take(py, tensor, stream, Scene::Points(point_look(camera, size, color)?))
     }
 
-    /// Shows a tensor as the last call of ``image`` or ``points`` did, with its options; as an image, if there was none.
+    /// Shows a tensor as the last call of ``image`` or ``points`` did, with its options; as an
+    /// image, if there was none.
     ///
-    /// A tensor of the view is copied behind ``stream``; if none is given, behind the current streams of torch and cupy, where they
-    /// are loaded, and the legacy default stream.
+    /// A tensor of the view is copied behind ``stream``; if none is given, behind the current
+    /// streams of torch and cupy, where they are loaded, and the legacy default stream.
     #[pyo3(signature = (tensor, *, stream=None))]
     fn show(&self, py: Python<'_>, tensor: &Bound<'_, PyAny>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let scene = *self.scene.lock().unwrap_or_else(PoisonError::into_inner);
         self.take(py, tensor, stream, scene)
     }
 
-    /// Makes a tensor in memory of the view's device, zeroed: any library writes it through DLPack or the array interfaces, without
-    /// a copy. It outlives the view if it is still used.
+    /// Makes a tensor in memory of the view's device, zeroed: any library writes it through DLPack
+    /// or the array interfaces, without a copy. It outlives the view if it is still used.
     #[pyo3(signature = (shape, dtype=None))]
     fn tensor(&self, py: Python<'_>, shape: Vec<i64>, dtype: Option<&Bound<'_, PyAny>>) -> PyResult<Tensor> {
         self.process.check("view")?;
@@ -142,7 +148,8 @@ impl View {
         Ok(Tensor::new(layout, Owner::Memory(memory)))
     }
 
-    /// Makes a canvas: frames that are written in place, without a copy. ``shape``, ``dtype`` and the rest are as for ``image``.
+    /// Makes a canvas: frames that are written in place, without a copy. ``shape``, ``dtype`` and
+    /// the rest are as for ``image``.
     #[pyo3(signature = (shape, dtype=None, *, exposure=0.0, linear=false, colormap=None))]
     fn canvas(
         slf: &Bound<'_, Self>,
@@ -164,8 +171,8 @@ impl View {
         Ok(Canvas::new(slf.clone().unbind(), shared, shape, format, look))
     }
 
-    /// Draws what was shown last, if it has not been drawn. Returns whether something was. The GPU draws later; this waits only
-    /// where three frames are unfinished.
+    /// Draws what was shown last, if it has not been drawn. Returns whether something was. The GPU
+    /// draws later; this waits only where three frames are unfinished.
     fn draw(&self, py: Python<'_>) -> PyResult<bool> {
         let drawn = self.with(py, Screen::draw);
         // A loop of frames ends with Ctrl-C.
@@ -178,8 +185,8 @@ impl View {
         self.with(py, Screen::finish)
     }
 
-    /// The picture that was drawn last, a numpy array of shape (height, width, 4) and type ``uint8``. Waits for it. Black before
-    /// the first.
+    /// The picture that was drawn last, a numpy array of shape (height, width, 4) and type
+    /// ``uint8``. Waits for it. Black before the first.
     fn pixels<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let bytes = self.with(py, Screen::pixels)?;
         let numpy = py.import("numpy")?;
@@ -187,11 +194,13 @@ impl View {
         flat.call_method1("reshape", ((self.height, self.width, 4),))
     }
 
-    /// Copies the picture that was drawn last into a tensor of shape (height, width, 4) and type ``uint8``, of any library that lets
-    /// its tensors be written (not jax). Nothing goes through the host for a tensor in device memory.
+    /// Copies the picture that was drawn last into a tensor of shape (height, width, 4) and type
+    /// ``uint8``, of any library that lets its tensors be written (not jax). Nothing goes through
+    /// the host for a tensor in device memory.
     ///
-    /// Ordered as ``image`` is: the copy waits for the tensor's stream, and what that stream is given next sees the picture. Where
-    /// none is known, and for tensors in host memory, the call returns once the picture is there.
+    /// Ordered as ``image`` is: the copy waits for the tensor's stream, and what that stream is
+    /// given next sees the picture. Where none is known, and for tensors in host memory, the call
+    /// returns once the picture is there.
     #[pyo3(signature = (tensor, *, stream=None))]
     fn read(&self, py: Python<'_>, tensor: &Bound<'_, PyAny>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         self.process.check("view")?;
@@ -212,9 +221,10 @@ impl View {
         Ok(PyBytes::new(py, &self.png(py)?))
     }
 
-    /// Ends the view: waits for its frames and gives the GPU's memory back, that of its canvases included. Returns the number of
-    /// tensors of the view, and of frames of its canvases, that are still in use, with a ``ResourceWarning`` if there are any; they
-    /// stay valid. A second call does nothing.
+    /// Ends the view: waits for its frames and gives the GPU's memory back, that of its canvases
+    /// included. Returns the number of tensors of the view, and of frames of its canvases, that are
+    /// still in use, with a ``ResourceWarning`` if there are any; they stay valid. A second call
+    /// does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<usize> {
         self.process.check("view")?;
         let (ended, frames) = call(py, || {
@@ -237,14 +247,14 @@ impl View {
         Ok(live)
     }
 
-    /// Whether the view is still open. A window ends it when it is closed.
+    /// True while the view is open. A window ends it when it is closed.
     #[getter]
     fn running(&self, py: Python<'_>) -> PyResult<bool> {
         py.check_signals()?;
         Ok(!self.closed(py))
     }
 
-    /// Whether ``close`` was called.
+    /// True once ``close`` was called.
     #[getter]
     fn closed(&self, py: Python<'_>) -> bool {
         self.process.is_child() || py.detach(|| self.lock().is_none())
@@ -274,7 +284,8 @@ impl View {
         self.compute.device().name()
     }
 
-    /// For the tests' negative controls: leaves the wait ``"before"`` or ``"after"`` the copy out. Frames are wrong then.
+    /// For the tests' negative controls: leaves the wait ``"before"`` or ``"after"`` the copy out.
+    /// Frames are wrong then.
     fn _leave_out_wait(&self, py: Python<'_>, wait: Option<&str>) -> PyResult<()> {
         let wait = match wait {
             None => None,
@@ -288,7 +299,7 @@ impl View {
         })
     }
 
-    /// What the validation layer said, where ``VKVIEW_VALIDATION=1`` asked for it; for the tests.
+    /// Messages of the validation layer, where ``VKVIEW_VALIDATION=1`` asked for it; for the tests.
     fn _validation_messages(&self) -> Vec<String> {
         self.compute.device().validation_messages().iter().map(|message| format!("{message:?}")).collect()
     }

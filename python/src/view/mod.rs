@@ -20,17 +20,19 @@ use crate::tensor::stream::named;
 
 /// Shows tensors of any library, as images or points, on the GPU that they are on.
 ///
-/// ``width`` and ``height`` are the picture's, in pixels. ``backend`` is ``"cuda"``, ``"host"`` (numpy, no GPU) or None for CUDA
-/// where there is one. ``device`` chooses the GPU by its number, its UUID or a part of its name, as Vulkan knows it.
+/// ``width`` and ``height`` are the picture's, in pixels. ``backend`` is ``"cuda"``, ``"host"``
+/// (numpy, no GPU) or None for CUDA where there is one. ``device`` chooses the GPU by its number,
+/// its UUID or a part of its name, as Vulkan knows it.
 ///
-/// One thread at a time uses a view, any thread may; a call waits for another thread's to end. In a forked child it raises.
+/// One thread at a time uses a view, any thread may; a call waits for another thread's to end. In a
+/// forked child it raises.
 #[pyclass(frozen, module = "vkview", weakref)]
 pub(crate) struct View {
     screen: Mutex<Option<Screen>>,
     /// Tensors that were made for the user.
     tensors: Mutex<Vec<Weak<Memory>>>,
     canvases: Mutex<Vec<Weak<Shared>>>,
-    /// What was shown last, for `show`.
+    /// The options of the last `image` or `points`, for `show`.
     scene: Mutex<Scene>,
     /// Of the screen, for what needs no lock.
     compute: Detached<Native<Compute>>,
@@ -61,7 +63,8 @@ impl View {
         self.process.check("view")?;
         let stream = stream.map(named).transpose()?;
         let mut tensor = TensorView::of(tensor, self.stream(), stream)?;
-        // Lent, so that it is dropped once the screen is unlocked: the tensor's deleter may be Python's, and call the view.
+        // Lent, so that it is dropped once the screen is unlocked: the tensor's deleter may be
+        // Python's, and call the view.
         self.with(py, |screen| match scene {
             Scene::Image(look) => screen.image(&mut tensor, look),
             Scene::Points(look) => screen.points(&mut tensor, look),
