@@ -283,7 +283,7 @@ pub enum Error {
         frame: Option<u64>,
         /// The slots that it could write to. What it has left in them is shown to nobody.
         held: usize,
-        /// The signals that were made in its place, so that nothing waits for them.
+        /// The frames that it had published and whose signals had not come. They are shown to nobody, and nothing waits for them.
         owed: u64,
     },
 

@@ -25,6 +25,8 @@ use crate::kernel::buffer::KernelBuffer;
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
 #[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::remote::exported::Exported;
+#[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::remote::runs::{self, ResourceKind, Run};
 
 /// A buffer of `len` elements that Vulkan and the compute side both see, without any order between them.
@@ -272,6 +274,12 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
     #[cfg(all(target_os = "linux", feature = "remote"))]
     fn kinds(&self, into: &mut Vec<ResourceKind>) {
         into.push(runs::buffer::<T>(self.len));
+    }
+
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    fn export(slot: &Arc<VulkanBuffer>, into: &mut Vec<Exported>) -> Result<()> {
+        into.push(Exported::buffer(&slot.vulkan)?);
+        Ok(())
     }
 
     fn carries(&self) -> bool {

@@ -10,7 +10,7 @@ use cuda_import::{
     query, signal_one, wait_one,
 };
 use vk_export::ash::vk;
-use vk_export::{Block, Buffer, Counterpart, Image, ImageInfo, Placement, mip_count};
+use vk_export::{Block, Buffer, Counterpart, ExportDevice, Image, ImageInfo, Placement, image_support, mip_count};
 
 use crate::compute::gpus::{Gpus, Pair};
 use crate::compute::mapped::{Mapping, Sharing};
@@ -19,18 +19,23 @@ use crate::handoff;
 use crate::timeline::Timeline;
 
 /// Memory is exported.
-const SHARING: Sharing = Sharing {
+pub(super) const SHARING: Sharing = Sharing {
     counterpart: Counterpart::External,
     placement: Placement::Exportable,
     buffer_usage: vk::BufferUsageFlags::empty(),
 };
 
 /// Memory is exported in whole pages, for other GPUs to map.
-const PEER_SHARING: Sharing = Sharing { placement: Placement::Peers, ..SHARING };
+pub(super) const PEER_SHARING: Sharing = Sharing { placement: Placement::Peers, ..SHARING };
 
 /// How Vulkan makes an image for CUDA: tiled as the GPU likes.
 pub(super) fn image_info<'a>(info: &ImageInfo<'a>) -> ImageInfo<'a> {
     ImageInfo { tiling: vk::ImageTiling::OPTIMAL, placement: SHARING.placement, ..*info }
+}
+
+/// Whether the driver says that such an image can be exported.
+pub(super) fn is_image_exportable(device: &ExportDevice, info: &ImageInfo<'_>) -> bool {
+    image_support(device, &image_info(info)).is_ok_and(|support| support.exportable)
 }
 
 /// The CUDA side: its GPUs, and the streams that the exchanges' work goes to. One GPU, the one that draws, unless it was made with

@@ -8,6 +8,7 @@ pub(crate) mod inline;
 pub(crate) mod mapped;
 pub(crate) mod pair;
 pub(crate) mod peer;
+pub(crate) mod remote;
 pub(crate) mod side;
 pub(crate) mod sided;
 
@@ -25,6 +26,8 @@ use crate::compute::gpus::Gpus;
 use crate::compute::host::stream::HostStream;
 use crate::compute::inline::InlineCompute;
 use crate::compute::pair::DevicePair;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::compute::remote::RemoteCompute;
 use crate::compute::side::Side;
 use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
@@ -52,6 +55,9 @@ pub enum Backend {
     /// with [`CUDA_KERNEL_EXTENSIONS`](vk_export::CUDA_KERNEL_EXTENSIONS), `bufferDeviceAddress` and a
     /// [`queue_lock`](crate::AdoptInfo::queue_lock). [`Compute::inline`] takes the compute queue.
     Inline,
+    /// A worker in another process that computes with CUDA, in memory that it imports from this one; nothing is computed here. It is
+    /// what the reader that `Remote::latest` gives has, and cannot be asked for.
+    Remote,
 }
 
 impl FromStr for Backend {
@@ -78,6 +84,7 @@ impl std::fmt::Display for Backend {
             Self::Cuda => "cuda",
             Self::Host => "host",
             Self::Inline => "inline",
+            Self::Remote => "remote",
         })
     }
 }
@@ -106,7 +113,8 @@ impl Compute {
     /// The compute side that was asked for.
     ///
     /// # Errors
-    /// [`Error::NoCuda`] with the reason, [`Error::HostFailed`] when a thread cannot be started. For [`Backend::Inline`],
+    /// [`Error::NoCuda`] with the reason, [`Error::HostFailed`] when a thread cannot be started, [`Error::InvalidArgument`] for
+    /// [`Backend::Remote`]. For [`Backend::Inline`],
     /// [`vk_export::Error::Missing`] with what the device lacks for kernels in command buffers, and what
     /// [`inline`](Self::inline) says.
     pub fn new(device: &ExportDevice, backend: Backend) -> Result<Self> {
@@ -116,6 +124,12 @@ impl Compute {
             Backend::Inline => {
                 device.require_cuda_kernels("launching CUDA kernels in command buffers")?;
                 return Self::inline(device, QueueKind::Graphics);
+            }
+            Backend::Remote => {
+                return Err(Error::InvalidArgument {
+                    object: "backend \"remote\"".into(),
+                    reason: "a worker is accepted by a `Listener`, and `Remote::latest` makes its exchange".into(),
+                });
             }
             Backend::Auto | Backend::Cuda => {}
         }
@@ -180,6 +194,30 @@ impl Compute {
         Ok(Self(Arc::new(Inner { side: Sided::Host(HostStream::new()?), device: device.clone(), reason })))
     }
 
+    /// Workers in other processes, which compute with CUDA: on the GPU of `device`, or on others (`peers`).
+    ///
+    /// # Errors
+    /// [`vk_export::Error::Missing`] for a device that cannot export, [`Error::HostFailed`] when a thread cannot be started.
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    pub(crate) fn remote(device: &ExportDevice, peers: bool) -> Result<Self> {
+        crate::observe::trace::init();
+        device.require_export("sharing with a worker that computes with CUDA")?;
+        let side = Sided::Remote(RemoteCompute::new(peers)?);
+        let reason = "a worker in another process computes with CUDA".to_owned();
+        Ok(Self(Arc::new(Inner { side, device: device.clone(), reason })))
+    }
+
+    /// That this process computes with it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] where it stands for a worker in another process.
+    pub(crate) fn require_local(&self, object: impl FnOnce() -> String) -> Result<()> {
+        match self.0.side {
+            Sided::Remote(_) => Err(remote::nothing_here(object())),
+            Sided::Cuda(_) | Sided::Host(_) | Sided::Inline(_) => Ok(()),
+        }
+    }
+
     /// Another compute side of the same kind and device, with a stream or a thread of its own: what waits on one delays nothing on the
     /// other.
     ///
@@ -190,6 +228,7 @@ impl Compute {
         let side = match &inner.side {
             Sided::Cuda(cuda) => Sided::Cuda(cuda.beside()?),
             Sided::Host(_) => Sided::Host(HostStream::new()?),
+            Sided::Remote(remote) => Sided::Remote(remote.beside()?),
             Sided::Inline(_) => {
                 return Err(Error::InvalidArgument {
                     object: object.to_owned(),
@@ -213,6 +252,7 @@ impl Compute {
             Sided::Cuda(_) => Backend::Cuda,
             Sided::Host(_) => Backend::Host,
             Sided::Inline(_) => Backend::Inline,
+            Sided::Remote(_) => Backend::Remote,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Where the compute sides are told apart.
 //!
-//! Each side is implemented in the file of its name (`cuda.rs`, `host/`, `inline/`). To add a side, add a variant to [`Sided`] (`sided.rs`); the
+//! Each side is implemented in the file of its name (`cuda.rs`, `host/`, `inline/`, `remote.rs`). To add a side, add a variant to [`Sided`] (`sided.rs`); the
 //! compiler then names what else it has: what it holds of an exchange (`exchange/lender.rs`), what it lends in a frame
 //! (`exchange/resources.rs`, `exchange/compute_turn.rs`), and whether it loads and launches kernels (`kernel/`).
 #![allow(unsafe_code)] // Hands on contracts.
@@ -21,6 +21,7 @@ use crate::compute::inline::image::InlineImage;
 use crate::compute::inline::memory::{InlineBlock, InlineBuffer};
 use crate::compute::inline::{InlineCompute, InlineLink};
 use crate::compute::mapped::{Mapped, Mapping, Sharing, Whole};
+use crate::compute::remote::{RemoteCompute, Unmapped};
 use crate::compute::sided::Sided;
 use crate::compute::{cuda, host, inline};
 use crate::error::Result;
@@ -29,10 +30,10 @@ use crate::observe::object::Object;
 use crate::timeline::Timeline;
 
 /// A compute side.
-pub(crate) type Side = Sided<CudaCompute, HostStream, InlineCompute>;
+pub(crate) type Side = Sided<CudaCompute, HostStream, InlineCompute, RemoteCompute>;
 
-/// A side's end of the timelines of an exchange.
-pub(crate) type Link = Sided<CudaLink, HostLink, InlineLink>;
+/// A side's end of the timelines of an exchange. For another process, the host waits and signals.
+pub(crate) type Link = Sided<CudaLink, HostLink, InlineLink, HostLink>;
 
 /// A buffer as a side maps it.
 pub(crate) type BufferMapping<T> = Sided<MappedBuffer<T>, HostBuffer<T>, InlineBuffer<T>>;
@@ -64,6 +65,7 @@ impl Side {
             Self::Cuda(_) => "cuda",
             Self::Host(_) => "host",
             Self::Inline(_) => "inline",
+            Self::Remote(_) => "remote",
         }
     }
 
@@ -72,7 +74,8 @@ impl Side {
     pub(crate) fn is_foreign(&self) -> bool {
         match self {
             Self::Cuda(_) => true,
-            Self::Host(_) | Self::Inline(_) => false,
+            // The other process has timelines of its connection, and never those of the exchange.
+            Self::Host(_) | Self::Inline(_) | Self::Remote(_) => false,
         }
     }
 
@@ -82,7 +85,7 @@ impl Side {
         match self {
             Self::Cuda(_) => true,
             // A signal of the host is an operation only once it is executed.
-            Self::Host(_) => false,
+            Self::Host(_) | Self::Remote(_) => false,
             Self::Inline(_) => true,
         }
     }
@@ -92,7 +95,7 @@ impl Side {
         match self {
             // What comes from another API is acquired, and an acquire operation is ordered at no narrower stage (Vulkan
             // specification, "Queue Family Ownership Transfer").
-            Self::Cuda(_) => vk::PipelineStageFlags2::ALL_COMMANDS,
+            Self::Cuda(_) | Self::Remote(_) => vk::PipelineStageFlags2::ALL_COMMANDS,
             Self::Host(_) | Self::Inline(_) => stages,
         }
     }
@@ -102,6 +105,7 @@ impl Side {
         match self {
             Self::Cuda(cuda) => cuda.check(),
             Self::Host(host) => host.check(),
+            Self::Remote(remote) => remote.stream().check(),
             // A kernel that faults loses the Vulkan device, which every later call tells.
             Self::Inline(_) => Ok(()),
         }
@@ -114,7 +118,7 @@ impl Side {
             Self::Cuda(cuda) if cuda.all().are_lost() => Loss::All,
             Self::Cuda(_) => Loss::Signaller,
             // The CPU's thread signals even after a failure; the queue is lost with the Vulkan device.
-            Self::Host(_) | Self::Inline(_) => Loss::None,
+            Self::Host(_) | Self::Inline(_) | Self::Remote(_) => Loss::None,
         }
     }
 
@@ -122,7 +126,7 @@ impl Side {
     pub(crate) fn is_idle(&self) -> Result<bool> {
         match self {
             Self::Cuda(cuda) => cuda.all().are_idle(),
-            Self::Host(_) | Self::Inline(_) => self.drain(Duration::ZERO),
+            Self::Host(_) | Self::Inline(_) | Self::Remote(_) => self.drain(Duration::ZERO),
         }
     }
 
@@ -132,6 +136,7 @@ impl Side {
         match self {
             Self::Cuda(cuda) => cuda.all().drain(limit),
             Self::Host(host) => Ok(host.drain(limit)),
+            Self::Remote(remote) => Ok(remote.stream().drain(limit)),
             Self::Inline(inline) => inline.drain(limit),
         }
     }
@@ -139,7 +144,8 @@ impl Side {
     /// Whether the caller is part of the side's own work, which [`drain`](Self::drain) would wait for.
     pub(crate) fn is_inside(&self) -> bool {
         match self {
-            Self::Cuda(_) => false,
+            // No closure of the program's runs on the thread that signals for another process.
+            Self::Cuda(_) | Self::Remote(_) => false,
             Self::Host(host) => host.is_current(),
             Self::Inline(inline) => inline.stream().is_inside(),
         }
@@ -150,6 +156,7 @@ impl Side {
         Ok(match self {
             Self::Cuda(cuda) => Sided::Cuda(CudaLink::new(cuda, computed, rendered)?),
             Self::Host(host) => Sided::Host(HostLink::new(host, computed, rendered)),
+            Self::Remote(remote) => Sided::Remote(HostLink::new(remote.stream(), computed, rendered)),
             // The queue's own order stands for the waits.
             Self::Inline(inline) => Sided::Inline(InlineLink::new(inline, computed)),
         })
@@ -165,13 +172,19 @@ impl Side {
             Self::Cuda(_) => Sided::Cuda(mapped.map(Sided::into_cuda).collect::<Result<_>>()?),
             Self::Host(_) => Sided::Host(mapped.map(Sided::into_host).collect::<Result<_>>()?),
             Self::Inline(_) => Sided::Inline(mapped.map(Sided::into_inline).collect::<Result<_>>()?),
+            Self::Remote(_) => {
+                for one in mapped {
+                    one.into_remote()?;
+                }
+                Sided::Remote(Unmapped)
+            }
         })
     }
 
     /// Validates the queue that Vulkan's side of an exchange is on.
     pub(crate) fn check_queue(&self, queue: QueueKind, exchange: &str) -> Result<()> {
         match self {
-            Self::Cuda(_) | Self::Host(_) => Ok(()),
+            Self::Cuda(_) | Self::Host(_) | Self::Remote(_) => Ok(()),
             Self::Inline(inline) => inline.check_queue(queue, exchange),
         }
     }
@@ -179,7 +192,7 @@ impl Side {
     /// Submits work that was enqueued and is not on its way to the GPU yet, so that a wait for it ends.
     pub(crate) fn flush(&self) -> Result<()> {
         match self {
-            Self::Cuda(_) | Self::Host(_) => Ok(()),
+            Self::Cuda(_) | Self::Host(_) | Self::Remote(_) => Ok(()),
             Self::Inline(inline) => inline.stream().flush(),
         }
     }
@@ -187,7 +200,7 @@ impl Side {
     /// Returns `true` if its work is on the queue that uses the results: submission order and barriers stand for semaphores.
     pub(crate) fn waits_in_queue(&self) -> bool {
         match self {
-            Self::Cuda(_) | Self::Host(_) => false,
+            Self::Cuda(_) | Self::Host(_) | Self::Remote(_) => false,
             Self::Inline(_) => true,
         }
     }
@@ -199,7 +212,7 @@ impl Side {
     pub(crate) unsafe fn submit(&self, queue: &Queue, batch: vk::SubmitInfo2<'_>, fence: vk::Fence) -> Result<()> {
         match self {
             // SAFETY: handed on to the caller.
-            Self::Cuda(_) | Self::Host(_) => Ok(unsafe { queue.submit(&[batch], fence) }?),
+            Self::Cuda(_) | Self::Host(_) | Self::Remote(_) => Ok(unsafe { queue.submit(&[batch], fence) }?),
             // SAFETY: handed on to the caller; `check_queue` has seen that it is the same queue.
             Self::Inline(inline) => unsafe { inline.stream().submit(Some(batch), fence) },
         }
@@ -210,6 +223,7 @@ impl Side {
         match self {
             Self::Cuda(cuda) => cuda.sharing(),
             Self::Host(_) => host::SHARING,
+            Self::Remote(remote) => remote.sharing(),
             Self::Inline(_) => inline::SHARING,
         }
     }
@@ -220,6 +234,7 @@ impl Side {
             Self::Cuda(cuda) => Sided::Cuda(cuda.map_buffer(buffer, len)?),
             Self::Host(_) => Sided::Host(HostBuffer::map(buffer, len)?),
             Self::Inline(_) => Sided::Inline(InlineBuffer::map(buffer, len)?),
+            Self::Remote(_) => Sided::Remote(Unmapped),
         })
     }
 
@@ -229,6 +244,7 @@ impl Side {
             Self::Cuda(cuda) => Sided::Cuda(cuda.map_block(block)?),
             Self::Host(_) => Sided::Host(HostBlock),
             Self::Inline(_) => Sided::Inline(InlineBlock),
+            Self::Remote(_) => Sided::Remote(Unmapped),
         })
     }
 
@@ -258,19 +274,22 @@ impl Side {
                 let image = Image::new(device, &inline::image_info(device, info))?;
                 Ok(Reached { image, staging: None, mapping: Sided::Inline(InlineImage::new()) })
             }
+            Self::Remote(remote) => {
+                remote.check_images(info.name)?;
+                CudaCompute::check_levels(info, layered)?;
+                let image = Image::new(device, &cuda::image_info(info))?;
+                Ok(Reached { image, staging: None, mapping: Sided::Remote(Unmapped) })
+            }
         }
     }
 
     /// Whether [`share_image`](Self::share_image) makes such an image, as far as the driver tells.
     pub(crate) fn can_share_image(&self, device: &ExportDevice, info: &ImageInfo<'_>, accesses: ImageAccess) -> bool {
         match self {
-            Self::Cuda(cuda) => {
-                let exportable =
-                    || image_support(device, &cuda::image_info(info)).is_ok_and(|support| support.exportable);
-                !cuda.is_peer() && exportable()
-            }
+            Self::Cuda(cuda) => !cuda.is_peer() && cuda::is_image_exportable(device, info),
             Self::Host(_) => host::images::can_share(device, info, accesses),
             Self::Inline(_) => image_support(device, &inline::image_info(device, info)).is_ok(),
+            Self::Remote(remote) => !remote.is_peer() && cuda::is_image_exportable(device, info),
         }
     }
 }
@@ -290,6 +309,7 @@ impl BlockMapping {
             Self::Cuda(block) => Sided::Cuda(block.map_part(offset, len)?),
             Self::Host(HostBlock) => Sided::Host(HostBuffer::map(buffer, len)?),
             Self::Inline(InlineBlock) => Sided::Inline(InlineBuffer::map(buffer, len)?),
+            Self::Remote(Unmapped) => Sided::Remote(Unmapped),
         })
     }
 }
@@ -298,7 +318,7 @@ impl Mapping for BlockMapping {
     fn close(self) -> Result<()> {
         match self {
             Self::Cuda(block) => block.close(),
-            Self::Host(HostBlock) | Self::Inline(InlineBlock) => Ok(()),
+            Self::Host(HostBlock) | Self::Inline(InlineBlock) | Self::Remote(Unmapped) => Ok(()),
         }
     }
 }
@@ -310,6 +330,7 @@ impl<C: Mapping, H: Mapping, I: Mapping> Sided<C, H, I> {
             Self::Cuda(mapping) => Sided::Cuda(Mapped::new(mapping, vulkan, whole)),
             Self::Host(mapping) => Sided::Host(Mapped::new(mapping, vulkan, whole)),
             Self::Inline(mapping) => Sided::Inline(Mapped::new(mapping, vulkan, whole)),
+            Self::Remote(Unmapped) => Sided::Remote(Unmapped),
         }
     }
 }

@@ -1,21 +1,23 @@
 //! [`Sided`]: a value of which each compute side has its own kind.
 
+use crate::compute::remote::Unmapped;
 use crate::error::{Error, Result};
 
 /// A value of which each compute side has its own kind: a mapping, a link, the side itself.
 #[derive(Debug)]
-pub(crate) enum Sided<C, H, I> {
+pub(crate) enum Sided<C, H, I, R = Unmapped> {
     Cuda(C),
     Host(H),
     Inline(I),
+    Remote(R),
 }
 
-impl<C, H, I> Sided<C, H, I> {
+impl<C, H, I, R> Sided<C, H, I, R> {
     /// CUDA's, if that is what it is.
     pub(crate) fn cuda(&self) -> Option<&C> {
         match self {
             Self::Cuda(cuda) => Some(cuda),
-            Self::Host(_) | Self::Inline(_) => None,
+            Self::Host(_) | Self::Inline(_) | Self::Remote(_) => None,
         }
     }
 
@@ -23,7 +25,16 @@ impl<C, H, I> Sided<C, H, I> {
     pub(crate) fn host(&self) -> Option<&H> {
         match self {
             Self::Host(host) => Some(host),
-            Self::Cuda(_) | Self::Inline(_) => None,
+            Self::Cuda(_) | Self::Inline(_) | Self::Remote(_) => None,
+        }
+    }
+
+    /// Another process's, if that is what it is.
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    pub(crate) fn remote(&self) -> Option<&R> {
+        match self {
+            Self::Remote(remote) => Some(remote),
+            Self::Cuda(_) | Self::Host(_) | Self::Inline(_) => None,
         }
     }
 
@@ -60,12 +71,24 @@ impl<C, H, I> Sided<C, H, I> {
         }
     }
 
+    /// Another process's.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if it is another side's.
+    pub(crate) fn into_remote(self) -> Result<R> {
+        match self {
+            Self::Remote(remote) => Ok(remote),
+            other => Err(mismatch(REMOTE, other.owner())),
+        }
+    }
+
     /// Whose it is, for errors.
     fn owner(&self) -> &'static str {
         match self {
             Self::Cuda(_) => CUDA,
             Self::Host(_) => HOST,
             Self::Inline(_) => INLINE,
+            Self::Remote(_) => REMOTE,
         }
     }
 }
@@ -73,6 +96,7 @@ impl<C, H, I> Sided<C, H, I> {
 const CUDA: &str = "CUDA";
 const HOST: &str = "the CPU";
 const INLINE: &str = "kernels in command buffers";
+const REMOTE: &str = "another process";
 
 fn mismatch(expected: &str, found: &str) -> Error {
     Error::InvalidArgument {

@@ -11,6 +11,7 @@ use super::ledger::First;
 use super::resources::Resources;
 use super::state::State;
 use crate::compute::host::stream::HostStream;
+use crate::compute::remote;
 use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
 use crate::kernel::work::KernelWork;
@@ -50,6 +51,8 @@ pub enum Work<'t, R: Resources> {
     Host(HostWork<'t, R>),
     /// Kernels in command buffers of the Vulkan queue, with [`Backend::Inline`](crate::Backend::Inline).
     Inline(KernelWork<'t, R>),
+    /// Nothing, with [`Backend::Remote`](crate::Backend::Remote): another process computes. No exchange that a program makes has it.
+    Remote,
 }
 
 /// A frame's work on CUDA.
@@ -86,6 +89,7 @@ impl<'t, R: Resources> Work<'t, R> {
                 Ok(KernelWork::on_stream(cuda.stream, cuda.home, R::kernel(cuda.resources)))
             }
             Self::Inline(inline) => Ok(inline),
+            Self::Remote => Err(remote::nothing_here("the work of a frame".into())),
             Self::Host(host) => {
                 // SAFETY: rule "no access outside the turn": as for closures; twins run on the same thread, in the same order.
                 let resources = unsafe { R::twin(&host.slots[host.slot]) };
@@ -119,6 +123,7 @@ impl<R: Resources> State<R> {
                 let resources = unsafe { R::inline(&inline.slots[slot]) };
                 Work::Inline(KernelWork::on_queue(inline.link.stream(), resources))
             }
+            Sided::Remote(_) => Work::Remote,
         }
     }
 }

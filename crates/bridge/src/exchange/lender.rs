@@ -13,7 +13,7 @@ use crate::compute::sided::Sided;
 use crate::error::{Result, both};
 
 /// What a compute side holds of an exchange.
-pub(super) type Lender<R> = Sided<OnCuda<R>, OnHost<R>, OnQueue<R>>;
+pub(super) type Lender<R> = Sided<OnCuda<R>, OnHost<R>, OnQueue<R>, OnRemote>;
 
 /// What CUDA holds of an exchange.
 pub(super) struct OnCuda<R: Resources> {
@@ -37,6 +37,12 @@ pub(super) struct OnQueue<R: Resources> {
     pub(super) link: Arc<InlineLink>,
 }
 
+/// What this process holds of an exchange whose compute side is another process: the host waits and signals, and maps nothing.
+pub(super) struct OnRemote {
+    /// Of all generations of slots.
+    link: Arc<HostLink>,
+}
+
 impl<R: Resources> Lender<R> {
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the slots are mapped by another side than the link's.
@@ -45,6 +51,7 @@ impl<R: Resources> Lender<R> {
             Sided::Cuda(link) => Self::on_cuda(Arc::new(link), slots),
             Sided::Host(link) => Self::on_host(Arc::new(link), slots),
             Sided::Inline(link) => Self::on_queue(Arc::new(link), slots),
+            Sided::Remote(link) => Self::on_remote(Arc::new(link), slots),
         }
     }
 
@@ -57,6 +64,7 @@ impl<R: Resources> Lender<R> {
             Self::Cuda(cuda) => Self::on_cuda(Arc::clone(&cuda.link), slots),
             Self::Host(host) => Self::on_host(Arc::clone(&host.link), slots),
             Self::Inline(inline) => Self::on_queue(Arc::clone(&inline.link), slots),
+            Self::Remote(remote) => Self::on_remote(Arc::clone(&remote.link), slots),
         }
     }
 
@@ -73,6 +81,13 @@ impl<R: Resources> Lender<R> {
     fn on_queue(link: Arc<InlineLink>, slots: Vec<Mappings<R>>) -> Result<Self> {
         let slots = slots.into_iter().map(Sided::into_inline).collect::<Result<_>>()?;
         Ok(Self::Inline(OnQueue { slots, link }))
+    }
+
+    fn on_remote(link: Arc<HostLink>, slots: Vec<Mappings<R>>) -> Result<Self> {
+        for slot in slots {
+            slot.into_remote()?;
+        }
+        Ok(Self::Remote(OnRemote { link }))
     }
 
     /// Enqueues copies of what the slots of `old` hold to the slots of this, one for one, as far as both reach.
@@ -116,6 +131,7 @@ impl<R: Resources> Lender<R> {
             // SAFETY: handed on to the caller.
             Self::Cuda(cuda) => unsafe { cuda.link.wait(value) },
             Self::Host(host) => host.link.wait(value, limit),
+            Self::Remote(remote) => remote.link.wait(value, limit),
             // What is submitted next is behind it on the same queue, and the release barrier is in that submission.
             Self::Inline(_) => Ok(()),
         }
@@ -126,7 +142,7 @@ impl<R: Resources> Lender<R> {
     pub(super) fn join(&self, slot: usize) -> Result<()> {
         match self {
             Self::Cuda(cuda) => both(R::join(&cuda.slots[slot]), cuda.link.gpus().join()),
-            Self::Host(_) | Self::Inline(_) => Ok(()),
+            Self::Host(_) | Self::Inline(_) | Self::Remote(_) => Ok(()),
         }
     }
 
@@ -140,6 +156,7 @@ impl<R: Resources> Lender<R> {
             // SAFETY: handed on to the caller.
             Self::Cuda(cuda) => unsafe { cuda.link.signal(value) },
             Self::Host(host) => host.link.signal(value),
+            Self::Remote(remote) => remote.link.signal(value),
             // SAFETY: handed on to the caller.
             Self::Inline(inline) => unsafe { inline.link.signal(value) },
         }
@@ -153,7 +170,7 @@ impl<R: Resources> Lender<R> {
         match self {
             // SAFETY: handed on to the caller.
             Self::Cuda(cuda) => cuda.slots.iter().for_each(|slot| unsafe { R::assume_idle(slot) }),
-            Self::Host(_) | Self::Inline(_) => {}
+            Self::Host(_) | Self::Inline(_) | Self::Remote(_) => {}
         }
     }
 }

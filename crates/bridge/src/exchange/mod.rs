@@ -101,6 +101,7 @@ impl<R: Resources> Exchange<R, RenderFirst> {
 
 impl<R: Resources, D: Direction> Exchange<R, D> {
     fn with(compute: &Compute, info: &ExchangeInfo<'_>, resources: R, first: First) -> Result<Self> {
+        compute.require_local(|| format!("exchange \"{}\"", info.name))?;
         let shared = State::new(compute, info, &resources, first)?;
         Ok(Self { shared, retired: Retired::new(), resources, direction: PhantomData })
     }

@@ -6,9 +6,12 @@ use vk_export::ash::vk;
 use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
 use crate::compute::inline::stream::BufferCopy;
+use crate::compute::remote::Unmapped;
 use crate::compute::sided::Sided;
 use crate::error::{Result, both};
 use crate::exchange::barriers::Barriers;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::remote::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::remote::runs::{ResourceKind, Run};
 
@@ -114,6 +117,10 @@ pub(crate) trait Share<R: Resources> {
     /// Adds what each resource is to another process, in the order of [`bytes`](Self::bytes).
     #[cfg(all(target_os = "linux", feature = "remote"))]
     fn kinds(&self, into: &mut Vec<ResourceKind>);
+
+    /// Adds a handle to the memory of each resource, in the order of [`kinds`](Self::kinds).
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    fn export(slot: &R::Slot, into: &mut Vec<Exported>) -> Result<()>;
 
     /// Whether there is anything that a replacement copies.
     fn carries(&self) -> bool;
@@ -252,6 +259,11 @@ impl<R: Resources> Share<Self> for Vec<R> {
         self.iter().for_each(|spec| spec.kinds(into));
     }
 
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    fn export(slot: &Vec<R::Slot>, into: &mut Vec<Exported>) -> Result<()> {
+        slot.iter().try_for_each(|slot| R::export(slot, into))
+    }
+
     fn carries(&self) -> bool {
         self.iter().any(R::carries)
     }
@@ -285,6 +297,10 @@ macro_rules! tuple {
                     Sided::Cuda(_) => Sided::Cuda(($(made.$index.1.into_cuda()?,)+)),
                     Sided::Host(_) => Sided::Host(($(made.$index.1.into_host()?,)+)),
                     Sided::Inline(_) => Sided::Inline(($(made.$index.1.into_inline()?,)+)),
+                    Sided::Remote(_) => {
+                        $(made.$index.1.into_remote()?;)+
+                        Sided::Remote(Unmapped)
+                    }
                 };
                 Ok((($(made.$index.0,)+), mapped))
             }
@@ -358,6 +374,12 @@ macro_rules! tuple {
             #[cfg(all(target_os = "linux", feature = "remote"))]
             fn kinds(&self, into: &mut Vec<ResourceKind>) {
                 $(self.$index.kinds(into);)+
+            }
+
+            #[cfg(all(target_os = "linux", feature = "remote"))]
+            fn export(slot: &($($name::Slot,)+), into: &mut Vec<Exported>) -> Result<()> {
+                $($name::export(&slot.$index, into)?;)+
+                Ok(())
             }
 
             fn carries(&self) -> bool {

@@ -25,6 +25,8 @@ use crate::kernel::image::KernelImage;
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
 #[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::remote::exported::Exported;
+#[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::remote::runs::{self, ResourceKind, Run};
 
 /// An image that Vulkan and the compute side both see, without any order between them.
@@ -262,6 +264,12 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
     fn kinds(&self, into: &mut Vec<ResourceKind>) {
         // A format that cannot cross was refused before.
         into.extend(format_info(self.format).ok().and_then(|format| runs::image(self, format)));
+    }
+
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    fn export(slot: &Arc<VulkanImage>, into: &mut Vec<Exported>) -> Result<()> {
+        into.push(Exported::image(&slot.vulkan)?);
+        Ok(())
     }
 
     fn carries(&self) -> bool {

@@ -13,6 +13,7 @@ use crate::compute::Compute;
 use crate::compute::host::stream::HostStreamId;
 use crate::compute::inline::segment::Keep;
 use crate::compute::inline::upload::Uploaded;
+use crate::compute::remote;
 use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
 use crate::kernel::args::Site;
@@ -79,6 +80,7 @@ impl Compute {
                 let (home, start) = (host.id(), cells.start());
                 (Place::Host { home, start: HostPtr(start.cast()), _cells: cells }, start.addr() as u64)
             }
+            Sided::Remote(_) => return Err(remote::nothing_here(object())),
         };
         Ok(KernelMemory { memory: Memory::new(name, place), address, len: contents.len(), element: PhantomData })
     }

@@ -7,6 +7,7 @@ use vk_export::{LaunchConfig, Ptx, PtxEntry};
 
 use crate::compute::Compute;
 use crate::compute::inline::segment::Keep;
+use crate::compute::remote;
 use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
 #[cfg(doc)]
@@ -87,6 +88,7 @@ impl Compute {
                 Loaded::Queue(vk_export::KernelModule::new(self.device(), name, &parsed)?)
             }
             Sided::Host(_) => Loaded::Host(Vec::new()),
+            Sided::Remote(_) => return Err(remote::nothing_here(format!("module \"{name}\""))),
         };
         Ok(KernelModule { name: name.into(), ptx: Arc::new(parsed), loaded })
     }

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{Code, Connection, Message};
+use bridge_ipc::{Backend, Code, Connection, Message};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::feed::{Feed, Finished, Frames, Taken};
-use super::offer::{EXCHANGE, Terms};
+use super::feed::{Feed, Finished, Freed, Taken, recover};
+use super::offer::{EXCHANGE, Memory, Terms};
 use super::status::{Lost, Status};
+use super::timelines::Timelines;
 use super::wake::Wake;
 use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
@@ -22,21 +23,34 @@ use crate::observe::log_warn;
 /// How long the end of a process may come behind the end of its connection, to be told as one.
 const TOGETHER: Duration = Duration::from_millis(20);
 
+/// How long the end of a worker before is waited for, before the program is asked whether it still wants the next.
+const AT_A_TIME: Duration = Duration::from_millis(10);
+
 /// Messages that are read before the thread looks at what else there is.
 const AT_ONCE: usize = 64;
 
 /// How often it reads so many of a worker that has ended: more than any socket holds. A child of the worker's may say more.
 const AFTER_DEATH: usize = 32;
 
-/// How long a frame waits for what tells nobody that it has happened, before it is tried again.
-const RETRY: Duration = Duration::from_millis(10);
+/// The writer's half of an exchange.
+pub(super) struct Half<R: Resources> {
+    pub(super) writer: LatestWriter<R, ComputeFirst>,
+    /// The connection with a worker that was lost, and whose process may still write to the slots which it held.
+    before: Option<Connection>,
+}
 
-/// The writer of an exchange, while nobody listens to a worker.
-pub(super) type Writer<R> = Arc<Mutex<Option<LatestWriter<R, ComputeFirst>>>>;
+impl<R: Resources> Half<R> {
+    pub(super) fn new(writer: LatestWriter<R, ComputeFirst>) -> Self {
+        Self { writer, before: None }
+    }
+}
 
-/// Takes the writer, if nobody has it.
-pub(super) fn take<R: Resources>(writer: &Writer<R>) -> Option<LatestWriter<R, ComputeFirst>> {
-    writer.lock().unwrap_or_else(PoisonError::into_inner).take()
+/// The writer's half of an exchange, while nobody listens to a worker.
+pub(super) type Home<R> = Arc<Mutex<Option<Half<R>>>>;
+
+/// Takes the writer's half, if nobody has it.
+pub(super) fn take<R: Resources>(home: &Home<R>) -> Option<Half<R>> {
+    home.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// A connection that a thread listens to. Dropping it ends both, and brings the writer back.
@@ -57,20 +71,29 @@ impl Link {
         mut connection: Connection,
         terms: &Terms,
         status: &Arc<Status>,
-        writer: &Writer<R>,
+        home: &Home<R>,
+        wake: &Arc<Wake>,
         told: Option<SyncSender<Result<()>>>,
     ) -> Result<Self> {
-        let control = Arc::new(Control { stop: AtomicBool::new(false), wake: Arc::new(Wake::new()?) });
+        let control = Arc::new(Control { stop: AtomicBool::new(false), wake: Arc::clone(wake) });
         let worker = connection.peer().pid().unsigned_abs();
         let (control_too, status_too, home, terms) =
-            (Arc::clone(&control), Arc::clone(status), Arc::clone(writer), terms.clone());
+            (Arc::clone(&control), Arc::clone(status), Arc::clone(home), terms.clone());
         let listen = move || {
             let (control, status, timeout) = (control_too, Arc::clone(&status_too), terms.timeout);
             let unheard = Unheard(&status_too);
             let tell = |result| told.as_ref().map(|told| told.send(result));
-            let frames = match terms.offer(&mut connection, &control.stop) {
-                Ok(frames) => frames,
+            let bring_back = |half| *home.lock().unwrap_or_else(PoisonError::into_inner) = Some(half);
+            // It went with a thread that panicked.
+            let Some(mut half) = take(&home) else { return unheard.tell() };
+            let given = await_quiet(&mut half, &mut connection, &control, timeout).and_then(|()| {
+                let memory = memory(&half.writer, &terms)?;
+                terms.offer(&mut connection, memory, &control.stop)
+            });
+            let given = match given {
+                Ok(given) => given,
                 Err(error) => {
+                    bring_back(half);
                     let dead = connection.peer().wait(TOGETHER);
                     status.lost(Lost {
                         reason: format!("has not taken the exchange: {error}"),
@@ -86,12 +109,9 @@ impl Link {
                 }
             };
             tell(Ok(()));
-            // It went with a thread that panicked.
-            let Some(writer) = take(&home) else { return unheard.tell() };
-            let feed = Feed::new(writer, &control.wake);
-            let held = frames.len();
-            let writer = Listening { connection, frames, feed, control, status, timeout, held }.run();
-            *home.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+            let feed = Feed::new(half.writer, given, &control.wake);
+            let held = if terms.backend == Backend::Host { terms.slots() as usize } else { 0 };
+            bring_back(Listening { connection, feed, control, status, timeout, held }.run());
         };
         // Before the first word of the worker's that the thread hears.
         status.connected(worker);
@@ -131,15 +151,58 @@ impl Drop for Unheard<'_> {
     }
 }
 
-/// Waits until a worker that was lost has ended, and notes that; or until the program wants no more of it.
-fn note_death(connection: &Connection, control: &Control, status: &Status) {
+/// What the next worker is given.
+fn memory<R: Resources>(writer: &LatestWriter<R, ComputeFirst>, terms: &Terms) -> Result<Memory> {
+    match terms.backend {
+        Backend::Host => Ok(Memory::New),
+        Backend::Cuda => {
+            let timelines = Timelines::new(writer.compute().device(), writer.name())?;
+            Ok(Memory::Exported(writer.export()?, timelines))
+        }
+    }
+}
+
+/// Waits until the worker before, if there was one, writes to the slots no more: until its process has ended. The next worker is not
+/// given what another one may still write to.
+fn await_quiet<R: Resources>(
+    half: &mut Half<R>,
+    next: &mut Connection,
+    control: &Control,
+    limit: Duration,
+) -> Result<()> {
+    let Some(before) = &half.before else { return Ok(()) };
+    let invalid =
+        |reason| Err(Error::InvalidArgument { object: format!("exchange \"{}\"", half.writer.name()), reason });
+    let start = Instant::now();
+    while !before.peer().wait(AT_A_TIME) {
+        if control.stop.load(Ordering::Acquire) {
+            next.close(Code::Done, "the renderer has ended the exchange");
+            return invalid("it was ended before its last worker had".to_owned());
+        }
+        if start.elapsed() >= limit {
+            let process = before.peer().pid();
+            next.close(Code::Failure, "the last worker has the slots still");
+            return invalid(format!(
+                "worker process {process}, which was lost or disconnected and did not close the exchange, may still write to its slots, \
+                 and has not ended within {limit:?}; end it, and let another worker connect then"
+            ));
+        }
+    }
+    half.before = None;
+    recover(&half.writer);
+    Ok(())
+}
+
+/// Waits until a worker that was lost has ended, and notes that; or until the program wants no more of it. Returns whether it has.
+fn note_death(connection: &Connection, control: &Control, status: &Status) -> bool {
     loop {
         control.wake.clear();
         if connection.peer().is_dead() {
-            return status.has_died();
+            status.has_died();
+            return true;
         }
         if control.stop.load(Ordering::Acquire) {
-            return;
+            return false;
         }
         let (wake, process) = (control.wake.as_fd(), connection.peer().as_fd());
         // Interrupted, it is as if something had happened.
@@ -149,7 +212,6 @@ fn note_death(connection: &Connection, control: &Control, status: &Status) {
 
 struct Listening<R: Resources> {
     connection: Connection,
-    frames: Frames,
     feed: Feed<R>,
     control: Arc<Control>,
     status: Arc<Status>,
@@ -158,31 +220,50 @@ struct Listening<R: Resources> {
     held: usize,
 }
 
+/// How a worker was lost.
+struct End {
+    reason: String,
+    /// It has closed the exchange, behind all of its work: it writes to its slots no more.
+    closed: bool,
+}
+
+impl From<String> for End {
+    fn from(reason: String) -> Self {
+        Self { reason, closed: false }
+    }
+}
+
 impl<R: Resources> Listening<R> {
-    fn run(mut self) -> LatestWriter<R, ComputeFirst> {
+    fn run(mut self) -> Half<R> {
         let mut after_death = 0;
-        let lost = loop {
+        let end = loop {
             // Before everything that it announces is looked at.
             self.control.wake.clear();
             if self.is_stopped() {
                 self.connection.close(Code::Done, "the renderer has ended the exchange");
-                self.feed.stop();
-                return self.feed.into_writer();
+                let dead = self.connection.peer().is_dead();
+                return self.stop(dead);
             }
             // Asked before what it has said is read: all that it said is read then.
             let dead = self.connection.peer().is_dead();
             after_death += usize::from(dead);
-            match self.hear().and_then(|all| self.take_over().map(|()| all)) {
-                Ok(all) if dead && (all || after_death == AFTER_DEATH) => break "has ended".to_owned(),
+            match self.hear().and_then(|all| Ok(self.take_over().map(|()| all)?)) {
+                Ok(all) if dead && (all || after_death == AFTER_DEATH) => break "has ended".to_owned().into(),
                 Ok(false) => continue,
                 Ok(true) => {}
-                Err(reason) => break reason,
+                Err(end) => break end,
             }
-            self.sleep(true, self.feed.is_refused().then_some(RETRY));
+            self.sleep(true, self.feed.retry());
         };
-        self.outlive(lost);
-        self.feed.stop();
-        self.feed.into_writer()
+        let quiet = self.outlive(end);
+        self.stop(quiet)
+    }
+
+    /// The worker is lost. Whether it is `quiet`: it writes to its slots no more.
+    fn stop(self, quiet: bool) -> Half<R> {
+        let (writer, recovered) = self.feed.stop(quiet);
+        // The pidfd tells of its end.
+        Half { writer, before: (!recovered).then_some(self.connection) }
     }
 
     fn is_stopped(&self) -> bool {
@@ -206,29 +287,29 @@ impl<R: Resources> Listening<R> {
     }
 
     /// Reads what the worker has said, and returns whether that was all. One that says more and more keeps the thread from nothing else.
-    fn hear(&mut self) -> Result<bool, String> {
+    fn hear(&mut self) -> Result<bool, End> {
         for _ in 0..AT_ONCE {
             let received = match self.connection.try_receive() {
                 Ok(Some(received)) => received,
                 Ok(None) => return Ok(true),
-                Err(error) => return Err(ended(error)),
+                Err(error) => return Err(ended(error).into()),
             };
             let index = |slot| usize::try_from(slot).unwrap_or(usize::MAX);
             match received.message {
-                Message::Publish { slot, frame, .. } => {
+                Message::Publish { slot, frame, value, .. } => {
                     self.held = self.held.saturating_sub(1);
-                    let superseded = self.feed.finished(Finished { slot: index(slot), frame });
-                    self.give_back(superseded)?;
+                    let superseded = self.feed.finished(Finished { slot: index(slot), frame, value });
+                    self.tell(superseded)?;
                 }
                 Message::Torn { slot, frame, .. } => {
-                    let taken = self.feed.torn(Finished { slot: index(slot), frame });
-                    self.give_back(taken)?;
+                    let taken = self.feed.torn(index(slot), frame);
+                    self.tell(taken)?;
                 }
                 Message::Close { exchange } => {
                     // The answer is of use to nobody that does not wait for it.
                     let _ = self.connection.send(&Message::Close { exchange }, None, Duration::ZERO);
                     self.connection.close(Code::Done, "the worker has closed the exchange");
-                    return Err("has closed the exchange".into());
+                    return Err(End { reason: "has closed the exchange".to_owned(), closed: true });
                 }
                 // The session allows nothing else that says anything.
                 _ => {}
@@ -237,11 +318,11 @@ impl<R: Resources> Listening<R> {
         Ok(false)
     }
 
-    /// Publishes what was copied, and copies what is next.
+    /// Takes over what the worker has finished, and gives it slots.
     fn take_over(&mut self) -> Result<(), String> {
         loop {
-            match self.feed.advance(&self.frames) {
-                Ok(Some(taken)) => self.give_back(Some(taken))?,
+            match self.feed.advance() {
+                Ok(Some(taken)) => self.tell(Some(taken))?,
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     self.connection.close(Code::Protocol, &error);
@@ -251,16 +332,14 @@ impl<R: Resources> Listening<R> {
         }
     }
 
-    /// A slot is the worker's again.
-    fn give_back(&mut self, taken: Option<Taken>) -> Result<(), String> {
-        let Some(Taken { slot, frame }) = taken else { return Ok(()) };
-        if let Some(frame) = frame {
+    /// Tells the program of a frame, and the worker of a slot that is its own.
+    fn tell(&mut self, taken: Option<Taken>) -> Result<(), String> {
+        let Some(Taken { published, freed }) = taken else { return Ok(()) };
+        if let Some(frame) = published {
             self.status.published(frame);
         }
-        if self.connection.has_ended() {
-            return Ok(());
-        }
-        let free = Message::Free { exchange: EXCHANGE, slot: u32::try_from(slot).unwrap_or(u32::MAX), value: 0 };
+        let Some(Freed { slot, value }) = freed.filter(|_| !self.connection.has_ended()) else { return Ok(()) };
+        let free = Message::Free { exchange: EXCHANGE, slot: u32::try_from(slot).unwrap_or(u32::MAX), value };
         self.held += 1;
         match self.connection.send(&free, None, Duration::ZERO) {
             // What it said before is still to be read, which tells the end.
@@ -269,37 +348,42 @@ impl<R: Resources> Listening<R> {
         }
     }
 
-    /// The worker is lost: tells so, and takes over what it had finished.
-    fn outlive(&mut self, mut reason: String) {
+    /// The worker is lost: tells so, and takes over what it had finished. Returns whether it writes to its slots no more.
+    fn outlive(&mut self, end: End) -> bool {
+        let End { mut reason, closed } = end;
+        self.feed.close();
         // The kernel closes a dead process's sockets before it tells of its end.
-        let dead = self.connection.peer().wait(TOGETHER);
+        let mut dead = self.connection.peer().wait(TOGETHER);
         if dead {
             "has ended".clone_into(&mut reason);
         }
-        let lost = Lost { reason, dead, held: self.held, owed: 0 };
-        self.status.lost(lost);
+        // Nothing more comes of a worker that has failed in this.
+        let mut usable = self.take_over().is_ok();
+        let owed = self.feed.owed() as u64;
+        self.status.lost(Lost { reason, dead, held: self.held, owed });
         if let Some(error) = self.status.error() {
             log_warn!("{error}");
         }
         let start = Instant::now();
-        while self.feed.is_busy() {
+        while usable && self.feed.is_busy() {
             self.control.wake.clear();
             if self.is_stopped() {
                 break;
             }
             let left = self.timeout.saturating_sub(start.elapsed());
+            // Asked before what it has finished is looked at: a worker that has ended finishes nothing more.
+            let ended = self.feed.needs_worker() && self.connection.peer().is_dead();
             // With the memory that it left, nothing new can be broken.
-            if self.take_over().is_err() || left.is_zero() {
-                break;
-            }
-            if self.feed.is_busy() {
-                self.sleep(false, Some(if self.feed.is_refused() { left.min(RETRY) } else { left }));
+            usable = self.take_over().is_ok() && !left.is_zero() && !ended;
+            if usable && self.feed.is_busy() {
+                self.sleep(false, Some(self.feed.retry().map_or(left, |retry| left.min(retry))));
             }
         }
         // Its process may go on, and end later.
         if !dead {
-            note_death(&self.connection, &self.control, &self.status);
+            dead = note_death(&self.connection, &self.control, &self.status);
         }
+        dead || closed
     }
 }
 

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{Connection, Hello, Role};
+use bridge_ipc::{Backend, Connection, Hello, Role};
 use vk_export::ExportDevice;
 
 use super::reader::RemoteReader;
 use crate::error::Result;
 use crate::exchange::LatestInfo;
 use crate::exchange::resources::Resources;
+use crate::observe::log_info;
 
 /// Where workers connect: a socket at a path, which this user's processes alone may use.
 ///
@@ -44,7 +45,8 @@ impl Listener {
     ///
     /// One that has connected is given 100 ms for its Hello, whatever is left: where no frame may be late, accept on another thread.
     ///
-    /// Workers on the CPU are accepted. One that computes with CUDA is told so: sharing GPU memory with another process is not there so far.
+    /// Workers compute on the CPU, or with CUDA where the device exports its memory and timelines
+    /// ([`ExportDevice::require_export`]); they are told which may be, and choose. This process needs no CUDA for either.
     ///
     /// # Errors
     /// [`Error::Connection`](crate::Error::Connection) for a process that may not connect, says nothing in time or what is no Hello;
@@ -54,6 +56,11 @@ impl Listener {
         let Some(mut connection) = self.0.accept(timeout)? else { return Ok(None) };
         let mut hello = Hello::new(Role::Renderer, &device.name()[..device.name().floor_char_boundary(64)]);
         (hello.host, hello.device_uuid) = (true, device.uuid());
+        if let Err(error) = device.require_export("workers that compute with CUDA") {
+            log_info!("workers compute on the CPU: {error}");
+        } else {
+            hello.cuda = true;
+        }
         // One that has just come may still need a moment.
         let left = timeout.saturating_sub(start.elapsed()).max(LEAST);
         connection.greet(&hello, left)?;
@@ -75,8 +82,23 @@ impl Remote {
         self.connection.peer_hello().map_or("", |hello| &hello.name)
     }
 
+    /// What it computes with.
+    pub(super) fn backend(&self) -> Backend {
+        // A worker has one, as the session has seen to.
+        self.connection.session().backend().unwrap_or(Backend::Host)
+    }
+
+    /// Whether it computes with CUDA on another GPU than the one that draws.
+    pub(super) fn is_on_another_gpu(&self) -> bool {
+        let uuid = self.connection.peer_hello().map(|hello| hello.device_uuid);
+        self.backend() == Backend::Cuda && uuid != Some(self.device.uuid())
+    }
+
     /// Offers an exchange to the worker, which writes frames at a rate of its own, and waits until it has taken it, for at most
     /// [`LatestInfo::timeout`]. What comes back reads the newest, as the reader of [`Exchange::latest`](crate::Exchange::latest) does.
+    ///
+    /// The frames of a worker on the CPU are copied into the slots. One that computes with CUDA writes the slots themselves, of which
+    /// there may be 64 then; on another GPU than the one that draws, buffers only.
     ///
     /// # Errors
     /// [`Error::Connection`](crate::Error::Connection) where the worker refuses it, for example since it expects other resources, or

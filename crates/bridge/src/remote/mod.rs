@@ -2,17 +2,19 @@
 //!
 //! The renderer owns the Vulkan device, the slots and the timelines; nothing that it submits depends on the worker. `listener` accepts a
 //! worker, `offer` tells it what there is, `link` is the thread that listens to it, `feed` takes its frames over with the writer of an
-//! exchange in one process (`exchange/latest/`), whose reader the program has (`reader`).
+//! exchange in one process (`exchange/latest/`), whose reader the program has (`reader`): `feed/host.rs` copies those of a worker on the
+//! CPU, `feed/cuda.rs` publishes slots that a worker has written itself, once its timeline (`timelines`) says that they are whole.
 
-mod copy;
 mod feed;
 mod link;
 mod listener;
 mod offer;
 mod reader;
 mod status;
+mod timelines;
 mod wake;
 
+pub(crate) mod exported;
 pub(crate) mod runs;
 
 pub use listener::{Listener, Remote};

@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bridge_ipc::{
-    Code, Connection, Direction, Handle, MOST_SLOTS, Message, Offer, Received, Resource, SharedMemory, Uuid,
+    Backend, Code, Connection, Direction, Handle, MOST_SLOTS, Message, Offer, Received, Resource, SharedMemory, Uuid,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::feed::Frames;
+use super::exported::Exported;
+use super::feed::Given;
 use super::runs::ResourceKind;
+use super::timelines::Timelines;
 use crate::error::{Error, Result};
 use crate::exchange::LatestInfo;
 
@@ -22,11 +24,23 @@ pub(super) const EXCHANGE: u32 = 0;
 /// How long an answer is waited for before the program is asked whether it still wants it.
 const AT_A_TIME: Duration = Duration::from_millis(10);
 
+/// What a worker is given to write to.
+pub(super) enum Memory {
+    /// Memory files, which are made for it.
+    New,
+    /// The slots of the exchange, each with its resources, and the timelines of this connection.
+    Exported(Vec<Vec<Exported>>, Timelines),
+}
+
 /// What is the same for every worker of an exchange.
 #[derive(Debug, Clone)]
 pub(super) struct Terms {
     name: String,
     kinds: Box<[ResourceKind]>,
+    /// What workers compute with, which decides what they are given.
+    pub(super) backend: Backend,
+    /// Of the exchange.
+    slots: u32,
     writer_in_flight: u32,
     reader_in_flight: u32,
     pub(super) timeout: Duration,
@@ -34,27 +48,34 @@ pub(super) struct Terms {
 
 impl Terms {
     /// `info` was checked.
-    pub(super) fn new(info: &LatestInfo<'_>, kinds: Vec<ResourceKind>) -> Self {
+    pub(super) fn new(info: &LatestInfo<'_>, kinds: Vec<ResourceKind>, backend: Backend) -> Self {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).min(MOST_SLOTS);
         Self {
             name: info.name.to_owned(),
             kinds: kinds.into(),
+            backend,
+            slots: number(info.slots),
             writer_in_flight: number(info.writer_in_flight),
             reader_in_flight: number(info.reader_in_flight),
             timeout: info.timeout,
         }
     }
 
-    /// One more than the worker writes is copied here, and one waits for that: the worker never does.
     pub(super) fn slots(&self) -> u32 {
-        self.writer_in_flight.saturating_add(2).min(MOST_SLOTS)
+        match self.backend {
+            // One more than the worker writes is copied here, and one waits for that: the worker never does.
+            Backend::Host => self.writer_in_flight.saturating_add(2).min(MOST_SLOTS),
+            // It writes the exchange's own.
+            Backend::Cuda => self.slots,
+        }
     }
 
-    /// Offers the exchange, with memory that no other worker ever had, and waits for the answer until `stop` says so. The slots are the worker's then.
+    /// Offers the exchange, and waits for the answer until `stop` says so. A worker on the CPU gets memory that no other ever had, and
+    /// all of its slots; one that computes with CUDA gets what `slots` are, timelines that no other ever had, and no slot so far.
     ///
     /// # Errors
     /// The worker's refusal, or what the connection says.
-    pub(super) fn offer(&self, connection: &mut Connection, stop: &AtomicBool) -> Result<Frames> {
+    pub(super) fn offer(&self, connection: &mut Connection, slots: Memory, stop: &AtomicBool) -> Result<Given> {
         let start = Instant::now();
         let left = || self.timeout.saturating_sub(start.elapsed());
         let offer = Offer {
@@ -68,7 +89,46 @@ impl Terms {
             name: self.name.clone(),
         };
         self.send(connection, &Message::Offer(offer), None, &left, stop)?;
-        let mut frames = Vec::new();
+        let mut send = |message, handle: BorrowedFd<'_>| self.send(connection, &message, Some(handle), &left, stop);
+        let given = match slots {
+            Memory::New => self.send_files(send)?,
+            Memory::Exported(slots, timelines) => {
+                for (slot, exported) in (0..).zip(&slots) {
+                    for ((index, kind), exported) in (0..).zip(&self.kinds).zip(exported) {
+                        send(Message::Resource(exported.resource(EXCHANGE, slot, index, *kind)), exported.as_fd())?;
+                    }
+                }
+                for (timeline, handle) in timelines.export(EXCHANGE)? {
+                    send(Message::Timeline(timeline), handle.as_fd())?;
+                }
+                Given::Slots(timelines)
+            }
+        };
+        match self.answer(connection, &left, stop)?.message {
+            Message::Ready { .. } => {}
+            Message::Refused { code, text, .. } => {
+                connection.close(Code::Done, "the exchange was refused");
+                return Err(self.invalid(format!("{} refuses it ({code}): {text}", connection.name())));
+            }
+            Message::Bye { code, text } => {
+                return Err(self.invalid(format!("{} ends the connection ({code}): {text}", connection.name())));
+            }
+            // The session allows nothing else that matters here.
+            other => {
+                connection.close(Code::Done, "the exchange was not taken");
+                return Err(self.invalid(format!("{} answers the offer with {}", connection.name(), other.kind())));
+            }
+        }
+        // Those of the exchange are given once Vulkan is seen to be done with them.
+        for slot in (0..self.slots()).take_while(|_| matches!(given, Given::Files(_))) {
+            self.send(connection, &Message::Free { exchange: EXCHANGE, slot, value: 0 }, None, &left, stop)?;
+        }
+        Ok(given)
+    }
+
+    /// Makes memory for each slot, and sends it.
+    fn send_files(&self, mut send: impl FnMut(Message, BorrowedFd<'_>) -> Result<()>) -> Result<Given> {
+        let mut slots = Vec::new();
         for slot in 0..self.slots() {
             let mut files = Vec::new();
             for (index, kind) in (0..).zip(&self.kinds) {
@@ -85,32 +145,13 @@ impl Terms {
                 };
                 resource.allocation_size = resource.least_size().unwrap_or(0);
                 let memory = SharedMemory::new(&self.name, resource.allocation_size)?;
-                let handle = Some(memory.handle().as_fd());
-                self.send(connection, &Message::Resource(resource), handle, &left, stop)?;
+                send(Message::Resource(resource), memory.handle().as_fd())?;
                 let file = memory.handle().try_clone().map(File::from);
                 files.push(file.map_err(|error| self.invalid(format!("its memory: {error}")))?);
             }
-            frames.push(Arc::from(files));
+            slots.push(Arc::from(files));
         }
-        match self.answer(connection, &left, stop)?.message {
-            Message::Ready { .. } => {}
-            Message::Refused { code, text, .. } => {
-                connection.close(Code::Done, "the exchange was refused");
-                return Err(self.invalid(format!("{} refuses it ({code}): {text}", connection.name())));
-            }
-            Message::Bye { code, text } => {
-                return Err(self.invalid(format!("{} ends the connection ({code}): {text}", connection.name())));
-            }
-            // The session allows nothing else that matters here.
-            other => {
-                connection.close(Code::Done, "the exchange was not taken");
-                return Err(self.invalid(format!("{} answers the offer with {}", connection.name(), other.kind())));
-            }
-        }
-        for slot in 0..self.slots() {
-            self.send(connection, &Message::Free { exchange: EXCHANGE, slot, value: 0 }, None, &left, stop)?;
-        }
-        Ok(frames.into())
+        Ok(Given::Files(slots.into()))
     }
 
     /// Sends a message once there is room for it, for which it waits a little at a time.

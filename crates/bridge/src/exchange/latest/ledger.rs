@@ -21,6 +21,9 @@ enum Slot {
     Free { behind: Behind },
     /// The writer's turn holds it.
     Writing { behind: Behind },
+    /// A writer in another process holds it. Several may be held at once, and there are no turns then.
+    #[cfg_attr(not(all(target_os = "linux", feature = "remote")), allow(dead_code, reason = "workers are Linux's"))]
+    Away,
     /// The writer's lent turn is gone; whether its submission happened, only its timeline can tell.
     Unknown { behind: Behind, value: u64 },
     /// It holds a frame for the reader to choose, once the writer's timeline has reached `value`.
@@ -31,6 +34,18 @@ enum Slot {
     Held { frame: u64, value: u64 },
     /// The reader's, or given back: its lent turn is gone. It is used again once it was initialised anew.
     Retired,
+}
+
+impl Slot {
+    /// What its next writer waits for, where it holds nothing that the reader may still want: no frame from `floor` on.
+    fn free(&self, floor: Option<u64>) -> Option<Behind> {
+        match *self {
+            Self::Free { behind } => Some(behind),
+            // Nobody has read it: it is rewritten behind its own publication.
+            Self::Published { frame, value } if Some(frame) < floor => Some(Behind { read: 0, written: value }),
+            _ => None,
+        }
+    }
 }
 
 /// A frame that the writer has begun.
@@ -100,14 +115,8 @@ impl Ledger {
         let unknown = self.slots.iter().any(|slot| matches!(slot, Slot::Unknown { .. }));
         self.reach(if unknown { reached() } else { known });
         let floor = self.floor();
-        let free = self.slots.iter().enumerate().filter_map(|(index, slot)| match *slot {
-            Slot::Free { behind } => Some((behind.read, behind.written, index)),
-            // Nobody has read it: it is rewritten behind its own publication.
-            Slot::Published { frame, value } if Some(frame) < floor => Some((0, value, index)),
-            _ => None,
-        });
-        let Some((read, written, slot)) = free.min() else { return Err(self.no_slot()) };
-        let behind = Behind { read, written };
+        let free = self.slots.iter().enumerate().filter_map(|(index, slot)| Some((slot.free(floor)?, index)));
+        let Some((behind, slot)) = free.min() else { return Err(self.no_slot()) };
         self.slots[slot] = Slot::Writing { behind };
         Ok(Begun { frame: self.next, slot, behind })
     }
@@ -259,6 +268,10 @@ impl Ledger {
         (writing.then_some(self.next), self.reading.map(|open| open.frame))
     }
 }
+
+#[cfg(any(test, all(target_os = "linux", feature = "remote")))]
+#[path = "ledger_away.rs"]
+mod away;
 
 #[cfg(test)]
 #[path = "ledger_tests.rs"]

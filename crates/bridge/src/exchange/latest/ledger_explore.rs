@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use super::super::Slot;
-use super::world::{FAULTY, SOUND, World};
+use super::world::{AWAY, FAULTY, SOUND, World};
 
 /// Goes through every state that can be reached; the number of them, or what is wrong and how it came to be.
 pub(super) fn explore(start: World) -> Result<usize, String> {
-    let faults = start.faults;
+    let (faults, sound) = (start.faults, if start.is_away { AWAY } else { SOUND });
     let mut seen = HashSet::from([start.clone()]);
     let mut open = VecDeque::from([start]);
     while let Some(world) = open.pop_front() {
-        for step in SOUND.iter().chain(FAULTY.iter().filter(|_| faults > 0)) {
+        for step in sound.iter().chain(FAULTY.iter().filter(|_| faults > 0)) {
             let mut next = world.clone();
             let done = next.step(*step).map_err(|fault| format!("{fault}; {step:?} after {world:#?}"))?;
             let next = next.normalised().sorted();
@@ -67,7 +67,7 @@ impl World {
                         frame(number);
                         write(value);
                     }
-                    Slot::Retired => {}
+                    Slot::Retired | Slot::Away => {}
                 }
             }
             for content in &mut self.contents {

@@ -52,6 +52,46 @@ fn a_writer_that_does_not_wait_is_found() {
     assert!(fault.contains("is not waited for"), "{fault}");
 }
 
+/// A writer in another process is given what is free and ended, all of it and nothing else.
+#[test]
+#[cfg_attr(miri, ignore)] // Many states, and no memory to look at.
+fn every_schedule_of_a_writer_in_another_process_is_right() {
+    for (slots, reader) in [(3, 1), (4, 1), (4, 2)] {
+        let mut world = World::new(Sizes { slots, writer: 1, reader }, Newest::Finished, 0);
+        world.is_away = true;
+        let states = explore(world).unwrap();
+        assert!(states > 300, "only {states} states of {slots} slots");
+    }
+}
+
+/// The control of the same: it sees that a reader's submission is not waited for.
+#[test]
+fn a_slot_that_is_given_away_too_early_is_found() {
+    let mut world = World::new(Sizes { slots: 3, writer: 1, reader: 1 }, Newest::Finished, 0);
+    (world.is_away, world.careless) = (true, true);
+    let fault = explore(world).unwrap_err();
+    assert!(fault.contains("is in use"), "{fault}");
+}
+
+#[test]
+fn slots_that_are_away_are_told() {
+    let mut ledger = Ledger::new(4, Newest::Finished);
+    let away: Vec<_> = std::iter::from_fn(|| ledger.send_away(0, 0)).collect();
+    assert_eq!((away, ledger.away().count()), (vec![0, 1, 2, 3], 4));
+    assert_eq!((ledger.publish_away(2, 1), ledger.publish_away(2, 2)), (Some(0), None), "it is the reader's now");
+    assert_eq!(ledger.publish_away(9, 3), None, "there is none");
+    assert_eq!(ledger.newest(1).unwrap().unwrap().slot, 2);
+    ledger.read(1);
+    assert_eq!(ledger.publish_away(0, 2), Some(1));
+    assert_eq!(ledger.newest(2).unwrap().unwrap().slot, 0);
+    assert!(!ledger.is_ending(0, 2), "the turn is open");
+    ledger.read(2);
+    assert_eq!((ledger.is_ending(1, 2), ledger.send_away(1, 2)), (true, None), "the submission with it has not ended");
+    assert_eq!((ledger.is_ending(2, 2), ledger.send_away(2, 2)), (false, Some(2)));
+    ledger.come_back(1);
+    assert_eq!((ledger.away().collect::<Vec<_>>(), ledger.send_away(2, 2)), (vec![2, 3], Some(1)));
+}
+
 fn never() -> u64 {
     panic!("asked for the timeline without need")
 }

@@ -29,6 +29,10 @@ pub(super) enum Step {
     Read,
     SkipRead,
     LoseRead(bool),
+    /// The writer, in another process, is given a slot, has filled the first of its slots, or gives it back empty.
+    SendAway,
+    PublishAway,
+    ComeBack,
     /// What is retired is initialised anew, behind all submissions.
     Revive,
     /// The oldest unfinished work of the writer ends.
@@ -41,6 +45,18 @@ pub(super) const SOUND: [Step; 8] = [
     Step::Begin,
     Step::Publish,
     Step::SkipWrite,
+    Step::Newest,
+    Step::Read,
+    Step::SkipRead,
+    Step::Written,
+    Step::Rendered,
+];
+
+/// With a writer in another process.
+pub(super) const AWAY: [Step; 8] = [
+    Step::SendAway,
+    Step::PublishAway,
+    Step::ComeBack,
     Step::Newest,
     Step::Read,
     Step::SkipRead,
@@ -68,6 +84,8 @@ pub(super) struct Content {
     pub(super) read: u64,
     /// A lent turn of the reader's was dropped, and it was not initialised since.
     pub(super) retired: bool,
+    /// A writer in another process has it.
+    pub(super) away: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -93,6 +111,8 @@ pub(super) struct World {
     pub(super) shown: Option<u64>,
     /// A turn was lost at some time: fewer slots go round.
     pub(super) lost: bool,
+    /// The writer is in another process: it has slots instead of turns.
+    pub(super) is_away: bool,
     /// A control: the writer waits for nobody.
     pub(super) careless: bool,
     /// So many more may be lost.
@@ -104,6 +124,7 @@ impl World {
         Self {
             faults,
             careless: false,
+            is_away: false,
             sizes,
             ledger: Ledger::new(sizes.slots, newest),
             contents: vec![Content::default(); sizes.slots],
@@ -139,6 +160,8 @@ impl World {
             Step::Newest => self.reading.is_none() && self.unread.len() < self.sizes.reader,
             Step::Read | Step::SkipRead => self.reading.is_some(),
             Step::LoseRead(_) => self.faults > 0 && self.reading.is_some(),
+            Step::SendAway => true,
+            Step::PublishAway | Step::ComeBack => self.contents.iter().any(|content| content.away),
             Step::Revive => self.unread.is_empty() && self.reading.is_none(),
             Step::Written => !self.unwritten.is_empty(),
             Step::Rendered => !self.unread.is_empty(),
@@ -149,6 +172,7 @@ impl World {
             match step {
                 Step::Begin => self.begin()?,
                 Step::Newest => self.newest()?,
+                Step::SendAway => return self.send_away(),
                 _ => self.end(step),
             }
         }
@@ -184,6 +208,32 @@ impl World {
         }
         self.writing = Some(slot);
         Ok(())
+    }
+
+    /// Gives the writer a slot if there is one; says whether there was.
+    fn send_away(&mut self) -> Result<bool, String> {
+        let reads = if self.careless { u64::MAX } else { self.read_reached };
+        // What the reader should get next, or has had.
+        let floor = self.wanted().or(self.shown.map(|frame| frame + 1));
+        let of_reader = |slot| {
+            let of_turn = self.reading.is_some_and(|turn| turn.slot == slot || turn.old == Some(slot));
+            of_turn || self.held == Some(slot)
+        };
+        let is_free = |(slot, content): (usize, &Content)| {
+            // Who has read it had waited for its publication.
+            let ended = content.read <= self.read_reached && (content.read > 0 || content.written <= self.reached);
+            let unwanted = content.frame.is_none() || content.frame < floor;
+            !content.away && !content.retired && !of_reader(slot) && ended && unwanted
+        };
+        let free: Vec<_> = self.contents.iter().enumerate().map(is_free).collect();
+        let Some(slot) = self.ledger.send_away(reads, self.reached) else {
+            return if free.contains(&true) { Err(format!("a slot is kept back: {free:?}")) } else { Ok(false) };
+        };
+        if !free[slot] {
+            return Err(format!("slot {slot} is in use: {:?}", self.contents[slot]));
+        }
+        self.contents[slot] = Content { away: true, ..Content::default() };
+        Ok(true)
     }
 
     fn newest(&mut self) -> Result<(), String> {
@@ -225,7 +275,21 @@ impl World {
                 self.finished = self.finished.max(frame);
             }
             Step::Rendered => self.read_reached = self.unread.pop_front().unwrap(),
-            Step::Begin | Step::Newest => {}
+            Step::PublishAway => {
+                let Some(slot) = self.contents.iter().position(|content| content.away) else { return };
+                self.written += 1;
+                let frame = self.published.map_or(0, |frame| frame + 1);
+                self.published = Some(frame);
+                self.contents[slot] = Content { frame: Some(frame), written: self.written, ..Content::default() };
+                self.unwritten.push_back((self.written, Some(frame)));
+                self.ledger.publish_away(slot, self.written);
+            }
+            Step::ComeBack => {
+                let Some(slot) = self.contents.iter().position(|content| content.away) else { return };
+                self.contents[slot] = Content::default();
+                self.ledger.come_back(slot);
+            }
+            Step::Begin | Step::Newest | Step::SendAway => {}
         }
     }
 
@@ -238,7 +302,7 @@ impl World {
                 let frame = self.published.map_or(0, |frame| frame + 1);
                 let frame = frame.max(self.ledger.next);
                 self.published = Some(frame);
-                *content = Content { frame: Some(frame), written: self.written, read: 0, retired: false };
+                *content = Content { frame: Some(frame), written: self.written, ..Content::default() };
                 self.unwritten.push_back((self.written, Some(frame)));
                 self.ledger.publish(slot, self.written);
                 self.recent.push_back(self.written);

@@ -5,6 +5,8 @@
 
 pub(crate) mod parts;
 
+#[cfg(all(target_os = "linux", feature = "remote"))]
+mod away;
 mod compute_read;
 mod compute_write;
 mod info;
@@ -63,7 +65,17 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
         info: &LatestInfo<'_>,
         resources: R,
     ) -> Result<(LatestWriter<R, ComputeFirst>, LatestReader<R, ComputeFirst>)> {
-        let shared = Shared::new(compute, info, &resources, First::Compute)?;
+        compute.require_local(|| format!("latest exchange \"{}\"", info.name))?;
+        Self::latest_of(compute, info, &resources)
+    }
+
+    /// [`latest`](Self::latest), where the compute side may also be a worker in another process.
+    pub(crate) fn latest_of(
+        compute: &Compute,
+        info: &LatestInfo<'_>,
+        resources: &R,
+    ) -> Result<(LatestWriter<R, ComputeFirst>, LatestReader<R, ComputeFirst>)> {
+        let shared = Shared::new(compute, info, resources, First::Compute)?;
         Ok((LatestWriter::new(&shared), LatestReader::new(&shared)))
     }
 }
@@ -78,6 +90,7 @@ impl<R: Resources> Exchange<R, RenderFirst> {
         info: &LatestInfo<'_>,
         resources: R,
     ) -> Result<(LatestWriter<R, RenderFirst>, LatestReader<R, RenderFirst>)> {
+        compute.require_local(|| format!("latest exchange \"{}\"", info.name))?;
         let shared = Shared::new(compute, info, &resources, First::Render)?;
         Ok((LatestWriter::new(&shared), LatestReader::new(&shared)))
     }

@@ -129,7 +129,7 @@ impl<R: Resources> RenderRead<R> {
     /// As [`submit`](Self::submit), and the further semaphores and the fence keep the Valid Usage of `vkQueueSubmit2`.
     pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
         let (shared, after) = (&self.shared, self.after());
-        let accepted = |value| shared.ledger().read(value);
+        let accepted = |value| shared.was_read(value, self.chosen.new);
         // SAFETY: handed on to the caller.
         let point = unsafe { shared.submit(self.chosen.frame, after.as_slice(), info, accepted) }?;
         self.done = true;
@@ -173,7 +173,7 @@ impl<R: Resources> Lend for RenderRead<R> {
     }
 
     fn accepted(&self, value: u64) -> TimelinePoint {
-        let accepted = |value| self.shared.ledger().read(value);
+        let accepted = |value| self.shared.was_read(value, self.chosen.new);
         self.shared.accepted(value, self.after().as_slice(), accepted)
     }
 

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // Submitting.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::info::LatestInfo;
 use super::ledger::{Begun, Chosen, Ledger, Refusal};
@@ -17,11 +17,15 @@ use crate::exchange::submit::SubmitInfo;
 use crate::observe::log_error;
 use crate::timeline::{Timeline, TimelinePoint};
 
+type Told = Box<dyn Fn() + Send + Sync>;
+
 /// What the handles and the turns of a latest exchange hold together.
 pub(crate) struct Shared<R: Resources> {
     ledger: Mutex<Ledger>,
     /// The values that the writer's unfinished frames end with.
     pace: Mutex<Pace>,
+    /// Told when the reader gives a slot back; where the writer is in another process.
+    freed: OnceLock<Told>,
     /// Slots, timelines, barriers and mappings. Its own ledger has the values of the timelines, and nothing of the slots.
     pub(super) state: Arc<State<R>>,
 }
@@ -33,6 +37,7 @@ impl<R: Resources> Shared<R> {
         Ok(Arc::new(Self {
             ledger: Mutex::new(Ledger::new(info.slots, info.newest)),
             pace: Mutex::new(Pace::new(info.writer_in_flight)),
+            freed: OnceLock::new(),
             state: State::new(&own, &info.in_step(), resources, first)?,
         }))
     }
@@ -91,6 +96,26 @@ impl<R: Resources> Shared<R> {
         self.pace().note(value);
     }
 
+    /// The reader's turn was submitted: its timeline reaches `value` behind it. With a `new` frame it has given another slot back.
+    pub(super) fn was_read(&self, value: u64, new: bool) {
+        self.ledger().read(value);
+        if new {
+            self.freed();
+        }
+    }
+
+    /// The first one stays.
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    pub(super) fn on_freed(&self, told: Told) {
+        let _ = self.freed.set(told);
+    }
+
+    fn freed(&self) {
+        if let Some(told) = self.freed.get() {
+            told();
+        }
+    }
+
     /// Submits a frame's commands behind the points. `accepted` notes the value of `rendered` that they signal.
     ///
     /// # Safety
@@ -142,6 +167,7 @@ impl<R: Resources> Shared<R> {
         initial::submit(state.compute.device(), state.queue(), &state.name, state.timeout, [])?;
         state.submit_initial(retired.iter().map(|slot| &state.barriers[*slot]))?;
         self.ledger().revive(&retired, 0);
+        self.freed();
         Ok(())
     }
 

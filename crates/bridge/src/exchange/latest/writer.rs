@@ -30,6 +30,11 @@ impl<R: Resources, D: Direction> LatestWriter<R, D> {
         Self { shared: Arc::clone(shared), direction: PhantomData }
     }
 
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    pub(super) fn shared(&self) -> &Arc<Shared<R>> {
+        &self.shared
+    }
+
     /// The name given.
     pub fn name(&self) -> &str {
         &self.shared.state.name

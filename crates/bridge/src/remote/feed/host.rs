@@ -1,29 +1,22 @@
-//! The writer of an exchange on behalf of a worker on the CPU: finished frames are copied into slots and published.
+//! A worker on the CPU: finished frames are copied into slots and published.
 
 use std::fs::File;
 use std::sync::Arc;
 
 use super::copy::{CopyEnd, CopyIn};
-use super::wake::Wake;
+use super::{Finished, Freed, Taken};
 use crate::error::Result;
 use crate::exchange::resources::Resources;
 use crate::exchange::{ComputeFirst, ComputeWrite, LatestWriter, Work};
 use crate::observe::log_warn;
+use crate::remote::wake::Wake;
 
 /// The memory that a worker writes its frames to: of each of its slots, one file a resource.
-pub(super) type Frames = Box<[Arc<[File]>]>;
-
-/// A frame as the worker has published it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Finished {
-    /// The worker's slot.
-    pub(super) slot: usize,
-    /// The worker's number.
-    pub(super) frame: u64,
-}
+pub(in crate::remote) type Files = Box<[Arc<[File]>]>;
 
 /// Copies a worker's frames, one at a time, the newest next. What is superseded meanwhile goes back uncopied.
-pub(super) struct Feed<R: Resources> {
+pub(in crate::remote) struct HostFeed<R: Resources> {
+    files: Files,
     writer: LatestWriter<R, ComputeFirst>,
     wake: Arc<Wake>,
     copying: Option<Copying<R>>,
@@ -41,37 +34,25 @@ struct Copying<R: Resources> {
     end: Arc<CopyEnd>,
 }
 
-/// What came of a frame.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Taken {
-    /// The worker's slot, which is its own again.
-    pub(super) slot: usize,
-    /// The number of the frame where it was published.
-    pub(super) frame: Option<u64>,
-}
-
-impl<R: Resources> Feed<R> {
-    pub(super) fn new(writer: LatestWriter<R, ComputeFirst>, wake: &Arc<Wake>) -> Self {
-        Self { writer, wake: Arc::clone(wake), copying: None, next: None, refused: None }
-    }
-
-    pub(super) fn into_writer(self) -> LatestWriter<R, ComputeFirst> {
-        self.writer
+impl<R: Resources> HostFeed<R> {
+    pub(super) fn new(writer: LatestWriter<R, ComputeFirst>, files: Files, wake: &Arc<Wake>) -> Self {
+        Self { files, writer, wake: Arc::clone(wake), copying: None, next: None, refused: None }
     }
 
     /// Notes a frame of the worker's. Gives the slot of the one that it supersedes.
     pub(super) fn finished(&mut self, frame: Finished) -> Option<Taken> {
-        self.next.replace(frame).map(|old| Taken { slot: old.slot, frame: None })
+        self.next.replace(frame).map(|old| freed(old.slot, None))
     }
 
     /// The worker takes a frame back, which it has published: it is shown to nobody if that is still possible.
-    pub(super) fn torn(&mut self, frame: Finished) -> Option<Taken> {
+    pub(super) fn torn(&mut self, slot: usize, frame: u64) -> Option<Taken> {
+        let is_it = |of: &Finished| (of.slot, of.frame) == (slot, frame);
         if let Some(copying) = &mut self.copying
-            && copying.from == frame
+            && is_it(&copying.from)
         {
             copying.torn = true;
         }
-        self.next.take_if(|next| *next == frame).map(|next| Taken { slot: next.slot, frame: None })
+        self.next.take_if(|next| is_it(next)).map(|next| freed(next.slot, None))
     }
 
     /// Whether any frame is on its way.
@@ -88,7 +69,7 @@ impl<R: Resources> Feed<R> {
     ///
     /// # Errors
     /// Why the worker's memory cannot be read: it is not what it said.
-    pub(super) fn advance(&mut self, frames: &Frames) -> Result<Option<Taken>, String> {
+    pub(super) fn advance(&mut self) -> Result<Option<Taken>, String> {
         if let Some(ended) = self.copying.take_if(|copying| copying.end.result().is_some()) {
             let Copying { turn, from, torn, end } = ended;
             let frame = turn.frame();
@@ -104,7 +85,7 @@ impl<R: Resources> Feed<R> {
             if self.writer.compute().check().is_ok() {
                 copied?;
             }
-            return Ok(Some(Taken { slot: from.slot, frame: published }));
+            return Ok(Some(freed(from.slot, published)));
         }
         if self.copying.is_some() {
             return Ok(None);
@@ -123,13 +104,13 @@ impl<R: Resources> Feed<R> {
             }
         };
         (self.next, self.refused) = (None, None);
-        self.copying = self.begin(turn, frames, next);
-        Ok(self.copying.is_none().then_some(Taken { slot: next.slot, frame: None }))
+        self.copying = self.begin(turn, next);
+        Ok(self.copying.is_none().then(|| freed(next.slot, None)))
     }
 
     /// Begins to copy; `None` where that cannot be.
-    fn begin(&mut self, mut turn: ComputeWrite<R>, frames: &Frames, from: Finished) -> Option<Copying<R>> {
-        let Some(sources) = frames.get(from.slot) else {
+    fn begin(&mut self, mut turn: ComputeWrite<R>, from: Finished) -> Option<Copying<R>> {
+        let Some(sources) = self.files.get(from.slot) else {
             self.told(turn.skip());
             return None;
         };
@@ -148,16 +129,21 @@ impl<R: Resources> Feed<R> {
     }
 
     /// Gives up what is on its way.
-    pub(super) fn stop(&mut self) {
-        self.next = None;
+    pub(super) fn stop(mut self) -> LatestWriter<R, ComputeFirst> {
         if let Some(Copying { turn, .. }) = self.copying.take() {
             // The copy goes on; the slot's next use is behind it.
             self.told(turn.skip());
         }
+        self.writer
     }
 
     /// A frame that could not be taken over is lost, and no more than that.
     fn told<T>(&self, result: Result<T>) -> Option<T> {
         result.inspect_err(|error| log_warn!("exchange \"{}\": a frame is lost: {error}", self.writer.name())).ok()
     }
+}
+
+/// The slot is the worker's again; nothing of this process's uses it.
+fn freed(slot: usize, published: Option<u64>) -> Taken {
+    Taken { published, freed: Some(Freed { slot, value: 0 }) }
 }

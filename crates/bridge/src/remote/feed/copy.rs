@@ -7,8 +7,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, OnceLock};
 
-use super::runs::Run;
-use super::wake::Wake;
+use crate::remote::runs::Run;
+use crate::remote::wake::Wake;
 
 /// How a copy has ended, told by the thread that makes it.
 pub(super) struct CopyEnd {

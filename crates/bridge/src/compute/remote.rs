@@ -1,0 +1,73 @@
+//! A worker in another process as a compute side: it computes with CUDA, in memory that Vulkan exports to it.
+//!
+//! This process maps nothing and needs no CUDA. The exchange's own timelines are not exported: what the worker has signalled on
+//! those of its connection is seen by the host, which signals the exchange's (`remote/cuda.rs`), so that nothing which is submitted
+//! here waits for another process.
+
+use vk_export::Placement;
+
+use crate::compute::cuda;
+use crate::compute::host::stream::HostStream;
+use crate::compute::mapped::Sharing;
+use crate::error::{Error, Result};
+
+/// Workers in other processes, as the exchanges see them.
+pub(crate) struct RemoteCompute {
+    /// Signals what the workers have finished.
+    stream: HostStream,
+    /// Whether their GPU may be another than the one that draws.
+    peers: bool,
+}
+
+/// What this process maps of a resource that a worker in another process writes: nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unmapped;
+
+impl RemoteCompute {
+    #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux's"))]
+    pub(super) fn new(peers: bool) -> Result<Self> {
+        Ok(Self { stream: HostStream::new()?, peers })
+    }
+
+    /// The same for other workers.
+    pub(super) fn beside(&self) -> Result<Self> {
+        Ok(Self { stream: HostStream::new()?, peers: self.peers })
+    }
+
+    pub(super) fn stream(&self) -> &HostStream {
+        &self.stream
+    }
+
+    /// Whether their GPU may be another than the one that draws.
+    pub(crate) fn is_peer(&self) -> bool {
+        self.peers
+    }
+
+    /// How Vulkan makes what they import: as for CUDA in this process.
+    pub(super) fn sharing(&self) -> Sharing {
+        if self.peers { cuda::PEER_SHARING } else { cuda::SHARING }
+    }
+
+    /// That they map images, which no other GPU does.
+    pub(super) fn check_images(&self, name: &str) -> Result<()> {
+        if self.sharing().placement != Placement::Peers {
+            return Ok(());
+        }
+        Err(Error::InvalidArgument {
+            object: format!("shared image \"{name}\""),
+            reason: "the worker computes on another GPU than the one that draws, and no other GPU maps images; share a buffer with it \
+                     (`BufferSpec`), and copy that into an image, or let it compute on the GPU that draws"
+                .into(),
+        })
+    }
+}
+
+/// The error of computing in this process with a side that stands for another process.
+pub(crate) fn nothing_here(object: String) -> Error {
+    Error::InvalidArgument {
+        object,
+        reason: "its compute side is a worker in another process, and nothing is computed in this one; make a `Compute` of this \
+                 process's own with `Compute::new`"
+            .into(),
+    }
+}

@@ -1,0 +1,82 @@
+//! The writer of a latest exchange on behalf of another process, which holds slots between its messages instead of having turns.
+
+use std::time::Duration;
+
+use super::writer::LatestWriter;
+use crate::error::{Error, Result};
+use crate::exchange::direction::ComputeFirst;
+use crate::exchange::initial::Initial;
+use crate::exchange::resources::Resources;
+use crate::remote::exported::Exported;
+
+impl<R: Resources> LatestWriter<R, ComputeFirst> {
+    /// Takes the slots that the other process may write: nobody here uses them any more, nor will. Calls `each` with each of them.
+    /// Returns whether there will be others once a timeline rises, or the engine has handed its images over, which tells nobody.
+    ///
+    /// What Vulkan has done with the slots is ordered before what the caller's host does next.
+    pub(crate) fn send_away(&self, mut each: impl FnMut(usize)) -> Result<bool> {
+        let state = &self.shared().state;
+        state.check_compute()?;
+        let rendered = &state.held.rendered;
+        // In this order: a slot that is given back from here on is not looked at.
+        let (read, written) = (rendered.value()?, state.held.computed.value()?);
+        let (initial, handed_over) = {
+            let values = state.ledger();
+            (values.initial(), values.handed_over())
+        };
+        if initial != Initial::Done || read < handed_over {
+            return Ok(true);
+        }
+        let mut taken = Vec::new();
+        let ending = {
+            let mut ledger = self.shared().ledger();
+            taken.extend(std::iter::from_fn(|| ledger.send_away(read, written)));
+            ledger.is_ending(read, written)
+        };
+        if !taken.is_empty() && read > 0 {
+            // It is reached: this returns at once. Asking for a value orders no memory; a wait does.
+            rendered.semaphore().wait(read, Duration::ZERO)?;
+        }
+        taken.into_iter().for_each(&mut each);
+        Ok(ending)
+    }
+
+    /// Publishes what the other process has written to a slot that it held. Gives the number of the frame.
+    ///
+    /// What it did is ordered before this call, on the host.
+    pub(crate) fn publish_away(&self, slot: usize) -> Result<u64> {
+        let state = &self.shared().state;
+        let point = state.compute_signals(slot)?;
+        let frame = self.shared().ledger().publish_away(slot, point.value());
+        frame.ok_or_else(|| Error::InvalidArgument {
+            object: format!("exchange \"{}\"", state.name),
+            reason: format!("slot {slot} is not the other process's"),
+        })
+    }
+
+    /// The other process does nothing more with a slot that it held, and no frame is in it.
+    pub(crate) fn come_back(&self, slot: usize) {
+        self.shared().ledger().come_back(slot);
+    }
+
+    /// The slots that the other process holds.
+    pub(crate) fn away(&self) -> Vec<usize> {
+        self.shared().ledger().away().collect()
+    }
+
+    /// Has `told` called, from then on, whenever the reader gives a slot back; its commands with the slot may not have ended.
+    pub(crate) fn on_freed(&self, told: impl Fn() + Send + Sync + 'static) {
+        self.shared().on_freed(Box::new(told));
+    }
+
+    /// Handles to the memory of all slots, each with those of its resources.
+    pub(crate) fn export(&self) -> Result<Vec<Vec<Exported>>> {
+        let slots = self.shared().state.held.slots.iter();
+        let export = |slot| {
+            let mut exported = Vec::new();
+            R::export(slot, &mut exported)?;
+            Ok(exported)
+        };
+        slots.map(|slot| export(&**slot)).collect()
+    }
+}

@@ -1,0 +1,47 @@
+//! A writer in another process: it holds slots between its messages, several at once, and has no turns here.
+//!
+//! It is given a slot once all earlier uses of it have ended, so that nothing which is enqueued here waits for anything of its.
+
+use super::{Behind, Ledger, Slot};
+
+impl Ledger {
+    /// Gives the writer a slot that the reader wants nothing of, and whose last uses have ended: the reader's timeline has reached
+    /// `read`, and the writer's `written`. Of several, the one whose last reader is furthest in the past.
+    pub(in crate::exchange::latest) fn send_away(&mut self, read: u64, written: u64) -> Option<usize> {
+        self.reach(written);
+        let floor = self.floor();
+        let free = self.slots.iter().enumerate().filter_map(|(index, slot)| Some((slot.free(floor)?, index)));
+        let ended = free.filter(|(behind, _)| behind.read <= read && behind.written <= written);
+        let (_, slot) = ended.min()?;
+        self.slots[slot] = Slot::Away;
+        Some(slot)
+    }
+
+    /// Whether a slot is the writer's as soon as a timeline rises, which tells nobody.
+    pub(in crate::exchange::latest) fn is_ending(&self, read: u64, written: u64) -> bool {
+        let floor = self.floor();
+        let ends = |behind: Behind| behind.read > read || behind.written > written;
+        self.slots.iter().any(|slot| slot.free(floor).is_some_and(ends))
+    }
+
+    /// The writer has filled a slot that it holds: its timeline reaches `value` behind that. Gives the frame's number.
+    pub(in crate::exchange::latest) fn publish_away(&mut self, slot: usize, value: u64) -> Option<u64> {
+        let held = self.slots.get_mut(slot).filter(|held| **held == Slot::Away)?;
+        let frame = self.next;
+        *held = Slot::Published { frame, value };
+        self.next += 1;
+        Some(frame)
+    }
+
+    /// The writer does nothing more with a slot that it holds, and has left no frame in it.
+    pub(in crate::exchange::latest) fn come_back(&mut self, slot: usize) {
+        if let Some(held @ Slot::Away) = self.slots.get_mut(slot) {
+            *held = Slot::Free { behind: Behind::default() };
+        }
+    }
+
+    /// The slots that the writer holds.
+    pub(in crate::exchange::latest) fn away(&self) -> impl Iterator<Item = usize> {
+        self.slots.iter().enumerate().filter(|(_, slot)| **slot == Slot::Away).map(|(index, _)| index)
+    }
+}

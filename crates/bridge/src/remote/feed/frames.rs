@@ -1,0 +1,179 @@
+//! The frames of a worker that computes with CUDA, from its word until its timeline says that they are whole.
+//!
+//! Without a driver: what the worker says and what its timeline has reached go in.
+
+use std::collections::VecDeque;
+
+use super::Finished;
+
+/// Frames that were published and are not whole so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct Frames {
+    /// The values rise.
+    pending: VecDeque<Pending>,
+    /// The highest value that was published.
+    announced: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Pending {
+    slot: usize,
+    frame: u64,
+    value: u64,
+}
+
+/// What has become of frames.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Settled {
+    /// The newest that is whole.
+    pub(super) whole: Option<usize>,
+    /// The slots of those which nobody is to see.
+    pub(super) unseen: Vec<usize>,
+}
+
+impl Frames {
+    /// The worker has published a frame. One whose value does not rise is given back: it is never taken for whole.
+    pub(super) fn published(&mut self, Finished { slot, frame, value }: Finished) -> Result<(), usize> {
+        if value <= self.announced {
+            return Err(slot);
+        }
+        self.announced = value;
+        self.pending.push_back(Pending { slot, frame, value });
+        Ok(())
+    }
+
+    /// The worker takes a frame back. Gives its slot, if it is not whole so far.
+    pub(super) fn torn(&mut self, slot: usize, frame: u64) -> Option<usize> {
+        let place = self.pending.iter().position(|pending| (pending.slot, pending.frame) == (slot, frame))?;
+        self.pending.remove(place).map(|torn| torn.slot)
+    }
+
+    /// The worker's timeline has reached `value`.
+    pub(super) fn reached(&mut self, value: u64) -> Settled {
+        let mut settled = Settled::default();
+        while let Some(whole) = self.pending.pop_front_if(|oldest| oldest.value <= value) {
+            // A newer one is there: nobody has to see this one.
+            settled.unseen.extend(settled.whole.replace(whole.slot));
+        }
+        settled
+    }
+
+    /// How many are not whole.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    const SLOTS: usize = 3;
+
+    /// What really happens: the worker's slots, its frames and its timeline.
+    #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+    struct World {
+        frames: Frames,
+        /// Of each slot, the frame and the value that it was published with; none where it is the worker's.
+        published: [Option<(u64, u64)>; SLOTS],
+        next: u64,
+        /// Of the worker's timeline.
+        reached: u64,
+        shown: Option<u64>,
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        /// From a slot, with a value that is so much greater.
+        Publish(usize, u64),
+        Torn(usize),
+        /// The timeline rises by so much, beyond what was said too.
+        Rise(u64),
+    }
+
+    fn steps() -> Vec<Step> {
+        let of_slots = (0..SLOTS).flat_map(|slot| [Step::Publish(slot, 1), Step::Publish(slot, 2), Step::Torn(slot)]);
+        of_slots.chain([Step::Rise(1), Step::Rise(3)]).collect()
+    }
+
+    impl World {
+        fn step(&mut self, step: Step) {
+            match step {
+                Step::Publish(slot, more) => {
+                    if self.published[slot].is_some() {
+                        return;
+                    }
+                    let value = self.frames.announced + more;
+                    self.frames.published(Finished { slot, frame: self.next, value }).unwrap();
+                    self.published[slot] = Some((self.next, value));
+                    self.next += 1;
+                }
+                Step::Torn(slot) => {
+                    let Some((frame, _)) = self.published[slot] else { return };
+                    assert_eq!(self.frames.torn(slot, frame + 1), None, "another frame");
+                    assert_eq!(self.frames.torn(slot, frame), Some(slot));
+                    self.published[slot] = None;
+                }
+                Step::Rise(by) => self.reached += by,
+            }
+            // The thread asks whenever something has happened.
+            let Settled { whole, unseen } = self.frames.reached(self.reached);
+            for slot in unseen.iter().chain(&whole) {
+                let (frame, value) = self.published[*slot].take().expect("a slot is given back once");
+                assert!(value <= self.reached, "a frame that is not whole");
+                assert!(Some(frame) > self.shown, "an older frame");
+                self.shown = Some(frame);
+            }
+            assert!(whole.is_some() || unseen.is_empty(), "nobody sees the newest");
+            let left = self.published.iter().flatten();
+            assert!(left.clone().all(|(_, value)| *value > self.reached), "a frame that is whole is kept back");
+            assert_eq!(left.count(), self.frames.pending());
+        }
+    }
+
+    #[test]
+    fn every_schedule_shows_what_is_whole_and_only_that() {
+        let start = World { frames: Frames::default(), published: [None; SLOTS], next: 0, reached: 0, shown: None };
+        let mut seen = HashSet::from([start.clone()]);
+        let mut open = vec![start];
+        for _ in 0..6 {
+            let mut next = Vec::new();
+            for (world, step) in open.iter().flat_map(|world| steps().into_iter().map(move |step| (world, step))) {
+                let mut world = world.clone();
+                world.step(step);
+                if seen.insert(world.clone()) {
+                    next.push(world);
+                }
+            }
+            open = next;
+        }
+        assert!(seen.len() > 1000, "only {} states", seen.len());
+    }
+
+    fn frame(slot: usize, frame: u64, value: u64) -> Finished {
+        Finished { slot, frame, value }
+    }
+
+    #[test]
+    fn of_several_that_are_whole_the_newest_is_seen() {
+        let mut frames = Frames::default();
+        (0..3).for_each(|i| frames.published(frame(i, i as u64, 10 + i as u64)).unwrap());
+        assert_eq!(frames.reached(9), Settled::default());
+        assert_eq!(frames.reached(11), Settled { whole: Some(1), unseen: vec![0] });
+        assert_eq!((frames.reached(11), frames.pending()), (Settled::default(), 1));
+        // The worker ends here: nothing more is whole.
+        assert_eq!(frames.torn(2, 2), Some(2));
+        assert_eq!((frames.reached(99), frames.pending()), (Settled::default(), 0));
+    }
+
+    #[test]
+    fn a_value_that_does_not_rise_makes_no_frame() {
+        let mut frames = Frames::default();
+        frames.published(frame(0, 0, 5)).unwrap();
+        assert_eq!(frames.published(frame(1, 1, 5)), Err(1));
+        assert_eq!(frames.reached(u64::MAX), Settled { whole: Some(0), unseen: vec![] });
+        assert_eq!(frames.published(frame(0, 2, 0)), Err(0));
+    }
+}

@@ -1,0 +1,68 @@
+//! The two timelines of a connection with a worker that computes with CUDA. No submission waits for them or signals them.
+#![allow(unsafe_code)] // Signalling from the host.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use bridge_ipc::{Side, Timeline};
+use vk_export::{ExportDevice, Semaphore, SemaphoreInfo, SemaphoreKind};
+
+use crate::error::Result;
+
+/// The two timelines of a connection: the worker signals `computed`, the host of this process signals `rendered`.
+#[derive(Debug)]
+pub(super) struct Timelines {
+    computed: Semaphore,
+    rendered: Semaphore,
+    /// The last value of `rendered`.
+    signalled: u64,
+}
+
+impl Timelines {
+    /// New ones: no other worker has them, whatever it does.
+    pub(super) fn new(device: &ExportDevice, exchange: &str) -> Result<Self> {
+        let make = |side| {
+            let name = format!("{exchange}.worker.{side}");
+            Semaphore::new(device, &SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: true })
+        };
+        Ok(Self { computed: make("computed")?, rendered: make("rendered")?, signalled: 0 })
+    }
+
+    /// What the worker is told of them, and given, in order.
+    pub(super) fn export(&self, exchange: u32) -> Result<[(Timeline, OwnedFd); 2]> {
+        let export = |semaphore: &Semaphore, side| -> Result<_> {
+            let exported = semaphore.export()?;
+            let timeline = Timeline { exchange, side, device_uuid: exported.descriptor.device_uuid, value: 0 };
+            Ok((timeline, exported.handle))
+        };
+        Ok([export(&self.computed, Side::Computed)?, export(&self.rendered, Side::Rendered)?])
+    }
+
+    /// What the worker's timeline has reached.
+    ///
+    /// # Errors
+    /// The failed call, and a value that no worker signals.
+    pub(super) fn reached(&self) -> Result<u64> {
+        Ok(self.computed.value()?)
+    }
+
+    /// What the worker did before `value`, which was seen reached, is ordered before what the host does next. Asking for the value
+    /// orders no memory; a wait does. It returns at once.
+    pub(super) fn order(&self, value: u64) -> Result<()> {
+        Ok(self.computed.wait(value, Duration::ZERO)?)
+    }
+
+    /// Signals the next value of `rendered`, behind what the host has seen the end of. Gives the value.
+    ///
+    /// # Errors
+    /// The failed call; and where the worker has signalled the timeline, which is not its own.
+    pub(super) fn free(&mut self) -> Result<u64> {
+        let value = self.signalled + 1;
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: this call is the only signal of the timeline that this process
+        // makes, its values rise, and none is pending, since no submission has it. A worker that signals it all the same is
+        // seen by the value that it has then.
+        unsafe { self.rendered.signal(value) }?;
+        self.signalled = value;
+        Ok(value)
+    }
+}
