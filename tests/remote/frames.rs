@@ -120,7 +120,7 @@ fn a_frame_waits_for_images_that_are_not_handed_over() {
     let listener = Listener::bind(folder.path().join("renderer")).unwrap();
     let (path, (done, until)) = (listener.path().to_owned(), std::sync::mpsc::channel::<()>());
     let worker = std::thread::spawn(move || {
-        let worker = bridge_worker::Worker::connect(&path).unwrap();
+        let worker = bridge_worker::Worker::connect_with(&path, &crate::renderer::on_the_cpu()).unwrap();
         let mut writer = worker.latest::<bridge_worker::Image<f32>>("remote").unwrap();
         let mut turn = writer.begin().unwrap();
         let bridge_worker::Work::Host(mut host) = turn.work() else { panic!() };

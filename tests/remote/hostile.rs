@@ -110,7 +110,7 @@ fn a_flood_of_frames_holds_up_nobody() {
     let mut scene = Scene::new();
     let path = scene.path();
     let worker = std::thread::spawn(move || {
-        let worker = bridge_worker::Worker::connect(&path).unwrap();
+        let worker = bridge_worker::Worker::connect_with(&path, &crate::renderer::on_the_cpu()).unwrap();
         let mut writer = worker.latest::<bridge_worker::Buffer<u32>>("remote").unwrap();
         // Every frame holds zeros: only the messages count.
         while writer.begin().and_then(bridge_worker::Turn::publish).is_ok() {}

@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 #[cfg(target_os = "linux")]
+mod cuda;
+#[cfg(target_os = "linux")]
+mod cuda_worker;
+#[cfg(target_os = "linux")]
 mod death;
 #[cfg(target_os = "linux")]
 mod frames;
@@ -22,6 +26,13 @@ mod worker;
 #[cfg(target_os = "linux")]
 fn the_other_process() {
     worker::live();
+}
+
+/// Not a test: the process of a worker that computes with CUDA, where the environment says so.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_other_process_with_cuda() {
+    cuda_worker::live();
 }
 
 /// Not a test: the renderer's process, where the environment says so.

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::cuda::Shown;
+use crate::cuda_worker as cuda;
 use crate::renderer::{self, Renderer};
 use crate::scene::Scene;
 use crate::worker::{Habit, Worker};
@@ -48,6 +50,31 @@ fn each_state_and_each_signal_is_survived() {
             println!("{state:34} {name:12} {rounds:7} {told:12.1?} {next:18.1?}");
         }
     }
+}
+
+/// The same for workers that compute with CUDA.
+#[test]
+fn each_state_with_cuda_and_each_signal_is_survived() {
+    let Some(mut shown) = Shown::new() else { return };
+    let rounds = std::env::var("BRIDGE_KILL_ROUNDS").ok().map_or(1, |rounds| rounds.parse::<u32>().unwrap());
+    println!(
+        "{:34} {:12} {:>7} {:>12} {:>12} {:>18}",
+        "state of the process, with CUDA", "signal", "rounds", "lost within", "dead within", "next within"
+    );
+    for (state, habit) in
+        [("running", cuda::Habit::Runs), ("idle", cuda::Habit::Idles), ("in a kernel", cuda::Habit::Hangs)]
+    {
+        for (name, signal) in SIGNALS {
+            let mut most = [Duration::ZERO; 3];
+            for _ in 0..rounds {
+                let took = shown.survive(habit, signal);
+                most.iter_mut().zip(took).for_each(|(most, took)| *most = took.max(*most));
+            }
+            let [lost, dead, next] = most;
+            println!("{state:34} {name:12} {rounds:7} {lost:12.1?} {dead:12.1?} {next:18.1?}");
+        }
+    }
+    shown.assert_right();
 }
 
 /// The time from the end of the process to the word of it, and from the start of the next worker's process to its first frame.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bridge::Listener;
 use bridge_tests::Rig;
+use bridge_worker::bridge_ipc::Backend;
 use bridge_worker::{Buffer, Error, LatestWriter, Work, Worker, WorkerInfo};
 use rustix::process::Signal;
 
@@ -60,10 +61,15 @@ impl Drop for Renderer {
     }
 }
 
+/// A worker on the CPU, whatever the renderer allows.
+pub(crate) fn on_the_cpu() -> WorkerInfo<'static> {
+    WorkerInfo { backend: Some(Backend::Host), timeout: Duration::from_secs(10), ..Default::default() }
+}
+
 /// Connects once the renderer listens.
 pub(crate) fn connect(path: &Path) -> (Worker, LatestWriter<Buffer<u32>>) {
     let start = Instant::now();
-    let info = WorkerInfo { timeout: Duration::from_secs(10), ..Default::default() };
+    let info = on_the_cpu();
     loop {
         match Worker::connect_with(path, &info) {
             Ok(worker) => {
@@ -80,7 +86,7 @@ pub(crate) fn connect(path: &Path) -> (Worker, LatestWriter<Buffer<u32>>) {
 pub(crate) fn write(writer: &mut LatestWriter<Buffer<u32>>) -> Result<(), Error> {
     let mut turn = writer.begin()?;
     let value = turn.frame() as u32;
-    let Work::Host(mut host) = turn.work() else { panic!("no CUDA was allowed") };
+    let Work::Host(mut host) = turn.work() else { panic!("it computes with CUDA") };
     host.views.write_from(0, &vec![value; host.views.len()])?;
     turn.publish()
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bridge::{BufferAccess, BufferSpec, LatestInfo, Listener, Remote, RemoteReader};
 use bridge_tests::Rig;
 
-use crate::worker::{Habit, LEN, Worker};
+use crate::worker::{Habit, LEN, Process, Worker};
 
 pub(crate) type Reader = RemoteReader<BufferSpec<u32>>;
 
@@ -44,7 +44,7 @@ impl Scene {
     }
 
     /// Starts a worker and reads what it writes.
-    pub(crate) fn with(&self, habit: Habit, mark: u32) -> (Worker, Reader) {
+    pub(crate) fn with(&self, habit: Habit, mark: u32) -> (Process, Reader) {
         let worker = Worker::start(&self.path(), habit, mark);
         let reader = self.accept().latest(&Self::info(), Self::spec()).unwrap();
         (worker, reader)

@@ -61,14 +61,17 @@ pub(crate) const HABITS: [Habit; 11] = [
 ];
 
 /// A worker's process. Dropping it kills it.
-pub(crate) struct Worker {
+pub(crate) struct Process {
     child: Child,
     said: BufReader<ChildStdout>,
 }
 
+/// Workers on the CPU.
+pub(crate) enum Worker {}
+
 impl Worker {
     /// Starts one that connects to `path`.
-    pub(crate) fn start(path: &Path, habit: Habit, mark: u32) -> Self {
+    pub(crate) fn start(path: &Path, habit: Habit, mark: u32) -> Process {
         let place = format!("{} {mark} {}", HABITS.iter().position(|one| *one == habit).unwrap(), path.display());
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "the_other_process", "--nocapture", "--test-threads=1"])
@@ -77,8 +80,14 @@ impl Worker {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap());
-        Self { child, said }
+        let said = child.stdout.take().unwrap();
+        Process::new(child, said)
+    }
+}
+
+impl Process {
+    pub(crate) fn new(child: Child, said: ChildStdout) -> Self {
+        Self { child, said: BufReader::new(said) }
     }
 
     /// Waits until it has come where its habit leaves it.
@@ -104,7 +113,7 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -120,13 +129,13 @@ pub(crate) fn send(child: &Child, signal: Signal) {
     }
 }
 
-/// Says where it is, for [`Worker::is_there`].
-fn there() {
+/// Says where it is, for [`Process::is_there`].
+pub(crate) fn there() {
     println!("\n@there");
     std::io::stdout().flush().unwrap();
 }
 
-fn forever() -> ! {
+pub(crate) fn forever() -> ! {
     loop {
         std::thread::sleep(Duration::from_secs(1));
     }

@@ -28,7 +28,7 @@ const STEPS: &[Step] = &[
     ("package", publish::package),
     ("misuse", || cargo(MISUSE)),
     ("test", tests),
-    ("kill-matrix", || kill_matrix(3)),
+    ("kill-matrix", || kill_matrix(3, false)),
     ("fuzz", fuzz::in_ci),
     ("demo", demo),
     ("bench", bench::check),
@@ -54,8 +54,7 @@ const IMAGE_DEMOS: &[&str] = &[
 const ENGINE: &str = "run -p engine-example -- --frames 100 --size 320x180 --backend host --validate";
 
 /// The test that kills: it prints its table.
-const MATRIX: &str =
-    "test -p bridge-tests --test remote -- --exact --nocapture matrix::each_state_and_each_signal_is_survived";
+const MATRIX: &str = "test -p bridge-tests --test remote -- --exact --nocapture matrix::";
 
 /// A renderer that kills its worker and takes another.
 const PROCESSES: &[&str] = &[
@@ -198,14 +197,16 @@ fn tests() -> Result<()> {
     if test::run(&[])? { Ok(()) } else { bail!("`cargo xtask test` failed") }
 }
 
-/// Two processes, of which each is killed in each state: prints the table of what that took.
-pub(crate) fn kill_matrix(rounds: u32) -> Result<()> {
+/// Two processes, of which each is killed in each state: prints the table of what that took. Workers compute on the CPU, or with CUDA.
+pub(crate) fn kill_matrix(rounds: u32, cuda: bool) -> Result<()> {
     if !cfg!(target_os = "linux") {
         println!("two processes are written for Linux only: there is nothing to kill");
         return Ok(());
     }
+    let of_workers = if cuda { "each_state_with_cuda" } else { "each_state" };
     let mut command = shell::cargo();
-    command.args(MATRIX.split_whitespace()).env("BRIDGE_KILL_ROUNDS", rounds.to_string());
+    let test = format!("{MATRIX}{of_workers}_and_each_signal_is_survived");
+    command.args(test.split_whitespace()).env("BRIDGE_KILL_ROUNDS", rounds.to_string());
     if let Some(path) = setup::layer_path() {
         command.env("VK_LAYER_PATH", path);
     }

@@ -129,6 +129,9 @@ enum Task {
         /// How often each
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
+        /// What the workers compute with: host or cuda
+        #[arg(long, default_value = "host", value_parser = ["host", "cuda"])]
+        backend: String,
     },
     /// Check and lint the workspace for Windows, and run its tests and programs under Wine
     Windows {
@@ -164,7 +167,7 @@ fn main() -> ExitCode {
         Task::Tables { check } => done(publish::tables(check)),
         Task::Windows { installing } => done(windows::run(installing.consent())),
         Task::Fuzz { seconds, seed, target, backend: _ } => done(fuzz::run(target.as_deref(), seconds, seed)),
-        Task::KillMatrix { rounds } => done(ci::kill_matrix(rounds)),
+        Task::KillMatrix { rounds, backend } => done(ci::kill_matrix(rounds, backend == "cuda")),
         Task::Check => done(ci::check()),
         Task::Ci { list: true, .. } => done(ci::list()),
         Task::Ci { steps, .. } => done(ci::run(&steps)),

@@ -1,0 +1,389 @@
+//! Workers that compute with CUDA: they write the slots themselves, and the renderer has no CUDA.
+
+use std::time::{Duration, Instant};
+
+use bridge::ash::vk;
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, Error, ImageAccess, ImageSpec, LatestInfo};
+use bridge_ipc::{ConnectInfo, Connection};
+use bridge_tests::{Readback, Rig, compute};
+use rustix::process::Signal;
+
+use crate::cuda_worker::{Habit, start};
+use crate::scene::{Reader, Scene};
+use crate::worker::{LEN, Process, Worker};
+
+/// What a survivor may take from the end of the process to the word of it, on a machine that others use too. The driver ends a
+/// process's work before the kernel tells of its end.
+const SOON: Duration = Duration::from_secs(1);
+
+/// A renderer, and what it was shown of workers with CUDA.
+pub(crate) struct Shown {
+    scene: Scene,
+    last: Option<(u64, u32)>,
+    /// Frames that were not what they should be.
+    wrong: Vec<String>,
+    /// Different frames that were read.
+    seen: u32,
+}
+
+impl Shown {
+    /// `None`, and the test is skipped, where CUDA and Vulkan share no GPU.
+    pub(crate) fn new() -> Option<Self> {
+        let scene = Scene::new();
+        compute(scene.rig.device(), Backend::Cuda)?;
+        Some(Self { scene, last: None, wrong: Vec::new(), seen: 0 })
+    }
+
+    fn with(&self, habit: Habit, mark: u32) -> (Process, Reader) {
+        let worker = start(&self.scene.path(), habit, mark);
+        let reader = self.scene.accept().latest(&Scene::info(), Scene::spec()).unwrap();
+        assert_eq!(reader.compute().backend(), Backend::Remote);
+        assert!(reader.compute().cuda().is_none(), "this process computes with CUDA");
+        (worker, reader)
+    }
+
+    /// The first word of the newest frame. One that is torn, older than before, or not the one that was published is noted.
+    fn read(&mut self, reader: &mut Reader) -> Option<u32> {
+        let turn = reader.newest().unwrap()?;
+        let (frame, slot) = (turn.frame(), turn.slot());
+        let words = turn.read_back(Rig::LONG).unwrap();
+        let first = words[0];
+        let torn = words.iter().zip(0u32..).find(|(word, i)| **word != first.wrapping_add(*i));
+        if let Some((word, i)) = torn {
+            self.wrong.push(format!(
+                "frame {frame} in slot {slot} is torn: it begins with {first:#x}, and word {i} is {word:#x}"
+            ));
+        }
+        match self.last {
+            Some((last, before)) if frame == last && first != before => {
+                self.wrong.push(format!("frame {frame} in slot {slot} was {before:#x} and is {first:#x}"));
+            }
+            Some((last, before)) if frame < last || frame > last && first <= before => {
+                self.wrong.push(format!(
+                    "frame {frame} in slot {slot} is stale: {first:#x} after {before:#x} of frame {last}"
+                ));
+            }
+            _ => {}
+        }
+        self.seen += u32::from(self.last.is_none_or(|(last, _)| frame > last));
+        self.last = Some((frame, first));
+        Some(first)
+    }
+
+    fn read_until(&mut self, reader: &mut Reader, first: u32) -> u32 {
+        let begun = Instant::now();
+        loop {
+            match self.read(reader) {
+                Some(read) if read >= first => return read,
+                _ => std::thread::yield_now(),
+            }
+            if let Err(error) = reader.check() {
+                panic!("{first:#x} does not come; last: {:x?}; {error}", self.last);
+            }
+            assert!(begun.elapsed() < Rig::LONG, "{first:#x} does not come; last: {:x?}", self.last);
+        }
+    }
+
+    pub(crate) fn assert_right(&self) {
+        assert!(self.wrong.is_empty(), "{} of {} frames are wrong: {:#?}", self.wrong.len(), self.seen, self.wrong);
+    }
+
+    /// Waits until the worker is told to have ended. Gives the error, and how long it was from now until it was told to be lost, and
+    /// until it was told to have ended.
+    fn lost(&mut self, reader: &mut Reader) -> (Error, Duration, Duration) {
+        let start = Instant::now();
+        let mut lost = None;
+        loop {
+            if let Err(error) = reader.check() {
+                let lost = *lost.get_or_insert(start.elapsed());
+                if matches!(error, Error::PeerLost { dead: true, .. }) {
+                    return (error, lost, start.elapsed());
+                }
+            }
+            self.read(reader);
+            assert!(start.elapsed() < Rig::LONG, "the worker's end is not told; lost after {lost:?}");
+        }
+    }
+}
+
+impl Shown {
+    /// Ends a worker's process; gives how long it took until it was told to be lost, and to have ended, and from the start of the next
+    /// one's process to its first frame.
+    pub(crate) fn survive(&mut self, habit: Habit, signal: Signal) -> [Duration; 3] {
+        self.last = None;
+        let (mut worker, mut reader) = self.with(habit, 1);
+        worker.is_there();
+        self.read_until(&mut reader, (1 << 20) + 4);
+        worker.signal(signal);
+        if signal == Signal::STOP {
+            // Stopped is not dead.
+            std::thread::sleep(Duration::from_millis(30));
+            self.read(&mut reader);
+            reader.check().unwrap();
+        }
+        worker.kill();
+        let (_, lost, dead) = self.lost(&mut reader);
+        let begun = Instant::now();
+        let _next = start(&self.scene.path(), Habit::Runs, 2);
+        reader.reconnect(self.scene.accept()).unwrap();
+        self.read_until(&mut reader, 2 << 20);
+        let next = begun.elapsed();
+        reader.close().unwrap();
+        [lost, dead, next]
+    }
+}
+
+#[test]
+fn thousands_of_frames_are_whole_and_none_is_stale() {
+    let Some(mut shown) = Shown::new() else { return };
+    let (_worker, mut reader) = shown.with(Habit::Runs, 1);
+    let start = Instant::now();
+    while shown.seen < 4000 {
+        shown.read_until(&mut reader, 1 << 20);
+        assert!(start.elapsed() < Rig::LONG * 2, "only {} frames; last: {:x?}", shown.seen, shown.last);
+    }
+    let last = shown.last;
+    println!("{} frames seen in {:.1?}; the last is {last:x?}", shown.seen, start.elapsed());
+    shown.assert_right();
+    reader.check().unwrap();
+    reader.close().unwrap();
+}
+
+/// The negative control: frames that are published before their kernels have written are seen to be wrong.
+#[test]
+fn frames_that_are_not_ordered_are_seen_to_be_wrong() {
+    let Some(mut shown) = Shown::new() else { return };
+    let (_worker, mut reader) = shown.with(Habit::IsUnordered, 1);
+    let start = Instant::now();
+    while shown.wrong.is_empty() {
+        shown.read(&mut reader);
+        assert!(start.elapsed() < Rig::LONG, "the check sees nothing wrong in {} frames", shown.seen);
+    }
+    println!("after {} frames: {}", shown.seen, shown.wrong[0]);
+}
+
+#[test]
+fn an_idle_worker_is_killed_and_another_writes_the_same_slots() {
+    let Some(mut shown) = Shown::new() else { return };
+    let (mut worker, mut reader) = shown.with(Habit::Idles, 1);
+    worker.is_there();
+    shown.read_until(&mut reader, (1 << 20) + 4);
+    worker.kill();
+    let (error, told, ended) = shown.lost(&mut reader);
+    println!("idle: told to be lost after {told:.1?}, to have ended after {ended:.1?}");
+    let Error::PeerLost { worker: process, frame, owed, .. } = &error else { panic!("{error}") };
+    assert_eq!((*process, *owed, frame.is_some()), (worker.pid(), 0, true), "{error}");
+    assert!(ended < SOON, "told after {ended:?}");
+    assert_eq!(shown.read(&mut reader), Some((1 << 20) + 4), "the last frame stays");
+
+    let _next = start(&shown.scene.path(), Habit::Runs, 2);
+    reader.reconnect(shown.scene.accept()).unwrap();
+    shown.read_until(&mut reader, (2 << 20) + 50);
+    shown.assert_right();
+    reader.close().unwrap();
+}
+
+#[test]
+fn a_worker_is_killed_inside_a_kernel_and_its_frame_is_never_shown() {
+    let Some(mut shown) = Shown::new() else { return };
+    let (mut worker, mut reader) = shown.with(Habit::Hangs, 1);
+    worker.is_there();
+    shown.read_until(&mut reader, (1 << 20) + 4);
+    // The renderer goes on while the kernel runs.
+    let (start_of_it, mut reads, mut longest) = (Instant::now(), 0, Duration::ZERO);
+    while start_of_it.elapsed() < Duration::from_millis(500) {
+        let begun = Instant::now();
+        assert_eq!(shown.read(&mut reader), Some((1 << 20) + 4), "the frame is not finished");
+        (reads, longest) = (reads + 1, longest.max(begun.elapsed()));
+    }
+    reader.check().unwrap();
+    println!("{reads} reads in 500 ms beside a kernel that hangs, {longest:.1?} at most");
+    assert!(
+        reads > 5 && longest < Duration::from_millis(300),
+        "{reads} reads, {longest:?} at most: the renderer waits"
+    );
+
+    worker.kill();
+    let (error, told, ended) = shown.lost(&mut reader);
+    println!("in a kernel: told to be lost after {told:.1?}, to have ended after {ended:.1?}");
+    let Error::PeerLost { owed, frame, .. } = &error else { panic!("{error}") };
+    assert_eq!((*owed, *frame), (1, shown.last.map(|(frame, _)| frame)), "{error}");
+    assert!(ended < SOON, "told after {ended:?}");
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(shown.read(&mut reader), Some((1 << 20) + 4), "half a frame is shown");
+
+    let _next = start(&shown.scene.path(), Habit::Runs, 2);
+    reader.reconnect(shown.scene.accept()).unwrap();
+    shown.read_until(&mut reader, (2 << 20) + 50);
+    shown.assert_right();
+    reader.close().unwrap();
+}
+
+/// Neither end waits for a kernel of another process.
+#[test]
+fn nothing_waits_for_a_kernel_at_the_end() {
+    let Some(mut shown) = Shown::new() else { return };
+    for stopped in [false, true] {
+        let (mut worker, mut reader) = shown.with(Habit::Hangs, 1 + u32::from(stopped));
+        worker.is_there();
+        shown.read_until(&mut reader, 1 << 20);
+        if stopped {
+            worker.signal(Signal::STOP);
+        }
+        let start = Instant::now();
+        reader.close().unwrap();
+        assert!(start.elapsed() < Duration::from_secs(2), "closing took {:?}, stopped: {stopped}", start.elapsed());
+        // The next exchange counts anew.
+        shown.last = None;
+    }
+    shown.assert_right();
+}
+
+#[test]
+fn a_worker_that_fails_tears_its_frame_and_no_other() {
+    let Some(mut shown) = Shown::new() else { return };
+    let (mut worker, mut reader) = shown.with(Habit::Faults, 1);
+    worker.is_there();
+    shown.read_until(&mut reader, (1 << 20) + 4);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(shown.read(&mut reader), Some((1 << 20) + 4), "a torn frame is shown");
+    worker.kill();
+    shown.lost(&mut reader);
+    let _next = start(&shown.scene.path(), Habit::Runs, 2);
+    reader.reconnect(shown.scene.accept()).unwrap();
+    shown.read_until(&mut reader, (2 << 20) + 5);
+    shown.assert_right();
+}
+
+/// A worker that has closed the exchange is done with its slots, whatever its process does; one that was cut off is not.
+#[test]
+fn a_worker_that_lives_on_has_its_slots_unless_it_has_closed_the_exchange() {
+    let Some(mut shown) = Shown::new() else { return };
+    let info = LatestInfo { timeout: Duration::from_secs(3), ..Scene::info() };
+    let first = start(&shown.scene.path(), Habit::Leaves, 1);
+    let mut reader = shown.scene.accept().latest(&info, Scene::spec()).unwrap();
+    let begun = Instant::now();
+    while reader.check().is_ok() {
+        shown.read(&mut reader);
+        assert!(begun.elapsed() < Rig::LONG, "it does not leave");
+    }
+    let mut second = start(&shown.scene.path(), Habit::Runs, 2);
+    reader.reconnect(shown.scene.accept()).unwrap();
+    shown.read_until(&mut reader, (2 << 20) + 5);
+    drop(first);
+
+    // One that is told leaves by itself.
+    second.signal(Signal::STOP);
+    reader.disconnect();
+    let third = start(&shown.scene.path(), Habit::Runs, 3);
+    reader.reconnect(shown.scene.accept()).unwrap();
+    let begun = Instant::now();
+    let error = loop {
+        match reader.check() {
+            Err(error) => break error.to_string(),
+            Ok(()) => assert!(begun.elapsed() < Rig::LONG, "a worker has slots that another may write to"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let told = format!("worker process {}, which was lost or disconnected", second.pid());
+    assert!(error.contains(&told) && error.contains("may still write to its slots"), "{error}");
+    drop(third);
+    second.kill();
+    let _fourth = start(&shown.scene.path(), Habit::Runs, 4);
+    reader.reconnect(shown.scene.accept()).unwrap();
+    shown.read_until(&mut reader, (4 << 20) + 5);
+    shown.assert_right();
+}
+
+#[test]
+fn buffers_and_images_of_a_slot_are_of_one_frame() {
+    let Some(shown) = Shown::new() else { return };
+    let scene = &shown.scene;
+    let mut worker = start(&scene.path(), Habit::WritesBoth, 1);
+    let image = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [37, 21], ImageAccess::TRANSFER_READ);
+    let spec = (BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ), image);
+    let mut reader = scene.accept().latest(&Scene::info(), spec).unwrap();
+    worker.is_there();
+    let readback = Readback::new(scene.rig.device(), 1 << 20);
+    let begun = Instant::now();
+    let mut frames = Vec::new();
+    while frames.len() < 200 {
+        assert!(begun.elapsed() < Rig::LONG, "only frames {frames:?}");
+        let Some(turn) = reader.newest().unwrap() else { continue };
+        let frame = turn.frame();
+        let (buffer, image) = turn.resources();
+        let images = [(image.as_raw(), image.layout(), [37, 21])];
+        let commands = readback.record_read_all(&turn, &[(buffer.as_raw(), LEN as u64 * 4)], &images);
+        // SAFETY: the commands begin with the turn's barriers; `readback` waits for them below.
+        #[allow(unsafe_code)]
+        let point = unsafe { turn.submit(&[commands]) }.unwrap();
+        readback.note(point.clone());
+        point.wait(Rig::LONG).unwrap();
+        let words = readback.words();
+        let (first, texels) = (words[0], &words[LEN..LEN + 37 * 21]);
+        assert!(
+            words[..LEN].iter().zip(first..).all(|(word, expected)| *word == expected),
+            "frame {frame}: {first:#x}"
+        );
+        let other = texels.iter().find(|texel| **texel != first);
+        assert_eq!(other, None, "frame {frame}: the buffer is of {first:#x}, and the image is not");
+        frames.push(frame);
+        frames.dedup();
+    }
+}
+
+#[test]
+fn a_worker_on_the_cpu_does_not_take_the_place_of_one_with_cuda() {
+    let Some(mut shown) = Shown::new() else { return };
+    let (mut worker, mut reader) = shown.with(Habit::Idles, 1);
+    worker.is_there();
+    shown.read_until(&mut reader, (1 << 20) + 4);
+    worker.kill();
+    shown.lost(&mut reader);
+    let _other = Worker::start(&shown.scene.path(), crate::worker::Habit::Runs, 2);
+    let error = reader.reconnect(shown.scene.accept()).unwrap_err().to_string();
+    assert!(error.contains("for workers with Cuda, and the next has Host"), "{error}");
+    // Nothing is computed here.
+    let compute = reader.compute();
+    for error in [
+        compute.load("probe", bridge_tests::PROBE).map(drop).unwrap_err(),
+        compute.kernel_memory("numbers", &[1u32]).map(drop).unwrap_err(),
+        bridge::Exchange::new(compute, &Default::default(), Scene::spec()).map(drop).unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("a worker in another process"), "{error}");
+    }
+}
+
+#[test]
+fn more_slots_than_a_worker_can_be_told_of_are_refused() {
+    let Some(shown) = Shown::new() else { return };
+    let _worker = start(&shown.scene.path(), Habit::Runs, 1);
+    let info = LatestInfo { slots: 65, ..Scene::info() };
+    let error = shown.scene.accept().latest(&info, Scene::spec()).unwrap_err().to_string();
+    assert!(error.contains("65 slots") && error.contains("64 at most"), "{error}");
+}
+
+/// CUDA is allowed where the device exports what it takes, and nowhere else.
+#[test]
+fn workers_are_told_whether_they_may_compute_with_cuda() {
+    let scene = Scene::new();
+    let exports = scene.rig.device().require_export("workers").is_ok();
+    let path = scene.path();
+    let asked = std::thread::spawn(move || {
+        let connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
+        let hello = connection.peer_hello().cloned().unwrap();
+        (hello.cuda, hello.host)
+    });
+    // It goes without a Hello of its own.
+    scene.listener.accept(scene.rig.device(), Rig::LONG).unwrap_err();
+    assert_eq!(asked.join().unwrap(), (exports, true));
+}
+
+#[test]
+fn what_a_worker_makes_cannot_be_asked_for() {
+    let scene = Scene::new();
+    let error = Compute::new(scene.rig.device(), Backend::Remote).unwrap_err().to_string();
+    assert!(error.contains("`Remote::latest`"), "{error}");
+    assert!("remote".parse::<Backend>().is_err());
+    assert_eq!(Backend::Remote.to_string(), "remote");
+}

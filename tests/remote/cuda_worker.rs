@@ -1,0 +1,183 @@
+//! The other process, as a worker that computes with CUDA: this program once more.
+//!
+//! It writes frames of `u32`s that rise by one from element to element, from a first one that is its mark and the frame's number.
+#![allow(unsafe_code)] // Kernel launches.
+
+use std::ffi::{CString, c_void};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_tests::PROBE;
+use bridge_worker::bridge_ipc::Backend;
+use bridge_worker::cuda_import::cudarc::driver::{CudaStream, LaunchConfig};
+use bridge_worker::cuda_import::{DeviceViewMut, Kernel, KernelModule};
+use bridge_worker::{Buffer, Image, LatestWriter, Work, Worker, WorkerInfo};
+
+use crate::worker::{Process, forever, there};
+
+const PLACE: &str = "BRIDGE_TEST_CUDA_WORKER";
+
+/// Longer than any test waits.
+const LONG: Duration = Duration::from_secs(20);
+
+/// What a worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Habit {
+    /// Writes frame after frame, as fast as slots come.
+    Runs,
+    /// Writes five frames and says nothing more.
+    Idles,
+    /// Has published a sixth frame, whose kernel does not end.
+    Hangs,
+    /// Publishes a sixth frame, and then fails: the frame is torn.
+    Faults,
+    /// Publishes frames whose kernels are on a stream that nothing is ordered with.
+    IsUnordered,
+    /// Writes five frames, closes the exchange behind all of its work, and lives on.
+    Leaves,
+    /// Writes frames of a buffer and an image.
+    WritesBoth,
+}
+
+const HABITS: [Habit; 7] =
+    [Habit::Runs, Habit::Idles, Habit::Hangs, Habit::Faults, Habit::IsUnordered, Habit::Leaves, Habit::WritesBoth];
+
+/// Starts one that connects to `path`.
+pub(crate) fn start(path: &Path, habit: Habit, mark: u32) -> Process {
+    let place = format!("{} {mark} {}", HABITS.iter().position(|one| *one == habit).unwrap(), path.display());
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_other_process_with_cuda", "--nocapture", "--test-threads=1"])
+        .env(PLACE, place)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said: ChildStdout = child.stdout.take().unwrap();
+    let child: Child = child;
+    Process::new(child, said)
+}
+
+/// The life of a worker, if this process is one.
+pub(crate) fn live() {
+    let Ok(place) = std::env::var(PLACE) else { return };
+    let [habit, mark, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
+    let (habit, mark) = (HABITS[habit.parse::<usize>().unwrap()], mark.parse::<u32>().unwrap());
+    let info = WorkerInfo { backend: Some(Backend::Cuda), timeout: LONG, ..Default::default() };
+    let worker = Worker::connect_with(path, &info).unwrap();
+    if habit == Habit::WritesBoth {
+        return write_both(&worker, mark);
+    }
+    let writer = worker.latest::<Buffer<u32>>("remote").unwrap();
+    let kernels = Kernels::new(&worker);
+    write(worker, writer, &kernels, habit, mark);
+}
+
+/// Kernels, loaded before the first frame.
+struct Kernels {
+    fill: Kernel,
+    fault: Kernel,
+}
+
+impl Kernels {
+    fn new(worker: &Worker) -> Self {
+        let module = KernelModule::new(worker.cuda().unwrap(), "probe", &CString::new(PROBE).unwrap()).unwrap();
+        Self { fill: module.kernel("fill_after").unwrap(), fault: module.kernel("fault").unwrap() }
+    }
+
+    /// Writes the pattern from `first` on, after a time in which one block alone is busy.
+    fn fill(&self, stream: &Arc<CudaStream>, words: &mut DeviceViewMut<'_, u32>, first: u32, delay: Duration) {
+        if !delay.is_zero() {
+            self.launch(stream, words.as_raw(), 0, first, delay);
+        }
+        self.launch(stream, words.as_raw(), words.len() as u32, first, Duration::ZERO);
+    }
+
+    fn launch(&self, stream: &CudaStream, words: u64, len: u32, first: u32, delay: Duration) {
+        let nanoseconds = delay.as_nanos() as u64;
+        let args: [*const c_void; 4] = [
+            std::ptr::from_ref(&words).cast(),
+            std::ptr::from_ref(&len).cast(),
+            std::ptr::from_ref(&first).cast(),
+            std::ptr::from_ref(&nanoseconds).cast(),
+        ];
+        // SAFETY: the kernel's four parameters, of these types, and it writes `len` elements of the slot, which lives until the stream
+        // is idle.
+        unsafe { self.fill.launch(stream, &LaunchConfig::for_num_elems(len.max(1)), &args) }.unwrap();
+    }
+
+    /// Ends the context.
+    fn fail(&self, stream: &CudaStream, words: u64) {
+        let args: [*const c_void; 1] = [std::ptr::from_ref(&words).cast()];
+        // SAFETY: wrong on purpose: the write is far outside of everything, which ends the context of this process alone.
+        unsafe { self.fault.launch(stream, &LaunchConfig::for_num_elems(1), &args) }.unwrap();
+    }
+}
+
+fn write(worker: Worker, mut writer: LatestWriter<Buffer<u32>>, kernels: &Kernels, habit: Habit, mark: u32) {
+    let stream = writer.stream().unwrap().clone();
+    let unordered = worker.cuda().unwrap().new_stream().unwrap();
+    for frame in 0u32.. {
+        let stops = frame == 5 && !matches!(habit, Habit::Runs | Habit::IsUnordered);
+        match habit {
+            Habit::Idles if stops => {
+                there();
+                forever();
+            }
+            Habit::Leaves if stops => {
+                drop(writer);
+                drop(worker);
+                there();
+                forever();
+            }
+            _ => {}
+        }
+        // The renderer may end at any time.
+        let Ok(mut turn) = writer.begin() else { return };
+        let Work::Cuda(mut work) = turn.work() else { panic!("it computes on the CPU") };
+        let delay = match habit {
+            Habit::Hangs if stops => LONG,
+            Habit::IsUnordered => Duration::from_millis(3),
+            _ => Duration::ZERO,
+        };
+        let on = if habit == Habit::IsUnordered { &unordered } else { &stream };
+        kernels.fill(on, &mut work.views, (mark << 20) + frame, delay);
+        if habit == Habit::Faults && stops {
+            kernels.fail(&stream, work.views.as_raw());
+        }
+        if turn.publish().is_err() && habit != Habit::Faults {
+            return;
+        }
+        if stops {
+            // A worker that has failed says so with its next frame.
+            let _ = (habit == Habit::Faults).then(|| while writer.begin().is_ok() {});
+            there();
+            forever();
+        }
+        if frame == 5 {
+            there();
+        }
+    }
+}
+
+fn write_both(worker: &Worker, mark: u32) {
+    let mut writer = worker.latest::<(Buffer<u32>, Image<[u8; 4]>)>("remote").unwrap();
+    let kernels = Kernels::new(worker);
+    let stream = writer.stream().unwrap().clone();
+    for frame in 0u32.. {
+        let Ok(mut turn) = writer.begin() else { return };
+        let Work::Cuda(mut work) = turn.work() else { panic!("it computes on the CPU") };
+        let first = (mark << 20) + frame;
+        let [width, height, _] = work.views.1.image().extent();
+        kernels.fill(&stream, &mut work.views.0, first, Duration::ZERO);
+        let texels = vec![first.to_ne_bytes(); (width * height) as usize];
+        work.views.1.write_from_host(&stream, 0, .., &texels).unwrap();
+        if turn.publish().is_err() {
+            return;
+        }
+        if frame == 5 {
+            there();
+        }
+    }
+}
