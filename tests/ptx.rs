@@ -14,8 +14,8 @@ macro_rules! committed {
 const REFUSED: &str = include_str!("../shaders/refused.ptx");
 
 /// Every other module of `shaders/`.
-const COMMITTED: [(&str, &str); 8] =
-    committed!["bench", "engine", "first", "particles", "postprocess", "probe", "texture", "wgpu"];
+const COMMITTED: [(&str, &str); 9] =
+    committed!["bench", "engine", "first", "particles", "postprocess", "probe", "remote", "texture", "wgpu"];
 
 /// Each kernel with its parameters' sizes.
 const KERNELS: &[(&str, &str, &[usize])] = &[
@@ -39,6 +39,7 @@ const KERNELS: &[(&str, &str, &[usize])] = &[
     ("probe", "fault", &[8]),
     ("probe", "store_16", &[8, 8, 4, 4]),
     ("probe", "sample", &[8, 8, 8, 4]),
+    ("remote", "orbit", &[8, 4, 4]),
     ("texture", "grow", &[8, 8, 32]),
     ("texture", "relief", &[8, 8, 32]),
     ("wgpu", "swarm", &[8, 4, 4]),

@@ -5,7 +5,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use bridge::{BufferAccess, BufferSpec, ExportDevice, LatestInfo, Listener, OpenInfo, RemoteReader};
+use bridge::{Backend, BufferAccess, BufferSpec, ExportDevice, LatestInfo, Listener, OpenInfo, RemoteReader};
 use clap::Parser;
 
 use crate::orbit;
@@ -28,6 +28,9 @@ struct Options {
     /// Listen here for a worker that is started by hand, instead of starting one; none is killed then
     #[arg(long)]
     listen: Option<PathBuf>,
+    /// What the workers that it starts compute with, cuda or host; without it CUDA, or the CPU where that cannot be
+    #[arg(long, value_parser = ["cuda", "host"])]
+    backend: Option<String>,
 }
 
 type Reader = RemoteReader<BufferSpec<[f32; 4]>>;
@@ -36,9 +39,10 @@ type Reader = RemoteReader<BufferSpec<[f32; 4]>>;
 struct Worker(Child);
 
 impl Worker {
-    fn start(socket: &Path) -> Result<Self> {
+    fn start(socket: &Path, backend: Option<&str>) -> Result<Self> {
         let program = std::env::current_exe()?.with_file_name("remote_worker");
-        let started = Command::new(&program).arg(socket).spawn();
+        let backend = backend.into_iter().flat_map(|backend| ["--backend", backend]);
+        let started = Command::new(&program).arg(socket).args(backend).spawn();
         let hint = "build it with `cargo build -p bridge-examples --example remote_worker`";
         Ok(Self(started.with_context(|| format!("{} does not start; {hint}", program.display()))?))
     }
@@ -63,8 +67,9 @@ pub(crate) fn run() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let socket = options.listen.clone().unwrap_or_else(|| folder.path().join("renderer"));
     let listener = Listener::bind(&socket)?;
+    let backend = options.backend.as_deref();
     let mut worker = match options.listen {
-        None => Some(Worker::start(&socket)?),
+        None => Some(Worker::start(&socket, backend)?),
         Some(_) => None,
     };
     println!("Vulkan on {}; listening at {}", device.name(), socket.display());
@@ -72,13 +77,17 @@ pub(crate) fn run() -> Result<()> {
     let spec = BufferSpec::new(options.particles as usize, BufferAccess::VERTEX_INPUT | BufferAccess::TRANSFER_READ);
     let info = LatestInfo { name: orbit::NAME, ..Default::default() };
     let mut reader = remote.latest(&info, spec)?;
-    println!("worker process {} writes {} particles", reader.process(), options.particles);
+    let how = match reader.compute().backend() {
+        Backend::Remote => "writes them into the memory that is drawn",
+        _ => "computes on the CPU, and its frames are copied",
+    };
+    println!("worker process {} moves {} particles; it {how}", reader.process(), options.particles);
 
     let (mut shown, mut steps, mut repeated, mut last) = (Vec::new(), 0, 0, None);
     for frame in 0..options.frames {
         if let Some(worker) = worker.as_mut().filter(|_| frame == options.frames / 2) {
             lose(worker, &mut reader)?;
-            *worker = Worker::start(&socket)?;
+            *worker = Worker::start(&socket, backend)?;
             reader.reconnect(listener.accept(&device, LIMIT)?.context("no other worker has come")?)?;
             println!("worker process {} takes its place", reader.process());
         }
@@ -103,6 +112,8 @@ pub(crate) fn run() -> Result<()> {
         picture(&shown).save(&path)?;
         println!("wrote {}", path.display());
     }
+    // The second worker has taken the exchange.
+    reader.check()?;
     reader.close()?;
     Ok(())
 }
@@ -139,7 +150,7 @@ fn lose(worker: &mut Worker, reader: &mut Reader) -> Result<()> {
 fn check(particles: &[[f32; 4]]) -> Result<()> {
     let step = particles.first().context("there are no particles")?[2];
     for (i, particle) in particles.iter().enumerate() {
-        let expected = orbit::particle(i, step as u64);
+        let expected = orbit::particle(i, step as u32);
         ensure!(*particle == expected, "step {step}: particle {i} is {particle:?} and not {expected:?}");
     }
     Ok(())

@@ -1,0 +1,93 @@
+//! The simulation, on a CUDA stream or on the CPU.
+#![allow(unsafe_code)] // Kernel launches.
+
+use std::ffi::{CString, c_void};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bridge_worker::bridge_ipc::Backend;
+use bridge_worker::cuda_import::cudarc::driver::LaunchConfig;
+use bridge_worker::cuda_import::{self, Kernel, KernelModule};
+use bridge_worker::{Buffer, CudaWork, HostWork, Work, Worker, WorkerInfo};
+use clap::Parser;
+
+use crate::orbit;
+
+/// The kernel, compiled beforehand from `shaders/remote.cu`.
+const KERNELS: &str = include_str!("../../shaders/remote.ptx");
+
+/// The time that a step takes at least.
+const STEP: Duration = Duration::from_millis(2);
+
+/// Moves particles for a renderer in another process
+#[derive(Parser)]
+struct Options {
+    /// Where the renderer listens, as `remote_particles --listen SOCKET` says
+    socket: PathBuf,
+    /// What to compute with, cuda or host; without it CUDA, or the CPU where that cannot be
+    #[arg(long, value_parser = ["cuda", "host"])]
+    backend: Option<String>,
+}
+
+pub(crate) fn main() {
+    env_logger::init();
+    if let Err(error) = simulate(&Options::parse()) {
+        eprintln!("remote_worker: {error}");
+        // A renderer that has ended is no failure of the simulation's.
+        let ended = matches!(error, bridge_worker::Error::PeerLost { .. } | bridge_worker::Error::Closed { .. });
+        std::process::exit(i32::from(!ended));
+    }
+}
+
+fn simulate(options: &Options) -> Result<(), bridge_worker::Error> {
+    let backend = options.backend.as_deref().map(|name| if name == "cuda" { Backend::Cuda } else { Backend::Host });
+    let worker = Worker::connect_with(&options.socket, &WorkerInfo { backend, ..Default::default() })?;
+    // Loaded before the first frame: that may wait for whatever a stream waits for.
+    let kernel = worker.cuda().map(load).transpose()?;
+    match worker.cuda() {
+        Some(device) => println!("the worker computes with CUDA on {}", device.name()),
+        None => println!("the worker computes on the CPU"),
+    }
+    let mut writer = worker.latest::<Buffer<[f32; 4]>>(orbit::NAME)?;
+    let mut particles = Vec::new();
+    for step in 0u32.. {
+        let mut turn = writer.begin()?;
+        match (turn.work(), &kernel) {
+            (Work::Cuda(work), Some(kernel)) => launch(kernel, &work, step)?,
+            (Work::Host(mut work), _) => compute(&mut work, &mut particles, step)?,
+            // There is a kernel with CUDA.
+            _ => {}
+        }
+        turn.publish()?;
+        std::thread::sleep(STEP);
+    }
+    Ok(())
+}
+
+fn load(device: &cuda_import::CudaDevice) -> Result<Kernel, cuda_import::Error> {
+    // PTX has no NUL.
+    let text = CString::new(KERNELS).unwrap_or_default();
+    KernelModule::new(device, "remote.ptx", &text)?.kernel("orbit")
+}
+
+/// Enqueues a step.
+fn launch(kernel: &Kernel, work: &CudaWork<'_, Buffer<[f32; 4]>>, step: u32) -> Result<(), cuda_import::Error> {
+    // `remote_particles` has 4 Mi at most.
+    let (particles, len) = (work.views.as_raw(), u32::try_from(work.views.len()).unwrap_or(u32::MAX));
+    let args: [*const c_void; 3] =
+        [std::ptr::from_ref(&particles).cast(), std::ptr::from_ref(&len).cast(), std::ptr::from_ref(&step).cast()];
+    // SAFETY: the three parameters of the kernel, of these types; it writes `len` particles of the slot, which is this turn's. The turn
+    // is published on the same stream, behind it, and both slot and kernel live until the stream is idle.
+    unsafe { kernel.launch(work.stream, &LaunchConfig::for_num_elems(len), &args) }
+}
+
+/// Writes a step.
+fn compute(
+    work: &mut HostWork<'_, Buffer<[f32; 4]>>,
+    particles: &mut Vec<[f32; 4]>,
+    step: u32,
+) -> Result<(), bridge_worker::Error> {
+    particles.clear();
+    particles.extend((0..work.views.len()).map(|i| orbit::particle(i, step)));
+    work.views.write_from(0, particles)
+}
