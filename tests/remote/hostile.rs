@@ -32,13 +32,13 @@ fn garbage_instead_of_a_hello_is_refused() {
     let (mut cut, mut other_pid) = (good.clone(), hello.clone());
     cut.truncate(good.len() - 1);
     other_pid.pid += 1;
-    let cuda = Hello { host: false, cuda: true, ..hello };
+    let idle = Hello { host: false, ..hello };
     let said: [Vec<u8>; 6] = [
         vec![],
         vec![0xff; 300],
         cut,
         Message::Hello(other_pid).encode().unwrap(),
-        Message::Hello(cuda).encode().unwrap(),
+        Message::Hello(idle).encode().unwrap(),
         Message::Ready { exchange: 0 }.encode().unwrap(),
     ];
     let before = open_descriptors();
