@@ -164,8 +164,8 @@ fn launches_that_no_twin_takes_are_refused() {
     refused(unsafe { work.launch(&add, &threads(), (slot, &state)) }, "3 arguments, and 2 were given");
     // SAFETY: as above.
     refused(unsafe { work.launch(&add, &threads(), (slot, &state, 1_u64)) }, "argument 2 has 8 bytes");
-    // SAFETY: as above.
     refused(
+        // SAFETY: as above.
         unsafe { work.launch(&add, &threads(), (slot, &floats, len)) },
         "argument 1 is a buffer or kernel memory of its",
     );

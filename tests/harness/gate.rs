@@ -60,8 +60,8 @@ impl Gate {
                 "with CUDA_LAUNCH_BLOCKING the launch of a kernel waits for the gate before it, for ever"
             );
             let handle = timeline.export().unwrap().handle;
-            // SAFETY: exported a moment ago, from a timeline of this GPU, or of one that this is a proven peer of.
             let imported =
+                // SAFETY: exported a moment ago, from a timeline of this GPU, or of one that this is a proven peer of.
                 unsafe { ImportedSemaphore::import(cuda, handle, cuda_import::SemaphoreKind::Timeline, "gate") };
             (imported.unwrap(), Arc::clone(stream))
         });

@@ -122,8 +122,8 @@ impl Table {
         // Every region starts at a multiple of this, which is one of the handles' own alignment.
         let stride = u64::from(limits.shader_group_base_alignment).max(size as u64);
         let count = SHADERS.len();
-        // SAFETY: VUID-vkGetRayTracingShaderGroupHandlesKHR-dataSize-02420: so many groups, each with a handle of this size.
         let handles =
+            // SAFETY: VUID-vkGetRayTracingShaderGroupHandlesKHR-dataSize-02420: so many groups, each with a handle of this size.
             unsafe { rays.get_ray_tracing_shader_group_handles(pipeline, 0, count as u32, count * size) }.unwrap();
         let bytes = stride * (count as u64 + 1);
         let buffer = Raw::new(device, bytes, vk::BufferUsageFlags::SHADER_BINDING_TABLE_KHR, true);

@@ -99,8 +99,8 @@ impl Nvrtc {
         let options: Vec<_> = options.iter().map(|text| text.as_ptr()).collect();
 
         let mut program: Program = ptr::null_mut();
-        // SAFETY: nvrtcCreateProgram takes two NUL-terminated strings and, for 0 headers, no arrays.
         let status =
+            // SAFETY: nvrtcCreateProgram takes two NUL-terminated strings and, for 0 headers, no arrays.
             unsafe { (self.create)(&mut program, source.as_ptr(), c_name.as_ptr(), 0, ptr::null(), ptr::null()) };
         self.check("nvrtcCreateProgram", status)?;
         let program = Guard { nvrtc: self, program };

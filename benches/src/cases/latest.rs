@@ -230,8 +230,8 @@ impl FrameLoop for Both {
         let Some(turn) = self.reader.reader.newest()? else { return Ok(()) };
         // SAFETY: recording, for the family of the exchange's queue; submitted with this turn.
         let acquire = |commands| unsafe { turn.record_acquire(commands) };
-        // SAFETY: one for each frame of a batch, which ends with a drain.
         let recorded =
+            // SAFETY: one for each frame of a batch, which ends with a drain.
             unsafe { self.commands.record(self.batch, vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT, acquire) }?;
         self.batch += 1;
         // SAFETY: it holds the turn's barriers; it lives until a drain.

@@ -98,8 +98,8 @@ impl FrameLoop for Frames {
             // SAFETY: as above.
             unsafe { turn.record_release(commands) };
         };
-        // SAFETY: every batch ends with a drain, and has no more frames than command buffers.
         let commands =
+            // SAFETY: every batch ends with a drain, and has no more frames than command buffers.
             unsafe { self.commands.record(self.batch, vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT, record) }?;
         // SAFETY: recorded with the turn's barriers; outlives the frames, which the exchange waits for.
         self.last = Some(unsafe { turn.submit(&[commands]) }?);

@@ -114,9 +114,9 @@ impl MappedMemory {
         let (first, skip) = (offset / WORD, offset % WORD);
         let count = if len == 0 { 0 } else { end.div_ceil(WORD) - first };
         let start = self.as_ptr().wrapping_add(first * WORD).cast::<AtomicU64>();
+        #[allow(unsafe_code)]
         // SAFETY: inside of the mapping, which lives as long as `self`, starts at a page and ends with a whole one; a page is made of
         // words. Every access by this process is an atomic one of a word, but through `as_ptr` as that says.
-        #[allow(unsafe_code)]
         let words = unsafe { std::slice::from_raw_parts(start, count) };
         let (first, rest) = match words.split_first() {
             Some((first, rest)) if skip > 0 => (Some(first), rest),

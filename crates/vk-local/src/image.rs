@@ -111,9 +111,9 @@ impl LocalImage {
             .view_type(vk::ImageViewType::TYPE_2D)
             .format(info.format)
             .subresource_range(Self::RANGE);
-        // SAFETY: VUID-VkImageViewCreateInfo-image-01020, -04441: the image is bound and of a usage that views have, its format
-        // and range are its own.
         image.view =
+            // SAFETY: VUID-VkImageViewCreateInfo-image-01020, -04441: the image is bound and of a usage that views have, its format
+            // and range are its own.
             unsafe { device.as_raw().create_image_view(&view, None) }.map_err(about.failed("vkCreateImageView"))?;
         Ok(image)
     }

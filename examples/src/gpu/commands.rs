@@ -35,9 +35,9 @@ impl Commands {
             .command_pool(pool)
             .level(vk::CommandBufferLevel::PRIMARY)
             .command_buffer_count(u32::try_from(count)?);
-        // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo-commandBufferCount-arraylength: callers ask for one per
-        // slot, and there is at least one slot.
         commands.buffers =
+            // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo-commandBufferCount-arraylength: callers ask for one per
+            // slot, and there is at least one slot.
             unsafe { raw.allocate_command_buffers(&info) }.map_err(failed(device, "vkAllocateCommandBuffers"))?;
         Ok(commands)
     }

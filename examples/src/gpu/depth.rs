@@ -65,8 +65,8 @@ impl Depth {
         let mut fitting = (0..memory.memory_type_count).filter(|index| needs.memory_type_bits & (1 << index) != 0);
         let index = fitting.clone().find(local).or_else(|| fitting.next()).context("no memory for a depth buffer")?;
         let info = vk::MemoryAllocateInfo::default().allocation_size(needs.size).memory_type_index(index);
-        // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01714: one of the types that the device lists.
         depth.memory =
+            // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01714: one of the types that the device lists.
             unsafe { raw.allocate_memory(&info, None) }.map_err(failed(device, "vkAllocateMemory (depth)"))?;
         // SAFETY: VUID-vkBindImageMemory-memory-01047, -01048, -size-01049: of a type and size that the image asks for.
         unsafe { raw.bind_image_memory(depth.raw, depth.memory, 0) }
@@ -76,8 +76,8 @@ impl Depth {
             .view_type(vk::ImageViewType::TYPE_2D)
             .format(Self::FORMAT)
             .subresource_range(Self::RANGE);
-        // SAFETY: VUID-VkImageViewCreateInfo-image-01020: the image is bound; format and range are its own.
         depth.view =
+            // SAFETY: VUID-VkImageViewCreateInfo-image-01020: the image is bound; format and range are its own.
             unsafe { raw.create_image_view(&info, None) }.map_err(failed(device, "vkCreateImageView (depth)"))?;
         // SAFETY: just made on this device; no other thread knows it yet.
         unsafe { device.set_name(depth.raw, "depth") };

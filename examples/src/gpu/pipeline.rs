@@ -117,9 +117,9 @@ impl Pipeline {
                 .mag_filter(vk::Filter::LINEAR)
                 .min_filter(vk::Filter::LINEAR)
                 .max_lod(vk::LOD_CLAMP_NONE);
-            // SAFETY: VUID-VkSamplerCreateInfo-maxLod-01973: no level below 0; everything else is off. The addresses
-            // repeat, which is what 0 says.
             self.sampler =
+                // SAFETY: VUID-VkSamplerCreateInfo-maxLod-01973: no level below 0; everything else is off. The addresses
+                // repeat, which is what 0 says.
                 unsafe { raw.create_sampler(&sampler, None) }.map_err(failed(&self.device, "vkCreateSampler"))?;
             samplers = [self.sampler];
             bindings.push(binding(info.textures, vk::DescriptorType::SAMPLER).immutable_samplers(&samplers));
@@ -265,14 +265,14 @@ impl Textures {
         let size = |kind, count| vk::DescriptorPoolSize::default().ty(kind).descriptor_count(count);
         let sizes = [size(vk::DescriptorType::SAMPLED_IMAGE, pipeline.textures), size(vk::DescriptorType::SAMPLER, 1)];
         let info = vk::DescriptorPoolCreateInfo::default().max_sets(1).pool_sizes(&sizes);
-        // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: one set; no size is 0.
         let pool =
+            // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: one set; no size is 0.
             unsafe { raw.create_descriptor_pool(&info, None) }.map_err(failed(device, "vkCreateDescriptorPool"))?;
         let mut textures = Self { set: vk::DescriptorSet::null(), pool, device: device.clone() };
         let layouts = [pipeline.set_layout];
         let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(pool).set_layouts(&layouts);
-        // SAFETY: VUID-vkAllocateDescriptorSets-pAllocateInfo-parameter: the pool was made for exactly this set.
         let sets =
+            // SAFETY: VUID-vkAllocateDescriptorSets-pAllocateInfo-parameter: the pool was made for exactly this set.
             unsafe { raw.allocate_descriptor_sets(&info) }.map_err(failed(device, "vkAllocateDescriptorSets"))?;
         textures.set = sets.first().copied().context("vkAllocateDescriptorSets gave no set")?;
         let views: Vec<_> = images

@@ -125,7 +125,7 @@ fn semaphores() {
 
 #[test]
 fn waits_and_signals() {
-    // SAFETY of all: the semaphores outlive the calls, and the values are what the world is at.
+    // In every case below the semaphores outlive the calls, and the values are what the world is at.
     let wait_binary = Operation::new("wait, binary", |world| {
         // SAFETY: as above.
         Ok(unsafe { wait_one(&world.home, world.goods.signalled.as_ref().unwrap(), 0) }?)

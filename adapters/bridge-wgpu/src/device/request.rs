@@ -73,9 +73,9 @@ impl Bridge {
         }
         let callback = needed.with(|_| {});
         let (features, limits) = (descriptor.required_features, &descriptor.required_limits);
-        // SAFETY: the required features and limits are the adapter's, as seen above; the callback removes nothing, and adds extensions and a
-        // feature that the physical device has.
         let opened =
+            // SAFETY: the required features and limits are the adapter's, as seen above; the callback removes nothing, and adds extensions and a
+            // feature that the physical device has.
             unsafe { hal.open_with_callback(features, limits, &descriptor.memory_hints, Some(Box::new(callback))) };
         let opened = opened.map_err(|error| failed(error.to_string()))?;
         drop(hal);

@@ -67,10 +67,10 @@ impl<T: Texel> Share<Self> for SlotTexture<T> {
     fn wrap(&self, slot: &SlotInfo<'_>, render: RenderImage<'_>) -> Result<TextureSlot> {
         let (_, state) = access::of_texture(self.usage, slot.name)?;
         let (descriptor, lease) = (descriptor(slot.name, self.format, self.size, self.usage), slot.lease.clone());
-        // SAFETY: made as described, by `specs`; of an sRGB format as UNORM with `MUTABLE_FORMAT`, so that views of it are sRGB.
-        // The lease keeps it until wgpu is done with the wrapper and its clones. Its state is the one whose layout the bridge's
-        // acquire brings it to, which is recorded before the frame's commands.
         let texture =
+            // SAFETY: made as described, by `specs`; of an sRGB format as UNORM with `MUTABLE_FORMAT`, so that views of it are sRGB.
+            // The lease keeps it until wgpu is done with the wrapper and its clones. Its state is the one whose layout the bridge's
+            // acquire brings it to, which is recorded before the frame's commands.
             unsafe { raw::texture(slot.gpu, render.as_raw(), &descriptor, state, Box::new(move || drop(lease))) }?;
         Ok(TextureSlot { texture, state })
     }

@@ -222,9 +222,10 @@ impl Graph {
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        // SAFETY: it is alive, and neither it nor its nodes are used after its owner's drop.
-        let destroyed =
-            self.device.bind().and_then(|_current| unsafe { self.device.driver().destroy_graph(self.handle) });
+        let destroyed = self.device.bind().and_then(|_current| {
+            // SAFETY: the graph is alive, and neither it nor its nodes are used after its owner's drop.
+            unsafe { self.device.driver().destroy_graph(self.handle) }
+        });
         if let Err(error) = destroyed {
             count_leak();
             let error = error.at(self.object(), self.device.name());

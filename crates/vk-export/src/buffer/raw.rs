@@ -43,10 +43,10 @@ impl RawBuffer {
             external = external.handle_types(handle_type.memory());
             create = create.push_next(&mut external);
         }
-        // SAFETY: VUID-VkBufferCreateInfo-size-00912 and -None-09499 (usage): neither is zero;
-        // VUID-VkBufferCreateInfo-pNext-00920: the external handle type was asked for with this usage; both as this
-        // function's callers have checked.
         let raw =
+            // SAFETY: VUID-VkBufferCreateInfo-size-00912 and -None-09499 (usage): neither is zero;
+            // VUID-VkBufferCreateInfo-pNext-00920: the external handle type was asked for with this usage; both as this
+            // function's callers have checked.
             unsafe { device.as_raw().create_buffer(&create, None) }.map_err(device.failed("vkCreateBuffer", object))?;
         Ok(Self { raw, usage, device: device.register(object) })
     }

@@ -111,10 +111,10 @@ impl Image {
         if handle_types.is_some() {
             create = create.push_next(&mut external);
         }
-        // SAFETY: VUID-VkImageCreateInfo-imageCreateMaxMipLevels-02251 and its siblings for layers and extent, and
-        // -pNext-00990 (handle type): the driver was asked for exactly these; -pNext-01443: the layout is UNDEFINED;
-        // the shape VUIDs (-imageType-00956, -00957, -00961, -flags-08866) are checked by `ImageInfo::check`.
         let raw =
+            // SAFETY: VUID-VkImageCreateInfo-imageCreateMaxMipLevels-02251 and its siblings for layers and extent, and
+            // -pNext-00990 (handle type): the driver was asked for exactly these; -pNext-01443: the layout is UNDEFINED;
+            // the shape VUIDs (-imageType-00956, -00957, -00961, -flags-08866) are checked by `ImageInfo::check`.
             unsafe { device.as_raw().create_image(&create, None) }.map_err(device.failed("vkCreateImage", &object))?;
 
         let memory = match allocate(device, info, raw, exporter) {

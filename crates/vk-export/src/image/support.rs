@@ -78,9 +78,9 @@ impl ExportDevice {
         if self.format_fault(format).is_some() {
             return vk::FormatFeatureFlags::empty();
         }
-        // SAFETY: VUID-vkGetPhysicalDeviceFormatProperties-physicalDevice-parameter: a device of this instance;
-        // -format-parameter: checked above.
         let properties =
+            // SAFETY: VUID-vkGetPhysicalDeviceFormatProperties-physicalDevice-parameter: a device of this instance;
+            // -format-parameter: checked above.
             unsafe { self.instance().get_physical_device_format_properties(self.physical().handle, format) };
         match tiling {
             vk::ImageTiling::LINEAR => properties.linear_tiling_features,

@@ -121,8 +121,8 @@ fn current_user_sid() -> Result<String, (&'static str, io::Error)> {
     let mut buffer = [0u64; 16];
     let size = size_of_val(&buffer) as u32;
     let mut used = 0;
-    // SAFETY: the buffer has as many bytes as is said, and `used` is a place for the result.
     let done =
+        // SAFETY: the buffer has as many bytes as is said, and `used` is a place for the result.
         unsafe { GetTokenInformation(token.as_raw_handle(), TokenUser, buffer.as_mut_ptr().cast(), size, &mut used) };
     if done == 0 {
         return Err(failed("GetTokenInformation"));
