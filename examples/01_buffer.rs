@@ -1,7 +1,9 @@
-//! A buffer that is filled by the compute side and read by Vulkan, frame after frame, without a copy between the two.
+//! A buffer that is filled by the compute side and read by Vulkan, frame after frame, without a
+//! copy between the two.
 //!
-//! Run it with `cargo run --example 01_buffer`. It needs a Vulkan device, which may be a software one, and uses CUDA where the
-//! device's GPU has it. It checks what Vulkan sees and exits with an error if that is wrong.
+//! Run it with `cargo run --example 01_buffer`. It needs a Vulkan device, which may be a software
+//! one, and uses CUDA where the device's GPU has it. It checks what Vulkan sees and exits with an
+//! error if that is wrong.
 
 use std::error::Error;
 use std::time::Duration;
@@ -29,8 +31,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     let compute = Compute::for_device(&device)?;
     println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
 
-    // Three slots, each one buffer of `LEN` integers that Vulkan copies from. A real program would draw from it:
-    // `BufferAccess::VERTEX_INPUT`, for example.
+    // Three slots, each one buffer of `LEN` integers that Vulkan copies from. A real program would
+    // draw from it: `BufferAccess::VERTEX_INPUT`, for example.
     let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
     let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "numbers", ..Default::default() }, spec)?;
 
@@ -40,7 +42,8 @@ fn run() -> Result<(), Box<dyn Error>> {
         // The compute side's turn: it has a slot to itself until `finish`.
         let mut turn = exchange.begin()?;
         match turn.work() {
-            // The buffer is a kernel argument and the target of cudarc's copies. `05_cuda_kernel.rs` launches a kernel.
+            // The buffer is a kernel argument and the target of cudarc's copies.
+            // `05_cuda_kernel.rs` launches a kernel.
             Work::Cuda(mut cuda) => cuda.stream.memcpy_htod(&expected, &mut cuda.resources)?,
             // On the CPU it is a slice. The closure runs on the compute side's own thread.
             Work::Host(host) => host.run(move |numbers| {
@@ -51,8 +54,9 @@ fn run() -> Result<(), Box<dyn Error>> {
             _ => return Err("this program knows no such backend".into()),
         }
 
-        // Vulkan's turn. `read_back` submits a copy that waits for the compute side, on the GPU, and blocks until it has
-        // run. A program that draws records its own commands and calls `submit`, which does not block.
+        // Vulkan's turn. `read_back` submits a copy that waits for the compute side, on the GPU,
+        // and blocks until it has run. A program that draws records its own commands and calls
+        // `submit`, which does not block.
         let numbers = turn.finish()?.read_back(LIMIT)?;
         if numbers != expected {
             return Err(format!("frame {frame}: Vulkan sees other numbers than were computed").into());

@@ -1,7 +1,8 @@
 //! An image that is written by the compute side and read by Vulkan.
 //!
-//! Run it with `cargo run --example 02_image`. It needs a Vulkan device, which may be a software one, and uses CUDA where the
-//! device's GPU has it. It checks the texels that Vulkan sees and exits with an error if one is wrong.
+//! Run it with `cargo run --example 02_image`. It needs a Vulkan device, which may be a software
+//! one, and uses CUDA where the device's GPU has it. It checks the texels that Vulkan sees and
+//! exits with an error if one is wrong.
 
 use std::error::Error;
 use std::time::Duration;
@@ -32,8 +33,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     let compute = Compute::for_device(&device)?;
     println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
 
-    // The type of a texel is checked against the format. `SAMPLED | TRANSFER_READ`: Vulkan could show the image with a shader,
-    // and copies from it below.
+    // The type of a texel is checked against the format. `SAMPLED | TRANSFER_READ`: Vulkan could
+    // show the image with a shader, and copies from it below.
     let uses = ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ;
     let spec = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [WIDTH, HEIGHT], uses);
     let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "picture", ..Default::default() }, spec)?;
@@ -44,7 +45,8 @@ fn run() -> Result<(), Box<dyn Error>> {
 
         let mut turn = exchange.begin()?;
         match turn.work() {
-            // On CUDA the image is an array: the target of copies, a surface that kernels write, a texture that they sample.
+            // On CUDA the image is an array: the target of copies, a surface that kernels write, a
+            // texture that they sample.
             Work::Cuda(mut cuda) => cuda.resources.write_from_host(cuda.stream, 0, .., &expected)?,
             // On the CPU it is rows of texels. There may be padding between two rows.
             Work::Host(host) => host.run(move |mut image| {
@@ -57,7 +59,8 @@ fn run() -> Result<(), Box<dyn Error>> {
             _ => return Err("this program knows no such backend".into()),
         }
 
-        // Submits a copy to the host and waits for it. The layout transitions are part of the turn's barriers.
+        // Submits a copy to the host and waits for it. The layout transitions are part of the
+        // turn's barriers.
         let texels = turn.finish()?.read_back(LIMIT)?;
         if let Some(wrong) = (0..texels.len()).find(|&i| texels[i] != expected[i]) {
             let [x, y] = [wrong as u32 % WIDTH, wrong as u32 / WIDTH];

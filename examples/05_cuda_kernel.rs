@@ -1,8 +1,10 @@
-//! A CUDA kernel writes a buffer that Vulkan reads. Where there is no CUDA, its twin in Rust does the same on the CPU.
+//! A CUDA kernel writes a buffer that Vulkan reads. Where there is no CUDA, its twin in Rust does
+//! the same on the CPU.
 //!
-//! Run it with `cargo run --example 05_cuda_kernel`. It needs a Vulkan device, which may be a software one, and says which side
-//! computes and why. It checks what Vulkan sees and exits with an error if that is wrong. The kernel's source is
-//! `shaders/first.cu`; its PTX is committed, so that no CUDA toolkit is needed. `03_post_process.rs` launches with cudarc.
+//! Run it with `cargo run --example 05_cuda_kernel`. It needs a Vulkan device, which may be a
+//! software one, and says which side computes and why. It checks what Vulkan sees and exits with an
+//! error if that is wrong. The kernel's source is `shaders/first.cu`; its PTX is committed, so that
+//! no CUDA toolkit is needed. `03_post_process.rs` launches with cudarc.
 
 #![allow(unsafe_code)] // Kernel launches: what a kernel does is for the program to know.
 
@@ -19,7 +21,8 @@ const LEN: u32 = 100_000;
 /// The limit of every wait.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A vertex on the CPU: the operations of the kernel `parabola`, in the same order, so that the results are the same bits.
+/// A vertex on the CPU: the operations of the kernel `parabola`, in the same order, so that the
+/// results are the same bits.
 fn vertex(i: u32, height: f32) -> [f32; 4] {
     let x = i as f32 / LEN as f32;
     [x, height * x * (1.0 - x), 0.0, 1.0]
@@ -37,7 +40,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     let compute = Compute::for_device(&device)?;
     println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
 
-    // The driver compiles the PTX for the GPU that it has. The CPU backend runs the kernel's twin instead, once a launch.
+    // The driver compiles the PTX for the GPU that it has. The CPU backend runs the kernel's twin
+    // instead, once a launch.
     let kernel = compute
         .load("first", include_str!("../shaders/first.ptx"))?
         .with_twin::<(TwinSlice<[f32; 4]>, u32, f32)>("parabola", |_, (vertices, _, height)| {
@@ -57,7 +61,8 @@ fn run() -> Result<(), Box<dyn Error>> {
         // SAFETY: these are the kernel's parameters, and it writes `LEN` elements of 16 bytes.
         unsafe { work.launch(&kernel, &config, (work.resources, LEN, height)) }?;
 
-        // `finish` enqueues the signal that Vulkan's submission waits for, on the GPU. Nothing blocks before `read_back`.
+        // `finish` enqueues the signal that Vulkan's submission waits for, on the GPU. Nothing
+        // blocks before `read_back`.
         let vertices = turn.finish()?.read_back(LIMIT)?;
         if let Some(i) = (0..LEN).find(|&i| vertices[i as usize] != vertex(i, height)) {
             return Err(format!("frame {frame}: vertex {i} is {:?}", vertices[i as usize]).into());

@@ -1,9 +1,10 @@
-//! A CUDA kernel in the Vulkan queue: recorded into a command buffer before the commands that use what it writes, without a
-//! stream, a semaphore or a switch of the GPU's context.
+//! A CUDA kernel in the Vulkan queue: recorded into a command buffer before the commands that use
+//! what it writes, without a stream, a semaphore or a switch of the GPU's context.
 //!
-//! Run it with `cargo run --example 06_kernels_in_the_queue`. It needs a Vulkan device, which may be a software one. Where the
-//! driver has no `VK_NVX_binary_import` it says so, and the same frames run on a CUDA stream or on the CPU. It checks what Vulkan
-//! sees and exits with an error if that is wrong.
+//! Run it with `cargo run --example 06_kernels_in_the_queue`. It needs a Vulkan device, which may
+//! be a software one. Where the driver has no `VK_NVX_binary_import` it says so, and the same
+//! frames run on a CUDA stream or on the CPU. It checks what Vulkan sees and exits with an error if
+//! that is wrong.
 
 #![allow(unsafe_code)] // Kernel launches: what a kernel does is for the program to know.
 
@@ -18,7 +19,8 @@ const LEN: u32 = 100_000;
 /// The limit of every wait.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A vertex on the CPU: the operations of the kernel `parabola`, in the same order, so that the results are the same bits.
+/// A vertex on the CPU: the operations of the kernel `parabola`, in the same order, so that the
+/// results are the same bits.
 fn vertex(i: u32, height: f32) -> [f32; 4] {
     let x = i as f32 / LEN as f32;
     [x, height * x * (1.0 - x), 0.0, 1.0]
@@ -31,9 +33,11 @@ fn main() {
     }
 }
 
-/// The compute side of a new Vulkan device: the Vulkan queue itself, or else what `Backend::Auto` finds.
+/// The compute side of a new Vulkan device: the Vulkan queue itself, or else what `Backend::Auto`
+/// finds.
 fn open() -> Result<Compute, bridge::Error> {
-    // Turns on `VK_NVX_binary_import` and `VK_NVX_image_view_handle`. A device that lacks one is an error that names it.
+    // Turns on `VK_NVX_binary_import` and `VK_NVX_image_view_handle`. A device that lacks one is an
+    // error that names it.
     let info = OpenInfo { cuda_kernels: true, ..Default::default() };
     Compute::open(&info, Backend::Inline).or_else(|error| {
         println!("no CUDA kernels in the Vulkan queue here: {error}");
@@ -60,7 +64,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     for frame in 0..6 {
         let height = 1.0 + frame as f32;
         let mut turn = exchange.begin()?;
-        // On a stream the launch is enqueued, in the Vulkan queue it is recorded, on the CPU it is queued for the backend's thread.
+        // On a stream the launch is enqueued, in the Vulkan queue it is recorded, on the CPU it is
+        // queued for the backend's thread.
         let work = turn.work().kernels()?;
         let config = LaunchConfig::for_elements(LEN.into(), 256);
         // SAFETY: these are the kernel's parameters, and it writes `LEN` elements of 16 bytes.

@@ -1,8 +1,9 @@
-//! A simulation and a renderer at rates of their own: the renderer has the newest finished step, and neither waits for the other.
+//! A simulation and a renderer at rates of their own: the renderer has the newest finished step,
+//! and neither waits for the other.
 //!
-//! Run it with `cargo run --example 07_latest`. It needs a Vulkan device, which may be a software one, and uses CUDA where the
-//! device's GPU has it. It checks that what Vulkan sees is always one step, never an older one than before, and at the end
-//! the last; it exits with an error if not.
+//! Run it with `cargo run --example 07_latest`. It needs a Vulkan device, which may be a software
+//! one, and uses CUDA where the device's GPU has it. It checks that what Vulkan sees is always one
+//! step, never an older one than before, and at the end the last; it exits with an error if not.
 
 #![allow(unsafe_code)] // Kernel launches: what a kernel does is for the program to know.
 
@@ -24,7 +25,8 @@ const STEPS: u64 = 200;
 /// The limit of every wait.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A vertex on the CPU: the operations of the kernel `parabola`, in the same order, so that the results are the same bits.
+/// A vertex on the CPU: the operations of the kernel `parabola`, in the same order, so that the
+/// results are the same bits.
 fn vertex(i: u32, height: f32) -> [f32; 4] {
     let x = i as f32 / LEN as f32;
     [x, height * x * (1.0 - x), 0.0, 1.0]
@@ -40,13 +42,15 @@ fn main() {
 /// The simulation: a step every millisecond, on a thread of its own.
 fn simulate(mut writer: LatestWriter<BufferSpec<[f32; 4]>>, kernel: Option<Kernel>) -> Result<(), bridge::Error> {
     for _ in 0..STEPS {
-        // Waits for the simulation's own oldest step, where two are unfinished, and never for the renderer.
+        // Waits for the simulation's own oldest step, where two are unfinished, and never for the
+        // renderer.
         let mut turn = writer.begin()?;
         let height = turn.frame() as f32;
         match (turn.work(), &kernel) {
             (work, Some(kernel)) => {
                 let (work, config) = (work.kernels()?, LaunchConfig::for_elements(LEN.into(), 256));
-                // SAFETY: these are the kernel's parameters, and it writes `LEN` elements of 16 bytes.
+                // SAFETY: these are the kernel's parameters, and it writes `LEN` elements of 16
+                // bytes.
                 unsafe { work.launch(kernel, &config, (work.resources, LEN, height)) }?;
             }
             (Work::Host(host), None) => {

@@ -1,7 +1,9 @@
-//! Compiles every GLSL shader in `shaders/` to SPIR-V with naga, so that nobody needs a shader compiler.
+//! Compiles every GLSL shader in `shaders/` to SPIR-V with naga, so that nobody needs a shader
+//! compiler.
 //!
-//! `shaders/NAME.vert` and `shaders/NAME.frag` become `$OUT_DIR/NAME.vert.spv` and `$OUT_DIR/NAME.frag.spv`, and
-//! `$OUT_DIR/shaders.rs` a list of them. A line `#include "NAME.glsl"` stands for the text of `shaders/NAME.glsl`.
+//! `shaders/NAME.vert` and `shaders/NAME.frag` become `$OUT_DIR/NAME.vert.spv` and
+//! `$OUT_DIR/NAME.frag.spv`, and `$OUT_DIR/shaders.rs` a list of them. A line `#include
+//! "NAME.glsl"` stands for the text of `shaders/NAME.glsl`.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,5 +1,5 @@
-//! An engine's own Vulkan, adopted: its instance, its device, its queue, its submissions, nothing of it destroyed.
-//! One test, see `Rig`.
+//! An engine's own Vulkan, adopted: its instance, its device, its queue, its submissions, nothing
+//! of it destroyed. One test, see `Rig`.
 #![allow(unsafe_code, clippy::unwrap_used)] // The engine.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,7 +44,8 @@ fn what_the_engine_left_off_is_named_at_once() {
     info.queue_family = 1000;
     // SAFETY: as above; the wrong family is refused.
     assert!(matches!(unsafe { ExportDevice::adopt(info) }, Err(Error::InvalidArgument { .. })));
-    // Without the export extensions the device is good for the CPU backend, and says what is missing for CUDA.
+    // Without the export extensions the device is good for the CPU backend, and says what is
+    // missing for CUDA.
     let mut info = engine.info();
     info.device_extensions = &[];
     // SAFETY: as above.
@@ -83,8 +84,8 @@ fn frames_through_the_engines_own_submissions(backend: Backend, legacy: bool) {
             rendered.wait(Rig::LONG).unwrap();
             assert_eq!(readback.words(), Filler::pattern(LEN, frame * 10));
         }
-        // The negative control: an engine that leaves the wait out reads what was there before. The slot is the one of two
-        // that was used longest ago, with frame 4 in it.
+        // The negative control: an engine that leaves the wait out reads what was there before. The
+        // slot is the one of two that was used longest ago, with frame 4 in it.
         let gate = Gate::on(&compute);
         let mut turn = exchange.begin().unwrap();
         gate.hold(&mut turn);
@@ -179,7 +180,8 @@ fn submit(
             .wait_dst_stage_mask(&stages[..count])
             .signal_semaphores(&signals)
             .push_next(&mut values);
-        // SAFETY: the engine's own submission, which the caller waits for. The memory is plain words.
+        // SAFETY: the engine's own submission, which the caller waits for. The memory is plain
+        // words.
         unsafe { engine.device().queue_submit(queue, &[batch], vk::Fence::null()) }.unwrap();
     } else {
         let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
@@ -251,7 +253,8 @@ fn new_images_wait_for_the_engine(backend: Backend) {
     exchange.close().unwrap();
 }
 
-/// Images that replace others are new: the engine hands them over once more, while it still uses the old ones.
+/// Images that replace others are new: the engine hands them over once more, while it still uses
+/// the old ones.
 fn new_sizes_wait_for_the_engine(compute: &Compute, commands: &Commands) {
     let device = compute.device();
     let image = ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [16, 16], ImageAccess::TRANSFER_READ);
@@ -266,7 +269,8 @@ fn new_sizes_wait_for_the_engine(compute: &Compute, commands: &Commands) {
         gate.hold_queue(device, QueueKind::Graphics);
         let turn = exchange.begin().unwrap().finish().unwrap();
         let recorded = commands.record(&turn, |_| {});
-        // SAFETY: recorded with the turn's barriers; waited for when the command buffer is recorded again.
+        // SAFETY: recorded with the turn's barriers; waited for when the command buffer is recorded
+        // again.
         let old = unsafe { turn.submit(&[recorded]) }.unwrap();
         exchange.resize([side, side]).unwrap();
         assert!(exchange.needs_initial() && !old.is_reached().unwrap(), "nothing is waited for, nothing is submitted");
@@ -289,7 +293,8 @@ fn new_sizes_wait_for_the_engine(compute: &Compute, commands: &Commands) {
         assert_eq!(turn.resources().extent(), vk::Extent2D { width: side, height: side });
         turn.skip();
     }
-    // A lent turn that was dropped may have been submitted: images do not mind, and what it may use is kept.
+    // A lent turn that was dropped may have been submitted: images do not mind, and what it may use
+    // is kept.
     drop(exchange.begin().unwrap().finish().unwrap().lend().unwrap());
     exchange.resize([8, 8]).unwrap();
     exchange.initialise().unwrap();

@@ -55,8 +55,9 @@ on_both_backends!(
 );
 on_host_without_linear_images!(a_frame_of_images_allocates_nothing);
 
-/// Counted are the bridge's own steps on the calling thread; the drivers' (which the software one makes in `submit`, and
-/// the validation layer everywhere) are not the bridge's, so steps that call one are counted against a bare call.
+/// Counted are the bridge's own steps on the calling thread; the drivers' (which the software one
+/// makes in `submit`, and the validation layer everywhere) are not the bridge's, so steps that call
+/// one are counted against a bare call.
 fn the_frame_path_allocates_nothing(rig: &Rig, compute: &Compute) {
     let spec = vec![BufferSpec::<u32>::new(1024, BufferAccess::TRANSFER_READ); 4];
     let mut exchange = Exchange::new(compute, &ExchangeInfo { name: "frugal", ..Default::default() }, spec).unwrap();
@@ -94,7 +95,8 @@ fn the_frame_path_allocates_nothing(rig: &Rig, compute: &Compute) {
     }
 }
 
-/// Once every slot has been captured. Frames are skipped, so that nothing but the compute side is counted.
+/// Once every slot has been captured. Frames are skipped, so that nothing but the compute side is
+/// counted.
 fn a_frame_with_a_graph_allocates_nothing(_: &Rig, compute: &Compute) {
     let spec = BufferSpec::<u32>::new(1024, BufferAccess::TRANSFER_READ);
     let mut exchange = Exchange::new(compute, &ExchangeInfo { name: "frugal", ..Default::default() }, spec).unwrap();
@@ -119,7 +121,8 @@ fn a_frame_with_a_graph_allocates_nothing(_: &Rig, compute: &Compute) {
     assert!(counts[10..].iter().all(|count| *count == 0), "{counts:?}");
 }
 
-/// Handing images over, copies included where they are staged; the driver allocates nothing here that is counted.
+/// Handing images over, copies included where they are staged; the driver allocates nothing here
+/// that is counted.
 fn a_frame_of_images_allocates_nothing(rig: &Rig, compute: &Compute) {
     let accesses = ImageAccess::TRANSFER_READ | ImageAccess::TRANSFER_WRITE;
     let image = ImageSpec::<u32>::new(vk::Format::R32_UINT, [64, 32], accesses);
@@ -163,7 +166,8 @@ fn bare_submit(rig: &Rig) -> usize {
         let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
         let raw = rig.device().as_raw();
         let submit = |queue| {
-            // SAFETY: live timelines of this device, values that rise, and the queue under its lock.
+            // SAFETY: live timelines of this device, values that rise, and the queue under its
+            // lock.
             allocations(|| unsafe { raw.queue_submit2(queue, &[batch], vk::Fence::null()) }.unwrap())
         };
         let (count, ()) = rig.device().queue().with(submit).unwrap();

@@ -1,6 +1,7 @@
-//! What a turn records, in both directions: every resource is taken over before and given back after, with the right families,
-//! and images are brought into their layout in between. Neither the validation layer nor a forgiving driver would tell. One
-//! test: the device's functions are stood in for.
+//! What a turn records, in both directions: every resource is taken over before and given back
+//! after, with the right families, and images are brought into their layout in between. Neither the
+//! validation layer nor a forgiving driver would tell. One test: the device's functions are stood
+//! in for.
 #![allow(unsafe_code, clippy::unwrap_used)] // A stand-in for a Vulkan function.
 
 use std::ffi::{CStr, c_void};
@@ -78,7 +79,8 @@ fn every_resource_is_taken_over_and_given_back() {
 
 type Set = (BufferSpec<[f32; 4]>, Vec<BufferSpec<u32>>, Vec<ImageSpec<f32>>);
 
-/// A buffer that is drawn from, twenty that are copied, an image in a layout of its own and one that stays in `GENERAL`.
+/// A buffer that is drawn from, twenty that are copied, an image in a layout of its own and one
+/// that stays in `GENERAL`.
 fn set(drawn: BufferAccess, copied: BufferAccess, image: ImageAccess) -> Set {
     let general = ImageAccess { layout: vk::ImageLayout::GENERAL, ..image };
     let images = [image, general].map(|accesses| ImageSpec::new(vk::Format::R32_SFLOAT, [16, 16], accesses));
@@ -133,7 +135,8 @@ fn render_first(device: &ExportDevice, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// Records a frame; checks the handles, families, ranges and layouts of all its barriers; gives those of the first buffer.
+/// Records a frame; checks the handles, families, ranges and layouts of all its barriers; gives
+/// those of the first buffer.
 fn recorded<D: Direction>(
     device: &ExportDevice,
     compute: &Compute,

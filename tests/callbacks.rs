@@ -1,5 +1,6 @@
-//! User code that is called at bad moments: sinks of the trace that use the bridge, loggers that panic, ends inside closures.
-//! Each test runs in a process of its own, since it has the one logger, or would hang where it fails.
+//! User code that is called at bad moments: sinks of the trace that use the bridge, loggers that
+//! panic, ends inside closures. Each test runs in a process of its own, since it has the one
+//! logger, or would hang where it fails.
 #![allow(unsafe_code, clippy::unwrap_used)] // Recording and submitting.
 
 use std::cell::Cell;
@@ -22,7 +23,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How long a call is given that should return at once.
 const SOON: Duration = Duration::from_secs(10);
 
-/// True in a process of its own, where the test goes on; false where it came from, once the other has passed.
+/// True in a process of its own, where the test goes on; false where it came from, once the other
+/// has passed.
 fn in_child(test: &str) -> bool {
     const VARIABLE: &str = "CALLBACKS_CHILD";
     if std::env::var_os(VARIABLE).is_some() {
@@ -69,7 +71,8 @@ fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
     Exchange::new(compute, &info(slots), BufferSpec::new(16, BufferAccess::TRANSFER_READ)).unwrap()
 }
 
-/// A thread that holds the queue, for presenting, may set up an exchange, or is told that it may not.
+/// A thread that holds the queue, for presenting, may set up an exchange, or is told that it may
+/// not.
 #[test]
 fn an_exchange_is_made_or_refused_while_its_thread_holds_the_queue() {
     if !in_child("an_exchange_is_made_or_refused_while_its_thread_holds_the_queue") {
@@ -120,7 +123,8 @@ fn a_sink_may_lend_another_frame_of_the_exchange() {
     let submitted = returns(move || {
         let commands = Commands::new(&device);
         let recorded = commands.record(&first, |_| {});
-        // SAFETY: recorded with the turn's barriers, and kept: the process ends before anything is freed.
+        // SAFETY: recorded with the turn's barriers, and kept: the process ends before anything is
+        // freed.
         let submitted = unsafe { first.submit(&[recorded]) }.is_ok();
         std::mem::forget((commands, exchange));
         submitted
@@ -223,7 +227,8 @@ fn a_render_turn_is_given_back_although_the_logger_panics() {
     assert!(again.is_ok(), "{again:?}");
 }
 
-/// "What dropping does, with the error": dropping inside a closure of the compute side frees everything, on a thread of its own.
+/// "What dropping does, with the error": dropping inside a closure of the compute side frees
+/// everything, on a thread of its own.
 #[test]
 fn closing_an_exchange_inside_a_closure_leaks_nothing() {
     if !in_child("closing_an_exchange_inside_a_closure_leaks_nothing") {

@@ -1,5 +1,5 @@
-//! A driver that wants an allocation of its own for each buffer: nothing can be pooled there, and that is said. One test:
-//! a function of the device is stood in for.
+//! A driver that wants an allocation of its own for each buffer: nothing can be pooled there, and
+//! that is said. One test: a function of the device is stood in for.
 #![allow(unsafe_code, clippy::unwrap_used)] // A stand-in for a Vulkan function.
 
 use std::ffi::{CStr, c_void};
@@ -47,7 +47,8 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
 
 #[test]
 fn what_wants_memory_of_its_own_is_not_pooled() {
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
+    // Vulkan exits.
     let engine = Box::leak(Box::new(Engine::new(Some(hook))));
     // SAFETY: the engine's own handles, which live for ever.
     let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();

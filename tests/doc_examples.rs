@@ -58,7 +58,8 @@ mod lent_turn {
         let (vulkan, family) = (rig.device().as_raw(), turn.queue().family());
         // SAFETY: the first queue of a family that the device was made with.
         let queue = unsafe { vulkan.get_device_queue(family, 0) };
-        // SAFETY: recorded between the turn's barriers; tests take turns, so nobody else uses the queue.
+        // SAFETY: recorded between the turn's barriers; tests take turns, so nobody else uses the
+        // queue.
         unsafe { splice(vulkan, queue, turn, raw) }.unwrap()
     }
 }
@@ -69,7 +70,8 @@ mod render_turn {
 
     pub(super) fn run(device: &ExportDevice, turn: RenderTurn<BufferSpec<u32>>) -> TimelinePoint {
         let info = vk::CommandPoolCreateInfo::default().queue_family_index(turn.queue().family());
-        // SAFETY: a pool of one of the device's families; left to the device, as commands may still run.
+        // SAFETY: a pool of one of the device's families; left to the device, as commands may still
+        // run.
         let pool = unsafe { device.as_raw().create_command_pool(&info, None) }.unwrap();
         let info = vk::CommandBufferAllocateInfo::default().command_pool(pool).command_buffer_count(1);
         // SAFETY: one command buffer of that pool.
@@ -183,8 +185,9 @@ fn a_frame_is_part_of_an_engines_submission(rig: &Rig, compute: &Compute) {
 }
 
 fn a_point_is_waited_for_with_a_limit(rig: &Rig, compute: &Compute) {
-    // Seen once on a busy machine: the layer's own bookkeeping of two timelines, one signalled by the host while the other is
-    // waited for, waits for itself for 10 seconds, and calls that "most likely a validation bug".
+    // Seen once on a busy machine: the layer's own bookkeeping of two timelines, one signalled by
+    // the host while the other is waited for, waits for itself for 10 seconds, and calls that "most
+    // likely a validation bug".
     rig.allow(&["UNASSIGNED-VkSemaphore-state-timeout"]);
     let (mut exchange, commands, gate) = (words(compute, 1), Commands::new(rig.device()), Gate::on(compute));
     let mut turn = exchange.begin().unwrap();

@@ -63,7 +63,8 @@ fn submit_without_waiting(rig: &Rig, turn: RenderTurn<BufferSpec<u32>>, commands
     let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
     let signals = [parts.signal];
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
-    // SAFETY: wrong on purpose: `parts.wait` is missing. The memory is plain words, so a torn read is only wrong data.
+    // SAFETY: wrong on purpose: `parts.wait` is missing. The memory is plain words, so a torn read
+    // is only wrong data.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: it was submitted, if without its wait.
     unsafe { turn.submitted() }
@@ -116,7 +117,8 @@ fn without_the_wait_vulkan_reads_stale_data(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// The other way round: with one slot, the second frame's computation must not touch what the first still reads.
+/// The other way round: with one slot, the second frame's computation must not touch what the first
+/// still reads.
 fn computing_waits_for_a_slow_reader(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
@@ -143,7 +145,8 @@ fn computing_waits_for_a_slow_reader(rig: &Rig, compute: &Compute) {
     turn.skip();
 }
 
-/// The negative control of the test above: the exchange does not know of the reader, which then sees the frame behind.
+/// The negative control of the test above: the exchange does not know of the reader, which then
+/// sees the frame behind.
 fn unknown_to_computing_a_slow_reader_is_overwritten(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
@@ -159,7 +162,8 @@ fn unknown_to_computing_a_slow_reader_is_overwritten(rig: &Rig, compute: &Comput
     gate.hold_queue(rig.device(), QueueKind::Graphics);
     let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos);
-    // SAFETY: the commands' resources live until the queue is idle, which the gate's drop waits for.
+    // SAFETY: the commands' resources live until the queue is idle, which the gate's drop waits
+    // for.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: wrong on purpose: they were submitted, if without the turn's semaphores.
     unsafe { turn.not_submitted() };
@@ -232,7 +236,8 @@ fn dropping_with_frames_in_flight_is_safe(rig: &Rig, compute: &Compute) {
             drop(exchange);
             assert!(opened.load(Ordering::Acquire), "dropping did not wait");
         });
-        // Time for a drop that does not wait to be seen; one that does passes however long this takes.
+        // Time for a drop that does not wait to be seen; one that does passes however long this
+        // takes.
         std::thread::sleep(Duration::from_millis(30));
         opened.store(true, Ordering::Release);
         gate.open();
@@ -241,8 +246,8 @@ fn dropping_with_frames_in_flight_is_safe(rig: &Rig, compute: &Compute) {
     assert!(readback.words() == Filler::pattern(LEN, 5));
 }
 
-/// Two exchanges on one compute side: the one can be closed while the other never lets it come to rest. If closing waited for
-/// that, it would give up at its limit.
+/// Two exchanges on one compute side: the one can be closed while the other never lets it come to
+/// rest. If closing waited for that, it would give up at its limit.
 fn closing_does_not_wait_for_others(rig: &Rig, compute: &Compute) {
     let stop = AtomicBool::new(false);
     let filler = Filler::new(compute);

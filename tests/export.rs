@@ -52,7 +52,8 @@ fn every_export_is_a_fresh_handle_with_the_same_facts() {
     assert_eq!(descriptor.name, "exported");
 }
 
-/// What other GPUs map: whole pages, dedicated, though the program is told of what it asked for; a block is not dedicated.
+/// What other GPUs map: whole pages, dedicated, though the program is told of what it asked for; a
+/// block is not dedicated.
 #[test]
 fn memory_for_other_gpus_is_whole_pages() {
     const PAGE: u64 = 2 << 20;
@@ -126,7 +127,8 @@ fn a_timeline_is_asked_about_as_a_timeline() {
         match made {
             Ok(semaphore) => {
                 assert!(can, "{kind:?}");
-                // A binary semaphore may only leave once a signal is pending; a timeline always may.
+                // A binary semaphore may only leave once a signal is pending; a timeline always
+                // may.
                 if kind == SemaphoreKind::Timeline {
                     semaphore.export().unwrap();
                 }
@@ -158,7 +160,8 @@ fn host_waits_end_and_values_rise() {
     assert!(binary.value().unwrap_err().to_string().contains("only a timeline has a value"));
 }
 
-/// A name and security of one's own reach the driver, and what cannot be is refused before it is asked.
+/// A name and security of one's own reach the driver, and what cannot be is refused before it is
+/// asked.
 #[test]
 #[cfg(windows)]
 fn names_and_security_are_the_callers_on_windows() {

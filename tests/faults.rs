@@ -1,5 +1,6 @@
-//! Faults in flight: work that never ends, memory that is not there, a compute side that dies. Every one ends in an error
-//! within its limit, and Vulkan goes on. One test: the last part loses the CUDA context of the process.
+//! Faults in flight: work that never ends, memory that is not there, a compute side that dies.
+//! Every one ends in an error within its limit, and Vulkan goes on. One test: the last part loses
+//! the CUDA context of the process.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
 use std::time::{Duration, Instant};
@@ -19,8 +20,9 @@ fn faults_end_in_errors() {
         Rig::case(backend, "work_that_does_not_end_in_time", work_that_does_not_end_in_time);
     }
     Rig::case(Backend::Host, "a_compute_side_that_fails", a_compute_side_that_fails);
-    // After runs with GPU faults, programs that render got no further than their first frame on one machine. Whether the
-    // faults were the cause is not known; until it is, they are provoked only when asked for.
+    // After runs with GPU faults, programs that render got no further than their first frame on one
+    // machine. Whether the faults were the cause is not known; until it is, they are provoked only
+    // when asked for.
     if std::env::var_os("BRIDGE_TEST_GPU_FAULTS").is_some() {
         Rig::case(Backend::Cuda, "a_compute_side_that_fails", a_compute_side_that_fails);
     } else {
@@ -40,8 +42,8 @@ fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
 /// A frame that is submitted and not waited for.
 fn submit(readback: &Readback, turn: bridge::RenderTurn<BufferSpec<u32>>) -> Result<TimelinePoint, Error> {
     let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
-    // SAFETY: recorded with the turn's barriers; the readback outlives the frame, or is leaked by the panic that fails
-    // the test.
+    // SAFETY: recorded with the turn's barriers; the readback outlives the frame, or is leaked by
+    // the panic that fails the test.
     unsafe { turn.submit(&[commands]) }
 }
 
@@ -86,7 +88,8 @@ fn work_that_does_not_end_in_time(rig: &Rig, compute: &Compute) {
 }
 
 fn a_compute_side_that_fails(rig: &Rig, compute: &Compute) {
-    // The host signals in place of the context that is lost; the layer cannot know that CUDA's signal never comes.
+    // The host signals in place of the context that is lost; the layer cannot know that CUDA's
+    // signal never comes.
     rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let mut exchange = exchange(compute, 2);
@@ -96,8 +99,8 @@ fn a_compute_side_that_fails(rig: &Rig, compute: &Compute) {
     assert!(readback.words() == Filler::pattern(LEN, 1));
 
     let mut turn = exchange.begin().unwrap();
-    // On the CPU the failure is held until the frame is submitted. On CUDA it may show before: the first launch of the kernel
-    // that faults would wait for a gate.
+    // On the CPU the failure is held until the frame is submitted. On CUDA it may show before: the
+    // first launch of the kernel that faults would wait for a gate.
     let gate = (compute.backend() == Backend::Host).then(|| Gate::on(compute));
     gate.iter().for_each(|gate| gate.hold(&mut turn));
     filler.fail(&mut turn);
@@ -107,7 +110,8 @@ fn a_compute_side_that_fails(rig: &Rig, compute: &Compute) {
     gate.iter().for_each(Gate::open);
     match &submitted {
         Ok(point) => {
-            // The host's wait may say that the compute side is gone; the error is the same as that of the calls below.
+            // The host's wait may say that the compute side is gone; the error is the same as that
+            // of the calls below.
             let waited = point.wait(Rig::LONG);
             assert!(waited.as_ref().err().is_none_or(Error::is_device_lost), "{waited:?}");
         }

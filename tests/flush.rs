@@ -1,5 +1,5 @@
-//! Lent turns that were dropped, on an engine's device: nothing is submitted behind the engine's back, and the parts of a
-//! flush prove the end. One test: the device's functions are stood in for.
+//! Lent turns that were dropped, on an engine's device: nothing is submitted behind the engine's
+//! back, and the parts of a flush prove the end. One test: the device's functions are stood in for.
 #![allow(unsafe_code, clippy::unwrap_used)] // A stand-in for a Vulkan function, and submitting.
 
 use std::ffi::{CStr, c_void};

@@ -1,5 +1,6 @@
-//! Every call of Vulkan's that replacing resources makes, or the reader of a latest exchange, fails once: the error is the driver's, the exchange goes on with what it
-//! had, nothing is leaked, and a second try works. One test: the device's functions are stood in for.
+//! Every call of Vulkan's that replacing resources makes, or the reader of a latest exchange, fails
+//! once: the error is the driver's, the exchange goes on with what it had, nothing is leaked, and a
+//! second try works. One test: the device's functions are stood in for.
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
 
 use std::collections::BTreeSet;
@@ -107,7 +108,8 @@ fn shared(len: usize, side: u32) -> Shared {
 
 #[test]
 fn every_call_may_fail() {
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
+    // Vulkan exits.
     let engine = Box::leak(Box::new(Engine::new(Some(hook))));
     let mut info = engine.info();
     info.queue_lock = Some(Arc::new(Lock));
@@ -216,7 +218,8 @@ fn walk_latest(compute: &Compute) {
     assert!(expected.iter().all(|name| called.contains(name)), "{called:?}");
 }
 
-/// A frame that writes 7 everywhere; with `len`, it has to find as many words, of which the first 8 are 7.
+/// A frame that writes 7 everywhere; with `len`, it has to find as many words, of which the first 8
+/// are 7.
 trait Walked: Direction {
     fn frame(exchange: &mut Exchange<Shared, Self>, len: Option<usize>)
     where

@@ -47,7 +47,8 @@ fn settles(exchanges: usize) -> bool {
     true
 }
 
-/// Inside of `Queue::with` a submission would wait for its own thread, or for one that waits for the queue.
+/// Inside of `Queue::with` a submission would wait for its own thread, or for one that waits for
+/// the queue.
 fn nothing_waits_for_a_queue_that_its_thread_holds(rig: &Rig, compute: &Compute) {
     let mut exchange = exchange(compute);
     let queue = rig.device().queue();
@@ -99,7 +100,8 @@ fn an_exchange_may_end_inside_its_own_closure(_: &Rig, compute: &Compute) {
     assert!(LiveObjects::now().is_empty(), "{}", LiveObjects::now());
 }
 
-/// An engine submits two frames and says so of neither; the second is still pending when the exchange goes.
+/// An engine submits two frames and says so of neither; the second is still pending when the
+/// exchange goes.
 fn every_frame_that_was_lent_is_waited_for(rig: &Rig, compute: &Compute) {
     let device = rig.device();
     let info = ExchangeInfo { name: "lent", slots: 2, timeout: Duration::from_millis(200), ..Default::default() };

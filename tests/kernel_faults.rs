@@ -1,5 +1,5 @@
-//! A CUDA kernel that faults in Vulkan's queue: the device is lost, which is said, and a new one works. One test: it loses
-//! its device.
+//! A CUDA kernel that faults in Vulkan's queue: the device is lost, which is said, and a new one
+//! works. One test: it loses its device.
 #![allow(unsafe_code, clippy::unwrap_used)] // Recording commands.
 
 #[path = "kernels/gpu.rs"]

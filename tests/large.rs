@@ -1,5 +1,5 @@
-//! Buffers of more than 4 GiB: the last byte crosses both ways. A size that is cut to 32 bits anywhere, in a descriptor, a mapping,
-//! a view or a copy, reaches another byte or none.
+//! Buffers of more than 4 GiB: the last byte crosses both ways. A size that is cut to 32 bits
+//! anywhere, in a descriptor, a mapping, a view or a copy, reaches another byte or none.
 #![allow(unsafe_code, clippy::unwrap_used)] // Recording.
 
 use bridge::ash::vk;
@@ -18,7 +18,8 @@ type Bytes = BufferSpec<u8>;
 #[test]
 fn the_last_byte_crosses() {
     let rig = Rig::open();
-    // More than maxMemoryAllocationSize is what this tries; the layer warns of it, the specification does not forbid it.
+    // More than maxMemoryAllocationSize is what this tries; the layer warns of it, the
+    // specification does not forbid it.
     rig.allow(&["UNASSIGNED-vkAllocateMemory-maxMemoryAllocationSize"]);
     for backend in [Backend::Host, Backend::Cuda] {
         // The same in small, so that everything but the size is known to be right.
@@ -75,7 +76,8 @@ fn crosses(device: &ExportDevice, compute: &Compute, size: u64) {
     let tail =
         LocalBuffer::new(device, "tail", 4, vk::BufferUsageFlags::TRANSFER_DST, MemoryLocation::GpuToCpu).unwrap();
 
-    // The compute side writes the last byte, and those at which 32 bits would have ended; Vulkan reads it and writes another.
+    // The compute side writes the last byte, and those at which 32 bits would have ended; Vulkan
+    // reads it and writes another.
     const WORD: usize = 1 << 32;
     let others = [(len % WORD, 0xa5), (WORD - 1, 0x11), (WORD, 0x22)].into_iter().filter(|(at, _)| *at < len);
     let mut turn = exchange.begin().unwrap();
@@ -96,7 +98,8 @@ fn crosses(device: &ExportDevice, compute: &Compute, size: u64) {
         let dependency = vk::DependencyInfo::default().memory_barriers(&after);
         // SAFETY: recording.
         unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
-        // SAFETY: VUID-vkCmdFillBuffer-dstOffset-00024, -size-00026: the last four bytes; the size is a multiple of 4.
+        // SAFETY: VUID-vkCmdFillBuffer-dstOffset-00024, -size-00026: the last four bytes; the size
+        // is a multiple of 4.
         unsafe { device.as_raw().cmd_fill_buffer(commands, buffer.as_raw(), size - 4, 4, 0x6b6b_6b6b) };
     };
     // SAFETY: what is recorded keeps its Valid Usage; `tail` lives until it has run.

@@ -1,5 +1,5 @@
-//! Work of other CUDA streams with a frame of a latest exchange, left behind by a turn that could not signal: Vulkan gets the slot back
-//! only behind it.
+//! Work of other CUDA streams with a frame of a latest exchange, left behind by a turn that could
+//! not signal: Vulkan gets the slot back only behind it.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
 use std::time::Duration;

@@ -29,7 +29,8 @@ fn words() -> Words {
     Words::new(LEN, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE)
 }
 
-/// Submits a fill of a buffer that only a lease keeps, and waits. The layer reports one that is gone.
+/// Submits a fill of a buffer that only a lease keeps, and waits. The layer reports one that is
+/// gone.
 fn use_it(rig: &Rig, buffer: vk::Buffer) {
     let device = rig.device();
     let commands = Commands::new(device);

@@ -1,5 +1,5 @@
-//! What Vulkan must not be asked for: usages and stages without their feature, allocations that no heap holds; and what it
-//! may be asked for although it promises less. One test, see `Rig`.
+//! What Vulkan must not be asked for: usages and stages without their feature, allocations that no
+//! heap holds; and what it may be asked for although it promises less. One test, see `Rig`.
 #![allow(unsafe_code, clippy::unwrap_used)] // An engine whose driver's answers are changed.
 
 use std::sync::OnceLock;

@@ -10,7 +10,8 @@ use bridge::vk_export::{ExportDevice, QueueLock};
 use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LatestInfo, LiveObjects, QueueKind};
 use bridge_tests::{Engine, Need, Readback, Rig, case_on, skip_case};
 
-/// What a driver reports as the value of a timeline once the device is lost. Waits, submits and signals report the loss.
+/// What a driver reports as the value of a timeline once the device is lost. Waits, submits and
+/// signals report the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Counter {
     /// The loss.
@@ -24,7 +25,8 @@ enum Counter {
 /// Set from when on nothing on the device completes.
 static LOST: Mutex<Option<Counter>> = Mutex::new(None);
 
-/// A stand-in that returns `ERROR_DEVICE_LOST` once the device is lost, and calls the real function before.
+/// A stand-in that returns `ERROR_DEVICE_LOST` once the device is lost, and calls the real function
+/// before.
 macro_rules! stand_in {
     ($module:ident, $real:ty, $($argument:ident: $kind:ty),+) => {
         mod $module {
@@ -98,8 +100,8 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
 
 #[test]
 fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
-    // One device, so that the functions are its own. Never destroyed: NVIDIA's driver deadlocks when a device goes while a
-    // thread that has used Vulkan exits.
+    // One device, so that the functions are its own. Never destroyed: NVIDIA's driver deadlocks
+    // when a device goes while a thread that has used Vulkan exits.
     let engine = Box::leak(Box::new(Engine::new(Some(hook))));
     let counters = [Counter::Lost, Counter::Maximum, Counter::Stale];
     for (backend, counter) in [Backend::Host, Backend::Cuda].into_iter().flat_map(|b| counters.map(|c| (b, c))) {

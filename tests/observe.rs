@@ -1,4 +1,5 @@
-//! What can be seen from outside: the trace, and the counts of live objects. One test: both are of the whole process.
+//! What can be seen from outside: the trace, and the counts of live objects. One test: both are of
+//! the whole process.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
 use std::io::Write;

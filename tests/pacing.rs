@@ -12,7 +12,8 @@ on_both_backends!(frames_are_enqueued_without_waiting, no_more_frames_are_in_fli
 const LEN: usize = 64 << 10;
 const SIZE: u64 = 4 * LEN as u64;
 
-/// Every step of three frames is done while the compute side has not begun: none of them waits for it.
+/// Every step of three frames is done while the compute side has not begun: none of them waits for
+/// it.
 fn frames_are_enqueued_without_waiting(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readbacks: Vec<_> = (0..3).map(|_| Readback::new(rig.device(), SIZE)).collect();

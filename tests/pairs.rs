@@ -1,4 +1,5 @@
-//! Pairs of devices: by UUID and by nothing else, whatever order the two APIs count their devices in. One test, see `Rig`.
+//! Pairs of devices: by UUID and by nothing else, whatever order the two APIs count their devices
+//! in. One test, see `Rig`.
 #![allow(clippy::unwrap_used)]
 
 use bridge::cuda_import::CudaDevice;

@@ -6,8 +6,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRu
 /// The seed of the cases that do not change.
 const FIXED: u64 = 0x0b21_d9e5;
 
-/// Runs `test` over `cases` values of the fixed seed, then over as many of a random one, which is printed. `PROPERTY_SEED` is
-/// taken in its place where it is set.
+/// Runs `test` over `cases` values of the fixed seed, then over as many of a random one, which is
+/// printed. `PROPERTY_SEED` is taken in its place where it is set.
 pub(crate) fn run<S: Strategy>(cases: u32, values: &S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
     for seed in [FIXED, random()] {
         // libtest shows this if the test fails.

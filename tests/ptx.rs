@@ -1,4 +1,5 @@
-//! PTX as it is committed: every kernel's arguments are those that its launches pass, and no text makes the reader panic.
+//! PTX as it is committed: every kernel's arguments are those that its launches pass, and no text
+//! makes the reader panic.
 #![allow(clippy::unwrap_used)]
 
 use std::mem::{offset_of, size_of};

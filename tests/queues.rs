@@ -45,7 +45,8 @@ fn frames_cross_on_every_queue(rig: &Rig, compute: &Compute) {
     }
 }
 
-/// Rows of an odd number of bytes in several levels, which a queue that only copies takes at offsets of 4 and as a whole.
+/// Rows of an odd number of bytes in several levels, which a queue that only copies takes at
+/// offsets of 4 and as a whole.
 fn images_cross_on_every_queue(rig: &Rig, compute: &Compute) {
     const EXTENT: [u32; 2] = [37, 19];
     for kind in [QueueKind::Graphics, QueueKind::Compute, QueueKind::Transfer] {
@@ -80,7 +81,8 @@ fn images_cross_on_every_queue(rig: &Rig, compute: &Compute) {
     }
 }
 
-/// The negative control of the buffers above, on each queue: without the turn's wait it reads the frame before.
+/// The negative control of the buffers above, on each queue: without the turn's wait it reads the
+/// frame before.
 fn without_the_wait_every_queue_reads_stale_data(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     for kind in [QueueKind::Graphics, QueueKind::Compute, QueueKind::Transfer] {

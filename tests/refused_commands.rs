@@ -1,5 +1,5 @@
-//! Commands that a queue refuses leave no command pool behind, uploads and read-backs no buffer. One test: the device's functions are stood in
-//! for.
+//! Commands that a queue refuses leave no command pool behind, uploads and read-backs no buffer.
+//! One test: the device's functions are stood in for.
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
 
 use std::ffi::{CStr, c_void};
@@ -222,7 +222,8 @@ fn frame(
     turn.finish()
 }
 
-/// The copy of the first contents: recorded and not submitted, run with the first frame that is not refused, and freed behind it.
+/// The copy of the first contents: recorded and not submitted, run with the first frame that is not
+/// refused, and freed behind it.
 fn memory(compute: &Compute) {
     let (pools_before, buffers_before) = (pools(), buffers());
     let (info, spec) = (ExchangeInfo::default(), BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_READ));

@@ -90,7 +90,8 @@ impl Reader {
 /// Submits a fill of the turn's buffer.
 fn draw(commands: &Commands, turn: RenderTurn<Words, RenderFirst>, word: u32) -> ComputeTurn<Words, RenderFirst> {
     let recorded = commands.fill(&turn, turn.resources().as_raw(), word);
-    // SAFETY: recorded with the turn's barriers; every test waits before it goes on with the commands.
+    // SAFETY: recorded with the turn's barriers; every test waits before it goes on with the
+    // commands.
     let turn = unsafe { turn.submit(&[recorded]) }.unwrap();
     commands.note(turn.rendered());
     turn
@@ -162,7 +163,8 @@ fn signalled_too_early_computing_reads_stale_data(rig: &Rig, compute: &Compute) 
     drop(gate);
 }
 
-/// With one slot, the second frame's commands must not touch what the first frame's computation still reads.
+/// With one slot, the second frame's commands must not touch what the first frame's computation
+/// still reads.
 fn vulkan_waits_for_a_slow_reader(rig: &Rig, compute: &Compute) {
     let (first, second) = (Commands::new(rig.device()), Commands::new(rig.device()));
     let mut reader = Reader::new(compute);
@@ -299,7 +301,8 @@ fn an_engine_submits_for_itself(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// Vulkan draws, the compute side works on it, Vulkan shows it: one exchange each way on one compute side.
+/// Vulkan draws, the compute side works on it, Vulkan shows it: one exchange each way on one
+/// compute side.
 fn two_exchanges_make_a_round_trip(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let readback = Readback::new(rig.device(), SIZE);

@@ -100,7 +100,8 @@ fn commands_run_between_the_barriers(rig: &Rig, compute: &Compute) {
         // SAFETY: the fill keeps its Valid Usage, see above.
         unsafe { turn.finish().unwrap().run_once(Rig::LONG, fill) }.unwrap();
         assert_eq!(len, LEN);
-        // The other slot is passed over; then the slot that was filled is read without being written.
+        // The other slot is passed over; then the slot that was filled is read without being
+        // written.
         exchange.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap();
         let read = exchange.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap();
         assert!(read.iter().all(|word| *word == frame), "frame {frame}: {:?}", &read[..4]);

@@ -1,5 +1,5 @@
-//! Random schedules against a model: whatever is done in whatever order, every call does what the model says, and every
-//! frame that was submitted shows what was computed for it.
+//! Random schedules against a model: whatever is done in whatever order, every call does what the
+//! model says, and every frame that was submitted shows what was computed for it.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
 use std::cell::Cell;
@@ -65,7 +65,8 @@ fn every_schedule_keeps_to_the_model(rig: &Rig, compute: &Compute) {
         verified.set(verified.get() + world.finish());
         Ok(())
     });
-    // A step in four or so is a frame that comes to its end: some 200 of them, with a spread of a quarter.
+    // A step in four or so is a frame that comes to its end: some 200 of them, with a spread of a
+    // quarter.
     assert!(verified.get() >= 60, "only {} frames were read back and compared", verified.get());
 }
 
@@ -190,7 +191,8 @@ impl<'a> World<'a> {
     fn submit(&mut self, turn: RenderTurn<Words>, base: u32) -> Result<(), Error> {
         let readback = self.idle.pop().unwrap_or_else(|| Readback::new(self.rig.device(), SIZE));
         let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
-        // SAFETY: recorded with the turn's barriers; the readback is kept until the point was waited for.
+        // SAFETY: recorded with the turn's barriers; the readback is kept until the point was
+        // waited for.
         match unsafe { turn.submit(&[commands]) } {
             Ok(point) => self.in_flight.push_back((point, readback, base)),
             Err(error) => {

@@ -1,5 +1,5 @@
-//! Long runs: memory and descriptors stay as they are. `SOAK_FRAMES`, `SOAK_INLINE_FRAMES`, `SOAK_CYCLES` and `SOAK_SLOTS` make them
-//! longer.
+//! Long runs: memory and descriptors stay as they are. `SOAK_FRAMES`, `SOAK_INLINE_FRAMES`,
+//! `SOAK_CYCLES` and `SOAK_SLOTS` make them longer.
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
@@ -17,8 +17,8 @@ type Words = BufferSpec<u32>;
 /// Bytes by which a process may grow in the second half of a run. It does by some 20 KiB at most.
 const ALLOWED: u64 = 256 << 10;
 
-/// The same for each exchange that comes and goes where the validation layer listens, which keeps some memory of the objects that it
-/// has seen: 4.6 KiB an exchange on an H100.
+/// The same for each exchange that comes and goes where the validation layer listens, which keeps
+/// some memory of the objects that it has seen: 4.6 KiB an exchange on an H100.
 const ALLOWED_BY_THE_LAYER: u64 = 8 << 10;
 
 /// The same for each frame that makes memory and lets it go: 0.4 KiB with a software driver.
@@ -56,8 +56,8 @@ fn footprint() -> (u64, usize) {
     (kibibytes << 10, open_descriptors())
 }
 
-/// Compares the footprints in the middle and at the end of a run, when heaps have settled and drivers have started their
-/// threads: what grows then, grows for ever.
+/// Compares the footprints in the middle and at the end of a run, when heaps have settled and
+/// drivers have started their threads: what grows then, grows for ever.
 fn assert_same(before: (u64, usize), after: (u64, usize), what: &str, rounds: u64, allowed: u64) {
     assert_eq!(before.1, after.1, "descriptors before and after {rounds} {what}");
     let grown = after.0.saturating_sub(before.0);
@@ -79,7 +79,8 @@ fn frames(rig: &Rig, compute: &Compute) {
     run(rig, compute, frames, slots, 0, |turn, base| filler.fill(turn, base), |base| Filler::pattern(256, base));
 }
 
-/// Frames of the inline backend: kernels where the device runs them, else fills; each frame with memory of its own, which goes with it.
+/// Frames of the inline backend: kernels where the device runs them, else fills; each frame with
+/// memory of its own, which goes with it.
 fn in_the_queue(rig: &Rig) {
     let compute = Compute::inline(rig.device(), QueueKind::Graphics).unwrap();
     let (frames, slots) = (setting("SOAK_INLINE_FRAMES", 3000), setting("SOAK_SLOTS", 3));
@@ -111,7 +112,8 @@ fn in_the_queue(rig: &Rig) {
                 unsafe { device.as_raw().cmd_fill_buffer(commands, buffer, 0, vk::WHOLE_SIZE, base) };
                 barrier(device, commands, (kernels.1, kernels.0));
             };
-            // SAFETY: the fill has barriers from and to what is around it, and uses the turn's own buffer.
+            // SAFETY: the fill has barriers from and to what is around it, and uses the turn's own
+            // buffer.
             unsafe { work.record(record) }.unwrap();
         };
         run(rig, &compute, frames, slots, kept, work, |base| vec![base; 256]);

@@ -176,7 +176,8 @@ fn submit_parts(rig: &Rig, parts: SubmitParts) {
     let (waits, signals) = ([parts.wait], [parts.signal]);
     let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
     let queue = rig.device().queue();
-    // SAFETY: the parts as they were given; the exchange outlives the submission, which is waited for below.
+    // SAFETY: the parts as they were given; the exchange outlives the submission, which is waited
+    // for below.
     unsafe { queue.submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: the queue is locked.
     queue.with(|raw| unsafe { rig.device().as_raw().queue_wait_idle(raw) }).unwrap().unwrap();
@@ -291,7 +292,8 @@ fn closing_while_a_turn_is_held_is_refused(_: &Rig, compute: &Compute) {
     turn.skip();
 }
 
-/// Two turns are lent, submitted and dropped; the first is done, the second still runs when the exchange goes.
+/// Two turns are lent, submitted and dropped; the first is done, the second still runs when the
+/// exchange goes.
 fn every_lost_submission_is_waited_for(rig: &Rig, compute: &Compute) {
     let device = rig.device();
     let mut exchange = with_limit(compute, 2, Duration::from_secs(2));
@@ -308,7 +310,8 @@ fn every_lost_submission_is_waited_for(rig: &Rig, compute: &Compute) {
             .command_buffer_infos(&infos)
             .wait_semaphore_infos(&waits[..=index])
             .signal_semaphore_infos(&signals);
-        // SAFETY: the turn's parts and its commands, whose buffers are kept until the device is idle.
+        // SAFETY: the turn's parts and its commands, whose buffers are kept until the device is
+        // idle.
         unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
         // `submitted` is forgotten.
     }

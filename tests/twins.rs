@@ -67,7 +67,8 @@ fn fill(compute: &mut Exchange<Words>, word: u32) -> bridge::ComputeTurn<Words> 
     turn
 }
 
-/// Twins and closures run in the order of the calls; memory of the twins' own goes on from frame to frame.
+/// Twins and closures run in the order of the calls; memory of the twins' own goes on from frame to
+/// frame.
 #[test]
 fn twins_run_in_the_order_of_the_calls() {
     let (_rig, compute, module) = host();

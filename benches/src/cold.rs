@@ -24,7 +24,8 @@ pub(crate) const BEGUN: [u8; 1] = *b"!";
 pub(crate) enum Cold {
     /// Opens both sides, makes an exchange, and computes and reads back a frame.
     Bridge,
-    /// Makes an instance, a device and a CUDA context by hand: what no program that shares is without.
+    /// Makes an instance, a device and a CUDA context by hand: what no program that shares is
+    /// without.
     Devices,
     /// Nothing.
     Nothing,
@@ -118,8 +119,8 @@ impl Devices {
             .enabled_extension_names(&names)
             .push_next(&mut features.timeline_semaphore)
             .push_next(&mut features.synchronization2);
-        // SAFETY: VUID-VkDeviceQueueCreateInfo-queueFamilyIndex-00381: every device has a family 0; the bridge has opened the
-        // same device with these extensions and features.
+        // SAFETY: VUID-VkDeviceQueueCreateInfo-queueFamilyIndex-00381: every device has a family 0;
+        // the bridge has opened the same device with these extensions and features.
         let device = unsafe { instance.create_device(physical, &info, None) }?;
         if shares {
             context(gpu)?;

@@ -1,4 +1,5 @@
-//! The benchmark: what the bridge costs against the same calls written by hand, in one run on one machine.
+//! The benchmark: what the bridge costs against the same calls written by hand, in one run on one
+//! machine.
 //!
 //! | | |
 //! |---|---|
@@ -10,8 +11,8 @@
 //! | `cases/` | what is measured |
 //! | `report/` | rows, `results.json`, tables, pictures |
 //!
-//! Where frames are the unit, a sample is a batch of them that ends with a drain. Ways are measured in turns, so that
-//! what drifts drifts for all of them, and ratios are of medians.
+//! Where frames are the unit, a sample is a batch of them that ends with a drain. Ways are measured
+//! in turns, so that what drifts drifts for all of them, and ratios are of medians.
 
 mod cases;
 mod cold;

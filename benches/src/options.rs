@@ -43,12 +43,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "GPU")]
     pub(crate) gpu: Option<String>,
 
-    /// Folder for results.json and the pictures; made if need be [default: bench in cargo's target folder]
+    /// Folder for results.json and the pictures; made if need be [default: bench in cargo's target
+    /// folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
-    /// Write to benches/results at the end too, from where the tables for readers are made: takes a run of everything, with
-    /// CUDA, on a clean git tree
+    /// Write to benches/results at the end too, from where the tables for readers are made: takes a
+    /// run of everything, with CUDA, on a clean git tree
     #[arg(long, conflicts_with_all = ["quick", "only", "validate", "list", "render_table", "render_plots"])]
     pub(crate) publish: bool,
 
@@ -64,7 +65,8 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) list: bool,
 
-    /// Print the tables of these results for readers as Markdown and stop; with --only the rows that it names
+    /// Print the tables of these results for readers as Markdown and stop; with --only the rows
+    /// that it names
     #[arg(long, value_name = "results.json")]
     pub(crate) render_table: Option<PathBuf>,
 

@@ -1,4 +1,5 @@
-//! A run: every case after the other, whatever becomes of each, and everything written down after each.
+//! A run: every case after the other, whatever becomes of each, and everything written down after
+//! each.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

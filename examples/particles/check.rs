@@ -1,8 +1,9 @@
 //! Is what was drawn what should have been drawn?
 //!
-//! Two questions, each answered by an independent way to the same result. *Data*: some particles are replayed in Rust,
-//! and must be in the shared buffer, as Vulkan read it, bit for bit. *Picture*: the CPU draws the particles that Vulkan
-//! read, and the GPU's picture must look the same; a scene that knows its picture beforehand is compared with that, too.
+//! Two questions, each answered by an independent way to the same result. *Data*: some particles
+//! are replayed in Rust, and must be in the shared buffer, as Vulkan read it, bit for bit.
+//! *Picture*: the CPU draws the particles that Vulkan read, and the GPU's picture must look the
+//! same; a scene that knows its picture beforehand is compared with that, too.
 
 use anyhow::{Result, bail};
 
@@ -16,13 +17,14 @@ use crate::psnr::{coarse, compare, compare_small};
 /// How many particles are replayed, at most.
 const REPLAYED: usize = 4096;
 
-/// The least likeness of the GPU's picture and the CPU's, in decibels. Half floats and rounded places leave it above 55
-/// for sparks.
+/// The least likeness of the GPU's picture and the CPU's, in decibels. Half floats and rounded
+/// places leave it above 55 for sparks.
 pub const LEAST_DRAWN: f64 = 45.0;
-/// The least likeness of a picture that is at home and what it was made of; normally they are identical.
+/// The least likeness of a picture that is at home and what it was made of; normally they are
+/// identical.
 pub const LEAST_HOME: f64 = 45.0;
-/// The least likeness of a picture in flight and the CPU's, both made [`coarse`]: GPUs round the edges of squares to
-/// their own fraction of a pixel.
+/// The least likeness of a picture in flight and the CPU's, both made [`coarse`]: GPUs round the
+/// edges of squares to their own fraction of a pixel.
 const LEAST_COARSE: f64 = 34.0;
 
 /// A few particles that go through all frames a second time, in Rust.
@@ -33,7 +35,8 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Picks particles, evenly spread and with the first and the last among them, from all `bodies` before frame 0.
+    /// Picks particles, evenly spread and with the first and the last among them, from all `bodies`
+    /// before frame 0.
     pub fn new(bodies: &[Body]) -> Self {
         let count = bodies.len().min(REPLAYED);
         let last = bodies.len().saturating_sub(1);
@@ -49,7 +52,8 @@ impl Replay {
         }
     }
 
-    /// Compares with all `particles` of the same frame. Gives the number of particles that were compared.
+    /// Compares with all `particles` of the same frame. Gives the number of particles that were
+    /// compared.
     ///
     /// # Errors
     /// Names the first particle that differs, with both values.
@@ -74,8 +78,8 @@ pub fn expected_picture(scene: &Scene, view: &View, size: [u32; 2], particles: &
     finish(&draw(particles, view, &look, size), size, look.style)
 }
 
-/// Compares the picture `found` of frame `frame` with what the CPU draws from the `particles` that Vulkan read. Gives the
-/// likeness in decibels, and an error when it is too little.
+/// Compares the picture `found` of frame `frame` with what the CPU draws from the `particles` that
+/// Vulkan read. Gives the likeness in decibels, and an error when it is too little.
 pub fn compare_drawn(
     frame: u64,
     scene: &Scene,

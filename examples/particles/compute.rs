@@ -1,5 +1,5 @@
-//! The compute side: the same step as a CUDA kernel, on a stream, on several GPUs or in command buffers, or as its twin on the
-//! processor.
+//! The compute side: the same step as a CUDA kernel, on a stream, on several GPUs or in command
+//! buffers, or as its twin on the processor.
 #![allow(unsafe_code)] // Kernel launches.
 
 use std::ops::Range;
@@ -69,7 +69,8 @@ impl Mover {
         Ok(Self { kernels, state })
     }
 
-    /// Moves all particles by `step` and writes them to the turn's slot, once the work before is done. Does not wait.
+    /// Moves all particles by `step` and writes them to the turn's slot, once the work before is
+    /// done. Does not wait.
     pub fn advance(&mut self, turn: &mut ComputeTurn<Shared>, step: &Step) -> Result<()> {
         let kernel = self.kernels.get(step.kernel()).context("no kernel for this step")?;
         match &self.state {
@@ -111,8 +112,9 @@ fn launch<T: Pod>(
     step: T,
 ) -> Result<()> {
     let config = LaunchConfig::for_elements(u64::from(count), BLOCK);
-    // SAFETY: the four arguments are those of the kernel that `Step::kernel` names: `count` particles in the slot,
-    // `count` bodies, and the step's own structure, whose size both sources assert. No thread goes past `count`.
+    // SAFETY: the four arguments are those of the kernel that `Step::kernel` names: `count`
+    // particles in the slot, `count` bodies, and the step's own structure, whose size both sources
+    // assert. No thread goes past `count`.
     unsafe { work.launch(kernel, &config, (work.resources, bodies, count, step)) }
         .context("the kernel that moves the particles cannot be launched")
 }

@@ -1,4 +1,5 @@
-//! A scene, an exchange, and the two sides that share it: everything of a run but where its frames go.
+//! A scene, an exchange, and the two sides that share it: everything of a run but where its frames
+//! go.
 #![allow(unsafe_code)] // Submits recorded frames.
 
 use std::collections::BTreeMap;
@@ -21,8 +22,8 @@ use anyhow::Result;
 use bridge::ash::vk;
 use bridge::{BufferSpec, Compute, Exchange, ExchangeInfo, OpenInfo, SubmitInfo, TimelinePoint};
 
-/// How long a frame may take: so much, and so much for each particle and each pixel, which is plenty for a software
-/// rasteriser.
+/// How long a frame may take: so much, and so much for each particle and each pixel, which is
+/// plenty for a software rasteriser.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PATIENCE_PER_PARTICLE: Duration = Duration::from_micros(20);
 const PATIENCE_PER_PIXEL: Duration = Duration::from_micros(1);
@@ -32,7 +33,8 @@ const CHECK_MORE: u64 = 256 << 20;
 
 /// A run.
 pub struct Particles {
-    // Field order is drop order: dropping the exchange waits for the frames in flight, which use what comes after it.
+    // Field order is drop order: dropping the exchange waits for the frames in flight, which use
+    // what comes after it.
     exchange: Exchange<Shared>,
     renderer: Renderer,
     mover: Mover,
@@ -45,7 +47,8 @@ pub struct Particles {
     compute: Compute,
 }
 
-// SAFETY: the exchange is the first field, and dropping it waits for its frames, or leaks what they use.
+// SAFETY: the exchange is the first field, and dropping it waits for its frames, or leaks what they
+// use.
 unsafe impl Demo for Particles {
     const PROGRAM: &'static str = "particles";
     type Options = Options;
@@ -115,8 +118,9 @@ unsafe impl Demo for Particles {
         let commands = unsafe { self.renderer.record(&turn, &view, wanted) }?;
         let submit = SubmitInfo { commands: &[commands], ..submit };
         let slot = turn.slot();
-        // SAFETY: the commands were recorded for this turn between its barriers, for the device's own queue; what they
-        // use is freed after the exchange, which waits for them, or is the caller's.
+        // SAFETY: the commands were recorded for this turn between its barriers, for the device's
+        // own queue; what they use is freed after the exchange, which waits for them, or is the
+        // caller's.
         let rendered = unsafe { turn.submit_with(&submit) }?;
         // SAFETY: recorded with this slot, submitted just now.
         unsafe { self.renderer.send(slot, wanted, &rendered) }?;

@@ -1,7 +1,7 @@
 //! From light to a picture, on the CPU: the twin of `gather.frag`, `blur.frag` and `finish.frag`.
 //!
-//! Light is averaged over cells of 4 x 4 pixels, and those again over 4 x 4, both levels are blurred, and the sum of
-//! all three goes through a filmic curve and into sRGB.
+//! Light is averaged over cells of 4 x 4 pixels, and those again over 4 x 4, both levels are
+//! blurred, and the sum of all three goes through a filmic curve and into sRGB.
 
 use rayon::prelude::*;
 
@@ -10,11 +10,13 @@ use crate::particles::view::Style;
 
 /// How many pixels on a side one texel of the next level stands for.
 pub const CELL: usize = 4;
-/// Weights of the blur from the centre outwards; it takes `2 * BLUR.len() - 1` texels a row or column.
+/// Weights of the blur from the centre outwards; it takes `2 * BLUR.len() - 1` texels a row or
+/// column.
 pub const BLUR: [f32; 6] = [0.200_57, 0.177, 0.121_65, 0.065_11, 0.027_14, 0.008_81];
 /// How much of the first and of the second level is added to the light.
 pub const GLOW: [f32; 2] = [0.16, 0.20];
-/// Light above this counts as this in the glow, so that one blinding core does not white out the picture.
+/// Light above this counts as this in the glow, so that one blinding core does not white out the
+/// picture.
 pub const GLOW_LIMIT: f32 = 24.0;
 
 /// How strongly faint light is lifted.
@@ -110,8 +112,9 @@ pub fn finish(pixels: &[[f32; 4]], size: [u32; 2], style: Style) -> Vec<u8> {
     }
 }
 
-/// A logarithmic curve on the brightest channel, as astronomers stretch their exposures: faint tails stay visible next
-/// to a core a thousand times as bright. Hues are kept, and lose themselves in white only near the top.
+/// A logarithmic curve on the brightest channel, as astronomers stretch their exposures: faint
+/// tails stay visible next to a core a thousand times as bright. Hues are kept, and lose themselves
+/// in white only near the top.
 fn stretched(light: [f32; 3]) -> [f32; 3] {
     let brightest = light[0].max(light[1]).max(light[2]).max(1e-6);
     let value = (1.0 + STRETCH * brightest).log2() / (1.0 + STRETCH * WHITE).log2();

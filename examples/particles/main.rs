@@ -1,4 +1,5 @@
-//! Particles that CUDA moves and Vulkan draws, in one buffer: the bridge from end to end. `--help` says the rest.
+//! Particles that CUDA moves and Vulkan draws, in one buffer: the bridge from end to end. `--help`
+//! says the rest.
 //!
 //! | file | does |
 //! |---|---|

@@ -6,7 +6,8 @@ use clap::Parser;
 
 use crate::options::{EXIT_STATUS, RunOptions};
 
-/// The most particles: their states and slots stay below what 32-bit indices and one allocation hold.
+/// The most particles: their states and slots stay below what 32-bit indices and one allocation
+/// hold.
 pub const MAX_PARTICLES: u32 = 1 << 28;
 
 const EXAMPLES: &str = "\
@@ -20,9 +21,9 @@ Examples:
 
 /// Particles computed in memory that Vulkan drew from a moment later.
 ///
-/// A CUDA kernel (or, without CUDA, the processor) moves particles in a buffer that it shares with Vulkan, a render
-/// pass draws them, and timeline semaphores keep the two in order without the host waiting. At the end the run checks
-/// its own picture.
+/// A CUDA kernel (or, without CUDA, the processor) moves particles in a buffer that it shares with
+/// Vulkan, a render pass draws them, and timeline semaphores keep the two in order without the host
+/// waiting. At the end the run checks its own picture.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "particles", version, after_help = format!("{EXAMPLES}\n\n{EXIT_STATUS}"), max_term_width = 100)]
 pub struct Options {

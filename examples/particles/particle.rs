@@ -4,7 +4,8 @@ use bytemuck::{Pod, Zeroable};
 
 /// One point as the vertex stage reads it: 16 bytes, one per particle, in the shared buffer.
 ///
-/// Aligned to its size, as in `particles.cu`, so that a kernel moves one with a single access of 16 bytes.
+/// Aligned to its size, as in `particles.cu`, so that a kernel moves one with a single access of 16
+/// bytes.
 #[repr(C, align(16))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct Particle {
@@ -14,8 +15,8 @@ pub struct Particle {
     pub color: u32,
 }
 
-/// What compute remembers of a particle from frame to frame: 32 bytes, never seen by rendering. Aligned as a
-/// [`Particle`].
+/// What compute remembers of a particle from frame to frame: 32 bytes, never seen by rendering.
+/// Aligned as a [`Particle`].
 #[repr(C, align(16))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct Body {

@@ -1,7 +1,7 @@
 //! A second opinion: the points drawn on the CPU by the rules of Vulkan, in `f32`.
 //!
-//! Follows `spark.vert`, `spark.frag`, `tile.vert` and `tile.frag`. Used by the self-check, which compares its picture
-//! with the GPU's.
+//! Follows `spark.vert`, `spark.frag`, `tile.vert` and `tile.frag`. Used by the self-check, which
+//! compares its picture with the GPU's.
 
 use rayon::prelude::*;
 
@@ -16,8 +16,8 @@ struct Splat {
     color: [f32; 4],
 }
 
-/// Draws `particles` in their order. The result holds `size[0] * size[1]` RGBA values, row by row from the top: light
-/// for sparks, colours for tiles.
+/// Draws `particles` in their order. The result holds `size[0] * size[1]` RGBA values, row by row
+/// from the top: light for sparks, colours for tiles.
 pub fn draw(particles: &[Particle], view: &View, look: &Look, size: [u32; 2]) -> Vec<[f32; 4]> {
     let [width, height] = size.map(|n| n as usize);
     let splats: Vec<Splat> =
@@ -48,7 +48,8 @@ fn splat(particle: &Particle, view: &View, style: Style, size: [u32; 2]) -> Opti
     Some(Splat { x, y, half: point * 0.5, color })
 }
 
-/// The peak of a spark whose light falls off with the square of the distance and is spread over its disc.
+/// The peak of a spark whose light falls off with the square of the distance and is spread over its
+/// disc.
 fn spark_light(view: &View, alpha: f32, w: f32, point: f32) -> f32 {
     let brightness = alpha * alpha * alpha * alpha;
     view.gain * brightness / (w * w * point * point)

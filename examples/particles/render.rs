@@ -1,4 +1,5 @@
-//! The Vulkan side: particles to light, light to a picture, and the picture to wherever it is wanted.
+//! The Vulkan side: particles to light, light to a picture, and the picture to wherever it is
+//! wanted.
 #![allow(unsafe_code)] // Records with a turn's barriers, asks the device.
 
 use crate::gpu::commands::Commands;
@@ -17,8 +18,8 @@ use super::glow::Glow;
 
 /// What light is kept in: every device blends it.
 pub const LIGHT: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
-/// What light adds up in when there are so many particles, in all or for each pixel, that half floats would swallow the last
-/// of them.
+/// What light adds up in when there are so many particles, in all or for each pixel, that half
+/// floats would swallow the last of them.
 const MUCH_LIGHT: vk::Format = vk::Format::R32G32B32A32_SFLOAT;
 /// How many are so many.
 const MANY: u32 = 2_000_000;
@@ -58,7 +59,8 @@ pub trait Points {
     /// Records what makes the buffer usable.
     ///
     /// # Safety
-    /// `commands` is recording, outside of rendering, for the device's main queue, and goes with this frame.
+    /// `commands` is recording, outside of rendering, for the device's main queue, and goes with
+    /// this frame.
     unsafe fn record_before(&self, commands: vk::CommandBuffer);
 
     /// Records what gives the buffer back.
@@ -151,7 +153,8 @@ impl Renderer {
         }
     }
 
-    /// Sends the picture of a frame that was submitted to the host, where that is apart from the frame.
+    /// Sends the picture of a frame that was submitted to the host, where that is apart from the
+    /// frame.
     ///
     /// # Safety
     /// As [`Output::send`].
@@ -163,7 +166,8 @@ impl Renderer {
     /// The picture that slot `slot` read back, as RGBA8.
     ///
     /// # Safety
-    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the picture is borrowed.
+    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the
+    /// picture is borrowed.
     pub unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
         // SAFETY: handed on to the caller.
         unsafe { self.output.picture(slot) }
@@ -188,8 +192,8 @@ fn draw(
     look: &Look,
     copy: Option<&LocalBuffer>,
 ) {
-    // SAFETY: the recorder's command buffer records outside of rendering, for the device's own queue family, and goes
-    // with this frame.
+    // SAFETY: the recorder's command buffer records outside of rendering, for the device's own
+    // queue family, and goes with this frame.
     unsafe { particles.record_before(recorder.as_raw()) };
     if let Some(buffer) = copy {
         let size = u64::from(particles.count()) * size_of::<Particle>() as u64;

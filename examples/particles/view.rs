@@ -19,7 +19,8 @@ pub struct View {
 }
 
 impl View {
-    /// Where `position` lands: x and y in pixels from the top left corner, and `w`. `None` outside the clip volume.
+    /// Where `position` lands: x and y in pixels from the top left corner, and `w`. `None` outside
+    /// the clip volume.
     pub fn project(&self, position: [f32; 3], size: [u32; 2]) -> Option<(f32, f32, f32)> {
         let m = &self.transform;
         let [x, y, z] = position;
@@ -43,7 +44,8 @@ impl View {
 pub enum Style {
     /// Round glowing points that add up (`spark.vert`, `spark.frag`), glow, and a filmic curve.
     Sparks,
-    /// Opaque or transparent squares, one over the other (`tile.vert`, `tile.frag`), with their colours left alone.
+    /// Opaque or transparent squares, one over the other (`tile.vert`, `tile.frag`), with their
+    /// colours left alone.
     Tiles,
 }
 

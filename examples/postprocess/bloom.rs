@@ -1,9 +1,10 @@
-//! What the kernels in `shaders/postprocess.cu` do, on the CPU: bright light bleeds into its surroundings, and all light
-//! is pressed into what a screen can show.
+//! What the kernels in `shaders/postprocess.cu` do, on the CPU: bright light bleeds into its
+//! surroundings, and all light is pressed into what a screen can show.
 //!
-//! The scene, which may have several texels a pixel, is averaged to half the picture's size with only its bright parts
-//! left, and from there on halved again and again. Each level is blurred along rows and columns; the picture is the
-//! scene plus a part of every level, on a filmic curve. Left of a curtain it stays as it was.
+//! The scene, which may have several texels a pixel, is averaged to half the picture's size with
+//! only its bright parts left, and from there on halved again and again. Each level is blurred
+//! along rows and columns; the picture is the scene plus a part of every level, on a filmic curve.
+//! Left of a curtain it stays as it was.
 
 use bytemuck::{Pod, Zeroable};
 use half::f16;
@@ -12,7 +13,8 @@ use rayon::prelude::*;
 use crate::color::filmic;
 use crate::maths::sin_turns;
 
-/// Levels of the pyramid, each half as large as the one before; the first is half as large as the picture.
+/// Levels of the pyramid, each half as large as the one before; the first is half as large as the
+/// picture.
 pub const LEVELS: usize = 5;
 /// Weights of the blur from the centre outwards.
 const BLUR: [f32; 6] = [0.200_57, 0.177, 0.121_65, 0.065_11, 0.027_14, 0.008_81];
@@ -59,10 +61,12 @@ pub struct Bloom {
 const SWAY: u64 = 240;
 
 impl Bloom {
-    /// The kernels: bright parts to the first level, a level to the next one, a blur, and the picture.
+    /// The kernels: bright parts to the first level, a level to the next one, a blur, and the
+    /// picture.
     pub const KERNELS: [&'static str; 4] = ["bright", "shrink", "blur", "compose"];
 
-    /// For frame `frame` of `size` pixels, of a scene with `samples` texels on each side of a pixel.
+    /// For frame `frame` of `size` pixels, of a scene with `samples` texels on each side of a
+    /// pixel.
     pub fn new(frame: u64, size: [u32; 2], samples: u32) -> Self {
         let mut levels = [Level::default(); LEVELS];
         let (mut first, [mut width, mut height]) = (0, size);
@@ -113,8 +117,8 @@ impl Texels {
         self.texels[y * self.size[0] + x]
     }
 
-    /// The mean of the four texels around the corner between columns `x - 1` and `x`, rows `y - 1` and `y`: what a linear
-    /// filter gives there.
+    /// The mean of the four texels around the corner between columns `x - 1` and `x`, rows `y - 1`
+    /// and `y`: what a linear filter gives there.
     fn corner(&self, x: isize, y: isize) -> Light {
         let [a, b, c, d] = [self.at(x - 1, y - 1), self.at(x, y - 1), self.at(x - 1, y), self.at(x, y)];
         [0, 1, 2].map(|i| ((a[i] + b[i]) + (c[i] + d[i])) * 0.25)

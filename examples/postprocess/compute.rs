@@ -1,4 +1,5 @@
-//! The compute side: the same filter as CUDA kernels, on a stream or in command buffers, or on the processor.
+//! The compute side: the same filter as CUDA kernels, on a stream or in command buffers, or on the
+//! processor.
 #![allow(unsafe_code)] // Kernel launches.
 
 use crate::kernels::{load, threads};
@@ -104,26 +105,27 @@ impl Kernels {
         for (number, index) in (0..LEVELS).zip(0_u32..) {
             let config = over(number);
             let launched = if number == 0 {
-                // SAFETY: the arguments of `bright`: a pyramid as large as the bloom says, the turn's scene, and the bloom, whose
-                // size both sources assert. No thread goes past the level.
+                // SAFETY: the arguments of `bright`: a pyramid as large as the bloom says, the
+                // turn's scene, and the bloom, whose size both sources assert. No thread goes past
+                // the level.
                 unsafe { work.launch(bright, &config, (pyramid, texture, *bloom)) }
             } else {
-                // SAFETY: the arguments of `shrink`: a pyramid as above, the number of a level with one before it, and the
-                // bloom. No thread goes past the level.
+                // SAFETY: the arguments of `shrink`: a pyramid as above, the number of a level with
+                // one before it, and the bloom. No thread goes past the level.
                 unsafe { work.launch(shrink, &config, (pyramid, index, *bloom)) }
             };
             launched.context(WHY)?;
             let along = |to: &KernelMemory<f32>, from: &KernelMemory<f32>, right: i32, down: i32| {
-                // SAFETY: the arguments of `blur`: two pyramids, a level's number, a direction, and the bloom. No thread
-                // goes past the level.
+                // SAFETY: the arguments of `blur`: two pyramids, a level's number, a direction, and
+                // the bloom. No thread goes past the level.
                 unsafe { work.launch(blur, &config, (to, from, index, right, down, *bloom)) }.context(WHY)
             };
             along(scratch, pyramid, 1, 0)?;
             along(pyramid, scratch, 0, 1)?;
         }
         let surface = work.resources.surface(0)?;
-        // SAFETY: the arguments of `compose`: the turn's picture, the turn's scene, a pyramid, and the bloom, whose size is
-        // that of the picture. No thread goes past it.
+        // SAFETY: the arguments of `compose`: the turn's picture, the turn's scene, a pyramid, and
+        // the bloom, whose size is that of the picture. No thread goes past it.
         unsafe { work.launch(compose, &threads(bloom.size), (surface, texture, pyramid, *bloom)) }.context(WHY)
     }
 }

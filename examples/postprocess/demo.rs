@@ -1,4 +1,5 @@
-//! Two exchanges, one in each direction, and the two sides that share them: everything of a run but where its frames go.
+//! Two exchanges, one in each direction, and the two sides that share them: everything of a run but
+//! where its frames go.
 #![allow(unsafe_code)] // Submits recorded frames.
 
 use std::collections::BTreeMap;
@@ -22,17 +23,21 @@ use vk_local::LocalBuffer;
 use crate::postprocess::compute::{Filter, Shared};
 use crate::postprocess::render::{LIGHT, PICTURE, Renderer, SCENE};
 
-/// How long a frame may take: so much, and so much for each texel of the scene, which is plenty for a software rasteriser.
+/// How long a frame may take: so much, and so much for each texel of the scene, which is plenty for
+/// a software rasteriser.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PATIENCE_PER_TEXEL: Duration = Duration::from_micros(4);
 
 /// A run.
 pub struct Postprocess {
-    // Field order is drop order: dropping the exchanges waits for the frames in flight, which use what comes after them.
-    /// The scene of the next frame, which Vulkan draws while compute filters the one before, with the frame's number.
+    // Field order is drop order: dropping the exchanges waits for the frames in flight, which use
+    // what comes after them.
+    /// The scene of the next frame, which Vulkan draws while compute filters the one before, with
+    /// the frame's number.
     ahead: Option<(u64, ComputeTurn<Shared, RenderFirst>)>,
-    /// When the scene that was drawn last in each slot is done: its command buffer is free then. A scene that is drawn again is no
-    /// frame, so that the wait for frames in flight does not cover it.
+    /// When the scene that was drawn last in each slot is done: its command buffer is free then. A
+    /// scene that is drawn again is no frame, so that the wait for frames in flight does not cover
+    /// it.
     drawn: Vec<Option<TimelinePoint>>,
     /// Vulkan draws, compute reads.
     scene: Exchange<Shared, RenderFirst>,
@@ -60,8 +65,9 @@ impl Postprocess {
         }
         // SAFETY: what was recorded with this slot is done, see above; the sample is the caller's.
         let commands = unsafe { self.renderer.draw(&turn, &View::new(frame, self.size, self.seed), sample) }?;
-        // SAFETY: the commands were recorded for this turn between its barriers, for the device's own queue; what they
-        // use is freed after the exchange, which waits for them, or is the caller's.
+        // SAFETY: the commands were recorded for this turn between its barriers, for the device's
+        // own queue; what they use is freed after the exchange, which waits for them, or is the
+        // caller's.
         let turn = unsafe { turn.submit(&[commands]) }?;
         if let Some(last) = self.drawn.get_mut(turn.slot()) {
             *last = Some(turn.rendered());
@@ -79,7 +85,8 @@ impl Drop for Postprocess {
     }
 }
 
-// SAFETY: the exchanges are the first fields but for a turn of one, and dropping them waits for their frames, or leaks what they use.
+// SAFETY: the exchanges are the first fields but for a turn of one, and dropping them waits for
+// their frames, or leaks what they use.
 unsafe impl Demo for Postprocess {
     const PROGRAM: &'static str = "postprocess";
     type Options = Options;

@@ -1,5 +1,5 @@
-//! The scene: a knotted tube of dark metal with glowing seams, and orbs around it. Twin of `knot.vert`, `knot.frag`,
-//! `orb.vert` and `orb.frag`.
+//! The scene: a knotted tube of dark metal with glowing seams, and orbs around it. Twin of
+//! `knot.vert`, `knot.frag`, `orb.vert` and `orb.frag`.
 
 use bytemuck::{Pod, Zeroable};
 use glam::{Mat4, Vec3};
@@ -118,7 +118,8 @@ fn wheel(turn: f32) -> Vec3 {
     Vec3::new(channel(0.02), 0.62 * channel(0.42), channel(0.60)) + Vec3::new(0.06, 0.05, 0.10)
 }
 
-/// What surrounds the scene, seen in direction `at`: darkness with two strips of light and one lamp.
+/// What surrounds the scene, seen in direction `at`: darkness with two strips of light and one
+/// lamp.
 fn room(at: Vec3, light: Vec3) -> Vec3 {
     let dim = Vec3::new(0.012, 0.013, 0.020).lerp(Vec3::new(0.060, 0.085, 0.140), smoothstep(-0.4, 0.9, at.y));
     let strip = |height: f32| 1.0 - smoothstep(0.04, 0.10, (at.y - height).abs());

@@ -1,4 +1,5 @@
-//! A scene that Vulkan draws, CUDA filters, and Vulkan shows: shared images in both directions. `--help` says the rest.
+//! A scene that Vulkan draws, CUDA filters, and Vulkan shows: shared images in both directions.
+//! `--help` says the rest.
 //!
 //! | file | does |
 //! |---|---|

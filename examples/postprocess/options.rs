@@ -13,14 +13,16 @@ Examples:
 
 /// A scene that Vulkan draws, CUDA filters, and Vulkan shows.
 ///
-/// Vulkan renders a knot of metal and light into a half-float image. CUDA kernels (or, without CUDA, the processor) read
-/// it through a texture object, let what is bright bleed into its surroundings, press it into what a screen can show, and
-/// write a second image, which Vulkan shows. Left of a curtain that moves through the picture everything stays as it was
-/// drawn. At the end the run checks its own scene and picture.
+/// Vulkan renders a knot of metal and light into a half-float image. CUDA kernels (or, without
+/// CUDA, the processor) read it through a texture object, let what is bright bleed into its
+/// surroundings, press it into what a screen can show, and write a second image, which Vulkan
+/// shows. Left of a curtain that moves through the picture everything stays as it was drawn. At the
+/// end the run checks its own scene and picture.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "postprocess", version, after_help = format!("{EXAMPLES}\n\n{EXIT_STATUS}"), max_term_width = 100)]
 pub struct Options {
-    /// Texels of the scene on each side of a pixel; with 2 the filter smooths edges [default: 2 on CUDA, 1 on the host]
+    /// Texels of the scene on each side of a pixel; with 2 the filter smooths edges [default: 2 on
+    /// CUDA, 1 on the host]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2), help_heading = "Output")]
     pub samples: Option<u32>,
 

@@ -1,4 +1,5 @@
-//! The Vulkan side: the scene to its image, and the filtered image to a picture and to wherever that is wanted.
+//! The Vulkan side: the scene to its image, and the filtered image to a picture and to wherever
+//! that is wanted.
 #![allow(unsafe_code)] // Records with a turn's barriers.
 
 use crate::gpu::commands::Commands;
@@ -80,7 +81,8 @@ impl Renderer {
         })
     }
 
-    /// For scenes and pictures of another size, in the same slots. The images that the exchanges share are new.
+    /// For scenes and pictures of another size, in the same slots. The images that the exchanges
+    /// share are new.
     ///
     /// # Safety
     /// The GPU is done with every frame.
@@ -112,8 +114,8 @@ impl Renderer {
             depth: Some(depth),
         };
         let record = |recorder: &mut Recorder<'_>| {
-            // SAFETY: the recorder's command buffer records outside of rendering, for the device's own queue family, and
-            // goes with this turn.
+            // SAFETY: the recorder's command buffer records outside of rendering, for the device's
+            // own queue family, and goes with this turn.
             unsafe { turn.record_acquire(recorder.as_raw()) };
             recorder.render(&target, |pass| {
                 for (pipeline, view) in [(&*knot, *view), (&*orbs, view.of_orbs())] {
@@ -134,7 +136,8 @@ impl Renderer {
         unsafe { commands.record(2 * turn.slot(), record) }
     }
 
-    /// Records the picture of a turn, and its way to where it is `wanted`. The command buffer goes with the turn.
+    /// Records the picture of a turn, and its way to where it is `wanted`. The command buffer goes
+    /// with the turn.
     ///
     /// # Safety
     /// As [`draw`](Self::draw).
@@ -150,8 +153,8 @@ impl Renderer {
         };
         let record = |recorder: &mut Recorder<'_>| {
             output.record(recorder, turn.slot(), wanted, |recorder, picture| {
-                // SAFETY: the recorder's command buffer records outside of rendering, for the device's own queue family,
-                // and goes with this turn.
+                // SAFETY: the recorder's command buffer records outside of rendering, for the
+                // device's own queue family, and goes with this turn.
                 unsafe { turn.record_acquire(recorder.as_raw()) };
                 recorder.screen(picture, show, textures, &[]);
                 // SAFETY: as above.
@@ -162,7 +165,8 @@ impl Renderer {
         unsafe { commands.record(2 * turn.slot() + 1, record) }
     }
 
-    /// Sends the picture of a frame that was submitted to the host, where that is apart from the frame.
+    /// Sends the picture of a frame that was submitted to the host, where that is apart from the
+    /// frame.
     ///
     /// # Safety
     /// As [`Output::send`].
@@ -174,7 +178,8 @@ impl Renderer {
     /// The picture that slot `slot` read back, as RGBA8.
     ///
     /// # Safety
-    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the picture is borrowed.
+    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the
+    /// picture is borrowed.
     pub(crate) unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
         // SAFETY: handed on to the caller.
         unsafe { self.output.picture(slot) }

@@ -23,7 +23,8 @@ const LAST_DELAY: u16 = 120;
 /// The index that leaves a pixel as it was.
 const UNCHANGED: u8 = COLORS as u8;
 
-/// Collects frames, made smaller, in a nameless file until all are there: the palette is made for all together.
+/// Collects frames, made smaller, in a nameless file until all are there: the palette is made for
+/// all together.
 ///
 /// Frames may come from several threads and in any order.
 pub struct Animation {
@@ -40,8 +41,8 @@ struct State {
 }
 
 impl Animation {
-    /// An animation of `frames` frames of `size` pixels each; of a long run it shows every n-th. The nameless file is
-    /// made in `folder`.
+    /// An animation of `frames` frames of `size` pixels each; of a long run it shows every n-th.
+    /// The nameless file is made in `folder`.
     pub fn new(size: [u32; 2], frames: u64, folder: &Path) -> Result<Self> {
         let [width, height] = size;
         let small = width.min(WIDTH);

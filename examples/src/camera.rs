@@ -4,8 +4,9 @@ use glam::{Mat4, Vec3, Vec4};
 
 use crate::maths::{cos_turns, sin_turns};
 
-/// View to clip space with Vulkan's y axis (down) and depth (0..=1): `half_view` is half of the vertical field of view, as
-/// a tangent, for a picture narrower than 3:2 that of its width at 3:2, so that nothing is cut off at its sides.
+/// View to clip space with Vulkan's y axis (down) and depth (0..=1): `half_view` is half of the
+/// vertical field of view, as a tangent, for a picture narrower than 3:2 that of its width at 3:2,
+/// so that nothing is cut off at its sides.
 pub fn lens(half_view: f32, [width, height]: [u32; 2], near: f32, far: f32) -> Mat4 {
     let aspect = width as f32 / height as f32;
     let half_view = half_view * (1.5 / aspect).max(1.0);

@@ -1,6 +1,7 @@
 //! From light to bytes: what the pictures of all examples end with.
 
-/// A channel of light of any strength, pressed into 0..=1 as film does: Narkowicz' fit of the ACES curve.
+/// A channel of light of any strength, pressed into 0..=1 as film does: Narkowicz' fit of the ACES
+/// curve.
 ///
 /// Only exactly rounded operations: a kernel gives the same bits.
 pub fn filmic(light: f32) -> f32 {
@@ -13,7 +14,8 @@ pub fn srgb(channel: f32) -> f32 {
     if channel <= 0.003_130_8 { channel * 12.92 } else { 1.055 * channel.powf(1.0 / 2.4) - 0.055 }
 }
 
-/// Less than half a step of eight bits up or down, in the pattern of Bayer: dark glows show no bands.
+/// Less than half a step of eight bits up or down, in the pattern of Bayer: dark glows show no
+/// bands.
 pub fn dither(x: u32, y: u32) -> f32 {
     let (x, q) = (x & 7, (x ^ y) & 7);
     let bit = |value: u32, place: u32| (value >> place) & 1;

@@ -4,7 +4,8 @@ use std::io::{self, ErrorKind, Write};
 
 use anyhow::{Context, Result};
 
-/// Prints `text` on standard output, at once. A reader that has closed its end wants no more, which is no error.
+/// Prints `text` on standard output, at once. A reader that has closed its end wants no more, which
+/// is no error.
 ///
 /// # Errors
 /// Standard output cannot be written to: a full disk, for example.
@@ -19,7 +20,8 @@ fn write(output: &mut impl Write, text: &str) -> Result<()> {
     }
 }
 
-/// Says `text` on the error stream, in a line of its own. If that cannot be written to, nobody is left to be told.
+/// Says `text` on the error stream, in a line of its own. If that cannot be written to, nobody is
+/// left to be told.
 pub fn tell(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

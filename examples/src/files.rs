@@ -8,8 +8,8 @@ use anyhow::{Context, Error, Result, bail};
 
 use crate::console::count;
 
-/// A file that takes its name only when it is complete. Until then it is `.NAME.part`; dropped before
-/// [`commit`](Self::commit) it is deleted, and whatever had the name before stays.
+/// A file that takes its name only when it is complete. Until then it is `.NAME.part`; dropped
+/// before [`commit`](Self::commit) it is deleted, and whatever had the name before stays.
 pub struct AtomicFile {
     writer: Option<BufWriter<File>>,
     part: PathBuf,
@@ -53,7 +53,8 @@ impl Write for AtomicFile {
 
 impl Drop for AtomicFile {
     fn drop(&mut self) {
-        // After a commit the part has gone already. Elsewhere nobody is left who could use the error.
+        // After a commit the part has gone already. Elsewhere nobody is left who could use the
+        // error.
         drop(self.writer.take());
         let _ = fs::remove_file(&self.part);
     }
@@ -75,10 +76,10 @@ pub fn cannot_write(path: &Path, error: impl Into<Error>) -> Error {
     error.context(format!("cannot write {}{remedy}", path.display()))
 }
 
-/// Makes the folder `path`, proves that it can be written to, and takes away what an earlier run of `program` left
-/// there, so that its frames are not mistaken for those of this run. Without a `summary.json` of that program nothing
-/// is deleted. A `summary.json` that says so is left until the run has one of its own: a run that ends before its time is
-/// known by it.
+/// Makes the folder `path`, proves that it can be written to, and takes away what an earlier run of
+/// `program` left there, so that its frames are not mistaken for those of this run. Without a
+/// `summary.json` of that program nothing is deleted. A `summary.json` that says so is left until
+/// the run has one of its own: a run that ends before its time is known by it.
 ///
 /// # Errors
 /// Names the folder, and says that another can be chosen.

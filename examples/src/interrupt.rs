@@ -15,8 +15,8 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// From now on Ctrl-C (also SIGTERM and SIGHUP) only sets a flag; a second one ends the program at once. To be
-    /// called once in a program.
+    /// From now on Ctrl-C (also SIGTERM and SIGHUP) only sets a flag; a second one ends the program
+    /// at once. To be called once in a program.
     pub fn install() -> Result<Self> {
         let interrupt = Self { asked: Arc::new(AtomicBool::new(false)) };
         let asked = interrupt.asked.clone();

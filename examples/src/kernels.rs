@@ -1,4 +1,5 @@
-//! CUDA kernels of the examples: how they are loaded, on a stream or in command buffers, or as twins on the processor.
+//! CUDA kernels of the examples: how they are loaded, on a stream or in command buffers, or as
+//! twins on the processor.
 
 use anyhow::{Context, Result};
 use bridge::{Compute, KernelModule, LaunchConfig};

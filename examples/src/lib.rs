@@ -17,7 +17,8 @@
 //! | [`texture`] | the texture demo: an image, compute first |
 //! | [`postprocess`] | the post-processing demo: images in both directions |
 //!
-//! A demo is the folder `examples/NAME`: `main.rs` is the program, the rest is the module here that bears its name.
+//! A demo is the folder `examples/NAME`: `main.rs` is the program, the rest is the module here that
+//! bears its name.
 
 pub mod animation;
 pub mod camera;

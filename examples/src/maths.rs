@@ -1,8 +1,9 @@
 //! Arithmetic that gives the same bits on a GPU and on a CPU.
 //!
-//! The kernels in `shaders/` repeat what they use of it, operation for operation. Only `+ - * /`, `sqrt` and integers
-//! are used, all of them exactly rounded by IEEE 754 and by PTX (`.rn`, no `.ftz`, compiled with `--fmad=false`), so
-//! the two backends can be compared with `==`. A call into a maths library would end that.
+//! The kernels in `shaders/` repeat what they use of it, operation for operation. Only `+ - * /`,
+//! `sqrt` and integers are used, all of them exactly rounded by IEEE 754 and by PTX (`.rn`, no
+//! `.ftz`, compiled with `--fmad=false`), so the two backends can be compared with `==`. A call
+//! into a maths library would end that.
 
 /// The largest whole number that is not above `x`. `|x|` must be below 2^31.
 #[inline]
@@ -11,7 +12,8 @@ pub fn floor(x: f32) -> f32 {
     if whole > x { whole - 1.0 } else { whole }
 }
 
-/// Sine of `x` turns (`x = 1` is a full circle). `|x|` must be below 2^31; absolute error below 4e-6.
+/// Sine of `x` turns (`x = 1` is a full circle). `|x|` must be below 2^31; absolute error below
+/// 4e-6.
 #[inline]
 pub fn sin_turns(x: f32) -> f32 {
     let mut r = x - floor(x + 0.5);
@@ -58,8 +60,8 @@ pub fn mix_rgba8(a: u32, b: u32, weight: u32) -> u32 {
     mixed
 }
 
-/// A scrambled `x`: a permutation of the 32-bit integers with no visible pattern (Jenkins and Wang style finaliser
-/// with the constants that <https://github.com/skeeto/hash-prospector> found).
+/// A scrambled `x`: a permutation of the 32-bit integers with no visible pattern (Jenkins and Wang
+/// style finaliser with the constants that <https://github.com/skeeto/hash-prospector> found).
 #[inline]
 pub fn hash(x: u32) -> u32 {
     let mut h = x;
@@ -100,7 +102,8 @@ impl Random {
         self.unit() * 2.0 - 1.0
     }
 
-    /// The next number of a bell curve of mean 0 and variance 1 (the sum of twelve uniform ones: no logarithm).
+    /// The next number of a bell curve of mean 0 and variance 1 (the sum of twelve uniform ones: no
+    /// logarithm).
     pub fn normal(&mut self) -> f32 {
         (0..12).map(|_| self.unit()).sum::<f32>() - 6.0
     }

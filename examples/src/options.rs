@@ -34,7 +34,8 @@ pub struct RunOptions {
     #[arg(long, value_name = "WxH", default_value = "1280x720", help_heading = "Output")]
     pub size: Size,
 
-    /// Folder for the frames, the animation and summary.json; made if need be [default: out/PROGRAM]
+    /// Folder for the frames, the animation and summary.json; made if need be [default:
+    /// out/PROGRAM]
     #[arg(long, value_name = "DIR", conflicts_with = "window", help_heading = "Output")]
     out: Option<PathBuf>,
 

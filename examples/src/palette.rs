@@ -42,7 +42,8 @@ impl Histogram {
             .filter(|cell| cell[0] > 0)
             .map(|cell| {
                 let count = cell[0] as f32;
-                // The root keeps a large dark background from taking all colours from what happens on it.
+                // The root keeps a large dark background from taking all colours from what happens
+                // on it.
                 ([1, 2, 3].map(|i| cell[i] as f32 / count), count.sqrt())
             })
             .collect();
@@ -67,8 +68,8 @@ impl Palette {
         self.colors.concat()
     }
 
-    /// The index of a colour near `rgb`. The pixel's place decides which of two near ones, so that an area between
-    /// both is shown as a fine pattern instead of as bands.
+    /// The index of a colour near `rgb`. The pixel's place decides which of two near ones, so that
+    /// an area between both is shown as a fine pattern instead of as bands.
     pub fn index(&mut self, rgb: [u8; 3], x: usize, y: usize) -> u8 {
         const PATTERN: [[i32; 4]; 4] = [[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]];
         let shift = (PATTERN[y & 3][x & 3] * 2 - 15) * DITHER / 15;

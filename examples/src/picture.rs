@@ -13,7 +13,8 @@ pub const MAX_SIDE: u32 = 32_768;
 /// The most memory that decoding one may take, in bytes.
 pub const MAX_BYTES: u64 = 512 << 20;
 
-/// RGBA8 with straight alpha, row by row from the top, in the colour space of the file (normally sRGB).
+/// RGBA8 with straight alpha, row by row from the top, in the colour space of the file (normally
+/// sRGB).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     /// Pixels in a row.
@@ -25,12 +26,12 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Reads a PNG of any kind: grey, palette, 1 to 16 bits a channel, with or without alpha, interlaced. Of an
-    /// animated one it takes the still picture.
+    /// Reads a PNG of any kind: grey, palette, 1 to 16 bits a channel, with or without alpha,
+    /// interlaced. Of an animated one it takes the still picture.
     ///
     /// # Errors
-    /// Names the file, and says whether it could not be read, is no PNG, is damaged, or is larger than
-    /// [`MAX_SIDE`] or [`MAX_BYTES`] allow.
+    /// Names the file, and says whether it could not be read, is no PNG, is damaged, or is larger
+    /// than [`MAX_SIDE`] or [`MAX_BYTES`] allow.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display();
         if path.is_dir() {
@@ -67,8 +68,8 @@ impl Picture {
         Ok(Self { width, height, pixels })
     }
 
-    /// The picture at another size. Made smaller, each pixel is the weighted mean of the area that it replaces;
-    /// transparent pixels lend no colour.
+    /// The picture at another size. Made smaller, each pixel is the weighted mean of the area that
+    /// it replaces; transparent pixels lend no colour.
     pub fn resampled(self, width: u32, height: u32) -> Self {
         if (width, height) == (self.width, self.height) {
             return self;

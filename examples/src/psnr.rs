@@ -5,8 +5,8 @@ use anyhow::{Result, anyhow};
 /// What [`psnr`] gives for pictures without any difference, in decibels.
 pub const IDENTICAL: f64 = 120.0;
 
-/// The peak signal-to-noise ratio of two RGBA8 pictures of one size, in decibels, over red, green and blue; at most
-/// [`IDENTICAL`]. 0 when the sizes differ: such pictures have nothing in common.
+/// The peak signal-to-noise ratio of two RGBA8 pictures of one size, in decibels, over red, green
+/// and blue; at most [`IDENTICAL`]. 0 when the sizes differ: such pictures have nothing in common.
 pub fn psnr(a: &[u8], b: &[u8]) -> f64 {
     if a.len() != b.len() || a.is_empty() {
         return 0.0;
@@ -21,8 +21,9 @@ pub fn psnr(a: &[u8], b: &[u8]) -> f64 {
     if mean == 0.0 { IDENTICAL } else { (10.0 * (255.0 * 255.0 / mean).log10()).min(IDENTICAL) }
 }
 
-/// The picture in cells of 4 x 4 pixels, each their mean: RGBA8, the cells at the edges left out where they are not whole.
-/// Points whose edges a GPU rounds to another pixel hardly show in it, wrong points do.
+/// The picture in cells of 4 x 4 pixels, each their mean: RGBA8, the cells at the edges left out
+/// where they are not whole. Points whose edges a GPU rounds to another pixel hardly show in it,
+/// wrong points do.
 pub fn coarse(rgba: &[u8], width: usize) -> Vec<u8> {
     const CELL: usize = 4;
     let height = rgba.len() / 4 / width.max(1);
@@ -36,8 +37,9 @@ pub fn coarse(rgba: &[u8], width: usize) -> Vec<u8> {
     cells.flat_map(|(x, y)| [0, 1, 2, 3].map(|channel| mean(x, y, channel))).collect()
 }
 
-/// The picture `found` with its least alike pixels taken from `expected`: one in 50, and one at least. In a picture of a few
-/// pixels, a single one whose edge a GPU rounds to the other side would count as much as a wrong picture.
+/// The picture `found` with its least alike pixels taken from `expected`: one in 50, and one at
+/// least. In a picture of a few pixels, a single one whose edge a GPU rounds to the other side
+/// would count as much as a wrong picture.
 fn without_outliers(found: &[u8], expected: &[u8]) -> Vec<u8> {
     const ONE_IN: usize = 50;
     let (found, expected) = (found.as_chunks::<4>().0, expected.as_chunks::<4>().0);
@@ -61,8 +63,8 @@ pub fn compare_small(frame: u64, what: &str, found: &[u8], expected: &[u8], leas
     compare(frame, what, &without_outliers(found, expected), expected, least)
 }
 
-/// Compares the picture `found` of frame `frame` with the picture `expected`. Gives the likeness in decibels, and an
-/// error when it is below `least`.
+/// Compares the picture `found` of frame `frame` with the picture `expected`. Gives the likeness in
+/// decibels, and an error when it is below `least`.
 pub fn compare(frame: u64, what: &str, found: &[u8], expected: &[u8], least: f64) -> (f64, Result<()>) {
     let likeness = psnr(found, expected);
     if likeness >= least {

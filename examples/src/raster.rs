@@ -1,8 +1,8 @@
 //! Triangles on the CPU: a second way to the picture that a GPU draws, for self-checks.
 //!
-//! Coverage follows Vulkan's rules (corners on a grid of 1/256 pixel, pixel centres, top-left edges), depth is less-or-
-//! equal, values are interpolated with perspective. Nothing is clipped: a triangle with a corner at or behind the eye is
-//! left out.
+//! Coverage follows Vulkan's rules (corners on a grid of 1/256 pixel, pixel centres, top-left
+//! edges), depth is less-or- equal, values are interpolated with perspective. Nothing is clipped: a
+//! triangle with a corner at or behind the eye is left out.
 
 use rayon::prelude::*;
 
@@ -40,8 +40,8 @@ impl Target {
         Self { size, color: vec![color; count], depth: vec![1.0; count] }
     }
 
-    /// Draws triangles, each three indices into `vertices`; `shade` is the fragment stage. It runs once a pixel, for the
-    /// nearest of these triangles.
+    /// Draws triangles, each three indices into `vertices`; `shade` is the fragment stage. It runs
+    /// once a pixel, for the nearest of these triangles.
     pub fn draw<const N: usize>(
         &mut self,
         vertices: &[Vertex<N>],
@@ -120,7 +120,8 @@ impl<'a, const N: usize> Face<'a, N> {
         (area != 0 && high >= 0).then(|| Self { corners, area: area.abs(), top: row(low), bottom: row(high) + 1 })
     }
 
-    /// Calls `found` with column, row, depth and values of every pixel of `rows` whose centre it covers.
+    /// Calls `found` with column, row, depth and values of every pixel of `rows` whose centre it
+    /// covers.
     fn cover(&self, rows: std::ops::Range<usize>, width: usize, mut found: impl FnMut(usize, usize, f32, [f32; N])) {
         let [a, b, c] = self.corners;
         let xs = [a.x, b.x, c.x];
@@ -146,8 +147,8 @@ impl<'a, const N: usize> Face<'a, N> {
     }
 }
 
-/// Twice the area between the edge from `a` to `b` and a point on its inner side; none on the outer side, and none on the
-/// edge itself unless that is a left or a top one.
+/// Twice the area between the edge from `a` to `b` and a point on its inner side; none on the outer
+/// side, and none on the edge itself unless that is a left or a top one.
 fn edge<const N: usize>(a: &Corner<N>, b: &Corner<N>, x: i64, y: i64) -> Option<i64> {
     let (dx, dy) = (b.x - a.x, b.y - a.y);
     let area = dx * (y - a.y) - dy * (x - a.x);
@@ -198,7 +199,8 @@ mod tests {
         let corners = [at(0.0, 0.0, 0.5, 1.0, 0.0), at(8.0, 0.0, 0.5, 3.0, 1.0), at(0.0, 8.0, 0.5, 1.0, 0.0)];
         let mut target = Target::new([8, 8], [0.0; 4]);
         target.draw(&corners, &[[0, 1, 2]], |[value]| [value; 4]);
-        // Along the row y = 0.5: x = 3.5 is 7/16 of the way on the screen, and 7/16/3 over 9/16 + 7/16/3 of it in space.
+        // Along the row y = 0.5: x = 3.5 is 7/16 of the way on the screen, and 7/16/3 over 9/16 +
+        // 7/16/3 of it in space.
         let found = target.color[3][0];
         assert!((found - (7.0 / 48.0) / (9.0 / 16.0 + 7.0 / 48.0)).abs() < 1e-5, "{found}");
     }

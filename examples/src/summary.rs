@@ -70,7 +70,8 @@ pub enum State {
 pub struct Check {
     /// The frame.
     pub frame: u64,
-    /// `data`: bits of what is shared; `scene`, `picture`: drawn by the CPU; `reference`: known beforehand.
+    /// `data`: bits of what is shared; `scene`, `picture`: drawn by the CPU; `reference`: known
+    /// beforehand.
     pub kind: &'static str,
     /// How many elements were compared, for `data`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,8 +131,8 @@ impl<F> Summary<F> {
         }
     }
 
-    /// How alike the least alike pictures are: the frames to what was to be drawn, or, where a picture was taken apart,
-    /// the first and the last frame to that.
+    /// How alike the least alike pictures are: the frames to what was to be drawn, or, where a
+    /// picture was taken apart, the first and the last frame to that.
     fn likeness(&self) -> String {
         let least = |kind: &str| {
             let of_kind = self.checks.iter().filter(|check| check.kind == kind);

@@ -16,8 +16,8 @@ const QUEUE: usize = 3;
 /// The most threads.
 const THREADS: usize = 6;
 
-/// Writes frames as `frame_0000.png`, `frame_0001.png`, … and collects them for an animation, on threads of its own.
-/// No frame has its name before it is whole.
+/// Writes frames as `frame_0000.png`, `frame_0001.png`, … and collects them for an animation, on
+/// threads of its own. No frame has its name before it is whole.
 pub struct FrameWriter {
     jobs: Option<SyncSender<Job>>,
     spare: Receiver<Vec<u8>>,
@@ -66,13 +66,14 @@ impl FrameWriter {
         self.shared.animation.as_ref().is_some_and(|animation| animation.wants(frame))
     }
 
-    /// A buffer to fill for [`write`](Self::write): one that has been written already, if there is one.
+    /// A buffer to fill for [`write`](Self::write): one that has been written already, if there is
+    /// one.
     pub fn buffer(&self) -> Vec<u8> {
         self.spare.try_recv().unwrap_or_default()
     }
 
-    /// Hands over frame `frame`, RGBA8. It becomes a file when `keep` says so, and is offered to the animation in any
-    /// case. Waits while all threads are busy.
+    /// Hands over frame `frame`, RGBA8. It becomes a file when `keep` says so, and is offered to
+    /// the animation in any case. Waits while all threads are busy.
     ///
     /// # Errors
     /// The first error of any frame before.

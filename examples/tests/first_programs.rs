@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-//! The first programs, `examples/01_buffer.rs` to `examples/07_latest.rs`: they run, check themselves, and stay
-//! what they are for.
+//! The first programs, `examples/01_buffer.rs` to `examples/07_latest.rs`: they run, check
+//! themselves, and stay what they are for.
 
 use std::fs;
 use std::path::Path;
@@ -84,7 +84,8 @@ fn they_are_short_say_how_to_run_them_and_use_the_bridge_alone() {
     }
 }
 
-/// The program says in which queue its kernels run, and where there are none in Vulkan's, what the device lacks.
+/// The program says in which queue its kernels run, and where there are none in Vulkan's, what the
+/// device lacks.
 #[test]
 fn the_sixth_says_where_its_kernels_run() {
     let name = "06_kernels_in_the_queue";

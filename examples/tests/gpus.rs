@@ -21,7 +21,8 @@ fn run(out: &Path, arguments: &[&str]) -> Option<Output> {
     Some(command.args(arguments).arg("--out").arg(out).output().unwrap())
 }
 
-/// Both scenes; the checks compare particles of both halves with the processor's, bit for bit, and the picture.
+/// Both scenes; the checks compare particles of both halves with the processor's, bit for bit, and
+/// the picture.
 #[test]
 fn each_of_two_gpus_moves_half_of_the_particles() {
     let rig = Rig::open();

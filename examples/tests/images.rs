@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-//! The programs that share images, as a user runs them: what they leave, what they check, and how they end.
+//! The programs that share images, as a user runs them: what they leave, what they check, and how
+//! they end.
 
 use std::fs;
 
@@ -8,7 +9,8 @@ use serde_json::Value;
 
 mod common;
 
-/// Runs `program` for a few frames under validation; gives its summary, and its pictures are in `out`.
+/// Runs `program` for a few frames under validation; gives its summary, and its pictures are in
+/// `out`.
 fn summary(program: &str, out: &std::path::Path, arguments: &[&str]) -> Option<Value> {
     let arguments = [&["--json", "--validate"], arguments].concat();
     let output = common::run(program, out, &arguments)?;

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test helper that cannot go on ends its test")]
-//! Every kind of PNG becomes particles and is seen again, and every broken one gives an error with its name.
+//! Every kind of PNG becomes particles and is seen again, and every broken one gives an error with
+//! its name.
 
 use std::fs;
 use std::path::PathBuf;
@@ -120,7 +121,8 @@ fn palettes_and_transparent_colours() {
 
 #[test]
 fn interlaced() {
-    // Of 3 x 3 pixels, pass 1 holds (0,0), pass 5 (0,2) and (2,2), pass 4 (2,0), pass 6 (1,0) and (1,2), pass 7 row 1.
+    // Of 3 x 3 pixels, pass 1 holds (0,0), pass 5 (0,2) and (2,2), pass 4 (2,0), pass 6 (1,0) and
+    // (1,2), pass 7 row 1.
     let rows: [&[u8]; 6] = [&[0], &[2], &[20, 22], &[1], &[21], &[10, 11, 12]];
     let png = Png { interlaced: true, ..Png::new([3, 3], GREY, 8, &rows) };
     assert_pixels(&png, &[0, 1, 2, 10, 11, 12, 20, 21, 22].map(|grey| [grey, grey, grey, 255]));

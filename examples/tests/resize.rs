@@ -1,5 +1,6 @@
 #![allow(unsafe_code, clippy::unwrap_used, reason = "frames are begun by hand; a test that cannot go on ends")]
-//! A window's size changes while frames are made: each frame is what it should be in its size, with the same exchanges.
+//! A window's size changes while frames are made: each frame is what it should be in its size, with
+//! the same exchanges.
 
 use std::collections::BTreeMap;
 

@@ -49,7 +49,8 @@ fn compare(test: &str, scene: &Scene, frames: u64) {
         launch.arg(&mut cuda_particles).arg(&mut cuda_bodies).arg(&count);
         let config = LaunchConfig::for_num_elems(count);
         let launched = match step {
-            // SAFETY: the kernel's four arguments: `count` particles and bodies, and the step's own structure.
+            // SAFETY: the kernel's four arguments: `count` particles and bodies, and the step's own
+            // structure.
             Step::Encounter(step) => unsafe { launch.arg(&Argument(step)).launch(config) },
             // SAFETY: as above.
             Step::Mosaic(step) => unsafe { launch.arg(&Argument(step)).launch(config) },

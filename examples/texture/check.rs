@@ -1,7 +1,8 @@
 //! Is what was grown and drawn what should have been?
 //!
-//! *Data*: the pattern grows a second time in Rust, and the image, as Vulkan read it, must hold it bit for bit. *Picture*:
-//! the CPU draws the ring from the image that Vulkan read, and the GPU's picture must look the same.
+//! *Data*: the pattern grows a second time in Rust, and the image, as Vulkan read it, must hold it
+//! bit for bit. *Picture*: the CPU draws the ring from the image that Vulkan read, and the GPU's
+//! picture must look the same.
 
 use anyhow::{Result, anyhow, bail};
 use half::f16;
@@ -13,8 +14,8 @@ use crate::texture::ring::{Develop, View, develop, draw};
 /// The most steps of cells that are replayed; a run of more has only its first frames replayed.
 const REPLAYED: u64 = 20_000_000_000;
 
-/// The least likeness of the GPU's picture and the CPU's, in decibels. Half floats and filters leave it above 45; an image
-/// or a view that is one frame old is below 36.
+/// The least likeness of the GPU's picture and the CPU's, in decibels. Half floats and filters
+/// leave it above 45; an image or a view that is one frame old is below 36.
 pub const LEAST_DRAWN: f64 = 38.0;
 
 /// The pattern, grown a second time, frame by frame.
@@ -31,8 +32,8 @@ impl Replay {
         Self { growth: Growth::new(grid, seed), grid, steps, next: 0 }
     }
 
-    /// Grows up to frame `frame` and compares with the image of that frame. Gives the number of texels that were compared;
-    /// none where getting there would take too long.
+    /// Grows up to frame `frame` and compares with the image of that frame. Gives the number of
+    /// texels that were compared; none where getting there would take too long.
     ///
     /// # Errors
     /// Names the first texel that differs, with both values.
@@ -73,8 +74,8 @@ pub fn expected_picture(frame: u64, image: &[Texel], grid: [u32; 2], size: [u32;
     develop(&light, size, &Develop::new(samples))
 }
 
-/// Compares the picture `found` of frame `frame` with what the CPU draws from the image that Vulkan read. Gives the
-/// likeness in decibels, and an error when it is too little.
+/// Compares the picture `found` of frame `frame` with what the CPU draws from the image that Vulkan
+/// read. Gives the likeness in decibels, and an error when it is too little.
 pub fn compare_drawn(
     frame: u64,
     image: &[Texel],

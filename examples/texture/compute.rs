@@ -1,4 +1,5 @@
-//! The compute side: the same steps as CUDA kernels, on a stream or in command buffers, or as their twins on the processor.
+//! The compute side: the same steps as CUDA kernels, on a stream or in command buffers, or as their
+//! twins on the processor.
 #![allow(unsafe_code)] // Kernel launches.
 
 use crate::kernels::{load, threads};
@@ -35,7 +36,8 @@ impl Grower {
         Ok(Self { grow: module.kernel(grow)?, relief: module.kernel(relief)?, now, next })
     }
 
-    /// Moves the pattern on by `steps` steps and writes the turn's image, once the work before is done. Does not wait.
+    /// Moves the pattern on by `steps` steps and writes the turn's image, once the work before is
+    /// done. Does not wait.
     pub(crate) fn advance(&mut self, turn: &mut ComputeTurn<Shared>, step: &Step, steps: u32) -> Result<()> {
         let work = turn.work().kernels()?;
         for _ in 0..steps {
@@ -53,16 +55,16 @@ fn launch_grow(
     from: &KernelMemory<f32>,
     step: &Step,
 ) -> Result<()> {
-    // SAFETY: the kernel's three arguments: two states of as many cells as the step's grid has, and the step, whose size
-    // both sources assert. No thread goes past the grid.
+    // SAFETY: the kernel's three arguments: two states of as many cells as the step's grid has, and
+    // the step, whose size both sources assert. No thread goes past the grid.
     unsafe { work.launch(kernel, &threads(step.grid()), (to, from, *step)) }
         .context("the kernel that lets the pattern grow cannot be launched")
 }
 
 fn launch_relief(kernel: &Kernel, work: &KernelWork<'_, Shared>, state: &KernelMemory<f32>, step: &Step) -> Result<()> {
     let surface = work.resources.surface(0)?;
-    // SAFETY: the kernel's three arguments: the turn's image of half floats, a state of as many cells as it has texels,
-    // and the step. No thread goes past the grid.
+    // SAFETY: the kernel's three arguments: the turn's image of half floats, a state of as many
+    // cells as it has texels, and the step. No thread goes past the grid.
     unsafe { work.launch(kernel, &threads(step.grid()), (surface, state, *step)) }
         .context("the kernel that writes the image cannot be launched")
 }

@@ -1,4 +1,5 @@
-//! A pattern, an exchange of images, and the two sides that share them: everything of a run but where its frames go.
+//! A pattern, an exchange of images, and the two sides that share them: everything of a run but
+//! where its frames go.
 #![allow(unsafe_code)] // Submits recorded frames.
 
 use std::collections::BTreeMap;
@@ -20,14 +21,15 @@ use bridge::{Compute, Exchange, ExchangeInfo, ImageSpec, OpenInfo, SubmitInfo, T
 use crate::texture::compute::{Grower, Shared};
 use crate::texture::render::{ACCESSES, FIELD, Renderer};
 
-/// How long a frame may take: so much, and so much for each step of a cell and each texel of light, which is plenty for a
-/// software rasteriser.
+/// How long a frame may take: so much, and so much for each step of a cell and each texel of light,
+/// which is plenty for a software rasteriser.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PATIENCE_PER_MILLION: Duration = Duration::from_millis(200);
 
 /// A run.
 pub struct Texture {
-    // Field order is drop order: dropping the exchange waits for the frames in flight, which use what comes after it.
+    // Field order is drop order: dropping the exchange waits for the frames in flight, which use
+    // what comes after it.
     exchange: Exchange<Shared>,
     renderer: Renderer,
     grower: Grower,
@@ -40,7 +42,8 @@ pub struct Texture {
     compute: Compute,
 }
 
-// SAFETY: the exchange is the first field, and dropping it waits for its frames, or leaks what they use.
+// SAFETY: the exchange is the first field, and dropping it waits for its frames, or leaks what they
+// use.
 unsafe impl Demo for Texture {
     const PROGRAM: &'static str = "texture";
     type Options = Options;
@@ -102,8 +105,9 @@ unsafe impl Demo for Texture {
         let commands = unsafe { self.renderer.record(&turn, &View::new(frame, self.size, self.grid), wanted) }?;
         let submit = SubmitInfo { commands: &[commands], ..submit };
         let slot = turn.slot();
-        // SAFETY: the commands were recorded for this turn between its barriers, for the device's own queue; what they
-        // use is freed after the exchange, which waits for them, or is the caller's.
+        // SAFETY: the commands were recorded for this turn between its barriers, for the device's
+        // own queue; what they use is freed after the exchange, which waits for them, or is the
+        // caller's.
         let rendered = unsafe { turn.submit_with(&submit) }?;
         // SAFETY: recorded with this slot, submitted just now.
         unsafe { self.renderer.send(slot, wanted, &rendered) }?;

@@ -1,8 +1,9 @@
-//! Reaction and diffusion after Gray and Scott: a feed and a catalyst that eats it, on a torus of cells.
+//! Reaction and diffusion after Gray and Scott: a feed and a catalyst that eats it, on a torus of
+//! cells.
 //!
-//! `u + 2v -> 3v` turns feed into catalyst, both diffuse, feed flows in and catalyst dies. Spots that divide where the
-//! catalyst dies quickly, labyrinths where there is more to feed on; along the torus the conditions go from the one to
-//! the other and back, and drift.
+//! `u + 2v -> 3v` turns feed into catalyst, both diffuse, feed flows in and catalyst dies. Spots
+//! that divide where the catalyst dies quickly, labyrinths where there is more to feed on; along
+//! the torus the conditions go from the one to the other and back, and drift.
 //!
 //! `shaders/texture.cu` is the twin, operation for operation: both give the same bits.
 
@@ -27,8 +28,8 @@ const SEED_SIDE: usize = 9;
 /// Rows that one task of the processor computes.
 const BAND: usize = 8;
 
-/// What the shared image holds of a cell: the catalyst, its slopes along a row and along a column (a difference over two
-/// cells each), and the feed.
+/// What the shared image holds of a cell: the catalyst, its slopes along a row and along a column
+/// (a difference over two cells each), and the feed.
 pub type Texel = [f16; 4];
 
 /// What the kernels need to know: 32 bytes.
@@ -70,7 +71,8 @@ impl Step {
         [self.feed, self.kill].map(|[a, b]| (0..self.width).map(|x| a + (b - a) * part(x)).collect())
     }
 
-    /// Moves all cells on by one step, from the planes `from` to the planes `to`. Twin of the kernel `grow`.
+    /// Moves all cells on by one step, from the planes `from` to the planes `to`. Twin of the
+    /// kernel `grow`.
     pub fn grow(&self, to: &mut [f32], from: &[f32]) {
         let (size, conditions) = (self.size(), self.conditions());
         let (feed, catalyst) = planes(size, from);
@@ -254,7 +256,8 @@ mod tests {
 
     #[test]
     fn the_torus_has_no_seam() {
-        // What is moved round the columns and rows grows the same, moved: the conditions move along by phase.
+        // What is moved round the columns and rows grows the same, moved: the conditions move along
+        // by phase.
         let whole = [96_usize, 64];
         let mut growth = Growth::new(SIZE, 5);
         let moved = |plane: &[f32]| -> Vec<f32> {

@@ -1,4 +1,5 @@
-//! A pattern that CUDA grows in an image and Vulkan samples: shared images, compute first. `--help` says the rest.
+//! A pattern that CUDA grows in an image and Vulkan samples: shared images, compute first. `--help`
+//! says the rest.
 //!
 //! | file | does |
 //! |---|---|

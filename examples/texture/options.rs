@@ -20,13 +20,15 @@ Examples:
 
 /// A pattern that grows in an image which Vulkan samples a moment later.
 ///
-/// CUDA kernels (or, without CUDA, the processor) let a feed and a catalyst react and diffuse, and write heights, slopes
-/// and feed to a half-float image that they share with Vulkan, in the layout that suits the GPU. A render pass wraps it
-/// round a ring, which it raises and colours. At the end the run checks its own data and picture.
+/// CUDA kernels (or, without CUDA, the processor) let a feed and a catalyst react and diffuse, and
+/// write heights, slopes and feed to a half-float image that they share with Vulkan, in the layout
+/// that suits the GPU. A render pass wraps it round a ring, which it raises and colours. At the end
+/// the run checks its own data and picture.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "texture", version, after_help = format!("{EXAMPLES}\n\n{EXIT_STATUS}"), max_term_width = 100)]
 pub struct Options {
-    /// Cells of the pattern, along the ring and round its tube [default: 1024x448 on CUDA, 640x280 on the host]
+    /// Cells of the pattern, along the ring and round its tube [default: 1024x448 on CUDA, 640x280
+    /// on the host]
     #[arg(long, value_name = "WxH", value_parser = grid, help_heading = "Scene")]
     pub grid: Option<Size>,
 
@@ -34,7 +36,8 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 48, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_STEPS)), help_heading = "Scene")]
     pub steps: u32,
 
-    /// Texels of light on each side of a pixel: more make smoother edges [default: 2 on CUDA, 1 on the host]
+    /// Texels of light on each side of a pixel: more make smoother edges [default: 2 on CUDA, 1 on
+    /// the host]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SAMPLES)), help_heading = "Output")]
     pub samples: Option<u32>,
 

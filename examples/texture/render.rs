@@ -1,4 +1,5 @@
-//! The Vulkan side: the image round a ring, its light to a picture, and the picture to wherever it is wanted.
+//! The Vulkan side: the image round a ring, its light to a picture, and the picture to wherever it
+//! is wanted.
 #![allow(unsafe_code)] // Records with a turn's barriers.
 
 use crate::gpu::commands::Commands;
@@ -44,7 +45,8 @@ struct Ring {
 }
 
 impl Renderer {
-    /// For frames of `size` pixels with `samples` texels of light on each side, `slots` frames in flight.
+    /// For frames of `size` pixels with `samples` texels of light on each side, `slots` frames in
+    /// flight.
     pub(crate) fn new(compute: &Compute, size: [u32; 2], samples: u32, slots: usize, copies: Copies) -> Result<Self> {
         let sampled = vk::FormatFeatureFlags::SAMPLED_IMAGE | vk::FormatFeatureFlags::SAMPLED_IMAGE_FILTER_LINEAR;
         require(compute, FIELD, sampled, "sample an image of half floats with a linear filter")?;
@@ -120,7 +122,8 @@ impl Renderer {
         }
     }
 
-    /// Sends the picture of a frame that was submitted to the host, where that is apart from the frame.
+    /// Sends the picture of a frame that was submitted to the host, where that is apart from the
+    /// frame.
     ///
     /// # Safety
     /// As [`Output::send`].
@@ -132,7 +135,8 @@ impl Renderer {
     /// The picture that slot `slot` read back, as RGBA8.
     ///
     /// # Safety
-    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the picture is borrowed.
+    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the
+    /// picture is borrowed.
     pub(crate) unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
         // SAFETY: handed on to the caller.
         unsafe { self.output.picture(slot) }
@@ -140,7 +144,8 @@ impl Renderer {
 }
 
 impl Ring {
-    /// Between the turn's barriers: the image as a ring in `light`, and the image itself to `sample`.
+    /// Between the turn's barriers: the image as a ring in `light`, and the image itself to
+    /// `sample`.
     fn record(
         &mut self,
         recorder: &mut Recorder<'_>,
@@ -157,8 +162,8 @@ impl Ring {
             let image = shared.view().context("the shared image cannot be sampled")?;
             *field = Some(Textures::of_views(device, pipeline, &[(image, shared.layout())])?);
         }
-        // SAFETY: the recorder's command buffer records outside of rendering, for the device's own queue family, and goes
-        // with this turn.
+        // SAFETY: the recorder's command buffer records outside of rendering, for the device's own
+        // queue family, and goes with this turn.
         unsafe { turn.record_acquire(recorder.as_raw()) };
         if let Some(buffer) = sample {
             recorder.copy_image(shared.as_raw(), shared.layout(), shared.extent(), buffer);

@@ -1,4 +1,5 @@
-//! The ring that the image is wrapped round, and how it is lit: twin of `ring.vert`, `ring.frag` and `develop.frag`.
+//! The ring that the image is wrapped round, and how it is lit: twin of `ring.vert`, `ring.frag`
+//! and `develop.frag`.
 
 use bytemuck::{Pod, Zeroable};
 use glam::{Mat4, Vec3, Vec4};
@@ -166,7 +167,8 @@ fn shade(view: &View, image: &Sampler<'_>, u: f32, v: f32) -> [f32; 4] {
     (diffuse + specular).extend(1.0).to_array()
 }
 
-/// The light of a picture of `size` texels, as `ring.vert` and `ring.frag` leave it; alpha says where the ring is.
+/// The light of a picture of `size` texels, as `ring.vert` and `ring.frag` leave it; alpha says
+/// where the ring is.
 pub fn draw(view: &View, texels: &[Texel], grid: [u32; 2], size: [u32; 2]) -> Vec<[f32; 4]> {
     let image = Sampler { texels, size: grid.map(|n| n as usize) };
     let transform = Mat4::from_cols_array(&view.transform);

@@ -1,4 +1,5 @@
-//! Work that is the same in every frame, as a graph must be, and that leaves something else each time.
+//! Work that is the same in every frame, as a graph must be, and that leaves something else each
+//! time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,7 +23,8 @@ pub(crate) fn exchange(compute: &Compute, slots: usize) -> Exchange<Words> {
     Exchange::new(compute, &info(slots), words()).unwrap()
 }
 
-/// The same work in every frame, with a number of its own in each: it counts in memory that the frames share.
+/// The same work in every frame, with a number of its own in each: it counts in memory that the
+/// frames share.
 pub(crate) struct Counter {
     pub(crate) memory: Memory,
     pub(crate) recorded: usize,
@@ -41,7 +43,8 @@ impl Counter {
             None => Memory::Host(Arc::default()),
             Some(cuda) => {
                 let (context, stream) = (cuda.device().context(), Arc::clone(cuda.stream()));
-                // SAFETY: the slices are used on this stream alone, and in graphs that are launched on it.
+                // SAFETY: the slices are used on this stream alone, and in graphs that are launched
+                // on it.
                 unsafe { context.disable_event_tracking() };
                 let module = context.load_module(Ptx::from_src(PROBE)).unwrap();
                 let load = |name| module.load_function(name).unwrap();
@@ -87,7 +90,8 @@ impl Counter {
                 let (config, base, nanoseconds) = (LaunchConfig::for_num_elems(len), 0u32, 0u64);
                 let mut launch = cuda.stream.launch_builder(fill);
                 launch.arg(&mut cuda.resources).arg(&len).arg(&base).arg(&nanoseconds);
-                // SAFETY: the kernel's four parameters, of these types, and it writes `len` elements.
+                // SAFETY: the kernel's four parameters, of these types, and it writes `len`
+                // elements.
                 unsafe { launch.launch(config) }?;
                 let mut launch = cuda.stream.launch_builder(add);
                 launch.arg(&mut *count).arg(&*one).arg(&len);

@@ -37,7 +37,8 @@ pub(crate) fn values_rise_over_a_thousand_frames(rig: &Rig, side: &Compute) {
     let mut graph = FrameGraph::new(&exchange);
     for frame in 0..FRAMES {
         let slot = frame as usize % 3;
-        // The readback of a slot is read and recorded again three frames later: so many are on their way.
+        // The readback of a slot is read and recorded again three frames later: so many are on
+        // their way.
         if let Some((before, point)) = pending[slot].take() {
             point.wait(Rig::LONG).unwrap();
             assert!(readback[slot].words() == Filler::pattern(LEN, before + 1), "frame {before}");
@@ -78,7 +79,8 @@ pub(crate) fn frames_with_and_without_a_graph_follow_each_other(rig: &Rig, side:
     }
 }
 
-/// Vulkan fills, the graph adds the frame's number to a sum, and the sum is what every frame must have seen.
+/// Vulkan fills, the graph adds the frame's number to a sum, and the sum is what every frame must
+/// have seen.
 pub(crate) fn frames_that_vulkan_begins(rig: &Rig, side: &Compute) {
     let mut counter = Counter::new(side);
     let commands = Commands::new(rig.device());
@@ -169,7 +171,8 @@ pub(crate) fn two_exchanges_on_one_stream_capture_at_once(_: &Rig, side: &Comput
                     let mut exchange = exchange(side, 2);
                     let mut graph = FrameGraph::new(&exchange);
                     for _ in 0..2 {
-                        // Both at once, so that both slots are captured: a skipped slot is taken again first.
+                        // Both at once, so that both slots are captured: a skipped slot is taken
+                        // again first.
                         let turns = [(); 2].map(|()| compute(&mut exchange, &mut graph, &mut counter));
                         for turn in turns {
                             let point = turn.computed().clone();

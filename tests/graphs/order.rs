@@ -1,4 +1,5 @@
-//! The order between graphs and Vulkan, with the controls that show that it can be seen to be wrong.
+//! The order between graphs and Vulkan, with the controls that show that it can be seen to be
+//! wrong.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -30,7 +31,8 @@ pub(crate) fn vulkan_waits_for_a_slow_graph(rig: &Rig, side: &Compute) {
     }
 }
 
-/// The negative control of the test above: both when the graph is captured and when it is launched again.
+/// The negative control of the test above: both when the graph is captured and when it is launched
+/// again.
 pub(crate) fn without_the_wait_vulkan_reads_what_the_graph_left_before(rig: &Rig, side: &Compute) {
     let readback = Readback::new(rig.device(), SIZE);
     let mut counter = Counter::new(side);
@@ -63,7 +65,8 @@ pub(crate) fn without_the_wait_vulkan_reads_what_the_graph_left_before(rig: &Rig
     }
 }
 
-/// With one slot, a graph must not touch what the frame before still reads, neither when captured nor when launched again.
+/// With one slot, a graph must not touch what the frame before still reads, neither when captured
+/// nor when launched again.
 pub(crate) fn a_graph_waits_for_a_slow_reader(rig: &Rig, side: &Compute) {
     let readback = Readback::new(rig.device(), SIZE);
     let mut counter = Counter::new(side);
@@ -89,7 +92,8 @@ pub(crate) fn a_graph_waits_for_a_slow_reader(rig: &Rig, side: &Compute) {
     }
 }
 
-/// The negative control of the test above: nobody waits for the reader, which sees the frame behind.
+/// The negative control of the test above: nobody waits for the reader, which sees the frame
+/// behind.
 pub(crate) fn unknown_to_the_graph_a_slow_reader_is_overwritten(rig: &Rig, side: &Compute) {
     let readback = Readback::new(rig.device(), SIZE);
     let mut counter = Counter::new(side);
@@ -104,7 +108,8 @@ pub(crate) fn unknown_to_the_graph_a_slow_reader_is_overwritten(rig: &Rig, side:
         gate.hold_queue(rig.device(), QueueKind::Graphics);
         let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos);
-        // SAFETY: the commands' resources live until the queue is idle, which the gate's drop waits for.
+        // SAFETY: the commands' resources live until the queue is idle, which the gate's drop waits
+        // for.
         unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
         // SAFETY: wrong on purpose: they were submitted, if without the turn's semaphores.
         unsafe { turn.not_submitted() };
@@ -134,7 +139,8 @@ pub(crate) fn a_graph_and_its_exchange_go_in_any_order(rig: &Rig, side: &Compute
         std::thread::scope(|scope| {
             let opened = &opened;
             scope.spawn(move || {
-                // Time for a drop that does not wait to be seen; one that does passes however long this takes.
+                // Time for a drop that does not wait to be seen; one that does passes however long
+                // this takes.
                 std::thread::sleep(Duration::from_millis(30));
                 opened.store(true, Ordering::Release);
                 gate.open();

@@ -171,7 +171,8 @@ pub(crate) fn two_hundred_times_leave_nothing(rig: &Rig, compute: &Compute) {
         let turn = turn.finish().unwrap();
         let commands = &commands[round as usize % 3];
         let recorded = commands.fill(&turn, turn.resources().as_raw(), round);
-        // SAFETY: recorded with the turn's barriers; waited for before it is recorded anew, and by closing.
+        // SAFETY: recorded with the turn's barriers; waited for before it is recorded anew, and by
+        // closing.
         commands.note(unsafe { turn.submit(&[recorded]) }.unwrap());
         most = most.max(LiveObjects::now().buffers);
     }
@@ -180,7 +181,8 @@ pub(crate) fn two_hundred_times_leave_nothing(rig: &Rig, compute: &Compute) {
         (now.exchanges, now.timelines, now.leaked_buffers),
         (alive.exchanges, alive.timelines, before.leaked_buffers)
     );
-    // Three frames may be unfinished, each with slots of its own. On CUDA others wait for the one thread that frees them.
+    // Three frames may be unfinished, each with slots of its own. On CUDA others wait for the one
+    // thread that frees them.
     assert!(compute.cuda().is_some() || most <= alive.buffers + 4 * 3, "{most} buffers at once");
     commands.iter().for_each(Commands::finish);
     exchange.close().unwrap();

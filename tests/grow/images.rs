@@ -47,8 +47,8 @@ pub(crate) fn images_follow_every_size(_: &Rig, compute: &Compute) {
     assert_eq!(LiveObjects::now(), before);
 }
 
-/// In both directions: the queue is held while the images are resized, and the host waits for nothing. What the queue will use
-/// is still there.
+/// In both directions: the queue is held while the images are resized, and the host waits for
+/// nothing. What the queue will use is still there.
 pub(crate) fn frames_in_flight_keep_their_images(rig: &Rig, compute: &Compute) {
     let commands = [(); 2].map(|()| Commands::new(rig.device()));
     let before = LiveObjects::now();
@@ -100,7 +100,8 @@ pub(crate) fn images_are_kept_for_a_slow_queue(rig: &Rig, compute: &Compute) {
     commands.note(unsafe { turn.submit(&[recorded]) }.unwrap());
     let alive = LiveObjects::now().images;
     exchange.resize([32, 32]).unwrap();
-    // Time for images that are freed too early to be seen; those that are kept are kept however long this takes.
+    // Time for images that are freed too early to be seen; those that are kept are kept however
+    // long this takes.
     for _ in 0..20 {
         exchange.begin().unwrap().skip().unwrap();
         assert_eq!(LiveObjects::now().images, alive + 1, "what Vulkan still uses is kept");

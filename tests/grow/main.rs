@@ -1,4 +1,5 @@
-//! Resources are replaced while frames are in flight: contents kept, order kept, nothing lost, nothing left.
+//! Resources are replaced while frames are in flight: contents kept, order kept, nothing lost,
+//! nothing left.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
 mod contents;

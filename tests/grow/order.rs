@@ -6,7 +6,8 @@ use bridge_tests::{Commands, Filler, Gate, Readback, Rig};
 
 use crate::{LEN, SIZE, USES, Words, info, read, words};
 
-/// The host waits for nothing: the queue is held while the buffers grow, and what it will read is still there.
+/// The host waits for nothing: the queue is held while the buffers grow, and what it will read is
+/// still there.
 pub(crate) fn frames_in_flight_go_on_with_the_old_buffers(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readbacks = [(); 2].map(|()| Readback::new(rig.device(), SIZE));
@@ -36,7 +37,8 @@ pub(crate) fn frames_in_flight_go_on_with_the_old_buffers(rig: &Rig, compute: &C
     exchange.close().unwrap();
 }
 
-/// Vulkan writes to the slot, late, and the exchange knows of it: what is kept is what Vulkan wrote.
+/// Vulkan writes to the slot, late, and the exchange knows of it: what is kept is what Vulkan
+/// wrote.
 pub(crate) fn the_copy_waits_for_a_slow_writer(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let (commands, gate) = (Commands::new(rig.device()), Gate::new(rig.device()));
@@ -57,7 +59,8 @@ pub(crate) fn the_copy_waits_for_a_slow_writer(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// The negative control of the test above: the exchange does not know of the writer, and keeps what was there before.
+/// The negative control of the test above: the exchange does not know of the writer, and keeps what
+/// was there before.
 pub(crate) fn copied_too_early_the_contents_are_stale(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let (commands, gate) = (Commands::new(rig.device()), Gate::new(rig.device()));
@@ -73,7 +76,8 @@ pub(crate) fn copied_too_early_the_contents_are_stale(rig: &Rig, compute: &Compu
     gate.hold_queue(rig.device(), QueueKind::Graphics);
     let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(recorded)];
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos);
-    // SAFETY: the commands' resources live until the queue is idle, which the gate's drop waits for.
+    // SAFETY: the commands' resources live until the queue is idle, which the gate's drop waits
+    // for.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: wrong on purpose: they were submitted, if without the turn's semaphores.
     unsafe { turn.not_submitted() };
@@ -86,7 +90,8 @@ pub(crate) fn copied_too_early_the_contents_are_stale(rig: &Rig, compute: &Compu
     exchange.close().unwrap();
 }
 
-/// One frame that Vulkan begins, with a slow computation, and the next one, which reads what that has left.
+/// One frame that Vulkan begins, with a slow computation, and the next one, which reads what that
+/// has left.
 ///
 /// `base` is a pattern of its own, so that no memory holds it by chance.
 fn frame_behind_a_slow_computation(rig: &Rig, compute: &Compute, base: u32, waits: bool) {

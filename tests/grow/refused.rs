@@ -88,7 +88,8 @@ pub(crate) fn what_is_too_large_changes_nothing(rig: &Rig, compute: &Compute) {
     assert_eq!(LiveObjects::now(), before);
 }
 
-/// Whether the parts of a lent turn were submitted is unknown. On a device of our own a signal is put behind them.
+/// Whether the parts of a lent turn were submitted is unknown. On a device of our own a signal is
+/// put behind them.
 pub(crate) fn lent_turns_that_were_dropped_are_waited_for(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let mut exchange = words(compute, 1);
@@ -101,7 +102,8 @@ pub(crate) fn lent_turns_that_were_dropped_are_waited_for(rig: &Rig, compute: &C
     exchange.close().unwrap();
 }
 
-/// An exchange that gives up at its end does so once, and what it has replaced is leaked with the rest, or freed.
+/// An exchange that gives up at its end does so once, and what it has replaced is leaked with the
+/// rest, or freed.
 pub(crate) fn nothing_is_waited_for_twice(rig: &Rig, compute: &Compute) {
     const LIMIT: Duration = Duration::from_millis(200);
     let before = LiveObjects::now();

@@ -44,8 +44,8 @@ impl Commands {
 
     /// Notes the point at which what was submitted last has run: recording again waits for it.
     ///
-    /// Waiting for a later point that CUDA signals would do, but the validation layer sees no signal of CUDA's, and so not
-    /// that the commands have run.
+    /// Waiting for a later point that CUDA signals would do, but the validation layer sees no
+    /// signal of CUDA's, and so not that the commands have run.
     pub fn note(&self, point: TimelinePoint) {
         self.submitted.replace(Some(point));
     }
@@ -111,7 +111,8 @@ impl Commands {
         word: u32,
     ) -> vk::CommandBuffer {
         self.record(turn, |commands| {
-            // SAFETY: recording; the buffer's size is a multiple of 4 and its usage has TRANSFER_DST.
+            // SAFETY: recording; the buffer's size is a multiple of 4 and its usage has
+            // TRANSFER_DST.
             unsafe { self.device.as_raw().cmd_fill_buffer(commands, buffer, 0, vk::WHOLE_SIZE, word) };
         })
     }

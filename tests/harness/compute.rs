@@ -5,8 +5,8 @@ use bridge::{Backend, Compute, ExportDevice};
 
 use crate::{Need, skip, skip_case};
 
-/// The compute side of `backend` for `device`, for a test of that backend alone; `None`, and the test is skipped, where CUDA
-/// has no such GPU.
+/// The compute side of `backend` for `device`, for a test of that backend alone; `None`, and the
+/// test is skipped, where CUDA has no such GPU.
 ///
 /// # Panics
 /// When the CPU backend does not start, or CUDA does not although it has this GPU.

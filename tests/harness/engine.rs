@@ -103,7 +103,8 @@ impl Engine {
             .push_next(&mut addresses);
         let mut structures = vk::PhysicalDeviceAccelerationStructureFeaturesKHR::default().acceleration_structure(true);
         let mut pipelines = vk::PhysicalDeviceRayTracingPipelineFeaturesKHR::default().ray_tracing_pipeline(true);
-        // A driver with the extensions has these features (Vulkan specification, "Feature Requirements").
+        // A driver with the extensions has these features (Vulkan specification, "Feature
+        // Requirements").
         let info = if rays.is_empty() { info } else { info.push_next(&mut structures).push_next(&mut pipelines) };
         // SAFETY: what the device was seen to have.
         let mut device = unsafe { instance.create_device(physical, &info, None) }.unwrap();
@@ -130,7 +131,8 @@ impl Engine {
         unsafe { self.device.get_device_queue(0, self.queues - 1) }
     }
 
-    /// What the bridge is told. `bufferDeviceAddress`, which is on where the device has it, is left for the test to tell.
+    /// What the bridge is told. `bufferDeviceAddress`, which is on where the device has it, is left
+    /// for the test to tell.
     pub fn info(&self) -> AdoptInfo<'_> {
         // SAFETY: one of those that were made.
         let queue = unsafe { self.device.get_device_queue(0, 0) };

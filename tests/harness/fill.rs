@@ -90,7 +90,8 @@ impl Filler {
         unsafe { work.launch(kernel, &config, (words, len, base, nanoseconds)) }.unwrap();
     }
 
-    /// Enqueues what makes the compute side fail for good: a kernel that faults, or a closure that panics.
+    /// Enqueues what makes the compute side fail for good: a kernel that faults, or a closure that
+    /// panics.
     ///
     /// # Panics
     /// When enqueueing fails.
@@ -100,14 +101,16 @@ impl Filler {
             work => {
                 let (work, kernel) = (work.kernels().unwrap(), &self.kernels.as_ref().unwrap().fault);
                 let words = work.resources;
-                // SAFETY: wrong on purpose: the write is far outside of everything, which ends the context.
+                // SAFETY: wrong on purpose: the write is far outside of everything, which ends the
+                // context.
                 unsafe { work.launch(kernel, &LaunchConfig::for_elements(1, 32), (words,)) }.unwrap();
             }
         }
     }
 }
 
-/// Launches `fill_after` once, over nothing: the first launch loads the kernel, which waits while a stream waits for a gate.
+/// Launches `fill_after` once, over nothing: the first launch loads the kernel, which waits while a
+/// stream waits for a gate.
 ///
 /// # Panics
 /// When launching fails.

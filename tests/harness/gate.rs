@@ -1,8 +1,10 @@
-//! A gate that the host opens. Work behind it has not run before, however fast or slow the machine is: tests of order use
-//! gates where they would otherwise have to trust that one thing takes longer than another.
+//! A gate that the host opens. Work behind it has not run before, however fast or slow the machine
+//! is: tests of order use gates where they would otherwise have to trust that one thing takes
+//! longer than another.
 //!
-//! A gate is a timeline semaphore that the host signals (`vkSignalSemaphore`). Everything that waits can wait for it: Vulkan's
-//! queues, CUDA's streams, which import it, and the thread of the CPU backend.
+//! A gate is a timeline semaphore that the host signals (`vkSignalSemaphore`). Everything that
+//! waits can wait for it: Vulkan's queues, CUDA's streams, which import it, and the thread of the
+//! CPU backend.
 #![allow(unsafe_code)] // Signals, imports and waits.
 
 use std::cell::RefCell;
@@ -18,8 +20,9 @@ use crate::Rig;
 
 /// A gate, closed at first. Dropping it opens it and waits for what it held.
 ///
-/// While it is closed nothing may be called that waits for the GPU. With CUDA those are, beyond what says so, the load of a
-/// module, the first launch of a kernel, the free of memory, and copies from memory that is not pinned.
+/// While it is closed nothing may be called that waits for the GPU. With CUDA those are, beyond
+/// what says so, the load of a module, the first launch of a kernel, the free of memory, and copies
+/// from memory that is not pinned.
 pub struct Gate {
     // Declared, and so dropped, before the timeline that it was exported from.
     cuda: Option<(ImportedSemaphore, Arc<CudaStream>)>,
@@ -41,7 +44,8 @@ impl Gate {
     /// For a compute side and the queues of its device.
     ///
     /// # Panics
-    /// When the semaphore cannot be made or imported, and where `CUDA_LAUNCH_BLOCKING` would make a launch wait for the gate.
+    /// When the semaphore cannot be made or imported, and where `CUDA_LAUNCH_BLOCKING` would make a
+    /// launch wait for the gate.
     pub fn on(compute: &Compute) -> Self {
         Self::with(compute.device(), Some(compute))
     }
@@ -68,7 +72,8 @@ impl Gate {
         Self { cuda, timeline: Arc::new(timeline), queues: RefCell::default() }
     }
 
-    /// For one of the GPUs of a CUDA side, by its place: [`hold_stream`](Self::hold_stream) holds its stream.
+    /// For one of the GPUs of a CUDA side, by its place: [`hold_stream`](Self::hold_stream) holds
+    /// its stream.
     ///
     /// # Panics
     /// As [`on`](Self::on), and without such a GPU.
@@ -113,7 +118,8 @@ impl Gate {
         self.hold_work(turn.work());
     }
 
-    /// [`hold`](Self::hold) for the work of any turn, on the compute side that the gate is [on](Self::on).
+    /// [`hold`](Self::hold) for the work of any turn, on the compute side that the gate is
+    /// [on](Self::on).
     ///
     /// # Panics
     /// When the wait cannot be enqueued.
@@ -130,14 +136,15 @@ impl Gate {
         }
     }
 
-    /// Lets what is enqueued on CUDA's stream from now on wait for the gate; for the CPU backend it does nothing: there the
-    /// work calls [`keeper`](Self::keeper) first.
+    /// Lets what is enqueued on CUDA's stream from now on wait for the gate; for the CPU backend it
+    /// does nothing: there the work calls [`keeper`](Self::keeper) first.
     ///
     /// # Panics
     /// When the wait cannot be enqueued.
     pub fn hold_stream(&self) {
         if let Some((semaphore, stream)) = &self.cuda {
-            // SAFETY: the semaphore lives until `drop` has seen the stream idle; `open`, or else `drop`, signals the value.
+            // SAFETY: the semaphore lives until `drop` has seen the stream idle; `open`, or else
+            // `drop`, signals the value.
             unsafe { cuda_import::wait_one(stream, semaphore, Self::OPEN) }.unwrap();
         }
     }
@@ -156,12 +163,14 @@ impl Gate {
         self.queues.borrow_mut().push(queue);
         let waits = [self.wait_info()];
         let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits);
-        // SAFETY: a live timeline of this device, which `drop` keeps until the queue is idle. What is submitted later is in
-        // the wait's second synchronization scope ("Semaphore Waiting": commands that occur later in submission order).
+        // SAFETY: a live timeline of this device, which `drop` keeps until the queue is idle. What
+        // is submitted later is in the wait's second synchronization scope ("Semaphore Waiting":
+        // commands that occur later in submission order).
         unsafe { device.queue_of(queue).unwrap().submit(&[batch], vk::Fence::null()) }.unwrap();
     }
 
-    /// The wait for the gate, for a submission of the test's own, which has ended before the gate is dropped.
+    /// The wait for the gate, for a submission of the test's own, which has ended before the gate
+    /// is dropped.
     pub fn wait_info(&self) -> vk::SemaphoreSubmitInfo<'static> {
         vk::SemaphoreSubmitInfo::default()
             .semaphore(self.timeline.as_raw())

@@ -34,7 +34,8 @@ impl Layer {
             .message_type(vk::DebugUtilsMessageTypeFlagsEXT::VALIDATION)
             .pfn_user_callback(Some(hear))
             .user_data((&raw const *heard).cast_mut().cast());
-        // SAFETY: VUID-VkDebugUtilsMessengerCreateInfoEXT-pUserData: the box stays in place until `end`, or for ever.
+        // SAFETY: VUID-VkDebugUtilsMessengerCreateInfoEXT-pUserData: the box stays in place until
+        // `end`, or for ever.
         let messenger = unsafe { functions.create_debug_utils_messenger(&info, None) }.unwrap();
         Self { functions, messenger, heard }
     }
@@ -58,7 +59,8 @@ extern "system" fn hear(
     data: *const vk::DebugUtilsMessengerCallbackDataEXT<'_>,
     heard: *mut c_void,
 ) -> vk::Bool32 {
-    // SAFETY: VUID-PFN_vkDebugUtilsMessengerCallbackEXT: the layer passes a valid structure for the call's duration.
+    // SAFETY: VUID-PFN_vkDebugUtilsMessengerCallbackEXT: the layer passes a valid structure for the
+    // call's duration.
     let data = unsafe { &*data };
     let string = |pointer: *const std::ffi::c_char| match pointer.is_null() {
         true => String::new(),

@@ -1,7 +1,9 @@
-//! What the tests share: a device with the validation layer listening, both backends, commands that read back.
+//! What the tests share: a device with the validation layer listening, both backends, commands that
+//! read back.
 //!
-//! A test that needs what the machine lacks skips: it says so, is counted by `cargo xtask test`, and fails instead where a
-//! GPU is what it lacks and `REQUIRE_GPU` is set. Every [`Rig`] fails its test when the validation layer said anything.
+//! A test that needs what the machine lacks skips: it says so, is counted by `cargo xtask test`,
+//! and fails instead where a GPU is what it lacks and `REQUIRE_GPU` is set. Every [`Rig`] fails its
+//! test when the validation layer said anything.
 
 #![allow(clippy::unwrap_used)] // A harness: what fails here fails its test.
 
@@ -52,7 +54,8 @@ macro_rules! on_both_backends {
     };
 }
 
-/// Makes a test of a `fn(&Rig, &Compute)` for the CPU backend on a device that makes no LINEAR images.
+/// Makes a test of a `fn(&Rig, &Compute)` for the CPU backend on a device that makes no LINEAR
+/// images.
 #[macro_export]
 macro_rules! on_host_without_linear_images {
     ($($name:ident),+ $(,)?) => {
@@ -62,7 +65,8 @@ macro_rules! on_host_without_linear_images {
     };
 }
 
-/// The examples of the workspace's README, compiled. Here and not in `bridge`, whose package does not hold that file.
+/// The examples of the workspace's README, compiled. Here and not in `bridge`, whose package does
+/// not hold that file.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

@@ -1,5 +1,5 @@
-//! A device whose driver makes no LINEAR images, or only poor ones, whatever the real one does: what a frame does there can be
-//! tested on every machine.
+//! A device whose driver makes no LINEAR images, or only poor ones, whatever the real one does:
+//! what a frame does there can be tested on every machine.
 #![allow(unsafe_code)] // Stand-ins for Vulkan functions.
 
 use std::ffi::{CStr, c_void};

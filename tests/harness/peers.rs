@@ -1,4 +1,5 @@
-//! Compute sides on other GPUs: what one GPU lacks is a skip, everything else that fails is a failure.
+//! Compute sides on other GPUs: what one GPU lacks is a skip, everything else that fails is a
+//! failure.
 
 use bridge::cuda_import::{CudaDevice, PeerAccess, peer_access};
 use bridge::{Compute, ExportDevice};
@@ -20,8 +21,8 @@ impl Peers {
     /// Runs a test, or skips it.
     ///
     /// # Panics
-    /// When the test fails, the compute side cannot be made although the GPUs reach each other, or the validation layer says
-    /// anything.
+    /// When the test fails, the compute side cannot be made although the GPUs reach each other, or
+    /// the validation layer says anything.
     pub fn run(self, test: fn(&Rig, &Compute)) {
         let rig = Rig::open();
         let Some(devices) = self.devices(rig.device()) else { return };
@@ -58,7 +59,8 @@ impl Peers {
     }
 }
 
-/// Makes a test of a `fn(&Rig, &Compute)` for compute in memory of another GPU, in the three ways of [`Peers`].
+/// Makes a test of a `fn(&Rig, &Compute)` for compute in memory of another GPU, in the three ways
+/// of [`Peers`].
 #[macro_export]
 macro_rules! on_peers {
     ($($name:ident),+ $(,)?) => {

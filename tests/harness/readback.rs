@@ -34,7 +34,8 @@ impl Readback {
         Self { device: device.clone(), commands: Commands::on(device, queue), target }
     }
 
-    /// Records: take the turn's resources over, copy `sources` one behind the other, give them back.
+    /// Records: take the turn's resources over, copy `sources` one behind the other, give them
+    /// back.
     ///
     /// # Panics
     /// When recording fails.
@@ -62,8 +63,8 @@ impl Readback {
         })
     }
 
-    /// Records what takes the newest frame over, and copies of its `sources`. It waits for what was submitted before, see
-    /// [`note`](Self::note).
+    /// Records what takes the newest frame over, and copies of its `sources`. It waits for what was
+    /// submitted before, see [`note`](Self::note).
     ///
     /// # Panics
     /// When recording fails.
@@ -76,8 +77,8 @@ impl Readback {
         raw
     }
 
-    /// [`record_read`](Self::record_read) with the first levels of images, of 4 bytes a texel and in these layouts, behind the
-    /// `sources`.
+    /// [`record_read`](Self::record_read) with the first levels of images, of 4 bytes a texel and
+    /// in these layouts, behind the `sources`.
     ///
     /// # Panics
     /// When recording fails.
@@ -96,7 +97,8 @@ impl Readback {
             let extent = vk::Extent3D { width: *width, height: *height, depth: 1 };
             let region =
                 [vk::BufferImageCopy::default().buffer_offset(offset).image_subresource(layers).image_extent(extent)];
-            // SAFETY: recording; the acquire made the image readable, and it fits behind what was copied before.
+            // SAFETY: recording; the acquire made the image readable, and it fits behind what was
+            // copied before.
             unsafe {
                 self.device.as_raw().cmd_copy_image_to_buffer(raw, *image, *layout, self.target.as_raw(), &region);
             }
@@ -138,7 +140,8 @@ impl Readback {
     /// When anything fails.
     pub fn run<R: Resources>(&self, turn: RenderTurn<R>, sources: &[(vk::Buffer, u64)]) -> Vec<u32> {
         let commands = self.record(&turn, sources);
-        // SAFETY: recorded with the turn's barriers; the wait below keeps the buffers alive long enough.
+        // SAFETY: recorded with the turn's barriers; the wait below keeps the buffers alive long
+        // enough.
         let point = unsafe { turn.submit(&[commands]) }.unwrap();
         point.wait(Rig::LONG).unwrap();
         self.words()
@@ -149,8 +152,8 @@ impl Readback {
     /// # Panics
     /// Never: the memory is mapped.
     pub fn words(&self) -> Vec<u32> {
-        // SAFETY: the caller has waited for the frame, with a barrier to the host behind its copies; the next is recorded
-        // after this.
+        // SAFETY: the caller has waited for the frame, with a barrier to the host behind its
+        // copies; the next is recorded after this.
         bytemuck::pod_collect_to_vec(unsafe { self.target.bytes() }.unwrap())
     }
 }

@@ -1,9 +1,10 @@
 //! A device and a compute side, watched by the validation layer.
 //!
-//! All tests of a program share one device, which is never destroyed: NVIDIA's driver deadlocks when a device is destroyed
-//! while a thread that has used Vulkan exits, and every test is such a thread. Tests that need devices of their own stand
-//! in programs of one test each. And they take turns: what one enqueues on the shared queue would delay the others, and
-//! tests of order go by time.
+//! All tests of a program share one device, which is never destroyed: NVIDIA's driver deadlocks
+//! when a device is destroyed while a thread that has used Vulkan exits, and every test is such a
+//! thread. Tests that need devices of their own stand in programs of one test each. And they take
+//! turns: what one enqueues on the shared queue would delay the others, and tests of order go by
+//! time.
 
 use std::cell::Cell;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -43,7 +44,8 @@ impl Rig {
         Self { watched: device.clone(), device, allowed: Cell::new(&[]), said, _turn: turn }
     }
 
-    /// [`open`](Self::open) with the device as a driver shows it that has no LINEAR images, or poor ones.
+    /// [`open`](Self::open) with the device as a driver shows it that has no LINEAR images, or poor
+    /// ones.
     ///
     /// # Panics
     /// As [`open`](Self::open).

@@ -79,7 +79,8 @@ pub(crate) fn compute_reads<T: Texel>(turn: ComputeTurn<ImageSpec<T>, bridge::Re
     receiver.into_iter().flat_map(|texels| bytemuck::cast_slice::<T, u8>(&texels).to_vec()).collect()
 }
 
-/// Whether an image of this shape could be made; everything else than "there is no such image" fails the test.
+/// Whether an image of this shape could be made; everything else than "there is no such image"
+/// fails the test.
 pub(crate) fn made<X>(result: Result<X, Error>) -> Option<X> {
     match result {
         Ok(made) => Some(made),

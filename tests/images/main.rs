@@ -1,4 +1,5 @@
-//! Images cross whole: every format that the table names, in every shape, both ways; kernels store, load and sample them.
+//! Images cross whole: every format that the table names, in every shape, both ways; kernels store,
+//! load and sample them.
 #![allow(unsafe_code, clippy::unwrap_used)] // Recording, launching and submitting.
 
 mod crossing;

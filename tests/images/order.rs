@@ -1,4 +1,5 @@
-//! The order between both sides of an image, with the controls that show that it can be seen to be wrong.
+//! The order between both sides of an image, with the controls that show that it can be seen to be
+//! wrong.
 
 use bridge::ash::vk;
 use bridge::cuda_import::cudarc::driver::CudaSlice;
@@ -63,7 +64,8 @@ fn submit(turn: RenderTurn<Heights>, commands: vk::CommandBuffer) -> TimelinePoi
     unsafe { turn.submit(&[commands]) }.unwrap()
 }
 
-/// Vulkan waits for a slow computation; and, the negative control, without its wait it reads the image before.
+/// Vulkan waits for a slow computation; and, the negative control, without its wait it reads the
+/// image before.
 pub(crate) fn vulkan_waits_for_a_slow_image(rig: &Rig, compute: &Compute) {
     let (commands, transfer) = (Commands::new(rig.device()), Transfer::new(rig.device(), 4 * TEXELS));
     let painter = Painter::new(compute, 3);
@@ -102,8 +104,8 @@ pub(crate) fn vulkan_waits_for_a_slow_image(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// With one slot, computing waits for a slow reader; and, the negative control, a reader that it does not know of sees the
-/// image behind.
+/// With one slot, computing waits for a slow reader; and, the negative control, a reader that it
+/// does not know of sees the image behind.
 pub(crate) fn computing_waits_for_a_slow_reader_of_an_image(rig: &Rig, compute: &Compute) {
     let (commands, transfer) = (Commands::new(rig.device()), Transfer::new(rig.device(), 4 * TEXELS));
     let painter = Painter::new(compute, 4);
@@ -134,7 +136,8 @@ pub(crate) fn computing_waits_for_a_slow_reader_of_an_image(rig: &Rig, compute: 
     gate.hold_queue(rig.device(), QueueKind::Graphics);
     let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(recorded)];
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos);
-    // SAFETY: the commands' resources live until the queue is idle, which the gate's drop waits for.
+    // SAFETY: the commands' resources live until the queue is idle, which the gate's drop waits
+    // for.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: wrong on purpose: they were submitted, if without the turn's semaphores.
     unsafe { turn.not_submitted() };

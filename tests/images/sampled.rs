@@ -12,13 +12,14 @@ const WIDTH: usize = 37;
 const HEIGHT: usize = 19;
 const SAMPLES: usize = 4096;
 
-/// Hardware filters with weights of 8 bits (CUDA programming guide, "Linear Filtering"): half a step on each of two axes,
-/// over values from 0 to 1, and what rounding 8-bit texels adds.
+/// Hardware filters with weights of 8 bits (CUDA programming guide, "Linear Filtering"): half a
+/// step on each of two axes, over values from 0 to 1, and what rounding 8-bit texels adds.
 const TOLERANCE: f32 = 2.0 / 512.0 + 0.001;
 
 /// A texel as the sampler sees it, from 0 to 1; channels that there are not are 0.
 trait Sampled: Texel {
-    /// How far one texel may be off that is not mixed with others: what converting 8 bits to a number rounds.
+    /// How far one texel may be off that is not mixed with others: what converting 8 bits to a
+    /// number rounds.
     const EXACT: f32 = 0.0;
     fn from_noise(byte: [u8; 4]) -> Self;
     fn value(self) -> [f32; 4];
@@ -97,7 +98,8 @@ fn worse(one: f32, other: f32) -> f32 {
     if one.is_nan() || one > other { one } else { other }
 }
 
-/// How far a sample is off, over what it may be off; on the edge between texels the nearest is any of them.
+/// How far a sample is off, over what it may be off; on the edge between texels the nearest is any
+/// of them.
 fn excess<T: Sampled>(texels: &[T], info: &TextureInfo, at: [f32; 2], got: &[f32], edges: &mut usize) -> f32 {
     const EDGE: f64 = 1e-3;
     let (x, y) = (f64::from(at[0]) * WIDTH as f64, f64::from(at[1]) * HEIGHT as f64);

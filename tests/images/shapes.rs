@@ -82,8 +82,8 @@ pub(crate) fn every_format_crosses_in_every_shape(rig: &Rig, compute: &Compute) 
     assert!(tally.missing.is_empty(), "{:?}", tally.missing);
 }
 
-/// Every length of a mip chain, over sizes that are powers of two and sizes that are not, with layers and without. What CUDA
-/// would place elsewhere than Vulkan is refused.
+/// Every length of a mip chain, over sizes that are powers of two and sizes that are not, with
+/// layers and without. What CUDA would place elsewhere than Vulkan is refused.
 pub(crate) fn every_mip_chain_crosses_or_is_refused(rig: &Rig, compute: &Compute) {
     fn chains<T: Texel>(compute: &Compute, transfer: &mut Transfer, format: vk::Format, tally: &mut Tally) {
         for [width, height] in [[37, 19], [64, 32], [100, 100], [16, 128], [5, 300], [128, 128], [1, 1], [511, 3]] {
@@ -152,7 +152,8 @@ pub(crate) fn every_mip_chain_crosses_or_is_refused(rig: &Rig, compute: &Compute
     assert!(tally.whole > 0 && tally.missing.is_empty(), "{:?}", tally.missing);
 }
 
-/// What else Vulkan may do with an image changes flags and perhaps the memory's layout, and not what crosses.
+/// What else Vulkan may do with an image changes flags and perhaps the memory's layout, and not
+/// what crosses.
 pub(crate) fn every_usage_crosses(rig: &Rig, compute: &Compute) {
     fn usages<T: Texel>(compute: &Compute, transfer: &mut Transfer, format: vk::Format, tally: &mut Tally) {
         for usage in [

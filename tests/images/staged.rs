@@ -25,7 +25,8 @@ fn info() -> ExchangeInfo<'static> {
     ExchangeInfo { name: "staged", slots: 1, timeout: Rig::LONG, ..Default::default() }
 }
 
-/// Lets the compute side write `row`, after what it saw of the image has been read. `None` for no row.
+/// Lets the compute side write `row`, after what it saw of the image has been read. `None` for no
+/// row.
 fn compute<D: Direction>(turn: &mut ComputeTurn<Words, D>, row: Option<(usize, u32)>) -> Vec<u32> {
     let (sender, seen) = channel();
     match turn.work() {
@@ -104,7 +105,8 @@ fn rows(of: impl Fn(usize) -> u32) -> Vec<u32> {
     (0..TEXELS).map(|texel| of(texel / SIDE as usize)).collect()
 }
 
-/// Each side writes one row a frame, and finds the rows of all frames before, its own and the other's: in both directions.
+/// Each side writes one row a frame, and finds the rows of all frames before, its own and the
+/// other's: in both directions.
 pub(crate) fn each_side_keeps_what_the_other_did_not_write(rig: &Rig, compute_side: &Compute) {
     let (commands, mut transfer) = (Commands::new(rig.device()), Transfer::new(rig.device(), 8 * TEXELS));
     let mut exchange = Exchange::new(compute_side, &info(), spec(COPIED)).unwrap();
@@ -234,7 +236,8 @@ pub(crate) fn what_is_staged_says_so(rig: &Rig, compute: &Compute) {
     assert!(format_support(&plain).iter().filter(|support| support.sampled).all(|support| support.shared));
 }
 
-/// Where samplers filter OPTIMAL images only, a sampled image is not mapped; one that is only copied still is.
+/// Where samplers filter OPTIMAL images only, a sampled image is not mapped; one that is only
+/// copied still is.
 pub(crate) fn what_cannot_be_filtered_in_rows_is_staged(_: &Rig, compute: &Compute) {
     let image = |accesses| {
         let spec = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [5, 3], accesses);
@@ -253,7 +256,8 @@ pub(crate) fn what_cannot_be_filtered_in_rows_is_staged(_: &Rig, compute: &Compu
     }
 }
 
-/// The negative control: commands that leave the hand-over out, and with it the copies, meet what was there before.
+/// The negative control: commands that leave the hand-over out, and with it the copies, meet what
+/// was there before.
 pub(crate) fn copies_left_out_leave_what_was_there_before(rig: &Rig, compute_side: &Compute) {
     let (commands, mut transfer) = (Commands::new(rig.device()), Transfer::new(rig.device(), 8 * TEXELS));
     let mut exchange = Exchange::new(compute_side, &info(), spec(general(COPIED))).unwrap();
@@ -274,7 +278,8 @@ pub(crate) fn copies_left_out_leave_what_was_there_before(rig: &Rig, compute_sid
             commands.end();
             recorded
         };
-        // SAFETY: wrong on purpose where the hand-over is left out: the image is in the layout of its accesses all the same.
+        // SAFETY: wrong on purpose where the hand-over is left out: the image is in the layout of
+        // its accesses all the same.
         unsafe { turn.submit(&[recorded]) }.unwrap().wait(Rig::LONG).unwrap();
         assert_eq!(read(&transfer), rows(|_| seen), "frame of {value}");
     }

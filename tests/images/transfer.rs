@@ -7,7 +7,8 @@ use bridge::{ComputeTurn, ExportDevice, ImageSpec, RenderFirst, RenderImage, Ren
 use bridge_tests::{Commands, Rig, to_host};
 use vk_local::{LocalBuffer, MemoryLocation};
 
-/// A command buffer and memory that both the host and the copies reach, tight: level by level, in them layer by layer.
+/// A command buffer and memory that both the host and the copies reach, tight: level by level, in
+/// them layer by layer.
 pub(crate) struct Transfer {
     device: ExportDevice,
     commands: Commands,
@@ -46,7 +47,8 @@ impl Transfer {
                     .image_subresource(subresource)
                     .image_extent(vk::Extent3D { width, height, depth });
                 offset += u64::from(width * height * depth * range.layer_count) * texel as u64;
-                // Offsets are multiples of the texel and of 4 (VUID-vkCmdCopyImageToBuffer-dstImage-07975 and its like).
+                // Offsets are multiples of the texel and of 4
+                // (VUID-vkCmdCopyImageToBuffer-dstImage-07975 and its like).
                 offset = offset.next_multiple_of(16);
                 region
             })
@@ -74,7 +76,8 @@ impl Transfer {
         // SAFETY: recorded with the turn's barriers, waited for below.
         let point = unsafe { turn.submit(&[commands]) }.unwrap();
         point.wait(Rig::LONG).unwrap();
-        // SAFETY: the frame is done, waited for above, with a barrier to the host behind its copies.
+        // SAFETY: the frame is done, waited for above, with a barrier to the host behind its
+        // copies.
         let bytes = unsafe { self.memory.bytes() }.unwrap();
         let level = |region: &vk::BufferImageCopy| {
             let start = usize::try_from(region.buffer_offset).unwrap();
@@ -85,7 +88,8 @@ impl Transfer {
 
     /// The first bytes of what was read. It must have been waited for.
     pub(crate) fn bytes(&self, len: usize) -> Vec<u8> {
-        // SAFETY: the caller has waited for the frame, and the copy is over before the next is recorded.
+        // SAFETY: the caller has waited for the frame, and the copy is over before the next is
+        // recorded.
         unsafe { self.memory.bytes() }.unwrap()[..len].to_vec()
     }
 
@@ -108,14 +112,16 @@ impl Transfer {
     pub(crate) fn record_upload(&self, commands: vk::CommandBuffer, target: &RenderImage<'_>, texel: usize) {
         let (memory, image, layout) = (self.memory.as_raw(), target.as_raw(), target.layout());
         let regions = Self::regions(target, texel);
-        // SAFETY: recording; the image is in that layout; the regions are its own and fit the memory.
+        // SAFETY: recording; the image is in that layout; the regions are its own and fit the
+        // memory.
         unsafe { self.device.as_raw().cmd_copy_buffer_to_image(commands, memory, image, layout, &regions) };
     }
 
     /// Records a copy of the first level of an image into the memory.
     pub(crate) fn record_download_of(&self, commands: vk::CommandBuffer, image: &Image, layout: vk::ImageLayout) {
         let memory = self.memory.as_raw();
-        // SAFETY: recording; the image is in that layout; its first level fits the memory, says the caller.
+        // SAFETY: recording; the image is in that layout; its first level fits the memory, says the
+        // caller.
         unsafe {
             self.device.as_raw().cmd_copy_image_to_buffer(commands, image.as_raw(), layout, memory, &first(image));
         }

@@ -1,4 +1,5 @@
-//! What a test does with an image in Vulkan: hand-overs around commands that write and read all of it.
+//! What a test does with an image in Vulkan: hand-overs around commands that write and read all of
+//! it.
 
 use bridge::ash::vk;
 use bridge::vk_export::{Counterpart, ExportDevice, Image, ImageAccess, ImageHandover};
@@ -80,7 +81,8 @@ pub(crate) fn clear(image: &Image, counterpart: Counterpart, base: u32) {
     });
 }
 
-/// One copy of an image's aspect, in blocks of so many bytes, between the image and the start of a buffer.
+/// One copy of an image's aspect, in blocks of so many bytes, between the image and the start of a
+/// buffer.
 #[derive(Clone, Copy)]
 pub(crate) struct Copies {
     pub(crate) aspect: vk::ImageAspectFlags,
@@ -137,11 +139,13 @@ impl Copies {
         let regions = self.regions(image);
         turn(image, counterpart, accesses, |commands| {
             let (raw, from) = (device.as_raw(), image.as_raw());
-            // SAFETY: between the barriers, in their layout; the regions are the image's own and fit the buffer.
+            // SAFETY: between the barriers, in their layout; the regions are the image's own and
+            // fit the buffer.
             unsafe { raw.cmd_copy_image_to_buffer(commands, from, accesses.layout, target.as_raw(), &regions) };
             to_host(device, commands);
         });
-        // SAFETY: the commands have run, waited for by `turn`, with a barrier to the host at their end.
+        // SAFETY: the commands have run, waited for by `turn`, with a barrier to the host at their
+        // end.
         unsafe { target.bytes() }.unwrap().to_vec()
     }
 
@@ -156,7 +160,8 @@ impl Copies {
         let regions = self.regions(image);
         turn(image, counterpart, accesses, |commands| {
             let (raw, to) = (device.as_raw(), image.as_raw());
-            // SAFETY: between the barriers, in their layout; the regions are the image's own and fit the buffer.
+            // SAFETY: between the barriers, in their layout; the regions are the image's own and
+            // fit the buffer.
             unsafe { raw.cmd_copy_buffer_to_image(commands, source.as_raw(), to, accesses.layout, &regions) };
         });
     }

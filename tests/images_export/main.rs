@@ -1,4 +1,5 @@
-//! Shared images: what the driver has can be made, written, read, mapped and exported; what it has not is refused.
+//! Shared images: what the driver has can be made, written, read, mapped and exported; what it has
+//! not is refused.
 #![allow(unsafe_code, clippy::unwrap_used)] // Recording commands.
 
 mod exports;

@@ -1,4 +1,5 @@
-//! Kernels of one module on both sides that run them, on a GPU that has both: the same calls, the same bits.
+//! Kernels of one module on both sides that run them, on a GPU that has both: the same calls, the
+//! same bits.
 
 use bridge::ash::vk;
 use bridge::{
@@ -163,7 +164,8 @@ fn images_are_stored_through_surfaces_on_both() {
     inline.finish();
 }
 
-/// What a driver would hang on, lose the device with or ignore, is refused on both sides before it is asked.
+/// What a driver would hang on, lose the device with or ignore, is refused on both sides before it
+/// is asked.
 #[test]
 fn launches_that_cannot_be_are_refused() {
     let Some(inline) = open() else { return };
@@ -206,7 +208,8 @@ fn launches_that_cannot_be_are_refused() {
     inline.finish();
 }
 
-/// What only the driver's compiler sees is told with its log on a stream; for command buffers there is none, which is said.
+/// What only the driver's compiler sees is told with its log on a stream; for command buffers there
+/// is none, which is said.
 #[test]
 fn broken_text_is_told_on_both() {
     let Some(inline) = open() else { return };

@@ -1,4 +1,5 @@
-//! Work recorded into command buffers of the Vulkan queue: the order that takes the place of semaphores.
+//! Work recorded into command buffers of the Vulkan queue: the order that takes the place of
+//! semaphores.
 //!
 //! Kernels need an NVIDIA GPU; the order is the same for other commands, which every device has.
 #![allow(unsafe_code)] // Recording and submitting.

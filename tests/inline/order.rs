@@ -1,4 +1,5 @@
-//! That frames cross whole, in both directions, and that what was recorded runs exactly when it is due.
+//! That frames cross whole, in both directions, and that what was recorded runs exactly when it is
+//! due.
 
 use bridge::ash::vk;
 use bridge::{ComputeFirst, Exchange, LiveObjects, RenderTurn};
@@ -32,7 +33,8 @@ fn every_frame_crosses_whole() {
     inline.finish();
 }
 
-/// Without the submission that takes it, the work has not run: what is submitted past the bridge sees the frame before.
+/// Without the submission that takes it, the work has not run: what is submitted past the bridge
+/// sees the frame before.
 #[test]
 fn work_runs_when_somebody_asks_for_it() {
     let inline = Inline::open();
@@ -105,7 +107,8 @@ fn the_work_of_a_skipped_frame_runs_before_the_next() {
     inline.finish();
 }
 
-/// Turns of several exchanges share one stream: work runs in the order of the calls, whichever turn is finished first.
+/// Turns of several exchanges share one stream: work runs in the order of the calls, whichever turn
+/// is finished first.
 #[test]
 fn work_of_two_exchanges_runs_in_the_order_of_the_calls() {
     let inline = Inline::open();
@@ -183,7 +186,8 @@ fn a_lent_frame_is_behind_its_work() {
     inline.finish();
 }
 
-/// The contents of a buffer that grows are copied behind what was recorded, while a frame with the old one is in flight.
+/// The contents of a buffer that grows are copied behind what was recorded, while a frame with the
+/// old one is in flight.
 #[test]
 fn a_buffer_grows_and_keeps_its_contents() {
     let inline = Inline::open();
@@ -203,7 +207,8 @@ fn a_buffer_grows_and_keeps_its_contents() {
     inline.finish();
 }
 
-/// Exchanges and the compute side may go at any time: recorded, finished, submitted, in the middle of a turn.
+/// Exchanges and the compute side may go at any time: recorded, finished, submitted, in the middle
+/// of a turn.
 #[test]
 fn dropping_at_every_point_leaves_nothing() {
     let inline = Inline::open();
@@ -282,12 +287,14 @@ impl<'a> Past<'a> {
 
     fn words(&self) -> Vec<u32> {
         let start = self.copied.host_ptr().unwrap().cast::<u32>();
-        // SAFETY: as many words, mapped; the queue was idle after the copy, with a barrier to the host behind it.
+        // SAFETY: as many words, mapped; the queue was idle after the copy, with a barrier to the
+        // host behind it.
         unsafe { std::slice::from_raw_parts(start.as_ptr(), LEN) }.to_vec()
     }
 }
 
-/// A wait that is put on the queue ahead of the signal would never end: what another thread is about to submit is not there yet.
+/// A wait that is put on the queue ahead of the signal would never end: what another thread is
+/// about to submit is not there yet.
 #[test]
 fn what_another_thread_is_submitting_is_not_on_the_queue_yet() {
     let inline = Inline::open();

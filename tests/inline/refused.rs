@@ -54,7 +54,8 @@ fn an_exchange_on_another_queue_is_refused() {
     assert!(error.contains("transfer"), "{error}");
 }
 
-/// A closure that records is called under the stream's lock: what would take that again is an error, not a deadlock.
+/// A closure that records is called under the stream's lock: what would take that again is an
+/// error, not a deadlock.
 #[test]
 fn what_would_wait_for_itself_is_refused() {
     let inline = Inline::open();

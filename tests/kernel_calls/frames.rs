@@ -72,7 +72,8 @@ pub(crate) fn launches_are_recorded_or_refused(device: &ExportDevice, other: &Ex
     seen();
 }
 
-/// Memory that a launch was given lives until the launch has run, and no longer; memory whose contents were lost is refused.
+/// Memory that a launch was given lives until the launch has run, and no longer; memory whose
+/// contents were lost is refused.
 fn memory_is_kept_while_it_is_used(compute: &Compute, scale: &Kernel, exchange: &mut Exchange<BufferSpec<f32>>) {
     let (fine, alive) = (LaunchConfig::new([1; 3], [64, 1, 1]), || LiveObjects::now().kernel_memories);
     let make = || compute.kernel_memory("state", &[1.0_f32; 64]).unwrap();

@@ -1,5 +1,6 @@
-//! CUDA kernels in command buffers against stand-ins for the functions of `VK_NVX_binary_import`: what is recorded, and
-//! what is refused before the driver sees it. No GPU is needed. One test: the functions are the process' own.
+//! CUDA kernels in command buffers against stand-ins for the functions of `VK_NVX_binary_import`:
+//! what is recorded, and what is refused before the driver sees it. No GPU is needed. One test: the
+//! functions are the process' own.
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
 
 mod frames;
@@ -28,7 +29,8 @@ fn launches_are_recorded_or_refused() {
     if !Rig::open_own().physical().buffer_device_address {
         return skip(Need::Other, "the device has no bufferDeviceAddress");
     }
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
+    // Vulkan exits.
     let engine = Box::leak(Box::new(Engine::new(Some(stand_in::hook))));
     without_the_extension(engine);
     functions_that_are_absent(engine);

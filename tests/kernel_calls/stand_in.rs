@@ -1,4 +1,5 @@
-//! Stand-ins for the functions of `VK_NVX_binary_import` and `VK_NVX_image_view_handle`, which note what they are given.
+//! Stand-ins for the functions of `VK_NVX_binary_import` and `VK_NVX_image_view_handle`, which note
+//! what they are given.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::{Arc, Mutex};
@@ -222,6 +223,7 @@ pub(crate) fn adopt(engine: &Engine) -> ExportDevice {
     };
     // SAFETY: every function is the instance's own, or the stand-in with its signature.
     info.instance = unsafe { ash::Instance::load_with(hook, handle) };
-    // SAFETY: the engine's own handles. The extensions are not on, but none of their functions reaches the driver.
+    // SAFETY: the engine's own handles. The extensions are not on, but none of their functions
+    // reaches the driver.
     unsafe { ExportDevice::adopt(info) }.unwrap()
 }

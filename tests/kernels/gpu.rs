@@ -129,7 +129,8 @@ impl Gpu {
 /// Records a launch whose arguments the tests have seen to.
 pub(crate) fn launch(kernel: &Kernel, commands: vk::CommandBuffer, config: LaunchConfig, args: &[&[u8]]) {
     let args = pack(kernel.entry(), args);
-    // SAFETY: recording, outside of a render pass; addresses and handles are of what outlives the wait.
+    // SAFETY: recording, outside of a render pass; addresses and handles are of what outlives the
+    // wait.
     unsafe { kernel.record(commands, &config, &args) }.unwrap();
 }
 

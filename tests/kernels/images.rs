@@ -1,4 +1,5 @@
-//! Surfaces: what kernels write is what Vulkan copies, for each size of texel, and in layers and depth.
+//! Surfaces: what kernels write is what Vulkan copies, for each size of texel, and in layers and
+//! depth.
 
 use bridge::ash::vk;
 use bridge::vk_export::{Buffer, Image, ImageInfo, ImageKind, KernelSurface, LaunchConfig, Placement};
@@ -9,7 +10,8 @@ use crate::gpu::{Gpu, KERNEL, Scope, TRANSFER, address, launch};
 pub(crate) const WIDTH: u32 = 60;
 pub(crate) const HEIGHT: u32 = 36;
 
-/// Writes `1000 * z + 100 * y + x` to each texel of a layered and of a 3D surface; outside nothing is written.
+/// Writes `1000 * z + 100 * y + x` to each texel of a layered and of a 3D surface; outside nothing
+/// is written.
 const LAYERS: &str = "
 .version 8.0
 .target sm_52

@@ -48,7 +48,8 @@ fn kernels_between_a_fill_and_a_copy_are_exact() {
     }
 }
 
-/// What `add` saw of a buffer that `fill_after` was filling before it, with or without a barrier between them.
+/// What `add` saw of a buffer that `fill_after` was filling before it, with or without a barrier
+/// between them.
 fn chained(gpu: &Gpu, kernels: [&Kernel; 2], base: u32, with_barrier: bool) -> Vec<u32> {
     let (between, sum) = (gpu.buffer(LEN, Placement::DeviceLocal), gpu.buffer(LEN, Placement::DeviceLocal));
     let seen = gpu.buffer(LEN, Placement::HostVisible);

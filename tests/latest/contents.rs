@@ -7,8 +7,8 @@ use bridge_tests::{Filler, Readback, Rig};
 
 use crate::{LEN, SIZE, frame_of, info, publish, read, submit, words};
 
-/// Two threads, at rates that change: each frame that is read is one frame, the one that the turn says, and none is older than
-/// one before.
+/// Two threads, at rates that change: each frame that is read is one frame, the one that the turn
+/// says, and none is older than one before.
 pub(crate) fn every_frame_is_whole_and_none_goes_back(rig: &Rig, compute: &Compute) {
     const FRAMES: u64 = 400;
     for newest in [Newest::Finished, Newest::Issued] {

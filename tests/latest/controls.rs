@@ -24,7 +24,8 @@ fn read_without_wait(rig: &Rig, turn: bridge::RenderRead<crate::Words>, readback
     readback.words()[..LEN].to_vec()
 }
 
-/// The wait of a frame that is not finished is what makes it whole: without, the slot holds what it held before.
+/// The wait of a frame that is not finished is what makes it whole: without, the slot holds what it
+/// held before.
 pub(crate) fn a_reader_without_its_wait_sees_a_stale_frame(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let (mut writer, mut reader) = words(compute, &LatestInfo { newest: Newest::Issued, ..info() });

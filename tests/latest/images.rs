@@ -114,7 +114,8 @@ pub(crate) fn images_of_unknown_layout_are_initialised_anew(rig: &Rig, compute: 
                     .wait_semaphore_infos(parts.waits())
                     .command_buffer_infos(&infos)
                     .signal_semaphore_infos(&signals);
-                // SAFETY: the parts of an open turn, and its commands, which `initialise` waits for.
+                // SAFETY: the parts of an open turn, and its commands, which `initialise` waits
+                // for.
                 unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
             }
             drop(turn);
@@ -182,7 +183,8 @@ fn submit_all(turn: RenderRead<All>, copies: &Readback) {
     copies.note(unsafe { turn.submit(&[raw]) }.unwrap());
 }
 
-/// Vulkan writes the images: what the compute side reads is the frame that its turn says, also where most frames are never read.
+/// Vulkan writes the images: what the compute side reads is the frame that its turn says, also
+/// where most frames are never read.
 pub(crate) fn images_that_vulkan_writes_are_read_whole(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let spec = Heights::new(vk::Format::R32_SFLOAT, [SIDE, SIDE], ImageAccess::TRANSFER_WRITE);

@@ -55,8 +55,8 @@ pub(crate) fn a_lent_turn_takes_its_frame(rig: &Rig, compute: &Compute) {
     writer.close(reader).unwrap();
 }
 
-/// Dropped without a word, once after it was submitted and once before: either way both of its slots are out of use, what comes
-/// later is right, and all are brought back.
+/// Dropped without a word, once after it was submitted and once before: either way both of its
+/// slots are out of use, what comes later is right, and all are brought back.
 pub(crate) fn a_lent_turn_of_unknown_fate_retires_its_slots(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     for happens in [false, true] {

@@ -93,7 +93,8 @@ pub(crate) fn a_thousand_come_and_go(rig: &Rig, compute: &Compute) {
         }
     }
     assert_gone(&before);
-    // The CPU backend's threads and CUDA's streams come and go; a few descriptors may be the driver's own.
+    // The CPU backend's threads and CUDA's streams come and go; a few descriptors may be the
+    // driver's own.
     let (first, now) = (descriptors.unwrap(), open_descriptors());
     assert!(now <= first + 20, "{first} descriptors after 100 rounds, {now} after 1000");
 }

@@ -1,4 +1,5 @@
-//! Two sides at rates of their own: what the reader sees is whole, never goes back, and neither side waits for the other.
+//! Two sides at rates of their own: what the reader sees is whole, never goes back, and neither
+//! side waits for the other.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
 mod contents;
@@ -117,7 +118,8 @@ fn frame_of(words: &[u32]) -> Result<u64, String> {
 /// Submits a copy of the frame.
 fn submit(turn: RenderRead<Words>, readback: &Readback) -> TimelinePoint {
     let commands = readback.record_read(&turn, &[(turn.resources().as_raw(), SIZE)]);
-    // SAFETY: recorded with the turn's barriers; the readback waits for the point before it is used again or dropped.
+    // SAFETY: recorded with the turn's barriers; the readback waits for the point before it is used
+    // again or dropped.
     let point = unsafe { turn.submit(&[commands]) }.unwrap();
     readback.note(point.clone());
     point

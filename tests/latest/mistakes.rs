@@ -71,8 +71,8 @@ pub(crate) fn dropped_turns_cost_no_more_than_a_frame(rig: &Rig, compute: &Compu
     writer.close(reader).unwrap();
 }
 
-/// A closure that panics ends the compute side of this exchange, and both handles say so; no frame of it is read. (A kernel that
-/// faults does the same to the context, for all.)
+/// A closure that panics ends the compute side of this exchange, and both handles say so; no frame
+/// of it is read. (A kernel that faults does the same to the context, for all.)
 pub(crate) fn work_that_fails_is_told_to_both(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let (mut writer, mut reader) = words(compute, &info());

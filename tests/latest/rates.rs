@@ -9,7 +9,8 @@ use bridge_tests::{Filler, Gate, Readback, Rig};
 
 use crate::{SIZE, info, publish, read, submit, words};
 
-/// While the writer's work does not end, the reader's submissions do; the control is a reader of what is issued, which waits.
+/// While the writer's work does not end, the reader's submissions do; the control is a reader of
+/// what is issued, which waits.
 pub(crate) fn a_slow_writer_delays_no_reader(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     for newest in [Newest::Finished, Newest::Issued] {
@@ -75,8 +76,8 @@ pub(crate) fn a_slow_reader_delays_no_writer(rig: &Rig, compute: &Compute) {
     writer.close(reader).unwrap();
 }
 
-/// With more submissions in flight than was said, no slot is free that nobody reads: then the writer's work waits, on the GPU, and what
-/// is read stays whole.
+/// With more submissions in flight than was said, no slot is free that nobody reads: then the
+/// writer's work waits, on the GPU, and what is read stays whole.
 pub(crate) fn more_submissions_than_said_hold_the_writers_work(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readbacks: Vec<_> = (0..8).map(|_| Readback::new(rig.device(), SIZE)).collect();
@@ -160,7 +161,8 @@ pub(crate) fn a_stalled_exchange_stalls_no_other(rig: &Rig, compute: &Compute) {
     writer.close(reader).unwrap();
 }
 
-/// However fast the writer begins frames of 5 ms, what the reader gets was begun at most `writer_in_flight` frames before.
+/// However fast the writer begins frames of 5 ms, what the reader gets was begun at most
+/// `writer_in_flight` frames before.
 pub(crate) fn frames_are_no_older_than_the_bound(_: &Rig, compute: &Compute) {
     for in_flight in [1, 2, 4] {
         let bounds = LatestInfo { writer_in_flight: in_flight, slots: in_flight + 4, ..info() };

@@ -40,7 +40,8 @@ fn record(rig: &Rig, turn: &RenderWrite<Words>, commands: &Commands) -> vk::Comm
 fn draw(rig: &Rig, writer: &mut Writer, commands: &Commands) -> TimelinePoint {
     let turn = writer.begin().unwrap();
     let raw = record(rig, &turn, commands);
-    // SAFETY: recorded with the turn's barriers; the commands are waited for before they are recorded again.
+    // SAFETY: recorded with the turn's barriers; the commands are waited for before they are
+    // recorded again.
     let point = unsafe { turn.submit(&[raw]) }.unwrap();
     commands.note(point.clone());
     point
@@ -114,7 +115,8 @@ pub(crate) fn what_vulkan_draws_is_whole_and_never_goes_back(rig: &Rig, compute:
     }
 }
 
-/// While the queue does not get on, the compute side does; and while the compute side does not, the queue does.
+/// While the queue does not get on, the compute side does; and while the compute side does not, the
+/// queue does.
 pub(crate) fn neither_vulkan_nor_its_reader_waits(rig: &Rig, compute: &Compute) {
     let commands = [Commands::new(rig.device()), Commands::new(rig.device())];
     let (mut writer, mut reader) = words(compute, &info());
@@ -151,7 +153,8 @@ pub(crate) fn neither_vulkan_nor_its_reader_waits(rig: &Rig, compute: &Compute) 
     writer.close(reader).unwrap();
 }
 
-/// With more of the reader's turns in flight than was said, Vulkan's submissions wait for the oldest, and what is read stays whole.
+/// With more of the reader's turns in flight than was said, Vulkan's submissions wait for the
+/// oldest, and what is read stays whole.
 pub(crate) fn more_turns_than_said_hold_vulkans_writes(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let least = LatestInfo { writer_in_flight: 1, reader_in_flight: 1, slots: 4, ..info() };

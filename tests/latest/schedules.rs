@@ -1,5 +1,5 @@
-//! Random schedules against a model: whatever is done in whatever order, the reader's frame is the one that the model says, and holds
-//! what was published as that frame.
+//! Random schedules against a model: whatever is done in whatever order, the reader's frame is the
+//! one that the model says, and holds what was published as that frame.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
@@ -220,7 +220,8 @@ impl<'a> World<'a> {
         let readback = self.idle.pop().unwrap_or_else(|| Readback::new(self.rig.device(), SIZE));
         let commands = readback.record_read(&turn, &[(turn.resources().as_raw(), SIZE)]);
         let point = match step {
-            // SAFETY: recorded with the turn's barriers; the readback is kept until the point was waited for.
+            // SAFETY: recorded with the turn's barriers; the readback is kept until the point was
+            // waited for.
             Step::Submit => unsafe { turn.submit(&[commands]) }.unwrap(),
             Step::Lend => {
                 let turn = turn.lend().unwrap();

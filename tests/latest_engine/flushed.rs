@@ -7,7 +7,8 @@ use bridge::vk_export::ExportDevice;
 use bridge::{BufferAccess, BufferSpec, Compute, Exchange, LatestInfo, LiveObjects};
 use bridge_tests::Rig;
 
-/// Without a later turn, the parts of a flush are what shows closing that nothing is in use, whether the turn was submitted or not.
+/// Without a later turn, the parts of a flush are what shows closing that nothing is in use,
+/// whether the turn was submitted or not.
 pub(crate) fn the_parts_of_a_flush_prove_the_end(device: &ExportDevice, compute: &Compute) {
     for happens in [false, true] {
         let before = LiveObjects::now();

@@ -1,5 +1,5 @@
-//! Latest exchanges on an engine's device, where nothing is submitted behind its back: how they end. One test: the device's functions
-//! are stood in for.
+//! Latest exchanges on an engine's device, where nothing is submitted behind its back: how they
+//! end. One test: the device's functions are stood in for.
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions, and submitting.
 
 mod flushed;

@@ -18,7 +18,8 @@ use bridge_tests::{Engine, Rig};
 
 use super::{CHILD, child, in_child, passes, validated};
 
-/// A logger that panics at lines which begin with a text, after it has noted them with their thread.
+/// A logger that panics at lines which begin with a text, after it has noted them with their
+/// thread.
 struct Logger {
     panics_at: &'static str,
     lines: Mutex<Vec<(ThreadId, String)>>,
@@ -59,8 +60,9 @@ impl log::Log for Logger {
     fn flush(&self) {}
 }
 
-/// The instance must not be destroyed while there is a device of it (VUID-vkDestroyInstance-instance-00629). No messenger lives so
-/// long, so that the layer writes to a file.
+/// The instance must not be destroyed while there is a device of it
+/// (VUID-vkDestroyInstance-instance-00629). No messenger lives so long, so that the layer writes to
+/// a file.
 #[test]
 fn a_logger_that_panics_leaves_no_device_without_its_instance() {
     const TEST: &str = "loggers::a_logger_that_panics_leaves_no_device_without_its_instance";
@@ -91,7 +93,8 @@ fn a_logger_that_panics_leaves_no_device_without_its_instance() {
     assert_eq!(heard.trim(), "");
 }
 
-/// "The callback must not make calls to any Vulkan commands", and a panic cannot leave it: a logger may do both.
+/// "The callback must not make calls to any Vulkan commands", and a panic cannot leave it: a logger
+/// may do both.
 #[test]
 fn the_logger_is_not_called_inside_of_vulkan() {
     if !in_child("loggers::the_logger_is_not_called_inside_of_vulkan") {

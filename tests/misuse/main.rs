@@ -1,5 +1,5 @@
-//! What safe code can ask for and Vulkan must not see: each is refused, or harmless. Each test runs in a process of its own, since
-//! some set the logger, and a failure may end the process.
+//! What safe code can ask for and Vulkan must not see: each is refused, or harmless. Each test runs
+//! in a process of its own, since some set the logger, and a failure may end the process.
 #![allow(unsafe_code, clippy::unwrap_used)] // A call that the validation layer does not let pass.
 
 mod loggers;
@@ -47,7 +47,8 @@ fn passes(mut command: Command) {
     }
 }
 
-/// True in a process of its own, where the test goes on; false where it came from, once the other has passed.
+/// True in a process of its own, where the test goes on; false where it came from, once the other
+/// has passed.
 #[track_caller]
 fn in_child(test: &str) -> bool {
     if std::env::var_os(CHILD).is_some() {
@@ -77,7 +78,8 @@ fn reason(error: &Error) -> Option<&str> {
     }
 }
 
-/// The layout is a public field. One that the usage does not allow would get into the barriers of every turn.
+/// The layout is a public field. One that the usage does not allow would get into the barriers of
+/// every turn.
 #[test]
 fn a_layout_that_the_usage_does_not_allow_is_refused() {
     if !in_child("a_layout_that_the_usage_does_not_allow_is_refused") {
@@ -110,8 +112,9 @@ fn a_layout_that_the_usage_does_not_allow_is_refused() {
     assert_silent(&device);
 }
 
-/// "If either srcStageMask or dstStageMask includes VK_PIPELINE_STAGE_2_HOST_BIT, srcQueueFamilyIndex and
-/// dstQueueFamilyIndex must be equal" (VUID-VkBufferMemoryBarrier2-srcStageMask-03851).
+/// "If either srcStageMask or dstStageMask includes VK_PIPELINE_STAGE_2_HOST_BIT,
+/// srcQueueFamilyIndex and dstQueueFamilyIndex must be equal"
+/// (VUID-VkBufferMemoryBarrier2-srcStageMask-03851).
 #[test]
 fn a_stage_of_the_host_is_refused_where_ownership_moves() {
     if !in_child("a_stage_of_the_host_is_refused_where_ownership_moves") {
@@ -171,7 +174,8 @@ fn what_is_no_format_does_not_reach_the_driver() {
     assert_silent(&device);
 }
 
-/// Extensions whose own needs are not enabled (VUID-vkCreateDevice-ppEnabledExtensionNames-01387, and the same of instances).
+/// Extensions whose own needs are not enabled (VUID-vkCreateDevice-ppEnabledExtensionNames-01387,
+/// and the same of instances).
 #[test]
 fn an_extension_without_what_it_needs_is_refused() {
     if !in_child("an_extension_without_what_it_needs_is_refused") {

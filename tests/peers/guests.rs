@@ -1,5 +1,5 @@
-//! Copies to a part on another stream of its GPU than the one that the turn lends. The stream is held, and nothing but the exchange
-//! knows of it.
+//! Copies to a part on another stream of its GPU than the one that the turn lends. The stream is
+//! held, and nothing but the exchange knows of it.
 
 use std::sync::Arc;
 
@@ -28,14 +28,16 @@ impl Guest {
         Self { gate, source, stream }
     }
 
-    /// Enqueues a copy to the last GPU's part, behind the gate, and then what `filler` writes with a kernel, if there is one.
+    /// Enqueues a copy to the last GPU's part, behind the gate, and then what `filler` writes with
+    /// a kernel, if there is one.
     fn copy(&self, compute: &Compute, turn: &mut ComputeTurn<Words>, kernel: Option<(&Filler, u32)>) {
         let ranges = compute.cuda().unwrap().even_split::<u32>(LEN);
         let last = ranges.len() - 1;
         for (place, mut part) in turn.work_split(&ranges).unwrap().into_iter().enumerate() {
             if place == last {
                 let source = self.source.slice(..part.elements.len());
-                // What is made at the first use by another stream is not made while the gate is closed.
+                // What is made at the first use by another stream is not made while the gate is
+                // closed.
                 self.stream.memcpy_dtod(&source, &mut part.elements).unwrap();
                 self.gate.hold_stream();
                 self.stream.memcpy_dtod(&source, &mut part.elements).unwrap();
@@ -63,7 +65,8 @@ pub(crate) fn the_leader_comes_after_a_copy_on_another_stream(rig: &Rig, compute
     exchange.close().unwrap();
 }
 
-/// A turn is dropped while the copy has still to be made: the slot's next frame is behind it all the same.
+/// A turn is dropped while the copy has still to be made: the slot's next frame is behind it all
+/// the same.
 pub(crate) fn a_copy_of_a_dropped_turn_is_waited_for(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);

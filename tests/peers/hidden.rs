@@ -1,4 +1,5 @@
-//! `CUDA_VISIBLE_DEVICES` hides the GPU that draws from CUDA: a process of its own, since the driver reads it once.
+//! `CUDA_VISIBLE_DEVICES` hides the GPU that draws from CUDA: a process of its own, since the
+//! driver reads it once.
 
 use std::process::Command;
 

@@ -1,4 +1,5 @@
-//! One GPU of a group faults while another still works: a process of its own, whose context is lost.
+//! One GPU of a group faults while another still works: a process of its own, whose context is
+//! lost.
 
 use std::process::Command;
 use std::time::Instant;
@@ -53,8 +54,9 @@ fn after_a_fault(rig: &Rig, compute: &Compute) {
     fault(follower);
     until("the follower has faulted", || query(follower).is_err());
     if query(compute.cuda().unwrap().stream()).is_err() {
-        // As seen with 580.159 on two H200: an illegal address "leaves the process in an inconsistent state and any further CUDA
-        // work will return the same error" (CUDA driver API, `CUDA_ERROR_ILLEGAL_ADDRESS`). Vulkan must get on, and nothing hang.
+        // As seen with 580.159 on two H200: an illegal address "leaves the process in an
+        // inconsistent state and any further CUDA work will return the same error" (CUDA driver
+        // API, `CUDA_ERROR_ILLEGAL_ADDRESS`). Vulkan must get on, and nothing hang.
         assert!(exchange.begin().unwrap_err().is_device_lost());
         until("Vulkan goes on", || is_reached(&rendered));
         drop(exchange);

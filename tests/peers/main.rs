@@ -1,5 +1,6 @@
-//! Compute on other GPUs than the one that draws, alone and several together: order, each with its negative control, contents, and what
-//! is refused. What holds for every compute side is tested on peers too in `exchange`, `grow` and `pool`.
+//! Compute on other GPUs than the one that draws, alone and several together: order, each with its
+//! negative control, contents, and what is refused. What holds for every compute side is tested on
+//! peers too in `exchange`, `grow` and `pool`.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting, and launches outside of a turn.
 
 mod guests;
@@ -124,8 +125,9 @@ impl Intruder {
         let len = u32::try_from(len).unwrap();
         let mut launch = self.stream.launch_builder(&self.fill);
         launch.arg(&address).arg(&len).arg(&base).arg(&0u64);
-        // SAFETY: the kernel's four parameters, of these types; the address is of so many words of a slot that lives. The order is
-        // wrong on purpose: the memory is plain words, so a torn read is only wrong data.
+        // SAFETY: the kernel's four parameters, of these types; the address is of so many words of
+        // a slot that lives. The order is wrong on purpose: the memory is plain words, so a torn
+        // read is only wrong data.
         unsafe { launch.launch(LaunchConfig::for_num_elems(len)) }.unwrap();
     }
 }

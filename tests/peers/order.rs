@@ -1,5 +1,5 @@
-//! Order between the GPUs and Vulkan. The follower is the second GPU, whose stream neither waits for Vulkan nor signals it: it is
-//! ordered by events alone.
+//! Order between the GPUs and Vulkan. The follower is the second GPU, whose stream neither waits
+//! for Vulkan nor signals it: it is ordered by events alone.
 
 use bridge::{Compute, Error, QueueKind};
 use bridge_tests::{Filler, Gate, Readback, Rig};
@@ -84,7 +84,8 @@ pub(crate) fn vulkan_waits_for_a_slow_follower(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// The control of the test above: what the follower is given behind `finish` has no event behind it, and Vulkan sees what was there.
+/// The control of the test above: what the follower is given behind `finish` has no event behind
+/// it, and Vulkan sees what was there.
 pub(crate) fn unknown_to_the_turn_a_follower_is_too_late(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
@@ -104,7 +105,8 @@ pub(crate) fn unknown_to_the_turn_a_follower_is_too_late(rig: &Rig, compute: &Co
     exchange.close().unwrap();
 }
 
-/// `work` behind `work_split` in one turn: the leader overwrites what the last GPU, which is held, has written.
+/// `work` behind `work_split` in one turn: the leader overwrites what the last GPU, which is held,
+/// has written.
 pub(crate) fn the_leader_comes_after_a_split(rig: &Rig, compute: &Compute) {
     let last = compute.cuda().unwrap().gpus().len() - 1;
     let filler = Filler::new(compute);
@@ -122,7 +124,8 @@ pub(crate) fn the_leader_comes_after_a_split(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// A turn is dropped while its follower has still to write: the slot's next frame is behind that all the same.
+/// A turn is dropped while its follower has still to write: the slot's next frame is behind that
+/// all the same.
 pub(crate) fn a_follower_of_a_dropped_turn_is_waited_for(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);

@@ -21,7 +21,8 @@ pub(crate) fn each_gpu_writes_its_part(rig: &Rig, compute: &Compute) {
     }
 }
 
-/// Ranges change hands within a frame: the second call's work comes after the first's, on whichever GPU that was.
+/// Ranges change hands within a frame: the second call's work comes after the first's, on whichever
+/// GPU that was.
 pub(crate) fn two_splits_follow_each_other(rig: &Rig, compute: &Compute) {
     let cuda = compute.cuda().unwrap();
     let filler = Filler::new(compute);

@@ -10,7 +10,8 @@ use proptest::prelude::*;
 
 use crate::{READ, in_pool, pool, property};
 
-/// Where a buffer's bytes are: its Vulkan memory is the block, by the descriptor's offset; on the CPU a pointer says it.
+/// Where a buffer's bytes are: its Vulkan memory is the block, by the descriptor's offset; on the
+/// CPU a pointer says it.
 fn place(buffer: &SharedBuffer<u32>) -> (u64, u64) {
     let start = match buffer.vulkan().host_ptr() {
         Some(pointer) => pointer.addr().get() as u64,
@@ -77,8 +78,8 @@ pub(crate) fn memory_comes_back(_: &Rig, compute: &Compute) {
 
 /// What a driver may compress is limited: see [`SharedPool`](bridge::SharedPool).
 pub(crate) fn large_buffers_leave_blocks_that_are_enough(_: &Rig, compute: &Compute) {
-    // All pools of a device count: those of other tests have another device. Never destroyed: NVIDIA's driver deadlocks when a device
-    // goes while a thread that has used Vulkan exits.
+    // All pools of a device count: those of other tests have another device. Never destroyed:
+    // NVIDIA's driver deadlocks when a device goes while a thread that has used Vulkan exits.
     let compute = ManuallyDrop::new(Compute::new(&Rig::open_own(), compute.backend()).unwrap());
     let compute = &*compute;
     let pool = pool(compute, 256 << 20);

@@ -1,4 +1,5 @@
-//! Many shared buffers in few allocations: as good as buffers of their own, and never one over another.
+//! Many shared buffers in few allocations: as good as buffers of their own, and never one over
+//! another.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
 mod blocks;

@@ -11,8 +11,8 @@ use crate::{LEN, READ, in_pool, pool};
 
 const SIZE: u64 = 4 * LEN as u64;
 
-/// Drops an exchange that Vulkan still reads, and computes in the same bytes at once. Nothing but the drop puts the
-/// computation behind the reader: it is on another queue.
+/// Drops an exchange that Vulkan still reads, and computes in the same bytes at once. Nothing but
+/// the drop puts the computation behind the reader: it is on another queue.
 pub(crate) fn a_range_is_reused_only_after_the_last_frame(rig: &Rig, compute: &Compute) {
     let pool = pool(compute, 64 << 10);
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
@@ -32,7 +32,8 @@ pub(crate) fn a_range_is_reused_only_after_the_last_frame(rig: &Rig, compute: &C
     let turn = std::thread::scope(|scope| {
         let opened = &opened;
         scope.spawn(move || {
-            // Time for a drop that does not wait to be seen; one that does passes however long this takes.
+            // Time for a drop that does not wait to be seen; one that does passes however long this
+            // takes.
             std::thread::sleep(Duration::from_millis(30));
             opened.store(true, Ordering::Release);
             gate.open();
@@ -53,7 +54,8 @@ pub(crate) fn a_range_is_reused_only_after_the_last_frame(rig: &Rig, compute: &C
     assert!(readback.run(turn, &[source]) == Filler::pattern(LEN, 5000));
 }
 
-/// The negative control of the test above: the bytes are free although a reader is pending, which sees what comes next.
+/// The negative control of the test above: the bytes are free although a reader is pending, which
+/// sees what comes next.
 pub(crate) fn a_range_that_is_taken_too_early_is_overwritten(rig: &Rig, compute: &Compute) {
     let pool = pool(compute, 64 << 10);
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
@@ -69,7 +71,8 @@ pub(crate) fn a_range_that_is_taken_too_early_is_overwritten(rig: &Rig, compute:
     gate.hold_queue(rig.device(), QueueKind::Graphics);
     let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos);
-    // SAFETY: the commands' resources live until the queue is idle, which the gate's drop waits for.
+    // SAFETY: the commands' resources live until the queue is idle, which the gate's drop waits
+    // for.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: wrong on purpose: they were submitted. The memory is plain words.
     unsafe { turn.not_submitted() };

@@ -1,4 +1,5 @@
-//! Acceleration structures of vertices that the compute side wrote: a ray is traced against what it wrote last.
+//! Acceleration structures of vertices that the compute side wrote: a ray is traced against what it
+//! wrote last.
 #![allow(unsafe_code, clippy::unwrap_used)] // Records Vulkan commands.
 
 mod memory;
@@ -31,7 +32,8 @@ fn rays_hit_what_the_compute_side_wrote() {
         Ok(engine) => engine,
         Err(missing) => return skip(Need::Other, &missing),
     };
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
+    // Vulkan exits.
     let engine = std::mem::ManuallyDrop::new(engine);
     let mut info = engine.info();
     info.features.buffer_device_address = true;
@@ -63,7 +65,8 @@ fn trace(compute: &Compute) {
         let mut turn = exchange.begin().unwrap();
         write(compute.device(), &mut turn, triangle(z, aside));
         let turn = turn.finish().unwrap();
-        // SAFETY: the commands use the turn's vertices between its barriers, and what else they use lives until they have run.
+        // SAFETY: the commands use the turn's vertices between its barriers, and what else they use
+        // lives until they have run.
         unsafe {
             turn.run_once(Rig::LONG, |commands, vertices| scene.record(commands, vertices.device_address().unwrap()))
         }
@@ -88,7 +91,8 @@ fn write(device: &ExportDevice, turn: &mut ComputeTurn<Vertices>, vertices: [[f3
                 unsafe { device.as_raw().cmd_update_buffer(commands, buffer, 0, bytes) };
                 barrier(device, commands, transfer, kernels);
             };
-            // SAFETY: the update has barriers from and to what is around it, and uses the turn's own buffer.
+            // SAFETY: the update has barriers from and to what is around it, and uses the turn's
+            // own buffer.
             unsafe { inline.record(record) }.unwrap();
         }
         _ => unreachable!("no other backend is opened here"),

@@ -21,7 +21,8 @@ impl Raw {
             .size(size)
             .usage(usage | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS)
             .sharing_mode(vk::SharingMode::EXCLUSIVE);
-        // SAFETY: VUID-VkBufferCreateInfo-size-00912: some bytes; the features for the usage are on.
+        // SAFETY: VUID-VkBufferCreateInfo-size-00912: some bytes; the features for the usage are
+        // on.
         let buffer = unsafe { raw.create_buffer(&info, None) }.unwrap();
         // SAFETY: a live buffer of this device.
         let needed = unsafe { raw.get_buffer_memory_requirements(buffer) };
@@ -32,9 +33,11 @@ impl Raw {
             .allocation_size(needed.size)
             .memory_type_index(memory_type)
             .push_next(&mut flags);
-        // SAFETY: VUID-VkMemoryAllocateInfo-flags-03331: `bufferDeviceAddress` is on; the size is small.
+        // SAFETY: VUID-VkMemoryAllocateInfo-flags-03331: `bufferDeviceAddress` is on; the size is
+        // small.
         let memory = unsafe { raw.allocate_memory(&info, None) }.unwrap();
-        // SAFETY: VUID-vkBindBufferMemory-bufferDeviceAddress-03339: allocated with the flag, for this buffer.
+        // SAFETY: VUID-vkBindBufferMemory-bufferDeviceAddress-03339: allocated with the flag, for
+        // this buffer.
         unsafe { raw.bind_buffer_memory(buffer, memory, 0) }.unwrap();
         let mapped = if host {
             // SAFETY: VUID-vkMapMemory-memory-00682: of a HOST_VISIBLE type, not mapped yet.

@@ -60,16 +60,19 @@ impl Pipeline {
     /// Traces one ray.
     ///
     /// # Safety
-    /// `commands` is recording outside of rendering, and what is in `set` is alive until it has run.
+    /// `commands` is recording outside of rendering, and what is in `set` is alive until it has
+    /// run.
     pub(crate) unsafe fn trace(&self, commands: vk::CommandBuffer, set: vk::DescriptorSet) {
         let (raw, point) = (self.device.as_raw(), vk::PipelineBindPoint::RAY_TRACING_KHR);
         // SAFETY: recording; a ray-tracing pipeline.
         unsafe { raw.cmd_bind_pipeline(commands, point, self.raw) };
-        // SAFETY: VUID-vkCmdBindDescriptorSets-pDescriptorSets-00358: the set was made for this layout.
+        // SAFETY: VUID-vkCmdBindDescriptorSets-pDescriptorSets-00358: the set was made for this
+        // layout.
         unsafe { raw.cmd_bind_descriptor_sets(commands, point, self.layout, 0, &[set], &[]) };
         let [generate, miss, hit] = &self.table.regions;
         let none = vk::StridedDeviceAddressRegionKHR::default();
-        // SAFETY: VUID-vkCmdTraceRaysKHR-size-04023 and its like: the regions are those of this pipeline's table.
+        // SAFETY: VUID-vkCmdTraceRaysKHR-size-04023 and its like: the regions are those of this
+        // pipeline's table.
         unsafe { self.rays.cmd_trace_rays(commands, generate, miss, hit, &none, 1, 1, 1) };
     }
 }
@@ -104,8 +107,8 @@ fn pipeline(
         .max_pipeline_ray_recursion_depth(1)
         .layout(layout);
     let (deferred, cache) = (vk::DeferredOperationKHR::null(), vk::PipelineCache::null());
-    // SAFETY: VUID-VkRayTracingPipelineCreateInfoKHR-stage-03425: there is a shader that starts rays; the layout has what the
-    // shaders use.
+    // SAFETY: VUID-VkRayTracingPipelineCreateInfoKHR-stage-03425: there is a shader that starts
+    // rays; the layout has what the shaders use.
     let pipelines = unsafe { rays.create_ray_tracing_pipelines(deferred, cache, &[info], None) };
     // SAFETY: pipelines do not use it any more.
     unsafe { device.as_raw().destroy_shader_module(module, None) };
@@ -123,7 +126,8 @@ impl Table {
         let stride = u64::from(limits.shader_group_base_alignment).max(size as u64);
         let count = SHADERS.len();
         let handles =
-            // SAFETY: VUID-vkGetRayTracingShaderGroupHandlesKHR-dataSize-02420: so many groups, each with a handle of this size.
+            // SAFETY: VUID-vkGetRayTracingShaderGroupHandlesKHR-dataSize-02420: so many groups,
+            // each with a handle of this size.
             unsafe { rays.get_ray_tracing_shader_group_handles(pipeline, 0, count as u32, count * size) }.unwrap();
         let bytes = stride * (count as u64 + 1);
         let buffer = Raw::new(device, bytes, vk::BufferUsageFlags::SHADER_BINDING_TABLE_KHR, true);
@@ -131,7 +135,8 @@ impl Table {
         let mut at = start;
         let regions = std::array::from_fn(|group| {
             let to = buffer.mapped.wrapping_add((at - buffer.address) as usize);
-            // SAFETY: inside of the mapped buffer, which has room for one stride more than there are groups.
+            // SAFETY: inside of the mapped buffer, which has room for one stride more than there
+            // are groups.
             unsafe { std::ptr::copy_nonoverlapping(handles[group * size..].as_ptr(), to, size) };
             let region = vk::StridedDeviceAddressRegionKHR { device_address: at, stride, size: stride };
             at += stride;

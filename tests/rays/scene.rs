@@ -1,4 +1,5 @@
-//! A triangle in an acceleration structure of the bottom level, that in one of the top level, and a ray that is traced.
+//! A triangle in an acceleration structure of the bottom level, that in one of the top level, and a
+//! ray that is traced.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use bridge::ExportDevice;
@@ -67,7 +68,8 @@ impl Structure {
         let info = vk::AccelerationStructureBuildGeometryInfoKHR::default().ty(level).geometries(&geometries);
         let mut sizes = vk::AccelerationStructureBuildSizesInfoKHR::default();
         let host_or_device = vk::AccelerationStructureBuildTypeKHR::DEVICE;
-        // SAFETY: VUID-vkGetAccelerationStructureBuildSizesKHR-pBuildInfo-03619: as many counts as geometries.
+        // SAFETY: VUID-vkGetAccelerationStructureBuildSizesKHR-pBuildInfo-03619: as many counts as
+        // geometries.
         unsafe { rays.get_acceleration_structure_build_sizes(host_or_device, &info, &[1], &mut sizes) };
         let usage = vk::BufferUsageFlags::ACCELERATION_STRUCTURE_STORAGE_KHR;
         let storage = Raw::new(device, sizes.acceleration_structure_size, usage, false);
@@ -77,7 +79,8 @@ impl Structure {
             .buffer(storage.buffer)
             .size(sizes.acceleration_structure_size)
             .ty(level);
-        // SAFETY: VUID-VkAccelerationStructureCreateInfoKHR-buffer-03614, -offset-03616: of the usage and size.
+        // SAFETY: VUID-VkAccelerationStructureCreateInfoKHR-buffer-03614, -offset-03616: of the
+        // usage and size.
         let raw = unsafe { rays.create_acceleration_structure(&info, None) }.unwrap();
         Self { raw, level, scratch, _storage: storage }
     }
@@ -96,8 +99,9 @@ impl Structure {
             .geometries(&geometries)
             .scratch_data(vk::DeviceOrHostAddressKHR { device_address: self.scratch.address.next_multiple_of(ALIGN) });
         let range = [vk::AccelerationStructureBuildRangeInfoKHR::default().primitive_count(1)];
-        // SAFETY: VUID-vkCmdBuildAccelerationStructuresKHR-pInfos-03801 and its like: recording, outside of rendering; the
-        // structure and its scratch memory are as large as one primitive takes, the geometry's memory is alive.
+        // SAFETY: VUID-vkCmdBuildAccelerationStructuresKHR-pInfos-03801 and its like: recording,
+        // outside of rendering; the structure and its scratch memory are as large as one primitive
+        // takes, the geometry's memory is alive.
         unsafe { rays.cmd_build_acceleration_structures(commands, &[info], &[&range]) };
     }
 }
@@ -148,14 +152,16 @@ impl Scene {
             (build, Access::ACCELERATION_STRUCTURE_WRITE_KHR),
             (Stages::RAY_TRACING_SHADER_KHR, Access::ACCELERATION_STRUCTURE_READ_KHR),
         );
-        // SAFETY: recording, outside of rendering; the set's structure and buffer live as long as this.
+        // SAFETY: recording, outside of rendering; the set's structure and buffer live as long as
+        // this.
         unsafe { self.pipeline.trace(commands, self.set) };
         barrier((Stages::RAY_TRACING_SHADER_KHR, Access::SHADER_STORAGE_WRITE), (Stages::HOST, Access::HOST_READ));
     }
 
     /// How far away the ray of the last commands hit; `None` if it did not. They have run.
     pub(crate) fn seen(&self) -> Option<f32> {
-        // SAFETY: two floats, mapped; the commands that wrote them have run, with a barrier to the host.
+        // SAFETY: two floats, mapped; the commands that wrote them have run, with a barrier to the
+        // host.
         let [hit, distance] = unsafe { self.seen.mapped.cast::<[f32; 2]>().read() };
         (hit == 1.0).then_some(distance)
     }
@@ -193,7 +199,8 @@ fn descriptors(
             .descriptor_type(vk::DescriptorType::STORAGE_BUFFER)
             .buffer_info(&buffers),
     ];
-    // SAFETY: VUID-VkWriteDescriptorSet-descriptorType-02382: the structure is chained; all of it is alive.
+    // SAFETY: VUID-VkWriteDescriptorSet-descriptorType-02382: the structure is chained; all of it
+    // is alive.
     unsafe { raw.update_descriptor_sets(&writes, &[]) };
     (pool, set)
 }
@@ -202,7 +209,8 @@ impl Drop for Scene {
     fn drop(&mut self) {
         let raw = self.device.as_raw();
         for structure in [&self.triangle, &self.world] {
-            // SAFETY: VUID-vkDestroyAccelerationStructureKHR-accelerationStructure-02442: the test waited for all commands.
+            // SAFETY: VUID-vkDestroyAccelerationStructureKHR-accelerationStructure-02442: the test
+            // waited for all commands.
             unsafe { self.rays.destroy_acceleration_structure(structure.raw, None) };
         }
         // SAFETY: as above; its set goes with it.

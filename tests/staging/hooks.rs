@@ -46,7 +46,8 @@ pub(crate) fn living() -> Living {
 static LEFT: AtomicIsize = AtomicIsize::new(isize::MAX);
 static FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Lets the call behind `nth` others fail, of those that can; none for `None`. Gives whether one has failed since the last time.
+/// Lets the call behind `nth` others fail, of those that can; none for `None`. Gives whether one
+/// has failed since the last time.
 pub(crate) fn fail(nth: Option<isize>) -> bool {
     LEFT.store(nth.unwrap_or(isize::MAX), Ordering::SeqCst);
     FAILED.swap(false, Ordering::SeqCst)

@@ -1,5 +1,6 @@
-//! What a frame with staged images records, and what is left where one cannot be made. Neither the validation layer nor a
-//! forgiving driver would tell. One test: functions of the device are stood in for.
+//! What a frame with staged images records, and what is left where one cannot be made. Neither the
+//! validation layer nor a forgiving driver would tell. One test: functions of the device are stood
+//! in for.
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
 
 mod hooks;
@@ -56,7 +57,8 @@ fn transitions(events: &[Event]) -> Vec<(vk::ImageLayout, vk::ImageLayout)> {
     images.flatten().map(|barrier| (barrier.old_layout, barrier.new_layout)).collect()
 }
 
-/// That it copies whole levels of all layers, in `layout`, between the image and rows behind each other.
+/// That it copies whole levels of all layers, in `layout`, between the image and rows behind each
+/// other.
 fn check_copy(event: &Event, image: vk::Image, layout: vk::ImageLayout) -> vk::Buffer {
     let Event::Copy { buffer, image: copied, layout: in_layout, regions, into_image } = event else {
         panic!("{event:?}")
@@ -166,7 +168,8 @@ fn an_engines_submission_waits_where_the_copies_are(compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// Out of memory, or a call that fails, at every place where there is one: with images of two slots, so that some were made.
+/// Out of memory, or a call that fails, at every place where there is one: with images of two
+/// slots, so that some were made.
 fn every_call_that_fails_is_an_error_and_leaves_nothing(compute: &Compute) {
     let info = ExchangeInfo { slots: 2, ..info() };
     let make = || Exchange::new(compute, &info, spec(ImageAccess::COLOR_ATTACHMENT | ImageAccess::SAMPLED));

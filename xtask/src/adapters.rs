@@ -1,4 +1,5 @@
-//! The adapters to engines, each a workspace of its own with its own versions and its own lock file.
+//! The adapters to engines, each a workspace of its own with its own versions and its own lock
+//! file.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,7 +16,8 @@ const WGPU_EXAMPLES: &[&str] = &[
     "wgpu_filter --frames 6 --size 320x180 --backend host",
 ];
 
-/// What is run of `bevy-vk-cuda`: as a machine without CUDA does it, and as one with CUDA, on the one queue that software drivers have.
+/// What is run of `bevy-vk-cuda`: as a machine without CUDA does it, and as one with CUDA, on the
+/// one queue that software drivers have.
 const BEVY_EXAMPLES: &[&str] = &[
     "bevy_cube --frames 6 --particles 5000 --way upload --validate",
     "bevy_cube --frames 6 --particles 5000 --way host --share-queue --validate",

@@ -1,8 +1,9 @@
 //! `cargo xtask api`: the public API of the published crates as text, in `docs/api/`.
 //!
-//! rustdoc's JSON is unstable, so stable rustdoc writes it only if told that it may, and its format changes with the
-//! release. cargo is given this program as its rustdoc, which passes the permission on to the real one alone: in
-//! cargo's own environment it would make build scripts probe for nightly features, and rebuild half of the graph.
+//! rustdoc's JSON is unstable, so stable rustdoc writes it only if told that it may, and its format
+//! changes with the release. cargo is given this program as its rustdoc, which passes the
+//! permission on to the real one alone: in cargo's own environment it would make build scripts
+//! probe for nightly features, and rebuild half of the graph.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,8 @@ const CRATES: &[(&str, &str)] = &[
     ("vk-cuda-bridge", "bridge"),
 ];
 
-/// Compares the text of every published crate with the committed one; with `update` writes it instead.
+/// Compares the text of every published crate with the committed one; with `update` writes it
+/// instead.
 pub(crate) fn run(update: bool) -> Result<()> {
     if let Some(reason) = wrong_compiler() {
         if update {

@@ -13,8 +13,8 @@ use crate::shell;
 const HARMLESS: &[&str] =
     &["--help", "-h", "--list", "--render-table", "--render-plots", "--publish-from", "--version", "-V"];
 
-/// The benchmark, after making sure that Vulkan is there. Results go to `bench` in cargo's target folder, or
-/// where `--out` says; with `--publish` also to `benches/results`.
+/// The benchmark, after making sure that Vulkan is there. Results go to `bench` in cargo's target
+/// folder, or where `--out` says; with `--publish` also to `benches/results`.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     if !arguments.iter().any(|argument| HARMLESS.iter().any(|harmless| argument == harmless)) {
         setup::run(Scope::Headless, Consent::of_environment())?;
@@ -25,7 +25,8 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     shell::become_command(command)
 }
 
-/// That it works, and that the frame path allocates nothing: few samples, without CUDA, validation on.
+/// That it works, and that the frame path allocates nothing: few samples, without CUDA, validation
+/// on.
 pub(crate) fn check() -> Result<()> {
     let mut command = shell::cargo();
     command.arg("run");

@@ -38,7 +38,8 @@ const STEPS: &[Step] = &[
     ("windows", || windows::run(Consent::of_environment())),
 ];
 
-/// What must not compile. Apart from the other tests: it builds the crates once more, for its own programs.
+/// What must not compile. Apart from the other tests: it builds the crates once more, for its own
+/// programs.
 const MISUSE: &str = "test -p vk-cuda-bridge --test compile_fail -- --ignored";
 
 /// Small enough for two cores without a GPU, large enough for the demo to check its own picture.
@@ -99,7 +100,8 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
     run_steps(&names.iter().map(|name| step(name)).collect::<Result<Vec<_>>>()?)
 }
 
-/// Runs what is worth running after every change: without a device, and incrementally in under a minute.
+/// Runs what is worth running after every change: without a device, and incrementally in under a
+/// minute.
 pub(crate) fn check() -> Result<()> {
     run_steps(QUICK)
 }
@@ -155,8 +157,8 @@ fn toolchain() -> Result<()> {
         .with_context(|| format!("cargo has no {}; install it and try again", missing.join(" and no ")))
 }
 
-/// The oldest and the newest binding of CUDA, each alone: no two of them build together, and what both have, all between
-/// them have.
+/// The oldest and the newest binding of CUDA, each alone: no two of them build together, and what
+/// both have, all between them have.
 fn features() -> Result<()> {
     let crates = shell::root().join("crates");
     let mut checked = 0;
@@ -213,7 +215,8 @@ pub(crate) fn kill_matrix(rounds: u32, cuda: bool) -> Result<()> {
     shell::run(&mut command)
 }
 
-/// The first programs and every demo, the first demo in both scenes; they exit non-zero if what they see is wrong.
+/// The first programs and every demo, the first demo in both scenes; they exit non-zero if what
+/// they see is wrong.
 fn demo() -> Result<()> {
     for name in FIRST {
         cargo(&format!("run --example {name}"))?;

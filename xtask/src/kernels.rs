@@ -1,4 +1,5 @@
-//! `cargo xtask kernels`: every `shaders/*.cu` to the `.ptx` beside it, or a proof that the `.ptx` is up to date.
+//! `cargo xtask kernels`: every `shaders/*.cu` to the `.ptx` beside it, or a proof that the `.ptx`
+//! is up to date.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,8 +9,8 @@ use anyhow::{Context, Result, bail};
 use crate::nvrtc::{self, Nvrtc};
 use crate::shell;
 
-/// The oldest architecture that NVRTC 12.0 names without a warning, and no fused multiply-add: a kernel rounds each
-/// operation exactly as its twin in Rust does, so the two agree bit for bit.
+/// The oldest architecture that NVRTC 12.0 names without a warning, and no fused multiply-add: a
+/// kernel rounds each operation exactly as its twin in Rust does, so the two agree bit for bit.
 const OPTIONS: &[&str] = &["--gpu-architecture=compute_52", "--fmad=false"];
 
 /// Writes the PTX of every kernel; with `check` compares instead, and fails if a file differs.

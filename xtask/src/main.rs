@@ -1,7 +1,7 @@
 //! The project's commands, as `cargo xtask COMMAND`.
 //!
-//! It depends on no crate of the workspace, so that it builds quickly and runs on a machine where nothing is
-//! installed yet; its tests depend on `test-support`, which depends on nothing.
+//! It depends on no crate of the workspace, so that it builds quickly and runs on a machine where
+//! nothing is installed yet; its tests depend on `test-support`, which depends on nothing.
 
 mod adapters;
 mod api;
@@ -68,13 +68,15 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Set up, then run every test this machine can, and say what was skipped; cargo test's options follow
+    /// Set up, then run every test this machine can, and say what was skipped; cargo test's options
+    /// follow
     #[command(disable_help_flag = true)]
     Test {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Set up, then measure the bridge against raw calls, into target/bench; its own options follow (try --help)
+    /// Set up, then measure the bridge against raw calls, into target/bench; its own options follow
+    /// (try --help)
     #[command(disable_help_flag = true)]
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -124,7 +126,8 @@ enum Task {
         #[arg(long, default_value = "host", value_parser = ["host"])]
         backend: String,
     },
-    /// Kill either process of two that share frames, in each state it can be in, and see that the other goes on (Linux)
+    /// Kill either process of two that share frames, in each state it can be in, and see that the
+    /// other goes on (Linux)
     KillMatrix {
         /// How often each
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
@@ -138,7 +141,8 @@ enum Task {
         #[command(flatten)]
         installing: Installing,
     },
-    /// The quick loop: format, clippy and unit tests of the crates, and the tests on the driver double
+    /// The quick loop: format, clippy and unit tests of the crates, and the tests on the driver
+    /// double
     Check,
     /// All that continuous integration does, or some steps of it
     Ci {
@@ -185,8 +189,8 @@ fn done(result: Result<()>) -> Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-/// The words behind the command's name, to be handed on as they are. clap would swallow a `--` that is meant for
-/// libtest; `drop_dashes` drops a first one, which a program would not understand.
+/// The words behind the command's name, to be handed on as they are. clap would swallow a `--` that
+/// is meant for libtest; `drop_dashes` drops a first one, which a program would not understand.
 fn after_the_command(drop_dashes: bool) -> Vec<OsString> {
     let mut words: Vec<_> = env::args_os().skip(2).collect();
     if drop_dashes && words.first().is_some_and(|word| word == "--") {

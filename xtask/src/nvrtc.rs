@@ -23,7 +23,8 @@ const VERSION: &str = "12.0.140";
 /// Of the wheel for x86-64 Linux: code that is loaded must be the code that was meant.
 const SHA256: &str = "8e94e991d85c422de4da87bdc7472fdc1364367bd4aace7000b559cd33122071";
 const LIBRARY: &str = "nvidia/cuda_nvrtc/lib/libnvrtc.so.12";
-/// What is loaded from the wheel: the compiler, and the file beside it that the compiler opens by itself.
+/// What is loaded from the wheel: the compiler, and the file beside it that the compiler opens by
+/// itself.
 const LOADED: &[(&str, &str)] = &[
     (LIBRARY, "f26e5a4f98c9417a96694539096bd8e2fe69bce3b0ee522b62cc4ca8c647c79a"),
     (
@@ -68,14 +69,16 @@ pub(crate) fn unavailable() -> Option<String> {
 }
 
 impl Nvrtc {
-    /// Opens the compiler, fetching it from the Python package index into the target folder the first time.
+    /// Opens the compiler, fetching it from the Python package index into the target folder the
+    /// first time.
     pub(crate) fn open() -> Result<Self> {
         if let Some(reason) = unavailable() {
             bail!("{reason}: regenerate the PTX on such a machine");
         }
         let path = fetch(&shell::target_dir().join("nvrtc"))?;
-        // SAFETY: libloading's rule: the library's initialisers must be sound to run. `fetch` has just compared this
-        // file, and the one it opens, with the digests of NVIDIA's build, whose initialisers only set up its own state.
+        // SAFETY: libloading's rule: the library's initialisers must be sound to run. `fetch` has
+        // just compared this file, and the one it opens, with the digests of NVIDIA's build, whose
+        // initialisers only set up its own state.
         let library = unsafe { Library::new(&path) }
             .with_context(|| format!("cannot load {}; delete target/nvrtc and try again", path.display()))?;
         Ok(Self {
@@ -100,13 +103,15 @@ impl Nvrtc {
 
         let mut program: Program = ptr::null_mut();
         let status =
-            // SAFETY: nvrtcCreateProgram takes two NUL-terminated strings and, for 0 headers, no arrays.
+            // SAFETY: nvrtcCreateProgram takes two NUL-terminated strings and, for 0 headers, no
+            // arrays.
             unsafe { (self.create)(&mut program, source.as_ptr(), c_name.as_ptr(), 0, ptr::null(), ptr::null()) };
         self.check("nvrtcCreateProgram", status)?;
         let program = Guard { nvrtc: self, program };
 
         let count = c_int::try_from(options.len())?;
-        // SAFETY: nvrtcCompileProgram takes a live program and `count` strings, which `options` keeps alive.
+        // SAFETY: nvrtcCompileProgram takes a live program and `count` strings, which `options`
+        // keeps alive.
         let status = unsafe { (self.compile)(program.program, count, options.as_ptr()) };
         let log = self.text(&program, "nvrtcGetProgramLog", self.log_size, self.log)?;
         if !log.trim().is_empty() {
@@ -121,7 +126,8 @@ impl Nvrtc {
         // SAFETY: nvrtcGet*Size takes a live program and a place for one size_t.
         self.check(call, unsafe { size(program.program, &mut bytes) })?;
         let mut buffer = vec![0_u8; bytes];
-        // SAFETY: nvrtcGet* writes as many bytes as its Size call named, and the buffer has that many.
+        // SAFETY: nvrtcGet* writes as many bytes as its Size call named, and the buffer has that
+        // many.
         self.check(call, unsafe { get(program.program, buffer.as_mut_ptr().cast()) })?;
         buffer.truncate(buffer.iter().position(|&byte| byte == 0).unwrap_or(bytes));
         String::from_utf8(buffer).with_context(|| format!("{call} gave text that is not UTF-8"))
@@ -154,13 +160,14 @@ impl Drop for Guard<'_> {
 
 /// Looks up a function; `T` is the function pointer type that nvrtc.h gives it.
 fn symbol<T: Copy>(library: &Library, name: &CStr) -> Result<T> {
-    // SAFETY: libloading's rule: the type must be the symbol's. Each caller assigns to the field of that C name,
-    // whose type is nvrtc.h's declaration.
+    // SAFETY: libloading's rule: the type must be the symbol's. Each caller assigns to the field of
+    // that C name, whose type is nvrtc.h's declaration.
     let found = unsafe { library.get::<T>(name) };
     Ok(*found.with_context(|| format!("{} not found in NVRTC", name.to_string_lossy()))?)
 }
 
-/// The library's path under `folder`, downloaded and unpacked if it is not there yet, or is not what it should be.
+/// The library's path under `folder`, downloaded and unpacked if it is not there yet, or is not
+/// what it should be.
 fn fetch(folder: &Path) -> Result<PathBuf> {
     let unpacked = folder.join(VERSION);
     let library = unpacked.join(LIBRARY);
@@ -196,7 +203,8 @@ fn fetch(folder: &Path) -> Result<PathBuf> {
         bail!("{PACKAGE} {VERSION} holds other files than those that were known; nothing of it is loaded");
     }
 
-    // A rename makes the folder whole or absent. Another run may have been first: then its folder serves.
+    // A rename makes the folder whole or absent. Another run may have been first: then its folder
+    // serves.
     if let Err(error) = fs::rename(&fresh, &unpacked)
         && !is_genuine(&unpacked, LOADED)
     {

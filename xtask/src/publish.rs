@@ -1,4 +1,5 @@
-//! What has to hold before the crates can be published: each packs and builds from its package, and licences are allowed.
+//! What has to hold before the crates can be published: each packs and builds from its package, and
+//! licences are allowed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,8 +12,8 @@ use crate::shell;
 pub(crate) const PACKAGES: &[&str] =
     &["vk-export", "cuda-import", "vk-cuda-bridge-ipc", "vk-cuda-bridge-worker", "vk-cuda-bridge"];
 
-/// Packs the crates together and builds each from its package, against the others' packages: nothing of it needs to be on
-/// crates.io.
+/// Packs the crates together and builds each from its package, against the others' packages:
+/// nothing of it needs to be on crates.io.
 pub(crate) fn package() -> Result<()> {
     let mut command = shell::cargo();
     // In a working tree with changes it has to work, too. Nothing is published from here.
@@ -22,16 +23,18 @@ pub(crate) fn package() -> Result<()> {
         .with_context(|| format!("cannot make {}", shell::target_dir().display()))?;
     let folder = tempfile::Builder::new().prefix("package-").tempdir_in(shell::target_dir())?;
     command.env("CARGO_TARGET_DIR", fresh_name_of_target(folder.path())?);
-    // The workspace's profile, which a package does not bring along: what is equal is not built again.
+    // The workspace's profile, which a package does not bring along: what is equal is not built
+    // again.
     command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "false");
     shell::run(&mut command)
 }
 
 /// The target folder under a name that it never had.
 ///
-/// Symptom: the crates of an earlier run are built. Cause: cargo takes what a registry holds for unchanging, and the
-/// registry is here a folder beside the packages, known by its path. Solution: another path each time, which leads to the
-/// same folder, so that the dependencies in it serve again. Remove when cargo tells two contents of a package apart.
+/// Symptom: the crates of an earlier run are built. Cause: cargo takes what a registry holds for
+/// unchanging, and the registry is here a folder beside the packages, known by its path. Solution:
+/// another path each time, which leads to the same folder, so that the dependencies in it serve
+/// again. Remove when cargo tells two contents of a package apart.
 fn fresh_name_of_target(folder: &Path) -> Result<PathBuf> {
     #[cfg(unix)]
     {
@@ -45,8 +48,8 @@ fn fresh_name_of_target(folder: &Path) -> Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// Every dependency's licence is one that `deny.toml` allows: cargo-deny says so where it is installed, and this program
-/// where it is not. Installing it would build 400 crates.
+/// Every dependency's licence is one that `deny.toml` allows: cargo-deny says so where it is
+/// installed, and this program where it is not. Installing it would build 400 crates.
 pub(crate) fn licences() -> Result<()> {
     if shell::on_path("cargo-deny").is_some() {
         return shell::run(shell::cargo().args(["deny", "check"]));

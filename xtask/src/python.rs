@@ -1,4 +1,5 @@
-//! The Python package, `python/`: a workspace of its own, whose wheel is built and tested as a user would get it.
+//! The Python package, `python/`: a workspace of its own, whose wheel is built and tested as a user
+//! would get it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,9 +18,11 @@ use crate::shell;
 const BUILDER: &str = "maturin>=1.9,<2";
 const TESTER: &str = "pytest>=8,<10";
 
-/// Lints the package, builds its wheel, and tests the wheel in a fresh environment on the CPU backend.
+/// Lints the package, builds its wheel, and tests the wheel in a fresh environment on the CPU
+/// backend.
 ///
-/// maturin refuses a wheel that needs libraries which not every Linux has: the loaders of Vulkan and CUDA are opened at run time.
+/// maturin refuses a wheel that needs libraries which not every Linux has: the loaders of Vulkan
+/// and CUDA are opened at run time.
 pub(crate) fn ci() -> Result<()> {
     let package = shell::root().join("python");
     let manifest = package.join("Cargo.toml");

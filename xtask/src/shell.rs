@@ -39,8 +39,8 @@ pub(crate) fn cargo_at(program: &Path) -> Command {
     command
 }
 
-/// `cargo WORD` on this workspace in the folder in which the user is, for commands that take words of the user's: paths
-/// among them are relative to that folder.
+/// `cargo WORD` on this workspace in the folder in which the user is, for commands that take words
+/// of the user's: paths among them are relative to that folder.
 pub(crate) fn cargo_here(word: &str) -> Command {
     let mut command = plain_cargo(&own_cargo());
     command.arg(word);
@@ -60,7 +60,8 @@ fn plain_cargo(program: &Path) -> Command {
     if env::var_os("CARGO_TARGET_DIR").is_some() {
         command.env("CARGO_TARGET_DIR", target_dir());
     }
-    // Set by the outer `cargo run` for this package; build scripts below must not take it for theirs.
+    // Set by the outer `cargo run` for this package; build scripts below must not take it for
+    // theirs.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -108,7 +109,8 @@ pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(&file)).find(|path| path.is_file())
 }
 
-/// Ends this program and lets the command take its place, so that its exit status, and a Ctrl-C, are its own.
+/// Ends this program and lets the command take its place, so that its exit status, and a Ctrl-C,
+/// are its own.
 #[cfg(unix)]
 pub(crate) fn become_command(mut command: Command) -> Result<ExitCode> {
     use std::os::unix::process::CommandExt;

@@ -1,7 +1,8 @@
-//! Measures the cost of a frame: one buffer copy by wgpu alone, through an exchange, and by the bridge on raw Vulkan.
+//! Measures the cost of a frame: one buffer copy by wgpu alone, through an exchange, and by the
+//! bridge on raw Vulkan.
 //!
-//! `cargo run --release --example wgpu_cost -- [FRAMES] [MIB]`. Times are of whole frames, two in flight, and of the calling thread
-//! inside the calls that submit.
+//! `cargo run --release --example wgpu_cost -- [FRAMES] [MIB]`. Times are of whole frames, two in
+//! flight, and of the calling thread inside the calls that submit.
 #![allow(unsafe_code)] // Raw Vulkan, to compare with, and slots.
 
 use std::collections::VecDeque;

@@ -1,7 +1,7 @@
 //! wgpu draws a scene, CUDA or the CPU draws its edges over it, wgpu shows both side by side.
 //!
-//! `cargo run --example wgpu_filter -- --frames 60 --out out`. It checks every texel that the filter has made from what wgpu drew,
-//! and exits with an error if one is wrong.
+//! `cargo run --example wgpu_filter -- --frames 60 --out out`. It checks every texel that the
+//! filter has made from what wgpu drew, and exits with an error if one is wrong.
 #![allow(unsafe_code)] // Kernel launches.
 
 mod common;
@@ -31,7 +31,8 @@ struct Filter {
     textures: wgpu::BindGroup,
 }
 
-/// The kernel `ink` of `shaders/wgpu.cu` for one texel, operation for operation; `at` gives the scene's texels.
+/// The kernel `ink` of `shaders/wgpu.cu` for one texel, operation for operation; `at` gives the
+/// scene's texels.
 fn ink(x: i32, y: i32, [width, height]: [i32; 2], at: impl Fn(i32, i32) -> Texel) -> Texel {
     let light = |x: i32, y: i32| {
         let [r, g, b, _] = at(x.clamp(0, width - 1), y.clamp(0, height - 1)).map(i32::from);
@@ -65,7 +66,8 @@ impl Filter {
                 let texels = TextureInfo { level: Some(0), normalized_coordinates: false, ..Default::default() };
                 let (texture, surface) = (source.resources.texture(&texels)?, target.resources.surface(0)?);
                 let config = LaunchConfig::new([width.div_ceil(32), height.div_ceil(8), 1], [32, 8, 1]);
-                // SAFETY: these are the kernel's parameters, and it stays within `width` x `height` texels.
+                // SAFETY: these are the kernel's parameters, and it stays within `width` x `height`
+                // texels.
                 unsafe { target.launch(kernel, &config, (texture, surface, width, height)) }?;
             }
             _ => bail!("the kernel was not loaded"),

@@ -1,7 +1,7 @@
 //! A million particles, or fewer: CUDA or the CPU moves them, wgpu draws them.
 //!
-//! `cargo run --example wgpu_particles -- --frames 60 --out out`. It checks the particles that wgpu sees bit for bit, and exits
-//! with an error if one is wrong.
+//! `cargo run --example wgpu_particles -- --frames 60 --out out`. It checks the particles that wgpu
+//! sees bit for bit, and exits with an error if one is wrong.
 #![allow(unsafe_code)] // Kernel launches.
 
 mod common;
@@ -25,7 +25,8 @@ struct Particles {
     size: wgpu::BindGroup,
 }
 
-/// A particle on the CPU: the operations of the kernel `swarm` in `shaders/wgpu.cu`, in the same order.
+/// A particle on the CPU: the operations of the kernel `swarm` in `shaders/wgpu.cu`, in the same
+/// order.
 fn particle(i: u32, count: u32, time: f32) -> Particle {
     let distance = ((i as f32 + 0.5) / count as f32).sqrt();
     let random = (i.wrapping_mul(2_654_435_769) >> 8) as f32 / 8_388_608.0 - 1.0;
@@ -51,7 +52,8 @@ impl Particles {
             (work, Some(kernel)) => {
                 let work = work.kernels()?;
                 let config = LaunchConfig::for_elements(count.into(), 256);
-                // SAFETY: these are the kernel's parameters, and it writes `count` elements of 16 bytes.
+                // SAFETY: these are the kernel's parameters, and it writes `count` elements of 16
+                // bytes.
                 unsafe { work.launch(kernel, &config, (work.resources, count, time)) }?;
             }
             (_, None) => bail!("the kernel was not loaded"),

@@ -11,14 +11,15 @@ use crate::frame::Frame;
 use crate::mirror::{Mirror, initialise};
 use crate::shared::{Flow, Shared};
 
-/// Slots that go round between the compute side and wgpu, and the wgpu objects through which wgpu sees what is in them.
+/// Slots that go round between the compute side and wgpu, and the wgpu objects through which wgpu
+/// sees what is in them.
 ///
-/// With [`Exchange::new`] the compute side begins: [`begin`](Exchange::begin) gives a [`ComputeTurn`], which becomes a [`Frame`]
-/// that is [submitted](Bridge::submit). With [`Exchange::render_first`] wgpu begins: a [`Frame`] is submitted and becomes a
-/// [`ComputeTurn`].
+/// With [`Exchange::new`] the compute side begins: [`begin`](Exchange::begin) gives a
+/// [`ComputeTurn`], which becomes a [`Frame`] that is [submitted](Bridge::submit). With
+/// [`Exchange::render_first`] wgpu begins: a [`Frame`] is submitted and becomes a [`ComputeTurn`].
 ///
-/// Dropping it waits for the frames in flight, as dropping a [`bridge::Exchange`] does. [`objects`](Self::objects) are wgpu's own
-/// and may be cloned and kept longer.
+/// Dropping it waits for the frames in flight, as dropping a [`bridge::Exchange`] does.
+/// [`objects`](Self::objects) are wgpu's own and may be cloned and kept longer.
 pub struct Exchange<S: Shared, D: Direction = ComputeFirst> {
     exchange: bridge::Exchange<S::Specs, D>,
     mirror: Arc<Mirror<S>>,
@@ -28,7 +29,8 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
     /// Makes the slots, and wgpu's objects, for frames that the compute side begins.
     ///
     /// # Errors
-    /// As [`bridge::Exchange::new`], and [`Error::Refused`](crate::Error::Refused) for usages that wgpu does not accept.
+    /// As [`bridge::Exchange::new`], and [`Error::Refused`](crate::Error::Refused) for usages that
+    /// wgpu does not accept.
     pub fn new(gpu: &Bridge, info: &ExchangeInfo<'_>, shared: S) -> Result<Self> {
         let (specs, mirror) = Mirror::new(gpu, Flow::In, (info.name, info.slots), info.timeout, shared)?;
         Self::initialised(bridge::Exchange::new(gpu.compute(), info, specs)?, mirror)
@@ -44,7 +46,8 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
 }
 
 impl<S: Shared> Exchange<S, RenderFirst> {
-    /// [`Exchange::new`] for frames that wgpu begins: it draws, the compute side works on the result.
+    /// [`Exchange::new`] for frames that wgpu begins: it draws, the compute side works on the
+    /// result.
     ///
     /// # Errors
     /// As [`Exchange::new`].
@@ -75,11 +78,12 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
         Ok(this)
     }
 
-    /// wgpu's objects: a [`wgpu::Buffer`], a [`wgpu::Texture`], or a tuple of them. They are the same in every frame. (Of what wgpu
-    /// uses in the slots there are none: [`Frame::objects`] lends that.)
+    /// wgpu's objects: a [`wgpu::Buffer`], a [`wgpu::Texture`], or a tuple of them. They are the
+    /// same in every frame. (Of what wgpu uses in the slots there are none: [`Frame::objects`]
+    /// lends that.)
     ///
-    /// They are ordinary objects of wgpu, to be used in any submission. What a frame brings is in them behind the
-    /// submission of that frame.
+    /// They are ordinary objects of wgpu, to be used in any submission. What a frame brings is in
+    /// them behind the submission of that frame.
     pub fn objects(&self) -> &S::Objects {
         &self.mirror.objects
     }
@@ -155,7 +159,8 @@ impl<S: Shared, D: Direction> ComputeTurn<S, D> {
 }
 
 impl<S: Shared> ComputeTurn<S, ComputeFirst> {
-    /// Hands the slot over: the compute side signals when all its work is done. Gives the frame for [`Bridge::submit`].
+    /// Hands the slot over: the compute side signals when all its work is done. Gives the frame for
+    /// [`Bridge::submit`].
     ///
     /// # Errors
     /// The failed call; the frame is then lost, as if the turn had been dropped.
@@ -165,7 +170,8 @@ impl<S: Shared> ComputeTurn<S, ComputeFirst> {
 }
 
 impl<S: Shared> ComputeTurn<S, RenderFirst> {
-    /// Gives the slot back: the compute side signals when all its work is done. Gives the point at which that is.
+    /// Gives the slot back: the compute side signals when all its work is done. Gives the point at
+    /// which that is.
     ///
     /// # Errors
     /// The failed call; the frame is then lost, as if the turn had been dropped.

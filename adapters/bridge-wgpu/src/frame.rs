@@ -43,8 +43,9 @@ impl<S: Shared, D: Direction> Frame<S, D> {
         self.turn.computed()
     }
 
-    /// wgpu's objects for the commands of this frame: those of its slot for [`SlotBuffer`](crate::SlotBuffer) and
-    /// [`SlotTexture`](crate::SlotTexture), else [`Exchange::objects`](crate::Exchange::objects).
+    /// wgpu's objects for the commands of this frame: those of its slot for
+    /// [`SlotBuffer`](crate::SlotBuffer) and [`SlotTexture`](crate::SlotTexture), else
+    /// [`Exchange::objects`](crate::Exchange::objects).
     ///
     /// # Errors
     /// [`Error::Refused`] with what wgpu says where a slot is used for the first time.
@@ -65,12 +66,13 @@ impl<S: Shared, D: Direction> std::fmt::Debug for Frame<S, D> {
     }
 }
 
-/// Frames that are submitted together: a [`Frame`], a frame of a [latest exchange](crate::Exchange::latest), a pair, a `Vec`, or an
-/// `Option` of such; of different exchanges. The trait is closed.
+/// Frames that are submitted together: a [`Frame`], a frame of a [latest
+/// exchange](crate::Exchange::latest), a pair, a `Vec`, or an `Option` of such; of different
+/// exchanges. The trait is closed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Frames: Batch<Done = <Self as Frames>::Submitted> {
-    /// What [`Bridge::submit`] gives: the [`TimelinePoint`] at which the GPU is done with the frame, or, with [`RenderFirst`], the
-    /// frame's [`ComputeTurn`].
+    /// What [`Bridge::submit`] gives: the [`TimelinePoint`] at which the GPU is done with the
+    /// frame, or, with [`RenderFirst`], the frame's [`ComputeTurn`].
     type Submitted;
 }
 
@@ -109,8 +111,9 @@ pub(crate) struct Lent<S: Shared, D: Direction> {
 impl<S: Shared, D: Direction> Frame<S, D> {
     fn prepare(&self, gpu: &Bridge) -> Result<()> {
         self.mirror.check(gpu)?;
-        // wgpu orders its submissions by binary semaphores, and what these depend on must have been submitted
-        // (VUID-vkQueueSubmit-pWaitSemaphores-03238). A signal of the CPU is so only once it is made, as for a present.
+        // wgpu orders its submissions by binary semaphores, and what these depend on must have been
+        // submitted (VUID-vkQueueSubmit-pWaitSemaphores-03238). A signal of the CPU is so only once
+        // it is made, as for a present.
         Ok(self.turn.prepare_present()?)
     }
 
@@ -136,8 +139,8 @@ impl<S: Shared, D: Direction> Lent<S, D> {
     fn record(&self, parts: &mut Parts) -> Result<()> {
         let Self { turn, mirror } = self;
         let slot = mirror.slot(turn.lease(), turn.resources())?;
-        // SAFETY: wgpu's encoders record for the family of its queue, which is the exchange's, outside a pass; submitted with
-        // this turn, or not at all.
+        // SAFETY: wgpu's encoders record for the family of its queue, which is the exchange's,
+        // outside a pass; submitted with this turn, or not at all.
         let acquire = |commands| unsafe { turn.record_acquire(commands) };
         // SAFETY: as above.
         let release = |commands| unsafe { turn.record_release(commands) };
@@ -167,7 +170,8 @@ impl<S: Shared> Batch for Frame<S, ComputeFirst> {
     }
 
     unsafe fn submitted(lent: Self::Lent) -> Result<TimelinePoint> {
-        // SAFETY: the same contract; the slot is used by the recorded copy alone, between the turn's barriers.
+        // SAFETY: the same contract; the slot is used by the recorded copy alone, between the
+        // turn's barriers.
         Ok(unsafe { lent.turn.submitted() })
     }
 }
@@ -194,7 +198,8 @@ impl<S: Shared> Batch for Frame<S, RenderFirst> {
     }
 
     unsafe fn submitted(lent: Self::Lent) -> Result<ComputeTurn<S, RenderFirst>> {
-        // SAFETY: the same contract; the slot is used by the recorded copy alone, between the turn's barriers.
+        // SAFETY: the same contract; the slot is used by the recorded copy alone, between the
+        // turn's barriers.
         let turn = unsafe { lent.turn.submitted() }?;
         Ok(ComputeTurn::from_parts(turn, lent.mirror))
     }

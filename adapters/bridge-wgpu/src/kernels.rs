@@ -16,10 +16,12 @@ use crate::raw;
 use crate::shared::buffer::size;
 use crate::shared::raw::buffer;
 
-/// A buffer of `len` elements of `T` that CUDA kernels in wgpu's command buffers reach by its address.
+/// A buffer of `len` elements of `T` that CUDA kernels in wgpu's command buffers reach by its
+/// address.
 ///
-/// [`buffer`](Self::buffer) is an ordinary buffer of wgpu's, in memory that nobody else works on: it may be used in any submission, and
-/// wgpu orders a [launch](Bridge::launch) with its other uses. It holds zeros at first. Clones are the same buffer.
+/// [`buffer`](Self::buffer) is an ordinary buffer of wgpu's, in memory that nobody else works on:
+/// it may be used in any submission, and wgpu orders a [launch](Bridge::launch) with its other
+/// uses. It holds zeros at first. Clones are the same buffer.
 #[derive(Debug, Clone)]
 pub struct KernelBuffer<T> {
     buffer: wgpu::Buffer,
@@ -62,13 +64,16 @@ impl<'a, T> From<&'a KernelBuffer<T>> for LaunchArg<'a> {
     }
 }
 
-/// CUDA kernels in wgpu's command buffers, on devices of [`request_device_with_kernels`](Self::request_device_with_kernels): no exchange,
-/// no semaphore and no switch of the GPU's context stands between a kernel and wgpu's commands.
+/// CUDA kernels in wgpu's command buffers, on devices of
+/// [`request_device_with_kernels`](Self::request_device_with_kernels): no exchange, no semaphore
+/// and no switch of the GPU's context stands between a kernel and wgpu's commands.
 impl Bridge {
-    /// Makes a buffer for kernels that wgpu uses as `usage` says; `STORAGE` and `COPY_DST` are added.
+    /// Makes a buffer for kernels that wgpu uses as `usage` says; `STORAGE` and `COPY_DST` are
+    /// added.
     ///
     /// # Errors
-    /// [`bridge::vk_export::Error::Missing`] with what the device was created without, and those of the failed calls.
+    /// [`bridge::vk_export::Error::Missing`] with what the device was created without, and those of
+    /// the failed calls.
     pub fn kernel_buffer<T: Pod>(&self, name: &str, len: usize, usage: wgpu::BufferUsages) -> Result<KernelBuffer<T>> {
         let device = self.compute().device();
         device.require_cuda_kernels("buffers for kernels in command buffers")?;
@@ -101,22 +106,23 @@ impl Bridge {
         Ok(vk_export::KernelModule::new(self.compute().device(), name, &Ptx::new(ptx)?)?)
     }
 
-    /// Records a launch into command buffers that are submitted in this order, among others of wgpu's. wgpu orders them with all
-    /// other uses of the buffers among `args`.
+    /// Records a launch into command buffers that are submitted in this order, among others of
+    /// wgpu's. wgpu orders them with all other uses of the buffers among `args`.
     ///
     /// # Errors
-    /// [`vk_export::Error::Launch`] for a grid, block or amount of shared memory that would hang the GPU, [`Error::InvalidArgument`]
-    /// for arguments of another number or size than the kernel's parameters, [`Error::Refused`] with what wgpu says.
+    /// [`vk_export::Error::Launch`] for a grid, block or amount of shared memory that would hang
+    /// the GPU, [`Error::InvalidArgument`] for arguments of another number or size than the
+    /// kernel's parameters, [`Error::Refused`] with what wgpu says.
     ///
     /// # Safety
-    /// - The arguments are what the kernel's parameters mean (sizes are checked, types are not), the kernel stays inside the buffers,
-    ///   and uses no other memory.
-    /// - `kernel` was loaded by [`kernel_module`](Self::kernel_module) of this `Bridge`, and a clone of it lives until the command
-    ///   buffers have run.
-    /// - The command buffers are submitted to wgpu's queue one behind the other, with no command buffer between them that uses
-    ///   the buffers.
-    /// - The rest of the contract of [`vk_export::Kernel::record`]: the kernel ends, and a multiprocessor has the registers for one
-    ///   block.
+    /// - The arguments are what the kernel's parameters mean (sizes are checked, types are not),
+    ///   the kernel stays inside the buffers, and uses no other memory.
+    /// - `kernel` was loaded by [`kernel_module`](Self::kernel_module) of this `Bridge`, and a
+    ///   clone of it lives until the command buffers have run.
+    /// - The command buffers are submitted to wgpu's queue one behind the other, with no command
+    ///   buffer between them that uses the buffers.
+    /// - The rest of the contract of [`vk_export::Kernel::record`]: the kernel ends, and a
+    ///   multiprocessor has the registers for one block.
     pub unsafe fn launch(
         &self,
         kernel: &vk_export::Kernel,
@@ -140,9 +146,10 @@ impl Bridge {
             commands.transition_resources(states, std::iter::empty());
             commands.finish()
         })?;
-        // SAFETY: wgpu's encoder records on this device, outside a pass, for a family with graphics. What the command buffer before
-        // has brought the buffers to, orders the launch behind their earlier uses; their next use is ordered behind
-        // that state by wgpu. The rest is the caller's promise.
+        // SAFETY: wgpu's encoder records on this device, outside a pass, for a family with
+        // graphics. What the command buffer before has brought the buffers to, orders the launch
+        // behind their earlier uses; their next use is ordered behind that state by wgpu. The rest
+        // is the caller's promise.
         let record = |commands| unsafe { kernel.record(commands, config, &packed) };
         let (launch, recorded) = raw::record(self, &object, record)?;
         recorded?;

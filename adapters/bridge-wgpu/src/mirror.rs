@@ -64,8 +64,9 @@ impl<S: Shared> Mirror<S> {
         slot.get().ok_or_else(|| Error::invalid(&self.name, "a slot was not wrapped"))
     }
 
-    /// Records what takes a slot over, the copy, and what gives the slot back, in command buffers of their own: wgpu's barriers come
-    /// first in each, and it refuses encoders with commands of both kinds.
+    /// Records what takes a slot over, the copy, and what gives the slot back, in command buffers
+    /// of their own: wgpu's barriers come first in each, and it refuses encoders with commands of
+    /// both kinds.
     pub(crate) fn record(
         &self,
         slot: &S::Slot,

@@ -7,7 +7,8 @@ use wgpu::hal::api::Vulkan;
 use crate::device::Bridge;
 use crate::error::{Error, Result};
 
-/// Records with `record` into a command buffer of wgpu's that holds nothing else: wgpu refuses encoders with commands of both kinds.
+/// Records with `record` into a command buffer of wgpu's that holds nothing else: wgpu refuses
+/// encoders with commands of both kinds.
 pub(crate) fn record<R>(
     gpu: &Bridge,
     object: &str,

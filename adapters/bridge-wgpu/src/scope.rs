@@ -1,4 +1,5 @@
-//! wgpu's errors as results, instead of calls of its handler for uncaptured errors, which panics by default.
+//! wgpu's errors as results, instead of calls of its handler for uncaptured errors, which panics by
+//! default.
 
 use std::future::Future;
 use std::pin::pin;

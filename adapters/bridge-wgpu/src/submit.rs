@@ -1,9 +1,10 @@
 //! Submissions through wgpu's queue.
 //!
-//! wgpu stages semaphores and hands them to its next submission, whichever thread makes that. So a wait is staged before the
-//! commands are submitted: an earlier submission that takes it waits in their place, since a wait covers all that follows on the
-//! queue. A signal is staged behind the commands, and a submission without commands follows it at once: a submission of another
-//! thread that takes it is behind the commands as well, and a signal covers all that comes before.
+//! wgpu stages semaphores and hands them to its next submission, whichever thread makes that. So a
+//! wait is staged before the commands are submitted: an earlier submission that takes it waits in
+//! their place, since a wait covers all that follows on the queue. A signal is staged behind the
+//! commands, and a submission without commands follows it at once: a submission of another thread
+//! that takes it is behind the commands as well, and a signal covers all that comes before.
 #![allow(unsafe_code)] // Stages semaphores.
 
 use std::ops::Deref;
@@ -28,30 +29,34 @@ pub(crate) struct Parts {
 }
 
 impl Bridge {
-    /// Submits `commands`, which may be none, together with one frame or several. What the compute side made is in the
-    /// exchange's [`objects`](crate::Exchange::objects) before `commands` run; what goes to the compute side is taken from them
-    /// behind `commands`.
+    /// Submits `commands`, which may be none, together with one frame or several. What the compute
+    /// side made is in the exchange's [`objects`](crate::Exchange::objects) before `commands` run;
+    /// what goes to the compute side is taken from them behind `commands`.
     ///
-    /// With a CUDA stream the host waits for nothing. With the CPU backend it waits until the CPU is done with the frames.
+    /// With a CUDA stream the host waits for nothing. With the CPU backend it waits until the CPU
+    /// is done with the frames.
     ///
     /// # Errors
-    /// - [`Error::Refused`] with what wgpu says of `commands`, and [`Error::DeviceLost`]; the frames count as skipped then, and their
-    ///   slots are free again.
-    /// - [`bridge::Error::OutOfOrder`] for two frames of one exchange, [`Error::InvalidArgument`] for frames of another `Bridge` and inside
-    ///   of a callback that wgpu calls while frames are submitted, and the failed call of the bridge; the frames are lost.
+    /// - [`Error::Refused`] with what wgpu says of `commands`, and [`Error::DeviceLost`]; the
+    ///   frames count as skipped then, and their slots are free again.
+    /// - [`bridge::Error::OutOfOrder`] for two frames of one exchange, [`Error::InvalidArgument`]
+    ///   for frames of another `Bridge` and inside of a callback that wgpu calls while frames are
+    ///   submitted, and the failed call of the bridge; the frames are lost.
     pub fn submit<F: Frames>(
         &self,
         commands: impl IntoIterator<Item = wgpu::CommandBuffer>,
         frames: F,
     ) -> Result<F::Submitted> {
-        // The program's iterator may do anything: not while a lock is held or a semaphore is staged.
+        // The program's iterator may do anything: not while a lock is held or a semaphore is
+        // staged.
         let commands: Vec<_> = commands.into_iter().collect();
         frames.prepare(self)?;
         let _order = self.submitting()?;
         let mut parts = Parts::default();
         let lent = frames.lend(&mut parts)?;
         let (before, behind) = (std::mem::take(&mut parts.before), std::mem::take(&mut parts.behind));
-        // Each signal's timeline is at 0 or beyond, so that this waits for nothing. A submission takes it with the waits.
+        // Each signal's timeline is at 0 or beyond, so that this waits for nothing. A submission
+        // takes it with the waits.
         let marks = parts.signals.iter().map(|signal| signal.value(0));
         parts.waits.extend(marks);
         let object = "submission of frames";
@@ -62,17 +67,19 @@ impl Bridge {
         let pushed = match self.unstage_waits(&parts.waits) {
             0 => pushed,
             _ => {
-                // SAFETY: nothing was submitted, since a submission would have taken all that was staged.
+                // SAFETY: nothing was submitted, since a submission would have taken all that was
+                // staged.
                 unsafe { F::refused(lent) };
                 return Err(pushed.err().unwrap_or_else(|| Error::DeviceLost { object: object.to_owned() }));
             }
         };
-        // The error may be of a callback that wgpu called when it had submitted, or another thread's submission may have taken
-        // the waits of one that was refused. It is unknown: what is lent is dropped, and comes back with a later signal.
+        // The error may be of a callback that wgpu called when it had submitted, or another
+        // thread's submission may have taken the waits of one that was refused. It is unknown: what
+        // is lent is dropped, and comes back with a later signal.
         pushed?;
         self.signal(object, &parts.signals)?;
-        // SAFETY: the waits were staged before the commands were submitted, the signals behind them, and both were taken by
-        // submissions of wgpu's, whose queue is the exchange's.
+        // SAFETY: the waits were staged before the commands were submitted, the signals behind
+        // them, and both were taken by submissions of wgpu's, whose queue is the exchange's.
         unsafe { F::submitted(lent) }
     }
 
@@ -116,9 +123,10 @@ impl Bridge {
         if left > 0 { Err(Error::DeviceLost { object: object.to_owned() }) } else { Ok(()) }
     }
 
-    /// With the CPU backend, waits on the host until what a submission waits for is signalled: wgpu orders its submissions by binary
-    /// semaphores, and what these depend on must have been submitted (VUID-vkQueueSubmit-pWaitSemaphores-03238). A signal of the CPU
-    /// is so only once it is made.
+    /// With the CPU backend, waits on the host until what a submission waits for is signalled: wgpu
+    /// orders its submissions by binary semaphores, and what these depend on must have been
+    /// submitted (VUID-vkQueueSubmit-pWaitSemaphores-03238). A signal of the CPU is so only once it
+    /// is made.
     pub(crate) fn await_host(
         &self,
         object: &str,
@@ -132,8 +140,8 @@ impl Bridge {
         let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
         let device = self.compute().device();
         let nanoseconds = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-        // SAFETY: VUID-vkWaitSemaphores-device-parameter: the semaphores are those of a turn that is lent, timelines of this device,
-        // which has `timelineSemaphore` on.
+        // SAFETY: VUID-vkWaitSemaphores-device-parameter: the semaphores are those of a turn that
+        // is lent, timelines of this device, which has `timelineSemaphore` on.
         let waited = unsafe { device.as_raw().wait_semaphores(&info, nanoseconds) };
         waited.map_err(|result| Error::HostWait { object: object.to_owned(), result, limit })
     }

@@ -68,7 +68,8 @@ fn what_a_device_of_wgpus_own_lacks_is_named_at_once() {
     let mut enabled = EnabledFeatures::default();
     enabled.timeline_semaphore = true;
     enabled.synchronization2 = true;
-    // SAFETY: made from this adapter. `synchronization2` is not on, so that nothing is made with what comes of it.
+    // SAFETY: made from this adapter. `synchronization2` is not on, so that nothing is made with
+    // what comes of it.
     let adopt = |backend| unsafe { Bridge::adopt(&adapter, &device, &queue, enabled, backend) };
     let text = adopt(Backend::Cuda).unwrap_err().to_string();
     assert_eq!(text.contains("VK_KHR_external_semaphore"), exports, "{text}");

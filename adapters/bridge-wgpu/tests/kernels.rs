@@ -39,7 +39,8 @@ fn what_kernels_lack_is_named_at_once() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// wgpu writes, a kernel adds to it, wgpu copies: each sees what was before, round after round, in one submission and in several.
+/// wgpu writes, a kernel adds to it, wgpu copies: each sees what was before, round after round, in
+/// one submission and in several.
 #[test]
 fn kernels_and_wgpus_commands_alternate() {
     let Some(bridge) = with_kernels() else { return };

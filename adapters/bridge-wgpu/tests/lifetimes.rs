@@ -118,7 +118,8 @@ fn a_refused_submission_costs_its_frame_alone() {
             let error = bridge.submit([refused(&bridge)], frames).unwrap_err();
             assert!(matches!(error, Error::Refused { call: "Queue::submit", .. }), "{error}");
             assert!(error.to_string().contains("destroyed"), "{error}");
-            // Nothing is left behind in the queue, and no slot is missing: the next frames come at once.
+            // Nothing is left behind in the queue, and no slot is missing: the next frames come at
+            // once.
             for next in 0..4 {
                 let frames = (frame(&mut exchange, &filler, 10 * round + next), back.begin().unwrap());
                 let (_, turn) = bridge.submit([], frames).unwrap();
@@ -183,7 +184,8 @@ fn callbacks_of_a_submission_wait_for_nothing() {
         }
         let error = receiver.recv_timeout(Duration::from_secs(60)).unwrap();
         let refused = results.iter().filter(|result| result.is_err()).count();
-        // Called by one of the submissions, which had the callback's error and was dropped as unknown.
+        // Called by one of the submissions, which had the callback's error and was dropped as
+        // unknown.
         assert!(
             error.as_ref().is_some_and(|error| error.contains("callback")) && refused == 1,
             "{error:?}, {results:?}"

@@ -67,7 +67,8 @@ fn a_slot_is_read_in_its_frame() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// A shader writes a slot, and the compute side sees it; what a frame brings beside it is copied before.
+/// A shader writes a slot, and the compute side sees it; what a frame brings beside it is copied
+/// before.
 #[test]
 fn a_shader_writes_a_slot() {
     let _alone = alone();
@@ -130,7 +131,8 @@ fn a_shader_writes_a_slot() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// Draws into a slot that is also sampled, and copies it, so that its state changes twice in the frame.
+/// Draws into a slot that is also sampled, and copies it, so that its state changes twice in the
+/// frame.
 fn draw(
     bridge: &Bridge,
     frame: &Frame<SlotTexture<[u8; 4]>, bridge_wgpu::RenderFirst>,

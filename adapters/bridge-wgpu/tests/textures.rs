@@ -178,7 +178,8 @@ fn a_bind_group_stays_valid() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// A buffer and a texture in one exchange, and two exchanges in one submission: one that brings, one that takes.
+/// A buffer and a texture in one exchange, and two exchanges in one submission: one that brings,
+/// one that takes.
 #[test]
 fn several_resources_and_several_frames_go_together() {
     for bridge in bridges() {

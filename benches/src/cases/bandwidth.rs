@@ -1,5 +1,5 @@
-//! How fast CUDA is on shared memory, beside memory of its own. What is copied and read is random: words that repeat would
-//! tell how well a driver compresses.
+//! How fast CUDA is on shared memory, beside memory of its own. What is copied and read is random:
+//! words that repeat would tell how well a driver compresses.
 #![allow(unsafe_code)] // Driver calls.
 
 use std::ffi::c_void;
@@ -121,7 +121,8 @@ fn shared(gpu: &Gpu, size: u64) -> Result<SharedBuffer<u32>> {
 }
 
 pub(super) fn address(buffer: &SharedBuffer<u32>) -> Result<CUdeviceptr> {
-    // SAFETY: Vulkan never uses it; what is enqueued is waited for before the buffer is dropped, and ordered by one stream.
+    // SAFETY: Vulkan never uses it; what is enqueued is waited for before the buffer is dropped,
+    // and ordered by one stream.
     let view = unsafe { buffer.cuda_mut() };
     Ok(view.context("a buffer that CUDA does not see")?.as_raw())
 }
@@ -197,8 +198,8 @@ impl Timer {
         let (mut a, mut vectors) = (0.5f32, self.size / VECTOR);
         let arguments: [*mut c_void; 4] =
             [(&raw mut to).cast(), (&raw mut from).cast(), (&raw mut a).cast(), (&raw mut vectors).cast()];
-        // SAFETY: the kernel's four parameters, of these types; both buffers hold so many vectors, and live until the
-        // stream is done.
+        // SAFETY: the kernel's four parameters, of these types; both buffers hold so many vectors,
+        // and live until the stream is done.
         unsafe { self.saxpy.launch(self.stream.as_raw(), self.blocks, BLOCK, arguments) }
     }
 }

@@ -1,4 +1,5 @@
-//! A frame whose kernels are captured as a CUDA graph and launched for the first time, beside the same by hand.
+//! A frame whose kernels are captured as a CUDA graph and launched for the first time, beside the
+//! same by hand.
 #![allow(unsafe_code)] // Kernel launches, and graphs that run them.
 
 use std::time::Instant;
@@ -55,7 +56,8 @@ fn run(bench: &Bench, rows: &mut Rows, kernels: usize, what: &str) -> Result<()>
         let graph = Graph::capture(&stream, |stream| {
             rendered.wait_on(stream, 0)?;
             for _ in 0..kernels {
-                // SAFETY: the buffer and the module outlive the launch, which every sample waits for.
+                // SAFETY: the buffer and the module outlive the launch, which every sample waits
+                // for.
                 unsafe { touch(kernel, stream, pointer, 1) }?;
             }
             computed.signal_on(stream, value)
@@ -76,7 +78,8 @@ fn run(bench: &Bench, rows: &mut Rows, kernels: usize, what: &str) -> Result<()>
 fn ours(exchange: &mut Exchange<Words>, kernel: Kernel, kernels: usize) -> Result<f64> {
     let mut graph = FrameGraph::new(exchange);
     let begun = Instant::now();
-    // SAFETY: the kernels use the slot's buffer alone, on the stream that is lent; the module outlives the graph.
+    // SAFETY: the kernels use the slot's buffer alone, on the stream that is lent; the module
+    // outlives the graph.
     let turn = unsafe { exchange.compute_with(&mut graph, |_, work| Ok(launch(work, kernel, kernels, 1)?)) }?;
     let took = begun.elapsed().as_secs_f64() * 1e6;
     turn.computed().wait(LIMIT)?;

@@ -1,4 +1,5 @@
-//! A filter between drawing and showing, at 4K: what the hand-overs to the kernel and back add to the frame.
+//! A filter between drawing and showing, at 4K: what the hand-overs to the kernel and back add to
+//! the frame.
 #![allow(unsafe_code)] // Records, submits and launches.
 
 use anyhow::{Context, Result, bail};
@@ -55,7 +56,8 @@ fn run(bench: &Bench, rows: &mut Rows, slots: usize, what: &str) -> Result<()> {
 
 /// Frames that Vulkan draws, a kernel filters, and Vulkan shows.
 struct Filtered {
-    // Field order is drop order: dropping the exchanges waits for the frames, which use what comes after them.
+    // Field order is drop order: dropping the exchanges waits for the frames, which use what comes
+    // after them.
     scene: Exchange<Image, RenderFirst>,
     picture: Exchange<Image>,
     kernel: Kernel,
@@ -119,7 +121,8 @@ impl FrameLoop for Filtered {
         let turn = self.scene.begin()?;
         let record = |commands| {
             let image = turn.resources();
-            // SAFETY: recording, for the exchange's queue; goes with every turn of the slot, whose barriers are the same.
+            // SAFETY: recording, for the exchange's queue; goes with every turn of the slot, whose
+            // barriers are the same.
             unsafe { turn.record_acquire(commands) };
             blits.draw(commands, image.as_raw(), image.layout());
             // SAFETY: as above.
@@ -127,13 +130,15 @@ impl FrameLoop for Filtered {
         };
         // SAFETY: as above.
         let commands = unsafe { self.drawn.get(turn.slot(), record) }?;
-        // SAFETY: recorded for this slot, with its barriers; outlives the frames, which the exchange waits for.
+        // SAFETY: recorded for this slot, with its barriers; outlives the frames, which the
+        // exchange waits for.
         let mut scene = unsafe { turn.submit(&[commands]) }?;
         let mut picture = self.picture.begin()?;
         {
             let (from, to) = (scene.work().kernels()?, picture.work().kernels()?);
             let (source, target) = (from.resources.surface(0)?, to.resources.surface(0)?);
-            // SAFETY: two surfaces of the turns' own images, and their width and height, within which the kernel stays.
+            // SAFETY: two surfaces of the turns' own images, and their width and height, within
+            // which the kernel stays.
             unsafe { to.launch(&self.kernel, &self.config, (target, source, width, height)) }?;
         }
         scene.finish()?;
@@ -166,7 +171,8 @@ mod tests {
 
     use super::*;
 
-    /// The validation layer has nothing to say of the frames; they run on the processor, with the kernel's twin.
+    /// The validation layer has nothing to say of the frames; they run on the processor, with the
+    /// kernel's twin.
     #[test]
     fn frames_are_drawn_filtered_and_shown() {
         let rig = Rig::open();

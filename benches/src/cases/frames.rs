@@ -1,4 +1,5 @@
-//! Frames through an exchange whose commands are the same every time: recorded once a slot, as by hand.
+//! Frames through an exchange whose commands are the same every time: recorded once a slot, as by
+//! hand.
 #![allow(unsafe_code)] // Records and submits.
 
 use anyhow::Result;
@@ -10,10 +11,11 @@ use crate::harness::frames::FrameLoop;
 use crate::harness::spin_until;
 use crate::raw::commands::Commands;
 
-/// The frames; `C` is the compute side's part, from `begin` to `finish`. What that uses outlives this.
+/// The frames; `C` is the compute side's part, from `begin` to `finish`. What that uses outlives
+/// this.
 pub(super) struct Frames<R: Resources, C> {
-    // Field order is drop order: what waits for the frames goes before their commands. That is the exchange, or a graph
-    // that `C` holds.
+    // Field order is drop order: what waits for the frames goes before their commands. That is the
+    // exchange, or a graph that `C` holds.
     exchange: Exchange<R>,
     compute: C,
     commands: Commands,
@@ -21,8 +23,8 @@ pub(super) struct Frames<R: Resources, C> {
 }
 
 impl<R: Resources, C: FnMut(&mut Exchange<R>) -> Result<RenderTurn<R>>> Frames<R, C> {
-    /// `record` records what Vulkan does with a slot, between the two barriers; what that uses outlives the result, and is
-    /// the slot's alone.
+    /// `record` records what Vulkan does with a slot, between the two barriers; what that uses
+    /// outlives the result, and is the slot's alone.
     pub(super) fn new(
         gpu: &Gpu,
         info: &ExchangeInfo<'_>,
@@ -47,8 +49,8 @@ impl<R: Resources, C: FnMut(&mut Exchange<R>) -> Result<RenderTurn<R>>> Frames<R
         let turns = (0..info.slots).map(|_| Ok(exchange.begin()?.finish()?)).collect::<Result<Vec<_>>>()?;
         for turn in turns {
             let record = |commands| {
-                // SAFETY: recording, for the family of the exchange's queue; goes with every turn of this slot, whose
-                // barriers are always the same.
+                // SAFETY: recording, for the family of the exchange's queue; goes with every turn
+                // of this slot, whose barriers are always the same.
                 unsafe { turn.record_acquire(commands) };
                 record(&turn, commands);
                 // SAFETY: as above.
@@ -66,7 +68,8 @@ impl<R: Resources, C: FnMut(&mut Exchange<R>) -> Result<RenderTurn<R>>> FrameLoo
     fn frame(&mut self) -> Result<()> {
         let turn = (self.compute)(&mut self.exchange)?;
         let commands = self.commands.get(turn.slot())?;
-        // SAFETY: recorded for this slot, with its barriers; outlives the frames, which the exchange waits for.
+        // SAFETY: recorded for this slot, with its barriers; outlives the frames, which the
+        // exchange waits for.
         self.last = Some(unsafe { turn.submit(&[commands]) }?);
         Ok(())
     }

@@ -41,7 +41,8 @@ fn run(bench: &Bench, rows: &mut Rows, kernels: usize, what: &str) -> Result<()>
     let compute = move |exchange: &mut Exchange<Words>| {
         let graph = graph.get_or_insert_with(|| FrameGraph::new(exchange));
         let record = |_, work: Work<'_, Words>| Ok(launch(work, kernel, kernels, 1)?);
-        // SAFETY: the kernels use the slot's buffer alone, on the stream that is lent; the module outlives the graph.
+        // SAFETY: the kernels use the slot's buffer alone, on the stream that is lent; the module
+        // outlives the graph.
         Ok(unsafe { exchange.compute_with(graph, record) }?)
     };
     let mut graphs = Frames::new(gpu, &info, spec(), compute, |_, _| {})?;

@@ -1,4 +1,5 @@
-//! A frame that hands over and does nothing else: what the exchange costs beside the same calls by hand.
+//! A frame that hands over and does nothing else: what the exchange costs beside the same calls by
+//! hand.
 #![allow(unsafe_code)] // Kernel launches.
 
 use std::time::Duration;
@@ -66,8 +67,9 @@ fn run(bench: &Bench, rows: &mut Rows, kind: QueueKind, slots: usize, what: &str
     Ok(())
 }
 
-/// Whether the frame takes longer than by hand because it takes more of the processor's time, where that is what limits it: then frames
-/// by hand that take as much take as long. If the bridge's still take longer, what it has the GPU do differs.
+/// Whether the frame takes longer than by hand because it takes more of the processor's time, where
+/// that is what limits it: then frames by hand that take as much take as long. If the bridge's
+/// still take longer, what it has the GPU do differs.
 fn alike(
     bench: &Bench,
     rows: &mut Rows,
@@ -87,7 +89,8 @@ fn alike(
     rows.lower("wall_alike", what, "µs", ours, &[Samples::rival("raw calls, slowed down", raw)], None)
 }
 
-/// The compute side's part of a frame: the kernel is launched as by hand, so that what differs is the bridge.
+/// The compute side's part of a frame: the kernel is launched as by hand, so that what differs is
+/// the bridge.
 pub(super) fn compute(exchange: &mut Exchange<Words>, kernel: Option<Kernel>) -> Result<RenderTurn<Words>> {
     let mut turn = exchange.begin()?;
     let value = turn.frame() as u32;

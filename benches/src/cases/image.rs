@@ -1,5 +1,5 @@
-//! A frame whose image the compute side writes and Vulkan copies a corner of: shared, beside the same calls by hand and
-//! beside a shared buffer that Vulkan copies into an image of its own.
+//! A frame whose image the compute side writes and Vulkan copies a corner of: shared, beside the
+//! same calls by hand and beside a shared buffer that Vulkan copies into an image of its own.
 #![allow(unsafe_code)] // Records, and launches kernels.
 
 use anyhow::{Context, Result, bail};
@@ -167,8 +167,8 @@ fn copy_corner(
     to: &LocalBuffer,
 ) {
     let regions = [region(CORNER, CORNER)];
-    // SAFETY: recording; VUID-vkCmdCopyImageToBuffer-pRegions-00183: the buffer holds the corner; -srcImageLayout-00189:
-    // the image is in that layout there.
+    // SAFETY: recording; VUID-vkCmdCopyImageToBuffer-pRegions-00183: the buffer holds the corner;
+    // -srcImageLayout-00189: the image is in that layout there.
     unsafe { device.as_raw().cmd_copy_image_to_buffer(commands, image, layout, to.as_raw(), &regions) };
 }
 
@@ -198,7 +198,8 @@ fn fill_image(device: &ExportDevice, commands: vk::CommandBuffer, from: vk::Buff
     barrier((Layout::UNDEFINED, Access::NONE), written);
     let vk::Extent2D { width, height } = to.extent();
     let regions = [region(width, height)];
-    // SAFETY: recording; VUID-vkCmdCopyBufferToImage-pRegions-00171: the buffer holds as many texels as the image.
+    // SAFETY: recording; VUID-vkCmdCopyBufferToImage-pRegions-00171: the buffer holds as many
+    // texels as the image.
     unsafe { device.as_raw().cmd_copy_buffer_to_image(commands, from, to.as_raw(), written.0, &regions) };
     barrier(written, (Layout::TRANSFER_SRC_OPTIMAL, Access::TRANSFER_READ));
 }

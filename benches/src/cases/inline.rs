@@ -94,7 +94,8 @@ pub(super) fn ring(compute: &Compute, slots: usize, kernels: usize) -> Result<im
         let value = turn.frame() as u32;
         let work = turn.work().kernels()?;
         for _ in 0..kernels {
-            // SAFETY: the kernel's two parameters; it writes the first word of the turn's own buffer.
+            // SAFETY: the kernel's two parameters; it writes the first word of the turn's own
+            // buffer.
             unsafe { work.launch(&kernel, &config, (work.resources, value)) }?;
         }
         Ok(turn.finish()?)

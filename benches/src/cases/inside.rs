@@ -1,4 +1,5 @@
-//! What a hand-over between a kernel and drawing costs the GPU inside of one command buffer of the Vulkan queue.
+//! What a hand-over between a kernel and drawing costs the GPU inside of one command buffer of the
+//! Vulkan queue.
 #![allow(unsafe_code)] // Records launches and rendering.
 
 use anyhow::{Context, Result, bail};
@@ -44,7 +45,8 @@ fn run(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
         let way = *ways.get(way).context("no such way")?;
         let mut failed = Ok(());
         let record = |commands| failed = work.record(commands, way);
-        // SAFETY: `record` keeps the Valid Usage of the main queue; `work` lives until the commands have run.
+        // SAFETY: `record` keeps the Valid Usage of the main queue; `work` lives until the commands
+        // have run.
         let took = unsafe { inside.time(record) }?;
         failed.map(|()| took / f64::from(COUNT))
     })?;
@@ -132,7 +134,8 @@ impl Work {
         args[..8].copy_from_slice(&address.to_ne_bytes());
         args[8..].copy_from_slice(&value.to_ne_bytes());
         let config = LaunchConfig::new([1; 3], [32, 1, 1]);
-        // SAFETY: recording, outside of rendering; the kernel's two parameters, and it writes one word.
+        // SAFETY: recording, outside of rendering; the kernel's two parameters, and it writes one
+        // word.
         Ok(unsafe { self.kernel.record(commands, &config, &args) }?)
     }
 

@@ -1,5 +1,5 @@
-//! Two sides at rates of their own: what publishing a frame and having the newest cost beside the same calls by hand, and how long the
-//! host is held up.
+//! Two sides at rates of their own: what publishing a frame and having the newest cost beside the
+//! same calls by hand, and how long the host is held up.
 #![allow(unsafe_code)] // Records and submits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,11 +24,13 @@ use crate::report::{Better, Bounded, Goal, RAW, Samples};
 /// Elements of a slot's buffer.
 const LEN: usize = 16 << 10;
 
-/// Frames of either side that may be in flight: more than a batch whose processor time is measured has, so that no wait is in it.
+/// Frames of either side that may be in flight: more than a batch whose processor time is measured
+/// has, so that no wait is in it.
 const IN_FLIGHT: usize = 33;
 const SLOTS: usize = 2 * IN_FLIGHT + 2;
 
-/// From step to step of the paced writer: more than the GPU takes to go over to Vulkan and back, so that two frames in flight are enough.
+/// From step to step of the paced writer: more than the GPU takes to go over to Vulkan and back, so
+/// that two frames in flight are enough.
 const PACE: Duration = Duration::from_micros(400);
 /// From picture to picture of its reader.
 const PICTURE: Duration = Duration::from_millis(16);

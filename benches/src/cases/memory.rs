@@ -1,8 +1,9 @@
-//! Much shared memory in many buffers, with memory of their own and from a pool, beside CUDA's own: how fast CUDA reads it
-//! when the contents do not compress, through from one end and at random places.
+//! Much shared memory in many buffers, with memory of their own and from a pool, beside CUDA's own:
+//! how fast CUDA reads it when the contents do not compress, through from one end and at random
+//! places.
 //!
-//! Memory that a driver compresses is quick while little of it is in use, and slow beyond: rows on one buffer, or on equal
-//! words, do not see that.
+//! Memory that a driver compresses is quick while little of it is in use, and slow beyond: rows on
+//! one buffer, or on equal words, do not see that.
 #![allow(unsafe_code)] // Driver calls.
 
 use anyhow::{Context, Result};
@@ -110,7 +111,8 @@ impl Reader {
             table.write(&kind.iter().flat_map(|address| address.to_ne_bytes()).collect::<Vec<_>>())?;
             tables.push(table);
             for (address, seed) in kind.iter().zip(1..) {
-                // SAFETY: the buffers have `BUFFER` bytes and live until the stream is done, which is waited for below.
+                // SAFETY: the buffers have `BUFFER` bytes and live until the stream is done, which
+                // is waited for below.
                 unsafe { scramble.launch(stream.as_raw(), *address, BUFFER, seed) }?;
             }
         }
@@ -134,7 +136,8 @@ impl Reader {
         self.from.record(stream)?;
         let mut read = 0;
         for _ in 0..PASSES {
-            // SAFETY: table, buffers and result live until the stream is done, which every sample waits for.
+            // SAFETY: table, buffers and result live until the stream is done, which every sample
+            // waits for.
             read += unsafe { self.reads.launch(stream, pattern, table, self.count, self.out.as_raw()) }?;
         }
         self.to.record(stream)?;

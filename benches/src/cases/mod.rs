@@ -118,7 +118,8 @@ impl Rows {
         self.parameters.insert(name.to_owned(), value.into());
     }
 
-    /// A duration, or anything else of which less is better. `part` ends its name; nothing where the case has one row.
+    /// A duration, or anything else of which less is better. `part` ends its name; nothing where
+    /// the case has one row.
     fn lower(
         &mut self,
         part: &str,

@@ -36,8 +36,8 @@ pub(super) fn cases(profile: &Profile) -> Vec<Case> {
 struct Batch {
     /// Frames a second.
     rate: f64,
-    /// Milliseconds from `begin`'s return, which is when a program looks at its user's input, to the frame being drawn:
-    /// the median of the batch.
+    /// Milliseconds from `begin`'s return, which is when a program looks at its user's input, to
+    /// the frame being drawn: the median of the batch.
     latency: f64,
 }
 
@@ -91,7 +91,8 @@ fn run(bench: &Bench, rows: &mut Rows, count: u32, what: &str) -> Result<()> {
 
 /// The demo's frames, at a pace.
 struct Frames<'s> {
-    // Field order is drop order: dropping the exchange waits for the frames, which use what comes after it.
+    // Field order is drop order: dropping the exchange waits for the frames, which use what comes
+    // after it.
     exchange: Exchange<Shared>,
     renderer: Renderer,
     mover: Mover,
@@ -125,7 +126,8 @@ impl<'s> Frames<'s> {
         }
         // SAFETY: the slot's last frame was waited for above.
         let commands = unsafe { self.renderer.record(&turn, self.show.view(self.frames), Wanted::default()) }?;
-        // SAFETY: recorded for this turn; what it uses is freed after the exchange, which waits for it.
+        // SAFETY: recorded for this turn; what it uses is freed after the exchange, which waits for
+        // it.
         let point = unsafe { turn.submit(&[commands]) }?;
         self.in_flight.push_back(point.clone());
         self.frames += 1;

@@ -1,7 +1,8 @@
-//! A frame of the particle demo: zero-copy, beside the ways that need no interop, and beside its two halves alone.
+//! A frame of the particle demo: zero-copy, beside the ways that need no interop, and beside its
+//! two halves alone.
 //!
-//! All ways show the same frames: the first of the story, there and back again, so that what a frame costs does not
-//! depend on how many were made before.
+//! All ways show the same frames: the first of the story, there and back again, so that what a
+//! frame costs does not depend on how many were made before.
 #![allow(unsafe_code)] // Records and submits.
 
 use std::collections::VecDeque;
@@ -91,7 +92,8 @@ const LARGE: u32 = 5_000_000;
 
 /// Through an exchange, as the demo does it; or with the host waiting for each side in turn.
 struct Frames<'s> {
-    // Field order is drop order: dropping the exchange waits for the frames, which use what comes after it.
+    // Field order is drop order: dropping the exchange waits for the frames, which use what comes
+    // after it.
     exchange: Exchange<Shared>,
     renderer: Renderer,
     mover: Mover,
@@ -128,7 +130,8 @@ impl FrameLoop for Frames<'_> {
         }
         // SAFETY: the slot's last frame was waited for above.
         let commands = unsafe { self.renderer.record(&turn, self.show.view(self.frames), Wanted::default()) }?;
-        // SAFETY: recorded for this turn; what it uses is freed after the exchange, which waits for it.
+        // SAFETY: recorded for this turn; what it uses is freed after the exchange, which waits for
+        // it.
         let point = unsafe { turn.submit(&[commands]) }?;
         if self.host_waits {
             point.wait(LIMIT)?;
@@ -176,7 +179,8 @@ impl FrameLoop for ComputeAlone<'_> {
     }
 }
 
-/// The Vulkan side without the other: particles that stay where they are in the middle of what is shown.
+/// The Vulkan side without the other: particles that stay where they are in the middle of what is
+/// shown.
 struct RenderAlone<'s> {
     renderer: Renderer,
     vertices: LocalBuffer,
@@ -280,7 +284,8 @@ fn upload(gpu: &Gpu, buffer: &LocalBuffer, bytes: &[u8]) -> Result<()> {
     // SAFETY: not submitted yet.
     let commands = unsafe { commands.record(0, vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT, copy) }?;
     let signal = done.info(1, vk::PipelineStageFlags2::ALL_COMMANDS);
-    // SAFETY: recorded for this queue, and waited for. The wait makes the copy available to later submissions.
+    // SAFETY: recorded for this queue, and waited for. The wait makes the copy available to later
+    // submissions.
     unsafe { submit(&gpu.device, gpu.device.queue(), None, &[commands], Some(signal), vk::Fence::null()) }?;
     done.spin(1)
 }

@@ -1,5 +1,5 @@
-//! Compute on another GPU: frames of the ring, beside the same on the GPU that draws, and kernels that write the drawing GPU's
-//! buffers, beside the same on memory of CUDA's own there.
+//! Compute on another GPU: frames of the ring, beside the same on the GPU that draws, and kernels
+//! that write the drawing GPU's buffers, beside the same on memory of CUDA's own there.
 #![allow(unsafe_code)] // Driver calls.
 
 use anyhow::{Context, Result, bail};

@@ -1,4 +1,5 @@
-//! A frame of the particle demo whose picture goes to the host: copied by the frame, or apart from it.
+//! A frame of the particle demo whose picture goes to the host: copied by the frame, or apart from
+//! it.
 #![allow(unsafe_code)] // Records and submits.
 
 use std::collections::VecDeque;
@@ -49,7 +50,8 @@ fn run(bench: &Bench, rows: &mut Rows, size: [u32; 2], what: &str) -> Result<()>
 
 /// Frames as the demo records them.
 struct Frames<'s> {
-    // Field order is drop order: dropping the exchange waits for the frames, which use what comes after it.
+    // Field order is drop order: dropping the exchange waits for the frames, which use what comes
+    // after it.
     exchange: Exchange<Shared>,
     renderer: Renderer,
     mover: Mover,
@@ -96,7 +98,8 @@ impl FrameLoop for Frames<'_> {
         let slot = turn.slot();
         // SAFETY: the slot's last frame was waited for above.
         let commands = unsafe { self.renderer.record(&turn, self.show.view(self.frames), wanted) }?;
-        // SAFETY: recorded for this turn; what it uses is freed after the exchange, which waits for it.
+        // SAFETY: recorded for this turn; what it uses is freed after the exchange, which waits for
+        // it.
         let rendered = unsafe { turn.submit(&[commands]) }?;
         // SAFETY: recorded with this slot, submitted just now.
         unsafe { self.renderer.send(slot, wanted, &rendered) }?;

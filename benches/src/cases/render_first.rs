@@ -1,4 +1,5 @@
-//! A frame that Vulkan begins, and that hands over and does nothing else, beside the same calls by hand.
+//! A frame that Vulkan begins, and that hands over and does nothing else, beside the same calls by
+//! hand.
 #![allow(unsafe_code)] // Records and submits.
 
 use anyhow::{Context, Result, bail};
@@ -51,7 +52,8 @@ fn run(bench: &Bench, rows: &mut Rows, slots: usize, what: &str) -> Result<()> {
 
 /// Frames through an exchange, recorded once a slot.
 struct Frames {
-    // Field order is drop order: dropping the exchange waits for the frames, which use what comes after it.
+    // Field order is drop order: dropping the exchange waits for the frames, which use what comes
+    // after it.
     exchange: Exchange<Words, RenderFirst>,
     commands: Commands,
     recorded: Vec<bool>,
@@ -76,8 +78,8 @@ impl FrameLoop for Frames {
         let recorded = self.recorded.get_mut(slot).context("no such slot")?;
         if !*recorded {
             let record = |commands| {
-                // SAFETY: recording, for the family of the exchange's queue; goes with every turn of this slot, whose
-                // barriers are always the same.
+                // SAFETY: recording, for the family of the exchange's queue; goes with every turn
+                // of this slot, whose barriers are always the same.
                 unsafe { turn.record_acquire(commands) };
                 // SAFETY: as above.
                 unsafe { turn.record_release(commands) };
@@ -86,7 +88,8 @@ impl FrameLoop for Frames {
             unsafe { self.commands.record(slot, vk::CommandBufferUsageFlags::SIMULTANEOUS_USE, record) }?;
             *recorded = true;
         }
-        // SAFETY: recorded for this slot, with its barriers; outlives the frames, which the exchange waits for.
+        // SAFETY: recorded for this slot, with its barriers; outlives the frames, which the
+        // exchange waits for.
         let mut turn = unsafe { turn.submit(&[self.commands.get(slot)?]) }?;
         let value = turn.frame() as u32;
         write_word(turn.work(), self.kernel, value)?;

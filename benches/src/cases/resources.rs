@@ -49,7 +49,8 @@ fn run(bench: &Bench, rows: &mut Rows, count: usize, what: &str) -> Result<()> {
 
 /// Frames through an exchange, each recorded into a command buffer of its own.
 struct Frames {
-    // Field order is drop order: dropping the exchange waits for the frames, which use what comes after it.
+    // Field order is drop order: dropping the exchange waits for the frames, which use what comes
+    // after it.
     exchange: Exchange<Vec<BufferSpec<u32>>>,
     commands: Commands,
     batch: usize,
@@ -101,7 +102,8 @@ impl FrameLoop for Frames {
         let commands =
             // SAFETY: every batch ends with a drain, and has no more frames than command buffers.
             unsafe { self.commands.record(self.batch, vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT, record) }?;
-        // SAFETY: recorded with the turn's barriers; outlives the frames, which the exchange waits for.
+        // SAFETY: recorded with the turn's barriers; outlives the frames, which the exchange waits
+        // for.
         self.last = Some(unsafe { turn.submit(&[commands]) }?);
         self.batch += 1;
         Ok(())

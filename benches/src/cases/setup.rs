@@ -70,7 +70,8 @@ fn one_buffer(bench: &Bench, rows: &mut Rows, size: u64, what: &str) -> Result<(
     report(rows, gpu, &times, [format!("{what}: make, import, map"), format!("{what}: unmap, free")])
 }
 
-/// An image as CUDA writes it: by hand it has its surface from the start, through the bridge when that is asked for first.
+/// An image as CUDA writes it: by hand it has its surface from the start, through the bridge when
+/// that is asked for first.
 fn one_image(bench: &Bench, rows: &mut Rows, extent: [u32; 2], what: &str) -> Result<()> {
     let gpu = &bench.gpu;
     let cuda = gpu.cuda()?;

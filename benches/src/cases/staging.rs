@@ -1,8 +1,10 @@
-//! A frame of the particle demo without interop: from CUDA to pinned memory of the host, and from there to Vulkan.
+//! A frame of the particle demo without interop: from CUDA to pinned memory of the host, and from
+//! there to Vulkan.
 //!
-//! As good as it gets: two streams, so that copying overlaps with computing; pinned memory that Vulkan copies from
-//! directly where it can (`VK_EXT_external_memory_host`); several frames in flight; and Vulkan a frame behind, so that
-//! the host waits for a copy while the next frame is computed.
+//! As good as it gets: two streams, so that copying overlaps with computing; pinned memory that
+//! Vulkan copies from directly where it can (`VK_EXT_external_memory_host`); several frames in
+//! flight; and Vulkan a frame behind, so that the host waits for a copy while the next frame is
+//! computed.
 #![allow(unsafe_code)] // Vulkan and driver calls.
 
 use std::ffi::c_void;
@@ -134,8 +136,8 @@ impl<'s> Staged<'s> {
         let (mut particles, mut bodies) = (slot.computed.as_raw(), self.bodies.as_raw());
         let arguments: [*mut c_void; 4] =
             [(&raw mut particles).cast(), (&raw mut bodies).cast(), (&raw mut count).cast(), (&raw mut step).cast()];
-        // SAFETY: the kernel's four parameters, of these types: `count` particles, as many bodies, and the step, whose
-        // size both sources assert. The slot's last copy has been waited for.
+        // SAFETY: the kernel's four parameters, of these types: `count` particles, as many bodies,
+        // and the step, whose size both sources assert. The slot's last copy has been waited for.
         unsafe { self.encounter.launch(self.compute.as_raw(), count.div_ceil(BLOCK), BLOCK, arguments) }?;
         slot.at.record(self.compute.as_raw())?;
         slot.at.hold(self.copy.as_raw())?;
@@ -160,7 +162,8 @@ impl<'s> Staged<'s> {
                 ensure!(size <= slot.pinned.size(), "the pinned memory is too small");
                 // SAFETY: `size` bytes that the copy, waited for above, has written.
                 let bytes = unsafe { std::slice::from_raw_parts(slot.pinned.as_ptr(), size) };
-                // SAFETY: the frame that copied out of this slot's buffer is done before the slot is filled again.
+                // SAFETY: the frame that copied out of this slot's buffer is done before the slot
+                // is filled again.
                 let staging = unsafe { buffer.bytes_mut() };
                 staging.context("staging memory is not mapped")?.copy_from_slice(bytes);
                 buffer.as_raw()
@@ -251,7 +254,8 @@ impl Points for Uploaded<'_> {
         // The frame before may still be drawing.
         barrier((Stage::VERTEX_INPUT, Access::NONE), copied);
         let regions = [vk::BufferCopy::default().size(self.size)];
-        // SAFETY: recording; VUID-vkCmdCopyBuffer-size-00115, -00116: both buffers hold so many bytes.
+        // SAFETY: recording; VUID-vkCmdCopyBuffer-size-00115, -00116: both buffers hold so many
+        // bytes.
         unsafe { self.device.as_raw().cmd_copy_buffer(commands, self.from, self.to, &regions) };
         barrier(copied, (Stage::VERTEX_INPUT, Access::VERTEX_ATTRIBUTE_READ));
     }

@@ -95,7 +95,8 @@ fn cold_start(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
     rows.lower("", what, "ms", ours, &others, None)
 }
 
-/// Milliseconds from the start of this program in another process to when that says that it has done its part.
+/// Milliseconds from the start of this program in another process to when that says that it has
+/// done its part.
 fn start(gpu: &Gpu, way: Cold) -> Result<f64> {
     let mut command = Command::new(std::env::current_exe().context("this program does not know its file")?);
     command.args(["--cold-start", way.name(), "--gpu", &gpu.device.uuid().to_string()]);

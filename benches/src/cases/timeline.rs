@@ -1,9 +1,9 @@
 //! Where the time of a few frames goes: what both sides do, on one clock.
 //!
 //! The clock is `CLOCK_MONOTONIC`. Vulkan's timestamps are calibrated against it by the driver
-//! (`VK_KHR_calibrated_timestamps`, or its EXT sibling), CUDA's events against an event whose moment the host brackets.
-//! Both are done before and after the frames; the error is the half of the bracket, or the deviation that the driver
-//! reports, and what the two disagree by.
+//! (`VK_KHR_calibrated_timestamps`, or its EXT sibling), CUDA's events against an event whose
+//! moment the host brackets. Both are done before and after the frames; the error is the half of
+//! the bracket, or the deviation that the driver reports, and what the two disagree by.
 #![allow(unsafe_code)] // Records and submits.
 
 use std::collections::VecDeque;
@@ -90,7 +90,8 @@ fn frames(gpu: &Gpu, show: &Show) -> Result<Spans> {
         let commands = unsafe { renderer.record(&turn, show.view(frame), Wanted::default()) }?;
         let [first, last] = stamps.around(frame)?;
         let info = SubmitInfo { commands: &[first, commands, last], ..SubmitInfo::default() };
-        // SAFETY: recorded for this turn, and two time stamps; what it uses is freed after the exchange.
+        // SAFETY: recorded for this turn, and two time stamps; what it uses is freed after the
+        // exchange.
         in_flight.push_back(unsafe { turn.submit_with(&info) }?);
         host.push((begun, now()?));
     }
@@ -199,7 +200,8 @@ impl ComputeClock {
         }
     }
 
-    /// Start and end of every frame's work in nanoseconds, and by how many they may be wrong. All of it is done.
+    /// Start and end of every frame's work in nanoseconds, and by how many they may be wrong. All
+    /// of it is done.
     fn read(&self) -> Result<(Vec<(f64, f64)>, f64)> {
         match self {
             Self::Host(stamps) => {

@@ -17,8 +17,8 @@ pub(crate) trait FrameLoop {
     fn drain(&mut self) -> Result<()>;
 }
 
-/// Frames of a batch whose processor time is measured: few enough that no driver's queue is full, which would make the
-/// driver spin.
+/// Frames of a batch whose processor time is measured: few enough that no driver's queue is full,
+/// which would make the driver spin.
 const SHORT: usize = 32;
 /// The most frames of a batch whose duration is measured.
 pub(crate) const MOST: usize = 4096;
@@ -65,7 +65,8 @@ pub(crate) fn walls(
     })
 }
 
-/// How many frames of each loop take about as long as `slice`, the same number for loops that are alike.
+/// How many frames of each loop take about as long as `slice`, the same number for loops that are
+/// alike.
 pub(crate) fn batch_size(slice: Duration, most: usize, loops: &mut [&mut dyn FrameLoop]) -> Result<Vec<usize>> {
     const TRIAL: usize = 4;
     let mut frames = Vec::new();

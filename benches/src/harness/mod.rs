@@ -14,7 +14,8 @@ use anyhow::{Result, bail};
 /// The limit of every wait: far more than any takes.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
-/// Looks without pause until `reached`: the quickest way to notice anything, at the price of a processor.
+/// Looks without pause until `reached`: the quickest way to notice anything, at the price of a
+/// processor.
 pub(crate) fn spin_until(what: &str, mut reached: impl FnMut() -> Result<bool>) -> Result<()> {
     let start = Instant::now();
     while !reached()? {

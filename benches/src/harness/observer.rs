@@ -1,4 +1,5 @@
-//! A thread that watches a word in memory which the GPU writes: when it changes, the work before has ended.
+//! A thread that watches a word in memory which the GPU writes: when it changes, the work before
+//! has ended.
 #![allow(unsafe_code)] // Reads memory that the GPU writes.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -82,8 +83,8 @@ impl Drop for Watch<'_, '_> {
 /// A word in memory that a device writes.
 ///
 /// # Safety
-/// `pointer` is to four bytes of mapped memory, aligned to four, which live as long as `'w`, and which nothing but the
-/// device writes.
+/// `pointer` is to four bytes of mapped memory, aligned to four, which live as long as `'w`, and
+/// which nothing but the device writes.
 pub(crate) unsafe fn word_at<'w>(pointer: *mut u8) -> &'w AtomicU32 {
     // SAFETY: as the caller promises; an aligned write of the device is seen whole.
     unsafe { AtomicU32::from_ptr(pointer.cast()) }

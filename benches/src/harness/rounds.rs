@@ -9,8 +9,9 @@ use crate::options::Profile;
 /// The fewest rounds that are worth a median.
 pub(crate) const LEAST: usize = 3;
 
-/// Lets each of `ways` take one sample a round, so that what drifts drifts for all of them: forwards in one round,
-/// backwards in the next. One round before, to warm up, does not count. Gives the samples of each way.
+/// Lets each of `ways` take one sample a round, so that what drifts drifts for all of them:
+/// forwards in one round, backwards in the next. One round before, to warm up, does not count.
+/// Gives the samples of each way.
 pub(crate) fn alternate<T>(
     profile: &Profile,
     rounds: usize,

@@ -12,7 +12,8 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(crate) struct Watchdog(Arc<Mutex<Option<(String, Instant)>>>);
 
 impl Watchdog {
-    /// Starts watching. `hung` gets the name of a case that did not end in time; it is to end the program.
+    /// Starts watching. `hung` gets the name of a case that did not end in time; it is to end the
+    /// program.
     pub(crate) fn start(hung: impl Fn(&str) + Send + 'static) -> Self {
         let watchdog = Self::default();
         let watched = watchdog.clone();

@@ -1,4 +1,5 @@
-//! Drawing and showing as blits of whole images: work for the graphics queue that needs no pipeline.
+//! Drawing and showing as blits of whole images: work for the graphics queue that needs no
+//! pipeline.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use anyhow::{Context, Result};
@@ -82,7 +83,8 @@ impl Blits {
             .dst_subresource(layers)
             .dst_offsets(whole);
         let raw = self.device.as_raw();
-        // SAFETY: VUID-vkCmdBlitImage-srcOffset-00243 and its like: both have this size, and are in these layouts.
+        // SAFETY: VUID-vkCmdBlitImage-srcOffset-00243 and its like: both have this size, and are in
+        // these layouts.
         unsafe { raw.cmd_blit_image(commands, from.0, from.1, to.0, to.1, &[region], vk::Filter::NEAREST) };
     }
 
@@ -159,7 +161,8 @@ impl FrameLoop for Alone {
             self.wait()?;
         }
         let (slot, fence) = (self.next, self.fences.get(self.next).context("no such frame")?);
-        // SAFETY: the slot's last frame was waited for; the commands are for this queue, and live until they are done.
+        // SAFETY: the slot's last frame was waited for; the commands are for this queue, and live
+        // until they are done.
         unsafe { submit(&self.device, self.device.queue(), None, &[self.commands.get(slot)?], None, fence.as_raw()) }?;
         self.next = (slot + 1) % self.fences.len();
         self.pending += 1;

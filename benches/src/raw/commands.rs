@@ -19,14 +19,16 @@ impl Commands {
         let info = vk::CommandPoolCreateInfo::default()
             .queue_family_index(queue.family())
             .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
-        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family is that of one of the device's queues.
+        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family is that of one of the
+        // device's queues.
         let pool = unsafe { device.as_raw().create_command_pool(&info, None) }?;
         let mut commands = Self { pool, buffers: vec![], device: device.clone() };
         let info = vk::CommandBufferAllocateInfo::default()
             .command_pool(pool)
             .level(vk::CommandBufferLevel::PRIMARY)
             .command_buffer_count(u32::try_from(count)?);
-        // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo::commandBufferCount-arraylength: callers ask for some.
+        // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo::commandBufferCount-arraylength:
+        // callers ask for some.
         commands.buffers = unsafe { device.as_raw().allocate_command_buffers(&info) }?;
         Ok(commands)
     }

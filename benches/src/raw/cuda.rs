@@ -64,7 +64,8 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // SAFETY: not used again; "the call returns at once, resources are released once the work has completed".
+        // SAFETY: not used again; "the call returns at once, resources are released once the work
+        // has completed".
         warn(check("cuStreamDestroy", unsafe { sys::cuStreamDestroy_v2(self.raw) }));
     }
 }
@@ -188,8 +189,8 @@ impl Kernel {
     /// Launches `blocks` of `threads`.
     ///
     /// # Safety
-    /// `arguments` point to values of the kernel's parameters' types, in order, with which it stays inside of live memory
-    /// until it is done; the module stays loaded until then.
+    /// `arguments` point to values of the kernel's parameters' types, in order, with which it stays
+    /// inside of live memory until it is done; the module stays loaded until then.
     pub(crate) unsafe fn launch<const N: usize>(
         self,
         stream: sys::CUstream,
@@ -237,7 +238,8 @@ impl Drop for DeviceMemory {
     }
 }
 
-/// Pinned memory of the host that the device reaches too. Its owner waits for the device before it drops it.
+/// Pinned memory of the host that the device reaches too. Its owner waits for the device before it
+/// drops it.
 pub(crate) struct Pinned {
     raw: *mut c_void,
     size: usize,

@@ -40,7 +40,8 @@ impl Fence {
     }
 
     fn reset(&self) -> Result<()> {
-        // SAFETY: VUID-vkResetFences-pFences-01123: no submission is pending on it, it was waited for.
+        // SAFETY: VUID-vkResetFences-pFences-01123: no submission is pending on it, it was waited
+        // for.
         Ok(unsafe { self.device.as_raw().reset_fences(&[self.raw]) }?)
     }
 }

@@ -8,14 +8,16 @@ use bridge::cuda_import::cudarc::driver::sys;
 
 use super::cuda::{Stream, check, warn};
 
-/// A graph and what is launched of it. Its owner waits for its launches, and for what they use, before it drops it.
+/// A graph and what is launched of it. Its owner waits for its launches, and for what they use,
+/// before it drops it.
 pub(crate) struct Graph {
     graph: sys::CUgraph,
     exec: sys::CUgraphExec,
 }
 
 impl Graph {
-    /// Captures what `record` enqueues on the stream, and makes the first launch as quick as the next.
+    /// Captures what `record` enqueues on the stream, and makes the first launch as quick as the
+    /// next.
     pub(crate) fn capture(stream: &Stream, record: impl FnOnce(sys::CUstream) -> Result<()>) -> Result<Self> {
         let raw = stream.as_raw();
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
@@ -49,7 +51,8 @@ impl Graph {
 impl Drop for Graph {
     fn drop(&mut self) {
         if !self.exec.is_null() {
-            // SAFETY: not used again; "if in-flight, it will be freed asynchronously on completion".
+            // SAFETY: not used again; "if in-flight, it will be freed asynchronously on
+            // completion".
             warn(check("cuGraphExecDestroy", unsafe { sys::cuGraphExecDestroy(self.exec) }));
         }
         if !self.graph.is_null() {

@@ -5,7 +5,8 @@ use anyhow::Result;
 use bridge::ash::{khr, vk};
 use bridge::cuda_import::cudarc::driver::sys;
 
-/// Exports `memory`, an exportable allocation of `size` bytes, and imports it. The context is bound.
+/// Exports `memory`, an exportable allocation of `size` bytes, and imports it. The context is
+/// bound.
 #[cfg(unix)]
 pub(crate) fn memory(
     calls: &khr::external_memory_fd::Device,
@@ -31,7 +32,8 @@ pub(crate) fn memory(
     let mut imported = std::ptr::null_mut();
     // SAFETY: an open descriptor of the same GPU's memory, with its true size and flag.
     super::cuda::check("cuImportExternalMemory", unsafe { sys::cuImportExternalMemory(&mut imported, &desc) })?;
-    // "Ownership of the file descriptor is transferred to the CUDA driver when the handle is imported successfully."
+    // "Ownership of the file descriptor is transferred to the CUDA driver when the handle is
+    // imported successfully."
     let _owned_by_driver = fd.into_raw_fd();
     Ok(imported)
 }

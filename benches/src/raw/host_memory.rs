@@ -1,4 +1,5 @@
-//! Memory of the host as a Vulkan buffer (`VK_EXT_external_memory_host`): what is pinned for CUDA, Vulkan copies from.
+//! Memory of the host as a Vulkan buffer (`VK_EXT_external_memory_host`): what is pinned for CUDA,
+//! Vulkan copies from.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use anyhow::{Result, ensure};
@@ -25,7 +26,8 @@ impl Imported {
     const TYPE: vk::ExternalMemoryHandleTypeFlags = vk::ExternalMemoryHandleTypeFlags::HOST_ALLOCATION_EXT;
 
     /// # Safety
-    /// `pointer` is to `size` bytes, which outlive the result; the device has `VK_EXT_external_memory_host` enabled.
+    /// `pointer` is to `size` bytes, which outlive the result; the device has
+    /// `VK_EXT_external_memory_host` enabled.
     pub(crate) unsafe fn new(device: &ExportDevice, pointer: *mut u8, size: u64) -> Result<Self> {
         let alignment = alignment(device);
         ensure!(
@@ -35,7 +37,8 @@ impl Imported {
         let raw = device.as_raw();
         let calls = ext::external_memory_host::Device::new(device.instance(), raw);
         let mut properties = vk::MemoryHostPointerPropertiesEXT::default();
-        // SAFETY: VUID-vkGetMemoryHostPointerPropertiesEXT-pHostPointer-01753: aligned; it is to memory of the host.
+        // SAFETY: VUID-vkGetMemoryHostPointerPropertiesEXT-pHostPointer-01753: aligned; it is to
+        // memory of the host.
         let asked = unsafe {
             (calls.fp().get_memory_host_pointer_properties_ext)(
                 raw.handle(),

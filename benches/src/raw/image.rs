@@ -1,4 +1,5 @@
-//! An image that Vulkan and CUDA share, made by hand: allocated, exported, imported, mapped as a surface.
+//! An image that Vulkan and CUDA share, made by hand: allocated, exported, imported, mapped as a
+//! surface.
 #![allow(unsafe_code)] // Vulkan and driver calls.
 
 use std::ffi::c_void;
@@ -43,8 +44,8 @@ impl SharedImage {
             .tiling(vk::ImageTiling::OPTIMAL)
             .usage(vk::ImageUsageFlags::TRANSFER_SRC)
             .push_next(&mut external);
-        // SAFETY: VUID-VkImageCreateInfo-pNext-00990, -imageCreateMaxMipLevels-02251: the bridge has made the same image,
-        // after asking for its support.
+        // SAFETY: VUID-VkImageCreateInfo-pNext-00990, -imageCreateMaxMipLevels-02251: the bridge
+        // has made the same image, after asking for its support.
         let image = unsafe { raw.create_image(&info, None) }?;
         // From here on a failure drops what there is; null handles are ignored.
         let mut shared = Self {
@@ -88,9 +89,11 @@ impl SharedImage {
         if own {
             info = info.push_next(&mut to);
         }
-        // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01714: the type is one of the device's; the size is the image's.
+        // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01714: the type is one of the device's; the
+        // size is the image's.
         self.memory = unsafe { raw.allocate_memory(&info, None) }?;
-        // SAFETY: VUID-vkBindImageMemory-memory-01047 to -01049: memory of its own type, size and alignment.
+        // SAFETY: VUID-vkBindImageMemory-memory-01047 to -01049: memory of its own type, size and
+        // alignment.
         unsafe { raw.bind_image_memory(self.image, self.memory, 0) }?;
         Ok((requirements.size, own))
     }
@@ -141,7 +144,8 @@ impl Drop for SharedImage {
             warn(check("cuSurfObjectDestroy", unsafe { sys::cuSurfObjectDestroy(self.surface) }));
         }
         if !self.array.is_null() {
-            // SAFETY: as above; "mapped mipmapped arrays must be freed using cuMipmappedArrayDestroy".
+            // SAFETY: as above; "mapped mipmapped arrays must be freed using
+            // cuMipmappedArrayDestroy".
             warn(check("cuMipmappedArrayDestroy", unsafe { sys::cuMipmappedArrayDestroy(self.array) }));
         }
         if !self.imported.is_null() {
@@ -149,7 +153,8 @@ impl Drop for SharedImage {
             warn(check("cuDestroyExternalMemory", unsafe { sys::cuDestroyExternalMemory(self.imported) }));
         }
         let raw = self.device.as_raw();
-        // SAFETY: VUID-vkDestroyImage-image-01000: the owner waited for the submissions that use it.
+        // SAFETY: VUID-vkDestroyImage-image-01000: the owner waited for the submissions that use
+        // it.
         unsafe { raw.destroy_image(self.image, None) };
         // SAFETY: VUID-vkFreeMemory-memory-00677: nothing uses it any more.
         unsafe { raw.free_memory(self.memory, None) };
@@ -159,11 +164,12 @@ impl Drop for SharedImage {
 /// Threads of a block of the kernels that fill images.
 const BLOCK: u32 = 256;
 
-/// Launches `paint`, which fills a surface, or `paint_buffer`, which fills a buffer: `target` is either.
+/// Launches `paint`, which fills a surface, or `paint_buffer`, which fills a buffer: `target` is
+/// either.
 ///
 /// # Safety
-/// `target` is what the kernel takes, of `extent` texels of four half floats, which the stream may write, and which lives
-/// until it has.
+/// `target` is what the kernel takes, of `extent` texels of four half floats, which the stream may
+/// write, and which lives until it has.
 pub(crate) unsafe fn paint(
     kernel: Kernel,
     stream: sys::CUstream,
@@ -178,7 +184,8 @@ pub(crate) unsafe fn paint(
             let mut width = width;
             let arguments: [*mut c_void; 4] =
                 [(&raw mut surface).cast(), (&raw mut width).cast(), (&raw mut texels).cast(), (&raw mut value).cast()];
-            // SAFETY: the kernel's four parameters, of these types; it stays inside of so many texels.
+            // SAFETY: the kernel's four parameters, of these types; it stays inside of so many
+            // texels.
             unsafe { kernel.launch(stream, blocks, BLOCK, arguments) }
         }
         Target::Buffer(mut pointer) => {

@@ -1,4 +1,5 @@
-//! Frames by hand: slots of shared images that go round between CUDA, which writes them, and a Vulkan queue.
+//! Frames by hand: slots of shared images that go round between CUDA, which writes them, and a
+//! Vulkan queue.
 #![allow(unsafe_code)] // Vulkan and driver calls.
 
 use anyhow::{Context, Result};
@@ -60,7 +61,8 @@ impl<'g> ImageRing<'g> {
             let barrier = |commands, barrier| {
                 let barriers = [barrier];
                 let dependency = vk::DependencyInfo::default().image_memory_barriers(&barriers);
-                // SAFETY: recording; VUID-VkImageMemoryBarrier2-image-01932: a live image with memory.
+                // SAFETY: recording; VUID-VkImageMemoryBarrier2-image-01932: a live image with
+                // memory.
                 unsafe { device.as_raw().cmd_pipeline_barrier2(commands, &dependency) };
             };
             let record = |commands| {
@@ -76,7 +78,8 @@ impl<'g> ImageRing<'g> {
                 barrier(commands, initial);
                 barrier(commands, release);
             };
-            // SAFETY: barriers of an image that nobody has used yet, and which is freed once they have run.
+            // SAFETY: barriers of an image that nobody has used yet, and which is freed once they
+            // have run.
             unsafe { device.run_once(device.queue(), "giving an image over", LIMIT, give) }?;
         }
         Ok(ring)
@@ -130,7 +133,8 @@ impl FrameLoop for ImageRing<'_> {
             self.rendered.wait_on(stream, before)?;
         }
         let target = Target::Surface(image.surface());
-        // SAFETY: the image has so many texels and outlives the frame; the stream has waited for Vulkan.
+        // SAFETY: the image has so many texels and outlives the frame; the stream has waited for
+        // Vulkan.
         unsafe { paint(self.paint, stream, target, self.extent, value as u16) }?;
         self.computed.signal_on(stream, value)?;
         // An acquire from another API happens in no narrower stage.
@@ -138,7 +142,8 @@ impl FrameLoop for ImageRing<'_> {
         let signal = self.rendered.info(value, vk::PipelineStageFlags2::ALL_COMMANDS);
         let commands = [self.commands.get(slot)?];
         let queue = self.device.queue();
-        // SAFETY: the commands were recorded for this queue; what they use is dropped after a drain; the values rise.
+        // SAFETY: the commands were recorded for this queue; what they use is dropped after a
+        // drain; the values rise.
         unsafe { submit(self.device, queue, Some(wait), &commands, Some(signal), vk::Fence::null()) }?;
         self.frames = value;
         Ok(())

@@ -40,21 +40,25 @@ impl Inside {
     pub(crate) unsafe fn time(&self, record: impl FnOnce(vk::CommandBuffer)) -> Result<f64> {
         let (raw, pool) = (self.device.as_raw(), self.pool);
         let stamp = |commands, query| {
-            // SAFETY: VUID-vkCmdWriteTimestamp2-timestampValidBits-03863: the family has time stamps; outside of rendering.
+            // SAFETY: VUID-vkCmdWriteTimestamp2-timestampValidBits-03863: the family has time
+            // stamps; outside of rendering.
             unsafe { raw.cmd_write_timestamp2(commands, vk::PipelineStageFlags2::ALL_COMMANDS, pool, query) };
         };
         let stamped = |commands| {
-            // SAFETY: recording, outside of rendering; no submission with the pool is pending, each was waited for.
+            // SAFETY: recording, outside of rendering; no submission with the pool is pending, each
+            // was waited for.
             unsafe { raw.cmd_reset_query_pool(commands, pool, 0, 2) };
             stamp(commands, 0);
             record(commands);
             stamp(commands, 1);
         };
-        // SAFETY: handed on to the caller; the pool lives until the commands have run, since an error ends the case.
+        // SAFETY: handed on to the caller; the pool lives until the commands have run, since an
+        // error ends the case.
         unsafe { self.device.run_once(self.device.queue(), "inside", LIMIT, stamped) }?;
         let mut ticks = [0_u64; 2];
         let flags = vk::QueryResultFlags::TYPE_64;
-        // SAFETY: VUID-vkGetQueryPoolResults-None-09401: both were written by commands that have run.
+        // SAFETY: VUID-vkGetQueryPoolResults-None-09401: both were written by commands that have
+        // run.
         unsafe { raw.get_query_pool_results(pool, 0, &mut ticks, flags) }.context("two time stamps")?;
         Ok((ticks[1].wrapping_sub(ticks[0]) & self.mask) as f64 * self.period)
     }

@@ -1,6 +1,8 @@
-//! The same as the bridge does, written by hand with `ash` and the CUDA driver's own calls: what it is measured against.
+//! The same as the bridge does, written by hand with `ash` and the CUDA driver's own calls: what it
+//! is measured against.
 //!
-//! As good as a programmer would write it who knows both interfaces: no call that is not needed, nothing made twice.
+//! As good as a programmer would write it who knows both interfaces: no call that is not needed,
+//! nothing made twice.
 
 pub(crate) mod blits;
 pub(crate) mod commands;

@@ -37,7 +37,8 @@ impl Scramble {
     /// Fills `size` bytes; another `seed` gives other words.
     ///
     /// # Safety
-    /// `to` is to so many bytes, aligned to words, which live until the stream is done; the module stays loaded.
+    /// `to` is to so many bytes, aligned to words, which live until the stream is done; the module
+    /// stays loaded.
     pub(crate) unsafe fn launch(&self, stream: sys::CUstream, mut to: CUdeviceptr, size: u64, seed: u64) -> Result<()> {
         // Far from the places that another seed reaches.
         let (mut words, mut seed) = (size / 4, seed << 40);
@@ -80,8 +81,8 @@ impl Reads {
     /// Reads once about as many bytes as all buffers hold; gives how many exactly.
     ///
     /// # Safety
-    /// `table` is to the addresses of `count` buffers of the size; they, `out`, which is to one word, and the module live
-    /// until the stream is done.
+    /// `table` is to the addresses of `count` buffers of the size; they, `out`, which is to one
+    /// word, and the module live until the stream is done.
     pub(crate) unsafe fn launch(
         &self,
         stream: sys::CUstream,
@@ -96,7 +97,8 @@ impl Reads {
             Pattern::Through => {
                 let arguments: [*mut c_void; 4] =
                     [(&raw mut table).cast(), (&raw mut count).cast(), (&raw mut shift).cast(), (&raw mut out).cast()];
-                // SAFETY: the kernel's four parameters, of these types; it reads what the caller promises.
+                // SAFETY: the kernel's four parameters, of these types; it reads what the caller
+                // promises.
                 unsafe { self.through.launch(stream, self.blocks, BLOCK, arguments) }?;
                 Ok(size)
             }
@@ -111,7 +113,8 @@ impl Reads {
                     (&raw mut reads).cast(),
                     (&raw mut out).cast(),
                 ];
-                // SAFETY: the kernel's five parameters, of these types; its places lie inside of the buffers.
+                // SAFETY: the kernel's five parameters, of these types; its places lie inside of
+                // the buffers.
                 unsafe { self.scattered.launch(stream, self.blocks, BLOCK, arguments) }?;
                 Ok(read)
             }

@@ -1,8 +1,9 @@
 //! Frames by hand: slots of shared buffers that go round between CUDA and a Vulkan queue.
 //!
-//! A frame is what the bridge makes of it: the stream waits for the slot, a kernel writes to it, the stream signals; one
-//! submission waits for that, runs the barriers, and signals back; or the other way round. The host waits for nothing.
-//! Without CUDA the calling thread is the compute side.
+//! A frame is what the bridge makes of it: the stream waits for the slot, a kernel writes to it,
+//! the stream signals; one submission waits for that, runs the barriers, and signals back; or the
+//! other way round. The host waits for nothing. Without CUDA the calling thread is the compute
+//! side.
 #![allow(unsafe_code)] // Vulkan and driver calls.
 
 use std::ffi::c_void;
@@ -45,7 +46,8 @@ pub(crate) enum Part {
 pub(crate) struct Ring<'g> {
     // Field order is drop order: what frames use goes before what it came from.
     slots: Vec<Vec<SharedBuffer>>,
-    /// Of each slot, those that take its buffers over and those that give them back: the same in every frame.
+    /// Of each slot, those that take its buffers over and those that give them back: the same in
+    /// every frame.
     barriers: Vec<[Vec<vk::BufferMemoryBarrier2<'static>>; 2]>,
     commands: Commands,
     computed: Timeline,
@@ -168,7 +170,8 @@ impl<'g> Ring<'g> {
         let record = |commands| {
             for barriers in both {
                 let dependency = vk::DependencyInfo::default().buffer_memory_barriers(barriers);
-                // SAFETY: recording; VUID-VkBufferMemoryBarrier2-buffer-01931: live buffers with memory.
+                // SAFETY: recording; VUID-VkBufferMemoryBarrier2-buffer-01931: live buffers with
+                // memory.
                 unsafe { self.device.as_raw().cmd_pipeline_barrier2(commands, &dependency) };
             }
         };
@@ -246,7 +249,8 @@ impl FrameLoop for Ring<'_> {
         let after = if self.render_first { before } else { Some(value) };
         let wait = after.map(|after| self.computed.info(after, stages));
         let signal = self.rendered.info(value, vk::PipelineStageFlags2::ALL_COMMANDS);
-        // SAFETY: the commands were recorded for this queue; what they use is dropped after a drain; the values rise.
+        // SAFETY: the commands were recorded for this queue; what they use is dropped after a
+        // drain; the values rise.
         unsafe { submit(self.device, self.queue, wait, &[commands], Some(signal), vk::Fence::null()) }?;
         if self.render_first {
             self.compute(slot, Some(value), value)?;

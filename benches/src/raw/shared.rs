@@ -58,7 +58,8 @@ impl SharedBuffer {
         if cuda.is_some() {
             info = info.push_next(&mut external);
         }
-        // SAFETY: VUID-VkBufferCreateInfo-size-00912: cases ask for some bytes; the handle type is the system's.
+        // SAFETY: VUID-VkBufferCreateInfo-size-00912: cases ask for some bytes; the handle type is
+        // the system's.
         let buffer = unsafe { raw.create_buffer(&info, None) }?;
         // From here on a failure drops what there is; null handles are ignored.
         let mut shared =
@@ -146,7 +147,8 @@ impl Drop for SharedBuffer {
     fn drop(&mut self) {
         if let Mapping::Cuda { memory, pointer } = self.mapping {
             if pointer != 0 {
-                // SAFETY: "mapped buffers must be freed using cuMemFree"; the owner waited for what uses it.
+                // SAFETY: "mapped buffers must be freed using cuMemFree"; the owner waited for what
+                // uses it.
                 let code = unsafe { sys::cuMemFree_v2(pointer) };
                 super::cuda::warn(check("cuMemFree", code));
             }
@@ -155,7 +157,8 @@ impl Drop for SharedBuffer {
             super::cuda::warn(check("cuDestroyExternalMemory", code));
         }
         let raw = self.device.as_raw();
-        // SAFETY: VUID-vkDestroyBuffer-buffer-00922: the owner waited for the submissions that use it.
+        // SAFETY: VUID-vkDestroyBuffer-buffer-00922: the owner waited for the submissions that use
+        // it.
         unsafe { raw.destroy_buffer(self.buffer, None) };
         // SAFETY: VUID-vkFreeMemory-memory-00677: nothing uses it any more. Freeing unmaps it.
         unsafe { raw.free_memory(self.memory, None) };

@@ -78,7 +78,8 @@ impl VulkanClock {
         let mut best: Option<Moment> = None;
         for _ in 0..TRIES {
             let (times, deviation) = match &self.calls {
-                // SAFETY: VUID-vkGetCalibratedTimestampsEXT-timeDomain-09246: two domains, each once, which the device has.
+                // SAFETY: VUID-vkGetCalibratedTimestampsEXT-timeDomain-09246: two domains, each
+                // once, which the device has.
                 Calls::Khr(calls) => unsafe { calls.get_calibrated_timestamps(&domains) }?,
                 // SAFETY: as above.
                 Calls::Ext(calls) => unsafe { calls.get_calibrated_timestamps(&domains) }?,
@@ -124,7 +125,8 @@ impl Stamps {
                 unsafe { raw.cmd_reset_query_pool(commands, pool, query, 1) };
                 // When everything before has ended, and the wait of the submission.
                 let stage = vk::PipelineStageFlags2::ALL_COMMANDS;
-                // SAFETY: VUID-vkCmdWriteTimestamp2-timestampValidBits-03863: the family has time stamps.
+                // SAFETY: VUID-vkCmdWriteTimestamp2-timestampValidBits-03863: the family has time
+                // stamps.
                 unsafe { raw.cmd_write_timestamp2(commands, stage, pool, query) };
             };
             // SAFETY: not submitted yet, and submitted once.
@@ -154,7 +156,8 @@ impl Stamps {
 
 impl Drop for Stamps {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyQueryPool-queryPool-00793: the exchange, dropped before, waited for the frames.
+        // SAFETY: VUID-vkDestroyQueryPool-queryPool-00793: the exchange, dropped before, waited for
+        // the frames.
         unsafe { self.device.as_raw().destroy_query_pool(self.pool, None) };
     }
 }

@@ -34,8 +34,8 @@ impl Timeline {
         if cuda.is_some() {
             info = info.push_next(&mut export);
         }
-        // SAFETY: VUID-VkSemaphoreTypeCreateInfo-timelineSemaphore-03252: the feature is on; where CUDA computes, the
-        // bridge has seen that timelines can be exported.
+        // SAFETY: VUID-VkSemaphoreTypeCreateInfo-timelineSemaphore-03252: the feature is on; where
+        // CUDA computes, the bridge has seen that timelines can be exported.
         let semaphore = unsafe { gpu.device.as_raw().create_semaphore(&info, None) }?;
         // From here on a failure drops it.
         let mut timeline = Self { semaphore, imported: ptr::null_mut(), device: gpu.device.clone() };
@@ -66,12 +66,14 @@ impl Timeline {
             flags: 0,
             reserved: [0; 16],
         };
-        // SAFETY: one live semaphore and its parameters; the owner drops it after the wait has completed.
+        // SAFETY: one live semaphore and its parameters; the owner drops it after the wait has
+        // completed.
         let code = unsafe { sys::cuWaitExternalSemaphoresAsync(&self.imported, &params, 1, stream) };
         check("cuWaitExternalSemaphoresAsync", code)
     }
 
-    /// Lets a stream signal `value`, which is greater than all before, when its work so far is done.
+    /// Lets a stream signal `value`, which is greater than all before, when its work so far is
+    /// done.
     pub(crate) fn signal_on(&self, stream: sys::CUstream, value: u64) -> Result<()> {
         let params = sys::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS {
             params: sys::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS_st__bindgen_ty_1 {
@@ -83,7 +85,8 @@ impl Timeline {
             flags: 0,
             reserved: [0; 16],
         };
-        // SAFETY: one live semaphore and its parameters; the owner drops it after the signal has completed.
+        // SAFETY: one live semaphore and its parameters; the owner drops it after the signal has
+        // completed.
         let code = unsafe { sys::cuSignalExternalSemaphoresAsync(&self.imported, &params, 1, stream) };
         check("cuSignalExternalSemaphoresAsync", code)
     }

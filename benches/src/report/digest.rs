@@ -30,7 +30,8 @@ const ROWS: &[&str] = &[
     "particles",
 ];
 
-/// Whether a row is one of them. One that has no figures bears the name of its case: it is shown where a row of the case is.
+/// Whether a row is one of them. One that has no figures bears the name of its case: it is shown
+/// where a row of the case is.
 pub(crate) fn shows(name: &str) -> bool {
     ROWS.iter().any(|row| begins(name, row) || begins(row, name))
 }

@@ -1,4 +1,5 @@
-//! What a run found: rows, the machine they were measured on, and the forms in which both are shown.
+//! What a run found: rows, the machine they were measured on, and the forms in which both are
+//! shown.
 
 pub(crate) mod digest;
 pub(crate) mod machine;
@@ -119,7 +120,8 @@ pub(crate) struct Goal {
     pub(crate) bound: f64,
     /// Which way is better.
     pub(crate) better: Better,
-    /// Whether it does not depend on the speed of the machine, so that missing it is a failure anywhere.
+    /// Whether it does not depend on the speed of the machine, so that missing it is a failure
+    /// anywhere.
     #[serde(default)]
     pub(crate) strict: bool,
 }

@@ -202,7 +202,8 @@ impl Plot {
             let dash = move |(x, y)| PathElement::new(vec![(x, y), (x + length, y)], style);
             drawn.map_err(failed)?.label(&series.name).legend(dash);
         }
-        // Rates rise to the right, durations of frames fall with the slots: the labels keep out of the way.
+        // Rates rise to the right, durations of frames fall with the slots: the labels keep out of
+        // the way.
         let corner = match x {
             Scale::Linear => SeriesLabelPosition::UpperRight,
             Scale::Powers | Scale::Bytes => SeriesLabelPosition::UpperLeft,

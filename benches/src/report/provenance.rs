@@ -26,7 +26,8 @@ impl Default for Sources {
 }
 
 impl Sources {
-    /// Of the tree at `root`. `BRIDGE_BENCH_COMMIT` names the commit where there is a copy without git.
+    /// Of the tree at `root`. `BRIDGE_BENCH_COMMIT` names the commit where there is a copy without
+    /// git.
     pub(crate) fn look(root: &Path) -> Self {
         let told = std::env::var("BRIDGE_BENCH_COMMIT").ok();
         Self::of(git(root, &["rev-parse", "HEAD"]), git(root, &["status", "--porcelain"]), told)

@@ -1,5 +1,5 @@
-//! What everyone is shown: the results that lie in the repository, from which BENCHMARKS.md and the README have their
-//! figures. Only a full run with CUDA of a known commit becomes that.
+//! What everyone is shown: the results that lie in the repository, from which BENCHMARKS.md and the
+//! README have their figures. Only a full run with CUDA of a known commit becomes that.
 
 use std::path::{Path, PathBuf};
 

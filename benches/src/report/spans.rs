@@ -18,7 +18,8 @@ pub(crate) struct Spans {
 pub(crate) struct Lane {
     /// Its name.
     pub(crate) name: String,
-    /// By how many microseconds the whole lane may be shifted against the host's clock, as measured.
+    /// By how many microseconds the whole lane may be shifted against the host's clock, as
+    /// measured.
     pub(crate) error_us: f64,
     /// One for each frame.
     pub(crate) spans: Vec<Span>,
@@ -46,8 +47,8 @@ impl Lane {
         self.spans.windows(2).map(|pair| pair[1].end_us - pair[0].end_us).collect()
     }
 
-    /// Microseconds from the end of each frame here to its start in `other`; negative where the clocks' errors are
-    /// larger than what they measure.
+    /// Microseconds from the end of each frame here to its start in `other`; negative where the
+    /// clocks' errors are larger than what they measure.
     pub(crate) fn gaps_to(&self, other: &Self) -> Vec<f64> {
         let start = |frame| other.spans.iter().find(|span| span.frame == frame).map(|span| span.start_us);
         self.spans.iter().filter_map(|span| Some(start(span.frame)? - span.end_us)).collect()

@@ -96,7 +96,8 @@ pub enum Error {
         source: DecodeError,
     },
 
-    /// A message that is not allowed now. From the peer, the connection is closed; of this side's own, nothing was sent.
+    /// A message that is not allowed now. From the peer, the connection is closed; of this side's
+    /// own, nothing was sent.
     #[error("{sender}: {source}")]
     #[non_exhaustive]
     Violation {

@@ -1,8 +1,10 @@
-//! Two processes on one GPU: the messages between a renderer and a worker, and the socket that carries them.
+//! Two processes on one GPU: the messages between a renderer and a worker, and the socket that
+//! carries them.
 //!
-//! The renderer owns the Vulkan device, the memory and the timelines. A worker computes with CUDA or on the CPU. The renderer
-//! offers an *exchange*, a number of slots that both can reach; from then on each slot belongs to one side at a time, and every
-//! hand-over is a message. The bytes are described in `docs/ipc.md`.
+//! The renderer owns the Vulkan device, the memory and the timelines. A worker computes with CUDA
+//! or on the CPU. The renderer offers an *exchange*, a number of slots that both can reach; from
+//! then on each slot belongs to one side at a time, and every hand-over is a message. The bytes are
+//! described in `docs/ipc.md`.
 //!
 //! | module | subject |
 //! |---|---|
@@ -12,11 +14,12 @@
 //! | `transport` | the socket, the peer's process, descriptors (Linux) |
 //! | `shared_memory` | memory of the CPU that two processes map (Linux) |
 //!
-//! Everything that comes from the peer is checked as if it were hostile: sizes, counts, formats, owners, values. What is not
-//! allowed ends the connection with an error, and descriptors that came with it are closed.
+//! Everything that comes from the peer is checked as if it were hostile: sizes, counts, formats,
+//! owners, values. What is not allowed ends the connection with an error, and descriptors that came
+//! with it are closed.
 //!
-//! A peer is dead when its process is ([`PeerProcess::is_dead`]), and not before: a closed socket says only that nothing more
-//! will be said, and a stopped process may continue.
+//! A peer is dead when its process is ([`PeerProcess::is_dead`]), and not before: a closed socket
+//! says only that nothing more will be said, and a stopped process may continue.
 
 // What the links lead to is Linux's.
 #![cfg_attr(not(target_os = "linux"), allow(rustdoc::broken_intra_doc_links))]

@@ -1,10 +1,12 @@
 //! Memory of the CPU that two processes map: a sealed memory file.
 //!
-//! The peer may write it at any time, whatever the protocol says, so no reference to its bytes is ever made: they are copied in
-//! and out with atomic loads and stores of whole words. All accesses have one size, since atomics of different sizes must not race.
+//! The peer may write it at any time, whatever the protocol says, so no reference to its bytes is
+//! ever made: they are copied in and out with atomic loads and stores of whole words. All accesses
+//! have one size, since atomics of different sizes must not race.
 //!
-//! Its size cannot change, which the seals guarantee, and its pages are allocated when it is made. A peer that punches holes in
-//! it on a system without memory left can still make an access fault (`SIGBUS`).
+//! Its size cannot change, which the seals guarantee, and its pages are allocated when it is made.
+//! A peer that punches holes in it on a system without memory left can still make an access fault
+//! (`SIGBUS`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,8 +23,8 @@ pub struct SharedMemory {
 
 /// A mapping of a [`SharedMemory`]. Any thread may use it.
 ///
-/// Nothing orders two accesses: the exchange says whose the bytes are. What is read while the peer writes is any mix of old and
-/// new bytes, and nothing worse.
+/// Nothing orders two accesses: the exchange says whose the bytes are. What is read while the peer
+/// writes is any mix of old and new bytes, and nothing worse.
 #[derive(Debug)]
 pub struct MappedMemory {
     pointer: std::ptr::NonNull<u8>,
@@ -72,8 +74,9 @@ impl MappedMemory {
         self.len
     }
 
-    /// The first byte. Valid as long as the mapping; another process may write there at any time, so that reading or writing it
-    /// other than by atomic or volatile access is the caller's to answer for.
+    /// The first byte. Valid as long as the mapping; another process may write there at any time,
+    /// so that reading or writing it other than by atomic or volatile access is the caller's to
+    /// answer for.
     pub fn as_ptr(&self) -> *mut u8 {
         self.pointer.as_ptr()
     }
@@ -93,7 +96,8 @@ impl MappedMemory {
         true
     }
 
-    /// Copies from `offset` into `bytes`. Returns false, and copies nothing, where they do not lie inside.
+    /// Copies from `offset` into `bytes`. Returns false, and copies nothing, where they do not lie
+    /// inside.
     #[must_use = "nothing is copied from outside of the memory"]
     pub fn read(&self, offset: usize, bytes: &mut [u8]) -> bool {
         let Some(place) = self.place(offset, bytes.len()) else { return false };
@@ -108,15 +112,17 @@ impl MappedMemory {
         true
     }
 
-    /// The words that `len` bytes at `offset` lie in. `None` where they do not lie inside of the memory.
+    /// The words that `len` bytes at `offset` lie in. `None` where they do not lie inside of the
+    /// memory.
     fn place(&self, offset: usize, len: usize) -> Option<Place<'_>> {
         let end = offset.checked_add(len).filter(|end| *end <= self.len)?;
         let (first, skip) = (offset / WORD, offset % WORD);
         let count = if len == 0 { 0 } else { end.div_ceil(WORD) - first };
         let start = self.as_ptr().wrapping_add(first * WORD).cast::<AtomicU64>();
         #[allow(unsafe_code)]
-        // SAFETY: inside of the mapping, which lives as long as `self`, starts at a page and ends with a whole one; a page is made of
-        // words. Every access by this process is an atomic one of a word, but through `as_ptr` as that says.
+        // SAFETY: inside of the mapping, which lives as long as `self`, starts at a page and ends
+        // with a whole one; a page is made of words. Every access by this process is an atomic one
+        // of a word, but through `as_ptr` as that says.
         let words = unsafe { std::slice::from_raw_parts(start, count) };
         let (first, rest) = match words.split_first() {
             Some((first, rest)) if skip > 0 => (Some(first), rest),
@@ -183,16 +189,19 @@ mod linux {
                 |call| move |error: rustix::io::Errno| Error::System { call, object: object(), source: error.into() };
             let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
             let handle = memfd_create("vk-cuda-bridge", flags).map_err(failed("memfd_create"))?;
-            // Pages that are not there would be looked for at the first access, which cannot fail but by a signal.
+            // Pages that are not there would be looked for at the first access, which cannot fail
+            // but by a signal.
             fallocate(&handle, FallocateFlags::empty(), 0, bytes).map_err(failed("fallocate"))?;
             fcntl_add_seals(&handle, SEALS).map_err(failed("fcntl(F_ADD_SEALS)"))?;
             Ok(Self { handle, name: name.to_owned(), len })
         }
 
-        /// Takes a descriptor that a peer sent, of `bytes` bytes as it says. It is closed on an error.
+        /// Takes a descriptor that a peer sent, of `bytes` bytes as it says. It is closed on an
+        /// error.
         ///
         /// # Errors
-        /// [`Error::Memory`] for one that is no memory file, whose size is not sealed, or is not `bytes`.
+        /// [`Error::Memory`] for one that is no memory file, whose size is not sealed, or is not
+        /// `bytes`.
         pub fn from_peer(name: &str, handle: OsHandle, bytes: u64) -> Result<Self, Error> {
             let len = size(name, bytes)?;
             // In huge pages a mapping has another length than the file.
@@ -215,7 +224,8 @@ mod linux {
         /// Maps all of it, for reading and writing.
         ///
         /// # Errors
-        /// [`Error::System`] where the system refuses, as for a file that is sealed against writing.
+        /// [`Error::System`] where the system refuses, as for a file that is sealed against
+        /// writing.
         pub fn map(&self) -> Result<MappedMemory, Error> {
             let (prot, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
             // SAFETY: a new mapping, at an address that the system chooses.
@@ -234,8 +244,8 @@ mod linux {
 
     impl Drop for MappedMemory {
         fn drop(&mut self) {
-            // SAFETY: mapped by `map` with this length, and not used afterwards: everything lent borrows from `self`. An error
-            // would mean that it was not mapped.
+            // SAFETY: mapped by `map` with this length, and not used afterwards: everything lent
+            // borrows from `self`. An error would mean that it was not mapped.
             let _ = unsafe { munmap(self.as_ptr().cast(), self.len) };
         }
     }

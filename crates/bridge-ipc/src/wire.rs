@@ -144,8 +144,8 @@ wire! {
     }
 }
 
-/// The image formats that may cross: the number of the `VkFormat`, the channel's type as `Resource::channel` has it, the number
-/// of channels.
+/// The image formats that may cross: the number of the `VkFormat`, the channel's type as
+/// `Resource::channel` has it, the number of channels.
 pub const FORMATS: &[(u32, u32, u32)] = &[
     (9, 1, 1),
     (10, 2, 1),

@@ -1,4 +1,5 @@
-//! Messages as bytes: what is written is read, and nothing that a peer may send makes the reader panic.
+//! Messages as bytes: what is written is read, and nothing that a peer may send makes the reader
+//! panic.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -132,7 +133,8 @@ proptest! {
         }
     }
 
-    /// A changed message is refused, or is another message in whole: nothing is read from what was not checked.
+    /// A changed message is refused, or is another message in whole: nothing is read from what was
+    /// not checked.
     #[test]
     fn changed_messages_are_other_messages_or_errors(
         message in message(),
@@ -152,7 +154,8 @@ proptest! {
         }
     }
 
-    /// Whatever is said in whatever order, by either side: no panic, and what is refused changes nothing.
+    /// Whatever is said in whatever order, by either side: no panic, and what is refused changes
+    /// nothing.
     #[test]
     fn no_order_of_messages_panics(said in proptest::collection::vec((any::<bool>(), message()), 0..40), renderer in any::<bool>()) {
         let mut session = Session::new(if renderer { Role::Renderer } else { Role::Worker });

@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LaunchConfig};
 
-/// The PTX holds `extern "C" __global__ void parabola(float4 *vertices, unsigned int len, float height)`.
+/// The PTX holds `extern "C" __global__ void parabola(float4 *vertices, unsigned int len, float
+/// height)`.
 fn vertices(compute: &Compute, ptx: &str) -> Result<Vec<[f32; 4]>, Box<dyn Error>> {
     let kernel = compute.load("vertices", ptx)?.kernel("parabola")?;
     let info = ExchangeInfo { name: "vertices", ..Default::default() };

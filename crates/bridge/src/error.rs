@@ -185,7 +185,8 @@ pub enum Error {
         slots: usize,
     },
 
-    /// Lent turns of unknown fate have taken too many slots of an [`Exchange::latest`](crate::Exchange::latest) out of use.
+    /// Lent turns of unknown fate have taken too many slots of an
+    /// [`Exchange::latest`](crate::Exchange::latest) out of use.
     #[error(
         "exchange \"{exchange}\": no slot is left to write: {retired} of {slots} are retired, since turns that were lent were dropped \
          without `submitted` or `not_submitted`; `LatestReader::initialise` brings them back"
@@ -277,9 +278,11 @@ pub enum Error {
         worker: u32,
         /// How it was lost.
         reason: String,
-        /// Whether the process itself is known to have ended. Otherwise the connection alone is closed.
+        /// Whether the process itself is known to have ended. Otherwise the connection alone is
+        /// closed.
         dead: bool,
-        /// The last frame of it that is whole, by the exchange's number; `None` where it never finished one.
+        /// The last frame of it that is whole, by the exchange's number; `None` where it never
+        /// finished one.
         frame: Option<u64>,
         /// The slots that it could write to. What it has left in them is shown to nobody.
         held: usize,

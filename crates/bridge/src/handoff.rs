@@ -1,8 +1,9 @@
 //! The one place where an exported thing becomes an imported one.
 //!
-//! Nothing is passed by hand: what the importer must repeat comes from the exporter's descriptor. The pair proves that both devices are
-//! one GPU, or that the importing ones have access to the other, and each descriptor's UUID is compared with it: drivers take a
-//! descriptor of a third GPU without an error, and access other memory.
+//! Nothing is passed by hand: what the importer must repeat comes from the exporter's descriptor.
+//! The pair proves that both devices are one GPU, or that the importing ones have access to the
+//! other, and each descriptor's UUID is compared with it: drivers take a descriptor of a third GPU
+//! without an error, and access other memory.
 #![allow(unsafe_code)] // Imports trust what they are told.
 
 use std::sync::Arc;
@@ -28,8 +29,8 @@ pub(crate) fn block(block: &Block, gpus: &Gpus) -> Result<Arc<ImportedMemory>> {
     import(block.device().name(), exported.handle, &exported.descriptor, gpus)
 }
 
-/// Imports an image's memory; with it, what the mapping must repeat. `layered` is for kernels: whether they see an array of
-/// images even if there is one layer.
+/// Imports an image's memory; with it, what the mapping must repeat. `layered` is for kernels:
+/// whether they see an array of images even if there is one layer.
 pub(crate) fn image(image: &Image, gpus: &Gpus, layered: bool) -> Result<(Arc<ImportedMemory>, ImageMappingInfo)> {
     let exported = image.export()?;
     let descriptor = &exported.descriptor;
@@ -73,8 +74,9 @@ fn import(
     let imported = match gpus.pair() {
         Pair::Same(pair) => {
             let handle = import_handle(handle, info.name)?;
-            // SAFETY: rule "mappings must match those of the exporting API": handle, size and dedicated flag come from one
-            // export of the very allocation, on the same GPU. The exchange's turns order the accesses of both sides.
+            // SAFETY: rule "mappings must match those of the exporting API": handle, size and
+            // dedicated flag come from one export of the very allocation, on the same GPU. The
+            // exchange's turns order the accesses of both sides.
             unsafe { ImportedMemory::import(pair.cuda(), handle, &info) }?
         }
         Pair::Peer(_) => {
@@ -98,8 +100,8 @@ pub(crate) fn semaphore(semaphore: &Semaphore, gpus: &Gpus) -> Result<ImportedSe
         vk_export::SemaphoreKind::Binary => SemaphoreKind::Binary,
     };
     trace::event(Event::new("export", "vulkan", &descriptor.name));
-    // SAFETY: the handle was exported a moment ago from a semaphore of this kind, on the same GPU or, where the probe has seen that
-    // it works, on the one that this is a peer of.
+    // SAFETY: the handle was exported a moment ago from a semaphore of this kind, on the same GPU
+    // or, where the probe has seen that it works, on the one that this is a peer of.
     let imported = unsafe { ImportedSemaphore::import(gpus.leader(), exported.handle, kind, &descriptor.name) }?;
     trace::event(Event::new("import", "cuda", &descriptor.name));
     Ok(imported)

@@ -1,5 +1,5 @@
-//! Zero-copy hand-over between CUDA and Vulkan: what one side computes, the other draws, frame after frame, without a
-//! copy, without a host stall, and without a way to get the order wrong.
+//! Zero-copy hand-over between CUDA and Vulkan: what one side computes, the other draws, frame
+//! after frame, without a copy, without a host stall, and without a way to get the order wrong.
 //!
 //! ```no_run
 //! use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, LaunchConfig, OpenInfo, Work};
@@ -57,23 +57,25 @@
 //! | see what is alive, and what happens when | [`LiveObjects`], [`trace_to`] |
 //!
 //! # Compute sides
-//! [`Backend::Cuda`] is a CUDA stream: kernels, libraries, graphs, copies. [`Backend::Inline`] records the program's own kernels into
-//! the Vulkan queue, with barriers in place of semaphores and context switches; it stands on an extension of NVIDIA's drivers that is
-//! experimental by name. [`Backend::Host`] runs closures on the CPU. `docs/kernels.md` in the repository compares the three.
+//! [`Backend::Cuda`] is a CUDA stream: kernels, libraries, graphs, copies. [`Backend::Inline`]
+//! records the program's own kernels into the Vulkan queue, with barriers in place of semaphores
+//! and context switches; it stands on an extension of NVIDIA's drivers that is experimental by
+//! name. [`Backend::Host`] runs closures on the CPU. `docs/kernels.md` in the repository compares
+//! the three.
 //!
 //! # The source
-//! One frame reads: `exchange` -> `exchange/compute_turn` -> `exchange/render_turn` -> `timeline`; setting up reads:
-//! `compute` -> `compute/pair` -> `buffer/shared` -> `compute/side` -> `handoff`.
+//! One frame reads: `exchange` -> `exchange/compute_turn` -> `exchange/render_turn` -> `timeline`;
+//! setting up reads: `compute` -> `compute/pair` -> `buffer/shared` -> `compute/side` -> `handoff`.
 //!
 //! # Threads
-//! Turns own what they need, so a frame may be computed on one thread and rendered on another; everything is [`Send`].
-//! An exchange is driven from one thread at a time (`begin` takes `&mut self`), a latest exchange from two: one has the writer, the
-//! other the reader.
+//! Turns own what they need, so a frame may be computed on one thread and rendered on another;
+//! everything is [`Send`]. An exchange is driven from one thread at a time (`begin` takes `&mut
+//! self`), a latest exchange from two: one has the writer, the other the reader.
 //!
 //! # What may grow
-//! Enums, errors and reports that gain variants and fields are `#[non_exhaustive]`: a `match` on [`Work`] has a wildcard arm, a pattern ends
-//! in `..`. Structs that a program fills in have public fields and [`Default`]: end them in `..Default::default()`, and a
-//! new field breaks nothing.
+//! Enums, errors and reports that gain variants and fields are `#[non_exhaustive]`: a `match` on
+//! [`Work`] has a wildcard arm, a pattern ends in `..`. Structs that a program fills in have public
+//! fields and [`Default`]: end them in `..Default::default()`, and a new field breaks nothing.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -140,7 +142,8 @@ pub use remote::{Listener, Remote, RemoteReader};
 pub use timeline::TimelinePoint;
 pub use timeline::signaller::Signaller;
 
-/// Everything may be moved to and used from any thread; what is used by one thread at a time takes `&mut self`.
+/// Everything may be moved to and used from any thread; what is used by one thread at a time takes
+/// `&mut self`.
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     const fn of<R: Resources, D: Direction>() {

@@ -1,4 +1,5 @@
-//! Memory and semaphores that another API exported, imported into CUDA: the CUDA half of sharing with a graphics API.
+//! Memory and semaphores that another API exported, imported into CUDA: the CUDA half of sharing
+//! with a graphics API.
 //!
 //! ```no_run
 //! # #![allow(unsafe_code)]
@@ -76,13 +77,14 @@
 //! | `error`, `call`, `code`, `version` | what can go wrong; the driver's codes and versions |
 //! | `sys` | the driver's entry points, and nothing else |
 //!
-//! The version of CUDA's binding is a feature: `cuda-12000` by default, which runs on the most drivers, or exactly one of
-//! the others. [`cudarc`] is exported again, so that programs use the same one.
+//! The version of CUDA's binding is a feature: `cuda-12000` by default, which runs on the most
+//! drivers, or exactly one of the others. [`cudarc`] is exported again, so that programs use the
+//! same one.
 //!
 //! # What may grow
-//! Enums, errors and reports that gain variants and fields are `#[non_exhaustive]`: a `match` has a wildcard arm, a pattern ends
-//! in `..`. Structs that a program fills in have public fields and [`Default`]: end them in `..Default::default()`, and a
-//! new field breaks nothing.
+//! Enums, errors and reports that gain variants and fields are `#[non_exhaustive]`: a `match` has a
+//! wildcard arm, a pattern ends in `..`. Structs that a program fills in have public fields and
+//! [`Default`]: end them in `..Default::default()`, and a new field breaks nothing.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,8 +1,8 @@
 //! Calls of the program's logger.
 //!
-//! A logger is code of the program's: it may panic, and it may use the objects that it is told of. So it is called where no
-//! lock is held, and once what a driver call made has its owner; and a panic of its ends here, since a second one during
-//! unwinding would end the process.
+//! A logger is code of the program's: it may panic, and it may use the objects that it is told of.
+//! So it is called where no lock is held, and once what a driver call made has its owner; and a
+//! panic of its ends here, since a second one during unwinding would end the process.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

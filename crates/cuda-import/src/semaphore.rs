@@ -13,10 +13,11 @@ use crate::sys::SemaphoreHandle;
 
 pub use crate::sys::SemaphoreKind;
 
-/// An imported semaphore. [`wait`](crate::wait()) and [`signal`](crate::signal()) use it on a stream. Any thread may use it.
+/// An imported semaphore. [`wait`](crate::wait()) and [`signal`](crate::signal()) use it on a
+/// stream. Any thread may use it.
 ///
-/// Its owner drops it only when all waits and signals on it have completed, which is what those two functions ask for; if
-/// that cannot be seen, it is to be forgotten ([`std::mem::forget`]).
+/// Its owner drops it only when all waits and signals on it have completed, which is what those two
+/// functions ask for; if that cannot be seen, it is to be forgotten ([`std::mem::forget`]).
 #[doc(alias = "CUexternalSemaphore")]
 #[derive(Debug)]
 pub struct ImportedSemaphore {
@@ -27,17 +28,19 @@ pub struct ImportedSemaphore {
 }
 
 impl ImportedSemaphore {
-    /// Imports an opaque handle. On success the CUDA driver owns a descriptor; on failure it is closed here. An NT handle is
-    /// closed here either way. What holds for which handle stands at [`ImportHandle`].
+    /// Imports an opaque handle. On success the CUDA driver owns a descriptor; on failure it is
+    /// closed here. An NT handle is closed here either way. What holds for which handle stands at
+    /// [`ImportHandle`].
     ///
     /// # Errors
-    /// [`Error::TimelineUnsupported`] when the device cannot do timelines; [`Error::Driver`] when the driver refuses. On
-    /// Windows [`Error::InvalidHandle`] for one that is not open, and for a timeline's KMT handle.
+    /// [`Error::TimelineUnsupported`] when the device cannot do timelines; [`Error::Driver`] when
+    /// the driver refuses. On Windows [`Error::InvalidHandle`] for one that is not open, and for a
+    /// timeline's KMT handle.
     ///
     /// # Safety
-    /// `handle` is an opaque handle that this very GPU exported from a semaphore of this `kind`, and of no other object:
-    /// the driver cannot tell. A timeline may be another GPU's, where that is known to work (two H100s with driver 580): no
-    /// specification says so.
+    /// `handle` is an opaque handle that this very GPU exported from a semaphore of this `kind`,
+    /// and of no other object: the driver cannot tell. A timeline may be another GPU's, where that
+    /// is known to work (two H100s with driver 580): no specification says so.
     #[doc(alias = "cuImportExternalSemaphore")]
     pub unsafe fn import(
         device: &CudaDevice,
@@ -59,7 +62,8 @@ impl ImportedSemaphore {
         device.check_recorded()?;
         let handle = give(handle, &object, device.name(), |raw| {
             let _current = device.bind()?;
-            // SAFETY: `raw` is open, `give` holds it; this function's caller answers for its origin and kind.
+            // SAFETY: `raw` is open, `give` holds it; this function's caller answers for its origin
+            // and kind.
             unsafe { device.driver().import_semaphore(raw, kind) }
         })?;
         let imported = Self { handle, kind, name: name.into(), device: device.clone() };
@@ -95,8 +99,9 @@ impl Drop for ImportedSemaphore {
     fn drop(&mut self) {
         let handle = self.handle;
         let destroyed = reaper::call(&self.device, "cuDestroyExternalSemaphore", move |driver| {
-            // SAFETY: "any outstanding signals or waits must have completed": whoever enqueued one through `wait` or
-            // `signal` vowed to keep the semaphore that long. The handle is not used after its owner's drop.
+            // SAFETY: "any outstanding signals or waits must have completed": whoever enqueued one
+            // through `wait` or `signal` vowed to keep the semaphore that long. The handle is not
+            // used after its owner's drop.
             unsafe { driver.destroy_semaphore(handle) }
         });
         match destroyed {

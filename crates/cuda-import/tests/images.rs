@@ -1,5 +1,6 @@
-//! Images, as far as a driver shows them with no other API: mapped onto memory that CUDA itself exported. Where the driver
-//! does not map images onto such memory, or is not there, each test says so.
+//! Images, as far as a driver shows them with no other API: mapped onto memory that CUDA itself
+//! exported. Where the driver does not map images onto such memory, or is not there, each test says
+//! so.
 //!
 //! Unsafe because of the mappings and the launch.
 #![allow(unsafe_code, clippy::unwrap_used)]

@@ -1,4 +1,5 @@
-//! After a kernel that faults, errors say so and nothing hangs or panics. Its own program, because the context is lost.
+//! After a kernel that faults, errors say so and nothing hangs or panics. Its own program, because
+//! the context is lost.
 //!
 //! Unsafe because of the import and the launch.
 #![allow(unsafe_code, clippy::unwrap_used)]
@@ -32,7 +33,8 @@ const WRITE_TO_NULL: &str = "
 #[test]
 fn a_fault_is_reported_and_everything_can_be_dropped() {
     if std::env::var_os("BRIDGE_TEST_GPU_FAULTS").is_none() {
-        // After runs with GPU faults, programs that render got no further on one machine; the cause is not known.
+        // After runs with GPU faults, programs that render got no further on one machine; the cause
+        // is not known.
         return skip(Need::Other, "it faults the GPU; set BRIDGE_TEST_GPU_FAULTS=1 to run it");
     }
     let Some((device, _alone)) = device() else { return };

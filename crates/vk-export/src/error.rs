@@ -73,7 +73,8 @@ pub enum Error {
         reason: String,
     },
 
-    /// The calling thread has locked the queue already, with [`Queue::with`](crate::Queue::with), and would wait for itself.
+    /// The calling thread has locked the queue already, with [`Queue::with`](crate::Queue::with),
+    /// and would wait for itself.
     #[error("{queue} is locked by this very thread; submit outside of `Queue::with`")]
     #[non_exhaustive]
     QueueHeld {
@@ -137,7 +138,8 @@ pub enum Error {
         heap: u32,
         /// Bytes of the heap.
         heap_size: u64,
-        /// Bytes of it that the process may still take, as the driver estimates; `None` without `VK_EXT_memory_budget`.
+        /// Bytes of it that the process may still take, as the driver estimates; `None` without
+        /// `VK_EXT_memory_budget`.
         free: Option<u64>,
         /// The largest allocation that the driver promises to try (`maxMemoryAllocationSize`).
         promised: u64,
@@ -211,7 +213,8 @@ pub enum Error {
         refusal: PtxRefusal,
     },
 
-    /// A launch that the driver would take and then hang on, lose the device with, or leave out without a word.
+    /// A launch that the driver would take and then hang on, lose the device with, or leave out
+    /// without a word.
     #[error("launch of {kernel}: {reason}")]
     #[non_exhaustive]
     Launch {
@@ -237,7 +240,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the Vulkan device is lost: nothing on it will work again, and its waits may never end.
+    /// Whether the Vulkan device is lost: nothing on it will work again, and its waits may never
+    /// end.
     pub fn is_device_lost(&self) -> bool {
         matches!(self, Self::Vulkan { result: vk::Result::ERROR_DEVICE_LOST, .. })
     }

@@ -4,11 +4,12 @@ use ash::vk;
 
 /// Stages of synchronization2 in the old form, for `vkCmdPipelineBarrier` and `vkQueueSubmit`.
 ///
-/// Stages that the old form has stay as they are, those that were split from an older one become that. Any other becomes the
-/// smallest old stage that is known to hold it: none is left out.
+/// Stages that the old form has stay as they are, those that were split from an older one become
+/// that. Any other becomes the smallest old stage that is known to hold it: none is left out.
 pub fn legacy_stages(stages: vk::PipelineStageFlags2) -> vk::PipelineStageFlags {
     use vk::{PipelineStageFlags as Old, PipelineStageFlags2 as New};
-    // The last of the old ones is ACCELERATION_STRUCTURE_BUILD_KHR, and the bits up to there are the same in both.
+    // The last of the old ones is ACCELERATION_STRUCTURE_BUILD_KHR, and the bits up to there are
+    // the same in both.
     const SAME: u64 = (Old::ACCELERATION_STRUCTURE_BUILD_KHR.as_raw() as u64) * 2 - 1;
     let split = [
         (New::COPY | New::RESOLVE | New::BLIT | New::CLEAR, Old::TRANSFER),

@@ -2,13 +2,16 @@
 //!
 //! One frame of the exporting side, in the order in which the modules are met:
 //!
-//! 1. [`ExportDevice::open`] makes a Vulkan device that can export, or [`ExportDevice::adopt`] borrows an engine's own.
-//! 2. [`Buffer::new`] and [`Image::new`] allocate exportable memory and ask the driver first whether exactly this buffer
-//!    or image can leave; [`Semaphore::new`] does the same for a timeline. A [`Block`] is one allocation for many buffers.
-//! 3. [`Buffer::export`] and [`Image::export`] give a fresh [`MemoryHandle`] each time, [`Semaphore::export`] a fresh
-//!    [`OsHandle`], with a descriptor of all that an importer must repeat: allocation size, offset, dedicated, device UUID,
-//!    and an image's shape.
-//! 4. [`Handover`] and [`ImageHandover`] make the barriers which pass the contents to the other API and back.
+//! 1. [`ExportDevice::open`] makes a Vulkan device that can export, or [`ExportDevice::adopt`]
+//!    borrows an engine's own.
+//! 2. [`Buffer::new`] and [`Image::new`] allocate exportable memory and ask the driver first
+//!    whether exactly this buffer or image can leave; [`Semaphore::new`] does the same for a
+//!    timeline. A [`Block`] is one allocation for many buffers.
+//! 3. [`Buffer::export`] and [`Image::export`] give a fresh [`MemoryHandle`] each time,
+//!    [`Semaphore::export`] a fresh [`OsHandle`], with a descriptor of all that an importer must
+//!    repeat: allocation size, offset, dedicated, device UUID, and an image's shape.
+//! 4. [`Handover`] and [`ImageHandover`] make the barriers which pass the contents to the other API
+//!    and back.
 //!
 //! ```no_run
 //! use vk_export::{Buffer, BufferInfo, BufferAccess, ExportDevice, OpenInfo, Placement};
@@ -29,10 +32,11 @@
 //!
 //! # CUDA kernels in a command buffer
 //!
-//! NVIDIA's drivers launch CUDA kernels from Vulkan's own command buffers: no other API, no semaphore, no exported memory, and
-//! no switch between contexts; between a kernel and a draw stands a barrier. A [`KernelModule`] is loaded from [`Ptx`], a
-//! [`Kernel`] is recorded with a [`LaunchConfig`] and its arguments: addresses of buffers
-//! ([`Buffer::device_address`]), and handles of images ([`KernelSurface`], [`KernelTexture`]).
+//! NVIDIA's drivers launch CUDA kernels from Vulkan's own command buffers: no other API, no
+//! semaphore, no exported memory, and no switch between contexts; between a kernel and a draw
+//! stands a barrier. A [`KernelModule`] is loaded from [`Ptx`], a [`Kernel`] is recorded with a
+//! [`LaunchConfig`] and its arguments: addresses of buffers ([`Buffer::device_address`]), and
+//! handles of images ([`KernelSurface`], [`KernelTexture`]).
 //!
 //! ```no_run
 //! use vk_export::{Buffer, BufferInfo, ExportDevice, KernelModule, LaunchConfig, OpenInfo, Placement, Ptx, ash::vk};
@@ -69,21 +73,24 @@
 //! # }
 //! ```
 //!
-//! This rests on `VK_NVX_binary_import` and `VK_NVX_image_view_handle`: experimental by name, without a specification beyond
-//! their structures, in NVIDIA's drivers for Linux and Windows since 2020 (DLSS stands on them), and in no other driver.
-//! Turn them on with [`OpenInfo::cuda_kernels`], or on an engine's device with [`CUDA_KERNEL_EXTENSIONS`]. The driver checks
-//! next to nothing of a launch, so [`Kernel::check`] does. What there is none of in a Vulkan queue: `trap`, `assert`, `malloc`,
-//! `printf`, clusters, launches from the device, cubins; a stream of CUDA has all of these.
+//! This rests on `VK_NVX_binary_import` and `VK_NVX_image_view_handle`: experimental by name,
+//! without a specification beyond their structures, in NVIDIA's drivers for Linux and Windows since
+//! 2020 (DLSS stands on them), and in no other driver. Turn them on with
+//! [`OpenInfo::cuda_kernels`], or on an engine's device with [`CUDA_KERNEL_EXTENSIONS`]. The driver
+//! checks next to nothing of a launch, so [`Kernel::check`] does. What there is none of in a Vulkan
+//! queue: `trap`, `assert`, `malloc`, `printf`, clusters, launches from the device, cubins; a
+//! stream of CUDA has all of these.
 //!
-//! The crate calls no other API: who imports, and what the two sides then promise each other, is the business of the
-//! crate `bridge`.
+//! The crate calls no other API: who imports, and what the two sides then promise each other, is
+//! the business of the crate `bridge`.
 //!
-//! Everything here is [`Send`] and [`Sync`]; what Vulkan wants externally synchronized (the queue) is locked inside.
+//! Everything here is [`Send`] and [`Sync`]; what Vulkan wants externally synchronized (the queue)
+//! is locked inside.
 //!
 //! # What may grow
-//! Enums, errors and reports that gain variants and fields are `#[non_exhaustive]`: a `match` has a wildcard arm, a pattern ends
-//! in `..`. Structs that a program fills in have public fields and [`Default`]: end them in `..Default::default()`, and a
-//! new field breaks nothing.
+//! Enums, errors and reports that gain variants and fields are `#[non_exhaustive]`: a `match` has a
+//! wildcard arm, a pattern ends in `..`. Structs that a program fills in have public fields and
+//! [`Default`]: end them in `..Default::default()`, and a new field breaks nothing.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -61,7 +61,8 @@ pub struct ExportedSemaphore {
 
 /// A semaphore. A timeline starts at 0.
 ///
-/// Dropping it destroys it at once: whoever holds it keeps it until every wait and signal on it has completed.
+/// Dropping it destroys it at once: whoever holds it keeps it until every wait and signal on it has
+/// completed.
 #[derive(Debug)]
 pub struct Semaphore {
     raw: vk::Semaphore,
@@ -80,11 +81,13 @@ impl Semaphore {
         Self::create(device, info, Exporter::new)
     }
 
-    /// As [`new`](Self::new), with a name or security of its own. It is exportable whatever `info` says.
+    /// As [`new`](Self::new), with a name or security of its own. It is exportable whatever `info`
+    /// says.
     ///
     /// # Errors
-    /// Those of [`new`](Self::new); [`Error::InvalidArgument`] for a name that cannot be or is taken, and for a security
-    /// descriptor that Windows does not understand or that would let everyone in.
+    /// Those of [`new`](Self::new); [`Error::InvalidArgument`] for a name that cannot be or is
+    /// taken, and for a security descriptor that Windows does not understand or that would let
+    /// everyone in.
     #[cfg(windows)]
     pub fn new_shared(
         device: &ExportDevice,
@@ -118,8 +121,9 @@ impl Semaphore {
         if let Some(nt_info) = &mut nt_info {
             create = create.push_next(nt_info);
         }
-        // SAFETY: VUID-VkSemaphoreTypeCreateInfo-timelineSemaphore-03252: the feature is on in every `ExportDevice`;
-        // VUID-VkExportSemaphoreCreateInfo-handleTypes-01124: the handle type was asked for with this kind.
+        // SAFETY: VUID-VkSemaphoreTypeCreateInfo-timelineSemaphore-03252: the feature is on in
+        // every `ExportDevice`; VUID-VkExportSemaphoreCreateInfo-handleTypes-01124: the handle type
+        // was asked for with this kind.
         let raw = unsafe { device.as_raw().create_semaphore(&create, None) }
             .map_err(device.failed("vkCreateSemaphore", &object))?;
         // From here on a failure drops it, and so does a logger that panics.
@@ -150,7 +154,8 @@ impl Semaphore {
         &self.device
     }
 
-    /// A fresh handle to the semaphore, with what an importer must repeat. The handle is the caller's.
+    /// A fresh handle to the semaphore, with what an importer must repeat. The handle is the
+    /// caller's.
     ///
     /// # Errors
     /// [`Error::NotExportable`] for one not made `exportable`, else the failed call.
@@ -180,12 +185,13 @@ impl Semaphore {
     /// The value that a timeline has reached.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a binary semaphore, else the failed call; a counter of `u64::MAX`, which drivers report
-    /// after the device was lost, is `VK_ERROR_DEVICE_LOST`.
+    /// [`Error::InvalidArgument`] for a binary semaphore, else the failed call; a counter of
+    /// `u64::MAX`, which drivers report after the device was lost, is `VK_ERROR_DEVICE_LOST`.
     #[doc(alias = "vkGetSemaphoreCounterValue")]
     pub fn value(&self) -> Result<u64> {
         self.check_timeline()?;
-        // SAFETY: VUID-vkGetSemaphoreCounterValue-semaphore-03255: a live timeline of this device, checked above.
+        // SAFETY: VUID-vkGetSemaphoreCounterValue-semaphore-03255: a live timeline of this device,
+        // checked above.
         unsafe { self.device.as_raw().get_semaphore_counter_value(self.raw) }
             .and_then(|value| if value == LOST { Err(vk::Result::ERROR_DEVICE_LOST) } else { Ok(value) })
             .map_err(self.failed("vkGetSemaphoreCounterValue"))
@@ -193,11 +199,12 @@ impl Semaphore {
 
     /// Blocks until a timeline has reached `value`, for at most `limit`.
     ///
-    /// Right for what Vulkan or the host signals; a signal of another API wakes this late by milliseconds on some
-    /// drivers, ask [`value`](Self::value) repeatedly there.
+    /// Right for what Vulkan or the host signals; a signal of another API wakes this late by
+    /// milliseconds on some drivers, ask [`value`](Self::value) repeatedly there.
     ///
     /// # Errors
-    /// [`Error::Timeout`] with the last value, [`Error::InvalidArgument`] for a binary semaphore, else the failed call.
+    /// [`Error::Timeout`] with the last value, [`Error::InvalidArgument`] for a binary semaphore,
+    /// else the failed call.
     #[doc(alias = "vkWaitSemaphores")]
     pub fn wait(&self, value: u64, limit: Duration) -> Result<()> {
         self.check_timeline()?;
@@ -205,7 +212,8 @@ impl Semaphore {
         let (semaphores, values) = ([self.raw], [value]);
         let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
         let nanoseconds = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-        // SAFETY: VUID-VkSemaphoreWaitInfo-pSemaphores-03256: a live timeline of this device, checked above.
+        // SAFETY: VUID-VkSemaphoreWaitInfo-pSemaphores-03256: a live timeline of this device,
+        // checked above.
         match unsafe { self.device.as_raw().wait_semaphores(&info, nanoseconds) } {
             Ok(()) => Ok(()),
             Err(vk::Result::TIMEOUT) => Err(Error::Timeout {
@@ -222,11 +230,12 @@ impl Semaphore {
     /// Sets a timeline to `value` from the host.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a binary semaphore or a value that does not rise, else the failed call.
+    /// [`Error::InvalidArgument`] for a binary semaphore or a value that does not rise, else the
+    /// failed call.
     ///
     /// # Safety
-    /// No other signal of this timeline is pending with a value of `value` or less, nor can one come to be so while
-    /// this call runs (VUID-VkSemaphoreSignalInfo-value-03259 and -03260).
+    /// No other signal of this timeline is pending with a value of `value` or less, nor can one
+    /// come to be so while this call runs (VUID-VkSemaphoreSignalInfo-value-03259 and -03260).
     #[doc(alias = "vkSignalSemaphore")]
     pub unsafe fn signal(&self, value: u64) -> Result<()> {
         let reached = self.value()?;
@@ -237,8 +246,9 @@ impl Semaphore {
             });
         }
         let info = vk::SemaphoreSignalInfo::default().semaphore(self.raw).value(value);
-        // SAFETY: VUID-VkSemaphoreSignalInfo-semaphore-03257: a timeline, checked by `value`; -03258: greater than the
-        // current value, checked above; the pending signals are the caller's promise.
+        // SAFETY: VUID-VkSemaphoreSignalInfo-semaphore-03257: a timeline, checked by `value`;
+        // -03258: greater than the current value, checked above; the pending signals are the
+        // caller's promise.
         unsafe { self.device.as_raw().signal_semaphore(&info) }.map_err(self.failed("vkSignalSemaphore"))
     }
 
@@ -258,14 +268,15 @@ impl Semaphore {
     }
 }
 
-/// What some drivers report with `VK_SUCCESS` as the value of every timeline of a lost device. It must not pass for a value
-/// that was reached: pending work would be taken for finished. No signal sets it, since values rise by one from 0.
+/// What some drivers report with `VK_SUCCESS` as the value of every timeline of a lost device. It
+/// must not pass for a value that was reached: pending work would be taken for finished. No signal
+/// sets it, since values rise by one from 0.
 const LOST: u64 = u64::MAX;
 
 impl Drop for Semaphore {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the owner keeps it until every submission that refers to it
-        // has completed, as the type's documentation says.
+        // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the owner keeps it until every
+        // submission that refers to it has completed, as the type's documentation says.
         unsafe { self.device.as_raw().destroy_semaphore(self.raw, None) };
     }
 }

@@ -7,7 +7,8 @@ use vk_export::ash::vk;
 use crate::error::{About, Result};
 use crate::memory::{Memory, MemoryLocation};
 
-/// A buffer that stays with Vulkan. Dropping it frees it at once: keep it until the GPU is done with it.
+/// A buffer that stays with Vulkan. Dropping it frees it at once: keep it until the GPU is done
+/// with it.
 #[derive(Debug)]
 pub struct LocalBuffer {
     raw: vk::Buffer,
@@ -24,8 +25,8 @@ impl LocalBuffer {
     /// Makes a buffer of `size` bytes.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for zero bytes, usages that are not Vulkan 1.0's and more
-    /// bytes than there are; else the failed call.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for zero bytes, usages that are
+    /// not Vulkan 1.0's and more bytes than there are; else the failed call.
     pub fn new(
         device: &ExportDevice,
         name: &str,
@@ -44,7 +45,8 @@ impl LocalBuffer {
             return Err(about.invalid(format!("it has {size} bytes, but a buffer at most {limit} (maxBufferSize)")));
         }
         let create = vk::BufferCreateInfo::default().size(size).usage(usage).sharing_mode(vk::SharingMode::EXCLUSIVE);
-        // SAFETY: VUID-VkBufferCreateInfo-size-00912, -None-09499, -size-06409: size and usage were checked above.
+        // SAFETY: VUID-VkBufferCreateInfo-size-00912, -None-09499, -size-06409: size and usage were
+        // checked above.
         let raw = unsafe { device.as_raw().create_buffer(&create, None) }.map_err(about.failed("vkCreateBuffer"))?;
         // From here on a failure drops it.
         let mut buffer = Self { raw, memory: None, size, device: device.clone() };
@@ -78,12 +80,13 @@ impl LocalBuffer {
     /// The contents, where the memory is mapped.
     ///
     /// # Safety
-    /// While the slice lives nothing writes the buffer: what the GPU wrote has been waited for and made visible to the host,
-    /// and nothing that writes is submitted.
+    /// While the slice lives nothing writes the buffer: what the GPU wrote has been waited for and
+    /// made visible to the host, and nothing that writes is submitted.
     pub unsafe fn bytes(&self) -> Option<&[u8]> {
         let size = usize::try_from(self.size).ok()?;
         let start = self.host_ptr()?;
-        // SAFETY: so many bytes are mapped, at least, for as long as the buffer lives; the caller keeps writers away.
+        // SAFETY: so many bytes are mapped, at least, for as long as the buffer lives; the caller
+        // keeps writers away.
         Some(unsafe { std::slice::from_raw_parts(start.as_ptr(), size) })
     }
 
@@ -101,7 +104,8 @@ impl LocalBuffer {
 
 impl Drop for LocalBuffer {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyBuffer-buffer-00922: kept by its owner until the GPU was done, as documented.
+        // SAFETY: VUID-vkDestroyBuffer-buffer-00922: kept by its owner until the GPU was done, as
+        // documented.
         unsafe { self.device.as_raw().destroy_buffer(self.raw, None) };
     }
 }

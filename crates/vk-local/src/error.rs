@@ -10,7 +10,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An argument that no driver call could make sense of, or that the device has no such thing for.
+    /// An argument that no driver call could make sense of, or that the device has no such thing
+    /// for.
     #[error("{object}: {reason} [{device}]")]
     InvalidArgument {
         /// The object that was to be made.

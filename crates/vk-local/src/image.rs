@@ -20,8 +20,8 @@ pub struct LocalImageInfo<'a> {
     pub usage: vk::ImageUsageFlags,
 }
 
-/// A 2D colour image with one mip and one layer, and its view, that stays with Vulkan. Dropping it frees it at once:
-/// keep it until the GPU is done with it.
+/// A 2D colour image with one mip and one layer, and its view, that stays with Vulkan. Dropping it
+/// frees it at once: keep it until the GPU is done with it.
 #[derive(Debug)]
 pub struct LocalImage {
     raw: vk::Image,
@@ -45,8 +45,8 @@ impl LocalImage {
     /// Makes an image and its view.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for an extent of zero, a usage that no view can have and
-    /// an image that the device does not have; else the failed call.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for an extent of zero, a usage
+    /// that no view can have and an image that the device does not have; else the failed call.
     pub fn new(device: &ExportDevice, info: &LocalImageInfo<'_>) -> Result<Self> {
         let about = About { device, object: format!("image \"{}\"", info.name) };
         let vk::Extent2D { width, height } = info.extent;
@@ -56,7 +56,8 @@ impl LocalImage {
         if !USAGES.contains(info.usage) || !info.usage.intersects(VIEWED) {
             return Err(about.invalid(format!("its usage {:?} is unknown, or none that a view can have", info.usage)));
         }
-        // Numbers that are no format, and those of extensions that are off, do not reach the driver.
+        // Numbers that are no format, and those of extensions that are off, do not reach the
+        // driver.
         if device.format_features(info.format, vk::ImageTiling::OPTIMAL).is_empty() {
             return Err(about.invalid(format!(
                 "{} has no images of {:?} with OPTIMAL tiling; choose another format",
@@ -66,8 +67,8 @@ impl LocalImage {
         }
         let (kind, tiling, flags) = (vk::ImageType::TYPE_2D, vk::ImageTiling::OPTIMAL, vk::ImageCreateFlags::empty());
         let (instance, physical) = (device.instance(), device.physical().handle);
-        // SAFETY: VUID-vkGetPhysicalDeviceImageFormatProperties-physicalDevice-parameter, -usage-requiredbitmask: the
-        // device's own, and a usage that is not empty.
+        // SAFETY: VUID-vkGetPhysicalDeviceImageFormatProperties-physicalDevice-parameter,
+        // -usage-requiredbitmask: the device's own, and a usage that is not empty.
         let limits = unsafe {
             instance.get_physical_device_image_format_properties(physical, info.format, kind, tiling, info.usage, flags)
         }
@@ -87,7 +88,8 @@ impl LocalImage {
             .tiling(vk::ImageTiling::OPTIMAL)
             .usage(info.usage)
             .initial_layout(vk::ImageLayout::UNDEFINED);
-        // SAFETY: VUID-VkImageCreateInfo-imageCreateMaxMipLevels-02251 to -02257: the driver was asked for exactly this.
+        // SAFETY: VUID-VkImageCreateInfo-imageCreateMaxMipLevels-02251 to -02257: the driver was
+        // asked for exactly this.
         let raw = unsafe { device.as_raw().create_image(&create, None) }.map_err(about.failed("vkCreateImage"))?;
         // From here on a failure drops it.
         let mut image = Self {
@@ -101,8 +103,8 @@ impl LocalImage {
         // SAFETY: a live image of this device.
         let requirements = unsafe { device.as_raw().get_image_memory_requirements(raw) };
         let memory = image.memory.insert(Memory::allocate(&about, requirements, MemoryLocation::GpuOnly)?);
-        // SAFETY: VUID-vkBindImageMemory-memory-01047, -01048 and -size-01049: of a type and size that the image asks for,
-        // from its start.
+        // SAFETY: VUID-vkBindImageMemory-memory-01047, -01048 and -size-01049: of a type and size
+        // that the image asks for, from its start.
         unsafe { device.as_raw().bind_image_memory(raw, memory.raw, 0) }.map_err(about.failed("vkBindImageMemory"))?;
         // SAFETY: just made on this device; no other thread knows it yet.
         unsafe { device.set_name(raw, info.name) };
@@ -112,8 +114,8 @@ impl LocalImage {
             .format(info.format)
             .subresource_range(Self::RANGE);
         image.view =
-            // SAFETY: VUID-VkImageViewCreateInfo-image-01020, -04441: the image is bound and of a usage that views have, its format
-            // and range are its own.
+            // SAFETY: VUID-VkImageViewCreateInfo-image-01020, -04441: the image is bound and of a
+            // usage that views have, its format and range are its own.
             unsafe { device.as_raw().create_image_view(&view, None) }.map_err(about.failed("vkCreateImageView"))?;
         Ok(image)
     }
@@ -150,7 +152,8 @@ impl LocalImage {
 
 impl Drop for LocalImage {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyImageView-imageView-01026: kept by its owner until the GPU was done, as documented.
+        // SAFETY: VUID-vkDestroyImageView-imageView-01026: kept by its owner until the GPU was
+        // done, as documented.
         unsafe { self.device.as_raw().destroy_image_view(self.view, None) };
         // SAFETY: VUID-vkDestroyImage-image-01000: as above.
         unsafe { self.device.as_raw().destroy_image(self.raw, None) };

@@ -1,4 +1,5 @@
-//! Buffers and images that stay with Vulkan: staging, readback, targets. For the examples, tests and benchmarks.
+//! Buffers and images that stay with Vulkan: staging, readback, targets. For the examples, tests
+//! and benchmarks.
 //!
 //! Each has an allocation of its own, which suits programs that make a few and keep them.
 

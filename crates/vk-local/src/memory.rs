@@ -27,8 +27,8 @@ pub(crate) struct Memory {
     device: ExportDevice,
 }
 
-// SAFETY: the pointer is to a mapping that lives as long as this does, and the users of `mapped` order who reads and writes
-// through it. The Vulkan handle may be used from any thread.
+// SAFETY: the pointer is to a mapping that lives as long as this does, and the users of `mapped`
+// order who reads and writes through it. The Vulkan handle may be used from any thread.
 unsafe impl Send for Memory {}
 // SAFETY: as above; no method here reads or writes through the pointer.
 unsafe impl Sync for Memory {}
@@ -57,12 +57,14 @@ impl Memory {
             return Err(about.invalid(format!("it takes {size} bytes, but its memory heap has {heap}")));
         }
         let info = vk::MemoryAllocateInfo::default().allocation_size(size).memory_type_index(memory_type);
-        // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01713, -01714: size and type were checked above.
+        // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01713, -01714: size and type were checked
+        // above.
         let raw = unsafe { device.as_raw().allocate_memory(&info, None) }.map_err(about.failed("vkAllocateMemory"))?;
         // From here on a failure drops it.
         let mut memory = Self { raw, mapped: None, device: device.clone() };
         if location != MemoryLocation::GpuOnly {
-            // SAFETY: VUID-vkMapMemory-memory-00678, -00682: freshly allocated, not mapped yet, of a HOST_VISIBLE type.
+            // SAFETY: VUID-vkMapMemory-memory-00678, -00682: freshly allocated, not mapped yet, of
+            // a HOST_VISIBLE type.
             let pointer = unsafe { device.as_raw().map_memory(raw, 0, vk::WHOLE_SIZE, vk::MemoryMapFlags::empty()) }
                 .map_err(about.failed("vkMapMemory"))?;
             memory.mapped = NonNull::new(pointer.cast());
@@ -78,8 +80,8 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkFreeMemory-memory-00677: the resource bound to it went before, kept by its owner until the GPU was
-        // done. Freeing unmaps.
+        // SAFETY: VUID-vkFreeMemory-memory-00677: the resource bound to it went before, kept by its
+        // owner until the GPU was done. Freeing unmaps.
         unsafe { self.device.as_raw().free_memory(self.raw, None) };
     }
 }

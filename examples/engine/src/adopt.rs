@@ -48,8 +48,8 @@ pub fn compute(gpu: &Arc<Gpu>, backend: Backend) -> Result<Compute> {
     info.features.synchronization2 = true;
     info.queue_lock = Some(Arc::new(Lock(Arc::clone(gpu))));
     info.keep_alive = Some(Box::new(Arc::clone(gpu)));
-    // SAFETY: the handles are the engine's, which the device keeps alive; the lists are what the engine enabled; every submission
-    // of the engine's is made under the lock.
+    // SAFETY: the handles are the engine's, which the device keeps alive; the lists are what the
+    // engine enabled; every submission of the engine's is made under the lock.
     let device = unsafe { ExportDevice::adopt(info) }?;
     Ok(Compute::new(&device, backend)?)
 }

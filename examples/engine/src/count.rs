@@ -1,4 +1,5 @@
-//! How much of a system is about the bridge: the lines of its file `shared.rs`, counted from the file itself.
+//! How much of a system is about the bridge: the lines of its file `shared.rs`, counted from the
+//! file itself.
 
 use std::fmt;
 

@@ -1,6 +1,7 @@
 //! The bridge in an engine that knows nothing of it.
 //!
-//! The engine is the package `engine-core`, which does not depend on the bridge. Here are three systems that are added to it:
+//! The engine is the package `engine-core`, which does not depend on the bridge. Here are three
+//! systems that are added to it:
 //!
 //! | module | is | its bridge-specific part |
 //! |---|---|---|
@@ -8,9 +9,9 @@
 //! | [`painting`] | a texture that the compute side paints, on a panel | `painting/shared.rs` |
 //! | [`filter`] | a post-process: the compute side filters the scene, the engine shows the result | `filter/shared.rs` |
 //!
-//! What is written once for all of them: [`adopt`] lends the engine's device, [`splice`] makes a lent turn a part of the engine's
-//! submissions. [`count`] counts the lines, [`check`] knows how frames should look, [`script`] runs without a window and
-//! [`window`] in one.
+//! What is written once for all of them: [`adopt`] lends the engine's device, [`splice`] makes a
+//! lent turn a part of the engine's submissions. [`count`] counts the lines, [`check`] knows how
+//! frames should look, [`script`] runs without a window and [`window`] in one.
 
 pub mod adopt;
 pub mod check;

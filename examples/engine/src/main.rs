@@ -1,5 +1,6 @@
-//! A small engine on raw Vulkan, with systems of the bridge: particles that are simulated at their own rate, a texture that CUDA
-//! paints, a post-process that CUDA filters. It checks its own frames and exits with an error if one is wrong.
+//! A small engine on raw Vulkan, with systems of the bridge: particles that are simulated at their
+//! own rate, a texture that CUDA paints, a post-process that CUDA filters. It checks its own frames
+//! and exits with an error if one is wrong.
 //!
 //! `cargo run -p engine-example -- --frames 300 --out out/engine`, or `--window`.
 
@@ -20,7 +21,8 @@ struct Options {
     /// Frames to draw [default: 300; endless in a window]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(10..=1_000_000))]
     frames: Option<u64>,
-    /// Folder for pictures of the frames that are checked; made if need be [default: none are written]
+    /// Folder for pictures of the frames that are checked; made if need be [default: none are
+    /// written]
     #[arg(long, value_name = "DIR", conflicts_with = "window")]
     out: Option<PathBuf>,
     /// Width and height of a frame, in pixels

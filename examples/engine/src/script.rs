@@ -1,5 +1,5 @@
-//! A run without a window: the engine pauses, is resized and minimised, and its systems are removed and added again, while it
-//! checks its own frames.
+//! A run without a window: the engine pauses, is resized and minimised, and its systems are removed
+//! and added again, while it checks its own frames.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -40,7 +40,8 @@ pub struct Script {
 
 /// An engine with the bridge beside it.
 pub struct World {
-    // Field order is drop order, which does not matter here, see `tests/orders.rs`: everything keeps what it needs.
+    // Field order is drop order, which does not matter here, see `tests/orders.rs`: everything
+    // keeps what it needs.
     /// The engine.
     pub engine: Engine,
     /// The compute side.
@@ -69,7 +70,8 @@ pub struct Report {
 }
 
 impl World {
-    /// An engine without systems, for frames of `size` pixels; `window` has the instance extensions of a window.
+    /// An engine without systems, for frames of `size` pixels; `window` has the instance extensions
+    /// of a window.
     ///
     /// # Errors
     /// What cannot be had here.

@@ -25,7 +25,8 @@ impl<R: Resources, D: Direction> Spliced<R, D> {
 
     /// Records that the engine takes the resources over.
     pub fn acquire(&self, recorder: &Recorder<'_>) {
-        // SAFETY: the engine's command buffer, recording outside of rendering for the queue that was lent, submitted in this frame.
+        // SAFETY: the engine's command buffer, recording outside of rendering for the queue that
+        // was lent, submitted in this frame.
         unsafe { self.0.record_acquire(recorder.commands()) };
     }
 
@@ -55,7 +56,8 @@ impl<R: Resources> Spliced<R, ComputeFirst> {
     /// Tells what became of the submission.
     pub fn submitted(self, accepted: bool) {
         if accepted {
-            // SAFETY: the engine submitted the parts unchanged, with the commands that acquire and release, and the driver took them.
+            // SAFETY: the engine submitted the parts unchanged, with the commands that acquire and
+            // release, and the driver took them.
             drop(unsafe { self.0.submitted() });
         } else {
             // SAFETY: the driver refused the submission, or it was never made; the parts are gone.
@@ -81,7 +83,8 @@ impl<R: Resources> Spliced<R, RenderFirst> {
     }
 }
 
-/// The newest frame of a latest exchange in the course of a frame of the engine, be it a new one or the last one again.
+/// The newest frame of a latest exchange in the course of a frame of the engine, be it a new one or
+/// the last one again.
 pub struct SplicedLatest<R: Resources>(LentLatest<RenderRead<R>>);
 
 impl<R: Resources> SplicedLatest<R> {
@@ -98,9 +101,11 @@ impl<R: Resources> SplicedLatest<R> {
         self.0.resources()
     }
 
-    /// Records that the engine takes a new frame over and gives the one before back; nothing where it is the same.
+    /// Records that the engine takes a new frame over and gives the one before back; nothing where
+    /// it is the same.
     pub fn acquire(&self, recorder: &Recorder<'_>) {
-        // SAFETY: the engine's command buffer, recording outside of rendering for the queue that was lent, submitted once in this frame.
+        // SAFETY: the engine's command buffer, recording outside of rendering for the queue that
+        // was lent, submitted once in this frame.
         unsafe { self.0.record_acquire(recorder.commands()) };
     }
 
@@ -122,7 +127,8 @@ impl<R: Resources> SplicedLatest<R> {
     /// Tells what became of the submission.
     pub fn submitted(self, accepted: bool) {
         if accepted {
-            // SAFETY: the engine submitted the parts unchanged, with the commands that begin with what `acquire` records.
+            // SAFETY: the engine submitted the parts unchanged, with the commands that begin with
+            // what `acquire` records.
             drop(unsafe { self.0.submitted() });
         } else {
             // SAFETY: the driver refused the submission, or it was never made; the parts are gone.

@@ -20,8 +20,8 @@ use crate::painting::Painting;
 use crate::particles::Particles;
 use crate::script::{Script, World};
 
-/// Draws until the window is closed, Escape, Ctrl-C, or `frames` frames. Space pauses, the keys 1 to 3 remove a system and add it
-/// again.
+/// Draws until the window is closed, Escape, Ctrl-C, or `frames` frames. Space pauses, the keys 1
+/// to 3 remove a system and add it again.
 ///
 /// # Errors
 /// No window, or what failed.

@@ -1,4 +1,5 @@
-//! Systems that come and go while the engine runs. One test: live objects are counted for the process.
+//! Systems that come and go while the engine runs. One test: live objects are counted for the
+//! process.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::time::{Duration, Instant};

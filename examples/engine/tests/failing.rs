@@ -1,4 +1,5 @@
-//! Frames that fail half-way, and what is left of them. One test, in which the validation layer listens.
+//! Frames that fail half-way, and what is left of them. One test, in which the validation layer
+//! listens.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "a test that cannot go on ends; a system of the engine")]
 
 use anyhow::{Result, bail};

@@ -1,4 +1,5 @@
-//! The engine, its device, its systems and the bridge go in any order. One test: the validation layer is asked after each.
+//! The engine, its device, its systems and the bridge go in any order. One test: the validation
+//! layer is asked after each.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "a test that cannot go on ends; a buffer that leaks")]
 
 use std::sync::Arc;
@@ -33,7 +34,8 @@ fn everything_goes_in_any_order() {
         for part in &order {
             drop(parts[*part].take());
         }
-        // The device goes with the last of them, on this thread or the one that frees what the CPU backend has.
+        // The device goes with the last of them, on this thread or the one that frees what the CPU
+        // backend has.
         let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
         while Arc::strong_count(&messages) > 1 {
             assert!(std::time::Instant::now() < end, "{order:?}: the device is never destroyed");
@@ -52,7 +54,8 @@ fn a_buffer_that_outlives_the_device_is_heard() {
         return; // Without the layer nothing is heard, which `world` has said.
     }
     let info = vk::BufferCreateInfo::default().size(16).usage(vk::BufferUsageFlags::TRANSFER_DST);
-    // SAFETY: a plain buffer, which is left behind on purpose; the layer frees nothing, nor does anyone use it.
+    // SAFETY: a plain buffer, which is left behind on purpose; the layer frees nothing, nor does
+    // anyone use it.
     unsafe { gpu.device().create_buffer(&info, None) }.unwrap();
     let messages = Arc::clone(&world.messages);
     drop((world, gpu));

@@ -1,4 +1,5 @@
-//! The simulation and the engine's loop at different rates: whole states, none older than the last, and neither waits for the other.
+//! The simulation and the engine's loop at different rates: whole states, none older than the last,
+//! and neither waits for the other.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::time::{Duration, Instant};
@@ -8,7 +9,8 @@ use engine_example::script::World;
 
 mod common;
 
-/// Draws frames with a pause behind each; gives the step that each frame showed, and the seconds that they took.
+/// Draws frames with a pause behind each; gives the step that each frame showed, and the seconds
+/// that they took.
 fn steps(world: &mut World, frames: usize, pause: Duration) -> (Vec<u32>, f64) {
     let (mut checker, systems) = (Checker::default(), world.systems);
     let begun = Instant::now();
@@ -36,7 +38,8 @@ fn distinct(steps: &[u32]) -> usize {
 fn either_side_may_be_the_slower_one() {
     let Some(mut world) = common::world() else { return };
     world.engine.resize([160, 90]).unwrap();
-    // 4 steps a second under a loop that goes round as fast as it can: states are drawn again and again.
+    // 4 steps a second under a loop that goes round as fast as it can: states are drawn again and
+    // again.
     world.add_particles_at(4).unwrap();
     while steps(&mut world, 1, Duration::from_millis(1)).0.is_empty() {}
     let (slow, seconds) = steps(&mut world, 40, Duration::ZERO);
@@ -44,13 +47,15 @@ fn either_side_may_be_the_slower_one() {
     assert!(slow.len() == 40 && distinct(&slow) <= most, "{} states in {seconds} s: {slow:?}", distinct(&slow));
     world.remove("particles").unwrap();
 
-    // 400 steps a second under a loop that stands still for most of the time: every frame has another state, many steps later.
+    // 400 steps a second under a loop that stands still for most of the time: every frame has
+    // another state, many steps later.
     world.add_particles_at(400).unwrap();
     while steps(&mut world, 1, Duration::from_millis(1)).0.is_empty() {}
     let (fast, seconds) = steps(&mut world, 12, Duration::from_millis(50));
     let passed = fast.last().unwrap() - fast[0];
     assert!(distinct(&fast) == fast.len(), "{fast:?}");
-    // Half of what a clock without other work would make of the 11 pauses; no faster than it, but for what the first state was late.
+    // Half of what a clock without other work would make of the 11 pauses; no faster than it, but
+    // for what the first state was late.
     assert!(passed >= 11 * 10 && f64::from(passed) <= seconds * 400.0 + 100.0, "{passed} steps in {seconds} s");
 
     // A second without a frame: the simulation goes on, and the next frame shows where it is.

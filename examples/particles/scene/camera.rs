@@ -17,8 +17,8 @@ const SPARK: f32 = 2.4;
 /// The smallest spark, in pixels. Below, its light would depend on where in a pixel it lies.
 const SMALLEST: f32 = 2.0;
 
-/// The view at `progress` (0..=1 through the story) for a target of `size` pixels, with the light of `particles`
-/// sparks adding up to the same brightness whatever their number and the size.
+/// The view at `progress` (0..=1 through the story) for a target of `size` pixels, with the light
+/// of `particles` sparks adding up to the same brightness whatever their number and the size.
 pub fn view(progress: f32, particles: u32, size: [u32; 2], point_limit: f32) -> View {
     let [width, height] = size.map(|n| n as f32);
     let turn = -0.30 + 0.10 * progress;

@@ -1,8 +1,9 @@
 //! The scene without a picture: two galaxies meet and draw a bridge of stars between them.
 //!
-//! Every star is a test particle in the field of two moving cores (the restricted problem of Toomre and Toomre,
-//! 1972), so the cost is linear and each star has a position and a velocity of its own. The cores attract each other
-//! and are integrated here, on the host; a step brings their places along.
+//! Every star is a test particle in the field of two moving cores (the restricted problem of Toomre
+//! and Toomre, 1972), so the cost is linear and each star has a position and a velocity of its own.
+//! The cores attract each other and are integrated here, on the host; a step brings their places
+//! along.
 //!
 //! Units: the disc of the larger galaxy has radius 1, its mass is 1, the constant of gravity is 1.
 
@@ -36,7 +37,8 @@ pub struct EncounterStep {
 }
 
 impl EncounterStep {
-    /// Moves one star on by a frame and shows it. The twin of `encounter` in `shaders/particles.cu`.
+    /// Moves one star on by a frame and shows it. The twin of `encounter` in
+    /// `shaders/particles.cu`.
     #[inline]
     pub fn advance(&self, star: &mut Body) -> Particle {
         let [mut x, mut y, mut z] = star.position;
@@ -99,8 +101,8 @@ pub struct Encounter {
 }
 
 impl Encounter {
-    /// An encounter told in `frames` frames. With very few frames only its beginning is shown, since a sub-step
-    /// stays short enough to be exact.
+    /// An encounter told in `frames` frames. With very few frames only its beginning is shown,
+    /// since a sub-step stays short enough to be exact.
     pub fn new(seed: u64, frames: u32) -> Self {
         let intervals = frames.max(2) - 1;
         let frame = (STORY / intervals as f32).min(LONGEST_SUBSTEP * MAX_SUBSTEPS as f32);
@@ -117,8 +119,8 @@ impl Encounter {
         (0..count).into_par_iter().map(|id| self.star(id)).collect()
     }
 
-    /// What happens between frame `frame - 1` and frame `frame`. Past the last frame the story runs backwards, and
-    /// then forwards again: the integrator is reversible.
+    /// What happens between frame `frame - 1` and frame `frame`. Past the last frame the story runs
+    /// backwards, and then forwards again: the integrator is reversible.
     pub fn step(&self, frame: u64) -> EncounterStep {
         let intervals = (self.path.len() / self.substeps) as u64;
         let mut step = EncounterStep {
@@ -208,7 +210,8 @@ fn tilt(about_x: f32, about_y: f32) -> Mat3 {
     Mat3::from_cols(Vec3::new(c, 0.0, -s), Vec3::Y, Vec3::new(s, 0.0, c)) * x
 }
 
-/// Position and velocity of both cores on a nearly parabolic path, in the frame of their common centre.
+/// Position and velocity of both cores on a nearly parabolic path, in the frame of their common
+/// centre.
 fn start(galaxies: &[Galaxy; 2]) -> [[Vec3; 2]; 2] {
     const DISTANCE: f32 = 2.9;
     const PERICENTRE: f32 = 0.95;
@@ -289,7 +292,8 @@ fn bulge(galaxy: &Galaxy, random: &mut Random) -> (Vec3, Vec3, u32, u32) {
     (place, speed, pack(color.extend(light).to_array()), pack(galaxy.inner.extend(light).to_array()))
 }
 
-/// A star so far away that neither galaxy moves it: it gives the turning camera something to turn against.
+/// A star so far away that neither galaxy moves it: it gives the turning camera something to turn
+/// against.
 fn far_star(random: &mut Random) -> Body {
     let place = Vec3::from_array(random.direction()) * (9.0 + 14.0 * random.unit());
     let warmth = random.unit();

@@ -14,9 +14,10 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// The largest grid of the proportions of `picture` which has no more cells than the picture has pixels, no more
-    /// than `particles`, and fits a frame of `frame` pixels; then the largest cell with which it still fits and which
-    /// the device can draw as one point (`point_limit`, in pixels).
+    /// The largest grid of the proportions of `picture` which has no more cells than the picture
+    /// has pixels, no more than `particles`, and fits a frame of `frame` pixels; then the largest
+    /// cell with which it still fits and which the device can draw as one point (`point_limit`, in
+    /// pixels).
     ///
     /// All sizes are at least 1. A picture narrower than a cell of its grid still gets one cell.
     pub fn fit(picture: [u32; 2], frame: [u32; 2], particles: u32, point_limit: f32) -> Self {
@@ -41,7 +42,8 @@ impl Grid {
     }
 }
 
-/// Rounding may have gone over a limit: takes away from the side that is too long for the picture's proportions.
+/// Rounding may have gone over a limit: takes away from the side that is too long for the picture's
+/// proportions.
 fn shrink(grid: [u32; 2], picture: [u32; 2], frame: [u32; 2], particles: u32) -> [u32; 2] {
     let mut grid = [grid[0].min(frame[0]), grid[1].min(frame[1])];
     while u64::from(grid[0]) * u64::from(grid[1]) > u64::from(particles) {

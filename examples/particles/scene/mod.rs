@@ -14,8 +14,8 @@ use crate::picture::Picture;
 use encounter::{Encounter, EncounterStep};
 use mosaic::{Mosaic, MosaicStep};
 
-/// The light between the stars. With its own glow it becomes the sRGB values 2, 3 and 8 exactly, which dithering leaves
-/// plain.
+/// The light between the stars. With its own glow it becomes the sRGB values 2, 3 and 8 exactly,
+/// which dithering leaves plain.
 const NIGHT: [f32; 3] = [0.000_207_33, 0.000_311_00, 0.000_829_33];
 
 /// What a run shows: which particles there are, how they move, how they are looked at.
@@ -69,7 +69,8 @@ impl Scene {
         }
     }
 
-    /// What leads to frame `frame`; frame 0 shows the beginning, and every step builds on the one before.
+    /// What leads to frame `frame`; frame 0 shows the beginning, and every step builds on the one
+    /// before.
     pub fn step(&self, frame: u64) -> Step {
         match self {
             Self::Encounter(encounter, _) => Step::Encounter(encounter.step(frame)),
@@ -145,8 +146,8 @@ impl Step {
         }
     }
 
-    /// Moves all particles and shows them in `particles`, on all threads of the machine. Both slices have one element
-    /// per particle.
+    /// Moves all particles and shows them in `particles`, on all threads of the machine. Both
+    /// slices have one element per particle.
     pub fn advance_all(&self, bodies: &mut [Body], particles: &mut [Particle]) {
         const CHUNK: usize = 4096;
         let chunks = bodies.par_chunks_mut(CHUNK).zip(particles.par_chunks_mut(CHUNK)).enumerate();

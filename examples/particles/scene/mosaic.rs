@@ -1,7 +1,8 @@
 //! The scene of a picture: every pixel is a particle, leaves with a swirling flow, and comes home.
 //!
-//! The flow has no divergence (a vortex and plane waves, each moving along its own crests), so the picture is stirred
-//! like marbled paper, never squeezed. Units: pixels of the frame, and the whole story as the unit of time.
+//! The flow has no divergence (a vortex and plane waves, each moving along its own crests), so the
+//! picture is stirred like marbled paper, never squeezed. Units: pixels of the frame, and the whole
+//! story as the unit of time.
 
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
@@ -38,7 +39,8 @@ const MAX_SUBSTEPS: u32 = 16;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct MosaicStep {
-    /// Waves of the flow: wave vector (turns per pixel), phase (turns), speed along the crest (pixels).
+    /// Waves of the flow: wave vector (turns per pixel), phase (turns), speed along the crest
+    /// (pixels).
     pub waves: [[f32; 4]; WAVES],
     /// Waves of the speed towards the viewer: wave vector, phase, speed.
     pub lifts: [[f32; 4]; LIFTS],
@@ -58,12 +60,14 @@ pub struct MosaicStep {
     pub columns: u32,
     /// How many sub-steps to take; 0 puts every particle home and at rest.
     pub substeps: u32,
-    /// The first particle that the kernel moves, where each of several GPUs moves some of them; 0 where one moves all.
+    /// The first particle that the kernel moves, where each of several GPUs moves some of them; 0
+    /// where one moves all.
     pub from: u32,
 }
 
 impl MosaicStep {
-    /// Moves particle `id` on by a frame and shows it. The twin of `mosaic` in `shaders/particles.cu`.
+    /// Moves particle `id` on by a frame and shows it. The twin of `mosaic` in
+    /// `shaders/particles.cu`.
     #[inline]
     pub fn advance(&self, id: u32, grain: &mut Body) -> Particle {
         let home_x = self.first[0] + self.cell * (id % self.columns) as f32;
@@ -122,8 +126,8 @@ pub struct Mosaic {
 }
 
 impl Mosaic {
-    /// Lays `picture` out for `frames` frames of `frame` pixels with at most `particles` particles. `point_limit` is the
-    /// largest point that the device draws, in pixels.
+    /// Lays `picture` out for `frames` frames of `frame` pixels with at most `particles` particles.
+    /// `point_limit` is the largest point that the device draws, in pixels.
     pub fn new(picture: Picture, seed: u64, frames: u32, frame: [u32; 2], particles: u32, point_limit: f32) -> Self {
         let grid = Grid::fit([picture.width, picture.height], frame, particles, point_limit);
         let cells = picture.resampled(grid.columns, grid.rows);
@@ -166,7 +170,8 @@ impl Mosaic {
         bodies.collect()
     }
 
-    /// What happens between frame `frame - 1` and frame `frame`. After the last frame the story begins again.
+    /// What happens between frame `frame - 1` and frame `frame`. After the last frame the story
+    /// begins again.
     pub fn step(&self, frame: u64) -> MosaicStep {
         let interval = frame % (self.intervals + 1);
         let length = 1.0 / self.intervals as f32;
@@ -222,7 +227,8 @@ impl Mosaic {
         }
     }
 
-    /// What the first and the last frame must show, as RGBA8: made from the picture alone, pixel by pixel.
+    /// What the first and the last frame must show, as RGBA8: made from the picture alone, pixel by
+    /// pixel.
     pub fn reference(&self) -> Vec<u8> {
         let [width, height] = self.frame;
         let Grid { columns, rows, cell, origin } = self.grid;
@@ -258,8 +264,8 @@ impl Mosaic {
     }
 }
 
-/// A plane wave of about `length` shortest sides of the frame. Its speed is stored over the length of its vector, since
-/// the kernel multiplies by that vector.
+/// A plane wave of about `length` shortest sides of the frame. Its speed is stored over the length
+/// of its vector, since the kernel multiplies by that vector.
 fn wave(random: &mut Random, scale: f32, length: f32, speed: f32) -> [f32; 4] {
     let turn = random.unit();
     let count = 1.0 / (length * (0.8 + 0.4 * random.unit()) * scale);

@@ -9,7 +9,8 @@ use super::failed;
 use super::recorder::Recorder;
 use super::rendering::DynamicRendering;
 
-/// A ring of command buffers for the device's queue. Dropping it frees them at once: wait for the GPU before.
+/// A ring of command buffers for the device's queue. Dropping it frees them at once: wait for the
+/// GPU before.
 pub struct Commands {
     pool: vk::CommandPool,
     buffers: Vec<vk::CommandBuffer>,
@@ -27,7 +28,8 @@ impl Commands {
         let info = vk::CommandPoolCreateInfo::default()
             .queue_family_index(device.queue().family())
             .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
-        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family is that of the device's own queue.
+        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family is that of the
+        // device's own queue.
         let pool = unsafe { raw.create_command_pool(&info, None) }.map_err(failed(device, "vkCreateCommandPool"))?;
         let mut commands =
             Self { pool, buffers: vec![], rendering: DynamicRendering::new(device), device: device.clone() };
@@ -36,8 +38,8 @@ impl Commands {
             .level(vk::CommandBufferLevel::PRIMARY)
             .command_buffer_count(u32::try_from(count)?);
         commands.buffers =
-            // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo-commandBufferCount-arraylength: callers ask for one per
-            // slot, and there is at least one slot.
+            // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo-commandBufferCount-arraylength:
+            // callers ask for one per slot, and there is at least one slot.
             unsafe { raw.allocate_command_buffers(&info) }.map_err(failed(device, "vkAllocateCommandBuffers"))?;
         Ok(commands)
     }
@@ -68,7 +70,8 @@ impl Commands {
 
 impl Drop for Commands {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyCommandPool-commandPool-00041: the owner waited for the GPU, as documented.
+        // SAFETY: VUID-vkDestroyCommandPool-commandPool-00041: the owner waited for the GPU, as
+        // documented.
         unsafe { self.device.as_raw().destroy_command_pool(self.pool, None) };
     }
 }

@@ -1,4 +1,5 @@
-//! Finished pictures on their way to the host in submissions of their own, while the next frames are drawn.
+//! Finished pictures on their way to the host in submissions of their own, while the next frames
+//! are drawn.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use std::time::Duration;
@@ -15,7 +16,8 @@ use super::rendering::DynamicRendering;
 /// The longest that a copy may take, once its frame is drawn.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Copies pictures on a queue of its own: the transfer queue, which draws nothing, or the device's own.
+/// Copies pictures on a queue of its own: the transfer queue, which draws nothing, or the device's
+/// own.
 pub(super) struct Copier {
     slots: Vec<Slot>,
     /// Counts copies.
@@ -52,7 +54,8 @@ impl Copier {
         })
     }
 
-    /// Records, for the device's own queue, that a picture in use as a target is given to the queue that copies.
+    /// Records, for the device's own queue, that a picture in use as a target is given to the queue
+    /// that copies.
     pub(super) fn release(&self, recorder: &mut Recorder<'_>, picture: &LocalImage) -> Result<()> {
         match self.families()? {
             None => recorder.transition(picture.as_raw(), ImageUse::Target, ImageUse::CopySource),
@@ -65,10 +68,12 @@ impl Copier {
         Ok(())
     }
 
-    /// Submits the copy of a picture that [`release`](Self::release) gave, behind the frame that drew it.
+    /// Submits the copy of a picture that [`release`](Self::release) gave, behind the frame that
+    /// drew it.
     ///
     /// # Safety
-    /// That frame was submitted, and `rendered` is its point. Picture and buffer live until [`wait`](Self::wait).
+    /// That frame was submitted, and `rendered` is its point. Picture and buffer live until
+    /// [`wait`](Self::wait).
     pub(super) unsafe fn copy(
         &mut self,
         slot: usize,
@@ -105,8 +110,8 @@ impl Copier {
             .wait_semaphore_infos(&waits)
             .command_buffer_infos(&commands)
             .signal_semaphore_infos(&signals);
-        // SAFETY: recorded for this queue, not submitted since; the value rises; the point's signal was submitted, and it and the
-        // commands are kept until the copy is waited for.
+        // SAFETY: recorded for this queue, not submitted since; the value rises; the point's signal
+        // was submitted, and it and the commands are kept until the copy is waited for.
         unsafe { queue.submit(&[batch], vk::Fence::null()) }?;
         *last = value;
         slot.pending = Some((value, rendered.clone()));
@@ -142,7 +147,8 @@ impl Copier {
     }
 }
 
-/// Gives a picture, in use as a target, from the first queue family to the second, which copies from it; and takes it there.
+/// Gives a picture, in use as a target, from the first queue family to the second, which copies
+/// from it; and takes it there.
 fn pass_on(
     device: &ExportDevice,
     recorder: &mut Recorder<'_>,
@@ -158,8 +164,9 @@ fn pass_on(
         .image(picture.as_raw())
         .subresource_range(LocalImage::RANGE)];
     let dependency = vk::DependencyInfo::default().image_memory_barriers(&barriers);
-    // SAFETY: recording, outside of rendering; VUID-VkImageMemoryBarrier2-srcQueueFamilyIndex-04070: both halves name the same
-    // families and layouts.
+    // SAFETY: recording, outside of rendering;
+    // VUID-VkImageMemoryBarrier2-srcQueueFamilyIndex-04070: both halves name the same families and
+    // layouts.
     unsafe { device.cmd_pipeline_barrier2(recorder.as_raw(), &dependency) };
 }
 

@@ -7,8 +7,8 @@ use bridge::ash::vk;
 
 use super::failed;
 
-/// What the nearest drawn surface is told from others by. Dropping it frees it at once: keep it until the GPU is done
-/// with it.
+/// What the nearest drawn surface is told from others by. Dropping it frees it at once: keep it
+/// until the GPU is done with it.
 pub struct Depth {
     raw: vk::Image,
     memory: vk::DeviceMemory,
@@ -51,12 +51,14 @@ impl Depth {
             .samples(vk::SampleCountFlags::TYPE_1)
             .tiling(vk::ImageTiling::OPTIMAL)
             .usage(vk::ImageUsageFlags::DEPTH_STENCIL_ATTACHMENT);
-        // SAFETY: VUID-VkImageCreateInfo-extent-00944, -00945: a target of this size has been made before.
+        // SAFETY: VUID-VkImageCreateInfo-extent-00944, -00945: a target of this size has been made
+        // before.
         depth.raw = unsafe { raw.create_image(&info, None) }.map_err(failed(device, "vkCreateImage (depth)"))?;
         // SAFETY: VUID-vkGetImageMemoryRequirements-image-01588: just made, on one plane.
         let needs = unsafe { raw.get_image_memory_requirements(depth.raw) };
         let (instance, physical) = (device.instance(), device.physical().handle);
-        // SAFETY: VUID-vkGetPhysicalDeviceMemoryProperties-physicalDevice-parameter: the device's own.
+        // SAFETY: VUID-vkGetPhysicalDeviceMemoryProperties-physicalDevice-parameter: the device's
+        // own.
         let memory = unsafe { instance.get_physical_device_memory_properties(physical) };
         let local = |index: &u32| {
             let properties = memory.memory_types[*index as usize].property_flags;
@@ -68,7 +70,8 @@ impl Depth {
         depth.memory =
             // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01714: one of the types that the device lists.
             unsafe { raw.allocate_memory(&info, None) }.map_err(failed(device, "vkAllocateMemory (depth)"))?;
-        // SAFETY: VUID-vkBindImageMemory-memory-01047, -01048, -size-01049: of a type and size that the image asks for.
+        // SAFETY: VUID-vkBindImageMemory-memory-01047, -01048, -size-01049: of a type and size that
+        // the image asks for.
         unsafe { raw.bind_image_memory(depth.raw, depth.memory, 0) }
             .map_err(failed(device, "vkBindImageMemory (depth)"))?;
         let info = vk::ImageViewCreateInfo::default()
@@ -77,7 +80,8 @@ impl Depth {
             .format(Self::FORMAT)
             .subresource_range(Self::RANGE);
         depth.view =
-            // SAFETY: VUID-VkImageViewCreateInfo-image-01020: the image is bound; format and range are its own.
+            // SAFETY: VUID-VkImageViewCreateInfo-image-01020: the image is bound; format and range
+            // are its own.
             unsafe { raw.create_image_view(&info, None) }.map_err(failed(device, "vkCreateImageView (depth)"))?;
         // SAFETY: just made on this device; no other thread knows it yet.
         unsafe { device.set_name(depth.raw, "depth") };
@@ -98,11 +102,13 @@ impl Depth {
 impl Drop for Depth {
     fn drop(&mut self) {
         let raw = self.device.as_raw();
-        // SAFETY: VUID-vkDestroyImageView-imageView-01026: kept by its owner until the GPU was done, as documented.
+        // SAFETY: VUID-vkDestroyImageView-imageView-01026: kept by its owner until the GPU was
+        // done, as documented.
         unsafe { raw.destroy_image_view(self.view, None) };
         // SAFETY: VUID-vkDestroyImage-image-01000: as above.
         unsafe { raw.destroy_image(self.raw, None) };
-        // SAFETY: VUID-vkFreeMemory-memory-00677: as above, and the image that it was bound to is gone.
+        // SAFETY: VUID-vkFreeMemory-memory-00677: as above, and the image that it was bound to is
+        // gone.
         unsafe { raw.free_memory(self.memory, None) };
     }
 }

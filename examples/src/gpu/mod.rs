@@ -1,4 +1,5 @@
-//! A little Vulkan between the bridge and an example: pipelines, passes, command buffers, a swapchain.
+//! A little Vulkan between the bridge and an example: pipelines, passes, command buffers, a
+//! swapchain.
 //!
 //! It knows one queue, 2D images and dynamic rendering, and leaves out all that no example needs.
 
@@ -21,7 +22,8 @@ pub(crate) fn failed(device: &ExportDevice, call: &'static str) -> impl FnOnce(v
     move |result| anyhow!("{call} failed on {name}: {result:?} ({})", result.as_raw())
 }
 
-/// Makes sure that the device can do with a shared image of `format` what `what` says, before one is made.
+/// Makes sure that the device can do with a shared image of `format` what `what` says, before one
+/// is made.
 ///
 /// # Errors
 /// What the device cannot do, and what to try instead.

@@ -60,8 +60,9 @@ impl Copies {
     }
 }
 
-/// The picture that frames end in, and a read-back buffer for each slot. Where pictures are copied apart from the frames, each slot has
-/// a picture too. Dropping it frees it at once, but for such copies, which are waited for: wait for the GPU before.
+/// The picture that frames end in, and a read-back buffer for each slot. Where pictures are copied
+/// apart from the frames, each slot has a picture too. Dropping it frees it at once, but for such
+/// copies, which are waited for: wait for the GPU before.
 pub struct Output {
     pictures: Vec<LocalImage>,
     read_back: Vec<LocalBuffer>,
@@ -90,8 +91,8 @@ impl Output {
         Ok(Self { pictures: pictures.collect::<Result<_, _>>()?, read_back: read_back.collect::<Result<_>>()?, copier })
     }
 
-    /// Lets `draw` make the picture of slot `slot`, in use as a target, and takes it to where it is wanted. Once the frame is submitted,
-    /// [`send`](Self::send) does the rest.
+    /// Lets `draw` make the picture of slot `slot`, in use as a target, and takes it to where it is
+    /// wanted. Once the frame is submitted, [`send`](Self::send) does the rest.
     ///
     /// # Errors
     /// No such slot, or an earlier copy of it that does not end.
@@ -125,7 +126,8 @@ impl Output {
         Ok(())
     }
 
-    /// Submits what is apart from the frame: the copy of its picture to the host. Does nothing where the frame does that.
+    /// Submits what is apart from the frame: the copy of its picture to the host. Does nothing
+    /// where the frame does that.
     ///
     /// # Errors
     /// The failed call.
@@ -145,20 +147,22 @@ impl Output {
         self.pictures.get(if self.copier.is_some() { slot } else { 0 }).context("a picture of a slot that is not there")
     }
 
-    /// The picture that slot `slot` read back, as RGBA8. Waits for its copy where that is apart from the frame.
+    /// The picture that slot `slot` read back, as RGBA8. Waits for its copy where that is apart
+    /// from the frame.
     ///
     /// # Errors
     /// No such slot, or a copy that does not end.
     ///
     /// # Safety
-    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the picture is borrowed.
+    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the
+    /// picture is borrowed.
     pub unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
         if let Some(copier) = &self.copier {
             copier.wait_shared(slot)?;
         }
         let buffer = self.read_back.get(slot).context("a picture of a slot that is not there")?;
-        // SAFETY: the frame that wrote it is done, with a barrier to the host behind the copy (`record`), or the copy apart from it
-        // is; the caller keeps the next one away.
+        // SAFETY: the frame that wrote it is done, with a barrier to the host behind the copy
+        // (`record`), or the copy apart from it is; the caller keeps the next one away.
         unsafe { buffer.bytes() }.context("the read-back memory of a picture is not mapped")
     }
 }

@@ -29,12 +29,13 @@ pub struct PipelineInfo<'a> {
     pub blend: Option<vk::PipelineColorBlendAttachmentState>,
     /// The target's format.
     pub target: vk::Format,
-    /// Whether the nearest surface is seen, whatever the order; its targets have depths then. Default: no.
+    /// Whether the nearest surface is seen, whatever the order; its targets have depths then.
+    /// Default: no.
     pub depth: bool,
     /// How many textures the shaders read, at bindings 0, 1, … of set 0. Default: 0.
     pub textures: u32,
-    /// Whether they read them through a sampler, at the binding after the last texture, that filters linearly between
-    /// texels and repeats the texture beyond its edges. Default: no.
+    /// Whether they read them through a sampler, at the binding after the last texture, that
+    /// filters linearly between texels and repeats the texture beyond its edges. Default: no.
     pub sampled: bool,
     /// Bytes of push constants. Default: 0.
     pub constants: u32,
@@ -118,8 +119,8 @@ impl Pipeline {
                 .min_filter(vk::Filter::LINEAR)
                 .max_lod(vk::LOD_CLAMP_NONE);
             self.sampler =
-                // SAFETY: VUID-VkSamplerCreateInfo-maxLod-01973: no level below 0; everything else is off. The addresses
-                // repeat, which is what 0 says.
+                // SAFETY: VUID-VkSamplerCreateInfo-maxLod-01973: no level below 0; everything else
+                // is off. The addresses repeat, which is what 0 says.
                 unsafe { raw.create_sampler(&sampler, None) }.map_err(failed(&self.device, "vkCreateSampler"))?;
             samplers = [self.sampler];
             bindings.push(binding(info.textures, vk::DescriptorType::SAMPLER).immutable_samplers(&samplers));
@@ -133,7 +134,8 @@ impl Pipeline {
         let layout = vk::PipelineLayoutCreateInfo::default()
             .set_layouts(if info.textures > 0 { &sets } else { &[] })
             .push_constant_ranges(if info.constants > 0 { &ranges } else { &[] });
-        // SAFETY: VUID-VkPushConstantRange-size-00298: at most 128 bytes, which every device has; the set is live.
+        // SAFETY: VUID-VkPushConstantRange-size-00298: at most 128 bytes, which every device has;
+        // the set is live.
         self.layout = unsafe { raw.create_pipeline_layout(&layout, None) }
             .map_err(failed(&self.device, "vkCreatePipelineLayout"))?;
         Ok(())
@@ -180,9 +182,9 @@ impl Pipeline {
             .layout(self.layout)
             .push_next(&mut rendering);
         let raw = self.device.as_raw();
-        // SAFETY: VUID-VkGraphicsPipelineCreateInfo-layout-07987 and -07988: the layout has the textures and constants
-        // that the info counts for its shaders; both modules are live; the formats are supported targets by the
-        // specification's table of required formats.
+        // SAFETY: VUID-VkGraphicsPipelineCreateInfo-layout-07987 and -07988: the layout has the
+        // textures and constants that the info counts for its shaders; both modules are live; the
+        // formats are supported targets by the specification's table of required formats.
         let made = unsafe { raw.create_graphics_pipelines(vk::PipelineCache::null(), &[create], None) };
         let pipelines = made.map_err(|(_, result)| failed(&self.device, "vkCreateGraphicsPipelines")(result))?;
         self.raw = pipelines.first().copied().context("vkCreateGraphicsPipelines gave no pipeline")?;
@@ -193,7 +195,8 @@ impl Pipeline {
 impl Drop for Pipeline {
     fn drop(&mut self) {
         let raw = self.device.as_raw();
-        // SAFETY: VUID-vkDestroyPipeline-pipeline-00765: kept by its owner until the GPU was done, as documented.
+        // SAFETY: VUID-vkDestroyPipeline-pipeline-00765: kept by its owner until the GPU was done,
+        // as documented.
         unsafe { raw.destroy_pipeline(self.raw, None) };
         // SAFETY: nothing made with the layout is recorded any more.
         unsafe { raw.destroy_pipeline_layout(self.layout, None) };
@@ -228,7 +231,8 @@ impl Drop for Module<'_> {
     }
 }
 
-/// The textures that a pipeline reads, for as long as they stay the same. Dropping it frees it at once.
+/// The textures that a pipeline reads, for as long as they stay the same. Dropping it frees it at
+/// once.
 pub struct Textures {
     pub(crate) set: vk::DescriptorSet,
     pool: vk::DescriptorPool,
@@ -246,7 +250,8 @@ impl Textures {
         Self::of_views(device, pipeline, &views)
     }
 
-    /// [`new`](Self::new) for views of images of any kind, each with the layout that its image is in when it is read.
+    /// [`new`](Self::new) for views of images of any kind, each with the layout that its image is
+    /// in when it is read.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -266,13 +271,15 @@ impl Textures {
         let sizes = [size(vk::DescriptorType::SAMPLED_IMAGE, pipeline.textures), size(vk::DescriptorType::SAMPLER, 1)];
         let info = vk::DescriptorPoolCreateInfo::default().max_sets(1).pool_sizes(&sizes);
         let pool =
-            // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: one set; no size is 0.
+            // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: one set;
+            // no size is 0.
             unsafe { raw.create_descriptor_pool(&info, None) }.map_err(failed(device, "vkCreateDescriptorPool"))?;
         let mut textures = Self { set: vk::DescriptorSet::null(), pool, device: device.clone() };
         let layouts = [pipeline.set_layout];
         let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(pool).set_layouts(&layouts);
         let sets =
-            // SAFETY: VUID-vkAllocateDescriptorSets-pAllocateInfo-parameter: the pool was made for exactly this set.
+            // SAFETY: VUID-vkAllocateDescriptorSets-pAllocateInfo-parameter: the pool was made for
+            // exactly this set.
             unsafe { raw.allocate_descriptor_sets(&info) }.map_err(failed(device, "vkAllocateDescriptorSets"))?;
         textures.set = sets.first().copied().context("vkAllocateDescriptorSets gave no set")?;
         let views: Vec<_> = images
@@ -283,8 +290,8 @@ impl Textures {
             .dst_set(textures.set)
             .descriptor_type(vk::DescriptorType::SAMPLED_IMAGE)
             .image_info(&views);
-        // SAFETY: VUID-VkWriteDescriptorSet-dstArrayElement-00321: as many views as consecutive bindings; the set is
-        // fresh, so nothing pending uses it.
+        // SAFETY: VUID-VkWriteDescriptorSet-dstArrayElement-00321: as many views as consecutive
+        // bindings; the set is fresh, so nothing pending uses it.
         unsafe { raw.update_descriptor_sets(&[write], &[]) };
         Ok(textures)
     }
@@ -292,7 +299,8 @@ impl Textures {
 
 impl Drop for Textures {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyDescriptorPool-descriptorPool-00303: kept by its owner until the GPU was done.
+        // SAFETY: VUID-vkDestroyDescriptorPool-descriptorPool-00303: kept by its owner until the
+        // GPU was done.
         unsafe { self.device.as_raw().destroy_descriptor_pool(self.pool, None) };
     }
 }

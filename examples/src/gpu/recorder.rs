@@ -60,7 +60,8 @@ pub struct Target<'a> {
     pub extent: vk::Extent2D,
     /// What the colours are at first; without, they may be anything.
     pub clear: Option<[f32; 4]>,
-    /// Where depths go, for pipelines that tell near from far. They begin as far away as can be and are not kept.
+    /// Where depths go, for pipelines that tell near from far. They begin as far away as can be and
+    /// are not kept.
     pub depth: Option<&'a Depth>,
 }
 
@@ -71,8 +72,8 @@ impl Target<'_> {
     }
 }
 
-/// Records one command buffer. Everything that is passed to it lives until the GPU is done: whoever submits the command
-/// buffer answers for that.
+/// Records one command buffer. Everything that is passed to it lives until the GPU is done: whoever
+/// submits the command buffer answers for that.
 pub struct Recorder<'a> {
     device: &'a ExportDevice,
     rendering: &'a DynamicRendering,
@@ -113,8 +114,8 @@ impl<'a> Recorder<'a> {
             .image(image)
             .subresource_range(LocalImage::RANGE)];
         let dependency = vk::DependencyInfo::default().image_memory_barriers(&barriers);
-        // SAFETY: recording, outside of rendering; VUID-VkImageMemoryBarrier2-oldLayout-01197: the layout is that of the
-        // use before, or undefined.
+        // SAFETY: recording, outside of rendering; VUID-VkImageMemoryBarrier2-oldLayout-01197: the
+        // layout is that of the use before, or undefined.
         unsafe { self.device.cmd_pipeline_barrier2(self.commands, &dependency) };
     }
 
@@ -155,12 +156,14 @@ impl<'a> Recorder<'a> {
             self.begin_depth(depth);
             info = info.depth_attachment(&depths);
         }
-        // SAFETY: VUID-vkCmdBeginRendering-renderpass: `&mut self` keeps a second rendering from beginning.
+        // SAFETY: VUID-vkCmdBeginRendering-renderpass: `&mut self` keeps a second rendering from
+        // beginning.
         unsafe { self.rendering.begin(self.commands, &info) };
         let raw = self.device.as_raw();
         let [width, height] = [extent.width, extent.height].map(|n| n as f32);
         let viewport = vk::Viewport { x: 0.0, y: 0.0, width, height, min_depth: 0.0, max_depth: 1.0 };
-        // SAFETY: VUID-VkViewport-width-01771: a target's extent is within the limits for viewports.
+        // SAFETY: VUID-VkViewport-width-01771: a target's extent is within the limits for
+        // viewports.
         unsafe { raw.cmd_set_viewport(self.commands, 0, &[viewport]) };
         // SAFETY: VUID-vkCmdSetScissor-x-00595: the area begins at 0.
         unsafe { raw.cmd_set_scissor(self.commands, 0, &[area]) };
@@ -184,7 +187,8 @@ impl<'a> Recorder<'a> {
             .image(depth.as_raw())
             .subresource_range(Depth::RANGE)];
         let dependency = vk::DependencyInfo::default().image_memory_barriers(&barriers);
-        // SAFETY: recording, outside of rendering; VUID-VkImageMemoryBarrier2-oldLayout-01197: undefined fits any layout.
+        // SAFETY: recording, outside of rendering; VUID-VkImageMemoryBarrier2-oldLayout-01197:
+        // undefined fits any layout.
         unsafe { self.device.cmd_pipeline_barrier2(self.commands, &dependency) };
     }
 
@@ -195,8 +199,8 @@ impl<'a> Recorder<'a> {
         });
     }
 
-    /// Copies all of `image`, in use as [`ImageUse::CopySource`] or in a layout that permits copying from it, to `buffer`,
-    /// row after row.
+    /// Copies all of `image`, in use as [`ImageUse::CopySource`] or in a layout that permits
+    /// copying from it, to `buffer`, row after row.
     pub fn copy_image(
         &mut self,
         image: vk::Image,
@@ -211,7 +215,8 @@ impl<'a> Recorder<'a> {
             depth: 1,
         });
         let raw = self.device.as_raw();
-        // SAFETY: VUID-vkCmdCopyImageToBuffer-pRegions-00183: the buffer was made for all pixels of such an image.
+        // SAFETY: VUID-vkCmdCopyImageToBuffer-pRegions-00183: the buffer was made for all pixels of
+        // such an image.
         unsafe { raw.cmd_copy_image_to_buffer(self.commands, image, layout, buffer.as_raw(), &[region]) };
     }
 
@@ -242,7 +247,8 @@ impl<'a> Recorder<'a> {
     pub fn clear(&mut self, image: vk::Image) {
         let black = vk::ClearColorValue { float32: [0.0, 0.0, 0.0, 1.0] };
         let (raw, layout) = (self.device.as_raw(), vk::ImageLayout::TRANSFER_DST_OPTIMAL);
-        // SAFETY: VUID-vkCmdClearColorImage-imageLayout-00004: in that layout, by the use that is asked for.
+        // SAFETY: VUID-vkCmdClearColorImage-imageLayout-00004: in that layout, by the use that is
+        // asked for.
         unsafe { raw.cmd_clear_color_image(self.commands, image, layout, &black, &[LocalImage::RANGE]) };
         let barriers = [vk::MemoryBarrier2::default()
             .src_stage_mask(vk::PipelineStageFlags2::ALL_TRANSFER)
@@ -272,8 +278,8 @@ impl<'a> Recorder<'a> {
             .dst_offsets([start, end]);
         let (source, target) = (vk::ImageLayout::TRANSFER_SRC_OPTIMAL, vk::ImageLayout::TRANSFER_DST_OPTIMAL);
         let raw = self.device.as_raw();
-        // SAFETY: VUID-vkCmdBlitImage-dstOffset-00248 to -00250: the area lies in the target, which its owner fitted it
-        // to; the layouts are those of the uses that are asked for.
+        // SAFETY: VUID-vkCmdBlitImage-dstOffset-00248 to -00250: the area lies in the target, which
+        // its owner fitted it to; the layouts are those of the uses that are asked for.
         unsafe {
             raw.cmd_blit_image(self.commands, from.as_raw(), source, to, target, &[region], vk::Filter::LINEAR);
         };
@@ -315,24 +321,28 @@ impl Pass<'_> {
     pub fn draw(&mut self, draw: &Draw<'_>) {
         let (raw, commands) = (self.device.as_raw(), self.commands);
         let Draw { pipeline, textures, constants, vertices, count, instances } = *draw;
-        // SAFETY: VUID-vkCmdBindPipeline-pipelineBindPoint-00779: every `Pipeline` is a graphics pipeline.
+        // SAFETY: VUID-vkCmdBindPipeline-pipelineBindPoint-00779: every `Pipeline` is a graphics
+        // pipeline.
         unsafe { raw.cmd_bind_pipeline(commands, vk::PipelineBindPoint::GRAPHICS, pipeline.raw) };
         if let Some(textures) = textures {
             let (point, sets) = (vk::PipelineBindPoint::GRAPHICS, [textures.set]);
-            // SAFETY: VUID-vkCmdBindDescriptorSets-pDescriptorSets-00358: the set was made for this pipeline.
+            // SAFETY: VUID-vkCmdBindDescriptorSets-pDescriptorSets-00358: the set was made for this
+            // pipeline.
             unsafe { raw.cmd_bind_descriptor_sets(commands, point, pipeline.layout, 0, &sets, &[]) };
         }
         debug_assert_eq!(constants.len(), pipeline.constants as usize);
         if !constants.is_empty() {
-            // SAFETY: VUID-vkCmdPushConstants-offset-01795: the pipeline's range has these stages and this size.
+            // SAFETY: VUID-vkCmdPushConstants-offset-01795: the pipeline's range has these stages
+            // and this size.
             unsafe { raw.cmd_push_constants(commands, pipeline.layout, CONSTANT_STAGES, 0, constants) };
         }
         if let Some(vertices) = vertices {
-            // SAFETY: VUID-vkCmdBindVertexBuffers-pBuffers-00627: a buffer for vertices, from its beginning.
+            // SAFETY: VUID-vkCmdBindVertexBuffers-pBuffers-00627: a buffer for vertices, from its
+            // beginning.
             unsafe { raw.cmd_bind_vertex_buffers(commands, 0, &[vertices], &[0]) };
         }
-        // SAFETY: VUID-vkCmdDraw-None-08606 and its like: pipeline, viewport, scissor, textures, constants and vertices
-        // are set, above and in `render`.
+        // SAFETY: VUID-vkCmdDraw-None-08606 and its like: pipeline, viewport, scissor, textures,
+        // constants and vertices are set, above and in `render`.
         unsafe { raw.cmd_draw(commands, count, instances, 0, 0) };
     }
 }

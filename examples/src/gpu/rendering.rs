@@ -12,7 +12,8 @@ pub(crate) struct DynamicRendering {
 }
 
 impl DynamicRendering {
-    /// For a device that was opened with [`dynamic_rendering`](bridge::OpenInfo::dynamic_rendering).
+    /// For a device that was opened with
+    /// [`dynamic_rendering`](bridge::OpenInfo::dynamic_rendering).
     pub(crate) fn new(device: &ExportDevice) -> Self {
         if device.api_version() >= vk::API_VERSION_1_3 {
             let core = device.as_raw().fp_v1_3();

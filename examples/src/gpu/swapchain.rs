@@ -14,8 +14,8 @@ use super::failed;
 /// How long a window's next image is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The images of a window, made anew when it changes its size. Frames are copied to them, so they need not have the
-/// frames' size.
+/// The images of a window, made anew when it changes its size. Frames are copied to them, so they
+/// need not have the frames' size.
 ///
 /// The window outlives it.
 pub struct Swapchain {
@@ -50,9 +50,9 @@ impl Swapchain {
     /// The device extensions that it needs.
     pub const EXTENSIONS: [&'static std::ffi::CStr; 1] = [khr::swapchain::NAME];
 
-    /// Makes images for `window`, `width` x `height` pixels where the window leaves the choice, for `slots` frames in
-    /// flight. The device was opened with the instance extensions that `window` needs, and with
-    /// [`EXTENSIONS`](Self::EXTENSIONS).
+    /// Makes images for `window`, `width` x `height` pixels where the window leaves the choice, for
+    /// `slots` frames in flight. The device was opened with the instance extensions that `window`
+    /// needs, and with [`EXTENSIONS`](Self::EXTENSIONS).
     ///
     /// # Errors
     /// A device that cannot show anything there, or the failed call.
@@ -110,8 +110,9 @@ impl Swapchain {
             .composite_alpha(opaque(abilities.supported_composite_alpha))
             .present_mode(vk::PresentModeKHR::FIFO)
             .clipped(true);
-        // SAFETY: VUID-VkSwapchainCreateInfoKHR-surface-01270, -imageFormat-01273, -presentMode-01281 and their like:
-        // every value is one that the surface offers; FIFO always is.
+        // SAFETY: VUID-VkSwapchainCreateInfoKHR-surface-01270, -imageFormat-01273,
+        // -presentMode-01281 and their like: every value is one that the surface offers; FIFO
+        // always is.
         self.raw = unsafe { self.loader.create_swapchain(&info, None) }
             .map_err(failed(&self.device, "vkCreateSwapchainKHR"))?;
         // SAFETY: just made.
@@ -127,15 +128,17 @@ impl Swapchain {
         (self.raw != vk::SwapchainKHR::null()).then_some(self.extent)
     }
 
-    /// The next image, for frame-in-flight `slot`, whose last submission is done. None when there is none: the window
-    /// has no area, its size has changed ([`resize`](Self::resize) then), or it does not show anything for now.
+    /// The next image, for frame-in-flight `slot`, whose last submission is done. None when there
+    /// is none: the window has no area, its size has changed ([`resize`](Self::resize) then), or it
+    /// does not show anything for now.
     pub fn acquire(&mut self, slot: usize) -> Result<Option<Acquired>> {
         if self.raw == vk::SwapchainKHR::null() {
             return Ok(None);
         }
         let wait = self.acquired.get(slot).context("no such slot")?.raw;
         let patience = PATIENCE.as_nanos() as u64;
-        // SAFETY: VUID-vkAcquireNextImageKHR-semaphore-01779: the slot's last submission has waited for the semaphore.
+        // SAFETY: VUID-vkAcquireNextImageKHR-semaphore-01779: the slot's last submission has waited
+        // for the semaphore.
         let index = match unsafe { self.loader.acquire_next_image(self.raw, patience, wait, vk::Fence::null()) } {
             Ok((index, _)) => index,
             Err(vk::Result::ERROR_OUT_OF_DATE_KHR | vk::Result::TIMEOUT | vk::Result::NOT_READY) => return Ok(None),
@@ -153,13 +156,15 @@ impl Swapchain {
         }))
     }
 
-    /// Shows an image whose frame has been submitted. False when the images no longer fit the window.
+    /// Shows an image whose frame has been submitted. False when the images no longer fit the
+    /// window.
     pub fn present(&mut self, acquired: &Acquired) -> Result<bool> {
         let (semaphores, swapchains, indices) = ([acquired.signal.semaphore], [self.raw], [acquired.index]);
         let info =
             vk::PresentInfoKHR::default().wait_semaphores(&semaphores).swapchains(&swapchains).image_indices(&indices);
-        // SAFETY: VUID-VkPresentInfoKHR-pImageIndices-01430: the frame's submission leaves the image ready for
-        // presenting and signals the semaphore; inside `with` the queue is externally synchronized.
+        // SAFETY: VUID-VkPresentInfoKHR-pImageIndices-01430: the frame's submission leaves the
+        // image ready for presenting and signals the semaphore; inside `with` the queue is
+        // externally synchronized.
         match self.device.queue().with(|queue| unsafe { self.loader.queue_present(queue, &info) })? {
             Ok(suboptimal) => Ok(!suboptimal),
             Err(vk::Result::ERROR_OUT_OF_DATE_KHR) => Ok(false),
@@ -207,12 +212,14 @@ impl Surface {
         let display = window.display_handle().context("the window has no display")?.as_raw();
         let handle = window.window_handle().context("the window has gone")?.as_raw();
         let (entry, instance) = (device.entry(), device.instance());
-        // SAFETY: both handles are live: they are borrowed from the window, which outlives the surface by contract.
+        // SAFETY: both handles are live: they are borrowed from the window, which outlives the
+        // surface by contract.
         let raw = unsafe { create_surface(entry, instance, display, handle, None) }
             .map_err(failed(device, "vkCreateSurfaceKHR"))?;
         let surface = Self { raw, loader: khr::surface::Instance::new(entry, instance), _device: device.clone() };
         let (physical, family) = (device.physical().handle, device.queue().family());
-        // SAFETY: VUID-vkGetPhysicalDeviceSurfaceSupportKHR-queueFamilyIndex-01269: the device's own queue family.
+        // SAFETY: VUID-vkGetPhysicalDeviceSurfaceSupportKHR-queueFamilyIndex-01269: the device's
+        // own queue family.
         let supported = unsafe { surface.loader.get_physical_device_surface_support(physical, family, raw) }
             .map_err(failed(device, "vkGetPhysicalDeviceSurfaceSupportKHR"))?;
         if !supported {
@@ -223,7 +230,8 @@ impl Surface {
 
     fn capabilities(&self, device: &ExportDevice) -> Result<vk::SurfaceCapabilitiesKHR> {
         let physical = device.physical().handle;
-        // SAFETY: VUID-vkGetPhysicalDeviceSurfaceCapabilitiesKHR-surface-06211: support was asked for in `new`.
+        // SAFETY: VUID-vkGetPhysicalDeviceSurfaceCapabilitiesKHR-surface-06211: support was asked
+        // for in `new`.
         unsafe { self.loader.get_physical_device_surface_capabilities(physical, self.raw) }
             .map_err(failed(device, "vkGetPhysicalDeviceSurfaceCapabilitiesKHR"))
     }
@@ -242,7 +250,8 @@ impl Surface {
 
 impl Drop for Surface {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroySurfaceKHR-surface-01266: the swapchain, which holds it, is destroyed before.
+        // SAFETY: VUID-vkDestroySurfaceKHR-surface-01266: the swapchain, which holds it, is
+        // destroyed before.
         unsafe { self.loader.destroy_surface(self.raw, None) };
     }
 }
@@ -264,7 +273,8 @@ impl Semaphore {
 
 impl Drop for Semaphore {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the swapchain has waited for the device before.
+        // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the swapchain has waited for the device
+        // before.
         unsafe { self.device.as_raw().destroy_semaphore(self.raw, None) };
     }
 }

@@ -42,8 +42,8 @@ impl<D: Demo> Frames<D> {
         (self.next % self.slots as u64) as usize
     }
 
-    /// When all slots are in flight, waits for the oldest and gives it back; its read-back buffers can be read until
-    /// the next frame.
+    /// When all slots are in flight, waits for the oldest and gives it back; its read-back buffers
+    /// can be read until the next frame.
     pub(super) fn make_room(&mut self) -> Result<Option<InFlight>> {
         if self.in_flight.len() < self.slots { Ok(None) } else { self.finish_oldest() }
     }
@@ -62,8 +62,8 @@ impl<D: Demo> Frames<D> {
     pub(super) unsafe fn begin(&mut self, wanted: Wanted<'_>, submit: SubmitInfo<'_>) -> Result<()> {
         anyhow::ensure!(self.in_flight.len() < self.slots, "no slot is free for frame {}", self.next);
         let (frame, slot) = (self.next, self.next_slot());
-        // SAFETY: fewer than all slots are in flight, and they are taken in turn, so this one is free; the rest is the
-        // caller's.
+        // SAFETY: fewer than all slots are in flight, and they are taken in turn, so this one is
+        // free; the rest is the caller's.
         let rendered = unsafe { self.demo.frame(frame, slot, wanted, submit) };
         let rendered = rendered.with_context(|| format!("frame {frame}"))?;
         self.in_flight.push_back(InFlight { frame, slot, rendered });

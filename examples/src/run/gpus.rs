@@ -4,7 +4,8 @@ use anyhow::{Context, Result, bail};
 use bridge::cuda_import::{CudaDevice, PeerAccess, peer_access, probe};
 use bridge::{Backend, Compute};
 
-/// A compute side of `count` GPUs for the device of `compute`: its own, and others that reach its memory, of which the first leads.
+/// A compute side of `count` GPUs for the device of `compute`: its own, and others that reach its
+/// memory, of which the first leads.
 ///
 /// # Errors
 /// Another backend than CUDA, fewer GPUs, and what [`Compute::group`] says.

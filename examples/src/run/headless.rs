@@ -61,7 +61,8 @@ pub(super) fn run<D: Demo>(all: &D::Options) -> Result<Summary<D::Figures>> {
         let sample = samples.get(&frame);
         let picture = sample.is_some() || options.keeps(frame, frames) || writer.animates(frame);
         let wanted = Wanted { picture, sample: sample.map(|sample| &sample.data), window: None };
-        // SAFETY: the buffer lives until the end of this function, after all frames, and is read after them.
+        // SAFETY: the buffer lives until the end of this function, after all frames, and is read
+        // after them.
         unsafe { run.begin(wanted, SubmitInfo::default()) }?;
     }
     while let Some(done) = run.finish_oldest()? {

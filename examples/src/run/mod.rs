@@ -1,4 +1,5 @@
-//! What the programs do alike: open the machine, keep frames in flight, write or show them, check them, sum up.
+//! What the programs do alike: open the machine, keep frames in flight, write or show them, check
+//! them, sum up.
 //!
 //! A program is a [`Demo`]; [`main`] runs it.
 
@@ -55,14 +56,16 @@ pub unsafe trait Demo: Sized {
     /// The longest that a frame may take.
     fn patience(&self) -> Duration;
 
-    /// Computes and draws frame `frame` in slot `slot`; waits for neither. Gives the point at which Vulkan is done with it.
+    /// Computes and draws frame `frame` in slot `slot`; waits for neither. Gives the point at which
+    /// Vulkan is done with it.
     ///
     /// # Errors
     /// What failed on the way.
     ///
     /// # Safety
-    /// The last frame in this slot is done. `wanted` and the semaphores in `submit` are good until this one is: window
-    /// images and their semaphores are acquired for this frame, and the buffer for the sample is not read before.
+    /// The last frame in this slot is done. `wanted` and the semaphores in `submit` are good until
+    /// this one is: window images and their semaphores are acquired for this frame, and the buffer
+    /// for the sample is not read before.
     #[allow(unsafe_code)]
     unsafe fn frame(
         &mut self,
@@ -72,8 +75,9 @@ pub unsafe trait Demo: Sized {
         submit: SubmitInfo<'_>,
     ) -> Result<TimelinePoint>;
 
-    /// Draws frames of another size from here on: that of a window, which has an area. A program that draws at the size of its
-    /// options alone does nothing; its picture is fitted into the window.
+    /// Draws frames of another size from here on: that of a window, which has an area. A program
+    /// that draws at the size of its options alone does nothing; its picture is fitted into the
+    /// window.
     ///
     /// # Errors
     /// What cannot be had in that size.
@@ -92,11 +96,13 @@ pub unsafe trait Demo: Sized {
     /// No such slot.
     ///
     /// # Safety
-    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the picture is borrowed.
+    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the
+    /// picture is borrowed.
     #[allow(unsafe_code)]
     unsafe fn picture(&self, slot: usize) -> Result<&[u8]>;
 
-    /// Which frames of a run of `frames` are checked, and how many bytes of shared data each check needs.
+    /// Which frames of a run of `frames` are checked, and how many bytes of shared data each check
+    /// needs.
     fn samples(&self, frames: u64) -> (Vec<u64>, u64);
 
     /// Checks the frames that were sampled.
@@ -127,14 +133,15 @@ impl Sample {
     /// The frame that wrote it is done on the GPU.
     #[allow(unsafe_code)]
     pub unsafe fn data<T: bytemuck::Pod>(&self) -> Result<&[T]> {
-        // SAFETY: one frame writes it, with a barrier to the host behind the copy; the caller has waited for that frame.
+        // SAFETY: one frame writes it, with a barrier to the host behind the copy; the caller has
+        // waited for that frame.
         let bytes = unsafe { self.data.bytes() }.context("the read-back memory of a sample is not mapped")?;
         bytemuck::try_cast_slice(bytes).map_err(|error| anyhow::anyhow!("a sample: {error}"))
     }
 }
 
-/// Opens the Vulkan device and the compute side that the options ask for, with dynamic rendering; `features` are those of
-/// Vulkan 1.0 that the program needs.
+/// Opens the Vulkan device and the compute side that the options ask for, with dynamic rendering;
+/// `features` are those of Vulkan 1.0 that the program needs.
 ///
 /// # Errors
 /// A device or a backend that is not there.

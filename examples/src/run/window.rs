@@ -45,7 +45,8 @@ struct App<'a, D: Demo> {
 
 /// The window and what is shown in it.
 struct Shown<D> {
-    // Field order is drop order: frames in flight end before the images that they are drawn to, those before the window.
+    // Field order is drop order: frames in flight end before the images that they are drawn to,
+    // those before the window.
     run: Frames<D>,
     swapchain: Swapchain,
     window: Window,
@@ -79,7 +80,8 @@ impl<D: Demo> Shown<D> {
             self.swapchain.resize(width, height)?;
             self.fits = true;
             if let Some(vk::Extent2D { width, height }) = self.swapchain.extent() {
-                // SAFETY: the swapchain has waited for the GPU, before it freed the images that frames are drawn to.
+                // SAFETY: the swapchain has waited for the GPU, before it freed the images that
+                // frames are drawn to.
                 unsafe { self.run.demo.resize([width, height]) }?;
             }
         }
@@ -90,8 +92,8 @@ impl<D: Demo> Shown<D> {
         };
         let wanted = Wanted { window: Some((image.image, image.extent)), ..Wanted::default() };
         let submit = SubmitInfo { waits: &[image.wait], signals: &[image.signal], ..SubmitInfo::default() };
-        // SAFETY: image and semaphores were just acquired for this frame, and the swapchain waits for the GPU before it
-        // frees any.
+        // SAFETY: image and semaphores were just acquired for this frame, and the swapchain waits
+        // for the GPU before it frees any.
         unsafe { self.run.begin(wanted, submit) }?;
         self.fits = self.swapchain.present(&image)?;
         Ok(())

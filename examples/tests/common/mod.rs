@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The example `name`, which cargo builds with the tests; or, where both were carried elsewhere, beside them.
+/// The example `name`, which cargo builds with the tests; or, where both were carried elsewhere,
+/// beside them.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let here = std::env::current_exe().unwrap();
     let folder = here.parent().unwrap();
@@ -11,7 +12,8 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     [folder.parent().unwrap().join("examples").join(&name), folder.join(&name)].into_iter().find(|path| path.exists())
 }
 
-/// A small run of it on the processor, to the folder `out` where it is not in a window; `arguments` say more.
+/// A small run of it on the processor, to the folder `out` where it is not in a window; `arguments`
+/// say more.
 pub(crate) fn command(name: &str, out: &Path, arguments: &[&str]) -> Option<Command> {
     let mut command = Command::new(program(name)?);
     // A layer that the environment turns on, and not the program, speaks on standard output.

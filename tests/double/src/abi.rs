@@ -118,7 +118,8 @@ pub(crate) struct SemaphoreHandleDesc {
     reserved: [c_uint; 16],
 }
 
-/// `CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS` and `…_SIGNAL_PARAMS`, which begin and end at the same places.
+/// `CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS` and `…_SIGNAL_PARAMS`, which begin and end at the same
+/// places.
 #[repr(C)]
 pub(crate) struct SemaphoreParams {
     pub(crate) value: u64,
@@ -245,7 +246,8 @@ pub(crate) const RESOURCE_ARRAY: c_uint = 0;
 /// `CUresourcetype`
 pub(crate) const RESOURCE_MIPMAPPED_ARRAY: c_uint = 1;
 
-/// `CUDA_RESOURCE_DESC`; the union is 128 bytes, and begins with the array's handle where it is of one.
+/// `CUDA_RESOURCE_DESC`; the union is 128 bytes, and begins with the array's handle where it is of
+/// one.
 #[repr(C)]
 pub(crate) struct ResourceDesc {
     pub(crate) kind: c_uint,

@@ -1,5 +1,5 @@
-//! Mipmapped arrays in imported memory. How a GPU lays texels out is its secret; here levels follow one another, and in each
-//! slices and rows do.
+//! Mipmapped arrays in imported memory. How a GPU lays texels out is its secret; here levels follow
+//! one another, and in each slices and rows do.
 
 use crate::abi::{
     ARRAY_COLOR, ARRAY_CUBEMAP, ARRAY_LAYERED, ARRAY_SURFACE, ArrayDesc, Code, FORMAT_FLOAT, FORMAT_HALF, FORMATS,

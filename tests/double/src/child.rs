@@ -51,8 +51,8 @@ fn with_driver(file: &Path, folder: &Path) -> Command {
     command
 }
 
-/// A copy of this program with `file` as its driver beside it: the one place where Windows looks before its own folders,
-/// where a real driver would be.
+/// A copy of this program with `file` as its driver beside it: the one place where Windows looks
+/// before its own folders, where a real driver would be.
 #[cfg(windows)]
 fn with_driver(file: &Path, folder: &Path) -> Command {
     let program = folder.join("test.exe");

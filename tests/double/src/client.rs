@@ -20,8 +20,8 @@ use crate::refused::Refused;
 /// What the system's loader is asked for.
 const DRIVER: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
 
-/// Calls that tests make through cudarc, over those that `cuda-import` looks up itself. cudarc panics at one that is not
-/// there.
+/// Calls that tests make through cudarc, over those that `cuda-import` looks up itself. cudarc
+/// panics at one that is not there.
 const CALLED_BY_TESTS: &[&str] = &[
     "cuEventSynchronize",
     "cuLaunchKernel",
@@ -92,15 +92,18 @@ impl Live {
 }
 
 impl Double {
-    /// Some in a process of its own, where the test goes on; None in the process it came from, once the other has passed.
+    /// Some in a process of its own, where the test goes on; None in the process it came from, once
+    /// the other has passed.
     ///
     /// # Panics
-    /// When the test failed over there, when no test is called `test`, and when the library or a symbol is not there.
+    /// When the test failed over there, when no test is called `test`, and when the library or a
+    /// symbol is not there.
     pub fn in_child(test: &str) -> Option<Self> {
         child::enter(test, &Which::Double).then(Self::open)
     }
 
-    /// As [`in_child`](Self::in_child), with `library` as the driver: true in the process of its own.
+    /// As [`in_child`](Self::in_child), with `library` as the driver: true in the process of its
+    /// own.
     ///
     /// # Panics
     /// As [`in_child`](Self::in_child).
@@ -119,7 +122,8 @@ impl Double {
     }
 
     fn find<F>(&self, name: &str) -> Option<Symbol<'_, F>> {
-        // SAFETY: nothing is called here; callers name the type that the function has in `calls::control`.
+        // SAFETY: nothing is called here; callers name the type that the function has in
+        // `calls::control`.
         unsafe { self.library.get(name.as_bytes()) }.ok()
     }
 
@@ -135,8 +139,8 @@ impl Double {
         self.exporter(0).export_memory(size, dedicated)
     }
 
-    /// The exporting side makes a semaphore and exports it. Which device it is on does not matter: the driver takes it on any
-    /// (measured).
+    /// The exporting side makes a semaphore and exports it. Which device it is on does not matter:
+    /// the driver takes it on any (measured).
     ///
     /// # Panics
     /// When the process has no descriptor left.
@@ -175,7 +179,8 @@ impl Double {
         self.control::<extern "C" fn(u64) -> u64>("double_value")(number)
     }
 
-    /// No stream does any work from now on, as if another program had the GPU: what blocks without need shows.
+    /// No stream does any work from now on, as if another program had the GPU: what blocks without
+    /// need shows.
     pub fn hold_work(&self) {
         self.control::<extern "C" fn(c_int)>("double_hold")(1);
     }
@@ -185,14 +190,16 @@ impl Double {
         self.control::<extern "C" fn(c_int)>("double_hold")(0);
     }
 
-    /// The `nth` call from now on, counted from 1, fails with `code`. If `sticky`, only calls that work in a context count, and
-    /// that context is lost from then on, as if by [`lose_context`](Self::lose_context).
+    /// The `nth` call from now on, counted from 1, fails with `code`. If `sticky`, only calls that
+    /// work in a context count, and that context is lost from then on, as if by
+    /// [`lose_context`](Self::lose_context).
     pub fn fail_nth(&self, nth: u64, code: Code, sticky: bool) {
         self.control::<extern "C" fn(u64, Code, c_int)>("double_fail_nth")(nth, code, sticky.into());
     }
 
-    /// A kernel faults in the primary context of the device with this ordinal: every later call in that context returns `code`,
-    /// until it is released. Calls in other contexts, and those in none, go on.
+    /// A kernel faults in the primary context of the device with this ordinal: every later call in
+    /// that context returns `code`, until it is released. Calls in other contexts, and those in
+    /// none, go on.
     pub fn lose_context(&self, device: usize, code: Code) {
         self.control::<extern "C" fn(c_int, Code)>("double_lose_context")(device as c_int, code);
     }
@@ -202,14 +209,16 @@ impl Double {
         self.control::<extern "C" fn(Refused)>("double_set_refused")(refused);
     }
 
-    /// No call is to fail any more; a context that is lost stays so. The call that the fault hit, if it hit one.
+    /// No call is to fail any more; a context that is lost stays so. The call that the fault hit,
+    /// if it hit one.
     pub fn disarm(&self) -> Option<Call> {
         let hit = self.lines("double_fault").first().map(|line| call(line));
         self.fail_nth(0, 0, false);
         hit
     }
 
-    /// The calls since [`forget_calls`](Self::forget_calls), in order. Looking up an error's name is not one.
+    /// The calls since [`forget_calls`](Self::forget_calls), in order. Looking up an error's name
+    /// is not one.
     pub fn calls(&self) -> Vec<Call> {
         self.lines("double_calls").iter().map(|line| call(line)).collect()
     }
@@ -229,7 +238,8 @@ impl Double {
         self.lines("double_blocked").iter().map(|line| blocked(fields(line))).collect()
     }
 
-    /// Makes all calls that block now return `CUDA_ERROR_UNKNOWN`, each with a finding `hang`, as if the process were ended.
+    /// Makes all calls that block now return `CUDA_ERROR_UNKNOWN`, each with a finding `hang`, as
+    /// if the process were ended.
     pub fn end_blocked_calls(&self) {
         self.control::<extern "C" fn()>("double_end_blocked")();
     }
@@ -263,7 +273,8 @@ impl Double {
         found.unwrap_or_else(|| unreachable!("it was found"))
     }
 
-    /// Returns once `thread` has ended, or a call is blocked or asks again and again: it can get no further without the others.
+    /// Returns once `thread` has ended, or a call is blocked or asks again and again: it can get no
+    /// further without the others.
     ///
     /// # Panics
     /// As [`until`](Self::until).
@@ -298,8 +309,8 @@ impl Double {
         self.lines("double_live").iter().map(|line| live(fields(line))).collect()
     }
 
-    /// Drops all that is left, with all faults and findings, as if the process had begun anew. Nothing made before may be
-    /// used after.
+    /// Drops all that is left, with all faults and findings, as if the process had begun anew.
+    /// Nothing made before may be used after.
     pub fn forget(&self) {
         self.control::<extern "C" fn()>("double_forget")();
     }

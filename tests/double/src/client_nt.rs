@@ -34,7 +34,8 @@ impl Double {
         self.exported(export(timeline.into(), wide(name).as_ptr()))
     }
 
-    /// The exporting side allocates `size` bytes on the first device and shares them as a KMT handle.
+    /// The exporting side allocates `size` bytes on the first device and shares them as a KMT
+    /// handle.
     pub fn share_memory(&self, size: u64, dedicated: bool) -> Shared {
         self.shared(self.control::<extern "C" fn(u64, c_int) -> Raw>("double_share_memory")(size, dedicated.into()))
     }

@@ -1,7 +1,7 @@
 //! Copies of blocks of rows, between host memory, device memory and the levels of arrays.
 //!
-//! Host memory is taken as pinned: it is read and written when the copy is done, not when it is enqueued. So a copy that
-//! nobody waits for before its memory goes is seen.
+//! Host memory is taken as pinned: it is read and written when the copy is done, not when it is
+//! enqueued. So a copy that nobody waits for before its memory goes is seen.
 //!
 //! Unsafe because host memory is reached by address.
 #![allow(unsafe_code)]
@@ -134,7 +134,8 @@ impl End {
         let (raw, place) = match self {
             Self::Host { address, pitch, rows } => {
                 let place = std::ptr::with_exposed_provenance_mut(address + ((slice * rows + row) * pitch) as usize);
-                // SAFETY: cuda.h: the rows are there until the copy is done, and nobody else uses them.
+                // SAFETY: cuda.h: the rows are there until the copy is done, and nobody else uses
+                // them.
                 unsafe { bytes.as_ptr().copy_to(place, bytes.len()) };
                 return Ok(());
             }

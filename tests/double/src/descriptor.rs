@@ -1,4 +1,5 @@
-//! The operating system's handles: descriptors of anonymous files that carry a number, and the memory behind it.
+//! The operating system's handles: descriptors of anonymous files that carry a number, and the
+//! memory behind it.
 //!
 //! Everything here takes numbers, because the point is to see what has become of them.
 //!
@@ -61,7 +62,8 @@ pub(crate) fn close(raw: Raw) -> bool {
     open
 }
 
-/// Closes it and puts another file of ours in its place, as if another thread had opened one at that moment.
+/// Closes it and puts another file of ours in its place, as if another thread had opened one at
+/// that moment.
 pub(crate) fn replace(raw: Raw, number: u64) -> io::Result<()> {
     let made = create(number, 0)?;
     if made == raw {
@@ -121,7 +123,7 @@ fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) -> io::Res
 }
 
 fn borrow<'a>(raw: Raw) -> Option<BorrowedFd<'a>> {
-    // SAFETY: not -1. Should it be closed, the calls here say so; should it have another owner, they read what does not
-    // match the header and leave it alone.
+    // SAFETY: not -1. Should it be closed, the calls here say so; should it have another owner,
+    // they read what does not match the header and leave it alone.
     (raw >= 0).then(|| unsafe { BorrowedFd::borrow_raw(raw) })
 }

@@ -10,8 +10,8 @@ pub(crate) type Exports = BTreeMap<u64, Export>;
 
 #[derive(Debug)]
 pub(crate) enum Export {
-    /// The ordinal of the GPU that it lies in, bytes, whether the allocation was dedicated, and the image in it, if there is
-    /// one.
+    /// The ordinal of the GPU that it lies in, bytes, whether the allocation was dedicated, and the
+    /// image in it, if there is one.
     Memory {
         device: i32,
         size: u64,
@@ -19,7 +19,8 @@ pub(crate) enum Export {
         image: Option<ImageShape>,
     },
     Semaphore(Payload),
-    /// Takes the place of a descriptor that was closed, see [`descriptor::replace`](crate::descriptor::replace).
+    /// Takes the place of a descriptor that was closed, see
+    /// [`descriptor::replace`](crate::descriptor::replace).
     #[cfg(not(windows))]
     Decoy,
 }
@@ -55,8 +56,8 @@ impl ImageShape {
         self.layered || self.layers > if self.cube { 6 } else { 1 }
     }
 
-    /// Whether CUDA places the layers of an array where Vulkan does: with one mip level, and with all mip levels of several
-    /// layers (measured).
+    /// Whether CUDA places the layers of an array where Vulkan does: with one mip level, and with
+    /// all mip levels of several layers (measured).
     pub(crate) fn lies_alike(&self) -> bool {
         let all = self.extent.into_iter().max().unwrap_or(1).max(1).ilog2() + 1;
         let is_array = self.layered || self.layers > 1;

@@ -9,7 +9,8 @@ use crate::client::Double;
 use crate::descriptor::{Owned, Raw};
 use crate::export::ImageShape;
 
-/// What the exporting side hands over: a descriptor, and the number by which the double knows what it is of.
+/// What the exporting side hands over: a descriptor, and the number by which the double knows what
+/// it is of.
 #[derive(Debug)]
 pub struct Exported {
     /// The test's, until it is imported.

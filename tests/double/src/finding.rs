@@ -31,7 +31,8 @@ pub(crate) enum Kind {
     DedicatedDiffers,
     /// An image mapped as another one than was exported.
     ImageDiffers,
-    /// An image whose texels the drivers place differently, which CUDA's maps without a word (measured).
+    /// An image whose texels the drivers place differently, which CUDA's maps without a word
+    /// (measured).
     MipLayout,
     /// A texture or surface object was left when its array was destroyed.
     ObjectsAtDestroy,

@@ -1,4 +1,5 @@
-//! What every call passes: the log, the fault that a test has armed, and the question whether a context is current.
+//! What every call passes: the log, the fault that a test has armed, and the question whether a
+//! context is current.
 
 use std::cell::Cell;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,8 +9,9 @@ use crate::abi::{Code, INVALID_CONTEXT, NOT_INITIALIZED, SUCCESS, UNKNOWN};
 use crate::finding::{Kind, Refusal};
 use crate::ledger::Ledger;
 
-/// Ends a call that nothing will ever end, should a test forget to. No test's outcome depends on it: those that mean to block a
-/// call end it with [`Double::end_blocked_calls`](crate::Double::end_blocked_calls).
+/// Ends a call that nothing will ever end, should a test forget to. No test's outcome depends on
+/// it: those that mean to block a call end it with
+/// [`Double::end_blocked_calls`](crate::Double::end_blocked_calls).
 const PATIENCE: Duration = Duration::from_secs(60);
 
 static LEDGER: Mutex<Ledger> = Mutex::new(Ledger::new());

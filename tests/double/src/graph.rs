@@ -76,9 +76,9 @@ impl Ledger {
         Err(CAPTURE_UNSUPPORTED)
     }
 
-    /// That this thread may call what could interfere with a capture: what allocates, imports, maps, frees and loads modules.
-    /// It may not while it captures itself, unless in relaxed mode, nor while any thread captures in global mode; and that ends
-    /// those captures.
+    /// That this thread may call what could interfere with a capture: what allocates, imports,
+    /// maps, frees and loads modules. It may not while it captures itself, unless in relaxed mode,
+    /// nor while any thread captures in global mode; and that ends those captures.
     pub(crate) fn check_unsafe_call(&mut self) -> Result<(), Code> {
         let thread = thread::current().id();
         let forbids = |capture: &Capture| {

@@ -17,7 +17,8 @@ use crate::table::Table;
 use crate::vmm::Vmm;
 use crate::watch::Descriptor;
 
-/// Handles begin here and device addresses above, so that neither is mistaken for the other or for a pointer.
+/// Handles begin here and device addresses above, so that neither is mistaken for the other or for
+/// a pointer.
 const HANDLES: u64 = 0xd000_0000_0000;
 const ADDRESSES: u64 = 0x7000_0000_0000;
 
@@ -101,7 +102,8 @@ pub(crate) struct Ledger {
     pub(crate) held: bool,
     /// Contexts that a fault has taken, with its code.
     pub(crate) lost: BTreeMap<u64, Code>,
-    /// By stream, longer than that lives: what was enqueued is done even if the stream is destroyed.
+    /// By stream, longer than that lives: what was enqueued is done even if the stream is
+    /// destroyed.
     pub(crate) queues: BTreeMap<u64, Queue>,
     /// By event, longer than that lives: which of its records has been reached.
     pub(crate) reached: BTreeMap<u64, u64>,
@@ -230,7 +232,8 @@ impl Ledger {
         }
     }
 
-    /// Handle, name, and whether it stays because its destroy was made to fail or its context is lost.
+    /// Handle, name, and whether it stays because its destroy was made to fail or its context is
+    /// lost.
     pub(crate) fn live(&self) -> Vec<(u64, String, bool)> {
         let objects = (self.textures.names()).chain(self.surfaces.names()).chain(self.arrays.names());
         let objects = objects.chain(self.mappings.names()).chain(self.memories.names()).chain(self.semaphores.names());

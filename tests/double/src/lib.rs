@@ -1,12 +1,14 @@
-//! A stand-in for the CUDA driver, so that `cuda-import` runs unmodified on a machine without a GPU, under watch.
+//! A stand-in for the CUDA driver, so that `cuda-import` runs unmodified on a machine without a
+//! GPU, under watch.
 //!
-//! Loaded as `libcuda.so`, or `nvcuda.dll`, it implements what `cuda-import` calls, and keeps a ledger: whose descriptor is whose, what is
-//! mapped, what a stream waits for, which context is current on which thread. What breaks a rule becomes a *finding*; the
-//! real driver would have said nothing. Any call can be made to fail.
+//! Loaded as `libcuda.so`, or `nvcuda.dll`, it implements what `cuda-import` calls, and keeps a
+//! ledger: whose descriptor is whose, what is mapped, what a stream waits for, which context is
+//! current on which thread. What breaks a rule becomes a *finding*; the real driver would have said
+//! nothing. Any call can be made to fail.
 //!
-//! A test calls [`Double::in_child`] first, which runs the test again in a process of its own with this library where the
-//! system looks for the driver. Over there it makes the "exporting side's" descriptors, arms faults and reads the ledger through
-//! [`Double`].
+//! A test calls [`Double::in_child`] first, which runs the test again in a process of its own with
+//! this library where the system looks for the driver. Over there it makes the "exporting side's"
+//! descriptors, arms faults and reads the ledger through [`Double`].
 //!
 //! | file | subject |
 //! |---|---|
@@ -24,8 +26,8 @@
 //! | `client_nt`, `calls/nt` | what there is on Windows alone |
 //! | `abi` | codes and layouts of cuda.h |
 //!
-//! The ledger belongs to the loaded library. A test that linked this crate sees another, unused one: hence the private
-//! modules.
+//! The ledger belongs to the loaded library. A test that linked this crate sees another, unused
+//! one: hence the private modules.
 #![cfg(any(target_os = "linux", windows))]
 
 mod abi;

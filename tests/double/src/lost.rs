@@ -1,5 +1,6 @@
-//! Contexts that a fault has taken. All that works in such a context returns the code of the fault from then on; other contexts
-//! and what needs none, as `cuInit`, go on. Only the last release of the context ends it.
+//! Contexts that a fault has taken. All that works in such a context returns the code of the fault
+//! from then on; other contexts and what needs none, as `cuInit`, go on. Only the last release of
+//! the context ends it.
 
 use crate::abi::Code;
 use crate::ledger::Ledger;
@@ -10,7 +11,8 @@ impl Ledger {
         self.lost.get(&context).copied()
     }
 
-    /// A fault takes the context: nothing that its streams have still to do will be done. The first fault's code stays.
+    /// A fault takes the context: nothing that its streams have still to do will be done. The first
+    /// fault's code stays.
     pub(crate) fn lose(&mut self, context: u64, code: Code) {
         self.lost.entry(context).or_insert(code);
         for queue in self.queues.values_mut().filter(|queue| queue.context == context) {

@@ -1,5 +1,5 @@
-//! Modules, their functions, and what a launch is given. Nothing is executed: a launch is checked when its turn comes, as a kernel
-//! would touch what it was given.
+//! Modules, their functions, and what a launch is given. Nothing is executed: a launch is checked
+//! when its turn comes, as a kernel would touch what it was given.
 
 use crate::abi::ILLEGAL_ADDRESS;
 use crate::finding::{Kind, Refusal};

@@ -51,7 +51,8 @@ pub(crate) fn make_named(number: u64, size: u64, name: *const u16) -> io::Result
     Ok(raw)
 }
 
-/// A handle of the driver's own to what an import is given: by handle or, where that is null, by name.
+/// A handle of the driver's own to what an import is given: by handle or, where that is null, by
+/// name.
 pub(crate) fn take(given: &Handle) -> io::Result<Raw> {
     let taken = if given.handle == 0 {
         // SAFETY: a NUL ends the name (cuda.h: "a NULL-terminated array of UTF-16 characters").
@@ -91,8 +92,9 @@ pub(crate) fn close(raw: Raw) -> bool {
     open
 }
 
-/// Those of ours that are open in this process, with the number each carries. Handles are multiples of four, and low ones
-/// are given out first; a duplicate that somebody made lies at most a little above those that were made here.
+/// Those of ours that are open in this process, with the number each carries. Handles are multiples
+/// of four, and low ones are given out first; a duplicate that somebody made lies at most a little
+/// above those that were made here.
 pub(crate) fn open() -> Vec<(Raw, u64)> {
     let end = HIGHEST.load(Ordering::Relaxed) + 4 * 64;
     (4..end).step_by(4).filter_map(|raw| Some((raw, number(raw)?))).collect()
@@ -142,7 +144,8 @@ fn borrow<'a>(raw: Raw) -> Option<BorrowedHandle<'a>> {
     let mut flags = 0;
     // SAFETY: a number that is no open handle is an error, and `flags` is a place for the result.
     let open = raw > 0 && unsafe { GetHandleInformation(handle(raw), &mut flags) } != 0;
-    // SAFETY: open a moment ago. Should it have another owner by now, what is done with it fails or changes nothing.
+    // SAFETY: open a moment ago. Should it have another owner by now, what is done with it fails or
+    // changes nothing.
     open.then(|| unsafe { BorrowedHandle::borrow_raw(handle(raw)) })
 }
 

@@ -1,5 +1,6 @@
-//! What streams have still to do. Work is done as soon as what it waits for is there, before the call returns that brought
-//! it about, so a queue that is not empty waits for something; unless a test holds all work.
+//! What streams have still to do. Work is done as soon as what it waits for is there, before the
+//! call returns that brought it about, so a queue that is not empty waits for something; unless a
+//! test holds all work.
 
 use std::collections::VecDeque;
 
@@ -72,7 +73,8 @@ impl Ledger {
         self.proceed();
     }
 
-    /// Does all that can be done. Work that goes wrong takes the context with it: later calls say so.
+    /// Does all that can be done. Work that goes wrong takes the context with it: later calls say
+    /// so.
     pub(crate) fn proceed(&mut self) {
         if self.held {
             return;
@@ -112,7 +114,8 @@ impl Ledger {
     pub(crate) fn obstacle(&self, stream: u64) -> Option<String> {
         let queue = self.queues.get(&stream)?;
         let Some((order, next)) = queue.work.front() else {
-            // The legacy default stream has ended once those have that its next work would wait for.
+            // The legacy default stream has ended once those have that its next work would wait
+            // for.
             return self
                 .held_by(queue, u64::MAX)
                 .filter(|_| queue.sync == SyncMode::Legacy)

@@ -1,4 +1,5 @@
-//! What becomes of a descriptor that an import refuses: drivers differ, and cuda.h says only whose it is after a success.
+//! What becomes of a descriptor that an import refuses: drivers differ, and cuda.h says only whose
+//! it is after a success.
 
 use crate::abi::{Code, INVALID_VALUE};
 
@@ -6,8 +7,8 @@ use crate::abi::{Code, INVALID_VALUE};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Refused {
-    /// As a driver for CUDA 13.0 was measured: that of memory is closed unless an argument is wrong, that of a semaphore is left
-    /// open.
+    /// As a driver for CUDA 13.0 was measured: that of memory is closed unless an argument is
+    /// wrong, that of a semaphore is left open.
     #[default]
     Measured,
     /// All are left open, as cuda.h reads.

@@ -1,5 +1,6 @@
-//! Which queue a stream's handle stands for, and what holds a queue back besides its own work: the legacy default stream is in
-//! order with all streams of its context, but for those that were made non-blocking.
+//! Which queue a stream's handle stands for, and what holds a queue back besides its own work: the
+//! legacy default stream is in order with all streams of its context, but for those that were made
+//! non-blocking.
 
 use std::thread;
 
@@ -19,8 +20,8 @@ pub(crate) enum SyncMode {
 }
 
 impl Ledger {
-    /// The stream's queue, to enqueue work or to ask. What the legacy default stream must not do while a stream that is in order
-    /// with it is captured ends that capture.
+    /// The stream's queue, to enqueue work or to ask. What the legacy default stream must not do
+    /// while a stream that is in order with it is captured ends that capture.
     pub(crate) fn stream(&mut self, context: u64, raw: u64) -> Result<u64, Refusal> {
         let stream = self.resolve(context, raw)?;
         self.check_capture(stream)?;
@@ -32,7 +33,8 @@ impl Ledger {
         Ok(stream)
     }
 
-    /// The stream's queue. Null and 1 are the legacy default stream of `context`, 2 is this thread's.
+    /// The stream's queue. Null and 1 are the legacy default stream of `context`, 2 is this
+    /// thread's.
     pub(crate) fn resolve(&mut self, context: u64, raw: u64) -> Result<u64, Refusal> {
         match raw {
             0 | STREAM_LEGACY => Ok(self.contexts.get(context)?.default_stream),

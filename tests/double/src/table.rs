@@ -1,4 +1,5 @@
-//! Objects by handle. A handle is never used twice, so that one used too long is told from one that never was.
+//! Objects by handle. A handle is never used twice, so that one used too long is told from one that
+//! never was.
 
 use std::collections::{BTreeMap, BTreeSet};
 

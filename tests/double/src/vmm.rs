@@ -1,5 +1,5 @@
-//! Virtual memory management: allocations by handle, reserved addresses, what is mapped there, and which devices may access it.
-//! None of it lives in a context.
+//! Virtual memory management: allocations by handle, reserved addresses, what is mapped there, and
+//! which devices may access it. None of it lives in a context.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -102,7 +102,8 @@ impl Ledger {
         }
     }
 
-    /// Whether a context may use what is at an address: where devices are given access one by one, its device must be among them.
+    /// Whether a context may use what is at an address: where devices are given access one by one,
+    /// its device must be among them.
     pub(crate) fn check_access(&self, context: u64, address: u64) -> Result<(), Refusal> {
         let Some((start, mapped)) = self.vmm.at(address, 1) else { return Ok(()) };
         let device = self.contexts.get(context)?.device;

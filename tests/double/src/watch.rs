@@ -1,4 +1,5 @@
-//! The watch over descriptors: those that the driver owns, those that it closed, and those that are nobody's.
+//! The watch over descriptors: those that the driver owns, those that it closed, and those that are
+//! nobody's.
 
 use std::ffi::c_uint;
 
@@ -34,7 +35,8 @@ impl Ledger {
         }
     }
 
-    /// Whether what is handed in was exported as the kind that the importer says: by number, or not.
+    /// Whether what is handed in was exported as the kind that the importer says: by number, or
+    /// not.
     pub(crate) fn check_sharing(&self, handle: &Handle, kind: c_uint) -> Result<(), Refusal> {
         let by_number = self.by_number.iter().any(|shared| shared.raw as u64 == handle.as_object());
         if by_number == (kind == OPAQUE_KMT) {

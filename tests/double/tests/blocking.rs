@@ -1,5 +1,5 @@
-//! Calls that block while a stream waits, as the driver was measured to: what they wait for can be seen, and what drops make of
-//! them.
+//! Calls that block while a stream waits, as the driver was measured to: what they wait for can be
+//! seen, and what drops make of them.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "waits and signals are unsafe")]
 #![cfg(any(target_os = "linux", windows))]
 
@@ -125,7 +125,8 @@ fn a_call_that_never_returns_is_a_finding() {
     assert!(findings[0].text.contains("to reach 1"), "{findings:#?}");
 }
 
-/// Dropping a semaphore while another exchange's stream waits blocks as the driver does, and ends with the wait.
+/// Dropping a semaphore while another exchange's stream waits blocks as the driver does, and ends
+/// with the wait.
 #[test]
 fn dropping_a_semaphore_lasts_as_long_as_a_wait_on_any_stream() {
     let test = "dropping_a_semaphore_lasts_as_long_as_a_wait_on_any_stream";

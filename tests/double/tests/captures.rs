@@ -22,8 +22,8 @@ fn timelines(double: &Double, device: &CudaDevice) -> [ImportedSemaphore; 2] {
     [(); 2].map(|()| import_semaphore(device, double.export_semaphore(true), SemaphoreKind::Timeline))
 }
 
-/// What is freed or imported inside ends the capture, is not done, and says so: the graph is refused, and nothing is lost but what the
-/// driver would not free, which is counted.
+/// What is freed or imported inside ends the capture, is not done, and says so: the graph is
+/// refused, and nothing is lost but what the driver would not free, which is counted.
 #[test]
 fn frees_and_imports_inside_a_capture() {
     let Some(double) = Double::in_child("frees_and_imports_inside_a_capture") else { return };
@@ -93,7 +93,8 @@ fn a_global_capture_of_somebody_else() {
     assert_clean(&double);
 }
 
-/// The legacy default stream as home, while somebody captures a stream that is in order with it: nothing that is asked ends their capture.
+/// The legacy default stream as home, while somebody captures a stream that is in order with it:
+/// nothing that is asked ends their capture.
 #[test]
 fn the_legacy_default_stream_beside_somebody_elses_capture() {
     let test = "the_legacy_default_stream_beside_somebody_elses_capture";
@@ -123,8 +124,8 @@ fn the_legacy_default_stream_beside_somebody_elses_capture() {
     assert_clean(&double);
 }
 
-/// As above, for the end of a mapping: it cannot be seen whether it is in use, so it is kept and said so. The same where its own home
-/// stream is captured.
+/// As above, for the end of a mapping: it cannot be seen whether it is in use, so it is kept and
+/// said so. The same where its own home stream is captured.
 #[test]
 fn closing_beside_somebody_elses_capture() {
     let Some(double) = Double::in_child("closing_beside_somebody_elses_capture") else { return };

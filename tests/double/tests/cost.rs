@@ -1,5 +1,6 @@
-//! What cuda-import costs beside the driver's own calls, in nanoseconds on this machine. The double's calls take about as long as
-//! they please, so the figures compare two builds; they are no driver's. Ignored: run with `--ignored --nocapture`.
+//! What cuda-import costs beside the driver's own calls, in nanoseconds on this machine. The
+//! double's calls take about as long as they please, so the figures compare two builds; they are no
+//! driver's. Ignored: run with `--ignored --nocapture`.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "waits and signals are unsafe")]
 #![cfg(target_os = "linux")]
 
@@ -19,7 +20,8 @@ fn best(mut round: impl FnMut() -> Duration, per_round: usize) -> f64 {
     (0..ROUNDS).map(|_| round().as_nanos() as f64 / per_round as f64).fold(f64::INFINITY, f64::min)
 }
 
-/// How much longer a free takes by way of the thread that frees: one after the other, and after a pause.
+/// How much longer a free takes by way of the thread that frees: one after the other, and after a
+/// pause.
 #[test]
 #[ignore = "measures"]
 fn the_hop_to_the_thread_that_frees() {

@@ -1,5 +1,5 @@
-//! Every driver call of every public operation fails once: the error is right, nothing is lost, nothing panics, and a
-//! second try works.
+//! Every driver call of every public operation fails once: the error is right, nothing is lost,
+//! nothing panics, and a second try works.
 //!
 //! Unsafe because operations are.
 #![allow(unsafe_code, clippy::unwrap_used)]
@@ -59,13 +59,15 @@ fn devices() {
         world.keep(world.device.new_stream()?);
         Ok(())
     });
-    // How a driver answers that does not know an attribute; and a device need not be an adapter of Windows.
+    // How a driver answers that does not know an attribute; and a device need not be an adapter of
+    // Windows.
     let unknown = |call: &Call| call.name == "cuDeviceGetAttribute" && call.code == 1 || call.name == "cuDeviceGetLuid";
     walk(
         "devices",
         [
             Operation { device: false, shrugs_off: unknown, ..probe },
-            // CudaContext::new of cudarc 0.19.10 keeps the context that it has retained when the query after that fails.
+            // CudaContext::new of cudarc 0.19.10 keeps the context that it has retained when the
+            // query after that fails.
             Operation { device: false, shrugs_off: unknown, leaves: &["context"], ..by_uuid },
             Operation { device: false, shrugs_off: unknown, ..adopt },
             new_stream,
@@ -125,7 +127,8 @@ fn semaphores() {
 
 #[test]
 fn waits_and_signals() {
-    // In every case below the semaphores outlive the calls, and the values are what the world is at.
+    // In every case below the semaphores outlive the calls, and the values are what the world is
+    // at.
     let wait_binary = Operation::new("wait, binary", |world| {
         // SAFETY: as above.
         Ok(unsafe { wait_one(&world.home, world.goods.signalled.as_ref().unwrap(), 0) }?)
@@ -157,7 +160,8 @@ fn waits_and_signals() {
             Operation { object: NAME, timelines: MANY, ..wait_many },
             Operation { object: NAME, ..signal_binary },
             Operation { object: NAME, timelines: MANY, ..signal_many },
-            // The stream is the program's own: its device is asked for its name, which a lost context does not tell.
+            // The stream is the program's own: its device is asked for its name, which a lost
+            // context does not tell.
             Operation { object: "stream", device: false, ..query },
         ],
     );
@@ -244,7 +248,8 @@ fn graphs() {
     let launch = Operation::new("capture, launch twice", |world| {
         let mut graph = capture(world)?;
         for value in 2..4 {
-            // SAFETY: the one timeline is at 1, the other's values rise; all that is used outlives the graph.
+            // SAFETY: the one timeline is at 1, the other's values rise; all that is used outlives
+            // the graph.
             unsafe { graph.launch(1, value) }?;
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! Each kind of finding can be found: the driver's own functions, called in wrong ways. So a ledger that finds nothing
-//! means something.
+//! Each kind of finding can be found: the driver's own functions, called in wrong ways. So a ledger
+//! that finds nothing means something.
 #![cfg(any(target_os = "linux", windows))]
 
 mod common;

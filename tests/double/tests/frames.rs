@@ -1,4 +1,5 @@
-//! The driver calls of a frame, all of them: a call that is added shows here, and so does an order that is lost.
+//! The driver calls of a frame, all of them: a call that is added shows here, and so does an order
+//! that is lost.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "waits, signals and views of owners are unsafe")]
 #![cfg(any(target_os = "linux", windows))]
 
@@ -108,7 +109,8 @@ fn a_frame_beside_another_context_gives_that_back() {
     frames.end();
 }
 
-/// A use on another stream is joined in its frame, once more in the next, where nobody can have its guard any more, and then no more.
+/// A use on another stream is joined in its frame, once more in the next, where nobody can have its
+/// guard any more, and then no more.
 #[test]
 fn what_a_guest_did_is_joined_while_it_may_matter() {
     let Some(double) = Double::in_child("what_a_guest_did_is_joined_while_it_may_matter") else { return };

@@ -109,7 +109,8 @@ fn a_graph_may_go_while_it_runs() {
     assert_clean(&double);
 }
 
-/// Neither a failing nor a panicking closure leaves a capture behind, and the home stream never notices.
+/// Neither a failing nor a panicking closure leaves a capture behind, and the home stream never
+/// notices.
 #[test]
 fn a_capture_that_is_given_up_leaves_nothing() {
     let Some(double) = Double::in_child("a_capture_that_is_given_up_leaves_nothing") else { return };

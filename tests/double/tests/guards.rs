@@ -1,4 +1,5 @@
-//! cudarc's guards are in the hands of safe code, contents and all: what it may do to them, and what must hold all the same.
+//! cudarc's guards are in the hands of safe code, contents and all: what it may do to them, and
+//! what must hold all the same.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "waits and signals are unsafe")]
 #![cfg(any(target_os = "linux", windows))]
 
@@ -12,8 +13,9 @@ use cuda_import::cudarc::driver::{CudaContext, DevicePtr, DevicePtrMut, DriverEr
 use cuda_import::{CudaDevice, SemaphoreKind, signal_one, wait_one};
 use driver_double::Double;
 
-/// cudarc's guard is an enum with public fields: safe code reaches the event that stands for a guest's last use, and
-/// `CudaEvent::record` is safe. Whatever it does there, a hand-over must come behind the guest's copy.
+/// cudarc's guard is an enum with public fields: safe code reaches the event that stands for a
+/// guest's last use, and `CudaEvent::record` is safe. Whatever it does there, a hand-over must come
+/// behind the guest's copy.
 #[test]
 fn an_event_that_orders_a_guest_cannot_be_moved_by_safe_code() {
     let Some(double) = Double::in_child("an_event_that_orders_a_guest_cannot_be_moved_by_safe_code") else { return };
@@ -43,8 +45,8 @@ fn an_event_that_orders_a_guest_cannot_be_moved_by_safe_code() {
     double.signal(ready_number, 1);
 }
 
-/// The same guard holds a stream of a context object that only pretends to own the context. A clone of that object must not
-/// come to name a context that is gone.
+/// The same guard holds a stream of a context object that only pretends to own the context. A clone
+/// of that object must not come to name a context that is gone.
 #[test]
 fn a_context_taken_out_of_a_guard_stays_alive() {
     let Some(double) = Double::in_child("a_context_taken_out_of_a_guard_stays_alive") else { return };
@@ -59,14 +61,16 @@ fn a_context_taken_out_of_a_guard_stays_alive() {
     };
     drop(guard);
     drop((buffer, home, guest, device));
-    // Safe code, with an `Arc` in its hands: it may fail, but it must not reach a context that was released.
+    // Safe code, with an `Arc` in its hands: it may fail, but it must not reach a context that was
+    // released.
     if let Some(taken) = taken {
         drop(taken.new_stream());
     }
     assert_eq!(double.findings(), Vec::new());
 }
 
-/// What cudarc notes of a guest is noted in an object that whoever is lent a guard of the same guest does not reach.
+/// What cudarc notes of a guest is noted in an object that whoever is lent a guard of the same
+/// guest does not reach.
 #[test]
 fn a_failure_of_a_guest_cannot_be_taken_through_a_guard() {
     let Some(double) = Double::in_child("a_failure_of_a_guest_cannot_be_taken_through_a_guard") else { return };
@@ -106,8 +110,9 @@ fn a_failure_of_a_guest_cannot_be_taken_through_a_guard() {
     assert!(noticed, "nobody knows any more that the guest's last copy is covered by no event");
 }
 
-/// `StreamGraph`'s documentation sends users to `CudaContext::disable_event_tracking`, which is about cudarc's own slices.
-/// A bitwise copy of such a context records no event of ours either: guests are in no order at all.
+/// `StreamGraph`'s documentation sends users to `CudaContext::disable_event_tracking`, which is
+/// about cudarc's own slices. A bitwise copy of such a context records no event of ours either:
+/// guests are in no order at all.
 #[test]
 fn guests_are_in_order_without_event_tracking_too() {
     let Some(double) = Double::in_child("guests_are_in_order_without_event_tracking_too") else { return };
@@ -130,7 +135,8 @@ fn guests_are_in_order_without_event_tracking_too() {
     double.signal(ready_number, 1);
 }
 
-/// One event a guest is enough where the buffer is lent exclusively; where it never is, there is a limit. Order is kept all along.
+/// One event a guest is enough where the buffer is lent exclusively; where it never is, there is a
+/// limit. Order is kept all along.
 #[test]
 fn events_for_guests_are_bounded() {
     let Some(double) = Double::in_child("events_for_guests_are_bounded") else { return };

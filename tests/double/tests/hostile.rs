@@ -1,4 +1,5 @@
-//! What safe code may do to streams, contexts and cudarc's record of errors, and what must hold all the same.
+//! What safe code may do to streams, contexts and cudarc's record of errors, and what must hold all
+//! the same.
 #![allow(unsafe_code, reason = "waits and signals are unsafe")]
 #![cfg(any(target_os = "linux", windows))]
 
@@ -47,7 +48,8 @@ fn a_recorded_error_is_no_lost_context() {
     assert_eq!(double.findings_at_exit(), Vec::new());
 }
 
-/// Whichever call fails, and whoever takes what cudarc recorded of it: nothing is handed over ahead of a guest.
+/// Whichever call fails, and whoever takes what cudarc recorded of it: nothing is handed over ahead
+/// of a guest.
 #[test]
 fn a_guest_that_failed_is_not_forgotten() {
     let Some(double) = Double::in_child("a_guest_that_failed_is_not_forgotten") else { return };
@@ -87,7 +89,8 @@ fn a_guest_that_failed_is_not_forgotten() {
     assert!(nth > 5 && refused > 0, "{nth} calls, {refused} refused");
 }
 
-/// What a program captures runs at any time or never: no hand-over and no shared memory gets into it.
+/// What a program captures runs at any time or never: no hand-over and no shared memory gets into
+/// it.
 #[test]
 fn a_captured_stream_is_refused() {
     let Some(double) = Double::in_child("a_captured_stream_is_refused") else { return };
@@ -159,7 +162,8 @@ fn a_capture_that_is_ended_inside_gives_no_frame_graph() {
     let number = exported.number;
     let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
     let record = |lent: &Arc<CudaStream>| lent.end_capture(CUgraphInstantiate_flags(0)).map(drop);
-    // SAFETY: the timeline outlives the call. Ending the capture breaks the contract, which must be noticed.
+    // SAFETY: the timeline outlives the call. Ending the capture breaks the contract, which must be
+    // noticed.
     let graph = unsafe { StreamGraph::capture(NAME, &home, &timeline, &timeline, record) };
     assert!(matches!(graph, Err(CaptureError::Cuda(Error::Graph { .. }))), "{graph:?}");
     assert_eq!(double.value(number), 0, "the signal was given at once");
@@ -182,7 +186,8 @@ fn default_streams_as_guests() {
     assert!(matches!(image.view().order(&per_thread), Err(Error::PerThreadStream { .. })));
     drop(image);
 
-    // The legacy one is a stream like any other. Each use waits for the one before, since a handle may come again.
+    // The legacy one is a stream like any other. Each use waits for the one before, since a handle
+    // may come again.
     let legacy = device.context().default_stream();
     for stream in [&legacy, &device.new_stream().unwrap()] {
         stream.memset_zeros(&mut buffer.view_mut()).unwrap();
@@ -215,7 +220,8 @@ fn an_image_has_its_whole_memory() {
     assert_clean(&double);
 }
 
-/// A mapping that the driver will not free is an error and a counted leak, whoever stands in between.
+/// A mapping that the driver will not free is an error and a counted leak, whoever stands in
+/// between.
 #[test]
 fn a_free_that_fails_is_counted() {
     let Some(double) = Double::in_child("a_free_that_fails_is_counted") else { return };
@@ -249,7 +255,8 @@ fn a_free_that_fails_is_counted() {
     }
 }
 
-/// Who has seen all work end need not wait behind what others enqueue on the same stream; lent again, it counts no more.
+/// Who has seen all work end need not wait behind what others enqueue on the same stream; lent
+/// again, it counts no more.
 #[test]
 fn a_mapping_that_is_known_to_be_idle_asks_nothing() {
     let Some(double) = Double::in_child("a_mapping_that_is_known_to_be_idle_asks_nothing") else { return };

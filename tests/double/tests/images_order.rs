@@ -75,7 +75,8 @@ fn no_failure_lets_a_host_copy_go_on() {
             copying.join().unwrap()
         });
         let Some(hit) = double.disarm() else { break };
-        // Order is had another way where one fails, and giving the caller's context back with no more than a warning.
+        // Order is had another way where one fails, and giving the caller's context back with no
+        // more than a warning.
         if let Err(error) = copied {
             assert_eq!(error.driver_code().unwrap().0, 2, "{hit:?}");
         } else {

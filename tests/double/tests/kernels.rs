@@ -1,4 +1,5 @@
-//! Kernels that cuda-import loads and launches: the compiler's log, the calls of a launch, and what fails.
+//! Kernels that cuda-import loads and launches: the compiler's log, the calls of a launch, and what
+//! fails.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "launches are unsafe")]
 #![cfg(any(target_os = "linux", windows))]
 
@@ -61,7 +62,8 @@ fn broken_text_is_told_with_the_compilers_log() {
     assert_clean(&double);
 }
 
-/// A launch is one call where the context is current, and arrives with its arguments; what they point to is checked when it runs.
+/// A launch is one call where the context is current, and arrives with its arguments; what they
+/// point to is checked when it runs.
 #[test]
 fn a_launch_is_one_call_and_never_waits() {
     let Some(double) = Double::in_child("a_launch_is_one_call_and_never_waits") else { return };

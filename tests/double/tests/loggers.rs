@@ -1,4 +1,5 @@
-//! The logger is the program's: it may panic, and it may use what it is told of. Neither changes what a call does.
+//! The logger is the program's: it may panic, and it may use what it is told of. Neither changes
+//! what a call does.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "imports are unsafe")]
 #![cfg(any(target_os = "linux", windows))]
 
@@ -98,7 +99,8 @@ fn a_logger_that_panics_leaks_no_semaphore() {
     assert_clean(&double);
 }
 
-/// Here the memory is destroyed with a mapping left in it ("destroying the memory object doesn't free any mapping").
+/// Here the memory is destroyed with a mapping left in it ("destroying the memory object doesn't
+/// free any mapping").
 #[test]
 fn a_logger_that_panics_leaves_no_mapping_in_memory_that_goes() {
     let Some(double) = Double::in_child("a_logger_that_panics_leaves_no_mapping_in_memory_that_goes") else { return };
@@ -163,7 +165,8 @@ fn a_logger_that_panics_while_a_buffer_is_dropped_changes_nothing() {
 
 static MEMORY: Mutex<Option<(Arc<ImportedMemory>, Arc<CudaStream>)>> = Mutex::new(None);
 
-/// A logger may use the memory that is told of (here it maps another part of it): no lock of the memory is held meanwhile.
+/// A logger may use the memory that is told of (here it maps another part of it): no lock of the
+/// memory is held meanwhile.
 #[test]
 fn the_logger_is_not_called_under_the_lock_of_the_memory() {
     let Some(double) = Double::in_child("the_logger_is_not_called_under_the_lock_of_the_memory") else { return };

@@ -1,4 +1,5 @@
-//! A fault takes one context: what works in it returns the fault's code from then on, and nothing else does.
+//! A fault takes one context: what works in it returns the fault's code from then on, and nothing
+//! else does.
 #![allow(unsafe_code, reason = "imports, waits and signals are unsafe")]
 #![cfg(any(target_os = "linux", windows))]
 

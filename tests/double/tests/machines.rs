@@ -107,7 +107,8 @@ fn a_code_that_no_list_knows() {
     assert_clean(&double);
 }
 
-/// The driver's word for memory of another GPU is "unknown error": the error names what was imported and where.
+/// The driver's word for memory of another GPU is "unknown error": the error names what was
+/// imported and where.
 #[test]
 fn memory_of_another_gpu() {
     let Some(double) = Double::in_child("memory_of_another_gpu") else { return };

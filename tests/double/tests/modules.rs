@@ -1,4 +1,5 @@
-//! Modules and launches: as cudarc calls them, checked against what is mapped; loading waits as the driver's does.
+//! Modules and launches: as cudarc calls them, checked against what is mapped; loading waits as the
+//! driver's does.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "launches, waits and signals are unsafe")]
 #![cfg(any(target_os = "linux", windows))]
 
@@ -62,7 +63,8 @@ fn the_projects_own_ptx() {
     }
 }
 
-/// Loading a module and the first launch of each function wait for all streams; later launches for none.
+/// Loading a module and the first launch of each function wait for all streams; later launches for
+/// none.
 #[test]
 fn loading_waits_and_a_warm_launch_does_not() {
     let Some(double) = Double::in_child("loading_waits_and_a_warm_launch_does_not") else { return };
@@ -133,7 +135,8 @@ fn a_launch_is_checked_when_its_turn_comes() {
     assert_eq!((raw::query(0), kinds(&double.findings())), (700, vec!["out-of-bounds"]));
 }
 
-/// While the GPU is busy elsewhere, no call of a frame waits for it, and all is done in order afterwards.
+/// While the GPU is busy elsewhere, no call of a frame waits for it, and all is done in order
+/// afterwards.
 #[test]
 fn no_call_of_a_frame_waits_for_the_gpu() {
     let Some(double) = Double::in_child("no_call_of_a_frame_waits_for_the_gpu") else { return };
@@ -191,7 +194,8 @@ fn no_call_of_a_frame_waits_for_the_gpu() {
     assert_clean(&double);
 }
 
-/// A frame as programs have it: wait, a kernel on a buffer and a surface, signal; then the same as a graph.
+/// A frame as programs have it: wait, a kernel on a buffer and a surface, signal; then the same as
+/// a graph.
 #[test]
 fn a_frame_with_a_kernel() {
     let Some(double) = Double::in_child("a_frame_with_a_kernel") else { return };

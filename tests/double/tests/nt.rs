@@ -1,5 +1,5 @@
-//! NT handles, names and KMT handles: each is imported, used and destroyed; what is no such thing is refused, and nothing is
-//! left open.
+//! NT handles, names and KMT handles: each is imported, used and destroyed; what is no such thing
+//! is refused, and nothing is left open.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "imports, waits and signals are unsafe")]
 #![cfg(windows)]
 
@@ -18,7 +18,8 @@ use driver_double::Double;
 
 fn memory(device: &CudaDevice, handle: ImportHandle) -> Result<std::sync::Arc<ImportedMemory>, Error> {
     let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: true };
-    // SAFETY: the double exported it with this size and flag; what it did not export is to be refused.
+    // SAFETY: the double exported it with this size and flag; what it did not export is to be
+    // refused.
     unsafe { ImportedMemory::import(device, handle, &info) }
 }
 

@@ -74,13 +74,15 @@ fn streams_that_share_a_buffer_take_turns() {
 fn peek(buffer: &MappedBuffer<u32>, stream: &CudaStream) -> Vec<u32> {
     let mut host = vec![0; LEN];
     stream.context().bind_to_thread().unwrap();
-    // SAFETY: the pointer is a mapping of as many elements, and the double copies before it returns.
+    // SAFETY: the pointer is a mapping of as many elements, and the double copies before it
+    // returns.
     let copied = unsafe { result::memcpy_dtoh_async(&mut host, buffer.as_raw(), stream.cu_stream()) };
     copied.unwrap();
     host
 }
 
-/// Whatever fails, the other side is not told that the buffer is ready before a guest has written it.
+/// Whatever fails, the other side is not told that the buffer is ready before a guest has written
+/// it.
 #[test]
 fn no_failure_lets_a_hand_over_go_ahead_of_a_guest() {
     let Some(double) = Double::in_child("no_failure_lets_a_hand_over_go_ahead_of_a_guest") else { return };
@@ -135,7 +137,8 @@ fn failing(double: &Double, nth: u64, code: u32, handed_over: &mut u32) -> bool 
     hit.is_some()
 }
 
-/// Whatever fails, a stream that shares a buffer with another reads what that one has been given to write, or gets an error.
+/// Whatever fails, a stream that shares a buffer with another reads what that one has been given to
+/// write, or gets an error.
 #[test]
 fn no_failure_lets_a_read_go_ahead_of_a_write() {
     let Some(double) = Double::in_child("no_failure_lets_a_read_go_ahead_of_a_write") else { return };
@@ -148,7 +151,8 @@ fn no_failure_lets_a_read_go_ahead_of_a_write() {
     }
 }
 
-/// The one writes, held up, and the `nth` call of the other's read fails. False once there are fewer.
+/// The one writes, held up, and the `nth` call of the other's read fails. False once there are
+/// fewer.
 fn failing_read(double: &Double, nth: u64, guest_writes: bool) -> bool {
     let device = device();
     let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
@@ -178,7 +182,8 @@ fn failing_read(double: &Double, nth: u64, guest_writes: bool) -> bool {
     hit.is_some()
 }
 
-/// Where a call cannot return an error, the context keeps it. One that it kept before is still there, and costs no host wait.
+/// Where a call cannot return an error, the context keeps it. One that it kept before is still
+/// there, and costs no host wait.
 #[test]
 fn errors_on_the_way_in_are_recorded() {
     let Some(double) = Double::in_child("errors_on_the_way_in_are_recorded") else { return };

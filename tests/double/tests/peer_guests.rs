@@ -1,4 +1,5 @@
-//! Streams beside the home streams of several GPUs: whose order covers their work, and what of it is kept.
+//! Streams beside the home streams of several GPUs: whose order covers their work, and what of it
+//! is kept.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "imports, waits and signals are unsafe")]
 #![cfg(target_os = "linux")]
 
@@ -65,7 +66,8 @@ enum Order {
     Homes,
 }
 
-/// What covers a guest of a follower: the follower's home behind the guest first, then the leader behind that home.
+/// What covers a guest of a follower: the follower's home behind the guest first, then the leader
+/// behind that home.
 #[test]
 fn the_leader_is_behind_a_followers_guest() {
     let Some(double) = Double::in_child("the_leader_is_behind_a_followers_guest") else { return };
@@ -116,7 +118,8 @@ fn a_home_stream_is_put_behind_its_own_guests() {
     assert_clean(&double);
 }
 
-/// A program that copies on a stream of its own in every frame makes one event for that, and each frame waits for one.
+/// A program that copies on a stream of its own in every frame makes one event for that, and each
+/// frame waits for one.
 #[test]
 fn frames_of_parts_use_the_same_event() {
     let Some(double) = Double::in_child("frames_of_parts_use_the_same_event") else { return };
@@ -140,7 +143,8 @@ fn frames_of_parts_use_the_same_event() {
     assert_clean(&double);
 }
 
-/// A mark that is moved orders what comes now, and leaves what waits for its earlier place alone; no event is made for it.
+/// A mark that is moved orders what comes now, and leaves what waits for its earlier place alone;
+/// no event is made for it.
 #[test]
 fn a_mark_is_moved_without_another_event() {
     let Some(double) = Double::in_child("a_mark_is_moved_without_another_event") else { return };
@@ -168,7 +172,8 @@ fn a_mark_is_moved_without_another_event() {
     assert_clean(&double);
 }
 
-/// One GPU is lost: the join says so, and has put the other's home stream behind its guest all the same.
+/// One GPU is lost: the join says so, and has put the other's home stream behind its guest all the
+/// same.
 #[test]
 fn a_lost_gpu_does_not_keep_the_other_from_its_order() {
     let Some(double) = Double::in_child("a_lost_gpu_does_not_keep_the_other_from_its_order") else { return };

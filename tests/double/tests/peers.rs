@@ -104,13 +104,15 @@ fn follower_wrote(buffer: &MappedBuffer<u32>, home: &Arc<CudaStream>) -> bool {
     let peek = home.context().new_stream().unwrap();
     let mut host = vec![0u32; LEN];
     home.context().bind_to_thread().unwrap();
-    // SAFETY: the pointer is a mapping of as many elements, and the double copies before it returns.
+    // SAFETY: the pointer is a mapping of as many elements, and the double copies before it
+    // returns.
     unsafe { cuda_import::cudarc::driver::result::memcpy_dtoh_async(&mut host, buffer.as_raw(), peek.cu_stream()) }
         .unwrap();
     host[LEN / 2..] == [2; LEN / 2]
 }
 
-/// The home stream's event is left out: the signal comes before the follower's work has ended. The control of the test above.
+/// The home stream's event is left out: the signal comes before the follower's work has ended. The
+/// control of the test above.
 #[test]
 fn without_the_event_back_the_signal_is_early() {
     let Some(double) = Double::in_child("without_the_event_back_the_signal_is_early") else { return };
@@ -254,7 +256,8 @@ fn without_a_way_between_the_gpus() {
     assert_clean(&double);
 }
 
-/// A device that was not given access is not lent anything: the copy fails, and the driver need not say so.
+/// A device that was not given access is not lent anything: the copy fails, and the driver need not
+/// say so.
 #[test]
 fn only_the_devices_that_were_named_use_it() {
     let Some(double) = Double::in_child("only_the_devices_that_were_named_use_it") else { return };

@@ -12,8 +12,9 @@ use cuda_import::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCapture
 use cuda_import::{SemaphoreKind, wait_one};
 use driver_double::Double;
 
-/// A read-back lends its slice to the driver. When waiting fails because somebody begins to capture the stream, the context is
-/// not lost, and the copy still comes: the slice must not be given back before.
+/// A read-back lends its slice to the driver. When waiting fails because somebody begins to capture
+/// the stream, the context is not lost, and the copy still comes: the slice must not be given back
+/// before.
 #[test]
 fn a_read_back_does_not_return_before_its_copy_has_ended() {
     let Some(double) = Double::in_child("a_read_back_does_not_return_before_its_copy_has_ended") else { return };

@@ -1,4 +1,5 @@
-//! How default streams and others are in order, and what a capture forbids: as the CUDA programming guide and cuda.h have it.
+//! How default streams and others are in order, and what a capture forbids: as the CUDA programming
+//! guide and cuda.h have it.
 #![allow(clippy::unwrap_used)]
 #![cfg(any(target_os = "linux", windows))]
 
@@ -106,7 +107,8 @@ fn the_legacy_default_stream_beside_a_capture() {
     assert_eq!(double.findings(), Vec::new());
 }
 
-/// What allocates, imports, maps and frees ends a capture, by its thread or in its mode, and is not done.
+/// What allocates, imports, maps and frees ends a capture, by its thread or in its mode, and is not
+/// done.
 #[test]
 fn unsafe_calls_beside_a_capture() {
     let Some((double, context, ..)) = begin("unsafe_calls_beside_a_capture") else { return };

@@ -1,5 +1,5 @@
-//! A worker that computes with CUDA, against a scripted renderer: what it imports, what it signals, and what it does when the renderer
-//! is gone.
+//! A worker that computes with CUDA, against a scripted renderer: what it imports, what it signals,
+//! and what it does when the renderer is gone.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -256,7 +256,8 @@ fn frames_in_flight_are_bounded_and_torn_where_the_context_is_lost() {
     });
 }
 
-/// The renderer is a process of its own, which has announced that it will have drawn, and is killed before it has.
+/// The renderer is a process of its own, which has announced that it will have drawn, and is killed
+/// before it has.
 #[test]
 fn what_a_dead_renderer_owes_is_signalled_from_here() {
     const NAME: &str = "what_a_dead_renderer_owes_is_signalled_from_here";

@@ -24,7 +24,8 @@ impl<S: Shape, D: Way> Ring<S, D> {
     }
 
     pub(crate) fn kept(&self) -> Kept {
-        // What was lent and dropped is brought back by a signal of the exchange's own, so that only what is forgotten is kept.
+        // What was lent and dropped is brought back by a signal of the exchange's own, so that only
+        // what is forgotten is kept.
         if self.forgotten == 0 && !self.exchange_forgotten {
             return Kept::default();
         }

@@ -1,4 +1,5 @@
-//! Work that is recorded: what it sees goes to memory of the case's, and is looked at when all has run.
+//! Work that is recorded: what it sees goes to memory of the case's, and is looked at when all has
+//! run.
 #![allow(unsafe_code, clippy::unwrap_used)] // Recording commands.
 
 use std::sync::{Mutex, OnceLock};
@@ -58,11 +59,13 @@ impl Checks {
             }
             self.before_kernels(commands);
         };
-        // SAFETY: barriers from and to what is around it, the turn's own parts, and memory that lives as long as the case.
+        // SAFETY: barriers from and to what is around it, the turn's own parts, and memory that
+        // lives as long as the case.
         unsafe { work.record(record) }.unwrap();
     }
 
-    /// Records a copy of what the turn of `from` has into the turn of `to`, both on one compute side.
+    /// Records a copy of what the turn of `from` has into the turn of `to`, both on one compute
+    /// side.
     pub(crate) fn copy<S: Shape>(&self, from: &KernelWork<'_, S>, to: &KernelWork<'_, S>) {
         let (mut sources, mut targets) = (Vec::new(), Vec::new());
         S::kernel_parts(&from.resources, &mut sources);

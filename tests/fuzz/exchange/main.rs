@@ -1,5 +1,6 @@
-//! The API of the bridge on the CPU and on the inline backend, in random sequences: a model says what each call returns, every frame holds
-//! what was put into it, the validation layer is silent, and in the end exactly what was leaked on purpose is alive.
+//! The API of the bridge on the CPU and on the inline backend, in random sequences: a model says
+//! what each call returns, every frame holds what was put into it, the validation layer is silent,
+//! and in the end exactly what was leaked on purpose is alive.
 #![allow(clippy::unwrap_used)] // What fails here fails the case.
 
 mod ask;

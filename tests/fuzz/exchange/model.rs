@@ -1,4 +1,5 @@
-//! What an exchange should say and do, without its contents: who holds which slot, and what the next call returns.
+//! What an exchange should say and do, without its contents: who holds which slot, and what the
+//! next call returns.
 
 use bridge::{Error, Stage};
 
@@ -73,7 +74,8 @@ impl Model {
         Self { vulkan_first, slots: vec![Hold::Free; slots], next: 0, lost: None, taken: 0, submitted: 0, known: 0 }
     }
 
-    /// What `begin` returns: the frame, or the error. All that was submitted has been seen to end where `has_unknown`.
+    /// What `begin` returns: the frame, or the error. All that was submitted has been seen to end
+    /// where `has_unknown`.
     pub(crate) fn begin(&mut self) -> Result<u64, Refused> {
         if let Some((frame, stage)) = self.lost.take() {
             return Err(Refused::TurnLost { frame, stage });
@@ -124,7 +126,8 @@ impl Model {
         if failed {
             return Err(Refused::HostFailed);
         }
-        // A signal behind the turns of which the exchange does not know whether they were submitted, and one behind the hand-over.
+        // A signal behind the turns of which the exchange does not know whether they were
+        // submitted, and one behind the hand-over.
         for _ in 0..usize::from(buffers && self.taken > self.known) + usize::from(images) {
             self.taken += 1;
             self.tell(self.taken);

@@ -1,4 +1,5 @@
-//! What a case is made of. Numbers are taken modulo what there is, so that any part of a case is a case.
+//! What a case is made of. Numbers are taken modulo what there is, so that any part of a case is a
+//! case.
 
 use bridge::Backend;
 use proptest::prelude::*;
@@ -14,7 +15,8 @@ pub(crate) enum Op {
     Both(u8, RingOp, u8, RingOp),
     /// One closure with the turns of two exchanges, or a recorded copy from one to the other.
     Pair(u8, u8),
-    /// An exchange ends, with its turns, inside a closure of another; or here, where work is recorded.
+    /// An exchange ends, with its turns, inside a closure of another; or here, where work is
+    /// recorded.
     EndInside(u8, u8),
     /// A closure panics: the compute side is gone for good. Nothing in recorded work.
     Fail(u8),
@@ -56,7 +58,8 @@ pub(crate) enum RingOp {
     DropRender(u8),
     ForgetRender(u8),
     Lend(u8),
-    /// An engine submits what it was lent, wait and signal in submissions of their own if `split`; and says so, or not.
+    /// An engine submits what it was lent, wait and signal in submissions of their own if `split`;
+    /// and says so, or not.
     SubmitLent {
         fill: bool,
         split: bool,

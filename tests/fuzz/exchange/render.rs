@@ -92,8 +92,8 @@ impl<S: Shape, D: Way> Ring<S, D> {
         self.own.1 += 1;
         let signals = [self.own_signal()];
         let info = bridge::SubmitInfo { commands: &[commands], signals: &signals, ..Default::default() };
-        // SAFETY: recorded with the turn's barriers; the transfer is kept until the frame was waited for, and the further
-        // signal's values rise on the one queue.
+        // SAFETY: recorded with the turn's barriers; the transfer is kept until the frame was
+        // waited for, and the further signal's values rise on the one queue.
         let submitted = unsafe { turn.submit_with(&info) };
         let mut flight = Flight { own: self.own.1, point: None, transfer, expected: before };
         match (submitted, expected) {
@@ -176,7 +176,8 @@ impl<S: Shape, D: Way> Ring<S, D> {
             vec![submit().wait_semaphore_infos(&waits).command_buffer_infos(&commands).signal_semaphore_infos(&signals)]
         };
         for batch in batches {
-            // SAFETY: the turn's own parts, in the order of its contract; the transfer is kept until it was waited for.
+            // SAFETY: the turn's own parts, in the order of its contract; the transfer is kept
+            // until it was waited for.
             unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
         }
         self.flights.push_back(Flight { own: self.own.1, point: None, transfer, expected: before });

@@ -13,8 +13,8 @@ pub(crate) type Scope = (vk::PipelineStageFlags2, vk::AccessFlags2);
 /// Bytes of the largest slot.
 const ROOM: u64 = 16 << 10;
 
-/// Command buffers and memory for one frame at a time. What was submitted with it must have ended before it is recorded again
-/// or dropped.
+/// Command buffers and memory for one frame at a time. What was submitted with it must have ended
+/// before it is recorded again or dropped.
 pub(crate) struct Transfer {
     device: ExportDevice,
     pool: vk::CommandPool,
@@ -81,7 +81,8 @@ impl Transfer {
 
     /// What the last frame read; its end has been waited for.
     pub(crate) fn words(&self) -> Vec<u32> {
-        // SAFETY: the caller waited for the frame, which has a barrier to the host behind its copies.
+        // SAFETY: the caller waited for the frame, which has a barrier to the host behind its
+        // copies.
         let bytes = unsafe { self.target.as_ref().unwrap().bytes() }.unwrap();
         bytes.chunks_exact(4).take(self.words).map(|word| u32::from_ne_bytes(word.try_into().unwrap())).collect()
     }
@@ -128,7 +129,8 @@ pub(crate) fn copy(device: &ExportDevice, commands: vk::CommandBuffer, part: &Pa
                 .buffer_offset(offset)
                 .image_subresource(LAYERS)
                 .image_extent(vk::Extent3D { width: extent.width, height: extent.height, depth: 1 })];
-            // SAFETY: the image is in that layout between the turn's barriers; the region is the whole of it.
+            // SAFETY: the image is in that layout between the turn's barriers; the region is the
+            // whole of it.
             unsafe { device.as_raw().cmd_copy_image_to_buffer(commands, *raw, *layout, target, &region) };
         }
     }

@@ -29,7 +29,8 @@ pub(crate) fn plan(plan: Option<Plan>) {
     FAULT.lock().unwrap().plan = plan;
 }
 
-/// Runs calls of the bridge, one of which may fail; gives the function that did, here or on a thread of the bridge's.
+/// Runs calls of the bridge, one of which may fail; gives the function that did, here or on a
+/// thread of the bridge's.
 pub(crate) fn inside<T>(calls: impl FnOnce() -> T) -> (T, Option<&'static str>) {
     FAULT.lock().unwrap().inside = true;
     let result = calls();

@@ -7,8 +7,8 @@ use crate::hook::{self, NAMES, Plan, inside};
 use crate::ring::Words;
 use crate::shape::Shape;
 
-/// Turns of two exchanges have work in one command buffer. The end of one fails, and both frames are lost: the other's must not pass
-/// for computed.
+/// Turns of two exchanges have work in one command buffer. The end of one fails, and both frames
+/// are lost: the other's must not pass for computed.
 pub(crate) fn work_of_another_turn_is_not_lost_in_silence(device: &ExportDevice) {
     let compute = Compute::inline(device, QueueKind::Graphics).unwrap();
     let exchange = |name| {

@@ -1,5 +1,6 @@
-//! Exchanges on both backends while Vulkan calls fail at random: whatever fails, frames that are said to have crossed are whole,
-//! nothing hangs or panics, the validation layer is silent, and in the end only what is counted as leaked is alive.
+//! Exchanges on both backends while Vulkan calls fail at random: whatever fails, frames that are
+//! said to have crossed are whole, nothing hangs or panics, the validation layer is silent, and in
+//! the end only what is counted as leaked is alive.
 #![allow(unsafe_code, clippy::unwrap_used)] // What fails here fails the case.
 
 mod hook;
@@ -35,12 +36,14 @@ impl QueueLock for Lock {
 
 #[test]
 fn faults() {
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
+    // Vulkan exits.
     let engine = Box::leak(Box::new(Engine::new(Some(hook::hook))));
     let mut info = engine.info();
     info.queue_lock = Some(Arc::new(Lock));
     info.features.buffer_device_address = true;
-    // SAFETY: the engine's own handles, which live for ever, with the feature that it turns on where it can.
+    // SAFETY: the engine's own handles, which live for ever, with the feature that it turns on
+    // where it can.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     lost::work_of_another_turn_is_not_lost_in_silence(&device);
     engine.assert_silent();

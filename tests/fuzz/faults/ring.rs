@@ -183,8 +183,8 @@ impl<D: Way> Ring<D> {
             .value(self.own.1)
             .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
         let info = SubmitInfo { commands: &[commands], signals: &signals, ..Default::default() };
-        // SAFETY: recorded with the turn's barriers; the transfer is kept until the frame was waited for, and the further
-        // signal's values rise on the one queue.
+        // SAFETY: recorded with the turn's barriers; the transfer is kept until the frame was
+        // waited for, and the further signal's values rise on the one queue.
         let (submitted, hit) = inside(|| unsafe { turn.submit_with(&info) });
         shared.note(hit);
         match submitted {
@@ -304,7 +304,8 @@ impl<D: Way> AnyRing for Ring<D> {
         let record = |commands| {
             between(&self.device, commands, || copy(&self.device, commands, &part, target, 0));
         };
-        // SAFETY: barriers from and to what is around it, and the buffers of two open turns of one compute side.
+        // SAFETY: barriers from and to what is around it, and the buffers of two open turns of one
+        // compute side.
         let (copied, hit) = inside(|| unsafe { work.record(record) });
         shared.note(hit);
         match copied {

@@ -74,8 +74,8 @@ impl Shared {
         self.compute.check().is_err()
     }
 
-    /// An error other than those of a turn in the wrong place needs a failed call, now or, where another turn has recorded into the same
-    /// command buffer, before.
+    /// An error other than those of a turn in the wrong place needs a failed call, now or, where
+    /// another turn has recorded into the same command buffer, before.
     pub(crate) fn allow(&mut self, error: &Error, hit: Option<&'static str>) {
         self.note(hook::hit());
         let names_it = hit.is_none_or(|name| error.to_string().contains(name) || name == "vkMapMemory");
@@ -173,7 +173,8 @@ fn step(op: Op, rings: &mut Vec<Box<dyn AnyRing>>, shared: &mut Shared) {
     }
 }
 
-/// Waits until nothing of the case is alive but what is counted as leaked; without a failed call, nothing is leaked.
+/// Waits until nothing of the case is alive but what is counted as leaked; without a failed call,
+/// nothing is leaked.
 fn settle(before: &LiveObjects, faulted: bool) {
     let start = Instant::now();
     loop {
@@ -181,7 +182,8 @@ fn settle(before: &LiveObjects, faulted: bool) {
         let (buffers, timelines) =
             (now.leaked_buffers - before.leaked_buffers, now.leaked_timelines - before.leaked_timelines);
         let alive = (now.buffers - before.buffers, now.timelines - before.timelines, now.turns - before.turns);
-        // Resources that others had replaced are leaked with clones of the timelines, which are not counted as leaked.
+        // Resources that others had replaced are leaked with clones of the timelines, which are not
+        // counted as leaked.
         let timelines_fit = alive.1 == timelines || alive.1 > timelines && buffers > 0;
         if alive.0 == buffers && timelines_fit && alive.2 == 0 && (faulted || buffers + timelines == 0) {
             return;

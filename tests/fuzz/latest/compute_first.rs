@@ -155,7 +155,8 @@ impl<'a> Reading<'a> {
                     .wait_semaphore_infos(parts.waits())
                     .command_buffer_infos(&infos)
                     .signal_semaphore_infos(&signals);
-                // SAFETY: the parts of an open turn; the readback is kept until its commands have run.
+                // SAFETY: the parts of an open turn; the readback is kept until its commands have
+                // run.
                 unsafe { self.compute.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
             }
             match (happens, told) {
@@ -176,7 +177,8 @@ impl<'a> Reading<'a> {
                 }
             }
         } else {
-            // SAFETY: recorded with the turn's barriers; the readback is kept until the point was waited for.
+            // SAFETY: recorded with the turn's barriers; the readback is kept until the point was
+            // waited for.
             unsafe { turn.submit(&[commands]) }.unwrap()
         };
         self.common.count(if new { "new frames read" } else { "frames read again" });

@@ -1,6 +1,6 @@
-//! Latest exchanges on the CPU backend, with a thread for each side: whatever the two do, when and in whatever order, the reader's frames
-//! are whole, never go back and are none but those that were published; nothing hangs, the validation layer is silent, and in the
-//! end nothing is alive.
+//! Latest exchanges on the CPU backend, with a thread for each side: whatever the two do, when and
+//! in whatever order, the reader's frames are whole, never go back and are none but those that were
+//! published; nothing hangs, the validation layer is silent, and in the end nothing is alive.
 #![allow(unsafe_code, clippy::unwrap_used)] // What fails here fails the case.
 
 mod compute_first;

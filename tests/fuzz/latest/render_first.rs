@@ -132,7 +132,8 @@ impl Writing<'_> {
             }
         } else {
             self.common.note_published(frame);
-            // SAFETY: recorded with the turn's barriers; the commands are kept until the point was waited for.
+            // SAFETY: recorded with the turn's barriers; the commands are kept until the point was
+            // waited for.
             unsafe { turn.submit(&[raw]) }.unwrap()
         };
         self.common.count("frames drawn");

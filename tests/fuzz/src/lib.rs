@@ -1,7 +1,8 @@
 //! Runs random cases against a model until the time is up, each from a seed of its own.
 //!
-//! `cargo xtask fuzz` sets the variables below. Without them, as in `cargo test`, a few seconds from seed 0 are run. A case
-//! that fails is made smaller, and printed with its seed: `cargo xtask fuzz --seed SEED` begins with it.
+//! `cargo xtask fuzz` sets the variables below. Without them, as in `cargo test`, a few seconds
+//! from seed 0 are run. A case that fails is made smaller, and printed with its seed: `cargo xtask
+//! fuzz --seed SEED` begins with it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,13 +1,13 @@
 //! Skips that are loud, and that `cargo xtask test` counts.
 //!
-//! With `REQUIRE_GPU` set to anything but `0`, a skip for want of a GPU ([`Need::Gpu`]) is a failure. That is its only
-//! meaning, and this is the only place that reads it.
+//! With `REQUIRE_GPU` set to anything but `0`, a skip for want of a GPU ([`Need::Gpu`]) is a
+//! failure. That is its only meaning, and this is the only place that reads it.
 
 use std::ffi::OsStr;
 use std::io::Write as _;
 
-/// Names the file that skips are appended to, one line each: program, test, case (empty for a whole test) and reason,
-/// with tabs between them.
+/// Names the file that skips are appended to, one line each: program, test, case (empty for a whole
+/// test) and reason, with tabs between them.
 pub const SKIP_LOG: &str = "BRIDGE_SKIP_LOG";
 
 /// What a skipped test lacks.
@@ -70,8 +70,8 @@ fn test() -> String {
     std::thread::current().name().unwrap_or("a thread without a name").to_owned()
 }
 
-/// The package, where cargo says it, and the test program without the hash that cargo adds: two packages may have programs of
-/// one name, and two programs tests of one name.
+/// The package, where cargo says it, and the test program without the hash that cargo adds: two
+/// packages may have programs of one name, and two programs tests of one name.
 fn program() -> String {
     let path = std::env::args_os().next().map(std::path::PathBuf::from).unwrap_or_default();
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();

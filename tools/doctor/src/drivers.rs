@@ -29,7 +29,8 @@ impl DriverManifest {
     }
 }
 
-/// The manifests where the loader looks for them, on Linux; each library is opened, and closed again.
+/// The manifests where the loader looks for them, on Linux; each library is opened, and closed
+/// again.
 pub(super) fn look() -> Vec<DriverManifest> {
     if !cfg!(target_os = "linux") {
         return Vec::new();
@@ -45,7 +46,8 @@ pub(super) fn look() -> Vec<DriverManifest> {
     files.iter().filter_map(|file| read(file)).collect()
 }
 
-/// Files and folders, in the loader's order (LoaderDriverInterface.md, "Driver Discovery on Linux").
+/// Files and folders, in the loader's order (LoaderDriverInterface.md, "Driver Discovery on
+/// Linux").
 fn places(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     let paths = |name: &str| {
         let value = variable(name).filter(|value| !value.is_empty());
@@ -111,8 +113,9 @@ fn resolve(manifest: &Path, library: &str) -> PathBuf {
     }
 }
 
-/// The libraries beside `libGLX_nvidia.so.0` that it loads by itself, of the kernel module's `version`, as far as they are not
-/// to be found. A driver without one of them loads, and then finds no GPU.
+/// The libraries beside `libGLX_nvidia.so.0` that it loads by itself, of the kernel module's
+/// `version`, as far as they are not to be found. A driver without one of them loads, and then
+/// finds no GPU.
 pub(super) fn missing_helpers(version: &str) -> Vec<String> {
     if !cfg!(target_os = "linux") {
         return Vec::new();
@@ -133,8 +136,8 @@ fn helpers(version: &str) -> Vec<String> {
 }
 
 fn open(library: &Path) -> Result<(), String> {
-    // SAFETY: loading runs the library's initialisers, which a driver means every Vulkan program to do; nothing in it is
-    // called.
+    // SAFETY: loading runs the library's initialisers, which a driver means every Vulkan program to
+    // do; nothing in it is called.
     match unsafe { ash::Entry::load_from(library) } {
         Err(ash::LoadingError::LibraryLoadFailure(error)) => Err(error.to_string()),
         // It loads. A driver need not have the entry point that ash then looks for.

@@ -1,4 +1,5 @@
-//! A CUDA kernel that Vulkan launches itself: it writes, Vulkan copies, the host compares every word.
+//! A CUDA kernel that Vulkan launches itself: it writes, Vulkan copies, the host compares every
+//! word.
 #![allow(unsafe_code)] // Recording commands.
 
 use std::time::{Duration, Instant};
@@ -90,12 +91,13 @@ impl KernelTrial {
         let start = Instant::now();
         let mut recorded = Ok(());
         let record = |commands| {
-            // SAFETY: recording, outside of a render pass, for the main queue; the address is of a buffer with a word for each
-            // thread, which outlives the wait, as the kernel does.
+            // SAFETY: recording, outside of a render pass, for the main queue; the address is of a
+            // buffer with a word for each thread, which outlives the wait, as the kernel does.
             recorded = unsafe { kernel.record(commands, &config, &args) };
             barrier(&device, commands, KERNEL, COPY);
             let region = [vk::BufferCopy::default().size(size)];
-            // SAFETY: VUID-vkCmdCopyBuffer-size-00115 and -00116: both buffers have as many bytes; ordered by the barrier.
+            // SAFETY: VUID-vkCmdCopyBuffer-size-00115 and -00116: both buffers have as many bytes;
+            // ordered by the barrier.
             unsafe { device.as_raw().cmd_copy_buffer(commands, out.as_raw(), seen.as_raw(), &region) };
             barrier(&device, commands, COPY, HOST);
         };

@@ -1,7 +1,8 @@
-//! What the machine can do without implicit layers: those that overlays and capture tools put into every program.
+//! What the machine can do without implicit layers: those that overlays and capture tools put into
+//! every program.
 //!
-//! Some end a program, or hide extensions and devices. The comparison is made in another process, since a layer is loaded
-//! with the first instance.
+//! Some end a program, or hide extensions and devices. The comparison is made in another process,
+//! since a layer is loaded with the first instance.
 
 use std::env;
 use std::io;
@@ -61,7 +62,8 @@ impl WithoutLayers {
     }
 }
 
-/// Whether implicit layers may be why something does not work: with NVIDIA's GPU or a trial, and they are not off already.
+/// Whether implicit layers may be why something does not work: with NVIDIA's GPU or a trial, and
+/// they are not off already.
 pub(super) fn are_suspects(system: &System, vulkan: &Vulkan, cuda: &Cuda, works: &WithoutLayers) -> bool {
     let nvidia = system.has_nvidia() || !cuda.devices.is_empty();
     let hidden = nvidia && !vulkan.devices.iter().any(VulkanDevice::is_nvidias_own);
@@ -69,7 +71,8 @@ pub(super) fn are_suspects(system: &System, vulkan: &Vulkan, cuda: &Cuda, works:
     vulkan.loader.is_some() && wrong && system.variable(VARIABLE).is_none()
 }
 
-/// Runs this program again with `arguments`, which make it print a report as JSON, without implicit layers.
+/// Runs this program again with `arguments`, which make it print a report as JSON, without implicit
+/// layers.
 pub fn examine_without(arguments: &[&str]) -> Option<WithoutLayers> {
     let run = || -> io::Result<Value> {
         let mut command = Command::new(env::current_exe()?);
@@ -85,8 +88,8 @@ pub fn examine_without(arguments: &[&str]) -> Option<WithoutLayers> {
     }
 }
 
-/// What to say of a doctor that did not come to its end, and whether it does without implicit layers; `None` if it came to
-/// its end.
+/// What to say of a doctor that did not come to its end, and whether it does without implicit
+/// layers; `None` if it came to its end.
 pub fn broken_off(status: ExitStatus, without: impl FnOnce() -> Option<WithoutLayers>) -> Option<String> {
     // Windows ends a process that faults with a code of the system's errors.
     if status.code().is_some_and(|code| (0..0x100).contains(&code)) {

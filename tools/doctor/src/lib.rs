@@ -57,7 +57,8 @@ pub struct Report {
     pub unpaired: Vec<Unpaired>,
     /// Frames that crossed, or did not.
     pub trials: Vec<Trial>,
-    /// The same for each pair of GPUs: the one draws, CUDA computes on the other. They do not change the verdict.
+    /// The same for each pair of GPUs: the one draws, CUDA computes on the other. They do not
+    /// change the verdict.
     pub peers: Vec<Trial>,
     /// Kernels launched by Vulkan itself, on the devices that can.
     pub kernels: Vec<KernelTrial>,
@@ -69,8 +70,9 @@ pub struct Report {
     pub verdict: Verdict,
 }
 
-/// Looks at everything. Each part is shown as soon as it is known, in text, so that a driver which crashes or hangs is
-/// caught in the act. Where something is wrong, `again` examines the machine once more without implicit layers.
+/// Looks at everything. Each part is shown as soon as it is known, in text, so that a driver which
+/// crashes or hangs is caught in the act. Where something is wrong, `again` examines the machine
+/// once more without implicit layers.
 pub fn examine(mut show: impl FnMut(&str), again: impl FnOnce() -> Option<WithoutLayers>) -> Report {
     let system = System::look();
     show(&text::system(&system));

@@ -13,7 +13,8 @@ use console::{print, tell};
 
 /// Can this machine share memory between CUDA and Vulkan, and if not, why, and what to do.
 ///
-/// It looks at the system, at Vulkan and at CUDA, pairs their devices by UUID, and lets a few frames cross on each pair.
+/// It looks at the system, at Vulkan and at CUDA, pairs their devices by UUID, and lets a few
+/// frames cross on each pair.
 #[derive(Parser)]
 #[command(name = "doctor", after_help = EXIT_CODES)]
 struct Arguments {
@@ -67,8 +68,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Examines the machine in another process, so that a driver or a layer that ends it is told of; `None` where no process can
-/// be started.
+/// Examines the machine in another process, so that a driver or a layer that ends it is told of;
+/// `None` where no process can be started.
 fn watch() -> Option<ExitCode> {
     let child =
         Command::new(env::current_exe().ok()?).args(env::args_os().skip(1)).args(["--stage", "watched"]).status();

@@ -39,7 +39,8 @@ pub struct System {
     pub variables: BTreeMap<String, String>,
 }
 
-/// The kinds of [containers](System::container) that bring the driver themselves, and take none from the outside.
+/// The kinds of [containers](System::container) that bring the driver themselves, and take none
+/// from the outside.
 pub(super) const FLATPAK: &str = "Flatpak";
 pub(super) const SNAP: &str = "Snap";
 
@@ -130,7 +131,8 @@ fn os_name(os_release: &str) -> String {
     pretty.map_or_else(|| env::consts::OS.to_owned(), |name| name.trim_matches(['"', '\'']).to_owned())
 }
 
-/// What kind of container this looks like. Version 2 of cgroups often tells nothing, the root's file system does.
+/// What kind of container this looks like. Version 2 of cgroups often tells nothing, the root's
+/// file system does.
 fn container(
     exists: impl Fn(&str) -> bool,
     variable: impl Fn(&str) -> Option<String>,
@@ -184,8 +186,8 @@ pub(super) fn major(version: &str) -> Option<u32> {
     version.split('.').next()?.parse().ok()
 }
 
-/// `LD_LIBRARY_PATH`, as far as it decides which CUDA driver or Vulkan loader is found: a toolkit's stubs, a
-/// compatibility package. Cargo puts much else there.
+/// `LD_LIBRARY_PATH`, as far as it decides which CUDA driver or Vulkan loader is found: a toolkit's
+/// stubs, a compatibility package. Cargo puts much else there.
 fn library_path(value: &OsStr) -> Option<(String, String)> {
     const DECIDED: [&str; 3] = ["libcuda.so.1", "libcuda.so", "libvulkan.so.1"];
     let folders = env::split_paths(value).filter(|folder| DECIDED.iter().any(|library| folder.join(library).exists()));

@@ -220,7 +220,8 @@ fn or_none(text: &str) -> &str {
     if text.is_empty() { "none" } else { text }
 }
 
-/// Appends a paragraph, its lines indented and no longer than [`WIDTH`] where words allow; later lines go deeper.
+/// Appends a paragraph, its lines indented and no longer than [`WIDTH`] where words allow; later
+/// lines go deeper.
 fn line(text: &mut String, indent: &str, paragraph: &str) {
     let mut column = 0;
     for word in paragraph.split_whitespace() {

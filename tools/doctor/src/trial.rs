@@ -1,4 +1,5 @@
-//! A few frames that really cross: the compute side writes, Vulkan copies, the host compares every word.
+//! A few frames that really cross: the compute side writes, Vulkan copies, the host compares every
+//! word.
 #![allow(unsafe_code)] // Recording and submitting commands.
 
 use std::mem::ManuallyDrop;
@@ -83,7 +84,8 @@ pub(super) fn run(selector: DeviceSelector, backend: Backend) -> Trial {
     with(selector, backend.to_string(), None, |device| Ok(Compute::new(device, backend)?))
 }
 
-/// Opens the device and lets frames cross that the CUDA device `peer`, another GPU, computes in its memory.
+/// Opens the device and lets frames cross that the CUDA device `peer`, another GPU, computes in its
+/// memory.
 pub(super) fn run_peer(selector: DeviceSelector, peer: &super::CudaDevice) -> Trial {
     let name = format!("{} [{}]", peer.name, peer.ordinal);
     with(selector, "peer".to_owned(), Some(name), |device| {
@@ -171,7 +173,8 @@ pub(super) fn milliseconds(since: Instant) -> f64 {
 
 /// No two frames have a word in common at any place, so a stale word is a wrong one.
 fn word(frame: u32, index: usize) -> u32 {
-    // The multiplier is odd, so distinct numbers stay distinct; the buffer has far fewer words than 2^28.
+    // The multiplier is odd, so distinct numbers stay distinct; the buffer has far fewer words than
+    // 2^28.
     (frame << 28 | u32::try_from(index).unwrap_or(0)).wrapping_mul(0x9e37_79b1)
 }
 
@@ -217,7 +220,8 @@ impl Readback {
         let info = vk::CommandPoolCreateInfo::default()
             .queue_family_index(device.queue().family())
             .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
-        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family of the device's own queue.
+        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family of the device's own
+        // queue.
         let pool = unsafe { raw.create_command_pool(&info, None) }?;
         // From here on a failure drops the pool.
         let mut readback = Self {
@@ -228,7 +232,8 @@ impl Readback {
             last: None,
         };
         let info = vk::CommandBufferAllocateInfo::default().command_pool(pool).command_buffer_count(1);
-        // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo::commandBufferCount-arraylength: one is asked for.
+        // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo::commandBufferCount-arraylength: one
+        // is asked for.
         let commands = unsafe { raw.allocate_command_buffers(&info) }?;
         readback.commands = commands.first().copied().unwrap_or_default();
         Ok(readback)
@@ -237,12 +242,13 @@ impl Readback {
     /// Takes the frame over, copies it, gives it back, and waits for that.
     fn frame(&mut self, turn: RenderTurn<Words>) -> Result<Vec<u32>, Failed> {
         self.record(&turn)?;
-        // SAFETY: the commands hold this turn's barriers; they and the target stay until the point is reached, see `drop`.
+        // SAFETY: the commands hold this turn's barriers; they and the target stay until the point
+        // is reached, see `drop`.
         let point = unsafe { turn.submit(&[self.commands]) }?;
         self.last = Some(point.clone());
         point.wait(LIMIT)?;
-        // SAFETY: the frame is done, waited for above, and its copy was made visible to the host; the next is recorded after
-        // this.
+        // SAFETY: the frame is done, waited for above, and its copy was made visible to the host;
+        // the next is recorded after this.
         let bytes = unsafe { self.target.bytes() }.ok_or("the read-back memory is not mapped")?;
         Ok(bytes.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]])).collect())
     }
@@ -250,14 +256,16 @@ impl Readback {
     fn record(&self, turn: &RenderTurn<Words>) -> Result<(), Failed> {
         let raw = self.device.as_raw();
         let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: not pending, `frame` waits for each submission.
+        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: not pending, `frame` waits for
+        // each submission.
         unsafe { raw.begin_command_buffer(self.commands, &begin) }?;
-        // SAFETY: recording, outside a render pass, for the family of the device's queue; submitted with this turn.
+        // SAFETY: recording, outside a render pass, for the family of the device's queue; submitted
+        // with this turn.
         unsafe { turn.record_acquire(self.commands) };
         let region = [vk::BufferCopy::default().size(SIZE)];
         let source = turn.resources().as_raw();
-        // SAFETY: VUID-vkCmdCopyBuffer-size-00115 and -00116: both buffers have SIZE bytes; the acquire made the source
-        // readable.
+        // SAFETY: VUID-vkCmdCopyBuffer-size-00115 and -00116: both buffers have SIZE bytes; the
+        // acquire made the source readable.
         unsafe { raw.cmd_copy_buffer(self.commands, source, self.target.as_raw(), &region) };
         // SAFETY: as for the acquire.
         unsafe { turn.record_release(self.commands) };
@@ -277,12 +285,14 @@ impl Readback {
 
 impl Drop for Readback {
     fn drop(&mut self) {
-        // After a wait that ran into its limit the GPU may still be at work: waiting without a limit could hang.
+        // After a wait that ran into its limit the GPU may still be at work: waiting without a
+        // limit could hang.
         if self.last.as_ref().is_some_and(|point| !point.is_reached().unwrap_or(false)) {
             log::error!("the read-back buffer is leaked: its last frame has not ended");
             return;
         }
-        // SAFETY: VUID-vkDestroyCommandPool-commandPool-00041: the only submission was seen to have ended.
+        // SAFETY: VUID-vkDestroyCommandPool-commandPool-00041: the only submission was seen to have
+        // ended.
         unsafe { self.device.as_raw().destroy_command_pool(self.pool, None) };
         // SAFETY: dropped here only, once, and the GPU is done with it.
         unsafe { ManuallyDrop::drop(&mut self.target) };

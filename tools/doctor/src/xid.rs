@@ -21,7 +21,8 @@ pub(super) fn in_kernel_log() -> Vec<Xid> {
     output.map(|output| parse(&String::from_utf8_lossy(&output.stdout))).unwrap_or_default()
 }
 
-/// Lines such as `NVRM: Xid (PCI:0000:01:00): 109, pid=17, name=demo, Ch 00000008, errorString CTX SWITCH TIMEOUT`.
+/// Lines such as `NVRM: Xid (PCI:0000:01:00): 109, pid=17, name=demo, Ch 00000008, errorString CTX
+/// SWITCH TIMEOUT`.
 fn parse(log: &str) -> Vec<Xid> {
     let mut found: Vec<Xid> = Vec::new();
     for line in log.lines() {

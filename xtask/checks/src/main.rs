@@ -1,7 +1,8 @@
-//! The parts of `cargo xtask` that read JSON: the public API as text, the licences of the dependencies, the figures in the
-//! documents.
+//! The parts of `cargo xtask` that read JSON: the public API as text, the licences of the
+//! dependencies, the figures in the documents.
 //!
-//! A package of its own, so that `cargo xtask demo` does not wait for serde and what else these need.
+//! A package of its own, so that `cargo xtask demo` does not wait for serde and what else these
+//! need.
 
 mod licence;
 mod tables;
@@ -48,7 +49,8 @@ fn api(json: &str) -> Result<()> {
     Ok(())
 }
 
-/// Compares the licences in `cargo metadata`'s output, on the standard input, with those that `deny` allows.
+/// Compares the licences in `cargo metadata`'s output, on the standard input, with those that
+/// `deny` allows.
 fn licences(deny: &str) -> Result<()> {
     let text = fs::read_to_string(deny).with_context(|| format!("cannot read {deny}"))?;
     let allowed = licence::allowed(&text).with_context(|| format!("{deny} has no list `allow` under [licenses]"))?;

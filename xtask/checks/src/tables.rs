@@ -1,7 +1,8 @@
-//! `cargo xtask tables`: the figures in README.md and BENCHMARKS.md, from the published results of the benchmark.
+//! `cargo xtask tables`: the figures in README.md and BENCHMARKS.md, from the published results of
+//! the benchmark.
 //!
-//! A document holds `<!-- figures: NAME -->` and `<!-- end of figures -->`; what is between them is the template
-//! `benches/tables/NAME.md` with its placeholders filled in:
+//! A document holds `<!-- figures: NAME -->` and `<!-- end of figures -->`; what is between them is
+//! the template `benches/tables/NAME.md` with its placeholders filled in:
 //!
 //! | placeholder | figure |
 //! |---|---|

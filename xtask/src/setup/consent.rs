@@ -1,4 +1,5 @@
-//! Who says yes before something is installed: the user on a terminal, or whoever started this without one.
+//! Who says yes before something is installed: the user on a terminal, or whoever started this
+//! without one.
 
 use std::env;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -31,8 +32,8 @@ impl Consent {
         Self::of(false, false)
     }
 
-    /// Asks if it has to, after the caller has shown what is about to happen. In the error: `by_hand`, what to type
-    /// instead.
+    /// Asks if it has to, after the caller has shown what is about to happen. In the error:
+    /// `by_hand`, what to type instead.
     pub(crate) fn confirm(self, by_hand: &str) -> Result<()> {
         match self {
             Self::Given => Ok(()),

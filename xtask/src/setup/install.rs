@@ -1,4 +1,5 @@
-//! Installing: what it will be is shown, the user is asked if there is one, and then the package manager does it.
+//! Installing: what it will be is shown, the user is asked if there is one, and then the package
+//! manager does it.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,8 +10,8 @@ use super::consent::Consent;
 use super::packages::{Manager, Need};
 use crate::shell;
 
-/// Shows what `needs` would bring, and the `downloads` beside it that stay in the target folder; asks if `consent` says
-/// so; installs. In the error: what to type.
+/// Shows what `needs` would bring, and the `downloads` beside it that stay in the target folder;
+/// asks if `consent` says so; installs. In the error: what to type.
 pub(crate) fn install(needs: &[Need], downloads: &[&str], consent: Consent) -> Result<()> {
     if needs.is_empty() {
         show_downloads(downloads);
@@ -51,7 +52,8 @@ fn show_downloads(downloads: &[&str]) {
     downloads.iter().for_each(|download| eprintln!("setup: to be downloaded into the target folder: {download}"));
 }
 
-/// What the package manager says that it would fetch; `None` if it does not say so without root and without a network.
+/// What the package manager says that it would fetch; `None` if it does not say so without root and
+/// without a network.
 fn size(manager: Manager, needs: &[Need]) -> Option<String> {
     let mut command = Command::new(manager.program());
     command.args(manager.size_arguments()?).args(manager.packages_of(needs));
@@ -106,8 +108,8 @@ impl Privilege {
             Self::Sudo => drop(command.args(["--non-interactive", "env"])),
             Self::SudoOnTerminal => drop(command.arg("env")),
         }
-        // Through `env`: sudo drops the variables of its caller. The manager's talk must not end up in the output of
-        // the program that is set up for.
+        // Through `env`: sudo drops the variables of its caller. The manager's talk must not end up
+        // in the output of the program that is set up for.
         command.args([QUIET, program]).stdout(std::io::stderr());
         command
     }

@@ -1,4 +1,5 @@
-//! `cargo xtask setup`: is all here that the demo and the tests need, and if not, install it or say how.
+//! `cargo xtask setup`: is all here that the demo and the tests need, and if not, install it or say
+//! how.
 
 pub(crate) mod consent;
 pub(crate) mod install;
@@ -43,7 +44,8 @@ struct Found {
     layer: Layer,
 }
 
-/// Makes sure that all is here for `scope`, as far as `consent` goes. In the error: what is missing and what to type.
+/// Makes sure that all is here for `scope`, as far as `consent` goes. In the error: what is missing
+/// and what to type.
 pub(crate) fn run(scope: Scope, consent: Consent) -> Result<()> {
     if cfg!(all(target_env = "musl", target_feature = "crt-static")) {
         bail!(
@@ -80,8 +82,8 @@ pub(crate) fn run(scope: Scope, consent: Consent) -> Result<()> {
     Ok(())
 }
 
-/// Fetches the layer if that of the system is old or missing, after all else, which brings the package lists with it.
-/// Where it cannot be had, the system's own stays what is wanted.
+/// Fetches the layer if that of the system is old or missing, after all else, which brings the
+/// package lists with it. Where it cannot be had, the system's own stays what is wanted.
 fn with_current_layer(found: Found, consent: Consent) -> Result<Found> {
     if !matches!(found.layer, Layer::Old(_) | Layer::Absent) {
         return Ok(found);

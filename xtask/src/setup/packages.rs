@@ -31,7 +31,8 @@ pub(crate) enum Need {
     MinGw,
     /// Runs programs for Windows.
     Wine,
-    /// A compiler of Debian's with the source of its standard library, where rustup brings no library for Windows.
+    /// A compiler of Debian's with the source of its standard library, where rustup brings no
+    /// library for Windows.
     DebianRust,
 }
 
@@ -146,7 +147,8 @@ impl Manager {
             Self::Apt => vec!["install", "--yes", "--no-install-recommends"],
             Self::Dnf => vec!["install", "--assumeyes"],
             Self::Pacman if pacman_has_lists => vec!["--sync", "--needed", "--noconfirm"],
-            // Lists without an upgrade of the rest would be a partial upgrade, which can break an Arch system.
+            // Lists without an upgrade of the rest would be a partial upgrade, which can break an
+            // Arch system.
             Self::Pacman => vec!["--sync", "--refresh", "--sysupgrade", "--needed", "--noconfirm"],
             Self::Zypper => vec!["--non-interactive", "install", "--no-recommends"],
             Self::Apk => vec!["add", "--update-cache"],
@@ -201,8 +203,8 @@ impl Manager {
     /// With these, and packages behind them, the manager says what it would fetch and does nothing.
     pub(super) fn size_arguments(self) -> Option<&'static [&'static str]> {
         match self {
-            // `--print-uris` installs nothing. `--assume-no` would: apt asks nothing, and goes ahead, where the named
-            // packages need no others. Without the lock no root is needed.
+            // `--print-uris` installs nothing. `--assume-no` would: apt asks nothing, and goes
+            // ahead, where the named packages need no others. Without the lock no root is needed.
             Self::Apt => {
                 Some(&["--option", "Debug::NoLocking=1", "--print-uris", "install", "--no-install-recommends"])
             }

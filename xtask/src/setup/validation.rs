@@ -1,9 +1,10 @@
 //! A validation layer that is recent enough for the tests.
 //!
-//! Symptom: with the CPU backend the layer reports UNASSIGNED-VkSemaphore-state-timeout, ten seconds into a wait that
-//! has long ended. Cause: old layers (Debian 12 has one of 2023) can lose a host's signal of a timeline in a race.
-//! Solution: the layer that Debian builds along with Chromium, unpacked into the target folder; nothing is installed.
-//! Remove when no supported system has a layer older than [`OLDEST`].
+//! Symptom: with the CPU backend the layer reports UNASSIGNED-VkSemaphore-state-timeout, ten
+//! seconds into a wait that has long ended. Cause: old layers (Debian 12 has one of 2023) can lose
+//! a host's signal of a timeline in a race. Solution: the layer that Debian builds along with
+//! Chromium, unpacked into the target folder; nothing is installed. Remove when no supported system
+//! has a layer older than [`OLDEST`].
 
 use std::env;
 use std::ffi::OsString;
@@ -28,8 +29,9 @@ const PACKAGE: &str = "chromium-common";
 const LIBRARY: &str = "libVkLayer_khronos_validation.so";
 const FOLDER_IN_PACKAGE: &str = "./usr/lib/chromium";
 const MANIFEST: &str = "VkLayer_khronos_validation.json";
-/// Beside the two: the library's digest when it was fetched. No digest in the source could stand for it: each system's
-/// package holds another build, which apt compares with its signed lists when it arrives.
+/// Beside the two: the library's digest when it was fetched. No digest in the source could stand
+/// for it: each system's package holds another build, which apt compares with its signed lists when
+/// it arrives.
 const DIGEST: &str = "SHA256";
 
 /// What there is of the layer.
@@ -58,8 +60,8 @@ impl Layer {
     }
 }
 
-/// `VK_LAYER_PATH` for a program that is to use the fetched layer: its folder, and then the user's own. `None` if the
-/// system's layer will do, or none was fetched.
+/// `VK_LAYER_PATH` for a program that is to use the fetched layer: its folder, and then the user's
+/// own. `None` if the system's layer will do, or none was fetched.
 pub(crate) fn layer_path() -> Option<OsString> {
     if Layer::among(&vulkan::layers()) != Layer::Fetched {
         return None;
@@ -88,7 +90,8 @@ pub(super) fn why_not_fetched() -> Option<String> {
     })
 }
 
-/// Whether Chromium is a snap on the system of this `/etc/os-release`: on Ubuntu, and not on all that is made from it.
+/// Whether Chromium is a snap on the system of this `/etc/os-release`: on Ubuntu, and not on all
+/// that is made from it.
 fn is_snap_there(release: &str) -> bool {
     release.lines().any(|line| line.trim() == "ID=ubuntu" || line.trim() == "ID=\"ubuntu\"")
 }
@@ -96,7 +99,8 @@ fn is_snap_there(release: &str) -> bool {
 /// Fetches the layer. It needs no root, unless the system has no package lists yet.
 pub(super) fn fetch(consent: Consent) -> Result<()> {
     if !is_known(PACKAGE) {
-        // Every system of this family knows its own base: where it does not, there are no lists yet.
+        // Every system of this family knows its own base: where it does not, there are no lists
+        // yet.
         if is_known("base-files") {
             bail!("this system has no package {PACKAGE}");
         }
@@ -190,7 +194,8 @@ fn unpack(package: &Path, into: &Path) -> Result<()> {
 }
 
 fn manifest(version: Version) -> String {
-    // The loader takes the extensions from here. These are the ones for messages and for the layer's settings.
+    // The loader takes the extensions from here. These are the ones for messages and for the
+    // layer's settings.
     format!(
         r#"{{
     "file_format_version": "1.2.0",

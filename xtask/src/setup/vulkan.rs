@@ -1,7 +1,8 @@
 //! What the Vulkan loader itself finds on this machine: devices and layers.
 //!
-//! The loader is asked rather than the folders of manifests: it knows every folder and variable that counts, and a
-//! manifest is no proof that its driver offers a device (Mesa's come all at once, for GPUs that are not there).
+//! The loader is asked rather than the folders of manifests: it knows every folder and variable
+//! that counts, and a manifest is no proof that its driver offers a device (Mesa's come all at
+//! once, for GPUs that are not there).
 
 // The loader is a C library opened at run time.
 #![allow(unsafe_code)]
@@ -78,22 +79,23 @@ pub(crate) fn layers() -> Vec<Layer> {
 
 /// The layers that a layer's library itself says it holds.
 pub(crate) fn layers_in(library: &Path) -> Result<Vec<Layer>> {
-    // SAFETY: libloading's rule: the library's initialisers must be sound to run. The caller has just unpacked it from
-    // a package that apt compared with the distribution's signed lists, and it is made to be opened by the Vulkan loader.
+    // SAFETY: libloading's rule: the library's initialisers must be sound to run. The caller has
+    // just unpacked it from a package that apt compared with the distribution's signed lists, and
+    // it is made to be opened by the Vulkan loader.
     let opened = unsafe { Library::new(library) }.with_context(|| format!("cannot load {}", library.display()))?;
     layers_of(&opened).with_context(|| format!("{} lists no layers", library.display()))
 }
 
 fn loader() -> Option<Library> {
-    // SAFETY: libloading's rule: the library's initialisers must be sound to run. This is the system's Vulkan loader,
-    // made to be opened like this.
+    // SAFETY: libloading's rule: the library's initialisers must be sound to run. This is the
+    // system's Vulkan loader, made to be opened like this.
     unsafe { Library::new(LIBRARY) }.ok()
 }
 
 /// Whether a shared library is there to be opened.
 pub(crate) fn opens(library: &str) -> bool {
-    // SAFETY: libloading's rule: the library's initialisers must be sound to run. Those asked for are the system's
-    // X11 client libraries, made to be opened like this.
+    // SAFETY: libloading's rule: the library's initialisers must be sound to run. Those asked for
+    // are the system's X11 client libraries, made to be opened like this.
     unsafe { Library::new(library) }.is_ok()
 }
 
@@ -122,7 +124,8 @@ struct InstanceCreateInfo {
     extensions: *const *const c_char,
 }
 
-/// `VkPhysicalDeviceProperties`: the head, and more room than the limits behind it take, which are not read.
+/// `VkPhysicalDeviceProperties`: the head, and more room than the limits behind it take, which are
+/// not read.
 #[repr(C, align(8))]
 struct DeviceProperties {
     api_version: u32,
@@ -178,16 +181,19 @@ fn devices(library: &Library) -> Option<Vec<Device>> {
         extensions: ptr::null(),
     };
     let mut instance: Handle = ptr::null_mut();
-    // SAFETY: VUID-vkCreateInstance-pCreateInfo-parameter: `info` is whole and names no layer and no extension.
+    // SAFETY: VUID-vkCreateInstance-pCreateInfo-parameter: `info` is whole and names no layer and
+    // no extension.
     if unsafe { create(&info, ptr::null(), &mut instance) } != 0 {
         return None;
     }
     let mut count = 0;
-    // SAFETY: VUID-vkEnumeratePhysicalDevices-instance-parameter: the instance lives; a null array asks for the count.
+    // SAFETY: VUID-vkEnumeratePhysicalDevices-instance-parameter: the instance lives; a null array
+    // asks for the count.
     let asked = unsafe { enumerate(instance, &mut count, ptr::null_mut()) };
     let mut handles = vec![ptr::null_mut(); if asked == 0 { count as usize } else { 0 }];
     count = u32::try_from(handles.len()).unwrap_or(0);
-    // SAFETY: VUID-vkEnumeratePhysicalDevices-pPhysicalDevices-parameter: the array has room for `count` handles.
+    // SAFETY: VUID-vkEnumeratePhysicalDevices-pPhysicalDevices-parameter: the array has room for
+    // `count` handles.
     let listed = unsafe { enumerate(instance, &mut count, handles.as_mut_ptr()) };
     // VK_INCOMPLETE (5) lists as many as there was room for.
     handles.truncate(if listed == 0 || listed == 5 { count as usize } else { 0 });
@@ -208,8 +214,9 @@ fn device(properties: GetProperties, handle: Handle) -> Device {
         cache_uuid: [0; 16],
         limits: [0; 1024],
     };
-    // SAFETY: VUID-vkGetPhysicalDeviceProperties-physicalDevice-parameter: the handle was just listed by an instance
-    // that lives; the struct is at least as large as VkPhysicalDeviceProperties.
+    // SAFETY: VUID-vkGetPhysicalDeviceProperties-physicalDevice-parameter: the handle was just
+    // listed by an instance that lives; the struct is at least as large as
+    // VkPhysicalDeviceProperties.
     unsafe { properties(handle, &mut found) };
     Device { name: text(&found.name), nvidia: found.vendor == NVIDIA }
 }
@@ -217,13 +224,15 @@ fn device(properties: GetProperties, handle: Handle) -> Device {
 fn layers_of(library: &Library) -> Option<Vec<Layer>> {
     let enumerate: EnumerateLayers = symbol(library, c"vkEnumerateInstanceLayerProperties")?;
     let mut count = 0;
-    // SAFETY: VUID-vkEnumerateInstanceLayerProperties-pPropertyCount-parameter: a null array asks for the count.
+    // SAFETY: VUID-vkEnumerateInstanceLayerProperties-pPropertyCount-parameter: a null array asks
+    // for the count.
     if unsafe { enumerate(&mut count, ptr::null_mut()) } != 0 {
         return None;
     }
     let empty = LayerProperties { name: [0; 256], spec_version: 0, implementation_version: 0, description: [0; 256] };
     let mut found = vec![empty; count as usize];
-    // SAFETY: VUID-vkEnumerateInstanceLayerProperties-pProperties-parameter: the array has room for `count` structs.
+    // SAFETY: VUID-vkEnumerateInstanceLayerProperties-pProperties-parameter: the array has room for
+    // `count` structs.
     let listed = unsafe { enumerate(&mut count, found.as_mut_ptr()) };
     found.truncate(if listed == 0 || listed == 5 { count as usize } else { 0 });
     let layer = |found: &LayerProperties| Layer { name: text(&found.name), version: Version(found.spec_version) };
@@ -237,8 +246,8 @@ fn text(bytes: &[u8]) -> String {
 
 /// Looks up a function; `T` is the function pointer type that vulkan_core.h gives it.
 fn symbol<T: Copy>(library: &Library, name: &CStr) -> Option<T> {
-    // SAFETY: libloading's rule: the type must be the symbol's. Each caller names the type written after the
-    // declaration of the same name in vulkan_core.h.
+    // SAFETY: libloading's rule: the type must be the symbol's. Each caller names the type written
+    // after the declaration of the same name in vulkan_core.h.
     unsafe { library.get::<T>(name) }.ok().map(|found| *found)
 }
 

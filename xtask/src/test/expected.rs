@@ -1,5 +1,5 @@
-//! The skips that are expected where there is no GPU, compared with those that happened: a test that silently stops to run
-//! there fails the run.
+//! The skips that are expected where there is no GPU, compared with those that happened: a test
+//! that silently stops to run there fails the run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +29,8 @@ pub(super) fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read the expected skips in {}", path.display()))
 }
 
-/// Whether the list is for this machine: it runs Linux and has no GPU, neither one of NVIDIA's nor one that renders.
+/// Whether the list is for this machine: it runs Linux and has no GPU, neither one of NVIDIA's nor
+/// one that renders.
 pub(super) fn applies() -> bool {
     cfg!(target_os = "linux") && !has_gpu(Path::new("/dev"))
 }
@@ -47,7 +48,8 @@ fn has_gpu(devices: &Path) -> bool {
 }
 
 impl Difference {
-    /// Compares. `everything` says that all tests were run: only then a listed skip that did not happen says anything.
+    /// Compares. `everything` says that all tests were run: only then a listed skip that did not
+    /// happen says anything.
     pub(super) fn of<'a>(list: &str, skips: impl Iterator<Item = &'a Skip>, everything: bool) -> Self {
         let lines = list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let listed: BTreeSet<String> = lines.map(str::to_owned).collect();

@@ -18,10 +18,12 @@ use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
 use crate::shell;
 
-/// Names the file that a test appends to when it cannot run here: program, test, case and reason, tabs between them.
+/// Names the file that a test appends to when it cannot run here: program, test, case and reason,
+/// tabs between them.
 pub(crate) const SKIP_LOG: &str = "BRIDGE_SKIP_LOG";
 
-/// Sets up, runs `cargo test --workspace` with `arguments` behind it, and reports. False if a test failed.
+/// Sets up, runs `cargo test --workspace` with `arguments` behind it, and reports. False if a test
+/// failed.
 pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
     if let Err(error) = setup::run(Scope::Tests, Consent::of_environment()) {
         eprintln!("test: {error:#}\ntest: going on; the tests that need it will be skipped");

@@ -38,7 +38,8 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Takes what libtest prints: `test NAME ... ignored, REASON` and `test result: ok. 3 passed; 0 failed; …`.
+    /// Takes what libtest prints: `test NAME ... ignored, REASON` and `test result: ok. 3 passed; 0
+    /// failed; …`.
     pub(super) fn take_line(&mut self, line: &str) {
         let line = line.trim();
         if let Some(counts) = line.strip_prefix("test result: ") {
@@ -66,7 +67,8 @@ impl Tally {
         }
     }
 
-    /// Takes the log of skips. To libtest a test that was skipped as a whole passed: it is taken out of those that did.
+    /// Takes the log of skips. To libtest a test that was skipped as a whole passed: it is taken
+    /// out of those that did.
     pub(super) fn take_log(&mut self, log: &str) {
         for line in log.lines().filter(|line| !line.trim().is_empty()) {
             let mut parts = line.splitn(4, '\t').map(str::to_owned);

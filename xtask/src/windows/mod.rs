@@ -1,8 +1,8 @@
 //! `cargo xtask windows`: what can be known of Windows on a machine that runs Linux.
 //!
-//! Every line is checked, linted and documented for MSVC, which needs no linker. Then the tests, the doctor and the demo are
-//! built with MinGW and run under Wine. No driver under Wine exports: the driver double stands in for `nvcuda.dll`, and the
-//! CPU backend needs no export.
+//! Every line is checked, linted and documented for MSVC, which needs no linker. Then the tests,
+//! the doctor and the demo are built with MinGW and run under Wine. No driver under Wine exports:
+//! the driver double stands in for `nvcuda.dll`, and the CPU backend needs no export.
 
 mod tools;
 mod wine;
@@ -21,7 +21,8 @@ use wine::Wine;
 /// Checked, linted and documented; not linked.
 const CHECKED: &str = "x86_64-pc-windows-msvc";
 
-/// Tests inside the crates. Those beside them in `vk-cuda-bridge` and `bridge-examples` start cargo or programs for Linux.
+/// Tests inside the crates. Those beside them in `vk-cuda-bridge` and `bridge-examples` start cargo
+/// or programs for Linux.
 const INSIDE: &str = "-p vk-export -p cuda-import -p vk-cuda-bridge -p bridge-examples -p doctor --lib";
 /// Whole packages of tests.
 const BESIDE: &str = "-p driver-double -p bridge-tests";

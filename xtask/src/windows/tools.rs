@@ -63,7 +63,8 @@ impl Tools {
         cargo
     }
 
-    /// Where cargo puts what it builds. Two compilers in one folder would build everything anew, each time.
+    /// Where cargo puts what it builds. Two compilers in one folder would build everything anew,
+    /// each time.
     pub(super) fn target_dir(&self) -> PathBuf {
         match self.rust {
             Rust::Own => shell::target_dir(),
@@ -154,7 +155,8 @@ fn has_debians_rust() -> bool {
         && shell::succeeds(debians_cargo().args(["-Zbuild-std", "--version"]))
 }
 
-/// Debian's programs first, and nothing of rustup's. A stable compiler builds its own library only if told that it may.
+/// Debian's programs first, and nothing of rustup's. A stable compiler builds its own library only
+/// if told that it may.
 fn debians_cargo() -> Command {
     let mut cargo = shell::cargo_at(&Path::new(DEBIAN).join("cargo"));
     let path = env::var_os("PATH").unwrap_or_default();

@@ -12,7 +12,8 @@ use crate::screen::VirtualScreen;
 use crate::setup;
 use crate::shell;
 
-/// Stands in for a library of Windows that Wine 8 does not have. Rust's standard library takes random numbers from it.
+/// Stands in for a library of Windows that Wine 8 does not have. Rust's standard library takes
+/// random numbers from it.
 const PRIMITIVES: &str = "bcryptprimitives.dll";
 
 pub(super) struct Wine {

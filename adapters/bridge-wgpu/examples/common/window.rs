@@ -12,7 +12,8 @@ use winit::window::{Window, WindowId};
 
 use super::{Args, Demo, Picture, target};
 
-/// Shows frames until the window is closed, or as many as were asked for. One more is then drawn without it, and checked.
+/// Shows frames until the window is closed, or as many as were asked for. One more is then drawn
+/// without it, and checked.
 pub(super) fn show<D: Demo>(args: Args) -> Result<()> {
     let events = EventLoop::new()?;
     events.set_control_flow(ControlFlow::Poll);

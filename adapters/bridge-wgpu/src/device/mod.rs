@@ -14,18 +14,21 @@ use wgpu::hal::api::Vulkan;
 use crate::error::{Error, Result};
 use crate::scope::capture;
 
-/// A wgpu device with its queue, and the compute side on the same GPU. Cloning it gives the same one.
+/// A wgpu device with its queue, and the compute side on the same GPU. Cloning it gives the same
+/// one.
 ///
-/// Made by [`request_device`](Self::request_device), or by [`adopt`](Self::adopt) from a device that was created elsewhere.
+/// Made by [`request_device`](Self::request_device), or by [`adopt`](Self::adopt) from a device
+/// that was created elsewhere.
 ///
 /// # Submissions
-/// wgpu has a lock of its own around its queue, which nobody else can take. So everything that this crate submits goes through
-/// [`wgpu::Queue::submit`], and any thread may submit meanwhile.
+/// wgpu has a lock of its own around its queue, which nobody else can take. So everything that this
+/// crate submits goes through [`wgpu::Queue::submit`], and any thread may submit meanwhile.
 #[derive(Clone)]
 pub struct Bridge(Arc<Inner>);
 
 struct Inner {
-    // Field order is drop order: the compute side before the queue and the device that it stands on.
+    // Field order is drop order: the compute side before the queue and the device that it stands
+    // on.
     compute: Compute,
     queue: wgpu::Queue,
     device: wgpu::Device,
@@ -35,14 +38,17 @@ struct Inner {
 }
 
 impl Bridge {
-    /// Borrows a wgpu device that was created elsewhere, such as an engine's. It is kept alive by what is made from it.
+    /// Borrows a wgpu device that was created elsewhere, such as an engine's. It is kept alive by
+    /// what is made from it.
     ///
-    /// A device of `wgpu::Adapter::request_device` lacks `synchronization2`. [`Requirements`](crate::Requirements) has what is to be
-    /// added when a device is created with `wgpu::hal`.
+    /// A device of `wgpu::Adapter::request_device` lacks `synchronization2`.
+    /// [`Requirements`](crate::Requirements) has what is to be added when a device is created with
+    /// `wgpu::hal`.
     ///
     /// # Errors
-    /// [`Error::NotVulkan`], [`Error::Missing`] with everything that was left off, [`Error::InvalidArgument`] for [`Backend::Inline`],
-    /// and what [`Compute::new`] says of the backend.
+    /// [`Error::NotVulkan`], [`Error::Missing`] with everything that was left off,
+    /// [`Error::InvalidArgument`] for [`Backend::Inline`], and what [`Compute::new`] says of the
+    /// backend.
     ///
     /// # Safety
     /// - `device` and `queue` belong together and were made from `adapter`.
@@ -75,12 +81,13 @@ impl Bridge {
         info.device_extensions = &extensions;
         info.instance_extensions = instance.extensions();
         info.features = features;
-        // No lock: wgpu's cannot be taken. The bridge then submits nothing unasked, and this crate asks wgpu.
+        // No lock: wgpu's cannot be taken. The bridge then submits nothing unasked, and this crate
+        // asks wgpu.
         info.queue_lock = None;
         info.keep_alive = Some(Box::new(device.clone()));
-        // SAFETY: the handles are those of one wgpu device, which lives as long as its clone in `keep_alive`, and its instance
-        // with it; the extensions are those that wgpu enabled, the features are the caller's promise. Nothing is submitted
-        // to the queue but by wgpu.
+        // SAFETY: the handles are those of one wgpu device, which lives as long as its clone in
+        // `keep_alive`, and its instance with it; the extensions are those that wgpu enabled, the
+        // features are the caller's promise. Nothing is submitted to the queue but by wgpu.
         let export = unsafe { ExportDevice::adopt(info) }?;
         drop(hal);
         let compute = Compute::new(&export, backend)?;
@@ -145,7 +152,8 @@ impl Bridge {
     /// Held while frames are lent and submitted.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] on a thread that holds it: wgpu calls the program's callbacks while it submits.
+    /// [`Error::InvalidArgument`] on a thread that holds it: wgpu calls the program's callbacks
+    /// while it submits.
     pub(crate) fn submitting(&self) -> Result<Held<'_>> {
         let Submitting { mutex, holder } = &self.0.submitting;
         let holder = || holder.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,8 +9,9 @@ use super::{Bridge, not_vulkan};
 use crate::error::{Error, Result};
 
 impl Bridge {
-    /// Creates a device, as [`wgpu::Adapter::request_device`], with the extensions and features that sharing needs, and the
-    /// compute side on the same GPU: with [`Backend::Auto`] CUDA where that can share, else the CPU, with a warning in the log.
+    /// Creates a device, as [`wgpu::Adapter::request_device`], with the extensions and features
+    /// that sharing needs, and the compute side on the same GPU: with [`Backend::Auto`] CUDA where
+    /// that can share, else the CPU, with a warning in the log.
     ///
     /// ```no_run
     /// # use bridge_wgpu::{Backend, Bridge, wgpu};
@@ -27,11 +28,12 @@ impl Bridge {
     ///
     /// # Errors
     /// - [`Error::NotVulkan`] on other backends of wgpu.
-    /// - [`Error::Missing`] with all that the GPU lacks of what `descriptor` requires, and [`bridge::vk_export::Error::Missing`] with all
-    ///   that it lacks of what sharing needs.
+    /// - [`Error::Missing`] with all that the GPU lacks of what `descriptor` requires, and
+    ///   [`bridge::vk_export::Error::Missing`] with all that it lacks of what sharing needs.
     /// - [`Error::RequestDevice`] with what wgpu says.
-    /// - [`bridge::Error::NoCuda`] where CUDA was asked for and cannot share, and [`Error::InvalidArgument`] for [`Backend::Inline`],
-    ///   whose submissions cannot be made under wgpu's lock.
+    /// - [`bridge::Error::NoCuda`] where CUDA was asked for and cannot share, and
+    ///   [`Error::InvalidArgument`] for [`Backend::Inline`], whose submissions cannot be made under
+    ///   wgpu's lock.
     pub fn request_device(
         adapter: &wgpu::Adapter,
         descriptor: &wgpu::DeviceDescriptor<'_>,
@@ -40,11 +42,12 @@ impl Bridge {
         Self::request(adapter, descriptor, backend, false)
     }
 
-    /// [`request_device`](Self::request_device) with what CUDA kernels in wgpu's own command buffers need, see [`launch`](Self::launch).
+    /// [`request_device`](Self::request_device) with what CUDA kernels in wgpu's own command
+    /// buffers need, see [`launch`](Self::launch).
     ///
     /// # Errors
-    /// As [`request_device`](Self::request_device), and [`Error::Missing`] with all that the GPU lacks for kernels: NVIDIA's drivers alone
-    /// have the extensions.
+    /// As [`request_device`](Self::request_device), and [`Error::Missing`] with all that the GPU
+    /// lacks for kernels: NVIDIA's drivers alone have the extensions.
     pub fn request_device_with_kernels(
         adapter: &wgpu::Adapter,
         descriptor: &wgpu::DeviceDescriptor<'_>,
@@ -74,8 +77,9 @@ impl Bridge {
         let callback = needed.with(|_| {});
         let (features, limits) = (descriptor.required_features, &descriptor.required_limits);
         let opened =
-            // SAFETY: the required features and limits are the adapter's, as seen above; the callback removes nothing, and adds extensions and a
-            // feature that the physical device has.
+            // SAFETY: the required features and limits are the adapter's, as seen above; the
+            // callback removes nothing, and adds extensions and a feature that the physical device
+            // has.
             unsafe { hal.open_with_callback(features, limits, &descriptor.memory_hints, Some(Box::new(callback))) };
         let opened = opened.map_err(|error| failed(error.to_string()))?;
         drop(hal);

@@ -16,8 +16,9 @@ const WGPU_API_VERSION: u32 = vk::API_VERSION_1_3;
 
 /// Extensions and features that a device needs for sharing and that wgpu does not enable itself.
 ///
-/// For programs that create their device with `wgpu::hal`; [`Bridge::request_device`](crate::Bridge::request_device) does the same. It
-/// outlives the call of `open_with_callback`:
+/// For programs that create their device with `wgpu::hal`;
+/// [`Bridge::request_device`](crate::Bridge::request_device) does the same. It outlives the call of
+/// `open_with_callback`:
 ///
 /// ```no_run
 /// # use bridge_wgpu::{Error, Requirements, wgpu};
@@ -46,11 +47,12 @@ pub struct Requirements {
 }
 
 impl Requirements {
-    /// Asks the physical device. Extensions that only exporting needs are left out where the device has none: then the bridge
-    /// computes on the CPU.
+    /// Asks the physical device. Extensions that only exporting needs are left out where the device
+    /// has none: then the bridge computes on the CPU.
     ///
     /// # Errors
-    /// [`bridge::vk_export::Error::Missing`] with all that the device lacks and without which nothing works.
+    /// [`bridge::vk_export::Error::Missing`] with all that the device lacks and without which
+    /// nothing works.
     pub fn of(adapter: &vulkan::Adapter) -> crate::Result<Self> {
         let needed = needed(adapter)?;
         needed.check()?;
@@ -59,8 +61,9 @@ impl Requirements {
         Ok(Self { extensions: needed.extensions, synchronization2, addresses: None })
     }
 
-    /// With what CUDA kernels in command buffers need: [`CUDA_KERNEL_EXTENSIONS`] and `bufferDeviceAddress`. NVIDIA's drivers alone
-    /// have these extensions, which are experimental by name.
+    /// With what CUDA kernels in command buffers need: [`CUDA_KERNEL_EXTENSIONS`] and
+    /// `bufferDeviceAddress`. NVIDIA's drivers alone have these extensions, which are experimental
+    /// by name.
     ///
     /// # Errors
     /// [`Error::Missing`](crate::Error::Missing) with all that the device lacks of it.
@@ -82,18 +85,19 @@ impl Requirements {
         Ok(self)
     }
 
-    /// A callback for `open_with_callback` that adds what is needed, and then calls `more`, which may add further extensions and
-    /// features.
+    /// A callback for `open_with_callback` that adds what is needed, and then calls `more`, which
+    /// may add further extensions and features.
     ///
-    /// `VkPhysicalDeviceSynchronization2Features` is chained by this; `timelineSemaphore` is enabled by wgpu. Neither may be
-    /// chained once more.
+    /// `VkPhysicalDeviceSynchronization2Features` is chained by this; `timelineSemaphore` is
+    /// enabled by wgpu. Neither may be chained once more.
     pub fn with<'this>(
         &'this mut self,
         more: impl for<'arg, 'pnext> FnOnce(vulkan::CreateDeviceCallbackArgs<'arg, 'pnext, 'this>) + 'this,
     ) -> impl for<'arg, 'pnext> FnOnce(vulkan::CreateDeviceCallbackArgs<'arg, 'pnext, 'this>) + 'this {
         let Self { extensions, synchronization2, addresses } = self;
         move |args| {
-            // With this extension, which it enables for ray tracing, wgpu chains the feature itself.
+            // With this extension, which it enables for ray tracing, wgpu chains the feature
+            // itself.
             let by_wgpu = args.extensions.contains(&khr::buffer_device_address::NAME);
             for name in extensions.iter() {
                 // wgpu enables some of them itself.
@@ -110,8 +114,8 @@ impl Requirements {
     }
 }
 
-/// Checks what was left off when a device was created. Without the features nothing works; the rest is told along, and is needed by
-/// CUDA.
+/// Checks what was left off when a device was created. Without the features nothing works; the rest
+/// is told along, and is needed by CUDA.
 pub(crate) fn check(
     adapter: &wgpu::Adapter,
     enabled: &[&CStr],
@@ -137,7 +141,8 @@ pub(crate) fn check(
 fn needed(adapter: &vulkan::Adapter) -> crate::Result<DeviceRequirements> {
     let instance = adapter.shared_instance();
     let (raw, physical) = (instance.raw_instance(), adapter.raw_physical_device());
-    // SAFETY: the physical device is the adapter's own, of this instance, which was created for that version.
+    // SAFETY: the physical device is the adapter's own, of this instance, which was created for
+    // that version.
     Ok(unsafe { requirements_for(raw, api_version(instance), physical) }?)
 }
 

@@ -13,10 +13,12 @@ use crate::raw;
 use crate::shared::Shared;
 use crate::submit::Parts;
 
-/// The newest frame of the compute side, for one submission of wgpu's, see [`LatestReader::newest`](crate::LatestReader::newest).
+/// The newest frame of the compute side, for one submission of wgpu's, see
+/// [`LatestReader::newest`](crate::LatestReader::newest).
 ///
-/// Submitting it copies a [new](Self::is_new) frame into the exchange's objects, before the commands that are submitted along. For
-/// the same frame again nothing is copied and nothing is waited for.
+/// Submitting it copies a [new](Self::is_new) frame into the exchange's objects, before the
+/// commands that are submitted along. For the same frame again nothing is copied and nothing is
+/// waited for.
 ///
 /// Dropped, it is as if it had been [skipped](Self::skip).
 #[must_use = "submit or skip the frame"]
@@ -27,8 +29,8 @@ pub struct NewestFrame<S: Shared> {
 
 /// A frame that wgpu writes, see [`LatestWriter::begin`](crate::LatestWriter::begin).
 ///
-/// Submitting it copies the exchange's objects out, behind the commands that are submitted along. The compute side may choose it
-/// once that has run.
+/// Submitting it copies the exchange's objects out, behind the commands that are submitted along.
+/// The compute side may choose it once that has run.
 ///
 /// Dropped before that, the frame is lost and the next `begin` says so.
 #[must_use = "a frame that is neither submitted nor skipped is lost"]
@@ -144,8 +146,8 @@ impl<S: Shared> Batch for NewestFrame<S> {
             let slot = mirror.slot(turn.lease(), turn.resources())?;
             if turn.is_new() {
                 // Gives the frame before back as well.
-                // SAFETY: wgpu's encoders record for the family of its queue, which is the exchange's, outside a pass; submitted
-                // with this turn, or not at all.
+                // SAFETY: wgpu's encoders record for the family of its queue, which is the
+                // exchange's, outside a pass; submitted with this turn, or not at all.
                 let (acquire, ()) = raw::record(gpu, name, |commands| unsafe { turn.record_acquire(commands) })?;
                 let copy = mirror.encode(|commands| S::copy(*flow, slot, objects, commands))?;
                 parts.before.extend([acquire, copy]);
@@ -163,7 +165,8 @@ impl<S: Shared> Batch for NewestFrame<S> {
     }
 
     unsafe fn submitted(lent: Self::Lent) -> Result<TimelinePoint> {
-        // SAFETY: the same contract; the slot is used behind the turn's barriers, by the copy or by the program's commands.
+        // SAFETY: the same contract; the slot is used behind the turn's barriers, by the copy or by
+        // the program's commands.
         Ok(unsafe { lent.submitted() })
     }
 }
@@ -184,8 +187,8 @@ impl<S: Shared> Batch for WrittenFrame<S> {
         let mirror = self.mirror;
         lent(&mirror, self.turn.lend()?, parts, |turn, parts| {
             let slot = mirror.slot(turn.lease(), turn.resources())?;
-            // SAFETY: wgpu's encoders record for the family of its queue, which is the exchange's, outside a pass; submitted
-            // with this turn, or not at all.
+            // SAFETY: wgpu's encoders record for the family of its queue, which is the exchange's,
+            // outside a pass; submitted with this turn, or not at all.
             let acquire = |commands| unsafe { turn.record_acquire(commands) };
             // SAFETY: as above.
             let release = |commands| unsafe { turn.record_release(commands) };
@@ -199,7 +202,8 @@ impl<S: Shared> Batch for WrittenFrame<S> {
     }
 
     unsafe fn submitted(lent: Self::Lent) -> Result<TimelinePoint> {
-        // SAFETY: the same contract; the slot is used between the turn's barriers, by the copy or by the program's commands.
+        // SAFETY: the same contract; the slot is used between the turn's barriers, by the copy or
+        // by the program's commands.
         Ok(unsafe { lent.submitted() })
     }
 }

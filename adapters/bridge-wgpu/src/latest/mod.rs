@@ -14,21 +14,24 @@ use crate::mirror::{Mirror, initialise};
 use crate::shared::{Flow, Shared};
 use frame::{NewestFrame, WrittenFrame};
 
-/// The side of an [`Exchange::latest`] that writes frames: the compute side, or, with [`RenderFirst`], wgpu.
+/// The side of an [`Exchange::latest`] that writes frames: the compute side, or, with
+/// [`RenderFirst`], wgpu.
 pub struct LatestWriter<S: Shared, D: Direction = ComputeFirst> {
     writer: bridge::LatestWriter<S::Specs, D>,
     mirror: Arc<Mirror<S>>,
 }
 
-/// The side of an [`Exchange::latest`] that reads the newest frame: wgpu, or, with [`RenderFirst`], the compute side.
+/// The side of an [`Exchange::latest`] that reads the newest frame: wgpu, or, with [`RenderFirst`],
+/// the compute side.
 pub struct LatestReader<S: Shared, D: Direction = ComputeFirst> {
     reader: bridge::LatestReader<S::Specs, D>,
     mirror: Arc<Mirror<S>>,
 }
 
 impl<S: Shared> Exchange<S, ComputeFirst> {
-    /// Two handles for two sides that go at rates of their own, as [`bridge::Exchange::latest`]: the compute side publishes frames, wgpu
-    /// has the newest as often as it likes, and neither waits for the other.
+    /// Two handles for two sides that go at rates of their own, as [`bridge::Exchange::latest`]:
+    /// the compute side publishes frames, wgpu has the newest as often as it likes, and neither
+    /// waits for the other.
     ///
     /// ```no_run
     /// use bridge_wgpu::{Bridge, Exchange, LatestInfo, SharedTexture, Work, wgpu};
@@ -55,7 +58,8 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
     /// ```
     ///
     /// # Errors
-    /// As [`bridge::Exchange::latest`], and [`Error::Refused`](crate::Error::Refused) for usages that wgpu does not accept.
+    /// As [`bridge::Exchange::latest`], and [`Error::Refused`](crate::Error::Refused) for usages
+    /// that wgpu does not accept.
     pub fn latest(
         gpu: &Bridge,
         info: &LatestInfo<'_>,
@@ -73,7 +77,8 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
 }
 
 impl<S: Shared> Exchange<S, RenderFirst> {
-    /// [`Exchange::latest`] for frames that wgpu writes: the compute side works on the newest that was drawn.
+    /// [`Exchange::latest`] for frames that wgpu writes: the compute side works on the newest that
+    /// was drawn.
     ///
     /// # Errors
     /// As [`Exchange::latest`].
@@ -101,8 +106,8 @@ impl<S: Shared, D: Direction> LatestWriter<S, D> {
 }
 
 impl<S: Shared> LatestWriter<S, ComputeFirst> {
-    /// Begins a frame, as [`bridge::LatestWriter::begin`]: it waits for the writer's own oldest frame, where too many are unfinished,
-    /// and never for wgpu.
+    /// Begins a frame, as [`bridge::LatestWriter::begin`]: it waits for the writer's own oldest
+    /// frame, where too many are unfinished, and never for wgpu.
     ///
     /// # Errors
     /// As [`bridge::LatestWriter::begin`].
@@ -129,8 +134,8 @@ impl<S: Shared, D: Direction> LatestReader<S, D> {
 }
 
 impl<S: Shared> LatestReader<S, ComputeFirst> {
-    /// The newest frame, for [`Bridge::submit`], or the same as before where there is none newer; `None` before the first, which may be
-    /// submitted too. Never blocks.
+    /// The newest frame, for [`Bridge::submit`], or the same as before where there is none newer;
+    /// `None` before the first, which may be submitted too. Never blocks.
     ///
     /// # Errors
     /// As [`bridge::LatestReader::newest`].
@@ -140,7 +145,8 @@ impl<S: Shared> LatestReader<S, ComputeFirst> {
 }
 
 impl<S: Shared> LatestReader<S, RenderFirst> {
-    /// The newest frame that wgpu has drawn, or the same as before where there is none newer; `None` before the first. Never blocks.
+    /// The newest frame that wgpu has drawn, or the same as before where there is none newer;
+    /// `None` before the first. Never blocks.
     ///
     /// # Errors
     /// As [`bridge::LatestReader::newest`].

@@ -10,11 +10,13 @@ use super::{Flow, Share, Shared, SlotInfo, raw};
 use crate::device::Bridge;
 use crate::error::{Error, Result};
 
-/// A buffer of `len` elements of `T` in a [`wgpu::Buffer`] that stays the same, so that bind groups stay valid.
+/// A buffer of `len` elements of `T` in a [`wgpu::Buffer`] that stays the same, so that bind groups
+/// stay valid.
 ///
-/// Where the compute side begins, submitting a frame copies the frame's contents into it, before the commands that are submitted
-/// along. Where wgpu begins, submitting a frame copies it out, behind those commands. The copy is one on the GPU, from or
-/// to the slot that the compute side works on.
+/// Where the compute side begins, submitting a frame copies the frame's contents into it, before
+/// the commands that are submitted along. Where wgpu begins, submitting a frame copies it out,
+/// behind those commands. The copy is one on the GPU, from or to the slot that the compute side
+/// works on.
 #[derive(Debug, Clone)]
 pub struct SharedBuffer<T> {
     len: usize,
@@ -77,8 +79,9 @@ impl<T: Pod + Send + Sync> Share<Self> for SharedBuffer<T> {
         };
         let (label, size) = (Some(slot.name), render.size());
         let descriptor = wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false };
-        // SAFETY: made with the usage that the flow decided here and in `specs`. Nobody is lent the wrapper: it is used in
-        // submissions with a frame of the exchange, which keeps the buffer until these have run.
+        // SAFETY: made with the usage that the flow decided here and in `specs`. Nobody is lent the
+        // wrapper: it is used in submissions with a frame of the exchange, which keeps the buffer
+        // until these have run.
         unsafe { raw::buffer(slot.gpu, render.as_raw(), &descriptor, Box::new(|| {})) }
     }
 

@@ -11,9 +11,11 @@ use bridge::{Lease, Resources};
 use crate::device::Bridge;
 use crate::error::Result;
 
-/// A description of what an [`Exchange`](crate::Exchange) shares: [`SharedBuffer`](crate::SharedBuffer),
-/// [`SharedTexture`](crate::SharedTexture), [`SlotBuffer`](crate::SlotBuffer), [`SlotTexture`](crate::SlotTexture), or a tuple of such.
-/// The parts of a tuple are handed over together, with one wait and one signal per side. The trait is closed.
+/// A description of what an [`Exchange`](crate::Exchange) shares:
+/// [`SharedBuffer`](crate::SharedBuffer), [`SharedTexture`](crate::SharedTexture),
+/// [`SlotBuffer`](crate::SlotBuffer), [`SlotTexture`](crate::SlotTexture), or a tuple of such. The
+/// parts of a tuple are handed over together, with one wait and one signal per side. The trait is
+/// closed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Shared: Share<Self> + Send + Sync + Sized + 'static {
     /// The same for the bridge: what a turn's work lends.

@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 ///
 /// # Safety
 /// - The buffer is of this device, and was made with that size, not zero, and that usage.
-/// - It lives until `dropped` is called, or until the GPU is done with all submissions that use the wrapper.
+/// - It lives until `dropped` is called, or until the GPU is done with all submissions that use the
+///   wrapper.
 pub(crate) unsafe fn buffer(
     gpu: &Bridge,
     raw: vk::Buffer,
@@ -23,8 +24,8 @@ pub(crate) unsafe fn buffer(
     // SAFETY: the caller's promise; it cannot be mapped, by its usage.
     let raw = unsafe { vulkan::Buffer::from_raw_externally_owned(raw, dropped) };
     let object = descriptor.label.unwrap_or_default();
-    // SAFETY: the caller's promise. It counts as initialised: what is read was written by the side that handed it over, or is
-    // undefined, as documented.
+    // SAFETY: the caller's promise. It counts as initialised: what is read was written by the side
+    // that handed it over, or is undefined, as documented.
     let wrap = || unsafe { gpu.device().create_buffer_from_hal::<Vulkan>(raw, descriptor) };
     gpu.capture("Device::create_buffer_from_hal", object, wrap)
 }
@@ -33,7 +34,8 @@ pub(crate) unsafe fn buffer(
 ///
 /// # Safety
 /// - The image is of this device, and was made as described.
-/// - It lives until `dropped` is called, or until the GPU is done with all submissions that use the wrapper.
+/// - It lives until `dropped` is called, or until the GPU is done with all submissions that use the
+///   wrapper.
 /// - It is in the layout of `state` when wgpu uses it first.
 pub(crate) unsafe fn texture(
     gpu: &Bridge,
@@ -58,7 +60,8 @@ pub(crate) unsafe fn texture(
         memory_flags: MemoryFlags::empty(),
         view_formats: Vec::new(),
     };
-    // SAFETY: the caller's promise. With a callback wgpu does not destroy the image, and the memory is not wgpu's.
+    // SAFETY: the caller's promise. With a callback wgpu does not destroy the image, and the memory
+    // is not wgpu's.
     let raw = unsafe { hal.texture_from_raw(raw, &described, Some(dropped), TextureMemory::External) };
     drop(hal);
     // SAFETY: the caller's promise.

@@ -14,8 +14,9 @@ use crate::error::Result;
 
 /// A buffer of `len` elements of `T` without a copy: wgpu uses the slots themselves.
 ///
-/// Each [`Frame`](crate::Frame) lends the [`wgpu::Buffer`] of its slot with [`objects`](crate::Frame::objects). There are as many as
-/// slots, the same one whenever the slot comes round: what a program makes of it, such as a bind group, it keeps for each
+/// Each [`Frame`](crate::Frame) lends the [`wgpu::Buffer`] of its slot with
+/// [`objects`](crate::Frame::objects). There are as many as slots, the same one whenever the slot
+/// comes round: what a program makes of it, such as a bind group, it keeps for each
 /// [`slot`](crate::Frame::slot).
 ///
 /// A clone keeps the memory alive, also after the exchange is gone.
@@ -30,9 +31,9 @@ impl<T: Pod + Send + Sync> SlotBuffer<T> {
     /// A buffer of `len` elements that wgpu uses as `usage` says.
     ///
     /// # Safety
-    /// The buffer that a frame lends, and its clones, are used in the commands that are [submitted](Bridge::submit) with that frame
-    /// and nowhere else: in no other submission, and not by [`wgpu::Queue::write_buffer`]. The compute side works on it before
-    /// and after.
+    /// The buffer that a frame lends, and its clones, are used in the commands that are
+    /// [submitted](Bridge::submit) with that frame and nowhere else: in no other submission, and
+    /// not by [`wgpu::Queue::write_buffer`]. The compute side works on it before and after.
     pub unsafe fn new(len: usize, usage: wgpu::BufferUsages) -> Self {
         Self { len, usage, element: PhantomData }
     }
@@ -61,7 +62,8 @@ impl<T: Pod + Send + Sync> Share<Self> for SlotBuffer<T> {
     fn wrap(&self, slot: &SlotInfo<'_>, render: RenderBuffer<'_, T>) -> Result<wgpu::Buffer> {
         let (label, size, lease) = (Some(slot.name), render.size(), slot.lease.clone());
         let descriptor = wgpu::BufferDescriptor { label, size, usage: self.usage, mapped_at_creation: false };
-        // SAFETY: made with this usage, by `specs`. The lease keeps it until wgpu is done with the wrapper and its clones.
+        // SAFETY: made with this usage, by `specs`. The lease keeps it until wgpu is done with the
+        // wrapper and its clones.
         unsafe { raw::buffer(slot.gpu, render.as_raw(), &descriptor, Box::new(move || drop(lease))) }
     }
 

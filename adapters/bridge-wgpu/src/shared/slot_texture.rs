@@ -13,9 +13,10 @@ use crate::error::Result;
 
 /// A 2D texture with texels of type `T` without a copy: wgpu uses the slots themselves.
 ///
-/// Each [`Frame`](crate::Frame) lends the [`wgpu::Texture`] of its slot with [`objects`](crate::Frame::objects). There are as many
-/// as slots, the same one whenever the slot comes round: what a program makes of it, such as a view or a bind group, it keeps
-/// for each [`slot`](crate::Frame::slot).
+/// Each [`Frame`](crate::Frame) lends the [`wgpu::Texture`] of its slot with
+/// [`objects`](crate::Frame::objects). There are as many as slots, the same one whenever the slot
+/// comes round: what a program makes of it, such as a view or a bind group, it keeps for each
+/// [`slot`](crate::Frame::slot).
 ///
 /// A clone keeps the memory alive, also after the exchange is gone.
 #[derive(Debug, Clone)]
@@ -30,9 +31,10 @@ impl<T: Texel> SlotTexture<T> {
     /// A texture of width and height in texels that wgpu uses as `usage` says.
     ///
     /// # Safety
-    /// The texture that a frame lends, its clones and their views are used in the commands that are [submitted](Bridge::submit) with
-    /// that frame and nowhere else: in no other submission, and not by [`wgpu::Queue::write_texture`]. The compute side works on
-    /// it before and after, and it is in another layout meanwhile.
+    /// The texture that a frame lends, its clones and their views are used in the commands that are
+    /// [submitted](Bridge::submit) with that frame and nowhere else: in no other submission, and
+    /// not by [`wgpu::Queue::write_texture`]. The compute side works on it before and after, and it
+    /// is in another layout meanwhile.
     pub unsafe fn new(format: wgpu::TextureFormat, size: [u32; 2], usage: wgpu::TextureUsages) -> Self {
         Self { format, size, usage, texel: PhantomData }
     }
@@ -68,8 +70,9 @@ impl<T: Texel> Share<Self> for SlotTexture<T> {
         let (_, state) = access::of_texture(self.usage, slot.name)?;
         let (descriptor, lease) = (descriptor(slot.name, self.format, self.size, self.usage), slot.lease.clone());
         let texture =
-            // SAFETY: made as described, by `specs`; of an sRGB format as UNORM with `MUTABLE_FORMAT`, so that views of it are sRGB.
-            // The lease keeps it until wgpu is done with the wrapper and its clones. Its state is the one whose layout the bridge's
+            // SAFETY: made as described, by `specs`; of an sRGB format as UNORM with
+            // `MUTABLE_FORMAT`, so that views of it are sRGB. The lease keeps it until wgpu is done
+            // with the wrapper and its clones. Its state is the one whose layout the bridge's
             // acquire brings it to, which is recorded before the frame's commands.
             unsafe { raw::texture(slot.gpu, render.as_raw(), &descriptor, state, Box::new(move || drop(lease))) }?;
         Ok(TextureSlot { texture, state })

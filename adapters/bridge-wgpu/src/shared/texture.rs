@@ -9,14 +9,16 @@ use super::{Flow, Share, Shared, SlotInfo, raw};
 use crate::device::Bridge;
 use crate::error::Result;
 
-/// A 2D texture with texels of type `T` in a [`wgpu::Texture`] that stays the same, so that views and bind groups stay valid.
+/// A 2D texture with texels of type `T` in a [`wgpu::Texture`] that stays the same, so that views
+/// and bind groups stay valid.
 ///
-/// `T` is the texel as the compute side sees it: `[u8; 4]` for `Rgba8Unorm`, `f32` for `R32Float`. sRGB formats are shared as
-/// their bytes.
+/// `T` is the texel as the compute side sees it: `[u8; 4]` for `Rgba8Unorm`, `f32` for `R32Float`.
+/// sRGB formats are shared as their bytes.
 ///
-/// Where the compute side begins, submitting a frame copies the frame's contents into it, before the commands that are submitted
-/// along. Where wgpu begins, submitting a frame copies it out, behind those commands. The copy is one on the GPU, from or
-/// to the slot that the compute side works on.
+/// Where the compute side begins, submitting a frame copies the frame's contents into it, before
+/// the commands that are submitted along. Where wgpu begins, submitting a frame copies it out,
+/// behind those commands. The copy is one on the GPU, from or to the slot that the compute side
+/// works on.
 #[derive(Debug, Clone)]
 pub struct SharedTexture<T> {
     format: wgpu::TextureFormat,
@@ -26,7 +28,8 @@ pub struct SharedTexture<T> {
 }
 
 impl<T: Texel> SharedTexture<T> {
-    /// A texture of width and height in texels that wgpu uses as `usage` says; what the copy needs is added.
+    /// A texture of width and height in texels that wgpu uses as `usage` says; what the copy needs
+    /// is added.
     pub fn new(format: wgpu::TextureFormat, size: [u32; 2], usage: wgpu::TextureUsages) -> Self {
         Self { format, size, usage, texel: PhantomData }
     }
@@ -91,9 +94,10 @@ impl<T: Texel> Share<Self> for SharedTexture<T> {
             Flow::Out => (wgpu::TextureUsages::COPY_DST, wgpu::TextureUses::COPY_DST),
         };
         let descriptor = descriptor(slot.name, self.slot_format(), self.size, usage);
-        // SAFETY: made as described, by `specs`. Nobody is lent the wrapper: it is used in submissions with a frame of the
-        // exchange, which keeps the image until these have run. Its state is the one that the bridge's acquire leaves it in,
-        // which is recorded before wgpu's first command with it.
+        // SAFETY: made as described, by `specs`. Nobody is lent the wrapper: it is used in
+        // submissions with a frame of the exchange, which keeps the image until these have run. Its
+        // state is the one that the bridge's acquire leaves it in, which is recorded before wgpu's
+        // first command with it.
         unsafe { raw::texture(slot.gpu, render.as_raw(), &descriptor, state, Box::new(|| {})) }
     }
 

@@ -1,4 +1,5 @@
-//! Frames beside a thread that submits all the while, each with its number in it, and what goes wrong otherwise.
+//! Frames beside a thread that submits all the while, each with its number in it, and what goes
+//! wrong otherwise.
 #![allow(unsafe_code, clippy::unwrap_used)] // A test, and submissions that are wrong on purpose.
 
 #[path = "../../tests/support/mod.rs"]
@@ -22,7 +23,8 @@ enum Splice {
     Right,
     /// Neither the host nor the queue waits for the compute side.
     WithoutWait,
-    /// The signal is staged before the commands are submitted, and another thread's submission takes it.
+    /// The signal is staged before the commands are submitted, and another thread's submission
+    /// takes it.
     SignalTakenByAnother,
 }
 
@@ -62,7 +64,8 @@ fn staging_source(gpu: &Bridge, size: u64) -> wgpu::Buffer {
     })
 }
 
-/// Frames in flight that wgpu reads late, since the queue has other things to do first; the number of those that it reads wrong.
+/// Frames in flight that wgpu reads late, since the queue has other things to do first; the number
+/// of those that it reads wrong.
 fn wrong(gpu: &Bridge, frames: u32, delay: Duration, busy: bool, splice: Splice) -> usize {
     let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
     let info = ExchangeInfo { slots: if busy { 1 } else { 3 }, frames_in_flight: Some(3), ..info("numbers") };
@@ -137,7 +140,8 @@ fn submit_wrongly(
     if splice == Splice::WithoutWait {
         gpu.signal("frame", &parts.signals).unwrap();
     }
-    // SAFETY: wrong on purpose. What is read is plain words, and the queue is waited for before the exchange is closed.
+    // SAFETY: wrong on purpose. What is read is plain words, and the queue is waited for before the
+    // exchange is closed.
     unsafe { <Frame<SharedBuffer<u32>> as Batch>::submitted(lent) }.unwrap()
 }
 

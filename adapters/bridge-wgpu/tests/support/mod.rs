@@ -1,4 +1,5 @@
-//! A wgpu device on whatever Vulkan there is, with a log that notices what the validation layer says.
+//! A wgpu device on whatever Vulkan there is, with a log that notices what the validation layer
+//! says.
 #![allow(dead_code, unreachable_pub, unsafe_code, clippy::unwrap_used)] // Each test uses a part of it; kernel launches.
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -7,7 +8,8 @@ use std::time::Duration;
 use bridge_wgpu::bridge::{Direction, Kernel};
 use bridge_wgpu::{Backend, Bridge, ComputeTurn, ExchangeInfo, LaunchConfig, SharedBuffer, Work, wgpu};
 
-/// Collects what wgpu and the bridge log as a warning or an error, the validation layer's messages among it.
+/// Collects what wgpu and the bridge log as a warning or an error, the validation layer's messages
+/// among it.
 struct Log(Mutex<Vec<String>>);
 
 static LOG: Log = Log(Mutex::new(Vec::new()));
@@ -64,15 +66,17 @@ fn has_layer() -> bool {
 }
 
 pub fn adapter() -> wgpu::Adapter {
-    // Never destroyed: the loader unloads the driver with the last instance, and NVIDIA's (seen with 580.159) cannot be loaded again
-    // some hundred times ("cannot allocate memory in static TLS block").
+    // Never destroyed: the loader unloads the driver with the last instance, and NVIDIA's (seen
+    // with 580.159) cannot be loaded again some hundred times ("cannot allocate memory in static
+    // TLS block").
     static KEPT: OnceLock<wgpu::Instance> = OnceLock::new();
     KEPT.get_or_init(|| instance(wgpu::Backends::VULKAN));
     let options = wgpu::RequestAdapterOptions::default();
     pollster::block_on(instance(wgpu::Backends::VULKAN).request_adapter(&options)).expect("a Vulkan device")
 }
 
-/// A device with a compute side, or `None`, with a skip, where this machine has no such compute side.
+/// A device with a compute side, or `None`, with a skip, where this machine has no such compute
+/// side.
 pub fn bridge_on(backend: Backend) -> Option<Bridge> {
     match Bridge::request_device(&adapter(), &wgpu::DeviceDescriptor::default(), backend) {
         Ok(bridge) => Some(bridge),

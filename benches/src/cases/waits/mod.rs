@@ -1,7 +1,8 @@
 //! The host waits for a point: how long after the work has ended it knows.
 //!
-//! The work ends by writing a word that a thread watches; a sample is the time from when that thread saw the word to when
-//! the waiting thread went on. What a write takes to become visible (about a microsecond) is left out for all ways alike.
+//! The work ends by writing a word that a thread watches; a sample is the time from when that
+//! thread saw the word to when the waiting thread went on. What a write takes to become visible
+//! (about a microsecond) is left out for all ways alike.
 #![allow(unsafe_code)] // Vulkan and driver calls.
 
 mod waiters;
@@ -31,7 +32,8 @@ use crate::report::{Goal, Samples};
 use waiters::{Wait, all_waited, waited};
 use work::{Fills, Spin};
 
-/// How long the work takes that is waited for, roughly. A wait that spins for all of it is quick, and a waste.
+/// How long the work takes that is waited for, roughly. A wait that spins for all of it is quick,
+/// and a waste.
 const WORK: [Duration; 4] =
     [Duration::from_micros(50), Duration::from_millis(1), Duration::from_millis(5), Duration::from_millis(20)];
 /// Several threads that wait for one point.
@@ -195,7 +197,8 @@ fn from_vulkan(bench: &Bench, work: Duration, waiters: usize) -> Result<Waits> {
         _ => SHAREABLE,
     }];
     let mut exchange = exchange(gpu)?;
-    // SAFETY: mapped memory of `fills`, which lives until the end of this function; only the device writes it.
+    // SAFETY: mapped memory of `fills`, which lives until the end of this function; only the device
+    // writes it.
     let word = unsafe { word_at(fills.word()?) };
     let observer = Observer::new(word);
     let samples = std::thread::scope(|scope| {
@@ -209,7 +212,8 @@ fn from_vulkan(bench: &Bench, work: Duration, waiters: usize) -> Result<Waits> {
             let (point, counter) = (u64::from(value), timeline.counter());
             let signal = Some(timeline.info(point, vk::PipelineStageFlags2::ALL_COMMANDS));
             let with_fence = if way == 2 || way == 3 { fence.as_raw() } else { vk::Fence::null() };
-            // SAFETY: recorded for this queue; the values rise; every sample waits for its submission.
+            // SAFETY: recorded for this queue; the values rise; every sample waits for its
+            // submission.
             unsafe { submit(&gpu.device, gpu.device.queue(), None, &[commands], signal, with_fence) }?;
             let wait = match (way, &stream) {
                 (0, _) => all_waited(waiters, &watch, || counter.spin(point)),
@@ -224,7 +228,8 @@ fn from_vulkan(bench: &Bench, work: Duration, waiters: usize) -> Result<Waits> {
                 }),
                 (_, None) => bail!("a way that needs CUDA"),
             };
-            // A fence may be seen before the semaphore, and the next sample records the commands anew.
+            // A fence may be seen before the semaphore, and the next sample records the commands
+            // anew.
             timeline.spin(point)?;
             wait
         })

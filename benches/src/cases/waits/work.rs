@@ -82,7 +82,8 @@ impl Fills {
         Ok(self.word.host_ptr().context("the word is not mapped")?.as_ptr())
     }
 
-    /// Records the work, with more before and after it. The GPU is done with what was recorded last.
+    /// Records the work, with more before and after it. The GPU is done with what was recorded
+    /// last.
     pub(super) fn record(
         &self,
         value: u32,
@@ -104,7 +105,8 @@ impl Fills {
         let record = |commands| {
             before(commands);
             for _ in 0..self.repeats {
-                // SAFETY: VUID-vkCmdFillBuffer-dstOffset-00024: inside the buffer, in multiples of four.
+                // SAFETY: VUID-vkCmdFillBuffer-dstOffset-00024: inside the buffer, in multiples of
+                // four.
                 unsafe { raw.cmd_fill_buffer(commands, self.scratch.as_raw(), 0, vk::WHOLE_SIZE, value) };
                 barrier(commands, transfer.0, transfer.1);
             }

@@ -26,7 +26,8 @@ pub enum DecodeError {
     /// The first message is none of this protocol.
     #[error("it does not begin with the protocol's magic")]
     Magic,
-    /// None of the sender's versions is spoken here. What else it says may mean something else in them.
+    /// None of the sender's versions is spoken here. What else it says may mean something else in
+    /// them.
     #[error("it speaks the versions {oldest} to {newest} of the protocol, and none of them is spoken here")]
     Version {
         /// Its oldest.

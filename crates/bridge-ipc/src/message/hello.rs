@@ -42,8 +42,8 @@ impl Backend {
     }
 }
 
-/// Who a process is. The renderer says it first and names the backends that it allows; the worker answers with the one that
-/// it has chosen.
+/// Who a process is. The renderer says it first and names the backends that it allows; the worker
+/// answers with the one that it has chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
     /// The newest version of the protocol that it speaks.

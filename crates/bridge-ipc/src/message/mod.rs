@@ -52,8 +52,8 @@ pub enum Message {
         exchange: u32,
         /// The slot.
         slot: u32,
-        /// What the reader's timeline has to reach before it is written; 0 for nothing. Without `trust` the renderer sends
-        /// it only once it is reached.
+        /// What the reader's timeline has to reach before it is written; 0 for nothing. Without
+        /// `trust` the renderer sends it only once it is reached.
         value: u64,
     },
     /// The writer of an exchange gives a slot with a frame to its reader.
@@ -64,11 +64,12 @@ pub enum Message {
         slot: u32,
         /// The frame's number, greater than those before.
         frame: u64,
-        /// What the writer's timeline reaches when the frame is whole. Without `trust` the renderer sends it only once it is
-        /// reached.
+        /// What the writer's timeline reaches when the frame is whole. Without `trust` the renderer
+        /// sends it only once it is reached.
         value: u64,
     },
-    /// The writer of an exchange says that a frame that it has published will not be whole, whatever the timeline says.
+    /// The writer of an exchange says that a frame that it has published will not be whole,
+    /// whatever the timeline says.
     Torn {
         /// Which.
         exchange: u32,
@@ -77,7 +78,8 @@ pub enum Message {
         /// The frame.
         frame: u64,
     },
-    /// A side has ended its part in an exchange and signalled all that it owed. The other answers with the same.
+    /// A side has ended its part in an exchange and signalled all that it owed. The other answers
+    /// with the same.
     Close {
         /// Which.
         exchange: u32,

@@ -12,8 +12,8 @@ pub enum Direction {
     RendererWrites,
 }
 
-/// An exchange: so many slots of so many resources. A [`Resource`](crate::Resource) follows for each, slot by slot, and with
-/// CUDA two [`Timeline`](crate::Timeline)s.
+/// An exchange: so many slots of so many resources. A [`Resource`](crate::Resource) follows for
+/// each, slot by slot, and with CUDA two [`Timeline`](crate::Timeline)s.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
     /// Its number on this connection: greater than every one before.
@@ -28,8 +28,9 @@ pub struct Offer {
     pub writer_in_flight: u32,
     /// How many turns of the reader may be unfinished, at least 1.
     pub reader_in_flight: u32,
-    /// Whether values may be announced before they are reached. Without it, both sides only ever wait for values that the
-    /// sender has seen reached (or can see reached itself), so that the peer cannot stall it.
+    /// Whether values may be announced before they are reached. Without it, both sides only ever
+    /// wait for values that the sender has seen reached (or can see reached itself), so that the
+    /// peer cannot stall it.
     pub trust: bool,
     /// What the worker asks for it by, up to 64 bytes.
     pub name: String,

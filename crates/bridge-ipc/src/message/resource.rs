@@ -106,7 +106,8 @@ pub struct ImageDescriptor {
     pub channel: Channel,
     /// 1, 2 or 4.
     pub channels: u32,
-    /// The number of the `VkFormat` that the renderer sees it with; one of [`FORMATS`](crate::FORMATS).
+    /// The number of the `VkFormat` that the renderer sees it with; one of
+    /// [`FORMATS`](crate::FORMATS).
     pub format: u32,
     /// Whether it was made to be rendered into.
     pub color_attachment: bool,
@@ -114,7 +115,8 @@ pub struct ImageDescriptor {
     pub layered: bool,
 }
 
-/// Where a mip level lies in a memory file: its layers (or slices) one behind the other, its rows without padding.
+/// Where a mip level lies in a memory file: its layers (or slices) one behind the other, its rows
+/// without padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LevelLayout {
     /// In bytes from the start of the image; a multiple of 16.
@@ -133,7 +135,8 @@ impl ImageDescriptor {
         self.channel.size() * self.channels
     }
 
-    /// Where the levels lie in a memory file, and the bytes of all; `None` where they do not fit into 64 bits.
+    /// Where the levels lie in a memory file, and the bytes of all; `None` where they do not fit
+    /// into 64 bits.
     pub fn layout(&self) -> Option<(Vec<LevelLayout>, u64)> {
         let mut end = 0u64;
         let mut levels = Vec::new();

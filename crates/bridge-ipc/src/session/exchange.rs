@@ -41,7 +41,8 @@ pub(super) struct Exchange {
     /// Resources and timelines that were said.
     described: u64,
     slots: Box<[Slot]>,
-    /// The values of the two timelines that were said last: of the writer's in a Publish, of the reader's in a Free.
+    /// The values of the two timelines that were said last: of the writer's in a Publish, of the
+    /// reader's in a Free.
     published: u64,
     freed: u64,
     /// The number that the next frame has at least.
@@ -102,7 +103,8 @@ impl Exchange {
             return Ok(Verdict::Use);
         }
         if self.closed_by[1 - side] {
-            // What crosses the Close of this side says nothing any more. A side that has heard one only closes, too.
+            // What crosses the Close of this side says nothing any more. A side that has heard one
+            // only closes, too.
             return match (own, message) {
                 (false, Message::Refused { .. }) if from == Role::Worker => {
                     self.refused = true;
@@ -251,7 +253,8 @@ fn place(role: Role) -> usize {
     }
 }
 
-/// A value of a timeline that was `before`, and rises by at most `step`. `u64::MAX` is what lost devices report.
+/// A value of a timeline that was `before`, and rises by at most `step`. `u64::MAX` is what lost
+/// devices report.
 fn risen(before: u64, value: u64, step: u64) -> Result<u64, String> {
     match value.checked_sub(before) {
         Some(rise) if rise <= step && value < u64::MAX => Ok(value),

@@ -1,7 +1,8 @@
 //! Which message is allowed when: the state of a connection, without I/O.
 //!
-//! Both sides run the same machine, on what they send and on what they receive. A slot belongs to one side at a time, and a
-//! message is the only way in which it changes hands, so that the two views agree as soon as every message is delivered.
+//! Both sides run the same machine, on what they send and on what they receive. A slot belongs to
+//! one side at a time, and a message is the only way in which it changes hands, so that the two
+//! views agree as soon as every message is delivered.
 
 mod exchange;
 #[cfg(test)]

@@ -266,7 +266,8 @@ fn anything() -> impl Strategy<Value = Message> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
-    /// Messages arrive late, and cross. What its sender's machine allows, the receiver's never takes for a violation.
+    /// Messages arrive late, and cross. What its sender's machine allows, the receiver's never
+    /// takes for a violation.
     #[test]
     fn what_may_be_sent_may_be_received_however_late(
         exchanges in 0..3u32,

@@ -22,7 +22,8 @@ const PASSED_OVER: usize = 64;
 
 /// A connection with the other process. Every message is checked, in both directions.
 ///
-/// Dropping it closes the socket. The descriptors of messages that were not received are closed with it.
+/// Dropping it closes the socket. The descriptors of messages that were not received are closed
+/// with it.
 #[derive(Debug)]
 pub struct Connection {
     socket: OwnedFd,
@@ -34,12 +35,12 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to the renderer that listens at `path`, and receives its Hello ([`peer_hello`](Self::peer_hello)). The answer is
-    /// the caller's to send.
+    /// Connects to the renderer that listens at `path`, and receives its Hello
+    /// ([`peer_hello`](Self::peer_hello)). The answer is the caller's to send.
     ///
     /// # Errors
-    /// [`Error::System`] where nobody listens, [`Error::ForeignUser`] and [`Error::PidMismatch`] for a process that is not to be
-    /// trusted, [`Error::Timeout`] where it says nothing.
+    /// [`Error::System`] where nobody listens, [`Error::ForeignUser`] and [`Error::PidMismatch`]
+    /// for a process that is not to be trusted, [`Error::Timeout`] where it says nothing.
     pub fn connect(path: impl AsRef<Path>, info: &ConnectInfo) -> Result<Self, Error> {
         let path = path.as_ref();
         let failed =
@@ -104,7 +105,8 @@ impl Connection {
         &self.session
     }
 
-    /// Whether nothing more will come: the peer has closed its end, said Bye, or broken the protocol.
+    /// Whether nothing more will come: the peer has closed its end, said Bye, or broken the
+    /// protocol.
     pub fn has_ended(&self) -> bool {
         self.ended
     }
@@ -116,12 +118,14 @@ impl Connection {
         format!("{role}{name} (process {})", self.peer.pid())
     }
 
-    /// Sends a message with its descriptor, which stays the caller's. Waits for at most `timeout` where the peer does not read.
+    /// Sends a message with its descriptor, which stays the caller's. Waits for at most `timeout`
+    /// where the peer does not read.
     ///
     /// # Errors
-    /// [`Error::Violation`] for a message that is not allowed now, and [`Error::Malformed`] for one that no peer would accept:
-    /// nothing was sent. [`Error::Closed`] where the peer has closed its end, [`Error::Timeout`] where it does not read; the
-    /// connection is unusable then, since a message is missing.
+    /// [`Error::Violation`] for a message that is not allowed now, and [`Error::Malformed`] for one
+    /// that no peer would accept: nothing was sent. [`Error::Closed`] where the peer has closed its
+    /// end, [`Error::Timeout`] where it does not read; the connection is unusable then, since a
+    /// message is missing.
     pub fn send(
         &mut self,
         message: &Message,
@@ -162,11 +166,13 @@ impl Connection {
         }
     }
 
-    /// The next message, if one is there. Messages that crossed a Close of this side are passed over.
+    /// The next message, if one is there. Messages that crossed a Close of this side are passed
+    /// over.
     ///
     /// # Errors
-    /// [`Error::Closed`] once the peer has closed its end; for a message that is none, or is not allowed, what is wrong with it: the
-    /// connection is ended then, the peer told why, and the descriptors of the message are closed.
+    /// [`Error::Closed`] once the peer has closed its end; for a message that is none, or is not
+    /// allowed, what is wrong with it: the connection is ended then, the peer told why, and the
+    /// descriptors of the message are closed.
     pub fn try_receive(&mut self) -> Result<Option<Received>, Error> {
         // A peer that says what is passed over without end holds up nobody.
         for _ in 0..PASSED_OVER {
@@ -243,7 +249,8 @@ impl Connection {
                 continue;
             }
             if waited.dead {
-                // A dead process's end of the socket is closed, unless a child of its has it: nobody answers there.
+                // A dead process's end of the socket is closed, unless a child of its has it:
+                // nobody answers there.
                 self.ended = true;
                 return Err(self.closed());
             }
@@ -251,7 +258,8 @@ impl Connection {
         }
     }
 
-    /// Waits until there is something to receive or the peer's process has ended, for at most `timeout`.
+    /// Waits until there is something to receive or the peer's process has ended, for at most
+    /// `timeout`.
     ///
     /// # Errors
     /// [`Error::System`] where the system refuses to wait.
@@ -268,7 +276,8 @@ impl Connection {
         Ok(Waited { dead: ready(&fds[0]), readable: !self.ended && ready(&fds[1]) })
     }
 
-    /// What waits as [`wait`](Self::wait) does while another thread uses the connection. It keeps the socket open.
+    /// What waits as [`wait`](Self::wait) does while another thread uses the connection. It keeps
+    /// the socket open.
     ///
     /// # Errors
     /// [`Error::System`] where the process has no descriptors left.
@@ -279,7 +288,8 @@ impl Connection {
         Ok(Waiter { socket, process })
     }
 
-    /// Ends the connection: the peer is told why, if it still listens, and receives nothing more. Waits for nothing.
+    /// Ends the connection: the peer is told why, if it still listens, and receives nothing more.
+    /// Waits for nothing.
     pub fn close(&mut self, code: Code, text: &str) {
         if !self.ended && !self.session.is_over() {
             // Best effort: a peer that does not read, or is gone, sees the end of the socket.
@@ -315,7 +325,8 @@ impl AsFd for Connection {
     }
 }
 
-/// Waits for a message or for the end of the peer's process, and reads nothing. Made by [`Connection::waiter`].
+/// Waits for a message or for the end of the peer's process, and reads nothing. Made by
+/// [`Connection::waiter`].
 #[derive(Debug)]
 pub struct Waiter {
     socket: OwnedFd,

@@ -1,6 +1,7 @@
 //! Who is at the other end of a socket, as the kernel says.
 //!
-//! rustix's answer has no value for a process of another pid namespace, whose pid is 0, and it does not know `SO_PEERPIDFD`.
+//! rustix's answer has no value for a process of another pid namespace, whose pid is 0, and it does
+//! not know `SO_PEERPIDFD`.
 #![allow(unsafe_code)] // Calls C.
 
 use std::io;
@@ -22,11 +23,12 @@ pub(super) fn credentials(socket: BorrowedFd<'_>) -> io::Result<Credentials> {
     Ok(Credentials { pid: ucred.pid, uid: ucred.uid })
 }
 
-/// A descriptor of the very process that connected. `None` where the kernel has none to give: it is too old, or the process is
-/// gone.
+/// A descriptor of the very process that connected. `None` where the kernel has none to give: it is
+/// too old, or the process is gone.
 pub(super) fn pidfd(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
     let fd: libc::c_int = option(socket, SO_PEERPIDFD).ok().filter(|fd| *fd >= 0)?;
-    // SAFETY: the kernel has just opened it for us, close-on-exec, and nobody else knows its number.
+    // SAFETY: the kernel has just opened it for us, close-on-exec, and nobody else knows its
+    // number.
     Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

@@ -32,12 +32,12 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens at `path`, with access for this user alone (mode 0600). A socket file that a dead process left behind is
-    /// replaced.
+    /// Listens at `path`, with access for this user alone (mode 0600). A socket file that a dead
+    /// process left behind is replaced.
     ///
     /// # Errors
-    /// [`Error::InUse`] where another process listens, [`Error::NotOurs`] where something else is at the path,
-    /// [`Error::System`] where the system refuses.
+    /// [`Error::InUse`] where another process listens, [`Error::NotOurs`] where something else is
+    /// at the path, [`Error::System`] where the system refuses.
     pub fn bind(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::bind_with(path, &ListenerInfo::default())
     }
@@ -74,11 +74,13 @@ impl Listener {
         &self.path
     }
 
-    /// The next worker that has connected, waited for at most `timeout`; `None` if none has. [`Connection::greet`] is next.
+    /// The next worker that has connected, waited for at most `timeout`; `None` if none has.
+    /// [`Connection::greet`] is next.
     ///
     /// # Errors
-    /// [`Error::ForeignUser`] and [`Error::PidMismatch`] for a process that may not connect, whose connection is closed;
-    /// [`Error::System`] where the system refuses. The listener goes on either way.
+    /// [`Error::ForeignUser`] and [`Error::PidMismatch`] for a process that may not connect, whose
+    /// connection is closed; [`Error::System`] where the system refuses. The listener goes on
+    /// either way.
     pub fn accept(&self, timeout: Duration) -> Result<Option<Connection>, Error> {
         let deadline = Instant::now().checked_add(timeout);
         loop {

@@ -10,7 +10,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_s
 use crate::error::Error;
 use crate::transport::credentials;
 
-/// The process at the other end of a connection, by a pidfd: it means this process even when its number is used again.
+/// The process at the other end of a connection, by a pidfd: it means this process even when its
+/// number is used again.
 #[derive(Debug)]
 pub struct PeerProcess {
     pid: i32,
@@ -87,7 +88,8 @@ impl AsFd for PeerProcess {
     }
 }
 
-/// Polls until something is ready or the deadline has passed; none is for ever. Signals do not end it.
+/// Polls until something is ready or the deadline has passed; none is for ever. Signals do not end
+/// it.
 pub(super) fn poll_until(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> rustix::io::Result<usize> {
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));

@@ -23,8 +23,8 @@ pub(super) enum Incoming {
     Bytes(usize, Vec<OwnedFd>),
 }
 
-/// Receives without blocking. Every descriptor that comes is owned at once, close-on-exec; where none is to come, none is made, since
-/// closing what a peer has chosen may block.
+/// Receives without blocking. Every descriptor that comes is owned at once, close-on-exec; where
+/// none is to come, none is made, since closing what a peer has chosen may block.
 pub(super) fn receive(socket: impl AsFd, bytes: &mut [u8], takes_descriptors: bool) -> rustix::io::Result<Incoming> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let room = if takes_descriptors { &mut space[..] } else { &mut [] };
@@ -32,8 +32,8 @@ pub(super) fn receive(socket: impl AsFd, bytes: &mut [u8], takes_descriptors: bo
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     let received = loop {
         match recvmsg(&socket, &mut [IoSliceMut::new(bytes)], &mut control, flags) {
-            // A reset is told once, before what the peer sent: it closed its end without having read everything. What it sent is
-            // still there, and then the end.
+            // A reset is told once, before what the peer sent: it closed its end without having
+            // read everything. What it sent is still there, and then the end.
             Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(Errno::AGAIN) => return Ok(Incoming::Nothing),
             Err(error) => return Err(error),

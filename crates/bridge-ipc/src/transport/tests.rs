@@ -171,7 +171,8 @@ fn descriptors_of_refused_messages_are_closed() {
     let (extra, _writer) = std::io::pipe().unwrap();
     let extra = OwnedFd::from(extra);
     let before = open_descriptors();
-    // With a message that has none, two and eight with one that has one, and with bytes that are no message.
+    // With a message that has none, two and eight with one that has one, and with bytes that are no
+    // message.
     for (bytes, count) in [
         (Message::Hello(hello(Role::Worker)).encode().unwrap(), 1),
         (resource(64).encode().unwrap(), 2),
@@ -365,7 +366,8 @@ fn parts_of_a_word_are_written_by_two_threads() {
     });
 }
 
-/// The renderer is sent no descriptors: one that comes is not installed in its process, whose threads would have to close it.
+/// The renderer is sent no descriptors: one that comes is not installed in its process, whose
+/// threads would have to close it.
 #[test]
 fn a_renderer_is_given_no_descriptors() {
     let _alone = alone();

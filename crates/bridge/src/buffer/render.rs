@@ -21,7 +21,8 @@ impl<T> RenderBuffer<'_, T> {
     }
 
     /// The device address, for shaders and for building acceleration structures; `None` without
-    /// [`SHADER_DEVICE_ADDRESS`](vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS) among the usages of its accesses.
+    /// [`SHADER_DEVICE_ADDRESS`](vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS) among the usages of
+    /// its accesses.
     #[doc(alias = "vkGetBufferDeviceAddress")]
     pub fn device_address(&self) -> Option<u64> {
         self.buffer.device_address()
@@ -47,8 +48,9 @@ impl<T> RenderBuffer<'_, T> {
         self.buffer.usage()
     }
 
-    /// Both barriers, in both forms. [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire) records them for
-    /// all resources at once.
+    /// Both barriers, in both forms.
+    /// [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire) records them for all
+    /// resources at once.
     pub fn handover(&self) -> &Handover {
         self.handover
     }

@@ -29,10 +29,11 @@ use crate::remote::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::remote::runs::{self, ResourceKind, Run};
 
-/// A buffer of `len` elements that Vulkan and the compute side both see, without any order between them.
+/// A buffer of `len` elements that Vulkan and the compute side both see, without any order between
+/// them.
 ///
-/// An [`Exchange`](crate::Exchange) makes these and orders them; on its own, reaching the contents is `unsafe`. What the
-/// contents are before the first write is undefined.
+/// An [`Exchange`](crate::Exchange) makes these and orders them; on its own, reaching the contents
+/// is `unsafe`. What the contents are before the first write is undefined.
 #[derive(Debug)]
 pub struct SharedBuffer<T> {
     mapping: Tied<MappedBuffer<T>, HostBuffer<T>, InlineBuffer<T>, VulkanBuffer>,
@@ -67,11 +68,12 @@ pub(crate) struct SharedBufferInfo<'a> {
 }
 
 impl<T: Pod> SharedBuffer<T> {
-    /// Makes a buffer on the Vulkan side, for the device's main queue, and maps it on the compute side.
+    /// Makes a buffer on the Vulkan side, for the device's main queue, and maps it on the compute
+    /// side.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for no elements, elements of no size, or more bytes than can be counted, else what the
-    /// two sides say.
+    /// [`Error::InvalidArgument`] for no elements, elements of no size, or more bytes than can be
+    /// counted, else what the two sides say.
     pub fn new(compute: &Compute, name: &str, len: usize, accesses: BufferAccess) -> Result<Self> {
         let family = compute.device().queue().family();
         Self::create(compute, None, &SharedBufferInfo { name, len, accesses, family })
@@ -79,11 +81,12 @@ impl<T: Pod> SharedBuffer<T> {
 
     /// [`new`](Self::new) in memory of a pool.
     ///
-    /// The bytes are another buffer's soon after this one is dropped: with CUDA the drop waits for the work on the stream,
-    /// and Vulkan must be done with the buffer before.
+    /// The bytes are another buffer's soon after this one is dropped: with CUDA the drop waits for
+    /// the work on the stream, and Vulkan must be done with the buffer before.
     ///
     /// # Errors
-    /// As [`new`](Self::new), and [`Error::InvalidArgument`] for accesses that the pool was not made for.
+    /// As [`new`](Self::new), and [`Error::InvalidArgument`] for accesses that the pool was not
+    /// made for.
     pub fn new_in(pool: &SharedPool, name: &str, len: usize, accesses: BufferAccess) -> Result<Self> {
         let family = pool.compute().device().queue().family();
         Self::create(pool.compute(), Some(pool), &SharedBufferInfo { name, len, accesses, family })
@@ -145,8 +148,8 @@ impl<T: Pod> SharedBuffer<T> {
     /// The contents for CUDA, with the CUDA backend.
     ///
     /// # Safety
-    /// Until the view is gone and the work enqueued with it has completed, Vulkan does not use the buffer and no other
-    /// view or slice of it is used.
+    /// Until the view is gone and the work enqueued with it has completed, Vulkan does not use the
+    /// buffer and no other view or slice of it is used.
     pub unsafe fn cuda_mut(&self) -> Option<DeviceViewMut<'_, T>> {
         // SAFETY: exclusive by this function's contract.
         self.mapping.cuda().map(|mapped| unsafe { mapped.view_mut_unchecked() })
@@ -155,7 +158,8 @@ impl<T: Pod> SharedBuffer<T> {
     /// The contents for the CPU, with the CPU backend.
     ///
     /// # Safety
-    /// Until the slice is gone, Vulkan does not use the buffer and no other view or slice of it exists.
+    /// Until the slice is gone, Vulkan does not use the buffer and no other view or slice of it
+    /// exists.
     #[allow(clippy::mut_from_ref)] // Exclusive by contract.
     pub unsafe fn host_mut(&self) -> Option<&mut [T]> {
         // SAFETY: exclusive by this function's contract; the buffer lives as long as `self`.
@@ -192,7 +196,8 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
         let info = SharedBufferInfo { name: &name, len: self.len, accesses: self.accesses, family: slot.family };
         let SharedBuffer { mapping, vulkan } = SharedBuffer::create(slot.compute, slot.pool, &info)?;
         if let Some(mapping) = mapping.cuda() {
-            // SAFETY: nothing has used it. The exchange says so again of all slots at their end, which it waits for.
+            // SAFETY: nothing has used it. The exchange says so again of all slots at their end,
+            // which it waits for.
             unsafe { mapping.assume_idle() };
         }
         Ok((vulkan, mapping))
@@ -229,7 +234,8 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
     }
 
     fn join(slot: &Mapped<MappedBuffer<T>, VulkanBuffer>) -> Result<()> {
-        // What every frame does for every resource: the driver is called only where there is something to join.
+        // What every frame does for every resource: the driver is called only where there is
+        // something to join.
         if slot.has_foreign_work() { Ok(slot.join_foreign_work()?) } else { Ok(()) }
     }
 

@@ -32,14 +32,16 @@ pub(crate) type Whole = Arc<dyn Any + Send + Sync>;
 
 /// A mapping and the object it is of.
 ///
-/// The mapping is freed first (CUDA programming guide 6.2.16: "Freeing a memory object does not free any mappings to that
-/// object"). Where that fails, the object is kept for good: what CUDA may still use must not become somebody else's memory.
+/// The mapping is freed first (CUDA programming guide 6.2.16: "Freeing a memory object does not
+/// free any mappings to that object"). Where that fails, the object is kept for good: what CUDA may
+/// still use must not become somebody else's memory.
 #[derive(Debug)]
 #[allow(private_bounds)] // Named by `Resources`, made and used here alone.
 pub struct Mapped<M: Mapping, V: AsRef<Object>> {
     mapping: ManuallyDrop<M>,
     vulkan: Arc<V>,
-    /// What the mapping is part of. It is kept here and not by the object, which a lease may keep for longer.
+    /// What the mapping is part of. It is kept here and not by the object, which a lease may keep
+    /// for longer.
     whole: Option<Whole>,
 }
 
@@ -143,7 +145,8 @@ mod tests {
         }
     }
 
-    /// Another owner of the object, which is what a lease is, changes neither, and keeps no mapping.
+    /// Another owner of the object, which is what a lease is, changes neither, and keeps no
+    /// mapping.
     #[test]
     fn another_owner_frees_what_was_unmapped_and_nothing_else() {
         let (whole, kept): (&[_], &[_]) = (&["mapping", "whole"], &["mapping"]);

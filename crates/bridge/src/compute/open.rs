@@ -8,8 +8,9 @@ use crate::error::Result;
 impl Compute {
     /// Opens a Vulkan device with its compute side; [`device`](Self::device) lends it.
     ///
-    /// Where `info` leaves the choice open ([`DeviceSelector::Best`]) and CUDA may be used, a GPU that CUDA sees comes before
-    /// all others: on a laptop with two GPUs, and where `CUDA_VISIBLE_DEVICES` hides some.
+    /// Where `info` leaves the choice open ([`DeviceSelector::Best`]) and CUDA may be used, a GPU
+    /// that CUDA sees comes before all others: on a laptop with two GPUs, and where
+    /// `CUDA_VISIBLE_DEVICES` hides some.
     ///
     /// # Errors
     /// As [`ExportDevice::open`] and [`Compute::new`].
@@ -22,7 +23,8 @@ impl Compute {
     }
 }
 
-/// The UUIDs of the CUDA devices that can share; none without a CUDA driver, which [`Compute::new`] reports.
+/// The UUIDs of the CUDA devices that can share; none without a CUDA driver, which [`Compute::new`]
+/// reports.
 fn cuda_devices() -> Vec<vk_export::Uuid> {
     let Ok(found) = cuda_import::probe() else { return Vec::new() };
     let able = found.devices.into_iter().filter(|device| device.obstacles().is_empty());

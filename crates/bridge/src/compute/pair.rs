@@ -6,7 +6,8 @@ use vk_export::ExportDevice;
 use crate::compute::adapter::AdapterId;
 use crate::error::{Error, Result};
 
-/// A Vulkan device and a CUDA device, proven to be the same GPU by UUID, and on Windows not disproven by LUID and node mask.
+/// A Vulkan device and a CUDA device, proven to be the same GPU by UUID, and on Windows not
+/// disproven by LUID and node mask.
 #[derive(Debug, Clone)]
 pub struct DevicePair {
     vulkan: ExportDevice,
@@ -17,8 +18,9 @@ impl DevicePair {
     /// Opens the CUDA device that is the same GPU as `vulkan`.
     ///
     /// # Errors
-    /// [`Error::Vulkan`] when the device cannot export, with all that it lacks; [`Error::Cuda`] when there is no CUDA, no
-    /// CUDA device with that UUID, or none that knows timeline semaphores.
+    /// [`Error::Vulkan`] when the device cannot export, with all that it lacks; [`Error::Cuda`]
+    /// when there is no CUDA, no CUDA device with that UUID, or none that knows timeline
+    /// semaphores.
     pub fn open(vulkan: &ExportDevice) -> Result<Self> {
         Self::new(vulkan, CudaDevice::by_uuid(vulkan.uuid())?)
     }
@@ -26,7 +28,8 @@ impl DevicePair {
     /// Pairs two devices that the program has already.
     ///
     /// # Errors
-    /// [`Error::DifferentDevices`] and, on Windows, [`Error::DifferentAdapters`] naming both, else as [`open`](Self::open).
+    /// [`Error::DifferentDevices`] and, on Windows, [`Error::DifferentAdapters`] naming both, else
+    /// as [`open`](Self::open).
     pub fn new(vulkan: &ExportDevice, cuda: CudaDevice) -> Result<Self> {
         if vulkan.uuid() != cuda.uuid() {
             return Err(Error::DifferentDevices {

@@ -8,10 +8,11 @@ use crate::image::staging::{COPY, Copies, Staging};
 use crate::observe::live;
 use crate::observe::live::Kind;
 
-/// The barriers of all resources of one slot, as `vkCmdPipelineBarrier2` takes them, and the copies of staged images.
+/// The barriers of all resources of one slot, as `vkCmdPipelineBarrier2` takes them, and the copies
+/// of staged images.
 ///
-/// Images change owner and layout in two dependencies, see [`ImageHandover`]; buffers go with the change of owner. The copies
-/// stand between the two.
+/// Images change owner and layout in two dependencies, see [`ImageHandover`]; buffers go with the
+/// change of owner. The copies stand between the two.
 #[derive(Debug, Default)]
 pub(crate) struct Barriers {
     acquire: Dependency,
@@ -81,16 +82,18 @@ impl Barriers {
     /// Records the acquire from the compute side.
     ///
     /// # Safety
-    /// `commands` is recording on `device`, which the resources are of, for the queue family of the barriers, outside a
-    /// render pass, and externally synchronized; the resources outlive the commands.
+    /// `commands` is recording on `device`, which the resources are of, for the queue family of the
+    /// barriers, outside a render pass, and externally synchronized; the resources outlive the
+    /// commands.
     pub(crate) unsafe fn record_acquire(&self, device: &ExportDevice, commands: vk::CommandBuffer) {
         // SAFETY: handed on to the caller.
         unsafe { self.acquire.record(device, commands) };
         for Copies { image, buffer, regions } in &self.copies_in {
             let layout = vk::ImageLayout::TRANSFER_DST_OPTIMAL;
-            // SAFETY: VUID-vkCmdCopyBufferToImage-pRegions-00171, -07975 and the like: the regions were laid out for this
-            // image and this buffer; -dstImageLayout-00180: the acquire brought the image into this layout. Regions are whole
-            // levels, which every queue family copies (-imageOffset-07738).
+            // SAFETY: VUID-vkCmdCopyBufferToImage-pRegions-00171, -07975 and the like: the regions
+            // were laid out for this image and this buffer; -dstImageLayout-00180: the acquire
+            // brought the image into this layout. Regions are whole levels, which every queue
+            // family copies (-imageOffset-07738).
             unsafe { device.as_raw().cmd_copy_buffer_to_image(commands, *buffer, *image, layout, regions) };
         }
         // SAFETY: handed on to the caller.
@@ -106,15 +109,16 @@ impl Barriers {
         unsafe { self.transition_out.record(device, commands) };
         for Copies { image, buffer, regions } in &self.copies_out {
             let layout = vk::ImageLayout::TRANSFER_SRC_OPTIMAL;
-            // SAFETY: as in `record_acquire`, the other way (VUID-vkCmdCopyImageToBuffer-pRegions-00183, -srcImageLayout-00189).
+            // SAFETY: as in `record_acquire`, the other way
+            // (VUID-vkCmdCopyImageToBuffer-pRegions-00183, -srcImageLayout-00189).
             unsafe { device.as_raw().cmd_copy_image_to_buffer(commands, *image, layout, *buffer, regions) };
         }
         // SAFETY: handed on to the caller.
         unsafe { self.release.record(device, commands) };
     }
 
-    /// Records the first release of the images. Buffers need none: there is no layout, and contents that are undefined
-    /// anyway need not be handed over.
+    /// Records the first release of the images. Buffers need none: there is no layout, and contents
+    /// that are undefined anyway need not be handed over.
     ///
     /// # Safety
     /// As [`record_acquire`](Self::record_acquire); the images have not been used yet.
@@ -153,8 +157,9 @@ impl Dependency {
         }
         let dependency =
             vk::DependencyInfo::default().buffer_memory_barriers(&self.buffers).image_memory_barriers(&self.images);
-        // SAFETY: the caller vouches for the command buffer and the resources; the barriers name the family of its queue
-        // (VUID-vkCmdPipelineBarrier2-srcQueueFamilyIndex-10388 and its like).
+        // SAFETY: the caller vouches for the command buffer and the resources; the barriers name
+        // the family of its queue (VUID-vkCmdPipelineBarrier2-srcQueueFamilyIndex-10388 and its
+        // like).
         unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
     }
 }

@@ -1,4 +1,5 @@
-//! How an exchange ends: once both sides are seen to be done with it, or by leaking what may still be in use.
+//! How an exchange ends: once both sides are seen to be done with it, or by leaking what may still
+//! be in use.
 #![allow(unsafe_code)] // What could not be freed safely is leaked through ManuallyDrop.
 
 use std::mem::ManuallyDrop;
@@ -26,14 +27,17 @@ use crate::timeline::Timeline;
 pub(super) struct Retirement {
     /// The highest value of `rendered` that may have been submitted by then.
     pub(super) rendered: u64,
-    /// A value of `computed` behind all work with them; `None` where its signal could not be enqueued.
+    /// A value of `computed` behind all work with them; `None` where its signal could not be
+    /// enqueued.
     pub(super) computed: Option<u64>,
-    /// The commands that handed the first images of their successors over, if there were any: they end with `rendered`.
+    /// The commands that handed the first images of their successors over, if there were any: they
+    /// end with `rendered`.
     pub(super) _commands: Option<OneTimeCommands>,
 }
 
 impl<R: Resources> State<R> {
-    /// Whether others have replaced the resources, and neither side uses these any more. Does not block.
+    /// Whether others have replaced the resources, and neither side uses these any more. Does not
+    /// block.
     pub(super) fn has_ended(&self) -> bool {
         let reached = |timeline: &Timeline, value| timeline.value().is_ok_and(|reached| reached >= value);
         let drained = || self.join_all().and_then(|()| self.compute.side().drain(Duration::ZERO)).unwrap_or(false);
@@ -53,8 +57,9 @@ impl<R: Resources> State<R> {
         self.join_all().or_else(|error| if error.is_device_lost() { Ok(()) } else { Err(error) })
     }
 
-    /// Submits a signal behind all that may have been submitted, where it is not known to have one. An engine does that
-    /// itself, see [`Exchange::flush_parts`](crate::Exchange::flush_parts): nothing is submitted behind its back.
+    /// Submits a signal behind all that may have been submitted, where it is not known to have one.
+    /// An engine does that itself, see [`Exchange::flush_parts`](crate::Exchange::flush_parts):
+    /// nothing is submitted behind its back.
     pub(super) fn flush(&self) -> Result<()> {
         if !self.compute.device().queues_are_synchronized() {
             return Ok(());
@@ -63,8 +68,9 @@ impl<R: Resources> State<R> {
         let Some(value) = self.ledger().flush() else { return Ok(()) };
         let signals = [rendered_info(&self.held.rendered, value)];
         let batch = vk::SubmitInfo2::default().signal_semaphore_infos(&signals);
-        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only signaller; its values are taken
-        // and submitted under one lock, and none is lent. The timeline lives until the value was reached.
+        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
+        // signaller; its values are taken and submitted under one lock, and none is lent. The
+        // timeline lives until the value was reached.
         unsafe { self.queue().submit(&[batch], vk::Fence::null()) }?;
         self.ledger().flushed(value);
         self.held.rendered.issue(value);
@@ -80,8 +86,8 @@ impl<R: Resources> State<R> {
         Ok(Some(SubmitParts::new(&start, &self.held.rendered, value, self.stages)))
     }
 
-    /// Waits until neither side uses the resources or the timelines any more, for at most the timeout. Resources that others have
-    /// replaced are waited for alone.
+    /// Waits until neither side uses the resources or the timelines any more, for at most the
+    /// timeout. Resources that others have replaced are waited for alone.
     pub(super) fn quiesce(&self) -> Result<()> {
         let start = Instant::now();
         let lost = self.check_compute().is_err_and(|error| error.is_device_lost());
@@ -108,8 +114,8 @@ impl<R: Resources> State<R> {
             self.held.computed.last_issued().map_or(Ok(()), |point| reach(&self.held.computed, point.value()))
         };
         match signals() {
-            // A lost device uses nothing any more, and what is on it may be destroyed (Vulkan specification, "Lost
-            // Device"). The compute side may go on, with the same memory.
+            // A lost device uses nothing any more, and what is on it may be destroyed (Vulkan
+            // specification, "Lost Device"). The compute side may go on, with the same memory.
             Err(Error::Vulkan(error)) if error.is_device_lost() => {
                 log_error!("exchange \"{}\": {error}", self.name);
             }
@@ -120,13 +126,14 @@ impl<R: Resources> State<R> {
         if covered || compute_lost {
             return Ok(());
         }
-        // The compute side may have been given waits or work after its last signal, other streams of CUDA too: a turn that was
-        // dropped joined nothing.
+        // The compute side may have been given waits or work after its last signal, other streams
+        // of CUDA too: a turn that was dropped joined nothing.
         self.join_all()?;
         self.drain(start)
     }
 
-    /// Waits, since `start` for at most the timeout, until the compute side has done what it was given.
+    /// Waits, since `start` for at most the timeout, until the compute side has done what it was
+    /// given.
     fn drain(&self, start: Instant) -> Result<()> {
         if self.compute.side().drain(self.timeout.saturating_sub(start.elapsed()))? {
             return Ok(());
@@ -135,8 +142,9 @@ impl<R: Resources> State<R> {
         Err(self.held.computed.timed_out(value, start.elapsed())?)
     }
 
-    /// What a lost GPU leaves behind is not in use: its work ended with it. Others of its group go on with the same memory: they are
-    /// waited for, and only then Vulkan is told to go on where it waits for the one that is lost.
+    /// What a lost GPU leaves behind is not in use: its work ended with it. Others of its group go
+    /// on with the same memory: they are waited for, and only then Vulkan is told to go on where it
+    /// waits for the one that is lost.
     fn outlive(&self, start: Instant) -> Result<()> {
         if self.compute.side().loss() != Loss::All {
             self.join_living()?;
@@ -162,8 +170,8 @@ impl<R: Resources> State<R> {
             core: Arc::clone(&self.core),
         };
         let name = rest.name.clone();
-        // If no thread starts, the closure is dropped here, and with it the exchange: its wait ends at once, and what may
-        // still be in use is leaked.
+        // If no thread starts, the closure is dropped here, and with it the exchange: its wait ends
+        // at once, and what may still be in use is leaked.
         if let Err(error) = std::thread::Builder::new().name("bridge-reaper".into()).spawn(move || drop(rest)) {
             log_error!("exchange \"{name}\": no thread to wait for its end: {error}");
         }
@@ -203,8 +211,9 @@ impl<R: Resources> Drop for State<R> {
         }
         // SAFETY: both sides have been seen to be done.
         unsafe { self.held.lender.assume_idle() };
-        // SAFETY: dropped here only, once. Rule "all signals and waits complete before a semaphore is destroyed" and
-        // "no access to a mapping after its memory is destroyed": both sides have been seen to be done.
+        // SAFETY: dropped here only, once. Rule "all signals and waits complete before a semaphore
+        // is destroyed" and "no access to a mapping after its memory is destroyed": both sides have
+        // been seen to be done.
         unsafe { ManuallyDrop::drop(&mut self.held) };
     }
 }

@@ -32,7 +32,8 @@ pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
     finished: bool,
     /// Several GPUs were lent parts of it, and the one that leads is not behind them yet.
     pub(super) split: bool,
-    /// Why the GPU that leads was not behind the others when it was lent the slot, so that the frame cannot be handed over.
+    /// Why the GPU that leads was not behind the others when it was lent the slot, so that the
+    /// frame cannot be handed over.
     pub(super) unjoined: Option<Error>,
     direction: PhantomData<fn() -> D>,
     _alive: Alive,
@@ -40,16 +41,18 @@ pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
 
 /// What there is to compute with.
 ///
-/// A program that launches kernels calls [`kernels`](Self::kernels), see [`KernelWork`]; where its kernels have no twins in Rust it
-/// matches [`Host`](Self::Host) first. One that uses cudarc's launches and copies matches [`Cuda`](Self::Cuda), and has an error for
-/// what it does not know.
+/// A program that launches kernels calls [`kernels`](Self::kernels), see [`KernelWork`]; where its
+/// kernels have no twins in Rust it matches [`Host`](Self::Host) first. One that uses cudarc's
+/// launches and copies matches [`Cuda`](Self::Cuda), and has an error for what it does not know.
 #[non_exhaustive]
 pub enum Work<'t, R: Resources> {
-    /// A CUDA stream and the resources as device views, with [`Backend::Cuda`](crate::Backend::Cuda).
+    /// A CUDA stream and the resources as device views, with
+    /// [`Backend::Cuda`](crate::Backend::Cuda).
     Cuda(CudaWork<'t, R>),
     /// The CPU's queue of closures, with [`Backend::Host`](crate::Backend::Host).
     Host(HostWork<'t, R>),
-    /// Kernels in command buffers of the Vulkan queue, with [`Backend::Inline`](crate::Backend::Inline).
+    /// Kernels in command buffers of the Vulkan queue, with
+    /// [`Backend::Inline`](crate::Backend::Inline).
     Inline(KernelWork<'t, R>),
     /// Nothing, with [`Backend::Remote`](crate::Backend::Remote): another process computes. No exchange that a program makes has it.
     Remote,
@@ -58,8 +61,8 @@ pub enum Work<'t, R: Resources> {
 /// A frame's work on CUDA.
 #[non_exhaustive]
 pub struct CudaWork<'t, R: Resources> {
-    /// The stream that has waited for the slot and will signal it. Kernels that use the resources are launched here;
-    /// cudarc's copies may use any stream of the device.
+    /// The stream that has waited for the slot and will signal it. Kernels that use the resources
+    /// are launched here; cudarc's copies may use any stream of the device.
     pub stream: &'t Arc<CudaStream>,
     /// The resources, as kernel arguments and as cudarc slices.
     pub resources: R::Cuda<'t>,
@@ -77,11 +80,13 @@ pub struct HostWork<'t, R: Resources> {
 }
 
 impl<'t, R: Resources> Work<'t, R> {
-    /// The same work as launches of kernels that were loaded with [`Compute::load`](crate::Compute::load), on a CUDA stream, in
-    /// a command buffer, or of their twins on the CPU.
+    /// The same work as launches of kernels that were loaded with
+    /// [`Compute::load`](crate::Compute::load), on a CUDA stream, in a command buffer, or of their
+    /// twins on the CPU.
     ///
     /// # Errors
-    /// The failed call that should have ordered what other streams do with the resources before the launches.
+    /// The failed call that should have ordered what other streams do with the resources before the
+    /// launches.
     pub fn kernels(self) -> Result<KernelWork<'t, R>> {
         match self {
             Self::Cuda(cuda) => {
@@ -91,7 +96,8 @@ impl<'t, R: Resources> Work<'t, R> {
             Self::Inline(inline) => Ok(inline),
             Self::Remote => Err(remote::nothing_here("the work of a frame".into())),
             Self::Host(host) => {
-                // SAFETY: rule "no access outside the turn": as for closures; twins run on the same thread, in the same order.
+                // SAFETY: rule "no access outside the turn": as for closures; twins run on the same
+                // thread, in the same order.
                 let resources = unsafe { R::twin(&host.slots[host.slot]) };
                 Ok(KernelWork::on_host(host.stream, host.slots, resources))
             }
@@ -103,13 +109,15 @@ impl<R: Resources> State<R> {
     /// What there is to compute with in a slot.
     ///
     /// # Safety
-    /// Until the result is gone, nobody else computes with the slot. What is enqueued with it comes after the wait for Vulkan's
-    /// last use of the slot, and before the signal that Vulkan's next waits for.
+    /// Until the result is gone, nobody else computes with the slot. What is enqueued with it comes
+    /// after the wait for Vulkan's last use of the slot, and before the signal that Vulkan's next
+    /// waits for.
     pub(super) unsafe fn work(&self, slot: usize) -> Work<'_, R> {
         match &self.held.lender {
             Sided::Cuda(cuda) => {
                 let slot = &cuda.slots[slot];
-                // SAFETY: rule "no access outside the turn": exclusive and ordered by this function's contract.
+                // SAFETY: rule "no access outside the turn": exclusive and ordered by this
+                // function's contract.
                 let resources = unsafe { R::cuda(slot) };
                 let stream = cuda.link.stream();
                 Work::Cuda(CudaWork { stream, resources, slot, home: stream })
@@ -119,7 +127,8 @@ impl<R: Resources> State<R> {
                 Work::Host(HostWork { stream, slots, slot, turn: PhantomData })
             }
             Sided::Inline(inline) => {
-                // SAFETY: as above; the queue's order and the barriers stand for the stream's wait and signal.
+                // SAFETY: as above; the queue's order and the barriers stand for the stream's wait
+                // and signal.
                 let resources = unsafe { R::inline(&inline.slots[slot]) };
                 Work::Inline(KernelWork::on_queue(inline.link.stream(), resources))
             }
@@ -149,27 +158,28 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         self.frame
     }
 
-    /// The slot, below [`Exchange::slots`](crate::Exchange::slots). It still holds what was left in it last time, or, with
-    /// [`RenderFirst`], what Vulkan has drawn.
+    /// The slot, below [`Exchange::slots`](crate::Exchange::slots). It still holds what was left in
+    /// it last time, or, with [`RenderFirst`], what Vulkan has drawn.
     pub fn slot(&self) -> usize {
         self.slot
     }
 
-    /// What there is to compute with, lent until the turn is finished. Of several GPUs it is the one that leads, behind what
-    /// [`work_split`](Self::work_split) has lent. Where that order cannot be had, the frame is lost:
-    /// [`finish`](Self::finish) gives the error.
+    /// What there is to compute with, lent until the turn is finished. Of several GPUs it is the
+    /// one that leads, behind what [`work_split`](Self::work_split) has lent. Where that order
+    /// cannot be had, the frame is lost: [`finish`](Self::finish) gives the error.
     pub fn work(&mut self) -> Work<'_, R> {
         if let Err(error) = self.join_split() {
             // The first error stays: later work may be in order, what was lent in between is not.
             self.unjoined.get_or_insert(error);
         }
-        // SAFETY: this turn alone holds the slot, and the borrow of the turn is the borrow of the work. What is computed out of
-        // order is never handed over, and no later turn is given the slot before the GPUs are in order again.
+        // SAFETY: this turn alone holds the slot, and the borrow of the turn is the borrow of the
+        // work. What is computed out of order is never handed over, and no later turn is given the
+        // slot before the GPUs are in order again.
         unsafe { self.shared.work(self.slot) }
     }
 
-    /// Hands the slot over: the compute side signals when all its work is done. Gives the frame's [`RenderTurn`], or, with
-    /// [`RenderFirst`], the point at which the work is done.
+    /// Hands the slot over: the compute side signals when all its work is done. Gives the frame's
+    /// [`RenderTurn`], or, with [`RenderFirst`], the point at which the work is done.
     ///
     /// # Errors
     /// The failed call; the frame is then lost, as if the turn had been dropped.
@@ -183,8 +193,8 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         Ok(self.signalled(point))
     }
 
-    /// Puts the stream that leads behind the other GPUs' parts of the frame: their home streams behind what other streams there do
-    /// with the parts, and the leader behind those.
+    /// Puts the stream that leads behind the other GPUs' parts of the frame: their home streams
+    /// behind what other streams there do with the parts, and the leader behind those.
     pub(super) fn join_split(&mut self) -> Result<()> {
         if self.split {
             self.shared.held.lender.join(self.slot)?;
@@ -200,15 +210,17 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         D::finished(&self.shared, self.frame, self.slot, computed)
     }
 
-    /// Gives the slot back without handing it over: there was nothing to compute, or it failed. What was enqueued or recorded still
-    /// runs, and the slot's next use is ordered behind it. No frame is lost.
+    /// Gives the slot back without handing it over: there was nothing to compute, or it failed.
+    /// What was enqueued or recorded still runs, and the slot's next use is ordered behind it. No
+    /// frame is lost.
     ///
     /// # Errors
     /// The failed call; the frame is then lost, as if the turn had been dropped.
     pub fn skip(mut self) -> Result<()> {
         match D::FIRST {
             First::Compute => {
-                // The next compute turn of the slot is on the same stream, behind what is joined here.
+                // The next compute turn of the slot is on the same stream, behind what is joined
+                // here.
                 self.shared.held.lender.join(self.slot)?;
                 self.shared.ledger().skip_compute(self.slot);
             }
@@ -238,8 +250,8 @@ impl<R: Resources, D: Direction> Drop for ComputeTurn<R, D> {
         if let Some(error) = self.unjoined.take() {
             log_error!("{error}");
         }
-        // What was enqueued may still use the slot: its next frame is behind that, on the stream that leads, or behind the signal
-        // that Vulkan waits for.
+        // What was enqueued may still use the slot: its next frame is behind that, on the stream
+        // that leads, or behind the signal that Vulkan waits for.
         let ended = match D::FIRST {
             First::Compute => self.join_split().map(|()| None),
             First::Render => self.shared.compute_signals(self.slot).map(|point| Some(point.value())),
@@ -258,16 +270,18 @@ impl<R: Resources, D: Direction> Drop for ComputeTurn<R, D> {
 }
 
 impl<R: Resources> HostWork<'_, R> {
-    /// Enqueues a closure that gets the resources as slices; it runs on the CPU backend's thread, after what was enqueued
-    /// before it and after Vulkan is done with the slot. Several closures run one after the other.
+    /// Enqueues a closure that gets the resources as slices; it runs on the CPU backend's thread,
+    /// after what was enqueued before it and after Vulkan is done with the slot. Several closures
+    /// run one after the other.
     ///
     /// # Errors
     /// [`Error::HostFailed`] when an earlier closure panicked or Vulkan never got done.
     pub fn run(&self, work: impl for<'a> FnOnce(R::Host<'a>) + Send + 'static) -> Result<(), Error> {
         let (slots, slot) = (Arc::clone(self.slots), self.slot);
         self.stream.run(move || {
-            // SAFETY: the turn that enqueued this holds the slot until its signal, which is behind this in the queue;
-            // Vulkan's last use is before this, by the wait that came before; closures run one at a time.
+            // SAFETY: the turn that enqueued this holds the slot until its signal, which is behind
+            // this in the queue; Vulkan's last use is before this, by the wait that came before;
+            // closures run one at a time.
             work(unsafe { R::host(&slots[slot]) });
         })
     }
@@ -286,11 +300,13 @@ impl<R: Resources> HostWork<'_, R> {
         self.stream.run(move || unsafe { R::bytes(&slots[slot], &mut each) })
     }
 
-    /// [`run`](Self::run) with the resources of two turns, of two exchanges on the same [`Compute`](crate::Compute). Both are
-    /// borrowed exclusively, so that the two are different slots.
+    /// [`run`](Self::run) with the resources of two turns, of two exchanges on the same
+    /// [`Compute`](crate::Compute). Both are borrowed exclusively, so that the two are different
+    /// slots.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] when the two are on different compute sides, else as [`run`](Self::run).
+    /// [`Error::InvalidArgument`] when the two are on different compute sides, else as
+    /// [`run`](Self::run).
     pub fn run_with<S: Resources>(
         &mut self,
         other: &mut HostWork<'_, S>,
@@ -305,9 +321,11 @@ impl<R: Resources> HostWork<'_, R> {
         let (mine, my_slot) = (Arc::clone(self.slots), self.slot);
         let (others, other_slot) = (Arc::clone(other.slots), other.slot);
         self.stream.run(move || {
-            // SAFETY: as in `run`; both turns' waits are before this in the one queue, their signals behind it.
+            // SAFETY: as in `run`; both turns' waits are before this in the one queue, their
+            // signals behind it.
             let first = unsafe { R::host(&mine[my_slot]) };
-            // SAFETY: as above; a turn lends one `HostWork` at a time and both were borrowed exclusively: two slots.
+            // SAFETY: as above; a turn lends one `HostWork` at a time and both were borrowed
+            // exclusively: two slots.
             let second = unsafe { S::host(&others[other_slot]) };
             work(first, second);
         })

@@ -1,4 +1,5 @@
-//! What all generations of an exchange's slots have in common: its configuration, its ledger and its locks.
+//! What all generations of an exchange's slots have in common: its configuration, its ledger and
+//! its locks.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -15,7 +16,8 @@ use crate::observe::live::Alive;
 /// What stays when the resources of an exchange are replaced.
 pub(super) struct Core {
     pub(super) ledger: Mutex<Ledger>,
-    /// Held from taking a value of `computed` until its signal is enqueued, so that the values rise on the stream.
+    /// Held from taking a value of `computed` until its signal is enqueued, so that the values rise
+    /// on the stream.
     pub(super) computing: Mutex<()>,
     /// The same for `rendered` and the queue.
     pub(super) submitting: Mutex<()>,

@@ -29,7 +29,8 @@ pub enum ComputeFirst {}
 /// Vulkan fills a slot, the compute side works on it: [`RenderTurn`](crate::RenderTurn), then
 /// [`ComputeTurn`](crate::ComputeTurn), then a [`TimelinePoint`].
 ///
-/// One frame at a time is between `begin` and `finish` on the host; on the GPU, as many as there are slots.
+/// One frame at a time is between `begin` and `finish` on the host; on the GPU, as many as there
+/// are slots.
 #[derive(Debug, Clone, Copy)]
 pub enum RenderFirst {}
 

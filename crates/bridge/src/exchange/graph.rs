@@ -16,8 +16,9 @@ use super::state::State;
 use crate::error::{Error, RecordError, Result};
 use crate::timeline::TimelinePoint;
 
-/// The compute side's frames of one exchange as CUDA graphs, one a slot: the wait for Vulkan, the kernels and copies, and
-/// the signal are captured the first time that a slot comes round, and then launched as one, with other semaphore values.
+/// The compute side's frames of one exchange as CUDA graphs, one a slot: the wait for Vulkan, the
+/// kernels and copies, and the signal are captured the first time that a slot comes round, and then
+/// launched as one, with other semaphore values.
 ///
 /// ```no_run
 /// # #![allow(unsafe_code)]
@@ -52,20 +53,24 @@ use crate::timeline::TimelinePoint;
 /// ```
 ///
 /// # What is fixed
-/// Launches, addresses and scalar arguments are those of the capture. What changes from frame to frame belongs into device
-/// memory, such as a counter that a kernel raises; after any other change [`invalidate`](Self::invalidate) has every slot
-/// captured anew, and so has replacing the exchange's resources ([`Exchange::replace`]). Frames with a graph and turns of [`Exchange::begin`] may follow each other in any order.
+/// Launches, addresses and scalar arguments are those of the capture. What changes from frame to
+/// frame belongs into device memory, such as a counter that a kernel raises; after any other change
+/// [`invalidate`](Self::invalidate) has every slot captured anew, and so has replacing the
+/// exchange's resources ([`Exchange::replace`]). Frames with a graph and turns of
+/// [`Exchange::begin`] may follow each other in any order.
 ///
-/// On the CPU there is nothing to capture: the closure runs in every frame, so that a program has one path for both.
+/// On the CPU there is nothing to capture: the closure runs in every frame, so that a program has
+/// one path for both.
 ///
 /// # cudarc's own slices
-/// cudarc tracks the use of each `CudaSlice` with events, and a capture may not wait for an event from outside of it: the
-/// error is `CUDA_ERROR_STREAM_CAPTURE_ISOLATION`. Make the slices that a graph uses after
-/// `CudaContext::disable_event_tracking`. The exchange's own resources need no such thing.
+/// cudarc tracks the use of each `CudaSlice` with events, and a capture may not wait for an event
+/// from outside of it: the error is `CUDA_ERROR_STREAM_CAPTURE_ISOLATION`. Make the slices that a
+/// graph uses after `CudaContext::disable_event_tracking`. The exchange's own resources need no
+/// such thing.
 ///
 /// # Its end
-/// It may be dropped while its frames are computed: the driver frees a running graph when it has ended. It keeps the
-/// exchange's slots and timelines alive, so those are freed once both are gone.
+/// It may be dropped while its frames are computed: the driver frees a running graph when it has
+/// ended. It keeps the exchange's slots and timelines alive, so those are freed once both are gone.
 pub struct FrameGraph<R: Resources> {
     // Field order is drop order: the graphs name the timelines' semaphores and the slots' memory.
     slots: Box<[Option<cuda_import::StreamGraph>]>,
@@ -83,7 +88,8 @@ impl<R: Resources> FrameGraph<R> {
         self.slots.fill_with(|| None);
     }
 
-    /// Checks that it is of this exchange. Where its resources were replaced since the last frame, every slot is captured anew.
+    /// Checks that it is of this exchange. Where its resources were replaced since the last frame,
+    /// every slot is captured anew.
     fn follow(&mut self, shared: &Arc<State<R>>) -> Result<()> {
         if Arc::ptr_eq(&self.shared, shared) {
             return Ok(());
@@ -101,20 +107,23 @@ impl<R: Resources> FrameGraph<R> {
 }
 
 impl<R: Resources> Exchange<R, ComputeFirst> {
-    /// Begins a frame, computes it with `graph` and finishes it: [`begin`](Self::begin) and [`ComputeTurn::finish`] in one,
-    /// for work that is the same every time. `record` gets the slot and enqueues the work; with CUDA it is called only when
-    /// the slot has no graph yet, see [`FrameGraph`].
+    /// Begins a frame, computes it with `graph` and finishes it: [`begin`](Self::begin) and
+    /// [`ComputeTurn::finish`] in one, for work that is the same every time. `record` gets the slot
+    /// and enqueues the work; with CUDA it is called only when the slot has no graph yet, see
+    /// [`FrameGraph`].
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for the graph of another exchange, and nothing has begun; else what `begin` and `finish`
-    /// say, [`Error::Record`] with what `record` returned, or [`Error::Cuda`] for what cannot be captured or launched; the
-    /// frame is then lost, as if its turn had been dropped, and the slot is captured at the next try.
+    /// [`Error::InvalidArgument`] for the graph of another exchange, and nothing has begun; else
+    /// what `begin` and `finish` say, [`Error::Record`] with what `record` returned, or
+    /// [`Error::Cuda`] for what cannot be captured or launched; the frame is then lost, as if its
+    /// turn had been dropped, and the slot is captured at the next try.
     ///
     /// # Safety
-    /// With CUDA, all that `record` enqueues is enqueued on the stream that it is lent, and runs again in every later frame
-    /// of the slot, until the graph is invalidated or dropped and [`RenderTurn::computed`] of the last such frame is
-    /// reached. Till then, whatever it uses besides the frame's own resources is alive: device memory, host memory that is
-    /// copied from or to, modules. Nobody else uses that memory at the same time.
+    /// With CUDA, all that `record` enqueues is enqueued on the stream that it is lent, and runs
+    /// again in every later frame of the slot, until the graph is invalidated or dropped and
+    /// [`RenderTurn::computed`] of the last such frame is reached. Till then, whatever it uses
+    /// besides the frame's own resources is alive: device memory, host memory that is copied from
+    /// or to, modules. Nobody else uses that memory at the same time.
     #[doc(alias = "cuGraphLaunch")]
     pub unsafe fn compute_with(
         &mut self,
@@ -128,7 +137,8 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
         let turn = if captured {
             ComputeTurn::new(Arc::clone(shared), begun.frame, begun.slot, 0)
         } else {
-            // The graph waits by itself. What `record` may do outside of it, though it should not, is ordered by this.
+            // The graph waits by itself. What `record` may do outside of it, though it should not,
+            // is ordered by this.
             ComputeFirst::begun(shared, begun)?
         };
         let wait = Wait { value: begun.wait, enqueued: !captured };
@@ -138,8 +148,9 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
 }
 
 impl<R: Resources> ComputeTurn<R, RenderFirst> {
-    /// Computes the frame with `graph` and finishes it: [`work`](Self::work) and [`finish`](Self::finish) in one, for work
-    /// that is the same every time. As [`Exchange::compute_with`] where the compute side begins; nothing else may have been
+    /// Computes the frame with `graph` and finishes it: [`work`](Self::work) and
+    /// [`finish`](Self::finish) in one, for work that is the same every time. As
+    /// [`Exchange::compute_with`] where the compute side begins; nothing else may have been
     /// enqueued for this turn that the graph's work depends on.
     ///
     /// # Errors
@@ -167,7 +178,8 @@ struct Wait {
 
 impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     /// # Safety
-    /// As [`Exchange::compute_with`]; `graph` is of this turn's exchange, and `wait.value` that of an accepted submission.
+    /// As [`Exchange::compute_with`]; `graph` is of this turn's exchange, and `wait.value` that of
+    /// an accepted submission.
     unsafe fn run(
         mut self,
         graph: &mut FrameGraph<R>,
@@ -196,12 +208,14 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
                 place.insert(captured)
             }
         };
-        // Nobody lends views out in a frame with a graph; this is for what a turn that was dropped has left.
+        // Nobody lends views out in a frame with a graph; this is for what a turn that was dropped
+        // has left.
         shared.held.lender.join(slot)?;
-        // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that was accepted, and 0 is
-        // where a timeline starts. The values of `computed` rise: this stream is its only signaller, and
-        // `signal_computed` takes and enqueues one value at a time. Slots and semaphores are destroyed after the stream has
-        // drained; for what else the graph uses the caller answers.
+        // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that
+        // was accepted, and 0 is where a timeline starts. The values of `computed` rise: this
+        // stream is its only signaller, and `signal_computed` takes and enqueues one value at a
+        // time. Slots and semaphores are destroyed after the stream has drained; for what else the
+        // graph uses the caller answers.
         let launch = |value| Ok(unsafe { launched.launch(wait.value.unwrap_or(0), value) }?);
         let computed = shared.signal_computed(launch)?;
         if let (Some(value), false) = (wait.value, wait.enqueued) {
@@ -219,13 +233,14 @@ fn capture<R: Resources>(
     record: impl FnOnce(usize, Work<'_, R>) -> Result<(), RecordError>,
 ) -> Result<cuda_import::StreamGraph, CaptureError<RecordError>> {
     let record = |stream: &Arc<CudaStream>| {
-        // SAFETY: rule "no access outside the turn": the turn holds the slot, the view does not outlive the closure, and
-        // what is captured with it is launched between the stream's wait and signal only.
+        // SAFETY: rule "no access outside the turn": the turn holds the slot, the view does not
+        // outlive the closure, and what is captured with it is launched between the stream's wait
+        // and signal only.
         let resources = unsafe { R::cuda(&cuda.slots[slot]) };
         record(slot, Work::Cuda(CudaWork { stream, resources, slot: &cuda.slots[slot], home: cuda.link.stream() }))
     };
-    // SAFETY: the link outlives the graph: a `FrameGraph` holds the shared state and drops it last. What is recorded is the
-    // caller's part, see `Exchange::compute_with`.
+    // SAFETY: the link outlives the graph: a `FrameGraph` holds the shared state and drops it last.
+    // What is recorded is the caller's part, see `Exchange::compute_with`.
     unsafe { cuda.link.capture(&format!("{exchange}[{slot}]"), record) }
 }
 

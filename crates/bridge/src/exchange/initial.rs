@@ -1,4 +1,5 @@
-//! The first hand-over of new images, which brings them to the layout in which the compute side holds them.
+//! The first hand-over of new images, which brings them to the layout in which the compute side
+//! holds them.
 #![allow(unsafe_code)] // Recording and submitting.
 
 use std::sync::Arc;
@@ -27,14 +28,15 @@ pub(super) enum Initial {
     Lent(u64),
 }
 
-/// The first hand-over of new images, recorded for an engine that submits it itself, see [`Exchange::record_initial`].
+/// The first hand-over of new images, recorded for an engine that submits it itself, see
+/// [`Exchange::record_initial`].
 ///
 /// # Contract
-/// [`signal`](Self::signal) is submitted before this value ends, never after: in the submission that holds the commands or in
-/// a later one, to the exchange's [`queue`](Exchange::queue).
+/// [`signal`](Self::signal) is submitted before this value ends, never after: in the submission
+/// that holds the commands or in a later one, to the exchange's [`queue`](Exchange::queue).
 ///
-/// End it with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If it is dropped, the images are to be
-/// handed over anew.
+/// End it with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If it is
+/// dropped, the images are to be handed over anew.
 #[must_use = "until `submitted` is called no frame of the exchange begins"]
 pub struct InitialTurn<R: Resources> {
     shared: Arc<State<R>>,
@@ -44,32 +46,36 @@ pub struct InitialTurn<R: Resources> {
 
 impl<R: Resources, D: Direction> Exchange<R, D> {
     /// Whether new images wait for their first hand-over: on an adopted device without an
-    /// [`AdoptInfo::queue_lock`](vk_export::AdoptInfo), where nothing is submitted behind the engine's back. Until
-    /// [`initialise`](Self::initialise) or [`record_initial`](Self::record_initial), no frame begins.
+    /// [`AdoptInfo::queue_lock`](vk_export::AdoptInfo), where nothing is submitted behind the
+    /// engine's back. Until [`initialise`](Self::initialise) or
+    /// [`record_initial`](Self::record_initial), no frame begins.
     pub fn needs_initial(&self) -> bool {
         self.shared.ledger().initial() != Initial::Done
     }
 
-    /// Submits the first hand-over of new images to the exchange's [`queue`](Self::queue), and waits until it has run, for at
-    /// most [`ExchangeInfo::timeout`](crate::ExchangeInfo::timeout). Does nothing where it was submitted already.
+    /// Submits the first hand-over of new images to the exchange's [`queue`](Self::queue), and
+    /// waits until it has run, for at most [`ExchangeInfo::timeout`](crate::ExchangeInfo::timeout).
+    /// Does nothing where it was submitted already.
     ///
     /// # Errors
-    /// The failed call, and [`vk_export::Error::Unfinished`] past the limit; then the commands may still run, and closing or
-    /// dropping the exchange leaks what they use, unless a later hand-over has run.
+    /// The failed call, and [`vk_export::Error::Unfinished`] past the limit; then the commands may
+    /// still run, and closing or dropping the exchange leaks what they use, unless a later
+    /// hand-over has run.
     pub fn initialise(&mut self) -> Result<()> {
         self.shared.initialise()
     }
 
-    /// Records the first hand-over of new images, for engines that submit it themselves. It waits for nothing, and every
-    /// slot's first use waits for its [`signal`](InitialTurn::signal).
+    /// Records the first hand-over of new images, for engines that submit it themselves. It waits
+    /// for nothing, and every slot's first use waits for its [`signal`](InitialTurn::signal).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] where nothing is to be handed over ([`needs_initial`](Self::needs_initial)), or while an
-    /// earlier one is open.
+    /// [`Error::InvalidArgument`] where nothing is to be handed over
+    /// ([`needs_initial`](Self::needs_initial)), or while an earlier one is open.
     ///
     /// # Safety
-    /// `commands` is recording on the exchange's device for the family of its [`queue`](Self::queue), outside a render pass,
-    /// and externally synchronized; it is submitted there, once, before the result ends.
+    /// `commands` is recording on the exchange's device for the family of its
+    /// [`queue`](Self::queue), outside a render pass, and externally synchronized; it is submitted
+    /// there, once, before the result ends.
     pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
         // SAFETY: handed on to the caller.
         unsafe { self.shared.record_initial(commands) }
@@ -82,7 +88,8 @@ impl<R: Resources> InitialTurn<R> {
         rendered_info(&self.shared.held.rendered, self.value)
     }
 
-    /// Says that commands and signal are on their way: frames may begin. Gives the point at which the images are handed over.
+    /// Says that commands and signal are on their way: frames may begin. Gives the point at which
+    /// the images are handed over.
     ///
     /// # Safety
     /// They were submitted as the type's contract says, by calls that returned `VK_SUCCESS`.
@@ -133,8 +140,8 @@ impl<R: Resources> State<R> {
         Ok(())
     }
 
-    /// Submits a hand-over of images that nobody uses, and waits for it; notes whether it may still run after that. `submitting` is
-    /// held.
+    /// Submits a hand-over of images that nobody uses, and waits for it; notes whether it may still
+    /// run after that. `submitting` is held.
     pub(super) fn submit_initial<'a>(&self, slots: impl IntoIterator<Item = &'a Barriers>) -> Result<()> {
         let submitted = submit(self.compute.device(), self.queue(), &self.name, self.timeout, slots);
         match &submitted {
@@ -165,8 +172,9 @@ impl<R: Resources> State<R> {
                 }
             }
         };
-        // SAFETY: the caller vouches for the command buffer. The images are new, or their contents are discarded: every barrier
-        // comes from `UNDEFINED`, behind whatever an earlier attempt submitted to the same queue.
+        // SAFETY: the caller vouches for the command buffer. The images are new, or their contents
+        // are discarded: every barrier comes from `UNDEFINED`, behind whatever an earlier attempt
+        // submitted to the same queue.
         unsafe { record(self.compute.device(), &self.barriers, commands) };
         Ok(InitialTurn { shared: Arc::clone(self), value, told: false })
     }
@@ -180,23 +188,26 @@ impl<R: Resources> State<R> {
 }
 
 impl<R: Resources> State<R> {
-    /// Submits the first hand-over of the images of `next` and waits for nothing: gives the value of `rendered` that it signals,
-    /// and the commands, which are pending until then. No turn is open.
+    /// Submits the first hand-over of the images of `next` and waits for nothing: gives the value
+    /// of `rendered` that it signals, and the commands, which are pending until then. No turn is
+    /// open.
     pub(super) fn hand_over(&self, next: &Self) -> Result<(u64, OneTimeCommands)> {
         let (device, queue) = (self.compute.device(), self.queue());
         let name = format!("{}: first hand-over of images", self.name);
         // SAFETY: recorded on this device, for the barriers' family, outside a render pass.
         let recorded = |commands| unsafe { record(device, &next.barriers, commands) };
-        // SAFETY: the queue is one of the device's; only these barriers are recorded, of images that nobody has used.
+        // SAFETY: the queue is one of the device's; only these barriers are recorded, of images
+        // that nobody has used.
         let commands = unsafe { OneTimeCommands::record(device, queue, &name, recorded) }?;
         let _order = self.submitting()?;
         let value = self.ledger().last_rendered() + 1;
         let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands.as_raw())];
         let signals = [rendered_info(&self.held.rendered, value)];
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
-        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only signaller; its values are taken
-        // and submitted under one lock, and none is lent. The commands live until the value is reached, by this function's
-        // contract with its one caller.
+        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
+        // signaller; its values are taken and submitted under one lock, and none is lent. The
+        // commands live until the value is reached, by this function's contract with its one
+        // caller.
         unsafe { queue.submit(&[batch], vk::Fence::null()) }?;
         self.ledger().take_rendered();
         self.held.rendered.issue(value);
@@ -220,12 +231,13 @@ pub(super) fn submit<'a>(
     let name = format!("{exchange}: first hand-over of images");
     // SAFETY: `run_once` records on this device, for the barriers' family, outside a render pass.
     let recorded = |commands| unsafe { record(device, slots, commands) };
-    // SAFETY: only these barriers are recorded, of images that the caller keeps for good where this fails.
+    // SAFETY: only these barriers are recorded, of images that the caller keeps for good where this
+    // fails.
     Ok(unsafe { device.run_once(queue, &name, limit, recorded) }?)
 }
 
-/// Whether what [`submit`] has failed with leaves commands behind that may still run: where their end was waited for in vain, and
-/// not where nothing was submitted. On a lost device nothing runs.
+/// Whether what [`submit`] has failed with leaves commands behind that may still run: where their
+/// end was waited for in vain, and not where nothing was submitted. On a lost device nothing runs.
 pub(super) fn may_still_run(error: &Error) -> bool {
     match error {
         Error::Vulkan(vk_export::Error::Unfinished { .. }) => true,

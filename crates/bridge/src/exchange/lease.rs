@@ -12,18 +12,20 @@ use super::{Direction, Exchange};
 use crate::error::{Error, Result};
 use crate::observe::live::{Alive, Kind};
 
-/// Keeps the Vulkan objects of one slot alive, for whoever holds their handles longer than a turn: an engine that wraps a
-/// `VkImage` in a texture of its own, a descriptor set, an image view.
+/// Keeps the Vulkan objects of one slot alive, for whoever holds their handles longer than a turn:
+/// an engine that wraps a `VkImage` in a texture of its own, a descriptor set, an image view.
 ///
-/// Buffers, images and their memory stay valid until the last lease and the exchange are gone, also where
-/// [`replace`](Exchange::replace) has put others into the slot since. A lease gives no access to the contents: those are used
-/// between the barriers of a turn, and nobody writes them once the exchange is gone. It does not keep the exchange, nor what
-/// the compute side maps, which is freed before: for buffers in a [`SharedPool`](crate::SharedPool), whose blocks are mapped as a
-/// whole, once the pool is gone too. Where the compute side's mapping cannot be freed, the Vulkan objects are leaked with it,
-/// whatever the leases do.
+/// Buffers, images and their memory stay valid until the last lease and the exchange are gone, also
+/// where [`replace`](Exchange::replace) has put others into the slot since. A lease gives no access
+/// to the contents: those are used between the barriers of a turn, and nobody writes them once the
+/// exchange is gone. It does not keep the exchange, nor what the compute side maps, which is freed
+/// before: for buffers in a [`SharedPool`](crate::SharedPool), whose blocks are mapped as a whole,
+/// once the pool is gone too. Where the compute side's mapping cannot be freed, the Vulkan objects
+/// are leaked with it, whatever the leases do.
 ///
-/// Drop it once the GPU is done with everything that uses the handles: the last owner destroys the objects. It keeps the
-/// [`ExportDevice`](crate::ExportDevice) too; of a device that was adopted, the engine drops all leases before it destroys the device.
+/// Drop it once the GPU is done with everything that uses the handles: the last owner destroys the
+/// objects. It keeps the [`ExportDevice`](crate::ExportDevice) too; of a device that was adopted,
+/// the engine drops all leases before it destroys the device.
 pub struct Lease {
     // Field order is drop order: what is counted as gone is gone.
     kept: Arc<dyn Any + Send + Sync>,
@@ -38,7 +40,8 @@ impl Lease {
         self.slot
     }
 
-    /// Whether both keep the same objects: of one slot, and not from before and after they were replaced.
+    /// Whether both keep the same objects: of one slot, and not from before and after they were
+    /// replaced.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.kept, &other.kept)
     }
@@ -77,7 +80,8 @@ impl<R: Resources> State<R> {
 }
 
 impl<R: Resources, D: Direction> Exchange<R, D> {
-    /// A [`Lease`] on the Vulkan objects that are in a slot now, for engines that wrap those of all slots at once.
+    /// A [`Lease`] on the Vulkan objects that are in a slot now, for engines that wrap those of all
+    /// slots at once.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a slot that there is not.

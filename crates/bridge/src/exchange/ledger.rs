@@ -10,14 +10,16 @@ use crate::error::Stage;
 /// Which side a frame begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum First {
-    /// The compute side fills a slot, Vulkan uses it. Several frames may wait for Vulkan to submit them.
+    /// The compute side fills a slot, Vulkan uses it. Several frames may wait for Vulkan to submit
+    /// them.
     Compute,
-    /// Vulkan fills a slot, the compute side uses it. One frame at a time is between `begin` and `finish`.
+    /// Vulkan fills a slot, the compute side uses it. One frame at a time is between `begin` and
+    /// `finish`.
     Render,
 }
 
-/// The states of one slot. `after` is the value of its last use: the side that begins waits for it on the other's
-/// timeline. It is 0 for a slot that the other side never used.
+/// The states of one slot. `after` is the value of its last use: the side that begins waits for it
+/// on the other's timeline. It is 0 for a slot that the other side never used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slot {
     /// Nobody holds it.
@@ -30,13 +32,16 @@ enum Slot {
     Lent { frame: u64, after: u64, value: u64 },
     /// The lent turn is gone; whether its submission happened, only the timeline can tell.
     Unknown { frame: u64, after: u64, value: u64 },
-    /// The compute side may still use it, and no signal that says when it is done could be enqueued.
+    /// The compute side may still use it, and no signal that says when it is done could be
+    /// enqueued.
     Unsignalled { frame: u64 },
-    /// Other GPUs may still use it, and that the one which leads waits for them could not be enqueued.
+    /// Other GPUs may still use it, and that the one which leads waits for them could not be
+    /// enqueued.
     Unjoined { frame: u64, after: u64 },
 }
 
-/// Frames, slots and who holds them. Frame numbers only count; the values of the two timelines belong to their signals.
+/// Frames, slots and who holds them. Frame numbers only count; the values of the two timelines
+/// belong to their signals.
 #[derive(Debug)]
 pub(super) struct Ledger {
     first: First,
@@ -78,8 +83,8 @@ impl Ledger {
         Self { first, slots, next: 0, dropped, values: Values::default(), start: 0, initial, handed_over: 0 }
     }
 
-    /// Takes the free slot whose last use is the oldest, for the side that begins. `reached` is asked for the value of
-    /// `rendered` only where a lost submission makes it matter.
+    /// Takes the free slot whose last use is the oldest, for the side that begins. `reached` is
+    /// asked for the value of `rendered` only where a lost submission makes it matter.
     pub(super) fn begin(&mut self, reached: impl FnOnce() -> u64) -> Result<Begun, Refusal> {
         if self.initial != Initial::Done {
             return Err(Refusal::NotInitialised);
@@ -110,7 +115,8 @@ impl Ledger {
         self.initial
     }
 
-    /// The value of `rendered` that the compute side waits for before its first use of a slot; 0 where that has been reached.
+    /// The value of `rendered` that the compute side waits for before its first use of a slot; 0
+    /// where that has been reached.
     pub(super) fn handed_over(&self) -> u64 {
         self.handed_over
     }
@@ -125,15 +131,16 @@ impl Ledger {
         self.initial = Initial::Done;
     }
 
-    /// Lends the first hand-over; gives the value that its submission signals. Nothing else is open: no frame has begun.
+    /// Lends the first hand-over; gives the value that its submission signals. Nothing else is
+    /// open: no frame has begun.
     pub(super) fn lend_initial(&mut self) -> u64 {
         let value = self.values.take_rendered();
         self.initial = Initial::Lent(value);
         value
     }
 
-    /// The first hand-over was submitted: what the compute side does first in a slot waits for it. What Vulkan does first is
-    /// behind it on the same queue.
+    /// The first hand-over was submitted: what the compute side does first in a slot waits for it.
+    /// What Vulkan does first is behind it on the same queue.
     pub(super) fn initial_submitted(&mut self, value: u64) {
         self.values.submitted(value);
         self.initial = Initial::Done;
@@ -143,7 +150,8 @@ impl Ledger {
         }
     }
 
-    /// The first hand-over that was lent was never submitted. No value was taken since, so this one is taken again.
+    /// The first hand-over that was lent was never submitted. No value was taken since, so this one
+    /// is taken again.
     pub(super) fn retract_initial(&mut self, value: u64) {
         self.values.retract(value);
         self.initial = Initial::Needed;
@@ -154,8 +162,9 @@ impl Ledger {
         self.initial = Initial::Needed;
     }
 
-    /// Frees the slots of lost submissions that cannot be running any more: they were made before the lent turn ended, or
-    /// never, so the signal of the same or a later value on the same queue is behind them.
+    /// Frees the slots of lost submissions that cannot be running any more: they were made before
+    /// the lent turn ended, or never, so the signal of the same or a later value on the same queue
+    /// is behind them.
     fn recover(&mut self, reached: impl FnOnce() -> u64) {
         if !self.slots.iter().any(|slot| matches!(slot, Slot::Unknown { .. })) {
             return;
@@ -167,7 +176,8 @@ impl Ledger {
             {
                 let after = match self.first {
                     First::Compute => value,
-                    // Without the submission, nothing has waited for the compute side's last use yet.
+                    // Without the submission, nothing has waited for the compute side's last use
+                    // yet.
                     First::Render => after,
                 };
                 *slot = Slot::Free { after };
@@ -194,7 +204,8 @@ impl Ledger {
         Refusal::TurnLost { frame, stage }
     }
 
-    /// The value of the next signal of `computed`. It is used up even if the signal cannot be enqueued.
+    /// The value of the next signal of `computed`. It is used up even if the signal cannot be
+    /// enqueued.
     pub(super) fn take_computed(&mut self) -> u64 {
         self.values.take_computed()
     }
@@ -216,8 +227,8 @@ impl Ledger {
         }
     }
 
-    /// A compute turn went without `finish`. A frame that began with it is begun again; of one that Vulkan began,
-    /// `signalled` is the value whose signal was enqueued all the same.
+    /// A compute turn went without `finish`. A frame that began with it is begun again; of one that
+    /// Vulkan began, `signalled` is the value whose signal was enqueued all the same.
     pub(super) fn drop_compute(&mut self, slot: usize, signalled: Option<u64>) {
         if let Slot::Computing { frame, after } = self.slots[slot] {
             self.dropped = Some((frame, Stage::Compute));
@@ -247,14 +258,15 @@ impl Ledger {
         }
     }
 
-    /// The value that the submission of a frame signals. While a lent turn is open there is none: its value is lower, and
-    /// it may be submitted later.
+    /// The value that the submission of a frame signals. While a lent turn is open there is none:
+    /// its value is lower, and it may be submitted later.
     pub(super) fn next_rendered(&self, frame: u64) -> Result<u64, Refusal> {
         self.values.next_rendered(frame)
     }
 
-    /// Takes a value for a submission that only signals, behind all others. `None` where a signal that will come is behind
-    /// them: that of the last submission, if it is certain, or of the turn that is lent.
+    /// Takes a value for a submission that only signals, behind all others. `None` where a signal
+    /// that will come is behind them: that of the last submission, if it is certain, or of the turn
+    /// that is lent.
     pub(super) fn flush(&mut self) -> Option<u64> {
         if let Initial::Lent(_) = self.initial { None } else { self.values.flush() }
     }
@@ -273,8 +285,8 @@ impl Ledger {
         Ok(value)
     }
 
-    /// A frame's submission, which signals `value`, was accepted: the slot is the compute side's, for a later frame once
-    /// `rendered` reaches it, or now.
+    /// A frame's submission, which signals `value`, was accepted: the slot is the compute side's,
+    /// for a later frame once `rendered` reaches it, or now.
     pub(super) fn submitted(&mut self, slot: usize, value: u64) {
         if let Slot::Rendering { frame, after } | Slot::Lent { frame, after, .. } = self.slots[slot] {
             self.values.submitted(value);
@@ -336,8 +348,8 @@ impl Ledger {
         })
     }
 
-    /// The value of `rendered` behind which Vulkan uses no slot any more: the highest that was submitted or may have been;
-    /// 0 before the first.
+    /// The value of `rendered` behind which Vulkan uses no slot any more: the highest that was
+    /// submitted or may have been; 0 before the first.
     pub(super) fn last_rendered(&self) -> u64 {
         self.values.last_rendered()
     }

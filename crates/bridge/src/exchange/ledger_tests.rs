@@ -195,10 +195,10 @@ struct Held {
 }
 
 proptest! {
-    /// Whatever is done in whatever order, in both directions: no slot is given out twice or while a submission of
-    /// unknown fate may use it, the values on each timeline rise strictly, a slot's next use waits for its last, and
-    /// what is waited for in the end is at least every value that was submitted or may have been. A flush is refused only
-    /// where a later signal is certain.
+    /// Whatever is done in whatever order, in both directions: no slot is given out twice or while
+    /// a submission of unknown fate may use it, the values on each timeline rise strictly, a slot's
+    /// next use waits for its last, and what is waited for in the end is at least every value that
+    /// was submitted or may have been. A flush is refused only where a later signal is certain.
     #[test]
     fn every_schedule_keeps_the_rules(
         vulkan in any::<bool>(), slots in 1usize..5, steps in prop::collection::vec((0u8..10, any::<bool>()), 1..200),
@@ -262,7 +262,8 @@ proptest! {
                         (Some(value), false) => {
                             ledger.drop_render(begun.slot);
                             unknown.push((begun.slot, value));
-                            // It may have been submitted, and then no later one may signal its value again.
+                            // It may have been submitted, and then no later one may signal its
+                            // value again.
                             last_rendered = value;
                         }
                     }

@@ -13,16 +13,18 @@ use crate::error::Result;
 use crate::observe::log_warn;
 use crate::timeline::TimelinePoint;
 
-/// A frame whose wait and signal are lent to an engine that submits itself, see [`RenderTurn::lend`].
+/// A frame whose wait and signal are lent to an engine that submits itself, see
+/// [`RenderTurn::lend`].
 ///
 /// # Contract
-/// [`parts`](Self::parts) are submitted before this value ends, never after: the wait in the submission that holds the
-/// frame's commands or an earlier one, the signal in that submission or a later one, behind the commands. All of them go to
-/// the exchange's [`queue`](Self::queue).
+/// [`parts`](Self::parts) are submitted before this value ends, never after: the wait in the
+/// submission that holds the frame's commands or an earlier one, the signal in that submission or a
+/// later one, behind the commands. All of them go to the exchange's [`queue`](Self::queue).
 ///
-/// End it with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If it is dropped, it is unknown
-/// whether the submission happened: the slot stays out of use until this or a later value of the queue is reached, that of a
-/// later frame or of [`Exchange::flush_parts`](crate::Exchange::flush_parts).
+/// End it with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If it is
+/// dropped, it is unknown whether the submission happened: the slot stays out of use until this or
+/// a later value of the queue is reached, that of a later frame or of
+/// [`Exchange::flush_parts`](crate::Exchange::flush_parts).
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/lent_turn.rs"), "```")]
 #[must_use = "a lent turn that is dropped keeps its slot out of use until a later frame is rendered"]
 pub struct LentTurn<R: Resources, D: Direction = ComputeFirst> {
@@ -32,12 +34,12 @@ pub struct LentTurn<R: Resources, D: Direction = ComputeFirst> {
 }
 
 impl<R: Resources, D: Direction> RenderTurn<R, D> {
-    /// Lends the frame's wait and signal to an engine that submits itself. One lent turn is open per exchange; until it
-    /// ends, no other frame of the exchange is submitted.
+    /// Lends the frame's wait and signal to an engine that submits itself. One lent turn is open
+    /// per exchange; until it ends, no other frame of the exchange is submitted.
     ///
     /// # Errors
-    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while another lent turn is open, and an error inside of
-    /// [`Queue::with`]; the frame is then lost.
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while another lent turn is open, and an
+    /// error inside of [`Queue::with`]; the frame is then lost.
     pub fn lend(mut self) -> Result<LentTurn<R, D>> {
         let lent = {
             let _order = self.shared.submitting()?;
@@ -122,9 +124,10 @@ impl<R: Resources> LentTurn<R, ComputeFirst> {
     /// Says that the parts are on their way; gives the point at which the frame is rendered.
     ///
     /// # Safety
-    /// The parts were submitted, unchanged, to the exchange's queue, as the type's contract says, by calls of
-    /// `vkQueueSubmit2` or `vkQueueSubmit` that returned `VK_SUCCESS`. The commands between wait and signal acquire and
-    /// release the resources with this turn's barriers; they are used nowhere else.
+    /// The parts were submitted, unchanged, to the exchange's queue, as the type's contract says,
+    /// by calls of `vkQueueSubmit2` or `vkQueueSubmit` that returned `VK_SUCCESS`. The commands
+    /// between wait and signal acquire and release the resources with this turn's barriers; they
+    /// are used nowhere else.
     pub unsafe fn submitted(mut self) -> TimelinePoint {
         self.told = true;
         let point = self.turn.submitted_point(self.value);
@@ -137,12 +140,14 @@ impl<R: Resources> LentTurn<R, RenderFirst> {
     /// Says that the parts are on their way; gives the compute side's turn.
     ///
     /// # Errors
-    /// The call that should have let the compute side wait; the frame is then lost, the submission goes on.
+    /// The call that should have let the compute side wait; the frame is then lost, the submission
+    /// goes on.
     ///
     /// # Safety
-    /// As for frames that the compute side begins: the parts were submitted, unchanged, to the exchange's queue, as the
-    /// type's contract says, by calls of `vkQueueSubmit2` or `vkQueueSubmit` that returned `VK_SUCCESS`. The commands
-    /// between wait and signal acquire and release the resources with this turn's barriers; they are used nowhere else.
+    /// As for frames that the compute side begins: the parts were submitted, unchanged, to the
+    /// exchange's queue, as the type's contract says, by calls of `vkQueueSubmit2` or
+    /// `vkQueueSubmit` that returned `VK_SUCCESS`. The commands between wait and signal acquire and
+    /// release the resources with this turn's barriers; they are used nowhere else.
     pub unsafe fn submitted(mut self) -> Result<ComputeTurn<R, RenderFirst>> {
         self.told = true;
         let rendered = self.turn.submitted_point(self.value);

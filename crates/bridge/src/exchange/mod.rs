@@ -58,18 +58,21 @@ pub use render_turn::RenderTurn;
 pub use split::CudaPart;
 pub use submit::SubmitInfo;
 
-/// N slots of shared resources that go round: one side fills a slot, the other uses it, and it comes back.
+/// N slots of shared resources that go round: one side fills a slot, the other uses it, and it
+/// comes back.
 ///
-/// With [`Exchange::new`] the compute side begins: every frame is a [`ComputeTurn`] that becomes a [`RenderTurn`]. With
-/// [`Exchange::render_first`] Vulkan begins, and a [`RenderTurn`] becomes a [`ComputeTurn`]. The GPU does the waiting:
-/// the side that begins waits for the frame that used the slot before, the other side waits for the first; the host waits
-/// for nothing.
+/// With [`Exchange::new`] the compute side begins: every frame is a [`ComputeTurn`] that becomes a
+/// [`RenderTurn`]. With [`Exchange::render_first`] Vulkan begins, and a [`RenderTurn`] becomes a
+/// [`ComputeTurn`]. The GPU does the waiting: the side that begins waits for the frame that used
+/// the slot before, the other side waits for the first; the host waits for nothing.
 ///
-/// Two timelines go with it, each with one signaller: `computed`, signalled by the compute side, and `rendered`, by the
-/// Vulkan queue. Their values count signals, not frames: a skipped frame takes none.
+/// Two timelines go with it, each with one signaller: `computed`, signalled by the compute side,
+/// and `rendered`, by the Vulkan queue. Their values count signals, not frames: a skipped frame
+/// takes none.
 ///
-/// Dropping it waits for the frames in flight, with the limit of [`ExchangeInfo::timeout`]. What may still be in use then
-/// is leaked on purpose and reported by name in the log; [`close`](Self::close) gives the error instead.
+/// Dropping it waits for the frames in flight, with the limit of [`ExchangeInfo::timeout`]. What
+/// may still be in use then is leaked on purpose and reported by name in the log;
+/// [`close`](Self::close) gives the error instead.
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/exchange.rs"), "```")]
 pub struct Exchange<R: Resources, D: Direction = ComputeFirst> {
     // Field order is drop order: what waits for the end of all frames goes first.
@@ -83,14 +86,16 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
     /// Makes the slots and the timelines, on both sides, for frames that the compute side begins.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for no slots, too many or no resources, else what the two sides say; nothing is left behind.
+    /// [`Error::InvalidArgument`] for no slots, too many or no resources, else what the two sides
+    /// say; nothing is left behind.
     pub fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         Self::with(compute, info, resources, First::Compute)
     }
 }
 
 impl<R: Resources> Exchange<R, RenderFirst> {
-    /// [`Exchange::new`] for frames that Vulkan begins: it draws, the compute side works on the result.
+    /// [`Exchange::new`] for frames that Vulkan begins: it draws, the compute side works on the
+    /// result.
     ///
     /// # Errors
     /// As [`Exchange::new`].
@@ -106,13 +111,15 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
         Ok(Self { shared, retired: Retired::new(), resources, direction: PhantomData })
     }
 
-    /// Begins a frame: the side that begins will wait, on the GPU, until the other is done with the slot.
+    /// Begins a frame: the side that begins will wait, on the GPU, until the other is done with the
+    /// slot.
     ///
     /// # Errors
-    /// [`Error::TurnOpen`] while the last frame's first turn is open (with [`RenderFirst`], any turn),
-    /// [`Error::SlotBusy`] while render turns hold every slot, [`Error::TurnLost`] once after a turn was dropped
-    /// half-way, [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end, what [`Compute::check`]
-    /// says once the compute side has failed, or the failed call.
+    /// [`Error::TurnOpen`] while the last frame's first turn is open (with [`RenderFirst`], any
+    /// turn), [`Error::SlotBusy`] while render turns hold every slot, [`Error::TurnLost`] once
+    /// after a turn was dropped half-way, [`Error::Timeout`] where
+    /// [`ExchangeInfo::frames_in_flight`] frames do not end, what [`Compute::check`] says once the
+    /// compute side has failed, or the failed call.
     pub fn begin(&mut self) -> Result<D::Begun<R>, Error> {
         self.retired.free();
         D::begun(&self.shared, self.shared.next_frame()?)
@@ -138,19 +145,23 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
         &self.shared.name
     }
 
-    /// The wait and the signal of a submission without commands that brings back the slots of lent turns which were dropped,
-    /// for engines that submit themselves. `None` if there is nothing to bring back, or another signal will do it: that of
-    /// a later frame, or of the turn that is lent now.
+    /// The wait and the signal of a submission without commands that brings back the slots of lent
+    /// turns which were dropped, for engines that submit themselves. `None` if there is nothing to
+    /// bring back, or another signal will do it: that of a later frame, or of the turn that is lent
+    /// now.
     ///
-    /// It is unknown whether the parts of a dropped [`LentTurn`] were submitted; if so, it was before the drop. A later
-    /// signal on the same queue is behind their commands either way: once it is reached, [`begin`](Self::begin) gives the
-    /// slots out again, and [`close`](Self::close) can see the end. Every later frame makes such a signal. Where none
-    /// follows, submit these parts to the exchange's [`queue`](Self::queue), alone or with other work, before any other
-    /// frame of the exchange is submitted or lent. The wait is for nothing and is there for code that takes both.
+    /// It is unknown whether the parts of a dropped [`LentTurn`] were submitted; if so, it was
+    /// before the drop. A later signal on the same queue is behind their commands either way: once
+    /// it is reached, [`begin`](Self::begin) gives the slots out again, and [`close`](Self::close)
+    /// can see the end. Every later frame makes such a signal. Where none follows, submit these
+    /// parts to the exchange's [`queue`](Self::queue), alone or with other work, before any other
+    /// frame of the exchange is submitted or lent. The wait is for nothing and is there for code
+    /// that takes both.
     ///
-    /// Parts that are never submitted bring nothing back; the next call gives others. Where nothing else submits to the queue
-    /// unseen ([`ExportDevice::queues_are_synchronized`](crate::ExportDevice::queues_are_synchronized)), closing and dropping the
-    /// exchange submit such a signal themselves.
+    /// Parts that are never submitted bring nothing back; the next call gives others. Where nothing
+    /// else submits to the queue unseen
+    /// ([`ExportDevice::queues_are_synchronized`](crate::ExportDevice::queues_are_synchronized)),
+    /// closing and dropping the exchange submit such a signal themselves.
     ///
     /// # Errors
     /// [`vk_export::Error::QueueHeld`] inside of [`Queue::with`].
@@ -158,13 +169,15 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
         self.shared.flush_parts()
     }
 
-    /// What dropping does, with the error: waits for the frames in flight and frees everything. Inside a closure of the CPU
-    /// backend, which cannot wait for what is enqueued behind itself, a thread of its own does so later and logs the error.
+    /// What dropping does, with the error: waits for the frames in flight and frees everything.
+    /// Inside a closure of the CPU backend, which cannot wait for what is enqueued behind itself, a
+    /// thread of its own does so later and logs the error.
     ///
     /// # Errors
-    /// [`Error::TurnOpen`] or [`Error::SlotBusy`] while a turn is still held, [`Error::Timeout`] or the failed call when
-    /// the work could not be seen to end; the resources are then leaked on purpose. On an adopted device, the end of lent turns
-    /// that were dropped is seen only behind a later frame or [`flush_parts`](Self::flush_parts). On a lost Vulkan device nothing is in use
+    /// [`Error::TurnOpen`] or [`Error::SlotBusy`] while a turn is still held, [`Error::Timeout`] or
+    /// the failed call when the work could not be seen to end; the resources are then leaked on
+    /// purpose. On an adopted device, the end of lent turns that were dropped is seen only behind a
+    /// later frame or [`flush_parts`](Self::flush_parts). On a lost Vulkan device nothing is in use
     /// any more, so that everything is freed.
     pub fn close(self) -> Result<(), Error> {
         self.shared.ledger().idle().map_err(|refusal| self.shared.refused(refusal))?;

@@ -14,20 +14,22 @@ use crate::exchange::resources::Resources;
 use crate::timeline::TimelinePoint;
 
 impl<R: Resources> RenderTurn<R, ComputeFirst> {
-    /// Records the frame's commands, submits them to the exchange's [`queue`](Self::queue), and blocks until they have
-    /// run, for at most `limit`.
+    /// Records the frame's commands, submits them to the exchange's [`queue`](Self::queue), and
+    /// blocks until they have run, for at most `limit`.
     ///
-    /// `record` gets a command buffer that is recording between the turn's two barriers, and the resources. For examples,
-    /// tests and tools: it makes a command pool for each frame, and keeps the host from running ahead. A frame loop records
-    /// into command buffers of its own and calls [`submit`](Self::submit).
+    /// `record` gets a command buffer that is recording between the turn's two barriers, and the
+    /// resources. For examples, tests and tools: it makes a command pool for each frame, and keeps
+    /// the host from running ahead. A frame loop records into command buffers of its own and calls
+    /// [`submit`](Self::submit).
     ///
     /// # Errors
-    /// As [`submit`](Self::submit), and [`Error::Timeout`] past the limit: the commands may still run then, and their pool is
-    /// leaked.
+    /// As [`submit`](Self::submit), and [`Error::Timeout`] past the limit: the commands may still
+    /// run then, and their pool is leaked.
     ///
     /// # Safety
-    /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and everything that it uses
-    /// lives until the commands have run: after [`Error::Timeout`] and other failed waits, forever.
+    /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and
+    /// everything that it uses lives until the commands have run: after [`Error::Timeout`] and
+    /// other failed waits, forever.
     pub unsafe fn run_once(
         self,
         limit: Duration,
@@ -47,27 +49,29 @@ impl<R: Resources> RenderTurn<R, ComputeFirst> {
     ) -> Result<Submitted> {
         // SAFETY: handed on to the caller.
         let commands = unsafe { record_frame(&self, record) }?;
-        // SAFETY: recorded between this turn's barriers; alive until `Submitted::wait` has seen them end, or forever. On an
-        // error nothing was submitted.
+        // SAFETY: recorded between this turn's barriers; alive until `Submitted::wait` has seen
+        // them end, or forever. On an error nothing was submitted.
         let rendered = unsafe { self.submit(&[commands.as_raw()]) }?;
         Ok(Submitted::new(rendered, commands))
     }
 }
 
 impl<R: Resources> RenderTurn<R, RenderFirst> {
-    /// Records the frame's commands, submits them to the exchange's [`queue`](Self::queue), and blocks until they have
-    /// run, for at most `limit`. Gives the frame's [`ComputeTurn`].
+    /// Records the frame's commands, submits them to the exchange's [`queue`](Self::queue), and
+    /// blocks until they have run, for at most `limit`. Gives the frame's [`ComputeTurn`].
     ///
-    /// `record` gets a command buffer that is recording between the turn's two barriers, and the resources. For examples,
-    /// tests and tools, as it is with frames that the compute side begins.
+    /// `record` gets a command buffer that is recording between the turn's two barriers, and the
+    /// resources. For examples, tests and tools, as it is with frames that the compute side begins.
     ///
     /// # Errors
-    /// As [`submit`](Self::submit), and [`Error::Timeout`] past the limit; the frame is then lost, as if its compute turn had
-    /// been dropped. The commands may still run then, and their pool is leaked.
+    /// As [`submit`](Self::submit), and [`Error::Timeout`] past the limit; the frame is then lost,
+    /// as if its compute turn had been dropped. The commands may still run then, and their pool is
+    /// leaked.
     ///
     /// # Safety
-    /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and everything that it uses
-    /// lives until the commands have run: after [`Error::Timeout`] and other failed waits, forever.
+    /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and
+    /// everything that it uses lives until the commands have run: after [`Error::Timeout`] and
+    /// other failed waits, forever.
     pub unsafe fn run_once(
         mut self,
         limit: Duration,
@@ -76,8 +80,8 @@ impl<R: Resources> RenderTurn<R, RenderFirst> {
         // SAFETY: handed on to the caller.
         let commands = unsafe { record_frame(&self, record) }?;
         let info = SubmitInfo { commands: &[commands.as_raw()], ..SubmitInfo::default() };
-        // SAFETY: recorded between this turn's barriers; alive until the wait below has seen them end, or forever. On an
-        // error nothing was submitted.
+        // SAFETY: recorded between this turn's barriers; alive until the wait below has seen them
+        // end, or forever. On an error nothing was submitted.
         let rendered = unsafe { self.enqueue(&info) }?;
         let turn = match RenderFirst::submitted(&self.shared, self.frame, self.slot, rendered) {
             Ok(turn) => turn,
@@ -95,7 +99,8 @@ impl<R: Resources> RenderTurn<R, RenderFirst> {
 /// Records what `record` records between the barriers of `turn`.
 ///
 /// # Safety
-/// What is recorded keeps the Valid Usage of its commands, and is submitted with this turn or not at all.
+/// What is recorded keeps the Valid Usage of its commands, and is submitted with this turn or not
+/// at all.
 unsafe fn record_frame<R: Resources, D: Direction>(
     turn: &RenderTurn<R, D>,
     record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
@@ -103,7 +108,8 @@ unsafe fn record_frame<R: Resources, D: Direction>(
     let device = turn.shared.compute.device();
     let name = format!("{}: frame {}", turn.shared.name, turn.frame());
     let between_barriers = |commands| {
-        // SAFETY: recording, for the family of the turn's queue, outside a render pass, and known to this thread only.
+        // SAFETY: recording, for the family of the turn's queue, outside a render pass, and known
+        // to this thread only.
         unsafe { turn.record_acquire(commands) };
         record(commands, turn.resources());
         // SAFETY: as above.
@@ -113,7 +119,8 @@ unsafe fn record_frame<R: Resources, D: Direction>(
     Ok(unsafe { OneTimeCommands::record(device, turn.queue(), &name, between_barriers) }?)
 }
 
-/// Commands that the queue has taken, and the point at which they have run. They are leaked if nobody waits.
+/// Commands that the queue has taken, and the point at which they have run. They are leaked if
+/// nobody waits.
 #[must_use]
 pub(super) struct Submitted {
     rendered: TimelinePoint,

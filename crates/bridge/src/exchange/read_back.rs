@@ -18,14 +18,15 @@ use crate::image::render::RenderImage;
 use crate::image::spec::ImageSpec;
 
 impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
-    /// Submits a copy of the buffer to the host, blocks until it has run, for at most `limit`, and gives the elements.
+    /// Submits a copy of the buffer to the host, blocks until it has run, for at most `limit`, and
+    /// gives the elements.
     ///
-    /// The buffer is made with [`BufferAccess::TRANSFER_READ`] among its uses. For examples, tests and tools, as
-    /// [`run_once`](Self::run_once) is: it allocates memory for each frame.
+    /// The buffer is made with [`BufferAccess::TRANSFER_READ`] among its uses. For examples, tests
+    /// and tools, as [`run_once`](Self::run_once) is: it allocates memory for each frame.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a buffer that may not be copied from, and the frame is lost; else as
-    /// [`run_once`](Self::run_once).
+    /// [`Error::InvalidArgument`] for a buffer that may not be copied from, and the frame is lost;
+    /// else as [`run_once`](Self::run_once).
     pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
         let source = self.resources();
         require_readable(
@@ -35,36 +36,39 @@ impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
         )?;
         let target = HostCopy::new(self.shared.compute.device(), source.len())?;
         let copy = |commands, source: RenderBuffer<'_, T>| {
-            // SAFETY: both buffers have `len` elements; the source is acquired, with the copy among its uses.
+            // SAFETY: both buffers have `len` elements; the source is acquired, with the copy among
+            // its uses.
             unsafe { target.record_buffer(commands, &source) };
         };
-        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over, or forever; where nothing
-        // was submitted it goes at once.
+        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over,
+        // or forever; where nothing was submitted it goes at once.
         let submitted = unsafe { self.submit_once(copy) }?;
         target.finish(submitted.wait(limit))
     }
 }
 
 impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
-    /// Submits a copy of the image to the host, blocks until it has run, for at most `limit`, and gives the texels of the
-    /// first mip level, without padding: row by row from the top, depth by depth, layer by layer.
+    /// Submits a copy of the image to the host, blocks until it has run, for at most `limit`, and
+    /// gives the texels of the first mip level, without padding: row by row from the top, depth by
+    /// depth, layer by layer.
     ///
-    /// The image is made with [`ImageAccess::TRANSFER_READ`] among its uses. For examples, tests and tools, as
-    /// [`run_once`](Self::run_once) is: it allocates memory for each frame.
+    /// The image is made with [`ImageAccess::TRANSFER_READ`] among its uses. For examples, tests
+    /// and tools, as [`run_once`](Self::run_once) is: it allocates memory for each frame.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for an image that may not be copied from, and the frame is lost; else as
-    /// [`run_once`](Self::run_once).
+    /// [`Error::InvalidArgument`] for an image that may not be copied from, and the frame is lost;
+    /// else as [`run_once`](Self::run_once).
     pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
         let source = self.resources();
         require_readable(is_image_readable(&source), (self.frame, &self.shared.name), "`ImageAccess::TRANSFER_READ`")?;
         let target = HostCopy::of_image(self.shared.compute.device(), &source)?;
         let copy = |commands, source: RenderImage<'_>| {
-            // SAFETY: there is room for the first level of all layers; the source is acquired, with the copy among its uses.
+            // SAFETY: there is room for the first level of all layers; the source is acquired, with
+            // the copy among its uses.
             unsafe { target.record_image(commands, &source) };
         };
-        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over, or forever; where nothing
-        // was submitted it goes at once.
+        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over,
+        // or forever; where nothing was submitted it goes at once.
         let submitted = unsafe { self.submit_once(copy) }?;
         target.finish(submitted.wait(limit))
     }
@@ -123,19 +127,21 @@ impl<T: Pod> HostCopy<T> {
     }
 
     /// # Safety
-    /// `commands` is recording on the device; `source` has at least as many elements and is acquired for copying.
+    /// `commands` is recording on the device; `source` has at least as many elements and is
+    /// acquired for copying.
     pub(super) unsafe fn record_buffer(&self, commands: vk::CommandBuffer, source: &RenderBuffer<'_, T>) {
         let region = [vk::BufferCopy::default().size(self.buffer.size())];
         let (source, target) = (source.as_raw(), self.buffer.as_raw());
-        // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: the caller says that the source has as many bytes.
+        // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: the caller says that the source has as
+        // many bytes.
         unsafe { self.device.as_raw().cmd_copy_buffer(commands, source, target, &region) };
         // SAFETY: handed on to the caller.
         unsafe { self.record_to_host(commands) };
     }
 
     /// # Safety
-    /// `commands` is recording on the device; this has room for the first level of all layers of `source`, which is
-    /// acquired for copying.
+    /// `commands` is recording on the device; this has room for the first level of all layers of
+    /// `source`, which is acquired for copying.
     pub(super) unsafe fn record_image(&self, commands: vk::CommandBuffer, source: &RenderImage<'_>) {
         let range = source.range();
         let [width, height, depth] = source.level_extent(0);
@@ -151,8 +157,9 @@ impl<T: Pod> HostCopy<T> {
             depth,
         })];
         let (image, layout, target) = (source.as_raw(), source.layout(), self.buffer.as_raw());
-        // SAFETY: VUID-vkCmdCopyImageToBuffer-pRegions-00183: the caller says that there is room; the layout is that of the
-        // image between the turn's barriers, and fits copies since its uses have them.
+        // SAFETY: VUID-vkCmdCopyImageToBuffer-pRegions-00183: the caller says that there is room;
+        // the layout is that of the image between the turn's barriers, and fits copies since its
+        // uses have them.
         unsafe { self.device.as_raw().cmd_copy_image_to_buffer(commands, image, layout, target, &region) };
         // SAFETY: handed on to the caller.
         unsafe { self.record_to_host(commands) };
@@ -191,8 +198,8 @@ impl<T: Pod> HostCopy<T> {
         })?;
         let mut elements = vec![T::zeroed(); self.len];
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut elements);
-        // SAFETY: the buffer has exactly this many bytes, mapped for as long as it lives; the copy to it has run, with a
-        // barrier to the host behind it, and nothing else writes to it.
+        // SAFETY: the buffer has exactly this many bytes, mapped for as long as it lives; the copy
+        // to it has run, with a barrier to the host behind it, and nothing else writes to it.
         unsafe { std::ptr::copy_nonoverlapping(start.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
         Ok(elements)
     }

@@ -47,19 +47,22 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         self.slot
     }
 
-    /// The point at which the compute side is done with the slot, which the submission waits for. With [`RenderFirst`](crate::RenderFirst),
-    /// that of an earlier frame; point 0, where a timeline starts, when there was none.
+    /// The point at which the compute side is done with the slot, which the submission waits for.
+    /// With [`RenderFirst`](crate::RenderFirst), that of an earlier frame; point 0, where a
+    /// timeline starts, when there was none.
     pub fn computed(&self) -> &TimelinePoint {
         &self.computed
     }
 
-    /// Makes sure that a frame which is presented may be: call it before presenting, at best right before submitting.
+    /// Makes sure that a frame which is presented may be: call it before presenting, at best right
+    /// before submitting.
     ///
-    /// A present must not depend on a signal that has not been submitted yet (VUID-vkQueuePresentKHR-pWaitSemaphores-03268).
-    /// CUDA's signal was enqueued when the turn was finished; the stream is queried once, which makes drivers that batch work
-    /// (Windows) submit it, and this returns at once; so it does where kernels are in the Vulkan queue, whose signal is submitted
-    /// with the frame. The CPU's is made when the CPU is done, so with that backend this blocks
-    /// until then, for at most the exchange's timeout.
+    /// A present must not depend on a signal that has not been submitted yet
+    /// (VUID-vkQueuePresentKHR-pWaitSemaphores-03268). CUDA's signal was enqueued when the turn was
+    /// finished; the stream is queried once, which makes drivers that batch work (Windows) submit
+    /// it, and this returns at once; so it does where kernels are in the Vulkan queue, whose signal
+    /// is submitted with the frame. The CPU's is made when the CPU is done, so with that backend
+    /// this blocks until then, for at most the exchange's timeout.
     ///
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout), or the failed call.
@@ -67,7 +70,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         self.shared.prepare_present(&self.computed)
     }
 
-    /// The queue that the frame is submitted to, as [`ExchangeInfo::queue`](crate::ExchangeInfo::queue) says.
+    /// The queue that the frame is submitted to, as
+    /// [`ExchangeInfo::queue`](crate::ExchangeInfo::queue) says.
     pub fn queue(&self) -> &Queue {
         self.shared.queue()
     }
@@ -77,21 +81,23 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         R::render(&self.shared.held.slots[self.slot])
     }
 
-    /// Records what takes all resources over from the compute side: barriers, and with the CPU backend the copies into
-    /// [staged](crate::RenderImage::is_staged) images. Goes before their first use, outside a render pass.
+    /// Records what takes all resources over from the compute side: barriers, and with the CPU
+    /// backend the copies into [staged](crate::RenderImage::is_staged) images. Goes before their
+    /// first use, outside a render pass.
     ///
     /// # Safety
-    /// `commands` is recording on the exchange's device for the family of [`queue`](Self::queue), outside a render pass,
-    /// and externally synchronized; it is submitted with this turn.
+    /// `commands` is recording on the exchange's device for the family of [`queue`](Self::queue),
+    /// outside a render pass, and externally synchronized; it is submitted with this turn.
     pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
         let shared = &self.shared;
-        // SAFETY: the caller vouches for the command buffer; the barriers are of this exchange's own resources.
+        // SAFETY: the caller vouches for the command buffer; the barriers are of this exchange's
+        // own resources.
         unsafe { shared.barriers[self.slot].record_acquire(shared.compute.device(), commands) };
     }
 
     /// Records what gives all resources back: barriers, and with the CPU backend the copies out of
-    /// [staged](crate::RenderImage::is_staged) images that Vulkan may have written. Goes after their last use, outside a render
-    /// pass.
+    /// [staged](crate::RenderImage::is_staged) images that Vulkan may have written. Goes after
+    /// their last use, outside a render pass.
     ///
     /// # Safety
     /// As [`record_acquire`](Self::record_acquire).
@@ -114,18 +120,20 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         self.shared.held.rendered.issue(value)
     }
 
-    /// Submits the frame's commands to the exchange's [`queue`](Self::queue). They wait for the compute side and tell it
-    /// when they are done. Gives the point at which that will be, or, with [`RenderFirst`](crate::RenderFirst), the frame's
-    /// [`ComputeTurn`](crate::ComputeTurn). Frames may be submitted in any order.
+    /// Submits the frame's commands to the exchange's [`queue`](Self::queue). They wait for the
+    /// compute side and tell it when they are done. Gives the point at which that will be, or, with
+    /// [`RenderFirst`](crate::RenderFirst), the frame's [`ComputeTurn`](crate::ComputeTurn). Frames
+    /// may be submitted in any order.
     ///
     /// # Errors
-    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while a lent turn is open, and the frame is lost; or the failed
-    /// call, and the frame counts as skipped. Nothing was submitted then.
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while a lent turn is open, and the frame is
+    /// lost; or the failed call, and the frame counts as skipped. Nothing was submitted then.
     ///
     /// # Safety
-    /// - The command buffers are executable, belong to the device and stay alive, with all that they use, until the point
-    ///   is reached.
-    /// - They acquire and release the resources with this turn's barriers and use them nowhere else.
+    /// - The command buffers are executable, belong to the device and stay alive, with all that
+    ///   they use, until the point is reached.
+    /// - They acquire and release the resources with this turn's barriers and use them nowhere
+    ///   else.
     pub unsafe fn submit(self, commands: &[vk::CommandBuffer]) -> Result<D::Submitted<R>> {
         // SAFETY: handed on to the caller.
         unsafe { self.submit_with(&SubmitInfo { commands, ..SubmitInfo::default() }) }
@@ -137,7 +145,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// As [`submit`](Self::submit).
     ///
     /// # Safety
-    /// As [`submit`](Self::submit), and the further semaphores and the fence keep the Valid Usage of `vkQueueSubmit2`.
+    /// As [`submit`](Self::submit), and the further semaphores and the fence keep the Valid Usage
+    /// of `vkQueueSubmit2`.
     pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<D::Submitted<R>> {
         // SAFETY: handed on to the caller.
         let rendered = unsafe { self.enqueue(info) }?;
@@ -150,7 +159,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         let _order = self.shared.submitting()?;
         let value = self.shared.ledger().next_rendered(self.frame);
         let value = value.map_err(|refusal| self.shared.refused(refusal))?;
-        // SAFETY: the value was taken under the lock that is held, and none is lent. The rest is handed on to the caller.
+        // SAFETY: the value was taken under the lock that is held, and none is lent. The rest is
+        // handed on to the caller.
         let submitted = unsafe { self.shared.submit_batch(&[&self.computed], value, info) };
         self.done = true;
         if let Err(error) = submitted {
@@ -160,7 +170,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         Ok(self.submitted_point(value))
     }
 
-    /// Gives the slot back unrendered: a window was minimised, a swapchain is out of date. Costs nothing on the GPU.
+    /// Gives the slot back unrendered: a window was minimised, a swapchain is out of date. Costs
+    /// nothing on the GPU.
     pub fn skip(mut self) {
         self.shared.ledger().skip(self.slot);
         self.done = true;

@@ -18,28 +18,32 @@ use crate::image::spec::ImageSpec;
 use crate::observe::log_error;
 
 impl<R: Resources, D: Direction> Exchange<R, D> {
-    /// Puts other resources into the slots: with another size, format or use, or another number of them in a `Vec`. The host waits
-    /// for nothing, and frames in flight go on with the old ones.
+    /// Puts other resources into the slots: with another size, format or use, or another number of
+    /// them in a `Vec`. The host waits for nothing, and frames in flight go on with the old ones.
     ///
-    /// The contents of **buffers are kept**, slot by slot and as far as both reach: the compute side copies them, behind all that it
-    /// was given and behind the last submission that uses them. What is beyond is undefined. The contents of **images are
-    /// undefined**, as in a new exchange. In a `Vec`, resources are matched by their place.
+    /// The contents of **buffers are kept**, slot by slot and as far as both reach: the compute
+    /// side copies them, behind all that it was given and behind the last submission that uses
+    /// them. What is beyond is undefined. The contents of **images are undefined**, as in a new
+    /// exchange. In a `Vec`, resources are matched by their place.
     ///
-    /// Frame numbers and the values of both timelines go on, and so does the order of the slots, whose number stays. Handles of the
-    /// old resources, and what was made for them (descriptors, image views of the program's own, recorded commands), are valid until
-    /// the last frame that was submitted is rendered, and are freed at some later [`begin`](Self::begin), or when the exchange ends.
-    /// The new slots have other handles, addresses and surfaces: take them from each turn. A [`FrameGraph`](crate::FrameGraph) is
-    /// captured anew by itself. Buffers come from the [`pool`](crate::ExchangeInfo::pool) again, if there is one.
+    /// Frame numbers and the values of both timelines go on, and so does the order of the slots,
+    /// whose number stays. Handles of the old resources, and what was made for them (descriptors,
+    /// image views of the program's own, recorded commands), are valid until the last frame that
+    /// was submitted is rendered, and are freed at some later [`begin`](Self::begin), or when the
+    /// exchange ends. The new slots have other handles, addresses and surfaces: take them from each
+    /// turn. A [`FrameGraph`](crate::FrameGraph) is captured anew by itself. Buffers come from the
+    /// [`pool`](crate::ExchangeInfo::pool) again, if there is one.
     ///
-    /// Where nothing is submitted behind an engine's back ([`needs_initial`](Self::needs_initial)), new images wait for their first
-    /// hand-over again.
+    /// Where nothing is submitted behind an engine's back ([`needs_initial`](Self::needs_initial)),
+    /// new images wait for their first hand-over again.
     ///
     /// # Errors
     /// [`Error::ReplacedWhileOpen`] while a turn is open; what [`Exchange::new`] says, such as
-    /// [`vk_export::Error::TooLarge`]; [`Error::TurnLost`] where it is unknown whether a lent turn that was dropped still uses a
-    /// buffer, see [`flush_parts`](Self::flush_parts). Whatever the error, the exchange goes on with the resources that it had, and
-    /// the new ones are freed: at once, which with CUDA waits for the frames in flight, or, where a copy had begun, as others that
-    /// were replaced.
+    /// [`vk_export::Error::TooLarge`]; [`Error::TurnLost`] where it is unknown whether a lent turn
+    /// that was dropped still uses a buffer, see [`flush_parts`](Self::flush_parts). Whatever the
+    /// error, the exchange goes on with the resources that it had, and the new ones are freed: at
+    /// once, which with CUDA waits for the frames in flight, or, where a copy had begun, as others
+    /// that were replaced.
     pub fn replace(&mut self, resources: R) -> Result<()> {
         self.retired.free();
         let old = &self.shared;
@@ -71,17 +75,20 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
 }
 
 impl<T: Pod + Send + Sync, D: Direction> Exchange<BufferSpec<T>, D> {
-    /// Makes the buffers longer while frames are in flight: `len` elements each, of which the first are those from before, slot by
-    /// slot. What is beyond them is undefined. Does nothing where they have as many.
+    /// Makes the buffers longer while frames are in flight: `len` elements each, of which the first
+    /// are those from before, slot by slot. What is beyond them is undefined. Does nothing where
+    /// they have as many.
     ///
-    /// It is [`replace`](Self::replace) with the same spec of another length, and says more there. To grow in large steps is cheaper
-    /// than often: each one allocates, exports and imports all slots anew.
+    /// It is [`replace`](Self::replace) with the same spec of another length, and says more there.
+    /// To grow in large steps is cheaper than often: each one allocates, exports and imports all
+    /// slots anew.
     #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/grow.rs"), "```")]
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for fewer elements than there are ([`replace`](Self::replace) shortens), else as
-    /// [`replace`](Self::replace): more than the device's `maxBufferSize` is [`vk_export::Error::TooLarge`], more than its memory
-    /// holds [`vk_export::Error::OutOfMemory`], and the exchange goes on with what it had.
+    /// [`Error::InvalidArgument`] for fewer elements than there are ([`replace`](Self::replace)
+    /// shortens), else as [`replace`](Self::replace): more than the device's `maxBufferSize` is
+    /// [`vk_export::Error::TooLarge`], more than its memory holds
+    /// [`vk_export::Error::OutOfMemory`], and the exchange goes on with what it had.
     pub fn grow(&mut self, len: usize) -> Result<()> {
         let now = self.resources.len();
         if len == now {
@@ -100,9 +107,10 @@ impl<T: Pod + Send + Sync, D: Direction> Exchange<BufferSpec<T>, D> {
 }
 
 impl<T: Texel, D: Direction> Exchange<ImageSpec<T>, D> {
-    /// Gives the images another width and height while frames are in flight, for instance those of a window. Their contents are
-    /// undefined. Depth, layers and format stay; an image with all mip levels has all of them again, else as many as before and
-    /// fit. Does nothing where the size is the same.
+    /// Gives the images another width and height while frames are in flight, for instance those of
+    /// a window. Their contents are undefined. Depth, layers and format stay; an image with all mip
+    /// levels has all of them again, else as many as before and fit. Does nothing where the size is
+    /// the same.
     ///
     /// It is [`replace`](Self::replace) with the same spec of another size, and says more there.
     #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/resize.rs"), "```")]
@@ -119,18 +127,21 @@ impl<T: Texel, D: Direction> Exchange<ImageSpec<T>, D> {
 }
 
 impl<R: Resources> State<R> {
-    /// The value of `rendered` behind which Vulkan has left the slots alone. It is one whose signal was submitted.
+    /// The value of `rendered` behind which Vulkan has left the slots alone. It is one whose signal
+    /// was submitted.
     fn settle(&self) -> Result<u64> {
         self.flush()?;
         let settled = self.ledger().settled(|| self.held.rendered.value().unwrap_or(0));
         settled.map_err(|refusal| self.refused(refusal))
     }
 
-    /// Enqueues what makes `new` the exchange's slots, and enters them. With `settled`, the contents are copied behind that value
-    /// of `rendered`. Nobody holds a turn, and nobody uses `new` yet.
+    /// Enqueues what makes `new` the exchange's slots, and enters them. With `settled`, the
+    /// contents are copied behind that value of `rendered`. Nobody holds a turn, and nobody uses
+    /// `new` yet.
     ///
     /// # Errors
-    /// The failed call. The compute side may be using `new` then; the exchange's slots are what they were.
+    /// The failed call. The compute side may be using `new` then; the exchange's slots are what
+    /// they were.
     fn pass_to(&self, new: &Arc<Self>, settled: Option<u64>) -> Result<Retirement> {
         if let Some(value) = settled {
             if value > 0 {
@@ -138,9 +149,10 @@ impl<R: Resources> State<R> {
             }
             // Where work of other streams is not on this one yet.
             self.join_all()?;
-            // SAFETY: nobody holds a turn, so that the compute side has been given all its work with these slots; Vulkan's is
-            // over at `value`, which the compute side waits for. Nobody uses the new slots. Both generations are freed
-            // behind the signal below, or, without it, once the compute side has drained.
+            // SAFETY: nobody holds a turn, so that the compute side has been given all its work
+            // with these slots; Vulkan's is over at `value`, which the compute side waits for.
+            // Nobody uses the new slots. Both generations are freed behind the signal below, or,
+            // without it, once the compute side has drained.
             unsafe { new.held.lender.carry_from(&self.held.lender) }?;
         } else {
             self.join_all()?;
@@ -170,12 +182,14 @@ impl<R: Resources> State<R> {
 
     /// Lets the compute side signal a value of `computed` behind all its work.
     fn mark(&self) -> Result<u64> {
-        // SAFETY: the values rise strictly: this timeline's only signaller is the compute side, and `signal_computed` takes and
-        // enqueues one value at a time. The lender is dropped after the point was reached.
+        // SAFETY: the values rise strictly: this timeline's only signaller is the compute side, and
+        // `signal_computed` takes and enqueues one value at a time. The lender is dropped after the
+        // point was reached.
         self.signal_computed(|value| unsafe { self.held.lender.signal(value) }).map(|point| point.value())
     }
 
-    /// Where the use of slots ends that never became the exchange's: behind what the compute side was given.
+    /// Where the use of slots ends that never became the exchange's: behind what the compute side
+    /// was given.
     fn retraction(&self) -> Retirement {
         let computed = self.mark().inspect_err(|error| log_error!("exchange \"{}\": {error}", self.name)).ok();
         Retirement { rendered: self.ledger().last_rendered(), computed, _commands: None }

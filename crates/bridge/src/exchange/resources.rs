@@ -17,9 +17,9 @@ use crate::remote::runs::{ResourceKind, Run};
 
 /// A description of what every slot of an exchange holds.
 ///
-/// [`BufferSpec`](crate::BufferSpec) is one buffer, [`ImageSpec`](crate::ImageSpec) one image. Tuples of descriptions share
-/// things of different types, a `Vec` many of one type; both nest. All resources of a slot are handed over together, with
-/// one wait and one signal per side.
+/// [`BufferSpec`](crate::BufferSpec) is one buffer, [`ImageSpec`](crate::ImageSpec) one image.
+/// Tuples of descriptions share things of different types, a `Vec` many of one type; both nest. All
+/// resources of a slot are handed over together, with one wait and one signal per side.
 ///
 /// The trait is closed: what is lent from it rests on the exchange's order.
 #[allow(private_bounds)] // Closed on purpose.
@@ -36,7 +36,8 @@ pub trait Resources: Share<Self> + Send + Sync + Sized + 'static {
     type Cuda<'t>;
     /// What a compute turn lends to the CPU.
     type Host<'t>;
-    /// What a compute turn lends to kernels, and to their twins on the CPU, see [`KernelWork`](crate::KernelWork).
+    /// What a compute turn lends to kernels, and to their twins on the CPU, see
+    /// [`KernelWork`](crate::KernelWork).
     type Kernel<'t>;
     /// What a render turn lends to Vulkan.
     type Render<'t>;
@@ -55,7 +56,8 @@ pub(crate) trait Share<R: Resources> {
     fn create(&self, slot: &SlotInfo<'_>) -> Result<Made<R>>;
 
     /// # Safety
-    /// Until the result is gone and the work enqueued with it has completed, nothing else uses the slot.
+    /// Until the result is gone and the work enqueued with it has completed, nothing else uses the
+    /// slot.
     unsafe fn cuda(slot: &R::CudaSlot) -> R::Cuda<'_>;
 
     /// # Safety
@@ -69,7 +71,8 @@ pub(crate) trait Share<R: Resources> {
     /// For launches of twins.
     ///
     /// # Safety
-    /// Until the result is gone and the twins that it was given to have run, nothing else uses the slot.
+    /// Until the result is gone and the twins that it was given to have run, nothing else uses the
+    /// slot.
     unsafe fn twin(slot: &R::HostSlot) -> R::Kernel<'_>;
 
     /// What CUDA is lent, for kernels.
@@ -81,8 +84,9 @@ pub(crate) trait Share<R: Resources> {
     /// Adds the barriers of every resource.
     fn add_barriers(slot: &R::Slot, barriers: &mut Barriers);
 
-    /// Makes the compute stream wait for what other CUDA streams did, so that a signal enqueued next covers that too. That signal
-    /// asks whether the stream is captured, for all resources. Whatever fails, all are tried, as [`both`] tells.
+    /// Makes the compute stream wait for what other CUDA streams did, so that a signal enqueued
+    /// next covers that too. That signal asks whether the stream is captured, for all resources.
+    /// Whatever fails, all are tried, as [`both`] tells.
     fn join(slot: &R::CudaSlot) -> Result<()>;
 
     /// Lets the mapping be freed without waiting for the compute stream, until it is lent again.
@@ -91,8 +95,8 @@ pub(crate) trait Share<R: Resources> {
     /// All work that uses it has ended, on both sides.
     unsafe fn assume_idle(slot: &R::CudaSlot);
 
-    /// Enqueues a copy of what `old` holds to `new`, as far as both reach, behind the compute stream's work. Images are not
-    /// copied.
+    /// Enqueues a copy of what `old` holds to `new`, as far as both reach, behind the compute
+    /// stream's work. Images are not copied.
     ///
     /// # Safety
     /// Nothing else uses either slot until the copy has ended.
@@ -107,7 +111,8 @@ pub(crate) trait Share<R: Resources> {
     /// Adds the copies that [`carry_on_cuda`](Self::carry_on_cuda) makes, for a command buffer.
     fn carry_on_queue(old: &R::InlineSlot, new: &R::InlineSlot, copies: &mut Vec<BufferCopy>);
 
-    /// Calls `each` with the bytes of every resource in runs, and with where each lies in memory that another process has filled.
+    /// Calls `each` with the bytes of every resource in runs, and with where each lies in memory
+    /// that another process has filled.
     ///
     /// # Safety
     /// Nothing else uses the slot.

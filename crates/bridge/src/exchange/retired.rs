@@ -8,8 +8,8 @@ use super::resources::Resources;
 use super::state::State;
 use crate::observe::log_warn;
 
-/// The generations of an exchange's slots that may still be in use, and those that are being freed. Dropping it waits for both,
-/// with the exchange's limits.
+/// The generations of an exchange's slots that may still be in use, and those that are being freed.
+/// Dropping it waits for both, with the exchange's limits.
 pub(super) struct Retired<R: Resources> {
     waiting: Vec<Arc<State<R>>>,
     /// One at a time, however often resources are replaced.
@@ -30,8 +30,9 @@ impl<R: Resources> Retired<R> {
 
     /// Frees what neither side uses any more. Does not block.
     ///
-    /// CUDA frees a mapping only once no stream of the context waits (measured with a driver for CUDA 13.0), which is never the
-    /// case on this thread while frames are in flight. So a thread of its own does it.
+    /// CUDA frees a mapping only once no stream of the context waits (measured with a driver for
+    /// CUDA 13.0), which is never the case on this thread while frames are in flight. So a thread
+    /// of its own does it.
     pub(super) fn free(&mut self) {
         if let Some(thread) = self.freeing.take_if(|thread| thread.is_finished()) {
             join(thread);

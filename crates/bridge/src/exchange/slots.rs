@@ -17,7 +17,8 @@ pub(super) fn queue_of(compute: &Compute, kind: QueueKind) -> &Queue {
     device.queue_of(kind).unwrap_or_else(|| device.queue())
 }
 
-/// Checks a description against the queue without making anything; gives the stages at which Vulkan uses it.
+/// Checks a description against the queue without making anything; gives the stages at which Vulkan
+/// uses it.
 pub(super) fn check_resources<R: Resources>(
     compute: &Compute,
     name: &str,

@@ -26,7 +26,8 @@ const LINE: usize = 128;
 pub struct CudaPart<'t, T> {
     /// The GPU.
     pub device: &'t CudaDevice,
-    /// Its stream. Kernels that use the elements are launched here, cudarc's copies on any stream of the device.
+    /// Its stream. Kernels that use the elements are launched here, cudarc's copies on any stream
+    /// of the device.
     pub stream: &'t Arc<CudaStream>,
     /// Where the elements are in the buffer.
     pub range: Range<usize>,
@@ -39,12 +40,14 @@ pub struct CudaPart<'t, T> {
 }
 
 impl<'t, T: Pod + Send + Sync> CudaPart<'t, T> {
-    /// The part as launches of kernels that were loaded with [`Compute::load`](crate::Compute::load), which loads them for all GPUs of
-    /// a group. Memory from [`Compute::kernel_memory`](crate::Compute::kernel_memory) is the leader's; for the others take
-    /// [`Compute::kernel_memory_split`](crate::Compute::kernel_memory_split).
+    /// The part as launches of kernels that were loaded with
+    /// [`Compute::load`](crate::Compute::load), which loads them for all GPUs of a group. Memory
+    /// from [`Compute::kernel_memory`](crate::Compute::kernel_memory) is the leader's; for the
+    /// others take [`Compute::kernel_memory_split`](crate::Compute::kernel_memory_split).
     ///
     /// # Errors
-    /// The failed call that should have ordered what other streams of the device do with the elements before the launches.
+    /// The failed call that should have ordered what other streams of the device do with the
+    /// elements before the launches.
     pub fn kernels(self) -> Result<KernelWork<'t, BufferSpec<T>>> {
         self.buffer.join_foreign_work_at(self.place)?;
         let elements = KernelBuffer::on_stream(self.elements.as_raw(), self.elements.len());
@@ -53,24 +56,28 @@ impl<'t, T: Pod + Send + Sync> CudaPart<'t, T> {
 }
 
 impl CudaCompute {
-    /// Divides `len` elements evenly among the GPUs, as [`ComputeTurn::work_split`] takes them: the parts end at multiples of 128
-    /// bytes, so that the last may be smaller, or empty where there are very few elements.
+    /// Divides `len` elements evenly among the GPUs, as [`ComputeTurn::work_split`] takes them: the
+    /// parts end at multiples of 128 bytes, so that the last may be smaller, or empty where there
+    /// are very few elements.
     pub fn even_split<T: Pod>(&self, len: usize) -> Vec<Range<usize>> {
         even(len, size_of::<T>(), self.all().len())
     }
 }
 
 impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
-    /// Lends each GPU of a [`Compute::group`](crate::Compute::group) a range of the elements, one for each and in their order;
-    /// [`CudaCompute::even_split`] divides them evenly. Ranges may leave elements out, and be empty.
+    /// Lends each GPU of a [`Compute::group`](crate::Compute::group) a range of the elements, one
+    /// for each and in their order; [`CudaCompute::even_split`] divides them evenly. Ranges may
+    /// leave elements out, and be empty.
     ///
-    /// What is enqueued on the parts' streams comes after all that this turn was given before, on any GPU, and
-    /// [`work`](Self::work) and a second call of this come after it. [`finish`](Self::finish) waits for all GPUs, on the GPU that leads.
+    /// What is enqueued on the parts' streams comes after all that this turn was given before, on
+    /// any GPU, and [`work`](Self::work) and a second call of this come after it.
+    /// [`finish`](Self::finish) waits for all GPUs, on the GPU that leads.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for another number of ranges than GPUs, for ranges that overlap or end outside of the buffer, and for
-    /// one that begins or ends between two multiples of 128 bytes, other than at the buffer's end, since two GPUs would write parts
-    /// of one cache line; on another backend than CUDA. Else the failed call, and nothing is lent.
+    /// [`Error::InvalidArgument`] for another number of ranges than GPUs, for ranges that overlap
+    /// or end outside of the buffer, and for one that begins or ends between two multiples of 128
+    /// bytes, other than at the buffer's end, since two GPUs would write parts of one cache line;
+    /// on another backend than CUDA. Else the failed call, and nothing is lent.
     pub fn work_split(&mut self, ranges: &[Range<usize>]) -> Result<Vec<CudaPart<'_, T>>> {
         let invalid = |reason| Error::InvalidArgument {
             object: format!("the split work of exchange \"{}\"", self.shared.name),
@@ -83,7 +90,8 @@ impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
         };
         let (slot, gpus) = (&cuda.slots[self.slot], cuda.link.gpus());
         check_ranges(slot.len(), size_of::<T>(), ranges, gpus.len()).map_err(invalid)?;
-        // SAFETY: this turn alone holds the slot and is borrowed exclusively, so that all it has lent before is gone.
+        // SAFETY: this turn alone holds the slot and is borrowed exclusively, so that all it has
+        // lent before is gone.
         unsafe { slot.assume_unlent() };
         // What other streams of each GPU did, and what an earlier call has lent.
         if self.split {
@@ -95,9 +103,10 @@ impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
         gpus.fan_out()?;
         let parts = gpus.devices().iter().zip(gpus.streams()).zip(ranges).enumerate();
         let parts = parts.map(|(place, ((device, stream), range))| {
-            // SAFETY: rule "no access outside the turn": this turn alone holds the slot, the borrow of the turn is the borrow of
-            // the views, and the ranges are disjoint. What is enqueued with them is ordered by the events between the streams,
-            // and by the wait and the signal of the one that leads.
+            // SAFETY: rule "no access outside the turn": this turn alone holds the slot, the borrow
+            // of the turn is the borrow of the views, and the ranges are disjoint. What is enqueued
+            // with them is ordered by the events between the streams, and by the wait and the
+            // signal of the one that leads.
             let elements = unsafe { slot.part_mut_unchecked(place, range.clone()) };
             Some(CudaPart { device, stream, range: range.clone(), elements: elements?, buffer: slot, place })
         });

@@ -32,12 +32,12 @@ use crate::timeline::{Timeline, TimelinePoint};
 /// The most frames that [`ExchangeInfo::frames_in_flight`] may name: a value is kept for each.
 const MOST_IN_FLIGHT: usize = 1024;
 
-/// The most slots: one for each frame that may be in flight. More only wait, and a number that was computed wrongly would
-/// allocate until nothing is left.
+/// The most slots: one for each frame that may be in flight. More only wait, and a number that was
+/// computed wrongly would allocate until nothing is left.
 pub(super) const MOST_SLOTS: usize = MOST_IN_FLIGHT;
 
-/// What an exchange and its turns hold together: one generation of slots, and what outlasts it. A turn keeps the generation that it
-/// was begun with.
+/// What an exchange and its turns hold together: one generation of slots, and what outlasts it. A
+/// turn keeps the generation that it was begun with.
 pub(super) struct State<R: Resources> {
     /// Leaked where it may still be in use.
     pub(super) held: ManuallyDrop<Held<R>>,
@@ -61,9 +61,10 @@ impl<R: Resources> Deref for State<R> {
 
 /// What both sides use.
 pub(super) struct Held<R: Resources> {
-    // Field order is drop order: the compute side's mappings of the slots and its view of the timelines go first.
-    /// Closures on the CPU backend's thread hold its mappings too, and only them: the last of the rest goes on a thread
-    /// that may wait for that one.
+    // Field order is drop order: the compute side's mappings of the slots and its view of the
+    // timelines go first.
+    /// Closures on the CPU backend's thread hold its mappings too, and only them: the last of the
+    /// rest goes on a thread that may wait for that one.
     pub(super) lender: Lender<R>,
     /// Each with its leases.
     pub(super) slots: Box<[Arc<R::Slot>]>,
@@ -71,7 +72,8 @@ pub(super) struct Held<R: Resources> {
     pub(super) rendered: Timeline,
 }
 
-/// A lock under which the order of signals is decided. No sink of the trace is called before it is released.
+/// A lock under which the order of signals is decided. No sink of the trace is called before it is
+/// released.
 pub(super) struct Ordered<'a> {
     // Field order is drop order: the lock goes before the lines are written.
     _guard: MutexGuard<'a, ()>,
@@ -157,7 +159,8 @@ impl<R: Resources> State<R> {
         }))
     }
 
-    /// The next generation: slots for other resources, of the same number, on the same timelines. Nothing uses them yet.
+    /// The next generation: slots for other resources, of the same number, on the same timelines.
+    /// Nothing uses them yet.
     pub(super) fn renew(&self, resources: &R) -> Result<Arc<Self>> {
         let stages = check_resources(&self.compute, &self.name, self.queue, resources)?;
         let (slots, mapped) = make_slots(&self.core, self.held.slots.len(), resources)?;
@@ -176,7 +179,8 @@ impl<R: Resources> State<R> {
 
     /// Takes the next frame's slot for the side that begins, unless something forbids.
     pub(super) fn next_frame(&self) -> Result<Begun> {
-        // A frame's own calls notice that another API has failed, so that no frame pays for a query.
+        // A frame's own calls notice that another API has failed, so that no frame pays for a
+        // query.
         if !self.compute.side().is_foreign() || self.failed.load(Ordering::Acquire) {
             self.check_compute()?;
         }
@@ -219,25 +223,29 @@ impl<R: Resources> State<R> {
 
     /// Lets the compute side wait, on the GPU, for a value of `rendered` whose signal was enqueued.
     pub(super) fn compute_waits(&self, value: u64) -> Result<()> {
-        // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that was accepted (or has been
-        // reached). The lender is dropped after the compute side has drained.
+        // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that
+        // was accepted (or has been reached). The lender is dropped after the compute side has
+        // drained.
         self.noticed(unsafe { self.held.lender.wait(value, self.timeout) })?;
         self.held.rendered.awaited(value);
         Ok(())
     }
 
-    /// Lets the compute side signal the next value, behind all that it was given, other CUDA streams' work with the slot included.
+    /// Lets the compute side signal the next value, behind all that it was given, other CUDA
+    /// streams' work with the slot included.
     pub(super) fn compute_signals(&self, slot: usize) -> Result<TimelinePoint> {
         self.compute_signals_of([slot])
     }
 
-    /// [`compute_signals`](Self::compute_signals) for several slots. What other streams did with a slot that is not among them is not
-    /// covered, so that nobody else may have that slot behind the signal.
+    /// [`compute_signals`](Self::compute_signals) for several slots. What other streams did with a
+    /// slot that is not among them is not covered, so that nobody else may have that slot behind
+    /// the signal.
     pub(super) fn compute_signals_of(&self, slots: impl IntoIterator<Item = usize>) -> Result<TimelinePoint> {
         let joined = slots.into_iter().map(|slot| self.held.lender.join(slot)).fold(Ok(()), both);
         self.noticed(joined)?;
-        // SAFETY: the values rise strictly: this timeline's only signaller is the compute side, and `signal_computed` takes
-        // and enqueues one value at a time. The lender is dropped after the point was reached.
+        // SAFETY: the values rise strictly: this timeline's only signaller is the compute side, and
+        // `signal_computed` takes and enqueues one value at a time. The lender is dropped after the
+        // point was reached.
         self.signal_computed(|value| unsafe { self.held.lender.signal(value) })
     }
 
@@ -260,14 +268,15 @@ impl<R: Resources> State<R> {
     /// Held while a value of `rendered` is taken and submitted.
     ///
     /// # Errors
-    /// [`vk_export::Error::QueueHeld`] on a thread that has locked the queue: whoever holds this may wait for the queue.
+    /// [`vk_export::Error::QueueHeld`] on a thread that has locked the queue: whoever holds this
+    /// may wait for the queue.
     pub(super) fn submitting(&self) -> Result<Ordered<'_>> {
         self.queue().check_free()?;
         Ok(Ordered::new(&self.submitting))
     }
 
-    /// Tries again to enqueue the signals that turns which have failed have left out. Until one succeeds, its slot is
-    /// given to nobody.
+    /// Tries again to enqueue the signals that turns which have failed have left out. Until one
+    /// succeeds, its slot is given to nobody.
     fn signal_the_rest(&self) {
         loop {
             let Some(slot) = self.ledger().unsignalled() else { return };
@@ -312,14 +321,17 @@ impl<R: Resources> State<R> {
         }
     }
 
-    /// That the compute side still works. Once it does not, what Vulkan has been told to wait for is signalled in its
-    /// place, so that the queue goes on; where other GPUs still work, once they have ended.
+    /// That the compute side still works. Once it does not, what Vulkan has been told to wait for
+    /// is signalled in its place, so that the queue goes on; where other GPUs still work, once they
+    /// have ended.
     pub(super) fn check_compute(&self) -> Result<()> {
         let checked = self.compute.check();
         if checked.as_ref().is_err_and(Error::is_device_lost) && self.is_over() {
-            // Before the host signals what CUDA did not: no other thread may take a frame for finished.
+            // Before the host signals what CUDA did not: no other thread may take a frame for
+            // finished.
             self.failed.store(true, Ordering::Release);
-            // SAFETY: the context that signals is lost for good. (The CPU's thread signals even after a failure.)
+            // SAFETY: the context that signals is lost for good. (The CPU's thread signals even
+            // after a failure.)
             let released = unsafe { self.held.computed.release() };
             if let Err(error) = released {
                 log_error!("{}: Vulkan may wait for ever: {error}", self.held.computed.name());
@@ -328,7 +340,8 @@ impl<R: Resources> State<R> {
         checked
     }
 
-    /// Whether the compute side's signals do not come any more, and nothing of it uses a slot that Vulkan waits for.
+    /// Whether the compute side's signals do not come any more, and nothing of it uses a slot that
+    /// Vulkan waits for.
     fn is_over(&self) -> bool {
         let side = self.compute.side();
         match side.loss() {

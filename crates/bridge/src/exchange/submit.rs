@@ -12,10 +12,12 @@ use crate::timeline::{Timeline, TimelinePoint};
 /// Command buffers and semaphores of a frame that need no heap.
 const INLINE: usize = 16;
 
-/// The wait and the signal that a frame adds to the submission of its commands, for engines that submit themselves.
+/// The wait and the signal that a frame adds to the submission of its commands, for engines that
+/// submit themselves.
 ///
-/// Push `wait` onto the wait list and `signal` onto the signal list of the `VkSubmitInfo2` that holds the commands; after
-/// `VK_SUCCESS`, call [`LentTurn::submitted`](crate::LentTurn::submitted).
+/// Push `wait` onto the wait list and `signal` onto the signal list of the `VkSubmitInfo2` that
+/// holds the commands; after `VK_SUCCESS`, call
+/// [`LentTurn::submitted`](crate::LentTurn::submitted).
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct SubmitParts {
@@ -83,12 +85,13 @@ pub(super) fn rendered_info(rendered: &Timeline, value: u64) -> vk::SemaphoreSub
 }
 
 impl<R: Resources> State<R> {
-    /// Submits a frame's commands to the exchange's queue: behind the points that it waits for, and with the signal of `value`
-    /// of `rendered`.
+    /// Submits a frame's commands to the exchange's queue: behind the points that it waits for, and
+    /// with the signal of `value` of `rendered`.
     ///
     /// # Safety
-    /// As [`RenderTurn::submit_with`](super::RenderTurn::submit_with); `value` is the next of `rendered`, none is lent, and
-    /// [`submitting`](Self::submitting) is held from before it was taken until it is issued.
+    /// As [`RenderTurn::submit_with`](super::RenderTurn::submit_with); `value` is the next of
+    /// `rendered`, none is lent, and [`submitting`](Self::submitting) is held from before it was
+    /// taken until it is issued.
     pub(super) unsafe fn submit_batch(
         &self,
         after: &[&TimelinePoint],
@@ -107,8 +110,9 @@ impl<R: Resources> State<R> {
             .command_buffer_infos(&commands)
             .wait_semaphore_infos(joined(&wait, info.waits, &mut waits))
             .signal_semaphore_infos(joined(&signal, info.signals, &mut signals));
-        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only signaller; its values are taken
-        // and submitted under one lock, and none is taken while a lower one is lent. The rest is the caller's.
+        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
+        // signaller; its values are taken and submitted under one lock, and none is taken while a
+        // lower one is lent. The rest is the caller's.
         unsafe { self.compute.side().submit(self.queue(), batch, info.fence) }
     }
 
@@ -121,7 +125,8 @@ impl<R: Resources> State<R> {
     }
 }
 
-/// The frame's own semaphore and the program's, which most frames have none of, in `room` where it takes any.
+/// The frame's own semaphore and the program's, which most frames have none of, in `room` where it
+/// takes any.
 fn joined<'a, 'i>(
     own: &'a [vk::SemaphoreSubmitInfo<'i>],
     more: &[vk::SemaphoreSubmitInfo<'i>],

@@ -16,14 +16,15 @@ pub(super) struct Values {
 }
 
 impl Values {
-    /// The value of the next signal of `computed`. It is used up even if the signal cannot be enqueued.
+    /// The value of the next signal of `computed`. It is used up even if the signal cannot be
+    /// enqueued.
     pub(super) fn take_computed(&mut self) -> u64 {
         self.computed += 1;
         self.computed
     }
 
-    /// The value that the submission of a frame signals. While a lent turn is open there is none: its value is lower, and
-    /// it may be submitted later.
+    /// The value that the submission of a frame signals. While a lent turn is open there is none:
+    /// its value is lower, and it may be submitted later.
     pub(super) fn next_rendered(&self, frame: u64) -> Result<u64, Refusal> {
         match self.lent {
             Some((first, _)) => Err(Refusal::OutOfOrder { frame, first }),
@@ -46,7 +47,8 @@ impl Values {
         self.end_lent(value);
     }
 
-    /// What was lent with `value` was never submitted. No value was taken since, so this one is taken again.
+    /// What was lent with `value` was never submitted. No value was taken since, so this one is
+    /// taken again.
     pub(super) fn retract(&mut self, value: u64) {
         self.rendered = value - 1;
         self.end_lent(value);
@@ -63,14 +65,15 @@ impl Values {
         self.rendered
     }
 
-    /// Takes a value for a submission that only signals, behind all others. `None` where a signal that will come is behind
-    /// them: that of the last submission, if it is certain, or of the turn that is lent.
+    /// Takes a value for a submission that only signals, behind all others. `None` where a signal
+    /// that will come is behind them: that of the last submission, if it is certain, or of the turn
+    /// that is lent.
     pub(super) fn flush(&mut self) -> Option<u64> {
         (self.rendered > self.certain && self.lent.is_none()).then(|| self.take_rendered())
     }
 
-    /// The value of `rendered` behind which Vulkan uses nothing any more: the highest that was submitted or may have been;
-    /// 0 before the first.
+    /// The value of `rendered` behind which Vulkan uses nothing any more: the highest that was
+    /// submitted or may have been; 0 before the first.
     pub(super) fn last_rendered(&self) -> u64 {
         self.rendered
     }

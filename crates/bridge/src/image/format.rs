@@ -13,8 +13,9 @@ use crate::error::{Error, Result};
 pub struct FormatInfo {
     /// As Vulkan's views show it.
     pub vulkan: vk::Format,
-    /// What the shared memory is made with. Differs from [`vulkan`](Self::vulkan) for sRGB: the memory is UNORM, Vulkan
-    /// looks at it through an sRGB view, the compute side sees the encoded bytes.
+    /// What the shared memory is made with. Differs from [`vulkan`](Self::vulkan) for sRGB: the
+    /// memory is UNORM, Vulkan looks at it through an sRGB view, the compute side sees the encoded
+    /// bytes.
     pub memory: vk::Format,
     /// What a texel is on the compute side, channels in memory order: blue first for `B8G8R8A8`.
     pub texel: TexelFormat,
@@ -91,8 +92,9 @@ pub(crate) fn check_texel<T: Texel>(format: vk::Format) -> Result<()> {
     })
 }
 
-/// What a device does with the formats of [`FORMATS`], asked of the driver: in OPTIMAL images, which is what the two sides
-/// share. (The CPU backend makes a LINEAR image only where the driver can do as much with it.)
+/// What a device does with the formats of [`FORMATS`], asked of the driver: in OPTIMAL images,
+/// which is what the two sides share. (The CPU backend makes a LINEAR image only where the driver
+/// can do as much with it.)
 pub fn format_support(compute: &Compute) -> Vec<FormatSupport> {
     FORMATS.iter().map(|format| support(compute, *format)).collect()
 }
@@ -177,7 +179,8 @@ mod tests {
         }
     }
 
-    /// The names of the formats say how many channels of how many bits there are, and of which type.
+    /// The names of the formats say how many channels of how many bits there are, and of which
+    /// type.
     #[test]
     fn texels_are_what_the_names_say() {
         for format in FORMATS {

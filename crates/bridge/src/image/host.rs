@@ -23,7 +23,8 @@ pub(crate) struct PlaneLayout {
 }
 
 impl PlaneLayout {
-    /// Whether every texel of type `T` lies aligned within `size` bytes, rows and depths apart from each other.
+    /// Whether every texel of type `T` lies aligned within `size` bytes, rows and depths apart from
+    /// each other.
     pub(crate) fn fits<T>(&self, size: usize) -> bool {
         let align = align_of::<T>();
         let Some(row) = self.width.checked_mul(size_of::<T>()) else { return false };
@@ -47,8 +48,8 @@ impl PlaneLayout {
 
 /// The texels of an image, lent to the CPU for writing: levels of layers, each rows of `T`.
 ///
-/// [`row_mut`](Self::row_mut) and [`rows_mut`](Self::rows_mut) are those of the first layer's first level, which is all
-/// there is of most images; [`plane_mut`](Self::plane_mut) reaches the others.
+/// [`row_mut`](Self::row_mut) and [`rows_mut`](Self::rows_mut) are those of the first layer's first
+/// level, which is all there is of most images; [`plane_mut`](Self::plane_mut) reaches the others.
 #[derive(Debug)]
 pub struct HostImageMut<'a, T> {
     start: NonNull<u8>,
@@ -79,8 +80,8 @@ impl<'a, T: Pod> HostImageMut<'a, T> {
     /// Planes are level by level of layer 0, then of layer 1, and so on.
     ///
     /// # Safety
-    /// Every plane [fits](PlaneLayout::fits) the mapping at `start`, which lives for `'a`, the planes do not overlap, and
-    /// nothing else reads or writes them meanwhile.
+    /// Every plane [fits](PlaneLayout::fits) the mapping at `start`, which lives for `'a`, the
+    /// planes do not overlap, and nothing else reads or writes them meanwhile.
     pub(crate) unsafe fn new(start: NonNull<u8>, planes: &'a [PlaneLayout], levels: u32) -> Self {
         Self { start, planes, levels, texels: PhantomData }
     }
@@ -184,8 +185,9 @@ impl<'a, T: Pod> Iterator for Rows<'a, T> {
         self.next = y + 1;
         // SAFETY: `row` is the offset of a row of a plane that fits the mapping.
         let first = unsafe { self.start.as_ptr().add(row) };
-        // SAFETY: `width` texels lie there, aligned, in memory that any bytes make a `Pod`; rows do not overlap, each is
-        // lent once, and the borrow that this iterator was made from lasts for `'a`.
+        // SAFETY: `width` texels lie there, aligned, in memory that any bytes make a `Pod`; rows do
+        // not overlap, each is lent once, and the borrow that this iterator was made from lasts for
+        // `'a`.
         Some(unsafe { std::slice::from_raw_parts_mut(first.cast(), layout.width) })
     }
 
@@ -222,7 +224,8 @@ mod tests {
     }
 
     proptest! {
-        /// Every texel is reached once, through whichever rows, and no byte between the rows is touched.
+        /// Every texel is reached once, through whichever rows, and no byte between the rows is
+        /// touched.
         #[test]
         fn rows_reach_every_texel_and_no_gap(
             width in 1usize..9, height in 1usize..7, depth in 1usize..4, gap in 0usize..3, layers in 1u32..3,

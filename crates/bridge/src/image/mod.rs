@@ -1,4 +1,5 @@
-//! Images that both sides see: their specification, the format table, the shared image and its host view.
+//! Images that both sides see: their specification, the format table, the shared image and its host
+//! view.
 
 pub(crate) mod format;
 pub(crate) mod hand;

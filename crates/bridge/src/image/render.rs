@@ -19,7 +19,8 @@ impl<'t> RenderImage<'t> {
         self.image.as_raw()
     }
 
-    /// A view of all levels and layers in the format that was asked for; `None` where the usage allows no view.
+    /// A view of all levels and layers in the format that was asked for; `None` where the usage
+    /// allows no view.
     pub fn view(&self) -> Option<vk::ImageView> {
         if self.format == self.image.format() { self.image.view() } else { self.image.view_as(self.format) }
     }
@@ -29,7 +30,8 @@ impl<'t> RenderImage<'t> {
         self.format
     }
 
-    /// The layout that the image is in between the turn's barriers: what descriptors, attachments and copies name.
+    /// The layout that the image is in between the turn's barriers: what descriptors, attachments
+    /// and copies name.
     pub fn layout(&self) -> vk::ImageLayout {
         self.accesses().layout
     }
@@ -71,20 +73,23 @@ impl<'t> RenderImage<'t> {
         self.hand.accesses()
     }
 
-    /// How Vulkan may use the image: its usage flags. They hold at least those of [`accesses`](Self::accesses).
+    /// How Vulkan may use the image: its usage flags. They hold at least those of
+    /// [`accesses`](Self::accesses).
     pub fn usage(&self) -> vk::ImageUsageFlags {
         self.image.usage()
     }
 
-    /// The barriers, where they are all that the hand-over takes; `None` for a [staged](Self::is_staged) image, which is copied
-    /// too. [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire) and its opposite record everything, for all
-    /// resources at once.
+    /// The barriers, where they are all that the hand-over takes; `None` for a
+    /// [staged](Self::is_staged) image, which is copied too.
+    /// [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire) and its opposite record
+    /// everything, for all resources at once.
     pub fn handover(&self) -> Option<&'t ImageHandover> {
         self.hand.barriers()
     }
 
-    /// Returns `true` where the CPU backend works on rows in a staging buffer, which the hand-over copies into the image and
-    /// back, since the device makes no such image that the CPU can map. Never on a CUDA stream or in the Vulkan queue.
+    /// Returns `true` where the CPU backend works on rows in a staging buffer, which the hand-over
+    /// copies into the image and back, since the device makes no such image that the CPU can map.
+    /// Never on a CUDA stream or in the Vulkan queue.
     pub fn is_staged(&self) -> bool {
         self.hand.is_staged()
     }

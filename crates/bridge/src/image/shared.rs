@@ -31,12 +31,13 @@ use crate::remote::runs::{self, ResourceKind, Run};
 
 /// An image that Vulkan and the compute side both see, without any order between them.
 ///
-/// An [`Exchange`](crate::Exchange) makes these and orders them; on its own, reaching the contents is `unsafe`. What the
-/// contents are before the first write is undefined.
+/// An [`Exchange`](crate::Exchange) makes these and orders them; on its own, reaching the contents
+/// is `unsafe`. What the contents are before the first write is undefined.
 ///
-/// [`record_initial`](Self::record_initial) gives the new image to the compute side; from then on each use by Vulkan stands
-/// between [`record_acquire`](Self::record_acquire) and [`record_release`](Self::record_release). With the CPU backend these
-/// record copies too where the image is [staged](Self::is_staged).
+/// [`record_initial`](Self::record_initial) gives the new image to the compute side; from then on
+/// each use by Vulkan stands between [`record_acquire`](Self::record_acquire) and
+/// [`record_release`](Self::record_release). With the CPU backend these record copies too where the
+/// image is [staged](Self::is_staged).
 #[derive(Debug)]
 pub struct SharedImage<T> {
     mapping: Tied<MappedImage<T>, HostImage<T>, InlineImage<T>, VulkanImage>,
@@ -60,13 +61,15 @@ impl AsRef<Object> for VulkanImage {
 }
 
 impl<T: Texel> SharedImage<T> {
-    /// Makes an image on the Vulkan side, for the device's main queue, and maps it on the compute side.
+    /// Makes an image on the Vulkan side, for the device's main queue, and maps it on the compute
+    /// side.
     ///
     /// # Errors
     /// [`Error::FormatCannotCross`](crate::Error::FormatCannotCross) with a substitute,
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for texels of another type than the format's; else what the two
-    /// sides say, which for the accesses is what
-    /// [`check_stages`](vk_export::ExportDevice::check_stages) and [`check_layout`](vk_export::ExportDevice::check_layout) say.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for texels of another type than
+    /// the format's; else what the two sides say, which for the accesses is what
+    /// [`check_stages`](vk_export::ExportDevice::check_stages) and
+    /// [`check_layout`](vk_export::ExportDevice::check_layout) say.
     pub fn new(compute: &Compute, name: &str, spec: &ImageSpec<T>) -> Result<Self> {
         Self::for_family(compute, name, spec, compute.device().queue().family())
     }
@@ -110,14 +113,15 @@ impl<T: Texel> SharedImage<T> {
         &self.vulkan.vulkan
     }
 
-    /// The barriers between the two sides, where they are all that the hand-over takes; `None` for a
-    /// [staged](Self::is_staged) image, which is copied too.
+    /// The barriers between the two sides, where they are all that the hand-over takes; `None` for
+    /// a [staged](Self::is_staged) image, which is copied too.
     pub fn handover(&self) -> Option<&ImageHandover> {
         self.vulkan.hand.barriers()
     }
 
-    /// Returns `true` where the CPU backend works on rows in a staging buffer, which the hand-over copies into the image and
-    /// back, since the device makes no such image that the CPU can map. Never with CUDA.
+    /// Returns `true` where the CPU backend works on rows in a staging buffer, which the hand-over
+    /// copies into the image and back, since the device makes no such image that the CPU can map.
+    /// Never with CUDA.
     pub fn is_staged(&self) -> bool {
         self.vulkan.hand.is_staged()
     }
@@ -125,8 +129,9 @@ impl<T: Texel> SharedImage<T> {
     /// Records the first hand-over of the new image, which gives it to the compute side.
     ///
     /// # Safety
-    /// `commands` is recording on the image's device for the device's main queue, outside a render pass, and externally
-    /// synchronized. The image has not been used, and lives until the commands have run.
+    /// `commands` is recording on the image's device for the device's main queue, outside a render
+    /// pass, and externally synchronized. The image has not been used, and lives until the commands
+    /// have run.
     pub unsafe fn record_initial(&self, commands: vk::CommandBuffer) {
         // SAFETY: handed on to the caller.
         unsafe { self.barriers.record_initial(self.vulkan().device(), commands) };
@@ -135,14 +140,16 @@ impl<T: Texel> SharedImage<T> {
     /// Records what takes the image over from the compute side, into the layout of its accesses.
     ///
     /// # Safety
-    /// As [`record_initial`](Self::record_initial), but that the image is the compute side's; and the submission waits for the
-    /// compute side's work at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, or is made after it.
+    /// As [`record_initial`](Self::record_initial), but that the image is the compute side's; and
+    /// the submission waits for the compute side's work at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`,
+    /// or is made after it.
     pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
         // SAFETY: handed on to the caller.
         unsafe { self.barriers.record_acquire(self.vulkan().device(), commands) };
     }
 
-    /// Records what gives the image to the compute side, which may use it once the commands have run.
+    /// Records what gives the image to the compute side, which may use it once the commands have
+    /// run.
     ///
     /// # Safety
     /// As [`record_initial`](Self::record_initial), but that the image was acquired with
@@ -155,9 +162,10 @@ impl<T: Texel> SharedImage<T> {
     /// The contents for CUDA, with the CUDA backend.
     ///
     /// # Safety
-    /// Until the view is gone and the work enqueued with it has completed, Vulkan does not use the image and no other
-    /// view of it is used; and the image was given to the compute side last, with [`record_initial`](Self::record_initial) or
-    /// [`record_release`](Self::record_release), by commands that have run.
+    /// Until the view is gone and the work enqueued with it has completed, Vulkan does not use the
+    /// image and no other view of it is used; and the image was given to the compute side last,
+    /// with [`record_initial`](Self::record_initial) or [`record_release`](Self::record_release),
+    /// by commands that have run.
     pub unsafe fn cuda_mut(&self) -> Option<ImageViewMut<'_, T>> {
         // SAFETY: exclusive by this function's contract.
         self.mapping.cuda().map(|mapped| unsafe { mapped.view_mut_unchecked() })
@@ -166,9 +174,9 @@ impl<T: Texel> SharedImage<T> {
     /// The contents for the CPU, with the CPU backend.
     ///
     /// # Safety
-    /// Until the result is gone, Vulkan does not use the image and no other view of it exists; and the image was given to the
-    /// compute side last, with [`record_initial`](Self::record_initial) or [`record_release`](Self::record_release), by
-    /// commands that have run.
+    /// Until the result is gone, Vulkan does not use the image and no other view of it exists; and
+    /// the image was given to the compute side last, with [`record_initial`](Self::record_initial)
+    /// or [`record_release`](Self::record_release), by commands that have run.
     pub unsafe fn host_mut(&self) -> Option<HostImageMut<'_, T>> {
         // SAFETY: exclusive by this function's contract; the image lives as long as `self`.
         self.mapping.host().map(|mapped| unsafe { mapped.view_mut() })
@@ -191,7 +199,8 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
         let name = slot.name(self.name.as_deref());
         let SharedImage { mapping, vulkan, .. } = SharedImage::for_family(slot.compute, &name, self, slot.family)?;
         if let Some(mapping) = mapping.cuda() {
-            // SAFETY: nothing has used it. The exchange says so again of all slots at their end, which it waits for.
+            // SAFETY: nothing has used it. The exchange says so again of all slots at their end,
+            // which it waits for.
             unsafe { mapping.assume_idle() };
         }
         Ok((vulkan, mapping))
@@ -229,7 +238,8 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
     }
 
     fn join(slot: &Mapped<MappedImage<T>, VulkanImage>) -> Result<()> {
-        // What every frame does for every resource: the driver is called only where there is something to join.
+        // What every frame does for every resource: the driver is called only where there is
+        // something to join.
         if slot.has_foreign_work() { Ok(slot.join_foreign_work()?) } else { Ok(()) }
     }
 

@@ -8,18 +8,19 @@ use vk_export::{ImageAccess, ImageKind, mip_count};
 
 /// One image with texels of type `T`, and how Vulkan uses it.
 ///
-/// `T` is the texel as the compute side sees it: `[u8; 4]` for `R8G8B8A8_UNORM`, `f32` for `R32_SFLOAT`,
-/// `[half::f16; 4]` for `R16G16B16A16_SFLOAT`; [`FORMATS`](crate::FORMATS) is the table. An sRGB format gives Vulkan an
-/// sRGB view of UNORM memory.
+/// `T` is the texel as the compute side sees it: `[u8; 4]` for `R8G8B8A8_UNORM`, `f32` for
+/// `R32_SFLOAT`, `[half::f16; 4]` for `R16G16B16A16_SFLOAT`; [`FORMATS`](crate::FORMATS) is the
+/// table. An sRGB format gives Vulkan an sRGB view of UNORM memory.
 ///
-/// With CUDA its texels lie in the order that suits the GPU (OPTIMAL), as CUDA's arrays do; rows one after the other are a
-/// [`BufferSpec`](crate::BufferSpec)'s matter.
+/// With CUDA its texels lie in the order that suits the GPU (OPTIMAL), as CUDA's arrays do; rows
+/// one after the other are a [`BufferSpec`](crate::BufferSpec)'s matter.
 ///
-/// With the CPU backend the compute side works on rows. Where the driver makes the image LINEAR, and can do as much with it,
-/// these are the image's own memory. Everywhere else the image lies on the device as with CUDA, the rows in a staging buffer,
-/// and the hand-over copies: all rows into the image when Vulkan takes it over, and all of it back when Vulkan gives it back
-/// if its accesses write. The contents are the same either way; [`RenderImage::is_staged`](crate::RenderImage::is_staged)
-/// tells which it is.
+/// With the CPU backend the compute side works on rows. Where the driver makes the image LINEAR,
+/// and can do as much with it, these are the image's own memory. Everywhere else the image lies on
+/// the device as with CUDA, the rows in a staging buffer, and the hand-over copies: all rows into
+/// the image when Vulkan takes it over, and all of it back when Vulkan gives it back if its
+/// accesses write. The contents are the same either way;
+/// [`RenderImage::is_staged`](crate::RenderImage::is_staged) tells which it is.
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/image_spec.rs"), "```")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageSpec<T> {
@@ -78,10 +79,12 @@ impl<T: Texel> ImageSpec<T> {
         }
     }
 
-    /// With this many mip levels; at most [`mip_count`] of the extent. Who fills them is up to the program.
+    /// With this many mip levels; at most [`mip_count`] of the extent. Who fills them is up to the
+    /// program.
     ///
-    /// With CUDA an array, and a cube is one, has one level or all: between the two CUDA places the layers elsewhere than
-    /// Vulkan does, without a word (seen with driver 580.159.04). That is refused.
+    /// With CUDA an array, and a cube is one, has one level or all: between the two CUDA places the
+    /// layers elsewhere than Vulkan does, without a word (seen with driver 580.159.04). That is
+    /// refused.
     #[must_use]
     pub fn mips(mut self, levels: u32) -> Self {
         self.mip_levels = levels;
@@ -96,8 +99,8 @@ impl<T: Texel> ImageSpec<T> {
         Self { all_levels: true, ..self.mips(levels) }
     }
 
-    /// An array of this many layers, or of this many cubes; kernels see an array even of one. [`mips`](Self::mips) tells
-    /// how many levels an array may have.
+    /// An array of this many layers, or of this many cubes; kernels see an array even of one.
+    /// [`mips`](Self::mips) tells how many levels an array may have.
     #[must_use]
     pub fn layers(mut self, layers: u32) -> Self {
         self.array_layers = if self.kind == ImageKind::Cube { layers.saturating_mul(6) } else { layers };
@@ -110,8 +113,8 @@ impl<T: Texel> ImageSpec<T> {
         self.extent
     }
 
-    /// The same with another width and height. With [`all_mips`](Self::all_mips) it has all levels again, else as many as before
-    /// and fit.
+    /// The same with another width and height. With [`all_mips`](Self::all_mips) it has all levels
+    /// again, else as many as before and fit.
     #[must_use]
     pub fn with_extent(&self, [width, height]: [u32; 2]) -> Self {
         let [_, _, depth] = self.extent;
@@ -121,7 +124,8 @@ impl<T: Texel> ImageSpec<T> {
         Self { extent, mip_levels, ..self.clone() }
     }
 
-    /// Names it, for errors, traces and GPU debuggers; else it bears the exchange's name. The slot's number is added.
+    /// Names it, for errors, traces and GPU debuggers; else it bears the exchange's name. The
+    /// slot's number is added.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());

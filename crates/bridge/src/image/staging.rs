@@ -1,10 +1,13 @@
-//! The CPU's side of an image that it cannot map: rows in a staging buffer, and the barriers and copies between the two.
+//! The CPU's side of an image that it cannot map: rows in a staging buffer, and the barriers and
+//! copies between the two.
 //!
-//! The rows and the image are one image for the program: what either side left is what the other finds. A frame therefore
-//! begins with a copy of the rows into the image, all of it, and ends with a copy back wherever Vulkan's accesses may have
-//! written. With accesses that only read, the rows still hold what the image holds, and nothing is copied back.
+//! The rows and the image are one image for the program: what either side left is what the other
+//! finds. A frame therefore begins with a copy of the rows into the image, all of it, and ends with
+//! a copy back wherever Vulkan's accesses may have written. With accesses that only read, the rows
+//! still hold what the image holds, and nothing is copied back.
 //!
-//! The copies stand between the two dependencies of each hand-over (see [`ImageHandover`](vk_export::ImageHandover)):
+//! The copies stand between the two dependencies of each hand-over (see
+//! [`ImageHandover`](vk_export::ImageHandover)):
 //!
 //! | step | image | staging buffer |
 //! |---|---|---|
@@ -116,8 +119,9 @@ impl StagedHandover {
 
     /// The host's writes to the rows, for the copy in.
     ///
-    /// The signal that the submission waits for is made by the host, perhaps after `vkQueueSubmit2`, so what that call makes
-    /// visible (Vulkan specification, "Host Write Ordering Guarantees") is not enough: the barrier names the host's writes.
+    /// The signal that the submission waits for is made by the host, perhaps after
+    /// `vkQueueSubmit2`, so what that call makes visible (Vulkan specification, "Host Write
+    /// Ordering Guarantees") is not enough: the barrier names the host's writes.
     pub(crate) fn acquire_rows(&self) -> vk::BufferMemoryBarrier2<'static> {
         let last = if self.is_copied_back() { vk::AccessFlags2::TRANSFER_WRITE } else { vk::AccessFlags2::NONE };
         self.rows()
@@ -173,8 +177,8 @@ impl StagedHandover {
         self.image(layout, vk::ImageLayout::GENERAL).src_stage_mask(stages).dst_stage_mask(self.accesses.stages | COPY)
     }
 
-    /// The copy out, for the host. Where nothing was copied, the host only writes behind a read, and the submission's signal
-    /// orders that.
+    /// The copy out, for the host. Where nothing was copied, the host only writes behind a read,
+    /// and the submission's signal orders that.
     pub(crate) fn release_rows(&self) -> Option<vk::BufferMemoryBarrier2<'static>> {
         let barrier = self
             .rows()
@@ -236,8 +240,8 @@ impl Layout {
         texel: u64,
         optimal_alignment: u64,
     ) -> Option<Self> {
-        // Offsets are multiples of the texel (VUID-vkCmdCopyBufferToImage-dstImage-07975), which is of 16 bytes at most, and
-        // of 4 on queues that only copy (-commandBuffer-07737).
+        // Offsets are multiples of the texel (VUID-vkCmdCopyBufferToImage-dstImage-07975), which is
+        // of 16 bytes at most, and of 4 on queues that only copy (-commandBuffer-07737).
         let alignment = optimal_alignment.clamp(16, 4096).next_power_of_two();
         let (mut regions, mut levels, mut size) = (Vec::new(), Vec::new(), 0u64);
         for level in 0..shape.levels {
@@ -253,7 +257,8 @@ impl Layout {
                 base_array_layer: 0,
                 layer_count: shape.layers,
             };
-            // Row length and image height of 0: tightly packed, layers behind each other as depths are.
+            // Row length and image height of 0: tightly packed, layers behind each other as depths
+            // are.
             regions.push(
                 vk::BufferImageCopy::default()
                     .buffer_offset(offset)

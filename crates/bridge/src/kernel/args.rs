@@ -22,11 +22,13 @@ pub(crate) const MOST_ARGS: usize = 12;
 
 /// An argument of a kernel. The trait is closed; it is implemented for
 ///
-/// - numbers, arrays and `#[repr(C)]` structures that are [`Pod`], with the layout that the kernel's source gives them. Literals have
-///   Rust's default types, so name the type: `1000_u32`, `0.5_f32`. A C `bool` is a `u8` of 0 or 1;
+/// - numbers, arrays and `#[repr(C)]` structures that are [`Pod`], with the layout that the
+///   kernel's source gives them. Literals have Rust's default types, so name the type: `1000_u32`,
+///   `0.5_f32`. A C `bool` is a `u8` of 0 or 1;
 /// - [`KernelBuffer`], a shared buffer, for a pointer to its elements;
 /// - `&`[`KernelMemory`], for a pointer to its elements;
-/// - [`KernelSurface`] and [`KernelTexture`], for `cudaSurfaceObject_t` and `cudaTextureObject_t`, which have 64 bits.
+/// - [`KernelSurface`] and [`KernelTexture`], for `cudaSurfaceObject_t` and `cudaTextureObject_t`,
+///   which have 64 bits.
 ///
 /// Buffers, surfaces and textures may be given by reference too.
 #[allow(private_bounds)] // Closed on purpose.
@@ -34,8 +36,9 @@ pub trait KernelArg: Pack {}
 
 impl<A: Pack> KernelArg for A {}
 
-/// The arguments of a launch: a tuple of up to twelve [`KernelArg`]s, in the order of the kernel's parameters. One argument is
-/// `(argument,)`, none is `()`; a kernel with more takes a structure. The trait is closed.
+/// The arguments of a launch: a tuple of up to twelve [`KernelArg`]s, in the order of the kernel's
+/// parameters. One argument is `(argument,)`, none is `()`; a kernel with more takes a structure.
+/// The trait is closed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait KernelArgs: PackAll {}
 
@@ -55,7 +58,8 @@ pub(crate) trait Pack {
         Ok(None)
     }
 
-    /// What a twin on the CPU backend takes it from; by default from the packed bytes of the parameter.
+    /// What a twin on the CPU backend takes it from; by default from the packed bytes of the
+    /// parameter.
     fn host(&self, param: &PtxParam) -> HostArg {
         HostArg::Value { offset: param.offset, size: param.size }
     }
@@ -178,7 +182,8 @@ impl<'e> Packed<'e> {
     /// Packs arguments for a kernel that is launched at `site`.
     ///
     /// # Errors
-    /// [`Error::Launch`] for another number of arguments than the kernel has, or one of another size.
+    /// [`Error::Launch`] for another number of arguments than the kernel has, or one of another
+    /// size.
     pub(crate) fn new<A: KernelArgs>(entry: &'e PtxEntry, site: Site<'e>, args: &A) -> Result<Self> {
         let expected = entry.params().len();
         if A::COUNT != expected {

@@ -7,8 +7,8 @@ use vk_export::ash::vk;
 
 use crate::kernel::host_arg::{HostArg, HostPtr};
 
-/// A shared buffer as a kernel argument: a pointer to its elements on the device, lent for a turn by
-/// [`KernelWork::resources`](crate::KernelWork::resources).
+/// A shared buffer as a kernel argument: a pointer to its elements on the device, lent for a turn
+/// by [`KernelWork::resources`](crate::KernelWork::resources).
 #[derive(Debug)]
 pub struct KernelBuffer<'t, T> {
     address: u64,
@@ -42,13 +42,14 @@ impl<T> KernelBuffer<'_, T> {
         Self { address, len, vulkan: None, host, elements: PhantomData }
     }
 
-    /// The address of the first element, as the kernels of this compute side see it: for pointers inside of structures. It is
-    /// another one on a CUDA stream than in the Vulkan queue.
+    /// The address of the first element, as the kernels of this compute side see it: for pointers
+    /// inside of structures. It is another one on a CUDA stream than in the Vulkan queue.
     pub fn address(&self) -> u64 {
         self.address
     }
 
-    /// The Vulkan buffer, for [`KernelWork::record`](crate::KernelWork::record); `None` on a CUDA stream and on the CPU.
+    /// The Vulkan buffer, for [`KernelWork::record`](crate::KernelWork::record); `None` on a CUDA
+    /// stream and on the CPU.
     pub fn as_raw(&self) -> Option<vk::Buffer> {
         self.vulkan
     }

@@ -12,7 +12,8 @@ use crate::compute::inline::image::InlineImage;
 use crate::error::{Error, Result};
 use crate::kernel::host_arg::{HostArg, HostPtr};
 
-/// A shared image as kernels see it, lent for a turn: [`surface`](Self::surface) and [`texture`](Self::texture) are arguments.
+/// A shared image as kernels see it, lent for a turn: [`surface`](Self::surface) and
+/// [`texture`](Self::texture) are arguments.
 #[derive(Debug)]
 pub struct KernelImage<'t, T>(On<'t, T>);
 
@@ -23,7 +24,8 @@ enum On<'t, T> {
     Host(&'t HostImage<T>),
 }
 
-/// One mip level of an image as a kernel loads and stores it: an argument of type `cudaSurfaceObject_t`.
+/// One mip level of an image as a kernel loads and stores it: an argument of type
+/// `cudaSurfaceObject_t`.
 #[doc(alias = "CUsurfObject")]
 #[doc(alias = "vkGetImageViewHandleNVX")]
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +58,8 @@ impl<'t, T> KernelImage<'t, T> {
         Self(On::Host(image))
     }
 
-    /// The Vulkan image, for [`KernelWork::record`](crate::KernelWork::record); `None` on a CUDA stream and on the CPU.
+    /// The Vulkan image, for [`KernelWork::record`](crate::KernelWork::record); `None` on a CUDA
+    /// stream and on the CPU.
     pub fn vulkan(&self) -> Option<&'t Image> {
         match self.0 {
             On::Stream(_) | On::Host(_) => None,
@@ -66,15 +69,15 @@ impl<'t, T> KernelImage<'t, T> {
 }
 
 impl<T: Texel> KernelImage<'_, T> {
-    /// One mip level for loads and stores, 0 being the largest. Made once; it costs a driver call the first time, and a look into a
-    /// list afterwards.
+    /// One mip level for loads and stores, 0 being the largest. Made once; it costs a driver call
+    /// the first time, and a look into a list afterwards.
     ///
-    /// CUDA's surface functions count x in bytes, and move texels in the image's own order of channels. Write kernels with
-    /// `cudaBoundaryModeZero` where they may reach outside of it.
+    /// CUDA's surface functions count x in bytes, and move texels in the image's own order of
+    /// channels. Write kernels with `cudaBoundaryModeZero` where they may reach outside of it.
     ///
     /// # Errors
-    /// [`Error::Cuda`](crate::Error::Cuda) or [`Error::Vulkan`](crate::Error::Vulkan) for a level that is not there, and for
-    /// what the driver refuses.
+    /// [`Error::Cuda`](crate::Error::Cuda) or [`Error::Vulkan`](crate::Error::Vulkan) for a level
+    /// that is not there, and for what the driver refuses.
     pub fn surface(&self, level: u32) -> Result<KernelSurface<'_>> {
         let handle = match &self.0 {
             On::Stream(view) => view.surface(level)?.as_raw(),
@@ -90,15 +93,18 @@ impl<T: Texel> KernelImage<'_, T> {
         Ok(KernelSurface { handle, host: self.on_host_arg(), image: PhantomData })
     }
 
-    /// The image for sampling. Made once per description, as [`surface`](Self::surface); an image takes 256 descriptions.
+    /// The image for sampling. Made once per description, as [`surface`](Self::surface); an image
+    /// takes 256 descriptions.
     ///
-    /// Command buffers sample with [`normalized_coordinates`](TextureInfo::normalized_coordinates) (the default), all levels of the
-    /// image, in its own format or, for one that was made as sRGB, decoded or not. One level, level limits, bias, anisotropy, borders
-    /// other than zero and a [`read`](TextureInfo::read) that does not suit the format are refused there. A twin on the CPU gets
-    /// texels, and samples by itself.
+    /// Command buffers sample with [`normalized_coordinates`](TextureInfo::normalized_coordinates)
+    /// (the default), all levels of the image, in its own format or, for one that was made as sRGB,
+    /// decoded or not. One level, level limits, bias, anisotropy, borders other than zero and a
+    /// [`read`](TextureInfo::read) that does not suit the format are refused there. A twin on the
+    /// CPU gets texels, and samples by itself.
     ///
     /// # Errors
-    /// As [`surface`](Self::surface), and for a description that this compute side cannot sample with.
+    /// As [`surface`](Self::surface), and for a description that this compute side cannot sample
+    /// with.
     pub fn texture(&self, info: &TextureInfo) -> Result<KernelTexture<'_>> {
         let handle = match &self.0 {
             On::Stream(view) => view.texture(info)?.as_raw(),

@@ -22,9 +22,10 @@ use crate::observe::live::{Alive, Kind};
 
 /// Device memory for the state of kernels, and host memory for that of their twins on the CPU.
 ///
-/// It is made by [`Compute::kernel_memory`], and an argument as `&memory`. A launch keeps its arguments: dropping the memory while
-/// kernels use it is fine. It is for exchanges of the [`Compute`] that it was made with. The host does not read it: a kernel writes
-/// what is wanted into a shared buffer.
+/// It is made by [`Compute::kernel_memory`], and an argument as `&memory`. A launch keeps its
+/// arguments: dropping the memory while kernels use it is fine. It is for exchanges of the
+/// [`Compute`] that it was made with. The host does not read it: a kernel writes what is wanted
+/// into a shared buffer.
 #[derive(Debug)]
 pub struct KernelMemory<T> {
     memory: Arc<Memory>,
@@ -54,13 +55,16 @@ enum Place {
 }
 
 impl Compute {
-    /// Makes device memory for kernels, with these elements in it. `name` is for errors and debuggers.
+    /// Makes device memory for kernels, with these elements in it. `name` is for errors and
+    /// debuggers.
     ///
-    /// The contents are copied, and nothing is waited for. In the Vulkan queue the copy is recorded before what is launched next, and
-    /// submitted with it; until it has run, as much memory again is used.
+    /// The contents are copied, and nothing is waited for. In the Vulkan queue the copy is recorded
+    /// before what is launched next, and submitted with it; until it has run, as much memory again
+    /// is used.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for no elements, and where CUDA has no room; else the failed call.
+    /// [`Error::InvalidArgument`] for no elements, and where CUDA has no room; else the failed
+    /// call.
     pub fn kernel_memory<T: Pod>(&self, name: &str, contents: &[T]) -> Result<KernelMemory<T>> {
         let bytes: &[u8] = bytemuck::cast_slice(contents);
         let object = || format!("kernel memory \"{name}\"");
@@ -75,7 +79,8 @@ impl Compute {
                 (Place::Vulkan(uploaded), address)
             }
             Sided::Host(host) => {
-                // In its place before the pointer is taken: moving a box ends what pointers into it may do.
+                // In its place before the pointer is taken: moving a box ends what pointers into it
+                // may do.
                 let cells = Box::new(HostCells::new(contents));
                 let (home, start) = (host.id(), cells.start());
                 (Place::Host { home, start: HostPtr(start.cast()), _cells: cells }, start.addr() as u64)
@@ -85,13 +90,13 @@ impl Compute {
         Ok(KernelMemory { memory: Memory::new(name, place), address, len: contents.len(), element: PhantomData })
     }
 
-    /// Makes device memory on each GPU of a [`group`](Compute::group), with a range of `contents` in it, as
-    /// [`ComputeTurn::work_split`](crate::ComputeTurn::work_split) divides a frame's elements; `None` for an empty range. Each is for
-    /// launches on the stream of its GPU alone.
+    /// Makes device memory on each GPU of a [`group`](Compute::group), with a range of `contents`
+    /// in it, as [`ComputeTurn::work_split`](crate::ComputeTurn::work_split) divides a frame's
+    /// elements; `None` for an empty range. Each is for launches on the stream of its GPU alone.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for another number of ranges than GPUs, a range outside of the contents, where CUDA has no room,
-    /// and on another backend than CUDA.
+    /// [`Error::InvalidArgument`] for another number of ranges than GPUs, a range outside of the
+    /// contents, where CUDA has no room, and on another backend than CUDA.
     pub fn kernel_memory_split<T: Pod>(
         &self,
         name: &str,
@@ -152,8 +157,8 @@ impl<T> KernelMemory<T> {
         self.len == 0
     }
 
-    /// The Vulkan buffer, for [`KernelWork::record`](crate::KernelWork::record): it may be copied from and to. `None` on a CUDA
-    /// stream and on the CPU.
+    /// The Vulkan buffer, for [`KernelWork::record`](crate::KernelWork::record): it may be copied
+    /// from and to. `None` on a CUDA stream and on the CPU.
     pub fn as_raw(&self) -> Option<vk::Buffer> {
         match &self.memory.place {
             Place::Cuda(_) | Place::Host { .. } => None,
@@ -164,7 +169,8 @@ impl<T> KernelMemory<T> {
     /// What a launch that uses it keeps alive.
     ///
     /// # Errors
-    /// Why it has no contents and never will, or that nothing orders it with this stream, as the reason of a launch that is refused.
+    /// Why it has no contents and never will, or that nothing orders it with this stream, as the
+    /// reason of a launch that is refused.
     pub(crate) fn keep(&self, site: Site<'_>) -> Result<Keep, String> {
         let is_home = match (&self.memory.place, site) {
             (Place::Cuda(memory), Site::Cuda(stream)) => memory.stream().cu_stream() == stream.cu_stream(),

@@ -1,4 +1,5 @@
-//! Kernels of the program's own, launched on every compute side that runs CUDA code in the same way.
+//! Kernels of the program's own, launched on every compute side that runs CUDA code in the same
+//! way.
 
 pub(crate) mod args;
 pub(crate) mod buffer;

@@ -14,9 +14,11 @@ use crate::error::{Error, Result};
 use crate::kernel::twin::TwinArg;
 use crate::kernel::twin::{self, LendAll, Twin, TwinArgs};
 
-/// CUDA kernels in PTX form, loaded by [`Compute::load`] for the side that the [`Compute`] is. Cloning it gives the same one.
+/// CUDA kernels in PTX form, loaded by [`Compute::load`] for the side that the [`Compute`] is.
+/// Cloning it gives the same one.
 ///
-/// [`vk_export::KernelModule`] is for kernels in a program's own command buffers, without an exchange.
+/// [`vk_export::KernelModule`] is for kernels in a program's own command buffers, without an
+/// exchange.
 #[derive(Clone)]
 pub struct KernelModule {
     name: Arc<str>,
@@ -33,8 +35,9 @@ enum Loaded {
     Host(Vec<(usize, Arc<dyn Twin>)>),
 }
 
-/// A kernel of a [`KernelModule`], which [`KernelWork::launch`](crate::KernelWork::launch) launches. It keeps its module loaded, and
-/// work in command buffers and on the CPU keeps the kernel; on a CUDA stream the program keeps it until it has run. Cloning it gives the same one.
+/// A kernel of a [`KernelModule`], which [`KernelWork::launch`](crate::KernelWork::launch)
+/// launches. It keeps its module loaded, and work in command buffers and on the CPU keeps the
+/// kernel; on a CUDA stream the program keeps it until it has run. Cloning it gives the same one.
 #[derive(Clone)]
 pub struct Kernel(Arc<Inner>);
 
@@ -60,18 +63,20 @@ pub(crate) fn of_context<'f>(
 }
 
 impl Compute {
-    /// Loads kernels from PTX, the text that `nvcc -ptx` writes, for streams or command buffers as this compute side is. `name`
-    /// is for errors.
+    /// Loads kernels from PTX, the text that `nvcc -ptx` writes, for streams or command buffers as
+    /// this compute side is. `name` is for errors.
     ///
-    /// The text is parsed first, for the kernels' parameters and limits; the driver then compiles it for its GPU. On the CPU there is
-    /// no driver: kernels have twins in Rust there, see [`KernelModule::with_twin`]. Compiling takes tens
-    /// of milliseconds the first time and less in later processes, since drivers keep the result on disk: load before the first
-    /// frame.
+    /// The text is parsed first, for the kernels' parameters and limits; the driver then compiles
+    /// it for its GPU. On the CPU there is no driver: kernels have twins in Rust there, see
+    /// [`KernelModule::with_twin`]. Compiling takes tens of milliseconds the first time and less in
+    /// later processes, since drivers keep the result on disk: load before the first frame.
     ///
     /// # Errors
-    /// [`vk_export::Error::Missing`] for command buffers of a device that runs no kernels there, where streams ([`Backend::Cuda`](crate::Backend::Cuda)) may do; [`Error::Module`] for text
-    /// that [`Ptx::new`] cannot read, and for what CUDA refuses, with the log of the driver's compiler; else the failed call. For
-    /// command buffers there is no log: the driver gives a code and no more.
+    /// [`vk_export::Error::Missing`] for command buffers of a device that runs no kernels there,
+    /// where streams ([`Backend::Cuda`](crate::Backend::Cuda)) may do; [`Error::Module`] for text
+    /// that [`Ptx::new`] cannot read, and for what CUDA refuses, with the log of the driver's
+    /// compiler; else the failed call. For command buffers there is no log: the driver gives a code
+    /// and no more.
     #[doc(alias = "cuModuleLoadDataEx")]
     #[doc(alias = "vkCreateCuModuleNVX")]
     pub fn load(&self, name: &str, ptx: &str) -> Result<KernelModule> {
@@ -116,16 +121,19 @@ impl KernelModule {
         self.ptx.entries().iter().map(PtxEntry::name)
     }
 
-    /// Gives a kernel a twin: Rust that does the same, for the CPU backend. It runs on the backend's thread where the kernel would run
-    /// in its stream, once a launch, with all threads' work in it. On the other sides it is compared with the kernel's parameters and
-    /// left alone, so that a mistake shows everywhere.
+    /// Gives a kernel a twin: Rust that does the same, for the CPU backend. It runs on the
+    /// backend's thread where the kernel would run in its stream, once a launch, with all threads'
+    /// work in it. On the other sides it is compared with the kernel's parameters and left alone,
+    /// so that a mistake shows everywhere.
     ///
-    /// `P` are the kernel's parameters, a tuple of [`TwinArg`]s. The launch must give the same types: the
-    /// elements of a [`TwinSlice`](crate::TwinSlice) are those of the buffer or memory. A twin borrows all it is given exclusively, so
-    /// one launch cannot give it the same memory twice.
+    /// `P` are the kernel's parameters, a tuple of [`TwinArg`]s. The launch must give the same
+    /// types: the elements of a [`TwinSlice`](crate::TwinSlice) are those of the buffer or memory.
+    /// A twin borrows all it is given exclusively, so one launch cannot give it the same memory
+    /// twice.
     ///
     /// # Errors
-    /// [`Error::Module`] for a kernel that is not there, or one with another number or size of parameters.
+    /// [`Error::Module`] for a kernel that is not there, or one with another number or size of
+    /// parameters.
     #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/twin.rs"), "```")]
     #[allow(private_bounds)] // `TwinArgs` is closed.
     pub fn with_twin<P: TwinArgs + LendAll>(
@@ -156,8 +164,9 @@ impl KernelModule {
     /// A kernel by its name in the PTX: that of an `extern "C"` function, or the mangled one.
     ///
     /// # Errors
-    /// [`Error::Module`] with the names that there are, and on the CPU for one without a twin; else the failed call. For command buffers also
-    /// [`vk_export::Error::RefusedKernel`], for a kernel with what hangs a Vulkan queue, see [`PtxEntry::refused`].
+    /// [`Error::Module`] with the names that there are, and on the CPU for one without a twin; else
+    /// the failed call. For command buffers also [`vk_export::Error::RefusedKernel`], for a kernel
+    /// with what hangs a Vulkan queue, see [`PtxEntry::refused`].
     #[doc(alias = "cuModuleGetFunction")]
     #[doc(alias = "vkCreateCuFunctionNVX")]
     pub fn kernel(&self, name: &str) -> Result<Kernel> {

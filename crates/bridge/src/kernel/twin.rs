@@ -11,10 +11,12 @@ use vk_export::{LaunchConfig, PtxEntry};
 use crate::image::host::HostImageMut;
 use crate::kernel::host_arg::HostArg;
 
-/// A parameter of a twin, see [`KernelModule::with_twin`](crate::KernelModule::with_twin). The trait is closed; it is implemented for
+/// A parameter of a twin, see [`KernelModule::with_twin`](crate::KernelModule::with_twin). The
+/// trait is closed; it is implemented for
 ///
 /// - [`Pod`] types, which the twin gets by value;
-/// - [`TwinSlice`] for a pointer to elements: the twin gets `&mut [T]`, all of the buffer or memory that the launch was given;
+/// - [`TwinSlice`] for a pointer to elements: the twin gets `&mut [T]`, all of the buffer or memory
+///   that the launch was given;
 /// - [`TwinImage`] for a surface or texture: the twin gets a [`HostImageMut`].
 #[allow(private_bounds)] // Closed on purpose.
 pub trait TwinArg: Take {
@@ -22,8 +24,8 @@ pub trait TwinArg: Take {
     type Lent<'a>;
 }
 
-/// The parameters of a twin: a tuple of up to twelve [`TwinArg`]s, in the order of the kernel's. One is `(parameter,)`, none is `()`.
-/// The trait is closed.
+/// The parameters of a twin: a tuple of up to twelve [`TwinArg`]s, in the order of the kernel's.
+/// One is `(parameter,)`, none is `()`. The trait is closed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait TwinArgs: TakeAll + 'static {
     /// What the twin gets.
@@ -34,7 +36,8 @@ pub trait TwinArgs: TakeAll + 'static {
 #[derive(Debug)]
 pub struct TwinSlice<T>(PhantomData<fn() -> T>);
 
-/// Stands for a surface or a texture among the parameters of a twin, see [`TwinArg`]. Sampling is the twin's own: it gets texels.
+/// Stands for a surface or a texture among the parameters of a twin, see [`TwinArg`]. Sampling is
+/// the twin's own: it gets texels.
 #[derive(Debug)]
 pub struct TwinImage<T>(PhantomData<fn() -> T>);
 
@@ -53,8 +56,8 @@ pub(crate) trait Take {
 /// [`Take`], with what it gives.
 pub(crate) trait Lend: TwinArg {
     /// # Safety
-    /// It accepts `arg`, what that points to lives for `'a`, and nothing else uses it meanwhile. `bytes` are the launch's packed
-    /// arguments.
+    /// It accepts `arg`, what that points to lives for `'a`, and nothing else uses it meanwhile.
+    /// `bytes` are the launch's packed arguments.
     unsafe fn take<'a>(arg: &HostArg, bytes: &[u8]) -> Self::Lent<'a>;
 }
 
@@ -119,7 +122,8 @@ impl<T: Pod + Send> TwinArg for TwinSlice<T> {
 impl<T: Pod + Send> Lend for TwinSlice<T> {
     unsafe fn take<'a>(arg: &HostArg, _: &[u8]) -> Self::Lent<'a> {
         let HostArg::Slice { start, len, .. } = *arg else { return &mut [] };
-        // SAFETY: `len` elements of `T`, which `accepts` has seen; alive and used by nobody else by this function's contract.
+        // SAFETY: `len` elements of `T`, which `accepts` has seen; alive and used by nobody else by
+        // this function's contract.
         unsafe { std::slice::from_raw_parts_mut(start.0.cast::<T>(), len) }
     }
 }
@@ -142,7 +146,8 @@ impl<T: Texel> TwinArg for TwinImage<T> {
 
 impl<T: Texel> Lend for TwinImage<T> {
     unsafe fn take<'a>(arg: &HostArg, _: &[u8]) -> Self::Lent<'a> {
-        // SAFETY: the texel type is `T`, which `accepts` has seen; the rest is handed on to the caller.
+        // SAFETY: the texel type is `T`, which `accepts` has seen; the rest is handed on to the
+        // caller.
         unsafe { arg.image::<T>() }
     }
 }
@@ -153,7 +158,8 @@ pub(crate) trait Twin: Send + Sync {
     fn refusal(&self, args: &[HostArg]) -> Option<String>;
 
     /// # Safety
-    /// It does not refuse `args`, which are as many as its parameters; what they point to is alive, and nobody else uses it.
+    /// It does not refuse `args`, which are as many as its parameters; what they point to is alive,
+    /// and nobody else uses it.
     unsafe fn call(&self, config: &LaunchConfig, args: &[HostArg], bytes: &[u8]);
 }
 

@@ -18,12 +18,14 @@ use crate::kernel::args::KernelArg;
 use crate::kernel::args::{KernelArgs, MOST_ARGS, Packed, Site, launch_error};
 use crate::kernel::module::{Function, Kernel, of_context};
 
-/// A frame's work as launches of kernels, on a CUDA stream, in a command buffer of the Vulkan queue, or of their twins on the CPU.
-/// [`Work::kernels`](crate::Work::kernels) gives it, for kernels of [`Compute::load`](crate::Compute::load).
+/// A frame's work as launches of kernels, on a CUDA stream, in a command buffer of the Vulkan
+/// queue, or of their twins on the CPU. [`Work::kernels`](crate::Work::kernels) gives it, for
+/// kernels of [`Compute::load`](crate::Compute::load).
 ///
-/// Launches run one after the other, in the order of the calls, whichever turn of the same [`Compute`](crate::Compute) they are
-/// of; a kernel sees what those before it wrote. With [`Backend::Inline`](crate::Backend::Inline) they are submitted with the
-/// next submission of any exchange of the `Compute`, or when the host waits for one of its points.
+/// Launches run one after the other, in the order of the calls, whichever turn of the same
+/// [`Compute`](crate::Compute) they are of; a kernel sees what those before it wrote. With
+/// [`Backend::Inline`](crate::Backend::Inline) they are submitted with the next submission of any
+/// exchange of the `Compute`, or when the host waits for one of its points.
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/kernel_work.rs"), "```")]
 pub struct KernelWork<'t, R: Resources> {
     /// The resources, as kernel arguments.
@@ -33,7 +35,8 @@ pub struct KernelWork<'t, R: Resources> {
 
 /// Where launches go.
 enum Target<'t, R: Resources> {
-    /// `home` is the compute stream: another one while a graph is captured, which is launched there.
+    /// `home` is the compute stream: another one while a graph is captured, which is launched
+    /// there.
     Stream {
         stream: &'t Arc<CudaStream>,
         home: &'t Arc<CudaStream>,
@@ -58,29 +61,33 @@ impl<'t, R: Resources> KernelWork<'t, R> {
 
     /// Launches a kernel after the work enqueued so far. Does not block.
     ///
-    /// `args` is a tuple in the order of the kernel's parameters: numbers, [`Pod`](bytemuck::Pod) structures, and what
-    /// [`resources`](Self::resources) and [`Compute::kernel_memory`](crate::Compute::kernel_memory) give, see [`KernelArg`].
-    /// They are copied before the call returns.
+    /// `args` is a tuple in the order of the kernel's parameters: numbers, [`Pod`](bytemuck::Pod)
+    /// structures, and what [`resources`](Self::resources) and
+    /// [`Compute::kernel_memory`](crate::Compute::kernel_memory) give, see [`KernelArg`]. They are
+    /// copied before the call returns.
     ///
     /// # Errors
-    /// [`Error::Launch`] for arguments of another number or size than the kernel's parameters, for [`KernelMemory`](crate::KernelMemory) of
-    /// another [`Compute`](crate::Compute) or of another GPU's part, and for a grid, block or amount
-    /// of shared memory that is too large or zero; nothing is launched then. In command buffers all of it is known before the
-    /// driver is called, on a stream the driver says the latter. On the CPU also for arguments of another type than the twin's, and
-    /// the same memory given twice. [`Error::InvalidArgument`] for a kernel that was loaded for
-    /// another kind of compute side; else the failed call.
+    /// [`Error::Launch`] for arguments of another number or size than the kernel's parameters, for
+    /// [`KernelMemory`](crate::KernelMemory) of another [`Compute`](crate::Compute) or of another
+    /// GPU's part, and for a grid, block or amount of shared memory that is too large or zero;
+    /// nothing is launched then. In command buffers all of it is known before the driver is called,
+    /// on a stream the driver says the latter. On the CPU also for arguments of another type than
+    /// the twin's, and the same memory given twice. [`Error::InvalidArgument`] for a kernel that
+    /// was loaded for another kind of compute side; else the failed call.
     ///
     /// # Safety
-    /// - The arguments are what the kernel's parameters mean (sizes are checked, types are not), and the kernel stays inside the
-    ///   memory that they point to.
-    /// - It uses no shared resource but those of turns that are open, of exchanges of the same [`Compute`](crate::Compute).
-    /// - On a CUDA stream, its module lives until it has run: the `Kernel` or the `KernelModule` is kept. In command buffers and on the
-    ///   CPU the launch keeps it.
-    /// - Memory that it reaches in another way lives until it has run; [`KernelMemory`](crate::KernelMemory) given as an argument
-    ///   does.
-    /// - In command buffers: the kernel ends, makes no access outside of a surface unless it was written with
-    ///   `cudaBoundaryModeZero` or `cudaBoundaryModeClamp`, and a multiprocessor has the registers for one block: up to 256 threads
-    ///   it always has, for more compile with `__launch_bounds__`. See [`vk_export::Kernel::record`].
+    /// - The arguments are what the kernel's parameters mean (sizes are checked, types are not),
+    ///   and the kernel stays inside the memory that they point to.
+    /// - It uses no shared resource but those of turns that are open, of exchanges of the same
+    ///   [`Compute`](crate::Compute).
+    /// - On a CUDA stream, its module lives until it has run: the `Kernel` or the `KernelModule` is
+    ///   kept. In command buffers and on the CPU the launch keeps it.
+    /// - Memory that it reaches in another way lives until it has run;
+    ///   [`KernelMemory`](crate::KernelMemory) given as an argument does.
+    /// - In command buffers: the kernel ends, makes no access outside of a surface unless it was
+    ///   written with `cudaBoundaryModeZero` or `cudaBoundaryModeClamp`, and a multiprocessor has
+    ///   the registers for one block: up to 256 threads it always has, for more compile with
+    ///   `__launch_bounds__`. See [`vk_export::Kernel::record`].
     #[doc(alias = "cuLaunchKernel")]
     #[doc(alias = "vkCmdCuLaunchKernelNVX")]
     pub unsafe fn launch<A: KernelArgs>(&self, kernel: &Kernel, config: &LaunchConfig, args: A) -> Result<()> {
@@ -105,9 +112,10 @@ impl<'t, R: Resources> KernelWork<'t, R> {
                 };
                 let place = |param: &PtxParam| packed.bytes[param.offset..].as_ptr().cast::<c_void>();
                 let args: SmallVec<[_; MOST_ARGS]> = entry.params().iter().map(place).collect();
-                // SAFETY: each argument is where `Packed` has put it, with as many bytes as the PTX, and so the module, gives
-                // the parameter; `packed` lives until the call is over, which copies them. What they mean is the caller's, and
-                // that what the kernel uses lives.
+                // SAFETY: each argument is where `Packed` has put it, with as many bytes as the
+                // PTX, and so the module, gives the parameter; `packed` lives until the call is
+                // over, which copies them. What they mean is the caller's, and that what the kernel
+                // uses lives.
                 let launched = unsafe { function.launch(stream, &driver_config, &args) };
                 launched.map_err(|error| match error {
                     error if error.is_context_lost() => error.into(),
@@ -120,8 +128,9 @@ impl<'t, R: Resources> KernelWork<'t, R> {
             {
                 let keep = packed.keep.iter().cloned().chain([kernel.keep()]);
                 let record = |commands| {
-                    // SAFETY: recording, outside a render pass, on the device of the kernel; the arguments were seen to be as
-                    // many bytes as the kernel takes. What they mean is the caller's.
+                    // SAFETY: recording, outside a render pass, on the device of the kernel; the
+                    // arguments were seen to be as many bytes as the kernel takes. What they mean
+                    // is the caller's.
                     unsafe { function.record(commands, config, &packed.bytes) }.map_err(|error| match error {
                         vk_export::Error::Launch { reason, .. } => launch_error(entry, reason),
                         error => error.into(),
@@ -143,9 +152,10 @@ impl<'t, R: Resources> KernelWork<'t, R> {
                 let (twin, config, slots) = (Arc::clone(twin), *config, Arc::clone(slots));
                 stream.run(move || {
                     let _kept = (slots, keep);
-                    // SAFETY: the twin does not refuse them. The slots of this turn and kernel memory are kept; those of other
-                    // turns are waited for by their exchanges, which the caller says they are of. Twins and closures run one at
-                    // a time, between the turn's wait and its signal, and no two arguments overlap.
+                    // SAFETY: the twin does not refuse them. The slots of this turn and kernel
+                    // memory are kept; those of other turns are waited for by their exchanges,
+                    // which the caller says they are of. Twins and closures run one at a time,
+                    // between the turn's wait and its signal, and no two arguments overlap.
                     unsafe { twin.call(&config, &host, &bytes) };
                 })
             }
@@ -153,18 +163,23 @@ impl<'t, R: Resources> KernelWork<'t, R> {
         }
     }
 
-    /// Records commands of the program's own behind the work before, in command buffers of the Vulkan queue.
+    /// Records commands of the program's own behind the work before, in command buffers of the
+    /// Vulkan queue.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] on the CPU, and on a CUDA stream, which [`CudaWork::stream`](crate::CudaWork::stream) lends; else the failed
-    /// call. Inside of the closure other work of the compute side, and waits for it, are [`Error::InvalidArgument`] too.
+    /// [`Error::InvalidArgument`] on the CPU, and on a CUDA stream, which
+    /// [`CudaWork::stream`](crate::CudaWork::stream) lends; else the failed call. Inside of the
+    /// closure other work of the compute side, and waits for it, are [`Error::InvalidArgument`]
+    /// too.
     ///
     /// # Safety
     /// - The commands keep their Valid Usage, outside a render pass, on the compute side's queue.
-    /// - They come after, and what follows them comes after them, at `VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT` alone: commands of
-    ///   other stages bring barriers from and to it.
-    /// - They use no shared resource but those of turns that are open, of exchanges of the same [`Compute`](crate::Compute), in
-    ///   `VK_IMAGE_LAYOUT_GENERAL`; what else they use lives until they have run.
+    /// - They come after, and what follows them comes after them, at
+    ///   `VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT` alone: commands of other stages bring barriers
+    ///   from and to it.
+    /// - They use no shared resource but those of turns that are open, of exchanges of the same
+    ///   [`Compute`](crate::Compute), in `VK_IMAGE_LAYOUT_GENERAL`; what else they use lives until
+    ///   they have run.
     pub unsafe fn record(&self, record: impl FnOnce(vk::CommandBuffer)) -> Result<()> {
         let Target::Queue(stream) = &self.target else {
             return Err(Error::InvalidArgument {

@@ -80,9 +80,11 @@ pub struct LiveObjects {
     pub blocks: usize,
     /// Leases; each keeps the buffers and images of one slot.
     pub leases: usize,
-    /// [`KernelMemory`](crate::KernelMemory), that included which was dropped while work that has not completed uses it.
+    /// [`KernelMemory`](crate::KernelMemory), that included which was dropped while work that has
+    /// not completed uses it.
     pub kernel_memories: usize,
-    /// Shared buffers that were leaked on purpose, since they may still have been in use; counted above too.
+    /// Shared buffers that were leaked on purpose, since they may still have been in use; counted
+    /// above too.
     pub leaked_buffers: usize,
     /// Shared images that were leaked on purpose; counted above too.
     pub leaked_images: usize,

@@ -23,8 +23,8 @@ macro_rules! log_info {
 
 pub(crate) use {log_error, log_info, log_warn};
 
-/// Calls code that the program supplied, a logger or a trace sink, and keeps its panic from unwinding into the bookkeeping
-/// around a driver call. Returns `None` if it panicked.
+/// Calls code that the program supplied, a logger or a trace sink, and keeps its panic from
+/// unwinding into the bookkeeping around a driver call. Returns `None` if it panicked.
 pub(crate) fn isolated<T>(call: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(value) => Some(value),

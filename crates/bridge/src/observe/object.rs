@@ -8,7 +8,8 @@ use crate::observe::log_error;
 use crate::observe::trace;
 use crate::observe::trace::Event;
 
-/// Marks the object that owns it as alive: it is counted, and its creation and destruction are in the trace.
+/// Marks the object that owns it as alive: it is counted, and its creation and destruction are in
+/// the trace.
 ///
 /// Forgetting the guard keeps the object counted.
 #[derive(Debug)]
@@ -18,13 +19,15 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    /// The object `name` was just made, of `bytes` where that says something, for the compute side or by Vulkan.
+    /// The object `name` was just made, of `bytes` where that says something, for the compute side
+    /// or by Vulkan.
     pub(crate) fn new(kind: Kind, name: &str, side: &'static str, bytes: Option<u64>) -> Self {
         trace::event(Event { bytes, ..Event::new("create", side, name) });
         Self { name: name.to_owned(), alive: Alive::new(kind) }
     }
 
-    /// Counts the object as leaked, since its mapping on the compute side could not be freed. The caller forgets it.
+    /// Counts the object as leaked, since its mapping on the compute side could not be freed. The
+    /// caller forgets it.
     pub(crate) fn report_leak(&self, error: &dyn Display) {
         let kind = self.alive.kind();
         live::leaked(kind, 1);

@@ -1,4 +1,5 @@
-//! One JSON line for every export, import, wait, signal and destruction. Off by default, and one load when off.
+//! One JSON line for every export, import, wait, signal and destruction. Off by default, and one
+//! load when off.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -55,10 +56,11 @@ struct Line<'a> {
 /// Writes the trace of the whole process to `sink` from now on: one JSON object a line, such as
 /// `{"us":512,"event":"signal","side":"cuda","object":"particles.computed","value":7}`.
 ///
-/// `event` is `export`, `import`, `create`, `wait`, `signal`, `destroy` or `leak`; `side` who does it; waits and signals
-/// are written when they are enqueued. The variable `BRIDGE_TRACE=stderr` (or a file's path) does the same from outside.
-/// A sink that fails or panics ends the trace with a line in the log. The sink is called while a frame is under way, so it
-/// should return soon. It may use this crate; what it does there on its own thread is not traced.
+/// `event` is `export`, `import`, `create`, `wait`, `signal`, `destroy` or `leak`; `side` who does
+/// it; waits and signals are written when they are enqueued. The variable `BRIDGE_TRACE=stderr` (or
+/// a file's path) does the same from outside. A sink that fails or panics ends the trace with a
+/// line in the log. The sink is called while a frame is under way, so it should return soon. It may
+/// use this crate; what it does there on its own thread is not traced.
 pub fn trace_to(sink: impl Write + Send + 'static) {
     start();
     if WRITING.get() {
@@ -107,8 +109,8 @@ pub(crate) fn event(event: Event<'_>) {
     }
 }
 
-/// While it lives, this thread does not call the sink: the lines of what it does under a lock are written at the end, so that a
-/// sink may take the lock.
+/// While it lives, this thread does not call the sink: the lines of what it does under a lock are
+/// written at the end, so that a sink may take the lock.
 #[derive(Debug)]
 pub(crate) struct Held(());
 
@@ -176,8 +178,8 @@ fn pass_on() {
     }
 }
 
-/// Nobody waits for the sink: who finds it taken leaves the lines to the thread that has it, which looks again after it let go.
-/// So a sink may wait for other threads, which trace too.
+/// Nobody waits for the sink: who finds it taken leaves the lines to the thread that has it, which
+/// looks again after it let go. So a sink may wait for other threads, which trace too.
 fn drain_all() {
     while !lines().is_empty() {
         let Ok(mut sink) = SINK.try_lock() else { return };

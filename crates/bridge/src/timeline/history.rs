@@ -1,4 +1,5 @@
-//! What was last enqueued on an exchange's two timelines, for the message of a wait that did not end.
+//! What was last enqueued on an exchange's two timelines, for the message of a wait that did not
+//! end.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,8 +50,9 @@ impl History {
     }
 }
 
-/// What is more than a part of a message, the signals of the compute side, is noted under the lock under which they are made, in
-/// order. So there is no need for an atomic maximum, which every frame would pay for four times.
+/// What is more than a part of a message, the signals of the compute side, is noted under the lock
+/// under which they are made, in order. So there is no need for an atomic maximum, which every
+/// frame would pay for four times.
 fn raise(mark: &AtomicU64, value: u64) {
     if mark.load(Ordering::Relaxed) < value {
         mark.store(value, Ordering::Release);

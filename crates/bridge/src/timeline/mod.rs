@@ -25,8 +25,8 @@ pub(crate) trait Peer: Send + Sync {
     /// Its name in a trace.
     fn name(&self) -> &'static str;
 
-    /// Whether it is another API on the GPU: it has the semaphore by export, its signals are polled for, and only
-    /// [`check`](Self::check) tells that it is gone.
+    /// Whether it is another API on the GPU: it has the semaphore by export, its signals are polled
+    /// for, and only [`check`](Self::check) tells that it is gone.
     fn is_foreign(&self) -> bool;
 
     /// That it still works.
@@ -125,8 +125,8 @@ impl Timeline {
         Err(self.timed_out(value, start.elapsed())?)
     }
 
-    /// [`wait_value`](Self::wait_value) where the compute side is known to have lost a GPU, which does not end the wait: only a lost
-    /// Vulkan device does.
+    /// [`wait_value`](Self::wait_value) where the compute side is known to have lost a GPU, which
+    /// does not end the wait: only a lost Vulkan device does.
     pub(crate) fn wait_out(&self, value: u64, limit: Duration) -> Result<()> {
         let (start, inner) = (Instant::now(), &*self.0);
         if wait::poll(limit, || Ok(inner.vulkan.value()? >= value), || inner.check_vulkan(value))? {
@@ -156,11 +156,12 @@ impl Timeline {
         })
     }
 
-    /// Lets everything go on that waits for a signaller which is gone: sets the timeline to the last value that was issued.
+    /// Lets everything go on that waits for a signaller which is gone: sets the timeline to the
+    /// last value that was issued.
     ///
     /// # Safety
-    /// The compute side signals this timeline and has failed for good ([`Peer::check`] says so): none of its signals
-    /// will come any more.
+    /// The compute side signals this timeline and has failed for good ([`Peer::check`] says so):
+    /// none of its signals will come any more.
     pub(crate) unsafe fn release(&self) -> Result<()> {
         let Some(point) = self.last_issued() else { return Ok(()) };
         if point.is_reached()? {
@@ -168,15 +169,16 @@ impl Timeline {
         }
         log_error!("{}: signalled by the host, since its signaller has failed", self.name());
         trace::event(Event { value: Some(point.value), ..Event::new("signal", "host", self.name()) });
-        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: the pending signals of lower values are those of the
-        // failed side, which do not come, by this function's contract.
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: the pending signals of lower
+        // values are those of the failed side, which do not come, by this function's contract.
         Ok(unsafe { self.0.vulkan.signal(point.value) }?)
     }
 
     /// Signals from the thread of the CPU backend, the only signaller of such a timeline.
     pub(crate) fn signal_from_host(&self, value: u64) -> Result<()> {
-        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259: this timeline's signaller is the CPU backend, whose one thread
-        // makes this call; frames are finished in order, so no other signal is pending and the values rise.
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259: this timeline's signaller is the CPU
+        // backend, whose one thread makes this call; frames are finished in order, so no other
+        // signal is pending and the values rise.
         Ok(unsafe { self.0.vulkan.signal(value) }?)
     }
 }
@@ -185,8 +187,8 @@ impl Timeline {
 const STRETCH: Duration = Duration::from_millis(100);
 
 impl Inner {
-    /// Checks that neither the compute side nor the Vulkan device is lost. Some drivers report a lost device from waits and
-    /// submissions only, while the counter keeps its last value.
+    /// Checks that neither the compute side nor the Vulkan device is lost. Some drivers report a
+    /// lost device from waits and submissions only, while the counter keeps its last value.
     fn check_signaller(&self, value: u64) -> Result<()> {
         self.peer.check()?;
         self.check_vulkan(value)
@@ -199,7 +201,8 @@ impl Inner {
         }
     }
 
-    /// Blocks in Vulkan; ends with an error when the queue waits for another API's context that is lost.
+    /// Blocks in Vulkan; ends with an error when the queue waits for another API's context that is
+    /// lost.
     fn block(&self, value: u64, limit: Duration) -> Result<bool> {
         let start = Instant::now();
         loop {
@@ -223,8 +226,9 @@ impl std::fmt::Debug for Timeline {
 
 /// A point on a timeline whose signal has been enqueued.
 ///
-/// There is no other way to come by one, so whoever waits for a point waits for something that will happen
-/// (CUDA programming guide 6.2.16: "It is illegal to issue a wait before the corresponding signal has been issued").
+/// There is no other way to come by one, so whoever waits for a point waits for something that will
+/// happen (CUDA programming guide 6.2.16: "It is illegal to issue a wait before the corresponding
+/// signal has been issued").
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/timeline_point.rs"), "```")]
 #[derive(Debug, Clone)]
 pub struct TimelinePoint {
@@ -248,8 +252,9 @@ impl TimelinePoint {
         self.timeline.0.signaller
     }
 
-    /// Whether the point has been reached; does not block. With [`Backend::Inline`](crate::Backend::Inline), work that is not on
-    /// the queue so far is submitted first.
+    /// Whether the point has been reached; does not block. With
+    /// [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue so far is
+    /// submitted first.
     ///
     /// # Errors
     /// The failed call.
@@ -260,11 +265,13 @@ impl TimelinePoint {
 
     /// Blocks the calling thread until the point is reached, for at most `limit`.
     ///
-    /// With [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue so far is submitted first: do not call it under
-    /// a lock that the engine's [`QueueLock`](vk_export::QueueLock) takes.
+    /// With [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue so far is
+    /// submitted first: do not call it under a lock that the engine's
+    /// [`QueueLock`](vk_export::QueueLock) takes.
     ///
-    /// The side that signals is asked, in the way that answers soonest: a CUDA signal is polled, since
-    /// `vkWaitSemaphores` notices it only after milliseconds; what a queue or the CPU signals is blocked on.
+    /// The side that signals is asked, in the way that answers soonest: a CUDA signal is polled,
+    /// since `vkWaitSemaphores` notices it only after milliseconds; what a queue or the CPU signals
+    /// is blocked on.
     ///
     /// # Errors
     /// [`Error::Timeout`] with the last value seen, or the failed call.
@@ -272,7 +279,8 @@ impl TimelinePoint {
         self.timeline.wait_value(self.value, limit)
     }
 
-    /// The wait for this point in a `VkSubmitInfo2`, at `stages`. It submits first what [`wait`](Self::wait) does.
+    /// The wait for this point in a `VkSubmitInfo2`, at `stages`. It submits first what
+    /// [`wait`](Self::wait) does.
     pub fn wait_info(&self, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
         if let Err(error) = self.timeline.flush() {
             log_error!("{}: point {} is not on its way: {error}", self.timeline_name(), self.value);

@@ -1,7 +1,7 @@
 //! The side that signals a timeline.
 
-/// Who signals a timeline: always the same side, so that its values rise by construction and the side to ask on the
-/// host is known.
+/// Who signals a timeline: always the same side, so that its values rise by construction and the
+/// side to ask on the host is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Signaller {

@@ -7,8 +7,8 @@ use crate::error::Result;
 /// How long to look without giving the processor up: about what blocking and waking would cost.
 const SPIN: Duration = Duration::from_micros(100);
 
-/// How long to offer the processor to others between two looks, which costs microseconds, before sleeping, which costs as
-/// long as the sleep. Frames and their parts end within that, as a rule.
+/// How long to offer the processor to others between two looks, which costs microseconds, before
+/// sleeping, which costs as long as the sleep. Frames and their parts end within that, as a rule.
 const YIELD: Duration = Duration::from_millis(2);
 
 /// The longest sleep between two looks.
@@ -17,9 +17,9 @@ const LONGEST_NAP: Duration = Duration::from_micros(500);
 /// How often the signaller is asked whether it still lives.
 const CHECK_EVERY: Duration = Duration::from_millis(20);
 
-/// Looks until `reached`, first without pause, then whenever nobody else wants the processor, then ever less often; for at
-/// most `limit`. `alive` ends the wait with an
-/// error when nobody will signal any more.
+/// Looks until `reached`, first without pause, then whenever nobody else wants the processor, then
+/// ever less often; for at most `limit`. `alive` ends the wait with an error when nobody will
+/// signal any more.
 pub(crate) fn poll(
     limit: Duration,
     mut reached: impl FnMut() -> Result<bool>,
@@ -50,8 +50,8 @@ pub(crate) fn poll(
     }
 }
 
-/// Looks as [`poll`] does at first, then blocks in `block` for what is left of `limit`: a driver wakes who blocks tens of
-/// microseconds late.
+/// Looks as [`poll`] does at first, then blocks in `block` for what is left of `limit`: a driver
+/// wakes who blocks tens of microseconds late.
 pub(crate) fn spin_then_block(
     limit: Duration,
     mut reached: impl FnMut() -> Result<bool>,

@@ -1,4 +1,5 @@
-//! Device memory that copies take: of types that are known to tell the truth of where and how long it is.
+//! Device memory that copies take: of types that are known to tell the truth of where and how long
+//! it is.
 
 use cudarc::driver::{CudaSlice, CudaView, CudaViewMut, DevicePtr, DevicePtrMut};
 
@@ -10,7 +11,8 @@ mod sealed {
 
 /// Device memory that can be copied from: views of mapped buffers, and cudarc's slices and views.
 ///
-/// Sealed: cudarc's [`DevicePtr`] may be implemented by anybody, for any address, without a word of `unsafe`.
+/// Sealed: cudarc's [`DevicePtr`] may be implemented by anybody, for any address, without a word of
+/// `unsafe`.
 pub trait DeviceSource<T>: DevicePtr<T> + sealed::Sealed {}
 
 /// Device memory that can be copied to. Otherwise as [`DeviceSource`].

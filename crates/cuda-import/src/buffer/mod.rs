@@ -28,25 +28,29 @@ use crate::stream::order::several::Orders;
 /// Which part of the memory to map.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BufferMappingInfo {
-    /// In bytes from the start of the allocation; a multiple of the element's alignment. Default: 0.
+    /// In bytes from the start of the allocation; a multiple of the element's alignment.
+    /// Default: 0.
     pub offset: u64,
     /// In elements. Default: 0, which is refused.
     pub len: usize,
 }
 
-/// `len` elements of `T` in imported memory, on a home stream. Reached through [`view`](Self::view) and
-/// [`view_mut`](Self::view_mut), which are kernel arguments and cudarc slices. Any thread may use it.
+/// `len` elements of `T` in imported memory, on a home stream. Reached through [`view`](Self::view)
+/// and [`view_mut`](Self::view_mut), which are kernel arguments and cudarc slices. Any thread may
+/// use it.
 ///
-/// It has a mapping of its own, or lies in a [`MappedBlock`]: then making one is no call of the driver, and dropping it frees
-/// nothing but its bytes for others.
+/// It has a mapping of its own, or lies in a [`MappedBlock`]: then making one is no call of the
+/// driver, and dropping it frees nothing but its bytes for others.
 ///
-/// Dropping it waits, two seconds at most, until the work on the home stream and on guest streams has ended; it costs one
-/// query when it has. Then it frees the mapping. Past the limit the mapping and its memory are leaked on purpose and the
-/// log says so: memory in use is never freed. [`close`](Self::close) does the same and returns the error. Work that was
-/// launched with a view on a stream other than the home stream is unknown here (see [`DeviceView`]) and must have ended.
+/// Dropping it waits, two seconds at most, until the work on the home stream and on guest streams
+/// has ended; it costs one query when it has. Then it frees the mapping. Past the limit the mapping
+/// and its memory are leaked on purpose and the log says so: memory in use is never freed.
+/// [`close`](Self::close) does the same and returns the error. Work that was launched with a view
+/// on a stream other than the home stream is unknown here (see [`DeviceView`]) and must have ended.
 ///
-/// The driver frees it only once no stream of the whole context waits (measured with a driver for CUDA 13.0). That is waited for
-/// 10 seconds at most; then the mapping counts as leaked, and the driver frees it when it can.
+/// The driver frees it only once no stream of the whole context waits (measured with a driver for
+/// CUDA 13.0). That is waited for 10 seconds at most; then the mapping counts as leaked, and the
+/// driver frees it when it can.
 #[derive(Debug)]
 pub struct MappedBuffer<T> {
     pointer: CUdeviceptr,
@@ -56,9 +60,11 @@ pub struct MappedBuffer<T> {
 }
 
 impl<T: Pod> MappedBuffer<T> {
-    /// Maps a part of `memory`. Parts mapped at the same time must not overlap: map once and take slices.
+    /// Maps a part of `memory`. Parts mapped at the same time must not overlap: map once and take
+    /// slices.
     ///
-    /// `home` is the stream that most of the work runs on; use of the buffer there costs nothing extra.
+    /// `home` is the stream that most of the work runs on; use of the buffer there costs nothing
+    /// extra.
     ///
     /// # Errors
     /// Bad arguments each have their own [`Error`]; [`Error::Driver`] when the driver refuses.
@@ -190,7 +196,8 @@ impl<T: Pod> MappedBuffer<T> {
         let _current = device.bind().map_err(|error| error.at(&object, device.name()))?;
         let _read_in_order = source.mapping.order().enter_for(home, &object)?;
         let _written_in_order = self.mapping.order().enter_for(home, &object)?;
-        // SAFETY: both have as many bytes, and are different mappings; the caller keeps them. The home stream's context is current.
+        // SAFETY: both have as many bytes, and are different mappings; the caller keeps them. The
+        // home stream's context is current.
         let copied = unsafe { device.driver().copy_linear(self.pointer, source.pointer, size, home) };
         copied.map_err(|error| error.at(&object, device.name()))
     }
@@ -228,26 +235,28 @@ impl<T> MappedBuffer<T> {
         self.pointer
     }
 
-    /// Whether there is anything for [`join_foreign_work`](Self::join_foreign_work) to do: another stream used the buffer, and the
-    /// home stream was not made to wait for that, or somebody may still hold a view on such a stream. Calls no driver; one load
-    /// if no other stream ever used it.
+    /// Whether there is anything for [`join_foreign_work`](Self::join_foreign_work) to do: another
+    /// stream used the buffer, and the home stream was not made to wait for that, or somebody may
+    /// still hold a view on such a stream. Calls no driver; one load if no other stream ever used
+    /// it.
     pub fn has_foreign_work(&self) -> bool {
         self.mapping.has_foreign_work()
     }
 
-    /// Makes the home stream wait for what other streams did with the buffer, so that a signal enqueued there afterwards
-    /// covers it. Call it before such a signal, once nobody holds a view.
+    /// Makes the home stream wait for what other streams did with the buffer, so that a signal
+    /// enqueued there afterwards covers it. Call it before such a signal, once nobody holds a view.
     ///
     /// # Errors
-    /// [`Error::Driver`] when the wait cannot be enqueued, or when the end of such work could not be recorded earlier; then
-    /// no signal may follow.
+    /// [`Error::Driver`] when the wait cannot be enqueued, or when the end of such work could not
+    /// be recorded earlier; then no signal may follow.
     pub fn join_foreign_work(&self) -> Result<(), Error> {
         self.mapping.join()
     }
 
     /// [`join_foreign_work`](Self::join_foreign_work) on the device at `place` alone, as
-    /// [`part_mut_unchecked`](Self::part_mut_unchecked) counts them: launches on its home stream then come after what other streams of
-    /// that device did. Calls no driver where there is nothing to join, or no home stream at the place.
+    /// [`part_mut_unchecked`](Self::part_mut_unchecked) counts them: launches on its home stream
+    /// then come after what other streams of that device did. Calls no driver where there is
+    /// nothing to join, or no home stream at the place.
     ///
     /// # Errors
     /// As [`join_foreign_work`](Self::join_foreign_work).
@@ -258,13 +267,14 @@ impl<T> MappedBuffer<T> {
     /// What dropping does, with the error.
     ///
     /// # Errors
-    /// [`Error::StillInUse`] past the limit, [`Error::Driver`] when the driver fails; the mapping and its memory are
-    /// then leaked: whoever exported the memory must keep it too.
+    /// [`Error::StillInUse`] past the limit, [`Error::Driver`] when the driver fails; the mapping
+    /// and its memory are then leaked: whoever exported the memory must keep it too.
     pub fn close(self) -> Result<(), Error> {
         self.mapping.close()
     }
 
-    /// The next close or drop need not wait, until a view is lent again: for owners that have seen all work end by other means.
+    /// The next close or drop need not wait, until a view is lent again: for owners that have seen
+    /// all work end by other means.
     ///
     /// # Safety
     /// All work that uses the buffer has ended.

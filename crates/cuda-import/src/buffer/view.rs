@@ -15,13 +15,15 @@ use crate::stream::order::StreamOrder;
 
 /// Elements on the device, lent for reading.
 ///
-/// It is a cudarc slice ([`DevicePtr`]), so copies and libraries take it on any stream: on another one than the buffer's
-/// home stream the work is put in order by itself. It is a kernel argument too. Launching is unsafe, and there the order
-/// is the caller's part on any stream but the home stream: cudarc does not tell an argument which stream it is for.
+/// It is a cudarc slice ([`DevicePtr`]), so copies and libraries take it on any stream: on another
+/// one than the buffer's home stream the work is put in order by itself. It is a kernel argument
+/// too. Launching is unsafe, and there the order is the caller's part on any stream but the home
+/// stream: cudarc does not tell an argument which stream it is for.
 ///
-/// A stream that is being captured is lent no address. That is asked when cudarc asks for the address, and cudarc enqueues a
-/// little later: begin no capture of a stream in between, on another thread or in an implementation of [`DevicePtr`]. A copy
-/// that got into a graph that way would be in no order, and use the buffer whenever the graph is launched.
+/// A stream that is being captured is lent no address. That is asked when cudarc asks for the
+/// address, and cudarc enqueues a little later: begin no capture of a stream in between, on another
+/// thread or in an implementation of [`DevicePtr`]. A copy that got into a graph that way would be
+/// in no order, and use the buffer whenever the graph is launched.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceView<'a, T> {
     pointer: CUdeviceptr,
@@ -67,7 +69,8 @@ impl<'a, T> DeviceView<'a, T> {
 }
 
 impl<'a, T: Pod> DeviceView<'a, T> {
-    /// The same memory as bytes: cudarc's host copies want its own `DeviceRepr` of an element, which `u8` has.
+    /// The same memory as bytes: cudarc's host copies want its own `DeviceRepr` of an element,
+    /// which `u8` has.
     pub fn bytes(&self) -> DeviceView<'a, u8> {
         DeviceView::new(self.pointer, self.len * size_of::<T>(), self.order)
     }
@@ -160,8 +163,8 @@ impl<T> DevicePtrMut<T> for DeviceViewMut<'_, T> {
     }
 }
 
-// SAFETY: the argument is the device address, a u64 as every device pointer is, and the reference to it lives as long as
-// the launch arguments do.
+// SAFETY: the argument is the device address, a u64 as every device pointer is, and the reference
+// to it lives as long as the launch arguments do.
 unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b DeviceView<'c, T>> for LaunchArgs<'a> {
     #[inline(always)]
     fn arg(&mut self, view: &'b DeviceView<'c, T>) -> &mut Self {
@@ -170,7 +173,8 @@ unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b DeviceView<'c, T>> for Laun
     }
 }
 
-// SAFETY: as for DeviceView; the mutable borrow keeps other views of these elements away until the launch.
+// SAFETY: as for DeviceView; the mutable borrow keeps other views of these elements away until the
+// launch.
 unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b mut DeviceViewMut<'c, T>> for LaunchArgs<'a> {
     #[inline(always)]
     fn arg(&mut self, view: &'b mut DeviceViewMut<'c, T>) -> &mut Self {
@@ -179,8 +183,8 @@ unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b mut DeviceViewMut<'c, T>> f
     }
 }
 
-/// The address for work on `stream`. A null one where no order can be had: whatever is enqueued with that fails, and touches
-/// nothing. Why is recorded in the stream's context.
+/// The address for work on `stream`. A null one where no order can be had: whatever is enqueued
+/// with that fails, and touches nothing. Why is recorded in the stream's context.
 fn lend<'a>(pointer: CUdeviceptr, order: &'a StreamOrder, stream: &'a CudaStream) -> (CUdeviceptr, SyncOnDrop<'a>) {
     match order.enter(stream) {
         Some(guard) => (pointer, guard),

@@ -1,4 +1,5 @@
-//! Context objects of our own for a context that a program has, so that what cudarc notes in them is ours alone.
+//! Context objects of our own for a context that a program has, so that what cudarc notes in them
+//! is ours alone.
 //!
 //! Unsafe because it copies an object bit by bit.
 #![allow(unsafe_code)]
@@ -14,11 +15,11 @@ use crate::sys::{CallError, CallResult};
 /// A context object that nobody uses, for others to be made from without a call.
 ///
 /// # A workaround
-/// Symptom: a second object for a context that is there leaks a reference to the context, or destroys the context, when a
-/// call fails while the object is made.
-/// Cause: `CudaContext::new` and `from_raw_context` of cudarc 0.19.10 give up half-way, and fields can be set by nothing else.
-/// Solution: a bitwise copy of an object that nobody else has. It holds numbers only, and is never dropped.
-/// Remove when: cudarc has a borrowed context object, as it has `wrap_borrowed_stream`.
+/// Symptom: a second object for a context that is there leaks a reference to the context, or
+/// destroys the context, when a call fails while the object is made. Cause: `CudaContext::new` and
+/// `from_raw_context` of cudarc 0.19.10 give up half-way, and fields can be set by nothing else.
+/// Solution: a bitwise copy of an object that nobody else has. It holds numbers only, and is never
+/// dropped. Remove when: cudarc has a borrowed context object, as it has `wrap_borrowed_stream`.
 #[derive(Debug)]
 pub(crate) struct Template(ManuallyDrop<CudaContext>);
 
@@ -29,7 +30,8 @@ impl Template {
     /// None for an object that is shared already.
     pub(crate) fn new(context: &mut Arc<CudaContext>) -> Option<Self> {
         let unique = Arc::get_mut(context)?;
-        // SAFETY: nobody else has the object, so no field changes meanwhile; the copy is never dropped.
+        // SAFETY: nobody else has the object, so no field changes meanwhile; the copy is never
+        // dropped.
         Some(Self(ManuallyDrop::new(unsafe { std::ptr::read(unique) })))
     }
 
@@ -50,8 +52,8 @@ impl OwnMailbox {
         let own = match device.template() {
             Some(template) => template.copy(),
             None => {
-                // SAFETY: the context is live, `device` holds it. What the object takes for its own is never destroyed by it:
-                // `drop` takes it apart.
+                // SAFETY: the context is live, `device` holds it. What the object takes for its own
+                // is never destroyed by it: `drop` takes it apart.
                 let own = unsafe { CudaContext::from_raw_context(known.ordinal(), known.cu_device(), known.cu_ctx()) };
                 own.map_err(|error| CallError::from_cudarc("cuDeviceGetAttribute", error))?
             }
@@ -64,8 +66,9 @@ impl OwnMailbox {
 
     /// Another one, in the same state.
     pub(crate) fn copy(&self) -> Self {
-        // SAFETY: numbers only, see `Template`. Nobody but the one list of guests has an original, which it lends to nobody,
-        // and which nothing is noted in after it was made; `drop` never drops the copy.
+        // SAFETY: numbers only, see `Template`. Nobody but the one list of guests has an original,
+        // which it lends to nobody, and which nothing is noted in after it was made; `drop` never
+        // drops the copy.
         let own = Arc::new(unsafe { std::ptr::read(Arc::as_ptr(&self.0)) });
         Self(ManuallyDrop::new(own), self.1.clone())
     }
@@ -82,11 +85,13 @@ impl Drop for OwnMailbox {
         self.1.context().record_err(left);
         // SAFETY: taken here only, once, and not used afterwards.
         let own = unsafe { ManuallyDrop::take(&mut self.0) };
-        // Its drop would give up the context, which it does not own. The object itself holds no memory.
+        // Its drop would give up the context, which it does not own. The object itself holds no
+        // memory.
         match Arc::try_unwrap(own) {
             Ok(own) => std::mem::forget(own),
             Err(shared) => {
-                // Safe code has taken a clone out of a guard, and may use the context by it for good. So both stay.
+                // Safe code has taken a clone out of a guard, and may use the context by it for
+                // good. So both stay.
                 std::mem::forget(shared);
                 std::mem::forget(self.1.clone());
             }

@@ -36,11 +36,12 @@ struct Inner {
 }
 
 impl CudaDevice {
-    /// The device with this UUID, and its primary context. Take the UUID from the API that exports, which is the only
-    /// proof that both mean the same GPU.
+    /// The device with this UUID, and its primary context. Take the UUID from the API that exports,
+    /// which is the only proof that both mean the same GPU.
     ///
     /// # Errors
-    /// Those of [`probe`](crate::probe()); [`Error::NoSuchDevice`] with a list of the devices there are.
+    /// Those of [`probe`](crate::probe()); [`Error::NoSuchDevice`] with a list of the devices there
+    /// are.
     pub fn by_uuid(uuid: Uuid) -> Result<Self, Error> {
         let found = probe::probe()?;
         let Some(device) = found.devices.iter().find(|device| device.uuid == uuid) else {
@@ -108,7 +109,8 @@ impl CudaDevice {
     /// Checks that timeline semaphores can be imported; `object` is what needs them, for the error.
     ///
     /// # Errors
-    /// [`Error::TimelineUnsupported`] where [`supports_timeline_semaphores`](Self::supports_timeline_semaphores) is false.
+    /// [`Error::TimelineUnsupported`] where
+    /// [`supports_timeline_semaphores`](Self::supports_timeline_semaphores) is false.
     pub fn require_timeline_semaphores(&self, object: &str) -> Result<(), Error> {
         if self.supports_timeline_semaphores() {
             return Ok(());
@@ -123,7 +125,8 @@ impl CudaDevice {
     /// A stream that the legacy default stream does not wait for (`CU_STREAM_NON_BLOCKING`).
     ///
     /// # Errors
-    /// [`Error::Driver`] when it cannot be made, or when an earlier call in this context failed unseen.
+    /// [`Error::Driver`] when it cannot be made, or when an earlier call in this context failed
+    /// unseen.
     pub fn new_stream(&self) -> Result<Arc<CudaStream>, Error> {
         self.check_recorded()?;
         let _caller = self.driver().keep_current();
@@ -144,7 +147,8 @@ impl CudaDevice {
         self.driver().bind(self.context())
     }
 
-    /// Brings up what cudarc recorded where it could not return an error: in destructors, and in the ordering of streams.
+    /// Brings up what cudarc recorded where it could not return an error: in destructors, and in
+    /// the ordering of streams.
     pub(crate) fn check_recorded(&self) -> Result<(), Error> {
         check_recorded(self.context()).map_err(|error| error.at("", self.name()))
     }

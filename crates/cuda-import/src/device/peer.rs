@@ -14,18 +14,19 @@ pub enum PeerAccess {
     Same,
     /// They may, over NVLink or PCIe.
     Direct,
-    /// They may not: there is no link, or the system forbids its use (IOMMU, virtual machine, container).
+    /// They may not: there is no link, or the system forbids its use (IOMMU, virtual machine,
+    /// container).
     None,
-    /// CUDA does not see the GPU that owns the memory, as `CUDA_VISIBLE_DEVICES` may have it: it cannot be asked. Access may work all
-    /// the same.
+    /// CUDA does not see the GPU that owns the memory, as `CUDA_VISIBLE_DEVICES` may have it: it
+    /// cannot be asked. Access may work all the same.
     Hidden,
 }
 
 /// Whether kernels of the GPU `accessing` may access memory of the GPU `owner`. Makes no context.
 ///
 /// # Errors
-/// [`Error::NoSuchDevice`] where CUDA does not see `accessing`; [`Error::DriverTooOld`] where the driver lacks calls; else those of
-/// [`probe`](crate::probe()).
+/// [`Error::NoSuchDevice`] where CUDA does not see `accessing`; [`Error::DriverTooOld`] where the
+/// driver lacks calls; else those of [`probe`](crate::probe()).
 #[doc(alias = "cuDeviceCanAccessPeer")]
 pub fn peer_access(accessing: Uuid, owner: Uuid) -> Result<PeerAccess, Error> {
     let devices = probe()?.devices;

@@ -25,7 +25,8 @@ pub struct CudaDeviceReport {
     pub ordinal: usize,
     /// The marketing name.
     pub name: String,
-    /// Of the GPU, or of the MIG instance where the GPU is split. Equals `VkPhysicalDeviceIDProperties::deviceUUID`.
+    /// Of the GPU, or of the MIG instance where the GPU is split. Equals
+    /// `VkPhysicalDeviceIDProperties::deviceUUID`.
     #[doc(alias = "cuDeviceGetUuid_v2")]
     pub uuid: Uuid,
     /// The adapter's locally unique id; only Windows has one.
@@ -39,9 +40,11 @@ pub struct CudaDeviceReport {
     pub total_memory: u64,
     /// Whether timeline semaphores can be imported.
     pub timeline_semaphores: bool,
-    /// Whether memory that CUDA allocates can be exported as a descriptor (the other direction than this crate's).
+    /// Whether memory that CUDA allocates can be exported as a descriptor (the other direction than
+    /// this crate's).
     pub posix_fd_export: bool,
-    /// Whether it maps memory of other GPUs, see [`ImportedMemory::import_peer`](crate::ImportedMemory::import_peer).
+    /// Whether it maps memory of other GPUs, see
+    /// [`ImportedMemory::import_peer`](crate::ImportedMemory::import_peer).
     pub virtual_memory: bool,
     /// Who may use the device.
     pub compute_mode: ComputeMode,
@@ -77,7 +80,8 @@ impl ComputeMode {
 }
 
 impl CudaDeviceReport {
-    /// What keeps this device from sharing timelines and memory with a graphics API, all of it; empty if nothing is known to.
+    /// What keeps this device from sharing timelines and memory with a graphics API, all of it;
+    /// empty if nothing is known to.
     pub fn obstacles(&self) -> Vec<&'static str> {
         let mut obstacles = Vec::new();
         if !self.timeline_semaphores {
@@ -96,8 +100,9 @@ impl CudaDeviceReport {
 /// Loads the driver and lists its devices.
 ///
 /// # Errors
-/// [`Error::NoDriver`] without libcuda, [`Error::DriverTooOld`] when it lacks calls, and [`Error::Driver`] with an
-/// explanation when it cannot start: no device, a kernel module of another version, the toolkit's stub library.
+/// [`Error::NoDriver`] without libcuda, [`Error::DriverTooOld`] when it lacks calls, and
+/// [`Error::Driver`] with an explanation when it cannot start: no device, a kernel module of
+/// another version, the toolkit's stub library.
 #[doc(alias = "cuInit")]
 pub fn probe() -> Result<DriverReport, Error> {
     let driver = Driver::load()?;

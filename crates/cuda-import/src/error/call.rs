@@ -21,7 +21,8 @@ impl CallError {
         }
     }
 
-    /// For cudarc's record of errors. Its enum holds no number that it does not know, so rare ones become "unknown".
+    /// For cudarc's record of errors. Its enum holds no number that it does not know, so rare ones
+    /// become "unknown".
     pub(crate) fn to_cudarc(self) -> DriverError {
         use CUresult as Code;
         const CODES: &[Code] = &[

@@ -12,17 +12,18 @@ use crate::sys;
 pub struct DriverCode(pub u32);
 
 impl DriverCode {
-    /// The code in the driver's spelling. Codes that this crate explains are named with no driver loaded too.
+    /// The code in the driver's spelling. Codes that this crate explains are named with no driver
+    /// loaded too.
     pub fn name(self) -> Option<&'static str> {
         let listed = EXPLAINED.iter().find(|entry| entry.code == self.0);
         listed.map(|entry| entry.name).or_else(|| sys::error_name(self.0))
     }
 
-    /// Whether the context is lost: every later call in it fails the same way, until the process ends or, where the
-    /// context is not the primary one, the context is destroyed.
+    /// Whether the context is lost: every later call in it fails the same way, until the process
+    /// ends or, where the context is not the primary one, the context is destroyed.
     ///
-    /// These are the codes of which cuda.h says "leaves the process in an inconsistent state" or "the context cannot be
-    /// used anymore", and those of uncorrectable hardware errors.
+    /// These are the codes of which cuda.h says "leaves the process in an inconsistent state" or
+    /// "the context cannot be used anymore", and those of uncorrectable hardware errors.
     pub fn is_context_lost(self) -> bool {
         matches!(self.0, 4 | 214 | 220 | 226 | 700 | 702 | 709 | 710 | 714..=719 | 721 | 810 | 911)
     }

@@ -34,7 +34,8 @@ impl fmt::Display for PresentDevice {
     }
 }
 
-/// Every failure of this crate. `object` is what was worked on, as `memory "particles"`; `device` is a device's name.
+/// Every failure of this crate. `object` is what was worked on, as `memory "particles"`; `device`
+/// is a device's name.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -60,7 +61,8 @@ pub enum Error {
         version: Option<DriverVersion>,
     },
 
-    /// A driver call failed. A `call` that does not begin with `cu` stands for one that cudarc made earlier and recorded.
+    /// A driver call failed. A `call` that does not begin with `cu` stands for one that cudarc made
+    /// earlier and recorded.
     #[error("{call} failed: {code}{}{}", place(object, device), advice(*code, call))]
     #[non_exhaustive]
     Driver {
@@ -98,7 +100,8 @@ pub enum Error {
         source: std::io::Error,
     },
 
-    /// A handle that the driver is not shown. One that is open nowhere in this process is left alone, all others were closed.
+    /// A handle that the driver is not shown. One that is open nowhere in this process is left
+    /// alone, all others were closed.
     #[error("{object} cannot be imported from this handle: {reason}")]
     #[non_exhaustive]
     InvalidHandle {
@@ -148,7 +151,8 @@ pub enum Error {
         device: String,
     },
 
-    /// The per-thread default stream is a different stream on each thread, so no order can be kept with it.
+    /// The per-thread default stream is a different stream on each thread, so no order can be kept
+    /// with it.
     #[error("{object} cannot be used on the per-thread default stream; make a stream with CudaDevice::new_stream")]
     #[non_exhaustive]
     PerThreadStream {
@@ -156,7 +160,8 @@ pub enum Error {
         object: String,
     },
 
-    /// The stream is being captured, by whoever began that: nothing that is enqueued on it runs now.
+    /// The stream is being captured, by whoever began that: nothing that is enqueued on it runs
+    /// now.
     #[error(
         "{object} on {device}: the stream is being captured into a graph; end the capture first (`CudaStream::end_capture`)"
     )]
@@ -244,7 +249,8 @@ pub enum Error {
         reason: String,
     },
 
-    /// Part of the range is mapped already. Two mappings of the same bytes need not be coherent with each other.
+    /// Part of the range is mapped already. Two mappings of the same bytes need not be coherent
+    /// with each other.
     #[error("bytes {offset}..{end} of {object} overlap a mapping of {}..{}; map once and take slices, or close that one first", mapped.start, mapped.end)]
     #[non_exhaustive]
     Overlap {
@@ -282,7 +288,8 @@ pub enum Error {
         problem: &'static str,
     },
 
-    /// Work that uses the object did not end in time, so the object was left alone on purpose: it is leaked, not freed in use.
+    /// Work that uses the object did not end in time, so the object was left alone on purpose: it
+    /// is leaked, not freed in use.
     #[error(
         "{object} on {device} is still in use after {waited:?}: it is leaked. Its stream waits for something that does not come"
     )]
@@ -296,8 +303,8 @@ pub enum Error {
         waited: Duration,
     },
 
-    /// The driver does not return from freeing the object: it waits until no stream of the context waits, whosever that is. The
-    /// object counts as leaked; the driver frees it when it can.
+    /// The driver does not return from freeing the object: it waits until no stream of the context
+    /// waits, whosever that is. The object counts as leaked; the driver frees it when it can.
     #[error(
         "{object} on {device} could not be freed within {waited:?}: some stream of the context waits for something that does \
          not come, and the driver frees nothing before it does. The object counts as leaked"
@@ -319,9 +326,11 @@ impl Error {
         Self::NoSuchDevice { uuid, present: present.collect() }
     }
 
-    /// Whether the CUDA context is lost: every later call in it will fail, see [`DriverCode::is_context_lost`].
+    /// Whether the CUDA context is lost: every later call in it will fail, see
+    /// [`DriverCode::is_context_lost`].
     ///
-    /// Only a call of the driver tells. What cudarc recorded of an earlier one may be anybody's, and does not count.
+    /// Only a call of the driver tells. What cudarc recorded of an earlier one may be anybody's,
+    /// and does not count.
     pub fn is_context_lost(&self) -> bool {
         matches!(self, Self::Driver { call, code, .. } if call.starts_with("cu") && code.is_context_lost())
     }

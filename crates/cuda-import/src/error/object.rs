@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// Names an object in errors, logs and traces: `memory "particles"`, or `memory` where it has no name.
+/// Names an object in errors, logs and traces: `memory "particles"`, or `memory` where it has no
+/// name.
 pub(crate) struct Object<'a>(pub(crate) &'static str, pub(crate) &'a str);
 
 impl fmt::Display for Object<'_> {

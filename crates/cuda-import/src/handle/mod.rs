@@ -1,6 +1,7 @@
 //! Operating-system handles on their way into the driver: what they are, and who owns them when.
 //!
-//! Every import takes its handle by value and then owns it; what that means is the variant's to know, not the caller's.
+//! Every import takes its handle by value and then owns it; what that means is the variant's to
+//! know, not the caller's.
 
 #[cfg(unix)]
 mod fd;
@@ -14,13 +15,13 @@ pub use nt::{KmtHandle, NtName};
 #[cfg(windows)]
 pub(crate) use nt::{RawHandle, give};
 
-/// An operating-system handle that owns what it names: a descriptor of exported memory or of an exported semaphore
-/// (`OPAQUE_FD`).
+/// An operating-system handle that owns what it names: a descriptor of exported memory or of an
+/// exported semaphore (`OPAQUE_FD`).
 #[cfg(unix)]
 pub type OsHandle = std::os::fd::OwnedFd;
 
-/// An operating-system handle that owns what it names: an NT handle of exported memory or of an exported semaphore
-/// (`OPAQUE_WIN32`).
+/// An operating-system handle that owns what it names: an NT handle of exported memory or of an
+/// exported semaphore (`OPAQUE_WIN32`).
 #[cfg(windows)]
 pub type OsHandle = std::os::windows::io::OwnedHandle;
 
@@ -28,19 +29,20 @@ pub type OsHandle = std::os::windows::io::OwnedHandle;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ImportHandle {
-    /// An opaque descriptor. On success the driver owns it; on failure it is closed before the error returns. One descriptor
-    /// is good for one import: export a fresh one for the next.
+    /// An opaque descriptor. On success the driver owns it; on failure it is closed before the
+    /// error returns. One descriptor is good for one import: export a fresh one for the next.
     #[cfg(unix)]
     Fd(OsHandle),
-    /// An opaque NT handle. It is never transferred: the driver takes a reference of its own, and the handle is closed when
-    /// the import returns, success or not.
+    /// An opaque NT handle. It is never transferred: the driver takes a reference of its own, and
+    /// the handle is closed when the import returns, success or not.
     #[cfg(windows)]
     Nt(OsHandle),
-    /// The name that an NT handle was exported under. The exporting side keeps the object alive until the import returns.
+    /// The name that an NT handle was exported under. The exporting side keeps the object alive
+    /// until the import returns.
     #[cfg(windows)]
     Name(NtName),
-    /// A global share handle: a number that holds no reference and is never closed. The exporting side keeps the object
-    /// alive until the import returns. No timeline semaphore has one.
+    /// A global share handle: a number that holds no reference and is never closed. The exporting
+    /// side keeps the object alive until the import returns. No timeline semaphore has one.
     #[cfg(windows)]
     Kmt(KmtHandle),
 }

@@ -33,7 +33,8 @@ impl NtName {
     }
 }
 
-/// A global share handle: a number that names memory or a semaphore, holds no reference to it, and is never closed.
+/// A global share handle: a number that names memory or a semaphore, holds no reference to it, and
+/// is never closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KmtHandle(isize);
 
@@ -54,8 +55,8 @@ pub(crate) enum RawHandle {
 }
 
 impl RawHandle {
-    /// "If handle is not NULL, then it must represent a valid shared NT handle […]; if handle is NULL, name": one of the two
-    /// is null.
+    /// "If handle is not NULL, then it must represent a valid shared NT handle […]; if handle is
+    /// NULL, name": one of the two is null.
     pub(crate) fn parts(self) -> (HANDLE, *const c_void) {
         match self {
             Self::Nt(handle) | Self::Kmt(handle) => (handle, null()),
@@ -67,8 +68,8 @@ impl RawHandle {
 /// Lends the raw handle to `import`; what is to be closed is closed afterwards.
 ///
 /// # Errors
-/// [`Error::InvalidHandle`] for an NT handle that is not open in this process; else those of `import`, with what the handle
-/// is of.
+/// [`Error::InvalidHandle`] for an NT handle that is not open in this process; else those of
+/// `import`, with what the handle is of.
 pub(crate) fn give<T>(
     handle: ImportHandle,
     object: &Object<'_>,
@@ -114,7 +115,8 @@ fn check_open(handle: HANDLE) -> std::io::Result<()> {
 
 /// What kind of object the handle is of, in the kernel's words: `Event`, `Section`, `File`, …
 fn kind(handle: HANDLE) -> Option<String> {
-    // A UNICODE_STRING, other fields, and the text that the string points to. Of u64, to be aligned.
+    // A UNICODE_STRING, other fields, and the text that the string points to. Of u64, to be
+    // aligned.
     let mut buffer = [0u64; 64];
     let size = u32::try_from(size_of_val(&buffer)).ok()?;
     let place = buffer.as_mut_ptr().cast();
@@ -123,7 +125,8 @@ fn kind(handle: HANDLE) -> Option<String> {
     if status < 0 {
         return None;
     }
-    // SAFETY: PUBLIC_OBJECT_TYPE_INFORMATION begins with the type's name, and the call filled the aligned buffer with one.
+    // SAFETY: PUBLIC_OBJECT_TYPE_INFORMATION begins with the type's name, and the call filled the
+    // aligned buffer with one.
     let name = unsafe { buffer.as_ptr().cast::<UNICODE_STRING>().read() };
     // SAFETY: the call made the string, whose text is in the rest of the buffer.
     unsafe { text(&name) }
@@ -153,8 +156,9 @@ mod tests {
     const REFUSED: CallError = CallError { call: "cuImportExternalMemory", code: 999 };
     const OBJECT: Object<'_> = Object("memory", "m");
 
-    /// One end to give away. The other one tells whether the given end is open: writing fails once it is closed, which
-    /// holds for every duplicate of it and cannot be confused by a number that is used again.
+    /// One end to give away. The other one tells whether the given end is open: writing fails once
+    /// it is closed, which holds for every duplicate of it and cannot be confused by a number that
+    /// is used again.
     fn pipe() -> (OwnedHandle, std::io::PipeWriter) {
         let (reader, writer) = std::io::pipe().unwrap();
         (OwnedHandle::from(reader), writer)
@@ -211,7 +215,8 @@ mod tests {
 
     #[test]
     fn a_handle_that_is_not_open_here_is_neither_shown_nor_closed() {
-        // What another process might send. (A number that was open here would be another test's in no time.)
+        // What another process might send. (A number that was open here would be another test's in
+        // no time.)
         let raw = std::ptr::without_provenance_mut(0x7fff_fff0);
         // SAFETY: not sound: the number is no open handle. That is what must come out.
         let handle = unsafe { OwnedHandle::from_raw_handle(raw) };
@@ -257,7 +262,8 @@ mod tests {
             let result = if round % 2 == 0 { Ok(()) } else { Err(REFUSED) };
             assert_eq!(give(handle.into(), &OBJECT, "GPU", |_| result).is_ok(), result.is_ok());
         }
-        // The smallest free number is given out first, and each round would have kept one. Other tests run meanwhile.
+        // The smallest free number is given out first, and each round would have kept one. Other
+        // tests run meanwhile.
         let after = lowest_free();
         assert!(after < before + 4 * 1000, "the lowest free handle was {before:#x} and is {after:#x}");
     }

@@ -38,8 +38,8 @@ pub(crate) fn region<T>(
 }
 
 /// # Safety
-/// `linear` has as many texels as `region`, which came from [`region`]; nobody else uses them during the call, if it is a
-/// sink.
+/// `linear` has as many texels as `region`, which came from [`region`]; nobody else uses them
+/// during the call, if it is a sink.
 pub(crate) unsafe fn copy_on_host<T: Texel>(
     image: &MappedImage<T>,
     stream: &CudaStream,
@@ -59,9 +59,10 @@ pub(crate) unsafe fn copy_on_host<T: Texel>(
     })
 }
 
-/// Waits without a limit until the driver says that the stream is idle or that the context is lost, in which case nothing runs
-/// any more: what the driver was lent must not be given back before. A failure that says neither is waited out, such as that
-/// of a stream that another thread began to capture.
+/// Waits without a limit until the driver says that the stream is idle or that the context is lost,
+/// in which case nothing runs any more: what the driver was lent must not be given back before. A
+/// failure that says neither is waited out, such as that of a stream that another thread began to
+/// capture.
 fn wait_for_idle(device: &CudaDevice, stream: &CudaStream) {
     let driver = device.driver();
     let is_idle = || {
@@ -79,8 +80,8 @@ fn wait_for_idle(device: &CudaDevice, stream: &CudaStream) {
 }
 
 /// # Safety
-/// `linear` has as many texels as `region`, which came from [`region`]; its owner's guard for `stream` stands, and it
-/// recorded errors in `context`.
+/// `linear` has as many texels as `region`, which came from [`region`]; its owner's guard for
+/// `stream` stands, and it recorded errors in `context`.
 pub(crate) unsafe fn copy_on_device<T: Texel>(
     image: &MappedImage<T>,
     stream: &CudaStream,
@@ -128,14 +129,15 @@ unsafe fn enqueue<T: Texel>(
     let copy = array_copy(image.level(region.level)?, region, size_of::<T>(), linear);
     let captured = Cell::new(false);
     let enqueued = image.call(|driver| {
-        // Asked once more, directly before: a logger or another thread may have begun a capture since the image was put in
-        // order. What is left is another thread that begins one between these two calls.
+        // Asked once more, directly before: a logger or another thread may have begun a capture
+        // since the image was put in order. What is left is another thread that begins one between
+        // these two calls.
         if role(stream, image.stream()) == Role::Ordinary && driver.is_capturing(stream)? {
             captured.set(true);
             return Ok(());
         }
-        // SAFETY: the region lies within the level, whose array lives as long as the image; that waits for its streams before
-        // it goes. The caller answers for the other end.
+        // SAFETY: the region lies within the level, whose array lives as long as the image; that
+        // waits for its streams before it goes. The caller answers for the other end.
         unsafe { driver.copy(&copy, stream) }
     });
     if captured.get() {

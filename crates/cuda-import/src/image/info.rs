@@ -6,7 +6,8 @@ use crate::image::kind::ImageKind;
 use crate::image::problem::ImageProblem;
 use crate::image::texel::{Texel, TexelFormat};
 
-/// What the exporting API says of the image, and where in the memory it is. The texel type says the rest.
+/// What the exporting API says of the image, and where in the memory it is. The texel type says the
+/// rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[doc(alias = "CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC")]
 pub struct ImageMappingInfo {
@@ -14,20 +15,23 @@ pub struct ImageMappingInfo {
     pub offset: u64,
     /// Default: two dimensions.
     pub kind: ImageKind,
-    /// Of the first mip level, in texels; unused dimensions are 1. Default: zeros, which are refused.
+    /// Of the first mip level, in texels; unused dimensions are 1. Default: zeros, which are
+    /// refused.
     pub extent: [u32; 3],
     /// Of an array of images; 6 a cube. Default: 1.
     pub layers: u32,
-    /// Whether kernels see an array of images (`tex2DLayered`, `surf2DLayeredwrite`, …) even if it has one layer only, or
-    /// one cube. More than that is an array anyway. Default: no.
+    /// Whether kernels see an array of images (`tex2DLayered`, `surf2DLayeredwrite`, …) even if it
+    /// has one layer only, or one cube. More than that is an array anyway. Default: no.
     #[doc(alias = "CUDA_ARRAY3D_LAYERED")]
     pub layered: bool,
-    /// Mip levels of the whole image on the exporting side, not only of those that are used. Default: 1.
+    /// Mip levels of the whole image on the exporting side, not only of those that are used.
+    /// Default: 1.
     pub levels: u32,
     /// Whether kernels write it, or read it without a sampler. Default: no.
     #[doc(alias = "CUDA_ARRAY3D_SURFACE_LDST")]
     pub surface: bool,
-    /// Whether the exporting API made the image with the right to render into it, used or not. Default: no.
+    /// Whether the exporting API made the image with the right to render into it, used or not.
+    /// Default: no.
     #[doc(alias = "CUDA_ARRAY3D_COLOR_ATTACHMENT")]
     pub color_attachment: bool,
 }
@@ -88,7 +92,8 @@ impl ImageMappingInfo {
         Ok(())
     }
 
-    /// The bytes of all texels, which an image has at least; None where they do not fit into 64 bits.
+    /// The bytes of all texels, which an image has at least; None where they do not fit into 64
+    /// bits.
     pub(crate) fn least_size(&self, texel_size: usize) -> Option<u64> {
         let of_level = |level| {
             let texels = level_extent(self.extent, level).map(u64::from).into_iter().try_fold(1, u64::checked_mul)?;

@@ -1,4 +1,5 @@
-//! How large a device takes images. Asked where one is mapped: the driver's refusal would not say what is wrong.
+//! How large a device takes images. Asked where one is mapped: the driver's refusal would not say
+//! what is wrong.
 
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
 
@@ -31,7 +32,8 @@ impl Side {
     }
 }
 
-/// What the tables of valid extents in cuda.h say, at `cuArray3DCreate` and `cuMipmappedArrayCreate`.
+/// What the tables of valid extents in cuda.h say, at `cuArray3DCreate` and
+/// `cuMipmappedArrayCreate`.
 macro_rules! limits {
     ($($name:ident: $($side:ident <= $($attribute:ident)|+),+;)*) => {$(
         const $name: &[Limit] = &[$((Side::$side, &[$(Attribute::$attribute),+])),+];

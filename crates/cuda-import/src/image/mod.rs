@@ -1,7 +1,7 @@
 //! A typed image in imported memory.
 //!
-//! Unsafe because the driver believes what it is told of an image, and because freeing one needs proof that its use has
-//! ended.
+//! Unsafe because the driver believes what it is told of an image, and because freeing one needs
+//! proof that its use has ended.
 
 #![allow(unsafe_code)]
 pub(crate) mod copy;
@@ -35,9 +35,9 @@ use crate::memory::{ImportedMemory, range_within};
 use crate::stream::order::StreamOrder;
 use crate::sys::{self, ArrayHandle, CallResult, Current, Driver, MemoryHandle, MipmappedArrayHandle, Resource};
 
-/// An image of `T` in imported memory, with its mip levels and layers, on a home stream. Reached through
-/// [`view`](Self::view) and [`view_mut`](Self::view_mut), which lend texture and surface objects for kernels and copy. Any
-/// thread may use it.
+/// An image of `T` in imported memory, with its mip levels and layers, on a home stream. Reached
+/// through [`view`](Self::view) and [`view_mut`](Self::view_mut), which lend texture and surface
+/// objects for kernels and copy. Any thread may use it.
 ///
 /// ```no_run
 /// # #![allow(unsafe_code)]
@@ -72,10 +72,12 @@ use crate::sys::{self, ArrayHandle, CallResult, Current, Driver, MemoryHandle, M
 /// }
 /// ```
 ///
-/// Dropping it does as with a [`MappedBuffer`](crate::MappedBuffer): it waits, two seconds at most, until the work on the
-/// home stream and on guest streams has ended; then it destroys the texture and surface objects and frees the mapping. Past
-/// the limit all that and the memory are leaked on purpose and the log says so. Work that was launched with a texture or a
-/// surface on a stream other than the home stream is unknown here (see [`ImageView::order`](crate::ImageView::order)) and must have ended.
+/// Dropping it does as with a [`MappedBuffer`](crate::MappedBuffer): it waits, two seconds at most,
+/// until the work on the home stream and on guest streams has ended; then it destroys the texture
+/// and surface objects and frees the mapping. Past the limit all that and the memory are leaked on
+/// purpose and the log says so. Work that was launched with a texture or a surface on a stream
+/// other than the home stream is unknown here (see [`ImageView::order`](crate::ImageView::order))
+/// and must have ended.
 #[doc(alias = "CUmipmappedArray")]
 #[derive(Debug)]
 pub struct MappedImage<T> {
@@ -89,20 +91,23 @@ pub struct MappedImage<T> {
 impl<T: Texel> MappedImage<T> {
     /// Maps the image that `memory` has at an offset.
     ///
-    /// `home` is the stream that most of the work runs on; use of the image there costs nothing extra.
+    /// `home` is the stream that most of the work runs on; use of the image there costs nothing
+    /// extra.
     ///
     /// # Errors
-    /// [`Error::Image`] for what cannot be an image on this device, [`Error::OutOfRange`] where the memory is too small for
-    /// its texels, other bad arguments each have their own; [`Error::Driver`] when the driver refuses.
+    /// [`Error::Image`] for what cannot be an image on this device, [`Error::OutOfRange`] where the
+    /// memory is too small for its texels, other bad arguments each have their own;
+    /// [`Error::Driver`] when the driver refuses.
     ///
     /// # Safety
-    /// The driver does not check what it is told ("mappings must match those of the exporting API", CUDA guide, external
-    /// memory).
-    /// - The exporting API made an image of exactly this kind, extent, number of layers and mip levels, with channels as
-    ///   `T::FORMAT` has them, and placed it at this offset of this memory.
+    /// The driver does not check what it is told ("mappings must match those of the exporting API",
+    /// CUDA guide, external memory).
+    /// - The exporting API made an image of exactly this kind, extent, number of layers and mip
+    ///   levels, with channels as `T::FORMAT` has them, and placed it at this offset of this
+    ///   memory.
     /// - `color_attachment` is set if that API may render into it.
-    /// - While views of it are used, or work enqueued through them is pending, that API keeps it in the state in which it
-    ///   hands images over, and does what [`ImportedMemory::import`] asks.
+    /// - While views of it are used, or work enqueued through them is pending, that API keeps it in
+    ///   the state in which it hands images over, and does what [`ImportedMemory::import`] asks.
     #[doc(alias = "cuExternalMemoryGetMappedMipmappedArray")]
     pub unsafe fn map(
         memory: &Arc<ImportedMemory>,
@@ -116,11 +121,13 @@ impl<T: Texel> MappedImage<T> {
         within.map_err(|problem| refuse(&object, device.name(), problem))?;
         // What is too large for 64 bits is out of range.
         range_within(memory, info.offset, info.least_size(size_of::<T>()).unwrap_or(u64::MAX))?;
-        // How much the image has beyond its texels is known to the drivers alone, so it takes all there is.
+        // How much the image has beyond its texels is known to the drivers alone, so it takes all
+        // there is.
         let several = || refuse(&object, device.name(), ImageProblem::SeveralGpus);
         let handle = memory.origin().external().ok_or_else(several)?;
         let ((array, levels), range) = memory.map(0, memory.allocation_size(), |driver| {
-            // SAFETY: the caller answers for the image; the result holds an Arc of the memory and destroys the array first.
+            // SAFETY: the caller answers for the image; the result holds an Arc of the memory and
+            // destroys the array first.
             unsafe { map_array::<T>(driver, handle, info, memory) }
         })?;
         let backing = ImageBacking { array, range, objects: ImageObjects::default(), memory: Arc::clone(memory) };
@@ -147,7 +154,8 @@ impl<T: Texel> MappedImage<T> {
         let _current = self.bind()?;
         let made = objects.texture(texture, || {
             self.call(|driver| {
-                // SAFETY: the array is alive as long as `self` and has this format; `free` destroys the object before it.
+                // SAFETY: the array is alive as long as `self` and has this format; `free` destroys
+                // the object before it.
                 unsafe { driver.create_texture(resource, texture, T::FORMAT, levels) }
             })
         })?;
@@ -168,7 +176,8 @@ impl<T: Texel> MappedImage<T> {
         let _current = self.bind()?;
         let made = objects.surface(level, || {
             self.call(|driver| {
-                // SAFETY: the array is alive as long as `self` and was made for surfaces; `free` destroys the object before it.
+                // SAFETY: the array is alive as long as `self` and was made for surfaces; `free`
+                // destroys the object before it.
                 unsafe { driver.create_surface(array) }
             })
         })?;
@@ -222,8 +231,8 @@ impl<T> MappedImage<T> {
         self.mapping.has_foreign_work()
     }
 
-    /// Makes the home stream wait for what other streams did with the image, so that a signal enqueued there afterwards
-    /// covers it. Call it before such a signal, once nobody holds a view.
+    /// Makes the home stream wait for what other streams did with the image, so that a signal
+    /// enqueued there afterwards covers it. Call it before such a signal, once nobody holds a view.
     ///
     /// # Errors
     /// As [`MappedBuffer::join_foreign_work`](crate::MappedBuffer::join_foreign_work).
@@ -234,7 +243,8 @@ impl<T> MappedImage<T> {
     /// What dropping does, with the error.
     ///
     /// # Errors
-    /// [`Error::StillInUse`] past the limit, [`Error::Driver`] when the driver fails; the mapping is then leaked.
+    /// [`Error::StillInUse`] past the limit, [`Error::Driver`] when the driver fails; the mapping
+    /// is then leaked.
     pub fn close(self) -> Result<(), Error> {
         self.mapping.close()
     }
@@ -304,8 +314,9 @@ impl Backing for ImageBacking {
         self.memory.unmap(&self.range, "cuMipmappedArrayDestroy", move |driver| {
             // SAFETY: the objects were made with this driver; the caller vouches for their use.
             unsafe { objects.destroy(driver) }?;
-            // SAFETY: this function is called once, so the array was not destroyed; its objects are gone, and the caller
-            // vouches for its use. Where this runs late, `keep` has kept the memory.
+            // SAFETY: this function is called once, so the array was not destroyed; its objects are
+            // gone, and the caller vouches for its use. Where this runs late, `keep` has kept the
+            // memory.
             unsafe { driver.destroy_array(array) }
         })
     }

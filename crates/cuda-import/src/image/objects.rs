@@ -1,5 +1,5 @@
-//! The texture and surface objects of an image, each made once and kept until the image goes: asking again costs a look
-//! into a short list, and neither allocates nor calls the driver.
+//! The texture and surface objects of an image, each made once and kept until the image goes:
+//! asking again costs a look into a short list, and neither allocates nor calls the driver.
 //!
 //! Unsafe because destroying an object needs proof that its use has ended.
 #![allow(unsafe_code)]
@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::image::texture::TextureInfo;
 use crate::sys::{CallResult, Driver};
 
-/// Of each kind in one image. Kernels that are enqueued may use any of them, so none goes before the image does; a description
-/// that changes from frame to frame is a fault of the program's.
+/// Of each kind in one image. Kernels that are enqueued may use any of them, so none goes before
+/// the image does; a description that changes from frame to frame is a fault of the program's.
 pub(crate) const MOST: usize = 256;
 
 #[derive(Debug, Default)]
@@ -35,7 +35,8 @@ impl ImageObjects {
         find(&self.made().surfaces, &level)
     }
 
-    /// The texture object of this description, from `make` if there is none yet. None where there are too many.
+    /// The texture object of this description, from `make` if there is none yet. None where there
+    /// are too many.
     pub(crate) fn texture<E>(
         &self,
         info: &TextureInfo,
@@ -61,14 +62,16 @@ impl ImageObjects {
 }
 
 impl Made {
-    /// Destroys all. One that cannot be is leaked, and the first error returned; the image must stay then.
+    /// Destroys all. One that cannot be is leaked, and the first error returned; the image must
+    /// stay then.
     ///
     /// # Safety
     /// The objects came from `driver`, and no work that uses one is pending or will follow.
     pub(crate) unsafe fn destroy(self, driver: Driver) -> CallResult<()> {
         let Self { textures, surfaces } = self;
         let textures = textures.into_iter().map(|(_, object)| {
-            // SAFETY: it is taken off the list, so it is destroyed once; the caller answers for its use.
+            // SAFETY: it is taken off the list, so it is destroyed once; the caller answers for its
+            // use.
             unsafe { driver.destroy_texture(object) }
         });
         let surfaces = surfaces.into_iter().map(|(_, object)| {

@@ -3,7 +3,8 @@
 use crate::image::kind::ImageKind;
 use crate::image::texel::TexelFormat;
 
-/// Why an image was refused before the driver was asked. Part of [`Error::Image`](crate::Error::Image).
+/// Why an image was refused before the driver was asked. Part of
+/// [`Error::Image`](crate::Error::Image).
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageProblem {

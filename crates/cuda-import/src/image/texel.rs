@@ -8,8 +8,9 @@ use std::fmt;
 use bytemuck::Pod;
 use half::f16;
 
-/// The type of one channel. What it means is the exporting API's business: normalised formats are integers here, read as
-/// fractions through [`ReadMode::NormalizedFloat`](crate::ReadMode::NormalizedFloat).
+/// The type of one channel. What it means is the exporting API's business: normalised formats are
+/// integers here, read as fractions through
+/// [`ReadMode::NormalizedFloat`](crate::ReadMode::NormalizedFloat).
 #[doc(alias = "CUarray_format")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -70,8 +71,8 @@ impl fmt::Display for TexelFormat {
     }
 }
 
-/// An element of an image: a channel, or two or four of them, in memory order. An image whose blue comes first has it
-/// first here too.
+/// An element of an image: a channel, or two or four of them, in memory order. An image whose blue
+/// comes first has it first here too.
 ///
 /// # Safety
 /// The type has `FORMAT.size()` bytes, and in them the channels that `FORMAT` names.

@@ -1,4 +1,5 @@
-//! How a kernel reads and writes an image: texture objects, which sample, and surface objects, which load and store.
+//! How a kernel reads and writes an image: texture objects, which sample, and surface objects,
+//! which load and store.
 //!
 //! Unsafe because cudarc's trait for kernel arguments is.
 #![allow(unsafe_code)]
@@ -60,14 +61,14 @@ pub struct TextureInfo {
     pub filter: Filter,
     /// Between mip levels. Default: nearest.
     pub mip_filter: Filter,
-    /// Whether coordinates go from 0 to 1 over the image; texels are counted otherwise, with centres at .5. A chain of mip
-    /// levels takes normalised ones. Default: yes.
+    /// Whether coordinates go from 0 to 1 over the image; texels are counted otherwise, with
+    /// centres at .5. A chain of mip levels takes normalised ones. Default: yes.
     #[doc(alias = "CU_TRSF_NORMALIZED_COORDINATES")]
     pub normalized_coordinates: bool,
     /// Default: elements.
     pub read: ReadMode,
-    /// Whether sRGB is decoded on the way, from `U8` channels read as fractions; a fourth channel stays as it is.
-    /// Default: no.
+    /// Whether sRGB is decoded on the way, from `U8` channels read as fractions; a fourth channel
+    /// stays as it is. Default: no.
     #[doc(alias = "CU_TRSF_SRGB")]
     pub srgb: bool,
     /// 1 to 16. Default: 1, none.
@@ -80,7 +81,8 @@ pub struct TextureInfo {
     pub max_level: f32,
     /// What is read outside with [`AddressMode::Border`]. Default: zeros.
     pub border: [f32; 4],
-    /// Whether filters reach over the edges of a cube's faces; address modes are ignored then. Default: no.
+    /// Whether filters reach over the edges of a cube's faces; address modes are ignored then.
+    /// Default: no.
     #[doc(alias = "CU_TRSF_SEAMLESS_CUBEMAP")]
     pub seamless_cube: bool,
 }
@@ -106,7 +108,8 @@ impl Default for TextureInfo {
 }
 
 impl TextureInfo {
-    /// What cuda.h and the CUDA guide forbid for an image of this kind, format and number of levels.
+    /// What cuda.h and the CUDA guide forbid for an image of this kind, format and number of
+    /// levels.
     pub(crate) fn validate(&self, kind: ImageKind, format: TexelFormat, levels: u32) -> Result<(), ImageProblem> {
         let as_integer = self.read == ReadMode::Element && format.channel.is_integer();
         let repeats = |mode: &AddressMode| matches!(mode, AddressMode::Wrap | AddressMode::Mirror);
@@ -148,7 +151,8 @@ impl TextureInfo {
         if !self.max_level.is_finite() || self.max_level < self.min_level {
             return number("max_level", "a finite number from min_level up");
         }
-        // A NaN equals nothing, itself included: such a texture would never be found again among those made.
+        // A NaN equals nothing, itself included: such a texture would never be found again among
+        // those made.
         if self.border.iter().any(|channel| channel.is_nan()) {
             return number("border", "numbers, no NaN");
         }
@@ -156,10 +160,11 @@ impl TextureInfo {
     }
 }
 
-/// A texture object, lent: an image as a kernel samples it. A kernel argument of type `cudaTextureObject_t`.
+/// A texture object, lent: an image as a kernel samples it. A kernel argument of type
+/// `cudaTextureObject_t`.
 ///
-/// On the image's home stream the work is in order by itself. On another one it is the caller's part, see
-/// [`ImageView::order`](crate::ImageView::order).
+/// On the image's home stream the work is in order by itself. On another one it is the caller's
+/// part, see [`ImageView::order`](crate::ImageView::order).
 #[doc(alias = "CUtexObject")]
 #[derive(Clone, Copy, Debug)]
 pub struct Texture<'a> {
@@ -167,8 +172,8 @@ pub struct Texture<'a> {
     order: &'a StreamOrder,
 }
 
-/// A surface object, lent: one mip level of an image as a kernel loads and stores it. A kernel argument of type
-/// `cudaSurfaceObject_t`. Otherwise as [`Texture`].
+/// A surface object, lent: one mip level of an image as a kernel loads and stores it. A kernel
+/// argument of type `cudaSurfaceObject_t`. Otherwise as [`Texture`].
 #[doc(alias = "CUsurfObject")]
 #[derive(Debug)]
 pub struct Surface<'a> {
@@ -198,8 +203,8 @@ impl<'a> Surface<'a> {
     }
 }
 
-// SAFETY: the argument is the object, a u64 as cuda.h has it, and the reference to it lives as long as the launch arguments
-// do.
+// SAFETY: the argument is the object, a u64 as cuda.h has it, and the reference to it lives as long
+// as the launch arguments do.
 unsafe impl<'a, 'b: 'a, 'c: 'b> PushKernelArg<&'b Texture<'c>> for LaunchArgs<'a> {
     #[inline(always)]
     fn arg(&mut self, texture: &'b Texture<'c>) -> &mut Self {

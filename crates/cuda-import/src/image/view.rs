@@ -19,9 +19,10 @@ use crate::sys::Linear;
 
 /// An image on the device, lent for reading.
 ///
-/// Copies take whole layers of one mip level, rows and layers without gaps in between, from any stream of the image's
-/// device: on another one than the image's home stream they are put in order by themselves. Cubes count faces as layers; a
-/// three-dimensional image has one layer, of all its depth.
+/// Copies take whole layers of one mip level, rows and layers without gaps in between, from any
+/// stream of the image's device: on another one than the image's home stream they are put in order
+/// by themselves. Cubes count faces as layers; a three-dimensional image has one layer, of all its
+/// depth.
 #[derive(Debug)]
 pub struct ImageView<'a, T> {
     image: &'a MappedImage<T>,
@@ -49,7 +50,8 @@ impl<T: Texel> MappedImage<T> {
     /// [`view_mut`](Self::view_mut) for owners that keep views apart by other means than a `&mut`.
     ///
     /// # Safety
-    /// As long as the view lives, no other view of the image does, and nobody holds what was borrowed from one.
+    /// As long as the view lives, no other view of the image does, and nobody holds what was
+    /// borrowed from one.
     pub unsafe fn view_mut_unchecked(&self) -> ImageViewMut<'_, T> {
         self.order().settle();
         ImageViewMut::new(self)
@@ -74,35 +76,40 @@ impl<'a, T> ImageView<'a, T> {
         self.image
     }
 
-    /// Lets kernels on `stream` use the image after everything that was enqueued with it so far, and what they do come
-    /// before everything that follows. Launch them before the result is dropped. Needed on other streams than the home
-    /// stream only: cudarc does not tell a kernel argument which stream it is for.
+    /// Lets kernels on `stream` use the image after everything that was enqueued with it so far,
+    /// and what they do come before everything that follows. Launch them before the result is
+    /// dropped. Needed on other streams than the home stream only: cudarc does not tell a kernel
+    /// argument which stream it is for.
     ///
     /// # Errors
-    /// [`Error::ContextMismatch`], [`Error::PerThreadStream`]; [`Error::StreamCaptured`] while that stream or the home stream is
-    /// captured; [`Error::Driver`] where the streams can be ordered in no way. Nothing may be launched then.
+    /// [`Error::ContextMismatch`], [`Error::PerThreadStream`]; [`Error::StreamCaptured`] while that
+    /// stream or the home stream is captured; [`Error::Driver`] where the streams can be ordered in
+    /// no way. Nothing may be launched then.
     pub fn order<'s>(&'s self, stream: &'s CudaStream) -> Result<SyncOnDrop<'s>, Error> {
         self.image.order().enter_for(stream, &self.image.object())
     }
 }
 
 impl<'a, T: Texel> ImageView<'a, T> {
-    /// The image as a kernel samples it. Made once per description; it costs a driver call the first time, a look into a
-    /// list afterwards, and stays until the image is closed.
+    /// The image as a kernel samples it. Made once per description; it costs a driver call the
+    /// first time, a look into a list afterwards, and stays until the image is closed.
     ///
     /// # Errors
-    /// [`Error::Image`] for a combination that CUDA forbids; [`Error::Driver`] when the driver refuses.
+    /// [`Error::Image`] for a combination that CUDA forbids; [`Error::Driver`] when the driver
+    /// refuses.
     #[doc(alias = "cuTexObjectCreate")]
     pub fn texture(&self, info: &TextureInfo) -> Result<Texture<'a>, Error> {
         Ok(Texture::new(self.image.texture(info)?, self.image.order()))
     }
 
-    /// Copies some layers of a mip level, `..` for all, into `texels`, which must be as long as they are. Blocks until the
-    /// copy has ended, and so until all earlier work on `stream` has, without a limit.
+    /// Copies some layers of a mip level, `..` for all, into `texels`, which must be as long as
+    /// they are. Blocks until the copy has ended, and so until all earlier work on `stream` has,
+    /// without a limit.
     ///
     /// # Errors
-    /// [`Error::Image`] for a level, layers or a length that do not fit; [`Error::ContextMismatch`],
-    /// [`Error::PerThreadStream`]; [`Error::Driver`] for this call or an earlier one. On an error `texels` holds anything.
+    /// [`Error::Image`] for a level, layers or a length that do not fit;
+    /// [`Error::ContextMismatch`], [`Error::PerThreadStream`]; [`Error::Driver`] for this call or
+    /// an earlier one. On an error `texels` holds anything.
     #[doc(alias = "cuMemcpy3DAsync")]
     pub fn read_to_host(
         &self,
@@ -112,11 +119,13 @@ impl<'a, T: Texel> ImageView<'a, T> {
         texels: &mut [T],
     ) -> Result<(), Error> {
         let region = region(self.image, level, layers, texels.len())?;
-        // SAFETY: the slice has the region's length, is borrowed mutably, and takes any bits, since a Texel is Pod.
+        // SAFETY: the slice has the region's length, is borrowed mutably, and takes any bits, since
+        // a Texel is Pod.
         unsafe { copy_on_host(self.image, stream, &region, Linear::HostSink(texels.as_mut_ptr().cast())) }
     }
 
-    /// Copies some layers of a mip level, `..` for all, into a device buffer of as many elements. Only enqueues it.
+    /// Copies some layers of a mip level, `..` for all, into a device buffer of as many elements.
+    /// Only enqueues it.
     ///
     /// # Errors
     /// As [`read_to_host`](Self::read_to_host); on an error nothing was enqueued.
@@ -136,7 +145,8 @@ impl<'a, T: Texel> ImageView<'a, T> {
         let context = buffer.stream().context().clone();
         let (pointer, _buffer_in_order) = buffer.device_ptr_mut(stream);
         lent(self.image, pointer)?;
-        // SAFETY: the buffer has the region's length, and both guards stand until the copy is enqueued.
+        // SAFETY: the buffer has the region's length, and both guards stand until the copy is
+        // enqueued.
         unsafe { copy_on_device(self.image, stream, &context, &region, Linear::DeviceSink(pointer)) }
     }
 }
@@ -177,8 +187,8 @@ impl<T: Texel> ImageViewMut<'_, T> {
     /// A mip level as a kernel loads and stores it. Made once per level, as textures are.
     ///
     /// # Errors
-    /// [`Error::Image`] where there is no such level, or where the image was mapped without surfaces; [`Error::Driver`] when
-    /// the driver refuses.
+    /// [`Error::Image`] where there is no such level, or where the image was mapped without
+    /// surfaces; [`Error::Driver`] when the driver refuses.
     #[doc(alias = "cuSurfObjectCreate")]
     pub fn surface(&self, level: u32) -> Result<Surface<'_>, Error> {
         Ok(Surface::new(self.image.surface(level)?, self.image.order()))
@@ -212,8 +222,8 @@ impl<T: Texel> ImageViewMut<'_, T> {
         self.as_view().copy_to_buffer(stream, level, layers, buffer)
     }
 
-    /// Copies `texels` into some layers of a mip level, `..` for all, of which they must have the length. Blocks as
-    /// [`ImageView::read_to_host`] does.
+    /// Copies `texels` into some layers of a mip level, `..` for all, of which they must have the
+    /// length. Blocks as [`ImageView::read_to_host`] does.
     ///
     /// # Errors
     /// As [`ImageView::read_to_host`]; on an error the layers hold anything.
@@ -230,7 +240,8 @@ impl<T: Texel> ImageViewMut<'_, T> {
         unsafe { copy_on_host(self.image, stream, &region, Linear::HostSource(texels.as_ptr().cast())) }
     }
 
-    /// Copies a device buffer into some layers of a mip level, `..` for all, of as many texels. Only enqueues it.
+    /// Copies a device buffer into some layers of a mip level, `..` for all, of as many texels.
+    /// Only enqueues it.
     ///
     /// # Errors
     /// As [`ImageView::copy_to_buffer`].
@@ -250,7 +261,8 @@ impl<T: Texel> ImageViewMut<'_, T> {
         let (pointer, _buffer_in_order) = buffer.device_ptr(stream);
         let context = buffer.stream().context();
         lent(self.image, pointer)?;
-        // SAFETY: the buffer has the region's length, and both guards stand until the copy is enqueued.
+        // SAFETY: the buffer has the region's length, and both guards stand until the copy is
+        // enqueued.
         unsafe { copy_on_device(self.image, stream, context, &region, Linear::DeviceSource(pointer)) }
     }
 }

@@ -1,4 +1,5 @@
-//! Kernels of PTX or cubins, loaded with the log of the driver's compiler, and launched without an allocation.
+//! Kernels of PTX or cubins, loaded with the log of the driver's compiler, and launched without an
+//! allocation.
 //!
 //! Unsafe because of launches.
 #![allow(unsafe_code)]
@@ -29,7 +30,8 @@ struct Module {
     device: CudaDevice,
 }
 
-/// A kernel of a [`KernelModule`], which it keeps loaded. Cloning it is cheap and gives the same kernel.
+/// A kernel of a [`KernelModule`], which it keeps loaded. Cloning it is cheap and gives the same
+/// kernel.
 #[derive(Clone)]
 pub struct Kernel {
     handle: FunctionHandle,
@@ -40,7 +42,8 @@ pub struct Kernel {
 impl KernelModule {
     /// Loads PTX text, which the driver compiles for its GPU. `name` is for errors.
     ///
-    /// The call returns only when no stream of the context has unfinished work: load before the first frame.
+    /// The call returns only when no stream of the context has unfinished work: load before the
+    /// first frame.
     ///
     /// # Errors
     /// [`Error::Compile`] with the compiler's log where it wrote one; else [`Error::Driver`].
@@ -66,8 +69,9 @@ impl KernelModule {
         Ok(Self(Arc::new(Module { handle, name: name.into(), device: device.clone() })))
     }
 
-    /// A kernel by its name in the PTX: that of an `extern "C"` function, or a mangled one. It is loaded at once: a first launch of
-    /// one that is loaded lazily would wait for every stream of the context (CUDA programming guide, "Lazy Loading").
+    /// A kernel by its name in the PTX: that of an `extern "C"` function, or a mangled one. It is
+    /// loaded at once: a first launch of one that is loaded lazily would wait for every stream of
+    /// the context (CUDA programming guide, "Lazy Loading").
     ///
     /// # Errors
     /// [`Error::Driver`], with `CUDA_ERROR_NOT_FOUND` for a name that is not there.
@@ -75,7 +79,8 @@ impl KernelModule {
     pub fn kernel(&self, name: &str) -> Result<Kernel, Error> {
         let Module { handle, device, .. } = &*self.0;
         let failed = |error: CallError| error.at(self.object(name), device.name());
-        // No name of a kernel has a NUL: what there is up to it is not there either, or is another one.
+        // No name of a kernel has a NUL: what there is up to it is not there either, or is another
+        // one.
         let absent = CallError { call: "cuModuleGetFunction", code: NOT_FOUND };
         let text = CString::new(name).map_err(|_| failed(absent))?;
         device.check_recorded()?;
@@ -114,16 +119,18 @@ impl Kernel {
         &self.module
     }
 
-    /// Launches it on a stream, or into the graph that the stream is captured for. Allocates nothing.
+    /// Launches it on a stream, or into the graph that the stream is captured for. Allocates
+    /// nothing.
     ///
     /// # Errors
-    /// [`Error::ContextMismatch`] for a stream of another context; [`Error::Driver`] for this call, or for an earlier one in the
-    /// context. Nothing was launched then.
+    /// [`Error::ContextMismatch`] for a stream of another context; [`Error::Driver`] for this call,
+    /// or for an earlier one in the context. Nothing was launched then.
     ///
     /// # Safety
-    /// - Each of `args` points to a parameter, in the order of the kernel's, with as many bytes as that has; there are as many.
-    ///   The driver copies them before the call returns.
-    /// - The kernel stays within memory that lives until it has run, and what else uses that is ordered with the stream.
+    /// - Each of `args` points to a parameter, in the order of the kernel's, with as many bytes as
+    ///   that has; there are as many. The driver copies them before the call returns.
+    /// - The kernel stays within memory that lives until it has run, and what else uses that is
+    ///   ordered with the stream.
     /// - The kernel or its module lives until it has run.
     #[doc(alias = "cuLaunchKernel")]
     pub unsafe fn launch(
@@ -139,7 +146,8 @@ impl Kernel {
         }
         check_recorded(stream.context()).map_err(|error| error.at("", device.name()))?;
         let _current = device.bind().map_err(|error| error.at(object(), device.name()))?;
-        // SAFETY: the module lives as long as `self`, and until the launch has run by this function's contract, as the rest.
+        // SAFETY: the module lives as long as `self`, and until the launch has run by this
+        // function's contract, as the rest.
         let launched = unsafe { device.driver().launch_kernel(self.handle, stream, config, args) };
         launched.map_err(|error| error.at(object(), device.name()))
     }

@@ -13,8 +13,9 @@ use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::{Backing, Mapping};
 use crate::stream::order::several::Orders;
 
-/// A whole imported allocation under one mapping, in which many [`MappedBuffer`](crate::MappedBuffer)s lie: one import and one
-/// mapping for all of them. Each part keeps the block. Any thread may use it.
+/// A whole imported allocation under one mapping, in which many
+/// [`MappedBuffer`](crate::MappedBuffer)s lie: one import and one mapping for all of them. Each
+/// part keeps the block. Any thread may use it.
 ///
 /// Once nothing holds it, it is freed as a [`MappedBuffer`](crate::MappedBuffer) is.
 #[derive(Debug)]
@@ -27,7 +28,8 @@ pub struct MappedBlock {
 impl MappedBlock {
     /// Maps all of `memory`. Nothing else may be mapped in it.
     ///
-    /// `home` is the stream whose work is waited for before the block is freed; parts have home streams of their own.
+    /// `home` is the stream whose work is waited for before the block is freed; parts have home
+    /// streams of their own.
     ///
     /// # Errors
     /// As [`MappedBuffer::map`](crate::MappedBuffer::map).

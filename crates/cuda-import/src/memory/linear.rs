@@ -32,8 +32,8 @@ impl LinearMapping {
         let range = range_within(memory, offset, size)?;
         let (pointer, mapped) = match memory.origin() {
             &Origin::External(handle) => memory.map(offset, size, |driver| {
-                // SAFETY: "the offset and size must be within the imported object" was checked by `map`; the result holds an Arc
-                // of the memory and frees the pointer first.
+                // SAFETY: "the offset and size must be within the imported object" was checked by
+                // `map`; the result holds an Arc of the memory and frees the pointer first.
                 unsafe { driver.map_buffer(handle, offset, size) }
             })?,
             Origin::Peer(peer) => {
@@ -67,14 +67,15 @@ impl Backing for LinearMapping {
         let pointer = self.pointer;
         match self.memory.origin() {
             Origin::External(_) => self.memory.unmap(&self.mapped, "cuMemFree", move |driver| {
-                // SAFETY: `release` is called once, so the pointer is a mapping that was not freed; the caller vouches for its
-                // use. Where this runs late, `keep` has kept the memory.
+                // SAFETY: `release` is called once, so the pointer is a mapping that was not freed;
+                // the caller vouches for its use. Where this runs late, `keep` has kept the memory.
                 unsafe { driver.free(pointer) }
             }),
             Origin::Peer(peer) => {
                 let (vmm, start, size) = (peer.vmm(), pointer - self.range.start, peer.size());
                 self.memory.unmap(&self.mapped, "cuMemUnmap", move |_| {
-                    // SAFETY: as above; all of the memory was mapped, at the address of its first byte.
+                    // SAFETY: as above; all of the memory was mapped, at the address of its first
+                    // byte.
                     unsafe { vmm.unmap(start, size) }?;
                     // SAFETY: it was reserved with this size, and is not mapped any more.
                     unsafe { vmm.free_address(start, size) }

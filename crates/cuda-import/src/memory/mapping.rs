@@ -1,5 +1,5 @@
-//! The life of a mapping, whatever is mapped: put in order between streams, released once its use has ended, and given up
-//! where that cannot be seen.
+//! The life of a mapping, whatever is mapped: put in order between streams, released once its use
+//! has ended, and given up where that cannot be seen.
 //!
 //! Unsafe because releasing a mapping needs proof that its use has ended.
 #![allow(unsafe_code)]
@@ -26,7 +26,8 @@ pub(crate) trait Backing {
     /// All work that uses it has ended, and no more will follow.
     unsafe fn release(&mut self) -> Result<(), Error>;
 
-    /// Keeps what is mapped, and all that it lies in, for good. After [`release`](Self::release) only where that failed.
+    /// Keeps what is mapped, and all that it lies in, for good. After [`release`](Self::release)
+    /// only where that failed.
     fn keep(&mut self);
 }
 
@@ -59,13 +60,14 @@ impl<B: Backing> Mapping<B> {
         &self.orders
     }
 
-    /// Whether a home stream does not wait yet for something that other streams of its device did with it.
+    /// Whether a home stream does not wait yet for something that other streams of its device did
+    /// with it.
     pub(crate) fn has_foreign_work(&self) -> bool {
         self.orders.iter().any(StreamOrder::has_foreign_work)
     }
 
-    /// Makes each home stream wait for what other streams of its device did with it. Whatever fails, the others are tried: an error of
-    /// a lost context means that those of all others wait.
+    /// Makes each home stream wait for what other streams of its device did with it. Whatever
+    /// fails, the others are tried: an error of a lost context means that those of all others wait.
     pub(crate) fn join(&self) -> Result<(), Error> {
         self.orders.iter().map(|order| order.join(&self.backing.object())).fold(Ok(()), both)
     }
@@ -94,7 +96,8 @@ impl<B: Backing> Mapping<B> {
         self.live = false;
         let ended = self.orders.iter().try_for_each(|order| order.wait_for_end(&self.backing.object()));
         let ended = ended.and_then(|()| {
-            // SAFETY: the home streams and the guests have ended their work, no view lives any more since all borrow the owner.
+            // SAFETY: the home streams and the guests have ended their work, no view lives any more
+            // since all borrow the owner.
             unsafe { self.backing.release() }
         });
         ended.inspect_err(|_| {

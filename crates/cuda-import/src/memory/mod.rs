@@ -26,15 +26,16 @@ use crate::sys::{CallResult, Driver};
 pub struct MemoryImportInfo<'a> {
     /// For errors, logs and traces. Default: empty.
     pub name: &'a str,
-    /// Bytes of the whole allocation, as given to the call that allocated it; not the size of a buffer inside.
-    /// Default: 0, which is refused.
+    /// Bytes of the whole allocation, as given to the call that allocated it; not the size of a
+    /// buffer inside. Default: 0, which is refused.
     pub allocation_size: u64,
     /// Whether the allocation was a dedicated one. Default: no.
     #[doc(alias = "CUDA_EXTERNAL_MEMORY_DEDICATED")]
     pub dedicated: bool,
 }
 
-/// An imported allocation. Buffers and images are mapped from it, and each keeps it alive. Any thread may use it.
+/// An imported allocation. Buffers and images are mapped from it, and each keeps it alive. Any
+/// thread may use it.
 #[doc(alias = "CUexternalMemory")]
 #[derive(Debug)]
 pub struct ImportedMemory {
@@ -48,20 +49,24 @@ pub struct ImportedMemory {
 }
 
 impl ImportedMemory {
-    /// Imports an opaque handle. On success the CUDA driver owns a descriptor; on failure it is closed here. An NT handle is
-    /// closed here either way. What holds for which handle stands at [`ImportHandle`].
+    /// Imports an opaque handle. On success the CUDA driver owns a descriptor; on failure it is
+    /// closed here. An NT handle is closed here either way. What holds for which handle stands at
+    /// [`ImportHandle`].
     ///
     /// # Errors
-    /// [`Error::Zero`] for an `allocation_size` of 0; [`Error::Driver`] when the driver refuses. On Windows
-    /// [`Error::InvalidHandle`] for one that is not open.
+    /// [`Error::Zero`] for an `allocation_size` of 0; [`Error::Driver`] when the driver refuses. On
+    /// Windows [`Error::InvalidHandle`] for one that is not open.
     ///
     /// # Safety
-    /// The driver does not check what it is told: a wrong size or a wrong `dedicated` flag imports without an error, and
-    /// using such memory is undefined ("mappings must match those of the exporting API", CUDA guide, external memory).
-    /// - `handle` is an opaque handle of memory that this very GPU exported, and of no other kind of object.
+    /// The driver does not check what it is told: a wrong size or a wrong `dedicated` flag imports
+    /// without an error, and using such memory is undefined ("mappings must match those of the
+    /// exporting API", CUDA guide, external memory).
+    /// - `handle` is an opaque handle of memory that this very GPU exported, and of no other kind
+    ///   of object.
     /// - `allocation_size` and `dedicated` are those of that allocation.
-    /// - While views of its buffers are used, or work enqueued through them is pending, the exporting API neither writes
-    ///   the memory nor reads what is written here; semaphores order the two.
+    /// - While views of its buffers are used, or work enqueued through them is pending, the
+    ///   exporting API neither writes the memory nor reads what is written here; semaphores order
+    ///   the two.
     #[doc(alias = "cuImportExternalMemory")]
     pub unsafe fn import(
         device: &CudaDevice,
@@ -75,7 +80,8 @@ impl ImportedMemory {
         device.check_recorded()?;
         let handle = give(handle, &object, device.name(), |raw| {
             let _current = device.bind()?;
-            // SAFETY: `raw` is open, `give` holds it; this function's caller answers for its origin, size and flag.
+            // SAFETY: `raw` is open, `give` holds it; this function's caller answers for its
+            // origin, size and flag.
             unsafe { device.driver().import_memory(raw, info.allocation_size, info.dedicated) }
         })?;
         let imported = Self::new(Origin::External(handle), device, info);
@@ -109,12 +115,14 @@ impl ImportedMemory {
         self.dedicated
     }
 
-    /// Where it was imported: the GPU that it is on, or the first of the [`devices`](Self::devices).
+    /// Where it was imported: the GPU that it is on, or the first of the
+    /// [`devices`](Self::devices).
     pub fn device(&self) -> &CudaDevice {
         &self.device
     }
 
-    /// Whose kernels may access it: [`device`](Self::device), and the others that [`import_peer`](Self::import_peer) was given.
+    /// Whose kernels may access it: [`device`](Self::device), and the others that
+    /// [`import_peer`](Self::import_peer) was given.
     pub fn devices(&self) -> impl Iterator<Item = &CudaDevice> {
         std::iter::once(&self.device).chain(self.origin.others())
     }
@@ -127,8 +135,8 @@ impl ImportedMemory {
         Object("memory", &self.name)
     }
 
-    /// Claims `size` bytes at `offset` and lets `map` map them, with the context current. What that gives goes back through
-    /// [`unmap`](Self::unmap), with the same range.
+    /// Claims `size` bytes at `offset` and lets `map` map them, with the context current. What that
+    /// gives goes back through [`unmap`](Self::unmap), with the same range.
     pub(crate) fn map<M>(
         &self,
         offset: u64,
@@ -147,8 +155,9 @@ impl ImportedMemory {
         Ok((mapping, range))
     }
 
-    /// Lets `unmap`, whose last driver call is `name`, free what was mapped at `range`, with the context current. On an error the range stays claimed; `unmap` may
-    /// still be under way then, so that the memory must stay.
+    /// Lets `unmap`, whose last driver call is `name`, free what was mapped at `range`, with the
+    /// context current. On an error the range stays claimed; `unmap` may still be under way then,
+    /// so that the memory must stay.
     pub(crate) fn unmap(
         &self,
         range: &Range<u64>,
@@ -184,8 +193,8 @@ impl ImportedMemory {
         self.mapped().retain(|other| other != range);
     }
 
-    /// Keeps the memory, and with it the device and the context, for good: for mappings that could not be freed and must
-    /// not outlive them.
+    /// Keeps the memory, and with it the device and the context, for good: for mappings that could
+    /// not be freed and must not outlive them.
     pub(crate) fn keep(self: &Arc<Self>) {
         std::mem::forget(Arc::clone(self));
     }
@@ -198,8 +207,8 @@ impl ImportedMemory {
 
 impl Drop for ImportedMemory {
     fn drop(&mut self) {
-        // SAFETY: every mapping holds an Arc of this memory until it is freed, so none is left; the origin is not used after
-        // its owner's drop.
+        // SAFETY: every mapping holds an Arc of this memory until it is freed, so none is left; the
+        // origin is not used after its owner's drop.
         let destroyed = unsafe { self.origin.destroy(&self.device) };
         match destroyed {
             Ok(()) => isolated(|| log::trace!("destroy {}", self.object())),

@@ -12,12 +12,14 @@ use crate::sys::MemoryHandle;
 /// How memory came to CUDA, and so who owns it, who frees it, and what outlives what.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// By `cuImportExternalMemory`, on the GPU that exported it: the driver owns the descriptor and the memory object; each mapping
-    /// is freed by a call of its own, then the object is destroyed on the reaper; the exporter's allocation outlives both.
+    /// By `cuImportExternalMemory`, on the GPU that exported it: the driver owns the descriptor and
+    /// the memory object; each mapping is freed by a call of its own, then the object is destroyed
+    /// on the reaper; the exporter's allocation outlives both.
     External(MemoryHandle),
-    /// By `cuMemImportFromShareableHandle`, for GPUs that need not be the exporter's: the descriptor stays ours and was closed; the
-    /// one mapping of the whole is unmapped and its addresses freed, then the handle is released, all on the reaper; the exporter's
-    /// allocation outlives both.
+    /// By `cuMemImportFromShareableHandle`, for GPUs that need not be the exporter's: the
+    /// descriptor stays ours and was closed; the one mapping of the whole is unmapped and its
+    /// addresses freed, then the handle is released, all on the reaper; the exporter's allocation
+    /// outlives both.
     Peer(PeerAllocation),
 }
 

@@ -1,9 +1,10 @@
 //! Memory of a GPU for kernels of others.
 //!
-//! `cuImportExternalMemory` takes only what its own GPU has exported. Virtual memory management takes the same descriptor for any
-//! GPU that can access the exporting one: it is mapped once in the address space of the process, and each device is given access.
-//! (Measured with two H100s linked by NVLink: kernels of the one write memory that Vulkan allocated on the other with 370 GB/s, as
-//! fast as memory of CUDA's own.)
+//! `cuImportExternalMemory` takes only what its own GPU has exported. Virtual memory management
+//! takes the same descriptor for any GPU that can access the exporting one: it is mapped once in
+//! the address space of the process, and each device is given access. (Measured with two H100s
+//! linked by NVLink: kernels of the one write memory that Vulkan allocated on the other with 370
+//! GB/s, as fast as memory of CUDA's own.)
 //!
 //! Unsafe because the driver believes what it is told of a descriptor.
 #![allow(unsafe_code)]
@@ -94,23 +95,27 @@ fn left(memory: &Arc<ImportedMemory>, error: CallError) {
 }
 
 impl ImportedMemory {
-    /// Imports memory of any GPU of this driver for kernels and copies of `device` and `others`, none of which need be the GPU that
-    /// the memory is on. No context on that GPU is needed, and `CUDA_VISIBLE_DEVICES` may hide it.
+    /// Imports memory of any GPU of this driver for kernels and copies of `device` and `others`,
+    /// none of which need be the GPU that the memory is on. No context on that GPU is needed, and
+    /// `CUDA_VISIBLE_DEVICES` may hide it.
     ///
-    /// The descriptor stays the caller's side: it is closed before this returns, success or not. All of the memory is mapped at
-    /// once, by one [`MappedBuffer`](crate::MappedBuffer) or [`MappedBlock`](crate::MappedBlock); images cannot be mapped from it.
-    /// Freeing it is done as for other imported memory.
+    /// The descriptor stays the caller's side: it is closed before this returns, success or not.
+    /// All of the memory is mapped at once, by one [`MappedBuffer`](crate::MappedBuffer) or
+    /// [`MappedBlock`](crate::MappedBlock); images cannot be mapped from it. Freeing it is done as
+    /// for other imported memory.
     ///
     /// # Errors
-    /// [`Error::Zero`] and [`Error::Granularity`] for a size that is no multiple of [`PEER_GRANULARITY`];
-    /// [`Error::PeerUnsupported`] for a device that cannot map memory of others, for one that is given twice, and on Windows, where
-    /// only descriptors are known to work; [`Error::DriverTooOld`] naming the calls that the driver lacks; [`Error::Driver`] when
-    /// it refuses. Whether a GPU can access the other shows when the memory is mapped; [`peer_access`](crate::peer_access) asks
-    /// beforehand.
+    /// [`Error::Zero`] and [`Error::Granularity`] for a size that is no multiple of
+    /// [`PEER_GRANULARITY`]; [`Error::PeerUnsupported`] for a device that cannot map memory of
+    /// others, for one that is given twice, and on Windows, where only descriptors are known to
+    /// work; [`Error::DriverTooOld`] naming the calls that the driver lacks; [`Error::Driver`] when
+    /// it refuses. Whether a GPU can access the other shows when the memory is mapped;
+    /// [`peer_access`](crate::peer_access) asks beforehand.
     ///
     /// # Safety
-    /// - `handle` is an opaque descriptor of memory that a GPU of this driver exported, and of no other kind of object. **A
-    ///   descriptor of another GPU than the one meant is accepted, and other memory accessed**: compare UUIDs first.
+    /// - `handle` is an opaque descriptor of memory that a GPU of this driver exported, and of no
+    ///   other kind of object. **A descriptor of another GPU than the one meant is accepted, and
+    ///   other memory accessed**: compare UUIDs first.
     /// - `allocation_size` is that of the allocation.
     /// - The last point of [`import`](Self::import), for all devices.
     #[doc(alias = "cuMemImportFromShareableHandle")]
@@ -140,7 +145,8 @@ impl ImportedMemory {
         })?;
         device.check_recorded()?;
         let vmm = device.driver().vmm()?;
-        // SAFETY: the descriptor is open as long as `handle` lives; this function's caller answers for what it is of.
+        // SAFETY: the descriptor is open as long as `handle` lives; this function's caller answers
+        // for what it is of.
         let allocation = unsafe { import(vmm, &handle, device, &object) }?;
         drop(handle);
         let access = all.iter().map(|device| device.context().cu_device()).collect();

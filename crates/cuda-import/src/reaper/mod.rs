@@ -1,9 +1,10 @@
 //! Driver calls that may block, made in order on a thread of their context's own.
 //!
-//! `cuMemFree`, `cuDestroyExternalSemaphore` and `cuCtxSynchronize` return only when no stream of the context has an unfinished
-//! wait, whoever enqueued it. That they would return at once cannot be known beforehand: no call asks for all streams. A
-//! destructor that made such a call itself could block forever behind another exchange's frame. Callers of [`call`] wait for at
-//! most [`LIMIT`], and what blocks in one context holds up no other.
+//! `cuMemFree`, `cuDestroyExternalSemaphore` and `cuCtxSynchronize` return only when no stream of
+//! the context has an unfinished wait, whoever enqueued it. That they would return at once cannot
+//! be known beforehand: no call asks for all streams. A destructor that made such a call itself
+//! could block forever behind another exchange's frame. Callers of [`call`] wait for at most
+//! [`LIMIT`], and what blocks in one context holds up no other.
 
 mod worker;
 
@@ -23,7 +24,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Why an object was not freed.
 pub(crate) enum NotFreed {
-    /// The call of this name has not returned within the limit. It stays queued and completes when the driver lets it.
+    /// The call of this name has not returned within the limit. It stays queued and completes when
+    /// the driver lets it.
     Blocked(&'static str, Duration),
     /// The driver returned an error.
     Call(CallError),
@@ -49,8 +51,9 @@ impl NotFreed {
     }
 }
 
-/// Runs `call`, which makes the driver call `name`, on the thread of the context of `device` with that context current, and waits
-/// for it for at most [`LIMIT`]. The closure owns what it uses, since it still runs after the limit.
+/// Runs `call`, which makes the driver call `name`, on the thread of the context of `device` with
+/// that context current, and waits for it for at most [`LIMIT`]. The closure owns what it uses,
+/// since it still runs after the limit.
 pub(crate) fn call(
     device: &CudaDevice,
     name: &'static str,
@@ -70,7 +73,8 @@ fn run(
     shared: bool,
     call: impl FnOnce(Driver) -> CallResult<()> + Send + 'static,
 ) -> Result<(), NotFreed> {
-    // On a thread that captures the driver refuses to free what the graph may use; on another one it would not.
+    // On a thread that captures the driver refuses to free what the graph may use; on another one
+    // it would not.
     let inline = capture::is_active();
     let Some(mut worker) = (!inline).then(|| worker_of(device)).flatten() else {
         return device.bind().and_then(|_current| call(device.driver())).map_err(NotFreed::Call);
@@ -102,8 +106,8 @@ fn workers() -> MutexGuard<'static, Vec<(usize, Arc<Worker>)>> {
     WORKERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The worker of the context of `device`, started when first asked for. `None`, so that the call is made inline, if its thread did not
-/// start (logged once), and on its own thread.
+/// The worker of the context of `device`, started when first asked for. `None`, so that the call is
+/// made inline, if its thread did not start (logged once), and on its own thread.
 fn worker_of(device: &CudaDevice) -> Option<Arc<Worker>> {
     let context = device.context().cu_ctx().addr();
     let mut workers = workers();

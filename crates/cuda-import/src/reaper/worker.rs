@@ -1,8 +1,8 @@
 //! One thread with a queue of driver calls, and how callers wait for their results.
 //!
-//! Waking a thread takes the system tens of microseconds, more than some of the calls. So both sides look for a while before they
-//! sleep: a caller for its result, the thread for another call. What is freed in a row, such as all that an exchange held, wakes
-//! the thread once.
+//! Waking a thread takes the system tens of microseconds, more than some of the calls. So both
+//! sides look for a while before they sleep: a caller for its result, the thread for another call.
+//! What is freed in a row, such as all that an exchange held, wakes the thread once.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -21,7 +21,8 @@ const HOT: Duration = Duration::from_micros(50);
 /// How long a caller looks without giving the processor up: about what handing a call over takes.
 const SPIN: Duration = Duration::from_micros(10);
 
-/// How long it offers the processor to others between two looks, before it sleeps. Calls that do not block take less.
+/// How long it offers the processor to others between two looks, before it sleeps. Calls that do
+/// not block take less.
 const YIELD: Duration = Duration::from_micros(500);
 
 /// How long the thread sleeps before it ends.
@@ -32,14 +33,16 @@ pub(super) struct Job {
     /// The driver call that may block, for errors.
     pub(super) name: &'static str,
     pub(super) call: Box<dyn FnOnce() -> CallResult<()> + Send>,
-    /// One that is queued and has not begun does for all who ask for the same: it sees whatever they did before.
+    /// One that is queued and has not begun does for all who ask for the same: it sees whatever
+    /// they did before.
     pub(super) shared: bool,
 }
 
 /// Where the result goes.
 type Ticket = OnceLock<CallResult<()>>;
 
-/// One thread with a queue, for one context. The thread ends when nothing was asked of it for [`IDLE`].
+/// One thread with a queue, for one context. The thread ends when nothing was asked of it for
+/// [`IDLE`].
 #[derive(Default)]
 pub(super) struct Worker {
     queue: Mutex<Queue>,
@@ -99,7 +102,8 @@ impl Worker {
         std::ptr::from_ref(self).addr()
     }
 
-    /// The result of `job`, which is waited for until it, or what is done before it, has taken as long as `limit`.
+    /// The result of `job`, which is waited for until it, or what is done before it, has taken as
+    /// long as `limit`.
     pub(super) fn run(&self, job: &mut Option<Job>, limit: Duration) -> Result<CallResult<()>, NotDone> {
         let start = Instant::now();
         let ticket = self.ask(job)?;

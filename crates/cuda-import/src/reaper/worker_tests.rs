@@ -133,7 +133,8 @@ fn calls_of_several_threads_have_their_own_results() {
     });
 }
 
-/// What the way there and back adds to a call of 100 µs, about what `cuMemFree` takes, in nanoseconds: at best, and in the middle.
+/// What the way there and back adds to a call of 100 µs, about what `cuMemFree` takes, in
+/// nanoseconds: at best, and in the middle.
 #[test]
 #[ignore = "measures; run with --ignored --nocapture"]
 fn the_hop() {

@@ -1,8 +1,9 @@
 //! Buffers and images while a graph is captured.
 //!
-//! A graph is captured on a stream of its own and launched on another, the home stream of what it works on. So that copies
-//! on the captured stream are not taken for a guest's, which would have to wait for work outside of the graph, it stands in
-//! for the home stream: on the thread that captures, until the capture ends.
+//! A graph is captured on a stream of its own and launched on another, the home stream of what it
+//! works on. So that copies on the captured stream are not taken for a guest's, which would have to
+//! wait for work outside of the graph, it stands in for the home stream: on the thread that
+//! captures, until the capture ends.
 
 use std::cell::Cell;
 
@@ -30,7 +31,8 @@ pub(crate) enum Role {
     Ordinary,
     /// It is captured in place of the home stream, on which the graph is launched.
     Captured,
-    /// It is captured for another home stream. The graph cannot keep that order and will be discarded.
+    /// It is captured for another home stream. The graph cannot keep that order and will be
+    /// discarded.
     Unordered,
 }
 

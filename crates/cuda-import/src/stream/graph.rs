@@ -1,4 +1,5 @@
-//! A frame as a CUDA graph: a wait, the work and a signal, captured once and launched again with other values.
+//! A frame as a CUDA graph: a wait, the work and a signal, captured once and launched again with
+//! other values.
 //!
 //! Unsafe because what was captured uses what it uses whenever it is launched.
 #![allow(unsafe_code)]
@@ -17,15 +18,17 @@ use crate::stream::refusal::{check_capture, check_context};
 use crate::stream::{SemaphorePoint, Target, enqueue_signal, enqueue_wait};
 use crate::sys::{CallError, CallResult, ExecHandle, GraphHandle, NodeHandle, NodeKind, Restoring, SemaphoreHandle};
 
-/// One frame's work on one stream, to be launched again and again: wait for a semaphore, do what was recorded, signal a
-/// semaphore. A launch is three driver calls however much work there is; only the two values change.
+/// One frame's work on one stream, to be launched again and again: wait for a semaphore, do what
+/// was recorded, signal a semaphore. A launch is three driver calls however much work there is;
+/// only the two values change.
 ///
-/// What was recorded is fixed: kernels, addresses, and every scalar argument with the value that it had. What changes from
-/// frame to frame belongs into device memory. The launches of one graph run one after the other.
+/// What was recorded is fixed: kernels, addresses, and every scalar argument with the value that it
+/// had. What changes from frame to frame belongs into device memory. The launches of one graph run
+/// one after the other.
 ///
-/// Dropping it is allowed while launches run: "if the executable graph is in-flight, it will not be terminated, but rather
-/// freed asynchronously on completion" (cuda.h, `cuGraphExecDestroy`). What they use is another matter, see
-/// [`launch`](Self::launch).
+/// Dropping it is allowed while launches run: "if the executable graph is in-flight, it will not be
+/// terminated, but rather freed asynchronously on completion" (cuda.h, `cuGraphExecDestroy`). What
+/// they use is another matter, see [`launch`](Self::launch).
 #[doc(alias = "CUgraphExec")]
 #[derive(Debug)]
 pub struct StreamGraph {
@@ -58,26 +61,28 @@ pub enum CaptureError<E> {
 }
 
 impl StreamGraph {
-    /// Captures what `record` enqueues on the stream that it is lent, between a wait for `wait` and a signal of `signal`.
-    /// Nothing runs yet. The graph is called `name` in errors and logs, and will be launched on `stream`.
+    /// Captures what `record` enqueues on the stream that it is lent, between a wait for `wait` and
+    /// a signal of `signal`. Nothing runs yet. The graph is called `name` in errors and logs, and
+    /// will be launched on `stream`.
     ///
-    /// The lent stream is not `stream`: that one may be used by others meanwhile. Buffers and images whose home stream is
-    /// `stream` are used on the lent one as they would be on their home stream; use on any other stream is an error. No
-    /// other waits for semaphores or signals belong into it: their values would be the same in every frame.
+    /// The lent stream is not `stream`: that one may be used by others meanwhile. Buffers and
+    /// images whose home stream is `stream` are used on the lent one as they would be on their home
+    /// stream; use on any other stream is an error. No other waits for semaphores or signals belong
+    /// into it: their values would be the same in every frame.
     ///
-    /// cudarc tracks the use of its own `CudaSlice`s with events, and a capture may not wait for an event from outside
-    /// (`CUDA_ERROR_STREAM_CAPTURE_ISOLATION`). Slices that are used here are to be made after
-    /// `CudaContext::disable_event_tracking`.
+    /// cudarc tracks the use of its own `CudaSlice`s with events, and a capture may not wait for an
+    /// event from outside (`CUDA_ERROR_STREAM_CAPTURE_ISOLATION`). Slices that are used here are to
+    /// be made after `CudaContext::disable_event_tracking`.
     ///
     /// # Errors
-    /// [`CaptureError::Record`] with what `record` returned; [`Error::ContextMismatch`] for a semaphore of another context,
-    /// [`Error::Graph`] for what cannot be launched again, [`Error::Driver`]. Nothing is left behind then, nor when `record`
-    /// panics.
+    /// [`CaptureError::Record`] with what `record` returned; [`Error::ContextMismatch`] for a
+    /// semaphore of another context, [`Error::Graph`] for what cannot be launched again,
+    /// [`Error::Driver`]. Nothing is left behind then, nor when `record` panics.
     ///
     /// # Safety
     /// - Both semaphores are timelines, and live longer than the graph.
-    /// - `record` enqueues work on the lent stream only, and that work reads host memory, if any, whenever it is launched:
-    ///   see [`launch`](Self::launch) for what must be alive then.
+    /// - `record` enqueues work on the lent stream only, and that work reads host memory, if any,
+    ///   whenever it is launched: see [`launch`](Self::launch) for what must be alive then.
     #[doc(alias = "cuStreamBeginCapture")]
     pub unsafe fn capture<E>(
         name: &str,
@@ -99,7 +104,8 @@ impl StreamGraph {
         let lent = lent.map_err(|error| failed(CallError::from_cudarc("cuStreamCreate", error)))?;
         let scope = CaptureScope::new(stream, &lent).ok_or_else(|| refused(NESTED))?;
         let capture = Capture::begin(&lent, device).map_err(failed)?;
-        // SAFETY: it is captured, not enqueued; the semaphore lives as long as the graph, by this function's contract.
+        // SAFETY: it is captured, not enqueued; the semaphore lives as long as the graph, by this
+        // function's contract.
         unsafe { enqueue_wait(Target::Graph, &lent, &[SemaphorePoint { semaphore: wait, value: 0 }]) }?;
         record(&lent).map_err(CaptureError::Record)?;
         if scope.has_unordered_use() {
@@ -107,7 +113,8 @@ impl StreamGraph {
             let _ = stream.context().check_err();
             return Err(refused(ASTRAY).into());
         }
-        // Whoever ended the capture meanwhile has a graph of ours, and the signal would be given at once.
+        // Whoever ended the capture meanwhile has a graph of ours, and the signal would be given at
+        // once.
         if !device.driver().is_capturing(&lent).map_err(failed)? {
             return Err(refused(ENDED).into());
         }
@@ -128,20 +135,23 @@ impl StreamGraph {
         Ok(made)
     }
 
-    /// Enqueues the frame on the graph's stream: wait until the one semaphore is at `wait_value`, do the work, set the
-    /// other to `signal_value`. Launches before keep their values. Allocates nothing.
+    /// Enqueues the frame on the graph's stream: wait until the one semaphore is at `wait_value`,
+    /// do the work, set the other to `signal_value`. Launches before keep their values. Allocates
+    /// nothing.
     ///
     /// Buffers that other streams used too: call
     /// [`MappedBuffer::join_foreign_work`](crate::MappedBuffer::join_foreign_work) first.
     ///
     /// # Errors
-    /// [`Error::Driver`] for one of the calls or an earlier one in the context. Nothing was enqueued then.
+    /// [`Error::Driver`] for one of the calls or an earlier one in the context. Nothing was
+    /// enqueued then.
     ///
     /// # Safety
-    /// - Somebody will signal `wait_value`, or the stream waits for ever. `signal_value` is greater than every value that
-    ///   is signalled or pending.
-    /// - All that was recorded may run once more, now: the memory it uses, on the device and on the host, its kernels'
-    ///   modules, texture and surface objects are alive until the launch has ended, and nobody uses them otherwise.
+    /// - Somebody will signal `wait_value`, or the stream waits for ever. `signal_value` is greater
+    ///   than every value that is signalled or pending.
+    /// - All that was recorded may run once more, now: the memory it uses, on the device and on the
+    ///   host, its kernels' modules, texture and surface objects are alive until the launch has
+    ///   ended, and nobody uses them otherwise.
     /// - The semaphores live until the launch has ended.
     #[doc(alias = "cuGraphLaunch")]
     #[doc(alias = "cuGraphExecExternalSemaphoresWaitNodeSetParams")]
@@ -153,7 +163,8 @@ impl StreamGraph {
         let _current = device.bind().map_err(failed)?;
         check_capture(driver, &self.stream, self.graph.object(), || device.name().to_owned())?;
         let launch = || {
-            // SAFETY: the node waits for one semaphore, in the graph that `self` holds; the semaphore lives.
+            // SAFETY: the node waits for one semaphore, in the graph that `self` holds; the
+            // semaphore lives.
             unsafe { driver.set_wait(exec, wait.0, wait.1, wait_value) }?;
             // SAFETY: the node signals one semaphore, otherwise as above.
             unsafe { driver.set_signal(exec, signal.0, signal.1, signal_value) }?;
@@ -182,7 +193,8 @@ const SEMAPHORES: &str = "semaphores were waited for or signalled in between, wi
 impl Drop for StreamGraph {
     fn drop(&mut self) {
         let Graph { device, .. } = &self.graph;
-        // SAFETY: it is alive, and not used after its owner's drop. Launches that still run are allowed.
+        // SAFETY: it is alive, and not used after its owner's drop. Launches that still run are
+        // allowed.
         let destroyed = device.bind().and_then(|_current| unsafe { device.driver().destroy_exec(self.exec) });
         match destroyed {
             Ok(()) => isolated(|| log::trace!("destroy {}", self.graph.object())),
@@ -223,7 +235,8 @@ impl Graph {
 impl Drop for Graph {
     fn drop(&mut self) {
         let destroyed = self.device.bind().and_then(|_current| {
-            // SAFETY: the graph is alive, and neither it nor its nodes are used after its owner's drop.
+            // SAFETY: the graph is alive, and neither it nor its nodes are used after its owner's
+            // drop.
             unsafe { self.device.driver().destroy_graph(self.handle) }
         });
         if let Err(error) = destroyed {
@@ -234,7 +247,8 @@ impl Drop for Graph {
     }
 }
 
-/// A stream that is being captured by this thread. Dropping it ends the capture and throws away what came of it.
+/// A stream that is being captured by this thread. Dropping it ends the capture and throws away
+/// what came of it.
 struct Capture<'a> {
     stream: &'a CudaStream,
     device: &'a CudaDevice,
@@ -245,8 +259,8 @@ impl<'a> Capture<'a> {
     /// The stream must be nobody else's.
     fn begin(stream: &'a CudaStream, device: &'a CudaDevice) -> CallResult<Self> {
         let _current = device.bind()?;
-        // SAFETY: the stream is used by nobody else; the result ends the capture, and stays on this thread since it is a
-        // local of the one function that makes it.
+        // SAFETY: the stream is used by nobody else; the result ends the capture, and stays on this
+        // thread since it is a local of the one function that makes it.
         unsafe { device.driver().begin_capture(stream) }?;
         Ok(Self { stream, device, open: true })
     }

@@ -1,15 +1,17 @@
 //! The guest streams of one buffer or image: for each use of one an event that stands for its end.
 //!
-//! cudarc records such an event when its guard is dropped, and can only note a failure in the context object that the guard's
-//! stream holds. Safe code reaches both through a guard: it may record the event elsewhere, and take what was noted. So each
-//! guard is made of a [`Ticket`] of its own, an event and a context object that are in no other guard: whatever is done to
-//! them, the uses under other guards are in order, and their failures known. cudarc's copies hold their guards themselves, and
-//! drop them once the copy is enqueued. Whoever holds a guard of his own and spoils or forgets it has ordered nothing, and
-//! only unsafe code can enqueue work under it.
+//! cudarc records such an event when its guard is dropped, and can only note a failure in the
+//! context object that the guard's stream holds. Safe code reaches both through a guard: it may
+//! record the event elsewhere, and take what was noted. So each guard is made of a [`Ticket`] of
+//! its own, an event and a context object that are in no other guard: whatever is done to them, the
+//! uses under other guards are in order, and their failures known. cudarc's copies hold their
+//! guards themselves, and drop them once the copy is enqueued. Whoever holds a guard of his own and
+//! spoils or forgets it has ordered nothing, and only unsafe code can enqueue work under it.
 //!
-//! A ticket is lent again, for the same stream, once the object has been lent exclusively in between, since no guard is held
-//! then. Up to [`MAX_EVENTS`] are made. After that many uses without an exclusive one the tickets of the stream are lent again
-//! in turn, so that a program which only reads, by `view`, goes on as before; then alone can code that has kept the contents
+//! A ticket is lent again, for the same stream, once the object has been lent exclusively in
+//! between, since no guard is held then. Up to [`MAX_EVENTS`] are made. After that many uses
+//! without an exclusive one the tickets of the stream are lent again in turn, so that a program
+//! which only reads, by `view`, goes on as before; then alone can code that has kept the contents
 //! of an early guard for all that time reach those of a later one.
 //!
 //! Unsafe because it makes cudarc objects of raw handles.
@@ -25,7 +27,8 @@ use crate::device::mailbox::OwnMailbox;
 use crate::stream::identity::key;
 use crate::sys::{CallError, CallResult, EventHandle, Owner};
 
-/// More guests than this are synchronised on the host, so that a program which makes a stream a frame stays bounded.
+/// More guests than this are synchronised on the host, so that a program which makes a stream a
+/// frame stays bounded.
 const MAX_EVENTS: usize = 64;
 
 /// More are refused: that many different handles are no use of streams any more.
@@ -43,7 +46,8 @@ pub(crate) struct Guests {
     first: OnceLock<Box<Ticket>>,
     /// Which ticket is lent again where none is free.
     turn: AtomicUsize,
-    /// cudarc records events only in a context that has a stream of its own making, so this one is there as long as the list.
+    /// cudarc records events only in a context that has a stream of its own making, so this one is
+    /// there as long as the list.
     _anchor: Arc<CudaStream>,
     /// Last: the others hold it. In no guard; those of the tickets are copies.
     context: OwnMailbox,
@@ -56,7 +60,8 @@ struct Ticket {
     state: AtomicU8,
     /// None for one of too many.
     last_use: Option<CudaEvent>,
-    /// The guest under the ticket's own context object. Borrowed: only used while a guard borrows the real one.
+    /// The guest under the ticket's own context object. Borrowed: only used while a guard borrows
+    /// the real one.
     stream: Arc<CudaStream>,
     next: OnceLock<Box<Ticket>>,
     /// Last: the event and the stream hold it.
@@ -69,7 +74,8 @@ impl Guests {
     /// The device's context must be current.
     pub(crate) fn new(device: &CudaDevice, home: &CudaStream) -> CallResult<Self> {
         let context = OwnMailbox::new(device)?;
-        // SAFETY: the handle is live while `home` is borrowed, and the wrapper goes at the end of this function.
+        // SAFETY: the handle is live while `home` is borrowed, and the wrapper goes at the end of
+        // this function.
         let home = unsafe { context.object().wrap_borrowed_stream(home.cu_stream()) };
         let anchor = home.fork().map_err(|error| CallError::from_cudarc("cuStreamCreate", error))?;
         // What the destructors in there noted is no guest's.
@@ -94,7 +100,8 @@ impl Guests {
         self.tickets().any(|ticket| ticket.state.load(Ordering::Acquire) != 0)
     }
 
-    /// Calls `wait` with the events of all uses that the home stream does not wait for, until it fails.
+    /// Calls `wait` with the events of all uses that the home stream does not wait for, until it
+    /// fails.
     pub(crate) fn pending(&self, wait: impl FnMut(EventHandle) -> CallResult<()>) -> CallResult<()> {
         self.tickets()
             .filter(|ticket| ticket.state.load(Ordering::Acquire) != 0)
@@ -102,8 +109,8 @@ impl Guests {
             .try_for_each(wait)
     }
 
-    /// As [`pending`](Self::pending), where `wait` makes the home stream wait: it need not do so again, unless a guard may still
-    /// be dropped, which records the event once more.
+    /// As [`pending`](Self::pending), where `wait` makes the home stream wait: it need not do so
+    /// again, unless a guard may still be dropped, which records the event once more.
     pub(crate) fn join(&self, mut wait: impl FnMut(EventHandle) -> CallResult<()>) -> CallResult<()> {
         for ticket in self.tickets() {
             let state = ticket.state.load(Ordering::Acquire);
@@ -154,7 +161,8 @@ impl Guests {
         let made = |error| CallError::from_cudarc("cuEventCreate", error);
         let context = self.context.copy();
         let last_use = with_event.then(|| context.object().new_event(None).map_err(made)).transpose()?;
-        // SAFETY: the wrapper destroys nothing, and is used only under a guard that borrows the real stream.
+        // SAFETY: the wrapper destroys nothing, and is used only under a guard that borrows the
+        // real stream.
         let stream = unsafe { context.object().wrap_borrowed_stream(stream.cu_stream()) };
         Ok(Ticket { state: AtomicU8::new(0), last_use, stream, next: OnceLock::new(), context })
     }

@@ -26,7 +26,8 @@ impl Mark {
         Ok(mark)
     }
 
-    /// Moves it behind all that the stream has been given by now. The stream's context must be current, and the event's.
+    /// Moves it behind all that the stream has been given by now. The stream's context must be
+    /// current, and the event's.
     pub(crate) fn record(&self, stream: &CudaStream) -> CallResult<()> {
         // SAFETY: the event is alive.
         unsafe { self.driver.record_event(self.event, stream) }

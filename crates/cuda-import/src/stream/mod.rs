@@ -38,20 +38,21 @@ pub struct SemaphorePoint<'a> {
     pub value: u64,
 }
 
-/// Work enqueued on `stream` from now on waits until every point is reached. One driver call for all; all or nothing.
+/// Work enqueued on `stream` from now on waits until every point is reached. One driver call for
+/// all; all or nothing.
 ///
-/// Also brings up what earlier calls in the context recorded, so that no hand-over builds on work that was never enqueued.
-/// Allocates nothing for up to 16 points; no points are no call.
+/// Also brings up what earlier calls in the context recorded, so that no hand-over builds on work
+/// that was never enqueued. Allocates nothing for up to 16 points; no points are no call.
 ///
 /// # Errors
-/// [`Error::ContextMismatch`] for a semaphore of another context; [`Error::StreamCaptured`] while the stream is captured: the
-/// values of a graph would be the same in every launch; [`Error::Driver`] for this call or an earlier one. On any error nothing
-/// was enqueued.
+/// [`Error::ContextMismatch`] for a semaphore of another context; [`Error::StreamCaptured`] while
+/// the stream is captured: the values of a graph would be the same in every launch;
+/// [`Error::Driver`] for this call or an earlier one. On any error nothing was enqueued.
 ///
 /// # Safety
 /// - Each semaphore lives until the wait has completed.
-/// - Binary: its signal has been submitted already, and no other wait is for the same signal ("semaphores must be signaled
-///   before waited on", CUDA guide).
+/// - Binary: its signal has been submitted already, and no other wait is for the same signal
+///   ("semaphores must be signaled before waited on", CUDA guide).
 /// - Timeline: somebody will signal the value, or the stream waits for ever.
 #[doc(alias = "cuWaitExternalSemaphoresAsync")]
 pub unsafe fn wait(stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<(), Error> {
@@ -67,16 +68,19 @@ pub(crate) unsafe fn enqueue_wait(
     points: &[SemaphorePoint<'_>],
 ) -> Result<(), Error> {
     let enqueue = |driver: Driver, handles: &[_], params: &[_]| {
-        // SAFETY: the two slices are as long as each other; this function's caller answers for the semaphores.
+        // SAFETY: the two slices are as long as each other; this function's caller answers for the
+        // semaphores.
         unsafe { driver.wait(handles, params, stream) }
     };
     for_all("wait", target, stream, points, sys::wait_params, enqueue)
 }
 
-/// Sets every point once the work enqueued on `stream` so far has ended. One driver call for all; all or nothing.
+/// Sets every point once the work enqueued on `stream` so far has ended. One driver call for all;
+/// all or nothing.
 ///
-/// What that work wrote is visible to whoever waits for the points. Buffers that other streams used too: call
-/// [`MappedBuffer::join_foreign_work`](crate::MappedBuffer::join_foreign_work) first. Otherwise as [`wait`].
+/// What that work wrote is visible to whoever waits for the points. Buffers that other streams used
+/// too: call [`MappedBuffer::join_foreign_work`](crate::MappedBuffer::join_foreign_work) first.
+/// Otherwise as [`wait`].
 ///
 /// # Errors
 /// As [`wait`].
@@ -99,7 +103,8 @@ pub(crate) unsafe fn enqueue_signal(
     points: &[SemaphorePoint<'_>],
 ) -> Result<(), Error> {
     let enqueue = |driver: Driver, handles: &[_], params: &[_]| {
-        // SAFETY: the two slices are as long as each other; this function's caller answers for the semaphores.
+        // SAFETY: the two slices are as long as each other; this function's caller answers for the
+        // semaphores.
         unsafe { driver.signal(handles, params, stream) }
     };
     for_all("signal", target, stream, points, sys::signal_params, enqueue)
@@ -129,13 +134,15 @@ pub unsafe fn signal_one(stream: &CudaStream, semaphore: &ImportedSemaphore, val
     unsafe { signal(stream, &[SemaphorePoint { semaphore, value }]) }
 }
 
-/// Whether all work enqueued on `stream` has ended. Does not block; false while something is pending.
+/// Whether all work enqueued on `stream` has ended. Does not block; false while something is
+/// pending.
 ///
-/// The answer is the driver's own: what cudarc recorded in the context is neither returned nor cleared.
+/// The answer is the driver's own: what cudarc recorded in the context is neither returned nor
+/// cleared.
 ///
 /// # Errors
-/// [`Error::StreamCaptured`] while the stream is captured; [`Error::Driver`] when the work failed, here or earlier in the
-/// context; see [`Error::is_context_lost`].
+/// [`Error::StreamCaptured`] while the stream is captured; [`Error::Driver`] when the work failed,
+/// here or earlier in the context; see [`Error::is_context_lost`].
 #[doc(alias = "cuStreamQuery")]
 pub fn query(stream: &CudaStream) -> Result<bool, Error> {
     let driver = Driver::load()?;
@@ -148,7 +155,8 @@ pub fn query(stream: &CudaStream) -> Result<bool, Error> {
 /// Marks the end of the work that is enqueued on `stream` now; what comes later does not count.
 ///
 /// # Errors
-/// [`Error::StreamCaptured`] while the stream is captured; [`Error::Driver`] when the event cannot be made or recorded.
+/// [`Error::StreamCaptured`] while the stream is captured; [`Error::Driver`] when the event cannot
+/// be made or recorded.
 #[doc(alias = "cuEventRecord")]
 pub fn mark(stream: &CudaStream) -> Result<StreamMark, Error> {
     let driver = Driver::load()?;
@@ -158,27 +166,32 @@ pub fn mark(stream: &CudaStream) -> Result<StreamMark, Error> {
     Mark::new(driver, stream).map(StreamMark).map_err(failed)
 }
 
-/// A place in a stream, behind all work that was enqueued when it was [`mark`]ed. Any thread may use it.
+/// A place in a stream, behind all work that was enqueued when it was [`mark`]ed. Any thread may
+/// use it.
 #[doc(alias = "CUevent")]
 #[derive(Debug)]
 pub struct StreamMark(Mark);
 
 impl StreamMark {
-    /// Whether all work before the mark has ended. Does not block. The answer is the driver's own, as that of [`query`] is.
+    /// Whether all work before the mark has ended. Does not block. The answer is the driver's own,
+    /// as that of [`query`] is.
     ///
     /// # Errors
-    /// [`Error::Driver`] when the work failed, here or earlier in the context; see [`Error::is_context_lost`].
+    /// [`Error::Driver`] when the work failed, here or earlier in the context; see
+    /// [`Error::is_context_lost`].
     #[doc(alias = "cuEventQuery")]
     pub fn is_reached(&self) -> Result<bool, Error> {
         let reached = self.0.is_reached();
         reached.map_err(|error| error.at("stream", &device_name(self.0.driver(), self.0.context())))
     }
 
-    /// Moves the mark to the end of the work that is enqueued on `stream` now, without making another event. The stream is of the
-    /// context that was [`mark`]ed. What was [`held back`](Self::hold_back) so far goes on waiting for the earlier place.
+    /// Moves the mark to the end of the work that is enqueued on `stream` now, without making
+    /// another event. The stream is of the context that was [`mark`]ed. What was [`held
+    /// back`](Self::hold_back) so far goes on waiting for the earlier place.
     ///
     /// # Errors
-    /// [`Error::ContextMismatch`] for a stream of another context, else as [`mark`]; the mark is where it was then.
+    /// [`Error::ContextMismatch`] for a stream of another context, else as [`mark`]; the mark is
+    /// where it was then.
     #[doc(alias = "cuEventRecord")]
     pub fn move_to_end(&self, stream: &CudaStream) -> Result<(), Error> {
         let driver = self.0.driver();
@@ -192,10 +205,12 @@ impl StreamMark {
         self.0.record(stream).map_err(failed)
     }
 
-    /// Makes what is enqueued on `stream` from now on wait for the mark, on the GPU. The stream may be another device's.
+    /// Makes what is enqueued on `stream` from now on wait for the mark, on the GPU. The stream may
+    /// be another device's.
     ///
     /// # Errors
-    /// [`Error::StreamCaptured`] while the stream is captured; [`Error::Driver`] when the wait cannot be enqueued.
+    /// [`Error::StreamCaptured`] while the stream is captured; [`Error::Driver`] when the wait
+    /// cannot be enqueued.
     #[doc(alias = "cuStreamWaitEvent")]
     pub fn hold_back(&self, stream: &CudaStream) -> Result<(), Error> {
         let driver = self.0.driver();
@@ -236,7 +251,8 @@ fn for_all<P: Copy>(
         });
     }
     let device = first.semaphore.device();
-    // What was recorded may be in the context object that the stream holds, or in the one that the semaphore holds.
+    // What was recorded may be in the context object that the stream holds, or in the one that the
+    // semaphore holds.
     check_recorded(stream.context()).map_err(|error| error.at("", device.name()))?;
     if !Arc::ptr_eq(stream.context(), device.context()) {
         device.check_recorded()?;

@@ -55,8 +55,8 @@ pub(crate) fn check_context(stream: &CudaStream, device: &CudaDevice, object: &O
     Err(Error::ContextMismatch { object: object.to_string(), device: device.name().to_owned() })
 }
 
-/// That nobody captures the stream: what is enqueued would go into a graph, and run at any time or never. Its context must be
-/// current.
+/// That nobody captures the stream: what is enqueued would go into a graph, and run at any time or
+/// never. Its context must be current.
 pub(crate) fn check_capture(
     driver: Driver,
     stream: &CudaStream,

@@ -1,7 +1,7 @@
 //! Mipmapped arrays on external memory, and copies to and from their levels.
 //!
-//! Unsafe because it calls C. All need a current context; descriptors are whole literals, never zeroed, since their
-//! formats have no zero value.
+//! Unsafe because it calls C. All need a current context; descriptors are whole literals, never
+//! zeroed, since their formats have no zero value.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_uint, c_void};
@@ -50,8 +50,8 @@ impl ChannelType {
     }
 }
 
-/// The image as cuda.h describes it at `cuMipmappedArrayCreate`: dimensions that an image has not are 0, and layers are
-/// its depth. `info` was checked.
+/// The image as cuda.h describes it at `cuMipmappedArrayCreate`: dimensions that an image has not
+/// are 0, and layers are its depth. `info` was checked.
 pub(crate) fn mipmapped_array_desc(info: &ImageMappingInfo, format: TexelFormat) -> MipmappedArrayDesc {
     let [width, height, depth] = info.extent.map(|size| size as usize);
     let layers = if info.is_layered() { info.layers as usize } else { 0 };
@@ -140,16 +140,16 @@ pub(crate) fn array_copy(array: ArrayHandle, region: &Region, texel_size: usize,
 
 impl Driver {
     /// # Safety
-    /// `memory` is alive and has, at the offset, an image of exactly this description. The array goes back through
-    /// [`destroy_array`](Self::destroy_array) before the memory is destroyed.
+    /// `memory` is alive and has, at the offset, an image of exactly this description. The array
+    /// goes back through [`destroy_array`](Self::destroy_array) before the memory is destroyed.
     pub(crate) unsafe fn map_array(
         self,
         memory: MemoryHandle,
         desc: &MipmappedArrayDesc,
     ) -> CallResult<MipmappedArrayHandle> {
         let mut array = std::ptr::null_mut();
-        // SAFETY: the descriptor is whole; "the properties of the mipmapped array being mapped must be described" in it: the
-        // caller's part.
+        // SAFETY: the descriptor is whole; "the properties of the mipmapped array being mapped must
+        // be described" in it: the caller's part.
         let code = unsafe { (self.table.cuExternalMemoryGetMappedMipmappedArray)(&mut array, memory.0, desc) };
         check("cuExternalMemoryGetMappedMipmappedArray", code)?;
         Ok(MipmappedArrayHandle(array))
@@ -161,23 +161,28 @@ impl Driver {
     /// `array` is alive, and the level is not used after it.
     pub(crate) unsafe fn array_level(self, array: MipmappedArrayHandle, level: u32) -> CallResult<ArrayHandle> {
         let mut of_level = std::ptr::null_mut();
-        // SAFETY: `of_level` is a place for the result; a level out of range is an error; the caller answers for `array`.
+        // SAFETY: `of_level` is a place for the result; a level out of range is an error; the
+        // caller answers for `array`.
         let code = unsafe { (self.table.cuMipmappedArrayGetLevel)(&mut of_level, array.0, c_uint::from(level)) };
         check("cuMipmappedArrayGetLevel", code)?;
         Ok(ArrayHandle(of_level))
     }
 
     /// # Safety
-    /// `array` is alive, no texture or surface object of it is left, no work that uses it is pending or will follow.
+    /// `array` is alive, no texture or surface object of it is left, no work that uses it is
+    /// pending or will follow.
     pub(crate) unsafe fn destroy_array(self, array: MipmappedArrayHandle) -> CallResult<()> {
-        // SAFETY: mapped arrays "must be freed using cuMipmappedArrayDestroy"; the caller answers for the array and its use.
+        // SAFETY: mapped arrays "must be freed using cuMipmappedArrayDestroy"; the caller answers
+        // for the array and its use.
         check("cuMipmappedArrayDestroy", unsafe { (self.table.cuMipmappedArrayDestroy)(array.0) })
     }
 
     /// # Safety
-    /// The array of `copy` is alive and both ends of the copy lie within their objects, until the copy has ended.
+    /// The array of `copy` is alive and both ends of the copy lie within their objects, until the
+    /// copy has ended.
     pub(crate) unsafe fn copy(self, copy: &ArrayCopy, stream: &CudaStream) -> CallResult<()> {
-        // SAFETY: the descriptor is whole, the stream is borrowed; the caller answers for both ends.
+        // SAFETY: the descriptor is whole, the stream is borrowed; the caller answers for both
+        // ends.
         check("cuMemcpy3DAsync", unsafe { (self.table.cuMemcpy3DAsync_v2)(copy, stream.cu_stream()) })
     }
 

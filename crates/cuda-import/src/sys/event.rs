@@ -1,5 +1,5 @@
-//! Events and capture state, asked of the driver directly: cudarc's own calls first return, instead of being made, what any
-//! other code recorded in its context object.
+//! Events and capture state, asked of the driver directly: cudarc's own calls first return, instead
+//! of being made, what any other code recorded in its context object.
 //!
 //! Unsafe because it calls C. All need a current context, but for those on events alone.
 #![allow(unsafe_code)]
@@ -66,7 +66,8 @@ impl Driver {
     /// # Safety
     /// `event` is alive and not used again. Those that wait for it go on waiting.
     pub(crate) unsafe fn destroy_event(self, event: EventHandle) -> CallResult<()> {
-        // SAFETY: "an event may be destroyed before it is complete"; the caller answers for the handle.
+        // SAFETY: "an event may be destroyed before it is complete"; the caller answers for the
+        // handle.
         check("cuEventDestroy", unsafe { (self.table.cuEventDestroy_v2)(event.0) })
     }
 
@@ -76,10 +77,12 @@ impl Driver {
         check("cuCtxSynchronize", unsafe { (self.table.cuCtxSynchronize)() })
     }
 
-    /// Whether what the stream is given goes into a graph, or nowhere since its capture became invalid.
+    /// Whether what the stream is given goes into a graph, or nowhere since its capture became
+    /// invalid.
     pub(crate) fn is_capturing(self, stream: &CudaStream) -> CallResult<bool> {
         let mut status = 0;
-        // SAFETY: `status` is a place for the result, an enum of the size of an int; the stream is borrowed.
+        // SAFETY: `status` is a place for the result, an enum of the size of an int; the stream is
+        // borrowed.
         check("cuStreamIsCapturing", unsafe { (self.table.cuStreamIsCapturing)(stream.cu_stream(), &mut status) })?;
         Ok(status != 0)
     }

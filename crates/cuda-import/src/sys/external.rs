@@ -1,7 +1,8 @@
-//! The calls of the external resource interoperability chapter (`CUDA_EXTRES_INTEROP`), and the free that goes with them.
+//! The calls of the external resource interoperability chapter (`CUDA_EXTRES_INTEROP`), and the
+//! free that goes with them.
 //!
-//! Unsafe because it calls C. All need a current context; descriptors are whole literals, never zeroed, since their
-//! type fields have no zero value.
+//! Unsafe because it calls C. All need a current context; descriptors are whole literals, never
+//! zeroed, since their type fields have no zero value.
 #![allow(unsafe_code)]
 
 use std::ffi::c_uint;
@@ -18,7 +19,8 @@ pub(crate) type SignalParams = cu::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MemoryHandle(pub(super) cu::CUexternalMemory);
 
-/// An imported semaphore. Names it; does not own it. Same layout as the driver's handle, for arrays of them.
+/// An imported semaphore. Names it; does not own it. Same layout as the driver's handle, for arrays
+/// of them.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
 pub(crate) struct SemaphoreHandle(pub(super) cu::CUexternalSemaphore);
@@ -41,13 +43,16 @@ impl SemaphoreHandle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SemaphoreKind {
-    /// Set or not. Each signal is consumed by exactly one wait, and must have been submitted before it.
+    /// Set or not. Each signal is consumed by exactly one wait, and must have been submitted before
+    /// it.
     Binary,
-    /// A 64-bit counter. Signals raise it strictly; a wait for `value` passes once the counter is at least that.
+    /// A 64-bit counter. Signals raise it strictly; a wait for `value` passes once the counter is
+    /// at least that.
     Timeline,
 }
 
-/// The handle's type and its place in the descriptors of both imports, whose unions have one layout but two names.
+/// The handle's type and its place in the descriptors of both imports, whose unions have one layout
+/// but two names.
 macro_rules! handle {
     ($raw:expr, $union:ident, $win32:ident) => {
         match $raw {
@@ -120,7 +125,8 @@ pub(crate) fn signal_params(value: u64) -> SignalParams {
 
 impl Driver {
     /// # Safety
-    /// `handle` is open, exported by the same GPU as the current context's, with exactly this size and flag.
+    /// `handle` is open, exported by the same GPU as the current context's, with exactly this size
+    /// and flag.
     pub(crate) unsafe fn import_memory(
         self,
         handle: RawHandle,
@@ -136,18 +142,21 @@ impl Driver {
         let flags = if dedicated { cu::CUDA_EXTERNAL_MEMORY_DEDICATED } else { 0 };
         let desc = cu::CUDA_EXTERNAL_MEMORY_HANDLE_DESC { type_, handle, size, flags, reserved: [0; 16] };
         let mut memory = std::ptr::null_mut();
-        // SAFETY: the descriptor is whole and its type names the union member that is set; the caller answers for the handle.
+        // SAFETY: the descriptor is whole and its type names the union member that is set; the
+        // caller answers for the handle.
         let code = unsafe { (self.table.cuImportExternalMemory)(&mut memory, &desc) };
         check("cuImportExternalMemory", code)?;
         Ok(MemoryHandle(memory))
     }
 
     /// # Safety
-    /// `memory` is alive. The pointer goes back through [`free`](Self::free) before the memory is destroyed.
+    /// `memory` is alive. The pointer goes back through [`free`](Self::free) before the memory is
+    /// destroyed.
     pub(crate) unsafe fn map_buffer(self, memory: MemoryHandle, offset: u64, size: u64) -> CallResult<cu::CUdeviceptr> {
         let desc = cu::CUDA_EXTERNAL_MEMORY_BUFFER_DESC { offset, size, flags: 0, reserved: [0; 16] };
         let mut pointer = 0;
-        // SAFETY: "flags must be zero" holds; a range out of bounds is an error; the caller answers for `memory`.
+        // SAFETY: "flags must be zero" holds; a range out of bounds is an error; the caller answers
+        // for `memory`.
         let code = unsafe { (self.table.cuExternalMemoryGetMappedBuffer)(&mut pointer, memory.0, &desc) };
         check("cuExternalMemoryGetMappedBuffer", code)?;
         Ok(pointer)
@@ -163,7 +172,8 @@ impl Driver {
     /// Enqueues a copy of `size` bytes.
     ///
     /// # Safety
-    /// Both mappings have as many bytes, do not overlap, and live until the copy has ended. The stream is of the current context.
+    /// Both mappings have as many bytes, do not overlap, and live until the copy has ended. The
+    /// stream is of the current context.
     pub(crate) unsafe fn copy_linear(
         self,
         to: cu::CUdeviceptr,
@@ -171,19 +181,22 @@ impl Driver {
         size: usize,
         stream: &CudaStream,
     ) -> CallResult<()> {
-        // SAFETY: "dstDevice and srcDevice are base pointers with at least ByteCount bytes": the caller's part.
+        // SAFETY: "dstDevice and srcDevice are base pointers with at least ByteCount bytes": the
+        // caller's part.
         check("cuMemcpyDtoDAsync", unsafe { (self.table.cuMemcpyDtoDAsync_v2)(to, from, size, stream.cu_stream()) })
     }
 
     /// # Safety
     /// `memory` is alive, all its mappings were freed, and it is not used again.
     pub(crate) unsafe fn destroy_memory(self, memory: MemoryHandle) -> CallResult<()> {
-        // SAFETY: "any existing mappings onto this object must no longer be used and must be explicitly freed": the caller's part.
+        // SAFETY: "any existing mappings onto this object must no longer be used and must be
+        // explicitly freed": the caller's part.
         check("cuDestroyExternalMemory", unsafe { (self.table.cuDestroyExternalMemory)(memory.0) })
     }
 
     /// # Safety
-    /// `handle` is open, and was exported from a semaphore of this type by the same GPU as the current context's.
+    /// `handle` is open, and was exported from a semaphore of this type by the same GPU as the
+    /// current context's.
     pub(crate) unsafe fn import_semaphore(self, handle: RawHandle, kind: SemaphoreKind) -> CallResult<SemaphoreHandle> {
         let type_ = semaphore_type(handle, kind);
         let handle = handle!(
@@ -193,14 +206,16 @@ impl Driver {
         );
         let desc = cu::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC { type_, handle, flags: 0, reserved: [0; 16] };
         let mut semaphore = std::ptr::null_mut();
-        // SAFETY: the descriptor is whole and its type names the union member that is set; the caller answers for the handle.
+        // SAFETY: the descriptor is whole and its type names the union member that is set; the
+        // caller answers for the handle.
         let code = unsafe { (self.table.cuImportExternalSemaphore)(&mut semaphore, &desc) };
         check("cuImportExternalSemaphore", code)?;
         Ok(SemaphoreHandle(semaphore))
     }
 
     /// # Safety
-    /// The semaphores are alive until the wait has completed; a binary one has its signal submitted already.
+    /// The semaphores are alive until the wait has completed; a binary one has its signal submitted
+    /// already.
     pub(crate) unsafe fn wait(
         self,
         semaphores: &[SemaphoreHandle],
@@ -209,7 +224,8 @@ impl Driver {
     ) -> CallResult<()> {
         let call = "cuWaitExternalSemaphoresAsync";
         let count = count(call, semaphores.len(), params.len())?;
-        // SAFETY: both arrays hold `count` whole elements, the stream is borrowed; the caller answers for the semaphores.
+        // SAFETY: both arrays hold `count` whole elements, the stream is borrowed; the caller
+        // answers for the semaphores.
         let code = unsafe {
             (self.table.cuWaitExternalSemaphoresAsync)(semaphores.as_ptr(), params.as_ptr(), count, stream.cu_stream())
         };
@@ -226,7 +242,8 @@ impl Driver {
     ) -> CallResult<()> {
         let call = "cuSignalExternalSemaphoresAsync";
         let count = count(call, semaphores.len(), params.len())?;
-        // SAFETY: both arrays hold `count` whole elements, the stream is borrowed; the caller answers for the semaphores.
+        // SAFETY: both arrays hold `count` whole elements, the stream is borrowed; the caller
+        // answers for the semaphores.
         let code = unsafe {
             (self.table.cuSignalExternalSemaphoresAsync)(
                 semaphores.as_ptr(),

@@ -1,6 +1,7 @@
 //! Stream capture and graphs: what a frame that is launched again and again takes.
 //!
-//! Unsafe because it calls C. All need a current context. All symbols are in every driver for CUDA 12.0.
+//! Unsafe because it calls C. All need a current context. All symbols are in every driver for CUDA
+//! 12.0.
 #![allow(unsafe_code)]
 
 use std::ffi::c_uint;
@@ -17,13 +18,14 @@ pub(crate) struct GraphHandle(cu::CUgraph);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExecHandle(cu::CUgraphExec);
 
-/// One piece of work in a graph, which owns it. Same layout as the driver's handle, for arrays of them.
+/// One piece of work in a graph, which owns it. Same layout as the driver's handle, for arrays of
+/// them.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
 pub(crate) struct NodeHandle(cu::CUgraphNode);
 
-// SAFETY: the handle is a name, never dereferenced here. "Graph objects are not internally synchronized" (cuda.h, "Graph
-// object thread safety"): the owner makes its calls through `&mut`.
+// SAFETY: the handle is a name, never dereferenced here. "Graph objects are not internally
+// synchronized" (cuda.h, "Graph object thread safety"): the owner makes its calls through `&mut`.
 unsafe impl Send for GraphHandle {}
 // SAFETY: as for Send; nothing can be done with a shared one.
 unsafe impl Sync for GraphHandle {}
@@ -49,10 +51,11 @@ const THREAD_LOCAL: c_uint = 1;
 
 impl Driver {
     /// # Safety
-    /// `stream` is used for nothing but what is to be captured until [`end_capture`](Self::end_capture), which this thread
-    /// calls.
+    /// `stream` is used for nothing but what is to be captured until
+    /// [`end_capture`](Self::end_capture), which this thread calls.
     pub(crate) unsafe fn begin_capture(self, stream: &CudaStream) -> CallResult<()> {
-        // SAFETY: the stream is borrowed; the caller ends the capture on this thread, which the mode asks for.
+        // SAFETY: the stream is borrowed; the caller ends the capture on this thread, which the
+        // mode asks for.
         let code = unsafe { (self.table.cuStreamBeginCapture_v2)(stream.cu_stream(), THREAD_LOCAL) };
         check("cuStreamBeginCapture", code)
     }
@@ -63,7 +66,8 @@ impl Driver {
     /// This thread began the capture of `stream`.
     pub(crate) unsafe fn end_capture(self, stream: &CudaStream) -> CallResult<Option<GraphHandle>> {
         let mut graph = std::ptr::null_mut();
-        // SAFETY: `graph` is a valid place for the result, the stream is borrowed; of the thread the caller answers.
+        // SAFETY: `graph` is a valid place for the result, the stream is borrowed; of the thread
+        // the caller answers.
         let code = unsafe { (self.table.cuStreamEndCapture)(stream.cu_stream(), &mut graph) };
         check("cuStreamEndCapture", code)?;
         Ok((!graph.is_null()).then_some(GraphHandle(graph)))
@@ -73,7 +77,8 @@ impl Driver {
     /// `graph` is alive, and no other thread uses it.
     pub(crate) unsafe fn graph_nodes(self, graph: GraphHandle) -> CallResult<Vec<NodeHandle>> {
         let mut count = 0;
-        // SAFETY: "nodes may be NULL, in which case this function will return the number of nodes in numNodes".
+        // SAFETY: "nodes may be NULL, in which case this function will return the number of nodes
+        // in numNodes".
         let code = unsafe { (self.table.cuGraphGetNodes)(graph.0, std::ptr::null_mut(), &mut count) };
         check("cuGraphGetNodes", code)?;
         let mut nodes = vec![NodeHandle(std::ptr::null_mut()); count];
@@ -88,7 +93,8 @@ impl Driver {
     /// The graph of `node` is alive, and no other thread uses it.
     pub(crate) unsafe fn node_kind(self, node: NodeHandle) -> CallResult<NodeKind> {
         let mut kind = 0;
-        // SAFETY: `kind` is a valid place for the result, an enum of the size of an int; the caller answers for the node.
+        // SAFETY: `kind` is a valid place for the result, an enum of the size of an int; the caller
+        // answers for the node.
         check("cuGraphNodeGetType", unsafe { (self.table.cuGraphNodeGetType)(node, &mut kind) })?;
         Ok(match kind {
             8 => NodeKind::SemaphoreSignal,
@@ -101,7 +107,8 @@ impl Driver {
     /// `graph` is alive, and no other thread uses it.
     pub(crate) unsafe fn instantiate(self, graph: GraphHandle) -> CallResult<ExecHandle> {
         let mut exec = std::ptr::null_mut();
-        // SAFETY: `exec` is a valid place for the result; 0 is "no flags"; the caller answers for the graph.
+        // SAFETY: `exec` is a valid place for the result; 0 is "no flags"; the caller answers for
+        // the graph.
         let code = unsafe { (self.table.cuGraphInstantiateWithFlags)(&mut exec, graph.0, 0) };
         check("cuGraphInstantiateWithFlags", code)?;
         Ok(ExecHandle(exec))
@@ -117,8 +124,8 @@ impl Driver {
     /// Has later launches wait for `value`; those before are not touched.
     ///
     /// # Safety
-    /// `exec` is alive and no other thread uses it, `node` waits for one semaphore in the graph that it was made from,
-    /// which is alive too, and so is `semaphore`.
+    /// `exec` is alive and no other thread uses it, `node` waits for one semaphore in the graph
+    /// that it was made from, which is alive too, and so is `semaphore`.
     pub(crate) unsafe fn set_wait(
         self,
         exec: ExecHandle,
@@ -129,8 +136,8 @@ impl Driver {
         let (mut semaphore, point) = (semaphore.0, wait_params(value));
         let params =
             cu::CUDA_EXT_SEM_WAIT_NODE_PARAMS { extSemArray: &mut semaphore, paramsArray: &point, numExtSems: 1 };
-        // SAFETY: both arrays hold the one element that is announced, as many as the node had ("changing
-        // nodeParams->numExtSems is not supported"); the caller answers for the handles.
+        // SAFETY: both arrays hold the one element that is announced, as many as the node had
+        // ("changing nodeParams->numExtSems is not supported"); the caller answers for the handles.
         let code = unsafe { (self.table.cuGraphExecExternalSemaphoresWaitNodeSetParams)(exec.0, node, &params) };
         check("cuGraphExecExternalSemaphoresWaitNodeSetParams", code)
     }
@@ -155,7 +162,8 @@ impl Driver {
     }
 
     /// # Safety
-    /// `exec` is alive, no other thread uses it, and all that it works on is there until the launch has ended.
+    /// `exec` is alive, no other thread uses it, and all that it works on is there until the launch
+    /// has ended.
     pub(crate) unsafe fn launch_graph(self, exec: ExecHandle, stream: &CudaStream) -> CallResult<()> {
         // SAFETY: the stream is borrowed; the caller answers for the graph and what it uses.
         check("cuGraphLaunch", unsafe { (self.table.cuGraphLaunch)(exec.0, stream.cu_stream()) })
@@ -164,8 +172,8 @@ impl Driver {
     /// # Safety
     /// `exec` is alive and not used again. It may be running.
     pub(crate) unsafe fn destroy_exec(self, exec: ExecHandle) -> CallResult<()> {
-        // SAFETY: "if the executable graph is in-flight, it will not be terminated, but rather freed asynchronously on
-        // completion"; the caller answers for the handle.
+        // SAFETY: "if the executable graph is in-flight, it will not be terminated, but rather
+        // freed asynchronously on completion"; the caller answers for the handle.
         check("cuGraphExecDestroy", unsafe { (self.table.cuGraphExecDestroy)(exec.0) })
     }
 

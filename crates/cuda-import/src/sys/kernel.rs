@@ -1,4 +1,5 @@
-//! Modules, functions and launches. cudarc's own calls give no log of the compiler, and allocate for each launch.
+//! Modules, functions and launches. cudarc's own calls give no log of the compiler, and allocate
+//! for each launch.
 //!
 //! Unsafe because it calls C. All need a current context.
 #![allow(unsafe_code)]
@@ -52,8 +53,9 @@ impl Driver {
         let size: *mut c_void = std::ptr::without_provenance_mut(LOG);
         let mut values = [info.as_mut_ptr().cast::<c_void>(), size, error.as_mut_ptr().cast::<c_void>(), size];
         let mut module = std::ptr::null_mut();
-        // SAFETY: `module` is a place for the result; the text ends with NUL; there are as many names as values, each buffer has
-        // the size that stands behind it, and all outlive the call, which reads and writes them before it returns.
+        // SAFETY: `module` is a place for the result; the text ends with NUL; there are as many
+        // names as values, each buffer has the size that stands behind it, and all outlive the
+        // call, which reads and writes them before it returns.
         let code = unsafe {
             (self.table.cuModuleLoadDataEx)(
                 &mut module,
@@ -78,7 +80,8 @@ impl Driver {
     /// `module` is loaded.
     pub(crate) unsafe fn module_function(self, module: ModuleHandle, name: &CStr) -> CallResult<FunctionHandle> {
         let mut function = std::ptr::null_mut();
-        // SAFETY: `function` is a place for the result; the name ends with NUL; the caller answers for the module.
+        // SAFETY: `function` is a place for the result; the name ends with NUL; the caller answers
+        // for the module.
         let code = unsafe { (self.table.cuModuleGetFunction)(&mut function, module.0, name.as_ptr()) };
         check("cuModuleGetFunction", code).map(|()| FunctionHandle(function))
     }
@@ -96,8 +99,9 @@ impl Driver {
     }
 
     /// # Safety
-    /// The module of `function` is loaded, and stays so until the launch has run. Each of `args` points to a parameter of the
-    /// function, and there are as many as it has. What the kernel does is the caller's.
+    /// The module of `function` is loaded, and stays so until the launch has run. Each of `args`
+    /// points to a parameter of the function, and there are as many as it has. What the kernel does
+    /// is the caller's.
     pub(crate) unsafe fn launch_kernel(
         self,
         function: FunctionHandle,

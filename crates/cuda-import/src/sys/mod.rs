@@ -1,9 +1,10 @@
 //! The driver's entry points, one thin function each: the raw call in, `Result<_, CallError>` out.
 //!
-//! The table is our own, over the library that cudarc loads. Its bindings panic at a missing symbol, and return a Rust
-//! enum in which a code newer than the binding would be undefined behaviour. Here each symbol is looked up before
-//! anything is called, and a code is a number. Calls that cudarc makes for us (contexts, streams, events) still pass
-//! through its enum; their symbols are looked up here too, so that none of them can panic later.
+//! The table is our own, over the library that cudarc loads. Its bindings panic at a missing
+//! symbol, and return a Rust enum in which a code newer than the binding would be undefined
+//! behaviour. Here each symbol is looked up before anything is called, and a code is a number.
+//! Calls that cudarc makes for us (contexts, streams, events) still pass through its enum; their
+//! symbols are looked up here too, so that none of them can panic later.
 //!
 //! Unsafe because it calls C.
 
@@ -212,7 +213,8 @@ const CALLED_BY_CUDARC: &[&str] = &[
 fn lookup<F: Copy>(name: &'static str, missing: &mut Vec<&'static str>) -> Option<F> {
     // SAFETY: loading libcuda runs its initialisers, which the driver means any program to do.
     let library = unsafe { cu::culib() };
-    // SAFETY: `F` is the function type that cuda.h gives to `name`, with CUresult as the C int it is.
+    // SAFETY: `F` is the function type that cuda.h gives to `name`, with CUresult as the C int it
+    // is.
     let symbol = unsafe { library.get::<F>(name.as_bytes()) };
     match symbol {
         Ok(symbol) => Some(*symbol),
@@ -236,7 +238,8 @@ fn missing(missing: Vec<&'static str>) -> LoadError {
     let get = lookup::<unsafe extern "C" fn(*mut c_int) -> c_uint>("cuDriverGetVersion", &mut Vec::new());
     let version = get.and_then(|get| {
         let mut version = 0;
-        // SAFETY: cuDriverGetVersion may be called before cuInit; `version` is a valid place for the result.
+        // SAFETY: cuDriverGetVersion may be called before cuInit; `version` is a valid place for
+        // the result.
         (unsafe { get(&mut version) } == 0).then_some(version)
     });
     LoadError::MissingSymbols { missing, version }
@@ -252,9 +255,11 @@ fn check(call: &'static str, code: c_uint) -> CallResult<()> {
 pub(crate) fn error_name(code: u32) -> Option<&'static str> {
     let table = TABLE.get()?.as_ref().ok()?;
     let mut name = std::ptr::null();
-    // SAFETY: cuGetErrorName takes any number ("if the error code is not recognized, CUDA_ERROR_INVALID_VALUE").
+    // SAFETY: cuGetErrorName takes any number ("if the error code is not recognized,
+    // CUDA_ERROR_INVALID_VALUE").
     let found = unsafe { (table.cuGetErrorName)(code, &mut name) } == 0 && !name.is_null();
-    // SAFETY: on success the pointer is a NUL-terminated string inside the library, which is never unloaded.
+    // SAFETY: on success the pointer is a NUL-terminated string inside the library, which is never
+    // unloaded.
     found.then(|| unsafe { CStr::from_ptr(name) })?.to_str().ok()
 }
 
@@ -265,7 +270,8 @@ impl Driver {
     }
 
     pub(crate) fn init(self) -> CallResult<()> {
-        // SAFETY: cuInit may be called from any thread any number of times; "the flags parameter must be 0".
+        // SAFETY: cuInit may be called from any thread any number of times; "the flags parameter
+        // must be 0".
         check("cuInit", unsafe { (self.table.cuInit)(0) })
     }
 
@@ -286,14 +292,16 @@ impl Driver {
 
     pub(crate) fn device(self, ordinal: i32) -> CallResult<cu::CUdevice> {
         let mut device = 0;
-        // SAFETY: `device` is a valid place for the result; an ordinal out of range is an error, not misuse.
+        // SAFETY: `device` is a valid place for the result; an ordinal out of range is an error,
+        // not misuse.
         check("cuDeviceGet", unsafe { (self.table.cuDeviceGet)(&mut device, ordinal) })?;
         Ok(device)
     }
 
     pub(crate) fn device_name(self, device: cu::CUdevice) -> CallResult<String> {
         let mut name = [0u8; 256];
-        // SAFETY: the array holds the 256 bytes that the length argument announces; the result is NUL-terminated.
+        // SAFETY: the array holds the 256 bytes that the length argument announces; the result is
+        // NUL-terminated.
         let code = unsafe { (self.table.cuDeviceGetName)(name.as_mut_ptr().cast(), 256, device) };
         check("cuDeviceGetName", code)?;
         let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
@@ -312,7 +320,8 @@ impl Driver {
     #[cfg(windows)]
     pub(crate) fn device_luid(self, device: cu::CUdevice) -> CallResult<([u8; 8], u32)> {
         let (mut luid, mut node_mask) = ([0u8; 8], 0);
-        // SAFETY: a LUID has 8 bytes (cuda.h, cuDeviceGetLuid), which the array holds; the mask is a valid place.
+        // SAFETY: a LUID has 8 bytes (cuda.h, cuDeviceGetLuid), which the array holds; the mask is
+        // a valid place.
         let code = unsafe { (self.table.cuDeviceGetLuid)(luid.as_mut_ptr().cast(), &mut node_mask, device) };
         check("cuDeviceGetLuid", code)?;
         Ok((luid, node_mask))
@@ -321,7 +330,8 @@ impl Driver {
     /// Drivers refuse attributes newer than themselves with `CUDA_ERROR_INVALID_VALUE`.
     pub(crate) fn attribute(self, attribute: cu::CUdevice_attribute, device: cu::CUdevice) -> CallResult<i32> {
         let mut value = 0;
-        // SAFETY: `value` is a valid place for the result; the other arguments are checked by the driver.
+        // SAFETY: `value` is a valid place for the result; the other arguments are checked by the
+        // driver.
         let code = unsafe { (self.table.cuDeviceGetAttribute)(&mut value, attribute, device) };
         check("cuDeviceGetAttribute", code)?;
         Ok(value)

@@ -82,8 +82,8 @@ fn texture_desc(info: &TextureInfo, format: TexelFormat, levels: u32) -> cu::CUD
 
 impl Driver {
     /// # Safety
-    /// What `resource` names is alive, has this format and so many levels. The object goes back through
-    /// [`destroy_texture`](Self::destroy_texture) before it.
+    /// What `resource` names is alive, has this format and so many levels. The object goes back
+    /// through [`destroy_texture`](Self::destroy_texture) before it.
     pub(crate) unsafe fn create_texture(
         self,
         resource: Resource,
@@ -93,8 +93,8 @@ impl Driver {
     ) -> CallResult<cu::CUtexObject> {
         let (resource, texture) = (resource_desc(resource), texture_desc(info, format, levels));
         let mut object = 0;
-        // SAFETY: both descriptors are whole and the resource's type names the member that is set; a null view is "no view";
-        // the caller answers for the array.
+        // SAFETY: both descriptors are whole and the resource's type names the member that is set;
+        // a null view is "no view"; the caller answers for the array.
         let code = unsafe { (self.table.cuTexObjectCreate)(&mut object, &resource, &texture, std::ptr::null()) };
         check("cuTexObjectCreate", code)?;
         Ok(object)
@@ -113,7 +113,8 @@ impl Driver {
     pub(crate) unsafe fn create_surface(self, array: ArrayHandle) -> CallResult<cu::CUsurfObject> {
         let resource = resource_desc(Resource::Level(array));
         let mut object = 0;
-        // SAFETY: the descriptor is whole, "resType must be CU_RESOURCE_TYPE_ARRAY" holds; the caller answers for the array.
+        // SAFETY: the descriptor is whole, "resType must be CU_RESOURCE_TYPE_ARRAY" holds; the
+        // caller answers for the array.
         check("cuSurfObjectCreate", unsafe { (self.table.cuSurfObjectCreate)(&mut object, &resource) })?;
         Ok(object)
     }

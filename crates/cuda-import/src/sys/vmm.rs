@@ -1,7 +1,7 @@
 //! Virtual memory management: memory of another GPU, mapped for kernels of this one (`CUDA_VA`).
 //!
-//! In a table of its own, so that a driver without these calls does all else. None of them needs a current context: addresses are
-//! the process's, and access is a device's.
+//! In a table of its own, so that a driver without these calls does all else. None of them needs a
+//! current context: addresses are the process's, and access is a device's.
 //!
 //! Unsafe because it calls C.
 #![allow(unsafe_code)]
@@ -26,7 +26,8 @@ table! {
     cuMemRelease(c_ulonglong);
 }
 
-/// `CUmemAccessDesc`: a location's type and id, and flags. Written out, since the binding's types are enums.
+/// `CUmemAccessDesc`: a location's type and id, and flags. Written out, since the binding's types
+/// are enums.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct AccessDesc {
@@ -99,7 +100,8 @@ impl Vmm {
     /// Reserves addresses, which nothing is mapped at.
     pub(crate) fn reserve(self, size: usize) -> CallResult<cu::CUdeviceptr> {
         let mut address = 0;
-        // SAFETY: `address` is a valid place for the result; 0 is the default alignment and no wish for an address.
+        // SAFETY: `address` is a valid place for the result; 0 is the default alignment and no wish
+        // for an address.
         let code = unsafe { (self.table.cuMemAddressReserve)(&mut address, size, 0, 0, 0) };
         check("cuMemAddressReserve", code)?;
         Ok(address)
@@ -110,7 +112,8 @@ impl Vmm {
     /// # Safety
     /// The range was reserved and has nothing mapped in it; `handle` is alive and has `size` bytes.
     pub(crate) unsafe fn map(self, address: cu::CUdeviceptr, size: usize, handle: AllocationHandle) -> CallResult<()> {
-        // SAFETY: "offset must be 0, flags must be 0"; the caller answers for the range and the handle.
+        // SAFETY: "offset must be 0, flags must be 0"; the caller answers for the range and the
+        // handle.
         check("cuMemMap", unsafe { (self.table.cuMemMap)(address, size, 0, handle.0, 0) })
     }
 
@@ -126,13 +129,15 @@ impl Vmm {
     ) -> CallResult<()> {
         let access = |&device| AccessDesc { location_type: LOCATION_DEVICE, location_id: device, flags: READ_WRITE };
         let descs: Vec<_> = devices.iter().map(access).collect();
-        // SAFETY: there are as many descriptions as the count says; the caller answers for the range.
+        // SAFETY: there are as many descriptions as the count says; the caller answers for the
+        // range.
         let code = unsafe { (self.table.cuMemSetAccess)(address, size, descs.as_ptr(), descs.len()) };
         check("cuMemSetAccess", code)
     }
 
     /// # Safety
-    /// An allocation is mapped at exactly this range, and no work that uses it is pending or will follow, on any device.
+    /// An allocation is mapped at exactly this range, and no work that uses it is pending or will
+    /// follow, on any device.
     pub(crate) unsafe fn unmap(self, address: cu::CUdeviceptr, size: usize) -> CallResult<()> {
         // SAFETY: the range is one that was mapped as a whole; the caller answers for its use.
         check("cuMemUnmap", unsafe { (self.table.cuMemUnmap)(address, size) })

@@ -1,4 +1,5 @@
-//! Work that does not end before the test says so: streams wait for a host function, and that for the test.
+//! Work that does not end before the test says so: streams wait for a host function, and that for
+//! the test.
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +13,8 @@ use cuda_import::cudarc::driver::{CudaStream, result};
 pub(crate) struct Latch(Arc<(Mutex<bool>, Condvar)>);
 
 impl Latch {
-    /// Lets what is enqueued on `stream` from now on wait. While it is closed, nothing may be called that waits for the stream,
-    /// such as a copy from or to memory that is not pinned.
+    /// Lets what is enqueued on `stream` from now on wait. While it is closed, nothing may be
+    /// called that waits for the stream, such as a copy from or to memory that is not pinned.
     pub(crate) fn hold(&self, stream: &CudaStream) {
         unsafe extern "C" fn wait(latch: *mut c_void) {
             // SAFETY: `hold` gave up a reference, which this takes over.
@@ -39,7 +40,8 @@ impl Latch {
         let opened = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                // Time for work that does not wait to be seen; what waits passes however long this takes.
+                // Time for work that does not wait to be seen; what waits passes however long this
+                // takes.
                 std::thread::sleep(Duration::from_millis(30));
                 opened.store(true, Ordering::Release);
                 self.open();

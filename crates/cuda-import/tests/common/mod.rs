@@ -1,7 +1,7 @@
 //! A device and memory to import, for tests that need a driver.
 //!
-//! The memory comes from CUDA's own virtual memory calls, whose descriptors the driver imports like any other; so no second
-//! API is needed.
+//! The memory comes from CUDA's own virtual memory calls, whose descriptors the driver imports like
+//! any other; so no second API is needed.
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
@@ -19,8 +19,9 @@ use test_support::{Need, skip};
 /// In elements.
 pub(crate) const LEN: usize = 1 << 16;
 
-/// The device, and the right to be the only test that runs: descriptors are counted. `None`, and the test is skipped, where
-/// there is none; a driver that is there and does not start is a failure.
+/// The device, and the right to be the only test that runs: descriptors are counted. `None`, and
+/// the test is skipped, where there is none; a driver that is there and does not start is a
+/// failure.
 pub(crate) fn device() -> Option<(CudaDevice, MutexGuard<'static, ()>)> {
     static ALONE: Mutex<()> = Mutex::new(());
     // CUDA_ERROR_STUB_LIBRARY and CUDA_ERROR_NO_DEVICE.
@@ -77,7 +78,8 @@ fn export(device: &CudaDevice, size: usize) -> (OwnedFd, u64) {
 pub(crate) fn import(device: &CudaDevice) -> Arc<ImportedMemory> {
     let (fd, allocation_size) = export(device, LEN * 4);
     let info = MemoryImportInfo { name: "test", allocation_size, dedicated: false };
-    // SAFETY: the descriptor, the size and the device belong together, and nobody else uses the memory.
+    // SAFETY: the descriptor, the size and the device belong together, and nobody else uses the
+    // memory.
     unsafe { ImportedMemory::import(device, fd, &info) }.unwrap()
 }
 

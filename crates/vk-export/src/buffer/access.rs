@@ -6,8 +6,8 @@ use ash::vk;
 
 /// How Vulkan uses a shared buffer while it owns it.
 ///
-/// One value decides the usage flags of the buffer and the stages and accesses of its acquire and release barriers, so
-/// the three cannot disagree. Several uses are joined with `|`.
+/// One value decides the usage flags of the buffer and the stages and accesses of its acquire and
+/// release barriers, so the three cannot disagree. Several uses are joined with `|`.
 ///
 /// ```
 /// use vk_export::BufferAccess;
@@ -85,8 +85,9 @@ impl BufferAccess {
         access: vk::AccessFlags2::TRANSFER_WRITE,
     };
 
-    /// Read as vertices, indices, transforms or instances when acceleration structures are built, by address. The features
-    /// `accelerationStructure` and `bufferDeviceAddress` are on ([`EnabledFeatures`](crate::EnabledFeatures)).
+    /// Read as vertices, indices, transforms or instances when acceleration structures are built,
+    /// by address. The features `accelerationStructure` and `bufferDeviceAddress` are on
+    /// ([`EnabledFeatures`](crate::EnabledFeatures)).
     #[doc(alias = "VK_KHR_acceleration_structure")]
     pub const ACCELERATION_STRUCTURE_INPUT: Self = Self {
         usage: vk::BufferUsageFlags::from_raw(

@@ -13,14 +13,14 @@ pub enum Counterpart {
     External,
     /// The CPU through a host mapping: no ownership moves, host accesses are made visible.
     Host,
-    /// Kernels recorded into command buffers of the same queue, see [`Kernel`](crate::Kernel): no ownership moves; their
-    /// accesses are those of compute shaders.
+    /// Kernels recorded into command buffers of the same queue, see [`Kernel`](crate::Kernel): no
+    /// ownership moves; their accesses are those of compute shaders.
     Kernels,
 }
 
 impl Counterpart {
-    /// The counterpart's stages and accesses before Vulkan's, as Vulkan can name them. Another API's are none of Vulkan's:
-    /// the ownership transfer itself makes its writes available.
+    /// The counterpart's stages and accesses before Vulkan's, as Vulkan can name them. Another
+    /// API's are none of Vulkan's: the ownership transfer itself makes its writes available.
     pub(crate) fn before(self) -> (vk::PipelineStageFlags2, vk::AccessFlags2) {
         match self {
             Self::External => (vk::PipelineStageFlags2::NONE, vk::AccessFlags2::NONE),
@@ -50,10 +50,12 @@ impl Counterpart {
     }
 }
 
-/// A buffer, the queue family that uses it, how, and with whom it is shared: all that its barriers need.
+/// A buffer, the queue family that uses it, how, and with whom it is shared: all that its barriers
+/// need.
 ///
-/// The acquire barrier is the first, the release barrier the last thing to touch the buffer in a frame's command
-/// buffers. Without them the contents are undefined (Vulkan specification, "Queue Family Ownership Transfer").
+/// The acquire barrier is the first, the release barrier the last thing to touch the buffer in a
+/// frame's command buffers. Without them the contents are undefined (Vulkan specification, "Queue
+/// Family Ownership Transfer").
 #[derive(Debug, Clone, Copy)]
 pub struct Handover {
     buffer: vk::Buffer,

@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::handle::handle_type::HandleType;
 use crate::memory::size::{check_buffer, range_warning};
 
-/// That neither is zero, the usage is known and its features are on, and the device takes as many bytes in one buffer.
+/// That neither is zero, the usage is known and its features are on, and the device takes as many
+/// bytes in one buffer.
 pub(crate) fn require_possible(
     device: &ExportDevice,
     size: u64,
@@ -39,7 +40,8 @@ pub(crate) fn warn_of_range(device: &ExportDevice, size: u64, usage: vk::BufferU
     }
 }
 
-/// The usages that a shared buffer can have: those of Vulkan 1.0, and those of features that are on.
+/// The usages that a shared buffer can have: those of Vulkan 1.0, and those of features that are
+/// on.
 fn usages(enabled: &EnabledFeatures) -> vk::BufferUsageFlags {
     use vk::BufferUsageFlags as Usage;
     let mut usages = Usage::TRANSFER_SRC

@@ -36,7 +36,8 @@ pub struct BufferInfo<'a> {
     pub placement: Placement,
 }
 
-/// A buffer that is shared with another API or with the host, in memory of its own or in a [`Block`].
+/// A buffer that is shared with another API or with the host, in memory of its own or in a
+/// [`Block`].
 ///
 /// Dropping it frees it at once: whoever holds it keeps it until the GPU is done with it.
 #[derive(Debug)]
@@ -69,20 +70,25 @@ pub struct ExportedBuffer {
 }
 
 impl Buffer {
-    /// Makes a buffer in memory of its own, after asking the driver whether exactly this one can be exported.
+    /// Makes a buffer in memory of its own, after asking the driver whether exactly this one can be
+    /// exported.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for zero bytes or no usage, [`Error::TooLarge`](crate::Error::TooLarge) past the device's limits,
-    /// [`Error::NotExportable`](crate::Error::NotExportable) and [`Error::Missing`](crate::Error::Missing) where it cannot leave, else the failed call.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for zero bytes or no usage,
+    /// [`Error::TooLarge`](crate::Error::TooLarge) past the device's limits,
+    /// [`Error::NotExportable`](crate::Error::NotExportable) and
+    /// [`Error::Missing`](crate::Error::Missing) where it cannot leave, else the failed call.
     pub fn new(device: &ExportDevice, info: &BufferInfo<'_>) -> Result<Self> {
         Self::create(device, info, Exporter::new)
     }
 
-    /// As [`new`](Self::new), with a name or security of its own. It is [`Placement::Exportable`] whatever `info` says.
+    /// As [`new`](Self::new), with a name or security of its own. It is [`Placement::Exportable`]
+    /// whatever `info` says.
     ///
     /// # Errors
-    /// Those of [`new`](Self::new); [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a name that cannot be or is taken, and for a security
-    /// descriptor that Windows does not understand or that would let everyone in.
+    /// Those of [`new`](Self::new); [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a
+    /// name that cannot be or is taken, and for a security descriptor that Windows does not
+    /// understand or that would let everyone in.
     #[cfg(windows)]
     pub fn new_shared(
         device: &ExportDevice,
@@ -131,14 +137,15 @@ impl Buffer {
         Ok(made)
     }
 
-    /// Makes a buffer of `size` bytes that starts `offset` bytes into `block`, with the block's usage and placement.
+    /// Makes a buffer of `size` bytes that starts `offset` bytes into `block`, with the block's
+    /// usage and placement.
     ///
-    /// The caller keeps buffers that are alive at the same time apart: each takes up its size, rounded up to the block's
-    /// [`alignment`](Block::alignment).
+    /// The caller keeps buffers that are alive at the same time apart: each takes up its size,
+    /// rounded up to the block's [`alignment`](Block::alignment).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for zero bytes, an offset that is not aligned and bytes outside of the block, else the
-    /// failed call.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for zero bytes, an offset that is
+    /// not aligned and bytes outside of the block, else the failed call.
     pub fn new_in(block: &Arc<Block>, name: &str, offset: u64, size: u64) -> Result<Self> {
         let object = format!("buffer \"{name}\" in block \"{}\"", block.name());
         let raw = block.place(offset, size, &object)?;
@@ -173,28 +180,31 @@ impl Buffer {
         self.raw.device()
     }
 
-    /// The start of the host's mapping of [`size`](Self::size) bytes, with [`Placement::HostVisible`]; it is valid as
-    /// long as the buffer lives. Reading and writing through it, and ordering that with the GPU, is up to the caller.
+    /// The start of the host's mapping of [`size`](Self::size) bytes, with
+    /// [`Placement::HostVisible`]; it is valid as long as the buffer lives. Reading and writing
+    /// through it, and ordering that with the GPU, is up to the caller.
     pub fn host_ptr(&self) -> Option<NonNull<u8>> {
         let start = self.memory().mapped()?;
         // SAFETY: the offset was seen to lie inside the memory, all of which is mapped.
         usize::try_from(self.offset).ok().map(|offset| unsafe { start.add(offset) })
     }
 
-    /// Where it starts in the GPU's address space, for shaders and for CUDA kernels that Vulkan launches; `None` without
-    /// `SHADER_DEVICE_ADDRESS` among its usage. Another API that imported the buffer has an address of its own.
+    /// Where it starts in the GPU's address space, for shaders and for CUDA kernels that Vulkan
+    /// launches; `None` without `SHADER_DEVICE_ADDRESS` among its usage. Another API that imported
+    /// the buffer has an address of its own.
     #[doc(alias = "vkGetBufferDeviceAddress")]
     pub fn device_address(&self) -> Option<u64> {
         self.raw.device_address()
     }
 
-    /// A fresh handle to the buffer's memory, with what an importer must repeat. In a block it is that of the whole block,
-    /// and the descriptor's offset says where the buffer starts.
+    /// A fresh handle to the buffer's memory, with what an importer must repeat. In a block it is
+    /// that of the whole block, and the descriptor's offset says where the buffer starts.
     ///
     /// The handle is the caller's; each import takes one of its own.
     ///
     /// # Errors
-    /// [`Error::NotExportable`](crate::Error::NotExportable) for a buffer of another placement, else the failed call.
+    /// [`Error::NotExportable`](crate::Error::NotExportable) for a buffer of another placement,
+    /// else the failed call.
     #[doc(alias = "vkGetMemoryFdKHR")]
     #[doc(alias = "vkGetMemoryWin32HandleKHR")]
     pub fn export(&self) -> Result<ExportedBuffer> {

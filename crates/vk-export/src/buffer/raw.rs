@@ -27,8 +27,8 @@ pub(crate) struct BufferRequirements {
 }
 
 impl RawBuffer {
-    /// `size` and `usage` are not zero and within the device's limits; `handle_type`, if any, was asked for with this
-    /// usage.
+    /// `size` and `usage` are not zero and within the device's limits; `handle_type`, if any, was
+    /// asked for with this usage.
     pub(crate) fn create(
         device: &ExportDevice,
         size: u64,
@@ -45,8 +45,8 @@ impl RawBuffer {
         }
         let raw =
             // SAFETY: VUID-VkBufferCreateInfo-size-00912 and -None-09499 (usage): neither is zero;
-            // VUID-VkBufferCreateInfo-pNext-00920: the external handle type was asked for with this usage; both as this
-            // function's callers have checked.
+            // VUID-VkBufferCreateInfo-pNext-00920: the external handle type was asked for with this
+            // usage; both as this function's callers have checked.
             unsafe { device.as_raw().create_buffer(&create, None) }.map_err(device.failed("vkCreateBuffer", object))?;
         Ok(Self { raw, usage, device: device.register(object) })
     }
@@ -94,8 +94,9 @@ impl RawBuffer {
             return None;
         }
         let question = vk::BufferDeviceAddressInfo::default().buffer(self.raw);
-        // SAFETY: VUID-vkGetBufferDeviceAddress-bufferDeviceAddress-03324: buffers with this usage are made with the feature
-        // on alone (`check`); VUID-VkBufferDeviceAddressInfo-buffer-02600: this one is bound, to memory with
+        // SAFETY: VUID-vkGetBufferDeviceAddress-bufferDeviceAddress-03324: buffers with this usage
+        // are made with the feature on alone (`check`);
+        // VUID-VkBufferDeviceAddressInfo-buffer-02600: this one is bound, to memory with
         // `VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT`; -buffer-02601: it has the usage.
         Some(unsafe { self.device.as_raw().get_buffer_device_address(&question) })
     }
@@ -103,8 +104,8 @@ impl RawBuffer {
 
 impl Drop for RawBuffer {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyBuffer-buffer-00922: the owner keeps the buffer until the submissions that use it have
-        // completed, as the documentation of `Buffer` says.
+        // SAFETY: VUID-vkDestroyBuffer-buffer-00922: the owner keeps the buffer until the
+        // submissions that use it have completed, as the documentation of `Buffer` says.
         unsafe { self.device.as_raw().destroy_buffer(self.raw, None) };
     }
 }

@@ -14,7 +14,8 @@ use crate::device::queue_lock::QueueLock;
 use crate::device::requirements::Gaps;
 use crate::error::{Error, Result};
 
-/// An engine's own Vulkan, to be borrowed. Made by [`new`](Self::new); what that leaves empty is set field by field.
+/// An engine's own Vulkan, to be borrowed. Made by [`new`](Self::new); what that leaves empty is
+/// set field by field.
 #[non_exhaustive]
 pub struct AdoptInfo<'a> {
     /// The loader that the instance came from.
@@ -31,27 +32,30 @@ pub struct AdoptInfo<'a> {
     pub queue: vk::Queue,
     /// The family of that queue.
     pub queue_family: u32,
-    /// Further queues with their families, for exchanges on a [`QueueKind`](crate::QueueKind) of their own; may be empty. They may be
-    /// of any family, the main queue's included: [`QueueKind::Further`](crate::QueueKind::Further) takes one by its index.
+    /// Further queues with their families, for exchanges on a [`QueueKind`](crate::QueueKind) of
+    /// their own; may be empty. They may be of any family, the main queue's included:
+    /// [`QueueKind::Further`](crate::QueueKind::Further) takes one by its index.
     pub more_queues: &'a [(vk::Queue, u32)],
     /// The device extensions that the engine enabled; see
     /// [`requirements_for`](crate::requirements_for).
     pub device_extensions: &'a [&'a CStr],
-    /// The instance extensions that the engine enabled; `VK_EXT_debug_utils` among them gives objects names.
+    /// The instance extensions that the engine enabled; `VK_EXT_debug_utils` among them gives
+    /// objects names.
     pub instance_extensions: &'a [&'a CStr],
     /// The features that the engine enabled; see [`RequiredFeatures`](crate::RequiredFeatures).
     pub features: EnabledFeatures,
-    /// The engine's own lock around its queues, where it submits on threads of its own. `None` where the engine sees to it that
-    /// it makes no call on a queue while this crate does; then nothing is submitted but what the program asks for.
+    /// The engine's own lock around its queues, where it submits on threads of its own. `None`
+    /// where the engine sees to it that it makes no call on a queue while this crate does; then
+    /// nothing is submitted but what the program asks for.
     pub queue_lock: Option<Arc<dyn QueueLock>>,
-    /// Anything that must live as long as the adopted device, such as the engine's own reference to it; dropped with
-    /// the last clone. `None` where the engine sees to that itself.
+    /// Anything that must live as long as the adopted device, such as the engine's own reference to
+    /// it; dropped with the last clone. `None` where the engine sees to that itself.
     pub keep_alive: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl AdoptInfo<'_> {
-    /// The handles, with the version that the instance was made with, and the family of the queue. No further queues,
-    /// extensions, features nor anything to keep alive.
+    /// The handles, with the version that the instance was made with, and the family of the queue.
+    /// No further queues, extensions, features nor anything to keep alive.
     pub fn new(
         (entry, instance, api_version): (ash::Entry, ash::Instance, u32),
         physical_device: vk::PhysicalDevice,
@@ -84,11 +88,13 @@ pub struct EnabledFeatures {
     pub timeline_semaphore: bool,
     /// `synchronization2`
     pub synchronization2: bool,
-    /// `imageCubeArray`, which is needed by views of arrays of cubes alone. Default, as of the others: off.
+    /// `imageCubeArray`, which is needed by views of arrays of cubes alone. Default, as of the
+    /// others: off.
     pub image_cube_array: bool,
     /// `bufferDeviceAddress`, which is needed by buffers with `SHADER_DEVICE_ADDRESS`.
     pub buffer_device_address: bool,
-    /// `accelerationStructure`, which is needed by buffers that are its build inputs, and by the stages that build.
+    /// `accelerationStructure`, which is needed by buffers that are its build inputs, and by the
+    /// stages that build.
     pub acceleration_structure: bool,
     /// `rayTracingPipeline`, which is needed by its shader stages.
     pub ray_tracing_pipeline: bool,
@@ -108,15 +114,18 @@ impl ExportDevice {
     /// What the engine did not enable but exporting needs is in [`export_gaps`](Self::export_gaps).
     ///
     /// # Errors
-    /// [`Error::Missing`] with everything the device lacks or the engine left off, [`Error::InvalidArgument`] for
-    /// handles that are null, and for a queue family that does not exist.
+    /// [`Error::Missing`] with everything the device lacks or the engine left off,
+    /// [`Error::InvalidArgument`] for handles that are null, and for a queue family that does not
+    /// exist.
     ///
     /// # Safety
-    /// - The handles are null, or valid and belong together, as the fields say, and stay valid until the last clone of the
-    ///   device, and everything made from it, is dropped.
-    /// - `device_extensions`, `instance_extensions` and `features` name only what was really enabled.
-    /// - Calls that Vulkan wants externally synchronized on the queues are not made by the engine while one goes through
-    ///   [`queue`](Self::queue) or [`queue_of`](Self::queue_of): a [`queue_lock`](AdoptInfo::queue_lock) keeps them apart.
+    /// - The handles are null, or valid and belong together, as the fields say, and stay valid
+    ///   until the last clone of the device, and everything made from it, is dropped.
+    /// - `device_extensions`, `instance_extensions` and `features` name only what was really
+    ///   enabled.
+    /// - Calls that Vulkan wants externally synchronized on the queues are not made by the engine
+    ///   while one goes through [`queue`](Self::queue) or [`queue_of`](Self::queue_of): a
+    ///   [`queue_lock`](AdoptInfo::queue_lock) keeps them apart.
     pub unsafe fn adopt(info: AdoptInfo<'_>) -> Result<Self> {
         check_handles(&info)?;
         let physical = PhysicalDeviceInfo::query(&info.instance, info.physical_device, info.api_version)?;

@@ -10,8 +10,9 @@ use super::AdoptInfo;
 use crate::device::requirements_of::{DeviceRequirements, requirements_for};
 use crate::error::{Error, Result};
 
-/// An engine's handles as numbers, which every binding of Vulkan can give: vulkano's `handle().as_raw()`, another version of
-/// ash's, or the pointers of a program in C and C++ cast to `uint64_t`.
+/// An engine's handles as numbers, which every binding of Vulkan can give: vulkano's
+/// `handle().as_raw()`, another version of ash's, or the pointers of a program in C and C++ cast to
+/// `uint64_t`.
 ///
 /// See [`AdoptInfo::from_raw`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,19 +32,22 @@ pub struct RawHandles {
 }
 
 impl AdoptInfo<'_> {
-    /// As [`new`](Self::new), from handles of any Vulkan binding: another version of ash, vulkano, or an engine in C or C++.
-    /// What [`new`](Self::new) leaves empty is set field by field; further queues are made with `vk::Queue::from_raw`.
+    /// As [`new`](Self::new), from handles of any Vulkan binding: another version of ash, vulkano,
+    /// or an engine in C or C++. What [`new`](Self::new) leaves empty is set field by field;
+    /// further queues are made with `vk::Queue::from_raw`.
     ///
-    /// `get_instance_proc_addr` is the engine's `vkGetInstanceProcAddr`, a function pointer cast to `*const c_void`. All functions
-    /// are loaded through it, so that layers and loaders of the engine's own see the calls.
+    /// `get_instance_proc_addr` is the engine's `vkGetInstanceProcAddr`, a function pointer cast to
+    /// `*const c_void`. All functions are loaded through it, so that layers and loaders of the
+    /// engine's own see the calls.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] that names every handle which is null, or the functions that `get_instance_proc_addr` does not
-    /// give for the instance.
+    /// [`Error::InvalidArgument`] that names every handle which is null, or the functions that
+    /// `get_instance_proc_addr` does not give for the instance.
     ///
     /// # Safety
-    /// - `get_instance_proc_addr` is null or a `PFN_vkGetInstanceProcAddr`, and it and the library that it is of stay loaded as
-    ///   long as the device that is adopted, and everything made from it.
+    /// - `get_instance_proc_addr` is null or a `PFN_vkGetInstanceProcAddr`, and it and the library
+    ///   that it is of stay loaded as long as the device that is adopted, and everything made from
+    ///   it.
     /// - The handles are null, or valid and belong together.
     #[doc(alias = "vkGetInstanceProcAddr")]
     pub unsafe fn from_raw(get_instance_proc_addr: *const c_void, handles: &RawHandles) -> Result<Self> {
@@ -68,15 +72,16 @@ impl AdoptInfo<'_> {
     }
 }
 
-/// [`requirements_for`](crate::requirements_for), for engines of another binding that make their device: see
-/// [`AdoptInfo::from_raw`].
+/// [`requirements_for`](crate::requirements_for), for engines of another binding that make their
+/// device: see [`AdoptInfo::from_raw`].
 ///
 /// # Errors
 /// As [`AdoptInfo::from_raw`], else the failed query.
 ///
 /// # Safety
 /// - `get_instance_proc_addr` is null or a `PFN_vkGetInstanceProcAddr`.
-/// - The handles are null, or `physical_device` is one of `instance`'s, which is alive and was created with `api_version`.
+/// - The handles are null, or `physical_device` is one of `instance`'s, which is alive and was
+///   created with `api_version`.
 pub unsafe fn requirements_for_raw(
     get_instance_proc_addr: *const c_void,
     (instance, api_version): (u64, u32),
@@ -104,14 +109,14 @@ fn require_not_null(given: &[(&str, bool)]) -> Result<()> {
 /// # Safety
 /// `get_instance_proc_addr` is a `PFN_vkGetInstanceProcAddr`, and the instance is alive.
 unsafe fn load(get_instance_proc_addr: *const c_void, instance: u64) -> Result<(ash::Entry, ash::Instance)> {
-    // SAFETY: this function's contract. Data and function pointers have the same size on every platform that Vulkan runs on
-    // (`PFN_vkVoidFunction` relies on it as well).
+    // SAFETY: this function's contract. Data and function pointers have the same size on every
+    // platform that Vulkan runs on (`PFN_vkVoidFunction` relies on it as well).
     let load = unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkGetInstanceProcAddr>(get_instance_proc_addr) };
     let instance = vk::Instance::from_raw(instance);
     let needed = [c"vkGetDeviceProcAddr", c"vkGetPhysicalDeviceProperties2", c"vkGetPhysicalDeviceFeatures2"];
     let is_lacking = |name: &&&CStr| {
-        // SAFETY: VUID-vkGetInstanceProcAddr-instance-parameter: a live instance by this function's contract; the name is
-        // null-terminated.
+        // SAFETY: VUID-vkGetInstanceProcAddr-instance-parameter: a live instance by this function's
+        // contract; the name is null-terminated.
         unsafe { load(instance, name.as_ptr()) }.is_none()
     };
     let lacking: Vec<String> =
@@ -145,7 +150,8 @@ mod tests {
     }
 
     fn error(get_instance_proc_addr: *const c_void, handles: &RawHandles) -> String {
-        // SAFETY: null, or a function of this type that uses nothing; the handles are used no further.
+        // SAFETY: null, or a function of this type that uses nothing; the handles are used no
+        // further.
         unsafe { AdoptInfo::from_raw(get_instance_proc_addr, handles) }.err().unwrap().to_string()
     }
 

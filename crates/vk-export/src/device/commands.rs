@@ -8,10 +8,11 @@ use crate::device::queue::Queue;
 use crate::device::registry::Registered;
 use crate::error::Result;
 
-/// A command buffer with a command pool of its own, so that it may be recorded and reset while others run.
+/// A command buffer with a command pool of its own, so that it may be recorded and reset while
+/// others run.
 ///
-/// Dropping it frees the pool at once: keep it until the commands have run, or [`forget`](std::mem::forget) it where that
-/// is not known.
+/// Dropping it frees the pool at once: keep it until the commands have run, or
+/// [`forget`](std::mem::forget) it where that is not known.
 #[derive(Debug)]
 pub struct Commands {
     raw: vk::CommandBuffer,
@@ -21,8 +22,8 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// Makes the pool, for the family of `queue`, and the command buffer. `name` is its name in errors, validation messages
-    /// and GPU debuggers.
+    /// Makes the pool, for the family of `queue`, and the command buffer. `name` is its name in
+    /// errors, validation messages and GPU debuggers.
     ///
     /// # Errors
     /// The failed call.
@@ -35,8 +36,8 @@ impl Commands {
         let info = vk::CommandPoolCreateInfo::default()
             .queue_family_index(queue.family())
             .flags(vk::CommandPoolCreateFlags::TRANSIENT);
-        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family of a queue of this device, by this function's
-        // contract.
+        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family of a queue of this
+        // device, by this function's contract.
         let pool = unsafe { device.as_raw().create_command_pool(&info, None) }
             .map_err(device.failed("vkCreateCommandPool", &object))?;
         // From here on a failure drops it.
@@ -50,8 +51,8 @@ impl Commands {
 
     fn allocate(&self) -> Result<vk::CommandBuffer> {
         let info = vk::CommandBufferAllocateInfo::default().command_pool(self.pool).command_buffer_count(1);
-        // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo::commandBufferCount-arraylength: one, of a live pool that
-        // no other thread knows.
+        // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo::commandBufferCount-arraylength: one,
+        // of a live pool that no other thread knows.
         let buffers = unsafe { self.device.as_raw().allocate_command_buffers(&info) };
         let failed = self.device.failed("vkAllocateCommandBuffers", &self.object);
         match buffers.as_deref() {
@@ -76,7 +77,8 @@ impl Commands {
         unsafe { device.as_raw().reset_command_pool(self.pool, vk::CommandPoolResetFlags::empty()) }
             .map_err(|result| device.failed("vkResetCommandPool", object)(result))?;
         let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: in the initial state since the reset above.
+        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: in the initial state since the
+        // reset above.
         unsafe { device.as_raw().begin_command_buffer(self.raw, &begin) }
             .map_err(|result| device.failed("vkBeginCommandBuffer", object)(result))
     }
@@ -103,8 +105,8 @@ impl Commands {
 
 impl Drop for Commands {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyCommandPool-commandPool-00041: never submitted, or kept by its owner until the commands
-        // had run, as documented.
+        // SAFETY: VUID-vkDestroyCommandPool-commandPool-00041: never submitted, or kept by its
+        // owner until the commands had run, as documented.
         unsafe { self.device.as_raw().destroy_command_pool(self.pool, None) };
     }
 }

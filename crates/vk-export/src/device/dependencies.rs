@@ -1,7 +1,8 @@
 //! Extensions that need other extensions.
 //!
-//! Source: the attribute `depends` of the extensions in the Vulkan registry (`vk.xml`), reduced to what is left with Vulkan 1.2.
-//! Left out: alternatives, and `VK_KHR_synchronization2`, which every device here has on.
+//! Source: the attribute `depends` of the extensions in the Vulkan registry (`vk.xml`), reduced to
+//! what is left with Vulkan 1.2. Left out: alternatives, and `VK_KHR_synchronization2`, which every
+//! device here has on.
 
 use std::ffi::CStr;
 
@@ -179,7 +180,8 @@ const CORE_IN_1_3: &[&CStr] = &[
     ext::pipeline_creation_cache_control::NAME,
 ];
 
-/// The instance extensions that one of `enabled`, of either kind, needs, and that are not among `instance`.
+/// The instance extensions that one of `enabled`, of either kind, needs, and that are not among
+/// `instance`.
 pub(crate) fn missing_of_instance(enabled: &[&CStr], instance: &[&CStr]) -> Vec<Requirement> {
     missing(INSTANCE, "instance", enabled, |name| instance.contains(&name))
 }

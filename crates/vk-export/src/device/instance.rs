@@ -29,8 +29,8 @@ impl Drop for OwnedInstance {
         if let Some(messenger) = &mut self.messenger {
             messenger.destroy();
         }
-        // SAFETY: VUID-vkDestroyInstance-instance-00629: the messenger is gone, and whoever made a device from the
-        // instance destroys it before this is dropped.
+        // SAFETY: VUID-vkDestroyInstance-instance-00629: the messenger is gone, and whoever made a
+        // device from the instance destroys it before this is dropped.
         unsafe { self.raw.destroy_instance(None) };
     }
 }
@@ -78,8 +78,9 @@ impl OwnedInstance {
         if plan.by_features {
             create = create.push_next(&mut features_info);
         }
-        // SAFETY: VUID-vkCreateInstance-ppEnabledExtensionNames-01388: every extension and the layer were enumerated
-        // for the plan, and everything the structures point to lives until after the call.
+        // SAFETY: VUID-vkCreateInstance-ppEnabledExtensionNames-01388: every extension and the
+        // layer were enumerated for the plan, and everything the structures point to lives until
+        // after the call.
         let raw = unsafe { entry.create_instance(&create, None) }.map_err(failed("vkCreateInstance"))?;
         let mut made = Self { raw, messenger: None, api_version: plan.api_version, names: plan.names };
         if plan.names && plan.layer {
@@ -124,8 +125,8 @@ impl<'a> Plan<'a> {
             return Err(Error::Missing { device: "the Vulkan loader".into(), purpose: "this program", missing });
         }
         let names = in_either(ext::debug_utils::NAME);
-        // The older way to configure the layer first: a loader that is older than a layer refuses extensions it has never
-        // heard of, even if the layer offers them.
+        // The older way to configure the layer first: a loader that is older than a layer refuses
+        // extensions it has never heard of, even if the layer offers them.
         let by_features = has(&of_layer, ext::validation_features::NAME);
         let by_settings = !by_features && has(&of_layer, ext::layer_settings::NAME);
         for (wanted, name) in [

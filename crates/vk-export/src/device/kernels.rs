@@ -6,21 +6,25 @@ use crate::error::{Error, Result};
 use crate::kernel::calls::KernelCalls;
 
 impl ExportDevice {
-    /// Whether CUDA kernels can be recorded into command buffers: [`cuda_kernel_gaps`](Self::cuda_kernel_gaps) is empty.
+    /// Whether CUDA kernels can be recorded into command buffers:
+    /// [`cuda_kernel_gaps`](Self::cuda_kernel_gaps) is empty.
     pub fn has_cuda_kernels(&self) -> bool {
         self.0.kernel_calls.is_ok()
     }
 
     /// What keeps CUDA kernels from being recorded into command buffers: extensions of
-    /// [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS) and features that are off, or that the device lacks.
+    /// [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS) and features that are off, or that
+    /// the device lacks.
     pub fn cuda_kernel_gaps(&self) -> &[Requirement] {
         self.0.kernel_calls.as_ref().err().map_or(&[], Vec::as_slice)
     }
 
-    /// Checks that CUDA kernels can be recorded into command buffers; `purpose` is what needs it, for the error.
+    /// Checks that CUDA kernels can be recorded into command buffers; `purpose` is what needs it,
+    /// for the error.
     ///
     /// # Errors
-    /// [`Error::Missing`] with all [`cuda_kernel_gaps`](Self::cuda_kernel_gaps), where there are any.
+    /// [`Error::Missing`] with all [`cuda_kernel_gaps`](Self::cuda_kernel_gaps), where there are
+    /// any.
     pub fn require_cuda_kernels(&self, purpose: &'static str) -> Result<()> {
         let missing = self.cuda_kernel_gaps();
         if missing.is_empty() {

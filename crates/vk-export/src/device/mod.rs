@@ -169,8 +169,9 @@ impl ExportDevice {
         &self.0.queue
     }
 
-    /// A queue of a kind, where the device has one: [`QueueKind::Graphics`] is the main queue, [`QueueKind::Further`] one of those
-    /// beside it by its index, and the others are of families of their own.
+    /// A queue of a kind, where the device has one: [`QueueKind::Graphics`] is the main queue,
+    /// [`QueueKind::Further`] one of those beside it by its index, and the others are of families
+    /// of their own.
     pub fn queue_of(&self, kind: QueueKind) -> Option<&Queue> {
         match kind {
             QueueKind::Graphics => Some(&self.0.queue),
@@ -179,8 +180,9 @@ impl ExportDevice {
         }
     }
 
-    /// Whether every submission to the queues is known to be kept apart: this crate opened the device, or the engine gave a
-    /// [`queue_lock`](AdoptInfo::queue_lock). Otherwise nothing may be submitted without the engine's knowledge.
+    /// Whether every submission to the queues is known to be kept apart: this crate opened the
+    /// device, or the engine gave a [`queue_lock`](AdoptInfo::queue_lock). Otherwise nothing may be
+    /// submitted without the engine's knowledge.
     pub fn queues_are_synchronized(&self) -> bool {
         matches!(self.0.ownership, Ownership::Opened(_)) || self.0.queue.has_engine_lock()
     }
@@ -231,14 +233,15 @@ impl ExportDevice {
         self.0.extensions.iter().any(|name| name.as_c_str() == extension)
     }
 
-    /// The messages of the validation layer so far, the silenced ones left out. A message is here once the call that it is
-    /// about has returned.
+    /// The messages of the validation layer so far, the silenced ones left out. A message is here
+    /// once the call that it is about has returned.
     ///
-    /// The same messages are in the log, as warnings and errors, and the silenced ones as debug messages. A thread of its own
-    /// writes these lines, soon after the call; a logger may use this crate and panic. Dropping the device waits for the last
-    /// of them, for a second at most.
+    /// The same messages are in the log, as warnings and errors, and the silenced ones as debug
+    /// messages. A thread of its own writes these lines, soon after the call; a logger may use this
+    /// crate and panic. Dropping the device waits for the last of them, for a second at most.
     ///
-    /// Empty too where the layer is off; see [`OpenInfo::validation`] and [`is_validated`](Self::is_validated).
+    /// Empty too where the layer is off; see [`OpenInfo::validation`] and
+    /// [`is_validated`](Self::is_validated).
     pub fn validation_messages(&self) -> Vec<ValidationMessage> {
         self.messenger().map(|m| m.log().snapshot()).unwrap_or_default()
     }
@@ -264,15 +267,16 @@ impl ExportDevice {
     /// `VK_EXT_debug_utils`. Objects of this crate are named when they are made.
     ///
     /// # Safety
-    /// `handle` is a valid handle of this device or of its instance, and no other thread uses the object during the call
-    /// (`vkSetDebugUtilsObjectNameEXT`, "Host Synchronization"): name it before another thread can know of it.
+    /// `handle` is a valid handle of this device or of its instance, and no other thread uses the
+    /// object during the call (`vkSetDebugUtilsObjectNameEXT`, "Host Synchronization"): name it
+    /// before another thread can know of it.
     #[doc(alias = "vkSetDebugUtilsObjectNameEXT")]
     pub unsafe fn set_name<H: vk::Handle>(&self, handle: H, name: &str) {
         let Some(debug_utils) = &self.0.debug_utils else { return };
         let Ok(name) = std::ffi::CString::new(name) else { return };
         let info = vk::DebugUtilsObjectNameInfoEXT::default().object_handle(handle).object_name(&name);
-        // SAFETY: VUID-vkSetDebugUtilsObjectNameEXT-pNameInfo-07874 and "Host access to pNameInfo->objectHandle must be
-        // externally synchronized": the caller's promise.
+        // SAFETY: VUID-vkSetDebugUtilsObjectNameEXT-pNameInfo-07874 and "Host access to
+        // pNameInfo->objectHandle must be externally synchronized": the caller's promise.
         if let Err(result) = unsafe { debug_utils.set_debug_utils_object_name(&info) } {
             log::debug!("vkSetDebugUtilsObjectNameEXT: {result}");
         }
@@ -281,7 +285,8 @@ impl ExportDevice {
     /// Records a dependency.
     ///
     /// # Safety
-    /// The Valid Usage of `vkCmdPipelineBarrier2`: `commands` records on this device and is externally synchronized.
+    /// The Valid Usage of `vkCmdPipelineBarrier2`: `commands` records on this device and is
+    /// externally synchronized.
     #[doc(alias = "vkCmdPipelineBarrier2")]
     pub unsafe fn cmd_pipeline_barrier2(&self, commands: vk::CommandBuffer, dependency: &vk::DependencyInfo<'_>) {
         // SAFETY: handed on to the caller.
@@ -317,8 +322,9 @@ impl std::fmt::Debug for ExportDevice {
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Ownership::Opened(_) = self.ownership {
-            // SAFETY: VUID-vkDestroyDevice-device-05137: every object of this crate holds a clone of the device, so
-            // none is left; what the program made itself through `as_raw` is its own to destroy first.
+            // SAFETY: VUID-vkDestroyDevice-device-05137: every object of this crate holds a clone
+            // of the device, so none is left; what the program made itself through `as_raw` is its
+            // own to destroy first.
             unsafe { self.raw.destroy_device(None) };
         }
     }

@@ -12,18 +12,19 @@ use crate::device::registry::Registered;
 use crate::error::{Error, Result};
 
 impl ExportDevice {
-    /// Records commands, submits them to `queue` and waits until they have run, for at most `limit`.
+    /// Records commands, submits them to `queue` and waits until they have run, for at most
+    /// `limit`.
     ///
     /// For set-up and for tests: it makes a command pool and a fence each time, and blocks.
     ///
     /// # Errors
-    /// [`Error::Unfinished`] past the limit; the pool and the fence are left to the commands then, and with them this
-    /// device is never destroyed. Else the failed call.
+    /// [`Error::Unfinished`] past the limit; the pool and the fence are left to the commands then,
+    /// and with them this device is never destroyed. Else the failed call.
     ///
     /// # Safety
-    /// `queue` is one of this device's. What `record` records keeps the Valid Usage of `vkQueueSubmit2` there, and
-    /// everything that it uses lives until the commands have run: after [`Error::Unfinished`] and other failed waits,
-    /// forever.
+    /// `queue` is one of this device's. What `record` records keeps the Valid Usage of
+    /// `vkQueueSubmit2` there, and everything that it uses lives until the commands have run: after
+    /// [`Error::Unfinished`] and other failed waits, forever.
     #[doc(alias = "vkQueueSubmit2")]
     pub unsafe fn run_once(
         &self,
@@ -37,8 +38,8 @@ impl ExportDevice {
         let once = Once::new(commands, self, format!("commands \"{name}\""))?;
         let buffers = [vk::CommandBufferSubmitInfo::default().command_buffer(once.commands.as_raw())];
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&buffers);
-        // SAFETY: VUID-vkQueueSubmit2-commandBuffer-03874: recorded above; the caller vouches for what they do. Pool and
-        // fence outlive the submission: `once` is freed only after it.
+        // SAFETY: VUID-vkQueueSubmit2-commandBuffer-03874: recorded above; the caller vouches for
+        // what they do. Pool and fence outlive the submission: `once` is freed only after it.
         unsafe { queue.submit(&[batch], once.fence) }?;
         once.wait(limit)
     }
@@ -72,7 +73,8 @@ impl Once {
         let failed = self.device.failed("vkWaitForFences", &object);
         match result {
             Ok(()) => Ok(()),
-            // Nothing runs on a lost device: freeing is allowed (Vulkan specification, "Lost Device").
+            // Nothing runs on a lost device: freeing is allowed (Vulkan specification, "Lost
+            // Device").
             Err(vk::Result::ERROR_DEVICE_LOST) => Err(failed(vk::Result::ERROR_DEVICE_LOST)),
             Err(result) => {
                 // VUID-vkDestroyCommandPool-commandPool-00041: its commands may still be pending.

@@ -12,14 +12,14 @@ use crate::error::Result;
 ///
 /// For set-up, tools and tests: a program that records every frame keeps its pools and resets them.
 ///
-/// Dropping it frees the pool at once: keep it until the commands have run, or [`forget`](std::mem::forget) it where that
-/// is not known.
+/// Dropping it frees the pool at once: keep it until the commands have run, or
+/// [`forget`](std::mem::forget) it where that is not known.
 #[derive(Debug)]
 pub struct OneTimeCommands(Commands);
 
 impl OneTimeCommands {
-    /// Makes a command pool for the family of `queue` and records a command buffer with what `record` records. `name` is
-    /// its name in errors, validation messages and GPU debuggers.
+    /// Makes a command pool for the family of `queue` and records a command buffer with what
+    /// `record` records. `name` is its name in errors, validation messages and GPU debuggers.
     ///
     /// # Errors
     /// The failed call.

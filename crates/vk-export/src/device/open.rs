@@ -27,17 +27,20 @@ pub struct OpenInfo<'a> {
     pub validation: Validation,
     /// Further instance extensions, such as a surface's, with those that they need. Default: none.
     pub instance_extensions: &'a [&'a CStr],
-    /// Further device extensions, such as `VK_KHR_swapchain`, with those that they need: `VK_KHR_surface` among the
-    /// instance extensions for that one. Default: none.
+    /// Further device extensions, such as `VK_KHR_swapchain`, with those that they need:
+    /// `VK_KHR_surface` among the instance extensions for that one. Default: none.
     pub device_extensions: &'a [&'a CStr],
-    /// Further features of Vulkan 1.0 that the program needs; every value but 0 is `VK_TRUE`. Default: none.
+    /// Further features of Vulkan 1.0 that the program needs; every value but 0 is `VK_TRUE`.
+    /// Default: none.
     pub features: vk::PhysicalDeviceFeatures,
     /// Whether the program needs `dynamicRendering` (Vulkan 1.3). Default: no.
     pub dynamic_rendering: bool,
-    /// Whether the program needs `bufferDeviceAddress`, for buffers with `SHADER_DEVICE_ADDRESS`. Default: no.
+    /// Whether the program needs `bufferDeviceAddress`, for buffers with `SHADER_DEVICE_ADDRESS`.
+    /// Default: no.
     pub buffer_device_address: bool,
-    /// Whether the program records CUDA kernels into command buffers: it needs [`CUDA_KERNEL_EXTENSIONS`], which NVIDIA's
-    /// driver alone has, and `bufferDeviceAddress`, which is on then too. Default: no.
+    /// Whether the program records CUDA kernels into command buffers: it needs
+    /// [`CUDA_KERNEL_EXTENSIONS`], which NVIDIA's driver alone has, and `bufferDeviceAddress`,
+    /// which is on then too. Default: no.
     pub cuda_kernels: bool,
 }
 
@@ -71,13 +74,15 @@ pub enum Validation {
 }
 
 impl ExportDevice {
-    /// Opens a device with everything on that the crate needs, and with what exporting needs where the driver has it.
+    /// Opens a device with everything on that the crate needs, and with what exporting needs where
+    /// the driver has it.
     ///
-    /// A device that cannot export is opened all the same, [`export_gaps`](Self::export_gaps) tells: memory that only
-    /// the CPU shares needs no export.
+    /// A device that cannot export is opened all the same, [`export_gaps`](Self::export_gaps)
+    /// tells: memory that only the CPU shares needs no export.
     ///
     /// # Errors
-    /// [`Error::NoLoader`], [`Error::NoDevice`], [`Error::Missing`] with all that is missing, or the failed call.
+    /// [`Error::NoLoader`], [`Error::NoDevice`], [`Error::Missing`] with all that is missing, or
+    /// the failed call.
     pub fn open(info: &OpenInfo<'_>) -> Result<Self> {
         let info = &OpenInfo {
             features: normalised(info.features),
@@ -145,12 +150,14 @@ impl ExportDevice {
         if info.buffer_device_address {
             device_info = device_info.push_next(&mut addresses);
         }
-        // SAFETY: VUID-vkCreateDevice-ppEnabledExtensionNames-01387 and the feature VUIDs: `candidates` let only a
-        // device through that has every extension and feature which is enabled here, and what extensions need was checked.
+        // SAFETY: VUID-vkCreateDevice-ppEnabledExtensionNames-01387 and the feature VUIDs:
+        // `candidates` let only a device through that has every extension and feature which is
+        // enabled here, and what extensions need was checked.
         let raw = unsafe { instance.raw.create_device(physical.handle, &device_info, None) }.map_err(|result| {
             Error::Vulkan { call: "vkCreateDevice", result, object: "device".into(), device: physical.name.clone() }
         })?;
-        // SAFETY: VUID-vkGetDeviceQueue-queueFamilyIndex-00384: one queue of each of these families was created above.
+        // SAFETY: VUID-vkGetDeviceQueue-queueFamilyIndex-00384: one queue of each of these families
+        // was created above.
         let queue_of = |family| (unsafe { raw.get_device_queue(family, 0) }, family);
         let (queue, more_queues) = (queue_of(family), families.skip(1).map(queue_of).collect());
         let device = Self::assemble(Parts {
@@ -214,7 +221,8 @@ fn candidates(instance: &OwnedInstance, info: &OpenInfo<'_>) -> Result<Vec<(Phys
         .collect()
 }
 
-/// The features with every value 0 or 1: a `VkBool32` must be one of the two, and what is compared must be too.
+/// The features with every value 0 or 1: a `VkBool32` must be one of the two, and what is compared
+/// must be too.
 fn normalised(features: vk::PhysicalDeviceFeatures) -> vk::PhysicalDeviceFeatures {
     type Words = [vk::Bool32; size_of::<vk::PhysicalDeviceFeatures>() / size_of::<vk::Bool32>()];
     // SAFETY: the structure is `repr(C)` and has `VkBool32` fields alone (Vulkan specification,
@@ -224,8 +232,9 @@ fn normalised(features: vk::PhysicalDeviceFeatures) -> vk::PhysicalDeviceFeature
     unsafe { std::mem::transmute::<Words, vk::PhysicalDeviceFeatures>(words.map(|word| u32::from(word != vk::FALSE))) }
 }
 
-/// Features of Vulkan 1.0 that are wanted but not there, by name. The structures are arrays of `VkBool32`; their
-/// `Debug` output names the fields, which beats a table of 55 names that could go stale.
+/// Features of Vulkan 1.0 that are wanted but not there, by name. The structures are arrays of
+/// `VkBool32`; their `Debug` output names the fields, which beats a table of 55 names that could go
+/// stale.
 fn missing_features(wanted: &vk::PhysicalDeviceFeatures, there: &vk::PhysicalDeviceFeatures) -> Vec<Requirement> {
     let fields = |features: &vk::PhysicalDeviceFeatures| {
         format!("{features:?}")

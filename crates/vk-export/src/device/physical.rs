@@ -25,7 +25,8 @@ pub struct PhysicalDeviceInfo {
     pub api_version: u32,
     /// The driver's name and version, in the driver's own words.
     pub driver: String,
-    /// `VkPhysicalDeviceIDProperties::deviceUUID`: what matches it with the same GPU in another API.
+    /// `VkPhysicalDeviceIDProperties::deviceUUID`: what matches it with the same GPU in another
+    /// API.
     pub uuid: Uuid,
     /// `VkPhysicalDeviceIDProperties::deviceLUID` where valid (Windows).
     pub luid: Option<[u8; 8]>,
@@ -43,7 +44,8 @@ pub struct PhysicalDeviceInfo {
     pub dynamic_rendering: bool,
     /// Whether `bufferDeviceAddress` is there.
     pub buffer_device_address: bool,
-    /// The largest allocation in bytes that the driver promises to try (`maxMemoryAllocationSize`); many take larger ones.
+    /// The largest allocation in bytes that the driver promises to try (`maxMemoryAllocationSize`);
+    /// many take larger ones.
     pub max_allocation_size: u64,
     /// The largest buffer in bytes (`maxBufferSize`), where the device tells.
     pub max_buffer_size: Option<u64>,
@@ -60,12 +62,12 @@ pub struct PhysicalDeviceInfo {
 impl PhysicalDeviceInfo {
     /// Asks `handle`, which belongs to `instance`, which was made with `instance_version`.
     pub(crate) fn query(instance: &ash::Instance, handle: vk::PhysicalDevice, instance_version: u32) -> Result<Self> {
-        // SAFETY: `handle` was enumerated from `instance` (or vouched for by `adopt`), which is alive for the call;
-        // VUID-vkGetPhysicalDeviceProperties-physicalDevice-parameter.
+        // SAFETY: `handle` was enumerated from `instance` (or vouched for by `adopt`), which is
+        // alive for the call; VUID-vkGetPhysicalDeviceProperties-physicalDevice-parameter.
         let basic = unsafe { instance.get_physical_device_properties(handle) };
         let name = text(&basic.device_name);
-        // A device that is newer than its instance has none of what is newer (Vulkan specification, "Instances",
-        // `VkApplicationInfo::apiVersion`), structures to ask for it included.
+        // A device that is newer than its instance has none of what is newer (Vulkan specification,
+        // "Instances", `VkApplicationInfo::apiVersion`), structures to ask for it included.
         let usable_version = instance_version.min(basic.api_version);
         let failed = |call| {
             move |result| Error::Vulkan {
@@ -96,8 +98,8 @@ impl PhysicalDeviceInfo {
         if knows_buffer_limit {
             properties = properties.push_next(&mut maintenance4);
         }
-        // SAFETY: as above; every structure of the chain is core in the version of both or of an extension
-        // that the device has.
+        // SAFETY: as above; every structure of the chain is core in the version of both or of an
+        // extension that the device has.
         unsafe { instance.get_physical_device_properties2(handle, &mut properties) };
         let limits = properties.properties.limits;
 
@@ -115,7 +117,8 @@ impl PhysicalDeviceInfo {
         if usable_version >= vk::API_VERSION_1_3 || has(ash::khr::dynamic_rendering::NAME) {
             features = features.push_next(&mut rendering);
         }
-        // SAFETY: as above; every structure of the chain is core in the version of both or of an extension that the device has.
+        // SAFETY: as above; every structure of the chain is core in the version of both or of an
+        // extension that the device has.
         unsafe { instance.get_physical_device_features2(handle, &mut features) };
         let features = features.features;
         // SAFETY: as above.
@@ -210,8 +213,9 @@ impl PhysicalDeviceInfo {
         usize::try_from(family).ok().and_then(|family| self.queue_families.get(family))
     }
 
-    /// The first memory type of the bits `allowed` that has `wanted`, preferring one that also has `preferred`. Types that
-    /// take a feature to be enabled, and those for transient attachments, are passed over.
+    /// The first memory type of the bits `allowed` that has `wanted`, preferring one that also has
+    /// `preferred`. Types that take a feature to be enabled, and those for transient attachments,
+    /// are passed over.
     pub fn memory_type(
         &self,
         allowed: u32,

@@ -18,11 +18,12 @@ pub enum QueueKind {
     Graphics,
     /// Computes and copies beside the main queue; its family cannot draw.
     Compute,
-    /// Only copies, on a copy engine of its own. On NVIDIA it does not share the engine that CUDA kernels run on, so a
-    /// frame handed over to it costs no context switch of the GPU.
+    /// Only copies, on a copy engine of its own. On NVIDIA it does not share the engine that CUDA
+    /// kernels run on, so a frame handed over to it costs no context switch of the GPU.
     Transfer,
-    /// The queue of [`AdoptInfo::more_queues`](crate::AdoptInfo::more_queues) with this index, of whatever family: such as a
-    /// second queue of the main queue's, for work that must not wait behind an engine's frames.
+    /// The queue of [`AdoptInfo::more_queues`](crate::AdoptInfo::more_queues) with this index, of
+    /// whatever family: such as a second queue of the main queue's, for work that must not wait
+    /// behind an engine's frames.
     Further(usize),
 }
 
@@ -39,8 +40,9 @@ impl QueueKind {
         }
     }
 
-    /// The stages that queues of this kind have, or `None` for all. Those of [`Further`](Self::Further) depend on the queue's
-    /// family, see [`Queue::stages`]; here they are `None`.
+    /// The stages that queues of this kind have, or `None` for all. Those of
+    /// [`Further`](Self::Further) depend on the queue's family, see [`Queue::stages`]; here they
+    /// are `None`.
     pub fn stages(self) -> Option<vk::PipelineStageFlags2> {
         match self {
             Self::Graphics | Self::Further(_) => None,
@@ -78,9 +80,10 @@ impl std::fmt::Display for QueueKind {
 
 /// A Vulkan queue with the lock that its external synchronization needs.
 ///
-/// There is one lock for each queue in the process, however often its device is adopted. It only orders what goes through
-/// objects of this type; an engine adds its own with [`AdoptInfo::queue_lock`](crate::AdoptInfo), keeps its own submissions out
-/// of the way, or splices the submit parts of `bridge` into them.
+/// There is one lock for each queue in the process, however often its device is adopted. It only
+/// orders what goes through objects of this type; an engine adds its own with
+/// [`AdoptInfo::queue_lock`](crate::AdoptInfo), keeps its own submissions out of the way, or
+/// splices the submit parts of `bridge` into them.
 pub struct Queue {
     mutex: Arc<QueueMutex>,
     engine: Option<Arc<dyn QueueLock>>,
@@ -148,16 +151,17 @@ impl Queue {
     /// Submits batches in one `vkQueueSubmit2`, under the queue's lock.
     ///
     /// # Errors
-    /// [`Error::Vulkan`] with the driver's code, [`Error::QueueHeld`] inside of [`with`](Self::with); then nothing was
-    /// submitted.
+    /// [`Error::Vulkan`] with the driver's code, [`Error::QueueHeld`] inside of
+    /// [`with`](Self::with); then nothing was submitted.
     ///
     /// # Safety
-    /// All handles in `batches` and `fence` are valid, belong to this device and stay alive until the submission has
-    /// completed, and the batches keep the Valid Usage of `vkQueueSubmit2`.
+    /// All handles in `batches` and `fence` are valid, belong to this device and stay alive until
+    /// the submission has completed, and the batches keep the Valid Usage of `vkQueueSubmit2`.
     #[doc(alias = "vkQueueSubmit2")]
     pub unsafe fn submit(&self, batches: &[vk::SubmitInfo2<'_>], fence: vk::Fence) -> Result<()> {
-        // SAFETY: the caller vouches for batches and fence; inside `with` the queue is externally synchronized, as the
-        // specification asks ("Host access to queue must be externally synchronized").
+        // SAFETY: the caller vouches for batches and fence; inside `with` the queue is externally
+        // synchronized, as the specification asks ("Host access to queue must be externally
+        // synchronized").
         let submitted = self.with(|queue| unsafe { self.calls.submit(queue, batches, fence) })?;
         submitted.map_err(|result| Error::Vulkan {
             call: "vkQueueSubmit2",

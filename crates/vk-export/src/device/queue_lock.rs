@@ -7,15 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use ash::vk;
 use ash::vk::Handle as _;
 
-/// An engine's own lock around the queues of a device that it lends, see [`AdoptInfo::queue_lock`](crate::AdoptInfo).
+/// An engine's own lock around the queues of a device that it lends, see
+/// [`AdoptInfo::queue_lock`](crate::AdoptInfo).
 ///
-/// Queues are externally synchronized: no two threads may call a function on the same queue at the same time. An engine that
-/// submits from threads of its own gives its lock along, and every submission through the adopted device is made under it.
+/// Queues are externally synchronized: no two threads may call a function on the same queue at the
+/// same time. An engine that submits from threads of its own gives its lock along, and every
+/// submission through the adopted device is made under it.
 pub trait QueueLock: Send + Sync {
     /// Locks `queue`, calls `f` once, and unlocks it.
     ///
-    /// Not re-entrant: it is never called from within `f`, and the engine must not hold the lock when it calls a function that
-    /// submits.
+    /// Not re-entrant: it is never called from within `f`, and the engine must not hold the lock
+    /// when it calls a function that submits.
     fn with(&self, queue: vk::Queue, f: &mut dyn FnMut());
 }
 
@@ -28,7 +30,8 @@ pub(crate) struct QueueMutex {
 }
 
 impl QueueMutex {
-    /// A device that is adopted twice, or a queue that is named twice in one adoption, gets the same lock.
+    /// A device that is adopted twice, or a queue that is named twice in one adoption, gets the
+    /// same lock.
     pub(crate) fn of(device: vk::Device, queue: vk::Queue) -> Arc<Self> {
         type Locks = HashMap<(u64, u64), Weak<QueueMutex>>;
         static LOCKS: Mutex<Option<Locks>> = Mutex::new(None);
@@ -59,7 +62,8 @@ impl QueueMutex {
         Some(QueueGuard { holder: &self.holder, _guard: guard })
     }
 
-    /// Whether this thread has locked the queue. Exact: only this thread writes its own name, and takes it away again.
+    /// Whether this thread has locked the queue. Exact: only this thread writes its own name, and
+    /// takes it away again.
     pub(crate) fn is_held_here(&self) -> bool {
         self.holder.load(Ordering::Relaxed) == this_thread()
     }

@@ -10,7 +10,8 @@ use ash::vk;
 use super::ExportDevice;
 use crate::memory::select::heap_of;
 
-/// Device memory that is allocated through an [`ExportDevice`], see [`ExportDevice::allocated_bytes`].
+/// Device memory that is allocated through an [`ExportDevice`], see
+/// [`ExportDevice::allocated_bytes`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AllocatedBytes {
@@ -20,8 +21,8 @@ pub struct AllocatedBytes {
     pub by_heap: [u64; vk::MAX_MEMORY_HEAPS],
     /// The number of allocations, which count towards the device's `maxMemoryAllocationCount`.
     pub allocations: usize,
-    /// Bytes of exportable [`Block`](crate::Block)s, which are not dedicated: NVIDIA's driver compresses them, and kernels that
-    /// read some GiB of them at random places are slow.
+    /// Bytes of exportable [`Block`](crate::Block)s, which are not dedicated: NVIDIA's driver
+    /// compresses them, and kernels that read some GiB of them at random places are slow.
     pub in_exported_blocks: u64,
 }
 
@@ -56,7 +57,8 @@ impl Registry {
     }
 }
 
-/// A clone of the device that an object made from it holds: while it lives, the device knows the object by name.
+/// A clone of the device that an object made from it holds: while it lives, the device knows the
+/// object by name.
 pub(crate) struct Registered {
     device: ExportDevice,
     id: u64,
@@ -73,9 +75,10 @@ impl ExportDevice {
         Registered { device: self.clone(), id }
     }
 
-    /// Device memory that is allocated now through this device and its clones: shared buffers, images and pools, with the
-    /// alignment that the driver asks for, and what could not be freed. An engine adds it to its own budget; the driver's
-    /// `VK_EXT_memory_budget` counts it as the process's.
+    /// Device memory that is allocated now through this device and its clones: shared buffers,
+    /// images and pools, with the alignment that the driver asks for, and what could not be freed.
+    /// An engine adds it to its own budget; the driver's `VK_EXT_memory_budget` counts it as the
+    /// process's.
     ///
     /// A device that is adopted twice counts each adoption apart.
     pub fn allocated_bytes(&self) -> AllocatedBytes {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::ExportDevice;
 
-/// A device that cannot be released, since something made from it is alive; see [`ExportDevice::try_release`].
+/// A device that cannot be released, since something made from it is alive; see
+/// [`ExportDevice::try_release`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct InUse {
@@ -12,21 +13,23 @@ pub struct InUse {
     pub device: ExportDevice,
     /// What is alive of it, in the order in which it was made, such as `buffer "vertices"`.
     pub alive: Vec<String>,
-    /// Clones of the device that nothing in [`alive`](Self::alive) holds: the program's own, those of compute sides, and of
-    /// what is being freed at this moment.
+    /// Clones of the device that nothing in [`alive`](Self::alive) holds: the program's own, those
+    /// of compute sides, and of what is being freed at this moment.
     pub clones: usize,
 }
 
 impl ExportDevice {
-    /// Releases the device if this is its last clone and nothing made from it is alive: a device that was
-    /// [opened](Self::open) is destroyed, and of one that was [adopted](Self::adopt) nothing is used from here on, so that the
-    /// engine may destroy it.
+    /// Releases the device if this is its last clone and nothing made from it is alive: a device
+    /// that was [opened](Self::open) is destroyed, and of one that was [adopted](Self::adopt)
+    /// nothing is used from here on, so that the engine may destroy it.
     ///
-    /// Dropping the last clone does the same. This is for engines that destroy a device themselves and have to know when they may.
+    /// Dropping the last clone does the same. This is for engines that destroy a device themselves
+    /// and have to know when they may.
     ///
     /// # Errors
-    /// [`InUse`] with the device and what is alive; nothing has happened then. An exchange that was dropped while the GPU or the
-    /// compute side still used it is freed on a thread of its own, so a release that is refused may succeed a moment later.
+    /// [`InUse`] with the device and what is alive; nothing has happened then. An exchange that was
+    /// dropped while the GPU or the compute side still used it is freed on a thread of its own, so
+    /// a release that is refused may succeed a moment later.
     #[doc(alias = "vkDestroyDevice")]
     pub fn try_release(self) -> Result<(), InUse> {
         match Arc::try_unwrap(self.0) {

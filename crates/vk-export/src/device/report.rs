@@ -25,8 +25,8 @@ pub struct VulkanReport {
     pub layers: Vec<LayerReport>,
     /// Every physical device that answers.
     pub devices: Vec<VulkanDeviceReport>,
-    /// What kept devices from being listed. Without a single driver the loader makes no instance: then this says so, and
-    /// there are no devices.
+    /// What kept devices from being listed. Without a single driver the loader makes no instance:
+    /// then this says so, and there are no devices.
     pub failures: Vec<Error>,
 }
 
@@ -44,7 +44,8 @@ pub struct LayerReport {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct VulkanDeviceReport {
-    /// Its place in `vkEnumeratePhysicalDevices`, for [`DeviceSelector::Index`](crate::DeviceSelector::Index).
+    /// Its place in `vkEnumeratePhysicalDevices`, for
+    /// [`DeviceSelector::Index`](crate::DeviceSelector::Index).
     pub index: usize,
     /// The PCI vendor, or a Khronos vendor ID.
     pub vendor_id: u32,
@@ -69,7 +70,8 @@ pub struct VulkanDeviceReport {
 /// Looks at the loader and every device, opening none.
 ///
 /// # Errors
-/// [`Error::NoLoader`], or a failed question to the loader. Drivers that fail are part of the report.
+/// [`Error::NoLoader`], or a failed question to the loader. Drivers that fail are part of the
+/// report.
 pub fn report() -> Result<VulkanReport> {
     let entry = load()?;
     // SAFETY: a global query without preconditions.
@@ -113,8 +115,8 @@ fn full_version(packed: u32) -> String {
 
 fn device_report(instance: &OwnedInstance, index: usize, handle: vk::PhysicalDevice) -> Result<VulkanDeviceReport> {
     let (instance, api_version) = (&instance.raw, instance.api_version);
-    // SAFETY: VUID-vkGetPhysicalDeviceProperties-physicalDevice-parameter: the handle was just listed by an instance
-    // that is alive.
+    // SAFETY: VUID-vkGetPhysicalDeviceProperties-physicalDevice-parameter: the handle was just
+    // listed by an instance that is alive.
     let vendor_id = unsafe { instance.get_physical_device_properties(handle) }.vendor_id;
     let info = PhysicalDeviceInfo::query(instance, handle, api_version)?;
     let gaps = info.gaps();

@@ -10,10 +10,12 @@ pub const MINIMUM_API_VERSION: u32 = vk::API_VERSION_1_2;
 /// The device extensions that exporting needs on this operating system.
 pub const EXPORT_EXTENSIONS: &[&CStr] = &[MEMORY_EXTENSION, SEMAPHORE_EXTENSION];
 
-/// The device extensions that [`KernelModule`](crate::KernelModule) needs beside the feature `bufferDeviceAddress`: an engine
-/// enables them on its device, where it has them, and names them in [`AdoptInfo::device_extensions`](crate::AdoptInfo).
+/// The device extensions that [`KernelModule`](crate::KernelModule) needs beside the feature
+/// `bufferDeviceAddress`: an engine enables them on its device, where it has them, and names them
+/// in [`AdoptInfo::device_extensions`](crate::AdoptInfo).
 ///
-/// Both are experimental by name (`NVX`), and NVIDIA's drivers for Linux and Windows have had them since 2020.
+/// Both are experimental by name (`NVX`), and NVIDIA's drivers for Linux and Windows have had them
+/// since 2020.
 pub const CUDA_KERNEL_EXTENSIONS: &[&CStr] = &[nvx::binary_import::NAME, nvx::image_view_handle::NAME];
 
 /// What exporting memory needs.
@@ -48,8 +50,8 @@ pub(crate) fn base_extensions(api_version: u32) -> &'static [&'static CStr] {
 /// # assert!(!info.p_next.is_null());
 /// ```
 ///
-/// An engine that already passes `VkPhysicalDeviceVulkan12Features` or `…13Features` sets the fields of the same names
-/// there instead.
+/// An engine that already passes `VkPhysicalDeviceVulkan12Features` or `…13Features` sets the
+/// fields of the same names there instead.
 #[derive(Debug, Clone, Copy)]
 pub struct RequiredFeatures {
     /// `timelineSemaphore`
@@ -175,7 +177,8 @@ pub(crate) fn version(packed: u32) -> String {
     format!("{}.{}", vk::api_version_major(packed), vk::api_version_minor(packed))
 }
 
-/// The base and export requirements that `has_extension`, `timeline` and `synchronization2` leave open.
+/// The base and export requirements that `has_extension`, `timeline` and `synchronization2` leave
+/// open.
 pub(crate) struct Gaps {
     /// Without these there is no [`ExportDevice`](crate::ExportDevice).
     pub(crate) base: Vec<Requirement>,

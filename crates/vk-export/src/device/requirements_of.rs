@@ -18,16 +18,19 @@ use crate::error::{Error, Result};
 pub struct DeviceRequirements {
     /// What the device says of itself.
     pub physical: PhysicalDeviceInfo,
-    /// The extensions to enable: of [`required_device_extensions`](crate::required_device_extensions) those that the device
-    /// has. They are also what to name in [`AdoptInfo::device_extensions`](crate::AdoptInfo::device_extensions).
+    /// The extensions to enable: of
+    /// [`required_device_extensions`](crate::required_device_extensions) those that the device has.
+    /// They are also what to name in
+    /// [`AdoptInfo::device_extensions`](crate::AdoptInfo::device_extensions).
     pub extensions: Vec<&'static CStr>,
     /// The features to enable, as [`AdoptInfo::features`](crate::AdoptInfo::features) takes them;
     /// [`RequiredFeatures`](crate::RequiredFeatures) has them for `VkDeviceCreateInfo`.
     pub features: EnabledFeatures,
     /// What adopting needs and the device lacks; empty where it will do.
     pub missing: Vec<Requirement>,
-    /// What works without, each with what it is for. Those of exporting are in [`extensions`](Self::extensions) already where
-    /// the device has them; the rest is up to the engine.
+    /// What works without, each with what it is for. Those of exporting are in
+    /// [`extensions`](Self::extensions) already where the device has them; the rest is up to the
+    /// engine.
     pub optional: Vec<OptionalRequirement>,
 }
 
@@ -53,16 +56,19 @@ pub enum OptionalKind {
     Feature(&'static str),
 }
 
-/// What an engine enables on `physical` when it makes its device: the published requirements as far as the device has them, what
-/// it lacks, all at once, and what is optional, with what for.
+/// What an engine enables on `physical` when it makes its device: the published requirements as far
+/// as the device has them, what it lacks, all at once, and what is optional, with what for.
 ///
-/// `api_version` is that of the instance's `VkApplicationInfo`, packed, since an instance cannot be asked for it.
+/// `api_version` is that of the instance's `VkApplicationInfo`, packed, since an instance cannot be
+/// asked for it.
 ///
 /// # Errors
-/// The failed query. A device that lacks something is no error here, see [`DeviceRequirements::check`].
+/// The failed query. A device that lacks something is no error here, see
+/// [`DeviceRequirements::check`].
 ///
 /// # Safety
-/// `instance` is alive and was created with `api_version`, and `physical` is one of its physical devices.
+/// `instance` is alive and was created with `api_version`, and `physical` is one of its physical
+/// devices.
 #[doc = concat!("\n# Examples\n```no_run\n", include_str!("../../docs/requirements_for.rs"), "```")]
 pub unsafe fn requirements_for(
     instance: &ash::Instance,

@@ -10,12 +10,13 @@ use crate::error::{Error, Result};
 
 /// Which physical device to open.
 ///
-/// Parses from what a user would type: a number is an index, a UUID a UUID (with or without `GPU-` before it),
-/// anything else a part of the name.
+/// Parses from what a user would type: a number is an index, a UUID a UUID (with or without `GPU-`
+/// before it), anything else a part of the name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeviceSelector {
-    /// The best that fits: one that can export before one that cannot, then discrete, integrated, virtual, CPU.
+    /// The best that fits: one that can export before one that cannot, then discrete, integrated,
+    /// virtual, CPU.
     #[default]
     Best,
     /// The best that fits, those with one of these device UUIDs before all others.

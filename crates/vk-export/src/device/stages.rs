@@ -10,15 +10,17 @@ use vk::AccessFlags2 as Access;
 use vk::PipelineStageFlags2 as Stages;
 
 impl ExportDevice {
-    /// Refuses stages that queues of `family` do not have on this device with the features that are on, and accesses that
-    /// none of the stages makes: barriers and semaphore waits must not name them.
+    /// Refuses stages that queues of `family` do not have on this device with the features that are
+    /// on, and accesses that none of the stages makes: barriers and semaphore waits must not name
+    /// them.
     ///
     /// `HOST` is refused on every queue: a barrier that passes ownership on must not name it
     /// (VUID-VkBufferMemoryBarrier2-srcStageMask-03851), and [`Handover`](crate::Handover) and
     /// [`ImageHandover`](crate::ImageHandover) add it themselves where the counterpart is the host.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] with what is too much, and [`Error::InvalidArgument`] for a family that does not exist.
+    /// [`Error::InvalidArgument`] with what is too much, and [`Error::InvalidArgument`] for a
+    /// family that does not exist.
     #[doc(alias = "VUID-vkCmdPipelineBarrier2-srcStageMask-03849")]
     pub fn check_stages(&self, family: u32, stages: Stages, access: Access, object: &str) -> Result<()> {
         let invalid = |reason| Err(Error::InvalidArgument { object: object.to_owned(), reason });
@@ -67,8 +69,9 @@ const SHADERS: Stages = Stages::from_raw(
 ///
 /// The host's stage is none of them, see [`ExportDevice::check_stages`].
 ///
-/// Source: the table "Supported pipeline stage flags" of the Vulkan specification, and the Valid Usage of
-/// `VkBufferMemoryBarrier2` for the features (srcStageMask-03929, -03930, -07316, -07946 and their siblings).
+/// Source: the table "Supported pipeline stage flags" of the Vulkan specification, and the Valid
+/// Usage of `VkBufferMemoryBarrier2` for the features (srcStageMask-03929, -03930, -07316, -07946
+/// and their siblings).
 fn allowed_stages(queue: vk::QueueFlags, enabled: &EnabledFeatures) -> Stages {
     use vk::QueueFlags as Flags;
     let mut allowed = Stages::TOP_OF_PIPE | Stages::BOTTOM_OF_PIPE | Stages::ALL_COMMANDS;
@@ -112,10 +115,11 @@ fn allowed_stages(queue: vk::QueueFlags, enabled: &EnabledFeatures) -> Stages {
     allowed
 }
 
-/// The accesses that none of `stages` makes, and those that are not known here. The host's are made by none.
+/// The accesses that none of `stages` makes, and those that are not known here. The host's are made
+/// by none.
 ///
-/// Source: the table "Supported access types" of the Vulkan specification (VUID-VkBufferMemoryBarrier2-srcAccessMask-03900
-/// and the following).
+/// Source: the table "Supported access types" of the Vulkan specification
+/// (VUID-VkBufferMemoryBarrier2-srcAccessMask-03900 and the following).
 fn orphans(stages: Stages, access: Access) -> Access {
     let all_commands = if stages.contains(Stages::ALL_COMMANDS) { !Stages::empty() } else { Stages::empty() };
     let stages = stages | all_commands;

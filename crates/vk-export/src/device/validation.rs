@@ -1,4 +1,5 @@
-//! The validation layer as a canary: its messages are collected, so that a test or a program can insist on silence.
+//! The validation layer as a canary: its messages are collected, so that a test or a program can
+//! insist on silence.
 #![allow(unsafe_code)] // The messenger's callback reads pointers that the layer passes.
 
 use std::ffi::{CStr, c_void};
@@ -20,8 +21,8 @@ pub struct Silenced {
     pub link: &'static str,
 }
 
-/// Every message that is not counted: those about what neither this crate nor its user did, and those that the layer gets
-/// wrong since it cannot see what another API signals.
+/// Every message that is not counted: those about what neither this crate nor its user did, and
+/// those that the layer gets wrong since it cannot see what another API signals.
 pub const SILENCED: &[Silenced] = &[Silenced {
     id: "WARNING-vkGetDeviceProcAddr-device",
     reason: "seen inside vkCreateDevice on NVIDIA's driver, from a query that nothing here makes; a null answer harms nobody",
@@ -98,7 +99,8 @@ impl Messenger {
             .message_type(vk::DebugUtilsMessageTypeFlagsEXT::VALIDATION)
             .pfn_user_callback(Some(on_message))
             .user_data(user_data.cast_mut().cast());
-        // SAFETY: VUID-VkDebugUtilsMessengerCreateInfoEXT-pUserData: the boxed log stays in place until `destroy`.
+        // SAFETY: VUID-VkDebugUtilsMessengerCreateInfoEXT-pUserData: the boxed log stays in place
+        // until `destroy`.
         let raw = unsafe { functions.create_debug_utils_messenger(&info, None) }?;
         Ok(Self { functions, raw, log })
     }
@@ -110,7 +112,8 @@ impl Messenger {
     /// Call once, before the instance is destroyed.
     pub(crate) fn destroy(&mut self) {
         let raw = std::mem::take(&mut self.raw);
-        // SAFETY: made by this instance in `new`; taking it leaves a null handle, which Vulkan ignores.
+        // SAFETY: made by this instance in `new`; taking it leaves a null handle, which Vulkan
+        // ignores.
         unsafe { self.functions.destroy_debug_utils_messenger(raw, None) };
     }
 }
@@ -125,9 +128,11 @@ extern "system" fn on_message(
     if data.is_null() || user_data.is_null() {
         return vk::FALSE;
     }
-    // SAFETY: VUID-PFN_vkDebugUtilsMessengerCallbackEXT: the layer passes a valid structure for the call's duration.
+    // SAFETY: VUID-PFN_vkDebugUtilsMessengerCallbackEXT: the layer passes a valid structure for the
+    // call's duration.
     let data = unsafe { &*data };
-    // SAFETY: `user_data` is the log that `Messenger::new` passed and `Messenger` keeps until the messenger is gone.
+    // SAFETY: `user_data` is the log that `Messenger::new` passed and `Messenger` keeps until the
+    // messenger is gone.
     let log = unsafe { &*user_data.cast::<MessageLog>() };
     let string = |pointer: *const std::ffi::c_char| {
         if pointer.is_null() {

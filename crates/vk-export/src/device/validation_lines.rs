@@ -1,7 +1,8 @@
 //! The log lines of the validation layer's messages, written on a thread of their own.
 //!
-//! The layer calls back from inside a Vulkan call. There a logger must not run: the callback "must not make calls to any
-//! Vulkan commands" (`PFN_vkDebugUtilsMessengerCallbackEXT`), which a logger may do, and a panic cannot leave it.
+//! The layer calls back from inside a Vulkan call. There a logger must not run: the callback "must
+//! not make calls to any Vulkan commands" (`PFN_vkDebugUtilsMessengerCallbackEXT`), which a logger
+//! may do, and a panic cannot leave it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};

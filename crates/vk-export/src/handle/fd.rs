@@ -29,11 +29,12 @@ impl Exporter {
     /// A fresh descriptor of the memory that this exporter was made for; the caller's.
     pub(crate) fn memory(&self, device: &ExportDevice, raw: vk::DeviceMemory, object: &str) -> Result<MemoryHandle> {
         let info = vk::MemoryGetFdInfoKHR::default().memory(raw).handle_type(self.handle_type.memory());
-        // SAFETY: VUID-VkMemoryGetFdInfoKHR-handleType-00671: the memory was allocated for this handle type, and the
-        // extension is on (`check_can_export` passed when it was allocated).
+        // SAFETY: VUID-VkMemoryGetFdInfoKHR-handleType-00671: the memory was allocated for this
+        // handle type, and the extension is on (`check_can_export` passed when it was allocated).
         let fd = unsafe { device.export_calls().memory.get_memory_fd(&info) }
             .map_err(device.failed("vkGetMemoryFdKHR", object))?;
-        // SAFETY: the driver made a new descriptor and gave it to us ("the application owns the file descriptor").
+        // SAFETY: the driver made a new descriptor and gave it to us ("the application owns the
+        // file descriptor").
         Ok(MemoryHandle::Fd(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
@@ -43,7 +44,8 @@ impl Exporter {
         // SAFETY: VUID-VkSemaphoreGetFdInfoKHR-handleType-01132: made for this handle type, and the extension is on.
         let fd = unsafe { device.export_calls().semaphore.get_semaphore_fd(&info) }
             .map_err(device.failed("vkGetSemaphoreFdKHR", object))?;
-        // SAFETY: the driver made a new descriptor and gave it to us ("the application owns the file descriptor").
+        // SAFETY: the driver made a new descriptor and gave it to us ("the application owns the
+        // file descriptor").
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 }

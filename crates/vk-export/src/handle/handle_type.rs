@@ -10,8 +10,9 @@ pub enum HandleType {
     OpaqueFd,
     /// `VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_WIN32_BIT` and its semaphore sibling.
     OpaqueWin32,
-    /// `VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_WIN32_KMT_BIT`: a number that names memory and holds no reference to it. For
-    /// memory on drivers that offer nothing newer; no timeline semaphore has one.
+    /// `VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_WIN32_KMT_BIT`: a number that names memory and holds
+    /// no reference to it. For memory on drivers that offer nothing newer; no timeline semaphore
+    /// has one.
     OpaqueWin32Kmt,
 }
 
@@ -19,7 +20,8 @@ impl HandleType {
     /// The type of this operating system.
     pub const NATIVE: Self = if cfg!(windows) { Self::OpaqueWin32 } else { Self::OpaqueFd };
 
-    /// What memory is asked to leave as on this operating system; the first that the driver offers is taken.
+    /// What memory is asked to leave as on this operating system; the first that the driver offers
+    /// is taken.
     pub const OF_MEMORY: &[Self] =
         if cfg!(windows) { &[Self::OpaqueWin32, Self::OpaqueWin32Kmt] } else { &[Self::OpaqueFd] };
 

@@ -16,15 +16,15 @@ pub(crate) use nt as os;
 
 /// An operating-system handle that owns what it names: a file descriptor on Unix.
 ///
-/// Every export gives a fresh one. It belongs to whoever holds it; dropping it closes it. An importer that takes it
-/// over must give it up only after the import succeeded.
+/// Every export gives a fresh one. It belongs to whoever holds it; dropping it closes it. An
+/// importer that takes it over must give it up only after the import succeeded.
 #[cfg(unix)]
 pub type OsHandle = std::os::fd::OwnedFd;
 
 /// An operating-system handle that owns what it names: an NT handle on Windows.
 ///
-/// Every export gives a fresh one. It belongs to whoever holds it; dropping it closes it. An importer takes a reference of
-/// its own, so that it may be closed right after the import.
+/// Every export gives a fresh one. It belongs to whoever holds it; dropping it closes it. An
+/// importer takes a reference of its own, so that it may be closed right after the import.
 #[cfg(windows)]
 pub type OsHandle = std::os::windows::io::OwnedHandle;
 
@@ -32,10 +32,12 @@ pub type OsHandle = std::os::windows::io::OwnedHandle;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum MemoryHandle {
-    /// A file descriptor. It belongs to whoever holds it and is closed when dropped; an importer takes it over.
+    /// A file descriptor. It belongs to whoever holds it and is closed when dropped; an importer
+    /// takes it over.
     #[cfg(unix)]
     Fd(OsHandle),
-    /// An NT handle. It belongs to whoever holds it and is closed when dropped; an importer takes its own reference.
+    /// An NT handle. It belongs to whoever holds it and is closed when dropped; an importer takes
+    /// its own reference.
     #[cfg(windows)]
     Nt(OsHandle),
     /// A number that is good for as long as the memory lives, and is never closed.

@@ -1,4 +1,5 @@
-//! Where Vulkan uses an image that it was handed: one value for the image's usage, its layout and all its barriers.
+//! Where Vulkan uses an image that it was handed: one value for the image's usage, its layout and
+//! all its barriers.
 
 use std::ops::BitOr;
 
@@ -8,9 +9,10 @@ use crate::buffer::barrier::writes;
 
 /// How Vulkan uses a shared image while it owns it.
 ///
-/// One value decides the usage flags of the image, the layout that it is in meanwhile, and the stages and accesses of its
-/// barriers, so the four cannot disagree. Several uses are joined with `|`: where their layouts differ, the image is in
-/// `VK_IMAGE_LAYOUT_GENERAL`, which fits every use.
+/// One value decides the usage flags of the image, the layout that it is in meanwhile, and the
+/// stages and accesses of its barriers, so the four cannot disagree. Several uses are joined with
+/// `|`: where their layouts differ, the image is in `VK_IMAGE_LAYOUT_GENERAL`, which fits every
+/// use.
 ///
 /// ```
 /// use vk_export::ImageAccess;
@@ -29,8 +31,8 @@ pub struct ImageAccess {
     pub stages: vk::PipelineStageFlags2,
     /// The accesses that those stages make.
     pub access: vk::AccessFlags2,
-    /// The layout that the image is in for them, and descriptors and attachments must name; one that `usage` allows, see
-    /// [`check_layout`](crate::ExportDevice::check_layout).
+    /// The layout that the image is in for them, and descriptors and attachments must name; one
+    /// that `usage` allows, see [`check_layout`](crate::ExportDevice::check_layout).
     pub layout: vk::ImageLayout,
 }
 
@@ -96,9 +98,9 @@ impl ImageAccess {
         writes(self.access)
     }
 
-    /// The same use in another layout: the one that an engine brings the image back to by itself, such as
-    /// `VK_IMAGE_LAYOUT_GENERAL` where it keeps all its images there. The turn's acquire brings the image into it, and its release
-    /// expects the image in it.
+    /// The same use in another layout: the one that an engine brings the image back to by itself,
+    /// such as `VK_IMAGE_LAYOUT_GENERAL` where it keeps all its images there. The turn's acquire
+    /// brings the image into it, and its release expects the image in it.
     ///
     /// Say it last: [`union`](Self::union) makes a layout of its own.
     ///

@@ -1,4 +1,5 @@
-//! The barriers that pass an image's contents from one owner to the other, and in and out of Vulkan's layouts.
+//! The barriers that pass an image's contents from one owner to the other, and in and out of
+//! Vulkan's layouts.
 
 use ash::vk;
 
@@ -6,10 +7,12 @@ use crate::buffer::barrier::Counterpart;
 use crate::image::Image;
 use crate::image::access::ImageAccess;
 
-/// An image, the queue family that uses it, how, and with whom it is shared: all that its barriers need.
+/// An image, the queue family that uses it, how, and with whom it is shared: all that its barriers
+/// need.
 ///
-/// The counterpart holds the image in `VK_IMAGE_LAYOUT_GENERAL`. A frame's commands take it over in two steps and give it
-/// back in two, each a dependency (`vkCmdPipelineBarrier2`) of its own, which all images and buffers of the frame share:
+/// The counterpart holds the image in `VK_IMAGE_LAYOUT_GENERAL`. A frame's commands take it over in
+/// two steps and give it back in two, each a dependency (`vkCmdPipelineBarrier2`) of its own, which
+/// all images and buffers of the frame share:
 ///
 /// | step | barriers |
 /// |---|---|
@@ -19,14 +22,16 @@ use crate::image::access::ImageAccess;
 /// | 3 | [`transition_out`](Self::transition_out): back to `GENERAL` |
 /// | 4 | [`release`](Self::release): to the counterpart |
 ///
-/// A new image is given to the counterpart once: [`initial`](Self::initial), then [`release`](Self::release).
+/// A new image is given to the counterpart once: [`initial`](Self::initial), then
+/// [`release`](Self::release).
 ///
 /// Each barrier is over all levels and layers.
 ///
-/// No image barrier here changes both the owner and the layout. Vulkan executes such a transition between the release and
-/// the acquire, which must name the same two layouts (Vulkan specification, "Queue Family Ownership Transfer"); another
-/// API makes no such barrier, so who would execute it is left open. RADV, for one, skips the transition of every acquire
-/// from `VK_QUEUE_FAMILY_EXTERNAL`.
+/// No image barrier here changes both the owner and the layout. Vulkan executes such a transition
+/// between the release and the acquire, which must name the same two layouts (Vulkan specification,
+/// "Queue Family Ownership Transfer"); another API makes no such barrier, so who would execute it
+/// is left open. RADV, for one, skips the transition of every acquire from
+/// `VK_QUEUE_FAMILY_EXTERNAL`.
 #[derive(Debug, Clone, Copy)]
 pub struct ImageHandover {
     image: vk::Image,

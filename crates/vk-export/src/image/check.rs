@@ -8,8 +8,8 @@ use crate::image::info::mip_count;
 use crate::image::info::{ImageInfo, ImageKind};
 use crate::memory::Placement;
 
-/// The usages of Vulkan 1.0 but for transient attachments, whose memory nobody else can see. Later ones need features
-/// that a device here need not have.
+/// The usages of Vulkan 1.0 but for transient attachments, whose memory nobody else can see. Later
+/// ones need features that a device here need not have.
 const USAGES: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(
     vk::ImageUsageFlags::TRANSFER_SRC.as_raw()
         | vk::ImageUsageFlags::TRANSFER_DST.as_raw()

@@ -1,4 +1,5 @@
-//! What a format tells of its images: texels, aspects, views; and which formats a device may be asked for.
+//! What a format tells of its images: texels, aspects, views; and which formats a device may be
+//! asked for.
 
 use std::ffi::CStr;
 
@@ -7,8 +8,8 @@ use ash::{ext, img, khr, nv, vk};
 use crate::device::ExportDevice;
 
 impl ExportDevice {
-    /// Why the device must not be asked for a format; `None` for those of the Vulkan in force and of the extensions that
-    /// are on.
+    /// Why the device must not be asked for a format; `None` for those of the Vulkan in force and
+    /// of the extensions that are on.
     pub(crate) fn format_fault(&self, format: vk::Format) -> Option<String> {
         is_known(format, self.api_version(), |name| self.is_enabled(name)).err()
     }
@@ -41,7 +42,8 @@ const ORIGINS: &[Origin] = &[
     origin(1_000_464_000, 1_000_464_000, None, Some(nv::optical_flow::NAME)),
 ];
 
-/// Whether a driver of `api_version` with these extensions may be asked for `format`; else what is wrong.
+/// Whether a driver of `api_version` with these extensions may be asked for `format`; else what is
+/// wrong.
 fn is_known(format: vk::Format, api_version: u32, has: impl Fn(&CStr) -> bool) -> Result<(), String> {
     let raw = format.as_raw();
     let Some(origin) = ORIGINS.iter().find(|origin| (origin.first..=origin.last).contains(&raw)) else {
@@ -57,10 +59,11 @@ fn is_known(format: vk::Format, api_version: u32, has: impl Fn(&CStr) -> bool) -
     }
 }
 
-/// Bytes of a texel of an uncompressed, single-plane colour format of Vulkan 1.0; `None` for every other.
+/// Bytes of a texel of an uncompressed, single-plane colour format of Vulkan 1.0; `None` for every
+/// other.
 ///
-/// Those of the same size are one compatibility class (Vulkan specification, "Format Compatibility Classes"): views may
-/// take one for the other.
+/// Those of the same size are one compatibility class (Vulkan specification, "Format Compatibility
+/// Classes"): views may take one for the other.
 pub(crate) fn texel_size(format: vk::Format) -> Option<u64> {
     use vk::Format as F;
     // `VkFormat` counts up in blocks of one texel size each.
@@ -101,8 +104,8 @@ pub(crate) fn aspects(format: vk::Format) -> vk::ImageAspectFlags {
     }
 }
 
-/// Whether the format came with Y'CbCr conversion: multi-planar, or subsampled. A view of such an image wants a
-/// conversion object that only its user can choose.
+/// Whether the format came with Y'CbCr conversion: multi-planar, or subsampled. A view of such an
+/// image wants a conversion object that only its user can choose.
 pub(crate) fn is_ycbcr(format: vk::Format) -> bool {
     let of = |first: vk::Format, last: vk::Format| (first.as_raw()..=last.as_raw()).contains(&format.as_raw());
     of(vk::Format::G8B8G8R8_422_UNORM, vk::Format::G16_B16_R16_3PLANE_444_UNORM)

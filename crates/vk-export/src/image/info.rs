@@ -63,7 +63,8 @@ pub struct ImageInfo<'a> {
     pub kind: ImageKind,
     /// The format. Default: `UNDEFINED`, which is refused.
     pub format: vk::Format,
-    /// Width, height and depth of the first level, in texels; those that the kind lacks are 1. Default: 1, 1, 1.
+    /// Width, height and depth of the first level, in texels; those that the kind lacks are 1.
+    /// Default: 1, 1, 1.
     pub extent: [u32; 3],
     /// Levels, each half as large as the one before; at most [`mip_count`]. Default: 1.
     pub mip_levels: u32,
@@ -73,8 +74,8 @@ pub struct ImageInfo<'a> {
     pub tiling: vk::ImageTiling,
     /// How Vulkan uses it; not empty. An [`ImageAccess`](crate::ImageAccess) knows. Default: empty.
     pub usage: vk::ImageUsageFlags,
-    /// Further formats that it can be viewed in, such as the sRGB sibling of a UNORM format; uncompressed, with texels of
-    /// the same size. Default: none.
+    /// Further formats that it can be viewed in, such as the sRGB sibling of a UNORM format;
+    /// uncompressed, with texels of the same size. Default: none.
     pub view_formats: &'a [vk::Format],
     /// Exportable, mapped for the host, or for Vulkan alone. Default: exportable.
     pub placement: Placement,
@@ -97,12 +98,14 @@ impl Default for ImageInfo<'_> {
     }
 }
 
-/// The levels of a full mip chain, down to one texel: `floor(log2(largest dimension)) + 1`; 0 for an extent of 0.
+/// The levels of a full mip chain, down to one texel: `floor(log2(largest dimension)) + 1`; 0 for
+/// an extent of 0.
 pub fn mip_count(extent: [u32; 3]) -> u32 {
     extent.iter().fold(0, |all, dimension| all | dimension).checked_ilog2().map_or(0, |log2| log2 + 1)
 }
 
-/// Width, height and depth of a level, in texels: halved and rounded down at each level, at least 1.
+/// Width, height and depth of a level, in texels: halved and rounded down at each level, at
+/// least 1.
 pub(crate) fn level_extent(extent: [u32; 3], level: u32) -> [u32; 3] {
     extent.map(|dimension| dimension.checked_shr(level).unwrap_or(0).max(1))
 }
@@ -123,8 +126,8 @@ impl ImageInfo<'_> {
         flags
     }
 
-    /// Every format that it can be viewed in, its own first: what `VkImageFormatListCreateInfo` wants where there are
-    /// several.
+    /// Every format that it can be viewed in, its own first: what `VkImageFormatListCreateInfo`
+    /// wants where there are several.
     pub(crate) fn formats(&self) -> Vec<vk::Format> {
         let mut formats = vec![self.format];
         for format in self.view_formats {

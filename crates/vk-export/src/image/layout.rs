@@ -9,9 +9,10 @@ use vk::ImageLayout as Layout;
 use vk::ImageUsageFlags as Usage;
 
 impl ExportDevice {
-    /// Refuses a layout that barriers must not bring an image with this usage into: `UNDEFINED` and `PREINITIALIZED`, layouts
-    /// without one of the usages that they need, those of features and extensions that this crate does not know to be on, and
-    /// numbers that are no layout. `GENERAL` fits every usage.
+    /// Refuses a layout that barriers must not bring an image with this usage into: `UNDEFINED` and
+    /// `PREINITIALIZED`, layouts without one of the usages that they need, those of features and
+    /// extensions that this crate does not know to be on, and numbers that are no layout. `GENERAL`
+    /// fits every usage.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] with the layout, the usage that it needs, and what to do.
@@ -31,9 +32,10 @@ const fn either(first: Usage, second: Usage) -> Usage {
 
 /// Layouts, each with the usages of which the image must have one.
 ///
-/// Source: the Valid Usage of `VkImageMemoryBarrier2`: oldLayout-01208 to -01213, -01658, -01659, -04065 and the following.
-/// Missing on purpose: layouts of one aspect, since a handed-over image changes as a whole; those for presenting, since a
-/// shared image is in no swapchain; those of features that [`EnabledFeatures`](crate::EnabledFeatures) does not tell of.
+/// Source: the Valid Usage of `VkImageMemoryBarrier2`: oldLayout-01208 to -01213, -01658, -01659,
+/// -04065 and the following. Missing on purpose: layouts of one aspect, since a handed-over image
+/// changes as a whole; those for presenting, since a shared image is in no swapchain; those of
+/// features that [`EnabledFeatures`](crate::EnabledFeatures) does not tell of.
 const NEEDS: &[(Layout, Usage)] = &[
     (Layout::COLOR_ATTACHMENT_OPTIMAL, Usage::COLOR_ATTACHMENT),
     (Layout::DEPTH_STENCIL_ATTACHMENT_OPTIMAL, Usage::DEPTH_STENCIL_ATTACHMENT),

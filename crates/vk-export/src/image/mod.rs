@@ -29,9 +29,9 @@ use crate::memory::{Memory, Placement, Request, Resource, is_dedicated};
 
 /// An image in memory of its own that is shared with another API or with the host.
 ///
-/// It begins in `VK_IMAGE_LAYOUT_UNDEFINED`; an [`ImageHandover`](crate::ImageHandover) has the barriers that bring it
-/// where it is needed. Dropping it frees it and its views at once: whoever holds it keeps it until the GPU is done with
-/// it.
+/// It begins in `VK_IMAGE_LAYOUT_UNDEFINED`; an [`ImageHandover`](crate::ImageHandover) has the
+/// barriers that bring it where it is needed. Dropping it frees it and its views at once: whoever
+/// holds it keeps it until the GPU is done with it.
 #[derive(Debug)]
 pub struct Image {
     raw: vk::Image,
@@ -50,22 +50,26 @@ pub struct Image {
 }
 
 impl Image {
-    /// Makes an image and its views, after asking the driver whether exactly this one can be made and exported.
+    /// Makes an image and its views, after asking the driver whether exactly this one can be made
+    /// and exported.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for what no driver could make, or this one not so large;
-    /// [`Error::UnsupportedImage`](crate::Error::UnsupportedImage) and [`Error::TooLarge`](crate::Error::TooLarge) from
-    /// what the driver says; [`Error::NotExportable`](crate::Error::NotExportable) and
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for what no driver could make, or
+    /// this one not so large; [`Error::UnsupportedImage`](crate::Error::UnsupportedImage) and
+    /// [`Error::TooLarge`](crate::Error::TooLarge) from what the driver says;
+    /// [`Error::NotExportable`](crate::Error::NotExportable) and
     /// [`Error::Missing`](crate::Error::Missing) where it cannot leave; else the failed call.
     pub fn new(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<Self> {
         Self::create(device, info, Exporter::new)
     }
 
-    /// As [`new`](Self::new), with a name or security of its own. It is exportable whatever `info` says.
+    /// As [`new`](Self::new), with a name or security of its own. It is exportable whatever `info`
+    /// says.
     ///
     /// # Errors
-    /// Those of [`new`](Self::new); [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a name that cannot be or is
-    /// taken, and for a security descriptor that Windows does not understand or that would let everyone in.
+    /// Those of [`new`](Self::new); [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a
+    /// name that cannot be or is taken, and for a security descriptor that Windows does not
+    /// understand or that would let everyone in.
     #[cfg(windows)]
     pub fn new_shared(
         device: &ExportDevice,
@@ -112,9 +116,10 @@ impl Image {
             create = create.push_next(&mut external);
         }
         let raw =
-            // SAFETY: VUID-VkImageCreateInfo-imageCreateMaxMipLevels-02251 and its siblings for layers and extent, and
-            // -pNext-00990 (handle type): the driver was asked for exactly these; -pNext-01443: the layout is UNDEFINED;
-            // the shape VUIDs (-imageType-00956, -00957, -00961, -flags-08866) are checked by `ImageInfo::check`.
+            // SAFETY: VUID-VkImageCreateInfo-imageCreateMaxMipLevels-02251 and its siblings for
+            // layers and extent, and -pNext-00990 (handle type): the driver was asked for exactly
+            // these; -pNext-01443: the layout is UNDEFINED; the shape VUIDs (-imageType-00956,
+            // -00957, -00961, -flags-08866) are checked by `ImageInfo::check`.
             unsafe { device.as_raw().create_image(&create, None) }.map_err(device.failed("vkCreateImage", &object))?;
 
         let memory = match allocate(device, info, raw, exporter) {
@@ -140,8 +145,8 @@ impl Image {
             name: info.name.to_owned(),
             device: device.register(&object),
         };
-        // SAFETY: VUID-vkBindImageMemory-image-07460, -memory-01047 to -01049: fresh image, memory of its own type, size
-        // and alignment, offset 0.
+        // SAFETY: VUID-vkBindImageMemory-image-07460, -memory-01047 to -01049: fresh image, memory
+        // of its own type, size and alignment, offset 0.
         unsafe { device.as_raw().bind_image_memory(raw, image.memory.as_raw(), 0) }
             .map_err(device.failed("vkBindImageMemory", &object))?;
         // SAFETY: just made on this device; no other thread knows it yet.
@@ -162,12 +167,13 @@ impl Image {
         self.raw
     }
 
-    /// The view of all levels and layers in the image's own format, lent: 1D, 2D, 3D or cube, or an array of these where
-    /// there are more layers. Several cubes are viewed as a 2D array where `imageCubeArray` is off; a device
-    /// [opened](ExportDevice::open) here has it on where the driver has it.
+    /// The view of all levels and layers in the image's own format, lent: 1D, 2D, 3D or cube, or an
+    /// array of these where there are more layers. Several cubes are viewed as a 2D array where
+    /// `imageCubeArray` is off; a device [opened](ExportDevice::open) here has it on where the
+    /// driver has it.
     ///
-    /// `None` where [`usage`](Self::usage) is for transfers alone, and for Y'CbCr formats. To render to one level of
-    /// several, make a view of it.
+    /// `None` where [`usage`](Self::usage) is for transfers alone, and for Y'CbCr formats. To
+    /// render to one level of several, make a view of it.
     pub fn view(&self) -> Option<vk::ImageView> {
         self.view_as(self.format)
     }
@@ -203,7 +209,8 @@ impl Image {
         self.extent
     }
 
-    /// Width, height and depth of a level, in texels: halved and rounded down at each level, at least 1.
+    /// Width, height and depth of a level, in texels: halved and rounded down at each level, at
+    /// least 1.
     pub fn level_extent(&self, level: u32) -> [u32; 3] {
         level_extent(self.extent, level)
     }
@@ -238,11 +245,11 @@ impl Image {
         &self.device
     }
 
-    /// The start of the host's mapping, with [`Placement::HostVisible`]; it is valid as long as the image lives.
-    /// [`host_layout`](Self::host_layout) tells where the texels are.
+    /// The start of the host's mapping, with [`Placement::HostVisible`]; it is valid as long as the
+    /// image lives. [`host_layout`](Self::host_layout) tells where the texels are.
     ///
-    /// Touch them only while the image is in `VK_IMAGE_LAYOUT_GENERAL`: a new one is not. Reading and writing through the
-    /// pointer, and ordering that with the GPU, is up to the caller.
+    /// Touch them only while the image is in `VK_IMAGE_LAYOUT_GENERAL`: a new one is not. Reading
+    /// and writing through the pointer, and ordering that with the GPU, is up to the caller.
     pub fn host_ptr(&self) -> Option<NonNull<u8>> {
         self.memory.mapped()
     }
@@ -252,8 +259,8 @@ impl Image {
         self.memory.allocation_size()
     }
 
-    /// Where one layer of one level lies in the host's mapping; `None` without a mapping, past the last level or layer,
-    /// and for formats of several aspects or planes.
+    /// Where one layer of one level lies in the host's mapping; `None` without a mapping, past the
+    /// last level or layer, and for formats of several aspects or planes.
     #[doc(alias = "vkGetImageSubresourceLayout")]
     pub fn host_layout(&self, level: u32, layer: u32) -> Option<HostLayout> {
         self.memory.mapped()?;
@@ -263,8 +270,9 @@ impl Image {
             return None;
         }
         let subresource = vk::ImageSubresource { aspect_mask, mip_level: level, array_layer: layer };
-        // SAFETY: VUID-vkGetImageSubresourceLayout-image-07790: what is mapped is LINEAR (`ImageInfo::check`);
-        // -mipLevel-01716, -arrayLayer-01717, -aspectMask-00997: checked above.
+        // SAFETY: VUID-vkGetImageSubresourceLayout-image-07790: what is mapped is LINEAR
+        // (`ImageInfo::check`); -mipLevel-01716, -arrayLayer-01717, -aspectMask-00997: checked
+        // above.
         let layout = unsafe { self.device.as_raw().get_image_subresource_layout(self.raw, subresource) };
         Some(HostLayout {
             offset: layout.offset,
@@ -280,7 +288,8 @@ impl Image {
     /// The handle is the caller's; each import takes one of its own.
     ///
     /// # Errors
-    /// [`Error::NotExportable`](crate::Error::NotExportable) for an image of another placement, else the failed call.
+    /// [`Error::NotExportable`](crate::Error::NotExportable) for an image of another placement,
+    /// else the failed call.
     #[doc(alias = "vkGetMemoryFdKHR")]
     pub fn export(&self) -> Result<ExportedImage> {
         let (handle, memory) = self.memory.export(&self.name, self.memory.allocation_size())?;
@@ -301,8 +310,8 @@ impl Image {
 impl Drop for Image {
     fn drop(&mut self) {
         for (_, view) in self.views.drain(..) {
-            // SAFETY: VUID-vkDestroyImageView-imageView-01026: the owner keeps the image until the submissions that use
-            // it have completed, as the type's documentation says.
+            // SAFETY: VUID-vkDestroyImageView-imageView-01026: the owner keeps the image until the
+            // submissions that use it have completed, as the type's documentation says.
             unsafe { self.device.as_raw().destroy_image_view(view, None) };
         }
         // SAFETY: VUID-vkDestroyImage-image-01000: as above.
@@ -314,7 +323,8 @@ fn allocate(device: &ExportDevice, info: &ImageInfo<'_>, raw: vk::Image, exporte
     let mut dedicated = vk::MemoryDedicatedRequirements::default();
     let mut requirements = vk::MemoryRequirements2::default().push_next(&mut dedicated);
     let question = vk::ImageMemoryRequirementsInfo2::default().image(raw);
-    // SAFETY: VUID-VkImageMemoryRequirementsInfo2-image-parameter: a live image of this device, not disjoint.
+    // SAFETY: VUID-VkImageMemoryRequirementsInfo2-image-parameter: a live image of this device, not
+    // disjoint.
     unsafe { device.as_raw().get_image_memory_requirements2(&question, &mut requirements) };
     let requirements = requirements.memory_requirements;
     let asks = dedicated.requires_dedicated_allocation | dedicated.prefers_dedicated_allocation;

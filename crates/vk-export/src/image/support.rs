@@ -31,13 +31,14 @@ pub struct ImageSupport {
     pub max_resource_size: u64,
 }
 
-/// Asks what `device` can do with an image as `info` describes it. [`Image::new`](crate::Image::new) asks by itself.
+/// Asks what `device` can do with an image as `info` describes it.
+/// [`Image::new`](crate::Image::new) asks by itself.
 ///
 /// An image that can be made but not exported is no error here: see [`ImageSupport::exportable`].
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] for what no driver could make, without asking, [`Error::UnsupportedImage`] with what to
-/// change, else the failed call.
+/// [`Error::InvalidArgument`] for what no driver could make, without asking,
+/// [`Error::UnsupportedImage`] with what to change, else the failed call.
 #[doc(alias = "vkGetPhysicalDeviceImageFormatProperties2")]
 pub fn image_support(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<ImageSupport> {
     info.check(&device.physical().limits)?;
@@ -71,16 +72,17 @@ pub fn image_support(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<Imag
 }
 
 impl ExportDevice {
-    /// What the driver does with images of a format in a tiling; empty for a format that it does not have,
-    /// for one of an extension that is not enabled, and for a number that is no format; then the driver is not asked.
+    /// What the driver does with images of a format in a tiling; empty for a format that it does
+    /// not have, for one of an extension that is not enabled, and for a number that is no format;
+    /// then the driver is not asked.
     #[doc(alias = "vkGetPhysicalDeviceFormatProperties")]
     pub fn format_features(&self, format: vk::Format, tiling: vk::ImageTiling) -> vk::FormatFeatureFlags {
         if self.format_fault(format).is_some() {
             return vk::FormatFeatureFlags::empty();
         }
         let properties =
-            // SAFETY: VUID-vkGetPhysicalDeviceFormatProperties-physicalDevice-parameter: a device of this instance;
-            // -format-parameter: checked above.
+            // SAFETY: VUID-vkGetPhysicalDeviceFormatProperties-physicalDevice-parameter: a device
+            // of this instance; -format-parameter: checked above.
             unsafe { self.instance().get_physical_device_format_properties(self.physical().handle, format) };
         match tiling {
             vk::ImageTiling::LINEAR => properties.linear_tiling_features,
@@ -115,8 +117,9 @@ fn query_support(
         question = question.push_next(&mut external_question);
         answer = answer.push_next(&mut external_answer);
     }
-    // SAFETY: VUID-vkGetPhysicalDeviceImageFormatProperties2-physicalDevice-parameter: a device of this instance; the
-    // chained structures are core in 1.2, the usage is not empty (`ImageInfo::check`).
+    // SAFETY: VUID-vkGetPhysicalDeviceImageFormatProperties2-physicalDevice-parameter: a device of
+    // this instance; the chained structures are core in 1.2, the usage is not empty
+    // (`ImageInfo::check`).
     let result = unsafe {
         device.instance().get_physical_device_image_format_properties2(device.physical().handle, &question, &mut answer)
     };
@@ -140,7 +143,8 @@ fn query_support(
     }))
 }
 
-/// What could be changed for the driver to take the image: each of these alone was asked and would do.
+/// What could be changed for the driver to take the image: each of these alone was asked and would
+/// do.
 fn advice(device: &ExportDevice, info: &ImageInfo<'_>) -> String {
     let would_do = |changed: &ImageInfo<'_>| matches!(query_support(device, changed, None), Ok(Some(_)));
     let mut ways = Vec::new();

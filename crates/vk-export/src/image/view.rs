@@ -23,11 +23,11 @@ const VIEWED: [(vk::ImageUsageFlags, vk::FormatFeatureFlags); 5] = [
     ),
 ];
 
-/// The view of all levels and layers of `image` in `format`; `None` where the image's usage, or a Y'CbCr format, lets no
-/// view be made. The caller destroys it.
+/// The view of all levels and layers of `image` in `format`; `None` where the image's usage, or a
+/// Y'CbCr format, lets no view be made. The caller destroys it.
 ///
-/// The view takes over what of the image's usage its format supports: an sRGB view of a storage image is no storage
-/// image itself.
+/// The view takes over what of the image's usage its format supports: an sRGB view of a storage
+/// image is no storage image itself.
 pub(crate) fn create(
     device: &ExportDevice,
     info: &ImageInfo<'_>,
@@ -51,9 +51,10 @@ pub(crate) fn create(
         .format(format)
         .subresource_range(range)
         .push_next(&mut usage);
-    // SAFETY: VUID-VkImageViewCreateInfo-image-01020: the image is bound; -01761 and -pNext-01585: another format is
-    // of the same class and in the image's list (`ImageInfo::check`, `ImageInfo::formats`); -04441 and -usage-02274 to -02277: the
-    // usage is a part of the image's that the format supports; -viewType-01004: cube arrays only with their feature;
+    // SAFETY: VUID-VkImageViewCreateInfo-image-01020: the image is bound; -01761 and -pNext-01585:
+    // another format is of the same class and in the image's list (`ImageInfo::check`,
+    // `ImageInfo::formats`); -04441 and -usage-02274 to -02277: the usage is a part of the image's
+    // that the format supports; -viewType-01004: cube arrays only with their feature;
     // -subResourceRange-01021: type and range are those of the whole image.
     let view = unsafe { device.as_raw().create_image_view(&create, None) }
         .map_err(device.failed("vkCreateImageView", &format!("{} as {format:?}", info.object())))?;

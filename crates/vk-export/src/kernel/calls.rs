@@ -19,17 +19,19 @@ macro_rules! load {
     ($get:ident, $name:literal, $function:ty) => {{
         let found: vk::PFN_vkVoidFunction = $get(concat!($name, "\0"));
         let found = found.ok_or($name)?;
-        // SAFETY: `vkGetDeviceProcAddr` returns the function of that name, whose type this is (Vulkan specification,
-        // "Command Function Pointers").
+        // SAFETY: `vkGetDeviceProcAddr` returns the function of that name, whose type this is
+        // (Vulkan specification, "Command Function Pointers").
         unsafe { std::mem::transmute::<unsafe extern "system" fn(), $function>(found) }
     }};
 }
 
 impl KernelCalls {
-    /// Asks a device on which both extensions are on; the name of the first function that is not there otherwise.
+    /// Asks a device on which both extensions are on; the name of the first function that is not
+    /// there otherwise.
     pub(crate) fn load(instance: &ash::Instance, device: &ash::Device) -> Result<Self, &'static str> {
         let get = |name: &'static str| {
-            // SAFETY: VUID-vkGetDeviceProcAddr-device-parameter: the device is alive; the name ends with NUL.
+            // SAFETY: VUID-vkGetDeviceProcAddr-device-parameter: the device is alive; the name ends
+            // with NUL.
             unsafe { (instance.fp_v1_0().get_device_proc_addr)(device.handle(), name.as_ptr().cast()) }
         };
         Ok(Self {

@@ -2,7 +2,8 @@
 
 use crate::kernel::ptx::PtxEntry;
 
-/// The threads of a launch and the shared memory that it adds: what `<<<grid, block, shared_bytes>>>` is in CUDA C++.
+/// The threads of a launch and the shared memory that it adds: what `<<<grid, block,
+/// shared_bytes>>>` is in CUDA C++.
 ///
 /// ```
 /// use vk_export::LaunchConfig;
@@ -38,8 +39,9 @@ impl LaunchConfig {
         Self { grid, block, shared_bytes: 0 }
     }
 
-    /// As many blocks of `block_x` threads as `len` threads take: the last block may have more threads than there are elements left,
-    /// so kernels compare their index with the length. More blocks than a launch can have, and none, are refused by the launch.
+    /// As many blocks of `block_x` threads as `len` threads take: the last block may have more
+    /// threads than there are elements left, so kernels compare their index with the length. More
+    /// blocks than a launch can have, and none, are refused by the launch.
     pub fn for_elements(len: u64, block_x: u32) -> Self {
         let blocks = len.div_ceil(u64::from(block_x).max(1));
         Self::new([u32::try_from(blocks).unwrap_or(u32::MAX), 1, 1], [block_x, 1, 1])

@@ -16,13 +16,14 @@ use crate::kernel::ptx::{Ptx, PtxEntry};
 
 /// CUDA kernels in a Vulkan device, loaded from PTX. Cloning it is cheap and gives the same module.
 ///
-/// The driver compiles the text: some tens of milliseconds the first time, less than one in later processes, since it keeps
-/// what it compiled on disk. The device needs `VK_NVX_binary_import`, which is experimental by name and has been in NVIDIA's
-/// drivers for Linux and Windows since 2020, no other driver has it; see
-/// [`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels) and [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS).
+/// The driver compiles the text: some tens of milliseconds the first time, less than one in later
+/// processes, since it keeps what it compiled on disk. The device needs `VK_NVX_binary_import`,
+/// which is experimental by name and has been in NVIDIA's drivers for Linux and Windows since 2020,
+/// no other driver has it; see [`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels) and
+/// [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS).
 ///
-/// The module is destroyed with its last clone and its last [`Kernel`]: keep one until the GPU is done with what was
-/// recorded.
+/// The module is destroyed with its last clone and its last [`Kernel`]: keep one until the GPU is
+/// done with what was recorded.
 #[derive(Clone)]
 pub struct KernelModule(Arc<Module>);
 
@@ -34,7 +35,8 @@ struct Module {
     device: Registered,
 }
 
-/// A CUDA kernel of a [`KernelModule`], which it keeps loaded. Cloning it is cheap and gives the same kernel.
+/// A CUDA kernel of a [`KernelModule`], which it keeps loaded. Cloning it is cheap and gives the
+/// same kernel.
 #[derive(Clone)]
 pub struct Kernel(Arc<Function>);
 
@@ -50,17 +52,18 @@ impl KernelModule {
     ///
     /// # Errors
     /// [`Error::Missing`] where the device has no CUDA kernels, see
-    /// [`ExportDevice::cuda_kernel_gaps`]; else the failed call: for PTX that is broken, or newer than the driver or the GPU,
-    /// the driver says `VK_ERROR_INITIALIZATION_FAILED` and no more.
+    /// [`ExportDevice::cuda_kernel_gaps`]; else the failed call: for PTX that is broken, or newer
+    /// than the driver or the GPU, the driver says `VK_ERROR_INITIALIZATION_FAILED` and no more.
     #[doc(alias = "vkCreateCuModuleNVX")]
     pub fn new(device: &ExportDevice, name: &str, ptx: &Ptx) -> Result<Self> {
         let calls = *device.kernel_calls()?;
         // The final NUL is a part of the data: without it the driver does not see that it is PTX.
         let info = vk::CuModuleCreateInfoNVX::default().data(ptx.as_c_str().to_bytes_with_nul());
         let mut raw = vk::CuModuleNVX::null();
-        // SAFETY: VUID-vkCreateCuModuleNVX-pCreateInfo-parameter, VUID-VkCuModuleCreateInfoNVX-pData-parameter: the text
-        // outlives the call; the extension is on (`kernel_calls`). The text was read: it is no part of an ELF file, which the
-        // driver hangs on.
+        // SAFETY: VUID-vkCreateCuModuleNVX-pCreateInfo-parameter,
+        // VUID-VkCuModuleCreateInfoNVX-pData-parameter: the text outlives the call; the extension
+        // is on (`kernel_calls`). The text was read: it is no part of an ELF file, which the driver
+        // hangs on.
         let result = unsafe { (calls.create_module)(device.as_raw().handle(), &info, ptr::null(), &mut raw) };
         let object = || format!("module \"{name}\", PTX {} for {}", ptx.version(), ptx.target());
         result.result().map_err(|result| device.failed("vkCreateCuModuleNVX", &object())(result))?;
@@ -72,8 +75,8 @@ impl KernelModule {
     /// A kernel by its name in PTX: that of an `extern "C"` function, or a mangled one.
     ///
     /// # Errors
-    /// [`Error::NoKernel`] with the names there are, [`Error::RefusedKernel`] for one that would hang the queue, else the
-    /// failed call.
+    /// [`Error::NoKernel`] with the names there are, [`Error::RefusedKernel`] for one that would
+    /// hang the queue, else the failed call.
     #[doc(alias = "vkCreateCuFunctionNVX")]
     pub fn kernel(&self, entry: &str) -> Result<Kernel> {
         let module = &*self.0;
@@ -91,8 +94,8 @@ impl KernelModule {
         let info = vk::CuFunctionCreateInfoNVX::default().module(module.raw).name(&name);
         let mut raw = vk::CuFunctionNVX::null();
         let device = module.device.as_raw().handle();
-        // SAFETY: VUID-VkCuFunctionCreateInfoNVX-module-parameter: the module is alive; -pName-parameter: the name ends with
-        // NUL and outlives the call.
+        // SAFETY: VUID-VkCuFunctionCreateInfoNVX-module-parameter: the module is alive;
+        // -pName-parameter: the name ends with NUL and outlives the call.
         let result = unsafe { (module.calls.create_function)(device, &info, ptr::null(), &mut raw) };
         result.result().map_err(module.device.failed("vkCreateCuFunctionNVX", &object))?;
         Ok(Kernel(Arc::new(Function { raw, entry: found.clone(), module: self.clone() })))
@@ -139,12 +142,14 @@ impl Kernel {
         self.0.raw
     }
 
-    /// Whether it can be launched so, with arguments of `args_len` bytes in all. [`record`](Self::record) asks this too.
+    /// Whether it can be launched so, with arguments of `args_len` bytes in all.
+    /// [`record`](Self::record) asks this too.
     ///
     /// # Errors
-    /// [`Error::Launch`] for what the driver would take and then hang on, lose the device with, or leave out without a word:
-    /// a block without threads, with more than 1024 or with others than the kernel was compiled for; a grid without blocks
-    /// or past the limits; more shared memory than works; arguments of another size than the kernel's.
+    /// [`Error::Launch`] for what the driver would take and then hang on, lose the device with, or
+    /// leave out without a word: a block without threads, with more than 1024 or with others than
+    /// the kernel was compiled for; a grid without blocks or past the limits; more shared memory
+    /// than works; arguments of another size than the kernel's.
     pub fn check(&self, config: &LaunchConfig, args_len: usize) -> Result<()> {
         match fault(&self.0.entry, config, args_len) {
             None => Ok(()),
@@ -152,31 +157,36 @@ impl Kernel {
         }
     }
 
-    /// Records a launch into a command buffer. `args` are the arguments as they lie in memory, each at its
-    /// [offset](PtxEntry::params); they are copied now, so that what is recorded does not change when it is submitted again.
+    /// Records a launch into a command buffer. `args` are the arguments as they lie in memory, each
+    /// at its [offset](PtxEntry::params); they are copied now, so that what is recorded does not
+    /// change when it is submitted again.
     ///
-    /// Buffers are passed by their [`device_address`](crate::Buffer::device_address), images by the handle of a
-    /// [`KernelSurface`](crate::KernelSurface) or [`KernelTexture`](crate::KernelTexture). For barriers a kernel is a compute
-    /// shader: `VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT` with storage reads and writes.
+    /// Buffers are passed by their [`device_address`](crate::Buffer::device_address), images by the
+    /// handle of a [`KernelSurface`](crate::KernelSurface) or
+    /// [`KernelTexture`](crate::KernelTexture). For barriers a kernel is a compute shader:
+    /// `VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT` with storage reads and writes.
     ///
     /// # Errors
     /// Those of [`check`](Self::check); nothing is recorded then.
     ///
     /// # Safety
-    /// - `commands` is of the module's device and of a queue family with graphics or compute, records outside of a render
-    ///   pass, and is externally synchronized.
-    /// - Every address and handle in `args` is good for what the kernel does with it, from when what is recorded is submitted
-    ///   until it has run, and so is a clone of this kernel. An address that is not loses the device.
+    /// - `commands` is of the module's device and of a queue family with graphics or compute,
+    ///   records outside of a render pass, and is externally synchronized.
+    /// - Every address and handle in `args` is good for what the kernel does with it, from when
+    ///   what is recorded is submitted until it has run, and so is a clone of this kernel. An
+    ///   address that is not loses the device.
     /// - Barriers order the launch with what else touches the same memory.
-    /// - A multiprocessor has the registers for one block. Up to 256 threads it always has; for more, compile the kernel with
-    ///   `__launch_bounds__`, so that the compiler sees to it: no driver is known to check this in a Vulkan queue.
-    /// - The kernel ends. It makes no access outside of a surface unless it was written with `cudaBoundaryModeZero` or
-    ///   `cudaBoundaryModeClamp`.
+    /// - A multiprocessor has the registers for one block. Up to 256 threads it always has; for
+    ///   more, compile the kernel with `__launch_bounds__`, so that the compiler sees to it: no
+    ///   driver is known to check this in a Vulkan queue.
+    /// - The kernel ends. It makes no access outside of a surface unless it was written with
+    ///   `cudaBoundaryModeZero` or `cudaBoundaryModeClamp`.
     #[doc(alias = "vkCmdCuLaunchKernelNVX")]
     pub unsafe fn record(&self, commands: vk::CommandBuffer, config: &LaunchConfig, args: &[u8]) -> Result<()> {
         self.check(config, args.len())?;
         let size = args.len();
-        // As for `cuLaunchKernel`: CU_LAUNCH_PARAM_BUFFER_POINTER, CU_LAUNCH_PARAM_BUFFER_SIZE, CU_LAUNCH_PARAM_END.
+        // As for `cuLaunchKernel`: CU_LAUNCH_PARAM_BUFFER_POINTER, CU_LAUNCH_PARAM_BUFFER_SIZE,
+        // CU_LAUNCH_PARAM_END.
         let packed = [
             ptr::without_provenance(1),
             args.as_ptr().cast(),
@@ -196,9 +206,11 @@ impl Kernel {
             .block_dim_z(block_z)
             .shared_mem_bytes(config.shared_bytes)
             .extras(extras);
-        // SAFETY: VUID-vkCmdCuLaunchKernelNVX-commandBuffer-recording, -commandBuffer-cmdpool, -renderpass, -videocoding: the
-        // caller's promises; VUID-VkCuLaunchInfoNVX-function-parameter: the function is alive; -pExtras-parameter: the list is
-        // the one that `cuLaunchKernel` takes, and both it and the arguments outlive the call, which copies them.
+        // SAFETY: VUID-vkCmdCuLaunchKernelNVX-commandBuffer-recording, -commandBuffer-cmdpool,
+        // -renderpass, -videocoding: the caller's promises;
+        // VUID-VkCuLaunchInfoNVX-function-parameter: the function is alive; -pExtras-parameter: the
+        // list is the one that `cuLaunchKernel` takes, and both it and the arguments outlive the
+        // call, which copies them.
         unsafe { (self.0.module.0.calls.launch)(commands, &info) };
         Ok(())
     }
@@ -219,8 +231,9 @@ impl std::fmt::Debug for Kernel {
 
 impl Drop for Module {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyCuModuleNVX-module-parameter: made by this device, whose clone is here; every function of it is
-        // gone, since each holds the module, and what was recorded with them has run, as the type's documentation says.
+        // SAFETY: VUID-vkDestroyCuModuleNVX-module-parameter: made by this device, whose clone is
+        // here; every function of it is gone, since each holds the module, and what was recorded
+        // with them has run, as the type's documentation says.
         unsafe { (self.calls.destroy_module)(self.device.as_raw().handle(), self.raw, ptr::null()) };
     }
 }
@@ -228,8 +241,8 @@ impl Drop for Module {
 impl Drop for Function {
     fn drop(&mut self) {
         let module = &*self.module.0;
-        // SAFETY: VUID-vkDestroyCuFunctionNVX-function-parameter: made by this device; what was recorded with it has run, as
-        // the type's documentation says.
+        // SAFETY: VUID-vkDestroyCuFunctionNVX-function-parameter: made by this device; what was
+        // recorded with it has run, as the type's documentation says.
         unsafe { (module.calls.destroy_function)(module.device.as_raw().handle(), self.raw, ptr::null()) };
     }
 }

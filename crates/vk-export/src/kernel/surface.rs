@@ -9,11 +9,12 @@ use crate::image::Image;
 use crate::image::info::ImageKind;
 use crate::image::view::view_type;
 
-/// A level of an [`Image`] as CUDA kernels that Vulkan launches read and write it: a `cudaSurfaceObject_t`.
+/// A level of an [`Image`] as CUDA kernels that Vulkan launches read and write it: a
+/// `cudaSurfaceObject_t`.
 ///
-/// While a kernel uses it the image is in `VK_IMAGE_LAYOUT_GENERAL`. Texels are in the image's own order of channels: BGRA
-/// is not swizzled. `sust.b` moves bytes, and counts x in them; `sust.p` converts to the format. Cubes, and arrays of them,
-/// are layered surfaces.
+/// While a kernel uses it the image is in `VK_IMAGE_LAYOUT_GENERAL`. Texels are in the image's own
+/// order of channels: BGRA is not swizzled. `sust.b` moves bytes, and counts x in them; `sust.p`
+/// converts to the format. Cubes, and arrays of them, are layered surfaces.
 ///
 /// Keep it, and the image, until the GPU is done with what was recorded.
 #[derive(Debug)]
@@ -33,8 +34,9 @@ impl KernelSurface {
     /// The surface of all layers of one level, 0 being the largest.
     ///
     /// # Errors
-    /// [`Error::Missing`] where the device has no CUDA kernels, [`Error::InvalidArgument`] for an image without
-    /// `VK_IMAGE_USAGE_STORAGE_BIT`, a format that has no storage images, and a level that is not there, else the failed call.
+    /// [`Error::Missing`] where the device has no CUDA kernels, [`Error::InvalidArgument`] for an
+    /// image without `VK_IMAGE_USAGE_STORAGE_BIT`, a format that has no storage images, and a level
+    /// that is not there, else the failed call.
     #[doc(alias = "vkGetImageViewHandleNVX")]
     pub fn new(image: &Image, level: u32) -> Result<Self> {
         let (device, object) = (image.device(), format!("surface of image \"{}\"", image.name()));
@@ -61,7 +63,8 @@ impl KernelSurface {
         Ok(Self { handle, _view: view })
     }
 
-    /// What a kernel takes as its `cudaSurfaceObject_t`, which has 64 bits: pass it as `u64::from(handle)`.
+    /// What a kernel takes as its `cudaSurfaceObject_t`, which has 64 bits: pass it as
+    /// `u64::from(handle)`.
     pub fn handle(&self) -> u32 {
         self.handle
     }
@@ -85,10 +88,10 @@ impl KernelView {
             .format(format)
             .subresource_range(range)
             .push_next(&mut usage);
-        // SAFETY: VUID-VkImageViewCreateInfo-image-01020: the image is bound; -image-01761: the format is one of those that
-        // the image was made for; -usage-02274, -02275: the callers have asked for the format's features;
-        // -subresourceRange-01478, -01718: the range is inside of the image's; -viewType-01004: cube arrays only with their
-        // feature.
+        // SAFETY: VUID-VkImageViewCreateInfo-image-01020: the image is bound; -image-01761: the
+        // format is one of those that the image was made for; -usage-02274, -02275: the callers
+        // have asked for the format's features; -subresourceRange-01478, -01718: the range is
+        // inside of the image's; -viewType-01004: cube arrays only with their feature.
         let raw = unsafe { device.as_raw().create_image_view(&create, None) }
             .map_err(device.failed("vkCreateImageView", object))?;
         // Owned before it is named: a logger that panics leaves no view behind.
@@ -105,16 +108,17 @@ impl KernelView {
             .descriptor_type(descriptor_type)
             .sampler(sampler);
         let calls = self.device.kernel_calls()?;
-        // SAFETY: VUID-VkImageViewHandleInfoNVX-descriptorType-02654: a storage image or a combined image sampler;
-        // -sampler-02655: the latter comes with a sampler that is alive; -imageView-02656, -02657: the view has the usage.
+        // SAFETY: VUID-VkImageViewHandleInfoNVX-descriptorType-02654: a storage image or a combined
+        // image sampler; -sampler-02655: the latter comes with a sampler that is alive;
+        // -imageView-02656, -02657: the view has the usage.
         Ok(unsafe { (calls.view_handle)(self.device.as_raw().handle(), &info) })
     }
 }
 
 impl Drop for KernelView {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyImageView-imageView-01026: the owner keeps it until the submissions that use it have
-        // completed, as the documentation of both types says.
+        // SAFETY: VUID-vkDestroyImageView-imageView-01026: the owner keeps it until the submissions
+        // that use it have completed, as the documentation of both types says.
         unsafe { self.device.as_raw().destroy_image_view(self.raw, None) };
     }
 }

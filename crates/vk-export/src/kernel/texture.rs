@@ -17,10 +17,11 @@ pub struct TextureInfo {
     pub filter: vk::Filter,
     /// Between levels. Default: `LINEAR`.
     pub mipmap_mode: vk::SamplerMipmapMode,
-    /// Outside of 0 to 1, along x, y and z. `CLAMP_TO_BORDER` gives zeroes, as in CUDA. Default: `CLAMP_TO_EDGE`.
+    /// Outside of 0 to 1, along x, y and z. `CLAMP_TO_BORDER` gives zeroes, as in CUDA. Default:
+    /// `CLAMP_TO_EDGE`.
     pub address_modes: [vk::SamplerAddressMode; 3],
-    /// One of the image's [`view_formats`](crate::ImageInfo::view_formats), such as the sRGB sibling of its own format; `None`
-    /// for its own. Default: `None`.
+    /// One of the image's [`view_formats`](crate::ImageInfo::view_formats), such as the sRGB
+    /// sibling of its own format; `None` for its own. Default: `None`.
     pub format: Option<vk::Format>,
 }
 
@@ -35,10 +36,12 @@ impl Default for TextureInfo {
     }
 }
 
-/// An [`Image`] with a sampler, as CUDA kernels that Vulkan launches sample it: a `cudaTextureObject_t`.
+/// An [`Image`] with a sampler, as CUDA kernels that Vulkan launches sample it: a
+/// `cudaTextureObject_t`.
 ///
-/// It shows all levels and layers. While a kernel uses it the image is in `VK_IMAGE_LAYOUT_SHADER_READ_ONLY_OPTIMAL` or
-/// `VK_IMAGE_LAYOUT_GENERAL`. The sampler is honoured because modules are loaded as PTX.
+/// It shows all levels and layers. While a kernel uses it the image is in
+/// `VK_IMAGE_LAYOUT_SHADER_READ_ONLY_OPTIMAL` or `VK_IMAGE_LAYOUT_GENERAL`. The sampler is honoured
+/// because modules are loaded as PTX.
 ///
 /// Keep it, and the image, until the GPU is done with what was recorded.
 #[derive(Debug)]
@@ -59,9 +62,9 @@ impl KernelTexture {
     /// The texture of an image, sampled as `info` says.
     ///
     /// # Errors
-    /// [`Error::Missing`] where the device has no CUDA kernels, [`Error::InvalidArgument`] for an image without
-    /// `VK_IMAGE_USAGE_SAMPLED_BIT`, formats that the image cannot be viewed in or that are not filtered so, and address modes
-    /// that need a feature, else the failed call.
+    /// [`Error::Missing`] where the device has no CUDA kernels, [`Error::InvalidArgument`] for an
+    /// image without `VK_IMAGE_USAGE_SAMPLED_BIT`, formats that the image cannot be viewed in or
+    /// that are not filtered so, and address modes that need a feature, else the failed call.
     #[doc(alias = "vkGetImageViewHandleNVX")]
     pub fn new(image: &Image, info: &TextureInfo) -> Result<Self> {
         let (device, object) = (image.device(), format!("texture of image \"{}\"", image.name()));
@@ -81,7 +84,8 @@ impl KernelTexture {
         Ok(Self { handle, _view: view, _sampler: sampler })
     }
 
-    /// What a kernel takes as its `cudaTextureObject_t`, which has 64 bits: pass it as `u64::from(handle)`.
+    /// What a kernel takes as its `cudaTextureObject_t`, which has 64 bits: pass it as
+    /// `u64::from(handle)`.
     pub fn handle(&self) -> u32 {
         self.handle
     }
@@ -127,8 +131,9 @@ fn fault(image: &Image, info: &TextureInfo, format: vk::Format) -> Option<String
     Some(format!("its address mode {other:?} needs a feature that is not on; it can be one of {known:?}"))
 }
 
-/// Zeroes of the type that a format's texels are read as (Vulkan specification, "Texel Replacement": the two must agree).
-/// Formats say it in their names; one with depth is read as that.
+/// Zeroes of the type that a format's texels are read as (Vulkan specification, "Texel
+/// Replacement": the two must agree). Formats say it in their names; one with depth is read as
+/// that.
 fn border(format: vk::Format) -> vk::BorderColor {
     let name = format!("{format:?}");
     if !name.starts_with('D') && (name.contains("_UINT") || name.contains("_SINT")) {
@@ -150,8 +155,9 @@ impl Sampler {
             .address_mode_w(w)
             .max_lod(vk::LOD_CLAMP_NONE)
             .border_color(border);
-        // SAFETY: VUID-VkSamplerCreateInfo-anisotropyEnable-01070 and its siblings: no anisotropy, comparison or unnormalized
-        // coordinates; -addressModeU-01079: the modes are of Vulkan 1.0 (`fault`); -addressModeU-01078: the border is valid.
+        // SAFETY: VUID-VkSamplerCreateInfo-anisotropyEnable-01070 and its siblings: no anisotropy,
+        // comparison or unnormalized coordinates; -addressModeU-01079: the modes are of Vulkan 1.0
+        // (`fault`); -addressModeU-01078: the border is valid.
         let raw = unsafe { device.as_raw().create_sampler(&create, None) }
             .map_err(device.failed("vkCreateSampler", object))?;
         Ok(Self { raw, device: device.register(object) })

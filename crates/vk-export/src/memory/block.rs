@@ -24,19 +24,20 @@ pub struct BlockInfo<'a> {
     pub name: &'a str,
     /// Bytes; not zero. Rounded up where other GPUs map it.
     pub size: u64,
-    /// How Vulkan uses the buffers in it, all uses together; not empty. Every buffer in it has this usage.
+    /// How Vulkan uses the buffers in it, all uses together; not empty. Every buffer in it has this
+    /// usage.
     pub usage: vk::BufferUsageFlags,
     /// Exportable, mapped for the host, or for Vulkan alone. Default: exportable.
     pub placement: Placement,
 }
 
-/// One allocation that many buffers lie in, made with [`Buffer::new_in`](crate::Buffer::new_in): one export, one import,
-/// one mapping for all of them. Each buffer keeps the block.
+/// One allocation that many buffers lie in, made with [`Buffer::new_in`](crate::Buffer::new_in):
+/// one export, one import, one mapping for all of them. Each buffer keeps the block.
 ///
-/// All have the usage of the block, so one memory type and one alignment suit all (Vulkan specification,
-/// `VkMemoryRequirements`: both are the same for all buffers of one usage). `bufferImageGranularity` does not matter, since
-/// there are no images in it. Where buffers lie is the caller's business: what two buffers hold that lie over each other
-/// is undefined.
+/// All have the usage of the block, so one memory type and one alignment suit all (Vulkan
+/// specification, `VkMemoryRequirements`: both are the same for all buffers of one usage).
+/// `bufferImageGranularity` does not matter, since there are no images in it. Where buffers lie is
+/// the caller's business: what two buffers hold that lie over each other is undefined.
 #[derive(Debug)]
 pub struct Block {
     memory: Memory,
@@ -60,12 +61,13 @@ pub struct ExportedBlock {
 }
 
 impl Block {
-    /// Allocates a block, after asking the driver whether buffers of this usage can be exported from shared memory.
+    /// Allocates a block, after asking the driver whether buffers of this usage can be exported
+    /// from shared memory.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for zero bytes or no usage, [`Error::TooLarge`] past the device's limits,
-    /// [`Error::NotExportable`] where such buffers cannot leave, or only from allocations of their own,
-    /// [`Error::Missing`], else the failed call.
+    /// [`Error::InvalidArgument`] for zero bytes or no usage, [`Error::TooLarge`] past the device's
+    /// limits, [`Error::NotExportable`] where such buffers cannot leave, or only from allocations
+    /// of their own, [`Error::Missing`], else the failed call.
     pub fn new(device: &ExportDevice, info: &BlockInfo<'_>) -> Result<Arc<Self>> {
         let object = format!("block \"{}\"", info.name);
         let size = placed_size(info.size, info.placement);
@@ -89,7 +91,8 @@ impl Block {
             exporter = Some(Exporter::new(of_type, &object)?);
             handle_type = Some(of_type);
         }
-        // A buffer over all of it tells what suits every buffer in it; it is gone before the block is used.
+        // A buffer over all of it tells what suits every buffer in it; it is gone before the block
+        // is used.
         let requirements = RawBuffer::create(device, size, info.usage, handle_type, &object)?.requirements();
         if requirements.requires_dedicated {
             return Err(own_only());
@@ -120,8 +123,8 @@ impl Block {
         self.size
     }
 
-    /// Bytes, a power of two: the offset of each buffer is a multiple of it, and a buffer takes up its size rounded up to
-    /// it.
+    /// Bytes, a power of two: the offset of each buffer is a multiple of it, and a buffer takes up
+    /// its size rounded up to it.
     pub fn alignment(&self) -> u64 {
         self.alignment
     }
@@ -183,8 +186,8 @@ impl Block {
         Ok(raw)
     }
 
-    /// What a buffer wants and does not get here. The specification promises nothing of the kind happens; binding rests
-    /// on it.
+    /// What a buffer wants and does not get here. The specification promises nothing of the kind
+    /// happens; binding rests on it.
     fn misfit(&self, offset: u64, size: u64, wanted: &vk::MemoryRequirements) -> Option<&'static str> {
         // A mask for a type out of range would be a driver's mistake: it fits nothing.
         let of_type = 1u32.checked_shl(self.memory.memory_type()).unwrap_or(0) & wanted.memory_type_bits != 0;

@@ -1,4 +1,5 @@
-//! Memory of our own: exportable, or mapped for the host. One allocation a resource, or a block of many buffers.
+//! Memory of our own: exportable, or mapped for the host. One allocation a resource, or a block of
+//! many buffers.
 
 #![allow(unsafe_code)] // Vulkan calls.
 pub(crate) mod block;
@@ -20,16 +21,19 @@ use crate::handle::os::Exporter;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Placement {
-    /// On the device, exportable to another API as the first of [`HandleType::OF_MEMORY`] that the driver offers.
+    /// On the device, exportable to another API as the first of [`HandleType::OF_MEMORY`] that the
+    /// driver offers.
     #[default]
     Exportable,
-    /// On the device, exportable, and mapped by other GPUs too, which takes whole pages of 2 MiB: a buffer has an allocation of its
-    /// own, and is itself made as large as that. What asks for its size is told what was asked for; a descriptor with
-    /// `VK_WHOLE_SIZE` sees the rest, which holds nothing. Not for images.
+    /// On the device, exportable, and mapped by other GPUs too, which takes whole pages of 2 MiB: a
+    /// buffer has an allocation of its own, and is itself made as large as that. What asks for its
+    /// size is told what was asked for; a descriptor with `VK_WHOLE_SIZE` sees the rest, which
+    /// holds nothing. Not for images.
     Peers,
     /// Mapped and coherent for the host, for as long as it lives.
     HostVisible,
-    /// On the device, for Vulkan alone: neither exported nor mapped. What is shared through copies of it lies here.
+    /// On the device, for Vulkan alone: neither exported nor mapped. What is shared through copies
+    /// of it lies here.
     DeviceLocal,
 }
 
@@ -45,8 +49,9 @@ impl Placement {
 
 /// What an importer must repeat exactly.
 ///
-/// No driver checks these: a wrong size or dedicated flag is accepted without a word and is undefined behaviour
-/// (CUDA programming guide 6.2.16: "The mappings must match the mappings setup in the exporting API").
+/// No driver checks these: a wrong size or dedicated flag is accepted without a word and is
+/// undefined behaviour (CUDA programming guide 6.2.16: "The mappings must match the mappings setup
+/// in the exporting API").
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryDescriptor {
@@ -80,10 +85,12 @@ pub(crate) struct Request<'a> {
     pub(crate) exporter: Option<Exporter>,
 }
 
-/// Whether a resource's allocation is dedicated to it: wherever it is exported, and where the driver `asks` for it.
+/// Whether a resource's allocation is dedicated to it: wherever it is exported, and where the
+/// driver `asks` for it.
 ///
-/// NVIDIA's driver asks for it with large resources only, and compresses exportable memory that is not dedicated: on an
-/// H100, CUDA reads 4 GiB of that at random at a sixth of the speed of its own memory, and buffers of 16 MiB take twice as long to make.
+/// NVIDIA's driver asks for it with large resources only, and compresses exportable memory that is
+/// not dedicated: on an H100, CUDA reads 4 GiB of that at random at a sixth of the speed of its own
+/// memory, and buffers of 16 MiB take twice as long to make.
 pub(crate) fn is_dedicated(exported: bool, asks: bool) -> bool {
     exported || asks
 }
@@ -116,8 +123,9 @@ pub(crate) struct Memory {
     device: ExportDevice,
 }
 
-// SAFETY: the pointer is to a mapping that lives as long as this does; who reads and writes through it, and when, is
-// for the users of `host_ptr` to order. The Vulkan handle may be used from any thread.
+// SAFETY: the pointer is to a mapping that lives as long as this does; who reads and writes through
+// it, and when, is for the users of `host_ptr` to order. The Vulkan handle may be used from any
+// thread.
 unsafe impl Send for Memory {}
 // SAFETY: as above; no method here reads or writes through the pointer.
 unsafe impl Sync for Memory {}
@@ -163,8 +171,9 @@ impl Memory {
         if request.device_address {
             info = info.push_next(&mut flags_info);
         }
-        // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01713/-01714: size and type were checked against the device
-        // above; VUID-VkMemoryDedicatedAllocateInfo-buffer-02965, -image-02964: a dedicated size is the resource's own.
+        // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01713/-01714: size and type were checked
+        // against the device above; VUID-VkMemoryDedicatedAllocateInfo-buffer-02965, -image-02964:
+        // a dedicated size is the resource's own.
         let raw = unsafe { device.as_raw().allocate_memory(&info, None) }.map_err(|result| match result {
             vk::Result::ERROR_OUT_OF_DEVICE_MEMORY | vk::Result::ERROR_OUT_OF_HOST_MEMORY => {
                 size::refused(device, result, (size, memory_type), object)
@@ -184,7 +193,8 @@ impl Memory {
         // SAFETY: just made on this device; no other thread knows it yet.
         unsafe { device.set_name(raw, request.name) };
         if request.placement == Placement::HostVisible {
-            // SAFETY: VUID-vkMapMemory-memory-00678/-00682: freshly allocated, not mapped yet, of a HOST_VISIBLE type.
+            // SAFETY: VUID-vkMapMemory-memory-00678/-00682: freshly allocated, not mapped yet, of a
+            // HOST_VISIBLE type.
             let pointer = unsafe { device.as_raw().map_memory(raw, 0, vk::WHOLE_SIZE, vk::MemoryMapFlags::empty()) }
                 .map_err(device.failed("vkMapMemory", request.name))?;
             memory.mapped = NonNull::new(pointer.cast());
@@ -241,8 +251,9 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkFreeMemory-memory-00677: the resource bound to it goes first (see `Buffer`), and the owner of
-        // that keeps it until the submissions which use it have completed. Freeing unmaps.
+        // SAFETY: VUID-vkFreeMemory-memory-00677: the resource bound to it goes first (see
+        // `Buffer`), and the owner of that keeps it until the submissions which use it have
+        // completed. Freeing unmaps.
         unsafe { self.device.as_raw().free_memory(self.raw, None) };
         self.device.count_freed(self.memory_type, self.allocation_size);
     }

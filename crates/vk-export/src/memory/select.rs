@@ -15,7 +15,8 @@ const SPECIAL: Flags = Flags::from_raw(
         | Flags::LAZILY_ALLOCATED.as_raw(),
 );
 
-/// The first memory type of `allowed` that has `wanted` and nothing special, preferring one that also has `preferred`.
+/// The first memory type of `allowed` that has `wanted` and nothing special, preferring one that
+/// also has `preferred`.
 pub(crate) fn memory_type(
     memory: &vk::PhysicalDeviceMemoryProperties,
     allowed: u32,

@@ -18,7 +18,8 @@ use crate::handle::handle_type::HandleType;
 use crate::memory::Placement;
 use crate::memory::select::heap_of;
 
-/// That a buffer may have `size` bytes, or all buffers of a block together (VUID-VkBufferCreateInfo-size-06409).
+/// That a buffer may have `size` bytes, or all buffers of a block together
+/// (VUID-VkBufferCreateInfo-size-06409).
 pub(crate) fn check_buffer(device: &PhysicalDeviceInfo, size: u64, object: &str) -> Result<()> {
     match device.max_buffer_size.filter(|limit| size > *limit) {
         Some(limit) => Err(too_large(device, size, limit, "maxBufferSize", object)),
@@ -51,7 +52,8 @@ pub(crate) fn check_placed(device: &PhysicalDeviceInfo, size: u64, placement: Pl
     })
 }
 
-/// That an image of at least `size` bytes may be made, where the device takes `limit` bytes of its format and usage.
+/// That an image of at least `size` bytes may be made, where the device takes `limit` bytes of its
+/// format and usage.
 pub(crate) fn check_image(device: &PhysicalDeviceInfo, size: u64, limit: u64, object: &str) -> Result<()> {
     if size > limit {
         return Err(too_large(device, size, limit, "maxResourceSize", object));
@@ -59,8 +61,8 @@ pub(crate) fn check_image(device: &PhysicalDeviceInfo, size: u64, limit: u64, ob
     Ok(())
 }
 
-/// That the heap of a memory type has `size` bytes (VUID-vkAllocateMemory-pAllocateInfo-01713). What the driver does not promise to
-/// try is said in the log.
+/// That the heap of a memory type has `size` bytes (VUID-vkAllocateMemory-pAllocateInfo-01713).
+/// What the driver does not promise to try is said in the log.
 pub(crate) fn check_memory(device: &PhysicalDeviceInfo, size: u64, memory_type: u32, object: &str) -> Result<()> {
     let heap = device.heap_size(memory_type).unwrap_or(0);
     if size > heap {
@@ -118,15 +120,17 @@ pub(crate) fn refused(
     }
 }
 
-/// Bytes of a heap that this process may still take, where the device has `VK_EXT_memory_budget`. An estimate of the driver's.
+/// Bytes of a heap that this process may still take, where the device has `VK_EXT_memory_budget`.
+/// An estimate of the driver's.
 fn free(device: &ExportDevice, heap: u32) -> Option<u64> {
     if !device.physical().has_extension(ext::memory_budget::NAME) {
         return None;
     }
     let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT::default();
     let mut properties = vk::PhysicalDeviceMemoryProperties2::default().push_next(&mut budget);
-    // SAFETY: a query of a physical device of this instance, which is for Vulkan 1.2 at least; the structure is of an extension that
-    // the physical device has, and that need not be enabled for this (Vulkan specification, "Physical-Device-Level Functionality").
+    // SAFETY: a query of a physical device of this instance, which is for Vulkan 1.2 at least; the
+    // structure is of an extension that the physical device has, and that need not be enabled for
+    // this (Vulkan specification, "Physical-Device-Level Functionality").
     unsafe { device.instance().get_physical_device_memory_properties2(device.physical().handle, &mut properties) };
     let heap = usize::try_from(heap).ok()?;
     Some(budget.heap_budget.get(heap)?.saturating_sub(*budget.heap_usage.get(heap)?))

@@ -170,13 +170,14 @@ impl Engine {
         Ok(())
     }
 
-    /// The frames that were sampled and are done since the last call, in the order of their numbers.
+    /// The frames that were sampled and are done since the last call, in the order of their
+    /// numbers.
     pub fn finished(&mut self) -> Vec<Captured> {
         std::mem::take(&mut self.finished)
     }
 
-    /// Draws a frame; waits for the one that used its place in flight before, and for nothing else. `sampled` frames are copied
-    /// for the host.
+    /// Draws a frame; waits for the one that used its place in flight before, and for nothing else.
+    /// `sampled` frames are copied for the host.
     ///
     /// # Errors
     /// What failed on the way; nothing of the frame is shown then.

@@ -52,7 +52,8 @@ impl FrameSlot {
         let device = gpu.device();
         for index in 0..2 {
             let info = vk::CommandPoolCreateInfo::default().queue_family_index(gpu.queue().family());
-            // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family of the engine's queue.
+            // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family of the engine's
+            // queue.
             slot.pools[index] = unsafe { device.create_command_pool(&info, None) }?;
             let info = vk::CommandBufferAllocateInfo::default().command_pool(slot.pools[index]).command_buffer_count(1);
             // SAFETY: one buffer of a pool that was just made.
@@ -86,7 +87,8 @@ impl FrameSlot {
         self.samples.clear();
         let device = self.gpu.device();
         for pool in self.pools {
-            // SAFETY: VUID-vkResetCommandPool-commandPool-00040: the last frame is done, see `wait`.
+            // SAFETY: VUID-vkResetCommandPool-commandPool-00040: the last frame is done, see
+            // `wait`.
             unsafe { device.reset_command_pool(pool, vk::CommandPoolResetFlags::empty()) }?;
         }
         // SAFETY: VUID-vkResetDescriptorPool-descriptorPool-00313: as above.
@@ -119,7 +121,8 @@ impl Drop for FrameSlot {
         }
         let device = self.gpu.device();
         for pool in self.pools {
-            // SAFETY: VUID-vkDestroyCommandPool-commandPool-00041: the last frame is done; null is ignored.
+            // SAFETY: VUID-vkDestroyCommandPool-commandPool-00041: the last frame is done; null is
+            // ignored.
             unsafe { device.destroy_command_pool(pool, None) };
         }
         // SAFETY: as above.

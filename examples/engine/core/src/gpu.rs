@@ -181,7 +181,8 @@ fn make_instance(entry: &Entry, validation: bool, extensions: &[&CStr]) -> Resul
         .application_info(&application)
         .enabled_layer_names(&layers[..usize::from(validation)])
         .enabled_extension_names(&names);
-    // SAFETY: VUID-vkCreateInstance-ppEnabledExtensionNames-01388: a window's extensions are there, and those of the layer.
+    // SAFETY: VUID-vkCreateInstance-ppEnabledExtensionNames-01388: a window's extensions are there,
+    // and those of the layer.
     unsafe { entry.create_instance(&info, None) }.context("vkCreateInstance")
 }
 
@@ -218,8 +219,8 @@ fn make_device(instance: &Instance, physical: vk::PhysicalDevice, extensions: &[
         .enabled_extension_names(&names)
         .push_next(&mut features12)
         .push_next(&mut features13);
-    // SAFETY: the features are those of every Vulkan 1.3 device; the extensions were seen to be there; a device of an older
-    // version is refused by the call.
+    // SAFETY: the features are those of every Vulkan 1.3 device; the extensions were seen to be
+    // there; a device of an older version is refused by the call.
     let device = unsafe { instance.create_device(physical, &info, None) }.context("vkCreateDevice")?;
     Ok((device, family))
 }
@@ -234,7 +235,8 @@ fn listen(entry: &Entry, instance: &Instance, messages: &Arc<Messages>) -> Resul
         .message_type(vk::DebugUtilsMessageTypeFlagsEXT::VALIDATION)
         .pfn_user_callback(Some(hear))
         .user_data(Arc::as_ptr(messages).cast_mut().cast());
-    // SAFETY: VUID-VkDebugUtilsMessengerCreateInfoEXT-pUserData: `Gpu` keeps the messages until the messenger is destroyed.
+    // SAFETY: VUID-VkDebugUtilsMessengerCreateInfoEXT-pUserData: `Gpu` keeps the messages until the
+    // messenger is destroyed.
     let messenger = unsafe { functions.create_debug_utils_messenger(&info, None) }?;
     Ok((functions, messenger))
 }

@@ -1,7 +1,9 @@
-//! A small engine on raw Vulkan: its own instance, device, memory, frames in flight, queue lock, job thread and target.
+//! A small engine on raw Vulkan: its own instance, device, memory, frames in flight, queue lock,
+//! job thread and target.
 //!
-//! It knows nothing of the bridge: this crate does not depend on it. What the bridge brings is added as [`System`]s, which
-//! hand the engine semaphores, commands and images as any other part of an engine does.
+//! It knows nothing of the bridge: this crate does not depend on it. What the bridge brings is
+//! added as [`System`]s, which hand the engine semaphores, commands and images as any other part of
+//! an engine does.
 //!
 //! | module | gives |
 //! |---|---|
@@ -16,8 +18,8 @@
 //! | [`window`] | a window's images |
 //! | [`engine`] | the frames |
 //!
-//! A frame is two submissions: the scene, and the picture that is composed of it. What lies between them on the GPU, such as a
-//! filter, is a system's.
+//! A frame is two submissions: the scene, and the picture that is composed of it. What lies between
+//! them on the GPU, such as a filter, is a system's.
 
 pub mod engine;
 pub mod frame;

@@ -51,7 +51,8 @@ impl Buffer {
         let memory = buffer.memory.insert(allocate(gpu, name, requirements, location, true)?);
         // SAFETY: the allocation is a range of memory of its own.
         let raw_memory = unsafe { memory.memory() };
-        // SAFETY: VUID-vkBindBufferMemory-memory-01035 and its like: allocated by the buffer's own requirements.
+        // SAFETY: VUID-vkBindBufferMemory-memory-01035 and its like: allocated by the buffer's own
+        // requirements.
         unsafe { gpu.device().bind_buffer_memory(raw, raw_memory, memory.offset()) }?;
         Ok(buffer)
     }
@@ -107,7 +108,8 @@ impl Image {
             .array_layers(1)
             .samples(vk::SampleCountFlags::TYPE_1)
             .usage(usage);
-        // SAFETY: every device draws to and samples images of this format; the extent is a target's.
+        // SAFETY: every device draws to and samples images of this format; the extent is a
+        // target's.
         let raw = unsafe { gpu.device().create_image(&info, None) }.with_context(|| format!("image {name}"))?;
         let mut image = Self { raw, view: vk::ImageView::null(), extent, memory: None, gpu: Arc::clone(gpu) };
         // SAFETY: just made.
@@ -115,7 +117,8 @@ impl Image {
         let memory = image.memory.insert(allocate(gpu, name, requirements, MemoryLocation::GpuOnly, false)?);
         // SAFETY: the allocation is a range of memory of its own.
         let raw_memory = unsafe { memory.memory() };
-        // SAFETY: VUID-vkBindImageMemory-memory-01047 and its like: allocated by the image's own requirements.
+        // SAFETY: VUID-vkBindImageMemory-memory-01047 and its like: allocated by the image's own
+        // requirements.
         unsafe { gpu.device().bind_image_memory(raw, raw_memory, memory.offset()) }?;
         let view = vk::ImageViewCreateInfo::default()
             .image(raw)
@@ -145,7 +148,8 @@ impl Image {
 
 impl Drop for Image {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyImageView-imageView-01026: kept by its owner until the GPU was done; null is ignored.
+        // SAFETY: VUID-vkDestroyImageView-imageView-01026: kept by its owner until the GPU was
+        // done; null is ignored.
         unsafe { self.gpu.device().destroy_image_view(self.view, None) };
         // SAFETY: VUID-vkDestroyImage-image-01000: as above.
         unsafe { self.gpu.device().destroy_image(self.raw, None) };

@@ -127,8 +127,8 @@ impl Pipeline {
             .dynamic_state(&dynamic)
             .layout(self.layout)
             .push_next(&mut rendering);
-        // SAFETY: VUID-VkGraphicsPipelineCreateInfo-layout-07987, -07988: the layout has the texture and the constants that the
-        // info counts for its shaders; both modules are alive.
+        // SAFETY: VUID-VkGraphicsPipelineCreateInfo-layout-07987, -07988: the layout has the
+        // texture and the constants that the info counts for its shaders; both modules are alive.
         let made = unsafe { self.gpu.device().create_graphics_pipelines(vk::PipelineCache::null(), &[create], None) };
         made.map_err(|(_, result)| result)?.first().copied().context("no pipeline")
     }
@@ -143,7 +143,8 @@ impl Pipeline {
 impl Drop for Pipeline {
     fn drop(&mut self) {
         let device = self.gpu.device();
-        // SAFETY: VUID-vkDestroyPipeline-pipeline-00765: kept by its owner until the GPU was done; null is ignored.
+        // SAFETY: VUID-vkDestroyPipeline-pipeline-00765: kept by its owner until the GPU was done;
+        // null is ignored.
         unsafe { device.destroy_pipeline(self.raw, None) };
         // SAFETY: as above.
         unsafe { device.destroy_pipeline_layout(self.layout, None) };

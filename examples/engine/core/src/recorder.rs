@@ -39,7 +39,8 @@ impl<'f> Recorder<'f> {
         let Recording { gpu, slot, scene, sampled } = recording;
         let commands = slot.commands(pass);
         let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: its pool was reset when the frame began.
+        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: its pool was reset when the frame
+        // began.
         unsafe { gpu.device().begin_command_buffer(commands, &begin) }?;
         Ok(Self { gpu, slot, commands, scene, sampled, error: None })
     }
@@ -79,7 +80,8 @@ impl<'f> Recorder<'f> {
             .clear_value(black)];
         let info = vk::RenderingInfo::default().render_area(area).layer_count(1).color_attachments(&targets);
         let device = self.gpu.device();
-        // SAFETY: VUID-vkCmdBeginRendering-renderpass: `&mut self` keeps a second rendering from beginning.
+        // SAFETY: VUID-vkCmdBeginRendering-renderpass: `&mut self` keeps a second rendering from
+        // beginning.
         unsafe { device.cmd_begin_rendering(self.commands, &info) };
         let [width, height] = [area.extent.width, area.extent.height].map(|side| side as f32);
         let viewport = vk::Viewport { x: 0.0, y: 0.0, width, height, min_depth: 0.0, max_depth: 1.0 };
@@ -92,7 +94,8 @@ impl<'f> Recorder<'f> {
         unsafe { device.cmd_end_rendering(self.commands) };
     }
 
-    /// Draws, inside of a pass. `constants` are as many bytes as the pipeline has, and `vertices` hold at least `count`.
+    /// Draws, inside of a pass. `constants` are as many bytes as the pipeline has, and `vertices`
+    /// hold at least `count`.
     pub fn draw(
         &mut self,
         pipeline: &Pipeline,
@@ -110,18 +113,21 @@ impl<'f> Recorder<'f> {
         unsafe { device.cmd_bind_pipeline(commands, vk::PipelineBindPoint::GRAPHICS, pipeline.raw) };
         if let Some(set) = set {
             let point = vk::PipelineBindPoint::GRAPHICS;
-            // SAFETY: VUID-vkCmdBindDescriptorSets-pDescriptorSets-00358: the set was made for this pipeline.
+            // SAFETY: VUID-vkCmdBindDescriptorSets-pDescriptorSets-00358: the set was made for this
+            // pipeline.
             unsafe { device.cmd_bind_descriptor_sets(commands, point, pipeline.layout, 0, &[set], &[]) };
         }
         if !constants.is_empty() {
-            // SAFETY: VUID-vkCmdPushConstants-offset-01795: as many bytes as the pipeline's range, by contract.
+            // SAFETY: VUID-vkCmdPushConstants-offset-01795: as many bytes as the pipeline's range,
+            // by contract.
             unsafe { device.cmd_push_constants(commands, pipeline.layout, CONSTANT_STAGES, 0, constants) };
         }
         if let Some(vertices) = vertices {
             // SAFETY: a buffer for vertices, by contract.
             unsafe { device.cmd_bind_vertex_buffers(commands, 0, &[vertices], &[0]) };
         }
-        // SAFETY: VUID-vkCmdDraw-None-08606 and its like: everything that the pipeline needs was set.
+        // SAFETY: VUID-vkCmdDraw-None-08606 and its like: everything that the pipeline needs was
+        // set.
         unsafe { device.cmd_draw(commands, count, 1, 0, 0) };
     }
 
@@ -142,22 +148,26 @@ impl<'f> Recorder<'f> {
             .dst_set(set)
             .descriptor_type(vk::DescriptorType::SAMPLED_IMAGE)
             .image_info(&images);
-        // SAFETY: the set is fresh, and the view lives until the frame is done, by this type's contract.
+        // SAFETY: the set is fresh, and the view lives until the frame is done, by this type's
+        // contract.
         unsafe { self.gpu.device().update_descriptor_sets(&[write], &[]) };
         Ok(set)
     }
 
-    /// Copies the scene, behind its rendering, to an image of the same size and format in `TRANSFER_DST_OPTIMAL`.
+    /// Copies the scene, behind its rendering, to an image of the same size and format in
+    /// `TRANSFER_DST_OPTIMAL`.
     pub fn copy_scene(&mut self, to: vk::Image) {
         let vk::Extent2D { width, height } = self.scene.extent();
         let extent = vk::Extent3D { width, height, depth: 1 };
         let region = vk::ImageCopy::default().src_subresource(LAYERS).dst_subresource(LAYERS).extent(extent);
         let (source, target) = (vk::ImageLayout::TRANSFER_SRC_OPTIMAL, vk::ImageLayout::TRANSFER_DST_OPTIMAL);
-        // SAFETY: VUID-vkCmdCopyImage-srcOffset-00144 and its like: both have this extent; the layouts are as documented.
+        // SAFETY: VUID-vkCmdCopyImage-srcOffset-00144 and its like: both have this extent; the
+        // layouts are as documented.
         unsafe { self.gpu.device().cmd_copy_image(self.commands, self.scene.raw(), source, to, target, &[region]) };
     }
 
-    /// If this frame is sampled, copies a buffer for the host, outside of rendering. Its writes are visible to transfers.
+    /// If this frame is sampled, copies a buffer for the host, outside of rendering. Its writes are
+    /// visible to transfers.
     pub fn sample_buffer(&mut self, name: &'static str, buffer: vk::Buffer, size: u64) {
         if let Some(to) = self.sample(name, size) {
             let region = vk::BufferCopy::default().size(size);
@@ -178,7 +188,8 @@ impl<'f> Recorder<'f> {
         if let Some(to) = self.sample(name, u64::from(width) * u64::from(height) * 4) {
             let extent = vk::Extent3D { width, height, depth: 1 };
             let region = vk::BufferImageCopy::default().image_subresource(LAYERS).image_extent(extent);
-            // SAFETY: VUID-vkCmdCopyImageToBuffer-pRegions-00183: the buffer was made for all of it.
+            // SAFETY: VUID-vkCmdCopyImageToBuffer-pRegions-00183: the buffer was made for all of
+            // it.
             unsafe { self.gpu.device().cmd_copy_image_to_buffer(self.commands, image, layout, to, &[region]) };
         }
     }
@@ -214,7 +225,8 @@ impl<'f> Recorder<'f> {
             .image(image)
             .subresource_range(RANGE)];
         let dependency = vk::DependencyInfo::default().image_memory_barriers(&barriers);
-        // SAFETY: recording, outside of rendering; the layout is that of the use before, or undefined.
+        // SAFETY: recording, outside of rendering; the layout is that of the use before, or
+        // undefined.
         unsafe { self.gpu.device().cmd_pipeline_barrier2(self.commands, &dependency) };
     }
 
@@ -235,7 +247,8 @@ impl<'f> Recorder<'f> {
             .dst_offsets([vk::Offset3D::default(), corner(extent)]);
         let (source, target) = (vk::ImageLayout::TRANSFER_SRC_OPTIMAL, vk::ImageLayout::TRANSFER_DST_OPTIMAL);
         let device = self.gpu.device();
-        // SAFETY: VUID-vkCmdBlitImage-dstOffset-00248 and its like: all of both images, in these layouts.
+        // SAFETY: VUID-vkCmdBlitImage-dstOffset-00248 and its like: all of both images, in these
+        // layouts.
         unsafe { device.cmd_blit_image(self.commands, from.raw(), source, to, target, &[region], vk::Filter::LINEAR) };
     }
 }

@@ -78,7 +78,8 @@ impl Engine {
         self.tell(Pass::Picture, picture)
     }
 
-    /// A present must not depend on a signal that is still to be submitted (VUID-vkQueuePresentKHR-pWaitSemaphores-03268).
+    /// A present must not depend on a signal that is still to be submitted
+    /// (VUID-vkQueuePresentKHR-pWaitSemaphores-03268).
     fn prepare(&mut self, pass: Pass, presented: bool) -> Result<()> {
         if !presented {
             return Ok(());
@@ -105,8 +106,8 @@ impl Engine {
             .command_buffer_infos(&infos)
             .wait_semaphore_infos(&semaphores.waits)
             .signal_semaphore_infos(&semaphores.signals);
-        // SAFETY: recorded on this device for this queue; the slot keeps them until the fence; the semaphores are the systems' to
-        // vouch for.
+        // SAFETY: recorded on this device for this queue; the slot keeps them until the fence; the
+        // semaphores are the systems' to vouch for.
         unsafe { self.gpu.queue().submit(self.gpu.device(), batch, fence) }
     }
 

@@ -24,14 +24,16 @@ pub struct Semaphores {
     pub signals: Vec<vk::SemaphoreSubmitInfo<'static>>,
 }
 
-/// A part of the engine that is added and removed while it runs. Everything has a default that does nothing.
+/// A part of the engine that is added and removed while it runs. Everything has a default that does
+/// nothing.
 ///
-/// The methods are called in the order in which they stand here, on the engine's thread but for the recording of the scene,
-/// which the job thread does.
+/// The methods are called in the order in which they stand here, on the engine's thread but for the
+/// recording of the scene, which the job thread does.
 ///
 /// # Safety
-/// What is recorded and handed out keeps Vulkan's Valid Usage, on the queue that the engine submits to. Dropping a system
-/// frees nothing that a submission told to [`submitted`](Self::submitted) still uses, or the engine was told to wait before.
+/// What is recorded and handed out keeps Vulkan's Valid Usage, on the queue that the engine submits
+/// to. Dropping a system frees nothing that a submission told to [`submitted`](Self::submitted)
+/// still uses, or the engine was told to wait before.
 pub unsafe trait System: Send {
     /// Its name, by which it is removed.
     fn name(&self) -> &'static str;
@@ -74,7 +76,8 @@ pub unsafe trait System: Send {
         let _ = (pass, semaphores);
     }
 
-    /// The pass is about to be submitted in a frame that will be presented: everything that it waits for has to be on its way.
+    /// The pass is about to be submitted in a frame that will be presented: everything that it
+    /// waits for has to be on its way.
     ///
     /// # Errors
     /// It will not be.

@@ -83,7 +83,8 @@ impl Swapchain {
         unsafe { self.gpu.device().create_semaphore(&vk::SemaphoreCreateInfo::default(), None) }.context("a semaphore")
     }
 
-    /// Makes the images anew, for a window of this size, and gives theirs: none where the window has no area.
+    /// Makes the images anew, for a window of this size, and gives theirs: none where the window
+    /// has no area.
     ///
     /// # Errors
     /// What the window does not take.
@@ -125,7 +126,8 @@ impl Swapchain {
             .composite_alpha(if alpha.contains(opaque) { opaque } else { vk::CompositeAlphaFlagsKHR::INHERIT })
             .present_mode(vk::PresentModeKHR::FIFO)
             .clipped(true);
-        // SAFETY: VUID-VkSwapchainCreateInfoKHR-surface-01270 and its like: values that the surface offers; FIFO always is.
+        // SAFETY: VUID-VkSwapchainCreateInfoKHR-surface-01270 and its like: values that the surface
+        // offers; FIFO always is.
         self.raw = unsafe { self.loader.create_swapchain(&info, None) }?;
         // SAFETY: just made.
         self.images = unsafe { self.loader.get_swapchain_images(self.raw) }?;
@@ -137,14 +139,16 @@ impl Swapchain {
         Ok(extent)
     }
 
-    /// The next image, for a frame in flight whose last submission is done; `None` if there is none for now.
+    /// The next image, for a frame in flight whose last submission is done; `None` if there is none
+    /// for now.
     pub(crate) fn acquire(&self, slot: usize) -> Result<Option<Acquired>> {
         if self.raw == vk::SwapchainKHR::null() {
             return Ok(None);
         }
         let acquired = *self.acquired.get(slot).context("no such frame in flight")?;
         let limit = u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX);
-        // SAFETY: VUID-vkAcquireNextImageKHR-semaphore-01779: the frame that waited for the semaphore is done.
+        // SAFETY: VUID-vkAcquireNextImageKHR-semaphore-01779: the frame that waited for the
+        // semaphore is done.
         let index = match unsafe { self.loader.acquire_next_image(self.raw, limit, acquired, vk::Fence::null()) } {
             Ok((index, _)) => index,
             Err(vk::Result::ERROR_OUT_OF_DATE_KHR | vk::Result::TIMEOUT | vk::Result::NOT_READY) => return Ok(None),
@@ -160,8 +164,8 @@ impl Swapchain {
         let (semaphores, swapchains, indices) = ([image.drawn], [self.raw], [image.index]);
         let info =
             vk::PresentInfoKHR::default().wait_semaphores(&semaphores).swapchains(&swapchains).image_indices(&indices);
-        // SAFETY: VUID-VkPresentInfoKHR-pImageIndices-01430: the frame leaves the image ready for presenting; inside `with` the
-        // queue is externally synchronized.
+        // SAFETY: VUID-VkPresentInfoKHR-pImageIndices-01430: the frame leaves the image ready for
+        // presenting; inside `with` the queue is externally synchronized.
         match self.gpu.queue().with(|queue| unsafe { self.loader.queue_present(queue, &info) }) {
             Ok(suboptimal) => Ok(!suboptimal),
             Err(vk::Result::ERROR_OUT_OF_DATE_KHR) => Ok(false),

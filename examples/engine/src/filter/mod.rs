@@ -1,4 +1,5 @@
-//! A post-process: the scene is copied into a shared image, the compute side filters it, and the engine shows the result.
+//! A post-process: the scene is copied into a shared image, the compute side filters it, and the
+//! engine shows the result.
 #![allow(unsafe_code)] // A system of the engine.
 
 mod shared;
@@ -11,7 +12,8 @@ use engine_core::system::Semaphores;
 use engine_core::{Pass, System};
 use shared::{Exchanges, LentPicture, LentScene};
 
-/// A row of the filtered picture on the CPU: twin of `glow` in `engine.cu`. `row` gives the rows of the scene.
+/// A row of the filtered picture on the CPU: twin of `glow` in `engine.cu`. `row` gives the rows of
+/// the scene.
 pub fn filter_row<'a>(y: usize, to: &mut [[u8; 4]], height: usize, row: impl Fn(usize) -> Option<&'a [[u8; 4]]>) {
     let last = height.saturating_sub(1);
     let around = [-2, -1, 0, 1, 2].map(|dy| row(y.saturating_add_signed(dy).min(last)).unwrap_or_default());
@@ -44,7 +46,8 @@ impl Filter {
     }
 }
 
-// SAFETY: the images are used between the turns' acquires and releases, and submitted with their semaphores.
+// SAFETY: the images are used between the turns' acquires and releases, and submitted with their
+// semaphores.
 unsafe impl System for Filter {
     fn name(&self) -> &'static str {
         Self::NAME

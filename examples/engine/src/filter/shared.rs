@@ -54,7 +54,8 @@ impl Exchanges {
         let mut picture = self.picture.begin()?;
         let (from, to, [width, height]) = (scene.work().kernels()?, picture.work().kernels()?, self.size);
         let (surface, texture) = (to.resources.surface(0)?, from.resources.texture(&TextureInfo::default())?);
-        // SAFETY: the arguments of `glow`: two images of one size, and the size. No thread goes past it.
+        // SAFETY: the arguments of `glow`: two images of one size, and the size. No thread goes
+        // past it.
         unsafe { to.launch(&self.glow, &threads([width, height]), (surface, texture, width, height)) }?;
         scene.finish()?;
         LentPicture::new(picture.finish()?).context("the filtered image")

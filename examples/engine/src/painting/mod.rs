@@ -1,4 +1,5 @@
-//! A texture that the compute side paints anew for every frame, on a panel in the corner of the scene.
+//! A texture that the compute side paints anew for every frame, on a panel in the corner of the
+//! scene.
 #![allow(unsafe_code)] // A system of the engine.
 
 mod shared;
@@ -59,8 +60,9 @@ impl Painting {
     }
 }
 
-// SAFETY: the texture is used between the turn's acquire and release, and submitted with its semaphores; the engine waits for the
-// frames in flight before it drops a system, and with it the pipeline.
+// SAFETY: the texture is used between the turn's acquire and release, and submitted with its
+// semaphores; the engine waits for the frames in flight before it drops a system, and with it the
+// pipeline.
 unsafe impl System for Painting {
     fn name(&self) -> &'static str {
         Self::NAME

@@ -38,7 +38,8 @@ impl Painter {
         let mut turn = self.exchange.begin()?;
         let work = turn.work().kernels()?;
         let surface = work.resources.surface(0)?;
-        // SAFETY: the arguments of `paint`: the turn's image, its size, and the frame. No thread goes past the image.
+        // SAFETY: the arguments of `paint`: the turn's image, its size, and the frame. No thread
+        // goes past the image.
         unsafe { work.launch(&self.paint, &threads([SIDE, SIDE]), (surface, SIDE, SIDE, frame)) }?;
         Lent::new(turn.finish()?).context("the texture")
     }

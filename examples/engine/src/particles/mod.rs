@@ -1,7 +1,8 @@
-//! Particles, simulated at a fixed rate on a thread of their own, and drawn as often as the engine's loop goes round.
+//! Particles, simulated at a fixed rate on a thread of their own, and drawn as often as the
+//! engine's loop goes round.
 //!
-//! It draws from the memory that the simulation writes: the newest finished state, or the last one again where there is no newer one.
-//! Neither thread ever waits for the other.
+//! It draws from the memory that the simulation writes: the newest finished state, or the last one
+//! again where there is no newer one. Neither thread ever waits for the other.
 #![allow(unsafe_code)] // A system of the engine.
 
 mod shared;
@@ -42,7 +43,8 @@ pub fn bodies() -> Vec<[f32; 4]> {
     (0..LEN).map(body).collect()
 }
 
-/// Moves bodies on by `steps` steps, of which the last is `last`, and writes their vertices: twin of `drift` in `engine.cu`.
+/// Moves bodies on by `steps` steps, of which the last is `last`, and writes their vertices: twin
+/// of `drift` in `engine.cu`.
 pub fn advance(bodies: &mut [[f32; 4]], steps: u32, last: u32, vertices: &mut [[f32; 4]]) {
     let len = bodies.len() as f32;
     for (i, (body, vertex)) in bodies.iter_mut().zip(vertices).enumerate() {
@@ -72,7 +74,8 @@ struct Signs {
 
 /// The system.
 pub struct Particles {
-    // Field order is drop order: `Drop` ends the thread, then goes what the frame has, then the engine's half of the exchange.
+    // Field order is drop order: `Drop` ends the thread, then goes what the frame has, then the
+    // engine's half of the exchange.
     lent: Option<Lent>,
     reader: Reader,
     thread: Option<JoinHandle<()>>,
@@ -111,7 +114,8 @@ impl Particles {
     }
 }
 
-/// Simulates at the rate of the clock until it is told to stop. Steps that the clock has passed are made at once.
+/// Simulates at the rate of the clock until it is told to stop. Steps that the clock has passed are
+/// made at once.
 fn simulate(mut stepper: Stepper, rate: u32, stop: &AtomicBool) -> Result<()> {
     let (begun, mut made) = (Instant::now(), 0_u32);
     while !stop.load(Ordering::Relaxed) {
@@ -134,8 +138,9 @@ impl Drop for Particles {
     }
 }
 
-// SAFETY: what the simulation wrote is drawn behind the turn's acquire, and submitted with its semaphores; the engine waits for the
-// frames in flight before it drops a system, and with it the pipeline.
+// SAFETY: what the simulation wrote is drawn behind the turn's acquire, and submitted with its
+// semaphores; the engine waits for the frames in flight before it drops a system, and with it the
+// pipeline.
 unsafe impl System for Particles {
     fn name(&self) -> &'static str {
         Self::NAME

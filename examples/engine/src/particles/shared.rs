@@ -38,11 +38,13 @@ impl Stepper {
         Ok((Self { writer, drift: twin.kernel("drift")?, bodies }, reader))
     }
 
-    /// Simulates `steps` steps, the last one being `last`. Waits for the state before the last one, and for no frame.
+    /// Simulates `steps` steps, the last one being `last`. Waits for the state before the last one,
+    /// and for no frame.
     pub(super) fn advance(&mut self, steps: u32, last: u32) -> Result<()> {
         let mut turn = self.writer.begin()?;
         let (work, config) = (turn.work().kernels()?, LaunchConfig::for_elements(LEN as u64, 256));
-        // SAFETY: the arguments of `drift`: vertices and bodies, `LEN` of each, steps, and the length of a step.
+        // SAFETY: the arguments of `drift`: vertices and bodies, `LEN` of each, steps, and the
+        // length of a step.
         unsafe { work.launch(&self.drift, &config, (work.resources, &self.bodies, LEN as u32, steps, last, DT)) }?;
         turn.publish().map(drop).context("the simulation's signal")
     }

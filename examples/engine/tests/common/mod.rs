@@ -4,8 +4,8 @@ use bridge::Backend;
 use engine_example::script::{Script, World};
 use test_support::{Need, skip, skip_case};
 
-/// An engine without systems, on the CPU backend, with the validation layer where it is installed; `None`, with a word about it,
-/// where there is no Vulkan.
+/// An engine without systems, on the CPU backend, with the validation layer where it is installed;
+/// `None`, with a word about it, where there is no Vulkan.
 pub(crate) fn world() -> Option<World> {
     let script = |validate| Script { frames: 0, size: [160, 90], backend: Backend::Host, gpu: None, validate };
     let world = World::new(&script(true), &[]).or_else(|error| {

@@ -37,8 +37,8 @@ unsafe extern "C" fn cuMemAlloc_v2(pointer: *mut u64, size: usize) -> Code {
     })
 }
 
-/// Waits for all streams of the context (measured). What is no pointer of an allocation or a mapping, or no longer one, is a wrong
-/// argument.
+/// Waits for all streams of the context (measured). What is no pointer of an allocation or a
+/// mapping, or no longer one, is a wrong argument.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemFree_v2(pointer: u64) -> Code {
     let free = entry("cuMemFree_v2", Needs::Context).about(pointer);

@@ -17,7 +17,8 @@ use crate::refused::Refused;
 /// Gets the test's own pointer, and a line that is valid during the call.
 pub(crate) type Sink = unsafe extern "C" fn(*mut c_void, *const u8, usize);
 
-/// The exporting side allocates on a GPU and exports: a fresh descriptor, the caller's; -1 when there is none left.
+/// The exporting side allocates on a GPU and exports: a fresh descriptor, the caller's; -1 when
+/// there is none left.
 #[unsafe(no_mangle)]
 extern "C" fn double_export_memory(device: c_int, size: u64, dedicated: c_int) -> Raw {
     export(size, Export::Memory { device, size, dedicated: dedicated != 0, image: None })
@@ -79,7 +80,8 @@ extern "C" fn double_hold(held: c_int) {
     gate::changed();
 }
 
-/// The `nth` call from now on fails. If `sticky`, only calls in a context count, and the context is lost. 0: none does.
+/// The `nth` call from now on fails. If `sticky`, only calls in a context count, and the context is
+/// lost. 0: none does.
 #[unsafe(no_mangle)]
 extern "C" fn double_fail_nth(nth: u64, code: Code, sticky: c_int) {
     let fault = |before| Fault { after: before, code, sticky: sticky != 0, fired: None };
@@ -164,7 +166,8 @@ unsafe extern "C" fn double_findings(sink: Sink, data: *mut c_void) {
     unsafe { send(findings.iter().map(|(kind, text)| format!("{kind}\t{text}")), sink, data) };
 }
 
-/// Makes everything that is left a finding, but what could not be destroyed because a fault hit that very call.
+/// Makes everything that is left a finding, but what could not be destroyed because a fault hit
+/// that very call.
 #[unsafe(no_mangle)]
 extern "C" fn double_find_leaks() {
     gate::ledger().find_leaks();

@@ -1,4 +1,5 @@
-//! Imported memory and its mappings. Descriptors that are refused go the way that [`Refused`](crate::refused::Refused) says.
+//! Imported memory and its mappings. Descriptors that are refused go the way that
+//! [`Refused`](crate::refused::Refused) says.
 //!
 //! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
 #![allow(unsafe_code)]
@@ -12,7 +13,8 @@ use crate::gate::{Needs, Step, entry};
 use crate::ledger::{Ledger, Mapping, Memory};
 use crate::watch::Descriptor;
 
-/// Closes a descriptor that it refuses as [`Refused`](crate::refused::Refused) says, which an NT handle never is: that stays its owner's.
+/// Closes a descriptor that it refuses as [`Refused`](crate::refused::Refused) says, which an NT
+/// handle never is: that stays its owner's.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuImportExternalMemory(memory: *mut u64, desc: *const MemoryHandleDesc) -> Code {
     // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
@@ -49,8 +51,8 @@ unsafe extern "C" fn cuImportExternalMemory(memory: *mut u64, desc: *const Memor
     })
 }
 
-/// The number of the export. The driver refuses memory of another GPU (measured), and takes a wrong size or flag without a
-/// word, so those are findings only.
+/// The number of the export. The driver refuses memory of another GPU (measured), and takes a wrong
+/// size or flag without a word, so those are findings only.
 fn exported(ledger: &mut Ledger, context: u64, raw: Raw, size: u64, dedicated: bool) -> Result<u64, Refusal> {
     let device = ledger.contexts.get(context)?.device;
     let (number, export) = ledger.export(raw)?;

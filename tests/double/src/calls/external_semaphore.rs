@@ -1,5 +1,5 @@
-//! Imported semaphores. Descriptors that are refused go the way that [`Refused`](crate::refused::Refused)
-//! says.
+//! Imported semaphores. Descriptors that are refused go the way that
+//! [`Refused`](crate::refused::Refused) says.
 //!
 //! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
 #![allow(unsafe_code)]
@@ -18,7 +18,8 @@ use crate::ledger::{Ledger, Semaphore};
 use crate::queue::Work;
 use crate::watch::Descriptor;
 
-/// Closes a descriptor that it refuses as [`Refused`](crate::refused::Refused) says. An NT handle stays its owner's anyway.
+/// Closes a descriptor that it refuses as [`Refused`](crate::refused::Refused) says. An NT handle
+/// stays its owner's anyway.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuImportExternalSemaphore(semaphore: *mut u64, desc: *const SemaphoreHandleDesc) -> Code {
     // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
@@ -108,8 +109,8 @@ unsafe extern "C" fn cuSignalExternalSemaphoresAsync(
     })
 }
 
-/// Waits for all streams of the context (measured), also for those that do not use the semaphore. One that is still in use
-/// is a finding, for cuda.h forbids it.
+/// Waits for all streams of the context (measured), also for those that do not use the semaphore.
+/// One that is still in use is a finding, for cuda.h forbids it.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDestroyExternalSemaphore(semaphore: u64) -> Code {
     let destroy = entry("cuDestroyExternalSemaphore", Needs::Context).about(semaphore);

@@ -29,7 +29,8 @@ unsafe extern "C" fn cuModuleLoadDataEx(
     values: *mut *mut c_void,
 ) -> Code {
     let mut write = |log: &str| {
-        // SAFETY: cuda.h: as many options and values as `count`, and buffers as large as their options say.
+        // SAFETY: cuda.h: as many options and values as `count`, and buffers as large as their
+        // options say.
         unsafe { write_log(log, count as usize, options, values) }
     };
     // SAFETY: the same contract.
@@ -71,7 +72,8 @@ unsafe fn write_log(log: &str, count: usize, options: *const c_uint, values: *mu
     Ok(())
 }
 
-/// Takes PTX only. Waits for all streams of the context (measured). `said` gets what the compiler says.
+/// Takes PTX only. Waits for all streams of the context (measured). `said` gets what the compiler
+/// says.
 ///
 /// # Safety
 /// As `cuModuleLoadData`.
@@ -84,7 +86,8 @@ unsafe fn load(
     if image.is_null() {
         return INVALID_VALUE;
     }
-    // SAFETY: cuda.h: PTX ends with a NUL; a binary has one among its first bytes, its header's padding.
+    // SAFETY: cuda.h: PTX ends with a NUL; a binary has one among its first bytes, its header's
+    // padding.
     let text = unsafe { CStr::from_ptr(image.cast()) };
     entry(name, Needs::Context).run_until_done(|ledger, context| {
         ledger.check_unsafe_call()?;

@@ -1,4 +1,5 @@
-//! What there is on Windows alone: the adapter's id, and what the exporting side shares by name or by number.
+//! What there is on Windows alone: the adapter's id, and what the exporting side shares by name or
+//! by number.
 //!
 //! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
 #![allow(unsafe_code)]
@@ -25,22 +26,23 @@ unsafe extern "C" fn cuDeviceGetLuid(luid: *mut [u8; 8], node_mask: *mut c_uint,
     })
 }
 
-/// The exporting side allocates on GPU 0 and exports under a name, which a NUL ends: a fresh handle, the caller's; -1 when the name
-/// is taken.
+/// The exporting side allocates on GPU 0 and exports under a name, which a NUL ends: a fresh
+/// handle, the caller's; -1 when the name is taken.
 #[unsafe(no_mangle)]
 extern "C" fn double_export_named_memory(size: u64, dedicated: c_int, name: *const u16) -> Raw {
     export(memory(size, dedicated), |number| descriptor::make_named(number, size, name)).unwrap_or(-1)
 }
 
-/// The exporting side makes a semaphore and exports it under a name, as [`double_export_named_memory`] does.
+/// The exporting side makes a semaphore and exports it under a name, as
+/// [`double_export_named_memory`] does.
 #[unsafe(no_mangle)]
 extern "C" fn double_export_named_semaphore(timeline: c_int, name: *const u16) -> Raw {
     let semaphore = Export::Semaphore(Payload::new(timeline != 0));
     export(semaphore, |number| descriptor::make_named(number, 0, name)).unwrap_or(-1)
 }
 
-/// The exporting side allocates on GPU 0 and shares by number. The number is that of a handle which is the exporting side's, so that
-/// it shows if somebody closes it.
+/// The exporting side allocates on GPU 0 and shares by number. The number is that of a handle which
+/// is the exporting side's, so that it shows if somebody closes it.
 #[unsafe(no_mangle)]
 extern "C" fn double_share_memory(size: u64, dedicated: c_int) -> Raw {
     share(memory(size, dedicated), size)

@@ -1,4 +1,5 @@
-//! Texture and surface objects. What the driver turns into something else, or refuses without saying why, is a finding.
+//! Texture and surface objects. What the driver turns into something else, or refuses without
+//! saying why, is a finding.
 //!
 //! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
 #![allow(unsafe_code)]

@@ -141,8 +141,9 @@ unsafe extern "C" fn cuEventSynchronize(event: u64) -> Code {
     })
 }
 
-/// 0: not captured; 1: captured; 2: captured, and nothing will come of it. Asked of the legacy default stream while a stream in
-/// order with it is captured, it is an error that leaves the capture as it is.
+/// 0: not captured; 1: captured; 2: captured, and nothing will come of it. Asked of the legacy
+/// default stream while a stream in order with it is captured, it is an error that leaves the
+/// capture as it is.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuStreamIsCapturing(stream: u64, status: *mut c_uint) -> Code {
     entry("cuStreamIsCapturing", Needs::Context).about(stream).run(|ledger, context| {

@@ -62,7 +62,8 @@ unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, size: usize, s
     })
 }
 
-/// Host memory counts as pinned: nothing is copied before the call returns, unless the stream is idle.
+/// Host memory counts as pinned: nothing is copied before the call returns, unless the stream is
+/// idle.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemcpy3DAsync_v2(desc: *const Copy3dDesc, stream: u64) -> Code {
     // SAFETY: cuda.h: a whole descriptor, or null, which is an error.

@@ -1,4 +1,5 @@
-//! Virtual memory management, as far as importing takes it. None of the calls needs a current context.
+//! Virtual memory management, as far as importing takes it. None of the calls needs a current
+//! context.
 //!
 //! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
 #![allow(unsafe_code)]
@@ -73,8 +74,8 @@ unsafe extern "C" fn cuMemAddressReserve(
     })
 }
 
-/// All of an allocation at all of a reservation, of a size in whole pages: the driver takes nothing else of imported memory
-/// (measured).
+/// All of an allocation at all of a reservation, of a size in whole pages: the driver takes nothing
+/// else of imported memory (measured).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemMap(
     address: u64,

@@ -27,8 +27,8 @@ pub(crate) fn image(double: &Double, shape: &ImageShape) -> u64 {
     raw::import_memory(double.exporter(0).export_image(SIZE, true, shape), SIZE, true).unwrap()
 }
 
-/// Runs `wrong` with a context current, and expects `expected` to be found and nothing else, before what is left is
-/// counted as leaked.
+/// Runs `wrong` with a context current, and expects `expected` to be found and nothing else, before
+/// what is left is counted as leaked.
 pub(crate) fn finds(test: &str, expected: &[&str], wrong: impl FnOnce(&Double)) {
     let Some(double) = Double::in_child(test) else { return };
     raw::init();

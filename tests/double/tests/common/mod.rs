@@ -10,7 +10,8 @@ pub(crate) mod world;
 
 use driver_double::{Double, Finding};
 
-/// Every call that `cuda-import` makes, itself or through cudarc: it looks for all of them before it calls one.
+/// Every call that `cuda-import` makes, itself or through cudarc: it looks for all of them before
+/// it calls one.
 pub(crate) const CALLS: &[&str] = &[
     "cuCtxGetCurrent",
     "cuCtxSetCurrent",

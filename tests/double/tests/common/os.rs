@@ -1,4 +1,5 @@
-//! What differs between operating systems: how a handle is put to the driver, and how one is counted and closed.
+//! What differs between operating systems: how a handle is put to the driver, and how one is
+//! counted and closed.
 //!
 //! Unsafe because handles are treated carelessly.
 #![allow(unsafe_code, clippy::unwrap_used)]
@@ -100,7 +101,8 @@ mod windows {
     pub(crate) fn open_descriptors() -> usize {
         let is_open = |handle: &usize| {
             let mut flags = 0;
-            // SAFETY: a number that is no open handle is an error, and `flags` is a place for the result.
+            // SAFETY: a number that is no open handle is an error, and `flags` is a place for the
+            // result.
             unsafe { GetHandleInformation(without_provenance_mut(*handle), &mut flags) != 0 }
         };
         (4..1 << 16).step_by(4).filter(is_open).count()

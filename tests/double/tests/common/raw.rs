@@ -1,6 +1,7 @@
 //! The driver's functions, called as carelessly as it takes.
 //!
-//! Unsafe because it calls C. The double checks what it is given: a wrong handle is a finding there, never a fault.
+//! Unsafe because it calls C. The double checks what it is given: a wrong handle is a finding
+//! there, never a fault.
 #![allow(unsafe_code)]
 
 use cuda_import::cudarc::driver::sys;

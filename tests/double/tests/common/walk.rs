@@ -11,11 +11,13 @@ use super::said;
 use super::world::{NAME, World};
 use super::{CALLS, PEER_CALLS, assert_clean};
 
-/// What failing calls return, and whether their context is lost. The first is returned by every call in turn, the others by each call
-/// that does more than to make a context current. A driver closes a descriptor that it refuses with any code but 1.
+/// What failing calls return, and whether their context is lost. The first is returned by every
+/// call in turn, the others by each call that does more than to make a context current. A driver
+/// closes a descriptor that it refuses with any code but 1.
 #[cfg(not(windows))]
 const FAULTS: &[(u32, bool)] = &[(2, false), (1, false), (999, false), (700, false), (700, true)];
-/// No driver closes an NT handle, so what remains is the same everywhere; and under Wine each call takes its time.
+/// No driver closes an NT handle, so what remains is the same everywhere; and under Wine each call
+/// takes its time.
 #[cfg(windows)]
 const FAULTS: &[(u32, bool)] = &[(999, false), (1, false), (700, true)];
 
@@ -63,7 +65,8 @@ pub(crate) fn walk<const N: usize>(test: &str, operations: [Operation; N]) {
     }
 }
 
-/// What a failing call returns, whether its context is lost, and whether another one is current on the thread, or none.
+/// What a failing call returns, whether its context is lost, and whether another one is current on
+/// the thread, or none.
 struct Fault {
     code: u32,
     sticky: bool,
@@ -91,7 +94,8 @@ impl Operation {
         Self { name, run, object: "", device: true, leaves: &[], timelines: 2, shrugs_off: |_| false }
     }
 
-    /// Fails each call in turn, with each of [`FAULTS`], with no context and with a wrong one current on the thread.
+    /// Fails each call in turn, with each of [`FAULTS`], with no context and with a wrong one
+    /// current on the thread.
     pub(crate) fn walk(&self, double: &Double) {
         said::collect();
         for (first, &(code, sticky)) in FAULTS.iter().enumerate().map(|(index, fault)| (index == 0, fault)) {

@@ -47,7 +47,8 @@ const INSTALL_ON_WINDOWS: &str = "install NVIDIA's driver, 525 or newer, which b
 
 const SILENT: &str = "NVIDIA's GPU is here, but Vulkan does not list it";
 
-/// Whether no driver can reach the GPU: it has no kernel module, or did not come into the container.
+/// Whether no driver can reach the GPU: it has no kernel module, or did not come into the
+/// container.
 fn is_out_of_reach(system: &System) -> bool {
     system.nvidia_module.is_none() && !system.has_device_file("/dev/nvidiactl")
 }

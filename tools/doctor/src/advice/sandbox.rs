@@ -1,4 +1,5 @@
-//! Flatpak and Snap: they bring the driver's libraries themselves, and no option of a container helps.
+//! Flatpak and Snap: they bring the driver's libraries themselves, and no option of a container
+//! helps.
 
 use super::{Advice, advice};
 use crate::System;

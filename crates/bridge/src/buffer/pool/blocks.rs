@@ -50,8 +50,8 @@ impl PoolBlock {
     }
 }
 
-/// A buffer's bytes in a block; free again once this is dropped. It keeps Vulkan's half of the block alone, since a lease may keep it:
-/// the buffer's mapping keeps that of the block.
+/// A buffer's bytes in a block; free again once this is dropped. It keeps Vulkan's half of the
+/// block alone, since a lease may keep it: the buffer's mapping keeps that of the block.
 pub(crate) struct PoolRange {
     /// Taken out when dropped.
     pub(super) taken: Option<Taken>,
@@ -66,7 +66,8 @@ impl PoolRange {
         &self.block.vulkan
     }
 
-    /// Maps `len` elements of the buffer that has the bytes, while the pool lives. With it comes what has to outlive the mapping.
+    /// Maps `len` elements of the buffer that has the bytes, while the pool lives. With it comes
+    /// what has to outlive the mapping.
     pub(crate) fn map<T: Pod>(&self, buffer: &Buffer, len: usize) -> Result<(BufferMapping<T>, Option<Whole>)> {
         let blocks = self.blocks.upgrade();
         let block = blocks.and_then(|blocks| lock(&blocks).find(&self.block).map(|entry| Arc::clone(&entry.block)));

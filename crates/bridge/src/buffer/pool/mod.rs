@@ -23,7 +23,8 @@ use ranges::{LARGEST, Ranges, Taken, UNIT, padded};
 /// A smaller block would hold few buffers.
 const SMALLEST: u64 = 64 << 10;
 
-/// Bytes of a device's exportable blocks from which on buffers of [`LARGE`] and more get dedicated memory instead of one more block.
+/// Bytes of a device's exportable blocks from which on buffers of [`LARGE`] and more get dedicated
+/// memory instead of one more block.
 const ENOUGH: u64 = 512 << 20;
 /// See [`ENOUGH`]: where an import of its own is worth it.
 const LARGE: u64 = 1 << 20;
@@ -35,8 +36,8 @@ pub struct SharedPoolInfo<'a> {
     pub name: &'a str,
     /// Bytes of one block, rounded up to a power of two and to 64 KiB; not zero. Default: 64 MiB.
     pub block_size: u64,
-    /// How Vulkan uses the buffers, all uses together; each buffer is made with all of them. Default: all that the
-    /// constants of [`BufferAccess`] name.
+    /// How Vulkan uses the buffers, all uses together; each buffer is made with all of them.
+    /// Default: all that the constants of [`BufferAccess`] name.
     pub usage: vk::BufferUsageFlags,
 }
 
@@ -53,32 +54,35 @@ impl Default for SharedPoolInfo<'_> {
     }
 }
 
-/// Memory for many shared buffers: blocks, each exported, imported and mapped once, of which buffers are parts. Making
-/// and dropping a buffer then allocates, exports and imports nothing.
+/// Memory for many shared buffers: blocks, each exported, imported and mapped once, of which
+/// buffers are parts. Making and dropping a buffer then allocates, exports and imports nothing.
 ///
 /// It is given to an exchange in [`ExchangeInfo::pool`](crate::ExchangeInfo::pool), or to
-/// [`SharedBuffer::new_in`](crate::SharedBuffer::new_in). A buffer starts at a multiple of 256 bytes, and of what Vulkan and
-/// its elements want, and no two that are alive share a byte. The pool grows by a block where none has room. A block that
-/// empties is freed if another is empty already; one stays for what comes next. (Freeing a block on the CUDA side waits for
-/// all work of the context, as freeing a buffer with memory of its own does.)
+/// [`SharedBuffer::new_in`](crate::SharedBuffer::new_in). A buffer starts at a multiple of 256
+/// bytes, and of what Vulkan and its elements want, and no two that are alive share a byte. The
+/// pool grows by a block where none has room. A block that empties is freed if another is empty
+/// already; one stays for what comes next. (Freeing a block on the CUDA side waits for all work of
+/// the context, as freeing a buffer with memory of its own does.)
 ///
-/// Not every buffer is part of a block. A buffer larger than a block has dedicated memory, as without a pool. So has a
-/// buffer of 1 MiB and more for which there is no room while the device's pools have blocks of 512 MiB in total, where blocks
-/// are exported: NVIDIA's driver compresses blocks, and beyond some GiB of them kernels that read at random places slow down to a sixth and less
-/// (dedicated memory does not; BENCHMARKS.md has the figures). [`PoolReport::dedicated`] counts these buffers, and the
-/// first is logged. Smaller buffers always go into blocks.
+/// Not every buffer is part of a block. A buffer larger than a block has dedicated memory, as
+/// without a pool. So has a buffer of 1 MiB and more for which there is no room while the device's
+/// pools have blocks of 512 MiB in total, where blocks are exported: NVIDIA's driver compresses
+/// blocks, and beyond some GiB of them kernels that read at random places slow down to a sixth and
+/// less (dedicated memory does not; BENCHMARKS.md has the figures). [`PoolReport::dedicated`]
+/// counts these buffers, and the first is logged. Smaller buffers always go into blocks.
 ///
-/// A buffer's bytes become another's once it is dropped: an exchange drops its buffers after both sides have been seen to
-/// be done with them, and what it leaks on purpose never comes back here.
+/// A buffer's bytes become another's once it is dropped: an exchange drops its buffers after both
+/// sides have been seen to be done with them, and what it leaks on purpose never comes back here.
 ///
-/// Cloning it gives the same pool. Any thread may use it. Its memory goes with the last clone and the last buffer.
+/// Cloning it gives the same pool. Any thread may use it. Its memory goes with the last clone and
+/// the last buffer.
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../../docs/shared_pool.rs"), "```")]
 #[derive(Clone)]
 pub struct SharedPool(Arc<Inner>);
 
 struct Inner {
-    /// What a buffer knows of its pool. It holds no compute side: buffers may go on the CPU backend's own thread, and the
-    /// last to hold that backend waits for the thread's end.
+    /// What a buffer knows of its pool. It holds no compute side: buffers may go on the CPU
+    /// backend's own thread, and the last to hold that backend waits for the thread's end.
     blocks: Arc<Mutex<Blocks>>,
     own: Arc<OwnTotal>,
     compute: Compute,
@@ -92,7 +96,8 @@ struct Inner {
 pub(crate) enum Place {
     /// Into a block.
     Block(PoolRange),
-    /// Into memory of its own, which whoever makes the buffer allocates. It counts for as long as this is alive.
+    /// Into memory of its own, which whoever makes the buffer allocates. It counts for as long as
+    /// this is alive.
     Own { _counted: OwnMemory },
 }
 
@@ -116,8 +121,9 @@ impl SharedPool {
     /// Makes a pool with its first block, so that what cannot be shared is told here.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for blocks of no bytes or of more than 512 GiB, else what the two sides say; among it
-    /// [`vk_export::Error::NotExportable`] where the driver wants an allocation of its own for each buffer.
+    /// [`Error::InvalidArgument`] for blocks of no bytes or of more than 512 GiB, else what the two
+    /// sides say; among it [`vk_export::Error::NotExportable`] where the driver wants an allocation
+    /// of its own for each buffer.
     pub fn new(compute: &Compute, info: &SharedPoolInfo<'_>) -> Result<Self> {
         let invalid = |reason: &str| Error::InvalidArgument {
             object: format!("shared pool \"{}\"", info.name),

@@ -2,8 +2,8 @@
 
 use offset_allocator::{Allocation, Allocator};
 
-/// In bytes: where a range starts and what its size is rounded up to. No buffer shares a cache line or a memory
-/// transaction with another.
+/// In bytes: where a range starts and what its size is rounded up to. No buffer shares a cache line
+/// or a memory transaction with another.
 pub(super) const UNIT: u64 = 256;
 
 /// The most bytes that a block may have: the allocator counts units in 32 bits.
@@ -29,15 +29,17 @@ pub(super) struct Taken {
 }
 
 impl Ranges {
-    /// Of a block of `size` bytes: a power of two, so that the allocator, which keeps free ranges in classes of rounded
-    /// sizes, finds a range as large as the block. None for what it cannot count.
+    /// Of a block of `size` bytes: a power of two, so that the allocator, which keeps free ranges
+    /// in classes of rounded sizes, finds a range as large as the block. None for what it cannot
+    /// count.
     pub(super) fn new(size: u64) -> Option<Self> {
         let units = u32::try_from(size / UNIT).ok().filter(|units| units.is_power_of_two())?;
         let allocator = Allocator::with_max_allocs(units, units.clamp(8, MAX_RANGES));
         Some(Self { allocator, live: 0, taken: 0 })
     }
 
-    /// Takes bytes that are free now, or None if there are not as many in one piece. `alignment` is a power of two.
+    /// Takes bytes that are free now, or None if there are not as many in one piece. `alignment` is
+    /// a power of two.
     pub(super) fn take(&mut self, size: u64, alignment: u64) -> Option<Taken> {
         let size = padded(size, alignment)?;
         let allocation = self.allocator.allocate(u32::try_from(size / UNIT).ok()?)?;
@@ -65,8 +67,8 @@ impl Ranges {
     }
 }
 
-/// Bytes to take for `size` bytes, so that they can be aligned: the allocator knows no alignment but its unit. None if
-/// that cannot be counted.
+/// Bytes to take for `size` bytes, so that they can be aligned: the allocator knows no alignment
+/// but its unit. None if that cannot be counted.
 pub(super) fn padded(size: u64, alignment: u64) -> Option<u64> {
     size.checked_next_multiple_of(alignment.max(UNIT))?.checked_add(alignment.saturating_sub(UNIT))
 }

@@ -1,4 +1,5 @@
-//! Images on the CPU backend: mapped if the driver supports them as LINEAR images, copied through a staging buffer otherwise.
+//! Images on the CPU backend: mapped if the driver supports them as LINEAR images, copied through a
+//! staging buffer otherwise.
 //!
 //! The choice between the two is made here and nowhere else.
 
@@ -13,14 +14,16 @@ use crate::error::{Error, Result};
 use crate::image::staging::{Staging, copy_usage};
 use crate::observe::log_info;
 
-/// Creates an image and maps it, or maps its staging buffer. `T` is the texel type of the image's format.
+/// Creates an image and maps it, or maps its staging buffer. `T` is the texel type of the image's
+/// format.
 ///
-/// The image is LINEAR and mapped if the device supports every format feature for it that it supports for an OPTIMAL image of these
-/// usages. Otherwise it is OPTIMAL and device-local, and the hand-over copies it from and to the staging buffer.
+/// The image is LINEAR and mapped if the device supports every format feature for it that it
+/// supports for an OPTIMAL image of these usages. Otherwise it is OPTIMAL and device-local, and the
+/// hand-over copies it from and to the staging buffer.
 ///
 /// # Errors
-/// Errors of creating the OPTIMAL image. An error of creating the LINEAR image is returned only if the tiling does not matter for
-/// it, as when the device is out of memory.
+/// Errors of creating the OPTIMAL image. An error of creating the LINEAR image is returned only if
+/// the tiling does not matter for it, as when the device is out of memory.
 pub(in crate::compute) fn share<T: Texel>(
     device: &ExportDevice,
     info: &ImageInfo<'_>,
@@ -42,7 +45,8 @@ pub(in crate::compute) fn share<T: Texel>(
     Ok(Reached { image, staging: Some(staging), mapping })
 }
 
-/// Returns `true` if the driver reports support for the image in one of the two ways that [`share`] creates it.
+/// Returns `true` if the driver reports support for the image in one of the two ways that [`share`]
+/// creates it.
 pub(in crate::compute) fn can_share(device: &ExportDevice, info: &ImageInfo<'_>, accesses: ImageAccess) -> bool {
     image_support(device, &linear_info(info)).is_ok() || image_support(device, &staged_info(info, accesses)).is_ok()
 }
@@ -85,8 +89,8 @@ fn staged_info<'a>(info: &ImageInfo<'a>, accesses: ImageAccess) -> ImageInfo<'a>
     }
 }
 
-/// Format features, such as linear filtering, that OPTIMAL images of these formats and usages have and LINEAR ones lack. Support
-/// for a usage does not imply them.
+/// Format features, such as linear filtering, that OPTIMAL images of these formats and usages have
+/// and LINEAR ones lack. Support for a usage does not imply them.
 fn lost_features(device: &ExportDevice, info: &ImageInfo<'_>) -> vk::FormatFeatureFlags {
     use vk::{FormatFeatureFlags as Feature, ImageUsageFlags as Usage};
     let of_usages = [

@@ -24,8 +24,8 @@ pub struct HostBuffer<T> {
     len: usize,
 }
 
-// SAFETY: the pointer is into Vulkan's mapping, and `T` is plain data; those who read and write through it are ordered by
-// the contract of `slice_mut`.
+// SAFETY: the pointer is into Vulkan's mapping, and `T` is plain data; those who read and write
+// through it are ordered by the contract of `slice_mut`.
 unsafe impl<T: Send> Send for HostBuffer<T> {}
 // SAFETY: as above.
 unsafe impl<T: Sync> Sync for HostBuffer<T> {}
@@ -52,11 +52,12 @@ impl<T: Pod> HostBuffer<T> {
     /// The elements.
     ///
     /// # Safety
-    /// Until the slice is gone, the buffer lives, Vulkan does not use it, and no other slice of it exists.
+    /// Until the slice is gone, the buffer lives, Vulkan does not use it, and no other slice of it
+    /// exists.
     #[allow(clippy::mut_from_ref)] // Exclusive by contract.
     pub(crate) unsafe fn slice_mut(&self) -> &mut [T] {
-        // SAFETY: `len` elements fit the mapped buffer, aligned; any bytes are a `Pod`; exclusive and alive by this
-        // function's contract.
+        // SAFETY: `len` elements fit the mapped buffer, aligned; any bytes are a `Pod`; exclusive
+        // and alive by this function's contract.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
@@ -69,14 +70,15 @@ pub struct HostImage<T> {
     levels: u32,
 }
 
-// SAFETY: the pointer is into Vulkan's mapping, and texels are plain data; those who read and write through it are ordered
-// by the contract of `view_mut`.
+// SAFETY: the pointer is into Vulkan's mapping, and texels are plain data; those who read and write
+// through it are ordered by the contract of `view_mut`.
 unsafe impl<T: Send> Send for HostImage<T> {}
 // SAFETY: as above.
 unsafe impl<T: Sync> Sync for HostImage<T> {}
 
 impl<T: Texel> HostImage<T> {
-    /// Finds the planes, in the order of [`HostImageMut`], and checks them against the image's memory.
+    /// Finds the planes, in the order of [`HostImageMut`], and checks them against the image's
+    /// memory.
     pub(in crate::compute) fn map(image: &Image) -> Result<Self> {
         let invalid = |reason: &str| Error::InvalidArgument {
             object: format!("shared image \"{}\"", image.name()),
@@ -117,9 +119,11 @@ impl<T: Texel> HostImage<T> {
     /// The texels.
     ///
     /// # Safety
-    /// Until the view is gone, the image lives, Vulkan does not use it, and no other view of it exists.
+    /// Until the view is gone, the image lives, Vulkan does not use it, and no other view of it
+    /// exists.
     pub(crate) unsafe fn view_mut(&self) -> HostImageMut<'_, T> {
-        // SAFETY: the planes were seen to fit the mapping; exclusive and alive by this function's contract.
+        // SAFETY: the planes were seen to fit the mapping; exclusive and alive by this function's
+        // contract.
         unsafe { HostImageMut::new(self.start.cast(), &self.planes, self.levels) }
     }
 }

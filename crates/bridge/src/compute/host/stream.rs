@@ -23,10 +23,11 @@ pub(crate) struct HostStreamId(Weak<Worker>);
 
 /// The last clone stops the thread and waits for its end.
 ///
-/// Symptom: `vkDestroyDevice` never returns. Cause: NVIDIA's driver (seen with 580.159) deadlocks when a thread that has
-/// used Vulkan exits while another destroys a device: the one waits inside its thread-exit handler for a lock that the
-/// other holds while it joins a thread of the driver's, which waits for that same handler. Solution: the thread has exited
-/// before whoever drops this can go on to destroy the device. Remove when: no supported driver does so.
+/// Symptom: `vkDestroyDevice` never returns. Cause: NVIDIA's driver (seen with 580.159) deadlocks
+/// when a thread that has used Vulkan exits while another destroys a device: the one waits inside
+/// its thread-exit handler for a lock that the other holds while it joins a thread of the driver's,
+/// which waits for that same handler. Solution: the thread has exited before whoever drops this can
+/// go on to destroy the device. Remove when: no supported driver does so.
 struct Owner {
     shared: Arc<Worker>,
     worker: Option<JoinHandle<()>>,
@@ -68,7 +69,8 @@ const QUEUE: usize = 256;
 /// How long a failed signal is retried, for example when the driver is out of memory.
 const SIGNAL_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long the thread is waited for when the last clone goes; a closure that runs on is left alone.
+/// How long the thread is waited for when the last clone goes; a closure that runs on is left
+/// alone.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 impl HostStream {
@@ -146,8 +148,9 @@ impl HostStream {
         self.0.shared.is_current()
     }
 
-    /// Waits until the work that is enqueued now is done, for at most `limit`, and returns whether it is. Inside one of the
-    /// stream's own closures it returns `false` at once: that closure is part of the work.
+    /// Waits until the work that is enqueued now is done, for at most `limit`, and returns whether
+    /// it is. Inside one of the stream's own closures it returns `false` at once: that closure is
+    /// part of the work.
     pub(crate) fn drain(&self, limit: Duration) -> bool {
         self.0.shared.drain(limit)
     }
@@ -207,8 +210,8 @@ impl Worker {
         }
     }
 
-    /// Runs one job. Whatever the job's closure or its captured values do, the thread goes on with the next: Vulkan waits
-    /// for the signals behind it.
+    /// Runs one job. Whatever the job's closure or its captured values do, the thread goes on with
+    /// the next: Vulkan waits for the signals behind it.
     fn execute(&self, job: Job) -> Result<(), String> {
         let failed = self.failed.load(Ordering::Acquire);
         match job {
@@ -221,8 +224,8 @@ impl Worker {
                 }
                 // The captured values are dropped here, where their panic is caught too.
             }),
-            // Signalled after a failure too: the frame's contents are wrong then, which the next call on the exchange
-            // says, but Vulkan is not left waiting for ever.
+            // Signalled after a failure too: the frame's contents are wrong then, which the next
+            // call on the exchange says, but Vulkan is not left waiting for ever.
             Job::Signal(signal) => persistently(&*signal).map_err(|error| error.to_string()),
         }
     }
@@ -234,7 +237,8 @@ impl Worker {
     }
 }
 
-/// Signals, and tries again for a while where that fails: Vulkan's queue waits for it, and nobody else signals in its place.
+/// Signals, and tries again for a while where that fails: Vulkan's queue waits for it, and nobody
+/// else signals in its place.
 fn persistently(signal: &dyn Fn() -> Result<()>) -> Result<()> {
     let (start, mut pause) = (Instant::now(), Duration::from_millis(1));
     loop {

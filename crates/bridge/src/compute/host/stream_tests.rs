@@ -109,7 +109,8 @@ fn draining_has_a_limit() {
     assert!(stream.drain(LONG));
 }
 
-/// Vulkan's queue waits for the signal: a call that fails for a moment must not leave it waiting for ever.
+/// Vulkan's queue waits for the signal: a call that fails for a moment must not leave it waiting
+/// for ever.
 #[test]
 fn a_signal_that_fails_is_tried_again() {
     let stream = HostStream::new().unwrap();

@@ -10,8 +10,8 @@ use vk_export::{Image, ImageKind, KernelSurface, KernelTexture};
 use crate::compute::mapped::Mapping;
 use crate::error::{Error, Result};
 
-/// Of each kind in one image. Recorded work may use any of them, so none goes before the image does; a description that
-/// changes from frame to frame is a fault of the program's.
+/// Of each kind in one image. Recorded work may use any of them, so none goes before the image
+/// does; a description that changes from frame to frame is a fault of the program's.
 const MOST: usize = 256;
 
 /// The view handles of an image, each created on first use.
@@ -40,7 +40,8 @@ impl<T> InlineImage<T> {
             .map(|surface| u64::from(surface.handle()))
     }
 
-    /// The handle of `image`, which this is the mapping of, for sampling; `format` is the one that it is viewed in.
+    /// The handle of `image`, which this is the mapping of, for sampling; `format` is the one that
+    /// it is viewed in.
     pub(crate) fn texture(&self, image: &Image, format: vk::Format, info: &TextureInfo) -> Result<u64> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         find_or_make(&mut made.textures, info, image, || {

@@ -1,7 +1,8 @@
 //! Kernels recorded into Vulkan command buffers, as a compute side.
 //!
-//! There is no other API: a frame's kernels are command buffers of the exchange's own queue, submitted before the commands
-//! that use their results. The queue's submission order and barriers do what semaphores do for CUDA streams.
+//! There is no other API: a frame's kernels are command buffers of the exchange's own queue,
+//! submitted before the commands that use their results. The queue's submission order and barriers
+//! do what semaphores do for CUDA streams.
 #![allow(unsafe_code)] // Hands on contracts.
 
 pub(crate) mod image;
@@ -22,8 +23,8 @@ use crate::compute::mapped::Sharing;
 use crate::error::{Error, Result};
 use crate::timeline::Timeline;
 
-/// Memory is Vulkan's alone; kernels reach buffers by address, and images by the handles of views. Commands of the program's own
-/// may also fill and copy buffers.
+/// Memory is Vulkan's alone; kernels reach buffers by address, and images by the handles of views.
+/// Commands of the program's own may also fill and copy buffers.
 pub(super) const SHARING: Sharing = Sharing {
     counterpart: Counterpart::Kernels,
     placement: Placement::DeviceLocal,
@@ -35,7 +36,8 @@ pub(super) const SHARING: Sharing = Sharing {
     ),
 };
 
-/// How Vulkan makes an image for kernels: to be loaded, stored and sampled, as far as the device can.
+/// How Vulkan makes an image for kernels: to be loaded, stored and sampled, as far as the device
+/// can.
 pub(super) fn image_info<'a>(device: &ExportDevice, info: &ImageInfo<'a>) -> ImageInfo<'a> {
     let tiling = vk::ImageTiling::OPTIMAL;
     let features = device.format_features(info.format, tiling);
@@ -52,7 +54,8 @@ pub(crate) struct InlineCompute {
 
 impl InlineCompute {
     /// # Errors
-    /// [`Error::InvalidArgument`] where the device has no buffer addresses or no such queue, or the bridge may not submit to it.
+    /// [`Error::InvalidArgument`] where the device has no buffer addresses or no such queue, or the
+    /// bridge may not submit to it.
     pub(super) fn new(device: &ExportDevice, queue: QueueKind) -> Result<Self> {
         let invalid = |reason: String| Error::InvalidArgument { object: "the inline backend".into(), reason };
         if !device.has_buffer_device_address() {
@@ -119,11 +122,12 @@ impl InlineLink {
         &self.stream
     }
 
-    /// Ends the work that was recorded so far. The submission that takes it signals `value` of `computed`.
+    /// Ends the work that was recorded so far. The submission that takes it signals `value` of
+    /// `computed`.
     ///
     /// # Safety
-    /// The values rise from call to call, nobody else signals `computed`, and it lives until the value is reached, the
-    /// device is lost, or forever.
+    /// The values rise from call to call, nobody else signals `computed`, and it lives until the
+    /// value is reached, the device is lost, or forever.
     pub(crate) unsafe fn signal(&self, value: u64) -> Result<()> {
         // SAFETY: handed on to the caller.
         unsafe { self.stream.end(self.computed.semaphore().as_raw(), value) }

@@ -42,8 +42,8 @@ impl State {
 
     pub(super) fn end_open(&mut self) -> Result<()> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
-        // SAFETY: it has been recording since it was taken. On an error it is dropped, never submitted, and those whose work it has
-        // are told.
+        // SAFETY: it has been recording since it was taken. On an error it is dropped, never
+        // submitted, and those whose work it has are told.
         unsafe { open.end() }?;
         self.ended.commands.push(open);
         Ok(())

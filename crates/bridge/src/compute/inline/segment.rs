@@ -11,7 +11,8 @@ use crate::error::Result;
 /// An object that recorded work uses, kept alive until the work has completed.
 pub(crate) type Keep = Arc<dyn Send + Sync>;
 
-/// Why recorded work of an exchange will never run, until the exchange has said so. Cloning it gives the same one.
+/// Why recorded work of an exchange will never run, until the exchange has said so. Cloning it
+/// gives the same one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lost(Arc<Mutex<Option<vk_export::Error>>>);
 
@@ -113,7 +114,8 @@ pub(crate) unsafe fn barrier(
     unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
 }
 
-/// Records a barrier after a piece of work when dropped, even if recording the work fails or panics.
+/// Records a barrier after a piece of work when dropped, even if recording the work fails or
+/// panics.
 pub(super) struct Barrier<'a> {
     pub(super) device: &'a ExportDevice,
     pub(super) commands: vk::CommandBuffer,
@@ -123,7 +125,8 @@ impl Drop for Barrier<'_> {
     fn drop(&mut self) {
         let kernels = vk::PipelineStageFlags2::COMPUTE_SHADER;
         let access = vk::AccessFlags2::SHADER_READ | vk::AccessFlags2::SHADER_WRITE;
-        // SAFETY: the stream makes it in `record` alone, of a command buffer that has been recording since it was taken.
+        // SAFETY: the stream makes it in `record` alone, of a command buffer that has been
+        // recording since it was taken.
         unsafe { barrier(self.device, self.commands, (kernels, access), (kernels, access)) };
     }
 }

@@ -14,13 +14,15 @@ use crate::compute::inline::segment::{Barrier, Keep, Lost, Segment, barrier};
 use crate::error::{Error, Result};
 use crate::observe::log_error;
 
-/// How long dropping the stream waits for running work. Exchanges have already waited by then, each with its own limit.
+/// How long dropping the stream waits for running work. Exchanges have already waited by then, each
+/// with its own limit.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An ordered stream of recorded work.
 ///
-/// Work runs in the order of the calls, as on a CUDA stream, regardless of the turn that it belongs to. It is submitted with the
-/// next submission of any exchange, or when a caller waits for it. Clones share the stream and the exchange.
+/// Work runs in the order of the calls, as on a CUDA stream, regardless of the turn that it belongs
+/// to. It is submitted with the next submission of any exchange, or when a caller waits for it.
+/// Clones share the stream and the exchange.
 #[derive(Clone)]
 pub(crate) struct InlineStream(Arc<Inner>, Lost);
 
@@ -30,8 +32,8 @@ pub(crate) struct InlineStreamId(Weak<Inner>);
 
 struct Inner {
     state: Mutex<State>,
-    /// Held during a submission, so that submissions keep their order. It is never taken while `state` is locked, since the
-    /// submission calls the engine's queue lock.
+    /// Held during a submission, so that submissions keep their order. It is never taken while
+    /// `state` is locked, since the submission calls the engine's queue lock.
     submitting: Mutex<()>,
     /// Counts submissions that have run.
     progress: Arc<Semaphore>,
@@ -80,11 +82,13 @@ impl InlineStream {
         &self.0.device
     }
 
-    /// Records what `record` records behind everything before, and a barrier behind it. `keep` lives until it has run.
+    /// Records what `record` records behind everything before, and a barrier behind it. `keep`
+    /// lives until it has run.
     ///
     /// # Safety
-    /// What is recorded keeps the Valid Usage of its commands, outside a render pass, for a queue of
-    /// [`queue_kind`](Self::queue_kind), and everything it uses besides `keep` lives until it has run.
+    /// What is recorded keeps the Valid Usage of its commands, outside a render pass, for a queue
+    /// of [`queue_kind`](Self::queue_kind), and everything it uses besides `keep` lives until it
+    /// has run.
     pub(crate) unsafe fn record(
         &self,
         keep: impl IntoIterator<Item = Keep>,
@@ -106,8 +110,8 @@ impl InlineStream {
         record(commands.as_raw())
     }
 
-    /// [`record`](Self::record) with a closure of the program's, which may call anything: inside of it, what needs this stream
-    /// is refused.
+    /// [`record`](Self::record) with a closure of the program's, which may call anything: inside of
+    /// it, what needs this stream is refused.
     ///
     /// # Safety
     /// As [`record`](Self::record).
@@ -131,12 +135,13 @@ impl InlineStream {
         &self.1
     }
 
-    /// Records copies from the start of one buffer to the start of another, behind everything before. `keep` lives until they have
-    /// run.
+    /// Records copies from the start of one buffer to the start of another, behind everything
+    /// before. `keep` lives until they have run.
     ///
     /// # Safety
-    /// The buffers are this device's, have as many bytes and the usages of a copy, and live until the copies have run, by `keep` or
-    /// by the caller. Nothing but what is recorded here uses them meanwhile.
+    /// The buffers are this device's, have as many bytes and the usages of a copy, and live until
+    /// the copies have run, by `keep` or by the caller. Nothing but what is recorded here uses them
+    /// meanwhile.
     pub(crate) unsafe fn copy(&self, keep: impl IntoIterator<Item = Keep>, copies: &[BufferCopy]) -> Result<()> {
         if copies.is_empty() {
             return Ok(());
@@ -161,14 +166,15 @@ impl InlineStream {
         unsafe { self.record(keep, record) }
     }
 
-    /// Ends what was recorded so far; the submission that takes it signals `value` of the timeline behind it.
+    /// Ends what was recorded so far; the submission that takes it signals `value` of the timeline
+    /// behind it.
     ///
     /// # Errors
     /// The failed call, of now or of an earlier end in which work of this exchange was lost.
     ///
     /// # Safety
-    /// `timeline` is on this device, is signalled by this stream alone with values that rise, and lives until the value is
-    /// reached, the device is lost, or forever.
+    /// `timeline` is on this device, is signalled by this stream alone with values that rise, and
+    /// lives until the value is reached, the device is lost, or forever.
     pub(super) unsafe fn end(&self, timeline: vk::Semaphore, value: u64) -> Result<()> {
         self.0.check_outside()?;
         let mut state = self.0.state();
@@ -191,8 +197,8 @@ impl InlineStream {
     /// The failed call, or [`vk_export::Error::QueueHeld`]; what was ended is submitted later then.
     pub(crate) fn flush(&self) -> Result<()> {
         self.0.check_outside()?;
-        // What another thread is submitting counts too: the caller may put a wait for it on the same queue next, and it may
-        // be refused, which leaves it to be submitted here.
+        // What another thread is submitting counts too: the caller may put a wait for it on the
+        // same queue next, and it may be refused, which leaves it to be submitted here.
         if self.0.state().is_on_queue() {
             return Ok(());
         }
@@ -237,9 +243,10 @@ impl InlineStream {
         let own = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
         let own = (!ended.is_empty()).then_some(own);
         let batches: SmallVec<[_; 2]> = own.into_iter().chain(batch).collect();
-        // SAFETY: VUID-vkQueueSubmit2-commandBuffer-03874: ended, never submitted since. Its pool lives in `running` until the
-        // value of `progress` is reached. VUID-VkSubmitInfo2-semaphore-03882: the values rise, `progress` by the lock held
-        // here and the others by the contract of `end`. The rest is the caller's.
+        // SAFETY: VUID-vkQueueSubmit2-commandBuffer-03874: ended, never submitted since. Its pool
+        // lives in `running` until the value of `progress` is reached.
+        // VUID-VkSubmitInfo2-semaphore-03882: the values rise, `progress` by the lock held here and
+        // the others by the contract of `end`. The rest is the caller's.
         let submitted = unsafe { queue.submit(&batches, fence) };
         let mut state = inner.state();
         state.taken = false;
@@ -257,7 +264,8 @@ impl InlineStream {
         Ok(())
     }
 
-    /// Submits all that was recorded and waits until it has run, for at most `limit`; returns whether it has.
+    /// Submits all that was recorded and waits until it has run, for at most `limit`; returns
+    /// whether it has.
     pub(super) fn drain(&self, limit: Duration) -> Result<bool> {
         self.0.check_outside()?;
         self.0.state().end_open()?;
@@ -271,7 +279,8 @@ impl InlineStream {
         match waited {
             Ok(()) => Ok(true),
             Err(Error::Vulkan(vk_export::Error::Timeout { .. })) => Ok(false),
-            // Nothing runs on a lost device (Vulkan specification, "Lost Device"), and what was ended has been given up.
+            // Nothing runs on a lost device (Vulkan specification, "Lost Device"), and what was
+            // ended has been given up.
             Err(Error::Vulkan(error)) if error.is_device_lost() => Ok(true),
             Err(error) => Err(error),
         }
@@ -283,7 +292,8 @@ impl Inner {
         self.recorder.is_current()
     }
 
-    /// That the caller is not inside of a closure that records, and so does not hold the lock of `state`.
+    /// That the caller is not inside of a closure that records, and so does not hold the lock of
+    /// `state`.
     fn check_outside(&self) -> Result<()> {
         if !self.is_inside() {
             return Ok(());

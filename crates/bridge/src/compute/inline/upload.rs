@@ -30,7 +30,8 @@ pub(crate) struct Uploaded {
 }
 
 impl InlineCompute {
-    /// Makes a buffer that only the device accesses, with these bytes in it. What they are copied from is freed once the copy has run.
+    /// Makes a buffer that only the device accesses, with these bytes in it. What they are copied
+    /// from is freed once the copy has run.
     pub(crate) fn upload(&self, device: &ExportDevice, name: &str, bytes: &[u8]) -> Result<Uploaded> {
         let object = || format!("kernel memory \"{name}\"");
         let size = bytes.len() as u64;
@@ -45,16 +46,17 @@ impl InlineCompute {
             object: object(),
             reason: "the driver has not mapped the memory for its contents".into(),
         })?;
-        // SAFETY: the buffer has exactly this many bytes, mapped, and nothing else knows it. The submission of the copy makes
-        // them visible to it (Vulkan specification, "Host Write Ordering Guarantees").
+        // SAFETY: the buffer has exactly this many bytes, mapped, and nothing else knows it. The
+        // submission of the copy makes them visible to it (Vulkan specification, "Host Write
+        // Ordering Guarantees").
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), start.as_ptr(), bytes.len()) };
         let copy = BufferCopy { from: from.as_raw(), to: to.as_raw(), size };
         let (from, buffer) = (Arc::new(from), Arc::new(to));
         let keep = [from as Keep, Arc::clone(&buffer) as Keep];
         // Told where this copy is lost, and nothing else.
         let stream = self.stream().of_exchange();
-        // SAFETY: both have `size` bytes and the usages of a copy; the stream keeps them until it has run, and nobody else uses them
-        // before it.
+        // SAFETY: both have `size` bytes and the usages of a copy; the stream keeps them until it
+        // has run, and nobody else uses them before it.
         unsafe { stream.copy(keep, &[copy]) }?;
         Ok(Uploaded { buffer, address, home: stream.id(), lost: stream.lost().clone() })
     }

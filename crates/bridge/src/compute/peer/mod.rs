@@ -19,37 +19,44 @@ const HIDDEN: &str = "; CUDA does not see the GPU that draws (CUDA_VISIBLE_DEVIC
      access to each other: let it see both to find out";
 
 impl Compute {
-    /// CUDA on another GPU than the one that draws, with the same exchanges and turns: it computes into memory of the drawing GPU, over
-    /// NVLink or PCIe, without a copy. Kernels of the other GPU do not share the drawing GPU with Vulkan, so that no hand-over pays for
-    /// a switch of its context.
+    /// CUDA on another GPU than the one that draws, with the same exchanges and turns: it computes
+    /// into memory of the drawing GPU, over NVLink or PCIe, without a copy. Kernels of the other
+    /// GPU do not share the drawing GPU with Vulkan, so that no hand-over pays for a switch of its
+    /// context.
     ///
-    /// Buffers are as large as the pages of 2 MiB that they lie in, see [`Placement::Peers`](vk_export::Placement::Peers); images are
-    /// refused. The drawing GPU needs no CUDA context and may be hidden by `CUDA_VISIBLE_DEVICES`. The drawing GPU's own
+    /// Buffers are as large as the pages of 2 MiB that they lie in, see
+    /// [`Placement::Peers`](vk_export::Placement::Peers); images are refused. The drawing GPU needs
+    /// no CUDA context and may be hidden by `CUDA_VISIBLE_DEVICES`. The drawing GPU's own
     /// [`CudaDevice`] is taken too, where [`Compute::new`] is the better choice.
     ///
-    /// A probe runs before anything is shared: a timeline is signalled in both directions, and the other GPU writes memory that
-    /// Vulkan reads. On a device that was adopted without a [`queue_lock`](crate::AdoptInfo::queue_lock) nothing is submitted, and CUDA
-    /// reads the memory back instead.
+    /// A probe runs before anything is shared: a timeline is signalled in both directions, and the
+    /// other GPU writes memory that Vulkan reads. On a device that was adopted without a
+    /// [`queue_lock`](crate::AdoptInfo::queue_lock) nothing is submitted, and CUDA reads the memory
+    /// back instead.
     ///
     /// # Errors
-    /// [`Error::NoPeer`] naming both GPUs, where the one has no access to the other's memory or the probe fails;
-    /// [`vk_export::Error::Missing`] with what the device lacks to export; [`Error::Cuda`] when a stream cannot be made or the device
-    /// does not know timeline semaphores.
+    /// [`Error::NoPeer`] naming both GPUs, where the one has no access to the other's memory or the
+    /// probe fails; [`vk_export::Error::Missing`] with what the device lacks to export;
+    /// [`Error::Cuda`] when a stream cannot be made or the device does not know timeline
+    /// semaphores.
     #[doc(alias = "cuMemImportFromShareableHandle")]
     #[doc(alias = "cuMemSetAccess")]
     pub fn on_peer(device: &ExportDevice, cuda: &CudaDevice) -> Result<Self> {
         Self::group(device, std::slice::from_ref(cuda))
     }
 
-    /// CUDA on several GPUs, which compute one frame together: [`ComputeTurn::work_split`](crate::ComputeTurn::work_split) lends each
-    /// of them a range of the elements on its own stream. The first one leads: its stream waits for Vulkan and signals, the others are
-    /// ordered behind and before it by events. [`ComputeTurn::work`](crate::ComputeTurn::work) is the leader's, with all elements.
+    /// CUDA on several GPUs, which compute one frame together:
+    /// [`ComputeTurn::work_split`](crate::ComputeTurn::work_split) lends each of them a range of
+    /// the elements on its own stream. The first one leads: its stream waits for Vulkan and
+    /// signals, the others are ordered behind and before it by events.
+    /// [`ComputeTurn::work`](crate::ComputeTurn::work) is the leader's, with all elements.
     ///
     /// The drawing GPU may be among them; otherwise as [`on_peer`](Self::on_peer).
     #[doc = concat!("\n# Examples\n```no_run\n# #![allow(unsafe_code)]\n", include_str!("../../../docs/group.rs"), "# fn main() {}\n```")]
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for no device and for one that is given twice, else as [`on_peer`](Self::on_peer).
+    /// [`Error::InvalidArgument`] for no device and for one that is given twice, else as
+    /// [`on_peer`](Self::on_peer).
     pub fn group(device: &ExportDevice, cuda: &[CudaDevice]) -> Result<Self> {
         crate::observe::trace::init();
         let invalid = |reason: String| Error::InvalidArgument { object: "a group of CUDA devices".into(), reason };

@@ -1,5 +1,6 @@
-//! Whether a GPU can compute for another: tried, since neither the Vulkan nor the CUDA specification promises that what is imported here
-//! works, and a driver may take it and access something else.
+//! Whether a GPU can compute for another: tried, since neither the Vulkan nor the CUDA
+//! specification promises that what is imported here works, and a driver may take it and access
+//! something else.
 #![allow(unsafe_code)] // Waits, signals and views.
 
 use std::cell::Cell;
@@ -65,7 +66,8 @@ fn timelines(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
         // SAFETY: the host signals it next; both outlive the wait, or are forgotten below.
         unsafe { wait_one(stream, &imported, 2) }?;
         let end = mark(stream);
-        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the counter is 1, and no other signal is pending.
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the counter is 1, and no other
+        // signal is pending.
         unsafe { made.signal(2) }?;
         let end = end?;
         if !wait::poll(LIMIT, || Ok(end.is_reached()?), || Ok(()))? {
@@ -128,7 +130,8 @@ fn words(gpu: usize) -> Vec<u32> {
     (0..LEN).map(|i| 0x9e37_79b9_u32.wrapping_mul((gpu * LEN + i + 1) as u32)).collect()
 }
 
-/// Waits until a stream has done what it was given, which uses `used`. Past the limit that is kept for good.
+/// Waits until a stream has done what it was given, which uses `used`. Past the limit that is kept
+/// for good.
 fn ended<T>(stream: &CudaStream, used: T) -> Result<T, String> {
     let reached =
         mark(stream).map_err(Error::from).and_then(|end| wait::poll(LIMIT, || Ok(end.is_reached()?), || Ok(())));
@@ -144,7 +147,8 @@ fn ended<T>(stream: &CudaStream, used: T) -> Result<T, String> {
 /// What CUDA sees in the buffer, on the GPU that leads.
 fn read_with_cuda(stream: &Arc<CudaStream>, mapped: &MappedBuffer<u32>) -> Result<Vec<u32>, String> {
     let told = |error: DriverError| error.to_string();
-    // A copy to other memory could block without a limit. Written over below, all of it, before it is read.
+    // A copy to other memory could block without a limit. Written over below, all of it, before it
+    // is read.
     // SAFETY: any bytes are words.
     let mut seen = unsafe { stream.context().alloc_pinned::<u32>(mapped.len()) }.map_err(told)?;
     let copied = stream.memcpy_dtoh(&mapped.view(), &mut seen).map_err(told);
@@ -171,9 +175,11 @@ fn read(vulkan: &ExportDevice, buffer: &Buffer, len: usize) -> Result<Vec<u32>> 
             .dst_access_mask(vk::AccessFlags2::HOST_READ)];
         let acquire = vk::DependencyInfo::default().buffer_memory_barriers(&acquire);
         let to_host = vk::DependencyInfo::default().memory_barriers(&to_host);
-        // SAFETY: recording, outside a render pass; the buffer is CUDA's until here, whose work has ended.
+        // SAFETY: recording, outside a render pass; the buffer is CUDA's until here, whose work has
+        // ended.
         unsafe { vulkan.cmd_pipeline_barrier2(commands, &acquire) };
-        // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both have `size` bytes; the usages are those of a copy.
+        // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both have `size` bytes; the usages are
+        // those of a copy.
         unsafe { vulkan.as_raw().cmd_copy_buffer(commands, buffer.as_raw(), seen.as_raw(), &region) };
         // SAFETY: recording, outside a render pass.
         unsafe { vulkan.cmd_pipeline_barrier2(commands, &to_host) };
@@ -190,13 +196,14 @@ fn read(vulkan: &ExportDevice, buffer: &Buffer, len: usize) -> Result<Vec<u32>> 
         }
     }
     let Some(start) = seen.host_ptr() else { return Ok(Vec::new()) };
-    // SAFETY: the mapping has `size` bytes; the copy has ended, with a barrier to the host behind it.
+    // SAFETY: the mapping has `size` bytes; the copy has ended, with a barrier to the host behind
+    // it.
     let bytes = unsafe { std::slice::from_raw_parts(start.as_ptr(), 4 * len) };
     Ok(bytemuck::pod_collect_to_vec(bytes))
 }
 
-/// Submits the commands and waits for them. The outer error means that nothing was submitted, the inner one that the wait failed
-/// and the commands may still be running.
+/// Submits the commands and waits for them. The outer error means that nothing was submitted, the
+/// inner one that the wait failed and the commands may still be running.
 fn run_commands(device: &ExportDevice, queue: &Queue, commands: &OneTimeCommands) -> Result<vk_export::Result<()>> {
     let info = SemaphoreInfo { name: NAME, kind: SemaphoreKind::Timeline, exportable: false };
     let done = Semaphore::new(device, &info)?;

@@ -15,8 +15,9 @@ impl Ledger {
         })
     }
 
-    /// The value of `rendered` behind which Vulkan has left all slots alone that nobody holds: its signal was submitted. Refused
-    /// where a lost submission may still run, with nothing behind it. `reached` is as for [`begin`](Self::begin).
+    /// The value of `rendered` behind which Vulkan has left all slots alone that nobody holds: its
+    /// signal was submitted. Refused where a lost submission may still run, with nothing behind it.
+    /// `reached` is as for [`begin`](Self::begin).
     pub(in crate::exchange) fn settled(&self, reached: impl FnOnce() -> u64) -> Result<u64, Refusal> {
         let lost = self.slots.iter().filter_map(|slot| match slot {
             Slot::Unknown { frame, value, .. } if *value > self.values.certain() => Some((*value, *frame)),
@@ -28,15 +29,17 @@ impl Ledger {
         }
     }
 
-    /// Other resources are in the slots now; nobody held any. The side that begins waits for `after` before their first use.
-    /// With `initial`, new images are to be handed over first. The slots go on round in their order.
+    /// Other resources are in the slots now; nobody held any. The side that begins waits for
+    /// `after` before their first use. With `initial`, new images are to be handed over first. The
+    /// slots go on round in their order.
     pub(in crate::exchange) fn replaced(&mut self, after: u64, initial: bool) {
         self.start = self.oldest().map_or(0, |(_, slot)| slot);
         self.slots.fill(Slot::Free { after });
         self.initial = if initial { Initial::Needed } else { Initial::Done };
     }
 
-    /// A submission that signals the next value of `rendered`, and belongs to no frame, was accepted. None is lent.
+    /// A submission that signals the next value of `rendered`, and belongs to no frame, was
+    /// accepted. None is lent.
     pub(in crate::exchange) fn take_rendered(&mut self) -> u64 {
         let value = self.values.take_rendered();
         self.values.submitted(value);

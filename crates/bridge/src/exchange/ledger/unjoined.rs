@@ -3,8 +3,8 @@
 use super::{Ledger, Slot};
 
 impl Ledger {
-    /// What other GPUs do with a free slot is not behind the one that leads: it is given to nobody until
-    /// [`joined`](Self::joined) says so. `frame` is the one that used it.
+    /// What other GPUs do with a free slot is not behind the one that leads: it is given to nobody
+    /// until [`joined`](Self::joined) says so. `frame` is the one that used it.
     pub(in crate::exchange) fn keep_unjoined(&mut self, slot: usize, frame: u64) {
         if let Slot::Free { after } = self.slots[slot] {
             self.slots[slot] = Slot::Unjoined { frame, after };

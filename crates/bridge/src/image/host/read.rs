@@ -11,8 +11,8 @@ use super::{HostImageMut, HostPlaneMut, PlaneLayout};
 /// The texels of an image, lent to the CPU for reading: levels of layers, each rows of `T`. Made by
 /// [`HostImageMut::as_image`].
 ///
-/// [`row`](Self::row) and [`rows`](Self::rows) are those of the first layer's first level; [`plane`](Self::plane) reaches the
-/// others.
+/// [`row`](Self::row) and [`rows`](Self::rows) are those of the first layer's first level;
+/// [`plane`](Self::plane) reaches the others.
 #[derive(Debug)]
 pub struct HostImage<'a, T> {
     start: NonNull<u8>,
@@ -131,10 +131,12 @@ impl<'a, T: Pod> HostPlane<'a, T> {
     /// A row at a depth, or `None` past the plane's height or depth.
     pub fn row(&self, z: usize, y: usize) -> Option<&'a [T]> {
         let row = self.layout.row(z, y)?;
-        // SAFETY: `row` is the offset of a row of a plane that fits the mapping, as `HostImageMut::new` asks.
+        // SAFETY: `row` is the offset of a row of a plane that fits the mapping, as
+        // `HostImageMut::new` asks.
         let first = unsafe { self.start.as_ptr().add(row) };
-        // SAFETY: `width` texels lie there, aligned, in memory that any bytes make a `Pod`; the `HostImageMut` that this
-        // was made from is borrowed for `'a`, so nobody writes them meanwhile.
+        // SAFETY: `width` texels lie there, aligned, in memory that any bytes make a `Pod`; the
+        // `HostImageMut` that this was made from is borrowed for `'a`, so nobody writes them
+        // meanwhile.
         Some(unsafe { std::slice::from_raw_parts(first.cast_const().cast(), self.layout.width) })
     }
 

@@ -35,8 +35,8 @@ fn what_vulkan_may_write_is_copied_back_and_nothing_else() {
     assert!(handover(ImageAccess::SAMPLED | ImageAccess::TRANSFER_WRITE).is_copied_back());
 }
 
-/// Each barrier of the image starts in the layout, and waits for the stages, where the one before ended; the last ends where
-/// the first of the next frame starts.
+/// Each barrier of the image starts in the layout, and waits for the stages, where the one before
+/// ended; the last ends where the first of the next frame starts.
 #[test]
 fn a_frame_is_a_chain_and_ends_where_it_began() {
     for accesses in ALL {
@@ -87,7 +87,8 @@ fn layout(extents: &[[u32; 3]], layers: u32, texel: u64, optimal: u64) -> Option
 #[test]
 fn rows_are_tight_and_levels_are_aligned() {
     let made = layout(&[[5, 3, 1], [2, 1, 1], [1, 1, 1]], 2, 4, 1).unwrap();
-    // 5 x 3 texels of 4 bytes, two layers: 120 bytes, then 16 of the next level at a multiple of 16.
+    // 5 x 3 texels of 4 bytes, two layers: 120 bytes, then 16 of the next level at a multiple
+    // of 16.
     let offsets: Vec<_> = made.regions.iter().map(|region| region.buffer_offset).collect();
     assert_eq!((offsets, made.size), (vec![0, 128, 144], 152));
     assert!(made.regions.iter().all(|region| region.image_subresource.layer_count == 2));

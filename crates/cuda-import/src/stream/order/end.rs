@@ -20,7 +20,8 @@ use crate::sys::CallResult;
 const DROP_LIMIT: Duration = Duration::from_secs(2);
 
 impl StreamOrder {
-    /// All work that uses the object has ended, and so the next [`wait_for_end`](Self::wait_for_end) need not ask.
+    /// All work that uses the object has ended, and so the next
+    /// [`wait_for_end`](Self::wait_for_end) need not ask.
     ///
     /// # Safety
     /// It has.
@@ -34,7 +35,8 @@ impl StreamOrder {
             return Ok(());
         }
         let _current = self.bind().map_err(|error| error.at(object, self.device.name()))?;
-        // Asking a stream that is captured, or the legacy default stream beside such a one, would end somebody's capture.
+        // Asking a stream that is captured, or the legacy default stream beside such a one, would
+        // end somebody's capture.
         self.check_capture(&self.home).map_err(|refusal| self.refused(refusal, object))?;
         match self.drain(DROP_LIMIT) {
             Ok(true) => Ok(()),
@@ -47,11 +49,13 @@ impl StreamOrder {
         }
     }
 
-    /// Whether all work of home and guests up to now ended within `limit`. Waits on the host by polling.
+    /// Whether all work of home and guests up to now ended within `limit`. Waits on the host by
+    /// polling.
     fn drain(&self, limit: Duration) -> CallResult<bool> {
         let (driver, _current) = (self.device.driver(), self.bind()?);
         if self.check_failure().is_err() {
-            // No event covers that work. What follows, freeing a mapping, waits for the whole context anyway.
+            // No event covers that work. What follows, freeing a mapping, waits for the whole
+            // context anyway.
             self.wait_on_host()?;
         }
         self.join_bound()?;

@@ -1,10 +1,12 @@
 //! Order between the streams that use one buffer or image.
 //!
-//! Each has a home stream. Work there is in order by itself and costs nothing more. Any other stream is a guest: it
-//! first waits for what the home stream and the other guests have been given so far, and leaves an event behind for those
-//! that come after it. What never had a guest pays one load for this.
+//! Each has a home stream. Work there is in order by itself and costs nothing more. Any other
+//! stream is a guest: it first waits for what the home stream and the other guests have been given
+//! so far, and leaves an event behind for those that come after it. What never had a guest pays one
+//! load for this.
 //!
-//! Nothing here reads or clears what cudarc notes in a program's context object: order is decided by the driver's own answers.
+//! Nothing here reads or clears what cudarc notes in a program's context object: order is decided
+//! by the driver's own answers.
 //!
 //! Unsafe because it hands events to the driver.
 #![allow(unsafe_code)]
@@ -58,11 +60,12 @@ impl StreamOrder {
         &self.home
     }
 
-    /// Lets `stream` use the object after everything enqueued so far. What it enqueues before the guard is dropped comes
-    /// before everything that enters later.
+    /// Lets `stream` use the object after everything enqueued so far. What it enqueues before the
+    /// guard is dropped comes before everything that enters later.
     ///
-    /// Where one stream cannot be told to wait for another, the host waits, and a warning says so. None where no order can be
-    /// had: the object must not be used then. Why is recorded in the contexts of both streams, as cudarc does.
+    /// Where one stream cannot be told to wait for another, the host waits, and a warning says so.
+    /// None where no order can be had: the object must not be used then. Why is recorded in the
+    /// contexts of both streams, as cudarc does.
     ///
     /// While a graph is captured, the captured stream stands in for the home stream.
     pub(crate) fn enter<'a>(&'a self, stream: &'a CudaStream) -> Option<SyncOnDrop<'a>> {
@@ -207,8 +210,9 @@ impl StreamOrder {
         })
     }
 
-    /// The guests, if the home stream has not been made to wait for all of them. A failure of theirs is found under these alone:
-    /// whoever may still fail to record an event has a ticket that is lent.
+    /// The guests, if the home stream has not been made to wait for all of them. A failure of
+    /// theirs is found under these alone: whoever may still fail to record an event has a ticket
+    /// that is lent.
     fn pending_guests(&self) -> Option<&Guests> {
         self.guests.get().map(|guests| &**guests).filter(|guests| guests.are_pending())
     }
@@ -218,14 +222,16 @@ impl StreamOrder {
         self.pending_guests().is_some()
     }
 
-    /// [`try_join`](Self::try_join) for a hand-over, which must not build on what was never enqueued.
+    /// [`try_join`](Self::try_join) for a hand-over, which must not build on what was never
+    /// enqueued.
     pub(crate) fn join(&self, object: &Object<'_>) -> Result<(), Error> {
         let _current = self.bind().map_err(|error| error.at(object, self.device.name()))?;
         self.check_capture(&self.home).map_err(|refusal| self.refused(refusal, object))?;
         self.join_bound().map_err(|error| error.at(object, self.device.name()))
     }
 
-    /// The object is about to be lent exclusively: nobody has a view of it, nor what was borrowed from one.
+    /// The object is about to be lent exclusively: nobody has a view of it, nor what was borrowed
+    /// from one.
     pub(crate) fn settle(&self) {
         if let Some(guests) = self.guests.get() {
             guests.settle();
@@ -242,8 +248,9 @@ impl StreamOrder {
         failure.map_or(Ok(()), Err)
     }
 
-    /// A stream that somebody captures runs nothing now, and what is captured may run at any time: nothing of the object may get
-    /// into such a graph, nor can anything be ordered behind such a stream. The context must be current.
+    /// A stream that somebody captures runs nothing now, and what is captured may run at any time:
+    /// nothing of the object may get into such a graph, nor can anything be ordered behind such a
+    /// stream. The context must be current.
     fn check_capture(&self, stream: &CudaStream) -> Result<(), Refusal> {
         let driver = self.device.driver();
         let captured =

@@ -8,8 +8,8 @@ use crate::error::{Error, Object};
 use crate::memory::ImportedMemory;
 use crate::stream::order::StreamOrder;
 
-/// The orders of one object, by device. Work of different devices is not put in order here: that is for events between their home
-/// streams.
+/// The orders of one object, by device. Work of different devices is not put in order here: that is
+/// for events between their home streams.
 #[derive(Debug)]
 pub(crate) struct Orders {
     first: StreamOrder,
@@ -23,8 +23,8 @@ impl From<StreamOrder> for Orders {
 }
 
 impl Orders {
-    /// Of `object`, in `memory`: each of `homes` is a stream of the memory's device at the same place. Where there are fewer, the
-    /// object is not lent to the other devices.
+    /// Of `object`, in `memory`: each of `homes` is a stream of the memory's device at the same
+    /// place. Where there are fewer, the object is not lent to the other devices.
     pub(crate) fn new(homes: &[Arc<CudaStream>], memory: &ImportedMemory, object: &Object<'_>) -> Result<Self, Error> {
         let mismatch =
             || Error::ContextMismatch { object: object.to_string(), device: memory.device().name().to_owned() };

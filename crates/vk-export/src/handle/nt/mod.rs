@@ -1,8 +1,9 @@
 //! Exporting as NT handles.
 //!
-//! An NT handle may be asked of a memory or a semaphore only once (VUID-VkMemoryGetWin32HandleInfoKHR-handleType-00663,
-//! VUID-VkSemaphoreGetWin32HandleInfoKHR-handleType-01127), so the first is kept and each export gives a duplicate. A KMT
-//! handle is a number which may be asked for any number of times.
+//! An NT handle may be asked of a memory or a semaphore only once
+//! (VUID-VkMemoryGetWin32HandleInfoKHR-handleType-00663,
+//! VUID-VkSemaphoreGetWin32HandleInfoKHR-handleType-01127), so the first is kept and each export
+//! gives a duplicate. A KMT handle is a number which may be asked for any number of times.
 
 #![allow(unsafe_code)] // Vulkan calls.
 
@@ -20,19 +21,21 @@ use crate::handle::handle_type::HandleType;
 use crate::handle::{MemoryHandle, OsHandle};
 use security::SecurityAttributes;
 
-/// Who may open what is exported, and under which name. The default suits sharing inside one process.
+/// Who may open what is exported, and under which name. The default suits sharing inside one
+/// process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NtSharing<'a> {
-    /// A name in the session's namespace of kernel objects, by which others can open it; `Local\` or `Global\` may stand
-    /// before it. Default: none, only handles share it.
+    /// A name in the session's namespace of kernel objects, by which others can open it; `Local\`
+    /// or `Global\` may stand before it. Default: none, only handles share it.
     pub name: Option<&'a str>,
-    /// A security descriptor with a DACL, in the security descriptor definition language. Default: the current user may do
-    /// everything, nobody else anything.
+    /// A security descriptor with a DACL, in the security descriptor definition language. Default:
+    /// the current user may do everything, nobody else anything.
     #[doc(alias = "ConvertStringSecurityDescriptorToSecurityDescriptorW")]
     pub sddl: Option<&'a str>,
 }
 
-/// A global share handle: a number that names memory, holds no reference to it, and is never closed.
+/// A global share handle: a number that names memory, holds no reference to it, and is never
+/// closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KmtHandle(isize);
 
@@ -51,8 +54,8 @@ struct HandleInfo {
 }
 
 impl HandleInfo {
-    /// None for a KMT handle, which has no security
-    /// (VUID-VkMemoryAllocateInfo-pNext-00639, VUID-VkExportMemoryWin32HandleInfoKHR-handleTypes-00657).
+    /// None for a KMT handle, which has no security (VUID-VkMemoryAllocateInfo-pNext-00639,
+    /// VUID-VkExportMemoryWin32HandleInfoKHR-handleTypes-00657).
     fn new(handle_type: HandleType, sharing: &NtSharing<'_>, object: &str) -> Result<Option<Self>> {
         if handle_type != HandleType::OpaqueWin32 {
             return match sharing {
@@ -129,7 +132,8 @@ impl Exporter {
         };
         match self.handle_type {
             HandleType::OpaqueWin32Kmt => Ok(MemoryHandle::Kmt(KmtHandle(get()?))),
-            // SAFETY: "the returned handle needs to be closed by the application": an NT handle, new and ours.
+            // SAFETY: "the returned handle needs to be closed by the application": an NT handle,
+            // new and ours.
             _ => self.duplicate(object, || get().map(|raw| unsafe { owned(raw) })).map(MemoryHandle::Nt),
         }
     }
@@ -139,11 +143,13 @@ impl Exporter {
         self.duplicate(object, || {
             let info =
                 vk::SemaphoreGetWin32HandleInfoKHR::default().semaphore(raw).handle_type(self.handle_type.semaphore());
-            // SAFETY: VUID-VkSemaphoreGetWin32HandleInfoKHR-handleType-01126 and -01127: made for this handle type, and
-            // asked for once: `duplicate` keeps it. The extension is on (see above).
+            // SAFETY: VUID-VkSemaphoreGetWin32HandleInfoKHR-handleType-01126 and -01127: made for
+            // this handle type, and asked for once: `duplicate` keeps it. The extension is on (see
+            // above).
             let raw = unsafe { device.export_calls().semaphore.get_semaphore_win32_handle(&info) }
                 .map_err(device.failed("vkGetSemaphoreWin32HandleKHR", object))?;
-            // SAFETY: "the returned handle needs to be closed by the application": an NT handle, new and ours.
+            // SAFETY: "the returned handle needs to be closed by the application": an NT handle,
+            // new and ours.
             Ok(unsafe { owned(raw) })
         })
     }

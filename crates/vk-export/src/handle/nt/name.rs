@@ -14,7 +14,8 @@ const LONGEST: usize = 260;
 
 /// The name as Windows wants it, with its NUL, after seeing that nothing has it.
 ///
-/// Another process can still take it before Vulkan does; then the driver refuses it in its own words.
+/// Another process can still take it before Vulkan does; then the driver refuses it in its own
+/// words.
 pub(super) fn reserve(name: &str, object: &str) -> Result<Vec<u16>> {
     let invalid = |reason: String| Error::InvalidArgument { object: object.to_owned(), reason };
     let wide = encode(name).map_err(|reason| invalid(format!("its NT name {name:?} {reason}")))?;
@@ -41,14 +42,17 @@ fn encode(name: &str) -> Result<Vec<u16>, &'static str> {
     if wide.len() > LONGEST { Err("is longer than 259 UTF-16 units") } else { Ok(wide) }
 }
 
-/// Kernel objects of all kinds share the namespace: an event cannot be made under a name that something has.
+/// Kernel objects of all kinds share the namespace: an event cannot be made under a name that
+/// something has.
 fn is_taken(name: &[u16]) -> io::Result<bool> {
-    // SAFETY: the name ends with a NUL and lives until the call returns; the other arguments are plain values.
+    // SAFETY: the name ends with a NUL and lives until the call returns; the other arguments are
+    // plain values.
     let event = unsafe { CreateEventW(std::ptr::null(), 1, 0, name.as_ptr()) };
     // SAFETY: reads this thread's last error.
     let code = unsafe { GetLastError() };
     if event.is_null() {
-        // "The name is that of an object of another kind": ERROR_INVALID_HANDLE. All else is no answer.
+        // "The name is that of an object of another kind": ERROR_INVALID_HANDLE. All else is no
+        // answer.
         let taken = code == windows_sys::Win32::Foundation::ERROR_INVALID_HANDLE;
         return if taken { Ok(true) } else { Err(io::Error::from_raw_os_error(code.cast_signed())) };
     }

@@ -18,11 +18,12 @@ use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken}
 
 use crate::error::{Error, Result};
 
-/// What the handle's holder may do. The specification of `VK_KHR_external_memory_win32` leaves the bits to the driver;
-/// `GENERIC_ALL` is mapped to whatever rights the kind of object has.
+/// What the handle's holder may do. The specification of `VK_KHR_external_memory_win32` leaves the
+/// bits to the driver; `GENERIC_ALL` is mapped to whatever rights the kind of object has.
 pub(super) const ACCESS: u32 = GENERIC_ALL;
 
-/// A `SECURITY_ATTRIBUTES` and the descriptor that it points to. Handles made with it are not inherited.
+/// A `SECURITY_ATTRIBUTES` and the descriptor that it points to. Handles made with it are not
+/// inherited.
 pub(super) struct SecurityAttributes {
     raw: SECURITY_ATTRIBUTES,
     _descriptor: Local,
@@ -60,8 +61,8 @@ impl SecurityAttributes {
 
     /// As Vulkan's bindings want it; good while `self` is.
     pub(super) fn as_raw(&self) -> &vk::SECURITY_ATTRIBUTES {
-        // SAFETY: the binding's type is an opaque byte, and the reference is only ever turned into a pointer for a driver,
-        // which reads the structure that this is.
+        // SAFETY: the binding's type is an opaque byte, and the reference is only ever turned into
+        // a pointer for a driver, which reads the structure that this is.
         unsafe { &*(&raw const self.raw).cast() }
     }
 }
@@ -76,7 +77,8 @@ struct Local(NonNull<c_void>);
 
 impl Drop for Local {
     fn drop(&mut self) {
-        // SAFETY: "to free the returned buffer, call the LocalFree function": it is one, and nobody else frees it.
+        // SAFETY: "to free the returned buffer, call the LocalFree function": it is one, and nobody
+        // else frees it.
         unsafe { LocalFree(self.0.as_ptr()) };
     }
 }
@@ -117,7 +119,8 @@ fn current_user_sid() -> Result<String, (&'static str, io::Error)> {
     // SAFETY: the handle was just opened, for this function alone.
     let token = unsafe { OwnedHandle::from_raw_handle(token) };
 
-    // A TOKEN_USER, then the SID that it points to: 68 bytes at most (SECURITY_MAX_SID_SIZE). Of u64, to be aligned.
+    // A TOKEN_USER, then the SID that it points to: 68 bytes at most (SECURITY_MAX_SID_SIZE). Of
+    // u64, to be aligned.
     let mut buffer = [0u64; 16];
     let size = size_of_val(&buffer) as u32;
     let mut used = 0;

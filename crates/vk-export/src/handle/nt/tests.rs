@@ -18,12 +18,13 @@ fn driver_object(exporter: &Exporter) -> Result<OwnedHandle> {
     Ok(unsafe { OwnedHandle::from_raw_handle(raw) })
 }
 
-/// GetProcessHandleCount would tell, but is always 0 in Wine 8. Handles are multiples of four, and the smallest free one is
-/// given out first.
+/// GetProcessHandleCount would tell, but is always 0 in Wine 8. Handles are multiples of four, and
+/// the smallest free one is given out first.
 fn open_handles() -> usize {
     let is_open = |handle: &usize| {
         let mut flags = 0;
-        // SAFETY: a number that is no open handle is an error, and `flags` is a place for the result.
+        // SAFETY: a number that is no open handle is an error, and `flags` is a place for the
+        // result.
         unsafe { GetHandleInformation(std::ptr::without_provenance_mut(*handle), &mut flags) != 0 }
     };
     (4..1 << 17).step_by(4).filter(is_open).count()

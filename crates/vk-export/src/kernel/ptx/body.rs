@@ -1,4 +1,5 @@
-//! What is between the braces of a function: what it must not do in a Vulkan queue, what it calls, what it shares.
+//! What is between the braces of a function: what it must not do in a Vulkan queue, what it calls,
+//! what it shares.
 
 use std::collections::HashSet;
 
@@ -6,7 +7,8 @@ use super::declaration::{Variable, variables};
 use super::lexer::{Kind, Token};
 use crate::error::Result;
 
-/// Functions of the CUDA driver that hang a queue or do nothing in it, called by whatever name resolves to them.
+/// Functions of the CUDA driver that hang a queue or do nothing in it, called by whatever name
+/// resolves to them.
 const DRIVER_FUNCTIONS: [&str; 4] = ["malloc", "free", "vprintf", "__assertfail"];
 
 /// An instruction that must not run in a Vulkan queue.
@@ -104,7 +106,8 @@ fn location<'a, 't>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
     }
 }
 
-/// What a `call` calls: the first word behind its modifiers and its results, which stand in parentheses.
+/// What a `call` calls: the first word behind its modifiers and its results, which stand in
+/// parentheses.
 fn target<'a>(operands: &[Token<'a>]) -> &'a str {
     let mut depth = 0usize;
     for token in operands {

@@ -40,8 +40,8 @@ fn size_of_type(name: &str) -> Option<usize> {
     })
 }
 
-/// Reads a declaration without its state space: `.align 8 .b8 name[24]`, `.u64 .ptr .global .align 16 name`, with further
-/// names behind commas. What follows a `=` is not read.
+/// Reads a declaration without its state space: `.align 8 .b8 name[24]`, `.u64 .ptr .global .align
+/// 16 name`, with further names behind commas. What follows a `=` is not read.
 pub(super) fn variables<'a>(tokens: &[Token<'a>], line: u32) -> Result<Vec<Variable<'a>>> {
     let (mut element, mut lanes, mut align) = (None, 1, None);
     let mut is_pointer = false;

@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 pub(super) enum Kind<'a> {
     /// A name, an opcode without its modifiers, or a register, `%` included.
     Word(&'a str),
-    /// `.entry`, `.u64`, `.shared::cluster`: without the dot. Modifiers of opcodes too, each one alone, since PTX lets
-    /// spaces stand between them.
+    /// `.entry`, `.u64`, `.shared::cluster`: without the dot. Modifiers of opcodes too, each one
+    /// alone, since PTX lets spaces stand between them.
     Directive(&'a str),
     /// A number, or what begins as one.
     Number(&'a str),
@@ -55,8 +55,8 @@ struct Lexer<'a> {
 /// The tokens of `text`.
 ///
 /// # Errors
-/// [`Error::Ptx`] for comments and strings without an end, for characters that are not ASCII outside of both, and for
-/// preprocessor lines, behind which anything could hide.
+/// [`Error::Ptx`] for comments and strings without an end, for characters that are not ASCII
+/// outside of both, and for preprocessor lines, behind which anything could hide.
 pub(super) fn tokens(text: &str) -> Result<Vec<Token<'_>>> {
     let mut lexer = Lexer { rest: text, line: 1 };
     let mut all = Vec::new();

@@ -1,4 +1,5 @@
-//! PTX, read for what a launch must know: each kernel's arguments, its shared memory, and what it must not do.
+//! PTX, read for what a launch must know: each kernel's arguments, its shared memory, and what it
+//! must not do.
 
 mod body;
 mod declaration;
@@ -20,8 +21,8 @@ pub use declaration::PtxParam;
 
 /// The text of a PTX module, checked, with what it says of its kernels. Cloning it is cheap.
 ///
-/// What a driver would have to refuse is left to the driver; what it would take and then hang on, or lose the device with,
-/// is known here: see [`PtxEntry::refused`].
+/// What a driver would have to refuse is left to the driver; what it would take and then hang on,
+/// or lose the device with, is known here: see [`PtxEntry::refused`].
 ///
 /// ```
 /// use vk_export::Ptx;
@@ -75,8 +76,8 @@ impl Ptx {
     /// Reads PTX: text, as compilers write it, with or without a final NUL.
     ///
     /// # Errors
-    /// [`Error::Ptx`] for anything else (cubins and fatbins, which a driver may hang on), for addresses of 32 bits, and for
-    /// what cannot be read.
+    /// [`Error::Ptx`] for anything else (cubins and fatbins, which a driver may hang on), for
+    /// addresses of 32 bits, and for what cannot be read.
     pub fn new(text: impl AsRef<[u8]>) -> Result<Self> {
         let text = text.as_ref();
         let text = text.strip_suffix(b"\0").unwrap_or(text);
@@ -151,7 +152,8 @@ impl PtxEntry {
         self.static_shared_bytes
     }
 
-    /// The most threads in a block that it was compiled for (`__launch_bounds__`); `None` where it does not say.
+    /// The most threads in a block that it was compiled for (`__launch_bounds__`); `None` where it
+    /// does not say.
     pub fn max_threads(&self) -> Option<u32> {
         self.max_threads
     }
@@ -161,12 +163,13 @@ impl PtxEntry {
         self.required_block
     }
 
-    /// Why it must not be launched in a Vulkan queue, where it, or a function that it may call, has `trap`, a breakpoint,
-    /// an instruction or directive about clusters, or a call of a function that the module does not hold: `malloc`,
-    /// `vprintf`, `__assertfail`, launches from the device. In a CUDA stream all of these work.
+    /// Why it must not be launched in a Vulkan queue, where it, or a function that it may call, has
+    /// `trap`, a breakpoint, an instruction or directive about clusters, or a call of a function
+    /// that the module does not hold: `malloc`, `vprintf`, `__assertfail`, launches from the
+    /// device. In a CUDA stream all of these work.
     ///
-    /// The `.trap` of surface instructions is another matter: it is taken only for texels outside of the surface. Write
-    /// kernels with `cudaBoundaryModeZero` to be safe there.
+    /// The `.trap` of surface instructions is another matter: it is taken only for texels outside
+    /// of the surface. Write kernels with `cudaBoundaryModeZero` to be safe there.
     pub fn refused(&self) -> Option<&PtxRefusal> {
         self.refused.as_ref()
     }
@@ -213,7 +216,8 @@ fn missing_function(words: &[(&str, u32)], module: &Module<'_>) -> Option<Refuse
     Some(Refused { instruction: format!("a call of `{name}`, which the module does not hold,"), line: *line })
 }
 
-/// A function and all that it may call: those that it names, and where one calls what it does not name, every other.
+/// A function and all that it may call: those that it names, and where one calls what it does not
+/// name, every other.
 fn reached<'m, 'a>(from: &'m Function<'a>, module: &'m Module<'a>) -> Vec<&'m Function<'a>> {
     let mut seen = HashSet::new();
     let (mut all, mut next) = (Vec::new(), vec![from]);

@@ -153,7 +153,8 @@ impl<'a> Module<'a> {
 }
 
 impl Header {
-    /// Reads what stands before a body, and whether there is one; what follows `{` or `;` is returned.
+    /// Reads what stands before a body, and whether there is one; what follows `{` or `;` is
+    /// returned.
     fn read<'a, 't>(&mut self, tokens: &'t [Token<'a>], line: u32) -> Result<(bool, &'t [Token<'a>])> {
         let mut rest = tokens;
         while let Some((token, after)) = rest.split_first() {

@@ -191,7 +191,8 @@ proptest! {
         let ptx = read(&format!(".visible .entry f({}) {{ ret; }}", text.join(", ")));
         let mut layout = std::alloc::Layout::new::<()>();
         for (found, (_, size, align)) in params(&ptx, "f").into_iter().zip(&list) {
-            // An array of bytes need not be a multiple of its alignment: a `Layout` of that alignment and size.
+            // An array of bytes need not be a multiple of its alignment: a `Layout` of that
+            // alignment and size.
             let one = std::alloc::Layout::from_size_align(*size, *align).unwrap();
             let (next, offset) = layout.extend(one).unwrap();
             layout = next;

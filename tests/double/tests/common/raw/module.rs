@@ -41,7 +41,8 @@ pub(crate) fn function(module: u64, name: &str) -> Made {
 /// With arguments of eight bytes each, one block of `threads`.
 pub(crate) fn launch_kernel(function: u64, threads: u32, stream: u64, args: &mut [u64]) -> u32 {
     let mut places: Vec<*mut c_void> = args.iter_mut().map(|arg| (&raw mut *arg).cast()).collect();
-    // SAFETY: the kernels of the tests take as many arguments of eight bytes; the double checks the handles.
+    // SAFETY: the kernels of the tests take as many arguments of eight bytes; the double checks the
+    // handles.
     unsafe {
         sys::cuLaunchKernel(
             pointer(function),

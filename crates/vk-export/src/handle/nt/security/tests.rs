@@ -68,7 +68,8 @@ fn the_default_lets_in_the_current_user_alone() {
 
     let handle = event(&attributes);
     let read = dacl(&handle);
-    // Windows turns GENERIC_ALL into the rights that an event has, EVENT_ALL_ACCESS; Wine leaves it.
+    // Windows turns GENERIC_ALL into the rights that an event has, EVENT_ALL_ACCESS; Wine leaves
+    // it.
     let everything = ["(A;;0x1f0003;;;", "(A;;GA;;;"].iter().any(|entry| read.contains(entry));
     assert!(everything && read.matches('(').count() == 1, "{read}");
     assert_eq!(full_sid(&sid_in(&read)), sid, "{read}");
