@@ -79,7 +79,7 @@ pub struct Check {
     /// Likeness in decibels, for pictures; 120 when they are identical.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub psnr: Option<f64>,
-    /// What is wrong.
+    /// Description of the problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

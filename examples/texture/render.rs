@@ -19,7 +19,7 @@ use crate::texture::compute::Shared;
 
 /// What the shared image is: `Texel`.
 pub(crate) const FIELD: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
-/// How Vulkan uses it: shaders sample it, and sometimes it is read back.
+/// Vulkan usage: shaders sample it, and sometimes it is read back.
 pub(crate) const ACCESSES: ImageAccess = ImageAccess::SAMPLED.union(ImageAccess::TRANSFER_READ);
 /// What light is kept in.
 const LIGHT: vk::Format = vk::Format::R16G16B16A16_SFLOAT;

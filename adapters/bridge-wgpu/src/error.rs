@@ -30,7 +30,7 @@ pub enum Error {
     Missing {
         /// The device's name.
         device: String,
-        /// What needs it.
+        /// Component that needs it.
         purpose: &'static str,
         /// All that is missing.
         missing: Vec<String>,
@@ -42,7 +42,7 @@ pub enum Error {
     RequestDevice {
         /// The adapter's name.
         adapter: String,
-        /// What wgpu says.
+        /// Message of wgpu.
         reason: String,
     },
 
@@ -50,11 +50,11 @@ pub enum Error {
     #[error("{object}: wgpu refused {call}: {source}")]
     #[non_exhaustive]
     Refused {
-        /// What the call was about.
+        /// Object of the call.
         object: String,
         /// The call.
         call: &'static str,
-        /// What wgpu says.
+        /// Message of wgpu.
         source: wgpu::Error,
     },
 
@@ -62,7 +62,7 @@ pub enum Error {
     #[error("{object}: wgpu's device takes no submissions: it is lost or was destroyed")]
     #[non_exhaustive]
     DeviceLost {
-        /// What was to be submitted.
+        /// Object that was to be submitted.
         object: String,
     },
 
@@ -85,7 +85,7 @@ pub enum Error {
     InvalidArgument {
         /// The object that was to be made or used.
         object: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         reason: String,
     },
 }

@@ -134,7 +134,7 @@ impl<S: Shared, D: Direction> ComputeTurn<S, D> {
         Self { turn, mirror }
     }
 
-    /// What there is to compute with, lent until the turn is finished.
+    /// Resources to compute with, lent until the turn is finished.
     pub fn work(&mut self) -> Work<'_, S::Specs> {
         self.turn.work()
     }

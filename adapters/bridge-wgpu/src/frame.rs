@@ -76,7 +76,7 @@ pub trait Frames: Batch<Done = <Self as Frames>::Submitted> {
     type Submitted;
 }
 
-/// How frames are submitted.
+/// Order in which frames are submitted.
 pub(crate) trait Batch: Sized {
     /// Frames whose waits and signals are lent.
     type Lent;

@@ -35,7 +35,7 @@ impl<T> KernelBuffer<T> {
         &self.buffer
     }
 
-    /// Where it starts in the GPU's address space.
+    /// Address in the GPU's address space.
     pub fn address(&self) -> u64 {
         self.address
     }

@@ -18,7 +18,7 @@ fn fails(adapter: &wgpu::Adapter, descriptor: &wgpu::DeviceDescriptor<'_>, backe
     }
 }
 
-/// That frames cross.
+/// Checks that frames cross.
 fn check(bridge: &Bridge) {
     let spec = SharedBuffer::<u32>::new(256, wgpu::BufferUsages::COPY_SRC);
     let mut exchange = Exchange::new(bridge, &info("numbers"), spec).unwrap();

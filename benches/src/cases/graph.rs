@@ -17,7 +17,7 @@ const SLOTS: usize = 3;
 /// Elements of a slot's buffer.
 const LEN: usize = 16 << 10;
 
-/// What a slot holds.
+/// Resources of a slot.
 type Words = BufferSpec<u32>;
 
 pub(super) fn cases(_: &Profile) -> Vec<Case> {

@@ -20,7 +20,7 @@ use crate::report::{Better, Bounded, Goal, RAW, Samples};
 /// Elements of a slot's buffer.
 const LEN: usize = 16 << 10;
 
-/// What a slot holds.
+/// Resources of a slot.
 pub(super) type Words = BufferSpec<u32>;
 
 pub(super) fn cases(profile: &Profile) -> Vec<Case> {

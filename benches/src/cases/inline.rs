@@ -16,7 +16,7 @@ use crate::report::{Better, Bounded, Goal, Samples};
 const LEN: usize = 16 << 10;
 const STREAM: &str = "on a CUDA stream";
 
-/// What a slot holds.
+/// Resources of a slot.
 type Words = BufferSpec<u32>;
 
 pub(super) fn cases(profile: &Profile) -> Vec<Case> {

@@ -38,7 +38,7 @@ use crate::options::Profile;
 use crate::report::spans::Spans;
 use crate::report::{Better, Goal, Measured, Outcome, Row, Samples};
 
-/// What cases run on.
+/// Environment that cases run in.
 pub(crate) struct Bench {
     pub(crate) gpu: Gpu,
     pub(crate) profile: Profile,

@@ -30,7 +30,7 @@ pub(crate) struct Machine {
     pub(crate) system: String,
     /// When it began, in UTC.
     pub(crate) date: String,
-    /// What was measured.
+    /// Description of the measurement.
     #[serde(default)]
     pub(crate) sources: Sources,
     /// How fast the GPU was clocked.

@@ -65,7 +65,7 @@ pub(crate) enum Outcome {
     Measured(Measured),
     /// Not on this machine.
     Skipped {
-        /// Why not.
+        /// Reason.
         reason: String,
     },
     /// It went wrong.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bridge::Uuid;
 use serde::{Deserialize, Serialize};
 
-/// What is not known.
+/// Placeholder for what is not known.
 pub(crate) const UNKNOWN: &str = "unknown";
 
 /// The sources of a run.

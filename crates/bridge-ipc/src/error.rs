@@ -1,4 +1,4 @@
-//! What can go wrong between two processes.
+//! Errors between two processes.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ pub enum Error {
     #[error("{what} is not available on this system: the transport between two processes is written for Linux only")]
     #[non_exhaustive]
     Unsupported {
-        /// What was asked for.
+        /// Requested value.
         what: &'static str,
     },
 
@@ -25,7 +25,7 @@ pub enum Error {
     System {
         /// The call.
         call: &'static str,
-        /// What it was made for.
+        /// Purpose that it was made for.
         object: String,
         /// Why.
         source: io::Error,
@@ -55,7 +55,7 @@ pub enum Error {
         pid: i32,
         /// Its user.
         uid: u32,
-        /// Who may connect.
+        /// User that may connect.
         expected: u32,
     },
 
@@ -92,7 +92,7 @@ pub enum Error {
     Malformed {
         /// Who.
         peer: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         source: DecodeError,
     },
 
@@ -101,9 +101,9 @@ pub enum Error {
     #[error("{sender}: {source}")]
     #[non_exhaustive]
     Violation {
-        /// Who sent it.
+        /// Sender.
         sender: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         source: Violation,
     },
 
@@ -125,9 +125,9 @@ pub enum Error {
         peer: String,
         /// The message.
         kind: &'static str,
-        /// How many it has.
+        /// Number of items it has.
         expected: usize,
-        /// How many came.
+        /// Number of items received.
         got: usize,
     },
 
@@ -135,7 +135,7 @@ pub enum Error {
     #[error("{what} did not come within {waited:?}")]
     #[non_exhaustive]
     Timeout {
-        /// What was waited for.
+        /// Event that was waited for.
         what: String,
         /// How long.
         waited: Duration,
@@ -147,7 +147,7 @@ pub enum Error {
     Closed {
         /// Who.
         peer: String,
-        /// What the peer's last message said, if it said why.
+        /// Reason given in the peer's last message, if any.
         reason: Option<(Code, String)>,
     },
 
@@ -157,12 +157,12 @@ pub enum Error {
     Memory {
         /// Its name.
         name: String,
-        /// Why not.
+        /// Reason.
         problem: MemoryProblem,
     },
 }
 
-/// Why memory cannot be mapped.
+/// Reasons why memory cannot be mapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemoryProblem {

@@ -1,4 +1,4 @@
-//! What can go wrong between the two sides.
+//! Errors of the two sides.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::timeline::signaller::Signaller;
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong between the two sides.
+/// Errors of the two sides.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -64,7 +64,7 @@ pub enum Error {
     NoCuda {
         /// The Vulkan device's name.
         vulkan: String,
-        /// Why not.
+        /// Reason.
         reason: Box<Error>,
     },
 
@@ -83,7 +83,7 @@ pub enum Error {
         cuda: String,
         /// Its UUID.
         cuda_uuid: vk_export::Uuid,
-        /// Why not, and what to do.
+        /// Reason, and what to do.
         reason: String,
     },
 
@@ -93,7 +93,7 @@ pub enum Error {
     InvalidArgument {
         /// The object that was to be made or used.
         object: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         reason: String,
     },
 
@@ -103,9 +103,9 @@ pub enum Error {
     FormatCannotCross {
         /// The format.
         format: vk_export::ash::vk::Format,
-        /// Why not.
+        /// Reason.
         reason: &'static str,
-        /// What can be shared in its place.
+        /// Format that can be shared in its place.
         instead: &'static str,
     },
 
@@ -115,7 +115,7 @@ pub enum Error {
     Module {
         /// The module's name.
         module: String,
-        /// What is wrong with it, or what the driver said.
+        /// Description of the problem, or what the driver said.
         reason: String,
     },
 
@@ -125,7 +125,7 @@ pub enum Error {
     Launch {
         /// The kernel's name.
         kernel: String,
-        /// What is wrong.
+        /// Description of the problem.
         reason: String,
     },
 
@@ -209,7 +209,7 @@ pub enum Error {
         exchange: String,
         /// The frame of the turn.
         frame: u64,
-        /// Where it was lost.
+        /// Stage at which it was lost.
         stage: Stage,
     },
 
@@ -238,7 +238,7 @@ pub enum Error {
         frame: u64,
         /// Its slot.
         slot: usize,
-        /// What the closure returned.
+        /// Error that the closure returned.
         source: RecordError,
     },
 
@@ -255,11 +255,11 @@ pub enum Error {
         timeline: String,
         /// The value of the point.
         value: u64,
-        /// Who signals it.
+        /// Side that signals it.
         signaller: Signaller,
         /// The value at the end of the wait.
         last_seen: u64,
-        /// How long the wait lasted.
+        /// Duration of the wait.
         waited: Duration,
         /// The last signal and wait that were enqueued on each timeline of the exchange.
         history: String,
@@ -276,7 +276,7 @@ pub enum Error {
         exchange: String,
         /// The process, by its number.
         worker: u32,
-        /// How it was lost.
+        /// Description of the loss.
         reason: String,
         /// Whether the process itself is known to have ended. Otherwise the connection alone is
         /// closed.
@@ -294,15 +294,15 @@ pub enum Error {
     #[error("the host compute thread has failed: {reason}; its exchanges compute no more")]
     #[non_exhaustive]
     HostFailed {
-        /// What happened.
+        /// Description of the failure.
         reason: String,
     },
 }
 
-/// What the closure that records a frame's work may fail with: any error, by `?`.
+/// Error of the closure that records a frame's work: any error, by `?`.
 pub type RecordError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Where a turn was lost.
+/// Stage at which a turn was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {

@@ -136,7 +136,7 @@ fn peer_handle(handle: MemoryHandle, object: &str) -> Result<cuda_import::OsHand
     }
 }
 
-/// That what was exported is of the GPU that the pair is proven for.
+/// Checks that what was exported is of the GPU that the pair is proven for.
 fn check_device(vulkan: &str, object: &str, exported: Uuid, gpus: &Gpus) -> Result<()> {
     match gpus.pair() {
         Pair::Same(pair) if exported == pair.cuda().uuid() => Ok(()),

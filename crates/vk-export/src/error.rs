@@ -1,4 +1,4 @@
-//! What can go wrong on the Vulkan side, said so that the reader can act.
+//! Errors of the Vulkan side, worded so that the reader can act.
 
 use ash::vk;
 
@@ -8,7 +8,7 @@ use crate::kernel::ptx::PtxRefusal;
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong on the Vulkan side.
+/// Errors of the Vulkan side.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -19,7 +19,7 @@ pub enum Error {
     )]
     #[non_exhaustive]
     NoLoader {
-        /// What the system's dynamic linker said.
+        /// Message of the system's dynamic linker.
         detail: String,
     },
 
@@ -39,7 +39,7 @@ pub enum Error {
     Missing {
         /// The device's name.
         device: String,
-        /// What the missing things are needed for.
+        /// Purpose that the missing items are needed for.
         purpose: &'static str,
         /// Everything that is missing.
         missing: Vec<Requirement>,
@@ -69,7 +69,7 @@ pub enum Error {
         handle_type: &'static str,
         /// The device's name.
         device: String,
-        /// What the driver said, and what to do.
+        /// Message of the driver, and what to do.
         reason: String,
     },
 
@@ -88,7 +88,7 @@ pub enum Error {
     InvalidArgument {
         /// The object that was to be made or used.
         object: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         reason: String,
     },
 
@@ -102,7 +102,7 @@ pub enum Error {
         format: vk::Format,
         /// The device's name.
         device: String,
-        /// What was asked for, and what would do instead.
+        /// Requested value, and what would do instead.
         reason: String,
     },
 
@@ -159,7 +159,7 @@ pub enum Error {
         value: u64,
         /// The value at the end of the wait.
         last_seen: u64,
-        /// How long the wait lasted.
+        /// Duration of the wait.
         waited: std::time::Duration,
         /// The device's name.
         device: String,
@@ -173,7 +173,7 @@ pub enum Error {
         call: &'static str,
         /// The system's code, where it gave one.
         code: Option<i32>,
-        /// What it says, with the code.
+        /// Message, with the code.
         detail: String,
         /// The object that the call was about.
         object: String,
@@ -185,7 +185,7 @@ pub enum Error {
     Ptx {
         /// The line in the text, from 1; 0 where it is about the whole.
         line: u32,
-        /// What is wrong with it.
+        /// Description of the problem.
         reason: String,
     },
 
@@ -220,7 +220,7 @@ pub enum Error {
     Launch {
         /// The kernel and its module.
         kernel: String,
-        /// What is wrong, and what to do.
+        /// Description of the problem, and what to do.
         reason: String,
     },
 
@@ -232,7 +232,7 @@ pub enum Error {
     Unfinished {
         /// The commands.
         object: String,
-        /// How long the wait lasted.
+        /// Duration of the wait.
         waited: std::time::Duration,
         /// The device's name.
         device: String,

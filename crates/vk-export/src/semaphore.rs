@@ -24,7 +24,7 @@ pub enum SemaphoreKind {
     Binary,
 }
 
-/// What a semaphore is to be.
+/// Configuration of a semaphore.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SemaphoreInfo<'a> {
     /// Its name, in errors, traces and GPU debuggers. Default: empty.
@@ -35,7 +35,7 @@ pub struct SemaphoreInfo<'a> {
     pub exportable: bool,
 }
 
-/// What an importer must repeat exactly.
+/// Parameters that an importer must repeat exactly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SemaphoreDescriptor {
@@ -55,7 +55,7 @@ pub struct SemaphoreDescriptor {
 pub struct ExportedSemaphore {
     /// A handle of its own, closed when dropped.
     pub handle: OsHandle,
-    /// What the importer must repeat.
+    /// Returns the parameters that the importer must repeat.
     pub descriptor: SemaphoreDescriptor,
 }
 

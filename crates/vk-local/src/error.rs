@@ -1,4 +1,4 @@
-//! What can go wrong.
+//! Errors of this crate.
 
 use vk_export::ExportDevice;
 use vk_export::ash::vk;
@@ -6,7 +6,7 @@ use vk_export::ash::vk;
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong.
+/// Errors of this crate.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -16,7 +16,7 @@ pub enum Error {
     InvalidArgument {
         /// The object that was to be made.
         object: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         reason: String,
         /// The device's name.
         device: String,

@@ -7,7 +7,7 @@ use vk_export::ash::vk;
 use crate::error::{About, Result};
 use crate::memory::{Memory, MemoryLocation};
 
-/// What a 2D image is to be.
+/// Configuration of a 2D image.
 #[derive(Debug, Clone, Copy)]
 pub struct LocalImageInfo<'a> {
     /// Its name.
@@ -16,7 +16,7 @@ pub struct LocalImageInfo<'a> {
     pub format: vk::Format,
     /// Width and height in pixels, neither zero.
     pub extent: vk::Extent2D,
-    /// How it is used.
+    /// Usage.
     pub usage: vk::ImageUsageFlags,
 }
 

@@ -8,7 +8,7 @@ use vk_export::ash::vk;
 
 use crate::error::{About, Result};
 
-/// Who reaches the memory.
+/// Placement of the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MemoryLocation {
     /// The GPU alone.

@@ -58,7 +58,7 @@ pub struct Call {
     pub name: String,
     /// The handle, device address or descriptor that it was about, or 0.
     pub object: u64,
-    /// What it returned.
+    /// Returned code.
     pub code: u32,
 }
 
@@ -299,7 +299,7 @@ impl Double {
         self.findings()
     }
 
-    /// What is there.
+    /// Available value.
     pub fn live(&self) -> Vec<Live> {
         let live = |[handle, name, state]: [&str; 3]| Live {
             handle: number(handle),

@@ -64,7 +64,7 @@ pub struct VulkanDevice {
     pub driver: String,
     /// What keeps it from being used at all.
     pub base_gaps: Vec<String>,
-    /// What keeps it from exporting.
+    /// Reasons why it cannot export.
     pub export_gaps: Vec<String>,
     /// Whether buffers can leave it.
     pub exports_buffers: bool,

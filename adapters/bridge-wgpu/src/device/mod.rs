@@ -115,7 +115,7 @@ impl Bridge {
         self.0.compute.backend()
     }
 
-    /// Why this backend, in words for the user.
+    /// Returns the reason for this backend, in words for the user.
     pub fn reason(&self) -> &str {
         self.0.compute.reason()
     }

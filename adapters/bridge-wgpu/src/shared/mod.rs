@@ -22,7 +22,8 @@ pub trait Shared: Share<Self> + Send + Sync + Sized + 'static {
     type Specs: Resources;
     /// wgpu's objects, the same in every frame; `()` for what is lent by each frame.
     type Objects: Send + Sync;
-    /// What a frame lends: wgpu's objects of its slot, or those that are the same in every frame.
+    /// Objects that a frame lends: wgpu's objects of its slot, or those that are the same in every
+    /// frame.
     type Lent<'f>;
     /// A slot as wgpu sees it.
     #[doc(hidden)]
@@ -43,7 +44,7 @@ pub(crate) trait Share<S: Shared> {
     /// Wraps a slot for wgpu. wgpu destroys none of it.
     fn wrap(&self, slot: &SlotInfo<'_>, render: <S::Specs as Resources>::Render<'_>) -> Result<S::Slot>;
 
-    /// What a frame lends.
+    /// Objects that a frame lends.
     fn lend<'f>(slot: &'f S::Slot, objects: &'f S::Objects) -> S::Lent<'f>;
 
     /// Records the copy between a slot and the objects that stay, in the direction of `flow`.

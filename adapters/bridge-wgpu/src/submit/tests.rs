@@ -17,7 +17,7 @@ use support::{Filler, bridges, info, mapped, staging, validation_messages};
 
 const LEN: usize = 4096;
 
-/// How the frames are submitted.
+/// Order in which the frames are submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Splice {
     Right,

@@ -1,6 +1,6 @@
-//! Why bytes are no message.
+//! Reasons why bytes are not a message.
 
-/// Why bytes are no message, or a message cannot be put into bytes.
+/// Reasons why bytes are not a message, or a message cannot be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -9,7 +9,7 @@ pub enum DecodeError {
     Length {
         /// Of its kind, or of a header.
         expected: usize,
-        /// What came.
+        /// Received value.
         got: usize,
     },
     /// An unknown kind.

@@ -24,7 +24,7 @@ impl Role {
     }
 }
 
-/// What a worker computes with, which decides what it is given.
+/// Backend that a worker computes with, which decides what it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Backend {
     /// CUDA: opaque descriptors of GPU memory and of timelines.
@@ -42,8 +42,8 @@ impl Backend {
     }
 }
 
-/// Who a process is. The renderer says it first and names the backends that it allows; the worker
-/// answers with the one that it has chosen.
+/// Identity of a process. The renderer sends it first and names the backends that it allows; the
+/// worker answers with the one that it has chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
     /// The newest version of the protocol that it speaks.

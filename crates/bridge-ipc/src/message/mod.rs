@@ -1,4 +1,4 @@
-//! What two processes say to each other.
+//! Messages between two processes.
 
 mod decode_error;
 pub(crate) mod hello;
@@ -24,7 +24,7 @@ pub use reason::Code;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Message {
-    /// Who a process is: the first message of each side.
+    /// Identity of a process: the first message of each side.
     Hello(Hello),
     /// Renderer: an exchange.
     Offer(Offer),
@@ -140,7 +140,7 @@ impl Message {
         }
     }
 
-    /// How many descriptors come with it.
+    /// Returns the number of descriptors that come with it.
     pub fn descriptors(&self) -> usize {
         usize::from(matches!(self, Self::Resource(_) | Self::Timeline(_)))
     }

@@ -18,7 +18,7 @@ pub enum Direction {
 pub struct Offer {
     /// Its number on this connection: greater than every one before.
     pub exchange: u32,
-    /// Who writes.
+    /// Side that writes.
     pub direction: Direction,
     /// 1 to [`MOST_SLOTS`].
     pub slots: u32,

@@ -1,8 +1,8 @@
-//! Why something is refused or ended.
+//! Reasons for a refusal or an end.
 
 use std::fmt;
 
-/// Why something is refused or ended.
+/// Reasons for a refusal or an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Code {

@@ -1,4 +1,4 @@
-//! What is in a slot.
+//! Resources in a slot.
 
 use uuid::Uuid;
 use zerocopy::IntoBytes;
@@ -6,7 +6,7 @@ use zerocopy::IntoBytes;
 use crate::message::{DecodeError, code, range, reserved};
 use crate::wire;
 
-/// What a descriptor names.
+/// Kind of object that a descriptor names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Handle {
     /// GPU memory or a timeline, exported as `OPAQUE_FD`. Never mapped by the CPU.
@@ -69,7 +69,7 @@ impl Channel {
     }
 }
 
-/// How many dimensions an image has.
+/// Number of dimensions of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ImageShape {
     /// A row, or an array of rows.
@@ -96,7 +96,7 @@ pub struct BufferDescriptor {
 pub struct ImageDescriptor {
     /// Its dimensions.
     pub shape: ImageShape,
-    /// Of the first level, in texels; unused dimensions are 1.
+    /// Extent of the first level, in texels; unused dimensions are 1.
     pub extent: [u32; 3],
     /// Mip levels.
     pub levels: u32,
@@ -115,7 +115,7 @@ pub struct ImageDescriptor {
     pub layered: bool,
 }
 
-/// Where a mip level lies in a memory file: its layers (or slices) one behind the other, its rows
+/// Location of a mip level in a memory file: its layers (or slices) one behind the other, its rows
 /// without padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LevelLayout {
@@ -191,13 +191,13 @@ pub enum ResourceKind {
 /// A resource of a slot. It comes with one descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resource {
-    /// Of which exchange.
+    /// Index of the exchange.
     pub exchange: u32,
-    /// Of which slot.
+    /// Index of the slot.
     pub slot: u32,
     /// Its place in the slot.
     pub index: u32,
-    /// What it is.
+    /// Description.
     pub kind: ResourceKind,
     /// What its descriptor names.
     pub handle: Handle,
@@ -207,7 +207,7 @@ pub struct Resource {
     pub device_uuid: Uuid,
     /// Bytes of the allocation, or of the memory file.
     pub allocation_size: u64,
-    /// Where the resource begins in it, in bytes.
+    /// Offset of the resource in it, in bytes.
     pub offset: u64,
 }
 
@@ -308,7 +308,7 @@ impl Resource {
         Ok(resource)
     }
 
-    /// That the numbers fit together.
+    /// Checks that the numbers are consistent.
     pub(crate) fn check(&self) -> Result<(), DecodeError> {
         let bad = |reason| Err(DecodeError::Size { reason });
         match &self.kind {

@@ -18,9 +18,9 @@ pub enum Side {
 /// A timeline of an exchange. It comes with one descriptor, of an `OPAQUE_FD` timeline semaphore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeline {
-    /// Of which exchange.
+    /// Index of the exchange.
     pub exchange: u32,
-    /// Who signals it.
+    /// Side that signals it.
     pub side: Side,
     /// The GPU that exported it.
     pub device_uuid: Uuid,

@@ -10,7 +10,7 @@ use crate::message::timeline::{Side, Timeline};
 use crate::session::Verdict;
 use crate::{MOST_RESOURCES, MOST_SLOTS, MOST_STEP};
 
-/// Where an exchange is.
+/// State of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExchangePhase {

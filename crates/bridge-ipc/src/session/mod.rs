@@ -24,11 +24,11 @@ pub use exchange::ExchangePhase;
 pub struct Violation {
     /// The message.
     pub message: &'static str,
-    /// Why not.
+    /// Reason.
     pub reason: String,
 }
 
-/// What to do with a message that was received.
+/// Action to take for a received message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It counts.
@@ -72,7 +72,7 @@ impl Session {
         self.role
     }
 
-    /// What the peer has said of itself.
+    /// Returns what the peer has declared about itself.
     pub fn peer(&self) -> Option<&Hello> {
         if self.role == Role::Renderer { self.worker.as_ref() } else { self.renderer.as_ref() }
     }
@@ -82,7 +82,7 @@ impl Session {
         self.backend
     }
 
-    /// Where an exchange is; `None` for one that was not offered, or has ended.
+    /// Returns the state of an exchange; `None` for one that was not offered, or has ended.
     pub fn exchange(&self, exchange: u32) -> Option<ExchangePhase> {
         self.exchanges.get(&exchange).map(Exchange::phase)
     }

@@ -29,7 +29,7 @@ pub struct Connection {
     socket: OwnedFd,
     session: Session,
     peer: PeerProcess,
-    /// Why the peer has ended it, if it said so.
+    /// Reason that the peer gave for ending it, if any.
     reason: Option<(Code, String)>,
     ended: bool,
 }
@@ -95,7 +95,7 @@ impl Connection {
         &self.peer
     }
 
-    /// What the peer has said of itself.
+    /// Returns what the peer has declared about itself.
     pub fn peer_hello(&self) -> Option<&Hello> {
         self.session.peer()
     }

@@ -1,4 +1,4 @@
-//! Who is at the other end of a socket, as the kernel says.
+//! Identity of the process at the other end of a socket, as the kernel says.
 //!
 //! rustix's answer has no value for a process of another pid namespace, whose pid is 0, and it does
 //! not know `SO_PEERPIDFD`.

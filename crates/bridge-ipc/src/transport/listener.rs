@@ -1,4 +1,4 @@
-//! Where a renderer waits for workers.
+//! Socket on which a renderer waits for workers.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -69,7 +69,7 @@ impl Listener {
         Ok(listener)
     }
 
-    /// Where it listens.
+    /// Returns the path on which it listens.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -27,10 +27,10 @@ pub use other::{Connection, Listener, PeerProcess, Waiter};
 #[cfg(target_os = "linux")]
 pub use peer::PeerProcess;
 
-/// What travels with a message: a file descriptor.
+/// Object sent with a message: a file descriptor.
 #[cfg(unix)]
 pub type OsHandle = std::os::fd::OwnedFd;
-/// What would travel with a message: a handle.
+/// Object that would be sent with a message: a handle.
 #[cfg(windows)]
 pub type OsHandle = std::os::windows::io::OwnedHandle;
 
@@ -56,7 +56,7 @@ impl Default for ConnectInfo {
     }
 }
 
-/// What a wait has seen.
+/// Outcome of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Waited {

@@ -43,7 +43,7 @@ impl<T> RenderBuffer<'_, T> {
         self.buffer.size()
     }
 
-    /// How Vulkan may use it: the buffer's usage flags.
+    /// Returns the allowed Vulkan usage: the buffer's usage flags.
     pub fn usage(&self) -> vk::BufferUsageFlags {
         self.buffer.usage()
     }

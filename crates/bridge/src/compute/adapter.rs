@@ -1,7 +1,7 @@
 //! A GPU as Windows knows it.
 
-/// How Windows knows a GPU: the LUID of its adapter, and its bit where several GPUs are linked to
-/// one adapter.
+/// Identity of a GPU on Windows: the LUID of its adapter, and its bit where several GPUs are linked
+/// to one adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AdapterId {
     /// The adapter, since the last start of Windows.

@@ -28,7 +28,7 @@ pub(super) const SHARING: Sharing = Sharing {
 /// Memory is exported in whole pages, for other GPUs to map.
 pub(super) const PEER_SHARING: Sharing = Sharing { placement: Placement::Peers, ..SHARING };
 
-/// How Vulkan makes an image for CUDA: tiled as the GPU likes.
+/// Creation parameters of an image for CUDA: tiled as the GPU likes.
 pub(super) fn image_info<'a>(info: &ImageInfo<'a>) -> ImageInfo<'a> {
     ImageInfo { tiling: vk::ImageTiling::OPTIMAL, placement: SHARING.placement, ..*info }
 }
@@ -83,7 +83,7 @@ impl CudaCompute {
         Ok(self.gpus.streams().iter().try_for_each(|stream| query(stream).map(|_| ()))?)
     }
 
-    /// How Vulkan makes what it maps.
+    /// Creation parameters for memory that this side maps.
     pub(super) fn sharing(&self) -> Sharing {
         match self.gpus.pair() {
             Pair::Same(_) => SHARING,
@@ -91,7 +91,7 @@ impl CudaCompute {
         }
     }
 
-    /// That it maps images, which no other GPU does.
+    /// Checks that this side maps images: of several GPUs, only the one that draws does.
     pub(super) fn check_images(&self, name: &str) -> Result<()> {
         let Pair::Peer(vulkan) = self.gpus.pair() else { return Ok(()) };
         Err(Error::InvalidArgument {
@@ -124,9 +124,10 @@ impl CudaCompute {
         Ok(unsafe { MappedImage::map(&memory, &mapping, self.stream()) }?)
     }
 
-    /// That CUDA places the layers of an array where Vulkan does. Measured over formats, sizes and lengths of mip chains on
-    /// an NVIDIA H200 with driver 580.159.04: it does with one level, and with all levels of several layers; in between the
-    /// layers lie elsewhere or the array does not fit, depending on the size.
+    /// Checks that CUDA places the layers of an array where Vulkan does. Measured over formats,
+    /// sizes and lengths of mip chains on an NVIDIA H200 with driver 580.159.04: it does with one
+    /// level, and with all levels of several layers; in between the layers lie elsewhere or the
+    /// array does not fit, depending on the size.
     pub(super) fn check_levels(info: &ImageInfo<'_>, layered: bool) -> Result<()> {
         let all = mip_count(info.extent);
         let array = layered || info.array_layers > 1;

@@ -12,7 +12,7 @@ use vk_export::{Counterpart, Placement};
 use crate::error::Result;
 use crate::observe::object::Object;
 
-/// How Vulkan makes the buffers that a compute side maps, and hands everything over.
+/// Creation parameters of the buffers that a compute side maps, and the kind of hand-over.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sharing {
     pub(crate) counterpart: Counterpart,
@@ -40,8 +40,8 @@ pub(crate) type Whole = Arc<dyn Any + Send + Sync>;
 pub struct Mapped<M: Mapping, V: AsRef<Object>> {
     mapping: ManuallyDrop<M>,
     vulkan: Arc<V>,
-    /// What the mapping is part of. It is kept here and not by the object, which a lease may keep
-    /// for longer.
+    /// Object that the mapping is part of. It is kept here and not by the object, which a lease may
+    /// keep for longer.
     whole: Option<Whole>,
 }
 
@@ -116,7 +116,7 @@ mod tests {
         }
     }
 
-    /// What the mapping is part of.
+    /// Object that the mapping is part of.
     struct Block(Order);
 
     impl Drop for Block {

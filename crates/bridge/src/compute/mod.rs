@@ -256,7 +256,7 @@ impl Compute {
         }
     }
 
-    /// Why this backend, in words for the user.
+    /// Returns the reason for this backend, in words for the user.
     pub fn reason(&self) -> &str {
         &self.0.reason
     }
@@ -281,7 +281,7 @@ impl Compute {
         Arc::clone(&self.0) as Arc<dyn Peer>
     }
 
-    /// That the compute side still works: no kernel has faulted, no closure has panicked.
+    /// Checks that the compute side still works: no kernel has faulted, no closure has panicked.
     ///
     /// # Errors
     /// [`Error::Cuda`] with the sticky code, or [`Error::HostFailed`].

@@ -1,5 +1,5 @@
-//! How an exchange ends: once both sides are seen to be done with it, or by leaking what may still
-//! be in use.
+//! Closing of an exchange: once both sides are seen to be done with it, or by leaking what may
+//! still be in use.
 #![allow(unsafe_code)] // What could not be freed safely is leaked through ManuallyDrop.
 
 use std::mem::ManuallyDrop;

@@ -39,7 +39,7 @@ pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
     _alive: Alive,
 }
 
-/// What there is to compute with.
+/// Resources to compute with.
 ///
 /// A program that launches kernels calls [`kernels`](Self::kernels), see [`KernelWork`]; where its
 /// kernels have no twins in Rust it matches [`Host`](Self::Host) first. One that uses cudarc's
@@ -106,7 +106,7 @@ impl<'t, R: Resources> Work<'t, R> {
 }
 
 impl<R: Resources> State<R> {
-    /// What there is to compute with in a slot.
+    /// Resources to compute with in a slot.
     ///
     /// # Safety
     /// Until the result is gone, nobody else computes with the slot. What is enqueued with it comes
@@ -164,7 +164,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         self.slot
     }
 
-    /// What there is to compute with, lent until the turn is finished. Of several GPUs it is the
+    /// Resources to compute with, lent until the turn is finished. Of several GPUs it is the
     /// one that leads, behind what [`work_split`](Self::work_split) has lent. Where that order
     /// cannot be had, the frame is lost: [`finish`](Self::finish) gives the error.
     pub fn work(&mut self) -> Work<'_, R> {

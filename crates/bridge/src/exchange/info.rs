@@ -15,8 +15,8 @@ pub struct ExchangeInfo<'a> {
     /// more of the cost of switching the GPU between CUDA and Vulkan, and take more memory and
     /// latency. Default: 3.
     pub slots: usize,
-    /// How many frames may be unfinished on the GPU when another begins; from 1 to 1024. At the
-    /// bound, `begin` blocks until the oldest is done: what a user does now is seen that many
+    /// Number of frames that may be unfinished on the GPU when another begins; from 1 to 1024. At
+    /// the bound, `begin` blocks until the oldest is done: what a user does now is seen that many
     /// frames later at most. Default: no bound, `begin` never blocks, and what bounds the queue is
     /// that the program waits for the command buffers that it records again.
     pub frames_in_flight: Option<usize>,
@@ -32,7 +32,7 @@ pub struct ExchangeInfo<'a> {
     /// With [`Backend::Inline`](crate::Backend::Inline) it is the queue that the
     /// [`Compute`](crate::Compute) is on.
     pub queue: QueueKind,
-    /// Where the buffers of the slots are made: exchanges that come and go, or hold many buffers,
+    /// Pool for the buffers of the slots: exchanges that come and go, or hold many buffers,
     /// are set up many times faster from a pool. The exchange keeps it, for buffers that replace
     /// others. Images always have memory of their own. Default: none, each buffer has memory of its
     /// own.

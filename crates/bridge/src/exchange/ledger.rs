@@ -56,7 +56,7 @@ pub(super) struct Ledger {
     handed_over: u64,
 }
 
-/// Why a step is refused.
+/// Reasons why a step is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     TurnOpen { frame: u64, stage: Stage },
@@ -336,7 +336,7 @@ impl Ledger {
         })
     }
 
-    /// That nobody holds a turn.
+    /// Checks that nobody holds a turn.
     pub(super) fn idle(&self) -> Result<(), Refusal> {
         if let Initial::Lent(_) = self.initial {
             return Err(Refusal::NotInitialised);

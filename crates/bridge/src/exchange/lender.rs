@@ -12,17 +12,17 @@ use crate::compute::side::Link;
 use crate::compute::sided::Sided;
 use crate::error::{Result, both};
 
-/// What a compute side holds of an exchange.
+/// Objects of an exchange that a compute side holds.
 pub(super) type Lender<R> = Sided<OnCuda<R>, OnHost<R>, OnQueue<R>, OnRemote>;
 
-/// What CUDA holds of an exchange.
+/// Objects of an exchange that CUDA holds.
 pub(super) struct OnCuda<R: Resources> {
     pub(super) slots: Box<[R::CudaSlot]>,
     /// Of all generations of slots.
     pub(super) link: Arc<CudaLink>,
 }
 
-/// What the CPU holds of an exchange.
+/// Objects of an exchange that the CPU holds.
 pub(super) struct OnHost<R: Resources> {
     /// Shared with the closures that are enqueued.
     pub(super) slots: Arc<[R::HostSlot]>,
@@ -30,7 +30,7 @@ pub(super) struct OnHost<R: Resources> {
     pub(super) link: Arc<HostLink>,
 }
 
-/// What kernels in command buffers hold of an exchange.
+/// Objects of an exchange that kernels in command buffers hold.
 pub(super) struct OnQueue<R: Resources> {
     pub(super) slots: Box<[R::InlineSlot]>,
     /// Of all generations of slots.

@@ -169,9 +169,9 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
         self.shared.flush_parts()
     }
 
-    /// What dropping does, with the error: waits for the frames in flight and frees everything.
-    /// Inside a closure of the CPU backend, which cannot wait for what is enqueued behind itself, a
-    /// thread of its own does so later and logs the error.
+    /// Does what dropping does, and returns the error: waits for the frames in flight and frees
+    /// everything. Inside a closure of the CPU backend, which cannot wait for what is enqueued
+    /// behind itself, a thread of its own does so later and logs the error.
     ///
     /// # Errors
     /// [`Error::TurnOpen`] or [`Error::SlotBusy`] while a turn is still held, [`Error::Timeout`] or
@@ -188,7 +188,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
         self.shared.quiesce().inspect_err(|_| self.shared.gave_up.store(true, Ordering::Release))
     }
 
-    /// What it shares now.
+    /// Returns the resources that it shares now.
     pub fn resources(&self) -> &R {
         &self.resources
     }

@@ -1,4 +1,4 @@
-//! How far the host may run ahead.
+//! Limit on how far the host may run ahead.
 
 /// The last points that ended a frame, as many as may be unreached when the next frame begins.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! What a frame holds, copied to the host.
+//! Copies of a frame's contents to the host.
 #![allow(unsafe_code)] // Records copies and reads mapped memory.
 
 use std::marker::PhantomData;
@@ -87,7 +87,7 @@ pub(super) fn is_image_readable(source: &RenderImage<'_>) -> bool {
     in_layout && used.usage.contains(needed.usage) && used.access.contains(needed.access)
 }
 
-/// That a frame's resource may be copied from.
+/// Checks that a frame's resource may be copied from.
 pub(super) fn require_readable(readable: bool, (frame, exchange): (u64, &str), needed: &str) -> Result<()> {
     if readable {
         return Ok(());

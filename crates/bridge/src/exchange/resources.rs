@@ -1,4 +1,5 @@
-//! What an exchange shares: one resource, several of different types, or many of one type.
+//! Resources that an exchange shares: one resource, several of different types, or many of one
+//! type.
 #![allow(unsafe_code)] // Lends what the turns own.
 
 use vk_export::ash::vk;
@@ -24,22 +25,22 @@ use crate::remote::runs::{ResourceKind, Run};
 /// The trait is closed: what is lent from it rests on the exchange's order.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Resources: Share<Self> + Send + Sync + Sized + 'static {
-    /// What one slot owns.
+    /// Objects that one slot owns.
     type Slot: Send + Sync + 'static;
-    /// What CUDA maps of a slot.
+    /// CUDA's mapping of a slot.
     type CudaSlot: Send + Sync + 'static;
-    /// What the CPU maps of a slot.
+    /// The CPU's mapping of a slot.
     type HostSlot: Send + Sync + 'static;
     /// A slot as kernels in command buffers access it.
     type InlineSlot: Send + Sync + 'static;
-    /// What a compute turn lends to CUDA.
+    /// Objects that a compute turn lends to CUDA.
     type Cuda<'t>;
-    /// What a compute turn lends to the CPU.
+    /// Objects that a compute turn lends to the CPU.
     type Host<'t>;
-    /// What a compute turn lends to kernels, and to their twins on the CPU, see
+    /// Objects that a compute turn lends to kernels, and to their twins on the CPU, see
     /// [`KernelWork`](crate::KernelWork).
     type Kernel<'t>;
-    /// What a render turn lends to Vulkan.
+    /// Objects that a render turn lends to Vulkan.
     type Render<'t>;
 }
 
@@ -50,7 +51,7 @@ pub(crate) type Made<R> = (<R as Resources>::Slot, Mappings<R>);
 pub(crate) type Mappings<R> =
     Sided<<R as Resources>::CudaSlot, <R as Resources>::HostSlot, <R as Resources>::InlineSlot>;
 
-/// How the slots of `R`, which is the implementor, are made, lent and handed over.
+/// Creation, lending and hand-over of the slots of `R`, which is the implementor.
 pub(crate) trait Share<R: Resources> {
     /// Makes one slot.
     fn create(&self, slot: &SlotInfo<'_>) -> Result<Made<R>>;
@@ -75,10 +76,10 @@ pub(crate) trait Share<R: Resources> {
     /// slot.
     unsafe fn twin(slot: &R::HostSlot) -> R::Kernel<'_>;
 
-    /// What CUDA is lent, for kernels.
+    /// Returns the objects lent to CUDA, for kernels.
     fn kernel<'t>(lent: R::Cuda<'t>) -> R::Kernel<'t>;
 
-    /// What Vulkan is lent.
+    /// Returns the objects lent to Vulkan.
     fn render(slot: &R::Slot) -> R::Render<'_>;
 
     /// Adds the barriers of every resource.

@@ -1,4 +1,4 @@
-//! What an exchange and its turns hold together.
+//! State shared by an exchange and its turns.
 #![allow(unsafe_code)] // Waits and signals.
 
 use std::mem::ManuallyDrop;
@@ -36,7 +36,7 @@ const MOST_IN_FLIGHT: usize = 1024;
 /// computed wrongly would allocate until nothing is left.
 pub(super) const MOST_SLOTS: usize = MOST_IN_FLIGHT;
 
-/// What an exchange and its turns hold together: one generation of slots, and what outlasts it. A
+/// State shared by an exchange and its turns: one generation of slots, and what outlasts it. A
 /// turn keeps the generation that it was begun with.
 pub(super) struct State<R: Resources> {
     /// Leaked where it may still be in use.
@@ -321,9 +321,9 @@ impl<R: Resources> State<R> {
         }
     }
 
-    /// That the compute side still works. Once it does not, what Vulkan has been told to wait for
-    /// is signalled in its place, so that the queue goes on; where other GPUs still work, once they
-    /// have ended.
+    /// Checks that the compute side still works. Once it does not, what Vulkan has been told to
+    /// wait for is signalled in its place, so that the queue goes on; where other GPUs still work,
+    /// once they have ended.
     pub(super) fn check_compute(&self) -> Result<()> {
         let checked = self.compute.check();
         if checked.as_ref().is_err_and(Error::is_device_lost) && self.is_over() {

@@ -1,4 +1,4 @@
-//! What a frame adds to a queue submission, and its submission.
+//! Additions of a frame to a queue submission, and its submission.
 #![allow(unsafe_code)] // Submitting.
 
 use smallvec::SmallVec;

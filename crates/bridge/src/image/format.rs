@@ -21,7 +21,7 @@ pub struct FormatInfo {
     pub texel: TexelFormat,
 }
 
-/// What a device does with a format, in an image of a kind: see [`format_support`].
+/// Support of a device for a format, in an image of a kind: see [`format_support`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FormatSupport {
@@ -80,7 +80,7 @@ pub fn format_info(format: vk::Format) -> Result<FormatInfo> {
     })
 }
 
-/// That `T` is the texel of a format.
+/// Checks that `T` is the texel of a format.
 pub(crate) fn check_texel<T: Texel>(format: vk::Format) -> Result<()> {
     let info = format_info(format)?;
     if info.texel == T::FORMAT {
@@ -92,9 +92,9 @@ pub(crate) fn check_texel<T: Texel>(format: vk::Format) -> Result<()> {
     })
 }
 
-/// What a device does with the formats of [`FORMATS`], asked of the driver: in OPTIMAL images,
-/// which is what the two sides share. (The CPU backend makes a LINEAR image only where the driver
-/// can do as much with it.)
+/// Returns the support of a device for the formats of [`FORMATS`], asked of the driver: in OPTIMAL
+/// images, which is what the two sides share. (The CPU backend makes a LINEAR image only where the
+/// driver can do as much with it.)
 pub fn format_support(compute: &Compute) -> Vec<FormatSupport> {
     FORMATS.iter().map(|format| support(compute, *format)).collect()
 }
@@ -123,7 +123,7 @@ fn support(compute: &Compute, format: FormatInfo) -> FormatSupport {
     }
 }
 
-/// Why a format cannot cross, and what to use in its place.
+/// Reason why a format cannot be shared, and what to use in its place.
 fn substitute(format: vk::Format) -> (&'static str, &'static str) {
     let name = format!("{format:?}");
     let has = |part: &str| name.contains(part);

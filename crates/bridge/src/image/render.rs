@@ -1,4 +1,4 @@
-//! What a render turn lends of an image.
+//! Objects that a render turn lends of an image.
 
 use vk_export::ash::vk;
 use vk_export::{Image, ImageAccess, ImageHandover, ImageKind};
@@ -68,12 +68,12 @@ impl<'t> RenderImage<'t> {
         self.image
     }
 
-    /// How Vulkan uses the image.
+    /// Vulkan access to the image.
     pub fn accesses(&self) -> ImageAccess {
         self.hand.accesses()
     }
 
-    /// How Vulkan may use the image: its usage flags. They hold at least those of
+    /// Returns the allowed Vulkan usage of the image: its usage flags. They hold at least those of
     /// [`accesses`](Self::accesses).
     pub fn usage(&self) -> vk::ImageUsageFlags {
         self.image.usage()

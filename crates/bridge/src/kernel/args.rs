@@ -44,7 +44,7 @@ pub trait KernelArgs: PackAll {}
 
 impl<A: PackAll> KernelArgs for A {}
 
-/// How an argument becomes bytes.
+/// Conversion of an argument to bytes.
 pub(crate) trait Pack {
     /// Calls `put` with the bytes.
     fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()>;
@@ -65,7 +65,7 @@ pub(crate) trait Pack {
     }
 }
 
-/// How the arguments of a launch become bytes.
+/// Conversion of the arguments of a launch to bytes.
 pub(crate) trait PackAll {
     /// Arguments.
     const COUNT: usize;

@@ -20,7 +20,7 @@ use crate::kernel::host_arg::HostArg;
 /// - [`TwinImage`] for a surface or texture: the twin gets a [`HostImageMut`].
 #[allow(private_bounds)] // Closed on purpose.
 pub trait TwinArg: Take {
-    /// What the twin gets.
+    /// Type that the twin receives.
     type Lent<'a>;
 }
 
@@ -28,7 +28,7 @@ pub trait TwinArg: Take {
 /// One is `(parameter,)`, none is `()`. The trait is closed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait TwinArgs: TakeAll + 'static {
-    /// What the twin gets.
+    /// Type that the twin receives.
     type Lent<'a>;
 }
 
@@ -41,12 +41,12 @@ pub struct TwinSlice<T>(PhantomData<fn() -> T>);
 #[derive(Debug)]
 pub struct TwinImage<T>(PhantomData<fn() -> T>);
 
-/// How a parameter is taken from what a launch was given.
+/// Conversion of a parameter from the arguments of a launch.
 pub(crate) trait Take {
     /// Bytes of the kernel's parameter.
     const SIZE: usize;
 
-    /// What it is, for errors.
+    /// Description, for errors.
     fn name() -> String;
 
     /// Whether it can be taken from this.
@@ -61,7 +61,7 @@ pub(crate) trait Lend: TwinArg {
     unsafe fn take<'a>(arg: &HostArg, bytes: &[u8]) -> Self::Lent<'a>;
 }
 
-/// How the parameters of a twin are taken.
+/// Conversion of the parameters of a twin.
 pub(crate) trait TakeAll {
     /// Bytes of each of the kernel's parameters, and what they are.
     fn params() -> Vec<(usize, String)>;

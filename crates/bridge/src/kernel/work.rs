@@ -33,7 +33,7 @@ pub struct KernelWork<'t, R: Resources> {
     target: Target<'t, R>,
 }
 
-/// Where launches go.
+/// Target of launches.
 enum Target<'t, R: Resources> {
     /// `home` is the compute stream: another one while a graph is captured, which is launched
     /// there.

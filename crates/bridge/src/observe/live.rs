@@ -1,9 +1,9 @@
-//! How many objects of each kind are alive, and how many were leaked on purpose.
+//! Counts of live objects of each kind, and of those leaked on purpose.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What is counted.
+/// Kinds of objects that are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Exchange,

@@ -1,4 +1,4 @@
-//! What can be observed from outside: counts of live objects, and the trace.
+//! Observation from outside: counts of live objects, and the trace.
 
 pub(crate) mod live;
 pub(crate) mod object;

@@ -29,7 +29,7 @@ pub(crate) trait Peer: Send + Sync {
     /// for, and only [`check`](Self::check) tells that it is gone.
     fn is_foreign(&self) -> bool;
 
-    /// That it still works.
+    /// Checks that it still works.
     fn check(&self) -> Result<()>;
 
     /// Submits work that is not on its way to the GPU yet.
@@ -247,7 +247,7 @@ impl TimelinePoint {
         self.timeline.name()
     }
 
-    /// Who signals it.
+    /// Side that signals it.
     pub fn signaller(&self) -> Signaller {
         self.timeline.0.signaller
     }

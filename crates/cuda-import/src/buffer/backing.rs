@@ -1,4 +1,4 @@
-//! What a buffer's elements lie in: a mapping of its own, or a range of a mapped block.
+//! Memory of a buffer's elements: a mapping of its own, or a range of a mapped block.
 //!
 //! Unsafe because it frees.
 #![allow(unsafe_code)]

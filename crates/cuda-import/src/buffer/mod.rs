@@ -264,7 +264,7 @@ impl<T> MappedBuffer<T> {
         self.mapping.join_at(place)
     }
 
-    /// What dropping does, with the error.
+    /// Does what dropping does, and returns the error.
     ///
     /// # Errors
     /// [`Error::StillInUse`] past the limit, [`Error::Driver`] when the driver fails; the mapping
@@ -297,7 +297,7 @@ pub(crate) fn size_in_bytes<T>(object: &Object<'_>, len: usize) -> Result<u64, E
     }
 }
 
-/// That a `T` may lie at `offset` bytes, or at an address.
+/// Checks that a `T` may lie at `offset` bytes, or at an address.
 pub(crate) fn check_alignment<T>(memory: &ImportedMemory, offset: u64) -> Result<(), Error> {
     match misalignment::<T>(offset) {
         None => Ok(()),

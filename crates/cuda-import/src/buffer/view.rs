@@ -1,4 +1,4 @@
-//! What is lent of a mapped buffer: `&[T]` and `&mut [T]` on the device.
+//! Views of a mapped buffer: `&[T]` and `&mut [T]` on the device.
 //!
 //! Unsafe because cudarc's trait for kernel arguments is.
 #![allow(unsafe_code)]

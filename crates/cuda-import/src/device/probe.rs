@@ -1,4 +1,4 @@
-//! What CUDA there is on this machine. Asking makes no context and never panics.
+//! CUDA installation of this machine. Asking makes no context and never panics.
 
 use cudarc::driver::sys::{CUdevice, CUdevice_attribute as Attribute};
 use uuid::Uuid;
@@ -46,7 +46,7 @@ pub struct CudaDeviceReport {
     /// Whether it maps memory of other GPUs, see
     /// [`ImportedMemory::import_peer`](crate::ImportedMemory::import_peer).
     pub virtual_memory: bool,
-    /// Who may use the device.
+    /// Compute mode of the device.
     pub compute_mode: ComputeMode,
     /// Whether the GPU shares the host's memory.
     pub integrated: bool,
@@ -54,7 +54,7 @@ pub struct CudaDeviceReport {
     pub mig: bool,
 }
 
-/// Who may make a context on a device; set with `nvidia-smi -c`.
+/// Who may create a context on a device; set with `nvidia-smi -c`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ComputeMode {
@@ -80,8 +80,8 @@ impl ComputeMode {
 }
 
 impl CudaDeviceReport {
-    /// What keeps this device from sharing timelines and memory with a graphics API, all of it;
-    /// empty if nothing is known to.
+    /// Returns what keeps this device from sharing timelines and memory with a graphics API, all of
+    /// it; empty if nothing is known to.
     pub fn obstacles(&self) -> Vec<&'static str> {
         let mut obstacles = Vec::new();
         if !self.timeline_semaphores {

@@ -1,4 +1,4 @@
-//! What can go wrong, said so that the reader can act on it.
+//! Errors, worded so that the reader can act on them.
 
 mod call;
 pub(crate) mod code;
@@ -68,9 +68,9 @@ pub enum Error {
     Driver {
         /// The driver's name of the call.
         call: &'static str,
-        /// What it returned.
+        /// Returned code.
         code: DriverCode,
-        /// What it was about; may be empty.
+        /// Object of the call; may be empty.
         object: String,
         /// Where; may be empty.
         device: String,
@@ -82,11 +82,11 @@ pub enum Error {
     Compile {
         /// The module's name.
         module: String,
-        /// What `cuModuleLoadDataEx` returned.
+        /// Code that `cuModuleLoadDataEx` returned.
         code: DriverCode,
         /// The device.
         device: String,
-        /// What the compiler wrote, one line a fault, with its line in the PTX.
+        /// Compiler output, one line a fault, with its line in the PTX.
         log: String,
     },
 
@@ -94,9 +94,9 @@ pub enum Error {
     #[error("no file descriptor is left to import {object} with ({source}); raise the limit (`ulimit -n`)")]
     #[non_exhaustive]
     NoDescriptor {
-        /// What was to be imported.
+        /// Object that was to be imported.
         object: String,
-        /// What the operating system says.
+        /// Message of the operating system.
         source: std::io::Error,
     },
 
@@ -105,9 +105,9 @@ pub enum Error {
     #[error("{object} cannot be imported from this handle: {reason}")]
     #[non_exhaustive]
     InvalidHandle {
-        /// What was to be imported.
+        /// Object that was to be imported.
         object: String,
-        /// What is wrong with it, and what to do.
+        /// Description of the problem, and what to do.
         reason: String,
     },
 
@@ -119,7 +119,7 @@ pub enum Error {
     )]
     #[non_exhaustive]
     NoSuchDevice {
-        /// What was asked for.
+        /// Requested value.
         uuid: Uuid,
         /// What there is.
         present: Vec<PresentDevice>,
@@ -245,7 +245,7 @@ pub enum Error {
         object: String,
         /// The device.
         device: String,
-        /// Why not.
+        /// Reason.
         reason: String,
     },
 
@@ -260,7 +260,7 @@ pub enum Error {
         offset: u64,
         /// One past the last byte asked for.
         end: u64,
-        /// What is mapped, in bytes.
+        /// Size of the mapping, in bytes.
         mapped: std::ops::Range<u64>,
     },
 
@@ -284,7 +284,7 @@ pub enum Error {
         object: String,
         /// The device.
         device: String,
-        /// Why not, and what to change.
+        /// Reason, and what to change.
         problem: &'static str,
     },
 
@@ -299,7 +299,7 @@ pub enum Error {
         object: String,
         /// Its device.
         device: String,
-        /// How long it was waited for.
+        /// Duration of the wait.
         waited: Duration,
     },
 
@@ -315,7 +315,7 @@ pub enum Error {
         object: String,
         /// Its device.
         device: String,
-        /// How long the driver was waited for.
+        /// Duration of the wait for the driver.
         waited: Duration,
     },
 }

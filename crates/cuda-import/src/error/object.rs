@@ -13,7 +13,7 @@ impl fmt::Display for Object<'_> {
     }
 }
 
-/// Where a call failed, for the end of a message.
+/// Location of a failed call, for the end of a message.
 pub(super) fn place(object: &str, device: &str) -> String {
     match (object, device) {
         ("", "") => String::new(),

@@ -25,7 +25,7 @@ pub type OsHandle = std::os::fd::OwnedFd;
 #[cfg(windows)]
 pub type OsHandle = std::os::windows::io::OwnedHandle;
 
-/// What an import takes, made [`From`] an [`OsHandle`] or one of the others.
+/// Handle that an import takes, made [`From`] an [`OsHandle`] or one of the others.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ImportHandle {

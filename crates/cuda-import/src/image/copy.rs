@@ -103,7 +103,7 @@ fn enter<'a, T>(image: &'a MappedImage<T>, stream: &'a CudaStream) -> Result<Syn
     image.order().enter_for(stream, &image.object())
 }
 
-/// That the buffer could be put in order, which it is told by its address alone.
+/// Checks that the buffer could be put in order, which it is told by its address alone.
 pub(crate) fn lent<T>(image: &MappedImage<T>, pointer: CUdeviceptr) -> Result<(), Error> {
     if pointer != 0 {
         return Ok(());

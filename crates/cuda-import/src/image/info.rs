@@ -1,4 +1,4 @@
-//! What an image is, and the arithmetic of its mip levels and layers.
+//! Description of an image, and the arithmetic of its mip levels and layers.
 
 use std::ops::{Bound, Range, RangeBounds};
 
@@ -6,8 +6,8 @@ use crate::image::kind::ImageKind;
 use crate::image::problem::ImageProblem;
 use crate::image::texel::{Texel, TexelFormat};
 
-/// What the exporting API says of the image, and where in the memory it is. The texel type says the
-/// rest.
+/// Description of the image by the exporting API, and where in the memory it is. The texel type
+/// says the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[doc(alias = "CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC")]
 pub struct ImageMappingInfo {
@@ -15,10 +15,10 @@ pub struct ImageMappingInfo {
     pub offset: u64,
     /// Default: two dimensions.
     pub kind: ImageKind,
-    /// Of the first mip level, in texels; unused dimensions are 1. Default: zeros, which are
+    /// Extent of the first mip level, in texels; unused dimensions are 1. Default: zeros, which are
     /// refused.
     pub extent: [u32; 3],
-    /// Of an array of images; 6 a cube. Default: 1.
+    /// Number of layers of an array of images; 6 for each cube. Default: 1.
     pub layers: u32,
     /// Whether kernels see an array of images (`tex2DLayered`, `surf2DLayeredwrite`, …) even if it
     /// has one layer only, or one cube. More than that is an array anyway. Default: no.

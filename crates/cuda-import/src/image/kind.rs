@@ -1,6 +1,6 @@
 //! The kinds of images.
 
-/// How many dimensions an image has.
+/// Number of dimensions of an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ImageKind {
     /// A row, or an array of rows.

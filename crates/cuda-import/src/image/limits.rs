@@ -1,5 +1,5 @@
-//! How large a device takes images. Asked where one is mapped: the driver's refusal would not say
-//! what is wrong.
+//! Limits of a device on the size of images. Asked where one is mapped: the driver's refusal would
+//! not say what is wrong.
 
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
 

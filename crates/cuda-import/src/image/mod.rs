@@ -186,12 +186,12 @@ impl<T: Texel> MappedImage<T> {
 }
 
 impl<T> MappedImage<T> {
-    /// How many dimensions it has.
+    /// Returns the number of dimensions.
     pub fn kind(&self) -> ImageKind {
         self.info.kind
     }
 
-    /// Of the first mip level, in texels; unused dimensions are 1.
+    /// Extent of the first mip level, in texels; unused dimensions are 1.
     pub fn extent(&self) -> [u32; 3] {
         self.info.extent
     }
@@ -211,7 +211,7 @@ impl<T> MappedImage<T> {
         self.info.layers
     }
 
-    /// What it was mapped as.
+    /// Returns the parameters it was mapped with.
     pub fn info(&self) -> &ImageMappingInfo {
         &self.info
     }
@@ -240,7 +240,7 @@ impl<T> MappedImage<T> {
         self.mapping.join()
     }
 
-    /// What dropping does, with the error.
+    /// Does what dropping does, and returns the error.
     ///
     /// # Errors
     /// [`Error::StillInUse`] past the limit, [`Error::Driver`] when the driver fails; the mapping

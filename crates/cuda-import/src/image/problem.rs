@@ -1,9 +1,9 @@
-//! What can be wrong with an image, a texture or a copy, each with what to change.
+//! Problems with an image, a texture or a copy, each with what to change.
 
 use crate::image::kind::ImageKind;
 use crate::image::texel::TexelFormat;
 
-/// Why an image was refused before the driver was asked. Part of
+/// Reasons why an image was refused before the driver was asked. Part of
 /// [`Error::Image`](crate::Error::Image).
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -92,7 +92,7 @@ pub enum ImageProblem {
         texel: &'static str,
         /// In bytes.
         size: usize,
-        /// What it says of itself.
+        /// Properties that it reports.
         format: TexelFormat,
     },
 

@@ -1,4 +1,4 @@
-//! What one element of an image is: how many channels, of which type.
+//! Description of one element of an image: how many channels, of which type.
 //!
 //! Unsafe because the driver is told the format, and Rust the type.
 #![allow(unsafe_code)]

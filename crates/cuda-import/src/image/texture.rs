@@ -1,4 +1,4 @@
-//! How a kernel reads and writes an image: texture objects, which sample, and surface objects,
+//! Access of kernels to an image: texture objects, which sample, and surface objects,
 //! which load and store.
 //!
 //! Unsafe because cudarc's trait for kernel arguments is.
@@ -12,7 +12,7 @@ use crate::image::problem::ImageProblem;
 use crate::image::texel::{ChannelType, TexelFormat};
 use crate::stream::order::StreamOrder;
 
-/// What is read outside the image.
+/// Value read outside the image.
 #[doc(alias = "CUaddress_mode")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum AddressMode {
@@ -27,7 +27,7 @@ pub enum AddressMode {
     Border,
 }
 
-/// What is read between texels, and between mip levels.
+/// Filtering between texels, and between mip levels.
 #[doc(alias = "CUfilter_mode")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Filter {
@@ -38,7 +38,7 @@ pub enum Filter {
     Linear,
 }
 
-/// What integers are read as. Floats are read as what they are.
+/// Type that integers are read as. Floats are read as what they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ReadMode {
     /// Integers.
@@ -49,7 +49,7 @@ pub enum ReadMode {
     NormalizedFloat,
 }
 
-/// How a texture samples an image.
+/// Sampling parameters of a texture.
 #[doc(alias = "CUDA_TEXTURE_DESC")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TextureInfo {
@@ -79,7 +79,7 @@ pub struct TextureInfo {
     pub min_level: f32,
     /// Upper end of the mip levels read; beyond the last one there is none. Default: the last one.
     pub max_level: f32,
-    /// What is read outside with [`AddressMode::Border`]. Default: zeros.
+    /// Value read outside with [`AddressMode::Border`]. Default: zeros.
     pub border: [f32; 4],
     /// Whether filters reach over the edges of a cube's faces; address modes are ignored then.
     /// Default: no.

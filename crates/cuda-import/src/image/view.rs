@@ -1,4 +1,4 @@
-//! What is lent of a mapped image: objects for kernels, and copies.
+//! Views of a mapped image: objects for kernels, and copies.
 //!
 //! Unsafe because copies are told where they go by address.
 #![allow(unsafe_code)]

@@ -70,7 +70,7 @@ impl MappedBlock {
         self.mapping.backing().memory()
     }
 
-    /// What dropping the last owner does, with the error.
+    /// Does what dropping the last owner does, and returns the error.
     ///
     /// # Errors
     /// As [`MappedBuffer::close`](crate::MappedBuffer::close).

@@ -87,7 +87,7 @@ impl<B: Backing> Mapping<B> {
         self.orders.iter().for_each(|order| unsafe { order.assume_idle() });
     }
 
-    /// What dropping does, with the error.
+    /// Does what dropping does, and returns the error.
     pub(crate) fn close(mut self) -> Result<(), Error> {
         self.end()
     }

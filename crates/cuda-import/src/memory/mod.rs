@@ -21,7 +21,7 @@ use crate::memory::origin::Origin;
 use crate::reaper;
 use crate::sys::{CallResult, Driver};
 
-/// What the exporting API says of the memory.
+/// Description of the memory by the exporting API.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MemoryImportInfo<'a> {
     /// For errors, logs and traces. Default: empty.

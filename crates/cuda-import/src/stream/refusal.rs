@@ -8,7 +8,7 @@ use crate::error::{Error, Object};
 use crate::stream::identity::is_per_thread;
 use crate::sys::{CallError, Driver};
 
-/// Why a stream may not use an object.
+/// Reasons why a stream may not use an object.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Refusal {
     /// It is a different stream on each thread.
@@ -55,8 +55,8 @@ pub(crate) fn check_context(stream: &CudaStream, device: &CudaDevice, object: &O
     Err(Error::ContextMismatch { object: object.to_string(), device: device.name().to_owned() })
 }
 
-/// That nobody captures the stream: what is enqueued would go into a graph, and run at any time or
-/// never. Its context must be current.
+/// Checks that nobody captures the stream: what is enqueued would go into a graph, and run at any
+/// time or never. Its context must be current.
 pub(crate) fn check_capture(
     driver: Driver,
     stream: &CudaStream,

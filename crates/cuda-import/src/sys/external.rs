@@ -39,7 +39,7 @@ impl SemaphoreHandle {
     pub(crate) const NONE: Self = Self(std::ptr::null_mut());
 }
 
-/// What a semaphore is on the exporting side. Importing it as the other kind is undefined.
+/// Kind of a semaphore on the exporting side. Importing it as the other kind is undefined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SemaphoreKind {

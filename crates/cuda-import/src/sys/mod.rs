@@ -59,7 +59,7 @@ pub(crate) const UNKNOWN: u32 = 999;
 /// `CUDA_ERROR_NOT_READY`
 const NOT_READY: u32 = 600;
 
-/// Why there is no [`Driver`].
+/// Reasons why there is no [`Driver`].
 #[derive(Clone, Debug)]
 pub(crate) enum LoadError {
     NoLibrary,

@@ -1,10 +1,10 @@
-//! Where Vulkan uses what it was handed: one value for the buffer's usage and for both barriers.
+//! Vulkan's access to a buffer: one value for the buffer's usage and for both barriers.
 
 use std::ops::BitOr;
 
 use ash::vk;
 
-/// How Vulkan uses a shared buffer while it owns it.
+/// Vulkan's access to a shared buffer while it owns it.
 ///
 /// One value decides the usage flags of the buffer and the stages and accesses of its acquire and
 /// release barriers, so the three cannot disagree. Several uses are joined with `|`.

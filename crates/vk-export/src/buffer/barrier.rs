@@ -5,7 +5,7 @@ use ash::vk;
 use crate::buffer::Buffer;
 use crate::buffer::access::BufferAccess;
 
-/// Who holds a buffer or an image while Vulkan does not.
+/// Owner of a buffer or an image while Vulkan does not own it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Counterpart {
@@ -86,7 +86,7 @@ impl Handover {
         Self { buffer, counterpart, queue_family, accesses }
     }
 
-    /// How Vulkan uses the buffer.
+    /// Vulkan access to the buffer.
     pub fn accesses(&self) -> BufferAccess {
         self.accesses
     }

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::handle::handle_type::HandleType;
 use crate::memory::size::{check_buffer, range_warning};
 
-/// That neither is zero, the usage is known and its features are on, and the device takes as many
-/// bytes in one buffer.
+/// Checks that neither is zero, the usage is known and its features are on, and the device takes as
+/// many bytes in one buffer.
 pub(crate) fn require_possible(
     device: &ExportDevice,
     size: u64,

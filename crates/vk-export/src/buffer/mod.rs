@@ -23,14 +23,14 @@ use crate::memory::block::Block;
 use crate::memory::size::{check_placed, placed_size};
 use crate::memory::{Memory, MemoryDescriptor, Placement, Request, Resource, is_dedicated};
 
-/// What a shared buffer is to be.
+/// Configuration of a shared buffer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BufferInfo<'a> {
     /// Its name, in errors, traces and GPU debuggers. Default: empty.
     pub name: &'a str,
     /// Bytes; not zero.
     pub size: u64,
-    /// How Vulkan uses it; not empty. A [`BufferAccess`](crate::BufferAccess) knows.
+    /// Vulkan usage; not empty. A [`BufferAccess`](crate::BufferAccess) knows.
     pub usage: vk::BufferUsageFlags,
     /// Exportable, mapped for the host, or for Vulkan alone. Default: exportable.
     pub placement: Placement,
@@ -65,7 +65,7 @@ enum Backing {
 pub struct ExportedBuffer {
     /// A handle of its own, which knows whether it is to be closed.
     pub handle: MemoryHandle,
-    /// What the importer must repeat.
+    /// Returns the parameters that the importer must repeat.
     pub descriptor: MemoryDescriptor,
 }
 
@@ -165,7 +165,7 @@ impl Buffer {
         self.size
     }
 
-    /// How Vulkan uses it.
+    /// Vulkan usage.
     pub fn usage(&self) -> vk::BufferUsageFlags {
         self.raw.usage()
     }
@@ -189,7 +189,7 @@ impl Buffer {
         usize::try_from(self.offset).ok().map(|offset| unsafe { start.add(offset) })
     }
 
-    /// Where it starts in the GPU's address space, for shaders and for CUDA kernels that Vulkan
+    /// Returns its address in the GPU's address space, for shaders and for CUDA kernels that Vulkan
     /// launches; `None` without `SHADER_DEVICE_ADDRESS` among its usage. Another API that imported
     /// the buffer has an address of its own.
     #[doc(alias = "vkGetBufferDeviceAddress")]

@@ -17,7 +17,7 @@ pub(crate) struct RawBuffer {
     device: Registered,
 }
 
-/// What a buffer wants of its memory.
+/// Memory requirements of a buffer.
 pub(crate) struct BufferRequirements {
     pub(crate) memory: vk::MemoryRequirements,
     /// The driver binds it to nothing but an allocation of its own.

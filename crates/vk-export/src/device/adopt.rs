@@ -163,7 +163,7 @@ impl ExportDevice {
     }
 }
 
-/// That no handle is null; all that are, are named at once.
+/// Checks that no handle is null; the error names all that are.
 fn check_handles(info: &AdoptInfo<'_>) -> Result<()> {
     let given = [
         ("instance", info.instance.handle().is_null()),

@@ -1,4 +1,4 @@
-//! What a device has for CUDA kernels in its command buffers.
+//! Support of a device for CUDA kernels in its command buffers.
 
 use super::ExportDevice;
 use crate::device::requirements::Requirement;
@@ -12,7 +12,7 @@ impl ExportDevice {
         self.0.kernel_calls.is_ok()
     }
 
-    /// What keeps CUDA kernels from being recorded into command buffers: extensions of
+    /// Reasons why CUDA kernels cannot be recorded into command buffers: extensions of
     /// [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS) and features that are off, or that
     /// the device lacks.
     pub fn cuda_kernel_gaps(&self) -> &[Requirement] {

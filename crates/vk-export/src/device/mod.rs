@@ -80,7 +80,7 @@ struct Inner {
     entry: ash::Entry,
 }
 
-/// Who destroys the instance and the device.
+/// Owner that destroys the instance and the device.
 enum Ownership {
     /// We made them and destroy them.
     Opened(Box<OwnedInstance>),
@@ -154,7 +154,7 @@ impl ExportDevice {
         self.0.physical.uuid
     }
 
-    /// What the physical device says of itself.
+    /// Returns the properties of the physical device.
     pub fn physical(&self) -> &PhysicalDeviceInfo {
         &self.0.physical
     }
@@ -202,7 +202,7 @@ impl ExportDevice {
         &self.0.entry
     }
 
-    /// What keeps this device from exporting; empty where it can.
+    /// Returns what keeps this device from exporting; empty if it can export.
     pub fn export_gaps(&self) -> &[Requirement] {
         &self.0.export_gaps
     }
@@ -303,7 +303,7 @@ impl ExportDevice {
         move |result| Error::Vulkan { call, result, object, device }
     }
 
-    /// That what `extension` exports can be exported from this device.
+    /// Checks that what `extension` exports can be exported from this device.
     pub(crate) fn check_can_export(&self, extension: &CStr) -> Result<HandleType> {
         let needed = Requirement::device_extension(extension);
         if !self.0.export_gaps.contains(&needed) {

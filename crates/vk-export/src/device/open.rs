@@ -15,7 +15,7 @@ use crate::device::requirements::{RequiredFeatures, Requirement};
 use crate::device::resident::load;
 use crate::error::{Error, Result};
 
-/// How to open a device.
+/// Configuration for opening a device.
 #[derive(Debug, Clone)]
 pub struct OpenInfo<'a> {
     /// The application's name, for the driver. Default: empty.

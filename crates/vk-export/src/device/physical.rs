@@ -1,4 +1,4 @@
-//! What a physical device says of itself, asked once.
+//! Properties of a physical device, asked once.
 #![allow(unsafe_code)] // Vulkan queries.
 
 use std::ffi::{CStr, CString};
@@ -11,7 +11,7 @@ use crate::device::requirements::{Gaps, Requirement, kernel_gaps, version};
 use crate::error::{Error, Result};
 use crate::memory::select::{heap_size, memory_type};
 
-/// What a physical device says of itself.
+/// Properties of a physical device.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PhysicalDeviceInfo {

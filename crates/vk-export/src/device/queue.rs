@@ -9,7 +9,7 @@ use crate::device::queue_lock::{QueueLock, QueueMutex};
 use crate::device::synchronization2::Synchronization2;
 use crate::error::{Error, Result};
 
-/// What a queue is for.
+/// Purpose of a queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum QueueKind {
@@ -140,7 +140,7 @@ impl Queue {
         self.mutex.is_held_here()
     }
 
-    /// That this thread is not inside of [`with`](Self::with).
+    /// Checks that this thread is not inside of [`with`](Self::with).
     ///
     /// # Errors
     /// [`Error::QueueHeld`]. For callers that take locks of their own before they submit.

@@ -1,4 +1,4 @@
-//! What this machine's Vulkan can do, for diagnosis.
+//! Vulkan capabilities of this machine, for diagnosis.
 #![allow(unsafe_code)] // Vulkan queries.
 
 use ash::vk;
@@ -15,7 +15,7 @@ use crate::handle::handle_type::HandleType;
 use crate::semaphore::SemaphoreKind;
 use crate::semaphore::is_exportable;
 
-/// What this machine's Vulkan can do.
+/// Vulkan capabilities of this machine.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct VulkanReport {
@@ -40,7 +40,7 @@ pub struct LayerReport {
     pub version: String,
 }
 
-/// What one physical device can do.
+/// Capabilities of one physical device.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct VulkanDeviceReport {
@@ -49,13 +49,13 @@ pub struct VulkanDeviceReport {
     pub index: usize,
     /// The PCI vendor, or a Khronos vendor ID.
     pub vendor_id: u32,
-    /// What it says of itself.
+    /// Properties that it reports.
     pub info: PhysicalDeviceInfo,
-    /// What keeps it from being opened at all.
+    /// Reasons why it cannot be opened at all.
     pub base_gaps: Vec<Requirement>,
-    /// What keeps it from exporting.
+    /// Reasons why it cannot export.
     pub export_gaps: Vec<Requirement>,
-    /// What keeps CUDA kernels from being recorded into its command buffers.
+    /// Reasons why CUDA kernels cannot be recorded into its command buffers.
     pub cuda_kernel_gaps: Vec<Requirement>,
     /// Whether buffers leave it.
     pub exports_buffers: bool,

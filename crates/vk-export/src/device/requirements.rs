@@ -1,4 +1,4 @@
-//! What a Vulkan device needs, as lists an engine can feed to its own device creation.
+//! Requirements of a Vulkan device, as lists an engine can feed to its own device creation.
 
 use std::ffi::CStr;
 
@@ -18,11 +18,11 @@ pub const EXPORT_EXTENSIONS: &[&CStr] = &[MEMORY_EXTENSION, SEMAPHORE_EXTENSION]
 /// since 2020.
 pub const CUDA_KERNEL_EXTENSIONS: &[&CStr] = &[nvx::binary_import::NAME, nvx::image_view_handle::NAME];
 
-/// What exporting memory needs.
+/// Requirements of exporting memory.
 pub(crate) const MEMORY_EXTENSION: &CStr =
     if cfg!(windows) { khr::external_memory_win32::NAME } else { khr::external_memory_fd::NAME };
 
-/// What exporting semaphores needs.
+/// Requirements of exporting semaphores.
 pub(crate) const SEMAPHORE_EXTENSION: &CStr =
     if cfg!(windows) { khr::external_semaphore_win32::NAME } else { khr::external_semaphore_fd::NAME };
 
@@ -79,7 +79,7 @@ pub enum Requirement {
     ApiVersion {
         /// The oldest version that will do, packed as Vulkan does.
         needed: u32,
-        /// What is there.
+        /// Available value.
         found: u32,
     },
     /// An instance extension.

@@ -1,4 +1,4 @@
-//! What an engine enables on one physical device.
+//! Extensions and features that an engine enables on one physical device.
 #![allow(unsafe_code)] // Queries, about a handle that is taken on trust.
 
 use std::ffi::CStr;
@@ -12,11 +12,12 @@ use crate::device::requirements::{
 };
 use crate::error::{Error, Result};
 
-/// What an engine enables on a physical device, and what it lacks; see [`requirements_for`].
+/// Extensions and features that an engine enables on a physical device, and those it lacks; see
+/// [`requirements_for`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DeviceRequirements {
-    /// What the device says of itself.
+    /// Properties of the device.
     pub physical: PhysicalDeviceInfo,
     /// The extensions to enable: of
     /// [`required_device_extensions`](crate::required_device_extensions) those that the device has.
@@ -38,9 +39,9 @@ pub struct DeviceRequirements {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OptionalRequirement {
-    /// What it is.
+    /// Description.
     pub what: OptionalKind,
-    /// What it is for.
+    /// Purpose.
     pub why: &'static str,
     /// Whether the device has it.
     pub is_there: bool,
@@ -56,8 +57,9 @@ pub enum OptionalKind {
     Feature(&'static str),
 }
 
-/// What an engine enables on `physical` when it makes its device: the published requirements as far
-/// as the device has them, what it lacks, all at once, and what is optional, with what for.
+/// Returns what an engine enables on `physical` when it makes its device: the published
+/// requirements as far as the device has them, what it lacks, all at once, and what is optional,
+/// with what for.
 ///
 /// `api_version` is that of the instance's `VkApplicationInfo`, packed, since an instance cannot be
 /// asked for it.

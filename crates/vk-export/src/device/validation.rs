@@ -15,9 +15,9 @@ use crate::device::validation_lines::{Line, Lines};
 pub struct Silenced {
     /// The message's ID, a VUID.
     pub id: &'static str,
-    /// Why it is wrong here.
+    /// Reason why it is wrong here.
     pub reason: &'static str,
-    /// Where that is discussed.
+    /// Address of the discussion.
     pub link: &'static str,
 }
 

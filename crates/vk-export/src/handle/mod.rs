@@ -28,7 +28,7 @@ pub type OsHandle = std::os::fd::OwnedFd;
 #[cfg(windows)]
 pub type OsHandle = std::os::windows::io::OwnedHandle;
 
-/// What exported memory is handed over as.
+/// Type of handle that exported memory is handed over as.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum MemoryHandle {

@@ -1,4 +1,4 @@
-//! Where Vulkan uses an image that it was handed: one value for the image's usage, its layout and
+//! Vulkan's access to an image: one value for the image's usage, its layout and
 //! all its barriers.
 
 use std::ops::BitOr;
@@ -7,7 +7,7 @@ use ash::vk;
 
 use crate::buffer::barrier::writes;
 
-/// How Vulkan uses a shared image while it owns it.
+/// Vulkan's access to a shared image while it owns it.
 ///
 /// One value decides the usage flags of the image, the layout that it is in meanwhile, and the
 /// stages and accesses of its barriers, so the four cannot disagree. Several uses are joined with

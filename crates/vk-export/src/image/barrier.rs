@@ -50,7 +50,7 @@ impl ImageHandover {
         Self { image: image.as_raw(), range: image.range(), counterpart, queue_family, accesses }
     }
 
-    /// How Vulkan uses the image.
+    /// Vulkan access to the image.
     pub fn accesses(&self) -> ImageAccess {
         self.accesses
     }

@@ -1,4 +1,4 @@
-//! What is wrong with an image that no driver could make.
+//! Checks for images that no driver could create.
 
 use ash::vk;
 

@@ -1,4 +1,4 @@
-//! What is told of an image: to its importer, and to the host that maps it.
+//! Descriptions of an image: to its importer, and to the host that maps it.
 
 use ash::vk;
 
@@ -6,7 +6,7 @@ use crate::handle::MemoryHandle;
 use crate::image::info::ImageKind;
 use crate::memory::MemoryDescriptor;
 
-/// What an importer of an image must repeat exactly.
+/// Parameters that an importer of an image must repeat exactly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImageDescriptor {
@@ -22,9 +22,9 @@ pub struct ImageDescriptor {
     pub mip_levels: u32,
     /// Its layers, six a cube.
     pub array_layers: u32,
-    /// How its texels lie in memory.
+    /// Layout of its texels in memory.
     pub tiling: vk::ImageTiling,
-    /// How Vulkan uses it: an importer must know of `COLOR_ATTACHMENT`.
+    /// Vulkan usage: an importer must know of `COLOR_ATTACHMENT`.
     pub usage: vk::ImageUsageFlags,
 }
 
@@ -34,11 +34,11 @@ pub struct ImageDescriptor {
 pub struct ExportedImage {
     /// A handle of its own, which knows whether it is to be closed.
     pub handle: MemoryHandle,
-    /// What the importer must repeat.
+    /// Returns the parameters that the importer must repeat.
     pub descriptor: ImageDescriptor,
 }
 
-/// Where one layer of one level lies in the host's mapping; in bytes.
+/// Location of one layer of one level in the host's mapping, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HostLayout {

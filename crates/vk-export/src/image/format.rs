@@ -1,4 +1,4 @@
-//! What a format tells of its images: texels, aspects, views; and which formats a device may be
+//! Properties of formats: texels, aspects, views; and which formats a device may be
 //! asked for.
 
 use std::ffi::CStr;

@@ -1,4 +1,4 @@
-//! What a shared image is to be.
+//! Configuration of a shared image.
 
 use ash::vk;
 
@@ -39,7 +39,7 @@ impl ImageKind {
     }
 }
 
-/// What a shared image is to be.
+/// Configuration of a shared image.
 ///
 /// ```
 /// use vk_export::ash::vk;
@@ -70,9 +70,9 @@ pub struct ImageInfo<'a> {
     pub mip_levels: u32,
     /// Layers: 1 for 3D, six a cube. Default: 1.
     pub array_layers: u32,
-    /// How texels lie in memory. Default: `OPTIMAL`. What the host maps is `LINEAR`.
+    /// Layout of the texels in memory. Default: `OPTIMAL`. What the host maps is `LINEAR`.
     pub tiling: vk::ImageTiling,
-    /// How Vulkan uses it; not empty. An [`ImageAccess`](crate::ImageAccess) knows. Default: empty.
+    /// Vulkan usage; not empty. An [`ImageAccess`](crate::ImageAccess) knows. Default: empty.
     pub usage: vk::ImageUsageFlags,
     /// Further formats that it can be viewed in, such as the sRGB sibling of a UNORM format;
     /// uncompressed, with texels of the same size. Default: none.

@@ -225,12 +225,12 @@ impl Image {
         self.array_layers
     }
 
-    /// How texels lie in memory.
+    /// Layout of the texels in memory.
     pub fn tiling(&self) -> vk::ImageTiling {
         self.tiling
     }
 
-    /// How Vulkan uses it.
+    /// Vulkan usage.
     pub fn usage(&self) -> vk::ImageUsageFlags {
         self.usage
     }
@@ -259,8 +259,8 @@ impl Image {
         self.memory.allocation_size()
     }
 
-    /// Where one layer of one level lies in the host's mapping; `None` without a mapping, past the
-    /// last level or layer, and for formats of several aspects or planes.
+    /// Returns the location of one layer of one level in the host's mapping; `None` without a
+    /// mapping, past the last level or layer, and for formats of several aspects or planes.
     #[doc(alias = "vkGetImageSubresourceLayout")]
     pub fn host_layout(&self, level: u32, layer: u32) -> Option<HostLayout> {
         self.memory.mapped()?;

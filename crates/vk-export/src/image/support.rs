@@ -1,4 +1,4 @@
-//! What a device can do with exactly one image, asked before it is made.
+//! Support of a device for exactly one image, asked before it is made.
 #![allow(unsafe_code)] // Vulkan queries.
 
 use ash::vk;
@@ -11,7 +11,7 @@ use crate::image::info::ImageInfo;
 use crate::memory::Placement;
 use crate::memory::size::check_image;
 
-/// What a device can do with images of one kind, format, tiling, usage and placement.
+/// Support of a device for images of one kind, format, tiling, usage and placement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImageSupport {
@@ -72,9 +72,9 @@ pub fn image_support(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<Imag
 }
 
 impl ExportDevice {
-    /// What the driver does with images of a format in a tiling; empty for a format that it does
-    /// not have, for one of an extension that is not enabled, and for a number that is no format;
-    /// then the driver is not asked.
+    /// Returns the driver's features for images of a format in a tiling; empty for a format that it
+    /// does not have, for one of an extension that is not enabled, and for a number that is no
+    /// format; then the driver is not asked.
     #[doc(alias = "vkGetPhysicalDeviceFormatProperties")]
     pub fn format_features(&self, format: vk::Format, tiling: vk::ImageTiling) -> vk::FormatFeatureFlags {
         if self.format_fault(format).is_some() {
@@ -161,7 +161,7 @@ fn advice(device: &ExportDevice, info: &ImageInfo<'_>) -> String {
 }
 
 impl ImageSupport {
-    /// That `info` is within the limits, and can leave if it shall.
+    /// Checks that `info` is within the limits, and can leave if it shall.
     pub(crate) fn check(&self, device: &ExportDevice, info: &ImageInfo<'_>) -> Result<()> {
         if let Some(reason) = self.fault(info) {
             let reason = format!("{reason} on {}", device.name());

@@ -1,4 +1,4 @@
-//! What a launch in a Vulkan queue may be.
+//! Limits of a launch in a Vulkan queue.
 
 use crate::kernel::ptx::PtxEntry;
 

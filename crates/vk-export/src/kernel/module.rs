@@ -127,7 +127,7 @@ impl KernelModule {
 }
 
 impl Kernel {
-    /// What the PTX says of it.
+    /// Properties read from the PTX.
     pub fn entry(&self) -> &PtxEntry {
         &self.0.entry
     }

@@ -63,8 +63,8 @@ impl KernelSurface {
         Ok(Self { handle, _view: view })
     }
 
-    /// What a kernel takes as its `cudaSurfaceObject_t`, which has 64 bits: pass it as
-    /// `u64::from(handle)`.
+    /// Returns the value that a kernel takes as its `cudaSurfaceObject_t`, which has 64 bits: pass
+    /// it as `u64::from(handle)`.
     pub fn handle(&self) -> u32 {
         self.handle
     }

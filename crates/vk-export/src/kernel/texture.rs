@@ -10,7 +10,7 @@ use crate::image::Image;
 use crate::image::format::is_ycbcr;
 use crate::kernel::surface::KernelView;
 
-/// How a [`KernelTexture`] is sampled. Coordinates are normalized: 0 to 1 across the image.
+/// Sampling parameters of a [`KernelTexture`]. Coordinates are normalized: 0 to 1 across the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextureInfo {
     /// Between texels of a level. Default: `LINEAR`, which integer formats do not have.
@@ -84,8 +84,8 @@ impl KernelTexture {
         Ok(Self { handle, _view: view, _sampler: sampler })
     }
 
-    /// What a kernel takes as its `cudaTextureObject_t`, which has 64 bits: pass it as
-    /// `u64::from(handle)`.
+    /// Returns the value that a kernel takes as its `cudaTextureObject_t`, which has 64 bits: pass
+    /// it as `u64::from(handle)`.
     pub fn handle(&self) -> u32 {
         self.handle
     }

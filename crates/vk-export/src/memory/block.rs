@@ -17,14 +17,14 @@ use crate::memory::size::{check_placed, placed_size};
 use crate::memory::{Memory, Request};
 use crate::memory::{MemoryDescriptor, Placement};
 
-/// What a block is to be.
+/// Configuration of a block.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BlockInfo<'a> {
     /// Its name, in errors, traces and GPU debuggers. Default: empty.
     pub name: &'a str,
     /// Bytes; not zero. Rounded up where other GPUs map it.
     pub size: u64,
-    /// How Vulkan uses the buffers in it, all uses together; not empty. Every buffer in it has this
+    /// Vulkan usage of the buffers in it, all uses together; not empty. Every buffer in it has this
     /// usage.
     pub usage: vk::BufferUsageFlags,
     /// Exportable, mapped for the host, or for Vulkan alone. Default: exportable.
@@ -56,7 +56,7 @@ pub struct Block {
 pub struct ExportedBlock {
     /// A handle of its own, which knows whether it is to be closed.
     pub handle: MemoryHandle,
-    /// What the importer must repeat. Its `size` is the whole allocation.
+    /// Returns the parameters that the importer must repeat. Its `size` is the whole allocation.
     pub descriptor: MemoryDescriptor,
 }
 

@@ -17,7 +17,7 @@ use crate::handle::MemoryHandle;
 use crate::handle::handle_type::HandleType;
 use crate::handle::os::Exporter;
 
-/// Where shared memory lies and who else reaches it.
+/// Placement of shared memory, and who else can access it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Placement {
@@ -47,7 +47,7 @@ impl Placement {
     }
 }
 
-/// What an importer must repeat exactly.
+/// Parameters that an importer must repeat exactly.
 ///
 /// No driver checks these: a wrong size or dedicated flag is accepted without a word and is
 /// undefined behaviour (CUDA programming guide 6.2.16: "The mappings must match the mappings setup
@@ -59,7 +59,7 @@ pub struct MemoryDescriptor {
     pub handle_type: HandleType,
     /// Bytes given to `vkAllocateMemory`; what the importer states as the size of the memory.
     pub allocation_size: u64,
-    /// Where the resource starts in it, in bytes.
+    /// Offset of the resource in it, in bytes.
     pub offset: u64,
     /// Bytes of the resource.
     pub size: u64,
@@ -73,7 +73,7 @@ pub struct MemoryDescriptor {
     pub name: String,
 }
 
-/// What to allocate for.
+/// Resource to allocate for.
 pub(crate) struct Request<'a> {
     pub(crate) name: &'a str,
     pub(crate) requirements: vk::MemoryRequirements,
@@ -95,7 +95,7 @@ pub(crate) fn is_dedicated(exported: bool, asks: bool) -> bool {
     exported || asks
 }
 
-/// What an allocation can be dedicated to.
+/// Resource that an allocation can be dedicated to.
 #[derive(Clone, Copy)]
 pub(crate) enum Resource {
     Buffer(vk::Buffer),

@@ -18,7 +18,7 @@ use crate::handle::handle_type::HandleType;
 use crate::memory::Placement;
 use crate::memory::select::heap_of;
 
-/// That a buffer may have `size` bytes, or all buffers of a block together
+/// Checks that a buffer may have `size` bytes, or all buffers of a block together
 /// (VUID-VkBufferCreateInfo-size-06409).
 pub(crate) fn check_buffer(device: &PhysicalDeviceInfo, size: u64, object: &str) -> Result<()> {
     match device.max_buffer_size.filter(|limit| size > *limit) {
@@ -39,7 +39,7 @@ pub(crate) fn placed_size(size: u64, placement: Placement) -> u64 {
     }
 }
 
-/// That an allocation of `size` bytes can be what the placement promises.
+/// Checks that an allocation of `size` bytes can be what the placement promises.
 pub(crate) fn check_placed(device: &PhysicalDeviceInfo, size: u64, placement: Placement, object: &str) -> Result<()> {
     if placement != Placement::Peers || size.is_multiple_of(PEER_PAGE) {
         return Ok(());
@@ -52,8 +52,8 @@ pub(crate) fn check_placed(device: &PhysicalDeviceInfo, size: u64, placement: Pl
     })
 }
 
-/// That an image of at least `size` bytes may be made, where the device takes `limit` bytes of its
-/// format and usage.
+/// Checks that an image of at least `size` bytes may be made, where the device takes `limit` bytes
+/// of its format and usage.
 pub(crate) fn check_image(device: &PhysicalDeviceInfo, size: u64, limit: u64, object: &str) -> Result<()> {
     if size > limit {
         return Err(too_large(device, size, limit, "maxResourceSize", object));
@@ -61,8 +61,9 @@ pub(crate) fn check_image(device: &PhysicalDeviceInfo, size: u64, limit: u64, ob
     Ok(())
 }
 
-/// That the heap of a memory type has `size` bytes (VUID-vkAllocateMemory-pAllocateInfo-01713).
-/// What the driver does not promise to try is said in the log.
+/// Checks that the heap of a memory type has `size` bytes
+/// (VUID-vkAllocateMemory-pAllocateInfo-01713). What the driver does not promise to try is said in
+/// the log.
 pub(crate) fn check_memory(device: &PhysicalDeviceInfo, size: u64, memory_type: u32, object: &str) -> Result<()> {
     let heap = device.heap_size(memory_type).unwrap_or(0);
     if size > heap {

@@ -13,7 +13,7 @@ use super::{Cuda, Side, System, Trial, Unpaired, Vulkan, VulkanDevice};
 /// One thing that is wrong, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Advice {
-    /// What is wrong.
+    /// Description of the problem.
     pub problem: String,
     /// What to do.
     pub action: String,

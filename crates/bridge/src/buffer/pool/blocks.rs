@@ -78,7 +78,7 @@ impl PoolRange {
         Ok((mapping, Some(whole)))
     }
 
-    /// Where they start, in bytes.
+    /// Offset, in bytes.
     pub(crate) fn offset(&self) -> u64 {
         self.taken.as_ref().map_or(0, |taken| taken.offset)
     }

@@ -36,7 +36,7 @@ pub struct SharedPoolInfo<'a> {
     pub name: &'a str,
     /// Bytes of one block, rounded up to a power of two and to 64 KiB; not zero. Default: 64 MiB.
     pub block_size: u64,
-    /// How Vulkan uses the buffers, all uses together; each buffer is made with all of them.
+    /// Vulkan usage of the buffers, all uses together; each buffer is made with all of them.
     /// Default: all that the constants of [`BufferAccess`] name.
     pub usage: vk::BufferUsageFlags,
 }
@@ -101,7 +101,7 @@ pub(crate) enum Place {
     Own { _counted: OwnMemory },
 }
 
-/// How full a pool is.
+/// Usage of a pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolReport {
@@ -163,7 +163,7 @@ impl SharedPool {
         self.0.block_size
     }
 
-    /// How full it is now.
+    /// Returns its current usage.
     pub fn report(&self) -> PoolReport {
         let blocks = self.lock();
         let (dedicated, bytes) = self.0.own.now();
@@ -177,7 +177,7 @@ impl SharedPool {
         })
     }
 
-    /// That `object` may be made here for `compute` and used as `accesses` says.
+    /// Checks that `object` may be made here for `compute` and used as `accesses` says.
     pub(crate) fn check(&self, compute: &Compute, accesses: BufferAccess, object: &str) -> Result<()> {
         let invalid = |reason| Err(Error::InvalidArgument { object: object.to_owned(), reason });
         if !self.0.compute.is_same(compute) {

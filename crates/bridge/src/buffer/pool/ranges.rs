@@ -21,7 +21,7 @@ pub(super) struct Ranges {
 
 /// Bytes that are one buffer's.
 pub(super) struct Taken {
-    /// Where the buffer starts, in bytes.
+    /// Offset of the buffer, in bytes.
     pub(super) offset: u64,
     /// Bytes that are taken, padding before and behind the buffer included.
     size: u64,

@@ -134,7 +134,7 @@ impl HostStream {
         self.push(Job::Signal(step))
     }
 
-    /// That the stream still works.
+    /// Checks that the stream still works.
     pub(crate) fn check(&self) -> Result<()> {
         if self.0.shared.failed.load(Ordering::Acquire) {
             let reason = self.0.shared.lock().failure.clone().unwrap_or_default();

@@ -36,8 +36,8 @@ pub(super) const SHARING: Sharing = Sharing {
     ),
 };
 
-/// How Vulkan makes an image for kernels: to be loaded, stored and sampled, as far as the device
-/// can.
+/// Creation parameters of an image for kernels: to be loaded, stored and sampled, as far as the
+/// device can.
 pub(super) fn image_info<'a>(device: &ExportDevice, info: &ImageInfo<'a>) -> ImageInfo<'a> {
     let tiling = vk::ImageTiling::OPTIMAL;
     let features = device.format_features(info.format, tiling);
@@ -87,7 +87,7 @@ impl InlineCompute {
         &self.stream
     }
 
-    /// That an exchange's Vulkan side is on the queue that the kernels are on.
+    /// Checks that an exchange's Vulkan side is on the queue that the kernels are on.
     pub(super) fn check_queue(&self, queue: QueueKind, exchange: &str) -> Result<()> {
         let own = self.stream.queue_kind();
         if queue == own {

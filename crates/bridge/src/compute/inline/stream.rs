@@ -292,8 +292,8 @@ impl Inner {
         self.recorder.is_current()
     }
 
-    /// That the caller is not inside of a closure that records, and so does not hold the lock of
-    /// `state`.
+    /// Checks that the caller is not inside of a closure that records, and so does not hold the
+    /// lock of `state`.
     fn check_outside(&self) -> Result<()> {
         if !self.is_inside() {
             return Ok(());

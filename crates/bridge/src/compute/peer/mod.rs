@@ -85,7 +85,7 @@ impl Compute {
     }
 }
 
-/// That CUDA does not rule it out.
+/// Checks that CUDA does not rule it out.
 fn check_access(device: &ExportDevice, cuda: &CudaDevice) -> Result<PeerAccess> {
     let access = peer_access(cuda.uuid(), device.uuid());
     match access.map_err(|error| no_peer(device, cuda, error.to_string()))? {

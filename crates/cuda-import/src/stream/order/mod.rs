@@ -238,7 +238,7 @@ impl StreamOrder {
         }
     }
 
-    /// That every guest's work is covered by its event.
+    /// Checks that every guest's work is covered by its event.
     fn check_failure(&self) -> CallResult<()> {
         let new = self.guests.get().and_then(|guests| guests.take_failure());
         let mut failure = self.failure();

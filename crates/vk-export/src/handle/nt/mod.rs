@@ -21,7 +21,7 @@ use crate::handle::handle_type::HandleType;
 use crate::handle::{MemoryHandle, OsHandle};
 use security::SecurityAttributes;
 
-/// Who may open what is exported, and under which name. The default suits sharing inside one
+/// Access rights and name of an exported handle. The default suits sharing inside one
 /// process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NtSharing<'a> {

@@ -1,4 +1,4 @@
-//! Who may open an exported handle.
+//! Access rights of an exported handle.
 #![allow(unsafe_code)] // Windows calls.
 
 use std::ffi::c_void;

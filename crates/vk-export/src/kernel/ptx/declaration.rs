@@ -7,7 +7,7 @@ use crate::error::Result;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PtxParam {
-    /// Where it begins, in bytes from the start of the arguments.
+    /// Offset, in bytes from the start of the arguments.
     pub offset: usize,
     /// Its size in bytes.
     pub size: usize,

@@ -59,7 +59,7 @@ pub struct PtxEntry {
     refused: Option<PtxRefusal>,
 }
 
-/// Why a kernel must not run in a Vulkan queue.
+/// Reasons why a kernel must not run in a Vulkan queue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{instruction} in line {line}{}", if in_function.is_empty() { String::new() } else { format!(", in \"{in_function}\"") })]
 #[non_exhaustive]
