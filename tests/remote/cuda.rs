@@ -5,133 +5,17 @@ use std::time::{Duration, Instant};
 use bridge::ash::vk;
 use bridge::{Backend, BufferAccess, BufferSpec, Compute, Error, ImageAccess, ImageSpec, LatestInfo};
 use bridge_ipc::{ConnectInfo, Connection};
-use bridge_tests::{Readback, Rig, compute};
+use bridge_tests::{Readback, Rig};
 use rustix::process::Signal;
 
 use crate::cuda_worker::{Habit, start};
-use crate::scene::{Reader, Scene};
-use crate::worker::{LEN, Process, Worker};
+use crate::scene::Scene;
+use crate::shown::Shown;
+use crate::worker::{LEN, Worker};
 
 /// What a survivor may take from the end of the process to the word of it, on a machine that others use too. The driver ends a
 /// process's work before the kernel tells of its end.
 const SOON: Duration = Duration::from_secs(1);
-
-/// A renderer, and what it was shown of workers with CUDA.
-pub(crate) struct Shown {
-    scene: Scene,
-    last: Option<(u64, u32)>,
-    /// Frames that were not what they should be.
-    wrong: Vec<String>,
-    /// Different frames that were read.
-    seen: u32,
-}
-
-impl Shown {
-    /// `None`, and the test is skipped, where CUDA and Vulkan share no GPU.
-    pub(crate) fn new() -> Option<Self> {
-        let scene = Scene::new();
-        compute(scene.rig.device(), Backend::Cuda)?;
-        Some(Self { scene, last: None, wrong: Vec::new(), seen: 0 })
-    }
-
-    fn with(&self, habit: Habit, mark: u32) -> (Process, Reader) {
-        let worker = start(&self.scene.path(), habit, mark);
-        let reader = self.scene.accept().latest(&Scene::info(), Scene::spec()).unwrap();
-        assert_eq!(reader.compute().backend(), Backend::Remote);
-        assert!(reader.compute().cuda().is_none(), "this process computes with CUDA");
-        (worker, reader)
-    }
-
-    /// The first word of the newest frame. One that is torn, older than before, or not the one that was published is noted.
-    fn read(&mut self, reader: &mut Reader) -> Option<u32> {
-        let turn = reader.newest().unwrap()?;
-        let (frame, slot) = (turn.frame(), turn.slot());
-        let words = turn.read_back(Rig::LONG).unwrap();
-        let first = words[0];
-        let torn = words.iter().zip(0u32..).find(|(word, i)| **word != first.wrapping_add(*i));
-        if let Some((word, i)) = torn {
-            self.wrong.push(format!(
-                "frame {frame} in slot {slot} is torn: it begins with {first:#x}, and word {i} is {word:#x}"
-            ));
-        }
-        match self.last {
-            Some((last, before)) if frame == last && first != before => {
-                self.wrong.push(format!("frame {frame} in slot {slot} was {before:#x} and is {first:#x}"));
-            }
-            Some((last, before)) if frame < last || frame > last && first <= before => {
-                self.wrong.push(format!(
-                    "frame {frame} in slot {slot} is stale: {first:#x} after {before:#x} of frame {last}"
-                ));
-            }
-            _ => {}
-        }
-        self.seen += u32::from(self.last.is_none_or(|(last, _)| frame > last));
-        self.last = Some((frame, first));
-        Some(first)
-    }
-
-    fn read_until(&mut self, reader: &mut Reader, first: u32) -> u32 {
-        let begun = Instant::now();
-        loop {
-            match self.read(reader) {
-                Some(read) if read >= first => return read,
-                _ => std::thread::yield_now(),
-            }
-            if let Err(error) = reader.check() {
-                panic!("{first:#x} does not come; last: {:x?}; {error}", self.last);
-            }
-            assert!(begun.elapsed() < Rig::LONG, "{first:#x} does not come; last: {:x?}", self.last);
-        }
-    }
-
-    pub(crate) fn assert_right(&self) {
-        assert!(self.wrong.is_empty(), "{} of {} frames are wrong: {:#?}", self.wrong.len(), self.seen, self.wrong);
-    }
-
-    /// Waits until the worker is told to have ended. Gives the error, and how long it was from now until it was told to be lost, and
-    /// until it was told to have ended.
-    fn lost(&mut self, reader: &mut Reader) -> (Error, Duration, Duration) {
-        let start = Instant::now();
-        let mut lost = None;
-        loop {
-            if let Err(error) = reader.check() {
-                let lost = *lost.get_or_insert(start.elapsed());
-                if matches!(error, Error::PeerLost { dead: true, .. }) {
-                    return (error, lost, start.elapsed());
-                }
-            }
-            self.read(reader);
-            assert!(start.elapsed() < Rig::LONG, "the worker's end is not told; lost after {lost:?}");
-        }
-    }
-}
-
-impl Shown {
-    /// Ends a worker's process; gives how long it took until it was told to be lost, and to have ended, and from the start of the next
-    /// one's process to its first frame.
-    pub(crate) fn survive(&mut self, habit: Habit, signal: Signal) -> [Duration; 3] {
-        self.last = None;
-        let (mut worker, mut reader) = self.with(habit, 1);
-        worker.is_there();
-        self.read_until(&mut reader, (1 << 20) + 4);
-        worker.signal(signal);
-        if signal == Signal::STOP {
-            // Stopped is not dead.
-            std::thread::sleep(Duration::from_millis(30));
-            self.read(&mut reader);
-            reader.check().unwrap();
-        }
-        worker.kill();
-        let (_, lost, dead) = self.lost(&mut reader);
-        let begun = Instant::now();
-        let _next = start(&self.scene.path(), Habit::Runs, 2);
-        reader.reconnect(self.scene.accept()).unwrap();
-        self.read_until(&mut reader, 2 << 20);
-        let next = begun.elapsed();
-        reader.close().unwrap();
-        [lost, dead, next]
-    }
-}
 
 #[test]
 fn thousands_of_frames_are_whole_and_none_is_stale() {

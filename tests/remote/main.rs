@@ -19,6 +19,8 @@ mod renderer;
 #[cfg(target_os = "linux")]
 mod scene;
 #[cfg(target_os = "linux")]
+mod shown;
+#[cfg(target_os = "linux")]
 mod worker;
 
 /// Not a test: the worker's process, where the environment says so.

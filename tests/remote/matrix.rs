@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::cuda::Shown;
 use crate::cuda_worker as cuda;
 use crate::renderer::{self, Renderer};
 use crate::scene::Scene;
+use crate::shown::Shown;
 use crate::worker::{Habit, Worker};
 
 const STATES: [(&str, Habit); 5] = [

@@ -65,3 +65,35 @@ impl AsFd for Exported {
         self.handle.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bridge_ipc::{BufferDescriptor, Message};
+
+    use super::*;
+
+    fn exported() -> Exported {
+        let memory = rustix::fs::memfd_create("slot", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let device_uuid = Uuid::from_u128(7);
+        Exported { handle: memory, dedicated: true, device_uuid, allocation_size: 1 << 16, offset: 256 }
+    }
+
+    #[test]
+    fn a_worker_reads_what_was_exported() {
+        let kind = ResourceKind::Buffer(BufferDescriptor { size: 4096, element_size: 16 });
+        let resource = exported().resource(0, 3, 1, kind);
+        let read = Message::decode(&Message::Resource(resource).encode().unwrap()).unwrap();
+        let Message::Resource(read) = read else { panic!("{read:?}") };
+        assert_eq!((read.slot, read.index, read.kind, read.handle), (3, 1, kind, Handle::OpaqueFd));
+        assert_eq!((read.dedicated, read.device_uuid), (true, Uuid::from_u128(7)));
+        assert_eq!((read.allocation_size, read.offset), (1 << 16, 256));
+    }
+
+    /// What does not lie in the allocation is no message.
+    #[test]
+    fn what_does_not_fit_is_not_said() {
+        let kind = ResourceKind::Buffer(BufferDescriptor { size: 1 << 16, element_size: 16 });
+        let error = Message::Resource(exported().resource(0, 0, 0, kind)).encode().unwrap_err();
+        assert!(error.to_string().contains("does not lie inside its allocation"), "{error}");
+    }
+}

@@ -3,55 +3,30 @@
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bridge_ipc::{Backend, Code, Connection, Message};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::feed::{Feed, Finished, Freed, Taken, recover};
-use super::offer::{EXCHANGE, Memory, Terms};
+use super::feed::{Feed, Finished, Freed, Taken};
+use super::half::{Half, Home, take};
+use super::offer::{EXCHANGE, Terms};
 use super::status::{Lost, Status};
-use super::timelines::Timelines;
 use super::wake::Wake;
 use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
-use crate::exchange::{ComputeFirst, LatestWriter};
 use crate::observe::log_warn;
 
 /// How long the end of a process may come behind the end of its connection, to be told as one.
 const TOGETHER: Duration = Duration::from_millis(20);
-
-/// How long the end of a worker before is waited for, before the program is asked whether it still wants the next.
-const AT_A_TIME: Duration = Duration::from_millis(10);
 
 /// Messages that are read before the thread looks at what else there is.
 const AT_ONCE: usize = 64;
 
 /// How often it reads so many of a worker that has ended: more than any socket holds. A child of the worker's may say more.
 const AFTER_DEATH: usize = 32;
-
-/// The writer's half of an exchange.
-pub(super) struct Half<R: Resources> {
-    pub(super) writer: LatestWriter<R, ComputeFirst>,
-    /// The connection with a worker that was lost, and whose process may still write to the slots which it held.
-    before: Option<Connection>,
-}
-
-impl<R: Resources> Half<R> {
-    pub(super) fn new(writer: LatestWriter<R, ComputeFirst>) -> Self {
-        Self { writer, before: None }
-    }
-}
-
-/// The writer's half of an exchange, while nobody listens to a worker.
-pub(super) type Home<R> = Arc<Mutex<Option<Half<R>>>>;
-
-/// Takes the writer's half, if nobody has it.
-pub(super) fn take<R: Resources>(home: &Home<R>) -> Option<Half<R>> {
-    home.lock().unwrap_or_else(PoisonError::into_inner).take()
-}
 
 /// A connection that a thread listens to. Dropping it ends both, and brings the writer back.
 pub(super) struct Link {
@@ -86,8 +61,8 @@ impl Link {
             let bring_back = |half| *home.lock().unwrap_or_else(PoisonError::into_inner) = Some(half);
             // It went with a thread that panicked.
             let Some(mut half) = take(&home) else { return unheard.tell() };
-            let given = await_quiet(&mut half, &mut connection, &control, timeout).and_then(|()| {
-                let memory = memory(&half.writer, &terms)?;
+            let given = half.await_quiet(&mut connection, &control.stop, timeout).and_then(|()| {
+                let memory = half.memory(&terms)?;
                 terms.offer(&mut connection, memory, &control.stop)
             });
             let given = match given {
@@ -149,48 +124,6 @@ impl Drop for Unheard<'_> {
             self.tell();
         }
     }
-}
-
-/// What the next worker is given.
-fn memory<R: Resources>(writer: &LatestWriter<R, ComputeFirst>, terms: &Terms) -> Result<Memory> {
-    match terms.backend {
-        Backend::Host => Ok(Memory::New),
-        Backend::Cuda => {
-            let timelines = Timelines::new(writer.compute().device(), writer.name())?;
-            Ok(Memory::Exported(writer.export()?, timelines))
-        }
-    }
-}
-
-/// Waits until the worker before, if there was one, writes to the slots no more: until its process has ended. The next worker is not
-/// given what another one may still write to.
-fn await_quiet<R: Resources>(
-    half: &mut Half<R>,
-    next: &mut Connection,
-    control: &Control,
-    limit: Duration,
-) -> Result<()> {
-    let Some(before) = &half.before else { return Ok(()) };
-    let invalid =
-        |reason| Err(Error::InvalidArgument { object: format!("exchange \"{}\"", half.writer.name()), reason });
-    let start = Instant::now();
-    while !before.peer().wait(AT_A_TIME) {
-        if control.stop.load(Ordering::Acquire) {
-            next.close(Code::Done, "the renderer has ended the exchange");
-            return invalid("it was ended before its last worker had".to_owned());
-        }
-        if start.elapsed() >= limit {
-            let process = before.peer().pid();
-            next.close(Code::Failure, "the last worker has the slots still");
-            return invalid(format!(
-                "worker process {process}, which was lost or disconnected and did not close the exchange, may still write to its slots, \
-                 and has not ended within {limit:?}; end it, and let another worker connect then"
-            ));
-        }
-    }
-    half.before = None;
-    recover(&half.writer);
-    Ok(())
 }
 
 /// Waits until a worker that was lost has ended, and notes that; or until the program wants no more of it. Returns whether it has.

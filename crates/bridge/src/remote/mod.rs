@@ -6,6 +6,7 @@
 //! CPU, `feed/cuda.rs` publishes slots that a worker has written itself, once its timeline (`timelines`) says that they are whole.
 
 mod feed;
+mod half;
 mod link;
 mod listener;
 mod offer;

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use bridge_ipc::MOST_SLOTS;
 
-use super::link::{Half, Home, Link, take};
+use super::half::{Half, Home, take};
+use super::link::Link;
 use super::listener::Remote;
 use super::offer::Terms;
 use super::status::{Lost, Status};

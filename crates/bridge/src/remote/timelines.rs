@@ -47,9 +47,14 @@ impl Timelines {
     }
 
     /// What the worker did before `value`, which was seen reached, is ordered before what the host does next. Asking for the value
-    /// orders no memory; a wait does. It returns at once.
+    /// orders no memory; a wait does, and returns at once.
     pub(super) fn order(&self, value: u64) -> Result<()> {
-        Ok(self.computed.wait(value, Duration::ZERO)?)
+        match self.computed.wait(value, Duration::ZERO) {
+            // NVIDIA's driver notices signals of CUDA in a wait later than it counts them. There the counter is what the GPU has
+            // written, behind all that the signal is behind.
+            Err(vk_export::Error::Timeout { .. }) => Ok(()),
+            waited => Ok(waited?),
+        }
     }
 
     /// Signals the next value of `rendered`, behind what the host has seen the end of. Gives the value.

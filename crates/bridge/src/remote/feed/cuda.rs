@@ -30,6 +30,8 @@ pub(in crate::remote) struct CudaFeed<R: Resources> {
     taken: VecDeque<Taken>,
     /// Whether slots will be the worker's once Vulkan's commands have ended.
     ending: bool,
+    /// Whether it could not be asked for slots, which was told.
+    refused: bool,
     /// Whether the worker is given slots.
     is_open: bool,
     /// When something has happened last.
@@ -44,6 +46,7 @@ impl<R: Resources> CudaFeed<R> {
             frames: Frames::default(),
             taken: VecDeque::new(),
             ending: false,
+            refused: false,
             is_open: true,
             since: Instant::now(),
         }
@@ -84,7 +87,7 @@ impl<R: Resources> CudaFeed<R> {
     pub(super) fn advance(&mut self) -> Result<Option<Taken>, String> {
         if self.taken.is_empty() {
             self.take_over().map_err(|error| format!("the timeline of its frames cannot be used: {error}"))?;
-            self.give().map_err(|error| format!("it can be given no slots: {error}"))?;
+            self.give().map_err(|error| format!("the timeline of its slots cannot be signalled: {error}"))?;
         }
         Ok(self.taken.pop_front())
     }
@@ -117,7 +120,20 @@ impl<R: Resources> CudaFeed<R> {
             return Ok(());
         }
         let mut slots = Vec::new();
-        let was_ending = std::mem::replace(&mut self.ending, self.writer.send_away(|slot| slots.push(slot))?);
+        let was_ending = self.ending;
+        self.ending = match self.writer.send_away(|slot| slots.push(slot)) {
+            Ok(ending) => {
+                self.refused = false;
+                ending
+            }
+            // What has failed is this process's own, of which the reader tells: it is not the worker's fault.
+            Err(error) => {
+                if !std::mem::replace(&mut self.refused, true) {
+                    log_warn!("exchange \"{}\": the worker is given no slots: {error}", self.writer.name());
+                }
+                true
+            }
+        };
         if self.ending && !was_ending {
             self.since = Instant::now();
         }
