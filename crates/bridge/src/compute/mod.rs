@@ -200,8 +200,14 @@ impl Compute {
     /// [`vk_export::Error::Missing`] for a device that cannot export, [`Error::HostFailed`] when a thread cannot be started.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(crate) fn remote(device: &ExportDevice, peers: bool) -> Result<Self> {
-        crate::observe::trace::init();
         device.require_export("sharing with a worker that computes with CUDA")?;
+        Self::remote_of(device, peers)
+    }
+
+    /// [`remote`](Self::remote) for a device that exports memory, whatever else it exports.
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    pub(crate) fn remote_of(device: &ExportDevice, peers: bool) -> Result<Self> {
+        crate::observe::trace::init();
         let side = Sided::Remote(RemoteCompute::new(peers)?);
         let reason = "a worker in another process computes with CUDA".to_owned();
         Ok(Self(Arc::new(Inner { side, device: device.clone(), reason })))

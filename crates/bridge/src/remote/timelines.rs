@@ -21,9 +21,13 @@ pub(super) struct Timelines {
 impl Timelines {
     /// New ones: no other worker has them, whatever it does.
     pub(super) fn new(device: &ExportDevice, exchange: &str) -> Result<Self> {
+        Self::make(device, exchange, true)
+    }
+
+    fn make(device: &ExportDevice, exchange: &str, exportable: bool) -> Result<Self> {
         let make = |side| {
             let name = format!("{exchange}.worker.{side}");
-            Semaphore::new(device, &SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: true })
+            Semaphore::new(device, &SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable })
         };
         Ok(Self { computed: make("computed")?, rendered: make("rendered")?, signalled: 0 })
     }
@@ -69,5 +73,31 @@ impl Timelines {
         unsafe { self.rendered.signal(value) }?;
         self.signalled = value;
         Ok(value)
+    }
+}
+
+/// The other process's part, for tests in this one.
+#[cfg(test)]
+impl Timelines {
+    /// On a device that exports none.
+    pub(super) fn unexported(device: &ExportDevice, exchange: &str) -> Result<Self> {
+        Self::make(device, exchange, false)
+    }
+
+    /// The worker's GPU has come to `value`.
+    pub(super) fn finish_in_test(&self, value: u64) {
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: tests signal it from one thread, and no submission does.
+        unsafe { self.computed.signal(value) }.unwrap();
+    }
+
+    /// The worker signals what is not its own.
+    pub(super) fn disturb_in_test(&self, value: u64) {
+        // SAFETY: as above.
+        unsafe { self.rendered.signal(value) }.unwrap();
+    }
+
+    /// What the worker sees of the renderer's timeline.
+    pub(super) fn freed(&self) -> Result<u64> {
+        Ok(self.rendered.value()?)
     }
 }

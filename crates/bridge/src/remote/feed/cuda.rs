@@ -158,3 +158,7 @@ impl<R: Resources> CudaFeed<R> {
 pub(in crate::remote) fn recover<R: Resources>(writer: &LatestWriter<R, ComputeFirst>) {
     writer.away().into_iter().for_each(|slot| writer.come_back(slot));
 }
+
+#[cfg(test)]
+#[path = "cuda_tests.rs"]
+mod tests;

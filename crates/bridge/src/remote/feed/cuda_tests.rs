@@ -1,0 +1,205 @@
+//! The feed with an exchange of Vulkan's, and timelines that this process signals in the worker's place: the software driver exports
+//! memory, and no timelines.
+
+use std::time::{Duration, Instant};
+
+use bridge_ipc::MOST_SLOTS;
+use vk_export::{BufferAccess, ExportDevice, OpenInfo};
+
+use super::*;
+use crate::buffer::spec::BufferSpec;
+use crate::compute::Compute;
+use crate::exchange::{Exchange, LatestInfo, LatestReader};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+type Words = BufferSpec<u32>;
+
+/// What the worker knows: its slots, and the value of the last Free.
+struct Worker {
+    feed: CudaFeed<Words>,
+    reader: LatestReader<Words>,
+    slots: VecDeque<usize>,
+    freed: u64,
+    frames: u64,
+    /// The exchange's numbers of what was published.
+    published: Vec<u64>,
+}
+
+impl Worker {
+    /// `None`, and the test is skipped, without a Vulkan device.
+    fn new() -> Option<Self> {
+        let device = match ExportDevice::open(&OpenInfo::default()) {
+            Ok(device) => device,
+            Err(error) => {
+                test_support::skip(test_support::Need::Other, &error.to_string());
+                return None;
+            }
+        };
+        let compute = Compute::remote_of(&device, false).unwrap();
+        let info = LatestInfo { name: "frames", ..Default::default() };
+        let spec = Words::new(64, BufferAccess::TRANSFER_READ);
+        let (writer, reader) = Exchange::latest_of(&compute, &info, &spec).unwrap();
+        let timelines = Timelines::unexported(&device, "frames").unwrap();
+        let feed = CudaFeed::new(writer, timelines);
+        Some(Self { feed, reader, slots: VecDeque::new(), freed: 0, frames: 0, published: Vec::new() })
+    }
+
+    /// Lets the feed do what there is to do.
+    fn advance(&mut self) {
+        while let Some(Taken { published, freed }) = self.feed.advance().unwrap() {
+            self.published.extend(published);
+            if let Some(Freed { slot, value }) = freed {
+                assert!(value >= self.freed, "values do not fall");
+                assert_eq!(self.feed.timelines.freed().unwrap(), value, "told once it is reached");
+                assert!(!self.slots.contains(&slot), "slot {slot} is the worker's already");
+                self.freed = value;
+                self.slots.push_back(slot);
+            }
+        }
+    }
+
+    /// Publishes a frame; gives its slot and the value that makes it whole.
+    fn publish(&mut self) -> (usize, u64) {
+        self.advance();
+        let slot = self.slots.pop_front().unwrap();
+        self.frames += 1;
+        self.feed.published(Finished { slot, frame: self.frames - 1, value: self.frames });
+        (slot, self.frames)
+    }
+
+    /// The worker's GPU has come to a value.
+    fn finish(&mut self, value: u64) {
+        self.feed.timelines.finish_in_test(value);
+        self.advance();
+    }
+
+    /// The slot of the newest frame, once the thread that signals has run.
+    fn newest(&mut self, expected: usize) {
+        let start = Instant::now();
+        loop {
+            let turn = self.reader.newest().unwrap();
+            if turn.as_ref().is_some_and(|turn| turn.slot() == expected) {
+                // Vulkan uses it, and gives the one before back.
+                return turn.unwrap().read_back(LIMIT).map(drop).unwrap();
+            }
+            assert!(start.elapsed() < LIMIT, "slot {expected} is not shown, but {turn:?}");
+        }
+    }
+}
+
+#[test]
+fn slots_go_round_and_what_is_whole_is_shown() {
+    let Some(mut worker) = Worker::new() else { return };
+    worker.advance();
+    let all: Vec<_> = worker.slots.iter().copied().collect();
+    assert_eq!((all, worker.freed), (vec![0, 1, 2, 3, 4, 5], 1), "one signal for all of them");
+    assert!(worker.feed.retry().is_none(), "nothing is waited for");
+
+    let (first, value) = worker.publish();
+    worker.advance();
+    assert!(worker.reader.newest().unwrap().is_none() && worker.feed.retry().is_some(), "it is not whole");
+    worker.finish(value);
+    worker.newest(first);
+    assert_eq!((&worker.published[..], worker.feed.owed()), (&[0][..], 0));
+
+    // Of three that are whole at once the newest is shown; the others are the worker's again.
+    let slots = [worker.publish(), worker.publish(), worker.publish()];
+    worker.finish(slots[2].1);
+    let [passed, second, third] = slots.map(|(slot, _)| slot);
+    assert!(worker.slots.contains(&passed) && worker.slots.contains(&second));
+    assert!(!worker.slots.contains(&first) && !worker.slots.contains(&third), "one is drawn, and one is the newest");
+    worker.newest(third);
+    worker.advance();
+    assert!(worker.slots.contains(&first), "it is drawn no more");
+    assert_eq!((worker.published.len(), worker.slots.len()), (2, 5));
+
+    // What nobody took is written over.
+    for _ in 0..20 {
+        let (_, value) = worker.publish();
+        worker.finish(value);
+    }
+    let (last, value) = worker.publish();
+    worker.finish(value);
+    worker.newest(last);
+}
+
+#[test]
+fn what_a_worker_has_not_finished_is_shown_to_nobody() {
+    for quiet in [true, false] {
+        let Some(mut worker) = Worker::new() else { return };
+        let (first, value) = worker.publish();
+        worker.finish(value);
+        worker.newest(first);
+        let [whole, torn, half] = [worker.publish(), worker.publish(), worker.publish()];
+        worker.feed.torn(torn.0, worker.frames - 2);
+        assert_eq!(worker.feed.owed(), 2, "a torn frame is none");
+        // It dies behind the first of them, and no slot is given to it any more.
+        worker.feed.close();
+        worker.finish(whole.1);
+        assert_eq!((worker.feed.owed(), worker.feed.is_busy()), (1, true));
+        let held = worker.slots.len();
+        worker.newest(whole.0);
+        worker.advance();
+        assert_eq!(worker.slots.len(), held, "a lost worker is given nothing");
+        let Worker { feed, mut reader, slots, .. } = worker;
+        let writer = feed.stop(quiet);
+        let away = writer.away();
+        if quiet {
+            assert_eq!(away, [0usize; 0], "its slots are free");
+        } else {
+            assert!(
+                away.contains(&half.0) && slots.iter().all(|slot| away.contains(slot)),
+                "it may still write: {away:?}"
+            );
+        }
+        assert_eq!(reader.newest().unwrap().unwrap().slot(), whole.0, "half a frame is shown");
+        let start = Instant::now();
+        writer.close(reader).unwrap();
+        assert!(start.elapsed() < Duration::from_secs(2), "something is waited for");
+    }
+}
+
+/// A next worker has the same slots, with timelines that begin anew.
+#[test]
+fn the_next_worker_has_the_same_slots() {
+    let Some(mut worker) = Worker::new() else { return };
+    let (first, value) = worker.publish();
+    worker.finish(value);
+    worker.newest(first);
+    worker.publish();
+    let device = worker.reader.compute().device().clone();
+    let writer = worker.feed.stop(true);
+    let exported = writer.export().unwrap();
+    assert!(exported.len() == 6 && exported.len() <= MOST_SLOTS as usize, "every slot is exported");
+    let feed = CudaFeed::new(writer, Timelines::unexported(&device, "frames").unwrap());
+    let mut next = Worker { feed, slots: VecDeque::new(), freed: 0, frames: 0, published: Vec::new(), ..worker };
+    next.advance();
+    assert_eq!(next.slots.len(), 5, "all but the one that is drawn");
+    let (slot, value) = next.publish();
+    next.finish(value);
+    next.newest(slot);
+    assert_eq!(next.published, [1], "the exchange counts on");
+}
+
+/// A worker that signals what is not its own ends its connection, and no more.
+#[test]
+fn a_worker_that_signals_the_renderers_timeline_is_cut_off() {
+    let Some(mut worker) = Worker::new() else { return };
+    worker.advance();
+    let (slot, value) = worker.publish();
+    worker.feed.timelines.disturb_in_test(1 << 40);
+    worker.feed.timelines.finish_in_test(value);
+    // The frame is published, and a slot would go back once it is superseded.
+    let mut told = Ok(None);
+    for _ in 0..3 {
+        told = worker.feed.advance();
+        if told.is_err() {
+            break;
+        }
+        worker.feed.writer.come_back(5);
+    }
+    let told = told.unwrap_err();
+    assert!(told.contains("cannot be signalled") && told.contains("values rise strictly"), "{told}");
+    worker.newest(slot);
+}
