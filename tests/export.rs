@@ -52,8 +52,8 @@ fn every_export_is_a_fresh_handle_with_the_same_facts() {
     assert_eq!(descriptor.name, "exported");
 }
 
-/// What other GPUs map: whole pages, dedicated, though the program is told of what it asked for; a
-/// block is not dedicated.
+/// Granularity that other GPUs map: whole pages, dedicated, though the program is told of what it
+/// asked for; a block is not dedicated.
 #[test]
 fn memory_for_other_gpus_is_whole_pages() {
     const PAGE: u64 = 2 << 20;

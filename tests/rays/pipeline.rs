@@ -28,7 +28,7 @@ pub(crate) struct Pipeline {
 
 /// The shaders' handles, in memory that the device reads.
 struct Table {
-    /// Of the shaders that start a ray, miss and hit.
+    /// Regions of the shaders that start a ray, miss and hit.
     regions: [vk::StridedDeviceAddressRegionKHR; 3],
     _buffer: Raw,
 }

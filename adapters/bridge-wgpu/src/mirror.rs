@@ -18,7 +18,7 @@ pub(crate) struct Mirror<S: Shared> {
     pub(crate) gpu: Bridge,
     pub(crate) flow: Flow,
     pub(crate) name: String,
-    /// Of waits on the host.
+    /// Timeout of waits on the host.
     pub(crate) timeout: Duration,
     pub(crate) objects: S::Objects,
     shared: S,

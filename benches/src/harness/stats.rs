@@ -42,9 +42,9 @@ impl Summary {
 /// One way against another.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ratio {
-    /// Of the two medians.
+    /// Ratio of the two medians.
     pub(crate) median: f64,
-    /// Of the ratios within each round, nine tenths are above it.
+    /// Value that nine tenths of the ratios within each round are above.
     pub(crate) p10: f64,
     /// And nine tenths below.
     pub(crate) p90: f64,

@@ -46,8 +46,8 @@ pub(crate) enum Part {
 pub(crate) struct Ring<'g> {
     // Field order is drop order: what frames use goes before what it came from.
     slots: Vec<Vec<SharedBuffer>>,
-    /// Of each slot, those that take its buffers over and those that give them back: the same in
-    /// every frame.
+    /// Barriers of each slot, those that take its buffers over and those that give them back: the
+    /// same in every frame.
     barriers: Vec<[Vec<vk::BufferMemoryBarrier2<'static>>; 2]>,
     commands: Commands,
     computed: Timeline,

@@ -29,7 +29,7 @@ pub(crate) const RAW: &str = "raw calls";
 /// All that a run found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Results {
-    /// Of this program.
+    /// Version of this program.
     pub(crate) version: String,
     /// How much was measured.
     pub(crate) profile: String,

@@ -125,9 +125,9 @@ pub enum Error {
         peer: String,
         /// The message.
         kind: &'static str,
-        /// Number of items it has.
+        /// Number of descriptors that the message has.
         expected: usize,
-        /// Number of items received.
+        /// Number of descriptors received.
         got: usize,
     },
 
@@ -137,7 +137,7 @@ pub enum Error {
     Timeout {
         /// Event that was waited for.
         what: String,
-        /// How long.
+        /// Duration of the wait.
         waited: Duration,
     },
 
@@ -180,9 +180,9 @@ pub enum MemoryProblem {
     /// It has another size than was said.
     #[error("it has {got} bytes, and {expected} were said")]
     WrongSize {
-        /// What was said.
+        /// Announced value.
         expected: u64,
-        /// What it has.
+        /// Actual value.
         got: u64,
     },
 }

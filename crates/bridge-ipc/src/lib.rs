@@ -56,5 +56,5 @@ pub const MOST_SLOTS: u32 = 64;
 pub const MOST_RESOURCES: u32 = 16;
 /// The most exchanges that are open on a connection at a time.
 pub const MOST_EXCHANGES: usize = 64;
-/// How far a timeline may rise from one signal to the next.
+/// Limit on how far a timeline may rise from one signal to the next.
 pub const MOST_STEP: u64 = 1 << 20;

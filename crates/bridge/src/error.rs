@@ -323,7 +323,7 @@ impl Stage {
         }
     }
 
-    /// What ends that turn.
+    /// Returns the calls that end that turn.
     fn end(self) -> &'static str {
         match self {
             Self::Compute => "finish or drop",

@@ -209,7 +209,7 @@ pub enum Error {
     RefusedKernel {
         /// The kernel and its module.
         kernel: String,
-        /// What it has, and where.
+        /// Problem, and where it is.
         refusal: PtxRefusal,
     },
 

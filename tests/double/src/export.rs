@@ -33,7 +33,7 @@ pub struct ImageShape {
     pub offset: u64,
     /// 1, 2 or 3; a cube has 2.
     pub dimensions: u32,
-    /// Of the first mip level; unused dimensions are 1.
+    /// Extent of the first mip level; unused dimensions are 1.
     pub extent: [u32; 3],
     /// 6 a cube.
     pub layers: u32,
@@ -45,7 +45,7 @@ pub struct ImageShape {
     pub levels: u32,
     /// As `CUarray_format`.
     pub format: u32,
-    /// Of that format.
+    /// Number of channels of that format.
     pub channels: u32,
     /// Whether it may be rendered into.
     pub color_attachment: bool,

@@ -17,7 +17,7 @@ pub struct Cuda {
 /// Why CUDA cannot be used.
 #[derive(Debug, Clone, Serialize)]
 pub struct CudaProblem {
-    /// Of which kind.
+    /// Kind of the problem.
     pub kind: CudaProblemKind,
     /// The driver's own code, where it said one.
     pub code: Option<u32>,

@@ -7,7 +7,7 @@ pub enum DecodeError {
     /// Shorter than its kind is, or longer.
     #[error("{got} bytes, where {expected} were expected")]
     Length {
-        /// Of its kind, or of a header.
+        /// Expected size of its kind, or of a header.
         expected: usize,
         /// Received value.
         got: usize,
@@ -18,9 +18,9 @@ pub enum DecodeError {
     /// Another number of descriptors than its kind has.
     #[error("it states {got} descriptors, and its kind has {expected}")]
     Descriptors {
-        /// Of its kind.
+        /// Expected value for its kind.
         expected: u16,
-        /// What it states.
+        /// Stated value.
         got: u16,
     },
     /// The first message is none of this protocol.

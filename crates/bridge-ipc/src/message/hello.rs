@@ -60,7 +60,7 @@ pub struct Hello {
     pub host: bool,
     /// The renderer's GPU, or the worker's; nil for none.
     pub device_uuid: Uuid,
-    /// Of the GPU's driver, as that API counts: for logs.
+    /// Version of the GPU's driver, as that API counts: for logs.
     pub driver_version: u32,
     /// For errors and logs, up to 64 bytes.
     pub name: String,

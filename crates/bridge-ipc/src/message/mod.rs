@@ -52,8 +52,8 @@ pub enum Message {
         exchange: u32,
         /// The slot.
         slot: u32,
-        /// What the reader's timeline has to reach before it is written; 0 for nothing. Without
-        /// `trust` the renderer sends it only once it is reached.
+        /// Value that the reader's timeline has to reach before it is written; 0 for nothing.
+        /// Without `trust` the renderer sends it only once it is reached.
         value: u64,
     },
     /// The writer of an exchange gives a slot with a frame to its reader.
@@ -64,8 +64,8 @@ pub enum Message {
         slot: u32,
         /// The frame's number, greater than those before.
         frame: u64,
-        /// What the writer's timeline reaches when the frame is whole. Without `trust` the renderer
-        /// sends it only once it is reached.
+        /// Value that the writer's timeline reaches when the frame is whole. Without `trust` the
+        /// renderer sends it only once it is reached.
         value: u64,
     },
     /// The writer of an exchange says that a frame that it has published will not be whole,
@@ -97,9 +97,9 @@ pub enum Message {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Received {
-    /// What was said.
+    /// Announced value.
     pub message: Message,
-    /// Of a [`Resource`] or a [`Timeline`].
+    /// Descriptor that comes with a [`Resource`] or a [`Timeline`].
     pub descriptor: Option<OsHandle>,
 }
 

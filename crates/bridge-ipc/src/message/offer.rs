@@ -22,17 +22,17 @@ pub struct Offer {
     pub direction: Direction,
     /// 1 to [`MOST_SLOTS`].
     pub slots: u32,
-    /// Of each slot, 1 to [`MOST_RESOURCES`].
+    /// Number of resources of each slot, 1 to [`MOST_RESOURCES`].
     pub resources: u32,
-    /// How many frames of the writer may be unfinished, at least 1.
+    /// Number of frames of the writer that may be unfinished, at least 1.
     pub writer_in_flight: u32,
-    /// How many turns of the reader may be unfinished, at least 1.
+    /// Number of turns of the reader that may be unfinished, at least 1.
     pub reader_in_flight: u32,
     /// Whether values may be announced before they are reached. Without it, both sides only ever
     /// wait for values that the sender has seen reached (or can see reached itself), so that the
     /// peer cannot stall it.
     pub trust: bool,
-    /// What the worker asks for it by, up to 64 bytes.
+    /// Name that the worker asks for it by, up to 64 bytes.
     pub name: String,
 }
 

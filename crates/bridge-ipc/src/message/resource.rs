@@ -199,7 +199,7 @@ pub struct Resource {
     pub index: u32,
     /// Description.
     pub kind: ResourceKind,
-    /// What its descriptor names.
+    /// Kind of object that its descriptor names.
     pub handle: Handle,
     /// Whether the allocation is a dedicated one.
     pub dedicated: bool,

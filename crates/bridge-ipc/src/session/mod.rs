@@ -77,7 +77,7 @@ impl Session {
         if self.role == Role::Renderer { self.worker.as_ref() } else { self.renderer.as_ref() }
     }
 
-    /// What the worker computes with, once it has said so.
+    /// Returns the backend of the worker, once it has said so.
     pub fn backend(&self) -> Option<Backend> {
         self.backend
     }

@@ -276,8 +276,8 @@ impl Connection {
         Ok(Waited { dead: ready(&fds[0]), readable: !self.ended && ready(&fds[1]) })
     }
 
-    /// What waits as [`wait`](Self::wait) does while another thread uses the connection. It keeps
-    /// the socket open.
+    /// Returns an object that waits as [`wait`](Self::wait) does while another thread uses the
+    /// connection. It keeps the socket open.
     ///
     /// # Errors
     /// [`Error::System`] where the process has no descriptors left.

@@ -16,7 +16,7 @@ use crate::transport::ListenerInfo;
 use crate::transport::connection::{Connection, new_socket};
 use crate::transport::peer::poll_until;
 
-/// How long another process may be binding in the same folder.
+/// Limit on how long another process may be binding in the same folder.
 const LOCK_LIMIT: Duration = Duration::from_secs(1);
 /// Workers that have connected and were not accepted.
 const BACKLOG: i32 = 16;

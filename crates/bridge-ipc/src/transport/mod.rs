@@ -46,7 +46,7 @@ pub struct ListenerInfo {
 pub struct ConnectInfo {
     /// The user whose process must listen. Default: this process's own.
     pub user: Option<u32>,
-    /// How long it may take until the renderer has said Hello. Default: 5 seconds.
+    /// Limit on the wait for the renderer's Hello. Default: 5 seconds.
     pub timeout: Duration,
 }
 

@@ -20,7 +20,7 @@ pub struct PeerProcess {
 }
 
 impl PeerProcess {
-    /// Who has connected, if it is a process of the allowed user.
+    /// Returns the peer that has connected, if it is a process of the allowed user.
     pub(super) fn of(socket: BorrowedFd<'_>, user: Option<u32>) -> Result<Self, Error> {
         let failed = |call, object: &str| {
             let object = object.to_owned();

@@ -10,7 +10,7 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 
-/// What one receive gave.
+/// Result of one receive.
 #[derive(Debug)]
 pub(super) enum Incoming {
     /// Nothing now.

@@ -17,7 +17,7 @@ use crate::observe::object::Object;
 pub(crate) struct Sharing {
     pub(crate) counterpart: Counterpart,
     pub(crate) placement: Placement,
-    /// What buffers need besides the uses that they are asked for.
+    /// Usage that buffers need besides the uses that they are asked for.
     pub(crate) buffer_usage: vk::BufferUsageFlags,
 }
 

@@ -77,7 +77,7 @@ impl<R: Resources> State<R> {
         Ok(())
     }
 
-    /// What [`flush`](Self::flush) would submit, for an engine.
+    /// Returns the parts that [`flush`](Self::flush) would submit, for an engine.
     pub(super) fn flush_parts(&self) -> Result<Option<SubmitParts>> {
         let _order = self.submitting()?;
         let Some(value) = self.ledger().flush() else { return Ok(None) };

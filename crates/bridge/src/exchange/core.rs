@@ -1,4 +1,4 @@
-//! What all generations of an exchange's slots have in common: its configuration, its ledger and
+//! State common to all generations of an exchange's slots: its configuration, its ledger and
 //! its locks.
 
 use std::sync::Mutex;
@@ -13,7 +13,7 @@ use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
 use crate::observe::live::Alive;
 
-/// What stays when the resources of an exchange are replaced.
+/// State that stays when the resources of an exchange are replaced.
 pub(super) struct Core {
     pub(super) ledger: Mutex<Ledger>,
     /// Held from taking a value of `computed` until its signal is enqueued, so that the values rise

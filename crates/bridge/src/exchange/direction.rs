@@ -11,11 +11,11 @@ use crate::timeline::TimelinePoint;
 /// Which side begins a frame: [`ComputeFirst`] or [`RenderFirst`]. The trait is closed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Direction: Protocol + 'static {
-    /// What [`Exchange::begin`](crate::Exchange::begin) gives.
+    /// Type that [`Exchange::begin`](crate::Exchange::begin) returns.
     type Begun<R: Resources>;
-    /// What submitting a [`RenderTurn`](crate::RenderTurn) gives.
+    /// Type that submitting a [`RenderTurn`](crate::RenderTurn) returns.
     type Submitted<R: Resources>;
-    /// What finishing a [`ComputeTurn`](crate::ComputeTurn) gives.
+    /// Type that finishing a [`ComputeTurn`](crate::ComputeTurn) returns.
     type Finished<R: Resources>;
 }
 
@@ -34,7 +34,7 @@ pub enum ComputeFirst {}
 #[derive(Debug, Clone, Copy)]
 pub enum RenderFirst {}
 
-/// What the two directions do differently, where one side has done its part.
+/// Differences between the two directions, where one side has done its part.
 pub(super) trait Protocol {
     const FIRST: First;
 

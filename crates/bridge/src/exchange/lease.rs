@@ -1,4 +1,4 @@
-//! What keeps the Vulkan objects of a slot alive.
+//! Leases that keep the Vulkan objects of a slot alive.
 
 use std::any::Any;
 use std::sync::Arc;

@@ -187,7 +187,7 @@ fn a_slot_without_its_signal_is_told_by_its_own_frame() {
     }
 }
 
-/// What a turn of the model holds.
+/// State of a turn of the model.
 #[derive(Debug, Clone, Copy)]
 struct Held {
     begun: Begun,

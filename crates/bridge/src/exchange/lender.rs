@@ -18,7 +18,7 @@ pub(super) type Lender<R> = Sided<OnCuda<R>, OnHost<R>, OnQueue<R>, OnRemote>;
 /// Objects of an exchange that CUDA holds.
 pub(super) struct OnCuda<R: Resources> {
     pub(super) slots: Box<[R::CudaSlot]>,
-    /// Of all generations of slots.
+    /// Link that all generations of slots share.
     pub(super) link: Arc<CudaLink>,
 }
 
@@ -26,14 +26,14 @@ pub(super) struct OnCuda<R: Resources> {
 pub(super) struct OnHost<R: Resources> {
     /// Shared with the closures that are enqueued.
     pub(super) slots: Arc<[R::HostSlot]>,
-    /// Of all generations of slots.
+    /// Link that all generations of slots share.
     pub(super) link: Arc<HostLink>,
 }
 
 /// Objects of an exchange that kernels in command buffers hold.
 pub(super) struct OnQueue<R: Resources> {
     pub(super) slots: Box<[R::InlineSlot]>,
-    /// Of all generations of slots.
+    /// Link that all generations of slots share.
     pub(super) link: Arc<InlineLink>,
 }
 

@@ -65,7 +65,7 @@ pub(super) fn make_slots<R: Resources>(core: &Core, count: usize, resources: &R)
     Ok((slots.into(), mapped))
 }
 
-/// Of all resources of a slot.
+/// Returns the barriers of all resources of a slot.
 pub(super) fn barriers<R: Resources>(slot: &R::Slot) -> Barriers {
     let mut barriers = Barriers::default();
     R::add_barriers(slot, &mut barriers);

@@ -17,7 +17,8 @@ use crate::error::{Error, Result};
 use crate::kernel::buffer::KernelBuffer;
 use crate::kernel::work::KernelWork;
 
-/// What two GPUs never share, in bytes: the largest piece that caches and links move as one.
+/// Granularity that two GPUs never share, in bytes: the largest piece that caches and links move as
+/// one.
 const LINE: usize = 128;
 
 /// The part of a frame that one GPU computes, lent by [`ComputeTurn::work_split`].
@@ -33,9 +34,9 @@ pub struct CudaPart<'t, T> {
     pub range: Range<usize>,
     /// The elements, as a kernel argument and a cudarc slice; of none where the range is empty.
     pub elements: DeviceViewMut<'t, T>,
-    /// What the elements are of.
+    /// Resource that the elements belong to.
     buffer: &'t MappedBuffer<T>,
-    /// Of the GPU in the group.
+    /// Position of the GPU in the group.
     place: usize,
 }
 

@@ -41,7 +41,7 @@ pub(super) const MOST_SLOTS: usize = MOST_IN_FLIGHT;
 pub(super) struct State<R: Resources> {
     /// Leaked where it may still be in use.
     pub(super) held: ManuallyDrop<Held<R>>,
-    /// Of each slot.
+    /// Barriers of each slot.
     pub(super) barriers: Box<[Barriers]>,
     pub(super) stages: vk::PipelineStageFlags2,
     /// Where the slots' use ends, once others have taken their place.
@@ -59,7 +59,7 @@ impl<R: Resources> Deref for State<R> {
     }
 }
 
-/// What both sides use.
+/// State that both sides use.
 pub(super) struct Held<R: Resources> {
     // Field order is drop order: the compute side's mappings of the slots and its view of the
     // timelines go first.

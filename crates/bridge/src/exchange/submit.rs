@@ -27,7 +27,7 @@ pub struct SubmitParts {
     pub signal: vk::SemaphoreSubmitInfo<'static>,
 }
 
-/// What else goes into the submission of a frame.
+/// Further content of the submission of a frame.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SubmitInfo<'a> {
     /// The command buffers, in order.

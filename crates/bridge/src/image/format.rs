@@ -13,11 +13,11 @@ use crate::error::{Error, Result};
 pub struct FormatInfo {
     /// As Vulkan's views show it.
     pub vulkan: vk::Format,
-    /// What the shared memory is made with. Differs from [`vulkan`](Self::vulkan) for sRGB: the
+    /// Format of the shared memory. Differs from [`vulkan`](Self::vulkan) for sRGB: the
     /// memory is UNORM, Vulkan looks at it through an sRGB view, the compute side sees the encoded
     /// bytes.
     pub memory: vk::Format,
-    /// What a texel is on the compute side, channels in memory order: blue first for `B8G8R8A8`.
+    /// Texel format on the compute side, channels in memory order: blue first for `B8G8R8A8`.
     pub texel: TexelFormat,
 }
 

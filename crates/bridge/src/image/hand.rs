@@ -1,11 +1,11 @@
-//! What handing an image over takes: barriers, or barriers and copies.
+//! Requirements of handing an image over: barriers, or barriers and copies.
 
 use vk_export::{ImageAccess, ImageHandover};
 
 use crate::exchange::barriers::Barriers;
 use crate::image::staging::Staging;
 
-/// What handing an image over takes.
+/// Requirements of handing an image over.
 #[derive(Debug)]
 pub(crate) enum Hand {
     /// Barriers: both sides reach the same memory.

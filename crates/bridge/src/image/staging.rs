@@ -213,14 +213,14 @@ impl StagedHandover {
     }
 }
 
-/// How the rows lie: without gaps, each level at an offset that copies take.
+/// Layout of the rows: without gaps, each level at an offset that copies take.
 struct Layout {
     regions: Vec<vk::BufferImageCopy>,
     planes: Vec<PlaneLayout>,
     size: u64,
 }
 
-/// What an image's shape says of its rows.
+/// Description of an image's rows by its shape.
 struct Shape {
     levels: u32,
     layers: u32,

@@ -49,7 +49,7 @@ pub(crate) trait Pack {
     /// Calls `put` with the bytes.
     fn pack(&self, put: impl FnOnce(&[u8]) -> Result<()>) -> Result<()>;
 
-    /// What the kernel uses of it, if a launch there is to keep that alive.
+    /// Returns the object that the kernel uses, if a launch there is to keep that alive.
     ///
     /// # Errors
     /// Why it cannot be used.
@@ -58,8 +58,8 @@ pub(crate) trait Pack {
         Ok(None)
     }
 
-    /// What a twin on the CPU backend takes it from; by default from the packed bytes of the
-    /// parameter.
+    /// Returns the source of the twin's argument on the CPU backend; by default from the packed
+    /// bytes of the parameter.
     fn host(&self, param: &PtxParam) -> HostArg {
         HostArg::Value { offset: param.offset, size: param.size }
     }
@@ -72,7 +72,7 @@ pub(crate) trait PackAll {
 
     fn pack_all(&self, packed: &mut Packed<'_>) -> Result<()>;
 
-    /// What a twin on the CPU backend takes; there are as many parameters.
+    /// Returns the arguments of a twin on the CPU backend; there are as many parameters.
     fn host_all(&self, params: &[PtxParam]) -> HostArgs;
 }
 

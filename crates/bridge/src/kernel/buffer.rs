@@ -66,7 +66,7 @@ impl<T> KernelBuffer<'_, T> {
 }
 
 impl<T: Pod> KernelBuffer<'_, T> {
-    /// What a twin takes, on the CPU backend.
+    /// Returns the argument of a twin, on the CPU backend.
     pub(crate) fn on_host_arg(&self) -> Option<HostArg> {
         self.host.map(|start| HostArg::slice(start.0.cast::<T>(), self.len))
     }

@@ -1,4 +1,4 @@
-//! What a launch on the CPU backend was given, without its types.
+//! Arguments of a launch on the CPU backend, without its types.
 #![allow(unsafe_code)] // Pointers that cross to the backend's thread.
 
 use std::any::TypeId;

@@ -124,7 +124,7 @@ impl<T: Texel> KernelImage<'_, T> {
 }
 
 impl KernelSurface<'_> {
-    /// What a twin takes, on the CPU backend.
+    /// Returns the argument of a twin, on the CPU backend.
     pub(crate) fn on_host_arg(&self) -> Option<HostArg> {
         self.host
     }
@@ -136,7 +136,7 @@ impl KernelSurface<'_> {
 }
 
 impl KernelTexture<'_> {
-    /// What a twin takes, on the CPU backend.
+    /// Returns the argument of a twin, on the CPU backend.
     pub(crate) fn on_host_arg(&self) -> Option<HostArg> {
         self.host
     }

@@ -166,7 +166,7 @@ impl<T> KernelMemory<T> {
         }
     }
 
-    /// What a launch that uses it keeps alive.
+    /// Returns the object that a launch that uses it keeps alive.
     ///
     /// # Errors
     /// Why it has no contents and never will, or that nothing orders it with this stream, as the
@@ -199,7 +199,7 @@ impl<T> KernelMemory<T> {
 }
 
 impl<T: Pod> KernelMemory<T> {
-    /// What a twin takes, on the CPU backend.
+    /// Returns the argument of a twin, on the CPU backend.
     pub(crate) fn on_host_arg(&self) -> Option<HostArg> {
         match &self.memory.place {
             Place::Host { start, .. } => Some(HostArg::slice(start.0.cast::<T>(), self.len)),

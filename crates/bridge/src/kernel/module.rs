@@ -46,7 +46,7 @@ struct Inner {
     function: Function,
 }
 
-/// What a launch goes to.
+/// Target of a launch.
 pub(crate) enum Function {
     /// One for each GPU.
     Stream(Box<[cuda_import::Kernel]>),

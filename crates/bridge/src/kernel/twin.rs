@@ -154,7 +154,7 @@ impl<T: Texel> Lend for TwinImage<T> {
 
 /// Rust that stands for a kernel.
 pub(crate) trait Twin: Send + Sync {
-    /// What keeps it from being called with these.
+    /// Returns the reason why it cannot be called with these.
     fn refusal(&self, args: &[HostArg]) -> Option<String>;
 
     /// # Safety

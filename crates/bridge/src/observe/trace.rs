@@ -19,7 +19,7 @@ const VARIABLE: &str = "BRIDGE_TRACE";
 
 static ON: AtomicBool = AtomicBool::new(false);
 static SINK: Mutex<Option<Box<dyn Write + Send>>> = Mutex::new(None);
-/// What a sink has replaced itself by.
+/// Replacement that a sink has set for itself.
 static NEXT: Mutex<Option<Box<dyn Write + Send>>> = Mutex::new(None);
 /// Lines that are not written yet, in order.
 static LINES: Mutex<VecDeque<Vec<u8>>> = Mutex::new(VecDeque::new());
@@ -28,7 +28,7 @@ static LINES: Mutex<VecDeque<Vec<u8>>> = Mutex::new(VecDeque::new());
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Event<'a> {
     pub(crate) event: &'static str,
-    /// Who does it: `vulkan`, `cuda` or `host`.
+    /// Side that does it: `vulkan`, `cuda` or `host`.
     pub(crate) side: &'static str,
     pub(crate) object: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,7 +133,7 @@ impl Drop for Held {
 thread_local! {
     /// Set while this thread is inside the sink.
     static WRITING: Cell<bool> = const { Cell::new(false) };
-    /// How many [`Held`] this thread has.
+    /// Number of [`Held`] of this thread.
     static HELD: Cell<usize> = const { Cell::new(0) };
 }
 

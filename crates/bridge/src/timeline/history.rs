@@ -1,4 +1,4 @@
-//! What was last enqueued on an exchange's two timelines, for the message of a wait that did not
+//! Operations last enqueued on an exchange's two timelines, for the message of a wait that did not
 //! end.
 
 use std::fmt;

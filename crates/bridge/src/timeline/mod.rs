@@ -183,7 +183,8 @@ impl Timeline {
     }
 }
 
-/// How long Vulkan is asked at a stretch, before the side that it waits for is looked at.
+/// Duration for which Vulkan is polled at a stretch, before the side that it waits for is looked
+/// at.
 const STRETCH: Duration = Duration::from_millis(100);
 
 impl Inner {

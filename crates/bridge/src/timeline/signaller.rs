@@ -1,7 +1,7 @@
 //! The side that signals a timeline.
 
-/// Who signals a timeline: always the same side, so that its values rise by construction and the
-/// side to ask on the host is known.
+/// Side that signals a timeline: always the same side, so that its values rise by construction and
+/// the side to ask on the host is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Signaller {
@@ -12,7 +12,7 @@ pub enum Signaller {
 }
 
 impl Signaller {
-    /// What the exchange calls the timeline that this side signals.
+    /// Returns the exchange's name for the timeline that this side signals.
     pub(crate) fn timeline(self) -> &'static str {
         match self {
             Self::Compute => "computed",

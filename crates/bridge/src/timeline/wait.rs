@@ -4,17 +4,17 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 
-/// How long to look without giving the processor up: about what blocking and waking would cost.
+/// Duration of looking without giving the processor up: about what blocking and waking would cost.
 const SPIN: Duration = Duration::from_micros(100);
 
-/// How long to offer the processor to others between two looks, which costs microseconds, before
+/// Duration of offering the processor to others between two looks, which costs microseconds, before
 /// sleeping, which costs as long as the sleep. Frames and their parts end within that, as a rule.
 const YIELD: Duration = Duration::from_millis(2);
 
 /// The longest sleep between two looks.
 const LONGEST_NAP: Duration = Duration::from_micros(500);
 
-/// How often the signaller is asked whether it still lives.
+/// Interval at which the signaller is checked for being alive.
 const CHECK_EVERY: Duration = Duration::from_millis(20);
 
 /// Looks until `reached`, first without pause, then whenever nobody else wants the processor, then

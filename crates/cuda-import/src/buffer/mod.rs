@@ -225,7 +225,7 @@ impl<T> MappedBuffer<T> {
         self.mapping.order().home()
     }
 
-    /// What it is a part of. Lent: nothing else can be mapped from it with this.
+    /// Returns the object that it is a part of. Lent: nothing else can be mapped from it with this.
     pub fn memory(&self) -> &ImportedMemory {
         self.mapping.backing().memory()
     }

@@ -31,7 +31,7 @@ struct Inner {
     version: DriverVersion,
     report: CudaDeviceReport,
     context: Restoring<Arc<CudaContext>>,
-    /// Of the context, where it was nobody else's yet.
+    /// Template of the context, unless it belonged to somebody else already.
     template: Option<Template>,
 }
 

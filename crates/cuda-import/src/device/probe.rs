@@ -25,7 +25,7 @@ pub struct CudaDeviceReport {
     pub ordinal: usize,
     /// The marketing name.
     pub name: String,
-    /// Of the GPU, or of the MIG instance where the GPU is split. Equals
+    /// UUID of the GPU, or of the MIG instance where the GPU is split. Equals
     /// `VkPhysicalDeviceIDProperties::deviceUUID`.
     #[doc(alias = "cuDeviceGetUuid_v2")]
     pub uuid: Uuid,
@@ -54,7 +54,7 @@ pub struct CudaDeviceReport {
     pub mig: bool,
 }
 
-/// Who may create a context on a device; set with `nvidia-smi -c`.
+/// Compute mode of a device: who may create a context on it; set with `nvidia-smi -c`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ComputeMode {

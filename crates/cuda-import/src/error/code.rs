@@ -28,7 +28,7 @@ impl DriverCode {
         matches!(self.0, 4 | 214 | 220 | 226 | 700 | 702 | 709 | 710 | 714..=719 | 721 | 810 | 911)
     }
 
-    /// What to do about this code when `call` returned it, if that is known.
+    /// Returns advice about this code when `call` returned it, if that is known.
     pub(crate) fn advice(self, call: &str) -> Option<&'static str> {
         let of_call = CALL_ADVICE.iter().find(|(name, codes, _)| *name == call && codes.contains(&self.0));
         let of_code = EXPLAINED.iter().find(|entry| entry.code == self.0).and_then(|entry| entry.advice);

@@ -43,7 +43,7 @@ pub enum Error {
     #[error("no CUDA driver: {detail}")]
     #[non_exhaustive]
     NoDriver {
-        /// What was looked for, and what to do.
+        /// Object that was looked for, and what to do.
         detail: String,
     },
 
@@ -57,7 +57,7 @@ pub enum Error {
     DriverTooOld {
         /// The calls it lacks, all of them.
         missing: Vec<&'static str>,
-        /// What it supports, if it can say.
+        /// Supported version, if known.
         version: Option<DriverVersion>,
     },
 
@@ -121,7 +121,7 @@ pub enum Error {
     NoSuchDevice {
         /// Requested value.
         uuid: Uuid,
-        /// What there is.
+        /// Available value.
         present: Vec<PresentDevice>,
     },
 
@@ -135,7 +135,7 @@ pub enum Error {
         object: String,
         /// The device.
         device: String,
-        /// What its driver supports.
+        /// Version that its driver supports.
         driver: DriverVersion,
     },
 
@@ -167,7 +167,7 @@ pub enum Error {
     )]
     #[non_exhaustive]
     StreamCaptured {
-        /// What the stream was to be used for.
+        /// Purpose that the stream was to be used for.
         object: String,
         /// The device.
         device: String,
@@ -276,7 +276,7 @@ pub enum Error {
         problem: ImageProblem,
     },
 
-    /// What was captured cannot be launched again and again.
+    /// The captured work cannot be launched repeatedly.
     #[error("{object} on {device} cannot be captured: {problem}")]
     #[non_exhaustive]
     Graph {

@@ -113,7 +113,8 @@ fn check_open(handle: HANDLE) -> std::io::Result<()> {
     if open { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-/// What kind of object the handle is of, in the kernel's words: `Event`, `Section`, `File`, …
+/// Returns the kind of object that the handle refers to, in the kernel's words: `Event`, `Section`,
+/// `File`, …
 fn kind(handle: HANDLE) -> Option<String> {
     // A UNICODE_STRING, other fields, and the text that the string points to. Of u64, to be
     // aligned.

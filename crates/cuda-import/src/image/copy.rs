@@ -1,4 +1,4 @@
-//! How copies from and to an image are put in order, enqueued and waited for.
+//! Ordering, enqueueing and waiting for copies from and to an image.
 //!
 //! Unsafe because copies are told where they go by address.
 #![allow(unsafe_code)]

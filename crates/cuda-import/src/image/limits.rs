@@ -32,7 +32,7 @@ impl Side {
     }
 }
 
-/// What the tables of valid extents in cuda.h say, at `cuArray3DCreate` and
+/// Limits from the tables of valid extents in cuda.h, at `cuArray3DCreate` and
 /// `cuMipmappedArrayCreate`.
 macro_rules! limits {
     ($($name:ident: $($side:ident <= $($attribute:ident)|+),+;)*) => {$(

@@ -196,7 +196,7 @@ impl<T> MappedImage<T> {
         self.info.extent
     }
 
-    /// Of a mip level, in texels: halved from one to the next, never below 1.
+    /// Returns the extent of a mip level, in texels: halved from one to the next, never below 1.
     pub fn level_extent(&self, level: u32) -> [u32; 3] {
         level_extent(self.info.extent, level)
     }
@@ -221,7 +221,7 @@ impl<T> MappedImage<T> {
         self.mapping.order().home()
     }
 
-    /// What it is in. Lent: nothing else can be mapped from it with this.
+    /// Returns the memory that it is in. Lent: nothing else can be mapped from it with this.
     pub fn memory(&self) -> &ImportedMemory {
         &self.mapping.backing().memory
     }

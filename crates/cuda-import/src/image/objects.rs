@@ -9,8 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::image::texture::TextureInfo;
 use crate::sys::{CallResult, Driver};
 
-/// Of each kind in one image. Kernels that are enqueued may use any of them, so none goes before
-/// the image does; a description that changes from frame to frame is a fault of the program's.
+/// Limit for each kind of object in one image. Kernels that are enqueued may use any of them, so
+/// none goes before the image does; a description that changes from frame to frame is a fault of
+/// the program's.
 pub(crate) const MOST: usize = 256;
 
 #[derive(Debug, Default)]

@@ -70,7 +70,7 @@ pub enum ImageProblem {
     Levels {
         /// As given.
         levels: u32,
-        /// Of the first level.
+        /// Extent of the first level.
         extent: [u32; 3],
         /// Until one texel is left.
         most: u32,
@@ -80,7 +80,7 @@ pub enum ImageProblem {
     #[error("CUDA has no images of {format}; take 1, 2 or 4 channels, with the fourth unused if need be")]
     #[non_exhaustive]
     Channels {
-        /// Of the texel type.
+        /// Format of the texel type.
         format: TexelFormat,
     },
 
@@ -104,7 +104,7 @@ pub enum ImageProblem {
         side: &'static str,
         /// As given.
         size: u32,
-        /// Of the device.
+        /// Limit of the device.
         limit: u32,
         /// The driver's name of the limit.
         attribute: String,
@@ -156,7 +156,7 @@ pub enum ImageProblem {
     )]
     #[non_exhaustive]
     UnnormalizedLevels {
-        /// Of the image.
+        /// Number of levels of the image.
         levels: u32,
     },
 
@@ -166,7 +166,7 @@ pub enum ImageProblem {
     )]
     #[non_exhaustive]
     LinearInteger {
-        /// Of the image.
+        /// Format of the image.
         format: TexelFormat,
     },
 
@@ -176,7 +176,7 @@ pub enum ImageProblem {
     )]
     #[non_exhaustive]
     NormalizedWide {
-        /// Of the image.
+        /// Format of the image.
         format: TexelFormat,
     },
 
@@ -184,7 +184,7 @@ pub enum ImageProblem {
     #[error("sRGB is decoded from U8 channels that are read as NormalizedFloat, not from {format}")]
     #[non_exhaustive]
     Srgb {
-        /// Of the image.
+        /// Format of the image.
         format: TexelFormat,
     },
 
@@ -192,7 +192,7 @@ pub enum ImageProblem {
     #[error("`seamless_cube` is for cubes, this image is of kind {kind:?}")]
     #[non_exhaustive]
     SeamlessCube {
-        /// Of the image.
+        /// Kind of the image.
         kind: ImageKind,
     },
 
@@ -200,9 +200,9 @@ pub enum ImageProblem {
     #[error("{field} must be {range}")]
     #[non_exhaustive]
     Number {
-        /// Of [`TextureInfo`](crate::TextureInfo).
+        /// Field of [`TextureInfo`](crate::TextureInfo).
         field: &'static str,
-        /// What it may be.
+        /// Allowed values.
         range: &'static str,
     },
 

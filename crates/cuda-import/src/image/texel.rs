@@ -52,7 +52,7 @@ impl ChannelType {
 /// The format of one element of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TexelFormat {
-    /// Of every channel.
+    /// Type of every channel.
     pub channel: ChannelType,
     /// 1, 2 or 4: there are no images of three.
     pub channels: u32,
@@ -77,7 +77,7 @@ impl fmt::Display for TexelFormat {
 /// # Safety
 /// The type has `FORMAT.size()` bytes, and in them the channels that `FORMAT` names.
 pub unsafe trait Texel: Pod + Send + Sync {
-    /// What it holds.
+    /// Returns the texel format.
     const FORMAT: TexelFormat;
 }
 

@@ -108,8 +108,8 @@ impl Default for TextureInfo {
 }
 
 impl TextureInfo {
-    /// What cuda.h and the CUDA guide forbid for an image of this kind, format and number of
-    /// levels.
+    /// Checks for what cuda.h and the CUDA guide forbid for an image of this kind, format and
+    /// number of levels.
     pub(crate) fn validate(&self, kind: ImageKind, format: TexelFormat, levels: u32) -> Result<(), ImageProblem> {
         let as_integer = self.read == ReadMode::Element && format.channel.is_integer();
         let repeats = |mode: &AddressMode| matches!(mode, AddressMode::Wrap | AddressMode::Mirror);

@@ -61,7 +61,7 @@ impl MappedBlock {
         self.taken().len()
     }
 
-    /// What is mapped. Lent: nothing else can be mapped from it with this.
+    /// Returns the mapped memory. Lent: nothing else can be mapped from it with this.
     pub fn memory(&self) -> &ImportedMemory {
         self.imported()
     }

@@ -16,11 +16,11 @@ use crate::memory::{ImportedMemory, range_within};
 /// Dropping it frees nothing: [`Backing::release`] does.
 #[derive(Debug)]
 pub(crate) struct LinearMapping {
-    /// Of the first byte of `range`.
+    /// Address of the first byte of `range`.
     pointer: CUdeviceptr,
     /// In bytes, in the memory.
     range: Range<u64>,
-    /// What is mapped: `range`, or all of the memory, where that is mapped whole or not at all.
+    /// Mapped range: `range`, or all of the memory, where that is mapped whole or not at all.
     mapped: Range<u64>,
     /// Last: destroying it frees no mapping, so the mapping must be gone by then.
     memory: Arc<ImportedMemory>,

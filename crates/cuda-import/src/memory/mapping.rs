@@ -13,7 +13,7 @@ use crate::memory::ImportedMemory;
 use crate::stream::order::StreamOrder;
 use crate::stream::order::several::Orders;
 
-/// What is mapped, and how that is undone.
+/// Mapping, and how it is undone.
 pub(crate) trait Backing {
     fn memory(&self) -> &Arc<ImportedMemory>;
 

@@ -9,7 +9,7 @@ use crate::reaper;
 use crate::reaper::NotFreed;
 use crate::sys::MemoryHandle;
 
-/// How memory came to CUDA, and so who owns it, who frees it, and what outlives what.
+/// Origin of memory in CUDA, which decides who owns it, who frees it, and what outlives what.
 #[derive(Debug)]
 pub(crate) enum Origin {
     /// By `cuImportExternalMemory`, on the GPU that exported it: the driver owns the descriptor and

@@ -22,7 +22,7 @@ use crate::memory::origin::Origin;
 use crate::memory::{ImportedMemory, MemoryImportInfo};
 use crate::sys::{AllocationHandle, CallError, CallResult, Vmm};
 
-/// What the size of memory for several GPUs is a multiple of, in bytes.
+/// Granularity of the size of memory for several GPUs, in bytes.
 pub const PEER_GRANULARITY: u64 = 2 << 20;
 
 /// An allocation by handle, and who may access it.
@@ -77,7 +77,7 @@ impl PeerAllocation {
         Ok(address)
     }
 
-    /// Of what was not mapped after all.
+    /// Frees an address that was not mapped after all.
     fn free_address(&self, memory: &Arc<ImportedMemory>, address: CUdeviceptr) {
         // SAFETY: reserved with this size, and nothing is mapped there.
         if let Err(error) = unsafe { self.vmm.free_address(address, self.size) } {
@@ -185,7 +185,7 @@ unsafe fn import(_: Vmm, _: &OsHandle, device: &CudaDevice, object: &Object<'_>)
     ))
 }
 
-/// That each device can map memory of others, and is there once.
+/// Checks that each device can map memory of others, and is there once.
 fn check_devices(devices: &[&CudaDevice], object: &Object<'_>) -> Result<(), Error> {
     for (place, device) in devices.iter().enumerate() {
         if !device.report().virtual_memory {

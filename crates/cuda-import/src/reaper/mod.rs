@@ -19,7 +19,8 @@ use crate::reaper::worker::{Job, NotDone, Worker};
 use crate::stream::capture;
 use crate::sys::{CallError, CallResult, Driver, TIMEOUT};
 
-/// How long a caller waits. Once one call has taken this long, callers behind it no longer wait.
+/// Limit on how long a caller waits. Once one call has taken this long, callers behind it no longer
+/// wait.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Why an object was not freed.
@@ -99,7 +100,7 @@ fn run(
     }
 }
 
-/// Of each context, by its handle, while there is something to free in it.
+/// Worker of each context, by its handle, while there is something to free in it.
 static WORKERS: Mutex<Vec<(usize, Arc<Worker>)>> = Mutex::new(Vec::new());
 
 fn workers() -> MutexGuard<'static, Vec<(usize, Arc<Worker>)>> {

@@ -15,17 +15,18 @@ use std::time::{Duration, Instant};
 use crate::logging::isolated;
 use crate::sys::{CallError, CallResult, UNKNOWN};
 
-/// How long the thread looks for another call before it sleeps.
+/// Duration for which the thread looks for another call before it sleeps.
 const HOT: Duration = Duration::from_micros(50);
 
-/// How long a caller looks without giving the processor up: about what handing a call over takes.
+/// Duration for which a caller looks without giving the processor up: about what handing a call
+/// over takes.
 const SPIN: Duration = Duration::from_micros(10);
 
-/// How long it offers the processor to others between two looks, before it sleeps. Calls that do
-/// not block take less.
+/// Duration for which it offers the processor to others between two looks, before it sleeps. Calls
+/// that do not block take less.
 const YIELD: Duration = Duration::from_micros(500);
 
-/// How long the thread sleeps before it ends.
+/// Duration for which the thread sleeps before it ends.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// One driver call, or several, on the thread that frees.

@@ -24,7 +24,7 @@ struct Capture {
     unordered: bool,
 }
 
-/// What a stream is to a buffer or image that is about to be used on it.
+/// Relation of a stream to a buffer or image that is about to be used on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// No capture concerns it.
@@ -67,7 +67,7 @@ pub(crate) fn is_active() -> bool {
     CAPTURE.get().is_some()
 }
 
-/// What `stream` is to something whose home stream is `home`.
+/// Returns the relation of `stream` to an object whose home stream is `home`.
 pub(crate) fn role(stream: &CudaStream, home: &CudaStream) -> Role {
     let Some(capture) = CAPTURE.get() else { return Role::Ordinary };
     let role = match (key(stream) == capture.captured, key(home) == capture.home) {

@@ -40,7 +40,7 @@ pub struct StreamGraph {
     graph: Graph,
 }
 
-/// What was captured; its nodes are the names by which an executable graph is changed.
+/// Captured graph; its nodes are the names by which an executable graph is changed.
 #[derive(Debug)]
 struct Graph {
     handle: GraphHandle,

@@ -53,7 +53,7 @@ pub(crate) struct Guests {
     context: OwnMailbox,
 }
 
-/// What one guard at a time is made of.
+/// State of one guard at a time.
 #[derive(Debug)]
 struct Ticket {
     /// [`LENT`] and [`PENDING`].

@@ -34,7 +34,7 @@ const ON_STACK: usize = 16;
 pub struct SemaphorePoint<'a> {
     /// The semaphore.
     pub semaphore: &'a ImportedSemaphore,
-    /// Of a timeline; a binary semaphore ignores it.
+    /// Value of a point on a timeline; a binary semaphore ignores it.
     pub value: u64,
 }
 

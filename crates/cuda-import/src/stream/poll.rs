@@ -6,7 +6,7 @@ use crate::error::code::DriverCode;
 use crate::logging::isolated;
 use crate::sys::{CallError, CallResult, TIMEOUT};
 
-/// How long the host waits in place of a stream that cannot be told to.
+/// Limit on how long the host waits in place of a stream that cannot be told to.
 const HOST_LIMIT: Duration = Duration::from_secs(10);
 
 /// Asks until it is so, or [`HOST_LIMIT`] after `start`.

@@ -38,7 +38,7 @@ unsafe impl Send for NodeHandle {}
 // SAFETY: as for a graph.
 unsafe impl Sync for NodeHandle {}
 
-/// What a node does.
+/// Operation of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NodeKind {
     SemaphoreWait,

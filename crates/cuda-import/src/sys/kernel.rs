@@ -31,7 +31,7 @@ unsafe impl Sync for FunctionHandle {}
 /// Bytes of each of the compiler's two logs.
 const LOG: usize = 16 << 10;
 
-/// What the compiler said, without the NUL at its end.
+/// Output of the compiler, without the NUL at its end.
 #[derive(Debug, Default)]
 pub(crate) struct Logs {
     pub(crate) info: String,

@@ -200,7 +200,7 @@ table! {
     );
 }
 
-/// What `CudaContext`, `CudaStream` and `CudaEvent` call on behalf of this crate.
+/// Functions that `CudaContext`, `CudaStream` and `CudaEvent` call on behalf of this crate.
 const CALLED_BY_CUDARC: &[&str] = &[
     "cuDevicePrimaryCtxRelease_v2",
     "cuDevicePrimaryCtxRetain",
@@ -308,7 +308,8 @@ impl Driver {
         Ok(String::from_utf8_lossy(&name[..end]).into_owned())
     }
 
-    /// Of a MIG instance where there is one: the v2 call, not the first, tells instances apart.
+    /// Returns the UUID of a MIG instance where there is one: the v2 call, not the first, tells
+    /// instances apart.
     pub(crate) fn device_uuid(self, device: cu::CUdevice) -> CallResult<[u8; 16]> {
         let mut uuid = cu::CUuuid { bytes: [0; 16] };
         // SAFETY: `uuid` is a valid place for the 16 bytes of the result.

@@ -10,7 +10,7 @@ use super::{CallResult, Driver, check};
 use crate::image::texel::TexelFormat;
 use crate::image::texture::{AddressMode, Filter, ReadMode, TextureInfo};
 
-/// What a texture reads.
+/// Resource that a texture reads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Resource {
     Level(ArrayHandle),

@@ -1,4 +1,4 @@
-//! What a shared buffer can be on a device.
+//! Checks of a shared buffer against a device.
 #![allow(unsafe_code)] // A query.
 
 use ash::vk;
@@ -82,7 +82,8 @@ pub(crate) fn query_handle_type(
     })
 }
 
-/// What a physical device of `instance` does with buffers of `usage` as handles of a type.
+/// Returns the support of a physical device of `instance` for buffers of `usage` as handles of a
+/// type.
 pub(crate) fn external_features(
     instance: &ash::Instance,
     physical: vk::PhysicalDevice,

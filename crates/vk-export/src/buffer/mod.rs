@@ -30,7 +30,7 @@ pub struct BufferInfo<'a> {
     pub name: &'a str,
     /// Bytes; not zero.
     pub size: u64,
-    /// Vulkan usage; not empty. A [`BufferAccess`](crate::BufferAccess) knows.
+    /// Vulkan usage; not empty. See [`BufferAccess`](crate::BufferAccess).
     pub usage: vk::BufferUsageFlags,
     /// Exportable, mapped for the host, or for Vulkan alone. Default: exportable.
     pub placement: Placement,

@@ -98,7 +98,7 @@ pub unsafe fn requirements_for_raw(
     unsafe { requirements_for(&instance, api_version, vk::PhysicalDevice::from_raw(physical_device)) }
 }
 
-/// Checks that nothing is null, each with its name.
+/// Checks that nothing is null; each comes with its name.
 fn require_not_null(given: &[(&str, bool)]) -> Result<()> {
     let null: Vec<&str> = given.iter().filter(|(_, is_null)| *is_null).map(|(name, _)| *name).collect();
     if null.is_empty() { Ok(()) } else { Err(invalid(format!("{} must not be null", null.join(", ")))) }

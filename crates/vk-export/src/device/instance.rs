@@ -35,7 +35,7 @@ impl Drop for OwnedInstance {
     }
 }
 
-/// What the loader offers and what of it is turned on.
+/// Extensions and layers that the loader offers, and those that are enabled.
 struct Plan<'a> {
     api_version: u32,
     layer: bool,

@@ -88,7 +88,7 @@ enum Ownership {
     Adopted { _keep_alive: Option<Box<dyn Any + Send + Sync>> },
 }
 
-/// What `open` and `adopt` both end in.
+/// Common end of `open` and `adopt`.
 struct Parts {
     entry: ash::Entry,
     instance: ash::Instance,

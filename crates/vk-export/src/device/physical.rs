@@ -182,12 +182,12 @@ impl PhysicalDeviceInfo {
         self.extensions.iter().any(|e| e.as_c_str() == name)
     }
 
-    /// What speaks against the device, and what against exporting from it.
+    /// Returns the reasons against the device, and those against exporting from it.
     pub(crate) fn gaps(&self) -> Gaps {
         Gaps::find(self.usable_version, self.timeline_semaphore, self.synchronization2, |name| self.has_extension(name))
     }
 
-    /// What speaks against recording CUDA kernels into its command buffers.
+    /// Returns the reasons against recording CUDA kernels into its command buffers.
     pub(crate) fn kernel_gaps(&self) -> Vec<Requirement> {
         let has = |name: &CStr| self.has_extension(name);
         kernel_gaps(self.buffer_device_address, has, has)

@@ -1,4 +1,4 @@
-//! What is alive of a device: for its release, and for an engine's memory budget.
+//! Live objects of a device: for its release, and for an engine's memory budget.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;

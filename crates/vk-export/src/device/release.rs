@@ -11,7 +11,7 @@ use super::ExportDevice;
 pub struct InUse {
     /// The device, to be released once the rest is gone.
     pub device: ExportDevice,
-    /// What is alive of it, in the order in which it was made, such as `buffer "vertices"`.
+    /// Live objects of the device, in the order in which it was made, such as `buffer "vertices"`.
     pub alive: Vec<String>,
     /// Clones of the device that nothing in [`alive`](Self::alive) holds: the program's own, those
     /// of compute sides, and of what is being freed at this moment.

@@ -25,8 +25,8 @@ pub struct VulkanReport {
     pub layers: Vec<LayerReport>,
     /// Every physical device that answers.
     pub devices: Vec<VulkanDeviceReport>,
-    /// What kept devices from being listed. Without a single driver the loader makes no instance:
-    /// then this says so, and there are no devices.
+    /// Reason why devices could not be listed. Without a single driver the loader makes no
+    /// instance: then this says so, and there are no devices.
     pub failures: Vec<Error>,
 }
 
@@ -59,7 +59,8 @@ pub struct VulkanDeviceReport {
     pub cuda_kernel_gaps: Vec<Requirement>,
     /// Whether buffers leave it.
     pub exports_buffers: bool,
-    /// What they leave as: the first of [`HandleType::OF_MEMORY`] that the driver offers.
+    /// Type of handle that they are exported as: the first of [`HandleType::OF_MEMORY`] that the
+    /// driver offers.
     pub buffer_handle: Option<HandleType>,
     /// Whether timeline semaphores do.
     pub exports_timelines: bool,

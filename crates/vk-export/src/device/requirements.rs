@@ -155,7 +155,7 @@ fn kernel_advice(on_device: bool) -> &'static str {
     }
 }
 
-/// What is off, or not there, of what CUDA kernels in command buffers need.
+/// Returns what is disabled or missing of what CUDA kernels in command buffers need.
 pub(crate) fn kernel_gaps(
     addresses: bool,
     is_enabled: impl Fn(&CStr) -> bool,

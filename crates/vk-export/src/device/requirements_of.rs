@@ -27,9 +27,9 @@ pub struct DeviceRequirements {
     /// The features to enable, as [`AdoptInfo::features`](crate::AdoptInfo::features) takes them;
     /// [`RequiredFeatures`](crate::RequiredFeatures) has them for `VkDeviceCreateInfo`.
     pub features: EnabledFeatures,
-    /// What adopting needs and the device lacks; empty where it will do.
+    /// Requirements of adopting that the device lacks; empty if it lacks none.
     pub missing: Vec<Requirement>,
-    /// What works without, each with what it is for. Those of exporting are in
+    /// Optional items that are missing, each with its purpose. Those of exporting are in
     /// [`extensions`](Self::extensions) already where the device has them; the rest is up to the
     /// engine.
     pub optional: Vec<OptionalRequirement>,

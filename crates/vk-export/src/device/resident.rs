@@ -20,7 +20,7 @@ use ash::vk;
 use crate::device::requirements::MINIMUM_API_VERSION;
 use crate::error::{Error, Result};
 
-/// What stays until the process ends. Statics are not dropped.
+/// Objects that stay until the process ends. Statics are not dropped.
 struct Resident {
     entry: Option<ash::Entry>,
     instance: Option<ash::Instance>,
@@ -30,7 +30,7 @@ static RESIDENT: Mutex<Resident> = Mutex::new(Resident { entry: None, instance: 
 
 /// The loader, loaded once in the process, with an instance that keeps its drivers loaded.
 ///
-/// What fails is tried again the next time. Without the instance everything works as well, but for
+/// A failure is tried again the next time. Without the instance everything works as well, but for
 /// the fault above.
 pub(crate) fn load() -> Result<ash::Entry> {
     let (entry, failure) = resident()?;

@@ -14,7 +14,8 @@ use std::time::Duration;
 /// Lines that may wait for the logger; what comes on top is counted, not logged.
 const WAITING: usize = 1000;
 
-/// How long dropping waits for the lines that are left. A logger that needs longer still gets them.
+/// Limit on how long dropping waits for the remaining lines. A logger that needs longer still gets
+/// them.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// One line for the log.

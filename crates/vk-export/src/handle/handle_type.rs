@@ -20,8 +20,8 @@ impl HandleType {
     /// The type of this operating system.
     pub const NATIVE: Self = if cfg!(windows) { Self::OpaqueWin32 } else { Self::OpaqueFd };
 
-    /// What memory is asked to leave as on this operating system; the first that the driver offers
-    /// is taken.
+    /// Types of handle that memory is exported as on this operating system; the first that the
+    /// driver offers is taken.
     pub const OF_MEMORY: &[Self] =
         if cfg!(windows) { &[Self::OpaqueWin32, Self::OpaqueWin32Kmt] } else { &[Self::OpaqueFd] };
 

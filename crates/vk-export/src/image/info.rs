@@ -72,7 +72,7 @@ pub struct ImageInfo<'a> {
     pub array_layers: u32,
     /// Layout of the texels in memory. Default: `OPTIMAL`. What the host maps is `LINEAR`.
     pub tiling: vk::ImageTiling,
-    /// Vulkan usage; not empty. An [`ImageAccess`](crate::ImageAccess) knows. Default: empty.
+    /// Vulkan usage; not empty. See [`ImageAccess`](crate::ImageAccess). Default: empty.
     pub usage: vk::ImageUsageFlags,
     /// Further formats that it can be viewed in, such as the sRGB sibling of a UNORM format;
     /// uncompressed, with texels of the same size. Default: none.

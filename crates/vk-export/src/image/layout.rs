@@ -50,7 +50,7 @@ const NEEDS: &[(Layout, Usage)] = &[
     (Layout::ATTACHMENT_OPTIMAL, either(Usage::COLOR_ATTACHMENT, Usage::DEPTH_STENCIL_ATTACHMENT)),
 ];
 
-/// What is wrong with the layout for an image of this usage.
+/// Returns the problem of the layout for an image of this usage.
 fn fault(layout: Layout, usage: Usage) -> Option<String> {
     if usage.is_empty() {
         return Some("its usage is empty; say how Vulkan uses it".into());

@@ -143,7 +143,7 @@ fn query_support(
     }))
 }
 
-/// What could be changed for the driver to take the image: each of these alone was asked and would
+/// Returns changes for the driver to take the image: each of these alone was asked and would
 /// do.
 fn advice(device: &ExportDevice, info: &ImageInfo<'_>) -> String {
     let would_do = |changed: &ImageInfo<'_>| matches!(query_support(device, changed, None), Ok(Some(_)));

@@ -186,8 +186,8 @@ impl Block {
         Ok(raw)
     }
 
-    /// What a buffer wants and does not get here. The specification promises nothing of the kind
-    /// happens; binding rests on it.
+    /// Returns the requirement of a buffer that is not met here. The specification promises nothing
+    /// of the kind happens; binding rests on it.
     fn misfit(&self, offset: u64, size: u64, wanted: &vk::MemoryRequirements) -> Option<&'static str> {
         // A mask for a type out of range would be a driver's mistake: it fits nothing.
         let of_type = 1u32.checked_shl(self.memory.memory_type()).unwrap_or(0) & wanted.memory_type_bits != 0;

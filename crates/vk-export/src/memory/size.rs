@@ -27,7 +27,7 @@ pub(crate) fn check_buffer(device: &PhysicalDeviceInfo, size: u64, object: &str)
     }
 }
 
-/// What other GPUs map: whole pages of so many bytes (measured with NVIDIA driver 580).
+/// Granularity that other GPUs map: whole pages of so many bytes (measured with NVIDIA driver 580).
 const PEER_PAGE: u64 = 2 << 20;
 
 /// The bytes that a buffer, or a block of them, is made with where `size` are asked for.
@@ -83,7 +83,7 @@ fn too_large(device: &PhysicalDeviceInfo, size: u64, limit: u64, limit_name: &'s
     Error::TooLarge { object: object.to_owned(), size, limit, limit_name, device: device.name.clone() }
 }
 
-/// What to say of a buffer of which no descriptor shows all to shaders, if it is one.
+/// Returns the warning for a buffer of which no descriptor shows all to shaders, if it is one.
 pub(crate) fn range_warning(
     device: &PhysicalDeviceInfo,
     size: u64,

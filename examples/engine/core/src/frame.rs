@@ -29,7 +29,7 @@ pub(crate) struct FrameSlot {
     pub(crate) descriptors: vk::DescriptorPool,
     fence: vk::Fence,
     in_flight: bool,
-    /// Of the frame that used it last.
+    /// Number of the frame that used it last.
     pub(crate) frame: u64,
     pub(crate) extent: vk::Extent2D,
     pub(crate) samples: Vec<Sample>,

@@ -61,7 +61,7 @@ pub(crate) struct World<'d> {
     pub(crate) device: CudaDevice,
     /// Another device.
     pub(crate) other: CudaDevice,
-    /// Of the other device, to be current when it should not be.
+    /// Context of the other device, to be current when it should not be.
     pub(crate) stranger: Arc<CudaContext>,
     timelines: usize,
 }

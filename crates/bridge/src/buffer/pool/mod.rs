@@ -81,7 +81,7 @@ impl Default for SharedPoolInfo<'_> {
 pub struct SharedPool(Arc<Inner>);
 
 struct Inner {
-    /// What a buffer knows of its pool. It holds no compute side: buffers may go on the CPU
+    /// Reference of a buffer to its pool. It holds no compute side: buffers may go on the CPU
     /// backend's own thread, and the last to hold that backend waits for the thread's end.
     blocks: Arc<Mutex<Blocks>>,
     own: Arc<OwnTotal>,

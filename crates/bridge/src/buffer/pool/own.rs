@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-/// How many buffers of one pool have memory of their own, and how much.
+/// Count and size of the buffers of one pool that have memory of their own.
 #[derive(Debug, Default)]
 pub(super) struct OwnTotal {
     buffers: AtomicUsize,

@@ -29,9 +29,9 @@ pub(super) struct Taken {
 }
 
 impl Ranges {
-    /// Of a block of `size` bytes: a power of two, so that the allocator, which keeps free ranges
-    /// in classes of rounded sizes, finds a range as large as the block. None for what it cannot
-    /// count.
+    /// Creates the ranges of a block of `size` bytes: a power of two, so that the allocator, which
+    /// keeps free ranges in classes of rounded sizes, finds a range as large as the block. None for
+    /// what it cannot count.
     pub(super) fn new(size: u64) -> Option<Self> {
         let units = u32::try_from(size / UNIT).ok().filter(|units| units.is_power_of_two())?;
         let allocator = Allocator::with_max_allocs(units, units.clamp(8, MAX_RANGES));

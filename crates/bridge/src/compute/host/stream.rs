@@ -66,10 +66,10 @@ enum Job {
 /// Jobs that fit before the queue grows.
 const QUEUE: usize = 256;
 
-/// How long a failed signal is retried, for example when the driver is out of memory.
+/// Limit on retrying a failed signal, for example when the driver is out of memory.
 const SIGNAL_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long the thread is waited for when the last clone goes; a closure that runs on is left
+/// Limit on the wait for the thread when the last clone is dropped; a closure that runs on is left
 /// alone.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 

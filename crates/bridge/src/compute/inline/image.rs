@@ -10,8 +10,9 @@ use vk_export::{Image, ImageKind, KernelSurface, KernelTexture};
 use crate::compute::mapped::Mapping;
 use crate::error::{Error, Result};
 
-/// Of each kind in one image. Recorded work may use any of them, so none goes before the image
-/// does; a description that changes from frame to frame is a fault of the program's.
+/// Limit for each kind of object in one image. Recorded work may use any of them, so none goes
+/// before the image does; a description that changes from frame to frame is a fault of the
+/// program's.
 const MOST: usize = 256;
 
 /// The view handles of an image, each created on first use.

@@ -35,7 +35,7 @@ impl Lost {
 pub(super) struct Segment {
     commands: Commands,
     keep: Vec<Keep>,
-    /// Of the exchanges that have work in it, while it is recording.
+    /// Markers of the exchanges that have work in it, while it is recording.
     users: Vec<Lost>,
 }
 

@@ -14,8 +14,8 @@ use crate::compute::inline::segment::{Barrier, Keep, Lost, Segment, barrier};
 use crate::error::{Error, Result};
 use crate::observe::log_error;
 
-/// How long dropping the stream waits for running work. Exchanges have already waited by then, each
-/// with its own limit.
+/// Limit on how long dropping the stream waits for running work. Exchanges have already waited by
+/// then, each with its own limit.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An ordered stream of recorded work.

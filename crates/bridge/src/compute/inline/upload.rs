@@ -11,7 +11,7 @@ use crate::compute::inline::segment::{Keep, Lost};
 use crate::compute::inline::stream::{BufferCopy, InlineStreamId};
 use crate::error::{Error, Result};
 
-/// What kernels read and write, and commands of the program's own copy.
+/// Accesses of kernels, and of copies by the program's own commands.
 const USAGE: vk::BufferUsageFlags = vk::BufferUsageFlags::from_raw(
     vk::BufferUsageFlags::TRANSFER_SRC.as_raw()
         | vk::BufferUsageFlags::TRANSFER_DST.as_raw()

@@ -14,7 +14,7 @@ use crate::compute::{Compute, Inner};
 use crate::error::{Error, Result};
 use crate::observe::log_info;
 
-/// What is known of the access of one GPU to the other's memory, for errors.
+/// Description of the access of one GPU to the other's memory, for errors.
 const HIDDEN: &str = "; CUDA does not see the GPU that draws (CUDA_VISIBLE_DEVICES), so it cannot be asked whether the two have \
      access to each other: let it see both to find out";
 

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::handoff;
 use crate::timeline::wait;
 
-/// How long a part of the probe may take.
+/// Limit on the duration of a part of the probe.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Elements that each GPU writes.
@@ -125,7 +125,7 @@ fn contents(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
     }
 }
 
-/// What a GPU writes.
+/// Value that a GPU writes.
 fn words(gpu: usize) -> Vec<u32> {
     (0..LEN).map(|i| 0x9e37_79b9_u32.wrapping_mul((gpu * LEN + i + 1) as u32)).collect()
 }
@@ -144,7 +144,7 @@ fn ended<T>(stream: &CudaStream, used: T) -> Result<T, String> {
     Err(unfinished)
 }
 
-/// What CUDA sees in the buffer, on the GPU that leads.
+/// Reads the buffer with CUDA, on the GPU that leads.
 fn read_with_cuda(stream: &Arc<CudaStream>, mapped: &MappedBuffer<u32>) -> Result<Vec<u32>, String> {
     let told = |error: DriverError| error.to_string();
     // A copy to other memory could block without a limit. Written over below, all of it, before it
@@ -157,7 +157,7 @@ fn read_with_cuda(stream: &Arc<CudaStream>, mapped: &MappedBuffer<u32>) -> Resul
     copied.and_then(|()| Ok(seen.as_slice().map_err(told)?.to_vec()))
 }
 
-/// What Vulkan sees in the buffer.
+/// Reads the buffer with Vulkan.
 fn read(vulkan: &ExportDevice, buffer: &Buffer, len: usize) -> Result<Vec<u32>> {
     let size = 4 * len as u64;
     let usage = vk::BufferUsageFlags::TRANSFER_DST;

@@ -1,4 +1,4 @@
-//! How the use of an object ends: seen by the host, up to a limit.
+//! End of the use of an object: seen by the host, up to a limit.
 //!
 //! Unsafe because it hands events to the driver, and believes who says that nothing is in use.
 #![allow(unsafe_code)]
@@ -16,7 +16,7 @@ use crate::stream::order::StreamOrder;
 use crate::stream::poll::poll;
 use crate::sys::CallResult;
 
-/// How long dropping a buffer or an image waits for the work that uses it.
+/// Limit on how long dropping a buffer or an image waits for the work that uses it.
 const DROP_LIMIT: Duration = Duration::from_secs(2);
 
 impl StreamOrder {

@@ -44,7 +44,7 @@ pub(crate) struct StreamOrder {
 }
 
 impl StreamOrder {
-    /// Of `object`, which lives on `device`.
+    /// Creates the order of `object`, which lives on `device`.
     pub(crate) fn new(home: &Arc<CudaStream>, device: &CudaDevice, object: &Object<'_>) -> Result<Self, Error> {
         check_stream(home, device, object)?;
         Ok(Self {

@@ -23,8 +23,9 @@ impl From<StreamOrder> for Orders {
 }
 
 impl Orders {
-    /// Of `object`, in `memory`: each of `homes` is a stream of the memory's device at the same
-    /// place. Where there are fewer, the object is not lent to the other devices.
+    /// Creates the order of `object`, in `memory`: each of `homes` is a stream of the memory's
+    /// device at the same place. Where there are fewer, the object is not lent to the other
+    /// devices.
     pub(crate) fn new(homes: &[Arc<CudaStream>], memory: &ImportedMemory, object: &Object<'_>) -> Result<Self, Error> {
         let mismatch =
             || Error::ContextMismatch { object: object.to_string(), device: memory.device().name().to_owned() };

@@ -46,7 +46,7 @@ impl KmtHandle {
     }
 }
 
-/// What Vulkan is told of the NT handles of an object when it makes it.
+/// Information for Vulkan about the NT handles of an object when it makes it.
 struct HandleInfo {
     attributes: SecurityAttributes,
     /// With its NUL.
@@ -106,14 +106,14 @@ impl Exporter {
         self.handle_type
     }
 
-    /// What goes into the chain of `VkMemoryAllocateInfo`, besides `VkExportMemoryAllocateInfo`.
+    /// Returns the structures for the chain of `VkMemoryAllocateInfo`, besides `VkExportMemoryAllocateInfo`.
     pub(crate) fn memory_info(&self) -> Option<vk::ExportMemoryWin32HandleInfoKHR<'_>> {
         let info = self.info.as_ref()?;
         let chained = vk::ExportMemoryWin32HandleInfoKHR::default();
         Some(chained.attributes(info.attributes.as_raw()).dw_access(security::ACCESS).name(info.name()))
     }
 
-    /// What goes into the chain of `VkSemaphoreCreateInfo`, besides `VkExportSemaphoreCreateInfo`.
+    /// Returns the structures for the chain of `VkSemaphoreCreateInfo`, besides `VkExportSemaphoreCreateInfo`.
     pub(crate) fn semaphore_info(&self) -> Option<vk::ExportSemaphoreWin32HandleInfoKHR<'_>> {
         let info = self.info.as_ref()?;
         let chained = vk::ExportSemaphoreWin32HandleInfoKHR::default();

@@ -9,7 +9,7 @@ use windows_sys::Win32::System::Threading::CreateEventW;
 
 use crate::error::{Error, Result};
 
-/// What Windows takes, with the NUL (`MAX_PATH`).
+/// Longest name that Windows accepts, with the NUL (`MAX_PATH`).
 const LONGEST: usize = 260;
 
 /// The name as Windows wants it, with its NUL, after seeing that nothing has it.

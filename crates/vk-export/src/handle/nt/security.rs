@@ -18,8 +18,8 @@ use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken}
 
 use crate::error::{Error, Result};
 
-/// What the handle's holder may do. The specification of `VK_KHR_external_memory_win32` leaves the
-/// bits to the driver; `GENERIC_ALL` is mapped to whatever rights the kind of object has.
+/// Access rights of the handle's holder. The specification of `VK_KHR_external_memory_win32` leaves
+/// the bits to the driver; `GENERIC_ALL` is mapped to whatever rights the kind of object has.
 pub(super) const ACCESS: u32 = GENERIC_ALL;
 
 /// A `SECURITY_ATTRIBUTES` and the descriptor that it points to. Handles made with it are not
@@ -106,7 +106,7 @@ fn has_dacl(descriptor: &Local) -> bool {
     done != 0 && present != 0 && !dacl.is_null()
 }
 
-/// Of the process's user, as text. The error names the call.
+/// Returns the SID of the process's user, as text. The error names the call.
 fn current_user_sid() -> Result<String, (&'static str, io::Error)> {
     let failed = |call| (call, io::Error::last_os_error());
     let mut token = null_mut();

@@ -1,4 +1,4 @@
-//! What is between the braces of a function: what it must not do in a Vulkan queue, what it calls,
+//! Body of a function: what it must not do in a Vulkan queue, what it calls,
 //! what it shares.
 
 use std::collections::HashSet;
@@ -18,13 +18,13 @@ pub(super) struct Refused {
     pub(super) line: u32,
 }
 
-/// What a function, or what stands outside of all of them, was seen to hold.
+/// Contents of a function, or of the text outside of all functions.
 #[derive(Default)]
 pub(super) struct Body<'a> {
     pub(super) refused: Option<Refused>,
     /// Every word, with the first line it is in: names of functions and variables are among them.
     pub(super) words: Vec<(&'a str, u32)>,
-    /// What is called: names of functions, or registers. Empty where it could not be told.
+    /// Callees: names of functions, or registers. Empty where it could not be told.
     pub(super) called: Vec<&'a str>,
     /// Shared memory declared inside.
     pub(super) shared: Vec<Variable<'a>>,
@@ -106,8 +106,8 @@ fn location<'a, 't>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
     }
 }
 
-/// What a `call` calls: the first word behind its modifiers and its results, which stand in
-/// parentheses.
+/// Returns the callee of a `call`: the first word behind its modifiers and its results, which stand
+/// in parentheses.
 fn target<'a>(operands: &[Token<'a>]) -> &'a str {
     let mut depth = 0usize;
     for token in operands {

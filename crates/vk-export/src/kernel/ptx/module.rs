@@ -7,7 +7,7 @@ use super::declaration::{PtxParam, Variable, number, params, variables};
 use super::lexer::{Kind, Token, wrong};
 use crate::error::Result;
 
-/// What a module was seen to hold.
+/// Contents of a module.
 #[derive(Default)]
 pub(super) struct Module<'a> {
     pub(super) version: &'a str,
@@ -18,9 +18,9 @@ pub(super) struct Module<'a> {
     /// Names of functions that were declared.
     declared: HashMap<&'a str, u32>,
     pub(super) shared: Vec<Variable<'a>>,
-    /// What the static shared memory is rounded up to, before the dynamic one: 1 without any.
+    /// Alignment of the static shared memory, before the dynamic one: 1 without any.
     pub(super) dynamic_align: usize,
-    /// What stands outside of all functions.
+    /// Contents outside of all functions.
     pub(super) loose: Body<'a>,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Function<'a> {
     pub(super) entry: Option<Header>,
 }
 
-/// What is said of an entry before its body.
+/// Declaration of an entry, before its body.
 #[derive(Default, Clone)]
 pub(super) struct Header {
     pub(super) params: Vec<PtxParam>,
@@ -202,7 +202,7 @@ fn block<'a, 't>(tokens: &'t [Token<'a>], line: u32) -> Result<([u32; 3], &'t [T
     Ok((block, rest))
 }
 
-/// What is between parentheses, where they come first, and what follows them.
+/// Splits the text between leading parentheses from what follows them.
 fn parentheses<'a, 't>(tokens: &'t [Token<'a>], line: u32) -> Result<(&'t [Token<'a>], &'t [Token<'a>])> {
     let Some((_, inside)) = tokens.split_first().filter(|(token, _)| token.is(b'(')) else { return Ok((&[], tokens)) };
     let mut depth = 1usize;

@@ -1,4 +1,4 @@
-//! What Windows makes of the attributes: they are given to an event, and its security is read back.
+//! Effect of the attributes on Windows: they are given to an event, and its security is read back.
 
 use windows_sys::Win32::Foundation::ERROR_SUCCESS;
 use windows_sys::Win32::Security::Authorization::{
