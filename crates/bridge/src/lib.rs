@@ -115,7 +115,8 @@ pub use compute::cuda::CudaCompute;
 pub use compute::pair::DevicePair;
 pub use compute::{Backend, Compute};
 pub use error::{Error, RecordError, Result, Stage};
-pub use exchange::resources::{PerElement, Resources};
+pub use exchange::resources::Resources;
+pub use exchange::resources::many::PerElement;
 pub use exchange::submit::{LegacySubmitParts, SubmitParts};
 pub use exchange::{
     ComputeFirst, ComputeRead, ComputeTurn, ComputeWrite, CudaPart, CudaWork, Direction, Exchange, ExchangeInfo,

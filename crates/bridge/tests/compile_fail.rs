@@ -1,4 +1,4 @@
-//! What must not compile: every way to hold a turn wrong that the compiler can see.
+//! Programs that must not compile: every way to hold a turn wrong that the compiler can see.
 
 /// The messages in the `.stderr` files are those of this compiler; others word them differently.
 const COMPILER: &str = "1.95";

@@ -1,4 +1,4 @@
-//! What only a driver can show. Without one each test is skipped (`test_support::skip`).
+//! Tests that need a driver. Without one each test is skipped (`test_support::skip`).
 //!
 //! Unsafe because of the imports and the raw copies.
 #![allow(unsafe_code, clippy::unwrap_used)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cuda_import::cudarc::driver::{CudaStream, result};
 
-/// What a stream waits for until it is opened. Dropping it opens it.
+/// Latch that a stream waits for until it is opened. Dropping it opens it.
 #[derive(Default)]
 pub(crate) struct Latch(Arc<(Mutex<bool>, Condvar)>);
 

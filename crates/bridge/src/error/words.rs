@@ -1,0 +1,53 @@
+//! Phrases of the errors' messages.
+
+use crate::error::Stage;
+use crate::timeline::signaller::Signaller;
+
+impl Stage {
+    /// Returns the name of that turn.
+    pub(super) fn turn(self) -> &'static str {
+        match self {
+            Self::Compute => "compute",
+            Self::Render => "render",
+            Self::Submit => "lent",
+        }
+    }
+
+    /// Returns the calls that end that turn.
+    pub(super) fn end(self) -> &'static str {
+        match self {
+            Self::Compute => "finish or drop",
+            Self::Render => "submit or skip",
+            Self::Submit => "end (`submitted`, `not_submitted`)",
+        }
+    }
+}
+
+pub(super) fn lost(frame: u64, stage: Stage) -> String {
+    match stage {
+        Stage::Compute => {
+            format!(
+                "the compute turn of frame {frame} was dropped before `finish` or `publish`; the next `begin` goes on"
+            )
+        }
+        Stage::Render => format!(
+            "the render turn of frame {frame} was dropped before it was submitted; call `skip` where that is meant"
+        ),
+        Stage::Submit => format!(
+            "the render turn of frame {frame} was lent and dropped, and its signal has not \
+             come: call `submitted` after a successful vkQueueSubmit2, `not_submitted` if it never happened; \
+             `Exchange::flush_parts` brings the slot back"
+        ),
+    }
+}
+
+pub(super) fn whole(frame: Option<u64>) -> String {
+    frame.map_or("none".to_owned(), |frame| frame.to_string())
+}
+
+pub(super) fn hint(signaller: Signaller) -> &'static str {
+    match signaller {
+        Signaller::Compute => "a kernel may be stuck, or waiting for a frame that Vulkan never submitted",
+        Signaller::Queue => "the queue may be stuck, or the submission may wait for work that never ends",
+    }
+}

@@ -1,0 +1,136 @@
+//! Slots of many resources of one type.
+
+use vk_export::ash::vk;
+
+use crate::compute::inline::stream::BufferCopy;
+use crate::error::{Result, both};
+use crate::exchange::barriers::Barriers;
+use crate::exchange::resources::{Made, Resources, Share, SlotInfo};
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::remote::exported::Exported;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use crate::remote::runs::{ResourceKind, Run};
+
+/// Iterator over the resources of a `Vec`, as a turn lends them. Not `Clone`: each is lent once.
+pub struct PerElement<'t, S, L> {
+    slots: std::slice::Iter<'t, S>,
+    lend: fn(&'t S) -> L,
+}
+
+impl<S, L> Iterator for PerElement<'_, S, L> {
+    type Item = L;
+
+    fn next(&mut self) -> Option<L> {
+        self.slots.next().map(self.lend)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.slots.size_hint()
+    }
+}
+
+impl<S, L> ExactSizeIterator for PerElement<'_, S, L> {}
+
+impl<R: Resources> Resources for Vec<R> {
+    type Slot = Vec<R::Slot>;
+    type CudaSlot = Vec<R::CudaSlot>;
+    type HostSlot = Vec<R::HostSlot>;
+    type InlineSlot = Vec<R::InlineSlot>;
+    type Cuda<'t> = PerElement<'t, R::CudaSlot, R::Cuda<'t>>;
+    type Host<'t> = PerElement<'t, R::HostSlot, R::Host<'t>>;
+    type Kernel<'t> = Vec<R::Kernel<'t>>;
+    type Render<'t> = PerElement<'t, R::Slot, R::Render<'t>>;
+}
+
+impl<R: Resources> Share<Self> for Vec<R> {
+    fn create(&self, slot: &SlotInfo<'_>) -> Result<Made<Self>> {
+        let made = self.iter().map(|spec| spec.create(slot)).collect::<Result<Vec<_>>>()?;
+        let (slots, mapped): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+        Ok((slots, slot.compute.side().gather(mapped)?))
+    }
+
+    unsafe fn cuda(slot: &Vec<R::CudaSlot>) -> PerElement<'_, R::CudaSlot, R::Cuda<'_>> {
+        // SAFETY: the same contract; `PerElement` lends each of them once.
+        PerElement { slots: slot.iter(), lend: |slot| unsafe { R::cuda(slot) } }
+    }
+
+    unsafe fn host(slot: &Vec<R::HostSlot>) -> PerElement<'_, R::HostSlot, R::Host<'_>> {
+        // SAFETY: the same contract; `PerElement` lends each of them once.
+        PerElement { slots: slot.iter(), lend: |slot| unsafe { R::host(slot) } }
+    }
+
+    unsafe fn inline(slot: &Vec<R::InlineSlot>) -> Vec<R::Kernel<'_>> {
+        // SAFETY: the same contract; the elements are different slots.
+        slot.iter().map(|slot| unsafe { R::inline(slot) }).collect()
+    }
+
+    unsafe fn twin(slot: &Vec<R::HostSlot>) -> Vec<R::Kernel<'_>> {
+        // SAFETY: the same contract; the elements are different slots.
+        slot.iter().map(|slot| unsafe { R::twin(slot) }).collect()
+    }
+
+    fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> <Self as Resources>::Kernel<'t> {
+        lent.map(R::kernel).collect()
+    }
+
+    fn render(slot: &Vec<R::Slot>) -> PerElement<'_, R::Slot, R::Render<'_>> {
+        PerElement { slots: slot.iter(), lend: R::render }
+    }
+
+    fn add_barriers(slot: &Vec<R::Slot>, barriers: &mut Barriers) {
+        slot.iter().for_each(|slot| R::add_barriers(slot, barriers));
+    }
+
+    fn join(slot: &Vec<R::CudaSlot>) -> Result<()> {
+        slot.iter().map(R::join).fold(Ok(()), both)
+    }
+
+    unsafe fn assume_idle(slot: &Vec<R::CudaSlot>) {
+        for one in slot {
+            // SAFETY: the same contract.
+            unsafe { R::assume_idle(one) }
+        }
+    }
+
+    unsafe fn carry_on_cuda(old: &Vec<R::CudaSlot>, new: &Vec<R::CudaSlot>) -> Result<()> {
+        // SAFETY: the same contract.
+        old.iter().zip(new).try_for_each(|(old, new)| unsafe { R::carry_on_cuda(old, new) })
+    }
+
+    fn carry_on_queue(old: &Vec<R::InlineSlot>, new: &Vec<R::InlineSlot>, copies: &mut Vec<BufferCopy>) {
+        old.iter().zip(new).for_each(|(old, new)| R::carry_on_queue(old, new, copies));
+    }
+
+    unsafe fn carry_on_host(old: &Vec<R::HostSlot>, new: &Vec<R::HostSlot>) {
+        // SAFETY: the same contract.
+        old.iter().zip(new).for_each(|(old, new)| unsafe { R::carry_on_host(old, new) });
+    }
+
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    unsafe fn bytes(slot: &Vec<R::HostSlot>, each: &mut dyn FnMut(Run, &mut [u8])) {
+        // SAFETY: the same contract; the elements are different slots.
+        slot.iter().for_each(|slot| unsafe { R::bytes(slot, each) });
+    }
+
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    fn kinds(&self, into: &mut Vec<ResourceKind>) {
+        self.iter().for_each(|spec| spec.kinds(into));
+    }
+
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    fn export(slot: &Vec<R::Slot>, into: &mut Vec<Exported>) -> Result<()> {
+        slot.iter().try_for_each(|slot| R::export(slot, into))
+    }
+
+    fn carries(&self) -> bool {
+        self.iter().any(R::carries)
+    }
+
+    fn stages(&self) -> vk::PipelineStageFlags2 {
+        self.iter().map(R::stages).fold(vk::PipelineStageFlags2::NONE, |all, stages| all | stages)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.iter().try_for_each(R::check)
+    }
+}

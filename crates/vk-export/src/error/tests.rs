@@ -1,0 +1,52 @@
+use super::*;
+
+#[test]
+fn want_of_memory_is_told_in_numbers() {
+    let refused = |size, free| {
+        Error::OutOfMemory {
+            object: "memory of \"m\"".into(),
+            size,
+            heap: 1,
+            heap_size: 80,
+            free,
+            promised: 40,
+            result: vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
+            device: "d".into(),
+        }
+        .to_string()
+    };
+    let text = refused(50, Some(7));
+    assert!(text.contains("50 bytes asked of memory heap 1, which has 80, 7 of them free; the driver"), "{text}");
+    assert!(text.contains("promises to try 40 at a time (maxMemoryAllocationSize)"), "{text}");
+    let text = refused(30, None);
+    assert!(text.contains("which has 80; ask for less") && text.contains("(-2) [memory of \"m\", d]"), "{text}");
+}
+
+#[test]
+fn what_is_missing_is_said_with_its_advice_once() {
+    let kernels = |name: &str, on_device| Requirement::CudaKernelExtension { name: name.into(), on_device };
+    let missing = |missing| Error::Missing { device: "d".into(), purpose: "p", missing }.to_string();
+    let text = missing(vec![kernels("A", false), kernels("B", false), Requirement::Feature("f")]);
+    assert!(text.starts_with("d lacks what p needs: device extension A; device extension B (NVIDIA's"), "{text}");
+    assert!(text.ends_with("); feature f") && text.matches("CUDA stream").count() == 1, "{text}");
+    let text = missing(vec![kernels("A", false), kernels("B", true)]);
+    assert!(text.contains("A (NVIDIA's") && text.contains("B (it is off"), "{text}");
+}
+
+#[test]
+fn a_software_driver_is_advice_where_there_is_no_device() {
+    let error = |found: &str| Error::NoDevice { asked: "the best device".into(), found: found.into() }.to_string();
+    assert!(error("none").contains("software driver"));
+    assert!(error("0: llvmpipe (no: feature f)").ends_with("(no: feature f)"));
+}
+
+#[test]
+fn advice_is_for_the_call_that_failed() {
+    let failed = |call, result| Error::Vulkan { call, result, object: "o".into(), device: "d".into() }.to_string();
+    let start = vk::Result::ERROR_INITIALIZATION_FAILED;
+    assert!(failed("vkCreateInstance", start).contains("libXext6"));
+    assert!(failed("vkCreateDevice", start).contains("exclusively"));
+    let swapchain = failed("vkCreateSwapchainKHR", start);
+    assert!(swapchain.ends_with("[o, d]"), "{swapchain}");
+    assert!(failed("vkCreateInstance", vk::Result::ERROR_INCOMPATIBLE_DRIVER).contains("no driver that loads"));
+}
