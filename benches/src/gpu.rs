@@ -73,7 +73,7 @@ impl Gpu {
         self.compute.cuda().is_some()
     }
 
-    /// What the validation layer said.
+    /// Messages of the validation layer.
     pub(crate) fn validation_messages(&self) -> Vec<String> {
         let messages = self.device.validation_messages();
         messages.iter().map(|message| format!("{}: {}", message.id, message.text)).collect()

@@ -1,4 +1,4 @@
-//! What compute and rendering share, and what stays with compute.
+//! Data that compute and rendering share, and data that stays with compute.
 
 use bytemuck::{Pod, Zeroable};
 

@@ -1,4 +1,4 @@
-//! What has to hold before the crates can be published: each packs and builds from its package, and
+//! Checks before the crates can be published: each packs and builds from its package, and
 //! licences are allowed.
 
 use std::fs::{self, File};

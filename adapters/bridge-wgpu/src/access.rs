@@ -12,7 +12,7 @@ const SHADERS: vk::PipelineStageFlags2 = vk::PipelineStageFlags2::from_raw(
         | vk::PipelineStageFlags2::COMPUTE_SHADER.as_raw(),
 );
 
-/// How Vulkan uses a buffer that wgpu uses so.
+/// Returns the Vulkan access that corresponds to a use of a buffer in wgpu.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] for no usage, and for usages that a shared buffer cannot have.
@@ -37,7 +37,8 @@ pub(crate) fn of_buffer(usage: wgpu::BufferUsages, object: &str) -> Result<Buffe
     accesses.reduce(BufferAccess::union).ok_or_else(|| Error::invalid(object, "it has no usage"))
 }
 
-/// How Vulkan uses a texture that wgpu uses so, and the state of wgpu's in which it is handed over.
+/// Returns the Vulkan access that corresponds to a use of a texture in wgpu, and wgpu's state in
+/// which it is handed over.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] for no usage, and for usages that a shared texture cannot have.

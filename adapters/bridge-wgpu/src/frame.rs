@@ -71,8 +71,8 @@ impl<S: Shared, D: Direction> std::fmt::Debug for Frame<S, D> {
 /// exchanges. The trait is closed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Frames: Batch<Done = <Self as Frames>::Submitted> {
-    /// What [`Bridge::submit`] gives: the [`TimelinePoint`] at which the GPU is done with the
-    /// frame, or, with [`RenderFirst`], the frame's [`ComputeTurn`].
+    /// Type that [`Bridge::submit`] returns: the [`TimelinePoint`] at which the GPU is done with
+    /// the frame, or, with [`RenderFirst`], the frame's [`ComputeTurn`].
     type Submitted;
 }
 

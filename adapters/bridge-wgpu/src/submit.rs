@@ -19,7 +19,7 @@ use crate::device::Bridge;
 use crate::error::{Error, Result};
 use crate::frame::Frames;
 
-/// What frames add to a submission.
+/// Additions of frames to a submission.
 #[derive(Default)]
 pub(crate) struct Parts {
     pub(crate) before: Vec<wgpu::CommandBuffer>,

@@ -1,4 +1,4 @@
-//! What is measured. Each file is one kind of case; a case makes one row or a few.
+//! Measurements. Each file is one kind of case; a case makes one row or a few.
 
 mod bandwidth;
 mod capture;

@@ -1,4 +1,4 @@
-//! What a run was measured on.
+//! Environment of a run's measurements.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::provenance::{Clocks, Sources, root};
 
-/// What a run was measured on, and when.
+/// Environment of a run's measurements, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Machine {
     /// The Vulkan device.

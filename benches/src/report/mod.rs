@@ -1,4 +1,4 @@
-//! What a run found: rows, the machine they were measured on, and the forms in which both are
+//! Results of a run: rows, the machine they were measured on, and the forms in which both are
 //! shown.
 
 pub(crate) mod digest;
@@ -52,12 +52,12 @@ pub(crate) struct Row {
     pub(crate) parameters: BTreeMap<String, Value>,
     /// The unit of all its figures.
     pub(crate) unit: String,
-    /// What became of it.
+    /// Outcome.
     #[serde(flatten)]
     pub(crate) outcome: Outcome,
 }
 
-/// What became of a row.
+/// Outcome of a row.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub(crate) enum Outcome {

@@ -1,4 +1,4 @@
-//! How frames should look.
+//! Expected contents of frames.
 
 use anyhow::{Context, Result, ensure};
 use engine_core::Captured;

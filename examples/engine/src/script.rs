@@ -23,7 +23,7 @@ use crate::particles::{Particles, RATE};
 /// How long the loop stands still.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// What a run is to be.
+/// Configuration of a run.
 #[derive(Clone, Debug)]
 pub struct Script {
     /// Frames.
@@ -48,11 +48,11 @@ pub struct World {
     pub compute: Compute,
     /// The systems that are there.
     pub systems: Systems,
-    /// What the validation layer says.
+    /// Messages of the validation layer.
     pub messages: Arc<Messages>,
 }
 
-/// What a run was like.
+/// Outcome of a run.
 #[derive(Debug)]
 pub struct Report {
     /// The device, and what computed, and why.

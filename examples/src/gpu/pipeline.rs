@@ -10,7 +10,7 @@ use super::depth::Depth;
 use super::failed;
 use crate::shader::spirv;
 
-/// What a pipeline is to be: one colour target, dynamic viewport.
+/// Configuration of a pipeline: one colour target, dynamic viewport.
 #[derive(Clone, Copy, Debug)]
 pub struct PipelineInfo<'a> {
     /// Its name.

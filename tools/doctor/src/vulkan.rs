@@ -1,4 +1,4 @@
-//! What Vulkan says of itself.
+//! Vulkan's description of itself.
 
 use bridge::ash::vk;
 use bridge::vk_export;
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::drivers::{self, DriverManifest};
 
-/// What Vulkan says of itself.
+/// Vulkan's description of itself.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Vulkan {
     /// The loader's version; nothing without a loader.
@@ -17,7 +17,7 @@ pub struct Vulkan {
     pub drivers: Vec<DriverManifest>,
     /// The physical devices.
     pub devices: Vec<VulkanDevice>,
-    /// What went wrong while asking.
+    /// Errors while asking.
     pub problems: Vec<String>,
     /// Which calls failed while asking.
     pub failed_calls: Vec<FailedCall>,

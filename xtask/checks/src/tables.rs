@@ -82,7 +82,7 @@ fn fill(template: &str, results: &Results) -> Result<String> {
     Ok(filled + rest)
 }
 
-/// What the benchmark wrote.
+/// Output of the benchmark.
 struct Results(Value);
 
 impl Results {

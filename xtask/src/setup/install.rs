@@ -71,7 +71,7 @@ fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
-/// How this user becomes root.
+/// Way in which this user becomes root.
 #[derive(Clone, Copy)]
 enum Privilege {
     Root,

@@ -17,11 +17,11 @@ pub(crate) enum Need {
     SoftwareDevice,
     /// `VK_LAYER_KHRONOS_validation`.
     ValidationLayer,
-    /// What a window needs of X11 on the client's side.
+    /// Libraries that a window needs of X11 on the client's side.
     WindowLibraries,
     /// `Xvfb`: an X server without a screen.
     VirtualScreen,
-    /// What NVIDIA's Vulkan driver loads, and server images leave out.
+    /// Libraries that NVIDIA's Vulkan driver loads, and server images leave out.
     NvidiaLibraries,
     /// Python's package installer.
     Pip,
@@ -37,7 +37,7 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    /// What a message calls it.
+    /// Returns its name in messages.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Loader => "Vulkan loader",
@@ -157,13 +157,13 @@ impl Manager {
         arguments
     }
 
-    /// What the user has to know before the command runs.
+    /// Returns what the user has to know before the command runs.
     pub(super) fn warning(self) -> Option<&'static str> {
         (self == Self::Pacman && !pacman_has_lists(Path::new(PACMAN_LISTS)))
             .then_some("pacman has no package lists yet: they are fetched, and the whole system is upgraded with them")
     }
 
-    /// What to do when the command has failed.
+    /// Returns advice for when the command has failed.
     pub(super) fn when_it_fails(self, needs: &[Need]) -> String {
         match self {
             Self::Pacman => format!(
@@ -176,7 +176,7 @@ impl Manager {
         }
     }
 
-    /// What a person types to install `needs`, on whatever this machine is.
+    /// Returns the command to type to install `needs`, on whatever this machine is.
     pub(crate) fn advice(needs: &[Need]) -> String {
         match Self::of_this_machine() {
             Some(manager) => manager.typed(needs, true),

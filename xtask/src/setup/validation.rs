@@ -34,7 +34,7 @@ const MANIFEST: &str = "VkLayer_khronos_validation.json";
 /// it arrives.
 const DIGEST: &str = "SHA256";
 
-/// What there is of the layer.
+/// State of the layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layer {
     /// The loader lists one that is recent enough.

@@ -1,4 +1,4 @@
-//! What the Vulkan loader itself finds on this machine: devices and layers.
+//! Findings of the Vulkan loader on this machine: devices and layers.
 //!
 //! The loader is asked rather than the folders of manifests: it knows every folder and variable
 //! that counts, and a manifest is no proof that its driver offers a device (Mesa's come all at

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use super::tally::Skip;
 use crate::shell;
 
-/// How the skips of a run differ from the list.
+/// Difference of the skips of a run from the list.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Difference {
     /// They happened and are not listed.
@@ -63,7 +63,7 @@ impl Difference {
         !self.unlisted.is_empty()
     }
 
-    /// What to tell the user; empty if there is nothing to say.
+    /// Returns the message for the user; empty if there is nothing to say.
     pub(super) fn report(&self, path: &Path) -> String {
         let mut text = String::new();
         let list = path.display();

@@ -1,4 +1,4 @@
-//! What a run of the tests came to, from libtest's output and the log of skips.
+//! Outcome of a run of the tests, from libtest's output and the log of skips.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,7 +26,7 @@ impl fmt::Display for Skip {
     }
 }
 
-/// What a run of the tests came to.
+/// Outcome of a run of the tests.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     passed: usize,

@@ -16,7 +16,7 @@ const WINE_OF_DEBIAN: &str = "/usr/lib/wine/wine64";
 /// Where Debian's packages put their programs; rustup's come before them on the path.
 const DEBIAN: &str = "/usr/bin";
 
-/// What builds and runs for Windows.
+/// Tools that build and run for Windows.
 pub(super) struct Tools {
     rust: Rust,
     wine: PathBuf,

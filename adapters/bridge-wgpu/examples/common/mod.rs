@@ -184,7 +184,7 @@ impl Picture {
     }
 }
 
-/// What `copy` puts into a buffer of `size` bytes that the host can read.
+/// Contents that `copy` puts into a buffer of `size` bytes that the host can read.
 pub(crate) fn read(
     gpu: &Bridge,
     size: u64,

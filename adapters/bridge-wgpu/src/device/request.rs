@@ -96,7 +96,7 @@ impl Bridge {
     }
 }
 
-/// What [`wgpu::Adapter::request_device`] checks, and `wgpu::hal` does not; all of it.
+/// Makes all checks that [`wgpu::Adapter::request_device`] makes and `wgpu::hal` does not.
 fn lacking(adapter: &wgpu::Adapter, descriptor: &wgpu::DeviceDescriptor<'_>) -> Vec<String> {
     let features = descriptor.required_features - adapter.features();
     let mut missing: Vec<_> = features.iter_names().map(|(name, _)| format!("wgpu feature {name}")).collect();

@@ -1,4 +1,4 @@
-//! What an exchange shares, and its wgpu objects.
+//! Resources that an exchange shares, and their wgpu objects.
 
 pub(crate) mod buffer;
 pub(crate) mod raw;
@@ -30,12 +30,12 @@ pub trait Shared: Share<Self> + Send + Sync + Sized + 'static {
     type Slot: Send + Sync;
 }
 
-/// How the resources of `S`, which is the implementor, are made, lent and copied.
+/// Creation, lending and copies of the resources of `S`, which is the implementor.
 pub(crate) trait Share<S: Shared> {
     /// Whether the program's commands use any of it in the slots.
     const IN_PLACE: bool;
 
-    /// What the bridge is to make.
+    /// Returns the description for the bridge.
     fn specs(&self, gpu: &Bridge, flow: Flow) -> Result<S::Specs>;
 
     /// Makes the objects that stay.

@@ -34,7 +34,7 @@ impl<T: Texel> SharedTexture<T> {
         Self { format, size, usage, texel: PhantomData }
     }
 
-    /// That of the slots: wgpu copies between formats that differ in sRGB alone.
+    /// Format of the slots: wgpu copies between formats that differ in sRGB alone.
     fn slot_format(&self) -> wgpu::TextureFormat {
         self.format.remove_srgb_suffix()
     }

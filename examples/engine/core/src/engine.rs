@@ -28,7 +28,7 @@ pub struct Engine {
     pub(crate) gpu: Arc<Gpu>,
 }
 
-/// What a frame is drawn to.
+/// Target that a frame is drawn to.
 pub(crate) struct Targets {
     pub(crate) scene: Image,
     pub(crate) picture: Image,
@@ -51,7 +51,7 @@ impl Captured {
     }
 }
 
-/// What became of a frame.
+/// Outcome of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It is on its way.

@@ -1,4 +1,4 @@
-//! What belongs to a frame in flight.
+//! Objects of a frame in flight.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use std::sync::Arc;

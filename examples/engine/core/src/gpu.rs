@@ -19,7 +19,7 @@ const LAYER: &CStr = c"VK_LAYER_KHRONOS_validation";
 /// What a plug-in wants enabled on the device that was chosen: device extensions that it has.
 pub type Wishes<'a> = &'a dyn Fn(&Instance, u32, vk::PhysicalDevice) -> Result<Vec<&'static CStr>>;
 
-/// What a [`Gpu`] is to be.
+/// Configuration of a [`Gpu`].
 pub struct GpuInfo<'a> {
     /// A part of the device's name; without, the first one, discrete ones first.
     pub name: Option<&'a str>,
@@ -46,7 +46,7 @@ pub struct Gpu {
     messages: Arc<Messages>,
 }
 
-/// What the validation layer said.
+/// Messages of the validation layer.
 #[derive(Default)]
 pub struct Messages(Mutex<Vec<String>>);
 
@@ -145,7 +145,7 @@ impl Gpu {
         &self.name
     }
 
-    /// What the validation layer says, for as long as it is wanted.
+    /// Messages of the validation layer, for as long as it is wanted.
     pub fn messages(&self) -> &Arc<Messages> {
         &self.messages
     }

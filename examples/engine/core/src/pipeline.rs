@@ -9,7 +9,7 @@ use ash::vk;
 use crate::gpu::Gpu;
 use crate::memory::Image;
 
-/// What a pipeline is to be: one target of the engine's format, dynamic viewport.
+/// Configuration of a pipeline: one target of the engine's format, dynamic viewport.
 #[derive(Clone, Copy)]
 pub struct PipelineInfo<'a> {
     /// Its name in errors.

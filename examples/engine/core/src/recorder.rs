@@ -1,4 +1,4 @@
-//! What a frame is recorded with.
+//! Recorder of a frame.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use std::sync::Arc;

@@ -15,7 +15,7 @@ pub enum Pass {
     Picture,
 }
 
-/// What a submission waits for and signals, besides the engine's own.
+/// Waits and signals of a submission, besides the engine's own.
 #[derive(Default)]
 pub struct Semaphores {
     /// Waits.

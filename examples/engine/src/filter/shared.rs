@@ -1,4 +1,4 @@
-//! What is bridge-specific about the post-process.
+//! Bridge-specific part of the post-process.
 #![allow(unsafe_code)] // A kernel launch.
 
 use anyhow::{Context, Result};

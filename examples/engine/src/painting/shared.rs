@@ -1,4 +1,4 @@
-//! What is bridge-specific about the painted texture.
+//! Bridge-specific part of the painted texture.
 #![allow(unsafe_code)] // A kernel launch.
 
 use anyhow::{Context, Result};

@@ -1,4 +1,4 @@
-//! What is bridge-specific about the particles.
+//! Bridge-specific part of the particles.
 #![allow(unsafe_code)] // A kernel launch.
 
 use anyhow::{Context, Result};
