@@ -50,7 +50,7 @@ fn what_wants_memory_of_its_own_is_not_pooled() {
     // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
     // Vulkan exits.
     let engine = Box::leak(Box::new(Engine::new(Some(hook))));
-    // SAFETY: the engine's own handles, which live for ever.
+    // SAFETY: the engine's own handles, which live forever.
     let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
     let (usage, size, placement) = (BufferAccess::TRANSFER_READ.usage, 64 << 10, Placement::Exportable);
     let own = match Buffer::new(&device, &BufferInfo { name: "own", size, usage, placement }) {

@@ -113,7 +113,7 @@ fn every_call_may_fail() {
     let engine = Box::leak(Box::new(Engine::new(Some(hook))));
     let mut info = engine.info();
     info.queue_lock = Some(Arc::new(Lock));
-    // SAFETY: the engine's own handles, which live for ever.
+    // SAFETY: the engine's own handles, which live forever.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     for backend in [Backend::Host, Backend::Cuda] {
         let Some(compute) = case_on(&device, backend, "every_call_may_fail") else { continue };

@@ -106,7 +106,7 @@ fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
     let counters = [Counter::Lost, Counter::Maximum, Counter::Stale];
     for (backend, counter) in [Backend::Host, Backend::Cuda].into_iter().flat_map(|b| counters.map(|c| (b, c))) {
         *LOST.lock().unwrap() = None;
-        // SAFETY: the engine's own handles, which live for ever.
+        // SAFETY: the engine's own handles, which live forever.
         let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
         if let Some(compute) = case_on(&device, backend, &format!("{counter:?}")) {
             lose(&device, &compute, counter);
@@ -115,7 +115,7 @@ fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
         }
     }
     *LOST.lock().unwrap() = None;
-    // SAFETY: the engine's own handles, which live for ever.
+    // SAFETY: the engine's own handles, which live forever.
     let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
     if !device.physical().buffer_device_address {
         skip_case(Need::Other, "inline", "the device has no bufferDeviceAddress");
@@ -126,7 +126,7 @@ fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
         let mut info = engine.info();
         info.queue_lock = Some(Arc::new(Alone));
         info.features.buffer_device_address = true;
-        // SAFETY: the engine's own handles, which live for ever.
+        // SAFETY: the engine's own handles, which live forever.
         let device = unsafe { ExportDevice::adopt(info) }.unwrap();
         lose(&device, &Compute::inline(&device, QueueKind::Graphics).unwrap(), counter);
     }

@@ -140,7 +140,7 @@ fn refused_commands_are_freed() {
     let mut info = engine.info();
     info.queue_lock = Some(Arc::new(Alone));
     info.features.buffer_device_address = true;
-    // SAFETY: the engine's own handles, which live for ever.
+    // SAFETY: the engine's own handles, which live forever.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     let host = Compute::new(&device, Backend::Host).unwrap();
     frames(&host);

@@ -57,7 +57,7 @@ fn footprint() -> (u64, usize) {
 }
 
 /// Compares the footprints in the middle and at the end of a run, when heaps have settled and
-/// drivers have started their threads: what grows then, grows for ever.
+/// drivers have started their threads: what grows then, grows forever.
 fn assert_same(before: (u64, usize), after: (u64, usize), what: &str, rounds: u64, allowed: u64) {
     assert_eq!(before.1, after.1, "descriptors before and after {rounds} {what}");
     let grown = after.0.saturating_sub(before.0);

@@ -35,7 +35,7 @@ impl Layer {
             .pfn_user_callback(Some(hear))
             .user_data((&raw const *heard).cast_mut().cast());
         // SAFETY: VUID-VkDebugUtilsMessengerCreateInfoEXT-pUserData: the box stays in place until
-        // `end`, or for ever.
+        // `end`, or forever.
         let messenger = unsafe { functions.create_debug_utils_messenger(&info, None) }.unwrap();
         Self { functions, messenger, heard }
     }

@@ -131,7 +131,7 @@ impl QueueLock for Alone {
 pub(crate) fn no_exchange_is_left_by_a_refused_hand_over(engine: &Engine) {
     let mut info = engine.info();
     info.queue_lock = Some(Arc::new(Alone));
-    // SAFETY: the engine's own handles, which live for ever.
+    // SAFETY: the engine's own handles, which live forever.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     let compute = Compute::new(&device, Backend::Host).unwrap();
     let before = LiveObjects::now();

@@ -24,7 +24,7 @@ type Case = fn(&ExportDevice, &Compute);
 fn an_engines_exchanges_end() {
     // Never destroyed: what is left behind on purpose keeps its device.
     let engine = ManuallyDrop::new(Engine::new(Some(stand_ins::hook)));
-    // SAFETY: the engine's own handles, which live for ever.
+    // SAFETY: the engine's own handles, which live forever.
     let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
     assert!(!device.queues_are_synchronized());
     let cases: [(&str, Case); 4] = [

@@ -39,7 +39,7 @@ fn rays_hit_what_the_compute_side_wrote() {
     info.features.buffer_device_address = true;
     info.features.acceleration_structure = true;
     info.queue_lock = Some(Arc::new(Alone));
-    // SAFETY: the engine's own handles, which live for ever; all of it is on.
+    // SAFETY: the engine's own handles, which live forever; all of it is on.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     for backend in [Backend::Host, Backend::Cuda] {
         if let Some(compute) = case_on(&device, backend, "rays") {

@@ -201,7 +201,7 @@ pub enum Error {
         entries: Vec<String>,
     },
 
-    /// A kernel that would hang a Vulkan queue for ever, without a lost device.
+    /// A kernel that would hang a Vulkan queue forever, without a lost device.
     #[error(
         "{kernel} has {refusal}, which hangs or fails in a Vulkan queue; remove it, or launch the kernel on a CUDA stream"
     )]

@@ -173,7 +173,7 @@ fn closing_an_idle_mapping_lasts_as_long_as_a_wait_on_any_stream() {
     assert_clean(&double);
 }
 
-/// With no signal to come, the driver's calls hang for ever, on a thread of their own.
+/// With no signal to come, the driver's calls hang forever, on a thread of their own.
 #[test]
 fn a_drop_has_a_limit_although_the_driver_has_none() {
     let Some(double) = Double::in_child("a_drop_has_a_limit_although_the_driver_has_none") else { return };

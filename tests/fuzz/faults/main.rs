@@ -42,7 +42,7 @@ fn faults() {
     let mut info = engine.info();
     info.queue_lock = Some(Arc::new(Lock));
     info.features.buffer_device_address = true;
-    // SAFETY: the engine's own handles, which live for ever, with the feature that it turns on
+    // SAFETY: the engine's own handles, which live forever, with the feature that it turns on
     // where it can.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     lost::work_of_another_turn_is_not_lost_in_silence(&device);

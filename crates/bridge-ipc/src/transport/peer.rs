@@ -88,7 +88,7 @@ impl AsFd for PeerProcess {
     }
 }
 
-/// Polls until something is ready or the deadline has passed; none is for ever. Signals do not end
+/// Polls until something is ready or the deadline has passed; none is forever. Signals do not end
 /// it.
 pub(super) fn poll_until(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> rustix::io::Result<usize> {
     loop {

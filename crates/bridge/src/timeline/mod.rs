@@ -254,7 +254,7 @@ impl TimelinePoint {
     }
 
     /// Whether the point has been reached; does not block. With
-    /// [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue so far is
+    /// [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue yet is
     /// submitted first.
     ///
     /// # Errors
@@ -266,7 +266,7 @@ impl TimelinePoint {
 
     /// Blocks the calling thread until the point is reached, for at most `limit`.
     ///
-    /// With [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue so far is
+    /// With [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue yet is
     /// submitted first: do not call it under a lock that the engine's
     /// [`QueueLock`](vk_export::QueueLock) takes.
     ///

@@ -147,7 +147,7 @@ impl StreamGraph {
     /// enqueued then.
     ///
     /// # Safety
-    /// - Somebody will signal `wait_value`, or the stream waits for ever. `signal_value` is greater
+    /// - Somebody will signal `wait_value`, or the stream waits forever. `signal_value` is greater
     ///   than every value that is signalled or pending.
     /// - All that was recorded may run once more, now: the memory it uses, on the device and on the
     ///   host, its kernels' modules, texture and surface objects are alive until the launch has

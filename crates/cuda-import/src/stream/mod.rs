@@ -53,7 +53,7 @@ pub struct SemaphorePoint<'a> {
 /// - Each semaphore lives until the wait has completed.
 /// - Binary: its signal has been submitted already, and no other wait is for the same signal
 ///   ("semaphores must be signaled before waited on", CUDA guide).
-/// - Timeline: somebody will signal the value, or the stream waits for ever.
+/// - Timeline: somebody will signal the value, or the stream waits forever.
 #[doc(alias = "cuWaitExternalSemaphoresAsync")]
 pub unsafe fn wait(stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<(), Error> {
     // SAFETY: the caller keeps the same promises.

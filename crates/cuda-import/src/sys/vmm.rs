@@ -107,7 +107,7 @@ impl Vmm {
         Ok(address)
     }
 
-    /// Maps all of an allocation, which nobody can access so far.
+    /// Maps all of an allocation, which nobody can access yet.
     ///
     /// # Safety
     /// The range was reserved and has nothing mapped in it; `handle` is alive and has `size` bytes.

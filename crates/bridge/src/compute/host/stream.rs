@@ -225,7 +225,7 @@ impl Worker {
                 // The captured values are dropped here, where their panic is caught too.
             }),
             // Signalled after a failure too: the frame's contents are wrong then, which the next
-            // call on the exchange says, but Vulkan is not left waiting for ever.
+            // call on the exchange says, but Vulkan is not left waiting forever.
             Job::Signal(signal) => persistently(&*signal).map_err(|error| error.to_string()),
         }
     }

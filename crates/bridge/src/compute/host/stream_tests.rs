@@ -110,7 +110,7 @@ fn draining_has_a_limit() {
 }
 
 /// Vulkan's queue waits for the signal: a call that fails for a moment must not leave it waiting
-/// for ever.
+/// forever.
 #[test]
 fn a_signal_that_fails_is_tried_again() {
     let stream = HostStream::new().unwrap();
