@@ -86,7 +86,7 @@ pub enum Error {
         newest: u32,
     },
 
-    /// What the peer sent is no message.
+    /// The peer sent bytes that are not a message.
     #[error("{peer} sent what is no message: {source}; the connection is closed")]
     #[non_exhaustive]
     Malformed {

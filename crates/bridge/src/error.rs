@@ -326,7 +326,8 @@ pub(crate) fn both(first: Result<()>, second: Result<()>) -> Result<()> {
 }
 
 impl Error {
-    /// Whether the device of either side is lost, so that nothing on it will ever complete.
+    /// Returns `true` if the device of either side is lost, so that nothing on it will ever
+    /// complete.
     pub fn is_device_lost(&self) -> bool {
         match self {
             Self::Vulkan(error) => error.is_device_lost(),

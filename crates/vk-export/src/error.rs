@@ -240,8 +240,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the Vulkan device is lost: nothing on it will work again, and its waits may never
-    /// end.
+    /// Returns `true` if the Vulkan device is lost: nothing on it will work again, and its waits
+    /// may never end.
     pub fn is_device_lost(&self) -> bool {
         matches!(self, Self::Vulkan { result: vk::Result::ERROR_DEVICE_LOST, .. })
     }

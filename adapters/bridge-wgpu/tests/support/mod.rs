@@ -36,7 +36,7 @@ pub fn validation_messages() -> Vec<String> {
     lines.iter().filter(|line| line.starts_with("ERROR wgpu_hal::vulkan") || line.contains("VUID")).cloned().collect()
 }
 
-/// Whether a line of the log so far contains `text`.
+/// Returns `true` if a line of the log so far contains `text`.
 pub fn logged(text: &str) -> bool {
     LOG.0.lock().unwrap().iter().any(|line| line.contains(text))
 }

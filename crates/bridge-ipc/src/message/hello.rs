@@ -82,7 +82,7 @@ impl Hello {
         }
     }
 
-    /// Whether a backend is named.
+    /// Returns `true` if a backend is named.
     pub fn has(&self, backend: Backend) -> bool {
         match backend {
             Backend::Cuda => self.cuda,

@@ -87,7 +87,8 @@ impl Session {
         self.exchanges.get(&exchange).map(Exchange::phase)
     }
 
-    /// Whether both sides have said Bye, or this one has been refused: nothing more may be said.
+    /// Returns `true` if both sides have said Bye, or this one has been refused: nothing more may
+    /// be said.
     pub fn is_over(&self) -> bool {
         self.said_bye || self.heard_bye
     }

@@ -105,8 +105,8 @@ impl Connection {
         &self.session
     }
 
-    /// Whether nothing more will come: the peer has closed its end, said Bye, or broken the
-    /// protocol.
+    /// Returns `true` if nothing more will come: the peer has closed its end, said Bye, or broken
+    /// the protocol.
     pub fn has_ended(&self) -> bool {
         self.ended
     }

@@ -54,7 +54,7 @@ impl PeerProcess {
         self.uid
     }
 
-    /// Whether it has ended. Stopped is not ended.
+    /// Returns `true` if it has ended. Stopped is not ended.
     pub fn is_dead(&self) -> bool {
         self.wait(Duration::ZERO)
     }

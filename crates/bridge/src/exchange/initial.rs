@@ -45,7 +45,7 @@ pub struct InitialTurn<R: Resources> {
 }
 
 impl<R: Resources, D: Direction> Exchange<R, D> {
-    /// Whether new images wait for their first hand-over: on an adopted device without an
+    /// Returns `true` if new images wait for their first hand-over: on an adopted device without an
     /// [`AdoptInfo::queue_lock`](vk_export::AdoptInfo), where nothing is submitted behind the
     /// engine's back. Until [`initialise`](Self::initialise) or
     /// [`record_initial`](Self::record_initial), no frame begins.

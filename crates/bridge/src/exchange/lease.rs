@@ -40,8 +40,8 @@ impl Lease {
         self.slot
     }
 
-    /// Whether both keep the same objects: of one slot, and not from before and after they were
-    /// replaced.
+    /// Returns `true` if both keep the same objects: of one slot, and not from before and after
+    /// they were replaced.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.kept, &other.kept)
     }

@@ -193,7 +193,7 @@ where
 /// A twin of `entry`.
 ///
 /// # Errors
-/// What keeps it from being one: another number or size of parameters.
+/// Returns the reason why it is not one: another number or size of parameters.
 pub(crate) fn typed<P, F>(entry: &PtxEntry, call: F) -> Result<std::sync::Arc<dyn Twin>, String>
 where
     P: LendAll,

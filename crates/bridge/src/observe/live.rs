@@ -112,7 +112,7 @@ impl LiveObjects {
         }
     }
 
-    /// Whether nothing is alive.
+    /// Returns `true` if nothing is alive.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }

@@ -235,10 +235,10 @@ impl<T> MappedBuffer<T> {
         self.pointer
     }
 
-    /// Whether there is anything for [`join_foreign_work`](Self::join_foreign_work) to do: another
-    /// stream used the buffer, and the home stream was not made to wait for that, or somebody may
-    /// still hold a view on such a stream. Calls no driver; one load if no other stream ever used
-    /// it.
+    /// Returns `true` if there is anything for [`join_foreign_work`](Self::join_foreign_work) to
+    /// do: another stream used the buffer, and the home stream was not made to wait for that, or
+    /// somebody may still hold a view on such a stream. Calls no driver; one load if no other
+    /// stream ever used it.
     pub fn has_foreign_work(&self) -> bool {
         self.mapping.has_foreign_work()
     }

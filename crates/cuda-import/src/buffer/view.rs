@@ -51,7 +51,7 @@ impl<'a, T> DeviceView<'a, T> {
         self.len
     }
 
-    /// Whether a slice of no elements was taken.
+    /// Returns `true` if a slice of no elements was taken.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -86,7 +86,7 @@ impl<'a, T> DeviceViewMut<'a, T> {
         self.len
     }
 
-    /// Whether a slice of no elements was taken.
+    /// Returns `true` if a slice of no elements was taken.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -101,7 +101,8 @@ impl CudaDevice {
         &self.inner.context
     }
 
-    /// Whether [`SemaphoreKind::Timeline`](crate::SemaphoreKind::Timeline) can be imported.
+    /// Returns `true` if [`SemaphoreKind::Timeline`](crate::SemaphoreKind::Timeline) can be
+    /// imported.
     pub fn supports_timeline_semaphores(&self) -> bool {
         self.inner.report.timeline_semaphores
     }

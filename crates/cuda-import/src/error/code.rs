@@ -19,8 +19,8 @@ impl DriverCode {
         listed.map(|entry| entry.name).or_else(|| sys::error_name(self.0))
     }
 
-    /// Whether the context is lost: every later call in it fails the same way, until the process
-    /// ends or, where the context is not the primary one, the context is destroyed.
+    /// Returns `true` if the context is lost: every later call in it fails the same way, until the
+    /// process ends or, where the context is not the primary one, the context is destroyed.
     ///
     /// These are the codes of which cuda.h says "leaves the process in an inconsistent state" or
     /// "the context cannot be used anymore", and those of uncorrectable hardware errors.

@@ -326,7 +326,7 @@ impl Error {
         Self::NoSuchDevice { uuid, present: present.collect() }
     }
 
-    /// Whether the CUDA context is lost: every later call in it will fail, see
+    /// Returns `true` if the CUDA context is lost: every later call in it will fail, see
     /// [`DriverCode::is_context_lost`].
     ///
     /// Only a call of the driver tells. What cudarc recorded of an earlier one may be anybody's,

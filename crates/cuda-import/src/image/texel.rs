@@ -43,7 +43,7 @@ impl ChannelType {
         }
     }
 
-    /// Whether it is no floating-point type.
+    /// Returns `true` if it is no floating-point type.
     pub const fn is_integer(self) -> bool {
         !matches!(self, Self::F16 | Self::F32)
     }

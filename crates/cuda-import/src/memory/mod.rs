@@ -110,7 +110,7 @@ impl ImportedMemory {
         self.allocation_size
     }
 
-    /// Whether the allocation was a dedicated one.
+    /// Returns `true` if the allocation was a dedicated one.
     pub fn is_dedicated(&self) -> bool {
         self.dedicated
     }

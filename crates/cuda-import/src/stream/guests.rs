@@ -133,7 +133,7 @@ impl Guests {
         }
     }
 
-    /// What has the end of the work on `stream` recorded once it is dropped.
+    /// Returns a guard that has the end of the work on `stream` recorded once it is dropped.
     pub(crate) fn guard(&self, stream: &CudaStream) -> CallResult<SyncOnDrop<'_>> {
         let mut place = &self.first;
         for nth in 0..MAX_GUESTS {

@@ -68,7 +68,7 @@ impl Commands {
     /// The failed call.
     ///
     /// # Safety
-    /// What was recorded before is not pending execution.
+    /// The commands recorded before are not pending execution.
     #[doc(alias = "vkBeginCommandBuffer")]
     pub unsafe fn begin(&mut self) -> Result<()> {
         let Self { device, object, .. } = self;

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::kernel::calls::KernelCalls;
 
 impl ExportDevice {
-    /// Whether CUDA kernels can be recorded into command buffers:
+    /// Returns `true` if CUDA kernels can be recorded into command buffers:
     /// [`cuda_kernel_gaps`](Self::cuda_kernel_gaps) is empty.
     pub fn has_cuda_kernels(&self) -> bool {
         self.0.kernel_calls.is_ok()

@@ -180,9 +180,9 @@ impl ExportDevice {
         }
     }
 
-    /// Whether every submission to the queues is known to be kept apart: this crate opened the
-    /// device, or the engine gave a [`queue_lock`](AdoptInfo::queue_lock). Otherwise nothing may be
-    /// submitted without the engine's knowledge.
+    /// Returns `true` if every submission to the queues is known to be kept apart: this crate
+    /// opened the device, or the engine gave a [`queue_lock`](AdoptInfo::queue_lock). Otherwise
+    /// nothing may be submitted without the engine's knowledge.
     pub fn queues_are_synchronized(&self) -> bool {
         matches!(self.0.ownership, Ownership::Opened(_)) || self.0.queue.has_engine_lock()
     }
@@ -207,7 +207,7 @@ impl ExportDevice {
         &self.0.export_gaps
     }
 
-    /// Whether `bufferDeviceAddress` is on: buffers may have `SHADER_DEVICE_ADDRESS`.
+    /// Returns `true` if `bufferDeviceAddress` is on: buffers may have `SHADER_DEVICE_ADDRESS`.
     pub fn has_buffer_device_address(&self) -> bool {
         self.0.enabled.buffer_device_address
     }
@@ -246,7 +246,7 @@ impl ExportDevice {
         self.messenger().map(|m| m.log().snapshot()).unwrap_or_default()
     }
 
-    /// Whether this device listens to a validation layer.
+    /// Returns `true` if this device listens to a validation layer.
     pub fn is_validated(&self) -> bool {
         self.messenger().is_some()
     }
@@ -258,7 +258,7 @@ impl ExportDevice {
         }
     }
 
-    /// Whether both are the same device, not merely the same GPU.
+    /// Returns `true` if both are the same device, not merely the same GPU.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

@@ -177,7 +177,7 @@ impl PhysicalDeviceInfo {
         }
     }
 
-    /// Whether the device has an extension.
+    /// Returns `true` if the device has an extension.
     pub fn has_extension(&self, name: &CStr) -> bool {
         self.extensions.iter().any(|e| e.as_c_str() == name)
     }

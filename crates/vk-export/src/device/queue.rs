@@ -135,7 +135,8 @@ impl Queue {
         })
     }
 
-    /// Whether this thread is inside of [`with`](Self::with), where nothing can be submitted.
+    /// Returns `true` if this thread is inside of [`with`](Self::with), where nothing can be
+    /// submitted.
     pub fn is_held(&self) -> bool {
         self.mutex.is_held_here()
     }

@@ -69,7 +69,7 @@ impl Segment {
     /// Begins to record.
     ///
     /// # Safety
-    /// What was recorded before is not pending execution.
+    /// The commands recorded before are not pending execution.
     pub(super) unsafe fn begin(&mut self) -> Result<()> {
         // SAFETY: handed on to the caller.
         Ok(unsafe { self.commands.begin() }?)
