@@ -133,6 +133,10 @@ fn write(worker: Worker, mut writer: LatestWriter<Buffer<u32>>, kernels: &Kernel
             }
             _ => {}
         }
+        if habit == Habit::Faults && stops {
+            // A context that fails takes every frame with it which is not known to be whole.
+            std::thread::sleep(Duration::from_millis(200));
+        }
         // The renderer may end at any time.
         let Ok(mut turn) = writer.begin() else { return };
         let Work::Cuda(mut work) = turn.work() else { panic!("it computes on the CPU") };
