@@ -50,6 +50,14 @@ impl Fault {
         Self { kind, message: message.to_string() }
     }
 
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The exception, with `cause` as its `__cause__`.
     pub(crate) fn caused_by(self, py: Python<'_>, cause: PyErr) -> PyErr {
         let error = PyErr::from(self);

@@ -14,6 +14,7 @@ mod picture;
 mod screen;
 mod tensor;
 mod view;
+mod window;
 
 use pyo3::prelude::*;
 

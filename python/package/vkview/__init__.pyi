@@ -73,7 +73,9 @@ class View:
         width: int,
         height: int,
         *,
-        headless: bool = False,
+        title: str = "vkview",
+        headless: bool | None = None,
+        vsync: bool = True,
         backend: Literal["cuda", "host"] | None = None,
         device: str | int | None = None,
     ) -> View: ...
@@ -121,6 +123,8 @@ class View:
     def running(self) -> bool: ...
     @property
     def closed(self) -> bool: ...
+    @property
+    def headless(self) -> bool: ...
     @property
     def width(self) -> int: ...
     @property

@@ -1,4 +1,4 @@
-//! A view without a window: tensors in shared slots, drawn into a picture.
+//! What a view draws: tensors in shared slots, drawn into a picture, which a window may show.
 
 // Vulkan calls, and mapped memory.
 #![allow(unsafe_code)]
@@ -9,13 +9,14 @@ pub(crate) mod copy;
 pub(crate) mod output;
 pub(crate) mod pipeline;
 pub(crate) mod ring;
+mod shown;
 pub(crate) mod slots;
 
 use std::mem::ManuallyDrop;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use bridge::ash::vk;
+use bridge::ash::{khr, vk};
 use bridge::{
     Backend, BufferSpec, Compute, DeviceSelector, Exchange, ExportDevice, OpenInfo, RenderFirst, RenderTurn, Validation,
 };
@@ -28,6 +29,8 @@ use crate::screen::pipeline::{ImageParams, Params, Pipelines, PointParams, faile
 use crate::screen::ring::Ring;
 use crate::screen::slots::{Format, Slots};
 use crate::tensor::TensorView;
+use crate::window::OpenWindow;
+use crate::window::present::Presenter;
 
 /// The limit of every wait on the host, unless [`TIMEOUT`] names another.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
@@ -71,8 +74,10 @@ pub(crate) enum Scene {
     Points(PointLook),
 }
 
-/// A view without a window. Field order is drop order; `Drop` waits for the GPU first.
+/// Slots, and the picture that they are drawn into. Field order is drop order; `Drop` waits for the GPU first.
 pub(crate) struct Screen {
+    /// Reads the picture.
+    presenter: Option<Presenter>,
     pending: Option<(Frame, Format, Scene)>,
     slots: Option<Slots>,
     /// Slots that the picture is read through.
@@ -116,8 +121,13 @@ pub(crate) fn told(error: bridge::Error) -> Fault {
 }
 
 impl Screen {
-    /// Opens a device of its own. `device` is a number, a UUID or a part of a name.
-    pub(crate) fn open(width: u32, height: u32, backend: Backend, device: Option<&str>) -> Result<Self, Fault> {
+    /// Opens a device of its own. `device` is a number, a UUID or a part of a name. The picture is shown in `window`.
+    pub(crate) fn open(
+        [width, height]: [u32; 2],
+        backend: Backend,
+        device: Option<&str>,
+        window: Option<OpenWindow>,
+    ) -> Result<Self, Fault> {
         let selector = match device {
             // Parsing cannot fail: what is neither a number nor a UUID is a name.
             Some(text) => text.parse().unwrap_or(DeviceSelector::Best),
@@ -125,7 +135,16 @@ impl Screen {
         };
         let asked = std::env::var_os(VALIDATION).is_some_and(|value| value != "0");
         let validation = if asked { Validation::Required } else { Validation::Off };
-        let info = OpenInfo { application_name: "vkview", device: selector, validation, ..OpenInfo::default() };
+        let surface = window.as_ref().map(OpenWindow::instance_extensions).transpose()?.unwrap_or_default();
+        let swapchain: &[_] = if window.is_some() { &[khr::swapchain::NAME] } else { &[] };
+        let info = OpenInfo {
+            application_name: "vkview",
+            device: selector,
+            validation,
+            instance_extensions: &surface,
+            device_extensions: swapchain,
+            ..OpenInfo::default()
+        };
         let device = ExportDevice::open(&info).map_err(|error| Fault::new(Kind::Unavailable, error))?;
         let compute = Compute::new(&device, backend).map_err(|error| Fault::new(Kind::Unavailable, error))?;
         let usage = vk::BufferUsageFlags::STORAGE_BUFFER | vk::BufferUsageFlags::TRANSFER_SRC;
@@ -136,7 +155,9 @@ impl Screen {
         let pipelines = Pipelines::new(&device)?;
         let ring = Ring::new(&device, device.queue().family(), &pipelines)?;
         let copier = Copier::default();
+        let presenter = window.map(|window| Presenter::new(&device, window)).transpose()?;
         Ok(Self {
+            presenter,
             pending: None,
             slots: None,
             output: None,
@@ -213,7 +234,7 @@ impl Screen {
     pub(crate) fn draw(&mut self) -> Result<bool, Fault> {
         let Some((frame, format, scene)) = self.pending.take() else { return Ok(false) };
         let picture = [self.width, self.height];
-        let params = match scene {
+        let params = match self.moved(scene) {
             Scene::Image(look) => Params::Image(ImageParams {
                 source: [format.width, format.height],
                 picture,

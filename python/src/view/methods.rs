@@ -25,16 +25,20 @@ use crate::tensor::stream::named;
 use crate::tensor::{TensorView, checked_shape};
 
 use crate::view::View;
+use crate::window::{Wanted, choose};
 
 #[pymethods]
 impl View {
     #[new]
-    #[pyo3(signature = (width, height, *, headless=false, backend=None, device=None))]
+    #[pyo3(signature = (width, height, *, title="vkview", headless=None, vsync=true, backend=None, device=None))]
+    #[expect(clippy::too_many_arguments, reason = "all but two have names in Python")]
     fn new(
         py: Python<'_>,
         width: i64,
         height: i64,
-        headless: bool,
+        title: &str,
+        headless: Option<bool>,
+        vsync: bool,
         backend: Option<&str>,
         device: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
@@ -52,17 +56,16 @@ impl View {
                 )));
             }
         };
-        if !headless {
-            let reason =
-                "this build of vkview has no windows: pass headless=True, and use pixels() or save(), or a notebook";
-            return Err(Fault::new(Kind::Unavailable, reason).into());
-        }
         let device = device.map(|device| device.str()?.extract::<String>()).transpose()?;
-        let screen = call(py, || Screen::open(width, height, backend, device.as_deref()))?;
+        let wanted = Wanted { title: title.to_owned(), vsync, size: [width, height] };
+        let open = |window| Screen::open([width, height], backend, device.as_deref(), window);
+        let screen = choose::screen(py, headless, &wanted, open)?;
         let compute = Detached::new(Native::new(screen.compute().clone()));
+        let window = screen.window();
         let (screen, tensors, canvases) = (Mutex::new(Some(screen)), Mutex::default(), Mutex::default());
         let scene = Mutex::new(Scene::Image(look(0.0, false, None)?));
-        Ok(Self { screen, tensors, canvases, scene, compute, width, height, process: Process::current() })
+        let process = Process::current();
+        Ok(Self { screen, tensors, canvases, scene, window, compute, width, height, process })
     }
 
     /// Shows a tensor of shape (height, width) or (height, width, channels), 1 to 4 channels, of
@@ -173,8 +176,15 @@ impl View {
 
     /// Draws what was shown last, if it has not been drawn. Returns whether something was. The GPU
     /// draws later; this waits only where three frames are unfinished.
+    ///
+    /// A window shows the newest picture that it has room for: it never holds up drawing, and
+    /// frames that come faster than the display takes them are left out. Where there is nothing
+    /// new, this waits 2 ms for events.
     fn draw(&self, py: Python<'_>) -> PyResult<bool> {
-        let drawn = self.with(py, Screen::draw);
+        let drawn = match &self.window {
+            Some(_) => self.draw_in_window(py),
+            None => self.with(py, Screen::draw),
+        };
         // A loop of frames ends with Ctrl-C.
         py.check_signals()?;
         drawn
@@ -247,11 +257,11 @@ impl View {
         Ok(live)
     }
 
-    /// True while the view is open. A window ends it when it is closed.
+    /// True while the view is open and its window was not closed by the user.
     #[getter]
     fn running(&self, py: Python<'_>) -> PyResult<bool> {
         py.check_signals()?;
-        Ok(!self.closed(py))
+        Ok(!self.closed(py) && !self.window_is_closed())
     }
 
     /// True once ``close`` was called.
@@ -260,13 +270,19 @@ impl View {
         self.process.is_child() || py.detach(|| self.lock().is_none())
     }
 
-    /// In pixels.
+    /// Whether there is no window.
+    #[getter]
+    fn headless(&self) -> bool {
+        self.window.is_none()
+    }
+
+    /// Of the picture, in pixels.
     #[getter]
     fn width(&self) -> u32 {
         self.width
     }
 
-    /// In pixels.
+    /// Of the picture, in pixels.
     #[getter]
     fn height(&self) -> u32 {
         self.height

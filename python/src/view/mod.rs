@@ -1,8 +1,9 @@
 //! `View`: a screen, and what keeps Python's use of it in order. Its methods are in `methods`.
 
 mod methods;
+mod window;
 
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bridge::{BufferSpec, Compute, RenderTurn};
 use pyo3::prelude::*;
@@ -17,12 +18,22 @@ use crate::screen::slots::Format;
 use crate::screen::{Scene, Screen};
 use crate::tensor::TensorView;
 use crate::tensor::stream::named;
+use crate::window::input::State;
 
 /// Shows tensors of any library, as images or points, on the GPU that they are on.
 ///
 /// ``width`` and ``height`` are the picture's, in pixels. ``backend`` is ``"cuda"``, ``"host"``
 /// (numpy, no GPU) or None for CUDA where there is one. ``device`` chooses the GPU by its number,
 /// its UUID or a part of its name, as Vulkan knows it.
+///
+/// With ``headless=True`` there is no window; with ``headless=False`` there is one, or an
+/// exception. Without either there is one if a display is there and the GPU can show pictures on
+/// it; else the logger ``vkview`` gets a warning that says why there is none. The window has
+/// ``title``, and shows the picture scaled to its size, with black bars where the shapes differ.
+/// It is shown by ``draw``, which takes the events of all windows of the process: such a view is
+/// made, and ``draw`` is called, on the main thread. Closing the window, or Escape, ends
+/// ``running``. Dragging moves the camera round points, the wheel moves it closer, and Home puts
+/// it back. ``vsync=False`` shows pictures between refreshes of the display, where it can.
 ///
 /// One thread at a time uses a view, any thread may; a call waits for another thread's to end. In a
 /// forked child it raises.
@@ -34,6 +45,8 @@ pub(crate) struct View {
     canvases: Mutex<Vec<Weak<Shared>>>,
     /// The options of the last `image` or `points`, for `show`.
     scene: Mutex<Scene>,
+    /// What the user does with the window, where there is one.
+    window: Option<Arc<State>>,
     /// Of the screen, for what needs no lock.
     compute: Detached<Native<Compute>>,
     width: u32,

@@ -1,0 +1,74 @@
+//! Whether a view gets a window.
+
+use pyo3::prelude::*;
+
+use crate::error::{Fault, Kind};
+use crate::native::call;
+use crate::screen::Screen;
+use crate::window::event_loop;
+use crate::window::{OpenWindow, Wanted};
+
+/// The name of the logger of Python that is told.
+const LOGGER: &str = "vkview";
+
+/// Makes a screen with `make`: with a window if `headless` is false, without if it is true; if it is `None`, with a window where one
+/// can be opened and shown, else without, which is logged.
+pub(crate) fn screen(
+    py: Python<'_>,
+    headless: Option<bool>,
+    wanted: &Wanted,
+    make: impl Fn(Option<OpenWindow>) -> Result<Screen, Fault> + Sync,
+) -> PyResult<Screen> {
+    let windowed = || -> PyResult<Result<Screen, Fault>> {
+        if let Some(reason) = no_display() {
+            return Ok(Err(Fault::new(Kind::Unavailable, reason)));
+        }
+        check_main_thread(py)?;
+        // The drivers of display and GPU are called detached from the interpreter.
+        Ok(call(py, || event_loop::open(wanted).and_then(|window| make(Some(window)))))
+    };
+    match headless {
+        Some(true) => Ok(call(py, || make(None))?),
+        Some(false) => windowed()?.map_err(PyErr::from),
+        None => match windowed()? {
+            Err(fault) if fault.kind() == Kind::Unavailable => {
+                let screen = call(py, || make(None))?;
+                let logger = py.import("logging")?.call_method1("getLogger", (LOGGER,))?;
+                let note =
+                    format!("a view without a window (headless=True says that this is meant): {}", fault.message());
+                logger.call_method1("warning", ("%s", note))?;
+                Ok(screen)
+            }
+            made => Ok(made?),
+        },
+    }
+}
+
+/// Why there is no display, if there is none.
+fn no_display() -> Option<&'static str> {
+    let named = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if cfg!(windows) || ["DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"].into_iter().any(named) {
+        return None;
+    }
+    Some(
+        "no window can be opened: there is no display (DISPLAY and WAYLAND_DISPLAY are not set). Run it on a desktop, under \
+         `xvfb-run`, or through `ssh -X`, or make the view with headless=True and use pixels() or save()",
+    )
+}
+
+/// That this is the main thread, of Python and of the process: events arrive there alone.
+fn check_main_thread(py: Python<'_>) -> PyResult<()> {
+    let threading = py.import("threading")?;
+    let main = threading.call_method0("main_thread")?;
+    let mut here = threading.call_method0("current_thread")?.is(&main);
+    if cfg!(target_os = "linux") {
+        // An interpreter that is embedded may have another main thread than the process.
+        here &= threading.call_method0("get_native_id")?.extract::<u32>()? == std::process::id();
+    }
+    if here {
+        return Ok(());
+    }
+    let reason = "a view with a window is made on the main thread, where the process's events arrive; make it there, or pass \
+                  headless=True";
+    Err(Fault::new(Kind::Usage, reason).into())
+}

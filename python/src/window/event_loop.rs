@@ -1,0 +1,162 @@
+//! The process's one event loop. It is on the main thread and runs while a view's `draw` pumps it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::mem::ManuallyDrop;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use winit::application::ApplicationHandler;
+use winit::dpi::PhysicalSize;
+use winit::error::EventLoopError;
+use winit::event::WindowEvent;
+use winit::event_loop::{ActiveEventLoop, ControlFlow, EventLoop};
+use winit::platform::pump_events::{EventLoopExtPumpEvents, PumpStatus};
+use winit::window::{Window, WindowAttributes, WindowId};
+
+use crate::error::{Fault, Kind};
+use crate::fork::Process;
+use crate::window::input::State;
+use crate::window::{OpenWindow, Settled, Wanted};
+
+/// The part of a monitor that a new window takes at most.
+const ROOM: f64 = 0.9;
+
+thread_local! {
+    /// Of the main thread, once a window was wanted. Never dropped: it is not made twice in a process, and at the end of the main
+    /// thread the libraries that it would call may be gone.
+    static LOOP: RefCell<Option<ManuallyDrop<Loop>>> = const { RefCell::new(None) };
+}
+
+struct Loop {
+    process: Process,
+    /// Or why there is none; a second try is not possible.
+    events: Result<EventLoop<()>, String>,
+    app: App,
+}
+
+/// What the events are for.
+#[derive(Default)]
+struct App {
+    windows: HashMap<WindowId, Weak<State>>,
+    /// To be made as soon as the loop runs.
+    wanted: Option<Wanted>,
+    made: Option<Result<Window, String>>,
+}
+
+impl Loop {
+    fn new() -> Self {
+        let events = EventLoop::new().map_err(|error| match error {
+            EventLoopError::RecreationAttempt => {
+                "an event loop of winit was made before in this process, by another part of it or before a fork"
+                    .to_owned()
+            }
+            other => format!("the display cannot be reached: {other}"),
+        });
+        Self { process: Process::current(), events, app: App::default() }
+    }
+
+    fn pump(&mut self, timeout: Duration) -> Result<(), Fault> {
+        self.process.check("event loop of the windows")?;
+        let events = self.events.as_mut().map_err(|reason| Fault::new(Kind::Unavailable, reason))?;
+        // How long it blocks where nothing happens.
+        let flow = if timeout.is_zero() { ControlFlow::Poll } else { ControlFlow::Wait };
+        events.set_control_flow(flow);
+        match events.pump_app_events(Some(timeout), &mut self.app) {
+            PumpStatus::Continue => Ok(()),
+            PumpStatus::Exit(code) => {
+                self.app.windows.values().filter_map(Weak::upgrade).for_each(|state| state.close());
+                Err(Fault::new(Kind::Driver, format!("the connection to the display has ended, with code {code}")))
+            }
+        }
+    }
+}
+
+/// Calls `f` with this thread's loop, which is made if `make` says so.
+fn with<R>(make: bool, f: impl FnOnce(&mut Loop) -> Result<R, Fault>) -> Result<R, Fault> {
+    LOOP.with(|cell| {
+        let mut place = cell
+            .try_borrow_mut()
+            .map_err(|_| Fault::new(Kind::Usage, "the event loop of the windows is already being pumped"))?;
+        if place.is_none() && make {
+            *place = Some(ManuallyDrop::new(Loop::new()));
+        }
+        match place.as_mut() {
+            Some(events) => f(events),
+            None => Err(Fault::new(
+                Kind::Usage,
+                "draw() of a view with a window is called on the main thread, where the process's events arrive",
+            )),
+        }
+    })
+}
+
+/// Opens a window. Called on the main thread.
+pub(crate) fn open(wanted: &Wanted) -> Result<OpenWindow, Fault> {
+    with(true, |events| {
+        events.app.wanted = Some(wanted.clone());
+        let pumped = events.pump(Duration::ZERO);
+        events.app.wanted = None;
+        let made = events.app.made.take();
+        pumped?;
+        let unavailable = |reason: &str| Fault::new(Kind::Unavailable, format!("no window can be opened: {reason}"));
+        let window = match made {
+            Some(made) => made.map_err(|reason| unavailable(&reason))?,
+            None => return Err(unavailable("the event loop did not come to it")),
+        };
+        let state = Arc::new(State::default());
+        events.app.windows.retain(|_, state| state.strong_count() > 0);
+        events.app.windows.insert(window.id(), Arc::downgrade(&state));
+        Ok(OpenWindow { window, state, wanted: wanted.clone(), _settled: Settled })
+    })
+}
+
+/// Takes the events that have arrived, for all windows. Waits for one for at most `timeout`.
+pub(crate) fn pump(timeout: Duration) -> Result<(), Fault> {
+    with(false, |events| events.pump(timeout))
+}
+
+/// Runs the loop once, if it is this thread's and does not run already.
+pub(crate) fn settle() {
+    LOOP.with(|cell| {
+        let Ok(mut place) = cell.try_borrow_mut() else { return };
+        let Some(events) = place.as_mut().filter(|events| !events.process.is_child()) else { return };
+        if let Err(fault) = events.pump(Duration::ZERO) {
+            log::warn!("a window was closed, but its display could not be told: {fault:?}");
+        }
+    });
+}
+
+impl App {
+    fn attributes(&self, events: &ActiveEventLoop, wanted: &Wanted) -> WindowAttributes {
+        // A pixel of the picture is a pixel of the screen, if there is room.
+        let [width, height] = wanted.size.map(f64::from);
+        let monitor = events.primary_monitor().or_else(|| events.available_monitors().next());
+        let room = monitor.map(|monitor| monitor.size()).filter(|size| size.width > 0 && size.height > 0);
+        let factor = room.map_or(1.0, |PhysicalSize { width: w, height: h }| {
+            let (w, h) = (f64::from(w), f64::from(h));
+            if width <= w && height <= h { 1.0 } else { (ROOM * w / width).min(ROOM * h / height) }
+        });
+        let side = |side: f64| (side * factor).round().max(1.0) as u32;
+        Window::default_attributes()
+            .with_title(&wanted.title)
+            .with_inner_size(PhysicalSize::new(side(width), side(height)))
+    }
+}
+
+impl ApplicationHandler for App {
+    fn resumed(&mut self, _: &ActiveEventLoop) {}
+
+    fn window_event(&mut self, _: &ActiveEventLoop, id: WindowId, event: WindowEvent) {
+        if let Some(state) = self.windows.get(&id).and_then(Weak::upgrade) {
+            state.take(&event);
+        }
+    }
+
+    fn about_to_wait(&mut self, events: &ActiveEventLoop) {
+        if let Some(wanted) = self.wanted.take() {
+            let attributes = self.attributes(events, &wanted);
+            self.made = Some(events.create_window(attributes).map_err(|error| error.to_string()));
+        }
+    }
+}

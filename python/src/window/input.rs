@@ -1,0 +1,151 @@
+//! What a user does with a window, kept until the view asks.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use winit::dpi::PhysicalPosition;
+use winit::event::{ElementState, KeyEvent, MouseButton, MouseScrollDelta, WindowEvent};
+use winit::keyboard::{Key, NamedKey};
+
+use crate::screen::camera::Camera;
+
+/// Radians of a drag by one pixel.
+const TURN: f32 = 0.005;
+/// The distance's factor for one notch of the wheel.
+const NOTCH: f32 = 0.9;
+/// Pixels of a wheel that scrolls smoothly which are as much as a notch.
+const PIXELS: f64 = 40.0;
+/// The camera stays this far from straight above, in radians.
+const STEEPEST: f32 = 1.55;
+
+/// How far the user has moved the camera from where the program put it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Orbit {
+    yaw: f32,
+    pitch: f32,
+    /// The distance's factor.
+    distance: f32,
+}
+
+impl Default for Orbit {
+    fn default() -> Self {
+        Self { yaw: 0.0, pitch: 0.0, distance: 1.0 }
+    }
+}
+
+impl Orbit {
+    /// The program's camera, moved.
+    pub(crate) fn of(self, camera: Camera) -> Camera {
+        let mut pitch = camera.pitch + self.pitch;
+        if self.pitch != 0.0 {
+            pitch = pitch.clamp(-STEEPEST, STEEPEST);
+        }
+        Camera { yaw: camera.yaw + self.yaw, pitch, distance: camera.distance * self.distance, ..camera }
+    }
+
+    /// The scene follows the pointer.
+    fn drag(&mut self, dx: f32, dy: f32) {
+        self.yaw -= dx * TURN;
+        // At most from straight below to straight above.
+        self.pitch = (self.pitch + dy * TURN).clamp(-2.0 * STEEPEST, 2.0 * STEEPEST);
+    }
+
+    fn zoom(&mut self, notches: f32) {
+        self.distance = (self.distance * NOTCH.powf(notches)).clamp(1e-3, 1e3);
+    }
+}
+
+/// What has happened to a window. The event loop writes it, the view reads it; neither holds it while it calls a driver.
+#[derive(Debug, Default)]
+pub(crate) struct State(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    closed: bool,
+    hidden: bool,
+    resized: bool,
+    uncovered: bool,
+    dragging: bool,
+    pointer: Option<PhysicalPosition<f64>>,
+    orbit: Orbit,
+}
+
+/// What there is to do since the last time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct News {
+    /// The user has closed the window.
+    pub(crate) closed: bool,
+    /// Nobody sees the window.
+    pub(crate) hidden: bool,
+    /// It has another size.
+    pub(crate) resized: bool,
+    /// What it showed is gone.
+    pub(crate) uncovered: bool,
+}
+
+impl State {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Plain values: whatever a panic left is a state.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the user has closed the window.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// The window is no more, as if the user had closed it.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    pub(crate) fn orbit(&self) -> Orbit {
+        self.lock().orbit
+    }
+
+    /// What is new; asked a second time, it is not.
+    pub(crate) fn news(&self) -> News {
+        let mut inner = self.lock();
+        let news =
+            News { closed: inner.closed, hidden: inner.hidden, resized: inner.resized, uncovered: inner.uncovered };
+        (inner.resized, inner.uncovered) = (false, false);
+        news
+    }
+
+    /// Takes an event.
+    pub(crate) fn take(&self, event: &WindowEvent) {
+        let mut inner = self.lock();
+        match event {
+            WindowEvent::CloseRequested | WindowEvent::Destroyed => inner.closed = true,
+            WindowEvent::Resized(_) | WindowEvent::ScaleFactorChanged { .. } => inner.resized = true,
+            WindowEvent::RedrawRequested => inner.uncovered = true,
+            WindowEvent::Occluded(hidden) => {
+                // What is seen again is drawn again.
+                inner.uncovered |= !hidden;
+                inner.hidden = *hidden;
+            }
+            WindowEvent::KeyboardInput {
+                event: KeyEvent { logical_key: Key::Named(key), state: ElementState::Pressed, .. },
+                ..
+            } => match key {
+                NamedKey::Escape => inner.closed = true,
+                NamedKey::Home => inner.orbit = Orbit::default(),
+                _ => {}
+            },
+            WindowEvent::MouseInput { button: MouseButton::Left, state, .. } => {
+                inner.dragging = *state == ElementState::Pressed;
+            }
+            WindowEvent::Focused(false) => inner.dragging = false,
+            WindowEvent::CursorMoved { position, .. } => {
+                let before = inner.pointer.replace(*position);
+                if let Some(before) = before.filter(|_| inner.dragging) {
+                    inner.orbit.drag((position.x - before.x) as f32, (position.y - before.y) as f32);
+                }
+            }
+            WindowEvent::MouseWheel { delta, .. } => inner.orbit.zoom(match delta {
+                MouseScrollDelta::LineDelta(_, lines) => *lines,
+                MouseScrollDelta::PixelDelta(pixels) => (pixels.y / PIXELS) as f32,
+            }),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Command buffers, semaphores and fences of the pictures that are being presented.
+
+// Vulkan calls.
+#![allow(unsafe_code)]
+
+use std::time::Duration;
+
+use bridge::ExportDevice;
+use bridge::ash::vk;
+
+use crate::error::{Fault, Kind};
+use crate::screen::pipeline::failed;
+
+/// Pictures that may be on their way to the window.
+const PICTURES: usize = 3;
+
+/// What one picture is presented with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) commands: vk::CommandBuffer,
+    /// Signalled when the window's image can be written.
+    pub(crate) acquired: vk::Semaphore,
+    index: usize,
+}
+
+struct Slot {
+    place: Place,
+    /// Signalled when the queue is done with the picture, presenting included.
+    done: vk::Fence,
+    busy: bool,
+}
+
+/// The places. Dropping it frees them at once: all are idle by then.
+pub(crate) struct Places {
+    pool: vk::CommandPool,
+    slots: Vec<Slot>,
+    device: ExportDevice,
+}
+
+impl Places {
+    pub(crate) fn new(device: &ExportDevice) -> Result<Self, Fault> {
+        let mut made = Self { pool: vk::CommandPool::null(), slots: Vec::new(), device: device.clone() };
+        let raw = device.as_raw();
+        let info = vk::CommandPoolCreateInfo::default()
+            .queue_family_index(device.queue().family())
+            .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
+        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family of the device's queue.
+        made.pool = unsafe { raw.create_command_pool(&info, None) }.map_err(failed("vkCreateCommandPool"))?;
+        let info =
+            vk::CommandBufferAllocateInfo::default().command_pool(made.pool).command_buffer_count(PICTURES as u32);
+        // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo-00044: more than no command buffer.
+        let buffers = unsafe { raw.allocate_command_buffers(&info) }.map_err(failed("vkAllocateCommandBuffers"))?;
+        for (index, commands) in buffers.into_iter().enumerate() {
+            let place = Place { commands, acquired: vk::Semaphore::null(), index };
+            made.slots.push(Slot { place, done: vk::Fence::null(), busy: false });
+        }
+        for slot in &mut made.slots {
+            let info = vk::SemaphoreCreateInfo::default();
+            // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags, and no chain.
+            slot.place.acquired = unsafe { raw.create_semaphore(&info, None) }.map_err(failed("vkCreateSemaphore"))?;
+            let info = vk::FenceCreateInfo::default();
+            // SAFETY: VUID-VkFenceCreateInfo-flags-parameter: no flags.
+            slot.done = unsafe { raw.create_fence(&info, None) }.map_err(failed("vkCreateFence"))?;
+        }
+        Ok(made)
+    }
+
+    /// A place that is idle. Does not wait.
+    pub(crate) fn idle(&mut self) -> Result<Option<Place>, Fault> {
+        self.look()?;
+        Ok(self.slots.iter().find(|slot| !slot.busy).map(|slot| slot.place))
+    }
+
+    /// Whether all are idle. Does not wait.
+    pub(crate) fn all_idle(&mut self) -> Result<bool, Fault> {
+        self.look()?;
+        Ok(self.slots.iter().all(|slot| !slot.busy))
+    }
+
+    /// Sees which pictures are done.
+    fn look(&mut self) -> Result<(), Fault> {
+        let raw = self.device.as_raw();
+        for slot in self.slots.iter_mut().filter(|slot| slot.busy) {
+            // SAFETY: VUID-vkGetFenceStatus-fence-parameter: made in `new`.
+            let done = unsafe { raw.get_fence_status(slot.done) }.map_err(failed("vkGetFenceStatus"))?;
+            slot.busy = !done;
+        }
+        Ok(())
+    }
+
+    /// Notes that the place is in use until the queue is done with all that it was given so far.
+    pub(crate) fn submitted(&mut self, place: Place) -> Result<(), Fault> {
+        let (raw, queue) = (self.device.as_raw(), self.device.queue());
+        let Some(slot) = self.slots.get_mut(place.index) else { return Ok(()) };
+        // From here on only the fence says that it is idle: if it is not submitted, never.
+        slot.busy = true;
+        // SAFETY: VUID-vkResetFences-pFences-01123: an idle place's fence has been seen signalled, or was never submitted.
+        unsafe { raw.reset_fences(&[slot.done]) }.map_err(failed("vkResetFences"))?;
+        // SAFETY: VUID-vkQueueSubmit2-fence-04894, -04895: reset above, and with no other submission.
+        unsafe { queue.submit(&[], slot.done) }.map_err(|error| Fault::new(Kind::Driver, error))
+    }
+
+    /// Notes that the place cannot be used again: an image was acquired with it that nothing was written to.
+    pub(crate) fn abandon(&mut self, place: Place) {
+        if let Some(slot) = self.slots.get_mut(place.index) {
+            slot.busy = true;
+        }
+    }
+
+    /// Waits until all are idle, for at most `limit`. A device that is lost uses nothing any more.
+    pub(crate) fn wait(&mut self, limit: Duration) -> Result<(), Fault> {
+        let fences: Vec<_> = self.slots.iter().filter(|slot| slot.busy).map(|slot| slot.done).collect();
+        if fences.is_empty() {
+            return Ok(());
+        }
+        let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        // SAFETY: VUID-vkWaitForFences-pFences-parameter: made in `new`.
+        match unsafe { self.device.as_raw().wait_for_fences(&fences, true, limit) } {
+            Ok(()) | Err(vk::Result::ERROR_DEVICE_LOST) => {}
+            Err(code) => return Err(failed("vkWaitForFences")(code)),
+        }
+        self.slots.iter_mut().for_each(|slot| slot.busy = false);
+        Ok(())
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        let raw = self.device.as_raw();
+        for slot in &self.slots {
+            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: idle, as documented; null is ignored.
+            unsafe { raw.destroy_semaphore(slot.place.acquired, None) };
+            // SAFETY: VUID-vkDestroyFence-fence-01120: as above.
+            unsafe { raw.destroy_fence(slot.done, None) };
+        }
+        // SAFETY: VUID-vkDestroyCommandPool-commandPool-00041: as above.
+        unsafe { raw.destroy_command_pool(self.pool, None) };
+    }
+}

@@ -1,0 +1,159 @@
+//! A window's images.
+
+// Vulkan calls.
+#![allow(unsafe_code)]
+
+use bridge::ExportDevice;
+use bridge::ash::{khr, vk};
+
+use crate::error::{Fault, Kind};
+use crate::window::surface::{Failed, Surface, sorted};
+
+/// The images of a window of one size. Dropping it frees them at once: the queue is done with what was presented by then. Its
+/// surface outlives it.
+pub(crate) struct Swapchain {
+    raw: vk::SwapchainKHR,
+    images: Vec<vk::Image>,
+    /// Signalled when an image can be shown, one per image.
+    ready: Vec<vk::Semaphore>,
+    extent: vk::Extent2D,
+    loader: khr::swapchain::Device,
+    device: ExportDevice,
+}
+
+/// An image to write to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) image: vk::Image,
+    /// To be signalled by what writes it.
+    pub(crate) ready: vk::Semaphore,
+    pub(crate) size: [u32; 2],
+    index: u32,
+}
+
+impl Swapchain {
+    /// Makes images for the surface, of `size` where the surface leaves the choice, in place of `old`. `None` where the window has
+    /// no area.
+    ///
+    /// # Safety
+    /// `old` is a swapchain of the same surface.
+    pub(crate) unsafe fn new(
+        device: &ExportDevice,
+        surface: &Surface,
+        size: [u32; 2],
+        vsync: bool,
+        old: Option<&Self>,
+    ) -> Result<Option<Self>, Failed> {
+        let has = surface.capabilities()?;
+        let extent = extent(&has, size);
+        if extent.width == 0 || extent.height == 0 {
+            return Ok(None);
+        }
+        if !has.supported_usage_flags.contains(vk::ImageUsageFlags::TRANSFER_DST) {
+            let reason = format!("{}: the images of a window cannot be copied to", device.name());
+            return Err(Fault::new(Kind::Unavailable, reason).into());
+        }
+        let format = surface.format()?;
+        let most = if has.max_image_count == 0 { u32::MAX } else { has.max_image_count };
+        let info = vk::SwapchainCreateInfoKHR::default()
+            .surface(surface.as_raw())
+            // One that is shown, those that wait, and one to write to.
+            .min_image_count((has.min_image_count + 1).min(most))
+            .image_format(format.format)
+            .image_color_space(format.color_space)
+            .image_extent(extent)
+            .image_array_layers(1)
+            .image_usage(vk::ImageUsageFlags::TRANSFER_DST)
+            .pre_transform(has.current_transform)
+            .composite_alpha(opaque(has.supported_composite_alpha))
+            .present_mode(surface.mode(vsync)?)
+            .clipped(true)
+            .old_swapchain(old.map_or(vk::SwapchainKHR::null(), |old| old.raw));
+        let mut made = Self {
+            raw: vk::SwapchainKHR::null(),
+            images: Vec::new(),
+            ready: Vec::new(),
+            extent,
+            loader: khr::swapchain::Device::new(device.instance(), device.as_raw()),
+            device: device.clone(),
+        };
+        // SAFETY: VUID-VkSwapchainCreateInfoKHR-surface-01270, -imageFormat-01273, -presentMode-01281, -oldSwapchain-01933: the
+        // surface offers each of the values, and the old one is of this surface.
+        made.raw = unsafe { made.loader.create_swapchain(&info, None) }.map_err(sorted("vkCreateSwapchainKHR"))?;
+        // SAFETY: VUID-vkGetSwapchainImagesKHR-swapchain-parameter: just made.
+        made.images =
+            unsafe { made.loader.get_swapchain_images(made.raw) }.map_err(sorted("vkGetSwapchainImagesKHR"))?;
+        for _ in 0..made.images.len() {
+            let info = vk::SemaphoreCreateInfo::default();
+            // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags, and no chain.
+            let ready = unsafe { device.as_raw().create_semaphore(&info, None) };
+            made.ready.push(ready.map_err(sorted("vkCreateSemaphore"))?);
+        }
+        Ok(Some(made))
+    }
+
+    /// An image, if there is one now; `acquired` is signalled once it can be written.
+    ///
+    /// # Safety
+    /// `acquired` is a semaphore that is unsignalled, without a wait or signal that is pending.
+    pub(crate) unsafe fn acquire(&mut self, acquired: vk::Semaphore) -> Result<Option<Target>, Failed> {
+        let none = vk::Fence::null();
+        // SAFETY: VUID-vkAcquireNextImageKHR-semaphore-01286, -01779: as this function.
+        let (index, _) = match unsafe { self.loader.acquire_next_image(self.raw, 0, acquired, none) } {
+            Ok(found) => found,
+            Err(vk::Result::NOT_READY | vk::Result::TIMEOUT) => return Ok(None),
+            Err(code) => return Err(sorted("vkAcquireNextImageKHR")(code)),
+        };
+        let place = index as usize;
+        let (Some(&image), Some(&ready)) = (self.images.get(place), self.ready.get(place)) else {
+            return Err(Fault::new(
+                Kind::Driver,
+                format!("vkAcquireNextImageKHR gave image {index}, which is not there"),
+            )
+            .into());
+        };
+        Ok(Some(Target { image, ready, size: [self.extent.width, self.extent.height], index }))
+    }
+
+    /// Shows the image. Returns whether the images still fit the window.
+    ///
+    /// # Safety
+    /// A submission to the device's queue was made that leaves the image in `PRESENT_SRC_KHR` and signals its semaphore.
+    pub(crate) unsafe fn present(&mut self, target: Target) -> Result<bool, Failed> {
+        let (semaphores, swapchains, indices) = ([target.ready], [self.raw], [target.index]);
+        let info =
+            vk::PresentInfoKHR::default().wait_semaphores(&semaphores).swapchains(&swapchains).image_indices(&indices);
+        // SAFETY: VUID-VkPresentInfoKHR-pImageIndices-01430: as this function; inside of `with` the queue is externally
+        // synchronized.
+        let presented = self.device.queue().with(|queue| unsafe { self.loader.queue_present(queue, &info) });
+        let suboptimal =
+            presented.map_err(|error| Fault::new(Kind::Driver, error))?.map_err(sorted("vkQueuePresentKHR"))?;
+        Ok(!suboptimal)
+    }
+}
+
+impl Drop for Swapchain {
+    fn drop(&mut self) {
+        for ready in self.ready.drain(..) {
+            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the queue is done with it, as documented.
+            unsafe { self.device.as_raw().destroy_semaphore(ready, None) };
+        }
+        // SAFETY: VUID-vkDestroySwapchainKHR-swapchain-01282: as above; null is ignored.
+        unsafe { self.loader.destroy_swapchain(self.raw, None) };
+    }
+}
+
+/// The size that the images of a surface have.
+fn extent(has: &vk::SurfaceCapabilitiesKHR, [width, height]: [u32; 2]) -> vk::Extent2D {
+    if has.current_extent.width != u32::MAX {
+        return has.current_extent;
+    }
+    let (least, most) = (has.min_image_extent, has.max_image_extent);
+    // `max` and `min`, for a driver's limits may contradict each other, at which `clamp` panics.
+    vk::Extent2D { width: width.max(least.width).min(most.width), height: height.max(least.height).min(most.height) }
+}
+
+fn opaque(there: vk::CompositeAlphaFlagsKHR) -> vk::CompositeAlphaFlagsKHR {
+    let wanted = [vk::CompositeAlphaFlagsKHR::OPAQUE, vk::CompositeAlphaFlagsKHR::INHERIT];
+    wanted.into_iter().find(|mode| there.contains(*mode)).unwrap_or(vk::CompositeAlphaFlagsKHR::POST_MULTIPLIED)
+}
