@@ -303,6 +303,45 @@ class TestUser:
             x11.until(lambda: any(alike(seen(view), near) for near in nearer), view.draw)
 
 
+    def test_points_that_are_shown_once_turn_too(self, screen):
+        cloud, other = np.random.default_rng(3).normal(size=(2, 400, 4)).astype(np.float32)
+        look = {"size": 2, "distance": 5.0}
+        with vkview.View(W, H, headless=True, backend="host") as view:
+            def seen(points, **camera):
+                view.points(points, **look | camera)
+                view.draw()
+                return view.pixels()[..., :3]
+            still, turned, again = seen(cloud), seen(cloud, yaw=-0.05, pitch=0.1), seen(other, yaw=-0.05, pitch=0.1)
+            fewer = seen(other[:100], yaw=-0.1, pitch=0.1)
+        pointer = x11.Pointer(screen)
+        with window() as view:
+            number = screen.window("test")
+            left, top = screen.place(number)
+            pointer.move(left + 50, top + 50)
+            view.points(cloud, **look)
+            shows(screen, view, number, still)
+            pointer.button(1, True)
+            pointer.move(left + 60, top + 70)
+            # No call but draw: the points are kept.
+            shows(screen, view, number, turned)
+            assert (view.pixels()[..., :3] == turned).all()
+            assert view.draw() is False
+            view.points(other, **look)
+            shows(screen, view, number, again)
+            view.points(other[:100], **look)
+            view.draw()
+            pointer.move(left + 70, top + 70)
+            shows(screen, view, number, fewer)
+            # An image does not turn, and what it took the place of does not come back.
+            view.image(picture(1))
+            view.draw()
+            pointer.move(left + 90, top + 60)
+            for _ in range(10):
+                view.draw()
+            shows(screen, view, number, picture(1))
+            pointer.button(1, False)
+
+
 def test_no_display_is_an_exception_that_says_what_to_do(monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"):
         monkeypatch.delenv(name, raising=False)

@@ -27,6 +27,7 @@ use crate::screen::camera::Camera;
 use crate::screen::copy::{Copier, Wait, refuse_captured};
 use crate::screen::pipeline::{ImageParams, Params, Pipelines, PointParams, failed};
 use crate::screen::ring::Ring;
+use crate::screen::shown::{Kept, record_keeping};
 use crate::screen::slots::{Format, Slots};
 use crate::tensor::TensorView;
 use crate::window::OpenWindow;
@@ -89,6 +90,8 @@ pub(crate) struct Screen {
     picture: ManuallyDrop<LocalBuffer>,
     /// Of points: a word a pixel.
     depths: ManuallyDrop<Option<LocalBuffer>>,
+    /// Of points in a window.
+    kept: ManuallyDrop<Option<Kept>>,
     /// The error of a wait for commands that were not seen to end.
     stuck: Option<Fault>,
     drained: bool,
@@ -155,7 +158,7 @@ impl Screen {
         let pipelines = Pipelines::new(&device)?;
         let ring = Ring::new(&device, device.queue().family(), &pipelines)?;
         let copier = Copier::default();
-        let presenter = window.map(|window| Presenter::new(&device, window)).transpose()?;
+        let presenter = window.map(|window| Presenter::new(&device, window, &pipelines)).transpose()?;
         Ok(Self {
             presenter,
             pending: None,
@@ -166,6 +169,7 @@ impl Screen {
             pipelines: ManuallyDrop::new(pipelines),
             picture: ManuallyDrop::new(picture),
             depths: ManuallyDrop::new(None),
+            kept: ManuallyDrop::new(None),
             stuck: None,
             drained: false,
             drawn: false,
@@ -207,7 +211,7 @@ impl Screen {
                 self.skip_pending();
                 // Frees the old ones, which waits for them.
                 drop(other);
-                Slots::new(&self.compute, "tensor", format)?
+                Slots::with_access(&self.compute, "tensor", format, self.access(scene))?
             }
         };
         let slots = self.slots.insert(slots);
@@ -234,28 +238,19 @@ impl Screen {
     pub(crate) fn draw(&mut self) -> Result<bool, Fault> {
         let Some((frame, format, scene)) = self.pending.take() else { return Ok(false) };
         let picture = [self.width, self.height];
-        let params = match self.moved(scene) {
-            Scene::Image(look) => Params::Image(ImageParams {
-                source: [format.width, format.height],
-                picture,
-                channels: format.channels,
-                kind: format.kind(),
-                gain: look.exposure.exp2(),
-                flags: u32::from(look.linear) | (u32::from(look.viridis) << 1),
-            }),
-            Scene::Points(look) => Params::Points(PointParams {
-                camera: look.camera.matrix(picture),
-                count: format.width,
-                channels: format.channels,
-                picture,
-                size: look.size,
-                colour: u32::from_le_bytes(look.colour),
-            }),
+        let params = params(self.moved(scene), format, picture);
+        let keeps = match self.make_room_for(format, scene) {
+            Ok(keeps) => keeps,
+            Err(fault) => {
+                frame.skip();
+                return Err(fault);
+            }
         };
         // Images leave the third binding alone.
         let depths = self.depths.as_ref().unwrap_or(&self.picture).as_raw();
         let raw = self.compute.device().as_raw().clone();
-        let source = frame.resources().as_raw();
+        let slot = frame.resources().as_raw();
+        let source = keeps.unwrap_or(slot);
         // SAFETY: all are storage buffers: `Slots`, `open` and `points` ask for that usage.
         let recording = unsafe { self.ring.begin(limit(), [source, self.picture.as_raw(), depths]) };
         let recording = match recording {
@@ -278,6 +273,10 @@ impl Screen {
         unsafe {
             raw.cmd_pipeline_barrier(commands, users, draws, vk::DependencyFlags::empty(), &[before], &[], &[]);
         }
+        if let Some(kept) = keeps {
+            // SAFETY: recording; the slot is acquired, to be copied from, and both have the format's size.
+            unsafe { record_keeping(&raw, commands, slot, kept, format.size()) };
+        }
         // SAFETY: the set was bound to the buffers above; the ring is waited for before they go.
         unsafe { self.pipelines.record(commands, recording.set, params) };
         // SAFETY: as the acquire.
@@ -292,6 +291,7 @@ impl Screen {
         let point = unsafe { frame.submit(&[commands]) }.map_err(told)?;
         self.ring.submitted(recording, point);
         self.drawn = true;
+        self.note_kept(keeps.and(Some(scene)));
         Ok(true)
     }
 
@@ -338,6 +338,30 @@ impl Drop for Screen {
         unsafe { ManuallyDrop::drop(&mut self.picture) };
         // SAFETY: as above.
         unsafe { ManuallyDrop::drop(&mut self.depths) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.kept) };
+    }
+}
+
+/// What the shader is told.
+fn params(scene: Scene, format: Format, picture: [u32; 2]) -> Params {
+    match scene {
+        Scene::Image(look) => Params::Image(ImageParams {
+            source: [format.width, format.height],
+            picture,
+            channels: format.channels,
+            kind: format.kind(),
+            gain: look.exposure.exp2(),
+            flags: u32::from(look.linear) | (u32::from(look.viridis) << 1),
+        }),
+        Scene::Points(look) => Params::Points(PointParams {
+            camera: look.camera.matrix(picture),
+            count: format.width,
+            channels: format.channels,
+            picture,
+            size: look.size,
+            colour: u32::from_le_bytes(look.colour),
+        }),
     }
 }
 

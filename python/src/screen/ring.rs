@@ -90,17 +90,9 @@ impl Ring {
         }
         *busy = None;
         self.next = (place + 1) % FRAMES;
-        let whole = buffers.map(|buffer| [vk::DescriptorBufferInfo { buffer, offset: 0, range: vk::WHOLE_SIZE }]);
-        let write = |binding: usize| {
-            vk::WriteDescriptorSet::default()
-                .dst_set(set)
-                .dst_binding(binding as u32)
-                .descriptor_type(vk::DescriptorType::STORAGE_BUFFER)
-                .buffer_info(&whole[binding])
-        };
+        // SAFETY: the commands that used the set have run; the buffers are as this function says.
+        unsafe { bind(&self.device, set, buffers) };
         let raw = self.device.as_raw();
-        // SAFETY: VUID-vkUpdateDescriptorSets-None-03047: the commands that used the set have run.
-        unsafe { raw.update_descriptor_sets(&[write(0), write(1), write(2)], &[]) };
         let info = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
         // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: it has run; its pool lets it be
         // reset.
@@ -123,6 +115,23 @@ impl Ring {
         }
         Ok(())
     }
+}
+
+/// Binds the buffers in the set.
+///
+/// # Safety
+/// The buffers are storage buffers of the device. The set has three of them, and what used it has run.
+pub(crate) unsafe fn bind(device: &ExportDevice, set: vk::DescriptorSet, buffers: [vk::Buffer; 3]) {
+    let whole = buffers.map(|buffer| [vk::DescriptorBufferInfo { buffer, offset: 0, range: vk::WHOLE_SIZE }]);
+    let write = |binding: usize| {
+        vk::WriteDescriptorSet::default()
+            .dst_set(set)
+            .dst_binding(binding as u32)
+            .descriptor_type(vk::DescriptorType::STORAGE_BUFFER)
+            .buffer_info(&whole[binding])
+    };
+    // SAFETY: VUID-vkUpdateDescriptorSets-None-03047: as this function.
+    unsafe { device.as_raw().update_descriptor_sets(&[write(0), write(1), write(2)], &[]) };
 }
 
 impl Drop for Ring {

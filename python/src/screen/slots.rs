@@ -92,6 +92,16 @@ pub(crate) struct Slots {
 
 impl Slots {
     pub(crate) fn new(compute: &Compute, name: &str, format: Format) -> Result<Self, Fault> {
+        Self::with_access(compute, name, format, BufferAccess::COMPUTE_READ)
+    }
+
+    /// With what Vulkan does to the slots.
+    pub(crate) fn with_access(
+        compute: &Compute,
+        name: &str,
+        format: Format,
+        access: BufferAccess,
+    ) -> Result<Self, Fault> {
         // The shader reads words.
         let size = format.size().next_multiple_of(4);
         check_range(compute.device(), size, || {
@@ -99,7 +109,7 @@ impl Slots {
         })?;
         let len = usize::try_from(size).map_err(|error| Fault::new(Kind::Shape, error))?;
         let info = ExchangeInfo { name, timeout: limit(), ..ExchangeInfo::default() };
-        let spec = BufferSpec::new(len, BufferAccess::COMPUTE_READ);
+        let spec = BufferSpec::new(len, access);
         let exchange = Exchange::new(compute, &info, spec).map_err(told)?;
         Ok(Self { exchange, format })
     }

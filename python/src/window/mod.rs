@@ -7,8 +7,10 @@ pub(crate) mod choose;
 pub(crate) mod event_loop;
 mod fit;
 pub(crate) mod input;
+mod parts;
 mod places;
 pub(crate) mod present;
+pub(crate) mod record;
 mod surface;
 mod swapchain;
 

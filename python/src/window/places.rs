@@ -9,7 +9,7 @@ use bridge::ExportDevice;
 use bridge::ash::vk;
 
 use crate::error::{Fault, Kind};
-use crate::screen::pipeline::failed;
+use crate::screen::pipeline::{Pipelines, failed};
 
 /// Pictures that may be on their way to the window.
 const PICTURES: usize = 3;
@@ -20,6 +20,8 @@ pub(crate) struct Place {
     pub(crate) commands: vk::CommandBuffer,
     /// Signalled when the window's image can be written.
     pub(crate) acquired: vk::Semaphore,
+    /// For drawing again.
+    pub(crate) set: vk::DescriptorSet,
     index: usize,
 }
 
@@ -33,13 +35,19 @@ struct Slot {
 /// The places. Dropping it frees them at once: all are idle by then.
 pub(crate) struct Places {
     pool: vk::CommandPool,
+    sets: vk::DescriptorPool,
     slots: Vec<Slot>,
     device: ExportDevice,
 }
 
 impl Places {
-    pub(crate) fn new(device: &ExportDevice) -> Result<Self, Fault> {
-        let mut made = Self { pool: vk::CommandPool::null(), slots: Vec::new(), device: device.clone() };
+    pub(crate) fn new(device: &ExportDevice, pipelines: &Pipelines) -> Result<Self, Fault> {
+        let mut made = Self {
+            pool: vk::CommandPool::null(),
+            sets: vk::DescriptorPool::null(),
+            slots: Vec::new(),
+            device: device.clone(),
+        };
         let raw = device.as_raw();
         let info = vk::CommandPoolCreateInfo::default()
             .queue_family_index(device.queue().family())
@@ -50,8 +58,17 @@ impl Places {
             vk::CommandBufferAllocateInfo::default().command_pool(made.pool).command_buffer_count(PICTURES as u32);
         // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo-00044: more than no command buffer.
         let buffers = unsafe { raw.allocate_command_buffers(&info) }.map_err(failed("vkAllocateCommandBuffers"))?;
-        for (index, commands) in buffers.into_iter().enumerate() {
-            let place = Place { commands, acquired: vk::Semaphore::null(), index };
+        let count = PICTURES as u32;
+        let sizes = [vk::DescriptorPoolSize { ty: vk::DescriptorType::STORAGE_BUFFER, descriptor_count: 3 * count }];
+        let info = vk::DescriptorPoolCreateInfo::default().max_sets(count).pool_sizes(&sizes);
+        // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: more than no set.
+        made.sets = unsafe { raw.create_descriptor_pool(&info, None) }.map_err(failed("vkCreateDescriptorPool"))?;
+        let layouts = [pipelines.set_layout(); PICTURES];
+        let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(made.sets).set_layouts(&layouts);
+        // SAFETY: VUID-VkDescriptorSetAllocateInfo-apiVersion-07895: as many as the pool was made for.
+        let sets = unsafe { raw.allocate_descriptor_sets(&info) }.map_err(failed("vkAllocateDescriptorSets"))?;
+        for (index, (commands, set)) in buffers.into_iter().zip(sets).enumerate() {
+            let place = Place { commands, set, acquired: vk::Semaphore::null(), index };
             made.slots.push(Slot { place, done: vk::Fence::null(), busy: false });
         }
         for slot in &mut made.slots {
@@ -135,5 +152,7 @@ impl Drop for Places {
         }
         // SAFETY: VUID-vkDestroyCommandPool-commandPool-00041: as above.
         unsafe { raw.destroy_command_pool(self.pool, None) };
+        // SAFETY: VUID-vkDestroyDescriptorPool-descriptorPool-00303: as above.
+        unsafe { raw.destroy_descriptor_pool(self.sets, None) };
     }
 }
