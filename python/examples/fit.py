@@ -1,4 +1,4 @@
-"""An image being fitted by a small network of torch: each step is drawn, and the picture saved where the last one was.
+"""An image being fitted by a small network of torch: each step is shown, and the picture saved where the last one was.
 
     python fit.py FILE.png
 """
@@ -24,8 +24,10 @@ net = torch.nn.Sequential(
 optimizer = torch.optim.Adam(net.parameters(), 3e-3)
 alpha = torch.ones_like(radius)
 
-with vkview.View(SIZE, SIZE, headless=True) as view:
+with vkview.View(SIZE, SIZE, title="fit") as view:
     for step in range(2000):
+        if not view.running:
+            break
         fitted = net(features)
         loss = (fitted - target).square().mean()
         optimizer.zero_grad()

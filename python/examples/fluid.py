@@ -25,8 +25,10 @@ def carried(field):
 
 
 folder, steps = pathlib.Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 600
-with vkview.View(N, N, headless=True) as view:
+with vkview.View(N, N, title="fluid") as view:
     for step in range(steps):
+        if not view.running:
+            break
         angle = step * 0.02
         jet = cp.exp(-((x - N / 2 - 90 * math.cos(angle)) ** 2 + (y - N / 2 - 90 * math.sin(angle)) ** 2) / 90)
         u, v, dye = u - 0.3 * jet * math.sin(angle), v + 0.3 * jet * math.cos(angle), dye * 0.998 + 0.08 * jet

@@ -1,4 +1,6 @@
-"""Random frames, made by torch on the GPU and drawn. One device copy a frame; nothing goes through the host.
+"""Random frames, made by torch on the GPU and shown. One device copy a frame; nothing goes through the host.
+
+In a window where there is a display; else the last frame alone is seen, in the file.
 
     python noise.py FILE.png [FRAMES]
 """
@@ -10,11 +12,11 @@ import torch
 import vkview
 
 frames = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
-with vkview.View(1920, 1080, headless=True) as view:
-    start = time.perf_counter()
-    for _ in range(frames):
+with vkview.View(1920, 1080, title="noise") as view:
+    start, drawn = time.perf_counter(), 0
+    while view.running and drawn < frames:
         view.image(torch.rand((1080, 1920, 4), device="cuda", dtype=torch.float16))
-        view.draw()
+        drawn += view.draw()
     view.finish()
-    print(f"{frames / (time.perf_counter() - start):.0f} frames/s on {view.device}")
+    print(f"{drawn / (time.perf_counter() - start):.0f} frames/s on {view.device}")
     view.save(sys.argv[1])

@@ -1,4 +1,4 @@
-"""Points of a simulation: torch moves them in memory of the view, which draws them.
+"""Points of a simulation: torch moves them in memory of the view, which draws them. Drag to turn, scroll to come closer.
 
     python points.py FILE.png [STEPS]
 """
@@ -11,7 +11,7 @@ import vkview
 COUNT, DT = 1_000_000, 0.01
 steps = int(sys.argv[2]) if len(sys.argv) > 2 else 500
 
-with vkview.View(1280, 720, headless=True) as view:
+with vkview.View(1280, 720, title="points") as view:
     points = view.tensor((COUNT, 4), "float32")
     # The same memory: what torch writes there is what is drawn.
     mine = torch.from_dlpack(points)
@@ -20,6 +20,8 @@ with vkview.View(1280, 720, headless=True) as view:
     up = torch.tensor([0.0, 1.0, 0.0], device=mine.device)
     velocity = torch.cross(position, up.expand_as(position), dim=1)
     for step in range(steps):
+        if not view.running:
+            break
         # All fall towards the middle, softened there; the colour is the speed.
         distance = position.square().sum(1, keepdim=True) + 0.05
         velocity -= DT * position / distance**1.5

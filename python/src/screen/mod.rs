@@ -309,7 +309,9 @@ impl Screen {
     pub(crate) fn drain(&mut self) -> Result<(), Fault> {
         self.drained = true;
         self.skip_pending();
-        let ended = self.finish();
+        // Presenting draws from the same objects.
+        let presented = self.presenter.as_mut().map_or(Ok(()), Presenter::wait);
+        let ended = self.finish().and(presented);
         if let Err(fault) = &ended {
             self.stuck = Some(fault.clone());
         }

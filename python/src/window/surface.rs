@@ -5,7 +5,7 @@
 
 use bridge::ExportDevice;
 use bridge::ash::{khr, vk};
-use raw_window_handle::{HasDisplayHandle, HasWindowHandle};
+use raw_window_handle::{HasDisplayHandle, HasWindowHandle, RawDisplayHandle};
 use winit::window::Window;
 
 use crate::error::{Fault, Kind};
@@ -40,6 +40,7 @@ pub(crate) fn sorted(call: &'static str) -> impl Fn(vk::Result) -> Failed {
 pub(crate) struct Surface {
     raw: vk::SurfaceKHR,
     loader: khr::surface::Instance,
+    wayland: bool,
     device: ExportDevice,
 }
 
@@ -56,7 +57,9 @@ impl Surface {
         // SAFETY: both handles are live, for the window is, and it outlives the surface, as documented.
         let raw = unsafe { ash_window::create_surface(entry, instance, display, handle, None) }
             .map_err(failed("the creation of the window's surface"))?;
-        let surface = Self { raw, loader: khr::surface::Instance::new(entry, instance), device: device.clone() };
+        let loader = khr::surface::Instance::new(entry, instance);
+        let wayland = matches!(display, RawDisplayHandle::Wayland(_));
+        let surface = Self { raw, loader, wayland, device: device.clone() };
         let (physical, family) = (device.physical().handle, device.queue().family());
         // SAFETY: VUID-vkGetPhysicalDeviceSurfaceSupportKHR-queueFamilyIndex-01269: the family of the device's own queue.
         let supported = unsafe { surface.loader.get_physical_device_surface_support(physical, family, raw) }
@@ -97,13 +100,20 @@ impl Surface {
     }
 
     /// FIFO for `vsync`, which all have; else a mode that does not wait for the display, if there is one.
+    ///
+    /// A Wayland compositor shows whole pictures in every mode, and there FIFO blocks in `vkQueuePresentKHR` for as long as the window
+    /// is hidden: it gets MAILBOX, where the device has it.
     pub(crate) fn mode(&self, vsync: bool) -> Result<vk::PresentModeKHR, Failed> {
         let physical = self.device.physical().handle;
         // SAFETY: VUID-vkGetPhysicalDeviceSurfacePresentModesKHR-surface-06525: as in `capabilities`.
         let modes = unsafe { self.loader.get_physical_device_surface_present_modes(physical, self.raw) }
             .map_err(sorted("vkGetPhysicalDeviceSurfacePresentModesKHR"))?;
-        let wanted = [vk::PresentModeKHR::MAILBOX, vk::PresentModeKHR::IMMEDIATE];
-        let found = wanted.into_iter().find(|mode| !vsync && modes.contains(mode));
+        let wanted: &[_] = match (vsync, self.wayland) {
+            (true, false) => &[],
+            (true, true) => &[vk::PresentModeKHR::MAILBOX],
+            (false, _) => &[vk::PresentModeKHR::MAILBOX, vk::PresentModeKHR::IMMEDIATE],
+        };
+        let found = wanted.iter().copied().find(|mode| modes.contains(mode));
         Ok(found.unwrap_or(vk::PresentModeKHR::FIFO))
     }
 }

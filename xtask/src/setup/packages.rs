@@ -19,7 +19,7 @@ pub(crate) enum Need {
     ValidationLayer,
     /// Libraries that a window needs of X11 on the client's side.
     WindowLibraries,
-    /// `Xvfb`: an X server without a screen.
+    /// `Xvfb`: an X server without a screen, and the library by which tests move its mouse.
     VirtualScreen,
     /// Libraries that NVIDIA's Vulkan driver loads, and server images leave out.
     NvidiaLibraries,
@@ -113,9 +113,11 @@ impl Manager {
                 &["libX11-6", "libX11-xcb1", "libXcursor1", "libXi6", "libxkbcommon-x11-0", "libXrandr2"]
             }
             (Need::WindowLibraries, Self::Apk) => &["libx11", "libxcursor", "libxi", "libxkbcommon-x11", "libxrandr"],
-            (Need::VirtualScreen, Self::Apt | Self::Apk) => &["xvfb"],
-            (Need::VirtualScreen, Self::Pacman) => &["xorg-server-xvfb"],
-            (Need::VirtualScreen, Self::Dnf | Self::Zypper) => &["xorg-x11-server-Xvfb"],
+            (Need::VirtualScreen, Self::Apt) => &["xvfb", "libxtst6"],
+            (Need::VirtualScreen, Self::Apk) => &["xvfb", "libxtst"],
+            (Need::VirtualScreen, Self::Pacman) => &["xorg-server-xvfb", "libxtst"],
+            (Need::VirtualScreen, Self::Dnf) => &["xorg-x11-server-Xvfb", "libXtst"],
+            (Need::VirtualScreen, Self::Zypper) => &["xorg-x11-server-Xvfb", "libXtst6"],
             (Need::NvidiaLibraries, Self::Apt) => &["libxext6"],
             (Need::NvidiaLibraries, Self::Dnf) => &["libXext"],
             (Need::NvidiaLibraries, Self::Pacman | Self::Apk) => &["libxext"],
