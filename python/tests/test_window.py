@@ -340,6 +340,10 @@ class TestUser:
                 view.draw()
             shows(screen, view, number, picture(1))
             pointer.button(1, False)
+            for _ in range(10):
+                view.draw()
+            view.points(other[:100], **look)
+            shows(screen, view, number, fewer)
 
 
 def test_no_display_is_an_exception_that_says_what_to_do(monkeypatch):
@@ -367,6 +371,13 @@ def test_with_a_display_a_view_has_a_window(display, caplog):
     with caplog.at_level(logging.WARNING, "vkview"), vkview.View(W, H, backend="host") as view:
         assert not view.headless
     assert not caplog.records
+
+
+def test_a_title_is_text(display):
+    with pytest.raises(ValueError, match="null"):
+        vkview.View(W, H, title="a\0b", backend="host")
+    with window("Ελλάδα ☀"):
+        pass
 
 
 def in_thread(call):

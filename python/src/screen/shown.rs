@@ -105,7 +105,9 @@ impl Screen {
 
     /// Notes what the picture shows from now on, if it is something that was kept.
     pub(super) fn note_kept(&mut self, scene: Option<Scene>) {
-        let orbit = self.presenter.as_ref().map(|presenter| presenter.orbit()).unwrap_or_default();
+        let Some(presenter) = &self.presenter else { return };
+        let orbit = presenter.orbit();
+        presenter.state().set_turning(scene.is_some());
         if let Some(kept) = &mut *self.kept {
             kept.shown = match scene {
                 Some(Scene::Points(look)) => Some((look, orbit)),

@@ -57,6 +57,9 @@ impl View {
             }
         };
         let device = device.map(|device| device.str()?.extract::<String>()).transpose()?;
+        if title.contains('\0') {
+            return Err(PyValueError::new_err("title has a null character"));
+        }
         let wanted = Wanted { title: title.to_owned(), vsync, size: [width, height] };
         let open = |window| Screen::open([width, height], backend, device.as_deref(), window);
         let screen = choose::screen(py, headless, &wanted, open)?;

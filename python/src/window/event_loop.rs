@@ -57,8 +57,12 @@ impl Loop {
     }
 
     fn pump(&mut self, timeout: Duration) -> Result<(), Fault> {
-        self.process.check("event loop of the windows")?;
         let events = self.events.as_mut().map_err(|reason| Fault::new(Kind::Unavailable, reason))?;
+        if self.process.is_child() {
+            let reason = "this process was forked from one with windows, whose connection to the display it must not use: pass \
+                          headless=True, or start processes with multiprocessing's method \"spawn\"";
+            return Err(Fault::new(Kind::Usage, reason));
+        }
         // How long it blocks where nothing happens.
         let flow = if timeout.is_zero() { ControlFlow::Poll } else { ControlFlow::Wait };
         events.set_control_flow(flow);

@@ -66,6 +66,8 @@ struct Inner {
     uncovered: bool,
     dragging: bool,
     pointer: Option<PhysicalPosition<f64>>,
+    /// Whether there is something that turns.
+    turns: bool,
     orbit: Orbit,
 }
 
@@ -96,6 +98,11 @@ impl State {
     /// The window is no more, as if the user had closed it.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
+    }
+
+    /// Whether the camera follows the user from now on.
+    pub(crate) fn set_turning(&self, turns: bool) {
+        self.lock().turns = turns;
     }
 
     pub(crate) fn orbit(&self) -> Orbit {
@@ -137,11 +144,11 @@ impl State {
             WindowEvent::Focused(false) => inner.dragging = false,
             WindowEvent::CursorMoved { position, .. } => {
                 let before = inner.pointer.replace(*position);
-                if let Some(before) = before.filter(|_| inner.dragging) {
+                if let Some(before) = before.filter(|_| inner.dragging && inner.turns) {
                     inner.orbit.drag((position.x - before.x) as f32, (position.y - before.y) as f32);
                 }
             }
-            WindowEvent::MouseWheel { delta, .. } => inner.orbit.zoom(match delta {
+            WindowEvent::MouseWheel { delta, .. } if inner.turns => inner.orbit.zoom(match delta {
                 MouseScrollDelta::LineDelta(_, lines) => *lines,
                 MouseScrollDelta::PixelDelta(pixels) => (pixels.y / PIXELS) as f32,
             }),
