@@ -459,6 +459,36 @@ def test_a_window_that_is_never_closed_ends_with_the_interpreter(display):
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+def test_a_display_that_ends_takes_the_window_not_the_program():
+    code = """
+import os, sys, numpy, vkview
+sys.path.insert(0, os.environ["TESTS"])
+import x11
+with x11.xvfb() as name:
+    os.environ["DISPLAY"] = name
+    views = [vkview.View(64, 48, headless=False, backend="host") for _ in range(2)]
+    for seed in range(100):
+        for view in views:
+            view.image(numpy.full((48, 64), seed, "uint8"))
+            view.draw()
+    assert all(view.running for view in views)
+drawn = 0
+while any(view.running for view in views):
+    drawn += views[0].draw()
+    views[0].image(numpy.full((48, 64), 9, "uint8"))
+for view in views:
+    view.image(numpy.full((48, 64), 7, "uint8"))
+    assert view.draw() and not view.running and (view.pixels()[..., 0] == 7).all()
+    view.close()
+with vkview.View(64, 48, backend="host") as view:
+    assert view.headless
+print("went on")
+"""
+    ended = run(code, TESTS=os.path.dirname(__file__))
+    assert (ended.returncode, ended.stdout) == (0, "went on\n"), ended.stderr
+    assert ended.stderr.count("go on without their windows") == 1
+
+
 def test_a_loop_without_news_leaves_the_processor(display):
     with window() as view:
         view.draw()

@@ -33,15 +33,20 @@ pub(crate) fn screen(
         None => match windowed()? {
             Err(fault) if fault.kind() == Kind::Unavailable => {
                 let screen = call(py, || make(None))?;
-                let logger = py.import("logging")?.call_method1("getLogger", (LOGGER,))?;
                 let note =
                     format!("a view without a window (headless=True says that this is meant): {}", fault.message());
-                logger.call_method1("warning", ("%s", note))?;
+                warn(py, &note)?;
                 Ok(screen)
             }
             made => Ok(made?),
         },
     }
+}
+
+/// Tells Python's logger.
+pub(crate) fn warn(py: Python<'_>, note: &str) -> PyResult<()> {
+    let logger = py.import("logging")?.call_method1("getLogger", (LOGGER,))?;
+    logger.call_method1("warning", ("%s", note)).map(drop)
 }
 
 /// Why there is no display, if there is none.

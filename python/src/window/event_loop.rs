@@ -3,9 +3,11 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use raw_window_handle::HasDisplayHandle;
 use winit::application::ApplicationHandler;
 use winit::dpi::PhysicalSize;
 use winit::error::EventLoopError;
@@ -16,6 +18,7 @@ use winit::window::{Window, WindowAttributes, WindowId};
 
 use crate::error::{Fault, Kind};
 use crate::fork::Process;
+use crate::window::ended;
 use crate::window::input::State;
 use crate::window::{OpenWindow, Settled, Wanted};
 
@@ -53,10 +56,18 @@ impl Loop {
             }
             other => format!("the display cannot be reached: {other}"),
         });
+        if let Ok(display) = events.as_ref().map_err(|_| ()).and_then(|events| events.display_handle().map_err(|_| ()))
+        {
+            ended::outlive(display.as_raw());
+        }
         Self { process: Process::current(), events, app: App::default() }
     }
 
     fn pump(&mut self, timeout: Duration) -> Result<(), Fault> {
+        if ended::has_ended() {
+            self.end();
+            return Ok(());
+        }
         let events = self.events.as_mut().map_err(|reason| Fault::new(Kind::Unavailable, reason))?;
         if self.process.is_child() {
             let reason = "this process was forked from one with windows, whose connection to the display it must not use: pass \
@@ -66,13 +77,23 @@ impl Loop {
         // How long it blocks where nothing happens.
         let flow = if timeout.is_zero() { ControlFlow::Poll } else { ControlFlow::Wait };
         events.set_control_flow(flow);
-        match events.pump_app_events(Some(timeout), &mut self.app) {
-            PumpStatus::Continue => Ok(()),
-            PumpStatus::Exit(code) => {
-                self.app.windows.values().filter_map(Weak::upgrade).for_each(|state| state.close());
-                Err(Fault::new(Kind::Driver, format!("the connection to the display has ended, with code {code}")))
-            }
+        let app = &mut self.app;
+        // winit panics where a request cannot be sent any more.
+        let pumped = catch_unwind(AssertUnwindSafe(|| events.pump_app_events(Some(timeout), app)));
+        match pumped {
+            Ok(PumpStatus::Exit(_)) => ended::end(),
+            Err(panic) if !ended::has_ended() => resume_unwind(panic),
+            _ => {}
         }
+        if ended::has_ended() {
+            self.end();
+        }
+        Ok(())
+    }
+
+    /// The windows of a display that has ended count as closed.
+    fn end(&mut self) {
+        self.app.windows.drain().filter_map(|(_, state)| state.upgrade()).for_each(|state| state.close());
     }
 }
 
@@ -106,6 +127,7 @@ pub(crate) fn open(wanted: &Wanted) -> Result<OpenWindow, Fault> {
         let unavailable = |reason: &str| Fault::new(Kind::Unavailable, format!("no window can be opened: {reason}"));
         let window = match made {
             Some(made) => made.map_err(|reason| unavailable(&reason))?,
+            None if ended::has_ended() => return Err(unavailable("the display has ended")),
             None => return Err(unavailable("the event loop did not come to it")),
         };
         let state = Arc::new(State::default());

@@ -4,6 +4,7 @@
 //! has an image to write to at that moment; so a window that is hidden, minimised or slow never holds up what is computed and drawn.
 
 pub(crate) mod choose;
+pub(crate) mod ended;
 pub(crate) mod event_loop;
 mod fit;
 pub(crate) mod input;
@@ -54,7 +55,7 @@ impl Drop for Settled {
 impl Drop for OpenWindow {
     fn drop(&mut self) {
         // On another thread than the main one, the display does not hear of the end until the event loop runs again.
-        self.window.set_visible(false);
+        self.hide();
     }
 }
 
@@ -62,6 +63,13 @@ impl OpenWindow {
     /// What its event loop tells.
     pub(crate) fn state(&self) -> &Arc<State> {
         &self.state
+    }
+
+    /// Takes it off the screen.
+    fn hide(&self) {
+        if !ended::has_ended() {
+            self.window.set_visible(false);
+        }
     }
 
     /// The instance extensions that a surface of it needs.

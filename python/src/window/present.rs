@@ -98,7 +98,7 @@ impl Presenter {
         self.stale = true;
         self.drawn += 1;
         let since = self.told.elapsed();
-        if let Some(parts) = self.parts.as_ref().filter(|_| since >= RATE) {
+        if let Some(parts) = self.parts.as_ref().filter(|_| since >= RATE && !self.state.is_closed()) {
             let rate = f64::from(take(&mut self.drawn)) / since.as_secs_f64();
             parts.window.window.set_title(&format!("{} ({rate:.0} frames/s)", parts.window.wanted.title));
             self.told = Instant::now();
@@ -117,7 +117,7 @@ impl Presenter {
         self.stale |= news.resized || news.uncovered || shown.redraw.is_some();
         let Some(parts) = &mut self.parts else { return Ok(false) };
         if news.closed {
-            parts.window.window.set_visible(false);
+            parts.window.hide();
             return Ok(false);
         }
         if news.hidden || !self.stale {
