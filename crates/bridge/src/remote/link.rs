@@ -330,3 +330,7 @@ fn ended(error: bridge_ipc::Error) -> String {
         error => format!("is cut off: {error}"),
     }
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

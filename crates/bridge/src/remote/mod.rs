@@ -12,6 +12,8 @@ mod listener;
 mod offer;
 mod reader;
 mod status;
+#[cfg(test)]
+mod test_device;
 mod timelines;
 mod wake;
 

@@ -84,6 +84,17 @@ impl Timelines {
         Self::make(device, exchange, false)
     }
 
+    /// What plays the worker's GPU, while the timelines live.
+    pub(super) fn player(&self) -> impl Fn(u64) + use<> {
+        let (device, computed) = (self.computed.device().clone(), self.computed.as_raw());
+        move |value| {
+            let info = vk_export::ash::vk::SemaphoreSignalInfo::default().semaphore(computed).value(value);
+            // SAFETY: VUID-VkSemaphoreSignalInfo-semaphore-parameter: tests call it while the thread that has the timelines runs; the
+            // values rise, and no submission signals them.
+            unsafe { device.as_raw().signal_semaphore(&info) }.unwrap();
+        }
+    }
+
     /// The worker's GPU has come to `value`.
     pub(super) fn finish_in_test(&self, value: u64) {
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: tests signal it from one thread, and no submission does.

@@ -17,11 +17,15 @@ impl Ledger {
         Some(slot)
     }
 
-    /// Whether a slot is the writer's as soon as a timeline rises, which tells nobody.
+    /// Whether a slot may be the writer's as soon as a timeline rises, which tells nobody: once the last use of one has ended, or once
+    /// a frame is finished that supersedes another.
     pub(in crate::exchange::latest) fn is_ending(&self, read: u64, written: u64) -> bool {
         let floor = self.floor();
         let ends = |behind: Behind| behind.read > read || behind.written > written;
-        self.slots.iter().any(|slot| slot.free(floor).is_some_and(ends))
+        self.slots.iter().any(|slot| match *slot {
+            Slot::Published { value, .. } if value > written => true,
+            _ => slot.free(floor).is_some_and(ends),
+        })
     }
 
     /// The writer has filled a slot that it holds: its timeline reaches `value` behind that. Gives the frame's number.

@@ -4,12 +4,13 @@
 use std::time::{Duration, Instant};
 
 use bridge_ipc::MOST_SLOTS;
-use vk_export::{BufferAccess, ExportDevice, OpenInfo};
+use vk_export::BufferAccess;
 
 use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::exchange::{Exchange, LatestInfo, LatestReader};
+use crate::remote::test_device::device;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -29,13 +30,7 @@ struct Worker {
 impl Worker {
     /// `None`, and the test is skipped, without a Vulkan device.
     fn new() -> Option<Self> {
-        let device = match ExportDevice::open(&OpenInfo::default()) {
-            Ok(device) => device,
-            Err(error) => {
-                test_support::skip(test_support::Need::Other, &error.to_string());
-                return None;
-            }
-        };
+        let device = device()?;
         let compute = Compute::remote_of(&device, false).unwrap();
         let info = LatestInfo { name: "frames", ..Default::default() };
         let spec = Words::new(64, BufferAccess::TRANSFER_READ);
@@ -61,8 +56,15 @@ impl Worker {
 
     /// Publishes a frame; gives its slot and the value that makes it whole.
     fn publish(&mut self) -> (usize, u64) {
-        self.advance();
-        let slot = self.slots.pop_front().unwrap();
+        let start = Instant::now();
+        let slot = loop {
+            self.advance();
+            if let Some(slot) = self.slots.pop_front() {
+                break slot;
+            }
+            assert!(self.feed.retry().is_some(), "nobody looks for slots");
+            assert!(start.elapsed() < LIMIT, "there is no slot");
+        };
         self.frames += 1;
         self.feed.published(Finished { slot, frame: self.frames - 1, value: self.frames });
         (slot, self.frames)

@@ -1,0 +1,249 @@
+//! The thread that listens to a worker with CUDA, with a worker whose GPU is played by the test: the software driver exports memory, and
+//! no timelines.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use bridge_ipc::{ConnectInfo, Direction, Hello, Listener, Offer, Role, Side, Timeline};
+use vk_export::{BufferAccess, ExportDevice};
+
+use super::*;
+use crate::buffer::spec::BufferSpec;
+use crate::compute::Compute;
+use crate::exchange::{Exchange, LatestInfo, LatestReader};
+use crate::remote::feed::Given;
+use crate::remote::runs;
+use crate::remote::test_device::device;
+use crate::remote::timelines::Timelines;
+
+type Words = BufferSpec<u32>;
+
+const LIMIT: Duration = Duration::from_secs(20);
+const LEN: usize = 64;
+/// Set for a process that is a worker.
+const PLACE: &str = "BRIDGE_LINK_WORKER";
+
+struct Scene {
+    listener: Listener,
+    device: ExportDevice,
+    reader: LatestReader<Words>,
+    status: Arc<Status>,
+    control: Arc<Control>,
+    writer: Option<LatestWriter<Words>>,
+}
+
+type LatestWriter<R> = crate::exchange::LatestWriter<R, crate::exchange::ComputeFirst>;
+
+impl Scene {
+    /// `None`, and the test is skipped, without a Vulkan device.
+    fn new(name: &str) -> Option<Self> {
+        let device = device()?;
+        let path = std::env::temp_dir().join(format!("bridge-link-{}-{name}", std::process::id()));
+        let listener = Listener::bind(path).unwrap();
+        let info = LatestInfo { name: "frames", ..Default::default() };
+        let compute = Compute::remote_of(&device, false).unwrap();
+        let spec = Words::new(LEN, BufferAccess::TRANSFER_READ);
+        let (writer, reader) = Exchange::latest_of(&compute, &info, &spec).unwrap();
+        let wake = Arc::new(Wake::new().unwrap());
+        let woken = Arc::clone(&wake);
+        writer.on_freed(move || woken.wake());
+        let control = Arc::new(Control { stop: AtomicBool::new(false), wake });
+        let status = Arc::new(Status::new("frames"));
+        Some(Self { listener, device, reader, status, control, writer: Some(writer) })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.listener.path().to_owned()
+    }
+
+    fn accept(&self) -> Connection {
+        let mut connection = self.listener.accept(LIMIT).unwrap().unwrap();
+        let hello = Hello { cuda: true, device_uuid: self.device.uuid(), ..Hello::new(Role::Renderer, "test") };
+        connection.greet(&hello, LIMIT).unwrap();
+        connection
+    }
+
+    /// Describes the exchange, with descriptors of nothing for timelines, and listens to the worker once it has taken it. Gives what
+    /// plays its GPU.
+    fn listen(&mut self) -> (JoinHandle<Half<Words>>, impl Fn(u64) + use<>) {
+        let mut connection = self.accept();
+        let writer = self.writer.take().unwrap();
+        let say = |connection: &mut Connection, message, descriptor: Option<&dyn AsFd>| {
+            connection.send(&message, descriptor.map(AsFd::as_fd), LIMIT).unwrap();
+        };
+        let exported = writer.export().unwrap();
+        let offer = Offer {
+            exchange: EXCHANGE,
+            direction: Direction::WorkerWrites,
+            slots: u32::try_from(exported.len()).unwrap(),
+            resources: 1,
+            writer_in_flight: 2,
+            reader_in_flight: 2,
+            trust: false,
+            name: "frames".to_owned(),
+        };
+        say(&mut connection, Message::Offer(offer), None);
+        for (slot, exported) in (0..).zip(&exported) {
+            let resource = exported[0].resource(EXCHANGE, slot, 0, runs::buffer::<u32>(LEN));
+            say(&mut connection, Message::Resource(resource), Some(&exported[0]));
+        }
+        let nothing = rustix::fs::memfd_create("timeline", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        for side in [Side::Computed, Side::Rendered] {
+            let timeline = Timeline { exchange: EXCHANGE, side, device_uuid: self.device.uuid(), value: 0 };
+            say(&mut connection, Message::Timeline(timeline), Some(&nothing));
+        }
+        assert_eq!(connection.receive(LIMIT).unwrap().message, Message::Ready { exchange: EXCHANGE });
+        let timelines = Timelines::unexported(&self.device, "frames").unwrap();
+        let gpu = timelines.player();
+        let feed = Feed::new(writer, Given::Slots(timelines), &self.control.wake);
+        let (control, status, timeout) = (Arc::clone(&self.control), Arc::clone(&self.status), LIMIT);
+        self.status.connected(connection.peer().pid().unsigned_abs());
+        let listening = Listening { connection, feed, control, status, timeout, held: 0 };
+        (std::thread::spawn(move || listening.run()), gpu)
+    }
+
+    fn stop(&self, thread: JoinHandle<Half<Words>>) -> Half<Words> {
+        self.control.stop.store(true, Ordering::Release);
+        self.control.wake.wake();
+        thread.join().unwrap()
+    }
+
+    /// Waits until something new is shown.
+    fn new_frame(&mut self) -> u64 {
+        let start = Instant::now();
+        loop {
+            if let Some(turn) = self.reader.newest().unwrap().filter(|turn| turn.is_new()) {
+                let frame = turn.frame();
+                turn.read_back(LIMIT).unwrap();
+                return frame;
+            }
+            assert!(start.elapsed() < LIMIT, "nothing new is shown: {:?}", self.status.error());
+        }
+    }
+
+    fn lost(&self) -> Error {
+        let start = Instant::now();
+        loop {
+            match self.status.error() {
+                Some(error) => return error,
+                None => assert!(start.elapsed() < LIMIT, "the worker is not told to be lost"),
+            }
+        }
+    }
+}
+
+/// A worker that has taken the exchange, and the slots that are its own.
+fn connect(path: &Path) -> (Connection, Vec<u32>) {
+    let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
+    let device_uuid = connection.peer_hello().unwrap().device_uuid;
+    let hello = Hello { cuda: true, device_uuid, ..Hello::new(Role::Worker, "worker") };
+    connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
+    let is_last = |message: &Message| matches!(message, Message::Timeline(Timeline { side: Side::Rendered, .. }));
+    while !is_last(&connection.receive(LIMIT).unwrap().message) {}
+    connection.send(&Message::Ready { exchange: EXCHANGE }, None, LIMIT).unwrap();
+    let slots = (0..6).map(|_| free(&mut connection)).collect();
+    (connection, slots)
+}
+
+fn free(connection: &mut Connection) -> u32 {
+    match connection.receive(LIMIT).unwrap().message {
+        Message::Free { slot, value, .. } if value > 0 => slot,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn publish(connection: &mut Connection, slot: u32, frame: u64) {
+    let publish = Message::Publish { exchange: EXCHANGE, slot, frame, value: frame + 1 };
+    connection.send(&publish, None, LIMIT).unwrap();
+}
+
+#[test]
+fn frames_cross_and_a_worker_that_closes_leaves_its_slots() {
+    let Some(mut scene) = Scene::new("close") else { return };
+    let path = scene.path();
+    let worker = std::thread::spawn(move || {
+        let (mut connection, slots) = connect(&path);
+        for (slot, frame) in slots.iter().zip(0..3) {
+            publish(&mut connection, *slot, frame);
+        }
+        // One is drawn, and one is the newest: the one before goes back as soon as it is drawn no more.
+        assert_eq!(free(&mut connection), slots[0]);
+        publish(&mut connection, slots[3], 3);
+        connection.send(&Message::Close { exchange: EXCHANGE }, None, LIMIT).unwrap();
+        connection
+    });
+    let (thread, gpu) = scene.listen();
+    gpu(1);
+    assert_eq!(scene.new_frame(), 0);
+    gpu(2);
+    assert_eq!(scene.new_frame(), 1);
+    gpu(3);
+    assert_eq!(scene.new_frame(), 2);
+    let connection = worker.join().unwrap();
+    gpu(4);
+    let error = scene.lost();
+    assert!(error.to_string().contains("has closed the exchange"), "{error}");
+    let half = scene.stop(thread);
+    assert!(half.before.is_none() && half.writer.away().is_empty(), "it is done with its slots");
+    drop(connection);
+    half.writer.close(scene.reader).unwrap();
+}
+
+#[test]
+fn a_worker_that_hangs_up_keeps_its_slots_while_it_lives() {
+    let Some(mut scene) = Scene::new("hang-up") else { return };
+    let path = scene.path();
+    let worker = std::thread::spawn(move || {
+        let (mut connection, slots) = connect(&path);
+        publish(&mut connection, slots[0], 0);
+    });
+    let (thread, gpu) = scene.listen();
+    worker.join().unwrap();
+    let Error::PeerLost { dead, held, owed, .. } = scene.lost() else { panic!() };
+    assert_eq!((dead, held, owed), (false, 5, 1));
+    // What it had said before still counts.
+    gpu(1);
+    assert_eq!(scene.new_frame(), 0);
+    let mut half = scene.stop(thread);
+    assert_eq!((half.before.is_some(), half.writer.away().len()), (true, 5));
+
+    let path = scene.path();
+    let next = std::thread::spawn(move || Connection::connect(path, &ConnectInfo::default()).map(drop));
+    let mut connection = scene.listener.accept(LIMIT).unwrap().unwrap();
+    let (go_on, limit) = (AtomicBool::new(false), Duration::from_millis(50));
+    let error = half.await_quiet(&mut connection, &go_on, limit).unwrap_err().to_string();
+    assert!(error.contains("may still write to its slots"), "{error}");
+    assert!(half.before.is_some(), "it is asked again for the next");
+    drop(connection);
+    assert!(next.join().unwrap().is_err(), "nobody has said Hello to it");
+    half.writer.close(scene.reader).unwrap();
+}
+
+#[test]
+fn a_worker_that_dies_owes_what_it_had_not_finished() {
+    if let Ok(path) = std::env::var(PLACE) {
+        let (mut connection, slots) = connect(Path::new(&path));
+        (0..2).for_each(|frame| publish(&mut connection, slots[frame as usize], frame));
+        std::thread::sleep(LIMIT);
+        return;
+    }
+    let Some(mut scene) = Scene::new("death") else { return };
+    let mut process = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "remote::link::tests::a_worker_that_dies_owes_what_it_had_not_finished"])
+        .env(PLACE, scene.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (thread, gpu) = scene.listen();
+    gpu(1);
+    assert_eq!(scene.new_frame(), 0);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    // Nobody has to stop it.
+    let half = thread.join().unwrap();
+    let Error::PeerLost { dead, owed, held, frame, worker, .. } = scene.lost() else { panic!() };
+    assert_eq!((dead, owed, held, frame, worker), (true, 1, 4, Some(0), process.id()));
+    assert!(half.before.is_none() && half.writer.away().is_empty(), "its slots are free");
+    assert_eq!(scene.reader.newest().unwrap().unwrap().frame(), 0);
+    half.writer.close(scene.reader).unwrap();
+}
