@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bridge_ipc::{OsHandle, Resource, Side, Timeline};
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
-    CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind, StreamMark, mark, query,
+    CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, Restoring, SemaphoreKind, StreamMark, mark, query,
     signal_one, wait_one,
 };
 
@@ -25,9 +25,9 @@ pub(crate) struct CudaSide<F: Frame> {
     slots: ManuallyDrop<Vec<F::Mapped>>,
     computed: ManuallyDrop<ImportedSemaphore>,
     rendered: ManuallyDrop<ImportedSemaphore>,
-    stream: Arc<CudaStream>,
+    stream: Restoring<Arc<CudaStream>>,
     /// Signals what the renderer owes when it is gone. Made at the start; it never waits for anything.
-    rescue: Arc<CudaStream>,
+    rescue: Restoring<Arc<CudaStream>>,
     /// The highest value of `rendered` that the stream waits for.
     waited: u64,
     /// The highest value of `rendered` that was signalled in the renderer's place.
@@ -60,7 +60,7 @@ impl<F: Frame> CudaSide<F> {
         let (Some(computed), Some(rendered)) = (computed, rendered) else {
             return Err(Error::Mismatch { exchange: name.to_owned(), reason: "it has not two timelines".to_owned() });
         };
-        let (stream, rescue) = (device.new_stream()?, device.new_stream()?);
+        let (stream, rescue) = (Restoring::new(device.new_stream()?), Restoring::new(device.new_stream()?));
         let mut side = Self {
             slots: ManuallyDrop::new(Vec::new()),
             computed: ManuallyDrop::new(computed),
@@ -168,10 +168,26 @@ impl<F: Frame> CudaSide<F> {
         }
     }
 
-    /// Waits for all work, with a limit. False where it does not end: the slots are still in use then, and leaked.
+    /// Waits for all work with the slots, that on other streams included, up to a limit. Returns
+    /// `false` where it does not end, or cannot be known to: the slots are then leaked, since they
+    /// may still be in use.
     pub(crate) fn finish(&mut self) -> bool {
-        self.stuck = self.stuck || !self.is_idle_within(DROP_LIMIT);
+        // A turn that was forgotten, or whose join has failed, left work that no publish covers.
+        let joined = || self.slots.iter().map(|slot| F::join(slot)).fold(Ok(()), Result::and);
+        self.stuck = self.stuck || self.is_left_alone(joined()) || !self.is_idle_within(DROP_LIMIT);
         !self.stuck
+    }
+
+    /// Whether work on other streams cannot be waited for.
+    fn is_left_alone(&self, joined: Result<(), cuda_import::Error>) -> bool {
+        match joined {
+            // After a failure of the context nothing runs any more.
+            Err(error) if !error.is_context_lost() => {
+                log::error!("work on other streams with the slots of an exchange cannot be waited for: {error}");
+                true
+            }
+            _ => false,
+        }
     }
 
     fn is_idle_within(&self, limit: Duration) -> bool {
@@ -198,7 +214,7 @@ impl<F: Frame> Drop for CudaSide<F> {
             return;
         }
         for slot in self.slots.iter() {
-            // SAFETY: both streams are idle, and work on others was joined to them at each publish.
+            // SAFETY: both streams are idle, and work on others was joined to them (`finish`).
             unsafe { F::assume_idle(slot) };
         }
         // SAFETY: dropped here once, and not used afterwards.

@@ -157,8 +157,8 @@ macro_rules! tuples {
             }
 
             fn join(mapped: &Self::Mapped) -> Result<(), cuda_import::Error> {
-                $(<$element as Element>::join(&mapped.$place)?;)*
-                Ok(())
+                // All are tried: the next call may not come.
+                [$(<$element as Element>::join(&mapped.$place)),*].into_iter().fold(Ok(()), Result::and)
             }
 
             unsafe fn assume_idle(mapped: &Self::Mapped) {

@@ -1,7 +1,7 @@
 //! A worker that computes with CUDA, against a scripted renderer: what it imports, what it signals,
 //! and what it does when the renderer is gone.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(unsafe_code, clippy::unwrap_used, reason = "a test")]
 
 mod common;
 
@@ -17,7 +17,8 @@ use bridge_worker::bridge_ipc::{
 };
 use bridge_worker::{Buffer, Error, LatestWriter, Read, Work, Worker, WorkerInfo};
 use common::assert_clean;
-use cuda_import::{PEER_GRANULARITY, probe};
+use common::world::import_semaphore;
+use cuda_import::{PEER_GRANULARITY, SemaphoreKind, probe};
 use driver_double::Double;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -254,6 +255,46 @@ fn frames_in_flight_are_bounded_and_torn_where_the_context_is_lost() {
         lost.join().unwrap();
         renderer.join().unwrap();
     });
+}
+
+/// The exchange is closed, and its memory freed, behind work on the program's own streams, whatever
+/// became of the turn.
+#[test]
+fn a_forgotten_turn_is_waited_for() {
+    let Some(double) = Double::in_child("a_forgotten_turn_is_waited_for") else { return };
+    let gpu = probe().unwrap().devices[0].uuid;
+    let exports = Exports::new(&double);
+    let exported = double.export_semaphore(true);
+    let gate = exported.number;
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    std::thread::scope(|scope| {
+        let renderer = scope.spawn(|| {
+            let mut renderer = Renderer::offer(&listener, gpu, false, &exports.all());
+            renderer.receive();
+            renderer.send(Message::Free { exchange: 1, slot: 0, value: 0 });
+            let early = renderer.connection.receive(Duration::from_millis(300));
+            double.signal(gate, 1);
+            assert!(early.is_err(), "{early:?} while the slot is written");
+            assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
+        });
+        let worker = connect(listener.path()).unwrap();
+        let mut writer = worker.latest::<Buffer<f32>>("x").unwrap();
+        let device = worker.cuda().unwrap().clone();
+        let semaphore = import_semaphore(&device, exported, SemaphoreKind::Timeline);
+        let guest = device.new_stream().unwrap();
+        // SAFETY: the renderer's thread signals it, and it is destroyed behind that.
+        unsafe { cuda_import::wait_one(&guest, &semaphore, 1) }.unwrap();
+        let mut turn = writer.begin().unwrap();
+        let Work::Cuda(mut cuda) = turn.work() else { panic!("computes with CUDA") };
+        guest.memset_zeros(&mut cuda.views).unwrap();
+        std::mem::forget(turn);
+        drop((writer, worker));
+        renderer.join().unwrap();
+        drop((guest, semaphore));
+    });
+    drop(exports);
+    assert_clean(&double);
 }
 
 /// The renderer is a process of its own, which has announced that it will have drawn, and is killed
