@@ -37,12 +37,13 @@ impl<R: Resources> Half<R> {
     }
 
     /// What the next worker is given.
-    pub(super) fn memory(&self, terms: &Terms) -> Result<Memory> {
+    pub(super) fn memory(&self, terms: &Terms) -> Result<Memory<'_>> {
         match terms.backend {
             Backend::Host => Ok(Memory::New),
             Backend::Cuda => {
                 let timelines = Timelines::new(self.writer.compute().device(), self.writer.name())?;
-                Ok(Memory::Exported(self.writer.export()?, timelines))
+                let slots = self.writer.slots();
+                Ok(Memory::Exported { slots, export: Box::new(|slot| self.writer.export(slot)), timelines })
             }
         }
     }
@@ -53,6 +54,7 @@ impl<R: Resources> Half<R> {
         let Some(before) = &self.before else { return Ok(()) };
         let invalid =
             |reason| Err(Error::InvalidArgument { object: format!("exchange \"{}\"", self.writer.name()), reason });
+        let same = before.peer().pid() == next.peer().pid();
         let start = Instant::now();
         while !before.peer().wait(AT_A_TIME) {
             if stop.load(Ordering::Acquire) {
@@ -61,10 +63,15 @@ impl<R: Resources> Half<R> {
             }
             if start.elapsed() >= limit {
                 next.close(Code::Failure, "the last worker has the slots still");
+                let pid = before.peer().pid();
+                let remedy = if same {
+                    "it is the process that connects again: drop its `LatestWriter` before the renderer disconnects it"
+                } else {
+                    "end it, and let another worker connect then"
+                };
                 return invalid(format!(
-                    "worker process {}, which was lost or disconnected and did not close the exchange, may still write to its \
-                     slots, and has not ended within {limit:?}; end it, and let another worker connect then",
-                    before.peer().pid()
+                    "worker process {pid}, which was lost or disconnected and did not close the exchange, may still write to its \
+                     slots, and has not ended within {limit:?}; {remedy}"
                 ));
             }
         }

@@ -69,7 +69,7 @@ impl Link {
                 Ok(given) => given,
                 Err(error) => {
                     bring_back(half);
-                    let dead = connection.peer().wait(TOGETHER);
+                    let dead = ends_within(&connection, &control, TOGETHER);
                     status.lost(Lost {
                         reason: format!("has not taken the exchange: {error}"),
                         dead,
@@ -126,6 +126,23 @@ impl Drop for Unheard<'_> {
     }
 }
 
+/// Waits until a worker has ended, for at most `limit`, or until the program wants no more of it.
+/// Returns `true` if it has ended.
+fn ends_within(connection: &Connection, control: &Control, limit: Duration) -> bool {
+    let start = Instant::now();
+    loop {
+        control.wake.clear();
+        let left = limit.saturating_sub(start.elapsed());
+        if connection.peer().is_dead() || control.stop.load(Ordering::Acquire) || left.is_zero() {
+            return connection.peer().is_dead();
+        }
+        let (wake, process) = (control.wake.as_fd(), connection.peer().as_fd());
+        let left = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
+        // Interrupted, it is as if something had happened.
+        let _ = poll(&mut [&wake, &process].map(|fd| PollFd::new(fd, PollFlags::IN)), Some(&left));
+    }
+}
+
 /// Waits until a worker that was lost has ended, and notes that; or until the program wants no more of it. Returns whether it has.
 fn note_death(connection: &Connection, control: &Control, status: &Status) -> bool {
     loop {
@@ -173,9 +190,7 @@ impl<R: Resources> Listening<R> {
             // Before everything that it announces is looked at.
             self.control.wake.clear();
             if self.is_stopped() {
-                self.connection.close(Code::Done, "the renderer has ended the exchange");
-                let dead = self.connection.peer().is_dead();
-                return self.stop(dead);
+                return self.end();
             }
             // Asked before what it has said is read: all that it said is read then.
             let dead = self.connection.peer().is_dead();
@@ -189,6 +204,15 @@ impl<R: Resources> Listening<R> {
             self.sleep(true, self.feed.retry());
         };
         let quiet = self.outlive(end);
+        self.stop(quiet)
+    }
+
+    /// The program wants no more of the worker.
+    fn end(mut self) -> Half<R> {
+        // What it has said by now counts: frames that are whole, and that it has closed the exchange.
+        let heard = self.hear().and_then(|_| Ok(self.take_over()?));
+        self.connection.close(Code::Done, "the renderer has ended the exchange");
+        let quiet = self.connection.peer().is_dead() || heard.is_err_and(|end| end.closed);
         self.stop(quiet)
     }
 
@@ -286,12 +310,14 @@ impl<R: Resources> Listening<R> {
         let End { mut reason, closed } = end;
         self.feed.close();
         // The kernel closes a dead process's sockets before it tells of its end.
-        let mut dead = self.connection.peer().wait(TOGETHER);
+        let mut dead = ends_within(&self.connection, &self.control, TOGETHER);
         if dead {
             "has ended".clone_into(&mut reason);
         }
         // Nothing more comes of a worker that has failed in this.
         let mut usable = self.take_over().is_ok();
+        // Behind its Close, all that it will ever finish is finished.
+        usable &= !(closed && self.feed.needs_worker());
         let owed = self.feed.owed() as u64;
         self.status.lost(Lost { reason, dead, held: self.held, owed });
         if let Some(error) = self.status.error() {

@@ -66,12 +66,18 @@ impl Scene {
     /// Describes the exchange, with descriptors of nothing for timelines, and listens to the worker once it has taken it. Gives what
     /// plays its GPU.
     fn listen(&mut self) -> (JoinHandle<Half<Words>>, impl Fn(u64) + use<>) {
+        let (listening, gpu) = self.prepare();
+        (std::thread::spawn(move || listening.run()), gpu)
+    }
+
+    /// As [`listen`](Self::listen), without the thread.
+    fn prepare(&mut self) -> (Listening<Words>, impl Fn(u64) + use<>) {
         let mut connection = self.accept();
         let writer = self.writer.take().unwrap();
         let say = |connection: &mut Connection, message, descriptor: Option<&dyn AsFd>| {
             connection.send(&message, descriptor.map(AsFd::as_fd), LIMIT).unwrap();
         };
-        let exported = writer.export().unwrap();
+        let exported: Vec<_> = (0..writer.slots()).map(|slot| writer.export(slot).unwrap()).collect();
         let offer = Offer {
             exchange: EXCHANGE,
             direction: Direction::WorkerWrites,
@@ -98,8 +104,7 @@ impl Scene {
         let feed = Feed::new(writer, Given::Slots(timelines), &self.control.wake);
         let (control, status, timeout) = (Arc::clone(&self.control), Arc::clone(&self.status), LIMIT);
         self.status.connected(connection.peer().pid().unsigned_abs());
-        let listening = Listening { connection, feed, control, status, timeout, held: 0 };
-        (std::thread::spawn(move || listening.run()), gpu)
+        (Listening { connection, feed, control, status, timeout, held: 0 }, gpu)
     }
 
     fn stop(&self, thread: JoinHandle<Half<Words>>) -> Half<Words> {
@@ -134,6 +139,13 @@ impl Scene {
 
 /// A worker that has taken the exchange, and the slots that are its own.
 fn connect(path: &Path) -> (Connection, Vec<u32>) {
+    let mut connection = taken(path);
+    let slots = (0..6).map(|_| free(&mut connection)).collect();
+    (connection, slots)
+}
+
+/// A worker that has taken the exchange.
+fn taken(path: &Path) -> Connection {
     let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
     let device_uuid = connection.peer_hello().unwrap().device_uuid;
     let hello = Hello { cuda: true, device_uuid, ..Hello::new(Role::Worker, "worker") };
@@ -141,8 +153,7 @@ fn connect(path: &Path) -> (Connection, Vec<u32>) {
     let is_last = |message: &Message| matches!(message, Message::Timeline(Timeline { side: Side::Rendered, .. }));
     while !is_last(&connection.receive(LIMIT).unwrap().message) {}
     connection.send(&Message::Ready { exchange: EXCHANGE }, None, LIMIT).unwrap();
-    let slots = (0..6).map(|_| free(&mut connection)).collect();
-    (connection, slots)
+    connection
 }
 
 fn free(connection: &mut Connection) -> u32 {
@@ -187,6 +198,29 @@ fn frames_cross_and_a_worker_that_closes_leaves_its_slots() {
     assert!(half.before.is_none() && half.writer.away().is_empty(), "it is done with its slots");
     drop(connection);
     half.writer.close(scene.reader).unwrap();
+}
+
+/// The program disconnects a worker that has closed the exchange, which was not heard so far.
+#[test]
+fn a_close_that_is_unheard_counts_all_the_same() {
+    for closes in [true, false] {
+        let Some(mut scene) = Scene::new("unheard") else { return };
+        let path = scene.path();
+        let worker = std::thread::spawn(move || {
+            let mut connection = taken(&path);
+            if closes {
+                connection.send(&Message::Close { exchange: EXCHANGE }, None, LIMIT).unwrap();
+            }
+            connection
+        });
+        let (listening, _gpu) = scene.prepare();
+        let connection = worker.join().unwrap();
+        scene.control.stop.store(true, Ordering::Release);
+        let half = listening.run();
+        assert_eq!(half.before.is_none(), closes, "whether it is done with its slots");
+        drop(connection);
+        half.writer.close(scene.reader).unwrap();
+    }
 }
 
 #[test]

@@ -25,11 +25,12 @@ pub(super) const EXCHANGE: u32 = 0;
 const AT_A_TIME: Duration = Duration::from_millis(10);
 
 /// What a worker is given to write to.
-pub(super) enum Memory {
+pub(super) enum Memory<'a> {
     /// Memory files, which are made for it.
     New,
-    /// The slots of the exchange, each with its resources, and the timelines of this connection.
-    Exported(Vec<Vec<Exported>>, Timelines),
+    /// The slots of the exchange, and the timelines of this connection. Each slot is exported when it
+    /// is sent: a process has a limit of descriptors.
+    Exported { slots: usize, export: Box<dyn Fn(usize) -> Result<Vec<Exported>> + 'a>, timelines: Timelines },
 }
 
 /// What is the same for every worker of an exchange.
@@ -75,7 +76,7 @@ impl Terms {
     ///
     /// # Errors
     /// The worker's refusal, or what the connection says.
-    pub(super) fn offer(&self, connection: &mut Connection, slots: Memory, stop: &AtomicBool) -> Result<Given> {
+    pub(super) fn offer(&self, connection: &mut Connection, slots: Memory<'_>, stop: &AtomicBool) -> Result<Given> {
         let start = Instant::now();
         let left = || self.timeout.saturating_sub(start.elapsed());
         let offer = Offer {
@@ -92,10 +93,10 @@ impl Terms {
         let mut send = |message, handle: BorrowedFd<'_>| self.send(connection, &message, Some(handle), &left, stop);
         let given = match slots {
             Memory::New => self.send_files(send)?,
-            Memory::Exported(slots, timelines) => {
-                for (slot, exported) in (0..).zip(&slots) {
-                    for ((index, kind), exported) in (0..).zip(&self.kinds).zip(exported) {
-                        send(Message::Resource(exported.resource(EXCHANGE, slot, index, *kind)), exported.as_fd())?;
+            Memory::Exported { slots, export, timelines } => {
+                for (number, slot) in (0..).zip(0..slots) {
+                    for ((index, kind), exported) in (0..).zip(&self.kinds).zip(export(slot)?) {
+                        send(Message::Resource(exported.resource(EXCHANGE, number, index, *kind)), exported.as_fd())?;
                     }
                 }
                 for (timeline, handle) in timelines.export(EXCHANGE)? {

@@ -70,14 +70,12 @@ impl<R: Resources> LatestWriter<R, ComputeFirst> {
         self.shared().on_freed(Box::new(told));
     }
 
-    /// Handles to the memory of all slots, each with those of its resources.
-    pub(crate) fn export(&self) -> Result<Vec<Vec<Exported>>> {
-        let slots = self.shared().state.held.slots.iter();
-        let export = |slot| {
-            let mut exported = Vec::new();
+    /// Handles to the memory of a slot's resources. There is none of a slot that does not exist.
+    pub(crate) fn export(&self, slot: usize) -> Result<Vec<Exported>> {
+        let mut exported = Vec::new();
+        if let Some(slot) = self.shared().state.held.slots.get(slot) {
             R::export(slot, &mut exported)?;
-            Ok(exported)
-        };
-        slots.map(|slot| export(&**slot)).collect()
+        }
+        Ok(exported)
     }
 }

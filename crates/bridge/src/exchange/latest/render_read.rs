@@ -153,7 +153,7 @@ impl<R: Resources> RenderRead<R> {
 
     fn end_unread(&mut self) {
         self.done = true;
-        self.shared.ledger().skip_read();
+        self.shared.was_skipped();
     }
 
     /// What its submission waits for.
@@ -179,7 +179,7 @@ impl<R: Resources> Lend for RenderRead<R> {
 
     fn retracted(&self, value: u64) {
         self.shared.state.ledger().values().retract(value);
-        self.shared.ledger().skip_read();
+        self.shared.was_skipped();
     }
 
     fn lost(&self, value: u64) {

@@ -104,6 +104,12 @@ impl<R: Resources> Shared<R> {
         }
     }
 
+    /// The reader's turn was never submitted: its frame may be had again, or is superseded by now.
+    pub(super) fn was_skipped(&self) {
+        self.ledger().skip_read();
+        self.freed();
+    }
+
     /// The first one stays.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn on_freed(&self, told: Told) {

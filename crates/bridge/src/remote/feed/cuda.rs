@@ -15,11 +15,12 @@ use crate::exchange::{ComputeFirst, LatestWriter};
 use crate::observe::log_warn;
 use crate::remote::timelines::Timelines;
 
-/// How long the thread sleeps at least and at most while it waits for a value that tells nobody: some sixteenth of what it has waited.
-/// A frame that takes 3 ms is seen 0.2 ms after its end at the latest, and a kernel that never ends costs a thousand looks a second,
-/// each of less than a microsecond.
+/// How long the thread sleeps at least and at most while it waits for a value that tells nobody: a
+/// sixteenth of what it has waited. A frame that takes 3 ms is seen 0.2 ms after its end at the
+/// latest, and a kernel that never ends costs a hundred looks a second, each of less than a
+/// microsecond.
 const LEAST: Duration = Duration::from_micros(100);
-const MOST: Duration = Duration::from_millis(1);
+const MOST: Duration = Duration::from_millis(10);
 
 /// The slots of an exchange in the hands of a worker.
 pub(in crate::remote) struct CudaFeed<R: Resources> {
@@ -81,7 +82,9 @@ impl<R: Resources> CudaFeed<R> {
 
     pub(super) fn close(&mut self) {
         self.is_open = false;
-        self.taken.iter_mut().for_each(|taken| taken.freed = None);
+        // The worker was not told of these.
+        let freed = self.taken.iter_mut().filter_map(|taken| taken.freed.take());
+        freed.for_each(|freed| self.writer.come_back(freed.slot));
     }
 
     pub(super) fn advance(&mut self) -> Result<Option<Taken>, String> {
@@ -97,7 +100,11 @@ impl<R: Resources> CudaFeed<R> {
         if self.owed() == 0 {
             return Ok(());
         }
-        let value = self.timelines.reached()?;
+        let value = match self.timelines.reached() {
+            // The reader tells it.
+            Err(error) if error.is_device_lost() => return Ok(()),
+            value => value?,
+        };
         let Settled { whole, unseen } = self.frames.reached(value);
         unseen.into_iter().for_each(|slot| self.writer.come_back(slot));
         let Some(slot) = whole else { return Ok(()) };
@@ -140,7 +147,13 @@ impl<R: Resources> CudaFeed<R> {
         if slots.is_empty() {
             return Ok(());
         }
-        let value = self.timelines.free()?;
+        let value = match self.timelines.free() {
+            Ok(value) => value,
+            Err(error) => {
+                slots.into_iter().for_each(|slot| self.writer.come_back(slot));
+                return if error.is_device_lost() { Ok(()) } else { Err(error) };
+            }
+        };
         self.taken.extend(slots.into_iter().map(|slot| Taken { published: None, freed: Some(Freed { slot, value }) }));
         Ok(())
     }

@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use bridge_ipc::MOST_SLOTS;
 use vk_export::BufferAccess;
 
 use super::*;
@@ -172,8 +171,8 @@ fn the_next_worker_has_the_same_slots() {
     worker.publish();
     let device = worker.reader.compute().device().clone();
     let writer = worker.feed.stop(true);
-    let exported = writer.export().unwrap();
-    assert!(exported.len() == 6 && exported.len() <= MOST_SLOTS as usize, "every slot is exported");
+    let exported = (0..=writer.slots()).map(|slot| writer.export(slot).unwrap().len());
+    assert_eq!(exported.collect::<Vec<_>>(), [1, 1, 1, 1, 1, 1, 0], "every slot is exported");
     let feed = CudaFeed::new(writer, Timelines::unexported(&device, "frames").unwrap());
     let mut next = Worker { feed, slots: VecDeque::new(), freed: 0, frames: 0, published: Vec::new(), ..worker };
     next.advance();
@@ -204,4 +203,55 @@ fn a_worker_that_signals_the_renderers_timeline_is_cut_off() {
     let told = told.unwrap_err();
     assert!(told.contains("cannot be signalled") && told.contains("values rise strictly"), "{told}");
     worker.newest(slot);
+}
+
+/// The reader tells of every slot that it gives back, whatever becomes of its turn.
+#[test]
+fn a_turn_that_is_skipped_gives_back_what_was_superseded() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    let Some(mut worker) = Worker::new() else { return };
+    let told = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&told);
+    worker.feed.writer.on_freed(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+    });
+    for dropped in [false, true] {
+        let (first, value) = worker.publish();
+        worker.finish(value);
+        let start = Instant::now();
+        let turn = loop {
+            match worker.reader.newest().unwrap() {
+                Some(turn) if turn.slot() == first => break turn,
+                _ => assert!(start.elapsed() < LIMIT, "slot {first} is not shown"),
+            }
+        };
+        let (second, value) = worker.publish();
+        worker.finish(value);
+        while worker.feed.retry().is_some() {
+            worker.advance();
+        }
+        assert!(!worker.slots.contains(&first), "it is being read");
+        let before = told.load(Ordering::SeqCst);
+        if dropped {
+            drop(turn)
+        } else {
+            turn.skip()
+        }
+        assert_eq!(told.load(Ordering::SeqCst), before + 1, "the thread is woken");
+        worker.advance();
+        assert!(worker.slots.contains(&first) && !worker.slots.contains(&second));
+    }
+}
+
+/// A worker's counter has a value that no frame has: it is the worker's fault, not the device's.
+#[test]
+fn a_worker_that_signals_the_greatest_value_is_cut_off() {
+    let Some(mut worker) = Worker::new() else { return };
+    worker.publish();
+    worker.feed.timelines.finish_in_test(u64::MAX);
+    let told = worker.feed.advance().unwrap_err();
+    assert!(told.contains("2^64 - 1"), "{told}");
+    assert!(worker.reader.newest().unwrap().is_none());
 }
