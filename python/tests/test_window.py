@@ -234,6 +234,23 @@ def test_a_dropped_view_closes_its_window(screen):
     assert "dropped" not in screen.windows().values()
 
 
+def test_an_x_error_of_others_is_theirs(screen):
+    """Xlib has one handler of errors a process, and winit's takes all for its own if it is not told."""
+    with window() as view:
+        view.image(picture(1))
+        view.draw()
+        for _ in range(5):
+            screen.x.XDestroyWindow(screen.display, x11.c_ulong(0xDEAD))
+            screen.sync()
+            other = vkview.View(32, 32, title="other", headless=False, backend="host")
+            screen.x.XDestroyWindow(screen.display, x11.c_ulong(0xDEAD))
+            screen.sync()
+            other.draw()
+            other.close()
+        view.image(picture(2))
+        shows(screen, view, screen.window("test"), picture(2))
+
+
 def test_a_large_view_fits_the_screen(screen):
     with window("large", 3840, 1080) as view:
         width, height = screen.size(screen.window("large"))

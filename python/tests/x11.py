@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import ctypes.util
+import functools
 import os
 import subprocess
 import time
@@ -52,6 +53,27 @@ def xvfb():
         server.wait()
 
 
+_handler = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p)(lambda display, error: 0)
+IGNORE = ctypes.cast(_handler, c_void_p)
+
+
+def quietly(method):
+    """A method of ``Screen`` that may name a window which goes away meanwhile."""
+
+    @functools.wraps(method)
+    def call(self, *arguments):
+        # Errors go to one handler of the process, and winit's would take this for its own.
+        before = self.x.XSetErrorHandler(IGNORE)
+        try:
+            result = method(self, *arguments)
+            self.sync()
+            return result
+        finally:
+            self.x.XSetErrorHandler(before)
+
+    return call
+
+
 class Screen:
     """A connection to an X server."""
 
@@ -60,6 +82,7 @@ class Screen:
         for call in ("XOpenDisplay", "XGetImage"):
             getattr(x, call).restype = POINTER(XImage) if call == "XGetImage" else c_void_p
         x.XDefaultRootWindow.restype = x.XInternAtom.restype = c_ulong
+        x.XSetErrorHandler.restype, x.XSetErrorHandler.argtypes = c_void_p, [c_void_p]
         self.display = c_void_p(x.XOpenDisplay(name.encode()))
         assert self.display, f"no X server at {name}"
         self.root = c_ulong(x.XDefaultRootWindow(self.display))
@@ -67,6 +90,7 @@ class Screen:
     def close(self):
         self.x.XCloseDisplay(self.display)
 
+    @quietly
     def windows(self):
         """The names of all windows of clients, by their numbers."""
         root, parent, children, count = c_ulong(), c_ulong(), POINTER(c_ulong)(), c_uint()
@@ -87,24 +111,28 @@ class Screen:
         assert len(found) == 1, (title, self.windows())
         return found[0]
 
+    @quietly
     def size(self, window):
         root, x, y, width, height, border, depth = c_ulong(), c_int(), c_int(), c_uint(), c_uint(), c_uint(), c_uint()
         self.x.XGetGeometry(self.display, c_ulong(window), byref(root), byref(x), byref(y), byref(width), byref(height),
                             byref(border), byref(depth))
         return width.value, height.value
 
+    @quietly
     def place(self, window):
         """Of the window's left upper corner, on the screen."""
         x, y, child = c_int(), c_int(), c_ulong()
         self.x.XTranslateCoordinates(self.display, c_ulong(window), self.root, 0, 0, byref(x), byref(y), byref(child))
         return x.value, y.value
 
+    @quietly
     def focus(self, window):
         """Gives the keyboard to the window, which a window manager would do."""
         parent, current_time = 2, c_ulong(0)
         self.x.XSetInputFocus(self.display, c_ulong(window), parent, current_time)
         self.sync()
 
+    @quietly
     def picture(self, window):
         """What the window shows: (height, width, 3) bytes, red, green and blue."""
         viewable, attributes = 2, Attributes()
@@ -122,23 +150,28 @@ class Screen:
         self.x.XFree(image)
         return picture
 
+    @quietly
     def resize(self, window, width, height):
         self.x.XResizeWindow(self.display, c_ulong(window), width, height)
         self.sync()
 
+    @quietly
     def move(self, window, x, y):
         self.x.XMoveWindow(self.display, c_ulong(window), x, y)
         self.sync()
 
+    @quietly
     def iconify(self, window):
         """Takes the window off the screen, as a window manager minimises it."""
         self.x.XUnmapWindow(self.display, c_ulong(window))
         self.sync()
 
+    @quietly
     def restore(self, window):
         self.x.XMapWindow(self.display, c_ulong(window))
         self.sync()
 
+    @quietly
     def press_close(self, window):
         """What a window manager sends for the button."""
         protocols, delete = [self.x.XInternAtom(self.display, name, 0) for name in (b"WM_PROTOCOLS", b"WM_DELETE_WINDOW")]

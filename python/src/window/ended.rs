@@ -23,19 +23,25 @@ pub(crate) fn end() {
     ENDED.store(true, Ordering::Release);
 }
 
-/// Makes the process outlive the display. Without `XSetIOErrorExitHandler`, in libX11 before 1.7, all stays as it was. What other
+/// Makes the process outlive the display, and keeps the errors of other displays from winit. Without `XSetIOErrorExitHandler`, in libX11 before 1.7, all stays as it was. What other
 /// parts of the process have set for their displays stays as well.
 #[cfg(target_os = "linux")]
 pub(crate) fn outlive(display: RawDisplayHandle) {
     let RawDisplayHandle::Xlib(display) = display else { return };
     let Some(display) = display.display else { return };
+    let first = xlib::OURS.swap(display.as_ptr(), Ordering::AcqRel).is_null();
+    if first {
+        // Xlib has one handler of errors a process, and winit takes those of others for its own.
+        winit::platform::x11::register_xlib_error_hook(Box::new(|display, _| {
+            display != xlib::OURS.load(Ordering::Acquire)
+        }));
+    }
     // SAFETY: winit has opened it, and opening it again runs no code of its.
     let Ok(library) = (unsafe { libloading::Library::new("libX11.so.6") }) else { return };
     // SAFETY: the signature is that of Xlib.h.
     let Ok(set_exit) = (unsafe { library.get::<xlib::SetExitHandler>(c"XSetIOErrorExitHandler") }) else { return };
     // SAFETY: as above.
     let Ok(set_error) = (unsafe { library.get::<xlib::SetErrorHandler>(c"XSetIOErrorHandler") }) else { return };
-    xlib::OURS.store(display.as_ptr(), Ordering::Release);
     // SAFETY: the display is open, for winit never closes it; the function stays, for Python never unloads this module.
     unsafe { set_exit(display.as_ptr(), xlib::exit, std::ptr::null_mut()) };
     // SAFETY: as above.

@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use raw_window_handle::HasDisplayHandle;
+use raw_window_handle::{HasDisplayHandle, RawDisplayHandle};
 use winit::application::ApplicationHandler;
 use winit::dpi::PhysicalSize;
 use winit::error::EventLoopError;
@@ -56,9 +56,8 @@ impl Loop {
             }
             other => format!("the display cannot be reached: {other}"),
         });
-        if let Ok(display) = events.as_ref().map_err(|_| ()).and_then(|events| events.display_handle().map_err(|_| ()))
-        {
-            ended::outlive(display.as_raw());
+        if let Some(display) = events.as_ref().ok().and_then(display_of) {
+            ended::outlive(display);
         }
         Self { process: Process::current(), events, app: App::default() }
     }
@@ -78,11 +77,14 @@ impl Loop {
         let flow = if timeout.is_zero() { ControlFlow::Poll } else { ControlFlow::Wait };
         events.set_control_flow(flow);
         let app = &mut self.app;
-        // winit panics where a request cannot be sent any more.
+        // winit panics where a request cannot be sent any more, and at an error of Xlib's that another part of the process caused.
         let pumped = catch_unwind(AssertUnwindSafe(|| events.pump_app_events(Some(timeout), app)));
         match pumped {
             Ok(PumpStatus::Exit(_)) => ended::end(),
-            Err(panic) if !ended::has_ended() => resume_unwind(panic),
+            Err(panic) if !ended::has_ended() => {
+                let reason = panic.downcast_ref::<String>().map_or("no reason is known", String::as_str);
+                return Err(Fault::new(Kind::Driver, format!("the event loop of the windows failed: {reason}")));
+            }
             _ => {}
         }
         if ended::has_ended() {
@@ -93,8 +95,17 @@ impl Loop {
 
     /// The windows of a display that has ended count as closed.
     fn end(&mut self) {
+        // Under Wayland winit has a thread that would wait for the dead connection without a pause.
+        let wayland = |events: &mut EventLoop<()>| matches!(display_of(events), Some(RawDisplayHandle::Wayland(_)));
+        if self.events.as_mut().is_ok_and(wayland) {
+            self.events = Err("the display has ended".to_owned());
+        }
         self.app.windows.drain().filter_map(|(_, state)| state.upgrade()).for_each(|state| state.close());
     }
+}
+
+fn display_of(events: &EventLoop<()>) -> Option<RawDisplayHandle> {
+    Some(events.display_handle().ok()?.as_raw())
 }
 
 /// Calls `f` with this thread's loop, which is made if `make` says so.
