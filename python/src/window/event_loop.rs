@@ -63,16 +63,16 @@ impl Loop {
     }
 
     fn pump(&mut self, timeout: Duration) -> Result<(), Fault> {
+        if self.process.is_child() && self.events.is_ok() {
+            let reason = "this process was forked from one with windows, whose connection to the display it must not use: pass \
+                          headless=True, or start processes with multiprocessing's method \"spawn\"";
+            return Err(Fault::new(Kind::Usage, reason));
+        }
         if ended::has_ended() {
             self.end();
             return Ok(());
         }
         let events = self.events.as_mut().map_err(|reason| Fault::new(Kind::Unavailable, reason))?;
-        if self.process.is_child() {
-            let reason = "this process was forked from one with windows, whose connection to the display it must not use: pass \
-                          headless=True, or start processes with multiprocessing's method \"spawn\"";
-            return Err(Fault::new(Kind::Usage, reason));
-        }
         // How long it blocks where nothing happens.
         let flow = if timeout.is_zero() { ControlFlow::Poll } else { ControlFlow::Wait };
         events.set_control_flow(flow);
