@@ -116,18 +116,20 @@ fn nothing_waits_for_a_stopped_worker_at_the_end() {
 fn many_workers_come_and_go_and_leave_no_descriptors() {
     let mut scene = Scene::new();
     let (mut worker, mut reader) = scene.with(Habit::Runs, 1);
-    let mut before = None;
-    for round in 2..12 {
+    let mut counts = Vec::new();
+    for round in 2..22 {
         scene.read_until(&mut reader, ((round - 1) << 20) + 2);
         worker.kill();
         scene.lost(&mut reader);
         worker = Worker::start(&scene.path(), Habit::Runs, round);
         reader.reconnect(scene.accept()).unwrap();
         scene.read_until(&mut reader, (round << 20) + 1);
-        let now = descriptors_of_connections();
-        assert_eq!(*before.get_or_insert(now), now, "round {round}");
+        counts.push(descriptors_of_connections());
     }
-    assert!(before.is_some_and(|count| count >= 3), "a connection has a socket, a pidfd and memory: {before:?}");
+    let (first, last) = (counts[0], counts[counts.len() - 1]);
+    assert!(counts.iter().all(|count| *count >= 3), "a connection has a socket, a pidfd and memory: {counts:?}");
+    // Tests beside this one have some as well.
+    assert!(last < first + 10, "{counts:?}");
 }
 
 /// The open descriptors of the kinds that a connection has. A graphics driver opens others when it likes.

@@ -100,6 +100,22 @@ impl Connection {
         self.session.peer()
     }
 
+    /// Returns `true` once nobody has the peer's end of the socket: neither its process nor a child
+    /// that was forked from it. Such a child has the peer's other descriptors as well, and with them
+    /// its work on the GPU, which goes on when the peer itself is killed.
+    pub fn is_released(&self) -> bool {
+        self.wait_for_release(Duration::ZERO)
+    }
+
+    /// Waits until [`is_released`](Self::is_released), for at most `timeout`, and returns whether it
+    /// is.
+    pub fn wait_for_release(&self, timeout: Duration) -> bool {
+        // The end is always told of.
+        let mut fds = [PollFd::new(&self.socket, PollFlags::empty())];
+        let ready = poll_until(&mut fds, Instant::now().checked_add(timeout));
+        ready.is_ok() && fds[0].revents().contains(PollFlags::HUP)
+    }
+
     /// The state of what was said.
     pub fn session(&self) -> &Session {
         &self.session
@@ -306,7 +322,8 @@ impl Connection {
 
     fn end(&mut self) {
         self.ended = true;
-        let _ = shutdown(&self.socket, Shutdown::Both);
+        // Not for reading: of a socket that is shut down both ways, `is_released` would know nothing.
+        let _ = shutdown(&self.socket, Shutdown::Write);
     }
 
     fn closed(&self) -> Error {

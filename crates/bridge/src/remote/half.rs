@@ -56,7 +56,7 @@ impl<R: Resources> Half<R> {
             |reason| Err(Error::InvalidArgument { object: format!("exchange \"{}\"", self.writer.name()), reason });
         let same = before.peer().pid() == next.peer().pid();
         let start = Instant::now();
-        while !before.peer().wait(AT_A_TIME) {
+        while !(before.peer().wait(AT_A_TIME) && before.wait_for_release(AT_A_TIME)) {
             if stop.load(Ordering::Acquire) {
                 next.close(Code::Done, "the renderer has ended the exchange");
                 return invalid("it was ended before its last worker had".to_owned());
@@ -64,6 +64,12 @@ impl<R: Resources> Half<R> {
             if start.elapsed() >= limit {
                 next.close(Code::Failure, "the last worker has the slots still");
                 let pid = before.peer().pid();
+                if before.peer().is_dead() {
+                    return invalid(format!(
+                        "worker process {pid} has ended, and a child that was forked from it has its descriptors still: its GPU work \
+                         may go on in the slots; end the child, and let another worker connect then"
+                    ));
+                }
                 let remedy = if same {
                     "it is the process that connects again: drop its `LatestWriter` before the renderer disconnects it"
                 } else {

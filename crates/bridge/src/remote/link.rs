@@ -143,6 +143,12 @@ fn ends_within(connection: &Connection, control: &Control, limit: Duration) -> b
     }
 }
 
+/// Whether nothing of a worker is left that may write to its slots: the GPU's work of a process that
+/// was killed goes on as long as a child that was forked from it lives.
+pub(super) fn has_gone(connection: &Connection) -> bool {
+    connection.peer().is_dead() && connection.is_released()
+}
+
 /// Waits until a worker that was lost has ended, and notes that; or until the program wants no more of it. Returns whether it has.
 fn note_death(connection: &Connection, control: &Control, status: &Status) -> bool {
     loop {
@@ -212,7 +218,7 @@ impl<R: Resources> Listening<R> {
         // What it has said by now counts: frames that are whole, and that it has closed the exchange.
         let heard = self.hear().and_then(|_| Ok(self.take_over()?));
         self.connection.close(Code::Done, "the renderer has ended the exchange");
-        let quiet = self.connection.peer().is_dead() || heard.is_err_and(|end| end.closed);
+        let quiet = has_gone(&self.connection) || heard.is_err_and(|end| end.closed);
         self.stop(quiet)
     }
 
@@ -342,7 +348,7 @@ impl<R: Resources> Listening<R> {
         if !dead {
             dead = note_death(&self.connection, &self.control, &self.status);
         }
-        dead || closed
+        closed || dead && has_gone(&self.connection)
     }
 }
 

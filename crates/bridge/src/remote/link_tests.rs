@@ -1,6 +1,7 @@
 //! The thread that listens to a worker with CUDA, with a worker whose GPU is played by the test: the software driver exports memory, and
 //! no timelines.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -250,6 +251,47 @@ fn a_worker_that_hangs_up_keeps_its_slots_while_it_lives() {
     assert!(half.before.is_some(), "it is asked again for the next");
     drop(connection);
     assert!(next.join().unwrap().is_err(), "nobody has said Hello to it");
+    half.writer.close(scene.reader).unwrap();
+}
+
+/// A kernel of a process that was killed runs on as long as a child has its descriptors.
+#[test]
+fn a_child_of_a_dead_worker_keeps_its_slots() {
+    if let Ok(path) = std::env::var(PLACE) {
+        let (connection, _) = connect(Path::new(&path));
+        let inherited = connection.as_fd().try_clone_to_owned().unwrap();
+        let child = Command::new("sleep").arg("60").stdin(Stdio::from(inherited)).spawn().unwrap();
+        println!("child {}", child.id());
+        std::thread::sleep(LIMIT);
+        return;
+    }
+    let Some(mut scene) = Scene::new("child") else { return };
+    let mut process = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", "remote::link::tests::a_child_of_a_dead_worker_keeps_its_slots"])
+        .env(PLACE, scene.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (thread, _gpu) = scene.listen();
+    let said = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let child = said.filter_map(|line| line.strip_prefix("child ").map(str::to_owned)).next().unwrap();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let mut half = thread.join().unwrap();
+    assert!(matches!(scene.lost(), Error::PeerLost { dead: true, .. }));
+    assert_eq!((half.before.is_some(), half.writer.away().len()), (true, 6), "the child may still write");
+
+    let path = scene.path();
+    let next = std::thread::spawn(move || Connection::connect(path, &ConnectInfo::default()).map(drop));
+    let mut connection = scene.listener.accept(LIMIT).unwrap().unwrap();
+    let go_on = AtomicBool::new(false);
+    let error = half.await_quiet(&mut connection, &go_on, Duration::from_millis(50)).unwrap_err().to_string();
+    assert!(error.contains("a child that was forked from it"), "{error}");
+    Command::new("kill").arg(child).status().unwrap();
+    half.await_quiet(&mut connection, &go_on, LIMIT).unwrap();
+    assert!(half.before.is_none() && half.writer.away().is_empty(), "its slots are free");
+    drop(connection);
+    assert!(next.join().unwrap().is_err(), "it was refused");
     half.writer.close(scene.reader).unwrap();
 }
 
