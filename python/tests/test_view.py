@@ -231,6 +231,8 @@ def test_what_the_gpu_may_still_use_is_not_freed(end):
 
 def test_ctrl_c_ends_a_loop():
     code = OPEN.format("host") + ("\nimport os, signal, threading"
+        # A shell's background jobs ignore it.
+        "\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
         "\nthreading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()"
         "\nwhile v.running: v.draw()")
     ended = run(code)

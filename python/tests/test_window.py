@@ -466,6 +466,8 @@ OPEN = "import vkview, numpy; v = vkview.View(64, 48, headless=False, backend='h
 
 def test_ctrl_c_ends_a_loop(display):
     ended = run(OPEN + "import os, signal, threading"
+                # A shell's background jobs ignore it.
+                "\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
                 "\nthreading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()"
                 "\nwhile v.running: v.draw()")
     assert "KeyboardInterrupt" in ended.stderr
