@@ -1,5 +1,5 @@
-//! What engines ask of an adopted device: handles of other bindings, what to enable, further queues, release, memory, layouts.
-//! One test, see `Rig`.
+//! What engines ask of an adopted device: handles of other bindings, what to enable, further
+//! queues, release, memory, layouts. One test, see `Rig`.
 #![allow(unsafe_code, clippy::unwrap_used)] // The engine.
 
 use std::ffi::c_void;
@@ -93,7 +93,8 @@ fn what_to_enable_is_what_the_device_has() {
     let engine = Engine::new(None);
     let info = engine.info();
     let of = |version| {
-        // SAFETY: the engine's own handles. It was made with Vulkan 1.3, of which older versions are a part.
+        // SAFETY: the engine's own handles. It was made with Vulkan 1.3, of which older versions
+        // are a part.
         unsafe { requirements_for(&info.instance, version, info.physical_device) }.unwrap()
     };
     let needed = of(vk::API_VERSION_1_3);
@@ -211,7 +212,8 @@ fn allocated_bytes_are_those_of_what_is_shared(backend: Backend) {
     }
 }
 
-/// An engine with CUDA contexts of its own finds the same one current after everything that the bridge does, drops included.
+/// An engine with CUDA contexts of its own finds the same one current after everything that the
+/// bridge does, drops included.
 fn the_engines_cuda_context_stays_current(backend: Backend) {
     let engine = Engine::new(None);
     // SAFETY: the engine's own handles, which outlive the function.
@@ -233,7 +235,8 @@ fn the_engines_cuda_context_stays_current(backend: Backend) {
     assert_eq!(current(), None, "after the compute side was dropped");
 }
 
-/// An engine that keeps all its images in one layout finds them there, and brings them back there, whatever their use would say.
+/// An engine that keeps all its images in one layout finds them there, and brings them back there,
+/// whatever their use would say.
 fn images_are_lent_in_the_layout_that_was_fixed(backend: Backend) {
     let engine = Engine::new(None);
     // SAFETY: the engine's own handles, which outlive the function.

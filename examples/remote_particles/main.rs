@@ -1,9 +1,11 @@
 //! A renderer whose simulation is another process, and which outlives it.
 //!
-//! `cargo build -p bridge-examples --example remote_worker && cargo run -p bridge-examples --example remote_particles`
+//! `cargo build -p bridge-examples --example remote_worker && cargo run -p bridge-examples
+//! --example remote_particles`
 //!
-//! It starts `remote_worker`, shows the newest whole step in each frame, kills the worker half-way, goes on with the last step, and
-//! starts another. Every step that it is given is compared with what it should be. With `--out` the last picture is written.
+//! It starts `remote_worker`, shows the newest whole step in each frame, kills the worker half-way,
+//! goes on with the last step, and starts another. Every step that it is given is compared with
+//! what it should be. With `--out` the last picture is written.
 
 #[cfg(target_os = "linux")]
 mod orbit;

@@ -1,4 +1,5 @@
-//! What the worker computes and the renderer checks: the twin of the kernel `orbit` in `shaders/remote.cu`.
+//! What the worker computes and the renderer checks: the twin of the kernel `orbit` in
+//! `shaders/remote.cu`.
 
 use bridge_examples::maths::{cos_turns, floor, sin_turns};
 

@@ -25,10 +25,12 @@ struct Options {
     /// Write the last picture to this folder
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Listen here for a worker that is started by hand, instead of starting one; none is killed then
+    /// Listen here for a worker that is started by hand, instead of starting one; none is killed
+    /// then
     #[arg(long)]
     listen: Option<PathBuf>,
-    /// What the workers that it starts compute with, cuda or host; without it CUDA, or the CPU where that cannot be
+    /// What the workers that it starts compute with, cuda or host; without it CUDA, or the CPU
+    /// where that cannot be
     #[arg(long, value_parser = ["cuda", "host"])]
     backend: Option<String>,
 }
@@ -156,7 +158,8 @@ fn check(particles: &[[f32; 4]]) -> Result<()> {
     Ok(())
 }
 
-/// Each particle is one dot, of a colour by its number. The CPU draws it, from what Vulkan has read.
+/// Each particle is one dot, of a colour by its number. The CPU draws it, from what Vulkan has
+/// read.
 fn picture(particles: &[[f32; 4]]) -> image::RgbImage {
     const SIZE: u32 = 512;
     let mut picture = image::RgbImage::new(SIZE, SIZE);

@@ -76,8 +76,9 @@ fn launch(kernel: &Kernel, work: &CudaWork<'_, Buffer<[f32; 4]>>, step: u32) -> 
     let (particles, len) = (work.views.as_raw(), u32::try_from(work.views.len()).unwrap_or(u32::MAX));
     let args: [*const c_void; 3] =
         [std::ptr::from_ref(&particles).cast(), std::ptr::from_ref(&len).cast(), std::ptr::from_ref(&step).cast()];
-    // SAFETY: the three parameters of the kernel, of these types; it writes `len` particles of the slot, which is this turn's. The turn
-    // is published on the same stream, behind it, and both slot and kernel live until the stream is idle.
+    // SAFETY: the three parameters of the kernel, of these types; it writes `len` particles of the
+    // slot, which is this turn's. The turn is published on the same stream, behind it, and both
+    // slot and kernel live until the stream is idle.
     unsafe { kernel.launch(work.stream, &LaunchConfig::for_num_elems(len), &args) }
 }
 

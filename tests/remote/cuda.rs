@@ -13,8 +13,8 @@ use crate::scene::Scene;
 use crate::shown::Shown;
 use crate::worker::{LEN, Worker};
 
-/// What a survivor may take from the end of the process to the word of it, on a machine that others use too. The driver ends a
-/// process's work before the kernel tells of its end.
+/// What a survivor may take from the end of the process to the word of it, on a machine that others
+/// use too. The driver ends a process's work before the kernel tells of its end.
 const SOON: Duration = Duration::from_secs(1);
 
 #[test]
@@ -33,7 +33,8 @@ fn thousands_of_frames_are_whole_and_none_is_stale() {
     reader.close().unwrap();
 }
 
-/// The negative control: frames that are published before their kernels have written are seen to be wrong.
+/// The negative control: frames that are published before their kernels have written are seen to be
+/// wrong.
 #[test]
 fn frames_that_are_not_ordered_are_seen_to_be_wrong() {
     let Some(mut shown) = Shown::new() else { return };
@@ -139,7 +140,8 @@ fn a_worker_that_fails_tears_its_frame_and_no_other() {
     shown.assert_right();
 }
 
-/// A worker that has closed the exchange is done with its slots, whatever its process does; one that was cut off is not.
+/// A worker that has closed the exchange is done with its slots, whatever its process does; one
+/// that was cut off is not.
 #[test]
 fn a_worker_that_lives_on_has_its_slots_unless_it_has_closed_the_exchange() {
     let Some(mut shown) = Shown::new() else { return };

@@ -1,6 +1,7 @@
 //! The other process, as a worker that computes with CUDA: this program once more.
 //!
-//! It writes frames of `u32`s that rise by one from element to element, from a first one that is its mark and the frame's number.
+//! It writes frames of `u32`s that rise by one from element to element, from a first one that is
+//! its mark and the frame's number.
 #![allow(unsafe_code)] // Kernel launches.
 
 use std::ffi::{CString, c_void};
@@ -102,15 +103,16 @@ impl Kernels {
             std::ptr::from_ref(&first).cast(),
             std::ptr::from_ref(&nanoseconds).cast(),
         ];
-        // SAFETY: the kernel's four parameters, of these types, and it writes `len` elements of the slot, which lives until the stream
-        // is idle.
+        // SAFETY: the kernel's four parameters, of these types, and it writes `len` elements of the
+        // slot, which lives until the stream is idle.
         unsafe { self.fill.launch(stream, &LaunchConfig::for_num_elems(len.max(1)), &args) }.unwrap();
     }
 
     /// Ends the context.
     fn fail(&self, stream: &CudaStream, words: u64) {
         let args: [*const c_void; 1] = [std::ptr::from_ref(&words).cast()];
-        // SAFETY: wrong on purpose: the write is far outside of everything, which ends the context of this process alone.
+        // SAFETY: wrong on purpose: the write is far outside of everything, which ends the context
+        // of this process alone.
         unsafe { self.fault.launch(stream, &LaunchConfig::for_num_elems(1), &args) }.unwrap();
     }
 }

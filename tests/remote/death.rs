@@ -9,7 +9,8 @@ use rustix::process::Signal;
 use crate::scene::Scene;
 use crate::worker::{Habit, Worker};
 
-/// What a survivor may take from the end of the process to the word of it; the issue asks for 50 ms on a machine that is not shared.
+/// What a survivor may take from the end of the process to the word of it; the issue asks for 50 ms
+/// on a machine that is not shared.
 const SOON: Duration = Duration::from_millis(500);
 
 #[test]
@@ -132,14 +133,16 @@ fn many_workers_come_and_go_and_leave_no_descriptors() {
     assert!(last < first + 10, "{counts:?}");
 }
 
-/// The open descriptors of the kinds that a connection has. A graphics driver opens others when it likes.
+/// The open descriptors of the kinds that a connection has. A graphics driver opens others when it
+/// likes.
 fn descriptors_of_connections() -> usize {
     let links = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| entry.unwrap().path().read_link().ok());
     let ours = ["socket:", "pidfd", "/memfd:remote"];
     links.filter(|link| ours.iter().any(|kind| link.to_string_lossy().contains(kind))).count()
 }
 
-/// A worker that says Hello and no more takes no frame of the renderer's, nor its time; nor does one that refuses.
+/// A worker that says Hello and no more takes no frame of the renderer's, nor its time; nor does
+/// one that refuses.
 #[test]
 fn a_next_worker_that_takes_nothing_holds_up_nobody() {
     for habit in [Habit::NeverTakes, Habit::Refuses] {
@@ -186,7 +189,8 @@ fn the_death_of_a_worker_that_took_nothing_is_told() {
     }
 }
 
-/// The socket of a worker that has ended lives on in its child, which says more and more: the worker is dead all the same.
+/// The socket of a worker that has ended lives on in its child, which says more and more: the
+/// worker is dead all the same.
 #[test]
 fn a_child_of_a_dead_worker_holds_off_nothing() {
     let mut scene = Scene::new();

@@ -60,7 +60,8 @@ fn garbage_instead_of_a_hello_is_refused() {
     scene.read_until(&mut reader, (1 << 20) + 3);
 }
 
-/// A worker that has taken the exchange and then says what it may not ends its connection, and no more than that.
+/// A worker that has taken the exchange and then says what it may not ends its connection, and no
+/// more than that.
 #[test]
 fn what_breaks_the_protocol_ends_the_connection() {
     let publish = |slot, frame, value| Message::Publish { exchange: 0, slot, frame, value }.encode().unwrap();
@@ -107,7 +108,8 @@ fn what_breaks_the_protocol_ends_the_connection() {
     }
 }
 
-/// A worker that publishes as fast as it can keeps the renderer's thread from nothing: frames are shown, and closing does not wait.
+/// A worker that publishes as fast as it can keeps the renderer's thread from nothing: frames are
+/// shown, and closing does not wait.
 #[test]
 fn a_flood_of_frames_holds_up_nobody() {
     let mut scene = Scene::new();
@@ -150,7 +152,8 @@ fn an_exchange_is_ended_at_any_time() {
     assert!(longest < Duration::from_secs(1), "ending took {longest:?}");
 }
 
-/// More is offered than a socket holds to a worker that reads none of it: the program ends that whenever it likes.
+/// More is offered than a socket holds to a worker that reads none of it: the program ends that
+/// whenever it likes.
 #[test]
 fn an_offer_that_nobody_reads_is_ended_at_any_time() {
     let scene = Scene::new();

@@ -1,5 +1,5 @@
-//! A worker in another process, and a renderer that outlives it: what is shown is whole and never goes back, and nothing waits for a
-//! process that is gone.
+//! A worker in another process, and a renderer that outlives it: what is shown is whole and never
+//! goes back, and nothing waits for a process that is gone.
 #![allow(clippy::unwrap_used)]
 
 #[cfg(target_os = "linux")]

@@ -21,8 +21,8 @@ const STATES: [(&str, Habit); 5] = [
 const SIGNALS: [(&str, Signal); 4] =
     [("KILL", Signal::KILL), ("SEGV", Signal::SEGV), ("TERM", Signal::TERM), ("STOP, KILL", Signal::STOP)];
 
-/// Whether each state of the worker's process and each way to end it leaves a renderer that draws and takes another worker; one round
-/// where the environment names no number.
+/// Whether each state of the worker's process and each way to end it leaves a renderer that draws
+/// and takes another worker; one round where the environment names no number.
 #[test]
 fn each_state_and_each_signal_is_survived() {
     let rounds = std::env::var("BRIDGE_KILL_ROUNDS").ok().map_or(1, |rounds| rounds.parse::<u32>().unwrap());
@@ -77,7 +77,8 @@ fn each_state_with_cuda_and_each_signal_is_survived() {
     shown.assert_right();
 }
 
-/// The time from the end of the process to the word of it, and from the start of the next worker's process to its first frame.
+/// The time from the end of the process to the word of it, and from the start of the next worker's
+/// process to its first frame.
 fn survive(habit: Habit, signal: Signal) -> (Duration, Duration) {
     let mut scene = Scene::new();
     let (mut worker, mut reader) = scene.with(habit, 1);
@@ -102,8 +103,8 @@ fn survive(habit: Habit, signal: Signal) -> (Duration, Duration) {
     (told, next)
 }
 
-/// The same for a worker, this process, whose renderer ends after so many frames: the time to the word of it, and to the first frame
-/// that the next renderer has.
+/// The same for a worker, this process, whose renderer ends after so many frames: the time to the
+/// word of it, and to the first frame that the next renderer has.
 fn outlive(frames: usize, signal: Signal) -> (Duration, Duration) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renderer");

@@ -36,7 +36,8 @@ impl Shown {
         (worker, reader)
     }
 
-    /// The first word of the newest frame. One that is torn, older than before, or not the one that was published is noted.
+    /// The first word of the newest frame. One that is torn, older than before, or not the one that
+    /// was published is noted.
     pub(crate) fn read(&mut self, reader: &mut Reader) -> Option<u32> {
         let turn = reader.newest().unwrap()?;
         let (frame, slot) = (turn.frame(), turn.slot());
@@ -82,8 +83,8 @@ impl Shown {
         assert!(self.wrong.is_empty(), "{} of {} frames are wrong: {:#?}", self.wrong.len(), self.seen, self.wrong);
     }
 
-    /// Waits until the worker is told to have ended. Gives the error, and how long it was from now until it was told to be lost, and
-    /// until it was told to have ended.
+    /// Waits until the worker is told to have ended. Gives the error, and how long it was from now
+    /// until it was told to be lost, and until it was told to have ended.
     pub(crate) fn lost(&mut self, reader: &mut Reader) -> (Error, Duration, Duration) {
         let start = Instant::now();
         let mut lost = None;
@@ -101,8 +102,8 @@ impl Shown {
 }
 
 impl Shown {
-    /// Ends a worker's process; gives how long it took until it was told to be lost, and to have ended, and from the start of the next
-    /// one's process to its first frame.
+    /// Ends a worker's process; gives how long it took until it was told to be lost, and to have
+    /// ended, and from the start of the next one's process to its first frame.
     pub(crate) fn survive(&mut self, habit: Habit, signal: Signal) -> [Duration; 3] {
         self.last = None;
         let (mut worker, mut reader) = self.with(habit, 1);

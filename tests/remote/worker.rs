@@ -1,6 +1,7 @@
 //! The other process: this program once more, as a worker.
 //!
-//! A worker writes frames of `u32`s that are all the same: its mark, which is greater for every later worker, and the frame's number.
+//! A worker writes frames of `u32`s that are all the same: its mark, which is greater for every
+//! later worker, and the frame's number.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -38,7 +39,8 @@ pub(crate) enum Habit {
     Leaves,
     /// Writes five frames and closes the socket, and lives on.
     HangsUp,
-    /// Writes five frames and ends; a child of it has the socket too, and says without end what is allowed.
+    /// Writes five frames and ends; a child of it has the socket too, and says without end what is
+    /// allowed.
     LeavesAChild,
     /// Expects something else.
     Refuses,

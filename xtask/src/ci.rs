@@ -199,7 +199,8 @@ fn tests() -> Result<()> {
     if test::run(&[])? { Ok(()) } else { bail!("`cargo xtask test` failed") }
 }
 
-/// Two processes, of which each is killed in each state: prints the table of what that took. Workers compute on the CPU, or with CUDA.
+/// Two processes, of which each is killed in each state: prints the table of what that took.
+/// Workers compute on the CPU, or with CUDA.
 pub(crate) fn kill_matrix(rounds: u32, cuda: bool) -> Result<()> {
     if !cfg!(target_os = "linux") {
         println!("two processes are written for Linux only: there is nothing to kill");

@@ -18,8 +18,8 @@ use crate::writer::CudaWriter;
 
 /// A storage buffer that a simulation fills, with elements of type `T`.
 ///
-/// [`handle`](Self::handle) goes into a material with `#[storage(..)]`. Dropped, the simulation ends, and the buffer keeps its last frame
-/// as long as it has handles.
+/// [`handle`](Self::handle) goes into a material with `#[storage(..)]`. Dropped, the simulation
+/// ends, and the buffer keeps its last frame as long as it has handles.
 #[derive(Component)]
 pub struct CudaBuffer<T: Pod + Send + Sync> {
     handle: Handle<ShaderBuffer>,
@@ -31,7 +31,8 @@ impl<T: Pod + Send + Sync> CudaBuffer<T> {
     /// Makes a buffer of `len` elements, zeroed until the first frame.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for no elements and for a size that is no multiple of 4 bytes, and what [`Exchange::latest`] says.
+    /// [`Error::InvalidArgument`] for no elements and for a size that is no multiple of 4 bytes,
+    /// and what [`Exchange::latest`] says.
     pub fn new(cuda: &Cuda, buffers: &mut Assets<ShaderBuffer>, name: &str, len: usize) -> Result<Self> {
         let size = len.checked_mul(size_of::<T>()).filter(|size| *size > 0 && size % 4 == 0);
         let Some(size) = size else {

@@ -3,8 +3,9 @@
 use bridge::{BufferSpec, HostImageMut, ImageSpec, Resources, Texel};
 use bytemuck::Pod;
 
-/// What a [`CudaWriter`](crate::CudaWriter) writes: an `ImageSpec<T>` for a [`CudaImage`](crate::CudaImage), a `BufferSpec<T>` for a
-/// [`CudaBuffer`](crate::CudaBuffer). The trait is closed.
+/// What a [`CudaWriter`](crate::CudaWriter) writes: an `ImageSpec<T>` for a
+/// [`CudaImage`](crate::CudaImage), a `BufferSpec<T>` for a [`CudaBuffer`](crate::CudaBuffer). The
+/// trait is closed.
 pub trait Content: Resources + private::Sealed {
     /// A texel, or an element.
     type Item: Pod + Send + Sync;

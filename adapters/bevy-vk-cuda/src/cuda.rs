@@ -13,7 +13,8 @@ use crate::vulkan::CopyQueue;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Way {
-    /// CUDA computes them in memory that is shared with Bevy's device; they are copied on a queue of this crate's own.
+    /// CUDA computes them in memory that is shared with Bevy's device; they are copied on a queue
+    /// of this crate's own.
     Cuda,
     /// As [`Cuda`](Self::Cuda), but the CPU computes.
     Host,
@@ -21,7 +22,8 @@ pub enum Way {
     Upload,
 }
 
-/// Makes images and buffers that a simulation fills. [`CudaPlugin`](crate::CudaPlugin) inserts it, before `Startup` runs.
+/// Makes images and buffers that a simulation fills. [`CudaPlugin`](crate::CudaPlugin) inserts it,
+/// before `Startup` runs.
 #[derive(Resource, Clone)]
 pub struct Cuda(Arc<Inner>);
 

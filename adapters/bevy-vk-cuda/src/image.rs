@@ -18,10 +18,11 @@ use crate::upload;
 use crate::vulkan::copier::Copier;
 use crate::writer::CudaWriter;
 
-/// A texture that a simulation fills, with texels of type `T` as the compute side sees them: `[u8; 4]` for `Rgba8UnormSrgb`.
+/// A texture that a simulation fills, with texels of type `T` as the compute side sees them: `[u8;
+/// 4]` for `Rgba8UnormSrgb`.
 ///
-/// [`handle`](Self::handle) goes into any material, which need not be touched again. Dropped, the simulation ends, and the texture keeps
-/// its last frame as long as it has handles.
+/// [`handle`](Self::handle) goes into any material, which need not be touched again. Dropped, the
+/// simulation ends, and the texture keeps its last frame as long as it has handles.
 #[derive(Component)]
 pub struct CudaImage<T: Texel> {
     handle: Handle<Image>,
@@ -30,10 +31,12 @@ pub struct CudaImage<T: Texel> {
 }
 
 impl<T: Texel> CudaImage<T> {
-    /// Makes a 2D texture of width and height in texels. It is black, and transparent where it has an alpha channel, until the first frame.
+    /// Makes a 2D texture of width and height in texels. It is black, and transparent where it has
+    /// an alpha channel, until the first frame.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a size of zero and for a format whose texel is not `T`, and what [`Exchange::latest`] says.
+    /// [`Error::InvalidArgument`] for a size of zero and for a format whose texel is not `T`, and
+    /// what [`Exchange::latest`] says.
     pub fn new(
         cuda: &Cuda,
         images: &mut Assets<Image>,
@@ -107,7 +110,8 @@ impl<T: Texel> CudaImage<T> {
     }
 }
 
-/// The format of the shared memory: that of the texture, without sRGB, which is a matter of views. Copies between the two are of bytes.
+/// The format of the shared memory: that of the texture, without sRGB, which is a matter of views.
+/// Copies between the two are of bytes.
 fn memory_format(name: &str, format: TextureFormat) -> Result<vk::Format> {
     use TextureFormat as F;
     Ok(match format.remove_srgb_suffix() {

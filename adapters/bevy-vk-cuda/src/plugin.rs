@@ -14,7 +14,8 @@ use crate::present::{Presented, present};
 use crate::vulkan::gate::{self, Gate};
 use crate::vulkan::{self, init};
 
-/// The set for systems that compute frames: order others before or behind it. It is in the schedules that the program puts it in.
+/// The set for systems that compute frames: order others before or behind it. It is in the
+/// schedules that the program puts it in.
 #[derive(SystemSet, Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CudaSystems;
 
@@ -29,8 +30,9 @@ enum Wish {
 
 /// Lets CUDA fill textures and storage buffers of Bevy's, at its own rate.
 ///
-/// **Add it before `DefaultPlugins`**: it adds to what Bevy's device is created with, and inserts [`Cuda`]. Where CUDA or a queue of
-/// its own cannot be had, the CPU computes and frames are uploaded, on any backend of wgpu; the log and [`Cuda::reason`] say why.
+/// **Add it before `DefaultPlugins`**: it adds to what Bevy's device is created with, and inserts
+/// [`Cuda`]. Where CUDA or a queue of its own cannot be had, the CPU computes and frames are
+/// uploaded, on any backend of wgpu; the log and [`Cuda::reason`] say why.
 #[derive(Debug, Clone, Default)]
 pub struct CudaPlugin {
     wish: Wish,
@@ -38,8 +40,8 @@ pub struct CudaPlugin {
 }
 
 impl CudaPlugin {
-    /// Computes on the CPU in memory that is shared with Bevy's device, and copies as with CUDA: to try without a GPU of NVIDIA's what
-    /// runs with one.
+    /// Computes on the CPU in memory that is shared with Bevy's device, and copies as with CUDA: to
+    /// try without a GPU of NVIDIA's what runs with one.
     #[must_use]
     pub fn host() -> Self {
         Self { wish: Wish::Host, share_queue: false }
@@ -51,12 +53,13 @@ impl CudaPlugin {
         Self { wish: Wish::Upload, share_queue: false }
     }
 
-    /// Submits copies to Bevy's own queue where the device has no second one, as software drivers have.
+    /// Submits copies to Bevy's own queue where the device has no second one, as software drivers
+    /// have.
     ///
     /// # Safety
-    /// Nothing is submitted to Bevy's queue, and nothing presented, while images and buffers of this crate are made, dropped or presented
-    /// (which is in `RenderSystems::PrepareResources`): the program runs all systems on one thread, without
-    /// `PipelinedRenderingPlugin`.
+    /// Nothing is submitted to Bevy's queue, and nothing presented, while images and buffers of
+    /// this crate are made, dropped or presented (which is in `RenderSystems::PrepareResources`):
+    /// the program runs all systems on one thread, without `PipelinedRenderingPlugin`.
     #[must_use]
     pub unsafe fn share_queue(self) -> Self {
         Self { share_queue: true, ..self }

@@ -1,6 +1,8 @@
-//! Which of the three copies of a resource is whose: the copying queue's, or Bevy's. No driver is involved.
+//! Which of the three copies of a resource is whose: the copying queue's, or Bevy's. No driver is
+//! involved.
 
-/// How many copies there are: one that Bevy shows, one that it may still read, and one that is copied into.
+/// How many copies there are: one that Bevy shows, one that it may still read, and one that is
+/// copied into.
 pub(crate) const PLACES: usize = 3;
 
 /// What a copy is.
@@ -31,7 +33,8 @@ impl Ring {
         self.0.iter().position(|place| is(*place))
     }
 
-    /// Returns the copy that may be written now; `None` while one is written already, or while Bevy may read the others.
+    /// Returns the copy that may be written now; `None` while one is written already, or while Bevy
+    /// may read the others.
     pub(crate) fn free(&self) -> Option<usize> {
         let copying = self.find(|place| place == Place::Copying);
         if copying.is_some() { None } else { self.find(|place| place == Place::Free) }
@@ -43,7 +46,8 @@ impl Ring {
         self.0[index] = Place::Copying;
     }
 
-    /// The host has seen the end of that submission. An older one that was never shown is free again.
+    /// The host has seen the end of that submission. An older one that was never shown is free
+    /// again.
     pub(crate) fn copied(&mut self) {
         let Some(done) = self.find(|place| place == Place::Copying) else { return };
         if let Some(superseded) = self.find(|place| place == Place::Ready) {
@@ -140,7 +144,8 @@ mod tests {
         worlds
     }
 
-    /// Whether a schedule exists in which a copy is written while Bevy reads it, and how many states there are.
+    /// Whether a schedule exists in which a copy is written while Bevy reads it, and how many
+    /// states there are.
     fn explore(told: u64) -> (bool, usize) {
         let start = World { ring: Ring::new(), writing: None, reading: Vec::new(), serial: 0, done: 0 };
         let (mut seen, mut open, mut torn) = (HashSet::from([start.clone()]), vec![start], false);
@@ -157,7 +162,8 @@ mod tests {
         assert!(!torn && states > 100, "{states} states");
     }
 
-    /// The negative control: a copy that is used again one submission too early is torn in some schedule.
+    /// The negative control: a copy that is used again one submission too early is torn in some
+    /// schedule.
     #[test]
     fn told_too_early_a_schedule_tears() {
         assert!(explore(1).0);

@@ -8,7 +8,8 @@ use crate::content::Content;
 use crate::error::{Error, Result};
 use crate::upload::Uploader;
 
-/// Computes the frames of a [`CudaImage`](crate::CudaImage) or a [`CudaBuffer`](crate::CudaBuffer): in a system, or on a thread of its own.
+/// Computes the frames of a [`CudaImage`](crate::CudaImage) or a [`CudaBuffer`](crate::CudaBuffer):
+/// in a system, or on a thread of its own.
 pub struct CudaWriter<R: Content> {
     side: Side<R>,
     width: usize,
@@ -29,7 +30,8 @@ pub(crate) const WRITER_IN_FLIGHT: usize = 2;
 /// A frame to compute.
 #[non_exhaustive]
 pub enum Frame<'w, R: Content> {
-    /// On a CUDA stream of this resource's own: `Work::kernels` for launches, `Work::Cuda` for cudarc.
+    /// On a CUDA stream of this resource's own: `Work::kernels` for launches, `Work::Cuda` for
+    /// cudarc.
     Cuda(Work<'w, R>),
     /// On the CPU, by a closure that runs on a thread of this resource's own.
     Cpu(CpuFrame<'w, R>),
@@ -48,7 +50,8 @@ enum CpuSide<'w, R: Content> {
 }
 
 impl<R: Content> CpuFrame<'_, R> {
-    /// Enqueues the closure that computes the frame, and returns. What it is given holds an older frame, or zeros.
+    /// Enqueues the closure that computes the frame, and returns. What it is given holds an older
+    /// frame, or zeros.
     ///
     /// # Errors
     /// The thread has failed, because an earlier closure has panicked.
@@ -74,8 +77,9 @@ impl<R: Content> CudaWriter<R> {
         Self { side: Side::Upload(uploader), width }
     }
 
-    /// Begins a frame, lets `compute` enqueue its work, and publishes it. Bevy shows it once it is finished. Returns `false` without
-    /// calling `compute` while two frames are unfinished, so that a system never waits for a slow kernel.
+    /// Begins a frame, lets `compute` enqueue its work, and publishes it. Bevy shows it once it is
+    /// finished. Returns `false` without calling `compute` while two frames are unfinished, so that
+    /// a system never waits for a slow kernel.
     ///
     /// A frame whose `compute` fails, or that runs nothing on the CPU, is not shown.
     ///
@@ -125,7 +129,8 @@ impl<R: Content> CudaWriter<R> {
         }
     }
 
-    /// The bridge's compute side of this resource, with a stream of its own, for kernel memory; `None` where frames are uploaded.
+    /// The bridge's compute side of this resource, with a stream of its own, for kernel memory;
+    /// `None` where frames are uploaded.
     pub fn compute(&self) -> Option<&Compute> {
         match &self.side {
             Side::Shared { writer, .. } => Some(writer.compute()),

@@ -261,7 +261,8 @@ fn own(text: &'static str) -> Failed {
     Failed::Own(text)
 }
 
-/// A program may put another asset in the place of one that is filled: no frame is copied into what is of another size.
+/// A program may put another asset in the place of one that is filled: no frame is copied into what
+/// is of another size.
 #[test]
 fn an_asset_that_was_replaced_by_a_smaller_one_is_not_written() {
     let _alone = alone();

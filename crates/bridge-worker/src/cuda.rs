@@ -26,7 +26,8 @@ pub(crate) struct CudaSide<F: Frame> {
     computed: ManuallyDrop<ImportedSemaphore>,
     rendered: ManuallyDrop<ImportedSemaphore>,
     stream: Restoring<Arc<CudaStream>>,
-    /// Signals what the renderer owes when it is gone. Made at the start; it never waits for anything.
+    /// Signals what the renderer owes when it is gone. Made at the start; it never waits for
+    /// anything.
     rescue: Restoring<Arc<CudaStream>>,
     /// The highest value of `rendered` that the stream waits for.
     waited: u64,
@@ -53,8 +54,8 @@ impl<F: Frame> CudaSide<F> {
                 Side::Rendered => (&mut rendered, "rendered"),
             };
             let name = format!("{name}.{side}");
-            // SAFETY: the renderer states that it is a timeline of its GPU, which is this one, or a peer's where that is known
-            // to work; the session has compared the UUIDs.
+            // SAFETY: the renderer states that it is a timeline of its GPU, which is this one, or a
+            // peer's where that is known to work; the session has compared the UUIDs.
             *place = Some(unsafe { ImportedSemaphore::import(device, handle, SemaphoreKind::Timeline, &name) }?);
         }
         let (Some(computed), Some(rendered)) = (computed, rendered) else {
@@ -78,7 +79,8 @@ impl<F: Frame> CudaSide<F> {
             let memory = import(device, &name, &resource, handle)?;
             slot.push((memory, resource));
             if slot.len() == F::RESOURCES {
-                // SAFETY: rule "mappings must match those of the exporting API": memory and numbers are of one message.
+                // SAFETY: rule "mappings must match those of the exporting API": memory and numbers
+                // are of one message.
                 side.slots.push(unsafe { F::map(&slot, &side.stream) }?);
                 slot.clear();
             }
@@ -100,7 +102,8 @@ impl<F: Frame> CudaSide<F> {
 
     /// Signals behind all work so far, which has nothing to do with a frame of this side's.
     pub(crate) fn signal_read(&mut self, value: u64) -> Result<(), Error> {
-        // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this side's alone and rise.
+        // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
+        // side's alone and rise.
         unsafe { signal_one(&self.stream, &self.computed, value) }?;
         Ok(())
     }
@@ -110,8 +113,9 @@ impl<F: Frame> CudaSide<F> {
         if value == 0 {
             return Ok(());
         }
-        // SAFETY: the timeline lives until the stream is idle (`drop`). The renderer has seen the value reached, or with `trust` has
-        // announced it; should it end before, `rescue` signals it.
+        // SAFETY: the timeline lives until the stream is idle (`drop`). The renderer has seen the
+        // value reached, or with `trust` has announced it; should it end before, `rescue` signals
+        // it.
         unsafe { wait_one(&self.stream, &self.rendered, value) }?;
         self.waited = self.waited.max(value);
         Ok(())
@@ -125,7 +129,8 @@ impl<F: Frame> CudaSide<F> {
     /// Signals the frame behind all work.
     pub(crate) fn signal(&mut self, frame: u64, slot: u32, value: u64) -> Result<(), Error> {
         self.join(slot)?;
-        // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this side's alone and rise.
+        // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
+        // side's alone and rise.
         unsafe { signal_one(&self.stream, &self.computed, value) }?;
         self.unfinished.push_back((frame, slot, mark(&self.stream)?));
         Ok(())
@@ -149,13 +154,15 @@ impl<F: Frame> CudaSide<F> {
         Ok(self.unfinished.len() < most)
     }
 
-    /// The renderer is dead: frees the stream of what it waits for. Returns the value that had to be signalled.
+    /// The renderer is dead: frees the stream of what it waits for. Returns the value that had to
+    /// be signalled.
     pub(crate) fn rescue(&mut self) -> Option<u64> {
         if self.waited <= self.signalled || self.is_idle_within(DRAIN) {
             return None;
         }
-        // SAFETY: the timeline lives until the stream is idle (`drop`). The value is greater than all that were signalled: the
-        // stream still waits for it, and the process that would have signalled it has ended and its queue had time to drain.
+        // SAFETY: the timeline lives until the stream is idle (`drop`). The value is greater than
+        // all that were signalled: the stream still waits for it, and the process that would have
+        // signalled it has ended and its queue had time to drain.
         match unsafe { signal_one(&self.rescue, &self.rendered, self.waited) } {
             Ok(()) => {
                 self.signalled = self.waited;
@@ -207,7 +214,8 @@ impl<F: Frame> CudaSide<F> {
 impl<F: Frame> Drop for CudaSide<F> {
     fn drop(&mut self) {
         if !self.finish() {
-            // Freeing would block for as long as the stream waits, and memory in use is never freed.
+            // Freeing would block for as long as the stream waits, and memory in use is never
+            // freed.
             log::error!(
                 "the stream of an exchange is not idle after {DROP_LIMIT:?}: its slots and timelines are leaked"
             );
@@ -235,8 +243,9 @@ fn import(
 ) -> Result<Arc<ImportedMemory>, cuda_import::Error> {
     let info = MemoryImportInfo { name, allocation_size: resource.allocation_size, dedicated: resource.dedicated };
     if device.uuid() == resource.device_uuid {
-        // SAFETY: rule "mappings must match those of the exporting API": handle, size and flag are of one message, and the UUIDs are
-        // equal. While a turn has the slot the renderer leaves it alone, which the session sees to.
+        // SAFETY: rule "mappings must match those of the exporting API": handle, size and flag are
+        // of one message, and the UUIDs are equal. While a turn has the slot the renderer leaves it
+        // alone, which the session sees to.
         unsafe { ImportedMemory::import(device, handle, &info) }
     } else {
         // SAFETY: as above; the message's UUID is the renderer's GPU, as the session has seen to.

@@ -5,8 +5,8 @@ use cuda_import::{CudaDevice, PeerAccess, Uuid, peer_access, probe};
 
 use crate::error::Error;
 
-/// The device asked for; else the renderer's own GPU; else, where CUDA does not see that one, the first that may reach its
-/// memory.
+/// The device asked for; else the renderer's own GPU; else, where CUDA does not see that one, the
+/// first that may reach its memory.
 pub(crate) fn choose(renderer: &Hello, asked: Option<Uuid>) -> Result<CudaDevice, Error> {
     let owner = renderer.device_uuid;
     if let Some(asked) = asked {

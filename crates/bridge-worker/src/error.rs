@@ -14,7 +14,8 @@ pub enum Error {
     #[error(transparent)]
     Cuda(#[from] cuda_import::Error),
 
-    /// The renderer's process has ended. What this process owed to itself is settled: no stream of it waits for the renderer.
+    /// The renderer's process has ended. What this process owed to itself is settled: no stream of
+    /// it waits for the renderer.
     #[error(
         "{who} has ended, at frame {frame} of \"{exchange}\"{}; connect to the next renderer",
         owed.map(|value| format!(", and value {value} of its timeline, which this side waited for, was signalled from here"))
@@ -28,7 +29,8 @@ pub enum Error {
         exchange: String,
         /// The frame that was being written, or that was read last.
         frame: u64,
-        /// The value of the renderer's timeline that this side's stream waited for and that was signalled in its place.
+        /// The value of the renderer's timeline that this side's stream waited for and that was
+        /// signalled in its place.
         owed: Option<u64>,
     },
 

@@ -10,8 +10,8 @@ use cuda_import::cudarc::driver::CudaStream;
 use crate::element::Element;
 use crate::host::HostMemory;
 
-/// The resources of a slot: [`Buffer`](crate::Buffer), [`Image`](crate::Image), or a tuple of up to four of them, in the order in which
-/// the renderer has them.
+/// The resources of a slot: [`Buffer`](crate::Buffer), [`Image`](crate::Image), or a tuple of up to
+/// four of them, in the order in which the renderer has them.
 pub trait Frame: sealed::Frame {
     /// What they are in a CUDA turn.
     type CudaViews<'a>;

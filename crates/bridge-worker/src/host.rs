@@ -1,7 +1,9 @@
-//! What a worker on the CPU is lent of a slot: memory that the renderer's process can reach at any time.
+//! What a worker on the CPU is lent of a slot: memory that the renderer's process can reach at any
+//! time.
 //!
-//! The protocol says that the slot is the writer's during its turn; a renderer with a bug may write it all the same. So no
-//! `&[T]` of it is made: elements are copied in and out, and a pointer is there for those who know better.
+//! The protocol says that the slot is the writer's during its turn; a renderer with a bug may write
+//! it all the same. So no `&[T]` of it is made: elements are copied in and out, and a pointer is
+//! there for those who know better.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -24,8 +26,8 @@ pub struct HostMemory {
 }
 
 impl HostMemory {
-    /// `None` where the numbers do not fit this machine; that they lie inside of the memory was seen to when the message was
-    /// read.
+    /// `None` where the numbers do not fit this machine; that they lie inside of the memory was
+    /// seen to when the message was read.
     pub(crate) fn new(memory: MappedMemory, resource: &Resource) -> Option<Self> {
         let (offset, len) = (usize::try_from(resource.offset).ok()?, usize::try_from(resource.least_size()?).ok()?);
         let (levels, image) = match &resource.kind {
@@ -78,7 +80,8 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
         }
     }
 
-    /// Copies elements of the slot, from element `start` on. What was not written in this turn is an older frame's, or zero.
+    /// Copies elements of the slot, from element `start` on. What was not written in this turn is
+    /// an older frame's, or zero.
     ///
     /// # Errors
     /// As [`write_from`](Self::write_from).
@@ -90,8 +93,8 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
         }
     }
 
-    /// The first element, aligned to 16 bytes at least, lent for the turn. Another process can write the memory at any time: a
-    /// reference to it is for the caller to answer for.
+    /// The first element, aligned to 16 bytes at least, lent for the turn. Another process can
+    /// write the memory at any time: a reference to it is for the caller to answer for.
     pub fn as_mut_ptr(&mut self) -> *mut T {
         self.memory.memory.as_ptr().wrapping_add(self.memory.offset).cast()
     }
@@ -106,8 +109,8 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
     }
 }
 
-/// An image of a slot, on a worker that computes on the CPU. Lent for a turn. Its rows have no padding; layers, or the slices of
-/// a block, lie one behind the other.
+/// An image of a slot, on a worker that computes on the CPU. Lent for a turn. Its rows have no
+/// padding; layers, or the slices of a block, lie one behind the other.
 #[derive(Debug)]
 pub struct HostImage<'a, T> {
     memory: &'a HostMemory,
@@ -143,7 +146,8 @@ impl<'a, T: Texel> HostImage<'a, T> {
     /// Copies `texels` into a mip level, from texel `start` on: `x + width * (y + height * slice)`.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] where they do not lie inside, or there is no such level; nothing is copied then.
+    /// [`Error::OutOfRange`] where they do not lie inside, or there is no such level; nothing is
+    /// copied then.
     pub fn write_from(&mut self, level: usize, start: usize, texels: &[T]) -> Result<(), Error> {
         let offset = self.offset(level, start, texels.len())?;
         match self.memory.memory.write(offset, bytemuck::cast_slice(texels)) {

@@ -1,4 +1,5 @@
-//! Computes frames in a process of its own, for a renderer in another. This crate knows CUDA and no Vulkan.
+//! Computes frames in a process of its own, for a renderer in another. This crate knows CUDA and no
+//! Vulkan.
 //!
 //! ```no_run
 //! use bridge_worker::{Buffer, Work, Worker};
@@ -20,20 +21,24 @@
 //! }
 //! ```
 //!
-//! [`LatestWriter::begin`] waits for a slot that the renderer has freed, with a limit. [`Turn::publish`] hands the frame over without
-//! waiting for the GPU. When the renderer's process ends, the next call says so ([`Error::PeerLost`]), what this side's stream still waited
-//! for is signalled from another stream, and the program goes on: it may connect to the next renderer.
+//! [`LatestWriter::begin`] waits for a slot that the renderer has freed, with a limit.
+//! [`Turn::publish`] hands the frame over without waiting for the GPU. When the renderer's process
+//! ends, the next call says so ([`Error::PeerLost`]), what this side's stream still waited for is
+//! signalled from another stream, and the program goes on: it may connect to the next renderer.
 //!
 //! # Kernels are loaded before the first frame
-//! While a CUDA stream waits for the renderer, `cuModuleLoadData`, the first launch of a lazily loaded kernel, `cuMemFree` and
-//! `cuCtxSynchronize` block. Without [`trust`](bridge_ipc::Offer::trust) nothing waits for long; with it, load and launch every kernel
-//! once before the first [`begin`](LatestWriter::begin). Frees of this crate are made on a thread of their own.
+//! While a CUDA stream waits for the renderer, `cuModuleLoadData`, the first launch of a lazily
+//! loaded kernel, `cuMemFree` and `cuCtxSynchronize` block. Without
+//! [`trust`](bridge_ipc::Offer::trust) nothing waits for long; with it, load and launch every
+//! kernel once before the first [`begin`](LatestWriter::begin). Frees of this crate are made on a
+//! thread of their own.
 //!
 //! # Trust
-//! The renderer is a process of the same user, which the socket checks. Its messages are validated, and the memory of a Host worker is
-//! never a Rust slice, since the renderer can write it at any time: [`HostBuffer`] copies in and out with atomic accesses. With
-//! CUDA, the driver cannot check what a descriptor is of: a renderer that lies about a size makes kernels of this process
-//! fault, as kernels with a bug of their own do.
+//! The renderer is a process of the same user, which the socket checks. Its messages are validated,
+//! and the memory of a Host worker is never a Rust slice, since the renderer can write it at any
+//! time: [`HostBuffer`] copies in and out with atomic accesses. With CUDA, the driver cannot check
+//! what a descriptor is of: a renderer that lies about a size makes kernels of this process fault,
+//! as kernels with a bug of their own do.
 
 // What the links lead to is Linux's.
 #![cfg_attr(not(target_os = "linux"), allow(rustdoc::broken_intra_doc_links))]

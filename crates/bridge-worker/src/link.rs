@@ -1,7 +1,8 @@
 //! The connection, shared by the exchanges on it.
 //!
-//! Whoever waits for a message reads all that come, for every exchange, into its inbox. One thread at a time waits at the socket,
-//! without the lock. Until it is back no other one reads, since it would wait on for what was read; the others wait for it.
+//! Whoever waits for a message reads all that come, for every exchange, into its inbox. One thread
+//! at a time waits at the socket, without the lock. Until it is back no other one reads, since it
+//! would wait on for what was read; the others wait for it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -178,7 +179,8 @@ impl State {
         if gone && self.connection.peer().wait(LAST_BREATH) { Ended::Dead } else { Ended::Closed(error) }
     }
 
-    /// The session has allowed the message, so that its exchange is there if this side still uses it.
+    /// The session has allowed the message, so that its exchange is there if this side still uses
+    /// it.
     fn sort(&mut self, received: bridge_ipc::Received) {
         let descriptor = received.descriptor;
         match received.message {

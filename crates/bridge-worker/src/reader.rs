@@ -36,8 +36,8 @@ pub enum Read<'a, F: Frame> {
 /// A CUDA turn that reads.
 #[non_exhaustive]
 pub struct CudaRead<'a, F: Frame> {
-    /// The exchange's own stream. The slot is given back behind the work on it; work with the views on other streams is joined when
-    /// the turn ends, where cudarc knows of it.
+    /// The exchange's own stream. The slot is given back behind the work on it; work with the views
+    /// on other streams is joined when the turn ends, where cudarc knows of it.
     pub stream: &'a Arc<CudaStream>,
     /// The frame.
     pub views: F::CudaSources<'a>,
@@ -76,18 +76,20 @@ impl<F: Frame> LatestReader<F> {
         }
     }
 
-    /// The newest frame, or the one before again if there is no newer one; `None` before the first. Does not wait. The frame before
-    /// goes back to the renderer behind the work of its turns.
+    /// The newest frame, or the one before again if there is no newer one; `None` before the first.
+    /// Does not wait. The frame before goes back to the renderer behind the work of its turns.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] when the renderer's process has ended, [`Error::Closed`] where it has closed the exchange or the connection,
-    /// [`Error::Cuda`] where this side's GPU work has failed.
+    /// [`Error::PeerLost`] when the renderer's process has ended, [`Error::Closed`] where it has
+    /// closed the exchange or the connection, [`Error::Cuda`] where this side's GPU work has
+    /// failed.
     pub fn newest(&mut self) -> Result<Option<ReadTurn<'_, F>>, Error> {
         self.wait_for_newer(Duration::ZERO)?;
         Ok(self.held.map(|frame| ReadTurn { reader: self, frame, done: false }))
     }
 
-    /// Waits, for at most `timeout`, until [`newest`](Self::newest) has a frame that it did not have before; returns whether it has.
+    /// Waits, for at most `timeout`, until [`newest`](Self::newest) has a frame that it did not
+    /// have before; returns whether it has.
     ///
     /// # Errors
     /// As [`newest`](Self::newest).
@@ -102,7 +104,8 @@ impl<F: Frame> LatestReader<F> {
         }
     }
 
-    /// What the renderer has published, torn frames too: their slots are to go back. Waits for at most `timeout`.
+    /// What the renderer has published, torn frames too: their slots are to go back. Waits for at
+    /// most `timeout`.
     fn published(&mut self, timeout: Duration) -> Result<Option<Vec<Published>>, Error> {
         let exchange = self.offer.exchange;
         let found = self.shared.link.wait_for(timeout, |state| {
@@ -124,7 +127,8 @@ impl<F: Frame> LatestReader<F> {
         }
     }
 
-    /// Holds the newest of these frames that is whole, and gives the others back with the one that was held. Returns whether one is whole.
+    /// Holds the newest of these frames that is whole, and gives the others back with the one that
+    /// was held. Returns whether one is whole.
     fn take(&mut self, frames: Vec<Published>) -> Result<bool, Error> {
         let newest = frames.iter().rposition(|frame| !frame.torn);
         for (place, frame) in frames.iter().enumerate() {
@@ -137,7 +141,8 @@ impl<F: Frame> LatestReader<F> {
         if let Some(old) = self.held.replace(frames[newest]) {
             let value = match &mut self.side {
                 Side::Cuda(side) => {
-                    // Spent even if the call fails. The slot is lost to this connection then, as the context is.
+                    // Spent even if the call fails. The slot is lost to this connection then, as
+                    // the context is.
                     self.computed += 1;
                     side.signal_read(self.computed)?;
                     self.computed
@@ -147,7 +152,8 @@ impl<F: Frame> LatestReader<F> {
             self.free(old.slot, value)?;
         }
         match &mut self.side {
-            // It is reached, or announced in trust; a value that was read elsewhere orders no memory.
+            // It is reached, or announced in trust; a value that was read elsewhere orders no
+            // memory.
             Side::Cuda(side) => side.wait(frames[newest].value)?,
             Side::Host(_) => {}
         }

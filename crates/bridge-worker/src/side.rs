@@ -1,4 +1,5 @@
-//! What a writer and a reader have in common: the slots of an exchange, taken from the renderer's offer and left again.
+//! What a writer and a reader have in common: the slots of an exchange, taken from the renderer's
+//! offer and left again.
 
 use std::time::Duration;
 
@@ -31,7 +32,8 @@ pub(crate) struct Imported<F: Frame> {
     pub(crate) computed: u64,
 }
 
-/// Waits for the offer of this name, and imports what it has. Where that cannot be, the renderer is told.
+/// Waits for the offer of this name, and imports what it has. Where that cannot be, the renderer is
+/// told.
 pub(crate) fn import<F: Frame>(shared: &Shared, name: &str, direction: Direction) -> Result<Imported<F>, Error> {
     let complete = |state: &mut State| {
         let phase = |id: u32| state.connection.session().exchange(id);
@@ -102,7 +104,8 @@ fn host_slots<F: Frame>(name: &str, resources: Vec<(Resource, OsHandle)>) -> Res
 }
 
 impl<F: Frame> Side<F> {
-    /// What the renderer owed to this side is signalled here, where it has died. Returns the value, if there was one.
+    /// What the renderer owed to this side is signalled here, where it has died. Returns the value,
+    /// if there was one.
     pub(crate) fn rescue(&mut self, ended: &Ended) -> Option<u64> {
         match (self, ended) {
             (Self::Cuda(side), Ended::Dead) => side.rescue(),
@@ -126,7 +129,8 @@ impl Shared {
                 side.rescue();
             }
             if !side.finish() {
-                // The renderer may not use the slots as its own: it learns of their end from the end of this process.
+                // The renderer may not use the slots as its own: it learns of their end from the
+                // end of this process.
                 return;
             }
         }

@@ -107,13 +107,13 @@ impl Worker {
         &self.shared.renderer
     }
 
-    /// The writer of the exchange of this name, which the renderer has offered or is about to: waited for up to the limit. With
-    /// CUDA it has a stream of its own.
+    /// The writer of the exchange of this name, which the renderer has offered or is about to:
+    /// waited for up to the limit. With CUDA it has a stream of its own.
     ///
     /// # Errors
-    /// [`Error::Timeout`] where it is not offered; [`Error::Mismatch`] where it is another one than `F`, and [`Error::Cuda`] where it
-    /// cannot be imported: the renderer is told. [`Error::PeerLost`] and [`Error::Closed`] as for
-    /// [`LatestWriter::begin`].
+    /// [`Error::Timeout`] where it is not offered; [`Error::Mismatch`] where it is another one than
+    /// `F`, and [`Error::Cuda`] where it cannot be imported: the renderer is told.
+    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`LatestWriter::begin`].
     pub fn latest<F: Frame>(&self, name: &str) -> Result<LatestWriter<F>, Error> {
         LatestWriter::new(&self.shared, name)
     }

@@ -19,7 +19,8 @@ pub struct LatestWriter<F: Frame> {
     /// Before `shared`: the slots go before the connection.
     side: Side<F>,
     offer: Offer,
-    /// The slots that are this side's, with what the renderer's timeline reaches before they may be written.
+    /// The slots that are this side's, with what the renderer's timeline reaches before they may be
+    /// written.
     free: VecDeque<(u32, u64)>,
     next_frame: u64,
     /// The last value of this side's timeline.
@@ -39,8 +40,8 @@ pub enum Work<'a, F: Frame> {
 /// A CUDA turn.
 #[non_exhaustive]
 pub struct CudaWork<'a, F: Frame> {
-    /// The exchange's own stream. Work on it is part of the frame; work with the views on other streams is joined when the frame is
-    /// published, where cudarc knows of it.
+    /// The exchange's own stream. Work on it is part of the frame; work with the views on other
+    /// streams is joined when the frame is published, where cudarc knows of it.
     pub stream: &'a Arc<CudaStream>,
     /// The resources of the slot. They hold an older frame, or nothing.
     pub views: F::CudaViews<'a>,
@@ -79,13 +80,15 @@ impl<F: Frame> LatestWriter<F> {
         }
     }
 
-    /// Begins a frame, in the slot that the renderer freed first. Waits, up to the worker's limit, for one, and for the writer's own
-    /// oldest frame where [`Offer::writer_in_flight`] are unfinished.
+    /// Begins a frame, in the slot that the renderer freed first. Waits, up to the worker's limit,
+    /// for one, and for the writer's own oldest frame where [`Offer::writer_in_flight`] are
+    /// unfinished.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] at once when the renderer's process ends, [`Error::Closed`] where it has closed the exchange or the
-    /// connection, [`Error::Timeout`] at the limit: the frame may be begun again. [`Error::Cuda`] where this side's GPU work has
-    /// failed: the renderer is told which frames are torn.
+    /// [`Error::PeerLost`] at once when the renderer's process ends, [`Error::Closed`] where it has
+    /// closed the exchange or the connection, [`Error::Timeout`] at the limit: the frame may be
+    /// begun again. [`Error::Cuda`] where this side's GPU work has failed: the renderer is told
+    /// which frames are torn.
     pub fn begin(&mut self) -> Result<Turn<'_, F>, Error> {
         let start = Instant::now();
         let timeout = self.shared.timeout;
@@ -205,11 +208,13 @@ impl<F: Frame> Turn<'_, F> {
         }
     }
 
-    /// Hands the frame over. With CUDA nothing is waited for: the renderer takes the frame once the GPU has finished it.
+    /// Hands the frame over. With CUDA nothing is waited for: the renderer takes the frame once the
+    /// GPU has finished it.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`LatestWriter::begin`]; [`Error::Cuda`] where the signal cannot be enqueued: the
-    /// slot stays this side's, and the frame's number is the next one's.
+    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`LatestWriter::begin`]; [`Error::Cuda`]
+    /// where the signal cannot be enqueued: the slot stays this side's, and the frame's number is
+    /// the next one's.
     pub fn publish(mut self) -> Result<(), Error> {
         let writer = &mut *self.writer;
         let (exchange, frame, value) = (writer.offer.exchange, writer.next_frame, writer.computed + 1);
@@ -235,7 +240,8 @@ impl<F: Frame> Turn<'_, F> {
         sent.map_err(|ended| writer.ended(ended))
     }
 
-    /// Gives the slot back without a frame. What was enqueued still runs, and the slot's next use is ordered behind it.
+    /// Gives the slot back without a frame. What was enqueued still runs, and the slot's next use
+    /// is ordered behind it.
     ///
     /// # Errors
     /// [`Error::Cuda`] where work on other streams could not be joined.

@@ -75,7 +75,8 @@ pub(crate) enum Scene {
     Points(PointLook),
 }
 
-/// Slots, and the picture that they are drawn into. Field order is drop order; `Drop` waits for the GPU first.
+/// Slots, and the picture that they are drawn into. Field order is drop order; `Drop` waits for the
+/// GPU first.
 pub(crate) struct Screen {
     /// Reads the picture.
     presenter: Option<Presenter>,
@@ -124,7 +125,8 @@ pub(crate) fn told(error: bridge::Error) -> Fault {
 }
 
 impl Screen {
-    /// Opens a device of its own. `device` is a number, a UUID or a part of a name. The picture is shown in `window`.
+    /// Opens a device of its own. `device` is a number, a UUID or a part of a name. The picture is
+    /// shown in `window`.
     pub(crate) fn open(
         [width, height]: [u32; 2],
         backend: Backend,

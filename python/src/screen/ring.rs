@@ -120,7 +120,8 @@ impl Ring {
 /// Binds the buffers in the set.
 ///
 /// # Safety
-/// The buffers are storage buffers of the device. The set has three of them, and what used it has run.
+/// The buffers are storage buffers of the device. The set has three of them, and what used it has
+/// run.
 pub(crate) unsafe fn bind(device: &ExportDevice, set: vk::DescriptorSet, buffers: [vk::Buffer; 3]) {
     let whole = buffers.map(|buffer| [vk::DescriptorBufferInfo { buffer, offset: 0, range: vk::WHOLE_SIZE }]);
     let write = |binding: usize| {

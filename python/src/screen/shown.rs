@@ -22,8 +22,8 @@ pub(crate) struct Did {
     pub(crate) presented: bool,
 }
 
-/// The points that a window shows. Their slot is the producer's again once they are drawn; from this copy they are drawn again when
-/// the user moves the camera.
+/// The points that a window shows. Their slot is the producer's again once they are drawn; from
+/// this copy they are drawn again when the user moves the camera.
 pub(crate) struct Kept {
     buffer: LocalBuffer,
     format: Format,
@@ -55,8 +55,9 @@ impl Screen {
             params: params(moved(*look, orbit), kept.format, [self.width, self.height]),
         });
         let shown = Shown { picture: self.drawn.then_some(picture), redraw };
-        // SAFETY: the picture is made in `open`, with four bytes a pixel, to be copied from, and drawn on the device's queue. It, the
-        // pipelines and the points are dropped after the presenter, see the order of the fields, or once it has been waited for.
+        // SAFETY: the picture is made in `open`, with four bytes a pixel, to be copied from, and
+        // drawn on the device's queue. It, the pipelines and the points are dropped after the
+        // presenter, see the order of the fields, or once it has been waited for.
         let presented = unsafe { presenter.present(shown) }?;
         if let Some((kept, look)) = turned.filter(|_| presented) {
             kept.shown = Some((look, orbit));
@@ -124,7 +125,8 @@ fn moved(look: PointLook, orbit: Orbit) -> Scene {
 /// Records the copy of a slot to where its points are kept, and drawn from.
 ///
 /// # Safety
-/// `commands` is recording, outside of a render pass. `slot` is acquired, one to copy from; both have at least `size` bytes.
+/// `commands` is recording, outside of a render pass. `slot` is acquired, one to copy from; both
+/// have at least `size` bytes.
 pub(super) unsafe fn record_keeping(
     raw: &Device,
     commands: vk::CommandBuffer,

@@ -9,7 +9,8 @@ use crate::view::View;
 use crate::window::choose::warn;
 use crate::window::{ended, event_loop};
 
-/// How long `draw` waits for events where there is nothing new to show, so that a loop of it leaves the processor to others.
+/// How long `draw` waits for events where there is nothing new to show, so that a loop of it leaves
+/// the processor to others.
 const IDLE: Duration = Duration::from_millis(2);
 
 /// Whether the end of the display was told.

@@ -11,8 +11,8 @@ use crate::window::{OpenWindow, Wanted};
 /// The name of the logger of Python that is told.
 const LOGGER: &str = "vkview";
 
-/// Makes a screen with `make`: with a window if `headless` is false, without if it is true; if it is `None`, with a window where one
-/// can be opened and shown, else without, which is logged.
+/// Makes a screen with `make`: with a window if `headless` is false, without if it is true; if it
+/// is `None`, with a window where one can be opened and shown, else without, which is logged.
 pub(crate) fn screen(
     py: Python<'_>,
     headless: Option<bool>,

@@ -1,7 +1,7 @@
 //! The end of a display: its server has ended, or the connection to it.
 //!
-//! Xlib ends the process then, in the middle of whatever it computes. Here the windows count as closed by their user instead, and the
-//! views go on without them.
+//! Xlib ends the process then, in the middle of whatever it computes. Here the windows count as
+//! closed by their user instead, and the views go on without them.
 
 // A callback of Xlib's.
 #![allow(unsafe_code)]
@@ -13,7 +13,8 @@ use raw_window_handle::RawDisplayHandle;
 /// Of the one display of the process.
 static ENDED: AtomicBool = AtomicBool::new(false);
 
-/// Whether the display has ended. Its windows are not touched any more: winit panics where a request cannot be sent.
+/// Whether the display has ended. Its windows are not touched any more: winit panics where a
+/// request cannot be sent.
 pub(crate) fn has_ended() -> bool {
     ENDED.load(Ordering::Acquire)
 }
@@ -23,8 +24,9 @@ pub(crate) fn end() {
     ENDED.store(true, Ordering::Release);
 }
 
-/// Makes the process outlive the display, and keeps the errors of other displays from winit. Without `XSetIOErrorExitHandler`, in libX11 before 1.7, all stays as it was. What other
-/// parts of the process have set for their displays stays as well.
+/// Makes the process outlive the display, and keeps the errors of other displays from winit.
+/// Without `XSetIOErrorExitHandler`, in libX11 before 1.7, all stays as it was. What other parts of
+/// the process have set for their displays stays as well.
 #[cfg(target_os = "linux")]
 pub(crate) fn outlive(display: RawDisplayHandle) {
     let RawDisplayHandle::Xlib(display) = display else { return };

@@ -26,8 +26,8 @@ use crate::window::{OpenWindow, Settled, Wanted};
 const ROOM: f64 = 0.9;
 
 thread_local! {
-    /// Of the main thread, once a window was wanted. Never dropped: it is not made twice in a process, and at the end of the main
-    /// thread the libraries that it would call may be gone.
+    /// Of the main thread, once a window was wanted. Never dropped: it is not made twice in a
+    /// process, and at the end of the main thread the libraries that it would call may be gone.
     static LOOP: RefCell<Option<ManuallyDrop<Loop>>> = const { RefCell::new(None) };
 }
 
@@ -77,7 +77,8 @@ impl Loop {
         let flow = if timeout.is_zero() { ControlFlow::Poll } else { ControlFlow::Wait };
         events.set_control_flow(flow);
         let app = &mut self.app;
-        // winit panics where a request cannot be sent any more, and at an error of Xlib's that another part of the process caused.
+        // winit panics where a request cannot be sent any more, and at an error of Xlib's that
+        // another part of the process caused.
         let pumped = catch_unwind(AssertUnwindSafe(|| events.pump_app_events(Some(timeout), app)));
         match pumped {
             Ok(PumpStatus::Exit(_)) => ended::end(),

@@ -54,7 +54,8 @@ impl Orbit {
     }
 }
 
-/// What has happened to a window. The event loop writes it, the view reads it; neither holds it while it calls a driver.
+/// What has happened to a window. The event loop writes it, the view reads it; neither holds it
+/// while it calls a driver.
 #[derive(Debug, Default)]
 pub(crate) struct State(Mutex<Inner>);
 

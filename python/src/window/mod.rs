@@ -1,7 +1,8 @@
 //! Windows: the event loop of the process, and what a view needs to show its picture in a window.
 //!
-//! The picture is drawn without any of this (`crate::screen`). Presenting it is a submission of its own, made only if the window
-//! has an image to write to at that moment; so a window that is hidden, minimised or slow never holds up what is computed and drawn.
+//! The picture is drawn without any of this (`crate::screen`). Presenting it is a submission of its
+//! own, made only if the window has an image to write to at that moment; so a window that is
+//! hidden, minimised or slow never holds up what is computed and drawn.
 
 pub(crate) mod choose;
 pub(crate) mod ended;
@@ -43,7 +44,8 @@ pub(crate) struct OpenWindow {
     _settled: Settled,
 }
 
-/// Sends what dropping the window has left to be sent to the display, which otherwise the next window's events would.
+/// Sends what dropping the window has left to be sent to the display, which otherwise the next
+/// window's events would.
 struct Settled;
 
 impl Drop for Settled {
@@ -54,7 +56,8 @@ impl Drop for Settled {
 
 impl Drop for OpenWindow {
     fn drop(&mut self) {
-        // On another thread than the main one, the display does not hear of the end until the event loop runs again.
+        // On another thread than the main one, the display does not hear of the end until the event
+        // loop runs again.
         self.hide();
     }
 }
@@ -85,6 +88,7 @@ impl OpenWindow {
 /// A name that the crate `ash` declares.
 #[allow(unsafe_code)]
 fn name_of(name: *const std::ffi::c_char) -> &'static CStr {
-    // SAFETY: `ash_window` gives pointers to the string constants of `ash` alone, which live for ever.
+    // SAFETY: `ash_window` gives pointers to the string constants of `ash` alone, which live for
+    // ever.
     unsafe { CStr::from_ptr(name) }
 }

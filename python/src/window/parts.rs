@@ -18,7 +18,8 @@ use crate::window::record::{Shown, record};
 use crate::window::surface::{Failed, Surface};
 use crate::window::swapchain::{Swapchain, Target};
 
-/// What Vulkan has of the window, freed together once the queue is done with it. Field order is drop order.
+/// What Vulkan has of the window, freed together once the queue is done with it. Field order is
+/// drop order.
 pub(crate) struct Parts {
     pub(super) places: Places,
     pub(super) swapchain: Option<Swapchain>,
@@ -102,10 +103,12 @@ impl Parts {
         let (raw, commands) = (device.as_raw(), place.commands);
         let info = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
         if let Some(redraw) = &shown.redraw {
-            // SAFETY: the place is idle: the commands that used its set have run. The buffers are as this function says.
+            // SAFETY: the place is idle: the commands that used its set have run. The buffers are
+            // as this function says.
             unsafe { bind(device, place.set, redraw.buffers) };
         }
-        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: it has run; its pool lets it be reset.
+        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: it has run; its pool lets it be
+        // reset.
         unsafe { raw.begin_command_buffer(commands, &info) }.map_err(failed("vkBeginCommandBuffer"))?;
         // SAFETY: recording; the rest as this function.
         unsafe { record(device, commands, place.set, self.image.as_raw(), target, shown, size) };
@@ -119,8 +122,9 @@ impl Parts {
             .wait_semaphore_infos(&waits)
             .command_buffer_infos(&commands)
             .signal_semaphore_infos(&signals);
-        // SAFETY: VUID-vkQueueSubmit2-semaphore-03868, -03873: the image was acquired with the one, and the other was waited for
-        // when the image was presented last. All lives until the place's fence, which is behind this, is seen.
+        // SAFETY: VUID-vkQueueSubmit2-semaphore-03868, -03873: the image was acquired with the one,
+        // and the other was waited for when the image was presented last. All lives until the
+        // place's fence, which is behind this, is seen.
         unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.map_err(|error| Fault::new(Kind::Driver, error))
     }
 }

@@ -52,7 +52,8 @@ impl Places {
         let info = vk::CommandPoolCreateInfo::default()
             .queue_family_index(device.queue().family())
             .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
-        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family of the device's queue.
+        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family of the device's
+        // queue.
         made.pool = unsafe { raw.create_command_pool(&info, None) }.map_err(failed("vkCreateCommandPool"))?;
         let info =
             vk::CommandBufferAllocateInfo::default().command_pool(made.pool).command_buffer_count(PICTURES as u32);
@@ -61,11 +62,13 @@ impl Places {
         let count = PICTURES as u32;
         let sizes = [vk::DescriptorPoolSize { ty: vk::DescriptorType::STORAGE_BUFFER, descriptor_count: 3 * count }];
         let info = vk::DescriptorPoolCreateInfo::default().max_sets(count).pool_sizes(&sizes);
-        // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: more than no set.
+        // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: more than no
+        // set.
         made.sets = unsafe { raw.create_descriptor_pool(&info, None) }.map_err(failed("vkCreateDescriptorPool"))?;
         let layouts = [pipelines.set_layout(); PICTURES];
         let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(made.sets).set_layouts(&layouts);
-        // SAFETY: VUID-VkDescriptorSetAllocateInfo-apiVersion-07895: as many as the pool was made for.
+        // SAFETY: VUID-VkDescriptorSetAllocateInfo-apiVersion-07895: as many as the pool was made
+        // for.
         let sets = unsafe { raw.allocate_descriptor_sets(&info) }.map_err(failed("vkAllocateDescriptorSets"))?;
         for (index, (commands, set)) in buffers.into_iter().zip(sets).enumerate() {
             let place = Place { commands, set, acquired: vk::Semaphore::null(), index };
@@ -111,13 +114,16 @@ impl Places {
         let Some(slot) = self.slots.get_mut(place.index) else { return Ok(()) };
         // From here on only the fence says that it is idle: if it is not submitted, never.
         slot.busy = true;
-        // SAFETY: VUID-vkResetFences-pFences-01123: an idle place's fence has been seen signalled, or was never submitted.
+        // SAFETY: VUID-vkResetFences-pFences-01123: an idle place's fence has been seen signalled,
+        // or was never submitted.
         unsafe { raw.reset_fences(&[slot.done]) }.map_err(failed("vkResetFences"))?;
-        // SAFETY: VUID-vkQueueSubmit2-fence-04894, -04895: reset above, and with no other submission.
+        // SAFETY: VUID-vkQueueSubmit2-fence-04894, -04895: reset above, and with no other
+        // submission.
         unsafe { queue.submit(&[], slot.done) }.map_err(|error| Fault::new(Kind::Driver, error))
     }
 
-    /// Notes that the place cannot be used again: an image was acquired with it that nothing was written to.
+    /// Notes that the place cannot be used again: an image was acquired with it that nothing was
+    /// written to.
     pub(crate) fn abandon(&mut self, place: Place) {
         if let Some(slot) = self.slots.get_mut(place.index) {
             slot.busy = true;
@@ -145,7 +151,8 @@ impl Drop for Places {
     fn drop(&mut self) {
         let raw = self.device.as_raw();
         for slot in &self.slots {
-            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: idle, as documented; null is ignored.
+            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: idle, as documented; null is
+            // ignored.
             unsafe { raw.destroy_semaphore(slot.place.acquired, None) };
             // SAFETY: VUID-vkDestroyFence-fence-01120: as above.
             unsafe { raw.destroy_fence(slot.done, None) };

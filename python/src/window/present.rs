@@ -26,7 +26,8 @@ const LOSSES: u32 = 3;
 /// How often the title tells the frame rate.
 const RATE: Duration = Duration::from_secs(1);
 
-/// Shows a view's picture in a window. Dropping it waits for what was presented, with a limit, and closes the window.
+/// Shows a view's picture in a window. Dropping it waits for what was presented, with a limit, and
+/// closes the window.
 pub(crate) struct Presenter {
     /// `None` only while it is dropped.
     parts: Option<Parts>,
@@ -46,7 +47,8 @@ impl Presenter {
     /// For a window that the device was opened for, with its extensions and `VK_KHR_swapchain`.
     pub(crate) fn new(device: &ExportDevice, window: OpenWindow, pipelines: &Pipelines) -> Result<Self, Fault> {
         let size = window.wanted.size;
-        // SAFETY: the window is dropped after the surface, see the order of the fields; the extensions are there, as documented.
+        // SAFETY: the window is dropped after the surface, see the order of the fields; the
+        // extensions are there, as documented.
         let surface = unsafe { Surface::new(device, &window.window) }?;
         let [width, height] = size;
         let info = LocalImageInfo {
@@ -105,12 +107,13 @@ impl Presenter {
         }
     }
 
-    /// Presents the picture, if the window does not show it already and has an image for it now; else the next call tries again. Does
-    /// not wait. Returns whether it was presented.
+    /// Presents the picture, if the window does not show it already and has an image for it now;
+    /// else the next call tries again. Does not wait. Returns whether it was presented.
     ///
     /// # Safety
-    /// What `shown` has is of this device, and lives until this is dropped. The picture has four bytes for each pixel of the view, is
-    /// one to copy from, and is written on the device's queue alone.
+    /// What `shown` has is of this device, and lives until this is dropped. The picture has four
+    /// bytes for each pixel of the view, is one to copy from, and is written on the device's queue
+    /// alone.
     pub(crate) unsafe fn present(&mut self, shown: Shown<'_>) -> Result<bool, Fault> {
         let news = self.state.news();
         self.fits &= !news.resized;

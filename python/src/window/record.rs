@@ -31,8 +31,9 @@ pub(crate) struct Redraw<'a> {
 /// Records drawing again, scaling, and the change of the layouts.
 ///
 /// # Safety
-/// `commands` is recording, for the device's queue, outside of a render pass. All are of the device, and live until the commands have
-/// run; `image` and the picture have `size` pixels, and `set` has the buffers of the redraw.
+/// `commands` is recording, for the device's queue, outside of a render pass. All are of the
+/// device, and live until the commands have run; `image` and the picture have `size` pixels, and
+/// `set` has the buffers of the redraw.
 pub(crate) unsafe fn record(
     device: &ExportDevice,
     commands: vk::CommandBuffer,
@@ -63,21 +64,23 @@ pub(crate) unsafe fn record(
     let (none, reads) = (vk::AccessFlags::empty(), vk::AccessFlags::TRANSFER_READ);
     let writes = vk::AccessFlags::TRANSFER_WRITE;
     let barriers = |from, to, memory: &[vk::MemoryBarrier<'_>], images: &[vk::ImageMemoryBarrier<'_>]| {
-        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461, -oldLayout-01181: stages of every graphics queue, and the
-        // layouts that the commands around leave the images in.
+        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461, -oldLayout-01181: stages of every
+        // graphics queue, and the layouts that the commands around leave the images in.
         unsafe {
             raw.cmd_pipeline_barrier(commands, from, to, vk::DependencyFlags::empty(), memory, &[], images);
         }
     };
     if let Some(redraw) = shown.redraw {
-        // The frame before drew the picture, or copied what it is drawn from; or the picture was copied.
+        // The frame before drew the picture, or copied what it is drawn from; or the picture was
+        // copied.
         let accesses = vk::AccessFlags::SHADER_READ | vk::AccessFlags::SHADER_WRITE;
         let before = vk::MemoryBarrier::default().src_access_mask(accesses | writes).dst_access_mask(accesses);
         barriers(draws | copies, draws, &[before], &[]);
         // SAFETY: as this function.
         unsafe { redraw.pipelines.record(commands, set, redraw.params) };
     }
-    // The window's image is acquired at the stage of copies. The picture has been drawn, and the image before was read.
+    // The window's image is acquired at the stage of copies. The picture has been drawn, and the
+    // image before was read.
     let drawn = vk::MemoryBarrier::default().src_access_mask(vk::AccessFlags::SHADER_WRITE).dst_access_mask(reads);
     let begun = [
         barrier(target.image, (undefined, writable), (none, writes)),
@@ -98,7 +101,8 @@ pub(crate) unsafe fn record(
             height,
             depth: 1,
         });
-        // SAFETY: VUID-vkCmdCopyBufferToImage-pRegions-00171, -imageSubresource-07970: both have the view's size.
+        // SAFETY: VUID-vkCmdCopyBufferToImage-pRegions-00171, -imageSubresource-07970: both have
+        // the view's size.
         unsafe { raw.cmd_copy_buffer_to_image(commands, picture, image, writable, &[copy]) };
         barriers(copies, copies, &[], &[barrier(image, (writable, readable), (writes, reads))]);
         let corner = |x: u32, y: u32, z| vk::Offset3D { x: x as i32, y: y as i32, z };
@@ -110,8 +114,9 @@ pub(crate) unsafe fn record(
             .dst_offsets([corner(left, top, 0), corner(right, bottom, 1)]);
         let same = [right - left, bottom - top] == [width, height];
         let filter = if same { vk::Filter::NEAREST } else { vk::Filter::LINEAR };
-        // SAFETY: VUID-vkCmdBlitImage-srcOffset-00243, -dstOffset-00248, -dstImage-02000, -filter-02001: both rectangles are in
-        // their images, and every device blits between these formats.
+        // SAFETY: VUID-vkCmdBlitImage-srcOffset-00243, -dstOffset-00248, -dstImage-02000,
+        // -filter-02001: both rectangles are in their images, and every device blits between these
+        // formats.
         unsafe { raw.cmd_blit_image(commands, image, readable, target.image, writable, &[blit], filter) };
     }
     let end = vk::PipelineStageFlags::BOTTOM_OF_PIPE;

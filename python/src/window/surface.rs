@@ -48,20 +48,23 @@ impl Surface {
     /// Makes the surface, if the device's queue can present to it.
     ///
     /// # Safety
-    /// The window outlives the surface, and the device has the window's instance extensions and `VK_KHR_swapchain`.
+    /// The window outlives the surface, and the device has the window's instance extensions and
+    /// `VK_KHR_swapchain`.
     pub(crate) unsafe fn new(device: &ExportDevice, window: &Window) -> Result<Self, Fault> {
         let unavailable = |error: raw_window_handle::HandleError| Fault::new(Kind::Unavailable, error);
         let display = window.display_handle().map_err(unavailable)?.as_raw();
         let handle = window.window_handle().map_err(unavailable)?.as_raw();
         let (entry, instance) = (device.entry(), device.instance());
-        // SAFETY: both handles are live, for the window is, and it outlives the surface, as documented.
+        // SAFETY: both handles are live, for the window is, and it outlives the surface, as
+        // documented.
         let raw = unsafe { ash_window::create_surface(entry, instance, display, handle, None) }
             .map_err(failed("the creation of the window's surface"))?;
         let loader = khr::surface::Instance::new(entry, instance);
         let wayland = matches!(display, RawDisplayHandle::Wayland(_));
         let surface = Self { raw, loader, wayland, device: device.clone() };
         let (physical, family) = (device.physical().handle, device.queue().family());
-        // SAFETY: VUID-vkGetPhysicalDeviceSurfaceSupportKHR-queueFamilyIndex-01269: the family of the device's own queue.
+        // SAFETY: VUID-vkGetPhysicalDeviceSurfaceSupportKHR-queueFamilyIndex-01269: the family of
+        // the device's own queue.
         let supported = unsafe { surface.loader.get_physical_device_surface_support(physical, family, raw) }
             .map_err(failed("vkGetPhysicalDeviceSurfaceSupportKHR"))?;
         if supported {
@@ -80,12 +83,14 @@ impl Surface {
 
     pub(crate) fn capabilities(&self) -> Result<vk::SurfaceCapabilitiesKHR, Failed> {
         let physical = self.device.physical().handle;
-        // SAFETY: VUID-vkGetPhysicalDeviceSurfaceCapabilitiesKHR-surface-06211: `new` asked for support.
+        // SAFETY: VUID-vkGetPhysicalDeviceSurfaceCapabilitiesKHR-surface-06211: `new` asked for
+        // support.
         unsafe { self.loader.get_physical_device_surface_capabilities(physical, self.raw) }
             .map_err(sorted("vkGetPhysicalDeviceSurfaceCapabilitiesKHR"))
     }
 
-    /// A format that takes the picture's values as they are. Every device blits to each of the three.
+    /// A format that takes the picture's values as they are. Every device blits to each of the
+    /// three.
     pub(crate) fn format(&self) -> Result<vk::SurfaceFormatKHR, Failed> {
         let physical = self.device.physical().handle;
         // SAFETY: VUID-vkGetPhysicalDeviceSurfaceFormatsKHR-surface-06525: as in `capabilities`.
@@ -99,13 +104,16 @@ impl Surface {
         })
     }
 
-    /// FIFO for `vsync`, which all have; else a mode that does not wait for the display, if there is one.
+    /// FIFO for `vsync`, which all have; else a mode that does not wait for the display, if there
+    /// is one.
     ///
-    /// A Wayland compositor shows whole pictures in every mode, and there FIFO blocks in `vkQueuePresentKHR` for as long as the window
-    /// is hidden: it gets MAILBOX, where the device has it.
+    /// A Wayland compositor shows whole pictures in every mode, and there FIFO blocks in
+    /// `vkQueuePresentKHR` for as long as the window is hidden: it gets MAILBOX, where the device
+    /// has it.
     pub(crate) fn mode(&self, vsync: bool) -> Result<vk::PresentModeKHR, Failed> {
         let physical = self.device.physical().handle;
-        // SAFETY: VUID-vkGetPhysicalDeviceSurfacePresentModesKHR-surface-06525: as in `capabilities`.
+        // SAFETY: VUID-vkGetPhysicalDeviceSurfacePresentModesKHR-surface-06525: as in
+        // `capabilities`.
         let modes = unsafe { self.loader.get_physical_device_surface_present_modes(physical, self.raw) }
             .map_err(sorted("vkGetPhysicalDeviceSurfacePresentModesKHR"))?;
         let wanted: &[_] = match (vsync, self.wayland) {

@@ -9,8 +9,8 @@ use bridge::ash::{khr, vk};
 use crate::error::{Fault, Kind};
 use crate::window::surface::{Failed, Surface, sorted};
 
-/// The images of a window of one size. Dropping it frees them at once: the queue is done with what was presented by then. Its
-/// surface outlives it.
+/// The images of a window of one size. Dropping it frees them at once: the queue is done with what
+/// was presented by then. Its surface outlives it.
 pub(crate) struct Swapchain {
     raw: vk::SwapchainKHR,
     images: Vec<vk::Image>,
@@ -32,8 +32,8 @@ pub(crate) struct Target {
 }
 
 impl Swapchain {
-    /// Makes images for the surface, of `size` where the surface leaves the choice, in place of `old`. `None` where the window has
-    /// no area.
+    /// Makes images for the surface, of `size` where the surface leaves the choice, in place of
+    /// `old`. `None` where the window has no area.
     ///
     /// # Safety
     /// `old` is a swapchain of the same surface.
@@ -77,8 +77,9 @@ impl Swapchain {
             loader: khr::swapchain::Device::new(device.instance(), device.as_raw()),
             device: device.clone(),
         };
-        // SAFETY: VUID-VkSwapchainCreateInfoKHR-surface-01270, -imageFormat-01273, -presentMode-01281, -oldSwapchain-01933: the
-        // surface offers each of the values, and the old one is of this surface.
+        // SAFETY: VUID-VkSwapchainCreateInfoKHR-surface-01270, -imageFormat-01273,
+        // -presentMode-01281, -oldSwapchain-01933: the surface offers each of the values, and the
+        // old one is of this surface.
         made.raw = unsafe { made.loader.create_swapchain(&info, None) }.map_err(sorted("vkCreateSwapchainKHR"))?;
         // SAFETY: VUID-vkGetSwapchainImagesKHR-swapchain-parameter: just made.
         made.images =
@@ -118,13 +119,14 @@ impl Swapchain {
     /// Shows the image. Returns whether the images still fit the window.
     ///
     /// # Safety
-    /// A submission to the device's queue was made that leaves the image in `PRESENT_SRC_KHR` and signals its semaphore.
+    /// A submission to the device's queue was made that leaves the image in `PRESENT_SRC_KHR` and
+    /// signals its semaphore.
     pub(crate) unsafe fn present(&mut self, target: Target) -> Result<bool, Failed> {
         let (semaphores, swapchains, indices) = ([target.ready], [self.raw], [target.index]);
         let info =
             vk::PresentInfoKHR::default().wait_semaphores(&semaphores).swapchains(&swapchains).image_indices(&indices);
-        // SAFETY: VUID-VkPresentInfoKHR-pImageIndices-01430: as this function; inside of `with` the queue is externally
-        // synchronized.
+        // SAFETY: VUID-VkPresentInfoKHR-pImageIndices-01430: as this function; inside of `with` the
+        // queue is externally synchronized.
         let presented = self.device.queue().with(|queue| unsafe { self.loader.queue_present(queue, &info) });
         let suboptimal =
             presented.map_err(|error| Fault::new(Kind::Driver, error))?.map_err(sorted("vkQueuePresentKHR"))?;
@@ -135,7 +137,8 @@ impl Swapchain {
 impl Drop for Swapchain {
     fn drop(&mut self) {
         for ready in self.ready.drain(..) {
-            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the queue is done with it, as documented.
+            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the queue is done with it, as
+            // documented.
             unsafe { self.device.as_raw().destroy_semaphore(ready, None) };
         }
         // SAFETY: VUID-vkDestroySwapchainKHR-swapchain-01282: as above; null is ignored.

@@ -50,7 +50,8 @@ pub(crate) fn paint(mut paintings: Query<'_, '_, &mut Painting>) -> Result {
                 let work = work.kernels()?;
                 let surface = work.resources.surface(0)?;
                 let config = LaunchConfig::new([TEXELS / 16, TEXELS / 16, 1], [16, 16, 1]);
-                // SAFETY: these are the kernel's parameters, and it writes texels of 4 bytes within width and height.
+                // SAFETY: these are the kernel's parameters, and it writes texels of 4 bytes within
+                // width and height.
                 Ok(unsafe { work.launch(kernel, &config, (surface, TEXELS, TEXELS, next)) }?)
             }
             _ => unreachable!("the kernel is loaded wherever CUDA computes"),

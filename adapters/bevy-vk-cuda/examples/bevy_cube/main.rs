@@ -1,7 +1,9 @@
-//! A cube that CUDA paints, and a million particles that CUDA moves, or fewer on the CPU, in a scene of Bevy's.
+//! A cube that CUDA paints, and a million particles that CUDA moves, or fewer on the CPU, in a
+//! scene of Bevy's.
 //!
-//! `cargo run --example bevy_cube -- --frames 60 --out out` draws without a window, writes the last picture and checks it: texture and
-//! particles bit for bit, and the picture of the cube texel for texel.
+//! `cargo run --example bevy_cube -- --frames 60 --out out` draws without a window, writes the last
+//! picture and checks it: texture and particles bit for bit, and the picture of the cube texel for
+//! texel.
 
 mod cube;
 mod swarm;
@@ -70,7 +72,8 @@ fn arguments() -> Result<Args> {
                     other => bail!("--way is auto, host or upload, not {other}"),
                 }
             }
-            // SAFETY: this program runs all systems on one thread: Bevy is built without `multi_threaded`.
+            // SAFETY: this program runs all systems on one thread: Bevy is built without
+            // `multi_threaded`.
             "--share-queue" => args.plugin = unsafe { args.plugin.share_queue() },
             "--still" => args.still = true,
             "--validate" => args.validate = true,
@@ -224,7 +227,8 @@ fn pixel(picture: &[u8], [x, y]: [u32; 2]) -> Option<&[u8]> {
     picture.chunks_exact(4).nth((y * SIZE[0] + x) as usize).map(|texel| &texel[..3])
 }
 
-/// In the picture, the front of the cube shows its texture: at the middle of each texel is its colour.
+/// In the picture, the front of the cube shows its texture: at the middle of each texel is its
+/// colour.
 fn check_cube(app: &mut App) -> Result<()> {
     let frame = frames(app)?.0;
     let world = app.world_mut();

@@ -93,7 +93,8 @@ pub(crate) fn simulate(mut swarms: Query<'_, '_, &mut Swarm>) -> Result {
             (Frame::Cuda(work), Some(kernel)) => {
                 let work = work.kernels()?;
                 let config = LaunchConfig::for_elements(count.into(), 256);
-                // SAFETY: these are the kernel's parameters, and it writes `count` elements of 16 bytes.
+                // SAFETY: these are the kernel's parameters, and it writes `count` elements of 16
+                // bytes.
                 Ok(unsafe { work.launch(kernel, &config, (work.resources, count, time)) }?)
             }
             _ => unreachable!("the kernel is loaded wherever CUDA computes"),
@@ -113,7 +114,8 @@ pub(crate) fn expected(swarm: &Swarm) -> impl Iterator<Item = Particle> + use<> 
     (0..count).map(move |i| particle(i, count, time))
 }
 
-/// A particle on the CPU: the operations of the kernel `swarm` in `shaders/wgpu.cu`, in the same order.
+/// A particle on the CPU: the operations of the kernel `swarm` in `shaders/wgpu.cu`, in the same
+/// order.
 fn particle(i: u32, count: u32, time: f32) -> Particle {
     let distance = ((i as f32 + 0.5) / count as f32).sqrt();
     let random = (i.wrapping_mul(2_654_435_769) >> 8) as f32 / 8_388_608.0 - 1.0;

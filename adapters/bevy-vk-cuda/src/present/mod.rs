@@ -108,7 +108,8 @@ pub(crate) fn present(
     }
 }
 
-/// Commands that make what the other queue has written visible to this one; none on other backends than Vulkan.
+/// Commands that make what the other queue has written visible to this one; none on other backends
+/// than Vulkan.
 fn visible(device: &wgpu::Device) -> Option<wgpu::CommandBuffer> {
     // SAFETY: the guard is only read from.
     let hal = unsafe { device.as_hal::<Vulkan>() }?;

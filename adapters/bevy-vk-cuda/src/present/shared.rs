@@ -11,7 +11,8 @@ use crate::error::Result;
 use crate::ring::{PLACES, Ring};
 use crate::vulkan::copier::{Copier, Source};
 
-/// Copies the newest frame on the bridge's queue into one of three copies, and from there, on Bevy's queue, into Bevy's object.
+/// Copies the newest frame on the bridge's queue into one of three copies, and from there, on
+/// Bevy's queue, into Bevy's object.
 ///
 /// Bevy's object stays the same, so that materials' bind groups stay valid.
 pub(crate) struct SharedPresent<R: Target> {
@@ -51,9 +52,10 @@ impl<R: Target> SharedPresent<R> {
             return Ok(());
         }
         let (_, target) = places.all[index];
-        // SAFETY: the target was made like an object of Bevy's that was seen to be of a frame's shape; it lives as long as `self`, which
-        // waits for the copy, or for ever. The ring gave it: no copy is running, and the host has seen the end of Bevy's last submission
-        // that reads it.
+        // SAFETY: the target was made like an object of Bevy's that was seen to be of a frame's
+        // shape; it lives as long as `self`, which waits for the copy, or for ever. The ring gave
+        // it: no copy is running, and the host has seen the end of Bevy's last submission that
+        // reads it.
         unsafe { self.copier.submit(index, turn, target) }?;
         self.ring.copying(index);
         Ok(())

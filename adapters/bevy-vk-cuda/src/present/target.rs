@@ -1,4 +1,5 @@
-//! Textures and buffers as the copies' targets: those that wgpu makes for the copying queue, and those of Bevy's assets.
+//! Textures and buffers as the copies' targets: those that wgpu makes for the copying queue, and
+//! those of Bevy's assets.
 #![allow(unsafe_code)] // Reads raw handles.
 
 use ash::vk;
@@ -34,8 +35,8 @@ pub(crate) trait Target: Content + Source {
     /// Bevy's object of an asset, once Bevy has made it.
     fn find(frame: &PresentFrame<'_>, asset: Self::Asset) -> Option<(Self::Id, Self::Object)>;
 
-    /// Makes one like it for the other queue, and its raw handle. A texture is brought, by the frame's commands, to the state that copies read
-    /// from.
+    /// Makes one like it for the other queue, and its raw handle. A texture is brought, by the
+    /// frame's commands, to the state that copies read from.
     ///
     /// # Errors
     /// The failed call.
@@ -60,7 +61,8 @@ pub(crate) struct TextureShape {
     pub(crate) levels: u32,
 }
 
-/// Checks that Bevy's object still has the shape it was made with: a program may replace an asset by another.
+/// Checks that Bevy's object still has the shape it was made with: a program may replace an asset
+/// by another.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] where it is not.
@@ -97,8 +99,9 @@ impl<T: Texel> Target for ImageSpec<T> {
             usage: wgpu::TextureUsages::COPY_SRC | wgpu::TextureUsages::COPY_DST,
             view_formats: &[],
         });
-        // wgpu clears what it does not know the contents of, before the first copy from it: let that be now, and not when the other
-        // queue has written it. The copy leaves it in `COPY_SRC`, where all later ones find it.
+        // wgpu clears what it does not know the contents of, before the first copy from it: let
+        // that be now, and not when the other queue has written it. The copy leaves it in
+        // `COPY_SRC`, where all later ones find it.
         Self::copy(frame.commands(), &made, object);
         // SAFETY: the handle is used while the texture lives.
         let hal = unsafe { made.as_hal::<Vulkan>() };

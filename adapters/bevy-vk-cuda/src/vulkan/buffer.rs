@@ -1,4 +1,5 @@
-//! A buffer of wgpu's whose handle is known: wgpu 29 tells that of its textures, and of its buffers not.
+//! A buffer of wgpu's whose handle is known: wgpu 29 tells that of its textures, and of its buffers
+//! not.
 #![allow(unsafe_code)] // Makes a buffer and gives it to wgpu.
 
 use ash::vk;

@@ -31,11 +31,13 @@ pub(crate) trait Source: Resources {
     /// The handle copied into.
     type Target: Copy;
 
-    /// Records the copy of all of it, and what makes it visible to nobody yet: the end of the submission does that. An image is in
-    /// `TRANSFER_SRC_OPTIMAL` before and after, which is what wgpu knows.
+    /// Records the copy of all of it, and what makes it visible to nobody yet: the end of the
+    /// submission does that. An image is in `TRANSFER_SRC_OPTIMAL` before and after, which is what
+    /// wgpu knows.
     ///
     /// # Safety
-    /// `commands` is recording; the target is of the slot's size, and nobody else uses it until the commands have run.
+    /// `commands` is recording; the target is of the slot's size, and nobody else uses it until the
+    /// commands have run.
     unsafe fn record(device: &ash::Device, commands: vk::CommandBuffer, slot: Self::Render<'_>, target: Self::Target);
 }
 
@@ -70,8 +72,8 @@ impl Copier {
     /// Submits the copy of a new frame into a target.
     ///
     /// # Safety
-    /// The target is of the frame's size and format, is kept until the copy has run, and is used by nobody else until
-    /// [`finished`](Self::finished) has returned `true`. No copy is running.
+    /// The target is of the frame's size and format, is kept until the copy has run, and is used by
+    /// nobody else until [`finished`](Self::finished) has returned `true`. No copy is running.
     pub(crate) unsafe fn submit<R: Source>(
         &mut self,
         index: usize,
@@ -81,7 +83,8 @@ impl Copier {
         let (raw, commands) = (self.device.as_raw(), self.commands[index]);
         let failed = |call, result| Error::vulkan(&self.name, call, result);
         let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: no copy is running, so that this command buffer is not pending; beginning resets it.
+        // SAFETY: no copy is running, so that this command buffer is not pending; beginning resets
+        // it.
         unsafe { raw.begin_command_buffer(commands, &begin) }
             .map_err(|result| failed("vkBeginCommandBuffer", result))?;
         // SAFETY: recording, for the family of the exchange's queue; submitted with the turn below, or not at all.
@@ -126,12 +129,14 @@ impl Drop for Copier {
         if !self.end() {
             return;
         }
-        // SAFETY: made from this device, and no command buffer of it is pending, as the wait has shown.
+        // SAFETY: made from this device, and no command buffer of it is pending, as the wait has
+        // shown.
         unsafe { self.device.as_raw().destroy_command_pool(self.pool, None) };
     }
 }
 
-/// Makes what another queue's submission has written, as the host has seen, visible to the commands behind this in Bevy's queue.
+/// Makes what another queue's submission has written, as the host has seen, visible to the commands
+/// behind this in Bevy's queue.
 ///
 /// # Safety
 /// `commands` is recording outside a render pass.
@@ -165,8 +170,8 @@ impl<T: Texel> Source for ImageSpec<T> {
         // All of it is overwritten, so that what it held is not kept.
         let (written, left) = (vk::ImageLayout::TRANSFER_DST_OPTIMAL, vk::ImageLayout::TRANSFER_SRC_OPTIMAL);
         barrier(device, commands, target, (vk::ImageLayout::UNDEFINED, vk::AccessFlags::empty()), written);
-        // SAFETY: the slot is acquired in its layout for transfer reads; the target is the caller's promise, in the layout of the
-        // barrier above.
+        // SAFETY: the slot is acquired in its layout for transfer reads; the target is the caller's
+        // promise, in the layout of the barrier above.
         unsafe { device.cmd_copy_image(commands, slot.as_raw(), slot.layout(), target, written, &[region]) };
         barrier(device, commands, target, (written, vk::AccessFlags::TRANSFER_WRITE), left);
     }
@@ -197,7 +202,7 @@ fn barrier(
         .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
         .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED);
     let (transfer, none) = (vk::PipelineStageFlags::TRANSFER, vk::DependencyFlags::empty());
-    // SAFETY: called by `record` alone, whose caller has the command buffer recording and the image to itself; both queues are of
-    // one family, so that nobody's ownership changes.
+    // SAFETY: called by `record` alone, whose caller has the command buffer recording and the image
+    // to itself; both queues are of one family, so that nobody's ownership changes.
     unsafe { device.cmd_pipeline_barrier(commands, transfer, transfer, none, &[], &[], &[barrier]) };
 }

@@ -6,11 +6,13 @@ use bevy_ecs::resource::Resource;
 use bevy_ecs::system::Res;
 use bridge::{QueueLock, ash::vk};
 
-/// The lock of the bridge's queue, which also keeps it from submitting while wgpu configures surfaces.
+/// The lock of the bridge's queue, which also keeps it from submitting while wgpu configures
+/// surfaces.
 ///
-/// wgpu calls `vkDeviceWaitIdle` there, and Vulkan requires that nobody uses any queue of the device meanwhile ([`vkDeviceWaitIdle`],
-/// "Host Synchronization"). wgpu guards its own queue; the bridge's is guarded by [`close`] and [`open`], between which the render
-/// world configures the windows' surfaces.
+/// wgpu calls `vkDeviceWaitIdle` there, and Vulkan requires that nobody uses any queue of the
+/// device meanwhile ([`vkDeviceWaitIdle`], "Host Synchronization"). wgpu guards its own queue; the
+/// bridge's is guarded by [`close`] and [`open`], between which the render world configures the
+/// windows' surfaces.
 ///
 /// [`vkDeviceWaitIdle`]: https://registry.khronos.org/vulkan/specs/latest/man/html/vkDeviceWaitIdle.html
 #[derive(Resource, Debug, Clone, Default)]

@@ -1,4 +1,5 @@
-//! What is added when Bevy creates its Vulkan device: extensions, a feature, and a second queue of family 0.
+//! What is added when Bevy creates its Vulkan device: extensions, a feature, and a second queue of
+//! family 0.
 #![allow(unsafe_code)] // Registers a callback that changes how the device is created.
 
 use ash::vk;
@@ -9,7 +10,8 @@ use wgpu::hal::vulkan::{Adapter, CreateDeviceCallbackArgs, InstanceShared};
 /// Says in [`AdditionalVulkanFeatures`] that the device has what sharing needs.
 pub(crate) struct Shareable;
 
-/// Says in [`AdditionalVulkanFeatures`] that the device has a queue for this crate alone, [`SECOND_QUEUE`] of family 0.
+/// Says in [`AdditionalVulkanFeatures`] that the device has a queue for this crate alone,
+/// [`SECOND_QUEUE`] of family 0.
 pub(crate) struct SecondQueue;
 
 /// The index of that queue.
@@ -38,7 +40,8 @@ fn add(args: &mut CreateDeviceCallbackArgs<'_, '_, '_>, adapter: &Adapter, told:
             args.extensions.push(name);
         }
     }
-    // The chain must live until the device is created, which is after this returns. 32 bytes for each device of the process.
+    // The chain must live until the device is created, which is after this returns. 32 bytes for
+    // each device of the process.
     let synchronization2 = Box::leak(Box::new(RequiredFeatures::default().synchronization2));
     *args.create_info = std::mem::take(args.create_info).push_next(synchronization2);
     told.insert::<Shareable>();
@@ -67,7 +70,8 @@ fn queues(adapter: &Adapter) -> u32 {
 fn needed(adapter: &Adapter) -> Result<DeviceRequirements, bridge::vk_export::Error> {
     let instance = adapter.shared_instance();
     let (raw, physical) = (instance.raw_instance(), adapter.raw_physical_device());
-    // SAFETY: the physical device is the adapter's own, of this instance, which was created for that version.
+    // SAFETY: the physical device is the adapter's own, of this instance, which was created for
+    // that version.
     let needed = unsafe { requirements_for(raw, api_version(instance), physical) }?;
     needed.check()?;
     Ok(needed)

@@ -67,9 +67,10 @@ pub(crate) fn adopt(
     info.instance_extensions = instance.extensions();
     info.queue_lock = Some(Arc::new(gate.clone()));
     info.keep_alive = Some(Box::new(device.clone()));
-    // SAFETY: the handles are those of one wgpu device, which lives as long as its clone in `keep_alive`, and its instance with it;
-    // the extensions are those that wgpu enabled, the features were enabled by the callback and by wgpu. The queue is this crate's alone,
-    // or Bevy's, where the program has promised that nothing else is submitted meanwhile.
+    // SAFETY: the handles are those of one wgpu device, which lives as long as its clone in
+    // `keep_alive`, and its instance with it; the extensions are those that wgpu enabled, the
+    // features were enabled by the callback and by wgpu. The queue is this crate's alone, or
+    // Bevy's, where the program has promised that nothing else is submitted meanwhile.
     let export = unsafe { ExportDevice::adopt(info) }.map_err(|error| error.to_string())?;
     let compute = Compute::new(&export, backend).map_err(|error| error.to_string())?;
     Ok((compute, of))

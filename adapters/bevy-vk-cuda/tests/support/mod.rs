@@ -64,7 +64,8 @@ pub fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The ways that this machine has: uploads; copies on a queue, which on software drivers is Bevy's, of which they have one; and CUDA.
+/// The ways that this machine has: uploads; copies on a queue, which on software drivers is Bevy's,
+/// of which they have one; and CUDA.
 pub fn ways() -> Vec<CudaPlugin> {
     static CUDA: OnceLock<bool> = OnceLock::new();
     let has_cuda = *CUDA.get_or_init(|| {
@@ -99,7 +100,8 @@ pub fn app(plugin: CudaPlugin) -> App {
     app
 }
 
-/// An app whose plugins were added in the wrong order, and whose render world is elsewhere in `cleanup`, as with pipelined rendering.
+/// An app whose plugins were added in the wrong order, and whose render world is elsewhere in
+/// `cleanup`, as with pipelined rendering.
 pub fn app_behind(plugin: CudaPlugin) -> App {
     let mut app = App::new();
     defaults(&mut app);

@@ -46,7 +46,8 @@ impl Painter {
                 let work = work.kernels()?;
                 let blocks = side.div_ceil(8);
                 let (config, surface) = (LaunchConfig::new([blocks, blocks, 1], [8, 8, 1]), work.resources.surface(0)?);
-                // SAFETY: the kernel's parameters, and it writes texels of 4 bytes within the image.
+                // SAFETY: the kernel's parameters, and it writes texels of 4 bytes within the
+                // image.
                 Ok(unsafe { work.launch(kernel, &config, (surface, side, side, frame)) }?)
             }
             _ => panic!("the kernel was not loaded"),

@@ -101,14 +101,14 @@ impl Connection {
     }
 
     /// Returns `true` once nobody has the peer's end of the socket: neither its process nor a child
-    /// that was forked from it. Such a child has the peer's other descriptors as well, and with them
-    /// its work on the GPU, which goes on when the peer itself is killed.
+    /// that was forked from it. Such a child has the peer's other descriptors as well, and with
+    /// them its work on the GPU, which goes on when the peer itself is killed.
     pub fn is_released(&self) -> bool {
         self.wait_for_release(Duration::ZERO)
     }
 
-    /// Waits until [`is_released`](Self::is_released), for at most `timeout`, and returns whether it
-    /// is.
+    /// Waits until [`is_released`](Self::is_released), for at most `timeout`, and returns whether
+    /// it is.
     pub fn wait_for_release(&self, timeout: Duration) -> bool {
         // The end is always told of.
         let mut fds = [PollFd::new(&self.socket, PollFlags::empty())];
@@ -322,7 +322,8 @@ impl Connection {
 
     fn end(&mut self) {
         self.ended = true;
-        // Not for reading: of a socket that is shut down both ways, `is_released` would know nothing.
+        // Not for reading: of a socket that is shut down both ways, `is_released` would know
+        // nothing.
         let _ = shutdown(&self.socket, Shutdown::Write);
     }
 

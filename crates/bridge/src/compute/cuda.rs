@@ -38,8 +38,9 @@ pub(super) fn is_image_exportable(device: &ExportDevice, info: &ImageInfo<'_>) -
     image_support(device, &image_info(info)).is_ok_and(|support| support.exportable)
 }
 
-/// The CUDA side: its GPUs, and the streams that the exchanges' work goes to. One GPU, the one that draws, unless it was made with
-/// [`Compute::on_peer`](crate::Compute::on_peer) or [`Compute::group`](crate::Compute::group).
+/// The CUDA side: its GPUs, and the streams that the exchanges' work goes to. One GPU, the one that
+/// draws, unless it was made with [`Compute::on_peer`](crate::Compute::on_peer) or
+/// [`Compute::group`](crate::Compute::group).
 pub struct CudaCompute {
     gpus: Gpus,
 }
@@ -69,8 +70,9 @@ impl CudaCompute {
         self.gpus.devices().iter().zip(self.gpus.streams())
     }
 
-    /// Returns `true` if it computes in memory of another GPU, or of one of several: it was made with
-    /// [`Compute::on_peer`](crate::Compute::on_peer) or [`Compute::group`](crate::Compute::group).
+    /// Returns `true` if it computes in memory of another GPU, or of one of several: it was made
+    /// with [`Compute::on_peer`](crate::Compute::on_peer) or
+    /// [`Compute::group`](crate::Compute::group).
     pub fn is_peer(&self) -> bool {
         matches!(self.gpus.pair(), Pair::Peer(_))
     }
@@ -119,8 +121,8 @@ impl CudaCompute {
     /// `T` is the texel type of the image's format.
     pub(super) unsafe fn map_image<T: Texel>(&self, image: &Image, layered: bool) -> Result<MappedImage<T>> {
         let (memory, mapping) = handoff::image(image, &self.gpus, layered)?;
-        // SAFETY: rule "mappings must match those of the exporting API": every number comes from the exporter's descriptor
-        // of this very image; the caller vouches for the texel type.
+        // SAFETY: rule "mappings must match those of the exporting API": every number comes from
+        // the exporter's descriptor of this very image; the caller vouches for the texel type.
         Ok(unsafe { MappedImage::map(&memory, &mapping, self.stream()) }?)
     }
 
@@ -213,13 +215,16 @@ impl CudaLink {
     /// Lets the stream signal a value of `computed`, behind all its work.
     ///
     /// # Safety
-    /// The values rise from call to call, nobody else signals `computed`, and the link outlives the signal.
+    /// The values rise from call to call, nobody else signals `computed`, and the link outlives the
+    /// signal.
     pub(crate) unsafe fn signal(&self, value: u64) -> Result<()> {
-        // SAFETY: "the value is greater than every value signalled or pending", by this function's contract.
+        // SAFETY: "the value is greater than every value signalled or pending", by this function's
+        // contract.
         Ok(unsafe { signal_one(self.stream(), &self.computed, value) }?)
     }
 
-    /// Captures a graph that waits for `rendered`, does what `record` enqueues, and signals `computed`.
+    /// Captures a graph that waits for `rendered`, does what `record` enqueues, and signals
+    /// `computed`.
     ///
     /// # Safety
     /// As [`cuda_import::StreamGraph::capture`]; the link outlives the graph.

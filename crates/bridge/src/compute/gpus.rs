@@ -11,8 +11,8 @@ use crate::compute::pair::DevicePair;
 use crate::error::{Error, Result, both};
 use crate::timeline::wait;
 
-/// The GPUs that CUDA computes on, each with its stream. The first leads: it waits for Vulkan and signals. Cloning it gives the same
-/// ones.
+/// The GPUs that CUDA computes on, each with its stream. The first leads: it waits for Vulkan and
+/// signals. Cloning it gives the same ones.
 #[derive(Clone)]
 pub(crate) struct Gpus(Arc<Inner>);
 
@@ -23,8 +23,9 @@ struct Inner {
     /// The stream of each device, by the device's index.
     streams: Restoring<Box<[Arc<CudaStream>]>>,
     leader: (CudaDevice, Restoring<Arc<CudaStream>>),
-    /// The mark of each stream, by the stream's index. Every use moves it to the end of the stream, so that
-    /// a frame makes no event; a thread that another overtakes waits for more than it needs to.
+    /// The mark of each stream, by the stream's index. Every use moves it to the end of the stream,
+    /// so that a frame makes no event; a thread that another overtakes waits for more than it needs
+    /// to.
     marks: Box<[OnceLock<StreamMark>]>,
 }
 
@@ -32,8 +33,9 @@ struct Inner {
 pub(crate) enum Pair {
     /// The same GPU: memory is imported as the external memory that it is.
     Same(DevicePair),
-    /// GPUs that have access to the memory of the one that draws, proven by [`probe`](crate::compute::peer::probe); it may be among
-    /// them. Memory is imported in whole pages, for all of them at once.
+    /// GPUs that have access to the memory of the one that draws, proven by
+    /// [`probe`](crate::compute::peer::probe); it may be among them. Memory is imported in whole
+    /// pages, for all of them at once.
     Peer(ExportDevice),
 }
 
@@ -114,7 +116,8 @@ impl Gpus {
         self.0.streams.get(1..).unwrap_or_default()
     }
 
-    /// Makes what the other streams are given from now on wait for what the leader's was given. No call where there are no others.
+    /// Makes what the other streams are given from now on wait for what the leader's was given. No
+    /// call where there are no others.
     pub(crate) fn fan_out(&self) -> Result<()> {
         if self.followers().is_empty() {
             return Ok(());
@@ -138,15 +141,16 @@ impl Gpus {
         Ok(then(kept)?)
     }
 
-    /// Makes what the leader's stream is given from now on wait for what the others were given, so that a signal covers that too.
-    /// Whatever fails, the others are tried: an error of a lost device means that it waits for all others.
+    /// Makes what the leader's stream is given from now on wait for what the others were given, so
+    /// that a signal covers that too. Whatever fails, the others are tried: an error of a lost
+    /// device means that it waits for all others.
     pub(crate) fn join(&self) -> Result<()> {
         let behind = |follower| self.with_end(follower, |end| end.hold_back(self.stream()));
         (1..self.len()).map(behind).fold(Ok(()), both)
     }
 
-    /// Waits until what the streams were given has ended, for at most `limit`, and returns whether it has. Others may go on using
-    /// them: what they enqueue from here on is not waited for.
+    /// Waits until what the streams were given has ended, for at most `limit`, and returns whether
+    /// it has. Others may go on using them: what they enqueue from here on is not waited for.
     pub(crate) fn drain(&self, limit: Duration) -> Result<bool> {
         let ends = self.streams().iter().map(|stream| Ok(mark(stream)?));
         ended_within(limit, ends, |end| Ok(end.is_reached()?))
@@ -172,7 +176,8 @@ fn is_lost(stream: &CudaStream) -> bool {
     query(stream).is_err_and(|error| error.is_context_lost())
 }
 
-/// Whether all have ended. What a lost device was doing ended with it, and says nothing about the others.
+/// Whether all have ended. What a lost device was doing ended with it, and says nothing about the
+/// others.
 fn have_ended<T>(ends: &[T], is_reached: impl Fn(&T) -> Result<bool>) -> Result<bool> {
     let mut all = true;
     for end in ends {

@@ -1,4 +1,5 @@
-//! The compute side of an exchange: CUDA on the same GPU or on others, the CPU, or CUDA kernels in the Vulkan queue.
+//! The compute side of an exchange: CUDA on the same GPU or on others, the CPU, or CUDA kernels in
+//! the Vulkan queue.
 
 pub(crate) mod adapter;
 pub(crate) mod cuda;
@@ -43,20 +44,24 @@ pub enum Backend {
     Auto,
     /// CUDA, or an error.
     Cuda,
-    /// The CPU, over memory that both it and the device reach. Images that it cannot reach are copied when a frame is handed
-    /// over, see [`ImageSpec`](crate::ImageSpec).
+    /// The CPU, over memory that both it and the device reach. Images that it cannot reach are
+    /// copied when a frame is handed over, see [`ImageSpec`](crate::ImageSpec).
     Host,
-    /// CUDA kernels recorded into command buffers of the Vulkan queue, or an error. `Auto` never chooses it.
+    /// CUDA kernels recorded into command buffers of the Vulkan queue, or an error. `Auto` never
+    /// chooses it.
     ///
-    /// Kernels and Vulkan's commands alternate without a switch of the GPU's context, which a hand-over to a CUDA stream pays
-    /// with some 300 us. It is for kernels of the program's own, as PTX: libraries, copies and memory that CUDA works on
-    /// elsewhere need [`Backend::Cuda`]. It stands on `VK_NVX_binary_import`, experimental by name, which NVIDIA's drivers
-    /// for Linux and Windows have. The device is opened with [`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels), or adopted
-    /// with [`CUDA_KERNEL_EXTENSIONS`](vk_export::CUDA_KERNEL_EXTENSIONS), `bufferDeviceAddress` and a
+    /// Kernels and Vulkan's commands alternate without a switch of the GPU's context, which a
+    /// hand-over to a CUDA stream pays with some 300 us. It is for kernels of the program's own, as
+    /// PTX: libraries, copies and memory that CUDA works on elsewhere need [`Backend::Cuda`]. It
+    /// stands on `VK_NVX_binary_import`, experimental by name, which NVIDIA's drivers for Linux and
+    /// Windows have. The device is opened with
+    /// [`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels), or adopted with
+    /// [`CUDA_KERNEL_EXTENSIONS`](vk_export::CUDA_KERNEL_EXTENSIONS), `bufferDeviceAddress` and a
     /// [`queue_lock`](crate::AdoptInfo::queue_lock). [`Compute::inline`] takes the compute queue.
     Inline,
-    /// A worker in another process that computes with CUDA, in memory that it imports from this one; nothing is computed here. It is
-    /// what the reader that `Remote::latest` gives has, and cannot be asked for.
+    /// A worker in another process that computes with CUDA, in memory that it imports from this
+    /// one; nothing is computed here. It is what the reader that `Remote::latest` gives has, and
+    /// cannot be asked for.
     Remote,
 }
 
@@ -101,8 +106,9 @@ struct Inner {
 }
 
 impl Compute {
-    /// The best compute side for a device: CUDA on the same GPU, else the CPU. Falling back to the CPU logs a warning;
-    /// a program without a logger prints [`reason`](Self::reason), which says why.
+    /// The best compute side for a device: CUDA on the same GPU, else the CPU. Falling back to the
+    /// CPU logs a warning; a program without a logger prints [`reason`](Self::reason), which says
+    /// why.
     ///
     /// # Errors
     /// [`Error::HostFailed`] when not even a thread can be started.
@@ -113,10 +119,10 @@ impl Compute {
     /// The compute side that was asked for.
     ///
     /// # Errors
-    /// [`Error::NoCuda`] with the reason, [`Error::HostFailed`] when a thread cannot be started, [`Error::InvalidArgument`] for
-    /// [`Backend::Remote`]. For [`Backend::Inline`],
-    /// [`vk_export::Error::Missing`] with what the device lacks for kernels in command buffers, and what
-    /// [`inline`](Self::inline) says.
+    /// [`Error::NoCuda`] with the reason, [`Error::HostFailed`] when a thread cannot be started,
+    /// [`Error::InvalidArgument`] for [`Backend::Remote`]. For [`Backend::Inline`],
+    /// [`vk_export::Error::Missing`] with what the device lacks for kernels in command buffers, and
+    /// what [`inline`](Self::inline) says.
     pub fn new(device: &ExportDevice, backend: Backend) -> Result<Self> {
         crate::observe::trace::init();
         match backend {
@@ -155,19 +161,22 @@ impl Compute {
         Ok(Self::cuda_with(pair, stream, "the program's own stream".into()))
     }
 
-    /// A compute side in one of the device's own queues: work is recorded into command buffers, which are submitted before the
-    /// commands that use the results. [`Backend::Inline`] is this on [`QueueKind::Graphics`], the main queue.
+    /// A compute side in one of the device's own queues: work is recorded into command buffers,
+    /// which are submitted before the commands that use the results. [`Backend::Inline`] is this on
+    /// [`QueueKind::Graphics`], the main queue.
     ///
-    /// Its exchanges must be on the same queue ([`ExchangeInfo::queue`](crate::ExchangeInfo::queue)).
+    /// Its exchanges must be on the same queue
+    /// ([`ExchangeInfo::queue`](crate::ExchangeInfo::queue)).
     ///
-    /// This asks less of the device than [`Backend::Inline`]: buffer addresses alone. Where it runs no CUDA kernels,
-    /// [`load`](Self::load) says so, and [`KernelWork::record`](crate::KernelWork::record) records other commands.
+    /// This asks less of the device than [`Backend::Inline`]: buffer addresses alone. Where it runs
+    /// no CUDA kernels, [`load`](Self::load) says so, and
+    /// [`KernelWork::record`](crate::KernelWork::record) records other commands.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a device without buffer addresses
-    /// ([`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels) turns them on), for the transfer queue and one that is not there,
-    /// and for a device that was adopted without a [`queue_lock`](crate::AdoptInfo::queue_lock), to whose queues the bridge may not
-    /// submit.
+    /// ([`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels) turns them on), for the transfer
+    /// queue and one that is not there, and for a device that was adopted without a
+    /// [`queue_lock`](crate::AdoptInfo::queue_lock), to whose queues the bridge may not submit.
     pub fn inline(device: &ExportDevice, queue: QueueKind) -> Result<Self> {
         crate::observe::trace::init();
         let side = Sided::Inline(InlineCompute::new(device, queue)?);
@@ -194,10 +203,12 @@ impl Compute {
         Ok(Self(Arc::new(Inner { side: Sided::Host(HostStream::new()?), device: device.clone(), reason })))
     }
 
-    /// Workers in other processes, which compute with CUDA: on the GPU of `device`, or on others (`peers`).
+    /// Workers in other processes, which compute with CUDA: on the GPU of `device`, or on others
+    /// (`peers`).
     ///
     /// # Errors
-    /// [`vk_export::Error::Missing`] for a device that cannot export, [`Error::HostFailed`] when a thread cannot be started.
+    /// [`vk_export::Error::Missing`] for a device that cannot export, [`Error::HostFailed`] when a
+    /// thread cannot be started.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(crate) fn remote(device: &ExportDevice, peers: bool) -> Result<Self> {
         device.require_export("sharing with a worker that computes with CUDA")?;
@@ -224,8 +235,8 @@ impl Compute {
         }
     }
 
-    /// Another compute side of the same kind and device, with a stream or a thread of its own: what waits on one delays nothing on the
-    /// other.
+    /// Another compute side of the same kind and device, with a stream or a thread of its own: what
+    /// waits on one delays nothing on the other.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] in the Vulkan queue, which is one for all; or the failed call.

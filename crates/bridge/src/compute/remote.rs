@@ -1,8 +1,10 @@
-//! A worker in another process as a compute side: it computes with CUDA, in memory that Vulkan exports to it.
+//! A worker in another process as a compute side: it computes with CUDA, in memory that Vulkan
+//! exports to it.
 //!
-//! This process maps nothing and needs no CUDA. The exchange's own timelines are not exported: what the worker has signalled on
-//! those of its connection is seen by the host, which signals the exchange's (`remote/feed/cuda.rs`), so that nothing which is submitted
-//! here waits for another process.
+//! This process maps nothing and needs no CUDA. The exchange's own timelines are not exported: what
+//! the worker has signalled on those of its connection is seen by the host, which signals the
+//! exchange's (`remote/feed/cuda.rs`), so that nothing which is submitted here waits for another
+//! process.
 
 use vk_export::Placement;
 

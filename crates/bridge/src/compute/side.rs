@@ -1,8 +1,10 @@
 //! Where the compute sides are told apart.
 //!
-//! Each side is implemented in the file of its name (`cuda.rs`, `host/`, `inline/`, `remote.rs`). To add a side, add a variant to [`Sided`] (`sided.rs`); the
-//! compiler then names what else it has: what it holds of an exchange (`exchange/lender.rs`), what it lends in a frame
-//! (`exchange/resources.rs`, `exchange/compute_turn.rs`), and whether it loads and launches kernels (`kernel/`).
+//! Each side is implemented in the file of its name (`cuda.rs`, `host/`, `inline/`, `remote.rs`).
+//! To add a side, add a variant to [`Sided`] (`sided.rs`); the compiler then names what else it
+//! has: what it holds of an exchange (`exchange/lender.rs`), what it lends in a frame
+//! (`exchange/resources.rs`, `exchange/compute_turn.rs`), and whether it loads and launches kernels
+//! (`kernel/`).
 #![allow(unsafe_code)] // Hands on contracts.
 
 use std::sync::Arc;
@@ -69,8 +71,8 @@ impl Side {
         }
     }
 
-    /// Returns `true` for another API on the GPU, which shares exported memory and semaphores. Vulkan's host waits notice
-    /// such a side's signals late, and do not notice when it fails.
+    /// Returns `true` for another API on the GPU, which shares exported memory and semaphores.
+    /// Vulkan's host waits notice such a side's signals late, and do not notice when it fails.
     pub(crate) fn is_foreign(&self) -> bool {
         match self {
             Self::Cuda(_) => true,
@@ -79,8 +81,8 @@ impl Side {
         }
     }
 
-    /// Returns `true` if a signal is a submitted operation for Vulkan as soon as it is enqueued, or is submitted with the
-    /// frame that waits for it.
+    /// Returns `true` if a signal is a submitted operation for Vulkan as soon as it is enqueued, or
+    /// is submitted with the frame that waits for it.
     pub(crate) fn submits_signals(&self) -> bool {
         match self {
             Self::Cuda(_) => true,
@@ -93,8 +95,8 @@ impl Side {
     /// The stages at which Vulkan waits for it, where resources are used at `stages`.
     pub(crate) fn wait_stages(&self, stages: vk::PipelineStageFlags2) -> vk::PipelineStageFlags2 {
         match self {
-            // What comes from another API is acquired, and an acquire operation is ordered at no narrower stage (Vulkan
-            // specification, "Queue Family Ownership Transfer").
+            // What comes from another API is acquired, and an acquire operation is ordered at no
+            // narrower stage (Vulkan specification, "Queue Family Ownership Transfer").
             Self::Cuda(_) | Self::Remote(_) => vk::PipelineStageFlags2::ALL_COMMANDS,
             Self::Host(_) | Self::Inline(_) => stages,
         }
@@ -117,7 +119,8 @@ impl Side {
             Self::Cuda(cuda) if !cuda.all().leader_is_lost() => Loss::None,
             Self::Cuda(cuda) if cuda.all().are_lost() => Loss::All,
             Self::Cuda(_) => Loss::Signaller,
-            // The CPU's thread signals even after a failure; the queue is lost with the Vulkan device.
+            // The CPU's thread signals even after a failure; the queue is lost with the Vulkan
+            // device.
             Self::Host(_) | Self::Inline(_) | Self::Remote(_) => Loss::None,
         }
     }
@@ -130,8 +133,8 @@ impl Side {
         }
     }
 
-    /// Waits until the work that is enqueued now has ended, for at most `limit`, and returns whether it has. That of a GPU that is
-    /// lost has.
+    /// Waits until the work that is enqueued now has ended, for at most `limit`, and returns
+    /// whether it has. That of a GPU that is lost has.
     pub(crate) fn drain(&self, limit: Duration) -> Result<bool> {
         match self {
             Self::Cuda(cuda) => cuda.all().drain(limit),
@@ -141,7 +144,8 @@ impl Side {
         }
     }
 
-    /// Whether the caller is part of the side's own work, which [`drain`](Self::drain) would wait for.
+    /// Whether the caller is part of the side's own work, which [`drain`](Self::drain) would wait
+    /// for.
     pub(crate) fn is_inside(&self) -> bool {
         match self {
             // No closure of the program's runs on the thread that signals for another process.
@@ -189,7 +193,8 @@ impl Side {
         }
     }
 
-    /// Submits work that was enqueued and is not on its way to the GPU yet, so that a wait for it ends.
+    /// Submits work that was enqueued and is not on its way to the GPU yet, so that a wait for it
+    /// ends.
     pub(crate) fn flush(&self) -> Result<()> {
         match self {
             Self::Cuda(_) | Self::Host(_) | Self::Remote(_) => Ok(()),
@@ -197,7 +202,8 @@ impl Side {
         }
     }
 
-    /// Returns `true` if its work is on the queue that uses the results: submission order and barriers stand for semaphores.
+    /// Returns `true` if its work is on the queue that uses the results: submission order and
+    /// barriers stand for semaphores.
     pub(crate) fn waits_in_queue(&self) -> bool {
         match self {
             Self::Cuda(_) | Self::Host(_) | Self::Remote(_) => false,
@@ -205,7 +211,8 @@ impl Side {
         }
     }
 
-    /// Submits `batch` to `queue`, behind the compute side's own work where that goes to the same queue.
+    /// Submits `batch` to `queue`, behind the compute side's own work where that goes to the same
+    /// queue.
     ///
     /// # Safety
     /// As [`Queue::submit`].
@@ -248,8 +255,9 @@ impl Side {
         })
     }
 
-    /// Makes an image as this side can reach it, and maps it. The tiling and the placement of `info` are this side's to choose.
-    /// `layered` is for kernels: whether they see an array of images even if there is one layer.
+    /// Makes an image as this side can reach it, and maps it. The tiling and the placement of
+    /// `info` are this side's to choose. `layered` is for kernels: whether they see an array of
+    /// images even if there is one layer.
     ///
     /// # Safety
     /// `T` is the texel type of the image's format.

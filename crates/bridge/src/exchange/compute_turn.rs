@@ -54,7 +54,8 @@ pub enum Work<'t, R: Resources> {
     /// Kernels in command buffers of the Vulkan queue, with
     /// [`Backend::Inline`](crate::Backend::Inline).
     Inline(KernelWork<'t, R>),
-    /// Nothing, with [`Backend::Remote`](crate::Backend::Remote): another process computes. No exchange that a program makes has it.
+    /// Nothing, with [`Backend::Remote`](crate::Backend::Remote): another process computes. No
+    /// exchange that a program makes has it.
     Remote,
 }
 

@@ -1,4 +1,5 @@
-//! The compute side's part in the frames of an exchange: its mappings of the slots, and its end of the timelines.
+//! The compute side's part in the frames of an exchange: its mappings of the slots, and its end of
+//! the timelines.
 #![allow(unsafe_code)] // Waits and signals.
 
 use std::sync::Arc;
@@ -37,7 +38,8 @@ pub(super) struct OnQueue<R: Resources> {
     pub(super) link: Arc<InlineLink>,
 }
 
-/// What this process holds of an exchange whose compute side is another process: the host waits and signals, and maps nothing.
+/// What this process holds of an exchange whose compute side is another process: the host waits and
+/// signals, and maps nothing.
 pub(super) struct OnRemote {
     /// Of all generations of slots.
     link: Arc<HostLink>,
@@ -45,7 +47,8 @@ pub(super) struct OnRemote {
 
 impl<R: Resources> Lender<R> {
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the slots are mapped by another side than the link's.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the slots are mapped by another
+    /// side than the link's.
     pub(super) fn new(link: Link, slots: Vec<Mappings<R>>) -> Result<Self> {
         match link {
             Sided::Cuda(link) => Self::on_cuda(Arc::new(link), slots),
@@ -90,11 +93,12 @@ impl<R: Resources> Lender<R> {
         Ok(Self::Remote(OnRemote { link }))
     }
 
-    /// Enqueues copies of what the slots of `old` hold to the slots of this, one for one, as far as both reach.
+    /// Enqueues copies of what the slots of `old` hold to the slots of this, one for one, as far as
+    /// both reach.
     ///
     /// # Safety
-    /// Nothing else uses either's slots until the copies have ended; all earlier use is before them on the compute side. Both
-    /// live until then.
+    /// Nothing else uses either's slots until the copies have ended; all earlier use is before them
+    /// on the compute side. Both live until then.
     pub(super) unsafe fn carry_from(&self, old: &Self) -> Result<()> {
         match (self, old) {
             (Self::Cuda(new), Self::Cuda(old)) => {
@@ -105,7 +109,8 @@ impl<R: Resources> Lender<R> {
                 let (to, from) = (Arc::clone(&new.slots), Arc::clone(&old.slots));
                 new.link.stream().run(move || {
                     for (new, old) in to.iter().zip(from.iter()) {
-                        // SAFETY: handed on to the caller of `carry_from`; closures run one at a time.
+                        // SAFETY: handed on to the caller of `carry_from`; closures run one at a
+                        // time.
                         unsafe { R::carry_on_host(old, new) };
                     }
                 })
@@ -113,7 +118,8 @@ impl<R: Resources> Lender<R> {
             (Self::Inline(new), Self::Inline(old)) => {
                 let mut copies = Vec::new();
                 new.slots.iter().zip(&old.slots).for_each(|(new, old)| R::carry_on_queue(old, new, &mut copies));
-                // SAFETY: handed on to the caller; buffers of this backend may be copied from and to.
+                // SAFETY: handed on to the caller; buffers of this backend may be copied from and
+                // to.
                 unsafe { new.link.stream().copy([], &copies) }
             }
             // Both were made from one link.
@@ -121,8 +127,8 @@ impl<R: Resources> Lender<R> {
         }
     }
 
-    /// Lets the compute side wait, on the GPU where it computes there, for a value of `rendered`; for at most `limit` on
-    /// the CPU.
+    /// Lets the compute side wait, on the GPU where it computes there, for a value of `rendered`;
+    /// for at most `limit` on the CPU.
     ///
     /// # Safety
     /// The value's signal was enqueued. The lender lives until the wait has completed.
@@ -132,13 +138,14 @@ impl<R: Resources> Lender<R> {
             Self::Cuda(cuda) => unsafe { cuda.link.wait(value) },
             Self::Host(host) => host.link.wait(value, limit),
             Self::Remote(remote) => remote.link.wait(value, limit),
-            // What is submitted next is behind it on the same queue, and the release barrier is in that submission.
+            // What is submitted next is behind it on the same queue, and the release barrier is in
+            // that submission.
             Self::Inline(_) => Ok(()),
         }
     }
 
-    /// Makes the next signal cover all work with a slot, that of other CUDA streams and other GPUs included. Where the error is of a
-    /// lost GPU, all that goes on is covered.
+    /// Makes the next signal cover all work with a slot, that of other CUDA streams and other GPUs
+    /// included. Where the error is of a lost GPU, all that goes on is covered.
     pub(super) fn join(&self, slot: usize) -> Result<()> {
         match self {
             Self::Cuda(cuda) => both(R::join(&cuda.slots[slot]), cuda.link.gpus().join()),
@@ -149,8 +156,8 @@ impl<R: Resources> Lender<R> {
     /// Lets the compute side signal a value of `computed`, behind all its work.
     ///
     /// # Safety
-    /// The values rise from call to call, and nobody else signals `computed`. The lender lives until the signal has
-    /// completed.
+    /// The values rise from call to call, and nobody else signals `computed`. The lender lives
+    /// until the signal has completed.
     pub(super) unsafe fn signal(&self, value: u64) -> Result<()> {
         match self {
             // SAFETY: handed on to the caller.

@@ -13,13 +13,15 @@ use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
 use crate::exchange::{ComputeFirst, LatestWriter};
 
-/// How long the end of a worker before is waited for, before the program is asked whether it still wants the next.
+/// How long the end of a worker before is waited for, before the program is asked whether it still
+/// wants the next.
 const AT_A_TIME: Duration = Duration::from_millis(10);
 
 /// The writer's half of an exchange.
 pub(super) struct Half<R: Resources> {
     pub(super) writer: LatestWriter<R, ComputeFirst>,
-    /// The connection with a worker that was lost, and whose process may still write to the slots which it held.
+    /// The connection with a worker that was lost, and whose process may still write to the slots
+    /// which it held.
     pub(super) before: Option<Connection>,
 }
 
@@ -48,8 +50,9 @@ impl<R: Resources> Half<R> {
         }
     }
 
-    /// Waits until the worker before, if there was one, writes to the slots no more: until its process has ended. What it may still
-    /// write to is not given to the `next`, which is told where that takes longer than `limit`.
+    /// Waits until the worker before, if there was one, writes to the slots no more: until its
+    /// process has ended. What it may still write to is not given to the `next`, which is told
+    /// where that takes longer than `limit`.
     pub(super) fn await_quiet(&mut self, next: &mut Connection, stop: &AtomicBool, limit: Duration) -> Result<()> {
         let Some(before) = &self.before else { return Ok(()) };
         let invalid =

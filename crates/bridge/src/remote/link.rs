@@ -25,7 +25,8 @@ const TOGETHER: Duration = Duration::from_millis(20);
 /// Messages that are read before the thread looks at what else there is.
 const AT_ONCE: usize = 64;
 
-/// How often it reads so many of a worker that has ended: more than any socket holds. A child of the worker's may say more.
+/// How often it reads so many of a worker that has ended: more than any socket holds. A child of
+/// the worker's may say more.
 const AFTER_DEATH: usize = 32;
 
 /// A connection that a thread listens to. Dropping it ends both, and brings the writer back.
@@ -40,8 +41,8 @@ struct Control {
 }
 
 impl Link {
-    /// Lets a thread offer the exchange to the worker, and listen to it once it has taken it. Waits for neither; what comes of the
-    /// offer is sent to `told`.
+    /// Lets a thread offer the exchange to the worker, and listen to it once it has taken it. Waits
+    /// for neither; what comes of the offer is sent to `told`.
     pub(super) fn new<R: Resources>(
         mut connection: Connection,
         terms: &Terms,
@@ -143,13 +144,14 @@ fn ends_within(connection: &Connection, control: &Control, limit: Duration) -> b
     }
 }
 
-/// Whether nothing of a worker is left that may write to its slots: the GPU's work of a process that
-/// was killed goes on as long as a child that was forked from it lives.
+/// Whether nothing of a worker is left that may write to its slots: the GPU's work of a process
+/// that was killed goes on as long as a child that was forked from it lives.
 pub(super) fn has_gone(connection: &Connection) -> bool {
     connection.peer().is_dead() && connection.is_released()
 }
 
-/// Waits until a worker that was lost has ended, and notes that; or until the program wants no more of it. Returns whether it has.
+/// Waits until a worker that was lost has ended, and notes that; or until the program wants no more
+/// of it. Returns whether it has.
 fn note_death(connection: &Connection, control: &Control, status: &Status) -> bool {
     loop {
         control.wake.clear();
@@ -215,7 +217,8 @@ impl<R: Resources> Listening<R> {
 
     /// The program wants no more of the worker.
     fn end(mut self) -> Half<R> {
-        // What it has said by now counts: frames that are whole, and that it has closed the exchange.
+        // What it has said by now counts: frames that are whole, and that it has closed the
+        // exchange.
         let heard = self.hear().and_then(|_| Ok(self.take_over()?));
         self.connection.close(Code::Done, "the renderer has ended the exchange");
         let quiet = has_gone(&self.connection) || heard.is_err_and(|end| end.closed);
@@ -249,7 +252,8 @@ impl<R: Resources> Listening<R> {
         let _ = poll(&mut fds[..count], limit.as_ref());
     }
 
-    /// Reads what the worker has said, and returns whether that was all. One that says more and more keeps the thread from nothing else.
+    /// Reads what the worker has said, and returns whether that was all. One that says more and
+    /// more keeps the thread from nothing else.
     fn hear(&mut self) -> Result<bool, End> {
         for _ in 0..AT_ONCE {
             let received = match self.connection.try_receive() {
@@ -311,7 +315,8 @@ impl<R: Resources> Listening<R> {
         }
     }
 
-    /// The worker is lost: tells so, and takes over what it had finished. Returns whether it writes to its slots no more.
+    /// The worker is lost: tells so, and takes over what it had finished. Returns whether it writes
+    /// to its slots no more.
     fn outlive(&mut self, end: End) -> bool {
         let End { mut reason, closed } = end;
         self.feed.close();
@@ -336,7 +341,8 @@ impl<R: Resources> Listening<R> {
                 break;
             }
             let left = self.timeout.saturating_sub(start.elapsed());
-            // Asked before what it has finished is looked at: a worker that has ended finishes nothing more.
+            // Asked before what it has finished is looked at: a worker that has ended finishes
+            // nothing more.
             let ended = self.feed.needs_worker() && self.connection.peer().is_dead();
             // With the memory that it left, nothing new can be broken.
             usable = self.take_over().is_ok() && !left.is_zero() && !ended;

@@ -1,5 +1,5 @@
-//! The thread that listens to a worker with CUDA, with a worker whose GPU is played by the test: the software driver exports memory, and
-//! no timelines.
+//! The thread that listens to a worker with CUDA, with a worker whose GPU is played by the test:
+//! the software driver exports memory, and no timelines.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -64,8 +64,8 @@ impl Scene {
         connection
     }
 
-    /// Describes the exchange, with descriptors of nothing for timelines, and listens to the worker once it has taken it. Gives what
-    /// plays its GPU.
+    /// Describes the exchange, with descriptors of nothing for timelines, and listens to the worker
+    /// once it has taken it. Gives what plays its GPU.
     fn listen(&mut self) -> (JoinHandle<Half<Words>>, impl Fn(u64) + use<>) {
         let (listening, gpu) = self.prepare();
         (std::thread::spawn(move || listening.run()), gpu)
@@ -178,7 +178,8 @@ fn frames_cross_and_a_worker_that_closes_leaves_its_slots() {
         for (slot, frame) in slots.iter().zip(0..3) {
             publish(&mut connection, *slot, frame);
         }
-        // One is drawn, and one is the newest: the one before goes back as soon as it is drawn no more.
+        // One is drawn, and one is the newest: the one before goes back as soon as it is drawn no
+        // more.
         assert_eq!(free(&mut connection), slots[0]);
         publish(&mut connection, slots[3], 3);
         connection.send(&Message::Close { exchange: EXCHANGE }, None, LIMIT).unwrap();

@@ -14,8 +14,8 @@ use crate::observe::log_info;
 
 /// Where workers connect: a socket at a path, which this user's processes alone may use.
 ///
-/// `docs/processes.md` in the repository tells what a worker is and how either side outlives the other. Dropping the listener removes
-/// the socket's file; workers that were accepted stay.
+/// `docs/processes.md` in the repository tells what a worker is and how either side outlives the
+/// other. Dropping the listener removes the socket's file; workers that were accepted stay.
 #[derive(Debug)]
 pub struct Listener(bridge_ipc::Listener);
 
@@ -30,8 +30,8 @@ impl Listener {
     /// Listens at `path` (mode 0600). A socket that a dead process left there is replaced.
     ///
     /// # Errors
-    /// [`Error::Connection`](crate::Error::Connection) where another process listens, something else is at the path, or the
-    /// system refuses.
+    /// [`Error::Connection`](crate::Error::Connection) where another process listens, something
+    /// else is at the path, or the system refuses.
     pub fn bind(path: impl AsRef<Path>) -> Result<Self> {
         Ok(Self(bridge_ipc::Listener::bind(path)?))
     }
@@ -41,16 +41,19 @@ impl Listener {
         self.0.path()
     }
 
-    /// The next worker, for exchanges on `device`, waited for at most `timeout`. `None` if none has come.
+    /// The next worker, for exchanges on `device`, waited for at most `timeout`. `None` if none has
+    /// come.
     ///
-    /// One that has connected is given 100 ms for its Hello, whatever is left: where no frame may be late, accept on another thread.
+    /// One that has connected is given 100 ms for its Hello, whatever is left: where no frame may
+    /// be late, accept on another thread.
     ///
     /// Workers compute on the CPU, or with CUDA where the device exports its memory and timelines
-    /// ([`ExportDevice::require_export`]); they are told which may be, and choose. This process needs no CUDA for either.
+    /// ([`ExportDevice::require_export`]); they are told which may be, and choose. This process
+    /// needs no CUDA for either.
     ///
     /// # Errors
-    /// [`Error::Connection`](crate::Error::Connection) for a process that may not connect, says nothing in time or what is no Hello;
-    /// its connection is closed, and the listener goes on.
+    /// [`Error::Connection`](crate::Error::Connection) for a process that may not connect, says
+    /// nothing in time or what is no Hello; its connection is closed, and the listener goes on.
     pub fn accept(&self, device: &ExportDevice, timeout: Duration) -> Result<Option<Remote>> {
         let start = Instant::now();
         let Some(mut connection) = self.0.accept(timeout)? else { return Ok(None) };
@@ -94,15 +97,18 @@ impl Remote {
         self.backend() == Backend::Cuda && uuid != Some(self.device.uuid())
     }
 
-    /// Offers an exchange to the worker, which writes frames at a rate of its own, and waits until it has taken it, for at most
-    /// [`LatestInfo::timeout`]. What comes back reads the newest, as the reader of [`Exchange::latest`](crate::Exchange::latest) does.
+    /// Offers an exchange to the worker, which writes frames at a rate of its own, and waits until
+    /// it has taken it, for at most [`LatestInfo::timeout`]. What comes back reads the newest, as
+    /// the reader of [`Exchange::latest`](crate::Exchange::latest) does.
     ///
-    /// The frames of a worker on the CPU are copied into the slots. One that computes with CUDA writes the slots themselves, of which
-    /// there may be 64 then; on another GPU than the one that draws, buffers only.
+    /// The frames of a worker on the CPU are copied into the slots. One that computes with CUDA
+    /// writes the slots themselves, of which there may be 64 then; on another GPU than the one that
+    /// draws, buffers only.
     ///
     /// # Errors
-    /// [`Error::Connection`](crate::Error::Connection) where the worker refuses it, for example since it expects other resources, or
-    /// is gone; else as [`Exchange::latest`](crate::Exchange::latest).
+    /// [`Error::Connection`](crate::Error::Connection) where the worker refuses it, for example
+    /// since it expects other resources, or is gone; else as
+    /// [`Exchange::latest`](crate::Exchange::latest).
     pub fn latest<R: Resources>(self, info: &LatestInfo<'_>, resources: R) -> Result<RemoteReader<R>> {
         RemoteReader::new(self, info, resources)
     }

@@ -28,8 +28,8 @@ const AT_A_TIME: Duration = Duration::from_millis(10);
 pub(super) enum Memory<'a> {
     /// Memory files, which are made for it.
     New,
-    /// The slots of the exchange, and the timelines of this connection. Each slot is exported when it
-    /// is sent: a process has a limit of descriptors.
+    /// The slots of the exchange, and the timelines of this connection. Each slot is exported when
+    /// it is sent: a process has a limit of descriptors.
     Exported { slots: usize, export: Box<dyn Fn(usize) -> Result<Vec<Exported>> + 'a>, timelines: Timelines },
 }
 
@@ -64,15 +64,17 @@ impl Terms {
 
     pub(super) fn slots(&self) -> u32 {
         match self.backend {
-            // One more than the worker writes is copied here, and one waits for that: the worker never does.
+            // One more than the worker writes is copied here, and one waits for that: the worker
+            // never does.
             Backend::Host => self.writer_in_flight.saturating_add(2).min(MOST_SLOTS),
             // It writes the exchange's own.
             Backend::Cuda => self.slots,
         }
     }
 
-    /// Offers the exchange, and waits for the answer until `stop` says so. A worker on the CPU gets memory that no other ever had, and
-    /// all of its slots; one that computes with CUDA gets what `slots` are, timelines that no other ever had, and no slot so far.
+    /// Offers the exchange, and waits for the answer until `stop` says so. A worker on the CPU gets
+    /// memory that no other ever had, and all of its slots; one that computes with CUDA gets what
+    /// `slots` are, timelines that no other ever had, and no slot so far.
     ///
     /// # Errors
     /// The worker's refusal, or what the connection says.

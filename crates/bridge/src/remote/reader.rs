@@ -19,13 +19,15 @@ use crate::exchange::{Exchange, LatestInfo, LatestReader};
 
 /// The reader of frames that a worker in another process writes, made by [`Remote::latest`].
 ///
-/// It is a [`LatestReader`]: [`newest`](LatestReader::newest) gives the newest whole frame, never blocks, and goes on with the last one
-/// when the worker stops, hangs or dies. [`check`](Self::check) tells that the worker is lost, and [`reconnect`](Self::reconnect) puts
+/// It is a [`LatestReader`]: [`newest`](LatestReader::newest) gives the newest whole frame, never
+/// blocks, and goes on with the last one when the worker stops, hangs or dies.
+/// [`check`](Self::check) tells that the worker is lost, and [`reconnect`](Self::reconnect) puts
 /// another in its place.
 ///
-/// Nothing that is submitted waits for the worker, on the CPU or the GPU, so that neither a frame nor the end of the program does. Where
-/// the worker computes with CUDA, it writes the slots themselves, and nothing is copied; [`compute`](LatestReader::compute) is
-/// [`Backend::Remote`] then.
+/// Nothing that is submitted waits for the worker, on the CPU or the GPU, so that neither a frame
+/// nor the end of the program does. Where the worker computes with CUDA, it writes the slots
+/// themselves, and nothing is copied; [`compute`](LatestReader::compute) is [`Backend::Remote`]
+/// then.
 pub struct RemoteReader<R: Resources> {
     // Field order is drop order: the thread brings the writer back before both halves go.
     link: Option<Link>,
@@ -73,25 +75,28 @@ impl<R: Resources> RemoteReader<R> {
     /// That there is a worker.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] once its process or its connection has ended, or it was disconnected, until [`reconnect`](Self::reconnect). Frames that it has
-    /// finished before are still read.
+    /// [`Error::PeerLost`] once its process or its connection has ended, or it was disconnected,
+    /// until [`reconnect`](Self::reconnect). Frames that it has finished before are still read.
     pub fn check(&self) -> Result<()> {
         self.status.error().map_or(Ok(()), Err)
     }
 
-    /// Puts another worker in the place of one that is lost, with the same slots: the frame that is shown stays until the new worker's
-    /// first. Frames go on meanwhile: nobody waits for the new worker, and [`check`](Self::check) tells if it refuses the exchange or says
-    /// nothing within [`LatestInfo::timeout`].
+    /// Puts another worker in the place of one that is lost, with the same slots: the frame that is
+    /// shown stays until the new worker's first. Frames go on meanwhile: nobody waits for the new
+    /// worker, and [`check`](Self::check) tells if it refuses the exchange or says nothing within
+    /// [`LatestInfo::timeout`].
     ///
-    /// A worker on the CPU is offered memory that the old one never had, so that nothing of a process which lives on is mixed in. One
-    /// that computes with CUDA is offered the slots themselves, once the old one cannot write to them any more: it has closed the
-    /// exchange, or its process has ended. Where that does not come within the same limit, `check` says so: end the process then, and
-    /// let another worker connect.
+    /// A worker on the CPU is offered memory that the old one never had, so that nothing of a
+    /// process which lives on is mixed in. One that computes with CUDA is offered the slots
+    /// themselves, once the old one cannot write to them any more: it has closed the exchange, or
+    /// its process has ended. Where that does not come within the same limit, `check` says so: end
+    /// the process then, and let another worker connect.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] while there is a worker (see [`disconnect`](Self::disconnect)), and for one that was accepted for
-    /// another device, computes with another backend than the first, or on another GPU than the slots were made for; the failed call,
-    /// where no thread starts.
+    /// [`Error::InvalidArgument`] while there is a worker (see [`disconnect`](Self::disconnect)),
+    /// and for one that was accepted for another device, computes with another backend than the
+    /// first, or on another GPU than the slots were made for; the failed call, where no thread
+    /// starts.
     pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
         let invalid = |reason: String| {
             Err(Error::InvalidArgument { object: format!("exchange \"{}\"", self.reader.name()), reason })
@@ -117,8 +122,9 @@ impl<R: Resources> RemoteReader<R> {
         Ok(())
     }
 
-    /// Ends the connection with the worker, which is told. Frames that were published stay. A worker that computes with CUDA has its
-    /// slots until its process has ended, see [`reconnect`](Self::reconnect).
+    /// Ends the connection with the worker, which is told. Frames that were published stay. A
+    /// worker that computes with CUDA has its slots until its process has ended, see
+    /// [`reconnect`](Self::reconnect).
     pub fn disconnect(&mut self) {
         if self.link.take().is_some() {
             self.status.lost(Lost { reason: "was disconnected".into(), dead: false, held: 0, owed: 0 });

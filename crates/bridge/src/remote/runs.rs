@@ -1,4 +1,5 @@
-//! What a resource is to another process, and where its bytes lie in memory that such a process fills.
+//! What a resource is to another process, and where its bytes lie in memory that such a process
+//! fills.
 
 use bridge_ipc::{BufferDescriptor, Channel, ImageDescriptor, ImageShape};
 use bytemuck::Pod;
@@ -30,7 +31,8 @@ pub(crate) fn buffer<T>(len: usize) -> ResourceKind {
     ResourceKind::Buffer(BufferDescriptor { size, element_size })
 }
 
-/// An image of a format that can cross; `None` for a type of channels that other processes do not know.
+/// An image of a format that can cross; `None` for a type of channels that other processes do not
+/// know.
 pub(crate) fn image<T: Texel>(spec: &ImageSpec<T>, format: FormatInfo) -> Option<ResourceKind> {
     Some(ResourceKind::Image(ImageDescriptor {
         shape: match spec.kind {

@@ -1,4 +1,5 @@
-//! The two timelines of a connection with a worker that computes with CUDA. No submission waits for them or signals them.
+//! The two timelines of a connection with a worker that computes with CUDA. No submission waits for
+//! them or signals them.
 #![allow(unsafe_code)] // Signalling from the host.
 
 use std::os::fd::OwnedFd;
@@ -9,7 +10,8 @@ use vk_export::{ExportDevice, Semaphore, SemaphoreInfo, SemaphoreKind};
 
 use crate::error::{Error, Result};
 
-/// The two timelines of a connection: the worker signals `computed`, the host of this process signals `rendered`.
+/// The two timelines of a connection: the worker signals `computed`, the host of this process
+/// signals `rendered`.
 #[derive(Debug)]
 pub(super) struct Timelines {
     computed: Semaphore,
@@ -48,7 +50,8 @@ impl Timelines {
     /// The failed call, and a value that no worker signals.
     pub(super) fn reached(&self) -> Result<u64> {
         match self.computed.value() {
-            // The value that a lost device has, unless the other timeline shows that it is not lost.
+            // The value that a lost device has, unless the other timeline shows that it is not
+            // lost.
             Err(error) if error.is_device_lost() && self.rendered.value().is_ok() => Err(Error::InvalidArgument {
                 object: "the worker's timeline".into(),
                 reason: "it has reached 2^64 - 1, which no frame may have".into(),
@@ -57,26 +60,28 @@ impl Timelines {
         }
     }
 
-    /// What the worker did before `value`, which was seen reached, is ordered before what the host does next. Asking for the value
-    /// orders no memory; a wait does, and returns at once.
+    /// What the worker did before `value`, which was seen reached, is ordered before what the host
+    /// does next. Asking for the value orders no memory; a wait does, and returns at once.
     pub(super) fn order(&self, value: u64) -> Result<()> {
         match self.computed.wait(value, Duration::ZERO) {
-            // NVIDIA's driver notices signals of CUDA in a wait later than it counts them. There the counter is what the GPU has
-            // written, behind all that the signal is behind.
+            // NVIDIA's driver notices signals of CUDA in a wait later than it counts them. There
+            // the counter is what the GPU has written, behind all that the signal is behind.
             Err(vk_export::Error::Timeout { .. }) => Ok(()),
             waited => Ok(waited?),
         }
     }
 
-    /// Signals the next value of `rendered`, behind what the host has seen the end of. Gives the value.
+    /// Signals the next value of `rendered`, behind what the host has seen the end of. Gives the
+    /// value.
     ///
     /// # Errors
     /// The failed call; and where the worker has signalled the timeline, which is not its own.
     pub(super) fn free(&mut self) -> Result<u64> {
         let value = self.signalled + 1;
-        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: this call is the only signal of the timeline that this process
-        // makes, its values rise, and none is pending, since no submission has it. A worker that signals it all the same is
-        // seen by the value that it has then.
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: this call is the only signal
+        // of the timeline that this process makes, its values rise, and none is pending, since no
+        // submission has it. A worker that signals it all the same is seen by the value that it has
+        // then.
         unsafe { self.rendered.signal(value) }?;
         self.signalled = value;
         Ok(value)
@@ -96,15 +101,16 @@ impl Timelines {
         let (device, computed) = (self.computed.device().clone(), self.computed.as_raw());
         move |value| {
             let info = vk_export::ash::vk::SemaphoreSignalInfo::default().semaphore(computed).value(value);
-            // SAFETY: VUID-VkSemaphoreSignalInfo-semaphore-parameter: tests call it while the thread that has the timelines runs; the
-            // values rise, and no submission signals them.
+            // SAFETY: VUID-VkSemaphoreSignalInfo-semaphore-parameter: tests call it while the
+            // thread that has the timelines runs; the values rise, and no submission signals them.
             unsafe { device.as_raw().signal_semaphore(&info) }.unwrap();
         }
     }
 
     /// The worker's GPU has come to `value`.
     pub(super) fn finish_in_test(&self, value: u64) {
-        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: tests signal it from one thread, and no submission does.
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: tests signal it from one
+        // thread, and no submission does.
         unsafe { self.computed.signal(value) }.unwrap();
     }
 

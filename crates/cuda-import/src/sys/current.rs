@@ -36,8 +36,9 @@ impl std::fmt::Debug for Before {
 }
 
 impl Driver {
-    /// Makes `context` current on this thread. Unlike cudarc's own it neither returns nor clears errors that earlier
-    /// calls left in the context, so that a destructor which follows runs in the right context whatever happened before.
+    /// Makes `context` current on this thread. Unlike cudarc's own it neither returns nor clears
+    /// errors that earlier calls left in the context, so that a destructor which follows runs in
+    /// the right context whatever happened before.
     pub(crate) fn bind(self, context: &CudaContext) -> CallResult<Current> {
         let (before, now) = (self.current()?, context.cu_ctx());
         if before == now {
@@ -47,7 +48,8 @@ impl Driver {
         Ok(Current { before: Some(Before { driver: self, context: before }), thread: PhantomData })
     }
 
-    /// [`bind`](Self::bind) on a thread of our own, where no context is anybody's: afterwards none is current.
+    /// [`bind`](Self::bind) on a thread of our own, where no context is anybody's: afterwards none
+    /// is current.
     pub(crate) fn bind_alone(self, context: &CudaContext) -> CallResult<Current> {
         self.set_current(context.cu_ctx())?;
         Ok(Current { before: Some(Before { driver: self, context: std::ptr::null_mut() }), thread: PhantomData })
@@ -61,13 +63,15 @@ impl Driver {
 
     fn current(self) -> CallResult<cu::CUcontext> {
         let mut current = std::ptr::null_mut();
-        // SAFETY: `current` is a valid place for the result; no current context is reported as null.
+        // SAFETY: `current` is a valid place for the result; no current context is reported as
+        // null.
         check("cuCtxGetCurrent", unsafe { (self.table.cuCtxGetCurrent)(&mut current) })?;
         Ok(current)
     }
 
     fn set_current(self, context: cu::CUcontext) -> CallResult<()> {
-        // SAFETY: the handle is one that was current on this thread a moment ago, null for none, or a live context's.
+        // SAFETY: the handle is one that was current on this thread a moment ago, null for none, or
+        // a live context's.
         check("cuCtxSetCurrent", unsafe { (self.table.cuCtxSetCurrent)(context) })
     }
 }
@@ -78,7 +82,8 @@ impl Drop for Current {
         let restored = match driver.current() {
             Ok(current) if current == context => Ok(()),
             Ok(_) => driver.set_current(context),
-            // Perhaps what was dropped has taken the context with it, so it is not made current untold.
+            // Perhaps what was dropped has taken the context with it, so it is not made current
+            // untold.
             Err(error) => Err(error),
         };
         if let Err(error) = restored {
@@ -116,9 +121,9 @@ impl<T: Owner> Owner for Box<[T]> {
 
 /// Owner of streams or contexts of cudarc's that leaves the thread's current CUDA context alone.
 ///
-/// The drop of cudarc's types makes their context current on the calling thread and leaves it so, which
-/// a caller with a context of its own does not expect. Dropped in a `Restoring`, the context that was
-/// current before is current afterwards.
+/// The drop of cudarc's types makes their context current on the calling thread and leaves it so,
+/// which a caller with a context of its own does not expect. Dropped in a `Restoring`, the context
+/// that was current before is current afterwards.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), cuda_import::Error> {

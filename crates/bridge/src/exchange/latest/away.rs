@@ -1,4 +1,5 @@
-//! The writer of a latest exchange on behalf of another process, which holds slots between its messages instead of having turns.
+//! The writer of a latest exchange on behalf of another process, which holds slots between its
+//! messages instead of having turns.
 
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use crate::exchange::resources::Resources;
 use crate::remote::exported::Exported;
 
 impl<R: Resources> LatestWriter<R, ComputeFirst> {
-    /// Takes the slots that the other process may write: nobody here uses them any more, nor will. Calls `each` with each of them.
-    /// Returns whether there will be others once a timeline rises, or the engine has handed its images over, which tells nobody.
+    /// Takes the slots that the other process may write: nobody here uses them any more, nor will.
+    /// Calls `each` with each of them. Returns whether there will be others once a timeline rises,
+    /// or the engine has handed its images over, which tells nobody.
     ///
     /// What Vulkan has done with the slots is ordered before what the caller's host does next.
     pub(crate) fn send_away(&self, mut each: impl FnMut(usize)) -> Result<bool> {
@@ -34,15 +36,17 @@ impl<R: Resources> LatestWriter<R, ComputeFirst> {
             ledger.is_ending(read, written)
         };
         if !taken.is_empty() && read > 0 {
-            // Asking for a value orders no memory; a wait does. It is reached: nothing but the loss of the device, where nothing is
-            // left to order, is an error, and other calls tell that.
+            // Asking for a value orders no memory; a wait does. It is reached: nothing but the loss
+            // of the device, where nothing is left to order, is an error, and other calls tell
+            // that.
             let _ = rendered.semaphore().wait(read, Duration::ZERO);
         }
         taken.into_iter().for_each(&mut each);
         Ok(ending)
     }
 
-    /// Publishes what the other process has written to a slot that it held. Gives the number of the frame.
+    /// Publishes what the other process has written to a slot that it held. Gives the number of the
+    /// frame.
     ///
     /// What it did is ordered before this call, on the host.
     pub(crate) fn publish_away(&self, slot: usize) -> Result<u64> {
@@ -65,7 +69,8 @@ impl<R: Resources> LatestWriter<R, ComputeFirst> {
         self.shared().ledger().away().collect()
     }
 
-    /// Has `told` called, from then on, whenever the reader gives a slot back; its commands with the slot may not have ended.
+    /// Has `told` called, from then on, whenever the reader gives a slot back; its commands with
+    /// the slot may not have ended.
     pub(crate) fn on_freed(&self, told: impl Fn() + Send + Sync + 'static) {
         self.shared().on_freed(Box::new(told));
     }

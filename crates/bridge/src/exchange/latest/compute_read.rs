@@ -17,7 +17,8 @@ use crate::timeline::TimelinePoint;
 
 /// Work of the compute side on the newest frame that Vulkan has drawn.
 ///
-/// Dropped before [`finish`](Self::finish), it ends as with it: what was enqueued runs, and the slot's next use is behind it.
+/// Dropped before [`finish`](Self::finish), it ends as with it: what was enqueued runs, and the
+/// slot's next use is behind it.
 #[must_use = "finish the turn once its work is enqueued"]
 pub struct ComputeRead<R: Resources> {
     shared: Arc<Shared<R>>,
@@ -64,16 +65,17 @@ impl<R: Resources> ComputeRead<R> {
         self.shared.state.held.rendered.issued(self.chosen.value)
     }
 
-    /// What there is to compute with, lent until the turn is finished. What is written to the frame, later turns with the same frame
-    /// find.
+    /// What there is to compute with, lent until the turn is finished. What is written to the
+    /// frame, later turns with the same frame find.
     pub fn work(&mut self) -> Work<'_, R> {
-        // SAFETY: the slot is the reader's, which has one turn at a time, and the borrow of the turn is the borrow of the work. The
-        // stream waits for the frame since this or an earlier turn; the signal is behind the work, and the slot's next
-        // writer waits for it.
+        // SAFETY: the slot is the reader's, which has one turn at a time, and the borrow of the
+        // turn is the borrow of the work. The stream waits for the frame since this or an earlier
+        // turn; the signal is behind the work, and the slot's next writer waits for it.
         unsafe { self.shared.state.work(self.chosen.slot) }
     }
 
-    /// Ends the turn: the compute side signals when its work is done. Gives the point at which that will be.
+    /// Ends the turn: the compute side signals when its work is done. Gives the point at which that
+    /// will be.
     ///
     /// # Errors
     /// The failed call.
@@ -83,8 +85,8 @@ impl<R: Resources> ComputeRead<R> {
         Ok(point)
     }
 
-    /// Enqueues the signal, behind all that was done with the slots which come back with it: that which the turn gives back, and those of
-    /// turns that could not signal.
+    /// Enqueues the signal, behind all that was done with the slots which come back with it: that
+    /// which the turn gives back, and those of turns that could not signal.
     fn signals(&self) -> Result<TimelinePoint> {
         let state = &self.shared.state;
         let (own, mut retired): (SmallVec<[_; 2]>, SmallVec<[_; 4]>) = {

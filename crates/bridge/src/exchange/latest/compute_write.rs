@@ -29,7 +29,8 @@ impl<R: Resources> ComputeWrite<R> {
         let begun = shared.begin()?;
         let (frame, slot) = (begun.frame, begun.slot);
         let turn = Self { shared: Arc::clone(shared), frame, slot, done: false, _alive: Alive::new(Kind::Turn) };
-        // What this stream wrote before is before in its order; what Vulkan does with the slot is not.
+        // What this stream wrote before is before in its order; what Vulkan does with the slot is
+        // not.
         let unused = begun.behind == Default::default();
         let after = if unused { shared.state.ledger().handed_over() } else { begun.behind.read };
         if after > 0 {
@@ -43,7 +44,8 @@ impl<R: Resources> ComputeWrite<R> {
         self.frame
     }
 
-    /// The slot, below [`LatestWriter::slots`](crate::LatestWriter::slots). It holds an older frame, or nothing.
+    /// The slot, below [`LatestWriter::slots`](crate::LatestWriter::slots). It holds an older
+    /// frame, or nothing.
     pub fn slot(&self) -> usize {
         self.slot
     }
@@ -55,13 +57,14 @@ impl<R: Resources> ComputeWrite<R> {
 
     /// What there is to compute with, lent until the turn ends. The stream is this exchange's own.
     pub fn work(&mut self) -> Work<'_, R> {
-        // SAFETY: this turn alone holds the slot, and the borrow of the turn is the borrow of the work. The stream waits for
-        // Vulkan's last use since `begin`; the signal is behind the work, and the reader waits for it.
+        // SAFETY: this turn alone holds the slot, and the borrow of the turn is the borrow of the
+        // work. The stream waits for Vulkan's last use since `begin`; the signal is behind the
+        // work, and the reader waits for it.
         unsafe { self.shared.state.work(self.slot) }
     }
 
-    /// Hands the frame over: the compute side signals when all its work is done, and from then on the reader may choose it. Gives
-    /// the point at which that will be.
+    /// Hands the frame over: the compute side signals when all its work is done, and from then on
+    /// the reader may choose it. Gives the point at which that will be.
     ///
     /// # Errors
     /// The failed call; the frame is then lost, as if the turn had been dropped.
@@ -72,8 +75,8 @@ impl<R: Resources> ComputeWrite<R> {
         Ok(point)
     }
 
-    /// Gives the slot back without a frame: there was nothing new, or computing it failed. What was enqueued still runs, and the
-    /// slot's next use is ordered behind it.
+    /// Gives the slot back without a frame: there was nothing new, or computing it failed. What was
+    /// enqueued still runs, and the slot's next use is ordered behind it.
     ///
     /// # Errors
     /// The failed call; the turn then counts as dropped.
@@ -89,7 +92,8 @@ impl<R: Resources> ComputeWrite<R> {
 impl<R: Resources> Drop for ComputeWrite<R> {
     fn drop(&mut self) {
         if !self.done {
-            // What other streams of CUDA still do with the slot is before whatever this one does with it next.
+            // What other streams of CUDA still do with the slot is before whatever this one does
+            // with it next.
             if let Err(error) = self.shared.state.held.lender.join(self.slot) {
                 log_error!("exchange \"{}\": {error}", self.shared.state.name);
             }

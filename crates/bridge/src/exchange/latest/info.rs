@@ -18,8 +18,8 @@ pub enum Newest {
     /// The newest that the GPU has finished: a slow writer never delays the reader's submissions.
     #[default]
     Finished,
-    /// The newest that was published: the reader's submission waits for it on the GPU. Frames are younger, and the reader goes at
-    /// the writer's rate where that is the slower one.
+    /// The newest that was published: the reader's submission waits for it on the GPU. Frames are
+    /// younger, and the reader goes at the writer's rate where that is the slower one.
     Issued,
 }
 
@@ -28,21 +28,25 @@ pub enum Newest {
 pub struct LatestInfo<'a> {
     /// Its name, in errors, traces and GPU debuggers. Default: "latest".
     pub name: &'a str,
-    /// Slots; at least `writer_in_flight + reader_in_flight + 2`, and at most 1024: the writer's frames, one for each submission of the
-    /// reader, the newest finished frame, and the one that the reader's oldest submission gives back. Fewer would make one side
-    /// wait for the other. Default: 6.
+    /// Slots; at least `writer_in_flight + reader_in_flight + 2`, and at most 1024: the writer's
+    /// frames, one for each submission of the reader, the newest finished frame, and the one that
+    /// the reader's oldest submission gives back. Fewer would make one side wait for the other.
+    /// Default: 6.
     pub slots: usize,
-    /// How many frames of the writer may be unfinished, the one that begins included. At the bound, `begin` waits on the host for
-    /// the writer's own oldest, never for the reader. 2 keep the GPU busy; more make frames older. Default: 2.
+    /// How many frames of the writer may be unfinished, the one that begins included. At the bound,
+    /// `begin` waits on the host for the writer's own oldest, never for the reader. 2 keep the GPU
+    /// busy; more make frames older. Default: 2.
     pub writer_in_flight: usize,
-    /// How many turns of the reader are unfinished at most, the open one included; as a rule an engine's frames in flight. It is
-    /// not enforced: with more of them the writer's work may wait, on the GPU, for the oldest. Default: 2.
+    /// How many turns of the reader are unfinished at most, the open one included; as a rule an
+    /// engine's frames in flight. It is not enforced: with more of them the writer's work may wait,
+    /// on the GPU, for the oldest. Default: 2.
     pub reader_in_flight: usize,
     /// Which frame the reader gets. Default: the newest that is finished.
     pub newest: Newest,
     /// The limit of every wait on the host, dropping included. Default: 5 seconds.
     pub timeout: Duration,
-    /// Which of the device's queues Vulkan's side is submitted to. Default: the main one, which draws.
+    /// Which of the device's queues Vulkan's side is submitted to. Default: the main one, which
+    /// draws.
     pub queue: QueueKind,
 }
 

@@ -1,11 +1,13 @@
-//! Which slot is whose, where the two sides go at their own rates: the bookkeeping of a latest exchange, without a driver.
+//! Which slot is whose, where the two sides go at their own rates: the bookkeeping of a latest
+//! exchange, without a driver.
 //!
-//! It is the same in both directions. The writer has a timeline, on which each frame has the value of its publication, and the
-//! reader has one, on which each of its submissions has a value.
+//! It is the same in both directions. The writer has a timeline, on which each frame has the value
+//! of its publication, and the reader has one, on which each of its submissions has a value.
 
 use super::info::Newest;
 
-/// The last uses of a slot that its next writer waits for: a value of each timeline, 0 where there is none.
+/// The last uses of a slot that its next writer waits for: a value of each timeline, 0 where there
+/// is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Behind {
     /// On the reader's timeline.
@@ -21,7 +23,8 @@ enum Slot {
     Free { behind: Behind },
     /// The writer's turn holds it.
     Writing { behind: Behind },
-    /// A writer in another process holds it. Several may be held at once, and there are no turns then.
+    /// A writer in another process holds it. Several may be held at once, and there are no turns
+    /// then.
     #[cfg_attr(not(all(target_os = "linux", feature = "remote")), allow(dead_code, reason = "workers are Linux's"))]
     Away,
     /// The writer's lent turn is gone; whether its submission happened, only its timeline can tell.
@@ -32,12 +35,14 @@ enum Slot {
     Taking { frame: u64, value: u64 },
     /// It is the reader's.
     Held { frame: u64, value: u64 },
-    /// The reader's, or given back: its lent turn is gone. It is used again once it was initialised anew.
+    /// The reader's, or given back: its lent turn is gone. It is used again once it was initialised
+    /// anew.
     Retired,
 }
 
 impl Slot {
-    /// What its next writer waits for, where it holds nothing that the reader may still want: no frame from `floor` on.
+    /// What its next writer waits for, where it holds nothing that the reader may still want: no
+    /// frame from `floor` on.
     fn free(&self, floor: Option<u64>) -> Option<Behind> {
         match *self {
             Self::Free { behind } => Some(behind),
@@ -76,7 +81,8 @@ pub(super) enum Refusal {
     Open { frame: u64 },
     /// The writer's last turn was dropped; told once.
     Lost { frame: u64 },
-    /// No slot can be written: so many are retired, and so many were lent to the writer and dropped.
+    /// No slot can be written: so many are retired, and so many were lent to the writer and
+    /// dropped.
     NoSlot { frame: u64, retired: usize, unknown: usize },
 }
 
@@ -102,9 +108,9 @@ impl Ledger {
         Self { slots, newest, next: 0, dropped: false, reading: None, shown: None, finished: 0 }
     }
 
-    /// Takes a slot for the writer: of those that hold nothing the reader may still want, the one whose last reader is furthest
-    /// in the past. The writer's timeline has reached at least `known`; `reached` is asked for its value only where a lost submission makes
-    /// it matter.
+    /// Takes a slot for the writer: of those that hold nothing the reader may still want, the one
+    /// whose last reader is furthest in the past. The writer's timeline has reached at least
+    /// `known`; `reached` is asked for its value only where a lost submission makes it matter.
     pub(super) fn begin(&mut self, known: u64, reached: impl FnOnce() -> u64) -> Result<Begun, Refusal> {
         if std::mem::take(&mut self.dropped) {
             return Err(Refusal::Lost { frame: self.next });
@@ -121,14 +127,16 @@ impl Ledger {
         Ok(Begun { frame: self.next, slot, behind })
     }
 
-    /// Notes how far the writer has come. Submissions of its own that are lost have run by then, or will never.
+    /// Notes how far the writer has come. Submissions of its own that are lost have run by then, or
+    /// will never.
     fn reach(&mut self, reached: u64) {
         self.finished = self.finished.max(reached);
         for slot in &mut self.slots {
             if let Slot::Unknown { behind, value } = *slot
                 && value <= self.finished
             {
-                // Without the submission, nobody has waited for the reader; with it, the commands are behind this value.
+                // Without the submission, nobody has waited for the reader; with it, the commands
+                // are behind this value.
                 *slot = Slot::Free { behind: Behind { written: self.finished, ..behind } };
             }
         }
@@ -177,14 +185,16 @@ impl Ledger {
         self.dropped = true;
     }
 
-    /// The writer's turn, which was lent with `value`, was dropped: the submission may have happened.
+    /// The writer's turn, which was lent with `value`, was dropped: the submission may have
+    /// happened.
     pub(super) fn lose_write(&mut self, slot: usize, value: u64) {
         if let Slot::Writing { behind } = self.slots[slot] {
             self.slots[slot] = Slot::Unknown { behind, value };
         }
     }
 
-    /// Chooses the reader's frame. `None` where it has none and none can be had. `reached` is the value of the writer's timeline.
+    /// Chooses the reader's frame. `None` where it has none and none can be had. `reached` is the
+    /// value of the writer's timeline.
     pub(super) fn newest(&mut self, reached: u64) -> Result<Option<Chosen>, Refusal> {
         if let Some(open) = self.reading {
             return Err(Refusal::Open { frame: open.frame });
@@ -232,8 +242,8 @@ impl Ledger {
         }
     }
 
-    /// Whether the reader's turn was submitted is not known. Both of its slots are retired; one that it had before and has still
-    /// is as it was.
+    /// Whether the reader's turn was submitted is not known. Both of its slots are retired; one
+    /// that it had before and has still is as it was.
     pub(super) fn lose_read(&mut self) {
         if let Some(Chosen { frame, slot, new: true, old, .. }) = self.reading.take() {
             for slot in old.into_iter().chain([slot]) {
@@ -243,8 +253,9 @@ impl Ledger {
         }
     }
 
-    /// The slots that the signal behind the reader's open turn has to cover: the turn's own, and the one that it gives back. An earlier
-    /// turn may have left work with that one which no signal covers.
+    /// The slots that the signal behind the reader's open turn has to cover: the turn's own, and
+    /// the one that it gives back. An earlier turn may have left work with that one which no signal
+    /// covers.
     pub(super) fn in_turn(&self) -> impl Iterator<Item = usize> {
         self.reading.into_iter().flat_map(|open| open.old.into_iter().chain([open.slot]))
     }
@@ -253,7 +264,8 @@ impl Ledger {
         self.slots.iter().enumerate().filter(|(_, slot)| **slot == Slot::Retired).map(|(index, _)| index)
     }
 
-    /// These slots, which are retired, are used by neither side any more once the reader's timeline has reached `read`.
+    /// These slots, which are retired, are used by neither side any more once the reader's timeline
+    /// has reached `read`.
     pub(super) fn revive(&mut self, slots: &[usize], read: u64) {
         for slot in slots {
             if self.slots[*slot] == Slot::Retired {

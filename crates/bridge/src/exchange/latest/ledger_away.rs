@@ -1,12 +1,15 @@
-//! A writer in another process: it holds slots between its messages, several at once, and has no turns here.
+//! A writer in another process: it holds slots between its messages, several at once, and has no
+//! turns here.
 //!
-//! It is given a slot once all earlier uses of it have ended, so that nothing which is enqueued here waits for anything of its.
+//! It is given a slot once all earlier uses of it have ended, so that nothing which is enqueued
+//! here waits for anything of its.
 
 use super::{Behind, Ledger, Slot};
 
 impl Ledger {
-    /// Gives the writer a slot that the reader wants nothing of, and whose last uses have ended: the reader's timeline has reached
-    /// `read`, and the writer's `written`. Of several, the one whose last reader is furthest in the past.
+    /// Gives the writer a slot that the reader wants nothing of, and whose last uses have ended:
+    /// the reader's timeline has reached `read`, and the writer's `written`. Of several, the one
+    /// whose last reader is furthest in the past.
     pub(in crate::exchange::latest) fn send_away(&mut self, read: u64, written: u64) -> Option<usize> {
         self.reach(written);
         let floor = self.floor();
@@ -17,8 +20,8 @@ impl Ledger {
         Some(slot)
     }
 
-    /// Whether a slot may be the writer's as soon as a timeline rises, which tells nobody: once the last use of one has ended, or once
-    /// a frame is finished that supersedes another.
+    /// Whether a slot may be the writer's as soon as a timeline rises, which tells nobody: once the
+    /// last use of one has ended, or once a frame is finished that supersedes another.
     pub(in crate::exchange::latest) fn is_ending(&self, read: u64, written: u64) -> bool {
         let floor = self.floor();
         let ends = |behind: Behind| behind.read > read || behind.written > written;
@@ -28,7 +31,8 @@ impl Ledger {
         })
     }
 
-    /// The writer has filled a slot that it holds: its timeline reaches `value` behind that. Gives the frame's number.
+    /// The writer has filled a slot that it holds: its timeline reaches `value` behind that. Gives
+    /// the frame's number.
     pub(in crate::exchange::latest) fn publish_away(&mut self, slot: usize, value: u64) -> Option<u64> {
         let held = self.slots.get_mut(slot).filter(|held| **held == Slot::Away)?;
         let frame = self.next;

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use super::super::Slot;
 use super::world::{AWAY, FAULTY, SOUND, World};
 
-/// Goes through every state that can be reached; the number of them, or what is wrong and how it came to be.
+/// Goes through every state that can be reached; the number of them, or what is wrong and how it
+/// came to be.
 pub(super) fn explore(start: World) -> Result<usize, String> {
     let (faults, sound) = (start.faults, if start.is_away { AWAY } else { SOUND });
     let mut seen = HashSet::from([start.clone()]);
@@ -43,7 +44,8 @@ impl World {
         self
     }
 
-    /// The same world with the smallest numbers that are in the same order: there are finitely many.
+    /// The same world with the smallest numbers that are in the same order: there are finitely
+    /// many.
     pub(super) fn normalised(mut self) -> Self {
         let (mut frames, mut writes, mut reads) = (Ranks::default(), Ranks::default(), Ranks::default());
         for rename in [false, true] {

@@ -1,4 +1,5 @@
-//! The ledger against a model that knows which frame lies where: all schedules of small exchanges, and random ones of larger.
+//! The ledger against a model that knows which frame lies where: all schedules of small exchanges,
+//! and random ones of larger.
 
 #[path = "ledger_explore.rs"]
 mod explore;
@@ -15,7 +16,8 @@ use world::{FAULTY, SOUND, Sizes, Step, World};
 #[cfg_attr(miri, ignore)] // Many states, and no memory to look at.
 fn every_schedule_of_a_small_exchange_is_right() {
     let small = [(1, 1), (2, 1), (1, 2), (2, 2)];
-    // The last one has twice as many states where frames that are not finished may be read, and nothing else to see.
+    // The last one has twice as many states where frames that are not finished may be read, and
+    // nothing else to see.
     for (newest, sizes) in [(Newest::Finished, &small[..]), (Newest::Issued, &small[..3])] {
         for &(writer, reader) in sizes {
             let states = explore(World::new(Sizes::least(writer, reader), newest, 0)).unwrap();

@@ -29,7 +29,8 @@ pub(super) enum Step {
     Read,
     SkipRead,
     LoseRead(bool),
-    /// The writer, in another process, is given a slot, has filled the first of its slots, or gives it back empty.
+    /// The writer, in another process, is given a slot, has filled the first of its slots, or gives
+    /// it back empty.
     SendAway,
     PublishAway,
     ComeBack,
@@ -94,7 +95,8 @@ pub(super) struct World {
     pub(super) ledger: Ledger,
     pub(super) contents: Vec<Content>,
     pub(super) writing: Option<usize>,
-    /// Values of the writer's timeline that are not reached, with their frames if they are of published ones.
+    /// Values of the writer's timeline that are not reached, with their frames if they are of
+    /// published ones.
     pub(super) unwritten: VecDeque<(u64, Option<u64>)>,
     /// Values of the last frames, as many as may be unfinished.
     pub(super) recent: VecDeque<u64>,

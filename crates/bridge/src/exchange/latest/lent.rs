@@ -7,7 +7,8 @@ use super::parts::LatestParts;
 use crate::observe::log_warn;
 use crate::timeline::TimelinePoint;
 
-/// A turn that can be lent: [`RenderRead`](crate::RenderRead) or [`RenderWrite`](crate::RenderWrite). The trait is closed.
+/// A turn that can be lent: [`RenderRead`](crate::RenderRead) or
+/// [`RenderWrite`](crate::RenderWrite). The trait is closed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Lendable: Lend {}
 
@@ -27,19 +28,22 @@ pub(crate) trait Lend {
     fn exchange(&self) -> &str;
 }
 
-/// A turn of an [`Exchange::latest`](crate::Exchange::latest) whose waits and signal are lent to an engine that submits itself. It lends the
-/// turn, to record its barriers.
+/// A turn of an [`Exchange::latest`](crate::Exchange::latest) whose waits and signal are lent to an
+/// engine that submits itself. It lends the turn, to record its barriers.
 ///
 /// # Contract
-/// [`parts`](Self::parts) are submitted before this value ends, never after: the waits in the submission that holds the
-/// turn's commands or an earlier one, the signal in that submission or a later one, behind the commands. All of them go to
-/// the exchange's queue. One lent turn is open at a time.
+/// [`parts`](Self::parts) are submitted before this value ends, never after: the waits in the
+/// submission that holds the turn's commands or an earlier one, the signal in that submission or a
+/// later one, behind the commands. All of them go to the exchange's queue. One lent turn is open at
+/// a time.
 ///
-/// End it with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If it is dropped, it is unknown whether
-/// the submission happened. A writer's slot then stays out of use until this or a later value of the queue is reached, and its frame is
-/// never read. A reader's two slots, that of the new frame and that of the one before, stay out of use until
-/// [`LatestReader::initialise`](crate::LatestReader::initialise). Where the bridge does not submit by itself, closing needs a later
-/// turn's signal, or that of `flush_parts` of [`LatestReader`](crate::LatestReader::flush_parts) or
+/// End it with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If it is
+/// dropped, it is unknown whether the submission happened. A writer's slot then stays out of use
+/// until this or a later value of the queue is reached, and its frame is never read. A reader's two
+/// slots, that of the new frame and that of the one before, stay out of use until
+/// [`LatestReader::initialise`](crate::LatestReader::initialise). Where the bridge does not submit
+/// by itself, closing needs a later turn's signal, or that of `flush_parts` of
+/// [`LatestReader`](crate::LatestReader::flush_parts) or
 /// [`LatestWriter`](crate::LatestWriter::flush_parts), to see the end.
 #[must_use = "a lent turn that is dropped takes its slots out of use"]
 pub struct LentLatest<T: Lendable> {
@@ -61,9 +65,10 @@ impl<T: Lendable> LentLatest<T> {
     /// Says that the parts are on their way; gives the point at which the commands have run.
     ///
     /// # Safety
-    /// The parts were submitted, unchanged, to the exchange's queue, as the type's contract says, by calls of
-    /// `vkQueueSubmit2` or `vkQueueSubmit` that returned `VK_SUCCESS`. The commands between waits and signal hold the barriers of the
-    /// turn, and use its resources as submitting the turn itself would allow.
+    /// The parts were submitted, unchanged, to the exchange's queue, as the type's contract says,
+    /// by calls of `vkQueueSubmit2` or `vkQueueSubmit` that returned `VK_SUCCESS`. The commands
+    /// between waits and signal hold the barriers of the turn, and use its resources as submitting
+    /// the turn itself would allow.
     pub unsafe fn submitted(mut self) -> TimelinePoint {
         self.told = true;
         self.turn.accepted(self.value)

@@ -1,7 +1,8 @@
 //! Two sides at rates of their own: the writer publishes frames, the reader has the newest.
 //!
-//! [`ledger`] decides which slot is whose, in both directions; `shared` has what the handles and turns of both sides hold. Slots,
-//! barriers, timelines and mappings are those of an exchange in step (`exchange/state.rs`).
+//! [`ledger`] decides which slot is whose, in both directions; `shared` has what the handles and
+//! turns of both sides hold. Slots, barriers, timelines and mappings are those of an exchange in
+//! step (`exchange/state.rs`).
 
 pub(crate) mod parts;
 
@@ -37,29 +38,34 @@ pub use render_write::RenderWrite;
 pub use writer::LatestWriter;
 
 impl<R: Resources> Exchange<R, ComputeFirst> {
-    /// Two handles for two sides that go at rates of their own: the compute side publishes frames, and Vulkan draws the newest as often as
-    /// it likes. A simulation of 60 steps a second beside a renderer of 144, or a renderer that is paused while the simulation goes on.
+    /// Two handles for two sides that go at rates of their own: the compute side publishes frames,
+    /// and Vulkan draws the newest as often as it likes. A simulation of 60 steps a second beside a
+    /// renderer of 144, or a renderer that is paused while the simulation goes on.
     ///
     /// Each handle belongs to one thread, and neither waits for the other:
-    /// - [`LatestWriter::begin`] waits on the host, with a limit, only for the writer's own oldest frame, where
-    ///   [`LatestInfo::writer_in_flight`] frames are unfinished.
-    /// - [`LatestReader::newest`] never blocks. It gives the newest *finished* frame, or the one before again, one turn for each
-    ///   submission. What the reader sees is never torn and never goes back.
+    /// - [`LatestWriter::begin`] waits on the host, with a limit, only for the writer's own oldest
+    ///   frame, where [`LatestInfo::writer_in_flight`] frames are unfinished.
+    /// - [`LatestReader::newest`] never blocks. It gives the newest *finished* frame, or the one
+    ///   before again, one turn for each submission. What the reader sees is never torn and never
+    ///   goes back.
     ///
-    /// Frames that nobody took are written over. A reader that stops holds one slot; a writer that stops holds none, and the reader
-    /// goes on with the last frame.
+    /// Frames that nobody took are written over. A reader that stops holds one slot; a writer that
+    /// stops holds none, and the reader goes on with the last frame.
     ///
-    /// The compute side gets a stream of its own, or with the CPU backend a thread: [`LatestWriter::compute`] is that of this exchange.
-    /// Kernels that were loaded with `compute` may be launched there; [`KernelMemory`](crate::KernelMemory) for them is made with
-    /// that one. With [`Backend::Inline`](crate::Backend::Inline) both sides are one queue, in which neither could run ahead, so it is
-    /// refused.
+    /// The compute side gets a stream of its own, or with the CPU backend a thread:
+    /// [`LatestWriter::compute`] is that of this exchange. Kernels that were loaded with `compute`
+    /// may be launched there; [`KernelMemory`](crate::KernelMemory) for them is made with that one.
+    /// With [`Backend::Inline`](crate::Backend::Inline) both sides are one queue, in which neither
+    /// could run ahead, so it is refused.
     ///
-    /// What is shared is freed when both handles and all turns are gone; [`LatestWriter::close`] gives the error of that.
+    /// What is shared is freed when both handles and all turns are gone; [`LatestWriter::close`]
+    /// gives the error of that.
     #[doc = concat!("\n# Examples\n```\n", include_str!("../../../docs/latest.rs"), "```")]
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) with the numbers where [`LatestInfo::slots`] are too few, and for
-    /// [`Backend::Inline`](crate::Backend::Inline); else as [`Exchange::new`].
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) with the numbers where
+    /// [`LatestInfo::slots`] are too few, and for [`Backend::Inline`](crate::Backend::Inline); else
+    /// as [`Exchange::new`].
     pub fn latest(
         compute: &Compute,
         info: &LatestInfo<'_>,
@@ -81,7 +87,8 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
 }
 
 impl<R: Resources> Exchange<R, RenderFirst> {
-    /// [`Exchange::latest`] for frames that Vulkan writes: the compute side works on the newest that was drawn.
+    /// [`Exchange::latest`] for frames that Vulkan writes: the compute side works on the newest
+    /// that was drawn.
     ///
     /// # Errors
     /// As [`Exchange::latest`].

@@ -19,16 +19,17 @@ use crate::image::render::RenderImage;
 use crate::image::spec::ImageSpec;
 
 impl<R: Resources> RenderRead<R> {
-    /// Records commands that use the frame, submits them and blocks until they have run, for at most `limit`. For examples, tests and
-    /// tools, as [`RenderTurn::run_once`](crate::RenderTurn::run_once).
+    /// Records commands that use the frame, submits them and blocks until they have run, for at
+    /// most `limit`. For examples, tests and tools, as
+    /// [`RenderTurn::run_once`](crate::RenderTurn::run_once).
     ///
     /// # Errors
-    /// As [`submit`](Self::submit), and [`Error::Timeout`](crate::Error::Timeout) past the limit: the commands may still run then, and
-    /// their pool is leaked.
+    /// As [`submit`](Self::submit), and [`Error::Timeout`](crate::Error::Timeout) past the limit:
+    /// the commands may still run then, and their pool is leaked.
     ///
     /// # Safety
-    /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and everything that it uses
-    /// lives until the commands have run: after a failed wait, forever.
+    /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and
+    /// everything that it uses lives until the commands have run: after a failed wait, forever.
     pub unsafe fn run_once(
         self,
         limit: Duration,
@@ -46,22 +47,24 @@ impl<R: Resources> RenderRead<R> {
         let state = &self.shared().state;
         let name = format!("{}: frame {}", state.name, self.frame());
         let acquired = |commands| {
-            // SAFETY: recording, for the family of the turn's queue, outside a render pass, and known to this thread only.
+            // SAFETY: recording, for the family of the turn's queue, outside a render pass, and
+            // known to this thread only.
             unsafe { self.record_acquire(commands) };
             record(commands, self.resources());
         };
         // SAFETY: the exchange's queue is one of its device's; the rest is the caller's.
         let commands = unsafe { OneTimeCommands::record(state.compute.device(), self.queue(), &name, acquired) }?;
-        // SAFETY: they begin with the turn's barriers; alive until `Submitted::wait` has seen them end, or forever. On an error
-        // nothing was submitted.
+        // SAFETY: they begin with the turn's barriers; alive until `Submitted::wait` has seen them
+        // end, or forever. On an error nothing was submitted.
         let rendered = unsafe { self.submit(&[commands.as_raw()]) }?;
         Ok(Submitted::new(rendered, commands))
     }
 }
 
 impl<T: Pod + Send + Sync> RenderRead<BufferSpec<T>> {
-    /// Submits a copy of the buffer to the host, blocks until it has run, for at most `limit`, and gives the elements. For examples,
-    /// tests and tools, as [`RenderTurn::read_back`](crate::RenderTurn::read_back).
+    /// Submits a copy of the buffer to the host, blocks until it has run, for at most `limit`, and
+    /// gives the elements. For examples, tests and tools, as
+    /// [`RenderTurn::read_back`](crate::RenderTurn::read_back).
     ///
     /// # Errors
     /// As [`RenderTurn::read_back`](crate::RenderTurn::read_back).
@@ -71,19 +74,21 @@ impl<T: Pod + Send + Sync> RenderRead<BufferSpec<T>> {
         require_readable(is_buffer_readable(&source), (self.frame(), &state.name), "`BufferAccess::TRANSFER_READ`")?;
         let target = HostCopy::new(state.compute.device(), source.len())?;
         let copy = |commands, source: RenderBuffer<'_, T>| {
-            // SAFETY: both buffers have `len` elements; the source is acquired, with the copy among its uses.
+            // SAFETY: both buffers have `len` elements; the source is acquired, with the copy among
+            // its uses.
             unsafe { target.record_buffer(commands, &source) };
         };
-        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over, or forever; where nothing
-        // was submitted it goes at once.
+        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over,
+        // or forever; where nothing was submitted it goes at once.
         let submitted = unsafe { self.submit_once(copy) }?;
         target.finish(submitted.wait(limit))
     }
 }
 
 impl<T: Texel> RenderRead<ImageSpec<T>> {
-    /// Submits a copy of the image to the host, blocks until it has run, for at most `limit`, and gives the texels of the first mip
-    /// level. For examples, tests and tools, as [`RenderTurn::read_back`](crate::RenderTurn::read_back).
+    /// Submits a copy of the image to the host, blocks until it has run, for at most `limit`, and
+    /// gives the texels of the first mip level. For examples, tests and tools, as
+    /// [`RenderTurn::read_back`](crate::RenderTurn::read_back).
     ///
     /// # Errors
     /// As [`RenderTurn::read_back`](crate::RenderTurn::read_back).
@@ -93,11 +98,12 @@ impl<T: Texel> RenderRead<ImageSpec<T>> {
         require_readable(is_image_readable(&source), (self.frame(), &state.name), "`ImageAccess::TRANSFER_READ`")?;
         let target = HostCopy::of_image(state.compute.device(), &source)?;
         let copy = |commands, source: RenderImage<'_>| {
-            // SAFETY: there is room for the first level of all layers; the source is acquired, with the copy among its uses.
+            // SAFETY: there is room for the first level of all layers; the source is acquired, with
+            // the copy among its uses.
             unsafe { target.record_image(commands, &source) };
         };
-        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over, or forever; where nothing
-        // was submitted it goes at once.
+        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over,
+        // or forever; where nothing was submitted it goes at once.
         let submitted = unsafe { self.submit_once(copy) }?;
         target.finish(submitted.wait(limit))
     }

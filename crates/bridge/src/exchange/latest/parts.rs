@@ -6,8 +6,9 @@ use vk_export::ash::vk;
 use crate::exchange::submit::rendered_info;
 use crate::timeline::{Timeline, TimelinePoint};
 
-/// The waits and the signal that a turn of an [`Exchange::latest`](crate::Exchange::latest) adds to the submission of its commands, for
-/// engines that submit themselves, see [`LentLatest`](crate::LentLatest).
+/// The waits and the signal that a turn of an [`Exchange::latest`](crate::Exchange::latest) adds to
+/// the submission of its commands, for engines that submit themselves, see
+/// [`LentLatest`](crate::LentLatest).
 #[derive(Debug, Clone)]
 pub struct LatestParts {
     waits: SmallVec<[vk::SemaphoreSubmitInfo<'static>; 2]>,
@@ -25,8 +26,8 @@ impl LatestParts {
         Self { waits, signal: rendered_info(rendered, value) }
     }
 
-    /// What the commands wait for: nothing where the reader has the same frame again, or the writer a slot that was never used; two
-    /// points at most.
+    /// What the commands wait for: nothing where the reader has the same frame again, or the writer
+    /// a slot that was never used; two points at most.
     pub fn waits(&self) -> &[vk::SemaphoreSubmitInfo<'static>] {
         &self.waits
     }

@@ -18,7 +18,8 @@ use crate::exchange::lease::Lease;
 use crate::exchange::resources::Resources;
 use crate::exchange::submit::SubmitParts;
 
-/// The side of an [`Exchange::latest`](crate::Exchange::latest) that reads the newest frame: Vulkan, or, with [`RenderFirst`], the compute side.
+/// The side of an [`Exchange::latest`](crate::Exchange::latest) that reads the newest frame:
+/// Vulkan, or, with [`RenderFirst`], the compute side.
 pub struct LatestReader<R: Resources, D: Direction = ComputeFirst> {
     shared: Arc<Shared<R>>,
     direction: PhantomData<fn() -> D>,
@@ -63,24 +64,27 @@ impl<R: Resources, D: Direction> LatestReader<R, D> {
 }
 
 impl<R: Resources> LatestReader<R, ComputeFirst> {
-    /// A turn with the newest frame, or with the same as before where there is none newer; `None` before the first. Never blocks.
+    /// A turn with the newest frame, or with the same as before where there is none newer; `None`
+    /// before the first. Never blocks.
     ///
     /// Each submission that uses the frame has a turn of its own.
     ///
     /// # Errors
-    /// [`Error::TurnOpen`](crate::Error::TurnOpen) while the last turn is open, what [`Compute::check`] says once the compute side has
-    /// failed, or the failed call.
+    /// [`Error::TurnOpen`](crate::Error::TurnOpen) while the last turn is open, what
+    /// [`Compute::check`] says once the compute side has failed, or the failed call.
     pub fn newest(&mut self) -> Result<Option<RenderRead<R>>> {
         RenderRead::newest(&self.shared)
     }
 
-    /// Whether new images wait for their first hand-over, as [`Exchange::needs_initial`](crate::Exchange::needs_initial).
+    /// Whether new images wait for their first hand-over, as
+    /// [`Exchange::needs_initial`](crate::Exchange::needs_initial).
     pub fn needs_initial(&self) -> bool {
         self.shared.state.ledger().initial() != Initial::Done
     }
 
-    /// Submits the first hand-over of new images and waits for it, as [`Exchange::initialise`](crate::Exchange::initialise). It does
-    /// the same for slots that are out of use since a lent turn was dropped: whatever became of its submission, the slots are
+    /// Submits the first hand-over of new images and waits for it, as
+    /// [`Exchange::initialise`](crate::Exchange::initialise). It does the same for slots that are
+    /// out of use since a lent turn was dropped: whatever became of its submission, the slots are
     /// the compute side's again, and hold nothing.
     ///
     /// # Errors
@@ -89,12 +93,14 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
         self.shared.initialise()
     }
 
-    /// The number of slots that are out of use since a lent turn was dropped; [`initialise`](Self::initialise) brings them back.
+    /// The number of slots that are out of use since a lent turn was dropped;
+    /// [`initialise`](Self::initialise) brings them back.
     pub fn retired(&self) -> usize {
         self.shared.ledger().retired().count()
     }
 
-    /// Records the first hand-over of new images, as [`Exchange::record_initial`](crate::Exchange::record_initial).
+    /// Records the first hand-over of new images, as
+    /// [`Exchange::record_initial`](crate::Exchange::record_initial).
     ///
     /// # Errors
     /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
@@ -106,9 +112,10 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
         unsafe { self.shared.state.record_initial(commands) }
     }
 
-    /// What proves the end of lent turns that were dropped, as [`Exchange::flush_parts`](crate::Exchange::flush_parts): with it on the
-    /// queue, [`LatestWriter::close`](crate::LatestWriter::close) can see that nothing is in use. Every later turn does the same. It
-    /// brings no slot back; [`initialise`](Self::initialise) does.
+    /// What proves the end of lent turns that were dropped, as
+    /// [`Exchange::flush_parts`](crate::Exchange::flush_parts): with it on the queue,
+    /// [`LatestWriter::close`](crate::LatestWriter::close) can see that nothing is in use. Every
+    /// later turn does the same. It brings no slot back; [`initialise`](Self::initialise) does.
     ///
     /// # Errors
     /// As [`Exchange::flush_parts`](crate::Exchange::flush_parts).
@@ -118,12 +125,12 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
 }
 
 impl<R: Resources> LatestReader<R, RenderFirst> {
-    /// A turn with the newest frame that Vulkan has drawn, or with the same as before where there is none newer; `None` before
-    /// the first. Never blocks.
+    /// A turn with the newest frame that Vulkan has drawn, or with the same as before where there
+    /// is none newer; `None` before the first. Never blocks.
     ///
     /// # Errors
-    /// [`Error::TurnOpen`](crate::Error::TurnOpen) while the last turn is open, what [`Compute::check`] says once the compute side has
-    /// failed, or the failed call.
+    /// [`Error::TurnOpen`](crate::Error::TurnOpen) while the last turn is open, what
+    /// [`Compute::check`] says once the compute side has failed, or the failed call.
     pub fn newest(&mut self) -> Result<Option<ComputeRead<R>>> {
         ComputeRead::newest(&self.shared)
     }

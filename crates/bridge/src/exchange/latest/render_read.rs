@@ -20,8 +20,9 @@ use crate::timeline::TimelinePoint;
 /// One submission of Vulkan's with the newest frame.
 ///
 /// With a [new](Self::is_new) frame it waits for the compute side, and its commands begin with
-/// [`record_acquire`](Self::record_acquire): the frame before is given back, and this one taken over. With the same frame
-/// again it waits for nothing, and nothing is recorded for it: the resources are Vulkan's until a newer frame comes.
+/// [`record_acquire`](Self::record_acquire): the frame before is given back, and this one taken
+/// over. With the same frame again it waits for nothing, and nothing is recorded for it: the
+/// resources are Vulkan's until a newer frame comes.
 ///
 /// Dropped, it is as if it had been [skipped](Self::skip).
 #[must_use = "submit or skip the turn"]
@@ -55,13 +56,15 @@ impl<R: Resources> RenderRead<R> {
         self.chosen.new
     }
 
-    /// The point at which the compute side is done with the frame. The submission waits for it if the frame is new.
+    /// The point at which the compute side is done with the frame. The submission waits for it if
+    /// the frame is new.
     pub fn computed(&self) -> &TimelinePoint {
         &self.computed
     }
 
-    /// Makes sure that a frame which is presented may be, as [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present). It never
-    /// blocks for a frame that is finished.
+    /// Makes sure that a frame which is presented may be, as
+    /// [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present). It never blocks for a
+    /// frame that is finished.
     ///
     /// # Errors
     /// As [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present).
@@ -74,8 +77,9 @@ impl<R: Resources> RenderRead<R> {
         self.shared.state.queue()
     }
 
-    /// The resources as Vulkan sees them. Vulkan may also write to them, if their accesses say so: later turns with the same frame
-    /// find that. Barriers between two turns with one frame are the program's own.
+    /// The resources as Vulkan sees them. Vulkan may also write to them, if their accesses say so:
+    /// later turns with the same frame find that. Barriers between two turns with one frame are the
+    /// program's own.
     pub fn resources(&self) -> R::Render<'_> {
         R::render(&self.shared.state.held.slots[self.chosen.slot])
     }
@@ -85,36 +89,39 @@ impl<R: Resources> RenderRead<R> {
         self.shared.state.lease(self.chosen.slot)
     }
 
-    /// Records what gives the frame before back and takes this one over; nothing where it is the same. Goes before the first use of
-    /// the resources, outside a render pass. There is no release to record: the turn with the next frame does that.
+    /// Records what gives the frame before back and takes this one over; nothing where it is the
+    /// same. Goes before the first use of the resources, outside a render pass. There is no release
+    /// to record: the turn with the next frame does that.
     ///
     /// # Safety
-    /// `commands` is recording on the exchange's device for the family of [`queue`](Self::queue), outside a render pass,
-    /// and externally synchronized; it is submitted with this turn, once.
+    /// `commands` is recording on the exchange's device for the family of [`queue`](Self::queue),
+    /// outside a render pass, and externally synchronized; it is submitted with this turn, once.
     pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
         let state = &self.shared.state;
         if !self.chosen.new {
             return;
         }
         if let Some(old) = self.chosen.old {
-            // SAFETY: the caller vouches for the command buffer; the barriers are of this exchange's own resources, and the slot was
-            // acquired by the last turn with a new frame, which was submitted to the same queue.
+            // SAFETY: the caller vouches for the command buffer; the barriers are of this
+            // exchange's own resources, and the slot was acquired by the last turn with a new
+            // frame, which was submitted to the same queue.
             unsafe { state.barriers[old].record_release(state.compute.device(), commands) };
         }
         // SAFETY: as above; the compute side has given the slot's resources to this turn.
         unsafe { state.barriers[self.chosen.slot].record_acquire(state.compute.device(), commands) };
     }
 
-    /// Submits the turn's commands to the exchange's [`queue`](Self::queue). Gives the point at which they have run.
+    /// Submits the turn's commands to the exchange's [`queue`](Self::queue). Gives the point at
+    /// which they have run.
     ///
     /// # Errors
     /// The failed call, and the turn counts as skipped. Nothing was submitted then.
     ///
     /// # Safety
-    /// - The command buffers are executable, belong to the device and stay alive, with all that they use, until the point
-    ///   is reached.
-    /// - They begin with what [`record_acquire`](Self::record_acquire) records, and use the resources of this turn behind it. What
-    ///   uses them is submitted with a turn of this frame.
+    /// - The command buffers are executable, belong to the device and stay alive, with all that
+    ///   they use, until the point is reached.
+    /// - They begin with what [`record_acquire`](Self::record_acquire) records, and use the
+    ///   resources of this turn behind it. What uses them is submitted with a turn of this frame.
     pub unsafe fn submit(self, commands: &[vk::CommandBuffer]) -> Result<TimelinePoint> {
         // SAFETY: handed on to the caller.
         unsafe { self.submit_with(&SubmitInfo { commands, ..SubmitInfo::default() }) }
@@ -126,7 +133,8 @@ impl<R: Resources> RenderRead<R> {
     /// As [`submit`](Self::submit).
     ///
     /// # Safety
-    /// As [`submit`](Self::submit), and the further semaphores and the fence keep the Valid Usage of `vkQueueSubmit2`.
+    /// As [`submit`](Self::submit), and the further semaphores and the fence keep the Valid Usage
+    /// of `vkQueueSubmit2`.
     pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
         let (shared, after) = (&self.shared, self.after());
         let accepted = |value| shared.was_read(value, self.chosen.new);

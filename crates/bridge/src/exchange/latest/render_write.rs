@@ -18,8 +18,8 @@ use crate::observe::live::{Alive, Kind};
 use crate::observe::log_warn;
 use crate::timeline::TimelinePoint;
 
-/// A frame that Vulkan writes: it owns the slot until it is submitted or skipped. The compute side may choose it once its commands
-/// have run.
+/// A frame that Vulkan writes: it owns the slot until it is submitted or skipped. The compute side
+/// may choose it once its commands have run.
 ///
 /// Dropped before that, the frame is lost and the next `begin` says so.
 #[must_use = "a turn that is neither submitted nor skipped loses its frame"]
@@ -27,7 +27,8 @@ pub struct RenderWrite<R: Resources> {
     shared: Arc<Shared<R>>,
     frame: u64,
     slot: usize,
-    /// What its submission waits for: the last reader of the slot, or its last writer where nobody has read it.
+    /// What its submission waits for: the last reader of the slot, or its last writer where nobody
+    /// has read it.
     after: SmallVec<[TimelinePoint; 2]>,
     done: bool,
     _alive: Alive,
@@ -54,7 +55,8 @@ impl<R: Resources> RenderWrite<R> {
         self.frame
     }
 
-    /// The slot, below [`LatestWriter::slots`](crate::LatestWriter::slots). It holds an older frame, or nothing.
+    /// The slot, below [`LatestWriter::slots`](crate::LatestWriter::slots). It holds an older
+    /// frame, or nothing.
     pub fn slot(&self) -> usize {
         self.slot
     }
@@ -74,17 +76,20 @@ impl<R: Resources> RenderWrite<R> {
         self.shared.state.lease(self.slot)
     }
 
-    /// Records what takes all resources over from the compute side, as [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire).
+    /// Records what takes all resources over from the compute side, as
+    /// [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire).
     ///
     /// # Safety
     /// As [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire).
     pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
         let state = &self.shared.state;
-        // SAFETY: the caller vouches for the command buffer; the barriers are of this exchange's own resources.
+        // SAFETY: the caller vouches for the command buffer; the barriers are of this exchange's
+        // own resources.
         unsafe { state.barriers[self.slot].record_acquire(state.compute.device(), commands) };
     }
 
-    /// Records what gives all resources to the compute side, as [`RenderTurn::record_release`](crate::RenderTurn::record_release).
+    /// Records what gives all resources to the compute side, as
+    /// [`RenderTurn::record_release`](crate::RenderTurn::record_release).
     ///
     /// # Safety
     /// As [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire).
@@ -94,8 +99,8 @@ impl<R: Resources> RenderWrite<R> {
         unsafe { state.barriers[self.slot].record_release(state.compute.device(), commands) };
     }
 
-    /// Submits the frame's commands to the exchange's [`queue`](Self::queue), and so publishes it. Gives the point at which they have
-    /// run.
+    /// Submits the frame's commands to the exchange's [`queue`](Self::queue), and so publishes it.
+    /// Gives the point at which they have run.
     ///
     /// # Errors
     /// The failed call, and the frame counts as skipped. Nothing was submitted then.
@@ -113,7 +118,8 @@ impl<R: Resources> RenderWrite<R> {
     /// As [`submit`](Self::submit).
     ///
     /// # Safety
-    /// As [`submit`](Self::submit), and the further semaphores and the fence keep the Valid Usage of `vkQueueSubmit2`.
+    /// As [`submit`](Self::submit), and the further semaphores and the fence keep the Valid Usage
+    /// of `vkQueueSubmit2`.
     pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
         self.done = true;
         let shared = &self.shared;

@@ -26,7 +26,8 @@ pub(crate) struct Shared<R: Resources> {
     pace: Mutex<Pace>,
     /// Told when the reader gives a slot back; where the writer is in another process.
     freed: OnceLock<Told>,
-    /// Slots, timelines, barriers and mappings. Its own ledger has the values of the timelines, and nothing of the slots.
+    /// Slots, timelines, barriers and mappings. Its own ledger has the values of the timelines, and
+    /// nothing of the slots.
     pub(super) state: Arc<State<R>>,
 }
 
@@ -96,7 +97,8 @@ impl<R: Resources> Shared<R> {
         self.pace().note(value);
     }
 
-    /// The reader's turn was submitted: its timeline reaches `value` behind it. With a `new` frame it has given another slot back.
+    /// The reader's turn was submitted: its timeline reaches `value` behind it. With a `new` frame
+    /// it has given another slot back.
     pub(super) fn was_read(&self, value: u64, new: bool) {
         self.ledger().read(value);
         if new {
@@ -122,7 +124,8 @@ impl<R: Resources> Shared<R> {
         }
     }
 
-    /// Submits a frame's commands behind the points. `accepted` notes the value of `rendered` that they signal.
+    /// Submits a frame's commands behind the points. `accepted` notes the value of `rendered` that
+    /// they signal.
     ///
     /// # Safety
     /// As [`RenderTurn::submit_with`](crate::RenderTurn::submit_with).
@@ -136,7 +139,8 @@ impl<R: Resources> Shared<R> {
         let state = &self.state;
         let _order = state.submitting()?;
         let value = state.ledger().next_rendered(frame).map_err(|refusal| state.refused(refusal))?;
-        // SAFETY: the value was taken under the lock that is held, and none is lent. The rest is handed on to the caller.
+        // SAFETY: the value was taken under the lock that is held, and none is lent. The rest is
+        // handed on to the caller.
         unsafe { state.submit_batch(after, value, info) }?;
         Ok(self.accepted(value, after, accepted))
     }
@@ -228,11 +232,13 @@ impl<R: Resources> Shared<R> {
     }
 }
 
-/// Chooses the reader's frame by the value of the writer's timeline, if the compute side is `sound`.
+/// Chooses the reader's frame by the value of the writer's timeline, if the compute side is
+/// `sound`.
 ///
-/// That is asked last. Whoever raises the timeline in place of a compute side that has failed notes the failure before, and so does the
-/// CPU's thread before it signals a frame that is not what it should be: a frame that was chosen by such a value, whichever side has
-/// looked at it, is followed by an error here.
+/// That is asked last. Whoever raises the timeline in place of a compute side that has failed notes
+/// the failure before, and so does the CPU's thread before it signals a frame that is not what it
+/// should be: a frame that was chosen by such a value, whichever side has looked at it, is followed
+/// by an error here.
 fn choose(
     ledger: &Mutex<Ledger>,
     reached: impl FnOnce() -> Result<u64>,

@@ -5,8 +5,9 @@ use std::cell::Cell;
 use super::*;
 use crate::exchange::latest::info::Newest;
 
-/// The exchange at the moments of a call of the reader's. At one of them the compute side fails, and what waits for it is released: the
-/// timeline reaches the value of a frame that was never computed. The writer, which has looked for a failure before, sees that value.
+/// The exchange at the moments of a call of the reader's. At one of them the compute side fails,
+/// and what waits for it is released: the timeline reaches the value of a frame that was never
+/// computed. The writer, which has looked for a failure before, sees that value.
 struct Moments {
     ledger: Mutex<Ledger>,
     failed: Cell<bool>,

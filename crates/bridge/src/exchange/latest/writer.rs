@@ -19,7 +19,8 @@ use crate::exchange::lease::Lease;
 use crate::exchange::resources::Resources;
 use crate::exchange::submit::SubmitParts;
 
-/// The side of an [`Exchange::latest`](crate::Exchange::latest) that writes frames: the compute side, or, with [`RenderFirst`], Vulkan.
+/// The side of an [`Exchange::latest`](crate::Exchange::latest) that writes frames: the compute
+/// side, or, with [`RenderFirst`], Vulkan.
 pub struct LatestWriter<R: Resources, D: Direction = ComputeFirst> {
     shared: Arc<Shared<R>>,
     direction: PhantomData<fn() -> D>,
@@ -63,15 +64,18 @@ impl<R: Resources, D: Direction> LatestWriter<R, D> {
         self.shared.state.checked_lease(slot)
     }
 
-    /// Ends the exchange: waits for the work of both sides, for at most [`LatestInfo::timeout`](crate::LatestInfo::timeout), and frees
-    /// everything. Dropping the last of the handles and turns does the same, and logs the error.
+    /// Ends the exchange: waits for the work of both sides, for at most
+    /// [`LatestInfo::timeout`](crate::LatestInfo::timeout), and frees everything. Dropping the last
+    /// of the handles and turns does the same, and logs the error.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for the reader of another exchange, [`Error::TurnOpen`] while a turn is open,
-    /// [`Error::NotInitialised`] while an [`InitialTurn`] is, [`Error::Timeout`] or the failed call when the work could not be seen to
-    /// end; the resources are then leaked on purpose. On an adopted device without a `queue_lock`, the end of lent turns that were
-    /// dropped is seen only behind a later turn or `flush_parts` ([the reader's](crate::LatestReader::flush_parts), or with
-    /// [`RenderFirst`] [the writer's](crate::LatestWriter::flush_parts)).
+    /// [`Error::InvalidArgument`] for the reader of another exchange, [`Error::TurnOpen`] while a
+    /// turn is open, [`Error::NotInitialised`] while an [`InitialTurn`] is, [`Error::Timeout`] or
+    /// the failed call when the work could not be seen to end; the resources are then leaked on
+    /// purpose. On an adopted device without a `queue_lock`, the end of lent turns that were
+    /// dropped is seen only behind a later turn or `flush_parts` ([the
+    /// reader's](crate::LatestReader::flush_parts), or with [`RenderFirst`] [the
+    /// writer's](crate::LatestWriter::flush_parts)).
     pub fn close(self, reader: LatestReader<R, D>) -> Result<()> {
         if !Arc::ptr_eq(&self.shared, reader.shared()) {
             return Err(Error::InvalidArgument {
@@ -85,39 +89,43 @@ impl<R: Resources, D: Direction> LatestWriter<R, D> {
 
 impl<R: Resources> LatestWriter<R, ComputeFirst> {
     /// Begins a frame, in a slot that holds nothing the reader may still want. Where
-    /// [`writer_in_flight`](crate::LatestInfo::writer_in_flight) frames are unfinished, it waits for the writer's oldest; never for the
-    /// reader.
+    /// [`writer_in_flight`](crate::LatestInfo::writer_in_flight) frames are unfinished, it waits
+    /// for the writer's oldest; never for the reader.
     ///
     /// # Errors
-    /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after a turn was dropped, [`Error::Timeout`] where
-    /// the writer's oldest frame does not end, [`Error::SlotsRetired`] where dropped lent turns have left no slot,
-    /// [`Error::NotInitialised`] for new images on an adopted device, what [`Compute::check`] says once the compute side has failed,
-    /// or the failed call.
+    /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after a turn was
+    /// dropped, [`Error::Timeout`] where the writer's oldest frame does not end,
+    /// [`Error::SlotsRetired`] where dropped lent turns have left no slot,
+    /// [`Error::NotInitialised`] for new images on an adopted device, what [`Compute::check`] says
+    /// once the compute side has failed, or the failed call.
     pub fn begin(&mut self) -> Result<ComputeWrite<R>> {
         ComputeWrite::begin(&self.shared)
     }
 }
 
 impl<R: Resources> LatestWriter<R, RenderFirst> {
-    /// Begins a frame that Vulkan writes, in a slot that holds nothing the reader may still want. Where
-    /// [`writer_in_flight`](crate::LatestInfo::writer_in_flight) submissions are unfinished, it waits for the writer's oldest; never for
-    /// the reader.
+    /// Begins a frame that Vulkan writes, in a slot that holds nothing the reader may still want.
+    /// Where [`writer_in_flight`](crate::LatestInfo::writer_in_flight) submissions are unfinished,
+    /// it waits for the writer's oldest; never for the reader.
     ///
     /// # Errors
-    /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after a turn was dropped, and while dropped lent turns
-    /// have left no slot (see [`flush_parts`](Self::flush_parts)); [`Error::Timeout`] where the writer's oldest submission does
-    /// not end, [`Error::NotInitialised`] for new images on an adopted device, what [`Compute::check`] says once the compute side
-    /// has failed, or the failed call.
+    /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after a turn was
+    /// dropped, and while dropped lent turns have left no slot (see
+    /// [`flush_parts`](Self::flush_parts)); [`Error::Timeout`] where the writer's oldest submission
+    /// does not end, [`Error::NotInitialised`] for new images on an adopted device, what
+    /// [`Compute::check`] says once the compute side has failed, or the failed call.
     pub fn begin(&mut self) -> Result<RenderWrite<R>> {
         RenderWrite::begin(&self.shared)
     }
 
-    /// Whether new images wait for their first hand-over, as [`Exchange::needs_initial`](crate::Exchange::needs_initial).
+    /// Whether new images wait for their first hand-over, as
+    /// [`Exchange::needs_initial`](crate::Exchange::needs_initial).
     pub fn needs_initial(&self) -> bool {
         self.shared.state.ledger().initial() != Initial::Done
     }
 
-    /// Submits the first hand-over of new images and waits for it, as [`Exchange::initialise`](crate::Exchange::initialise).
+    /// Submits the first hand-over of new images and waits for it, as
+    /// [`Exchange::initialise`](crate::Exchange::initialise).
     ///
     /// # Errors
     /// As [`Exchange::initialise`](crate::Exchange::initialise).
@@ -125,7 +133,8 @@ impl<R: Resources> LatestWriter<R, RenderFirst> {
         self.shared.state.initialise()
     }
 
-    /// Records the first hand-over of new images, as [`Exchange::record_initial`](crate::Exchange::record_initial).
+    /// Records the first hand-over of new images, as
+    /// [`Exchange::record_initial`](crate::Exchange::record_initial).
     ///
     /// # Errors
     /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
@@ -137,8 +146,8 @@ impl<R: Resources> LatestWriter<R, RenderFirst> {
         unsafe { self.shared.state.record_initial(commands) }
     }
 
-    /// What brings back the slots of lent turns that were dropped, as [`Exchange::flush_parts`](crate::Exchange::flush_parts). Every
-    /// later frame does the same.
+    /// What brings back the slots of lent turns that were dropped, as
+    /// [`Exchange::flush_parts`](crate::Exchange::flush_parts). Every later frame does the same.
     ///
     /// # Errors
     /// As [`Exchange::flush_parts`](crate::Exchange::flush_parts).

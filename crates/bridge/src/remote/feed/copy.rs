@@ -1,7 +1,8 @@
 //! A frame of a worker on the CPU, copied out of the memory that both processes have.
 //!
-//! The memory is read and never mapped: bytes that change meanwhile are bytes that were read sooner or later, and memory that was made
-//! smaller is an error, where a mapping would be a data race and a signal that ends the process.
+//! The memory is read and never mapped: bytes that change meanwhile are bytes that were read sooner
+//! or later, and memory that was made smaller is an error, where a mapping would be a data race and
+//! a signal that ends the process.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -27,7 +28,8 @@ impl CopyEnd {
     }
 }
 
-/// Fills a slot's runs of bytes from the memory of a worker's slot, one file a resource. Dropping it tells the end.
+/// Fills a slot's runs of bytes from the memory of a worker's slot, one file a resource. Dropping
+/// it tells the end.
 pub(super) struct CopyIn {
     sources: Arc<[File]>,
     /// Resources that were begun.

@@ -1,8 +1,9 @@
-//! A worker that computes with CUDA: it writes the slots themselves, and its frames are published once its timeline says that they
-//! are whole.
+//! A worker that computes with CUDA: it writes the slots themselves, and its frames are published
+//! once its timeline says that they are whole.
 //!
-//! Nothing that this process enqueues waits for the worker: its timeline is asked for by the host, which then signals the exchange's own.
-//! Nor does the worker's GPU wait for anything here: a slot is its own once Vulkan's last commands with it were seen to end.
+//! Nothing that this process enqueues waits for the worker: its timeline is asked for by the host,
+//! which then signals the exchange's own. Nor does the worker's GPU wait for anything here: a slot
+//! is its own once Vulkan's last commands with it were seen to end.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -112,7 +113,8 @@ impl<R: Resources> CudaFeed<R> {
         self.timelines.order(value)?;
         match self.writer.publish_away(slot) {
             Ok(frame) => self.taken.push_back(Taken { published: Some(frame), freed: None }),
-            // The thread that signals has failed, which the reader is told. A frame is lost, and no more than that.
+            // The thread that signals has failed, which the reader is told. A frame is lost, and no
+            // more than that.
             Err(error) => {
                 log_warn!("exchange \"{}\": a frame is lost: {error}", self.writer.name());
                 self.writer.come_back(slot);
@@ -133,7 +135,8 @@ impl<R: Resources> CudaFeed<R> {
                 self.refused = false;
                 ending
             }
-            // What has failed is this process's own, of which the reader tells: it is not the worker's fault.
+            // What has failed is this process's own, of which the reader tells: it is not the
+            // worker's fault.
             Err(error) => {
                 if !std::mem::replace(&mut self.refused, true) {
                     log_warn!("exchange \"{}\": the worker is given no slots: {error}", self.writer.name());
@@ -158,7 +161,8 @@ impl<R: Resources> CudaFeed<R> {
         Ok(())
     }
 
-    /// Where the worker is `quiet`, its slots are the writer's again. Else they stay out of use: it may still write to them.
+    /// Where the worker is `quiet`, its slots are the writer's again. Else they stay out of use: it
+    /// may still write to them.
     pub(super) fn stop(self, quiet: bool) -> LatestWriter<R, ComputeFirst> {
         if quiet {
             recover(&self.writer);

@@ -1,5 +1,5 @@
-//! The feed with an exchange of Vulkan's, and timelines that this process signals in the worker's place: the software driver exports
-//! memory, and no timelines.
+//! The feed with an exchange of Vulkan's, and timelines that this process signals in the worker's
+//! place: the software driver exports memory, and no timelines.
 
 use std::time::{Duration, Instant};
 

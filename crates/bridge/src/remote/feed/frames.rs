@@ -1,4 +1,5 @@
-//! The frames of a worker that computes with CUDA, from its word until its timeline says that they are whole.
+//! The frames of a worker that computes with CUDA, from its word until its timeline says that they
+//! are whole.
 //!
 //! Without a driver: what the worker says and what its timeline has reached go in.
 
@@ -32,7 +33,8 @@ pub(super) struct Settled {
 }
 
 impl Frames {
-    /// The worker has published a frame. One whose value does not rise is given back: it is never taken for whole.
+    /// The worker has published a frame. One whose value does not rise is given back: it is never
+    /// taken for whole.
     pub(super) fn published(&mut self, Finished { slot, frame, value }: Finished) -> Result<(), usize> {
         if value <= self.announced {
             return Err(slot);
@@ -76,7 +78,8 @@ mod tests {
     #[derive(Debug, Clone, PartialEq, Eq, Hash)]
     struct World {
         frames: Frames,
-        /// Of each slot, the frame and the value that it was published with; none where it is the worker's.
+        /// Of each slot, the frame and the value that it was published with; none where it is the
+        /// worker's.
         published: [Option<(u64, u64)>; SLOTS],
         next: u64,
         /// Of the worker's timeline.

@@ -14,7 +14,8 @@ use crate::remote::wake::Wake;
 /// The memory that a worker writes its frames to: of each of its slots, one file a resource.
 pub(in crate::remote) type Files = Box<[Arc<[File]>]>;
 
-/// Copies a worker's frames, one at a time, the newest next. What is superseded meanwhile goes back uncopied.
+/// Copies a worker's frames, one at a time, the newest next. What is superseded meanwhile goes back
+/// uncopied.
 pub(in crate::remote) struct HostFeed<R: Resources> {
     files: Files,
     writer: LatestWriter<R, ComputeFirst>,
@@ -44,7 +45,8 @@ impl<R: Resources> HostFeed<R> {
         self.next.replace(frame).map(|old| freed(old.slot, None))
     }
 
-    /// The worker takes a frame back, which it has published: it is shown to nobody if that is still possible.
+    /// The worker takes a frame back, which it has published: it is shown to nobody if that is
+    /// still possible.
     pub(super) fn torn(&mut self, slot: usize, frame: u64) -> Option<Taken> {
         let is_it = |of: &Finished| (of.slot, of.frame) == (slot, frame);
         if let Some(copying) = &mut self.copying
@@ -60,12 +62,14 @@ impl<R: Resources> HostFeed<R> {
         self.copying.is_some() || self.next.is_some()
     }
 
-    /// Whether the newest frame waits for something that tells nobody: [`advance`](Self::advance) is to be called again after a while.
+    /// Whether the newest frame waits for something that tells nobody: [`advance`](Self::advance)
+    /// is to be called again after a while.
     pub(super) fn is_refused(&self) -> bool {
         self.refused.is_some()
     }
 
-    /// Publishes what was copied and begins the next copy; gives the slot that is the worker's again. Does not block.
+    /// Publishes what was copied and begins the next copy; gives the slot that is the worker's
+    /// again. Does not block.
     ///
     /// # Errors
     /// Why the worker's memory cannot be read: it is not what it said.
@@ -81,7 +85,8 @@ impl<R: Resources> HostFeed<R> {
                     None
                 }
             };
-            // Where the exchange's own thread has failed, its reader says so, and it is not the worker's fault.
+            // Where the exchange's own thread has failed, its reader says so, and it is not the
+            // worker's fault.
             if self.writer.compute().check().is_ok() {
                 copied?;
             }
@@ -93,7 +98,8 @@ impl<R: Resources> HostFeed<R> {
         let Some(next) = self.next else { return Ok(None) };
         let turn = match self.writer.begin() {
             Ok(turn) => turn,
-            // New images that nobody has initialised so far, or a frame that was lost and is told once: the worker's newest stays.
+            // New images that nobody has initialised so far, or a frame that was lost and is told
+            // once: the worker's newest stays.
             Err(error) => {
                 let reason = error.to_string();
                 if self.refused.as_ref() != Some(&reason) {

@@ -1,4 +1,5 @@
-//! The writer of an exchange on behalf of a worker: what the worker says goes in, and what becomes of its frames comes out.
+//! The writer of an exchange on behalf of a worker: what the worker says goes in, and what becomes
+//! of its frames comes out.
 
 mod copy;
 mod cuda;
@@ -81,7 +82,8 @@ impl<R: Resources> Feed<R> {
         }
     }
 
-    /// The worker takes a frame back, which it has published: it is shown to nobody if that is still possible.
+    /// The worker takes a frame back, which it has published: it is shown to nobody if that is
+    /// still possible.
     pub(super) fn torn(&mut self, slot: usize, frame: u64) -> Option<Taken> {
         match self {
             Self::Host(feed) => feed.torn(slot, frame),
@@ -100,7 +102,8 @@ impl<R: Resources> Feed<R> {
         }
     }
 
-    /// After which time [`advance`](Self::advance) is to be called again, since something is waited for that tells nobody.
+    /// After which time [`advance`](Self::advance) is to be called again, since something is waited
+    /// for that tells nobody.
     pub(super) fn retry(&self) -> Option<Duration> {
         match self {
             Self::Host(feed) => feed.is_refused().then_some(RETRY),
@@ -108,7 +111,8 @@ impl<R: Resources> Feed<R> {
         }
     }
 
-    /// Takes over what the worker has finished. Gives something that has come of it, until there is nothing more. Does not block.
+    /// Takes over what the worker has finished. Gives something that has come of it, until there is
+    /// nothing more. Does not block.
     ///
     /// # Errors
     /// What the worker gave is not what it said.
@@ -141,8 +145,8 @@ impl<R: Resources> Feed<R> {
         matches!(self, Self::Cuda(_))
     }
 
-    /// Gives up what is on its way. Whether the worker is `quiet`: it writes to none of its slots any more. Gives the writer, and
-    /// whether all of its slots are its own.
+    /// Gives up what is on its way. Whether the worker is `quiet`: it writes to none of its slots
+    /// any more. Gives the writer, and whether all of its slots are its own.
     pub(super) fn stop(self, quiet: bool) -> (LatestWriter<R, ComputeFirst>, bool) {
         match self {
             Self::Host(feed) => (feed.stop(), true),
