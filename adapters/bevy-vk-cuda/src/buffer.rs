@@ -82,7 +82,7 @@ impl<T: Pod + Send + Sync> CudaBuffer<T> {
         &self.handle
     }
 
-    /// What computes its frames; `None` once it was [taken](Self::take_writer).
+    /// The writer of its frames; `None` once it was [taken](Self::take_writer).
     pub fn writer(&mut self) -> Option<&mut CudaWriter<BufferSpec<T>>> {
         self.writer.as_mut()
     }

@@ -1,15 +1,15 @@
-//! What a simulation fills: an image, or a buffer.
+//! Contents of a frame: an image, or a buffer.
 
 use bridge::{BufferSpec, HostImageMut, ImageSpec, Resources, Texel};
 use bytemuck::Pod;
 
-/// What a [`CudaWriter`](crate::CudaWriter) writes: an `ImageSpec<T>` for a
+/// Contents that a [`CudaWriter`](crate::CudaWriter) writes: an `ImageSpec<T>` for a
 /// [`CudaImage`](crate::CudaImage), a `BufferSpec<T>` for a [`CudaBuffer`](crate::CudaBuffer). The
 /// trait is closed.
 pub trait Content: Resources + private::Sealed {
     /// A texel, or an element.
     type Item: Pod + Send + Sync;
-    /// What a closure on the CPU writes: [`Rows`] of an image, a slice of a buffer.
+    /// Memory that a closure on the CPU writes: [`Rows`] of an image, a slice of a buffer.
     type Cpu<'a>;
     #[doc(hidden)]
     fn of_host(host: Self::Host<'_>) -> Self::Cpu<'_>;

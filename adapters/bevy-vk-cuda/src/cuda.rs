@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::present::Present;
 use crate::vulkan::CopyQueue;
 
-/// How frames come to Bevy.
+/// The way in which frames reach Bevy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Way {
@@ -28,7 +28,7 @@ pub enum Way {
 pub struct Cuda(Arc<Inner>);
 
 struct Inner {
-    /// What is to be presented, until the render world takes it.
+    /// Images and buffers to present, until the render world takes it.
     added: Mutex<Vec<Box<dyn Present>>>,
     /// `None` where frames are uploaded.
     compute: Option<Compute>,
@@ -51,7 +51,7 @@ impl Cuda {
         Self(Arc::new(Inner { added: Mutex::default(), compute, reason }))
     }
 
-    /// How frames come to Bevy.
+    /// The way in which frames reach Bevy.
     pub fn way(&self) -> Way {
         match self.0.compute.as_ref().map(Compute::backend) {
             Some(Backend::Cuda) => Way::Cuda,
@@ -60,7 +60,7 @@ impl Cuda {
         }
     }
 
-    /// Why it is this way, in words for the user.
+    /// Returns the reason for the way, as a message for users.
     pub fn reason(&self) -> &str {
         &self.0.reason
     }

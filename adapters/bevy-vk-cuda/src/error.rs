@@ -15,7 +15,7 @@ pub enum Error {
     #[error("{object}: {call} failed: {result:?}")]
     #[non_exhaustive]
     Vulkan {
-        /// What the call was about.
+        /// The object of the call.
         object: String,
         /// The call.
         call: &'static str,
@@ -27,7 +27,7 @@ pub enum Error {
     #[error("{object}: a closure that computed a frame has panicked; remove it and make another")]
     #[non_exhaustive]
     Panicked {
-        /// What the frame was of.
+        /// The image or buffer that the frame belongs to.
         object: String,
     },
 
@@ -37,7 +37,7 @@ pub enum Error {
     InvalidArgument {
         /// The object that was to be made or used.
         object: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
 }

@@ -99,7 +99,7 @@ impl<T: Texel> CudaImage<T> {
         &self.handle
     }
 
-    /// What computes its frames; `None` once it was [taken](Self::take_writer).
+    /// The writer of its frames; `None` once it was [taken](Self::take_writer).
     pub fn writer(&mut self) -> Option<&mut CudaWriter<ImageSpec<T>>> {
         self.writer.as_mut()
     }

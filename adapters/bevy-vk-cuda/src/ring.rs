@@ -1,11 +1,11 @@
 //! Which of the three copies of a resource is whose: the copying queue's, or Bevy's. No driver is
 //! involved.
 
-/// How many copies there are: one that Bevy shows, one that it may still read, and one that is
+/// The number of copies: one that Bevy shows, one that it may still read, and one that is
 /// copied into.
 pub(crate) const PLACES: usize = 3;
 
-/// What a copy is.
+/// The state of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Place {
     /// Nobody's.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 
-/// How many closures may wait or run: one that runs, one that is next.
+/// The number of closures that may wait or run: one that runs, one that is next.
 const IN_FLIGHT: usize = 2;
 
 type Job<T> = Box<dyn FnOnce(&mut [T]) + Send>;

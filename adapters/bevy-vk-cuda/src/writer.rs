@@ -24,7 +24,7 @@ enum Side<R: Content> {
     Upload(Uploader<R::Item>),
 }
 
-/// How many frames may be unfinished, as in `bridge::LatestInfo`.
+/// The number of frames that may be unfinished, as in `bridge::LatestInfo`.
 pub(crate) const WRITER_IN_FLIGHT: usize = 2;
 
 /// A frame to compute.

@@ -16,9 +16,9 @@ use cuda_import::{
 use crate::error::Error;
 use crate::frame::Frame;
 
-/// How long a drop waits for the stream.
+/// The limit of a drop's wait for the stream.
 const DROP_LIMIT: Duration = Duration::from_secs(2);
-/// How long the signals of a renderer that was killed may still take to come: its queue drains.
+/// The time that signals of a killed renderer may still take: its queue drains.
 const DRAIN: Duration = Duration::from_millis(20);
 
 pub(crate) struct CudaSide<F: Frame> {

@@ -1,4 +1,4 @@
-//! What a slot is made of, as the program sees it.
+//! Resources of a slot, as the program sees them.
 #![allow(unsafe_code)] // Imports trust what they are told.
 
 use std::marker::PhantomData;
@@ -24,13 +24,13 @@ pub struct Image<T>(PhantomData<fn() -> T>);
 
 /// A resource of a slot: [`Buffer`] or [`Image`].
 pub trait Element: sealed::Element {
-    /// What it is in a CUDA turn.
+    /// The view of it in a CUDA turn.
     type CudaView<'a>;
-    /// What it is in a turn on the CPU.
+    /// The view of it in a turn on the CPU.
     type HostView<'a>;
-    /// What it is in a CUDA turn that reads.
+    /// The view of it in a CUDA turn that reads.
     type CudaSource<'a>;
-    /// What it is in a turn on the CPU that reads.
+    /// The view of it in a turn on the CPU that reads.
     type HostSource<'a>;
 
     #[doc(hidden)]

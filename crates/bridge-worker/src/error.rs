@@ -1,4 +1,4 @@
-//! What can go wrong in a worker.
+//! Errors of a worker.
 
 use std::time::Duration;
 
@@ -48,19 +48,19 @@ pub enum Error {
     #[error("{what} did not come within {waited:?}")]
     #[non_exhaustive]
     Timeout {
-        /// What was waited for.
+        /// The event that did not come.
         what: String,
-        /// How long.
+        /// The limit of the wait.
         waited: Duration,
     },
 
-    /// What the renderer offers is not what the program asks for. The renderer was told.
+    /// The renderer offers other resources than the program asks for. The renderer was told.
     #[error("\"{exchange}\": {reason}")]
     #[non_exhaustive]
     Mismatch {
         /// The exchange.
         exchange: String,
-        /// What differs.
+        /// The difference.
         reason: String,
     },
 
@@ -82,7 +82,7 @@ pub enum Error {
         start: usize,
         /// One past the last.
         end: usize,
-        /// How many there are.
+        /// The number that there are.
         len: usize,
     },
 }

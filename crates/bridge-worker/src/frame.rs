@@ -13,13 +13,13 @@ use crate::host::HostMemory;
 /// The resources of a slot: [`Buffer`](crate::Buffer), [`Image`](crate::Image), or a tuple of up to
 /// four of them, in the order in which the renderer has them.
 pub trait Frame: sealed::Frame {
-    /// What they are in a CUDA turn.
+    /// The views in a CUDA turn.
     type CudaViews<'a>;
-    /// What they are in a turn on the CPU.
+    /// The views in a turn on the CPU.
     type HostViews<'a>;
-    /// What they are in a CUDA turn that reads.
+    /// The views in a CUDA turn that reads.
     type CudaSources<'a>;
-    /// What they are in a turn on the CPU that reads.
+    /// The views in a turn on the CPU that reads.
     type HostSources<'a>;
 
     #[doc(hidden)]

@@ -1,4 +1,4 @@
-//! What a worker on the CPU is lent of a slot: memory that the renderer's process can reach at any
+//! Views of a slot for a worker on the CPU: memory that the renderer's process can reach at any
 //! time.
 //!
 //! The protocol says that the slot is the writer's during its turn; a renderer with a bug may write

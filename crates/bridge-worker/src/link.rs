@@ -30,7 +30,7 @@ pub(crate) struct State {
     waiting: bool,
 }
 
-/// What was said of an exchange and is not used so far.
+/// Messages about an exchange that are not used yet.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     pub(crate) offer: Offer,
@@ -52,7 +52,7 @@ pub(crate) struct Published {
     pub(crate) torn: bool,
 }
 
-/// Why a wait gave nothing.
+/// The reason for which a wait gave nothing.
 #[derive(Debug)]
 pub(crate) enum Ended {
     Timeout,

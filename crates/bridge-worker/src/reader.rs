@@ -24,7 +24,7 @@ pub struct LatestReader<F: Frame> {
     shared: Arc<Shared>,
 }
 
-/// What there is to read.
+/// The resources to read.
 #[non_exhaustive]
 pub enum Read<'a, F: Frame> {
     /// Kernels and copies on a stream.
@@ -104,8 +104,8 @@ impl<F: Frame> LatestReader<F> {
         }
     }
 
-    /// What the renderer has published, torn frames too: their slots are to go back. Waits for at
-    /// most `timeout`.
+    /// Takes what the renderer has published, torn frames too: their slots are to go back. Waits
+    /// for at most `timeout`.
     fn published(&mut self, timeout: Duration) -> Result<Option<Vec<Published>>, Error> {
         let exchange = self.offer.exchange;
         let found = self.shared.link.wait_for(timeout, |state| {
@@ -203,7 +203,7 @@ impl<F: Frame> ReadTurn<'_, F> {
         self.frame.slot as usize
     }
 
-    /// What there is to read, lent until the turn ends.
+    /// The resources to read, lent until the turn ends.
     pub fn work(&self) -> Read<'_, F> {
         match &self.reader.side {
             Side::Cuda(side) => {

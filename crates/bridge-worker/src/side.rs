@@ -1,4 +1,4 @@
-//! What a writer and a reader have in common: the slots of an exchange, taken from the renderer's
+//! Common parts of a writer and a reader: the slots of an exchange, taken from the renderer's
 //! offer and left again.
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::host::HostMemory;
 use crate::link::{Ended, State};
 use crate::worker::Shared;
 
-/// How long a message may take to be taken in by a renderer that does not read.
+/// The limit of sending to a renderer that does not read.
 pub(crate) const SEND_LIMIT: Duration = Duration::from_secs(1);
 
 /// The slots of an exchange.
@@ -104,7 +104,7 @@ fn host_slots<F: Frame>(name: &str, resources: Vec<(Resource, OsHandle)>) -> Res
 }
 
 impl<F: Frame> Side<F> {
-    /// What the renderer owed to this side is signalled here, where it has died. Returns the value,
+    /// Signals what a dead renderer owed to this side. Returns the value,
     /// if there was one.
     pub(crate) fn rescue(&mut self, ended: &Ended) -> Option<u64> {
         match (self, ended) {

@@ -19,7 +19,7 @@ use crate::writer::LatestWriter;
 pub struct WorkerInfo<'a> {
     /// For the renderer's errors and logs, up to 64 bytes. Default: "worker".
     pub name: &'a str,
-    /// What to compute with. Default: CUDA, or the CPU where CUDA cannot be had and the renderer allows it, which is logged.
+    /// The backend. Default: CUDA, or the CPU where CUDA cannot be had and the renderer allows it, which is logged.
     pub backend: Option<Backend>,
     /// The CUDA device. Default: the renderer's GPU, or one that reaches its memory where CUDA does not see it.
     pub device: Option<Uuid>,
@@ -41,7 +41,7 @@ pub struct Worker {
     shared: Arc<Shared>,
 }
 
-/// What a worker's exchanges hold.
+/// State that a worker's exchanges share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) link: Arc<Link>,
@@ -92,7 +92,7 @@ impl Worker {
         Ok(Self { shared: Arc::new(Shared { link, cuda, renderer, timeout: info.timeout }) })
     }
 
-    /// What it computes with.
+    /// The backend.
     pub fn backend(&self) -> Backend {
         if self.shared.cuda.is_some() { Backend::Cuda } else { Backend::Host }
     }
@@ -102,7 +102,7 @@ impl Worker {
         self.shared.cuda.as_ref()
     }
 
-    /// What the renderer has said of itself.
+    /// The renderer's Hello.
     pub fn renderer(&self) -> &Hello {
         &self.shared.renderer
     }

@@ -28,7 +28,7 @@ pub struct LatestWriter<F: Frame> {
     shared: Arc<Shared>,
 }
 
-/// What there is to compute with.
+/// The resources of a turn, and the means to compute.
 #[non_exhaustive]
 pub enum Work<'a, F: Frame> {
     /// Kernels and copies on a stream.
@@ -197,7 +197,7 @@ impl<F: Frame> Turn<'_, F> {
         self.slot as usize
     }
 
-    /// What there is to compute with, lent until the turn ends.
+    /// The resources of the turn, lent until it ends.
     pub fn work(&mut self) -> Work<'_, F> {
         match &mut self.writer.side {
             Side::Cuda(side) => {

@@ -83,7 +83,7 @@ fn arguments() -> Result<Args> {
     Ok(args)
 }
 
-/// What is read back: the camera's picture, the cube's texture, the particles.
+/// Results that are read back: the camera's picture, the cube's texture, the particles.
 #[derive(Resource, Default)]
 struct Seen {
     picture: Vec<u8>,
@@ -199,7 +199,7 @@ fn readers(app: &mut App, target: Handle<Image>) -> Result<()> {
     Ok(())
 }
 
-/// How many frames were written of both.
+/// The number of frames written of the texture and of the particles.
 fn frames(app: &mut App) -> Result<(u32, u32)> {
     let world = app.world_mut();
     Ok((world.query::<&Painting>().single(world)?.frames, world.query::<&Swarm>().single(world)?.frames))

@@ -108,7 +108,7 @@ fn time(frame: u32) -> f32 {
     frame as f32 / 30.0
 }
 
-/// What the last frame should be.
+/// The expected last frame.
 pub(crate) fn expected(swarm: &Swarm) -> impl Iterator<Item = Particle> + use<> {
     let (count, time) = (swarm.count, time(swarm.frames));
     (0..count).map(move |i| particle(i, count, time))

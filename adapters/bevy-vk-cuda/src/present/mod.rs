@@ -56,7 +56,7 @@ impl PresentFrame<'_> {
     }
 }
 
-/// What is presented.
+/// Images and buffers that are presented.
 #[derive(Resource, Default)]
 pub(crate) struct Presented {
     all: Vec<Box<dyn Present>>,

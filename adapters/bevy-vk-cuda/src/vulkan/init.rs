@@ -1,4 +1,4 @@
-//! What is added when Bevy creates its Vulkan device: extensions, a feature, and a second queue of
+//! Additions made when Bevy creates its Vulkan device: extensions, a feature, and a second queue of
 //! family 0.
 #![allow(unsafe_code)] // Registers a callback that changes how the device is created.
 
@@ -54,7 +54,7 @@ fn add(args: &mut CreateDeviceCallbackArgs<'_, '_, '_>, adapter: &Adapter, told:
     }
 }
 
-/// How many queues the family has.
+/// The number of queues of the family.
 fn queues(adapter: &Adapter) -> u32 {
     let instance = adapter.shared_instance().raw_instance();
     let physical = adapter.raw_physical_device();
@@ -63,10 +63,10 @@ fn queues(adapter: &Adapter) -> u32 {
     families.first().map_or(0, |family| family.queue_count)
 }
 
-/// What the bridge needs of the adapter's device.
+/// Requirements of the bridge on the adapter's device.
 ///
 /// # Errors
-/// What the device lacks and without which nothing works.
+/// Requirements that the device lacks and without which nothing works.
 fn needed(adapter: &Adapter) -> Result<DeviceRequirements, bridge::vk_export::Error> {
     let instance = adapter.shared_instance();
     let (raw, physical) = (instance.raw_instance(), adapter.raw_physical_device());

@@ -15,7 +15,7 @@ use wgpu::hal::api::Vulkan;
 
 use crate::vulkan::gate::Gate;
 
-/// Where the copies are submitted.
+/// The queue that copies are submitted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CopyQueue {
     /// A second queue of the device's, for nothing else.

@@ -29,7 +29,7 @@ struct Inner {
     marks: Box<[OnceLock<StreamMark>]>,
 }
 
-/// What the GPUs of a CUDA side are to the one that draws.
+/// The relation of a CUDA side's GPUs to the one that draws.
 pub(crate) enum Pair {
     /// The same GPU: memory is imported as the external memory that it is.
     Same(DevicePair),

@@ -21,7 +21,7 @@ pub(crate) struct RemoteCompute {
     peers: bool,
 }
 
-/// What this process maps of a resource that a worker in another process writes: nothing.
+/// The mapping in this process of a resource that a worker in another process writes: none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unmapped;
 
@@ -45,12 +45,12 @@ impl RemoteCompute {
         self.peers
     }
 
-    /// How Vulkan makes what they import: as for CUDA in this process.
+    /// Creation parameters of memory that they import: as for CUDA in this process.
     pub(super) fn sharing(&self) -> Sharing {
         if self.peers { cuda::PEER_SHARING } else { cuda::SHARING }
     }
 
-    /// That they map images, which no other GPU does.
+    /// Checks that they map images, which no other GPU does.
     pub(super) fn check_images(&self, name: &str) -> Result<()> {
         if self.sharing().placement != Placement::Peers {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Where the compute sides are told apart.
+//! The compute sides, told apart.
 //!
 //! Each side is implemented in the file of its name (`cuda.rs`, `host/`, `inline/`, `remote.rs`).
 //! To add a side, add a variant to [`Sided`] (`sided.rs`); the compiler then names what else it
@@ -49,7 +49,7 @@ pub(crate) type Tied<C, H, I, V> = Sided<Mapped<C, V>, Mapped<H, V>, Mapped<I, V
 /// A block of a pool as a side maps it.
 pub(crate) type BlockMapping = Sided<CudaBlock, HostBlock, InlineBlock>;
 
-/// What of a side is lost, as far as the timeline that it signals goes.
+/// The loss of a side, as far as the timeline that it signals goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loss {
     /// Its signals come.
@@ -102,7 +102,7 @@ impl Side {
         }
     }
 
-    /// That it still works: no kernel has faulted, no closure has panicked.
+    /// Checks that it still works: no kernel has faulted, no closure has panicked.
     pub(crate) fn check(&self) -> Result<()> {
         match self {
             Self::Cuda(cuda) => cuda.check(),
@@ -225,7 +225,7 @@ impl Side {
         }
     }
 
-    /// How Vulkan makes what it maps.
+    /// Creation parameters of memory that it maps.
     pub(crate) fn sharing(&self) -> Sharing {
         match self {
             Self::Cuda(cuda) => cuda.sharing(),
@@ -305,7 +305,7 @@ impl Side {
 /// An image that a side reaches.
 pub(crate) struct Reached<T> {
     pub(crate) image: Image,
-    /// What it is copied from and to, where the side maps that in the image's place.
+    /// The staging buffer, where the side maps that in the image's place.
     pub(crate) staging: Option<Staging>,
     pub(crate) mapping: ImageMapping<T>,
 }

@@ -1,4 +1,4 @@
-//! What a worker that computes with CUDA is given of a resource.
+//! Exported memory of a resource, for a worker that computes with CUDA.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -44,7 +44,7 @@ impl Exported {
         })
     }
 
-    /// What the worker is told of it.
+    /// The message that describes it to the worker.
     pub(super) fn resource(&self, exchange: u32, slot: u32, index: u32, kind: ResourceKind) -> Resource {
         Resource {
             exchange,

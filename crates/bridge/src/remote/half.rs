@@ -38,7 +38,7 @@ impl<R: Resources> Half<R> {
         Self { writer, before: None }
     }
 
-    /// What the next worker is given.
+    /// The memory for the next worker.
     pub(super) fn memory(&self, terms: &Terms) -> Result<Memory<'_>> {
         match terms.backend {
             Backend::Host => Ok(Memory::New),

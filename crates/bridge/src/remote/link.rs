@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
 use crate::observe::log_warn;
 
-/// How long the end of a process may come behind the end of its connection, to be told as one.
+/// The time by which the end of a process may follow the end of its connection, to be told as one.
 const TOGETHER: Duration = Duration::from_millis(20);
 
 /// Messages that are read before the thread looks at what else there is.
@@ -178,7 +178,7 @@ struct Listening<R: Resources> {
     held: usize,
 }
 
-/// How a worker was lost.
+/// The way in which a worker was lost.
 struct End {
     reason: String,
     /// It has closed the exchange, behind all of its work: it writes to its slots no more.
@@ -358,7 +358,7 @@ impl<R: Resources> Listening<R> {
     }
 }
 
-/// How the end of a connection is told.
+/// Describes the end of a connection.
 fn ended(error: bridge_ipc::Error) -> String {
     match error {
         bridge_ipc::Error::Closed { reason: Some((_, text)), .. } if !text.is_empty() => {

@@ -257,6 +257,7 @@ fn a_worker_that_hangs_up_keeps_its_slots_while_it_lives() {
 
 /// A kernel of a process that was killed runs on as long as a child has its descriptors.
 #[test]
+#[expect(clippy::zombie_processes, reason = "it outlives the process that starts it")]
 fn a_child_of_a_dead_worker_keeps_its_slots() {
     if let Ok(path) = std::env::var(PLACE) {
         let (connection, _) = connect(Path::new(&path));

@@ -12,7 +12,7 @@ use crate::exchange::LatestInfo;
 use crate::exchange::resources::Resources;
 use crate::observe::log_info;
 
-/// Where workers connect: a socket at a path, which this user's processes alone may use.
+/// A socket that workers connect to, at a path which this user's processes alone may use.
 ///
 /// `docs/processes.md` in the repository tells what a worker is and how either side outlives the
 /// other. Dropping the listener removes the socket's file; workers that were accepted stay.
@@ -36,7 +36,7 @@ impl Listener {
         Ok(Self(bridge_ipc::Listener::bind(path)?))
     }
 
-    /// Where it listens.
+    /// The path of the socket.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
@@ -85,7 +85,7 @@ impl Remote {
         self.connection.peer_hello().map_or("", |hello| &hello.name)
     }
 
-    /// What it computes with.
+    /// The backend that it computes with.
     pub(super) fn backend(&self) -> Backend {
         // A worker has one, as the session has seen to.
         self.connection.session().backend().unwrap_or(Backend::Host)

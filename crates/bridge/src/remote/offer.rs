@@ -21,10 +21,10 @@ use crate::exchange::LatestInfo;
 /// The number of the one exchange of a connection.
 pub(super) const EXCHANGE: u32 = 0;
 
-/// How long an answer is waited for before the program is asked whether it still wants it.
+/// The interval at which a wait for an answer looks at whether the program still wants it.
 const AT_A_TIME: Duration = Duration::from_millis(10);
 
-/// What a worker is given to write to.
+/// The memory that a worker is given to write to.
 pub(super) enum Memory<'a> {
     /// Memory files, which are made for it.
     New,
@@ -33,14 +33,14 @@ pub(super) enum Memory<'a> {
     Exported { slots: usize, export: Box<dyn Fn(usize) -> Result<Vec<Exported>> + 'a>, timelines: Timelines },
 }
 
-/// What is the same for every worker of an exchange.
+/// Terms that are the same for every worker of an exchange.
 #[derive(Debug, Clone)]
 pub(super) struct Terms {
     name: String,
     kinds: Box<[ResourceKind]>,
-    /// What workers compute with, which decides what they are given.
+    /// The workers' backend, which decides what memory they are given.
     pub(super) backend: Backend,
-    /// Of the exchange.
+    /// The number of the exchange's slots.
     slots: u32,
     writer_in_flight: u32,
     reader_in_flight: u32,
@@ -184,7 +184,7 @@ impl Terms {
         }
     }
 
-    /// That the worker is still waited for; else the connection is ended.
+    /// Checks that the worker is still waited for; else ends the connection.
     fn go_on(&self, connection: &mut Connection, left: &impl Fn() -> Duration, stop: &AtomicBool) -> Result<()> {
         if stop.load(Ordering::Acquire) {
             connection.close(Code::Done, "the renderer has ended the exchange");

@@ -72,7 +72,7 @@ impl<R: Resources> RemoteReader<R> {
         self.status.worker()
     }
 
-    /// That there is a worker.
+    /// Checks that there is a worker.
     ///
     /// # Errors
     /// [`Error::PeerLost`] once its process or its connection has ended, or it was disconnected,
@@ -141,7 +141,7 @@ impl<R: Resources> RemoteReader<R> {
     }
 }
 
-/// That a worker can be told of all slots.
+/// Checks that a worker can be told of all slots.
 fn check_slots(info: &LatestInfo<'_>) -> Result<()> {
     if info.slots <= MOST_SLOTS as usize {
         return Ok(());

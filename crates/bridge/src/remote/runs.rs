@@ -1,5 +1,5 @@
-//! What a resource is to another process, and where its bytes lie in memory that such a process
-//! fills.
+//! Descriptions of resources for another process, and the places of their bytes in memory that such
+//! a process fills.
 
 use bridge_ipc::{BufferDescriptor, Channel, ImageDescriptor, ImageShape};
 use bytemuck::Pod;
@@ -13,7 +13,7 @@ use crate::image::spec::ImageSpec;
 
 pub(crate) use bridge_ipc::ResourceKind;
 
-/// Where a run of bytes lies in the memory that another process has filled.
+/// The place of a run of bytes in memory that another process has filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Run {
     /// At the start of the next resource's memory.

@@ -1,10 +1,10 @@
-//! What is known of the worker at the other end.
+//! The state of the worker at the other end.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::Error;
 
-/// What is known of the worker at the other end of an exchange, for the thread that draws.
+/// The state of the worker at the other end of an exchange, for the thread that draws.
 pub(super) struct Status {
     exchange: String,
     state: Mutex<State>,
@@ -18,7 +18,7 @@ struct State {
     lost: Option<Lost>,
 }
 
-/// How a worker was lost.
+/// The way in which a worker was lost.
 #[derive(Debug, Clone)]
 pub(super) struct Lost {
     pub(super) reason: String,

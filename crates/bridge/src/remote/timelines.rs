@@ -34,7 +34,7 @@ impl Timelines {
         Ok(Self { computed: make("computed")?, rendered: make("rendered")?, signalled: 0 })
     }
 
-    /// What the worker is told of them, and given, in order.
+    /// The messages that describe them to the worker, with their handles, in order.
     pub(super) fn export(&self, exchange: u32) -> Result<[(Timeline, OwnedFd); 2]> {
         let export = |semaphore: &Semaphore, side| -> Result<_> {
             let exported = semaphore.export()?;
@@ -44,7 +44,7 @@ impl Timelines {
         Ok([export(&self.computed, Side::Computed)?, export(&self.rendered, Side::Rendered)?])
     }
 
-    /// What the worker's timeline has reached.
+    /// The value that the worker's timeline has reached.
     ///
     /// # Errors
     /// The failed call, and a value that no worker signals.

@@ -65,7 +65,7 @@ impl<R: Resources> ComputeRead<R> {
         self.shared.state.held.rendered.issued(self.chosen.value)
     }
 
-    /// What there is to compute with, lent until the turn is finished. What is written to the
+    /// The resources of the turn, lent until the turn is finished. What is written to the
     /// frame, later turns with the same frame find.
     pub fn work(&mut self) -> Work<'_, R> {
         // SAFETY: the slot is the reader's, which has one turn at a time, and the borrow of the

@@ -55,7 +55,7 @@ impl<R: Resources> ComputeWrite<R> {
         self.shared.state.lease(self.slot)
     }
 
-    /// What there is to compute with, lent until the turn ends. The stream is this exchange's own.
+    /// The resources of the turn, lent until the turn ends. The stream is this exchange's own.
     pub fn work(&mut self) -> Work<'_, R> {
         // SAFETY: this turn alone holds the slot, and the borrow of the turn is the borrow of the
         // work. The stream waits for Vulkan's last use since `begin`; the signal is behind the

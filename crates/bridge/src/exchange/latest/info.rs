@@ -33,13 +33,13 @@ pub struct LatestInfo<'a> {
     /// the reader's oldest submission gives back. Fewer would make one side wait for the other.
     /// Default: 6.
     pub slots: usize,
-    /// How many frames of the writer may be unfinished, the one that begins included. At the bound,
-    /// `begin` waits on the host for the writer's own oldest, never for the reader. 2 keep the GPU
-    /// busy; more make frames older. Default: 2.
+    /// The number of frames of the writer that may be unfinished, the one that begins included. At
+    /// the bound, `begin` waits on the host for the writer's own oldest, never for the reader. 2
+    /// keep the GPU busy; more make frames older. Default: 2.
     pub writer_in_flight: usize,
-    /// How many turns of the reader are unfinished at most, the open one included; as a rule an
-    /// engine's frames in flight. It is not enforced: with more of them the writer's work may wait,
-    /// on the GPU, for the oldest. Default: 2.
+    /// The number of turns of the reader that are unfinished at most, the open one included; as a
+    /// rule an engine's frames in flight. It is not enforced: with more of them the writer's work
+    /// may wait, on the GPU, for the oldest. Default: 2.
     pub reader_in_flight: usize,
     /// Which frame the reader gets. Default: the newest that is finished.
     pub newest: Newest,
@@ -65,7 +65,7 @@ impl Default for LatestInfo<'_> {
 }
 
 impl<'a> LatestInfo<'a> {
-    /// That there are slots enough for neither side to wait for the other.
+    /// Checks that there are enough slots for neither side to wait for the other.
     pub(super) fn check(&self) -> Result<()> {
         let Self { slots, writer_in_flight: writer, reader_in_flight: reader, .. } = *self;
         let invalid = |reason: String| {

@@ -66,7 +66,7 @@ pub(super) struct Begun {
 pub(super) struct Chosen {
     pub(super) frame: u64,
     pub(super) slot: usize,
-    /// Of the writer's timeline.
+    /// The value of the writer's timeline.
     pub(super) value: u64,
     /// The reader does not have it so far. The turn waits for its value and takes it over.
     pub(super) new: bool,
@@ -74,7 +74,7 @@ pub(super) struct Chosen {
     pub(super) old: Option<usize>,
 }
 
-/// Why a step is refused.
+/// The reason for which a step is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The side's last turn is open.

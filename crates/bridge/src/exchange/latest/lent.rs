@@ -15,7 +15,7 @@ pub trait Lendable: Lend {}
 #[allow(private_bounds)]
 impl<T: Lend> Lendable for T {}
 
-/// What becomes of a turn that was lent with a value of `rendered`.
+/// The end of a turn that was lent with a value of `rendered`.
 pub(crate) trait Lend {
     fn parts(&self, value: u64) -> LatestParts;
 

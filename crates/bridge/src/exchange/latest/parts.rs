@@ -1,4 +1,4 @@
-//! What a lent turn of a latest exchange adds to an engine's submission.
+//! Additions of a lent turn of a latest exchange to an engine's submission.
 
 use smallvec::SmallVec;
 use vk_export::ash::vk;

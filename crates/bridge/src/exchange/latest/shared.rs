@@ -1,4 +1,4 @@
-//! What the handles and the turns of a latest exchange hold together.
+//! State that the handles and the turns of a latest exchange share.
 #![allow(unsafe_code)] // Submitting.
 
 use std::sync::atomic::Ordering;
@@ -19,7 +19,7 @@ use crate::timeline::{Timeline, TimelinePoint};
 
 type Told = Box<dyn Fn() + Send + Sync>;
 
-/// What the handles and the turns of a latest exchange hold together.
+/// State that the handles and the turns of a latest exchange share.
 pub(crate) struct Shared<R: Resources> {
     ledger: Mutex<Ledger>,
     /// The values that the writer's unfinished frames end with.
@@ -82,7 +82,7 @@ impl<R: Resources> Shared<R> {
         chosen.map_err(|refusal| self.refused(refusal, self.reader()))
     }
 
-    /// That the compute side has not failed, as far as a call has noticed.
+    /// Checks that the compute side has not failed, as far as a call has noticed.
     fn check(&self) -> Result<()> {
         let state = &self.state;
         if !state.compute.side().is_foreign() || state.failed.load(Ordering::Acquire) {

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use crate::remote::runs::Run;
 use crate::remote::wake::Wake;
 
-/// How a copy has ended, told by the thread that makes it.
+/// The result of a copy, set by the thread that makes it.
 pub(super) struct CopyEnd {
     result: OnceLock<Result<(), String>>,
     wake: Arc<Wake>,

@@ -16,7 +16,7 @@ use crate::exchange::{ComputeFirst, LatestWriter};
 use crate::observe::log_warn;
 use crate::remote::timelines::Timelines;
 
-/// How long the thread sleeps at least and at most while it waits for a value that tells nobody: a
+/// The shortest and the longest sleep of the thread while it waits for a value that wakes nobody: a
 /// sixteenth of what it has waited. A frame that takes 3 ms is seen 0.2 ms after its end at the
 /// latest, and a kernel that never ends costs a hundred looks a second, each of less than a
 /// microsecond.
@@ -28,7 +28,7 @@ pub(in crate::remote) struct CudaFeed<R: Resources> {
     writer: LatestWriter<R, ComputeFirst>,
     timelines: Timelines,
     frames: Frames,
-    /// What is to be told.
+    /// Results that were not returned yet.
     taken: VecDeque<Taken>,
     /// Whether slots will be the worker's once Vulkan's commands have ended.
     ending: bool,

@@ -23,7 +23,7 @@ struct Pending {
     value: u64,
 }
 
-/// What has become of frames.
+/// The outcome of frames.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Settled {
     /// The newest that is whole.
@@ -60,7 +60,7 @@ impl Frames {
         settled
     }
 
-    /// How many are not whole.
+    /// The number of frames that are not whole.
     pub(super) fn pending(&self) -> usize {
         self.pending.len()
     }

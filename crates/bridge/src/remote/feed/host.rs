@@ -23,7 +23,7 @@ pub(in crate::remote) struct HostFeed<R: Resources> {
     copying: Option<Copying<R>>,
     /// The worker's newest finished frame, where that is not copied so far.
     next: Option<Finished>,
-    /// Why no frame could be begun for `next`, which is tried again.
+    /// The reason for which no frame could be begun for `next`, which is tried again.
     refused: Option<String>,
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Finished {
     pub(super) slot: usize,
     /// The worker's number.
     pub(super) frame: u64,
-    /// What the worker's timeline reaches when it is whole, with CUDA.
+    /// The value that the worker's timeline reaches once it is whole, with CUDA.
     pub(super) value: u64,
 }
 
@@ -43,14 +43,14 @@ pub(super) struct Taken {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Freed {
     pub(super) slot: usize,
-    /// Of the renderer's timeline, which has reached it.
+    /// The value of the renderer's timeline, which has reached it.
     pub(super) value: u64,
 }
 
-/// How long a frame waits for what tells nobody that it has happened, before it is tried again.
+/// The interval at which a frame is tried again that waits for an event which wakes nobody.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// What the worker writes to.
+/// The memory that the worker writes to.
 pub(super) enum Given {
     Files(Files),
     /// The slots themselves.
