@@ -1,5 +1,6 @@
 //! What is captured of a stream, and the graphs that come of it.
 
+use std::cell::Cell;
 use std::ffi::c_uint;
 use std::thread::{self, ThreadId};
 
@@ -11,6 +12,11 @@ use crate::export::Payload;
 use crate::finding::{Kind, Refusal};
 use crate::ledger::Ledger;
 use crate::queue::Work;
+
+thread_local! {
+    /// The mode of the thread, as `cuThreadExchangeStreamCaptureMode` sets it.
+    pub(crate) static MODE: Cell<c_uint> = const { Cell::new(CAPTURE_GLOBAL) };
+}
 
 /// A stream that is captured.
 #[derive(Debug)]
@@ -78,11 +84,14 @@ impl Ledger {
 
     /// That this thread may call what could interfere with a capture: what allocates, imports,
     /// maps, frees and loads modules. It may not while it captures itself, unless in relaxed mode,
-    /// nor while any thread captures in global mode; and that ends those captures.
+    /// nor while any thread captures in global mode; and that ends those captures. A thread whose own
+    /// mode is thread-local disturbs its own captures alone, and one whose mode is relaxed, none.
     pub(crate) fn check_unsafe_call(&mut self) -> Result<(), Code> {
         let thread = thread::current().id();
+        let own = MODE.get();
         let forbids = |capture: &Capture| {
-            capture.mode == CAPTURE_GLOBAL || (capture.mode != CAPTURE_RELAXED && capture.thread == thread)
+            let everywhere = own == CAPTURE_GLOBAL && capture.mode == CAPTURE_GLOBAL;
+            everywhere || own != CAPTURE_RELAXED && capture.mode != CAPTURE_RELAXED && capture.thread == thread
         };
         let mut result = Ok(());
         for capture in self.captures.values_mut().filter(|capture| forbids(capture)) {

@@ -93,6 +93,34 @@ fn a_global_capture_of_somebody_else() {
     assert_clean(&double);
 }
 
+/// A thread that has chosen to disturb nobody's capture frees and maps beside one, although the calls
+/// that free are made on a thread of the crate's.
+#[test]
+fn a_relaxed_thread_beside_somebody_elses_capture() {
+    let Some(double) = Double::in_child("a_relaxed_thread_beside_somebody_elses_capture") else { return };
+    let device = device();
+    let home = device.new_stream().unwrap();
+    let theirs = device.new_stream().unwrap();
+    let memory = import_memory(&double, &device);
+    let buffer = map(&memory, &home);
+    let semaphore = import_semaphore(&device, double.export_semaphore(true), SemaphoreKind::Timeline);
+    theirs.begin_capture(GLOBAL).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            assert_eq!(raw::exchange_capture_mode(2), 0);
+            buffer.close().unwrap();
+            drop(semaphore);
+            map(&memory, &home).close().unwrap();
+            assert_eq!(raw::exchange_capture_mode(0), 2, "the mode is as it was");
+        });
+    });
+    device.context().bind_to_thread().unwrap();
+    let graph = raw::end_capture(theirs.cu_stream() as u64).unwrap();
+    assert_eq!(raw::destroy_graph(graph), 0);
+    drop((memory, home, theirs, device));
+    assert_clean(&double);
+}
+
 /// The legacy default stream as home, while somebody captures a stream that is in order with it:
 /// nothing that is asked ends their capture.
 #[test]

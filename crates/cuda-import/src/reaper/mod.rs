@@ -81,8 +81,11 @@ fn run(
         return device.bind().and_then(|_current| call(device.driver())).map_err(NotFreed::Call);
     };
     let owner = device.clone();
+    // A caller that has chosen to disturb no capture of other threads has chosen it for this call.
+    let mode = device.driver().capture_mode();
     let bound = move || {
         let driver = owner.driver();
+        let _mode = mode.map(|mode| driver.enter_capture_mode(mode));
         driver.bind_alone(owner.context()).and_then(|_current| call(driver))
     };
     let mut job = Some(Job { name, call: Box::new(bound), shared });

@@ -126,8 +126,7 @@ impl<T: Owner> Owner for Box<[T]> {
 /// that was current before is current afterwards.
 ///
 /// ```no_run
-/// # fn main() -> Result<(), cuda_import::Error> {
-/// # let device = cuda_import::CudaDevice::open(0)?;
+/// # fn stream(device: &cuda_import::CudaDevice) -> Result<(), cuda_import::Error> {
 /// let stream = cuda_import::Restoring::new(device.new_stream()?);
 /// stream.synchronize().ok();
 /// drop(stream); // The current context is the same as before.

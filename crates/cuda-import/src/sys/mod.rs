@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 mod array;
+mod capture_mode;
 mod current;
 mod event;
 mod external;
@@ -133,6 +134,7 @@ table! {
     cuEventQuery(cu::CUevent);
     cuEventRecord(cu::CUevent, cu::CUstream);
     cuStreamIsCapturing(cu::CUstream, *mut c_uint);
+    cuThreadExchangeStreamCaptureMode(*mut c_uint);
     cuStreamWaitEvent(cu::CUstream, cu::CUevent, c_uint);
     cuStreamQuery(cu::CUstream);
     cuStreamSynchronize(cu::CUstream);

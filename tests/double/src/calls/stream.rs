@@ -7,10 +7,12 @@ use std::ffi::c_uint;
 
 use super::put;
 use crate::abi::{
-    CAPTURE_IMPLICIT, CAPTURE_ISOLATION, CAPTURED_EVENT, Code, INVALID_VALUE, NOT_READY, STREAM_NON_BLOCKING,
+    CAPTURE_IMPLICIT, CAPTURE_ISOLATION, CAPTURE_RELAXED, CAPTURED_EVENT, Code, INVALID_VALUE, NOT_READY,
+    STREAM_NON_BLOCKING,
 };
 use crate::finding::Kind;
 use crate::gate::{Needs, Step, entry};
+use crate::graph::MODE;
 use crate::ledger::{Event, Stream};
 use crate::queue::{Queue, Work};
 use crate::stream::SyncMode;
@@ -138,6 +140,24 @@ unsafe extern "C" fn cuEventSynchronize(event: u64) -> Code {
         }
         let is_reached = ledger.has_reached(event, nth);
         Ok(Step::after((!is_reached).then(|| format!("{} is not reached", ledger.events.name(event)))))
+    })
+}
+
+/// Gives the mode of the calling thread, and sets another.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuThreadExchangeStreamCaptureMode(mode: *mut c_uint) -> Code {
+    entry("cuThreadExchangeStreamCaptureMode", Needs::Init).run(|_, _| {
+        if mode.is_null() {
+            return Err(INVALID_VALUE.into());
+        }
+        // SAFETY: cuda.h: an input and an output, an enum of the size of an int.
+        let wanted = unsafe { mode.read() };
+        if wanted > CAPTURE_RELAXED {
+            return Err(INVALID_VALUE.into());
+        }
+        let before = MODE.replace(wanted);
+        // SAFETY: as above.
+        unsafe { put(mode, before) }
     })
 }
 

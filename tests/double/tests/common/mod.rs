@@ -63,6 +63,7 @@ pub(crate) const CALLS: &[&str] = &[
     "cuStreamDestroy_v2",
     "cuStreamEndCapture",
     "cuStreamIsCapturing",
+    "cuThreadExchangeStreamCaptureMode",
     "cuStreamQuery",
     "cuStreamSynchronize",
     "cuStreamWaitEvent",

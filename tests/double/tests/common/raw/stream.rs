@@ -31,6 +31,19 @@ pub(crate) fn record(stream: u64) -> u64 {
     event.addr() as u64
 }
 
+/// Sets this thread's capture mode. Gives the one before.
+pub(crate) fn exchange_capture_mode(mode: u32) -> u32 {
+    let mode = match mode {
+        0 => sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_GLOBAL,
+        1 => sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL,
+        _ => sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED,
+    };
+    let mut exchanged = mode;
+    // SAFETY: `exchanged` is a place for input and result.
+    assert_eq!(unsafe { sys::cuThreadExchangeStreamCaptureMode(&mut exchanged) } as u32, 0);
+    exchanged as u32
+}
+
 pub(crate) fn query_event(event: u64) -> u32 {
     // SAFETY: the double checks the handle.
     unsafe { sys::cuEventQuery(pointer(event)) as u32 }
