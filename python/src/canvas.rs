@@ -323,7 +323,8 @@ impl CanvasFrame {
 impl Drop for CanvasFrame {
     fn drop(&mut self) {
         // Left without `__exit__`: the slot goes back undrawn.
-        let Some(open) = self.lock().take() else { return };
+        // Not locked: in a forked child nobody may be left to unlock it.
+        let Some(open) = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take() else { return };
         if open.frame.shared.process.is_child() {
             std::mem::forget(open);
             return;

@@ -70,7 +70,7 @@ impl Memory {
 
     pub(crate) fn address(&self) -> usize {
         match self {
-            Self::Host(block) => block.start.as_ptr().addr(),
+            Self::Host(block) => block.start.as_ptr().expose_provenance(),
             Self::Cuda { block, .. } => block.as_ref().map_or(0, |block| block.start as usize),
         }
     }

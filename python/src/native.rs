@@ -115,8 +115,10 @@ impl Relaxed {
     pub(crate) fn enter() -> Self {
         // SAFETY: opens the library if it is there.
         static PRESENT: LazyLock<bool> = LazyLock::new(|| unsafe { sys::is_culib_present() });
+        // A forked child of the first process that came here calls no driver.
+        static HOME: LazyLock<Process> = LazyLock::new(Process::current);
         let relaxed = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-        Self { before: if *PRESENT { exchange(relaxed) } else { None } }
+        Self { before: if !HOME.is_child() && *PRESENT { exchange(relaxed) } else { None } }
     }
 }
 

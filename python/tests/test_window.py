@@ -89,6 +89,16 @@ def test_a_window_is_black_before_the_first_picture(screen):
         shows(screen, view, screen.window("test"), np.zeros((H, W, 3), np.uint8))
 
 
+def test_an_image_and_points_of_one_shape(screen):
+    """Slots of one format are used in different ways. The validation layer tells."""
+    with window() as view:
+        for _ in range(2):
+            view.image(np.full((1, 100, 4), 0.5, np.float32))
+            assert view.draw() is True
+            view.points(np.full((100, 4), 0.5, np.float32))
+            assert view.draw() is True
+
+
 def test_frames_without_vsync(screen):
     with window(vsync=False) as view:
         for seed in range(20):

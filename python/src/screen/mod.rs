@@ -208,7 +208,8 @@ impl Screen {
     fn take(&mut self, tensor: &mut TensorView, format: Format, scene: Scene) -> Result<(), Fault> {
         refuse_captured(&self.compute, &tensor.producer)?;
         let slots = match self.slots.take() {
-            Some(slots) if slots.format() == format => slots,
+            // Images and points may be of one format.
+            Some(slots) if slots.format() == format && slots.access() == self.access(scene) => slots,
             other => {
                 self.skip_pending();
                 // Frees the old ones, which waits for them.

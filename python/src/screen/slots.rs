@@ -88,6 +88,7 @@ impl Format {
 pub(crate) struct Slots {
     exchange: Exchange<BufferSpec<u8>>,
     format: Format,
+    access: BufferAccess,
 }
 
 impl Slots {
@@ -111,11 +112,16 @@ impl Slots {
         let info = ExchangeInfo { name, timeout: limit(), ..ExchangeInfo::default() };
         let spec = BufferSpec::new(len, access);
         let exchange = Exchange::new(compute, &info, spec).map_err(told)?;
-        Ok(Self { exchange, format })
+        Ok(Self { exchange, format, access })
     }
 
     pub(crate) fn format(&self) -> Format {
         self.format
+    }
+
+    /// The uses that Vulkan makes of the slots.
+    pub(crate) fn access(&self) -> BufferAccess {
+        self.access
     }
 
     /// Begins a frame. One that was lost before is told in the log: the view has reported it

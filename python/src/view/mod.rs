@@ -130,7 +130,8 @@ impl View {
 
 impl Drop for View {
     fn drop(&mut self) {
-        let screen = self.lock().take();
+        // Not locked: in a forked child nobody may be left to unlock it.
+        let screen = self.screen.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if self.process.is_child() {
             std::mem::forget(screen);
             return;

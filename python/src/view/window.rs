@@ -26,7 +26,13 @@ impl View {
         }
         let did = self.with(py, |screen| screen.draw_and_present())?;
         if !did.drawn && !did.presented {
-            py.detach(|| event_loop::pump(IDLE))?;
+            py.detach(|| match ended::has_ended() {
+                true => {
+                    std::thread::sleep(IDLE);
+                    Ok(())
+                }
+                false => event_loop::pump(IDLE),
+            })?;
         }
         Ok(did.drawn)
     }

@@ -83,8 +83,12 @@ impl Loop {
         match pumped {
             Ok(PumpStatus::Exit(_)) => ended::end(),
             Err(panic) if !ended::has_ended() => {
-                let reason = panic.downcast_ref::<String>().map_or("no reason is known", String::as_str);
-                return Err(Fault::new(Kind::Driver, format!("the event loop of the windows failed: {reason}")));
+                let text = panic.downcast_ref::<&str>().copied();
+                let reason =
+                    panic.downcast_ref::<String>().map(String::as_str).or(text).unwrap_or("no reason is known");
+                let fault =
+                    format!("the event loop of the windows failed: {reason}; a view with headless=True needs none");
+                return Err(Fault::new(Kind::Driver, fault));
             }
             _ => {}
         }

@@ -132,7 +132,9 @@ impl State {
                 inner.hidden = *hidden;
             }
             WindowEvent::KeyboardInput {
-                event: KeyEvent { logical_key: Key::Named(key), state: ElementState::Pressed, .. },
+                event: KeyEvent { logical_key: Key::Named(key), state: ElementState::Pressed, repeat: false, .. },
+                // A key that was held when the window got the focus was pressed for another.
+                is_synthetic: false,
                 ..
             } => match key {
                 NamedKey::Escape => inner.closed = true,

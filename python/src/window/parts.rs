@@ -59,6 +59,8 @@ impl Parts {
         // SAFETY: as this function; both were acquired just now.
         if let Err(fault) = unsafe { self.submit(device, place, target, shown, size) } {
             self.places.abandon(place);
+            // New images: the one that was acquired is not given back otherwise.
+            *fits = false;
             return Err(fault.into());
         }
         let Some(swapchain) = &mut self.swapchain else { return Ok(false) };

@@ -30,6 +30,8 @@ struct Slot {
     /// Signalled when the queue is done with the picture, presenting included.
     done: vk::Fence,
     busy: bool,
+    /// Out of use for good: its semaphore may be signalled and nothing waits for it.
+    abandoned: bool,
 }
 
 /// The places. Dropping it frees them at once: all are idle by then.
@@ -72,7 +74,7 @@ impl Places {
         let sets = unsafe { raw.allocate_descriptor_sets(&info) }.map_err(failed("vkAllocateDescriptorSets"))?;
         for (index, (commands, set)) in buffers.into_iter().zip(sets).enumerate() {
             let place = Place { commands, set, acquired: vk::Semaphore::null(), index };
-            made.slots.push(Slot { place, done: vk::Fence::null(), busy: false });
+            made.slots.push(Slot { place, done: vk::Fence::null(), busy: false, abandoned: false });
         }
         for slot in &mut made.slots {
             let info = vk::SemaphoreCreateInfo::default();
@@ -88,7 +90,7 @@ impl Places {
     /// A place that is idle. Does not wait.
     pub(crate) fn idle(&mut self) -> Result<Option<Place>, Fault> {
         self.look()?;
-        Ok(self.slots.iter().find(|slot| !slot.busy).map(|slot| slot.place))
+        Ok(self.slots.iter().find(|slot| !slot.busy && !slot.abandoned).map(|slot| slot.place))
     }
 
     /// Whether all are idle. Does not wait.
@@ -119,14 +121,19 @@ impl Places {
         unsafe { raw.reset_fences(&[slot.done]) }.map_err(failed("vkResetFences"))?;
         // SAFETY: VUID-vkQueueSubmit2-fence-04894, -04895: reset above, and with no other
         // submission.
-        unsafe { queue.submit(&[], slot.done) }.map_err(|error| Fault::new(Kind::Driver, error))
+        let submitted = unsafe { queue.submit(&[], slot.done) };
+        submitted.map_err(|error| {
+            self.abandon(place);
+            Fault::new(Kind::Driver, error)
+        })
     }
 
     /// Notes that the place cannot be used again: an image was acquired with it that nothing was
     /// written to.
     pub(crate) fn abandon(&mut self, place: Place) {
         if let Some(slot) = self.slots.get_mut(place.index) {
-            slot.busy = true;
+            // No fence tells of it.
+            (slot.busy, slot.abandoned) = (false, true);
         }
     }
 
@@ -150,7 +157,8 @@ impl Places {
 impl Drop for Places {
     fn drop(&mut self) {
         let raw = self.device.as_raw();
-        for slot in &self.slots {
+        // What an abandoned one has may be in use, and is leaked.
+        for slot in self.slots.iter().filter(|slot| !slot.abandoned) {
             // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: idle, as documented; null is
             // ignored.
             unsafe { raw.destroy_semaphore(slot.place.acquired, None) };

@@ -68,6 +68,11 @@ impl Surface {
         let supported = unsafe { surface.loader.get_physical_device_surface_support(physical, family, raw) }
             .map_err(failed("vkGetPhysicalDeviceSurfaceSupportKHR"))?;
         if supported {
+            // A window that shows nothing is none.
+            let _format = surface.format().map_err(|failed| match failed {
+                Failed::Fault(fault) => fault,
+                _ => Fault::new(Kind::Unavailable, "the window was lost before it showed a picture"),
+            })?;
             return Ok(surface);
         }
         let name = device.name();
@@ -108,8 +113,8 @@ impl Surface {
     /// is one.
     ///
     /// A Wayland compositor shows whole pictures in every mode, and there FIFO blocks in
-    /// `vkQueuePresentKHR` for as long as the window is hidden: it gets MAILBOX, where the device
-    /// has it.
+    /// `vkQueuePresentKHR` for as long as the window is hidden: it gets MAILBOX or IMMEDIATE, where
+    /// the device has one of them.
     pub(crate) fn mode(&self, vsync: bool) -> Result<vk::PresentModeKHR, Failed> {
         let physical = self.device.physical().handle;
         // SAFETY: VUID-vkGetPhysicalDeviceSurfacePresentModesKHR-surface-06525: as in
@@ -118,8 +123,7 @@ impl Surface {
             .map_err(sorted("vkGetPhysicalDeviceSurfacePresentModesKHR"))?;
         let wanted: &[_] = match (vsync, self.wayland) {
             (true, false) => &[],
-            (true, true) => &[vk::PresentModeKHR::MAILBOX],
-            (false, _) => &[vk::PresentModeKHR::MAILBOX, vk::PresentModeKHR::IMMEDIATE],
+            (true, true) | (false, _) => &[vk::PresentModeKHR::MAILBOX, vk::PresentModeKHR::IMMEDIATE],
         };
         let found = wanted.iter().copied().find(|mode| modes.contains(mode));
         Ok(found.unwrap_or(vk::PresentModeKHR::FIFO))

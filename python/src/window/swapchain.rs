@@ -157,6 +157,10 @@ fn extent(has: &vk::SurfaceCapabilitiesKHR, [width, height]: [u32; 2]) -> vk::Ex
 }
 
 fn opaque(there: vk::CompositeAlphaFlagsKHR) -> vk::CompositeAlphaFlagsKHR {
-    let wanted = [vk::CompositeAlphaFlagsKHR::OPAQUE, vk::CompositeAlphaFlagsKHR::INHERIT];
+    let wanted = [
+        vk::CompositeAlphaFlagsKHR::OPAQUE,
+        vk::CompositeAlphaFlagsKHR::INHERIT,
+        vk::CompositeAlphaFlagsKHR::PRE_MULTIPLIED,
+    ];
     wanted.into_iter().find(|mode| there.contains(*mode)).unwrap_or(vk::CompositeAlphaFlagsKHR::POST_MULTIPLIED)
 }

@@ -1,13 +1,21 @@
 //! Keeps the bridge's submissions apart from wgpu's waits for the whole device.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::Res;
 use bridge::{QueueLock, ash::vk};
 
+/// How long a submission waits for surfaces to be configured. It is an error of the caller's then.
+const LIMIT: Duration = Duration::from_secs(5);
+
 /// The lock of the bridge's queue, which also keeps it from submitting while wgpu configures
 /// surfaces.
+///
+/// Covered are the configuration of surfaces and the acquisition of their images. wgpu also waits for
+/// the device when a window is closed and when it is dropped itself: make and drop images and buffers
+/// of this crate on other threads only while windows stay.
 ///
 /// wgpu calls `vkDeviceWaitIdle` there, and Vulkan requires that nobody uses any queue of the
 /// device meanwhile ([`vkDeviceWaitIdle`], "Host Synchronization"). wgpu guards its own queue; the
@@ -58,8 +66,16 @@ impl QueueLock for Gate {
             }
         }
         let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = self.0.changed.wait_while(state, |state| state.closed || state.submitting);
-        state.unwrap_or_else(PoisonError::into_inner).submitting = true;
+        // `open` may never come: a system between the two has panicked, or is the caller on a schedule
+        // with one thread.
+        let waited = self.0.changed.wait_timeout_while(state, LIMIT, |state| state.closed || state.submitting);
+        let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            log::error!("nothing is submitted: Bevy's surfaces were being configured for more than {LIMIT:?}");
+            return;
+        }
+        state.submitting = true;
+        drop(state);
         let _submitting = Submitting(self);
         f();
     }
@@ -78,7 +94,6 @@ pub(crate) fn open(gate: Res<'_, Gate>) {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Duration;
 
     use super::*;
 
@@ -95,6 +110,18 @@ mod tests {
             gate.open();
         });
         assert!(submitted.load(Ordering::SeqCst), "it was opened");
+    }
+
+    /// Whoever closed it has panicked, or waits for the caller.
+    #[test]
+    fn a_gate_that_stays_closed_holds_nobody_up_for_good() {
+        let (gate, mut submitted) = (Gate::default(), false);
+        gate.close();
+        gate.with(vk::Queue::null(), &mut || submitted = true);
+        assert!(!submitted);
+        gate.open();
+        gate.with(vk::Queue::null(), &mut || submitted = true);
+        assert!(submitted, "and goes on");
     }
 
     #[test]
