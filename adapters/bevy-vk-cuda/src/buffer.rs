@@ -5,15 +5,12 @@ use std::sync::Arc;
 use bevy_asset::{Assets, Handle, RenderAssetUsages};
 use bevy_ecs::component::Component;
 use bevy_render::storage::ShaderBuffer;
-use bridge::{BufferAccess, BufferSpec, Exchange, LatestInfo};
+use bridge::{BufferAccess, BufferSpec};
 use bytemuck::Pod;
 
 use crate::cuda::Cuda;
 use crate::error::{Error, Result};
-use crate::present::{SharedPresent, UploadPresent};
-use crate::ring::Ring;
-use crate::upload;
-use crate::vulkan::copier::Copier;
+use crate::present::connect::{Connection, connect};
 use crate::writer::CudaWriter;
 
 /// A storage buffer that a simulation fills, with elements of type `T`.
@@ -32,7 +29,7 @@ impl<T: Pod + Send + Sync> CudaBuffer<T> {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for no elements and for a size that is no multiple of 4 bytes,
-    /// and what [`Exchange::latest`] says.
+    /// and what [`Exchange::latest`](bridge::Exchange::latest) says.
     pub fn new(cuda: &Cuda, buffers: &mut Assets<ShaderBuffer>, name: &str, len: usize) -> Result<Self> {
         let size = len.checked_mul(size_of::<T>()).filter(|size| *size > 0 && size % 4 == 0);
         let Some(size) = size else {
@@ -40,41 +37,11 @@ impl<T: Pod + Send + Sync> CudaBuffer<T> {
             return Err(Error::invalid(name, reason));
         };
         let asset = ShaderBuffer::with_size(size, RenderAssetUsages::RENDER_WORLD);
-        let shape = size as u64;
-        let alive = Arc::new(());
-        let weak = Arc::downgrade(&alive);
-        let Some(compute) = cuda.compute() else {
-            let (uploader, newest) = upload::pair::<T>(name, len)?;
-            let handle = buffers.add(asset);
-            let (name, asset) = (name.to_owned(), handle.id());
-            cuda.add(Box::new(UploadPresent::<BufferSpec<T>> {
-                name,
-                newest,
-                asset,
-                shape,
-                alive: weak,
-                uploaded: None,
-            }));
-            return Ok(Self { handle, writer: Some(CudaWriter::upload(uploader, len)), _alive: alive });
-        };
-        let spec = BufferSpec::<T>::new(len, BufferAccess::TRANSFER_READ);
-        let (writer, reader) = Exchange::latest(compute, &LatestInfo { name, ..Default::default() }, spec)?;
-        let copier = Copier::new(name, compute.device())?;
         let handle = buffers.add(asset);
-        let asset = handle.id();
-        let (name, ring) = (name.to_owned(), Ring::new());
-        cuda.add(Box::new(SharedPresent {
-            name,
-            copier,
-            places: None,
-            ring,
-            reader,
-            asset,
-            shape,
-            alive: weak,
-            filled: None,
-        }));
-        Ok(Self { handle, writer: Some(CudaWriter::shared(writer)), _alive: alive })
+        let spec = BufferSpec::<T>::new(len, BufferAccess::TRANSFER_READ);
+        let (asset, shape) = (handle.id(), size as u64);
+        let (writer, _alive) = connect(cuda, Connection { name, asset, spec, shape, items: [len, len] })?;
+        Ok(Self { handle, writer: Some(writer), _alive })
     }
 
     /// The buffer, for materials and bind groups.

@@ -6,16 +6,13 @@ use std::sync::Arc;
 use bevy_asset::{Assets, Handle, RenderAssetUsages};
 use bevy_ecs::component::Component;
 use bevy_image::Image;
-use bridge::{Exchange, ImageAccess, ImageSpec, LatestInfo, Texel, ash::vk};
+use bridge::{ImageAccess, ImageSpec, Texel, ash::vk};
 use wgpu::TextureFormat;
 
 use crate::cuda::Cuda;
 use crate::error::{Error, Result};
+use crate::present::connect::{Connection, connect};
 use crate::present::target::TextureShape;
-use crate::present::{SharedPresent, UploadPresent};
-use crate::ring::Ring;
-use crate::upload;
-use crate::vulkan::copier::Copier;
 use crate::writer::CudaWriter;
 
 /// A texture that a simulation fills, with texels of type `T` as the compute side sees them: `[u8;
@@ -36,7 +33,7 @@ impl<T: Texel> CudaImage<T> {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a size of zero and for a format whose texel is not `T`, and
-    /// what [`Exchange::latest`] says.
+    /// what [`Exchange::latest`](bridge::Exchange::latest) says.
     pub fn new(
         cuda: &Cuda,
         images: &mut Assets<Image>,
@@ -57,41 +54,11 @@ impl<T: Texel> CudaImage<T> {
         let usage = RenderAssetUsages::RENDER_WORLD;
         let image = Image::new_uninit(size, wgpu::TextureDimension::D2, format, usage);
         let shape = TextureShape { size, format, levels: 1 };
-        let alive = Arc::new(());
-        let weak = Arc::downgrade(&alive);
-        let Some(compute) = cuda.compute() else {
-            let (uploader, newest) = upload::pair::<T>(name, width as usize * height as usize)?;
-            let handle = images.add(image);
-            let (name, asset) = (name.to_owned(), handle.id());
-            cuda.add(Box::new(UploadPresent::<ImageSpec<T>> {
-                name,
-                newest,
-                asset,
-                shape,
-                alive: weak,
-                uploaded: None,
-            }));
-            let writer = Some(CudaWriter::upload(uploader, width as usize));
-            return Ok(Self { handle, writer, _alive: alive });
-        };
-        let spec = ImageSpec::<T>::new(memory, [width, height], ImageAccess::TRANSFER_READ);
-        let (writer, reader) = Exchange::latest(compute, &LatestInfo { name, ..Default::default() }, spec)?;
-        let copier = Copier::new(name, compute.device())?;
         let handle = images.add(image);
-        let asset = handle.id();
-        let (name, ring) = (name.to_owned(), Ring::new());
-        cuda.add(Box::new(SharedPresent {
-            name,
-            copier,
-            places: None,
-            ring,
-            reader,
-            asset,
-            shape,
-            alive: weak,
-            filled: None,
-        }));
-        Ok(Self { handle, writer: Some(CudaWriter::shared(writer)), _alive: alive })
+        let spec = ImageSpec::<T>::new(memory, [width, height], ImageAccess::TRANSFER_READ);
+        let (asset, items) = (handle.id(), [width as usize * height as usize, width as usize]);
+        let (writer, _alive) = connect(cuda, Connection { name, asset, spec, shape, items })?;
+        Ok(Self { handle, writer: Some(writer), _alive })
     }
 
     /// The texture, for materials.

@@ -144,7 +144,7 @@ mod tests {
         worlds
     }
 
-    /// Whether a schedule exists in which a copy is written while Bevy reads it, and how many
+    /// Returns whether any schedule writes a copy while Bevy reads it, and how many
     /// states there are.
     fn explore(told: u64) -> (bool, usize) {
         let start = World { ring: Ring::new(), writing: None, reading: Vec::new(), serial: 0, done: 0 };

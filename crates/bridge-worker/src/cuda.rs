@@ -33,7 +33,7 @@ pub(crate) struct CudaSide<F: Frame> {
     waited: u64,
     /// The highest value of `rendered` that was signalled in the renderer's place.
     signalled: u64,
-    /// Whether the stream was waited for in vain: nothing is freed.
+    /// A wait for the stream has timed out: nothing is freed.
     stuck: bool,
     /// The frames that the stream has not finished, so far as is known.
     unfinished: VecDeque<(u64, u32, StreamMark)>,
@@ -179,21 +179,22 @@ impl<F: Frame> CudaSide<F> {
     /// `false` where it does not end, or cannot be known to: the slots are then leaked, since they
     /// may still be in use.
     pub(crate) fn finish(&mut self) -> bool {
-        // A turn that was forgotten, or whose join has failed, left work that no publish covers.
-        let joined = || self.slots.iter().map(|slot| F::join(slot)).fold(Ok(()), Result::and);
-        self.stuck = self.stuck || self.is_left_alone(joined()) || !self.is_idle_within(DROP_LIMIT);
+        if !self.stuck {
+            self.stuck = !self.is_joined() || !self.is_idle_within(DROP_LIMIT);
+        }
         !self.stuck
     }
 
-    /// Whether work on other streams cannot be waited for.
-    fn is_left_alone(&self, joined: Result<(), cuda_import::Error>) -> bool {
-        match joined {
+    /// Orders the stream behind work on other streams. A turn that was forgotten, or whose join has
+    /// failed, left some that no publish covers. Returns `false` if that failed.
+    fn is_joined(&self) -> bool {
+        match self.slots.iter().map(|slot| F::join(slot)).fold(Ok(()), Result::and) {
             // After a failure of the context nothing runs any more.
             Err(error) if !error.is_context_lost() => {
                 log::error!("work on other streams with the slots of an exchange cannot be waited for: {error}");
-                true
+                false
             }
-            _ => false,
+            _ => true,
         }
     }
 

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use winit::window::{Window, WindowAttributes, WindowId};
 use crate::error::{Fault, Kind};
 use crate::fork::Process;
 use crate::window::ended;
+use crate::window::guard::guarded;
 use crate::window::input::State;
 use crate::window::{OpenWindow, Settled, Wanted};
 
@@ -49,12 +49,15 @@ struct App {
 
 impl Loop {
     fn new() -> Self {
-        let events = EventLoop::new().map_err(|error| match error {
-            EventLoopError::RecreationAttempt => {
-                "an event loop of winit was made before in this process, by another part of it or before a fork"
-                    .to_owned()
-            }
-            other => format!("the display cannot be reached: {other}"),
+        let made = guarded(EventLoop::new).map_err(|fault| fault.message().to_owned());
+        let events = made.and_then(|made| {
+            made.map_err(|error| match error {
+                EventLoopError::RecreationAttempt => {
+                    "an event loop of winit was made before in this process, by another part of it or before a fork"
+                        .to_owned()
+                }
+                other => format!("the display cannot be reached: {other}"),
+            })
         });
         if let Some(display) = events.as_ref().ok().and_then(display_of) {
             ended::outlive(display);
@@ -77,19 +80,9 @@ impl Loop {
         let flow = if timeout.is_zero() { ControlFlow::Poll } else { ControlFlow::Wait };
         events.set_control_flow(flow);
         let app = &mut self.app;
-        // winit panics where a request cannot be sent any more, and at an error of Xlib's that
-        // another part of the process caused.
-        let pumped = catch_unwind(AssertUnwindSafe(|| events.pump_app_events(Some(timeout), app)));
-        match pumped {
+        match guarded(|| events.pump_app_events(Some(timeout), app)) {
             Ok(PumpStatus::Exit(_)) => ended::end(),
-            Err(panic) if !ended::has_ended() => {
-                let text = panic.downcast_ref::<&str>().copied();
-                let reason =
-                    panic.downcast_ref::<String>().map(String::as_str).or(text).unwrap_or("no reason is known");
-                let fault =
-                    format!("the event loop of the windows failed: {reason}; a view with headless=True needs none");
-                return Err(Fault::new(Kind::Driver, fault));
-            }
+            Err(fault) if !ended::has_ended() => return Err(fault),
             _ => {}
         }
         if ended::has_ended() {

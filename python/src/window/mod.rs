@@ -8,6 +8,7 @@ pub(crate) mod choose;
 pub(crate) mod ended;
 pub(crate) mod event_loop;
 mod fit;
+mod guard;
 pub(crate) mod input;
 mod parts;
 mod places;
@@ -23,6 +24,7 @@ use raw_window_handle::HasDisplayHandle;
 use winit::window::Window;
 
 use crate::error::{Fault, Kind};
+use crate::window::guard::guarded;
 use crate::window::input::State;
 
 /// What was asked for.
@@ -71,7 +73,8 @@ impl OpenWindow {
     /// Takes it off the screen.
     fn hide(&self) {
         if !ended::has_ended() {
-            self.window.set_visible(false);
+            // What has failed here is told by the next call that takes events.
+            let _ = guarded(|| self.window.set_visible(false));
         }
     }
 

@@ -12,11 +12,12 @@ use vk_local::LocalImage;
 use crate::error::{Fault, Kind};
 use crate::screen::pipeline::failed;
 use crate::screen::ring::bind;
-use crate::window::OpenWindow;
+use crate::window::guard::guarded;
 use crate::window::places::{Place, Places};
 use crate::window::record::{Shown, record};
 use crate::window::surface::{Failed, Surface};
 use crate::window::swapchain::{Swapchain, Target};
+use crate::window::{OpenWindow, ended};
 
 /// What Vulkan has of the window, freed together once the queue is done with it. Field order is
 /// drop order.
@@ -84,7 +85,8 @@ impl Parts {
             None => unsafe { Surface::new(device, &self.window.window) }?,
         };
         let surface = self.surface.insert(surface);
-        let size = self.window.window.inner_size();
+        let size = guarded(|| self.window.window.inner_size());
+        let size = size.map_err(|fault| if ended::has_ended() { Failed::OutOfDate } else { fault.into() })?;
         let old = self.swapchain.take();
         let vsync = self.window.wanted.vsync;
         // SAFETY: the old one was made here, and a surface that is made anew has none.

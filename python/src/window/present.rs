@@ -15,6 +15,7 @@ use crate::error::{Fault, Kind};
 use crate::screen::limit;
 use crate::screen::pipeline::Pipelines;
 use crate::window::OpenWindow;
+use crate::window::guard::guarded;
 use crate::window::input::{Orbit, State};
 use crate::window::parts::Parts;
 use crate::window::places::Places;
@@ -102,7 +103,9 @@ impl Presenter {
         let since = self.told.elapsed();
         if let Some(parts) = self.parts.as_ref().filter(|_| since >= RATE && !self.state.is_closed()) {
             let rate = f64::from(take(&mut self.drawn)) / since.as_secs_f64();
-            parts.window.window.set_title(&format!("{} ({rate:.0} frames/s)", parts.window.wanted.title));
+            let title = format!("{} ({rate:.0} frames/s)", parts.window.wanted.title);
+            // What has failed here is told by the next call that takes events.
+            let _ = guarded(|| parts.window.window.set_title(&title));
             self.told = Instant::now();
         }
     }

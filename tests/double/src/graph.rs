@@ -84,8 +84,9 @@ impl Ledger {
 
     /// That this thread may call what could interfere with a capture: what allocates, imports,
     /// maps, frees and loads modules. It may not while it captures itself, unless in relaxed mode,
-    /// nor while any thread captures in global mode; and that ends those captures. A thread whose own
-    /// mode is thread-local disturbs its own captures alone, and one whose mode is relaxed, none.
+    /// nor while any thread captures in global mode; and that ends those captures. A thread whose
+    /// own mode is thread-local disturbs its own captures alone, and one whose mode is relaxed,
+    /// none.
     pub(crate) fn check_unsafe_call(&mut self) -> Result<(), Code> {
         let thread = thread::current().id();
         let own = MODE.get();

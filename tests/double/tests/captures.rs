@@ -93,8 +93,8 @@ fn a_global_capture_of_somebody_else() {
     assert_clean(&double);
 }
 
-/// A thread that has chosen to disturb nobody's capture frees and maps beside one, although the calls
-/// that free are made on a thread of the crate's.
+/// A thread that has chosen to disturb nobody's capture frees and maps beside one, although the
+/// calls that free are made on a thread of the crate's.
 #[test]
 fn a_relaxed_thread_beside_somebody_elses_capture() {
     let Some(double) = Double::in_child("a_relaxed_thread_beside_somebody_elses_capture") else { return };

@@ -1,6 +1,7 @@
 //! The render world's part: the newest frames into Bevy's textures and buffers.
 #![allow(unsafe_code)] // Records a barrier through `wgpu::hal`.
 
+pub(crate) mod connect;
 mod shared;
 pub(crate) mod target;
 mod upload;
@@ -19,9 +20,6 @@ use wgpu::hal::api::Vulkan;
 use crate::cuda::Cuda;
 use crate::error::Result;
 use crate::vulkan::copier::record_visible;
-
-pub(crate) use shared::SharedPresent;
-pub(crate) use upload::UploadPresent;
 
 /// Brings the newest frame of one image or buffer to Bevy.
 pub(crate) trait Present: Send + Sync {

@@ -22,7 +22,7 @@ pub(crate) struct Copier {
     commands: [vk::CommandBuffer; PLACES],
     /// The copy that may be running.
     running: Option<TimelinePoint>,
-    /// Whether the running copy was waited for in vain.
+    /// A wait for the running copy has timed out.
     lost: bool,
 }
 

@@ -7,20 +7,19 @@ use bevy_ecs::resource::Resource;
 use bevy_ecs::system::Res;
 use bridge::{QueueLock, ash::vk};
 
-/// How long a submission waits for surfaces to be configured. It is an error of the caller's then.
+/// The limit of a submission's wait for surfaces to be configured. After it, the submission fails.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// The lock of the bridge's queue, which also keeps it from submitting while wgpu configures
 /// surfaces.
 ///
-/// Covered are the configuration of surfaces and the acquisition of their images. wgpu also waits for
-/// the device when a window is closed and when it is dropped itself: make and drop images and buffers
-/// of this crate on other threads only while windows stay.
+/// wgpu calls `vkDeviceWaitIdle` then, and Vulkan requires that nobody uses any queue of the device
+/// meanwhile ([`vkDeviceWaitIdle`], "Host Synchronization"). wgpu guards its own queue. The
+/// bridge's is guarded by the systems [`close`] and [`open`], between which the render world
+/// configures the windows' surfaces and acquires their images.
 ///
-/// wgpu calls `vkDeviceWaitIdle` there, and Vulkan requires that nobody uses any queue of the
-/// device meanwhile ([`vkDeviceWaitIdle`], "Host Synchronization"). wgpu guards its own queue; the
-/// bridge's is guarded by [`close`] and [`open`], between which the render world configures the
-/// windows' surfaces.
+/// wgpu also waits for the device when a window is closed and when it is dropped itself, which this
+/// does not cover.
 ///
 /// [`vkDeviceWaitIdle`]: https://registry.khronos.org/vulkan/specs/latest/man/html/vkDeviceWaitIdle.html
 #[derive(Resource, Debug, Clone, Default)]
@@ -66,8 +65,8 @@ impl QueueLock for Gate {
             }
         }
         let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // `open` may never come: a system between the two has panicked, or is the caller on a schedule
-        // with one thread.
+        // `open` may never come: a system between the two has panicked, or is the caller on a
+        // schedule with one thread.
         let waited = self.0.changed.wait_timeout_while(state, LIMIT, |state| state.closed || state.submitting);
         let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {

@@ -13,10 +13,10 @@ use crate::error::{Error, Result};
 /// A buffer of `len` elements of `T` in a [`wgpu::Buffer`] that stays the same, so that bind groups
 /// stay valid.
 ///
-/// Where the compute side begins, submitting a frame copies the frame's contents into it, before
-/// the commands that are submitted along. Where wgpu begins, submitting a frame copies it out,
-/// behind those commands. The copy is one on the GPU, from or to the slot that the compute side
-/// works on.
+/// In an exchange whose frames the compute side begins, submitting a frame first copies the frame
+/// into it, then runs the submitted commands. In one whose frames wgpu begins, the commands run
+/// first, and then it is copied out. Either is one copy on the GPU, from or to the slot that the
+/// compute side works on.
 #[derive(Debug, Clone)]
 pub struct SharedBuffer<T> {
     len: usize,

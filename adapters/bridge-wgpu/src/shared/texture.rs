@@ -15,10 +15,10 @@ use crate::error::Result;
 /// `T` is the texel as the compute side sees it: `[u8; 4]` for `Rgba8Unorm`, `f32` for `R32Float`.
 /// sRGB formats are shared as their bytes.
 ///
-/// Where the compute side begins, submitting a frame copies the frame's contents into it, before
-/// the commands that are submitted along. Where wgpu begins, submitting a frame copies it out,
-/// behind those commands. The copy is one on the GPU, from or to the slot that the compute side
-/// works on.
+/// In an exchange whose frames the compute side begins, submitting a frame first copies the frame
+/// into it, then runs the submitted commands. In one whose frames wgpu begins, the commands run
+/// first, and then it is copied out. Either is one copy on the GPU, from or to the slot that the
+/// compute side works on.
 #[derive(Debug, Clone)]
 pub struct SharedTexture<T> {
     format: wgpu::TextureFormat,

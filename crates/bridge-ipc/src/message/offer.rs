@@ -28,9 +28,8 @@ pub struct Offer {
     pub writer_in_flight: u32,
     /// Number of turns of the reader that may be unfinished, at least 1.
     pub reader_in_flight: u32,
-    /// Whether values may be announced before they are reached. Without it, both sides only ever
-    /// wait for values that the sender has seen reached (or can see reached itself), so that the
-    /// peer cannot stall it.
+    /// Allows values to be announced before they are reached. Without it, a side only waits for
+    /// values that it or its peer has seen reached, so that the peer cannot stall it.
     pub trust: bool,
     /// Name that the worker asks for it by, up to 64 bytes.
     pub name: String,

@@ -135,8 +135,8 @@ impl ImageDescriptor {
         self.channel.size() * self.channels
     }
 
-    /// Where the levels lie in a memory file, and the bytes of all; `None` where they do not fit
-    /// into 64 bits.
+    /// Returns the places of the levels in a memory file, and the size of all in bytes. `None` if
+    /// that does not fit into 64 bits.
     pub fn layout(&self) -> Option<(Vec<LevelLayout>, u64)> {
         let mut end = 0u64;
         let mut levels = Vec::new();

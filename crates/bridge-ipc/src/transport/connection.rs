@@ -322,9 +322,9 @@ impl Connection {
 
     fn end(&mut self) {
         self.ended = true;
-        // Sockets whose two ends are shut down count as closed, and so does one that is shut down both
-        // ways: `is_released` would be wrong. So only the renderer, which asks that, does it, and not
-        // for reading.
+        // Sockets whose two ends are shut down count as closed, and so does one that is shut down
+        // both ways: `is_released` would be wrong. So only the renderer, which asks that, does it,
+        // and not for reading.
         if self.session.role() == Role::Renderer {
             let _ = shutdown(&self.socket, Shutdown::Write);
         }

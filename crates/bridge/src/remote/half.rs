@@ -1,11 +1,11 @@
 //! The writer's half of an exchange, between one worker and the next.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bridge_ipc::{Backend, Code, Connection};
 
+use super::control::Control;
 use super::feed::recover;
 use super::offer::{Memory, Terms};
 use super::timelines::Timelines;
@@ -53,14 +53,14 @@ impl<R: Resources> Half<R> {
     /// Waits until the worker before, if there was one, writes to the slots no more: until its
     /// process has ended. What it may still write to is not given to the `next`, which is told
     /// where that takes longer than `limit`.
-    pub(super) fn await_quiet(&mut self, next: &mut Connection, stop: &AtomicBool, limit: Duration) -> Result<()> {
+    pub(super) fn await_quiet(&mut self, next: &mut Connection, control: &Control, limit: Duration) -> Result<()> {
         let Some(before) = &self.before else { return Ok(()) };
         let invalid =
             |reason| Err(Error::InvalidArgument { object: format!("exchange \"{}\"", self.writer.name()), reason });
         let same = before.peer().pid() == next.peer().pid();
         let start = Instant::now();
         while !(before.peer().wait(AT_A_TIME) && before.wait_for_release(AT_A_TIME)) {
-            if stop.load(Ordering::Acquire) {
+            if control.is_stopped() {
                 next.close(Code::Done, "the renderer has ended the exchange");
                 return invalid("it was ended before its last worker had".to_owned());
             }

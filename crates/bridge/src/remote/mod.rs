@@ -2,15 +2,18 @@
 //!
 //! The renderer owns the Vulkan device, the slots and the timelines; nothing that it submits
 //! depends on the worker. `listener` accepts a worker, `offer` tells it what there is, `link` is
-//! the thread that listens to it, `feed` takes its frames over with the writer of an exchange in
-//! one process (`exchange/latest/`), whose reader the program has (`reader`): `feed/host.rs` copies
-//! those of a worker on the CPU, `feed/cuda.rs` publishes slots that a worker has written itself,
-//! once its timeline (`timelines`) says that they are whole.
+//! the thread of its connection, which then listens to it (`listening`), `feed` takes its frames
+//! over with the writer of an exchange in one process (`exchange/latest/`), whose reader the
+//! program has (`reader`): `feed/host.rs` copies those of a worker on the CPU, `feed/cuda.rs`
+//! publishes slots that a worker has written itself, once its timeline (`timelines`) says that they
+//! are whole.
 
+mod control;
 mod feed;
 mod half;
 mod link;
 mod listener;
+mod listening;
 mod offer;
 mod reader;
 mod status;

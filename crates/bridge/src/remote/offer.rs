@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bridge_ipc::{
@@ -11,6 +10,7 @@ use bridge_ipc::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::control::Control;
 use super::exported::Exported;
 use super::feed::Given;
 use super::runs::ResourceKind;
@@ -72,13 +72,13 @@ impl Terms {
         }
     }
 
-    /// Offers the exchange, and waits for the answer until `stop` says so. A worker on the CPU gets
-    /// memory that no other ever had, and all of its slots; one that computes with CUDA gets what
-    /// `slots` are, timelines that no other ever had, and no slot so far.
+    /// Offers the exchange, and waits for the answer until `control` is stopped. A worker on the
+    /// CPU gets memory that no other ever had, and all of its slots; one that computes with CUDA
+    /// gets what `slots` are, timelines that no other ever had, and no slot so far.
     ///
     /// # Errors
     /// The worker's refusal, or what the connection says.
-    pub(super) fn offer(&self, connection: &mut Connection, slots: Memory<'_>, stop: &AtomicBool) -> Result<Given> {
+    pub(super) fn offer(&self, connection: &mut Connection, slots: Memory<'_>, control: &Control) -> Result<Given> {
         let start = Instant::now();
         let left = || self.timeout.saturating_sub(start.elapsed());
         let offer = Offer {
@@ -91,8 +91,8 @@ impl Terms {
             trust: false,
             name: self.name.clone(),
         };
-        self.send(connection, &Message::Offer(offer), None, &left, stop)?;
-        let mut send = |message, handle: BorrowedFd<'_>| self.send(connection, &message, Some(handle), &left, stop);
+        self.send(connection, &Message::Offer(offer), None, &left, control)?;
+        let mut send = |message, handle: BorrowedFd<'_>| self.send(connection, &message, Some(handle), &left, control);
         let given = match slots {
             Memory::New => self.send_files(send)?,
             Memory::Exported { slots, export, timelines } => {
@@ -107,7 +107,7 @@ impl Terms {
                 Given::Slots(timelines)
             }
         };
-        match self.answer(connection, &left, stop)?.message {
+        match self.answer(connection, &left, control)?.message {
             Message::Ready { .. } => {}
             Message::Refused { code, text, .. } => {
                 connection.close(Code::Done, "the exchange was refused");
@@ -124,7 +124,7 @@ impl Terms {
         }
         // Those of the exchange are given once Vulkan is seen to be done with them.
         for slot in (0..self.slots()).take_while(|_| matches!(given, Given::Files(_))) {
-            self.send(connection, &Message::Free { exchange: EXCHANGE, slot, value: 0 }, None, &left, stop)?;
+            self.send(connection, &Message::Free { exchange: EXCHANGE, slot, value: 0 }, None, &left, control)?;
         }
         Ok(given)
     }
@@ -164,29 +164,29 @@ impl Terms {
         message: &Message,
         descriptor: Option<BorrowedFd<'_>>,
         left: &impl Fn() -> Duration,
-        stop: &AtomicBool,
+        control: &Control,
     ) -> Result<()> {
         let at_a_time = Timespec { tv_sec: 0, tv_nsec: i64::from(AT_A_TIME.subsec_nanos()) };
         // Interrupted, it is as if there were no room.
         while poll(&mut [PollFd::new(&connection.as_fd(), PollFlags::OUT)], Some(&at_a_time)).unwrap_or(0) == 0 {
-            self.go_on(connection, left, stop)?;
+            self.go_on(connection, left, control)?;
         }
         Ok(connection.send(message, descriptor, left())?)
     }
 
     /// Waits for what the worker says, a little at a time.
-    fn answer(&self, connection: &mut Connection, left: &impl Fn() -> Duration, stop: &AtomicBool) -> Result<Received> {
+    fn answer(&self, connection: &mut Connection, left: &impl Fn() -> Duration, control: &Control) -> Result<Received> {
         loop {
             match connection.receive(left().min(AT_A_TIME)) {
-                Err(bridge_ipc::Error::Timeout { .. }) => self.go_on(connection, left, stop)?,
+                Err(bridge_ipc::Error::Timeout { .. }) => self.go_on(connection, left, control)?,
                 received => return Ok(received?),
             }
         }
     }
 
     /// Checks that the worker is still waited for; else ends the connection.
-    fn go_on(&self, connection: &mut Connection, left: &impl Fn() -> Duration, stop: &AtomicBool) -> Result<()> {
-        if stop.load(Ordering::Acquire) {
+    fn go_on(&self, connection: &mut Connection, left: &impl Fn() -> Duration, control: &Control) -> Result<()> {
+        if control.is_stopped() {
             connection.close(Code::Done, "the renderer has ended the exchange");
             return Err(self.invalid(format!("it was ended before {} had taken it", connection.name())));
         }

@@ -1,8 +1,9 @@
-//! Waking the thread of a connection, which sleeps in `poll`.
+//! Sleep of the thread of a connection, and waking it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use crate::error::{Error, Result};
 
@@ -34,4 +35,13 @@ impl AsFd for Wake {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// Sleeps until one of the descriptors can be read, up to `limit`. It may return before.
+pub(super) fn sleep<const N: usize>(descriptors: [&dyn AsFd; N], limit: Option<Duration>) {
+    let mut fds = descriptors.each_ref().map(|fd| PollFd::new(fd, PollFlags::IN));
+    // A limit that is too large for the system is none.
+    let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+    // Interrupted, it is as if something had happened.
+    let _ = poll(&mut fds, limit.as_ref());
 }

@@ -88,6 +88,8 @@ fn run(
         let _mode = mode.map(|mode| driver.enter_capture_mode(mode));
         driver.bind_alone(owner.context()).and_then(|_current| call(driver))
     };
+    // One that another caller's stands for is made in that caller's mode.
+    let shared = shared && mode.is_none();
     let mut job = Some(Job { name, call: Box::new(bound), shared });
     loop {
         match worker.run(&mut job, LIMIT) {

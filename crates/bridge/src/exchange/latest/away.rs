@@ -12,11 +12,11 @@ use crate::remote::exported::Exported;
 
 impl<R: Resources> LatestWriter<R, ComputeFirst> {
     /// Takes the slots that the other process may write: nobody here uses them any more, nor will.
-    /// Calls `each` with each of them. Returns whether there will be others once a timeline rises,
-    /// or the engine has handed its images over, which tells nobody.
+    /// Returns them, and whether there will be others once a timeline rises, or the engine has
+    /// handed its images over, which wakes nobody.
     ///
     /// What Vulkan has done with the slots is ordered before what the caller's host does next.
-    pub(crate) fn send_away(&self, mut each: impl FnMut(usize)) -> Result<bool> {
+    pub(crate) fn send_away(&self) -> Result<(Vec<usize>, bool)> {
         let state = &self.shared().state;
         state.check_compute()?;
         let rendered = &state.held.rendered;
@@ -27,13 +27,12 @@ impl<R: Resources> LatestWriter<R, ComputeFirst> {
             (values.initial(), values.handed_over())
         };
         if initial != Initial::Done || read < handed_over {
-            return Ok(true);
+            return Ok((Vec::new(), true));
         }
-        let mut taken = Vec::new();
-        let ending = {
+        let (taken, ending) = {
             let mut ledger = self.shared().ledger();
-            taken.extend(std::iter::from_fn(|| ledger.send_away(read, written)));
-            ledger.is_ending(read, written)
+            let taken: Vec<_> = std::iter::from_fn(|| ledger.send_away(read, written)).collect();
+            (taken, ledger.is_ending(read, written))
         };
         if !taken.is_empty() && read > 0 {
             // Asking for a value orders no memory; a wait does. It is reached: nothing but the loss
@@ -41,8 +40,7 @@ impl<R: Resources> LatestWriter<R, ComputeFirst> {
             // that.
             let _ = rendered.semaphore().wait(read, Duration::ZERO);
         }
-        taken.into_iter().for_each(&mut each);
-        Ok(ending)
+        Ok((taken, ending))
     }
 
     /// Publishes what the other process has written to a slot that it held. Gives the number of the

@@ -90,8 +90,8 @@ impl<R: Resources> CudaFeed<R> {
 
     pub(super) fn advance(&mut self) -> Result<Option<Taken>, String> {
         if self.taken.is_empty() {
-            self.take_over().map_err(|error| format!("the timeline of its frames cannot be used: {error}"))?;
-            self.give().map_err(|error| format!("the timeline of its slots cannot be signalled: {error}"))?;
+            blame("the timeline of its frames cannot be used", self.take_over())?;
+            blame("the timeline of its slots cannot be signalled", self.give())?;
         }
         Ok(self.taken.pop_front())
     }
@@ -101,11 +101,7 @@ impl<R: Resources> CudaFeed<R> {
         if self.owed() == 0 {
             return Ok(());
         }
-        let value = match self.timelines.reached() {
-            // The reader tells it.
-            Err(error) if error.is_device_lost() => return Ok(()),
-            value => value?,
-        };
+        let value = self.timelines.reached()?;
         let Settled { whole, unseen } = self.frames.reached(value);
         unseen.into_iter().for_each(|slot| self.writer.come_back(slot));
         let Some(slot) = whole else { return Ok(()) };
@@ -128,12 +124,11 @@ impl<R: Resources> CudaFeed<R> {
         if !self.is_open {
             return Ok(());
         }
-        let mut slots = Vec::new();
         let was_ending = self.ending;
-        self.ending = match self.writer.send_away(|slot| slots.push(slot)) {
-            Ok(ending) => {
+        let (slots, ending) = match self.writer.send_away() {
+            Ok(taken) => {
                 self.refused = false;
-                ending
+                taken
             }
             // What has failed is this process's own, of which the reader tells: it is not the
             // worker's fault.
@@ -141,9 +136,10 @@ impl<R: Resources> CudaFeed<R> {
                 if !std::mem::replace(&mut self.refused, true) {
                     log_warn!("exchange \"{}\": the worker is given no slots: {error}", self.writer.name());
                 }
-                true
+                (Vec::new(), true)
             }
         };
+        self.ending = ending;
         if self.ending && !was_ending {
             self.since = Instant::now();
         }
@@ -154,7 +150,7 @@ impl<R: Resources> CudaFeed<R> {
             Ok(value) => value,
             Err(error) => {
                 slots.into_iter().for_each(|slot| self.writer.come_back(slot));
-                return if error.is_device_lost() { Ok(()) } else { Err(error) };
+                return Err(error);
             }
         };
         self.taken.extend(slots.into_iter().map(|slot| Taken { published: None, freed: Some(Freed { slot, value }) }));
@@ -168,6 +164,15 @@ impl<R: Resources> CudaFeed<R> {
             recover(&self.writer);
         }
         self.writer
+    }
+}
+
+/// Turns an error of what a worker was given into the reason for which its connection ends. The
+/// loss of the device is not the worker's fault, and the reader tells of it.
+fn blame(what: &str, result: Result<()>) -> Result<(), String> {
+    match result {
+        Err(error) if !error.is_device_lost() => Err(format!("{what}: {error}")),
+        _ => Ok(()),
     }
 }
 

@@ -2,8 +2,10 @@
 //! the software driver exports memory, and no timelines.
 
 use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
 
 use bridge_ipc::{ConnectInfo, Direction, Hello, Listener, Offer, Role, Side, Timeline};
 use vk_export::{BufferAccess, ExportDevice};
@@ -11,11 +13,13 @@ use vk_export::{BufferAccess, ExportDevice};
 use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
+use crate::error::Error;
 use crate::exchange::{Exchange, LatestInfo, LatestReader};
 use crate::remote::feed::Given;
 use crate::remote::runs;
 use crate::remote::test_device::device;
 use crate::remote::timelines::Timelines;
+use crate::remote::wake::Wake;
 
 type Words = BufferSpec<u32>;
 
@@ -48,7 +52,7 @@ impl Scene {
         let wake = Arc::new(Wake::new().unwrap());
         let woken = Arc::clone(&wake);
         writer.on_freed(move || woken.wake());
-        let control = Arc::new(Control { stop: AtomicBool::new(false), wake });
+        let control = Arc::new(Control::new(&wake));
         let status = Arc::new(Status::new("frames"));
         Some(Self { listener, device, reader, status, control, writer: Some(writer) })
     }
@@ -102,15 +106,14 @@ impl Scene {
         assert_eq!(connection.receive(LIMIT).unwrap().message, Message::Ready { exchange: EXCHANGE });
         let timelines = Timelines::unexported(&self.device, "frames").unwrap();
         let gpu = timelines.player();
-        let feed = Feed::new(writer, Given::Slots(timelines), &self.control.wake);
+        let feed = Feed::new(writer, Given::Slots(timelines), self.control.wake());
         let (control, status, timeout) = (Arc::clone(&self.control), Arc::clone(&self.status), LIMIT);
         self.status.connected(connection.peer().pid().unsigned_abs());
         (Listening { connection, feed, control, status, timeout, held: 0 }, gpu)
     }
 
     fn stop(&self, thread: JoinHandle<Half<Words>>) -> Half<Words> {
-        self.control.stop.store(true, Ordering::Release);
-        self.control.wake.wake();
+        self.control.stop();
         thread.join().unwrap()
     }
 
@@ -217,9 +220,10 @@ fn a_close_that_is_unheard_counts_all_the_same() {
         });
         let (listening, _gpu) = scene.prepare();
         let connection = worker.join().unwrap();
-        scene.control.stop.store(true, Ordering::Release);
+        scene.control.stop();
         let half = listening.run();
         assert_eq!(half.before.is_none(), closes, "whether it is done with its slots");
+        assert_eq!(half.writer.away(), [0usize; 0], "a worker that is sent away is given none");
         drop(connection);
         half.writer.close(scene.reader).unwrap();
     }
@@ -246,7 +250,7 @@ fn a_worker_that_hangs_up_keeps_its_slots_while_it_lives() {
     let path = scene.path();
     let next = std::thread::spawn(move || Connection::connect(path, &ConnectInfo::default()).map(drop));
     let mut connection = scene.listener.accept(LIMIT).unwrap().unwrap();
-    let (go_on, limit) = (AtomicBool::new(false), Duration::from_millis(50));
+    let (go_on, limit) = (Control::new(&Arc::new(Wake::new().unwrap())), Duration::from_millis(50));
     let error = half.await_quiet(&mut connection, &go_on, limit).unwrap_err().to_string();
     assert!(error.contains("may still write to its slots"), "{error}");
     assert!(half.before.is_some(), "it is asked again for the next");
@@ -269,7 +273,7 @@ fn a_child_of_a_dead_worker_keeps_its_slots() {
     }
     let Some(mut scene) = Scene::new("child") else { return };
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", "remote::link::tests::a_child_of_a_dead_worker_keeps_its_slots"])
+        .args(["--exact", "--nocapture", "remote::listening::tests::a_child_of_a_dead_worker_keeps_its_slots"])
         .env(PLACE, scene.path())
         .stdout(Stdio::piped())
         .spawn()
@@ -286,7 +290,7 @@ fn a_child_of_a_dead_worker_keeps_its_slots() {
     let path = scene.path();
     let next = std::thread::spawn(move || Connection::connect(path, &ConnectInfo::default()).map(drop));
     let mut connection = scene.listener.accept(LIMIT).unwrap().unwrap();
-    let go_on = AtomicBool::new(false);
+    let go_on = Control::new(&Arc::new(Wake::new().unwrap()));
     let error = half.await_quiet(&mut connection, &go_on, Duration::from_millis(50)).unwrap_err().to_string();
     assert!(error.contains("a child that was forked from it"), "{error}");
     Command::new("kill").arg(child).status().unwrap();
@@ -307,7 +311,7 @@ fn a_worker_that_dies_owes_what_it_had_not_finished() {
     }
     let Some(mut scene) = Scene::new("death") else { return };
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "remote::link::tests::a_worker_that_dies_owes_what_it_had_not_finished"])
+        .args(["--exact", "remote::listening::tests::a_worker_that_dies_owes_what_it_had_not_finished"])
         .env(PLACE, scene.path())
         .stdout(Stdio::null())
         .spawn()

@@ -1,0 +1,51 @@
+//! Connecting an asset to the side that computes its frames.
+
+use std::sync::Arc;
+
+use bridge::{Exchange, LatestInfo};
+
+use super::shared::SharedPresent;
+use super::target::Target;
+use super::upload::UploadPresent;
+use crate::cuda::Cuda;
+use crate::error::Result;
+use crate::ring::Ring;
+use crate::upload;
+use crate::vulkan::copier::Copier;
+use crate::writer::CudaWriter;
+
+/// An asset of Bevy's, and the frames that it is made for.
+pub(crate) struct Connection<'a, R: Target> {
+    pub(crate) name: &'a str,
+    pub(crate) asset: R::Asset,
+    pub(crate) spec: R,
+    pub(crate) shape: R::Shape,
+    /// Items of a frame, and of a row of it.
+    pub(crate) items: [usize; 2],
+}
+
+/// Has the newest frames brought to the asset, in the way that `cuda` says, for as long as the program
+/// keeps what comes with the writer.
+///
+/// # Errors
+/// What [`Exchange::latest`] says, or a thread that cannot be started.
+pub(crate) fn connect<R: Target>(cuda: &Cuda, connection: Connection<'_, R>) -> Result<(CudaWriter<R>, Arc<()>)>
+where
+    <R as crate::vulkan::copier::Source>::Target: Send + Sync,
+{
+    let Connection { name, asset, spec, shape, items: [items, row] } = connection;
+    let alive = Arc::new(());
+    let weak = Arc::downgrade(&alive);
+    let Some(compute) = cuda.compute() else {
+        let (uploader, newest) = upload::pair::<R::Item>(name, items)?;
+        let name = name.to_owned();
+        cuda.add(Box::new(UploadPresent::<R> { name, newest, asset, shape, alive: weak, uploaded: None }));
+        return Ok((CudaWriter::upload(uploader, row), alive));
+    };
+    let (writer, reader) = Exchange::latest(compute, &LatestInfo { name, ..Default::default() }, spec)?;
+    let copier = Copier::new(name, compute.device())?;
+    let (name, ring) = (name.to_owned(), Ring::new());
+    let present = SharedPresent { name, copier, places: None, ring, reader, asset, shape, alive: weak, filled: None };
+    cuda.add(Box::new(present));
+    Ok((CudaWriter::shared(writer), alive))
+}

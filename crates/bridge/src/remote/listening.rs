@@ -1,0 +1,223 @@
+//! Listening to a worker that has taken the exchange.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge_ipc::{Code, Connection, Message};
+
+use super::control::{Control, has_gone};
+use super::feed::{Feed, Finished, Freed, Taken};
+use super::half::Half;
+use super::offer::EXCHANGE;
+use super::status::{Lost, Status};
+use super::wake::sleep;
+use crate::exchange::resources::Resources;
+use crate::observe::log_warn;
+
+/// The time by which the end of a process may follow the end of its connection, to be told as one.
+pub(super) const TOGETHER: Duration = Duration::from_millis(20);
+
+/// Messages that are read before the thread looks at what else there is.
+const AT_ONCE: usize = 64;
+
+/// How often it reads so many of a worker that has ended: more than any socket holds. A child of
+/// the worker's may say more.
+const AFTER_DEATH: usize = 32;
+
+/// A worker that has taken the exchange, and what becomes of its frames.
+pub(super) struct Listening<R: Resources> {
+    pub(super) connection: Connection,
+    pub(super) feed: Feed<R>,
+    pub(super) control: Arc<Control>,
+    pub(super) status: Arc<Status>,
+    pub(super) timeout: Duration,
+    /// Slots that are the worker's.
+    pub(super) held: usize,
+}
+
+/// The way in which a worker was lost.
+struct End {
+    reason: String,
+    /// It has closed the exchange, behind all of its work: it writes to its slots no more.
+    closed: bool,
+}
+
+impl From<String> for End {
+    fn from(reason: String) -> Self {
+        Self { reason, closed: false }
+    }
+}
+
+impl<R: Resources> Listening<R> {
+    /// Listens until the worker is lost, or the program wants no more of it. Returns the writer's half.
+    pub(super) fn run(mut self) -> Half<R> {
+        let mut after_death = 0;
+        let end = loop {
+            // Before everything that it announces is looked at.
+            self.control.wake().clear();
+            if self.control.is_stopped() {
+                return self.end();
+            }
+            // Asked before what it has said is read: all that it said is read then.
+            let dead = self.connection.peer().is_dead();
+            after_death += usize::from(dead);
+            match self.hear().and_then(|all| Ok(self.take_over().map(|()| all)?)) {
+                Ok(all) if dead && (all || after_death == AFTER_DEATH) => break "has ended".to_owned().into(),
+                Ok(false) => continue,
+                Ok(true) => {}
+                Err(end) => break end,
+            }
+            self.sleep(true, self.feed.retry());
+        };
+        let quiet = self.outlive(end);
+        self.stop(quiet)
+    }
+
+    /// The program wants no more of the worker.
+    fn end(mut self) -> Half<R> {
+        self.feed.close();
+        // What it has said by now counts: frames that are whole, and that it has closed the
+        // exchange.
+        let heard = self.hear().and_then(|_| Ok(self.take_over()?));
+        self.connection.close(Code::Done, "the renderer has ended the exchange");
+        let quiet = has_gone(&self.connection) || heard.is_err_and(|end| end.closed);
+        self.stop(quiet)
+    }
+
+    /// The worker is lost. Whether it is `quiet`: it writes to its slots no more.
+    fn stop(self, quiet: bool) -> Half<R> {
+        let (writer, recovered) = self.feed.stop(quiet);
+        // The pidfd tells of its end.
+        Half { writer, before: (!recovered).then_some(self.connection) }
+    }
+
+    /// Sleeps until something happens: with the worker, a copy or the program.
+    fn sleep(&self, listening: bool, limit: Option<Duration>) {
+        let (wake, process) = (&**self.control.wake(), self.connection.peer());
+        match listening {
+            true => sleep([wake, process, &self.connection], limit),
+            // Process and socket are ready for good once the worker is lost.
+            false => sleep([wake], limit),
+        }
+    }
+
+    /// Reads what the worker has said, and returns whether that was all. One that says more and
+    /// more keeps the thread from nothing else.
+    fn hear(&mut self) -> Result<bool, End> {
+        for _ in 0..AT_ONCE {
+            let received = match self.connection.try_receive() {
+                Ok(Some(received)) => received,
+                Ok(None) => return Ok(true),
+                Err(error) => return Err(ended(error).into()),
+            };
+            let index = |slot| usize::try_from(slot).unwrap_or(usize::MAX);
+            match received.message {
+                Message::Publish { slot, frame, value, .. } => {
+                    self.held = self.held.saturating_sub(1);
+                    let superseded = self.feed.finished(Finished { slot: index(slot), frame, value });
+                    self.tell(superseded)?;
+                }
+                Message::Torn { slot, frame, .. } => {
+                    let taken = self.feed.torn(index(slot), frame);
+                    self.tell(taken)?;
+                }
+                Message::Close { exchange } => {
+                    // The answer is of use to nobody that does not wait for it.
+                    let _ = self.connection.send(&Message::Close { exchange }, None, Duration::ZERO);
+                    self.connection.close(Code::Done, "the worker has closed the exchange");
+                    return Err(End { reason: "has closed the exchange".to_owned(), closed: true });
+                }
+                // The session allows nothing else that says anything.
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes over what the worker has finished, and gives it slots.
+    fn take_over(&mut self) -> Result<(), String> {
+        loop {
+            match self.feed.advance() {
+                Ok(Some(taken)) => self.tell(Some(taken))?,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    self.connection.close(Code::Protocol, &error);
+                    return Err(format!("has broken the protocol: {error}"));
+                }
+            }
+        }
+    }
+
+    /// Tells the program of a frame, and the worker of a slot that is its own.
+    fn tell(&mut self, taken: Option<Taken>) -> Result<(), String> {
+        let Some(Taken { published, freed }) = taken else { return Ok(()) };
+        if let Some(frame) = published {
+            self.status.published(frame);
+        }
+        let Some(Freed { slot, value }) = freed.filter(|_| !self.connection.has_ended()) else { return Ok(()) };
+        let free = Message::Free { exchange: EXCHANGE, slot: u32::try_from(slot).unwrap_or(u32::MAX), value };
+        self.held += 1;
+        match self.connection.send(&free, None, Duration::ZERO) {
+            // What it said before is still to be read, which tells the end.
+            Ok(()) | Err(bridge_ipc::Error::Closed { .. }) => Ok(()),
+            Err(error) => Err(ended(error)),
+        }
+    }
+
+    /// The worker is lost: tells so, and takes over what it had finished. Returns whether it writes
+    /// to its slots no more.
+    fn outlive(&mut self, end: End) -> bool {
+        let End { mut reason, closed } = end;
+        self.feed.close();
+        // The kernel closes a dead process's sockets before it tells of its end.
+        let dead = self.control.await_death(&self.connection, Some(TOGETHER));
+        if dead {
+            "has ended".clone_into(&mut reason);
+        }
+        // Nothing more comes of a worker that has failed in this.
+        let mut usable = self.take_over().is_ok();
+        // Behind its Close, all that it will ever finish is finished.
+        usable &= !(closed && self.feed.needs_worker());
+        let owed = self.feed.owed() as u64;
+        self.status.lost(Lost { reason, dead, held: self.held, owed });
+        if let Some(error) = self.status.error() {
+            log_warn!("{error}");
+        }
+        let start = Instant::now();
+        while usable && self.feed.is_busy() {
+            self.control.wake().clear();
+            if self.control.is_stopped() {
+                break;
+            }
+            let left = self.timeout.saturating_sub(start.elapsed());
+            // Asked before what it has finished is looked at: a worker that has ended finishes
+            // nothing more.
+            let ended = self.feed.needs_worker() && self.connection.peer().is_dead();
+            // With the memory that it left, nothing new can be broken.
+            usable = self.take_over().is_ok() && !left.is_zero() && !ended;
+            if usable && self.feed.is_busy() {
+                self.sleep(false, Some(self.feed.retry().map_or(left, |retry| left.min(retry))));
+            }
+        }
+        // Its process may go on, and end later.
+        if !dead && self.control.await_death(&self.connection, None) {
+            self.status.has_died();
+        }
+        closed || has_gone(&self.connection)
+    }
+}
+
+/// Describes the end of a connection.
+fn ended(error: bridge_ipc::Error) -> String {
+    match error {
+        bridge_ipc::Error::Closed { reason: Some((_, text)), .. } if !text.is_empty() => {
+            format!("has closed the connection: {text}")
+        }
+        bridge_ipc::Error::Closed { .. } => "has closed the connection".into(),
+        error => format!("is cut off: {error}"),
+    }
+}
+
+#[cfg(test)]
+#[path = "listening_tests.rs"]
+mod tests;

@@ -1,0 +1,16 @@
+//! Calls of winit, which panics where a request cannot be sent any more, and at an error of Xlib's
+//! that another part of the process caused.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::error::{Fault, Kind};
+
+/// Calls `f`, and turns a panic into an exception.
+pub(crate) fn guarded<R>(f: impl FnOnce() -> R) -> Result<R, Fault> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let reason = panic.downcast_ref::<String>().map(String::as_str).or(text).unwrap_or("no reason is known");
+        let fault = format!("the window system has failed: {reason}; a view with headless=True needs none");
+        Fault::new(Kind::Driver, fault)
+    })
+}
