@@ -11,6 +11,9 @@ const SPIN: Duration = Duration::from_micros(100);
 /// sleeping, which costs as long as the sleep. Frames and their parts end within that, as a rule.
 const YIELD: Duration = Duration::from_millis(2);
 
+/// The shortest sleep between two looks of a wait that does not spin.
+const SHORTEST_NAP: Duration = Duration::from_micros(20);
+
 /// The longest sleep between two looks.
 const LONGEST_NAP: Duration = Duration::from_micros(500);
 
@@ -22,6 +25,25 @@ const CHECK_EVERY: Duration = Duration::from_millis(20);
 /// signal any more.
 pub(crate) fn poll(
     limit: Duration,
+    reached: impl FnMut() -> Result<bool>,
+    alive: impl FnMut() -> Result<()>,
+) -> Result<bool> {
+    look(limit, YIELD, reached, alive)
+}
+
+/// As [`poll`], but sleeps between looks from the first on.
+pub(crate) fn nap(
+    limit: Duration,
+    reached: impl FnMut() -> Result<bool>,
+    alive: impl FnMut() -> Result<()>,
+) -> Result<bool> {
+    look(limit, Duration::ZERO, reached, alive)
+}
+
+/// The loop of [`poll`], which stays awake for `awake`.
+fn look(
+    limit: Duration,
+    awake: Duration,
     mut reached: impl FnMut() -> Result<bool>,
     mut alive: impl FnMut() -> Result<()>,
 ) -> Result<bool> {
@@ -39,13 +61,13 @@ pub(crate) fn poll(
             alive()?;
             checked = elapsed;
         }
-        if elapsed < SPIN {
+        if elapsed < SPIN.min(awake) {
             std::hint::spin_loop();
-        } else if elapsed < YIELD {
+        } else if elapsed < awake {
             std::thread::yield_now();
         } else {
             // A nap of an eighth of the time so far makes the wait late by an eighth at most.
-            std::thread::sleep((elapsed / 8).min(LONGEST_NAP).min(limit - elapsed));
+            std::thread::sleep((elapsed / 8).clamp(SHORTEST_NAP, LONGEST_NAP).min(limit - elapsed));
         }
     }
 }
