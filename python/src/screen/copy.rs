@@ -240,6 +240,23 @@ pub(crate) fn refuse_captured_stream(ours: &CudaStream, stream: usize) -> Result
     }
 }
 
+/// Refuses a stream of another context than ours, that of another GPU for example.
+pub(crate) fn refuse_foreign_stream(ours: &CudaStream, stream: usize) -> Result<(), Fault> {
+    let _current = Current::push(ours.context())?;
+    let mut context = std::ptr::null_mut();
+    // SAFETY: the stream lives: the caller just named it; the context is written to this frame.
+    let code = unsafe { sys::cuStreamGetCtx(stream as sys::CUstream, &raw mut context) };
+    code.result().map_err(failed("cuStreamGetCtx"))?;
+    if context == ours.context().cu_ctx() {
+        return Ok(());
+    }
+    let reason = format!(
+        "stream {stream:#x} is of another CUDA context than cuda:{}, the view's device: make one there",
+        ours.context().ordinal()
+    );
+    Err(Fault::new(Kind::Device, reason))
+}
+
 /// Makes what is enqueued on `second` from now on wait for what is enqueued on `first` now. The
 /// event is made once.
 pub(crate) fn put_behind(event: &mut Option<StreamMark>, first: &CudaStream, second: &CudaStream) -> Result<(), Fault> {

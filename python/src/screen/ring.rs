@@ -86,7 +86,8 @@ impl Ring {
         let Place { commands, set, busy } = &mut self.places[place];
         let (commands, set) = (*commands, *set);
         if let Some(point) = busy.as_ref() {
-            point.wait(limit).map_err(told)?;
+            // The frames behind it keep the GPU busy.
+            point.wait_blocking(limit).map_err(told)?;
         }
         *busy = None;
         self.next = (place + 1) % FRAMES;

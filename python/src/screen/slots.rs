@@ -1,6 +1,6 @@
 //! The slots that tensors of one shape and type are handed over in.
 
-use bridge::{BufferAccess, BufferSpec, Compute, ComputeTurn, Exchange, ExchangeInfo};
+use bridge::{BufferAccess, BufferSpec, Compute, ComputeTurn, Exchange, ExchangeInfo, ExportDevice};
 
 use crate::error::{Fault, Kind};
 use crate::screen::{MAX_SIDE, check_range, limit, told};
@@ -103,16 +103,22 @@ impl Slots {
         format: Format,
         access: BufferAccess,
     ) -> Result<Self, Fault> {
-        // The shader reads words.
-        let size = format.size().next_multiple_of(4);
-        check_range(compute.device(), size, || {
-            format!("a tensor of {}x{}x{} {}", format.height, format.width, format.channels, format.dtype)
-        })?;
+        let size = Self::check(compute.device(), format)?;
         let len = usize::try_from(size).map_err(|error| Fault::new(Kind::Shape, error))?;
         let info = ExchangeInfo { name, timeout: limit(), ..ExchangeInfo::default() };
         let spec = BufferSpec::new(len, access);
         let exchange = Exchange::new(compute, &info, spec).map_err(told)?;
         Ok(Self { exchange, format, access })
+    }
+
+    /// Checks that the device can bind a slot. Returns its size in bytes.
+    pub(crate) fn check(device: &ExportDevice, format: Format) -> Result<u64, Fault> {
+        // The shader reads words.
+        let size = format.size().next_multiple_of(4);
+        check_range(device, size, || {
+            format!("a tensor of {}x{}x{} {}", format.height, format.width, format.channels, format.dtype)
+        })?;
+        Ok(size)
     }
 
     pub(crate) fn format(&self) -> Format {

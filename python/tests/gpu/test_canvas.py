@@ -31,6 +31,63 @@ def test_the_stream_of_dlpack_is_joined(view, torch):
         assert (view.pixels() == value).all(), value
 
 
+def test_frames_change_streams(view, torch):
+    """The first stream hands over; others are joined by events, on the GPU as well."""
+    canvas = view.canvas(SHAPE)
+    first, second, default = torch.cuda.Stream(), torch.cuda.Stream(), torch.cuda.default_stream()
+    ways = [(first, first), (second, second), (second, second.cuda_stream), (default, default), (first, None)]
+    for frame in range(200):
+        value = frame % 251
+        stream, name = ways[frame % len(ways)]
+        with torch.cuda.stream(stream), canvas.frame(stream=name) as t:
+            mine = torch.from_dlpack(t)
+            torch.cuda._sleep(100_000)
+            mine.fill_(value)
+        view.draw()
+        assert (view.pixels() == value).all(), frame
+
+
+def test_a_canvas_on_the_default_stream(view, torch):
+    canvas = view.canvas(SHAPE)
+    for value in range(100):
+        with canvas.frame(stream=torch.cuda.default_stream()) as t:
+            torch.cuda._sleep(100_000)
+            torch.from_dlpack(t).fill_(value)
+        view.draw()
+        assert (view.pixels() == value).all(), value
+
+
+def test_a_stream_of_another_gpu_is_refused_and_the_next_taken(view, torch):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    canvas = view.canvas(SHAPE)
+    here = int(view.tensor((1,)).device.removeprefix("cuda:"))
+    with pytest.raises(vkview.DeviceMismatchError, match="another CUDA context"):
+        canvas.frame(stream=torch.cuda.Stream(1 - here)).__enter__()
+    with canvas.frame(stream=torch.cuda.current_stream(here)) as t:
+        torch.from_dlpack(t).fill_(5)
+    view.draw()
+    assert (view.pixels() == 5).all()
+
+
+def test_a_captured_stream_is_refused_and_its_capture_goes_on(view, torch):
+    canvas = view.canvas(SHAPE)
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    values = torch.zeros(4, device="cuda")
+    with torch.cuda.graph(graph, stream=stream):
+        values += 1
+        with pytest.raises(vkview.UsageError, match="captured"):
+            canvas.frame(stream=stream).__enter__()
+        values += 1
+    graph.replay()
+    torch.cuda.synchronize()
+    assert (values == 2).all()
+    with torch.cuda.stream(stream), canvas.frame(stream=stream) as t:
+        torch.from_dlpack(t).fill_(9)
+    view.draw()
+    assert (view.pixels() == 9).all()
+
+
 def test_an_exception_gives_the_frame_back(view, torch):
     canvas = view.canvas(SHAPE)
     for _ in range(10):

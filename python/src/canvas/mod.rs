@@ -1,0 +1,208 @@
+//! Frames that are written in place: the tensor is the slot that Vulkan reads.
+
+mod open;
+mod shared;
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+
+use bridge::{BufferSpec, ComputeTurn, Work};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+pub(crate) use crate::canvas::open::OpenFrame;
+use crate::canvas::shared::Named;
+pub(crate) use crate::canvas::shared::{Export, Kept, Shared};
+use crate::error::{Fault, Kind};
+use crate::export::Layout;
+use crate::native::{Detached, call, detached};
+use crate::owned::{Owner, Tensor};
+use crate::screen::copy::skip;
+use crate::screen::slots::Format;
+use crate::screen::{Look, Scene, limit, told};
+use crate::tensor::stream::named;
+use crate::tensor::{Device, tuple};
+use crate::view::View;
+
+/// Tensors that Vulkan reads where they are: nothing is copied.
+///
+/// It is made by ``View.canvas``. Each frame is another memory: write all of it.
+#[pyclass(frozen, module = "vkview")]
+pub(crate) struct Canvas {
+    shared: Detached<Arc<Shared>>,
+    view: Py<View>,
+    shape: Vec<usize>,
+    format: Format,
+    look: Look,
+}
+
+impl Canvas {
+    pub(crate) fn new(view: Py<View>, shared: Arc<Shared>, shape: Vec<usize>, format: Format, look: Look) -> Self {
+        Self { shared: Detached::new(shared), view, shape, format, look }
+    }
+
+    fn begin(&self, stream: Option<&Named>) -> Result<(Open, Layout), Fault> {
+        self.shared.process.check("canvas")?;
+        let kept = self.shared.slots(stream)?;
+        let number = stream.map(|stream| stream.number);
+        let mut slots = kept.lock();
+        let mut turn = slots.begin()?;
+        let place = match turn.work() {
+            Work::Cuda(work) => Ok(work.resources.as_raw() as usize),
+            Work::Host(work) => {
+                let (sender, receiver) = mpsc::channel();
+                // Runs once Vulkan is done with the slot. The turn is open, so that nobody else
+                // uses the memory until it ends.
+                let ran = work.run(move |bytes: &mut [u8]| {
+                    // Nobody receives it past the limit.
+                    let _ = sender.send(bytes.as_mut_ptr().expose_provenance());
+                });
+                let late = |_| Fault::new(Kind::Driver, "Vulkan does not give the slot of the canvas back");
+                ran.map_err(told).and_then(|()| receiver.recv_timeout(limit()).map_err(late))
+            }
+            _ => Err(Fault::new(Kind::Driver, "the compute side has no memory for tensors")),
+        };
+        drop(slots);
+        let frame = Arc::new(OpenFrame::new(&kept, number, &self.shared));
+        let ready = place.and_then(|address| frame.lend(number).map(|_| address));
+        match ready {
+            Ok(address) => {
+                let device = self.shared.compute().cuda().map_or(Device::Cpu, |cuda| {
+                    Device::Cuda(i32::try_from(cuda.device().ordinal()).unwrap_or(i32::MAX))
+                });
+                let layout = Layout { address, device, dtype: self.format.dtype, shape: self.shape.clone() };
+                Ok((Open { turn, frame, kept }, layout))
+            }
+            Err(fault) => {
+                skip(turn);
+                Err(fault)
+            }
+        }
+    }
+}
+
+/// A frame between `__enter__` and `__exit__`. The slots outlive the turn, by the order of the
+/// fields.
+struct Open {
+    turn: ComputeTurn<BufferSpec<u8>>,
+    frame: Arc<OpenFrame>,
+    kept: Kept,
+}
+
+#[pymethods]
+impl Canvas {
+    /// The next frame, for a ``with`` block that writes it.
+    ///
+    /// ``stream`` is the CUDA stream that writes it: an address, or a stream of torch, cupy, numba.
+    /// It is put behind Vulkan's last use of the memory; leaving the block puts Vulkan behind it,
+    /// and behind each stream that took the tensor through DLPack. Other streams are yours to join.
+    /// The host waits for nothing; on the CPU backend it waits until the memory is free.
+    ///
+    /// The stream that the first frame names waits for Vulkan and signals it itself: name the one
+    /// that writes the frames. On the GPU, frames on another stream, or on one that only DLPack
+    /// names, take hundreds of microseconds longer. The canvas keeps the object of that stream; a
+    /// stream that is named by a number, to DLPack or by ``stream=``, is joined by events instead,
+    /// and must live until the block has been left.
+    ///
+    /// An exception in the block gives the memory back undrawn. A tensor that is kept after the
+    /// block may see or tear a later frame.
+    #[pyo3(signature = (*, stream=None))]
+    fn frame(slf: &Bound<'_, Self>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<CanvasFrame> {
+        let stream = stream.map(|stream| {
+            let is_number = stream.extract::<usize>().is_ok();
+            let object = (!is_number).then(|| stream.clone().unbind());
+            PyResult::Ok(Named { number: named(stream)?, object })
+        });
+        Ok(CanvasFrame { canvas: slf.clone().unbind(), stream: stream.transpose()?, open: Mutex::new(None) })
+    }
+
+    /// The shape of a frame, a tuple.
+    #[getter]
+    fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, &self.shape)
+    }
+
+    /// The element type's name.
+    #[getter]
+    fn dtype(&self) -> &'static str {
+        self.format.dtype.name()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Canvas(shape={}, dtype='{}')", tuple(&self.shape), self.format.dtype)
+    }
+}
+
+/// A frame of a canvas, to be entered with ``with``. Made by ``Canvas.frame``.
+#[pyclass(frozen, module = "vkview")]
+pub(crate) struct CanvasFrame {
+    canvas: Py<Canvas>,
+    /// Kept until the frame has ended, which joins it.
+    stream: Option<Named>,
+    open: Mutex<Option<Open>>,
+}
+
+#[pymethods]
+impl CanvasFrame {
+    /// The tensor to write.
+    fn __enter__(&self, py: Python<'_>) -> PyResult<Tensor> {
+        let canvas = self.canvas.get();
+        let (open, layout) = call(py, || canvas.begin(self.stream.as_ref()))?;
+        let frame = Arc::clone(&open.frame);
+        *self.lock() = Some(open);
+        Ok(Tensor::new(layout, Owner::Frame { frame, kept: OnceLock::new() }))
+    }
+
+    /// Hands the frame to the view, to be drawn next; gives it back undrawn if the block raised.
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        _value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        let raised = !kind.is_none();
+        let canvas = self.canvas.get();
+        canvas.shared.process.check("canvas")?;
+        let Some(open) = self.lock().take() else { return Ok(false) };
+        call(py, move || {
+            // The slots go last.
+            let Open { turn, frame, kept: _kept } = open;
+            if let Err(fault) = frame.end() {
+                skip(turn);
+                return Err(fault);
+            }
+            if raised {
+                skip(turn);
+                return Ok(());
+            }
+            let turn = turn.finish().map_err(told)?;
+            canvas.view.get().show_frame(turn, canvas.format, Scene::Image(canvas.look))
+        })?;
+        Ok(false)
+    }
+}
+
+impl CanvasFrame {
+    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for CanvasFrame {
+    fn drop(&mut self) {
+        // Left without `__exit__`: the slot goes back undrawn.
+        // Not locked: in a forked child nobody may be left to unlock it.
+        let Some(open) = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        if open.frame.process().is_child() {
+            std::mem::forget(open);
+            return;
+        }
+        detached(move || {
+            let Open { turn, frame, kept: _kept } = open;
+            if let Err(fault) = frame.end() {
+                log::warn!("a frame of a canvas was left, and its streams could not be joined: {fault}");
+            }
+            skip(turn);
+        });
+    }
+}

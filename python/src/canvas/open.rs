@@ -1,0 +1,84 @@
+//! A frame that is being written, and the streams that write it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::canvas::shared::{Kept, Lent, Shared, foreign};
+use crate::error::{Fault, Kind};
+use crate::fork::Process;
+use crate::native::Native;
+use crate::screen::copy::{refuse_captured_stream, refuse_foreign_stream};
+use crate::tensor::stream::{LEGACY, explicit};
+
+/// A frame that is being written, for the tensors made of it.
+pub(crate) struct OpenFrame {
+    /// `None` once it has ended.
+    lending: Mutex<Option<Lending>>,
+    /// The stream that was named.
+    stream: Option<usize>,
+    shared: Arc<Shared>,
+}
+
+struct Lending {
+    /// Kept by the frame's [`Open`].
+    slots: Weak<Native<Lent>>,
+    /// Streams that were told of the memory: all are joined when the frame ends.
+    streams: BTreeSet<usize>,
+}
+
+impl OpenFrame {
+    pub(super) fn new(kept: &Kept, stream: Option<usize>, shared: &Arc<Shared>) -> Self {
+        let lending = Lending { slots: Arc::downgrade(kept), streams: BTreeSet::new() };
+        Self { lending: Mutex::new(Some(lending)), stream, shared: Arc::clone(shared) }
+    }
+
+    pub(super) fn process(&self) -> Process {
+        self.shared.process
+    }
+
+    /// Puts a stream behind Vulkan's last use of the slot, and notes that the frame's end is to be
+    /// behind it. What is returned is kept for as long as the memory is used.
+    pub(crate) fn lend(&self, stream: Option<usize>) -> Result<Kept, Fault> {
+        self.shared.process.check("canvas")?;
+        let ended = || {
+            let reason = "the frame of the canvas has ended: its memory is drawn, or another frame's by now";
+            Fault::new(Kind::Closed, reason)
+        };
+        // Locked throughout, so that the frame does not end in between.
+        let mut lending = self.lock();
+        let lending = lending.as_mut().ok_or_else(ended)?;
+        let kept = lending.slots.upgrade().ok_or_else(ended)?;
+        let (Some(ours), Some(stream)) = (kept.stream(), stream) else { return Ok(kept) };
+        // The stream of the hand-over needs no event.
+        if stream != ours.cu_stream() as usize && !lending.streams.contains(&stream) {
+            explicit(stream)?;
+            refuse_foreign_stream(ours, stream)?;
+            refuse_captured_stream(ours, stream)?;
+            self.shared.put_behind(ours, &foreign(ours, stream))?;
+            lending.streams.insert(stream);
+        }
+        Ok(kept)
+    }
+
+    /// As [`lend`](Self::lend), to a consumer that names no stream: the one that was named, else
+    /// the legacy default stream.
+    pub(crate) fn lend_by_interface(&self) -> Result<(Option<usize>, Kept), Fault> {
+        let stream = self.shared.compute().cuda().map(|_| self.stream.unwrap_or(LEGACY));
+        Ok((stream, self.lend(stream)?))
+    }
+
+    /// No more tensors are made; what the streams have enqueued comes before what follows on that
+    /// of the hand-over.
+    pub(super) fn end(&self) -> Result<(), Fault> {
+        let Some(lending) = self.lock().take() else { return Ok(()) };
+        let Some(kept) = lending.slots.upgrade() else { return Ok(()) };
+        let Some(ours) = kept.stream() else { return Ok(()) };
+        let join = |&stream: &usize| self.shared.put_behind(&foreign(ours, stream), ours);
+        // All, though one may fail.
+        lending.streams.iter().map(join).fold(Ok(()), Result::and)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Lending>> {
+        self.lending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

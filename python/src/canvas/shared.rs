@@ -1,0 +1,166 @@
+//! The slots of a canvas, and the stream that their frames are handed over on.
+
+// Wraps streams of other libraries.
+#![allow(unsafe_code)]
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bridge::Compute;
+use bridge::cuda_import::StreamMark;
+use bridge::cudarc::driver::{CudaStream, sys};
+use pyo3::prelude::*;
+
+use crate::error::{Fault, Kind};
+use crate::fork::Process;
+use crate::native::{Native, drop_later};
+use crate::screen::copy::{put_behind, refuse_captured_stream, refuse_foreign_stream};
+use crate::screen::slots::{Format, Slots};
+use crate::screen::told;
+use crate::tensor::stream::LEGACY;
+
+/// The slots. Whoever may use them holds this: the canvas, an open frame, and tensors that were
+/// made of one.
+pub(crate) type Kept = Arc<Native<Lent>>;
+
+/// Slots, and the stream that waits for Vulkan and signals it. Field order is drop order.
+pub(crate) struct Lent {
+    slots: Mutex<Slots>,
+    compute: Compute,
+    /// The stream's object, where it is one of another library's: destroys it, maybe.
+    _stream: Option<Py<PyAny>>,
+}
+
+impl Lent {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Slots> {
+        // A panic in between leaves slots that report their own state.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stream of the hand-over; `None` on the CPU backend.
+    pub(super) fn stream(&self) -> Option<&Arc<CudaStream>> {
+        Some(self.compute.cuda()?.stream())
+    }
+}
+
+/// The stream that a frame named.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) number: usize,
+    /// Keeps the stream; `None` where it was named by its number.
+    pub(super) object: Option<Py<PyAny>>,
+}
+
+impl Named {
+    /// The object that keeps the stream for the canvas's lifetime, or `None` where that is not
+    /// known: a number says nothing of when the stream will be destroyed.
+    fn kept(&self) -> Option<Option<Py<PyAny>>> {
+        match &self.object {
+            _ if self.number == LEGACY => Some(None),
+            Some(object) => Some(Some(Python::attach(|py| object.clone_ref(py)))),
+            None => None,
+        }
+    }
+}
+
+enum Life {
+    /// No frame has begun.
+    New,
+    Made(Kept),
+    Closed,
+}
+
+/// The part of a canvas that its frames share.
+pub(crate) struct Shared {
+    life: Mutex<Life>,
+    format: Format,
+    /// Moved from stream to stream, so that none is made for each frame.
+    event: Native<Mutex<Option<StreamMark>>>,
+    /// Of the view.
+    compute: Native<Compute>,
+    pub(super) process: Process,
+}
+
+impl Shared {
+    pub(crate) fn new(compute: &Compute, format: Format) -> Result<Arc<Self>, Fault> {
+        Slots::check(compute.device(), format)?;
+        Ok(Arc::new(Self {
+            life: Mutex::new(Life::New),
+            format,
+            event: Native::new(Mutex::new(None)),
+            compute: Native::new(compute.clone()),
+            process: Process::current(),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Life> {
+        // A panic in between leaves whole slots behind.
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    /// The slots, made with the first frame: on the stream that it names, where that will live as
+    /// long. There is no event between two streams then, which costs the GPU hundreds of
+    /// microseconds a frame where one of them waits for Vulkan.
+    pub(super) fn slots(&self, stream: Option<&Named>) -> Result<Kept, Fault> {
+        let mut life = self.lock();
+        match &*life {
+            Life::Made(kept) => return Ok(Arc::clone(kept)),
+            Life::Closed => return Err(Fault::new(Kind::Closed, "the view of the canvas is closed")),
+            Life::New => {}
+        }
+        let lead = stream.and_then(|named| Some((named.number, named.kept()?)));
+        let (compute, stream) = match (self.compute.cuda(), lead) {
+            (Some(cuda), Some((number, object))) => {
+                refuse_foreign_stream(cuda.stream(), number)?;
+                refuse_captured_stream(cuda.stream(), number)?;
+                let stream = foreign(cuda.stream(), number);
+                (Compute::on_stream(self.compute.device(), stream).map_err(told)?, object)
+            }
+            _ => (Compute::clone(&self.compute), None),
+        };
+        let slots = Mutex::new(Slots::new(&compute, "canvas", self.format)?);
+        let kept = Arc::new(Native::new(Lent { slots, compute, _stream: stream }));
+        *life = Life::Made(Arc::clone(&kept));
+        Ok(kept)
+    }
+
+    /// Makes what is enqueued on `second` from now on wait for what is enqueued on `first` now.
+    pub(super) fn put_behind(&self, first: &CudaStream, second: &CudaStream) -> Result<(), Fault> {
+        put_behind(&mut self.event.lock().unwrap_or_else(PoisonError::into_inner), first, second)
+    }
+
+    /// Begins no more frames, and frees the slots with their last user. Returns how many still use
+    /// them.
+    pub(crate) fn close(&self) -> usize {
+        match std::mem::replace(&mut *self.lock(), Life::Closed) {
+            Life::Made(kept) => Arc::strong_count(&kept) - 1,
+            Life::New | Life::Closed => 0,
+        }
+    }
+}
+
+/// For the capsules: keeps the slots, and frees them without holding up whoever gives the last
+/// capsule back.
+pub(crate) struct Export(Option<Kept>);
+
+impl Export {
+    pub(crate) fn new(kept: Kept) -> Self {
+        Self(Some(kept))
+    }
+}
+
+impl Drop for Export {
+    fn drop(&mut self) {
+        if let Some(slots) = self.0.take().and_then(Arc::into_inner) {
+            drop_later(slots);
+        }
+    }
+}
+
+pub(super) fn foreign(ours: &Arc<CudaStream>, stream: usize) -> Arc<CudaStream> {
+    // SAFETY: the wrapper destroys nothing; the caller, or a library, named a stream that lives.
+    unsafe { ours.context().wrap_borrowed_stream(stream as sys::CUstream) }
+}
