@@ -7,6 +7,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
+use crate::screen::told;
+
 /// The exception that a [`Fault`] becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -69,6 +71,36 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
+    }
+}
+
+/// With the words of Python's calls.
+impl From<bridge_view::Error> for Fault {
+    fn from(error: bridge_view::Error) -> Self {
+        use bridge_view::Error;
+        match error {
+            Error::Bridge(error) => told(error),
+            Error::InvalidArgument { .. } | Error::TooLarge { .. } => Self::new(Kind::Shape, error),
+            Error::NothingDrawn => Self::new(Kind::Usage, "nothing has been drawn so far"),
+            Error::NoWindow { .. } => Self::new(Kind::Unavailable, error),
+            Error::CannotPresent { .. } => {
+                Self::new(Kind::Unavailable, format!("{error}; choose another with device=, or pass headless=True"))
+            }
+            Error::WindowSystem { reason, .. } => {
+                let fault = format!("the window system has failed: {reason}; a view with headless=True needs none");
+                Self::new(Kind::Driver, fault)
+            }
+            Error::OtherThread => Self::new(
+                Kind::Usage,
+                "draw() of a view with a window is called on the main thread, where the process's events arrive",
+            ),
+            Error::EventLoopBusy => Self::new(Kind::Usage, error),
+            Error::Forked => Self::new(
+                Kind::Usage,
+                format!("{error}: pass headless=True, or start processes with multiprocessing's method \"spawn\""),
+            ),
+            _ => Self::new(Kind::Driver, error),
+        }
     }
 }
 

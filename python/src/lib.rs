@@ -1,6 +1,7 @@
 //! The native half of the Python package `vkview`: tensors of any library, seen through Vulkan.
 
 mod canvas;
+mod choose;
 mod error;
 mod export;
 mod fork;
@@ -10,11 +11,9 @@ mod memory;
 mod native;
 mod options;
 mod owned;
-mod picture;
 mod screen;
 mod tensor;
 mod view;
-mod window;
 
 use pyo3::prelude::*;
 

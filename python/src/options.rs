@@ -1,18 +1,17 @@
 //! Options of Python's calls, checked.
 
+use bridge_view::{Camera, ColorMap, Look, PointLook};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::error::{Fault, Kind};
-use crate::screen::camera::Camera;
-use crate::screen::{Look, PointLook};
 use crate::tensor::dtype::DType;
 use crate::tensor::tuple;
 
 pub(crate) fn look(exposure: f32, linear: bool, colormap: Option<&str>) -> PyResult<Look> {
-    let viridis = match colormap {
-        None => false,
-        Some("viridis") => true,
+    let color_map = match colormap {
+        None => ColorMap::Grey,
+        Some("viridis") => ColorMap::Viridis,
         Some(other) => {
             return Err(PyValueError::new_err(format!("colormap is {other:?}; there are \"viridis\" and None")));
         }
@@ -20,7 +19,7 @@ pub(crate) fn look(exposure: f32, linear: bool, colormap: Option<&str>) -> PyRes
     if !exposure.is_finite() {
         return Err(PyValueError::new_err(format!("exposure is {exposure}; it must be finite")));
     }
-    Ok(Look { exposure, linear, viridis })
+    Ok(Look { exposure, linear, color_map })
 }
 
 /// From a name, or an object whose name ends in one: `torch.float32`, `numpy.float32`,
@@ -49,5 +48,5 @@ pub(crate) fn point_look(camera: Camera, size: u32, color: (f32, f32, f32)) -> P
     }
     // Rounded; what is no number is 0.
     let byte = |value: f32| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
-    Ok(PointLook { camera, size, colour: [byte(color.0), byte(color.1), byte(color.2), 255] })
+    Ok(PointLook { camera, size, color: [byte(color.0), byte(color.1), byte(color.2), 255] })
 }

@@ -13,6 +13,7 @@ pub enum Error {
     /// An argument that no driver call could make sense of, or that the device has no such thing
     /// for.
     #[error("{object}: {reason} [{device}]")]
+    #[non_exhaustive]
     InvalidArgument {
         /// The object that was to be made.
         object: String,
@@ -23,6 +24,7 @@ pub enum Error {
     },
     /// A Vulkan call failed.
     #[error("{call} failed: {result:?} ({}) [{object}, {device}]", .result.as_raw())]
+    #[non_exhaustive]
     Vulkan {
         /// The name of the call.
         call: &'static str,

@@ -1,5 +1,4 @@
-//! Buffers and images that stay with Vulkan: staging, readback, targets. For the examples, tests
-//! and benchmarks.
+//! Buffers and images that stay with Vulkan: staging, readback, targets.
 //!
 //! Each has an allocation of its own, which suits programs that make a few and keep them.
 

@@ -6,6 +6,7 @@ mod shared;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 
 use bridge::{BufferSpec, ComputeTurn, Work};
+use bridge_view::Look;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -18,7 +19,7 @@ use crate::native::{Detached, call, detached};
 use crate::owned::{Owner, Tensor};
 use crate::screen::copy::skip;
 use crate::screen::slots::Format;
-use crate::screen::{Look, Scene, limit, told};
+use crate::screen::{Scene, limit, told};
 use crate::tensor::stream::named;
 use crate::tensor::{Device, tuple};
 use crate::view::View;

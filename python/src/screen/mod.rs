@@ -1,72 +1,33 @@
-//! What a view draws: tensors in shared slots, drawn into a picture, which a window may show.
-
-// Vulkan calls, and mapped memory.
-#![allow(unsafe_code)]
+//! What a view draws: tensors in shared slots, given to a view of `bridge_view`.
 
 pub(crate) mod address;
-pub(crate) mod camera;
 pub(crate) mod copy;
-pub(crate) mod output;
-pub(crate) mod pipeline;
-pub(crate) mod ring;
-mod shown;
 pub(crate) mod slots;
 
-use std::mem::ManuallyDrop;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use bridge::ash::{khr, vk};
 use bridge::{
-    Backend, BufferSpec, Compute, DeviceSelector, Exchange, ExportDevice, OpenInfo, RenderFirst, RenderTurn, Validation,
+    Backend, BufferAccess, BufferSpec, Compute, DeviceSelector, Exchange, ExchangeInfo, ExportDevice, OpenInfo,
+    RenderFirst, RenderTurn, Validation,
 };
-use vk_local::{LocalBuffer, MemoryLocation};
+use bridge_view::{Drawn, Look, PointLook, View, ViewInfo, Window, WindowState};
 
 use crate::error::{Fault, Kind};
-use crate::screen::camera::Camera;
 use crate::screen::copy::{Copier, Wait, refuse_captured};
-use crate::screen::pipeline::{ImageParams, Params, Pipelines, PointParams, failed};
-use crate::screen::ring::Ring;
-use crate::screen::shown::{Kept, record_keeping};
 use crate::screen::slots::{Format, Slots};
-use crate::tensor::TensorView;
-use crate::window::OpenWindow;
-use crate::window::present::Presenter;
+use crate::tensor::dtype::DType;
+use crate::tensor::{TensorView, tuple};
 
 /// The limit of every wait on the host, unless [`TIMEOUT`] names another.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 /// An environment variable with that limit in seconds: frames of software drivers may take longer.
 const TIMEOUT: &str = "VKVIEW_TIMEOUT";
-/// The largest side of a view.
-pub(crate) const MAX_SIDE: u32 = 16384;
 /// An environment variable by which views ask for the validation layer.
 const VALIDATION: &str = "VKVIEW_VALIDATION";
-/// Bytes of a pixel: red, green, blue, alpha.
-const PIXEL: u64 = 4;
 
 /// A frame that has been computed, and is drawn next.
 type Frame = RenderTurn<BufferSpec<u8>>;
-
-/// Conversion of values to colours.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Look {
-    /// Values are multiplied by 2 to the power of it.
-    pub(crate) exposure: f32,
-    /// Values are linear, and are encoded as sRGB.
-    pub(crate) linear: bool,
-    /// One channel is coloured by viridis.
-    pub(crate) viridis: bool,
-}
-
-/// Camera, size and colour of points.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PointLook {
-    pub(crate) camera: Camera,
-    /// Pixels a side.
-    pub(crate) size: u32,
-    /// Red, green, blue, alpha of those without.
-    pub(crate) colour: [u8; 4],
-}
 
 /// The way in which a frame is drawn.
 #[derive(Clone, Copy, Debug)]
@@ -75,31 +36,13 @@ pub(crate) enum Scene {
     Points(PointLook),
 }
 
-/// Slots, and the picture that they are drawn into. Field order is drop order; `Drop` waits for the
-/// GPU first.
+/// Slots, and the view that draws them. Field order is drop order: the view waits for its frames.
 pub(crate) struct Screen {
-    /// Reads the picture.
-    presenter: Option<Presenter>,
-    pending: Option<(Frame, Format, Scene)>,
+    view: View,
     slots: Option<Slots>,
     /// Slots that the picture is read through.
     output: Option<Exchange<BufferSpec<u8>, RenderFirst>>,
     copier: Copier,
-    // Objects of commands are dropped by `Drop` alone: leaked, if the commands may still run.
-    ring: ManuallyDrop<Ring>,
-    pipelines: ManuallyDrop<Pipelines>,
-    picture: ManuallyDrop<LocalBuffer>,
-    /// Of points: a word a pixel.
-    depths: ManuallyDrop<Option<LocalBuffer>>,
-    /// Of points in a window.
-    kept: ManuallyDrop<Option<Kept>>,
-    /// The error of a wait for commands that were not seen to end.
-    stuck: Option<Fault>,
-    drained: bool,
-    drawn: bool,
-    width: u32,
-    height: u32,
-    compute: Compute,
 }
 
 /// The limit of every wait on the host.
@@ -128,10 +71,10 @@ impl Screen {
     /// Opens a device of its own. `device` is a number, a UUID or a part of a name. The picture is
     /// shown in `window`.
     pub(crate) fn open(
-        [width, height]: [u32; 2],
+        size: [u32; 2],
         backend: Backend,
         device: Option<&str>,
-        window: Option<OpenWindow>,
+        window: Option<Window>,
     ) -> Result<Self, Fault> {
         let selector = match device {
             // Parsing cannot fail: what is neither a number nor a UUID is a name.
@@ -140,8 +83,8 @@ impl Screen {
         };
         let asked = std::env::var_os(VALIDATION).is_some_and(|value| value != "0");
         let validation = if asked { Validation::Required } else { Validation::Off };
-        let surface = window.as_ref().map(OpenWindow::instance_extensions).transpose()?.unwrap_or_default();
-        let swapchain: &[_] = if window.is_some() { &[khr::swapchain::NAME] } else { &[] };
+        let surface = window.as_ref().map(Window::instance_extensions).transpose()?.unwrap_or_default();
+        let swapchain: &[_] = if window.is_some() { Window::DEVICE_EXTENSIONS } else { &[] };
         let info = OpenInfo {
             application_name: "vkview",
             device: selector,
@@ -152,37 +95,21 @@ impl Screen {
         };
         let device = ExportDevice::open(&info).map_err(|error| Fault::new(Kind::Unavailable, error))?;
         let compute = Compute::new(&device, backend).map_err(|error| Fault::new(Kind::Unavailable, error))?;
-        let usage = vk::BufferUsageFlags::STORAGE_BUFFER | vk::BufferUsageFlags::TRANSFER_SRC;
-        let size = u64::from(width) * u64::from(height) * PIXEL;
-        check_range(&device, size, || format!("a view of {width}x{height} pixels"))?;
-        let made = |error: vk_local::Error| Fault::new(Kind::Driver, error);
-        let picture = LocalBuffer::new(&device, "picture", size, usage, MemoryLocation::GpuOnly).map_err(made)?;
-        let pipelines = Pipelines::new(&device)?;
-        let ring = Ring::new(&device, device.queue().family(), &pipelines)?;
-        let copier = Copier::default();
-        let presenter = window.map(|window| Presenter::new(&device, window, &pipelines)).transpose()?;
-        Ok(Self {
-            presenter,
-            pending: None,
-            slots: None,
-            output: None,
-            copier,
-            ring: ManuallyDrop::new(ring),
-            pipelines: ManuallyDrop::new(pipelines),
-            picture: ManuallyDrop::new(picture),
-            depths: ManuallyDrop::new(None),
-            kept: ManuallyDrop::new(None),
-            stuck: None,
-            drained: false,
-            drawn: false,
-            width,
-            height,
-            compute,
-        })
+        let info = ViewInfo { size, timeout: limit() };
+        let view = match window {
+            Some(window) => View::in_window(&compute, &info, window),
+            None => View::headless(&compute, &info),
+        }?;
+        Ok(Self { view, slots: None, output: None, copier: Copier::default() })
     }
 
     pub(crate) fn compute(&self) -> &Compute {
-        &self.compute
+        self.view.compute()
+    }
+
+    /// What the user does with the window, where there is one.
+    pub(crate) fn window(&self) -> Option<WindowState> {
+        self.view.window()
     }
 
     /// Copies the tensor into a slot, to be drawn next. Once this has returned, the tensor's memory
@@ -195,107 +122,47 @@ impl Screen {
     /// As [`image`](Self::image), of points.
     pub(crate) fn points(&mut self, tensor: &mut TensorView, look: PointLook) -> Result<(), Fault> {
         let format = Format::of_points(tensor)?;
-        if self.depths.is_none() {
-            let made = |error: vk_local::Error| Fault::new(Kind::Driver, error);
-            let (usage, size) = (vk::BufferUsageFlags::STORAGE_BUFFER, self.picture.size());
-            let device = self.compute.device();
-            *self.depths =
-                Some(LocalBuffer::new(device, "depths", size, usage, MemoryLocation::GpuOnly).map_err(made)?);
-        }
         self.take(tensor, format, Scene::Points(look))
     }
 
     fn take(&mut self, tensor: &mut TensorView, format: Format, scene: Scene) -> Result<(), Fault> {
-        refuse_captured(&self.compute, &tensor.producer)?;
+        refuse_captured(self.view.compute(), &tensor.producer)?;
         let slots = match self.slots.take() {
             // Images and points may be of one format.
             Some(slots) if slots.format() == format && slots.access() == self.access(scene) => slots,
             other => {
-                self.skip_pending();
+                self.view.skip();
                 // Frees the old ones, which waits for them.
                 drop(other);
-                Slots::with_access(&self.compute, "tensor", format, self.access(scene))?
+                Slots::with_access(self.view.compute(), "tensor", format, self.access(scene))?
             }
         };
         let slots = self.slots.insert(slots);
         let turn = slots.begin()?;
-        let frame = self.copier.copy(&self.compute, turn, tensor)?;
-        self.show(frame, format, scene);
-        Ok(())
+        let frame = self.copier.copy(self.view.compute(), turn, tensor)?;
+        self.show(frame, format, scene)
+    }
+
+    /// What Vulkan does to the slots of the scene: a window copies points, to draw them again.
+    fn access(&self, scene: Scene) -> BufferAccess {
+        match (scene, self.view.window()) {
+            (Scene::Points(_), Some(_)) => BufferAccess::COMPUTE_READ | BufferAccess::TRANSFER_READ,
+            _ => BufferAccess::COMPUTE_READ,
+        }
     }
 
     /// Draws this frame next, in place of one that has not been drawn.
-    pub(crate) fn show(&mut self, frame: Frame, format: Format, scene: Scene) {
-        self.skip_pending();
-        self.pending = Some((frame, format, scene));
+    pub(crate) fn show(&mut self, frame: Frame, format: Format, scene: Scene) -> Result<(), Fault> {
+        match scene {
+            Scene::Image(look) => self.view.show_image(frame, format.image()?, &look)?,
+            Scene::Points(look) => self.view.show_points(frame, format.points()?, &look)?,
+        }
+        Ok(())
     }
 
-    fn skip_pending(&mut self) {
-        if let Some((frame, ..)) = self.pending.take() {
-            frame.skip();
-        }
-    }
-
-    /// Submits drawing the newest frame; nothing if there is none since the last time. Waits on the
-    /// host only where [`FRAMES`](ring::FRAMES) frames are unfinished.
-    pub(crate) fn draw(&mut self) -> Result<bool, Fault> {
-        let Some((frame, format, scene)) = self.pending.take() else { return Ok(false) };
-        let picture = [self.width, self.height];
-        let params = params(self.moved(scene), format, picture);
-        let keeps = match self.make_room_for(format, scene) {
-            Ok(keeps) => keeps,
-            Err(fault) => {
-                frame.skip();
-                return Err(fault);
-            }
-        };
-        // Images leave the third binding alone.
-        let depths = self.depths.as_ref().unwrap_or(&self.picture).as_raw();
-        let raw = self.compute.device().as_raw().clone();
-        let slot = frame.resources().as_raw();
-        let source = keeps.unwrap_or(slot);
-        // SAFETY: all are storage buffers: `Slots`, `open` and `points` ask for that usage.
-        let recording = unsafe { self.ring.begin(limit(), [source, self.picture.as_raw(), depths]) };
-        let recording = match recording {
-            Ok(recording) => recording,
-            Err(fault) => {
-                frame.skip();
-                return Err(fault);
-            }
-        };
-        let commands = recording.commands;
-        // SAFETY: recording, for the family of the graphics queue, outside of a render pass.
-        unsafe { frame.record_acquire(commands) };
-        // The frame before writes the picture, or a copy reads it.
-        let before = vk::MemoryBarrier::default()
-            .src_access_mask(vk::AccessFlags::SHADER_WRITE)
-            .dst_access_mask(vk::AccessFlags::SHADER_READ | vk::AccessFlags::SHADER_WRITE);
-        let users = vk::PipelineStageFlags::COMPUTE_SHADER | vk::PipelineStageFlags::TRANSFER;
-        let draws = vk::PipelineStageFlags::COMPUTE_SHADER;
-        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: stages of every graphics queue.
-        unsafe {
-            raw.cmd_pipeline_barrier(commands, users, draws, vk::DependencyFlags::empty(), &[before], &[], &[]);
-        }
-        if let Some(kept) = keeps {
-            // SAFETY: recording; the slot is acquired, to be copied from, and both have the format's size.
-            unsafe { record_keeping(&raw, commands, slot, kept, format.size()) };
-        }
-        // SAFETY: the set was bound to the buffers above; the ring is waited for before they go.
-        unsafe { self.pipelines.record(commands, recording.set, params) };
-        // SAFETY: as the acquire.
-        unsafe { frame.record_release(commands) };
-        // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: recording since `begin`.
-        if let Err(code) = unsafe { raw.end_command_buffer(commands) } {
-            frame.skip();
-            return Err(failed("vkEndCommandBuffer")(code));
-        }
-        // SAFETY: the commands acquire and release the slot, and live until the ring has seen the
-        // point.
-        let point = unsafe { frame.submit(&[commands]) }.map_err(told)?;
-        self.ring.submitted(recording, point);
-        self.drawn = true;
-        self.note_kept(keeps.and(Some(scene)));
-        Ok(true)
+    /// Submits drawing the newest frame, and presents the picture if a window can take it now.
+    pub(crate) fn draw(&mut self) -> Result<Drawn, Fault> {
+        Ok(self.view.draw_and_present()?)
     }
 
     /// For negative controls: the wait is not enqueued from now on.
@@ -305,77 +172,60 @@ impl Screen {
 
     /// Waits until what was drawn is finished.
     pub(crate) fn finish(&mut self) -> Result<(), Fault> {
-        self.ring.wait(limit())
+        Ok(self.view.finish()?)
     }
 
     /// Waits for the frames in flight and gives the slots back. Nothing is drawn afterwards.
     pub(crate) fn drain(&mut self) -> Result<(), Fault> {
-        self.drained = true;
-        self.skip_pending();
-        // Presenting draws from the same objects.
-        let presented = self.presenter.as_mut().map_or(Ok(()), Presenter::wait);
-        let ended = self.finish().and(presented);
-        if let Err(fault) = &ended {
-            self.stuck = Some(fault.clone());
-        }
+        let ended = self.view.drain();
         self.slots = None;
         self.output = None;
-        ended
+        Ok(ended?)
     }
-}
 
-impl Drop for Screen {
-    fn drop(&mut self) {
-        if !self.drained {
-            // The error is kept in `stuck`.
-            let _ = self.drain();
+    /// The picture: rows from the top, four bytes a pixel. Black before the first frame.
+    pub(crate) fn pixels(&mut self) -> Result<Vec<u8>, Fault> {
+        Ok(self.view.pixels()?)
+    }
+
+    /// The picture as a PNG file.
+    pub(crate) fn png(&mut self) -> Result<Vec<u8>, Fault> {
+        Ok(self.view.png()?)
+    }
+
+    /// Copies the picture into a tensor of shape (height, width, 4), of bytes; see
+    /// [`Copier::copy_out`].
+    pub(crate) fn read(&mut self, tensor: &mut TensorView) -> Result<(), Fault> {
+        let [width, height] = self.view.size();
+        let shape = [height, width, 4];
+        if tensor.dtype != DType::U8 || tensor.shape != shape.map(|side| side as usize) {
+            let reason = format!("the picture is uint8 {}, the tensor {}", tuple(&shape), tensor.describe());
+            return Err(Fault::new(Kind::Shape, reason));
         }
-        if let Some(fault) = &self.stuck {
-            // They keep the device, which cannot be destroyed either.
-            log::error!("what the commands of a view use is leaked, since they were not seen to end: {fault}");
-            return;
+        if tensor.read_only {
+            return Err(Fault::new(Kind::Layout, "the tensor is read-only: the picture cannot be copied into it"));
         }
-        // SAFETY: not used after this drop, and by no command: all were seen to end.
-        unsafe { ManuallyDrop::drop(&mut self.ring) };
-        // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.pipelines) };
-        // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.picture) };
-        // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.depths) };
-        // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.kept) };
+        if !self.view.has_drawn() {
+            return Err(bridge_view::Error::NothingDrawn.into());
+        }
+        let compute = self.view.compute().clone();
+        refuse_captured(&compute, &tensor.producer)?;
+        let output = match &mut self.output {
+            Some(output) => output,
+            none => {
+                let spec = BufferSpec::new(tensor.size(), BufferAccess::TRANSFER_WRITE);
+                let info = ExchangeInfo { name: "read", timeout: limit(), ..ExchangeInfo::default() };
+                none.insert(Exchange::render_first(&compute, &info, spec).map_err(told)?)
+            }
+        };
+        let frame = match output.begin() {
+            Err(error @ bridge::Error::TurnLost { .. }) => {
+                log::warn!("{error}");
+                output.begin()
+            }
+            begun => begun,
+        };
+        let turn = self.view.read(frame.map_err(told)?)?;
+        self.copier.copy_out(&compute, turn, tensor)
     }
-}
-
-/// What the shader is told.
-fn params(scene: Scene, format: Format, picture: [u32; 2]) -> Params {
-    match scene {
-        Scene::Image(look) => Params::Image(ImageParams {
-            source: [format.width, format.height],
-            picture,
-            channels: format.channels,
-            kind: format.kind(),
-            gain: look.exposure.exp2(),
-            flags: u32::from(look.linear) | (u32::from(look.viridis) << 1),
-        }),
-        Scene::Points(look) => Params::Points(PointParams {
-            camera: look.camera.matrix(picture),
-            count: format.width,
-            channels: format.channels,
-            picture,
-            size: look.size,
-            colour: u32::from_le_bytes(look.colour),
-        }),
-    }
-}
-
-/// That a buffer of `size` bytes can be bound whole.
-pub(crate) fn check_range(device: &ExportDevice, size: u64, what: impl FnOnce() -> String) -> Result<(), Fault> {
-    let most = u64::from(device.physical().limits.max_storage_buffer_range);
-    if size <= most {
-        return Ok(());
-    }
-    let reason = format!("{} takes {size} bytes, but {} reads at most {most} at once", what(), device.name());
-    Err(Fault::new(Kind::Shape, format!("{reason} (maxStorageBufferRange)")))
 }

@@ -1,9 +1,10 @@
 //! The slots that tensors of one shape and type are handed over in.
 
 use bridge::{BufferAccess, BufferSpec, Compute, ComputeTurn, Exchange, ExchangeInfo, ExportDevice};
+use bridge_view::{Element, ImageFormat, MAX_POINTS, MAX_SIDE, PointFormat, PointKind};
 
 use crate::error::{Fault, Kind};
-use crate::screen::{MAX_SIDE, check_range, limit, told};
+use crate::screen::{limit, told};
 use crate::tensor::dtype::DType;
 use crate::tensor::{TensorView, tuple};
 
@@ -63,19 +64,30 @@ impl Format {
             let reason = format!("points of {} cannot be shown: they must be float32", tensor.dtype);
             return Err(Fault::new(Kind::DType, reason));
         }
-        let most = 1 << 31;
-        let width = u32::try_from(count).ok().filter(|&count| count <= most);
-        let width = width.ok_or_else(|| Fault::new(Kind::Shape, format!("{count} points are more than {most}")))?;
+        let width = u32::try_from(count).ok().filter(|&count| count <= MAX_POINTS);
+        let width =
+            width.ok_or_else(|| Fault::new(Kind::Shape, format!("{count} points are more than {MAX_POINTS}")))?;
         Ok(Self { width, height: 1, channels: channels as u32, dtype: DType::F32 })
     }
 
-    /// As `Params::kind` in `picture.wgsl`.
-    pub(crate) fn kind(self) -> u32 {
-        match self.dtype {
-            DType::F16 => 1,
-            DType::F32 => 2,
-            _ => 0,
-        }
+    /// For a view, as an image.
+    pub(crate) fn image(self) -> Result<ImageFormat, Fault> {
+        let element = match self.dtype {
+            DType::F16 => Element::F16,
+            DType::F32 => Element::F32,
+            _ => Element::U8,
+        };
+        Ok(ImageFormat::new([self.width, self.height], self.channels, element)?)
+    }
+
+    /// For a view, as points.
+    pub(crate) fn points(self) -> Result<PointFormat, Fault> {
+        let kind = match self.channels {
+            4 => PointKind::Value,
+            6 => PointKind::Color,
+            _ => PointKind::Position,
+        };
+        Ok(PointFormat::new(self.width, kind)?)
     }
 
     /// In bytes.
@@ -141,4 +153,14 @@ impl Slots {
             begun => begun.map_err(told),
         }
     }
+}
+
+/// That a buffer of `size` bytes can be bound whole.
+fn check_range(device: &ExportDevice, size: u64, what: impl FnOnce() -> String) -> Result<(), Fault> {
+    let most = u64::from(device.physical().limits.max_storage_buffer_range);
+    if size <= most {
+        return Ok(());
+    }
+    let reason = format!("{} takes {size} bytes, but {} reads at most {most} at once", what(), device.name());
+    Err(Fault::new(Kind::Shape, format!("{reason} (maxStorageBufferRange)")))
 }

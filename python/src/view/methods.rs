@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bridge::Backend;
+use bridge_view::{Camera, MAX_SIDE, WindowInfo};
 use pyo3::exceptions::{PyResourceWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
 
 use crate::canvas::{Canvas, Shared};
+use crate::choose;
 use crate::error::{Fault, Kind};
 use crate::export::Layout;
 use crate::fork::Process;
@@ -16,16 +18,14 @@ use crate::memory::Memory;
 use crate::native::{Detached, Native, call};
 use crate::options::{dtype_of, look, point_look};
 use crate::owned::{Owner, Tensor};
-use crate::screen::camera::Camera;
 use crate::screen::copy::Wait;
 use crate::screen::slots::Format;
-use crate::screen::{MAX_SIDE, Scene, Screen};
+use crate::screen::{Scene, Screen};
 use crate::tensor::dtype::DType;
 use crate::tensor::stream::named;
 use crate::tensor::{TensorView, checked_shape};
 
 use crate::view::View;
-use crate::window::{Wanted, choose};
 
 #[pymethods]
 impl View {
@@ -60,7 +60,7 @@ impl View {
         if title.contains('\0') {
             return Err(PyValueError::new_err("title has a null character"));
         }
-        let wanted = Wanted { title: title.to_owned(), vsync, size: [width, height] };
+        let wanted = WindowInfo { title: title.to_owned(), vsync, size: [width, height] };
         let open = |window| Screen::open([width, height], backend, device.as_deref(), window);
         let screen = choose::screen(py, headless, &wanted, open)?;
         let compute = Detached::new(Native::new(screen.compute().clone()));
@@ -187,7 +187,7 @@ impl View {
     fn draw(&self, py: Python<'_>) -> PyResult<bool> {
         let drawn = match &self.window {
             Some(_) => self.draw_in_window(py),
-            None => self.with(py, Screen::draw),
+            None => self.with(py, |screen| Ok(screen.draw()?.drawn)),
         };
         // A loop of frames ends with Ctrl-C.
         py.check_signals()?;

@@ -3,9 +3,10 @@
 mod methods;
 mod window;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
 use bridge::{BufferSpec, Compute, RenderTurn};
+use bridge_view::WindowState;
 use pyo3::prelude::*;
 
 use crate::canvas::Shared;
@@ -13,12 +14,10 @@ use crate::error::{Fault, Kind};
 use crate::fork::Process;
 use crate::memory::Memory;
 use crate::native::{Detached, Native, call, detached};
-use crate::picture::png;
 use crate::screen::slots::Format;
 use crate::screen::{Scene, Screen};
 use crate::tensor::TensorView;
 use crate::tensor::stream::named;
-use crate::window::input::State;
 
 /// Shows tensors of any library, as images or points, on the GPU that they are on.
 ///
@@ -46,7 +45,7 @@ pub(crate) struct View {
     /// The options of the last `image` or `points`, for `show`.
     scene: Mutex<Scene>,
     /// What the user does with the window, where there is one.
-    window: Option<Arc<State>>,
+    window: Option<WindowState>,
     /// Of the screen, for what needs no lock.
     compute: Detached<Native<Compute>>,
     width: u32,
@@ -102,10 +101,9 @@ impl View {
             Some(screen) => screen.show(frame, format, scene),
             None => {
                 frame.skip();
-                return Err(closed());
+                Err(closed())
             }
         }
-        Ok(())
     }
 
     fn live(&self) -> MutexGuard<'_, Vec<Weak<Memory>>> {
@@ -123,8 +121,7 @@ fn closed() -> Fault {
 
 impl View {
     fn png(&self, py: Python<'_>) -> PyResult<Vec<u8>> {
-        let (width, height) = (self.width, self.height);
-        self.with(py, |screen| png(width, height, &screen.pixels()?))
+        self.with(py, Screen::png)
     }
 }
 

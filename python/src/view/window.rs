@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bridge_view::{display_has_ended, poll_events};
 use pyo3::prelude::*;
 
+use crate::choose::warn;
+use crate::error::Fault;
 use crate::view::View;
-use crate::window::choose::warn;
-use crate::window::{ended, event_loop};
 
 /// How long `draw` waits for events where there is nothing new to show, so that a loop of it leaves
 /// the processor to others.
@@ -20,19 +21,20 @@ impl View {
     /// Takes the events of all windows, draws, and presents. Returns whether something was drawn.
     pub(super) fn draw_in_window(&self, py: Python<'_>) -> PyResult<bool> {
         self.process.check("view")?;
-        py.detach(|| event_loop::pump(Duration::ZERO))?;
-        if ended::has_ended() && !TOLD.swap(true, Ordering::Relaxed) {
+        py.detach(|| poll_events(Duration::ZERO)).map_err(Fault::from)?;
+        if display_has_ended() && !TOLD.swap(true, Ordering::Relaxed) {
             warn(py, "the display has ended: views go on without their windows")?;
         }
-        let did = self.with(py, |screen| screen.draw_and_present())?;
+        let did = self.with(py, |screen| screen.draw())?;
         if !did.drawn && !did.presented {
-            py.detach(|| match ended::has_ended() {
+            py.detach(|| match display_has_ended() {
                 true => {
                     std::thread::sleep(IDLE);
                     Ok(())
                 }
-                false => event_loop::pump(IDLE),
-            })?;
+                false => poll_events(IDLE),
+            })
+            .map_err(Fault::from)?;
         }
         Ok(did.drawn)
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bridge::ExportDevice;
 use bridge::ash::vk;
 
-use crate::error::{Fault, Kind};
-use crate::screen::pipeline::{Pipelines, failed};
+use crate::draw::pipeline::Pipelines;
+use crate::error::{Error, failed};
 
 /// Pictures that may be on their way to the window.
 const PICTURES: usize = 3;
@@ -43,7 +43,7 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    pub(crate) fn new(device: &ExportDevice, pipelines: &Pipelines) -> Result<Self, Fault> {
+    pub(crate) fn new(device: &ExportDevice, pipelines: &Pipelines) -> Result<Self, Error> {
         let mut made = Self {
             pool: vk::CommandPool::null(),
             sets: vk::DescriptorPool::null(),
@@ -56,22 +56,25 @@ impl Places {
             .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
         // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family of the device's
         // queue.
-        made.pool = unsafe { raw.create_command_pool(&info, None) }.map_err(failed("vkCreateCommandPool"))?;
+        made.pool = unsafe { raw.create_command_pool(&info, None) }.map_err(failed(device, "vkCreateCommandPool"))?;
         let info =
             vk::CommandBufferAllocateInfo::default().command_pool(made.pool).command_buffer_count(PICTURES as u32);
         // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo-00044: more than no command buffer.
-        let buffers = unsafe { raw.allocate_command_buffers(&info) }.map_err(failed("vkAllocateCommandBuffers"))?;
+        let buffers =
+            unsafe { raw.allocate_command_buffers(&info) }.map_err(failed(device, "vkAllocateCommandBuffers"))?;
         let count = PICTURES as u32;
         let sizes = [vk::DescriptorPoolSize { ty: vk::DescriptorType::STORAGE_BUFFER, descriptor_count: 3 * count }];
         let info = vk::DescriptorPoolCreateInfo::default().max_sets(count).pool_sizes(&sizes);
         // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: more than no
         // set.
-        made.sets = unsafe { raw.create_descriptor_pool(&info, None) }.map_err(failed("vkCreateDescriptorPool"))?;
+        made.sets =
+            unsafe { raw.create_descriptor_pool(&info, None) }.map_err(failed(device, "vkCreateDescriptorPool"))?;
         let layouts = [pipelines.set_layout(); PICTURES];
         let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(made.sets).set_layouts(&layouts);
         // SAFETY: VUID-VkDescriptorSetAllocateInfo-apiVersion-07895: as many as the pool was made
         // for.
-        let sets = unsafe { raw.allocate_descriptor_sets(&info) }.map_err(failed("vkAllocateDescriptorSets"))?;
+        let sets =
+            unsafe { raw.allocate_descriptor_sets(&info) }.map_err(failed(device, "vkAllocateDescriptorSets"))?;
         for (index, (commands, set)) in buffers.into_iter().zip(sets).enumerate() {
             let place = Place { commands, set, acquired: vk::Semaphore::null(), index };
             made.slots.push(Slot { place, done: vk::Fence::null(), busy: false, abandoned: false });
@@ -79,52 +82,53 @@ impl Places {
         for slot in &mut made.slots {
             let info = vk::SemaphoreCreateInfo::default();
             // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags, and no chain.
-            slot.place.acquired = unsafe { raw.create_semaphore(&info, None) }.map_err(failed("vkCreateSemaphore"))?;
+            slot.place.acquired =
+                unsafe { raw.create_semaphore(&info, None) }.map_err(failed(device, "vkCreateSemaphore"))?;
             let info = vk::FenceCreateInfo::default();
             // SAFETY: VUID-VkFenceCreateInfo-flags-parameter: no flags.
-            slot.done = unsafe { raw.create_fence(&info, None) }.map_err(failed("vkCreateFence"))?;
+            slot.done = unsafe { raw.create_fence(&info, None) }.map_err(failed(device, "vkCreateFence"))?;
         }
         Ok(made)
     }
 
     /// A place that is idle. Does not wait.
-    pub(crate) fn idle(&mut self) -> Result<Option<Place>, Fault> {
+    pub(crate) fn idle(&mut self) -> Result<Option<Place>, Error> {
         self.look()?;
         Ok(self.slots.iter().find(|slot| !slot.busy && !slot.abandoned).map(|slot| slot.place))
     }
 
     /// Whether all are idle. Does not wait.
-    pub(crate) fn all_idle(&mut self) -> Result<bool, Fault> {
+    pub(crate) fn all_idle(&mut self) -> Result<bool, Error> {
         self.look()?;
         Ok(self.slots.iter().all(|slot| !slot.busy))
     }
 
     /// Sees which pictures are done.
-    fn look(&mut self) -> Result<(), Fault> {
+    fn look(&mut self) -> Result<(), Error> {
         let raw = self.device.as_raw();
         for slot in self.slots.iter_mut().filter(|slot| slot.busy) {
             // SAFETY: VUID-vkGetFenceStatus-fence-parameter: made in `new`.
-            let done = unsafe { raw.get_fence_status(slot.done) }.map_err(failed("vkGetFenceStatus"))?;
+            let done = unsafe { raw.get_fence_status(slot.done) }.map_err(failed(&self.device, "vkGetFenceStatus"))?;
             slot.busy = !done;
         }
         Ok(())
     }
 
     /// Notes that the place is in use until the queue is done with all that it was given so far.
-    pub(crate) fn submitted(&mut self, place: Place) -> Result<(), Fault> {
+    pub(crate) fn submitted(&mut self, place: Place) -> Result<(), Error> {
         let (raw, queue) = (self.device.as_raw(), self.device.queue());
         let Some(slot) = self.slots.get_mut(place.index) else { return Ok(()) };
         // From here on only the fence says that it is idle: if it is not submitted, never.
         slot.busy = true;
         // SAFETY: VUID-vkResetFences-pFences-01123: an idle place's fence has been seen signalled,
         // or was never submitted.
-        unsafe { raw.reset_fences(&[slot.done]) }.map_err(failed("vkResetFences"))?;
+        unsafe { raw.reset_fences(&[slot.done]) }.map_err(failed(&self.device, "vkResetFences"))?;
         // SAFETY: VUID-vkQueueSubmit2-fence-04894, -04895: reset above, and with no other
         // submission.
         let submitted = unsafe { queue.submit(&[], slot.done) };
         submitted.map_err(|error| {
             self.abandon(place);
-            Fault::new(Kind::Driver, error)
+            Error::from(error)
         })
     }
 
@@ -138,7 +142,7 @@ impl Places {
     }
 
     /// Waits until all are idle, for at most `limit`. A device that is lost uses nothing any more.
-    pub(crate) fn wait(&mut self, limit: Duration) -> Result<(), Fault> {
+    pub(crate) fn wait(&mut self, limit: Duration) -> Result<(), Error> {
         let fences: Vec<_> = self.slots.iter().filter(|slot| slot.busy).map(|slot| slot.done).collect();
         if fences.is_empty() {
             return Ok(());
@@ -147,7 +151,7 @@ impl Places {
         // SAFETY: VUID-vkWaitForFences-pFences-parameter: made in `new`.
         match unsafe { self.device.as_raw().wait_for_fences(&fences, true, limit) } {
             Ok(()) | Err(vk::Result::ERROR_DEVICE_LOST) => {}
-            Err(code) => return Err(failed("vkWaitForFences")(code)),
+            Err(code) => return Err(failed(&self.device, "vkWaitForFences")(code)),
         }
         self.slots.iter_mut().for_each(|slot| slot.busy = false);
         Ok(())

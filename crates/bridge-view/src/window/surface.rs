@@ -3,13 +3,14 @@
 // Vulkan calls.
 #![allow(unsafe_code)]
 
+use std::ffi::CStr;
+
 use bridge::ExportDevice;
 use bridge::ash::{khr, vk};
 use raw_window_handle::{HasDisplayHandle, HasWindowHandle, RawDisplayHandle};
 use winit::window::Window;
 
-use crate::error::{Fault, Kind};
-use crate::screen::pipeline::failed;
+use crate::error::{Error, failed};
 
 /// What a call about a window ends with if it fails.
 #[derive(Debug)]
@@ -18,22 +19,46 @@ pub(crate) enum Failed {
     OutOfDate,
     /// The surface is to be made anew.
     SurfaceLost,
-    Fault(Fault),
+    Error(Error),
 }
 
-impl From<Fault> for Failed {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
     }
 }
 
 /// For `map_err`, with the call's name.
-pub(crate) fn sorted(call: &'static str) -> impl Fn(vk::Result) -> Failed {
+pub(crate) fn sorted<'a>(device: &'a ExportDevice, call: &'static str) -> impl Fn(vk::Result) -> Failed + use<'a> {
     move |code| match code {
         vk::Result::ERROR_OUT_OF_DATE_KHR => Failed::OutOfDate,
         vk::Result::ERROR_SURFACE_LOST_KHR => Failed::SurfaceLost,
-        code => Failed::Fault(failed(call)(code)),
+        code => Failed::Error(failed(device, call)(code)),
     }
+}
+
+/// That the device has what a surface of the window and its swapchain need: commands of extensions
+/// that are off have no address.
+pub(crate) fn check_extensions(device: &ExportDevice, window: &impl HasDisplayHandle) -> Result<(), Error> {
+    let cannot = |reason: String| Error::CannotPresent { device: device.name().to_owned(), reason };
+    let display = window.display_handle().map_err(|error| cannot(error.to_string()))?.as_raw();
+    let (extension, command) = match display {
+        RawDisplayHandle::Xlib(_) => (khr::xlib_surface::NAME, c"vkCreateXlibSurfaceKHR"),
+        RawDisplayHandle::Xcb(_) => (khr::xcb_surface::NAME, c"vkCreateXcbSurfaceKHR"),
+        RawDisplayHandle::Wayland(_) => (khr::wayland_surface::NAME, c"vkCreateWaylandSurfaceKHR"),
+        RawDisplayHandle::Windows(_) => (khr::win32_surface::NAME, c"vkCreateWin32SurfaceKHR"),
+        other => return Err(cannot(format!("there are no windows on {other:?}"))),
+    };
+    let lacks = |extension: &CStr| cannot(format!("it was opened without {extension:?}; see `Window::open_compute`"));
+    let (entry, instance) = (device.entry(), device.instance());
+    // SAFETY: VUID-vkGetInstanceProcAddr-instance-parameter: the instance lives; the name ends in
+    // a null.
+    let surface = unsafe { entry.get_instance_proc_addr(instance.handle(), command.as_ptr()) };
+    surface.ok_or_else(|| lacks(extension))?;
+    let command = c"vkCreateSwapchainKHR";
+    // SAFETY: VUID-vkGetDeviceProcAddr-device-parameter: as above, of the device.
+    let swapchain = unsafe { instance.get_device_proc_addr(device.as_raw().handle(), command.as_ptr()) };
+    swapchain.ok_or_else(|| lacks(khr::swapchain::NAME)).map(drop)
 }
 
 /// A surface of a window. It goes before its window, and after its swapchain.
@@ -50,15 +75,16 @@ impl Surface {
     /// # Safety
     /// The window outlives the surface, and the device has the window's instance extensions and
     /// `VK_KHR_swapchain`.
-    pub(crate) unsafe fn new(device: &ExportDevice, window: &Window) -> Result<Self, Fault> {
-        let unavailable = |error: raw_window_handle::HandleError| Fault::new(Kind::Unavailable, error);
-        let display = window.display_handle().map_err(unavailable)?.as_raw();
-        let handle = window.window_handle().map_err(unavailable)?.as_raw();
+    pub(crate) unsafe fn new(device: &ExportDevice, window: &Window) -> Result<Self, Error> {
+        let cannot = |reason: String| Error::CannotPresent { device: device.name().to_owned(), reason };
+        let no_handle = |error: raw_window_handle::HandleError| cannot(error.to_string());
+        let display = window.display_handle().map_err(no_handle)?.as_raw();
+        let handle = window.window_handle().map_err(no_handle)?.as_raw();
         let (entry, instance) = (device.entry(), device.instance());
         // SAFETY: both handles are live, for the window is, and it outlives the surface, as
         // documented.
         let raw = unsafe { ash_window::create_surface(entry, instance, display, handle, None) }
-            .map_err(failed("the creation of the window's surface"))?;
+            .map_err(failed(device, "the creation of the window's surface"))?;
         let loader = khr::surface::Instance::new(entry, instance);
         let wayland = matches!(display, RawDisplayHandle::Wayland(_));
         let surface = Self { raw, loader, wayland, device: device.clone() };
@@ -66,20 +92,16 @@ impl Surface {
         // SAFETY: VUID-vkGetPhysicalDeviceSurfaceSupportKHR-queueFamilyIndex-01269: the family of
         // the device's own queue.
         let supported = unsafe { surface.loader.get_physical_device_surface_support(physical, family, raw) }
-            .map_err(failed("vkGetPhysicalDeviceSurfaceSupportKHR"))?;
+            .map_err(failed(device, "vkGetPhysicalDeviceSurfaceSupportKHR"))?;
         if supported {
             // A window that shows nothing is none.
             let _format = surface.format().map_err(|failed| match failed {
-                Failed::Fault(fault) => fault,
-                _ => Fault::new(Kind::Unavailable, "the window was lost before it showed a picture"),
+                Failed::Error(error) => error,
+                _ => cannot("the window was lost before it showed a picture".into()),
             })?;
             return Ok(surface);
         }
-        let name = device.name();
-        Err(Fault::new(
-            Kind::Unavailable,
-            format!("{name} cannot show pictures on this display; choose another with device=, or pass headless=True"),
-        ))
+        Err(cannot("it is not one of this display's; choose another device".into()))
     }
 
     pub(crate) fn as_raw(&self) -> vk::SurfaceKHR {
@@ -91,7 +113,7 @@ impl Surface {
         // SAFETY: VUID-vkGetPhysicalDeviceSurfaceCapabilitiesKHR-surface-06211: `new` asked for
         // support.
         unsafe { self.loader.get_physical_device_surface_capabilities(physical, self.raw) }
-            .map_err(sorted("vkGetPhysicalDeviceSurfaceCapabilitiesKHR"))
+            .map_err(sorted(&self.device, "vkGetPhysicalDeviceSurfaceCapabilitiesKHR"))
     }
 
     /// A format that takes the picture's values as they are. Every device blits to each of the
@@ -100,12 +122,12 @@ impl Surface {
         let physical = self.device.physical().handle;
         // SAFETY: VUID-vkGetPhysicalDeviceSurfaceFormatsKHR-surface-06525: as in `capabilities`.
         let formats = unsafe { self.loader.get_physical_device_surface_formats(physical, self.raw) }
-            .map_err(sorted("vkGetPhysicalDeviceSurfaceFormatsKHR"))?;
+            .map_err(sorted(&self.device, "vkGetPhysicalDeviceSurfaceFormatsKHR"))?;
         let plain = [vk::Format::B8G8R8A8_UNORM, vk::Format::R8G8B8A8_UNORM, vk::Format::A8B8G8R8_UNORM_PACK32];
         let found = plain.iter().find_map(|plain| formats.iter().find(|format| format.format == *plain));
         found.copied().ok_or_else(|| {
-            let reason = format!("a window on {} has no plain 8-bit format; it has {formats:?}", self.device.name());
-            Failed::Fault(Fault::new(Kind::Unavailable, reason))
+            let reason = format!("the window has no plain 8-bit format; it has {formats:?}");
+            Failed::Error(Error::CannotPresent { device: self.device.name().to_owned(), reason })
         })
     }
 
@@ -120,7 +142,7 @@ impl Surface {
         // SAFETY: VUID-vkGetPhysicalDeviceSurfacePresentModesKHR-surface-06525: as in
         // `capabilities`.
         let modes = unsafe { self.loader.get_physical_device_surface_present_modes(physical, self.raw) }
-            .map_err(sorted("vkGetPhysicalDeviceSurfacePresentModesKHR"))?;
+            .map_err(sorted(&self.device, "vkGetPhysicalDeviceSurfacePresentModesKHR"))?;
         let wanted: &[_] = match (vsync, self.wayland) {
             (true, false) => &[],
             (true, true) | (false, _) => &[vk::PresentModeKHR::MAILBOX, vk::PresentModeKHR::IMMEDIATE],

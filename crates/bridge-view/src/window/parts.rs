@@ -9,15 +9,14 @@ use bridge::ExportDevice;
 use bridge::ash::vk;
 use vk_local::LocalImage;
 
-use crate::error::{Fault, Kind};
-use crate::screen::pipeline::failed;
-use crate::screen::ring::bind;
+use crate::draw::ring::bind;
+use crate::error::{Error, failed};
 use crate::window::guard::guarded;
 use crate::window::places::{Place, Places};
 use crate::window::record::{Shown, record};
 use crate::window::surface::{Failed, Surface};
 use crate::window::swapchain::{Swapchain, Target};
-use crate::window::{OpenWindow, ended};
+use crate::window::{Window, ended};
 
 /// What Vulkan has of the window, freed together once the queue is done with it. Field order is
 /// drop order.
@@ -28,7 +27,7 @@ pub(crate) struct Parts {
     pub(super) surface_is_lost: bool,
     /// The picture as an image, from which it is scaled.
     pub(super) image: LocalImage,
-    pub(super) window: OpenWindow,
+    pub(super) window: Window,
 }
 
 impl Parts {
@@ -58,11 +57,11 @@ impl Parts {
         // SAFETY: the place is idle: what waited for its semaphore has run.
         let Some(target) = (unsafe { swapchain.acquire(place.acquired) })? else { return Ok(false) };
         // SAFETY: as this function; both were acquired just now.
-        if let Err(fault) = unsafe { self.submit(device, place, target, shown, size) } {
+        if let Err(error) = unsafe { self.submit(device, place, target, shown, size) } {
             self.places.abandon(place);
             // New images: the one that was acquired is not given back otherwise.
             *fits = false;
-            return Err(fault.into());
+            return Err(error.into());
         }
         let Some(swapchain) = &mut self.swapchain else { return Ok(false) };
         // SAFETY: submitted above.
@@ -86,9 +85,9 @@ impl Parts {
         };
         let surface = self.surface.insert(surface);
         let size = guarded(|| self.window.window.inner_size());
-        let size = size.map_err(|fault| if ended::has_ended() { Failed::OutOfDate } else { fault.into() })?;
+        let size = size.map_err(|error| if ended::has_ended() { Failed::OutOfDate } else { error.into() })?;
         let old = self.swapchain.take();
-        let vsync = self.window.wanted.vsync;
+        let vsync = self.window.info.vsync;
         // SAFETY: the old one was made here, and a surface that is made anew has none.
         self.swapchain = unsafe { Swapchain::new(device, surface, [size.width, size.height], vsync, old.as_ref()) }?;
         Ok(())
@@ -103,7 +102,7 @@ impl Parts {
         target: Target,
         shown: Shown<'_>,
         size: [u32; 2],
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Error> {
         let (raw, commands) = (device.as_raw(), place.commands);
         let info = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
         if let Some(redraw) = &shown.redraw {
@@ -113,11 +112,11 @@ impl Parts {
         }
         // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: it has run; its pool lets it be
         // reset.
-        unsafe { raw.begin_command_buffer(commands, &info) }.map_err(failed("vkBeginCommandBuffer"))?;
+        unsafe { raw.begin_command_buffer(commands, &info) }.map_err(failed(device, "vkBeginCommandBuffer"))?;
         // SAFETY: recording; the rest as this function.
         unsafe { record(device, commands, place.set, self.image.as_raw(), target, shown, size) };
         // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: recording since above.
-        unsafe { raw.end_command_buffer(commands) }.map_err(failed("vkEndCommandBuffer"))?;
+        unsafe { raw.end_command_buffer(commands) }.map_err(failed(device, "vkEndCommandBuffer"))?;
         let point = |semaphore, stages| vk::SemaphoreSubmitInfo::default().semaphore(semaphore).stage_mask(stages);
         let waits = [point(place.acquired, vk::PipelineStageFlags2::ALL_TRANSFER)];
         let signals = [point(target.ready, vk::PipelineStageFlags2::ALL_COMMANDS)];
@@ -129,6 +128,6 @@ impl Parts {
         // SAFETY: VUID-vkQueueSubmit2-semaphore-03868, -03873: the image was acquired with the one,
         // and the other was waited for when the image was presented last. All lives until the
         // place's fence, which is behind this, is seen.
-        unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.map_err(|error| Fault::new(Kind::Driver, error))
+        unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.map_err(Error::from)
     }
 }

@@ -8,7 +8,7 @@ use std::ffi::CStr;
 use bridge::ExportDevice;
 use bridge::ash::vk;
 
-use crate::error::{Fault, Kind};
+use crate::error::{Error, failed};
 
 /// As `Params` in `picture.wgsl`.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,7 @@ pub(crate) struct Pipelines {
 }
 
 impl Pipelines {
-    pub(crate) fn new(device: &ExportDevice) -> Result<Self, Fault> {
+    pub(crate) fn new(device: &ExportDevice) -> Result<Self, Error> {
         // Each handle is in its place as soon as it is made, so that a failure frees what came
         // before.
         let mut made = Self {
@@ -86,14 +86,15 @@ impl Pipelines {
         let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
         // SAFETY: VUID-VkDescriptorSetLayoutCreateInfo-binding-00279: three different bindings.
         let set_layout = unsafe { raw.create_descriptor_set_layout(&info, None) };
-        made.set_layout = set_layout.map_err(failed("vkCreateDescriptorSetLayout"))?;
+        made.set_layout = set_layout.map_err(failed(device, "vkCreateDescriptorSetLayout"))?;
         let sets = [made.set_layout];
         let range = vk::PushConstantRange::default().stage_flags(vk::ShaderStageFlags::COMPUTE).size(PARAMS);
         let ranges = [range];
         let info = vk::PipelineLayoutCreateInfo::default().set_layouts(&sets).push_constant_ranges(&ranges);
         // SAFETY: VUID-VkPipelineLayoutCreateInfo-setLayoutCount-00286: one set; 96 bytes of the
         // 128 that every device has.
-        made.layout = unsafe { raw.create_pipeline_layout(&info, None) }.map_err(failed("vkCreatePipelineLayout"))?;
+        made.layout =
+            unsafe { raw.create_pipeline_layout(&info, None) }.map_err(failed(device, "vkCreatePipelineLayout"))?;
         made.image = made.pipeline(PICTURE, c"main")?;
         for (place, entry) in [c"clear", c"nearest", c"colour"].into_iter().enumerate() {
             made.points[place] = made.pipeline(POINTS, entry)?;
@@ -101,13 +102,14 @@ impl Pipelines {
         Ok(made)
     }
 
-    fn pipeline(&self, spirv: &[u8], entry: &CStr) -> Result<vk::Pipeline, Fault> {
-        let raw = self.device.as_raw();
+    fn pipeline(&self, spirv: &[u8], entry: &CStr) -> Result<vk::Pipeline, Error> {
+        let (device, raw) = (&self.device, self.device.as_raw());
         let words: Vec<u32> =
             spirv.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
         let info = vk::ShaderModuleCreateInfo::default().code(&words);
         // SAFETY: VUID-VkShaderModuleCreateInfo-pCode-08737: naga validated what it wrote.
-        let module = unsafe { raw.create_shader_module(&info, None) }.map_err(failed("vkCreateShaderModule"))?;
+        let module =
+            unsafe { raw.create_shader_module(&info, None) }.map_err(failed(device, "vkCreateShaderModule"))?;
         let stage = vk::PipelineShaderStageCreateInfo::default()
             .stage(vk::ShaderStageFlags::COMPUTE)
             .module(module)
@@ -119,7 +121,7 @@ impl Pipelines {
         // SAFETY: VUID-vkDestroyShaderModule-shaderModule-parameter: made above; pipelines do not
         // need it any more.
         unsafe { raw.destroy_shader_module(module, None) };
-        let pipelines = pipelines.map_err(|(_, code)| failed("vkCreateComputePipelines")(code))?;
+        let pipelines = pipelines.map_err(|(_, code)| failed(device, "vkCreateComputePipelines")(code))?;
         Ok(pipelines.first().copied().unwrap_or_default())
     }
 
@@ -218,9 +220,4 @@ impl Drop for Pipelines {
         // SAFETY: VUID-vkDestroyDescriptorSetLayout-descriptorSetLayout-parameter: as above.
         unsafe { raw.destroy_descriptor_set_layout(self.set_layout, None) };
     }
-}
-
-/// For `map_err`, with the call's name.
-pub(crate) fn failed(call: &'static str) -> impl Fn(vk::Result) -> Fault {
-    move |code| Fault::new(Kind::Driver, format!("{call} failed: {code:?} ({})", code.as_raw()))
 }

@@ -6,7 +6,7 @@ use winit::dpi::PhysicalPosition;
 use winit::event::{ElementState, KeyEvent, MouseButton, MouseScrollDelta, WindowEvent};
 use winit::keyboard::{Key, NamedKey};
 
-use crate::screen::camera::Camera;
+use crate::camera::Camera;
 
 /// Radians of a drag by one pixel.
 const TURN: f32 = 0.005;
@@ -94,6 +94,11 @@ impl State {
     /// Whether the user has closed the window.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
+    }
+
+    /// Whether nobody sees the window.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.lock().hidden
     }
 
     /// The window is no more, as if the user had closed it.

@@ -9,9 +9,8 @@ use std::time::Duration;
 use bridge::ash::vk;
 use bridge::{ExportDevice, TimelinePoint};
 
-use crate::error::Fault;
-use crate::screen::pipeline::{Pipelines, failed};
-use crate::screen::told;
+use crate::draw::pipeline::Pipelines;
+use crate::error::{Error, failed};
 
 /// Frames that may be on the GPU when another is recorded.
 pub(crate) const FRAMES: usize = 3;
@@ -42,7 +41,7 @@ pub(crate) struct Recording {
 }
 
 impl Ring {
-    pub(crate) fn new(device: &ExportDevice, family: u32, pipelines: &Pipelines) -> Result<Self, Fault> {
+    pub(crate) fn new(device: &ExportDevice, family: u32, pipelines: &Pipelines) -> Result<Self, Error> {
         let mut made = Self {
             pool: vk::CommandPool::null(),
             sets: vk::DescriptorPool::null(),
@@ -56,48 +55,54 @@ impl Ring {
             .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
         // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family of one of the
         // device's queues.
-        made.pool = unsafe { raw.create_command_pool(&info, None) }.map_err(failed("vkCreateCommandPool"))?;
+        made.pool = unsafe { raw.create_command_pool(&info, None) }.map_err(failed(device, "vkCreateCommandPool"))?;
         let count = FRAMES as u32;
         let sizes = [vk::DescriptorPoolSize { ty: vk::DescriptorType::STORAGE_BUFFER, descriptor_count: 3 * count }];
         let info = vk::DescriptorPoolCreateInfo::default().max_sets(count).pool_sizes(&sizes);
         // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: more than no
         // set.
-        made.sets = unsafe { raw.create_descriptor_pool(&info, None) }.map_err(failed("vkCreateDescriptorPool"))?;
+        made.sets =
+            unsafe { raw.create_descriptor_pool(&info, None) }.map_err(failed(device, "vkCreateDescriptorPool"))?;
         let info = vk::CommandBufferAllocateInfo::default().command_pool(made.pool).command_buffer_count(count);
         // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo-00044: more than no command buffer.
-        let commands = unsafe { raw.allocate_command_buffers(&info) }.map_err(failed("vkAllocateCommandBuffers"))?;
+        let commands =
+            unsafe { raw.allocate_command_buffers(&info) }.map_err(failed(device, "vkAllocateCommandBuffers"))?;
         let layouts = [pipelines.set_layout(); FRAMES];
         let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(made.sets).set_layouts(&layouts);
         // SAFETY: VUID-VkDescriptorSetAllocateInfo-apiVersion-07895: as many as the pool was made
         // for.
-        let sets = unsafe { raw.allocate_descriptor_sets(&info) }.map_err(failed("vkAllocateDescriptorSets"))?;
+        let sets =
+            unsafe { raw.allocate_descriptor_sets(&info) }.map_err(failed(device, "vkAllocateDescriptorSets"))?;
         let places = commands.into_iter().zip(sets).map(|(commands, set)| Place { commands, set, busy: None });
         made.places = places.collect();
         Ok(made)
     }
 
-    /// Begins a command buffer that has run, with these buffers bound in its set. Blocks until it
-    /// has run, for at most `limit`.
+    /// Begins a command buffer that has run, with these buffers bound in its set, if it draws.
+    /// Blocks until it has run, for at most `limit`.
     ///
     /// # Safety
-    /// The buffers are storage buffers of the device.
-    pub(crate) unsafe fn begin(&mut self, limit: Duration, buffers: [vk::Buffer; 3]) -> Result<Recording, Fault> {
+    /// As [`bind`] says of the buffers.
+    pub(crate) unsafe fn begin(&mut self, limit: Duration, buffers: Option<Buffers>) -> Result<Recording, Error> {
         let place = self.next;
         let Place { commands, set, busy } = &mut self.places[place];
         let (commands, set) = (*commands, *set);
         if let Some(point) = busy.as_ref() {
             // The frames behind it keep the GPU busy.
-            point.wait_blocking(limit).map_err(told)?;
+            point.wait_blocking(limit)?;
         }
         *busy = None;
         self.next = (place + 1) % FRAMES;
-        // SAFETY: the commands that used the set have run; the buffers are as this function says.
-        unsafe { bind(&self.device, set, buffers) };
+        if let Some(buffers) = buffers {
+            // SAFETY: the commands that used the set have run; the buffers are as this function
+            // says.
+            unsafe { bind(&self.device, set, buffers) };
+        }
         let raw = self.device.as_raw();
         let info = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
         // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: it has run; its pool lets it be
         // reset.
-        unsafe { raw.begin_command_buffer(commands, &info) }.map_err(failed("vkBeginCommandBuffer"))?;
+        unsafe { raw.begin_command_buffer(commands, &info) }.map_err(failed(&self.device, "vkBeginCommandBuffer"))?;
         Ok(Recording { commands, set, place })
     }
 
@@ -107,10 +112,10 @@ impl Ring {
     }
 
     /// Blocks until all commands have run, for at most `limit` each.
-    pub(crate) fn wait(&mut self, limit: Duration) -> Result<(), Fault> {
+    pub(crate) fn wait(&mut self, limit: Duration) -> Result<(), Error> {
         for place in &mut self.places {
             if let Some(point) = &place.busy {
-                point.wait(limit).map_err(told)?;
+                point.wait(limit)?;
             }
             place.busy = None;
         }
@@ -118,13 +123,27 @@ impl Ring {
     }
 }
 
+/// The buffers that a frame is drawn from and into.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buffers {
+    /// The image or the points.
+    pub(crate) source: vk::Buffer,
+    /// Bytes of the source that are read.
+    pub(crate) size: u64,
+    pub(crate) picture: vk::Buffer,
+    /// Of points; images leave the binding alone.
+    pub(crate) depths: vk::Buffer,
+}
+
 /// Binds the buffers in the set.
 ///
 /// # Safety
-/// The buffers are storage buffers of the device. The set has three of them, and what used it has
-/// run.
-pub(crate) unsafe fn bind(device: &ExportDevice, set: vk::DescriptorSet, buffers: [vk::Buffer; 3]) {
-    let whole = buffers.map(|buffer| [vk::DescriptorBufferInfo { buffer, offset: 0, range: vk::WHOLE_SIZE }]);
+/// The buffers are storage buffers of the device, none larger than what a set can have, the source
+/// but for its first `size` bytes. The set has three of them, and what used it has run.
+pub(crate) unsafe fn bind(device: &ExportDevice, set: vk::DescriptorSet, buffers: Buffers) {
+    let Buffers { source, size, picture, depths } = buffers;
+    let bound = [(source, size), (picture, vk::WHOLE_SIZE), (depths, vk::WHOLE_SIZE)];
+    let whole = bound.map(|(buffer, range)| [vk::DescriptorBufferInfo { buffer, offset: 0, range }]);
     let write = |binding: usize| {
         vk::WriteDescriptorSet::default()
             .dst_set(set)
@@ -132,7 +151,8 @@ pub(crate) unsafe fn bind(device: &ExportDevice, set: vk::DescriptorSet, buffers
             .descriptor_type(vk::DescriptorType::STORAGE_BUFFER)
             .buffer_info(&whole[binding])
     };
-    // SAFETY: VUID-vkUpdateDescriptorSets-None-03047: as this function.
+    // SAFETY: VUID-vkUpdateDescriptorSets-None-03047, VUID-VkWriteDescriptorSet-descriptorType-00333:
+    // as this function.
     unsafe { device.as_raw().update_descriptor_sets(&[write(0), write(1), write(2)], &[]) };
 }
 

@@ -1,12 +1,11 @@
 //! Whether a view gets a window.
 
+use bridge_view::{Window, WindowInfo};
 use pyo3::prelude::*;
 
 use crate::error::{Fault, Kind};
 use crate::native::call;
 use crate::screen::Screen;
-use crate::window::event_loop;
-use crate::window::{OpenWindow, Wanted};
 
 /// The name of the logger of Python that is told.
 const LOGGER: &str = "vkview";
@@ -16,8 +15,8 @@ const LOGGER: &str = "vkview";
 pub(crate) fn screen(
     py: Python<'_>,
     headless: Option<bool>,
-    wanted: &Wanted,
-    make: impl Fn(Option<OpenWindow>) -> Result<Screen, Fault> + Sync,
+    wanted: &WindowInfo,
+    make: impl Fn(Option<Window>) -> Result<Screen, Fault> + Sync,
 ) -> PyResult<Screen> {
     let windowed = || -> PyResult<Result<Screen, Fault>> {
         if let Some(reason) = no_display() {
@@ -25,7 +24,7 @@ pub(crate) fn screen(
         }
         check_main_thread(py)?;
         // The drivers of display and GPU are called detached from the interpreter.
-        Ok(call(py, || event_loop::open(wanted).and_then(|window| make(Some(window)))))
+        Ok(call(py, || make(Some(Window::open(wanted)?))))
     };
     match headless {
         Some(true) => Ok(call(py, || make(None))?),

@@ -3,14 +3,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::error::{Fault, Kind};
+use crate::error::Error;
 
-/// Calls `f`, and turns a panic into an exception.
-pub(crate) fn guarded<R>(f: impl FnOnce() -> R) -> Result<R, Fault> {
+/// Calls `f`, and turns a panic into an error.
+pub(crate) fn guarded<R>(f: impl FnOnce() -> R) -> Result<R, Error> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().copied();
         let reason = panic.downcast_ref::<String>().map(String::as_str).or(text).unwrap_or("no reason is known");
-        let fault = format!("the window system has failed: {reason}; a view with headless=True needs none");
-        Fault::new(Kind::Driver, fault)
+        Error::WindowSystem { reason: reason.to_owned() }
     })
 }

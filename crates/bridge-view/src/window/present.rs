@@ -3,29 +3,26 @@
 // Vulkan calls.
 #![allow(unsafe_code)]
 
-use std::mem::{forget, take};
+use std::mem::forget;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bridge::ExportDevice;
 use bridge::ash::vk;
 use vk_local::{LocalImage, LocalImageInfo};
 
-use crate::error::{Fault, Kind};
-use crate::screen::limit;
-use crate::screen::pipeline::Pipelines;
-use crate::window::OpenWindow;
+use crate::draw::pipeline::Pipelines;
+use crate::error::Error;
+use crate::window::Window;
 use crate::window::guard::guarded;
 use crate::window::input::{Orbit, State};
 use crate::window::parts::Parts;
 use crate::window::places::Places;
 use crate::window::record::Shown;
-use crate::window::surface::{Failed, Surface};
+use crate::window::surface::{Failed, Surface, check_extensions};
 
 /// How often the surface may be lost between two pictures that are shown.
 const LOSSES: u32 = 3;
-/// How often the title tells the frame rate.
-const RATE: Duration = Duration::from_secs(1);
 
 /// Shows a view's picture in a window. Dropping it waits for what was presented, with a limit, and
 /// closes the window.
@@ -39,17 +36,22 @@ pub(crate) struct Presenter {
     /// Whether the window shows something else than the picture.
     stale: bool,
     losses: u32,
-    drawn: u32,
-    told: Instant,
+    limit: Duration,
     device: ExportDevice,
 }
 
 impl Presenter {
-    /// For a window that the device was opened for, with its extensions and `VK_KHR_swapchain`.
-    pub(crate) fn new(device: &ExportDevice, window: OpenWindow, pipelines: &Pipelines) -> Result<Self, Fault> {
-        let size = window.wanted.size;
+    /// For a picture of `size`. Waits end after `limit`.
+    pub(crate) fn new(
+        device: &ExportDevice,
+        window: Window,
+        pipelines: &Pipelines,
+        size: [u32; 2],
+        limit: Duration,
+    ) -> Result<Self, Error> {
+        check_extensions(device, &window.window)?;
         // SAFETY: the window is dropped after the surface, see the order of the fields; the
-        // extensions are there, as documented.
+        // extensions are there.
         let surface = unsafe { Surface::new(device, &window.window) }?;
         let [width, height] = size;
         let info = LocalImageInfo {
@@ -59,8 +61,12 @@ impl Presenter {
             // Sampled, for such an image is made with a view.
             usage: vk::ImageUsageFlags::TRANSFER_SRC | vk::ImageUsageFlags::TRANSFER_DST | vk::ImageUsageFlags::SAMPLED,
         };
-        let image = LocalImage::new(device, &info).map_err(|error| Fault::new(Kind::Unavailable, error))?;
-        let state = window.state().clone();
+        let cannot = |error: vk_local::Error| Error::CannotPresent {
+            device: device.name().to_owned(),
+            reason: format!("{error}"),
+        };
+        let image = LocalImage::new(device, &info).map_err(cannot)?;
+        let state = window.state.clone();
         let parts = Parts {
             places: Places::new(device, pipelines)?,
             swapchain: None,
@@ -69,17 +75,7 @@ impl Presenter {
             image,
             window,
         };
-        Ok(Self {
-            parts: Some(parts),
-            state,
-            size,
-            fits: false,
-            stale: true,
-            losses: 0,
-            drawn: 0,
-            told: Instant::now(),
-            device: device.clone(),
-        })
+        Ok(Self { parts: Some(parts), state, size, fits: false, stale: true, losses: 0, limit, device: device.clone() })
     }
 
     pub(crate) fn state(&self) -> &Arc<State> {
@@ -92,21 +88,18 @@ impl Presenter {
     }
 
     /// Waits until what was presented is done, with a limit.
-    pub(crate) fn wait(&mut self) -> Result<(), Fault> {
-        self.parts.as_mut().map_or(Ok(()), |parts| parts.places.wait(limit()))
+    pub(crate) fn wait(&mut self) -> Result<(), Error> {
+        self.parts.as_mut().map_or(Ok(()), |parts| parts.places.wait(self.limit))
     }
 
-    /// Notes that a frame has been submitted that changes the picture.
-    pub(crate) fn drew(&mut self) {
+    /// Notes that a frame has been submitted that changes the picture, and the frame rate where it
+    /// was measured anew.
+    pub(crate) fn drew(&mut self, rate: Option<f64>) {
         self.stale = true;
-        self.drawn += 1;
-        let since = self.told.elapsed();
-        if let Some(parts) = self.parts.as_ref().filter(|_| since >= RATE && !self.state.is_closed()) {
-            let rate = f64::from(take(&mut self.drawn)) / since.as_secs_f64();
-            let title = format!("{} ({rate:.0} frames/s)", parts.window.wanted.title);
+        if let (Some(rate), Some(parts)) = (rate.filter(|_| !self.state.is_closed()), &self.parts) {
+            let title = format!("{} ({rate:.0} frames/s)", parts.window.info.title);
             // What has failed here is told by the next call that takes events.
             let _ = guarded(|| parts.window.window.set_title(&title));
-            self.told = Instant::now();
         }
     }
 
@@ -117,7 +110,7 @@ impl Presenter {
     /// What `shown` has is of this device, and lives until this is dropped. The picture has four
     /// bytes for each pixel of the view, is one to copy from, and is written on the device's queue
     /// alone.
-    pub(crate) unsafe fn present(&mut self, shown: Shown<'_>) -> Result<bool, Fault> {
+    pub(crate) unsafe fn present(&mut self, shown: Shown<'_>) -> Result<bool, Error> {
         let news = self.state.news();
         self.fits &= !news.resized;
         self.stale |= news.resized || news.uncovered || shown.redraw.is_some();
@@ -147,11 +140,8 @@ impl Presenter {
                 parts.surface_is_lost = true;
                 Ok(false)
             }
-            Err(Failed::SurfaceLost) => {
-                let reason = format!("the surface of the window was lost {LOSSES} times in a row");
-                Err(Fault::new(Kind::Driver, reason))
-            }
-            Err(Failed::Fault(fault)) => Err(fault),
+            Err(Failed::SurfaceLost) => Err(Error::SurfaceLost { times: LOSSES }),
+            Err(Failed::Error(error)) => Err(error),
         }
     }
 }
@@ -159,8 +149,8 @@ impl Presenter {
 impl Drop for Presenter {
     fn drop(&mut self) {
         let Some(mut parts) = self.parts.take() else { return };
-        if let Err(fault) = parts.places.wait(limit()) {
-            log::error!("a view's window is leaked, since the GPU may be using it: {fault:?}");
+        if let Err(error) = parts.places.wait(self.limit) {
+            log::error!("a view's window is leaked, since the GPU may be using it: {error}");
             forget(parts);
         }
     }

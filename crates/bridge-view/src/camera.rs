@@ -1,21 +1,40 @@
 //! A camera that goes round a point.
 
+use crate::error::{Error, Result};
+
 /// The camera that points are seen by.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Camera {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Camera {
     /// The point that it looks at.
-    pub(crate) target: [f32; 3],
-    /// The distance from there.
-    pub(crate) distance: f32,
+    pub target: [f32; 3],
+    /// The distance from there, above 0.
+    pub distance: f32,
     /// The angle to the right, in radians. At 0 it looks along -z, with x to the right and y up.
-    pub(crate) yaw: f32,
+    pub yaw: f32,
     /// The angle above, in radians.
-    pub(crate) pitch: f32,
-    /// The angle between the upper and the lower edge of the picture, in radians.
-    pub(crate) field_of_view: f32,
+    pub pitch: f32,
+    /// The angle between the upper and the lower edge of the picture, in radians, 0.01 to 3.
+    pub field_of_view: f32,
+}
+
+impl Default for Camera {
+    /// Looks at the origin from a distance of 3, along -z, with a field of view of 0.8.
+    fn default() -> Self {
+        Self { target: [0.0; 3], distance: 3.0, yaw: 0.0, pitch: 0.0, field_of_view: 0.8 }
+    }
 }
 
 impl Camera {
+    pub(crate) fn check(&self) -> Result<()> {
+        let Self { target: [x, y, z], distance, yaw, pitch, field_of_view } = *self;
+        let finite = [x, y, z, distance, yaw, pitch].iter().all(|number| number.is_finite());
+        if finite && distance > 0.0 && (0.01..=3.0).contains(&field_of_view) {
+            return Ok(());
+        }
+        let reason = "all its numbers are finite, its distance is above 0, and its field of view from 0.01 to 3";
+        Err(Error::invalid("camera", reason))
+    }
+
     /// From the world to Vulkan's clip space, y downwards and depth from 0 to 1, by columns.
     pub(crate) fn matrix(&self, [width, height]: [u32; 2]) -> [f32; 16] {
         let ((sy, cy), (sp, cp)) = (self.yaw.sin_cos(), self.pitch.sin_cos());

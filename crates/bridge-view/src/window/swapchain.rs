@@ -6,7 +6,7 @@
 use bridge::ExportDevice;
 use bridge::ash::{khr, vk};
 
-use crate::error::{Fault, Kind};
+use crate::error::Error;
 use crate::window::surface::{Failed, Surface, sorted};
 
 /// The images of a window of one size. Dropping it frees them at once: the queue is done with what
@@ -50,8 +50,8 @@ impl Swapchain {
             return Ok(None);
         }
         if !has.supported_usage_flags.contains(vk::ImageUsageFlags::TRANSFER_DST) {
-            let reason = format!("{}: the images of a window cannot be copied to", device.name());
-            return Err(Fault::new(Kind::Unavailable, reason).into());
+            let reason = "the images of the window cannot be copied to".to_owned();
+            return Err(Error::CannotPresent { device: device.name().to_owned(), reason }.into());
         }
         let format = surface.format()?;
         let most = if has.max_image_count == 0 { u32::MAX } else { has.max_image_count };
@@ -80,15 +80,16 @@ impl Swapchain {
         // SAFETY: VUID-VkSwapchainCreateInfoKHR-surface-01270, -imageFormat-01273,
         // -presentMode-01281, -oldSwapchain-01933: the surface offers each of the values, and the
         // old one is of this surface.
-        made.raw = unsafe { made.loader.create_swapchain(&info, None) }.map_err(sorted("vkCreateSwapchainKHR"))?;
+        made.raw =
+            unsafe { made.loader.create_swapchain(&info, None) }.map_err(sorted(device, "vkCreateSwapchainKHR"))?;
         // SAFETY: VUID-vkGetSwapchainImagesKHR-swapchain-parameter: just made.
         made.images =
-            unsafe { made.loader.get_swapchain_images(made.raw) }.map_err(sorted("vkGetSwapchainImagesKHR"))?;
+            unsafe { made.loader.get_swapchain_images(made.raw) }.map_err(sorted(device, "vkGetSwapchainImagesKHR"))?;
         for _ in 0..made.images.len() {
             let info = vk::SemaphoreCreateInfo::default();
             // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags, and no chain.
             let ready = unsafe { device.as_raw().create_semaphore(&info, None) };
-            made.ready.push(ready.map_err(sorted("vkCreateSemaphore"))?);
+            made.ready.push(ready.map_err(sorted(device, "vkCreateSemaphore"))?);
         }
         Ok(Some(made))
     }
@@ -103,15 +104,12 @@ impl Swapchain {
         let (index, _) = match unsafe { self.loader.acquire_next_image(self.raw, 0, acquired, none) } {
             Ok(found) => found,
             Err(vk::Result::NOT_READY | vk::Result::TIMEOUT) => return Ok(None),
-            Err(code) => return Err(sorted("vkAcquireNextImageKHR")(code)),
+            Err(code) => return Err(sorted(&self.device, "vkAcquireNextImageKHR")(code)),
         };
         let place = index as usize;
         let (Some(&image), Some(&ready)) = (self.images.get(place), self.ready.get(place)) else {
-            return Err(Fault::new(
-                Kind::Driver,
-                format!("vkAcquireNextImageKHR gave image {index}, which is not there"),
-            )
-            .into());
+            let reason = format!("vkAcquireNextImageKHR gave image {index}, which is not there");
+            return Err(Error::invalid("the window", reason).into());
         };
         Ok(Some(Target { image, ready, size: [self.extent.width, self.extent.height], index }))
     }
@@ -128,8 +126,7 @@ impl Swapchain {
         // SAFETY: VUID-VkPresentInfoKHR-pImageIndices-01430: as this function; inside of `with` the
         // queue is externally synchronized.
         let presented = self.device.queue().with(|queue| unsafe { self.loader.queue_present(queue, &info) });
-        let suboptimal =
-            presented.map_err(|error| Fault::new(Kind::Driver, error))?.map_err(sorted("vkQueuePresentKHR"))?;
+        let suboptimal = presented.map_err(Error::from)?.map_err(sorted(&self.device, "vkQueuePresentKHR"))?;
         Ok(!suboptimal)
     }
 }

@@ -11,7 +11,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     for name in ["picture", "points"] {
-        fs::write(out.join(format!("{name}.spv")), compile(&format!("src/screen/{name}.wgsl"))?)?;
+        fs::write(out.join(format!("{name}.spv")), compile(&format!("src/draw/{name}.wgsl"))?)?;
     }
     Ok(())
 }

@@ -6,7 +6,8 @@
 use bridge::ExportDevice;
 use bridge::ash::vk;
 
-use crate::screen::pipeline::{Params, Pipelines};
+use crate::draw::pipeline::{Params, Pipelines};
+use crate::draw::ring::Buffers;
 use crate::window::fit::fit;
 use crate::window::swapchain::Target;
 
@@ -24,7 +25,7 @@ pub(crate) struct Shown<'a> {
 pub(crate) struct Redraw<'a> {
     pub(crate) pipelines: &'a Pipelines,
     /// As in the frame that drew it.
-    pub(crate) buffers: [vk::Buffer; 3],
+    pub(crate) buffers: Buffers,
     pub(crate) params: Params,
 }
 

@@ -1,11 +1,10 @@
 //! A picture as a PNG file.
 
-use crate::error::{Fault, Kind};
+use crate::error::{Error, Result};
 
 /// The file's bytes; `pixels` are rows from the top, four bytes a pixel.
-pub(crate) fn png(width: u32, height: u32, pixels: &[u8]) -> Result<Vec<u8>, Fault> {
-    let failed =
-        |error: png::EncodingError| Fault::new(Kind::Driver, format!("the picture cannot be encoded: {error}"));
+pub(crate) fn png([width, height]: [u32; 2], pixels: &[u8]) -> Result<Vec<u8>> {
+    let failed = |error: png::EncodingError| Error::File { reason: format!("it cannot be encoded: {error}") };
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, width, height);
     encoder.set_color(png::ColorType::Rgba);

@@ -1,4 +1,5 @@
-//! The process's one event loop. It is on the main thread and runs while a view's `draw` pumps it.
+//! The process's one event loop. It is on the thread of the first window, and runs while it is
+//! pumped.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,14 +14,13 @@ use winit::error::EventLoopError;
 use winit::event::WindowEvent;
 use winit::event_loop::{ActiveEventLoop, ControlFlow, EventLoop};
 use winit::platform::pump_events::{EventLoopExtPumpEvents, PumpStatus};
-use winit::window::{Window, WindowAttributes, WindowId};
+use winit::window::{Window as WinitWindow, WindowAttributes, WindowId};
 
-use crate::error::{Fault, Kind};
-use crate::fork::Process;
+use crate::error::Error;
 use crate::window::ended;
 use crate::window::guard::guarded;
 use crate::window::input::State;
-use crate::window::{OpenWindow, Settled, Wanted};
+use crate::window::{Settled, Window, WindowInfo};
 
 /// The part of a monitor that a new window takes at most.
 const ROOM: f64 = 0.9;
@@ -32,7 +32,8 @@ thread_local! {
 }
 
 struct Loop {
-    process: Process,
+    /// The process that made it: a forked child must not use it.
+    process: u32,
     /// Or why there is none; a second try is not possible.
     events: Result<EventLoop<()>, String>,
     app: App,
@@ -43,13 +44,13 @@ struct Loop {
 struct App {
     windows: HashMap<WindowId, Weak<State>>,
     /// To be made as soon as the loop runs.
-    wanted: Option<Wanted>,
-    made: Option<Result<Window, String>>,
+    wanted: Option<WindowInfo>,
+    made: Option<Result<WinitWindow, String>>,
 }
 
 impl Loop {
     fn new() -> Self {
-        let made = guarded(EventLoop::new).map_err(|fault| fault.message().to_owned());
+        let made = guarded(EventLoop::new).map_err(|error| error.to_string());
         let events = made.and_then(|made| {
             made.map_err(|error| match error {
                 EventLoopError::RecreationAttempt => {
@@ -62,27 +63,29 @@ impl Loop {
         if let Some(display) = events.as_ref().ok().and_then(display_of) {
             ended::outlive(display);
         }
-        Self { process: Process::current(), events, app: App::default() }
+        Self { process: std::process::id(), events, app: App::default() }
     }
 
-    fn pump(&mut self, timeout: Duration) -> Result<(), Fault> {
-        if self.process.is_child() && self.events.is_ok() {
-            let reason = "this process was forked from one with windows, whose connection to the display it must not use: pass \
-                          headless=True, or start processes with multiprocessing's method \"spawn\"";
-            return Err(Fault::new(Kind::Usage, reason));
+    fn is_forked(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    fn pump(&mut self, timeout: Duration) -> Result<(), Error> {
+        if self.is_forked() && self.events.is_ok() {
+            return Err(Error::Forked);
         }
         if ended::has_ended() {
             self.end();
             return Ok(());
         }
-        let events = self.events.as_mut().map_err(|reason| Fault::new(Kind::Unavailable, reason))?;
+        let events = self.events.as_mut().map_err(|reason| no_window(reason))?;
         // How long it blocks where nothing happens.
         let flow = if timeout.is_zero() { ControlFlow::Poll } else { ControlFlow::Wait };
         events.set_control_flow(flow);
         let app = &mut self.app;
         match guarded(|| events.pump_app_events(Some(timeout), app)) {
             Ok(PumpStatus::Exit(_)) => ended::end(),
-            Err(fault) if !ended::has_ended() => return Err(fault),
+            Err(error) if !ended::has_ended() => return Err(error),
             _ => {}
         }
         if ended::has_ended() {
@@ -107,47 +110,45 @@ fn display_of(events: &EventLoop<()>) -> Option<RawDisplayHandle> {
 }
 
 /// Calls `f` with this thread's loop, which is made if `make` says so.
-fn with<R>(make: bool, f: impl FnOnce(&mut Loop) -> Result<R, Fault>) -> Result<R, Fault> {
+fn with<R>(make: bool, f: impl FnOnce(&mut Loop) -> Result<R, Error>) -> Result<R, Error> {
     LOOP.with(|cell| {
-        let mut place = cell
-            .try_borrow_mut()
-            .map_err(|_| Fault::new(Kind::Usage, "the event loop of the windows is already being pumped"))?;
+        let mut place = cell.try_borrow_mut().map_err(|_| Error::EventLoopBusy)?;
         if place.is_none() && make {
             *place = Some(ManuallyDrop::new(Loop::new()));
         }
         match place.as_mut() {
             Some(events) => f(events),
-            None => Err(Fault::new(
-                Kind::Usage,
-                "draw() of a view with a window is called on the main thread, where the process's events arrive",
-            )),
+            None => Err(Error::OtherThread),
         }
     })
 }
 
-/// Opens a window. Called on the main thread.
-pub(crate) fn open(wanted: &Wanted) -> Result<OpenWindow, Fault> {
+fn no_window(reason: &str) -> Error {
+    Error::NoWindow { reason: reason.to_owned() }
+}
+
+/// Opens a window.
+pub(crate) fn open(info: &WindowInfo) -> Result<Window, Error> {
     with(true, |events| {
-        events.app.wanted = Some(wanted.clone());
+        events.app.wanted = Some(info.clone());
         let pumped = events.pump(Duration::ZERO);
         events.app.wanted = None;
         let made = events.app.made.take();
         pumped?;
-        let unavailable = |reason: &str| Fault::new(Kind::Unavailable, format!("no window can be opened: {reason}"));
         let window = match made {
-            Some(made) => made.map_err(|reason| unavailable(&reason))?,
-            None if ended::has_ended() => return Err(unavailable("the display has ended")),
-            None => return Err(unavailable("the event loop did not come to it")),
+            Some(made) => made.map_err(|reason| no_window(&reason))?,
+            None if ended::has_ended() => return Err(no_window("the display has ended")),
+            None => return Err(no_window("the event loop did not come to it")),
         };
         let state = Arc::new(State::default());
         events.app.windows.retain(|_, state| state.strong_count() > 0);
         events.app.windows.insert(window.id(), Arc::downgrade(&state));
-        Ok(OpenWindow { window, state, wanted: wanted.clone(), _settled: Settled })
+        Ok(Window { window, state, info: info.clone(), _settled: Settled })
     })
 }
 
 /// Takes the events that have arrived, for all windows. Waits for one for at most `timeout`.
-pub(crate) fn pump(timeout: Duration) -> Result<(), Fault> {
+pub(crate) fn pump(timeout: Duration) -> Result<(), Error> {
     with(false, |events| events.pump(timeout))
 }
 
@@ -155,16 +156,16 @@ pub(crate) fn pump(timeout: Duration) -> Result<(), Fault> {
 pub(crate) fn settle() {
     LOOP.with(|cell| {
         let Ok(mut place) = cell.try_borrow_mut() else { return };
-        let Some(events) = place.as_mut().filter(|events| !events.process.is_child()) else { return };
-        if let Err(fault) = events.pump(Duration::ZERO) {
-            log::warn!("a window was closed, but its display could not be told: {fault:?}");
+        let Some(events) = place.as_mut().filter(|events| !events.is_forked()) else { return };
+        if let Err(error) = events.pump(Duration::ZERO) {
+            log::warn!("a window was closed, but its display could not be told: {error}");
         }
     });
 }
 
 impl App {
-    fn attributes(&self, events: &ActiveEventLoop, wanted: &Wanted) -> WindowAttributes {
-        // A pixel of the picture is a pixel of the screen, if there is room.
+    fn attributes(&self, events: &ActiveEventLoop, wanted: &WindowInfo) -> WindowAttributes {
+        // As many pixels of the screen as were asked for, if there is room.
         let [width, height] = wanted.size.map(f64::from);
         let monitor = events.primary_monitor().or_else(|| events.available_monitors().next());
         let room = monitor.map(|monitor| monitor.size()).filter(|size| size.width > 0 && size.height > 0);
@@ -173,7 +174,7 @@ impl App {
             if width <= w && height <= h { 1.0 } else { (ROOM * w / width).min(ROOM * h / height) }
         });
         let side = |side: f64| (side * factor).round().max(1.0) as u32;
-        Window::default_attributes()
+        WinitWindow::default_attributes()
             .with_title(&wanted.title)
             .with_inner_size(PhysicalSize::new(side(width), side(height)))
     }

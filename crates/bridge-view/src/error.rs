@@ -1,0 +1,143 @@
+//! Errors of a view.
+
+use bridge::ExportDevice;
+use bridge::ash::vk;
+
+/// The result of this crate's calls.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every failure of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The bridge failed: a frame could not be begun, submitted or waited for.
+    #[error(transparent)]
+    Bridge(#[from] bridge::Error),
+
+    /// Memory of the view's own could not be had.
+    #[error(transparent)]
+    Memory(#[from] vk_local::Error),
+
+    /// A Vulkan call failed.
+    #[error("{call} failed: {result:?} ({}) [{device}]", .result.as_raw())]
+    #[non_exhaustive]
+    Vulkan {
+        /// The name of the call.
+        call: &'static str,
+        /// The driver's code.
+        result: vk::Result,
+        /// The device's name.
+        device: String,
+    },
+
+    /// An argument that cannot be.
+    #[error("{object}: {reason}")]
+    #[non_exhaustive]
+    InvalidArgument {
+        /// The object that was to be made, shown or written.
+        object: String,
+        /// Description of the problem.
+        reason: String,
+    },
+
+    /// More bytes than the device's shaders read at once.
+    #[error("{object} takes {size} bytes, but {device} reads at most {limit} at once (maxStorageBufferRange)")]
+    #[non_exhaustive]
+    TooLarge {
+        /// The object.
+        object: String,
+        /// Bytes that it takes.
+        size: u64,
+        /// Bytes that are possible.
+        limit: u64,
+        /// The device's name.
+        device: String,
+    },
+
+    /// The picture was to be copied, and there is none.
+    #[error("nothing has been drawn so far; show a frame and call `View::draw` first")]
+    NothingDrawn,
+
+    /// A picture could not be encoded or written.
+    #[error("the picture cannot be written: {reason}")]
+    #[non_exhaustive]
+    File {
+        /// Reason, with the file's name where there is one.
+        reason: String,
+    },
+
+    /// There is no window to be had here.
+    #[error("no window can be opened: {reason}")]
+    #[non_exhaustive]
+    NoWindow {
+        /// Reason.
+        reason: String,
+    },
+
+    /// The device cannot show pictures in the window.
+    #[error("{device} cannot show pictures in this window: {reason}")]
+    #[non_exhaustive]
+    CannotPresent {
+        /// The device's name.
+        device: String,
+        /// What is missing, or what failed.
+        reason: String,
+    },
+
+    /// The window system failed in the middle of a call.
+    #[error("the window system has failed: {reason}; a view without a window needs none")]
+    #[non_exhaustive]
+    WindowSystem {
+        /// The message of the window system's library.
+        reason: String,
+    },
+
+    /// The surface of the window was lost again and again.
+    #[error("the surface of the window was lost {times} times in a row")]
+    #[non_exhaustive]
+    SurfaceLost {
+        /// The number of times.
+        times: u32,
+    },
+
+    /// Events were asked for on a thread that has no window.
+    #[error("events of windows arrive on the thread that opened the first one; draw and poll there")]
+    OtherThread,
+
+    /// Events were asked for while events are being handled.
+    #[error("the event loop of the windows is already being pumped")]
+    EventLoopBusy,
+
+    /// This process was forked from one with windows.
+    #[error("this process was forked from one with windows, whose connection to the display it must not use")]
+    Forked,
+}
+
+impl Error {
+    /// Returns `true` if the device of either side is lost: nothing is drawn on it any more, and a
+    /// new view needs a new device.
+    pub fn is_device_lost(&self) -> bool {
+        match self {
+            Self::Bridge(error) => error.is_device_lost(),
+            Self::Vulkan { result, .. } | Self::Memory(vk_local::Error::Vulkan { result, .. }) => {
+                *result == vk::Result::ERROR_DEVICE_LOST
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn invalid(object: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::InvalidArgument { object: object.into(), reason: reason.into() }
+    }
+}
+
+impl From<bridge::vk_export::Error> for Error {
+    fn from(error: bridge::vk_export::Error) -> Self {
+        Self::Bridge(error.into())
+    }
+}
+
+/// For `map_err`, with the call's name.
+pub(crate) fn failed<'a>(device: &'a ExportDevice, call: &'static str) -> impl Fn(vk::Result) -> Error + use<'a> {
+    move |result| Error::Vulkan { call, result, device: device.name().to_owned() }
+}

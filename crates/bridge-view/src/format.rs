@@ -1,0 +1,202 @@
+//! What shared memory holds: images and points.
+
+use std::fmt;
+
+use bridge::{BufferAccess, BufferSpec};
+use bytemuck::Pod;
+
+use crate::error::{Error, Result};
+
+/// Pixels per side of an image or a view, at most.
+pub const MAX_SIDE: u32 = 16384;
+/// Points, at most.
+pub const MAX_POINTS: u32 = 1 << 31;
+
+/// The type of an image's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Element {
+    /// Bytes, 0 to 255.
+    U8,
+    /// Half floats, 0 to 1.
+    F16,
+    /// Floats, 0 to 1.
+    F32,
+}
+
+impl Element {
+    /// Bytes of a value.
+    pub const fn size(self) -> u64 {
+        match self {
+            Self::U8 => 1,
+            Self::F16 => 2,
+            Self::F32 => 4,
+        }
+    }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::U8 => "u8",
+            Self::F16 => "f16",
+            Self::F32 => "f32",
+        })
+    }
+}
+
+/// An image in a buffer: rows from the top without padding, the channels of a pixel side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ImageFormat {
+    width: u32,
+    height: u32,
+    channels: u32,
+    element: Element,
+}
+
+impl ImageFormat {
+    /// An image of `width` x `height` pixels with 1 to 4 channels: grey, red and green, RGB, RGBA.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a side that is 0 or above [`MAX_SIDE`], and for another
+    /// number of channels.
+    pub fn new([width, height]: [u32; 2], channels: u32, element: Element) -> Result<Self> {
+        let object = || format!("an image of {width}x{height} pixels");
+        check_sides(object, [width, height])?;
+        if !(1..=4).contains(&channels) {
+            return Err(Error::invalid(object(), format!("it has {channels} channels; there can be 1 to 4")));
+        }
+        Ok(Self { width, height, channels, element })
+    }
+
+    /// Width and height in pixels.
+    pub fn extent(self) -> [u32; 2] {
+        [self.width, self.height]
+    }
+
+    /// The number of channels.
+    pub fn channels(self) -> u32 {
+        self.channels
+    }
+
+    /// The type of the values.
+    pub fn element(self) -> Element {
+        self.element
+    }
+
+    /// Bytes of the image.
+    pub fn size(self) -> u64 {
+        u64::from(self.width) * u64::from(self.height) * u64::from(self.channels) * self.element.size()
+    }
+
+    /// Bytes that a buffer with the image has, at least: the shader reads words of four.
+    pub fn buffer_size(self) -> u64 {
+        self.size().next_multiple_of(4)
+    }
+
+    /// A buffer of `T` that holds the image, and that a view reads.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a `T` without a size.
+    pub fn spec<T: Pod>(self) -> Result<BufferSpec<T>> {
+        spec(&self, self.buffer_size(), BufferAccess::COMPUTE_READ)
+    }
+}
+
+impl fmt::Display for ImageFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { width, height, channels, element } = self;
+        write!(f, "an image of {width}x{height} pixels with {channels} channels of {element}")
+    }
+}
+
+/// What points in a buffer have, each a few floats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PointKind {
+    /// x, y and z.
+    Position,
+    /// And a value from 0 to 1, which [`ColorMap::Viridis`](crate::ColorMap::Viridis) colours.
+    Value,
+    /// And red, green and blue, from 0 to 1.
+    Color,
+}
+
+impl PointKind {
+    /// Floats of a point.
+    pub const fn floats(self) -> u32 {
+        match self {
+            Self::Position => 3,
+            Self::Value => 4,
+            Self::Color => 6,
+        }
+    }
+}
+
+/// Points in a buffer, one after the other without padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PointFormat {
+    count: u32,
+    kind: PointKind,
+}
+
+impl PointFormat {
+    /// `count` points.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for no points, and for more than [`MAX_POINTS`].
+    pub fn new(count: u32, kind: PointKind) -> Result<Self> {
+        if count == 0 || count > MAX_POINTS {
+            return Err(Error::invalid(format!("{count} points"), format!("there can be 1 to {MAX_POINTS}")));
+        }
+        Ok(Self { count, kind })
+    }
+
+    /// The number of points.
+    pub fn count(self) -> u32 {
+        self.count
+    }
+
+    /// What each of them has.
+    pub fn kind(self) -> PointKind {
+        self.kind
+    }
+
+    /// Bytes of the points, and of a buffer with them, at least.
+    pub fn size(self) -> u64 {
+        u64::from(self.count) * u64::from(self.kind.floats()) * Element::F32.size()
+    }
+
+    /// A buffer of `T` that holds the points, and that a view reads and copies: a window draws the
+    /// copy again when the user moves the camera.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a `T` without a size.
+    pub fn spec<T: Pod>(self) -> Result<BufferSpec<T>> {
+        spec(&self, self.size(), BufferAccess::COMPUTE_READ | BufferAccess::TRANSFER_READ)
+    }
+}
+
+impl fmt::Display for PointFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} points of {} floats", self.count, self.kind.floats())
+    }
+}
+
+pub(crate) fn check_sides(object: impl FnOnce() -> String, sides: [u32; 2]) -> Result<()> {
+    if sides.iter().all(|side| (1..=MAX_SIDE).contains(side)) {
+        return Ok(());
+    }
+    Err(Error::invalid(object(), format!("a side has 1 to {MAX_SIDE}")))
+}
+
+/// A buffer of `size` bytes, rounded up to whole elements.
+fn spec<T: Pod>(what: &dyn fmt::Display, size: u64, access: BufferAccess) -> Result<BufferSpec<T>> {
+    let wrong = |reason: &str| Error::invalid(what.to_string(), reason);
+    let element = size_of::<T>() as u64;
+    if element == 0 {
+        return Err(wrong("its elements have no size"));
+    }
+    let len = usize::try_from(size.div_ceil(element)).map_err(|_| wrong("it is too large for this machine"))?;
+    Ok(BufferSpec::new(len, access))
+}

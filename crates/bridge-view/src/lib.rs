@@ -1,0 +1,105 @@
+//! Shows images and points from memory that CUDA and Vulkan share, in a window or headless.
+//!
+//! What the compute side has written into a slot is drawn from there, on the GPU and without a
+//! copy, into a picture of four bytes a pixel.
+//!
+//! ```no_run
+//! use bridge::{Backend, Compute, Exchange, ExchangeInfo, OpenInfo, Work};
+//! use bridge_view::{Element, ImageFormat, Look, View, ViewInfo};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let compute = Compute::open(&OpenInfo::default(), Backend::Host)?;
+//! let mut view = View::headless(&compute, &ViewInfo { size: [640, 480], ..Default::default() })?;
+//!
+//! // One float a pixel, in buffers that the view reads.
+//! let format = ImageFormat::new([640, 480], 1, Element::F32)?;
+//! let info = ExchangeInfo { name: "values", ..Default::default() };
+//! let mut values = Exchange::new(&compute, &info, format.spec::<f32>()?)?;
+//!
+//! let mut turn = values.begin()?;
+//! if let Work::Host(host) = turn.work() {
+//!     host.run(|values| values.fill(0.5))?;
+//! }
+//! // The frame is drawn next, twice as bright.
+//! view.show_image(turn.finish()?, format, &Look { exposure: 1.0, ..Default::default() })?;
+//! view.draw()?;
+//! view.save_png("values.png")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | to | see |
+//! |---|---|
+//! | show an image, with an exposure, sRGB or a colour map | [`View::show_image`], [`ImageFormat`], [`Look`] |
+//! | show points, seen by a camera that the user moves | [`View::show_points`], [`PointFormat`], [`PointLook`] |
+//! | show what a simulation computes at a rate of its own | [`Frame`]: turns of a [`LatestReader`](bridge::LatestReader) |
+//! | open a window, and know when the user closes it | `Window`, `View::in_window`, [`View::draw`] |
+//! | have the picture on the host, or in a file | [`View::pixels`], [`View::save_png`] |
+//! | have the picture in memory that the compute side reads | [`View::read`] |
+//!
+//! # Windows
+//! The feature `window`, on by default, brings winit; `wayland` adds windows under Wayland itself.
+//!
+#![cfg_attr(feature = "window", doc = "```no_run")]
+#![cfg_attr(not(feature = "window"), doc = "```ignore")]
+//! use bridge::{Backend, OpenInfo};
+//! use bridge_view::{View, ViewInfo, Window, WindowInfo};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let window = Window::open(&WindowInfo { title: "values".into(), ..Default::default() })?;
+//! // A device that can show pictures in it.
+//! let compute = window.open_compute(&OpenInfo::default(), Backend::Auto)?;
+//! let mut view = View::in_window(&compute, &ViewInfo::default(), window)?;
+//! while view.is_running() {
+//!     // … compute a frame, and show it …
+//!     view.draw()?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Presenting is a submission of its own, made only if the window has an image to write to at that
+//! moment: a window that is hidden, minimised or slow holds up nothing.
+//!
+//! # The end of a device
+//! A lost device ends every call that needs it with an error, of which
+//! [`Error::is_device_lost`] is true; no wait is longer than [`ViewInfo::timeout`]. What cannot be
+//! seen to be unused is leaked. A new view needs a new device.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod camera;
+mod draw;
+mod error;
+mod format;
+mod frame;
+mod look;
+mod png;
+mod rate;
+mod view;
+#[cfg(feature = "window")]
+mod window;
+
+pub use bridge;
+
+pub use camera::Camera;
+pub use error::{Error, Result};
+pub use format::{Element, ImageFormat, MAX_POINTS, MAX_SIDE, PointFormat, PointKind};
+pub use frame::Frame;
+pub use look::{ColorMap, Look, PointLook};
+pub use view::{Drawn, PictureSlot, View, ViewInfo};
+#[cfg(feature = "window")]
+pub use window::{Window, WindowInfo, WindowState, display_has_ended, poll_events};
+
+/// Everything may be moved to and used from any thread; what is used by one thread at a time takes
+/// `&mut self`.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<View>();
+    shared::<Error>();
+};
+
+/// The example of the crate's README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

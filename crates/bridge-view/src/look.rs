@@ -1,0 +1,61 @@
+//! How frames are drawn.
+
+use crate::camera::Camera;
+use crate::error::{Error, Result};
+
+/// Conversion of an image's values to colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Look {
+    /// Values are multiplied by 2 to the power of it. Finite; 0 by default.
+    pub exposure: f32,
+    /// Whether values are linear and are encoded as sRGB. By default they are shown as they are.
+    pub linear: bool,
+    /// The colour map of an image with one channel; grey by default. Other images ignore it.
+    pub color_map: ColorMap,
+}
+
+/// Colours of an image with one channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ColorMap {
+    /// Black to white.
+    #[default]
+    Grey,
+    /// matplotlib's viridis: dark violet over green to yellow, from 0 to 1.
+    Viridis,
+}
+
+impl Look {
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.exposure.is_finite() {
+            return Ok(());
+        }
+        Err(Error::invalid("look", format!("exposure is {}; it must be finite", self.exposure)))
+    }
+}
+
+/// Camera, size and colour of points.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PointLook {
+    /// The camera, as the program places it. In a window the user moves it from there.
+    pub camera: Camera,
+    /// Pixels per side of a point, 1 to 64; 2 by default.
+    pub size: u32,
+    /// Red, green, blue and alpha of points without a value or colours; white by default.
+    pub color: [u8; 4],
+}
+
+impl Default for PointLook {
+    fn default() -> Self {
+        Self { camera: Camera::default(), size: 2, color: [255; 4] }
+    }
+}
+
+impl PointLook {
+    pub(crate) fn check(&self) -> Result<()> {
+        if !(1..=64).contains(&self.size) {
+            return Err(Error::invalid("points", format!("size is {}; it is from 1 to 64 pixels", self.size)));
+        }
+        self.camera.check()
+    }
+}

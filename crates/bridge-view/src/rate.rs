@@ -1,0 +1,38 @@
+//! Frames per second.
+
+use std::mem::take;
+use std::time::{Duration, Instant};
+
+/// How often the rate is measured.
+const SPAN: Duration = Duration::from_secs(1);
+
+/// Counts frames.
+#[derive(Debug)]
+pub(crate) struct Rate {
+    frames: u32,
+    since: Instant,
+    last: f64,
+}
+
+impl Rate {
+    pub(crate) fn new() -> Self {
+        Self { frames: 0, since: Instant::now(), last: 0.0 }
+    }
+
+    /// Counts a frame. Returns the rate if it was measured anew.
+    pub(crate) fn count(&mut self) -> Option<f64> {
+        self.frames += 1;
+        let since = self.since.elapsed();
+        if since < SPAN {
+            return None;
+        }
+        self.last = f64::from(take(&mut self.frames)) / since.as_secs_f64();
+        self.since = Instant::now();
+        Some(self.last)
+    }
+
+    /// Frames per second when it was measured last; 0 before that.
+    pub(crate) fn last(&self) -> f64 {
+        self.last
+    }
+}

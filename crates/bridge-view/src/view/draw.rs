@@ -1,0 +1,183 @@
+//! The submission that draws a frame.
+
+// Vulkan calls.
+#![allow(unsafe_code)]
+
+use std::time::Duration;
+
+use bridge::ash::{Device, vk};
+
+use crate::draw::pipeline::{ImageParams, Params, PointParams};
+use crate::draw::ring::Buffers;
+use crate::error::{Error, Result, failed};
+use crate::format::Element;
+use crate::look::ColorMap;
+use crate::view::{Content, View};
+
+/// How long `draw` waits for events where there is nothing new to show, so that a loop of it leaves
+/// the processor to others.
+const IDLE: Duration = Duration::from_millis(2);
+
+/// What a call of [`View::draw_and_present`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drawn {
+    /// A frame was drawn that had not been drawn before.
+    pub drawn: bool,
+    /// The window was given the picture.
+    pub presented: bool,
+}
+
+impl View {
+    /// Draws the frame that was shown last, if it has not been drawn. Returns whether it was. The
+    /// GPU draws later; the host waits only where three frames are unfinished, and in a window where
+    /// the number of points has changed.
+    ///
+    /// In a window this takes the events of all windows, so it is called on the thread that opened
+    /// the first one, and shows the newest picture that the window has room for. Where there is
+    /// nothing new, it waits 2 ms for events.
+    ///
+    /// # Errors
+    /// The failed call; the frame is given back. [`Error::OtherThread`] on another thread.
+    pub fn draw(&mut self) -> Result<bool> {
+        self.take_events(Duration::ZERO)?;
+        let Drawn { drawn, presented } = self.draw_and_present()?;
+        if !drawn && !presented {
+            self.take_events(IDLE)?;
+        }
+        Ok(drawn)
+    }
+
+    /// As [`draw`](Self::draw), without taking events: those come from
+    /// `poll_events`. For programs that keep the view on another thread than the windows' events, or
+    /// behind a lock.
+    ///
+    /// # Errors
+    /// As [`draw`](Self::draw).
+    pub fn draw_and_present(&mut self) -> Result<Drawn> {
+        let drawn = self.draw_frame()?;
+        Ok(Drawn { drawn, presented: self.present()? })
+    }
+
+    /// Submits drawing the newest frame; nothing if there is none since the last time. Waits on the
+    /// host only where [`FRAMES`](crate::draw::ring::FRAMES) frames are unfinished.
+    fn draw_frame(&mut self) -> Result<bool> {
+        let Some((frame, content)) = self.pending.take() else { return Ok(false) };
+        let keeps = match self.make_room_for(frame.as_ref(), content) {
+            Ok(keeps) => keeps,
+            Err(error) => {
+                frame.skip();
+                return Err(error);
+            }
+        };
+        let params = self.moved(content).params(self.size);
+        let slot = frame.buffer().raw;
+        let buffers = Buffers {
+            source: keeps.unwrap_or(slot),
+            size: content.size(),
+            picture: self.picture.as_raw(),
+            // Images leave the third binding alone.
+            depths: self.depths.as_ref().unwrap_or(&self.picture).as_raw(),
+        };
+        // SAFETY: all are storage buffers, and none is too large: `check` and `new` have seen to
+        // it, and `make_room_for`.
+        let recording = match unsafe { self.ring.begin(self.limit, Some(buffers)) } {
+            Ok(recording) => recording,
+            Err(error) => {
+                frame.skip();
+                return Err(error);
+            }
+        };
+        let raw = self.compute.device().as_raw().clone();
+        let commands = recording.commands;
+        // SAFETY: recording, for the family of the graphics queue, outside of a render pass.
+        unsafe { frame.record_acquire(commands) };
+        // The frame before writes the picture, or a copy reads it.
+        let before = vk::MemoryBarrier::default()
+            .src_access_mask(vk::AccessFlags::SHADER_WRITE)
+            .dst_access_mask(vk::AccessFlags::SHADER_READ | vk::AccessFlags::SHADER_WRITE);
+        let users = vk::PipelineStageFlags::COMPUTE_SHADER | vk::PipelineStageFlags::TRANSFER;
+        let draws = vk::PipelineStageFlags::COMPUTE_SHADER;
+        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: stages of every graphics queue.
+        unsafe {
+            raw.cmd_pipeline_barrier(commands, users, draws, vk::DependencyFlags::empty(), &[before], &[], &[]);
+        }
+        if let Some(kept) = keeps {
+            // SAFETY: recording; the slot is acquired, to be copied from, and both have the format's size.
+            unsafe { record_keeping(&raw, commands, slot, kept, content.size()) };
+        }
+        // SAFETY: the set was bound to the buffers above; the ring is waited for before they go.
+        unsafe { self.pipelines.record(commands, recording.set, params) };
+        // SAFETY: as the acquire.
+        unsafe { frame.record_release(commands) };
+        // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: recording since `begin`.
+        if let Err(code) = unsafe { raw.end_command_buffer(commands) } {
+            frame.skip();
+            return Err(failed(self.compute.device(), "vkEndCommandBuffer")(code));
+        }
+        // SAFETY: the commands acquire and release the slot, and live until the ring has seen the
+        // point.
+        let point = unsafe { frame.submit(&[commands]) }.map_err(Error::from)?;
+        self.ring.submitted(recording, point);
+        self.drawn = true;
+        let rate = self.rate.count();
+        self.note_drawn(content, keeps.is_some(), rate);
+        Ok(true)
+    }
+}
+
+impl Content {
+    /// Bytes that the shader reads.
+    pub(super) fn size(self) -> u64 {
+        match self {
+            Self::Image(format, _) => format.buffer_size(),
+            Self::Points(format, _) => format.size(),
+        }
+    }
+
+    /// What the shader is told, where the picture has this size.
+    pub(super) fn params(self, picture: [u32; 2]) -> Params {
+        match self {
+            Self::Image(format, look) => Params::Image(ImageParams {
+                source: format.extent(),
+                picture,
+                channels: format.channels(),
+                kind: match format.element() {
+                    Element::U8 => 0,
+                    Element::F16 => 1,
+                    Element::F32 => 2,
+                },
+                gain: look.exposure.exp2(),
+                flags: u32::from(look.linear) | (u32::from(look.color_map == ColorMap::Viridis) << 1),
+            }),
+            Self::Points(format, look) => Params::Points(PointParams {
+                camera: look.camera.matrix(picture),
+                count: format.count(),
+                channels: format.kind().floats(),
+                picture,
+                size: look.size,
+                colour: u32::from_le_bytes(look.color),
+            }),
+        }
+    }
+}
+
+/// Records the copy of a slot to where its points are kept, and drawn from.
+///
+/// # Safety
+/// `commands` is recording, outside of a render pass. `slot` is acquired, one to copy from; both
+/// have at least `size` bytes.
+unsafe fn record_keeping(raw: &Device, commands: vk::CommandBuffer, slot: vk::Buffer, kept: vk::Buffer, size: u64) {
+    let (draws, copies) = (vk::PipelineStageFlags::COMPUTE_SHADER, vk::PipelineStageFlags::TRANSFER);
+    let writes = vk::AccessFlags::TRANSFER_WRITE;
+    let barrier = |from, to, memory: vk::MemoryBarrier<'_>| {
+        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: stages of every graphics queue.
+        unsafe { raw.cmd_pipeline_barrier(commands, from, to, vk::DependencyFlags::empty(), &[memory], &[], &[]) };
+    };
+    // Frames before are drawn from it.
+    barrier(draws | copies, copies, vk::MemoryBarrier::default().src_access_mask(writes).dst_access_mask(writes));
+    // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: as this function.
+    unsafe { raw.cmd_copy_buffer(commands, slot, kept, &[vk::BufferCopy::default().size(size)]) };
+    let reads = vk::AccessFlags::SHADER_READ;
+    barrier(copies, draws, vk::MemoryBarrier::default().src_access_mask(writes).dst_access_mask(reads));
+}

@@ -1,0 +1,41 @@
+//! The window's part of a view that is built without windows: none.
+
+use std::time::Duration;
+
+use bridge::ash::vk;
+
+use crate::error::Result;
+use crate::frame::Turn;
+use crate::view::{Content, View};
+
+/// Nothing.
+#[derive(Default)]
+pub(super) struct Screen;
+
+impl Screen {
+    pub(super) fn wait(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    pub(super) fn free(&mut self) {}
+}
+
+impl View {
+    pub(super) fn take_events(&mut self, _timeout: Duration) -> Result<()> {
+        Ok(())
+    }
+
+    pub(super) fn present(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
+    pub(super) fn moved(&self, content: Content) -> Content {
+        content
+    }
+
+    pub(super) fn make_room_for(&mut self, _frame: &dyn Turn, _content: Content) -> Result<Option<vk::Buffer>> {
+        Ok(None)
+    }
+
+    pub(super) fn note_drawn(&mut self, _content: Content, _kept: bool, _rate: Option<f64>) {}
+}

@@ -1,0 +1,222 @@
+//! [`View`]: frames in shared slots, drawn into a picture, which a window may show.
+
+// Drops by hand.
+#![allow(unsafe_code)]
+
+mod draw;
+mod output;
+mod show;
+#[cfg_attr(not(feature = "window"), path = "headless.rs")]
+mod shown;
+
+use std::mem::ManuallyDrop;
+use std::time::Duration;
+
+use bridge::ash::vk;
+use bridge::{Compute, ExportDevice};
+use vk_local::{LocalBuffer, MemoryLocation};
+
+use crate::draw::pipeline::Pipelines;
+use crate::draw::ring::Ring;
+use crate::error::{Error, Result};
+use crate::format::{ImageFormat, PointFormat, check_sides};
+use crate::frame::Turn;
+use crate::look::{Look, PointLook};
+use crate::rate::Rate;
+use crate::view::shown::Screen;
+
+pub use crate::view::draw::Drawn;
+pub use crate::view::output::PictureSlot;
+
+/// Bytes of a pixel: red, green, blue, alpha.
+const PIXEL: u64 = 4;
+
+/// Configuration of a [`View`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ViewInfo {
+    /// Width and height of the picture in pixels, each from 1 to [`MAX_SIDE`](crate::MAX_SIDE);
+    /// 1280 x 720 by default.
+    pub size: [u32; 2],
+    /// The limit of every wait on the host; 10 seconds by default. Frames of software drivers may
+    /// take longer.
+    pub timeout: Duration,
+}
+
+impl Default for ViewInfo {
+    fn default() -> Self {
+        Self { size: [1280, 720], timeout: Duration::from_secs(10) }
+    }
+}
+
+/// What a frame holds, and how it is drawn.
+#[derive(Clone, Copy, Debug)]
+enum Content {
+    Image(ImageFormat, Look),
+    Points(PointFormat, PointLook),
+}
+
+/// Draws images and points from shared memory into a picture, and shows it in a window if it has
+/// one.
+///
+/// A frame is shown with [`show_image`](Self::show_image) or [`show_points`](Self::show_points) and
+/// drawn by the next [`draw`](Self::draw), on the GPU and without a copy. The picture has four bytes
+/// a pixel; it is read with [`pixels`](Self::pixels), written with [`save_png`](Self::save_png), or
+/// handed to the compute side with [`read`](Self::read).
+///
+/// The host waits only where three frames are unfinished. A window holds nothing up: it shows the
+/// newest picture that it has room for.
+///
+/// Dropping it waits for its frames, with the limit of [`ViewInfo::timeout`]; what may still be in
+/// use then is leaked.
+pub struct View {
+    // Field order is drop order; `Drop` waits for the GPU first. The screen reads the picture.
+    screen: Screen,
+    pending: Option<(Box<dyn Turn>, Content)>,
+    // Objects of commands are dropped by `Drop` alone: leaked, if the commands may still run.
+    ring: ManuallyDrop<Ring>,
+    pipelines: ManuallyDrop<Pipelines>,
+    picture: ManuallyDrop<LocalBuffer>,
+    /// Of points: a word a pixel.
+    depths: ManuallyDrop<Option<LocalBuffer>>,
+    /// The error of a wait for commands that were not seen to end.
+    stuck: Option<String>,
+    drawn: bool,
+    rate: Rate,
+    size: [u32; 2],
+    limit: Duration,
+    compute: Compute,
+}
+
+impl View {
+    /// Opens a view without a window, for frames of exchanges on this compute side.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] and [`Error::TooLarge`] for a size that cannot be, or the failed
+    /// call.
+    pub fn headless(compute: &Compute, info: &ViewInfo) -> Result<Self> {
+        Self::new(compute, info, |_, _| Ok(Screen::default()))
+    }
+
+    fn new(
+        compute: &Compute,
+        info: &ViewInfo,
+        screen: impl FnOnce(&ExportDevice, &Pipelines) -> Result<Screen>,
+    ) -> Result<Self> {
+        let ViewInfo { size: [width, height], timeout } = *info;
+        let object = || format!("a view of {width}x{height} pixels");
+        check_sides(object, [width, height])?;
+        let device = compute.device();
+        let usage = vk::BufferUsageFlags::STORAGE_BUFFER | vk::BufferUsageFlags::TRANSFER_SRC;
+        let size = u64::from(width) * u64::from(height) * PIXEL;
+        check_range(device, size, object)?;
+        let picture = LocalBuffer::new(device, "picture", size, usage, MemoryLocation::GpuOnly)?;
+        let pipelines = Pipelines::new(device)?;
+        let ring = Ring::new(device, device.queue().family(), &pipelines)?;
+        let screen = screen(device, &pipelines)?;
+        Ok(Self {
+            screen,
+            pending: None,
+            ring: ManuallyDrop::new(ring),
+            pipelines: ManuallyDrop::new(pipelines),
+            picture: ManuallyDrop::new(picture),
+            depths: ManuallyDrop::new(None),
+            stuck: None,
+            drawn: false,
+            rate: Rate::new(),
+            size: [width, height],
+            limit: timeout,
+            compute: compute.clone(),
+        })
+    }
+
+    /// The compute side, and the device, that the view was opened for.
+    pub fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    /// Width and height of the picture in pixels.
+    pub fn size(&self) -> [u32; 2] {
+        self.size
+    }
+
+    /// Frames drawn per second, measured anew every second; 0 before the first time.
+    pub fn frame_rate(&self) -> f64 {
+        self.rate.last()
+    }
+
+    /// Waits until what was drawn is finished.
+    ///
+    /// # Errors
+    /// [`Error::Bridge`] for a wait that ran into its limit, and for a device that is lost.
+    pub fn finish(&mut self) -> Result<()> {
+        self.ring.wait(self.limit)
+    }
+
+    /// Gives the frame that was not drawn back and waits for those in flight and for what was
+    /// presented. Dropping the view does the same, but cannot return the error.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish); what the frames use is leaked with the view then.
+    pub fn drain(&mut self) -> Result<()> {
+        self.skip();
+        // Presenting draws from the same objects.
+        let presented = self.screen.wait();
+        let ended = self.finish().and(presented);
+        if let Err(error) = &ended {
+            self.stuck = Some(error.to_string());
+        }
+        ended
+    }
+
+    /// Gives the frame that was shown last back, if it has not been drawn.
+    pub fn skip(&mut self) {
+        if let Some((frame, _)) = self.pending.take() {
+            frame.skip();
+        }
+    }
+
+    /// Returns `true` once a frame has been drawn.
+    pub fn has_drawn(&self) -> bool {
+        self.drawn
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        self.skip();
+        if self.stuck.is_none() {
+            // The error is kept there.
+            let _ = self.drain();
+        }
+        if let Some(error) = &self.stuck {
+            // They keep the device, which cannot be destroyed either.
+            log::error!("what the commands of a view use is leaked, since they were not seen to end: {error}");
+            return;
+        }
+        // SAFETY: not used after this drop, and by no command: all were seen to end.
+        unsafe { ManuallyDrop::drop(&mut self.ring) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.pipelines) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.picture) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.depths) };
+        self.screen.free();
+    }
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [width, height] = self.size;
+        write!(f, "View({width}x{height} on {})", self.compute.device().name())
+    }
+}
+
+/// That a buffer of `size` bytes can be bound whole.
+fn check_range(device: &ExportDevice, size: u64, object: impl FnOnce() -> String) -> Result<()> {
+    let limit = u64::from(device.physical().limits.max_storage_buffer_range);
+    if size <= limit {
+        return Ok(());
+    }
+    Err(Error::TooLarge { object: object(), size, limit, device: device.name().to_owned() })
+}

@@ -1,0 +1,238 @@
+//! The picture's ways out: to the host, into a file, and into a slot that the compute side reads.
+
+// Vulkan calls, and mapped memory.
+#![allow(unsafe_code)]
+
+use std::path::Path;
+
+use bridge::ash::vk;
+use bridge::{
+    BufferAccess, BufferSpec, ComputeTurn, ImageAccess, ImageKind, ImageSpec, RenderFirst, RenderTurn, Resources,
+};
+use bytemuck::Pod;
+use vk_local::{LocalBuffer, MemoryLocation};
+
+use crate::error::{Error, Result, failed};
+use crate::png::png;
+use crate::view::show::is_same;
+use crate::view::{PIXEL, View};
+
+impl View {
+    /// The picture that was drawn last: rows from the top, four bytes a pixel, red, green, blue and
+    /// alpha. Waits for it. Black before the first frame.
+    ///
+    /// # Errors
+    /// [`Error::Bridge`] for a wait that ran into its limit, or the failed call.
+    pub fn pixels(&mut self) -> Result<Vec<u8>> {
+        self.finish()?;
+        let size = self.picture.size();
+        if !self.drawn {
+            let black = [0, 0, 0, 255].into_iter().cycle();
+            return Ok(black.take(usize::try_from(size).unwrap_or(0)).collect());
+        }
+        let device = self.compute.device();
+        let usage = vk::BufferUsageFlags::TRANSFER_DST;
+        let target = LocalBuffer::new(device, "pixels", size, usage, MemoryLocation::GpuToCpu)?;
+        let raw = device.as_raw();
+        let (source, copy) = (self.picture.as_raw(), target.as_raw());
+        let record = |commands| {
+            let barrier = |from, to| vk::MemoryBarrier::default().src_access_mask(from).dst_access_mask(to);
+            let none = vk::DependencyFlags::empty();
+            let (draws, copies) = (vk::PipelineStageFlags::COMPUTE_SHADER, vk::PipelineStageFlags::TRANSFER);
+            let drawn = barrier(vk::AccessFlags::SHADER_WRITE, vk::AccessFlags::TRANSFER_READ);
+            // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: stages of every graphics queue.
+            unsafe { raw.cmd_pipeline_barrier(commands, draws, copies, none, &[drawn], &[], &[]) };
+            // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both have `size` bytes.
+            unsafe { raw.cmd_copy_buffer(commands, source, copy, &[vk::BufferCopy::default().size(size)]) };
+            let copied = barrier(vk::AccessFlags::TRANSFER_WRITE, vk::AccessFlags::HOST_READ);
+            let host = vk::PipelineStageFlags::HOST;
+            // SAFETY: as above.
+            unsafe { raw.cmd_pipeline_barrier(commands, copies, host, none, &[copied], &[], &[]) };
+        };
+        // SAFETY: the queue is the device's; the commands are valid, see above.
+        let ran = unsafe { device.run_once(device.queue(), "pixels", self.limit, record) };
+        if let Err(error) = ran {
+            // It may still run, and reads the picture.
+            std::mem::forget(target);
+            self.stuck = Some(error.to_string());
+            return Err(error.into());
+        }
+        // SAFETY: the copy has run, and made its writes visible to the host.
+        let bytes = unsafe { target.bytes() };
+        bytes.map(<[u8]>::to_vec).ok_or_else(|| Error::invalid("pixels", "their memory is not mapped"))
+    }
+
+    /// The picture as a PNG file's bytes.
+    ///
+    /// # Errors
+    /// As [`pixels`](Self::pixels), and [`Error::File`].
+    pub fn png(&mut self) -> Result<Vec<u8>> {
+        png(self.size, &self.pixels()?)
+    }
+
+    /// Writes the picture as a PNG file.
+    ///
+    /// # Errors
+    /// As [`pixels`](Self::pixels), and [`Error::File`] with the path.
+    pub fn save_png(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        let (path, file) = (path.as_ref(), self.png()?);
+        let failed = |error| Error::File { reason: format!("{}: {error}", path.display()) };
+        std::fs::write(path, file).map_err(failed)
+    }
+
+    /// A buffer that the picture can be [read](Self::read) into: four bytes a pixel, as
+    /// [`pixels`](Self::pixels) has them.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] on a machine that cannot address the picture.
+    pub fn picture_spec(&self) -> Result<BufferSpec<[u8; 4]>> {
+        let len = usize::try_from(self.picture.size() / PIXEL);
+        let len = len.map_err(|_| Error::invalid("picture", "it is too large for this machine"))?;
+        Ok(BufferSpec::new(len, BufferAccess::TRANSFER_WRITE))
+    }
+
+    /// An image that the picture can be [read](Self::read) into.
+    pub fn picture_image_spec(&self) -> ImageSpec<[u8; 4]> {
+        ImageSpec::new(vk::Format::R8G8B8A8_UNORM, self.size, ImageAccess::TRANSFER_WRITE)
+    }
+
+    /// Copies the picture that was drawn last into the frame's slot, on the GPU, and hands it to the
+    /// compute side: the turn that is returned reads it. The host waits only where three frames are
+    /// unfinished.
+    ///
+    /// The frame is of an exchange that Vulkan begins
+    /// ([`Exchange::render_first`](bridge::Exchange::render_first)) with
+    /// [`picture_spec`](Self::picture_spec), [`picture_image_spec`](Self::picture_image_spec), or
+    /// more accesses, on the view's device and its graphics queue.
+    ///
+    /// # Errors
+    /// [`Error::NothingDrawn`]; [`Error::InvalidArgument`] for another frame; else the failed call.
+    /// The frame is given back.
+    pub fn read<R: PictureSlot>(&mut self, frame: RenderTurn<R, RenderFirst>) -> Result<ComputeTurn<R, RenderFirst>> {
+        let target = match self.target(&frame) {
+            Ok(target) => target,
+            Err(error) => {
+                frame.skip();
+                return Err(error);
+            }
+        };
+        // SAFETY: the set is not used.
+        let recording = match unsafe { self.ring.begin(self.limit, None) } {
+            Ok(recording) => recording,
+            Err(error) => {
+                frame.skip();
+                return Err(error);
+            }
+        };
+        let raw = self.compute.device().as_raw().clone();
+        let commands = recording.commands;
+        let drawn = vk::MemoryBarrier::default()
+            .src_access_mask(vk::AccessFlags::SHADER_WRITE)
+            .dst_access_mask(vk::AccessFlags::TRANSFER_READ);
+        let (draws, copies) = (vk::PipelineStageFlags::COMPUTE_SHADER, vk::PipelineStageFlags::TRANSFER);
+        // SAFETY: recording, for the family of the graphics queue, outside of a render pass.
+        unsafe { frame.record_acquire(commands) };
+        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: stages of every graphics queue.
+        unsafe {
+            raw.cmd_pipeline_barrier(commands, draws, copies, vk::DependencyFlags::empty(), &[drawn], &[], &[]);
+        }
+        let picture = self.picture.as_raw();
+        match target {
+            Target::Buffer(buffer) => {
+                let whole = [vk::BufferCopy::default().size(self.picture.size())];
+                // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both have so many bytes.
+                unsafe { raw.cmd_copy_buffer(commands, picture, buffer, &whole) };
+            }
+            Target::Image(image, layout) => {
+                let [width, height] = self.size;
+                let color =
+                    vk::ImageSubresourceLayers::default().aspect_mask(vk::ImageAspectFlags::COLOR).layer_count(1);
+                let extent = vk::Extent3D { width, height, depth: 1 };
+                let copy = vk::BufferImageCopy::default().image_subresource(color).image_extent(extent);
+                // SAFETY: VUID-vkCmdCopyBufferToImage-pRegions-00171, -imageSubresource-07970,
+                // -dstImageLayout-00180: both have the picture's size, and the image is in the
+                // layout after the acquire.
+                unsafe { raw.cmd_copy_buffer_to_image(commands, picture, image, layout, &[copy]) };
+            }
+        }
+        // SAFETY: as the acquire.
+        unsafe { frame.record_release(commands) };
+        // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: recording since `begin`.
+        if let Err(code) = unsafe { raw.end_command_buffer(commands) } {
+            frame.skip();
+            return Err(failed(self.compute.device(), "vkEndCommandBuffer")(code));
+        }
+        // SAFETY: the commands acquire and release the slot, and live until the ring has seen the
+        // point.
+        let turn = unsafe { frame.submit(&[commands]) }?;
+        self.ring.submitted(recording, turn.rendered());
+        Ok(turn)
+    }
+
+    /// Where the picture goes, if it can go there.
+    fn target<R: PictureSlot>(&self, frame: &RenderTurn<R, RenderFirst>) -> Result<Target> {
+        if !self.drawn {
+            return Err(Error::NothingDrawn);
+        }
+        let device = self.compute.device();
+        if !is_same(frame.queue(), device.queue())? {
+            let reason = format!("its exchange is not on the graphics queue of {}, the view's device", device.name());
+            return Err(Error::invalid("a slot for the picture", reason));
+        }
+        R::target(frame.resources(), self.size)
+    }
+}
+
+/// What a picture can be copied to: a buffer of any element type, or an image of four bytes a texel.
+/// The trait is closed.
+#[allow(private_bounds)] // Closed on purpose.
+pub trait PictureSlot: Written {}
+
+impl<T: Pod + Send + Sync> PictureSlot for BufferSpec<T> {}
+impl PictureSlot for ImageSpec<[u8; 4]> {}
+
+/// What commands write the picture to.
+pub(crate) enum Target {
+    Buffer(vk::Buffer),
+    Image(vk::Image, vk::ImageLayout),
+}
+
+pub(crate) trait Written: Resources {
+    fn target(resources: Self::Render<'_>, size: [u32; 2]) -> Result<Target>;
+}
+
+impl<T: Pod + Send + Sync> Written for BufferSpec<T> {
+    fn target(buffer: Self::Render<'_>, [width, height]: [u32; 2]) -> Result<Target> {
+        let wrong = |reason: String| Error::invalid("a slot for the picture", reason);
+        let access = buffer.handover().accesses();
+        if !access.access.contains(vk::AccessFlags2::TRANSFER_WRITE) {
+            return Err(wrong("it is not written by copies: add `BufferAccess::TRANSFER_WRITE`".into()));
+        }
+        let size = u64::from(width) * u64::from(height) * PIXEL;
+        if buffer.size() < size {
+            return Err(wrong(format!("the picture takes {size} bytes, and the buffer has {}", buffer.size())));
+        }
+        Ok(Target::Buffer(buffer.as_raw()))
+    }
+}
+
+impl Written for ImageSpec<[u8; 4]> {
+    fn target(image: Self::Render<'_>, [width, height]: [u32; 2]) -> Result<Target> {
+        let wrong = |reason: String| Error::invalid("a slot for the picture", reason);
+        if !image.accesses().access.contains(vk::AccessFlags2::TRANSFER_WRITE) {
+            return Err(wrong("it is not written by copies: add `ImageAccess::TRANSFER_WRITE`".into()));
+        }
+        if !matches!(image.layout(), vk::ImageLayout::TRANSFER_DST_OPTIMAL | vk::ImageLayout::GENERAL) {
+            return Err(wrong(format!("its layout is {:?}, which no copy writes", image.layout())));
+        }
+        if !matches!(image.format(), vk::Format::R8G8B8A8_UNORM | vk::Format::R8G8B8A8_SRGB) {
+            let format = image.format();
+            return Err(wrong(format!("its format is {format:?}, where it must be R8G8B8A8_UNORM or R8G8B8A8_SRGB")));
+        }
+        if image.kind() != ImageKind::D2 || image.level_extent(0) != [width, height, 1] {
+            let [w, h, d] = image.level_extent(0);
+            return Err(wrong(format!("it is {:?} of {w}x{h}x{d}, the picture {width}x{height}", image.kind())));
+        }
+        Ok(Target::Image(image.as_raw(), image.layout()))
+    }
+}

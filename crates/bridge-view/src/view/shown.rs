@@ -1,0 +1,174 @@
+//! A view's window, where it has one.
+
+use std::mem::ManuallyDrop;
+use std::time::Duration;
+
+use bridge::Compute;
+use bridge::ash::vk;
+use vk_local::{LocalBuffer, MemoryLocation};
+
+use crate::draw::ring::Buffers;
+use crate::error::Result;
+use crate::format::PointFormat;
+use crate::frame::Turn;
+use crate::look::PointLook;
+use crate::view::{Content, View, ViewInfo};
+use crate::window::input::Orbit;
+use crate::window::present::Presenter;
+use crate::window::record::{Redraw, Shown};
+use crate::window::{Window, WindowState, display_has_ended, poll_events};
+
+/// The window's part of a view.
+#[derive(Default)]
+pub(super) struct Screen {
+    presenter: Option<Presenter>,
+    /// Freed by [`free`](Self::free) alone: leaked, if commands may still draw from it.
+    kept: ManuallyDrop<Option<Kept>>,
+}
+
+/// The points that a window shows. Their slot is the producer's again once they are drawn; from
+/// this copy they are drawn again when the user moves the camera.
+struct Kept {
+    buffer: LocalBuffer,
+    format: PointFormat,
+    /// What the picture shows; `None` if it is not these points.
+    shown: Option<(PointLook, Orbit)>,
+}
+
+impl Screen {
+    pub(super) fn wait(&mut self) -> Result<()> {
+        self.presenter.as_mut().map_or(Ok(()), Presenter::wait)
+    }
+
+    /// Frees what commands draw from; all were seen to end.
+    pub(super) fn free(&mut self) {
+        *self.kept = None;
+    }
+}
+
+impl View {
+    /// Opens a view that shows its picture in a window.
+    ///
+    /// The picture is scaled to the window's size, with black bars where the shapes differ. Closing
+    /// the window, or Escape, ends [`is_running`](Self::is_running). Dragging moves the camera round
+    /// points, the wheel moves it closer, and Home puts it back. The title tells the frame rate.
+    ///
+    /// # Errors
+    /// [`Error::CannotPresent`](crate::Error::CannotPresent) where the device cannot show pictures in this window; else as
+    /// [`headless`](Self::headless).
+    pub fn in_window(compute: &Compute, info: &ViewInfo, window: Window) -> Result<Self> {
+        let ViewInfo { size, timeout } = *info;
+        Self::new(compute, info, |device, pipelines| {
+            let presenter = Presenter::new(device, window, pipelines, size, timeout)?;
+            Ok(Screen { presenter: Some(presenter), kept: ManuallyDrop::new(None) })
+        })
+    }
+
+    /// What the user does with the window, where there is one. It may be kept, and asked on any
+    /// thread.
+    pub fn window(&self) -> Option<WindowState> {
+        self.screen.presenter.as_ref().map(|presenter| WindowState(presenter.state().clone()))
+    }
+
+    /// Returns `true` until the user closes the window, and always without one. What is closed is
+    /// the window: the view still draws, and its picture can be read.
+    pub fn is_running(&self) -> bool {
+        self.screen.presenter.as_ref().is_none_or(|presenter| !presenter.state().is_closed())
+    }
+
+    pub(super) fn take_events(&mut self, timeout: Duration) -> Result<()> {
+        if self.screen.presenter.is_none() {
+            return Ok(());
+        }
+        if !timeout.is_zero() && display_has_ended() {
+            std::thread::sleep(timeout);
+        }
+        poll_events(timeout)
+    }
+
+    /// Presents the picture if the window can take it now.
+    #[allow(unsafe_code)] // Hands buffers to Vulkan.
+    pub(super) fn present(&mut self) -> Result<bool> {
+        let Screen { presenter: Some(presenter), kept } = &mut self.screen else { return Ok(false) };
+        let (picture, orbit) = (self.picture.as_raw(), presenter.orbit());
+        let turned = kept.as_mut().and_then(|kept| {
+            let (look, before) = kept.shown?;
+            (before != orbit).then_some((kept, look))
+        });
+        let redraw = turned.as_ref().map(|(kept, look)| Redraw {
+            pipelines: &self.pipelines,
+            buffers: Buffers {
+                source: kept.buffer.as_raw(),
+                size: kept.format.size(),
+                picture,
+                depths: self.depths.as_ref().unwrap_or(&self.picture).as_raw(),
+            },
+            params: Content::Points(kept.format, moved(*look, orbit)).params(self.size),
+        });
+        let shown = Shown { picture: self.drawn.then_some(picture), redraw };
+        // SAFETY: the picture is made in `new`, with four bytes a pixel, to be copied from, and
+        // drawn on the device's queue. It, the pipelines and the points are dropped after the
+        // presenter has been waited for, see `drain`.
+        let presented = unsafe { presenter.present(shown) }?;
+        if let Some((kept, look)) = turned.filter(|_| presented) {
+            kept.shown = Some((look, orbit));
+        }
+        Ok(presented)
+    }
+
+    /// The content, with the camera where the user has moved it.
+    pub(super) fn moved(&self, content: Content) -> Content {
+        match (content, &self.screen.presenter) {
+            (Content::Points(format, look), Some(presenter)) => Content::Points(format, moved(look, presenter.orbit())),
+            (content, _) => content,
+        }
+    }
+
+    /// The buffer that the frame is copied to, if it is one that is drawn again.
+    pub(super) fn make_room_for(&mut self, frame: &dyn Turn, content: Content) -> Result<Option<vk::Buffer>> {
+        let (Content::Points(format, _), Some(presenter)) = (content, &mut self.screen.presenter) else {
+            return Ok(None);
+        };
+        let access = frame.buffer().access;
+        let copied = access.usage.contains(vk::BufferUsageFlags::TRANSFER_SRC)
+            && access.access.contains(vk::AccessFlags2::TRANSFER_READ);
+        if !copied {
+            return Ok(None);
+        }
+        let kept = match self.screen.kept.take() {
+            Some(kept) if kept.format == format => kept,
+            other => {
+                if other.is_some() {
+                    // It may be in use, by frames and by what is presented.
+                    *self.screen.kept = other;
+                    self.ring.wait(self.limit)?;
+                    presenter.wait()?;
+                }
+                let usage = vk::BufferUsageFlags::STORAGE_BUFFER | vk::BufferUsageFlags::TRANSFER_DST;
+                let device = self.compute.device();
+                let buffer = LocalBuffer::new(device, "points", format.size(), usage, MemoryLocation::GpuOnly)?;
+                Kept { buffer, format, shown: None }
+            }
+        };
+        Ok(Some(self.screen.kept.insert(kept).buffer.as_raw()))
+    }
+
+    /// Notes what the picture shows from now on, and whether it was kept.
+    pub(super) fn note_drawn(&mut self, content: Content, kept: bool, rate: Option<f64>) {
+        let Screen { presenter: Some(presenter), kept: points } = &mut self.screen else { return };
+        presenter.drew(rate);
+        let orbit = presenter.orbit();
+        let look = match content {
+            Content::Points(_, look) => Some(look),
+            Content::Image(..) => None,
+        };
+        presenter.state().set_turning(look.is_some());
+        if let Some(points) = points.as_mut() {
+            points.shown = look.filter(|_| kept).map(|look| (look, orbit));
+        }
+    }
+}
+
+fn moved(look: PointLook, orbit: Orbit) -> PointLook {
+    PointLook { camera: orbit.of(look.camera), ..look }
+}

@@ -1,0 +1,182 @@
+//! Windows: the event loop of the process, and what a view needs to show its picture in a window.
+//!
+//! The picture is drawn without any of this (`crate::view`). Presenting it is a submission of its
+//! own, made only if the window has an image to write to at that moment; so a window that is
+//! hidden, minimised or slow never holds up what is computed and drawn.
+
+mod ended;
+mod event_loop;
+mod fit;
+mod guard;
+pub(crate) mod input;
+mod parts;
+mod places;
+pub(crate) mod present;
+pub(crate) mod record;
+mod surface;
+mod swapchain;
+
+use std::ffi::CStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge::ash::khr;
+use bridge::{Backend, Compute, OpenInfo};
+use raw_window_handle::HasDisplayHandle;
+use winit::window::Window as WinitWindow;
+
+use crate::error::{Error, Result};
+use crate::window::guard::guarded;
+use crate::window::input::State;
+
+/// Configuration of a [`Window`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowInfo {
+    /// The title, without a null character; a view adds the frame rate.
+    pub title: String,
+    /// Whether pictures wait for the display's refresh, which they do by default. Else they are
+    /// shown in between (MAILBOX, or IMMEDIATE), where the device can.
+    pub vsync: bool,
+    /// Width and height in pixels; smaller where the screen is. 1280 x 720 by default.
+    pub size: [u32; 2],
+}
+
+impl Default for WindowInfo {
+    fn default() -> Self {
+        Self { title: "bridge-view".to_owned(), vsync: true, size: [1280, 720] }
+    }
+}
+
+/// A window, which a view shows its picture in. Dropping it closes the window; any thread may.
+///
+/// All windows of a process share one event loop, which is made with the first of them, on the
+/// thread that opens it; several systems want that to be the main thread. Windows are opened, and
+/// events taken, on that thread alone. An event loop of winit's that the program makes itself
+/// excludes it: there is one in a process.
+pub struct Window {
+    window: WinitWindow,
+    state: Arc<State>,
+    info: WindowInfo,
+    /// After the window.
+    _settled: Settled,
+}
+
+/// Sends what dropping the window has left to be sent to the display, which otherwise the next
+/// window's events would.
+struct Settled;
+
+impl Drop for Settled {
+    fn drop(&mut self) {
+        event_loop::settle();
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        // On another thread than that of the event loop, the display does not hear of the end until
+        // the loop runs again.
+        self.hide();
+    }
+}
+
+impl Window {
+    /// The device extensions that showing pictures takes.
+    pub const DEVICE_EXTENSIONS: &'static [&'static CStr] = &[khr::swapchain::NAME];
+
+    /// Opens a window.
+    ///
+    /// # Errors
+    /// [`Error::NoWindow`] where there is no display, [`Error::InvalidArgument`] for a title or a
+    /// size that cannot be; [`Error::WindowSystem`], [`Error::Forked`], [`Error::EventLoopBusy`].
+    pub fn open(info: &WindowInfo) -> Result<Self> {
+        if info.title.contains('\0') {
+            return Err(Error::invalid("window", "its title has a null character"));
+        }
+        crate::format::check_sides(|| format!("a window of {:?} pixels", info.size), info.size)?;
+        event_loop::open(info)
+    }
+
+    /// Opens the compute side, on a device that can show pictures in the window: `info` with the
+    /// extensions that this takes.
+    ///
+    /// # Errors
+    /// [`Error::CannotPresent`] for a kind of window that Vulkan does not draw to; else as
+    /// [`Compute::open`].
+    pub fn open_compute(&self, info: &OpenInfo<'_>, backend: Backend) -> Result<Compute> {
+        let instance = [info.instance_extensions, &self.instance_extensions()?].concat();
+        let device = [info.device_extensions, Self::DEVICE_EXTENSIONS].concat();
+        let info = OpenInfo { instance_extensions: &instance, device_extensions: &device, ..info.clone() };
+        Ok(Compute::open(&info, backend)?)
+    }
+
+    /// The instance extensions that showing pictures takes.
+    ///
+    /// # Errors
+    /// [`Error::NoWindow`] for a kind of window that Vulkan does not draw to.
+    pub fn instance_extensions(&self) -> Result<Vec<&'static CStr>> {
+        let no_window = |reason: String| Error::NoWindow { reason };
+        let display = self.window.display_handle().map_err(|error| no_window(error.to_string()))?.as_raw();
+        let names = ash_window::enumerate_required_extensions(display)
+            .map_err(|code| no_window(format!("Vulkan cannot draw to this kind of window ({code:?}): {display:?}")))?;
+        Ok(names.iter().map(|name| name_of(*name)).collect())
+    }
+
+    /// What the user does with it. It may be kept, and asked on any thread.
+    pub fn state(&self) -> WindowState {
+        WindowState(self.state.clone())
+    }
+
+    /// Takes it off the screen.
+    fn hide(&self) {
+        if !ended::has_ended() {
+            // What has failed here is told by the next call that takes events.
+            let _ = guarded(|| self.window.set_visible(false));
+        }
+    }
+}
+
+impl std::fmt::Debug for Window {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Window({:?})", self.info.title)
+    }
+}
+
+/// What the user has done with a window, as far as events were taken.
+#[derive(Clone, Debug)]
+pub struct WindowState(pub(crate) Arc<State>);
+
+impl WindowState {
+    /// Returns `true` once the user has closed the window, or its display has ended.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// Returns `true` while nobody sees the window, where the system tells.
+    pub fn is_hidden(&self) -> bool {
+        self.0.is_hidden()
+    }
+}
+
+/// Takes the events that have arrived, for all windows of the process. Waits for one for at most
+/// `timeout`. [`View::draw`](crate::View::draw) does it.
+///
+/// # Errors
+/// [`Error::OtherThread`] on another thread than that of the windows, and before the first one;
+/// [`Error::WindowSystem`], [`Error::Forked`], [`Error::EventLoopBusy`].
+pub fn poll_events(timeout: Duration) -> Result<()> {
+    event_loop::pump(timeout)
+}
+
+/// Returns `true` once the display of the windows has ended, or the connection to it. They count as
+/// closed then, and the program goes on; on Linux Xlib would have ended it.
+pub fn display_has_ended() -> bool {
+    ended::has_ended()
+}
+
+/// A name that the crate `ash` declares.
+#[allow(unsafe_code)]
+fn name_of(name: *const std::ffi::c_char) -> &'static CStr {
+    // SAFETY: `ash_window` gives pointers to the string constants of `ash` alone, which live for
+    // ever.
+    unsafe { CStr::from_ptr(name) }
+}
