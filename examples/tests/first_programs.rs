@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-//! The first programs, `examples/01_buffer.rs` to `examples/07_latest.rs`: they run, check
+//! The first programs, `examples/01_buffer.rs` to `examples/08_view.rs`: they run, check
 //! themselves, and stay what they are for.
 
 use std::fs;
@@ -10,7 +10,7 @@ use std::process::Command;
 mod common;
 
 /// Each with its last line.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("01_buffer", "6 frames of 65536 numbers are right"),
     ("02_image", "6 frames of 320 x 200 texels are right"),
     ("03_post_process", "6 frames of 320 x 200 texels are drawn, filtered and right"),
@@ -18,6 +18,7 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("05_cuda_kernel", "6 frames of 100000 vertices are right"),
     ("06_kernels_in_the_queue", "6 frames of 100000 vertices are right"),
     ("07_latest", "every picture is of one step, and the last of the last"),
+    ("08_view", "6 frames of 320 x 200 pixels are drawn and right"),
 ];
 
 /// In the error of a machine on which nothing here can run.
@@ -42,6 +43,29 @@ fn they_are_right_and_the_validation_layer_is_silent() {
         assert!(!said.contains("VUID"), "{name}: {said}");
         assert!(said.contains("CUDA"), "{name} tells which side computes, and why: {said}");
     }
+}
+
+/// Frames of the CPU's are presented once they are computed: the layer would tell.
+#[test]
+fn the_eighth_shows_its_frames_in_a_window() {
+    let name = "08_view";
+    let screen = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if cfg!(target_os = "linux") && !screen("DISPLAY") && !screen("WAYLAND_DISPLAY") {
+        return bridge_tests::skip(bridge_tests::Need::Other, "there is no screen");
+    }
+    let Some(program) = common::program(name) else {
+        return bridge_tests::skip(bridge_tests::Need::Other, "it is not built");
+    };
+    let mut command = Command::new(program);
+    let output = command.args(["--window", "60"]).env("VK_INSTANCE_LAYERS", "VK_LAYER_KHRONOS_validation");
+    let output = output.output().unwrap();
+    let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if LACKS.into_iter().chain(["VK_KHR_swapchain", "cannot show pictures"]).any(|lack| error.contains(lack)) {
+        return bridge_tests::skip(bridge_tests::Need::Other, error.trim());
+    }
+    assert!(output.status.success(), "{said}{error}");
+    assert_eq!(said.lines().next_back(), Some("60 frames of 320 x 200 pixels are drawn and right"));
+    assert!(!said.contains("VUID"), "{said}");
 }
 
 /// The message, with what to do about it, and not the fields of an error type.
@@ -80,7 +104,8 @@ fn they_are_short_say_how_to_run_them_and_use_the_bridge_alone() {
         assert!(text.starts_with("//! ") && text.contains(&format!("`cargo run --example {name}`")), "{name}");
         let uses = text.lines().filter_map(|line| line.strip_prefix("use "));
         for path in uses {
-            assert!(path.starts_with("std::") || path.starts_with("bridge::"), "{name} uses {path}");
+            let ours = ["std::", "bridge::", "bridge_view::"].iter().any(|start| path.starts_with(start));
+            assert!(ours, "{name} uses {path}");
         }
     }
 }

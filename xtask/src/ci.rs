@@ -72,11 +72,12 @@ const FIRST: &[&str] = &[
     "05_cuda_kernel",
     "06_kernels_in_the_queue",
     "07_latest",
+    "08_view",
 ];
 
 /// All that is in `crates/`.
-const CRATES: &str =
-    "-p vk-export -p cuda-import -p vk-cuda-bridge-ipc -p vk-cuda-bridge-worker -p vk-cuda-bridge -p vk-local";
+const CRATES: &str = "-p vk-export -p vk-local -p cuda-import -p vk-cuda-bridge-ipc -p vk-cuda-bridge-worker \
+                      -p vk-cuda-bridge -p vk-cuda-bridge-view";
 
 /// The steps of [`check`], on the crates alone.
 const QUICK: &[Step] = &[

@@ -57,3 +57,38 @@ impl Camera {
         matrix
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(camera: &Camera, [x, y, z]: [f32; 3]) -> [f32; 3] {
+        let matrix = camera.matrix([200, 100]);
+        let row = |row: usize| (0..4).map(|column| matrix[4 * column + row] * [x, y, z, 1.0][column]).sum::<f32>();
+        [0, 1, 2].map(|axis| row(axis) / row(3))
+    }
+
+    #[test]
+    fn the_target_is_in_the_middle_and_y_goes_down() {
+        let camera = Camera { target: [1.0, 2.0, 3.0], yaw: 0.7, pitch: -0.3, ..Camera::default() };
+        let [x, y, z] = seen(&camera, camera.target);
+        assert!(x.abs() < 1e-5 && y.abs() < 1e-5 && (0.0..1.0).contains(&z), "{x} {y} {z}");
+        let [x, y, _] = seen(&Camera::default(), [0.1, 0.1, 0.0]);
+        assert!(x > 0.0 && y < 0.0 && (x + y / 2.0).abs() < 1e-5, "{x} {y}");
+    }
+
+    #[test]
+    fn a_camera_that_cannot_be_is_an_error() {
+        let good = Camera::default();
+        assert!(good.check().is_ok());
+        let [far, flat, wide] = [f32::INFINITY, 0.0, 3.1];
+        for bad in [
+            Camera { target: [0.0, far, 0.0], ..good },
+            Camera { distance: flat, ..good },
+            Camera { pitch: f32::NAN, ..good },
+            Camera { field_of_view: wide, ..good },
+        ] {
+            assert!(bad.check().is_err(), "{bad:?}");
+        }
+    }
+}

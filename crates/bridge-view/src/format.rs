@@ -200,3 +200,19 @@ fn spec<T: Pod>(what: &dyn fmt::Display, size: u64, access: BufferAccess) -> Res
     let len = usize::try_from(size.div_ceil(element)).map_err(|_| wrong("it is too large for this machine"))?;
     Ok(BufferSpec::new(len, access))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_those_of_the_values_and_buffers_have_whole_words() {
+        let format = |channels, element| ImageFormat::new([5, 3], channels, element).unwrap();
+        assert_eq!((format(3, Element::U8).size(), format(3, Element::U8).buffer_size()), (45, 48));
+        assert_eq!((format(1, Element::F16).size(), format(1, Element::F16).buffer_size()), (30, 32));
+        assert_eq!(format(4, Element::F32).size(), 240);
+        assert_eq!(format(3, Element::U8).spec::<u8>().unwrap().len(), 48);
+        assert_eq!(format(3, Element::U8).spec::<[f32; 4]>().unwrap().len(), 3);
+        assert_eq!(PointFormat::new(5, PointKind::Color).unwrap().spec::<f32>().unwrap().len(), 30);
+    }
+}

@@ -19,6 +19,8 @@ pub(crate) trait Turn: Send + Sync + 'static {
 
     fn buffer(&self) -> SlotBuffer;
 
+    fn prepare_present(&self) -> bridge::Result<()>;
+
     /// # Safety
     /// As [`RenderTurn::record_acquire`].
     unsafe fn record_acquire(&self, commands: vk::CommandBuffer);
@@ -53,6 +55,10 @@ impl<T: Pod + Send + Sync> Turn for RenderTurn<BufferSpec<T>> {
         SlotBuffer { raw: buffer.as_raw(), size: buffer.size(), access: buffer.handover().accesses() }
     }
 
+    fn prepare_present(&self) -> bridge::Result<()> {
+        self.prepare_present()
+    }
+
     unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
         // SAFETY: handed on to the caller.
         unsafe { self.record_acquire(commands) };
@@ -81,6 +87,10 @@ impl<T: Pod + Send + Sync> Turn for RenderRead<BufferSpec<T>> {
     fn buffer(&self) -> SlotBuffer {
         let buffer = self.resources();
         SlotBuffer { raw: buffer.as_raw(), size: buffer.size(), access: buffer.handover().accesses() }
+    }
+
+    fn prepare_present(&self) -> bridge::Result<()> {
+        self.prepare_present()
     }
 
     unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {

@@ -31,7 +31,8 @@ pub struct Drawn {
 impl View {
     /// Draws the frame that was shown last, if it has not been drawn. Returns whether it was. The
     /// GPU draws later; the host waits only where three frames are unfinished, and in a window where
-    /// the number of points has changed.
+    /// the number of points has changed, and on the CPU backend until the frame is computed
+    /// ([`RenderTurn::prepare_present`](bridge::RenderTurn::prepare_present)).
     ///
     /// In a window this takes the events of all windows, so it is called on the thread that opened
     /// the first one, and shows the newest picture that the window has room for. Where there is
@@ -114,6 +115,12 @@ impl View {
         if let Err(code) = unsafe { raw.end_command_buffer(commands) } {
             frame.skip();
             return Err(failed(self.compute.device(), "vkEndCommandBuffer")(code));
+        }
+        if self.may_present()
+            && let Err(error) = frame.prepare_present()
+        {
+            frame.skip();
+            return Err(error.into());
         }
         // SAFETY: the commands acquire and release the slot, and live until the ring has seen the
         // point.

@@ -25,6 +25,10 @@ impl View {
         Ok(())
     }
 
+    pub(super) fn may_present(&self) -> bool {
+        false
+    }
+
     pub(super) fn present(&mut self) -> Result<bool> {
         Ok(false)
     }

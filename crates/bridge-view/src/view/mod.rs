@@ -63,8 +63,8 @@ enum Content {
 /// a pixel; it is read with [`pixels`](Self::pixels), written with [`save_png`](Self::save_png), or
 /// handed to the compute side with [`read`](Self::read).
 ///
-/// The host waits only where three frames are unfinished. A window holds nothing up: it shows the
-/// newest picture that it has room for.
+/// The host waits only where three frames are unfinished. A window holds the GPU up nowhere: it
+/// shows the newest picture that it has room for.
 ///
 /// Dropping it waits for its frames, with the limit of [`ViewInfo::timeout`]; what may still be in
 /// use then is leaked.

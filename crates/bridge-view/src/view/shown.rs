@@ -86,6 +86,11 @@ impl View {
         poll_events(timeout)
     }
 
+    /// Whether what is drawn may be presented, then or later.
+    pub(super) fn may_present(&self) -> bool {
+        self.screen.presenter.as_ref().is_some_and(|presenter| !presenter.state().is_closed())
+    }
+
     /// Presents the picture if the window can take it now.
     #[allow(unsafe_code)] // Hands buffers to Vulkan.
     pub(super) fn present(&mut self) -> Result<bool> {

@@ -14,3 +14,26 @@ pub(crate) fn fit(picture: [u32; 2], window: [u32; 2]) -> Rectangle {
     // All are sums of numbers that were 32 bits, and no more than the window's sides.
     [left as u32, top as u32, (left + width) as u32, (top + height) as u32]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_picture_is_in_the_middle_with_bars_where_the_shapes_differ() {
+        assert_eq!(fit([320, 200], [320, 200]), [0, 0, 320, 200]);
+        assert_eq!(fit([320, 200], [640, 400]), [0, 0, 640, 400]);
+        assert_eq!(fit([100, 100], [300, 100]), [100, 0, 200, 100]);
+        assert_eq!(fit([100, 100], [100, 301]), [0, 100, 100, 200]);
+    }
+
+    #[test]
+    fn no_side_is_empty_or_longer_than_the_windows() {
+        for picture in [[1, 16384], [16384, 1], [7, 5]] {
+            for window in [[1, 1], [1, 4000], [4000, 1], [3, 2]] {
+                let [left, top, right, bottom] = fit(picture, window);
+                assert!(left < right && right <= window[0] && top < bottom && bottom <= window[1]);
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The picture, back in memory that the compute side reads.
+
+use std::sync::mpsc;
+
+use bridge::{Compute, ComputeTurn, Exchange, RenderFirst, Resources, Work};
+use bridge_tests::Rig;
+use bridge_view::{Element, Error, ImageFormat, Look, PictureSlot, View};
+
+use crate::{PIXELS, SIZE, info, noise, pixels, shown, view};
+
+/// Draws two images, reads each, and compares what `read` finds in the turn.
+fn comes_back<R: PictureSlot + Resources>(
+    view: &mut View,
+    spec: R,
+    read: impl Fn(&mut ComputeTurn<R, RenderFirst>) -> Box<dyn FnOnce() -> Vec<[u8; 4]>>,
+) {
+    let mut slots = Exchange::render_first(view.compute(), &info(), spec).unwrap();
+    let nothing = view.read(slots.begin().unwrap());
+    assert!(matches!(nothing, Err(Error::NothingDrawn)), "{nothing:?}");
+    let format = ImageFormat::new(SIZE, 4, Element::U8).unwrap();
+    for seed in 0..4 {
+        let image = noise(4 * PIXELS, seed);
+        let expected = shown(view, format, &Look::default(), &image);
+        assert_eq!(expected.as_flattened(), image);
+        let mut turn = view.read(slots.begin().unwrap()).unwrap();
+        let found = read(&mut turn);
+        turn.finish().unwrap().wait(Rig::LONG).unwrap();
+        assert!(found() == expected, "picture {seed}");
+        assert!(pixels(view) == expected, "the picture is still there");
+    }
+}
+
+pub(crate) fn the_picture_comes_back_in_a_buffer(_: &Rig, compute: &Compute) {
+    let mut view = view(compute);
+    let spec = view.picture_spec().unwrap();
+    comes_back(&mut view, spec, |turn| match turn.work() {
+        Work::Cuda(cuda) => {
+            let found = cuda.stream.clone_dtoh(&cuda.resources).unwrap();
+            Box::new(|| found)
+        }
+        Work::Host(host) => {
+            let (sender, receiver) = mpsc::channel();
+            host.run(move |slot| sender.send(slot.to_vec()).unwrap()).unwrap();
+            Box::new(move || receiver.recv().unwrap())
+        }
+        _ => panic!("no such backend is tested"),
+    });
+}
+
+pub(crate) fn the_picture_comes_back_in_an_image(_: &Rig, compute: &Compute) {
+    let mut view = view(compute);
+    let spec = view.picture_image_spec();
+    comes_back(&mut view, spec, |turn| match turn.work() {
+        Work::Cuda(cuda) => {
+            let mut found = vec![[0; 4]; PIXELS];
+            cuda.resources.read_to_host(cuda.stream, 0, .., &mut found).unwrap();
+            Box::new(|| found)
+        }
+        Work::Host(host) => {
+            let (sender, receiver) = mpsc::channel();
+            host.run(move |image| sender.send(image.rows().flatten().copied().collect()).unwrap()).unwrap();
+            Box::new(move || receiver.recv().unwrap())
+        }
+        _ => panic!("no such backend is tested"),
+    });
+}
