@@ -6,6 +6,7 @@
 //! | `options` | what it can be asked for |
 //! | `harness/` | samples: in which order, how many, what is said of them |
 //! | `cold` | what a process of its own does to measure a cold start |
+//! | `worker` | what a process of its own does as the writer of frames |
 //! | `gpu` | one device for all, a queue of each kind |
 //! | `raw/` | the calls written by hand |
 //! | `cases/` | what is measured |
@@ -22,6 +23,8 @@ mod options;
 mod raw;
 mod report;
 mod run;
+#[cfg(target_os = "linux")]
+mod worker;
 
 use std::process::ExitCode;
 
@@ -44,6 +47,11 @@ fn main() -> ExitCode {
 fn start(options: &Options) -> Result<ExitCode> {
     if let Some(way) = options.cold_start {
         cold::run(way, options)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    #[cfg(target_os = "linux")]
+    if let Some(socket) = &options.worker {
+        worker::run(socket, options.backend)?;
         return Ok(ExitCode::SUCCESS);
     }
     if options.list {

@@ -61,6 +61,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "WAY", hide = true)]
     pub(crate) cold_start: Option<Cold>,
 
+    /// Write frames for the renderer that listens there: a part of the cases processes/*
+    #[cfg(target_os = "linux")]
+    #[arg(long, value_name = "SOCKET", hide = true)]
+    pub(crate) worker: Option<PathBuf>,
+
     /// Name the cases and stop
     #[arg(long)]
     pub(crate) list: bool,

@@ -16,6 +16,8 @@ mod pacing;
 mod particles;
 mod peer;
 mod pool;
+#[cfg(target_os = "linux")]
+mod processes;
 mod record;
 mod render_first;
 mod resources;
@@ -74,6 +76,8 @@ pub(crate) fn all(profile: &Profile) -> Vec<Case> {
         handover::cases(profile),
         render_first::cases(profile),
         latest::cases(profile),
+        #[cfg(target_os = "linux")]
+        processes::cases(profile),
         waits::cases(profile),
         start::cases(profile),
         setup::cases(profile),

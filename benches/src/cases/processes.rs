@@ -1,0 +1,152 @@
+//! A writer in a process of its own, beside the same writer on a thread of the renderer's: frames
+//! one after the other while the renderer takes the newest.
+#![allow(unsafe_code)] // Kernel launches.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use bridge::{BufferAccess, BufferSpec, Exchange, LatestInfo, LatestWriter, Listener, RemoteReader, Work};
+
+use super::{Bench, Case, Rows};
+use crate::gpu::Gpu;
+use crate::harness::LIMIT;
+use crate::harness::rounds::alternate;
+use crate::options::Profile;
+use crate::report::{Goal, Samples};
+use crate::worker::Scrambler;
+
+/// From picture to picture of the renderer.
+const PICTURE: Duration = Duration::from_millis(1);
+const OWN: &str = "on a thread of the renderer's";
+
+pub(super) fn cases(profile: &Profile) -> Vec<Case> {
+    let lags: &[usize] = profile.pick(&[1, 2, 3], &[2]);
+    let case = |&lag: &usize| {
+        let plural = if lag == 1 { "" } else { "s" };
+        let what = format!("frame of a writer in another process, {lag} frame{plural} of it in flight");
+        Case::new(format!("processes/{lag}"), what.clone(), move |bench, rows| run(bench, rows, lag, &what))
+    };
+    lags.iter().map(case).collect()
+}
+
+type Spec = BufferSpec<u32>;
+
+fn run(bench: &Bench, rows: &mut Rows, lag: usize, what: &str) -> Result<()> {
+    let gpu = &bench.gpu;
+    let (len, frames) = if gpu.is_cuda() { (4 << 20, bench.profile.pick(2000, 100)) } else { (64 << 10, 50) };
+    rows.parameter("bytes", 4 * len);
+    rows.parameter("frames", frames);
+    let info =
+        LatestInfo { name: "processes", slots: lag + 4, writer_in_flight: lag, timeout: LIMIT, ..Default::default() };
+    let spec = BufferSpec::new(len, BufferAccess::TRANSFER_READ);
+    let mut other = Other::start(gpu, &info, spec.clone())?;
+    let scrambler = gpu.compute.cuda().map(|cuda| Scrambler::new(cuda.device())).transpose()?;
+    let (mut writer, mut reader) = Exchange::latest(&gpu.compute, &info, spec)?;
+    let samples = alternate(&bench.profile, bench.profile.rounds, 2, |way| {
+        let took = if way == 0 {
+            let Other { reader, stdin, stdout, .. } = &mut other;
+            beside(
+                || Ok(reader.newest()?.map(|turn| turn.read_back(LIMIT)).transpose()?.is_some()),
+                || ask(stdin, stdout, frames),
+            )?
+        } else {
+            beside(
+                || Ok(reader.newest()?.map(|turn| turn.read_back(LIMIT)).transpose()?.is_some()),
+                || write(&mut writer, scrambler.as_ref(), frames),
+            )?
+        };
+        Ok(took.as_secs_f64() * 1e6 / frames as f64)
+    })?;
+    writer.close(reader)?;
+    other.end()?;
+    let [theirs, ours] = &samples[..] else { bail!("two ways were measured") };
+    let goal = (gpu.is_cuda() && lag > 1).then(|| Goal::times(1.02));
+    let ours = if gpu.is_cuda() { Samples::rival(OWN, ours) } else { Samples::beside(OWN, ours) };
+    rows.lower("", what, "µs", theirs, &[ours], goal)
+}
+
+/// Has the newest frame every [`PICTURE`] until `work` has ended on another thread. Returns what
+/// that says.
+fn beside<T: Send>(mut newest: impl FnMut() -> Result<bool>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let working = scope.spawn(|| {
+            let result = work();
+            ended.store(true, Ordering::Release);
+            result
+        });
+        while !ended.load(Ordering::Acquire) {
+            newest()?;
+            thread::sleep(PICTURE);
+        }
+        working.join().map_err(|_| anyhow!("the writer panicked"))?
+    })
+}
+
+fn write(writer: &mut LatestWriter<Spec>, scrambler: Option<&Scrambler>, frames: usize) -> Result<Duration> {
+    let begun = Instant::now();
+    for _ in 0..frames {
+        let mut turn = writer.begin()?;
+        let number = turn.frame();
+        match (turn.work(), scrambler) {
+            (Work::Cuda(work), Some(scrambler)) => {
+                let (address, words) = (work.resources.as_raw(), work.resources.len());
+                // SAFETY: the slot is this turn's, which is published on the same stream.
+                unsafe { scrambler.launch(work.stream, address, words, number) }?;
+            }
+            (Work::Host(host), _) => host.run(move |words| words.fill(number as u32))?,
+            _ => bail!("no bench of this backend"),
+        }
+        turn.publish()?;
+    }
+    Ok(begun.elapsed())
+}
+
+/// Lets the other process publish frames.
+fn ask(stdin: &mut ChildStdin, stdout: &mut BufReader<ChildStdout>, frames: usize) -> Result<Duration> {
+    writeln!(stdin, "{frames}").context("the worker has ended")?;
+    let mut line = String::new();
+    stdout.read_line(&mut line)?;
+    Ok(Duration::from_nanos(line.trim().parse().context("the worker has ended")?))
+}
+
+/// This program as a worker, and what it writes.
+struct Other {
+    reader: RemoteReader<Spec>,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+    child: Child,
+    /// Keeps the socket.
+    _folder: tempfile::TempDir,
+}
+
+impl Other {
+    fn start(gpu: &Gpu, info: &LatestInfo<'_>, spec: Spec) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let socket = folder.path().join("renderer");
+        let listener = Listener::bind(&socket)?;
+        let program = std::env::current_exe().context("this program does not know its file")?;
+        let mut command = Command::new(program);
+        command.arg("--worker").arg(&socket).args(["--backend", &gpu.compute.backend().to_string()]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let stdin = child.stdin.take().context("no input")?;
+        let stdout = BufReader::new(child.stdout.take().context("no output")?);
+        let remote = listener.accept(&gpu.device, LIMIT)?.context("no worker has come")?;
+        Ok(Self { reader: remote.latest(info, spec)?, stdin, stdout, child, _folder: folder })
+    }
+
+    fn end(mut self) -> Result<()> {
+        self.reader.close()?;
+        // The worker reads to the end.
+        drop(self.stdin);
+        let status = self.child.wait()?;
+        if !status.success() {
+            bail!("the worker failed: {status}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! What the benchmark does as a worker in a process of its own: frames for the case `processes`.
+#![allow(unsafe_code)] // Kernel launches.
+
+use std::ffi::{CString, c_void};
+use std::io::{BufRead as _, Write as _};
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use bridge::cuda_import::cudarc::driver::{CudaStream, LaunchConfig};
+use bridge::cuda_import::{CudaDevice, Kernel, KernelModule};
+use bridge_worker::bridge_ipc::Backend;
+use bridge_worker::{Buffer, LatestWriter, Work, Worker, WorkerInfo};
+
+use crate::harness::LIMIT;
+use crate::raw::cuda::Module;
+
+/// The kernel that writes a frame: random words.
+pub(crate) struct Scrambler(Kernel);
+
+impl Scrambler {
+    pub(crate) fn new(device: &CudaDevice) -> Result<Self> {
+        let module = KernelModule::new(device, "bench", &CString::new(Module::BENCH)?)?;
+        Ok(Self(module.kernel("scramble")?))
+    }
+
+    /// Enqueues a frame.
+    ///
+    /// # Safety
+    /// There are `words` words of device memory at `address`, which nobody else uses before what
+    /// `stream` is given next.
+    pub(crate) unsafe fn launch(&self, stream: &CudaStream, address: u64, words: usize, seed: u64) -> Result<()> {
+        let count = words as u64;
+        let args: [*const c_void; 3] =
+            [(&raw const address).cast(), (&raw const count).cast(), (&raw const seed).cast()];
+        // Each thread writes as many words as it takes.
+        let config = LaunchConfig { grid_dim: (1024, 1, 1), block_dim: (256, 1, 1), shared_mem_bytes: 0 };
+        // SAFETY: the kernel's three parameters, of these types; the memory is the caller's word.
+        Ok(unsafe { self.0.launch(stream, &config, &args) }?)
+    }
+}
+
+/// Connects to the benchmark that has started this process, and publishes as many frames as each
+/// line of the standard input says. Answers with the nanoseconds that they took.
+pub(crate) fn run(socket: &Path, backend: bridge::Backend) -> Result<()> {
+    let backend = if backend == bridge::Backend::Cuda { Backend::Cuda } else { Backend::Host };
+    let info = WorkerInfo { backend: Some(backend), timeout: LIMIT, ..Default::default() };
+    let worker = Worker::connect_with(socket, &info)?;
+    let scrambler = worker.cuda().map(Scrambler::new).transpose()?;
+    let mut writer = worker.latest::<Buffer<u32>>("processes")?;
+    let (mut words, mut number) = (Vec::new(), 0);
+    for line in std::io::stdin().lock().lines() {
+        let frames: u64 = line?.parse().context("a number of frames")?;
+        let begun = Instant::now();
+        for _ in 0..frames {
+            number += 1;
+            frame(&mut writer, scrambler.as_ref(), &mut words, number)?;
+        }
+        let mut out = std::io::stdout();
+        writeln!(out, "{}", begun.elapsed().as_nanos())?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn frame(
+    writer: &mut LatestWriter<Buffer<u32>>,
+    scrambler: Option<&Scrambler>,
+    words: &mut Vec<u32>,
+    number: u64,
+) -> Result<()> {
+    let mut turn = writer.begin()?;
+    match (turn.work(), scrambler) {
+        (Work::Cuda(work), Some(scrambler)) => {
+            // SAFETY: the slot is this turn's, which is published on the same stream.
+            unsafe { scrambler.launch(work.stream, work.views.as_raw(), work.views.len(), number) }?;
+        }
+        (Work::Host(mut work), _) => {
+            words.resize(work.views.len(), 0);
+            words.fill(number as u32);
+            work.views.write_from(0, words)?;
+        }
+        _ => bail!("a worker with CUDA has loaded its kernel"),
+    }
+    Ok(turn.publish()?)
+}
