@@ -5,7 +5,7 @@
 //! | [`run`] | what every program does: options to exit status, frames in flight, files or a window, checks |
 //! | [`options`], [`summary`] | what every program can be asked for, and what it tells in the end |
 //! | [`shader`], [`kernels`] | SPIR-V of everything in `shaders/`, compiled by the build script; loading CUDA kernels |
-//! | [`gpu`] | pipelines, passes, depth, command buffers, a finished picture's ways out, a swapchain |
+//! | [`gpu`] | pipelines, passes, depth, command buffers, a finished picture's ways out |
 //! | [`maths`], [`camera`], [`color`], [`raster`] | what the CPU repeats of shaders and kernels |
 //! | [`picture`] | pictures read from files, within limits, and resampled |
 //! | [`files`] | files that are whole or not there, and an output folder |

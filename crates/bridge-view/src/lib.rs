@@ -34,6 +34,7 @@
 //! | show points, seen by a camera that the user moves | [`View::show_points`], [`PointFormat`], [`PointLook`] |
 //! | show what a simulation computes at a rate of its own | [`Frame`]: turns of a [`LatestReader`](bridge::LatestReader) |
 //! | open a window, and know when the user closes it | `Window`, `View::in_window`, [`View::draw`] |
+//! | present in a window of the program's own, by its own submissions | `WindowImages` |
 //! | have the picture on the host, or in a file | [`View::pixels`], [`View::save_png`] |
 //! | have the picture in memory that the compute side reads | [`View::read`] |
 //!
@@ -89,7 +90,7 @@ pub use frame::Frame;
 pub use look::{ColorMap, Look, PointLook};
 pub use view::{Drawn, PictureSlot, View, ViewInfo};
 #[cfg(feature = "window")]
-pub use window::{Window, WindowInfo, WindowState, display_has_ended, poll_events};
+pub use window::{AcquiredImage, Window, WindowImages, WindowInfo, WindowState, display_has_ended, poll_events};
 
 /// Everything may be moved to and used from any thread; what is used by one thread at a time takes
 /// `&mut self`.

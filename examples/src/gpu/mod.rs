@@ -1,5 +1,4 @@
-//! A little Vulkan between the bridge and an example: pipelines, passes, command buffers, a
-//! swapchain.
+//! A little Vulkan between the bridge and an example: pipelines, passes, command buffers.
 //!
 //! It knows one queue, 2D images and dynamic rendering, and leaves out all that no example needs.
 
@@ -10,7 +9,6 @@ pub mod output;
 pub mod pipeline;
 pub mod recorder;
 pub mod rendering;
-pub mod swapchain;
 
 use anyhow::{Error, Result, anyhow, ensure};
 use bridge::ash::vk;

@@ -1,13 +1,12 @@
 //! A run in a window.
 #![allow(unsafe_code)] // Frames are drawn to the window's images.
 
-use std::ffi::CStr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow};
 use bridge::ash::vk;
 use bridge::{OpenInfo, SubmitInfo};
-use raw_window_handle::HasDisplayHandle;
+use bridge_view::WindowImages;
 use winit::application::ApplicationHandler;
 use winit::dpi::{LogicalSize, PhysicalSize};
 use winit::event::{ElementState, KeyEvent, WindowEvent};
@@ -18,10 +17,12 @@ use winit::window::{Window, WindowId};
 use super::Demo;
 use super::frames::Frames;
 use crate::gpu::output::Wanted;
-use crate::gpu::swapchain::Swapchain;
 use crate::interrupt::Interrupt;
 use crate::options::RunOptions;
 use crate::summary::{State, Summary};
+
+/// How long a window's next image is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Shows frames until all of `--frames` are shown, the window is closed, or Ctrl-C.
 pub(super) fn run<D: Demo>(options: &D::Options) -> Result<Summary<D::Figures>> {
@@ -48,7 +49,7 @@ struct Shown<D> {
     // Field order is drop order: frames in flight end before the images that they are drawn to,
     // those before the window.
     run: Frames<D>,
-    swapchain: Swapchain,
+    images: WindowImages,
     window: Window,
     begun: Instant,
     fits: bool,
@@ -60,42 +61,45 @@ impl<D: Demo> Shown<D> {
         let size = LogicalSize::new(options.size.width, options.size.height);
         let attributes = Window::default_attributes().with_title(D::PROGRAM).with_inner_size(size);
         let window = event_loop.create_window(attributes).context("no window can be opened here")?;
-        let display = window.display_handle().context("the window has no display")?.as_raw();
-        let wanted = ash_window::enumerate_required_extensions(display)
-            .map_err(|error| anyhow!("Vulkan cannot draw to this kind of window: {error}"))?;
-        // SAFETY: they are string constants of the crate `ash`.
-        let names = wanted.iter().map(|name| unsafe { CStr::from_ptr(*name) }).collect::<Vec<_>>();
-        let open =
-            OpenInfo { instance_extensions: &names, device_extensions: &Swapchain::EXTENSIONS, ..OpenInfo::default() };
+        let extensions = WindowImages::instance_extensions(&window)?;
+        let open = OpenInfo {
+            instance_extensions: &extensions,
+            device_extensions: WindowImages::DEVICE_EXTENSIONS,
+            ..OpenInfo::default()
+        };
         let demo = D::new(all, &open)?;
         let PhysicalSize { width, height } = window.inner_size();
-        let swapchain = Swapchain::new(demo.compute().device(), &window, [width, height], options.slots as usize)?;
+        let device = demo.compute().device();
+        // SAFETY: the window is dropped after the images, see the order of the fields.
+        let images = unsafe { WindowImages::new(device, &window, [width, height], options.slots as usize) }?;
         super::announce(&demo);
-        Ok(Self { run: Frames::new(demo, options.slots), swapchain, window, begun: Instant::now(), fits: true })
+        Ok(Self { run: Frames::new(demo, options.slots), images, window, begun: Instant::now(), fits: true })
     }
 
     fn frame(&mut self) -> Result<()> {
         if !self.fits {
             let PhysicalSize { width, height } = self.window.inner_size();
-            self.swapchain.resize(width, height)?;
+            self.images.resize([width, height])?;
             self.fits = true;
-            if let Some(vk::Extent2D { width, height }) = self.swapchain.extent() {
-                // SAFETY: the swapchain has waited for the GPU, before it freed the images that
-                // frames are drawn to.
+            if let Some(vk::Extent2D { width, height }) = self.images.extent() {
+                // SAFETY: `WindowImages` has waited for the queue, before it freed the images
+                // that frames are drawn to.
                 unsafe { self.run.demo.resize([width, height]) }?;
             }
         }
         self.run.make_room()?;
-        let Some(image) = self.swapchain.acquire(self.run.next_slot())? else {
+        // SAFETY: there is room: the last frame of the slot has ended.
+        let Some(image) = (unsafe { self.images.acquire(self.run.next_slot(), PATIENCE) })? else {
             self.fits = false;
             return Ok(());
         };
         let wanted = Wanted { window: Some((image.image, image.extent)), ..Wanted::default() };
         let submit = SubmitInfo { waits: &[image.wait], signals: &[image.signal], ..SubmitInfo::default() };
-        // SAFETY: image and semaphores were just acquired for this frame, and the swapchain waits
-        // for the GPU before it frees any.
+        // SAFETY: image and semaphores were just acquired for this frame, and they are freed once
+        // the queue is done with them.
         unsafe { self.run.begin(wanted, submit) }?;
-        self.fits = self.swapchain.present(&image)?;
+        // SAFETY: submitted above, with both semaphores; frames leave it ready to be presented.
+        self.fits = unsafe { self.images.present(image) }?;
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod ended;
 mod event_loop;
 mod fit;
 mod guard;
+mod images;
 pub(crate) mod input;
 mod parts;
 mod places;
@@ -22,12 +23,14 @@ use std::time::Duration;
 
 use bridge::ash::khr;
 use bridge::{Backend, Compute, OpenInfo};
-use raw_window_handle::HasDisplayHandle;
 use winit::window::Window as WinitWindow;
 
 use crate::error::{Error, Result};
 use crate::window::guard::guarded;
 use crate::window::input::State;
+use crate::window::surface::instance_extensions;
+
+pub use crate::window::images::{AcquiredImage, WindowImages};
 
 /// Configuration of a [`Window`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +54,8 @@ impl Default for WindowInfo {
 ///
 /// All windows of a process share one event loop, which is made with the first of them, on the
 /// thread that opens it; several systems want that to be the main thread. Windows are opened, and
-/// events taken, on that thread alone. An event loop of winit's that the program makes itself
-/// excludes it: there is one in a process.
+/// events taken, on that thread alone. There is one event loop of winit's in a process: a program
+/// that makes its own draws headless, or presents by [`WindowImages`].
 pub struct Window {
     window: WinitWindow,
     state: Arc<State>,
@@ -114,11 +117,7 @@ impl Window {
     /// # Errors
     /// [`Error::NoWindow`] for a kind of window that Vulkan does not draw to.
     pub fn instance_extensions(&self) -> Result<Vec<&'static CStr>> {
-        let no_window = |reason: String| Error::NoWindow { reason };
-        let display = self.window.display_handle().map_err(|error| no_window(error.to_string()))?.as_raw();
-        let names = ash_window::enumerate_required_extensions(display)
-            .map_err(|code| no_window(format!("Vulkan cannot draw to this kind of window ({code:?}): {display:?}")))?;
-        Ok(names.iter().map(|name| name_of(*name)).collect())
+        instance_extensions(&self.window)
     }
 
     /// What the user does with it. It may be kept, and asked on any thread.
@@ -171,12 +170,4 @@ pub fn poll_events(timeout: Duration) -> Result<()> {
 /// closed then, and the program goes on; on Linux Xlib would have ended it.
 pub fn display_has_ended() -> bool {
     ended::has_ended()
-}
-
-/// A name that the crate `ash` declares.
-#[allow(unsafe_code)]
-fn name_of(name: *const std::ffi::c_char) -> &'static CStr {
-    // SAFETY: `ash_window` gives pointers to the string constants of `ash` alone, which live for
-    // ever.
-    unsafe { CStr::from_ptr(name) }
 }

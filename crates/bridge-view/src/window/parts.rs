@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::mem::take;
+use std::time::Duration;
 
 use bridge::ExportDevice;
 use bridge::ash::vk;
@@ -55,7 +56,7 @@ impl Parts {
         };
         let Some(place) = self.places.idle()? else { return Ok(false) };
         // SAFETY: the place is idle: what waited for its semaphore has run.
-        let Some(target) = (unsafe { swapchain.acquire(place.acquired) })? else { return Ok(false) };
+        let Some(target) = (unsafe { swapchain.acquire(place.acquired, Duration::ZERO) })? else { return Ok(false) };
         // SAFETY: as this function; both were acquired just now.
         if let Err(error) = unsafe { self.submit(device, place, target, shown, size) } {
             self.places.abandon(place);
@@ -87,9 +88,9 @@ impl Parts {
         let size = guarded(|| self.window.window.inner_size());
         let size = size.map_err(|error| if ended::has_ended() { Failed::OutOfDate } else { error.into() })?;
         let old = self.swapchain.take();
-        let vsync = self.window.info.vsync;
+        let mode = surface.mode(self.window.info.vsync)?;
         // SAFETY: the old one was made here, and a surface that is made anew has none.
-        self.swapchain = unsafe { Swapchain::new(device, surface, [size.width, size.height], vsync, old.as_ref()) }?;
+        self.swapchain = unsafe { Swapchain::new(device, surface, [size.width, size.height], mode, old.as_ref()) }?;
         Ok(())
     }
 

@@ -8,7 +8,6 @@ use std::ffi::CStr;
 use bridge::ExportDevice;
 use bridge::ash::{khr, vk};
 use raw_window_handle::{HasDisplayHandle, HasWindowHandle, RawDisplayHandle};
-use winit::window::Window;
 
 use crate::error::{Error, failed};
 
@@ -35,6 +34,22 @@ pub(crate) fn sorted<'a>(device: &'a ExportDevice, call: &'static str) -> impl F
         vk::Result::ERROR_SURFACE_LOST_KHR => Failed::SurfaceLost,
         code => Failed::Error(failed(device, call)(code)),
     }
+}
+
+/// The instance extensions that a surface of the window takes.
+pub(crate) fn instance_extensions(window: &impl HasDisplayHandle) -> Result<Vec<&'static CStr>, Error> {
+    let no_window = |reason: String| Error::NoWindow { reason };
+    let display = window.display_handle().map_err(|error| no_window(error.to_string()))?.as_raw();
+    let names = ash_window::enumerate_required_extensions(display)
+        .map_err(|code| no_window(format!("Vulkan cannot draw to this kind of window ({code:?}): {display:?}")))?;
+    Ok(names.iter().map(|name| name_of(*name)).collect())
+}
+
+/// A name that the crate `ash` declares.
+fn name_of(name: *const std::ffi::c_char) -> &'static CStr {
+    // SAFETY: `ash_window` gives pointers to the string constants of `ash` alone, which live for
+    // ever.
+    unsafe { CStr::from_ptr(name) }
 }
 
 /// That the device has what a surface of the window and its swapchain need: commands of extensions
@@ -75,7 +90,10 @@ impl Surface {
     /// # Safety
     /// The window outlives the surface, and the device has the window's instance extensions and
     /// `VK_KHR_swapchain`.
-    pub(crate) unsafe fn new(device: &ExportDevice, window: &Window) -> Result<Self, Error> {
+    pub(crate) unsafe fn new(
+        device: &ExportDevice,
+        window: &(impl HasDisplayHandle + HasWindowHandle),
+    ) -> Result<Self, Error> {
         let cannot = |reason: String| Error::CannotPresent { device: device.name().to_owned(), reason };
         let no_handle = |error: raw_window_handle::HandleError| cannot(error.to_string());
         let display = window.display_handle().map_err(no_handle)?.as_raw();
@@ -101,7 +119,7 @@ impl Surface {
             })?;
             return Ok(surface);
         }
-        Err(cannot("it is not one of this display's; choose another device".into()))
+        Err(cannot("its queue cannot present there; choose another device".into()))
     }
 
     pub(crate) fn as_raw(&self) -> vk::SurfaceKHR {

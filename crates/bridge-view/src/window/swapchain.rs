@@ -3,6 +3,8 @@
 // Vulkan calls.
 #![allow(unsafe_code)]
 
+use std::time::Duration;
+
 use bridge::ExportDevice;
 use bridge::ash::{khr, vk};
 
@@ -36,12 +38,12 @@ impl Swapchain {
     /// `old`. `None` where the window has no area.
     ///
     /// # Safety
-    /// `old` is a swapchain of the same surface.
+    /// `old` is a swapchain of the same surface, which has the mode.
     pub(crate) unsafe fn new(
         device: &ExportDevice,
         surface: &Surface,
         size: [u32; 2],
-        vsync: bool,
+        mode: vk::PresentModeKHR,
         old: Option<&Self>,
     ) -> Result<Option<Self>, Failed> {
         let has = surface.capabilities()?;
@@ -66,7 +68,7 @@ impl Swapchain {
             .image_usage(vk::ImageUsageFlags::TRANSFER_DST)
             .pre_transform(has.current_transform)
             .composite_alpha(opaque(has.supported_composite_alpha))
-            .present_mode(surface.mode(vsync)?)
+            .present_mode(mode)
             .clipped(true)
             .old_swapchain(old.map_or(vk::SwapchainKHR::null(), |old| old.raw));
         let mut made = Self {
@@ -94,14 +96,22 @@ impl Swapchain {
         Ok(Some(made))
     }
 
-    /// An image, if there is one now; `acquired` is signalled once it can be written.
+    pub(crate) fn extent(&self) -> vk::Extent2D {
+        self.extent
+    }
+
+    /// An image, if there is one within `timeout`; `acquired` is signalled once it can be written.
     ///
     /// # Safety
     /// `acquired` is a semaphore that is unsignalled, without a wait or signal that is pending.
-    pub(crate) unsafe fn acquire(&mut self, acquired: vk::Semaphore) -> Result<Option<Target>, Failed> {
-        let none = vk::Fence::null();
+    pub(crate) unsafe fn acquire(
+        &mut self,
+        acquired: vk::Semaphore,
+        timeout: Duration,
+    ) -> Result<Option<Target>, Failed> {
+        let (none, timeout) = (vk::Fence::null(), u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX - 1));
         // SAFETY: VUID-vkAcquireNextImageKHR-semaphore-01286, -01779: as this function.
-        let (index, _) = match unsafe { self.loader.acquire_next_image(self.raw, 0, acquired, none) } {
+        let (index, _) = match unsafe { self.loader.acquire_next_image(self.raw, timeout, acquired, none) } {
             Ok(found) => found,
             Err(vk::Result::NOT_READY | vk::Result::TIMEOUT) => return Ok(None),
             Err(code) => return Err(sorted(&self.device, "vkAcquireNextImageKHR")(code)),

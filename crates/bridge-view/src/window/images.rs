@@ -1,0 +1,193 @@
+//! The images of a window of the program's own.
+
+// Vulkan calls.
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::mem::{forget, take};
+use std::time::Duration;
+
+use bridge::ExportDevice;
+use bridge::ash::{khr, vk};
+use raw_window_handle::{HasDisplayHandle, HasWindowHandle};
+
+use crate::error::{Error, Result, failed};
+use crate::window::surface::{Failed, Surface, check_extensions, instance_extensions};
+use crate::window::swapchain::{Swapchain, Target};
+
+/// The images of a window, for a program that has an event loop and commands of its own: it writes
+/// them in the submissions that it makes anyway. A [`View`](crate::View) needs none of this.
+///
+/// Each frame takes an image ([`acquire`](Self::acquire)), writes it by copies, with the image's
+/// wait and signal among the semaphores of its submission, and shows it
+/// ([`present`](Self::present)). Frames are copied to the images, so they need not have their size.
+///
+/// Dropping it waits for the queue.
+#[doc(alias = "VkSwapchainKHR")]
+pub struct WindowImages {
+    /// `None` where the window has no area. Before its surface.
+    swapchain: Option<Swapchain>,
+    /// Signalled when an image can be written, one per frame in flight.
+    acquired: Vec<vk::Semaphore>,
+    /// `None` only while it is dropped.
+    surface: Option<Surface>,
+    device: ExportDevice,
+}
+
+/// An image to write in this frame.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct AcquiredImage {
+    /// The image, whose contents and layout are gone. The frame's commands leave it in
+    /// `VK_IMAGE_LAYOUT_PRESENT_SRC_KHR`.
+    pub image: vk::Image,
+    /// Its size.
+    pub extent: vk::Extent2D,
+    /// The frame's submission waits for this, before its copies.
+    pub wait: vk::SemaphoreSubmitInfo<'static>,
+    /// The frame's submission signals this.
+    pub signal: vk::SemaphoreSubmitInfo<'static>,
+    target: Target,
+}
+
+impl WindowImages {
+    /// The device extensions that it takes.
+    pub const DEVICE_EXTENSIONS: &'static [&'static CStr] = &[khr::swapchain::NAME];
+
+    /// The instance extensions that it takes.
+    ///
+    /// # Errors
+    /// [`Error::NoWindow`] for a kind of window that Vulkan does not draw to.
+    pub fn instance_extensions(window: &impl HasDisplayHandle) -> Result<Vec<&'static CStr>> {
+        instance_extensions(window)
+    }
+
+    /// Makes images for `window`, of `size` in pixels where the window leaves the choice, for
+    /// `frames` frames in flight.
+    ///
+    /// # Errors
+    /// [`Error::CannotPresent`], also for a device that was opened without the extensions; or the
+    /// failed call.
+    ///
+    /// # Safety
+    /// The window outlives what is returned.
+    pub unsafe fn new(
+        device: &ExportDevice,
+        window: &(impl HasDisplayHandle + HasWindowHandle),
+        size: [u32; 2],
+        frames: usize,
+    ) -> Result<Self> {
+        check_extensions(device, window)?;
+        // SAFETY: the extensions are there, and the window outlives the surface, as this function.
+        let surface = unsafe { Surface::new(device, window) }?;
+        let mut made = Self { swapchain: None, acquired: Vec::new(), surface: Some(surface), device: device.clone() };
+        for _ in 0..frames {
+            let info = vk::SemaphoreCreateInfo::default();
+            // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags, and no chain.
+            let semaphore = unsafe { device.as_raw().create_semaphore(&info, None) };
+            made.acquired.push(semaphore.map_err(failed(device, "vkCreateSemaphore"))?);
+        }
+        made.resize(size)?;
+        Ok(made)
+    }
+
+    /// Waits for the queue and makes the images anew. A window without any area, such as a minimised
+    /// one, leaves none.
+    ///
+    /// # Errors
+    /// The failed call. [`Error::SurfaceLost`]: the images are to be made anew.
+    pub fn resize(&mut self, size: [u32; 2]) -> Result<()> {
+        self.wait()?;
+        self.swapchain = None;
+        let Some(surface) = &self.surface else { return Ok(()) };
+        // SAFETY: there is no old one.
+        let made = unsafe { Swapchain::new(&self.device, surface, size, vk::PresentModeKHR::FIFO, None) };
+        self.swapchain = or_none(made)?.flatten();
+        Ok(())
+    }
+
+    /// The size of the images; `None` where the window has no area.
+    pub fn extent(&self) -> Option<vk::Extent2D> {
+        self.swapchain.as_ref().map(Swapchain::extent)
+    }
+
+    /// The next image, for the frame in flight `frame`. Waits for it for at most `timeout`. `None`
+    /// when there is none: the window has no area, its size has changed ([`resize`](Self::resize)
+    /// then), or it does not show anything for now.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a frame that there is not, or the failed call.
+    ///
+    /// # Safety
+    /// The last submission with an image of this frame has been made, and has ended.
+    pub unsafe fn acquire(&mut self, frame: usize, timeout: Duration) -> Result<Option<AcquiredImage>> {
+        let Some(swapchain) = &mut self.swapchain else { return Ok(None) };
+        let semaphore = self.acquired.get(frame).copied();
+        let semaphore = semaphore.ok_or_else(|| Error::invalid("window", format!("there is no frame {frame}")))?;
+        // SAFETY: what waited for the semaphore has ended, as this function says.
+        let Some(target) = or_none(unsafe { swapchain.acquire(semaphore, timeout) })?.flatten() else {
+            return Ok(None);
+        };
+        let info = |semaphore, stages| vk::SemaphoreSubmitInfo::default().semaphore(semaphore).stage_mask(stages);
+        Ok(Some(AcquiredImage {
+            image: target.image,
+            extent: swapchain.extent(),
+            wait: info(semaphore, vk::PipelineStageFlags2::ALL_TRANSFER),
+            signal: info(target.ready, vk::PipelineStageFlags2::ALL_COMMANDS),
+            target,
+        }))
+    }
+
+    /// Shows the image. Returns whether the images still fit the window.
+    ///
+    /// # Errors
+    /// The failed call.
+    ///
+    /// # Safety
+    /// The image was acquired since the last [`resize`](Self::resize). The frame was submitted to
+    /// the device's queue, with the image's wait and signal, and leaves it in
+    /// `VK_IMAGE_LAYOUT_PRESENT_SRC_KHR`.
+    pub unsafe fn present(&mut self, image: AcquiredImage) -> Result<bool> {
+        let Some(swapchain) = &mut self.swapchain else { return Ok(false) };
+        // SAFETY: as this function.
+        let fits = unsafe { swapchain.present(image.target) };
+        Ok(or_none(fits)?.unwrap_or(false))
+    }
+
+    /// Waits until the queue is done with the images.
+    fn wait(&self) -> Result<()> {
+        // SAFETY: VUID-vkQueueWaitIdle-queue-parameter: the device's own; inside of `with` it is
+        // externally synchronized.
+        let idle = self.device.queue().with(|queue| unsafe { self.device.as_raw().queue_wait_idle(queue) })?;
+        match idle {
+            // It uses nothing any more.
+            Ok(()) | Err(vk::Result::ERROR_DEVICE_LOST) => Ok(()),
+            Err(code) => Err(failed(&self.device, "vkQueueWaitIdle")(code)),
+        }
+    }
+}
+
+/// `None` where the images do not fit the window any more.
+fn or_none<T>(result: Result<T, Failed>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Failed::OutOfDate) => Ok(None),
+        Err(Failed::SurfaceLost) => Err(Error::SurfaceLost { times: 1 }),
+        Err(Failed::Error(error)) => Err(error),
+    }
+}
+
+impl Drop for WindowImages {
+    fn drop(&mut self) {
+        if let Err(error) = self.wait() {
+            log::error!("the images of a window are leaked, since they may be in use: {error}");
+            forget((self.swapchain.take(), self.surface.take()));
+            return;
+        }
+        self.swapchain = None;
+        for semaphore in take(&mut self.acquired) {
+            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the queue is done with it.
+            unsafe { self.device.as_raw().destroy_semaphore(semaphore, None) };
+        }
+    }
+}
