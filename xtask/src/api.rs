@@ -21,10 +21,12 @@ pub(crate) const AS_RUSTDOC: &str = "XTASK_AS_RUSTDOC";
 /// Package, library.
 const CRATES: &[(&str, &str)] = &[
     ("vk-export", "vk_export"),
+    ("vk-local", "vk_local"),
     ("cuda-import", "cuda_import"),
     ("vk-cuda-bridge-ipc", "bridge_ipc"),
     ("vk-cuda-bridge-worker", "bridge_worker"),
     ("vk-cuda-bridge", "bridge"),
+    ("vk-cuda-bridge-view", "bridge_view"),
 ];
 
 /// Compares the text of every published crate with the committed one; with `update` writes it
