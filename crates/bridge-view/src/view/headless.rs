@@ -10,7 +10,7 @@ use crate::view::{Content, View};
 
 /// Nothing.
 #[derive(Default)]
-pub(super) struct Screen;
+pub(super) struct Screen {}
 
 impl Screen {
     pub(super) fn wait(&mut self) -> Result<()> {
