@@ -9,6 +9,7 @@ use bridge::ash::vk;
 use bridge::vk_export::{ExportDevice, QueueLock};
 use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LatestInfo, LiveObjects, QueueKind};
 use bridge_tests::{Engine, Need, Readback, Rig, case_on, skip_case};
+use bridge_view::{Element, ImageFormat, Look, View, ViewInfo};
 
 /// What a driver reports as the value of a timeline once the device is lost. Waits, submits and
 /// signals report the loss.
@@ -112,6 +113,8 @@ fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
             lose(&device, &compute, counter);
             *LOST.lock().unwrap() = None;
             lose_latest(&compute, counter);
+            *LOST.lock().unwrap() = None;
+            lose_view(&compute, counter);
         }
     }
     *LOST.lock().unwrap() = None;
@@ -208,6 +211,34 @@ fn lose_latest(compute: &Compute, counter: Counter) {
         assert!(writer.begin().unwrap_err().is_device_lost());
     }
     writer.close(reader).unwrap();
+    let now = LiveObjects::now();
+    assert!(now.is_empty(), "{counter:?}: {now}");
+    assert!(start.elapsed() < Rig::LONG, "{:?}", start.elapsed());
+}
+
+/// A view is told by the next call, and ends.
+fn lose_view(compute: &Compute, counter: Counter) {
+    let size = [16, 8];
+    let mut view = View::headless(compute, &ViewInfo { size, timeout: 10 * Rig::LONG }).unwrap();
+    let format = ImageFormat::new(size, 1, Element::U8).unwrap();
+    let info = ExchangeInfo { name: "doomed", timeout: 10 * Rig::LONG, ..Default::default() };
+    let mut exchange = Exchange::new(compute, &info, format.spec::<u8>().unwrap()).unwrap();
+    for _ in 0..4 {
+        view.show_image(exchange.begin().unwrap().finish().unwrap(), format, &Look::default()).unwrap();
+        assert!(view.draw().unwrap());
+    }
+    view.pixels().unwrap();
+    let turn = exchange.begin().unwrap().finish().unwrap();
+    turn.computed().wait(Rig::LONG).unwrap();
+
+    *LOST.lock().unwrap() = Some(counter);
+    let start = Instant::now();
+    view.show_image(turn, format, &Look::default()).unwrap();
+    let error = view.draw().unwrap_err();
+    assert!(error.is_device_lost() && error.to_string().contains("recreate the device"), "{error}");
+    assert!(view.pixels().unwrap_err().is_device_lost());
+    drop(view);
+    exchange.close().unwrap();
     let now = LiveObjects::now();
     assert!(now.is_empty(), "{counter:?}: {now}");
     assert!(start.elapsed() < Rig::LONG, "{:?}", start.elapsed());

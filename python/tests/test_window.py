@@ -99,6 +99,17 @@ def test_an_image_and_points_of_one_shape(screen):
             assert view.draw() is True
 
 
+def test_frames_of_a_canvas_are_shown(screen):
+    """They are presented once they are computed. The validation layer tells."""
+    with window() as view:
+        canvas = view.canvas((H, W, 3))
+        for seed in range(100):
+            with canvas.frame() as tensor:
+                np.asarray(tensor)[:] = picture(seed)
+            assert view.draw() is True
+        shows(screen, view, screen.window("test"), picture(99))
+
+
 def test_frames_without_vsync(screen):
     with window(vsync=False) as view:
         for seed in range(20):

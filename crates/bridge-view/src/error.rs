@@ -126,6 +126,16 @@ impl Error {
         }
     }
 
+    /// Whether Vulkan's device is lost: nothing that it was given runs any more, and what that used
+    /// may be freed (Vulkan specification, "Lost Device").
+    pub(crate) fn is_end_of_vulkan(&self) -> bool {
+        match self {
+            Self::Bridge(bridge::Error::Vulkan(error)) => error.is_device_lost(),
+            Self::Bridge(_) => false,
+            other => other.is_device_lost(),
+        }
+    }
+
     pub(crate) fn invalid(object: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::InvalidArgument { object: object.into(), reason: reason.into() }
     }

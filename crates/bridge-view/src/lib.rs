@@ -64,8 +64,9 @@
 //!
 //! # The end of a device
 //! A lost device ends every call that needs it with an error, of which
-//! [`Error::is_device_lost`] is true; no wait is longer than [`ViewInfo::timeout`]. What cannot be
-//! seen to be unused is leaked. A new view needs a new device.
+//! [`Error::is_device_lost`] is true; no wait is longer than [`ViewInfo::timeout`]. What was on it is
+//! freed with the view; on a device that lives, what cannot be seen to be unused is leaked. A new
+//! view needs a new device.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -156,16 +156,24 @@ impl View {
     /// presented. Dropping the view does the same, but cannot return the error.
     ///
     /// # Errors
-    /// As [`finish`](Self::finish); what the frames use is leaked with the view then.
+    /// As [`finish`](Self::finish); what the frames use is leaked with the view then, unless the
+    /// device is lost.
     pub fn drain(&mut self) -> Result<()> {
         self.skip();
         // Presenting draws from the same objects.
         let presented = self.screen.wait();
         let ended = self.finish().and(presented);
         if let Err(error) = &ended {
-            self.stuck = Some(error.to_string());
+            self.note_stuck(error);
         }
         ended
+    }
+
+    /// Notes that commands were not seen to end, unless none runs any more.
+    fn note_stuck(&mut self, error: &Error) {
+        if !error.is_end_of_vulkan() {
+            self.stuck = Some(error.to_string());
+        }
     }
 
     /// Gives the frame that was shown last back, if it has not been drawn.
@@ -185,7 +193,7 @@ impl Drop for View {
     fn drop(&mut self) {
         self.skip();
         if self.stuck.is_none() {
-            // The error is kept there.
+            // The error is kept there, if it matters.
             let _ = self.drain();
         }
         if let Some(error) = &self.stuck {

@@ -51,11 +51,13 @@ impl View {
         };
         // SAFETY: the queue is the device's; the commands are valid, see above.
         let ran = unsafe { device.run_once(device.queue(), "pixels", self.limit, record) };
-        if let Err(error) = ran {
-            // It may still run, and reads the picture.
-            std::mem::forget(target);
-            self.stuck = Some(error.to_string());
-            return Err(error.into());
+        if let Err(error) = ran.map_err(Error::from) {
+            if !error.is_end_of_vulkan() {
+                // It may still run, and reads the picture.
+                std::mem::forget(target);
+            }
+            self.note_stuck(&error);
+            return Err(error);
         }
         // SAFETY: the copy has run, and made its writes visible to the host.
         let bytes = unsafe { target.bytes() };
