@@ -7,6 +7,10 @@ use bytemuck::Pod;
 
 /// A frame that a [`View`](crate::View) draws: a [`RenderTurn`] of an exchange in step, or a
 /// [`RenderRead`] of one at rates of their own. The trait is closed.
+///
+/// A frame that is shown keeps its slot until it is drawn, replaced by another, or
+/// [skipped](crate::View::skip). A [`LatestReader`](bridge::LatestReader) gives no next turn before
+/// that.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Frame: Turn {}
 

@@ -179,7 +179,7 @@ impl View {
 
     /// Draws what was shown last, if it has not been drawn. Returns whether something was. The GPU
     /// draws later; this waits only where three frames are unfinished, and in a window where the
-    /// number of points has changed.
+    /// number of points has changed, and with the CPU backend until a canvas's frame is computed.
     ///
     /// A window shows the newest picture that it has room for: it never holds up drawing, and
     /// frames that come faster than the display takes them are left out. Where there is nothing
