@@ -42,26 +42,28 @@ const STEPS: &[Step] = &[
 /// programs.
 const MISUSE: &str = "test -p vk-cuda-bridge --test compile_fail -- --ignored";
 
+/// Builds all that [`demo`] runs. It names no package, and an example: cargo chooses the features of
+/// the dependencies by the packages and kinds of targets of a command, and would build the crates
+/// once more for each choice. This one is that of `cargo test --workspace`.
+const DEMOS: &str = "build --examples --bin engine";
+
 /// Small enough for two cores without a GPU, large enough for the demo to check its own picture.
-const DEMO: &str = "run -p bridge-examples --example particles -- --frames 24 --particles 60000 --size 640x360 --backend host --validate";
+const DEMO: &str = "examples/particles --frames 24 --particles 60000 --size 640x360 --backend host --validate";
 
 /// The demos of images, as small.
 const IMAGE_DEMOS: &[&str] = &[
-    "run -p bridge-examples --example texture -- --frames 24 --grid 256x112 --size 640x360 --backend host --validate",
-    "run -p bridge-examples --example postprocess -- --frames 24 --size 640x360 --backend host --validate",
+    "examples/texture --frames 24 --grid 256x112 --size 640x360 --backend host --validate",
+    "examples/postprocess --frames 24 --size 640x360 --backend host --validate",
 ];
 
 /// The engine, which runs its script of pauses, sizes and systems that come and go.
-const ENGINE: &str = "run -p engine-example -- --frames 100 --size 320x180 --backend host --validate";
-
-/// The test that kills: it prints its table.
-const MATRIX: &str = "test -p bridge-tests --test remote -- --exact --nocapture matrix::";
+const ENGINE: &str = "engine --frames 100 --size 320x180 --backend host --validate";
 
 /// A renderer that kills its worker and takes another.
-const PROCESSES: &[&str] = &[
-    "build -p bridge-examples --example remote_worker",
-    "run -p bridge-examples --example remote_particles -- --frames 60",
-];
+const PROCESSES: &str = "examples/remote_particles --frames 60";
+
+/// The test that kills: it prints its table.
+const MATRIX: &str = "test --workspace --test remote -- --exact --nocapture matrix::";
 
 /// The programs for people who have never seen the crates.
 const FIRST: &[&str] = &[
@@ -220,29 +222,30 @@ pub(crate) fn kill_matrix(rounds: u32, cuda: bool) -> Result<()> {
 /// The first programs and every demo, the first demo in both scenes; they exit non-zero if what
 /// they see is wrong.
 fn demo() -> Result<()> {
+    cargo(DEMOS)?;
     for name in FIRST {
-        cargo(&format!("run --example {name}"))?;
+        shell::run(&mut program(&format!("examples/{name}")))?;
     }
     let data = shell::root().join("examples/particles/data");
     let picture = picture(&data).with_context(|| format!("no picture for the demo in {}", data.display()))?;
     let output = shell::target_dir().join("ci");
-    let command = |words: &str| {
-        let mut command = shell::cargo();
-        command.args(words.split_whitespace());
-        if let Some(path) = setup::layer_path() {
-            command.env("VK_LAYER_PATH", path);
-        }
-        command
-    };
-    shell::run(command(DEMO).arg("--out").arg(output.join("default")))?;
-    shell::run(command(DEMO).arg("--out").arg(output.join("image")).arg("--image").arg(picture))?;
+    shell::run(program(DEMO).arg("--out").arg(output.join("default")))?;
+    shell::run(program(DEMO).arg("--out").arg(output.join("image")).arg("--image").arg(picture))?;
     for (index, demo) in IMAGE_DEMOS.iter().enumerate() {
-        shell::run(command(demo).arg("--out").arg(output.join(format!("images{index}"))))?;
+        shell::run(program(demo).arg("--out").arg(output.join(format!("images{index}"))))?;
     }
     if cfg!(target_os = "linux") {
-        PROCESSES.iter().try_for_each(|words| shell::run(&mut command(words)))?;
+        shell::run(&mut program(PROCESSES))?;
     }
-    shell::run(&mut command(ENGINE))
+    shell::run(&mut program(ENGINE))
+}
+
+/// A program that cargo has built, with its arguments.
+fn program(words: &str) -> Command {
+    let mut words = words.split_whitespace();
+    let mut command = shell::built(words.next().unwrap_or_default());
+    command.args(words);
+    command
 }
 
 /// The folder's first PNG.

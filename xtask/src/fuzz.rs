@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::setup;
 use crate::shell;
@@ -27,7 +27,9 @@ pub(crate) fn run(target: Option<&str>, seconds: u64, seed: u64) -> Result<()> {
     let each = (seconds / targets.len() as u64).max(1);
     for target in targets {
         let mut command = shell::cargo();
-        command.args(["test", "-p", "bridge-fuzz", "--test", target, "--", "--nocapture"]);
+        // The features of the whole workspace, with which `cargo test` has built it. Other packages
+        // have programs of these names, and no test.
+        command.args(["test", "--workspace", "--test", target, "--", "--nocapture", "--exact", target]);
         command.env(SECONDS, each.to_string()).env(SEED, seed.to_string()).env(REPORT, &report);
         if std::env::var_os("RUST_LOG").is_none() {
             // What is leaked on purpose is said on every occasion.
@@ -37,6 +39,8 @@ pub(crate) fn run(target: Option<&str>, seconds: u64, seed: u64) -> Result<()> {
             command.env("VK_LAYER_PATH", path);
         }
         shell::run(&mut command)?;
+        let said = fs::read_to_string(&report).with_context(|| format!("cannot read {}", report.display()))?;
+        ensure!(said.contains(&format!("{target}: ")), "the test `{target}` did not run");
     }
     print!("{}", fs::read_to_string(&report).with_context(|| format!("cannot read {}", report.display()))?);
     Ok(())
