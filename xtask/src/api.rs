@@ -69,7 +69,7 @@ pub(crate) fn run(update: bool) -> Result<()> {
 }
 
 /// Why no text can be made; `None` with the right compiler.
-fn wrong_compiler() -> Option<String> {
+pub(crate) fn wrong_compiler() -> Option<String> {
     let output = Command::new("rustc").arg("--version").current_dir(shell::root()).output().ok();
     let version = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     (!is_release(&version)).then(|| format!("the text is that of rustc {COMPILER}, and this is {:?}", version.trim()))

@@ -82,7 +82,8 @@ fn orphans(folder: &Path, sources: &[PathBuf]) -> Result<Vec<String>> {
     Ok(orphans.map(|file| file_name(file)).collect())
 }
 
-fn with_extension(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+/// The folder's files with this extension, in the order of their names.
+pub(crate) fn with_extension(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();

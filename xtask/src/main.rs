@@ -136,8 +136,18 @@ enum Task {
         #[arg(long, default_value = "host", value_parser = ["host", "cuda"])]
         backend: String,
     },
-    /// Check and lint the workspace for Windows, and run its tests and programs under Wine
+    /// What must not compile: compare its errors with those in crates/bridge/tests/compile_fail
+    Misuse {
+        /// Write the errors instead
+        #[arg(long)]
+        update: bool,
+    },
+    /// Check and lint the workspace for Windows, and run its programs under Wine, with the tests
+    /// that can fail on Windows alone
     Windows {
+        /// Run every test under Wine
+        #[arg(long)]
+        all: bool,
         #[command(flatten)]
         installing: Installing,
     },
@@ -152,6 +162,9 @@ enum Task {
         /// Run this step only; may be given several times, and the steps run in the given order
         #[arg(long = "step", value_name = "NAME", conflicts_with = "list")]
         steps: Vec<String>,
+        /// One step after another, none beside another
+        #[arg(long)]
+        serial: bool,
     },
 }
 
@@ -169,12 +182,16 @@ fn main() -> ExitCode {
         Task::Kernels { check } => done(kernels::run(check)),
         Task::Api { update } => done(api::run(update)),
         Task::Tables { check } => done(publish::tables(check)),
-        Task::Windows { installing } => done(windows::run(installing.consent())),
+        Task::Windows { all, installing } => done(windows::run(installing.consent(), all)),
+        Task::Misuse { update } => done(ci::misuse(update)),
         Task::Fuzz { seconds, seed, target, backend: _ } => done(fuzz::run(target.as_deref(), seconds, seed)),
         Task::KillMatrix { rounds, backend } => done(ci::kill_matrix(rounds, backend == "cuda")),
         Task::Check => done(ci::check()),
         Task::Ci { list: true, .. } => done(ci::list()),
-        Task::Ci { steps, .. } => done(ci::run(&steps)),
+        Task::Ci { steps, serial, .. } => {
+            ci::ends_with_its_parent();
+            done(ci::run(&steps, serial))
+        }
     })
 }
 

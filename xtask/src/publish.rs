@@ -1,12 +1,16 @@
-//! Checks before the crates can be published: each packs and builds from its package, and
+//! Checks before the crates can be published: each packs and compiles from its package, and
 //! licences are allowed.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use crate::shell;
+
+/// All packages of the workspace have one version, this one's too.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The published crates, in the order in which they depend on each other.
 pub(crate) const PACKAGES: &[&str] = &[
@@ -19,54 +23,77 @@ pub(crate) const PACKAGES: &[&str] = &[
     "vk-cuda-bridge-view",
 ];
 
-/// Packs the crates together and builds each from its package, against the others' packages:
-/// nothing of it needs to be on crates.io.
+/// Packs the crates together and checks what came out, each against the others' packages: nothing
+/// of it needs to be on crates.io.
+///
+/// Checking is enough: the same sources are built for the tests, and a package can only lack a
+/// file, a dependency or a feature. cargo's own verification would build the crates once more, and
+/// some of them several times.
 pub(crate) fn package() -> Result<()> {
-    let mut command = shell::cargo();
+    let mut pack = shell::cargo();
     // In a working tree with changes it has to work, too. Nothing is published from here.
-    command.args(["package", "--allow-dirty"]);
-    command.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
-    fs::create_dir_all(shell::target_dir())
-        .with_context(|| format!("cannot make {}", shell::target_dir().display()))?;
-    let folder = tempfile::Builder::new().prefix("package-").tempdir_in(shell::target_dir())?;
-    command.env("CARGO_TARGET_DIR", fresh_name_of_target(folder.path())?);
-    // The workspace's profile, which a package does not bring along: what is equal is not built
-    // again.
-    command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "false");
-    shell::run(&mut command)
+    pack.args(["package", "--allow-dirty", "--no-verify"]);
+    pack.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+    shell::run(&mut pack)?;
+
+    let folder = shell::target_dir().join("ci/package");
+    unpack(&folder)?;
+    let mut check = shell::cargo();
+    check.args(["check", "--workspace", "--manifest-path"]).arg(folder.join("Cargo.toml"));
+    check.env("CARGO_TARGET_DIR", shell::target_dir());
+    // The workspace's profile, which a package does not bring along: dependencies that are checked
+    // already are not checked again.
+    check.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "false");
+    shell::run(&mut check)
 }
 
-/// The target folder under a name that it never had.
-///
-/// Symptom: the crates of an earlier run are built. Cause: cargo takes what a registry holds for
-/// unchanging, and the registry is here a folder beside the packages, known by its path. Solution:
-/// another path each time, which leads to the same folder, so that the dependencies in it serve
-/// again. Remove when cargo tells two contents of a package apart.
-fn fresh_name_of_target(folder: &Path) -> Result<PathBuf> {
-    #[cfg(unix)]
-    {
-        let link = folder.join("target");
-        std::os::unix::fs::symlink(shell::target_dir(), &link)
-            .with_context(|| format!("cannot make {}", link.display()))?;
-        Ok(link)
+/// Makes a workspace of the packages in an empty folder, with the versions that this workspace has
+/// locked.
+fn unpack(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
-    // Links need a privilege elsewhere; a fresh folder builds the dependencies once more.
-    #[cfg(not(unix))]
-    Ok(folder.to_owned())
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for package in PACKAGES {
+        let file = shell::target_dir().join(format!("package/{package}-{VERSION}.crate"));
+        // All files in a package have one date: with their own, cargo would see no change.
+        let mut tar = Command::new("tar");
+        tar.args(["--extract", "--gzip", "--touch", "--file"]).arg(file).arg("--directory").arg(folder);
+        shell::run(&mut tar)?;
+    }
+    let locked = shell::root().join("Cargo.lock");
+    fs::copy(&locked, folder.join("Cargo.lock")).with_context(|| format!("cannot copy {}", locked.display()))?;
+    fs::write(folder.join("Cargo.toml"), manifest()).context("cannot write the manifest of the packages")
 }
+
+/// A workspace in which each package finds the others where it looks for them, on crates.io.
+fn manifest() -> String {
+    let members: Vec<_> = PACKAGES.iter().map(|package| format!("\"{package}-{VERSION}\"")).collect();
+    let mut text = format!("[workspace]\nresolver = \"3\"\nmembers = [{}]\n[patch.crates-io]\n", members.join(", "));
+    for package in PACKAGES {
+        text += &format!("{package} = {{ path = \"{package}-{VERSION}\" }}\n");
+    }
+    text
+}
+
+/// The workspaces beside the one of the crates.
+const WORKSPACES: &[&str] = &["adapters/bridge-wgpu", "adapters/bevy-vk-cuda", "python"];
 
 /// Every dependency's licence is one that `deny.toml` allows: cargo-deny says so where it is
-/// installed, and this program where it is not. Installing it would build 400 crates.
+/// installed, and this program where it is not, and for the other workspaces. Installing it would
+/// build 400 crates.
 pub(crate) fn licences() -> Result<()> {
     if shell::on_path("cargo-deny").is_some() {
-        return shell::run(shell::cargo().args(["deny", "check"]));
+        shell::run(shell::cargo().args(["deny", "check"]))?;
+    } else {
+        println!("licences: cargo-deny is not installed: its bans, advisories and sources are not checked");
+        licences_of(&shell::root().join("Cargo.toml"))?;
     }
-    println!("licences: cargo-deny is not installed: its bans, advisories and sources are not checked");
-    licences_of(&shell::root().join("Cargo.toml"))
+    WORKSPACES.iter().try_for_each(|folder| licences_of(&shell::root().join(folder).join("Cargo.toml")))
 }
 
 /// The dependencies of a workspace have licences that `deny.toml` allows.
-pub(crate) fn licences_of(manifest: &Path) -> Result<()> {
+fn licences_of(manifest: &Path) -> Result<()> {
     let folder = shell::target_dir().join("ci");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let file = folder.join("metadata.json");
@@ -102,15 +129,6 @@ mod tests {
     /// Folder under `crates/` by package.
     fn folder(package: &str) -> std::path::PathBuf {
         shell::root().join("crates").join(package.strip_prefix("vk-cuda-").unwrap_or(package))
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_fresh_name_leads_to_the_target_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        let name = fresh_name_of_target(folder.path()).unwrap();
-        assert!(name.starts_with(folder.path()));
-        assert_eq!(fs::read_link(&name).unwrap(), shell::target_dir());
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::publish;
 use crate::setup;
 use crate::setup::consent::Consent;
 use crate::setup::install;
@@ -26,7 +25,6 @@ const TESTER: &str = "pytest>=8,<10";
 pub(crate) fn ci() -> Result<()> {
     let package = shell::root().join("python");
     let manifest = package.join("Cargo.toml");
-    publish::licences_of(&manifest)?;
     cargo(&manifest, &["fmt", "--", "--check"])?;
     cargo(&manifest, &["clippy", "--locked", "--all-targets", "--", "-D", "warnings"])?;
 
@@ -64,6 +62,11 @@ fn environment(python: &Path, folder: &Path, packages: &[&str]) -> Result<()> {
     shell::run(Command::new(python).args(["-m", "venv", "--clear"]).arg(folder))?;
     let mut pip = Command::new(folder.join("bin/python"));
     shell::run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages))
+}
+
+/// Installs what is missing of Python.
+pub(crate) fn set_up() -> Result<()> {
+    python_with_venv().map(drop)
 }
 
 /// A Python that makes virtual environments, installed if it may be.

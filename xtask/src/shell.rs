@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -62,6 +63,23 @@ pub(crate) fn built(path: &str) -> Command {
         command.env("VK_LAYER_PATH", path);
     }
     command
+}
+
+/// A copy of this program under a name that cargo does not write to: some commands build this
+/// program anew.
+pub(crate) fn own_copy() -> Result<PathBuf> {
+    let own = env::current_exe().context("this program's own path is unknown")?;
+    let folder = target_dir().join("ci/bin");
+    let copy = folder.join(format!("xtask{}", env::consts::EXE_SUFFIX));
+    if own == copy {
+        return Ok(copy);
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    // Complete under its name at once: another copy of this program may be running, or be started.
+    let fresh = tempfile::NamedTempFile::new_in(&folder)?.into_temp_path();
+    fs::copy(&own, &fresh).with_context(|| format!("cannot copy {}", own.display()))?;
+    fresh.persist(&copy).with_context(|| format!("cannot replace {}", copy.display()))?;
+    Ok(copy)
 }
 
 fn own_cargo() -> PathBuf {

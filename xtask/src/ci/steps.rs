@@ -1,46 +1,14 @@
-//! `cargo xtask ci`: all that has to hold before a change goes in, in steps, the quick ones first.
+//! What the steps do that belong to no other command.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::setup;
 use crate::setup::consent::Consent;
-use crate::setup::{self, Scope};
-use crate::{adapters, api, bench, fuzz, kernels, publish, python, shell, test, windows};
-
-type Step = (&'static str, fn() -> Result<()>);
-
-/// Checking first: `clippy` leaves the metadata that `features` and `docs` build on.
-const STEPS: &[Step] = &[
-    ("toolchain", toolchain),
-    ("setup", || setup::run(Scope::Tests, Consent::of_environment())),
-    ("format", || cargo("fmt --all -- --check")),
-    ("kernels", || kernels::run(true)),
-    ("tables", || publish::tables(true)),
-    ("licences", publish::licences),
-    ("clippy", || cargo("clippy --workspace --all-targets -- -D warnings")),
-    ("features", features),
-    ("docs", docs),
-    ("api", || api::run(false)),
-    ("package", publish::package),
-    ("misuse", || cargo(MISUSE)),
-    ("test", tests),
-    ("kill-matrix", || kill_matrix(3, false)),
-    ("fuzz", fuzz::in_ci),
-    ("demo", demo),
-    ("bench", bench::check),
-    ("wgpu", adapters::wgpu),
-    ("bevy", adapters::bevy),
-    ("python", python::ci),
-    ("windows", || windows::run(Consent::of_environment())),
-];
-
-/// What must not compile. Apart from the other tests: it builds the crates once more, for its own
-/// programs.
-const MISUSE: &str = "test -p vk-cuda-bridge --test compile_fail -- --ignored";
+use crate::{python, shell, test, windows};
 
 /// Builds all that [`demo`] runs. It names no package, and an example: cargo chooses the features of
 /// the dependencies by the packages and kinds of targets of a command, and would build the crates
@@ -77,77 +45,13 @@ const FIRST: &[&str] = &[
     "08_view",
 ];
 
-/// All that is in `crates/`.
-const CRATES: &str = "-p vk-export -p vk-local -p cuda-import -p vk-cuda-bridge-ipc -p vk-cuda-bridge-worker \
-                      -p vk-cuda-bridge -p vk-cuda-bridge-view";
-
-/// The steps of [`check`], on the crates alone.
-const QUICK: &[Step] = &[
-    ("format", || cargo("fmt --all -- --check")),
-    ("clippy", || cargo(&format!("clippy {CRATES} --lib --tests -- -D warnings"))),
-    ("unit", || cargo(&format!("test --quiet {CRATES} --lib"))),
-    ("double", || cargo("test --quiet -p driver-double")),
-];
-
-/// Prints the names of the steps.
-pub(crate) fn list() -> Result<()> {
-    STEPS.iter().for_each(|(name, _)| println!("{name}"));
-    Ok(())
-}
-
-/// Runs the named steps, all of them if none is named; stops at the first that fails, and names it.
-pub(crate) fn run(names: &[String]) -> Result<()> {
-    if names.is_empty() {
-        return run_steps(STEPS);
-    }
-    run_steps(&names.iter().map(|name| step(name)).collect::<Result<Vec<_>>>()?)
-}
-
-/// Runs what is worth running after every change: without a device, and incrementally in under a
-/// minute.
-pub(crate) fn check() -> Result<()> {
-    run_steps(QUICK)
-}
-
-fn step(name: &str) -> Result<Step> {
-    STEPS.iter().find(|(step, _)| *step == name).copied().with_context(|| {
-        let names: Vec<_> = STEPS.iter().map(|(step, _)| *step).collect();
-        format!("there is no step `{name}`; the steps are {}", names.join(", "))
-    })
-}
-
-fn run_steps(steps: &[Step]) -> Result<()> {
-    let mut times = Vec::new();
-    for (name, step) in steps {
-        println!("== {name}");
-        let start = Instant::now();
-        let result = step();
-        times.push((*name, start.elapsed()));
-        if let Err(error) = result {
-            summary(&times);
-            return Err(error.context(format!("step `{name}` failed")));
-        }
-    }
-    summary(&times);
-    println!("all {} steps passed", steps.len());
-    Ok(())
-}
-
-fn summary(times: &[(&str, Duration)]) {
-    println!("== times");
-    for (name, time) in times {
-        println!("{name:10} {:7.1} s", time.as_secs_f64());
-    }
-    println!("{:10} {:7.1} s", "total", times.iter().map(|(_, time)| time.as_secs_f64()).sum::<f64>());
-}
-
 /// A cargo command of plain words.
-fn cargo(words: &str) -> Result<()> {
+pub(super) fn cargo(words: &str) -> Result<()> {
     shell::run(shell::cargo().args(words.split_whitespace()))
 }
 
 /// The two components a minimal toolchain lacks.
-fn toolchain() -> Result<()> {
+pub(super) fn toolchain() -> Result<()> {
     let lacks = |tool: &&str| !shell::succeeds(shell::cargo().args([tool, "--version"]));
     let missing: Vec<_> = ["fmt", "clippy"].into_iter().filter(lacks).collect();
     if missing.is_empty() {
@@ -162,7 +66,7 @@ fn toolchain() -> Result<()> {
 
 /// The oldest and the newest binding of CUDA, each alone: no two of them build together, and what
 /// both have, all between them have.
-fn features() -> Result<()> {
+pub(super) fn features() -> Result<()> {
     let crates = shell::root().join("crates");
     let mut checked = 0;
     for entry in fs::read_dir(&crates).with_context(|| format!("cannot read {}", crates.display()))? {
@@ -193,12 +97,19 @@ fn cuda_features(manifest: &str) -> Vec<&str> {
         .collect()
 }
 
-fn docs() -> Result<()> {
+pub(super) fn docs() -> Result<()> {
     shell::run(shell::cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
+/// What the steps that run beside the others need to be installed: it comes down while something
+/// else compiles.
+pub(super) fn tools() -> Result<()> {
+    python::set_up()?;
+    if cfg!(target_os = "linux") { windows::set_up(Consent::of_environment()) } else { Ok(()) }
+}
+
 /// The README's test command.
-fn tests() -> Result<()> {
+pub(super) fn tests() -> Result<()> {
     if test::run(&[])? { Ok(()) } else { bail!("`cargo xtask test` failed") }
 }
 
@@ -221,7 +132,7 @@ pub(crate) fn kill_matrix(rounds: u32, cuda: bool) -> Result<()> {
 
 /// The first programs and every demo, the first demo in both scenes; they exit non-zero if what
 /// they see is wrong.
-fn demo() -> Result<()> {
+pub(super) fn demo() -> Result<()> {
     cargo(DEMOS)?;
     for name in FIRST {
         shell::run(&mut program(&format!("examples/{name}")))?;
@@ -264,13 +175,6 @@ mod tests {
                         cuda-12000 = [\"y/cuda-12000\"]\ncuda-13000=[]\nextra = []\n[dependencies]\ncuda-like = \"1\"\n";
         assert_eq!(cuda_features(manifest), ["cuda-12000", "cuda-13000"]);
         assert!(cuda_features("[package]\n").is_empty());
-    }
-
-    #[test]
-    fn a_step_is_found_by_name_and_an_unknown_one_lists_all() {
-        assert_eq!(step("docs").unwrap().0, "docs");
-        let error = step("doc").err().unwrap().to_string();
-        assert!(error.contains("`doc`") && error.contains("format, kernels, tables, licences"), "{error}");
     }
 
     #[test]

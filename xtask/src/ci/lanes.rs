@@ -1,0 +1,240 @@
+//! Steps beside each other: while one waits for a device, a download or the one thread of a linker,
+//! another compiles.
+//!
+//! The steps of one lane run in this program, with its output. Those of the other are each a
+//! process of this program's, with a log that is shown when the step is over, between two steps of
+//! the first lane.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{FIRST_ALONE, Step, Times};
+use crate::shell;
+
+/// Set for a step beside others: it ends when its standard input does.
+const BESIDE: &str = "XTASK_CI_BESIDE";
+
+/// Runs the steps in two lanes; stops both at the first that fails.
+pub(super) fn run(steps: &[Step], times: &mut Times) -> Result<()> {
+    if !cfg!(unix) {
+        return super::in_order(steps, times);
+    }
+    let (own, beside): (Vec<Step>, Vec<Step>) = steps.iter().partition(|step| !step.beside);
+    let alone = own.iter().position(|step| step.name == FIRST_ALONE).map_or(0, |last| last + 1);
+    super::in_order(&own[..alone], times)?;
+
+    let program = shell::own_copy()?;
+    let mut lane = Lane::start(beside, shell::target_dir().join("ci/logs"), move |step| {
+        let mut command = Command::new(&program);
+        command.args(["ci", "--step", step.name]);
+        command
+    })?;
+    for step in &own[alone..] {
+        super::here(step, times)?;
+        lane.show_what_ended(times)?;
+    }
+    while let Some(step) = lane.queue.next() {
+        super::here(&step, times)?;
+        lane.show_what_ended(times)?;
+    }
+    lane.join(times)
+}
+
+/// The steps that neither lane has begun.
+#[derive(Clone)]
+struct Queue(Arc<Mutex<VecDeque<Step>>>);
+
+impl Queue {
+    fn next(&self) -> Option<Step> {
+        locked(&self.0).pop_front()
+    }
+}
+
+/// The lane of processes.
+struct Lane {
+    queue: Queue,
+    ended: Receiver<Ended>,
+    running: Arc<Mutex<Running>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// The process of a step.
+enum Running {
+    /// Its standard input: it ends when this is closed. None between two steps.
+    Held(Option<ChildStdin>),
+    /// No step is to run any more.
+    Stopped,
+}
+
+/// A step that is over.
+struct Ended {
+    step: Step,
+    log: PathBuf,
+    time: Duration,
+    result: Result<()>,
+}
+
+impl Lane {
+    /// Runs what `command` makes of each step.
+    fn start(steps: Vec<Step>, logs: PathBuf, command: impl Fn(&Step) -> Command + Send + 'static) -> Result<Self> {
+        fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
+        let queue = Queue(Arc::new(Mutex::new(steps.into())));
+        let running = Arc::new(Mutex::new(Running::Held(None)));
+        let (tell, ended) = mpsc::channel();
+        let thread = {
+            let (queue, running) = (queue.clone(), Arc::clone(&running));
+            thread::spawn(move || run_queue(&queue, &running, &command, &logs, &tell))
+        };
+        Ok(Self { queue, ended, running, thread: Some(thread) })
+    }
+
+    fn show_what_ended(&self, times: &mut Times) -> Result<()> {
+        while let Ok(ended) = self.ended.try_recv() {
+            show(ended, times)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the step that still runs.
+    fn join(&mut self, times: &mut Times) -> Result<()> {
+        while let Ok(ended) = self.ended.recv() {
+            show(ended, times)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lane {
+    /// Ends the step that runs, and begins no other.
+    fn drop(&mut self) {
+        locked(&self.queue.0).clear();
+        *locked(&self.running) = Running::Stopped;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// One step after another, to the first that fails.
+fn run_queue(
+    queue: &Queue,
+    running: &Mutex<Running>,
+    command: &dyn Fn(&Step) -> Command,
+    logs: &Path,
+    tell: &Sender<Ended>,
+) {
+    while let Some(step) = queue.next() {
+        let log = logs.join(format!("{}.log", step.name));
+        let start = Instant::now();
+        let result = run_beside(command(&step), &log, running);
+        let failed = result.is_err();
+        if tell.send(Ended { step, log, time: start.elapsed(), result }).is_err() || failed {
+            return;
+        }
+    }
+}
+
+fn run_beside(mut command: Command, log: &Path, running: &Mutex<Running>) -> Result<()> {
+    let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    command.env(BESIDE, "1").stdin(Stdio::piped()).stdout(file.try_clone()?).stderr(file);
+    // A group of its own, which it can end as a whole.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let mut child: Child = command.spawn().with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
+    let input = child.stdin.take();
+    match &mut *locked(running) {
+        Running::Held(held) => *held = input,
+        // The process reads the end of its input and ends.
+        Running::Stopped => drop(input),
+    }
+    let status = child.wait()?;
+    ensure!(status.success(), "{status}");
+    Ok(())
+}
+
+/// Prints the step's output and takes its time.
+fn show(ended: Ended, times: &mut Times) -> Result<()> {
+    let Ended { step, log, time, result } = ended;
+    times.add(step.name, time, true);
+    println!("== {} (it ran beside the others)", step.name);
+    let text = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
+    io::stdout().write_all(&text)?;
+    result.with_context(|| super::failed(step.name, Some(&log)))
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// For a step beside others: ends it, with all that it has started, when the program that started
+/// it is gone or wants it to end.
+pub(crate) fn ends_with_its_parent() {
+    if std::env::var_os(BESIDE).is_none() {
+        return;
+    }
+    thread::spawn(|| {
+        let mut nothing = [0; 1];
+        // Nobody writes: it returns when the other end is closed.
+        let _ = io::stdin().read(&mut nothing);
+        #[cfg(unix)]
+        let _ = rustix::process::kill_current_process_group(rustix::process::Signal::TERM);
+        std::process::exit(1);
+    });
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::ci::beside;
+
+    /// A lane of the steps `one` and `two`, in which each step is this script.
+    fn lane(folder: &Path, script: &'static str) -> Result<Lane> {
+        let steps = ["one", "two"].map(|name| beside(name, || unreachable!()));
+        Lane::start(steps.to_vec(), folder.join("logs"), move |step| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script, "sh", step.name]);
+            command
+        })
+    }
+
+    #[test]
+    fn each_step_is_a_process_with_a_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut times = Times::new();
+        lane(folder.path(), "echo it is $1").unwrap().join(&mut times).unwrap();
+        assert_eq!(times.steps.iter().map(|step| step.0).collect::<Vec<_>>(), ["one", "two"]);
+        let log = fs::read_to_string(folder.path().join("logs/two.log")).unwrap();
+        assert_eq!(log, "it is two\n");
+    }
+
+    #[test]
+    fn a_step_that_fails_is_the_last_and_names_its_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut times = Times::new();
+        let error = lane(folder.path(), "exit 3").unwrap().join(&mut times).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains("step `one` failed") && text.contains("one.log") && text.contains('3'), "{text}");
+        assert!(!folder.path().join("logs/two.log").exists());
+    }
+
+    /// The script, unlike this program, ends at the end of its input by itself.
+    #[test]
+    fn a_step_is_told_to_end_with_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let lane = lane(folder.path(), "cat").unwrap();
+        while !folder.path().join("logs/one.log").exists() {
+            thread::yield_now();
+        }
+        drop(lane);
+        assert!(!folder.path().join("logs/two.log").exists());
+    }
+}

@@ -1,0 +1,182 @@
+//! `cargo xtask ci`: all that has to hold before a change goes in, in steps, the quick ones first.
+
+mod lanes;
+mod misuse;
+mod steps;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::setup::consent::Consent;
+use crate::setup::{self, Scope};
+use crate::{adapters, api, bench, fuzz, kernels, publish, python, windows};
+use steps::cargo;
+
+pub(crate) use lanes::ends_with_its_parent;
+pub(crate) use misuse::run as misuse;
+pub(crate) use steps::kill_matrix;
+
+/// A part of continuous integration.
+#[derive(Clone, Copy)]
+struct Step {
+    name: &'static str,
+    run: fn() -> Result<()>,
+    /// Whether it needs nothing that the others build: it may run beside them.
+    beside: bool,
+}
+
+const fn step(name: &'static str, run: fn() -> Result<()>) -> Step {
+    Step { name, run, beside: false }
+}
+
+const fn beside(name: &'static str, run: fn() -> Result<()>) -> Step {
+    Step { name, run, beside: true }
+}
+
+/// Checking first: `clippy` leaves the metadata that `features`, `docs`, `package` and `misuse`
+/// build on. Those that run beside the others begin behind `tables`.
+const STEPS: &[Step] = &[
+    step("toolchain", steps::toolchain),
+    step("setup", || setup::run(Scope::Tests, Consent::of_environment())),
+    step("format", || cargo("fmt --all -- --check")),
+    step("kernels", || kernels::run(true)),
+    step("tables", || publish::tables(true)),
+    step("clippy", || cargo("clippy --workspace --all-targets -- -D warnings")),
+    step("features", steps::features),
+    step("docs", steps::docs),
+    step("api", || api::run(false)),
+    step("package", publish::package),
+    step("misuse", || misuse(false)),
+    step("test", steps::tests),
+    step("kill-matrix", || kill_matrix(3, false)),
+    step("fuzz", fuzz::in_ci),
+    step("demo", steps::demo),
+    step("bench", bench::check),
+    step("licences", publish::licences),
+    beside("tools", steps::tools),
+    beside("bevy", adapters::bevy),
+    beside("windows", || windows::run(Consent::of_environment(), false)),
+    beside("wgpu", adapters::wgpu),
+    beside("python", python::ci),
+];
+
+/// What is over before a step is run beside another.
+const FIRST_ALONE: &str = "tables";
+
+/// All that is in `crates/`.
+const CRATES: &str = "-p vk-export -p vk-local -p cuda-import -p vk-cuda-bridge-ipc -p vk-cuda-bridge-worker \
+                      -p vk-cuda-bridge -p vk-cuda-bridge-view";
+
+/// The steps of [`check`], on the crates alone.
+const QUICK: &[Step] = &[
+    step("format", || cargo("fmt --all -- --check")),
+    step("clippy", || cargo(&format!("clippy {CRATES} --lib --tests -- -D warnings"))),
+    step("unit", || cargo(&format!("test --quiet {CRATES} --lib"))),
+    step("double", || cargo("test --quiet -p driver-double")),
+];
+
+/// Prints the names of the steps.
+pub(crate) fn list() -> Result<()> {
+    STEPS.iter().for_each(|step| println!("{}", step.name));
+    Ok(())
+}
+
+/// Runs the named steps one after another, or all of them if none is named, some beside others;
+/// stops at the first that fails, and names it.
+pub(crate) fn run(names: &[String], serial: bool) -> Result<()> {
+    let steps = match names {
+        [] => STEPS.to_vec(),
+        _ => names.iter().map(|name| find(name)).collect::<Result<_>>()?,
+    };
+    let mut times = Times::new();
+    let result =
+        if names.is_empty() && !serial { lanes::run(&steps, &mut times) } else { in_order(&steps, &mut times) };
+    times.print();
+    result?;
+    println!("all {} steps passed", steps.len());
+    Ok(())
+}
+
+/// Runs what is worth running after every change: without a device, and incrementally in under a
+/// minute.
+pub(crate) fn check() -> Result<()> {
+    let mut times = Times::new();
+    let result = in_order(QUICK, &mut times);
+    times.print();
+    result
+}
+
+fn find(name: &str) -> Result<Step> {
+    STEPS.iter().find(|step| step.name == name).copied().with_context(|| {
+        let names: Vec<_> = STEPS.iter().map(|step| step.name).collect();
+        format!("there is no step `{name}`; the steps are {}", names.join(", "))
+    })
+}
+
+fn in_order(steps: &[Step], times: &mut Times) -> Result<()> {
+    steps.iter().try_for_each(|step| here(step, times))
+}
+
+/// Runs one step with this program's output.
+fn here(step: &Step, times: &mut Times) -> Result<()> {
+    println!("== {}", step.name);
+    let start = Instant::now();
+    let result = (step.run)();
+    times.add(step.name, start.elapsed(), false);
+    result.with_context(|| failed(step.name, None))
+}
+
+/// The message for a step that failed; `log` is where its output is.
+fn failed(name: &str, log: Option<&Path>) -> String {
+    match log {
+        None => format!("step `{name}` failed"),
+        Some(log) => format!("step `{name}` failed; its output is above, and in {}", log.display()),
+    }
+}
+
+/// How long each step took.
+struct Times {
+    start: Instant,
+    steps: Vec<(&'static str, Duration, bool)>,
+}
+
+impl Times {
+    fn new() -> Self {
+        Self { start: Instant::now(), steps: Vec::new() }
+    }
+
+    fn add(&mut self, name: &'static str, time: Duration, beside: bool) {
+        self.steps.push((name, time, beside));
+    }
+
+    fn print(&self) {
+        println!("== times");
+        for (name, time, beside) in &self.steps {
+            println!("{name:11} {:7.1} s{}", time.as_secs_f64(), if *beside { "  beside others" } else { "" });
+        }
+        println!("{:11} {:7.1} s", "total", self.start.elapsed().as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_found_by_name_and_an_unknown_one_lists_all() {
+        assert_eq!(find("docs").unwrap().name, "docs");
+        let error = find("doc").err().unwrap().to_string();
+        assert!(error.contains("`doc`") && error.contains("format, kernels, tables, clippy"), "{error}");
+    }
+
+    #[test]
+    fn a_step_that_fails_is_named_and_ends_the_run() {
+        let steps = [step("one", || Ok(())), step("two", || anyhow::bail!("why")), step("three", || Ok(()))];
+        let mut times = Times::new();
+        let error = in_order(&steps, &mut times).unwrap_err();
+        assert_eq!(format!("{error:#}"), "step `two` failed: why");
+        assert_eq!(times.steps.iter().map(|step| step.0).collect::<Vec<_>>(), ["one", "two"]);
+    }
+}
