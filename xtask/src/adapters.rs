@@ -1,11 +1,12 @@
 //! The adapters to engines, each a workspace of its own with its own versions and its own lock
 //! file.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
 
+use crate::lint;
 use crate::setup;
 use crate::shell;
 
@@ -22,38 +23,37 @@ const BEVY_EXAMPLES: &[&str] = &[
     "bevy_cube --frames 6 --particles 5000 --way host --share-queue --validate",
 ];
 
-/// Builds, lints and tests `adapters/bridge-wgpu`, and runs its examples.
+/// Builds, lints, documents and tests `adapters/bridge-wgpu`, and runs its examples.
 pub(crate) fn wgpu() -> Result<()> {
+    // With the windows of the examples, which nothing else would lint.
     adapter("bridge-wgpu", &["--features", "window"], WGPU_EXAMPLES)
 }
 
-/// Builds, lints and tests `adapters/bevy-vk-cuda`, and runs its example.
+/// Builds, lints, documents and tests `adapters/bevy-vk-cuda`, and runs its example.
 pub(crate) fn bevy() -> Result<()> {
     adapter("bevy-vk-cuda", &[], BEVY_EXAMPLES)
 }
 
 fn adapter(name: &str, features: &[&str], examples: &[&str]) -> Result<()> {
     let manifest = shell::root().join("adapters").join(name).join("Cargo.toml");
-    run(&manifest, "fmt", &["--", "--check"])?;
-    run(&manifest, "clippy", &[&["--locked", "--all-targets"], features, &["--", "-D", "warnings"]].concat())?;
-    run(&manifest, "test", &["--locked"])?;
+    shell::run(cargo(&manifest, "fmt").args(["--", "--check"]))?;
+    let mut test = cargo(&manifest, "test");
+    lint::with_lints(&mut test)?;
+    shell::run(test.arg("--locked").args(features))?;
     let out = shell::target_dir().join("ci").join(name);
     for example in examples {
         let mut words = example.split_whitespace();
         let mut command = cargo(&manifest, "run");
+        // Again what was tested, and without the features once more.
+        lint::with_lints(&mut command)?;
         command.args(["--locked", "--example"]).args(words.next()).arg("--").args(words).arg("--out").arg(&out);
         shell::run(&mut command)?;
     }
-    let mut docs = cargo(&manifest, "doc");
-    shell::run(docs.args(["--locked", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
-}
-
-fn run(manifest: &PathBuf, word: &str, arguments: &[&str]) -> Result<()> {
-    shell::run(cargo(manifest, word).args(arguments))
+    Ok(())
 }
 
 /// `cargo WORD` on an adapter, with a current validation layer where there is one.
-fn cargo(manifest: &PathBuf, word: &str) -> Command {
+fn cargo(manifest: &Path, word: &str) -> Command {
     let mut command = shell::cargo();
     command.arg(word).arg("--manifest-path").arg(manifest);
     if let Some(path) = setup::layer_path() {

@@ -10,6 +10,7 @@ mod ci;
 mod digest;
 mod fuzz;
 mod kernels;
+mod lint;
 mod nvrtc;
 mod programs;
 mod publish;
@@ -171,6 +172,9 @@ enum Task {
 fn main() -> ExitCode {
     if let Some(real) = env::var_os(api::AS_RUSTDOC) {
         return ended(api::be_rustdoc(Path::new(&real)));
+    }
+    if env::var_os(lint::AS_TOOLS).is_some() {
+        return ended(lint::be_tool());
     }
     ended(match Arguments::parse().task {
         Task::Demo { .. } => programs::demo(after_the_command(true)),

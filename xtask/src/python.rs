@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::lint;
 use crate::setup;
 use crate::setup::consent::Consent;
 use crate::setup::install;
@@ -26,7 +27,6 @@ pub(crate) fn ci() -> Result<()> {
     let package = shell::root().join("python");
     let manifest = package.join("Cargo.toml");
     cargo(&manifest, &["fmt", "--", "--check"])?;
-    cargo(&manifest, &["clippy", "--locked", "--all-targets", "--", "-D", "warnings"])?;
 
     let folder = shell::target_dir().join("ci").join("python");
     let (builder, fresh, wheels) = (folder.join("build"), folder.join("fresh"), folder.join("wheels"));
@@ -36,7 +36,7 @@ pub(crate) fn ci() -> Result<()> {
         fs::remove_dir_all(&wheels).with_context(|| format!("cannot remove {}", wheels.display()))?;
     }
     let mut build = Command::new(builder.join("bin/maturin"));
-    // The profile that clippy checked, for nothing of Rust is built twice.
+    lint::with_lints(&mut build)?;
     build.args(["build", "--locked", "--profile", "dev", "--auditwheel", "check", "--out"]).arg(&wheels);
     shell::run(build.arg("--interpreter").arg(&python).current_dir(&package))?;
 
