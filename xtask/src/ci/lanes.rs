@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{FIRST_ALONE, Step, Times};
+use super::{FIRST_ALONE, INSTALLS, Step, Times};
+use crate::setup::consent::Consent;
 use crate::shell;
 
 /// Set for a step beside others: it ends when its standard input does.
@@ -28,9 +29,14 @@ pub(super) fn run(steps: &[Step], times: &mut Times) -> Result<()> {
     if !cfg!(unix) {
         return super::in_order(steps, times);
     }
-    let (own, beside): (Vec<Step>, Vec<Step>) = steps.iter().partition(|step| !step.beside);
+    let (own, mut beside): (Vec<Step>, Vec<Step>) = steps.iter().partition(|step| !step.beside);
     let alone = own.iter().position(|step| step.name == FIRST_ALONE).map_or(0, |last| last + 1);
     super::in_order(&own[..alone], times)?;
+    if Consent::of_environment() == Consent::Ask {
+        // It asks before it installs, which a step with a log cannot.
+        let installs = beside.extract_if(.., |step| step.name == INSTALLS).collect::<Vec<_>>();
+        super::in_order(&installs, times)?;
+    }
 
     let program = shell::own_copy()?;
     let mut lane = Lane::start(beside, shell::target_dir().join("ci/logs"), move |step| {

@@ -55,7 +55,7 @@ const STEPS: &[Step] = &[
     step("demo", steps::demo),
     step("bench", bench::check),
     step("licences", publish::licences),
-    beside("tools", steps::tools),
+    beside(INSTALLS, steps::tools),
     beside("bevy", adapters::bevy),
     beside("windows", || windows::run(Consent::of_environment(), false)),
     beside("wgpu", adapters::wgpu),
@@ -64,6 +64,9 @@ const STEPS: &[Step] = &[
 
 /// What is over before a step is run beside another.
 const FIRST_ALONE: &str = "tables";
+
+/// The step that installs for those that run beside others.
+const INSTALLS: &str = "tools";
 
 /// All that is in `crates/`.
 const CRATES: &str = "-p vk-export -p vk-local -p cuda-import -p vk-cuda-bridge-ipc -p vk-cuda-bridge-worker \
