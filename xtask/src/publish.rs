@@ -39,12 +39,12 @@ pub(crate) fn package() -> Result<()> {
     let folder = shell::target_dir().join("ci/package");
     unpack(&folder)?;
     let mut check = shell::cargo();
-    check.args(["check", "--workspace", "--manifest-path"]).arg(folder.join("Cargo.toml"));
+    // Quiet, for the profile also names packages that only tests have.
+    check.args(["check", "--quiet", "--workspace", "--manifest-path"]).arg(folder.join("Cargo.toml"));
     check.env("CARGO_TARGET_DIR", shell::target_dir());
-    // The workspace's profile, which a package does not bring along: dependencies that are checked
-    // already are not checked again.
-    check.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "false");
-    shell::run(&mut check)
+    shell::run(&mut check)?;
+    println!("package: {} packages compile: {}", PACKAGES.len(), PACKAGES.join(", "));
+    Ok(())
 }
 
 /// Makes a workspace of the packages in an empty folder, with the versions that this workspace has
@@ -63,7 +63,17 @@ fn unpack(folder: &Path) -> Result<()> {
     }
     let locked = shell::root().join("Cargo.lock");
     fs::copy(&locked, folder.join("Cargo.lock")).with_context(|| format!("cannot copy {}", locked.display()))?;
-    fs::write(folder.join("Cargo.toml"), manifest()).context("cannot write the manifest of the packages")
+    let root = fs::read_to_string(shell::root().join("Cargo.toml")).context("cannot read the workspace's manifest")?;
+    // With the same profile, dependencies that are checked already are not checked again.
+    let manifest = manifest() + profile(&root).context("the workspace has no profile `dev`")?;
+    fs::write(folder.join("Cargo.toml"), manifest).context("cannot write the manifest of the packages")
+}
+
+/// The part of a workspace's manifest that configures the profile `dev`.
+fn profile(manifest: &str) -> Option<&str> {
+    let start = manifest.find("[profile.dev]")?;
+    let profile = &manifest[start..];
+    Some(profile.find("[profile.release]").map_or(profile, |end| &profile[..end]))
 }
 
 /// A workspace in which each package finds the others where it looks for them, on crates.io.
@@ -129,6 +139,13 @@ mod tests {
     /// Folder under `crates/` by package.
     fn folder(package: &str) -> std::path::PathBuf {
         shell::root().join("crates").join(package.strip_prefix("vk-cuda-").unwrap_or(package))
+    }
+
+    #[test]
+    fn the_profile_ends_where_another_begins() {
+        let manifest = "[workspace]\n[profile.dev]\na = 1\n[profile.dev.package]\nb = 2\n[profile.release]\nc = 3\n";
+        assert_eq!(profile(manifest), Some("[profile.dev]\na = 1\n[profile.dev.package]\nb = 2\n"));
+        assert_eq!(profile("[workspace]\n"), None);
     }
 
     #[test]
