@@ -261,9 +261,25 @@ fn graphs() {
         // SAFETY: as above.
         Ok(unsafe { graph.launch(1, 2) }?)
     });
+    // Whatever fails while it is given up, the closure's error comes out.
+    let given_up = Operation::new("a capture that is given up", |world| {
+        let World { home, goods, .. } = world;
+        let [wait, signal, ..] = &goods.timelines[..] else { unreachable!("there are many") };
+        // SAFETY: there is no graph.
+        let graph = unsafe { StreamGraph::capture(NAME, home, wait, signal, |_| Err::<(), _>("on purpose")) };
+        match graph {
+            Err(CaptureError::Record("on purpose")) => Ok(()),
+            Err(CaptureError::Cuda(error)) => Err(error.into()),
+            other => panic!("{other:?}"),
+        }
+    });
+    let given_up = Operation { shrugs_off: |_| true, ..given_up };
     // What could not be destroyed, and what that lives in.
     let leaves = &["graph", "exec", "context"];
-    walk("graphs", [capture_and_drop, launch, after_guest].map(|operation| Operation { leaves, ..operation }));
+    walk(
+        "graphs",
+        [capture_and_drop, launch, after_guest, given_up].map(|operation| Operation { leaves, ..operation }),
+    );
 }
 
 #[test]

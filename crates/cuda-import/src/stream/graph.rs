@@ -271,10 +271,18 @@ impl<'a> Capture<'a> {
     }
 
     fn close(&mut self) -> CallResult<Option<GraphHandle>> {
-        let _current = self.device.bind()?;
+        let bound = self.device.bind();
         self.open = false;
+        // Also where that failed: the context has been current since before the capture, unless it
+        // was changed inside, and a stream must not be destroyed while it is captured.
         // SAFETY: this thread began the capture, see `begin`.
-        unsafe { self.device.driver().end_capture(self.stream) }
+        let ended = unsafe { self.device.driver().end_capture(self.stream) };
+        let Err(error) = bound else { return ended };
+        if let Ok(Some(graph)) = ended {
+            // SAFETY: it was just made, and nobody else knows it.
+            unsafe { self.device.driver().destroy_graph(graph) }?;
+        }
+        Err(error)
     }
 }
 
