@@ -358,3 +358,7 @@ impl Ledger {
 #[cfg(test)]
 #[path = "ledger_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "ledger/turns_tests.rs"]
+mod turns_tests;

@@ -29,3 +29,15 @@ impl std::fmt::Display for Signaller {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Signaller;
+
+    #[test]
+    fn sides_and_timelines_are_told_apart() {
+        let [compute, queue] = [Signaller::Compute, Signaller::Queue];
+        assert_eq!([compute.timeline(), queue.timeline()], ["computed", "rendered"]);
+        assert_eq!([compute.to_string(), queue.to_string()], ["the compute side", "the Vulkan queue"]);
+    }
+}

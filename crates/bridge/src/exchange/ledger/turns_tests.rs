@@ -1,0 +1,83 @@
+//! What may begin and what may end: the first hand-over, turns that are open, and idleness.
+
+use super::*;
+
+fn never() -> u64 {
+    panic!("asked for the timeline without need")
+}
+
+/// New images are handed over before the first frame, by a submission that may be lent, retracted
+/// and lost.
+#[test]
+fn nothing_begins_before_images_are_handed_over() {
+    for first in [First::Compute, First::Render] {
+        let mut ledger = Ledger::new(first, 2);
+        assert_eq!(ledger.initial(), Initial::Done, "buffers need no hand-over");
+        ledger.require_initial();
+        assert_eq!(ledger.initial(), Initial::Needed);
+        assert_eq!((ledger.begin(never), ledger.idle()), (Err(Refusal::NotInitialised), Ok(())));
+        assert_eq!(ledger.lend_initial(), 1);
+        assert_eq!((ledger.initial(), ledger.idle()), (Initial::Lent(1), Err(Refusal::NotInitialised)));
+        assert_eq!(ledger.flush(), None, "what is lent signals later itself");
+        ledger.retract_initial(1);
+        assert_eq!((ledger.initial(), ledger.last_rendered()), (Initial::Needed, 0));
+        assert_eq!(ledger.lend_initial(), 1, "no value was taken since");
+        ledger.drop_initial();
+        assert_eq!(ledger.initial(), Initial::Needed);
+        assert_eq!(ledger.lend_initial(), 2, "the first may have been submitted");
+        assert_eq!(ledger.handed_over(), 0);
+        ledger.initial_submitted(2);
+        assert_eq!((ledger.initial(), ledger.handed_over(), ledger.idle()), (Initial::Done, 2, Ok(())));
+        let wait = (first == First::Compute).then_some(2);
+        assert_eq!(ledger.begin(never).unwrap().wait, wait, "Vulkan is behind it on its own queue");
+    }
+    let mut ledger = Ledger::new(First::Compute, 1);
+    ledger.require_initial();
+    ledger.initialised();
+    assert_eq!(ledger.begin(never).unwrap().wait, None, "it has run");
+}
+
+/// One frame of Vulkan's at a time is between `begin` and `finish`, whoever has it.
+#[test]
+fn vulkan_begins_no_second_frame() {
+    let mut ledger = Ledger::new(First::Render, 3);
+    let open = |ledger: &mut Ledger, stage| {
+        assert_eq!(ledger.begin(never), Err(Refusal::TurnOpen { frame: 0, stage }));
+    };
+    let begun = ledger.begin(never).unwrap();
+    open(&mut ledger, Stage::Render);
+    let value = ledger.lend(begun.slot, 0).unwrap();
+    open(&mut ledger, Stage::Render);
+    ledger.submitted(begun.slot, value);
+    open(&mut ledger, Stage::Compute);
+    let value = ledger.take_computed();
+    ledger.finish(begun.slot, value);
+    assert_eq!(ledger.begin(never).unwrap().frame, 1);
+}
+
+/// Whoever closes an exchange is told which turn is still held.
+#[test]
+fn an_exchange_is_idle_when_nobody_holds_a_turn() {
+    let mut ledger = Ledger::new(First::Compute, 2);
+    assert_eq!(ledger.idle(), Ok(()));
+    let begun = ledger.begin(never).unwrap();
+    assert_eq!(ledger.idle(), Err(Refusal::TurnOpen { frame: 0, stage: Stage::Compute }));
+    let value = ledger.take_computed();
+    ledger.finish(begun.slot, value);
+    let busy = Err(Refusal::SlotBusy { slot: begun.slot, frame: 0 });
+    assert_eq!(ledger.idle(), busy);
+    ledger.lend(begun.slot, 0).unwrap();
+    assert_eq!(ledger.idle(), busy);
+    ledger.drop_render(begun.slot);
+    assert_eq!(ledger.idle(), Ok(()), "a lost one is nobody's");
+}
+
+/// A latest exchange keeps its slots elsewhere and has the values alone from here.
+#[test]
+fn the_values_are_those_of_the_frames() {
+    let mut ledger = Ledger::new(First::Compute, 1);
+    assert_eq!(ledger.values().take_computed(), 1);
+    let value = ledger.values().lend(0).unwrap();
+    ledger.values().submitted(value);
+    assert_eq!((ledger.take_computed(), ledger.last_rendered(), ledger.next_rendered(1)), (2, 1, Ok(2)));
+}
