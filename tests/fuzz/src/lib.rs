@@ -84,6 +84,20 @@ pub fn fuzz<S: Strategy>(target: &str, strategy: &S, run: impl Fn(S::Value) -> C
     ));
 }
 
+/// The case of a seed, as [`fuzz`] runs it.
+///
+/// # Panics
+/// When the strategy makes none.
+pub fn case_of_seed<S: Strategy>(strategy: &S, seed: u64) -> S::Value {
+    let made = RefCell::new(None);
+    let run = |value| {
+        made.replace(Some(value));
+        Ok(())
+    };
+    let passed = runner(seed).run(strategy, run);
+    made.into_inner().unwrap_or_else(|| panic!("seed {seed} makes no case: {:?}", passed.is_err()))
+}
+
 /// Makes the one case of a seed, always the same.
 fn runner(seed: u64) -> TestRunner {
     let mut bytes = [0; 32];
@@ -91,7 +105,8 @@ fn runner(seed: u64) -> TestRunner {
     let config = Config {
         cases: 1,
         failure_persistence: None,
-        max_shrink_iters: u32::MAX,
+        // The greatest number stands for four a case.
+        max_shrink_iters: u32::MAX - 1,
         max_shrink_time: u32::try_from(SHRINK.as_millis()).unwrap_or(u32::MAX),
         ..Config::default()
     };
@@ -123,23 +138,27 @@ fn silence_what_is_on_purpose() {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::test_runner::TestError;
 
     use super::*;
 
     fn values(seed: u64) -> Vec<u32> {
-        let made = RefCell::new(Vec::new());
-        let run = |value: Vec<u32>| {
-            made.replace(value);
-            Ok(())
-        };
-        let passed = runner(seed).run(&prop::collection::vec(any::<u32>(), 8), run);
-        assert!(passed.is_ok());
-        made.into_inner()
+        case_of_seed(&prop::collection::vec(any::<u32>(), 8), seed)
     }
 
     #[test]
     fn a_seed_always_makes_the_same_case() {
         assert_eq!(values(7), values(7));
         assert_ne!(values(7), values(8));
+    }
+
+    #[test]
+    fn a_case_that_fails_is_made_as_small_as_can_be() {
+        let found = runner(7).run(&prop::collection::vec(0u32..1000, 1..64), |case| {
+            prop_assert!(case.iter().all(|&value| value < 500));
+            Ok(())
+        });
+        let Err(TestError::Fail(_, smallest)) = found else { panic!("{found:?}") };
+        assert_eq!(smallest, [500]);
     }
 }
