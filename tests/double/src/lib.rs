@@ -15,6 +15,7 @@
 //! | `client`, `exporter`, `child` | the tests' side |
 //! | `calls/*` | the entry points, as cuda.h has them, and the double's own in `calls/control` |
 //! | `gate` | what every call passes: the log, faults, the current context |
+//! | `plant` | calls made wrong on purpose, to see that a test finds it |
 //! | `ledger`, `table`, `finding` | the state, and what is wrong with it |
 //! | `array`, `copy` | images in memory, and copies from and to them |
 //! | `stream`, `queue`, `graph` | what streams have still to do, and what is captured of it to be launched again |
@@ -50,6 +51,7 @@ mod lost;
 mod module;
 #[cfg(windows)]
 mod nt_handle;
+mod plant;
 mod ptx;
 mod queue;
 mod refused;
@@ -66,4 +68,5 @@ pub use client::{BlockedCall, Call, Double, Finding, Live};
 pub use client_nt::Shared;
 pub use export::ImageShape;
 pub use exporter::{Exported, Exporter};
+pub use plant::Planted;
 pub use refused::Refused;

@@ -12,6 +12,7 @@ use crate::descriptor::{self, Raw};
 use crate::export::{Export, ImageShape, Payload};
 use crate::gate::{self, Fault, Logged};
 use crate::ledger::Ledger;
+use crate::plant::{Plant, Planted};
 use crate::refused::Refused;
 
 /// Gets the test's own pointer, and a line that is valid during the call.
@@ -97,6 +98,17 @@ extern "C" fn double_lose_context(device: c_int, code: Code) {
         ledger.lose(context, code);
     }
     gate::changed();
+}
+
+/// Plants a fault in the calls of a name, about an object or, for 0, all, until [`double_forget`].
+///
+/// # Safety
+/// `name` is `len` bytes.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn double_plant(planted: Planted, name: *const u8, len: usize, object: u64) {
+    // SAFETY: the caller's promise.
+    let name = unsafe { std::slice::from_raw_parts(name, len) };
+    gate::ledger().gate.plant = Some(Plant::new(planted, String::from_utf8_lossy(name).into_owned(), object));
 }
 
 /// What becomes of descriptors that imports refuse from now on.

@@ -1,0 +1,236 @@
+//! Arrays in imported memory, with mappings of their own or in blocks.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use cuda_import::{BufferMappingInfo, MappedBlock, MappedBuffer};
+
+use crate::memories::SIZE;
+use crate::outcome::Outcome;
+use crate::world::World;
+
+/// More are not made in a case.
+const MOST: usize = 40;
+
+pub(crate) struct Block {
+    /// None once it was dropped.
+    pub(crate) block: Option<Arc<MappedBlock>>,
+    pub(crate) memory: usize,
+    /// Bytes that have been given to parts.
+    pub(crate) taken: Vec<Range<u64>>,
+    /// Parts that live, forgotten ones among them.
+    pub(crate) parts: usize,
+}
+
+pub(crate) struct Array {
+    /// None once it was dropped.
+    pub(crate) buffer: Option<MappedBuffer<u32>>,
+    pub(crate) memory: usize,
+    pub(crate) block: Option<usize>,
+    /// In the memory.
+    pub(crate) words: Range<usize>,
+    /// The stream that it is at home on.
+    pub(crate) home: usize,
+    /// The end of some use of it may not have been recorded.
+    pub(crate) suspect: bool,
+    /// Graphs that use it.
+    pub(crate) graphs: usize,
+}
+
+impl Array {
+    /// In bytes, in the memory.
+    pub(crate) fn bytes(&self) -> Range<u64> {
+        self.words.start as u64 * 4..self.words.end as u64 * 4
+    }
+}
+
+impl World<'_> {
+    pub(crate) fn map(&mut self, memory: u8, offset: u64, len: usize, home: u8) -> Option<Outcome> {
+        let (which, imported) = self.memory(memory, false)?;
+        let (home, stream) = self.home(home);
+        if self.arrays.len() >= MOST {
+            return None;
+        }
+        let refused = self.memories[which].refuses(offset, len, home);
+        let made = MappedBuffer::map(&imported, &BufferMappingInfo { offset, len }, &stream);
+        let result = made.map(|buffer| {
+            assert_eq!((buffer.len(), buffer.offset(), buffer.size()), (len, offset, len as u64 * 4));
+            let array = self.push(buffer, which, None, home);
+            let bytes = self.arrays[array].bytes();
+            self.memories[which].claims.push(bytes);
+        });
+        Some(Outcome::new("mappings", result).must(refused))
+    }
+
+    fn push(&mut self, buffer: MappedBuffer<u32>, memory: usize, block: Option<usize>, home: Option<usize>) -> usize {
+        let start = buffer.offset() as usize / 4;
+        let words = start..start + buffer.len();
+        let home = home.unwrap_or(0);
+        self.arrays.push(Array { buffer: Some(buffer), memory, block, words, home, suspect: false, graphs: 0 });
+        self.arrays.len() - 1
+    }
+
+    pub(crate) fn map_block(&mut self, memory: u8, home: u8) -> Option<Outcome> {
+        let (which, imported) = self.memory(memory, false)?;
+        let (home, stream) = self.home(home);
+        let claimed = self.memories[which].is_claimed(&(0..SIZE)).then_some("Overlap");
+        let refused = if home.is_none() { Some("ContextMismatch") } else { claimed };
+        let result = MappedBlock::map(&imported, &stream).map(|block| {
+            self.memories[which].claims.push(0..SIZE);
+            self.blocks.push(Block { block: Some(block), memory: which, taken: Vec::new(), parts: 0 });
+        });
+        Some(Outcome::new("blocks", result).must(refused))
+    }
+
+    pub(crate) fn part(&mut self, block: u8, offset: u64, len: usize, home: u8) -> Option<Outcome> {
+        let alive: Vec<_> = (0..self.blocks.len()).filter(|&block| self.blocks[block].block.is_some()).collect();
+        let which = *alive.get(usize::from(block).checked_rem(alive.len())?)?;
+        if self.arrays.len() >= MOST {
+            return None;
+        }
+        let (home, stream) = self.home(home);
+        let (end, memory) = (offset + len as u64 * 4, self.blocks[which].memory);
+        let Block { block, taken, .. } = &self.blocks[which];
+        let block = Arc::clone(block.as_ref()?);
+        let refused = if len == 0 {
+            Some("Zero")
+        } else if end > SIZE {
+            Some("OutOfRange")
+        } else if !offset.is_multiple_of(4) {
+            Some("Misaligned")
+        } else if home.is_none() {
+            Some("ContextMismatch")
+        } else {
+            taken.iter().any(|other| other.start < end && offset < other.end).then_some("Overlap")
+        };
+        let made = MappedBuffer::new_in(&block, &BufferMappingInfo { offset, len }, &stream);
+        let result = made.map(|buffer| {
+            let array = self.push(buffer, memory, Some(which), home);
+            let bytes = self.arrays[array].bytes();
+            self.blocks[which].taken.push(bytes);
+            self.blocks[which].parts += 1;
+        });
+        assert_eq!(block.parts(), self.blocks[which].taken.len());
+        Some(Outcome::new("parts", result).must(refused))
+    }
+
+    /// Taken out, to be put back with [`put_back`](Self::put_back).
+    pub(crate) fn take(&mut self, array: u8) -> Option<(usize, MappedBuffer<u32>)> {
+        let alive: Vec<_> = (0..self.arrays.len()).filter(|&array| self.arrays[array].buffer.is_some()).collect();
+        let which = *alive.get(usize::from(array).checked_rem(alive.len())?)?;
+        Some((which, self.arrays[which].buffer.take()?))
+    }
+
+    pub(crate) fn put_back(&mut self, (array, buffer): (usize, MappedBuffer<u32>)) {
+        self.arrays[array].buffer = Some(buffer);
+    }
+
+    /// Once all that was enqueued has been done, the array holds `words` from `start` on.
+    pub(crate) fn holds(&mut self, array: usize, start: usize, words: &[u32]) {
+        let words = words.iter().copied().map(Some).collect();
+        self.will_hold(array, start, words);
+    }
+
+    /// As [`holds`](Self::holds), where what it holds is unknown.
+    pub(crate) fn holds_anything(&mut self, array: usize) {
+        let len = self.arrays[array].words.len();
+        self.will_hold(array, 0, vec![None; len]);
+    }
+
+    fn will_hold(&mut self, array: usize, start: usize, words: Vec<Option<u32>>) {
+        let Array { memory, words: place, .. } = &self.arrays[array];
+        let (memory, start) = (*memory, place.start + start);
+        let range = start..start + words.len();
+        self.memories[memory].words[range.clone()].copy_from_slice(&words);
+        self.forget_expected(memory, &range);
+    }
+
+    /// None where it is unknown.
+    pub(crate) fn held(&self, array: usize) -> Option<Vec<u32>> {
+        let Array { memory, words, .. } = &self.arrays[array];
+        self.memories[*memory].words[words.clone()].iter().copied().collect()
+    }
+
+    /// The first array has been copied to the other, from its first element on.
+    pub(crate) fn copied(&mut self, from: usize, to: usize) {
+        let Array { memory, words, .. } = &self.arrays[from];
+        let len = words.len().min(self.arrays[to].words.len());
+        let copied = self.memories[*memory].words[words.start..words.start + len].to_vec();
+        self.will_hold(to, 0, copied);
+    }
+
+    pub(crate) fn write(&mut self, array: u8, stream: u8, start: u8, len: u8) -> Option<Outcome> {
+        let (array, mut buffer) = self.take(array)?;
+        let (_, stream) = self.stream(stream);
+        let start = usize::from(start) % buffer.len();
+        let len = 1 + usize::from(len) % (buffer.len() - start);
+        let words = self.words(len);
+        let mut view = buffer.view_mut();
+        let mut part = view.slice_mut(start..start + len).unwrap();
+        let result = stream.memcpy_htod(&words, &mut part);
+        if result.is_ok() {
+            self.holds(array, start, &words);
+        }
+        self.put_back((array, buffer));
+        Some(Outcome::new("writes", result).by_cudarc().using([array], []))
+    }
+
+    pub(crate) fn copy(&mut self, from: u8, to: u8, stream: u8) -> Option<Outcome> {
+        let from = self.take(from)?;
+        let Some(mut to) = self.take(to) else {
+            self.put_back(from);
+            return None;
+        };
+        let (_, stream) = self.stream(stream);
+        let len = from.1.len().min(to.1.len());
+        let source = from.1.view().slice(..len).unwrap();
+        let mut view = to.1.view_mut();
+        let mut target = view.slice_mut(..len).unwrap();
+        let result = stream.memcpy_dtod(&source, &mut target);
+        if result.is_ok() {
+            self.copied(from.0, to.0);
+        }
+        let arrays = [from.0, to.0];
+        self.put_back(from);
+        self.put_back(to);
+        Some(Outcome::new("copies", result).by_cudarc().using(arrays, []))
+    }
+
+    pub(crate) fn copy_from(&mut self, from: u8, to: u8) -> Option<Outcome> {
+        let from = self.take(from)?;
+        let Some(to) = self.take(to) else {
+            self.put_back(from);
+            return None;
+        };
+        // SAFETY: both are used by nobody else, and dropping them waits for the copy; of the
+        // source too, since its order has the home stream of the target as a guest.
+        let result = unsafe { to.1.copy_from(&from.1) };
+        if result.is_ok() {
+            self.copied(from.0, to.0);
+        }
+        let arrays = [from.0, to.0];
+        self.put_back(from);
+        self.put_back(to);
+        Some(Outcome::new("copies by the home stream", result).using(arrays, []))
+    }
+
+    pub(crate) fn read(&mut self, array: u8, stream: u8) -> Option<Outcome> {
+        let (array, buffer) = self.take(array)?;
+        let (_, stream) = self.stream(stream);
+        let read = stream.clone_dtoh(&buffer.view());
+        self.put_back((array, buffer));
+        let result = read.map(|words| {
+            if let (false, Some(held)) = (self.lost, self.held(array)) {
+                assert_eq!(words, held, "array {array} does not hold what was written last");
+            }
+        });
+        Some(Outcome::new("reads", result).by_cudarc().using([array], []))
+    }
+
+    pub(crate) fn join(&mut self, array: u8) -> Option<Outcome> {
+        let (array, buffer) = self.take(array)?;
+        let result = buffer.join_foreign_work();
+        self.put_back((array, buffer));
+        Some(Outcome::new("joins", result).using([array], []))
+    }
+}

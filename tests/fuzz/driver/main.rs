@@ -1,0 +1,61 @@
+//! The API of `cuda-import` on the driver double, in random sequences, while calls of the driver
+//! fail at random: a model says what each call returns, what memory holds once a signal has come,
+//! and what is alive in the end; the double says which rule of the driver's was broken.
+#![cfg(target_os = "linux")]
+#![allow(unsafe_code, clippy::unwrap_used)] // What fails here fails the case.
+
+mod arrays;
+mod end;
+mod graphs;
+mod images;
+mod memories;
+mod op;
+mod order;
+mod outcome;
+mod planted;
+mod said;
+mod watch;
+mod world;
+
+use bridge_fuzz::fuzz;
+use driver_double::Double;
+use watch::Gates;
+
+#[test]
+fn driver() {
+    let Some(double) = Double::in_child("driver") else { return };
+    watched(&double, |gates| fuzz("driver", &op::case(), |steps| world::run(&double, gates, &steps, |_| ())));
+}
+
+#[test]
+fn planted_faults_are_found() {
+    let Some(double) = Double::in_child("planted_faults_are_found") else { return };
+    // They panic.
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| ()));
+    let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        watched(&double, |gates| planted::are_found(&double, gates));
+    }));
+    std::panic::set_hook(usual);
+    found.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+/// While `run` runs, whatever blocks is let go on.
+fn watched(double: &Double, run: impl FnOnce(&Gates)) {
+    said::collect();
+    let gates = Gates::default();
+    std::thread::scope(|scope| {
+        scope.spawn(|| gates.watch(double));
+        let ended = EndOnDrop(&gates);
+        run(&gates);
+        drop(ended);
+    });
+}
+
+struct EndOnDrop<'a>(&'a Gates);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}

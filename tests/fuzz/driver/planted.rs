@@ -1,0 +1,78 @@
+//! Faults that the fuzzer must find: the double makes calls wrong, as if `cuda-import` had made them
+//! so.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bridge_fuzz::case_of_seed;
+use driver_double::{Double, Planted};
+
+use crate::watch::Gates;
+use crate::world::World;
+use crate::{op, said, world};
+
+/// So many cases are tried for each; 112 are needed.
+const CASES: u64 = 2_000;
+
+const SET_CURRENT: &str = "cuCtxSetCurrent";
+
+/// What is planted, and which of these words the failure says.
+const PLANTED: &[(Planted, &str, &[&str])] = &[
+    // Order of the streams that use one array or image.
+    (Planted::Skipped, "cuStreamWaitEvent", &["was written last", "not [", "was drawn last"]),
+    (Planted::Skipped, "cuEventRecord", &["was written last", "not [", "was drawn last"]),
+    // Order of the two sides.
+    (Planted::Skipped, "cuWaitExternalSemaphoresAsync", &["ahead of", "signal-over-signal"]),
+    (Planted::Skipped, "cuGraphExecExternalSemaphoresWaitNodeSetParams", &["ahead of"]),
+    (Planted::Skipped, "cuGraphExecExternalSemaphoresSignalNodeSetParams", &["value-not-rising", "value-fell"]),
+    (Planted::Twice, "cuSignalExternalSemaphoresAsync", &["value-not-rising", "signal-over-signal"]),
+    (Planted::Twice, "cuWaitExternalSemaphoresAsync", &["wait-before-signal"]),
+    // Contents.
+    (Planted::Skipped, "cuMemcpyDtoDAsync_v2", &["was written last", "not ["]),
+    (Planted::Skipped, "cuMemcpy3DAsync_v2", &["was drawn last", "was written last", "not ["]),
+    (Planted::Skipped, "cuGraphLaunch", &["was written last", "not [", "ahead of"]),
+    // What is freed twice, and what never.
+    (Planted::Twice, "cuMemFree_v2", &["use-after-destroy"]),
+    (Planted::Twice, "cuDestroyExternalMemory", &["use-after-destroy"]),
+    (Planted::Twice, "cuDestroyExternalSemaphore", &["use-after-destroy"]),
+    (Planted::Twice, "cuMipmappedArrayDestroy", &["use-after-destroy"]),
+    (Planted::Twice, "cuGraphExecDestroy", &["use-after-destroy"]),
+    (Planted::Skipped, "cuMemFree_v2", &["mapped-at-destroy", "are left", "left are", "outlives"]),
+    (Planted::Skipped, "cuDestroyExternalMemory", &["are left", "left are", "outlives"]),
+    (Planted::Skipped, "cuDestroyExternalSemaphore", &["are left", "left are", "outlives"]),
+    (Planted::Skipped, "cuGraphDestroy", &["are left", "left are", "outlives"]),
+    (Planted::Skipped, "cuGraphExecDestroy", &["are left", "left are", "outlives"]),
+    (Planted::Skipped, "cuEventDestroy_v2", &["are left", "left are", "outlives"]),
+    (Planted::Skipped, "cuTexObjectDestroy", &["objects-at-destroy"]),
+    // The thread's context is made current again: here, that of another device.
+    (Planted::Skipped, SET_CURRENT, &["has left another context current"]),
+    // Failures that are not told.
+    (Planted::Silent, "cuMemFree_v2", &["nobody hears of it"]),
+    (Planted::Silent, "cuMemcpyHtoDAsync_v2", &["nobody hears of it"]),
+    (Planted::Silent, "cuGraphLaunch", &["nobody hears of it"]),
+];
+
+pub(crate) fn are_found(double: &Double, gates: &Gates) {
+    let missed: Vec<_> = PLANTED.iter().filter(|planted| !is_found(double, gates, planted)).collect();
+    assert!(missed.is_empty(), "not found: {missed:#?}");
+}
+
+fn is_found(double: &Double, gates: &Gates, &(planted, name, words): &(Planted, &str, &[&str])) -> bool {
+    for seed in 0..CASES {
+        let steps = case_of_seed(&op::case(), seed);
+        let plant = |world: &World<'_>| {
+            let object = if name == SET_CURRENT { world.stranger.0.context().cu_ctx().addr() as u64 } else { 0 };
+            double.plant(planted, name, object);
+        };
+        let run = || world::run(double, gates, &steps, plant);
+        let Err(panic) = catch_unwind(AssertUnwindSafe(run)) else { continue };
+        said::take();
+        let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+        if words.iter().any(|word| text.contains(word)) {
+            println!("{planted:?} {name}: found at seed {seed}");
+            return true;
+        }
+        println!("{planted:?} {name}: found at seed {seed}, as something else: {text}");
+        return false;
+    }
+    false
+}

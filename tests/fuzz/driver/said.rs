@@ -1,0 +1,42 @@
+//! What was logged, from warnings up.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+struct Collector {
+    lines: Mutex<Vec<String>>,
+}
+
+static COLLECTOR: Collector = Collector { lines: Mutex::new(Vec::new()) };
+
+impl Log for Collector {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let line = record.args().to_string();
+        if record.level() <= Level::Warn {
+            lines().push(line);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// From now on, what is logged is collected.
+pub(crate) fn collect() {
+    if log::set_logger(&COLLECTOR).is_ok() {
+        log::set_max_level(LevelFilter::Trace);
+    }
+}
+
+/// The lines since this was asked last.
+pub(crate) fn take() -> Vec<String> {
+    std::mem::take(&mut *lines())
+}
+
+fn lines() -> MutexGuard<'static, Vec<String>> {
+    COLLECTOR.lines.lock().unwrap_or_else(PoisonError::into_inner)
+}
