@@ -81,3 +81,20 @@ fn the_values_are_those_of_the_frames() {
     ledger.values().submitted(value);
     assert_eq!((ledger.take_computed(), ledger.last_rendered(), ledger.next_rendered(1)), (2, 1, Ok(2)));
 }
+
+/// Slots that were never used since they were replaced go on round where they were.
+#[test]
+fn replaced_slots_go_on_round_in_their_order() {
+    let mut ledger = Ledger::new(First::Compute, 3);
+    let frame = |ledger: &mut Ledger| {
+        let begun = ledger.begin(never).unwrap();
+        let value = ledger.take_computed();
+        ledger.finish(begun.slot, value);
+        let value = ledger.next_rendered(begun.frame).unwrap();
+        ledger.submitted(begun.slot, value);
+        begun.slot
+    };
+    assert_eq!([0; 4].map(|_| frame(&mut ledger)), [0, 1, 2, 0]);
+    ledger.replaced(0, false);
+    assert_eq!([0; 4].map(|_| frame(&mut ledger)), [1, 2, 0, 1]);
+}
