@@ -2,7 +2,12 @@
 
 pub(crate) mod images;
 pub(crate) mod memory;
+#[cfg(all(test, target_os = "linux"))]
+mod schedules;
 pub(crate) mod stream;
+#[cfg(test)]
+mod stream_tests;
+mod sync;
 
 use std::time::Duration;
 

@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use smallbox::space::S32;
 use smallbox::{SmallBox, smallbox};
 
+use super::sync::atomic::{AtomicBool, Ordering};
+use super::sync::thread::{self, JoinHandle, ThreadId};
+use super::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use crate::error::{Error, Result};
 use crate::observe::log_error;
 
@@ -289,7 +289,3 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
 }
-
-#[cfg(test)]
-#[path = "stream_tests.rs"]
-mod tests;

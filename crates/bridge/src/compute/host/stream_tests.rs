@@ -1,7 +1,10 @@
-use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
-use super::*;
+use super::stream::HostStream;
+use crate::error::Error;
 
 const LONG: Duration = Duration::from_secs(10);
 
