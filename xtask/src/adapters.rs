@@ -44,9 +44,17 @@ fn adapter(name: &str, features: &[&str], examples: &[&str]) -> Result<()> {
     for example in examples {
         let mut words = example.split_whitespace();
         let mut command = cargo(&manifest, "run");
-        // Again what was tested, and without the features once more.
+        // The same features: without them wgpu would be built once more.
         lint::with_lints(&mut command)?;
-        command.args(["--locked", "--example"]).args(words.next()).arg("--").args(words).arg("--out").arg(&out);
+        command
+            .arg("--locked")
+            .args(features)
+            .arg("--example")
+            .args(words.next())
+            .arg("--")
+            .args(words)
+            .arg("--out")
+            .arg(&out);
         shell::run(&mut command)?;
     }
     Ok(())
