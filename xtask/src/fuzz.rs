@@ -16,7 +16,7 @@ const REPORT: &str = "BRIDGE_FUZZ_REPORT";
 const TARGETS: &[&str] = &["driver", "exchange", "faults", "latest"];
 
 /// The seconds of the step in continuous integration.
-const IN_CI: u64 = 30;
+const IN_CI: u64 = 60;
 
 /// Runs the targets, or one of them, for `seconds` in all, from a seed.
 pub(crate) fn run(target: Option<&str>, seconds: u64, seed: u64) -> Result<()> {
