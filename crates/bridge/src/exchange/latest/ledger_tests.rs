@@ -199,3 +199,14 @@ fn a_signal_covers_all_slots_that_it_gives_back() {
     ledger.read(3);
     assert_eq!((ledger.in_turn().count(), ledger.retired().count()), (0, 0), "no turn is open");
 }
+
+/// Commands that may have been submitted after all are behind the value that was seen: the next
+/// frame in the slot waits for it.
+#[test]
+fn a_lost_write_is_waited_for_at_the_value_that_was_seen() {
+    let mut ledger = Ledger::new(1, Newest::Issued);
+    let begun = ledger.begin(0, || unreachable!("nothing is lost")).unwrap();
+    ledger.lose_write(begun.slot, 1);
+    let begun = ledger.begin(0, || 3).unwrap();
+    assert_eq!(begun.behind, Behind { read: 0, written: 3 });
+}
