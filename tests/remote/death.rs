@@ -135,7 +135,7 @@ fn many_workers_come_and_go_and_leave_no_descriptors() {
 
 /// The open descriptors of the kinds that a connection has. A graphics driver opens others when it
 /// likes.
-fn descriptors_of_connections() -> usize {
+pub(crate) fn descriptors_of_connections() -> usize {
     let links = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| entry.unwrap().path().read_link().ok());
     let ours = ["socket:", "pidfd", "/memfd:remote"];
     links.filter(|link| ours.iter().any(|kind| link.to_string_lossy().contains(kind))).count()

@@ -18,7 +18,7 @@ fn socket(path: &Path) -> OwnedFd {
     socket
 }
 
-fn say(socket: &OwnedFd, bytes: &[u8]) {
+pub(crate) fn say(socket: &OwnedFd, bytes: &[u8]) {
     // A renderer that has closed its end by now is no fault.
     let _ = rustix::net::send(socket, bytes, SendFlags::NOSIGNAL);
 }

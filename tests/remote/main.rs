@@ -9,11 +9,21 @@ mod cuda_worker;
 #[cfg(target_os = "linux")]
 mod death;
 #[cfg(target_os = "linux")]
+mod drawn;
+#[cfg(target_os = "linux")]
+mod drawn_cuda;
+#[cfg(target_os = "linux")]
+mod drawn_hostile;
+#[cfg(target_os = "linux")]
 mod frames;
 #[cfg(target_os = "linux")]
 mod hostile;
 #[cfg(target_os = "linux")]
 mod matrix;
+#[cfg(target_os = "linux")]
+mod painter;
+#[cfg(target_os = "linux")]
+mod reading;
 #[cfg(target_os = "linux")]
 mod renderer;
 #[cfg(target_os = "linux")]
@@ -35,6 +45,13 @@ fn the_other_process() {
 #[cfg(target_os = "linux")]
 fn the_other_process_with_cuda() {
     cuda_worker::live();
+}
+
+/// Not a test: the process of a worker that reads, where the environment says so.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_other_process_that_reads() {
+    reading::live();
 }
 
 /// Not a test: the renderer's process, where the environment says so.

@@ -284,13 +284,13 @@ pub enum Error {
         /// Whether the process itself is known to have ended. Otherwise the connection alone is
         /// closed.
         dead: bool,
-        /// The last frame of it that is whole, by the exchange's number; `None` where it never
-        /// finished one.
+        /// The last frame of it that is whole, by the exchange's number, or that it was shown;
+        /// `None` where there was none.
         frame: Option<u64>,
-        /// The slots that it could write to. What it has left in them is shown to nobody.
+        /// The slots that it had. What it has left in them is shown to nobody.
         held: usize,
-        /// The frames that it had published and whose signals had not come. They are shown to
-        /// nobody, and nothing waits for them.
+        /// The frames that it had published, or given back, and whose signals had not come. They are
+        /// shown to nobody, and nothing waits for them.
         owed: u64,
     },
 

@@ -139,7 +139,7 @@ pub use kernel::work::KernelWork;
 pub use observe::live::LiveObjects;
 pub use observe::trace::{trace_off, trace_to};
 #[cfg(all(target_os = "linux", feature = "remote"))]
-pub use remote::{Listener, Remote, RemoteReader};
+pub use remote::{Listener, Remote, RemoteReader, RemoteWriter};
 pub use timeline::TimelinePoint;
 pub use timeline::signaller::Signaller;
 

@@ -48,6 +48,8 @@ pub use graph::FrameGraph;
 pub use info::ExchangeInfo;
 pub use initial::InitialTurn;
 pub use latest::parts::LatestParts;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) use latest::{Away, Shown};
 pub use latest::{
     ComputeRead, ComputeWrite, LatestInfo, LatestReader, LatestWriter, Lendable, LentLatest, Newest, RenderRead,
     RenderWrite,

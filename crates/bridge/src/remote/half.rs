@@ -1,4 +1,4 @@
-//! The writer's half of an exchange, between one worker and the next.
+//! This process's half of a worker's side of an exchange, between one worker and the next.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,36 +6,34 @@ use std::time::{Duration, Instant};
 use bridge_ipc::{Backend, Code, Connection};
 
 use super::control::Control;
-use super::feed::recover;
 use super::offer::{Memory, Terms};
+use super::part::{End, recover};
 use super::timelines::Timelines;
 use crate::error::{Error, Result};
-use crate::exchange::resources::Resources;
-use crate::exchange::{ComputeFirst, LatestWriter};
 
 /// How long the end of a worker before is waited for, before the program is asked whether it still
 /// wants the next.
 const AT_A_TIME: Duration = Duration::from_millis(10);
 
-/// The writer's half of an exchange.
-pub(super) struct Half<R: Resources> {
-    pub(super) writer: LatestWriter<R, ComputeFirst>,
-    /// The connection with a worker that was lost, and whose process may still write to the slots
-    /// which it held.
+/// The handle of an exchange on behalf of its workers.
+pub(super) struct Half<E: End> {
+    pub(super) end: E,
+    /// The connection with a worker that was lost, and whose process may still use the slots which
+    /// it held.
     pub(super) before: Option<Connection>,
 }
 
-/// The writer's half of an exchange, while nobody listens to a worker.
-pub(super) type Home<R> = Arc<Mutex<Option<Half<R>>>>;
+/// The workers' half of an exchange, while nobody listens to one.
+pub(super) type Home<E> = Arc<Mutex<Option<Half<E>>>>;
 
-/// Takes the writer's half, if nobody has it.
-pub(super) fn take<R: Resources>(home: &Home<R>) -> Option<Half<R>> {
+/// Takes the workers' half, if nobody has it.
+pub(super) fn take<E: End>(home: &Home<E>) -> Option<Half<E>> {
     home.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-impl<R: Resources> Half<R> {
-    pub(super) fn new(writer: LatestWriter<R, ComputeFirst>) -> Self {
-        Self { writer, before: None }
+impl<E: End> Half<E> {
+    pub(super) fn new(end: E) -> Self {
+        Self { end, before: None }
     }
 
     /// The memory for the next worker.
@@ -43,20 +41,20 @@ impl<R: Resources> Half<R> {
         match terms.backend {
             Backend::Host => Ok(Memory::New),
             Backend::Cuda => {
-                let timelines = Timelines::new(self.writer.compute().device(), self.writer.name())?;
-                let slots = self.writer.slots();
-                Ok(Memory::Exported { slots, export: Box::new(|slot| self.writer.export(slot)), timelines })
+                let timelines = Timelines::new(self.end.side().device(), self.end.exchange())?;
+                let slots = self.end.count();
+                Ok(Memory::Exported { slots, export: Box::new(|slot| self.end.export(slot)), timelines })
             }
         }
     }
 
-    /// Waits until the worker before, if there was one, writes to the slots no more: until its
-    /// process has ended. What it may still write to is not given to the `next`, which is told
-    /// where that takes longer than `limit`.
+    /// Waits until the worker before, if there was one, uses the slots no more: until its process has
+    /// ended. What it may still use is not given to the `next`, which is told where that takes longer
+    /// than `limit`.
     pub(super) fn await_quiet(&mut self, next: &mut Connection, control: &Control, limit: Duration) -> Result<()> {
         let Some(before) = &self.before else { return Ok(()) };
         let invalid =
-            |reason| Err(Error::InvalidArgument { object: format!("exchange \"{}\"", self.writer.name()), reason });
+            |reason| Err(Error::InvalidArgument { object: format!("exchange \"{}\"", self.end.exchange()), reason });
         let same = before.peer().pid() == next.peer().pid();
         let start = Instant::now();
         while !(before.peer().wait(AT_A_TIME) && before.wait_for_release(AT_A_TIME)) {
@@ -74,7 +72,7 @@ impl<R: Resources> Half<R> {
                     ));
                 }
                 let remedy = if same {
-                    "it is the process that connects again: drop its `LatestWriter` before the renderer disconnects it"
+                    "it is the process that connects again: drop its `LatestWriter` or `LatestReader` before the renderer disconnects it"
                 } else {
                     "end it, and let another worker connect then"
                 };
@@ -85,7 +83,7 @@ impl<R: Resources> Half<R> {
             }
         }
         self.before = None;
-        recover(&self.writer);
+        recover(&self.end);
         Ok(())
     }
 }

@@ -4,19 +4,19 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 
-use bridge_ipc::{Backend, Connection};
+use bridge_ipc::Connection;
 
 use super::control::Control;
-use super::feed::Feed;
 use super::half::{Home, take};
 use super::listening::{Listening, TOGETHER};
 use super::offer::Terms;
+use super::part::{End, Part};
 use super::status::{Lost, Status};
 use super::wake::Wake;
 use crate::error::{Error, Result};
-use crate::exchange::resources::Resources;
 
-/// A connection that a thread listens to. Dropping it ends both, and brings the writer back.
+/// A connection that a thread listens to. Dropping it ends both, and brings the
+/// workers' half back.
 pub(super) struct Link {
     control: Arc<Control>,
     thread: Option<JoinHandle<()>>,
@@ -25,11 +25,11 @@ pub(super) struct Link {
 impl Link {
     /// Lets a thread offer the exchange to the worker, and listen to it once it has taken it. Waits
     /// for neither; what comes of the offer is sent to `told`.
-    pub(super) fn new<R: Resources>(
+    pub(super) fn new<E: End>(
         mut connection: Connection,
         terms: &Terms,
         status: &Arc<Status>,
-        home: &Home<R>,
+        home: &Home<E>,
         wake: &Arc<Wake>,
         told: Option<SyncSender<Result<()>>>,
     ) -> Result<Self> {
@@ -67,9 +67,8 @@ impl Link {
                 }
             };
             tell(Ok(()));
-            let feed = Feed::new(half.writer, given, control.wake());
-            let held = if terms.backend == Backend::Host { terms.slots() as usize } else { 0 };
-            bring_back(Listening { connection, feed, control, status, timeout, held }.run());
+            let part = E::Part::new(half.end, given, control.wake());
+            bring_back(Listening { connection, part, control, status, timeout, held: terms.given() as usize }.run());
         };
         // Before the first word of the worker's that the thread hears.
         status.connected(worker);

@@ -7,6 +7,7 @@ use bridge_ipc::{Backend, Connection, Hello, Role};
 use vk_export::ExportDevice;
 
 use super::reader::RemoteReader;
+use super::writer::RemoteWriter;
 use crate::error::Result;
 use crate::exchange::LatestInfo;
 use crate::exchange::resources::Resources;
@@ -111,5 +112,20 @@ impl Remote {
     /// [`Exchange::latest`](crate::Exchange::latest).
     pub fn latest<R: Resources>(self, info: &LatestInfo<'_>, resources: R) -> Result<RemoteReader<R>> {
         RemoteReader::new(self, info, resources)
+    }
+
+    /// Offers an exchange to the worker, which reads the newest frame that Vulkan has drawn at a rate
+    /// of its own, and waits until it has taken it, for at most [`LatestInfo::timeout`]. What comes
+    /// back writes, as the writer of
+    /// [`Exchange::latest_render_first`](crate::Exchange::latest_render_first) does.
+    ///
+    /// Frames are copied for a worker on the CPU; one that computes with CUDA reads the slots
+    /// themselves, as in [`latest`](Self::latest). The worker has frames that are finished, whatever
+    /// [`LatestInfo::newest`] says.
+    ///
+    /// # Errors
+    /// As [`latest`](Self::latest).
+    pub fn latest_render_first<R: Resources>(self, info: &LatestInfo<'_>, resources: R) -> Result<RemoteWriter<R>> {
+        RemoteWriter::new(self, info, resources)
     }
 }

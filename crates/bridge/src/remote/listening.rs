@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 use bridge_ipc::{Code, Connection, Message};
 
 use super::control::{Control, has_gone};
-use super::feed::{Feed, Finished, Freed, Taken};
 use super::half::Half;
 use super::offer::EXCHANGE;
+use super::part::{Handed, Outcome, Part};
 use super::status::{Lost, Status};
 use super::wake::sleep;
-use crate::exchange::resources::Resources;
 use crate::observe::log_warn;
 
 /// The time by which the end of a process may follow the end of its connection, to be told as one.
@@ -25,9 +24,9 @@ const AT_ONCE: usize = 64;
 const AFTER_DEATH: usize = 32;
 
 /// A worker that has taken the exchange, and what becomes of its frames.
-pub(super) struct Listening<R: Resources> {
+pub(super) struct Listening<P: Part> {
     pub(super) connection: Connection,
-    pub(super) feed: Feed<R>,
+    pub(super) part: P,
     pub(super) control: Arc<Control>,
     pub(super) status: Arc<Status>,
     pub(super) timeout: Duration,
@@ -38,7 +37,7 @@ pub(super) struct Listening<R: Resources> {
 /// The way in which a worker was lost.
 struct End {
     reason: String,
-    /// It has closed the exchange, behind all of its work: it writes to its slots no more.
+    /// It has closed the exchange, behind all of its work: it uses its slots no more.
     closed: bool,
 }
 
@@ -48,9 +47,9 @@ impl From<String> for End {
     }
 }
 
-impl<R: Resources> Listening<R> {
-    /// Listens until the worker is lost, or the program wants no more of it. Returns the writer's half.
-    pub(super) fn run(mut self) -> Half<R> {
+impl<P: Part> Listening<P> {
+    /// Listens until the worker is lost, or the program wants no more of it. Returns the workers' half.
+    pub(super) fn run(mut self) -> Half<P::End> {
         let mut after_death = 0;
         let end = loop {
             // Before everything that it announces is looked at.
@@ -67,15 +66,15 @@ impl<R: Resources> Listening<R> {
                 Ok(true) => {}
                 Err(end) => break end,
             }
-            self.sleep(true, self.feed.retry());
+            self.sleep(true, self.part.retry());
         };
         let quiet = self.outlive(end);
         self.stop(quiet)
     }
 
     /// The program wants no more of the worker.
-    fn end(mut self) -> Half<R> {
-        self.feed.close();
+    fn end(mut self) -> Half<P::End> {
+        self.part.close();
         // What it has said by now counts: frames that are whole, and that it has closed the
         // exchange.
         let heard = self.hear().and_then(|_| Ok(self.take_over()?));
@@ -84,11 +83,11 @@ impl<R: Resources> Listening<R> {
         self.stop(quiet)
     }
 
-    /// The worker is lost. Whether it is `quiet`: it writes to its slots no more.
-    fn stop(self, quiet: bool) -> Half<R> {
-        let (writer, recovered) = self.feed.stop(quiet);
+    /// The worker is lost. Whether it is `quiet`: it uses its slots no more.
+    fn stop(self, quiet: bool) -> Half<P::End> {
+        let (end, recovered) = self.part.stop(quiet);
         // The pidfd tells of its end.
-        Half { writer, before: (!recovered).then_some(self.connection) }
+        Half { end, before: (!recovered).then_some(self.connection) }
     }
 
     /// Sleeps until something happens: with the worker, a copy or the program.
@@ -110,18 +109,13 @@ impl<R: Resources> Listening<R> {
                 Ok(None) => return Ok(true),
                 Err(error) => return Err(ended(error).into()),
             };
-            let index = |slot| usize::try_from(slot).unwrap_or(usize::MAX);
-            match received.message {
-                Message::Publish { slot, frame, value, .. } => {
-                    self.held = self.held.saturating_sub(1);
-                    let superseded = self.feed.finished(Finished { slot: index(slot), frame, value });
-                    self.tell(superseded)?;
+            match &received.message {
+                said @ (Message::Publish { .. } | Message::Free { .. } | Message::Torn { .. }) => {
+                    self.held = self.held.saturating_sub(usize::from(!matches!(said, Message::Torn { .. })));
+                    let outcome = self.part.hear(said);
+                    self.tell(outcome)?;
                 }
-                Message::Torn { slot, frame, .. } => {
-                    let taken = self.feed.torn(index(slot), frame);
-                    self.tell(taken)?;
-                }
-                Message::Close { exchange } => {
+                &Message::Close { exchange } => {
                     // The answer is of use to nobody that does not wait for it.
                     let _ = self.connection.send(&Message::Close { exchange }, None, Duration::ZERO);
                     self.connection.close(Code::Done, "the worker has closed the exchange");
@@ -134,11 +128,11 @@ impl<R: Resources> Listening<R> {
         Ok(false)
     }
 
-    /// Takes over what the worker has finished, and gives it slots.
+    /// Takes over what the worker has finished, and gives it slots or frames.
     fn take_over(&mut self) -> Result<(), String> {
         loop {
-            match self.feed.advance() {
-                Ok(Some(taken)) => self.tell(Some(taken))?,
+            match self.part.advance() {
+                Ok(Some(outcome)) => self.tell(Some(outcome))?,
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     self.connection.close(Code::Protocol, &error);
@@ -149,26 +143,32 @@ impl<R: Resources> Listening<R> {
     }
 
     /// Tells the program of a frame, and the worker of a slot that is its own.
-    fn tell(&mut self, taken: Option<Taken>) -> Result<(), String> {
-        let Some(Taken { published, freed }) = taken else { return Ok(()) };
+    fn tell(&mut self, outcome: Option<Outcome>) -> Result<(), String> {
+        let Some(Outcome { published, handed }) = outcome else { return Ok(()) };
         if let Some(frame) = published {
             self.status.published(frame);
         }
-        let Some(Freed { slot, value }) = freed.filter(|_| !self.connection.has_ended()) else { return Ok(()) };
-        let free = Message::Free { exchange: EXCHANGE, slot: u32::try_from(slot).unwrap_or(u32::MAX), value };
+        let Some(Handed { slot, frame, value }) = handed.filter(|_| !self.connection.has_ended()) else {
+            return Ok(());
+        };
+        let (exchange, slot) = (EXCHANGE, u32::try_from(slot).unwrap_or(u32::MAX));
+        let said = match frame {
+            Some(frame) => Message::Publish { exchange, slot, frame, value },
+            None => Message::Free { exchange, slot, value },
+        };
         self.held += 1;
-        match self.connection.send(&free, None, Duration::ZERO) {
+        match self.connection.send(&said, None, Duration::ZERO) {
             // What it said before is still to be read, which tells the end.
             Ok(()) | Err(bridge_ipc::Error::Closed { .. }) => Ok(()),
             Err(error) => Err(ended(error)),
         }
     }
 
-    /// The worker is lost: tells so, and takes over what it had finished. Returns whether it writes
-    /// to its slots no more.
+    /// The worker is lost: tells so, and takes over what it had finished. Returns whether it uses its
+    /// slots no more.
     fn outlive(&mut self, end: End) -> bool {
         let End { mut reason, closed } = end;
-        self.feed.close();
+        self.part.close();
         // The kernel closes a dead process's sockets before it tells of its end.
         let dead = self.control.await_death(&self.connection, Some(TOGETHER));
         if dead {
@@ -177,14 +177,14 @@ impl<R: Resources> Listening<R> {
         // Nothing more comes of a worker that has failed in this.
         let mut usable = self.take_over().is_ok();
         // Behind its Close, all that it will ever finish is finished.
-        usable &= !(closed && self.feed.needs_worker());
-        let owed = self.feed.owed() as u64;
+        usable &= !(closed && self.part.needs_worker());
+        let owed = self.part.owed() as u64;
         self.status.lost(Lost { reason, dead, held: self.held, owed });
         if let Some(error) = self.status.error() {
             log_warn!("{error}");
         }
         let start = Instant::now();
-        while usable && self.feed.is_busy() {
+        while usable && self.part.is_busy() {
             self.control.wake().clear();
             if self.control.is_stopped() {
                 break;
@@ -192,11 +192,11 @@ impl<R: Resources> Listening<R> {
             let left = self.timeout.saturating_sub(start.elapsed());
             // Asked before what it has finished is looked at: a worker that has ended finishes
             // nothing more.
-            let ended = self.feed.needs_worker() && self.connection.peer().is_dead();
+            let ended = self.part.needs_worker() && self.connection.peer().is_dead();
             // With the memory that it left, nothing new can be broken.
             usable = self.take_over().is_ok() && !left.is_zero() && !ended;
-            if usable && self.feed.is_busy() {
-                self.sleep(false, Some(self.feed.retry().map_or(left, |retry| left.min(retry))));
+            if usable && self.part.is_busy() {
+                self.sleep(false, Some(self.part.retry().map_or(left, |retry| left.min(retry))));
             }
         }
         // Its process may go on, and end later.

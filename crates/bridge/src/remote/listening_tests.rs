@@ -14,8 +14,9 @@ use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::error::Error;
-use crate::exchange::{Exchange, LatestInfo, LatestReader};
-use crate::remote::feed::Given;
+use crate::exchange::{Away, Exchange, LatestInfo, LatestReader};
+use crate::remote::feed::Feed;
+use crate::remote::part::Given;
 use crate::remote::runs;
 use crate::remote::test_device::device;
 use crate::remote::timelines::Timelines;
@@ -51,7 +52,7 @@ impl Scene {
         let (writer, reader) = Exchange::latest_of(&compute, &info, &spec).unwrap();
         let wake = Arc::new(Wake::new().unwrap());
         let woken = Arc::clone(&wake);
-        writer.on_freed(move || woken.wake());
+        writer.on_change(move || woken.wake());
         let control = Arc::new(Control::new(&wake));
         let status = Arc::new(Status::new("frames"));
         Some(Self { listener, device, reader, status, control, writer: Some(writer) })
@@ -70,13 +71,13 @@ impl Scene {
 
     /// Describes the exchange, with descriptors of nothing for timelines, and listens to the worker
     /// once it has taken it. Gives what plays its GPU.
-    fn listen(&mut self) -> (JoinHandle<Half<Words>>, impl Fn(u64) + use<>) {
+    fn listen(&mut self) -> (JoinHandle<Half<LatestWriter<Words>>>, impl Fn(u64) + use<>) {
         let (listening, gpu) = self.prepare();
         (std::thread::spawn(move || listening.run()), gpu)
     }
 
     /// As [`listen`](Self::listen), without the thread.
-    fn prepare(&mut self) -> (Listening<Words>, impl Fn(u64) + use<>) {
+    fn prepare(&mut self) -> (Listening<Feed<Words>>, impl Fn(u64) + use<>) {
         let mut connection = self.accept();
         let writer = self.writer.take().unwrap();
         let say = |connection: &mut Connection, message, descriptor: Option<&dyn AsFd>| {
@@ -106,13 +107,13 @@ impl Scene {
         assert_eq!(connection.receive(LIMIT).unwrap().message, Message::Ready { exchange: EXCHANGE });
         let timelines = Timelines::unexported(&self.device, "frames").unwrap();
         let gpu = timelines.player();
-        let feed = Feed::new(writer, Given::Slots(timelines), self.control.wake());
+        let part = Feed::new(writer, Given::Slots(timelines), self.control.wake());
         let (control, status, timeout) = (Arc::clone(&self.control), Arc::clone(&self.status), LIMIT);
         self.status.connected(connection.peer().pid().unsigned_abs());
-        (Listening { connection, feed, control, status, timeout, held: 0 }, gpu)
+        (Listening { connection, part, control, status, timeout, held: 0 }, gpu)
     }
 
-    fn stop(&self, thread: JoinHandle<Half<Words>>) -> Half<Words> {
+    fn stop(&self, thread: JoinHandle<Half<LatestWriter<Words>>>) -> Half<LatestWriter<Words>> {
         self.control.stop();
         thread.join().unwrap()
     }
@@ -200,9 +201,9 @@ fn frames_cross_and_a_worker_that_closes_leaves_its_slots() {
     let error = scene.lost();
     assert!(error.to_string().contains("has closed the exchange"), "{error}");
     let half = scene.stop(thread);
-    assert!(half.before.is_none() && half.writer.away().is_empty(), "it is done with its slots");
+    assert!(half.before.is_none() && half.end.away().is_empty(), "it is done with its slots");
     drop(connection);
-    half.writer.close(scene.reader).unwrap();
+    half.end.close(scene.reader).unwrap();
 }
 
 /// The program disconnects a worker that has closed the exchange, which was not heard so far.
@@ -223,9 +224,9 @@ fn a_close_that_is_unheard_counts_all_the_same() {
         scene.control.stop();
         let half = listening.run();
         assert_eq!(half.before.is_none(), closes, "whether it is done with its slots");
-        assert_eq!(half.writer.away(), [0usize; 0], "a worker that is sent away is given none");
+        assert_eq!(half.end.away(), [0usize; 0], "a worker that is sent away is given none");
         drop(connection);
-        half.writer.close(scene.reader).unwrap();
+        half.end.close(scene.reader).unwrap();
     }
 }
 
@@ -245,7 +246,7 @@ fn a_worker_that_hangs_up_keeps_its_slots_while_it_lives() {
     gpu(1);
     assert_eq!(scene.new_frame(), 0);
     let mut half = scene.stop(thread);
-    assert_eq!((half.before.is_some(), half.writer.away().len()), (true, 5));
+    assert_eq!((half.before.is_some(), half.end.away().len()), (true, 5));
 
     let path = scene.path();
     let next = std::thread::spawn(move || Connection::connect(path, &ConnectInfo::default()).map(drop));
@@ -256,7 +257,7 @@ fn a_worker_that_hangs_up_keeps_its_slots_while_it_lives() {
     assert!(half.before.is_some(), "it is asked again for the next");
     drop(connection);
     assert!(next.join().unwrap().is_err(), "nobody has said Hello to it");
-    half.writer.close(scene.reader).unwrap();
+    half.end.close(scene.reader).unwrap();
 }
 
 /// A kernel of a process that was killed runs on as long as a child has its descriptors.
@@ -285,7 +286,7 @@ fn a_child_of_a_dead_worker_keeps_its_slots() {
     process.wait().unwrap();
     let mut half = thread.join().unwrap();
     assert!(matches!(scene.lost(), Error::PeerLost { dead: true, .. }));
-    assert_eq!((half.before.is_some(), half.writer.away().len()), (true, 6), "the child may still write");
+    assert_eq!((half.before.is_some(), half.end.away().len()), (true, 6), "the child may still write");
 
     let path = scene.path();
     let next = std::thread::spawn(move || Connection::connect(path, &ConnectInfo::default()).map(drop));
@@ -295,10 +296,10 @@ fn a_child_of_a_dead_worker_keeps_its_slots() {
     assert!(error.contains("a child that was forked from it"), "{error}");
     Command::new("kill").arg(child).status().unwrap();
     half.await_quiet(&mut connection, &go_on, LIMIT).unwrap();
-    assert!(half.before.is_none() && half.writer.away().is_empty(), "its slots are free");
+    assert!(half.before.is_none() && half.end.away().is_empty(), "its slots are free");
     drop(connection);
     assert!(next.join().unwrap().is_err(), "it was refused");
-    half.writer.close(scene.reader).unwrap();
+    half.end.close(scene.reader).unwrap();
 }
 
 #[test]
@@ -325,7 +326,7 @@ fn a_worker_that_dies_owes_what_it_had_not_finished() {
     let half = thread.join().unwrap();
     let Error::PeerLost { dead, owed, held, frame, worker, .. } = scene.lost() else { panic!() };
     assert_eq!((dead, owed, held, frame, worker), (true, 1, 4, Some(0), process.id()));
-    assert!(half.before.is_none() && half.writer.away().is_empty(), "its slots are free");
+    assert!(half.before.is_none() && half.end.away().is_empty(), "its slots are free");
     assert_eq!(scene.reader.newest().unwrap().unwrap().frame(), 0);
-    half.writer.close(scene.reader).unwrap();
+    half.end.close(scene.reader).unwrap();
 }

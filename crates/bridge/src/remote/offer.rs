@@ -1,4 +1,4 @@
-//! Telling a worker what there is to write.
+//! Telling a worker what there is to write, or to read.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::control::Control;
 use super::exported::Exported;
-use super::feed::Given;
+use super::part::Given;
 use super::runs::ResourceKind;
 use super::timelines::Timelines;
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ pub(super) const EXCHANGE: u32 = 0;
 /// The interval at which a wait for an answer looks at whether the program still wants it.
 const AT_A_TIME: Duration = Duration::from_millis(10);
 
-/// The memory that a worker is given to write to.
+/// The memory that a worker is given.
 pub(super) enum Memory<'a> {
     /// Memory files, which are made for it.
     New,
@@ -38,6 +38,7 @@ pub(super) enum Memory<'a> {
 pub(super) struct Terms {
     name: String,
     kinds: Box<[ResourceKind]>,
+    direction: Direction,
     /// The workers' backend, which decides what memory they are given.
     pub(super) backend: Backend,
     /// The number of the exchange's slots.
@@ -49,11 +50,12 @@ pub(super) struct Terms {
 
 impl Terms {
     /// `info` was checked.
-    pub(super) fn new(info: &LatestInfo<'_>, kinds: Vec<ResourceKind>, backend: Backend) -> Self {
+    pub(super) fn new(info: &LatestInfo<'_>, kinds: Vec<ResourceKind>, direction: Direction, backend: Backend) -> Self {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).min(MOST_SLOTS);
         Self {
             name: info.name.to_owned(),
             kinds: kinds.into(),
+            direction,
             backend,
             slots: number(info.slots),
             writer_in_flight: number(info.writer_in_flight),
@@ -63,18 +65,32 @@ impl Terms {
     }
 
     pub(super) fn slots(&self) -> u32 {
-        match self.backend {
+        let in_flight = match self.direction {
             // One more than the worker writes is copied here, and one waits for that: the worker
             // never does.
-            Backend::Host => self.writer_in_flight.saturating_add(2).min(MOST_SLOTS),
-            // It writes the exchange's own.
+            Direction::WorkerWrites => self.writer_in_flight,
+            // It has one, and one more is filled here, besides those that it has not looked at.
+            Direction::RendererWrites => self.reader_in_flight,
+        };
+        match self.backend {
+            Backend::Host => in_flight.saturating_add(2).min(MOST_SLOTS),
+            // It uses the exchange's own.
             Backend::Cuda => self.slots,
         }
     }
 
+    /// Slots that are the worker's as soon as it has taken the exchange. Those of the exchange itself
+    /// are given once Vulkan is seen to be done with them.
+    pub(super) fn given(&self) -> u32 {
+        match (self.direction, self.backend) {
+            (Direction::WorkerWrites, Backend::Host) => self.slots(),
+            _ => 0,
+        }
+    }
+
     /// Offers the exchange, and waits for the answer until `control` is stopped. A worker on the
-    /// CPU gets memory that no other ever had, and all of its slots; one that computes with CUDA
-    /// gets what `slots` are, timelines that no other ever had, and no slot so far.
+    /// CPU gets memory that no other ever had, and all of its slots to write to; one that computes
+    /// with CUDA gets what `slots` are, timelines that no other ever had, and no slot so far.
     ///
     /// # Errors
     /// The worker's refusal, or what the connection says.
@@ -83,7 +99,7 @@ impl Terms {
         let left = || self.timeout.saturating_sub(start.elapsed());
         let offer = Offer {
             exchange: EXCHANGE,
-            direction: Direction::WorkerWrites,
+            direction: self.direction,
             slots: self.slots(),
             resources: u32::try_from(self.kinds.len()).unwrap_or(u32::MAX),
             writer_in_flight: self.writer_in_flight,
@@ -122,8 +138,7 @@ impl Terms {
                 return Err(self.invalid(format!("{} answers the offer with {}", connection.name(), other.kind())));
             }
         }
-        // Those of the exchange are given once Vulkan is seen to be done with them.
-        for slot in (0..self.slots()).take_while(|_| matches!(given, Given::Files(_))) {
+        for slot in 0..self.given() {
             self.send(connection, &Message::Free { exchange: EXCHANGE, slot, value: 0 }, None, &left, control)?;
         }
         Ok(given)

@@ -32,6 +32,10 @@ impl Status {
         Self { exchange: exchange.to_owned(), state: Mutex::default() }
     }
 
+    pub(super) fn exchange(&self) -> &str {
+        &self.exchange
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

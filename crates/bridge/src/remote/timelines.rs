@@ -71,12 +71,12 @@ impl Timelines {
         }
     }
 
-    /// Signals the next value of `rendered`, behind what the host has seen the end of. Gives the
-    /// value.
+    /// Signals the next value of `rendered`, behind what the host has seen the end of: a slot is
+    /// free, or a frame drawn. Gives the value.
     ///
     /// # Errors
     /// The failed call; and where the worker has signalled the timeline, which is not its own.
-    pub(super) fn free(&mut self) -> Result<u64> {
+    pub(super) fn signal_next(&mut self) -> Result<u64> {
         let value = self.signalled + 1;
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: this call is the only signal
         // of the timeline that this process makes, its values rise, and none is pending, since no

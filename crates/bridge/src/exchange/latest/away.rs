@@ -1,14 +1,80 @@
-//! The writer of a latest exchange on behalf of another process, which holds slots between its
-//! messages instead of having turns.
+//! A side of a latest exchange that is another process, which holds slots between its messages
+//! instead of having turns: what the handle on its behalf does, whichever side it is, and the
+//! writer's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::reader::LatestReader;
+use super::shared::Shared;
 use super::writer::LatestWriter;
+use crate::compute::Compute;
 use crate::error::{Error, Result};
-use crate::exchange::direction::ComputeFirst;
+use crate::exchange::direction::{ComputeFirst, RenderFirst};
 use crate::exchange::initial::Initial;
-use crate::exchange::resources::Resources;
+use crate::exchange::resources::{Resources, Share};
 use crate::remote::exported::Exported;
+
+/// The handle of a latest exchange on behalf of another process.
+pub(crate) trait Away: Send + Sized + 'static {
+    type Resources: Resources;
+
+    #[doc(hidden)]
+    fn of(&self) -> &Arc<Shared<Self::Resources>>;
+
+    fn exchange(&self) -> &str {
+        &self.of().state.name
+    }
+
+    fn count(&self) -> usize {
+        self.of().state.held.slots.len()
+    }
+
+    fn side(&self) -> &Compute {
+        &self.of().state.compute
+    }
+
+    /// The other process does nothing more with a slot that it held. No frame is in it.
+    fn come_back(&self, slot: usize) {
+        self.of().ledger().come_back(slot);
+    }
+
+    /// The slots that the other process holds.
+    fn away(&self) -> Vec<usize> {
+        self.of().ledger().away().collect()
+    }
+
+    /// Has `told` called, from then on, whenever this process's side publishes a frame or gives a
+    /// slot back; its commands with the slot may not have ended.
+    fn on_change(&self, told: impl Fn() + Send + Sync + 'static) {
+        self.of().on_change(Box::new(told));
+    }
+
+    /// Handles to the memory of a slot's resources. There is none of a slot that does not exist.
+    fn export(&self, slot: usize) -> Result<Vec<Exported>> {
+        let mut exported = Vec::new();
+        if let Some(slot) = self.of().state.held.slots.get(slot) {
+            Self::Resources::export(slot, &mut exported)?;
+        }
+        Ok(exported)
+    }
+}
+
+impl<R: Resources> Away for LatestWriter<R, ComputeFirst> {
+    type Resources = R;
+
+    fn of(&self) -> &Arc<Shared<R>> {
+        self.shared()
+    }
+}
+
+impl<R: Resources> Away for LatestReader<R, RenderFirst> {
+    type Resources = R;
+
+    fn of(&self) -> &Arc<Shared<R>> {
+        self.shared()
+    }
+}
 
 impl<R: Resources> LatestWriter<R, ComputeFirst> {
     /// Takes the slots that the other process may write: nobody here uses them any more, nor will.
@@ -55,30 +121,5 @@ impl<R: Resources> LatestWriter<R, ComputeFirst> {
             object: format!("exchange \"{}\"", state.name),
             reason: format!("slot {slot} is not the other process's"),
         })
-    }
-
-    /// The other process does nothing more with a slot that it held, and no frame is in it.
-    pub(crate) fn come_back(&self, slot: usize) {
-        self.shared().ledger().come_back(slot);
-    }
-
-    /// The slots that the other process holds.
-    pub(crate) fn away(&self) -> Vec<usize> {
-        self.shared().ledger().away().collect()
-    }
-
-    /// Has `told` called, from then on, whenever the reader gives a slot back; its commands with
-    /// the slot may not have ended.
-    pub(crate) fn on_freed(&self, told: impl Fn() + Send + Sync + 'static) {
-        self.shared().on_freed(Box::new(told));
-    }
-
-    /// Handles to the memory of a slot's resources. There is none of a slot that does not exist.
-    pub(crate) fn export(&self, slot: usize) -> Result<Vec<Exported>> {
-        let mut exported = Vec::new();
-        if let Some(slot) = self.shared().state.held.slots.get(slot) {
-            R::export(slot, &mut exported)?;
-        }
-        Ok(exported)
     }
 }

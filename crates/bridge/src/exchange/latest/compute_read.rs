@@ -85,6 +85,13 @@ impl<R: Resources> ComputeRead<R> {
         Ok(point)
     }
 
+    /// Ends a turn in which nothing was enqueued: a frame that is new may be had again.
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    pub(super) fn skip(mut self) {
+        self.done = true;
+        self.shared.ledger().skip_read();
+    }
+
     /// Enqueues the signal, behind all that was done with the slots which come back with it: that
     /// which the turn gives back, and those of turns that could not signal.
     fn signals(&self) -> Result<TimelinePoint> {

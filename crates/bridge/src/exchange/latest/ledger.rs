@@ -23,8 +23,8 @@ enum Slot {
     Free { behind: Behind },
     /// The writer's turn holds it.
     Writing { behind: Behind },
-    /// A writer in another process holds it. Several may be held at once, and there are no turns
-    /// then.
+    /// The other side is in another process and holds it. Several may be held at once, and that
+    /// side has no turns then.
     #[cfg_attr(not(all(target_os = "linux", feature = "remote")), allow(dead_code, reason = "workers are Linux's"))]
     Away,
     /// The writer's lent turn is gone; whether its submission happened, only its timeline can tell.

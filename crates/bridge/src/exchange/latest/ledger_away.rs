@@ -1,5 +1,5 @@
-//! A writer in another process: it holds slots between its messages, several at once, and has no
-//! turns here.
+//! A writer or a reader in another process: it holds slots between its messages, several at once,
+//! and has no turns here.
 //!
 //! It is given a slot once all earlier uses of it have ended, so that nothing which is enqueued
 //! here waits for anything of its.
@@ -41,14 +41,43 @@ impl Ledger {
         Some(frame)
     }
 
-    /// The writer does nothing more with a slot that it holds, and has left no frame in it.
+    /// Gives the reader the newest frame that is finished: the writer's timeline has reached
+    /// `written`. `None` where it has had that or a newer one, or holds `most` slots. Gives the slot
+    /// and the frame's number.
+    ///
+    /// With `most` smaller by one than what the writer leaves of the slots, it never lacks one.
+    pub(in crate::exchange::latest) fn show_away(&mut self, written: u64, most: usize) -> Option<(usize, u64)> {
+        self.reach(written);
+        if self.away().count() >= most {
+            return None;
+        }
+        let finished = self.slots.iter().enumerate().filter_map(|(index, slot)| match *slot {
+            Slot::Published { frame, value } if value <= written && Some(frame) > self.shown => Some((frame, index)),
+            _ => None,
+        });
+        let (frame, slot) = finished.max()?;
+        self.slots[slot] = Slot::Away;
+        self.shown = Some(frame);
+        Some((slot, frame))
+    }
+
+    /// Whether a frame that the reader has not had is finished as soon as the writer's timeline
+    /// rises, which tells nobody.
+    pub(in crate::exchange::latest) fn is_drawing(&self, written: u64) -> bool {
+        self.slots.iter().any(|slot| match *slot {
+            Slot::Published { frame, value } => value > written && Some(frame) > self.shown,
+            _ => false,
+        })
+    }
+
+    /// The other process does nothing more with a slot that it holds, and has left no frame in it.
     pub(in crate::exchange::latest) fn come_back(&mut self, slot: usize) {
         if let Some(held @ Slot::Away) = self.slots.get_mut(slot) {
             *held = Slot::Free { behind: Behind::default() };
         }
     }
 
-    /// The slots that the writer holds.
+    /// The slots that the other process holds.
     pub(in crate::exchange::latest) fn away(&self) -> impl Iterator<Item = usize> {
         self.slots.iter().enumerate().filter(|(_, slot)| **slot == Slot::Away).map(|(index, _)| index)
     }

@@ -3,16 +3,21 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use super::super::Slot;
-use super::world::{AWAY, FAULTY, SOUND, World};
+use super::world::{AWAY, FAULTY, FAULTY_WRITER, SHOWN, SOUND, World};
 
 /// Goes through every state that can be reached; the number of them, or what is wrong and how it
 /// came to be.
 pub(super) fn explore(start: World) -> Result<usize, String> {
-    let (faults, sound) = (start.faults, if start.is_away { AWAY } else { SOUND });
+    let (sound, faulty) = match (start.is_away, start.is_shown_away) {
+        (true, _) => (&AWAY[..], &FAULTY[..]),
+        (_, true) => (&SHOWN[..], &FAULTY_WRITER[..]),
+        _ => (&SOUND[..], &FAULTY[..]),
+    };
+    let faults = start.faults;
     let mut seen = HashSet::from([start.clone()]);
     let mut open = VecDeque::from([start]);
     while let Some(world) = open.pop_front() {
-        for step in sound.iter().chain(FAULTY.iter().filter(|_| faults > 0)) {
+        for step in sound.iter().chain(faulty.iter().filter(|_| faults > 0)) {
             let mut next = world.clone();
             let done = next.step(*step).map_err(|fault| format!("{fault}; {step:?} after {world:#?}"))?;
             let next = next.normalised().sorted();

@@ -75,6 +75,36 @@ fn a_slot_that_is_given_away_too_early_is_found() {
     assert!(fault.contains("is in use"), "{fault}");
 }
 
+/// A reader in another process has the newest finished frame, and the writer never lacks a slot,
+/// whatever the reader keeps.
+#[test]
+#[cfg_attr(miri, ignore)] // Many states, and no memory to look at.
+fn every_schedule_of_a_reader_in_another_process_is_right() {
+    for (writer, reader, faults) in [(1, 1, 0), (2, 1, 0), (1, 2, 0), (2, 2, 0), (1, 1, 2)] {
+        let mut world = World::new(Sizes::least(writer, reader), Newest::Finished, faults);
+        world.is_shown_away = true;
+        let states = explore(world).unwrap();
+        assert!(states > 100, "only {states} states of {writer} and {reader} in flight");
+    }
+}
+
+/// The controls of the same: it sees that a frame has not ended, and that the writer lacks a slot.
+#[test]
+fn a_frame_that_is_shown_too_early_is_found() {
+    let mut world = World::new(Sizes::least(1, 1), Newest::Finished, 0);
+    (world.is_shown_away, world.careless) = (true, true);
+    let fault = explore(world).unwrap_err();
+    assert!(fault.contains("is shown instead of None"), "{fault}");
+
+    let mut ledger = Ledger::new(4, Newest::Finished);
+    for value in 1..=4 {
+        let begun = ledger.begin(value - 1, never).unwrap();
+        ledger.publish(begun.slot, value);
+        assert_eq!(ledger.show_away(value, 4), Some((begun.slot, value - 1)), "one more than it may hold");
+    }
+    assert!(matches!(ledger.begin(4, never), Err(Refusal::NoSlot { .. })), "the reader has all slots");
+}
+
 #[test]
 fn slots_that_are_away_are_told() {
     let mut ledger = Ledger::new(4, Newest::Finished);

@@ -34,6 +34,8 @@ pub(super) enum Step {
     SendAway,
     PublishAway,
     ComeBack,
+    /// The reader, in another process, is given a frame. It gives the slot back by `ComeBack`.
+    ShowAway,
     /// What is retired is initialised anew, behind all submissions.
     Revive,
     /// The oldest unfinished work of the writer ends.
@@ -65,6 +67,13 @@ pub(super) const AWAY: [Step; 8] = [
     Step::Rendered,
 ];
 
+/// With a reader in another process.
+pub(super) const SHOWN: [Step; 6] =
+    [Step::Begin, Step::Publish, Step::SkipWrite, Step::ShowAway, Step::ComeBack, Step::Written];
+
+/// Faults of a writer here, whose reader is in another process.
+pub(super) const FAULTY_WRITER: [Step; 3] = [Step::DropWrite, Step::LoseWrite(true), Step::LoseWrite(false)];
+
 pub(super) const FAULTY: [Step; 6] = [
     Step::DropWrite,
     Step::LoseWrite(true),
@@ -85,7 +94,7 @@ pub(super) struct Content {
     pub(super) read: u64,
     /// A lent turn of the reader's was dropped, and it was not initialised since.
     pub(super) retired: bool,
-    /// A writer in another process has it.
+    /// The other process has it.
     pub(super) away: bool,
 }
 
@@ -115,7 +124,9 @@ pub(super) struct World {
     pub(super) lost: bool,
     /// The writer is in another process: it has slots instead of turns.
     pub(super) is_away: bool,
-    /// A control: the writer waits for nobody.
+    /// The reader is in another process: it has slots instead of turns.
+    pub(super) is_shown_away: bool,
+    /// A control: the writer waits for nobody, and the other process is given what has not ended.
     pub(super) careless: bool,
     /// So many more may be lost.
     pub(super) faults: usize,
@@ -127,6 +138,7 @@ impl World {
             faults,
             careless: false,
             is_away: false,
+            is_shown_away: false,
             sizes,
             ledger: Ledger::new(sizes.slots, newest),
             contents: vec![Content::default(); sizes.slots],
@@ -162,7 +174,7 @@ impl World {
             Step::Newest => self.reading.is_none() && self.unread.len() < self.sizes.reader,
             Step::Read | Step::SkipRead => self.reading.is_some(),
             Step::LoseRead(_) => self.faults > 0 && self.reading.is_some(),
-            Step::SendAway => true,
+            Step::SendAway | Step::ShowAway => true,
             Step::PublishAway | Step::ComeBack => self.contents.iter().any(|content| content.away),
             Step::Revive => self.unread.is_empty() && self.reading.is_none(),
             Step::Written => !self.unwritten.is_empty(),
@@ -175,6 +187,7 @@ impl World {
                 Step::Begin => self.begin()?,
                 Step::Newest => self.newest()?,
                 Step::SendAway => return self.send_away(),
+                Step::ShowAway => return self.show_away(),
                 _ => self.end(step),
             }
         }
@@ -191,11 +204,12 @@ impl World {
         };
         let slot = begun.slot;
         let of_turn = self.reading.filter(|turn| turn.slot == slot || turn.old == Some(slot));
-        if of_turn.is_some() || self.held == Some(slot) || self.contents[slot].retired {
+        let Content { retired, away, .. } = self.contents[slot];
+        if of_turn.is_some() || self.held == Some(slot) || retired || away {
             return Err(format!("slot {slot} is the reader's"));
         }
         let Content { written, read, .. } = self.contents[slot];
-        let behind = if self.careless { Behind::default() } else { begun.behind };
+        let behind = if self.careless && !self.is_shown_away { Behind::default() } else { begun.behind };
         // Who read it had waited for its publication.
         if read > behind.read || read == 0 && written > behind.written.max(self.reached) && behind.written < written {
             return Err(format!("slot {slot} is not waited for: {:?} behind {behind:?}", self.contents[slot]));
@@ -246,6 +260,31 @@ impl World {
         }
         self.contents[slot] = Content { away: true, ..Content::default() };
         Ok(true)
+    }
+
+    /// Gives the reader the newest frame if it may have it; says whether it may.
+    fn show_away(&mut self) -> Result<bool, String> {
+        let most = self.sizes.slots - self.sizes.writer - 1;
+        let reached = if self.careless { u64::MAX } else { self.reached };
+        let wanted = self.wanted().filter(|_| self.contents.iter().filter(|content| content.away).count() < most);
+        let shown = self.ledger.show_away(reached, most);
+        if let Some((slot, frame)) = shown {
+            if Some(frame) != wanted || self.contents[slot].frame != wanted || self.contents[slot].away {
+                return Err(format!(
+                    "frame {frame} in slot {slot} is shown instead of {wanted:?}: {:?}",
+                    self.contents
+                ));
+            }
+            self.contents[slot] = Content { away: true, ..Content::default() };
+            self.shown = Some(frame);
+        } else if wanted.is_some() {
+            return Err(format!("{wanted:?} is kept back"));
+        }
+        let drawing = self.unwritten.iter().any(|(_, frame)| frame.is_some() && *frame > self.shown);
+        if self.ledger.is_drawing(self.reached) != drawing {
+            return Err(format!("whether a frame is being drawn is told wrongly: {drawing}"));
+        }
+        Ok(shown.is_some())
     }
 
     fn newest(&mut self) -> Result<(), String> {
@@ -301,7 +340,7 @@ impl World {
                 self.contents[slot] = Content::default();
                 self.ledger.come_back(slot);
             }
-            Step::Begin | Step::Newest | Step::SendAway => {}
+            Step::Begin | Step::Newest | Step::SendAway | Step::ShowAway => {}
         }
     }
 

@@ -8,6 +8,8 @@ pub(crate) mod parts;
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod away;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+mod away_read;
 mod compute_read;
 mod compute_write;
 mod info;
@@ -28,6 +30,10 @@ use crate::compute::Compute;
 use crate::error::Result;
 use shared::Shared;
 
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) use away::Away;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) use away_read::Shown;
 pub use compute_read::ComputeRead;
 pub use compute_write::ComputeWrite;
 pub use info::{LatestInfo, Newest};
@@ -98,7 +104,17 @@ impl<R: Resources> Exchange<R, RenderFirst> {
         resources: R,
     ) -> Result<(LatestWriter<R, RenderFirst>, LatestReader<R, RenderFirst>)> {
         compute.require_local(|| format!("latest exchange \"{}\"", info.name))?;
-        let shared = Shared::new(compute, info, &resources, First::Render)?;
+        Self::latest_render_first_of(compute, info, &resources)
+    }
+
+    /// [`latest_render_first`](Self::latest_render_first), where the compute side may also be a
+    /// worker in another process.
+    pub(crate) fn latest_render_first_of(
+        compute: &Compute,
+        info: &LatestInfo<'_>,
+        resources: &R,
+    ) -> Result<(LatestWriter<R, RenderFirst>, LatestReader<R, RenderFirst>)> {
+        let shared = Shared::new(compute, info, resources, First::Render)?;
         Ok((LatestWriter::new(&shared), LatestReader::new(&shared)))
     }
 }

@@ -24,8 +24,11 @@ pub(crate) struct Shared<R: Resources> {
     ledger: Mutex<Ledger>,
     /// The values that the writer's unfinished frames end with.
     pace: Mutex<Pace>,
-    /// Told when the reader gives a slot back; where the writer is in another process.
-    freed: OnceLock<Told>,
+    /// Told when this process's side gives a slot back or publishes a frame; where the other side
+    /// is in another process.
+    changed: OnceLock<Told>,
+    #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux's"))]
+    writer_in_flight: usize,
     /// Slots, timelines, barriers and mappings. Its own ledger has the values of the timelines, and
     /// nothing of the slots.
     pub(super) state: Arc<State<R>>,
@@ -38,7 +41,8 @@ impl<R: Resources> Shared<R> {
         Ok(Arc::new(Self {
             ledger: Mutex::new(Ledger::new(info.slots, info.newest)),
             pace: Mutex::new(Pace::new(info.writer_in_flight)),
-            freed: OnceLock::new(),
+            changed: OnceLock::new(),
+            writer_in_flight: info.writer_in_flight,
             state: State::new(&own, &info.in_step(), resources, first)?,
         }))
     }
@@ -95,6 +99,7 @@ impl<R: Resources> Shared<R> {
     pub(super) fn published(&self, slot: usize, value: u64) {
         self.ledger().publish(slot, value);
         self.pace().note(value);
+        self.changed();
     }
 
     /// The reader's turn was submitted: its timeline reaches `value` behind it. With a `new` frame
@@ -102,26 +107,33 @@ impl<R: Resources> Shared<R> {
     pub(super) fn was_read(&self, value: u64, new: bool) {
         self.ledger().read(value);
         if new {
-            self.freed();
+            self.changed();
         }
     }
 
     /// The reader's turn was never submitted: its frame may be had again, or is superseded by now.
     pub(super) fn was_skipped(&self) {
         self.ledger().skip_read();
-        self.freed();
+        self.changed();
     }
 
     /// The first one stays.
     #[cfg(all(target_os = "linux", feature = "remote"))]
-    pub(super) fn on_freed(&self, told: Told) {
-        let _ = self.freed.set(told);
+    pub(super) fn on_change(&self, told: Told) {
+        let _ = self.changed.set(told);
     }
 
-    fn freed(&self) {
-        if let Some(told) = self.freed.get() {
+    fn changed(&self) {
+        if let Some(told) = self.changed.get() {
             told();
         }
+    }
+
+    /// The most slots that a reader in another process holds: the writer keeps one for each of its
+    /// frames in flight, and the newest finished frame.
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    pub(super) fn most_away(&self) -> usize {
+        self.state.held.slots.len().saturating_sub(self.writer_in_flight + 1)
     }
 
     /// Submits a frame's commands behind the points. `accepted` notes the value of `rendered` that
@@ -177,7 +189,7 @@ impl<R: Resources> Shared<R> {
         initial::submit(state.compute.device(), state.queue(), &state.name, state.timeout, [])?;
         state.submit_initial(retired.iter().map(|slot| &state.barriers[*slot]))?;
         self.ledger().revive(&retired, 0);
-        self.freed();
+        self.changed();
         Ok(())
     }
 

@@ -6,22 +6,16 @@
 //! is its own once Vulkan's last commands with it were seen to end.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::Finished;
 use super::frames::{Frames, Settled};
-use super::{Finished, Freed, Taken};
 use crate::error::Result;
 use crate::exchange::resources::Resources;
-use crate::exchange::{ComputeFirst, LatestWriter};
+use crate::exchange::{Away, ComputeFirst, LatestWriter};
 use crate::observe::log_warn;
+use crate::remote::part::{Handed, Outcome, Patience, blame, recover};
 use crate::remote::timelines::Timelines;
-
-/// The shortest and the longest sleep of the thread while it waits for a value that wakes nobody: a
-/// sixteenth of what it has waited. A frame that takes 3 ms is seen 0.2 ms after its end at the
-/// latest, and a kernel that never ends costs a hundred looks a second, each of less than a
-/// microsecond.
-const LEAST: Duration = Duration::from_micros(100);
-const MOST: Duration = Duration::from_millis(10);
 
 /// The slots of an exchange in the hands of a worker.
 pub(in crate::remote) struct CudaFeed<R: Resources> {
@@ -29,15 +23,14 @@ pub(in crate::remote) struct CudaFeed<R: Resources> {
     timelines: Timelines,
     frames: Frames,
     /// Results that were not returned yet.
-    taken: VecDeque<Taken>,
+    taken: VecDeque<Outcome>,
     /// Whether slots will be the worker's once Vulkan's commands have ended.
     ending: bool,
     /// Whether it could not be asked for slots, which was told.
     refused: bool,
     /// Whether the worker is given slots.
     is_open: bool,
-    /// When something has happened last.
-    since: Instant,
+    patience: Patience,
 }
 
 impl<R: Resources> CudaFeed<R> {
@@ -50,12 +43,12 @@ impl<R: Resources> CudaFeed<R> {
             ending: false,
             refused: false,
             is_open: true,
-            since: Instant::now(),
+            patience: Patience::new(),
         }
     }
 
     pub(super) fn published(&mut self, frame: Finished) {
-        self.since = Instant::now();
+        self.patience.renew();
         if let Err(slot) = self.frames.published(frame) {
             self.writer.come_back(slot);
         }
@@ -78,17 +71,17 @@ impl<R: Resources> CudaFeed<R> {
 
     pub(super) fn retry(&self) -> Option<Duration> {
         let waits = self.owed() > 0 || self.ending && self.is_open;
-        waits.then(|| (self.since.elapsed() / 16).clamp(LEAST, MOST))
+        waits.then(|| self.patience.sleep())
     }
 
     pub(super) fn close(&mut self) {
         self.is_open = false;
         // The worker was not told of these.
-        let freed = self.taken.iter_mut().filter_map(|taken| taken.freed.take());
-        freed.for_each(|freed| self.writer.come_back(freed.slot));
+        let untold = self.taken.iter_mut().filter_map(|taken| taken.handed.take());
+        untold.for_each(|handed| self.writer.come_back(handed.slot));
     }
 
-    pub(super) fn advance(&mut self) -> Result<Option<Taken>, String> {
+    pub(super) fn advance(&mut self) -> Result<Option<Outcome>, String> {
         if self.taken.is_empty() {
             blame("the timeline of its frames cannot be used", self.take_over())?;
             blame("the timeline of its slots cannot be signalled", self.give())?;
@@ -105,10 +98,10 @@ impl<R: Resources> CudaFeed<R> {
         let Settled { whole, unseen } = self.frames.reached(value);
         unseen.into_iter().for_each(|slot| self.writer.come_back(slot));
         let Some(slot) = whole else { return Ok(()) };
-        self.since = Instant::now();
+        self.patience.renew();
         self.timelines.order(value)?;
         match self.writer.publish_away(slot) {
-            Ok(frame) => self.taken.push_back(Taken { published: Some(frame), freed: None }),
+            Ok(frame) => self.taken.push_back(Outcome { published: Some(frame), handed: None }),
             // The thread that signals has failed, which the reader is told. A frame is lost, and no
             // more than that.
             Err(error) => {
@@ -141,19 +134,20 @@ impl<R: Resources> CudaFeed<R> {
         };
         self.ending = ending;
         if self.ending && !was_ending {
-            self.since = Instant::now();
+            self.patience.renew();
         }
         if slots.is_empty() {
             return Ok(());
         }
-        let value = match self.timelines.free() {
+        let value = match self.timelines.signal_next() {
             Ok(value) => value,
             Err(error) => {
                 slots.into_iter().for_each(|slot| self.writer.come_back(slot));
                 return Err(error);
             }
         };
-        self.taken.extend(slots.into_iter().map(|slot| Taken { published: None, freed: Some(Freed { slot, value }) }));
+        let handed = slots.into_iter().map(|slot| Handed { slot, frame: None, value });
+        self.taken.extend(handed.map(|handed| Outcome { published: None, handed: Some(handed) }));
         Ok(())
     }
 
@@ -165,20 +159,6 @@ impl<R: Resources> CudaFeed<R> {
         }
         self.writer
     }
-}
-
-/// Turns an error of what a worker was given into the reason for which its connection ends. The
-/// loss of the device is not the worker's fault, and the reader tells of it.
-fn blame(what: &str, result: Result<()>) -> Result<(), String> {
-    match result {
-        Err(error) if !error.is_device_lost() => Err(format!("{what}: {error}")),
-        _ => Ok(()),
-    }
-}
-
-/// The worker that held slots writes to them no more.
-pub(in crate::remote) fn recover<R: Resources>(writer: &LatestWriter<R, ComputeFirst>) {
-    writer.away().into_iter().for_each(|slot| writer.come_back(slot));
 }
 
 #[cfg(test)]

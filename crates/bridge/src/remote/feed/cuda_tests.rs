@@ -1,7 +1,7 @@
 //! The feed with an exchange of Vulkan's, and timelines that this process signals in the worker's
 //! place: the software driver exports memory, and no timelines.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use vk_export::BufferAccess;
 
@@ -41,9 +41,9 @@ impl Worker {
 
     /// Lets the feed do what there is to do.
     fn advance(&mut self) {
-        while let Some(Taken { published, freed }) = self.feed.advance().unwrap() {
+        while let Some(Outcome { published, handed }) = self.feed.advance().unwrap() {
             self.published.extend(published);
-            if let Some(Freed { slot, value }) = freed {
+            if let Some(Handed { slot, frame: None, value }) = handed {
                 assert!(value >= self.freed, "values do not fall");
                 assert_eq!(self.feed.timelines.freed().unwrap(), value, "told once it is reached");
                 assert!(!self.slots.contains(&slot), "slot {slot} is the worker's already");
@@ -214,7 +214,7 @@ fn a_turn_that_is_skipped_gives_back_what_was_superseded() {
     let Some(mut worker) = Worker::new() else { return };
     let told = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&told);
-    worker.feed.writer.on_freed(move || {
+    worker.feed.writer.on_change(move || {
         counted.fetch_add(1, Ordering::SeqCst);
     });
     for dropped in [false, true] {

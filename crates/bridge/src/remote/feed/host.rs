@@ -1,18 +1,15 @@
 //! A worker on the CPU: finished frames are copied into slots and published.
 
-use std::fs::File;
 use std::sync::Arc;
 
-use super::copy::{CopyEnd, CopyIn};
-use super::{Finished, Freed, Taken};
+use super::Finished;
 use crate::error::Result;
 use crate::exchange::resources::Resources;
 use crate::exchange::{ComputeFirst, ComputeWrite, LatestWriter, Work};
 use crate::observe::log_warn;
+use crate::remote::copy::{Copy, CopyEnd, Files, Way};
+use crate::remote::part::{Handed, Outcome};
 use crate::remote::wake::Wake;
-
-/// The memory that a worker writes its frames to: of each of its slots, one file a resource.
-pub(in crate::remote) type Files = Box<[Arc<[File]>]>;
 
 /// Copies a worker's frames, one at a time, the newest next. What is superseded meanwhile goes back
 /// uncopied.
@@ -41,13 +38,13 @@ impl<R: Resources> HostFeed<R> {
     }
 
     /// Notes a frame of the worker's. Gives the slot of the one that it supersedes.
-    pub(super) fn finished(&mut self, frame: Finished) -> Option<Taken> {
+    pub(super) fn finished(&mut self, frame: Finished) -> Option<Outcome> {
         self.next.replace(frame).map(|old| freed(old.slot, None))
     }
 
     /// The worker takes a frame back, which it has published: it is shown to nobody if that is
     /// still possible.
-    pub(super) fn torn(&mut self, slot: usize, frame: u64) -> Option<Taken> {
+    pub(super) fn torn(&mut self, slot: usize, frame: u64) -> Option<Outcome> {
         let is_it = |of: &Finished| (of.slot, of.frame) == (slot, frame);
         if let Some(copying) = &mut self.copying
             && is_it(&copying.from)
@@ -73,7 +70,7 @@ impl<R: Resources> HostFeed<R> {
     ///
     /// # Errors
     /// Why the worker's memory cannot be read: it is not what it said.
-    pub(super) fn advance(&mut self) -> Result<Option<Taken>, String> {
+    pub(super) fn advance(&mut self) -> Result<Option<Outcome>, String> {
         if let Some(ended) = self.copying.take_if(|copying| copying.end.result().is_some()) {
             let Copying { turn, from, torn, end } = ended;
             let frame = turn.frame();
@@ -121,9 +118,9 @@ impl<R: Resources> HostFeed<R> {
             return None;
         };
         let end = CopyEnd::new(&self.wake);
-        let mut copy = CopyIn::new(sources, &end);
+        let mut copy = Copy::new(Way::In, sources, &end);
         let enqueued = match turn.work() {
-            Work::Host(host) => host.run_on_bytes(move |place, run| copy.fill(place, run)),
+            Work::Host(host) => host.run_on_bytes(move |place, run| copy.copy(place, run)),
             // The exchange was made for the CPU; dropping the copy tells that it did not run.
             _ => Ok(()),
         };
@@ -150,6 +147,6 @@ impl<R: Resources> HostFeed<R> {
 }
 
 /// The slot is the worker's again; nothing of this process's uses it.
-fn freed(slot: usize, published: Option<u64>) -> Taken {
-    Taken { published, freed: Some(Freed { slot, value: 0 }) }
+fn freed(slot: usize, published: Option<u64>) -> Outcome {
+    Outcome { published, handed: Some(Handed { slot, frame: None, value: 0 }) }
 }

@@ -1,7 +1,5 @@
-//! The writer of an exchange on behalf of a worker: what the worker says goes in, and what becomes
-//! of its frames comes out.
+//! Workers that write: the writer of an exchange on behalf of one.
 
-mod copy;
 mod cuda;
 mod frames;
 mod host;
@@ -9,15 +7,14 @@ mod host;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::timelines::Timelines;
+use bridge_ipc::{Direction, Message};
+
+use super::part::{End, Given, Outcome, Part, RETRY, index};
 use super::wake::Wake;
 use crate::exchange::resources::Resources;
 use crate::exchange::{ComputeFirst, LatestWriter};
 use cuda::CudaFeed;
 use host::HostFeed;
-
-pub(super) use cuda::recover;
-pub(super) use host::Files;
 
 /// A frame as the worker has published it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,101 +27,66 @@ pub(super) struct Finished {
     pub(super) value: u64,
 }
 
-/// Something that has come of frames.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Taken {
-    /// The number of a frame that was published.
-    pub(super) published: Option<u64>,
-    /// A slot that is the worker's.
-    pub(super) freed: Option<Freed>,
-}
-
-/// A slot that is the worker's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Freed {
-    pub(super) slot: usize,
-    /// The value of the renderer's timeline, which has reached it.
-    pub(super) value: u64,
-}
-
-/// The interval at which a frame is tried again that waits for an event which wakes nobody.
-const RETRY: Duration = Duration::from_millis(10);
-
-/// The memory that the worker writes to.
-pub(super) enum Given {
-    Files(Files),
-    /// The slots themselves.
-    Slots(Timelines),
-}
-
 /// The frames of a worker on their way to the reader.
 pub(super) enum Feed<R: Resources> {
     Host(HostFeed<R>),
     Cuda(CudaFeed<R>),
 }
 
-impl<R: Resources> Feed<R> {
-    pub(super) fn new(writer: LatestWriter<R, ComputeFirst>, given: Given, wake: &Arc<Wake>) -> Self {
+impl<R: Resources> End for LatestWriter<R, ComputeFirst> {
+    const DIRECTION: Direction = Direction::WorkerWrites;
+    type Part = Feed<R>;
+}
+
+impl<R: Resources> Part for Feed<R> {
+    type End = LatestWriter<R, ComputeFirst>;
+
+    fn new(writer: Self::End, given: Given, wake: &Arc<Wake>) -> Self {
         match given {
             Given::Files(files) => Self::Host(HostFeed::new(writer, files, wake)),
             Given::Slots(timelines) => Self::Cuda(CudaFeed::new(writer, timelines)),
         }
     }
 
-    /// Notes a frame of the worker's. Gives the slot of one that it supersedes.
-    pub(super) fn finished(&mut self, frame: Finished) -> Option<Taken> {
-        match self {
-            Self::Host(feed) => feed.finished(frame),
-            Self::Cuda(feed) => {
-                feed.published(frame);
-                None
+    /// A frame, or one that the worker takes back: it is shown to nobody if that is still possible.
+    fn hear(&mut self, said: &Message) -> Option<Outcome> {
+        match (self, said) {
+            (Self::Host(feed), &Message::Publish { slot, frame, value, .. }) => {
+                return feed.finished(Finished { slot: index(slot), frame, value });
             }
-        }
-    }
-
-    /// The worker takes a frame back, which it has published: it is shown to nobody if that is
-    /// still possible.
-    pub(super) fn torn(&mut self, slot: usize, frame: u64) -> Option<Taken> {
-        match self {
-            Self::Host(feed) => feed.torn(slot, frame),
-            Self::Cuda(feed) => {
-                feed.torn(slot, frame);
-                None
+            (Self::Host(feed), &Message::Torn { slot, frame, .. }) => return feed.torn(index(slot), frame),
+            (Self::Cuda(feed), &Message::Publish { slot, frame, value, .. }) => {
+                feed.published(Finished { slot: index(slot), frame, value });
             }
+            (Self::Cuda(feed), &Message::Torn { slot, frame, .. }) => feed.torn(index(slot), frame),
+            // The session allows nothing else of a writer.
+            _ => {}
         }
+        None
     }
 
-    /// Whether any frame is on its way.
-    pub(super) fn is_busy(&self) -> bool {
-        match self {
-            Self::Host(feed) => feed.is_busy(),
-            Self::Cuda(feed) => feed.is_busy(),
-        }
-    }
-
-    /// After which time [`advance`](Self::advance) is to be called again, since something is waited
-    /// for that tells nobody.
-    pub(super) fn retry(&self) -> Option<Duration> {
-        match self {
-            Self::Host(feed) => feed.is_refused().then_some(RETRY),
-            Self::Cuda(feed) => feed.retry(),
-        }
-    }
-
-    /// Takes over what the worker has finished. Gives something that has come of it, until there is
-    /// nothing more. Does not block.
-    ///
-    /// # Errors
-    /// What the worker gave is not what it said.
-    pub(super) fn advance(&mut self) -> Result<Option<Taken>, String> {
+    fn advance(&mut self) -> Result<Option<Outcome>, String> {
         match self {
             Self::Host(feed) => feed.advance(),
             Self::Cuda(feed) => feed.advance(),
         }
     }
 
-    /// The worker is given nothing more.
-    pub(super) fn close(&mut self) {
+    fn is_busy(&self) -> bool {
+        match self {
+            Self::Host(feed) => feed.is_busy(),
+            Self::Cuda(feed) => feed.is_busy(),
+        }
+    }
+
+    fn retry(&self) -> Option<Duration> {
+        match self {
+            Self::Host(feed) => feed.is_refused().then_some(RETRY),
+            Self::Cuda(feed) => feed.retry(),
+        }
+    }
+
+    fn close(&mut self) {
         match self {
             // What it finished last is copied all the same.
             Self::Host(_) => {}
@@ -132,22 +94,18 @@ impl<R: Resources> Feed<R> {
         }
     }
 
-    /// Frames that the worker has published and whose signals have not come.
-    pub(super) fn owed(&self) -> usize {
+    fn owed(&self) -> usize {
         match self {
             Self::Host(_) => 0,
             Self::Cuda(feed) => feed.owed(),
         }
     }
 
-    /// Whether only the worker itself finishes what is on its way.
-    pub(super) fn needs_worker(&self) -> bool {
+    fn needs_worker(&self) -> bool {
         matches!(self, Self::Cuda(_))
     }
 
-    /// Gives up what is on its way. Whether the worker is `quiet`: it writes to none of its slots
-    /// any more. Gives the writer, and whether all of its slots are its own.
-    pub(super) fn stop(self, quiet: bool) -> (LatestWriter<R, ComputeFirst>, bool) {
+    fn stop(self, quiet: bool) -> (Self::End, bool) {
         match self {
             Self::Host(feed) => (feed.stop(), true),
             Self::Cuda(feed) => (feed.stop(quiet), quiet),

@@ -1,0 +1,131 @@
+//! What both directions have in common: this process's part in the frames of a worker.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge_ipc::{Direction, Message};
+
+use super::copy::Files;
+use super::timelines::Timelines;
+use super::wake::Wake;
+use crate::error::Result;
+use crate::exchange::Away;
+
+/// The handle of an exchange on behalf of its workers.
+pub(super) trait End: Away {
+    const DIRECTION: Direction;
+    type Part: Part<End = Self>;
+}
+
+/// This process's part in the frames of a worker: what the worker says goes in, and what becomes of
+/// frames and slots comes out.
+pub(super) trait Part: Sized + Send + 'static {
+    type End: End<Part = Self>;
+
+    fn new(end: Self::End, given: Given, wake: &Arc<Wake>) -> Self;
+
+    /// Notes what the worker has said of a frame or a slot, as the session allows it. Gives what has
+    /// come of it at once.
+    fn hear(&mut self, said: &Message) -> Option<Outcome>;
+
+    /// Takes over what the worker has finished. Gives something that has come of it, until there is
+    /// nothing more. Does not block.
+    ///
+    /// # Errors
+    /// What the worker gave is not what it said.
+    fn advance(&mut self) -> Result<Option<Outcome>, String>;
+
+    /// Whether anything that the worker has announced is on its way.
+    fn is_busy(&self) -> bool;
+
+    /// After which time [`advance`](Self::advance) is to be called again, since something is waited
+    /// for that tells nobody.
+    fn retry(&self) -> Option<Duration>;
+
+    /// The worker is given nothing more.
+    fn close(&mut self);
+
+    /// What the worker has announced and whose signals have not come.
+    fn owed(&self) -> usize;
+
+    /// Whether only the worker itself finishes what is on its way.
+    fn needs_worker(&self) -> bool;
+
+    /// Gives up what is on its way. Whether the worker is `quiet`: it uses none of its slots any
+    /// more. Gives the handle, and whether all of its slots are its own.
+    fn stop(self, quiet: bool) -> (Self::End, bool);
+}
+
+/// The memory that a worker uses.
+pub(super) enum Given {
+    Files(Files),
+    /// The slots themselves.
+    Slots(Timelines),
+}
+
+/// The interval at which something is tried again that waits for an event which wakes nobody.
+pub(super) const RETRY: Duration = Duration::from_millis(10);
+
+/// Something that has come of frames.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// The number of a frame that the reader may have from now on.
+    pub(super) published: Option<u64>,
+    /// A slot that is the worker's from now on.
+    pub(super) handed: Option<Handed>,
+}
+
+/// A slot that is the worker's: to write to, or with a frame to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Handed {
+    pub(super) slot: usize,
+    /// The frame that it holds, where the worker reads.
+    pub(super) frame: Option<u64>,
+    /// The value of the renderer's timeline, which has reached it; on the CPU a count.
+    pub(super) value: u64,
+}
+
+/// The sleep of the thread while it waits for a value that wakes nobody: a sixteenth of what it has
+/// waited, within limits. A frame that takes 3 ms is seen 0.2 ms after its end at the latest, and a
+/// kernel that never ends costs a hundred looks a second, each of less than a microsecond.
+pub(super) struct Patience {
+    /// When something has happened last.
+    since: Instant,
+}
+
+impl Patience {
+    const LEAST: Duration = Duration::from_micros(100);
+    const MOST: Duration = Duration::from_millis(10);
+
+    pub(super) fn new() -> Self {
+        Self { since: Instant::now() }
+    }
+
+    /// Something has happened.
+    pub(super) fn renew(&mut self) {
+        *self = Self::new();
+    }
+
+    pub(super) fn sleep(&self) -> Duration {
+        (self.since.elapsed() / 16).clamp(Self::LEAST, Self::MOST)
+    }
+}
+
+/// Turns an error of what a worker was given into the reason for which its connection ends. The
+/// loss of the device is not the worker's fault, and the program's handle tells of it.
+pub(super) fn blame(what: &str, result: Result<()>) -> Result<(), String> {
+    match result {
+        Err(error) if !error.is_device_lost() => Err(format!("{what}: {error}")),
+        _ => Ok(()),
+    }
+}
+
+/// The worker that held slots uses them no more.
+pub(super) fn recover(end: &impl Away) {
+    end.away().into_iter().for_each(|slot| end.come_back(slot));
+}
+
+/// The number of a slot, as it is said.
+pub(super) fn index(slot: u32) -> usize {
+    usize::try_from(slot).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,138 @@
+//! A worker that computes with CUDA: it reads the slots themselves.
+//!
+//! Neither GPU waits for the other process: a frame is shown once Vulkan was seen to have drawn it,
+//! and a slot goes back to Vulkan once the worker has said that it is done with it and its timeline
+//! was seen to say so too.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::exchange::resources::Resources;
+use crate::exchange::{Away, LatestReader, RenderFirst, Shown};
+use crate::observe::log_warn;
+use crate::remote::part::{Handed, Outcome, Patience, blame, recover};
+use crate::remote::timelines::Timelines;
+
+/// The slots of an exchange in the hands of a worker.
+pub(in crate::remote) struct CudaServe<R: Resources> {
+    reader: LatestReader<R, RenderFirst>,
+    timelines: Timelines,
+    /// Slots that the worker has freed, with the value of its timeline that says so.
+    freed: Vec<(usize, u64)>,
+    /// What was not returned yet.
+    shown: VecDeque<Outcome>,
+    /// Whether there will be a frame once Vulkan's commands have ended.
+    drawing: bool,
+    /// Whether no frame could be had, which was told.
+    refused: bool,
+    /// Whether the worker is given frames.
+    is_open: bool,
+    patience: Patience,
+}
+
+impl<R: Resources> CudaServe<R> {
+    pub(super) fn new(reader: LatestReader<R, RenderFirst>, timelines: Timelines) -> Self {
+        Self {
+            reader,
+            timelines,
+            freed: Vec::new(),
+            shown: VecDeque::new(),
+            drawing: false,
+            refused: false,
+            is_open: true,
+            patience: Patience::new(),
+        }
+    }
+
+    /// The worker is done with a slot once its timeline has reached `value`.
+    pub(super) fn freed(&mut self, slot: usize, value: u64) {
+        self.patience.renew();
+        self.freed.push((slot, value));
+    }
+
+    pub(super) fn owed(&self) -> usize {
+        self.freed.len()
+    }
+
+    pub(super) fn retry(&self) -> Option<Duration> {
+        let waits = self.owed() > 0 || self.drawing && self.is_open;
+        waits.then(|| self.patience.sleep())
+    }
+
+    pub(super) fn close(&mut self) {
+        self.is_open = false;
+        // The worker was not told of these.
+        let untold = self.shown.drain(..).filter_map(|outcome| outcome.handed);
+        untold.for_each(|handed| self.reader.come_back(handed.slot));
+    }
+
+    pub(super) fn advance(&mut self) -> Result<Option<Outcome>, String> {
+        if self.shown.is_empty() {
+            blame("the timeline of its slots cannot be used", self.take_back())?;
+            blame("the timeline of its frames cannot be signalled", self.show())?;
+        }
+        Ok(self.shown.pop_front())
+    }
+
+    /// Takes back the slots that the worker was seen to be done with.
+    fn take_back(&mut self) -> Result<()> {
+        if self.freed.is_empty() {
+            return Ok(());
+        }
+        let reached = self.timelines.reached()?;
+        let done: Vec<_> = self.freed.extract_if(.., |(_, value)| *value <= reached).collect();
+        if done.iter().any(|(_, value)| *value > 0) {
+            self.timelines.order(reached)?;
+        }
+        if !done.is_empty() {
+            self.patience.renew();
+        }
+        done.into_iter().for_each(|(slot, _)| self.reader.come_back(slot));
+        Ok(())
+    }
+
+    /// Gives the worker the newest frame that is finished.
+    fn show(&mut self) -> Result<()> {
+        if !self.is_open {
+            return Ok(());
+        }
+        let was_drawing = self.drawing;
+        let (shown, drawing) = match self.reader.send_away() {
+            Ok(shown) => {
+                self.refused = false;
+                shown
+            }
+            // What has failed is this process's own, of which the writer tells: it is not the
+            // worker's fault.
+            Err(error) => {
+                if !std::mem::replace(&mut self.refused, true) {
+                    log_warn!("exchange \"{}\": the worker is shown no frame: {error}", self.reader.name());
+                }
+                (None, true)
+            }
+        };
+        self.drawing = drawing;
+        if shown.is_some() || self.drawing && !was_drawing {
+            self.patience.renew();
+        }
+        let Some(Shown { slot, frame }) = shown else { return Ok(()) };
+        let value = self.timelines.signal_next().inspect_err(|_| self.reader.come_back(slot))?;
+        let handed = Handed { slot, frame: Some(frame), value };
+        self.shown.push_back(Outcome { published: Some(frame), handed: Some(handed) });
+        Ok(())
+    }
+
+    /// Where the worker is `quiet`, its slots are the exchange's again. Else they stay out of use: it
+    /// may still read them.
+    pub(super) fn stop(self, quiet: bool) -> LatestReader<R, RenderFirst> {
+        if quiet {
+            recover(&self.reader);
+        }
+        self.reader
+    }
+}
+
+#[cfg(test)]
+#[path = "cuda_tests.rs"]
+mod tests;

@@ -1,0 +1,174 @@
+//! A worker's slots with an exchange of Vulkan's, and timelines that this process signals in the
+//! worker's place: the software driver exports memory, and no timelines.
+#![allow(unsafe_code)] // Submitting.
+
+use std::time::Instant;
+
+use vk_export::BufferAccess;
+
+use super::*;
+use crate::buffer::spec::BufferSpec;
+use crate::compute::Compute;
+use crate::exchange::{Exchange, LatestInfo, LatestWriter};
+use crate::remote::test_device::device;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+type Words = BufferSpec<u32>;
+
+/// What the worker knows: the frames that it was shown.
+struct Worker {
+    serve: CudaServe<Words>,
+    writer: LatestWriter<Words, RenderFirst>,
+    /// Slots and frames.
+    shown: Vec<(usize, u64)>,
+    /// The value of the last Publish.
+    value: u64,
+}
+
+impl Worker {
+    /// `None`, and the test is skipped, without a Vulkan device.
+    fn new() -> Option<Self> {
+        let device = device()?;
+        let compute = Compute::remote_of(&device, false).unwrap();
+        let info = LatestInfo { name: "frames", ..Default::default() };
+        let spec = Words::new(64, BufferAccess::TRANSFER_WRITE);
+        let (writer, reader) = Exchange::latest_render_first_of(&compute, &info, &spec).unwrap();
+        let serve = CudaServe::new(reader, Timelines::unexported(&device, "frames").unwrap());
+        Some(Self { serve, writer, shown: Vec::new(), value: 0 })
+    }
+
+    /// Draws a frame, and waits until it is finished; gives its slot.
+    fn draw(&mut self) -> usize {
+        let turn = self.writer.begin().unwrap();
+        let slot = turn.slot();
+        // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+        let point = unsafe { turn.submit(&[]) }.unwrap();
+        point.wait(LIMIT).unwrap();
+        slot
+    }
+
+    /// Lets this process's part do what there is to do.
+    fn advance(&mut self) {
+        while let Some(Outcome { published, handed }) = self.serve.advance().unwrap() {
+            let Handed { slot, frame, value } = handed.unwrap();
+            assert!(value > self.value && frame == published, "{frame:?} with {value} after {}", self.value);
+            assert_eq!(self.serve.timelines.freed().unwrap(), value, "told once it is reached");
+            assert!(!self.serve_has_freed(slot), "slot {slot} is the worker's still");
+            self.value = value;
+            self.shown.push((slot, frame.unwrap()));
+        }
+    }
+
+    fn serve_has_freed(&self, slot: usize) -> bool {
+        self.serve.freed.iter().any(|(freed, _)| *freed == slot)
+    }
+
+    fn away(&self) -> Vec<usize> {
+        self.serve.reader.away()
+    }
+}
+
+#[test]
+fn the_newest_frame_is_shown_and_a_slot_goes_back_once_it_was_seen_to_be_done_with() {
+    let Some(mut worker) = Worker::new() else { return };
+    worker.advance();
+    assert_eq!((worker.shown.len(), worker.serve.retry()), (0, None), "nothing is waited for");
+    let first = worker.draw();
+    worker.advance();
+    assert_eq!(worker.shown, [(first, 0)]);
+    // Of several that are finished the newest is shown.
+    worker.draw();
+    let third = worker.draw();
+    worker.advance();
+    assert_eq!(worker.shown[1..], [(third, 2)]);
+    // The worker frees the first behind its work.
+    worker.serve.freed(first, 1);
+    worker.advance();
+    assert_eq!((worker.away().len(), worker.serve.owed()), (2, 1), "its work has not ended");
+    assert!(worker.serve.retry().is_some(), "nobody looks again");
+    worker.serve.timelines.finish_in_test(1);
+    worker.advance();
+    assert_eq!((worker.away(), worker.serve.owed()), (vec![third], 0));
+    // Nothing was enqueued with this one.
+    worker.serve.freed(third, 0);
+    worker.advance();
+    assert_eq!((worker.away(), worker.serve.retry()), (vec![], None));
+}
+
+/// Whatever the worker keeps, frames are drawn; it holds three of six slots at most.
+#[test]
+fn a_worker_that_gives_nothing_back_delays_no_frame() {
+    let Some(mut worker) = Worker::new() else { return };
+    let start = Instant::now();
+    for _ in 0..50 {
+        let slot = worker.draw();
+        assert!(!worker.shown.iter().any(|(shown, _)| *shown == slot), "slot {slot} is the worker's");
+        worker.advance();
+    }
+    assert!(start.elapsed() < LIMIT);
+    assert_eq!(worker.shown.iter().map(|(_, frame)| *frame).collect::<Vec<_>>(), [0, 1, 2]);
+    // With one of them it has the newest, and none in between.
+    worker.serve.freed(worker.shown[0].0, 0);
+    worker.advance();
+    assert_eq!(worker.shown[3].1, 49);
+}
+
+#[test]
+fn the_slots_of_a_lost_worker_come_back_once_it_is_quiet() {
+    for quiet in [true, false] {
+        let Some(mut worker) = Worker::new() else { return };
+        let first = worker.draw();
+        worker.advance();
+        let second = worker.draw();
+        worker.advance();
+        worker.serve.freed(first, 1);
+        worker.serve.close();
+        worker.draw();
+        worker.advance();
+        assert_eq!(worker.shown.len(), 2, "a lost worker is shown nothing");
+        let Worker { serve, mut writer, .. } = worker;
+        let reader = serve.stop(quiet);
+        let mut away = reader.away();
+        away.sort_unstable();
+        let mut expected = if quiet { vec![] } else { vec![first, second] };
+        expected.sort_unstable();
+        assert_eq!(away, expected);
+        for _ in 0..10 {
+            let turn = writer.begin().unwrap();
+            assert!(!away.contains(&turn.slot()), "it may still read slot {}", turn.slot());
+            // SAFETY: no commands use the slot.
+            unsafe { turn.submit(&[]) }.unwrap();
+        }
+        let start = Instant::now();
+        writer.close(reader).unwrap();
+        assert!(start.elapsed() < Duration::from_secs(2), "something is waited for");
+    }
+}
+
+/// A frame that was taken and not told of is not the worker's when it is lost.
+#[test]
+fn what_a_worker_was_not_told_of_is_not_its_own() {
+    let Some(mut worker) = Worker::new() else { return };
+    worker.draw();
+    worker.serve.show().unwrap();
+    assert_eq!(worker.away().len(), 1);
+    worker.serve.close();
+    assert_eq!(worker.away().len(), 0);
+}
+
+#[test]
+fn a_worker_that_signals_what_it_may_not_is_cut_off() {
+    let Some(mut worker) = Worker::new() else { return };
+    let first = worker.draw();
+    worker.advance();
+    worker.serve.freed(first, 1);
+    worker.serve.timelines.finish_in_test(u64::MAX);
+    let told = worker.serve.advance().unwrap_err();
+    assert!(told.contains("2^64 - 1"), "{told}");
+    let Some(mut worker) = Worker::new() else { return };
+    worker.serve.timelines.disturb_in_test(1 << 40);
+    worker.draw();
+    let told = worker.serve.advance().unwrap_err();
+    assert!(told.contains("cannot be signalled") && worker.away().is_empty(), "{told}");
+}

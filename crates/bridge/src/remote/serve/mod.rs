@@ -1,0 +1,92 @@
+//! Workers that read: the reader of an exchange on behalf of one.
+
+mod cuda;
+mod host;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_ipc::{Direction, Message};
+
+use super::part::{End, Given, Outcome, Part, index};
+use super::wake::Wake;
+use crate::exchange::resources::Resources;
+use crate::exchange::{LatestReader, RenderFirst};
+use cuda::CudaServe;
+use host::HostServe;
+
+/// The frames of Vulkan on their way to a worker.
+pub(super) enum Serve<R: Resources> {
+    Host(HostServe<R>),
+    Cuda(CudaServe<R>),
+}
+
+impl<R: Resources> End for LatestReader<R, RenderFirst> {
+    const DIRECTION: Direction = Direction::RendererWrites;
+    type Part = Serve<R>;
+}
+
+impl<R: Resources> Part for Serve<R> {
+    type End = LatestReader<R, RenderFirst>;
+
+    fn new(reader: Self::End, given: Given, wake: &Arc<Wake>) -> Self {
+        match given {
+            Given::Files(files) => Self::Host(HostServe::new(reader, files, wake)),
+            Given::Slots(timelines) => Self::Cuda(CudaServe::new(reader, timelines)),
+        }
+    }
+
+    fn hear(&mut self, said: &Message) -> Option<Outcome> {
+        // The session allows nothing else of a reader.
+        if let &Message::Free { slot, value, .. } = said {
+            match self {
+                Self::Host(serve) => serve.freed(index(slot)),
+                Self::Cuda(serve) => serve.freed(index(slot), value),
+            }
+        }
+        None
+    }
+
+    fn advance(&mut self) -> Result<Option<Outcome>, String> {
+        match self {
+            Self::Host(serve) => serve.advance(),
+            Self::Cuda(serve) => serve.advance(),
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.owed() > 0
+    }
+
+    fn retry(&self) -> Option<Duration> {
+        match self {
+            Self::Host(serve) => serve.retry(),
+            Self::Cuda(serve) => serve.retry(),
+        }
+    }
+
+    fn close(&mut self) {
+        match self {
+            Self::Host(serve) => serve.close(),
+            Self::Cuda(serve) => serve.close(),
+        }
+    }
+
+    fn owed(&self) -> usize {
+        match self {
+            Self::Host(_) => 0,
+            Self::Cuda(serve) => serve.owed(),
+        }
+    }
+
+    fn needs_worker(&self) -> bool {
+        matches!(self, Self::Cuda(_))
+    }
+
+    fn stop(self, quiet: bool) -> (Self::End, bool) {
+        match self {
+            Self::Host(serve) => (serve.stop(), true),
+            Self::Cuda(serve) => (serve.stop(quiet), quiet),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The workers of an exchange, one after the other.
+
+use std::sync::{Arc, Mutex};
+
+use bridge_ipc::MOST_SLOTS;
+
+use super::half::{Half, Home, take};
+use super::link::Link;
+use super::listener::Remote;
+use super::offer::Terms;
+use super::part::End;
+use super::runs::ResourceKind;
+use super::status::{Lost, Status};
+use super::wake::Wake;
+use crate::compute::remote::RemoteCompute;
+use crate::compute::{Backend, Compute};
+use crate::error::{Error, Result};
+use crate::exchange::LatestInfo;
+
+/// The worker of an exchange, and the handle on its behalf. Dropping it ends the connection and
+/// waits for nothing that a worker owes.
+pub(super) struct Workers<E: End> {
+    // Field order is drop order: the thread brings the handle back.
+    link: Option<Link>,
+    home: Home<E>,
+    /// Of whichever thread listens.
+    wake: Arc<Wake>,
+    status: Arc<Status>,
+    terms: Terms,
+    compute: Compute,
+}
+
+impl Remote {
+    /// The compute side of an exchange for workers like this one.
+    pub(super) fn compute(&self, info: &LatestInfo<'_>) -> Result<Compute> {
+        match self.backend() {
+            bridge_ipc::Backend::Host => Compute::new(&self.device, Backend::Host),
+            bridge_ipc::Backend::Cuda => {
+                check_slots(info)?;
+                Compute::remote(&self.device, self.is_on_another_gpu())
+            }
+        }
+    }
+}
+
+impl<E: End> Workers<E> {
+    /// Offers an exchange to the worker, and waits until it has taken it.
+    pub(super) fn new(remote: Remote, info: &LatestInfo<'_>, kinds: Vec<ResourceKind>, end: E) -> Result<Self> {
+        let (wake, compute) = (Arc::new(Wake::new()?), end.side().clone());
+        let woken = Arc::clone(&wake);
+        // What this process publishes or gives back is the worker's, and nobody else looks.
+        end.on_change(move || woken.wake());
+        let terms = Terms::new(info, kinds, E::DIRECTION, remote.backend());
+        let status = Arc::new(Status::new(info.name));
+        let home = Arc::new(Mutex::new(Some(Half::new(end))));
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let link = Link::new(remote.connection, &terms, &status, &home, &wake, Some(tell))?;
+        // It says so within the limit of the offer, or is gone.
+        told.recv().unwrap_or_else(|_| Err(Error::HostFailed { reason: "the thread of a worker has ended".into() }))?;
+        Ok(Self { link: Some(link), home, wake, status, terms, compute })
+    }
+
+    pub(super) fn process(&self) -> u32 {
+        self.status.worker()
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        self.status.error().map_or(Ok(()), Err)
+    }
+
+    /// As [`RemoteReader::reconnect`](super::RemoteReader::reconnect).
+    pub(super) fn reconnect(&mut self, remote: Remote) -> Result<()> {
+        let invalid = |reason: String| {
+            Err(Error::InvalidArgument { object: format!("exchange \"{}\"", self.status.exchange()), reason })
+        };
+        if self.link.is_some() && self.check().is_ok() {
+            return invalid(format!("worker process {} has it; `disconnect` it first", self.process()));
+        }
+        if remote.device.as_raw().handle() != self.compute.device().as_raw().handle() {
+            return invalid("the worker was accepted for another device".into());
+        }
+        if remote.backend() != self.terms.backend {
+            let (first, next) = (self.terms.backend, remote.backend());
+            return invalid(format!("it was made for workers with {first:?}, and the next has {next:?}"));
+        }
+        let peers = self.compute.side().remote().is_some_and(RemoteCompute::is_peer);
+        if remote.is_on_another_gpu() && !peers {
+            return invalid(
+                "the worker computes on another GPU, and the slots were made for the one that draws".into(),
+            );
+        }
+        self.link = None;
+        self.link = Some(Link::new(remote.connection, &self.terms, &self.status, &self.home, &self.wake, None)?);
+        Ok(())
+    }
+
+    /// Ends the connection with the worker, which is told.
+    pub(super) fn disconnect(&mut self) {
+        if self.link.take().is_some() {
+            self.status.lost(Lost { reason: "was disconnected".into(), dead: false, held: 0, owed: 0 });
+        }
+    }
+
+    /// Ends the connection; gives the handle back.
+    pub(super) fn end(&mut self) -> Option<E> {
+        self.disconnect();
+        take(&self.home).map(|half| half.end)
+    }
+}
+
+/// Checks that a worker can be told of all slots.
+fn check_slots(info: &LatestInfo<'_>) -> Result<()> {
+    if info.slots <= MOST_SLOTS as usize {
+        return Ok(());
+    }
+    Err(Error::InvalidArgument {
+        object: format!("latest exchange \"{}\"", info.name),
+        reason: format!(
+            "it has {} slots, and a worker that computes with CUDA has {MOST_SLOTS} at most; make `LatestInfo::slots` fewer",
+            info.slots
+        ),
+    })
+}

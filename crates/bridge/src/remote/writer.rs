@@ -1,0 +1,101 @@
+//! The writer of an exchange whose reader is in another process.
+
+use std::ops::{Deref, DerefMut};
+
+use super::listener::Remote;
+use super::workers::Workers;
+use crate::error::Result;
+use crate::exchange::resources::Resources;
+use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter, Newest, RenderFirst};
+
+/// The writer of frames that Vulkan draws for a worker in another process, made by
+/// [`Remote::latest_render_first`].
+///
+/// It is a [`LatestWriter`]: [`begin`](LatestWriter::begin) gives a slot for the next frame and waits
+/// for nothing that the worker owes, whether it is slow, stops, hangs or dies. Frames that it has not
+/// taken are written over. [`check`](Self::check) tells that the worker is lost, and
+/// [`reconnect`](Self::reconnect) puts another in its place; frames are drawn all the same.
+///
+/// The worker is shown frames that Vulkan has finished, so that neither its GPU nor this one waits
+/// for anything that is not reached. Where it computes with CUDA it reads the slots themselves, and
+/// nothing is copied; [`compute`](LatestWriter::compute) is
+/// [`Backend::Remote`](crate::Backend::Remote) then. For one on the CPU, a thread of this process
+/// copies each frame that it has room for.
+pub struct RemoteWriter<R: Resources> {
+    // Field order is drop order: the thread brings the reader back before both halves go.
+    workers: Workers<LatestReader<R, RenderFirst>>,
+    writer: LatestWriter<R, RenderFirst>,
+}
+
+impl<R: Resources> RemoteWriter<R> {
+    pub(super) fn new(remote: Remote, info: &LatestInfo<'_>, resources: R) -> Result<Self> {
+        let mut kinds = Vec::new();
+        resources.kinds(&mut kinds);
+        let info = LatestInfo { newest: Newest::Finished, ..*info };
+        let (writer, reader) = Exchange::latest_render_first_of(&remote.compute(&info)?, &info, &resources)?;
+        Ok(Self { workers: Workers::new(remote, &info, kinds, reader)?, writer })
+    }
+
+    /// The process of the worker, or of the last one.
+    pub fn process(&self) -> u32 {
+        self.workers.process()
+    }
+
+    /// Checks that there is a worker.
+    ///
+    /// # Errors
+    /// [`Error::PeerLost`](crate::Error::PeerLost) once its process or its connection has ended, or
+    /// it was disconnected, until [`reconnect`](Self::reconnect).
+    pub fn check(&self) -> Result<()> {
+        self.workers.check()
+    }
+
+    /// Puts another worker in the place of one that is lost, with the same slots. Frames go on
+    /// meanwhile: nobody waits for the new worker, and [`check`](Self::check) tells if it refuses the
+    /// exchange or says nothing within [`LatestInfo::timeout`].
+    ///
+    /// A worker on the CPU is offered memory that the old one never had, and has the last frame at
+    /// once. One that computes with CUDA is offered the slots themselves, once the old one cannot use
+    /// them any more, as with [`RemoteReader::reconnect`](crate::RemoteReader::reconnect); it has the
+    /// next frame that is drawn.
+    ///
+    /// # Errors
+    /// As [`RemoteReader::reconnect`](crate::RemoteReader::reconnect).
+    pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
+        self.workers.reconnect(remote)
+    }
+
+    /// Ends the connection with the worker, which is told. One that computes with CUDA has its slots
+    /// until its process has ended, see [`reconnect`](Self::reconnect); the writer has enough others.
+    pub fn disconnect(&mut self) {
+        self.workers.disconnect();
+    }
+
+    /// Ends the exchange, as [`LatestWriter::close`] does.
+    ///
+    /// # Errors
+    /// As [`LatestWriter::close`].
+    pub fn close(mut self) -> Result<()> {
+        self.workers.end().map_or(Ok(()), |reader| self.writer.close(reader))
+    }
+}
+
+impl<R: Resources> Deref for RemoteWriter<R> {
+    type Target = LatestWriter<R, RenderFirst>;
+
+    fn deref(&self) -> &LatestWriter<R, RenderFirst> {
+        &self.writer
+    }
+}
+
+impl<R: Resources> DerefMut for RemoteWriter<R> {
+    fn deref_mut(&mut self) -> &mut LatestWriter<R, RenderFirst> {
+        &mut self.writer
+    }
+}
+
+impl<R: Resources> std::fmt::Debug for RemoteWriter<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RemoteWriter({:?}, worker process {})", self.writer, self.process())
+    }
+}

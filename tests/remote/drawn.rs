@@ -1,0 +1,221 @@
+//! Frames that Vulkan draws for a worker on the CPU.
+
+use std::time::{Duration, Instant};
+
+use bridge::Error;
+use bridge::ash::vk;
+use bridge::{BufferAccess, BufferSpec, ImageAccess, ImageSpec};
+use bridge_tests::{Commands, Gate, Rig};
+use bridge_worker::bridge_ipc::Backend;
+use bridge_worker::{Buffer, Image, Read};
+use rustix::process::Signal;
+
+use crate::death::descriptors_of_connections;
+use crate::painter::Painter;
+use crate::reading::{Habit, Reading, Said};
+use crate::scene::Scene;
+use crate::worker::LEN;
+
+/// What a survivor may take from the end of the process to the word of it, on a shared machine.
+const SOON: Duration = Duration::from_millis(500);
+
+#[test]
+fn what_is_drawn_is_seen_whole_and_never_goes_back() {
+    let mut painter = Painter::new();
+    let (worker, mut writer) = painter.with(Backend::Host, Habit::Reads);
+    painter.draw_until_seen(&mut writer, &worker, 300);
+    painter.last_is_seen(&worker);
+    writer.check().unwrap();
+    writer.close().unwrap();
+}
+
+/// A negative control: a worker that reads slots which are not its own is seen to see other frames.
+#[test]
+fn a_slot_that_was_given_back_is_written_to() {
+    let mut painter = Painter::new();
+    let (worker, mut writer) = painter.with(Backend::Host, Habit::ReadsWhatIsNotItsOwn);
+    let start = Instant::now();
+    loop {
+        painter.draw(&mut writer);
+        match worker.so_far().first() {
+            Some(Said::Wrong(_)) => return,
+            _ => assert!(start.elapsed() < Rig::LONG, "slots are not used again"),
+        }
+    }
+}
+
+/// A frame is shown once Vulkan has drawn it, and what is behind it waits with it.
+#[test]
+fn a_frame_that_is_not_drawn_is_not_shown() {
+    let mut painter = Painter::new();
+    let (worker, mut writer) = painter.with(Backend::Host, Habit::Reads);
+    painter.draw(&mut writer);
+    painter.last_is_seen(&worker);
+    let gate = Gate::new(painter.scene.rig.device());
+    painter.draw_behind(&mut writer, &[gate.wait_info()]);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(worker.so_far(), [], "a frame is shown that is not drawn");
+    gate.open();
+    painter.last_is_seen(&worker);
+}
+
+/// A worker that is stopped, or slow, delays no frame, and sees the last one in the end.
+#[test]
+fn a_slow_worker_holds_up_nobody() {
+    let mut painter = Painter::new();
+    let (worker, mut writer) = painter.with(Backend::Host, Habit::Dawdles);
+    painter.draw_until_seen(&mut writer, &worker, 3);
+    let stopped_at = painter.word;
+    worker.signal(Signal::STOP);
+    (0..200).for_each(|_| painter.draw(&mut writer));
+    painter.finish();
+    assert!(painter.longest < Duration::from_secs(1), "a frame took {:?} to begin", painter.longest);
+    writer.check().unwrap();
+    worker.signal(Signal::CONT);
+    painter.last_is_seen(&worker);
+    assert!(painter.word >= stopped_at + 200);
+    writer.close().unwrap();
+}
+
+#[test]
+fn a_worker_that_reads_is_killed_and_another_takes_its_place() {
+    let mut painter = Painter::new();
+    let (mut worker, mut writer) = painter.with(Backend::Host, Habit::Reads);
+    painter.draw_until_seen(&mut writer, &worker, 5);
+    worker.kill();
+    let (error, took) = painter.lost(&mut writer);
+    assert!(took < SOON, "told after {took:?}");
+    let Error::PeerLost { worker: process, dead, frame, owed, .. } = error else { panic!("{error}") };
+    assert_eq!((process, dead, owed, frame.is_some()), (worker.pid(), true, 0, true));
+    // Nobody reads, and frames go on.
+    (0..20).for_each(|_| painter.draw(&mut writer));
+    painter.finish();
+
+    let next = Reading::start(&painter.scene.path(), Backend::Host, Habit::Reads);
+    writer.reconnect(painter.scene.accept()).unwrap();
+    // It has the last frame although none is drawn.
+    painter.forget();
+    painter.last_is_seen(&next);
+    painter.draw_until_seen(&mut writer, &next, 5);
+    writer.check().unwrap();
+    let other = Reading::start(&painter.scene.path(), Backend::Host, Habit::Reads);
+    let error = writer.reconnect(painter.scene.accept()).unwrap_err().to_string();
+    assert!(error.contains("`disconnect` it first"), "{error}");
+    drop(other);
+    writer.close().unwrap();
+}
+
+#[test]
+fn a_worker_that_leaves_is_told() {
+    let mut painter = Painter::new();
+    let (worker, mut writer) = painter.with(Backend::Host, Habit::Leaves);
+    let (error, _) = painter.lost(&mut writer);
+    assert!(error.to_string().contains("has closed the exchange"), "{error}");
+    drop(worker);
+    let next = Reading::start(&painter.scene.path(), Backend::Host, Habit::Reads);
+    writer.reconnect(painter.scene.accept()).unwrap();
+    painter.draw_until_seen(&mut writer, &next, 5);
+}
+
+/// The program goes on, and ends, with a worker that is stopped for good.
+#[test]
+fn nothing_waits_for_a_stopped_worker_that_reads() {
+    let mut painter = Painter::new();
+    let (worker, mut writer) = painter.with(Backend::Host, Habit::Reads);
+    painter.draw_until_seen(&mut writer, &worker, 3);
+    worker.signal(Signal::STOP);
+    (0..20).for_each(|_| painter.draw(&mut writer));
+    let start = Instant::now();
+    writer.close().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "closing took {:?}", start.elapsed());
+}
+
+#[test]
+fn many_workers_that_read_come_and_go_and_leave_no_descriptors() {
+    let mut painter = Painter::new();
+    let (mut worker, mut writer) = painter.with(Backend::Host, Habit::Reads);
+    let mut counts = Vec::new();
+    for _ in 0..10 {
+        painter.forget();
+        painter.draw_until_seen(&mut writer, &worker, 2);
+        worker.kill();
+        painter.lost(&mut writer);
+        worker = Reading::start(&painter.scene.path(), Backend::Host, Habit::Reads);
+        writer.reconnect(painter.scene.accept()).unwrap();
+        counts.push(descriptors_of_connections());
+    }
+    // Tests beside this one have some as well.
+    assert!(counts[9] < counts[0] + 10, "{counts:?}");
+}
+
+/// A worker that would write what the renderer writes refuses the offer.
+#[test]
+fn a_worker_that_would_write_refuses_the_offer() {
+    let scene = Scene::new();
+    let path = scene.path();
+    let worker = std::thread::spawn(move || {
+        let worker = bridge_worker::Worker::connect_with(&path, &crate::renderer::on_the_cpu()).unwrap();
+        worker.latest::<Buffer<u32>>("remote").map(drop).unwrap_err().to_string()
+    });
+    let error = scene.accept().latest_render_first(&Scene::info(), Painter::spec()).unwrap_err().to_string();
+    assert!(error.contains("the renderer writes it, and its writer was asked for"), "{error}");
+    let error = worker.join().unwrap();
+    assert!(error.contains("its writer was asked for"), "{error}");
+}
+
+/// A buffer and an image of a slot are of one frame.
+#[test]
+#[allow(unsafe_code)] // Recording and submitting.
+fn a_buffer_and_an_image_are_seen_of_one_frame() {
+    const EXTENT: [u32; 2] = [37, 21];
+    let scene = Scene::new();
+    let path = scene.path();
+    let worker = std::thread::spawn(move || {
+        let worker = bridge_worker::Worker::connect_with(&path, &crate::renderer::on_the_cpu()).unwrap();
+        let mut reader = worker.latest_reader::<(Buffer<u32>, Image<u32>)>("remote").unwrap();
+        let mut seen = Vec::new();
+        while reader.wait_for_newer(Rig::LONG).is_ok_and(|newer| newer) {
+            let turn = reader.newest().unwrap().unwrap();
+            let Read::Host(host) = turn.work() else { panic!("it computes with CUDA") };
+            let mut words = vec![0; LEN + (EXTENT[0] * EXTENT[1]) as usize];
+            let (buffer, image) = words.split_at_mut(LEN);
+            host.views.0.read_into(0, buffer).unwrap();
+            host.views.1.read_into(0, 0, image).unwrap();
+            assert!(words.iter().all(|word| *word == words[0]), "frame {}: {:x?}", turn.frame(), &words[LEN - 1..]);
+            seen.push(words[0]);
+            turn.finish().unwrap();
+        }
+        seen
+    });
+    let image = ImageSpec::<u32>::new(vk::Format::R32_UINT, EXTENT, ImageAccess::TRANSFER_WRITE);
+    let spec = (BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_WRITE), image);
+    let mut writer = scene.accept().latest_render_first(&Scene::info(), spec).unwrap();
+    let commands = Commands::new(scene.rig.device());
+    let device = scene.rig.device().as_raw();
+    for word in 1..=60u32 {
+        let turn = writer.begin().unwrap();
+        let raw = commands.begin();
+        let (buffer, image) = turn.resources();
+        let colour = vk::ClearColorValue { uint32: [word; 4] };
+        let all =
+            vk::ImageSubresourceRange::default().aspect_mask(vk::ImageAspectFlags::COLOR).level_count(1).layer_count(1);
+        // SAFETY: recording, of the right family, submitted with this turn.
+        unsafe { turn.record_acquire(raw) };
+        // SAFETY: recording; the buffer may be filled.
+        unsafe { device.cmd_fill_buffer(raw, buffer.as_raw(), 0, vk::WHOLE_SIZE, word) };
+        // SAFETY: recording; the image may be cleared, in the layout that its turn gives it.
+        unsafe { device.cmd_clear_color_image(raw, image.as_raw(), image.layout(), &colour, &[all]) };
+        // SAFETY: as above.
+        unsafe { turn.record_release(raw) };
+        commands.end();
+        // SAFETY: recorded with the turn's barriers, and waited for before it is recorded again.
+        commands.note(unsafe { turn.submit(&[raw]) }.unwrap());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    commands.finish();
+    // What is copied now is of the last frames.
+    std::thread::sleep(Duration::from_millis(50));
+    writer.close().unwrap();
+    let seen = worker.join().unwrap();
+    assert!(seen.len() > 5 && seen.windows(2).all(|two| two[0] < two[1]), "{seen:?}");
+}

@@ -1,0 +1,120 @@
+//! Frames that Vulkan draws for workers with CUDA, which read the slots themselves.
+
+use std::time::{Duration, Instant};
+
+use bridge::Error;
+use bridge_tests::{Rig, compute};
+use bridge_worker::bridge_ipc::Backend;
+use rustix::process::Signal;
+
+use crate::painter::Painter;
+use crate::reading::{Habit, Reading, Said};
+use crate::scene::Scene;
+use crate::worker::Worker;
+
+/// `None`, and the test is skipped, where CUDA and Vulkan share no GPU.
+fn painter() -> Option<Painter> {
+    let painter = Painter::new();
+    compute(painter.scene.rig.device(), bridge::Backend::Cuda)?;
+    Some(painter)
+}
+
+#[test]
+fn a_worker_with_cuda_sees_whole_frames_that_never_go_back() {
+    let Some(mut painter) = painter() else { return };
+    let (worker, mut writer) = painter.with(Backend::Cuda, Habit::Reads);
+    assert_eq!(writer.compute().backend(), bridge::Backend::Remote);
+    painter.draw_until_seen(&mut writer, &worker, 1000);
+    painter.last_is_seen(&worker);
+    println!("{} frames drawn, 1000 seen; a frame took {:.1?} to begin at most", painter.word, painter.longest);
+    writer.check().unwrap();
+    writer.close().unwrap();
+}
+
+/// A worker that is stopped keeps the slots that it has, and delays no frame.
+#[test]
+fn a_stopped_worker_with_cuda_holds_up_nobody() {
+    let Some(mut painter) = painter() else { return };
+    let (worker, mut writer) = painter.with(Backend::Cuda, Habit::Dawdles);
+    painter.draw_until_seen(&mut writer, &worker, 3);
+    worker.signal(Signal::STOP);
+    (0..500).for_each(|_| painter.draw(&mut writer));
+    painter.finish();
+    assert!(painter.longest < Duration::from_secs(1), "a frame took {:?} to begin", painter.longest);
+    writer.check().unwrap();
+    worker.signal(Signal::CONT);
+    painter.last_is_seen(&worker);
+    worker.signal(Signal::STOP);
+    let start = Instant::now();
+    writer.close().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "closing took {:?}", start.elapsed());
+}
+
+/// A kernel that reads a slot and never ends keeps that slot, and nothing else waits for it; once
+/// the process has ended, the next worker has all slots.
+#[test]
+fn a_worker_is_killed_inside_a_kernel_that_reads() {
+    let Some(mut painter) = painter() else { return };
+    let (mut worker, mut writer) = painter.with(Backend::Cuda, Habit::Hangs);
+    let start = Instant::now();
+    let mut there = false;
+    while !there {
+        painter.draw(&mut writer);
+        there = worker.so_far().into_iter().any(|said| said == Said::There);
+        assert!(start.elapsed() < Rig::LONG, "it does not come to its kernel");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    painter.longest = Duration::ZERO;
+    (0..500).for_each(|_| painter.draw(&mut writer));
+    painter.finish();
+    println!("500 frames beside a kernel that hangs; {:.1?} at most to begin one", painter.longest);
+    assert!(painter.longest < Duration::from_millis(300), "the renderer waits: {:?}", painter.longest);
+    writer.check().unwrap();
+
+    worker.kill();
+    let start = Instant::now();
+    let error = loop {
+        match writer.check() {
+            Err(error @ Error::PeerLost { dead: true, .. }) => break error,
+            _ => assert!(start.elapsed() < Rig::LONG, "its end is not told"),
+        }
+        painter.draw(&mut writer);
+    };
+    let Error::PeerLost { owed, .. } = &error else { panic!("{error}") };
+    assert_eq!(*owed, 1, "it has said that it is done with a slot, and was not: {error}");
+    let next = Reading::start(&painter.scene.path(), Backend::Cuda, Habit::Reads);
+    writer.reconnect(painter.scene.accept()).unwrap();
+    painter.forget();
+    painter.draw_until_seen(&mut writer, &next, 50);
+    writer.close().unwrap();
+}
+
+/// A worker that has closed the exchange is done with its slots, whatever its process does.
+#[test]
+fn a_worker_with_cuda_that_leaves_gives_its_slots_to_the_next() {
+    let Some(mut painter) = painter() else { return };
+    let (worker, mut writer) = painter.with(Backend::Cuda, Habit::Leaves);
+    let (error, _) = painter.lost(&mut writer);
+    assert!(error.to_string().contains("has closed the exchange"), "{error}");
+    let next = Reading::start(&painter.scene.path(), Backend::Cuda, Habit::Reads);
+    writer.reconnect(painter.scene.accept()).unwrap();
+    painter.forget();
+    painter.draw_until_seen(&mut writer, &next, 50);
+    drop(worker);
+}
+
+#[test]
+fn a_reading_worker_on_the_cpu_does_not_take_the_place_of_one_with_cuda() {
+    let Some(mut painter) = painter() else { return };
+    let (mut worker, mut writer) = painter.with(Backend::Cuda, Habit::Reads);
+    painter.draw_until_seen(&mut writer, &worker, 3);
+    worker.kill();
+    painter.lost(&mut writer);
+    let _other = Worker::start(&painter.scene.path(), crate::worker::Habit::Runs, 2);
+    let error = writer.reconnect(painter.scene.accept()).unwrap_err().to_string();
+    assert!(error.contains("for workers with Cuda, and the next has Host"), "{error}");
+    let info = bridge::LatestInfo { slots: 65, ..Scene::info() };
+    let _third = Reading::start(&painter.scene.path(), Backend::Cuda, Habit::Reads);
+    let error = painter.scene.accept().latest_render_first(&info, Painter::spec()).unwrap_err().to_string();
+    assert!(error.contains("65 slots") && error.contains("64 at most"), "{error}");
+}

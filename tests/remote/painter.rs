@@ -1,0 +1,143 @@
+//! A renderer that draws for a worker.
+#![allow(unsafe_code)] // Recording and submitting.
+
+use std::time::{Duration, Instant};
+
+use bridge::ash::vk;
+use bridge::{BufferAccess, BufferSpec, RemoteWriter, RenderWrite, SubmitInfo};
+use bridge_tests::{Commands, Rig};
+use bridge_worker::bridge_ipc::Backend;
+
+use crate::reading::{Habit, Reading, Said};
+use crate::scene::Scene;
+use crate::worker::LEN;
+
+pub(crate) type Writer = RemoteWriter<BufferSpec<u32>>;
+
+/// A renderer that draws frames of words that are all the same: a number greater than that of every
+/// frame before.
+pub(crate) struct Painter {
+    // Field order is drop order.
+    commands: Vec<Commands>,
+    /// The word of the last frame.
+    pub(crate) word: u32,
+    /// The longest that a frame has taken to begin.
+    pub(crate) longest: Duration,
+    /// What the worker saw last.
+    last: Option<(u64, u32)>,
+    pub(crate) scene: Scene,
+}
+
+impl Painter {
+    pub(crate) fn new() -> Self {
+        let scene = Scene::new();
+        let commands = (0..3).map(|_| Commands::new(scene.rig.device())).collect();
+        Self { commands, word: 0, longest: Duration::ZERO, last: None, scene }
+    }
+
+    pub(crate) fn spec() -> BufferSpec<u32> {
+        BufferSpec::new(LEN, BufferAccess::TRANSFER_WRITE)
+    }
+
+    /// Starts a worker that reads what is drawn.
+    pub(crate) fn with(&self, backend: Backend, habit: Habit) -> (Reading, Writer) {
+        let worker = Reading::start(&self.scene.path(), backend, habit);
+        let writer = self.scene.accept().latest_render_first(&Scene::info(), Self::spec()).unwrap();
+        (worker, writer)
+    }
+
+    /// Draws a frame, half by half.
+    pub(crate) fn draw(&mut self, writer: &mut Writer) {
+        self.draw_behind(writer, &[]);
+    }
+
+    /// Draws a frame behind semaphores.
+    pub(crate) fn draw_behind(&mut self, writer: &mut Writer, waits: &[vk::SemaphoreSubmitInfo<'_>]) {
+        let start = Instant::now();
+        let turn = writer.begin().unwrap();
+        self.longest = self.longest.max(start.elapsed());
+        self.word += 1;
+        let commands = &self.commands[self.word as usize % 3];
+        let raw = record(&self.scene.rig, &turn, commands, self.word);
+        let info = SubmitInfo { commands: &[raw], waits, ..SubmitInfo::default() };
+        // SAFETY: recorded with the turn's barriers; the commands are waited for before they are
+        // recorded again.
+        let point = unsafe { turn.submit_with(&info) }.unwrap();
+        commands.note(point);
+    }
+
+    /// Waits until all that was submitted has run.
+    pub(crate) fn finish(&self) {
+        self.commands.iter().for_each(Commands::finish);
+    }
+
+    /// What the worker says next of a frame: it is whole, and none was newer before.
+    pub(crate) fn seen(&mut self, said: Said) -> Option<(u64, u32)> {
+        match said {
+            Said::Saw(frame, word) => {
+                assert!(
+                    self.last.is_none_or(|(last, before)| frame > last && word > before),
+                    "{frame} after {:?}",
+                    self.last
+                );
+                self.last = Some((frame, word));
+                self.last
+            }
+            Said::Wrong(wrong) => panic!("{wrong}"),
+            Said::There => None,
+        }
+    }
+
+    /// Draws until the worker has seen `count` frames more.
+    pub(crate) fn draw_until_seen(&mut self, writer: &mut Writer, worker: &Reading, count: usize) {
+        let (start, mut seen) = (Instant::now(), 0);
+        while seen < count {
+            self.draw(writer);
+            seen += worker.so_far().into_iter().filter_map(|said| self.seen(said)).count();
+            assert!(start.elapsed() < Rig::LONG, "only {seen} frames are seen; {:?}", writer.check());
+            std::thread::sleep(Duration::from_micros(500));
+        }
+    }
+
+    /// Waits until the worker has seen the last frame that was drawn.
+    pub(crate) fn last_is_seen(&mut self, worker: &Reading) {
+        while self.last.is_none_or(|(_, word)| word < self.word) {
+            let said = worker.next();
+            self.seen(said);
+        }
+    }
+
+    /// Another worker counts anew.
+    pub(crate) fn forget(&mut self) {
+        self.last = None;
+    }
+
+    /// Draws until the worker is told to be lost; gives how long that took.
+    pub(crate) fn lost(&mut self, writer: &mut Writer) -> (bridge::Error, Duration) {
+        let start = Instant::now();
+        loop {
+            if let Err(error) = writer.check() {
+                return (error, start.elapsed());
+            }
+            self.draw(writer);
+            assert!(start.elapsed() < Rig::LONG, "the worker is not told to be lost");
+        }
+    }
+}
+
+/// Records: fill the frame with a word, half by half.
+fn record(rig: &Rig, turn: &RenderWrite<BufferSpec<u32>>, commands: &Commands, word: u32) -> vk::CommandBuffer {
+    let raw = commands.begin();
+    let (device, buffer) = (rig.device().as_raw(), turn.resources().as_raw());
+    let half = 2 * LEN as u64;
+    // SAFETY: recording, of the right family, submitted with this turn.
+    unsafe { turn.record_acquire(raw) };
+    for offset in [0, half] {
+        // SAFETY: recording; both halves are inside the buffer, which may be filled.
+        unsafe { device.cmd_fill_buffer(raw, buffer, offset, half, word) };
+    }
+    // SAFETY: as above.
+    unsafe { turn.record_release(raw) };
+    commands.end();
+    raw
+}

@@ -1,0 +1,248 @@
+//! The other process, as a worker that reads: this program once more.
+//!
+//! It checks each frame that it has not had, and says what it saw.
+#![allow(unsafe_code)] // Kernel launches.
+
+use std::ffi::{CString, c_void};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use bridge_ipc::{ConnectInfo, Connection, Hello, MappedMemory, Message, Role, SharedMemory};
+use bridge_tests::{PROBE, Rig};
+use bridge_worker::bridge_ipc::Backend;
+use bridge_worker::cuda_import::cudarc::driver::LaunchConfig;
+use bridge_worker::cuda_import::{Kernel, KernelModule};
+use bridge_worker::{Buffer, CudaRead, LatestReader, Read, Worker, WorkerInfo};
+use rustix::process::Signal;
+
+use crate::worker::{forever, send};
+
+const PLACE: &str = "BRIDGE_TEST_READING_WORKER";
+
+/// Longer than any test waits.
+const LONG: Duration = Duration::from_secs(20);
+
+/// What a worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Habit {
+    /// Reads each frame that is new when it looks.
+    Reads,
+    /// The same with a pause of 30 ms behind each.
+    Dawdles,
+    /// Reads five frames and closes the exchange, and lives on.
+    Leaves,
+    /// Reads frames whose slots it has given back.
+    ReadsWhatIsNotItsOwn,
+    /// With CUDA: reads five frames, and a kernel that reads the last of them does not end.
+    Hangs,
+}
+
+const HABITS: [Habit; 5] = [Habit::Reads, Habit::Dawdles, Habit::Leaves, Habit::ReadsWhatIsNotItsOwn, Habit::Hangs];
+
+/// What a worker has said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// A frame, and the word that it holds everywhere.
+    Saw(u64, u32),
+    /// What is wrong with a frame.
+    Wrong(String),
+    /// It has come where its habit leaves it.
+    There,
+}
+
+/// A worker's process. Dropping it kills it.
+pub(crate) struct Reading {
+    child: Child,
+    said: Receiver<Said>,
+}
+
+impl Reading {
+    /// Starts one that connects to `path`.
+    pub(crate) fn start(path: &Path, backend: Backend, habit: Habit) -> Self {
+        let habit = HABITS.iter().position(|one| *one == habit).unwrap();
+        let place = format!("{habit} {} {}", u8::from(backend == Backend::Cuda), path.display());
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_other_process_that_reads", "--nocapture", "--test-threads=1"])
+            .env(PLACE, place)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (tell, said) = channel();
+        // It never has to wait for this process to read what it says.
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let words: Vec<_> = line.splitn(3, ' ').collect();
+                let said = match words[..] {
+                    ["@saw", frame, word] => Said::Saw(frame.parse().unwrap(), word.parse().unwrap()),
+                    ["@wrong", ..] => Said::Wrong(line),
+                    ["@there"] => Said::There,
+                    _ => continue,
+                };
+                if tell.send(said).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, said }
+    }
+
+    /// What it says next.
+    pub(crate) fn next(&self) -> Said {
+        self.said.recv_timeout(Rig::LONG).expect("the worker says nothing more")
+    }
+
+    /// What it has said so far.
+    pub(crate) fn so_far(&self) -> Vec<Said> {
+        self.said.try_iter().collect()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        send(&self.child, signal);
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn say(line: &str) {
+    println!("\n{line}");
+    std::io::stdout().flush().unwrap();
+}
+
+/// Says what a frame holds.
+fn check(frame: u64, words: &[u32]) {
+    match words.iter().find(|word| **word != words[0]) {
+        None => say(&format!("@saw {frame} {}", words[0])),
+        Some(other) => say(&format!("@wrong frame {frame} is torn: {:#x} and {other:#x}", words[0])),
+    }
+}
+
+/// The life of a worker, if this process is one.
+pub(crate) fn live() {
+    let Ok(place) = std::env::var(PLACE) else { return };
+    let [habit, cuda, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
+    let habit = HABITS[habit.parse::<usize>().unwrap()];
+    if habit == Habit::ReadsWhatIsNotItsOwn {
+        return read_too_late(Path::new(path));
+    }
+    let backend = if cuda == "1" { Backend::Cuda } else { Backend::Host };
+    let info = WorkerInfo { backend: Some(backend), timeout: LONG, ..Default::default() };
+    let worker = Worker::connect_with(path, &info).unwrap();
+    let reader = worker.latest_reader::<Buffer<u32>>("remote").unwrap();
+    let spin = worker.cuda().map(|device| {
+        let module = KernelModule::new(device, "probe", &CString::new(PROBE).unwrap()).unwrap();
+        module.kernel("fill_after").unwrap()
+    });
+    read(worker, reader, spin.as_ref(), habit);
+}
+
+fn read(worker: Worker, mut reader: LatestReader<Buffer<u32>>, spin: Option<&Kernel>, habit: Habit) {
+    let mut frames = 0;
+    // The renderer may end at any time.
+    while let Ok(newer) = reader.wait_for_newer(LONG) {
+        if !newer {
+            continue;
+        }
+        // It may be superseded by now.
+        let Ok(Some(turn)) = reader.newest() else { return };
+        let words = match turn.work() {
+            Read::Host(host) => {
+                let mut words = vec![0; host.views.len()];
+                host.views.read_into(0, &mut words).unwrap();
+                words
+            }
+            Read::Cuda(cuda) => cuda.stream.clone_dtoh(&cuda.views).unwrap(),
+            _ => panic!("no other backend"),
+        };
+        frames += 1;
+        if frames == 5 && habit == Habit::Hangs {
+            let Read::Cuda(cuda) = turn.work() else { panic!("it computes on the CPU") };
+            launch(spin.unwrap(), &cuda);
+        }
+        check(turn.frame(), &words);
+        turn.finish().unwrap();
+        match habit {
+            Habit::Dawdles => std::thread::sleep(Duration::from_millis(30)),
+            Habit::Hangs if frames == 5 => {
+                // The next frame gives the slot back, behind the kernel.
+                while !matches!(reader.wait_for_newer(LONG), Ok(true)) {}
+                say("@there");
+                forever();
+            }
+            Habit::Leaves if frames == 5 => {
+                drop((reader, worker));
+                say("@there");
+                forever();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A kernel that writes nothing and is busy for longer than any test waits.
+fn launch(spin: &Kernel, cuda: &CudaRead<'_, Buffer<u32>>) {
+    let (words, len, first, nanoseconds) = (cuda.views.as_raw(), 0u32, 0u32, LONG.as_nanos() as u64);
+    let args: [*const c_void; 4] = [
+        std::ptr::from_ref(&words).cast(),
+        std::ptr::from_ref(&len).cast(),
+        std::ptr::from_ref(&first).cast(),
+        std::ptr::from_ref(&nanoseconds).cast(),
+    ];
+    // SAFETY: the kernel's four parameters, of these types; of no elements it writes none.
+    unsafe { spin.launch(cuda.stream, &LaunchConfig::for_num_elems(1), &args) }.unwrap();
+}
+
+/// Gives each slot back at once, and reads it for a while.
+fn read_too_late(path: &Path) {
+    let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
+    let slots = taken(&mut connection);
+    loop {
+        let Ok(next) = connection.receive(LONG) else { return };
+        let Message::Publish { slot, frame, .. } = next.message else { continue };
+        connection.send(&Message::Free { exchange: 0, slot, value: 0 }, None, LONG).unwrap();
+        let (memory, start) = (&slots[slot as usize], Instant::now());
+        let mut first = None;
+        while start.elapsed() < Duration::from_millis(30) {
+            let mut words = vec![0u32; memory.len() / 4];
+            assert!(memory.read(0, bytemuck::cast_slice_mut(&mut words)));
+            if words.iter().any(|word| *word != *first.get_or_insert(words[0])) {
+                say(&format!("@wrong frame {frame} has changed"));
+                forever();
+            }
+        }
+    }
+}
+
+/// Takes the exchange, as a worker on the CPU; gives the memory of its slots.
+pub(crate) fn taken(connection: &mut Connection) -> Vec<MappedMemory> {
+    let hello = Hello { host: true, ..Hello::new(Role::Worker, "test worker") };
+    connection.send(&Message::Hello(hello), None, LONG).unwrap();
+    let Message::Offer(offer) = connection.receive(LONG).unwrap().message else { panic!("no offer") };
+    let slots = (0..offer.slots).map(|_| {
+        let received = connection.receive(LONG).unwrap();
+        let Message::Resource(resource) = received.message else { panic!("no resource") };
+        let memory = SharedMemory::from_peer("frame", received.descriptor.unwrap(), resource.allocation_size);
+        memory.unwrap().map().unwrap()
+    });
+    let slots = slots.collect();
+    connection.send(&Message::Ready { exchange: 0 }, None, LONG).unwrap();
+    slots
+}
