@@ -60,8 +60,8 @@ pub enum Backend {
     /// [`queue_lock`](crate::AdoptInfo::queue_lock). [`Compute::inline`] takes the compute queue.
     Inline,
     /// A worker in another process that computes with CUDA, in memory that it imports from this
-    /// one; nothing is computed here. It is what the reader that `Remote::latest` gives has, and
-    /// cannot be asked for.
+    /// one; nothing is computed here. It is the backend of what `Remote::latest` and
+    /// `Remote::latest_render_first` give, and cannot be asked for.
     Remote,
 }
 

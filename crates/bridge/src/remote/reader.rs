@@ -41,7 +41,7 @@ impl<R: Resources> RemoteReader<R> {
     /// Checks that there is a worker.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] once its process or its connection has ended, or it was disconnected,
+    /// [`Error::PeerLost`](crate::Error::PeerLost) once its process or its connection has ended, or it was disconnected,
     /// until [`reconnect`](Self::reconnect). Frames that it has finished before are still read.
     pub fn check(&self) -> Result<()> {
         self.workers.check()
@@ -59,10 +59,10 @@ impl<R: Resources> RemoteReader<R> {
     /// the process then, and let another worker connect.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] while there is a worker (see [`disconnect`](Self::disconnect)),
-    /// and for one that was accepted for another device, computes with another backend than the
-    /// first, or on another GPU than the slots were made for; the failed call, where no thread
-    /// starts.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) while there is a worker (see
+    /// [`disconnect`](Self::disconnect)), and for one that was accepted for another device, computes
+    /// with another backend than the first, or on another GPU than the slots were made for; the
+    /// failed call, where no thread starts.
     pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
         self.workers.reconnect(remote)
     }
