@@ -4,22 +4,24 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::tensor::stream::Producer;
-use crate::tensor::{Device, TensorView};
+use crate::tensor::{Consumer, Device, TensorView};
 
 /// Returns an array's address, device, element type, shape and the stream that wrote it, as the
 /// package understands them.
 ///
 /// For finding out why a tensor is refused. ``consumer`` is the stream that the producer is asked
-/// to order, if it does not name its own; ``stream`` the producer's.
+/// to order, if it does not name its own, and ``device`` the number of its CUDA device; ``stream``
+/// is the producer's.
 #[pyfunction]
-#[pyo3(signature = (tensor, *, consumer=None, stream=None))]
+#[pyo3(signature = (tensor, *, consumer=None, stream=None, device=None))]
 pub(crate) fn describe<'py>(
     tensor: &Bound<'py, PyAny>,
     consumer: Option<usize>,
     stream: Option<&Bound<'py, PyAny>>,
+    device: Option<i32>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let stream = stream.map(crate::tensor::stream::named).transpose()?;
-    let view = TensorView::of(tensor, consumer, stream)?;
+    let view = TensorView::of(tensor, consumer.map(|stream| Consumer { stream, device }), stream)?;
     let entries = PyDict::new(tensor.py());
     entries.set_item("address", view.address)?;
     entries.set_item("nbytes", view.size())?;

@@ -217,6 +217,15 @@ def test_other_streams_are_refused(stream):
         describe(fakes.Dlpack(), stream=stream)
 
 
+def test_a_tensor_of_another_gpu_is_refused_before_its_capsule_is_asked_for():
+    """torch refuses to export a tensor of a device that is not the current one, in words of its own."""
+    fake = fakes.Dlpack(device=(fakes.DeviceType.CUDA, 1))
+    with pytest.raises(DeviceMismatchError, match=r'CUDA device 1, the view on CUDA device 0.*\.to\("cuda:0"\)'):
+        describe(fake, consumer=9, device=0)
+    assert fake.calls == []
+    describe(fake, consumer=9, device=1)
+
+
 def test_producers_of_before_version_1_are_asked_again():
     fake = fakes.Dlpack(versioned=False, old_signature=True)
     describe(fake, consumer=9)

@@ -61,7 +61,13 @@ class Tensor:
     ) -> Any: ...
     def __dlpack_device__(self) -> tuple[int, int]: ...
 
-def describe(tensor: _ArrayLike, *, consumer: int | None = None, stream: _StreamLike | None = None) -> dict[str, Any]:
+def describe(
+    tensor: _ArrayLike,
+    *,
+    consumer: int | None = None,
+    stream: _StreamLike | None = None,
+    device: int | None = None,
+) -> dict[str, Any]:
     """How the package understands an array: address, device, element type, shape, and the stream that wrote it."""
 
 @final

@@ -95,10 +95,17 @@ pub(crate) struct Claims {
     pub(crate) keep: Keep,
 }
 
+/// Where the memory will be read with CUDA.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Consumer {
+    pub(crate) stream: usize,
+    /// The number of the device; `None` accepts memory of any.
+    pub(crate) device: Option<i32>,
+}
+
 impl TensorView {
-    /// Reads and checks the object. `consumer` is the CUDA stream that the memory will be read on,
-    /// where there is one; `stream` is the producer's, where the caller named it.
-    pub(crate) fn of(object: &Bound<'_, PyAny>, consumer: Option<usize>, stream: Option<usize>) -> PyResult<Self> {
+    /// Reads and checks the object. `stream` is the producer's, where the caller named it.
+    pub(crate) fn of(object: &Bound<'_, PyAny>, consumer: Option<Consumer>, stream: Option<usize>) -> PyResult<Self> {
         let has = |name| object.hasattr(name);
         let on_cpu_with_interface = |device| device == Some(Device::Cpu);
         let mut claims = if let Ok(tensor) = object.cast::<Tensor>() {

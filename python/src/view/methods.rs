@@ -219,7 +219,7 @@ impl View {
     fn read(&self, py: Python<'_>, tensor: &Bound<'_, PyAny>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         self.process.check("view")?;
         let stream = stream.map(named).transpose()?;
-        let mut tensor = TensorView::of(tensor, self.stream(), stream)?;
+        let mut tensor = TensorView::of(tensor, self.consumer(), stream)?;
         // Lent: see `take`.
         self.with(py, |screen| screen.read(&mut tensor))
     }

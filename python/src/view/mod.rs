@@ -16,8 +16,8 @@ use crate::memory::Memory;
 use crate::native::{Detached, Native, call, detached};
 use crate::screen::slots::Format;
 use crate::screen::{Scene, Screen};
-use crate::tensor::TensorView;
 use crate::tensor::stream::named;
+use crate::tensor::{Consumer, TensorView};
 
 /// Shows tensors of any library, as images or points, on the GPU that they are on.
 ///
@@ -74,7 +74,7 @@ impl View {
     ) -> PyResult<()> {
         self.process.check("view")?;
         let stream = stream.map(named).transpose()?;
-        let mut tensor = TensorView::of(tensor, self.stream(), stream)?;
+        let mut tensor = TensorView::of(tensor, self.consumer(), stream)?;
         // Lent, so that it is dropped once the screen is unlocked: the tensor's deleter may be
         // Python's, and call the view.
         self.with(py, |screen| match scene {
@@ -85,9 +85,11 @@ impl View {
         Ok(())
     }
 
-    /// The stream that copies are enqueued on.
-    fn stream(&self) -> Option<usize> {
-        Some(self.compute.cuda()?.stream().cu_stream() as usize)
+    /// The stream that copies are enqueued on, and its device.
+    fn consumer(&self) -> Option<Consumer> {
+        let cuda = self.compute.cuda()?;
+        let device = i32::try_from(cuda.device().ordinal()).ok();
+        Some(Consumer { stream: cuda.stream().cu_stream() as usize, device })
     }
 
     /// Draws a canvas's frame next. A closed view draws nothing.
