@@ -24,24 +24,36 @@ impl Scrambler {
         Ok(Self(module.kernel("scramble")?))
     }
 
-    /// Enqueues a frame.
+    /// Enqueues a frame: writes it `times` times.
     ///
     /// # Safety
     /// There are `words` words of device memory at `address`, which nobody else uses before what
     /// `stream` is given next.
-    pub(crate) unsafe fn launch(&self, stream: &CudaStream, address: u64, words: usize, seed: u64) -> Result<()> {
+    pub(crate) unsafe fn launch(
+        &self,
+        stream: &CudaStream,
+        address: u64,
+        words: usize,
+        seed: u64,
+        times: usize,
+    ) -> Result<()> {
         let count = words as u64;
         let args: [*const c_void; 3] =
             [(&raw const address).cast(), (&raw const count).cast(), (&raw const seed).cast()];
         // Each thread writes as many words as it takes.
         let config = LaunchConfig { grid_dim: (1024, 1, 1), block_dim: (256, 1, 1), shared_mem_bytes: 0 };
-        // SAFETY: the kernel's three parameters, of these types; the memory is the caller's word.
-        Ok(unsafe { self.0.launch(stream, &config, &args) }?)
+        for _ in 0..times {
+            // SAFETY: the kernel's three parameters, of these types; the memory is the caller's
+            // word.
+            unsafe { self.0.launch(stream, &config, &args) }?;
+        }
+        Ok(())
     }
 }
 
 /// Connects to the benchmark that has started this process, and publishes as many frames as each
-/// line of the standard input says. Answers with the nanoseconds that they took.
+/// line of the standard input says, each written as often as its second number says. Answers with
+/// the nanoseconds that they took.
 pub(crate) fn run(socket: &Path, backend: bridge::Backend) -> Result<()> {
     let backend = if backend == bridge::Backend::Cuda { Backend::Cuda } else { Backend::Host };
     let info = WorkerInfo { backend: Some(backend), timeout: LIMIT, ..Default::default() };
@@ -50,11 +62,13 @@ pub(crate) fn run(socket: &Path, backend: bridge::Backend) -> Result<()> {
     let mut writer = worker.latest::<Buffer<u32>>("processes")?;
     let (mut words, mut number) = (Vec::new(), 0);
     for line in std::io::stdin().lock().lines() {
-        let frames: u64 = line?.parse().context("a number of frames")?;
+        let line = line?;
+        let (frames, times) = line.split_once(' ').context("two numbers")?;
+        let (frames, times): (u64, usize) = (frames.parse()?, times.parse()?);
         let begun = Instant::now();
         for _ in 0..frames {
             number += 1;
-            frame(&mut writer, scrambler.as_ref(), &mut words, number)?;
+            frame(&mut writer, scrambler.as_ref(), &mut words, number, times)?;
         }
         let mut out = std::io::stdout();
         writeln!(out, "{}", begun.elapsed().as_nanos())?;
@@ -68,12 +82,13 @@ fn frame(
     scrambler: Option<&Scrambler>,
     words: &mut Vec<u32>,
     number: u64,
+    times: usize,
 ) -> Result<()> {
     let mut turn = writer.begin()?;
     match (turn.work(), scrambler) {
         (Work::Cuda(work), Some(scrambler)) => {
             // SAFETY: the slot is this turn's, which is published on the same stream.
-            unsafe { scrambler.launch(work.stream, work.views.as_raw(), work.views.len(), number) }?;
+            unsafe { scrambler.launch(work.stream, work.views.as_raw(), work.views.len(), number, times) }?;
         }
         (Work::Host(mut work), _) => {
             words.resize(work.views.len(), 0);

@@ -21,23 +21,32 @@ use crate::worker::Scrambler;
 
 /// From picture to picture of the renderer.
 const PICTURE: Duration = Duration::from_millis(1);
+/// Kernels of a frame that takes longer than it takes to be handed over.
+const LONG: usize = 24;
 const OWN: &str = "on a thread of the renderer's";
 
 pub(super) fn cases(profile: &Profile) -> Vec<Case> {
     let lags: &[usize] = profile.pick(&[1, 2, 3], &[2]);
-    let case = |&lag: &usize| {
-        let plural = if lag == 1 { "" } else { "s" };
-        let what = format!("frame of a writer in another process, {lag} frame{plural} of it in flight");
-        Case::new(format!("processes/{lag}"), what.clone(), move |bench, rows| run(bench, rows, lag, &what))
-    };
-    lags.iter().map(case).collect()
+    // Of some 10 µs, and of some 250.
+    let sizes = profile.pick(vec![("", LONG), ("short/", 1)], vec![("", 1)]);
+    let cases = sizes.into_iter().flat_map(|(prefix, kernels)| {
+        lags.iter().map(move |&lag| {
+            let plural = if lag == 1 { "" } else { "s" };
+            let short = if prefix.is_empty() { "" } else { "short " };
+            let what = format!("{short}frame of a writer in another process, {lag} frame{plural} of it in flight");
+            let name = format!("processes/{prefix}{lag}");
+            Case::new(name, what.clone(), move |bench, rows| run(bench, rows, lag, kernels, &what))
+        })
+    });
+    cases.collect()
 }
 
 type Spec = BufferSpec<u32>;
 
-fn run(bench: &Bench, rows: &mut Rows, lag: usize, what: &str) -> Result<()> {
+fn run(bench: &Bench, rows: &mut Rows, lag: usize, kernels: usize, what: &str) -> Result<()> {
     let gpu = &bench.gpu;
-    let (len, frames) = if gpu.is_cuda() { (4 << 20, bench.profile.pick(2000, 100)) } else { (64 << 10, 50) };
+    let (len, frames) = if gpu.is_cuda() { (4 << 20, bench.profile.pick(1000, 100)) } else { (64 << 10, 50) };
+    rows.parameter("kernels", kernels);
     rows.parameter("bytes", 4 * len);
     rows.parameter("frames", frames);
     let info =
@@ -51,12 +60,12 @@ fn run(bench: &Bench, rows: &mut Rows, lag: usize, what: &str) -> Result<()> {
             let Other { reader, stdin, stdout, .. } = &mut other;
             beside(
                 || Ok(reader.newest()?.map(|turn| turn.read_back(LIMIT)).transpose()?.is_some()),
-                || ask(stdin, stdout, frames),
+                || ask(stdin, stdout, frames, kernels),
             )?
         } else {
             beside(
                 || Ok(reader.newest()?.map(|turn| turn.read_back(LIMIT)).transpose()?.is_some()),
-                || write(&mut writer, scrambler.as_ref(), frames),
+                || write(&mut writer, scrambler.as_ref(), frames, kernels),
             )?
         };
         Ok(took.as_secs_f64() * 1e6 / frames as f64)
@@ -87,7 +96,12 @@ fn beside<T: Send>(mut newest: impl FnMut() -> Result<bool>, work: impl FnOnce()
     })
 }
 
-fn write(writer: &mut LatestWriter<Spec>, scrambler: Option<&Scrambler>, frames: usize) -> Result<Duration> {
+fn write(
+    writer: &mut LatestWriter<Spec>,
+    scrambler: Option<&Scrambler>,
+    frames: usize,
+    kernels: usize,
+) -> Result<Duration> {
     let begun = Instant::now();
     for _ in 0..frames {
         let mut turn = writer.begin()?;
@@ -96,7 +110,7 @@ fn write(writer: &mut LatestWriter<Spec>, scrambler: Option<&Scrambler>, frames:
             (Work::Cuda(work), Some(scrambler)) => {
                 let (address, words) = (work.resources.as_raw(), work.resources.len());
                 // SAFETY: the slot is this turn's, which is published on the same stream.
-                unsafe { scrambler.launch(work.stream, address, words, number) }?;
+                unsafe { scrambler.launch(work.stream, address, words, number, kernels) }?;
             }
             (Work::Host(host), _) => host.run(move |words| words.fill(number as u32))?,
             _ => bail!("no bench of this backend"),
@@ -107,8 +121,8 @@ fn write(writer: &mut LatestWriter<Spec>, scrambler: Option<&Scrambler>, frames:
 }
 
 /// Lets the other process publish frames.
-fn ask(stdin: &mut ChildStdin, stdout: &mut BufReader<ChildStdout>, frames: usize) -> Result<Duration> {
-    writeln!(stdin, "{frames}").context("the worker has ended")?;
+fn ask(stdin: &mut ChildStdin, stdout: &mut BufReader<ChildStdout>, frames: usize, kernels: usize) -> Result<Duration> {
+    writeln!(stdin, "{frames} {kernels}").context("the worker has ended")?;
     let mut line = String::new();
     stdout.read_line(&mut line)?;
     Ok(Duration::from_nanos(line.trim().parse().context("the worker has ended")?))
