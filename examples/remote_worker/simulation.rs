@@ -5,7 +5,7 @@ use std::ffi::{CString, c_void};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bridge_worker::bridge_ipc::Backend;
+use bridge_worker::bridge_ipc::{Backend, Uuid};
 use bridge_worker::cuda_import::cudarc::driver::LaunchConfig;
 use bridge_worker::cuda_import::{self, Kernel, KernelModule};
 use bridge_worker::{Buffer, CudaWork, HostWork, Work, Worker, WorkerInfo};
@@ -27,6 +27,13 @@ struct Options {
     /// What to compute with, cuda or host; without it CUDA, or the CPU where that cannot be
     #[arg(long, value_parser = ["cuda", "host"])]
     backend: Option<String>,
+    /// The GPU to compute on, by the UUID that `nvidia-smi -L` prints; without it the one that draws
+    #[arg(long, value_parser = uuid)]
+    gpu: Option<Uuid>,
+}
+
+fn uuid(text: &str) -> Result<Uuid, String> {
+    text.strip_prefix("GPU-").unwrap_or(text).parse().map_err(|error| format!("{error}"))
 }
 
 pub(crate) fn main() {
@@ -41,7 +48,8 @@ pub(crate) fn main() {
 
 fn simulate(options: &Options) -> Result<(), bridge_worker::Error> {
     let backend = options.backend.as_deref().map(|name| if name == "cuda" { Backend::Cuda } else { Backend::Host });
-    let worker = Worker::connect_with(&options.socket, &WorkerInfo { backend, ..Default::default() })?;
+    let worker =
+        Worker::connect_with(&options.socket, &WorkerInfo { backend, device: options.gpu, ..Default::default() })?;
     // Loaded before the first frame: that may wait for whatever a stream waits for.
     let kernel = worker.cuda().map(load).transpose()?;
     match worker.cuda() {

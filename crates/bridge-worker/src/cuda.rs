@@ -13,6 +13,7 @@ use cuda_import::{
     signal_one, wait_one,
 };
 
+use crate::device::refused_timeline;
 use crate::error::Error;
 use crate::frame::Frame;
 
@@ -56,7 +57,8 @@ impl<F: Frame> CudaSide<F> {
             let name = format!("{name}.{side}");
             // SAFETY: the renderer states that it is a timeline of its GPU, which is this one, or a
             // peer's where that is known to work; the session has compared the UUIDs.
-            *place = Some(unsafe { ImportedSemaphore::import(device, handle, SemaphoreKind::Timeline, &name) }?);
+            let imported = unsafe { ImportedSemaphore::import(device, handle, SemaphoreKind::Timeline, &name) };
+            *place = Some(imported.map_err(|error| refused_timeline(device, timeline.device_uuid, error))?);
         }
         let (Some(computed), Some(rendered)) = (computed, rendered) else {
             return Err(Error::Mismatch { exchange: name.to_owned(), reason: "it has not two timelines".to_owned() });

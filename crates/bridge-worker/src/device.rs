@@ -27,3 +27,15 @@ pub(crate) fn choose(renderer: &Hello, asked: Option<Uuid>) -> Result<CudaDevice
     }
     Ok(CudaDevice::by_uuid(owner)?)
 }
+
+/// The error of a timeline that the renderer's GPU has exported and `device` does not take.
+///
+/// `CUDA_ERROR_INVALID_DEVICE` where `CUDA_VISIBLE_DEVICES` hides the GPU that draws, although
+/// memory of it can be imported (two H200s, driver 580.159.04, 2026-11-28).
+pub(crate) fn refused_timeline(device: &CudaDevice, renderer: Uuid, source: cuda_import::Error) -> Error {
+    let is_visible = |found: cuda_import::DriverReport| found.devices.iter().any(|device| device.uuid == renderer);
+    if probe().is_ok_and(is_visible) {
+        return source.into();
+    }
+    Error::HiddenGpu { device: device.name().to_owned(), renderer, source }
+}

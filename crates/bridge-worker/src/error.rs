@@ -14,6 +14,21 @@ pub enum Error {
     #[error(transparent)]
     Cuda(#[from] cuda_import::Error),
 
+    /// CUDA does not see the GPU that draws, and does not take its timelines on another GPU then.
+    #[error(
+        "\"{device}\" cannot take the timelines of the GPU that draws ({renderer}), which CUDA does not see: let this process \
+         see both with CUDA_VISIBLE_DEVICES, and choose the one that computes by `WorkerInfo::device`; {source}"
+    )]
+    #[non_exhaustive]
+    HiddenGpu {
+        /// The GPU that computes.
+        device: String,
+        /// The GPU that draws.
+        renderer: cuda_import::Uuid,
+        /// The failed import.
+        source: cuda_import::Error,
+    },
+
     /// The renderer's process has ended. What this process owed to itself is settled: no stream of
     /// it waits for the renderer.
     #[error(

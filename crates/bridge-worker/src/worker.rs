@@ -21,7 +21,9 @@ pub struct WorkerInfo<'a> {
     pub name: &'a str,
     /// The backend. Default: CUDA, or the CPU where CUDA cannot be had and the renderer allows it, which is logged.
     pub backend: Option<Backend>,
-    /// The CUDA device. Default: the renderer's GPU, or one that reaches its memory where CUDA does not see it.
+    /// The CUDA device. Default: the renderer's GPU, or one that reaches its memory where CUDA does
+    /// not see it. NVIDIA's driver 580 refuses the renderer's timelines then
+    /// ([`Error::HiddenGpu`]): to compute on another GPU, let CUDA see both and name it here.
     pub device: Option<Uuid>,
     /// The limit of every wait on the host. Default: 5 seconds.
     pub timeout: Duration,

@@ -26,6 +26,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 const LEN: u64 = 256;
 /// In bytes: what another GPU maps, too.
 const ALLOCATION: u64 = PEER_GRANULARITY;
+/// `CUDA_ERROR_INVALID_DEVICE`
+const INVALID_DEVICE: u32 = 101;
 
 /// What the renderer has exported: two slots and two timelines.
 struct Exports {
@@ -135,6 +137,33 @@ fn a_worker_on_another_gpu_writes_the_renderers_memory() {
     let Some(double) = Double::in_child("a_worker_on_another_gpu_writes_the_renderers_memory") else { return };
     let other = probe().unwrap().devices[1].uuid;
     frames_cross(&double, Some(other), "cuMemImportFromShareableHandle");
+}
+
+/// The driver takes no timeline of a GPU that it does not see.
+#[test]
+fn a_worker_that_does_not_see_the_gpu_that_draws_is_told_so() {
+    let Some(double) = Double::in_child("a_worker_that_does_not_see_the_gpu_that_draws_is_told_so") else { return };
+    let (hidden, device) = (Uuid::from_bytes([0xdb; 16]), probe().unwrap().devices[1].uuid);
+    let exports = Exports::new(&double);
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let told = (1..100).find_map(|nth| {
+        std::thread::scope(|scope| {
+            let renderer = scope.spawn(|| Renderer::offer(&listener, hidden, false, &exports.all()));
+            let worker = connect_on(listener.path(), Some(device)).unwrap();
+            // The call that it is depends on what else is asked of the driver.
+            double.fail_nth(nth, INVALID_DEVICE, false);
+            let made = worker.latest::<Buffer<f32>>("x");
+            double.disarm();
+            drop(renderer.join().unwrap());
+            let refused = |error: &Error| error.to_string().contains("cuImportExternalSemaphore");
+            made.err().filter(|error| matches!(error, Error::HiddenGpu { .. }) && refused(error))
+        })
+    });
+    let text = told.expect("no call is the import of a timeline").to_string();
+    for part in ["CUDA_VISIBLE_DEVICES", "WorkerInfo::device", &hidden.to_string()] {
+        assert!(text.contains(part), "{text}");
+    }
 }
 
 /// 20 frames of a worker on this device, which imports memory by this call.
