@@ -43,6 +43,8 @@ impl<R: Resources> LatestReader<R, RenderFirst> {
     /// A turn with the newest finished frame, if it is newer than `than`; and whether there will be
     /// one once Vulkan's commands have ended, which wakes nobody.
     pub(crate) fn newer(&mut self, than: Option<u64>) -> Result<(Option<ComputeRead<R>>, bool)> {
+        // In this order: a frame that is finished in between is had now, or still being drawn.
+        let drawn = self.shared().state.held.rendered.value()?;
         let turn = self.newest()?.and_then(|turn| match Some(turn.frame()) > than {
             true => Some(turn),
             false => {
@@ -50,7 +52,6 @@ impl<R: Resources> LatestReader<R, RenderFirst> {
                 None
             }
         });
-        let drawn = self.shared().state.held.rendered.value()?;
         Ok((turn, self.shared().ledger().is_drawing(drawn)))
     }
 }
