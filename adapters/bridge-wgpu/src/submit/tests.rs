@@ -168,18 +168,23 @@ fn no_frame_is_wrong_beside_another_exchange() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
+/// Whether a fault that hangs on who comes first is seen in one of many tries.
+fn is_seen(is_wrong: impl FnMut() -> bool) -> bool {
+    std::iter::repeat_with(is_wrong).take(50).any(|wrong| wrong)
+}
+
 #[test]
 fn without_the_wait_frames_are_wrong() {
     for gpu in bridges() {
-        let wrong = wrong(&gpu, 20, Duration::from_millis(20), false, Splice::WithoutWait);
-        assert!(wrong > 0, "the wait is not what makes frames right");
+        let is_wrong = || wrong(&gpu, 20, Duration::from_millis(20), false, Splice::WithoutWait) > 0;
+        assert!(is_seen(is_wrong), "the wait is not what makes frames right");
     }
 }
 
 #[test]
 fn with_a_signal_that_another_submission_takes_frames_are_wrong() {
     for gpu in bridges() {
-        let wrong = wrong(&gpu, 20, Duration::ZERO, true, Splice::SignalTakenByAnother);
-        assert!(wrong > 0, "the place of the signal is not what makes frames right");
+        let is_wrong = || wrong(&gpu, 20, Duration::ZERO, true, Splice::SignalTakenByAnother) > 0;
+        assert!(is_seen(is_wrong), "the place of the signal is not what makes frames right");
     }
 }
