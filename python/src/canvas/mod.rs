@@ -20,7 +20,6 @@ use crate::owned::{Owner, Tensor};
 use crate::screen::copy::skip;
 use crate::screen::slots::Format;
 use crate::screen::{Scene, limit, told};
-use crate::tensor::stream::named;
 use crate::tensor::{Device, tuple};
 use crate::view::View;
 
@@ -41,7 +40,7 @@ impl Canvas {
         Self { shared: Detached::new(shared), view, shape, format, look }
     }
 
-    fn begin(&self, stream: Option<&Named>) -> Result<(Open, Layout), Fault> {
+    fn begin(&self, stream: Option<Named>) -> Result<(Open, Layout), Fault> {
         self.shared.process.check("canvas")?;
         let kept = self.shared.slots(stream)?;
         let number = stream.map(|stream| stream.number);
@@ -98,22 +97,18 @@ impl Canvas {
     /// and behind each stream that took the tensor through DLPack. Other streams are yours to join.
     /// The host waits for nothing; on the CPU backend it waits until the memory is free.
     ///
-    /// The stream that the first frame names waits for Vulkan and signals it itself: name the one
-    /// that writes the frames. On the GPU, frames on another stream, or on one that only DLPack
-    /// names, take hundreds of microseconds longer. The canvas keeps the object of that stream; a
-    /// stream that is named by a number, to DLPack or by ``stream=``, is joined by events instead,
-    /// and must live until the block has been left.
+    /// If the first frame names a stream of torch's own or the default stream, which are never
+    /// destroyed, that one waits for Vulkan and signals it itself. Other streams are joined by
+    /// events, which takes hundreds of microseconds longer a frame on the GPU; their object is kept
+    /// until the block has been left, and one that is named by a number must live as long.
     ///
     /// An exception in the block gives the memory back undrawn. A tensor that is kept after the
     /// block may see or tear a later frame.
     #[pyo3(signature = (*, stream=None))]
     fn frame(slf: &Bound<'_, Self>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<CanvasFrame> {
-        let stream = stream.map(|stream| {
-            let is_number = stream.extract::<usize>().is_ok();
-            let object = (!is_number).then(|| stream.clone().unbind());
-            PyResult::Ok(Named { number: named(stream)?, object })
-        });
-        Ok(CanvasFrame { canvas: slf.clone().unbind(), stream: stream.transpose()?, open: Mutex::new(None) })
+        let named = stream.map(Named::of).transpose()?;
+        let keep = stream.map(|stream| stream.clone().unbind());
+        Ok(CanvasFrame { canvas: slf.clone().unbind(), stream: named, _keep: keep, open: Mutex::new(None) })
     }
 
     /// The shape of a frame, a tuple.
@@ -137,8 +132,9 @@ impl Canvas {
 #[pyclass(frozen, module = "vkview")]
 pub(crate) struct CanvasFrame {
     canvas: Py<Canvas>,
-    /// Kept until the frame has ended, which joins it.
     stream: Option<Named>,
+    /// The stream's object, which may destroy it: it is joined when the frame ends.
+    _keep: Option<Py<PyAny>>,
     open: Mutex<Option<Open>>,
 }
 
@@ -147,7 +143,7 @@ impl CanvasFrame {
     /// The tensor to write.
     fn __enter__(&self, py: Python<'_>) -> PyResult<Tensor> {
         let canvas = self.canvas.get();
-        let (open, layout) = call(py, || canvas.begin(self.stream.as_ref()))?;
+        let (open, layout) = call(py, || canvas.begin(self.stream))?;
         let frame = Arc::clone(&open.frame);
         *self.lock() = Some(open);
         Ok(Tensor::new(layout, Owner::Frame { frame, kept: OnceLock::new() }))

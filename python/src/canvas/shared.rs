@@ -16,18 +16,16 @@ use crate::native::{Native, drop_later};
 use crate::screen::copy::{put_behind, refuse_captured_stream, refuse_foreign_stream};
 use crate::screen::slots::{Format, Slots};
 use crate::screen::told;
-use crate::tensor::stream::LEGACY;
+use crate::tensor::stream::{LEGACY, named};
 
 /// The slots. Whoever may use them holds this: the canvas, an open frame, and tensors that were
 /// made of one.
 pub(crate) type Kept = Arc<Native<Lent>>;
 
-/// Slots, and the stream that waits for Vulkan and signals it. Field order is drop order.
+/// Slots, and the side whose stream waits for Vulkan and signals it.
 pub(crate) struct Lent {
     slots: Mutex<Slots>,
     compute: Compute,
-    /// The stream's object, where it is one of another library's: destroys it, maybe.
-    _stream: Option<Py<PyAny>>,
 }
 
 impl Lent {
@@ -43,23 +41,31 @@ impl Lent {
 }
 
 /// The stream that a frame named.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Named {
     pub(super) number: usize,
-    /// Keeps the stream; `None` where it was named by its number.
-    pub(super) object: Option<Py<PyAny>>,
+    /// It is never destroyed.
+    pub(super) is_lasting: bool,
 }
 
 impl Named {
-    /// The object that keeps the stream for the canvas's lifetime, or `None` where that is not
-    /// known: a number says nothing of when the stream will be destroyed.
-    fn kept(&self) -> Option<Option<Py<PyAny>>> {
-        match &self.object {
-            _ if self.number == LEGACY => Some(None),
-            Some(object) => Some(Some(Python::attach(|py| object.clone_ref(py)))),
-            None => None,
-        }
+    pub(super) fn of(stream: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let number = named(stream)?;
+        Ok(Self { number, is_lasting: number == LEGACY || is_of_torchs_pool(stream, number)? })
     }
+}
+
+/// Returns `true` for a stream of the pool of torch, which destroys none: what a frame leaves on it
+/// may outlive the canvas. A stream that torch only wraps has its address as `stream_id`.
+fn is_of_torchs_pool(stream: &Bound<'_, PyAny>, number: usize) -> PyResult<bool> {
+    let modules = stream.py().import("sys")?.getattr("modules")?;
+    let Ok(cuda) = modules.get_item("torch.cuda") else { return Ok(false) };
+    let Some(class) = cuda.getattr_opt("Stream")? else { return Ok(false) };
+    if !stream.get_type().is(&class) {
+        return Ok(false);
+    }
+    let id = stream.getattr("stream_id")?.extract::<i64>()?;
+    Ok(i64::try_from(number) != Ok(id))
 }
 
 enum Life {
@@ -101,28 +107,28 @@ impl Shared {
         &self.compute
     }
 
-    /// The slots, made with the first frame: on the stream that it names, where that will live as
-    /// long. There is no event between two streams then, which costs the GPU hundreds of
+    /// The slots, made with the first frame: on the stream that it names, where that is never
+    /// destroyed. There is no event between two streams then, which costs the GPU hundreds of
     /// microseconds a frame where one of them waits for Vulkan.
-    pub(super) fn slots(&self, stream: Option<&Named>) -> Result<Kept, Fault> {
+    pub(super) fn slots(&self, stream: Option<Named>) -> Result<Kept, Fault> {
         let mut life = self.lock();
         match &*life {
             Life::Made(kept) => return Ok(Arc::clone(kept)),
             Life::Closed => return Err(Fault::new(Kind::Closed, "the view of the canvas is closed")),
             Life::New => {}
         }
-        let lead = stream.and_then(|named| Some((named.number, named.kept()?)));
-        let (compute, stream) = match (self.compute.cuda(), lead) {
-            (Some(cuda), Some((number, object))) => {
+        let lead = stream.filter(|stream| stream.is_lasting).map(|stream| stream.number);
+        let compute = match (self.compute.cuda(), lead) {
+            (Some(cuda), Some(number)) => {
                 refuse_foreign_stream(cuda.stream(), number)?;
                 refuse_captured_stream(cuda.stream(), number)?;
                 let stream = foreign(cuda.stream(), number);
-                (Compute::on_stream(self.compute.device(), stream).map_err(told)?, object)
+                Compute::on_stream(self.compute.device(), stream).map_err(told)?
             }
-            _ => (Compute::clone(&self.compute), None),
+            _ => Compute::clone(&self.compute),
         };
         let slots = Mutex::new(Slots::new(&compute, "canvas", self.format)?);
-        let kept = Arc::new(Native::new(Lent { slots, compute, _stream: stream }));
+        let kept = Arc::new(Native::new(Lent { slots, compute }));
         *life = Life::Made(Arc::clone(&kept));
         Ok(kept)
     }
@@ -135,7 +141,9 @@ impl Shared {
     /// Begins no more frames, and frees the slots with their last user. Returns how many still use
     /// them.
     pub(crate) fn close(&self) -> usize {
-        match std::mem::replace(&mut *self.lock(), Life::Closed) {
+        // Unlocked before slots are freed, which may wait.
+        let life = std::mem::replace(&mut *self.lock(), Life::Closed);
+        match life {
             Life::Made(kept) => Arc::strong_count(&kept) - 1,
             Life::New | Life::Closed => 0,
         }

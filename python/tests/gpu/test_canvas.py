@@ -1,5 +1,7 @@
 """Canvases on a GPU: written in place by torch, on streams that the view does not know otherwise."""
 
+import gc
+
 import pytest
 import vkview
 
@@ -45,6 +47,35 @@ def test_frames_change_streams(view, torch):
             mine.fill_(value)
         view.draw()
         assert (view.pixels() == value).all(), frame
+
+
+def test_a_frame_outlives_its_canvas_and_its_stream(view, cupy):
+    """The frame that is not drawn yet is all that is left of them."""
+    def show(value):
+        canvas = view.canvas(SHAPE)
+        with canvas.frame(stream=cupy.cuda.Stream(non_blocking=True)) as t:
+            cupy.from_dlpack(t)[:] = value
+    for value in range(20):
+        show(value)
+        gc.collect()
+        view.draw()
+        assert (view.pixels() == value).all(), value
+        show(value)
+        gc.collect()
+
+
+def test_a_stream_that_torch_only_wraps_is_joined(view, torch, cupy):
+    canvas = view.canvas(SHAPE)
+    def frame(value):
+        owner = cupy.cuda.Stream(non_blocking=True)
+        stream = torch.cuda.ExternalStream(owner.ptr)
+        with torch.cuda.stream(stream), canvas.frame(stream=torch.cuda.current_stream()) as t:
+            torch.from_dlpack(t).fill_(value)
+    for value in range(20):
+        frame(value)
+        gc.collect()
+        view.draw()
+        assert (view.pixels() == value).all(), value
 
 
 def test_a_canvas_on_the_default_stream(view, torch):
