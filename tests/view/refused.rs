@@ -67,6 +67,7 @@ pub(crate) fn frames_that_cannot_be_drawn_are_given_back(_: &Rig, compute: &Comp
         ("one byte too few", 4 * PIXELS - 1, read),
         ("not for shaders", 4 * PIXELS, BufferAccess::TRANSFER_READ),
         ("for other shaders", 4 * PIXELS, BufferAccess::SHADER_READ),
+        ("no storage", 4 * PIXELS, BufferAccess { usage: vk::BufferUsageFlags::UNIFORM_BUFFER, ..read }),
     ] {
         given_back(compute, Bytes::new(len, access), |frame| {
             let error = view.show_image(frame, format, &look).unwrap_err();

@@ -166,7 +166,16 @@ impl View {
         }
         // SAFETY: the commands acquire and release the slot, and live until the ring has seen the
         // point.
-        let turn = unsafe { frame.submit(&[commands]) }?;
+        let turn = match unsafe { frame.submit(&[commands]) } {
+            Ok(turn) => turn,
+            Err(error) => {
+                // The compute side's wait may have failed behind a submission, whose end nothing
+                // tells then.
+                let error = Error::from(error);
+                self.note_stuck(&error);
+                return Err(error);
+            }
+        };
         self.ring.submitted(recording, turn.rendered());
         Ok(turn)
     }
@@ -203,11 +212,18 @@ pub(crate) trait Written: Resources {
     fn target(resources: Self::Render<'_>, size: [u32; 2]) -> Result<Target>;
 }
 
+/// Whether barriers at these stages order a copy.
+pub(super) fn covers_copies(stages: vk::PipelineStageFlags2) -> bool {
+    use vk::PipelineStageFlags2 as Stages;
+    stages.intersects(Stages::COPY | Stages::ALL_TRANSFER | Stages::ALL_COMMANDS)
+}
+
 impl<T: Pod + Send + Sync> Written for BufferSpec<T> {
     fn target(buffer: Self::Render<'_>, [width, height]: [u32; 2]) -> Result<Target> {
         let wrong = |reason: String| Error::invalid("a slot for the picture", reason);
         let access = buffer.handover().accesses();
-        if !access.access.contains(vk::AccessFlags2::TRANSFER_WRITE) {
+        let usage = access.usage.contains(vk::BufferUsageFlags::TRANSFER_DST);
+        if !usage || !covers_copies(access.stages) || !access.access.contains(vk::AccessFlags2::TRANSFER_WRITE) {
             return Err(wrong("it is not written by copies: add `BufferAccess::TRANSFER_WRITE`".into()));
         }
         let size = u64::from(width) * u64::from(height) * PIXEL;
@@ -221,7 +237,9 @@ impl<T: Pod + Send + Sync> Written for BufferSpec<T> {
 impl Written for ImageSpec<[u8; 4]> {
     fn target(image: Self::Render<'_>, [width, height]: [u32; 2]) -> Result<Target> {
         let wrong = |reason: String| Error::invalid("a slot for the picture", reason);
-        if !image.accesses().access.contains(vk::AccessFlags2::TRANSFER_WRITE) {
+        let access = image.accesses();
+        let usage = access.usage.contains(vk::ImageUsageFlags::TRANSFER_DST);
+        if !usage || !covers_copies(access.stages) || !access.access.contains(vk::AccessFlags2::TRANSFER_WRITE) {
             return Err(wrong("it is not written by copies: add `ImageAccess::TRANSFER_WRITE`".into()));
         }
         if !matches!(image.layout(), vk::ImageLayout::TRANSFER_DST_OPTIMAL | vk::ImageLayout::GENERAL) {

@@ -69,10 +69,11 @@ impl View {
             return Err(wrong(reason));
         }
         let buffer = frame.buffer();
+        let usage = buffer.access.usage.contains(vk::BufferUsageFlags::STORAGE_BUFFER);
         let stages = buffer.access.stages.contains(vk::PipelineStageFlags2::COMPUTE_SHADER);
         // `SHADER_STORAGE_READ`, or the older name for more.
         let reads = vk::AccessFlags2::SHADER_STORAGE_READ | vk::AccessFlags2::SHADER_READ;
-        if !stages || !buffer.access.access.intersects(reads) {
+        if !usage || !stages || !buffer.access.access.intersects(reads) {
             return Err(wrong("its buffers are not read by compute shaders: add `BufferAccess::COMPUTE_READ`".into()));
         }
         if buffer.size < size {

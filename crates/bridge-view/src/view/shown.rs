@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::format::PointFormat;
 use crate::frame::Turn;
 use crate::look::PointLook;
+use crate::view::output::covers_copies;
 use crate::view::{Content, View, ViewInfo};
 use crate::window::input::Orbit;
 use crate::window::present::Presenter;
@@ -136,6 +137,7 @@ impl View {
         };
         let access = frame.buffer().access;
         let copied = access.usage.contains(vk::BufferUsageFlags::TRANSFER_SRC)
+            && covers_copies(access.stages)
             && access.access.contains(vk::AccessFlags2::TRANSFER_READ);
         if !copied {
             return Ok(None);

@@ -125,11 +125,7 @@ impl Places {
         unsafe { raw.reset_fences(&[slot.done]) }.map_err(failed(&self.device, "vkResetFences"))?;
         // SAFETY: VUID-vkQueueSubmit2-fence-04894, -04895: reset above, and with no other
         // submission.
-        let submitted = unsafe { queue.submit(&[], slot.done) };
-        submitted.map_err(|error| {
-            self.abandon(place);
-            Error::from(error)
-        })
+        Ok(unsafe { queue.submit(&[], slot.done) }?)
     }
 
     /// Notes that the place cannot be used again: an image was acquired with it that nothing was
