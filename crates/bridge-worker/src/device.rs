@@ -37,5 +37,5 @@ pub(crate) fn refused_timeline(device: &CudaDevice, renderer: Uuid, source: cuda
     if probe().is_ok_and(is_visible) {
         return source.into();
     }
-    Error::HiddenGpu { device: device.name().to_owned(), renderer, source }
+    Error::HiddenGpu { device: device.name().to_owned(), renderer, source: Box::new(source) }
 }

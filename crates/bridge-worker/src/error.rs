@@ -26,7 +26,7 @@ pub enum Error {
         /// The GPU that draws.
         renderer: cuda_import::Uuid,
         /// The failed import.
-        source: cuda_import::Error,
+        source: Box<cuda_import::Error>,
     },
 
     /// The renderer's process has ended. What this process owed to itself is settled: no stream of
