@@ -58,6 +58,10 @@ pub enum Error {
     #[error("nothing has been drawn so far; show a frame and call `View::draw` first")]
     NothingDrawn,
 
+    /// Commands of the view did not end in time, and may still use its picture.
+    #[error("commands of the view did not end within its timeout, so it draws no more; make another view")]
+    Stuck,
+
     /// A picture could not be encoded or written.
     #[error("the picture cannot be written: {reason}")]
     #[non_exhaustive]

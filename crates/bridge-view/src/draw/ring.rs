@@ -29,6 +29,8 @@ pub(crate) struct Ring {
     sets: vk::DescriptorPool,
     places: Vec<Place>,
     next: usize,
+    /// Commands were submitted, and nothing tells when they end.
+    lost: bool,
     device: ExportDevice,
 }
 
@@ -47,6 +49,7 @@ impl Ring {
             sets: vk::DescriptorPool::null(),
             places: Vec::new(),
             next: 0,
+            lost: false,
             device: device.clone(),
         };
         let raw = device.as_raw();
@@ -84,6 +87,9 @@ impl Ring {
     /// # Safety
     /// As [`bind`] says of the buffers.
     pub(crate) unsafe fn begin(&mut self, limit: Duration, buffers: Option<Buffers>) -> Result<Recording, Error> {
+        if self.lost {
+            return Err(Error::Stuck);
+        }
         let place = self.next;
         let Place { commands, set, busy } = &mut self.places[place];
         let (commands, set) = (*commands, *set);
@@ -109,6 +115,11 @@ impl Ring {
     /// Notes when the commands will have run.
     pub(crate) fn submitted(&mut self, recording: Recording, point: TimelinePoint) {
         self.places[recording.place].busy = Some(point);
+    }
+
+    /// Notes that commands were submitted whose end nothing tells: none are recorded any more.
+    pub(crate) fn lose(&mut self) {
+        self.lost = true;
     }
 
     /// Blocks until all commands have run, for at most `limit` each.

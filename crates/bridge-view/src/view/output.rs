@@ -168,13 +168,14 @@ impl View {
         // point.
         let turn = match unsafe { frame.submit(&[commands]) } {
             Ok(turn) => turn,
-            Err(error) => {
-                // The compute side's wait may have failed behind a submission, whose end nothing
-                // tells then.
+            // They were submitted, and did not end.
+            Err(error @ bridge::Error::Timeout { .. }) => {
+                self.ring.lose();
                 let error = Error::from(error);
                 self.note_stuck(&error);
                 return Err(error);
             }
+            Err(error) => return Err(error.into()),
         };
         self.ring.submitted(recording, turn.rendered());
         Ok(turn)

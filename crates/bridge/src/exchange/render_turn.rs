@@ -127,7 +127,10 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     ///
     /// # Errors
     /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while a lent turn is open, and the frame is
-    /// lost; or the failed call, and the frame counts as skipped. Nothing was submitted then.
+    /// lost; or the failed call, and the frame counts as skipped. Nothing was submitted then, with
+    /// one exception: where Vulkan begins the frame and the compute side then refuses to wait for
+    /// it, this blocks until the commands have ended, for at most the exchange's timeout.
+    /// [`Error::Timeout`](crate::Error::Timeout) says that they have not.
     ///
     /// # Safety
     /// - The command buffers are executable, belong to the device and stay alive, with all that
@@ -150,7 +153,11 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<D::Submitted<R>> {
         // SAFETY: handed on to the caller.
         let rendered = unsafe { self.enqueue(info) }?;
-        D::submitted(&self.shared, self.frame, self.slot, rendered)
+        D::submitted(&self.shared, self.frame, self.slot, rendered.clone()).or_else(|error| {
+            // The caller takes an error to mean that nothing runs.
+            rendered.wait(self.shared.timeout)?;
+            Err(error)
+        })
     }
 
     /// # Safety
