@@ -2,9 +2,9 @@
 //! there, in a window or headless.
 //!
 //! Run it with `cargo run --example 08_view`, or with `-- --window` behind that, and a number of
-//! frames if it is to end by itself. It needs a Vulkan device, which may be a software one, and uses
-//! CUDA where the device's GPU has it. It checks each picture and exits with an error if one is
-//! wrong.
+//! frames if it is to end by itself. It needs a Vulkan device, which may be a software one, and
+//! uses CUDA where the device's GPU has it. It checks each picture and exits with an error if one
+//! is wrong.
 
 use std::error::Error;
 use std::time::Duration;

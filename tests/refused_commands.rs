@@ -135,7 +135,8 @@ fn pools() -> usize {
 
 #[test]
 fn refused_commands_are_freed() {
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
+    // Vulkan exits.
     let engine = std::mem::ManuallyDrop::new(Engine::new(Some(hook)));
     let mut info = engine.info();
     info.queue_lock = Some(Arc::new(Alone));

@@ -27,7 +27,8 @@ struct Options {
     /// What to compute with, cuda or host; without it CUDA, or the CPU where that cannot be
     #[arg(long, value_parser = ["cuda", "host"])]
     backend: Option<String>,
-    /// The GPU to compute on, by the UUID that `nvidia-smi -L` prints; without it the one that draws
+    /// The GPU to compute on, by the UUID that `nvidia-smi -L` prints; without it the one that
+    /// draws
     #[arg(long, value_parser = uuid)]
     gpu: Option<Uuid>,
 }

@@ -65,7 +65,8 @@ impl Gate {
             );
             let handle = timeline.export().unwrap().handle;
             let imported =
-                // SAFETY: exported a moment ago, from a timeline of this GPU, or of one that this is a proven peer of.
+                // SAFETY: exported a moment ago, from a timeline of this GPU, or of one that this
+                // is a proven peer of.
                 unsafe { ImportedSemaphore::import(cuda, handle, cuda_import::SemaphoreKind::Timeline, "gate") };
             (imported.unwrap(), Arc::clone(stream))
         });

@@ -85,7 +85,8 @@ pub(crate) fn a_copy_of_a_dropped_turn_is_waited_for(rig: &Rig, compute: &Comput
     exchange.close().unwrap();
 }
 
-/// `CudaPart::kernels` behind a copy of the same part: the kernel overwrites what the copy has written.
+/// `CudaPart::kernels` behind a copy of the same part: the kernel overwrites what the copy has
+/// written.
 pub(crate) fn kernels_come_after_a_copy_of_their_part(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);

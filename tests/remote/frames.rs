@@ -106,12 +106,14 @@ fn a_stopped_worker_is_not_dead() {
     reader.check().unwrap();
 }
 
-/// An engine that hands its images over late has the frame that the worker wrote before, and the worker is told nothing.
+/// An engine that hands its images over late has the frame that the worker wrote before, and the
+/// worker is told nothing.
 #[test]
 fn a_frame_waits_for_images_that_are_not_handed_over() {
     // One test at a time counts descriptors.
     let _alone = Rig::open();
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
+    // Vulkan exits.
     let engine = std::mem::ManuallyDrop::new(Engine::new(None));
     // SAFETY: the engine's own handles, which live for ever.
     #[allow(unsafe_code)]

@@ -53,8 +53,8 @@ pub(crate) fn cargo_here(word: &str) -> Command {
     command
 }
 
-/// A program that cargo has built with the profile `dev`, by its path in that folder, in the root of
-/// the workspace; with a current validation layer where there is one.
+/// A program that cargo has built with the profile `dev`, by its path in that folder, in the root
+/// of the workspace; with a current validation layer where there is one.
 pub(crate) fn built(path: &str) -> Command {
     let program = target_dir().join("debug").join(format!("{path}{}", env::consts::EXE_SUFFIX));
     let mut command = Command::new(program);

@@ -53,7 +53,8 @@ fn kernels_and_wgpus_commands_alternate() {
     let config = LaunchConfig::for_elements(LEN as u64, 256);
     let adding = || {
         let args = [LaunchArg::from(&sum), LaunchArg::from(&addend), LaunchArg::value(&len)];
-        // SAFETY: the kernel's three parameters, and it stays within `len` elements; the module lives until the end.
+        // SAFETY: the kernel's three parameters, and it stays within `len` elements; the module
+        // lives until the end.
         unsafe { bridge.launch(&add, &config, &args) }.unwrap()
     };
     for round in 0..200u32 {

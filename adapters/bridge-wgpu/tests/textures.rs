@@ -208,7 +208,8 @@ fn several_resources_and_several_frames_go_together() {
                 }
                 _ => panic!("no such compute side was asked for"),
             }
-            // From the texture that the frame fills into the one that is taken, in the commands between.
+            // From the texture that the frame fills into the one that is taken, in the commands
+            // between.
             let (buffer, picture) = there.objects();
             let mut commands = bridge.device().create_command_encoder(&Default::default());
             commands.copy_texture_to_texture(picture.as_image_copy(), back.objects().as_image_copy(), picture.size());

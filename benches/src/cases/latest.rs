@@ -53,7 +53,8 @@ pub(super) fn cases(profile: &Profile) -> Vec<Case> {
     ]
 }
 
-/// A frame's costs against those by hand; `adds` is what the bridge may add to the processor's time, in microseconds.
+/// A frame's costs against those by hand; `adds` is what the bridge may add to the processor's
+/// time, in microseconds.
 fn costs(bench: &Bench, rows: &mut Rows, what: &str, adds: f64, ours: &mut dyn FrameLoop, part: Part) -> Result<()> {
     let gpu = &bench.gpu;
     let recording = Recording::EachFrame(MOST_SMALL);

@@ -65,7 +65,8 @@ impl Watch<'_, '_> {
         next
     }
 
-    /// Microseconds from when the last expected value was seen until now; 0 where the caller was quicker.
+    /// Microseconds from when the last expected value was seen until now; 0 where the caller was
+    /// quicker.
     pub(crate) fn since(&self) -> Result<f64> {
         let now = self.0.begun.elapsed().as_nanos() as u64;
         let expected = self.0.expected.load(Ordering::Relaxed);

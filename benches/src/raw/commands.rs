@@ -41,7 +41,8 @@ impl Commands {
     /// Records command buffer `index` anew; `record` gets it outside of any rendering.
     ///
     /// # Safety
-    /// The GPU is done with it; what `record` records, and how it is submitted then, is valid for `usage`.
+    /// The GPU is done with it; what `record` records, and how it is submitted then, is valid for
+    /// `usage`.
     pub(crate) unsafe fn record(
         &self,
         index: usize,
@@ -50,7 +51,8 @@ impl Commands {
     ) -> Result<vk::CommandBuffer> {
         let commands = self.get(index)?;
         let info = vk::CommandBufferBeginInfo::default().flags(usage);
-        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: not pending, says the caller; the pool allows the reset.
+        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: not pending, says the caller; the
+        // pool allows the reset.
         unsafe { self.device.as_raw().begin_command_buffer(commands, &info) }?;
         record(commands);
         // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: begun above.
@@ -96,10 +98,12 @@ pub(crate) fn barriers(buffer: vk::Buffer, family: u32, with_cuda: bool) -> [vk:
     [acquire, release]
 }
 
-/// Submits one batch: waits for a point of one timeline, signals one of another, either of them left out where `None`.
+/// Submits one batch: waits for a point of one timeline, signals one of another, either of them
+/// left out where `None`.
 ///
 /// # Safety
-/// The Valid Usage of `vkQueueSubmit2`: the commands fit the queue and live until they are done, the values rise.
+/// The Valid Usage of `vkQueueSubmit2`: the commands fit the queue and live until they are done,
+/// the values rise.
 pub(crate) unsafe fn submit(
     device: &ExportDevice,
     queue: &Queue,

@@ -67,8 +67,9 @@ impl Imported {
             .allocation_size(size)
             .memory_type_index(types.trailing_zeros())
             .push_next(&mut import);
-        // SAFETY: VUID-VkMemoryAllocateInfo-allocationSize-01745, VUID-VkImportMemoryHostPointerInfoEXT-pHostPointer-01749:
-        // aligned, and the type is one that importing this pointer allows.
+        // SAFETY: VUID-VkMemoryAllocateInfo-allocationSize-01745,
+        // VUID-VkImportMemoryHostPointerInfoEXT-pHostPointer-01749: aligned, and the type is one
+        // that importing this pointer allows.
         imported.memory = unsafe { raw.allocate_memory(&info, None) }?;
         // SAFETY: VUID-vkBindBufferMemory-memory-02985: both were made for this handle type.
         unsafe { raw.bind_buffer_memory(buffer, imported.memory, 0) }?;
@@ -82,7 +83,8 @@ impl Imported {
 
 impl Drop for Imported {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyBuffer-buffer-00922: the owner waited for the submissions that use it.
+        // SAFETY: VUID-vkDestroyBuffer-buffer-00922: the owner waited for the submissions that use
+        // it.
         unsafe { self.device.as_raw().destroy_buffer(self.buffer, None) };
         // SAFETY: VUID-vkFreeMemory-memory-00677: as above.
         unsafe { self.device.as_raw().free_memory(self.memory, None) };

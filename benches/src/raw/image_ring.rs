@@ -86,8 +86,9 @@ impl<'g> ImageRing<'g> {
     }
 }
 
-/// From a new image to one in `GENERAL`; then those of a frame: over from CUDA, into the layout of copies, back, and back
-/// to CUDA. Ownership and layout never change in one: the other side makes no such barrier.
+/// From a new image to one in `GENERAL`; then those of a frame: over from CUDA, into the layout of
+/// copies, back, and back to CUDA. Ownership and layout never change in one: the other side makes
+/// no such barrier.
 fn barriers(image: vk::Image, family: u32) -> [vk::ImageMemoryBarrier2<'static>; 5] {
     use vk::{AccessFlags2 as Access, ImageLayout as Layout};
     let stages = vk::PipelineStageFlags2::ALL_TRANSFER;

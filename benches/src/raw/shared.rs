@@ -95,9 +95,11 @@ impl SharedBuffer {
         if own {
             info = info.push_next(&mut to);
         }
-        // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01714: the type is one of the device's; the size is the buffer's.
+        // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01714: the type is one of the device's; the
+        // size is the buffer's.
         shared.memory = unsafe { raw.allocate_memory(&info, None) }?;
-        // SAFETY: VUID-vkBindBufferMemory-memory-01035 to -01037: memory of its own type, size and alignment.
+        // SAFETY: VUID-vkBindBufferMemory-memory-01035 to -01037: memory of its own type, size and
+        // alignment.
         unsafe { raw.bind_buffer_memory(buffer, shared.memory, 0) }?;
 
         match cuda {
@@ -114,7 +116,8 @@ impl SharedBuffer {
             }
             None => {
                 let flags = vk::MemoryMapFlags::empty();
-                // SAFETY: VUID-vkMapMemory-memory-00678, -00682: of a host-visible type and not mapped yet.
+                // SAFETY: VUID-vkMapMemory-memory-00678, -00682: of a host-visible type and not
+                // mapped yet.
                 let mapped = unsafe { raw.map_memory(shared.memory, 0, vk::WHOLE_SIZE, flags) }?;
                 shared.mapping = Mapping::Host(NonNull::new(mapped.cast()).context("mapped to nowhere")?);
             }

@@ -186,8 +186,8 @@ impl<T: Texel> Element for Image<T> {
             // Its extent of zero is refused; `check` has seen to it before.
             ResourceKind::Buffer(_) => ImageMappingInfo::default(),
         };
-        // SAFETY: rule "mappings must match those of the exporting API": the numbers are the renderer's own, of this image, as
-        // the caller says; the channels were compared in `check`.
+        // SAFETY: rule "mappings must match those of the exporting API": the numbers are the
+        // renderer's own, of this image, as the caller says; the channels were compared in `check`.
         unsafe { MappedImage::map(memory, &info, home) }
     }
 

@@ -19,7 +19,8 @@ use crate::writer::LatestWriter;
 pub struct WorkerInfo<'a> {
     /// For the renderer's errors and logs, up to 64 bytes. Default: "worker".
     pub name: &'a str,
-    /// The backend. Default: CUDA, or the CPU where CUDA cannot be had and the renderer allows it, which is logged.
+    /// The backend. Default: CUDA, or the CPU where CUDA cannot be had and the renderer allows it,
+    /// which is logged.
     pub backend: Option<Backend>,
     /// The CUDA device. Default: the renderer's GPU, or one that reaches its memory where CUDA does
     /// not see it. NVIDIA's driver 580 refuses the renderer's timelines then
@@ -64,8 +65,8 @@ impl Worker {
     /// [`connect`](Self::connect) with a configuration.
     ///
     /// # Errors
-    /// [`Error::Ipc`] where nobody listens, or one who is not to be trusted; [`Error::NoBackend`] where the renderer allows none that can
-    /// be had.
+    /// [`Error::Ipc`] where nobody listens, or one who is not to be trusted; [`Error::NoBackend`]
+    /// where the renderer allows none that can be had.
     pub fn connect_with(path: impl AsRef<Path>, info: &WorkerInfo<'_>) -> Result<Self, Error> {
         let connect = ConnectInfo { user: info.user, timeout: info.timeout };
         let mut connection = Connection::connect(path, &connect)?;

@@ -289,8 +289,8 @@ pub enum Error {
         frame: Option<u64>,
         /// The slots that it had. What it has left in them is shown to nobody.
         held: usize,
-        /// The frames that it had published, or given back, and whose signals had not come. They are
-        /// shown to nobody, and nothing waits for them.
+        /// The frames that it had published, or given back, and whose signals had not come. They
+        /// are shown to nobody, and nothing waits for them.
         owed: u64,
     },
 

@@ -53,8 +53,8 @@ impl LocalBuffer {
         // SAFETY: a live buffer of this device.
         let requirements = unsafe { device.as_raw().get_buffer_memory_requirements(raw) };
         let memory = buffer.memory.insert(Memory::allocate(&about, requirements, location)?);
-        // SAFETY: VUID-vkBindBufferMemory-memory-01035, -memoryOffset-01036, -size-01037: of a type and size that the
-        // buffer asks for, from its start.
+        // SAFETY: VUID-vkBindBufferMemory-memory-01035, -memoryOffset-01036, -size-01037: of a type
+        // and size that the buffer asks for, from its start.
         unsafe { device.as_raw().bind_buffer_memory(raw, memory.raw, 0) }
             .map_err(about.failed("vkBindBufferMemory"))?;
         // SAFETY: just made on this device; no other thread knows it yet.

@@ -59,7 +59,8 @@ impl Commands {
         let raw = self.device.as_raw();
         let commands = *self.buffers.get(index).context("no such command buffer")?;
         let info = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: not pending, says the caller; the pool allows the reset.
+        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: not pending, says the caller; the
+        // pool allows the reset.
         unsafe { raw.begin_command_buffer(commands, &info) }.map_err(failed(&self.device, "vkBeginCommandBuffer"))?;
         record(&mut Recorder::new(&self.device, &self.rendering, commands))?;
         // SAFETY: VUID-vkEndCommandBuffer-None-06790: a recorder leaves no rendering open.

@@ -68,7 +68,8 @@ impl Depth {
         let index = fitting.clone().find(local).or_else(|| fitting.next()).context("no memory for a depth buffer")?;
         let info = vk::MemoryAllocateInfo::default().allocation_size(needs.size).memory_type_index(index);
         depth.memory =
-            // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01714: one of the types that the device lists.
+            // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01714: one of the types that the device
+            // lists.
             unsafe { raw.allocate_memory(&info, None) }.map_err(failed(device, "vkAllocateMemory (depth)"))?;
         // SAFETY: VUID-vkBindImageMemory-memory-01047, -01048, -size-01049: of a type and size that
         // the image asks for.

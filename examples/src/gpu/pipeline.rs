@@ -126,7 +126,8 @@ impl Pipeline {
             bindings.push(binding(info.textures, vk::DescriptorType::SAMPLER).immutable_samplers(&samplers));
         }
         let set_info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
-        // SAFETY: VUID-VkDescriptorSetLayoutCreateInfo-binding-00279: the bindings are numbered apart.
+        // SAFETY: VUID-VkDescriptorSetLayoutCreateInfo-binding-00279: the bindings are numbered
+        // apart.
         self.set_layout = unsafe { raw.create_descriptor_set_layout(&set_info, None) }
             .map_err(failed(&self.device, "vkCreateDescriptorSetLayout"))?;
         let sets = [self.set_layout];

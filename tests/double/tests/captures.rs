@@ -67,7 +67,8 @@ fn frees_and_imports_inside_a_capture() {
     assert_eq!(double.findings(), Vec::new());
 }
 
-/// A thread that captures in global mode forbids others to free: that is an error there, not a hang and not a loss unsaid.
+/// A thread that captures in global mode forbids others to free: that is an error there, not a hang
+/// and not a loss unsaid.
 #[test]
 fn a_global_capture_of_somebody_else() {
     let Some(double) = Double::in_child("a_global_capture_of_somebody_else") else { return };

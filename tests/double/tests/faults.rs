@@ -300,7 +300,8 @@ fn from_import_to_close() {
 fn what_was_recorded_earlier_stops_a_hand_over() {
     let Some(double) = Double::in_child("what_was_recorded_earlier_stops_a_hand_over") else { return };
     let world = World::new(&double, 1);
-    // The stream may hold another handle of the context than the device does; either may have recorded it.
+    // The stream may hold another handle of the context than the device does; either may have
+    // recorded it.
     let other = CudaContext::new(world.device.ordinal()).unwrap();
     let stream = other.new_stream().unwrap();
     for context in [&other, world.device.context()] {

@@ -1,5 +1,5 @@
-//! Faults that the fuzzer must find: the double makes calls wrong, as if `cuda-import` had made them
-//! so.
+//! Faults that the fuzzer must find: the double makes calls wrong, as if `cuda-import` had made
+//! them so.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

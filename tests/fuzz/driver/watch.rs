@@ -1,5 +1,6 @@
 //! What the exporting side has still to do, and a thread that lets it be done once somebody waits
-//! for it: the operations of a case are one after the other, and a call that blocks has nobody else.
+//! for it: the operations of a case are one after the other, and a call that blocks has nobody
+//! else.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

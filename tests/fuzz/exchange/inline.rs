@@ -82,7 +82,8 @@ impl Checks {
         unsafe { to.record(record) }.unwrap();
     }
 
-    /// Compares all that was seen. Nothing that was recorded runs any more, by what the caller dropped.
+    /// Compares all that was seen. Nothing that was recorded runs any more, by what the caller
+    /// dropped.
     ///
     /// # Panics
     /// When some work saw something else than it should have.

@@ -10,9 +10,9 @@ use crate::setup;
 use crate::setup::consent::Consent;
 use crate::{python, shell, test, windows};
 
-/// Builds all that [`demo`] runs. It names no package, and an example: cargo chooses the features of
-/// the dependencies by the packages and kinds of targets of a command, and would build the crates
-/// once more for each choice. This one is that of `cargo test --workspace`.
+/// Builds all that [`demo`] runs. It names no package, and an example: cargo chooses the features
+/// of the dependencies by the packages and kinds of targets of a command, and would build the
+/// crates once more for each choice. This one is that of `cargo test --workspace`.
 const DEMOS: &str = "build --examples --bin engine";
 
 /// Small enough for two cores without a GPU, large enough for the demo to check its own picture.

@@ -141,7 +141,8 @@ fn folder() -> PathBuf {
     shell::target_dir().join("validation-layer")
 }
 
-/// Whether the layer is there, and is the one that was fetched: programs under test are going to load it.
+/// Whether the layer is there, and is the one that was fetched: programs under test are going to
+/// load it.
 fn is_whole(folder: &Path) -> bool {
     let manifest = fs::metadata(folder.join(MANIFEST)).is_ok_and(|data| data.len() > 0);
     let sha256 = fs::read_to_string(folder.join(DIGEST));

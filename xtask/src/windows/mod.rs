@@ -2,8 +2,8 @@
 //!
 //! Every line is checked, linted and documented for MSVC, which needs no linker. Then tests, the
 //! doctor and the demo are built with MinGW and run under Wine: the tests that can fail on Windows
-//! alone, for the others show there what they have shown on Linux, or all of them. No driver under Wine exports:
-//! the driver double stands in for `nvcuda.dll`, and the CPU backend needs no export.
+//! alone, for the others show there what they have shown on Linux, or all of them. No driver under
+//! Wine exports: the driver double stands in for `nvcuda.dll`, and the CPU backend needs no export.
 
 mod tools;
 mod wine;

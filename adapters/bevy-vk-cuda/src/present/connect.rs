@@ -24,8 +24,8 @@ pub(crate) struct Connection<'a, R: Target> {
     pub(crate) items: [usize; 2],
 }
 
-/// Has the newest frames brought to the asset, in the way that `cuda` says, for as long as the program
-/// keeps what comes with the writer.
+/// Has the newest frames brought to the asset, in the way that `cuda` says, for as long as the
+/// program keeps what comes with the writer.
 ///
 /// # Errors
 /// What [`Exchange::latest`] says, or a thread that cannot be started.

@@ -87,13 +87,15 @@ impl Copier {
         // it.
         unsafe { raw.begin_command_buffer(commands, &begin) }
             .map_err(|result| failed("vkBeginCommandBuffer", result))?;
-        // SAFETY: recording, for the family of the exchange's queue; submitted with the turn below, or not at all.
+        // SAFETY: recording, for the family of the exchange's queue; submitted with the turn below,
+        // or not at all.
         unsafe { turn.record_acquire(commands) };
         // SAFETY: recording; the target is the caller's promise.
         unsafe { R::record(raw, commands, turn.resources(), target) };
         // SAFETY: recording, as above.
         unsafe { raw.end_command_buffer(commands) }.map_err(|result| failed("vkEndCommandBuffer", result))?;
-        // SAFETY: the command buffer lives until the point is reached: `Drop` waits for it. It begins with the turn's acquire.
+        // SAFETY: the command buffer lives until the point is reached: `Drop` waits for it. It
+        // begins with the turn's acquire.
         self.running = Some(unsafe { turn.submit(&[commands]) }?);
         Ok(())
     }
@@ -108,8 +110,8 @@ impl Copier {
         Ok(reached)
     }
 
-    /// Waits for the running copy, up to a limit, and returns `true` once no copy is running. After one
-    /// wait in vain it returns `false` without waiting.
+    /// Waits for the running copy, up to a limit, and returns `true` once no copy is running. After
+    /// one wait in vain it returns `false` without waiting.
     pub(crate) fn end(&mut self) -> bool {
         if self.lost {
             return false;

@@ -64,7 +64,8 @@ impl Filler {
         Self(module.map(|module| module.kernel("fill_after").unwrap()))
     }
 
-    /// Begins a frame: spend some time, then write numbers from `base` on; `false` if two are unfinished.
+    /// Begins a frame: spend some time, then write numbers from `base` on; `false` if two are
+    /// unfinished.
     pub fn fill(
         &self,
         writer: &mut CudaWriter<BufferSpec<u32>>,
@@ -80,7 +81,8 @@ impl Filler {
             (Frame::Cuda(work), Some(kernel)) => {
                 let work = work.kernels()?;
                 let (config, nanoseconds) = (LaunchConfig::for_elements(len.into(), 256), delay.as_nanos() as u64);
-                // SAFETY: the kernel's four parameters, of these types, and it writes `len` elements.
+                // SAFETY: the kernel's four parameters, of these types, and it writes `len`
+                // elements.
                 Ok(unsafe { work.launch(kernel, &config, (work.resources, len, base, nanoseconds)) }?)
             }
             _ => panic!("the kernel was not loaded"),

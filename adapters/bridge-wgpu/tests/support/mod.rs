@@ -163,7 +163,8 @@ impl Filler {
                 let (len, nanoseconds) =
                     (u32::try_from(words.len()).unwrap(), u64::try_from(delay.as_nanos()).unwrap());
                 let config = LaunchConfig::for_elements(u64::from(len), 256);
-                // SAFETY: the kernel's four parameters, of these types, and it writes `len` elements.
+                // SAFETY: the kernel's four parameters, of these types, and it writes `len`
+                // elements.
                 unsafe { work.launch(kernel, &config, (words, len, base, nanoseconds)) }.unwrap();
             }
             (_, None) => panic!("the kernel was not loaded"),

@@ -212,8 +212,8 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// The bytes that it has at least: of a buffer, of the texels of an image, of an image's rows in a memory file.
-    /// `None` where they do not fit into 64 bits.
+    /// The bytes that it has at least: of a buffer, of the texels of an image, of an image's rows
+    /// in a memory file. `None` where they do not fit into 64 bits.
     pub fn least_size(&self) -> Option<u64> {
         match &self.kind {
             ResourceKind::Buffer(buffer) => Some(buffer.size),

@@ -36,8 +36,8 @@ impl PeerProcess {
         };
         let pidfd = match credentials::pidfd(socket) {
             Some(pidfd) => pidfd,
-            // Its number may be another process's by now: the connection would then have ended, which the first receive
-            // sees, or the Hello would state another pid.
+            // Its number may be another process's by now: the connection would then have ended,
+            // which the first receive sees, or the Hello would state another pid.
             None => pidfd_open(pid, PidfdFlags::empty())
                 .map_err(|error| failed("pidfd_open", &format!("process {}", found.pid))(error.into()))?,
         };

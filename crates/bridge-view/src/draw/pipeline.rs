@@ -91,9 +91,9 @@ impl Pipelines {
         let range = vk::PushConstantRange::default().stage_flags(vk::ShaderStageFlags::COMPUTE).size(PARAMS);
         let ranges = [range];
         let info = vk::PipelineLayoutCreateInfo::default().set_layouts(&sets).push_constant_ranges(&ranges);
-        // SAFETY: VUID-VkPipelineLayoutCreateInfo-setLayoutCount-00286: one set; 96 bytes of the
-        // 128 that every device has.
         made.layout =
+            // SAFETY: VUID-VkPipelineLayoutCreateInfo-setLayoutCount-00286: one set; 96 bytes of
+            // the 128 that every device has.
             unsafe { raw.create_pipeline_layout(&info, None) }.map_err(failed(device, "vkCreatePipelineLayout"))?;
         made.image = made.pipeline(PICTURE, c"main")?;
         for (place, entry) in [c"clear", c"nearest", c"colour"].into_iter().enumerate() {
@@ -107,8 +107,8 @@ impl Pipelines {
         let words: Vec<u32> =
             spirv.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
         let info = vk::ShaderModuleCreateInfo::default().code(&words);
-        // SAFETY: VUID-VkShaderModuleCreateInfo-pCode-08737: naga validated what it wrote.
         let module =
+            // SAFETY: VUID-VkShaderModuleCreateInfo-pCode-08737: naga validated what it wrote.
             unsafe { raw.create_shader_module(&info, None) }.map_err(failed(device, "vkCreateShaderModule"))?;
         let stage = vk::PipelineShaderStageCreateInfo::default()
             .stage(vk::ShaderStageFlags::COMPUTE)

@@ -62,19 +62,20 @@ impl Ring {
         let count = FRAMES as u32;
         let sizes = [vk::DescriptorPoolSize { ty: vk::DescriptorType::STORAGE_BUFFER, descriptor_count: 3 * count }];
         let info = vk::DescriptorPoolCreateInfo::default().max_sets(count).pool_sizes(&sizes);
-        // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: more than no
-        // set.
         made.sets =
+            // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: more than
+            // no set.
             unsafe { raw.create_descriptor_pool(&info, None) }.map_err(failed(device, "vkCreateDescriptorPool"))?;
         let info = vk::CommandBufferAllocateInfo::default().command_pool(made.pool).command_buffer_count(count);
-        // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo-00044: more than no command buffer.
         let commands =
+            // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo-00044: more than no command
+            // buffer.
             unsafe { raw.allocate_command_buffers(&info) }.map_err(failed(device, "vkAllocateCommandBuffers"))?;
         let layouts = [pipelines.set_layout(); FRAMES];
         let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(made.sets).set_layouts(&layouts);
-        // SAFETY: VUID-VkDescriptorSetAllocateInfo-apiVersion-07895: as many as the pool was made
-        // for.
         let sets =
+            // SAFETY: VUID-VkDescriptorSetAllocateInfo-apiVersion-07895: as many as the pool was
+            // made for.
             unsafe { raw.allocate_descriptor_sets(&info) }.map_err(failed(device, "vkAllocateDescriptorSets"))?;
         let places = commands.into_iter().zip(sets).map(|(commands, set)| Place { commands, set, busy: None });
         made.places = places.collect();
@@ -162,8 +163,8 @@ pub(crate) unsafe fn bind(device: &ExportDevice, set: vk::DescriptorSet, buffers
             .descriptor_type(vk::DescriptorType::STORAGE_BUFFER)
             .buffer_info(&whole[binding])
     };
-    // SAFETY: VUID-vkUpdateDescriptorSets-None-03047, VUID-VkWriteDescriptorSet-descriptorType-00333:
-    // as this function.
+    // SAFETY: VUID-vkUpdateDescriptorSets-None-03047,
+    // VUID-VkWriteDescriptorSet-descriptorType-00333: as this function.
     unsafe { device.as_raw().update_descriptor_sets(&[write(0), write(1), write(2)], &[]) };
 }
 

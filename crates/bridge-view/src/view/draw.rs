@@ -30,8 +30,8 @@ pub struct Drawn {
 
 impl View {
     /// Draws the frame that was shown last, if it has not been drawn. Returns whether it was. The
-    /// GPU draws later; the host waits only where three frames are unfinished, and in a window where
-    /// the number of points has changed, and on the CPU backend until the frame is computed
+    /// GPU draws later; the host waits only where three frames are unfinished, and in a window
+    /// where the number of points has changed, and on the CPU backend until the frame is computed
     /// ([`RenderTurn::prepare_present`](bridge::RenderTurn::prepare_present)).
     ///
     /// In a window this takes the events of all windows, so it is called on the thread that opened
@@ -50,8 +50,8 @@ impl View {
     }
 
     /// As [`draw`](Self::draw), without taking events: those come from
-    /// `poll_events`. For programs that keep the view on another thread than the windows' events, or
-    /// behind a lock.
+    /// `poll_events`. For programs that keep the view on another thread than the windows' events,
+    /// or behind a lock.
     ///
     /// # Errors
     /// As [`draw`](Self::draw).
@@ -104,7 +104,8 @@ impl View {
             raw.cmd_pipeline_barrier(commands, users, draws, vk::DependencyFlags::empty(), &[before], &[], &[]);
         }
         if let Some(kept) = keeps {
-            // SAFETY: recording; the slot is acquired, to be copied from, and both have the format's size.
+            // SAFETY: recording; the slot is acquired, to be copied from, and both have the
+            // format's size.
             unsafe { record_keeping(&raw, commands, slot, kept, content.size()) };
         }
         // SAFETY: the set was bound to the buffers above; the ring is waited for before they go.

@@ -59,9 +59,9 @@ enum Content {
 /// one.
 ///
 /// A frame is shown with [`show_image`](Self::show_image) or [`show_points`](Self::show_points) and
-/// drawn by the next [`draw`](Self::draw), on the GPU and without a copy. The picture has four bytes
-/// a pixel; it is read with [`pixels`](Self::pixels), written with [`save_png`](Self::save_png), or
-/// handed to the compute side with [`read`](Self::read).
+/// drawn by the next [`draw`](Self::draw), on the GPU and without a copy. The picture has four
+/// bytes a pixel; it is read with [`pixels`](Self::pixels), written with
+/// [`save_png`](Self::save_png), or handed to the compute side with [`read`](Self::read).
 ///
 /// The host waits only where three frames are unfinished. A window holds the GPU up nowhere: it
 /// shows the newest picture that it has room for.

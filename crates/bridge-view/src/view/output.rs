@@ -98,9 +98,9 @@ impl View {
         ImageSpec::new(vk::Format::R8G8B8A8_UNORM, self.size, ImageAccess::TRANSFER_WRITE)
     }
 
-    /// Copies the picture that was drawn last into the frame's slot, on the GPU, and hands it to the
-    /// compute side: the turn that is returned reads it. The host waits only where three frames are
-    /// unfinished.
+    /// Copies the picture that was drawn last into the frame's slot, on the GPU, and hands it to
+    /// the compute side: the turn that is returned reads it. The host waits only where three frames
+    /// are unfinished.
     ///
     /// The frame is of an exchange that Vulkan begins
     /// ([`Exchange::render_first`](bridge::Exchange::render_first)) with
@@ -195,8 +195,8 @@ impl View {
     }
 }
 
-/// What a picture can be copied to: a buffer of any element type, or an image of four bytes a texel.
-/// The trait is closed.
+/// What a picture can be copied to: a buffer of any element type, or an image of four bytes a
+/// texel. The trait is closed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait PictureSlot: Written {}
 

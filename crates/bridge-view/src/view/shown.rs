@@ -51,12 +51,13 @@ impl View {
     /// Opens a view that shows its picture in a window.
     ///
     /// The picture is scaled to the window's size, with black bars where the shapes differ. Closing
-    /// the window, or Escape, ends [`is_running`](Self::is_running). Dragging moves the camera round
-    /// points, the wheel moves it closer, and Home puts it back. The title tells the frame rate.
+    /// the window, or Escape, ends [`is_running`](Self::is_running). Dragging moves the camera
+    /// round points, the wheel moves it closer, and Home puts it back. The title tells the frame
+    /// rate.
     ///
     /// # Errors
-    /// [`Error::CannotPresent`](crate::Error::CannotPresent) where the device cannot show pictures in this window; else as
-    /// [`headless`](Self::headless).
+    /// [`Error::CannotPresent`](crate::Error::CannotPresent) where the device cannot show pictures
+    /// in this window; else as [`headless`](Self::headless).
     pub fn in_window(compute: &Compute, info: &ViewInfo, window: Window) -> Result<Self> {
         let ViewInfo { size, timeout } = *info;
         Self::new(compute, info, |device, pipelines| {

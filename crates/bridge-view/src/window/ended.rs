@@ -44,7 +44,8 @@ pub(crate) fn outlive(display: RawDisplayHandle) {
     let Ok(set_exit) = (unsafe { library.get::<xlib::SetExitHandler>(c"XSetIOErrorExitHandler") }) else { return };
     // SAFETY: as above.
     let Ok(set_error) = (unsafe { library.get::<xlib::SetErrorHandler>(c"XSetIOErrorHandler") }) else { return };
-    // SAFETY: the display is open, for winit never closes it; the function stays, for Python never unloads this module.
+    // SAFETY: the display is open, for winit never closes it; the function stays, for Python never
+    // unloads this module.
     unsafe { set_exit(display.as_ptr(), xlib::exit, std::ptr::null_mut()) };
     // SAFETY: as above.
     let before = unsafe { set_error(xlib::error) };

@@ -91,8 +91,8 @@ impl WindowImages {
         Ok(made)
     }
 
-    /// Waits for the queue and makes the images anew. A window without any area, such as a minimised
-    /// one, leaves none.
+    /// Waits for the queue and makes the images anew. A window without any area, such as a
+    /// minimised one, leaves none.
     ///
     /// # Errors
     /// The failed call. [`Error::SurfaceLost`]: the images are to be made anew.

@@ -59,21 +59,22 @@ impl Places {
         made.pool = unsafe { raw.create_command_pool(&info, None) }.map_err(failed(device, "vkCreateCommandPool"))?;
         let info =
             vk::CommandBufferAllocateInfo::default().command_pool(made.pool).command_buffer_count(PICTURES as u32);
-        // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo-00044: more than no command buffer.
         let buffers =
+            // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo-00044: more than no command
+            // buffer.
             unsafe { raw.allocate_command_buffers(&info) }.map_err(failed(device, "vkAllocateCommandBuffers"))?;
         let count = PICTURES as u32;
         let sizes = [vk::DescriptorPoolSize { ty: vk::DescriptorType::STORAGE_BUFFER, descriptor_count: 3 * count }];
         let info = vk::DescriptorPoolCreateInfo::default().max_sets(count).pool_sizes(&sizes);
-        // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: more than no
-        // set.
         made.sets =
+            // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: more than
+            // no set.
             unsafe { raw.create_descriptor_pool(&info, None) }.map_err(failed(device, "vkCreateDescriptorPool"))?;
         let layouts = [pipelines.set_layout(); PICTURES];
         let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(made.sets).set_layouts(&layouts);
-        // SAFETY: VUID-VkDescriptorSetAllocateInfo-apiVersion-07895: as many as the pool was made
-        // for.
         let sets =
+            // SAFETY: VUID-VkDescriptorSetAllocateInfo-apiVersion-07895: as many as the pool was
+            // made for.
             unsafe { raw.allocate_descriptor_sets(&info) }.map_err(failed(device, "vkAllocateDescriptorSets"))?;
         for (index, (commands, set)) in buffers.into_iter().zip(sets).enumerate() {
             let place = Place { commands, set, acquired: vk::Semaphore::null(), index };
@@ -81,8 +82,8 @@ impl Places {
         }
         for slot in &mut made.slots {
             let info = vk::SemaphoreCreateInfo::default();
-            // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags, and no chain.
             slot.place.acquired =
+                // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags, and no chain.
                 unsafe { raw.create_semaphore(&info, None) }.map_err(failed(device, "vkCreateSemaphore"))?;
             let info = vk::FenceCreateInfo::default();
             // SAFETY: VUID-VkFenceCreateInfo-flags-parameter: no flags.

@@ -79,13 +79,13 @@ impl Swapchain {
             loader: khr::swapchain::Device::new(device.instance(), device.as_raw()),
             device: device.clone(),
         };
-        // SAFETY: VUID-VkSwapchainCreateInfoKHR-surface-01270, -imageFormat-01273,
-        // -presentMode-01281, -oldSwapchain-01933: the surface offers each of the values, and the
-        // old one is of this surface.
         made.raw =
+            // SAFETY: VUID-VkSwapchainCreateInfoKHR-surface-01270, -imageFormat-01273,
+            // -presentMode-01281, -oldSwapchain-01933: the surface offers each of the values, and
+            // the old one is of this surface.
             unsafe { made.loader.create_swapchain(&info, None) }.map_err(sorted(device, "vkCreateSwapchainKHR"))?;
-        // SAFETY: VUID-vkGetSwapchainImagesKHR-swapchain-parameter: just made.
         made.images =
+            // SAFETY: VUID-vkGetSwapchainImagesKHR-swapchain-parameter: just made.
             unsafe { made.loader.get_swapchain_images(made.raw) }.map_err(sorted(device, "vkGetSwapchainImagesKHR"))?;
         for _ in 0..made.images.len() {
             let info = vk::SemaphoreCreateInfo::default();

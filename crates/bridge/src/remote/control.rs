@@ -1,4 +1,5 @@
-//! What the program asks of the thread of a connection, and the thread's wait for the end of a worker.
+//! What the program asks of the thread of a connection, and the thread's wait for the end of a
+//! worker.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,8 +34,8 @@ impl Control {
         &self.wake
     }
 
-    /// Waits until the process of a worker has ended, up to `limit`, or until the thread is asked to
-    /// end. Returns `true` if the process has ended.
+    /// Waits until the process of a worker has ended, up to `limit`, or until the thread is asked
+    /// to end. Returns `true` if the process has ended.
     pub(super) fn await_death(&self, connection: &Connection, limit: Option<Duration>) -> bool {
         let start = Instant::now();
         loop {

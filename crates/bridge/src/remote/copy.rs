@@ -1,9 +1,9 @@
 //! A frame of a worker on the CPU, copied out of the memory that both processes have, or one for a
 //! worker, copied into it.
 //!
-//! The memory is read and written, and never mapped: bytes that change meanwhile are bytes that were
-//! read sooner or later, and memory that was made smaller is an error, where a mapping would be a
-//! data race and a signal that ends the process.
+//! The memory is read and written, and never mapped: bytes that change meanwhile are bytes that
+//! were read sooner or later, and memory that was made smaller is an error, where a mapping would
+//! be a data race and a signal that ends the process.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -12,8 +12,8 @@ use std::sync::{Arc, OnceLock};
 use crate::remote::runs::Run;
 use crate::remote::wake::Wake;
 
-/// The memory that a worker writes its frames to, or reads them from: of each of its slots, one file
-/// a resource.
+/// The memory that a worker writes its frames to, or reads them from: of each of its slots, one
+/// file a resource.
 pub(super) type Files = Box<[Arc<[File]>]>;
 
 /// The direction of a copy.

@@ -48,9 +48,9 @@ impl<E: End> Half<E> {
         }
     }
 
-    /// Waits until the worker before, if there was one, uses the slots no more: until its process has
-    /// ended. What it may still use is not given to the `next`, which is told where that takes longer
-    /// than `limit`.
+    /// Waits until the worker before, if there was one, uses the slots no more: until its process
+    /// has ended. What it may still use is not given to the `next`, which is told where that takes
+    /// longer than `limit`.
     pub(super) fn await_quiet(&mut self, next: &mut Connection, control: &Control, limit: Duration) -> Result<()> {
         let Some(before) = &self.before else { return Ok(()) };
         let invalid =

@@ -114,14 +114,14 @@ impl Remote {
         RemoteReader::new(self, info, resources)
     }
 
-    /// Offers an exchange to the worker, which reads the newest frame that Vulkan has drawn at a rate
-    /// of its own, and waits until it has taken it, for at most [`LatestInfo::timeout`]. What comes
-    /// back writes, as the writer of
+    /// Offers an exchange to the worker, which reads the newest frame that Vulkan has drawn at a
+    /// rate of its own, and waits until it has taken it, for at most [`LatestInfo::timeout`]. What
+    /// comes back writes, as the writer of
     /// [`Exchange::latest_render_first`](crate::Exchange::latest_render_first) does.
     ///
     /// Frames are copied for a worker on the CPU; one that computes with CUDA reads the slots
-    /// themselves, as in [`latest`](Self::latest). The worker has frames that are finished, whatever
-    /// [`LatestInfo::newest`] says.
+    /// themselves, as in [`latest`](Self::latest). The worker has frames that are finished,
+    /// whatever [`LatestInfo::newest`] says.
     ///
     /// # Errors
     /// As [`latest`](Self::latest).

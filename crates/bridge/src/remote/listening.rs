@@ -48,7 +48,8 @@ impl From<String> for End {
 }
 
 impl<P: Part> Listening<P> {
-    /// Listens until the worker is lost, or the program wants no more of it. Returns the workers' half.
+    /// Listens until the worker is lost, or the program wants no more of it. Returns the workers'
+    /// half.
     pub(super) fn run(mut self) -> Half<P::End> {
         let mut after_death = 0;
         let end = loop {
@@ -164,8 +165,8 @@ impl<P: Part> Listening<P> {
         }
     }
 
-    /// The worker is lost: tells so, and takes over what it had finished. Returns whether it uses its
-    /// slots no more.
+    /// The worker is lost: tells so, and takes over what it had finished. Returns whether it uses
+    /// its slots no more.
     fn outlive(&mut self, end: End) -> bool {
         let End { mut reason, closed } = end;
         self.part.close();

@@ -79,8 +79,8 @@ impl Terms {
         }
     }
 
-    /// Slots that are the worker's as soon as it has taken the exchange. Those of the exchange itself
-    /// are given once Vulkan is seen to be done with them.
+    /// Slots that are the worker's as soon as it has taken the exchange. Those of the exchange
+    /// itself are given once Vulkan is seen to be done with them.
     pub(super) fn given(&self) -> u32 {
         match (self.direction, self.backend) {
             (Direction::WorkerWrites, Backend::Host) => self.slots(),

@@ -24,8 +24,8 @@ pub(super) trait Part: Sized + Send + 'static {
 
     fn new(end: Self::End, given: Given, wake: &Arc<Wake>) -> Self;
 
-    /// Notes what the worker has said of a frame or a slot, as the session allows it. Gives what has
-    /// come of it at once.
+    /// Notes what the worker has said of a frame or a slot, as the session allows it. Gives what
+    /// has come of it at once.
     fn hear(&mut self, said: &Message) -> Option<Outcome>;
 
     /// Takes over what the worker has finished. Gives something that has come of it, until there is

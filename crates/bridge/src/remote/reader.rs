@@ -17,8 +17,8 @@ use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter};
 ///
 /// Nothing that is submitted waits for the worker, on the CPU or the GPU, so that neither a frame
 /// nor the end of the program does. Where the worker computes with CUDA, it writes the slots
-/// themselves, and nothing is copied; [`compute`](LatestReader::compute) is [`Backend::Remote`](crate::Backend::Remote)
-/// then.
+/// themselves, and nothing is copied; [`compute`](LatestReader::compute) is
+/// [`Backend::Remote`](crate::Backend::Remote) then.
 pub struct RemoteReader<R: Resources> {
     // Field order is drop order: the thread brings the writer back before both halves go.
     workers: Workers<LatestWriter<R>>,
@@ -41,8 +41,9 @@ impl<R: Resources> RemoteReader<R> {
     /// Checks that there is a worker.
     ///
     /// # Errors
-    /// [`Error::PeerLost`](crate::Error::PeerLost) once its process or its connection has ended, or it was disconnected,
-    /// until [`reconnect`](Self::reconnect). Frames that it has finished before are still read.
+    /// [`Error::PeerLost`](crate::Error::PeerLost) once its process or its connection has ended, or
+    /// it was disconnected, until [`reconnect`](Self::reconnect). Frames that it has finished
+    /// before are still read.
     pub fn check(&self) -> Result<()> {
         self.workers.check()
     }
@@ -60,9 +61,9 @@ impl<R: Resources> RemoteReader<R> {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) while there is a worker (see
-    /// [`disconnect`](Self::disconnect)), and for one that was accepted for another device, computes
-    /// with another backend than the first, or on another GPU than the slots were made for; the
-    /// failed call, where no thread starts.
+    /// [`disconnect`](Self::disconnect)), and for one that was accepted for another device,
+    /// computes with another backend than the first, or on another GPU than the slots were made
+    /// for; the failed call, where no thread starts.
     pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
         self.workers.reconnect(remote)
     }

@@ -11,9 +11,9 @@ use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter, Newest, 
 /// The writer of frames that Vulkan draws for a worker in another process, made by
 /// [`Remote::latest_render_first`].
 ///
-/// It is a [`LatestWriter`]: [`begin`](LatestWriter::begin) gives a slot for the next frame and waits
-/// for nothing that the worker owes, whether it is slow, stops, hangs or dies. Frames that it has not
-/// taken are written over. [`check`](Self::check) tells that the worker is lost, and
+/// It is a [`LatestWriter`]: [`begin`](LatestWriter::begin) gives a slot for the next frame and
+/// waits for nothing that the worker owes, whether it is slow, stops, hangs or dies. Frames that it
+/// has not taken are written over. [`check`](Self::check) tells that the worker is lost, and
 /// [`reconnect`](Self::reconnect) puts another in its place; frames are drawn all the same.
 ///
 /// The worker is shown frames that Vulkan has finished, so that neither its GPU nor this one waits
@@ -51,13 +51,13 @@ impl<R: Resources> RemoteWriter<R> {
     }
 
     /// Puts another worker in the place of one that is lost, with the same slots. Frames go on
-    /// meanwhile: nobody waits for the new worker, and [`check`](Self::check) tells if it refuses the
-    /// exchange or says nothing within [`LatestInfo::timeout`].
+    /// meanwhile: nobody waits for the new worker, and [`check`](Self::check) tells if it refuses
+    /// the exchange or says nothing within [`LatestInfo::timeout`].
     ///
     /// A worker on the CPU is offered memory that the old one never had, and has the last frame at
-    /// once. One that computes with CUDA is offered the slots themselves, once the old one cannot use
-    /// them any more, as with [`RemoteReader::reconnect`](crate::RemoteReader::reconnect); it has the
-    /// next frame that is drawn.
+    /// once. One that computes with CUDA is offered the slots themselves, once the old one cannot
+    /// use them any more, as with [`RemoteReader::reconnect`](crate::RemoteReader::reconnect); it
+    /// has the next frame that is drawn.
     ///
     /// # Errors
     /// As [`RemoteReader::reconnect`](crate::RemoteReader::reconnect).
@@ -65,8 +65,9 @@ impl<R: Resources> RemoteWriter<R> {
         self.workers.reconnect(remote)
     }
 
-    /// Ends the connection with the worker, which is told. One that computes with CUDA has its slots
-    /// until its process has ended, see [`reconnect`](Self::reconnect); the writer has enough others.
+    /// Ends the connection with the worker, which is told. One that computes with CUDA has its
+    /// slots until its process has ended, see [`reconnect`](Self::reconnect); the writer has enough
+    /// others.
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }

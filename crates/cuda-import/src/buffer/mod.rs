@@ -73,15 +73,18 @@ impl<T: Pod> MappedBuffer<T> {
         Self::map_on(memory, info, std::slice::from_ref(home))
     }
 
-    /// [`map`](Self::map) with a home stream on each of the memory's [`devices`](ImportedMemory::devices), in their order:
-    /// [`part_mut_unchecked`](Self::part_mut_unchecked) lends parts to each. The first is [`stream`](Self::stream).
+    /// [`map`](Self::map) with a home stream on each of the memory's
+    /// [`devices`](ImportedMemory::devices), in their order:
+    /// [`part_mut_unchecked`](Self::part_mut_unchecked) lends parts to each. The first is
+    /// [`stream`](Self::stream).
     ///
-    /// The order of other streams of a device is kept with that device's home stream; that of the home streams with each other is
-    /// the caller's part ([`StreamMark::hold_back`](crate::StreamMark::hold_back)).
+    /// The order of other streams of a device is kept with that device's home stream; that of the
+    /// home streams with each other is the caller's part
+    /// ([`StreamMark::hold_back`](crate::StreamMark::hold_back)).
     ///
     /// # Errors
-    /// As [`map`](Self::map); [`Error::ContextMismatch`] for a stream of another device than the one at its place, for none, and
-    /// for more streams than devices.
+    /// As [`map`](Self::map); [`Error::ContextMismatch`] for a stream of another device than the
+    /// one at its place, for none, and for more streams than devices.
     pub fn map_on(
         memory: &Arc<ImportedMemory>,
         info: &BufferMappingInfo,
@@ -98,7 +101,8 @@ impl<T: Pod> MappedBuffer<T> {
         Ok(mapped)
     }
 
-    /// Takes a part of `block`, of bytes that no other buffer has. `home` as for [`map`](Self::map).
+    /// Takes a part of `block`, of bytes that no other buffer has. `home` as for
+    /// [`map`](Self::map).
     ///
     /// # Errors
     /// Bad arguments each have their own [`Error`]; no driver call is made.
@@ -119,7 +123,8 @@ impl<T: Pod> MappedBuffer<T> {
         let size = size_in_bytes::<T>(&object, info.len)?;
         let range = range_within(memory, info.offset, size)?;
         check_alignment::<T>(memory, info.offset)?;
-        // A type may want more alignment than the driver gives the whole mapping: then the address is told as the offset.
+        // A type may want more alignment than the driver gives the whole mapping: then the address
+        // is told as the offset.
         let pointer = block.as_raw() + info.offset;
         check_alignment::<T>(memory, pointer)?;
         let orders = Orders::new(homes, memory, &object)?;
@@ -142,23 +147,25 @@ impl<T: Pod> MappedBuffer<T> {
     /// [`view_mut`](Self::view_mut) for owners that keep views apart by other means than a `&mut`.
     ///
     /// # Safety
-    /// As long as the view lives, no other view of the same elements does, and nobody holds what was borrowed from one.
+    /// As long as the view lives, no other view of the same elements does, and nobody holds what
+    /// was borrowed from one.
     pub unsafe fn view_mut_unchecked(&self) -> DeviceViewMut<'_, T> {
         // All elements, so no view of the buffer lives now.
         self.mapping.order().settle();
         DeviceViewMut::new(self.pointer, self.len, self.mapping.order())
     }
 
-    /// Lends elements to the device at `place` among the memory's [`devices`](ImportedMemory::devices), for that device's home
-    /// stream and others of the same device. `None` where [`map_on`](Self::map_on) was given no home stream for it, and for a range
-    /// that does not lie inside.
+    /// Lends elements to the device at `place` among the memory's
+    /// [`devices`](ImportedMemory::devices), for that device's home stream and others of the same
+    /// device. `None` where [`map_on`](Self::map_on) was given no home stream for it, and for a
+    /// range that does not lie inside.
     ///
     /// # Safety
-    /// As long as the view lives and until the work that was enqueued with it has ended, nobody else uses these elements: no other
-    /// view of them, on any device.
+    /// As long as the view lives and until the work that was enqueued with it has ended, nobody
+    /// else uses these elements: no other view of them, on any device.
     ///
-    /// Unlike [`view_mut_unchecked`](Self::view_mut_unchecked) it does not say that nothing else is lent, see
-    /// [`assume_unlent`](Self::assume_unlent).
+    /// Unlike [`view_mut_unchecked`](Self::view_mut_unchecked) it does not say that nothing else is
+    /// lent, see [`assume_unlent`](Self::assume_unlent).
     pub unsafe fn part_mut_unchecked(&self, place: usize, range: Range<usize>) -> Option<DeviceViewMut<'_, T>> {
         let order = self.mapping.orders().get(place)?;
         if range.start > range.end || range.end > self.len {
@@ -167,9 +174,10 @@ impl<T: Pod> MappedBuffer<T> {
         Some(DeviceViewMut::new(address::<T>(self.pointer, range.start), range.len(), order))
     }
 
-    /// Nothing of the buffer is lent now, so that the events which other streams' uses left behind serve again. For owners that lend
-    /// parts, before each round of them: without it every use by a stream other than a home stream makes one more event, up to a
-    /// bound, and each join waits for all of them.
+    /// Nothing of the buffer is lent now, so that the events which other streams' uses left behind
+    /// serve again. For owners that lend parts, before each round of them: without it every use by
+    /// a stream other than a home stream makes one more event, up to a bound, and each join waits
+    /// for all of them.
     ///
     /// # Safety
     /// No view of the buffer lives, on any device, and nobody holds what was borrowed from one.

@@ -38,7 +38,8 @@ impl MappedBlock {
         Self::map_on(memory, std::slice::from_ref(home))
     }
 
-    /// [`map`](Self::map) with a home stream on each device, as [`MappedBuffer::map_on`](crate::MappedBuffer::map_on).
+    /// [`map`](Self::map) with a home stream on each device, as
+    /// [`MappedBuffer::map_on`](crate::MappedBuffer::map_on).
     ///
     /// # Errors
     /// As [`map`](Self::map).
@@ -78,7 +79,8 @@ impl MappedBlock {
         self.mapping.close()
     }
 
-    /// As [`MappedBuffer::assume_idle`](crate::MappedBuffer::assume_idle), for the block's own stream.
+    /// As [`MappedBuffer::assume_idle`](crate::MappedBuffer::assume_idle), for the block's own
+    /// stream.
     ///
     /// # Safety
     /// All work that uses any part of the block has ended.

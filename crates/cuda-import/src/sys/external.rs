@@ -165,7 +165,8 @@ impl Driver {
     /// # Safety
     /// `pointer` is a live mapping and no work that uses it is pending or will follow.
     pub(crate) unsafe fn free(self, pointer: cu::CUdeviceptr) -> CallResult<()> {
-        // SAFETY: "mapped buffers must be freed using cuMemFree"; the caller answers for the pointer and its use.
+        // SAFETY: "mapped buffers must be freed using cuMemFree"; the caller answers for the
+        // pointer and its use.
         check("cuMemFree", unsafe { (self.table.cuMemFree_v2)(pointer) })
     }
 

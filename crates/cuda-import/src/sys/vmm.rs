@@ -82,16 +82,18 @@ impl Vmm {
         Ok(can != 0)
     }
 
-    /// Takes a reference to the memory behind a descriptor, which stays the caller's, whatever comes of it.
+    /// Takes a reference to the memory behind a descriptor, which stays the caller's, whatever
+    /// comes of it.
     ///
     /// # Safety
-    /// `fd` is open and was exported from memory of this driver's. The handle goes back through [`release`](Self::release).
+    /// `fd` is open and was exported from memory of this driver's. The handle goes back through
+    /// [`release`](Self::release).
     #[cfg(unix)]
     pub(crate) unsafe fn import(self, fd: std::os::fd::RawFd) -> CallResult<AllocationHandle> {
         let mut handle = 0;
         let raw = std::ptr::without_provenance_mut(fd as usize);
-        // SAFETY: `handle` is a valid place for the result; of this type, the "OS handle" is the descriptor's number; the caller
-        // answers for what it is of.
+        // SAFETY: `handle` is a valid place for the result; of this type, the "OS handle" is the
+        // descriptor's number; the caller answers for what it is of.
         let code = unsafe { (self.table.cuMemImportFromShareableHandle)(&mut handle, raw, POSIX_DESCRIPTOR) };
         check("cuMemImportFromShareableHandle", code)?;
         Ok(AllocationHandle(handle))

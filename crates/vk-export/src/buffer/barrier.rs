@@ -77,7 +77,8 @@ pub(crate) fn writes(access: vk::AccessFlags2) -> vk::AccessFlags2 {
 }
 
 impl Handover {
-    /// The hand-over of `buffer` between `counterpart` and `queue_family`, which uses it as `accesses` says.
+    /// The hand-over of `buffer` between `counterpart` and `queue_family`, which uses it as
+    /// `accesses` says.
     pub fn new(buffer: &Buffer, counterpart: Counterpart, queue_family: u32, accesses: BufferAccess) -> Self {
         Self::of(buffer.as_raw(), counterpart, queue_family, accesses)
     }
@@ -93,14 +94,16 @@ impl Handover {
 
     /// The barrier that takes the buffer over from the counterpart, before Vulkan's first access.
     ///
-    /// The semaphore wait of the submission orders it after the counterpart's work: at the stages of its accesses for the host, at
-    /// `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT` for another API, since an acquire operation happens in no other stage
-    /// (Vulkan specification, "Queue Family Ownership Transfer").
+    /// The semaphore wait of the submission orders it after the counterpart's work: at the stages
+    /// of its accesses for the host, at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT` for another API,
+    /// since an acquire operation happens in no other stage (Vulkan specification, "Queue Family
+    /// Ownership Transfer").
     pub fn acquire(&self) -> vk::BufferMemoryBarrier2<'static> {
         let (stages, access) = self.counterpart.before();
         let (from, to) = self.counterpart.families(self.queue_family);
-        // The stages of the accesses chain the barrier behind that wait, and behind Vulkan's own last writes. An acquire operation
-        // ignores the access; a validation layer, which sees nothing of what lies between, does not.
+        // The stages of the accesses chain the barrier behind that wait, and behind Vulkan's own
+        // last writes. An acquire operation ignores the access; a validation layer, which sees
+        // nothing of what lies between, does not.
         self.barrier()
             .src_stage_mask(stages | self.accesses.stages)
             .src_access_mask(access | writes(self.accesses.access))

@@ -79,9 +79,10 @@ impl RawBuffer {
 
     /// Binds it, once, to memory in which its requirements hold at `offset` bytes.
     pub(crate) fn bind(&self, memory: &Memory, offset: u64, object: &str) -> Result<()> {
-        // SAFETY: VUID-vkBindBufferMemory-buffer-07459: bound once; -memory-01035, -memoryOffset-01036, -size-01037 and -buffer-01444:
-        // memory type, alignment, size and dedication suit it, as this function's callers have checked; -memory-02726: the
-        // memory was allocated for the same handle type.
+        // SAFETY: VUID-vkBindBufferMemory-buffer-07459: bound once; -memory-01035,
+        // -memoryOffset-01036, -size-01037 and -buffer-01444: memory type, alignment, size and
+        // dedication suit it, as this function's callers have checked; -memory-02726: the memory
+        // was allocated for the same handle type.
         unsafe { self.device.as_raw().bind_buffer_memory(self.raw, memory.as_raw(), offset) }
             .map_err(self.device.failed("vkBindBufferMemory", object))
     }

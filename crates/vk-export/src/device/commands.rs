@@ -72,8 +72,8 @@ impl Commands {
     #[doc(alias = "vkBeginCommandBuffer")]
     pub unsafe fn begin(&mut self) -> Result<()> {
         let Self { device, object, .. } = self;
-        // SAFETY: VUID-vkResetCommandPool-commandPool-00040: its one command buffer is not pending, by this function's
-        // contract.
+        // SAFETY: VUID-vkResetCommandPool-commandPool-00040: its one command buffer is not pending,
+        // by this function's contract.
         unsafe { device.as_raw().reset_command_pool(self.pool, vk::CommandPoolResetFlags::empty()) }
             .map_err(|result| device.failed("vkResetCommandPool", object)(result))?;
         let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);

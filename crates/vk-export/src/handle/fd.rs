@@ -41,7 +41,8 @@ impl Exporter {
     /// A fresh descriptor of the semaphore that this exporter was made for; the caller's.
     pub(crate) fn semaphore(&self, device: &ExportDevice, raw: vk::Semaphore, object: &str) -> Result<OsHandle> {
         let info = vk::SemaphoreGetFdInfoKHR::default().semaphore(raw).handle_type(self.handle_type.semaphore());
-        // SAFETY: VUID-VkSemaphoreGetFdInfoKHR-handleType-01132: made for this handle type, and the extension is on.
+        // SAFETY: VUID-VkSemaphoreGetFdInfoKHR-handleType-01132: made for this handle type, and the
+        // extension is on.
         let fd = unsafe { device.export_calls().semaphore.get_semaphore_fd(&info) }
             .map_err(device.failed("vkGetSemaphoreFdKHR", object))?;
         // SAFETY: the driver made a new descriptor and gave it to us ("the application owns the

@@ -42,10 +42,13 @@ pub struct ImageHandover {
 }
 
 impl ImageHandover {
-    /// The hand-over of `image` between `counterpart` and `queue_family`, which uses it as `accesses` says.
+    /// The hand-over of `image` between `counterpart` and `queue_family`, which uses it as
+    /// `accesses` says.
     ///
-    /// Nothing is checked here: the barriers may be recorded if [`check_stages`](crate::ExportDevice::check_stages) and
-    /// [`check_layout`](crate::ExportDevice::check_layout) accept the accesses, with the usage that the image was made with.
+    /// Nothing is checked here: the barriers may be recorded if
+    /// [`check_stages`](crate::ExportDevice::check_stages) and
+    /// [`check_layout`](crate::ExportDevice::check_layout) accept the accesses, with the usage that
+    /// the image was made with.
     pub fn new(image: &Image, counterpart: Counterpart, queue_family: u32, accesses: ImageAccess) -> Self {
         Self { image: image.as_raw(), range: image.range(), counterpart, queue_family, accesses }
     }
@@ -57,8 +60,9 @@ impl ImageHandover {
 
     /// The barrier that takes the image over from the counterpart, in `GENERAL`.
     ///
-    /// From another API it must be behind a semaphore wait at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`: an acquire
-    /// operation happens in no other stage (Vulkan specification, "Queue Family Ownership Transfer").
+    /// From another API it must be behind a semaphore wait at
+    /// `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`: an acquire operation happens in no other stage
+    /// (Vulkan specification, "Queue Family Ownership Transfer").
     pub fn acquire(&self) -> vk::ImageMemoryBarrier2<'static> {
         let (stages, access) = self.counterpart.before();
         let (from, to) = self.counterpart.families(self.queue_family);
@@ -71,25 +75,27 @@ impl ImageHandover {
             .dst_queue_family_index(to)
     }
 
-    /// The barrier that brings the acquired image into the layout of the accesses; `None` where that is `GENERAL`.
+    /// The barrier that brings the acquired image into the layout of the accesses; `None` where
+    /// that is `GENERAL`.
     pub fn transition_in(&self) -> Option<vk::ImageMemoryBarrier2<'static>> {
         let barrier =
             self.transition(vk::ImageLayout::GENERAL, self.accesses.layout)?.dst_access_mask(self.accesses.access);
         Some(barrier)
     }
 
-    /// The barrier that brings the image back to `GENERAL` after Vulkan's last access; `None` where it never left.
+    /// The barrier that brings the image back to `GENERAL` after Vulkan's last access; `None` where
+    /// it never left.
     pub fn transition_out(&self) -> Option<vk::ImageMemoryBarrier2<'static>> {
         let barrier =
             self.transition(self.accesses.layout, vk::ImageLayout::GENERAL)?.src_access_mask(self.accesses.access);
         Some(barrier)
     }
 
-    /// The barrier that gives the image to the counterpart, in `GENERAL`, where [`transition_out`](Self::transition_out) or
-    /// [`initial`](Self::initial) brought it.
+    /// The barrier that gives the image to the counterpart, in `GENERAL`, where
+    /// [`transition_out`](Self::transition_out) or [`initial`](Self::initial) brought it.
     ///
-    /// The semaphore signal of the submission, at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, orders the counterpart's work
-    /// after it.
+    /// The semaphore signal of the submission, at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, orders
+    /// the counterpart's work after it.
     pub fn release(&self) -> vk::ImageMemoryBarrier2<'static> {
         let (stages, access) = self.counterpart.after();
         let (from, to) = self.counterpart.families(self.queue_family);
@@ -108,7 +114,8 @@ impl ImageHandover {
         self.barrier(vk::ImageLayout::UNDEFINED, vk::ImageLayout::GENERAL).dst_stage_mask(self.accesses.stages)
     }
 
-    /// Between the stages of the accesses and themselves: chained to the barrier before and the one after.
+    /// Between the stages of the accesses and themselves: chained to the barrier before and the one
+    /// after.
     fn transition(&self, from: vk::ImageLayout, to: vk::ImageLayout) -> Option<vk::ImageMemoryBarrier2<'static>> {
         let barrier = self.barrier(from, to).src_stage_mask(self.accesses.stages).dst_stage_mask(self.accesses.stages);
         (from != to).then_some(barrier)

@@ -166,8 +166,8 @@ impl Sampler {
 
 impl Drop for Sampler {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroySampler-sampler-01082: the owner keeps it until the submissions that use it have completed, as
-        // the documentation of `KernelTexture` says.
+        // SAFETY: VUID-vkDestroySampler-sampler-01082: the owner keeps it until the submissions
+        // that use it have completed, as the documentation of `KernelTexture` says.
         unsafe { self.device.as_raw().destroy_sampler(self.raw, None) };
     }
 }

@@ -31,7 +31,8 @@ unsafe extern "C" fn cuDeviceCanAccessPeer(can: *mut c_int, device: c_int, owner
     })
 }
 
-/// Takes memory of any GPU (measured). The descriptor stays its owner's, and is left open whatever the outcome.
+/// Takes memory of any GPU (measured). The descriptor stays its owner's, and is left open whatever
+/// the outcome.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemImportFromShareableHandle(handle: *mut c_ulonglong, raw: *mut c_void, kind: c_uint) -> Code {
     let raw = raw.addr() as Raw;

@@ -42,8 +42,8 @@ impl Ledger {
     }
 
     /// Gives the reader the newest frame that is finished: the writer's timeline has reached
-    /// `written`. `None` where it has had that or a newer one, or holds `most` slots. Gives the slot
-    /// and the frame's number.
+    /// `written`. `None` where it has had that or a newer one, or holds `most` slots. Gives the
+    /// slot and the frame's number.
     ///
     /// With `most` smaller by one than what the writer leaves of the slots, it never lacks one.
     pub(in crate::exchange::latest) fn show_away(&mut self, written: u64, most: usize) -> Option<(usize, u64)> {

@@ -12,8 +12,8 @@ use crate::remote::copy::{Copy, CopyEnd, Files, Way};
 use crate::remote::part::{Handed, Outcome, Patience, RETRY};
 use crate::remote::wake::Wake;
 
-/// Copies the newest finished frame, one at a time, as long as the worker leaves memory free. What is
-/// superseded meanwhile is not copied.
+/// Copies the newest finished frame, one at a time, as long as the worker leaves memory free. What
+/// is superseded meanwhile is not copied.
 pub(in crate::remote) struct HostServe<R: Resources> {
     files: Files,
     reader: LatestReader<R, RenderFirst>,
@@ -122,8 +122,8 @@ impl<R: Resources> HostServe<R> {
             return Ok(Some(Outcome { published: Some(frame), handed: Some(handed) }));
         }
         self.free.push_front(to);
-        // Where the exchange's own thread has failed, its writer says so, and it is not the worker's
-        // fault.
+        // Where the exchange's own thread has failed, its writer says so, and it is not the
+        // worker's fault.
         if self.reader.compute().check().is_ok() {
             copied?;
         }

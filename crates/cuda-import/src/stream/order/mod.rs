@@ -129,8 +129,8 @@ impl StreamOrder {
         let guests = self.guests()?;
         self.check_failure()?;
         Mark::new(driver, &self.home)?.hold_back(stream)?;
-        // Its own event too: a handle of the driver's may have been another stream's before. What the home stream waits for is
-        // in front of the mark.
+        // Its own event too: a handle of the driver's may have been another stream's before. What
+        // the home stream waits for is in front of the mark.
         guests.pending(|event| {
             // SAFETY: the list holds the event.
             unsafe { driver.wait_event(stream, event) }

@@ -106,14 +106,16 @@ impl Exporter {
         self.handle_type
     }
 
-    /// Returns the structures for the chain of `VkMemoryAllocateInfo`, besides `VkExportMemoryAllocateInfo`.
+    /// Returns the structures for the chain of `VkMemoryAllocateInfo`, besides
+    /// `VkExportMemoryAllocateInfo`.
     pub(crate) fn memory_info(&self) -> Option<vk::ExportMemoryWin32HandleInfoKHR<'_>> {
         let info = self.info.as_ref()?;
         let chained = vk::ExportMemoryWin32HandleInfoKHR::default();
         Some(chained.attributes(info.attributes.as_raw()).dw_access(security::ACCESS).name(info.name()))
     }
 
-    /// Returns the structures for the chain of `VkSemaphoreCreateInfo`, besides `VkExportSemaphoreCreateInfo`.
+    /// Returns the structures for the chain of `VkSemaphoreCreateInfo`, besides
+    /// `VkExportSemaphoreCreateInfo`.
     pub(crate) fn semaphore_info(&self) -> Option<vk::ExportSemaphoreWin32HandleInfoKHR<'_>> {
         let info = self.info.as_ref()?;
         let chained = vk::ExportSemaphoreWin32HandleInfoKHR::default();
@@ -124,9 +126,10 @@ impl Exporter {
     pub(crate) fn memory(&self, device: &ExportDevice, raw: vk::DeviceMemory, object: &str) -> Result<MemoryHandle> {
         let get = || {
             let info = vk::MemoryGetWin32HandleInfoKHR::default().memory(raw).handle_type(self.handle_type.memory());
-            // SAFETY: VUID-VkMemoryGetWin32HandleInfoKHR-handleType-00662 and -00663: the memory was allocated for this
-            // handle type, and an NT handle is asked for once: `duplicate` keeps it. The extension is on
-            // (`check_can_export` passed when the memory was allocated).
+            // SAFETY: VUID-VkMemoryGetWin32HandleInfoKHR-handleType-00662 and -00663: the memory
+            // was allocated for this handle type, and an NT handle is asked for once: `duplicate`
+            // keeps it. The extension is on (`check_can_export` passed when the memory was
+            // allocated).
             unsafe { device.export_calls().memory.get_memory_win32_handle(&info) }
                 .map_err(device.failed("vkGetMemoryWin32HandleKHR", object))
         };
