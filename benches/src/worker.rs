@@ -1,4 +1,4 @@
-//! What the benchmark does as a worker in a process of its own: frames for the case `processes`.
+//! The benchmark as a worker in a process of its own, for the case `processes`.
 #![allow(unsafe_code)] // Kernel launches.
 
 use std::ffi::{CString, c_void};

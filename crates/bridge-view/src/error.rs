@@ -84,7 +84,7 @@ pub enum Error {
     CannotPresent {
         /// The device's name.
         device: String,
-        /// What is missing, or what failed.
+        /// The missing feature, or the failed call.
         reason: String,
     },
 
@@ -130,8 +130,8 @@ impl Error {
         }
     }
 
-    /// Whether Vulkan's device is lost: nothing that it was given runs any more, and what that used
-    /// may be freed (Vulkan specification, "Lost Device").
+    /// Returns `true` if the Vulkan device is lost: none of its commands runs any more, and what
+    /// they used may be freed (Vulkan specification, "Lost Device").
     pub(crate) fn is_end_of_vulkan(&self) -> bool {
         match self {
             Self::Bridge(bridge::Error::Vulkan(error)) => error.is_device_lost(),

@@ -1,4 +1,4 @@
-//! What shared memory holds: images and points.
+//! Formats of images and points in shared memory.
 
 use std::fmt;
 
@@ -110,7 +110,7 @@ impl fmt::Display for ImageFormat {
     }
 }
 
-/// What points in a buffer have, each a few floats.
+/// Attributes of the points in a buffer, each point a few floats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PointKind {
@@ -157,7 +157,7 @@ impl PointFormat {
         self.count
     }
 
-    /// What each of them has.
+    /// Attributes of each point.
     pub fn kind(self) -> PointKind {
         self.kind
     }

@@ -17,7 +17,7 @@ pub trait Frame: Turn {}
 impl<T: Pod + Send + Sync> Frame for RenderTurn<BufferSpec<T>> {}
 impl<T: Pod + Send + Sync> Frame for RenderRead<BufferSpec<T>> {}
 
-/// What a view does with a turn.
+/// Operations of a view on a turn.
 pub(crate) trait Turn: Send + Sync + 'static {
     fn queue(&self) -> &Queue;
 

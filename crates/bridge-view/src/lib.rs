@@ -1,7 +1,7 @@
 //! Shows images and points from memory that CUDA and Vulkan share, in a window or headless.
 //!
-//! What the compute side has written into a slot is drawn from there, on the GPU and without a
-//! copy, into a picture of four bytes a pixel.
+//! Slots that the compute side has written are drawn from where they are, on the GPU and without a
+//! copy, into a picture of four bytes per pixel.
 //!
 //! ```no_run
 //! use bridge::{Backend, Compute, Exchange, ExchangeInfo, OpenInfo, Work};

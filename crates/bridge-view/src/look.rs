@@ -1,4 +1,4 @@
-//! How frames are drawn.
+//! Appearance of frames: exposure, colours, point size and camera.
 
 use crate::camera::Camera;
 use crate::error::{Error, Result};
@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 pub struct Look {
     /// Values are multiplied by 2 to the power of it. Finite; 0 by default.
     pub exposure: f32,
-    /// Whether values are linear and are encoded as sRGB. By default they are shown as they are.
+    /// Encode values as sRGB, since they are linear. Default: `false`, values are shown as they
+    /// are.
     pub linear: bool,
     /// The colour map of an image with one channel; grey by default. Other images ignore it.
     pub color_map: ColorMap,

@@ -3,7 +3,7 @@
 use std::mem::take;
 use std::time::{Duration, Instant};
 
-/// How often the rate is measured.
+/// Interval of the measurements.
 const SPAN: Duration = Duration::from_secs(1);
 
 /// Counts frames.

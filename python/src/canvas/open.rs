@@ -7,7 +7,7 @@ use crate::canvas::shared::{Kept, Lent, Shared, foreign};
 use crate::error::{Fault, Kind};
 use crate::fork::Process;
 use crate::native::Native;
-use crate::screen::copy::{refuse_captured_stream, refuse_foreign_stream};
+use crate::screen::copy::check_stream;
 use crate::tensor::stream::{LEGACY, explicit};
 
 /// A frame that is being written, for the tensors made of it.
@@ -52,8 +52,7 @@ impl OpenFrame {
         // The stream of the hand-over needs no event.
         if stream != ours.cu_stream() as usize && !lending.streams.contains(&stream) {
             explicit(stream)?;
-            refuse_foreign_stream(ours, stream)?;
-            refuse_captured_stream(ours, stream)?;
+            check_stream(ours, stream)?;
             self.shared.put_behind(ours, &foreign(ours, stream))?;
             lending.streams.insert(stream);
         }

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use crate::error::{Fault, Kind};
 use crate::fork::Process;
 use crate::native::{Native, drop_later};
-use crate::screen::copy::{put_behind, refuse_captured_stream, refuse_foreign_stream};
+use crate::screen::copy::{check_stream, put_behind};
 use crate::screen::slots::{Format, Slots};
 use crate::screen::told;
 use crate::tensor::stream::{LEGACY, named};
@@ -120,8 +120,7 @@ impl Shared {
         let lead = stream.filter(|stream| stream.is_lasting).map(|stream| stream.number);
         let compute = match (self.compute.cuda(), lead) {
             (Some(cuda), Some(number)) => {
-                refuse_foreign_stream(cuda.stream(), number)?;
-                refuse_captured_stream(cuda.stream(), number)?;
+                check_stream(cuda.stream(), number)?;
                 let stream = foreign(cuda.stream(), number);
                 Compute::on_stream(self.compute.device(), stream).map_err(told)?
             }

@@ -217,18 +217,32 @@ fn unfinished(tensor: &mut TensorView, error: bridge::Error) -> Fault {
     told(error)
 }
 
-/// Refuses a tensor whose stream is being captured into a CUDA graph. To be called first: what is
-/// enqueued for a frame would end the capture.
-pub(crate) fn refuse_captured(compute: &Compute, producer: &Producer) -> Result<(), Fault> {
+/// Refuses a tensor with a stream that cannot be joined; see [`check_stream`].
+pub(crate) fn check_streams(compute: &Compute, producer: &Producer) -> Result<(), Fault> {
     let (Some(cuda), Producer::Streams(streams)) = (compute.cuda(), producer) else { return Ok(()) };
-    streams.iter().try_for_each(|&stream| refuse_captured_stream(cuda.stream(), stream))
+    streams.iter().try_for_each(|&stream| check_stream(cuda.stream(), stream))
 }
 
-/// As [`refuse_captured`], of one stream.
-pub(crate) fn refuse_captured_stream(ours: &CudaStream, stream: usize) -> Result<(), Fault> {
+/// Refuses a stream that is being captured into a CUDA graph, and one of another context than ours,
+/// that of another GPU for example. Called before anything is enqueued for a frame, which would end
+/// the capture.
+pub(crate) fn check_stream(ours: &CudaStream, stream: usize) -> Result<(), Fault> {
     let _current = Current::push(ours.context())?;
-    // SAFETY: the stream lives: its library, or the caller, just named it.
-    let status = unsafe { result::stream::is_capturing(stream as sys::CUstream) };
+    let raw = stream as sys::CUstream;
+    let mut context = std::ptr::null_mut();
+    // SAFETY: the stream lives: its library, or the caller, just named it; the context is written
+    // to this frame.
+    let code = unsafe { sys::cuStreamGetCtx(raw, &raw mut context) };
+    code.result().map_err(failed("cuStreamGetCtx"))?;
+    if context != ours.context().cu_ctx() {
+        let ordinal = ours.context().ordinal();
+        let reason = format!(
+            "stream {stream:#x} is of another CUDA context than cuda:{ordinal}, the view's device: make one there"
+        );
+        return Err(Fault::new(Kind::Device, reason));
+    }
+    // SAFETY: as above.
+    let status = unsafe { result::stream::is_capturing(raw) };
     match status.map_err(failed("cuStreamIsCapturing"))? {
         sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE => Ok(()),
         _ => Err(Fault::new(
@@ -238,23 +252,6 @@ pub(crate) fn refuse_captured_stream(ours: &CudaStream, stream: usize) -> Result
             ),
         )),
     }
-}
-
-/// Refuses a stream of another context than ours, that of another GPU for example.
-pub(crate) fn refuse_foreign_stream(ours: &CudaStream, stream: usize) -> Result<(), Fault> {
-    let _current = Current::push(ours.context())?;
-    let mut context = std::ptr::null_mut();
-    // SAFETY: the stream lives: the caller just named it; the context is written to this frame.
-    let code = unsafe { sys::cuStreamGetCtx(stream as sys::CUstream, &raw mut context) };
-    code.result().map_err(failed("cuStreamGetCtx"))?;
-    if context == ours.context().cu_ctx() {
-        return Ok(());
-    }
-    let reason = format!(
-        "stream {stream:#x} is of another CUDA context than cuda:{}, the view's device: make one there",
-        ours.context().ordinal()
-    );
-    Err(Fault::new(Kind::Device, reason))
 }
 
 /// Makes what is enqueued on `second` from now on wait for what is enqueued on `first` now. The

@@ -1,4 +1,4 @@
-//! What a view draws: tensors in shared slots, given to a view of `bridge_view`.
+//! Tensors in shared slots, and the view of `bridge_view` that draws them.
 
 pub(crate) mod address;
 pub(crate) mod copy;
@@ -14,7 +14,7 @@ use bridge::{
 use bridge_view::{Drawn, Look, PointLook, View, ViewInfo, Window, WindowState};
 
 use crate::error::{Fault, Kind};
-use crate::screen::copy::{Copier, Wait, refuse_captured};
+use crate::screen::copy::{Copier, Wait, check_streams};
 use crate::screen::slots::{Format, Slots};
 use crate::tensor::dtype::DType;
 use crate::tensor::{TensorView, tuple};
@@ -126,7 +126,7 @@ impl Screen {
     }
 
     fn take(&mut self, tensor: &mut TensorView, format: Format, scene: Scene) -> Result<(), Fault> {
-        refuse_captured(self.view.compute(), &tensor.producer)?;
+        check_streams(self.view.compute(), &tensor.producer)?;
         let slots = match self.slots.take() {
             // Images and points may be of one format.
             Some(slots) if slots.format() == format && slots.access() == self.access(scene) => slots,
@@ -209,7 +209,7 @@ impl Screen {
             return Err(bridge_view::Error::NothingDrawn.into());
         }
         let compute = self.view.compute().clone();
-        refuse_captured(&compute, &tensor.producer)?;
+        check_streams(&compute, &tensor.producer)?;
         let output = match &mut self.output {
             Some(output) => output,
             none => {

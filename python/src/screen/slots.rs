@@ -155,7 +155,7 @@ impl Slots {
     }
 }
 
-/// That a buffer of `size` bytes can be bound whole.
+/// Checks that a buffer of `size` bytes can be bound whole.
 fn check_range(device: &ExportDevice, size: u64, what: impl FnOnce() -> String) -> Result<(), Fault> {
     let most = u64::from(device.physical().limits.max_storage_buffer_range);
     if size <= most {

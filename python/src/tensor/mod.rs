@@ -95,7 +95,7 @@ pub(crate) struct Claims {
     pub(crate) keep: Keep,
 }
 
-/// Where the memory will be read with CUDA.
+/// The stream and device that will read the memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Consumer {
     pub(crate) stream: usize,

@@ -168,7 +168,7 @@ fn no_frame_is_wrong_beside_another_exchange() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// Whether a fault that hangs on who comes first is seen in one of many tries.
+/// Returns `true` if a fault that depends on a race is seen in one of many tries.
 fn is_seen(is_wrong: impl FnMut() -> bool) -> bool {
     std::iter::repeat_with(is_wrong).take(50).any(|wrong| wrong)
 }

@@ -18,7 +18,7 @@ use crate::view::{Content, View};
 /// the processor to others.
 const IDLE: Duration = Duration::from_millis(2);
 
-/// What a call of [`View::draw_and_present`] did.
+/// The result of [`View::draw_and_present`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drawn {

@@ -48,7 +48,7 @@ impl Default for ViewInfo {
     }
 }
 
-/// What a frame holds, and how it is drawn.
+/// Format and appearance of a frame.
 #[derive(Clone, Copy, Debug)]
 enum Content {
     Image(ImageFormat, Look),
@@ -220,7 +220,7 @@ impl std::fmt::Debug for View {
     }
 }
 
-/// That a buffer of `size` bytes can be bound whole.
+/// Checks that a buffer of `size` bytes can be bound whole.
 fn check_range(device: &ExportDevice, size: u64, object: impl FnOnce() -> String) -> Result<()> {
     let limit = u64::from(device.physical().limits.max_storage_buffer_range);
     if size <= limit {

@@ -181,7 +181,7 @@ impl View {
         Ok(turn)
     }
 
-    /// Where the picture goes, if it can go there.
+    /// The resource that the picture is copied to, checked.
     fn target<R: PictureSlot>(&self, frame: &RenderTurn<R, RenderFirst>) -> Result<Target> {
         if !self.drawn {
             return Err(Error::NothingDrawn);
@@ -203,7 +203,7 @@ pub trait PictureSlot: Written {}
 impl<T: Pod + Send + Sync> PictureSlot for BufferSpec<T> {}
 impl PictureSlot for ImageSpec<[u8; 4]> {}
 
-/// What commands write the picture to.
+/// The Vulkan object that commands copy the picture to.
 pub(crate) enum Target {
     Buffer(vk::Buffer),
     Image(vk::Image, vk::ImageLayout),
@@ -213,7 +213,7 @@ pub(crate) trait Written: Resources {
     fn target(resources: Self::Render<'_>, size: [u32; 2]) -> Result<Target>;
 }
 
-/// Whether barriers at these stages order a copy.
+/// Returns `true` if barriers at these stages order a copy.
 pub(super) fn covers_copies(stages: vk::PipelineStageFlags2) -> bool {
     use vk::PipelineStageFlags2 as Stages;
     stages.intersects(Stages::COPY | Stages::ALL_TRANSFER | Stages::ALL_COMMANDS)

@@ -60,7 +60,7 @@ impl View {
         Ok(())
     }
 
-    /// That `size` bytes of the frame can be drawn from.
+    /// Checks that `size` bytes of the frame can be drawn from.
     fn check(&self, frame: &dyn Turn, what: &dyn std::fmt::Display, size: u64) -> Result<()> {
         let wrong = |reason: String| Error::invalid(what.to_string(), reason);
         let device = self.compute.device();

@@ -32,7 +32,7 @@ pub(super) struct Screen {
 struct Kept {
     buffer: LocalBuffer,
     format: PointFormat,
-    /// What the picture shows; `None` if it is not these points.
+    /// The points that the picture shows; `None` if it shows anything else.
     shown: Option<(PointLook, Orbit)>,
 }
 

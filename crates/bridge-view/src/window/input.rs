@@ -96,7 +96,7 @@ impl State {
         self.lock().closed
     }
 
-    /// Whether nobody sees the window.
+    /// Returns `true` if the window is hidden.
     pub(crate) fn is_hidden(&self) -> bool {
         self.lock().hidden
     }

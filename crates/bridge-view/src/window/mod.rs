@@ -140,7 +140,7 @@ impl std::fmt::Debug for Window {
     }
 }
 
-/// What the user has done with a window, as far as events were taken.
+/// State of a window after the events that were taken so far.
 #[derive(Clone, Debug)]
 pub struct WindowState(pub(crate) Arc<State>);
 

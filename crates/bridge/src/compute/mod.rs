@@ -153,10 +153,10 @@ impl Compute {
 
     /// CUDA on a stream that the program has already, for engines which bring their own.
     ///
-    /// Kernels that a library launches on a stream of its own are fastest this way. Joined to
-    /// another stream by events, they stand between two more waits, for each of which the GPU comes
-    /// back to the stream late: a frame with a kernel of 13 µs took 177 µs on the stream of the
-    /// hand-over and 453 µs beside it (H200, driver 580.159.04, 2026-11-28).
+    /// Use it for kernels that a library launches on a stream of its own. Joining that stream to
+    /// another one by events adds two waits to each frame, and the GPU is slow to resume a stream
+    /// that was blocked: a frame with a kernel of 13 µs took 177 µs on the stream of the hand-over
+    /// and 453 µs on another stream (H200, driver 580.159.04, 2026-11-28).
     ///
     /// # Errors
     /// [`Error::DifferentDevices`] naming both devices, or what [`DevicePair::new`] says.

@@ -1,4 +1,4 @@
-//! What both directions have in common: this process's part in the frames of a worker.
+//! The interface that both directions implement: this process's part in the frames of a worker.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,10 +32,10 @@ pub(super) trait Part: Sized + Send + 'static {
     /// nothing more. Does not block.
     ///
     /// # Errors
-    /// What the worker gave is not what it said.
+    /// A message for a worker whose memory or values are not what it announced.
     fn advance(&mut self) -> Result<Option<Outcome>, String>;
 
-    /// Whether anything that the worker has announced is on its way.
+    /// Returns `true` while the worker has announced something that has not come.
     fn is_busy(&self) -> bool;
 
     /// After which time [`advance`](Self::advance) is to be called again, since something is waited
@@ -45,10 +45,10 @@ pub(super) trait Part: Sized + Send + 'static {
     /// The worker is given nothing more.
     fn close(&mut self);
 
-    /// What the worker has announced and whose signals have not come.
+    /// The number of announced signals that have not come.
     fn owed(&self) -> usize;
 
-    /// Whether only the worker itself finishes what is on its way.
+    /// Returns `true` if only the worker itself can finish what it has announced.
     fn needs_worker(&self) -> bool;
 
     /// Gives up what is on its way. Whether the worker is `quiet`: it uses none of its slots any

@@ -201,7 +201,7 @@ impl Timeline {
 const STRETCH: Duration = Duration::from_millis(100);
 
 impl Inner {
-    /// Whether another API signals the timeline, which `vkWaitSemaphores` notices late.
+    /// Returns `true` if another API signals the timeline, which `vkWaitSemaphores` notices late.
     fn is_signalled_by_foreign(&self) -> bool {
         self.peer.is_foreign() && self.signaller == Signaller::Compute
     }
@@ -298,12 +298,11 @@ impl TimelinePoint {
         self.timeline.wait_value(self.value, limit)
     }
 
-    /// As [`wait`](Self::wait), but gives the processor up at once instead of spinning for up to
-    /// 2 ms: the thread takes next to no processor time and wakes tens of microseconds later; for a
-    /// point that CUDA signals, up to half a millisecond later.
+    /// Blocks like [`wait`](Self::wait), but without spinning for up to 2 ms first.
     ///
-    /// For waits with other work behind them, such as that for the frame before the last, where
-    /// waking late holds nothing up.
+    /// The thread takes next to no processor time. It wakes tens of microseconds later than with
+    /// `wait`, and up to half a millisecond later for a point that CUDA signals. Use it where other
+    /// work is queued behind the point, such as when waiting for the frame before the last.
     ///
     /// # Errors
     /// As [`wait`](Self::wait).

@@ -1,4 +1,4 @@
-//! What the stream and its thread are made of: `schedules` puts a scheduler in its place.
+//! Threads and locks of the stream; `schedules` replaces them with those of a scheduler.
 
 pub(super) use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak, atomic};
 pub(super) use std::thread;

@@ -61,8 +61,8 @@ impl Ledger {
         Some((slot, frame))
     }
 
-    /// Whether a frame that the reader has not had is finished as soon as the writer's timeline
-    /// rises, which tells nobody.
+    /// Returns `true` if a frame that the reader has not had will be finished once the writer's
+    /// timeline rises, which notifies nobody.
     pub(in crate::exchange::latest) fn is_drawing(&self, written: u64) -> bool {
         self.slots.iter().any(|slot| match *slot {
             Slot::Published { frame, value } => value > written && Some(frame) > self.shown,

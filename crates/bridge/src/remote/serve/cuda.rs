@@ -20,13 +20,13 @@ pub(in crate::remote) struct CudaServe<R: Resources> {
     timelines: Timelines,
     /// Slots that the worker has freed, with the value of its timeline that says so.
     freed: Vec<(usize, u64)>,
-    /// What was not returned yet.
+    /// Outcomes that were not returned yet.
     shown: VecDeque<Outcome>,
-    /// Whether there will be a frame once Vulkan's commands have ended.
+    /// A frame will be finished once Vulkan's commands have ended.
     drawing: bool,
-    /// Whether no frame could be had, which was told.
+    /// No frame could be had, which was logged.
     refused: bool,
-    /// Whether the worker is given frames.
+    /// The worker is given frames.
     is_open: bool,
     patience: Patience,
 }

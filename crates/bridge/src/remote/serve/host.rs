@@ -25,7 +25,7 @@ pub(in crate::remote) struct HostServe<R: Resources> {
     last: Option<u64>,
     /// Frames that were given to the worker.
     given: u64,
-    /// Whether there will be a frame once Vulkan's commands have ended.
+    /// A frame will be finished once Vulkan's commands have ended.
     drawing: bool,
     /// The reason for which no frame could be had, which is tried again.
     refused: Option<String>,
