@@ -5,8 +5,9 @@
 
 use std::ffi::{CString, c_void};
 use std::io::{BufRead, BufReader, Write};
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -16,9 +17,8 @@ use bridge_worker::bridge_ipc::Backend;
 use bridge_worker::cuda_import::cudarc::driver::LaunchConfig;
 use bridge_worker::cuda_import::{Kernel, KernelModule};
 use bridge_worker::{Buffer, CudaRead, LatestReader, Read, Worker, WorkerInfo};
-use rustix::process::Signal;
 
-use crate::worker::{forever, send};
+use crate::worker::{Running, forever};
 
 const PLACE: &str = "BRIDGE_TEST_READING_WORKER";
 
@@ -53,9 +53,9 @@ pub(crate) enum Said {
     There,
 }
 
-/// A worker's process. Dropping it kills it.
+/// A worker's process.
 pub(crate) struct Reading {
-    child: Child,
+    running: Running,
     said: Receiver<Said>,
 }
 
@@ -88,7 +88,7 @@ impl Reading {
                 }
             }
         });
-        Self { child, said }
+        Self { running: Running(child), said }
     }
 
     /// What it says next.
@@ -100,25 +100,19 @@ impl Reading {
     pub(crate) fn so_far(&self) -> Vec<Said> {
         self.said.try_iter().collect()
     }
+}
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
+impl Deref for Reading {
+    type Target = Running;
 
-    pub(crate) fn signal(&self, signal: Signal) {
-        send(&self.child, signal);
-    }
-
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    fn deref(&self) -> &Running {
+        &self.running
     }
 }
 
-impl Drop for Reading {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl DerefMut for Reading {
+    fn deref_mut(&mut self) -> &mut Running {
+        &mut self.running
     }
 }
 

@@ -4,6 +4,7 @@
 //! later worker, and the frame's number.
 
 use std::io::{BufRead, BufReader, Write};
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -62,10 +63,49 @@ pub(crate) const HABITS: [Habit; 11] = [
     Habit::PublishesHalves,
 ];
 
-/// A worker's process. Dropping it kills it.
+/// A process of this one's. Dropping it kills it.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Running {
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        send(&self.0, signal);
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A worker's process.
 pub(crate) struct Process {
-    child: Child,
+    running: Running,
     said: BufReader<ChildStdout>,
+}
+
+impl Deref for Process {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.running
+    }
+}
+
+impl DerefMut for Process {
+    fn deref_mut(&mut self) -> &mut Running {
+        &mut self.running
+    }
 }
 
 /// Workers on the CPU.
@@ -89,7 +129,7 @@ impl Worker {
 
 impl Process {
     pub(crate) fn new(child: Child, said: ChildStdout) -> Self {
-        Self { child, said: BufReader::new(said) }
+        Self { running: Running(child), said: BufReader::new(said) }
     }
 
     /// Waits until it has come where its habit leaves it.
@@ -99,26 +139,6 @@ impl Process {
             line.clear();
             assert!(self.said.read_line(&mut line).unwrap() > 0, "the worker has ended");
         }
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub(crate) fn signal(&self, signal: Signal) {
-        send(&self.child, signal);
-    }
-
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -13,6 +13,7 @@ mod op;
 mod order;
 mod outcome;
 mod planted;
+#[path = "../../double/tests/common/said.rs"]
 mod said;
 mod watch;
 mod world;
