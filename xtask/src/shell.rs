@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -66,18 +67,29 @@ pub(crate) fn built(path: &str) -> Command {
 }
 
 /// A copy of this program under a name that cargo does not write to: some commands build this
-/// program anew.
+/// program anew. It is made once a process, and not by a process that runs from it.
 pub(crate) fn own_copy() -> Result<PathBuf> {
+    static COPY: Mutex<Option<PathBuf>> = Mutex::new(None);
+    let mut made = COPY.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(copy) = &*made {
+        return Ok(copy.clone());
+    }
     let own = env::current_exe().context("this program's own path is unknown")?;
-    let folder = target_dir().join("ci/bin");
+    let copy = copy_into(&own, &target_dir().join("ci/bin"))?;
+    *made = Some(copy.clone());
+    Ok(copy)
+}
+
+fn copy_into(own: &Path, folder: &Path) -> Result<PathBuf> {
     let copy = folder.join(format!("xtask{}", env::consts::EXE_SUFFIX));
-    if own == copy {
+    // Its name is another one if the copy was replaced since: `xtask (deleted)`, on Linux.
+    if own.parent() == Some(folder) && copy.exists() {
         return Ok(copy);
     }
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     // Complete under its name at once: another copy of this program may be running, or be started.
-    let fresh = tempfile::NamedTempFile::new_in(&folder)?.into_temp_path();
-    fs::copy(&own, &fresh).with_context(|| format!("cannot copy {}", own.display()))?;
+    let fresh = tempfile::NamedTempFile::new_in(folder)?.into_temp_path();
+    fs::copy(own, &fresh).with_context(|| format!("cannot copy {}", own.display()))?;
     fresh.persist(&copy).with_context(|| format!("cannot replace {}", copy.display()))?;
     Ok(copy)
 }
@@ -177,6 +189,21 @@ mod tests {
         assert!(shown(&command).ends_with("Cargo.toml"), "{}", shown(&command));
         assert_eq!(from_here(Path::new("picture.png")), env::current_dir().unwrap().join("picture.png"));
         assert_eq!(cargo().get_current_dir(), Some(root().as_path()));
+    }
+
+    /// One process may replace the copy that another one runs from.
+    #[test]
+    fn a_copy_that_was_replaced_is_copied_no_further() {
+        let folder = tempfile::tempdir().unwrap();
+        let bin = folder.path().join("bin");
+        let own = folder.path().join("own");
+        fs::write(&own, "first").unwrap();
+        let copy = copy_into(&own, &bin).unwrap();
+        assert_eq!(fs::read(&copy).unwrap(), b"first");
+        let replaced = bin.join(format!("{} (deleted)", copy.file_name().unwrap().display()));
+        assert_eq!(copy_into(&replaced, &bin).unwrap(), copy);
+        fs::write(&own, "second").unwrap();
+        assert_eq!(fs::read(copy_into(&own, &bin).unwrap()).unwrap(), b"second");
     }
 
     #[test]
