@@ -5,6 +5,14 @@ use std::time::Duration;
 use vk_export::QueueKind;
 
 use crate::buffer::pool::SharedPool;
+use crate::error::{Error, Result};
+
+/// The most frames that [`ExchangeInfo::frames_in_flight`] may name: a value is kept for each.
+const MOST_IN_FLIGHT: usize = 1024;
+
+/// The most slots: one for each frame that may be in flight. More only wait, and a number that was
+/// computed wrongly would allocate until nothing is left.
+pub(super) const MOST_SLOTS: usize = MOST_IN_FLIGHT;
 
 /// Configuration of an [`Exchange`](crate::Exchange).
 #[derive(Debug, Clone, Copy)]
@@ -49,5 +57,33 @@ impl Default for ExchangeInfo<'_> {
             queue: QueueKind::Graphics,
             pool: None,
         }
+    }
+}
+
+impl ExchangeInfo<'_> {
+    /// Checks the numbers that no driver would.
+    pub(super) fn validate(&self) -> Result<()> {
+        let invalid = |reason: &str| Error::InvalidArgument {
+            object: format!("exchange \"{}\"", self.name),
+            reason: reason.to_owned(),
+        };
+        if self.slots == 0 {
+            return Err(invalid("it has 0 slots; 3 keep both sides busy, 1 makes them take turns"));
+        }
+        if self.slots > MOST_SLOTS {
+            return Err(invalid(&format!(
+                "it has {} slots; {MOST_SLOTS} are the most, 3 keep both sides busy",
+                self.slots
+            )));
+        }
+        if self.frames_in_flight == Some(0) {
+            return Err(invalid("it may have 0 frames in flight, so none could begin; 1 makes the host wait for each"));
+        }
+        if let Some(frames) = self.frames_in_flight.filter(|frames| *frames > MOST_IN_FLIGHT) {
+            return Err(invalid(&format!(
+                "it may have {frames} frames in flight; {MOST_IN_FLIGHT} are the most, and `None` is no bound"
+            )));
+        }
+        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Which slot is whose: the exchange's bookkeeping, without a driver.
 
+mod initial;
 mod replaced;
 mod unjoined;
 
@@ -106,60 +107,9 @@ impl Ledger {
         Ok(Begun { frame, slot, wait: (after > 0).then_some(after) })
     }
 
-    /// Images are to be handed over before the first frame.
-    pub(super) fn require_initial(&mut self) {
-        self.initial = Initial::Needed;
-    }
-
-    pub(super) fn initial(&self) -> Initial {
-        self.initial
-    }
-
-    /// The value of `rendered` that the compute side waits for before its first use of a slot; 0
-    /// where that has been reached.
-    pub(super) fn handed_over(&self) -> u64 {
-        self.handed_over
-    }
-
     /// The values of the timelines, for frames whose slots are another ledger's.
     pub(super) fn values(&mut self) -> &mut Values {
         &mut self.values
-    }
-
-    /// The first hand-over has run.
-    pub(super) fn initialised(&mut self) {
-        self.initial = Initial::Done;
-    }
-
-    /// Lends the first hand-over; gives the value that its submission signals. Nothing else is
-    /// open: no frame has begun.
-    pub(super) fn lend_initial(&mut self) -> u64 {
-        let value = self.values.take_rendered();
-        self.initial = Initial::Lent(value);
-        value
-    }
-
-    /// The first hand-over was submitted: what the compute side does first in a slot waits for it.
-    /// What Vulkan does first is behind it on the same queue.
-    pub(super) fn initial_submitted(&mut self, value: u64) {
-        self.values.submitted(value);
-        self.initial = Initial::Done;
-        self.handed_over = value;
-        if self.first == First::Compute {
-            self.slots.fill(Slot::Free { after: value });
-        }
-    }
-
-    /// The first hand-over that was lent was never submitted. No value was taken since, so this one
-    /// is taken again.
-    pub(super) fn retract_initial(&mut self, value: u64) {
-        self.values.retract(value);
-        self.initial = Initial::Needed;
-    }
-
-    /// The first hand-over that was lent may have been submitted.
-    pub(super) fn drop_initial(&mut self) {
-        self.initial = Initial::Needed;
     }
 
     /// Frees the slots of lost submissions that cannot be running any more: they were made before

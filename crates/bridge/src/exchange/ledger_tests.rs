@@ -7,14 +7,14 @@ fn never() -> u64 {
 }
 
 /// Begins a frame and has the compute side finish it.
-fn computed(ledger: &mut Ledger) -> Begun {
+pub(super) fn computed(ledger: &mut Ledger) -> Begun {
     let begun = ledger.begin(never).unwrap();
     let value = ledger.take_computed();
     ledger.finish(begun.slot, value);
     begun
 }
 
-fn submit(ledger: &mut Ledger, begun: Begun) -> u64 {
+pub(super) fn submit(ledger: &mut Ledger, begun: Begun) -> u64 {
     let value = ledger.next_rendered(begun.frame).unwrap();
     ledger.submitted(begun.slot, value);
     value
@@ -287,65 +287,4 @@ proptest! {
             prop_assert!(ledger.last_rendered() >= last_rendered);
         }
     }
-}
-
-#[test]
-fn what_a_replacement_waits_for_was_submitted() {
-    for first in [First::Compute, First::Render] {
-        let mut ledger = Ledger::new(first, 2);
-        assert_eq!((ledger.holder(), ledger.settled(|| unreachable!("nothing was lost"))), (None, Ok(0)));
-        let begun = ledger.begin(|| 0).unwrap();
-        let stage = if first == First::Compute { Stage::Compute } else { Stage::Render };
-        assert_eq!(ledger.holder(), Some((0, stage)));
-        if first == First::Compute {
-            let value = ledger.take_computed();
-            ledger.finish(begun.slot, value);
-            assert_eq!(ledger.holder(), Some((0, Stage::Render)));
-        }
-        let value = ledger.lend(begun.slot, begun.frame).unwrap();
-        assert_eq!(ledger.holder(), Some((0, Stage::Submit)));
-        ledger.drop_render(begun.slot);
-        assert_eq!(ledger.holder(), None);
-        // It may run, with nothing behind it.
-        let lost = Refusal::TurnLost { frame: 0, stage: Stage::Submit };
-        assert_eq!(ledger.settled(|| value - 1), Err(lost));
-        assert_eq!(ledger.settled(|| value), Ok(0), "it has ended");
-        let flushed = ledger.flush().unwrap();
-        ledger.flushed(flushed);
-        assert_eq!(ledger.settled(|| unreachable!("a signal is behind it")), Ok(flushed));
-    }
-}
-
-#[test]
-fn replaced_slots_are_free_and_values_go_on() {
-    let mut ledger = Ledger::new(First::Compute, 2);
-    for _ in 0..2 {
-        let begun = ledger.begin(|| 0).unwrap();
-        let value = ledger.take_computed();
-        ledger.finish(begun.slot, value);
-        let value = ledger.next_rendered(begun.frame).unwrap();
-        ledger.submitted(begun.slot, value);
-    }
-    let marked = ledger.take_computed();
-    let handed_over = ledger.take_rendered();
-    assert_eq!((marked, handed_over, ledger.last_rendered()), (3, 3, 3));
-    ledger.replaced(handed_over, false);
-    assert_eq!(ledger.begin(|| 0).unwrap(), Begun { frame: 2, slot: 0, wait: Some(3) });
-    ledger.skip_compute(0);
-    ledger.replaced(0, false);
-    assert_eq!(ledger.begin(|| 0).unwrap(), Begun { frame: 3, slot: 0, wait: None });
-    ledger.skip_compute(0);
-    // The order goes on: after slot 0 it is slot 1's turn.
-    let begun = computed(&mut ledger);
-    assert_eq!((begun.slot, submit(&mut ledger, begun)), (0, 4));
-    ledger.replaced(5, false);
-    assert_eq!([0; 2].map(|_| computed(&mut ledger).slot), [1, 0]);
-    ledger.skip(0);
-    ledger.skip(1);
-    // Images on an engine's device are handed over again.
-    ledger.replaced(0, true);
-    assert_eq!(ledger.begin(|| 0), Err(Refusal::NotInitialised));
-    let value = ledger.lend_initial();
-    ledger.initial_submitted(value);
-    assert_eq!(ledger.begin(|| 0).unwrap().wait, Some(value));
 }

@@ -29,13 +29,6 @@ use crate::timeline::history::History;
 use crate::timeline::signaller::Signaller;
 use crate::timeline::{Timeline, TimelinePoint};
 
-/// The most frames that [`ExchangeInfo::frames_in_flight`] may name: a value is kept for each.
-const MOST_IN_FLIGHT: usize = 1024;
-
-/// The most slots: one for each frame that may be in flight. More only wait, and a number that was
-/// computed wrongly would allocate until nothing is left.
-pub(super) const MOST_SLOTS: usize = MOST_IN_FLIGHT;
-
 /// State shared by an exchange and its turns: one generation of slots, and what outlasts it. A
 /// turn keeps the generation that it was begun with.
 pub(super) struct State<R: Resources> {
@@ -89,27 +82,7 @@ impl<'a> Ordered<'a> {
 
 impl<R: Resources> State<R> {
     pub(super) fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: &R, first: First) -> Result<Arc<Self>> {
-        let invalid = |reason: &str| Error::InvalidArgument {
-            object: format!("exchange \"{}\"", info.name),
-            reason: reason.to_owned(),
-        };
-        if info.slots == 0 {
-            return Err(invalid("it has 0 slots; 3 keep both sides busy, 1 makes them take turns"));
-        }
-        if info.slots > MOST_SLOTS {
-            return Err(invalid(&format!(
-                "it has {} slots; {MOST_SLOTS} are the most, 3 keep both sides busy",
-                info.slots
-            )));
-        }
-        if info.frames_in_flight == Some(0) {
-            return Err(invalid("it may have 0 frames in flight, so none could begin; 1 makes the host wait for each"));
-        }
-        if let Some(frames) = info.frames_in_flight.filter(|frames| *frames > MOST_IN_FLIGHT) {
-            return Err(invalid(&format!(
-                "it may have {frames} frames in flight; {MOST_IN_FLIGHT} are the most, and `None` is no bound"
-            )));
-        }
+        info.validate()?;
         let stages = check_resources(compute, info.name, info.queue, resources)?;
         let history = Arc::new(History::new(info.name));
         let timeline = |signaller| Timeline::new(compute.device(), compute.peer(), signaller, &history);

@@ -3,8 +3,8 @@
 mod call;
 pub(crate) mod code;
 mod object;
+mod present;
 
-use std::fmt;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -15,24 +15,10 @@ use crate::error::code::DriverCode;
 use crate::image::problem::ImageProblem;
 
 use object::place;
+use present::list;
 
 pub(crate) use object::Object;
-
-/// A device that was there when another one was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PresentDevice {
-    /// As `cuDeviceGetName` says.
-    pub name: String,
-    /// As `cuDeviceGetUuid_v2` says.
-    pub uuid: Uuid,
-}
-
-impl fmt::Display for PresentDevice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.name, self.uuid)
-    }
-}
+pub use present::PresentDevice;
 
 /// Every failure of this crate. `object` is what was worked on, as `memory "particles"`; `device`
 /// is a device's name.
@@ -346,13 +332,6 @@ impl Error {
 
 fn advice(code: DriverCode, call: &str) -> String {
     code.advice(call).map(|advice| format!(": {advice}")).unwrap_or_default()
-}
-
-fn list(present: &[PresentDevice]) -> String {
-    if present.is_empty() {
-        return "none".to_owned();
-    }
-    present.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! proof that its use has ended.
 
 #![allow(unsafe_code)]
+mod backing;
 pub(crate) mod copy;
 pub(crate) mod info;
 pub(crate) mod kind;
@@ -15,25 +16,23 @@ pub(crate) mod texture;
 pub(crate) mod view;
 
 use std::marker::PhantomData;
-use std::ops::Range;
 use std::sync::Arc;
 
 use cudarc::driver::CudaStream;
 
 use crate::device::check_recorded;
 use crate::error::{Error, Object};
+use crate::image::backing::{ImageBacking, map_array, refuse};
 use crate::image::info::{ImageMappingInfo, level_extent};
 use crate::image::kind::ImageKind;
 use crate::image::objects::ImageObjects;
 use crate::image::problem::ImageProblem;
 use crate::image::texel::Texel;
 use crate::image::texture::TextureInfo;
-use crate::leak::count_leak;
-use crate::logging::isolated;
 use crate::memory::mapping::{Backing, Mapping};
 use crate::memory::{ImportedMemory, range_within};
 use crate::stream::order::StreamOrder;
-use crate::sys::{self, ArrayHandle, CallResult, Current, Driver, MemoryHandle, MipmappedArrayHandle, Resource};
+use crate::sys::{ArrayHandle, CallResult, Current, Driver, Resource};
 
 /// An image of `T` in imported memory, with its mip levels and layers, on a home stream. Reached
 /// through [`view`](Self::view) and [`view_mut`](Self::view_mut), which lend texture and surface
@@ -286,76 +285,5 @@ impl<T> MappedImage<T> {
     pub(crate) fn level(&self, level: u32) -> Result<ArrayHandle, Error> {
         let array = usize::try_from(level).ok().and_then(|level| self.levels.get(level));
         array.copied().ok_or_else(|| self.refuse(ImageProblem::NoSuchLevel { level, levels: self.info.levels }))
-    }
-}
-
-/// A mipmapped array with its texture and surface objects.
-#[derive(Debug)]
-struct ImageBacking {
-    array: MipmappedArrayHandle,
-    range: Range<u64>,
-    /// Destroyed before `array`.
-    objects: ImageObjects,
-    /// Last: destroying the memory frees no mapping, so the mapping must be gone by then.
-    memory: Arc<ImportedMemory>,
-}
-
-impl Backing for ImageBacking {
-    fn memory(&self) -> &Arc<ImportedMemory> {
-        &self.memory
-    }
-
-    fn object(&self) -> Object<'_> {
-        Object("image", self.memory.name())
-    }
-
-    unsafe fn release(&mut self) -> Result<(), Error> {
-        let (objects, array) = (self.objects.take(), self.array);
-        self.memory.unmap(&self.range, "cuMipmappedArrayDestroy", move |driver| {
-            // SAFETY: the objects were made with this driver; the caller vouches for their use.
-            unsafe { objects.destroy(driver) }?;
-            // SAFETY: this function is called once, so the array was not destroyed; its objects are
-            // gone, and the caller vouches for its use. Where this runs late, `keep` has kept the
-            // memory.
-            unsafe { driver.destroy_array(array) }
-        })
-    }
-
-    fn keep(&mut self) {
-        self.memory.keep();
-    }
-}
-
-fn refuse(object: &Object<'_>, device: &str, problem: ImageProblem) -> Error {
-    Error::Image { object: object.to_string(), device: device.to_owned(), problem }
-}
-
-/// # Safety
-/// As [`MappedImage::map`]. The array goes before the memory.
-unsafe fn map_array<T: Texel>(
-    driver: Driver,
-    handle: MemoryHandle,
-    info: &ImageMappingInfo,
-    memory: &Arc<ImportedMemory>,
-) -> CallResult<(MipmappedArrayHandle, Box<[ArrayHandle]>)> {
-    let desc = sys::mipmapped_array_desc(info, T::FORMAT);
-    // SAFETY: the memory is alive, `memory` holds it; this function's caller answers for the image.
-    let array = unsafe { driver.map_array(handle, &desc) }?;
-    let levels = (0..info.levels).map(|level| {
-        // SAFETY: the array is alive, and its levels are kept beside it.
-        unsafe { driver.array_level(array, level) }
-    });
-    match levels.collect() {
-        Ok(levels) => Ok((array, levels)),
-        Err(error) => {
-            // SAFETY: nothing was done with the array but to ask for its levels.
-            if let Err(error) = unsafe { driver.destroy_array(array) } {
-                memory.keep();
-                count_leak();
-                let error = error.at(Object("image", memory.name()), memory.device().name());
-                isolated(|| log::error!("{error}"));
-            }
-            Err(error)
-        }
     }
 }

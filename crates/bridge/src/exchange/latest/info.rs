@@ -6,7 +6,7 @@ use vk_export::QueueKind;
 
 use crate::error::{Error, Result};
 use crate::exchange::info::ExchangeInfo;
-use crate::exchange::state::MOST_SLOTS;
+use crate::exchange::info::MOST_SLOTS;
 
 /// The most frames and submissions that may be in flight, as of an exchange in step.
 const MOST_IN_FLIGHT: usize = 1024;

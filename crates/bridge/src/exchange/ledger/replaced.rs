@@ -56,3 +56,7 @@ impl Ledger {
         free.min().map(|(after, _, slot)| (after, slot))
     }
 }
+
+#[cfg(test)]
+#[path = "replaced_tests.rs"]
+mod tests;

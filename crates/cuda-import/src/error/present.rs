@@ -1,0 +1,28 @@
+//! The devices that an error names when the one asked for is not among them.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+/// A device that was there when another one was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PresentDevice {
+    /// As `cuDeviceGetName` says.
+    pub name: String,
+    /// As `cuDeviceGetUuid_v2` says.
+    pub uuid: Uuid,
+}
+
+impl fmt::Display for PresentDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.uuid)
+    }
+}
+
+pub(super) fn list(present: &[PresentDevice]) -> String {
+    if present.is_empty() {
+        return "none".to_owned();
+    }
+    present.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
