@@ -5,7 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use bridge::{Backend, BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, LiveObjects, TimelinePoint};
+use bridge::ash::vk;
+use bridge::{
+    Backend, BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, LiveObjects, SubmitInfo, TimelinePoint,
+    Work,
+};
 use bridge_tests::{Filler, Gate, Need, Readback, Rig, skip_case};
 
 const LEN: usize = 1024;
@@ -19,6 +23,11 @@ fn faults_end_in_errors() {
     for backend in [Backend::Host, Backend::Cuda] {
         Rig::case(backend, "work_that_does_not_end_in_time", work_that_does_not_end_in_time);
     }
+    Rig::case(
+        Backend::Host,
+        "a_refused_wait_is_told_behind_the_end_of_its_frame",
+        a_refused_wait_is_told_behind_the_end_of_its_frame,
+    );
     Rig::case(Backend::Host, "a_compute_side_that_fails", a_compute_side_that_fails);
     // After runs with GPU faults, programs that render got no further than their first frame on one
     // machine. Whether the faults were the cause is not known; until it is, they are provoked only
@@ -146,4 +155,43 @@ fn a_compute_side_that_fails(rig: &Rig, compute: &Compute) {
     let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
     let again = Exchange::new(compute, &info, spec).and_then(|mut exchange| exchange.begin().map(drop));
     assert!(again.unwrap_err().is_device_lost());
+}
+
+/// The caller may use the commands again: an error comes once they have ended.
+fn a_refused_wait_is_told_behind_the_end_of_its_frame(rig: &Rig, compute: &Compute) {
+    let info = ExchangeInfo { name: "refused", slots: 2, timeout: Rig::LONG, ..Default::default() };
+    let render_first =
+        || Exchange::render_first(compute, &info, BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_WRITE)).unwrap();
+    let (mut scene, mut other) = (render_first(), render_first());
+    let turn = scene.begin().unwrap();
+    // SAFETY: no commands.
+    let mut fails = unsafe { other.begin().unwrap().submit(&[]) }.unwrap();
+    let Work::Host(host) = fails.work() else { panic!("the CPU was asked for") };
+    host.run(|_| panic!("on purpose")).unwrap();
+    while compute.check().is_ok() {
+        std::thread::yield_now();
+    }
+
+    let raw = rig.device().as_raw();
+    // SAFETY: a live device.
+    let fence = unsafe { raw.create_fence(&vk::FenceCreateInfo::default(), None) }.unwrap();
+    let gate = Gate::new(rig.device());
+    let info = SubmitInfo { waits: &[gate.wait_info()], fence, ..SubmitInfo::default() };
+    let opener = std::thread::spawn(move || {
+        // Time for a `submit` that does not block to be seen.
+        std::thread::sleep(Duration::from_millis(20));
+        gate.open();
+        gate
+    });
+    // SAFETY: no commands; the fence is new.
+    let error = unsafe { turn.submit_with(&info) }.unwrap_err();
+    assert!(matches!(error, Error::HostFailed { .. }), "{error}");
+    // SAFETY: a fence of the device.
+    let ended = unsafe { raw.get_fence_status(fence) }.unwrap();
+    drop(opener.join().unwrap());
+    // SAFETY: waited for with the queue.
+    unsafe { raw.queue_wait_idle(rig.device().queue().with(|queue| queue).unwrap()) }.unwrap();
+    // SAFETY: no submission uses it any more.
+    unsafe { raw.destroy_fence(fence, None) };
+    assert!(ended, "the frame is still in the queue");
 }

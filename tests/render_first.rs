@@ -2,13 +2,12 @@
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bridge::ash::vk;
 use bridge::cuda_import::cudarc::driver::{CudaSlice, CudaStream};
 use bridge::{
-    Backend, BufferAccess, BufferSpec, Compute, ComputeTurn, Error, Exchange, ExchangeInfo, QueueKind, RenderFirst,
-    RenderTurn, Stage, SubmitInfo, Work,
+    BufferAccess, BufferSpec, Compute, ComputeTurn, Error, Exchange, ExchangeInfo, QueueKind, RenderFirst, RenderTurn,
+    Stage, Work,
 };
 use bridge_tests::{Commands, Gate, Readback, Rig, on_both_backends, on_peers};
 
@@ -342,43 +341,4 @@ fn two_exchanges_make_a_round_trip(rig: &Rig, compute: &Compute) {
     }
     stranger.finish().unwrap().wait(Rig::LONG).unwrap();
     shown.finish().unwrap().skip();
-}
-
-/// The caller may use the commands again: an error comes once they have ended.
-#[test]
-fn a_compute_side_that_refuses_a_submitted_frame_is_told_behind_its_end() {
-    let rig = Rig::open();
-    let compute = Compute::new(rig.device(), Backend::Host).unwrap();
-    let (mut scene, mut other) = (exchange(&compute, 2), exchange(&compute, 2));
-    let turn = scene.begin().unwrap();
-    // SAFETY: no commands.
-    let mut fails = unsafe { other.begin().unwrap().submit(&[]) }.unwrap();
-    let Work::Host(host) = fails.work() else { panic!("the CPU was asked for") };
-    host.run(|_| panic!("on purpose")).unwrap();
-    while compute.check().is_ok() {
-        std::thread::yield_now();
-    }
-
-    let raw = rig.device().as_raw();
-    // SAFETY: a live device.
-    let fence = unsafe { raw.create_fence(&vk::FenceCreateInfo::default(), None) }.unwrap();
-    let gate = Gate::new(rig.device());
-    let info = SubmitInfo { waits: &[gate.wait_info()], fence, ..SubmitInfo::default() };
-    let opener = std::thread::spawn(move || {
-        // Time for a `submit` that does not block to be seen.
-        std::thread::sleep(Duration::from_millis(20));
-        gate.open();
-        gate
-    });
-    // SAFETY: no commands; the fence is new.
-    let error = unsafe { turn.submit_with(&info) }.unwrap_err();
-    assert!(matches!(error, Error::HostFailed { .. }), "{error}");
-    // SAFETY: a fence of the device.
-    let ended = unsafe { raw.get_fence_status(fence) }.unwrap();
-    drop(opener.join().unwrap());
-    // SAFETY: waited for with the queue.
-    unsafe { raw.queue_wait_idle(rig.device().queue().with(|queue| queue).unwrap()) }.unwrap();
-    // SAFETY: no submission uses it any more.
-    unsafe { raw.destroy_fence(fence, None) };
-    assert!(ended, "the frame is still in the queue");
 }
