@@ -38,6 +38,8 @@ pub(crate) struct CudaSide<F: Frame> {
     stuck: bool,
     /// The frames that the stream has not finished, so far as is known.
     unfinished: VecDeque<(u64, u32, StreamMark)>,
+    /// Marks of frames that are finished, for the next ones.
+    spare: Vec<StreamMark>,
 }
 
 impl<F: Frame> CudaSide<F> {
@@ -74,6 +76,7 @@ impl<F: Frame> CudaSide<F> {
             signalled: 0,
             stuck: false,
             unfinished: VecDeque::new(),
+            spare: Vec::new(),
         };
         let mut slot = Vec::with_capacity(F::RESOURCES);
         for (resource, handle) in resources {
@@ -134,26 +137,32 @@ impl<F: Frame> CudaSide<F> {
         // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
         // side's alone and rise.
         unsafe { signal_one(&self.stream, &self.computed, value) }?;
-        self.unfinished.push_back((frame, slot, mark(&self.stream)?));
+        let end = match self.spare.pop() {
+            Some(spare) => spare.move_to_end(&self.stream).map(|()| spare),
+            None => mark(&self.stream),
+        };
+        self.unfinished.push_back((frame, slot, end?));
         Ok(())
     }
 
-    /// Whether fewer than `most` frames are unfinished.
+    /// Waits until fewer than `most` frames are unfinished, for `limit` at most for each that has
+    /// to end. Returns `false` if one has not ended by then.
     ///
     /// # Errors
     /// The stream's failure, and the frames that will not be whole.
-    pub(crate) fn has_room(&mut self, most: usize) -> Result<bool, (Error, Vec<(u64, u32)>)> {
+    pub(crate) fn wait_for_room(&mut self, most: usize, limit: Duration) -> Result<bool, (Error, Vec<(u64, u32)>)> {
         while let Some((_, _, end)) = self.unfinished.front() {
-            match end.is_reached() {
-                Ok(false) => break,
-                Ok(true) => drop(self.unfinished.pop_front()),
+            let has_room = self.unfinished.len() < most;
+            match end.wait(if has_room { Duration::ZERO } else { limit }) {
+                Ok(false) => return Ok(has_room),
+                Ok(true) => self.spare.extend(self.unfinished.pop_front().map(|(_, _, end)| end)),
                 Err(error) => {
                     let torn = self.unfinished.drain(..).map(|(frame, slot, _)| (frame, slot)).collect();
                     return Err((error.into(), torn));
                 }
             }
         }
-        Ok(self.unfinished.len() < most)
+        Ok(true)
     }
 
     /// The renderer is dead: frees the stream of what it waits for. Returns the value that had to

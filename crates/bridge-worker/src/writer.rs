@@ -14,6 +14,9 @@ use crate::link::Ended;
 use crate::side::{self, Imported, SEND_LIMIT, Side};
 use crate::worker::Shared;
 
+/// Interval at which a wait for the GPU looks after the renderer.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// The writer of an exchange. It belongs to one thread at a time.
 pub struct LatestWriter<F: Frame> {
     /// Before `shared`: the slots go before the connection.
@@ -126,7 +129,7 @@ impl<F: Frame> LatestWriter<F> {
     fn wait_for_room(&mut self, start: Instant) -> Result<(), Error> {
         let (most, timeout) = (self.offer.writer_in_flight as usize, self.shared.timeout);
         while let Side::Cuda(side) = &mut self.side {
-            match side.has_room(most) {
+            match side.wait_for_room(most, LOOK.min(timeout.saturating_sub(start.elapsed()))) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err((error, torn)) => {
@@ -149,7 +152,6 @@ impl<F: Frame> LatestWriter<F> {
                 let what = format!("the end of the oldest of {most} frames of \"{}\"", self.offer.name);
                 return Err(Error::Timeout { what, waited: timeout });
             }
-            std::thread::sleep(Duration::from_micros(100));
         }
         Ok(())
     }

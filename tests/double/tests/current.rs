@@ -5,6 +5,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::assert_clean;
 use common::world::{LEN, NAME, TEXELS, device, import_image, import_memory, import_semaphore, map, map_image};
@@ -64,6 +65,7 @@ fn every_call(double: &Double, before: u64) {
     keeps!(cuda_import::query(&home).unwrap());
     let mark = keeps!(cuda_import::mark(&home).unwrap());
     keeps!(mark.is_reached().unwrap());
+    keeps!(mark.wait(Duration::ZERO).unwrap());
     keeps!(drop(mark));
 
     // cudarc's own calls leave theirs current.

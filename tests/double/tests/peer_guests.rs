@@ -6,6 +6,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::assert_clean;
 use common::world::{LEN, NAME, import_semaphore};
@@ -161,12 +162,12 @@ fn a_mark_is_moved_without_another_event() {
     double.forget_calls();
     end.move_to_end(follower).unwrap();
     assert!(!double.calls().iter().any(|call| call.name == "cuEventCreate"));
-    assert!(!end.is_reached().unwrap());
+    assert!(!end.is_reached().unwrap() && !end.wait(Duration::from_millis(5)).unwrap());
     end.hold_back(leader).unwrap();
     assert!(!query(leader).unwrap(), "it lies behind the wait");
     assert!(query(&world.guest).unwrap(), "held back by the earlier place alone");
     double.signal(held_number, 1);
-    assert!(query(leader).unwrap() && end.is_reached().unwrap());
+    assert!(query(leader).unwrap() && end.is_reached().unwrap() && end.wait(Duration::ZERO).unwrap());
     assert!(matches!(end.move_to_end(leader), Err(Error::ContextMismatch { .. })), "a stream of another context");
     drop((end, held, world, devices));
     assert_clean(&double);

@@ -202,7 +202,10 @@ fn frames_cross(double: &Double, device: Option<Uuid>, import: &str) {
         renderer.join().unwrap();
     });
     drop(exports);
-    assert_eq!(double.calls().iter().filter(|call| call.name == import).count(), 2, "one for each slot");
+    let count = |name| double.calls().iter().filter(|call| call.name == name).count();
+    assert_eq!(count(import), 2, "one for each slot");
+    let events = count("cuEventCreate");
+    assert!(events <= 2, "{events} events for {FRAMES} frames, of which 2 are in flight");
     assert_clean(double);
 }
 

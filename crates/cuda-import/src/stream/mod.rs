@@ -13,6 +13,7 @@ pub(crate) mod poll;
 pub(crate) mod refusal;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cudarc::driver::{CudaContext, CudaStream};
 
@@ -20,6 +21,7 @@ use crate::device::check_recorded;
 use crate::error::Error;
 use crate::logging::isolated;
 use crate::semaphore::ImportedSemaphore;
+use crate::stream::poll::poll_within;
 use crate::stream::refusal::check_capture;
 use crate::sys;
 use crate::sys::{CallResult, Driver, SemaphoreHandle};
@@ -182,6 +184,19 @@ impl StreamMark {
     #[doc(alias = "cuEventQuery")]
     pub fn is_reached(&self) -> Result<bool, Error> {
         let reached = self.0.is_reached();
+        reached.map_err(|error| error.at("stream", &device_name(self.0.driver(), self.0.context())))
+    }
+
+    /// Waits until all work before the mark has ended, for `limit` at most. Returns `false` if it
+    /// has not ended by then.
+    ///
+    /// Looks without pause at first, for short waits, and sleeps between two looks after 2 ms.
+    ///
+    /// # Errors
+    /// As [`is_reached`](Self::is_reached).
+    #[doc(alias = "cuEventSynchronize")]
+    pub fn wait(&self, limit: Duration) -> Result<bool, Error> {
+        let reached = poll_within(limit, || self.0.is_reached());
         reached.map_err(|error| error.at("stream", &device_name(self.0.driver(), self.0.context())))
     }
 

@@ -13,7 +13,7 @@ use crate::reaper;
 use crate::reaper::NotFreed;
 use crate::stream::Mark;
 use crate::stream::order::StreamOrder;
-use crate::stream::poll::poll;
+use crate::stream::poll::{poll, poll_within};
 use crate::sys::CallResult;
 
 /// Limit on how long dropping a buffer or an image waits for the work that uses it.
@@ -64,14 +64,7 @@ impl StreamOrder {
         }
         // Work that others enqueue on the home stream from now on is not waited for.
         let end = Mark::new(driver, &self.home)?;
-        let start = Instant::now();
-        while !end.is_reached()? {
-            if start.elapsed() >= limit {
-                return Ok(false);
-            }
-            std::thread::sleep(Duration::from_micros(100));
-        }
-        Ok(true)
+        poll_within(limit, || end.is_reached())
     }
 
     /// The slow way to the same order. The context must be current.
