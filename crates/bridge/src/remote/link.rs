@@ -10,7 +10,7 @@ use super::control::Control;
 use super::half::{Home, take};
 use super::listening::{Listening, TOGETHER};
 use super::offer::Terms;
-use super::part::{End, Part};
+use super::part::{End, Part, Patience};
 use super::status::{Lost, Status};
 use super::wake::Wake;
 use crate::error::{Error, Result};
@@ -42,6 +42,7 @@ impl Link {
             let unheard = Unheard(&status_too);
             let tell = |result| told.as_ref().map(|told| told.send(result));
             let bring_back = |half| *home.lock().unwrap_or_else(PoisonError::into_inner) = Some(half);
+            Patience::be_punctual();
             // It went with a thread that panicked.
             let Some(mut half) = take(&home) else { return unheard.tell() };
             let given = half.await_quiet(&mut connection, &control, timeout).and_then(|()| {
