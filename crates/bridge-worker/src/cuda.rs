@@ -105,8 +105,10 @@ impl<F: Frame> CudaSide<F> {
         (&self.stream, F::cuda_sources(&self.slots[slot as usize]))
     }
 
-    /// Signals behind all work so far, which has nothing to do with a frame of this side's.
-    pub(crate) fn signal_read(&mut self, value: u64) -> Result<(), Error> {
+    /// Signals behind all work so far, that with the slot on other streams included: a turn that
+    /// was forgotten, or whose join has failed, left some.
+    pub(crate) fn signal_read(&mut self, slot: u32, value: u64) -> Result<(), Error> {
+        self.join(slot)?;
         // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
         // side's alone and rise.
         unsafe { signal_one(&self.stream, &self.computed, value) }?;

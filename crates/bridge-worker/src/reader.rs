@@ -17,8 +17,10 @@ pub struct LatestReader<F: Frame> {
     /// Before `shared`: the slots go before the connection.
     side: Side<F>,
     offer: Offer,
-    /// The newest frame, whose slot is this side's.
+    /// The frame that turns are of. Its slot is this side's.
     held: Option<Published>,
+    /// A newer one, which takes its place as soon as the calls for that succeed.
+    next: Option<Published>,
     /// The last value of this side's timeline.
     computed: u64,
     shared: Arc<Shared>,
@@ -53,7 +55,7 @@ pub struct HostRead<'a, F: Frame> {
 impl<F: Frame> LatestReader<F> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self, Error> {
         let Imported { side, offer, computed } = side::import(shared, name, Direction::RendererWrites)?;
-        let reader = Self { side, offer, held: None, computed, shared: Arc::clone(shared) };
+        let reader = Self { side, offer, held: None, next: None, computed, shared: Arc::clone(shared) };
         reader.shared.ready(&reader.offer)?;
         Ok(reader)
     }
@@ -96,10 +98,21 @@ impl<F: Frame> LatestReader<F> {
     pub fn wait_for_newer(&mut self, timeout: Duration) -> Result<bool, Error> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
-            let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
-            let Some(frames) = self.published(left)? else { return Ok(false) };
-            if self.take(frames)? {
+            let left = match deadline {
+                // There is one already, which an earlier call could not take.
+                _ if self.next.is_some() => Duration::ZERO,
+                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+                None => timeout,
+            };
+            let found = self.published(left)?;
+            let waits = found.is_some();
+            self.choose(found.unwrap_or_default())?;
+            if let Some(next) = self.next {
+                self.take(next)?;
                 return Ok(true);
+            }
+            if !waits {
+                return Ok(false);
             }
         }
     }
@@ -127,37 +140,38 @@ impl<F: Frame> LatestReader<F> {
         }
     }
 
-    /// Holds the newest of these frames that is whole, and gives the others back with the one that
-    /// was held. Returns whether one is whole.
-    fn take(&mut self, frames: Vec<Published>) -> Result<bool, Error> {
+    /// Chooses the newest of these frames that is whole, and gives the others back.
+    fn choose(&mut self, frames: Vec<Published>) -> Result<(), Error> {
         let newest = frames.iter().rposition(|frame| !frame.torn);
-        for (place, frame) in frames.iter().enumerate() {
+        let superseded = newest.and_then(|newest| self.next.replace(frames[newest]));
+        let others = frames.iter().enumerate().filter(|(place, _)| Some(*place) != newest).map(|(_, frame)| frame);
+        for frame in superseded.iter().chain(others) {
             // Nothing of this side was enqueued for those.
-            if Some(place) != newest {
-                self.free(frame.slot, 0)?;
+            self.free(frame.slot, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Holds `next`, which is not held before all calls for it have succeeded, and gives back the
+    /// slot of the frame before.
+    fn take(&mut self, next: Published) -> Result<(), Error> {
+        let mut done = 0;
+        if let Side::Cuda(side) = &mut self.side {
+            if let Some(old) = self.held {
+                // Spent even if the call fails.
+                self.computed += 1;
+                done = self.computed;
+                side.signal_read(old.slot, done)?;
             }
-        }
-        let Some(newest) = newest else { return Ok(false) };
-        if let Some(old) = self.held.replace(frames[newest]) {
-            let value = match &mut self.side {
-                Side::Cuda(side) => {
-                    // Spent even if the call fails. The slot is lost to this connection then, as
-                    // the context is.
-                    self.computed += 1;
-                    side.signal_read(self.computed)?;
-                    self.computed
-                }
-                Side::Host(_) => 0,
-            };
-            self.free(old.slot, value)?;
-        }
-        match &mut self.side {
             // It is reached, or announced in trust; a value that was read elsewhere orders no
             // memory.
-            Side::Cuda(side) => side.wait(frames[newest].value)?,
-            Side::Host(_) => {}
+            side.wait(next.value)?;
         }
-        Ok(true)
+        self.next = None;
+        match self.held.replace(next) {
+            Some(old) => self.free(old.slot, done),
+            None => Ok(()),
+        }
     }
 
     fn free(&mut self, slot: u32, value: u64) -> Result<(), Error> {

@@ -6,116 +6,20 @@
 mod common;
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use bridge_worker::bridge_ipc::{
-    Backend, BufferDescriptor, Connection, Direction, Handle, Hello, Listener, Message, Offer, Resource, ResourceKind,
-    Role, Side, Timeline, Uuid,
-};
-use bridge_worker::{Buffer, Error, LatestWriter, Read, Work, Worker, WorkerInfo};
+use bridge_worker::bridge_ipc::{Backend, Listener, Message, Uuid};
+use bridge_worker::{Buffer, Error, LatestWriter, Work};
 use common::assert_clean;
+use common::renderer::{Exports, LEN, LIMIT, Renderer, connect, connect_on};
 use common::world::import_semaphore;
-use cuda_import::{PEER_GRANULARITY, SemaphoreKind, probe};
+use cuda_import::{SemaphoreKind, probe};
 use driver_double::Double;
 
-const LIMIT: Duration = Duration::from_secs(10);
-/// Elements of four bytes.
-const LEN: u64 = 256;
-/// In bytes: what another GPU maps, too.
-const ALLOCATION: u64 = PEER_GRANULARITY;
 /// `CUDA_ERROR_INVALID_DEVICE`
 const INVALID_DEVICE: u32 = 101;
-
-/// What the renderer has exported: two slots and two timelines.
-struct Exports {
-    slots: Vec<OwnedFd>,
-    computed: (OwnedFd, u64),
-    rendered: (OwnedFd, u64),
-}
-
-impl Exports {
-    fn new(double: &Double) -> Self {
-        let slots = (0..2).map(|_| double.export_memory(ALLOCATION, true).handle).collect();
-        let [computed, rendered] = [(); 2].map(|()| {
-            let exported = double.export_semaphore(true);
-            (exported.handle, exported.number)
-        });
-        Self { slots, computed, rendered }
-    }
-
-    fn all(&self) -> Vec<&OwnedFd> {
-        self.slots.iter().chain([&self.computed.0, &self.rendered.0]).collect()
-    }
-}
-
-struct Renderer {
-    connection: Connection,
-}
-
-impl Renderer {
-    /// Offers "x", which the worker writes, to the next worker.
-    fn offer(listener: &Listener, gpu: Uuid, trust: bool, descriptors: &[&OwnedFd]) -> Self {
-        Self::offer_in(Direction::WorkerWrites, listener, gpu, trust, descriptors)
-    }
-
-    fn offer_in(direction: Direction, listener: &Listener, gpu: Uuid, trust: bool, descriptors: &[&OwnedFd]) -> Self {
-        let mut connection = listener.accept(LIMIT).unwrap().unwrap();
-        let hello = Hello { cuda: true, device_uuid: gpu, ..Hello::new(Role::Renderer, "renderer") };
-        assert_eq!(connection.greet(&hello, LIMIT).unwrap().backend(), Some(Backend::Cuda));
-        let mut renderer = Self { connection };
-        renderer.send(Message::Offer(Offer {
-            exchange: 1,
-            direction,
-            slots: 2,
-            resources: 1,
-            writer_in_flight: 2,
-            reader_in_flight: 1,
-            trust,
-            name: "x".into(),
-        }));
-        for (slot, descriptor) in (0..2).zip(descriptors) {
-            let resource = Message::Resource(Resource {
-                exchange: 1,
-                slot,
-                index: 0,
-                kind: ResourceKind::Buffer(BufferDescriptor { size: LEN * 4, element_size: 4 }),
-                handle: Handle::OpaqueFd,
-                dedicated: true,
-                device_uuid: gpu,
-                allocation_size: ALLOCATION,
-                offset: 0,
-            });
-            renderer.connection.send(&resource, Some(descriptor.as_fd()), LIMIT).unwrap();
-        }
-        for (side, descriptor) in [Side::Computed, Side::Rendered].into_iter().zip(&descriptors[2..]) {
-            let timeline = Message::Timeline(Timeline { exchange: 1, side, device_uuid: gpu, value: 0 });
-            renderer.connection.send(&timeline, Some(descriptor.as_fd()), LIMIT).unwrap();
-        }
-        renderer
-    }
-
-    fn send(&mut self, message: Message) {
-        self.connection.send(&message, None, LIMIT).unwrap();
-    }
-
-    fn receive(&mut self) -> Message {
-        self.connection.receive(LIMIT).unwrap().message
-    }
-}
-
-fn connect(path: &Path) -> Result<Worker, Error> {
-    connect_on(path, None)
-}
-
-fn connect_on(path: &Path, device: Option<Uuid>) -> Result<Worker, Error> {
-    Worker::connect_with(
-        path,
-        &WorkerInfo { backend: Some(Backend::Cuda), device, timeout: LIMIT, ..Default::default() },
-    )
-}
 
 fn write(writer: &mut LatestWriter<Buffer<f32>>) -> Result<(), Error> {
     let mut turn = writer.begin()?;
@@ -207,48 +111,6 @@ fn frames_cross(double: &Double, device: Option<Uuid>, import: &str) {
     let events = count("cuEventCreate");
     assert!(events <= 2, "{events} events for {FRAMES} frames, of which 2 are in flight");
     assert_clean(double);
-}
-
-#[test]
-fn a_frame_that_was_read_goes_back_behind_its_work() {
-    let Some(double) = Double::in_child("a_frame_that_was_read_goes_back_behind_its_work") else { return };
-    let gpu = probe().unwrap().devices[0].uuid;
-    let exports = Exports::new(&double);
-    let folder = tempfile::tempdir().unwrap();
-    let listener = Listener::bind(folder.path().join("s")).unwrap();
-    std::thread::scope(|scope| {
-        let renderer = scope.spawn(|| {
-            let direction = Direction::RendererWrites;
-            let mut renderer = Renderer::offer_in(direction, &listener, gpu, false, &exports.all());
-            renderer.receive();
-            for (slot, frame) in [(0, 0), (1, 1)] {
-                double.signal(exports.rendered.1, frame + 1);
-                renderer.send(Message::Publish { exchange: 1, slot, frame, value: frame + 1 });
-                if frame == 0 {
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-            }
-            let Message::Free { slot: 0, value, .. } = renderer.receive() else { panic!() };
-            assert_eq!((value, double.value(exports.computed.1)), (1, 0), "its work is held");
-            double.let_work_go();
-            double.until("the reader's work to end", |double| double.value(exports.computed.1) == value);
-            assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
-        });
-        let worker = connect(listener.path()).unwrap();
-        let mut reader = worker.latest_reader::<Buffer<f32>>("x").unwrap();
-        double.hold_work();
-        for frame in 0..2 {
-            assert!(reader.wait_for_newer(LIMIT).unwrap());
-            let turn = reader.newest().unwrap().unwrap();
-            assert_eq!(turn.frame(), frame);
-            let Read::Cuda(cuda) = turn.work() else { panic!() };
-            assert_eq!(cuda.views.len() as u64, LEN);
-        }
-        drop((reader, worker));
-        renderer.join().unwrap();
-    });
-    drop(exports);
-    assert_clean(&double);
 }
 
 #[test]

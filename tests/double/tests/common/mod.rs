@@ -4,6 +4,8 @@
 pub(crate) mod finds;
 pub(crate) mod os;
 pub(crate) mod raw;
+#[cfg(target_os = "linux")]
+pub(crate) mod renderer;
 pub(crate) mod said;
 pub(crate) mod walk;
 pub(crate) mod world;

@@ -1,0 +1,114 @@
+//! A scripted renderer, for a worker that computes with CUDA.
+#![allow(clippy::unwrap_used)]
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use bridge_worker::bridge_ipc::{
+    Backend, BufferDescriptor, Connection, Direction, Handle, Hello, Listener, Message, Offer, Resource, ResourceKind,
+    Role, Side, Timeline, Uuid,
+};
+use bridge_worker::{Error, Worker, WorkerInfo};
+use cuda_import::PEER_GRANULARITY;
+use driver_double::Double;
+
+pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+/// Elements of four bytes.
+pub(crate) const LEN: u64 = 256;
+/// In bytes: what another GPU maps, too.
+pub(crate) const ALLOCATION: u64 = PEER_GRANULARITY;
+
+/// What the renderer has exported: two slots and two timelines.
+pub(crate) struct Exports {
+    pub(crate) slots: Vec<OwnedFd>,
+    pub(crate) computed: (OwnedFd, u64),
+    pub(crate) rendered: (OwnedFd, u64),
+}
+
+impl Exports {
+    pub(crate) fn new(double: &Double) -> Self {
+        let slots = (0..2).map(|_| double.export_memory(ALLOCATION, true).handle).collect();
+        let [computed, rendered] = [(); 2].map(|()| {
+            let exported = double.export_semaphore(true);
+            (exported.handle, exported.number)
+        });
+        Self { slots, computed, rendered }
+    }
+
+    pub(crate) fn all(&self) -> Vec<&OwnedFd> {
+        self.slots.iter().chain([&self.computed.0, &self.rendered.0]).collect()
+    }
+}
+
+pub(crate) struct Renderer {
+    pub(crate) connection: Connection,
+}
+
+impl Renderer {
+    /// Offers "x", which the worker writes, to the next worker.
+    pub(crate) fn offer(listener: &Listener, gpu: Uuid, trust: bool, descriptors: &[&OwnedFd]) -> Self {
+        Self::offer_in(Direction::WorkerWrites, listener, gpu, trust, descriptors)
+    }
+
+    pub(crate) fn offer_in(
+        direction: Direction,
+        listener: &Listener,
+        gpu: Uuid,
+        trust: bool,
+        descriptors: &[&OwnedFd],
+    ) -> Self {
+        let mut connection = listener.accept(LIMIT).unwrap().unwrap();
+        let hello = Hello { cuda: true, device_uuid: gpu, ..Hello::new(Role::Renderer, "renderer") };
+        assert_eq!(connection.greet(&hello, LIMIT).unwrap().backend(), Some(Backend::Cuda));
+        let mut renderer = Self { connection };
+        renderer.send(Message::Offer(Offer {
+            exchange: 1,
+            direction,
+            slots: 2,
+            resources: 1,
+            writer_in_flight: 2,
+            reader_in_flight: 1,
+            trust,
+            name: "x".into(),
+        }));
+        for (slot, descriptor) in (0..2).zip(descriptors) {
+            let resource = Message::Resource(Resource {
+                exchange: 1,
+                slot,
+                index: 0,
+                kind: ResourceKind::Buffer(BufferDescriptor { size: LEN * 4, element_size: 4 }),
+                handle: Handle::OpaqueFd,
+                dedicated: true,
+                device_uuid: gpu,
+                allocation_size: ALLOCATION,
+                offset: 0,
+            });
+            renderer.connection.send(&resource, Some(descriptor.as_fd()), LIMIT).unwrap();
+        }
+        for (side, descriptor) in [Side::Computed, Side::Rendered].into_iter().zip(&descriptors[2..]) {
+            let timeline = Message::Timeline(Timeline { exchange: 1, side, device_uuid: gpu, value: 0 });
+            renderer.connection.send(&timeline, Some(descriptor.as_fd()), LIMIT).unwrap();
+        }
+        renderer
+    }
+
+    pub(crate) fn send(&mut self, message: Message) {
+        self.connection.send(&message, None, LIMIT).unwrap();
+    }
+
+    pub(crate) fn receive(&mut self) -> Message {
+        self.connection.receive(LIMIT).unwrap().message
+    }
+}
+
+pub(crate) fn connect(path: &Path) -> Result<Worker, Error> {
+    connect_on(path, None)
+}
+
+pub(crate) fn connect_on(path: &Path, device: Option<Uuid>) -> Result<Worker, Error> {
+    Worker::connect_with(
+        path,
+        &WorkerInfo { backend: Some(Backend::Cuda), device, timeout: LIMIT, ..Default::default() },
+    )
+}
