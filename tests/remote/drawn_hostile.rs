@@ -7,7 +7,7 @@ use bridge_worker::bridge_ipc::Backend;
 
 use crate::hostile::say;
 use crate::painter::Painter;
-use crate::reading::{Habit, Reading, taken};
+use crate::reading::{Habit, Reading, taken, taken_with};
 use crate::scene::Scene;
 
 /// A worker that has taken the exchange and then says what it may not ends its connection, and no
@@ -86,4 +86,45 @@ fn a_flood_of_freed_slots_holds_up_nobody() {
     writer.close().unwrap();
     assert!(start.elapsed() < Duration::from_secs(2), "closing took {:?}", start.elapsed());
     assert!(worker.join().unwrap() > 0);
+}
+
+/// What a worker on the CPU reads it cannot write, nor can it take the pages away or hold off the
+/// renderer, whatever it does with the descriptor.
+#[test]
+fn a_worker_that_reads_cannot_touch_the_memory_of_its_frames() {
+    use rustix::fs::{FallocateFlags, OFlags, fallocate, fcntl_setfl, ftruncate};
+    use rustix::io::{Errno, pwrite};
+    let mut painter = Painter::new();
+    let path = painter.scene.path();
+    let worker = std::thread::spawn(move || {
+        let mut connection = Connection::connect(&path, &ConnectInfo::default()).unwrap();
+        let mut files = Vec::new();
+        let memory = taken_with(&mut connection, |file| files.push(file.try_clone().unwrap()));
+        for file in &files {
+            // The renderer's own descriptor would append from then on.
+            fcntl_setfl(file, OFlags::APPEND).unwrap();
+            assert_eq!(pwrite(file, &[1; 8], 0), Err(Errno::PERM));
+            assert_eq!(ftruncate(file, 0), Err(Errno::PERM));
+            let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            assert_eq!(fallocate(file, punch, 0, 4096), Err(Errno::PERM));
+        }
+        let mut words = Vec::new();
+        while words.len() < 6 {
+            let received = connection.receive(Duration::from_secs(9)).unwrap();
+            let Message::Publish { slot, .. } = received.message else { continue };
+            let mut word = [0; 4];
+            assert!(memory[slot as usize].read(0, &mut word));
+            words.push(u32::from_ne_bytes(word));
+            connection.send(&Message::Free { exchange: 0, slot, value: 0 }, None, Duration::from_secs(9)).unwrap();
+        }
+        words
+    });
+    let remote = painter.scene.accept();
+    let mut writer = remote.latest_render_first(&Scene::info(), Painter::spec()).unwrap();
+    while !worker.is_finished() {
+        painter.draw(&mut writer);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let words = worker.join().unwrap();
+    assert!(words.windows(2).all(|two| two[0] < two[1]), "{words:?}");
 }

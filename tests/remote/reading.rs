@@ -6,12 +6,13 @@
 use std::ffi::{CString, c_void};
 use std::io::{BufRead, BufReader, Write};
 use std::ops::{Deref, DerefMut};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{ConnectInfo, Connection, Hello, MappedMemory, Message, Role, SharedMemory};
+use bridge_ipc::{ConnectInfo, Connection, Direction, Hello, MappedMemory, Message, Role, SharedMemory};
 use bridge_tests::{PROBE, Rig};
 use bridge_worker::bridge_ipc::Backend;
 use bridge_worker::cuda_import::cudarc::driver::LaunchConfig;
@@ -227,14 +228,23 @@ fn read_too_late(path: &Path) {
 
 /// Takes the exchange, as a worker on the CPU; gives the memory of its slots.
 pub(crate) fn taken(connection: &mut Connection) -> Vec<MappedMemory> {
+    taken_with(connection, |_| {})
+}
+
+/// The same; `each` sees the memory file of each slot.
+pub(crate) fn taken_with(connection: &mut Connection, mut each: impl FnMut(&OwnedFd)) -> Vec<MappedMemory> {
     let hello = Hello { host: true, ..Hello::new(Role::Worker, "test worker") };
     connection.send(&Message::Hello(hello), None, LONG).unwrap();
     let Message::Offer(offer) = connection.receive(LONG).unwrap().message else { panic!("no offer") };
     let slots = (0..offer.slots).map(|_| {
         let received = connection.receive(LONG).unwrap();
         let Message::Resource(resource) = received.message else { panic!("no resource") };
-        let memory = SharedMemory::from_peer("frame", received.descriptor.unwrap(), resource.allocation_size);
-        memory.unwrap().map().unwrap()
+        let memory = SharedMemory::from_peer("frame", received.descriptor.unwrap(), resource.allocation_size).unwrap();
+        each(memory.handle());
+        match offer.direction {
+            Direction::RendererWrites => memory.map_for_reading().unwrap(),
+            _ => memory.map().unwrap(),
+        }
     });
     let slots = slots.collect();
     connection.send(&Message::Ready { exchange: 0 }, None, LONG).unwrap();

@@ -5,8 +5,9 @@
 //! have one size, since atomics of different sizes must not race.
 //!
 //! Its size cannot change, which the seals guarantee, and its pages are allocated when it is made.
-//! A peer that punches holes in it on a system without memory left can still make an access fault
-//! (`SIGBUS`).
+//! A peer that may write it and punches holes in it on a system without memory left can still make
+//! an access fault (`SIGBUS`), and one that is in the middle of `write` holds off every other
+//! `write` of the file. Memory that the peer only reads is sealed against both.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,6 +30,8 @@ pub struct SharedMemory {
 pub struct MappedMemory {
     pointer: std::ptr::NonNull<u8>,
     len: usize,
+    /// Not mapped for reading alone.
+    is_writable: bool,
 }
 
 #[allow(unsafe_code)] // A mapping is owned memory.
@@ -76,14 +79,19 @@ impl MappedMemory {
 
     /// The first byte. Valid as long as the mapping; another process may write there at any time,
     /// so that reading or writing it other than by atomic or volatile access is the caller's to
-    /// answer for.
+    /// answer for. Writing there faults where it is mapped [for
+    /// reading](SharedMemory::map_for_reading).
     pub fn as_ptr(&self) -> *mut u8 {
         self.pointer.as_ptr()
     }
 
-    /// Copies `bytes` to `offset`. Returns false, and copies nothing, where they do not lie inside.
+    /// Copies `bytes` to `offset`. Returns false, and copies nothing, where they do not lie inside,
+    /// or the memory is mapped for reading.
     #[must_use = "nothing is copied outside of the memory"]
     pub fn write(&self, offset: usize, bytes: &[u8]) -> bool {
+        if !self.is_writable {
+            return false;
+        }
         let Some(place) = self.place(offset, bytes.len()) else { return false };
         let (head, rest) = bytes.split_at(place.head);
         let (whole, tail) = rest.as_chunks::<WORD>();
@@ -183,17 +191,39 @@ mod linux {
         /// # Errors
         /// [`Error::Memory`] for no bytes or too many, [`Error::System`] where the system refuses.
         pub fn new(name: &str, bytes: u64) -> Result<Self, Error> {
+            let made = Self::unsealed(name, bytes)?;
+            made.seal(SEALS)?;
+            Ok(made)
+        }
+
+        /// Makes `bytes` bytes of zeros that the peer can read and in no way write. The mapping is
+        /// the only one that ever writes them.
+        ///
+        /// # Errors
+        /// As [`new`](Self::new).
+        pub fn new_for_reading(name: &str, bytes: u64) -> Result<(Self, MappedMemory), Error> {
+            let made = Self::unsealed(name, bytes)?;
+            let mapped = made.map()?;
+            // It spares the mappings that there are.
+            made.seal(SEALS.union(SealFlags::FUTURE_WRITE))?;
+            Ok((made, mapped))
+        }
+
+        fn unsealed(name: &str, bytes: u64) -> Result<Self, Error> {
             let len = size(name, bytes)?;
-            let object = || format!("shared memory \"{name}\" of {bytes} bytes");
-            let failed =
-                |call| move |error: rustix::io::Errno| Error::System { call, object: object(), source: error.into() };
+            let failed = failed(name, len);
             let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-            let handle = memfd_create("vk-cuda-bridge", flags).map_err(failed("memfd_create"))?;
+            let handle = memfd_create("vk-cuda-bridge", flags).map_err(|error| failed("memfd_create", error))?;
             // Pages that are not there would be looked for at the first access, which cannot fail
             // but by a signal.
-            fallocate(&handle, FallocateFlags::empty(), 0, bytes).map_err(failed("fallocate"))?;
-            fcntl_add_seals(&handle, SEALS).map_err(failed("fcntl(F_ADD_SEALS)"))?;
+            let allocated = fallocate(&handle, FallocateFlags::empty(), 0, bytes);
+            allocated.map_err(|error| failed("fallocate", error))?;
             Ok(Self { handle, name: name.to_owned(), len })
+        }
+
+        fn seal(&self, seals: SealFlags) -> Result<(), Error> {
+            let sealed = fcntl_add_seals(&self.handle, seals);
+            sealed.map_err(|error| failed(&self.name, self.len)("fcntl(F_ADD_SEALS)", error))
         }
 
         /// Takes a descriptor that a peer sent, of `bytes` bytes as it says. It is closed on an
@@ -227,18 +257,33 @@ mod linux {
         /// [`Error::System`] where the system refuses, as for a file that is sealed against
         /// writing.
         pub fn map(&self) -> Result<MappedMemory, Error> {
-            let (prot, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
+            self.map_as(ProtFlags::READ | ProtFlags::WRITE)
+        }
+
+        /// Maps all of it, for reading alone.
+        ///
+        /// # Errors
+        /// [`Error::System`] where the system refuses.
+        pub fn map_for_reading(&self) -> Result<MappedMemory, Error> {
+            self.map_as(ProtFlags::READ)
+        }
+
+        fn map_as(&self, access: ProtFlags) -> Result<MappedMemory, Error> {
             // SAFETY: a new mapping, at an address that the system chooses.
-            let mapped = unsafe { mmap(std::ptr::null_mut(), self.len, prot, flags, &self.handle, 0) };
-            let pointer = mapped.map_err(|error| Error::System {
-                call: "mmap",
-                object: format!("shared memory \"{}\" of {} bytes", self.name, self.len),
-                source: error.into(),
-            })?;
+            let mapped = unsafe { mmap(std::ptr::null_mut(), self.len, access, MapFlags::SHARED, &self.handle, 0) };
+            let pointer = mapped.map_err(|error| failed(&self.name, self.len)("mmap", error))?;
+            let is_writable = access.contains(ProtFlags::WRITE);
             match std::ptr::NonNull::new(pointer.cast()) {
-                Some(pointer) => Ok(MappedMemory { pointer, len: self.len }),
+                Some(pointer) => Ok(MappedMemory { pointer, len: self.len, is_writable }),
                 None => Err(problem(&self.name, MemoryProblem::Size(self.len as u64))),
             }
+        }
+    }
+
+    fn failed(name: &str, bytes: usize) -> impl Fn(&'static str, rustix::io::Errno) -> Error {
+        move |call, error| {
+            let object = format!("shared memory \"{name}\" of {bytes} bytes");
+            Error::System { call, object, source: error.into() }
         }
     }
 
@@ -271,6 +316,23 @@ impl SharedMemory {
             return Err(problem(name, MemoryProblem::NotMemory));
         }
         Err(Error::Unsupported { what: "memory of two processes" })
+    }
+
+    /// Not available on this system.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`], always.
+    pub fn new_for_reading(name: &str, bytes: u64) -> Result<(Self, MappedMemory), Error> {
+        let _checked = size(name, bytes)?;
+        Err(Error::Unsupported { what: "memory of two processes" })
+    }
+
+    /// Not available on this system.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`], always.
+    pub fn map_for_reading(&self) -> Result<MappedMemory, Error> {
+        self.map()
     }
 
     /// Not available on this system.

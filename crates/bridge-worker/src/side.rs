@@ -82,17 +82,21 @@ fn import_offer<F: Frame>(
     let computed = computed.map_or(0, |(timeline, _)| timeline.value);
     let side = match &shared.cuda {
         Some(device) => Side::Cuda(CudaSide::new(device, &offer.name, resources, timelines)?),
-        None => Side::Host(host_slots::<F>(&offer.name, resources)?),
+        None => Side::Host(host_slots::<F>(&offer, resources)?),
     };
     Ok(Imported { side, offer, computed })
 }
 
-fn host_slots<F: Frame>(name: &str, resources: Vec<(Resource, OsHandle)>) -> Result<Vec<Vec<HostMemory>>, Error> {
+fn host_slots<F: Frame>(offer: &Offer, resources: Vec<(Resource, OsHandle)>) -> Result<Vec<Vec<HostMemory>>, Error> {
     let mut slots = Vec::new();
     let mut slot = Vec::with_capacity(F::RESOURCES);
     for (resource, handle) in resources {
-        let name = format!("{name}[{}].{}", resource.slot, resource.index);
-        let memory = SharedMemory::from_peer(&name, handle, resource.allocation_size)?.map()?;
+        let name = format!("{}[{}].{}", offer.name, resource.slot, resource.index);
+        let memory = SharedMemory::from_peer(&name, handle, resource.allocation_size)?;
+        let memory = match offer.direction {
+            Direction::WorkerWrites => memory.map()?,
+            Direction::RendererWrites => memory.map_for_reading()?,
+        };
         let too_large =
             || Error::Mismatch { exchange: name.clone(), reason: "it is too large for this machine".to_owned() };
         slot.push(HostMemory::new(memory, &resource).ok_or_else(too_large)?);

@@ -121,6 +121,26 @@ fn memory_that_could_shrink_is_refused() {
     assert!(ftruncate(sealed(), 0).is_err(), "the control: a sealed file does not shrink");
 }
 
+/// Memory that a peer only reads: it cannot write it, take its pages away, or hold off who writes.
+#[test]
+fn memory_for_reading_is_written_by_its_maker_alone() {
+    let _alone = alone();
+    use rustix::fs::{FallocateFlags, fallocate};
+    let (memory, ours) = SharedMemory::new_for_reading("m", 64).unwrap();
+    let handle = memory.handle().try_clone().unwrap();
+    let theirs = SharedMemory::from_peer("m", handle.try_clone().unwrap(), 64).unwrap();
+    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    assert_eq!(rustix::io::pwrite(&handle, &[1; 8], 0), Err(rustix::io::Errno::PERM));
+    assert_eq!(fallocate(&handle, punch, 0, 64), Err(rustix::io::Errno::PERM));
+    assert!(theirs.map().is_err(), "it is mapped for writing");
+    let theirs = theirs.map_for_reading().unwrap();
+    assert!(!theirs.write(0, &[1; 8]), "it is written to, which faults");
+    assert!(ours.write(8, &[7; 8]));
+    let mut read = [0; 16];
+    assert!(theirs.read(0, &mut read));
+    assert_eq!(read, [0, 0, 0, 0, 0, 0, 0, 0, 7, 7, 7, 7, 7, 7, 7, 7]);
+}
+
 #[test]
 fn what_is_no_message_ends_the_connection_and_says_why() {
     let _alone = alone();

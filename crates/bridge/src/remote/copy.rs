@@ -1,28 +1,32 @@
 //! A frame of a worker on the CPU, copied out of the memory that both processes have, or one for a
 //! worker, copied into it.
 //!
-//! The memory is read and written, and never mapped: bytes that change meanwhile are bytes that
-//! were read sooner or later, and memory that was made smaller is an error, where a mapping would
-//! be a data race and a signal that ends the process.
+//! Memory that a worker writes is read, and never mapped: bytes that change meanwhile are bytes
+//! that were read sooner or later, and memory that was made smaller is an error, where a mapping
+//! would be a data race and a signal that ends the process. Memory that a worker reads is mapped:
+//! its seals leave the worker no way to change it, and a `write` would wait for whoever else is in
+//! the middle of one.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, OnceLock};
 
+use bridge_ipc::MappedMemory;
+
 use crate::remote::runs::Run;
 use crate::remote::wake::Wake;
 
 /// The memory that a worker writes its frames to, or reads them from: of each of its slots, one
-/// file a resource.
-pub(super) type Files = Box<[Arc<[File]>]>;
+/// for a resource.
+pub(super) type Files = Box<[Arc<[Memory]>]>;
 
-/// The direction of a copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    /// From the worker's memory.
-    In,
-    /// To the worker's memory.
-    Out,
+/// The memory of a resource in a worker's slot.
+#[derive(Debug)]
+pub(super) enum Memory {
+    /// The worker writes it.
+    Theirs(File),
+    /// The worker reads it.
+    Ours(MappedMemory),
 }
 
 /// The result of a copy, set by the thread that makes it.
@@ -42,11 +46,10 @@ impl CopyEnd {
     }
 }
 
-/// Copies a slot's runs of bytes from or to the memory of a worker's slot, one file a resource.
-/// Dropping it tells the end.
+/// Copies a slot's runs of bytes from the memory of a worker that writes, or to that of one that
+/// reads. Dropping it tells the end.
 pub(super) struct Copy {
-    way: Way,
-    files: Arc<[File]>,
+    files: Arc<[Memory]>,
     /// Resources that were begun.
     begun: usize,
     offset: u64,
@@ -56,8 +59,8 @@ pub(super) struct Copy {
 }
 
 impl Copy {
-    pub(super) fn new(way: Way, files: &Arc<[File]>, end: &Arc<CopyEnd>) -> Self {
-        Self { way, files: Arc::clone(files), begun: 0, offset: 0, result: None, end: Arc::clone(end) }
+    pub(super) fn new(files: &Arc<[Memory]>, end: &Arc<CopyEnd>) -> Self {
+        Self { files: Arc::clone(files), begun: 0, offset: 0, result: None, end: Arc::clone(end) }
     }
 
     /// Copies the next run.
@@ -68,9 +71,8 @@ impl Copy {
             Run::Next => {}
         }
         if !matches!(self.result, Some(Err(_))) {
-            let what = if self.way == Way::In { "read" } else { "written" };
             let copied = self.transfer(run);
-            self.result = Some(copied.map_err(|error| format!("the memory of its frames cannot be {what}: {error}")));
+            self.result = Some(copied.map_err(|error| format!("the memory of its frames cannot be used: {error}")));
         }
         self.offset += run.len() as u64;
     }
@@ -78,9 +80,12 @@ impl Copy {
     fn transfer(&self, run: &mut [u8]) -> std::io::Result<()> {
         let file = self.begun.checked_sub(1).and_then(|index| self.files.get(index));
         let file = file.ok_or(std::io::ErrorKind::NotFound)?;
-        match self.way {
-            Way::In => file.read_exact_at(run, self.offset),
-            Way::Out => file.write_all_at(run, self.offset),
+        match file {
+            Memory::Theirs(file) => file.read_exact_at(run, self.offset),
+            Memory::Ours(memory) => {
+                let written = usize::try_from(self.offset).is_ok_and(|offset| memory.write(offset, run));
+                if written { Ok(()) } else { Err(std::io::ErrorKind::WriteZero.into()) }
+            }
         }
     }
 }
@@ -100,11 +105,11 @@ mod tests {
 
     use super::*;
 
-    fn memory(contents: &[&[u8]]) -> Arc<[File]> {
+    fn memory(contents: &[&[u8]]) -> Arc<[Memory]> {
         let file = |bytes: &&[u8]| {
             let mut file = File::from(rustix::fs::memfd_create("frames", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
             file.write_all(bytes).unwrap();
-            file
+            Memory::Theirs(file)
         };
         contents.iter().map(file).collect()
     }
@@ -116,7 +121,7 @@ mod tests {
     #[test]
     fn runs_lie_where_they_say() {
         let end = end();
-        let mut copy = Copy::new(Way::In, &memory(&[b"0123456789abcdefGH", b"xyz"]), &end);
+        let mut copy = Copy::new(&memory(&[b"0123456789abcdefGH", b"xyz"]), &end);
         let mut runs = [[0; 2]; 4];
         for (run, place) in runs.iter_mut().zip([Run::Resource, Run::Next, Run::Level, Run::Resource]) {
             copy.copy(place, run);
@@ -128,38 +133,40 @@ mod tests {
 
     #[test]
     fn runs_are_written_where_they_are_read() {
-        let (end, files) = (end(), memory(&[b"..................", b"..."]));
-        let mut copy = Copy::new(Way::Out, &files, &end);
+        let end = end();
+        let ours = [18, 3].map(|bytes| bridge_ipc::SharedMemory::new_for_reading("frames", bytes).unwrap());
+        let (theirs, files): (Vec<_>, Vec<_>) = ours.into_iter().map(|(file, ours)| (file, Memory::Ours(ours))).unzip();
+        let mut copy = Copy::new(&Arc::from(files), &end);
         for (run, place) in
             [b"01", b"23", b"GH", b"xy"].iter().zip([Run::Resource, Run::Next, Run::Level, Run::Resource])
         {
             copy.copy(place, &mut run.to_vec());
         }
         drop(copy);
-        let contents = files.iter().map(|file| {
-            let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
-            file.read_exact_at(&mut bytes, 0).unwrap();
+        let contents = theirs.iter().map(|memory| {
+            let mut bytes = vec![0; memory.len()];
+            assert!(memory.map_for_reading().unwrap().read(0, &mut bytes));
             bytes
         });
-        assert_eq!(contents.collect::<Vec<_>>(), [&b"0123............GH"[..], b"xy."]);
+        assert_eq!(contents.collect::<Vec<_>>(), [&b"0123\0\0\0\0\0\0\0\0\0\0\0\0GH"[..], b"xy\0"]);
         assert_eq!(end.result(), Some(Ok(())));
     }
 
     #[test]
     fn memory_that_is_too_small_is_an_error() {
         let end = end();
-        let mut copy = Copy::new(Way::In, &memory(&[b"0123"]), &end);
+        let mut copy = Copy::new(&memory(&[b"0123"]), &end);
         copy.copy(Run::Resource, &mut [0; 8]);
         // What follows does not hide it.
         copy.copy(Run::Next, &mut []);
         drop(copy);
-        assert!(end.result().unwrap().unwrap_err().contains("cannot be read"));
+        assert!(end.result().unwrap().unwrap_err().contains("cannot be used"));
     }
 
     #[test]
     fn a_copy_that_never_ran_has_failed() {
         let end = end();
-        drop(Copy::new(Way::In, &memory(&[b"0123"]), &end));
+        drop(Copy::new(&memory(&[b"0123"]), &end));
         assert!(end.result().unwrap().is_err());
     }
 }

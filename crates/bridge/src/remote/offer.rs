@@ -11,6 +11,7 @@ use bridge_ipc::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::control::Control;
+use super::copy::Memory as CopyMemory;
 use super::exported::Exported;
 use super::part::Given;
 use super::runs::ResourceKind;
@@ -162,14 +163,25 @@ impl Terms {
                     offset: 0,
                 };
                 resource.allocation_size = resource.least_size().unwrap_or(0);
-                let memory = SharedMemory::new(&self.name, resource.allocation_size)?;
+                let (memory, ours) = self.new_memory(resource.allocation_size)?;
                 send(Message::Resource(resource), memory.handle().as_fd())?;
-                let file = memory.handle().try_clone().map(File::from);
-                files.push(file.map_err(|error| self.invalid(format!("its memory: {error}")))?);
+                files.push(ours);
             }
             slots.push(Arc::from(files));
         }
         Ok(Given::Files(slots.into()))
+    }
+
+    /// Memory of a resource: what is sent to the worker, and what is kept.
+    fn new_memory(&self, bytes: u64) -> Result<(SharedMemory, CopyMemory)> {
+        if self.direction == Direction::RendererWrites {
+            let (memory, ours) = SharedMemory::new_for_reading(&self.name, bytes)?;
+            return Ok((memory, CopyMemory::Ours(ours)));
+        }
+        let memory = SharedMemory::new(&self.name, bytes)?;
+        let file = memory.handle().try_clone().map(File::from);
+        let theirs = file.map_err(|error| self.invalid(format!("its memory: {error}")))?;
+        Ok((memory, CopyMemory::Theirs(theirs)))
     }
 
     /// Sends a message once there is room for it, for which it waits a little at a time.

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::exchange::resources::Resources;
 use crate::exchange::{ComputeFirst, ComputeWrite, LatestWriter, Work};
 use crate::observe::log_warn;
-use crate::remote::copy::{Copy, CopyEnd, Files, Way};
+use crate::remote::copy::{Copy, CopyEnd, Files};
 use crate::remote::part::{Handed, Outcome};
 use crate::remote::wake::Wake;
 
@@ -118,7 +118,7 @@ impl<R: Resources> HostFeed<R> {
             return None;
         };
         let end = CopyEnd::new(&self.wake);
-        let mut copy = Copy::new(Way::In, sources, &end);
+        let mut copy = Copy::new(sources, &end);
         let enqueued = match turn.work() {
             Work::Host(host) => host.run_on_bytes(move |place, run| copy.copy(place, run)),
             // The exchange was made for the CPU; dropping the copy tells that it did not run.

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::exchange::resources::Resources;
 use crate::exchange::{ComputeRead, LatestReader, RenderFirst, Work};
 use crate::observe::log_warn;
-use crate::remote::copy::{Copy, CopyEnd, Files, Way};
+use crate::remote::copy::{Copy, CopyEnd, Files};
 use crate::remote::part::{Handed, Outcome, Patience, RETRY};
 use crate::remote::wake::Wake;
 
@@ -136,7 +136,7 @@ impl<R: Resources> HostServe<R> {
         let end = CopyEnd::new(&self.wake);
         let enqueued = match (turn.work(), self.files.get(to)) {
             (Work::Host(host), Some(files)) => {
-                let mut copy = Copy::new(Way::Out, files, &end);
+                let mut copy = Copy::new(files, &end);
                 host.run_on_bytes(move |place, run| copy.copy(place, run))
             }
             // The exchange was made for the CPU, and the session knows the slots.
