@@ -172,7 +172,7 @@ fn a_worker_that_lives_on_has_its_slots_unless_it_has_closed_the_exchange() {
         std::thread::sleep(Duration::from_millis(5));
     };
     let told = format!("worker process {}, which was lost or disconnected", second.pid());
-    assert!(error.contains(&told) && error.contains("may still write to its slots"), "{error}");
+    assert!(error.contains(&told) && error.contains("may still use its slots"), "{error}");
     drop(third);
     second.kill();
     let _fourth = start(&shown.scene.path(), Habit::Runs, 4);

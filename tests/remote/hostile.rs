@@ -191,3 +191,29 @@ fn an_offer_that_nobody_reads_is_ended_at_any_time() {
     reader.disconnect();
     assert!(start.elapsed() < Duration::from_secs(1), "ending took {:?}", start.elapsed());
 }
+
+/// A worker that has closed its socket for reading is given no slot: it is lost, although it lives.
+#[test]
+fn a_worker_that_is_told_nothing_is_lost() {
+    let mut scene = Scene::new();
+    let path = scene.path();
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    let worker = std::thread::spawn(move || {
+        let mut connection = Connection::connect(&path, &ConnectInfo::default()).unwrap();
+        drop(crate::reading::taken(&mut connection));
+        for _ in 0..4 {
+            let told = connection.receive(Duration::from_secs(9)).unwrap().message;
+            assert!(matches!(told, Message::Free { .. }), "{told:?}");
+        }
+        rustix::net::shutdown(&connection, rustix::net::Shutdown::Read).unwrap();
+        let publish = Message::Publish { exchange: 0, slot: 0, frame: 0, value: 1 };
+        connection.send(&publish, None, Duration::from_secs(9)).unwrap();
+        let _ = is_done.recv();
+    });
+    let mut reader = scene.accept().latest(&Scene::info(), Scene::spec()).unwrap();
+    let (error, _) = scene.lost(&mut reader);
+    assert!(error.to_string().contains("has closed the connection"), "{error}");
+    assert!(scene.settled(&mut reader).is_some(), "what it had published is shown");
+    drop(done);
+    worker.join().unwrap();
+}

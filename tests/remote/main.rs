@@ -15,6 +15,8 @@ mod drawn_cuda;
 #[cfg(target_os = "linux")]
 mod drawn_hostile;
 #[cfg(target_os = "linux")]
+mod drawn_lost;
+#[cfg(target_os = "linux")]
 mod frames;
 #[cfg(target_os = "linux")]
 mod hostile;

@@ -77,7 +77,7 @@ impl<E: End> Half<E> {
                     "end it, and let another worker connect then"
                 };
                 return invalid(format!(
-                    "worker process {pid}, which was lost or disconnected and did not close the exchange, may still write to its \
+                    "worker process {pid}, which was lost or disconnected and did not close the exchange, may still use its \
                      slots, and has not ended within {limit:?}; {remedy}"
                 ));
             }

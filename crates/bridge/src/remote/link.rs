@@ -4,7 +4,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 
-use bridge_ipc::Connection;
+use bridge_ipc::{Code, Connection};
 
 use super::control::Control;
 use super::half::{Home, take};
@@ -52,6 +52,8 @@ impl Link {
             let given = match given {
                 Ok(given) => given,
                 Err(error) => {
+                    // Where this process has failed, the worker still waits.
+                    connection.close(Code::Failure, &error.to_string());
                     bring_back(half);
                     let dead = control.await_death(&connection, Some(TOGETHER));
                     status.lost(Lost {
@@ -69,7 +71,8 @@ impl Link {
             };
             tell(Ok(()));
             let part = E::Part::new(half.end, given, control.wake());
-            bring_back(Listening { connection, part, control, status, timeout, held: terms.given() as usize }.run());
+            let held = terms.given() as usize;
+            bring_back(Listening { connection, part, control, status, timeout, held, deaf: false }.run());
         };
         // Before the first word of the worker's that the thread hears.
         status.connected(worker);
@@ -107,3 +110,7 @@ impl Drop for Unheard<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

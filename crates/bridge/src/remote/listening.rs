@@ -19,9 +19,9 @@ pub(super) const TOGETHER: Duration = Duration::from_millis(20);
 /// Messages that are read before the thread looks at what else there is.
 const AT_ONCE: usize = 64;
 
-/// How often it reads so many of a worker that has ended: more than any socket holds. A child of
-/// the worker's may say more.
-const AFTER_DEATH: usize = 32;
+/// How often it reads so many of a worker that has ended, or hears nothing any more: more than any
+/// socket holds. It, or a child of its, may say more.
+const AFTER_THE_END: usize = 32;
 
 /// A worker that has taken the exchange, and what becomes of its frames.
 pub(super) struct Listening<P: Part> {
@@ -32,6 +32,8 @@ pub(super) struct Listening<P: Part> {
     pub(super) timeout: Duration,
     /// Slots that are the worker's.
     pub(super) held: usize,
+    /// The worker has closed its end for what it would be told.
+    pub(super) deaf: bool,
 }
 
 /// The way in which a worker was lost.
@@ -51,7 +53,7 @@ impl<P: Part> Listening<P> {
     /// Listens until the worker is lost, or the program wants no more of it. Returns the workers'
     /// half.
     pub(super) fn run(mut self) -> Half<P::End> {
-        let mut after_death = 0;
+        let mut after_the_end = 0;
         let end = loop {
             // Before everything that it announces is looked at.
             self.control.wake().clear();
@@ -59,12 +61,14 @@ impl<P: Part> Listening<P> {
                 return self.end();
             }
             // Asked before what it has said is read: all that it said is read then.
-            let dead = self.connection.peer().is_dead();
-            after_death += usize::from(dead);
+            let (dead, deaf) = (self.connection.peer().is_dead(), self.deaf);
+            after_the_end += usize::from(dead || deaf);
             match self.hear().and_then(|all| Ok(self.take_over().map(|()| all)?)) {
-                Ok(all) if dead && (all || after_death == AFTER_DEATH) => break "has ended".to_owned().into(),
-                Ok(false) => continue,
-                Ok(true) => {}
+                Ok(all) if (dead || deaf) && (all || after_the_end == AFTER_THE_END) => {
+                    break if dead { "has ended" } else { CLOSED }.to_owned().into();
+                }
+                Ok(all) if !all || self.deaf => continue,
+                Ok(_) => {}
                 Err(end) => break end,
             }
             self.sleep(true, self.part.retry());
@@ -80,6 +84,8 @@ impl<P: Part> Listening<P> {
         // exchange.
         let heard = self.hear().and_then(|_| Ok(self.take_over()?));
         self.connection.close(Code::Done, "the renderer has ended the exchange");
+        let (dead, owed) = (self.connection.peer().is_dead(), self.part.owed() as u64);
+        self.status.lost(Lost { reason: "was disconnected".to_owned(), dead, held: self.held, owed });
         let quiet = has_gone(&self.connection) || heard.is_err_and(|end| end.closed);
         self.stop(quiet)
     }
@@ -157,12 +163,18 @@ impl<P: Part> Listening<P> {
             Some(frame) => Message::Publish { exchange, slot, frame, value },
             None => Message::Free { exchange, slot, value },
         };
-        self.held += 1;
         match self.connection.send(&said, None, Duration::ZERO) {
+            Ok(()) => {
+                self.held += 1;
+                if let Some(frame) = frame {
+                    self.status.published(frame);
+                }
+            }
             // What it said before is still to be read, which tells the end.
-            Ok(()) | Err(bridge_ipc::Error::Closed { .. }) => Ok(()),
-            Err(error) => Err(ended(error)),
+            Err(bridge_ipc::Error::Closed { .. }) => self.deaf = true,
+            Err(error) => return Err(ended(error)),
         }
+        Ok(())
     }
 
     /// The worker is lost: tells so, and takes over what it had finished. Returns whether it uses
@@ -208,13 +220,15 @@ impl<P: Part> Listening<P> {
     }
 }
 
+const CLOSED: &str = "has closed the connection";
+
 /// Describes the end of a connection.
 fn ended(error: bridge_ipc::Error) -> String {
     match error {
         bridge_ipc::Error::Closed { reason: Some((_, text)), .. } if !text.is_empty() => {
-            format!("has closed the connection: {text}")
+            format!("{CLOSED}: {text}")
         }
-        bridge_ipc::Error::Closed { .. } => "has closed the connection".into(),
+        bridge_ipc::Error::Closed { .. } => CLOSED.into(),
         error => format!("is cut off: {error}"),
     }
 }

@@ -110,7 +110,7 @@ impl Scene {
         let part = Feed::new(writer, Given::Slots(timelines), self.control.wake());
         let (control, status, timeout) = (Arc::clone(&self.control), Arc::clone(&self.status), LIMIT);
         self.status.connected(connection.peer().pid().unsigned_abs());
-        (Listening { connection, part, control, status, timeout, held: 0 }, gpu)
+        (Listening { connection, part, control, status, timeout, held: 0, deaf: false }, gpu)
     }
 
     fn stop(&self, thread: JoinHandle<Half<LatestWriter<Words>>>) -> Half<LatestWriter<Words>> {
@@ -253,7 +253,7 @@ fn a_worker_that_hangs_up_keeps_its_slots_while_it_lives() {
     let mut connection = scene.listener.accept(LIMIT).unwrap().unwrap();
     let (go_on, limit) = (Control::new(&Arc::new(Wake::new().unwrap())), Duration::from_millis(50));
     let error = half.await_quiet(&mut connection, &go_on, limit).unwrap_err().to_string();
-    assert!(error.contains("may still write to its slots"), "{error}");
+    assert!(error.contains("may still use its slots"), "{error}");
     assert!(half.before.is_some(), "it is asked again for the next");
     drop(connection);
     assert!(next.join().unwrap().is_err(), "nobody has said Hello to it");

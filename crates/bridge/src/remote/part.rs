@@ -71,7 +71,7 @@ pub(super) const RETRY: Duration = Duration::from_millis(10);
 /// Something that has come of frames.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
-    /// The number of a frame that the reader may have from now on.
+    /// The number of a frame of the worker's that the reader may have from now on.
     pub(super) published: Option<u64>,
     /// A slot that is the worker's from now on.
     pub(super) handed: Option<Handed>,
@@ -124,9 +124,11 @@ impl Patience {
 
 /// Turns an error of what a worker was given into the reason for which its connection ends. The
 /// loss of the device is not the worker's fault, and the program's handle tells of it.
-pub(super) fn blame(what: &str, result: Result<()>) -> Result<(), String> {
+pub(super) fn blame(what: &str, result: Result<()>, end: &impl Away) -> Result<(), String> {
     match result {
         Err(error) if !error.is_device_lost() => Err(format!("{what}: {error}")),
+        // The value that a timeline of a lost device has, and the worker can signal.
+        Err(_) if !end.is_lost() => Err(format!("{what}: it has reached 2^64 - 1, which no value may be")),
         _ => Ok(()),
     }
 }

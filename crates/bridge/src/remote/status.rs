@@ -13,7 +13,7 @@ pub(super) struct Status {
 #[derive(Default)]
 struct State {
     worker: u32,
-    /// The number of its last frame that was published.
+    /// The number of its last frame that was published, or of the last that it was shown.
     whole: Option<u64>,
     lost: Option<Lost>,
 }

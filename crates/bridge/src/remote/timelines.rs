@@ -8,7 +8,7 @@ use std::time::Duration;
 use bridge_ipc::{Side, Timeline};
 use vk_export::{ExportDevice, Semaphore, SemaphoreInfo, SemaphoreKind};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The two timelines of a connection: the worker signals `computed`, the host of this process
 /// signals `rendered`.
@@ -47,17 +47,9 @@ impl Timelines {
     /// The value that the worker's timeline has reached.
     ///
     /// # Errors
-    /// The failed call, and a value that no worker signals.
+    /// The failed call. The worker can signal the value that is told for the loss of the device.
     pub(super) fn reached(&self) -> Result<u64> {
-        match self.computed.value() {
-            // The value that a lost device has, unless the other timeline shows that it is not
-            // lost.
-            Err(error) if error.is_device_lost() && self.rendered.value().is_ok() => Err(Error::InvalidArgument {
-                object: "the worker's timeline".into(),
-                reason: "it has reached 2^64 - 1, which no frame may have".into(),
-            }),
-            value => Ok(value?),
-        }
+        Ok(self.computed.value()?)
     }
 
     /// What the worker did before `value`, which was seen reached, is ordered before what the host

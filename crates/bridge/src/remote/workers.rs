@@ -97,6 +97,7 @@ impl<E: End> Workers<E> {
     /// Ends the connection with the worker, which is told.
     pub(super) fn disconnect(&mut self) {
         if self.link.take().is_some() {
+            // Unless it has taken the exchange: its thread has told what it had.
             self.status.lost(Lost { reason: "was disconnected".into(), dead: false, held: 0, owed: 0 });
         }
     }

@@ -34,6 +34,11 @@ pub(crate) trait Away: Send + Sized + 'static {
         &self.of().state.compute
     }
 
+    /// Whether the device is lost, which a timeline tells that no other process has.
+    fn is_lost(&self) -> bool {
+        self.of().state.held.rendered.value().is_err_and(|error| error.is_device_lost())
+    }
+
     /// The other process does nothing more with a slot that it held. No frame is in it.
     fn come_back(&self, slot: usize) {
         self.of().ledger().come_back(slot);

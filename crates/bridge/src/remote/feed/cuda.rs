@@ -83,8 +83,8 @@ impl<R: Resources> CudaFeed<R> {
 
     pub(super) fn advance(&mut self) -> Result<Option<Outcome>, String> {
         if self.taken.is_empty() {
-            blame("the timeline of its frames cannot be used", self.take_over())?;
-            blame("the timeline of its slots cannot be signalled", self.give())?;
+            blame("the timeline of its frames cannot be used", self.take_over(), &self.writer)?;
+            blame("the timeline of its slots cannot be signalled", self.give(), &self.writer)?;
         }
         Ok(self.taken.pop_front())
     }

@@ -248,10 +248,15 @@ fn a_turn_that_is_skipped_gives_back_what_was_superseded() {
 /// A worker's counter has a value that no frame has: it is the worker's fault, not the device's.
 #[test]
 fn a_worker_that_signals_the_greatest_value_is_cut_off() {
-    let Some(mut worker) = Worker::new() else { return };
-    worker.publish();
-    worker.feed.timelines.finish_in_test(u64::MAX);
-    let told = worker.feed.advance().unwrap_err();
-    assert!(told.contains("2^64 - 1"), "{told}");
-    assert!(worker.reader.newest().unwrap().is_none());
+    for both in [false, true] {
+        let Some(mut worker) = Worker::new() else { return };
+        worker.publish();
+        worker.feed.timelines.finish_in_test(u64::MAX);
+        if both {
+            worker.feed.timelines.disturb_in_test(u64::MAX);
+        }
+        let told = worker.feed.advance().unwrap_err();
+        assert!(told.contains("2^64 - 1"), "{told}");
+        assert!(worker.reader.newest().unwrap().is_none());
+    }
 }

@@ -69,8 +69,8 @@ impl<R: Resources> CudaServe<R> {
 
     pub(super) fn advance(&mut self) -> Result<Option<Outcome>, String> {
         if self.shown.is_empty() {
-            blame("the timeline of its slots cannot be used", self.take_back())?;
-            blame("the timeline of its frames cannot be signalled", self.show())?;
+            blame("the timeline of its slots cannot be used", self.take_back(), &self.reader)?;
+            blame("the timeline of its frames cannot be signalled", self.show(), &self.reader)?;
         }
         Ok(self.shown.pop_front())
     }
@@ -119,7 +119,7 @@ impl<R: Resources> CudaServe<R> {
         let Some(Shown { slot, frame }) = shown else { return Ok(()) };
         let value = self.timelines.signal_next().inspect_err(|_| self.reader.come_back(slot))?;
         let handed = Handed { slot, frame: Some(frame), value };
-        self.shown.push_back(Outcome { published: Some(frame), handed: Some(handed) });
+        self.shown.push_back(Outcome { published: None, handed: Some(handed) });
         Ok(())
     }
 

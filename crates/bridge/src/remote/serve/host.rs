@@ -119,7 +119,7 @@ impl<R: Resources> HostServe<R> {
             self.last = Some(frame);
             self.given += 1;
             let handed = Handed { slot: to, frame: Some(frame), value: self.given };
-            return Ok(Some(Outcome { published: Some(frame), handed: Some(handed) }));
+            return Ok(Some(Outcome { published: None, handed: Some(handed) }));
         }
         self.free.push_front(to);
         // Where the exchange's own thread has failed, its writer says so, and it is not the

@@ -1,0 +1,56 @@
+//! The thread of a connection, where this process fails.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bridge_ipc::{Backend, ConnectInfo, Error as IpcError, Hello, Listener, Message, Role};
+use vk_export::BufferAccess;
+
+use super::*;
+use crate::buffer::spec::BufferSpec;
+use crate::compute::{self, Compute};
+use crate::exchange::{Exchange, LatestInfo};
+use crate::remote::half::Half;
+use crate::remote::runs;
+use crate::remote::test_device::device;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A next worker whose memory cannot be made is told so: it waits for nothing.
+#[test]
+fn a_worker_that_cannot_be_offered_the_exchange_is_told() {
+    let Some(device) = device() else { return };
+    let path = std::env::temp_dir().join(format!("bridge-offer-{}", std::process::id()));
+    let listener = Listener::bind(&path).unwrap();
+    let worker = std::thread::spawn(move || {
+        let mut connection = Connection::connect(&path, &ConnectInfo::default()).unwrap();
+        let hello = Hello { host: true, ..Hello::new(Role::Worker, "worker") };
+        connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
+        assert!(matches!(connection.receive(LIMIT).unwrap().message, Message::Offer(_)));
+        // Its Bye; what comes behind it is the end.
+        connection.receive(LIMIT).map(|received| received.message)
+    });
+    let mut connection = listener.accept(LIMIT).unwrap().unwrap();
+    let hello = Hello { host: true, ..Hello::new(Role::Renderer, "renderer") };
+    connection.greet(&hello, LIMIT).unwrap();
+    let info = LatestInfo { name: "frames", ..Default::default() };
+    let compute = Compute::new(&device, compute::Backend::Host).unwrap();
+    let spec = BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_WRITE);
+    let (writer, reader) = Exchange::latest_render_first_of(&compute, &info, &spec).unwrap();
+    // There is no memory of no bytes.
+    let kinds = vec![runs::buffer::<u32>(0)];
+    let terms = Terms::new(&info, kinds, bridge_ipc::Direction::RendererWrites, Backend::Host);
+    let status = Arc::new(Status::new("frames"));
+    let home: Home<_> = Arc::new(Mutex::new(Some(Half::new(reader))));
+    let link = Link::new(connection, &terms, &status, &home, &Arc::new(Wake::new().unwrap()), None).unwrap();
+    let heard = worker.join().unwrap();
+    let told = match &heard {
+        Ok(Message::Bye { text, .. }) | Err(IpcError::Closed { reason: Some((_, text)), .. }) => text,
+        other => panic!("{other:?}"),
+    };
+    assert!(told.contains("0 bytes"), "{told}");
+    drop(link);
+    assert!(status.error().unwrap().to_string().contains("0 bytes"), "and so is the program");
+    let half = take(&home).unwrap();
+    writer.close(half.end).unwrap();
+}
