@@ -236,3 +236,7 @@ fn ended(error: bridge_ipc::Error) -> String {
 #[cfg(test)]
 #[path = "listening_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "listening_reads_tests.rs"]
+mod reads;

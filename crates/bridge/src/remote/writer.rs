@@ -57,7 +57,7 @@ impl<R: Resources> RemoteWriter<R> {
     /// A worker on the CPU is offered memory that the old one never had, and has the last frame at
     /// once. One that computes with CUDA is offered the slots themselves, once the old one cannot
     /// use them any more, as with [`RemoteReader::reconnect`](crate::RemoteReader::reconnect); it
-    /// has the next frame that is drawn.
+    /// has the newest frame that no worker was shown, or the next that is drawn.
     ///
     /// # Errors
     /// As [`RemoteReader::reconnect`](crate::RemoteReader::reconnect).

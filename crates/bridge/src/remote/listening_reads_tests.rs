@@ -1,0 +1,253 @@
+//! The thread that listens to a worker with CUDA that reads, whose GPU is played by the test.
+
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+
+use bridge_ipc::{ConnectInfo, Direction, Hello, Listener, Offer, Role, Side, Timeline};
+use vk_export::{BufferAccess, ExportDevice};
+
+use super::*;
+use crate::buffer::spec::BufferSpec;
+use crate::compute::Compute;
+use crate::error::Error;
+use crate::exchange::{Away, Exchange, LatestInfo, LatestReader, LatestWriter, RenderFirst};
+use crate::remote::part::Given;
+use crate::remote::runs;
+use crate::remote::serve::Serve;
+use crate::remote::test_device::device;
+use crate::remote::timelines::Timelines;
+use crate::remote::wake::Wake;
+
+type Words = BufferSpec<u32>;
+type Reader = LatestReader<Words, RenderFirst>;
+
+const LIMIT: Duration = Duration::from_secs(20);
+const LEN: usize = 64;
+/// Set for a process that is a worker.
+const PLACE: &str = "BRIDGE_LINK_READING_WORKER";
+/// The slots of which a worker has no more: of six, without two in flight and the newest.
+const MOST: usize = 3;
+
+struct Scene {
+    listener: Listener,
+    device: ExportDevice,
+    writer: LatestWriter<Words, RenderFirst>,
+    status: Arc<Status>,
+    control: Arc<Control>,
+}
+
+impl Scene {
+    /// `None`, and the test is skipped, without a Vulkan device.
+    fn new(name: &str) -> Option<(Self, Half<Reader>)> {
+        let device = device()?;
+        let path = std::env::temp_dir().join(format!("bridge-reads-{}-{name}", std::process::id()));
+        let listener = Listener::bind(path).unwrap();
+        let info = LatestInfo { name: "frames", ..Default::default() };
+        let compute = Compute::remote_of(&device, false).unwrap();
+        let spec = Words::new(LEN, BufferAccess::TRANSFER_WRITE);
+        let (writer, reader) = Exchange::latest_render_first_of(&compute, &info, &spec).unwrap();
+        let wake = Arc::new(Wake::new().unwrap());
+        let woken = Arc::clone(&wake);
+        reader.on_change(move || woken.wake());
+        let (control, status) = (Arc::new(Control::new(&wake)), Arc::new(Status::new("frames")));
+        Some((Self { listener, device, writer, status, control }, Half::new(reader)))
+    }
+
+    /// Accepts a worker, gives it the exchange and listens to it. Gives what plays its GPU.
+    fn listen(&mut self, half: Half<Reader>) -> (JoinHandle<Half<Reader>>, impl Fn(u64) + use<>) {
+        let mut connection = self.listener.accept(LIMIT).unwrap().unwrap();
+        let device_uuid = self.device.uuid();
+        let hello = Hello { cuda: true, device_uuid, ..Hello::new(Role::Renderer, "test") };
+        connection.greet(&hello, LIMIT).unwrap();
+        let slots = u32::try_from(half.end.count()).unwrap();
+        let offer = Offer {
+            exchange: EXCHANGE,
+            direction: Direction::RendererWrites,
+            slots,
+            resources: 1,
+            writer_in_flight: 2,
+            reader_in_flight: 2,
+            trust: false,
+            name: "frames".to_owned(),
+        };
+        connection.send(&Message::Offer(offer), None, LIMIT).unwrap();
+        for slot in 0..slots {
+            let exported = half.end.export(slot as usize).unwrap();
+            let resource = exported[0].resource(EXCHANGE, slot, 0, runs::buffer::<u32>(LEN));
+            connection.send(&Message::Resource(resource), Some(exported[0].as_fd()), LIMIT).unwrap();
+        }
+        let nothing = rustix::fs::memfd_create("timeline", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        for side in [Side::Computed, Side::Rendered] {
+            let timeline = Timeline { exchange: EXCHANGE, side, device_uuid, value: 0 };
+            connection.send(&Message::Timeline(timeline), Some(nothing.as_fd()), LIMIT).unwrap();
+        }
+        assert_eq!(connection.receive(LIMIT).unwrap().message, Message::Ready { exchange: EXCHANGE });
+        let timelines = Timelines::unexported(&self.device, "frames").unwrap();
+        let gpu = timelines.player();
+        self.control = Arc::new(Control::new(self.control.wake()));
+        let part = Serve::new(half.end, Given::Slots(timelines), self.control.wake());
+        let (control, status, timeout) = (Arc::clone(&self.control), Arc::clone(&self.status), LIMIT);
+        status.connected(connection.peer().pid().unsigned_abs());
+        let listening = Listening { connection, part, control, status, timeout, held: 0, deaf: false };
+        (std::thread::spawn(move || listening.run()), gpu)
+    }
+
+    /// Draws a frame, and waits until it is finished; gives its slot.
+    fn draw(&mut self) -> usize {
+        let turn = self.writer.begin().unwrap();
+        let slot = turn.slot();
+        // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+        #[allow(unsafe_code)]
+        let point = unsafe { turn.submit(&[]) }.unwrap();
+        point.wait(LIMIT).unwrap();
+        slot
+    }
+
+    /// Draws as many frames as two that are in flight and the newest can never hold; gives the
+    /// slots that were drawn to.
+    fn draw_many(&mut self) -> Vec<usize> {
+        let mut slots: Vec<_> = (0..20).map(|_| self.draw()).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots
+    }
+
+    fn lost(&self) -> Error {
+        let start = Instant::now();
+        loop {
+            match self.status.error() {
+                Some(error) => return error,
+                None => assert!(start.elapsed() < LIMIT, "the worker is not told to be lost"),
+            }
+        }
+    }
+
+    fn stop(&self, thread: JoinHandle<Half<Reader>>) -> Half<Reader> {
+        self.control.stop();
+        thread.join().unwrap()
+    }
+}
+
+/// A worker that has taken the exchange.
+fn taken(path: &Path) -> Connection {
+    let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
+    let device_uuid = connection.peer_hello().unwrap().device_uuid;
+    let hello = Hello { cuda: true, device_uuid, ..Hello::new(Role::Worker, "worker") };
+    connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
+    let is_last = |message: &Message| matches!(message, Message::Timeline(Timeline { side: Side::Rendered, .. }));
+    while !is_last(&connection.receive(LIMIT).unwrap().message) {}
+    connection.send(&Message::Ready { exchange: EXCHANGE }, None, LIMIT).unwrap();
+    connection
+}
+
+/// The next frame: its slot and its number.
+fn shown(connection: &mut Connection) -> (u32, u64) {
+    match connection.receive(LIMIT).unwrap().message {
+        Message::Publish { slot, frame, .. } => (slot, frame),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn free(connection: &mut Connection, slot: u32, value: u64) {
+    connection.send(&Message::Free { exchange: EXCHANGE, slot, value }, None, LIMIT).unwrap();
+}
+
+/// Whatever becomes of a worker that lives, the slots which it may read are drawn to by nobody,
+/// and the writer has enough others.
+#[test]
+fn slots_of_a_lost_worker_that_lives_are_left_alone() {
+    for hangs_up in [true, false] {
+        let Some((mut scene, half)) = Scene::new("lives") else { return };
+        let path = scene.listener.path().to_owned();
+        let (go, gone) = std::sync::mpsc::channel();
+        let (see, seen) = std::sync::mpsc::channel();
+        let worker = std::thread::spawn(move || {
+            let mut connection = taken(&path);
+            let frames: Vec<_> =
+                (0..MOST).map(|_| shown(&mut connection)).inspect(|one| see.send(*one).unwrap()).collect();
+            // One that is done with, and one that is said to be.
+            free(&mut connection, frames[0].0, 1);
+            free(&mut connection, frames[1].0, 2);
+            gone.recv().unwrap();
+            (!hangs_up).then_some(connection)
+        });
+        let (thread, gpu) = scene.listen(half);
+        let mut slots = Vec::new();
+        for frame in 0..MOST as u64 {
+            let drawn = scene.draw();
+            let (slot, shown) = seen.recv().unwrap();
+            assert_eq!((slot as usize, shown), (drawn, frame));
+            slots.push(drawn);
+        }
+        gpu(1);
+        go.send(()).unwrap();
+        // Once the slot has come back, the worker is given the newest frame in its place.
+        let _connection = worker.join().unwrap();
+        if hangs_up {
+            let Error::PeerLost { dead, owed, .. } = scene.lost() else { panic!() };
+            assert_eq!((dead, owed), (false, 1));
+        }
+        let half = scene.stop(thread);
+        let Error::PeerLost { held, owed, .. } = scene.lost() else { panic!() };
+        let away = half.end.away();
+        assert_eq!((held + usize::try_from(owed).unwrap(), owed), (away.len(), 1), "{away:?}");
+        assert!(away.contains(&slots[1]) && away.contains(&slots[2]) && !away.contains(&slots[0]), "{away:?}");
+        assert!(half.before.is_some(), "its end is not waited for");
+        let drawn = scene.draw_many();
+        assert!(drawn.iter().all(|slot| !away.contains(slot)), "{drawn:?}, and {away:?} may be read");
+        let Scene { writer, .. } = scene;
+        writer.close(half.end).unwrap();
+    }
+}
+
+/// A worker that is killed gives back what it had, whatever it had said, and the next one has as
+/// many slots as the first: no more and no fewer, however often.
+#[test]
+fn the_next_worker_has_as_many_slots_as_the_first() {
+    if let Ok(path) = std::env::var(PLACE) {
+        let mut connection = taken(Path::new(&path));
+        let slots: Vec<_> = (0..MOST).map(|_| shown(&mut connection).0).collect();
+        // Neither is ever done with.
+        free(&mut connection, slots[0], 1);
+        free(&mut connection, slots[1], 2);
+        println!("there");
+        std::thread::sleep(LIMIT);
+        return;
+    }
+    let Some((mut scene, mut half)) = Scene::new("killed") else { return };
+    for _ in 0..5 {
+        let mut process = start(scene.listener.path());
+        let (thread, _gpu) = scene.listen(half);
+        let mut said = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let waiting = std::thread::spawn(move || said.any(|line| line.contains("there")));
+        let start = Instant::now();
+        while !waiting.is_finished() {
+            scene.draw();
+            assert!(start.elapsed() < LIMIT, "it has not come to have {MOST} slots");
+        }
+        assert!(waiting.join().unwrap());
+        // It has all that it may have: no frame is shown any more.
+        scene.draw_many();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        half = thread.join().unwrap();
+        let Error::PeerLost { dead, held, owed, .. } = scene.lost() else { panic!() };
+        assert_eq!((dead, held, owed), (true, 1, 2));
+        assert!(half.before.is_none() && half.end.away().is_empty(), "its slots are free");
+    }
+    assert!(scene.draw_many().len() >= 3);
+    let Scene { writer, .. } = scene;
+    writer.close(half.end).unwrap();
+}
+
+fn start(path: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", "remote::listening::reads::the_next_worker_has_as_many_slots_as_the_first"])
+        .env(PLACE, path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
