@@ -23,6 +23,8 @@ mod hostile;
 #[cfg(target_os = "linux")]
 mod matrix;
 #[cfg(target_os = "linux")]
+mod matrix_reads;
+#[cfg(target_os = "linux")]
 mod painter;
 #[cfg(target_os = "linux")]
 mod reading;

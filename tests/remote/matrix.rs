@@ -21,11 +21,16 @@ const STATES: [(&str, Habit); 5] = [
 const SIGNALS: [(&str, Signal); 4] =
     [("KILL", Signal::KILL), ("SEGV", Signal::SEGV), ("TERM", Signal::TERM), ("STOP, KILL", Signal::STOP)];
 
+/// How often each; once where the environment names no number.
+pub(crate) fn rounds() -> u32 {
+    std::env::var("BRIDGE_KILL_ROUNDS").ok().map_or(1, |rounds| rounds.parse().unwrap())
+}
+
 /// Whether each state of the worker's process and each way to end it leaves a renderer that draws
-/// and takes another worker; one round where the environment names no number.
+/// and takes another worker.
 #[test]
 fn each_state_and_each_signal_is_survived() {
-    let rounds = std::env::var("BRIDGE_KILL_ROUNDS").ok().map_or(1, |rounds| rounds.parse::<u32>().unwrap());
+    let rounds = rounds();
     println!(
         "{:34} {:12} {:>7} {:>12} {:>18}",
         "state of the process", "signal", "rounds", "told within", "next within"
@@ -56,7 +61,7 @@ fn each_state_and_each_signal_is_survived() {
 #[test]
 fn each_state_with_cuda_and_each_signal_is_survived() {
     let Some(mut shown) = Shown::new() else { return };
-    let rounds = std::env::var("BRIDGE_KILL_ROUNDS").ok().map_or(1, |rounds| rounds.parse::<u32>().unwrap());
+    let rounds = rounds();
     println!(
         "{:34} {:12} {:>7} {:>12} {:>12} {:>18}",
         "state of the process, with CUDA", "signal", "rounds", "lost within", "dead within", "next within"

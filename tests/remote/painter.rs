@@ -7,6 +7,7 @@ use bridge::ash::vk;
 use bridge::{BufferAccess, BufferSpec, RemoteWriter, RenderWrite, SubmitInfo};
 use bridge_tests::{Commands, Rig};
 use bridge_worker::bridge_ipc::Backend;
+use rustix::process::Signal;
 
 use crate::reading::{Habit, Reading, Said};
 use crate::scene::Scene;
@@ -30,7 +31,10 @@ pub(crate) struct Painter {
 
 impl Painter {
     pub(crate) fn new() -> Self {
-        let scene = Scene::new();
+        Self::of(Scene::new())
+    }
+
+    pub(crate) fn of(scene: Scene) -> Self {
         let commands = (0..3).map(|_| Commands::new(scene.rig.device())).collect();
         Self { commands, word: 0, longest: Duration::ZERO, last: None, scene }
     }
@@ -110,6 +114,71 @@ impl Painter {
     /// Another worker counts anew.
     pub(crate) fn forget(&mut self) {
         self.last = None;
+    }
+
+    /// Has the worker come where its habit leaves it.
+    pub(crate) fn draw_until_there(&mut self, writer: &mut Writer, worker: &Reading, habit: Habit) {
+        match habit {
+            Habit::Reads => self.draw_until_seen(writer, worker, 5),
+            // No frame comes any more.
+            Habit::Waits => {
+                self.draw(writer);
+                while worker.next() != Said::There {}
+            }
+            _ => {
+                let start = Instant::now();
+                while !worker.so_far().contains(&Said::There) {
+                    self.draw(writer);
+                    assert!(start.elapsed() < Rig::LONG, "{habit:?}: it does not come there; {:?}", writer.check());
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+        }
+    }
+
+    /// Ends a worker's process; gives how long it took until it was told to be lost, and to have
+    /// ended, and from the start of the next one's process until that had seen frames.
+    pub(crate) fn survive(&mut self, backend: Backend, habit: Habit, signal: Signal) -> [Duration; 3] {
+        self.forget();
+        let (mut worker, mut writer) = self.with(backend, habit);
+        self.draw_until_there(&mut writer, &worker, habit);
+        worker.signal(signal);
+        if signal == Signal::STOP {
+            // Stopped is not dead.
+            std::thread::sleep(Duration::from_millis(30));
+            (0..20).for_each(|_| self.draw(&mut writer));
+            writer.check().unwrap();
+        }
+        worker.kill();
+        let begun = Instant::now();
+        let (_, lost) = self.lost(&mut writer);
+        let error = loop {
+            match writer.check() {
+                Err(error @ bridge::Error::PeerLost { dead: true, .. }) => break error,
+                _ => self.draw(&mut writer),
+            }
+            assert!(begun.elapsed() < Rig::LONG, "its end is not told");
+        };
+        let dead = begun.elapsed();
+        let bridge::Error::PeerLost { held, owed, frame, .. } = &error else { panic!("{error}") };
+        match (habit, backend) {
+            // Its kernel reads a slot which was given back.
+            (Habit::Hangs, _) => assert_eq!(*owed, 1, "{error}"),
+            // It may have given one back at its end.
+            (Habit::Reads, Backend::Cuda) => {}
+            _ => assert_eq!(*owed, 0, "{error}"),
+        }
+        assert!(frame.is_some() || habit == Habit::NeverReads, "{error}");
+        assert!(*held > 0 || !matches!(habit, Habit::Holds | Habit::Waits), "{error}");
+        let begun = Instant::now();
+        let next = Reading::start(&self.scene.path(), backend, Habit::Reads);
+        writer.reconnect(self.scene.accept()).unwrap();
+        self.forget();
+        self.draw_until_seen(&mut writer, &next, 3);
+        self.last_is_seen(&next);
+        let took = begun.elapsed();
+        writer.close().unwrap();
+        [lost, dead, took]
     }
 
     /// Draws until the worker is told to be lost; gives how long that took.

@@ -37,11 +37,30 @@ pub(crate) enum Habit {
     Leaves,
     /// Reads frames whose slots it has given back.
     ReadsWhatIsNotItsOwn,
+    /// Takes the exchange and reads nothing.
+    NeverReads,
+    /// Keeps a frame for good.
+    Holds,
+    /// Reads a frame, and waits for the next.
+    Waits,
+    /// Has given a frame back, which is the last that it says, and reads no more of what it is
+    /// told.
+    StopsBehindFree,
     /// With CUDA: reads five frames, and a kernel that reads the last of them does not end.
     Hangs,
 }
 
-const HABITS: [Habit; 5] = [Habit::Reads, Habit::Dawdles, Habit::Leaves, Habit::ReadsWhatIsNotItsOwn, Habit::Hangs];
+const HABITS: [Habit; 9] = [
+    Habit::Reads,
+    Habit::Dawdles,
+    Habit::Leaves,
+    Habit::ReadsWhatIsNotItsOwn,
+    Habit::NeverReads,
+    Habit::Holds,
+    Habit::Waits,
+    Habit::StopsBehindFree,
+    Habit::Hangs,
+];
 
 /// What a worker has said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,10 +157,17 @@ pub(crate) fn live() {
     if habit == Habit::ReadsWhatIsNotItsOwn {
         return read_too_late(Path::new(path));
     }
+    if habit == Habit::StopsBehindFree {
+        return give_one_back(Path::new(path));
+    }
     let backend = if cuda == "1" { Backend::Cuda } else { Backend::Host };
     let info = WorkerInfo { backend: Some(backend), timeout: LONG, ..Default::default() };
     let worker = Worker::connect_with(path, &info).unwrap();
     let reader = worker.latest_reader::<Buffer<u32>>("remote").unwrap();
+    if habit == Habit::NeverReads {
+        say("@there");
+        forever();
+    }
     let spin = worker.cuda().map(|device| {
         let module = KernelModule::new(device, "probe", &CString::new(PROBE).unwrap()).unwrap();
         module.kernel("fill_after").unwrap()
@@ -173,7 +199,14 @@ fn read(worker: Worker, mut reader: LatestReader<Buffer<u32>>, spin: Option<&Ker
             launch(spin.unwrap(), &cuda);
         }
         check(turn.frame(), &words);
+        if habit == Habit::Holds {
+            say("@there");
+            forever();
+        }
         turn.finish().unwrap();
+        if habit == Habit::Waits {
+            say("@there");
+        }
         match habit {
             Habit::Dawdles => std::thread::sleep(Duration::from_millis(30)),
             Habit::Hangs if frames == 5 => {
@@ -203,6 +236,15 @@ fn launch(spin: &Kernel, cuda: &CudaRead<'_, Buffer<u32>>) {
     ];
     // SAFETY: the kernel's four parameters, of these types; of no elements it writes none.
     unsafe { spin.launch(cuda.stream, &LaunchConfig::for_num_elems(1), &args) }.unwrap();
+}
+
+fn give_one_back(path: &Path) {
+    let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
+    let _memory = taken(&mut connection);
+    let Message::Publish { slot, .. } = connection.receive(LONG).unwrap().message else { panic!("no frame") };
+    connection.send(&Message::Free { exchange: 0, slot, value: 0 }, None, LONG).unwrap();
+    say("@there");
+    forever();
 }
 
 /// Gives each slot back at once, and reads it for a while.

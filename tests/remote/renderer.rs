@@ -7,17 +7,23 @@ use std::time::{Duration, Instant};
 use bridge::Listener;
 use bridge_tests::Rig;
 use bridge_worker::bridge_ipc::Backend;
-use bridge_worker::{Buffer, Error, LatestWriter, Work, Worker, WorkerInfo};
+use bridge_worker::{Buffer, Error, LatestReader, LatestWriter, Work, Worker, WorkerInfo};
 use rustix::process::Signal;
 
+use crate::painter::Painter;
 use crate::scene::Scene;
 use crate::worker::send;
 
 /// Where the renderer listens.
 const PLACE: &str = "BRIDGE_TEST_RENDERER";
+/// The same for one that draws for workers that read.
+const PAINTS: &str = "BRIDGE_TEST_RENDERER_THAT_DRAWS";
 
 /// The life of a renderer, if this process is one: it draws until it is killed.
 pub(crate) fn live() {
+    if let Ok(path) = std::env::var(PAINTS) {
+        paint(Path::new(&path));
+    }
     let Ok(path) = std::env::var(PLACE) else { return };
     let device = Rig::open_own();
     let listener = Listener::bind(path).unwrap();
@@ -34,13 +40,31 @@ pub(crate) fn live() {
     }
 }
 
+fn paint(path: &Path) -> ! {
+    let mut painter = Painter::of(Scene::at(path));
+    let mut writer = painter.scene.accept().latest_render_first(&Scene::info(), Painter::spec()).unwrap();
+    loop {
+        painter.draw(&mut writer);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// A renderer's process. Dropping it kills it.
 pub(crate) struct Renderer(Child);
 
 impl Renderer {
     pub(crate) fn start(path: &Path) -> Self {
+        Self::start_as(PLACE, path)
+    }
+
+    /// Starts one that draws.
+    pub(crate) fn start_painting(path: &Path) -> Self {
+        Self::start_as(PAINTS, path)
+    }
+
+    fn start_as(place: &str, path: &Path) -> Self {
         let mut program = Command::new(std::env::current_exe().unwrap());
-        program.args(["--exact", "the_other_renderer", "--nocapture"]).env(PLACE, path).stdout(Stdio::null());
+        program.args(["--exact", "the_other_renderer", "--nocapture"]).env(place, path).stdout(Stdio::null());
         Self(program.spawn().unwrap())
     }
 
@@ -68,14 +92,24 @@ pub(crate) fn on_the_cpu() -> WorkerInfo<'static> {
 
 /// Connects once the renderer listens.
 pub(crate) fn connect(path: &Path) -> (Worker, LatestWriter<Buffer<u32>>) {
+    let worker = connected(path);
+    let writer = worker.latest("remote").unwrap();
+    (worker, writer)
+}
+
+/// The same for a worker that reads.
+pub(crate) fn connect_to_read(path: &Path) -> (Worker, LatestReader<Buffer<u32>>) {
+    let worker = connected(path);
+    let reader = worker.latest_reader("remote").unwrap();
+    (worker, reader)
+}
+
+fn connected(path: &Path) -> Worker {
     let start = Instant::now();
     let info = on_the_cpu();
     loop {
         match Worker::connect_with(path, &info) {
-            Ok(worker) => {
-                let writer = worker.latest("remote").unwrap();
-                return (worker, writer);
-            }
+            Ok(worker) => return worker,
             Err(error) => assert!(start.elapsed() < Rig::LONG, "{error}"),
         }
         std::thread::sleep(Duration::from_millis(5));

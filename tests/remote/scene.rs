@@ -1,6 +1,6 @@
 //! A renderer with a worker.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bridge::{BufferAccess, BufferSpec, LatestInfo, Listener, Remote, RemoteReader};
@@ -14,7 +14,7 @@ pub(crate) type Reader = RemoteReader<BufferSpec<u32>>;
 pub(crate) struct Scene {
     // Field order is drop order: what this test has open is closed before the next one counts.
     pub(crate) listener: Listener,
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
     last: Option<(u64, u32)>,
     pub(crate) rig: Rig,
 }
@@ -24,7 +24,13 @@ impl Scene {
         let rig = Rig::open();
         let folder = tempfile::tempdir().unwrap();
         let listener = Listener::bind(folder.path().join("renderer")).unwrap();
-        Self { listener, _folder: folder, last: None, rig }
+        Self { listener, _folder: Some(folder), last: None, rig }
+    }
+
+    /// For a process that is killed, and can leave nothing behind.
+    pub(crate) fn at(path: &Path) -> Self {
+        let rig = Rig::open();
+        Self { listener: Listener::bind(path).unwrap(), _folder: None, last: None, rig }
     }
 
     pub(crate) fn path(&self) -> PathBuf {

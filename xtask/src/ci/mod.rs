@@ -50,7 +50,7 @@ const STEPS: &[Step] = &[
     step("package", publish::package),
     step("misuse", || misuse(false)),
     step("test", steps::tests),
-    step("kill-matrix", || kill_matrix(3, false)),
+    step("kill-matrix", || kill_matrix(2, false)),
     step("fuzz", fuzz::in_ci),
     step("demo", steps::demo),
     step("bench", bench::check),

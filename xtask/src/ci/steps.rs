@@ -30,8 +30,14 @@ const ENGINE: &str = "engine --frames 100 --size 320x180 --backend host --valida
 /// A renderer that kills its worker and takes another.
 const PROCESSES: &str = "examples/remote_particles --frames 60";
 
-/// The test that kills: it prints its table.
-const MATRIX: &str = "test --workspace --test remote -- --exact --nocapture matrix::";
+/// The tests that kill: each prints its table.
+const MATRIX: &str = "test --workspace --test remote -- --exact --nocapture --test-threads=1";
+const MATRIX_OF_HOST: [&str; 2] =
+    ["matrix::each_state_and_each_signal_is_survived", "matrix_reads::each_state_of_a_reader_is_survived"];
+const MATRIX_OF_CUDA: [&str; 2] = [
+    "matrix::each_state_with_cuda_and_each_signal_is_survived",
+    "matrix_reads::each_state_of_a_reader_with_cuda_is_survived",
+];
 
 /// The programs for people who have never seen the crates.
 const FIRST: &[&str] = &[
@@ -120,10 +126,9 @@ pub(crate) fn kill_matrix(rounds: u32, cuda: bool) -> Result<()> {
         println!("two processes are written for Linux only: there is nothing to kill");
         return Ok(());
     }
-    let of_workers = if cuda { "each_state_with_cuda" } else { "each_state" };
+    let tests = if cuda { MATRIX_OF_CUDA } else { MATRIX_OF_HOST };
     let mut command = shell::cargo();
-    let test = format!("{MATRIX}{of_workers}_and_each_signal_is_survived");
-    command.args(test.split_whitespace()).env("BRIDGE_KILL_ROUNDS", rounds.to_string());
+    command.args(MATRIX.split_whitespace()).args(tests).env("BRIDGE_KILL_ROUNDS", rounds.to_string());
     if let Some(path) = setup::layer_path() {
         command.env("VK_LAYER_PATH", path);
     }
