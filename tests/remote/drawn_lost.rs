@@ -7,11 +7,14 @@ use bridge::Error;
 use bridge_ipc::{ConnectInfo, Connection, Message};
 use bridge_tests::Rig;
 use bridge_worker::bridge_ipc::Backend;
+use bridge_worker::{Buffer, Read};
 use rustix::net::Shutdown;
 
+use crate::death::descriptors_of_connections;
 use crate::painter::{Painter, Writer};
 use crate::reading::{Habit, Reading, taken};
 use crate::scene::Scene;
+use crate::worker::LEN;
 
 const LIMIT: Duration = Duration::from_secs(9);
 
@@ -87,4 +90,89 @@ fn a_worker_that_hears_nothing_is_lost() {
     painter.draw_until_seen(&mut writer, &next, 3);
     drop(done);
     worker.join().unwrap();
+}
+
+/// Whether the program has ended a connection, before or after the worker had taken the exchange.
+pub(crate) fn is_ended(error: &str) -> bool {
+    error.contains("was disconnected") || error.contains("it was ended before")
+}
+
+/// A worker in this process that reads until the exchange is ended.
+fn reading(painter: &Painter) -> std::thread::JoinHandle<Option<u32>> {
+    let path = painter.scene.path();
+    std::thread::spawn(move || {
+        let worker = bridge_worker::Worker::connect_with(&path, &crate::renderer::on_the_cpu()).unwrap();
+        // The renderer may have ended it before it has begun.
+        let mut reader = worker.latest_reader::<Buffer<u32>>("remote").ok()?;
+        let (mut words, mut last) = (vec![0; LEN], None);
+        while reader.wait_for_newer(LIMIT).is_ok() {
+            let Ok(Some(turn)) = reader.newest() else { break };
+            let Read::Host(host) = turn.work() else { panic!("it computes with CUDA") };
+            host.views.read_into(0, &mut words).unwrap();
+            assert!(words.iter().all(|word| *word == words[0]), "frame {} is torn", turn.frame());
+            assert!(last <= Some(words[0]), "{} behind {last:?}", words[0]);
+            last = Some(words[0]);
+        }
+        last
+    })
+}
+
+/// Whenever the program ends the connection, and whatever turn is open then, the next worker is
+/// shown what is drawn, nothing is waited for, and no descriptor is left.
+#[test]
+fn an_exchange_that_is_drawn_is_ended_at_any_time() {
+    let mut painter = Painter::new();
+    let mut worker = reading(&painter);
+    let mut writer = painter.scene.accept().latest_render_first(&Scene::info(), Painter::spec()).unwrap();
+    let (mut longest, mut before, descriptors) = (Duration::ZERO, Vec::new(), descriptors_of_connections());
+    for round in 0..40u64 {
+        (0..round % 4).for_each(|_| painter.draw(&mut writer));
+        std::thread::sleep(Duration::from_micros(round % 7 * 300));
+        let open = (round % 3 == 0).then(|| writer.begin().unwrap());
+        let start = Instant::now();
+        writer.disconnect();
+        longest = longest.max(start.elapsed());
+        let error = writer.check().unwrap_err().to_string();
+        assert!(is_ended(&error), "{round}: {error}");
+        before.push(std::mem::replace(&mut worker, reading(&painter)));
+        writer.reconnect(painter.scene.accept()).unwrap();
+        if let Some(open) = open {
+            open.skip();
+        }
+    }
+    assert!(longest < Duration::from_secs(1), "ending took {longest:?}");
+    for worker in before {
+        worker.join().unwrap();
+    }
+    let left = descriptors_of_connections();
+    // Tests beside this one have some as well.
+    assert!(left < descriptors + 10, "{left} descriptors, and {descriptors} at first");
+    let next = Reading::start(&painter.scene.path(), Backend::Host, Habit::Reads);
+    writer.disconnect();
+    writer.reconnect(painter.scene.accept()).unwrap();
+    painter.draw_until_seen(&mut writer, &next, 3);
+    painter.last_is_seen(&next);
+    worker.join().unwrap();
+}
+
+/// A turn lives longer than the writer, and the exchange with it.
+#[test]
+#[allow(unsafe_code)] // Submitting.
+fn a_turn_outlives_the_writer_and_its_worker() {
+    let painter = Painter::new();
+    let worker = reading(&painter);
+    let mut writer = painter.scene.accept().latest_render_first(&Scene::info(), Painter::spec()).unwrap();
+    let turn = writer.begin().unwrap();
+    drop(writer);
+    assert_eq!(worker.join().unwrap(), None);
+    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    unsafe { turn.submit(&[]) }.unwrap().wait(Rig::LONG).unwrap();
+
+    let worker = reading(&painter);
+    let mut writer = painter.scene.accept().latest_render_first(&Scene::info(), Painter::spec()).unwrap();
+    let turn = writer.begin().unwrap();
+    let error = writer.close().unwrap_err();
+    assert!(matches!(error, Error::TurnOpen { .. }), "{error}");
+    assert_eq!(worker.join().unwrap(), None, "its end is told all the same");
+    turn.skip();
 }
