@@ -176,3 +176,36 @@ fn a_turn_outlives_the_writer_and_its_worker() {
     assert_eq!(worker.join().unwrap(), None, "its end is told all the same");
     turn.skip();
 }
+
+/// The memory of a worker that is lost and lives on is freed, whichever side wrote it.
+#[test]
+fn the_memory_of_a_lost_worker_is_freed() {
+    let mut painter = Painter::new();
+    let (_reads, mut writer) = painter.with(Backend::Host, Habit::Leaves);
+    let (error, _) = painter.lost(&mut writer);
+    assert!(matches!(error, Error::PeerLost { dead: false, .. }), "{error}");
+    let start = Instant::now();
+    while memory() > 0 {
+        assert!(start.elapsed() < Rig::LONG, "{} mappings are left", memory());
+    }
+    writer.check().unwrap_err();
+    writer.close().unwrap();
+
+    let (_writes, mut reader) = painter.scene.with(crate::worker::Habit::HangsUp, 1);
+    let (error, _) = painter.scene.lost(&mut reader);
+    assert!(matches!(error, Error::PeerLost { dead: false, .. }), "{error}");
+    let start = Instant::now();
+    while memory() > 0 {
+        assert!(start.elapsed() < Rig::LONG, "{} files are left", memory());
+    }
+    assert!(painter.scene.settled(&mut reader).is_some(), "its last frame stays");
+    reader.close().unwrap();
+}
+
+/// Memory files of this process: those that are mapped, and those that are open.
+fn memory() -> usize {
+    let is_ours = |what: &str| what.contains("/memfd:vk-cuda-bridge");
+    let mapped = std::fs::read_to_string("/proc/self/maps").unwrap().lines().filter(|line| is_ours(line)).count();
+    let links = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| entry.unwrap().path().read_link().ok());
+    mapped + links.filter(|link| is_ours(&link.to_string_lossy())).count()
+}

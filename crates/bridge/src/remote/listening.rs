@@ -212,6 +212,7 @@ impl<P: Part> Listening<P> {
                 self.sleep(false, Some(self.part.retry().map_or(left, |retry| left.min(retry))));
             }
         }
+        self.part.release();
         // Its process may go on, and end later.
         if !dead && self.control.await_death(&self.connection, None) {
             self.status.has_died();

@@ -53,6 +53,9 @@ pub(super) trait Part: Sized + Send + 'static {
     /// Returns `true` if only the worker itself can finish what it has announced.
     fn needs_worker(&self) -> bool;
 
+    /// Frees memory that was made for the worker: nothing more comes of it.
+    fn release(&mut self);
+
     /// Gives up what is on its way. Whether the worker is `quiet`: it uses none of its slots any
     /// more. Gives the handle, and whether all of its slots are its own.
     fn stop(self, quiet: bool) -> (Self::End, bool);

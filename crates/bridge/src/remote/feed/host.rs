@@ -131,6 +131,11 @@ impl<R: Resources> HostFeed<R> {
         Some(Copying { turn, from, torn: false, end })
     }
 
+    /// Frees the memory, as soon as no copy uses it.
+    pub(super) fn release(&mut self) {
+        self.files = Files::default();
+    }
+
     /// Gives up what is on its way.
     pub(super) fn stop(mut self) -> LatestWriter<R, ComputeFirst> {
         if let Some(Copying { turn, .. }) = self.copying.take() {

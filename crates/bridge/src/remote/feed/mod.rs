@@ -94,6 +94,12 @@ impl<R: Resources> Part for Feed<R> {
         }
     }
 
+    fn release(&mut self) {
+        if let Self::Host(feed) = self {
+            feed.release();
+        }
+    }
+
     fn owed(&self) -> usize {
         match self {
             Self::Host(_) => 0,

@@ -150,6 +150,11 @@ impl<R: Resources> HostServe<R> {
         Some(Copying { turn, to, end })
     }
 
+    /// Frees the memory, as soon as no copy uses it.
+    pub(super) fn release(&mut self) {
+        self.files = Files::default();
+    }
+
     /// Gives up what is on its way.
     pub(super) fn stop(mut self) -> LatestReader<R, RenderFirst> {
         if let Some(Copying { turn, .. }) = self.copying.take() {

@@ -72,6 +72,12 @@ impl<R: Resources> Part for Serve<R> {
         }
     }
 
+    fn release(&mut self) {
+        if let Self::Host(serve) = self {
+            serve.release();
+        }
+    }
+
     fn owed(&self) -> usize {
         match self {
             Self::Host(_) => 0,
