@@ -10,6 +10,7 @@
 //! | `pairs` | which Vulkan device is which CUDA device, and why the others are alone |
 //! | `trial` | frames that really cross |
 //! | `kernel` | a CUDA kernel in a device's own queue |
+//! | `processes` | frames that cross between two processes |
 //! | `advice`, `verdict` | what follows |
 //! | `text` | all of it for a terminal |
 
@@ -19,6 +20,7 @@ mod drivers;
 mod kernel;
 pub mod layers;
 mod pairs;
+mod processes;
 mod system;
 mod text;
 mod trial;
@@ -36,6 +38,9 @@ pub use drivers::DriverManifest;
 pub use kernel::KernelTrial;
 pub use layers::WithoutLayers;
 pub use pairs::{Pair, Side, Unpaired};
+#[cfg(target_os = "linux")]
+pub use processes::work;
+pub use processes::{Direction, Problem, ProcessFailure, ProcessTrial, StartWorker};
 pub use system::{DeviceFile, System};
 pub use trial::{Failure, Times, Trial};
 pub use verdict::{Verdict, Works};
@@ -62,6 +67,9 @@ pub struct Report {
     pub peers: Vec<Trial>,
     /// Kernels launched by Vulkan itself, on the devices that can.
     pub kernels: Vec<KernelTrial>,
+    /// Frames between two processes, on Linux, where they crossed within one. They do not change
+    /// the verdict.
+    pub processes: Vec<ProcessTrial>,
     /// What works without implicit layers, where something is wrong with them.
     pub without_layers: Option<WithoutLayers>,
     /// What is wrong and what to do.
@@ -72,8 +80,13 @@ pub struct Report {
 
 /// Looks at everything. Each part is shown as soon as it is known, in text, so that a driver which
 /// crashes or hangs is caught in the act. Where something is wrong, `again` examines the machine
-/// once more without implicit layers.
-pub fn examine(mut show: impl FnMut(&str), again: impl FnOnce() -> Option<WithoutLayers>) -> Report {
+/// once more without implicit layers. `worker` starts this program as a worker, for the trials of
+/// two processes, which are left out without it.
+pub fn examine(
+    mut show: impl FnMut(&str),
+    again: impl FnOnce() -> Option<WithoutLayers>,
+    worker: Option<StartWorker<'_>>,
+) -> Report {
     let system = System::look();
     show(&text::system(&system));
     let vulkan = Vulkan::look(system.nvidia_module.as_deref());
@@ -110,14 +123,36 @@ pub fn examine(mut show: impl FnMut(&str), again: impl FnOnce() -> Option<Withou
     let kernels: Vec<_> = able.map(|device| KernelTrial::run(device.index, &device.name)).collect();
     kernels.iter().for_each(|trial| show(&text::kernel(trial)));
 
+    let processes = worker.map(|worker| try_processes(worker, &vulkan, &cuda, &pairs, &trials, &mut show));
+    let processes = processes.unwrap_or_default();
+
     let works = WithoutLayers::of(vulkan.devices.len(), pairs.len(), &trials);
     let without_layers = layers::are_suspects(&system, &vulkan, &cuda, &works).then(again).flatten();
     let mut advice = advice::advise(&system, &vulkan, &cuda, &unpaired, &trials);
+    advice.extend(advice::of_processes(&system, &processes));
     advice.extend(without_layers.as_ref().and_then(|without| without.advice(&works)));
     show(&text::advice(&advice));
     let verdict = Verdict::of(&trials);
     show(&text::verdict(&verdict));
-    Report { system, vulkan, cuda, pairs, unpaired, trials, peers, kernels, without_layers, advice, verdict }
+    Report { system, vulkan, cuda, pairs, unpaired, trials, peers, kernels, processes, without_layers, advice, verdict }
+}
+
+/// Lets frames cross between this process and workers that it starts.
+fn try_processes(
+    worker: StartWorker<'_>,
+    vulkan: &Vulkan,
+    cuda: &Cuda,
+    pairs: &[Pair],
+    trials: &[Trial],
+    show: &mut impl FnMut(&str),
+) -> Vec<ProcessTrial> {
+    show(&text::heading("Two processes"));
+    let candidates = processes::candidates(&vulkan.devices, &cuda.devices, pairs, trials);
+    let done = processes::run(&candidates, worker, |trial| show(&text::process(trial)));
+    if done.is_empty() {
+        show(&text::no_processes());
+    }
+    done
 }
 
 #[cfg(test)]
@@ -127,14 +162,18 @@ mod tests {
     #[test]
     fn any_machine_is_examined_to_the_end() {
         let mut text = String::new();
-        let report = examine(|part| text.push_str(part), || None);
-        let places =
-            ["System\n", "\nVulkan", "\nCUDA", "\nPairs", "\nTrials", "\nVerdict"].map(|title| text.find(title));
+        let report = examine(|part| text.push_str(part), || None, Some(&processes::other_process));
+        let titles = ["System\n", "\nVulkan", "\nCUDA", "\nPairs", "\nTrials", "\nTwo processes", "\nVerdict"];
+        let places = titles.map(|title| text.find(title));
         assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["verdict"]["exit_code"], report.verdict.exit_code);
         let able = report.vulkan.devices.iter().filter(|device| device.cuda_kernels).count();
         assert_eq!(report.kernels.len(), able, "{text}");
         assert_eq!(report.trials.is_empty(), report.vulkan.devices.is_empty(), "{text}");
+        // What crosses within one process crosses between two, in both directions.
+        let passed = report.trials.iter().filter(|trial| trial.passed()).count();
+        let processes = if cfg!(target_os = "linux") { 2 * passed } else { 0 };
+        assert_eq!(report.processes.iter().filter(|trial| trial.passed()).count(), processes, "{text}");
     }
 }

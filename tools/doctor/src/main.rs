@@ -5,6 +5,7 @@
 mod console;
 
 use std::env;
+use std::io;
 use std::process::{Command, ExitCode};
 
 use anyhow::anyhow;
@@ -14,7 +15,7 @@ use console::{print, tell};
 /// Can this machine share memory between CUDA and Vulkan, and if not, why, and what to do.
 ///
 /// It looks at the system, at Vulkan and at CUDA, pairs their devices by UUID, and lets a few
-/// frames cross on each pair.
+/// frames cross on each pair: within one process, and on Linux between two.
 #[derive(Parser)]
 #[command(name = "doctor", after_help = EXIT_CODES)]
 struct Arguments {
@@ -34,6 +35,8 @@ enum Stage {
     Watched,
     /// Examines it without implicit layers, and starts no further process.
     Compared,
+    /// Computes for a doctor that draws, as the environment says.
+    Worker,
 }
 
 /// The arguments of a doctor that examines the machine without implicit layers.
@@ -64,8 +67,27 @@ fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     match arguments.stage {
         None => watch().unwrap_or_else(|| examine(&arguments)),
+        Some(Stage::Worker) => work(),
         Some(_) => examine(&arguments),
     }
+}
+
+#[cfg(target_os = "linux")]
+fn work() -> ExitCode {
+    doctor::work()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn work() -> ExitCode {
+    tell(format_args!("error: two processes are written for Linux only"));
+    ExitCode::from(USAGE)
+}
+
+/// This program, as a worker.
+fn start_worker() -> io::Result<Command> {
+    let mut command = Command::new(env::current_exe()?);
+    command.args(["--stage", "worker"]);
+    Ok(command)
 }
 
 /// Examines the machine in another process, so that a driver or a layer that ends it is told of;
@@ -93,7 +115,11 @@ fn examine(arguments: &Arguments) -> ExitCode {
         Some(Stage::Compared) => None,
         _ => doctor::layers::examine_without(COMPARED),
     };
-    let report = doctor::examine(show, again);
+    let worker: Option<doctor::StartWorker<'_>> = match arguments.stage {
+        Some(Stage::Compared) => None,
+        _ => Some(&start_worker),
+    };
+    let report = doctor::examine(show, again, worker);
     if arguments.json {
         printed = serde_json::to_string_pretty(&report)
             .map_err(|error| anyhow!("the report cannot be written as JSON: {error}"))

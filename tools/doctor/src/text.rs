@@ -1,6 +1,6 @@
 //! The report for a terminal.
 
-use super::{Advice, Cuda, KernelTrial, Pair, Side, System, Trial, Unpaired, Verdict, Vulkan};
+use super::{Advice, Cuda, Direction, KernelTrial, Pair, ProcessTrial, Side, System, Trial, Unpaired, Verdict, Vulkan};
 
 /// Columns. Lines that carry paths may be longer.
 const WIDTH: usize = 100;
@@ -194,6 +194,38 @@ pub(super) fn no_trials() -> String {
     text
 }
 
+pub(super) fn process(trial: &ProcessTrial) -> String {
+    let mut text = String::new();
+    let backend = if trial.backend == "cuda" { "with CUDA" } else { "on the CPU" };
+    let way = match trial.direction {
+        Direction::WorkerWrites => format!("a worker {backend} writes, Vulkan on {} reads", trial.device),
+        Direction::WorkerReads => format!("Vulkan on {} writes, a worker {backend} reads", trial.device),
+    };
+    match &trial.failure {
+        None => {
+            let crossed = format!("{} frames of {} KiB crossed whole", trial.frames, trial.bytes >> 10);
+            line(&mut text, INDENT, &format!("ok: {way}: {crossed}"));
+        }
+        Some(failure) => {
+            line(&mut text, INDENT, &format!("FAILED: {way}"));
+            let outcome = format!("while {}, after {} good frames: {}", failure.step, trial.frames, failure.error);
+            line(&mut text, DEEPER, &outcome);
+        }
+    }
+    text
+}
+
+/// Why no frames were to cross between two processes.
+pub(super) fn no_processes() -> String {
+    let mut text = String::new();
+    let why = match cfg!(target_os = "linux") {
+        true => "none: no frames crossed within one process",
+        false => "none: two processes are written for Linux only",
+    };
+    line(&mut text, INDENT, why);
+    text
+}
+
 pub(super) fn advice(advice: &[Advice]) -> String {
     if advice.is_empty() {
         return String::new();
@@ -276,6 +308,31 @@ mod tests {
         let text = super::trial(&trial);
         assert!(text.contains("FAILED: CUDA on another GPU, GPU B [1], and Vulkan on GPU A"), "{text}");
         assert!(text.contains("no way between them"), "{text}");
+    }
+
+    #[test]
+    fn each_direction_of_two_processes_is_a_line() {
+        let mut trial = ProcessTrial {
+            backend: "host".to_owned(),
+            direction: Direction::WorkerWrites,
+            device: "GPU A".to_owned(),
+            frames: 8,
+            bytes: 65536,
+            failure: None,
+            start_ms: None,
+            frames_ms: None,
+        };
+        let text = process(&trial);
+        assert!(text.contains("ok: a worker on the CPU writes, Vulkan on GPU A reads: 8 frames"), "{text}");
+        (trial.backend, trial.direction) = ("cuda".to_owned(), Direction::WorkerReads);
+        trial.failure = Some(crate::ProcessFailure {
+            problem: crate::Problem::Timeout,
+            step: "drawing",
+            error: "nobody came".to_owned(),
+        });
+        let text = process(&trial);
+        assert!(text.contains("FAILED: Vulkan on GPU A writes, a worker with CUDA reads"), "{text}");
+        assert!(text.contains("nobody came"), "{text}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is wrong with a machine, and what to do about it.
 
 mod nvidia;
+mod processes;
 mod sandbox;
 #[cfg(test)]
 mod tests;
@@ -9,6 +10,8 @@ use serde::Serialize;
 
 use super::vulkan::is_zero;
 use super::{Cuda, Side, System, Trial, Unpaired, Vulkan, VulkanDevice};
+
+pub(super) use processes::advise as of_processes;
 
 /// One thing that is wrong, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

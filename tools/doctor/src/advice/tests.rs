@@ -274,3 +274,29 @@ fn a_trial_that_cannot_open_its_device_is_told_by_the_call() {
     assert!(instance.contains("gave up before") && !instance.contains("DISPLAY"), "{instance}");
     assert!(told(&server(), "vkQueueSubmit2").starts_with("the message above"));
 }
+
+#[test]
+fn each_kind_of_failure_between_two_processes_is_told_once() {
+    use crate::{Direction, Problem, ProcessFailure, ProcessTrial};
+    let trial = |problem: Option<Problem>| ProcessTrial {
+        backend: "host".to_owned(),
+        direction: Direction::WorkerWrites,
+        device: String::new(),
+        frames: 0,
+        bytes: 4,
+        failure: problem.map(|problem| ProcessFailure { problem, step: "closing", error: String::new() }),
+        start_ms: None,
+        frames_ms: None,
+    };
+    let told = |system: &System, problems: &[Option<Problem>]| {
+        let trials: Vec<_> = problems.iter().map(|problem| trial(*problem)).collect();
+        of_processes(system, &trials)
+    };
+    assert_eq!(told(&server(), &[None, None]), []);
+    let twice = told(&server(), &[Some(Problem::Memory), None, Some(Problem::Memory), Some(Problem::Folder)]);
+    assert_eq!(twice.len(), 2, "{twice:?}");
+    assert!(twice[0].action.contains("memfd_create") && twice[1].action.contains("TMPDIR"), "{twice:?}");
+    let hidden = told(&with(server(), "CUDA_VISIBLE_DEVICES", "1"), &[Some(Problem::HiddenGpu)]);
+    assert!(hidden[0].action.contains("CUDA_VISIBLE_DEVICES (now 1)"), "{hidden:?}");
+    assert!(told(&server(), &[Some(Problem::Timeout)])[0].problem.contains("nothing happened in time"));
+}

@@ -1,0 +1,109 @@
+//! The other process: started, listened to, ended.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use super::problem::{Problem, Stopped};
+use super::worker::{Task, VARIABLE};
+use super::{Direction, StartWorker};
+
+/// Limit of the wait for the end of a process that was killed: one that a driver holds in the
+/// kernel ends later.
+const KILLED: Duration = Duration::from_secs(2);
+const AT_A_TIME: Duration = Duration::from_millis(2);
+
+/// A worker's process. Dropping it ends it.
+pub(super) struct Worker {
+    child: Child,
+    /// Its outcome, in its own words; closed with its standard output.
+    said: Receiver<Result<u32, Stopped>>,
+    outcome: Option<Result<u32, Stopped>>,
+}
+
+impl Worker {
+    /// Starts a worker that connects to `socket`.
+    pub(super) fn start(
+        start: StartWorker<'_>,
+        socket: &Path,
+        cuda: bool,
+        direction: Direction,
+        limit: Duration,
+    ) -> Result<Self, Stopped> {
+        let failed = |error: std::io::Error| Stopped::new(Problem::NoProcess, error);
+        let task = Task { cuda, writes: direction == Direction::WorkerWrites, doctor: std::process::id(), limit };
+        let mut command = start().map_err(failed)?;
+        command.env(VARIABLE, task.to_value(socket)).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(failed)?;
+        let lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
+        let (tell, said) = channel();
+        let worker = Self { child, said, outcome: None };
+        let listen = move || {
+            for line in lines.into_iter().flatten().map_while(Result::ok) {
+                if let Ok(outcome) = serde_json::from_str(&line) {
+                    // Nobody may want to know any more.
+                    let _ = tell.send(outcome);
+                }
+            }
+        };
+        // It ends with the worker's standard output.
+        std::thread::Builder::new().name("doctor-worker".into()).spawn(listen).map_err(failed)?;
+        Ok(worker)
+    }
+
+    /// Its number. Nobody here ends it from then on.
+    #[cfg(test)]
+    pub(super) fn leak(self) -> u32 {
+        let number = self.child.id();
+        std::mem::forget(self);
+        number
+    }
+
+    /// The outcome in its own words, waited for at most `limit`; `None` if there is none so far.
+    /// The end of its process without a word is one, too.
+    pub(super) fn outcome(&mut self, limit: Duration) -> Option<Result<u32, Stopped>> {
+        if self.outcome.is_none() {
+            self.outcome = match self.said.recv_timeout(limit) {
+                Ok(outcome) => Some(outcome),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.ends_within(KILLED);
+                    let error = format!("the worker's process has ended early ({})", self.status());
+                    Some(Err(Stopped::new(Problem::Ended, error)))
+                }
+            };
+        }
+        self.outcome.clone()
+    }
+
+    /// Waits for its end, at most `limit`. Returns whether it has ended.
+    pub(super) fn ends_within(&mut self, limit: Duration) -> bool {
+        let start = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if start.elapsed() >= limit {
+                return false;
+            }
+            std::thread::sleep(AT_A_TIME);
+        }
+        true
+    }
+
+    fn status(&mut self) -> String {
+        match self.child.try_wait() {
+            Ok(Some(status)) => status.to_string(),
+            _ => "status unknown".to_owned(),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // One that has ended is no error worth a word.
+        let _ = self.child.kill();
+        if !self.ends_within(KILLED) {
+            log::warn!("the worker, process {}, was killed and has not ended so far", self.child.id());
+        }
+    }
+}

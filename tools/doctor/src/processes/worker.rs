@@ -1,0 +1,167 @@
+//! The other process's side.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use bridge_worker::bridge_ipc::Backend;
+use bridge_worker::{Buffer, Error, LatestReader, LatestWriter, Read, Work, Worker, WorkerInfo};
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+
+use super::contents::{FRAMES, WORDS, contents, frame_of};
+use super::problem::{Problem, Stopped};
+use super::renderer::NAME;
+
+/// The environment variable that holds a worker's [`Task`].
+pub(super) const VARIABLE: &str = "BRIDGE_DOCTOR_WORKER";
+
+/// Pause between two frames, so that the renderer sees more than the last one.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// What a worker is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Task {
+    pub(super) cuda: bool,
+    pub(super) writes: bool,
+    /// The process without which it ends.
+    pub(super) doctor: u32,
+    /// The limit of every wait.
+    pub(super) limit: Duration,
+}
+
+impl Task {
+    pub(super) fn to_value(&self, socket: &Path) -> std::ffi::OsString {
+        let Self { cuda, writes, doctor, limit } = self;
+        let mut value = std::ffi::OsString::from(format!("{cuda} {writes} {doctor} {} ", limit.as_millis()));
+        value.push(socket);
+        value
+    }
+
+    /// The task, and the socket.
+    fn of(value: &str) -> Option<(Self, PathBuf)> {
+        let mut words = value.splitn(5, ' ');
+        let cuda = words.next()?.parse().ok()?;
+        let writes = words.next()?.parse().ok()?;
+        let doctor = words.next()?.parse().ok()?;
+        let limit = Duration::from_millis(words.next()?.parse().ok()?);
+        Some((Self { cuda, writes, doctor, limit }, words.next()?.into()))
+    }
+}
+
+/// The life of a worker that a doctor has started: it does what its environment says, and prints
+/// the outcome as a line of JSON.
+pub fn work() -> ExitCode {
+    let Some((task, socket)) = std::env::var(VARIABLE).ok().and_then(|value| Task::of(&value)) else {
+        eprintln!("doctor: a worker is started by a doctor, which sets {VARIABLE}");
+        return ExitCode::from(64);
+    };
+    if !ends_with(task.doctor) {
+        return ExitCode::FAILURE;
+    }
+    let outcome = attempt(&task, &socket);
+    let code = if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    // The one that reads has told it before, and the first word counts.
+    tell(&outcome);
+    code
+}
+
+/// Tells the doctor of the outcome.
+fn tell(outcome: &Result<u32, Stopped>) {
+    let mut stdout = io::stdout().lock();
+    // A doctor that does not listen any more has its own outcome.
+    let _ = serde_json::to_string(outcome).map(|line| writeln!(stdout, "\n{line}").and_then(|()| stdout.flush()));
+}
+
+/// Makes the kernel kill this process when the one that started it ends. Returns `false` if it has
+/// ended already.
+fn ends_with(doctor: u32) -> bool {
+    if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
+        log::debug!("the worker ends by its limits alone: {error}");
+    }
+    getppid().is_some_and(|parent| parent.as_raw_nonzero().get().unsigned_abs() == doctor)
+}
+
+fn attempt(task: &Task, socket: &Path) -> Result<u32, Stopped> {
+    let backend = if task.cuda { Backend::Cuda } else { Backend::Host };
+    let info = WorkerInfo { name: "doctor", backend: Some(backend), timeout: task.limit, ..Default::default() };
+    let worker = Worker::connect_with(socket, &info)?;
+    match task.writes {
+        true => write(worker.latest(NAME)?),
+        false => read(worker.latest_reader(NAME)?, task.limit),
+    }
+}
+
+/// Writes frames until the renderer has seen enough, and closes the exchange.
+fn write(mut writer: LatestWriter<Buffer<u32>>) -> Result<u32, Stopped> {
+    let mut frame = 0;
+    while write_one(&mut writer, frame)? {
+        frame += 1;
+        std::thread::sleep(PAUSE);
+    }
+    Ok(frame)
+}
+
+/// Writes a frame. Returns `false` where the renderer has closed the exchange.
+fn write_one(writer: &mut LatestWriter<Buffer<u32>>, frame: u32) -> Result<bool, Stopped> {
+    let mut turn = match writer.begin() {
+        Err(Error::Closed { .. }) => return Ok(false),
+        turn => turn?,
+    };
+    let words = contents(frame);
+    match turn.work() {
+        Work::Cuda(mut cuda) => {
+            let copied = cuda.stream.memcpy_htod(&words, &mut cuda.views);
+            copied.map_err(|error| Stopped::new(Problem::Other, error))?;
+        }
+        Work::Host(mut host) => host.views.write_from(0, &words)?,
+        // There is no other backend to ask for.
+        _ => {}
+    }
+    match turn.publish() {
+        Err(Error::Closed { .. }) => Ok(false),
+        published => Ok(published.map(|()| true)?),
+    }
+}
+
+/// Reads frames until there were enough.
+fn read(mut reader: LatestReader<Buffer<u32>>, limit: Duration) -> Result<u32, Stopped> {
+    let (mut seen, mut last, mut since) = (0, None, Instant::now());
+    while seen < FRAMES {
+        if !reader.wait_for_newer(limit.saturating_sub(since.elapsed()))? {
+            return Err(Stopped::new(Problem::Timeout, format!("no frame has come within {limit:?}, after {seen}")));
+        }
+        since = Instant::now();
+        let Some(turn) = reader.newest()? else { continue };
+        let mut words = vec![0; WORDS];
+        match turn.work() {
+            Read::Cuda(cuda) => {
+                words = cuda.stream.clone_dtoh(&cuda.views).map_err(|error| Stopped::new(Problem::Other, error))?;
+            }
+            Read::Host(host) => host.views.read_into(0, &mut words)?,
+            _ => {}
+        }
+        last = Some(frame_of(&words, last)?);
+        seen += 1;
+        turn.finish()?;
+    }
+    tell(&Ok(seen));
+    // Until the renderer has closed the exchange.
+    let start = Instant::now();
+    while reader.wait_for_newer(PAUSE).is_ok() && start.elapsed() < limit {}
+    Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_read_as_it_was_written() {
+        let task = Task { cuda: true, writes: false, doctor: 7, limit: Duration::from_millis(1500) };
+        let socket = Path::new("/a folder/with spaces");
+        let value = task.to_value(socket);
+        assert_eq!(Task::of(value.to_str().unwrap()), Some((task, socket.to_owned())));
+        assert_eq!(Task::of("true false"), None);
+    }
+}
