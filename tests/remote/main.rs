@@ -35,6 +35,8 @@ mod scene;
 #[cfg(target_os = "linux")]
 mod shown;
 #[cfg(target_os = "linux")]
+mod traced;
+#[cfg(target_os = "linux")]
 mod worker;
 
 /// Not a test: the worker's process, where the environment says so.
@@ -56,6 +58,13 @@ fn the_other_process_with_cuda() {
 #[cfg(target_os = "linux")]
 fn the_other_process_that_reads() {
     reading::live();
+}
+
+/// Not a test: the process of a worker that is traced, where the environment says so.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_other_process_that_is_traced() {
+    traced::live();
 }
 
 /// Not a test: the renderer's process, where the environment says so.

@@ -54,18 +54,22 @@ pub(crate) struct Renderer(Child);
 
 impl Renderer {
     pub(crate) fn start(path: &Path) -> Self {
-        Self::start_as(PLACE, path)
+        Self::start_as(PLACE, path, |program| program)
+    }
+
+    pub(crate) fn start_with(path: &Path, with: impl FnOnce(&mut Command) -> &mut Command) -> Self {
+        Self::start_as(PLACE, path, with)
     }
 
     /// Starts one that draws.
     pub(crate) fn start_painting(path: &Path) -> Self {
-        Self::start_as(PAINTS, path)
+        Self::start_as(PAINTS, path, |program| program)
     }
 
-    fn start_as(place: &str, path: &Path) -> Self {
+    fn start_as(place: &str, path: &Path, with: impl FnOnce(&mut Command) -> &mut Command) -> Self {
         let mut program = Command::new(std::env::current_exe().unwrap());
         program.args(["--exact", "the_other_renderer", "--nocapture"]).env(place, path).stdout(Stdio::null());
-        Self(program.spawn().unwrap())
+        Self(with(&mut program).spawn().unwrap())
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

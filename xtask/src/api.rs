@@ -24,6 +24,7 @@ const CRATES: &[(&str, &str)] = &[
     ("vk-local", "vk_local"),
     ("cuda-import", "cuda_import"),
     ("vk-cuda-bridge-ipc", "bridge_ipc"),
+    ("vk-cuda-bridge-trace", "bridge_trace"),
     ("vk-cuda-bridge-worker", "bridge_worker"),
     ("vk-cuda-bridge", "bridge"),
     ("vk-cuda-bridge-view", "bridge_view"),

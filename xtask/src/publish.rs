@@ -18,6 +18,7 @@ pub(crate) const PACKAGES: &[&str] = &[
     "vk-local",
     "cuda-import",
     "vk-cuda-bridge-ipc",
+    "vk-cuda-bridge-trace",
     "vk-cuda-bridge-worker",
     "vk-cuda-bridge",
     "vk-cuda-bridge-view",

@@ -33,6 +33,11 @@
 //! kernel once before the first [`begin`](LatestWriter::begin). Frees of this crate are made on a
 //! thread of their own.
 //!
+//! # Trace
+//! `BRIDGE_TRACE=stderr`, or a path that may be the renderer's too, writes a JSON line for every
+//! connection, offer, frame and end, as [`trace_to`] does; its times are those of the renderer's
+//! trace.
+//!
 //! # Trust
 //! The renderer is a process of the same user, which the socket checks. Its messages are validated,
 //! and the memory of a Host worker is never a Rust slice, since the renderer can write it at any
@@ -70,6 +75,7 @@ mod worker;
 mod writer;
 
 pub use bridge_ipc;
+pub use bridge_trace::{trace_off, trace_to};
 pub use cuda_import;
 #[cfg(target_os = "linux")]
 pub use element::{Buffer, Element, Image};

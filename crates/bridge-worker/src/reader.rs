@@ -9,7 +9,7 @@ use cuda_import::cudarc::driver::CudaStream;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::link::{Ended, Published};
-use crate::side::{self, Imported, SEND_LIMIT, Side};
+use crate::side::{self, EndTrace, Imported, SEND_LIMIT, Side};
 use crate::worker::Shared;
 
 /// The reader of an exchange. It belongs to one thread at a time.
@@ -23,6 +23,7 @@ pub struct LatestReader<F: Frame> {
     next: Option<Published>,
     /// The last value of this side's timeline.
     computed: u64,
+    end: EndTrace,
     shared: Arc<Shared>,
 }
 
@@ -55,7 +56,8 @@ pub struct HostRead<'a, F: Frame> {
 impl<F: Frame> LatestReader<F> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self, Error> {
         let Imported { side, offer, computed } = side::import(shared, name, Direction::RendererWrites)?;
-        let reader = Self { side, offer, held: None, next: None, computed, shared: Arc::clone(shared) };
+        let (end, shared) = (EndTrace::default(), Arc::clone(shared));
+        let reader = Self { side, offer, held: None, next: None, computed, end, shared };
         reader.shared.ready(&reader.offer)?;
         Ok(reader)
     }
@@ -131,10 +133,11 @@ impl<F: Frame> LatestReader<F> {
         });
         match found {
             Ok(Some(frames)) => Ok(Some(frames)),
-            Ok(None) => Err(Error::Closed {
-                exchange: self.offer.name.clone(),
-                reason: format!("by {}", self.shared.link.peer()),
-            }),
+            Ok(None) => {
+                self.end.tell(&self.shared, "close", &self.offer.name);
+                let reason = format!("by {}", self.shared.link.peer());
+                Err(Error::Closed { exchange: self.offer.name.clone(), reason })
+            }
             Err(Ended::Timeout) => Ok(None),
             Err(ended) => Err(self.ended(ended)),
         }
@@ -168,19 +171,25 @@ impl<F: Frame> LatestReader<F> {
             side.wait(next.value)?;
         }
         self.next = None;
-        match self.held.replace(next) {
+        let old = self.held.replace(next);
+        let Published { slot, frame, value, .. } = next;
+        let taken = self.shared.event("take", &self.offer.name).slot(slot.into());
+        bridge_trace::event(taken.frame(frame).value(value));
+        match old {
             Some(old) => self.free(old.slot, done),
             None => Ok(()),
         }
     }
 
     fn free(&mut self, slot: u32, value: u64) -> Result<(), Error> {
+        bridge_trace::event(self.shared.event("free", &self.offer.name).slot(slot.into()).value(value));
         let free = Message::Free { exchange: self.offer.exchange, slot, value };
         let sent = self.shared.link.send(&free, SEND_LIMIT);
         sent.map_err(|ended| self.ended(ended))
     }
 
     fn ended(&mut self, ended: Ended) -> Error {
+        self.end.tell_of(&self.shared, &ended, &self.offer.name);
         let owed = self.side.rescue(&ended);
         let frame = self.held.map_or(0, |held| held.frame);
         side::ended_error(&self.shared, &self.offer.name, frame, owed, ended)
@@ -195,6 +204,7 @@ impl<F: Frame> std::fmt::Debug for LatestReader<F> {
 
 impl<F: Frame> Drop for LatestReader<F> {
     fn drop(&mut self) {
+        self.end.tell(&self.shared, "close", &self.offer.name);
         self.shared.leave(&mut self.side, self.offer.exchange);
     }
 }

@@ -121,6 +121,7 @@ impl<F: Frame> Side<F> {
 impl Shared {
     /// The renderer may go on with an exchange.
     pub(crate) fn ready(&self, offer: &Offer) -> Result<(), Error> {
+        bridge_trace::event(self.event("offer", &offer.name).peer(self.renderer.pid));
         let ready = self.link.send(&Message::Ready { exchange: offer.exchange }, SEND_LIMIT);
         ready.map_err(|ended| ended_error(self, &offer.name, 0, None, ended))
     }
@@ -139,6 +140,27 @@ impl Shared {
             }
         }
         self.link.close(exchange);
+    }
+}
+
+/// Traces the end of an exchange once: `close`, or `lost` where the renderer's process has ended.
+#[derive(Debug, Default)]
+pub(crate) struct EndTrace(bool);
+
+impl EndTrace {
+    pub(crate) fn tell(&mut self, shared: &Shared, event: &'static str, exchange: &str) {
+        if !std::mem::replace(&mut self.0, true) {
+            bridge_trace::event(shared.event(event, exchange).peer(shared.renderer.pid));
+        }
+    }
+
+    /// Of a wait that gave nothing; one that timed out ends nothing.
+    pub(crate) fn tell_of(&mut self, shared: &Shared, ended: &Ended, exchange: &str) {
+        match ended {
+            Ended::Dead => self.tell(shared, "lost", exchange),
+            Ended::Closed(_) => self.tell(shared, "close", exchange),
+            Ended::Timeout => {}
+        }
     }
 }
 

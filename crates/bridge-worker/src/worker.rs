@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_ipc::{Backend, Code, ConnectInfo, Connection, Hello, Message, Role, Uuid};
+use bridge_trace::Event;
 use cuda_import::CudaDevice;
 
 use crate::device;
@@ -68,6 +69,7 @@ impl Worker {
     /// [`Error::Ipc`] where nobody listens, or one who is not to be trusted; [`Error::NoBackend`]
     /// where the renderer allows none that can be had.
     pub fn connect_with(path: impl AsRef<Path>, info: &WorkerInfo<'_>) -> Result<Self, Error> {
+        bridge_trace::init();
         let connect = ConnectInfo { user: info.user, timeout: info.timeout };
         let mut connection = Connection::connect(path, &connect)?;
         let Some(renderer) = connection.peer_hello().cloned() else {
@@ -92,7 +94,9 @@ impl Worker {
         };
         connection.send(&Message::Hello(hello), None, info.timeout)?;
         let link = Link::new(connection)?;
-        Ok(Self { shared: Arc::new(Shared { link, cuda, renderer, timeout: info.timeout }) })
+        let shared = Shared { link, cuda, renderer, timeout: info.timeout };
+        bridge_trace::event(shared.event("connect", &shared.renderer.name).peer(shared.renderer.pid));
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The backend.
@@ -127,6 +131,13 @@ impl Worker {
     /// As [`latest`](Self::latest).
     pub fn latest_reader<F: Frame>(&self, name: &str) -> Result<LatestReader<F>, Error> {
         LatestReader::new(&self.shared, name)
+    }
+}
+
+impl Shared {
+    /// An event of the trace, of this side.
+    pub(crate) fn event<'a>(&self, event: &'static str, object: &'a str) -> Event<'a> {
+        Event::new(event, if self.cuda.is_some() { "cuda" } else { "host" }, object)
     }
 }
 

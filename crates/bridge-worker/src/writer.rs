@@ -11,7 +11,7 @@ use cuda_import::cudarc::driver::CudaStream;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::link::Ended;
-use crate::side::{self, Imported, SEND_LIMIT, Side};
+use crate::side::{self, EndTrace, Imported, SEND_LIMIT, Side};
 use crate::worker::Shared;
 
 /// Interval at which a wait for the GPU looks after the renderer.
@@ -28,6 +28,7 @@ pub struct LatestWriter<F: Frame> {
     next_frame: u64,
     /// The last value of this side's timeline.
     computed: u64,
+    end: EndTrace,
     shared: Arc<Shared>,
 }
 
@@ -60,7 +61,8 @@ pub struct HostWork<'a, F: Frame> {
 impl<F: Frame> LatestWriter<F> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self, Error> {
         let Imported { side, offer, computed } = side::import(shared, name, Direction::WorkerWrites)?;
-        let writer = Self { side, offer, free: VecDeque::new(), next_frame: 0, computed, shared: Arc::clone(shared) };
+        let (free, end, shared) = (VecDeque::new(), EndTrace::default(), Arc::clone(shared));
+        let writer = Self { side, offer, free, next_frame: 0, computed, end, shared };
         writer.shared.ready(&writer.offer)?;
         Ok(writer)
     }
@@ -115,6 +117,7 @@ impl<F: Frame> LatestWriter<F> {
                     self.free.push_front((slot, value));
                     return Err(error);
                 }
+                self.trace("begin", slot, None);
                 Ok(Turn { slot, done: false, writer: self })
             }
             Ok(None) => Err(self.closed()),
@@ -156,11 +159,21 @@ impl<F: Frame> LatestWriter<F> {
         Ok(())
     }
 
-    fn closed(&self) -> Error {
+    /// Traces what becomes of the next frame, in its slot.
+    fn trace(&self, event: &'static str, slot: u32, value: Option<u64>) {
+        if bridge_trace::is_on() {
+            let event = self.shared.event(event, &self.offer.name).slot(slot.into()).frame(self.next_frame);
+            bridge_trace::event(value.map_or(event, |value| event.value(value)));
+        }
+    }
+
+    fn closed(&mut self) -> Error {
+        self.end.tell(&self.shared, "close", &self.offer.name);
         Error::Closed { exchange: self.offer.name.clone(), reason: format!("by {}", self.shared.link.peer()) }
     }
 
     fn ended(&mut self, ended: Ended) -> Error {
+        self.end.tell_of(&self.shared, &ended, &self.offer.name);
         let owed = self.side.rescue(&ended);
         side::ended_error(&self.shared, &self.offer.name, self.next_frame, owed, ended)
     }
@@ -174,6 +187,7 @@ impl<F: Frame> std::fmt::Debug for LatestWriter<F> {
 
 impl<F: Frame> Drop for LatestWriter<F> {
     fn drop(&mut self) {
+        self.end.tell(&self.shared, "close", &self.offer.name);
         self.shared.leave(&mut self.side, self.offer.exchange);
     }
 }
@@ -233,6 +247,7 @@ impl<F: Frame> Turn<'_, F> {
             }
         }
         self.done = true;
+        writer.trace("publish", self.slot, Some(value));
         writer.next_frame = frame + 1;
         let publish = Message::Publish { exchange, slot: self.slot, frame, value };
         if writer.shared.link.is_closed(exchange) {
@@ -253,6 +268,7 @@ impl<F: Frame> Turn<'_, F> {
 
     fn give_back(&mut self) -> Result<(), Error> {
         self.done = true;
+        self.writer.trace("skip", self.slot, None);
         // The wait for the renderer's use of the slot is in the stream already.
         self.writer.free.push_front((self.slot, 0));
         match &self.writer.side {

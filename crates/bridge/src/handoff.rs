@@ -66,11 +66,8 @@ fn import(
         allocation_size: descriptor.allocation_size,
         dedicated: descriptor.dedicated,
     };
-    trace::event(Event {
-        bytes: Some(descriptor.allocation_size),
-        dedicated: Some(descriptor.dedicated),
-        ..Event::new("export", "vulkan", &descriptor.name)
-    });
+    let exported = Event::new("export", "vulkan", &descriptor.name);
+    trace::event(exported.bytes(Some(descriptor.allocation_size)).dedicated(descriptor.dedicated));
     let imported = match gpus.pair() {
         Pair::Same(pair) => {
             let handle = import_handle(handle, info.name)?;

@@ -106,6 +106,7 @@ pub use vk_export::{
 };
 pub use vk_export::{BufferAccess, ExportDevice, ImageAccess, ImageKind, LaunchConfig, OpenInfo, Ptx, QueueKind};
 
+pub use bridge_trace::{trace_off, trace_to};
 pub use buffer::pool::{PoolReport, SharedPool, SharedPoolInfo};
 pub use buffer::render::RenderBuffer;
 pub use buffer::shared::SharedBuffer;
@@ -137,7 +138,6 @@ pub use kernel::module::{Kernel, KernelModule};
 pub use kernel::twin::{TwinArg, TwinArgs, TwinImage, TwinSlice};
 pub use kernel::work::KernelWork;
 pub use observe::live::LiveObjects;
-pub use observe::trace::{trace_off, trace_to};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub use remote::{Listener, Remote, RemoteReader, RemoteWriter};
 pub use timeline::TimelinePoint;

@@ -69,8 +69,8 @@ const FIRST_ALONE: &str = "tables";
 const INSTALLS: &str = "tools";
 
 /// All that is in `crates/`.
-const CRATES: &str = "-p vk-export -p vk-local -p cuda-import -p vk-cuda-bridge-ipc -p vk-cuda-bridge-worker \
-                      -p vk-cuda-bridge -p vk-cuda-bridge-view";
+const CRATES: &str = "-p vk-export -p vk-local -p cuda-import -p vk-cuda-bridge-ipc -p vk-cuda-bridge-trace \
+                      -p vk-cuda-bridge-worker -p vk-cuda-bridge -p vk-cuda-bridge-view";
 
 /// The steps of [`check`], on the crates alone.
 const QUICK: &[Step] = &[

@@ -2,9 +2,9 @@
 
 pub(crate) mod live;
 pub(crate) mod object;
-pub(crate) mod trace;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+pub(crate) use bridge_trace as trace;
+pub(crate) use bridge_trace::isolated;
 
 /// `log::error!`, isolated: the crate logs with this and its like alone.
 macro_rules! log_error {
@@ -22,16 +22,3 @@ macro_rules! log_info {
 }
 
 pub(crate) use {log_error, log_info, log_warn};
-
-/// Calls code that the program supplied, a logger or a trace sink, and keeps its panic from
-/// unwinding into the bookkeeping around a driver call. Returns `None` if it panicked.
-pub(crate) fn isolated<T>(call: impl FnOnce() -> T) -> Option<T> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(value) => Some(value),
-        Err(panic) => {
-            // The payload may panic in turn when it is dropped.
-            std::mem::forget(panic);
-            None
-        }
-    }
-}

@@ -22,7 +22,7 @@ impl Object {
     /// The object `name` was just made, of `bytes` where that says something, for the compute side
     /// or by Vulkan.
     pub(crate) fn new(kind: Kind, name: &str, side: &'static str, bytes: Option<u64>) -> Self {
-        trace::event(Event { bytes, ..Event::new("create", side, name) });
+        trace::event(Event::new("create", side, name).bytes(bytes));
         Self { name: name.to_owned(), alive: Alive::new(kind) }
     }
 

@@ -14,6 +14,7 @@ use super::part::{End, Part, Patience};
 use super::status::{Lost, Status};
 use super::wake::Wake;
 use crate::error::{Error, Result};
+use crate::observe::trace::{self, Event};
 
 /// A connection that a thread listens to. Dropping it ends both, and brings the
 /// workers' half back.
@@ -69,6 +70,7 @@ impl Link {
                     return;
                 }
             };
+            trace::event(Event::new("offer", "host", status.exchange()).peer(worker));
             tell(Ok(()));
             let part = E::Part::new(half.end, given, control.wake());
             let held = terms.given() as usize;
@@ -76,6 +78,7 @@ impl Link {
         };
         // Before the first word of the worker's that the thread hears.
         status.connected(worker);
+        trace::event(Event::new("connect", "host", status.exchange()).peer(worker));
         let thread = std::thread::Builder::new().name("bridge-remote".into()).spawn(listen).map_err(|error| {
             let reason = format!("is not listened to, since no thread starts: {error}");
             status.lost(Lost { reason: reason.clone(), dead: false, held: 0, owed: 0 });

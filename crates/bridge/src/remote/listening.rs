@@ -12,6 +12,7 @@ use super::part::{Handed, Outcome, Part};
 use super::status::{Lost, Status};
 use super::wake::sleep;
 use crate::observe::log_warn;
+use crate::observe::trace::{self, Event};
 
 /// The time by which the end of a process may follow the end of its connection, to be told as one.
 pub(super) const TOGETHER: Duration = Duration::from_millis(20);
@@ -79,6 +80,7 @@ impl<P: Part> Listening<P> {
 
     /// The program wants no more of the worker.
     fn end(mut self) -> Half<P::End> {
+        trace::event(Event::new("close", "host", self.status.exchange()).peer(self.status.worker()));
         self.part.close();
         // What it has said by now counts: frames that are whole, and that it has closed the
         // exchange.
@@ -118,6 +120,10 @@ impl<P: Part> Listening<P> {
             };
             match &received.message {
                 said @ (Message::Publish { .. } | Message::Free { .. } | Message::Torn { .. }) => {
+                    if let &Message::Publish { slot, frame, value, .. } = said {
+                        let taken = Event::new("take", "host", self.status.exchange()).slot(slot.into());
+                        trace::event(taken.frame(frame).value(value));
+                    }
                     self.held = self.held.saturating_sub(usize::from(!matches!(said, Message::Torn { .. })));
                     let outcome = self.part.hear(said);
                     self.tell(outcome)?;
@@ -159,9 +165,16 @@ impl<P: Part> Listening<P> {
             return Ok(());
         };
         let (exchange, slot) = (EXCHANGE, u32::try_from(slot).unwrap_or(u32::MAX));
+        let traced = |event| Event::new(event, "host", self.status.exchange()).slot(slot.into()).value(value);
         let said = match frame {
-            Some(frame) => Message::Publish { exchange, slot, frame, value },
-            None => Message::Free { exchange, slot, value },
+            Some(frame) => {
+                trace::event(traced("publish").frame(frame));
+                Message::Publish { exchange, slot, frame, value }
+            }
+            None => {
+                trace::event(traced("free"));
+                Message::Free { exchange, slot, value }
+            }
         };
         match self.connection.send(&said, None, Duration::ZERO) {
             Ok(()) => {
@@ -192,6 +205,8 @@ impl<P: Part> Listening<P> {
         // Behind its Close, all that it will ever finish is finished.
         usable &= !(closed && self.part.needs_worker());
         let owed = self.part.owed() as u64;
+        let lost = if dead { "lost" } else { "close" };
+        trace::event(Event::new(lost, "host", self.status.exchange()).peer(self.status.worker()));
         self.status.lost(Lost { reason, dead, held: self.held, owed });
         if let Some(error) = self.status.error() {
             log_warn!("{error}");

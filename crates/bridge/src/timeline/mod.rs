@@ -83,7 +83,7 @@ impl Timeline {
             Signaller::Compute => self.0.peer.name(),
             Signaller::Queue => "vulkan",
         };
-        trace::event(Event { value: Some(value), ..Event::new("signal", side, self.name()) });
+        trace::event(Event::new("signal", side, self.name()).value(value));
         TimelinePoint { timeline: self.clone(), value }
     }
 
@@ -99,7 +99,7 @@ impl Timeline {
             Signaller::Compute => "vulkan",
             Signaller::Queue => self.0.peer.name(),
         };
-        trace::event(Event { value: Some(value), ..Event::new("wait", side, self.name()) });
+        trace::event(Event::new("wait", side, self.name()).value(value));
     }
 
     /// The highest point whose signal was enqueued.
@@ -181,7 +181,7 @@ impl Timeline {
             return Ok(());
         }
         log_error!("{}: signalled by the host, since its signaller has failed", self.name());
-        trace::event(Event { value: Some(point.value), ..Event::new("signal", "host", self.name()) });
+        trace::event(Event::new("signal", "host", self.name()).value(point.value));
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: the pending signals of lower
         // values are those of the failed side, which do not come, by this function's contract.
         Ok(unsafe { self.0.vulkan.signal(point.value) }?)

@@ -1,21 +1,13 @@
-//! One JSON line for every export, import, wait, signal and destruction. Off by default, and one
-//! load when off.
+//! Lines on their way to the sink.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
-use std::time::Instant;
 
-use serde::Serialize;
-
-use crate::observe::isolated;
-use crate::observe::log_error;
-
-/// The environment variable that turns the trace on: `stderr` (or `1`), or the path of a file.
-const VARIABLE: &str = "BRIDGE_TRACE";
+use crate::event::{Event, Line};
+use crate::{VARIABLE, clock, isolated, log_error, target};
 
 static ON: AtomicBool = AtomicBool::new(false);
 static SINK: Mutex<Option<Box<dyn Write + Send>>> = Mutex::new(None);
@@ -24,43 +16,17 @@ static NEXT: Mutex<Option<Box<dyn Write + Send>>> = Mutex::new(None);
 /// Lines that are not written yet, in order.
 static LINES: Mutex<VecDeque<Vec<u8>>> = Mutex::new(VecDeque::new());
 
-/// One line.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-pub(crate) struct Event<'a> {
-    pub(crate) event: &'static str,
-    /// Side that does it: `vulkan`, `cuda` or `host`.
-    pub(crate) side: &'static str,
-    pub(crate) object: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) value: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) dedicated: Option<bool>,
-}
-
-impl<'a> Event<'a> {
-    pub(crate) fn new(event: &'static str, side: &'static str, object: &'a str) -> Self {
-        Self { event, side, object, ..Self::default() }
-    }
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    /// Microseconds since the trace was turned on.
-    us: u64,
-    #[serde(flatten)]
-    event: Event<'a>,
-}
-
 /// Writes the trace of the whole process to `sink` from now on: one JSON object a line, such as
-/// `{"us":512,"event":"signal","side":"cuda","object":"particles.computed","value":7}`.
+/// `{"ns":81234567890,"us":512,"pid":4711,"event":"signal","side":"cuda","object":"particles.computed","value":7}`.
 ///
-/// `event` is `export`, `import`, `create`, `wait`, `signal`, `destroy` or `leak`; `side` who does
-/// it; waits and signals are written when they are enqueued. The variable `BRIDGE_TRACE=stderr` (or
-/// a file's path) does the same from outside. A sink that fails or panics ends the trace with a
-/// line in the log. The sink is called while a frame is under way, so it should return soon. It may
-/// use this crate; what it does there on its own thread is not traced.
+/// `ns` is the time of a clock that all processes of the machine share (`CLOCK_MONOTONIC`), `us` the
+/// time since the trace was turned on, `pid` the process. `event` is `export`, `import`, `create`,
+/// `wait`, `signal`, `destroy` or `leak`, and for frames between two processes `connect`, `offer`,
+/// `begin`, `publish`, `skip`, `take`, `free`, `close` or `lost`; `side` who does it; waits and
+/// signals are written when they are enqueued. The variable `BRIDGE_TRACE=stderr` (or a file's
+/// path) does the same from outside; several processes may write to one file. A sink that fails or
+/// panics ends the trace with a line in the log. The sink is called while a frame is under way, so
+/// it should return soon. It may use this crate; what it does there on its own thread is not traced.
 pub fn trace_to(sink: impl Write + Send + 'static) {
     start();
     if WRITING.get() {
@@ -90,21 +56,26 @@ pub fn trace_off() {
 }
 
 /// Turns the trace on if the environment says so; looks once.
-pub(crate) fn init() {
+pub fn init() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| match std::env::var(VARIABLE) {
-        Ok(target) if target == "1" || target == "stderr" => trace_to(io::stderr()),
-        Ok(target) if !target.is_empty() && target != "0" => match File::create(&target) {
-            Ok(file) => trace_to(file),
-            Err(error) => log_error!("{VARIABLE}={target}: {error}; running without a trace"),
-        },
-        _ => {}
+    ONCE.call_once(|| {
+        let Ok(value) = std::env::var(VARIABLE) else { return };
+        match target::of(&value) {
+            Ok(Some(sink)) => trace_to(sink),
+            Ok(None) => {}
+            Err(error) => log_error!("{VARIABLE}={value}: {error}; running without a trace"),
+        }
     });
 }
 
+/// Whether the trace is on: for what costs something to find out for an [`event`].
+pub fn is_on() -> bool {
+    ON.load(Ordering::Relaxed)
+}
+
 /// Writes a line if the trace is on.
-pub(crate) fn event(event: Event<'_>) {
-    if ON.load(Ordering::Relaxed) {
+pub fn event(event: Event<'_>) {
+    if is_on() {
         write(event);
     }
 }
@@ -112,10 +83,12 @@ pub(crate) fn event(event: Event<'_>) {
 /// While it lives, this thread does not call the sink: the lines of what it does under a lock are
 /// written at the end, so that a sink may take the lock.
 #[derive(Debug)]
-pub(crate) struct Held(());
+pub struct Held(());
 
 impl Held {
-    pub(crate) fn new() -> Self {
+    /// Holds the lines of this thread back.
+    #[allow(clippy::new_without_default, reason = "it is made for what it does, not for a value")]
+    pub fn new() -> Self {
         HELD.set(HELD.get() + 1);
         Self(())
     }
@@ -124,7 +97,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         HELD.set(HELD.get() - 1);
-        if HELD.get() == 0 && ON.load(Ordering::Relaxed) {
+        if HELD.get() == 0 && is_on() {
             pass_on();
         }
     }
@@ -157,8 +130,7 @@ impl Drop for Writing {
 fn write(event: Event<'_>) {
     // A sink that uses this crate would trace itself without end.
     let Some(_writing) = Writing::enter() else { return };
-    let line = Line { us: u64::try_from(start().elapsed().as_micros()).unwrap_or(u64::MAX), event };
-    match serde_json::to_vec(&line) {
+    match serde_json::to_vec(&Line::now(start(), event)) {
         Ok(mut bytes) => {
             bytes.push(b'\n');
             lines().push_back(bytes);
@@ -216,7 +188,8 @@ fn lines() -> MutexGuard<'static, VecDeque<Vec<u8>>> {
     LINES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn start() -> Instant {
-    static START: OnceLock<Instant> = OnceLock::new();
-    *START.get_or_init(Instant::now)
+/// The time at which the trace was first turned on.
+fn start() -> u64 {
+    static START: OnceLock<u64> = OnceLock::new();
+    *START.get_or_init(clock::now)
 }

@@ -1,0 +1,104 @@
+//! What a line says.
+
+use serde::Serialize;
+
+use crate::clock;
+
+/// An event, written as a line by [`event`](crate::event).
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Event<'a> {
+    event: &'static str,
+    side: &'static str,
+    object: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dedicated: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slot: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frame: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<u32>,
+}
+
+impl<'a> Event<'a> {
+    /// An event of an object, on the side that does it: `vulkan`, `cuda` or `host`.
+    pub fn new(event: &'static str, side: &'static str, object: &'a str) -> Self {
+        Self { event, side, object, ..Self::default() }
+    }
+
+    /// The value of a timeline.
+    #[must_use]
+    pub fn value(self, value: u64) -> Self {
+        Self { value: Some(value), ..self }
+    }
+
+    /// The size of the object in bytes, where that says something.
+    #[must_use]
+    pub fn bytes(self, bytes: Option<u64>) -> Self {
+        Self { bytes, ..self }
+    }
+
+    /// Whether the object has a dedicated allocation.
+    #[must_use]
+    pub fn dedicated(self, dedicated: bool) -> Self {
+        Self { dedicated: Some(dedicated), ..self }
+    }
+
+    /// The slot of an exchange between two processes.
+    #[must_use]
+    pub fn slot(self, slot: u64) -> Self {
+        Self { slot: Some(slot), ..self }
+    }
+
+    /// The number of a frame between two processes.
+    #[must_use]
+    pub fn frame(self, frame: u64) -> Self {
+        Self { frame: Some(frame), ..self }
+    }
+
+    /// The process at the other end.
+    #[must_use]
+    pub fn peer(self, process: u32) -> Self {
+        Self { peer: Some(process), ..self }
+    }
+}
+
+/// A line. The time comes first, so that `sort` finds it.
+#[derive(Serialize)]
+pub(crate) struct Line<'a> {
+    /// Time of the clock that all processes share, in nanoseconds.
+    ns: u64,
+    /// Microseconds since the trace was turned on.
+    us: u64,
+    /// The process that writes the line.
+    pid: u32,
+    #[serde(flatten)]
+    event: Event<'a>,
+}
+
+impl<'a> Line<'a> {
+    /// A line of this moment, in a trace that was turned on at `start`.
+    pub(crate) fn now(start: u64, event: Event<'a>) -> Self {
+        let ns = clock::now();
+        Self { ns, us: ns.saturating_sub(start) / 1000, pid: std::process::id(), event }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_is_the_first_field_and_what_is_not_known_is_left_out() {
+        let event = Event::new("publish", "host", "a \"name\"").slot(1).frame(7);
+        let line = serde_json::to_string(&Line::now(clock::now(), event)).unwrap();
+        assert!(line.starts_with("{\"ns\":") && !line.contains("null"), "{line}");
+        let end = "\"event\":\"publish\",\"side\":\"host\",\"object\":\"a \\\"name\\\"\",\"slot\":1,\"frame\":7}";
+        assert!(line.ends_with(end) && !line.contains("value"), "{line}");
+        assert!(line.contains(&format!("\"pid\":{},", std::process::id())), "{line}");
+    }
+}

@@ -1,0 +1,88 @@
+//! Where the environment variable sends the trace.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+#[cfg(unix)]
+use std::{fs::TryLockError, time::Duration};
+
+/// What the variable asks for.
+///
+/// # Errors
+/// A file that cannot be written to.
+pub(crate) fn of(value: &str) -> io::Result<Option<Box<dyn Write + Send>>> {
+    match value {
+        "" | "0" => Ok(None),
+        "1" | "stderr" => Ok(Some(Box::new(io::stderr()))),
+        path => Ok(Some(Box::new(open(Path::new(path))?))),
+    }
+}
+
+/// Opens a file that several processes may write their traces to: each line is appended by one
+/// call, and so stays whole. What an earlier run has left in it is discarded, which is known by a
+/// lock: every process that writes to the file holds a shared one.
+#[cfg(unix)]
+fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    if file.try_lock().is_ok() {
+        // Not everything that can be written to has a length.
+        if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            file.set_len(0)?;
+        }
+        file.unlock()?;
+    }
+    hold(&file);
+    Ok(file)
+}
+
+/// Takes the shared lock. Another process that has the file for itself keeps it for a moment only;
+/// where no lock is to be had, as on file systems without locks, the trace is written all the same.
+#[cfg(unix)]
+fn hold(file: &File) {
+    for _ in 0..100 {
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            Ok(()) | Err(TryLockError::Error(_)) => return,
+        }
+    }
+}
+
+/// Locks of this system would keep every process from writing, this one included.
+#[cfg(not(unix))]
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).write(true).truncate(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_asked_for_by_an_empty_variable_and_a_missing_folder_is_an_error() {
+        assert!(of("").unwrap().is_none() && of("0").unwrap().is_none());
+        assert!(of("1").unwrap().is_some() && of("stderr").unwrap().is_some());
+        assert!(of("/no/such/folder/trace").is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_of_an_earlier_run_is_replaced_and_one_in_use_is_shared() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace");
+        std::fs::write(&path, "of yesterday\n").unwrap();
+        let open = || of(path.to_str().unwrap()).unwrap().unwrap();
+        let mut first = open();
+        first.write_all(b"one\n").unwrap();
+        let mut second = open();
+        second.write_all(b"two\n").unwrap();
+        first.write_all(b"three\n").unwrap();
+        // The one that has opened the file ends, and another comes.
+        drop(first);
+        let mut third = open();
+        third.write_all(b"four\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\nthree\nfour\n");
+        drop((second, third));
+        drop(open());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
+    }
+}
