@@ -136,6 +136,10 @@ enum Task {
         /// What the workers compute with: host or cuda
         #[arg(long, default_value = "host", value_parser = ["host", "cuda"])]
         backend: String,
+        /// One renderer instead that runs for so long, while its worker is killed every few seconds:
+        /// memory, descriptors and threads stay as they are
+        #[arg(long, conflicts_with = "rounds", value_parser = clap::value_parser!(u32).range(1..))]
+        minutes: Option<u32>,
     },
     /// What must not compile: compare its errors with those in crates/bridge/tests/compile_fail
     Misuse {
@@ -189,7 +193,8 @@ fn main() -> ExitCode {
         Task::Windows { all, installing } => done(windows::run(installing.consent(), all)),
         Task::Misuse { update } => done(ci::misuse(update)),
         Task::Fuzz { seconds, seed, target, backend: _ } => done(fuzz::run(target.as_deref(), seconds, seed)),
-        Task::KillMatrix { rounds, backend } => done(ci::kill_matrix(rounds, backend == "cuda")),
+        Task::KillMatrix { backend, minutes: Some(minutes), .. } => done(ci::kill_soak(minutes, backend == "cuda")),
+        Task::KillMatrix { rounds, backend, .. } => done(ci::kill_matrix(rounds, backend == "cuda")),
         Task::Check => done(ci::check()),
         Task::Ci { list: true, .. } => done(ci::list()),
         Task::Ci { steps, serial, .. } => {

@@ -38,6 +38,8 @@ const MATRIX_OF_CUDA: [&str; 2] = [
     "matrix::each_state_with_cuda_and_each_signal_is_survived",
     "matrix_reads::each_state_of_a_reader_with_cuda_is_survived",
 ];
+/// The run of one renderer, which prints what it holds.
+const SOAK: &str = "test --workspace --test remote_soak -- --exact --nocapture";
 
 /// The programs for people who have never seen the crates.
 const FIRST: &[&str] = &[
@@ -122,13 +124,26 @@ pub(super) fn tests() -> Result<()> {
 /// Two processes, of which each is killed in each state: prints the table of what that took.
 /// Workers compute on the CPU, or with CUDA.
 pub(crate) fn kill_matrix(rounds: u32, cuda: bool) -> Result<()> {
+    let tests = if cuda { MATRIX_OF_CUDA } else { MATRIX_OF_HOST };
+    kill(MATRIX, &tests, "BRIDGE_KILL_ROUNDS", u64::from(rounds))
+}
+
+/// One renderer whose workers are killed one after another, for so many minutes: prints what it
+/// holds at first and at last.
+pub(crate) fn kill_soak(minutes: u32, cuda: bool) -> Result<()> {
+    let of_workers = if cuda { "its_workers_with_cuda" } else { "its_workers" };
+    let test = format!("a_renderer_outlives_{of_workers}_and_keeps_its_size");
+    kill(SOAK, &[&test], "BRIDGE_KILL_SECONDS", u64::from(minutes) * 60)
+}
+
+/// Runs tests of two processes, as long as the variable says.
+fn kill(program: &str, tests: &[&str], variable: &str, value: u64) -> Result<()> {
     if !cfg!(target_os = "linux") {
         println!("two processes are written for Linux only: there is nothing to kill");
         return Ok(());
     }
-    let tests = if cuda { MATRIX_OF_CUDA } else { MATRIX_OF_HOST };
     let mut command = shell::cargo();
-    command.args(MATRIX.split_whitespace()).args(tests).env("BRIDGE_KILL_ROUNDS", rounds.to_string());
+    command.args(program.split_whitespace()).args(tests).env(variable, value.to_string());
     if let Some(path) = setup::layer_path() {
         command.env("VK_LAYER_PATH", path);
     }

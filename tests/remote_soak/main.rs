@@ -1,0 +1,67 @@
+//! A renderer that runs on while its worker is killed again and again, and a new one comes: frames
+//! are whole, and what the process holds stays as it is. `cargo xtask kill-matrix --minutes N`.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code, unreachable_pub, reason = "those of the program `remote`, which needs more of them")]
+#[path = "../remote/cuda_worker.rs"]
+mod cuda_worker;
+mod footprint;
+mod run;
+#[allow(dead_code, unreachable_pub, reason = "as above")]
+#[path = "../remote/worker.rs"]
+mod worker;
+
+use std::time::Duration;
+
+use bridge::Backend;
+use bridge_tests::{Rig, compute};
+
+use run::{Length, Run};
+use worker::Habit;
+
+/// The environment variable that makes the run longer than the test's.
+const SECONDS: &str = "BRIDGE_KILL_SECONDS";
+
+fn length() -> Length {
+    match std::env::var(SECONDS).ok().map(|seconds| seconds.parse().unwrap()) {
+        Some(seconds) => Length::Time(Duration::from_secs(seconds)),
+        None => Length::Kills(20),
+    }
+}
+
+#[test]
+fn a_renderer_outlives_its_workers_and_keeps_its_size() {
+    let rig = Rig::open();
+    Run::new(&rig, Backend::Host).go(length());
+}
+
+#[test]
+fn a_renderer_outlives_its_workers_with_cuda_and_keeps_its_size() {
+    let rig = Rig::open();
+    if compute(rig.device(), Backend::Cuda).is_some() {
+        Run::new(&rig, Backend::Cuda).go(length());
+    }
+}
+
+/// A negative control: workers that publish halves of frames are found to do so.
+#[test]
+fn torn_frames_are_found() {
+    let rig = Rig::open();
+    let run = std::panic::AssertUnwindSafe(|| Run::with(&rig, Backend::Host, Habit::PublishesHalves).go(length()));
+    let panic = std::panic::catch_unwind(run).unwrap_err();
+    let text = panic.downcast_ref::<String>().unwrap();
+    assert!(text.contains("is torn"), "{text}");
+}
+
+/// Not a test: the worker's process, where the environment says so.
+#[test]
+fn the_other_process() {
+    worker::live();
+}
+
+/// Not a test: the process of a worker that computes with CUDA, where the environment says so.
+#[test]
+fn the_other_process_with_cuda() {
+    cuda_worker::live();
+}

@@ -1,0 +1,256 @@
+//! A renderer that draws on, whatever becomes of its workers.
+#![allow(unsafe_code)] // Submitting.
+
+use std::time::{Duration, Instant};
+
+use bridge::{Backend, BufferAccess, BufferSpec, LatestInfo, Listener, LiveObjects, RemoteReader};
+use bridge_tests::{Readback, Rig};
+
+use crate::cuda_worker;
+use crate::footprint::{Footprint, assert_same, is_settled};
+use crate::worker::{Habit, LEN, Process, Worker};
+
+/// Kills before the first footprint, at least.
+const WARM_UP: u32 = 8;
+/// Pause between two frames.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// How long a run is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Length {
+    /// So many kills, each as soon as the worker has shown some frames.
+    Kills(u32),
+    /// So long, with a kill every few seconds.
+    Time(Duration),
+}
+
+/// The worker's state, as far as the renderer knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Killed, and not told to be lost so far.
+    Killed,
+    /// Started, and not accepted so far.
+    Started,
+    /// Accepted, and no frame of it was shown so far.
+    Accepted,
+    /// So many of its frames were shown, since this moment.
+    Shown(u32, Instant),
+}
+
+/// Durations, each the longest.
+#[derive(Debug, Default)]
+struct Longest {
+    frame: Duration,
+    told: Duration,
+    next: Duration,
+}
+
+pub(crate) struct Run<'a> {
+    // Field order is drop order.
+    worker: Process,
+    reader: RemoteReader<BufferSpec<u32>>,
+    readback: Readback,
+    listener: Listener,
+    _folder: tempfile::TempDir,
+    rig: &'a Rig,
+    backend: Backend,
+    habit: Habit,
+    state: State,
+    /// When the state was entered.
+    since: Instant,
+    kills: u32,
+    frames: u64,
+    new_frames: u64,
+    last: Option<(u64, u32)>,
+    longest: Longest,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(rig: &'a Rig, backend: Backend) -> Self {
+        Self::with(rig, backend, Habit::Runs)
+    }
+
+    /// Workers on the CPU have this habit.
+    pub(crate) fn with(rig: &'a Rig, backend: Backend, habit: Habit) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = Listener::bind(folder.path().join("renderer")).unwrap();
+        let worker = start(&listener, backend, habit, 0);
+        let remote = listener.accept(rig.device(), Rig::LONG).unwrap().unwrap();
+        let info = LatestInfo { name: "remote", timeout: Rig::LONG, ..Default::default() };
+        let reader = remote.latest(&info, BufferSpec::new(LEN, BufferAccess::TRANSFER_READ)).unwrap();
+        let readback = Readback::new(rig.device(), LEN as u64 * 4);
+        Self {
+            worker,
+            reader,
+            readback,
+            listener,
+            _folder: folder,
+            rig,
+            backend,
+            habit,
+            state: State::Accepted,
+            since: Instant::now(),
+            kills: 0,
+            frames: 0,
+            new_frames: 0,
+            last: None,
+            longest: Longest::default(),
+        }
+    }
+
+    /// Draws, and kills each worker; compares what the process holds behind the warm-up and at the
+    /// end.
+    pub(crate) fn go(mut self, length: Length) {
+        let start = Instant::now();
+        let (mut first, mut before) = (None, Vec::new());
+        let (warm, objects) = loop {
+            let was = self.state;
+            self.frame();
+            self.step(length);
+            // Footprints are taken whenever a worker's first frame is shown.
+            let is_sampled = was == State::Accepted && matches!(self.state, State::Shown(..));
+            if !is_sampled {
+                continue;
+            }
+            let is_warm = self.kills >= WARM_UP
+                && match length {
+                    Length::Kills(_) => true,
+                    Length::Time(time) => start.elapsed() >= time / 10,
+                };
+            if first.is_none() {
+                before.push(Footprint::now(self.rig.device()));
+                first = is_warm.then(|| (self.kills, LiveObjects::now()));
+            }
+            let is_over = match length {
+                Length::Kills(kills) => self.kills >= kills,
+                Length::Time(time) => start.elapsed() >= time,
+            };
+            if let Some(first) = first.filter(|_| is_over) {
+                break first;
+            }
+        };
+        let last = self.settled(&before);
+        self.print(start.elapsed(), warm, before.last().unwrap(), &last);
+        assert_eq!(LiveObjects::now(), objects);
+        assert_same(&before, &last);
+        self.worker.kill();
+        self.reader.close().unwrap();
+    }
+
+    /// Draws the newest frame. It is whole, and none was newer before.
+    fn frame(&mut self) {
+        let start = Instant::now();
+        let turn = self.reader.newest().unwrap();
+        self.longest.frame = self.longest.frame.max(start.elapsed());
+        let Some(turn) = turn else { return std::thread::sleep(PAUSE) };
+        let frame = turn.frame();
+        let commands = self.readback.record_read(&turn, &[(turn.resources().as_raw(), LEN as u64 * 4)]);
+        // SAFETY: the commands begin with the turn's barriers; they are waited for below.
+        let point = unsafe { turn.submit(&[commands]) }.unwrap();
+        self.readback.note(point.clone());
+        point.wait(Rig::LONG).unwrap();
+        let words = self.readback.words();
+        let step = u32::from(self.backend == Backend::Cuda);
+        let first = words[0];
+        let torn = words[..LEN].iter().zip(0u32..).find(|(word, i)| **word != first.wrapping_add(i * step));
+        assert_eq!(torn, None, "frame {frame} is torn: it begins with {first:#x}");
+        if let Some((last, before)) = self.last {
+            assert!(frame >= last && (frame > last || first == before), "{first:#x} of {frame} after {:x?}", self.last);
+        }
+        let is_new = self.last.is_none_or(|(last, _)| frame > last);
+        self.last = Some((frame, first));
+        self.frames += 1;
+        self.new_frames += u64::from(is_new);
+        if let State::Shown(shown, _) = &mut self.state {
+            *shown += u32::from(is_new);
+        }
+        std::thread::sleep(PAUSE);
+    }
+
+    /// Does what is next with the worker, without waiting for it.
+    fn step(&mut self, length: Length) {
+        match self.state {
+            State::Killed => {
+                if self.reader.check().is_err() {
+                    self.longest.told = self.longest.told.max(self.since.elapsed());
+                    self.worker = start(&self.listener, self.backend, self.habit, self.kills);
+                    self.enter(State::Started);
+                }
+            }
+            State::Started => {
+                if let Some(remote) = self.listener.accept(self.rig.device(), Duration::ZERO).unwrap() {
+                    self.reader.reconnect(remote).unwrap();
+                    self.state = State::Accepted;
+                }
+            }
+            State::Accepted => {
+                self.reader.check().unwrap();
+                if self.last.is_some_and(|(_, first)| first >> 20 == mark(self.kills)) {
+                    self.longest.next = self.longest.next.max(self.since.elapsed());
+                    self.enter(State::Shown(1, Instant::now()));
+                }
+            }
+            State::Shown(shown, since) => {
+                let (frames, life) = self.life(length);
+                if shown >= frames && since.elapsed() >= life {
+                    self.worker.kill();
+                    self.kills += 1;
+                    self.enter(State::Killed);
+                }
+            }
+        }
+        assert!(matches!(self.state, State::Shown(..)) || self.since.elapsed() < Rig::LONG, "{:?} stays", self.state);
+    }
+
+    fn enter(&mut self, state: State) {
+        (self.state, self.since) = (state, Instant::now());
+    }
+
+    /// How long this worker lives: so many new frames are shown, for so long. It is killed at
+    /// another moment of a frame each time.
+    fn life(&self, length: Length) -> (u32, Duration) {
+        match length {
+            Length::Kills(_) => (3 + self.kills % 3, Duration::ZERO),
+            Length::Time(_) => (20, Duration::from_micros(1_000_000 + u64::from(self.kills) * 382_553 % 2_000_000)),
+        }
+    }
+
+    /// What the process holds, once what the last worker has left is gone.
+    fn settled(&mut self, before: &[Footprint]) -> Footprint {
+        let start = Instant::now();
+        loop {
+            let now = Footprint::now(self.rig.device());
+            if is_settled(before, &now) || start.elapsed() >= Rig::LONG {
+                return now;
+            }
+            self.frame();
+        }
+    }
+
+    fn print(&self, took: Duration, warm: u32, first: &Footprint, last: &Footprint) {
+        let Self { kills, frames, new_frames, longest, .. } = self;
+        println!(
+            "{} s on {}: {kills} kills, {frames} frames drawn, {new_frames} of them new, none torn, none older than before",
+            took.as_secs(),
+            self.rig.device().name()
+        );
+        println!(
+            "longest: {:.1?} to have the newest frame, {:.1?} until told of a kill, {:.1?} until the next worker's first frame",
+            longest.frame, longest.told, longest.next
+        );
+        println!("after {warm} kills: {first}");
+        println!("after {kills} kills: {last}");
+    }
+}
+
+/// The mark of the worker that comes after so many kills; the frame's number has the other bits.
+fn mark(kills: u32) -> u32 {
+    (kills + 1) & 0xfff
+}
+
+fn start(listener: &Listener, backend: Backend, habit: Habit, kills: u32) -> Process {
+    match backend {
+        Backend::Cuda => cuda_worker::start(listener.path(), cuda_worker::Habit::Runs, mark(kills)),
+        _ => Worker::start(listener.path(), habit, mark(kills)),
+    }
+}
