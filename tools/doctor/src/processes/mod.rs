@@ -90,6 +90,8 @@ pub(super) struct Candidate {
     index: usize,
     name: String,
     cuda: bool,
+    /// CUDA does not show it.
+    hidden: bool,
 }
 
 /// What is tried: what has passed within one process, and CUDA on a GPU that CUDA is not shown,
@@ -100,17 +102,20 @@ pub(super) fn candidates(
     pairs: &[Pair],
     trials: &[Trial],
 ) -> Vec<Candidate> {
-    let candidate = |device: &VulkanDevice, cuda| Candidate { index: device.index, name: device.name.clone(), cuda };
+    let candidate = |device: &VulkanDevice, cuda, hidden| {
+        let (index, name) = (device.index, device.name.clone());
+        Candidate { index, name, cuda, hidden }
+    };
     let passed = trials.iter().filter(|trial| trial.passed()).filter_map(|trial| {
         let device = vulkan.iter().find(|device| Some(&device.uuid) == trial.uuid.as_ref())?;
-        Some(candidate(device, trial.backend == "cuda"))
+        Some(candidate(device, trial.backend == "cuda", false))
     });
     let others = cuda.iter().any(|device| !device.mig && device.timeline_semaphores);
     let hidden = vulkan.iter().filter(|device| {
         let is_paired = pairs.iter().any(|pair| pair.vulkan == device.index);
         others && !is_paired && device.is_nvidias_own() && device.exports_buffers && device.exports_timelines
     });
-    passed.chain(hidden.map(|device| candidate(device, true))).collect()
+    passed.chain(hidden.map(|device| candidate(device, true, true))).collect()
 }
 
 /// Tries all of them in both directions; nothing where there is no other process.

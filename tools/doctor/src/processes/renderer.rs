@@ -48,7 +48,11 @@ pub(super) fn run(
         frames_ms: None,
     };
     let mut step = "making a private folder for the socket";
-    if let Err(Stopped { problem, error }) = attempt(candidate, start, limit, &mut trial, &mut step) {
+    if let Err(Stopped { mut problem, error }) = attempt(candidate, start, limit, &mut trial, &mut step) {
+        // Each driver refuses it in words of its own.
+        if candidate.hidden && problem == Problem::Other {
+            problem = Problem::HiddenGpu;
+        }
         trial.failure = Some(ProcessFailure { problem, step, error });
     }
     trial

@@ -24,7 +24,7 @@ fn the_other_process() {
 fn vulkan_device() -> Option<Candidate> {
     let devices = bridge::vk_export::report().map(|report| report.devices).unwrap_or_default();
     let usable = devices.iter().find(|device| device.base_gaps.is_empty())?;
-    Some(Candidate { index: usable.index, name: usable.info.name.clone(), cuda: false })
+    Some(Candidate { index: usable.index, name: usable.info.name.clone(), cuda: false, hidden: false })
 }
 
 fn failed(direction: Direction, start: StartWorker<'_>, limit: Duration) -> Option<ProcessFailure> {
@@ -80,6 +80,22 @@ fn a_worker_that_fails_says_why() {
     let Some(failure) = failed(Direction::WorkerWrites, &says, LONG) else { return };
     assert_eq!(failure.problem, Problem::HiddenGpu, "{failure:?}");
     assert!(failure.error.contains("cannot take the timelines"), "{failure:?}");
+}
+
+/// Whatever a driver says of a GPU that CUDA does not show, that it is hidden is the reason.
+#[test]
+fn a_hidden_gpu_is_told_whatever_the_driver_says() {
+    let says = || {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"echo '{"Err":{"problem":"other","error":"no such device"}}'; exit 1"#]);
+        Ok(command)
+    };
+    let Some(candidate) = vulkan_device() else { return skip(Need::Other, "there is no Vulkan device") };
+    for (hidden, problem) in [(true, Problem::HiddenGpu), (false, Problem::Other)] {
+        let candidate = Candidate { hidden, ..candidate.clone() };
+        let trial = renderer::run(&candidate, Direction::WorkerReads, &says, LONG);
+        assert_eq!(trial.failure.unwrap().problem, problem);
+    }
 }
 
 /// The environment variable that makes the test program a doctor whose worker waits.
