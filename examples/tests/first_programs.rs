@@ -48,7 +48,17 @@ fn they_are_right_and_the_validation_layer_is_silent() {
 /// Frames of the CPU's are presented once they are computed: the layer would tell.
 #[test]
 fn the_eighth_shows_its_frames_in_a_window() {
-    let name = "08_view";
+    shows_frames("08_view", &["--window", "60"], "60 frames of 320 x 200 pixels are drawn and right");
+}
+
+/// Not one of the first, but as short: a view in the program's own window.
+#[test]
+fn a_view_shows_its_frames_in_the_programs_own_window() {
+    shows_frames("own_window", &["60"], "60 frames of 20000 points are drawn and right");
+}
+
+/// Runs a program in a window, watched by the validation layer.
+fn shows_frames(name: &str, arguments: &[&str], last: &str) {
     let screen = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if cfg!(target_os = "linux") && !screen("DISPLAY") && !screen("WAYLAND_DISPLAY") {
         return bridge_tests::skip(bridge_tests::Need::Other, "there is no screen");
@@ -57,14 +67,14 @@ fn the_eighth_shows_its_frames_in_a_window() {
         return bridge_tests::skip(bridge_tests::Need::Other, "it is not built");
     };
     let mut command = Command::new(program);
-    let output = command.args(["--window", "60"]).env("VK_INSTANCE_LAYERS", "VK_LAYER_KHRONOS_validation");
+    let output = command.args(arguments).env("VK_INSTANCE_LAYERS", "VK_LAYER_KHRONOS_validation");
     let output = output.output().unwrap();
     let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if LACKS.into_iter().chain(["VK_KHR_swapchain", "cannot show pictures"]).any(|lack| error.contains(lack)) {
         return bridge_tests::skip(bridge_tests::Need::Other, error.trim());
     }
     assert!(output.status.success(), "{said}{error}");
-    assert_eq!(said.lines().next_back(), Some("60 frames of 320 x 200 pixels are drawn and right"));
+    assert_eq!(said.lines().next_back(), Some(last));
     assert!(!said.contains("VUID"), "{said}");
 }
 

@@ -6,6 +6,10 @@ mod points;
 mod read;
 mod refused;
 mod turns;
+#[cfg(target_os = "linux")]
+mod window;
+#[cfg(target_os = "linux")]
+mod x11;
 
 use bridge::{BufferSpec, Compute, ComputeTurn, Exchange, ExchangeInfo, Work};
 use bridge_tests::{Rig, on_both_backends};

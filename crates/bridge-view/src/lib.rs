@@ -34,6 +34,7 @@
 //! | show points, seen by a camera that the user moves | [`View::show_points`], [`PointFormat`], [`PointLook`] |
 //! | show what a simulation computes at a rate of its own | [`Frame`]: turns of a [`LatestReader`](bridge::LatestReader) |
 //! | open a window, and know when the user closes it | `Window`, `View::in_window`, [`View::draw`] |
+//! | show the picture in a window of the program's own, with its event loop | `Window::adopt`, `WindowState` |
 //! | present in a window of the program's own, by its own submissions | `WindowImages` |
 //! | have the picture on the host, or in a file | [`View::pixels`], [`View::save_png`] |
 //! | have the picture in memory that the compute side reads | [`View::read`] |
@@ -59,14 +60,38 @@
 //! # }
 //! ```
 //!
+//! A program that has a window and an event loop already gives the view its window, and passes on
+//! what happens to it:
+//!
+#![cfg_attr(feature = "window", doc = "```no_run")]
+#![cfg_attr(not(feature = "window"), doc = "```ignore")]
+//! use std::sync::Arc;
+//!
+//! use bridge::{Backend, OpenInfo};
+//! use bridge_view::{View, ViewInfo, Window, WindowInfo};
+//!
+//! # fn set_up(own: Arc<winit::window::Window>) -> Result<(), Box<dyn std::error::Error>> {
+//! let size = own.inner_size().into();
+//! // Any type with `raw_window_handle`'s traits, here an `Arc` of a window of winit's.
+//! let window = Window::adopt(own, &WindowInfo { size, ..Default::default() })?;
+//! let events = window.state();
+//! let compute = window.open_compute(&OpenInfo::default(), Backend::Auto)?;
+//! let mut view = View::in_window(&compute, &ViewInfo { size, ..Default::default() }, window)?;
+//! // In the loop: what has happened, and then a frame.
+//! events.resized([800, 600]);
+//! events.drag([3.0, 0.0]);
+//! view.draw()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Presenting is a submission of its own, made only if the window has an image to write to at that
 //! moment: a window that is hidden, minimised or slow holds up nothing.
 //!
 //! # The end of a device
-//! A lost device ends every call that needs it with an error, of which
-//! [`Error::is_device_lost`] is true; no wait is longer than [`ViewInfo::timeout`]. What was on it is
-//! freed with the view; on a device that lives, what cannot be seen to be unused is leaked. A new
-//! view needs a new device.
+//! A lost device ends every call that needs it with an error, of which [`Error::is_device_lost`] is
+//! true; no wait is longer than [`ViewInfo::timeout`]. What was on it is freed with the view; on a
+//! device that lives, what cannot be seen to be unused is leaked. A new view needs a new device.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

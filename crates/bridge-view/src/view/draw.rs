@@ -34,9 +34,10 @@ impl View {
     /// where the number of points has changed, and on the CPU backend until the frame is computed
     /// ([`RenderTurn::prepare_present`](bridge::RenderTurn::prepare_present)).
     ///
-    /// In a window this takes the events of all windows, so it is called on the thread that opened
-    /// the first one, and shows the newest picture that the window has room for. Where there is
-    /// nothing new, it waits 2 ms for events.
+    /// A window shows the newest picture that it has room for. If it was opened here, this takes
+    /// the events of all windows, so it is called on the thread that opened the first one, and
+    /// where there is nothing new, it waits 2 ms for events. In a window that the program adopted
+    /// it does neither.
     ///
     /// # Errors
     /// The failed call; the frame is given back. [`Error::OtherThread`] on another thread.

@@ -66,7 +66,45 @@ impl View {
         })
     }
 
-    /// What the user does with the window, where there is one. It may be kept, and asked on any
+    /// Shows the picture in this window from now on, in place of the one that the view had, which
+    /// is [detached](Self::detach_window).
+    ///
+    /// # Errors
+    /// As [`in_window`](Self::in_window), after which the view has no window, and as
+    /// [`detach_window`](Self::detach_window).
+    pub fn attach_window(&mut self, window: Window) -> Result<()> {
+        self.detach_window()?;
+        let device = self.compute.device();
+        self.screen.presenter = Some(Presenter::new(device, window, &self.pipelines, self.size, self.limit)?);
+        Ok(())
+    }
+
+    /// Ends showing the picture in a window: waits for what was drawn and presented, frees what
+    /// Vulkan has of the window, and drops the window, which closes one that was
+    /// [opened](Window::open). The view goes on without; one that has no window stays as it is.
+    ///
+    /// A program whose window's surface is lost for good ([`Error::SurfaceLost`](crate::Error)), or
+    /// that is about to destroy a window of its own, calls it.
+    ///
+    /// # Errors
+    /// For commands that did not end within the limit: the view keeps the window. Where the device
+    /// is lost, the window is dropped all the same.
+    pub fn detach_window(&mut self) -> Result<()> {
+        if self.screen.presenter.is_none() {
+            return Ok(());
+        }
+        let presented = self.screen.wait();
+        let ended = self.finish().and(presented);
+        if ended.as_ref().is_err_and(|error| !error.is_end_of_vulkan()) {
+            return ended;
+        }
+        self.screen.presenter = None;
+        // Of frames that were drawn, and of what was presented: all were seen to end.
+        self.screen.free();
+        ended
+    }
+
+    /// What the user does with the window, where there is one. It may be kept, and used on any
     /// thread.
     pub fn window(&self) -> Option<WindowState> {
         self.screen.presenter.as_ref().map(|presenter| WindowState(presenter.state().clone()))
@@ -79,7 +117,7 @@ impl View {
     }
 
     pub(super) fn take_events(&mut self, timeout: Duration) -> Result<()> {
-        if self.screen.presenter.is_none() {
+        if !self.screen.presenter.as_ref().is_some_and(Presenter::takes_events) {
             return Ok(());
         }
         if !timeout.is_zero() && display_has_ended() {

@@ -19,8 +19,9 @@ use winit::window::{Window as WinitWindow, WindowAttributes, WindowId};
 use crate::error::Error;
 use crate::window::ended;
 use crate::window::guard::guarded;
+use crate::window::handle::Handle;
 use crate::window::input::State;
-use crate::window::{Settled, Window, WindowInfo};
+use crate::window::{Window, WindowInfo};
 
 /// The part of a monitor that a new window takes at most.
 const ROOM: f64 = 0.9;
@@ -143,7 +144,7 @@ pub(crate) fn open(info: &WindowInfo) -> Result<Window, Error> {
         let state = Arc::new(State::default());
         events.app.windows.retain(|_, state| state.strong_count() > 0);
         events.app.windows.insert(window.id(), Arc::downgrade(&state));
-        Ok(Window { window, state, info: info.clone(), _settled: Settled })
+        Ok(Window { handle: Handle::opened(window), state, info: info.clone() })
     })
 }
 

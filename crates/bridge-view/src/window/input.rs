@@ -1,5 +1,6 @@
 //! What a user does with a window, kept until the view asks.
 
+use std::f32::consts::TAU;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use winit::dpi::PhysicalPosition;
@@ -44,7 +45,7 @@ impl Orbit {
 
     /// The scene follows the pointer.
     fn drag(&mut self, dx: f32, dy: f32) {
-        self.yaw -= dx * TURN;
+        self.yaw = (self.yaw - dx * TURN) % TAU;
         // At most from straight below to straight above.
         self.pitch = (self.pitch + dy * TURN).clamp(-2.0 * STEEPEST, 2.0 * STEEPEST);
     }
@@ -65,6 +66,8 @@ struct Inner {
     hidden: bool,
     resized: bool,
     uncovered: bool,
+    /// As the program says of a window of its own.
+    size: [u32; 2],
     dragging: bool,
     pointer: Option<PhysicalPosition<f64>>,
     /// Whether there is something that turns.
@@ -104,6 +107,49 @@ impl State {
     /// The window is no more, as if the user had closed it.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
+    }
+
+    /// The program's window has this size now.
+    pub(crate) fn resize(&self, size: [u32; 2]) {
+        let mut inner = self.lock();
+        (inner.size, inner.resized) = (size, true);
+    }
+
+    /// The size that the program told last.
+    pub(crate) fn size(&self) -> [u32; 2] {
+        self.lock().size
+    }
+
+    /// What the window showed is gone.
+    pub(crate) fn uncover(&self) {
+        self.lock().uncovered = true;
+    }
+
+    pub(crate) fn set_hidden(&self, hidden: bool) {
+        let mut inner = self.lock();
+        // What is seen again is drawn again.
+        inner.uncovered |= !hidden;
+        inner.hidden = hidden;
+    }
+
+    /// Turns the camera, where there is something that turns.
+    pub(crate) fn drag(&self, [dx, dy]: [f32; 2]) {
+        let mut inner = self.lock();
+        if inner.turns && dx.is_finite() && dy.is_finite() {
+            inner.orbit.drag(dx, dy);
+        }
+    }
+
+    /// Moves the camera closer, where there is something that turns.
+    pub(crate) fn zoom(&self, notches: f32) {
+        let mut inner = self.lock();
+        if inner.turns && notches.is_finite() {
+            inner.orbit.zoom(notches);
+        }
+    }
+
+    pub(crate) fn reset_camera(&self) {
+        self.lock().orbit = Orbit::default();
     }
 
     /// Whether the camera follows the user from now on.

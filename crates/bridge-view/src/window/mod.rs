@@ -1,19 +1,23 @@
-//! Windows: the event loop of the process, and what a view needs to show its picture in a window.
+//! Windows: the event loop of the process, windows of the program's own, and what a view needs to
+//! show its picture in either.
 //!
 //! The picture is drawn without any of this (`crate::view`). Presenting it is a submission of its
 //! own, made only if the window has an image to write to at that moment; so a window that is
 //! hidden, minimised or slow never holds up what is computed and drawn.
 
+mod adopt;
 mod ended;
 mod event_loop;
 mod fit;
 mod guard;
+mod handle;
 mod images;
 pub(crate) mod input;
 mod parts;
 mod places;
 pub(crate) mod present;
 pub(crate) mod record;
+mod state;
 mod surface;
 mod swapchain;
 
@@ -21,16 +25,15 @@ use std::ffi::CStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bridge::ash::khr;
-use bridge::{Backend, Compute, OpenInfo};
-use winit::window::Window as WinitWindow;
-
 use crate::error::{Error, Result};
-use crate::window::guard::guarded;
+use crate::window::handle::Handle;
 use crate::window::input::State;
 use crate::window::surface::instance_extensions;
+use bridge::ash::khr;
+use bridge::{Backend, Compute, OpenInfo};
 
 pub use crate::window::images::{AcquiredImage, WindowImages};
+pub use crate::window::state::WindowState;
 
 /// Configuration of a [`Window`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,36 +53,21 @@ impl Default for WindowInfo {
     }
 }
 
-/// A window, which a view shows its picture in. Dropping it closes the window; any thread may.
+/// A window, which a view shows its picture in: one that is opened here, or one of the program's
+/// own.
 ///
-/// All windows of a process share one event loop, which is made with the first of them, on the
-/// thread that opens it; several systems want that to be the main thread. Windows are opened, and
-/// events taken, on that thread alone. There is one event loop of winit's in a process: a program
-/// that makes its own draws headless, or presents by [`WindowImages`].
+/// All windows that are [opened](Self::open) here share one event loop, which is made with the
+/// first of them, on the thread that opens it; several systems want that to be the main thread.
+/// Windows are opened, and events taken, on that thread alone. Dropping such a window closes it;
+/// any thread may.
+///
+/// There is one event loop of winit's in a process. A program that has its own, or windows of
+/// another library, [adopts](Self::adopt) its window: nothing here takes events then, and the
+/// program passes on what they are by [`WindowState`].
 pub struct Window {
-    window: WinitWindow,
+    handle: Handle,
     state: Arc<State>,
     info: WindowInfo,
-    /// After the window.
-    _settled: Settled,
-}
-
-/// Sends what dropping the window has left to be sent to the display, which otherwise the next
-/// window's events would.
-struct Settled;
-
-impl Drop for Settled {
-    fn drop(&mut self) {
-        event_loop::settle();
-    }
-}
-
-impl Drop for Window {
-    fn drop(&mut self) {
-        // On another thread than that of the event loop, the display does not hear of the end until
-        // the loop runs again.
-        self.hide();
-    }
 }
 
 impl Window {
@@ -117,20 +105,17 @@ impl Window {
     /// # Errors
     /// [`Error::NoWindow`] for a kind of window that Vulkan does not draw to.
     pub fn instance_extensions(&self) -> Result<Vec<&'static CStr>> {
-        instance_extensions(&self.window)
+        instance_extensions(&self.handle)
     }
 
-    /// What the user does with it. It may be kept, and asked on any thread.
+    /// What the user does with it. It may be kept, and used on any thread.
     pub fn state(&self) -> WindowState {
         WindowState(self.state.clone())
     }
 
-    /// Takes it off the screen.
-    fn hide(&self) {
-        if !ended::has_ended() {
-            // What has failed here is told by the next call that takes events.
-            let _ = guarded(|| self.window.set_visible(false));
-        }
+    /// The size in pixels, after the events so far.
+    fn size(&self) -> Result<[u32; 2]> {
+        Ok(self.handle.size()?.unwrap_or_else(|| self.state.size()))
     }
 }
 
@@ -140,24 +125,8 @@ impl std::fmt::Debug for Window {
     }
 }
 
-/// State of a window after the events that were taken so far.
-#[derive(Clone, Debug)]
-pub struct WindowState(pub(crate) Arc<State>);
-
-impl WindowState {
-    /// Returns `true` once the user has closed the window, or its display has ended.
-    pub fn is_closed(&self) -> bool {
-        self.0.is_closed()
-    }
-
-    /// Returns `true` while nobody sees the window, where the system tells.
-    pub fn is_hidden(&self) -> bool {
-        self.0.is_hidden()
-    }
-}
-
-/// Takes the events that have arrived, for all windows of the process. Waits for one for at most
-/// `timeout`. [`View::draw`](crate::View::draw) does it.
+/// Takes the events that have arrived, for all windows that were opened here. Waits for one for at
+/// most `timeout`. [`View::draw`](crate::View::draw) does it.
 ///
 /// # Errors
 /// [`Error::OtherThread`] on another thread than that of the windows, and before the first one;

@@ -12,7 +12,6 @@ use vk_local::LocalImage;
 
 use crate::draw::ring::bind;
 use crate::error::{Error, failed};
-use crate::window::guard::guarded;
 use crate::window::places::{Place, Places};
 use crate::window::record::{Shown, record};
 use crate::window::surface::{Failed, Surface};
@@ -82,15 +81,21 @@ impl Parts {
         let surface = match self.surface.take() {
             Some(surface) => surface,
             // SAFETY: as in `Presenter::new`.
-            None => unsafe { Surface::new(device, &self.window.window) }?,
+            None => unsafe { Surface::new(device, &self.window.handle) }?,
         };
         let surface = self.surface.insert(surface);
-        let size = guarded(|| self.window.window.inner_size());
-        let size = size.map_err(|error| if ended::has_ended() { Failed::OutOfDate } else { error.into() })?;
+        let (size, opened) = (self.window.size(), self.window.handle.is_opened());
+        let gone = opened && ended::has_ended();
+        let size = size.map_err(|error| if gone { Failed::OutOfDate } else { error.into() })?;
+        if !opened && size.contains(&0) {
+            // Minimised, as the program says; X11 tells no such size.
+            self.swapchain = None;
+            return Ok(());
+        }
         let old = self.swapchain.take();
         let mode = surface.mode(self.window.info.vsync)?;
         // SAFETY: the old one was made here, and a surface that is made anew has none.
-        self.swapchain = unsafe { Swapchain::new(device, surface, [size.width, size.height], mode, old.as_ref()) }?;
+        self.swapchain = unsafe { Swapchain::new(device, surface, size, mode, old.as_ref()) }?;
         Ok(())
     }
 

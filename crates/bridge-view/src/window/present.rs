@@ -14,7 +14,6 @@ use vk_local::{LocalImage, LocalImageInfo};
 use crate::draw::pipeline::Pipelines;
 use crate::error::Error;
 use crate::window::Window;
-use crate::window::guard::guarded;
 use crate::window::input::{Orbit, State};
 use crate::window::parts::Parts;
 use crate::window::places::Places;
@@ -49,10 +48,10 @@ impl Presenter {
         size: [u32; 2],
         limit: Duration,
     ) -> Result<Self, Error> {
-        check_extensions(device, &window.window)?;
+        check_extensions(device, &window.handle)?;
         // SAFETY: the window is dropped after the surface, see the order of the fields; the
         // extensions are there.
-        let surface = unsafe { Surface::new(device, &window.window) }?;
+        let surface = unsafe { Surface::new(device, &window.handle) }?;
         let [width, height] = size;
         let info = LocalImageInfo {
             name: "shown picture",
@@ -82,6 +81,11 @@ impl Presenter {
         &self.state
     }
 
+    /// Whether the event loop here has the window's events.
+    pub(crate) fn takes_events(&self) -> bool {
+        self.parts.as_ref().is_some_and(|parts| parts.window.handle.is_opened())
+    }
+
     /// How far the user has moved the camera.
     pub(crate) fn orbit(&self) -> Orbit {
         self.state.orbit()
@@ -98,8 +102,7 @@ impl Presenter {
         self.stale = true;
         if let (Some(rate), Some(parts)) = (rate.filter(|_| !self.state.is_closed()), &self.parts) {
             let title = format!("{} ({rate:.0} frames/s)", parts.window.info.title);
-            // What has failed here is told by the next call that takes events.
-            let _ = guarded(|| parts.window.window.set_title(&title));
+            parts.window.handle.set_title(&title);
         }
     }
 
@@ -116,7 +119,7 @@ impl Presenter {
         self.stale |= news.resized || news.uncovered || shown.redraw.is_some();
         let Some(parts) = &mut self.parts else { return Ok(false) };
         if news.closed {
-            parts.window.hide();
+            parts.window.handle.hide();
             return Ok(false);
         }
         if news.hidden || !self.stale {

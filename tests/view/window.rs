@@ -1,0 +1,286 @@
+//! A view in a window of the program's own, whose events the program passes on.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use bridge::vk_export::Validation;
+use bridge::{Backend, Compute, Exchange, OpenInfo};
+use bridge_tests::{Need, Rig, assert_silent, skip};
+use bridge_view::{
+    Drawn, Element, Error, ImageFormat, Look, PointFormat, PointKind, PointLook, View, ViewInfo, Window, WindowInfo,
+    WindowState,
+};
+use raw_window_handle::{
+    DisplayHandle, HandleError, HasDisplayHandle, HasWindowHandle, RawDisplayHandle, RawWindowHandle, WindowHandle,
+};
+
+use crate::x11::Own;
+use crate::{PIXELS, SIZE, info, noise, write};
+
+/// A view in a window, and what else a test of it needs. No test runs beside it.
+struct Scene {
+    view: View,
+    events: WindowState,
+    own: Arc<Own>,
+    _turn: Rig,
+}
+
+/// `None` where the machine shows no windows; the test is skipped.
+fn scene() -> Option<Scene> {
+    let turn = Rig::open();
+    let own = Arc::new(Own::open(SIZE)?);
+    let window = adopt(&own);
+    let compute = compute(&window)?;
+    let events = window.state();
+    match View::in_window(&compute, &ViewInfo { size: SIZE, timeout: Rig::LONG }, window) {
+        Ok(view) => Some(Scene { view, events, own, _turn: turn }),
+        Err(error @ Error::CannotPresent { .. }) => {
+            skip(Need::Other, &error.to_string());
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn adopt(own: &Arc<Own>) -> Window {
+    Window::adopt(own.clone(), &WindowInfo { size: SIZE, ..WindowInfo::default() }).unwrap()
+}
+
+/// Of a device that can show pictures, which is never destroyed, as that of [`Rig`].
+fn compute(window: &Window) -> Option<Compute> {
+    static COMPUTE: OnceLock<Result<Compute, String>> = OnceLock::new();
+    let open = || {
+        let info = OpenInfo { validation: Validation::IfPresent, ..OpenInfo::default() };
+        window.open_compute(&info, Backend::Host).map_err(|error| error.to_string())
+    };
+    COMPUTE.get_or_init(open).as_ref().map_err(|error| skip(Need::Other, error)).ok().cloned()
+}
+
+/// Shows an image of these bytes, red, green and blue of each pixel.
+fn show(view: &mut View, bytes: &[u8]) {
+    let format = ImageFormat::new(SIZE, 3, Element::U8).unwrap();
+    let mut exchange = Exchange::new(view.compute(), &info(), format.spec::<u8>().unwrap()).unwrap();
+    let mut turn = exchange.begin().unwrap();
+    write(&mut turn, bytes);
+    view.show_image(turn.finish().unwrap(), format, &Look::default()).unwrap();
+}
+
+fn show_point(view: &mut View, point: [f32; 3]) {
+    let format = PointFormat::new(1, PointKind::Position).unwrap();
+    let mut exchange = Exchange::new(view.compute(), &info(), format.spec::<u8>().unwrap()).unwrap();
+    let mut turn = exchange.begin().unwrap();
+    write(&mut turn, bytemuck::bytes_of(&point));
+    view.show_points(turn.finish().unwrap(), format, &PointLook { size: 1, ..PointLook::default() }).unwrap();
+}
+
+/// Draws until `seen`: a window shows a picture when its system comes to it.
+fn until(view: &mut View, what: &str, mut seen: impl FnMut(Drawn) -> bool) {
+    let begun = Instant::now();
+    while !seen(view.draw_and_present().unwrap()) {
+        assert!(begun.elapsed() < Rig::LONG, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+fn until_presented(view: &mut View) {
+    until(view, "the window takes the picture", |drawn| drawn.presented);
+}
+
+fn until_shown(view: &mut View, own: &Own, size: [u32; 2], expected: &[[u8; 3]]) {
+    until(view, "the window shows the picture", |_| own.pixels(size) == expected);
+}
+
+fn pixels_of(bytes: &[u8]) -> Vec<[u8; 3]> {
+    bytes.chunks_exact(3).map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()
+}
+
+#[test]
+fn the_programs_window_shows_the_picture_and_follows_its_size() {
+    let Some(Scene { mut view, events, own, _turn }) = scene() else { return };
+    for seed in 0..20 {
+        let bytes = noise(3 * PIXELS, seed);
+        show(&mut view, &bytes);
+        // Takes no events, of which there are none here.
+        assert!(view.draw().unwrap());
+        until_shown(&mut view, &own, SIZE, &pixels_of(&bytes));
+    }
+    show(&mut view, &[200; 3 * PIXELS]);
+    // Twice as wide, and bars of eight pixels above and below.
+    let size = [2 * SIZE[0], 2 * SIZE[1] + 16];
+    own.resize(size);
+    events.resized(size);
+    let row = |y: usize| [[if (8..8 + 2 * SIZE[1] as usize).contains(&y) { 200 } else { 0 }; 3]; 2 * SIZE[0] as usize];
+    let expected: Vec<_> = (0..size[1] as usize).flat_map(row).collect();
+    until_shown(&mut view, &own, size, &expected);
+    assert_silent(view.compute().device());
+}
+
+#[test]
+fn a_hidden_or_minimised_window_is_left_alone_and_a_closed_one_for_good() {
+    let Some(Scene { mut view, events, own, _turn }) = scene() else { return };
+    let mut shown = 0;
+    let mut next = |view: &mut View| {
+        shown += 1;
+        show(view, &[shown; 3 * PIXELS]);
+        vec![[shown; 3]; PIXELS]
+    };
+    let first = next(&mut view);
+    until_shown(&mut view, &own, SIZE, &first);
+    for (leave, back) in [
+        (&(|| events.set_hidden(true)) as &dyn Fn(), &(|| events.set_hidden(false)) as &dyn Fn()),
+        (&|| events.resized([0, 0]), &|| events.resized(SIZE)),
+    ] {
+        leave();
+        let picture = next(&mut view);
+        assert_eq!(outcome(&mut view), (true, false));
+        assert_eq!(outcome(&mut view), (false, false));
+        back();
+        until_shown(&mut view, &own, SIZE, &picture);
+    }
+    // The same picture again, and then not.
+    events.uncovered();
+    until_presented(&mut view);
+    assert_eq!(outcome(&mut view), (false, false));
+
+    assert!(view.is_running());
+    events.close();
+    next(&mut view);
+    assert_eq!(outcome(&mut view), (true, false));
+    assert!(!view.is_running() && view.window().unwrap().is_closed());
+    assert_silent(view.compute().device());
+}
+
+/// Whether a frame was drawn, and whether the window was given the picture.
+fn outcome(view: &mut View) -> (bool, bool) {
+    let Drawn { drawn, presented, .. } = view.draw_and_present().unwrap();
+    (drawn, presented)
+}
+
+#[test]
+fn the_camera_moves_as_the_program_passes_on() {
+    let Some(Scene { mut view, events, own, _turn }) = scene() else { return };
+    // Nothing turns yet.
+    events.drag([100.0, 0.0]);
+    show_point(&mut view, [0.0, 0.0, 0.5]);
+    until_presented(&mut view);
+    let place =
+        |view: &mut View| view.pixels().unwrap().chunks_exact(4).position(|pixel| pixel[..3] != [0; 3]).unwrap();
+    let middle = place(&mut view);
+    assert_eq!(middle, 8 * SIZE[0] as usize + 12);
+
+    // What is no number moves nothing, and what is far too large no further than the ends.
+    for nothing in [f32::NAN, f32::INFINITY] {
+        events.drag([nothing, 0.0]);
+        events.drag([0.0, nothing]);
+        events.zoom(nothing);
+    }
+    assert!(!view.draw_and_present().unwrap().presented, "the camera has not moved");
+    events.drag([60.0, 0.0]);
+    until_presented(&mut view);
+    // The scene follows the pointer.
+    let turned = place(&mut view);
+    assert!(turned > middle && turned / SIZE[0] as usize == 8, "{turned}");
+    let mut window = vec![[0; 3]; PIXELS];
+    window[turned] = [255; 3];
+    until_shown(&mut view, &own, SIZE, &window);
+    events.zoom(-4.0);
+    until_presented(&mut view);
+    assert!((middle..turned).contains(&place(&mut view)), "it is further away");
+    for _ in 0..3 {
+        events.drag([f32::MAX, f32::MIN]);
+        events.zoom(f32::MAX);
+    }
+    events.reset_camera();
+    until_presented(&mut view);
+    assert_eq!(place(&mut view), middle);
+    assert_silent(view.compute().device());
+}
+
+#[test]
+fn a_window_that_is_destroyed_is_an_error_and_the_view_goes_on_with_another() {
+    let Some(Scene { mut view, own, _turn, .. }) = scene() else { return };
+    show(&mut view, &[1; 3 * PIXELS]);
+    until_presented(&mut view);
+    own.destroy();
+    // The system tells it with one of the next pictures.
+    let begun = Instant::now();
+    let error = loop {
+        show(&mut view, &[2; 3 * PIXELS]);
+        if let Err(error) = view.draw_and_present() {
+            break error;
+        }
+        assert!(begun.elapsed() < Rig::LONG, "the window was destroyed");
+    };
+    assert!(
+        matches!(error, Error::SurfaceLost { .. } | Error::Vulkan { .. } | Error::CannotPresent { .. }),
+        "{error:?}"
+    );
+    assert!(!error.is_device_lost());
+    assert_eq!(Arc::strong_count(&own), 2, "the view keeps the window");
+    view.detach_window().unwrap();
+    assert_eq!(Arc::strong_count(&own), 1);
+    view.detach_window().unwrap();
+    assert!(view.window().is_none() && view.is_running());
+    show(&mut view, &[3; 3 * PIXELS]);
+    assert!(view.draw().unwrap());
+    assert_eq!(view.pixels().unwrap()[..3], [3; 3]);
+
+    for round in [4, 5] {
+        let Some(other) = Own::open(SIZE).map(Arc::new) else { return };
+        // The second time in place of the first.
+        view.attach_window(adopt(&other)).unwrap();
+        show(&mut view, &[round; 3 * PIXELS]);
+        until_shown(&mut view, &other, SIZE, &vec![[round; 3]; PIXELS]);
+    }
+    assert_silent(view.compute().device());
+}
+
+/// A handle that is none, or of a system that Vulkan does not draw to here.
+struct Odd(Option<RawDisplayHandle>);
+
+impl HasDisplayHandle for Odd {
+    fn display_handle(&self) -> Result<DisplayHandle<'_>, HandleError> {
+        #[allow(unsafe_code)]
+        // SAFETY: there is nothing that it could name.
+        self.0.map(|raw| unsafe { DisplayHandle::borrow_raw(raw) }).ok_or(HandleError::Unavailable)
+    }
+}
+
+impl HasWindowHandle for Odd {
+    fn window_handle(&self) -> Result<WindowHandle<'_>, HandleError> {
+        Err(HandleError::Unavailable)
+    }
+}
+
+// SAFETY: the handles that are kept have no pointers.
+#[allow(unsafe_code)]
+unsafe impl Send for Odd {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl Sync for Odd {}
+
+#[test]
+fn windows_that_cannot_be_shown_in_are_refused() {
+    use raw_window_handle::{HaikuDisplayHandle, XcbDisplayHandle};
+    let without = [
+        None,
+        Some(RawDisplayHandle::Haiku(HaikuDisplayHandle::new())),
+        Some(RawDisplayHandle::Xcb(XcbDisplayHandle::new(None, 0))),
+    ];
+    for display in without {
+        let error = Window::adopt(Odd(display), &WindowInfo::default()).unwrap_err();
+        assert!(matches!(error, Error::NoWindow { .. }), "{error:?}");
+    }
+    // A device without the extensions.
+    let Some(Scene { own, _turn, .. }) = scene() else { return };
+    let compute = Compute::new(_turn.device(), Backend::Host).unwrap();
+    let error = View::in_window(&compute, &ViewInfo { size: SIZE, timeout: Rig::LONG }, adopt(&own)).unwrap_err();
+    assert!(matches!(error, Error::CannotPresent { .. }), "{error:?}");
+    // The number of a window, and the connection, by their handles alone.
+    let (display, handle) = (own.display_handle().unwrap().as_raw(), own.window_handle().unwrap().as_raw());
+    assert!(matches!(handle, RawWindowHandle::Xcb(_)));
+    #[allow(unsafe_code)]
+    // SAFETY: the window is dropped here, before its owner.
+    let raw = unsafe { Window::adopt_raw(display, handle, &WindowInfo::default()) };
+    assert!(raw.unwrap().instance_extensions().unwrap().len() >= 2);
+}
