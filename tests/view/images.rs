@@ -34,6 +34,12 @@ pub(crate) fn every_element_and_channel_count_is_drawn_exactly(_: &Rig, compute:
                 };
                 assert_eq!(*found, expected, "{format}: pixel {pixel}");
             }
+            // The same image with its channels first.
+            let planes = |channel: u32| values.iter().skip(channel as usize).step_by(channels as usize).copied();
+            let planes: Vec<u8> = (0..channels).flat_map(planes).collect();
+            let planar = format.planar();
+            assert_eq!((planar.is_planar(), planar.size()), (channels > 1, format.size()));
+            assert_eq!(shown(&mut view, planar, &Look::default(), &encoded(&planes, element)), found, "{planar}");
         }
     }
 }

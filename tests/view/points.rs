@@ -6,15 +6,25 @@ use bridge_view::{Camera, PointFormat, PointKind, PointLook, View};
 
 use crate::{SIZE, info, pixels, view, write};
 
-/// The picture of these points.
+/// The picture of these points, which is the same whether their attributes are apart or not.
 fn seen<const N: usize>(view: &mut View, points: &[[f32; N]], kind: PointKind, look: PointLook) -> Vec<[u8; 4]> {
     assert_eq!(kind.floats() as usize, N);
     let format = PointFormat::new(points.len() as u32, kind).unwrap();
+    let numbers: Vec<f32> = points.iter().flatten().copied().collect();
+    let picture = drawn(view, format, &numbers, look);
+    let apart = |range: std::ops::Range<usize>| points.iter().flat_map(move |point| &point[range.clone()]);
+    let numbers: Vec<f32> = apart(0..3).chain(apart(3..N)).copied().collect();
+    let separate = format.separate();
+    assert_eq!((separate.is_separate(), separate.size()), (N > 3, format.size()));
+    assert_eq!(drawn(view, separate, &numbers, look), picture, "{separate}");
+    picture
+}
+
+fn drawn(view: &mut View, format: PointFormat, numbers: &[f32], look: PointLook) -> Vec<[u8; 4]> {
     let spec: BufferSpec<u8> = format.spec().unwrap();
     let mut exchange = Exchange::new(view.compute(), &info(), spec).unwrap();
     let mut turn = exchange.begin().unwrap();
-    let bytes: Vec<u8> = points.iter().flatten().flat_map(|number| number.to_ne_bytes()).collect();
-    write(&mut turn, &bytes);
+    write(&mut turn, bytemuck::cast_slice(numbers));
     view.show_points(turn.finish().unwrap(), format, &look).unwrap();
     assert!(view.draw().unwrap());
     pixels(view)

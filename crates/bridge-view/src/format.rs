@@ -45,13 +45,15 @@ impl fmt::Display for Element {
     }
 }
 
-/// An image in a buffer: rows from the top without padding, the channels of a pixel side by side.
+/// An image in a buffer: rows from the top without padding, the channels of a pixel side by side,
+/// or [in planes](Self::planar).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ImageFormat {
     width: u32,
     height: u32,
     channels: u32,
     element: Element,
+    planar: bool,
 }
 
 impl ImageFormat {
@@ -66,7 +68,19 @@ impl ImageFormat {
         if !(1..=4).contains(&channels) {
             return Err(Error::invalid(object(), format!("it has {channels} channels; there can be 1 to 4")));
         }
-        Ok(Self { width, height, channels, element })
+        Ok(Self { width, height, channels, element, planar: false })
+    }
+
+    /// The image with a plane for each channel, one behind the other: the channels come first.
+    #[must_use]
+    pub fn planar(self) -> Self {
+        // One channel is one plane either way.
+        Self { planar: self.channels > 1, ..self }
+    }
+
+    /// Returns `true` if there is a plane for each of several channels.
+    pub fn is_planar(self) -> bool {
+        self.planar
     }
 
     /// Width and height in pixels.
@@ -105,8 +119,9 @@ impl ImageFormat {
 
 impl fmt::Display for ImageFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { width, height, channels, element } = self;
-        write!(f, "an image of {width}x{height} pixels with {channels} channels of {element}")
+        let Self { width, height, channels, element, planar } = self;
+        let planes = if *planar { ", in planes" } else { "" };
+        write!(f, "an image of {width}x{height} pixels with {channels} channels of {element}{planes}")
     }
 }
 
@@ -133,11 +148,13 @@ impl PointKind {
     }
 }
 
-/// Points in a buffer, one after the other without padding.
+/// Points in a buffer, one after the other without padding, or with
+/// [positions and attributes apart](Self::separate).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PointFormat {
     count: u32,
     kind: PointKind,
+    separate: bool,
 }
 
 impl PointFormat {
@@ -149,7 +166,19 @@ impl PointFormat {
         if count == 0 || count > MAX_POINTS {
             return Err(Error::invalid(format!("{count} points"), format!("there can be 1 to {MAX_POINTS}")));
         }
-        Ok(Self { count, kind })
+        Ok(Self { count, kind, separate: false })
+    }
+
+    /// The points with the positions of all before the values or colours of all.
+    #[must_use]
+    pub fn separate(self) -> Self {
+        // Positions alone are so either way.
+        Self { separate: self.kind != PointKind::Position, ..self }
+    }
+
+    /// Returns `true` if the positions of all points are before their values or colours.
+    pub fn is_separate(self) -> bool {
+        self.separate
     }
 
     /// The number of points.
@@ -179,7 +208,8 @@ impl PointFormat {
 
 impl fmt::Display for PointFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} points of {} floats", self.count, self.kind.floats())
+        let apart = if self.separate { ", three of them apart" } else { "" };
+        write!(f, "{} points of {} floats{apart}", self.count, self.kind.floats())
     }
 }
 

@@ -11,6 +11,7 @@ struct Params {
     // Values are multiplied by it.
     gain: f32,
     // Bit 0: the values are linear and are encoded as sRGB. Bit 1: one channel is coloured by viridis.
+    // Bit 2: the channels are planes, one behind the other.
     flags: u32,
 }
 
@@ -35,20 +36,22 @@ fn element(index: u32) -> f32 {
 
 fn texel(x: u32, y: u32) -> vec4<f32> {
     let index = y * params.source.x + x;
+    let planar = (params.flags & 4u) != 0u;
     // Four channels are whole words: one or two loads in place of four.
-    if (params.channels == 4u && params.kind == 0u) {
+    if (params.channels == 4u && params.kind == 0u && !planar) {
         return unpack4x8unorm(elements[index]);
     }
-    if (params.channels == 4u && params.kind == 1u) {
+    if (params.channels == 4u && params.kind == 1u && !planar) {
         return vec4(unpack2x16float(elements[2u * index]), unpack2x16float(elements[2u * index + 1u]));
     }
-    let first = index * params.channels;
+    let first = select(index * params.channels, index, planar);
+    let apart = select(1u, params.source.x * params.source.y, planar);
     let one = element(first);
     switch params.channels {
         case 1u: { return vec4(one, one, one, 1.0); }
-        case 2u: { return vec4(one, element(first + 1u), 0.0, 1.0); }
-        case 3u: { return vec4(one, element(first + 1u), element(first + 2u), 1.0); }
-        default: { return vec4(one, element(first + 1u), element(first + 2u), element(first + 3u)); }
+        case 2u: { return vec4(one, element(first + apart), 0.0, 1.0); }
+        case 3u: { return vec4(one, element(first + apart), element(first + 2u * apart), 1.0); }
+        default: { return vec4(one, element(first + apart), element(first + 2u * apart), element(first + 3u * apart)); }
     }
 }
 

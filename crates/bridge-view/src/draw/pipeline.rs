@@ -31,6 +31,7 @@ pub(crate) struct PointParams {
     pub(crate) picture: [u32; 2],
     pub(crate) size: u32,
     pub(crate) colour: u32,
+    pub(crate) separate: u32,
 }
 
 /// Bytes of the larger of the two, padded as WGSL pads it.
@@ -195,8 +196,8 @@ impl Params {
             Self::Image(ImageParams { source: [sw, sh], picture: [pw, ph], channels, kind, gain, flags }) => {
                 vec![sw, sh, pw, ph, channels, kind, gain.to_bits(), flags]
             }
-            Self::Points(PointParams { camera, count, channels, picture: [width, height], size, colour }) => {
-                let rest = [count, channels, width, height, size, colour];
+            Self::Points(PointParams { camera, count, channels, picture: [width, height], size, colour, separate }) => {
+                let rest = [count, channels, width, height, size, colour, separate];
                 camera.iter().map(|entry| entry.to_bits()).chain(rest).collect()
             }
         };

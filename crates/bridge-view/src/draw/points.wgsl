@@ -11,6 +11,8 @@ struct Params {
     size: u32,
     // Of all points without a value or colours: four bytes.
     colour: u32,
+    // Not 0: the positions of all points are before the values or colours of all.
+    separate: u32,
 }
 
 var<immediate> params: Params;
@@ -62,7 +64,7 @@ struct Seen {
 }
 
 fn seen(index: u32) -> Seen {
-    let first = index * params.channels;
+    let first = index * select(params.channels, 3u, params.separate != 0u);
     let place = vec4(elements[first], elements[first + 1u], elements[first + 2u], 1.0);
     let clip = params.camera * place;
     let ndc = clip.xyz / clip.w;
@@ -107,12 +109,13 @@ fn colour(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     if (point.depth == FAR) {
         return;
     }
-    let first = index * params.channels;
+    // Of its value or colour.
+    let own = select(index * params.channels + 3u, 3u * params.count + index * (params.channels - 3u), params.separate != 0u);
     var shown = params.colour;
     if (params.channels == 4u) {
-        shown = packed(viridis(elements[first + 3u]));
+        shown = packed(viridis(elements[own]));
     } else if (params.channels == 6u) {
-        shown = packed(vec3(elements[first + 3u], elements[first + 4u], elements[first + 5u]));
+        shown = packed(vec3(elements[own], elements[own + 1u], elements[own + 2u]));
     }
     for (var y = 0u; y < params.size; y++) {
         for (var x = 0u; x < params.size; x++) {

@@ -157,7 +157,9 @@ impl Content {
                     Element::F32 => 2,
                 },
                 gain: look.exposure.exp2(),
-                flags: u32::from(look.linear) | (u32::from(look.color_map == ColorMap::Viridis) << 1),
+                flags: u32::from(look.linear)
+                    | (u32::from(look.color_map == ColorMap::Viridis) << 1)
+                    | (u32::from(format.is_planar()) << 2),
             }),
             Self::Points(format, look) => Params::Points(PointParams {
                 camera: look.camera.matrix(picture),
@@ -166,6 +168,7 @@ impl Content {
                 picture,
                 size: look.size,
                 colour: u32::from_le_bytes(look.color),
+                separate: format.is_separate().into(),
             }),
         }
     }
