@@ -7,7 +7,8 @@ use crate::tensor::stream::Producer;
 use crate::tensor::{Consumer, Device, TensorView};
 
 /// Returns an array's address, device, element type, shape and the stream that wrote it, as the
-/// package understands them.
+/// package understands them. ``pitch`` is the number of bytes from a row to the next, where there
+/// are gaps between rows; ``planar`` tells an image whose channels come first in memory.
 ///
 /// For finding out why a tensor is refused. ``consumer`` is the stream that the producer is asked
 /// to order, if it does not name its own, and ``device`` the number of its CUDA device; ``stream``
@@ -27,6 +28,8 @@ pub(crate) fn describe<'py>(
     entries.set_item("nbytes", view.size())?;
     entries.set_item("dtype", view.dtype.name())?;
     entries.set_item("shape", &view.shape)?;
+    entries.set_item("pitch", (!view.rows.are_packed()).then_some(view.rows.pitch))?;
+    entries.set_item("planar", view.planar)?;
     entries.set_item("readonly", view.read_only)?;
     entries.set_item(
         "device",

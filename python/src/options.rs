@@ -1,12 +1,25 @@
 //! Options of Python's calls, checked.
 
+use bridge::Backend;
 use bridge_view::{Camera, ColorMap, Look, PointLook};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::error::{Fault, Kind};
+use crate::screen::slots::Attribute;
 use crate::tensor::dtype::DType;
 use crate::tensor::tuple;
+
+pub(crate) fn backend_of(name: Option<&str>) -> PyResult<Backend> {
+    match name {
+        None => Ok(Backend::Auto),
+        Some("cuda") => Ok(Backend::Cuda),
+        Some("host") => Ok(Backend::Host),
+        Some(other) => {
+            Err(PyValueError::new_err(format!("backend is {other:?}; there are \"cuda\", \"host\" and None")))
+        }
+    }
+}
 
 pub(crate) fn look(exposure: f32, linear: bool, colormap: Option<&str>) -> PyResult<Look> {
     let color_map = match colormap {
@@ -33,6 +46,19 @@ pub(crate) fn dtype_of(dtype: Option<&Bound<'_, PyAny>>, default: DType) -> PyRe
     let names = tuple(&["uint8", "float16", "float32"]);
     DType::from_name(&text)
         .ok_or_else(|| Fault::new(Kind::DType, format!("there is no type {text}; use one such as {names}")).into())
+}
+
+/// What points have in a tensor of its own.
+pub(crate) fn attribute<'a, 'py>(
+    colors: Option<&'a Bound<'py, PyAny>>,
+    values: Option<&'a Bound<'py, PyAny>>,
+) -> PyResult<Option<(&'a Bound<'py, PyAny>, Attribute)>> {
+    match (colors, values) {
+        (None, None) => Ok(None),
+        (Some(colors), None) => Ok(Some((colors, Attribute::Colors))),
+        (None, Some(values)) => Ok(Some((values, Attribute::Values))),
+        (Some(_), Some(_)) => Err(PyValueError::new_err("points have colors or values, not both")),
+    }
 }
 
 pub(crate) fn point_look(camera: Camera, size: u32, color: (f32, f32, f32)) -> PyResult<PointLook> {

@@ -70,11 +70,59 @@ def test_points_of_the_view_are_shown_again(view):
     assert (shown(view, noise(4)) == noise(4)).all()
 
 
+def test_values_and_colours_may_be_tensors_of_their_own(view):
+    points = np.random.default_rng(1).uniform(-1, 1, (500, 9)).astype(np.float32)
+    points[:, 3:] = abs(points[:, 3:])
+    xyz = np.ascontiguousarray(points[:, :3])
+    for name, columns in [("values", slice(3, 4)), ("colors", slice(3, 6))]:
+        own = np.ascontiguousarray(points[:, columns])
+        expected = seen(view, np.concatenate([xyz, own], 1), size=3)
+        assert len(np.unique(expected.reshape(-1, 4), axis=0)) > 50
+        assert (seen(view, [[0, 0, 0]]) != expected).any()
+        for first, second in [(xyz, own), (points[:, :3], own), (xyz, points[:, columns]), (points[:, :3], points[:, columns])]:
+            view.points(first, size=3, **{name: second})
+            view.draw()
+            assert (view.pixels() == expected).all()
+    view.points(xyz, values=points[:, 3], size=3)
+    view.draw()
+    values = view.pixels()
+    assert (values == seen(view, points[:, :4], size=3)).all()
+    # Every second point of a part of a larger tensor.
+    assert (seen(view, points[::2, :6]) == seen(view, points[::2, :6].copy())).all()
+    # Without them, as before.
+    view.show(xyz)
+    view.draw()
+    assert (view.pixels() == seen(view, xyz)).all()
+
+
+N = 8
+XYZ = np.zeros((N, 3), np.float32)
+
+
+@pytest.mark.parametrize("points, own, error, reason", [
+    (XYZ, {"colors": XYZ[1:]}, ShapeError, r"colors of shape \(7, 3\) for 8 points: it must be \(8, 3\)"),
+    (XYZ, {"colors": np.zeros((N, 4), np.float32)}, ShapeError, r"\(8, 3\)"),
+    (XYZ, {"colors": XYZ.astype(np.uint8)}, DTypeError, r"colors of uint8.*/ 255"),
+    (XYZ, {"values": XYZ}, ShapeError, r"it must be \(8,\)"),
+    (XYZ, {"values": np.zeros(N)}, DTypeError, "values of float64"),
+    (np.zeros((N, 6), np.float32), {"colors": XYZ}, ShapeError, r"t\[:, :3\]"),
+    (XYZ, {"colors": XYZ[::-1]}, vkview.LayoutError, "ascontiguousarray"),
+    (XYZ, {"colors": 3}, vkview.TensorError, "no tensor"),
+    (XYZ, {"colors": XYZ, "values": XYZ[:, 0]}, ValueError, "not both"),
+])
+def test_values_and_colours_that_cannot_be(view, points, own, error, reason):
+    before = seen(view, [[0, 0, 0]])
+    with pytest.raises(error, match=reason):
+        view.points(points, **own)
+    assert view.draw() is False
+    assert (view.pixels() == before).all()
+
+
 @pytest.mark.parametrize("points, error", [
     (np.zeros((4, 2), np.float32), ShapeError), (np.zeros((4, 5), np.float32), ShapeError),
     (np.zeros(3, np.float32), ShapeError), (np.zeros((0, 3), np.float32), ShapeError),
     (np.zeros((4, 3), np.float64), DTypeError), (np.zeros((4, 3), np.uint8), DTypeError),
-    (np.zeros((8, 3), np.float32)[::2], vkview.LayoutError),
+    (np.zeros((8, 3), np.float32)[::-1], vkview.LayoutError),
 ])
 def test_points_that_cannot_be(view, points, error):
     with pytest.raises(error):

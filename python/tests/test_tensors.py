@@ -18,7 +18,7 @@ def test_numpy_arrays_are_understood(dtype):
     seen = describe(pixels)
     assert seen == {
         "address": pixels.ctypes.data, "nbytes": pixels.nbytes, "dtype": dtype, "shape": [3, 5, 4],
-        "readonly": False, "device": "cpu", "stream": None, "ordered_by": "host",
+        "pitch": None, "planar": False, "readonly": False, "device": "cpu", "stream": None, "ordered_by": "host",
     }
 
 
@@ -30,15 +30,47 @@ def test_a_part_with_all_of_each_row_is_contiguous_and_read_only_is_seen():
     assert describe(pixels)["readonly"] is True
 
 
+@pytest.mark.parametrize("make, pitch, planar", [
+    (lambda x: x[1:3], None, False),
+    (lambda x: x[:, 1:4], 24, False),
+    (lambda x: x[::2], 48, False),
+    (lambda x: x[:, ::2], 8, False),
+    (lambda x: x[:, :, 1:], 4, False),
+    (lambda x: x[:, :, 2], 4, False),
+    (lambda x: x[:, :1, 2], 24, False),
+    (lambda x: x.transpose(1, 2, 0), None, True),
+    (lambda x: x[:, 2:5].transpose(1, 2, 0), 24, True),
+    (np.asfortranarray, None, False),
+])
+def test_rows_that_are_equally_far_apart_are_understood(make, pitch, planar):
+    x = make(np.zeros((4, 6, 4), np.uint8))
+    if make is np.asfortranarray:
+        x = x.T  # In C order again.
+    seen = describe(x)
+    assert (seen["pitch"], seen["planar"]) == (pitch, planar)
+    assert (seen["shape"], seen["nbytes"], seen["address"]) == (list(x.shape), x.nbytes, x.ctypes.data)
+
+
 @pytest.mark.parametrize("make", [
-    lambda x: x[:, ::2], lambda x: x.T, lambda x: x[::-1], lambda x: x[:, :, 1:], np.asfortranarray,
-    lambda x: np.broadcast_to(x[:1], x.shape),
+    lambda x: x.T, lambda x: x[::-1], lambda x: x[:, ::-1], lambda x: x[..., ::-1], lambda x: x[:, 1:, 1:],
+    lambda x: x[::2, ::2], np.asfortranarray, lambda x: np.broadcast_to(x[:1], x.shape),
+    lambda x: np.broadcast_to(x[..., :1], x.shape), lambda x: np.swapaxes(x, 0, 1), lambda x: x[:, :, 0].T,
+    lambda x: np.lib.stride_tricks.sliding_window_view(x.ravel(), 4),
 ])
 def test_other_strides_are_refused_with_advice(make):
     x = make(np.zeros((4, 6, 3), np.uint8))
-    with pytest.raises(LayoutError, match="ascontiguousarray"):
+    with pytest.raises(LayoutError, match=r"numpy\.ascontiguousarray\(x\)$"):
         describe(x)
     assert describe(np.ascontiguousarray(x))["shape"] == list(x.shape)
+
+
+def test_the_advice_is_a_call_of_the_tensors_library():
+    class Tensor(fakes.Dlpack):
+        pass
+    for module, advice in [("torch", r"with \.contiguous\(\)$"), ("cupy", r"with cupy\.asc"), ("other", r"torch.*numpy.*cupy")]:
+        Tensor.__module__ = module
+        with pytest.raises(LayoutError, match=advice):
+            describe(Tensor((4, 4), strides=(1, 4)))
 
 
 def test_a_negative_stride_is_named():
@@ -84,6 +116,9 @@ def test_what_is_no_tensor_is_named(x):
     ({"shape": (1,) * 40}, ShapeError),
     ({"strides": (4,)}, LayoutError),
     ({"strides": (2**62, 2**62)}, LayoutError),
+    ({"strides": (2**62, 1)}, LayoutError),
+    ({"strides": (2**63 - 1, 1)}, LayoutError),
+    ({"strides": (2**61, 1), "data": (2**64 - 2**62, False)}, TensorError),
     ({"strides": "ab"}, TensorError),
     ({"mask": "x"}, TensorError),
 ])
@@ -248,8 +283,9 @@ def test_read_only_is_a_flag_of_version_1():
     ({"shape": (4, -1)}, TensorError),
     ({"shape": (0, 4)}, ShapeError),
     ({"shape": (2**40, 2**40)}, TensorError),
-    ({"strides": (8, 1)}, LayoutError),
+    ({"strides": (3, 1)}, LayoutError),
     ({"strides": (-4, 1)}, LayoutError),
+    ({"strides": (2**62, 1)}, LayoutError),
     ({"address": 0}, TensorError),
     ({"version": (2, 0)}, TensorError),
 ])

@@ -292,3 +292,18 @@ def test_a_deleter_may_call_the_view(use):
                 "\nexcept vkview.VkViewError as error: print(error)"
                 "\nprint('ended')")
     assert "called" in ended.stdout and "ended" in ended.stdout, ended
+
+
+def test_the_picture_is_read_into_a_part_and_nothing_beside_it(view):
+    pixels = noise(4)
+    shown(view, pixels)
+    for part in [np.s_[2 : 2 + HEIGHT, 3 : 3 + WIDTH], np.s_[: 2 * HEIGHT : 2, :WIDTH]]:
+        whole = np.full((2 * HEIGHT, 2 * WIDTH, 4), 7, np.uint8)
+        view.read(whole[part])
+        assert (whole[part] == pixels).all()
+        whole[part] = 7
+        assert (whole == 7).all()
+    for planes in [np.zeros((4, HEIGHT, WIDTH), np.uint8).transpose(1, 2, 0), np.zeros((HEIGHT, WIDTH, 4), np.uint8)[::-1]]:
+        with pytest.raises(vkview.LayoutError, match="contiguous"):
+            view.read(planes)
+        assert not planes.any()

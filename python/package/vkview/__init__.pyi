@@ -98,6 +98,8 @@ class View:
         self,
         tensor: _ArrayLike,
         *,
+        colors: _ArrayLike | None = None,
+        values: _ArrayLike | None = None,
         stream: _StreamLike | None = None,
         size: int = 2,
         color: tuple[float, float, float] = (1.0, 1.0, 1.0),

@@ -7,7 +7,7 @@ use crate::canvas::shared::{Kept, Lent, Shared, foreign};
 use crate::error::{Fault, Kind};
 use crate::fork::Process;
 use crate::native::Native;
-use crate::screen::copy::check_stream;
+use crate::screen::order::check_stream;
 use crate::tensor::stream::{LEGACY, explicit};
 
 /// A frame that is being written, for the tensors made of it.

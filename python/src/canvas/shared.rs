@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use crate::error::{Fault, Kind};
 use crate::fork::Process;
 use crate::native::{Native, drop_later};
-use crate::screen::copy::{check_stream, put_behind};
+use crate::screen::order::{check_stream, put_behind};
 use crate::screen::slots::{Format, Slots};
 use crate::screen::told;
 use crate::tensor::stream::{LEGACY, named};

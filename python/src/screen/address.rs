@@ -17,11 +17,11 @@ use crate::tensor::{Device, TensorView};
 /// last. Memory of an allocator may be several mappings side by side, so that the range of one says
 /// nothing.
 pub(crate) fn check_device(device: &CudaDevice, context: &Arc<CudaContext>, tensor: &TensorView) -> Result<(), Fault> {
-    let (first, size) = (tensor.address, tensor.size());
-    // The size is above 0. An end past all addresses is no memory either.
+    let (first, span) = (tensor.address, tensor.rows.last() + 1);
+    // An end past all addresses is no memory either.
     let (ordinal, last) = {
         let _current = Current::push(context)?;
-        (ordinal_at(first), first.checked_add(size - 1).and_then(ordinal_at))
+        (ordinal_at(first), first.checked_add(span - 1).and_then(ordinal_at))
     };
     let what = || tensor.describe();
     let Some(ordinal) = ordinal else {
@@ -32,7 +32,7 @@ pub(crate) fn check_device(device: &CudaDevice, context: &Arc<CudaContext>, tens
         let reason = "but not all of that is memory of CUDA";
         return Err(Fault::new(
             Kind::Tensor,
-            format!("{} says that it has {size} bytes at {first:#x}, {reason}", what()),
+            format!("{} says that it has {span} bytes at {first:#x}, {reason}", what()),
         ));
     }
     let claimed = match tensor.device {

@@ -3,16 +3,17 @@
 // Copies between addresses.
 #![allow(unsafe_code)]
 
-use std::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
+use std::ptr::with_exposed_provenance_mut;
 use std::sync::Arc;
 
 use bridge::cuda_import::StreamMark;
-use bridge::cuda_import::mark;
 use bridge::cudarc::driver::{CudaStream, result, sys};
-use bridge::{BufferSpec, Compute, ComputeTurn, CudaCompute, Direction, RenderFirst, RenderTurn, TimelinePoint, Work};
+use bridge::{BufferSpec, Compute, ComputeTurn, Direction, RenderFirst, RenderTurn, TimelinePoint, Work};
 
 use crate::error::{Fault, Kind};
 use crate::screen::address::{Current, check_device};
+use crate::screen::order::put_behind;
+use crate::screen::rows::{Pitched, copy_rows, gather, scatter};
 use crate::screen::{limit, told};
 use crate::tensor::stream::Producer;
 use crate::tensor::{Device, TensorView};
@@ -36,7 +37,7 @@ pub(crate) struct Copier {
 }
 
 /// The direction of a copy: a tensor into a slot, or a slot into a tensor.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     In,
     Out,
@@ -47,28 +48,58 @@ enum End {
     /// The producer's stream is behind it.
     Ordered,
     /// The host must wait for it: the producer does not.
-    Unseen,
+    Unseen(Option<Staged>),
     /// As [`Unseen`](Self::Unseen), since the producer's stream could not be put behind it.
     Unordered(Fault),
+}
+
+/// Rows of a tensor in host memory, without their gaps: what the device copies from or to.
+struct Staged {
+    bytes: Vec<u8>,
+    way: Way,
 }
 
 impl End {
     /// Blocks until the copy has ended, where the producer is not behind it. The tensor is leaked
     /// if that is not seen: the copy may still use it.
     fn settle(self, point: &TimelinePoint, tensor: &mut TensorView) -> Result<(), Fault> {
-        let fault = match self {
+        let (fault, staged) = match self {
             Self::Ordered => return Ok(()),
-            Self::Unseen => None,
-            Self::Unordered(fault) => Some(fault),
+            Self::Unseen(staged) => (None, staged),
+            Self::Unordered(fault) => (Some(fault), None),
         };
-        let Err(error) = point.wait(limit()) else { return fault.map_or(Ok(()), Err) };
+        if let Err(error) = point.wait(limit()) {
+            std::mem::forget(staged);
+            tensor.leak();
+            return Err(fault.unwrap_or_else(|| told(error)));
+        }
+        if let Some(Staged { bytes, way: Way::Out }) = staged {
+            // SAFETY: memory of the tensor's, checked as far as it can be, and writable.
+            unsafe { scatter(&bytes, tensor.address, tensor.rows) };
+        }
+        fault.map_or(Ok(()), Err)
+    }
+
+    /// Leaks what the copy may still use: its end will not be seen.
+    fn abandon(self, tensor: &mut TensorView) {
+        std::mem::forget(self);
         tensor.leak();
-        Err(fault.unwrap_or_else(|| told(error)))
+    }
+}
+
+impl Wait {
+    /// From its name, in tests.
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        match name {
+            "before" => Some(Self::Before),
+            "after" => Some(Self::After),
+            _ => None,
+        }
     }
 }
 
 impl Copier {
-    /// Copies the tensor into the turn's slot.
+    /// Copies the tensors into the turn's slot, one behind the other.
     ///
     /// - In device memory, with a known stream: our stream waits for the producer's, then the
     ///   producer's waits for our copy. The memory may be reused by what the producer enqueues
@@ -81,17 +112,33 @@ impl Copier {
         &mut self,
         compute: &Compute,
         mut turn: ComputeTurn<BufferSpec<u8>>,
-        tensor: &mut TensorView,
+        tensors: &mut [&mut TensorView],
     ) -> Result<RenderTurn<BufferSpec<u8>>, Fault> {
-        let end = match self.enqueue(compute, turn.work(), tensor, Way::In) {
-            Ok(end) => end,
-            Err(fault) => {
-                skip(turn);
-                return Err(fault);
+        let mut ends = Vec::with_capacity(tensors.len());
+        let mut at = 0;
+        let enqueued = tensors.iter().try_for_each(|tensor| check_memory(compute, tensor)).and_then(|()| {
+            tensors.iter().try_for_each(|tensor| {
+                ends.push(self.enqueue(turn.work(), at, tensor, Way::In)?);
+                at += tensor.size();
+                Ok(())
+            })
+        });
+        let ends = ends.into_iter().zip(tensors.iter_mut());
+        if let Err(fault) = enqueued {
+            skip(turn);
+            ends.for_each(|(end, tensor)| end.abandon(tensor));
+            return Err(fault);
+        }
+        let frame = match turn.finish() {
+            Ok(frame) => frame,
+            Err(error) => {
+                ends.for_each(|(end, tensor)| end.abandon(tensor));
+                return Err(told(error));
             }
         };
-        let frame = turn.finish().map_err(|error| unfinished(tensor, error))?;
-        if let Err(fault) = end.settle(frame.computed(), tensor) {
+        // Each is waited for, whatever became of those before.
+        let settled = ends.map(|(end, tensor)| end.settle(frame.computed(), tensor)).fold(Ok(()), Result::and);
+        if let Err(fault) = settled {
             frame.skip();
             return Err(fault);
         }
@@ -107,70 +154,53 @@ impl Copier {
         mut turn: ComputeTurn<BufferSpec<u8>, RenderFirst>,
         tensor: &mut TensorView,
     ) -> Result<(), Fault> {
-        let end = match self.enqueue(compute, turn.work(), tensor, Way::Out) {
+        let checked = check_memory(compute, tensor);
+        let end = match checked.and_then(|()| self.enqueue(turn.work(), 0, tensor, Way::Out)) {
             Ok(end) => end,
             Err(fault) => {
                 skip(turn);
                 return Err(fault);
             }
         };
-        let point = turn.finish().map_err(|error| unfinished(tensor, error))?;
-        end.settle(&point, tensor)
+        match turn.finish() {
+            Ok(point) => end.settle(&point, tensor),
+            Err(error) => {
+                end.abandon(tensor);
+                Err(told(error))
+            }
+        }
     }
 
-    /// Enqueues the copy on the turn's side. On an error nothing was enqueued.
+    /// Enqueues the copy on the turn's side, to or from the slot's bytes from `at` on. On an error
+    /// nothing was enqueued.
     fn enqueue(
         &mut self,
-        compute: &Compute,
         work: Work<'_, BufferSpec<u8>>,
+        at: usize,
         tensor: &TensorView,
         way: Way,
     ) -> Result<End, Fault> {
         match work {
-            Work::Cuda(work) => match compute.cuda() {
-                Some(cuda) => self.on_cuda(cuda, work.stream, work.resources.as_raw(), tensor, way),
-                None => Err(Fault::new(Kind::Driver, "the turn is of CUDA, its compute side is not")),
-            },
-            Work::Host(work) => on_host(tensor, way, |bytes| work.run(bytes).map_err(told)),
+            Work::Cuda(work) if tensor.device == Device::Cpu => {
+                from_host(work.stream, work.resources.as_raw() + at as sys::CUdeviceptr, tensor, way)
+            }
+            Work::Cuda(work) => {
+                self.on_cuda(work.stream, work.resources.as_raw() + at as sys::CUdeviceptr, tensor, way)
+            }
+            Work::Host(work) => on_host(at, tensor, way, |bytes| work.run(bytes).map_err(told)),
             _ => Err(Fault::new(Kind::Driver, "the compute side has no memory that can be copied to or from")),
         }
     }
 
+    /// A tensor in device memory.
     fn on_cuda(
         &mut self,
-        cuda: &CudaCompute,
         ours: &Arc<CudaStream>,
         slot: sys::CUdeviceptr,
         tensor: &TensorView,
         way: Way,
     ) -> Result<End, Fault> {
-        let size = tensor.size();
         let context = ours.context();
-        if tensor.device == Device::Cpu {
-            let _current = Current::push(context)?;
-            match way {
-                Way::In => {
-                    let start = with_exposed_provenance::<u8>(tensor.address);
-                    // SAFETY: that many bytes, checked as far as they can be; the copy is waited
-                    // for before they go.
-                    let bytes = unsafe { std::slice::from_raw_parts(start, size) };
-                    // SAFETY: the slot has at least as many bytes as the tensor, and is this
-                    // turn's.
-                    unsafe { result::memcpy_htod_async(slot, bytes, ours.cu_stream()) }
-                        .map_err(failed("cuMemcpyHtoDAsync"))?;
-                }
-                Way::Out => {
-                    let start = with_exposed_provenance_mut::<u8>(tensor.address);
-                    // SAFETY: as above, and writable.
-                    let bytes = unsafe { std::slice::from_raw_parts_mut(start, size) };
-                    // SAFETY: as above.
-                    unsafe { result::memcpy_dtoh_async(bytes, slot, ours.cu_stream()) }
-                        .map_err(failed("cuMemcpyDtoHAsync"))?;
-                }
-            }
-            return Ok(End::Unseen);
-        }
-        check_device(cuda.device(), context, tensor)?;
         let named: &[usize] = match &tensor.producer {
             Producer::Streams(streams) => streams,
             Producer::Unnamed | Producer::Host => &[],
@@ -184,15 +214,22 @@ impl Copier {
         }
         {
             let _current = Current::push(context)?;
-            let memory = tensor.address as sys::CUdeviceptr;
+            let rows = tensor.rows;
+            let memory = Pitched { address: tensor.address as sys::CUdeviceptr, pitch: rows.pitch };
+            let slot = Pitched { address: slot, pitch: rows.len };
             let (target, source) = match way {
                 Way::In => (slot, memory),
                 Way::Out => (memory, slot),
             };
-            // SAFETY: both have that many bytes; the slot is this turn's, the tensor's work is
-            // before this on the stream.
-            unsafe { result::memcpy_dtod_async(target, source, size, ours.cu_stream()) }
-                .map_err(failed("cuMemcpyDtoDAsync"))?;
+            if rows.are_packed() {
+                // SAFETY: both have that many bytes, `check_memory` has asked; the slot is this
+                // turn's, the tensor's work is before this on the stream.
+                unsafe { result::memcpy_dtod_async(target.address, source.address, rows.len, ours.cu_stream()) }
+                    .map_err(failed("cuMemcpyDtoDAsync"))?;
+            } else {
+                // SAFETY: as above; the rows do not overlap, for none is longer than the pitch.
+                unsafe { copy_rows((target, source), rows, ours.cu_stream()) }?;
+            }
         }
         for producer in producers.iter().filter(|_| self.leave_out != Some(Wait::After)) {
             if let Err(fault) = put_behind(&mut self.after, ours, producer) {
@@ -200,7 +237,7 @@ impl Copier {
                 return Ok(End::Unordered(fault));
             }
         }
-        Ok(if producers.is_empty() { End::Unseen } else { End::Ordered })
+        Ok(if producers.is_empty() { End::Unseen(None) } else { End::Ordered })
     }
 }
 
@@ -211,93 +248,71 @@ pub(crate) fn skip<D: Direction>(turn: ComputeTurn<BufferSpec<u8>, D>) {
     }
 }
 
-/// The error of a turn that could not be handed on with its copy, which may still use the tensor.
-fn unfinished(tensor: &mut TensorView, error: bridge::Error) -> Fault {
-    tensor.leak();
-    told(error)
-}
-
-/// Refuses a tensor with a stream that cannot be joined; see [`check_stream`].
-pub(crate) fn check_streams(compute: &Compute, producer: &Producer) -> Result<(), Fault> {
-    let (Some(cuda), Producer::Streams(streams)) = (compute.cuda(), producer) else { return Ok(()) };
-    streams.iter().try_for_each(|&stream| check_stream(cuda.stream(), stream))
-}
-
-/// Refuses a stream that is being captured into a CUDA graph, and one of another context than ours,
-/// that of another GPU for example. Called before anything is enqueued for a frame, which would end
-/// the capture.
-pub(crate) fn check_stream(ours: &CudaStream, stream: usize) -> Result<(), Fault> {
-    let _current = Current::push(ours.context())?;
-    let raw = stream as sys::CUstream;
-    let mut context = std::ptr::null_mut();
-    // SAFETY: the stream lives: its library, or the caller, just named it; the context is written
-    // to this frame.
-    let code = unsafe { sys::cuStreamGetCtx(raw, &raw mut context) };
-    code.result().map_err(failed("cuStreamGetCtx"))?;
-    if context != ours.context().cu_ctx() {
-        let ordinal = ours.context().ordinal();
-        let reason = format!(
-            "stream {stream:#x} is of another CUDA context than cuda:{ordinal}, the view's device: make one there"
-        );
-        return Err(Fault::new(Kind::Device, reason));
-    }
-    // SAFETY: as above.
-    let status = unsafe { result::stream::is_capturing(raw) };
-    match status.map_err(failed("cuStreamIsCapturing"))? {
-        sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE => Ok(()),
-        _ => Err(Fault::new(
-            Kind::Usage,
-            format!(
-                "stream {stream:#x} is being captured into a CUDA graph, and a view takes no part in one: show the tensor after the capture"
-            ),
-        )),
-    }
-}
-
-/// Makes what is enqueued on `second` from now on wait for what is enqueued on `first` now. The
-/// event is made once.
-pub(crate) fn put_behind(event: &mut Option<StreamMark>, first: &CudaStream, second: &CudaStream) -> Result<(), Fault> {
-    let cuda = |error: bridge::cuda_import::Error| Fault::new(Kind::Driver, error);
-    let event = match event {
-        Some(event) => {
-            event.move_to_end(first).map_err(cuda)?;
-            event
+/// Refuses a tensor in memory that the compute side cannot copy from or to.
+fn check_memory(compute: &Compute, tensor: &TensorView) -> Result<(), Fault> {
+    match (compute.cuda(), tensor.device) {
+        (_, Device::Cpu) => Ok(()),
+        (Some(cuda), Device::Cuda(_)) => check_device(cuda.device(), cuda.stream().context(), tensor),
+        (None, Device::Cuda(_)) => {
+            let (what, advice) = (tensor.describe(), "use .cpu(), or backend=\"cuda\"");
+            let reason = format!("{what} is in the memory of a CUDA device, the view on the CPU backend: {advice}");
+            Err(Fault::new(Kind::Device, reason))
         }
-        none => none.insert(mark(first).map_err(cuda)?),
+    }
+}
+
+/// A tensor in host memory, over the bus. Rows with gaps go through memory without.
+fn from_host(ours: &CudaStream, slot: sys::CUdeviceptr, tensor: &TensorView, way: Way) -> Result<End, Fault> {
+    let (size, packed, stream) = (tensor.size(), tensor.rows.are_packed(), ours.cu_stream());
+    let mut staged = (!packed).then(|| Staged { bytes: vec![0; size], way });
+    if let (Some(staged), Way::In) = (&mut staged, way) {
+        // SAFETY: memory of the tensor's, checked as far as it can be.
+        unsafe { gather(tensor.address, tensor.rows, &mut staged.bytes) };
+    }
+    let memory = match &mut staged {
+        Some(staged) => staged.bytes.as_mut_ptr(),
+        None => with_exposed_provenance_mut::<u8>(tensor.address),
     };
-    event.hold_back(second).map_err(cuda)
+    let _current = Current::push(ours.context())?;
+    match way {
+        Way::In => {
+            // SAFETY: that many bytes, of the tensor or just made; the copy is waited for before
+            // they go.
+            let bytes = unsafe { std::slice::from_raw_parts(memory, size) };
+            // SAFETY: the slot has at least as many bytes behind its start, and is this turn's.
+            unsafe { result::memcpy_htod_async(slot, bytes, stream) }.map_err(failed("cuMemcpyHtoDAsync"))?;
+        }
+        Way::Out => {
+            // SAFETY: as above, and writable.
+            let bytes = unsafe { std::slice::from_raw_parts_mut(memory, size) };
+            // SAFETY: as above.
+            unsafe { result::memcpy_dtoh_async(bytes, slot, stream) }.map_err(failed("cuMemcpyDtoHAsync"))?;
+        }
+    }
+    Ok(End::Unseen(staged))
 }
 
 /// On the CPU backend's thread.
 fn on_host(
+    at: usize,
     tensor: &TensorView,
     way: Way,
     run: impl FnOnce(Box<dyn for<'a> FnOnce(&'a mut [u8]) + Send>) -> Result<(), Fault>,
 ) -> Result<End, Fault> {
-    if let Device::Cuda(_) = tensor.device {
-        let what = tensor.describe();
-        return Err(Fault::new(
-            Kind::Device,
-            format!(
-                "{what} is in the memory of a CUDA device, the view on the CPU backend: use .cpu(), or backend=\"cuda\""
-            ),
-        ));
-    }
-    let (address, size) = (tensor.address, tensor.size());
+    let (address, rows) = (tensor.address, tensor.rows);
     run(Box::new(move |slot| {
-        let Some(slot) = slot.get_mut(..size) else { return };
-        let memory = with_exposed_provenance_mut::<u8>(address);
+        let Some(slot) = slot.get_mut(at..).and_then(|slot| slot.get_mut(..rows.size())) else { return };
         match way {
-            // SAFETY: the tensor has that many bytes, checked as far as they can be; the copy is
-            // waited for before they go.
-            Way::In => slot.copy_from_slice(unsafe { std::slice::from_raw_parts(memory, size) }),
-            // SAFETY: as above, and writable. Raw, since others may have views of it.
-            Way::Out => unsafe { memory.copy_from(slot.as_ptr(), size) },
+            // SAFETY: memory of the tensor's, checked as far as it can be; the copy is waited for
+            // before it goes.
+            Way::In => unsafe { gather(address, rows, slot) },
+            // SAFETY: as above, and writable.
+            Way::Out => unsafe { scatter(slot, address, rows) },
         }
     }))?;
-    Ok(End::Unseen)
+    Ok(End::Unseen(None))
 }
 
-fn failed(call: &'static str) -> impl Fn(bridge::cudarc::driver::DriverError) -> Fault {
+pub(super) fn failed(call: &'static str) -> impl Fn(bridge::cudarc::driver::DriverError) -> Fault {
     move |error| Fault::new(Kind::Driver, format!("{call} failed: {error} ({})", error.0 as u32))
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod address;
 pub(crate) mod copy;
+pub(crate) mod order;
+mod rows;
 pub(crate) mod slots;
 
 use std::sync::OnceLock;
@@ -14,8 +16,9 @@ use bridge::{
 use bridge_view::{Drawn, Look, PointLook, View, ViewInfo, Window, WindowState};
 
 use crate::error::{Fault, Kind};
-use crate::screen::copy::{Copier, Wait, check_streams};
-use crate::screen::slots::{Format, Slots};
+use crate::screen::copy::{Copier, Wait};
+use crate::screen::order::check_streams;
+use crate::screen::slots::{Attribute, Format, Slots};
 use crate::tensor::dtype::DType;
 use crate::tensor::{TensorView, tuple};
 
@@ -116,17 +119,32 @@ impl Screen {
     /// may be written by work that its producer enqueues; see [`Copier::copy`].
     pub(crate) fn image(&mut self, tensor: &mut TensorView, look: Look) -> Result<(), Fault> {
         let format = Format::of(tensor)?;
-        self.take(tensor, format, Scene::Image(look))
+        self.take(&mut [tensor], format, Scene::Image(look))
     }
 
-    /// As [`image`](Self::image), of points.
-    pub(crate) fn points(&mut self, tensor: &mut TensorView, look: PointLook) -> Result<(), Fault> {
-        let format = Format::of_points(tensor)?;
-        self.take(tensor, format, Scene::Points(look))
+    /// As [`image`](Self::image), of points, whose values or colours may be a tensor of their own.
+    pub(crate) fn points(
+        &mut self,
+        tensor: &mut TensorView,
+        own: Option<(&mut TensorView, Attribute)>,
+        look: PointLook,
+    ) -> Result<(), Fault> {
+        let scene = Scene::Points(look);
+        match own {
+            None => {
+                let format = Format::of_points(tensor)?;
+                self.take(&mut [tensor], format, scene)
+            }
+            Some((own, what)) => {
+                let format = Format::of_points_with(tensor, own, what)?;
+                self.take(&mut [tensor, own], format, scene)
+            }
+        }
     }
 
-    fn take(&mut self, tensor: &mut TensorView, format: Format, scene: Scene) -> Result<(), Fault> {
-        check_streams(self.view.compute(), &tensor.producer)?;
+    /// Copies the tensors into a slot, one behind the other.
+    fn take(&mut self, tensors: &mut [&mut TensorView], format: Format, scene: Scene) -> Result<(), Fault> {
+        tensors.iter().try_for_each(|tensor| check_streams(self.view.compute(), &tensor.producer))?;
         let slots = match self.slots.take() {
             // Images and points may be of one format.
             Some(slots) if slots.format() == format && slots.access() == self.access(scene) => slots,
@@ -139,7 +157,7 @@ impl Screen {
         };
         let slots = self.slots.insert(slots);
         let turn = slots.begin()?;
-        let frame = self.copier.copy(self.view.compute(), turn, tensor)?;
+        let frame = self.copier.copy(self.view.compute(), turn, tensors)?;
         self.show(frame, format, scene)
     }
 
@@ -201,6 +219,11 @@ impl Screen {
         if tensor.dtype != DType::U8 || tensor.shape != shape.map(|side| side as usize) {
             let reason = format!("the picture is uint8 {}, the tensor {}", tuple(&shape), tensor.describe());
             return Err(Fault::new(Kind::Shape, reason));
+        }
+        if tensor.planar {
+            let reason =
+                "the tensor's channels come first in memory: the picture is copied into one that is contiguous";
+            return Err(Fault::new(Kind::Layout, reason));
         }
         if tensor.read_only {
             return Err(Fault::new(Kind::Layout, "the tensor is read-only: the picture cannot be copied into it"));

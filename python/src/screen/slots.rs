@@ -8,7 +8,8 @@ use crate::screen::{limit, told};
 use crate::tensor::dtype::DType;
 use crate::tensor::{TensorView, tuple};
 
-/// The height, width, channels and element type of a tensor in C order. Points are one row.
+/// The height, width, channels and element type of what is in a slot, in C order. Points are one
+/// row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Format {
     pub(crate) width: u32,
@@ -16,11 +17,13 @@ pub(crate) struct Format {
     /// 1 to 4, and 6 for points.
     pub(crate) channels: u32,
     pub(crate) dtype: DType,
+    /// An image in planes, or points with their values or colours behind all positions.
+    pub(crate) apart: bool,
 }
 
 impl Format {
     pub(crate) fn of(tensor: &TensorView) -> Result<Self, Fault> {
-        Self::new(&tensor.shape, tensor.dtype)
+        Ok(Self { apart: tensor.planar, ..Self::new(&tensor.shape, tensor.dtype)? })
     }
 
     pub(crate) fn new(shape: &[usize], dtype: DType) -> Result<Self, Fault> {
@@ -31,8 +34,7 @@ impl Format {
             _ => return Err(wrong("cannot be shown: it must be (height, width) or (height, width, channels)".into())),
         };
         if !(1..=4).contains(&channels) {
-            let advice =
-                if (1..=4).contains(&height) { "; channels come last: .permute(1, 2, 0).contiguous()" } else { "" };
+            let advice = if (1..=4).contains(&height) { "; channels come last: .permute(1, 2, 0)" } else { "" };
             return Err(wrong(format!("has {channels} channels; there can be 1 to 4{advice}")));
         }
         let side = |side: usize| u32::try_from(side).ok().filter(|&side| side <= MAX_SIDE);
@@ -45,7 +47,7 @@ impl Format {
             return Err(Fault::new(Kind::DType, reason));
         }
         // At most four.
-        Ok(Self { width, height, channels: channels as u32, dtype })
+        Ok(Self { width, height, channels: channels as u32, dtype, apart: false })
     }
 
     /// Of points: (count, 3), (count, 4) or (count, 6) floats.
@@ -60,14 +62,36 @@ impl Format {
                 ));
             }
         };
-        if tensor.dtype != DType::F32 {
-            let reason = format!("points of {} cannot be shown: they must be float32", tensor.dtype);
-            return Err(Fault::new(Kind::DType, reason));
-        }
+        check_floats("points", tensor)?;
         let width = u32::try_from(count).ok().filter(|&count| count <= MAX_POINTS);
         let width =
             width.ok_or_else(|| Fault::new(Kind::Shape, format!("{count} points are more than {MAX_POINTS}")))?;
-        Ok(Self { width, height: 1, channels: channels as u32, dtype: DType::F32 })
+        Ok(Self { width, height: 1, channels: channels as u32, dtype: DType::F32, apart: false })
+    }
+
+    /// Of points whose values, (count,), or colours, (count, 3), are a tensor of their own.
+    pub(crate) fn of_points_with(positions: &TensorView, own: &TensorView, what: Attribute) -> Result<Self, Fault> {
+        let format = Self::of_points(positions)?;
+        let name = what.name();
+        let wrong = |reason: String| Err(Fault::new(Kind::Shape, reason));
+        if format.channels != 3 {
+            let shape = tuple(&positions.shape);
+            return wrong(format!(
+                "points of shape {shape} with {name} of their own: they must be (count, 3); use t[:, :3]"
+            ));
+        }
+        let count = format.width as usize;
+        let (channels, fits) = match what {
+            Attribute::Values => (4, matches!(*own.shape, [n] | [n, 1] if n == count)),
+            Attribute::Colors => (6, *own.shape == [count, 3]),
+        };
+        if !fits {
+            let wanted = if channels == 6 { tuple(&[count, 3]) } else { tuple(&[count]) };
+            let shape = tuple(&own.shape);
+            return wrong(format!("{name} of shape {shape} for {count} points: it must be {wanted}"));
+        }
+        check_floats(name, own)?;
+        Ok(Self { channels, apart: true, ..format })
     }
 
     /// For a view, as an image.
@@ -77,7 +101,8 @@ impl Format {
             DType::F32 => Element::F32,
             _ => Element::U8,
         };
-        Ok(ImageFormat::new([self.width, self.height], self.channels, element)?)
+        let format = ImageFormat::new([self.width, self.height], self.channels, element)?;
+        Ok(if self.apart { format.planar() } else { format })
     }
 
     /// For a view, as points.
@@ -87,13 +112,40 @@ impl Format {
             6 => PointKind::Color,
             _ => PointKind::Position,
         };
-        Ok(PointFormat::new(self.width, kind)?)
+        let format = PointFormat::new(self.width, kind)?;
+        Ok(if self.apart { format.separate() } else { format })
     }
 
     /// In bytes.
     pub(crate) fn size(self) -> u64 {
         u64::from(self.width) * u64::from(self.height) * u64::from(self.channels) * self.dtype.bytes() as u64
     }
+}
+
+/// What points have in a tensor of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attribute {
+    Values,
+    Colors,
+}
+
+impl Attribute {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Values => "values",
+            Self::Colors => "colors",
+        }
+    }
+}
+
+fn check_floats(what: &str, tensor: &TensorView) -> Result<(), Fault> {
+    let advice = match (tensor.dtype, what) {
+        (DType::F32, _) => return Ok(()),
+        (DType::U8, "colors") => "use t.float() / 255 or x.astype(\"float32\") / 255",
+        _ => "use t.float() or x.astype(\"float32\")",
+    };
+    let reason = format!("{what} of {} cannot be shown: they must be float32; {advice}", tensor.dtype);
+    Err(Fault::new(Kind::DType, reason))
 }
 
 /// The slots. Dropping them waits for their frames, with a limit.

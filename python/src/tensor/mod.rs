@@ -7,6 +7,7 @@
 pub(crate) mod array;
 pub(crate) mod dlpack;
 pub(crate) mod dtype;
+pub(crate) mod rows;
 pub(crate) mod stream;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use pyo3::prelude::*;
 use crate::error::{Fault, Kind};
 use crate::owned::Tensor;
 use crate::tensor::dtype::DType;
+use crate::tensor::rows::Rows;
 use crate::tensor::stream::Producer;
 
 /// More dimensions than any call takes; DLPack has no limit.
@@ -41,14 +43,17 @@ impl fmt::Display for Device {
 
 /// An array of another library, and what keeps its memory alive.
 ///
-/// The elements are next to each other in C order, there is at least one, and the number of bytes
-/// fits in `isize`.
+/// The elements are in C order, of planes where `planar` says so, with gaps between equal rows at
+/// most; there is at least one, and the number of bytes fits in `isize`.
 #[derive(Debug)]
 pub(crate) struct TensorView {
     pub(crate) address: usize,
     pub(crate) device: Device,
     pub(crate) dtype: DType,
     pub(crate) shape: Vec<usize>,
+    pub(crate) rows: Rows,
+    /// The shape is (height, width, channels), and the rows are those of (channels, height, width).
+    pub(crate) planar: bool,
     pub(crate) read_only: bool,
     pub(crate) producer: Producer,
     /// The memory is the object's, or the capsule's.
@@ -126,13 +131,17 @@ impl TensorView {
         };
         // Its arrays are immutable, and its capsules do not say so.
         claims.read_only |= is_of(object, "jax", "Array")?;
-        Ok(Self::checked(claims)?)
+        Ok(Self::checked(claims, advice(object)?)?)
     }
 
-    fn checked(claims: Claims) -> Result<Self, Fault> {
+    fn checked(claims: Claims, advice: &str) -> Result<Self, Fault> {
         let shape = checked_shape(&claims.shape, claims.dtype)?;
-        if let Some(strides) = &claims.strides {
-            check_strides(&shape, strides, claims.dtype)?;
+        let (rows, planar) = match &claims.strides {
+            Some(strides) => rows_of(&shape, strides, claims.dtype, advice)?,
+            None => (Rows::packed(shape.iter().product::<usize>() * claims.dtype.bytes()), false),
+        };
+        if claims.address.checked_add(rows.last()).is_none() {
+            return Err(Fault::new(Kind::Tensor, "the tensor says that its elements are beyond all addresses"));
         }
         if claims.address == 0 {
             return Err(Fault::new(Kind::Tensor, "the tensor says that its elements are at address 0"));
@@ -150,6 +159,8 @@ impl TensorView {
             device: claims.device,
             dtype: claims.dtype,
             shape,
+            rows,
+            planar,
             read_only: claims.read_only,
             producer: claims.producer,
             keep: Some(claims.keep),
@@ -164,9 +175,9 @@ impl TensorView {
         }
     }
 
-    /// In bytes.
+    /// In bytes, without gaps.
     pub(crate) fn size(&self) -> usize {
-        self.shape.iter().product::<usize>() * self.dtype.bytes()
+        self.rows.size()
     }
 
     /// Such as `uint8 (2, 3, 4)`, for messages.
@@ -219,31 +230,28 @@ pub(crate) fn checked_shape(shape: &[i64], dtype: DType) -> Result<Vec<usize>, F
     Ok(shape.iter().filter_map(|&side| usize::try_from(side).ok()).collect())
 }
 
-/// Strides of C order, in bytes; those of sides of 1 may be anything.
-fn check_strides(shape: &[usize], strides: &[i64], dtype: DType) -> Result<(), Fault> {
-    let wrong = |reason: &str| {
-        Fault::new(
-            Kind::Layout,
-            format!(
-                "the tensor {reason}: {dtype}, shape {}, strides {} bytes; make it so with .contiguous() (torch), \
-                 numpy.ascontiguousarray(x) or cupy.ascontiguousarray(x)",
-                tuple(shape),
-                tuple(strides)
-            ),
-        )
+/// The rows of a tensor, or of its planes: those of an image whose channels come first in memory.
+fn rows_of(shape: &[usize], strides: &[i64], dtype: DType, advice: &str) -> Result<(Rows, bool), Fault> {
+    let fault = match Rows::of(shape, strides, dtype, advice) {
+        Ok(rows) => return Ok((rows, false)),
+        Err(fault) => fault,
     };
-    if strides.len() != shape.len() {
-        return Err(wrong("has another number of strides than of dimensions"));
+    let (&[height, width, channels], &[down, right, next]) = (shape, strides) else { return Err(fault) };
+    match Rows::of(&[channels, height, width], &[next, down, right], dtype, advice) {
+        Ok(rows) => Ok((rows, true)),
+        Err(_) => Err(fault),
     }
-    let mut expected = dtype.bytes();
-    for (&side, &stride) in shape.iter().zip(strides).rev() {
-        if side != 1 && usize::try_from(stride) != Ok(expected) {
-            return Err(wrong(if stride < 0 { "has a negative stride" } else { "is not contiguous in C order" }));
-        }
-        // The shape was checked not to overflow.
-        expected *= side;
-    }
-    Ok(())
+}
+
+/// The call of the object's library that makes a tensor whose elements are next to each other.
+fn advice(object: &Bound<'_, PyAny>) -> PyResult<&'static str> {
+    let module = object.get_type().module()?;
+    Ok(match module.to_str()?.split('.').next().unwrap_or_default() {
+        "torch" => "make it so with .contiguous()",
+        "cupy" => "make it so with cupy.ascontiguousarray(x)",
+        "numpy" => "make it so with numpy.ascontiguousarray(x)",
+        _ => "make it so with .contiguous() (torch), numpy.ascontiguousarray(x) or cupy.ascontiguousarray(x)",
+    })
 }
 
 /// As Python writes a tuple.

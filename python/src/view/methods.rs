@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use bridge::Backend;
 use bridge_view::{Camera, MAX_SIDE, WindowInfo};
 use pyo3::exceptions::{PyResourceWarning, PyValueError};
 use pyo3::prelude::*;
@@ -16,7 +15,7 @@ use crate::export::Layout;
 use crate::fork::Process;
 use crate::memory::Memory;
 use crate::native::{Detached, Native, call};
-use crate::options::{dtype_of, look, point_look};
+use crate::options::{attribute, backend_of, dtype_of, look, point_look};
 use crate::owned::{Owner, Tensor};
 use crate::screen::copy::Wait;
 use crate::screen::slots::Format;
@@ -46,16 +45,7 @@ impl View {
         let wrong =
             || Fault::new(Kind::Shape, format!("a view of {width}x{height} pixels: a side has 1 to {MAX_SIDE}"));
         let (width, height) = side(width).zip(side(height)).ok_or_else(wrong)?;
-        let backend = match backend {
-            None => Backend::Auto,
-            Some("cuda") => Backend::Cuda,
-            Some("host") => Backend::Host,
-            Some(other) => {
-                return Err(PyValueError::new_err(format!(
-                    "backend is {other:?}; there are \"cuda\", \"host\" and None"
-                )));
-            }
-        };
+        let backend = backend_of(backend)?;
         let device = device.map(|device| device.str()?.extract::<String>()).transpose()?;
         if title.contains('\0') {
             return Err(PyValueError::new_err("title has a null character"));
@@ -72,8 +62,12 @@ impl View {
     }
 
     /// Shows a tensor of shape (height, width) or (height, width, channels), 1 to 4 channels, of
-    /// ``uint8`` (0 to 255), ``float16`` or ``float32`` (0 to 1), contiguous. It is drawn by the
-    /// next ``draw``, scaled to the view.
+    /// ``uint8`` (0 to 255), ``float16`` or ``float32`` (0 to 1). It is drawn by the next ``draw``,
+    /// scaled to the view.
+    ///
+    /// Its elements are in C order, with gaps between rows that are equally far apart: a crop
+    /// ``t[10:200, 30:400]``, every second row ``t[::2]``, some channels ``t[..., :3]``. Or its
+    /// channels come first in memory, as in ``t.permute(1, 2, 0)``. Others raise ``LayoutError``.
     ///
     /// One channel is grey, or coloured with ``colormap="viridis"``. Two are red and green. Values
     /// are multiplied by 2 to the power of ``exposure``; with ``linear=True`` they are then encoded
@@ -97,23 +91,30 @@ impl View {
         linear: bool,
         colormap: Option<&str>,
     ) -> PyResult<()> {
-        self.take(py, tensor, stream, Scene::Image(look(exposure, linear, colormap)?))
+        self.take(py, tensor, None, stream, Scene::Image(look(exposure, linear, colormap)?))
     }
 
     /// Shows points: a tensor of shape (count, 3) and type ``float32``, x y z; (count, 4) adds a
     /// value from 0 to 1, coloured by viridis; (count, 6) adds red, green and blue from 0 to 1.
+    ///
+    /// Values or colours may be a tensor of their own, of ``float32``: ``values`` of shape (count,)
+    /// or (count, 1), ``colors`` of shape (count, 3). Each tensor is copied once. All may be
+    /// columns of a larger one, such as ``t[:, :3]``. ``stream`` is that of all.
+    ///
     /// ``size`` is in pixels, from 1 to 64; ``color`` is that of points without one, three numbers
     /// from 0 to 1. Points that are not finite are not drawn.
     ///
     /// The camera looks at ``target`` from ``distance``; at ``yaw`` 0 it looks along -z with x to
     /// the right and y up. Angles are in radians. Copies and streams are as for ``image``.
-    #[pyo3(signature = (tensor, *, stream=None, size=2, color=(1.0, 1.0, 1.0), yaw=0.0, pitch=0.0, distance=3.0,
+    #[pyo3(signature = (tensor, *, colors=None, values=None, stream=None, size=2, color=(1.0, 1.0, 1.0), yaw=0.0, pitch=0.0, distance=3.0,
         target=(0.0, 0.0, 0.0), field_of_view=0.8))]
     #[expect(clippy::too_many_arguments, reason = "all but the first have names in Python")]
     fn points(
         &self,
         py: Python<'_>,
         tensor: &Bound<'_, PyAny>,
+        colors: Option<&Bound<'_, PyAny>>,
+        values: Option<&Bound<'_, PyAny>>,
         stream: Option<&Bound<'_, PyAny>>,
         size: u32,
         color: (f32, f32, f32),
@@ -124,7 +125,8 @@ impl View {
         field_of_view: f32,
     ) -> PyResult<()> {
         let camera = Camera { target: target.into(), distance, yaw, pitch, field_of_view };
-        self.take(py, tensor, stream, Scene::Points(point_look(camera, size, color)?))
+        let own = attribute(colors, values)?;
+        self.take(py, tensor, own, stream, Scene::Points(point_look(camera, size, color)?))
     }
 
     /// Shows a tensor as the last call of ``image`` or ``points`` did, with its options; as an
@@ -135,7 +137,7 @@ impl View {
     #[pyo3(signature = (tensor, *, stream=None))]
     fn show(&self, py: Python<'_>, tensor: &Bound<'_, PyAny>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let scene = *self.scene.lock().unwrap_or_else(PoisonError::into_inner);
-        self.take(py, tensor, stream, scene)
+        self.take(py, tensor, None, stream, scene)
     }
 
     /// Makes a tensor in memory of the view's device, zeroed: any library writes it through DLPack
@@ -307,12 +309,8 @@ impl View {
     /// For the tests' negative controls: leaves the wait ``"before"`` or ``"after"`` the copy out.
     /// Frames are wrong then.
     fn _leave_out_wait(&self, py: Python<'_>, wait: Option<&str>) -> PyResult<()> {
-        let wait = match wait {
-            None => None,
-            Some("before") => Some(Wait::Before),
-            Some("after") => Some(Wait::After),
-            Some(other) => return Err(PyValueError::new_err(format!("there is no wait {other:?}"))),
-        };
+        let wrong = |name| PyValueError::new_err(format!("there is no wait {name:?}"));
+        let wait = wait.map(|name| Wait::of(name).ok_or_else(|| wrong(name))).transpose()?;
         self.with(py, |screen| {
             screen.leave_out(wait);
             Ok(())

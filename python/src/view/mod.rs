@@ -14,7 +14,7 @@ use crate::error::{Fault, Kind};
 use crate::fork::Process;
 use crate::memory::Memory;
 use crate::native::{Detached, Native, call, detached};
-use crate::screen::slots::Format;
+use crate::screen::slots::{Attribute, Format};
 use crate::screen::{Scene, Screen};
 use crate::tensor::stream::named;
 use crate::tensor::{Consumer, TensorView};
@@ -69,17 +69,20 @@ impl View {
         &self,
         py: Python<'_>,
         tensor: &Bound<'_, PyAny>,
+        own: Option<(&Bound<'_, PyAny>, Attribute)>,
         stream: Option<&Bound<'_, PyAny>>,
         scene: Scene,
     ) -> PyResult<()> {
         self.process.check("view")?;
         let stream = stream.map(named).transpose()?;
         let mut tensor = TensorView::of(tensor, self.consumer(), stream)?;
+        let own = own.map(|(own, what)| Ok::<_, PyErr>((TensorView::of(own, self.consumer(), stream)?, what)));
+        let mut own = own.transpose()?;
         // Lent, so that it is dropped once the screen is unlocked: the tensor's deleter may be
         // Python's, and call the view.
         self.with(py, |screen| match scene {
             Scene::Image(look) => screen.image(&mut tensor, look),
-            Scene::Points(look) => screen.points(&mut tensor, look),
+            Scene::Points(look) => screen.points(&mut tensor, own.as_mut().map(|(own, what)| (own, *what)), look),
         })?;
         *self.scene.lock().unwrap_or_else(PoisonError::into_inner) = scene;
         Ok(())
