@@ -50,10 +50,11 @@ impl Screen {
 impl View {
     /// Opens a view that shows its picture in a window.
     ///
-    /// The picture is scaled to the window's size, with black bars where the shapes differ. Closing
-    /// the window, or Escape, ends [`is_running`](Self::is_running). Dragging moves the camera
-    /// round points, the wheel moves it closer, and Home puts it back. The title tells the frame
-    /// rate.
+    /// The picture is scaled to the window's size, with black bars where the shapes differ. In a
+    /// window that was [opened](Window::open), closing it, or Escape, ends
+    /// [`is_running`](Self::is_running), dragging moves the camera round points, the wheel moves it
+    /// closer, and Home puts it back; the title tells the frame rate. In one that was
+    /// [adopted](Window::adopt) the program decides that, by [`WindowState`].
     ///
     /// # Errors
     /// [`Error::CannotPresent`](crate::Error::CannotPresent) where the device cannot show pictures
