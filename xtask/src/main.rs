@@ -19,6 +19,7 @@ mod screen;
 mod setup;
 mod shell;
 mod test;
+mod wheel;
 mod windows;
 
 use std::env;
@@ -156,6 +157,13 @@ enum Task {
         #[command(flatten)]
         installing: Installing,
     },
+    /// Build the wheel of the Python package for publishing, for glibc 2.28 and later, inspect and
+    /// test it, into target/wheel/dist; needs the network for zig, some 100 MB (Linux)
+    Wheel {
+        /// The profile of cargo that it is built with
+        #[arg(long, default_value = "release")]
+        profile: String,
+    },
     /// The quick loop: format, clippy and unit tests of the crates, and the tests on the driver
     /// double
     Check,
@@ -195,6 +203,7 @@ fn main() -> ExitCode {
         Task::Fuzz { seconds, seed, target, backend: _ } => done(fuzz::run(target.as_deref(), seconds, seed)),
         Task::KillMatrix { backend, minutes: Some(minutes), .. } => done(ci::kill_soak(minutes, backend == "cuda")),
         Task::KillMatrix { rounds, backend, .. } => done(ci::kill_matrix(rounds, backend == "cuda")),
+        Task::Wheel { profile } => done(wheel::run(&profile)),
         Task::Check => done(ci::check()),
         Task::Ci { list: true, .. } => done(ci::list()),
         Task::Ci { steps, serial, .. } => {

@@ -15,7 +15,7 @@ use crate::setup::packages::Need;
 use crate::shell;
 
 /// What builds the wheel, and what tests it; numpy comes with the package.
-const BUILDER: &str = "maturin>=1.9,<2";
+pub(crate) const BUILDER: &str = "maturin>=1.9,<2";
 const TESTER: &str = "pytest>=8,<10";
 
 /// Lints the package, builds its wheel, and tests the wheel in a fresh environment on the CPU
@@ -32,19 +32,21 @@ pub(crate) fn ci() -> Result<()> {
     let (builder, fresh, wheels) = (folder.join("build"), folder.join("fresh"), folder.join("wheels"));
     let python = python_with_venv()?;
     environment(&python, &builder, &[BUILDER])?;
-    if wheels.exists() {
-        fs::remove_dir_all(&wheels).with_context(|| format!("cannot remove {}", wheels.display()))?;
-    }
+    empty(&wheels)?;
     let mut build = Command::new(builder.join("bin/maturin"));
     lint::with_lints(&mut build)?;
     build.args(["build", "--locked", "--profile", "dev", "--auditwheel", "check", "--out"]).arg(&wheels);
     shell::run(build.arg("--interpreter").arg(&python).current_dir(&package))?;
 
-    let wheel = only_file(&wheels)?;
-    environment(&python, &fresh, &[TESTER, &wheel.to_string_lossy()])?;
+    test(&python, &fresh, &only_file(&wheels)?)
+}
+
+/// Tests the wheel in a new environment.
+pub(crate) fn test(python: &Path, fresh: &Path, wheel: &Path) -> Result<()> {
+    environment(python, fresh, &[TESTER, &wheel.to_string_lossy()])?;
     let mut tests = Command::new(fresh.join("bin/python"));
     // From the folder of the tests, where no folder is called as the package is.
-    tests.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).current_dir(package.join("tests"));
+    tests.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).current_dir(shell::root().join("python/tests"));
     if let Some(path) = setup::layer_path() {
         tests.env("VK_LAYER_PATH", path).env("VKVIEW_VALIDATION", "1");
     }
@@ -57,8 +59,16 @@ fn cargo(manifest: &Path, words: &[&str]) -> Result<()> {
     shell::run(command.arg(word).arg("--manifest-path").arg(manifest).args(arguments))
 }
 
+/// Removes a folder, if it is there.
+pub(crate) fn empty(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    Ok(())
+}
+
 /// A new virtual environment with these packages.
-fn environment(python: &Path, folder: &Path, packages: &[&str]) -> Result<()> {
+pub(crate) fn environment(python: &Path, folder: &Path, packages: &[&str]) -> Result<()> {
     shell::run(Command::new(python).args(["-m", "venv", "--clear"]).arg(folder))?;
     let mut pip = Command::new(folder.join("bin/python"));
     shell::run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages))
@@ -70,7 +80,7 @@ pub(crate) fn set_up() -> Result<()> {
 }
 
 /// A Python that makes virtual environments, installed if it may be.
-fn python_with_venv() -> Result<PathBuf> {
+pub(crate) fn python_with_venv() -> Result<PathBuf> {
     let find = || {
         shell::on_path("python3")
             .filter(|python| shell::succeeds(Command::new(python).args(["-c", "import ensurepip, venv"])))
@@ -82,7 +92,7 @@ fn python_with_venv() -> Result<PathBuf> {
     find().context("python3 with its module venv is still not there; install it and try again")
 }
 
-fn only_file(folder: &Path) -> Result<PathBuf> {
+pub(crate) fn only_file(folder: &Path) -> Result<PathBuf> {
     let mut files = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let file = files.next().with_context(|| format!("no file in {}", folder.display()))??;
     Ok(file.path())
