@@ -143,8 +143,13 @@ def test_what_cannot_be_shown_is_refused_and_the_view_goes_on(view, tensor, erro
 
 
 def test_channels_first_gets_advice(view):
-    with pytest.raises(ShapeError, match=r"permute\(1, 2, 0\)"):
+    with pytest.raises(ShapeError, match=r"permute\(1, 2, 0\), with numpy \.transpose\(1, 2, 0\)$"):
         view.image(np.zeros((3, 64, 64), np.uint8))
+
+
+def test_a_batch_of_one_gets_advice(view):
+    with pytest.raises(ShapeError, match=r"t\[0\]"):
+        view.image(np.zeros((1, 64, 64, 3), np.uint8))
 
 
 def test_the_largest_images_are_shown_or_refused(view):

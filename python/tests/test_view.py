@@ -61,8 +61,10 @@ def test_files_and_notebooks(view, tmp_path):
     width, height, rows = read_png(data)
     assert (width, height) == (WIDTH, HEIGHT)
     assert rows.shape == (HEIGHT, 1 + 4 * WIDTH)
-    with pytest.raises(OSError):
-        view.save(tmp_path / "no folder" / "picture.png")
+    nowhere = tmp_path / "no folder" / "picture.png"
+    with pytest.raises(FileNotFoundError) as raised:
+        view.save(nowhere)
+    assert raised.value.filename == nowhere
 
 
 def test_properties(view):

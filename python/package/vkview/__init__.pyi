@@ -93,7 +93,8 @@ class View:
         exposure: float = 0.0,
         linear: bool = False,
         colormap: Literal["viridis"] | None = None,
-    ) -> None: ...
+    ) -> None:
+        """Shows (H, W) or (H, W, C), C of 1 to 4, ``uint8``, ``float16`` or ``float32``; gaps between rows, or channels first in memory."""
     def points(
         self,
         tensor: _ArrayLike,
@@ -108,7 +109,8 @@ class View:
         distance: float = 3.0,
         target: tuple[float, float, float] = (0.0, 0.0, 0.0),
         field_of_view: float = 0.8,
-    ) -> None: ...
+    ) -> None:
+        """Shows (N, 3), (N, 4) or (N, 6) ``float32``; or (N, 3) with ``colors`` (N, 3) or ``values`` (N,) or (N, 1) of ``float32``."""
     def show(self, tensor: _ArrayLike, *, stream: _StreamLike | None = None) -> None: ...
     def tensor(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor: ...
     def canvas(

@@ -97,7 +97,11 @@ impl Screen {
             ..OpenInfo::default()
         };
         let device = ExportDevice::open(&info).map_err(|error| Fault::new(Kind::Unavailable, error))?;
-        let compute = Compute::new(&device, backend).map_err(|error| Fault::new(Kind::Unavailable, error))?;
+        let compute = Compute::new(&device, backend).map_err(|error| match backend {
+            // The words of the error are Rust's.
+            Backend::Cuda => Fault::new(Kind::Unavailable, format!("{error}; in Python, backend=\"host\"")),
+            _ => Fault::new(Kind::Unavailable, error),
+        })?;
         let info = ViewInfo { size, timeout: limit() };
         let view = match window {
             Some(window) => View::in_window(&compute, &info, window),

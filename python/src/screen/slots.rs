@@ -31,10 +31,18 @@ impl Format {
         let (height, width, channels) = match *shape {
             [height, width] => (height, width, 1),
             [height, width, channels] => (height, width, channels),
-            _ => return Err(wrong("cannot be shown: it must be (height, width) or (height, width, channels)".into())),
+            _ => {
+                let one = if let [1, _, _, _] = *shape { "; t[0] is the one image of a batch" } else { "" };
+                let reason = "cannot be shown: it must be (height, width) or (height, width, channels)";
+                return Err(wrong(format!("{reason}{one}")));
+            }
         };
         if !(1..=4).contains(&channels) {
-            let advice = if (1..=4).contains(&height) { "; channels come last: .permute(1, 2, 0)" } else { "" };
+            let advice = if (1..=4).contains(&height) {
+                "; channels come last: .permute(1, 2, 0), with numpy .transpose(1, 2, 0)"
+            } else {
+                ""
+            };
             return Err(wrong(format!("has {channels} channels; there can be 1 to 4{advice}")));
         }
         let side = |side: usize| u32::try_from(side).ok().filter(|&side| side <= MAX_SIDE);

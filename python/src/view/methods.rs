@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bridge_view::{Camera, MAX_SIDE, WindowInfo};
-use pyo3::exceptions::{PyResourceWarning, PyValueError};
+use pyo3::exceptions::{PyOSError, PyResourceWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
 
@@ -129,8 +129,8 @@ impl View {
         self.take(py, tensor, own, stream, Scene::Points(point_look(camera, size, color)?))
     }
 
-    /// Shows a tensor as the last call of ``image`` or ``points`` did, with its options; as an
-    /// image, if there was none.
+    /// Shows a tensor as the last call of ``image`` or ``points`` did, with its options but without
+    /// ``colors`` and ``values``; as an image, if there was none.
     ///
     /// A tensor of the view is copied behind ``stream``; if none is given, behind the current
     /// streams of torch and cupy, where they are loaded, and the legacy default stream.
@@ -229,7 +229,10 @@ impl View {
     /// Writes the picture as a PNG file.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         let file = self.png(py)?;
-        py.detach(|| std::fs::write(path, file)).map_err(PyErr::from)
+        py.detach(|| std::fs::write(&path, file)).map_err(|error| match error.raw_os_error() {
+            Some(number) => PyOSError::new_err((number, error.to_string(), path)),
+            None => error.into(),
+        })
     }
 
     /// Notebooks show the view by this: the picture, as a PNG file.
