@@ -3,8 +3,8 @@
 //!
 //! Run it with `cargo run -p vk-cuda-bridge-view --example own_window`, or with a number of frames
 //! behind `--` if it is to end by itself. Dragging turns the points, the wheel moves them, Space
-//! puts them back. It checks that the point in the middle is seen in each picture, and exits with an
-//! error if it is not.
+//! puts them back. It checks that the point in the middle is seen in each picture, and exits with
+//! an error if it is not.
 
 use std::error::Error;
 use std::sync::Arc;

@@ -137,8 +137,8 @@ enum Task {
         /// What the workers compute with: host or cuda
         #[arg(long, default_value = "host", value_parser = ["host", "cuda"])]
         backend: String,
-        /// One renderer instead that runs for so long, while its worker is killed every few seconds:
-        /// memory, descriptors and threads stay as they are
+        /// One renderer instead that runs for so long, while its worker is killed every few
+        /// seconds: memory, descriptors and threads stay as they are
         #[arg(long, conflicts_with = "rounds", value_parser = clap::value_parser!(u32).range(1..))]
         minutes: Option<u32>,
     },

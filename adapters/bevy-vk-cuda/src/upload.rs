@@ -67,7 +67,7 @@ pub(crate) fn pair<T: bytemuck::Zeroable + Clone + Send + 'static>(
 }
 
 impl<T> Uploader<T> {
-    /// Whether a frame may be begun: `false` while two are unfinished.
+    /// Returns `true` if a frame may be begun: `false` while two are unfinished.
     ///
     /// # Errors
     /// [`Error::Panicked`] after a closure has panicked.

@@ -141,7 +141,7 @@ impl MappedMemory {
     }
 }
 
-/// Where bytes lie in words.
+/// Position of a range of bytes within the words that hold it.
 struct Place<'a> {
     /// Where they do not start with a word: the one that they start in.
     first: Option<&'a AtomicU64>,

@@ -19,14 +19,15 @@ static LINES: Mutex<VecDeque<Vec<u8>>> = Mutex::new(VecDeque::new());
 /// Writes the trace of the whole process to `sink` from now on: one JSON object a line, such as
 /// `{"ns":81234567890,"us":512,"pid":4711,"event":"signal","side":"cuda","object":"particles.computed","value":7}`.
 ///
-/// `ns` is the time of a clock that all processes of the machine share (`CLOCK_MONOTONIC`), `us` the
-/// time since the trace was turned on, `pid` the process. `event` is `export`, `import`, `create`,
-/// `wait`, `signal`, `destroy` or `leak`, and for frames between two processes `connect`, `offer`,
-/// `begin`, `publish`, `skip`, `take`, `free`, `close` or `lost`; `side` who does it; waits and
-/// signals are written when they are enqueued. The variable `BRIDGE_TRACE=stderr` (or a file's
-/// path) does the same from outside; several processes may write to one file. A sink that fails or
-/// panics ends the trace with a line in the log. The sink is called while a frame is under way, so
-/// it should return soon. It may use this crate; what it does there on its own thread is not traced.
+/// `ns` is the time of a clock that all processes of the machine share (`CLOCK_MONOTONIC`), `us`
+/// the time since the trace was turned on, `pid` the process. `event` is `export`, `import`,
+/// `create`, `wait`, `signal`, `destroy` or `leak`, and for frames between two processes `connect`,
+/// `offer`, `begin`, `publish`, `skip`, `take`, `free`, `close` or `lost`; `side` who does it;
+/// waits and signals are written when they are enqueued. The variable `BRIDGE_TRACE=stderr` (or a
+/// file's path) does the same from outside; several processes may write to one file. A sink that
+/// fails or panics ends the trace with a line in the log. The sink is called while a frame is under
+/// way, so it should return soon. It may use this crate; what it does there on its own thread is
+/// not traced.
 pub fn trace_to(sink: impl Write + Send + 'static) {
     start();
     if WRITING.get() {
@@ -68,7 +69,7 @@ pub fn init() {
     });
 }
 
-/// Whether the trace is on: for what costs something to find out for an [`event`].
+/// Returns `true` if the trace is on: for what costs something to find out for an [`event`].
 pub fn is_on() -> bool {
     ON.load(Ordering::Relaxed)
 }

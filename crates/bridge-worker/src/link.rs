@@ -116,7 +116,7 @@ impl Link {
         }
     }
 
-    /// Whether the renderer has closed an exchange, so far as was read.
+    /// Returns `true` if the renderer has closed an exchange, so far as was read.
     pub(crate) fn is_closed(&self, exchange: u32) -> bool {
         self.state().inboxes.get(&exchange).is_none_or(|inbox| inbox.closed)
     }

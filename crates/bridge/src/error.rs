@@ -287,8 +287,8 @@ pub enum Error {
         /// The last frame of it that is whole, by the exchange's number, or that it was shown;
         /// `None` where there was none.
         frame: Option<u64>,
-        /// The slots that it had, to write to or with frames to read. What it has left in them is shown
-        /// to nobody.
+        /// The slots that it had, to write to or with frames to read. What it has left in them is
+        /// shown to nobody.
         held: usize,
         /// The frames that it had published, or the slots that it had given back, whose signals had
         /// not come. Such frames are shown to nobody, and nothing waits for the signals.

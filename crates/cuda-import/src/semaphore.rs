@@ -81,7 +81,7 @@ impl ImportedSemaphore {
         &self.name
     }
 
-    /// Where it is.
+    /// The device that it was imported on.
     pub fn device(&self) -> &CudaDevice {
         &self.device
     }

@@ -268,7 +268,7 @@ impl Semaphore {
     }
 }
 
-/// What some drivers report with `VK_SUCCESS` as the value of every timeline of a lost device. It
+/// Value that some drivers report with `VK_SUCCESS` for every timeline of a lost device. It
 /// must not pass for a value that was reached: pending work would be taken for finished. No signal
 /// sets it, since values rise by one from 0.
 const LOST: u64 = u64::MAX;
@@ -295,7 +295,7 @@ fn kind_info(kind: SemaphoreKind) -> vk::SemaphoreTypeCreateInfo<'static> {
     })
 }
 
-/// Whether semaphores of `kind` can be exported from a physical device.
+/// Returns `true` if semaphores of `kind` can be exported from a physical device.
 pub(crate) fn is_exportable(
     instance: &ash::Instance,
     physical: vk::PhysicalDevice,

@@ -26,7 +26,7 @@ pub(crate) trait Present: Send + Sync {
     /// Called once a frame of Bevy's, before it draws.
     fn present(&mut self, frame: &mut PresentFrame<'_>) -> Result<()>;
 
-    /// Whether the program has dropped its object.
+    /// Returns `true` if the program has dropped its object.
     fn is_dropped(&self) -> bool;
 
     fn name(&self) -> &str;

@@ -100,7 +100,7 @@ impl Copier {
         Ok(())
     }
 
-    /// Whether a copy that was running has ended since the last call.
+    /// Returns `true` if a copy that was running has ended since the last call.
     pub(crate) fn finished(&mut self) -> Result<bool> {
         let Some(point) = &self.running else { return Ok(false) };
         let reached = point.is_reached()?;

@@ -144,7 +144,7 @@ impl Content {
         }
     }
 
-    /// What the shader is told, where the picture has this size.
+    /// The shader's parameters for a picture of this size.
     pub(super) fn params(self, picture: [u32; 2]) -> Params {
         match self {
             Self::Image(format, look) => Params::Image(ImageParams {

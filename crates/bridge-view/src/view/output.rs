@@ -195,8 +195,8 @@ impl View {
     }
 }
 
-/// What a picture can be copied to: a buffer of any element type, or an image of four bytes a
-/// texel. The trait is closed.
+/// Resources that a picture can be copied to: a buffer of any element type, or an image of four
+/// bytes a texel. The trait is closed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait PictureSlot: Written {}
 

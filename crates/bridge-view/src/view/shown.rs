@@ -127,7 +127,7 @@ impl View {
         poll_events(timeout)
     }
 
-    /// Whether what is drawn may be presented, then or later.
+    /// Returns `true` if what is drawn may be presented, then or later.
     pub(super) fn may_present(&self) -> bool {
         self.screen.presenter.as_ref().is_some_and(|presenter| !presenter.state().is_closed())
     }

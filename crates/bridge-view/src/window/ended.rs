@@ -13,8 +13,8 @@ use raw_window_handle::RawDisplayHandle;
 /// Of the one display of the process.
 static ENDED: AtomicBool = AtomicBool::new(false);
 
-/// Whether the display has ended. Its windows are not touched any more: winit panics where a
-/// request cannot be sent.
+/// Returns `true` if the display has ended. Its windows are not touched any more: winit panics
+/// where a request cannot be sent.
 pub(crate) fn has_ended() -> bool {
     ENDED.load(Ordering::Acquire)
 }

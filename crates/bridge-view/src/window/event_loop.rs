@@ -40,7 +40,7 @@ struct Loop {
     app: App,
 }
 
-/// What the events are for.
+/// Receiver of the events.
 #[derive(Default)]
 struct App {
     windows: HashMap<WindowId, Weak<State>>,

@@ -1,4 +1,4 @@
-//! Where a picture is in a window of another size.
+//! Placement of a picture in a window of another size.
 
 /// A rectangle in a window: left, top, right, bottom, in pixels.
 pub(crate) type Rectangle = [u32; 4];

@@ -1,4 +1,4 @@
-//! What a user does with a window, kept until the view asks.
+//! Input of a window, kept until the view asks.
 
 use std::f32::consts::TAU;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ const PIXELS: f64 = 40.0;
 /// The camera stays this far from straight above, in radians.
 const STEEPEST: f32 = 1.55;
 
-/// How far the user has moved the camera from where the program put it.
+/// The user's changes to the camera, relative to where the program put it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Orbit {
     yaw: f32,
@@ -55,7 +55,7 @@ impl Orbit {
     }
 }
 
-/// What has happened to a window. The event loop writes it, the view reads it; neither holds it
+/// State of a window. The event loop writes it, the view reads it; neither holds it
 /// while it calls a driver.
 #[derive(Debug, Default)]
 pub(crate) struct State(Mutex<Inner>);
@@ -75,7 +75,7 @@ struct Inner {
     orbit: Orbit,
 }
 
-/// What there is to do since the last time.
+/// Changes since the last call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct News {
     /// The user has closed the window.
@@ -84,7 +84,7 @@ pub(crate) struct News {
     pub(crate) hidden: bool,
     /// It has another size.
     pub(crate) resized: bool,
-    /// What it showed is gone.
+    /// The window's content is lost.
     pub(crate) uncovered: bool,
 }
 
@@ -94,7 +94,7 @@ impl State {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the user has closed the window.
+    /// Returns `true` if the user has closed the window.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }
@@ -161,7 +161,7 @@ impl State {
         self.lock().orbit
     }
 
-    /// What is new; asked a second time, it is not.
+    /// Takes the changes since the last call.
     pub(crate) fn news(&self) -> News {
         let mut inner = self.lock();
         let news =

@@ -1,4 +1,4 @@
-//! What presenting needs of Vulkan, and one picture's way through it.
+//! Vulkan objects of presenting, and one picture's way through them.
 
 // Vulkan calls.
 #![allow(unsafe_code)]

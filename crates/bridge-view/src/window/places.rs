@@ -14,7 +14,7 @@ use crate::error::{Error, failed};
 /// Pictures that may be on their way to the window.
 const PICTURES: usize = 3;
 
-/// What one picture is presented with.
+/// Objects that one picture is presented with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) commands: vk::CommandBuffer,
@@ -98,7 +98,7 @@ impl Places {
         Ok(self.slots.iter().find(|slot| !slot.busy && !slot.abandoned).map(|slot| slot.place))
     }
 
-    /// Whether all are idle. Does not wait.
+    /// Returns `true` if all are idle. Does not wait.
     pub(crate) fn all_idle(&mut self) -> Result<bool, Error> {
         self.look()?;
         Ok(self.slots.iter().all(|slot| !slot.busy))

@@ -20,7 +20,7 @@ use crate::window::places::Places;
 use crate::window::record::Shown;
 use crate::window::surface::{Failed, Surface, check_extensions};
 
-/// How often the surface may be lost between two pictures that are shown.
+/// Number of times that the surface may be lost between two pictures that are shown.
 const LOSSES: u32 = 3;
 
 /// Shows a view's picture in a window. Dropping it waits for what was presented, with a limit, and
@@ -81,12 +81,12 @@ impl Presenter {
         &self.state
     }
 
-    /// Whether the event loop here has the window's events.
+    /// Returns `true` if the event loop here has the window's events.
     pub(crate) fn takes_events(&self) -> bool {
         self.parts.as_ref().is_some_and(|parts| parts.window.handle.is_opened())
     }
 
-    /// How far the user has moved the camera.
+    /// The user's changes to the camera.
     pub(crate) fn orbit(&self) -> Orbit {
         self.state.orbit()
     }

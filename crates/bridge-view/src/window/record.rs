@@ -11,7 +11,7 @@ use crate::draw::ring::Buffers;
 use crate::window::fit::fit;
 use crate::window::swapchain::Target;
 
-/// What a window is to show.
+/// Content of a window.
 #[derive(Clone, Copy)]
 pub(crate) struct Shown<'a> {
     /// Rows of four bytes a pixel; `None` is black.
@@ -20,7 +20,7 @@ pub(crate) struct Shown<'a> {
     pub(crate) redraw: Option<Redraw<'a>>,
 }
 
-/// What a picture is drawn from.
+/// Source of a picture.
 #[derive(Clone, Copy)]
 pub(crate) struct Redraw<'a> {
     pub(crate) pipelines: &'a Pipelines,

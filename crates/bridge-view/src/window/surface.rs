@@ -11,7 +11,7 @@ use raw_window_handle::{HasDisplayHandle, HasWindowHandle, RawDisplayHandle};
 
 use crate::error::{Error, failed};
 
-/// What a call about a window ends with if it fails.
+/// Failure of a call about a window.
 #[derive(Debug)]
 pub(crate) enum Failed {
     /// The images no longer fit the window.

@@ -33,7 +33,7 @@ pub(super) fn image_info<'a>(info: &ImageInfo<'a>) -> ImageInfo<'a> {
     ImageInfo { tiling: vk::ImageTiling::OPTIMAL, placement: SHARING.placement, ..*info }
 }
 
-/// Whether the driver says that such an image can be exported.
+/// Returns `true` if the driver says that such an image can be exported.
 pub(super) fn is_image_exportable(device: &ExportDevice, info: &ImageInfo<'_>) -> bool {
     image_support(device, &image_info(info)).is_ok_and(|support| support.exportable)
 }

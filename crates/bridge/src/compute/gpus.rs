@@ -156,17 +156,17 @@ impl Gpus {
         ended_within(limit, ends, |end| Ok(end.is_reached()?))
     }
 
-    /// Whether no GPU has anything to do, beside those that are lost.
+    /// Returns `true` if no GPU has anything to do, beside those that are lost.
     pub(crate) fn are_idle(&self) -> Result<bool> {
         have_ended(self.streams(), |stream| Ok(query(stream)?))
     }
 
-    /// Whether the GPU that leads is lost: its signals do not come any more.
+    /// Returns `true` if the GPU that leads is lost: its signals do not come any more.
     pub(crate) fn leader_is_lost(&self) -> bool {
         is_lost(self.stream())
     }
 
-    /// Whether there is nothing left that goes on.
+    /// Returns `true` if there is nothing left that goes on.
     pub(crate) fn are_lost(&self) -> bool {
         self.streams().iter().all(|stream| is_lost(stream))
     }
@@ -176,8 +176,8 @@ fn is_lost(stream: &CudaStream) -> bool {
     query(stream).is_err_and(|error| error.is_context_lost())
 }
 
-/// Whether all have ended. What a lost device was doing ended with it, and says nothing about the
-/// others.
+/// Returns `true` if all have ended. What a lost device was doing ended with it, and says nothing
+/// about the others.
 fn have_ended<T>(ends: &[T], is_reached: impl Fn(&T) -> Result<bool>) -> Result<bool> {
     let mut all = true;
     for end in ends {

@@ -40,7 +40,7 @@ impl RemoteCompute {
         &self.stream
     }
 
-    /// Whether their GPU may be another than the one that draws.
+    /// Returns `true` if their GPU may be another than the one that draws.
     pub(crate) fn is_peer(&self) -> bool {
         self.peers
     }

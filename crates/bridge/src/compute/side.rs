@@ -125,7 +125,7 @@ impl Side {
         }
     }
 
-    /// Whether nothing is left to do, on any GPU that is not lost. Does not block.
+    /// Returns `true` if nothing is left to do, on any GPU that is not lost. Does not block.
     pub(crate) fn is_idle(&self) -> Result<bool> {
         match self {
             Self::Cuda(cuda) => cuda.all().are_idle(),
@@ -144,8 +144,8 @@ impl Side {
         }
     }
 
-    /// Whether the caller is part of the side's own work, which [`drain`](Self::drain) would wait
-    /// for.
+    /// Returns `true` if the caller is part of the side's own work, which [`drain`](Self::drain)
+    /// would wait for.
     pub(crate) fn is_inside(&self) -> bool {
         match self {
             // No closure of the program's runs on the thread that signals for another process.

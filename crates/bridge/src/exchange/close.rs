@@ -23,7 +23,7 @@ use crate::observe::trace;
 use crate::observe::trace::Event;
 use crate::timeline::Timeline;
 
-/// Where the use of resources ends that others have replaced.
+/// The end of use of resources that others have replaced.
 pub(super) struct Retirement {
     /// The highest value of `rendered` that may have been submitted by then.
     pub(super) rendered: u64,
@@ -36,8 +36,8 @@ pub(super) struct Retirement {
 }
 
 impl<R: Resources> State<R> {
-    /// Whether others have replaced the resources, and neither side uses these any more. Does not
-    /// block.
+    /// Returns `true` if others have replaced the resources, and neither side uses these any more.
+    /// Does not block.
     pub(super) fn has_ended(&self) -> bool {
         let reached = |timeline: &Timeline, value| timeline.value().is_ok_and(|reached| reached >= value);
         let drained = || self.join_all().and_then(|()| self.compute.side().drain(Duration::ZERO)).unwrap_or(false);

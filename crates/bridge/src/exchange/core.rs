@@ -28,7 +28,7 @@ pub(super) struct Core {
     pub(super) name: String,
     pub(super) timeout: Duration,
     pub(super) queue: QueueKind,
-    /// Where buffers are made.
+    /// Pool in which buffers are made, if any.
     pub(super) pool: Option<SharedPool>,
     /// The compute side was seen to have failed: every frame asks first.
     pub(super) failed: AtomicBool,

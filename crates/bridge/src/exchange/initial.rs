@@ -215,7 +215,7 @@ impl<R: Resources> State<R> {
     }
 }
 
-/// Whether there is anything to hand over.
+/// Returns `true` if there is anything to hand over.
 pub(super) fn is_needed(slots: &[Barriers]) -> bool {
     slots.iter().any(|slot| slot.images() > 0)
 }
@@ -236,8 +236,9 @@ pub(super) fn submit<'a>(
     Ok(unsafe { device.run_once(queue, &name, limit, recorded) }?)
 }
 
-/// Whether what [`submit`] has failed with leaves commands behind that may still run: where their
-/// end was waited for in vain, and not where nothing was submitted. On a lost device nothing runs.
+/// Returns `true` if what [`submit`] has failed with leaves commands behind that may still run:
+/// where their end was waited for in vain, and not where nothing was submitted. On a lost device
+/// nothing runs.
 pub(super) fn may_still_run(error: &Error) -> bool {
     match error {
         Error::Vulkan(vk_export::Error::Unfinished { .. }) => true,

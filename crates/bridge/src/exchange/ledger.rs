@@ -254,7 +254,7 @@ impl Ledger {
         }
     }
 
-    /// What was lent was never submitted. No value was taken since, so this one is taken again.
+    /// The lent turn was never submitted. No value was taken since, so this one is taken again.
     pub(super) fn retract(&mut self, slot: usize) {
         if let Slot::Lent { after, value, .. } = self.slots[slot] {
             self.values.retract(value);

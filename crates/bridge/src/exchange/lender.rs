@@ -38,7 +38,7 @@ pub(super) struct OnQueue<R: Resources> {
     pub(super) link: Arc<InlineLink>,
 }
 
-/// What this process holds of an exchange whose compute side is another process: the host waits and
+/// This process's part of an exchange whose compute side is another process: the host waits and
 /// signals, and maps nothing.
 pub(super) struct OnRemote {
     /// Of all generations of slots.

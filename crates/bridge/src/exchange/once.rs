@@ -143,7 +143,7 @@ impl Submitted {
     }
 }
 
-/// Whether commands may still be pending after a wait that failed so.
+/// Returns `true` if commands may still be pending after a wait that failed so.
 pub(super) fn may_still_run(error: &Error) -> bool {
     // Nothing runs on a lost device: freeing is allowed (Vulkan specification, "Lost Device").
     !matches!(error, Error::Vulkan(error) if error.is_device_lost())

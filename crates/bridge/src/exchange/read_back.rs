@@ -74,13 +74,13 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
     }
 }
 
-/// Whether commands may copy from a buffer.
+/// Returns `true` if commands may copy from a buffer.
 pub(super) fn is_buffer_readable<T>(source: &RenderBuffer<'_, T>) -> bool {
     let (used, needed) = (source.handover().accesses(), BufferAccess::TRANSFER_READ);
     used.usage.contains(needed.usage) && used.access.contains(needed.access)
 }
 
-/// Whether commands may copy from an image, in the layout of its accesses.
+/// Returns `true` if commands may copy from an image, in the layout of its accesses.
 pub(super) fn is_image_readable(source: &RenderImage<'_>) -> bool {
     let (used, needed) = (source.accesses(), ImageAccess::TRANSFER_READ);
     let in_layout = [needed.layout, vk::ImageLayout::GENERAL].contains(&used.layout);

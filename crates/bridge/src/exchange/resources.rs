@@ -130,7 +130,7 @@ pub(crate) trait Share<R: Resources> {
     #[cfg(all(target_os = "linux", feature = "remote"))]
     fn export(slot: &R::Slot, into: &mut Vec<Exported>) -> Result<()>;
 
-    /// Whether there is anything that a replacement copies.
+    /// Returns `true` if there is anything that a replacement copies.
     fn carries(&self) -> bool;
 
     /// The stages at which Vulkan uses any of it; none if there is nothing.
@@ -150,7 +150,7 @@ pub(crate) struct SlotInfo<'a> {
     pub(crate) index: usize,
     /// The family of the queue that Vulkan uses it on.
     pub(crate) family: u32,
-    /// Where buffers are made; each has memory of its own without one.
+    /// Pool in which buffers are made; without one each has memory of its own.
     pub(crate) pool: Option<&'a SharedPool>,
 }
 

@@ -30,7 +30,7 @@ pub struct CudaPart<'t, T> {
     /// Its stream. Kernels that use the elements are launched here, cudarc's copies on any stream
     /// of the device.
     pub stream: &'t Arc<CudaStream>,
-    /// Where the elements are in the buffer.
+    /// Range of the elements in the buffer.
     pub range: Range<usize>,
     /// The elements, as a kernel argument and a cudarc slice; of none where the range is empty.
     pub elements: DeviceViewMut<'t, T>,

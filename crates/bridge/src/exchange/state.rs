@@ -37,7 +37,7 @@ pub(super) struct State<R: Resources> {
     /// Barriers of each slot.
     pub(super) barriers: Box<[Barriers]>,
     pub(super) stages: vk::PipelineStageFlags2,
-    /// Where the slots' use ends, once others have taken their place.
+    /// The end of the slots' use, once others have taken their place.
     pub(super) retired: OnceLock<Retirement>,
     /// Its end was moved to a thread of its own.
     pub(super) moved: bool,
@@ -230,7 +230,7 @@ impl<R: Resources> State<R> {
         Ok(self.held.computed.issue(value))
     }
 
-    /// Where a call of the compute side's failed, asks whether it is lost.
+    /// Asks whether the compute side is lost, if its call failed.
     fn noticed<T>(&self, result: Result<T>) -> Result<T> {
         if result.is_err() && self.check_compute().is_err() {
             self.failed.store(true, Ordering::Release);
@@ -313,8 +313,8 @@ impl<R: Resources> State<R> {
         checked
     }
 
-    /// Whether the compute side's signals do not come any more, and nothing of it uses a slot that
-    /// Vulkan waits for.
+    /// Returns `true` if the compute side's signals do not come any more, and nothing of it uses a
+    /// slot that Vulkan waits for.
     fn is_over(&self) -> bool {
         let side = self.compute.side();
         match side.loss() {

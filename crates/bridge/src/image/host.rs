@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 
 use bytemuck::Pod;
 
-/// Where one level of one layer lies.
+/// Layout of one level of one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PlaneLayout {
     /// Bytes from the start of the mapping to the first texel.
@@ -23,8 +23,8 @@ pub(crate) struct PlaneLayout {
 }
 
 impl PlaneLayout {
-    /// Whether every texel of type `T` lies aligned within `size` bytes, rows and depths apart from
-    /// each other.
+    /// Returns `true` if every texel of type `T` lies aligned within `size` bytes, rows and depths
+    /// apart from each other.
     pub(crate) fn fits<T>(&self, size: usize) -> bool {
         let align = align_of::<T>();
         let Some(row) = self.width.checked_mul(size_of::<T>()) else { return false };

@@ -93,7 +93,7 @@ impl Staging {
         &self.buffer
     }
 
-    /// Where the rows lie in it: level by level of layer 0, then of layer 1, and so on.
+    /// Layout of the rows: level by level of layer 0, then of layer 1, and so on.
     pub(crate) fn planes(&self) -> &[PlaneLayout] {
         &self.planes
     }
@@ -112,7 +112,7 @@ impl StagedHandover {
         self.accesses
     }
 
-    /// Whether a frame ends with a copy from the image into the rows.
+    /// Returns `true` if a frame ends with a copy from the image into the rows.
     pub(crate) fn is_copied_back(&self) -> bool {
         is_copied_back(self.accesses)
     }

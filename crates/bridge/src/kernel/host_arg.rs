@@ -45,7 +45,7 @@ impl HostArg {
         }
     }
 
-    /// Whether both reach the same memory.
+    /// Returns `true` if both reach the same memory.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Slice { start, bytes, .. }, Self::Slice { start: start2, bytes: bytes2, .. }) => {

@@ -49,7 +49,7 @@ pub(crate) trait Take {
     /// Description, for errors.
     fn name() -> String;
 
-    /// Whether it can be taken from this.
+    /// Returns `true` if it can be taken from this.
     fn accepts(arg: &HostArg) -> bool;
 }
 

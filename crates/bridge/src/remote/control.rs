@@ -1,4 +1,4 @@
-//! What the program asks of the thread of a connection, and the thread's wait for the end of a
+//! The program's requests to the thread of a connection, and the thread's wait for the end of a
 //! worker.
 
 use std::sync::Arc;

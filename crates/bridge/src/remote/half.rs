@@ -11,8 +11,8 @@ use super::part::{End, recover};
 use super::timelines::Timelines;
 use crate::error::{Error, Result};
 
-/// How long the end of a worker before is waited for, before the program is asked whether it still
-/// wants the next.
+/// Time for which the end of an earlier worker is waited for, before the program is asked whether
+/// it still wants the next.
 const AT_A_TIME: Duration = Duration::from_millis(10);
 
 /// The handle of an exchange on behalf of its workers.

@@ -92,7 +92,7 @@ impl Remote {
         self.connection.session().backend().unwrap_or(Backend::Host)
     }
 
-    /// Whether it computes with CUDA on another GPU than the one that draws.
+    /// Returns `true` if it computes with CUDA on another GPU than the one that draws.
     pub(super) fn is_on_another_gpu(&self) -> bool {
         let uuid = self.connection.peer_hello().map(|hello| hello.device_uuid);
         self.backend() == Backend::Cuda && uuid != Some(self.device.uuid())

@@ -88,7 +88,7 @@ impl Timelines {
         Self::make(device, exchange, false)
     }
 
-    /// What plays the worker's GPU, while the timelines live.
+    /// A stand-in for the worker's GPU, while the timelines live.
     pub(super) fn player(&self) -> impl Fn(u64) + use<> {
         let (device, computed) = (self.computed.device().clone(), self.computed.as_raw());
         move |value| {
@@ -112,7 +112,7 @@ impl Timelines {
         unsafe { self.rendered.signal(value) }.unwrap();
     }
 
-    /// What the worker sees of the renderer's timeline.
+    /// The value of the renderer's timeline that the worker sees.
     pub(super) fn freed(&self) -> Result<u64> {
         Ok(self.rendered.value()?)
     }

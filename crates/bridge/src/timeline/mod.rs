@@ -25,8 +25,8 @@ pub(crate) trait Peer: Send + Sync {
     /// Its name in a trace.
     fn name(&self) -> &'static str;
 
-    /// Whether it is another API on the GPU: it has the semaphore by export, its signals are polled
-    /// for, and only [`check`](Self::check) tells that it is gone.
+    /// Returns `true` if it is another API on the GPU: it has the semaphore by export, its signals
+    /// are polled for, and only [`check`](Self::check) tells that it is gone.
     fn is_foreign(&self) -> bool;
 
     /// Checks that it still works.
@@ -271,9 +271,9 @@ impl TimelinePoint {
         self.timeline.0.signaller
     }
 
-    /// Whether the point has been reached; does not block. With
-    /// [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue yet is
-    /// submitted first.
+    /// Returns `true` if the point has been reached; does not block. With
+    /// [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue yet is submitted
+    /// first.
     ///
     /// # Errors
     /// The failed call.

@@ -154,7 +154,7 @@ impl CudaDevice {
         check_recorded(self.context()).map_err(|error| error.at("", self.name()))
     }
 
-    /// Whether the stream lives in this device's context.
+    /// Returns `true` if the stream lives in this device's context.
     pub(crate) fn owns(&self, stream: &CudaStream) -> bool {
         stream.context().cu_ctx() == self.context().cu_ctx()
     }

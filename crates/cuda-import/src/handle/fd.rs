@@ -44,8 +44,8 @@ pub(crate) fn give<T>(
     imported.map_err(|error| error.at(object, device))
 }
 
-/// Whether the number `fd`, which may be closed or another thread's by now, means the same open
-/// file as `known`.
+/// Returns `true` if the number `fd`, which may be closed or another thread's by now, means the
+/// same open file as `known`.
 ///
 /// Inodes do not tell: descriptors of GPU memory all come from one device node. Status flags belong
 /// to the open file, so a flag flipped through the one descriptor shows through the other. Nobody

@@ -52,7 +52,7 @@ impl Default for ImageMappingInfo {
 }
 
 impl ImageMappingInfo {
-    /// Whether it is an array of images for kernels.
+    /// Returns `true` if it is an array of images for kernels.
     pub(crate) fn is_layered(&self) -> bool {
         let one = if self.kind == ImageKind::Cube { 6 } else { 1 };
         self.layered || self.layers > one

@@ -98,7 +98,7 @@ impl KernelModule {
         &self.0.name
     }
 
-    /// Where it is.
+    /// The device that it is loaded on.
     pub fn device(&self) -> &CudaDevice {
         &self.0.device
     }

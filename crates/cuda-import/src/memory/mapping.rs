@@ -60,8 +60,8 @@ impl<B: Backing> Mapping<B> {
         &self.orders
     }
 
-    /// Whether a home stream does not wait yet for something that other streams of its device did
-    /// with it.
+    /// Returns `true` if a home stream does not wait yet for something that other streams of its
+    /// device did with it.
     pub(crate) fn has_foreign_work(&self) -> bool {
         self.orders.iter().any(StreamOrder::has_foreign_work)
     }

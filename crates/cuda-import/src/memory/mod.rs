@@ -115,7 +115,7 @@ impl ImportedMemory {
         self.dedicated
     }
 
-    /// Where it was imported: the GPU that it is on, or the first of the
+    /// The device that it was imported on: the GPU that it is on, or the first of the
     /// [`devices`](Self::devices).
     pub fn device(&self) -> &CudaDevice {
         &self.device

@@ -39,7 +39,7 @@ pub(super) struct Job {
     pub(super) shared: bool,
 }
 
-/// Where the result goes.
+/// Place of the result.
 type Ticket = OnceLock<CallResult<()>>;
 
 /// One thread with a queue, for one context. The thread ends when nothing was asked of it for
@@ -94,7 +94,7 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Whether the caller is a part of what the thread does.
+    /// Returns `true` if the caller is a part of what the thread does.
     pub(super) fn is_current(&self) -> bool {
         OF.get() == self.address()
     }

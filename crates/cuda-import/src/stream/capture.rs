@@ -50,7 +50,7 @@ impl CaptureScope {
         Some(Self(()))
     }
 
-    /// Whether something was used on a stream that the graph does not order.
+    /// Returns `true` if something was used on a stream that the graph does not order.
     pub(crate) fn has_unordered_use(&self) -> bool {
         CAPTURE.get().is_some_and(|capture| capture.unordered)
     }

@@ -95,7 +95,7 @@ impl Guests {
         self.tickets().filter_map(Ticket::event)
     }
 
-    /// Whether there is a use that the home stream does not wait for.
+    /// Returns `true` if there is a use that the home stream does not wait for.
     pub(crate) fn are_pending(&self) -> bool {
         self.tickets().any(|ticket| ticket.state.load(Ordering::Acquire) != 0)
     }
@@ -186,7 +186,7 @@ impl Ticket {
         key(&self.stream) == key(stream)
     }
 
-    /// Whether it was nobody's.
+    /// Returns `true` if it was nobody's.
     fn lend(&self) -> bool {
         self.state.fetch_or(LENT | PENDING, Ordering::AcqRel) & LENT == 0
     }

@@ -13,7 +13,7 @@ pub(crate) fn is_per_thread(stream: &CudaStream) -> bool {
     key(stream) == CU_STREAM_PER_THREAD
 }
 
-/// Whether two objects stand for one stream of the driver's.
+/// Returns `true` if two objects stand for one stream of the driver's.
 pub(crate) fn is_same(one: &CudaStream, other: &CudaStream) -> bool {
     one.cu_stream() == other.cu_stream() && one.context().cu_ctx() == other.context().cu_ctx()
 }

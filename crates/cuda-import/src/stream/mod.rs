@@ -136,8 +136,8 @@ pub unsafe fn signal_one(stream: &CudaStream, semaphore: &ImportedSemaphore, val
     unsafe { signal(stream, &[SemaphorePoint { semaphore, value }]) }
 }
 
-/// Whether all work enqueued on `stream` has ended. Does not block; false while something is
-/// pending.
+/// Returns `true` if all work enqueued on `stream` has ended. Does not block; false while something
+/// is pending.
 ///
 /// The answer is the driver's own: what cudarc recorded in the context is neither returned nor
 /// cleared.
@@ -175,8 +175,8 @@ pub fn mark(stream: &CudaStream) -> Result<StreamMark, Error> {
 pub struct StreamMark(Mark);
 
 impl StreamMark {
-    /// Whether all work before the mark has ended. Does not block. The answer is the driver's own,
-    /// as that of [`query`] is.
+    /// Returns `true` if all work before the mark has ended. Does not block. The answer is the
+    /// driver's own, as that of [`query`] is.
     ///
     /// # Errors
     /// [`Error::Driver`] when the work failed, here or earlier in the context; see

@@ -20,7 +20,7 @@ use crate::logging::isolated;
 pub(crate) struct Current {
     /// None where it was current already, or where it is unknown what was.
     before: Option<Before>,
-    /// What is current is a thread's own affair.
+    /// The current context is a property of the thread.
     thread: PhantomData<*const ()>,
 }
 

@@ -228,7 +228,7 @@ impl ExportDevice {
         &self.0.enabled
     }
 
-    /// Whether a device extension is on.
+    /// Returns `true` if a device extension is on.
     pub(crate) fn is_enabled(&self, extension: &CStr) -> bool {
         self.0.extensions.iter().any(|name| name.as_c_str() == extension)
     }

@@ -199,7 +199,7 @@ impl PhysicalDeviceInfo {
         u32::try_from(index).ok()
     }
 
-    /// Whether a queue family exists and is of a kind.
+    /// Returns `true` if a queue family exists and is of a kind.
     pub(crate) fn is_family(&self, family: u32, kind: QueueKind) -> bool {
         self.family(family).is_some_and(|family| kind.is_family(family.queue_flags))
     }

@@ -28,7 +28,7 @@ pub enum QueueKind {
 }
 
 impl QueueKind {
-    /// Whether a family with these capabilities is of this kind.
+    /// Returns `true` if a family with these capabilities is of this kind.
     pub(crate) fn is_family(self, flags: vk::QueueFlags) -> bool {
         use vk::QueueFlags as Flags;
         match self {

@@ -62,8 +62,8 @@ impl QueueMutex {
         Some(QueueGuard { holder: &self.holder, _guard: guard })
     }
 
-    /// Whether this thread has locked the queue. Exact: only this thread writes its own name, and
-    /// takes it away again.
+    /// Returns `true` if this thread has locked the queue. Exact: only this thread writes its own
+    /// name, and takes it away again.
     pub(crate) fn is_held_here(&self) -> bool {
         self.holder.load(Ordering::Relaxed) == this_thread()
     }

@@ -15,7 +15,7 @@ impl ExportDevice {
     }
 }
 
-/// Where a range of formats is defined.
+/// Definition of a range of formats.
 struct Origin {
     first: i32,
     last: i32,
@@ -42,8 +42,8 @@ const ORIGINS: &[Origin] = &[
     origin(1_000_464_000, 1_000_464_000, None, Some(nv::optical_flow::NAME)),
 ];
 
-/// Whether a driver of `api_version` with these extensions may be asked for `format`; else what is
-/// wrong.
+/// Returns `true` if a driver of `api_version` with these extensions may be asked for `format`;
+/// else what is wrong.
 fn is_known(format: vk::Format, api_version: u32, has: impl Fn(&CStr) -> bool) -> Result<(), String> {
     let raw = format.as_raw();
     let Some(origin) = ORIGINS.iter().find(|origin| (origin.first..=origin.last).contains(&raw)) else {
@@ -104,8 +104,8 @@ pub(crate) fn aspects(format: vk::Format) -> vk::ImageAspectFlags {
     }
 }
 
-/// Whether the format came with Y'CbCr conversion: multi-planar, or subsampled. A view of such an
-/// image wants a conversion object that only its user can choose.
+/// Returns `true` if the format came with Y'CbCr conversion: multi-planar, or subsampled. A view of
+/// such an image wants a conversion object that only its user can choose.
 pub(crate) fn is_ycbcr(format: vk::Format) -> bool {
     let of = |first: vk::Format, last: vk::Format| (first.as_raw()..=last.as_raw()).contains(&format.as_raw());
     of(vk::Format::G8B8G8R8_422_UNORM, vk::Format::G16_B16_R16_3PLANE_444_UNORM)

@@ -38,7 +38,7 @@ pub enum Placement {
 }
 
 impl Placement {
-    /// Whether memory there is exported to other APIs.
+    /// Returns `true` if memory there is exported to other APIs.
     pub(crate) fn is_exportable(self) -> bool {
         match self {
             Self::Exportable | Self::Peers => true,
@@ -81,12 +81,12 @@ pub(crate) struct Request<'a> {
     pub(crate) dedicated_to: Option<Resource>,
     pub(crate) device_address: bool,
     pub(crate) placement: Placement,
-    /// Where the placement is exportable, and nowhere else.
+    /// `Some` if and only if the placement is exportable.
     pub(crate) exporter: Option<Exporter>,
 }
 
-/// Whether a resource's allocation is dedicated to it: wherever it is exported, and where the
-/// driver `asks` for it.
+/// Returns `true` if a resource's allocation is dedicated to it: wherever it is exported, and where
+/// the driver `asks` for it.
 ///
 /// NVIDIA's driver asks for it with large resources only, and compresses exportable memory that is
 /// not dedicated: on an H100, CUDA reads 4 GiB of that at random at a sixth of the speed of its own

@@ -91,7 +91,7 @@ struct Inner {
     usage: vk::BufferUsageFlags,
 }
 
-/// Where a pool puts a buffer.
+/// Place of a buffer in a pool.
 #[derive(Debug)]
 pub(crate) enum Place {
     /// Into a block.
@@ -220,7 +220,7 @@ impl SharedPool {
         self.take_from(&mut blocks, size, alignment).map(Place::Block).ok_or(Error::InvalidArgument { object, reason })
     }
 
-    /// Whether a driver may compress the blocks: see [`SharedPool`].
+    /// Returns `true` if a driver may compress the blocks: see [`SharedPool`].
     fn is_compressed(&self) -> bool {
         self.0.compute.side().sharing().counterpart == Counterpart::External
     }

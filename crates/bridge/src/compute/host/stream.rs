@@ -100,12 +100,12 @@ impl HostStream {
         HostStreamId(Arc::downgrade(&self.0.shared))
     }
 
-    /// Whether it has this identity.
+    /// Returns `true` if it has this identity.
     pub(crate) fn has_id(&self, id: &HostStreamId) -> bool {
         std::ptr::eq(Arc::as_ptr(&self.0.shared), id.0.as_ptr())
     }
 
-    /// Whether both are the same queue.
+    /// Returns `true` if both are the same queue.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -143,7 +143,7 @@ impl HostStream {
         Ok(())
     }
 
-    /// Whether the caller runs on the stream's own thread, inside one of its closures.
+    /// Returns `true` if the caller runs on the stream's own thread, inside one of its closures.
     pub(crate) fn is_current(&self) -> bool {
         self.0.shared.is_current()
     }

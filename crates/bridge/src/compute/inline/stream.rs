@@ -69,7 +69,7 @@ impl InlineStream {
         InlineStreamId(Arc::downgrade(&self.0))
     }
 
-    /// Whether it has this identity.
+    /// Returns `true` if it has this identity.
     pub(crate) fn has_id(&self, id: &InlineStreamId) -> bool {
         std::ptr::eq(Arc::as_ptr(&self.0), id.0.as_ptr())
     }
@@ -125,7 +125,8 @@ impl InlineStream {
         unsafe { self.record([], record) }
     }
 
-    /// Whether the caller is inside of a closure that [`record_with`](Self::record_with) calls.
+    /// Returns `true` if the caller is inside of a closure that [`record_with`](Self::record_with)
+    /// calls.
     pub(crate) fn is_inside(&self) -> bool {
         self.0.is_inside()
     }

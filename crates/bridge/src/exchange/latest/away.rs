@@ -34,7 +34,7 @@ pub(crate) trait Away: Send + Sized + 'static {
         &self.of().state.compute
     }
 
-    /// Whether the device is lost, which a timeline tells that no other process has.
+    /// Returns `true` if the device is lost, which a timeline tells that no other process has.
     fn is_lost(&self) -> bool {
         self.of().state.held.rendered.value().is_err_and(|error| error.is_device_lost())
     }

@@ -20,8 +20,9 @@ impl Ledger {
         Some(slot)
     }
 
-    /// Whether a slot may be the writer's as soon as a timeline rises, which tells nobody: once the
-    /// last use of one has ended, or once a frame is finished that supersedes another.
+    /// Returns `true` if a slot may be the writer's as soon as a timeline rises, which tells
+    /// nobody: once the last use of one has ended, or once a frame is finished that supersedes
+    /// another.
     pub(in crate::exchange::latest) fn is_ending(&self, read: u64, written: u64) -> bool {
         let floor = self.floor();
         let ends = |behind: Behind| behind.read > read || behind.written > written;

@@ -83,7 +83,7 @@ pub(super) const FAULTY: [Step; 6] = [
     Step::Revive,
 ];
 
-/// What really lies in a slot, and who used it last.
+/// Actual contents of a slot, and its last user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Content {
     /// None while and after something else than a whole frame was written.
@@ -159,7 +159,7 @@ impl World {
         }
     }
 
-    /// What the reader should get next, if it is newer than what it has had.
+    /// The frame that the reader should get next, if it is newer than its last one.
     fn wanted(&self) -> Option<u64> {
         let newest = if self.ledger.newest == Newest::Issued { self.published } else { self.finished };
         newest.filter(|_| newest > self.shown)

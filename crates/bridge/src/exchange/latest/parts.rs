@@ -26,7 +26,7 @@ impl LatestParts {
         Self { waits, signal: rendered_info(rendered, value) }
     }
 
-    /// What the commands wait for: nothing where the reader has the same frame again, or the writer
+    /// Waits of the commands: none where the reader has the same frame again, or the writer
     /// a slot that was never used; two points at most.
     pub fn waits(&self) -> &[vk::SemaphoreSubmitInfo<'static>] {
         &self.waits

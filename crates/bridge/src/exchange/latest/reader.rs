@@ -76,7 +76,7 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
         RenderRead::newest(&self.shared)
     }
 
-    /// Whether new images wait for their first hand-over, as
+    /// Returns `true` if new images wait for their first hand-over, as
     /// [`Exchange::needs_initial`](crate::Exchange::needs_initial).
     pub fn needs_initial(&self) -> bool {
         self.shared.state.ledger().initial() != Initial::Done
@@ -112,7 +112,7 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
         unsafe { self.shared.state.record_initial(commands) }
     }
 
-    /// What proves the end of lent turns that were dropped, as
+    /// A submission that proves the end of lent turns that were dropped, as
     /// [`Exchange::flush_parts`](crate::Exchange::flush_parts): with it on the queue,
     /// [`LatestWriter::close`](crate::LatestWriter::close) can see that nothing is in use. Every
     /// later turn does the same. It brings no slot back; [`initialise`](Self::initialise) does.

@@ -164,7 +164,7 @@ impl<R: Resources> RenderRead<R> {
         self.shared.was_skipped();
     }
 
-    /// What its submission waits for.
+    /// The point that its submission waits for.
     fn after(&self) -> Option<&TimelinePoint> {
         self.chosen.new.then_some(&self.computed)
     }

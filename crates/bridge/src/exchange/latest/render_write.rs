@@ -27,8 +27,8 @@ pub struct RenderWrite<R: Resources> {
     shared: Arc<Shared<R>>,
     frame: u64,
     slot: usize,
-    /// What its submission waits for: the last reader of the slot, or its last writer where nobody
-    /// has read it.
+    /// Points that its submission waits for: the last reader of the slot, or its last writer where
+    /// nobody has read it.
     after: SmallVec<[TimelinePoint; 2]>,
     done: bool,
     _alive: Alive,

@@ -118,7 +118,7 @@ impl<R: Resources> LatestWriter<R, RenderFirst> {
         RenderWrite::begin(&self.shared)
     }
 
-    /// Whether new images wait for their first hand-over, as
+    /// Returns `true` if new images wait for their first hand-over, as
     /// [`Exchange::needs_initial`](crate::Exchange::needs_initial).
     pub fn needs_initial(&self) -> bool {
         self.shared.state.ledger().initial() != Initial::Done
@@ -146,7 +146,7 @@ impl<R: Resources> LatestWriter<R, RenderFirst> {
         unsafe { self.shared.state.record_initial(commands) }
     }
 
-    /// What brings back the slots of lent turns that were dropped, as
+    /// A submission that brings back the slots of lent turns that were dropped, as
     /// [`Exchange::flush_parts`](crate::Exchange::flush_parts). Every later frame does the same.
     ///
     /// # Errors

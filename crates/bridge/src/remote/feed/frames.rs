@@ -74,7 +74,7 @@ mod tests {
 
     const SLOTS: usize = 3;
 
-    /// What really happens: the worker's slots, its frames and its timeline.
+    /// The actual state: the worker's slots, its frames and its timeline.
     #[derive(Debug, Clone, PartialEq, Eq, Hash)]
     struct World {
         frames: Frames,

@@ -54,13 +54,13 @@ impl<R: Resources> HostFeed<R> {
         self.next.take_if(|next| is_it(next)).map(|next| freed(next.slot, None))
     }
 
-    /// Whether any frame is on its way.
+    /// Returns `true` if any frame is on its way.
     pub(super) fn is_busy(&self) -> bool {
         self.copying.is_some() || self.next.is_some()
     }
 
-    /// Whether the newest frame waits for something that tells nobody: [`advance`](Self::advance)
-    /// is to be called again after a while.
+    /// Returns `true` if the newest frame waits for something that tells nobody:
+    /// [`advance`](Self::advance) is to be called again after a while.
     pub(super) fn is_refused(&self) -> bool {
         self.refused.is_some()
     }

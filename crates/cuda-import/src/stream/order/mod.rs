@@ -217,7 +217,7 @@ impl StreamOrder {
         self.guests.get().map(|guests| &**guests).filter(|guests| guests.are_pending())
     }
 
-    /// Whether there is anything to [`join`](Self::join).
+    /// Returns `true` if there is anything to [`join`](Self::join).
     pub(crate) fn has_foreign_work(&self) -> bool {
         self.pending_guests().is_some()
     }

@@ -141,12 +141,13 @@ impl<'a> Module<'a> {
         Ok(rest.get(1..).unwrap_or_default())
     }
 
-    /// Whether a body calls what is no function by name: through a register, or an alias.
+    /// Returns `true` if a body calls what is no function by name: through a register, or an alias.
     pub(super) fn calls_anything(&self, body: &Body<'_>) -> bool {
         body.called.iter().any(|name| !self.defined.contains_key(name) && !self.declared.contains_key(name))
     }
 
-    /// Whether a name is that of a function that this module declares and does not define.
+    /// Returns `true` if a name is that of a function that this module declares and does not
+    /// define.
     pub(super) fn is_undefined(&self, name: &str) -> bool {
         self.declared.contains_key(name) && !self.defined.contains_key(name)
     }
