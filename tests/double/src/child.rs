@@ -9,6 +9,9 @@ const MARK: &str = "DRIVER_DOUBLE_CHILD";
 /// What the loader finds under the driver's name.
 pub(crate) enum Library<'a> {
     Double,
+    /// The double, which is the system's Vulkan driver too.
+    #[cfg(target_os = "linux")]
+    DoubleWithVulkan,
     File(&'a Path),
 }
 
@@ -22,10 +25,19 @@ pub(crate) fn enter(test: &str, library: &Library<'_>) -> bool {
     }
     let file = match library {
         Library::Double => double(),
+        #[cfg(target_os = "linux")]
+        Library::DoubleWithVulkan => double(),
         Library::File(file) => file.to_path_buf(),
     };
     let folder = tempfile::tempdir().expect("a folder for the library");
-    let output = with_driver(&file, folder.path())
+    let mut command = with_driver(&file, folder.path());
+    #[cfg(target_os = "linux")]
+    if matches!(library, Library::DoubleWithVulkan) {
+        let manifest = folder.path().join("double_icd.json");
+        std::fs::write(&manifest, manifest_of(&file)).expect("a manifest of the driver");
+        command.env("VK_DRIVER_FILES", &manifest).env("VK_ICD_FILENAMES", &manifest);
+    }
+    let output = command
         .args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
         .env(MARK, test)
         .output()
@@ -36,6 +48,13 @@ pub(crate) fn enter(test: &str, library: &Library<'_>) -> bool {
     // Shown where the parent runs with `--nocapture`.
     print!("{said}");
     false
+}
+
+/// What the Vulkan loader reads of a driver.
+#[cfg(target_os = "linux")]
+fn manifest_of(file: &Path) -> String {
+    let icd = format!("{{ \"library_path\": {:?}, \"api_version\": \"1.3.0\" }}", file.display().to_string());
+    format!("{{ \"file_format_version\": \"1.0.0\", \"ICD\": {icd} }}")
 }
 
 /// This program with `file` as its driver, by way of the library path.

@@ -102,6 +102,16 @@ impl Double {
         child::enter(test, &Which::Double).then(Self::open)
     }
 
+    /// As [`in_child`](Self::in_child), with the double as the system's one Vulkan driver too: its
+    /// device exports buffers and timelines to the double's first GPU.
+    ///
+    /// # Panics
+    /// As [`in_child`](Self::in_child).
+    #[cfg(target_os = "linux")]
+    pub fn in_child_with_vulkan(test: &str) -> Option<Self> {
+        child::enter(test, &Which::DoubleWithVulkan).then(Self::open)
+    }
+
     /// As [`in_child`](Self::in_child), with `library` as the driver: true in the process of its
     /// own.
     ///

@@ -19,7 +19,7 @@ pub(crate) type Owned = OwnedFd;
 const MAGIC: [u8; 16] = *b"driver-double/1\n";
 const LABEL: &str = "driver-double";
 /// In bytes; the memory follows.
-const HEADER: u64 = 4096;
+pub(crate) const HEADER: u64 = 4096;
 
 /// A fresh descriptor that carries `number`, with `size` bytes of zeros behind it.
 pub(crate) fn create(number: u64, size: u64) -> io::Result<Raw> {

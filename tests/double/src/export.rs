@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::abi::{ARRAY_COLOR, ARRAY_CUBEMAP, ARRAY_LAYERED, ArrayDesc};
 use crate::finding::Kind;
+#[cfg(target_os = "linux")]
+use crate::vulkan::Shared;
 
 /// By the number that their descriptors carry.
 pub(crate) type Exports = BTreeMap<u64, Export>;
@@ -102,6 +104,10 @@ pub(crate) enum Payload {
     Timeline { submitted: u64, value: u64 },
     /// How many of each were submitted and completed.
     Binary { signals: u64, waits: u64, signalled: u64, waited: u64 },
+    /// A timeline whose counter is Vulkan's, while that has it; and the highest value of which a
+    /// signal was submitted on CUDA's side.
+    #[cfg(target_os = "linux")]
+    Vulkan { shared: Option<Shared>, submitted: u64 },
 }
 
 impl Payload {
@@ -113,7 +119,13 @@ impl Payload {
     }
 
     pub(crate) fn is_timeline(&self) -> bool {
-        matches!(self, Self::Timeline { .. })
+        !matches!(self, Self::Binary { .. })
+    }
+
+    /// Vulkan destroys its timeline: what comes of the semaphore from now on, nobody sees.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn part(&mut self) {
+        *self = Self::Timeline { submitted: self.value(), value: self.value() };
     }
 
     /// A signal is enqueued, on any side.
@@ -123,6 +135,16 @@ impl Payload {
                 Err((Kind::ValueNotRising, format!("a signal of {to} after one of {submitted}")))
             }
             Self::Timeline { submitted, .. } => {
+                *submitted = to;
+                Ok(())
+            }
+            #[cfg(target_os = "linux")]
+            Self::Vulkan { shared, submitted } => {
+                let reached = shared.as_ref().map_or(0, Shared::value);
+                if to <= reached.max(*submitted) {
+                    let text = format!("a signal of {to} after one of {submitted}, with the counter at {reached}");
+                    return Err((Kind::ValueNotRising, text));
+                }
                 *submitted = to;
                 Ok(())
             }
@@ -146,15 +168,15 @@ impl Payload {
                 *waits += 1;
                 Ok(())
             }
-            Self::Timeline { .. } => Ok(()),
+            _ => Ok(()),
         }
     }
 
     /// Whether a wait for `value` can end now.
     pub(crate) fn is_reached(&self, value: u64) -> bool {
         match *self {
-            Self::Timeline { value: counter, .. } => counter >= value,
             Self::Binary { signalled, waited, .. } => signalled > waited,
+            _ => self.value() >= value,
         }
     }
 
@@ -168,6 +190,13 @@ impl Payload {
                 }
             }
             Self::Binary { signalled, .. } => *signalled += 1,
+            #[cfg(target_os = "linux")]
+            Self::Vulkan { shared, .. } => {
+                let before = shared.as_ref().map_or(0, Shared::value);
+                if shared.as_ref().is_some_and(|shared| to <= before || !shared.signal(to)) {
+                    return Err((Kind::ValueFell, format!("a signal of {to} is done after one of {before}")));
+                }
+            }
         }
         Ok(())
     }
@@ -180,9 +209,11 @@ impl Payload {
 
     /// The counter; 0 or 1 of a binary semaphore.
     pub(crate) fn value(&self) -> u64 {
-        match *self {
-            Self::Timeline { value, .. } => value,
+        match self {
+            Self::Timeline { value, .. } => *value,
             Self::Binary { signalled, waited, .. } => signalled - waited,
+            #[cfg(target_os = "linux")]
+            Self::Vulkan { shared, .. } => shared.as_ref().map_or(0, Shared::value),
         }
     }
 }

@@ -255,6 +255,12 @@ pub(crate) fn ledger() -> MutexGuard<'static, Ledger> {
     LEDGER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Returns once something has changed.
+#[cfg(target_os = "linux")]
+pub(crate) fn wait_for_change(ledger: MutexGuard<'static, Ledger>) -> MutexGuard<'static, Ledger> {
+    CHANGED.wait(ledger).unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Lets blocked calls look again.
 pub(crate) fn changed() {
     CHANGED.notify_all();

@@ -15,6 +15,8 @@ use crate::queue::Queue;
 use crate::refused::Refused;
 use crate::table::Table;
 use crate::vmm::Vmm;
+#[cfg(target_os = "linux")]
+use crate::vulkan::Vulkan;
 use crate::watch::Descriptor;
 
 /// Handles begin here and device addresses above, so that neither is mistaken for the other or for
@@ -108,6 +110,8 @@ pub(crate) struct Ledger {
     /// By event, longer than that lives: which of its records has been reached.
     pub(crate) reached: BTreeMap<u64, u64>,
     pub(crate) exports: Exports,
+    #[cfg(target_os = "linux")]
+    pub(crate) vulkan: Vulkan,
     pub(crate) refused: Refused,
     /// What the exporting side shares by its number, with the handle that has it.
     pub(crate) by_number: Vec<Descriptor>,
@@ -145,6 +149,8 @@ impl Ledger {
             queues: BTreeMap::new(),
             reached: BTreeMap::new(),
             exports: BTreeMap::new(),
+            #[cfg(target_os = "linux")]
+            vulkan: Vulkan::new(),
             refused: Refused::Measured,
             decoys: Vec::new(),
             by_number: Vec::new(),

@@ -22,8 +22,9 @@
 //! | `lost` | contexts that a fault has taken |
 //! | `export` | what the exporting side made |
 //! | `descriptor`, `nt_handle`, `watch`, `refused` | the operating system's handles, and what becomes of those that are refused |
+//! | `vulkan` | on Linux, a Vulkan driver that exports to this library's CUDA |
 //! | `vmm` | allocations by handle, and addresses that several devices may access |
-//! | `module`, `ptx` | kernels and what they are launched with |
+//! | `module`, `ptx`, `twin` | kernels, what they are launched with, and what those of the tests do |
 //! | `client_nt`, `calls/nt` | what there is on Windows alone |
 //! | `abi` | codes and layouts of cuda.h |
 //!
@@ -57,7 +58,10 @@ mod queue;
 mod refused;
 mod stream;
 mod table;
+mod twin;
 mod vmm;
+#[cfg(target_os = "linux")]
+mod vulkan;
 mod watch;
 
 #[cfg(windows)]

@@ -1,5 +1,5 @@
-//! Modules, their functions, and what a launch is given. Nothing is executed: a launch is checked
-//! when its turn comes, as a kernel would touch what it was given.
+//! Modules, their functions, and what a launch is given. A launch is checked when its turn comes,
+//! as a kernel would touch what it was given; only those that have a [twin](crate::twin) do more.
 
 use crate::abi::ILLEGAL_ADDRESS;
 use crate::finding::{Kind, Refusal};
@@ -25,8 +25,17 @@ pub(crate) struct Function {
 #[derive(Clone, Debug)]
 pub(crate) struct Launch {
     pub(crate) kernel: String,
+    /// In bytes, one after the other.
+    pub(crate) args: Vec<Vec<u8>>,
+    /// Of the first dimension.
+    pub(crate) threads: u64,
+}
+
+impl Launch {
     /// Words of eight bytes among the arguments, each a pointer, a texture, a surface or a number.
-    pub(crate) words: Vec<u64>,
+    pub(crate) fn words(&self) -> impl Iterator<Item = u64> {
+        self.args.iter().flat_map(|arg| arg.as_chunks().0).map(|&word| u64::from_ne_bytes(word))
+    }
 }
 
 impl Ledger {
@@ -39,7 +48,7 @@ impl Ledger {
 
     /// Whether all that looks like an address or an object is one that a kernel could use.
     pub(crate) fn check_launch(&self, context: u64, launch: &Launch) -> Result<(), Refusal> {
-        launch.words.iter().try_for_each(|&word| {
+        launch.words().try_for_each(|word| {
             self.check_word(&launch.kernel, word)?;
             self.check_access(context, word).map_err(|refusal| Refusal { code: ILLEGAL_ADDRESS, ..refusal })
         })

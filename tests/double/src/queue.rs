@@ -73,12 +73,13 @@ impl Ledger {
         self.proceed();
     }
 
-    /// Does all that can be done. Work that goes wrong takes the context with it: later calls say
+    /// Does all that can be done, and says whether there was any. Work that goes wrong takes the context with it: later calls say
     /// so.
-    pub(crate) fn proceed(&mut self) {
+    pub(crate) fn proceed(&mut self) -> bool {
         if self.held {
-            return;
+            return false;
         }
+        let mut any = false;
         let ready = |ledger: &Self| {
             ledger.queues.iter().find_map(|(&stream, queue)| {
                 let (order, work) = queue.work.front()?;
@@ -86,6 +87,7 @@ impl Ledger {
             })
         };
         while let Some(stream) = ready(self) {
+            any = true;
             let Some(queue) = self.queues.get_mut(&stream) else { continue };
             let (context, work) = (queue.context, queue.work.pop_front());
             if let Some(Err(refusal)) = work.map(|(_, work)| self.perform(context, work)) {
@@ -102,6 +104,19 @@ impl Ledger {
             });
             !queue.work.is_empty() || is_default || streams.find(stream).is_some()
         });
+        any
+    }
+
+    /// Whether a stream waits for what Vulkan may signal without a call of CUDA's.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn waits_for_vulkan(&self) -> bool {
+        use crate::export::{Export, Payload};
+        self.queues.values().filter_map(|queue| queue.work.front()).any(|(_, work)| match work {
+            Work::Wait { export, .. } => {
+                matches!(self.exports.get(export), Some(Export::Semaphore(Payload::Vulkan { .. })))
+            }
+            _ => false,
+        })
     }
 
     /// What the first stream of the context that is not idle waits for.
@@ -196,7 +211,10 @@ impl Ledger {
                 descriptor::write(raw, offset, &bytes).map_err(|_| crate::abi::UNKNOWN)?;
             }
             Work::Copy3d(copy) => copy.perform(self)?,
-            Work::Launch(launch) => self.check_launch(context, &launch)?,
+            Work::Launch(launch) => {
+                self.check_launch(context, &launch)?;
+                self.run_twin(&launch)?;
+            }
         }
         Ok(())
     }

@@ -127,7 +127,7 @@ impl Ledger {
         self.queues.values().flat_map(|queue| &queue.work).any(|(_, work)| match work {
             Work::Write { address, .. } => inside(*address),
             Work::Copy { to, from, .. } => inside(*to) || inside(*from),
-            Work::Launch(launch) => launch.words.iter().copied().any(inside),
+            Work::Launch(launch) => launch.words().any(inside),
             _ => false,
         })
     }

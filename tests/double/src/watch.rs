@@ -87,6 +87,8 @@ impl Ledger {
         let memories = self.memories.iter().map(|(_, memory)| memory.descriptor.raw);
         let semaphores = self.semaphores.iter().map(|(_, semaphore)| semaphore.descriptor.raw);
         let mapped = self.vmm.descriptors();
+        #[cfg(target_os = "linux")]
+        let mapped = mapped.chain(self.vulkan.descriptors());
         let others = self.decoys.iter().chain(&self.by_number).map(|other| other.raw);
         let owned: Vec<_> = memories.chain(semaphores).chain(mapped).chain(others).collect();
         descriptor::open().into_iter().map(|(raw, _)| raw).filter(|raw| !owned.contains(raw)).collect()

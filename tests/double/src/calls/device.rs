@@ -83,8 +83,13 @@ unsafe extern "C" fn cuDeviceGetUuid_v2(uuid: *mut [u8; 16], device: c_int) -> C
     entry("cuDeviceGetUuid_v2", Needs::Init).run(|_, _| {
         name(device)?;
         // SAFETY: cuda.h: an output.
-        unsafe { put(uuid, [0xd0 + device as u8; 16]) }
+        unsafe { put(uuid, self::uuid(device)) }
     })
+}
+
+/// The UUID of a device.
+pub(crate) fn uuid(device: c_int) -> [u8; 16] {
+    [0xd0 + device as u8; 16]
 }
 
 #[unsafe(no_mangle)]

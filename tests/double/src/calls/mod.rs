@@ -16,6 +16,7 @@ mod transfer;
 mod vmm;
 
 pub(crate) use control::Sink;
+pub(crate) use device::uuid;
 
 use crate::abi::INVALID_VALUE;
 use crate::finding::Refusal;

@@ -203,17 +203,17 @@ unsafe extern "C" fn cuLaunchKernel(
             }
             ledger.functions.get_mut(function)?.loaded = true;
         }
-        let mut words = Vec::new();
+        let mut args = Vec::new();
         for (i, &size) in kernel.params.iter().enumerate() {
             // SAFETY: cuda.h: a pointer to each parameter, of which the kernel has more than `i`.
             let place = unsafe { params.add(i) };
             // SAFETY: as above.
             let param = unsafe { place.read() };
             // SAFETY: cuda.h: it points to as many bytes as the parameter has.
-            let bytes = unsafe { std::slice::from_raw_parts(param, size) };
-            words.extend(bytes.as_chunks().0.iter().map(|&word| u64::from_ne_bytes(word)));
+            args.push(unsafe { std::slice::from_raw_parts(param, size) }.to_vec());
         }
-        ledger.enqueue(stream, Work::Launch(Launch { kernel: kernel.name, words }));
+        let threads = u64::from(grid_x) * u64::from(block_x);
+        ledger.enqueue(stream, Work::Launch(Launch { kernel: kernel.name, args, threads }));
         Ok(Step::Done)
     })
 }

@@ -1,0 +1,167 @@
+//! What is said of the device, and its creation.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_char};
+
+use ash::{ext, khr, vk};
+
+use super::chain::find;
+use super::entry::below;
+use super::DEVICE;
+use crate::calls::uuid;
+
+/// Extensions that the device has because of this library.
+const ADDED: [&CStr; 2] = [khr::external_memory_fd::NAME, khr::external_semaphore_fd::NAME];
+/// What memory is made with.
+const USED: &CStr = ext::external_memory_host::NAME;
+
+fn is_opaque(handle_type: vk::ExternalMemoryHandleTypeFlags) -> bool {
+    handle_type == vk::ExternalMemoryHandleTypeFlags::OPAQUE_FD
+}
+
+pub(super) unsafe extern "system" fn enumerate_extensions(
+    physical: vk::PhysicalDevice,
+    layer: *const c_char,
+    count: *mut u32,
+    properties: *mut vk::ExtensionProperties,
+) -> vk::Result {
+    let enumerate = below().instance.fp_v1_0().enumerate_device_extension_properties;
+    let mut found = 0;
+    // SAFETY: the same contract; the number alone is asked for.
+    let result = unsafe { enumerate(physical, layer, &mut found, std::ptr::null_mut()) };
+    if result != vk::Result::SUCCESS {
+        return result;
+    }
+    let mut all = vec![vk::ExtensionProperties::default(); found as usize];
+    // SAFETY: room for so many.
+    let result = unsafe { enumerate(physical, layer, &mut found, all.as_mut_ptr()) };
+    if result != vk::Result::SUCCESS {
+        return result;
+    }
+    for name in ADDED {
+        if !all.iter().any(|one| one.extension_name_as_c_str() == Ok(name)) {
+            let added = vk::ExtensionProperties { spec_version: 1, ..Default::default() };
+            all.extend(added.extension_name(name).ok());
+        }
+    }
+    // SAFETY: the specification: an input and output.
+    let room = unsafe { count.replace(all.len() as u32) } as usize;
+    if properties.is_null() {
+        return vk::Result::SUCCESS;
+    }
+    let given = room.min(all.len());
+    // SAFETY: the specification: room for as many as `count` said.
+    unsafe { properties.copy_from_nonoverlapping(all.as_ptr(), given) };
+    // SAFETY: as above.
+    unsafe { count.write(given as u32) };
+    if given < all.len() { vk::Result::INCOMPLETE } else { vk::Result::SUCCESS }
+}
+
+/// Without the extensions that the driver below does not know, and with the one that memory is made
+/// with.
+pub(super) unsafe extern "system" fn create(
+    physical: vk::PhysicalDevice,
+    info: *const vk::DeviceCreateInfo<'_>,
+    allocator: *const vk::AllocationCallbacks<'_>,
+    device: *mut vk::Device,
+) -> vk::Result {
+    // SAFETY: the specification: a valid structure.
+    let mut info = unsafe { *info };
+    let mut names: Vec<*const c_char> = match info.enabled_extension_count {
+        0 => Vec::new(),
+        // SAFETY: the specification: an array of `count`.
+        count => unsafe { std::slice::from_raw_parts(info.pp_enabled_extension_names, count as usize) }.to_vec(),
+    };
+    // SAFETY: the specification: strings.
+    let is = |name: *const c_char, wanted: &CStr| unsafe { CStr::from_ptr(name) } == wanted;
+    names.retain(|name| !ADDED.iter().chain([&USED]).any(|added| is(*name, added)));
+    names.push(USED.as_ptr());
+    info.enabled_extension_count = names.len() as u32;
+    info.pp_enabled_extension_names = names.as_ptr();
+    // SAFETY: the same contract; the names live until the call returns.
+    unsafe { (below().instance.fp_v1_0().create_device)(physical, &info, allocator, device) }
+}
+
+pub(super) unsafe extern "system" fn properties(
+    physical: vk::PhysicalDevice,
+    properties: *mut vk::PhysicalDeviceProperties2<'_>,
+) {
+    // SAFETY: the same contract.
+    unsafe { (below().instance.fp_v1_1().get_physical_device_properties2)(physical, properties) };
+    // SAFETY: the specification: a valid chain.
+    let id = unsafe { find::<vk::PhysicalDeviceIDProperties<'_>>(properties.cast()) };
+    if let Some(id) = id {
+        // SAFETY: as above.
+        unsafe { (*id).device_uuid = uuid(DEVICE) };
+    }
+    // SAFETY: as above.
+    let all = unsafe { find::<vk::PhysicalDeviceVulkan11Properties<'_>>(properties.cast()) };
+    if let Some(all) = all {
+        // SAFETY: as above.
+        unsafe { (*all).device_uuid = uuid(DEVICE) };
+    }
+}
+
+fn exportable() -> vk::ExternalMemoryProperties {
+    vk::ExternalMemoryProperties {
+        external_memory_features: vk::ExternalMemoryFeatureFlags::EXPORTABLE,
+        export_from_imported_handle_types: vk::ExternalMemoryHandleTypeFlags::empty(),
+        compatible_handle_types: vk::ExternalMemoryHandleTypeFlags::OPAQUE_FD,
+    }
+}
+
+pub(super) unsafe extern "system" fn external_buffers(
+    physical: vk::PhysicalDevice,
+    question: *const vk::PhysicalDeviceExternalBufferInfo<'_>,
+    answer: *mut vk::ExternalBufferProperties<'_>,
+) {
+    // SAFETY: the specification: a valid structure.
+    if is_opaque(unsafe { (*question).handle_type }) {
+        // SAFETY: the specification: an output.
+        unsafe { (*answer).external_memory_properties = exportable() };
+        return;
+    }
+    let ask = below().instance.fp_v1_1().get_physical_device_external_buffer_properties;
+    // SAFETY: the same contract.
+    unsafe { ask(physical, question, answer) };
+}
+
+/// Timelines alone; who does not say which kind, as the validation layer, means them.
+pub(super) unsafe extern "system" fn external_semaphores(
+    physical: vk::PhysicalDevice,
+    question: *const vk::PhysicalDeviceExternalSemaphoreInfo<'_>,
+    answer: *mut vk::ExternalSemaphoreProperties<'_>,
+) {
+    // SAFETY: the specification: a valid chain.
+    let kind = unsafe { find::<vk::SemaphoreTypeCreateInfo<'_>>(question.cast()) };
+    // SAFETY: as above.
+    let is_timeline = kind.is_none_or(|kind| unsafe { (*kind).semaphore_type } == vk::SemaphoreType::TIMELINE);
+    // SAFETY: as above.
+    if is_timeline && unsafe { (*question).handle_type } == vk::ExternalSemaphoreHandleTypeFlags::OPAQUE_FD {
+        // SAFETY: the specification: an output.
+        let answer = unsafe { &mut *answer };
+        answer.compatible_handle_types = vk::ExternalSemaphoreHandleTypeFlags::OPAQUE_FD;
+        answer.export_from_imported_handle_types = vk::ExternalSemaphoreHandleTypeFlags::empty();
+        answer.external_semaphore_features = vk::ExternalSemaphoreFeatureFlags::EXPORTABLE;
+        return;
+    }
+    let ask = below().instance.fp_v1_1().get_physical_device_external_semaphore_properties;
+    // SAFETY: the same contract.
+    unsafe { ask(physical, question, answer) };
+}
+
+/// No image leaves this driver: where its texels lie is the driver's below to know.
+pub(super) unsafe extern "system" fn image_format(
+    physical: vk::PhysicalDevice,
+    question: *const vk::PhysicalDeviceImageFormatInfo2<'_>,
+    answer: *mut vk::ImageFormatProperties2<'_>,
+) -> vk::Result {
+    // SAFETY: the specification: a valid chain.
+    let external = unsafe { find::<vk::PhysicalDeviceExternalImageFormatInfo<'_>>(question.cast()) };
+    // SAFETY: as above.
+    if external.is_some_and(|external| is_opaque(unsafe { (*external).handle_type })) {
+        return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
+    }
+    // SAFETY: the same contract.
+    unsafe { (below().instance.fp_v1_1().get_physical_device_image_format_properties2)(physical, question, answer) }
+}

@@ -1,0 +1,147 @@
+//! The entry points of a driver ("Architecture of the Vulkan Loader Interfaces"), and which of the
+//! software driver's functions are replaced.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::sync::OnceLock;
+
+use ash::vk;
+use libloading::os::unix::{Library, RTLD_NOW};
+
+use super::{device, memory, timeline};
+
+/// The driver below, for machines that call it otherwise.
+const BELOW: &str = "DRIVER_DOUBLE_VULKAN";
+const LAVAPIPE: &str = "libvulkan_lvp.so";
+
+type Find = unsafe extern "system" fn(vk::Instance, *const c_char) -> vk::PFN_vkVoidFunction;
+type Negotiate = unsafe extern "system" fn(*mut u32) -> vk::Result;
+
+static LIBRARY: OnceLock<Option<Library>> = OnceLock::new();
+static BELOW_FUNCTIONS: OnceLock<Below> = OnceLock::new();
+
+/// The functions of the driver below, which are those of all its instances and devices.
+pub(super) struct Below {
+    pub(super) instance: ash::Instance,
+    pub(super) device: ash::Device,
+}
+
+/// # Panics
+/// Before there is an instance.
+pub(super) fn below() -> &'static Below {
+    BELOW_FUNCTIONS.get().unwrap_or_else(|| panic!("there is no Vulkan instance"))
+}
+
+/// A symbol of the driver below.
+fn symbol<F: Copy>(name: &CStr) -> Option<F> {
+    let library = LIBRARY.get_or_init(|| {
+        stay();
+        let name = std::env::var(BELOW).unwrap_or_else(|_| LAVAPIPE.to_owned());
+        // SAFETY: a driver, which the loader would load itself.
+        unsafe { Library::open(Some(name), RTLD_NOW | libc::RTLD_NODELETE) }.ok()
+    });
+    // SAFETY: the callers name the type that the interface gives the symbol.
+    let symbol = unsafe { library.as_ref()?.get::<F>(name.to_bytes_with_nul()) }.ok()?;
+    Some(*symbol)
+}
+
+/// The loader unloads a driver with its last instance; the threads and the ledger of this one stay.
+fn stay() {
+    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    let here: *const c_void = (stay as fn() as *const ()).cast();
+    // SAFETY: an address, and an output.
+    let found = unsafe { libc::dladdr(here, info.as_mut_ptr()) };
+    // SAFETY: all zeros are a valid value, and `dladdr` has perhaps filled it in.
+    let info = unsafe { info.assume_init() };
+    if found != 0 && !info.dli_fname.is_null() {
+        // SAFETY: the path of this library, with flags that keep what is loaded.
+        unsafe { libc::dlopen(info.dli_fname, libc::RTLD_NOW | libc::RTLD_NODELETE) };
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "system" fn vk_icdNegotiateLoaderICDInterfaceVersion(version: *mut u32) -> vk::Result {
+    let negotiate = symbol::<Negotiate>(c"vk_icdNegotiateLoaderICDInterfaceVersion");
+    // SAFETY: the same contract.
+    negotiate.map_or(vk::Result::ERROR_INCOMPATIBLE_DRIVER, |negotiate| unsafe { negotiate(version) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "system" fn vk_icdGetInstanceProcAddr(
+    instance: vk::Instance,
+    name: *const c_char,
+) -> vk::PFN_vkVoidFunction {
+    let find = symbol::<Find>(c"vk_icdGetInstanceProcAddr")?;
+    if instance != vk::Instance::null() {
+        BELOW_FUNCTIONS.get_or_init(|| load(instance, find));
+        // SAFETY: the specification: a string.
+        if let Some(own) = own(unsafe { CStr::from_ptr(name) }) {
+            return Some(own);
+        }
+    }
+    // SAFETY: the same contract.
+    unsafe { find(instance, name) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "system" fn vk_icdGetPhysicalDeviceProcAddr(
+    instance: vk::Instance,
+    name: *const c_char,
+) -> vk::PFN_vkVoidFunction {
+    let find = symbol::<Find>(c"vk_icdGetPhysicalDeviceProcAddr")?;
+    // SAFETY: the same contract.
+    let found = unsafe { find(instance, name) }?;
+    // SAFETY: the specification: a string.
+    Some(own(unsafe { CStr::from_ptr(name) }).unwrap_or(found))
+}
+
+unsafe extern "system" fn get_device_proc_addr(device: vk::Device, name: *const c_char) -> vk::PFN_vkVoidFunction {
+    // SAFETY: the specification: a string.
+    if let Some(own) = own(unsafe { CStr::from_ptr(name) }) {
+        return Some(own);
+    }
+    // SAFETY: the same contract.
+    unsafe { (below().instance.fp_v1_0().get_device_proc_addr)(device, name) }
+}
+
+/// What was promoted goes by its old name in older instances.
+fn load(instance: vk::Instance, find: Find) -> Below {
+    let load = |name: &CStr| {
+        // SAFETY: an instance of the driver below, and a string.
+        let found = unsafe { find(instance, name.as_ptr()) }.or_else(|| {
+            let old = CString::new([name.to_bytes(), b"KHR"].concat()).ok()?;
+            // SAFETY: as above.
+            unsafe { find(instance, old.as_ptr()) }
+        });
+        found.map_or(std::ptr::null(), |function| function as *const c_void)
+    };
+    // SAFETY: functions of these names.
+    let functions = unsafe { ash::Instance::load_with(load, instance) };
+    // SAFETY: as above; those of devices are found through the device that they are given.
+    let device = unsafe { ash::Device::load_with(load, vk::Device::null()) };
+    Below { instance: functions, device }
+}
+
+/// The function that is called instead of one of this name.
+fn own(name: &CStr) -> vk::PFN_vkVoidFunction {
+    let name = name.to_str().ok()?;
+    let function: *const c_void = match name.strip_suffix("KHR").unwrap_or(name) {
+        "vkGetDeviceProcAddr" => get_device_proc_addr as _,
+        "vkEnumerateDeviceExtensionProperties" => device::enumerate_extensions as _,
+        "vkCreateDevice" => device::create as _,
+        "vkGetPhysicalDeviceProperties2" => device::properties as _,
+        "vkGetPhysicalDeviceExternalBufferProperties" => device::external_buffers as _,
+        "vkGetPhysicalDeviceExternalSemaphoreProperties" => device::external_semaphores as _,
+        "vkGetPhysicalDeviceImageFormatProperties2" => device::image_format as _,
+        "vkAllocateMemory" => memory::allocate as _,
+        "vkFreeMemory" => memory::free as _,
+        "vkGetMemoryFd" => memory::get_fd as _,
+        "vkCreateSemaphore" => timeline::create as _,
+        "vkDestroySemaphore" => timeline::destroy as _,
+        "vkGetSemaphoreFd" => timeline::get_fd as _,
+        "vkSignalSemaphore" => timeline::signal as _,
+        _ => return None,
+    };
+    // SAFETY: a function; whoever calls it casts it back to the type that its name stands for.
+    Some(unsafe { std::mem::transmute::<*const c_void, unsafe extern "system" fn()>(function) })
+}

@@ -1,0 +1,56 @@
+//! A Vulkan driver whose memory and timelines this library's CUDA imports: a software driver, with
+//! what that lacks for it. The loader is sent here (`VK_DRIVER_FILES`, `VK_ICD_FILENAMES`), so that
+//! the program, its loader and its layers run unmodified.
+//!
+//! Exportable memory is an anonymous file, which the software driver takes by its address
+//! (`VK_EXT_external_memory_host`); CUDA's copies read and write the file. Exportable timelines are
+//! the software driver's, which CUDA's waits ask and its signals signal. All else is the software
+//! driver's own.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `entry` | the entry points of a driver, and which functions are replaced |
+//! | `device` | what is said of the device, and its creation |
+//! | `memory`, `timeline` | what is exported |
+//! | `watch` | the thread that notices what the software driver has signalled |
+//!
+//! Unsafe because these are C functions; what each asks of its caller stands in the Vulkan
+//! specification.
+
+mod chain;
+mod device;
+mod entry;
+mod memory;
+mod timeline;
+mod watch;
+
+use std::collections::BTreeMap;
+
+use crate::descriptor::Raw;
+use crate::watch::Descriptor;
+use memory::Memory;
+use timeline::Timeline;
+
+pub(crate) use timeline::Shared;
+
+/// The GPU of the double that this is.
+const DEVICE: i32 = 0;
+
+/// What can be exported, by its Vulkan handle.
+#[derive(Debug)]
+pub(crate) struct Vulkan {
+    memories: BTreeMap<u64, Memory>,
+    timelines: BTreeMap<u64, Timeline>,
+}
+
+impl Vulkan {
+    pub(crate) const fn new() -> Self {
+        Self { memories: BTreeMap::new(), timelines: BTreeMap::new() }
+    }
+
+    /// The descriptors that belong to this driver.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = Raw> {
+        let memories = self.memories.values().map(|memory| memory.descriptor);
+        memories.chain(self.timelines.values().map(|timeline| timeline.descriptor)).map(|Descriptor { raw, .. }| raw)
+    }
+}

@@ -1,0 +1,125 @@
+//! Exportable timelines: those of the driver below, which CUDA's side asks and signals.
+#![allow(unsafe_code)]
+
+use ash::vk;
+use ash::vk::Handle as _;
+
+use super::chain::find;
+use super::entry::below;
+use super::memory::hand_out;
+use super::watch;
+use crate::descriptor::{self, Raw};
+use crate::export::{Export, Payload};
+use crate::gate;
+use crate::watch::Descriptor;
+
+/// A timeline that can be exported.
+#[derive(Debug)]
+pub(super) struct Timeline {
+    pub(super) descriptor: Descriptor,
+}
+
+/// A timeline of the driver below, until it is destroyed there.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    device: vk::Device,
+    semaphore: vk::Semaphore,
+}
+
+impl Shared {
+    /// The counter.
+    pub(crate) fn value(&self) -> u64 {
+        let mut value = 0;
+        let ask = below().device.fp_v1_2().get_semaphore_counter_value;
+        // SAFETY: `destroy` takes this away before the semaphore goes, and the device goes later.
+        let result = unsafe { ask(self.device, self.semaphore, &mut value) };
+        if result == vk::Result::SUCCESS { value } else { 0 }
+    }
+
+    /// Whether the driver below takes the signal.
+    pub(crate) fn signal(&self, value: u64) -> bool {
+        let info = vk::SemaphoreSignalInfo::default().semaphore(self.semaphore).value(value);
+        // SAFETY: as above; the caller has seen that the value rises.
+        unsafe { (below().device.fp_v1_2().signal_semaphore)(self.device, &info) == vk::Result::SUCCESS }
+    }
+}
+
+pub(super) unsafe extern "system" fn create(
+    device: vk::Device,
+    info: *const vk::SemaphoreCreateInfo<'_>,
+    allocator: *const vk::AllocationCallbacks<'_>,
+    semaphore: *mut vk::Semaphore,
+) -> vk::Result {
+    let create = below().device.fp_v1_0().create_semaphore;
+    // SAFETY: the specification: a valid chain.
+    let export = unsafe { find::<vk::ExportSemaphoreCreateInfo<'_>>(info.cast()) };
+    // SAFETY: as above.
+    let kind = unsafe { find::<vk::SemaphoreTypeCreateInfo<'_>>(info.cast()) };
+    let (Some(_), Some(kind)) = (export, kind) else {
+        // SAFETY: the same contract.
+        return unsafe { create(device, info, allocator, semaphore) };
+    };
+    // SAFETY: as above.
+    let kind = vk::SemaphoreTypeCreateInfo { p_next: std::ptr::null(), ..unsafe { *kind } };
+    // SAFETY: as above.
+    let plain = vk::SemaphoreCreateInfo { p_next: (&raw const kind).cast(), ..unsafe { *info } };
+    let mut ledger = gate::ledger();
+    let number = ledger.serial();
+    let Ok(raw) = descriptor::create(number, 0) else { return vk::Result::ERROR_OUT_OF_HOST_MEMORY };
+    // SAFETY: the same contract, without what the driver below does not know.
+    let result = unsafe { create(device, &plain, allocator, semaphore) };
+    if result != vk::Result::SUCCESS {
+        descriptor::close(raw);
+        return result;
+    }
+    // SAFETY: the specification: an output, which was set.
+    let semaphore = unsafe { *semaphore };
+    let payload = Payload::Vulkan { shared: Some(Shared { device, semaphore }), submitted: 0 };
+    ledger.exports.insert(number, Export::Semaphore(payload));
+    let timeline = Timeline { descriptor: Descriptor { raw, export: number } };
+    ledger.vulkan.timelines.insert(semaphore.as_raw(), timeline);
+    watch::start();
+    vk::Result::SUCCESS
+}
+
+pub(super) unsafe extern "system" fn destroy(
+    device: vk::Device,
+    semaphore: vk::Semaphore,
+    allocator: *const vk::AllocationCallbacks<'_>,
+) {
+    let mut ledger = gate::ledger();
+    if let Some(Timeline { descriptor }) = ledger.vulkan.timelines.remove(&semaphore.as_raw()) {
+        if let Ok(payload) = ledger.payload(descriptor.export) {
+            payload.part();
+        }
+        ledger.close(descriptor, "an exportable timeline");
+    }
+    drop(ledger);
+    // SAFETY: the same contract.
+    unsafe { (below().device.fp_v1_0().destroy_semaphore)(device, semaphore, allocator) };
+}
+
+pub(super) unsafe extern "system" fn get_fd(
+    _device: vk::Device,
+    info: *const vk::SemaphoreGetFdInfoKHR<'_>,
+    fd: *mut Raw,
+) -> vk::Result {
+    // SAFETY: the specification: a valid structure.
+    let semaphore = unsafe { (*info).semaphore };
+    let ledger = gate::ledger();
+    let exported = ledger.vulkan.timelines.get(&semaphore.as_raw()).map(|timeline| timeline.descriptor);
+    // SAFETY: the specification: an output.
+    unsafe { hand_out(exported, fd) }
+}
+
+/// What streams wait for may have come.
+pub(super) unsafe extern "system" fn signal(
+    device: vk::Device,
+    info: *const vk::SemaphoreSignalInfo<'_>,
+) -> vk::Result {
+    // SAFETY: the same contract.
+    let result = unsafe { (below().device.fp_v1_2().signal_semaphore)(device, info) };
+    gate::ledger().proceed();
+    gate::changed();
+    result
+}

@@ -1,0 +1,34 @@
+//! The thread that notices what the driver below has signalled: streams that wait for it go on.
+
+use std::sync::Once;
+use std::thread;
+use std::time::Duration;
+
+use crate::gate;
+
+/// How long a signal may go unnoticed while a stream waits for one.
+const PERIOD: Duration = Duration::from_micros(100);
+
+/// Starts it, once.
+pub(super) fn start() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        // Without it, streams would go on with the next call.
+        drop(thread::Builder::new().name("driver-double".to_owned()).spawn(watch));
+    });
+}
+
+fn watch() {
+    loop {
+        let mut ledger = gate::ledger();
+        if ledger.waits_for_vulkan() {
+            if ledger.proceed() {
+                gate::changed();
+            }
+            drop(ledger);
+            thread::sleep(PERIOD);
+        } else {
+            drop(gate::wait_for_change(ledger));
+        }
+    }
+}
