@@ -25,6 +25,7 @@ const DRIVER: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
 const CALLED_BY_TESTS: &[&str] = &[
     "cuEventSynchronize",
     "cuLaunchKernel",
+    "cuMemAllocAsync",
     "cuMemAlloc_v2",
     "cuMemFreeAsync",
     "cuMemcpyDtoDAsync_v2",

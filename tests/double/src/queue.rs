@@ -57,6 +57,10 @@ pub(crate) enum Work {
         size: u64,
     },
     Copy3d(Copy3d),
+    /// Of an allocation.
+    Free {
+        address: u64,
+    },
     Launch(Launch),
 }
 
@@ -211,6 +215,7 @@ impl Ledger {
                 descriptor::write(raw, offset, &bytes).map_err(|_| crate::abi::UNKNOWN)?;
             }
             Work::Copy3d(copy) => copy.perform(self)?,
+            Work::Free { address } => self.free(address)?,
             Work::Launch(launch) => {
                 self.check_launch(context, &launch)?;
                 self.run_twin(&launch)?;

@@ -16,19 +16,18 @@ impl Ledger {
         match (launch.kernel.as_str(), launch.args.as_slice()) {
             ("fill_after", [out, len, base, _]) => {
                 let (len, base) = (words(word(len)?), word(base)?);
-                let filled = (0..len as u32).flat_map(|i| base.wrapping_add(i).to_ne_bytes());
-                self.store(address(out)?, &filled.collect::<Vec<_>>())
+                let mut filled = Vec::with_capacity((len * WORD) as usize);
+                (0..len as u32).for_each(|i| filled.extend_from_slice(&base.wrapping_add(i).to_ne_bytes()));
+                self.store(address(out)?, &filled)
             }
             ("add", [out, more, len]) => {
                 let len = words(word(len)?) * WORD;
                 let (to, more) = (address(out)?, self.load(address(more)?, len)?);
-                let pairs = self.load(to, len)?.into_iter().zip(more).collect::<Vec<_>>();
-                let (sums, _) = pairs.as_chunks::<4>();
-                let sum = |four: &[(u8, u8); 4]| {
-                    let [a, b] = [four.map(|pair| pair.0), four.map(|pair| pair.1)].map(u32::from_ne_bytes);
-                    a.wrapping_add(b).to_ne_bytes()
-                };
-                self.store(to, &sums.iter().flat_map(sum).collect::<Vec<_>>())
+                let mut sums = self.load(to, len)?;
+                for (sum, more) in sums.as_chunks_mut().0.iter_mut().zip(more.as_chunks().0) {
+                    *sum = u32::from_ne_bytes(*sum).wrapping_add(u32::from_ne_bytes(*more)).to_ne_bytes();
+                }
+                self.store(to, &sums)
             }
             ("fault", [_]) => Err(ILLEGAL_ADDRESS.into()),
             _ => Ok(()),

@@ -9,7 +9,8 @@ use crate::descriptor;
 use crate::export::Export;
 use crate::finding::{Kind, Refusal};
 use crate::gate::{Needs, Step, entry};
-use crate::ledger::{Mapping, Memory};
+use crate::ledger::{Ledger, Mapping, Memory};
+use crate::queue::Work;
 use crate::watch::Descriptor;
 
 /// `CUDA_ERROR_OUT_OF_MEMORY`
@@ -20,21 +21,50 @@ const OUT_OF_MEMORY: Code = 2;
 unsafe extern "C" fn cuMemAlloc_v2(pointer: *mut u64, size: usize) -> Code {
     entry("cuMemAlloc_v2", Needs::Context).run(|ledger, context| {
         ledger.check_unsafe_call()?;
-        let (device, size) = (ledger.contexts.get(context)?.device, size as u64);
-        if size == 0 {
-            return Err(INVALID_VALUE.into());
-        }
-        let export = ledger.serial();
-        let raw = descriptor::create(export, size).map_err(|_| OUT_OF_MEMORY)?;
-        ledger.exports.insert(export, Export::Memory { device, size, dedicated: true, image: None });
-        let memory = ledger.new_handle();
-        let descriptor = Descriptor { raw, export };
-        ledger.memories.insert(memory, Memory { context, descriptor, size, dedicated: true });
-        let address = ledger.new_address(size);
-        ledger.mappings.insert(address, Mapping { context, memory, offset: 0, size, allocated: true });
+        let address = allocate(ledger, context, size as u64)?;
         // SAFETY: cuda.h: an output.
         unsafe { put(pointer, address) }
     })
+}
+
+/// The memory is there at once, which no program can tell.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemAllocAsync(pointer: *mut u64, size: usize, stream: u64) -> Code {
+    entry("cuMemAllocAsync", Needs::Context).about(stream).run(|ledger, context| {
+        ledger.stream(context, stream)?;
+        let address = allocate(ledger, context, size as u64)?;
+        // SAFETY: cuda.h: an output.
+        unsafe { put(pointer, address) }
+    })
+}
+
+fn allocate(ledger: &mut Ledger, context: u64, size: u64) -> Result<u64, Refusal> {
+    let device = ledger.contexts.get(context)?.device;
+    if size == 0 {
+        return Err(INVALID_VALUE.into());
+    }
+    let export = ledger.serial();
+    let raw = descriptor::create(export, size).map_err(|_| OUT_OF_MEMORY)?;
+    ledger.exports.insert(export, Export::Memory { device, size, dedicated: true, image: None });
+    let memory = ledger.new_handle();
+    let descriptor = Descriptor { raw, export };
+    ledger.memories.insert(memory, Memory { context, descriptor, size, dedicated: true });
+    let address = ledger.new_address(size);
+    ledger.mappings.insert(address, Mapping { context, memory, offset: 0, size, allocated: true });
+    Ok(address)
+}
+
+impl Ledger {
+    /// Frees an allocation, or unmaps what was imported.
+    pub(crate) fn free(&mut self, pointer: u64) -> Result<(), Refusal> {
+        let Mapping { memory, allocated, .. } = self.mappings.remove(pointer)?;
+        if allocated {
+            let name = self.memories.name(memory);
+            let Memory { descriptor, .. } = self.memories.remove(memory)?;
+            self.close(descriptor, &name);
+        }
+        Ok(())
+    }
 }
 
 /// Waits for all streams of the context (measured). What is no pointer of an allocation or a
@@ -49,20 +79,20 @@ unsafe extern "C" fn cuMemFree_v2(pointer: u64) -> Code {
         if let Some(obstacle) = ledger.obstacle_in(context) {
             return Ok(Step::Blocked(obstacle));
         }
-        let Mapping { memory, allocated, .. } = ledger.mappings.remove(pointer)?;
-        if allocated {
-            let name = ledger.memories.name(memory);
-            let Memory { descriptor, .. } = ledger.memories.remove(memory)?;
-            ledger.close(descriptor, &name);
-        }
+        ledger.free(pointer)?;
         Ok(Step::Done)
     })
 }
 
-/// There are no stream-ordered allocations here, so what is passed can only be a mapping.
+/// For allocations of either kind, in the order of the stream, and for no mapping.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuMemFreeAsync(pointer: u64, _stream: u64) -> Code {
-    entry("cuMemFreeAsync", Needs::Context).about(pointer).run(|ledger, _| {
+unsafe extern "C" fn cuMemFreeAsync(pointer: u64, stream: u64) -> Code {
+    entry("cuMemFreeAsync", Needs::Context).about(pointer).run(|ledger, context| {
+        if ledger.mappings.find(pointer).is_some_and(|mapping| mapping.allocated) {
+            let stream = ledger.stream(context, stream)?;
+            ledger.enqueue(stream, Work::Free { address: pointer });
+            return Ok(());
+        }
         let text = format!("{} is no stream-ordered allocation", ledger.mappings.name(pointer));
         Err(Refusal::new(INVALID_VALUE, Kind::AsyncFreeOfMapping, text))
     })

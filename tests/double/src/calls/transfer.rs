@@ -3,7 +3,6 @@
 //! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
 #![allow(unsafe_code)]
 
-use super::put;
 use crate::abi::{Code, Copy3dDesc, INVALID_VALUE};
 use crate::copy::Copy3d;
 use crate::finding::Refusal;
@@ -52,12 +51,12 @@ unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, size: usize, s
         if let Some(obstacle) = ledger.obstacle(stream) {
             return Ok(Step::Blocked(obstacle));
         }
-        for (i, byte) in ledger.load(from, size as u64)?.into_iter().enumerate() {
-            // SAFETY: cuda.h: there is room for `size` bytes, and `i` is less.
-            let place = unsafe { to.add(i) };
-            // SAFETY: cuda.h: an output.
-            unsafe { put(place, byte) }?;
+        let bytes = ledger.load(from, size as u64)?;
+        if to.is_null() {
+            return Err(INVALID_VALUE.into());
         }
+        // SAFETY: cuda.h: there is room for `size` bytes.
+        unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         Ok(Step::Done)
     })
 }

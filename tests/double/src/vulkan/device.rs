@@ -9,6 +9,7 @@ use super::chain::find;
 use super::entry::below;
 use super::DEVICE;
 use crate::calls::uuid;
+use crate::gate;
 
 /// Extensions that the device has because of this library.
 const ADDED: [&CStr; 2] = [khr::external_memory_fd::NAME, khr::external_semaphore_fd::NAME];
@@ -78,6 +79,11 @@ pub(super) unsafe extern "system" fn create(
     names.push(USED.as_ptr());
     info.enabled_extension_count = names.len() as u32;
     info.pp_enabled_extension_names = names.as_ptr();
+    let mut heaps = vk::PhysicalDeviceMemoryProperties::default();
+    // SAFETY: the specification: a valid physical device.
+    unsafe { (below().instance.fp_v1_0().get_physical_device_memory_properties)(physical, &mut heaps) };
+    let room = heaps.memory_heaps_as_slice().iter().map(|heap| heap.size).max();
+    gate::ledger().vulkan.room = room.unwrap_or(0);
     // SAFETY: the same contract; the names live until the call returns.
     unsafe { (below().instance.fp_v1_0().create_device)(physical, &info, allocator, device) }
 }

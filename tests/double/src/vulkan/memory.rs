@@ -22,6 +22,13 @@ pub(super) struct Memory {
     mapped: Mapped,
 }
 
+impl Memory {
+    /// In bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.mapped.len as u64
+    }
+}
+
 /// A file in memory; unmapped when dropped.
 #[derive(Debug)]
 struct Mapped {
@@ -70,6 +77,9 @@ pub(super) unsafe extern "system" fn allocate(
     // SAFETY: as above.
     let dedicated = unsafe { find::<vk::MemoryDedicatedAllocateInfo<'_>>(info.cast()) }.is_some();
     let mut ledger = gate::ledger();
+    if !ledger.vulkan.has_room(size) {
+        return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
+    }
     let number = ledger.serial();
     let Ok(raw) = descriptor::create(number, size) else { return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY };
     let Some(mapped) = usize::try_from(size).ok().and_then(|len| Mapped::new(raw, len)) else {

@@ -41,11 +41,19 @@ const DEVICE: i32 = 0;
 pub(crate) struct Vulkan {
     memories: BTreeMap<u64, Memory>,
     timelines: BTreeMap<u64, Timeline>,
+    /// Bytes that may be allocated in all.
+    room: u64,
 }
 
 impl Vulkan {
     pub(crate) const fn new() -> Self {
-        Self { memories: BTreeMap::new(), timelines: BTreeMap::new() }
+        Self { memories: BTreeMap::new(), timelines: BTreeMap::new(), room: 0 }
+    }
+
+    /// Whether so many more bytes can be allocated.
+    fn has_room(&self, size: u64) -> bool {
+        let taken: u64 = self.memories.values().map(Memory::size).sum();
+        taken.checked_add(size).is_some_and(|all| all <= self.room)
     }
 
     /// The descriptors that belong to this driver.
