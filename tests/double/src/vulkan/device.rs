@@ -5,9 +5,9 @@ use std::ffi::{CStr, c_char};
 
 use ash::{ext, khr, vk};
 
+use super::DEVICE;
 use super::chain::find;
 use super::entry::below;
-use super::DEVICE;
 use crate::calls::uuid;
 use crate::gate;
 

@@ -1,0 +1,86 @@
+//! Whole exchanges with CUDA where there is no GPU: the driver double is CUDA, and a Vulkan driver
+//! that exports to it. What the order of real hardware is, nothing here shows.
+//!
+//! Each test is a process of its own, in which the double says at the end which of the driver's
+//! rules were broken.
+#![cfg(target_os = "linux")]
+#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+
+mod compute_first;
+mod render_first;
+
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, ExchangeInfo, LiveObjects};
+use bridge_tests::{Rig, assert_silent};
+use driver_double::{Double, Planted};
+
+pub(crate) const LEN: usize = 4 << 10;
+pub(crate) const SIZE: u64 = 4 * LEN as u64;
+
+pub(crate) type Words = BufferSpec<u32>;
+
+pub(crate) fn words() -> Words {
+    Words::new(LEN, BufferAccess::TRANSFER_WRITE | BufferAccess::TRANSFER_READ)
+}
+
+pub(crate) fn info(slots: usize) -> ExchangeInfo<'static> {
+    ExchangeInfo { name: "doubled", slots, timeout: Rig::LONG, ..Default::default() }
+}
+
+/// Runs a test of a compute side, in a process of its own, and sees that nothing of it is left and
+/// no rule was broken.
+fn with_cuda(name: &str, test: fn(&Rig, &Compute)) {
+    let Some(double) = Double::in_child_with_vulkan(name) else { return };
+    let rig = Rig::open();
+    assert!(rig.device().is_validated() || std::env::var_os("VK_LAYER_PATH").is_none(), "the layer is not loaded");
+    let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
+    assert_eq!(compute.backend(), Backend::Cuda);
+    let before = LiveObjects::now();
+    test(&rig, &compute);
+    assert_eq!(LiveObjects::now(), before);
+    drop(compute);
+    let findings = double.findings_at_exit();
+    assert!(findings.is_empty(), "{findings:#?}");
+    assert_silent(rig.device());
+}
+
+/// As [`with_cuda`], with the waits of CUDA's streams left out: what comes of it is the negative
+/// control of a test of order.
+fn without_waits(name: &str, test: fn(&Rig, &Compute)) {
+    let Some(double) = Double::in_child_with_vulkan(name) else { return };
+    let rig = Rig::open();
+    let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
+    double.plant(Planted::Skipped, "cuWaitExternalSemaphoresAsync", 0);
+    test(&rig, &compute);
+}
+
+#[test]
+fn what_cuda_writes_vulkan_reads() {
+    with_cuda("what_cuda_writes_vulkan_reads", compute_first::every_frame_crosses_whole);
+}
+
+#[test]
+fn cuda_waits_for_a_slow_reader() {
+    with_cuda("cuda_waits_for_a_slow_reader", |rig, compute| compute_first::beside_a_slow_reader(rig, compute, 1));
+}
+
+#[test]
+fn without_its_wait_cuda_overwrites_what_is_read() {
+    let name = "without_its_wait_cuda_overwrites_what_is_read";
+    without_waits(name, |rig, compute| compute_first::beside_a_slow_reader(rig, compute, 2));
+}
+
+#[test]
+fn what_vulkan_writes_cuda_reads() {
+    with_cuda("what_vulkan_writes_cuda_reads", render_first::every_frame_crosses_whole);
+}
+
+#[test]
+fn cuda_waits_for_slow_commands() {
+    with_cuda("cuda_waits_for_slow_commands", |rig, compute| render_first::behind_slow_commands(rig, compute, 2));
+}
+
+#[test]
+fn without_its_wait_cuda_reads_the_frame_before() {
+    let name = "without_its_wait_cuda_reads_the_frame_before";
+    without_waits(name, |rig, compute| render_first::behind_slow_commands(rig, compute, 1));
+}

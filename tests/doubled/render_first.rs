@@ -1,0 +1,81 @@
+//! Vulkan writes, CUDA reads.
+
+use std::sync::Arc;
+
+use bridge::cudarc::driver::{CudaSlice, CudaStream};
+use bridge::{Compute, ComputeTurn, Exchange, QueueKind, RenderFirst, RenderTurn, Work};
+use bridge_tests::{Commands, Gate, Rig};
+
+use crate::{LEN, Words, info, words};
+
+/// Takes a copy of what a turn holds, on its stream.
+struct Reader {
+    stream: Arc<CudaStream>,
+    copy: CudaSlice<u32>,
+}
+
+impl Reader {
+    fn new(compute: &Compute) -> Self {
+        let stream = Arc::clone(compute.cuda().unwrap().stream());
+        let copy = stream.alloc_zeros(LEN).unwrap();
+        Self { stream, copy }
+    }
+
+    fn read(&mut self, turn: &mut ComputeTurn<Words, RenderFirst>) {
+        let Work::Cuda(cuda) = turn.work() else { unreachable!("no other backend is opened") };
+        cuda.stream.memcpy_dtod(&cuda.resources.as_view(), &mut self.copy).unwrap();
+    }
+
+    /// The copy; its turn has ended.
+    fn words(&self) -> Vec<u32> {
+        self.stream.clone_dtoh(&self.copy).unwrap()
+    }
+}
+
+/// Submits a fill of the turn's buffer.
+fn draw(commands: &Commands, turn: RenderTurn<Words, RenderFirst>, word: u32) -> ComputeTurn<Words, RenderFirst> {
+    let recorded = commands.fill(&turn, turn.resources().as_raw(), word);
+    // SAFETY: recorded with the turn's barriers; noted below, and so waited for before the commands
+    // are recorded again.
+    let turn = unsafe { turn.submit(&[recorded]) }.unwrap();
+    commands.note(turn.rendered());
+    turn
+}
+
+pub(crate) fn every_frame_crosses_whole(rig: &Rig, compute: &Compute) {
+    let commands = Commands::new(rig.device());
+    let mut reader = Reader::new(compute);
+    for slots in 1..=3 {
+        let mut exchange = Exchange::render_first(compute, &info(slots), words()).unwrap();
+        for frame in 0..30 {
+            let mut turn = draw(&commands, exchange.begin().unwrap(), frame + 7);
+            reader.read(&mut turn);
+            turn.finish().unwrap().wait(Rig::LONG).unwrap();
+            assert!(reader.words() == [frame + 7; LEN], "frame {frame} of {slots} slots");
+        }
+        exchange.close().unwrap();
+    }
+}
+
+/// While the queue still has to write frame 2 over frame 1, it is read: what is `seen` is a frame.
+pub(crate) fn behind_slow_commands(rig: &Rig, compute: &Compute, seen: u32) {
+    let commands = Commands::new(rig.device());
+    let mut reader = Reader::new(compute);
+    let mut exchange = Exchange::render_first(compute, &info(1), words()).unwrap();
+    let turn = draw(&commands, exchange.begin().unwrap(), 1);
+    turn.rendered().wait(Rig::LONG).unwrap();
+    turn.finish().unwrap().wait(Rig::LONG).unwrap();
+
+    let gate = Gate::new(rig.device());
+    gate.hold_queue(rig.device(), QueueKind::Graphics);
+    let mut turn = draw(&commands, exchange.begin().unwrap(), 2);
+    reader.read(&mut turn);
+    let (rendered, read) = (turn.rendered(), turn.finish().unwrap());
+    assert!(!rendered.is_reached().unwrap(), "the gate holds nothing");
+    assert_eq!(read.is_reached().unwrap(), seen == 1, "what the stream does before the gate opens");
+    gate.open();
+    read.wait(Rig::LONG).unwrap();
+    rendered.wait(Rig::LONG).unwrap();
+    assert!(reader.words() == [seen; LEN]);
+    exchange.close().unwrap();
+}
