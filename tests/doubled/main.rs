@@ -10,7 +10,7 @@ mod compute_first;
 mod render_first;
 
 use bridge::{Backend, BufferAccess, BufferSpec, Compute, ExchangeInfo, LiveObjects};
-use bridge_tests::{Rig, assert_silent};
+use bridge_tests::{Need, Rig, assert_silent, skip};
 use driver_double::{Double, Planted};
 
 pub(crate) const LEN: usize = 4 << 10;
@@ -26,10 +26,20 @@ pub(crate) fn info(slots: usize) -> ExchangeInfo<'static> {
     ExchangeInfo { name: "doubled", slots, timeout: Rig::LONG, ..Default::default() }
 }
 
+/// Some in a process of the test's own. None in the process it came from, and where there is no
+/// software driver for the double to build on.
+fn double(name: &str) -> Option<Double> {
+    if !Double::has_software_vulkan() {
+        skip(Need::Other, "there is no software Vulkan driver (Debian, Ubuntu: `apt install mesa-vulkan-drivers`)");
+        return None;
+    }
+    Double::in_child_with_vulkan(name)
+}
+
 /// Runs a test of a compute side, in a process of its own, and sees that nothing of it is left and
 /// no rule was broken.
 fn with_cuda(name: &str, test: fn(&Rig, &Compute)) {
-    let Some(double) = Double::in_child_with_vulkan(name) else { return };
+    let Some(double) = double(name) else { return };
     let rig = Rig::open();
     assert!(rig.device().is_validated() || std::env::var_os("VK_LAYER_PATH").is_none(), "the layer is not loaded");
     let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
@@ -46,7 +56,7 @@ fn with_cuda(name: &str, test: fn(&Rig, &Compute)) {
 /// As [`with_cuda`], with the waits of CUDA's streams left out: what comes of it is the negative
 /// control of a test of order.
 fn without_waits(name: &str, test: fn(&Rig, &Compute)) {
-    let Some(double) = Double::in_child_with_vulkan(name) else { return };
+    let Some(double) = double(name) else { return };
     let rig = Rig::open();
     let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
     double.plant(Planted::Skipped, "cuWaitExternalSemaphoresAsync", 0);

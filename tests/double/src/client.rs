@@ -103,6 +103,15 @@ impl Double {
         child::enter(test, &Which::Double).then(Self::open)
     }
 
+    /// Whether the software driver is installed that [`in_child_with_vulkan`] builds on: Mesa's
+    /// lavapipe, or what `DRIVER_DOUBLE_VULKAN` names.
+    ///
+    /// [`in_child_with_vulkan`]: Self::in_child_with_vulkan
+    #[cfg(target_os = "linux")]
+    pub fn has_software_vulkan() -> bool {
+        crate::vulkan::is_installed()
+    }
+
     /// As [`in_child`](Self::in_child), with the double as the system's one Vulkan driver too: its
     /// device exports buffers and timelines to the double's first GPU.
     ///

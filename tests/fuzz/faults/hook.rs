@@ -5,6 +5,8 @@ use std::sync::Mutex;
 
 use bridge::ash::vk;
 
+use crate::driver;
+
 /// One call that is to fail.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
@@ -33,10 +35,12 @@ pub(crate) fn plan(plan: Option<Plan>) {
 /// thread of the bridge's.
 pub(crate) fn inside<T>(calls: impl FnOnce() -> T) -> (T, Option<&'static str>) {
     FAULT.lock().unwrap().inside = true;
+    driver::begin();
     let result = calls();
+    let of_cuda = driver::end();
     let mut fault = FAULT.lock().unwrap();
     fault.inside = false;
-    (result, fault.hit.take())
+    (result, fault.hit.take().or(of_cuda))
 }
 
 /// The function that failed on a thread of the bridge's outside of the calls.

@@ -4,6 +4,7 @@ use bridge::Backend;
 use bridge::ash::vk;
 use proptest::prelude::*;
 
+use crate::driver;
 use crate::hook::{NAMES, Plan};
 
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +18,9 @@ pub(crate) enum Op {
     Copy(u8, u8),
     /// Some call from here on fails.
     Arm(Plan),
+    /// As [`Arm`](Self::Arm), a call of CUDA's driver.
+    #[allow(dead_code)] // For the other target.
+    ArmDriver(driver::Plan),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +91,19 @@ fn op() -> impl Strategy<Value = Op> {
 pub(crate) fn case() -> impl Strategy<Value = (Backend, Vec<Op>)> {
     let backend = prop_oneof![Just(Backend::Host), Just(Backend::Inline)];
     (backend, open(), prop::collection::vec(op(), 1..120)).prop_map(|(backend, first, mut ops)| {
+        ops.insert(0, first);
+        (backend, ops)
+    })
+}
+
+/// A whole case on one backend, of which more may fail.
+#[allow(dead_code)] // For the other target.
+pub(crate) fn case_with(
+    backend: Backend,
+    more: impl Strategy<Value = Op>,
+) -> impl Strategy<Value = (Backend, Vec<Op>)> {
+    let op = prop_oneof![8 => op(), 1 => more];
+    (Just(backend), open(), prop::collection::vec(op, 1..120)).prop_map(|(backend, first, mut ops)| {
         ops.insert(0, first);
         (backend, ops)
     })

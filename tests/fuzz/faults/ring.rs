@@ -4,8 +4,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bridge::ash::vk;
+use bridge::cudarc::driver::DriverError;
 use bridge::vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
-use bridge::{BufferSpec, ComputeTurn, Error, Exchange, ExchangeInfo, ExportDevice, RenderTurn, SubmitInfo, Work};
+use bridge::{
+    BufferSpec, ComputeTurn, CudaWork, Error, Exchange, ExchangeInfo, ExportDevice, RenderTurn, SubmitInfo, Work,
+};
 use bridge_tests::Rig;
 
 use crate::hook::inside;
@@ -120,6 +123,12 @@ impl<D: Way> Ring<D> {
                 };
                 // SAFETY: barriers from and to what is around it, and the turn's own buffer.
                 inside(|| unsafe { work.record(record) })
+            }
+            Work::Cuda(cuda) => {
+                let (worked, hit) = on_cuda(cuda, expected, tag);
+                shared.note(hit);
+                self.contents[slot] = worked.is_ok().then_some(content);
+                return shared.worked_on_cuda(worked, hit);
             }
             _ => unreachable!("no other backend is opened"),
         };
@@ -331,6 +340,22 @@ impl<D: Way> AnyRing for Ring<D> {
     fn is_done(&self) -> bool {
         self.exchange.is_none() && self.compute.is_none() && self.render.is_empty()
     }
+}
+
+/// Enqueues: all words are `tag`. Of one tag in four, what was there before is looked at first, once
+/// the stream has come so far, which it always does: the word that differs.
+fn on_cuda(
+    cuda: CudaWork<'_, Words>,
+    expected: Option<Content>,
+    tag: u32,
+) -> (Result<Option<String>, DriverError>, Option<&'static str>) {
+    let (stream, mut words) = (cuda.stream, cuda.resources);
+    let expected = expected.filter(|_| tag.is_multiple_of(4));
+    inside(|| {
+        let seen = expected.map(|_| stream.clone_dtoh(&words.as_view())).transpose()?;
+        stream.memcpy_htod(&vec![tag; words.len()], &mut words)?;
+        Ok(expected.zip(seen).and_then(|(expected, seen)| expected.difference(&seen)))
+    })
 }
 
 /// Puts transfer commands between work at the stage of kernels.

@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bridge::cudarc::driver::DriverError;
 use bridge::{Backend, Compute, ComputeFirst, Error, ExportDevice, LiveObjects, QueueKind, RenderFirst};
 use bridge_fuzz::Counts;
 
+use crate::driver;
 use crate::hook;
 use crate::op::Op;
 use crate::ring::{AnyRing, Ring};
@@ -29,6 +31,8 @@ pub(crate) struct Shared {
     tag: u32,
     /// Whether any call has failed.
     faulted: bool,
+    /// Those of CUDA's driver that have.
+    of_cuda: Vec<&'static str>,
 }
 
 impl Shared {
@@ -65,7 +69,26 @@ impl Shared {
     pub(crate) fn note(&mut self, hit: Option<&'static str>) {
         if let Some(name) = hit {
             self.faulted = true;
+            if name.starts_with("cu") {
+                self.of_cuda.push(name);
+            }
             self.count(name);
+        }
+    }
+
+    /// What came of a case's own calls on a CUDA stream.
+    pub(crate) fn worked_on_cuda(&mut self, worked: Result<Option<String>, DriverError>, hit: Option<&'static str>) {
+        match worked {
+            Ok(difference) => {
+                assert!(difference.is_none() || self.has_failed(), "CUDA reads another frame: {difference:?}");
+                self.count("works");
+            }
+            Err(error) => {
+                // cudarc says with the next call what failed while something was dropped.
+                let fails = hit.is_some() || !self.of_cuda.is_empty();
+                assert!(fails || self.has_failed(), "nothing failed, and cudarc says: {error}");
+                self.count("errors");
+            }
         }
     }
 
@@ -75,13 +98,17 @@ impl Shared {
     }
 
     /// An error other than those of a turn in the wrong place needs a failed call, now or, where
-    /// another turn has recorded into the same command buffer, before.
+    /// another turn has recorded into the same command buffer, before; and so with CUDA, whose
+    /// errors name a call that has failed, or say that one has.
     pub(crate) fn allow(&mut self, error: &Error, hit: Option<&'static str>) {
         self.note(hook::hit());
         let names_it = hit.is_none_or(|name| error.to_string().contains(name) || name == "vkMapMemory");
-        let before = self.faulted && error.to_string().contains("vkEndCommandBuffer");
+        let text = error.to_string();
+        let before = self.faulted && text.contains("vkEndCommandBuffer");
+        let of_cuda =
+            self.of_cuda.iter().any(|name| text.contains(name) || text.contains("an earlier call in this context"));
         assert!(
-            self.has_failed() || before || (hit.is_some() && names_it),
+            self.has_failed() || before || of_cuda || (hit.is_some() && names_it),
             "{hit:?} failed, and the error is: {error}"
         );
         self.count("errors");
@@ -90,6 +117,7 @@ impl Shared {
 
 pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op]) -> Counts {
     hook::plan(None);
+    driver::reset();
     let _ = hook::hit();
     let before = LiveObjects::now();
     let compute = match backend {
@@ -105,8 +133,13 @@ pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op]) -> Counts
         faults: Arc::default(),
         tag: 0x5eed_0000,
         faulted: false,
+        of_cuda: Vec::new(),
     };
-    shared.count(if backend == Backend::Inline { "cases on inline" } else { "cases on host" });
+    shared.count(match backend {
+        Backend::Inline => "cases on inline",
+        Backend::Cuda => "cases on CUDA",
+        _ => "cases on host",
+    });
     let mut rings: Vec<Box<dyn AnyRing>> = Vec::new();
     for op in ops {
         step(*op, &mut rings, &mut shared);
@@ -116,15 +149,17 @@ pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op]) -> Counts
         ring.end(&mut shared);
     }
     hook::plan(None);
+    driver::plan(None);
     shared.note(hook::hit());
     // SAFETY: a live queue, under its lock.
     device.queue().with(|queue| unsafe { device.as_raw().queue_wait_idle(queue) }).unwrap().unwrap();
-    let Shared { compute, mut counts, faults, faulted, .. } = shared;
+    let Shared { compute, mut counts, faults, faulted, of_cuda, .. } = shared;
     let failed = compute.check().is_err();
     drop(compute);
     settle(&before, faulted);
     let faults = faults.lock().unwrap();
     assert!(faults.is_empty() || failed, "closures found: {faults:#?}");
+    driver::check(!of_cuda.is_empty(), &mut counts);
     if faulted {
         counts.add("cases with a failed call");
     }
@@ -170,6 +205,7 @@ fn step(op: Op, rings: &mut Vec<Box<dyn AnyRing>>, shared: &mut Shared) {
             }
         }
         Op::Arm(plan) => hook::plan(Some(plan)),
+        Op::ArmDriver(plan) => driver::plan(Some(plan)),
     }
 }
 

@@ -16,6 +16,7 @@ mod transfer;
 mod vmm;
 
 pub(crate) use control::Sink;
+#[cfg(target_os = "linux")]
 pub(crate) use device::uuid;
 
 use crate::abi::INVALID_VALUE;

@@ -45,6 +45,11 @@ fn symbol<F: Copy>(name: &CStr) -> Option<F> {
     Some(*symbol)
 }
 
+/// Whether the driver below is on this machine.
+pub(crate) fn is_installed() -> bool {
+    symbol::<Find>(c"vk_icdGetInstanceProcAddr").is_some()
+}
+
 /// The loader unloads a driver with its last instance; the threads and the ledger of this one stay.
 fn stay() {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();

@@ -31,6 +31,7 @@ use crate::watch::Descriptor;
 use memory::Memory;
 use timeline::Timeline;
 
+pub(crate) use entry::is_installed;
 pub(crate) use timeline::Shared;
 
 /// The GPU of the double that this is.

@@ -1,0 +1,80 @@
+//! Calls of CUDA's driver that fail when their turn comes, and what the double has found.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, OnceLock};
+
+use bridge_fuzz::Counts;
+use driver_double::Double;
+
+/// One call that is to fail.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// Of the calls that one operation makes, this one.
+    pub(crate) nth: u64,
+    pub(crate) code: u32,
+    /// Its context is lost.
+    pub(crate) sticky: bool,
+}
+
+static DOUBLE: OnceLock<Double> = OnceLock::new();
+static PLAN: Mutex<Option<Plan>> = Mutex::new(None);
+static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+
+/// All cases use this double.
+pub(crate) fn start(double: Double) {
+    DOUBLE.set(double).unwrap();
+}
+
+fn double() -> &'static Double {
+    DOUBLE.get().unwrap()
+}
+
+pub(crate) fn plan(plan: Option<Plan>) {
+    *PLAN.lock().unwrap() = plan;
+}
+
+/// A case begins: nothing of another is known any more. What a lost context kept is out of use.
+pub(crate) fn reset() {
+    plan(None);
+    double().forget();
+}
+
+/// An operation begins.
+pub(crate) fn begin() {
+    if let Some(Plan { nth, code, sticky }) = *PLAN.lock().unwrap() {
+        double().fail_nth(nth, code, sticky);
+    }
+}
+
+/// It ends: the call of it, or of a thread beside it, that failed.
+pub(crate) fn end() -> Option<&'static str> {
+    PLAN.lock().unwrap().as_ref()?;
+    let hit = double().disarm()?;
+    plan(None);
+    Some(name(&hit.name))
+}
+
+/// As errors have it, without the version.
+fn name(name: &str) -> &'static str {
+    let name = name.split_once("_v").map_or(name, |(name, _)| name);
+    let mut names = NAMES.lock().unwrap();
+    if let Some(known) = names.get(name) {
+        return known;
+    }
+    let leaked: &'static str = Box::leak(name.to_owned().into_boxed_str());
+    names.insert(leaked);
+    leaked
+}
+
+/// That no rule of the driver's was broken. Where a call has `failed`, what could not be destroyed
+/// outlives its context.
+///
+/// # Panics
+/// When one was.
+pub(crate) fn check(failed: bool, counts: &mut Counts) {
+    let mut findings = double().findings();
+    findings.retain(|finding| !(failed && finding.kind == "outlives-context"));
+    assert!(findings.is_empty(), "the driver double found: {findings:#?}");
+    double().forget_calls();
+    counts.add("cases that kept the driver's rules");
+}
