@@ -273,6 +273,8 @@ impl Ledger {
             self.close(descriptor, "what was forgotten");
         }
         self.forget_vmm();
+        #[cfg(target_os = "linux")]
+        self.vulkan.forget();
         self.textures.clear();
         self.surfaces.clear();
         self.levels.clear();

@@ -31,8 +31,6 @@ pub(crate) struct Shared {
     tag: u32,
     /// Whether any call has failed.
     faulted: bool,
-    /// Those of CUDA's driver that have.
-    of_cuda: Vec<&'static str>,
 }
 
 impl Shared {
@@ -69,9 +67,6 @@ impl Shared {
     pub(crate) fn note(&mut self, hit: Option<&'static str>) {
         if let Some(name) = hit {
             self.faulted = true;
-            if name.starts_with("cu") {
-                self.of_cuda.push(name);
-            }
             self.count(name);
         }
     }
@@ -85,7 +80,7 @@ impl Shared {
             }
             Err(error) => {
                 // cudarc says with the next call what failed while something was dropped.
-                let fails = hit.is_some() || !self.of_cuda.is_empty();
+                let fails = hit.is_some() || !driver::hits().is_empty();
                 assert!(fails || self.has_failed(), "nothing failed, and cudarc says: {error}");
                 self.count("errors");
             }
@@ -106,7 +101,7 @@ impl Shared {
         let text = error.to_string();
         let before = self.faulted && text.contains("vkEndCommandBuffer");
         let of_cuda =
-            self.of_cuda.iter().any(|name| text.contains(name) || text.contains("an earlier call in this context"));
+            driver::hits().iter().any(|name| text.contains(name) || text.contains("an earlier call in this context"));
         assert!(
             self.has_failed() || before || of_cuda || (hit.is_some() && names_it),
             "{hit:?} failed, and the error is: {error}"
@@ -133,7 +128,6 @@ pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op]) -> Counts
         faults: Arc::default(),
         tag: 0x5eed_0000,
         faulted: false,
-        of_cuda: Vec::new(),
     };
     shared.count(match backend {
         Backend::Inline => "cases on inline",
@@ -153,13 +147,14 @@ pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op]) -> Counts
     shared.note(hook::hit());
     // SAFETY: a live queue, under its lock.
     device.queue().with(|queue| unsafe { device.as_raw().queue_wait_idle(queue) }).unwrap().unwrap();
-    let Shared { compute, mut counts, faults, faulted, of_cuda, .. } = shared;
+    let Shared { compute, mut counts, faults, faulted, .. } = shared;
+    let faulted = faulted || !driver::hits().is_empty();
     let failed = compute.check().is_err();
     drop(compute);
     settle(&before, faulted);
     let faults = faults.lock().unwrap();
     assert!(faults.is_empty() || failed, "closures found: {faults:#?}");
-    driver::check(!of_cuda.is_empty(), &mut counts);
+    driver::check(&mut counts);
     if faulted {
         counts.add("cases with a failed call");
     }

@@ -26,7 +26,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 
-use crate::descriptor::Raw;
+use crate::descriptor::{self, Raw};
 use crate::watch::Descriptor;
 use memory::Memory;
 use timeline::Timeline;
@@ -55,6 +55,16 @@ impl Vulkan {
     fn has_room(&self, size: u64) -> bool {
         let taken: u64 = self.memories.values().map(Memory::size).sum();
         taken.checked_add(size).is_some_and(|all| all <= self.room)
+    }
+
+    /// Closes the descriptors of what is left, which is exported no more. The memory stays mapped:
+    /// the driver below may use it.
+    pub(crate) fn forget(&mut self) {
+        for raw in self.descriptors() {
+            descriptor::close(raw);
+        }
+        std::mem::take(&mut self.memories).into_values().for_each(std::mem::forget);
+        self.timelines.clear();
     }
 
     /// The descriptors that belong to this driver.
