@@ -1,6 +1,6 @@
 //! All that the double knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread::ThreadId;
 
 use crate::abi::{Code, INVALID_CONTEXT, INVALID_HANDLE, INVALID_VALUE, UNKNOWN};
@@ -107,8 +107,9 @@ pub(crate) struct Ledger {
     /// By stream, longer than that lives: what was enqueued is done even if the stream is
     /// destroyed.
     pub(crate) queues: BTreeMap<u64, Queue>,
-    /// By event, longer than that lives: which of its records has been reached.
-    pub(crate) reached: BTreeMap<u64, u64>,
+    /// Events, longer than they live, and which of their records are not reached yet. Those of one
+    /// event may be on several streams, and are reached in any order.
+    pub(crate) unreached: BTreeSet<(u64, u64)>,
     pub(crate) exports: Exports,
     #[cfg(target_os = "linux")]
     pub(crate) vulkan: Vulkan,
@@ -147,7 +148,7 @@ impl Ledger {
             held: false,
             lost: BTreeMap::new(),
             queues: BTreeMap::new(),
-            reached: BTreeMap::new(),
+            unreached: BTreeSet::new(),
             exports: BTreeMap::new(),
             #[cfg(target_os = "linux")]
             vulkan: Vulkan::new(),
@@ -289,6 +290,7 @@ impl Ledger {
         self.streams.clear();
         self.contexts.clear();
         self.queues.clear();
+        self.unreached.clear();
         self.lost.clear();
         self.held = false;
         self.refused = Refused::Measured;

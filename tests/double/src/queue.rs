@@ -177,8 +177,9 @@ impl Ledger {
         work.any(|(_, work)| matches!(work, Work::Copy3d(copy) if copy.levels().any(of_array)))
     }
 
+    /// Whether the event's n-th record is reached; the 0th, of one that was never recorded, is.
     pub(crate) fn has_reached(&self, event: u64, nth: u64) -> bool {
-        nth == 0 || self.reached.get(&event).is_some_and(|&reached| reached >= nth)
+        !self.unreached.contains(&(event, nth))
     }
 
     fn is_ready(&self, work: &Work) -> bool {
@@ -202,7 +203,7 @@ impl Ledger {
                 self.note(&name, completed);
             }
             Work::Record { event, nth } => {
-                self.reached.insert(event, nth);
+                self.unreached.remove(&(event, nth));
             }
             Work::WaitEvent { .. } => {}
             Work::Write { address, bytes } => {

@@ -88,6 +88,27 @@ fn each_thread_has_a_default_stream_of_its_own() {
     assert_eq!(double.findings(), Vec::new());
 }
 
+/// An event that another stream records again while its first record is pending: a wait is for the
+/// record that was the last when it was enqueued, in whatever order the records are reached.
+#[test]
+fn records_of_one_event_on_two_streams_are_reached_in_any_order() {
+    let test = "records_of_one_event_on_two_streams_are_reached_in_any_order";
+    let Some((double, _, timeline, number)) = begin(test) else { return };
+    let [first, second, before, after] = [(); 4].map(|()| raw::create_stream().unwrap());
+    assert_eq!(raw::wait(timeline, 1, first), 0);
+    let event = raw::record(first);
+    assert_eq!(raw::wait_event(before, event), 0);
+    assert_eq!(raw::record_again(event, second), 0);
+    assert_eq!(raw::query_event(event), 0, "the second record is reached");
+    assert_eq!(raw::query(before), 600, "it waits for the first record");
+    double.signal(number, 1);
+    assert_eq!([raw::query(first), raw::query(before)], [0; 2]);
+    assert_eq!(raw::query_event(event), 0, "the second record stays reached");
+    assert_eq!([raw::wait_event(after, event), raw::query(after)], [0; 2]);
+    assert_eq!(raw::destroy_event(event), 0);
+    assert_eq!(double.findings(), Vec::new());
+}
+
 /// It would put what is captured behind what is not.
 #[test]
 fn the_legacy_default_stream_beside_a_capture() {

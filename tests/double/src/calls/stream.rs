@@ -115,6 +115,7 @@ unsafe extern "C" fn cuEventRecord(event: u64, stream: u64) -> Code {
         if captured {
             return Ok(());
         }
+        ledger.unreached.insert((event, nth));
         ledger.enqueue(stream, Work::Record { event, nth });
         Ok(())
     })

@@ -31,6 +31,18 @@ pub(crate) fn record(stream: u64) -> u64 {
     event.addr() as u64
 }
 
+/// Records an event that is there already.
+pub(crate) fn record_again(event: u64, stream: u64) -> u32 {
+    // SAFETY: the double checks the handles.
+    unsafe { sys::cuEventRecord(pointer(event), pointer(stream)) as u32 }
+}
+
+/// Makes the stream wait for what the event recorded last.
+pub(crate) fn wait_event(stream: u64, event: u64) -> u32 {
+    // SAFETY: the double checks the handles.
+    unsafe { sys::cuStreamWaitEvent(pointer(stream), pointer(event), 0) as u32 }
+}
+
 /// Sets this thread's capture mode. Gives the one before.
 pub(crate) fn exchange_capture_mode(mode: u32) -> u32 {
     let mode = match mode {
