@@ -129,7 +129,9 @@ mod tests {
                 variant.contains("::Error::").then_some(variant)
             });
             let variants: std::collections::BTreeSet<&str> = variants.collect();
-            assert!(!variants.is_empty(), "{package}: the text has no errors");
+            // Nothing that the trace does is an error.
+            let has_errors = *package != "vk-cuda-bridge-trace";
+            assert_eq!(!variants.is_empty(), has_errors, "{package}: the errors in the text");
             for variant in variants {
                 let marked = format!("#[non_exhaustive] pub {variant}");
                 assert!(lines.contains(&marked.as_str()), "{package}: {variant} is not #[non_exhaustive]");
