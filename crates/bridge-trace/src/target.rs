@@ -4,7 +4,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 #[cfg(unix)]
-use std::{fs::TryLockError, time::Duration};
+use std::{fs::TryLockError, os::unix::fs::OpenOptionsExt, time::Duration};
+
+#[cfg(unix)]
+use rustix::fs::{OFlags, fcntl_setfl};
+#[cfg(unix)]
+use rustix::io::Errno;
 
 /// What the variable asks for.
 ///
@@ -23,7 +28,7 @@ pub(crate) fn of(value: &str) -> io::Result<Option<Box<dyn Write + Send>>> {
 /// lock: every process that writes to the file holds a shared one.
 #[cfg(unix)]
 fn open(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    let file = open_at_once(path)?;
     if file.try_lock().is_ok() {
         // Not everything that can be written to has a length.
         if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
@@ -32,6 +37,20 @@ fn open(path: &Path) -> io::Result<File> {
         file.unlock()?;
     }
     hold(&file);
+    Ok(file)
+}
+
+/// A pipe that nobody reads is an error, where opening it would wait for ever.
+#[cfg(unix)]
+fn open_at_once(path: &Path) -> io::Result<File> {
+    let flag = OFlags::NONBLOCK.bits().cast_signed();
+    let opened = OpenOptions::new().create(true).append(true).custom_flags(flag).open(path);
+    let file = opened.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NXIO) => io::Error::other(format!("{error}: nobody reads this pipe; start its reader before")),
+        _ => error,
+    })?;
+    // Writing waits for the reader.
+    fcntl_setfl(&file, OFlags::APPEND)?;
     Ok(file)
 }
 
@@ -84,5 +103,30 @@ mod tests {
         drop((second, third));
         drop(open());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_pipe_that_nobody_reads_and_a_folder_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(of(folder.path().to_str().unwrap()).is_err());
+        let path = folder.path().join("pipe");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+        let open = || of(path.to_str().unwrap());
+        let error = open().err().unwrap();
+        assert!(error.to_string().contains("start its reader"), "{error}");
+
+        let mut reader =
+            OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(&path).unwrap();
+        // More than a pipe holds: it is not cut where the reader is slow.
+        let line = vec![b'x'; 1 << 18];
+        let mut sink = open().unwrap().unwrap();
+        let writer = std::thread::spawn(move || sink.write_all(&line));
+        fcntl_setfl(&reader, OFlags::empty()).unwrap();
+        let mut got = Vec::new();
+        io::Read::read_to_end(&mut reader, &mut got).unwrap();
+        writer.join().unwrap().unwrap();
+        assert_eq!(got.len(), 1 << 18);
     }
 }

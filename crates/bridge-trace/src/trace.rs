@@ -9,10 +9,12 @@ use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use crate::event::{Event, Line};
 use crate::{VARIABLE, clock, isolated, log_error, target};
 
+type Sink = Box<dyn Write + Send>;
+
 static ON: AtomicBool = AtomicBool::new(false);
-static SINK: Mutex<Option<Box<dyn Write + Send>>> = Mutex::new(None);
+static SINK: Mutex<Option<Sink>> = Mutex::new(None);
 /// Replacement that a sink has set for itself.
-static NEXT: Mutex<Option<Box<dyn Write + Send>>> = Mutex::new(None);
+static NEXT: Mutex<Option<Sink>> = Mutex::new(None);
 /// Lines that are not written yet, in order.
 static LINES: Mutex<VecDeque<Vec<u8>>> = Mutex::new(VecDeque::new());
 
@@ -33,6 +35,7 @@ pub fn trace_to(sink: impl Write + Send + 'static) {
     if WRITING.get() {
         // The sink is being called: it is replaced once that has returned.
         let before = NEXT.lock().unwrap_or_else(PoisonError::into_inner).replace(Box::new(sink));
+        ON.store(true, Ordering::Release);
         drop(before);
         return;
     }
@@ -46,27 +49,34 @@ pub fn trace_to(sink: impl Write + Send + 'static) {
 pub fn trace_off() {
     ON.store(false, Ordering::Release);
     let Some(_writing) = Writing::enter() else { return };
-    let mut sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
-    let written = drain(&mut sink);
-    let sink = sink.take();
+    let (written, sink) = {
+        let mut sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
+        (drain(&mut sink), sink.take())
+    };
     // Outside of the lock, since the sink is the program's.
-    let flushed = written.and_then(|()| sink.map_or(Ok(()), |mut sink| sink.flush()));
-    if let Err(error) = flushed {
+    let flush = |mut sink: Sink| isolated(move || sink.flush()).unwrap_or_else(|| Err(panicked()));
+    if let Err(error) = written.and_then(|()| sink.map_or(Ok(()), flush)) {
         log_error!("the trace could not be written to its end: {error}");
     }
+    // The sink may have set another one, and other threads may have left lines here meanwhile.
+    if NEXT.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+        let before = replaced(&mut SINK.lock().unwrap_or_else(PoisonError::into_inner));
+        isolated(|| drop(before));
+    }
+    drain_all();
 }
 
 /// Turns the trace on if the environment says so; looks once.
 pub fn init() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let Ok(value) = std::env::var(VARIABLE) else { return };
-        match target::of(&value) {
-            Ok(Some(sink)) => trace_to(sink),
-            Ok(None) => {}
-            Err(error) => log_error!("{VARIABLE}={value}: {error}; running without a trace"),
-        }
-    });
+    let mut asked = None;
+    ONCE.call_once(|| asked = std::env::var(VARIABLE).ok().map(|value| (target::of(&value), value)));
+    // Outside of the `Once`: a logger, and a sink that is replaced, may come here again.
+    match asked {
+        Some((Ok(Some(sink)), _)) => trace_to(sink),
+        Some((Err(error), value)) => log_error!("{VARIABLE}={value}: {error}; running without a trace"),
+        Some((Ok(None), _)) | None => {}
+    }
 }
 
 /// Returns `true` if the trace is on: for what costs something to find out for an [`event`].
@@ -157,7 +167,7 @@ fn drain_all() {
     while !lines().is_empty() {
         let Ok(mut sink) = SINK.try_lock() else { return };
         let drained = drain(&mut sink);
-        let before = NEXT.lock().unwrap_or_else(PoisonError::into_inner).take().and_then(|next| sink.replace(next));
+        let before = replaced(&mut sink);
         drop(sink);
         isolated(|| drop(before));
         if let Err(error) = drained {
@@ -166,15 +176,26 @@ fn drain_all() {
     }
 }
 
+/// Puts the sink in that a sink has set for itself. Returns the one before, to be dropped outside of
+/// the lock.
+fn replaced(sink: &mut Option<Sink>) -> Option<Sink> {
+    let next = NEXT.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+    sink.replace(next)
+}
+
 /// Writes the lines that are waiting, or discards them if there is no sink.
-fn drain(sink: &mut Option<Box<dyn Write + Send>>) -> io::Result<()> {
+fn drain(sink: &mut Option<Sink>) -> io::Result<()> {
     loop {
         // Not held while the sink writes.
         let Some(line) = lines().pop_front() else { return Ok(()) };
         let Some(writer) = sink.as_mut() else { continue };
         // One call a line: lines of several processes in one file stay whole.
-        isolated(|| writer.write_all(&line)).unwrap_or_else(|| Err(io::Error::other("it panicked")))?;
+        isolated(|| writer.write_all(&line)).unwrap_or_else(|| Err(panicked()))?;
     }
+}
+
+fn panicked() -> io::Error {
+    io::Error::other("it panicked")
 }
 
 /// Ends the trace after a failure.

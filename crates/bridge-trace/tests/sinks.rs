@@ -1,0 +1,149 @@
+//! Sinks and loggers that use the trace themselves, also while it ends.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::io::{self, Write};
+use std::panic::catch_unwind;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bridge_trace::{Event, event, init, trace_off, trace_to};
+
+/// For what would otherwise never end.
+const HANGS: Duration = Duration::from_secs(30);
+/// The environment variable that makes this program another process.
+const OTHER: &str = "BRIDGE_TEST_LOGGER";
+
+/// There is one trace a process.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps what is written, and calls `flush` when it is flushed.
+struct Kept<F> {
+    lines: Arc<Mutex<Vec<u8>>>,
+    flush: F,
+}
+
+impl<F: FnMut()> Write for Kept<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.lines.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (self.flush)();
+        Ok(())
+    }
+}
+
+fn kept(flush: impl FnMut() + Send + 'static) -> (impl Write + Send + 'static, Arc<Mutex<Vec<u8>>>) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    (Kept { lines: Arc::clone(&lines), flush }, lines)
+}
+
+fn tell(object: &str) {
+    event(Event::new("signal", "host", object));
+}
+
+fn text(lines: &Mutex<Vec<u8>>) -> String {
+    String::from_utf8(lines.lock().unwrap().clone()).unwrap()
+}
+
+#[test]
+fn a_sink_that_panics_when_it_is_flushed_ends_its_trace_alone() {
+    let _alone = alone();
+    trace_to(kept(|| panic!("of the sink")).0);
+    tell("first");
+    assert!(catch_unwind(trace_off).is_ok());
+    let (sink, lines) = kept(|| ());
+    trace_to(sink);
+    tell("second");
+    trace_off();
+    assert!(text(&lines).contains("second") && !text(&lines).contains("first"));
+}
+
+#[test]
+fn a_sink_that_is_flushed_may_wait_for_a_thread_that_sets_another() {
+    let _alone = alone();
+    let ((sink, lines), (told, tells)) = (kept(|| ()), channel());
+    let mut sink = Some(sink);
+    let flush = move || {
+        let (done, waits) = channel();
+        let sink = sink.take().unwrap();
+        thread::spawn(move || {
+            trace_to(sink);
+            done.send(()).unwrap();
+        });
+        told.send(waits.recv_timeout(HANGS)).unwrap();
+    };
+    trace_to(kept(flush).0);
+    trace_off();
+    assert_ne!(tells.recv().unwrap(), Err(RecvTimeoutError::Timeout));
+    tell("later");
+    trace_off();
+    assert!(text(&lines).contains("later"));
+}
+
+#[test]
+fn a_sink_that_sets_another_while_the_trace_ends_has_set_the_next() {
+    let _alone = alone();
+    let (sink, next) = kept(|| ());
+    let mut sink = Some(sink);
+    trace_to(kept(move || trace_to(sink.take().unwrap())).0);
+    trace_off();
+    tell("of the next");
+    trace_off();
+    assert!(text(&next).contains("of the next"));
+    let (sink, lines) = kept(|| ());
+    trace_to(sink);
+    tell("of the last");
+    tell("of the last");
+    trace_off();
+    assert_eq!(text(&lines).lines().count(), 2, "nothing is left of the one before");
+}
+
+/// Comes to the variable again.
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        init();
+        println!("{}", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Not a test: another process, where the environment says so.
+#[test]
+fn the_other_process() {
+    if std::env::var_os(OTHER).is_none() {
+        return;
+    }
+    log::set_logger(&Logger).unwrap();
+    log::set_max_level(log::LevelFilter::Error);
+    init();
+}
+
+#[test]
+fn a_logger_may_use_the_bridge_when_it_is_told_that_there_is_no_trace() {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "the_other_process", "--nocapture"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.env(OTHER, "1").env(bridge_trace::VARIABLE, "/no/such/folder/trace");
+    let mut process = command.spawn().unwrap();
+    let start = Instant::now();
+    while process.try_wait().unwrap().is_none() && start.elapsed() < HANGS {
+        thread::sleep(Duration::from_millis(10));
+    }
+    let _ = process.kill();
+    let ended = process.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success() && told.contains("running without a trace"), "{}: {told}", ended.status);
+}
