@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::tensor::stream::Producer;
-use crate::tensor::{Consumer, Device, TensorView};
+use crate::tensor::{Consumer, Device, Role, TensorView};
 
 /// Returns an array's address, device, element type, shape and the stream that wrote it, as the
 /// package understands them. ``pitch`` is the number of bytes from a row to the next, where there
@@ -22,7 +22,7 @@ pub(crate) fn describe<'py>(
     device: Option<i32>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let stream = stream.map(crate::tensor::stream::named).transpose()?;
-    let view = TensorView::of(tensor, consumer.map(|stream| Consumer { stream, device }), stream)?;
+    let view = TensorView::of(tensor, consumer.map(|stream| Consumer { stream, device }), stream, Role::Source)?;
     let entries = PyDict::new(tensor.py());
     entries.set_item("address", view.address)?;
     entries.set_item("nbytes", view.size())?;

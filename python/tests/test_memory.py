@@ -4,6 +4,7 @@ import gc
 import os
 import weakref
 
+import fakes
 import numpy as np
 import pytest
 import vkview
@@ -34,6 +35,21 @@ def test_the_picture_is_not_read_into_what_does_not_fit(view, out, error):
     with pytest.raises(error):
         view.read(out)
     assert not out.any()
+
+
+@pytest.mark.parametrize("out", [
+    lambda: np.zeros((HEIGHT, WIDTH, 4), np.uint8)[::-1],
+    lambda: np.zeros((HEIGHT, 2 * WIDTH, 8), np.uint8)[:, :WIDTH, ::2],
+    lambda: np.zeros((4, HEIGHT, WIDTH), np.uint8).transpose(1, 2, 0),
+    lambda: fakes.Dlpack((HEIGHT, WIDTH, 4)),
+])
+def test_the_advice_about_a_tensor_to_read_into_is_not_to_read_into_its_copy(view, out):
+    shown(view, noise(4))
+    with pytest.raises(vkview.VkViewError) as caught:
+        view.read(out())
+    text = str(caught.value)
+    assert "copy that into this one" in text, text
+    assert not any(call in text for call in ["ascontiguousarray", ".contiguous()", ".cpu()", ".to("]), text
 
 
 def test_a_tensor_is_zeroed_and_shared_without_a_copy(view):

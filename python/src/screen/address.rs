@@ -43,11 +43,12 @@ pub(crate) fn check_device(device: &CudaDevice, context: &Arc<CudaContext>, tens
         Ok(ours) if ours == ordinal && ours == claimed => Ok(()),
         ours => {
             let (what, ours, name) = (what(), ours.unwrap_or(UNKNOWN), device.name());
+            let advice = tensor.role.moved(&format!(".to(\"cuda:{ours}\")"), &format!("cuda:{ours}"));
             Err(Fault::new(
                 Kind::Device,
                 format!(
                     "{what} is on CUDA device {ordinal} (it says {claimed}), the view on CUDA device {ours} ({name}), and nothing \
-                     is copied between GPUs: use .to(\"cuda:{ours}\"), or make the view with device="
+                     is copied between GPUs: {advice}, or make the view with device="
                 ),
             ))
         }

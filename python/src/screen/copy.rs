@@ -254,8 +254,10 @@ fn check_memory(compute: &Compute, tensor: &TensorView) -> Result<(), Fault> {
         (_, Device::Cpu) => Ok(()),
         (Some(cuda), Device::Cuda(_)) => check_device(cuda.device(), cuda.stream().context(), tensor),
         (None, Device::Cuda(_)) => {
-            let (what, advice) = (tensor.describe(), "use .cpu(), or backend=\"cuda\"");
-            let reason = format!("{what} is in the memory of a CUDA device, the view on the CPU backend: {advice}");
+            let (what, advice) = (tensor.describe(), tensor.role.moved(".cpu()", "the CPU"));
+            let reason = format!(
+                "{what} is in the memory of a CUDA device, the view on the CPU backend: {advice}, or backend=\"cuda\""
+            );
             Err(Fault::new(Kind::Device, reason))
         }
     }

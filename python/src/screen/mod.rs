@@ -226,7 +226,7 @@ impl Screen {
         }
         if tensor.planar {
             let reason =
-                "the tensor's channels come first in memory: the picture is copied into one that is contiguous";
+                "the tensor's channels come first in memory: read into a contiguous tensor and copy that into this one";
             return Err(Fault::new(Kind::Layout, reason));
         }
         if tensor.read_only {

@@ -9,7 +9,7 @@ use pyo3::types::PyDict;
 use crate::error::{Fault, Kind};
 use crate::tensor::dtype::DType;
 use crate::tensor::stream::{LEGACY, Producer, current_of, explicit};
-use crate::tensor::{Claims, Consumer, Device, Keep};
+use crate::tensor::{Claims, Consumer, Device, Keep, Role};
 
 /// The version asked for; producers may give a lower one, or the form that has none.
 const MAX_VERSION: (u32, u32) = (1, 3);
@@ -36,11 +36,16 @@ pub(crate) fn device_of(object: &Bound<'_, PyAny>) -> PyResult<Option<Device>> {
 ///
 /// Where the stream of that work is known (`stream`, or the library says), the producer is asked to
 /// order nothing and the copy does. Else the producer puts `consumer` behind its work.
-pub(crate) fn import(object: &Bound<'_, PyAny>, consumer: Option<Consumer>, stream: Option<usize>) -> PyResult<Claims> {
+pub(crate) fn import(
+    object: &Bound<'_, PyAny>,
+    consumer: Option<Consumer>,
+    stream: Option<usize>,
+    role: Role,
+) -> PyResult<Claims> {
     let py = object.py();
     let announced = device_of(object)?;
     // Before the library is asked for a capsule: some refuse that, in their own words.
-    check_device(announced, consumer)?;
+    check_device(announced, consumer, role)?;
     let on_cuda = matches!(announced, Some(Device::Cuda(_)));
     let named = match (announced, stream) {
         (Some(device @ Device::Cuda(_)), None) => current_of(object, device)?.map(explicit).transpose()?,
@@ -103,18 +108,19 @@ pub(crate) fn import(object: &Bound<'_, PyAny>, consumer: Option<Consumer>, stre
 }
 
 /// Refuses a tensor that says it is on another GPU than the consumer.
-fn check_device(announced: Option<Device>, consumer: Option<Consumer>) -> Result<(), Fault> {
+fn check_device(announced: Option<Device>, consumer: Option<Consumer>, role: Role) -> Result<(), Fault> {
     let (Some(Device::Cuda(theirs)), Some(Consumer { device: Some(ours), .. })) = (announced, consumer) else {
         return Ok(());
     };
     if theirs == ours {
         return Ok(());
     }
+    let advice = role.moved(&format!(".to(\"cuda:{ours}\")"), &format!("cuda:{ours}"));
     Err(Fault::new(
         Kind::Device,
         format!(
             "the tensor is on CUDA device {theirs}, the view on CUDA device {ours}, and nothing is copied between GPUs: \
-             use .to(\"cuda:{ours}\"), or make the view with device="
+             {advice}, or make the view with device="
         ),
     ))
 }

@@ -56,6 +56,7 @@ pub(crate) struct TensorView {
     pub(crate) planar: bool,
     pub(crate) read_only: bool,
     pub(crate) producer: Producer,
+    pub(crate) role: Role,
     /// The memory is the object's, or the capsule's.
     keep: Option<Keep>,
 }
@@ -100,6 +101,25 @@ pub(crate) struct Claims {
     pub(crate) keep: Keep,
 }
 
+/// What a view does with a tensor. Errors say how one is made that it can be done with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It is shown: a copy does as well.
+    Source,
+    /// The picture is copied into it: a copy of it would be another tensor.
+    Target,
+}
+
+impl Role {
+    /// For a tensor that is not on `device`, whose tensors `call` makes.
+    pub(crate) fn moved(self, call: &str, device: &str) -> String {
+        match self {
+            Self::Source => format!("use {call}"),
+            Self::Target => format!("read into a tensor on {device} and copy that into this one"),
+        }
+    }
+}
+
 /// The stream and device that will read the memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Consumer {
@@ -110,7 +130,12 @@ pub(crate) struct Consumer {
 
 impl TensorView {
     /// Reads and checks the object. `stream` is the producer's, where the caller named it.
-    pub(crate) fn of(object: &Bound<'_, PyAny>, consumer: Option<Consumer>, stream: Option<usize>) -> PyResult<Self> {
+    pub(crate) fn of(
+        object: &Bound<'_, PyAny>,
+        consumer: Option<Consumer>,
+        stream: Option<usize>,
+        role: Role,
+    ) -> PyResult<Self> {
         let has = |name| object.hasattr(name);
         let on_cpu_with_interface = |device| device == Some(Device::Cpu);
         let mut claims = if let Ok(tensor) = object.cast::<Tensor>() {
@@ -120,7 +145,7 @@ impl TensorView {
             if on_cpu_with_interface(dlpack::device_of(object)?) && has("__array_interface__")? {
                 array::on_cpu(object)?
             } else {
-                dlpack::import(object, consumer, stream)?
+                dlpack::import(object, consumer, stream, role)?
             }
         } else if has("__cuda_array_interface__")? {
             array::on_cuda(object, stream)?
@@ -131,10 +156,10 @@ impl TensorView {
         };
         // Its arrays are immutable, and its capsules do not say so.
         claims.read_only |= is_of(object, "jax", "Array")?;
-        Ok(Self::checked(claims, advice(object)?)?)
+        Ok(Self::checked(claims, advice(object, role)?, role)?)
     }
 
-    fn checked(claims: Claims, advice: &str) -> Result<Self, Fault> {
+    fn checked(claims: Claims, advice: &str, role: Role) -> Result<Self, Fault> {
         let shape = checked_shape(&claims.shape, claims.dtype)?;
         let (rows, planar) = match &claims.strides {
             Some(strides) => rows_of(&shape, strides, claims.dtype, advice)?,
@@ -163,6 +188,7 @@ impl TensorView {
             planar,
             read_only: claims.read_only,
             producer: claims.producer,
+            role,
             keep: Some(claims.keep),
         })
     }
@@ -244,7 +270,10 @@ fn rows_of(shape: &[usize], strides: &[i64], dtype: DType, advice: &str) -> Resu
 }
 
 /// The call of the object's library that makes a tensor whose elements are next to each other.
-fn advice(object: &Bound<'_, PyAny>) -> PyResult<&'static str> {
+fn advice(object: &Bound<'_, PyAny>, role: Role) -> PyResult<&'static str> {
+    if role == Role::Target {
+        return Ok("read into a contiguous tensor and copy that into this one");
+    }
     let module = object.get_type().module()?;
     Ok(match module.to_str()?.split('.').next().unwrap_or_default() {
         "torch" => "make it so with .contiguous()",

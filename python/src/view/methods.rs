@@ -22,7 +22,7 @@ use crate::screen::slots::Format;
 use crate::screen::{Scene, Screen};
 use crate::tensor::dtype::DType;
 use crate::tensor::stream::named;
-use crate::tensor::{TensorView, checked_shape};
+use crate::tensor::{Role, TensorView, checked_shape};
 
 use crate::view::View;
 
@@ -221,7 +221,7 @@ impl View {
     fn read(&self, py: Python<'_>, tensor: &Bound<'_, PyAny>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         self.process.check("view")?;
         let stream = stream.map(named).transpose()?;
-        let mut tensor = TensorView::of(tensor, self.consumer(), stream)?;
+        let mut tensor = TensorView::of(tensor, self.consumer(), stream, Role::Target)?;
         // Lent: see `take`.
         self.with(py, |screen| screen.read(&mut tensor))
     }

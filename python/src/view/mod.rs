@@ -17,7 +17,7 @@ use crate::native::{Detached, Native, call, detached};
 use crate::screen::slots::{Attribute, Format};
 use crate::screen::{Scene, Screen};
 use crate::tensor::stream::named;
-use crate::tensor::{Consumer, TensorView};
+use crate::tensor::{Consumer, Role, TensorView};
 
 /// Shows tensors of any library, as images or points, on the GPU that they are on.
 ///
@@ -75,8 +75,9 @@ impl View {
     ) -> PyResult<()> {
         self.process.check("view")?;
         let stream = stream.map(named).transpose()?;
-        let mut tensor = TensorView::of(tensor, self.consumer(), stream)?;
-        let own = own.map(|(own, what)| Ok::<_, PyErr>((TensorView::of(own, self.consumer(), stream)?, what)));
+        let mut tensor = TensorView::of(tensor, self.consumer(), stream, Role::Source)?;
+        let own =
+            own.map(|(own, what)| Ok::<_, PyErr>((TensorView::of(own, self.consumer(), stream, Role::Source)?, what)));
         let mut own = own.transpose()?;
         // Lent, so that it is dropped once the screen is unlocked: the tensor's deleter may be
         // Python's, and call the view.
