@@ -1,6 +1,8 @@
 //! A view: what is in shared memory is what the picture shows, and bad input is an error.
 #![allow(clippy::unwrap_used)] // A test that cannot go on ends.
 
+#[cfg(target_os = "linux")]
+mod handles;
 mod images;
 mod points;
 mod read;

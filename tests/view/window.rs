@@ -1,39 +1,36 @@
 //! A view in a window of the program's own, whose events the program passes on.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bridge::vk_export::Validation;
-use bridge::{Backend, Compute, Exchange, OpenInfo};
-use bridge_tests::{Need, Rig, assert_silent, skip};
+use bridge::{Backend, Compute, Exchange, ExchangeInfo, OpenInfo};
+use bridge_tests::{Gate, Need, Rig, assert_silent, skip};
 use bridge_view::{
     Drawn, Element, Error, ImageFormat, Look, PointFormat, PointKind, PointLook, View, ViewInfo, Window, WindowInfo,
     WindowState,
-};
-use raw_window_handle::{
-    DisplayHandle, HandleError, HasDisplayHandle, HasWindowHandle, RawDisplayHandle, RawWindowHandle, WindowHandle,
 };
 
 use crate::x11::Own;
 use crate::{PIXELS, SIZE, info, noise, write};
 
 /// A view in a window, and what else a test of it needs. No test runs beside it.
-struct Scene {
-    view: View,
+pub(crate) struct Scene {
+    pub(crate) view: View,
     events: WindowState,
-    own: Arc<Own>,
-    _turn: Rig,
+    pub(crate) own: Arc<Own>,
+    pub(crate) turn: Rig,
 }
 
 /// `None` where the machine shows no windows; the test is skipped.
-fn scene() -> Option<Scene> {
+pub(crate) fn scene() -> Option<Scene> {
     let turn = Rig::open();
     let own = Arc::new(Own::open(SIZE)?);
     let window = adopt(&own);
     let compute = compute(&window)?;
     let events = window.state();
     match View::in_window(&compute, &ViewInfo { size: SIZE, timeout: Rig::LONG }, window) {
-        Ok(view) => Some(Scene { view, events, own, _turn: turn }),
+        Ok(view) => Some(Scene { view, events, own, turn }),
         Err(error @ Error::CannotPresent { .. }) => {
             skip(Need::Other, &error.to_string());
             None
@@ -42,7 +39,7 @@ fn scene() -> Option<Scene> {
     }
 }
 
-fn adopt(own: &Arc<Own>) -> Window {
+pub(crate) fn adopt(own: &Arc<Own>) -> Window {
     Window::adopt(own.clone(), &WindowInfo { size: SIZE, ..WindowInfo::default() }).unwrap()
 }
 
@@ -96,7 +93,7 @@ fn pixels_of(bytes: &[u8]) -> Vec<[u8; 3]> {
 
 #[test]
 fn the_programs_window_shows_the_picture_and_follows_its_size() {
-    let Some(Scene { mut view, events, own, _turn }) = scene() else { return };
+    let Some(Scene { mut view, events, own, turn: _turn }) = scene() else { return };
     for seed in 0..20 {
         let bytes = noise(3 * PIXELS, seed);
         show(&mut view, &bytes);
@@ -117,7 +114,7 @@ fn the_programs_window_shows_the_picture_and_follows_its_size() {
 
 #[test]
 fn a_hidden_or_minimised_window_is_left_alone_and_a_closed_one_for_good() {
-    let Some(Scene { mut view, events, own, _turn }) = scene() else { return };
+    let Some(Scene { mut view, events, own, turn: _turn }) = scene() else { return };
     let mut shown = 0;
     let mut next = |view: &mut View| {
         shown += 1;
@@ -158,7 +155,7 @@ fn outcome(view: &mut View) -> (bool, bool) {
 
 #[test]
 fn the_camera_moves_as_the_program_passes_on() {
-    let Some(Scene { mut view, events, own, _turn }) = scene() else { return };
+    let Some(Scene { mut view, events, own, turn: _turn }) = scene() else { return };
     // Nothing turns yet.
     events.drag([100.0, 0.0]);
     show_point(&mut view, [0.0, 0.0, 0.5]);
@@ -198,7 +195,7 @@ fn the_camera_moves_as_the_program_passes_on() {
 
 #[test]
 fn a_window_that_is_destroyed_is_an_error_and_the_view_goes_on_with_another() {
-    let Some(Scene { mut view, own, _turn, .. }) = scene() else { return };
+    let Some(Scene { mut view, own, turn: _turn, .. }) = scene() else { return };
     show(&mut view, &[1; 3 * PIXELS]);
     until_presented(&mut view);
     own.destroy();
@@ -235,52 +232,52 @@ fn a_window_that_is_destroyed_is_an_error_and_the_view_goes_on_with_another() {
     assert_silent(view.compute().device());
 }
 
-/// A handle that is none, or of a system that Vulkan does not draw to here.
-struct Odd(Option<RawDisplayHandle>);
-
-impl HasDisplayHandle for Odd {
-    fn display_handle(&self) -> Result<DisplayHandle<'_>, HandleError> {
-        #[allow(unsafe_code)]
-        // SAFETY: there is nothing that it could name.
-        self.0.map(|raw| unsafe { DisplayHandle::borrow_raw(raw) }).ok_or(HandleError::Unavailable)
-    }
-}
-
-impl HasWindowHandle for Odd {
-    fn window_handle(&self) -> Result<WindowHandle<'_>, HandleError> {
-        Err(HandleError::Unavailable)
-    }
-}
-
-// SAFETY: the handles that are kept have no pointers.
-#[allow(unsafe_code)]
-unsafe impl Send for Odd {}
-// SAFETY: as above.
-#[allow(unsafe_code)]
-unsafe impl Sync for Odd {}
-
+/// What waits for a signal of the CPU's that has not come must not be presented.
 #[test]
-fn windows_that_cannot_be_shown_in_are_refused() {
-    use raw_window_handle::{HaikuDisplayHandle, XcbDisplayHandle};
-    let without = [
-        None,
-        Some(RawDisplayHandle::Haiku(HaikuDisplayHandle::new())),
-        Some(RawDisplayHandle::Xcb(XcbDisplayHandle::new(None, 0))),
-    ];
-    for display in without {
-        let error = Window::adopt(Odd(display), &WindowInfo::default()).unwrap_err();
-        assert!(matches!(error, Error::NoWindow { .. }), "{error:?}");
-    }
-    // A device without the extensions.
-    let Some(Scene { own, _turn, .. }) = scene() else { return };
-    let compute = Compute::new(_turn.device(), Backend::Host).unwrap();
-    let error = View::in_window(&compute, &ViewInfo { size: SIZE, timeout: Rig::LONG }, adopt(&own)).unwrap_err();
-    assert!(matches!(error, Error::CannotPresent { .. }), "{error:?}");
-    // The number of a window, and the connection, by their handles alone.
-    let (display, handle) = (own.display_handle().unwrap().as_raw(), own.window_handle().unwrap().as_raw());
-    assert!(matches!(handle, RawWindowHandle::Xcb(_)));
-    #[allow(unsafe_code)]
-    // SAFETY: the window is dropped here, before its owner.
-    let raw = unsafe { Window::adopt_raw(display, handle, &WindowInfo::default()) };
-    assert!(raw.unwrap().instance_extensions().unwrap().len() >= 2);
+fn what_waits_for_the_cpu_is_not_presented() {
+    let Some(Scene { mut view, own, turn: _turn, .. }) = scene() else { return };
+    let compute = view.compute().clone();
+    let short = Duration::from_millis(50);
+    let format = ImageFormat::new(SIZE, 3, Element::U8).unwrap();
+    show(&mut view, &[1; 3 * PIXELS]);
+    until_presented(&mut view);
+
+    // A picture that is read into a slot which the CPU has not given back.
+    let info = ExchangeInfo { slots: 1, timeout: short, ..info() };
+    let mut exchange = Exchange::render_first(&compute, &info, view.picture_spec().unwrap()).unwrap();
+    let gate = Gate::on(&compute);
+    let mut turn = view.read(exchange.begin().unwrap()).unwrap();
+    gate.hold(&mut turn);
+    turn.finish().unwrap();
+    let error = exchange.begin().map_err(Error::from).and_then(|frame| view.read(frame)).unwrap_err();
+    assert!(matches!(&error, Error::Bridge(bridge::Error::Timeout { .. })), "{error:?}");
+    gate.open();
+    show(&mut view, &[2; 3 * PIXELS]);
+    until_shown(&mut view, &own, SIZE, &[[2; 3]; PIXELS]);
+    drop(view);
+
+    // One that was drawn before there was a window.
+    let mut view = View::headless(&compute, &ViewInfo { size: SIZE, timeout: short }).unwrap();
+    let mut exchange = Exchange::new(&compute, &crate::info(), format.spec::<u8>().unwrap()).unwrap();
+    let gate = Gate::on(&compute);
+    let mut turn = exchange.begin().unwrap();
+    gate.hold(&mut turn);
+    write(&mut turn, &[3; 3 * PIXELS]);
+    view.show_image(turn.finish().unwrap(), format, &Look::default()).unwrap();
+    assert!(view.draw().unwrap());
+    let error = view.attach_window(adopt(&own)).unwrap_err();
+    assert!(matches!(&error, Error::Bridge(bridge::Error::Timeout { .. })), "{error:?}");
+    assert!(view.window().is_none());
+    gate.open();
+    // Each try waits for a short time only.
+    let begun = Instant::now();
+    let at_last = |call: &mut dyn FnMut() -> Result<(), Error>| {
+        while let Err(error) = call() {
+            assert!(begun.elapsed() < Rig::LONG, "{error}");
+        }
+    };
+    at_last(&mut || view.attach_window(adopt(&own)));
+    until_shown(&mut view, &own, SIZE, &[[3; 3]; PIXELS]);
+    at_last(&mut || view.detach_window());
+    assert_silent(compute.device());
 }

@@ -100,7 +100,8 @@ impl View {
 
     /// Copies the picture that was drawn last into the frame's slot, on the GPU, and hands it to
     /// the compute side: the turn that is returned reads it. The host waits only where three frames
-    /// are unfinished.
+    /// are unfinished, and in a window on the CPU backend until the slot is given back
+    /// ([`RenderTurn::prepare_present`]).
     ///
     /// The frame is of an exchange that Vulkan begins
     /// ([`Exchange::render_first`](bridge::Exchange::render_first)) with
@@ -163,6 +164,13 @@ impl View {
         if let Err(code) = unsafe { raw.end_command_buffer(commands) } {
             frame.skip();
             return Err(failed(self.compute.device(), "vkEndCommandBuffer")(code));
+        }
+        // What is presented later is behind this on the queue.
+        if self.may_present()
+            && let Err(error) = frame.prepare_present()
+        {
+            frame.skip();
+            return Err(error.into());
         }
         // SAFETY: the commands acquire and release the slot, and live until the ring has seen the
         // point.

@@ -68,13 +68,16 @@ impl View {
     }
 
     /// Shows the picture in this window from now on, in place of the one that the view had, which
-    /// is [detached](Self::detach_window).
+    /// is [detached](Self::detach_window). Waits for what was drawn.
     ///
     /// # Errors
     /// As [`in_window`](Self::in_window), after which the view has no window, and as
-    /// [`detach_window`](Self::detach_window).
+    /// [`detach_window`](Self::detach_window), also where there was none.
     pub fn attach_window(&mut self, window: Window) -> Result<()> {
         self.detach_window()?;
+        // What was drawn without a window may wait for a signal of the CPU's, which nothing that is
+        // presented may; see `prepare_present`.
+        self.finish()?;
         let device = self.compute.device();
         self.screen.presenter = Some(Presenter::new(device, window, &self.pipelines, self.size, self.limit)?);
         Ok(())

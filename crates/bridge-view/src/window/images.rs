@@ -12,7 +12,7 @@ use bridge::ash::{khr, vk};
 use raw_window_handle::{HasDisplayHandle, HasWindowHandle};
 
 use crate::error::{Error, Result, failed};
-use crate::window::surface::{Failed, Surface, check_extensions, instance_extensions};
+use crate::window::surface::{Failed, Surface, instance_extensions};
 use crate::window::swapchain::{Swapchain, Target};
 
 /// The images of a window, for a program that has an event loop and commands of its own: it writes
@@ -77,8 +77,7 @@ impl WindowImages {
         size: [u32; 2],
         frames: usize,
     ) -> Result<Self> {
-        check_extensions(device, window)?;
-        // SAFETY: the extensions are there, and the window outlives the surface, as this function.
+        // SAFETY: the window outlives the surface, as this function.
         let surface = unsafe { Surface::new(device, window) }?;
         let mut made = Self { swapchain: None, acquired: Vec::new(), surface: Some(surface), device: device.clone() };
         for _ in 0..frames {

@@ -18,7 +18,7 @@ use crate::window::input::{Orbit, State};
 use crate::window::parts::Parts;
 use crate::window::places::Places;
 use crate::window::record::Shown;
-use crate::window::surface::{Failed, Surface, check_extensions};
+use crate::window::surface::{Failed, Surface};
 
 /// Number of times that the surface may be lost between two pictures that are shown.
 const LOSSES: u32 = 3;
@@ -48,9 +48,7 @@ impl Presenter {
         size: [u32; 2],
         limit: Duration,
     ) -> Result<Self, Error> {
-        check_extensions(device, &window.handle)?;
-        // SAFETY: the window is dropped after the surface, see the order of the fields; the
-        // extensions are there.
+        // SAFETY: the window is dropped after the surface, see the order of the fields.
         let surface = unsafe { Surface::new(device, &window.handle) }?;
         let [width, height] = size;
         let info = LocalImageInfo {

@@ -54,9 +54,8 @@ fn name_of(name: *const std::ffi::c_char) -> &'static CStr {
 
 /// That the device has what a surface of the window and its swapchain need: commands of extensions
 /// that are off have no address.
-pub(crate) fn check_extensions(device: &ExportDevice, window: &impl HasDisplayHandle) -> Result<(), Error> {
+fn check_extensions(device: &ExportDevice, display: RawDisplayHandle) -> Result<(), Error> {
     let cannot = |reason: String| Error::CannotPresent { device: device.name().to_owned(), reason };
-    let display = window.display_handle().map_err(|error| cannot(error.to_string()))?.as_raw();
     let (extension, command) = match display {
         RawDisplayHandle::Xlib(_) => (khr::xlib_surface::NAME, c"vkCreateXlibSurfaceKHR"),
         RawDisplayHandle::Xcb(_) => (khr::xcb_surface::NAME, c"vkCreateXcbSurfaceKHR"),
@@ -85,11 +84,11 @@ pub(crate) struct Surface {
 }
 
 impl Surface {
-    /// Makes the surface, if the device's queue can present to it.
+    /// Makes the surface, if the device has the extensions that it takes and its queue can present
+    /// to it. The window is asked for its display each time: it may have another than before.
     ///
     /// # Safety
-    /// The window outlives the surface, and the device has the window's instance extensions and
-    /// `VK_KHR_swapchain`.
+    /// The window outlives the surface.
     pub(crate) unsafe fn new(
         device: &ExportDevice,
         window: &(impl HasDisplayHandle + HasWindowHandle),
@@ -98,8 +97,9 @@ impl Surface {
         let no_handle = |error: raw_window_handle::HandleError| cannot(error.to_string());
         let display = window.display_handle().map_err(no_handle)?.as_raw();
         let handle = window.window_handle().map_err(no_handle)?.as_raw();
+        check_extensions(device, display)?;
         let (entry, instance) = (device.entry(), device.instance());
-        // SAFETY: both handles are live, for the window is, and it outlives the surface, as
+        // SAFETY: the commands are loaded. Both handles are live, for the window is, and it outlives the surface, as
         // documented.
         let raw = unsafe { ash_window::create_surface(entry, instance, display, handle, None) }
             .map_err(failed(device, "the creation of the window's surface"))?;
