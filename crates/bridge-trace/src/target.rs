@@ -1,5 +1,6 @@
 //! Where the environment variable sends the trace.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -15,11 +16,13 @@ use rustix::io::Errno;
 ///
 /// # Errors
 /// A file that cannot be written to.
-pub(crate) fn of(value: &str) -> io::Result<Option<Box<dyn Write + Send>>> {
-    match value {
-        "" | "0" => Ok(None),
-        "1" | "stderr" => Ok(Some(Box::new(io::stderr()))),
-        path => Ok(Some(Box::new(open(Path::new(path))?))),
+pub(crate) fn of(value: impl AsRef<OsStr>) -> io::Result<Option<Box<dyn Write + Send>>> {
+    let value = value.as_ref();
+    match value.to_str() {
+        Some("" | "0") => Ok(None),
+        Some("1" | "stderr") => Ok(Some(Box::new(io::stderr()))),
+        // The names of files need not be text.
+        _ => Ok(Some(Box::new(open(Path::new(value))?))),
     }
 }
 
@@ -103,6 +106,16 @@ mod tests {
         drop((second, third));
         drop(open());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_name_of_a_file_need_not_be_text() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(OsStr::from_bytes(b"trace\xff"));
+        of(&path).unwrap().unwrap().write_all(b"line\n").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"line\n");
     }
 
     #[cfg(target_os = "linux")]

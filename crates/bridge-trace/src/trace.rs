@@ -70,11 +70,11 @@ pub fn trace_off() {
 pub fn init() {
     static ONCE: Once = Once::new();
     let mut asked = None;
-    ONCE.call_once(|| asked = std::env::var(VARIABLE).ok().map(|value| (target::of(&value), value)));
+    ONCE.call_once(|| asked = std::env::var_os(VARIABLE).map(|value| (target::of(&value), value)));
     // Outside of the `Once`: a logger, and a sink that is replaced, may come here again.
     match asked {
         Some((Ok(Some(sink)), _)) => trace_to(sink),
-        Some((Err(error), value)) => log_error!("{VARIABLE}={value}: {error}; running without a trace"),
+        Some((Err(error), value)) => log_error!("{VARIABLE}={}: {error}; running without a trace", value.display()),
         Some((Ok(None), _)) | None => {}
     }
 }
