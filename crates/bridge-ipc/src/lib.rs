@@ -12,6 +12,7 @@
 //! | `wire` | the same as bytes |
 //! | `session` | which message is allowed when; no I/O |
 //! | `transport` | the socket, the peer's process, descriptors (Linux) |
+//! | `seals` | seals of memory files that a system may not know (Linux) |
 //! | `shared_memory` | memory of the CPU that two processes map (Linux) |
 //!
 //! Everything that comes from the peer is checked as if it were hostile: sizes, counts, formats,
@@ -27,6 +28,8 @@
 
 mod error;
 mod message;
+#[cfg(target_os = "linux")]
+mod seals;
 mod session;
 mod shared_memory;
 mod transport;

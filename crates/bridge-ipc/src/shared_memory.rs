@@ -175,10 +175,12 @@ mod linux {
         FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs,
         memfd_create,
     };
+    use rustix::io::Errno;
     use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
     use super::{MappedMemory, SharedMemory, problem, size};
     use crate::error::{Error, MemoryProblem};
+    use crate::seals::why_unsealed;
     use crate::transport::OsHandle;
 
     /// `TMPFS_MAGIC`, of memory files in pages of the usual size.
@@ -211,7 +213,7 @@ mod linux {
 
         fn unsealed(name: &str, bytes: u64) -> Result<Self, Error> {
             let len = size(name, bytes)?;
-            let failed = failed(name, len);
+            let failed = failed::<Errno>(name, len);
             let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
             let handle = memfd_create("vk-cuda-bridge", flags).map_err(|error| failed("memfd_create", error))?;
             // Pages that are not there would be looked for at the first access, which cannot fail
@@ -223,7 +225,7 @@ mod linux {
 
         fn seal(&self, seals: SealFlags) -> Result<(), Error> {
             let sealed = fcntl_add_seals(&self.handle, seals);
-            sealed.map_err(|error| failed(&self.name, self.len)("fcntl(F_ADD_SEALS)", error))
+            sealed.map_err(|error| failed(&self.name, self.len)("fcntl(F_ADD_SEALS)", why_unsealed(seals, error)))
         }
 
         /// Takes a descriptor that a peer sent, of `bytes` bytes as it says. It is closed on an
@@ -280,7 +282,7 @@ mod linux {
         }
     }
 
-    fn failed(name: &str, bytes: usize) -> impl Fn(&'static str, rustix::io::Errno) -> Error {
+    fn failed<E: Into<std::io::Error>>(name: &str, bytes: usize) -> impl Fn(&'static str, E) -> Error {
         move |call, error| {
             let object = format!("shared memory \"{name}\" of {bytes} bytes");
             Error::System { call, object, source: error.into() }

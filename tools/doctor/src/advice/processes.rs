@@ -40,7 +40,8 @@ fn action(system: &System, problem: Problem) -> String {
             "let this user start processes here (`ulimit -u`, the container's limit of pids), and mount /proc".to_owned()
         }
         Problem::Memory => "allow memfd_create and fallocate in the sandbox's or container's seccomp profile, and give it memory: the \
-            limits of its cgroup and of files (`ulimit -f`) count for memory files"
+            limits of its cgroup and of files (`ulimit -f`) count for memory files; where fcntl(F_ADD_SEALS) failed, use a kernel with \
+            F_SEAL_FUTURE_WRITE (Linux 5.1 or newer, not a sandbox's own), or let the worker write"
             .to_owned(),
         Problem::Identity => "run both processes as one user and in one pid namespace (containers: `--pid=host`, or both in one), on a \
             kernel with pidfds (5.3 or newer), which the seccomp profile allows (pidfd_open)"

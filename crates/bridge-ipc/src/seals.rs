@@ -1,0 +1,30 @@
+//! Seals of memory files that a system may not know.
+
+use rustix::fs::SealFlags;
+use rustix::io::Errno;
+
+/// A system that does not know a seal says only that an argument is wrong.
+pub(crate) fn why_unsealed(seals: SealFlags, error: Errno) -> std::io::Error {
+    let system = std::io::Error::from(error);
+    if error != Errno::INVAL || !seals.contains(SealFlags::FUTURE_WRITE) {
+        return system;
+    }
+    let reason = "the system has no F_SEAL_FUTURE_WRITE, which memory that a worker reads takes (Linux 5.1 or later; sandboxes with a \
+        kernel of their own may lack it); a worker that writes its frames needs none";
+    std::io::Error::new(system.kind(), format!("{system}: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_without_the_seal_is_told_from_other_failures() {
+        let future = SealFlags::FUTURE_WRITE | SealFlags::SHRINK;
+        let told = why_unsealed(future, Errno::INVAL).to_string();
+        assert!(told.contains("Invalid argument") && told.contains("Linux 5.1"), "{told}");
+        for (seals, error) in [(future, Errno::PERM), (SealFlags::SHRINK, Errno::INVAL)] {
+            assert_eq!(why_unsealed(seals, error).raw_os_error(), Some(error.raw_os_error()));
+        }
+    }
+}
