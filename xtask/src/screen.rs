@@ -15,7 +15,8 @@ impl VirtualScreen {
     /// Starts Xvfb on the first display that is free.
     pub(crate) fn start() -> Result<Self> {
         // With `-displayfd` the server chooses the number, and names it once it takes clients. By
-        // default it starts anew when its last client leaves, and refuses those that come meanwhile.
+        // default it starts anew when its last client leaves, and refuses those that come
+        // meanwhile.
         let server = Command::new("Xvfb")
             .args(["-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp", "-noreset"])
             .stdin(Stdio::null())

@@ -1,4 +1,4 @@
-//! What a line says.
+//! Contents of a line.
 
 use serde::Serialize;
 

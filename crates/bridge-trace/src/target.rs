@@ -1,4 +1,4 @@
-//! Where the environment variable sends the trace.
+//! Destination of the trace, as the environment variable names it.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -12,7 +12,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 #[cfg(unix)]
 use rustix::io::Errno;
 
-/// What the variable asks for.
+/// Destination that the variable names.
 ///
 /// # Errors
 /// A file that cannot be written to.

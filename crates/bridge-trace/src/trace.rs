@@ -176,8 +176,8 @@ fn drain_all() {
     }
 }
 
-/// Puts the sink in that a sink has set for itself. Returns the one before, to be dropped outside of
-/// the lock.
+/// Puts the sink in that a sink has set for itself. Returns the one before, to be dropped outside
+/// of the lock.
 fn replaced(sink: &mut Option<Sink>) -> Option<Sink> {
     let next = NEXT.lock().unwrap_or_else(PoisonError::into_inner).take()?;
     sink.replace(next)

@@ -64,7 +64,7 @@ fn lines_of_several_processes_stay_whole() {
     }
 }
 
-/// What one process does before another is before it in the trace, too.
+/// Events of two processes are in the trace in the order in which they happened.
 #[test]
 fn the_time_is_common_to_all_processes() {
     let folder = tempfile::tempdir().unwrap();

@@ -32,7 +32,7 @@ impl Write for Sink {
     }
 }
 
-/// What is traced of an exchange, or of a connection, meanwhile: each event with its slot, frame,
+/// The events of an exchange, or of a connection, meanwhile: each event with its slot, frame,
 /// value and peer.
 fn traced(run: impl FnOnce()) -> Vec<String> {
     let sink = Sink::default();

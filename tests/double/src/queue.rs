@@ -77,8 +77,8 @@ impl Ledger {
         self.proceed();
     }
 
-    /// Does all that can be done, and says whether there was any. Work that goes wrong takes the context with it: later calls say
-    /// so.
+    /// Does all that can be done, and says whether there was any. Work that goes wrong takes the
+    /// context with it: later calls say so.
     pub(crate) fn proceed(&mut self) -> bool {
         if self.held {
             return false;

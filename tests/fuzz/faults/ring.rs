@@ -342,8 +342,8 @@ impl<D: Way> AnyRing for Ring<D> {
     }
 }
 
-/// Enqueues: all words are `tag`. Of one tag in four, what was there before is looked at first, once
-/// the stream has come so far, which it always does: the word that differs.
+/// Enqueues: all words are `tag`. Of one tag in four, what was there before is looked at first,
+/// once the stream has come so far, which it always does: the word that differs.
 fn on_cuda(
     cuda: CudaWork<'_, Words>,
     expected: Option<Content>,

@@ -108,7 +108,7 @@ impl View {
         ended
     }
 
-    /// What the user does with the window, where there is one. It may be kept, and used on any
+    /// The state of the window, if there is one. It may be kept, and used on any
     /// thread.
     pub fn window(&self) -> Option<WindowState> {
         self.screen.presenter.as_ref().map(|presenter| WindowState(presenter.state().clone()))

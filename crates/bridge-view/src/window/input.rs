@@ -120,7 +120,7 @@ impl State {
         self.lock().size
     }
 
-    /// What the window showed is gone.
+    /// The window's content is lost.
     pub(crate) fn uncover(&self) {
         self.lock().uncovered = true;
     }

@@ -108,7 +108,7 @@ impl Window {
         instance_extensions(&self.handle)
     }
 
-    /// What the user does with it. It may be kept, and used on any thread.
+    /// The window's state. It may be kept, and used on any thread.
     pub fn state(&self) -> WindowState {
         WindowState(self.state.clone())
     }

@@ -1,4 +1,4 @@
-//! What has happened to a window, for the program to ask, and to tell of a window of its own.
+//! State of a window, which the program reads, and sets for a window of its own.
 
 use std::sync::Arc;
 
@@ -30,12 +30,12 @@ impl WindowState {
         self.0.resize(size);
     }
 
-    /// What the window showed is gone, such as after X11's `Expose`: it is presented again.
+    /// The window's content is lost, such as after X11's `Expose`: it is presented again.
     pub fn uncovered(&self) {
         self.0.uncover();
     }
 
-    /// Whether the window is hidden, as far as the program knows. Nothing is presented in it then.
+    /// Sets whether the window is hidden. Nothing is presented in a hidden one.
     pub fn set_hidden(&self, hidden: bool) {
         self.0.set_hidden(hidden);
     }

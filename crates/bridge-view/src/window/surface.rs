@@ -99,8 +99,8 @@ impl Surface {
         let handle = window.window_handle().map_err(no_handle)?.as_raw();
         check_extensions(device, display)?;
         let (entry, instance) = (device.entry(), device.instance());
-        // SAFETY: the commands are loaded. Both handles are live, for the window is, and it outlives the surface, as
-        // documented.
+        // SAFETY: the commands are loaded. Both handles are live, for the window is, and it
+        // outlives the surface, as documented.
         let raw = unsafe { ash_window::create_surface(entry, instance, display, handle, None) }
             .map_err(failed(device, "the creation of the window's surface"))?;
         let loader = khr::surface::Instance::new(entry, instance);

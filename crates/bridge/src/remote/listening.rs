@@ -20,7 +20,7 @@ pub(super) const TOGETHER: Duration = Duration::from_millis(20);
 /// Messages that are read before the thread looks at what else there is.
 const AT_ONCE: usize = 64;
 
-/// How often it reads so many of a worker that has ended, or hears nothing any more: more than any
+/// Number of such reads from a worker that has ended, or hears nothing any more: more than any
 /// socket holds. It, or a child of its, may say more.
 const AFTER_THE_END: usize = 32;
 

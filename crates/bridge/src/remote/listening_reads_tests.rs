@@ -99,8 +99,8 @@ impl Scene {
     fn draw(&mut self) -> usize {
         let turn = self.writer.begin().unwrap();
         let slot = turn.slot();
-        // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
         #[allow(unsafe_code)]
+        // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
         let point = unsafe { turn.submit(&[]) }.unwrap();
         point.wait(LIMIT).unwrap();
         slot
