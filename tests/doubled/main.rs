@@ -7,6 +7,7 @@
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
 mod compute_first;
+mod lost;
 mod render_first;
 
 use bridge::{Backend, BufferAccess, BufferSpec, Compute, ExchangeInfo, LiveObjects};
@@ -93,4 +94,14 @@ fn cuda_waits_for_slow_commands() {
 fn without_its_wait_cuda_reads_the_frame_before() {
     let name = "without_its_wait_cuda_reads_the_frame_before";
     without_waits(name, |rig, compute| render_first::behind_slow_commands(rig, compute, 1));
+}
+
+#[test]
+fn a_lost_context_is_noticed_by_the_next_frame() {
+    lost::the_queue_goes_on("a_lost_context_is_noticed_by_the_next_frame", lost::begin);
+}
+
+#[test]
+fn a_lost_context_is_noticed_by_the_end_of_the_exchange() {
+    lost::the_queue_goes_on("a_lost_context_is_noticed_by_the_end_of_the_exchange", drop);
 }
