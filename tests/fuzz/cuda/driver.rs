@@ -12,6 +12,8 @@ pub(crate) struct Plan {
     /// Of the calls that one operation makes, this one.
     pub(crate) nth: u64,
     pub(crate) code: u32,
+    /// Its context is lost.
+    pub(crate) sticky: bool,
 }
 
 static DOUBLE: OnceLock<Double> = OnceLock::new();
@@ -42,8 +44,8 @@ pub(crate) fn reset() {
 
 /// An operation begins.
 pub(crate) fn begin() {
-    if let Some(Plan { nth, code }) = *PLAN.lock().unwrap() {
-        double().fail_nth(nth, code, false);
+    if let Some(Plan { nth, code, sticky }) = *PLAN.lock().unwrap() {
+        double().fail_nth(nth, code, sticky);
     }
 }
 

@@ -45,10 +45,11 @@ impl QueueLock for Lock {
 }
 
 /// What of CUDA's fails, and how: not enough memory, a wrong argument, what the driver does not
-/// know. A context that is lost is not among it.
+/// know; or a kernel that takes the context with it.
 fn arm() -> impl Strategy<Value = Op> {
-    let code = prop_oneof![2 => Just(2), 1 => Just(1), 1 => Just(999)];
-    (1u64..14, code).prop_map(|(nth, code)| Op::ArmDriver(driver::Plan { nth, code }))
+    let failure =
+        prop_oneof![8 => Just((2, false)), 4 => Just((1, false)), 4 => Just((999, false)), 1 => Just((719, true))];
+    (1u64..14, failure).prop_map(|(nth, (code, sticky))| Op::ArmDriver(driver::Plan { nth, code, sticky }))
 }
 
 #[test]

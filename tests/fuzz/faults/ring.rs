@@ -23,6 +23,9 @@ pub(crate) type Words = BufferSpec<u32>;
 /// The limit of the exchanges' own waits; what is submitted here always ends.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// Time in which a frame ends, as a rule.
+const MOMENT: Duration = Duration::from_millis(250);
+
 /// An exchange of either direction.
 pub(crate) trait AnyRing {
     fn step(&mut self, op: RingOp, shared: &mut Shared);
@@ -244,8 +247,23 @@ impl<D: Way> Ring<D> {
         }
     }
 
+    /// Drops the turns and the exchange.
+    fn leave(&mut self, shared: &mut Shared) {
+        let ((), hit) = inside(|| {
+            drop((self.compute.take(), std::mem::take(&mut self.render)));
+            drop(self.exchange.take());
+        });
+        shared.note(hit);
+    }
+
     fn wait(&mut self, shared: &mut Shared) {
         let Some(Flight { own, transfer, expected }) = self.flights.pop_front() else { return };
+        if self.own.0.wait(own, MOMENT).is_err() && shared.side().1.check().is_err() {
+            // The queue waits for a signal that a lost context does not make, which nobody has
+            // asked for: the end of the exchange does.
+            self.leave(shared);
+            shared.count("lost contexts that the queue waited for");
+        }
         self.own.0.wait(own, Rig::LONG).unwrap_or_else(|error| panic!("a submitted frame does not end: {error}"));
         let difference = expected.and_then(|content| content.difference(&transfer.words()));
         assert!(difference.is_none() || shared.has_failed(), "a frame is not its own: {difference:?}");
@@ -330,11 +348,7 @@ impl<D: Way> AnyRing for Ring<D> {
         while !self.flights.is_empty() {
             self.wait(shared);
         }
-        let ((), hit) = inside(|| {
-            drop((self.compute.take(), std::mem::take(&mut self.render)));
-            drop(self.exchange.take());
-        });
-        shared.note(hit);
+        self.leave(shared);
     }
 
     fn is_done(&self) -> bool {
