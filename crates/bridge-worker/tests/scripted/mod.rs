@@ -13,7 +13,7 @@ use bridge_worker::{Error, Worker, WorkerInfo};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
-/// What the renderer does, on a thread of its own.
+/// A scripted renderer, on a thread of its own.
 pub(crate) struct Renderer {
     pub(crate) connection: Connection,
 }

@@ -151,7 +151,7 @@ impl<R: Resources> CudaFeed<R> {
         Ok(())
     }
 
-    /// Where the worker is `quiet`, its slots are the writer's again. Else they stay out of use: it
+    /// If the worker is `quiet`, its slots are the writer's again. Else they stay out of use: it
     /// may still write to them.
     pub(super) fn stop(self, quiet: bool) -> LatestWriter<R, ComputeFirst> {
         if quiet {

@@ -123,7 +123,7 @@ impl<R: Resources> CudaServe<R> {
         Ok(())
     }
 
-    /// Where the worker is `quiet`, its slots are the exchange's again. Else they stay out of use:
+    /// If the worker is `quiet`, its slots are the exchange's again. Else they stay out of use:
     /// it may still read them.
     pub(super) fn stop(self, quiet: bool) -> LatestReader<R, RenderFirst> {
         if quiet {
