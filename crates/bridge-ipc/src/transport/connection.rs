@@ -80,7 +80,17 @@ impl Connection {
     }
 
     fn receive_hello(&mut self, deadline: Option<Instant>, timeout: Duration) -> Result<Hello, Error> {
-        match self.receive_until(deadline, timeout)?.message {
+        let received = self.receive_until(deadline, timeout)?;
+        self.hello_of(received)
+    }
+
+    /// The peer's Hello, if it is there.
+    pub(super) fn try_receive_hello(&mut self) -> Result<Option<Hello>, Error> {
+        self.try_receive()?.map(|received| self.hello_of(received)).transpose()
+    }
+
+    fn hello_of(&self, first: Received) -> Result<Hello, Error> {
+        match first.message {
             Message::Hello(hello) => Ok(hello),
             Message::Refused { code, text, .. } | Message::Bye { code, text } => {
                 Err(Error::Closed { peer: self.name(), reason: Some((code, text)) })

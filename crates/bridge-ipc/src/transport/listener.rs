@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::message::hello::Role;
 use crate::transport::ListenerInfo;
 use crate::transport::connection::{Connection, new_socket};
+use crate::transport::greeting::Greetings;
 use crate::transport::peer::poll_until;
 
 /// Limit on how long another process may be binding in the same folder.
@@ -29,6 +30,7 @@ pub struct Listener {
     /// Device and inode of the file: only this one is removed.
     file: (u64, u64),
     info: ListenerInfo,
+    pub(super) greetings: Greetings,
 }
 
 impl Listener {
@@ -63,7 +65,13 @@ impl Listener {
         }
         // Nobody can connect before `listen`.
         let stat = lstat(path).map_err(failed("lstat"))?;
-        let listener = Self { socket, path: path.to_owned(), file: identity(&stat), info: *info };
+        let listener = Self {
+            socket,
+            path: path.to_owned(),
+            file: identity(&stat),
+            info: *info,
+            greetings: Greetings::new(info.greeting),
+        };
         chmod(path, Mode::RUSR | Mode::WUSR).map_err(failed("chmod"))?;
         listen(&listener.socket, BACKLOG).map_err(failed("listen"))?;
         Ok(listener)
@@ -75,7 +83,7 @@ impl Listener {
     }
 
     /// The next worker that has connected, waited for at most `timeout`; `None` if none has.
-    /// [`Connection::greet`] is next.
+    /// [`Connection::greet`] is next; [`Listener::greet`] does both, for many at a time.
     ///
     /// # Errors
     /// [`Error::ForeignUser`] and [`Error::PidMismatch`] for a process that may not connect, whose
@@ -97,7 +105,7 @@ impl Listener {
         }
     }
 
-    fn system(&self, call: &'static str, error: Errno) -> Error {
+    pub(super) fn system(&self, call: &'static str, error: Errno) -> Error {
         Error::System { call, object: self.path.display().to_string(), source: error.into() }
     }
 }

@@ -7,6 +7,8 @@ mod connection;
 #[cfg(target_os = "linux")]
 mod credentials;
 #[cfg(target_os = "linux")]
+mod greeting;
+#[cfg(target_os = "linux")]
 mod listener;
 #[cfg(not(target_os = "linux"))]
 mod other;
@@ -35,10 +37,19 @@ pub type OsHandle = std::os::fd::OwnedFd;
 pub type OsHandle = std::os::windows::io::OwnedHandle;
 
 /// Configuration of a [`Listener`].
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct ListenerInfo {
     /// The user whose processes may connect. Default: this process's own.
     pub user: Option<u32>,
+    /// Limit on the time from a worker's connection to its Hello, in [`Listener::greet`]. A worker
+    /// starts CUDA in between. Default: 30 seconds.
+    pub greeting: Duration,
+}
+
+impl Default for ListenerInfo {
+    fn default() -> Self {
+        Self { user: None, greeting: Duration::from_secs(30) }
+    }
 }
 
 /// Configuration of [`Connection::connect`].

@@ -1,7 +1,7 @@
 //! Accepting workers.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bridge_ipc::{Backend, Connection, Hello, Role};
 use vk_export::ExportDevice;
@@ -45,8 +45,10 @@ impl Listener {
     /// The next worker, for exchanges on `device`, waited for at most `timeout`. `None` if none has
     /// come.
     ///
-    /// One that has connected is given 100 ms for its Hello, whatever is left: where no frame may
-    /// be late, accept on another thread.
+    /// A worker counts once it has said its Hello, which takes as long as CUDA takes to start there.
+    /// One that has connected and not said it stays with the listener for up to 30 seconds, for a
+    /// later call with this device. So a `timeout` of zero never waits, as in a frame of an engine's
+    /// loop.
     ///
     /// Workers compute on the CPU, or with CUDA where the device exports its memory and timelines
     /// ([`ExportDevice::require_export`]); they are told which may be, and choose. This process
@@ -54,26 +56,20 @@ impl Listener {
     ///
     /// # Errors
     /// [`Error::Connection`](crate::Error::Connection) for a process that may not connect, says
-    /// nothing in time or what is no Hello; its connection is closed, and the listener goes on.
+    /// nothing in time or what is no Hello, or has gone; its connection is closed, and the listener
+    /// goes on.
     pub fn accept(&self, device: &ExportDevice, timeout: Duration) -> Result<Option<Remote>> {
-        let start = Instant::now();
-        let Some(mut connection) = self.0.accept(timeout)? else { return Ok(None) };
         let mut hello = Hello::new(Role::Renderer, &device.name()[..device.name().floor_char_boundary(64)]);
         (hello.host, hello.device_uuid) = (true, device.uuid());
-        if let Err(error) = device.require_export("workers that compute with CUDA") {
+        let exports = device.require_export("workers that compute with CUDA");
+        hello.cuda = exports.is_ok();
+        let Some(connection) = self.0.greet(&hello, timeout)? else { return Ok(None) };
+        if let Err(error) = exports {
             log_info!("workers compute on the CPU: {error}");
-        } else {
-            hello.cuda = true;
         }
-        // One that has just come may still need a moment.
-        let left = timeout.saturating_sub(start.elapsed()).max(LEAST);
-        connection.greet(&hello, left)?;
         Ok(Some(Remote { connection, device: device.clone() }))
     }
 }
-
-/// The least time that a worker which has connected is given to say its Hello.
-const LEAST: Duration = Duration::from_millis(100);
 
 impl Remote {
     /// The worker's process.

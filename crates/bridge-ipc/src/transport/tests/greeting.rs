@@ -1,0 +1,132 @@
+//! Workers that take their time to say their Hello.
+
+use std::time::Instant;
+
+use super::*;
+use crate::transport::greeting::MOST;
+
+fn listener(folder: &tempfile::TempDir, greeting: Duration) -> Listener {
+    Listener::bind_with(folder.path().join("s"), &ListenerInfo { greeting, ..Default::default() }).unwrap()
+}
+
+/// A raw socket that has connected and says nothing.
+fn silent(listener: &Listener) -> OwnedFd {
+    let socket = new_socket().unwrap();
+    rustix::net::connect(&socket, &rustix::net::SocketAddrUnix::new(listener.path()).unwrap()).unwrap();
+    socket
+}
+
+fn answer(socket: &OwnedFd) {
+    send_raw(socket, &Message::Hello(hello(Role::Worker)).encode().unwrap());
+}
+
+#[test]
+fn a_worker_that_starts_slowly_is_had_by_a_later_call() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = listener(&folder, Duration::from_secs(600));
+    let ours = hello(Role::Renderer);
+    let slow = silent(&listener);
+    assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+    // It has the renderer's Hello by then, and holds up nobody.
+    assert!(rustix::net::recv(&slow, &mut [0; 512], rustix::net::RecvFlags::empty()).unwrap().0 > 0);
+    let quick = silent(&listener);
+    answer(&quick);
+    let first = listener.greet(&ours, LIMIT).unwrap().unwrap();
+    assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+    answer(&slow);
+    let second = listener.greet(&ours, LIMIT).unwrap().unwrap();
+    assert!(first.peer_hello().is_some() && second.peer_hello().is_some());
+}
+
+#[test]
+fn an_answer_ends_the_wait_for_it() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = listener(&folder, Duration::from_secs(600));
+    let ours = hello(Role::Renderer);
+    let slow = silent(&listener);
+    assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| listener.greet(&ours, Duration::from_secs(600)).unwrap());
+        answer(&slow);
+        assert!(waits.join().unwrap().is_some());
+    });
+}
+
+#[test]
+fn a_worker_that_says_nothing_is_given_up_and_told() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = listener(&folder, Duration::from_millis(30));
+    let ours = hello(Role::Renderer);
+    let before = open_descriptors();
+    let socket = silent(&listener);
+    let start = Instant::now();
+    let error = listener.greet(&ours, LIMIT).unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }) && start.elapsed() >= Duration::from_millis(30), "{error}");
+    let mut bytes = [0; 512];
+    let mut received = || rustix::net::recv(&socket, &mut bytes, rustix::net::RecvFlags::empty()).unwrap().0;
+    assert!(received() > 0, "the Hello");
+    assert!(received() > 0, "a Bye");
+    assert_eq!(received(), 0);
+    drop(socket);
+    assert_eq!(open_descriptors(), before);
+}
+
+#[test]
+fn a_worker_that_goes_or_lies_ends_its_own_connection_alone() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = listener(&folder, Duration::from_secs(600));
+    let ours = hello(Role::Renderer);
+    let before = open_descriptors();
+    let (stays, goes, lies) = (silent(&listener), silent(&listener), silent(&listener));
+    assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+    drop(goes);
+    assert!(matches!(listener.greet(&ours, LIMIT), Err(Error::Closed { .. })));
+    send_raw(&lies, &[0xff; 40]);
+    assert!(listener.greet(&ours, LIMIT).is_err());
+    answer(&stays);
+    assert!(listener.greet(&ours, LIMIT).unwrap().is_some());
+    drop((stays, lies));
+    assert_eq!(open_descriptors(), before);
+}
+
+/// What a worker chooses depends on the Hello that it was sent.
+#[test]
+fn a_worker_is_had_by_the_hello_that_it_answers() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = listener(&folder, Duration::from_secs(600));
+    let ours = hello(Role::Renderer);
+    let other = Hello { name: "other".into(), ..ours.clone() };
+    let socket = silent(&listener);
+    assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+    answer(&socket);
+    assert!(listener.greet(&other, Duration::from_millis(20)).unwrap().is_none());
+    assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_some());
+}
+
+#[test]
+fn silent_processes_do_not_add_up() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = listener(&folder, Duration::from_secs(600));
+    let ours = hello(Role::Renderer);
+    let before = open_descriptors();
+    let mut silent_ones = Vec::new();
+    for _ in 0..MOST {
+        silent_ones.push(silent(&listener));
+        assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+    }
+    let one_more = silent(&listener);
+    let error = listener.greet(&ours, Duration::ZERO).unwrap_err().to_string();
+    assert!(error.contains("64 others"), "{error}");
+    drop(one_more);
+    answer(&silent_ones[9]);
+    assert!(listener.greet(&ours, LIMIT).unwrap().is_some());
+    drop(silent_ones);
+    while listener.greet(&ours, Duration::ZERO).is_err() {}
+    assert_eq!(open_descriptors(), before);
+}

@@ -1,0 +1,62 @@
+//! The socket, and who may connect.
+
+use super::*;
+
+#[test]
+fn ten_thousand_connections_leave_no_descriptor() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let before = open_descriptors();
+    for turn in 0..10_000 {
+        let (socket, mut renderer) = raw(&listener);
+        match turn % 3 {
+            0 => send_raw(&socket, &[0; 10]),
+            1 => send_raw(&socket, &Message::Hello(hello(Role::Worker)).encode().unwrap()),
+            _ => drop(socket),
+        }
+        let _ = renderer.greet(&hello(Role::Renderer), Duration::from_millis(100));
+    }
+    assert_eq!(open_descriptors(), before);
+}
+
+#[test]
+fn the_socket_is_the_users_own_and_goes_with_its_listener() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let listener = Listener::bind(&path).unwrap();
+    assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(matches!(Listener::bind(&path), Err(Error::InUse { .. })));
+    assert!(matches!(
+        Connection::connect(folder.path().join("none"), &ConnectInfo::default()),
+        Err(Error::System { .. })
+    ));
+    drop(listener);
+    assert!(!path.exists());
+    // As after a crash.
+    leave_stale(&path);
+    drop(Listener::bind(&path).unwrap());
+    fs::write(&path, "a file").unwrap();
+    assert!(matches!(Listener::bind(&path), Err(Error::NotOurs { .. })));
+    assert_eq!(fs::read(&path).unwrap(), b"a file");
+}
+
+/// A socket file that nobody listens at.
+fn leave_stale(path: &Path) {
+    let socket = new_socket().unwrap();
+    rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(path).unwrap()).unwrap();
+}
+
+#[test]
+fn another_user_may_not_connect() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let info = ListenerInfo { user: Some(12345), ..Default::default() };
+    let listener = Listener::bind_with(folder.path().join("s"), &info).unwrap();
+    let socket = new_socket().unwrap();
+    rustix::net::connect(&socket, &rustix::net::SocketAddrUnix::new(listener.path()).unwrap()).unwrap();
+    let refused = listener.accept(LIMIT).unwrap_err();
+    assert!(matches!(refused, Error::ForeignUser { expected: 12345, .. }), "{refused}");
+    assert!(listener.accept(Duration::ZERO).unwrap().is_none());
+}

@@ -1,0 +1,86 @@
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rustix::net::{SendFlags, send};
+
+use super::connection::new_socket;
+use super::*;
+use crate::error::{Error, MemoryProblem};
+use crate::message::hello::{Backend, Hello, Role};
+use crate::message::offer::{Direction, Offer};
+use crate::message::resource::{BufferDescriptor, Handle, Resource, ResourceKind};
+use crate::message::{Code, Message};
+use crate::shared_memory::SharedMemory;
+
+mod greeting;
+mod listening;
+mod memory;
+mod messages;
+mod peers;
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Descriptors are counted process-wide, so the tests that open some run one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn open_descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+fn hello(role: Role) -> Hello {
+    Hello { host: true, ..Hello::new(role, "test") }
+}
+
+/// A raw socket that has connected and said nothing, and the renderer's end.
+fn raw(listener: &Listener) -> (OwnedFd, Connection) {
+    let socket = new_socket().unwrap();
+    rustix::net::connect(&socket, &rustix::net::SocketAddrUnix::new(listener.path()).unwrap()).unwrap();
+    (socket, listener.accept(LIMIT).unwrap().unwrap())
+}
+
+fn greeted(listener: &Listener) -> (Connection, Connection) {
+    let path = listener.path().to_owned();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(move || {
+            let mut worker = Connection::connect(&path, &ConnectInfo::default()).unwrap();
+            worker.send(&Message::Hello(hello(Role::Worker)), None, LIMIT).unwrap();
+            worker
+        });
+        let mut renderer = listener.accept(LIMIT).unwrap().unwrap();
+        assert_eq!(renderer.greet(&hello(Role::Renderer), LIMIT).unwrap().backend(), Some(Backend::Host));
+        (renderer, worker.join().unwrap())
+    })
+}
+
+fn offer() -> Message {
+    let (exchange, direction, slots, resources) = (1, Direction::WorkerWrites, 1, 1);
+    let (writer_in_flight, reader_in_flight, trust, name) = (1, 1, false, "x".into());
+    Message::Offer(Offer { exchange, direction, slots, resources, writer_in_flight, reader_in_flight, trust, name })
+}
+
+fn resource(bytes: u64) -> Message {
+    Message::Resource(Resource {
+        exchange: 1,
+        slot: 0,
+        index: 0,
+        kind: ResourceKind::Buffer(BufferDescriptor { size: bytes, element_size: 4 }),
+        handle: Handle::MemoryFile,
+        dedicated: false,
+        device_uuid: uuid::Uuid::nil(),
+        allocation_size: bytes,
+        offset: 0,
+    })
+}
+
+fn send_raw(socket: &OwnedFd, bytes: &[u8]) {
+    send(socket, bytes, SendFlags::NOSIGNAL).unwrap();
+}

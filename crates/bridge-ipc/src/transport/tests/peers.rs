@@ -1,0 +1,74 @@
+//! The end of a connection, and of a process.
+
+use super::*;
+
+#[test]
+fn a_closed_socket_is_no_death() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let (mut renderer, mut worker) = greeted(&listener);
+    worker.close(Code::Failure, "out of ideas");
+    let Ok(received) = renderer.receive(LIMIT) else { panic!() };
+    assert_eq!(received.message, Message::Bye { code: Code::Failure, text: "out of ideas".into() });
+    let told = renderer.receive(LIMIT).unwrap_err().to_string();
+    assert!(told.contains("Failure, out of ideas"), "{told}");
+    assert!(!renderer.peer().is_dead() && !renderer.wait(Duration::from_millis(20)).unwrap().dead);
+}
+
+#[test]
+fn what_a_peer_said_is_read_even_if_it_has_not_listened() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let (mut renderer, mut worker) = greeted(&listener);
+    // Unread when the worker closes: the system tells the renderer of a reset before all else.
+    renderer.send(&offer(), None, LIMIT).unwrap();
+    worker.close(Code::Done, "enough");
+    drop(worker);
+    assert_eq!(renderer.receive(LIMIT).unwrap().message, Message::Bye { code: Code::Done, text: "enough".into() });
+}
+
+#[test]
+fn a_silent_peer_is_waited_for_with_a_limit() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    assert!(listener.accept(Duration::from_millis(10)).unwrap().is_none());
+    let info = ConnectInfo { timeout: Duration::from_millis(50), ..Default::default() };
+    assert!(matches!(Connection::connect(listener.path(), &info), Err(Error::Timeout { .. })));
+}
+
+/// Its process ends while a child of it still has the socket: only the pidfd tells.
+#[test]
+fn the_end_of_the_process_is_death_even_if_the_socket_stays_open() {
+    const PEER: &str = "BRIDGE_IPC_TEST_PEER";
+    if let Some(path) = std::env::var_os(PEER) {
+        let socket = new_socket().unwrap();
+        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::empty()).unwrap();
+        // Before it connects: its child has the socket by the time the other side knows of it.
+        let mut heir = Command::new("sleep").arg("5").spawn().unwrap();
+        rustix::net::connect(&socket, &rustix::net::SocketAddrUnix::new(Path::new(&path)).unwrap()).unwrap();
+        heir.wait().unwrap();
+        return;
+    }
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let test = "transport::tests::peers::the_end_of_the_process_is_death_even_if_the_socket_stays_open";
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(PEER, listener.path())
+        .spawn()
+        .unwrap();
+    let mut connection = listener.accept(LIMIT).unwrap().unwrap();
+    assert_eq!(connection.peer().pid(), i32::try_from(child.id()).unwrap());
+    assert!(!connection.peer().wait(Duration::from_millis(50)));
+    connection.peer().kill().unwrap();
+    assert!(connection.peer().wait(LIMIT), "before anyone has reaped it");
+    let waited = connection.wait(LIMIT).unwrap();
+    assert!(waited.dead && !waited.readable, "{waited:?}");
+    assert!(matches!(connection.receive(LIMIT), Err(Error::Closed { .. })));
+    child.wait().unwrap();
+    connection.peer().kill().unwrap();
+}
