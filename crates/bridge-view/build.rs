@@ -10,15 +10,22 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    for name in ["picture", "points"] {
-        fs::write(out.join(format!("{name}.spv")), compile(&format!("src/draw/{name}.wgsl"))?)?;
+    // Each of one or two files.
+    for (name, parts) in
+        [("elements", &["picture", "elements"][..]), ("texels", &["picture", "texels"]), ("points", &["points"])]
+    {
+        fs::write(out.join(format!("{name}.spv")), compile(parts)?)?;
     }
     Ok(())
 }
 
-fn compile(path: &str) -> Result<Vec<u8>, Box<dyn Error>> {
-    println!("cargo::rerun-if-changed={path}");
-    let source = fs::read_to_string(path)?;
+fn compile(parts: &[&str]) -> Result<Vec<u8>, Box<dyn Error>> {
+    let mut source = String::new();
+    for part in parts {
+        let path = format!("src/draw/{part}.wgsl");
+        println!("cargo::rerun-if-changed={path}");
+        source += &fs::read_to_string(path)?;
+    }
     let module = wgsl::parse_str(&source).map_err(|error| error.emit_to_string(&source))?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::all())
         .validate(&module)

@@ -7,6 +7,7 @@ mod images;
 mod points;
 mod read;
 mod refused;
+mod textures;
 mod turns;
 #[cfg(target_os = "linux")]
 mod window;
@@ -14,7 +15,7 @@ mod window;
 mod x11;
 
 use bridge::{BufferSpec, Compute, ComputeTurn, Exchange, ExchangeInfo, Work};
-use bridge_tests::{Rig, on_both_backends};
+use bridge_tests::{Rig, on_both_backends, on_host_without_linear_images};
 use bridge_view::{ImageFormat, Look, View, ViewInfo};
 
 /// Width and height of the picture.
@@ -27,7 +28,15 @@ use images::{
 };
 use points::{a_point_is_drawn_where_it_is, the_nearest_point_is_seen_with_its_color};
 use read::{the_picture_comes_back_in_a_buffer, the_picture_comes_back_in_an_image};
-use refused::{frames_that_cannot_be_drawn_are_given_back, slots_that_cannot_take_the_picture_are_given_back};
+use refused::{
+    frames_that_cannot_be_drawn_are_given_back, images_that_cannot_be_drawn_are_given_back,
+    slots_that_cannot_take_the_picture_are_given_back,
+};
+use textures::{
+    images_and_buffers_take_turns, images_of_a_latest_exchange_are_drawn,
+    images_of_every_type_are_drawn_as_buffers_are, images_of_other_orders_and_encodings_are_drawn,
+    images_of_other_sizes_are_scaled_as_buffers_are,
+};
 use turns::{a_frame_that_is_replaced_is_given_back, frames_of_a_latest_exchange_are_drawn, many_frames_are_in_flight};
 
 on_both_backends!(
@@ -40,10 +49,23 @@ on_both_backends!(
     the_picture_comes_back_in_a_buffer,
     the_picture_comes_back_in_an_image,
     frames_that_cannot_be_drawn_are_given_back,
+    images_that_cannot_be_drawn_are_given_back,
     slots_that_cannot_take_the_picture_are_given_back,
+    images_of_every_type_are_drawn_as_buffers_are,
+    images_of_other_orders_and_encodings_are_drawn,
+    images_of_other_sizes_are_scaled_as_buffers_are,
+    images_and_buffers_take_turns,
+    images_of_a_latest_exchange_are_drawn,
     a_frame_that_is_replaced_is_given_back,
     frames_of_a_latest_exchange_are_drawn,
     many_frames_are_in_flight,
+);
+
+// Their texels come through a staging buffer there.
+on_host_without_linear_images!(
+    images_of_every_type_are_drawn_as_buffers_are,
+    images_and_buffers_take_turns,
+    images_of_a_latest_exchange_are_drawn,
 );
 
 fn view(compute: &Compute) -> View {

@@ -101,6 +101,33 @@ pub(crate) fn frames_that_cannot_be_drawn_are_given_back(_: &Rig, compute: &Comp
     assert_eq!(shown(&mut view, format, &look, &image).as_flattened(), image);
 }
 
+pub(crate) fn images_that_cannot_be_drawn_are_given_back(_: &Rig, compute: &Compute) {
+    let mut view = view(compute);
+    let (rgba, read) = (vk::Format::R8G8B8A8_UNORM, ImageAccess::COMPUTE_SAMPLED);
+    let shown_to = |view: &mut View, look: Look, spec, what: &str| {
+        let mut exchange = Exchange::<ImageSpec<[u8; 4]>>::new(compute, &info(), spec).unwrap();
+        for _ in 0..5 {
+            let error = view.show_texture(exchange.begin().unwrap().finish().unwrap(), &look).unwrap_err();
+            assert!(matches!(error, Error::InvalidArgument { .. }), "{what}: {error}");
+            assert!(error.to_string().contains(what), "{error}");
+        }
+    };
+    for (spec, what) in [
+        (ImageSpec::new(rgba, SIZE, ImageAccess::TRANSFER_READ), "COMPUTE_SAMPLED"),
+        (ImageSpec::new(rgba, SIZE, ImageAccess::SAMPLED), "COMPUTE_SAMPLED"),
+        (ImageSpec::new(rgba, SIZE, ImageAccess::STORAGE_READ), "COMPUTE_SAMPLED"),
+        (ImageSpec::new(vk::Format::R8G8B8A8_UINT, SIZE, read), "R8G8B8A8_UINT"),
+        (ImageSpec::new(rgba, SIZE, read).layers(2), "D2 with 2 layers"),
+        (ImageSpec::d3(rgba, [SIZE[0], SIZE[1], 1], read), "D3"),
+        (ImageSpec::cube(rgba, 8, read), "Cube with 6 layers"),
+    ] {
+        shown_to(&mut view, Look::default(), spec, what);
+    }
+    let look = Look { exposure: f32::NAN, ..Look::default() };
+    shown_to(&mut view, look, ImageSpec::new(rgba, SIZE, read), "exposure");
+    assert!(!view.draw().unwrap(), "nothing was shown");
+}
+
 pub(crate) fn slots_that_cannot_take_the_picture_are_given_back(_: &Rig, compute: &Compute) {
     let mut view = view(compute);
     let format = ImageFormat::new(SIZE, 4, Element::U8).unwrap();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bridge::ash::vk;
 use bridge::{BufferAccess, BufferSpec};
 use bytemuck::Pod;
 
@@ -213,6 +214,47 @@ impl fmt::Display for PointFormat {
     }
 }
 
+/// The size and the channels of a shared image.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Texels {
+    extent: [u32; 2],
+    channels: u32,
+}
+
+impl Texels {
+    pub(crate) fn new(extent: [u32; 2], format: vk::Format) -> Result<Self> {
+        let object = || format!("a shared image of {format:?}");
+        check_sides(object, extent)?;
+        let channels = channels(format).ok_or_else(|| {
+            let reason = "a view shows normalized and floating-point formats of 1, 2 or 4 channels";
+            Error::invalid(object(), format!("{reason}, such as R8G8B8A8_UNORM and R32_SFLOAT"))
+        })?;
+        Ok(Self { extent, channels })
+    }
+
+    pub(crate) fn extent(self) -> [u32; 2] {
+        self.extent
+    }
+
+    pub(crate) fn channels(self) -> u32 {
+        self.channels
+    }
+}
+
+/// Channels of a format that is sampled as floats.
+fn channels(format: vk::Format) -> Option<u32> {
+    use vk::Format as F;
+    match format {
+        F::R8_UNORM | F::R8_SNORM | F::R16_UNORM | F::R16_SNORM | F::R16_SFLOAT | F::R32_SFLOAT => Some(1),
+        F::R8G8_UNORM | F::R8G8_SNORM | F::R16G16_UNORM | F::R16G16_SNORM | F::R16G16_SFLOAT | F::R32G32_SFLOAT => {
+            Some(2)
+        }
+        F::R8G8B8A8_UNORM | F::R8G8B8A8_SNORM | F::R8G8B8A8_SRGB | F::B8G8R8A8_UNORM | F::B8G8R8A8_SRGB => Some(4),
+        F::R16G16B16A16_UNORM | F::R16G16B16A16_SNORM | F::R16G16B16A16_SFLOAT | F::R32G32B32A32_SFLOAT => Some(4),
+        _ => None,
+    }
+}
+
 pub(crate) fn check_sides(object: impl FnOnce() -> String, sides: [u32; 2]) -> Result<()> {
     if sides.iter().all(|side| (1..=MAX_SIDE).contains(side)) {
         return Ok(());
@@ -234,6 +276,15 @@ fn spec<T: Pod>(what: &dyn fmt::Display, size: u64, access: BufferAccess) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_format_that_crosses_is_shown_unless_it_has_integers() {
+        for info in bridge::FORMATS {
+            let integers = format!("{:?}", info.vulkan).ends_with("INT");
+            let shown = (!integers).then_some(info.texel.channels);
+            assert_eq!(channels(info.vulkan), shown, "{:?}", info.vulkan);
+        }
+    }
 
     #[test]
     fn sizes_are_those_of_the_values_and_buffers_have_whole_words() {

@@ -1,12 +1,15 @@
-//! Frames of any element type, as a view draws them.
+//! Frames of buffers and images of any element type, as a view draws them.
 #![allow(unsafe_code)] // Recording and submitting.
 
 use bridge::ash::vk;
-use bridge::{BufferAccess, BufferSpec, Queue, RenderRead, RenderTurn, TimelinePoint};
+use bridge::{
+    BufferAccess, BufferSpec, ImageAccess, ImageKind, ImageSpec, Queue, RenderRead, RenderTurn, Resources, Texel,
+    TimelinePoint,
+};
 use bytemuck::Pod;
 
-/// A frame that a [`View`](crate::View) draws: a [`RenderTurn`] of an exchange in step, or a
-/// [`RenderRead`] of one at rates of their own. The trait is closed.
+/// A frame in a buffer that a [`View`](crate::View) draws: a [`RenderTurn`] of an exchange in step,
+/// or a [`RenderRead`] of one at rates of their own. The trait is closed.
 ///
 /// A frame that is shown keeps its slot until it is drawn, replaced by another, or
 /// [skipped](crate::View::skip). A [`LatestReader`](bridge::LatestReader) gives no next turn before
@@ -17,11 +20,18 @@ pub trait Frame: Turn {}
 impl<T: Pod + Send + Sync> Frame for RenderTurn<BufferSpec<T>> {}
 impl<T: Pod + Send + Sync> Frame for RenderRead<BufferSpec<T>> {}
 
+/// As [`Frame`], in a shared image ([`ImageSpec`]).
+#[allow(private_bounds)] // Closed on purpose.
+pub trait TextureFrame: Turn {}
+
+impl<T: Texel> TextureFrame for RenderTurn<ImageSpec<T>> {}
+impl<T: Texel> TextureFrame for RenderRead<ImageSpec<T>> {}
+
 /// Operations of a view on a turn.
 pub(crate) trait Turn: Send + Sync + 'static {
     fn queue(&self) -> &Queue;
 
-    fn buffer(&self) -> SlotBuffer;
+    fn slot(&self) -> Slot;
 
     fn prepare_present(&self) -> bridge::Result<()>;
 
@@ -40,7 +50,13 @@ pub(crate) trait Turn: Send + Sync + 'static {
     fn skip(self: Box<Self>);
 }
 
-/// The buffer of a frame's slot.
+/// The resource in a frame's slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Slot {
+    Buffer(SlotBuffer),
+    Image(SlotImage),
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotBuffer {
     pub(crate) raw: vk::Buffer,
@@ -49,14 +65,50 @@ pub(crate) struct SlotBuffer {
     pub(crate) access: BufferAccess,
 }
 
-impl<T: Pod + Send + Sync> Turn for RenderTurn<BufferSpec<T>> {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SlotImage {
+    /// Of all of it; `None` where its usage allows none.
+    pub(crate) view: Option<vk::ImageView>,
+    pub(crate) format: vk::Format,
+    pub(crate) kind: ImageKind,
+    pub(crate) layers: u32,
+    /// Of the first level.
+    pub(crate) extent: [u32; 2],
+    pub(crate) access: ImageAccess,
+}
+
+/// Resources of which a view draws one slot.
+trait Viewed: Resources {
+    fn slot(resources: Self::Render<'_>) -> Slot;
+}
+
+impl<T: Pod + Send + Sync> Viewed for BufferSpec<T> {
+    fn slot(buffer: Self::Render<'_>) -> Slot {
+        Slot::Buffer(SlotBuffer { raw: buffer.as_raw(), size: buffer.size(), access: buffer.handover().accesses() })
+    }
+}
+
+impl<T: Texel> Viewed for ImageSpec<T> {
+    fn slot(image: Self::Render<'_>) -> Slot {
+        let vk::Extent2D { width, height } = image.extent();
+        Slot::Image(SlotImage {
+            view: image.view(),
+            format: image.format(),
+            kind: image.kind(),
+            layers: image.image().array_layers(),
+            extent: [width, height],
+            access: image.accesses(),
+        })
+    }
+}
+
+impl<R: Viewed> Turn for RenderTurn<R> {
     fn queue(&self) -> &Queue {
         self.queue()
     }
 
-    fn buffer(&self) -> SlotBuffer {
-        let buffer = self.resources();
-        SlotBuffer { raw: buffer.as_raw(), size: buffer.size(), access: buffer.handover().accesses() }
+    fn slot(&self) -> Slot {
+        R::slot(self.resources())
     }
 
     fn prepare_present(&self) -> bridge::Result<()> {
@@ -83,14 +135,13 @@ impl<T: Pod + Send + Sync> Turn for RenderTurn<BufferSpec<T>> {
     }
 }
 
-impl<T: Pod + Send + Sync> Turn for RenderRead<BufferSpec<T>> {
+impl<R: Viewed> Turn for RenderRead<R> {
     fn queue(&self) -> &Queue {
         self.queue()
     }
 
-    fn buffer(&self) -> SlotBuffer {
-        let buffer = self.resources();
-        SlotBuffer { raw: buffer.as_raw(), size: buffer.size(), access: buffer.handover().accesses() }
+    fn slot(&self) -> Slot {
+        R::slot(self.resources())
     }
 
     fn prepare_present(&self) -> bridge::Result<()> {

@@ -31,6 +31,7 @@
 //! | to | see |
 //! |---|---|
 //! | show an image, with an exposure, sRGB or a colour map | [`View::show_image`], [`ImageFormat`], [`Look`] |
+//! | show a shared image (an [`ImageSpec`](bridge::ImageSpec)) from where its texels lie | [`View::show_texture`] |
 //! | show points, seen by a camera that the user moves | [`View::show_points`], [`PointFormat`], [`PointLook`] |
 //! | show what a simulation computes at a rate of its own | [`Frame`]: turns of a [`LatestReader`](bridge::LatestReader) |
 //! | open a window, and know when the user closes it | `Window`, `View::in_window`, [`View::draw`] |
@@ -112,7 +113,7 @@ pub use bridge;
 pub use camera::Camera;
 pub use error::{Error, Result};
 pub use format::{Element, ImageFormat, MAX_POINTS, MAX_SIDE, PointFormat, PointKind};
-pub use frame::Frame;
+pub use frame::{Frame, TextureFrame};
 pub use look::{ColorMap, Look, PointLook};
 pub use view::{Drawn, PictureSlot, View, ViewInfo};
 #[cfg(feature = "window")]

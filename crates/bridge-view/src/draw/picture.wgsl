@@ -1,59 +1,24 @@
-// Draws a tensor, as it lies in shared memory, into the picture: one invocation a pixel.
+// Draws an image, as it lies in shared memory, into the picture: one invocation a pixel. `texel` is
+// in `elements.wgsl` for an image in a buffer, in `texels.wgsl` for a shared image; the two
+// make a shader each.
 
 struct Params {
-    // Width and height of the tensor, and of the picture.
+    // Width and height of the image, and of the picture.
     source: vec2<u32>,
     picture: vec2<u32>,
     // 1 to 4.
     channels: u32,
-    // 0: uint8, 1: float16, 2: float32.
+    // Of elements. 0: uint8, 1: float16, 2: float32.
     kind: u32,
     // Values are multiplied by it.
     gain: f32,
     // Bit 0: the values are linear and are encoded as sRGB. Bit 1: one channel is coloured by viridis.
-    // Bit 2: the channels are planes, one behind the other.
+    // Bit 2: the channels are planes of elements, one behind the other.
     flags: u32,
 }
 
 var<immediate> params: Params;
-@group(0) @binding(0) var<storage, read> elements: array<u32>;
 @group(0) @binding(1) var<storage, read_write> pixels: array<u32>;
-
-fn element(index: u32) -> f32 {
-    switch params.kind {
-        case 0u: {
-            return f32((elements[index >> 2u] >> ((index & 3u) * 8u)) & 0xffu) / 255.0;
-        }
-        case 1u: {
-            let pair = unpack2x16float(elements[index >> 1u]);
-            return select(pair.x, pair.y, (index & 1u) == 1u);
-        }
-        default: {
-            return bitcast<f32>(elements[index]);
-        }
-    }
-}
-
-fn texel(x: u32, y: u32) -> vec4<f32> {
-    let index = y * params.source.x + x;
-    let planar = (params.flags & 4u) != 0u;
-    // Four channels are whole words: one or two loads in place of four.
-    if (params.channels == 4u && params.kind == 0u && !planar) {
-        return unpack4x8unorm(elements[index]);
-    }
-    if (params.channels == 4u && params.kind == 1u && !planar) {
-        return vec4(unpack2x16float(elements[2u * index]), unpack2x16float(elements[2u * index + 1u]));
-    }
-    let first = select(index * params.channels, index, planar);
-    let apart = select(1u, params.source.x * params.source.y, planar);
-    let one = element(first);
-    switch params.channels {
-        case 1u: { return vec4(one, one, one, 1.0); }
-        case 2u: { return vec4(one, element(first + apart), 0.0, 1.0); }
-        case 3u: { return vec4(one, element(first + apart), element(first + 2u * apart), 1.0); }
-        default: { return vec4(one, element(first + apart), element(first + 2u * apart), element(first + 3u * apart)); }
-    }
-}
 
 // The colour map viridis, as a polynomial of degree 6.
 fn viridis(value: f32) -> vec3<f32> {

@@ -1,4 +1,4 @@
-//! The compute pipelines that draw tensors into the picture.
+//! The compute pipelines that draw images and points into the picture.
 
 // Vulkan calls.
 #![allow(unsafe_code)]
@@ -37,7 +37,8 @@ pub(crate) struct PointParams {
 /// Bytes of the larger of the two, padded as WGSL pads it.
 const PARAMS: u32 = 96;
 
-const PICTURE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/picture.spv"));
+const ELEMENTS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/elements.spv"));
+const TEXELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/texels.spv"));
 const POINTS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/points.spv"));
 
 /// A side of a workgroup of `picture.wgsl`.
@@ -49,7 +50,10 @@ const ROW: u32 = 65535;
 /// Parameters of an image or of points.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Params {
+    /// In a buffer.
     Image(ImageParams),
+    /// A shared image.
+    Texture(ImageParams),
     Points(PointParams),
 }
 
@@ -57,6 +61,7 @@ pub(crate) enum Params {
 /// with it.
 pub(crate) struct Pipelines {
     image: vk::Pipeline,
+    texture: vk::Pipeline,
     /// Clear, nearest, colour.
     points: [vk::Pipeline; 3],
     layout: vk::PipelineLayout,
@@ -70,22 +75,24 @@ impl Pipelines {
         // before.
         let mut made = Self {
             image: vk::Pipeline::null(),
+            texture: vk::Pipeline::null(),
             points: [vk::Pipeline::null(); 3],
             layout: vk::PipelineLayout::null(),
             set_layout: vk::DescriptorSetLayout::null(),
             device: device.clone(),
         };
         let raw = device.as_raw();
-        let buffer = |binding| {
+        let binding = |binding, ty| {
             vk::DescriptorSetLayoutBinding::default()
                 .binding(binding)
-                .descriptor_type(vk::DescriptorType::STORAGE_BUFFER)
+                .descriptor_type(ty)
                 .descriptor_count(1)
                 .stage_flags(vk::ShaderStageFlags::COMPUTE)
         };
-        let bindings = [buffer(0), buffer(1), buffer(2)];
+        let (buffer, image) = (vk::DescriptorType::STORAGE_BUFFER, vk::DescriptorType::SAMPLED_IMAGE);
+        let bindings = [binding(0, buffer), binding(1, buffer), binding(2, buffer), binding(3, image)];
         let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
-        // SAFETY: VUID-VkDescriptorSetLayoutCreateInfo-binding-00279: three different bindings.
+        // SAFETY: VUID-VkDescriptorSetLayoutCreateInfo-binding-00279: four different bindings.
         let set_layout = unsafe { raw.create_descriptor_set_layout(&info, None) };
         made.set_layout = set_layout.map_err(failed(device, "vkCreateDescriptorSetLayout"))?;
         let sets = [made.set_layout];
@@ -96,7 +103,8 @@ impl Pipelines {
             // SAFETY: VUID-VkPipelineLayoutCreateInfo-setLayoutCount-00286: one set; 96 bytes of
             // the 128 that every device has.
             unsafe { raw.create_pipeline_layout(&info, None) }.map_err(failed(device, "vkCreatePipelineLayout"))?;
-        made.image = made.pipeline(PICTURE, c"main")?;
+        made.image = made.pipeline(ELEMENTS, c"main")?;
+        made.texture = made.pipeline(TEXELS, c"main")?;
         for (place, entry) in [c"clear", c"nearest", c"colour"].into_iter().enumerate() {
             made.points[place] = made.pipeline(POINTS, entry)?;
         }
@@ -130,11 +138,19 @@ impl Pipelines {
         self.set_layout
     }
 
-    /// Records drawing from the set's first buffer into its second; points need the third.
+    /// The descriptors of `count` sets.
+    pub(crate) fn pool_sizes(count: u32) -> [vk::DescriptorPoolSize; 2] {
+        let size = |ty, descriptor_count| vk::DescriptorPoolSize { ty, descriptor_count };
+        [size(vk::DescriptorType::STORAGE_BUFFER, 3 * count), size(vk::DescriptorType::SAMPLED_IMAGE, count)]
+    }
+
+    /// Records drawing from the set's first buffer, or its image, into its second buffer; points
+    /// need the third.
     ///
     /// # Safety
-    /// `commands` is recording outside a render pass. The set's buffers hold the tensor, the
-    /// picture and the depths of `params`, and live, as this does, until the commands have run.
+    /// `commands` is recording outside a render pass. What is bound in the set holds the image or
+    /// the points, the picture and the depths of `params`, and lives, as this does, until the
+    /// commands have run.
     pub(crate) unsafe fn record(&self, commands: vk::CommandBuffer, set: vk::DescriptorSet, params: Params) {
         let raw = self.device.as_raw();
         // SAFETY: VUID-vkCmdBindDescriptorSets-pDescriptorSets-00358: made with this set layout.
@@ -145,10 +161,12 @@ impl Pipelines {
         // SAFETY: VUID-vkCmdPushConstants-offset-01795: the one range of the layout.
         unsafe { raw.cmd_push_constants(commands, self.layout, vk::ShaderStageFlags::COMPUTE, 0, &bytes) };
         match params {
-            Params::Image(image) => {
-                let [width, height] = image.picture.map(|side| side.div_ceil(TILE));
+            Params::Image(image) | Params::Texture(image) => {
+                let texture = matches!(params, Params::Texture(_));
+                let pipeline = if texture { self.texture } else { self.image };
+                let groups = image.picture.map(|side| side.div_ceil(TILE));
                 // SAFETY: as this function.
-                unsafe { self.dispatch(commands, self.image, [width, height]) };
+                unsafe { self.dispatch(commands, pipeline, groups) };
             }
             Params::Points(points) => {
                 let [width, height] = points.picture;
@@ -193,7 +211,8 @@ impl Params {
     /// Of all of the range, so that no part of it is undefined.
     fn to_bytes(self) -> Vec<u8> {
         let words: Vec<u32> = match self {
-            Self::Image(ImageParams { source: [sw, sh], picture: [pw, ph], channels, kind, gain, flags }) => {
+            Self::Image(image) | Self::Texture(image) => {
+                let ImageParams { source: [sw, sh], picture: [pw, ph], channels, kind, gain, flags } = image;
                 vec![sw, sh, pw, ph, channels, kind, gain.to_bits(), flags]
             }
             Self::Points(PointParams { camera, count, channels, picture: [width, height], size, colour, separate }) => {
@@ -210,7 +229,7 @@ impl Params {
 impl Drop for Pipelines {
     fn drop(&mut self) {
         let raw = self.device.as_raw();
-        for pipeline in [self.image].into_iter().chain(self.points) {
+        for pipeline in [self.image, self.texture].into_iter().chain(self.points) {
             // SAFETY: VUID-vkDestroyPipeline-pipeline-00765: kept until the GPU was done, as
             // documented; null is allowed.
             unsafe { raw.destroy_pipeline(pipeline, None) };

@@ -60,7 +60,7 @@ impl Ring {
         // device's queues.
         made.pool = unsafe { raw.create_command_pool(&info, None) }.map_err(failed(device, "vkCreateCommandPool"))?;
         let count = FRAMES as u32;
-        let sizes = [vk::DescriptorPoolSize { ty: vk::DescriptorType::STORAGE_BUFFER, descriptor_count: 3 * count }];
+        let sizes = Pipelines::pool_sizes(count);
         let info = vk::DescriptorPoolCreateInfo::default().max_sets(count).pool_sizes(&sizes);
         made.sets =
             // SAFETY: VUID-VkDescriptorPoolCreateInfo-descriptorPoolOverallocation-09227: more than
@@ -82,12 +82,12 @@ impl Ring {
         Ok(made)
     }
 
-    /// Begins a command buffer that has run, with these buffers bound in its set, if it draws.
+    /// Begins a command buffer that has run, with these resources bound in its set, if it draws.
     /// Blocks until it has run, for at most `limit`.
     ///
     /// # Safety
-    /// As [`bind`] says of the buffers.
-    pub(crate) unsafe fn begin(&mut self, limit: Duration, buffers: Option<Buffers>) -> Result<Recording, Error> {
+    /// As [`bind`] says of the resources.
+    pub(crate) unsafe fn begin(&mut self, limit: Duration, bound: Option<Bound>) -> Result<Recording, Error> {
         if self.lost {
             return Err(Error::Stuck);
         }
@@ -100,10 +100,10 @@ impl Ring {
         }
         *busy = None;
         self.next = (place + 1) % FRAMES;
-        if let Some(buffers) = buffers {
-            // SAFETY: the commands that used the set have run; the buffers are as this function
+        if let Some(bound) = bound {
+            // SAFETY: the commands that used the set have run; the resources are as this function
             // says.
-            unsafe { bind(&self.device, set, buffers) };
+            unsafe { bind(&self.device, set, bound) };
         }
         let raw = self.device.as_raw();
         let info = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
@@ -135,37 +135,50 @@ impl Ring {
     }
 }
 
-/// The buffers that a frame is drawn from and into.
+/// The resources that a frame is drawn from and into.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Buffers {
-    /// The image or the points.
-    pub(crate) source: vk::Buffer,
-    /// Bytes of the source that are read.
-    pub(crate) size: u64,
+pub(crate) struct Bound {
+    pub(crate) source: Source,
     pub(crate) picture: vk::Buffer,
     /// Of points; images leave the binding alone.
     pub(crate) depths: vk::Buffer,
 }
 
-/// Binds the buffers in the set.
+/// The memory that a frame is drawn from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source {
+    /// An image or points, and the bytes that are read.
+    Buffer(vk::Buffer, u64),
+    /// An image, and the layout that it is in.
+    Texture(vk::ImageView, vk::ImageLayout),
+}
+
+/// Binds the resources in the set, the source where the shader of its kind reads it.
 ///
 /// # Safety
 /// The buffers are storage buffers of the device, none larger than what a set can have, the source
-/// but for its first `size` bytes. The set has three of them, and what used it has run.
-pub(crate) unsafe fn bind(device: &ExportDevice, set: vk::DescriptorSet, buffers: Buffers) {
-    let Buffers { source, size, picture, depths } = buffers;
-    let bound = [(source, size), (picture, vk::WHOLE_SIZE), (depths, vk::WHOLE_SIZE)];
-    let whole = bound.map(|(buffer, range)| [vk::DescriptorBufferInfo { buffer, offset: 0, range }]);
-    let write = |binding: usize| {
-        vk::WriteDescriptorSet::default()
-            .dst_set(set)
-            .dst_binding(binding as u32)
-            .descriptor_type(vk::DescriptorType::STORAGE_BUFFER)
-            .buffer_info(&whole[binding])
+/// but for its first bytes. A texture is the view of a sampled 2D image of the device. The set is
+/// of the [`Pipelines`], and what used it has run.
+pub(crate) unsafe fn bind(device: &ExportDevice, set: vk::DescriptorSet, bound: Bound) {
+    let buffer = |buffer, range| [vk::DescriptorBufferInfo { buffer, offset: 0, range }];
+    let (picture, depths) = (buffer(bound.picture, vk::WHOLE_SIZE), buffer(bound.depths, vk::WHOLE_SIZE));
+    let write = |binding, ty| {
+        vk::WriteDescriptorSet::default().dst_set(set).dst_binding(binding).descriptor_type(ty).descriptor_count(1)
     };
-    // SAFETY: VUID-vkUpdateDescriptorSets-None-03047,
-    // VUID-VkWriteDescriptorSet-descriptorType-00333: as this function.
-    unsafe { device.as_raw().update_descriptor_sets(&[write(0), write(1), write(2)], &[]) };
+    let storage = |binding| write(binding, vk::DescriptorType::STORAGE_BUFFER);
+    let update = |source| {
+        let writes = [source, storage(1).buffer_info(&picture), storage(2).buffer_info(&depths)];
+        // SAFETY: VUID-vkUpdateDescriptorSets-None-03047,
+        // VUID-VkWriteDescriptorSet-descriptorType-00333, -04150: as this function.
+        unsafe { device.as_raw().update_descriptor_sets(&writes, &[]) };
+    };
+    match bound.source {
+        Source::Buffer(raw, size) => update(storage(0).buffer_info(&buffer(raw, size))),
+        Source::Texture(image_view, image_layout) => {
+            let texture = [vk::DescriptorImageInfo { sampler: vk::Sampler::null(), image_view, image_layout }];
+            update(write(3, vk::DescriptorType::SAMPLED_IMAGE).image_info(&texture));
+        }
+    }
 }
 
 impl Drop for Ring {

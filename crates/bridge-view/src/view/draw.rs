@@ -8,10 +8,11 @@ use std::time::Duration;
 use bridge::ash::{Device, vk};
 
 use crate::draw::pipeline::{ImageParams, Params, PointParams};
-use crate::draw::ring::Buffers;
+use crate::draw::ring::{Bound, Source};
 use crate::error::{Error, Result, failed};
 use crate::format::Element;
-use crate::look::ColorMap;
+use crate::frame::Slot;
+use crate::look::{ColorMap, Look};
 use crate::view::{Content, View};
 
 /// How long `draw` waits for events where there is nothing new to show, so that a loop of it leaves
@@ -73,17 +74,22 @@ impl View {
             }
         };
         let params = self.moved(content).params(self.size);
-        let slot = frame.buffer().raw;
-        let buffers = Buffers {
-            source: keeps.unwrap_or(slot),
-            size: content.size(),
+        let (slot, size) = (frame.slot(), content.size());
+        let source = match (keeps, slot) {
+            (Some(kept), _) => Source::Buffer(kept, size),
+            (None, Slot::Buffer(buffer)) => Source::Buffer(buffer.raw, size),
+            // Never null: `check_texture` has seen to it.
+            (None, Slot::Image(image)) => Source::Texture(image.view.unwrap_or_default(), image.access.layout),
+        };
+        let bound = Bound {
+            source,
             picture: self.picture.as_raw(),
-            // Images leave the third binding alone.
+            // Images leave this binding alone.
             depths: self.depths.as_ref().unwrap_or(&self.picture).as_raw(),
         };
-        // SAFETY: all are storage buffers, and none is too large: `check` and `new` have seen to
-        // it, and `make_room_for`.
-        let recording = match unsafe { self.ring.begin(self.limit, Some(buffers)) } {
+        // SAFETY: the buffers are storage buffers, and none is too large: `check` and `new` have
+        // seen to it, and `make_room_for`; `check_texture` to the image.
+        let recording = match unsafe { self.ring.begin(self.limit, Some(bound)) } {
             Ok(recording) => recording,
             Err(error) => {
                 frame.skip();
@@ -104,12 +110,12 @@ impl View {
         unsafe {
             raw.cmd_pipeline_barrier(commands, users, draws, vk::DependencyFlags::empty(), &[before], &[], &[]);
         }
-        if let Some(kept) = keeps {
+        if let (Some(kept), Slot::Buffer(slot)) = (keeps, slot) {
             // SAFETY: recording; the slot is acquired, to be copied from, and both have the
             // format's size.
-            unsafe { record_keeping(&raw, commands, slot, kept, content.size()) };
+            unsafe { record_keeping(&raw, commands, slot.raw, kept, size) };
         }
-        // SAFETY: the set was bound to the buffers above; the ring is waited for before they go.
+        // SAFETY: the set was bound to the resources above; the ring is waited for before they go.
         unsafe { self.pipelines.record(commands, recording.set, params) };
         // SAFETY: as the acquire.
         unsafe { frame.record_release(commands) };
@@ -136,10 +142,11 @@ impl View {
 }
 
 impl Content {
-    /// Bytes that the shader reads.
+    /// Bytes that the shader reads of a buffer.
     pub(super) fn size(self) -> u64 {
         match self {
             Self::Image(format, _) => format.buffer_size(),
+            Self::Texture(..) => 0,
             Self::Points(format, _) => format.size(),
         }
     }
@@ -157,9 +164,15 @@ impl Content {
                     Element::F32 => 2,
                 },
                 gain: look.exposure.exp2(),
-                flags: u32::from(look.linear)
-                    | (u32::from(look.color_map == ColorMap::Viridis) << 1)
-                    | (u32::from(format.is_planar()) << 2),
+                flags: flags(look) | (u32::from(format.is_planar()) << 2),
+            }),
+            Self::Texture(texels, look) => Params::Texture(ImageParams {
+                source: texels.extent(),
+                picture,
+                channels: texels.channels(),
+                kind: 0,
+                gain: look.exposure.exp2(),
+                flags: flags(look),
             }),
             Self::Points(format, look) => Params::Points(PointParams {
                 camera: look.camera.matrix(picture),
@@ -172,6 +185,11 @@ impl Content {
             }),
         }
     }
+}
+
+/// `Params::flags` of `picture.wgsl`.
+fn flags(look: Look) -> u32 {
+    u32::from(look.linear) | (u32::from(look.color_map == ColorMap::Viridis) << 1)
 }
 
 /// Records the copy of a slot to where its points are kept, and drawn from.

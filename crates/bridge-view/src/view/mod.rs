@@ -19,7 +19,7 @@ use vk_local::{LocalBuffer, MemoryLocation};
 use crate::draw::pipeline::Pipelines;
 use crate::draw::ring::Ring;
 use crate::error::{Error, Result};
-use crate::format::{ImageFormat, PointFormat, check_sides};
+use crate::format::{ImageFormat, PointFormat, Texels, check_sides};
 use crate::frame::Turn;
 use crate::look::{Look, PointLook};
 use crate::rate::Rate;
@@ -52,14 +52,16 @@ impl Default for ViewInfo {
 #[derive(Clone, Copy, Debug)]
 enum Content {
     Image(ImageFormat, Look),
+    Texture(Texels, Look),
     Points(PointFormat, PointLook),
 }
 
 /// Draws images and points from shared memory into a picture, and shows it in a window if it has
 /// one.
 ///
-/// A frame is shown with [`show_image`](Self::show_image) or [`show_points`](Self::show_points) and
-/// drawn by the next [`draw`](Self::draw), on the GPU and without a copy. The picture has four
+/// A frame is shown with [`show_image`](Self::show_image), [`show_texture`](Self::show_texture) or
+/// [`show_points`](Self::show_points) and drawn by the next [`draw`](Self::draw), on the GPU and
+/// without a copy. The picture has four
 /// bytes a pixel; it is read with [`pixels`](Self::pixels), written with
 /// [`save_png`](Self::save_png), or handed to the compute side with [`read`](Self::read).
 ///

@@ -1,12 +1,13 @@
 //! Frames that are to be drawn: checked, and kept until then.
 
+use bridge::ImageKind;
 use bridge::ash::vk;
 use bridge::vk_export::{self, Queue};
 use vk_local::{LocalBuffer, MemoryLocation};
 
 use crate::error::{Error, Result};
-use crate::format::{ImageFormat, PointFormat};
-use crate::frame::{Frame, Turn};
+use crate::format::{ImageFormat, PointFormat, Texels};
+use crate::frame::{Frame, Slot, SlotImage, TextureFrame, Turn};
 use crate::look::{Look, PointLook};
 use crate::view::{Content, View, check_range};
 
@@ -24,7 +25,23 @@ impl View {
     /// undrawn, and what was shown before stays.
     pub fn show_image(&mut self, frame: impl Frame, format: ImageFormat, look: &Look) -> Result<()> {
         let checked = look.check().and_then(|()| self.check(&frame, &format, format.buffer_size()));
-        self.take(Box::new(frame), Content::Image(format, *look), checked)
+        self.take(Box::new(frame), checked.map(|()| Content::Image(format, *look)))
+    }
+
+    /// As [`show_image`](Self::show_image), of a shared image: it is drawn from where its texels lie,
+    /// with the format and the size that its [`ImageSpec`](bridge::ImageSpec) has.
+    ///
+    /// The frame is of an exchange on the view's device and its graphics queue, of a 2D image with
+    /// one layer that has [`COMPUTE_SAMPLED`](bridge::ImageAccess::COMPUTE_SAMPLED) among its
+    /// accesses. Its values are normalized or floating-point; those of an sRGB format are linear
+    /// when they are sampled, and [`Look::linear`] encodes them again. Of several levels the first
+    /// is drawn.
+    ///
+    /// # Errors
+    /// As [`show_image`](Self::show_image).
+    pub fn show_texture(&mut self, frame: impl TextureFrame, look: &Look) -> Result<()> {
+        let checked = look.check().and_then(|()| self.check_texture(&frame));
+        self.take(Box::new(frame), checked.map(|texels| Content::Texture(texels, *look)))
     }
 
     /// As [`show_image`](Self::show_image), of points. Points that are not finite are not drawn.
@@ -38,17 +55,22 @@ impl View {
     pub fn show_points(&mut self, frame: impl Frame, format: PointFormat, look: &PointLook) -> Result<()> {
         let checked = look.check().and_then(|()| self.check(&frame, &format, format.size()));
         let checked = checked.and_then(|()| self.make_depths());
-        self.take(Box::new(frame), Content::Points(format, *look), checked)
+        self.take(Box::new(frame), checked.map(|()| Content::Points(format, *look)))
     }
 
-    fn take(&mut self, frame: Box<dyn Turn>, content: Content, checked: Result<()>) -> Result<()> {
-        if let Err(error) = checked {
-            frame.skip();
-            return Err(error);
+    /// Keeps the frame with its content, or gives it back.
+    fn take(&mut self, frame: Box<dyn Turn>, content: Result<Content>) -> Result<()> {
+        match content {
+            Ok(content) => {
+                self.skip();
+                self.pending = Some((frame, content));
+                Ok(())
+            }
+            Err(error) => {
+                frame.skip();
+                Err(error)
+            }
         }
-        self.skip();
-        self.pending = Some((frame, content));
-        Ok(())
     }
 
     fn make_depths(&mut self) -> Result<()> {
@@ -63,12 +85,10 @@ impl View {
     /// Checks that `size` bytes of the frame can be drawn from.
     fn check(&self, frame: &dyn Turn, what: &dyn std::fmt::Display, size: u64) -> Result<()> {
         let wrong = |reason: String| Error::invalid(what.to_string(), reason);
-        let device = self.compute.device();
-        if !is_same(frame.queue(), device.queue())? {
-            let reason = format!("its exchange is not on the graphics queue of {}, the view's device", device.name());
-            return Err(wrong(reason));
-        }
-        let buffer = frame.buffer();
+        self.check_queue(frame, what)?;
+        let Slot::Buffer(buffer) = frame.slot() else {
+            return Err(wrong("it is shown from a buffer, and the frame has an image".into()));
+        };
         let usage = buffer.access.usage.contains(vk::BufferUsageFlags::STORAGE_BUFFER);
         let stages = buffer.access.stages.contains(vk::PipelineStageFlags2::COMPUTE_SHADER);
         // `SHADER_STORAGE_READ`, or the older name for more.
@@ -79,7 +99,41 @@ impl View {
         if buffer.size < size {
             return Err(wrong(format!("it takes {size} bytes, and the frame's buffer has {}", buffer.size)));
         }
-        check_range(device, size, || what.to_string())
+        check_range(self.compute.device(), size, || what.to_string())
+    }
+
+    /// Checks that a shared image can be drawn from.
+    fn check_texture(&self, frame: &dyn Turn) -> Result<Texels> {
+        let object = "a shared image";
+        let wrong = |reason: String| Error::invalid(object, reason);
+        self.check_queue(frame, &object)?;
+        let Slot::Image(image) = frame.slot() else {
+            return Err(wrong("the frame has a buffer; use `View::show_image`".into()));
+        };
+        let SlotImage { view, format, kind, layers, extent, access } = image;
+        let stages = access.stages.contains(vk::PipelineStageFlags2::COMPUTE_SHADER);
+        // `SHADER_SAMPLED_READ`, or the older name for more.
+        let reads = vk::AccessFlags2::SHADER_SAMPLED_READ | vk::AccessFlags2::SHADER_READ;
+        let sampled = access.usage.contains(vk::ImageUsageFlags::SAMPLED);
+        if view.is_none() || !sampled || !stages || !access.access.intersects(reads) {
+            return Err(wrong("it is not sampled by compute shaders: add `ImageAccess::COMPUTE_SAMPLED`".into()));
+        }
+        if !matches!(access.layout, vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL | vk::ImageLayout::GENERAL) {
+            return Err(wrong(format!("its layout is {:?}, in which the view samples no image", access.layout)));
+        }
+        if kind != ImageKind::D2 || layers != 1 {
+            return Err(wrong(format!("it is {kind:?} with {layers} layers, and must be D2 with one")));
+        }
+        Texels::new(extent, format)
+    }
+
+    fn check_queue(&self, frame: &dyn Turn, what: &dyn std::fmt::Display) -> Result<()> {
+        let device = self.compute.device();
+        if is_same(frame.queue(), device.queue())? {
+            return Ok(());
+        }
+        let reason = format!("its exchange is not on the graphics queue of {}, the view's device", device.name());
+        Err(Error::invalid(what.to_string(), reason))
     }
 }
 

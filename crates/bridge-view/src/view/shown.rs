@@ -7,10 +7,10 @@ use bridge::Compute;
 use bridge::ash::vk;
 use vk_local::{LocalBuffer, MemoryLocation};
 
-use crate::draw::ring::Buffers;
+use crate::draw::ring::{Bound, Source};
 use crate::error::Result;
 use crate::format::PointFormat;
-use crate::frame::Turn;
+use crate::frame::{Slot, Turn};
 use crate::look::PointLook;
 use crate::view::output::covers_copies;
 use crate::view::{Content, View, ViewInfo};
@@ -146,9 +146,8 @@ impl View {
         });
         let redraw = turned.as_ref().map(|(kept, look)| Redraw {
             pipelines: &self.pipelines,
-            buffers: Buffers {
-                source: kept.buffer.as_raw(),
-                size: kept.format.size(),
+            bound: Bound {
+                source: Source::Buffer(kept.buffer.as_raw(), kept.format.size()),
                 picture,
                 depths: self.depths.as_ref().unwrap_or(&self.picture).as_raw(),
             },
@@ -175,10 +174,12 @@ impl View {
 
     /// The buffer that the frame is copied to, if it is one that is drawn again.
     pub(super) fn make_room_for(&mut self, frame: &dyn Turn, content: Content) -> Result<Option<vk::Buffer>> {
-        let (Content::Points(format, _), Some(presenter)) = (content, &mut self.screen.presenter) else {
+        let (Content::Points(format, _), Slot::Buffer(slot), Some(presenter)) =
+            (content, frame.slot(), &mut self.screen.presenter)
+        else {
             return Ok(None);
         };
-        let access = frame.buffer().access;
+        let access = slot.access;
         let copied = access.usage.contains(vk::BufferUsageFlags::TRANSFER_SRC)
             && covers_copies(access.stages)
             && access.access.contains(vk::AccessFlags2::TRANSFER_READ);
@@ -210,7 +211,7 @@ impl View {
         let orbit = presenter.orbit();
         let look = match content {
             Content::Points(_, look) => Some(look),
-            Content::Image(..) => None,
+            Content::Image(..) | Content::Texture(..) => None,
         };
         presenter.state().set_turning(look.is_some());
         if let Some(points) = points.as_mut() {

@@ -114,7 +114,7 @@ impl Parts {
         if let Some(redraw) = &shown.redraw {
             // SAFETY: the place is idle: the commands that used its set have run. The buffers are
             // as this function says.
-            unsafe { bind(device, place.set, redraw.buffers) };
+            unsafe { bind(device, place.set, redraw.bound) };
         }
         // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: it has run; its pool lets it be
         // reset.

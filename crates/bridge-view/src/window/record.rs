@@ -7,7 +7,7 @@ use bridge::ExportDevice;
 use bridge::ash::vk;
 
 use crate::draw::pipeline::{Params, Pipelines};
-use crate::draw::ring::Buffers;
+use crate::draw::ring::Bound;
 use crate::window::fit::fit;
 use crate::window::swapchain::Target;
 
@@ -25,7 +25,7 @@ pub(crate) struct Shown<'a> {
 pub(crate) struct Redraw<'a> {
     pub(crate) pipelines: &'a Pipelines,
     /// As in the frame that drew it.
-    pub(crate) buffers: Buffers,
+    pub(crate) bound: Bound,
     pub(crate) params: Params,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Redraw<'a> {
 /// # Safety
 /// `commands` is recording, for the device's queue, outside of a render pass. All are of the
 /// device, and live until the commands have run; `image` and the picture have `size` pixels, and
-/// `set` has the buffers of the redraw.
+/// `set` has what the redraw is bound to.
 pub(crate) unsafe fn record(
     device: &ExportDevice,
     commands: vk::CommandBuffer,
