@@ -67,6 +67,17 @@ def test_files_and_notebooks(view, tmp_path):
     assert raised.value.filename == nowhere
 
 
+def test_a_name_of_another_format_is_refused(view, tmp_path):
+    shown(view, np.full((HEIGHT, WIDTH, 4), 200, np.uint8))
+    for name in ("picture.jpg", "picture.jpeg", "picture.PNG.webp", "picture."):
+        with pytest.raises(ValueError, match="ends in .png"):
+            view.save(tmp_path / name)
+    assert not list(tmp_path.iterdir()), "nothing is written"
+    for name in ("picture.PNG", "picture"):
+        view.save(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == view._repr_png_()
+
+
 def test_properties(view):
     assert (view.width, view.height, view.backend) == (WIDTH, HEIGHT, "host")
     assert view.device and "View(24, 16" in repr(view)

@@ -30,6 +30,23 @@ fn comes_back<R: PictureSlot + Resources>(
     }
 }
 
+pub(crate) fn the_picture_is_saved_as_png_alone(_: &Rig, compute: &Compute) {
+    let mut view = view(compute);
+    shown(&mut view, ImageFormat::new(SIZE, 4, Element::U8).unwrap(), &Look::default(), &noise(4 * PIXELS, 7));
+    let folder = std::env::temp_dir().join(format!("bridge-view-{}-{}", std::process::id(), compute.backend()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let jpg = view.save_png(folder.join("picture.jpg"));
+    assert!(matches!(jpg, Err(Error::InvalidArgument { .. })), "{jpg:?}");
+    let nowhere = view.save_png(folder.join("no folder/picture.png"));
+    assert!(matches!(nowhere, Err(Error::File { .. })), "{nowhere:?}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "nothing is written");
+    for name in ["picture.png", "picture.PNG", "picture"] {
+        view.save_png(folder.join(name)).unwrap();
+        assert!(std::fs::read(folder.join(name)).unwrap() == view.png().unwrap(), "{name}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 pub(crate) fn the_picture_comes_back_in_a_buffer(_: &Rig, compute: &Compute) {
     let mut view = view(compute);
     let spec = view.picture_spec().unwrap();

@@ -1,6 +1,17 @@
 //! A picture as a PNG file.
 
+use std::path::Path;
+
 use crate::error::{Error, Result};
+
+/// Refuses a file's name that promises another format.
+pub(crate) fn check_name(path: &Path) -> Result<()> {
+    if path.extension().is_none_or(|extension| extension.eq_ignore_ascii_case("png")) {
+        return Ok(());
+    }
+    let reason = "pictures are written as PNG: the file's name ends in .png, or has no extension";
+    Err(Error::invalid(path.display().to_string(), reason))
+}
 
 /// The file's bytes; `pixels` are rows from the top, four bytes a pixel.
 pub(crate) fn png([width, height]: [u32; 2], pixels: &[u8]) -> Result<Vec<u8>> {
@@ -14,4 +25,20 @@ pub(crate) fn png([width, height]: [u32; 2], pixels: &[u8]) -> Result<Vec<u8>> {
     writer.write_image_data(pixels).map_err(failed)?;
     writer.finish().map_err(failed)?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_promise_another_format_are_refused() {
+        for name in ["a.png", "folder.jpg/a.PNG", "picture", ".hidden", "/dev/stdout"] {
+            assert!(check_name(Path::new(name)).is_ok(), "{name}");
+        }
+        for name in ["a.jpg", "b/a.png.gz", "a.", "a.pn"] {
+            let error = check_name(Path::new(name)).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{name}: ")) && error.contains("ends in .png"), "{error}");
+        }
+    }
 }

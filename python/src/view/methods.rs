@@ -226,8 +226,13 @@ impl View {
         self.with(py, |screen| screen.read(&mut tensor))
     }
 
-    /// Writes the picture as a PNG file.
+    /// Writes the picture as a PNG file. Its name ends in ``.png`` or has no extension;
+    /// ``ValueError`` for another.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        if path.extension().is_some_and(|extension| !extension.eq_ignore_ascii_case("png")) {
+            let reason = "pictures are written as PNG: the file's name ends in .png, or has no extension";
+            return Err(PyValueError::new_err(format!("{}: {reason}", path.display())));
+        }
         let file = self.png(py)?;
         py.detach(|| std::fs::write(&path, file)).map_err(|error| match error.raw_os_error() {
             Some(number) => PyOSError::new_err((number, error.to_string(), path)),

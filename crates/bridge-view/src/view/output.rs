@@ -13,7 +13,7 @@ use bytemuck::Pod;
 use vk_local::{LocalBuffer, MemoryLocation};
 
 use crate::error::{Error, Result, failed};
-use crate::png::png;
+use crate::png::{check_name, png};
 use crate::view::show::is_same;
 use crate::view::{PIXEL, View};
 
@@ -72,12 +72,15 @@ impl View {
         png(self.size, &self.pixels()?)
     }
 
-    /// Writes the picture as a PNG file.
+    /// Writes the picture as a PNG file. Its name ends in `.png`, or has no extension.
     ///
     /// # Errors
-    /// As [`pixels`](Self::pixels), and [`Error::File`] with the path.
+    /// [`Error::InvalidArgument`] for another extension; as [`pixels`](Self::pixels), and
+    /// [`Error::File`] with the path.
     pub fn save_png(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        let (path, file) = (path.as_ref(), self.png()?);
+        let path = path.as_ref();
+        check_name(path)?;
+        let file = self.png()?;
         let failed = |error| Error::File { reason: format!("{}: {error}", path.display()) };
         std::fs::write(path, file).map_err(failed)
     }
