@@ -1,41 +1,59 @@
-//! `cargo xtask tables`: the figures in README.md and BENCHMARKS.md, from the published results of
-//! the benchmark.
+//! `cargo xtask tables`: the figures in the documents, from the published results of the benchmarks.
 //!
 //! A document holds `<!-- figures: NAME -->` and `<!-- end of figures -->`; what is between them is
-//! the template `benches/tables/NAME.md` with its placeholders filled in:
+//! the template `benches/tables/NAME.md` with its placeholders filled in, from the results of
+//! `cargo xtask bench`, or from those of `python/bench` where the name begins with `view`. As long
+//! as nobody has published the latter, the document keeps what it has.
 //!
 //! | placeholder | figure |
 //! |---|---|
 //! | `{row}` | the bridge's median |
-//! | `{row @ way}` | another way's median |
+//! | `{row @ way}` | another way's median; a dash where it was absent |
 //! | `{row ratio}` | the ratio to the best rival |
 //! | `{… / 1000}` | divided |
-//! | `{device}`, `{driver}`, `{cuda}`, `{date}` | the machine's |
+//! | `{device}`, `{driver}`, `{cuda}`, `{torch}`, `{date}` | the machine's |
+//! | `{absent}` | a sentence on the ways that were absent |
 //! | `{goals}`, `{missed}`, `{misses}` | how many goals there are and were missed, and a list of those |
 
 use std::path::PathBuf;
 use std::{env, fs};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-const DOCUMENTS: &[&str] = &["README.md", "BENCHMARKS.md"];
+const DOCUMENTS: &[&str] = &["README.md", "BENCHMARKS.md", "docs/python.md"];
 const RESULTS: &str = "benches/results/results.json";
+/// Written by `python/bench`, on a machine with a GPU.
+const VIEW_RESULTS: &str = "benches/results/view.json";
+/// Templates that are filled from those.
+const VIEW_PREFIX: &str = "view";
 const TEMPLATES: &str = "benches/tables";
 const BEGIN: &str = "<!-- figures: ";
 const END: &str = "<!-- end of figures -->";
 
 /// Writes the figures into the documents, or checks that they are there.
 pub(crate) fn run(check: bool) -> Result<()> {
-    let results = Results(serde_json::from_str(&read(RESULTS)?).with_context(|| format!("{RESULTS} is no JSON"))?);
-    let template = |name: &str| read(&format!("{TEMPLATES}/{name}.md"));
+    let results = Results::read(RESULTS)?;
+    let of_view = if root()?.join(VIEW_RESULTS).exists() { Some(Results::read(VIEW_RESULTS)?) } else { None };
+    if let Some(results) = &of_view {
+        let backend = results.machine("backend")?;
+        ensure!(backend == "cuda", "{VIEW_RESULTS} is of the backend {backend}; only runs with CUDA are published");
+    }
+    if of_view.is_none() {
+        println!("tables: no {VIEW_RESULTS}, which `python bench --json` writes on a GPU; what is there of it stays");
+    }
+    let figures = |name: &str| {
+        let results = if name.starts_with(VIEW_PREFIX) { of_view.as_ref() } else { Some(&results) };
+        let template = read(&format!("{TEMPLATES}/{name}.md"))?;
+        results.map(|results| fill(&template, results)).transpose().with_context(|| format!("in {TEMPLATES}/{name}.md"))
+    };
     for name in DOCUMENTS {
         let text = read(name)?;
-        let filled = document(&text, template, &results).with_context(|| format!("in {name}"))?;
+        let filled = document(&text, figures).with_context(|| format!("in {name}"))?;
         if text == filled {
-            println!("tables: {name} has the figures of {RESULTS}");
+            println!("tables: {name} has the published figures");
         } else if check {
-            bail!("{name} has other figures than {RESULTS}; `cargo xtask tables` writes them");
+            bail!("{name} has other figures than were published; `cargo xtask tables` writes them");
         } else {
             fs::write(root()?.join(name), filled).with_context(|| format!("cannot write {name}"))?;
             println!("tables: {name} is written");
@@ -54,14 +72,17 @@ fn read(path: &str) -> Result<String> {
     fs::read_to_string(root()?.join(path)).with_context(|| format!("cannot read {path}"))
 }
 
-/// The document with its figures.
-fn document(text: &str, template: impl Fn(&str) -> Result<String>, results: &Results) -> Result<String> {
+/// The document with its figures; those that there are none of stay.
+fn document(text: &str, figures: impl Fn(&str) -> Result<Option<String>>) -> Result<String> {
     let (mut filled, mut rest, mut found) = (String::new(), text, false);
     while let Some((before, after)) = rest.split_once(BEGIN) {
         let (name, after) = after.split_once(" -->").with_context(|| format!("`{BEGIN}` without an end"))?;
-        let (_, after) = after.split_once(END).with_context(|| format!("figures `{name}` without `{END}`"))?;
-        let figures = fill(&template(name)?, results).with_context(|| format!("in {TEMPLATES}/{name}.md"))?;
-        filled += &format!("{before}{BEGIN}{name} -->\n\n{}\n\n{END}", figures.trim());
+        let (old, after) = after.split_once(END).with_context(|| format!("figures `{name}` without `{END}`"))?;
+        let between = match figures(name)? {
+            Some(figures) => format!("\n\n{}\n\n", figures.trim()),
+            None => old.to_owned(),
+        };
+        filled += &format!("{before}{BEGIN}{name} -->{between}{END}");
         (rest, found) = (after, true);
     }
     if !found {
@@ -82,17 +103,22 @@ fn fill(template: &str, results: &Results) -> Result<String> {
     Ok(filled + rest)
 }
 
-/// Output of the benchmark.
+/// Output of a benchmark.
 struct Results(Value);
 
 impl Results {
+    fn read(path: &str) -> Result<Self> {
+        Ok(Self(serde_json::from_str(&read(path)?).with_context(|| format!("{path} is no JSON"))?))
+    }
+
     fn figure(&self, placeholder: &str) -> Result<String> {
         match placeholder {
-            "device" | "driver" | "cuda" => Ok(self.machine(placeholder)?.to_owned()),
+            "device" | "driver" | "cuda" | "torch" => Ok(self.machine(placeholder)?.to_owned()),
             "date" => Ok(self.machine("date")?.split('T').next().unwrap_or_default().to_owned()),
             "goals" => Ok(self.goals().count().to_string()),
             "missed" => Ok(self.missed().count().to_string()),
             "misses" => self.misses(),
+            "absent" => Ok(self.absent()),
             _ => self.of_row(placeholder),
         }
     }
@@ -111,16 +137,20 @@ impl Results {
             None => (placeholder, 1.0),
         };
         if let Some(name) = path.strip_suffix(" ratio") {
-            let ratio = self.row(name)?["ratio"]["median"].as_f64();
-            return Ok(format!("{:.3}", ratio.with_context(|| format!("{name} has no ratio"))?));
+            let ratio = self.row(name)?["ratio"]["median"].as_f64().with_context(|| format!("{name} has no ratio"))?;
+            return Ok(if ratio < 10.0 { format!("{ratio:.3}") } else { digits(ratio) });
         }
         let (name, way) = path.split_once(" @ ").map_or((path, None), |(name, way)| (name, Some(way)));
         let row = self.row(name)?;
         let summary = match way {
             None => &row["bridge"],
             Some(way) => {
-                let others = row["others"].as_array().into_iter().flatten();
-                &others.into_iter().find(|other| other["name"] == way).with_context(|| format!("no way \"{way}\""))?["summary"]
+                let mut others = row["others"].as_array().into_iter().flatten();
+                let other = others.find(|other| other["name"] == way).with_context(|| format!("no way \"{way}\""))?;
+                if other["absent"].is_string() {
+                    return Ok("–".to_owned());
+                }
+                &other["summary"]
             }
         };
         Ok(digits(summary["median"].as_f64().with_context(|| format!("{name} has no figures"))? / divisor))
@@ -128,6 +158,18 @@ impl Results {
 
     fn row(&self, name: &str) -> Result<&Value> {
         self.rows().find(|row| row["name"] == name).with_context(|| format!("the results have no row {name}"))
+    }
+
+    /// The ways that the machine did not have.
+    fn absent(&self) -> String {
+        let ways = self.0["absent"].as_object().into_iter().flatten();
+        let ways: Vec<_> =
+            ways.map(|(way, reason)| format!("{way} ({})", reason.as_str().unwrap_or("no reason"))).collect();
+        if ways.is_empty() {
+            "All ways were measured.".to_owned()
+        } else {
+            format!("Not measured: {}.", ways.join("; "))
+        }
     }
 
     /// Rows with a goal that can be missed.
@@ -225,12 +267,27 @@ mod tests {
 
     #[test]
     fn what_stands_between_the_marks_is_replaced() {
-        let template = |name: &str| Ok(format!("{name}: {{a/1}}\n"));
+        let figures = |name: &str| fill(&format!("{name}: {{a/1}}\n"), &results()).map(Some);
         let text = "before\n<!-- figures: x -->\nold\n<!-- end of figures -->\nafter\n";
-        let filled = document(text, template, &results()).unwrap();
+        let filled = document(text, figures).unwrap();
         assert_eq!(filled, "before\n<!-- figures: x -->\n\nx: 324\n\n<!-- end of figures -->\nafter\n");
-        assert_eq!(document(&filled, template, &results()).unwrap(), filled);
-        assert!(document("nothing", template, &results()).is_err());
-        assert!(document("<!-- figures: x -->", template, &results()).is_err());
+        assert_eq!(document(&filled, figures).unwrap(), filled);
+        assert_eq!(document(text, |_| Ok(None)).unwrap(), text, "nothing was published");
+        assert!(document("nothing", figures).is_err());
+        assert!(document("<!-- figures: x -->", figures).is_err());
+    }
+
+    #[test]
+    fn a_way_that_a_machine_does_not_have_is_a_dash_and_named() {
+        let with = |absent: Value, other: Value| {
+            Results(json!({ "absent": absent, "rows": [
+                { "name": "s/rate", "bridge": { "median": 5713.2 }, "ratio": { "median": 163.04 }, "others": [other] },
+            ] }))
+        };
+        let template = "{s/rate} {s/rate @ slangpy} {s/rate ratio}. {absent}";
+        let absent = with(json!({ "slangpy": "no module" }), json!({ "name": "slangpy", "absent": "no module" }));
+        assert_eq!(fill(template, &absent).unwrap(), "5713 – 163. Not measured: slangpy (no module).");
+        let measured = with(json!({}), json!({ "name": "slangpy", "summary": { "median": 35.04 } }));
+        assert_eq!(fill(template, &measured).unwrap(), "5713 35 163. All ways were measured.");
     }
 }
