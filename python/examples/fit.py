@@ -1,6 +1,6 @@
 """An image being fitted by a small network of torch: each step is shown, and the picture saved where the last one was.
 
-    python fit.py FILE.png
+    python fit.py [FILE.png]
 """
 
 import sys
@@ -9,6 +9,7 @@ import torch
 import vkview
 
 SIZE = 512
+file = sys.argv[1] if len(sys.argv) > 1 else "fit.png"
 y, x = torch.meshgrid(*[torch.linspace(-1, 1, SIZE, device="cuda")] * 2, indexing="ij")
 places = torch.stack([x, y], -1)
 # What is to be fitted: rings of three colours.
@@ -36,5 +37,5 @@ with vkview.View(SIZE, SIZE, title="fit") as view:
         view.image(torch.cat([fitted.detach(), alpha], -1))
         view.draw()
         if step % 100 == 99:
-            view.save(sys.argv[1])
+            view.save(file)
             print(f"loss {loss.item():.5f} after {step + 1} steps")

@@ -1,6 +1,6 @@
 """A fluid in CuPy (stable fluids on a torus, solved by FFT), its dye shown as one channel: a picture every 100 steps.
 
-    python fluid.py FOLDER [STEPS]
+    python fluid.py [FOLDER [STEPS]]
 """
 
 import math
@@ -24,7 +24,7 @@ def carried(field):
     return map_coordinates(field, cp.stack([y - DT * v, x - DT * u]), order=1, mode="grid-wrap")
 
 
-folder, steps = pathlib.Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 600
+folder, steps = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "."), int(sys.argv[2]) if len(sys.argv) > 2 else 600
 with vkview.View(N, N, title="fluid") as view:
     for step in range(steps):
         if not view.running:

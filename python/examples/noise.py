@@ -2,7 +2,7 @@
 
 In a window where there is a display; else the last frame alone is seen, in the file.
 
-    python noise.py FILE.png [FRAMES]
+    python noise.py [FILE.png [FRAMES]]
 """
 
 import sys
@@ -11,6 +11,7 @@ import time
 import torch
 import vkview
 
+file = sys.argv[1] if len(sys.argv) > 1 else "noise.png"
 frames = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
 with vkview.View(1920, 1080, title="noise") as view:
     start, drawn = time.perf_counter(), 0
@@ -19,4 +20,4 @@ with vkview.View(1920, 1080, title="noise") as view:
         drawn += view.draw()
     view.finish()
     print(f"{drawn / (time.perf_counter() - start):.0f} frames/s on {view.device}")
-    view.save(sys.argv[1])
+    view.save(file)

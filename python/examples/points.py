@@ -1,6 +1,6 @@
 """Points of a simulation: torch moves them in memory of the view, which draws them. Drag to turn, scroll to come closer.
 
-    python points.py FILE.png [STEPS]
+    python points.py [FILE.png [STEPS]]
 """
 
 import sys
@@ -9,6 +9,7 @@ import torch
 import vkview
 
 COUNT, DT = 1_000_000, 0.01
+file = sys.argv[1] if len(sys.argv) > 1 else "points.png"
 steps = int(sys.argv[2]) if len(sys.argv) > 2 else 500
 
 with vkview.View(1280, 720, title="points") as view:
@@ -29,4 +30,4 @@ with vkview.View(1280, 720, title="points") as view:
         mine[:, 3] = velocity.norm(dim=1) / 3
         view.points(points, size=1, yaw=0.005 * step, pitch=0.4, distance=6)
         view.draw()
-    view.save(sys.argv[1])
+    view.save(file)

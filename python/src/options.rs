@@ -61,7 +61,7 @@ pub(crate) fn attribute<'a, 'py>(
     }
 }
 
-pub(crate) fn point_look(camera: Camera, size: u32, color: (f32, f32, f32)) -> PyResult<PointLook> {
+pub(crate) fn point_look(camera: Camera, size: i64, color: [f32; 3]) -> PyResult<PointLook> {
     let Camera { target: [x, y, z], distance, yaw, pitch, field_of_view } = camera;
     let finite = [x, y, z, distance, yaw, pitch].iter().all(|number| number.is_finite());
     if !finite || distance <= 0.0 || !(0.01..=3.0).contains(&field_of_view) {
@@ -69,10 +69,10 @@ pub(crate) fn point_look(camera: Camera, size: u32, color: (f32, f32, f32)) -> P
             "all numbers of the camera are finite, distance is above 0, and field_of_view from 0.01 to 3",
         ));
     }
-    if !(1..=64).contains(&size) {
-        return Err(PyValueError::new_err(format!("size is {size}; it is from 1 to 64 pixels")));
-    }
+    let wrong = || PyValueError::new_err(format!("size is {size}; it is from 1 to 64 pixels"));
+    let size = u32::try_from(size).ok().filter(|size| (1..=64).contains(size)).ok_or_else(wrong)?;
     // Rounded; what is no number is 0.
     let byte = |value: f32| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
-    Ok(PointLook { camera, size, color: [byte(color.0), byte(color.1), byte(color.2), 255] })
+    let [red, green, blue] = color.map(byte);
+    Ok(PointLook { camera, size, color: [red, green, blue, 255] })
 }

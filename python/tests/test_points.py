@@ -45,7 +45,8 @@ def test_the_nearest_point_is_seen_with_its_colour(view):
     for points in ([red, blue], [blue, red]):
         assert seen(view, points, size=4)[8, 12].tolist() == [255, 0, 0, 255]
         assert seen(view, points, size=4, yaw=np.pi)[8, 12].tolist() == [0, 0, 255, 255]
-    assert seen(view, [[0, 0, 0]], color=(0, 1, 0))[8, 12].tolist() == [0, 255, 0, 255]
+    for green in ((0, 1, 0), [0, 1, 0], np.array([0, 1, 0])):
+        assert seen(view, [[0, 0, 0]], color=green)[8, 12].tolist() == [0, 255, 0, 255]
     values = seen(view, [[0, 0, 0, 0.0]])[8, 12], seen(view, [[0, 0, 0, 1.0]])[8, 12]
     assert np.abs(np.array(values).astype(int) - [[68, 1, 84, 255], [253, 231, 37, 255]]).max() <= 4
 
@@ -130,7 +131,8 @@ def test_points_that_cannot_be(view, points, error):
 
 
 @pytest.mark.parametrize("camera", [{"distance": 0}, {"distance": -1}, {"yaw": float("nan")}, {"field_of_view": 0},
-                                    {"field_of_view": 4}, {"size": 0}, {"size": 65}, {"target": (0, float("inf"), 0)}])
+                                    {"field_of_view": 4}, {"size": 0}, {"size": 65}, {"size": -1},
+                                    {"size": 2**40}, {"target": (0, float("inf"), 0)}])
 def test_cameras_that_cannot_be(view, camera):
     with pytest.raises(ValueError):
         view.points(np.zeros((4, 3), np.float32), **camera)

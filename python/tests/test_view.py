@@ -1,7 +1,9 @@
 """A view's end, files, threads and processes."""
 
 import gc
+import logging
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -64,7 +66,29 @@ def test_files_and_notebooks(view, tmp_path):
     nowhere = tmp_path / "no folder" / "picture.png"
     with pytest.raises(FileNotFoundError) as raised:
         view.save(nowhere)
-    assert raised.value.filename == nowhere
+    assert str(raised.value) == f"[Errno 2] No such file or directory: '{nowhere}'"
+
+
+def test_a_picture_that_nobody_drew_is_black_and_told(view, caplog):
+    with caplog.at_level(logging.WARNING, "vkview"):
+        assert not view.pixels()[..., :3].any() and not caplog.records
+        view.image(noise(4))
+        assert not view.pixels()[..., :3].any()
+        view.finish()
+        assert "call draw() first" in caplog.text
+        caplog.clear()
+        view.draw()
+        view.pixels()
+        view.finish()
+        assert not caplog.records
+
+
+def test_exceptions_are_named_as_they_are_imported():
+    for name in vkview.__all__:
+        found = getattr(vkview, name)
+        if isinstance(found, type) and issubclass(found, Exception):
+            assert f"{found.__module__}.{found.__qualname__}" == f"vkview.{name}"
+            assert pickle.loads(pickle.dumps(found("why"))).args == ("why",)
 
 
 def test_a_name_of_another_format_is_refused(view, tmp_path):
@@ -184,7 +208,7 @@ OPEN = "import vkview; v = vkview.View(8, 8, headless=True, backend={!r})"
 
 def test_a_missing_vulkan_driver_is_an_exception(tmp_path):
     ended = run(OPEN.format("host"), VK_DRIVER_FILES=str(tmp_path / "none.json"), VK_ICD_FILENAMES=str(tmp_path / "none.json"))
-    assert ended.returncode == 1 and "vkview._errors.UnavailableError" in ended.stderr, ended.stderr
+    assert ended.returncode == 1 and "vkview.UnavailableError" in ended.stderr, ended.stderr
 
 
 def test_missing_cuda_is_an_exception():

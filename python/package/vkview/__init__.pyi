@@ -1,6 +1,7 @@
 """See any CUDA tensor: images and points from device memory, in a window, a file or a notebook."""
 
 import os
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Literal, Protocol, final
 
@@ -103,46 +104,60 @@ class View:
         values: _ArrayLike | None = None,
         stream: _StreamLike | None = None,
         size: int = 2,
-        color: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        color: Sequence[float] = (1.0, 1.0, 1.0),
         yaw: float = 0.0,
         pitch: float = 0.0,
         distance: float = 3.0,
-        target: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        target: Sequence[float] = (0.0, 0.0, 0.0),
         field_of_view: float = 0.8,
     ) -> None:
         """Shows (N, 3), (N, 4) or (N, 6) ``float32``; or (N, 3) with ``colors`` (N, 3) or ``values`` (N,) or (N, 1) of ``float32``."""
-    def show(self, tensor: _ArrayLike, *, stream: _StreamLike | None = None) -> None: ...
-    def tensor(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor: ...
+    def show(self, tensor: _ArrayLike, *, stream: _StreamLike | None = None) -> None:
+        """Shows a tensor as the last call of ``image`` or ``points`` did."""
+    def tensor(self, shape: Sequence[int], dtype: Any = None) -> Tensor:
+        """A zeroed tensor of ``float32``, or of ``dtype``, in memory of the view's device, which any library writes."""
     def canvas(
         self,
-        shape: tuple[int, ...],
+        shape: Sequence[int],
         dtype: Any = None,
         *,
         exposure: float = 0.0,
         linear: bool = False,
         colormap: Literal["viridis"] | None = None,
-    ) -> Canvas: ...
-    def draw(self) -> bool: ...
-    def finish(self) -> None: ...
-    def pixels(self) -> npt.NDArray[np.uint8]: ...
-    def read(self, tensor: _ArrayLike, *, stream: _StreamLike | None = None) -> None: ...
-    def save(self, path: str | os.PathLike[str]) -> None: ...
-    def close(self) -> int: ...
+    ) -> Canvas:
+        """Frames of ``uint8``, or of ``dtype``, that are written in place and shown as by ``image``."""
+    def draw(self) -> bool:
+        """Draws what was shown last, on the GPU and later; takes a window's events. Whether there was anything new."""
+    def finish(self) -> None:
+        """Waits until what was drawn is finished."""
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """The picture that was drawn last, (height, width, 4); waits for it. Black before the first."""
+    def read(self, tensor: _ArrayLike, *, stream: _StreamLike | None = None) -> None:
+        """Copies the picture into a tensor (height, width, 4) of ``uint8``, on the GPU if the tensor is there."""
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the picture as a PNG file, whose name ends in ``.png`` or has no extension."""
+    def close(self) -> int:
+        """Waits, and frees. The number of tensors and frames that are still in use."""
     def _repr_png_(self) -> bytes: ...
     @property
-    def running(self) -> bool: ...
+    def running(self) -> bool:
+        """True while the view is open and the user has not closed its window."""
     @property
-    def closed(self) -> bool: ...
+    def closed(self) -> bool:
+        """True once ``close`` was called."""
     @property
-    def headless(self) -> bool: ...
+    def headless(self) -> bool:
+        """Whether there is no window."""
     @property
     def width(self) -> int: ...
     @property
     def height(self) -> int: ...
     @property
-    def backend(self) -> str: ...
+    def backend(self) -> str:
+        """``"cuda"`` or ``"host"``."""
     @property
-    def device(self) -> str: ...
+    def device(self) -> str:
+        """The GPU's name."""
     def __enter__(self) -> View: ...
     def __exit__(
         self,
@@ -156,7 +171,8 @@ class View:
 class Canvas:
     """Tensors that Vulkan reads where they are: nothing is copied. Made by ``View.canvas``."""
 
-    def frame(self, *, stream: _StreamLike | None = None) -> CanvasFrame: ...
+    def frame(self, *, stream: _StreamLike | None = None) -> CanvasFrame:
+        """The next frame, for a ``with`` block that writes all of it, on ``stream``."""
     @property
     def shape(self) -> tuple[int, ...]: ...
     @property
@@ -176,3 +192,22 @@ class CanvasFrame:
     ) -> bool: ...
 
 __version__: str
+
+__all__ = [
+    "Canvas",
+    "CanvasFrame",
+    "ClosedError",
+    "DTypeError",
+    "DeviceMismatchError",
+    "DriverError",
+    "LayoutError",
+    "ShapeError",
+    "Tensor",
+    "TensorError",
+    "UnavailableError",
+    "UsageError",
+    "View",
+    "VkViewError",
+    "__version__",
+    "describe",
+]

@@ -39,3 +39,9 @@ class UsageError(VkViewError, RuntimeError):
 
 class DriverError(VkViewError, RuntimeError):
     """A call of Vulkan or CUDA failed. The message has the call, its code and the object."""
+
+
+for _class in [*globals().values()]:
+    if isinstance(_class, type):
+        # As they are imported: tracebacks show it.
+        _class.__module__ = "vkview"

@@ -46,6 +46,8 @@ pub(crate) struct Screen {
     /// Slots that the picture is read through.
     output: Option<Exchange<BufferSpec<u8>, RenderFirst>>,
     copier: Copier,
+    /// A frame was given to the view.
+    shown: bool,
 }
 
 /// The limit of every wait on the host.
@@ -107,7 +109,7 @@ impl Screen {
             Some(window) => View::in_window(&compute, &info, window),
             None => View::headless(&compute, &info),
         }?;
-        Ok(Self { view, slots: None, output: None, copier: Copier::default() })
+        Ok(Self { view, slots: None, output: None, copier: Copier::default(), shown: false })
     }
 
     pub(crate) fn compute(&self) -> &Compute {
@@ -179,6 +181,7 @@ impl Screen {
             Scene::Image(look) => self.view.show_image(frame, format.image()?, &look)?,
             Scene::Points(look) => self.view.show_points(frame, format.points()?, &look)?,
         }
+        self.shown = true;
         Ok(())
     }
 
@@ -207,12 +210,21 @@ impl Screen {
 
     /// The picture: rows from the top, four bytes a pixel. Black before the first frame.
     pub(crate) fn pixels(&mut self) -> Result<Vec<u8>, Fault> {
+        self.warn_of_black();
         Ok(self.view.pixels()?)
     }
 
     /// The picture as a PNG file.
     pub(crate) fn png(&mut self) -> Result<Vec<u8>, Fault> {
+        self.warn_of_black();
         Ok(self.view.png()?)
+    }
+
+    /// Tells who forgot to draw.
+    fn warn_of_black(&self) {
+        if self.shown && !self.view.has_drawn() {
+            log::warn!("the picture is black: a frame was shown, and none has been drawn; call draw() first");
+        }
     }
 
     /// Copies the picture into a tensor of shape (height, width, 4), of bytes; see

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bridge_view::{Camera, MAX_SIDE, WindowInfo};
-use pyo3::exceptions::{PyOSError, PyResourceWarning, PyValueError};
+use pyo3::exceptions::{PyResourceWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
 
@@ -24,7 +24,7 @@ use crate::tensor::dtype::DType;
 use crate::tensor::stream::named;
 use crate::tensor::{Role, TensorView, checked_shape};
 
-use crate::view::View;
+use crate::view::{View, file};
 
 #[pymethods]
 impl View {
@@ -102,12 +102,13 @@ impl View {
     /// columns of a larger one, such as ``t[:, :3]``. ``stream`` is that of all.
     ///
     /// ``size`` is in pixels, from 1 to 64; ``color`` is that of points without one, three numbers
-    /// from 0 to 1. Points that are not finite are not drawn.
+    /// from 0 to 1, and ``target`` three as well. Points that are not finite are not drawn.
     ///
     /// The camera looks at ``target`` from ``distance``; at ``yaw`` 0 it looks along -z with x to
     /// the right and y up. Angles are in radians. Copies and streams are as for ``image``.
-    #[pyo3(signature = (tensor, *, colors=None, values=None, stream=None, size=2, color=(1.0, 1.0, 1.0), yaw=0.0, pitch=0.0, distance=3.0,
-        target=(0.0, 0.0, 0.0), field_of_view=0.8))]
+    #[pyo3(signature = (tensor, *, colors=None, values=None, stream=None, size=2, color=[1.0, 1.0, 1.0], yaw=0.0, pitch=0.0, distance=3.0,
+        target=[0.0, 0.0, 0.0], field_of_view=0.8),
+        text_signature = "($self, tensor, *, colors=None, values=None, stream=None, size=2, color=(1.0, 1.0, 1.0), yaw=0.0, pitch=0.0, distance=3.0, target=(0.0, 0.0, 0.0), field_of_view=0.8)")]
     #[expect(clippy::too_many_arguments, reason = "all but the first have names in Python")]
     fn points(
         &self,
@@ -116,15 +117,15 @@ impl View {
         colors: Option<&Bound<'_, PyAny>>,
         values: Option<&Bound<'_, PyAny>>,
         stream: Option<&Bound<'_, PyAny>>,
-        size: u32,
-        color: (f32, f32, f32),
+        size: i64,
+        color: [f32; 3],
         yaw: f32,
         pitch: f32,
         distance: f32,
-        target: (f32, f32, f32),
+        target: [f32; 3],
         field_of_view: f32,
     ) -> PyResult<()> {
-        let camera = Camera { target: target.into(), distance, yaw, pitch, field_of_view };
+        let camera = Camera { target, distance, yaw, pitch, field_of_view };
         let own = attribute(colors, values)?;
         self.take(py, tensor, own, stream, Scene::Points(point_look(camera, size, color)?))
     }
@@ -229,15 +230,8 @@ impl View {
     /// Writes the picture as a PNG file. Its name ends in ``.png`` or has no extension;
     /// ``ValueError`` for another.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        if path.extension().is_some_and(|extension| !extension.eq_ignore_ascii_case("png")) {
-            let reason = "pictures are written as PNG: the file's name ends in .png, or has no extension";
-            return Err(PyValueError::new_err(format!("{}: {reason}", path.display())));
-        }
-        let file = self.png(py)?;
-        py.detach(|| std::fs::write(&path, file)).map_err(|error| match error.raw_os_error() {
-            Some(number) => PyOSError::new_err((number, error.to_string(), path)),
-            None => error.into(),
-        })
+        file::check_name(&path)?;
+        file::write(py, path, &self.png(py)?)
     }
 
     /// Notebooks show the view by this: the picture, as a PNG file.

@@ -1,5 +1,6 @@
 //! `View`: a screen, and what keeps Python's use of it in order. Its methods are in `methods`.
 
+mod file;
 mod methods;
 mod window;
 
