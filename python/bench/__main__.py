@@ -5,12 +5,14 @@
 For each size and element type: frames a second, processor time a frame, and what is copied a frame beside drawing. The frames are made
 before the clock starts; it stops when the last picture is finished. The ways take turns, round by round, and each is checked to draw the
 frame that it was given. slangpy takes part where it can be imported. `--backend host` tries the script out, with numpy and without a GPU.
+A copy of the sources without git is told its commit by BRIDGE_BENCH_COMMIT.
 """
 
 import argparse
 import contextlib
 import datetime
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -177,7 +179,7 @@ def measured(options):
                 rows.append(made)
                 others = ", ".join(f"{other['name']} {other['summary']['median']:.1f}" for other in made["others"] if "summary" in other)
                 print(f"{made['what']}: {made['bridge']['median']:.1f} {made['unit']} ({others})", flush=True)
-    return {"version": 1, "machine": machine(options.backend, options.commit), "absent": absent, "rows": rows}
+    return {"version": 1, "machine": machine(options.backend, os.environ.get("BRIDGE_BENCH_COMMIT")), "absent": absent, "rows": rows}
 
 
 def main(arguments=None):
@@ -186,7 +188,6 @@ def main(arguments=None):
     parser.add_argument("--rounds", type=int, default=5, help="in which the ways take turns; 5 by default")
     parser.add_argument("--size", action="append", help="WIDTHxHEIGHT in place of the three")
     parser.add_argument("--backend", choices=("cuda", "host"), default="cuda")
-    parser.add_argument("--commit", help="of the sources, where git cannot tell")
     parser.add_argument("--json", help="write the results here too")
     options = parser.parse_args(arguments)
     results = measured(options)

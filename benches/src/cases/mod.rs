@@ -26,6 +26,7 @@ mod show;
 mod staging;
 mod start;
 mod timeline;
+mod view;
 mod waits;
 
 use std::cell::RefCell;
@@ -96,6 +97,7 @@ pub(crate) fn all(profile: &Profile) -> Vec<Case> {
         particles::cases(profile),
         record::cases(profile),
         pacing::cases(profile),
+        view::cases(profile),
         timeline::cases(profile),
     ]
     .into_iter()

@@ -2,9 +2,9 @@
 #![allow(unsafe_code)] // Vulkan calls.
 
 use anyhow::{Context, Result};
-use bridge::ExportDevice;
 use bridge::ash::vk;
 use bridge::vk_export::Queue;
+use bridge::{BufferAccess, ExportDevice};
 
 /// Command buffers. Dropping it frees them: their owner waits for the GPU before.
 pub(crate) struct Commands {
@@ -68,13 +68,14 @@ impl Drop for Commands {
     }
 }
 
-/// The stages and the access of the transfer that frames make of what they are handed.
-const USE: (vk::PipelineStageFlags2, vk::AccessFlags2) =
-    (vk::PipelineStageFlags2::ALL_TRANSFER, vk::AccessFlags2::TRANSFER_READ);
-
-/// The barriers that take `buffer` over from CUDA, or from the host, and those that give it back.
-pub(crate) fn barriers(buffer: vk::Buffer, family: u32, with_cuda: bool) -> [vk::BufferMemoryBarrier2<'static>; 2] {
-    let (stages, access) = USE;
+/// The barriers that take `buffer` over from CUDA, or from the host, for an access, and those that
+/// give it back.
+pub(crate) fn barriers(
+    buffer: vk::Buffer,
+    BufferAccess { stages, access, .. }: BufferAccess,
+    family: u32,
+    with_cuda: bool,
+) -> [vk::BufferMemoryBarrier2<'static>; 2] {
     let barrier = vk::BufferMemoryBarrier2::default().buffer(buffer).size(vk::WHOLE_SIZE);
     let (outside, inside, host) = match with_cuda {
         true => (vk::QUEUE_FAMILY_EXTERNAL, family, vk::PipelineStageFlags2::NONE),

@@ -7,6 +7,7 @@
 pub(crate) mod blits;
 pub(crate) mod commands;
 pub(crate) mod cuda;
+pub(crate) mod drawing;
 pub(crate) mod fence;
 pub(crate) mod graph;
 pub(crate) mod handle;

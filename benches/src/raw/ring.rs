@@ -17,6 +17,7 @@ use bridge::{BufferAccess, ExportDevice, QueueKind};
 
 use super::commands::{Commands, barriers, submit};
 use super::cuda::{Kernel, Module, Stream};
+use super::drawing::{Drawing, Kind};
 use super::shared::{Exports, SharedBuffer};
 use super::timeline::Timeline;
 use crate::gpu::Gpu;
@@ -49,6 +50,8 @@ pub(crate) struct Ring<'g> {
     /// Barriers of each slot, those that take its buffers over and those that give them back: the
     /// same in every frame.
     barriers: Vec<[Vec<vk::BufferMemoryBarrier2<'static>>; 2]>,
+    /// What frames draw, where they do.
+    drawing: Option<Drawing>,
     commands: Commands,
     computed: Timeline,
     rendered: Timeline,
@@ -61,6 +64,8 @@ pub(crate) struct Ring<'g> {
     /// Whether Vulkan begins the frames.
     render_first: bool,
     part: Part,
+    /// What Vulkan does to the buffers.
+    access: BufferAccess,
     /// Made, and made since the last drain.
     frames: u64,
     batch: usize,
@@ -84,9 +89,34 @@ impl<'g> Ring<'g> {
         size: u64,
         recording: Recording,
     ) -> Result<Self> {
+        let ring = Self::unrecorded(gpu, queue, slots, (resources, size), recording, BufferAccess::TRANSFER_READ)?;
+        ring.record_once()?;
+        Ok(ring)
+    }
+
+    /// `slots` of an image with four channels, which Vulkan's graphics queue draws into a picture
+    /// of its size.
+    pub(crate) fn drawing(gpu: &'g Gpu, slots: usize, size: [u32; 2], kind: Kind) -> Result<Self> {
+        let bytes = u64::from(size[0]) * u64::from(size[1]) * 4 * kind.size();
+        let (queue, access) = (QueueKind::Graphics, BufferAccess::COMPUTE_READ);
+        let mut ring = Self::unrecorded(gpu, queue, slots, (1, bytes), Recording::Once, access)?;
+        let sources: Vec<_> = ring.slots.iter().flatten().map(SharedBuffer::as_raw).collect();
+        ring.drawing = Some(Drawing::new(&gpu.device, size, kind, &sources)?);
+        ring.record_once()?;
+        Ok(ring)
+    }
+
+    fn unrecorded(
+        gpu: &'g Gpu,
+        queue: QueueKind,
+        slots: usize,
+        (resources, size): (usize, u64),
+        recording: Recording,
+        access: BufferAccess,
+    ) -> Result<Self> {
         let queue = gpu.queue(queue)?;
         let exports = Exports::new(&gpu.device);
-        let buffer = || SharedBuffer::new(gpu, &exports, size, BufferAccess::TRANSFER_READ);
+        let buffer = || SharedBuffer::new(gpu, &exports, size, access);
         let slot = || (0..resources).map(|_| buffer()).collect::<Result<Vec<_>>>();
         let count = match recording {
             Recording::Once => slots,
@@ -99,13 +129,14 @@ impl<'g> Ring<'g> {
         let cuda = cuda.transpose()?;
         let slots = (0..slots).map(|_| slot()).collect::<Result<Vec<_>>>()?;
         let of_slot = |buffers: &Vec<SharedBuffer>| {
-            let both = buffers.iter().map(|buffer| barriers(buffer.as_raw(), queue.family(), cuda.is_some()).into());
-            let (acquires, releases) = both.unzip();
+            let of_buffer = |buffer: &SharedBuffer| barriers(buffer.as_raw(), access, queue.family(), cuda.is_some());
+            let (acquires, releases) = buffers.iter().map(|buffer| of_buffer(buffer).into()).unzip();
             [acquires, releases]
         };
-        let ring = Self {
+        Ok(Self {
             barriers: slots.iter().map(of_slot).collect(),
             slots,
+            drawing: None,
             commands: Commands::new(&gpu.device, queue, count)?,
             computed: Timeline::new(gpu, &exports)?,
             rendered: Timeline::new(gpu, &exports)?,
@@ -115,17 +146,22 @@ impl<'g> Ring<'g> {
             delay: Duration::ZERO,
             render_first: false,
             part: Part::Frame,
+            access,
             frames: 0,
             batch: 0,
             queue,
             device: &gpu.device,
-        };
-        if recording == Recording::Once {
-            for slot in 0..ring.slots.len() {
-                ring.record(slot, slot, vk::CommandBufferUsageFlags::SIMULTANEOUS_USE)?;
+        })
+    }
+
+    /// Records the commands of each slot, where they are the same every time.
+    fn record_once(&self) -> Result<()> {
+        if self.recording == Recording::Once {
+            for slot in 0..self.slots.len() {
+                self.record(slot, slot, vk::CommandBufferUsageFlags::SIMULTANEOUS_USE)?;
             }
         }
-        Ok(ring)
+        Ok(())
     }
 
     /// With this many launches a frame; else it is one.
@@ -164,19 +200,28 @@ impl<'g> Ring<'g> {
         Ok(())
     }
 
-    /// Records the hand-over of a slot, there and back, with nothing between.
+    /// Records the hand-over of a slot, there and back, with the drawing between, if there is one.
     fn record(&self, index: usize, slot: usize, usage: vk::CommandBufferUsageFlags) -> Result<vk::CommandBuffer> {
-        let both = self.barriers.get(slot).context("no such slot")?;
+        let [acquires, releases] = self.barriers.get(slot).context("no such slot")?;
+        let mut drawn = Ok(());
         let record = |commands| {
-            for barriers in both {
+            let hand_over = |barriers: &[vk::BufferMemoryBarrier2<'_>]| {
                 let dependency = vk::DependencyInfo::default().buffer_memory_barriers(barriers);
                 // SAFETY: recording; VUID-VkBufferMemoryBarrier2-buffer-01931: live buffers with
                 // memory.
                 unsafe { self.device.as_raw().cmd_pipeline_barrier2(commands, &dependency) };
+            };
+            hand_over(acquires);
+            if let Some(drawing) = &self.drawing {
+                // SAFETY: recording; the slot was acquired.
+                drawn = unsafe { drawing.record(commands, slot) };
             }
+            hand_over(releases);
         };
         // SAFETY: a command buffer is recorded before it is first submitted, or after a drain.
-        unsafe { self.commands.record(index, usage, record) }
+        let commands = unsafe { self.commands.record(index, usage, record) }?;
+        drawn?;
+        Ok(commands)
     }
 
     /// The compute side's part of a frame, after a value of the other side.
@@ -244,7 +289,7 @@ impl FrameLoop for Ring<'_> {
         // An acquire from another API happens in no narrower stage.
         let stages = match self.cuda {
             Some(_) => vk::PipelineStageFlags2::ALL_COMMANDS,
-            None => vk::PipelineStageFlags2::ALL_TRANSFER,
+            None => self.access.stages,
         };
         let after = if self.render_first { before } else { Some(value) };
         let wait = after.map(|after| self.computed.info(after, stages));
