@@ -37,6 +37,23 @@ impl View {
     /// when they are sampled, and [`Look::linear`] encodes them again. Of several levels the first
     /// is drawn.
     ///
+    /// ```no_run
+    /// # use bridge::{Exchange, ExchangeInfo, ImageAccess, ImageSpec, ash::vk};
+    /// # use bridge_view::{Look, View};
+    /// # fn show(view: &mut View) -> Result<(), Box<dyn std::error::Error>> {
+    /// let format = vk::Format::R8G8B8A8_UNORM;
+    /// let access = ImageAccess::COMPUTE_SAMPLED;
+    /// let spec = ImageSpec::<[u8; 4]>::new(format, view.size(), access);
+    /// let info = ExchangeInfo { name: "shown", ..Default::default() };
+    /// let mut images = Exchange::new(view.compute(), &info, spec)?;
+    /// let mut turn = images.begin()?;
+    /// // … kernels write to `turn.work()`: a surface with CUDA …
+    /// view.show_texture(turn.finish()?, &Look::default())?;
+    /// view.draw()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`show_image`](Self::show_image).
     pub fn show_texture(&mut self, frame: impl TextureFrame, look: &Look) -> Result<()> {
