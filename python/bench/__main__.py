@@ -64,12 +64,12 @@ def timed(way, seconds):
     return 1e6 * (time.perf_counter() - start) / count, 1e6 * (time.process_time() - processor) / count
 
 
-def opened(ways, case, stack, absent):
+def opened(ways, case, stack, absent, without=()):
     """The ways that this machine has, each having drawn some frames."""
     made = {}
     for name, kind in ways.items():
-        if case.backend == "host" and name in RIVALS:
-            absent[name] = "it needs CUDA"
+        if name in without or case.backend == "host" and name in RIVALS:
+            absent[name] = "left out" if name in without else "it needs CUDA"
             continue
         try:
             way = kind(case, stack)
@@ -124,7 +124,7 @@ def row(case, name, what, unit, ours, others, *, better=None, absent=(), bound=N
 
 def of_images(case, options, absent):
     with contextlib.ExitStack() as stack:
-        ways = opened(IMAGE_WAYS, case, stack, absent)
+        ways = opened(IMAGE_WAYS, case, stack, absent, options.without)
         found = rounds(ways, options)
         copied = {name: [way.copied / 1e6] for name, way in ways.items()}
     rates = {name: [1e6 / sample for sample in times] for name, (times, _) in found.items()}
@@ -170,8 +170,17 @@ def machine(backend, commit):
     return made | {"sources": {"commit": here or commit, "clean": clean}}
 
 
-def measured(options):
+def write(options, results):
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(results, file, indent=1, ensure_ascii=False)
+            file.write("\n")
+
+
+def measure(options):
+    """Writes what there is after each size and type, for another library may end the process."""
     absent, rows = {}, []
+    results = {"version": 1, "machine": machine(options.backend, os.environ.get("BRIDGE_BENCH_COMMIT")), "absent": absent, "rows": rows}
     for size in options.size or SIZES:
         for dtype in DTYPES:
             case = Case(size, dtype, options.backend)
@@ -179,7 +188,7 @@ def measured(options):
                 rows.append(made)
                 others = ", ".join(f"{other['name']} {other['summary']['median']:.1f}" for other in made["others"] if "summary" in other)
                 print(f"{made['what']}: {made['bridge']['median']:.1f} {made['unit']} ({others})", flush=True)
-    return {"version": 1, "machine": machine(options.backend, os.environ.get("BRIDGE_BENCH_COMMIT")), "absent": absent, "rows": rows}
+            write(options, results)
 
 
 def main(arguments=None):
@@ -187,14 +196,10 @@ def main(arguments=None):
     parser.add_argument("--seconds", type=float, default=3.0, help="for each way of a size and a type; 3 by default")
     parser.add_argument("--rounds", type=int, default=5, help="in which the ways take turns; 5 by default")
     parser.add_argument("--size", action="append", help="WIDTHxHEIGHT in place of the three")
+    parser.add_argument("--without", action="append", default=[], choices=RIVALS, help="a way to leave out")
     parser.add_argument("--backend", choices=("cuda", "host"), default="cuda")
     parser.add_argument("--json", help="write the results here too")
-    options = parser.parse_args(arguments)
-    results = measured(options)
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=1, ensure_ascii=False)
-            file.write("\n")
+    measure(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":
