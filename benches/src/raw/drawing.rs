@@ -182,3 +182,61 @@ impl Drop for Drawing {
         unsafe { raw.destroy_descriptor_set_layout(self.set_layout, None) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bridge::half::f16;
+    use bridge_tests::Rig;
+
+    use super::*;
+
+    const SIZE: [u32; 2] = [20, 9];
+
+    fn buffer(device: &ExportDevice, size: usize, usage: vk::BufferUsageFlags, place: MemoryLocation) -> LocalBuffer {
+        LocalBuffer::new(device, "of a drawing", size as u64, usage, place).unwrap()
+    }
+
+    /// The picture of an image with these bytes.
+    fn drawn(device: &ExportDevice, kind: Kind, image: &[u8]) -> Vec<u8> {
+        let usage = vk::BufferUsageFlags::STORAGE_BUFFER;
+        let mut source = buffer(device, image.len(), usage, MemoryLocation::CpuToGpu);
+        // SAFETY: nothing uses it yet.
+        unsafe { source.bytes_mut() }.unwrap().copy_from_slice(image);
+        let size = (4 * SIZE[0] * SIZE[1]) as usize;
+        let target = buffer(device, size, vk::BufferUsageFlags::TRANSFER_DST, MemoryLocation::GpuToCpu);
+        let drawing = Drawing::new(device, SIZE, kind, &[source.as_raw()]).unwrap();
+        let raw = device.as_raw();
+        let record = |commands| {
+            let barrier = |from, to| [vk::MemoryBarrier::default().src_access_mask(from).dst_access_mask(to)];
+            let none = vk::DependencyFlags::empty();
+            let (draws, copies) = (vk::PipelineStageFlags::COMPUTE_SHADER, vk::PipelineStageFlags::TRANSFER);
+            // SAFETY: recording; a source of the host's, which is its before every submission.
+            unsafe { drawing.record(commands, 0) }.unwrap();
+            let drawn = barrier(vk::AccessFlags::SHADER_WRITE, vk::AccessFlags::TRANSFER_READ);
+            // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461: stages of every graphics queue.
+            unsafe { raw.cmd_pipeline_barrier(commands, draws, copies, none, &drawn, &[], &[]) };
+            let whole = [vk::BufferCopy::default().size(size as u64)];
+            // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: both have so many bytes.
+            unsafe { raw.cmd_copy_buffer(commands, drawing.picture.as_raw(), target.as_raw(), &whole) };
+            let copied = barrier(vk::AccessFlags::TRANSFER_WRITE, vk::AccessFlags::HOST_READ);
+            // SAFETY: as above.
+            unsafe {
+                raw.cmd_pipeline_barrier(commands, copies, vk::PipelineStageFlags::HOST, none, &copied, &[], &[])
+            };
+        };
+        // SAFETY: what the commands use lives until they have run.
+        unsafe { device.run_once(device.queue(), "drawing", Rig::LONG, record) }.unwrap();
+        // SAFETY: the copy has run.
+        unsafe { target.bytes() }.unwrap().to_vec()
+    }
+
+    #[test]
+    fn the_picture_is_the_image() {
+        let rig = Rig::open();
+        let bytes: Vec<u8> = (0..4 * SIZE[0] * SIZE[1]).map(|index| (index * 37 % 251) as u8).collect();
+        assert!(drawn(rig.device(), Kind::U8, &bytes) == bytes);
+        let halves: Vec<u8> =
+            bytes.iter().flat_map(|&byte| f16::from_f32(f32::from(byte) / 255.0).to_ne_bytes()).collect();
+        assert!(drawn(rig.device(), Kind::F16, &halves) == bytes);
+    }
+}
