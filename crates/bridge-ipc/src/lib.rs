@@ -50,7 +50,7 @@ pub use uuid::Uuid;
 pub use wire::{FORMATS, MOST_BYTES};
 
 /// The newest version of the protocol that this crate speaks.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The oldest version of the protocol that this crate speaks.
 pub const OLDEST_VERSION: u32 = 1;
 /// The most slots of an exchange.

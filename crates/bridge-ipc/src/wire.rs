@@ -64,7 +64,7 @@ wire! {
         handles: U32,
         device_uuid: [u8; 16],
         driver_version: U32,
-        reserved: U32,
+        flags: U32,
         name: [u8; NAME],
     }
     Offer = 2, 0 {
@@ -141,6 +141,11 @@ wire! {
         code: U32,
         reserved: U32,
         text: [u8; TEXT],
+    }
+    Done = 12, 0 {
+        exchange: U32,
+        slot: U32,
+        frame: U64,
     }
 }
 

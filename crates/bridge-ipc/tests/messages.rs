@@ -14,12 +14,23 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
-    (any::<(u32, u32, u32, bool, bool, bool, u128, u32)>(), name()).prop_map(|(numbers, name)| {
+    (any::<(u32, u32, u32, bool, bool, bool, u128, u32)>(), any::<bool>(), name()).prop_map(|(numbers, trust, name)| {
         let (version, oldest, pid, renderer, cuda, host, uuid, driver_version) = numbers;
         let role = if renderer { Role::Renderer } else { Role::Worker };
         // Some version in common: others are refused by their numbers alone.
         let (version, oldest) = (version.max(bridge_ipc::VERSION), oldest % (bridge_ipc::VERSION + 1));
-        Hello { version, oldest, pid, role, cuda, host, device_uuid: Uuid::from_u128(uuid), driver_version, name }
+        Hello {
+            version,
+            oldest,
+            pid,
+            role,
+            cuda,
+            host,
+            device_uuid: Uuid::from_u128(uuid),
+            driver_version,
+            trust,
+            name,
+        }
     })
 }
 
@@ -108,6 +119,7 @@ fn message() -> impl Strategy<Value = Message> {
         numbers.prop_map(|(exchange, slot, value, _)| Message::Free { exchange, slot, value }),
         numbers.prop_map(|(exchange, slot, frame, value)| Message::Publish { exchange, slot, frame, value }),
         numbers.prop_map(|(exchange, slot, frame, _)| Message::Torn { exchange, slot, frame }),
+        numbers.prop_map(|(exchange, slot, frame, _)| Message::Done { exchange, slot, frame }),
         any::<u32>().prop_map(|exchange| Message::Close { exchange }),
         (0..9u32, text).prop_map(|(number, text)| Message::Bye { code: code(number), text }),
     ]

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::message::{DecodeError, code, read_name, reserved, write_name};
+use crate::message::{DecodeError, code, read_name, write_name};
 use crate::wire;
 
 /// Which side of a connection a process is.
@@ -62,6 +62,9 @@ pub struct Hello {
     pub device_uuid: Uuid,
     /// Version of the GPU's driver, as that API counts: for logs.
     pub driver_version: u32,
+    /// Whether it takes part in exchanges whose values are announced before they are reached
+    /// ([`Offer::trust`](crate::Offer::trust)). There are some only where both sides say so.
+    pub trust: bool,
     /// For errors and logs, up to 64 bytes.
     pub name: String,
 }
@@ -78,6 +81,7 @@ impl Hello {
             host: false,
             device_uuid: Uuid::nil(),
             driver_version: 0,
+            trust: false,
             name: name.to_owned(),
         }
     }
@@ -118,7 +122,7 @@ impl Hello {
             handles: handles(self.cuda, self.host).into(),
             device_uuid: self.device_uuid.into_bytes(),
             driver_version: self.driver_version.into(),
-            reserved: 0.into(),
+            flags: u32::from(self.trust).into(),
             name: write_name(&self.name)?,
         })
     }
@@ -132,7 +136,14 @@ impl Hello {
         if common(oldest, newest).is_none() {
             return Err(DecodeError::Version { oldest, newest });
         }
-        reserved("Hello", wire.reserved)?;
+        // Reserved in version 1.
+        let flags = wire.flags.get();
+        if flags > 0 && newest < TRUST_SINCE {
+            return Err(DecodeError::Reserved("Hello"));
+        }
+        if flags > 1 {
+            return Err(code("flags", flags));
+        }
         let role = match wire.role.get() {
             1 => Role::Renderer,
             2 => Role::Worker,
@@ -155,10 +166,14 @@ impl Hello {
             host,
             device_uuid: Uuid::from_bytes(wire.device_uuid),
             driver_version: wire.driver_version.get(),
+            trust: flags == 1,
             name: read_name("name", &wire.name)?,
         })
     }
 }
+
+/// The first version in which values may be announced.
+const TRUST_SINCE: u32 = 2;
 
 /// The newest version that is spoken here and by who speaks `oldest` to `newest`.
 fn common(oldest: u32, newest: u32) -> Option<u32> {

@@ -78,6 +78,16 @@ pub enum Message {
         /// The frame.
         frame: u64,
     },
+    /// With `trust`, a writer on the CPU has filled the slot of the oldest frame that it has
+    /// published and not finished.
+    Done {
+        /// Which.
+        exchange: u32,
+        /// The slot.
+        slot: u32,
+        /// The frame.
+        frame: u64,
+    },
     /// A side has ended its part in an exchange and signalled all that it owed. The other answers
     /// with the same.
     Close {
@@ -135,6 +145,7 @@ impl Message {
             Self::Free { .. } => "Free",
             Self::Publish { .. } => "Publish",
             Self::Torn { .. } => "Torn",
+            Self::Done { .. } => "Done",
             Self::Close { .. } => "Close",
             Self::Bye { .. } => "Bye",
         }
@@ -183,6 +194,10 @@ impl Message {
             &Self::Torn { exchange, slot, frame } => {
                 let (header, exchange, slot) = (wire::Torn::HEADER, exchange.into(), slot.into());
                 Encoded::new(&wire::Torn { header, exchange, slot, frame: frame.into() })
+            }
+            &Self::Done { exchange, slot, frame } => {
+                let (header, exchange, slot) = (wire::Done::HEADER, exchange.into(), slot.into());
+                Encoded::new(&wire::Done { header, exchange, slot, frame: frame.into() })
             }
             &Self::Close { exchange } => {
                 let (header, exchange) = (wire::Close::HEADER, exchange.into());
@@ -234,6 +249,10 @@ impl Message {
             wire::Torn::KIND => {
                 let torn: wire::Torn = read(bytes, wire::Torn::HEADER, header)?;
                 Self::Torn { exchange: torn.exchange.get(), slot: torn.slot.get(), frame: torn.frame.get() }
+            }
+            wire::Done::KIND => {
+                let done: wire::Done = read(bytes, wire::Done::HEADER, header)?;
+                Self::Done { exchange: done.exchange.get(), slot: done.slot.get(), frame: done.frame.get() }
             }
             wire::Close::KIND => {
                 let close: wire::Close = read(bytes, wire::Close::HEADER, header)?;

@@ -45,8 +45,10 @@ pub(super) struct Exchange {
     /// reader's in a Free.
     published: u64,
     freed: u64,
-    /// The number that the next frame has at least.
+    /// The number that the next frame has at least; with `trust` it has this one.
     next_frame: u64,
+    /// With `trust` on the CPU, the number of frames that are finished.
+    done: u64,
     closed_by: [bool; 2],
     refused: bool,
 }
@@ -63,6 +65,9 @@ impl Exchange {
                 return Err(format!("it has {number} {what}, and 1 to {most} may be"));
             }
         }
+        if offer.trust && offer.direction != Direction::WorkerWrites {
+            return Err("with `trust`, the worker writes".into());
+        }
         // Whatever the direction, all slots are the renderer's at first.
         let first = match offer.direction {
             Direction::WorkerWrites => Slot::Reader(None),
@@ -78,6 +83,7 @@ impl Exchange {
             published: 0,
             freed: 0,
             next_frame: 0,
+            done: 0,
             closed_by: [false; 2],
             refused: false,
         })
@@ -130,6 +136,7 @@ impl Exchange {
             (&Message::Torn { slot, frame, .. }, ExchangePhase::Ready) => {
                 self.torn(from, slot, frame)?;
             }
+            (&Message::Done { slot, frame, .. }, ExchangePhase::Ready) => self.done(from, slot, frame)?,
             (_, phase) => return Err(format!("the {from:?} says it of an exchange that is {phase:?}")),
         }
         Ok(Verdict::Use)
@@ -198,7 +205,11 @@ impl Exchange {
         if from == self.writer() {
             return Err("the reader frees slots".into());
         }
+        let (tells, done) = (self.tells_done(), self.done);
         match self.slot(slot)? {
+            Slot::Reader(Some(frame)) if tells && *frame >= done => {
+                return Err(format!("slot {slot} holds frame {frame}, which is not finished"));
+            }
             held @ Slot::Reader(_) => *held = Slot::Writer,
             Slot::Writer => return Err(format!("slot {slot} is the writer's already")),
         }
@@ -213,6 +224,11 @@ impl Exchange {
         let published = risen(self.published, value, MOST_STEP)?;
         if published == self.published {
             return Err(format!("value {value} is not greater than the one before"));
+        }
+        // In step each frame comes once, and each value is the one behind the last.
+        if self.offer.trust && (frame, value) != (self.next_frame, self.published + 1) {
+            let (next, following) = (self.next_frame, self.published + 1);
+            return Err(format!("frame {frame} with value {value} is not {next} with {following}, the next in step"));
         }
         if frame < self.next_frame || frame == u64::MAX {
             return Err(format!("frame {frame} is not at least {}, the next", self.next_frame));
@@ -237,6 +253,25 @@ impl Exchange {
             return Err(format!("frame {frame} was not published"));
         }
         Ok(())
+    }
+
+    /// Frames are finished in their order.
+    fn done(&mut self, from: Role, slot: u32, frame: u64) -> Result<(), String> {
+        if from != self.writer() || !self.tells_done() {
+            return Err("a writer on the CPU says so, in an exchange with `trust`".into());
+        }
+        let next = self.done;
+        match self.slot(slot)? {
+            Slot::Reader(Some(held)) if *held == frame && frame == next => {}
+            _ => return Err(format!("frame {frame} in slot {slot} is not {next}, the oldest that is unfinished")),
+        }
+        self.done += 1;
+        Ok(())
+    }
+
+    /// Whether a message, and no timeline, tells that a frame is finished.
+    fn tells_done(&self) -> bool {
+        self.offer.trust && self.backend == Backend::Host
     }
 
     fn slot(&mut self, slot: u32) -> Result<&mut Slot, String> {

@@ -7,6 +7,8 @@
 mod exchange;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trust_tests;
 
 use std::collections::BTreeMap;
 
@@ -82,6 +84,11 @@ impl Session {
         self.backend
     }
 
+    /// Returns `true` if both sides have said [`Hello::trust`]: exchanges may be in step.
+    pub fn has_trust(&self) -> bool {
+        [&self.renderer, &self.worker].into_iter().all(|hello| hello.as_ref().is_some_and(|hello| hello.trust))
+    }
+
     /// Returns the state of an exchange; `None` for one that was not offered, or has ended.
     pub fn exchange(&self, exchange: u32) -> Option<ExchangePhase> {
         self.exchanges.get(&exchange).map(Exchange::phase)
@@ -138,6 +145,11 @@ impl Session {
                 }
                 if self.exchanges.len() >= MOST_EXCHANGES {
                     return refuse(format!("{MOST_EXCHANGES} exchanges are open, the most there may be"));
+                }
+                if offer.trust && !self.has_trust() {
+                    return refuse(
+                        "values are announced only where both sides have said `trust` in their Hello".into(),
+                    );
                 }
                 let (Some(backend), Some(renderer)) = (self.backend, &self.renderer) else {
                     return refuse("both sides say Hello first".into());
@@ -214,6 +226,7 @@ fn exchange_of(message: &Message) -> Option<u32> {
         | Message::Free { exchange, .. }
         | Message::Publish { exchange, .. }
         | Message::Torn { exchange, .. }
+        | Message::Done { exchange, .. }
         | Message::Close { exchange } => Some(*exchange),
         Message::Hello(_) | Message::Offer(_) | Message::Bye { .. } => None,
     }
